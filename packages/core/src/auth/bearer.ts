@@ -1,0 +1,91 @@
+import type { Exchange } from "../http/exchange.js";
+
+/** Reads a token from somewhere of the application's own; undefined means that there is none. */
+export type TokenReader<Raw> = (raw: Raw) => string | undefined;
+
+/** Where the token comes from, resolved. */
+export type TokenSource<Raw> =
+  | { readonly kind: "header" }
+  | { readonly kind: "cookie"; readonly name: string; readonly origins: ReadonlySet<string> }
+  | { readonly kind: "function"; readonly read: TokenReader<Raw> };
+
+/** What a request presents. */
+export type Credentials =
+  | { readonly kind: "none" }
+  | { readonly kind: "token"; readonly token: string }
+  | { readonly kind: "malformed" | "too_large" | "ambiguous" | "foreign_origin"; readonly cause: string };
+
+const none: Credentials = { kind: "none" };
+const malformed: Credentials = { kind: "malformed", cause: "the Authorization header is not one Bearer token" };
+
+/** Longer tokens are refused unparsed: parsing must not be a way to burn our time. */
+const maxTokenLength = 8192;
+const compactJws = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
+const safeMethods = new Set(["GET", "HEAD", "OPTIONS"]);
+
+/** The one token of a request. A second one, from another source, makes it ambiguous (RFC 6750 2). */
+export function readCredentials<Raw>(exchange: Exchange<Raw>, sources: readonly TokenSource<Raw>[]): Credentials {
+  let found = none;
+  for (const source of sources) {
+    const credentials = readSource(exchange, source);
+    if (credentials.kind === "none") continue;
+    if (found.kind !== "none") return { kind: "ambiguous", cause: "two sources carry a token" };
+    found = credentials;
+  }
+  return found;
+}
+
+function readSource<Raw>(exchange: Exchange<Raw>, source: TokenSource<Raw>): Credentials {
+  switch (source.kind) {
+    case "header":
+      return readHeader(exchange.header("authorization"));
+    case "cookie":
+      return readCookie(exchange, source.name, source.origins);
+    case "function":
+      return checkToken(source.read(exchange.raw));
+  }
+}
+
+/** `Bearer` in any case, blanks, one token. Another scheme is no credentials of ours. */
+function readHeader(value: string | undefined): Credentials {
+  if (value === undefined || value === "") return none;
+  const text = value.trim();
+  const blank = text.search(/[ \t]/);
+  const scheme = blank === -1 ? text : text.slice(0, blank);
+  if (scheme.toLowerCase() !== "bearer") return none;
+  return blank === -1 ? malformed : checkToken(text.slice(blank).trimStart());
+}
+
+function readCookie<Raw>(exchange: Exchange<Raw>, name: string, origins: ReadonlySet<string>): Credentials {
+  const credentials = checkToken(findCookie(exchange.header("cookie"), name));
+  if (credentials.kind !== "token" || safeMethods.has(exchange.method) || isOwnOrigin(exchange, origins))
+    return credentials;
+  return { kind: "foreign_origin", cause: "a cookie on an unsafe method, not from an allowed origin" };
+}
+
+function findCookie(header: string | undefined, name: string): string | undefined {
+  if (header === undefined) return undefined;
+  for (const pair of header.split(";")) {
+    const equals = pair.indexOf("=");
+    if (equals === -1 || pair.slice(0, equals).trim() !== name) continue;
+    return pair
+      .slice(equals + 1)
+      .trim()
+      .replace(/^"(.*)"$/, "$1");
+  }
+  return undefined;
+}
+
+/** Browsers send a cookie along whoever asks, so an unsafe method must prove where it comes from. */
+function isOwnOrigin<Raw>(exchange: Exchange<Raw>, origins: ReadonlySet<string>): boolean {
+  const origin = exchange.header("origin");
+  if (origin !== undefined && origins.has(origin)) return true;
+  return exchange.header("sec-fetch-site") === "same-origin";
+}
+
+function checkToken(token: unknown): Credentials {
+  if (token === undefined || token === null || token === "") return none;
+  if (typeof token !== "string") return malformed;
+  if (token.length > maxTokenLength) return { kind: "too_large", cause: "the token is longer than 8192 characters" };
+  return compactJws.test(token) ? { kind: "token", token } : malformed;
+}

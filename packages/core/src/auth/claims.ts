@@ -1,0 +1,119 @@
+import type { JWTHeaderParameters, JWTPayload } from "jose";
+
+/** The claims of a verified token, deeply frozen: they are shared by all requests that carry it. */
+export type Claims = Readonly<JWTPayload>;
+
+/** Who is asking, as a verified token says. Frozen. */
+export interface Auth<C = Claims> {
+  /** The compact token. */
+  readonly token: string;
+  /** The protected JOSE header. */
+  readonly header: Readonly<JWTHeaderParameters>;
+  readonly claims: C;
+  /** Claim `sub`; empty if the token has none, which per-user limits and views refuse. */
+  readonly subject: string;
+  /** Claim `jti`. */
+  readonly jti: string | undefined;
+  /** Claim `sid`. */
+  readonly sessionId: string | undefined;
+  /** Claims `scope` and `scp`, each a space-separated string or an array. */
+  readonly scopes: readonly string[];
+  /** Claim `iss`; empty if the token has none. */
+  readonly issuer: string;
+  /** Identifies the user across issuers; per-user limits, views and cut-offs go by it. */
+  readonly principal: string;
+  /** Claim `iat`, unix seconds. */
+  readonly issuedAt: number | undefined;
+  /** Claim `exp`, unix seconds. */
+  readonly expiresAt: number;
+}
+
+/** What a token must satisfy beyond what jose checks. */
+export interface ClaimRules {
+  /** Seconds of clock difference forgiven for `nbf` and `iat`. */
+  readonly toleranceSeconds: number;
+  /** Longest `exp - iat` in seconds; a cut-off must outlive every token. */
+  readonly maxLifetimeSeconds: number;
+  readonly requireJti: boolean;
+  /** Is `exp` exact? With revocation on, our records end with it, so the tolerance must not extend it. */
+  readonly exactExpiry: boolean;
+}
+
+/** JOSE header types of access tokens (RFC 7519, RFC 9068); others are proofs, logout tokens, refresh tokens. */
+const accessTokenTypes = new Set(["jwt", "at+jwt"]);
+/** What payloads call tokens that are not access tokens: Amazon Cognito's `token_use`, Keycloak's `typ`. */
+const otherTokenUses = new Set(["id", "refresh", "offline"]);
+
+/**
+ * Why a token whose signature, `iss`, `aud`, `exp` and `nbf` jose accepted must still be refused; undefined if it may pass.
+ * The reason is a fixed phrase for logs.
+ */
+export function refusalOfClaims(
+  header: Readonly<JWTHeaderParameters>,
+  claims: JWTPayload,
+  rules: ClaimRules,
+  nowSeconds: number,
+): string | undefined {
+  const { exp, iat, jti, sub, sid, cnf } = claims;
+  if (!isTime(exp)) return "exp is missing or is not a time";
+  if (exp <= nowSeconds - (rules.exactExpiry ? 0 : rules.toleranceSeconds)) return "the token is expired";
+  if (iat !== undefined && !isTime(iat)) return "iat is not a time";
+  if (iat !== undefined && iat > nowSeconds + rules.toleranceSeconds) return "iat is in the future";
+  if (exp - (iat ?? nowSeconds) > rules.maxLifetimeSeconds) return "the token lives longer than auth.maxLifetime";
+  if (jti !== undefined && !isIdentifier(jti)) return "jti is not a non-empty string";
+  if (jti === undefined && rules.requireJti) return "jti is missing and auth.requireJti is set";
+  if (sub !== undefined && !isIdentifier(sub)) return "sub is not a non-empty string";
+  if (sid !== undefined && !isIdentifier(sid)) return "sid is not a non-empty string";
+  const type = typeof header.typ === "string" ? header.typ.toLowerCase().replace(/^application\//, "") : "jwt";
+  if (!accessTokenTypes.has(type)) return "typ says that this is no access token";
+  for (const use of [claims.token_use, claims.typ]) {
+    if (typeof use === "string" && otherTokenUses.has(use.toLowerCase()))
+      return "the claims say that this is no access token";
+  }
+  if (typeof cnf === "object" && cnf !== null && "jkt" in cnf) return "a DPoP-bound token came as a Bearer token";
+  return undefined;
+}
+
+/** The facts of a verified token, frozen with everything in it. */
+export function createAuth(token: string, header: JWTHeaderParameters, claims: JWTPayload): Auth {
+  const subject = claims.sub ?? "";
+  return Object.freeze({
+    token,
+    header: freezeDeeply(header),
+    claims: freezeDeeply(claims),
+    subject,
+    jti: claims.jti,
+    sessionId: claims.sid as string | undefined,
+    scopes: Object.freeze([...new Set([...words(claims.scope), ...words(claims.scp)])]),
+    issuer: claims.iss ?? "",
+    principal: subject,
+    issuedAt: claims.iat,
+    expiresAt: claims.exp ?? 0,
+  });
+}
+
+/** A claim that some issuers write as a space-separated string and others as an array. */
+function words(claim: unknown): string[] {
+  if (typeof claim === "string") return claim.split(" ").filter((word) => word !== "");
+  return Array.isArray(claim) ? claim.filter((word): word is string => typeof word === "string" && word !== "") : [];
+}
+
+function isTime(value: unknown): value is number {
+  return typeof value === "number" && Number.isFinite(value);
+}
+
+function isIdentifier(value: unknown): value is string {
+  return typeof value === "string" && value !== "";
+}
+
+/** Without recursion: a payload may nest as deep as its size allows. */
+function freezeDeeply<T extends object>(root: T): T {
+  const waiting: unknown[] = [root];
+  while (waiting.length > 0) {
+    const value = waiting.pop();
+    if (typeof value !== "object" || value === null || Object.isFrozen(value)) continue;
+    Object.freeze(value);
+    for (const member of Object.values(value)) waiting.push(member);
+  }
+  return root;
+}

@@ -1,0 +1,198 @@
+import { KeyObject, createPublicKey, createSecretKey } from "node:crypto";
+import { createLocalJWKSet, errors } from "jose";
+import type { JsonWebKey } from "node:crypto";
+import type { CryptoKey, JSONWebKeySet, JWK, JWTHeaderParameters } from "jose";
+import { kindOf, optionError, rangeError } from "../options/validate.js";
+
+/** A key that may verify a token, with the algorithms it may do that by. */
+export interface CandidateKey {
+  readonly key: KeyObject | CryptoKey;
+  readonly algorithms: readonly string[];
+}
+
+/** Where keys come from. */
+export interface KeySource {
+  /**
+   * The keys a token with this (unverified) header may be signed with; none if no key fits.
+   * Rejects with {@link KeysUnavailable} if there are no keys to choose from.
+   */
+  candidates(header: JWTHeaderParameters): readonly CandidateKey[] | Promise<readonly CandidateKey[]>;
+  /** `down` while no key has ever been loaded. */
+  status(): "up" | "down";
+  close(): void;
+}
+
+/** There are no keys to verify with: an outage of the identity provider, not a fault of the token. */
+export class KeysUnavailable extends Error {
+  override readonly name = "KeysUnavailable";
+  readonly code = "keys_unavailable";
+}
+
+/** HMAC algorithms and the least length of their secrets in bytes (RFC 7518 3.2). */
+export const hmacAlgorithms: Readonly<Record<string, number>> = { HS256: 32, HS384: 48, HS512: 64 };
+
+export const asymmetricAlgorithms: readonly string[] = [
+  ...["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"],
+  ...["ES256", "ES384", "ES512", "EdDSA", "Ed25519"],
+];
+
+export type SecretOption = string | Uint8Array | KeyObject;
+export type PublicKeyOption = string | JWK | KeyObject;
+
+/** Keys for HMAC: the UTF-8 bytes of a string, not its base64. Several rotate: each may verify. */
+export function createSecretKeys(
+  option: string,
+  secrets: readonly SecretOption[],
+  algorithms: readonly string[],
+): KeySource {
+  const wrong = algorithms.find((algorithm) => !(algorithm in hmacAlgorithms));
+  if (wrong !== undefined) {
+    throw optionError("auth.algorithms", `has "${wrong}", which a secret cannot verify; use HS256, HS384 or HS512`);
+  }
+  const keys = secrets.map((secret, index) => secretKey(secrets.length === 1 ? option : `${option}[${index}]`, secret));
+  const least = Math.max(...algorithms.map((algorithm) => hmacAlgorithms[algorithm] ?? 0));
+  for (const { symmetricKeySize = 0 } of keys) {
+    if (symmetricKeySize < least) {
+      throw rangeError(
+        option,
+        `must be at least ${least} bytes for ${algorithms.join(", ")}, not ${symmetricKeySize} (RFC 7518 3.2)`,
+      );
+    }
+  }
+  return fixedKeys(keys.map((key) => ({ key, algorithms })));
+}
+
+function secretKey(option: string, secret: unknown): KeyObject {
+  if (secret instanceof KeyObject) {
+    if (secret.type !== "secret") throw optionError(option, `is a ${secret.type} key; pass it as auth.publicKey`);
+    return secret;
+  }
+  if (typeof secret !== "string" && !(secret instanceof Uint8Array)) {
+    throw optionError(option, `must be a string, bytes or a secret KeyObject, not ${kindOf(secret)}`);
+  }
+  const bytes = Buffer.from(secret);
+  if (isKeyText(bytes.toString("latin1"))) {
+    throw optionError(option, "looks like a PEM or JWK, which anybody may know; pass a public key as auth.publicKey");
+  }
+  return createSecretKey(bytes);
+}
+
+/** A key file given as an HMAC secret would let everybody who has the public key sign. */
+function isKeyText(text: string): boolean {
+  return /-----BEGIN [A-Z ]+-----/.test(text) || /^\s*\{[^]*"kty"\s*:/.test(text);
+}
+
+/** Public keys of RSA (2048 bits at least), elliptic curves and Ed25519. Several rotate: each may verify. */
+export function createPublicKeys(
+  option: string,
+  keys: readonly PublicKeyOption[],
+  algorithms: readonly string[],
+): KeySource {
+  const candidates = keys.map((given, index): CandidateKey => {
+    const name = keys.length === 1 ? option : `${option}[${index}]`;
+    const key = publicKey(name, given);
+    const fitting = algorithmsOf(name, key);
+    const usable = algorithms.filter((algorithm) => fitting.includes(algorithm));
+    if (usable.length === 0) {
+      throw optionError("auth.algorithms", `has none that fits ${name}, which can verify ${fitting.join(", ")}`);
+    }
+    return { key, algorithms: usable };
+  });
+  const unused = algorithms.find(
+    (algorithm) => !candidates.some((candidate) => candidate.algorithms.includes(algorithm)),
+  );
+  if (unused !== undefined)
+    throw optionError("auth.algorithms", `has "${unused}", which no key in ${option} can verify`);
+  return fixedKeys(candidates);
+}
+
+function publicKey(option: string, given: unknown): KeyObject {
+  if (given instanceof KeyObject) {
+    if (given.type === "secret") throw optionError(option, "is a secret key; pass it as auth.secret");
+    return given.type === "private" ? createPublicKey(given) : given;
+  }
+  try {
+    if (typeof given === "string") return createPublicKey(given);
+    if (typeof given === "object" && given !== null)
+      return createPublicKey({ key: given as JsonWebKey, format: "jwk" });
+  } catch {
+    // What OpenSSL says may quote the key.
+    throw optionError(option, "is not a readable public key; pass a PEM (SPKI), a JWK or a KeyObject");
+  }
+  throw optionError(option, `must be a PEM, a JWK or a KeyObject, not ${kindOf(given)}`);
+}
+
+const curveAlgorithms: Readonly<Record<string, string>> = {
+  prime256v1: "ES256",
+  secp384r1: "ES384",
+  secp521r1: "ES512",
+};
+
+/** The algorithms that fit a public key (RFC 7518 3.1, RFC 8037, RFC 9864). */
+function algorithmsOf(option: string, key: KeyObject): readonly string[] {
+  const { modulusLength = 0, namedCurve = "" } = key.asymmetricKeyDetails ?? {};
+  switch (key.asymmetricKeyType) {
+    case "rsa":
+    case "rsa-pss": {
+      if (modulusLength < 2048)
+        throw rangeError(option, `must have at least 2048 bits, not ${modulusLength} (RFC 7518 3.3)`);
+      const all = asymmetricAlgorithms.slice(0, 6);
+      return key.asymmetricKeyType === "rsa" ? all : all.slice(3);
+    }
+    case "ec": {
+      const algorithm = curveAlgorithms[namedCurve];
+      if (algorithm !== undefined) return [algorithm];
+      throw optionError(option, `is on the curve ${namedCurve}; use P-256, P-384 or P-521`);
+    }
+    case "ed25519":
+      return ["EdDSA", "Ed25519"];
+    default:
+      throw optionError(option, "must be an RSA, elliptic-curve (P-256, P-384, P-521) or Ed25519 key");
+  }
+}
+
+function fixedKeys(keys: readonly CandidateKey[]): KeySource {
+  return {
+    candidates: ({ alg }) => keys.filter(({ algorithms }) => algorithms.includes(alg)),
+    status: () => "up",
+    close() {
+      return;
+    },
+  };
+}
+
+/** A fixed JSON Web Key Set (RFC 7517 5); the header's `kid` and `alg` choose. */
+export function createKeySet(option: string, jwks: JSONWebKeySet, algorithms: readonly string[]): KeySource {
+  const select = keySelector(option, jwks, algorithms);
+  return {
+    candidates: async (header) => (await select(header)) ?? [],
+    status: () => "up",
+    close() {
+      return;
+    },
+  };
+}
+
+/** Chooses from a key set; undefined if no key has that `kid`, which a newer set may. */
+export type KeySelector = (header: JWTHeaderParameters) => Promise<readonly CandidateKey[] | undefined>;
+
+export function keySelector(option: string, jwks: unknown, algorithms: readonly string[]): KeySelector {
+  let select: ReturnType<typeof createLocalJWKSet>;
+  try {
+    select = createLocalJWKSet(jwks as JSONWebKeySet);
+  } catch {
+    throw optionError(option, 'must be a JSON Web Key Set: {"keys": [...]}');
+  }
+  return async function selectKeys(header) {
+    try {
+      return [{ key: await select(header), algorithms }];
+    } catch (error) {
+      if (error instanceof errors.JWKSNoMatchingKey) return undefined;
+      // Without a kid several keys may fit: each is tried.
+      if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
+      const keys: CandidateKey[] = [];
+      for await (const key of error) keys.push({ key, algorithms });
+      return keys;
+    }
+  };
+}

@@ -1,0 +1,2 @@
+/** Where every problem `type` and every start-up error points: one heading for each code. */
+export const documentation = "https://github.com/portcullis/portcullis/blob/main/docs/errors.md";

@@ -1,0 +1,203 @@
+import type { TokenSource } from "../auth/bearer.js";
+import { readCredentials } from "../auth/bearer.js";
+import type { TokenRefusal, VerifiedToken, Verifier } from "../auth/verifier.js";
+import type { RequestCacheFactory } from "../cache/request-cache.js";
+import type { Exchange, Facts } from "../http/exchange.js";
+import type { RateLimitFormat } from "../http/fields.js";
+import { rateLimitFields } from "../http/fields.js";
+import type { Check, Denied, Verdict } from "../http/verdict.js";
+import { allowed } from "../http/verdict.js";
+import { denyExhausted, settleQuota } from "../quota/limit.js";
+import type { Settled } from "../quota/limit.js";
+import type { AppliedPolicy, ChargeFactory, Policy } from "../quota/policy.js";
+import type { RevocationService } from "../revocation/revocations.js";
+import type { Answer, Question, SecurityStore, Tally, TokenQuestion } from "../store/ports.js";
+import { StoreFault } from "../store/ports.js";
+import type { Challenges } from "./challenges.js";
+import type { Degradation } from "./degradation.js";
+
+/** What every admission of a gate works with. */
+export interface AdmissionServices<Raw> {
+  readonly store: SecurityStore;
+  readonly verifier: Verifier | undefined;
+  readonly sources: readonly TokenSource<Raw>[];
+  readonly revocations: RevocationService | undefined;
+  readonly charges: ChargeFactory<Raw>;
+  readonly cache: RequestCacheFactory | undefined;
+  readonly challenges: Challenges;
+  readonly degradation: Degradation;
+  readonly headers: RateLimitFormat;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
+
+/** Which of a gate's services one middleware applies. */
+export interface AdmissionParts<Raw> {
+  readonly authentication: "required" | "optional" | "off";
+  readonly limits: readonly Policy<Raw>[];
+  readonly cache: boolean;
+}
+
+/**
+ * The way of a request, in one fold: credentials, verified token, one question to the store, verdict. The order of
+ * refusals is the address' limits, then the token, then the other limits, so that bad tokens cost their sender something
+ * and a revoked token cannot drain the quota of its victim. Whatever can be answered at once is.
+ */
+export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: AdmissionParts<Raw>): Check<Raw> {
+  const { store, verifier, sources, revocations, charges, challenges, degradation, now } = services;
+  const addressLimits = parts.limits.filter(({ per }) => per === "ip");
+  const otherLimits = parts.limits.filter(({ per }) => per !== "ip");
+  const limitsUsers = otherLimits.some(({ per }) => per === "user");
+
+  return function admit(exchange) {
+    if (verifier === undefined || parts.authentication === "off") {
+      return charge(exchange, exchange.facts.verified, undefined);
+    }
+    // A browser sends no credentials with a CORS preflight (Fetch 3.2.2), so none can be asked for.
+    if (isPreflight(exchange)) return charge(exchange, undefined, undefined);
+    const credentials = readCredentials(exchange, sources);
+    if (credentials.kind === "none") {
+      const denial = parts.authentication === "required" ? challenges.credentialsRequired() : undefined;
+      return charge(exchange, undefined, denial);
+    }
+    if (credentials.kind !== "token") return charge(exchange, undefined, challenges.badCredentials(credentials));
+    const verified = verifier.verify(credentials.token);
+    return verified instanceof Promise
+      ? verified.then((outcome) => chargeVerified(exchange, outcome))
+      : chargeVerified(exchange, verified);
+  };
+
+  function chargeVerified(exchange: Exchange<Raw>, outcome: VerifiedToken | TokenRefusal): Verdict | Promise<Verdict> {
+    if ("code" in outcome) return charge(exchange, undefined, challenges.tokenRefused(outcome));
+    if (limitsUsers && outcome.partition === "") {
+      return charge(exchange, undefined, challenges.tokenInvalid("the token names no subject to limit"));
+    }
+    return charge(exchange, outcome, undefined);
+  }
+
+  /** A request that is already denied still counts against its address, and nothing else. */
+  function charge(
+    exchange: Exchange<Raw>,
+    verified: VerifiedToken | undefined,
+    denial: Denied | undefined,
+  ): Verdict | Promise<Verdict> {
+    const { facts } = exchange;
+    facts.verified = verified;
+    facts.auth = verified?.auth;
+    const before = charges.charges(addressLimits, exchange, verified);
+    const after = denial === undefined ? charges.charges(otherLimits, exchange, verified) : [];
+    if (before instanceof Promise || after instanceof Promise) {
+      return Promise.all([before, after]).then(([first, last]) =>
+        ask({ exchange, verified, denial, before: first, after: last }),
+      );
+    }
+    return ask({ exchange, verified, denial, before, after });
+  }
+
+  function ask(request: Request<Raw>): Verdict | Promise<Verdict> {
+    const { exchange, verified, before, after } = request;
+    const token = tokenQuestion(exchange.facts, verified);
+    for (const { policy } of [...before, ...after]) exchange.facts.settled.add(policy);
+    if (before.length === 0 && after.length === 0 && token === undefined) return conclude(request, nothingAsked);
+    const question: Question = {
+      beforeToken: before.map(({ charge }) => charge),
+      token,
+      afterToken: after.map(({ charge }) => charge),
+    };
+    const answer = store.ask(question);
+    return answer instanceof Promise
+      ? answer.then((late) => conclude(request, orFaults(late, question)))
+      : conclude(request, orFaults(answer, question));
+  }
+
+  function tokenQuestion({ settled }: Facts, verified: VerifiedToken | undefined): TokenQuestion | undefined {
+    if (revocations === undefined || verified === undefined || parts.authentication === "off") return undefined;
+    return settled.has(verified) ? undefined : verified.question;
+  }
+
+  function conclude(request: Request<Raw>, answer: Answer): Verdict {
+    const { exchange, verified, denial, before, after } = request;
+    const first = settle(before, answer.beforeToken);
+    const refusal = first.denial ?? denial ?? decideToken(exchange.facts, verified, answer.revoked);
+    if (refusal !== undefined) return refuse(exchange, refusal);
+    const last = settle(after, answer.afterToken);
+    if (last.denial !== undefined) return refuse(exchange, last.denial);
+    return allow(exchange, [...first.settled, ...last.settled]);
+  }
+
+  /** What the store counted, and what stands in for what it could not count. */
+  function settle(
+    applied: readonly AppliedPolicy<Raw>[],
+    tallies: readonly (Tally | StoreFault | undefined)[],
+  ): { settled: Settled[]; denial: Denied | undefined } {
+    const settled: Settled[] = [];
+    const unanswered: { applied: AppliedPolicy<Raw>; fault: StoreFault }[] = [];
+    applied.forEach((policy, index) => {
+      const tally = tallies[index];
+      if (tally instanceof StoreFault) unanswered.push({ applied: policy, fault: tally });
+      else if (tally !== undefined) settled.push(settleQuota(policy, tally));
+    });
+    const denial =
+      denyExhausted(settled, services.headers, now()) ??
+      (unanswered.length === 0 ? undefined : degradation.decideLimits(unanswered));
+    return { settled, denial };
+  }
+
+  function decideToken(
+    facts: Facts,
+    verified: VerifiedToken | undefined,
+    revoked: Answer["revoked"],
+  ): Denied | undefined {
+    if (verified === undefined || revoked === undefined) return undefined;
+    if (revoked instanceof StoreFault) return degradation.decideRevocation(verified, revoked);
+    degradation.noteAnswer();
+    if (revoked) {
+      if (verified.question !== undefined) revocations?.remember(verified.question);
+      return challenges.tokenInvalid("the token is revoked");
+    }
+    facts.settled.add(verified);
+    return undefined;
+  }
+
+  function refuse({ facts }: Exchange<Raw>, denial: Denied): Denied {
+    facts.auth = undefined;
+    facts.verified = undefined;
+    return denial;
+  }
+
+  function allow({ facts }: Exchange<Raw>, settled: readonly Settled[]): Verdict {
+    if (parts.cache && facts.cache === undefined) facts.cache = services.cache?.create(facts);
+    if (settled.length === 0) return allowed;
+    facts.quotas = [...facts.quotas, ...settled.map(({ quota }) => quota)];
+    return { allowed: true, headers: rateLimitFields(services.headers, facts.quotas, now()) };
+  }
+}
+
+/** One request on its way, when everything about it is known but the store's answer. */
+interface Request<Raw> {
+  readonly exchange: Exchange<Raw>;
+  readonly verified: VerifiedToken | undefined;
+  readonly denial: Denied | undefined;
+  readonly before: readonly AppliedPolicy<Raw>[];
+  readonly after: readonly AppliedPolicy<Raw>[];
+}
+
+const nothingAsked: Answer = { beforeToken: [], revoked: undefined, afterToken: [] };
+
+/** A store that could not be asked at all leaves every part of the question with the same fault. */
+function orFaults(answer: Answer | StoreFault, { beforeToken, token, afterToken }: Question): Answer {
+  if (!(answer instanceof StoreFault)) return answer;
+  return {
+    beforeToken: beforeToken.map(() => answer),
+    revoked: token === undefined ? undefined : answer,
+    afterToken: afterToken.map(() => answer),
+  };
+}
+
+function isPreflight<Raw>(exchange: Exchange<Raw>): boolean {
+  return (
+    exchange.method === "OPTIONS" &&
+    exchange.header("origin") !== undefined &&
+    exchange.header("access-control-request-method") !== undefined
+  );
+}

@@ -1,0 +1,56 @@
+import type { Credentials } from "../auth/bearer.js";
+import type { TokenRefusal } from "../auth/verifier.js";
+import { bearerChallenge, retryAfter } from "../http/fields.js";
+import type { Denied, Header } from "../http/verdict.js";
+import { deny } from "../http/verdict.js";
+
+/** The refusals of a gate that carry its challenge, with headers made once. Every cause of a code has the same answer. */
+export interface Challenges {
+  credentialsRequired(): Denied;
+  /** For a token that is malformed, expired, revoked, meant for another audience …: the client learns no more. */
+  tokenInvalid(cause: string): Denied;
+  /** For what the request presented instead of a usable token. */
+  badCredentials(credentials: Exclude<Credentials, { kind: "none" | "token" }>): Denied;
+  tokenRefused(refusal: TokenRefusal): Denied;
+  scopeInsufficient(scopes: readonly string[]): Denied;
+}
+
+const description = "The access token is malformed, expired, revoked or not meant for this API";
+
+export function createChallenges(realm: string | undefined): Challenges {
+  const required: Header[] = [bearerChallenge(realm)];
+  const invalid: Header[] = [bearerChallenge(realm, { error: "invalid_token", error_description: description })];
+  const ambiguous: Header[] = [bearerChallenge(realm, { error: "invalid_request" })];
+
+  function tokenInvalid(cause: string): Denied {
+    return deny("token_invalid", { cause, headers: invalid });
+  }
+
+  return {
+    credentialsRequired: () => deny("credentials_required", { cause: "no credentials", headers: required }),
+    tokenInvalid,
+    badCredentials({ kind, cause }) {
+      switch (kind) {
+        case "malformed":
+          return tokenInvalid(cause);
+        case "too_large":
+          return deny("token_too_large", { cause, headers: invalid });
+        case "ambiguous":
+          return deny("request_invalid", { cause, headers: ambiguous });
+        case "foreign_origin":
+          return deny("origin_refused", { cause });
+      }
+    },
+    tokenRefused: ({ code, cause }) =>
+      code === "token_invalid" ? tokenInvalid(cause) : deny(code, { cause, headers: [retryAfter(1)] }),
+    scopeInsufficient(scopes) {
+      const headers = [bearerChallenge(realm, { error: "insufficient_scope", scope: scopes.join(" ") })];
+      return deny("scope_insufficient", { cause: "a scope is missing", headers });
+    },
+  };
+}
+
+/** The store had to decide and cannot: an outage, answered as such and never as the client's fault. */
+export function denyUnavailable(cause: string): Denied {
+  return deny("store_unavailable", { cause, headers: [retryAfter(1)] });
+}

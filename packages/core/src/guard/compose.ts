@@ -1,0 +1,38 @@
+import type { Exchange } from "../http/exchange.js";
+import type { Check, Header, Verdict } from "../http/verdict.js";
+import { DenialError } from "../http/verdict.js";
+
+/** Passes a request that every check passes, asked in order; the first refusal is the answer. */
+export function every<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
+  return async function checkEvery(exchange) {
+    const headers: Header[] = [];
+    for (const check of checks) {
+      const verdict = await check(exchange);
+      if (!verdict.allowed) return verdict;
+      headers.push(...verdict.headers);
+    }
+    return { allowed: true, headers };
+  };
+}
+
+/** Applies a check only to requests that the condition does not match. */
+export function exceptWhere<Raw>(
+  matches: (exchange: Exchange<Raw>) => boolean,
+  check: Check<Raw>,
+  pass: Verdict,
+): Check<Raw> {
+  return (exchange) => (matches(exchange) ? pass : check(exchange));
+}
+
+/** Turns a refusal into an error for the application's own error handling. */
+export function throwing<Raw>(check: Check<Raw>): Check<Raw> {
+  function throwDenial(verdict: Verdict): Verdict {
+    if (!verdict.allowed) throw new DenialError(verdict);
+    return verdict;
+  }
+
+  return function checkOrThrow(exchange) {
+    const verdict = check(exchange);
+    return verdict instanceof Promise ? verdict.then(throwDenial) : throwDenial(verdict);
+  };
+}

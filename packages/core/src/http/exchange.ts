@@ -1,0 +1,37 @@
+import type { Auth } from "../auth/claims.js";
+import type { VerifiedToken } from "../auth/verifier.js";
+import type { RequestCache } from "../cache/request-cache.js";
+import type { Quota } from "../quota/limit.js";
+
+/** One HTTP request as the core sees it: the small read-only host object that an adapter provides. */
+export interface Exchange<Raw = unknown> {
+  /** The framework's own request or context, for the application's callbacks; the core never looks inside. */
+  readonly raw: Raw;
+  readonly method: string;
+  /** Path and query as the client sent them. */
+  readonly url: string;
+  /** The client's address as the framework resolved it under its own proxy-trust setting. */
+  readonly ip: string | undefined;
+  /** What the checks found out about this request so far; one object for the whole request. */
+  readonly facts: Facts;
+  /** A request header by its lower-case name. */
+  header(name: string): string | undefined;
+}
+
+/** What the checks found out. Adapters show it to handlers as `auth`, `cache` and `quotas`. */
+export interface Facts {
+  /** Who is asking; undefined for an anonymous request. */
+  auth: Auth | undefined;
+  /** The cache of this request; undefined before `guard()` or `requestCache()`. */
+  cache: RequestCache | undefined;
+  /** The state of every rate limit applied to this request so far. */
+  quotas: readonly Quota[];
+  /** The token behind `auth`. */
+  verified: VerifiedToken | undefined;
+  /** Policies that have already counted this request, and services that have already passed it: none is asked twice. */
+  readonly settled: Set<object>;
+}
+
+export function createFacts(): Facts {
+  return { auth: undefined, cache: undefined, quotas: [], verified: undefined, settled: new Set() };
+}

@@ -1,0 +1,83 @@
+import type { Header } from "./verdict.js";
+
+/**
+ * The form of the rate-limit response fields: draft-ietf-httpapi-ratelimit-headers as of drafts 8 to 11, 7 or 6,
+ * the `X-RateLimit-*` fields older clients know, or `false` for none.
+ */
+export type RateLimitFormat = "draft-8" | "draft-7" | "draft-6" | "legacy" | false;
+
+export const rateLimitFormats = ["draft-8", "draft-7", "draft-6", "legacy"] as const;
+
+/** What the fields say of one policy. */
+export interface RateLimitItem {
+  readonly policy: string;
+  readonly limit: number;
+  readonly windowSeconds: number;
+  readonly remaining: number;
+  readonly resetSeconds: number;
+}
+
+/** Rate-limit fields of one response, in the order the policies apply. */
+export function rateLimitFields(format: RateLimitFormat, items: readonly RateLimitItem[], nowMs: number): Header[] {
+  if (format === false || items.length === 0) return [];
+  if (format === "draft-8") return structuredFields(items);
+  const { limit, remaining, resetSeconds, windowSeconds } = tightest(items);
+  const policy: Header = ["RateLimit-Policy", `${limit};w=${windowSeconds}`];
+  switch (format) {
+    case "draft-7":
+      return [policy, ["RateLimit", `limit=${limit}, remaining=${remaining}, reset=${resetSeconds}`]];
+    case "draft-6":
+      return [policy, ...threeFields("RateLimit", limit, remaining, resetSeconds)];
+    case "legacy":
+      return threeFields("X-RateLimit", limit, remaining, Math.ceil(nowMs / 1000) + resetSeconds);
+  }
+}
+
+/** Lists of String items with parameters (RFC 9651); policy names are checked at start-up, so nothing needs escaping. */
+function structuredFields(items: readonly RateLimitItem[]): Header[] {
+  let policies = "";
+  let states = "";
+  for (const { policy, limit, windowSeconds, remaining, resetSeconds } of items) {
+    const separator = policies === "" ? "" : ", ";
+    policies += `${separator}"${policy}";q=${limit};w=${windowSeconds}`;
+    states += `${separator}"${policy}";r=${remaining};t=${resetSeconds}`;
+  }
+  return [
+    ["RateLimit-Policy", policies],
+    ["RateLimit", states],
+  ];
+}
+
+function threeFields(prefix: string, limit: number, remaining: number, reset: number): Header[] {
+  return [
+    [`${prefix}-Limit`, String(limit)],
+    [`${prefix}-Remaining`, String(remaining)],
+    [`${prefix}-Reset`, String(reset)],
+  ];
+}
+
+/** The older forms have room for one policy: the one that will refuse first. */
+function tightest(items: readonly RateLimitItem[]): RateLimitItem {
+  return items.reduce((least, item) =>
+    item.remaining < least.remaining || (item.remaining === least.remaining && item.resetSeconds > least.resetSeconds)
+      ? item
+      : least,
+  );
+}
+
+/** `Retry-After` in whole seconds, at least 1 (RFC 9110 10.2.3). */
+export function retryAfter(seconds: number): Header {
+  return ["Retry-After", String(Math.max(1, Math.ceil(seconds)))];
+}
+
+/** A Bearer challenge (RFC 6750 3): parameters are fixed or checked at start-up, so nothing needs escaping. */
+export function bearerChallenge(realm: string | undefined, parameters: Readonly<Record<string, string>> = {}): Header {
+  const all = realm === undefined ? parameters : { realm, ...parameters };
+  const text = Object.entries(all)
+    .map(([name, value]) => `${name}="${value}"`)
+    .join(", ");
+  return ["WWW-Authenticate", text === "" ? "Bearer" : `Bearer ${text}`];
+}
+
+/** What may stand inside a quoted parameter of a challenge (RFC 6750 3: %x20-21 / %x23-5B / %x5D-7E). */
+export const challengeText: RegExp = /^[\x20-\x21\x23-\x5B\x5D-\x7E]+$/;

@@ -1,0 +1,149 @@
+import { documentation } from "../documentation.js";
+import type { Exchange } from "./exchange.js";
+
+/** The stable name of a reason to refuse a request; each has a heading in docs/errors.md. */
+export type DenialCode =
+  | "credentials_required"
+  | "token_invalid"
+  | "token_too_large"
+  | "request_invalid"
+  | "origin_refused"
+  | "scope_insufficient"
+  | "quota_exceeded"
+  | "store_unavailable"
+  | "keys_unavailable";
+
+interface DenialKind {
+  readonly status: number;
+  readonly title: string;
+  /** The problem type, where IANA has registered one. @default the code's heading in docs/errors.md */
+  readonly type?: string;
+}
+
+/** Every way to say no: the one table from a code to its status, title and type. */
+const denials: Readonly<Record<DenialCode, DenialKind>> = {
+  credentials_required: { status: 401, title: "Credentials are required" },
+  token_invalid: { status: 401, title: "The access token is not valid" },
+  token_too_large: { status: 401, title: "The access token is too large" },
+  request_invalid: { status: 400, title: "The request carries more than one access token" },
+  origin_refused: { status: 403, title: "The request comes from an origin that is not allowed" },
+  scope_insufficient: { status: 403, title: "The access token does not grant the scope this needs" },
+  quota_exceeded: {
+    status: 429,
+    title: "Request cannot be satisfied as assigned quota has been exceeded",
+    type: "https://iana.org/assignments/http-problem-types#quota-exceeded",
+  },
+  store_unavailable: { status: 503, title: "A dependency that decides about this request is unavailable" },
+  keys_unavailable: { status: 503, title: "The keys that verify access tokens are unavailable" },
+};
+
+/** An RFC 9457 problem. */
+export interface Problem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly code: DenialCode;
+  readonly "violated-policies"?: readonly string[];
+}
+
+export type Header = readonly [name: string, value: string];
+
+/** The request may pass; the headers go on the response. */
+export interface Allowed {
+  readonly allowed: true;
+  readonly headers: readonly Header[];
+}
+
+/** The request is refused, with the whole answer. */
+export interface Denied {
+  readonly allowed: false;
+  readonly status: number;
+  readonly headers: readonly Header[];
+  readonly problem: Problem;
+  /** The problem as JSON, ready to send. */
+  readonly body: string;
+  /** A short phrase for logs, never sent to the client. */
+  readonly cause: string;
+}
+
+export type Verdict = Allowed | Denied;
+
+/** Decides about a request; writes what it found out to `exchange.facts`. Bugs throw, refusals are values. */
+export type Check<Raw = unknown> = (exchange: Exchange<Raw>) => Verdict | Promise<Verdict>;
+
+export const allowed: Allowed = Object.freeze({ allowed: true, headers: Object.freeze([]) });
+
+export interface DenialDetails {
+  /** Why, in a short fixed phrase for logs; no identifiers. */
+  readonly cause: string;
+  /** Response headers besides the content type and `Cache-Control: no-store`. */
+  readonly headers?: readonly Header[];
+  readonly violatedPolicies?: readonly string[];
+}
+
+/** A refusal with its complete answer: status, headers and problem body. */
+export function deny(code: DenialCode, { cause, headers = [], violatedPolicies }: DenialDetails): Denied {
+  const prepared = violatedPolicies === undefined ? plainAnswers[code] : prepare(code, violatedPolicies);
+  return {
+    allowed: false,
+    status: prepared.problem.status,
+    headers: headers.length === 0 ? prepared.headers : [...headers, ...prepared.headers],
+    problem: prepared.problem,
+    body: prepared.body,
+    cause,
+  };
+}
+
+interface PreparedAnswer {
+  readonly problem: Problem;
+  readonly body: string;
+  readonly headers: readonly Header[];
+}
+
+function prepare(code: DenialCode, violatedPolicies?: readonly string[]): PreparedAnswer {
+  const { status, title, type = `${documentation}#${code}` } = denials[code];
+  const problem: Problem = {
+    type,
+    title,
+    status,
+    code,
+    ...(violatedPolicies === undefined ? {} : { "violated-policies": violatedPolicies }),
+  };
+  const body = JSON.stringify(problem);
+  return {
+    problem,
+    body,
+    headers: [
+      ["Content-Type", "application/problem+json"],
+      ["Content-Length", String(Buffer.byteLength(body))],
+      ["Cache-Control", "no-store"],
+    ],
+  };
+}
+
+const plainAnswers = Object.fromEntries(
+  (Object.keys(denials) as DenialCode[]).map((code) => [code, prepare(code)]),
+) as Record<DenialCode, PreparedAnswer>;
+
+/**
+ * A refusal as an error, for `onDeny: "throw"` and for responses that have already begun.
+ * Express and Koa answer with `status` and `headers` when nothing else handles it.
+ */
+export class DenialError extends Error {
+  override readonly name = "DenialError";
+  readonly status: number;
+  readonly statusCode: number;
+  readonly expose = true;
+  readonly code: DenialCode;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly problem: Problem;
+
+  constructor({ status, headers, problem }: Denied) {
+    super(problem.title);
+    this.status = status;
+    this.statusCode = status;
+    this.code = problem.code;
+    this.headers = Object.fromEntries(headers.filter(([name]) => !name.startsWith("Content-")));
+    this.problem = problem;
+  }
+}

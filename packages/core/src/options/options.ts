@@ -1,0 +1,177 @@
+import type { RateLimitFormat } from "../http/fields.js";
+import { rateLimitFormats } from "../http/fields.js";
+import type { Policy } from "../quota/policy.js";
+import type { RedisLike } from "../store/redis/connect.js";
+import type { Logger } from "../telemetry/logger.js";
+import { createDefaultLogger } from "../telemetry/logger.js";
+import type { AuthOptions, ResolvedAuth } from "./auth.js";
+import { resolveAuth } from "./auth.js";
+import type { Duration } from "./duration.js";
+import { durationMs } from "./duration.js";
+import type { LimitOptions } from "./limits.js";
+import { resolveLimits } from "./limits.js";
+import { checkInteger, checkObject, checkOneOf, checkString, optionError } from "./validate.js";
+
+/** What decides about a token while the store cannot say whether it is revoked. */
+export type RevocationPolicy = "deny" | "allow" | { readonly graceMs: number };
+
+export interface RevocationOptions {
+  /**
+   * `"deny"` answers 503; `"allow"` lets a token pass unless this process knows it to be revoked; `{ graceMs }` allows
+   * for that long after the store's last answer and then denies.
+   * @default "deny"
+   */
+  readonly onStoreError?: RevocationPolicy | undefined;
+}
+
+export interface CacheOptions {
+  /** How long a value is kept unless said otherwise. @default "5m" */
+  readonly ttl?: Duration | undefined;
+}
+
+/** Everything about a gate. All durations are milliseconds or strings such as `"30s"`, `"5m"`, `"2h"`. */
+export interface PortcullisOptions<Raw = unknown> {
+  /**
+   * Where to keep what processes share: a URL, a `Redis` or `Cluster` client of ioredis, or `"memory"` for this process
+   * alone. @default "memory" with a warning; in production (`NODE_ENV=production`) it must be given
+   */
+  readonly redis?: string | RedisLike | undefined;
+  /** Goes before every key. @default "" */
+  readonly prefix?: string | undefined;
+  /** Keys the digests that stand for addresses and odd identifiers in Redis. The same for all processes. */
+  readonly keySecret?: string | undefined;
+  /** How tokens are verified. Left out: nobody is authenticated. */
+  readonly auth?: AuthOptions<Raw> | undefined;
+  /** `false` accepts revoked tokens. @default on wherever `auth` is */
+  readonly revocation?: RevocationOptions | false | undefined;
+  /** Rate-limit policies of `guard()`. @default [] */
+  readonly limits?: readonly LimitOptions<Raw>[] | undefined;
+  /** The request cache; `false` for none. @default { ttl: "5m" } */
+  readonly cache?: CacheOptions | false | undefined;
+  /** The form of the rate-limit response fields. @default "draft-8" */
+  readonly headers?: RateLimitFormat | undefined;
+  /** How long a request waits for the store. @default 50 (ms) */
+  readonly deadline?: Duration | undefined;
+  /** Clients with IPv6 addresses are counted by their network of this many bits. @default 56 */
+  readonly ipv6PrefixLength?: number | undefined;
+  /** Among how many processes a limit is divided while the store is down. @default 1 */
+  readonly instances?: number | undefined;
+  /** The property of the request under which handlers find `auth`. @default "auth" */
+  readonly property?: string | undefined;
+  /** Pino-like. @default silent but for warnings, through process.emitWarning */
+  readonly logger?: Logger | undefined;
+}
+
+export interface ResolvedOptions<Raw> {
+  /** Undefined: in-process stores. */
+  readonly redis: string | RedisLike | undefined;
+  /** Was `"memory"` chosen, or only left over? */
+  readonly storeChosen: boolean;
+  readonly prefix: string;
+  readonly keySecret: string;
+  readonly auth: ResolvedAuth<Raw> | undefined;
+  readonly revocation: { readonly onStoreError: RevocationPolicy } | undefined;
+  readonly limits: readonly Policy<Raw>[];
+  readonly cacheTtlMs: number | undefined;
+  readonly headers: RateLimitFormat;
+  readonly deadlineMs: number;
+  readonly ipv6PrefixLength: number;
+  readonly instances: number;
+  readonly property: string;
+  readonly logger: Logger;
+}
+
+const known = [
+  ...["redis", "prefix", "keySecret", "auth", "revocation", "limits", "cache", "headers", "deadline"],
+  ...["ipv6PrefixLength", "instances", "property", "logger"],
+];
+
+/** Checks every option and fills in the defaults. Throws a TypeError or RangeError that says what to write instead. */
+export function resolveOptions<Raw>(options: PortcullisOptions<Raw>, now: () => number): ResolvedOptions<Raw> {
+  checkObject("options", options, known);
+  const {
+    prefix = "",
+    keySecret = "portcullis",
+    revocation = {},
+    limits = [],
+    cache = {},
+    headers = "draft-8",
+  } = options;
+  const { deadline = 50, ipv6PrefixLength = 56, instances = 1, property = "auth" } = options;
+  const { logger = createDefaultLogger() } = options;
+  if (prefix !== "") checkPrefix(prefix);
+  checkString("keySecret", keySecret);
+  checkLogger(logger);
+  if (headers !== false) checkOneOf("headers", headers, rateLimitFormats);
+  checkInteger("ipv6PrefixLength", ipv6PrefixLength, 32, 128);
+  checkInteger("instances", instances, 1, 10_000);
+  checkString("property", property);
+  return {
+    redis: resolveRedis(options.redis),
+    storeChosen: options.redis !== undefined,
+    prefix,
+    keySecret,
+    revocation: revocation === false || options.auth === undefined ? undefined : resolveRevocation(revocation),
+    limits: resolveLimits(limits),
+    cacheTtlMs: cache === false ? undefined : resolveCacheTtl(cache),
+    headers,
+    deadlineMs: durationMs("deadline", deadline, 10_000),
+    ipv6PrefixLength,
+    instances,
+    property,
+    logger,
+    // Last, because keys may be fetched as soon as they are known to be wanted.
+    auth:
+      options.auth === undefined
+        ? undefined
+        : resolveAuth(options.auth, { logger, now, revocation: revocation !== false }),
+  };
+}
+
+/** A forgotten REDIS_URL must not quietly make revocation a matter of one process. */
+function resolveRedis(redis: unknown): string | RedisLike | undefined {
+  if (redis === undefined) {
+    if (process.env.NODE_ENV !== "production") return undefined;
+    throw optionError("redis", 'is required in production; pass a URL or a client, or "memory" for this process alone');
+  }
+  if (redis === "memory") return undefined;
+  if (typeof redis === "string") {
+    if (/^rediss?:\/\/./.test(redis) && URL.canParse(redis)) return redis;
+    throw optionError("redis", 'must be a URL such as "redis://127.0.0.1:6379", an ioredis client, or "memory"');
+  }
+  if (typeof redis === "object" && redis !== null && "call" in redis && "status" in redis && "on" in redis) {
+    return redis as RedisLike;
+  }
+  throw optionError("redis", 'must be a URL such as "redis://127.0.0.1:6379", an ioredis client, or "memory"');
+}
+
+function resolveRevocation(options: RevocationOptions): { onStoreError: RevocationPolicy } {
+  checkObject("revocation", options, ["onStoreError"]);
+  const { onStoreError = "deny" } = options;
+  if (typeof onStoreError !== "object") {
+    checkOneOf("revocation.onStoreError", onStoreError, ["deny", "allow"]);
+    return { onStoreError };
+  }
+  checkObject("revocation.onStoreError", onStoreError, ["graceMs"]);
+  checkInteger("revocation.onStoreError.graceMs", onStoreError.graceMs, 1, 86_400_000);
+  return { onStoreError };
+}
+
+function resolveCacheTtl(options: CacheOptions): number {
+  checkObject("cache", options, ["ttl"]);
+  return durationMs("cache.ttl", options.ttl ?? "5m");
+}
+
+function checkPrefix(prefix: unknown): void {
+  checkString("prefix", prefix);
+  if (!/^[A-Za-z0-9_.:-]{1,64}$/.test(prefix)) {
+    throw optionError("prefix", "must be up to 64 letters, digits, _, -, . and :");
+  }
+}
+
+function checkLogger(logger: unknown): void {
+  const { debug, warn } = (logger ?? {}) as Partial<Logger>;
+  if (typeof debug !== "function" || typeof warn !== "function") {
+    throw optionError("logger", "must have the methods debug(fields, message) and warn(fields, message)");
+  }
+}

@@ -1,0 +1,96 @@
+import { documentation } from "../documentation.js";
+
+/** Says what is wrong with an option, what to write instead, and where that is documented. */
+function explain(option: string, problem: string): string {
+  return `portcullis: ${option} ${problem} (see ${documentation}#option_invalid)`;
+}
+
+/** A wrong kind of value, a missing or an unknown option. */
+export function optionError(option: string, problem: string): TypeError {
+  return Object.assign(new TypeError(explain(option, problem)), { code: "option_invalid" });
+}
+
+/** The right kind of value, out of its bounds. */
+export function rangeError(option: string, problem: string): RangeError {
+  return Object.assign(new RangeError(explain(option, problem)), { code: "option_invalid" });
+}
+
+/** A value as it may stand in an error message: its type only, since options carry secrets. */
+export function kindOf(value: unknown): string {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "an array";
+  return typeof value === "object" ? "an object" : typeof value;
+}
+
+/** Refuses what is not a plain options object, and every name that is not known, with the nearest one that is. */
+export function checkObject(option: string, value: unknown, known: readonly string[]): asserts value is object {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw optionError(option, `must be an object, not ${kindOf(value)}`);
+  }
+  for (const name of Object.keys(value)) {
+    if (known.includes(name)) continue;
+    const near = nearest(name, known);
+    throw optionError(
+      `${option}.${name}`,
+      near === undefined
+        ? `is not an option; there are ${known.join(", ")}`
+        : `is not an option; did you mean ${near}?`,
+    );
+  }
+}
+
+export function checkString(option: string, value: unknown): asserts value is string {
+  if (typeof value !== "string" || value === "") {
+    throw optionError(option, `must be a non-empty string, not ${value === "" ? "an empty one" : kindOf(value)}`);
+  }
+}
+
+export function checkBoolean(option: string, value: unknown): asserts value is boolean {
+  if (typeof value !== "boolean") throw optionError(option, `must be true or false, not ${kindOf(value)}`);
+}
+
+export function checkFunction(option: string, value: unknown): void {
+  if (typeof value !== "function") throw optionError(option, `must be a function, not ${kindOf(value)}`);
+}
+
+export function checkInteger(option: string, value: unknown, least: number, most: number): asserts value is number {
+  if (typeof value !== "number") throw optionError(option, `must be a whole number, not ${kindOf(value)}`);
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw rangeError(option, `must be a whole number from ${least} to ${most}, not ${value}`);
+  }
+}
+
+export function checkOneOf<T extends string>(
+  option: string,
+  value: unknown,
+  allowed: readonly T[],
+): asserts value is T {
+  if (typeof value !== "string" || !(allowed as readonly string[]).includes(value)) {
+    throw optionError(option, `must be one of ${allowed.map((one) => `"${one}"`).join(", ")}`);
+  }
+}
+
+/** The known name within two edits of a mistyped one. */
+function nearest(name: string, known: readonly string[]): string | undefined {
+  let best: string | undefined;
+  let least = 3;
+  for (const candidate of known) {
+    const edits = distance(name.toLowerCase(), candidate.toLowerCase());
+    if (edits < least) [best, least] = [candidate, edits];
+  }
+  return best;
+}
+
+/** Levenshtein's edit distance. */
+function distance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= from.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= to.length; j += 1) {
+      const substitution = (row[j - 1] ?? 0) + (from[i - 1] === to[j - 1] ? 0 : 1);
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, substitution));
+    }
+    row = next;
+  }
+  return row[to.length] ?? 0;
+}

@@ -1,0 +1,53 @@
+import { RateLimiterRedis } from "rate-limiter-flexible";
+import type { RateLimiterRes } from "rate-limiter-flexible";
+import type { Tally } from "../store/ports.js";
+
+/** The state of one counter in rate-limiter-flexible's words; this file alone knows them. */
+export interface FixedWindowState {
+  readonly admitted: boolean;
+  readonly remaining: number;
+  readonly resetMs: number;
+}
+
+/**
+ * rate-limiter-flexible's step from a store's raw result to a decision. Its Redis limiter calls this after its own script;
+ * here the raw result comes from the one call that serves all concurrent requests, so that nothing else is asked.
+ */
+class FixedWindowLimiter extends RateLimiterRedis {
+  declare _getRateLimiterRes: (
+    key: string,
+    points: number,
+    result: [consumed: number, ttlMs: number],
+  ) => RateLimiterRes;
+
+  constructor(points: number, windowSeconds: number) {
+    super({ storeClient: {}, points, duration: windowSeconds, keyPrefix: "" });
+  }
+
+  settle(key: string, cost: number, { consumed, resetMs }: Tally): FixedWindowState {
+    const { consumedPoints, remainingPoints, msBeforeNext } = this._getRateLimiterRes(key, cost, [consumed, resetMs]);
+    return { admitted: consumedPoints <= this.points, remaining: remainingPoints, resetMs: msBeforeNext };
+  }
+}
+
+/** Limiters kept for one policy: a limit that follows the facts has few distinct values. */
+const maxLimiters = 256;
+
+/** The fixed windows of one policy, one limiter for each limit that it applies. */
+export class FixedWindows {
+  readonly #windowSeconds: number;
+  readonly #limiters = new Map<number, FixedWindowLimiter>();
+
+  constructor(windowSeconds: number) {
+    this.#windowSeconds = windowSeconds;
+  }
+
+  settle(key: string, limit: number, cost: number, tally: Tally): FixedWindowState {
+    let limiter = this.#limiters.get(limit);
+    if (limiter === undefined) {
+      limiter = new FixedWindowLimiter(limit, this.#windowSeconds);
+      if (this.#limiters.size < maxLimiters) this.#limiters.set(limit, limiter);
+    }
+    return limiter.settle(key, cost, tally);
+  }
+}

@@ -1,0 +1,133 @@
+import type { VerifiedToken } from "../auth/verifier.js";
+import { canonicalAddress } from "../http/address.js";
+import type { Exchange, Facts } from "../http/exchange.js";
+import type { Keyspace } from "../store/keys.js";
+import type { Charge } from "../store/ports.js";
+import { FixedWindows } from "./flexible.js";
+
+/** A function of the application's request and of what is known about it. */
+export type Of<T, Raw> = (raw: Raw, facts: Facts) => T | Promise<T>;
+
+/** A rate-limit policy, resolved. */
+export interface Policy<Raw> {
+  readonly name: string;
+  /** The partition key: whom the policy counts by. */
+  readonly per: "ip" | "user" | Of<string, Raw>;
+  readonly limit: number | Of<number, Raw>;
+  readonly windowSeconds: number;
+  readonly cost: number | Of<number, Raw>;
+  readonly skip: Of<boolean, Raw> | undefined;
+  readonly onStoreError: "local" | "allow" | "deny";
+  readonly windows: FixedWindows;
+}
+
+/** A policy as it applies to one request. */
+export interface AppliedPolicy<Raw> {
+  readonly policy: Policy<Raw>;
+  readonly charge: Charge;
+}
+
+export interface PartitionOptions {
+  readonly keys: Keyspace;
+  readonly ipv6PrefixLength: number;
+}
+
+/** Turns policies into the charges of a request. */
+export class ChargeFactory<Raw> {
+  readonly #keys: Keyspace;
+  readonly #ipv6PrefixLength: number;
+
+  constructor({ keys, ipv6PrefixLength }: PartitionOptions) {
+    this.#keys = keys;
+    this.#ipv6PrefixLength = ipv6PrefixLength;
+  }
+
+  /**
+   * The charges of these policies, in their order; fewer where a policy is skipped or has already counted this request.
+   * Synchronous unless a function of the application is not.
+   */
+  charges(
+    policies: readonly Policy<Raw>[],
+    exchange: Exchange<Raw>,
+    token: VerifiedToken | undefined,
+  ): readonly AppliedPolicy<Raw>[] | Promise<readonly AppliedPolicy<Raw>[]> {
+    const applied: (AppliedPolicy<Raw> | Promise<AppliedPolicy<Raw> | undefined>)[] = [];
+    let waits = false;
+    for (const policy of policies) {
+      if (exchange.facts.settled.has(policy)) continue;
+      const charge = isPlain(policy)
+        ? this.#plainCharge(policy, exchange, token)
+        : this.#charge(policy, exchange, token);
+      if (charge === undefined) continue;
+      waits ||= charge instanceof Promise;
+      applied.push(charge);
+    }
+    if (!waits) return applied as AppliedPolicy<Raw>[];
+    return Promise.all(applied).then((all) => all.filter((charge) => charge !== undefined));
+  }
+
+  #plainCharge(
+    policy: PlainPolicy<Raw>,
+    exchange: Exchange<Raw>,
+    token: VerifiedToken | undefined,
+  ): AppliedPolicy<Raw> | undefined {
+    const partition = this.#partition(policy.per, exchange, token);
+    return partition === undefined ? undefined : this.#apply(policy, partition, policy.limit, policy.cost);
+  }
+
+  async #charge(
+    policy: Policy<Raw>,
+    exchange: Exchange<Raw>,
+    token: VerifiedToken | undefined,
+  ): Promise<AppliedPolicy<Raw> | undefined> {
+    const { name, per, limit, cost, skip } = policy;
+    const { raw, facts } = exchange;
+    if (skip !== undefined && (await skip(raw, facts))) return undefined;
+    const partition =
+      typeof per === "function"
+        ? this.#keys.identifier(checkKey(name, await per(raw, facts)))
+        : this.#partition(per, exchange, token);
+    if (partition === undefined) return undefined;
+    return this.#apply(
+      policy,
+      partition,
+      typeof limit === "function" ? checkCount(name, "limit", await limit(raw, facts)) : limit,
+      typeof cost === "function" ? checkCount(name, "cost", await cost(raw, facts)) : cost,
+    );
+  }
+
+  /** Undefined where nobody is signed in: a per-user policy then does not apply, the others remain. */
+  #partition(per: "ip" | "user", exchange: Exchange<Raw>, token: VerifiedToken | undefined): string | undefined {
+    if (per === "user") return token?.partition;
+    return this.#keys.digest(canonicalAddress(exchange.ip, this.#ipv6PrefixLength));
+  }
+
+  #apply(policy: Policy<Raw>, partition: string, limit: number, cost: number): AppliedPolicy<Raw> {
+    const key = this.#keys.quota(policy.name, partition);
+    return { policy, charge: { key, limit, windowSeconds: policy.windowSeconds, cost } };
+  }
+}
+
+type PlainPolicy<Raw> = Policy<Raw> & { per: "ip" | "user"; limit: number; cost: number };
+
+/** Needs no function of the application, so it can be answered at once. */
+function isPlain<Raw>(policy: Policy<Raw>): policy is PlainPolicy<Raw> {
+  const { per, limit, cost, skip } = policy;
+  return typeof per === "string" && typeof limit === "number" && typeof cost === "number" && skip === undefined;
+}
+
+/** No key is a mistake of the application, never one bucket for everybody. */
+function checkKey(policy: string, key: unknown): string {
+  if (typeof key === "string" && key !== "") return key;
+  throw new TypeError(`portcullis: the key function of limit "${policy}" must return a non-empty string`);
+}
+
+/** Redis and JavaScript count exactly up to here. */
+const maxCount = 1_000_000_000_000;
+
+function checkCount(policy: string, what: "limit" | "cost", value: unknown): number {
+  if (Number.isInteger(value) && (value as number) >= 0 && (value as number) <= maxCount) return value as number;
+  throw new RangeError(
+    `portcullis: the ${what} function of limit "${policy}" must return a whole number from 0 to ${maxCount}`,
+  );
+}

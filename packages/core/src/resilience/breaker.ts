@@ -1,0 +1,105 @@
+import { events } from "../telemetry/events.js";
+
+export type BreakerState = "closed" | "open" | "half-open";
+
+export interface BreakerOptions {
+  readonly name: string;
+  /** Milliseconds from a monotonic clock. */
+  readonly now?: () => number;
+  /** From 0 to 1; spreads the probes of many processes. */
+  readonly random?: () => number;
+}
+
+const consecutiveFailures = 5;
+const sampleWindowMs = 10_000;
+const sampleSize = 20;
+const failureShare = 0.5;
+const openMs = 1000;
+
+/**
+ * A circuit breaker (Nygard, Release It!). It opens on the 5th consecutive failure, or when half of at least 20 calls
+ * within 10 s failed; after 0.75 to 1.25 s it lets one call through as a probe, whose outcome closes or opens it again.
+ * While a probe is under way every other caller is refused at once, never queued.
+ */
+export class Breaker {
+  readonly #name: string;
+  readonly #now: () => number;
+  readonly #random: () => number;
+  #state: BreakerState = "closed";
+  #consecutive = 0;
+  #calls = 0;
+  #failures = 0;
+  #windowStart: number;
+  #probeAt = 0;
+  #probing = false;
+
+  constructor({ name, now = () => performance.now(), random = Math.random }: BreakerOptions) {
+    this.#name = name;
+    this.#now = now;
+    this.#random = random;
+    this.#windowStart = now();
+  }
+
+  get state(): BreakerState {
+    return this.#state;
+  }
+
+  /** May this call go out? True makes the caller answerable: it must report `succeed`, `fail` or `abandon`. */
+  enter(): boolean {
+    if (this.#state === "closed") return true;
+    if (this.#state === "open") {
+      if (this.#now() < this.#probeAt) return false;
+      this.#move("half-open");
+    }
+    if (this.#probing) return false;
+    this.#probing = true;
+    return true;
+  }
+
+  succeed(): void {
+    this.#count();
+    this.#consecutive = 0;
+    this.#probing = false;
+    if (this.#state === "half-open") this.#move("closed");
+  }
+
+  fail(): void {
+    this.#count();
+    this.#consecutive += 1;
+    this.#failures += 1;
+    const failedProbe = this.#state === "half-open" && this.#probing;
+    this.#probing = false;
+    const tooMany = this.#calls >= sampleSize && this.#failures >= this.#calls * failureShare;
+    if (failedProbe || (this.#state === "closed" && (this.#consecutive >= consecutiveFailures || tooMany))) {
+      this.#probeAt = this.#now() + openMs * (0.75 + this.#random() / 2);
+      this.#move("open");
+    }
+  }
+
+  /** The call never went out: it says nothing about the other side. */
+  abandon(): void {
+    this.#probing = false;
+  }
+
+  #count(): void {
+    const now = this.#now();
+    if (now - this.#windowStart > sampleWindowMs) this.#startWindow(now);
+    this.#calls += 1;
+  }
+
+  #startWindow(now: number): void {
+    this.#windowStart = now;
+    this.#calls = 0;
+    this.#failures = 0;
+  }
+
+  #move(to: BreakerState): void {
+    const from = this.#state;
+    this.#state = to;
+    if (to === "closed") {
+      this.#consecutive = 0;
+      this.#startWindow(this.#now());
+    }
+    if (events.breaker.hasSubscribers) events.breaker.publish({ name: this.#name, from, to });
+  }
+}

@@ -1,0 +1,115 @@
+import { LRUCache } from "lru-cache";
+import type { Auth } from "../auth/claims.js";
+import type { Keyspace } from "../store/keys.js";
+import type { SecurityStore, TokenQuestion } from "../store/ports.js";
+import { StoreFault } from "../store/ports.js";
+
+/**
+ * What names a token to revoke: the `auth` of a request, or the parts of it that matter. Without `jti` the token itself is
+ * needed.
+ */
+export type RevocableToken = Pick<Auth, "expiresAt"> & {
+  readonly jti?: string | undefined;
+  readonly token?: string | undefined;
+};
+
+/** What {@link Revocations.isRevoked} looks at: the `auth` of a request, or the parts of it that matter. */
+export type CheckableToken = { readonly jti?: string | undefined; readonly token?: string | undefined } & {
+  readonly subject?: string | undefined;
+  readonly issuedAt?: number | undefined;
+};
+
+/** Ends tokens before their time. Every method rejects with a {@link StoreFault} (503) if the store cannot do it. */
+export interface Revocations {
+  /**
+   * Revokes one token. Resolves only when the store has recorded it; a token already expired needs no record.
+   * Rejects with a TypeError if there is nothing to revoke: an anonymous request's `auth` is undefined.
+   */
+  revoke(token: RevocableToken | undefined): Promise<void>;
+  /**
+   * Revokes every token of a subject issued up to now, by the store's clock, tokens without `iat` included.
+   * Resolves to the cut-off in unix seconds: a token is revoked if its `iat` is at or before it.
+   */
+  revokeSubject(subject: string | Pick<Auth, "principal">): Promise<number>;
+  /** Is this token revoked, by itself or by a cut-off? */
+  isRevoked(token: CheckableToken): Promise<boolean>;
+}
+
+export interface RevocationServiceOptions {
+  readonly store: SecurityStore;
+  readonly keys: Keyspace;
+  /** Records outlive the token by this much, so that another service's clock tolerance does not revive it. */
+  readonly marginSeconds: number;
+  readonly maxLifetimeSeconds: number;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
+
+/** Revocation by `auth:revoked:<jti>` and by a cut-off time for each subject. */
+export class RevocationService implements Revocations {
+  readonly #options: RevocationServiceOptions;
+  /** What this process knows to be revoked, for the time the store is away and an allowance is configured. */
+  readonly #known = new LRUCache<string, true>({ max: 10_000 });
+
+  constructor(options: RevocationServiceOptions) {
+    this.#options = options;
+  }
+
+  async revoke(token: RevocableToken | undefined): Promise<void> {
+    const { store, marginSeconds, maxLifetimeSeconds, now } = this.#options;
+    if (token === undefined) throw new TypeError("revoke() needs a token; nobody is signed in");
+    if (typeof token.expiresAt !== "number" || Number.isNaN(token.expiresAt)) {
+      throw new TypeError("revoke() needs expiresAt, the exp of the token in unix seconds");
+    }
+    // No token lives longer than maxLifetime, whatever it claims.
+    const latest = now() / 1000 + maxLifetimeSeconds;
+    const expiresAt = Math.ceil(Math.min(token.expiresAt, latest)) + marginSeconds;
+    const key = this.#recordKey(token);
+    await store.revoke(key, expiresAt);
+    this.#known.set(key, true);
+  }
+
+  async revokeSubject(subject: string | Pick<Auth, "principal">): Promise<number> {
+    const { store, keys, marginSeconds, maxLifetimeSeconds } = this.#options;
+    const principal = typeof subject === "string" ? subject : subject.principal;
+    if (typeof principal !== "string" || principal === "")
+      throw new TypeError("revokeSubject() needs a non-empty subject");
+    return store.cutOff(keys.subjectCutoff(principal), maxLifetimeSeconds + marginSeconds);
+  }
+
+  async isRevoked(token: CheckableToken): Promise<boolean> {
+    const answer = await this.#options.store.ask({ beforeToken: [], token: this.questionFor(token), afterToken: [] });
+    if (answer instanceof StoreFault) throw answer;
+    if (answer.revoked instanceof StoreFault) throw answer.revoked;
+    return answer.revoked === true;
+  }
+
+  questionFor(token: CheckableToken): TokenQuestion {
+    const { subject, issuedAt } = token;
+    return {
+      revokedKey: this.#recordKey(token),
+      cutoffKeys: subject === undefined || subject === "" ? [] : [this.#options.keys.subjectCutoff(subject)],
+      // A cut-off is in whole seconds and ends its whole second.
+      issuedAt: issuedAt === undefined ? undefined : Math.floor(issuedAt),
+    };
+  }
+
+  /** Remembers what the store said, for the time it is away. */
+  remember({ revokedKey }: TokenQuestion): void {
+    this.#known.set(revokedKey, true);
+  }
+
+  isKnownRevoked({ revokedKey }: TokenQuestion): boolean {
+    return this.#known.has(revokedKey);
+  }
+
+  #recordKey({ jti, token }: Pick<CheckableToken, "jti" | "token">): string {
+    const { keys } = this.#options;
+    if (typeof jti === "string" && jti !== "") return keys.revokedToken(jti);
+    const dot = typeof token === "string" ? token.lastIndexOf(".") : -1;
+    if (jti !== undefined || token === undefined || dot === -1) {
+      throw new TypeError("a token is named by its jti, a non-empty string, or else by the token itself");
+    }
+    return keys.revokedInput(token.slice(0, dot));
+  }
+}

@@ -1,0 +1,92 @@
+import { createHash, createHmac } from "node:crypto";
+import { LRUCache } from "lru-cache";
+
+/** Version of our own keys and values: old and new releases read each other's during a rolling deploy. */
+const version = 1;
+
+/** Our keys spread over this many hash tags: enough to balance a cluster, few enough to batch well. */
+const shards = 64;
+
+const plain = /^[A-Za-z0-9_.-]{1,64}$/;
+
+/**
+ * The one place that turns identifiers into key text.
+ *
+ * The shared families take an identifier literally, as the other services write it. Our own keys take a short, plain one
+ * literally and any other as a keyed digest (HMAC-SHA-256, RFC 2104), so that two identifiers never meet in one key,
+ * e-mail and IP addresses are not readable in Redis, and no user text chooses the cluster slot.
+ */
+export class Keyspace {
+  readonly #prefix: string;
+  readonly #secret: string;
+  readonly #seed: number;
+  readonly #digests = new LRUCache<string, string>({ max: 20_000 });
+
+  constructor(prefix: string, secret: string) {
+    this.#prefix = prefix;
+    this.#secret = secret;
+    this.#seed = createHmac("sha256", secret).update("shard").digest().readUInt32LE();
+  }
+
+  revokedToken(jti: string): string {
+    return isLiteral(jti)
+      ? `${this.#prefix}auth:revoked:${jti}`
+      : `${this.#prefix}portcullis:revoked:jti:${sha256(jti)}`;
+  }
+
+  /** A token without `jti` is known by its signing input, which a respelled signature does not change. */
+  revokedInput(signingInput: string): string {
+    return `${this.#prefix}portcullis:revoked:input:${sha256(signingInput)}`;
+  }
+
+  subjectCutoff(subject: string): string {
+    return isLiteral(subject)
+      ? `${this.#prefix}auth:cutoff:${subject}`
+      : `${this.#prefix}portcullis:cutoff:subject:${sha256(subject)}`;
+  }
+
+  /** A counter; all policies of one partition key share a slot, so that one script decides about them together. */
+  quota(policy: string, partition: string): string {
+    return `${this.#prefix}portcullis:${version}:quota:{${this.#shard(partition)}}:${policy}:${partition}`;
+  }
+
+  /** A cache entry; the scope tells a user's own view from the shared one. */
+  cacheEntry(scope: string, namespace: string, key: string): string {
+    const name = `${scope}:${namespace}:${this.identifier(key)}`;
+    return `${this.#prefix}portcullis:${version}:cache:{${this.#shard(name)}}:${name}`;
+  }
+
+  /** An identifier as a part of one of our own keys: without `:`, and never equal for two different identifiers. */
+  identifier(text: string): string {
+    return plain.test(text) ? text : this.digest(text);
+  }
+
+  /** The keyed digest of an identifier, for what must not be readable. `~` sets it apart from every plain one. */
+  digest(text: string): string {
+    const known = this.#digests.get(text);
+    if (known !== undefined) return known;
+    const hmac = createHmac("sha256", this.#secret).update(Buffer.from(text, "utf16le")).digest("base64url");
+    const digest = `~${hmac.slice(0, 24)}`;
+    if (text.length <= 1024) this.#digests.set(text, digest);
+    return digest;
+  }
+
+  /** The shard of a key (FNV-1a from a secret start). */
+  #shard(text: string): number {
+    let hash = this.#seed;
+    for (let index = 0; index < text.length; index += 1) {
+      hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
+    }
+    return (hash >>> 16) % shards;
+  }
+}
+
+/** Well-formed text of 1 to 512 bytes: what the shared key families take as it is. */
+function isLiteral(identifier: string): boolean {
+  return identifier.length <= 512 && identifier.isWellFormed() && Buffer.byteLength(identifier) <= 512;
+}
+
+/** By UTF-16 code units, so that ill-formed texts differ too. */
+function sha256(text: string): string {
+  return createHash("sha256").update(Buffer.from(text, "utf16le")).digest("hex");
+}

@@ -1,0 +1,114 @@
+import type { Answer, Charge, Question, SecurityStore, StoreState, Tally, TokenQuestion } from "../ports.js";
+import { StoreFault } from "../ports.js";
+import { CounterTable } from "./counters.js";
+
+export interface MemorySecurityStoreOptions {
+  /** Unix milliseconds. */
+  readonly now?: () => number;
+  /** Most counters kept. @default 100_000 */
+  readonly counters?: number;
+  /** Most revocation records kept. @default 100_000 */
+  readonly records?: number;
+}
+
+interface Record {
+  /** Unix seconds. */
+  readonly cutoff: number | undefined;
+  readonly expiresAtMs: number;
+}
+
+/** Counters and revocation records of this process alone: for development, tests and the local fallback. */
+export class MemorySecurityStore implements SecurityStore {
+  readonly #now: () => number;
+  readonly #counters: CounterTable;
+  readonly #records = new Map<string, Record>();
+  readonly #mostRecords: number;
+
+  constructor({ now = Date.now, counters = 100_000, records = 100_000 }: MemorySecurityStoreOptions = {}) {
+    this.#now = now;
+    this.#counters = new CounterTable({ now, capacity: counters });
+    this.#mostRecords = records;
+  }
+
+  ask({ beforeToken, token, afterToken }: Question): Answer {
+    const before = beforeToken.map((charge) => this.#counters.peek(charge));
+    if (isRefused(beforeToken, before)) {
+      return {
+        beforeToken: uncounted(beforeToken, before),
+        revoked: undefined,
+        afterToken: afterToken.map(() => undefined),
+      };
+    }
+    const revoked = token === undefined ? undefined : this.#isRevoked(token);
+    if (revoked === true) {
+      for (const charge of beforeToken) this.#counters.count(charge);
+      return { beforeToken: before, revoked, afterToken: afterToken.map(() => undefined) };
+    }
+    const after = afterToken.map((charge) => this.#counters.peek(charge));
+    if (isRefused(afterToken, after)) {
+      return { beforeToken: uncounted(beforeToken, before), revoked, afterToken: uncounted(afterToken, after) };
+    }
+    for (const charge of beforeToken) this.#counters.count(charge);
+    for (const charge of afterToken) this.#counters.count(charge);
+    return { beforeToken: before, revoked, afterToken: after };
+  }
+
+  revoke(key: string, expiresAt: number): Promise<void> {
+    return this.#record(key, undefined, expiresAt * 1000);
+  }
+
+  async cutOff(key: string, ttlSeconds: number): Promise<number> {
+    const cutoff = Math.max(Math.floor(this.#now() / 1000), this.#read(key)?.cutoff ?? 0);
+    await this.#record(key, cutoff, this.#now() + ttlSeconds * 1000);
+    return cutoff;
+  }
+
+  state(): StoreState {
+    return { kind: "memory", status: "up", findings: [] };
+  }
+
+  close(): void {
+    this.#records.clear();
+  }
+
+  #isRevoked({ revokedKey, cutoffKeys, issuedAt }: TokenQuestion): boolean {
+    if (this.#read(revokedKey) !== undefined) return true;
+    return cutoffKeys.some((key) => {
+      const cutoff = this.#read(key)?.cutoff;
+      return cutoff !== undefined && (issuedAt === undefined || issuedAt <= cutoff);
+    });
+  }
+
+  #read(key: string): Record | undefined {
+    const record = this.#records.get(key);
+    return record !== undefined && record.expiresAtMs > this.#now() ? record : undefined;
+  }
+
+  /** A live record is never dropped to make room: a revocation that finds none fails aloud. */
+  #record(key: string, cutoff: number | undefined, expiresAtMs: number): Promise<void> {
+    if (expiresAtMs <= this.#now()) return Promise.resolve();
+    if (this.#records.size >= this.#mostRecords && !this.#records.has(key)) {
+      for (const [known, record] of this.#records) {
+        if (record.expiresAtMs <= this.#now()) this.#records.delete(known);
+      }
+      if (this.#records.size >= this.#mostRecords) return Promise.reject(new StoreFault("overloaded"));
+    }
+    const known = this.#read(key);
+    this.#records.set(key, { cutoff, expiresAtMs: Math.max(expiresAtMs, known?.expiresAtMs ?? 0) });
+    return Promise.resolve();
+  }
+}
+
+function isRefused(charges: readonly Charge[], tallies: readonly Tally[]): boolean {
+  return charges.some((charge, index) => (tallies[index]?.consumed ?? 0) > charge.limit);
+}
+
+/** Tallies of a refused request: the refusing ones as they would stand, the others as they stand. */
+function uncounted(charges: readonly Charge[], tallies: readonly Tally[]): Tally[] {
+  return tallies.map((tally, index) => {
+    const charge = charges[index];
+    return charge === undefined || tally.consumed > charge.limit
+      ? tally
+      : { ...tally, consumed: tally.consumed - charge.cost };
+  });
+}

@@ -1,0 +1,121 @@
+/**
+ * What the core asks of a store. The in-process store and the Redis store implement these ports and pass one contract
+ * battery. A store that cannot answer says so with a {@link StoreFault} as a value: only bugs throw.
+ */
+
+/** Count `cost` against a fixed window, unless that would exceed `limit`. */
+export interface Charge {
+  readonly key: string;
+  /** Requests (or units of cost) per window. */
+  readonly limit: number;
+  readonly windowSeconds: number;
+  /** A whole number from 0; 0 asks without counting. */
+  readonly cost: number;
+}
+
+/** Is this token revoked: by itself, or by a cut-off time at or after its `iat`? */
+export interface TokenQuestion {
+  /** The token is revoked if this key exists. */
+  readonly revokedKey: string;
+  /** The token is revoked if one of these holds a time at or after `issuedAt`, or any time if `issuedAt` is undefined. */
+  readonly cutoffKeys: readonly string[];
+  /** Unix seconds. */
+  readonly issuedAt: number | undefined;
+}
+
+/**
+ * Everything one request asks, answered together. In this order: the charges before the token, the token, the charges
+ * after it. The first refusal stops, and a refused request counts nowhere, except that a revoked token still counts
+ * against `beforeToken`: bad tokens cost their sender something.
+ */
+export interface Question {
+  readonly beforeToken: readonly Charge[];
+  readonly token: TokenQuestion | undefined;
+  readonly afterToken: readonly Charge[];
+}
+
+/** One counter after the decision: refused if `consumed` exceeds the limit of the charge. */
+export interface Tally {
+  /** With this request if it was admitted or refused here; without it if it was refused elsewhere. */
+  readonly consumed: number;
+  /** Milliseconds until the window ends. */
+  readonly resetMs: number;
+}
+
+/** The answer to a {@link Question}: each part has an answer or a fault of its own; undefined means not reached. */
+export interface Answer {
+  readonly beforeToken: readonly (Tally | StoreFault)[];
+  readonly revoked: boolean | StoreFault | undefined;
+  readonly afterToken: readonly (Tally | StoreFault | undefined)[];
+}
+
+/** Decides about requests: the counters and the revocation records. */
+export interface SecurityStore {
+  /** Answers synchronously where it can. A fault means that nothing could be asked. */
+  ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault>;
+  /** Records a revocation until `expiresAt` (unix seconds, by the store's clock). Rejects with a StoreFault. */
+  revoke(key: string, expiresAt: number): Promise<void>;
+  /** Moves a cut-off to now, by the store's clock, for `ttlSeconds`. Resolves to it in unix seconds. */
+  cutOff(key: string, ttlSeconds: number): Promise<number>;
+  state(): StoreState;
+  /** Fails what is waiting; nothing may be asked afterwards. */
+  close(): void;
+}
+
+/** Values of the request cache as text. */
+export interface CacheStore {
+  /** One entry for each key, undefined for a miss. Rejects with a StoreFault. */
+  getMany(keys: readonly string[]): Promise<(string | undefined)[]>;
+  setMany(entries: readonly CacheEntry[]): Promise<void>;
+  deleteMany(keys: readonly string[]): Promise<void>;
+  /** Fails what is waiting; nothing may be asked afterwards. */
+  close(): void;
+}
+
+export interface CacheEntry {
+  readonly key: string;
+  readonly value: string;
+  readonly ttlMs: number;
+}
+
+/** `up`: answers; `degraded`: answers in part; `down`: does not answer. */
+export interface StoreState {
+  readonly kind: "memory" | "redis";
+  readonly status: "up" | "degraded" | "down";
+  /** What is wrong, in short fixed phrases. */
+  readonly findings: readonly string[];
+}
+
+/**
+ * Why a store could not answer. `unreachable`, `timeout`, `open` (the breaker), `overloaded`, `refused` (the server
+ * answers, but not this: OOM, READONLY, NOAUTH, LOADING …), `skewed` (our clock and the server's disagree) are
+ * infrastructure; `unreadable` is a value of a wrong type under one key.
+ */
+export type FaultKind = "unreachable" | "timeout" | "open" | "overloaded" | "refused" | "skewed" | "unreadable";
+
+/**
+ * The store could not answer. Thrown to the caller only by services used outside the guard, such as
+ * `revocations.revoke`; Express and Koa then answer 503. Its message never holds a key or an argument.
+ */
+export class StoreFault extends Error {
+  override readonly name = "StoreFault";
+  readonly code = "store_unavailable";
+  readonly status = 503;
+  readonly statusCode = 503;
+  readonly expose = true;
+  readonly headers: Readonly<Record<string, string>> = { "Retry-After": "1" };
+  readonly kind: FaultKind;
+  /** The server's error word, such as `OOM` or `READONLY`, where it gave one. */
+  readonly reply: string | undefined;
+
+  constructor(kind: FaultKind, reply?: string) {
+    super(reply === undefined ? `the store is unavailable: ${kind}` : `the store is unavailable: ${kind} (${reply})`);
+    this.kind = kind;
+    this.reply = reply;
+  }
+
+  /** Is the store itself in trouble, as opposed to the value under one key? */
+  get outage(): boolean {
+    return this.kind !== "unreadable";
+  }
+}

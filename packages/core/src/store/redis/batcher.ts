@@ -1,0 +1,121 @@
+import type { Breaker } from "../../resilience/breaker.js";
+import { StoreFault } from "../ports.js";
+import { faultOfError } from "./faults.js";
+
+export interface BatcherOptions<Item, Answer> {
+  /** Answers a batch, in order, in one round trip, and reports its outcome to the breaker unless it rejects. */
+  readonly send: (items: readonly Item[]) => Promise<readonly (Answer | StoreFault)[]>;
+  readonly breaker: Breaker;
+  /** False while the connection is being made for the first time: batches then wait, up to the deadline. */
+  readonly ready: () => boolean;
+  readonly deadlineMs: number;
+  readonly maxBatch: number;
+}
+
+/** Batches under way at once: a slow one does not hold up the next. */
+const maxInFlight = 2;
+/** Questions waiting or under way at once (the bulkhead): 64 full batches; more are refused at once. */
+const maxPending = 4096;
+
+interface Entry<Item, Answer> {
+  readonly item: Item;
+  readonly settle: (answer: Answer | StoreFault) => void;
+}
+
+interface Batch<Item, Answer> {
+  readonly entries: readonly Entry<Item, Answer>[];
+  deadline: NodeJS.Timeout;
+  sent: boolean;
+  settled: boolean;
+}
+
+/**
+ * Folds the questions of all concurrent requests into few calls. Questions are collected during a turn of the event loop
+ * and sent in `setImmediate`, after the poll phase has read every socket that was ready; one deadline timer serves a
+ * whole batch. The batcher reports transport failures to the breaker; `send` reports what the replies say.
+ */
+export class Batcher<Item, Answer> {
+  readonly #options: BatcherOptions<Item, Answer>;
+  #collected: Entry<Item, Answer>[] = [];
+  readonly #waiting: Batch<Item, Answer>[] = [];
+  #inFlight = 0;
+  #pending = 0;
+  #closed = false;
+
+  constructor(options: BatcherOptions<Item, Answer>) {
+    this.#options = options;
+  }
+
+  /** Resolves within the deadline, to a fault at the latest then; never rejects. */
+  ask(item: Item): StoreFault | Promise<Answer | StoreFault> {
+    if (this.#closed) return new StoreFault("unreachable");
+    if (this.#pending >= maxPending) return new StoreFault("overloaded");
+    if (!this.#options.breaker.enter()) return new StoreFault("open");
+    this.#pending += 1;
+    return new Promise((settle) => {
+      if (this.#collected.length === 0) setImmediate(() => this.#flush());
+      this.#collected.push({ item, settle });
+    });
+  }
+
+  /** Sends what is waiting, as far as connection and flight limit allow; called again when the connection is made. */
+  readonly wake = (): void => {
+    while (this.#inFlight < maxInFlight && this.#options.ready()) {
+      const batch = this.#waiting.shift();
+      if (batch === undefined) return;
+      this.#send(batch);
+    }
+  };
+
+  close(): void {
+    this.#flush();
+    this.#closed = true;
+    for (const batch of [...this.#waiting]) this.#fail(batch, new StoreFault("unreachable"));
+  }
+
+  #flush(): void {
+    const collected = this.#collected;
+    this.#collected = [];
+    const { maxBatch, deadlineMs } = this.#options;
+    for (let start = 0; start < collected.length; start += maxBatch) {
+      // After a stall of our own event loop the timer is late while replies wait unread in the socket: one more turn
+      // reads them first, so that our stall is not taken for an outage of theirs.
+      const batch: Batch<Item, Answer> = {
+        entries: collected.length <= maxBatch ? collected : collected.slice(start, start + maxBatch),
+        deadline: setTimeout(() => setImmediate(() => this.#fail(batch, new StoreFault("timeout"))), deadlineMs),
+        sent: false,
+        settled: false,
+      };
+      this.#waiting.push(batch);
+    }
+    this.wake();
+  }
+
+  #send(batch: Batch<Item, Answer>): void {
+    this.#inFlight += 1;
+    batch.sent = true;
+    this.#options.send(batch.entries.map(({ item }) => item)).then(
+      (answers) => this.#settle(batch, (index) => answers[index] as Answer | StoreFault),
+      (error: unknown) => this.#fail(batch, faultOfError(error)),
+    );
+  }
+
+  #fail(batch: Batch<Item, Answer>, fault: StoreFault): void {
+    if (batch.settled) return;
+    if (fault.outage) this.#options.breaker.fail();
+    else this.#options.breaker.succeed();
+    this.#settle(batch, () => fault);
+  }
+
+  /** Late replies find the batch settled and are dropped. */
+  #settle(batch: Batch<Item, Answer>, answerAt: (index: number) => Answer | StoreFault): void {
+    if (batch.settled) return;
+    batch.settled = true;
+    clearTimeout(batch.deadline);
+    if (batch.sent) this.#inFlight -= 1;
+    else this.#waiting.splice(this.#waiting.indexOf(batch), 1);
+    this.#pending -= batch.entries.length;
+    batch.entries.forEach(({ settle }, index) => settle(answerAt(index)));
+    this.wake();
+  }
+}

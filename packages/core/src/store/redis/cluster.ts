@@ -1,0 +1,155 @@
+import type { Answer, Charge, Question, Tally, TokenQuestion } from "../ports.js";
+import { StoreFault } from "../ports.js";
+import type { Admission } from "./admission.js";
+import { admitTogether } from "./admission.js";
+import type { RedisLike } from "./connect.js";
+import { faultOfError } from "./faults.js";
+import { refundScript } from "./scripts/refund.js";
+import { runScript } from "./scripts/script.js";
+
+/**
+ * The questions of a batch on Redis Cluster, where one script sees one slot: the charges of each slot go out as one script
+ * call, the revocation records as single-key reads, all at once. Inside a slot a decision is all or nothing; across slots
+ * it is check, charge, and refund what a refusal elsewhere makes void.
+ */
+export async function admitAcrossSlots(
+  client: RedisLike,
+  questions: readonly Question[],
+  partMs: number,
+): Promise<Admission> {
+  const bySlot = new Map<string, Part[]>();
+  const parts = questions.map((question, index) => [
+    ...split(question.beforeToken, index, "beforeToken"),
+    ...split(question.afterToken, index, "afterToken"),
+  ]);
+  for (const part of parts.flat()) {
+    const slot = bySlot.get(part.tag);
+    if (slot === undefined) bySlot.set(part.tag, [part]);
+    else slot.push(part);
+  }
+  let serverTimeMs = Number.NaN;
+  const calls = [...bySlot.values()].map(async (slotParts) => {
+    const admission = await admitTogether(client, slotParts.map(asQuestion));
+    serverTimeMs = admission.serverTimeMs;
+    slotParts.forEach((part, index) => (part.tallies = admission.answers[index]?.beforeToken));
+  });
+  const revoked: (boolean | StoreFault | undefined)[] = questions.map(() => new StoreFault("timeout"));
+  const reads = questions.map(async ({ token }, index) => {
+    revoked[index] = token === undefined ? false : await isRevoked(client, token).catch(faultOfError);
+  });
+  const failures = await settleWithin(partMs, [...calls, ...reads]);
+  const answers = questions.map((question, index) => combine(client, question, parts[index] ?? [], revoked[index]));
+  if (failures.length > 0 && answers.every(isLost)) throw failures[0] ?? new StoreFault("timeout");
+  return { answers, serverTimeMs };
+}
+
+/** The charges of one question in one slot. */
+interface Part {
+  readonly tag: string;
+  readonly question: number;
+  readonly phase: "beforeToken" | "afterToken";
+  readonly charges: Charge[];
+  /** Undefined until its script call answers. */
+  tallies?: readonly (Tally | StoreFault)[] | undefined;
+}
+
+function split(charges: readonly Charge[], question: number, phase: Part["phase"]): Part[] {
+  const parts: Part[] = [];
+  for (const charge of charges) {
+    const tag = /\{([^}]*)\}/.exec(charge.key)?.[1] ?? charge.key;
+    const part = parts.find((known) => known.tag === tag);
+    if (part === undefined) parts.push({ tag, question, phase, charges: [charge] });
+    else part.charges.push(charge);
+  }
+  return parts;
+}
+
+function asQuestion({ charges }: Part): Question {
+  return { beforeToken: charges, token: undefined, afterToken: [] };
+}
+
+async function isRevoked(
+  client: RedisLike,
+  { revokedKey, cutoffKeys, issuedAt }: TokenQuestion,
+): Promise<boolean | StoreFault> {
+  const [record, ...cutoffs] = await Promise.all([
+    client.call("EXISTS", revokedKey),
+    ...cutoffKeys.map((key) => client.call("GET", key)),
+  ]);
+  if (record === 1) return true;
+  const times = cutoffs
+    .filter((cutoff) => typeof cutoff === "string")
+    .map((cutoff) => (cutoff === "" ? NaN : Number(cutoff)));
+  if (times.some(Number.isNaN)) return new StoreFault("unreadable");
+  return times.some((time) => issuedAt === undefined || issuedAt <= time);
+}
+
+function combine(
+  client: RedisLike,
+  question: Question,
+  parts: readonly Part[],
+  revoked: boolean | StoreFault | undefined,
+): Answer {
+  const tallies = (charges: readonly Charge[]): (Tally | StoreFault)[] =>
+    charges.map((charge) => tallyOf(parts, charge));
+  const beforeToken = tallies(question.beforeToken);
+  const afterToken = tallies(question.afterToken);
+  const refusedBefore = question.beforeToken.some((charge, index) => isRefusal(charge, beforeToken[index]));
+  const refusedAfter = question.afterToken.some((charge, index) => isRefusal(charge, afterToken[index]));
+  if (refusedBefore) {
+    refund(client, parts);
+    return { beforeToken, revoked: undefined, afterToken: question.afterToken.map(() => undefined) };
+  }
+  if (revoked === true) {
+    refund(
+      client,
+      parts.filter(({ phase }) => phase === "afterToken"),
+    );
+    return { beforeToken, revoked, afterToken: question.afterToken.map(() => undefined) };
+  }
+  if (refusedAfter) refund(client, parts);
+  return { beforeToken, revoked: question.token === undefined ? undefined : revoked, afterToken };
+}
+
+function tallyOf(parts: readonly Part[], charge: Charge): Tally | StoreFault {
+  for (const { charges, tallies } of parts) {
+    const index = charges.indexOf(charge);
+    if (index !== -1) return tallies?.[index] ?? new StoreFault("timeout");
+  }
+  return new StoreFault("unreadable");
+}
+
+function isRefusal(charge: Charge, tally: Tally | StoreFault | undefined): boolean {
+  return tally !== undefined && !(tally instanceof StoreFault) && tally.consumed > charge.limit;
+}
+
+/** Gives back what was counted in slots that did not refuse. A lost refund leaves a request counted, never uncounted. */
+function refund(client: RedisLike, parts: readonly Part[]): void {
+  for (const { charges, tallies } of parts) {
+    if (tallies === undefined || charges.some((charge, index) => isRefusal(charge, tallies[index]))) continue;
+    const keys = charges.map(({ key }) => key);
+    const costs = charges.map(({ cost }) => cost);
+    runScript(client, refundScript, keys, costs).catch(() => undefined);
+  }
+}
+
+/** Did nothing of this question arrive? */
+function isLost({ beforeToken, revoked, afterToken }: Answer): boolean {
+  return [...beforeToken, revoked, ...afterToken].every((part) => part === undefined || part instanceof StoreFault);
+}
+
+/** Waits for all, but not longer than a stopped node may hold up the answers of the others. Resolves to the failures. */
+async function settleWithin(ms: number, calls: readonly Promise<void>[]): Promise<StoreFault[]> {
+  const failures: StoreFault[] = [];
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<void>((resolve) => {
+    timer = setTimeout(() => {
+      failures.push(new StoreFault("timeout"));
+      resolve();
+    }, ms);
+  });
+  const all = Promise.all(calls.map((call) => call.catch((error: unknown) => void failures.push(faultOfError(error)))));
+  await Promise.race([all, timeout]);
+  clearTimeout(timer);
+  return failures;
+}

@@ -1,0 +1,119 @@
+import { Redis } from "ioredis";
+import type { RedisOptions } from "ioredis";
+import type { Logger } from "../../telemetry/logger.js";
+import { faultOfError } from "./faults.js";
+import type { Script } from "./scripts/script.js";
+
+/** What Portcullis needs of a Redis client: the part that `Redis` and `Cluster` of ioredis 5 and 6 share. */
+export interface RedisLike {
+  readonly status: string;
+  readonly isCluster?: boolean;
+  call(command: string, ...args: (string | number)[]): Promise<unknown>;
+  on(event: "ready" | "error", listener: (error: Error) => void): unknown;
+  off(event: "ready" | "error", listener: (error: Error) => void): unknown;
+}
+
+export interface Connection {
+  readonly client: RedisLike;
+  readonly isCluster: boolean;
+  /** False until the first connection is made; true ever after, so that a lost connection fails at once. */
+  hasConnected(): boolean;
+  /** Can commands go out now? */
+  isUp(): boolean;
+  /** Calls the listener whenever a connection is made; returns how to stop that. */
+  onConnect(listener: () => void): () => void;
+  /** Leaves a server that says it is a read-only replica, to find the master. */
+  reconnect(): void;
+  /** Ends our own client within 300 ms, even on a stopped server; a client the user made is left to its user. */
+  close(): Promise<void>;
+}
+
+export interface ConnectOptions {
+  readonly redis: string | RedisLike;
+  readonly deadlineMs: number;
+  readonly logger: Logger;
+  /** Loaded whenever a connection is made, so that the first request need not send their text. */
+  readonly scripts: readonly Script[];
+}
+
+const goodbyeMs = 300;
+
+/** Connects at once; a server that is away is tried again for ever, and errors go to the log, never to the process. */
+export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions): Connection {
+  const own = typeof redis === "string" ? new Redis(redis, requestPathOptions(deadlineMs)) : undefined;
+  const client: RedisLike = own ?? (redis as RedisLike);
+  const isCluster = client.isCluster === true;
+  const listeners = new Set<() => void>();
+  let connected = client.status === "ready";
+
+  function greet(): void {
+    connected = true;
+    for (const { source } of scripts) loadScript(client, source);
+    for (const listener of listeners) listener();
+  }
+
+  function logError(error: Error): void {
+    logger.warn({ fault: faultOfError(error).kind }, "portcullis: the connection to Redis failed");
+  }
+
+  client.on("ready", greet);
+  if (own !== undefined) {
+    own.on("error", logError);
+    own.connect().catch(() => undefined);
+  } else if (connected) {
+    greet();
+  }
+
+  return {
+    client,
+    isCluster,
+    hasConnected: () => connected,
+    isUp: () => client.status === "ready",
+    onConnect(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    reconnect: () => own?.disconnect(true),
+    async close() {
+      client.off("ready", greet);
+      if (own === undefined) return;
+      if (own.status === "ready") await Promise.race([own.quit().catch(() => undefined), pause(goodbyeMs)]);
+      own.disconnect();
+    },
+  };
+}
+
+/**
+ * Options for a client on the request path, as measured against stopped, killed and failing servers: nothing is queued
+ * while offline, nothing is sent twice (a reply may be lost after its INCR ran), and it reconnects for ever.
+ */
+const requestPathOptions = (deadlineMs: number) =>
+  ({
+    lazyConnect: true,
+    connectionName: "portcullis",
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    autoResendUnfulfilledCommands: false,
+    commandTimeout: Math.max(100, 2 * deadlineMs),
+    socketTimeout: 1000,
+    connectTimeout: 1000,
+    disconnectTimeout: 500,
+    keepAlive: 5000,
+    maxLoadingRetryTime: 500,
+    retryStrategy: (attempt: number) => Math.random() * Math.min(2000, 50 * 2 ** Math.min(attempt, 6)) + 25,
+    reconnectOnError: (error: Error) => (/^(READONLY|MASTERDOWN)/.test(error.message) ? 1 : false),
+  }) satisfies RedisOptions;
+
+function loadScript(client: RedisLike, source: string): void {
+  const nodes =
+    "nodes" in client && typeof client.nodes === "function"
+      ? (client.nodes as (role: "master") => RedisLike[])("master")
+      : [client];
+  for (const node of nodes) node.call("SCRIPT", "LOAD", source).catch(() => undefined);
+}
+
+async function pause(ms: number): Promise<void> {
+  await new Promise<void>((resolve) => {
+    setTimeout(resolve, ms).unref();
+  });
+}

@@ -1,0 +1,8 @@
+import { admitScript } from "./admit.js";
+import { cutOffScript } from "./cut-off.js";
+import { refundScript } from "./refund.js";
+import { revokeScript } from "./revoke.js";
+import type { Script } from "./script.js";
+
+/** Every script, to be loaded when a connection is made. */
+export const scripts: readonly Script[] = [admitScript, cutOffScript, refundScript, revokeScript];

@@ -1,0 +1,28 @@
+import { createHash } from "node:crypto";
+import type { RedisLike } from "../connect.js";
+
+/** A Lua script with the digest under which Redis knows it. */
+export interface Script {
+  readonly source: string;
+  readonly sha1: string;
+}
+
+export function defineScript(source: string): Script {
+  return { source, sha1: createHash("sha1").update(source).digest("hex") };
+}
+
+/** Runs a script by its digest; a server that does not know it yet (restart, failover, SCRIPT FLUSH) gets its text. */
+export async function runScript(
+  client: RedisLike,
+  { sha1, source }: Script,
+  keys: readonly string[],
+  args: readonly (string | number)[],
+): Promise<unknown> {
+  try {
+    return await client.call("EVALSHA", sha1, keys.length, ...keys, ...args);
+  } catch (error) {
+    // Nothing has run yet, so that asking again counts nothing twice.
+    if (!(error instanceof Error && error.message.startsWith("NOSCRIPT"))) throw error;
+    return client.call("EVAL", source, keys.length, ...keys, ...args);
+  }
+}

@@ -1,0 +1,142 @@
+import { Breaker } from "../../resilience/breaker.js";
+import type { Answer, Question, SecurityStore, StoreState } from "../ports.js";
+import { StoreFault } from "../ports.js";
+import { admitTogether } from "./admission.js";
+import { Batcher } from "./batcher.js";
+import { admitAcrossSlots } from "./cluster.js";
+import type { Connection } from "./connect.js";
+import { callWithin } from "./deadline.js";
+import { cutOffScript } from "./scripts/cut-off.js";
+import { revokeScript } from "./scripts/revoke.js";
+import type { Script } from "./scripts/script.js";
+import { runScript } from "./scripts/script.js";
+
+export interface RedisSecurityStoreOptions {
+  readonly connection: Connection;
+  readonly deadlineMs: number;
+  /** How far our clock may be from Redis' before revocation answers are no longer trusted. */
+  readonly clockToleranceMs: number;
+}
+
+/** Questions of one script call: more would hold up other clients of a shared Redis. */
+const maxBatch = 64;
+
+interface Item {
+  readonly question: Question;
+  /** False while writes fail: then only the token is asked. */
+  readonly charged: boolean;
+}
+
+/** Counters and revocation records in Redis, asked in batches: the questions of all concurrent requests are one call. */
+export class RedisSecurityStore implements SecurityStore {
+  readonly #connection: Connection;
+  readonly #deadlineMs: number;
+  readonly #clockToleranceMs: number;
+  readonly #batcher: Batcher<Item, Answer>;
+  /** Reads may work where writes do not (OOM, MISCONF, READONLY), so each has a breaker. */
+  readonly #reads = new Breaker({ name: "redis.security" });
+  readonly #writes = new Breaker({ name: "redis.security.writes" });
+  #skewed = false;
+
+  constructor({ connection, deadlineMs, clockToleranceMs }: RedisSecurityStoreOptions) {
+    this.#connection = connection;
+    this.#deadlineMs = deadlineMs;
+    this.#clockToleranceMs = clockToleranceMs;
+    this.#batcher = new Batcher({
+      send: (items) => this.#send(items),
+      breaker: this.#reads,
+      ready: connection.hasConnected,
+      deadlineMs,
+      maxBatch,
+    });
+    connection.onConnect(this.#batcher.wake);
+  }
+
+  ask(question: Question): StoreFault | Promise<Answer | StoreFault> {
+    const charges = question.beforeToken.length + question.afterToken.length;
+    const charged = charges > 0 && this.#writes.enter();
+    if (!charged && question.token === undefined) return new StoreFault("open");
+    const answer = this.#batcher.ask({ question, charged });
+    if (charged && answer instanceof StoreFault) this.#writes.abandon();
+    return answer;
+  }
+
+  async revoke(key: string, expiresAt: number): Promise<void> {
+    await this.#write(revokeScript, key, expiresAt);
+  }
+
+  async cutOff(key: string, ttlSeconds: number): Promise<number> {
+    return Number(await this.#write(cutOffScript, key, ttlSeconds));
+  }
+
+  state(): StoreState {
+    const findings: string[] = [];
+    if (!this.#connection.isUp()) findings.push("not connected");
+    if (this.#reads.state !== "closed") findings.push("calls fail");
+    if (this.#writes.state !== "closed") findings.push("writes fail");
+    if (this.#skewed) findings.push("its clock and ours disagree");
+    const down = !this.#connection.isUp() || this.#reads.state !== "closed";
+    return { kind: "redis", status: down ? "down" : findings.length > 0 ? "degraded" : "up", findings };
+  }
+
+  close(): void {
+    this.#batcher.close();
+  }
+
+  async #write(script: Script, key: string, argument: number): Promise<unknown> {
+    return callWithin(this.#deadlineMs, this.#connection, () =>
+      runScript(this.#connection.client, script, [key], [argument]),
+    );
+  }
+
+  async #send(items: readonly Item[]): Promise<Answer[]> {
+    const sentAt = Date.now();
+    const { client, isCluster } = this.#connection;
+    const questions = items.map(({ question, charged }) => (charged ? question : withoutCharges(question)));
+    try {
+      const { answers, serverTimeMs } = isCluster
+        ? await admitAcrossSlots(client, questions, this.#deadlineMs * 0.8)
+        : await admitTogether(client, questions);
+      this.#compareClocks(sentAt, serverTimeMs);
+      this.#report(items, answers);
+      return answers.map((answer, index) => this.#complete(items[index], answer));
+    } catch (error) {
+      this.#writes.abandon();
+      throw error;
+    }
+  }
+
+  /** Redis read its clock between our sending and our receiving, so a time outside of that is a skew, not a delay. */
+  #compareClocks(sentAt: number, serverTimeMs: number): void {
+    if (Number.isNaN(serverTimeMs)) return;
+    const tolerance = this.#clockToleranceMs;
+    this.#skewed = serverTimeMs < sentAt - tolerance || serverTimeMs > Date.now() + tolerance;
+  }
+
+  #report(items: readonly Item[], answers: readonly Answer[]): void {
+    const readsFail = answers.some(({ revoked }) => isOutage(revoked));
+    if (readsFail) this.#reads.fail();
+    else this.#reads.succeed();
+    if (!items.some(({ charged }) => charged)) return;
+    const faults = answers.flatMap(({ beforeToken, afterToken }) => [...beforeToken, ...afterToken]).filter(isOutage);
+    if (faults.length === 0) return this.#writes.succeed();
+    this.#writes.fail();
+    if (faults.some(({ reply }) => reply === "READONLY")) this.#connection.reconnect();
+  }
+
+  #complete(item: Item | undefined, answer: Answer): Answer {
+    const revoked = this.#skewed && answer.revoked === false ? new StoreFault("skewed") : answer.revoked;
+    if (item === undefined || item.charged) return revoked === answer.revoked ? answer : { ...answer, revoked };
+    const { beforeToken, afterToken } = item.question;
+    const unasked = new StoreFault("open");
+    return { revoked, beforeToken: beforeToken.map(() => unasked), afterToken: afterToken.map(() => unasked) };
+  }
+}
+
+function isOutage(part: unknown): part is StoreFault {
+  return part instanceof StoreFault && part.outage;
+}
+
+function withoutCharges({ token }: Question): Question {
+  return { beforeToken: [], token, afterToken: [] };
+}

@@ -1,0 +1,37 @@
+import type { ResolvedOptions } from "../options/options.js";
+import { MemoryCacheStore } from "./memory/cache.js";
+import { MemorySecurityStore } from "./memory/security.js";
+import type { CacheStore, SecurityStore } from "./ports.js";
+import { RedisCacheStore } from "./redis/cache.js";
+import { connect } from "./redis/connect.js";
+import { scripts } from "./redis/scripts/all.js";
+import { RedisSecurityStore } from "./redis/security.js";
+
+/** The stores of a gate. */
+export interface Stores {
+  readonly security: SecurityStore;
+  readonly cache: CacheStore;
+  close(): Promise<void>;
+}
+
+type StoreOptions<Raw> = Pick<ResolvedOptions<Raw>, "redis" | "deadlineMs" | "logger" | "auth">;
+
+/** In-process stores, or both on one Redis connection. */
+export function createStores<Raw>({ redis, deadlineMs, logger, auth }: StoreOptions<Raw>): Stores {
+  if (redis === undefined) {
+    return { security: new MemorySecurityStore(), cache: new MemoryCacheStore(), close: () => Promise.resolve() };
+  }
+  const connection = connect({ redis, deadlineMs, logger, scripts });
+  const clockToleranceMs = Math.max(1000, (auth?.rules.toleranceSeconds ?? 5) * 1000);
+  const security = new RedisSecurityStore({ connection, deadlineMs, clockToleranceMs });
+  const cache = new RedisCacheStore({ connection, deadlineMs });
+  return {
+    security,
+    cache,
+    async close() {
+      security.close();
+      cache.close();
+      await connection.close();
+    },
+  };
+}

@@ -1,0 +1,41 @@
+import { createFacts } from "@portcullis/core";
+import type { Exchange, Facts } from "@portcullis/core";
+import type { Request } from "express";
+
+const exchangeKey = Symbol("portcullis.exchange");
+
+interface Visited {
+  [exchangeKey]?: ExpressExchange;
+}
+
+/** The exchange of a request: one for all gates and middleware it passes. */
+export function exchangeOf(req: Request): Exchange<Request> {
+  const visited = req as Request & Visited;
+  return (visited[exchangeKey] ??= new ExpressExchange(req));
+}
+
+class ExpressExchange implements Exchange<Request> {
+  readonly raw: Request;
+  readonly facts: Facts = createFacts();
+
+  constructor(req: Request) {
+    this.raw = req;
+  }
+
+  get method(): string {
+    return this.raw.method;
+  }
+
+  get url(): string {
+    return this.raw.originalUrl;
+  }
+
+  get ip(): string | undefined {
+    return this.raw.ip;
+  }
+
+  header(name: string): string | undefined {
+    const value = this.raw.headers[name];
+    return typeof value === "object" ? value.join(", ") : value;
+  }
+}

@@ -1,0 +1,36 @@
+import type { Check, Verdict } from "@portcullis/core";
+import { DenialError } from "@portcullis/core";
+import type { NextFunction, Request, RequestHandler, Response } from "express";
+import { exchangeOf } from "./exchange.js";
+
+/** A check as Express middleware: writes a refusal, or the facts on the request, and goes on. */
+export function bindCheck(check: Check<Request>, property: string): RequestHandler {
+  return function portcullisMiddleware(req, res, next) {
+    const exchange = exchangeOf(req);
+
+    function settle(verdict: Verdict): void {
+      if (!verdict.allowed) return respond(verdict, res, next);
+      const { auth, cache, quotas } = exchange.facts;
+      Object.assign(req, { [property]: auth, cache, quotas });
+      if (!res.headersSent) for (const [name, value] of verdict.headers) res.setHeader(name, value);
+      next();
+    }
+
+    let verdict: Verdict | Promise<Verdict>;
+    try {
+      verdict = check(exchange);
+    } catch (error) {
+      next(error);
+      return;
+    }
+    if (verdict instanceof Promise) verdict.then(settle, next);
+    else settle(verdict);
+  };
+}
+
+function respond(denied: Extract<Verdict, { allowed: false }>, res: Response, next: NextFunction): void {
+  if (res.headersSent) return next(new DenialError(denied));
+  res.statusCode = denied.status;
+  for (const [name, value] of denied.headers) res.setHeader(name, value);
+  res.end(denied.body);
+}

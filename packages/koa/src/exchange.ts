@@ -1,0 +1,41 @@
+import { createFacts } from "@portcullis/core";
+import type { Exchange, Facts } from "@portcullis/core";
+import type { Context } from "koa";
+
+const exchangeKey = Symbol("portcullis.exchange");
+
+interface Visited {
+  [exchangeKey]?: KoaExchange;
+}
+
+/** The exchange of a context: one for all gates and middleware it passes. */
+export function exchangeOf(ctx: Context): Exchange<Context> {
+  const visited = ctx as Context & Visited;
+  return (visited[exchangeKey] ??= new KoaExchange(ctx));
+}
+
+class KoaExchange implements Exchange<Context> {
+  readonly raw: Context;
+  readonly facts: Facts = createFacts();
+
+  constructor(ctx: Context) {
+    this.raw = ctx;
+  }
+
+  get method(): string {
+    return this.raw.method;
+  }
+
+  get url(): string {
+    return this.raw.originalUrl;
+  }
+
+  get ip(): string | undefined {
+    return this.raw.ip === "" ? undefined : this.raw.ip;
+  }
+
+  header(name: string): string | undefined {
+    const value = this.raw.headers[name];
+    return typeof value === "object" ? value.join(", ") : value;
+  }
+}

@@ -1,0 +1,16 @@
+import type { Auth, Quota, RequestCache } from "@portcullis/core";
+
+export { portcullis } from "./portcullis.js";
+export type { KoaGate, KoaOptions } from "./portcullis.js";
+export * from "@portcullis/core";
+
+declare module "koa" {
+  interface ExtendableContext {
+    /** Who is asking; undefined for an anonymous request. Set by `guard()` and `authenticate()`. */
+    auth?: Auth | undefined;
+    /** The cache of this request. Set by `guard()` and `requestCache()`. */
+    cache: RequestCache;
+    /** The rate limits that apply to this request. Set by `guard()` and `limit()`. */
+    quotas: readonly Quota[];
+  }
+}

@@ -1,0 +1,23 @@
+import type { Check } from "@portcullis/core";
+import { DenialError } from "@portcullis/core";
+import type { Context, Middleware } from "koa";
+import { exchangeOf } from "./exchange.js";
+
+/** A check as Koa middleware: writes a refusal, or the facts on the context, and goes on. */
+export function bindCheck(check: Check<Context>, property: string): Middleware {
+  return async function portcullisMiddleware(ctx, next) {
+    const exchange = exchangeOf(ctx);
+    const answer = check(exchange);
+    const verdict = answer instanceof Promise ? await answer : answer;
+    if (!verdict.allowed && ctx.headerSent) throw new DenialError(verdict);
+    if (!ctx.headerSent) for (const [name, value] of verdict.headers) ctx.set(name, value);
+    if (!verdict.allowed) {
+      ctx.status = verdict.status;
+      ctx.body = verdict.body;
+      return;
+    }
+    const { auth, cache, quotas } = exchange.facts;
+    Object.assign(ctx, { [property]: auth, cache, quotas });
+    await next();
+  };
+}

@@ -1,0 +1,117 @@
+import type { ChildProcess } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { findRedisServer } from "./binary.js";
+import { end, isRunning, launch, waitUntilReady } from "./launch.js";
+import { findFreePort } from "./ports.js";
+import { reapAtExit } from "./reaper.js";
+
+/** How to start a server. */
+export interface RedisServerOptions {
+  /** Port on 127.0.0.1. @default a free one */
+  readonly port?: number | undefined;
+  /** Lines of redis.conf by directive, e.g. `{ "maxmemory": "2mb", "save": "900 1" }`. @default no persistence */
+  readonly config?: Readonly<Record<string, string>> | undefined;
+  /** Also listen on a unix socket in the server's directory. @default false */
+  readonly unixSocket?: boolean | undefined;
+}
+
+/** A redis-server process of its own, on loopback. */
+export interface RedisServer {
+  readonly host: string;
+  readonly port: number;
+  /** `redis://127.0.0.1:<port>` */
+  readonly url: string;
+  /** Path of the unix socket, if one was asked for. */
+  readonly unixSocket: string | undefined;
+  /** Process id; another one after {@link RedisServer.restart}. */
+  readonly pid: number;
+  /** Freezes the process (SIGSTOP): connections stay open, nothing is answered. */
+  readonly pause: () => void;
+  /** Lets a paused process go on (SIGCONT). */
+  readonly resume: () => void;
+  /** Ends the process at once (SIGKILL). Its directory stays for {@link RedisServer.restart}. */
+  readonly kill: () => Promise<void>;
+  /** Shuts the process down if it runs, and starts it on the same port. Without persistence the data are gone. */
+  readonly restart: () => Promise<void>;
+  /** Ends the process, paused or not, and removes its directory. May be called twice. */
+  readonly stop: () => Promise<void>;
+}
+
+const HOST = "127.0.0.1";
+
+/** Starts a real redis-server without persistence in a temporary directory, ready to answer when this resolves. */
+export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
+  for (let attempt = 1; ; attempt++) {
+    const port = options.port ?? (await findFreePort({ bus: options.config?.["cluster-enabled"] === "yes" }));
+    try {
+      return await startOn(port, options);
+    } catch (error) {
+      // Someone else may take a free port between the search and the start.
+      const taken = error instanceof Error && /in use/i.test(error.message);
+      if (!taken || options.port !== undefined || attempt === 5) throw error;
+    }
+  }
+}
+
+async function startOn(port: number, options: RedisServerOptions): Promise<RedisServer> {
+  const binary = await findRedisServer();
+  const directory = await mkdtemp(join(tmpdir(), "portcullis-redis-"));
+  const unixSocket = options.unixSocket === true ? join(directory, "redis.sock") : undefined;
+  let child: ChildProcess | undefined;
+  let stopped = false;
+  const forget = reapAtExit(directory, () => child);
+
+  async function start(): Promise<void> {
+    child = launch(binary, directory);
+    await waitUntilReady(child, directory, port);
+  }
+
+  async function stop(): Promise<void> {
+    stopped = true;
+    if (child !== undefined) await end(child, "SIGKILL");
+    await rm(directory, { recursive: true, force: true, maxRetries: 3 });
+    forget();
+  }
+
+  try {
+    const config = { ...defaults(port, directory), ...(unixSocket && { unixsocket: unixSocket }), ...options.config };
+    await writeFile(join(directory, "redis.conf"), render(config));
+    await start();
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+
+  return {
+    host: HOST,
+    port,
+    url: `redis://${HOST}:${port}`,
+    unixSocket,
+    get pid() {
+      return child?.pid ?? 0;
+    },
+    pause: () => void child?.kill("SIGSTOP"),
+    resume: () => void child?.kill("SIGCONT"),
+    async kill() {
+      if (child !== undefined) await end(child, "SIGKILL");
+    },
+    async restart() {
+      if (stopped) throw new Error("a stopped server has no directory left to restart from");
+      if (child !== undefined && isRunning(child)) await end(child, "SIGTERM");
+      await start();
+    },
+    stop,
+  };
+}
+
+function defaults(port: number, directory: string): Record<string, string> {
+  return { bind: HOST, port: `${port}`, dir: directory, save: "", appendonly: "no", daemonize: "no" };
+}
+
+function render(config: Readonly<Record<string, string>>): string {
+  return Object.entries(config)
+    .map(([directive, value]) => `${directive} ${value === "" ? '""' : value}\n`)
+    .join("");
+}
