@@ -23,11 +23,17 @@ export default tseslint.config(
     },
   },
   {
+    files: ["tools/**/*.mjs", "bench/**/*.mjs", "*.js"],
+    extends: [...tseslint.configs.recommended],
+    rules: { "@typescript-eslint/no-unused-vars": ["error", { ignoreRestSiblings: true }] },
+  },
+  {
     files: ["test/**/*.ts"],
     rules: {
       "@typescript-eslint/no-non-null-assertion": "off",
       "@typescript-eslint/no-unused-expressions": "off",
       "@typescript-eslint/only-throw-error": "off",
+      "@typescript-eslint/no-unsafe-class-instance-assignment": "off",
     },
   },
 );

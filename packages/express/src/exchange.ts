@@ -5,7 +5,7 @@ import type { Request } from "express";
 const exchangeKey = Symbol("portcullis.exchange");
 
 interface Visited {
-  [exchangeKey]?: ExpressExchange;
+  [exchangeKey]?: ExpressExchange | undefined;
 }
 
 /** The exchange of a request: one for all gates and middleware it passes. */

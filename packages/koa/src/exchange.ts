@@ -5,7 +5,7 @@ import type { Context } from "koa";
 const exchangeKey = Symbol("portcullis.exchange");
 
 interface Visited {
-  [exchangeKey]?: KoaExchange;
+  [exchangeKey]?: KoaExchange | undefined;
 }
 
 /** The exchange of a context: one for all gates and middleware it passes. */

@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import { SignJWT } from "jose";
-import type { JWTPayload } from "jose";
 
 /** An HMAC secret long enough for HS512; its text is easy to find in a log that must not hold it. */
 export const testSecret: string = "test-secret-".padEnd(64, "0123456789abcdef");
@@ -23,7 +22,10 @@ export function nowSeconds(): number {
 /**
  * A compact HS256 token that is valid for five minutes. Claims given override; a claim given as undefined is left out.
  */
-export async function signToken(claims: JWTPayload = {}, header: Record<string, unknown> = {}): Promise<string> {
+export async function signToken(
+  claims: Record<string, unknown> = {},
+  header: Record<string, unknown> = {},
+): Promise<string> {
   const iat = nowSeconds();
   const payload = {
     iss: testIssuer,

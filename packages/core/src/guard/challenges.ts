@@ -7,7 +7,7 @@ import { deny } from "../http/verdict.js";
 /** The refusals of a gate that carry its challenge, with headers made once. Every cause of a code has the same answer. */
 export interface Challenges {
   credentialsRequired(): Denied;
-  /** For a token that is malformed, expired, revoked, meant for another audience …: the client learns no more. */
+  /** For a token that is malformed, expired, revoked, meant for another audience, and so on: the client learns no more. */
   tokenInvalid(cause: string): Denied;
   /** For what the request presented instead of a usable token. */
   badCredentials(credentials: Exclude<Credentials, { kind: "none" | "token" }>): Denied;

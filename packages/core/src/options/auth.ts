@@ -45,7 +45,7 @@ export interface AuthOptions<Raw = unknown> {
   /** Required with `secret`, `publicKey` and `jwks`. @default with `jwksUri` or `issuer`: the asymmetric ones that fit the key */
   readonly algorithms?: readonly string[] | undefined;
   /** Clock difference forgiven for `nbf` and `iat`; for `exp` only if revocation is off. `0` forgives none. @default "5s" */
-  readonly clockTolerance?: Duration | 0 | undefined;
+  readonly clockTolerance?: Duration | undefined;
   /** Longest `exp - iat`; longer-lived tokens are refused, since a cut-off must outlive every token. @default "30d" */
   readonly maxLifetime?: Duration | undefined;
   /** Claims that must be present, besides `exp`. @default [] */
@@ -142,7 +142,7 @@ function resolveKeys<Raw>(
   }
   const algorithms = resolveAlgorithms(options.algorithms, []);
   if (secret !== undefined) {
-    const secrets = isList(secret) && !(secret instanceof Uint8Array) ? secret : [secret as SecretOption];
+    const secrets = isList(secret) && !(secret instanceof Uint8Array) ? secret : [secret];
     if (secrets.length === 0) throw optionError("auth.secret", "must not be an empty list");
     return { algorithms, keys: createSecretKeys("auth.secret", secrets, algorithms) };
   }

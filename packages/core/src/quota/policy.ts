@@ -3,7 +3,7 @@ import { canonicalAddress } from "../http/address.js";
 import type { Exchange, Facts } from "../http/exchange.js";
 import type { Keyspace } from "../store/keys.js";
 import type { Charge } from "../store/ports.js";
-import { FixedWindows } from "./flexible.js";
+import type { FixedWindows } from "./flexible.js";
 
 /** A function of the application's request and of what is known about it. */
 export type Of<T, Raw> = (raw: Raw, facts: Facts) => T | Promise<T>;
@@ -63,7 +63,9 @@ export class ChargeFactory<Raw> {
       applied.push(charge);
     }
     if (!waits) return applied as AppliedPolicy<Raw>[];
-    return Promise.all(applied).then((all) => all.filter((charge) => charge !== undefined));
+    return Promise.all(applied.map(async (charge) => charge)).then((all) =>
+      all.filter((charge) => charge !== undefined),
+    );
   }
 
   #plainCharge(

@@ -88,7 +88,7 @@ export interface StoreState {
 
 /**
  * Why a store could not answer. `unreachable`, `timeout`, `open` (the breaker), `overloaded`, `refused` (the server
- * answers, but not this: OOM, READONLY, NOAUTH, LOADING …), `skewed` (our clock and the server's disagree) are
+ * answers, but not this: OOM, READONLY, NOAUTH, LOADING, and such), `skewed` (our clock and the server's disagree) are
  * infrastructure; `unreadable` is a value of a wrong type under one key.
  */
 export type FaultKind = "unreachable" | "timeout" | "open" | "overloaded" | "refused" | "skewed" | "unreadable";

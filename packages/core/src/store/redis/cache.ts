@@ -34,7 +34,7 @@ export class RedisCacheStore implements CacheStore {
   }
 
   async getMany(keys: readonly string[]): Promise<(string | undefined)[]> {
-    const values = await Promise.all(keys.map((key) => this.#reads.ask(key)));
+    const values = await Promise.all(keys.map(async (key) => this.#reads.ask(key)));
     return values.map((value) => {
       if (value instanceof StoreFault) throw value;
       return value ?? undefined;

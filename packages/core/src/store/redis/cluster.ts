@@ -90,25 +90,27 @@ function combine(
   parts: readonly Part[],
   revoked: boolean | StoreFault | undefined,
 ): Answer {
+  const { beforeToken, token, afterToken } = question;
+  const unreached = afterToken.map(() => undefined);
   const tallies = (charges: readonly Charge[]): (Tally | StoreFault)[] =>
     charges.map((charge) => tallyOf(parts, charge));
-  const beforeToken = tallies(question.beforeToken);
-  const afterToken = tallies(question.afterToken);
-  const refusedBefore = question.beforeToken.some((charge, index) => isRefusal(charge, beforeToken[index]));
-  const refusedAfter = question.afterToken.some((charge, index) => isRefusal(charge, afterToken[index]));
-  if (refusedBefore) {
+  if (beforeToken.some((charge) => isRefusal(charge, tallyOf(parts, charge)))) {
     refund(client, parts);
-    return { beforeToken, revoked: undefined, afterToken: question.afterToken.map(() => undefined) };
+    return { beforeToken: tallies(beforeToken), revoked: undefined, afterToken: unreached };
   }
   if (revoked === true) {
     refund(
       client,
       parts.filter(({ phase }) => phase === "afterToken"),
     );
-    return { beforeToken, revoked, afterToken: question.afterToken.map(() => undefined) };
+    return { beforeToken: tallies(beforeToken), revoked, afterToken: unreached };
   }
-  if (refusedAfter) refund(client, parts);
-  return { beforeToken, revoked: question.token === undefined ? undefined : revoked, afterToken };
+  if (afterToken.some((charge) => isRefusal(charge, tallyOf(parts, charge)))) refund(client, parts);
+  return {
+    beforeToken: tallies(beforeToken),
+    revoked: token === undefined ? undefined : revoked,
+    afterToken: tallies(afterToken),
+  };
 }
 
 function tallyOf(parts: readonly Part[], charge: Charge): Tally | StoreFault {
@@ -125,10 +127,14 @@ function isRefusal(charge: Charge, tally: Tally | StoreFault | undefined): boole
 
 /** Gives back what was counted in slots that did not refuse. A lost refund leaves a request counted, never uncounted. */
 function refund(client: RedisLike, parts: readonly Part[]): void {
-  for (const { charges, tallies } of parts) {
+  for (const part of parts) {
+    const { charges, tallies } = part;
     if (tallies === undefined || charges.some((charge, index) => isRefusal(charge, tallies[index]))) continue;
     const keys = charges.map(({ key }) => key);
     const costs = charges.map(({ cost }) => cost);
+    part.tallies = tallies.map((tally, index) =>
+      tally instanceof StoreFault ? tally : { ...tally, consumed: tally.consumed - (costs[index] ?? 0) },
+    );
     runScript(client, refundScript, keys, costs).catch(() => undefined);
   }
 }

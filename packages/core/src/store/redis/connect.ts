@@ -17,13 +17,16 @@ export interface Connection {
   readonly client: RedisLike;
   readonly isCluster: boolean;
   /** False until the first connection is made; true ever after, so that a lost connection fails at once. */
-  hasConnected(): boolean;
+  readonly hasConnected: () => boolean;
   /** Can commands go out now? */
   isUp(): boolean;
   /** Calls the listener whenever a connection is made; returns how to stop that. */
   onConnect(listener: () => void): () => void;
-  /** Leaves a server that says it is a read-only replica, to find the master. */
-  reconnect(): void;
+  /**
+   * Connects anew, since the server says it is a read-only replica and the address may lead to the master by now. Not more
+   * often than every 10 s: reads work on a replica too, and would fail meanwhile.
+   */
+  leaveReplica(): void;
   /** Ends our own client within 300 ms, even on a stopped server; a client the user made is left to its user. */
   close(): Promise<void>;
 }
@@ -37,6 +40,7 @@ export interface ConnectOptions {
 }
 
 const goodbyeMs = 300;
+const replicaPatienceMs = 10_000;
 
 /** Connects at once; a server that is away is tried again for ever, and errors go to the log, never to the process. */
 export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions): Connection {
@@ -45,6 +49,8 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
   const isCluster = client.isCluster === true;
   const listeners = new Set<() => void>();
   let connected = client.status === "ready";
+  let closing = false;
+  let leftReplicaAt = Number.NEGATIVE_INFINITY;
 
   function greet(): void {
     connected = true;
@@ -53,6 +59,7 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
   }
 
   function logError(error: Error): void {
+    if (closing) return;
     logger.warn({ fault: faultOfError(error).kind }, "portcullis: the connection to Redis failed");
   }
 
@@ -73,8 +80,13 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    reconnect: () => own?.disconnect(true),
+    leaveReplica() {
+      if (own === undefined || performance.now() - leftReplicaAt < replicaPatienceMs) return;
+      leftReplicaAt = performance.now();
+      own.disconnect(true);
+    },
     async close() {
+      closing = true;
       client.off("ready", greet);
       if (own === undefined) return;
       if (own.status === "ready") await Promise.race([own.quit().catch(() => undefined), pause(goodbyeMs)]);

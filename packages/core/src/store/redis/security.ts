@@ -52,10 +52,12 @@ export class RedisSecurityStore implements SecurityStore {
     connection.onConnect(this.#batcher.wake);
   }
 
-  ask(question: Question): StoreFault | Promise<Answer | StoreFault> {
-    const charges = question.beforeToken.length + question.afterToken.length;
+  ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
+    const { beforeToken, token, afterToken } = question;
+    const charges = beforeToken.length + afterToken.length;
+    if (charges === 0 && token === undefined) return { beforeToken: [], revoked: undefined, afterToken: [] };
     const charged = charges > 0 && this.#writes.enter();
-    if (!charged && question.token === undefined) return new StoreFault("open");
+    if (!charged && token === undefined) return new StoreFault("open");
     const answer = this.#batcher.ask({ question, charged });
     if (charged && answer instanceof StoreFault) this.#writes.abandon();
     return answer;
@@ -121,7 +123,8 @@ export class RedisSecurityStore implements SecurityStore {
     const faults = answers.flatMap(({ beforeToken, afterToken }) => [...beforeToken, ...afterToken]).filter(isOutage);
     if (faults.length === 0) return this.#writes.succeed();
     this.#writes.fail();
-    if (faults.some(({ reply }) => reply === "READONLY")) this.#connection.reconnect();
+    if (this.#writes.state === "open" && faults.some(({ reply }) => reply === "READONLY"))
+      this.#connection.leaveReplica();
   }
 
   #complete(item: Item | undefined, answer: Answer): Answer {

@@ -1,0 +1,54 @@
+import { startCluster } from "@portcullis/testkit";
+import type { RedisCluster } from "@portcullis/testkit";
+import { Cluster, Redis } from "ioredis";
+import { MemorySecurityStore } from "../../packages/core/src/store/memory/security.js";
+import { connect } from "../../packages/core/src/store/redis/connect.js";
+import type { Connection, RedisLike } from "../../packages/core/src/store/redis/connect.js";
+import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
+import { RedisSecurityStore } from "../../packages/core/src/store/redis/security.js";
+import { silentLogger } from "../support/logger.js";
+import { testRedisUrl } from "../support/redis.js";
+import { describeSecurityStore } from "./security-store.js";
+
+function openRedis(redis: string | RedisLike): { store: RedisSecurityStore; connection: Connection } {
+  const connection = connect({ redis, deadlineMs: 1000, logger: silentLogger, scripts });
+  return { connection, store: new RedisSecurityStore({ connection, deadlineMs: 1000, clockToleranceMs: 5000 }) };
+}
+
+describe("security stores", () => {
+  const cleanUp: (() => unknown)[] = [];
+  after(async () => {
+    for (const clean of cleanUp.reverse()) await clean();
+  });
+
+  describeSecurityStore("the in-process store", () => new MemorySecurityStore());
+
+  describeSecurityStore("the Redis store", () => {
+    const { store, connection } = openRedis(testRedisUrl());
+    cleanUp.push(() => connection.close());
+    return store;
+  });
+
+  describeSecurityStore("the Redis store on a client of the user's own", () => {
+    const client = new Redis(testRedisUrl());
+    cleanUp.push(() => client.disconnect());
+    return openRedis(client).store;
+  });
+
+  describe("on Redis Cluster", function () {
+    this.timeout(60_000);
+    let cluster: RedisCluster;
+    let client: Cluster;
+
+    before(async () => {
+      cluster = await startCluster({ masters: 3 });
+      client = new Cluster([...cluster.seeds]);
+      cleanUp.push(
+        () => cluster.stop(),
+        () => client.disconnect(),
+      );
+    });
+
+    describeSecurityStore("the Redis store", () => openRedis(client).store);
+  });
+});

@@ -1,0 +1,103 @@
+import { createServer } from "node:http";
+import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Auth, Gate, PortcullisOptions, Quota, RequestCache } from "@portcullis/core";
+import { portcullis as expressGate } from "@portcullis/express";
+import { portcullis as koaGate } from "@portcullis/koa";
+import express from "express";
+import type { RequestHandler } from "express";
+import Koa from "koa";
+import type { Middleware } from "koa";
+
+/** What a handler of a test application sees, whichever framework runs it. */
+export interface TestRequest {
+  readonly auth?: Auth | undefined;
+  readonly cache: RequestCache;
+  readonly quotas: readonly Quota[];
+}
+
+/** Middleware of whichever framework. */
+export type AnyMiddleware = RequestHandler & Middleware;
+/** What callbacks of a test may look at, whichever framework's request it is. */
+interface AnyRaw {
+  readonly headers: Record<string, string | string[] | undefined>;
+}
+
+export type AnyGate = Gate<AnyRaw, AnyMiddleware>;
+export type AnyOptions = PortcullisOptions<AnyRaw>;
+
+export interface TestApp {
+  readonly options: AnyOptions;
+  /** What stands before the handlers. @default the gate's guard */
+  readonly use?: (gate: AnyGate) => AnyMiddleware[];
+  /** Handlers by method and path, such as `GET /me`. Their result is sent as JSON, undefined as 204. */
+  readonly routes: Readonly<Record<string, (request: TestRequest, gate: AnyGate) => unknown>>;
+  /** Take the client's address from X-Forwarded-For, one proxy. */
+  readonly behindProxy?: boolean;
+}
+
+export interface RunningApp {
+  readonly url: string;
+  readonly gate: AnyGate;
+  close(): Promise<void>;
+}
+
+export interface TestAdapter {
+  readonly name: string;
+  start(app: TestApp): Promise<RunningApp>;
+}
+
+export const adapters: readonly TestAdapter[] = [
+  { name: "Express", start: startExpress },
+  { name: "Koa", start: startKoa },
+];
+
+async function startExpress({ options, use, routes, behindProxy }: TestApp): Promise<RunningApp> {
+  const gate = expressGate(options) as unknown as AnyGate;
+  const app = express();
+  app.set("env", "test");
+  if (behindProxy === true) app.set("trust proxy", 1);
+  for (const middleware of use?.(gate) ?? [gate.guard()]) app.use(middleware as RequestHandler);
+  for (const [route, handle] of Object.entries(routes)) {
+    const [method = "", path = ""] = route.split(" ");
+    app[method.toLowerCase() as "get"](path, async (req, res) => {
+      const result = await handle(req, gate);
+      if (result === undefined) res.sendStatus(204);
+      else res.json(result);
+    });
+  }
+  return listen(createServer(app), gate);
+}
+
+async function startKoa({ options, use, routes, behindProxy }: TestApp): Promise<RunningApp> {
+  const gate = koaGate(options) as unknown as AnyGate;
+  const app = new Koa({ proxy: behindProxy === true, maxIpsCount: 1, env: "test" });
+  app.silent = true;
+  for (const middleware of use?.(gate) ?? [gate.guard()]) app.use(middleware as Middleware);
+  app.use(async (ctx) => {
+    const handle = routes[`${ctx.method === "HEAD" ? "GET" : ctx.method} ${ctx.path}`];
+    if (handle === undefined) return;
+    const result = await handle(ctx, gate);
+    if (result === undefined) ctx.status = 204;
+    else ctx.body = result;
+  });
+  const handle = app.callback();
+  return listen(
+    createServer((req, res) => void handle(req, res)),
+    gate,
+  );
+}
+
+async function listen(server: Server, gate: AnyGate): Promise<RunningApp> {
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    gate,
+    async close() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+      await gate.close();
+    },
+  };
+}

@@ -1,0 +1,33 @@
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import type { AnyOptions } from "./app.js";
+
+const script = fileURLToPath(new URL("./server.ts", import.meta.url));
+
+export interface ServerProcess {
+  readonly url: string;
+  readonly pid: number;
+  /** Closes the gate and resolves to how the process ended, and after how many milliseconds. */
+  close(): Promise<{ code: number | null; ms: number }>;
+}
+
+/** Starts a test application in a process of its own. Options must be plain data. */
+export async function startProcess(adapter: string, options: Partial<AnyOptions>): Promise<ServerProcess> {
+  const child = fork(script, { execArgv: ["--import=tsx", "--conditions=@portcullis/source"] });
+  const exit = once(child, "exit") as Promise<[number | null]>;
+  child.send({ adapter, options });
+  const [{ url }] = (await once(child, "message")) as [{ url: string }];
+  return {
+    url,
+    pid: child.pid ?? 0,
+    async close() {
+      const start = performance.now();
+      if (child.exitCode === null) child.send("close");
+      const timer = setTimeout(() => child.kill("SIGKILL"), 8000);
+      const [code] = await exit;
+      clearTimeout(timer);
+      return { code, ms: performance.now() - start };
+    },
+  };
+}

@@ -1,0 +1,131 @@
+// Repository checks: what a reviewer would otherwise have to remember. Prints every violation; exits 1 if there is one.
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { dirname, join, normalize, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const tracked = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard"], {
+  cwd: root,
+  encoding: "utf8",
+})
+  .split("\n")
+  .filter((file) => file !== "");
+const read = (file) => readFileSync(join(root, file), "utf8");
+const violations = [];
+
+/** @returns {{ specifier: string, typeOnly: boolean }[]} */
+function importsOf(file) {
+  return [...read(file).matchAll(/^(?:import|export)\s+(type\s+)?(?:[^"';]*?\sfrom\s+)?"([^"]+)"/gm)].map(
+    ([, type, specifier]) => ({ specifier, typeOnly: type !== undefined }),
+  );
+}
+
+const sources = tracked.filter((file) => /^packages\/[^/]+\/src\/.*\.ts$/.test(file));
+const core = sources.filter((file) => file.startsWith("packages/core/src/"));
+const inCore = (file) => file.slice("packages/core/src/".length);
+
+/** Resolves a relative import of a core file to a core file. */
+function target(file, specifier) {
+  return specifier.startsWith(".") ? normalize(join(dirname(file), specifier)).replace(/\.js$/, ".ts") : undefined;
+}
+
+// 1. Layers: who may import what.
+const owners = [
+  { module: "rate-limiter-flexible", only: /^quota\/flexible\.ts$/ },
+  { module: "ioredis", only: /^store\/redis\// },
+  { module: "jose", only: /^(auth\/|options\/auth\.ts$)/ },
+];
+for (const file of core) {
+  for (const { specifier } of importsOf(file)) {
+    const name = inCore(file);
+    if (/^(express|koa|@portcullis\/)/.test(specifier))
+      violations.push(`${file} knows ${specifier}; core knows no framework`);
+    const owner = owners.find(({ module }) => module === specifier);
+    if (owner !== undefined && !owner.only.test(name))
+      violations.push(`${file} imports ${specifier}, which belongs to ${owner.only}`);
+    const imported = target(file, specifier);
+    if (imported === undefined) continue;
+    const to = inCore(imported);
+    if (to.startsWith("guard/") && !/^(guard\/|portcullis\.ts|index\.ts)/.test(name))
+      violations.push(`${file} imports ${to}, which is above it`);
+    if (to === "portcullis.ts" && name !== "index.ts") violations.push(`${file} imports the composition root`);
+    for (const [from, never] of [
+      ["store/memory/", "store/redis/"],
+      ["store/redis/", "store/memory/"],
+    ]) {
+      if (name.startsWith(from) && to.startsWith(never))
+        violations.push(`${file} imports ${to}; stores do not know each other`);
+    }
+  }
+}
+
+// 2. No cycles among imports that exist at run time.
+const edges = new Map(
+  core.map((file) => [
+    file,
+    importsOf(file)
+      .filter(({ typeOnly }) => !typeOnly)
+      .map(({ specifier }) => target(file, specifier))
+      .filter((to) => to !== undefined),
+  ]),
+);
+const done = new Set();
+function visit(file, path) {
+  if (path.includes(file))
+    return violations.push(`import cycle: ${[...path.slice(path.indexOf(file)), file].map(inCore).join(" -> ")}`);
+  if (done.has(file)) return;
+  for (const to of edges.get(file) ?? []) visit(to, [...path, file]);
+  done.add(file);
+}
+for (const file of core) visit(file, []);
+
+// 3. The adapters offer the same, and hold no decisions.
+const adapters = { express: "Express", koa: "Koa" };
+const surfaces = Object.entries(adapters).map(([folder, name]) =>
+  importlessLines(`packages/${folder}/src/index.ts`)
+    .filter((line) => line.startsWith("export"))
+    .join("\n")
+    .replaceAll(name, "Framework"),
+);
+if (surfaces[0] !== surfaces[1]) violations.push("packages/express and packages/koa export different names");
+for (const folder of Object.keys(adapters)) {
+  const files = sources.filter((file) => file.startsWith(`packages/${folder}/src/`));
+  const lines = files.reduce((sum, file) => sum + read(file).split("\n").length - 1, 0);
+  console.log(`packages/${folder}/src: ${lines} lines`);
+  if (lines > 150) violations.push(`packages/${folder}/src has ${lines} lines; an adapter only translates`);
+  for (const file of files) {
+    if (/\b[45]\d\d\b|WWW-Authenticate|Retry-After|RateLimit/.test(read(file).replace(/\/\*[^]*?\*\//g, ""))) {
+      violations.push(`${file} holds a status code or a header name; those live in core`);
+    }
+  }
+}
+
+function importlessLines(file) {
+  return read(file)
+    .split("\n")
+    .filter((line) => !line.startsWith("import "));
+}
+
+// 4. Files that outgrew their concept.
+for (const file of sources) {
+  const lines = read(file).split("\n").length - 1;
+  if (lines > 300) violations.push(`${file} has ${lines} lines; 300 is where a file holds two concepts`);
+}
+
+// 5. Lockfiles name no registry host, so that `npm ci` works behind any mirror.
+for (const file of tracked.filter((name) => name.endsWith("package-lock.json"))) {
+  if (/"resolved":\s*"https?:/.test(read(file))) violations.push(`${file} names a registry host; see .npmrc`);
+}
+
+// 6. Source is ASCII: what looks like one letter is one letter.
+for (const file of tracked.filter((name) => /\.(ts|mjs|js|json)$/.test(name) && !name.endsWith("package-lock.json"))) {
+  const line = read(file)
+    .split("\n")
+    .findIndex((text) => /[^\x09\x20-\x7e]/.test(text));
+  if (line !== -1) violations.push(`${file}:${line + 1} has a character outside ASCII`);
+}
+
+for (const violation of violations) console.error(violation);
+console.log(`${relative(process.cwd(), root) || "."}: ${sources.length} source files, ${violations.length} violations`);
+process.exitCode = violations.length === 0 ? 0 : 1;
