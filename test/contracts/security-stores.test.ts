@@ -1,6 +1,7 @@
 import { startCluster } from "@portcullis/testkit";
 import type { RedisCluster } from "@portcullis/testkit";
 import { Cluster, Redis } from "ioredis";
+import { Redis as Redis5 } from "ioredis5";
 import { MemorySecurityStore } from "../../packages/core/src/store/memory/security.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { Connection, RedisLike } from "../../packages/core/src/store/redis/connect.js";
@@ -29,11 +30,16 @@ describe("security stores", () => {
     return store;
   });
 
-  describeSecurityStore("the Redis store on a client of the user's own", () => {
-    const client = new Redis(testRedisUrl());
-    cleanUp.push(() => client.disconnect());
-    return openRedis(client).store;
-  });
+  for (const [name, Client] of [
+    ["ioredis 6", Redis],
+    ["ioredis 5", Redis5],
+  ] as const) {
+    describeSecurityStore(`the Redis store on a client of the user's own, ${name}`, () => {
+      const client = new Client(testRedisUrl());
+      cleanUp.push(() => client.disconnect());
+      return openRedis(client).store;
+    });
+  }
 
   describe("on Redis Cluster", function () {
     this.timeout(60_000);

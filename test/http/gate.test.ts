@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { signToken, testAuth } from "@portcullis/testkit";
-import { adapters } from "../support/app.js";
+import { allAdapters } from "../support/app.js";
 import type { AnyOptions, RunningApp, TestApp } from "../support/app.js";
 import { send } from "../support/http.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
@@ -15,7 +15,7 @@ const routes: TestApp["routes"] = {
   "POST /logout": async ({ auth }, gate) => gate.revocations.revoke(auth),
 };
 
-for (const adapter of adapters) {
+for (const adapter of allAdapters) {
   for (const { name, redis } of stores) {
     describe(`the gate on ${adapter.name} ${name}`, () => {
       const running: RunningApp[] = [];

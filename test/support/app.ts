@@ -5,8 +5,10 @@ import type { Auth, Gate, PortcullisOptions, Quota, RequestCache } from "@portcu
 import { portcullis as expressGate } from "@portcullis/express";
 import { portcullis as koaGate } from "@portcullis/koa";
 import express from "express";
-import type { RequestHandler } from "express";
+import type { Request, RequestHandler, Response } from "express";
+import express4 from "express4";
 import Koa from "koa";
+import Koa2 from "koa2";
 import type { Middleware } from "koa";
 
 /** What a handler of a test application sees, whichever framework runs it. */
@@ -47,31 +49,48 @@ export interface TestAdapter {
   start(app: TestApp): Promise<RunningApp>;
 }
 
+/** The current major of each framework. */
 export const adapters: readonly TestAdapter[] = [
-  { name: "Express", start: startExpress },
-  { name: "Koa", start: startKoa },
+  { name: "Express", start: (app) => startExpress(express, app) },
+  { name: "Koa", start: (app) => startKoa(Koa, app) },
 ];
 
-async function startExpress({ options, use, routes, behindProxy }: TestApp): Promise<RunningApp> {
+/** Every major that is supported. */
+export const allAdapters: readonly TestAdapter[] = [
+  ...adapters,
+  { name: "Express 4", start: (app) => startExpress(express4, app) },
+  { name: "Koa 2", start: (app) => startKoa(Koa2, app) },
+];
+
+type Handler = TestApp["routes"][string];
+
+async function startExpress(
+  framework: typeof express,
+  { options, use, routes, behindProxy }: TestApp,
+): Promise<RunningApp> {
   const gate = expressGate(options) as unknown as AnyGate;
-  const app = express();
+  const app = framework();
   app.set("env", "test");
   if (behindProxy === true) app.set("trust proxy", 1);
   for (const middleware of use?.(gate) ?? [gate.guard()]) app.use(middleware as RequestHandler);
   for (const [route, handle] of Object.entries(routes)) {
     const [method = "", path = ""] = route.split(" ");
-    app[method.toLowerCase() as "get"](path, async (req, res) => {
-      const result = await handle(req, gate);
-      if (result === undefined) res.sendStatus(204);
-      else res.json(result);
-    });
+    app[method.toLowerCase() as "get"](path, (req, res, next) => void run(handle, req, res).catch(next));
   }
+
+  // Express 4 does not wait for handlers, so that they hand on their errors themselves.
+  async function run(handle: Handler, req: Request, res: Response): Promise<void> {
+    const result = await handle(req, gate);
+    if (result === undefined) res.sendStatus(204);
+    else res.json(result);
+  }
+
   return listen(createServer(app), gate);
 }
 
-async function startKoa({ options, use, routes, behindProxy }: TestApp): Promise<RunningApp> {
+async function startKoa(Framework: typeof Koa, { options, use, routes, behindProxy }: TestApp): Promise<RunningApp> {
   const gate = koaGate(options) as unknown as AnyGate;
-  const app = new Koa({ proxy: behindProxy === true, maxIpsCount: 1, env: "test" });
+  const app = new Framework({ proxy: behindProxy === true, maxIpsCount: 1, env: "test" });
   app.silent = true;
   for (const middleware of use?.(gate) ?? [gate.guard()]) app.use(middleware as Middleware);
   app.use(async (ctx) => {

@@ -1,0 +1,72 @@
+import { expect } from "chai";
+import { Cluster, Redis } from "ioredis";
+import { startCluster } from "@portcullis/testkit";
+import type { RedisCluster } from "@portcullis/testkit";
+import { RequestCacheFactory } from "../../packages/core/src/cache/request-cache.js";
+import { createFacts } from "../../packages/core/src/http/exchange.js";
+import { Keyspace } from "../../packages/core/src/store/keys.js";
+import { MemoryCacheStore } from "../../packages/core/src/store/memory/cache.js";
+import { RedisCacheStore } from "../../packages/core/src/store/redis/cache.js";
+import { connect } from "../../packages/core/src/store/redis/connect.js";
+import type { RedisLike } from "../../packages/core/src/store/redis/connect.js";
+import { silentLogger } from "../support/logger.js";
+import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { describeCacheStore } from "./cache-store.js";
+
+describe("cache stores", () => {
+  const cleanUp: (() => unknown)[] = [];
+  after(async () => {
+    for (const clean of cleanUp.reverse()) await clean();
+  });
+
+  function openRedis(redis: string | RedisLike): RedisCacheStore {
+    const connection = connect({ redis, deadlineMs: 1000, logger: silentLogger, scripts: [] });
+    cleanUp.push(() => connection.close());
+    return new RedisCacheStore({ connection, deadlineMs: 1000 });
+  }
+
+  describeCacheStore("the in-process store", () => new MemoryCacheStore());
+  describeCacheStore("the Redis store", () => openRedis(testRedisUrl()));
+
+  describe("on Redis Cluster", function () {
+    this.timeout(60_000);
+    let cluster: RedisCluster;
+    let client: Cluster;
+
+    before(async () => {
+      cluster = await startCluster({ masters: 3 });
+      client = new Cluster([...cluster.seeds]);
+      cleanUp.push(
+        () => cluster.stop(),
+        () => client.disconnect(),
+      );
+    });
+
+    describeCacheStore("the Redis store", () => openRedis(client));
+  });
+
+  it("read what many requests want in one turn with one MGET, and a key once in one request", async () => {
+    const prefix = freshPrefix();
+    const factory = new RequestCacheFactory({
+      store: openRedis(testRedisUrl()),
+      keys: new Keyspace(prefix, "test"),
+      ttlMs: 60_000,
+    });
+    const admin = new Redis(testRedisUrl());
+    cleanUp.push(() => admin.disconnect());
+    await factory.create(createFacts()).set("warm", 1);
+    const before = await mgets(admin);
+    await Promise.all(
+      Array.from({ length: 20 }, async () => {
+        const cache = factory.create(createFacts());
+        await Promise.all([cache.get("a"), cache.get("a"), cache.getMany(["a", "b", "c"]), cache.has("d")]);
+        await cache.get("a");
+      }),
+    );
+    expect((await mgets(admin)) - before).to.equal(1);
+  });
+});
+
+async function mgets(redis: Redis): Promise<number> {
+  return Number(/cmdstat_mget:calls=(\d+)/.exec(await redis.info("commandstats"))?.[1] ?? 0);
+}
