@@ -119,6 +119,21 @@ for (const adapter of adapters) {
       expect((await send(`${app.url}/cached`, { method: "DELETE", token })).status).to.equal(503);
     });
 
+    it("does not bring back a value whose deletion it could not make, while writes fail", async () => {
+      const app = await start({ revocation: false });
+      const token = await signToken();
+      await recovered(app, token);
+      await send(`${app.url}/cached`, { token });
+      const admin = operate();
+      const poisoned = (await admin.keys("*:cache:*"))[0] ?? "";
+      await admin.set(poisoned, '1{"made":"stale"}', "KEEPTTL");
+      await admin.config("SET", "min-replicas-to-write", "1");
+      expect((await send(`${app.url}/cached`, { method: "DELETE", token })).status).to.equal(503);
+      expect((await send(`${app.url}/cached`, { token })).json).to.deep.equal({ made: true });
+      await admin.config("SET", "min-replicas-to-write", "0");
+      expect((await send(`${app.url}/cached`, { token })).json).to.deep.equal({ made: true });
+    });
+
     it("limits in this process alone, or not at all, or answers 503, as each policy says", async () => {
       const limits = (["local", "allow", "deny"] as const).map((onStoreError) => ({
         name: onStoreError,

@@ -1,7 +1,8 @@
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { expect } from "chai";
 import { signToken, testAuth } from "@portcullis/testkit";
 import { allAdapters } from "../support/app.js";
-import type { AnyOptions, RunningApp, TestApp } from "../support/app.js";
+import type { AnyGate, AnyOptions, RunningApp, TestApp } from "../support/app.js";
 import { send } from "../support/http.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 
@@ -288,6 +289,8 @@ for (const adapter of allAdapters) {
           const other = await send(`${url}/me`, { token: await signToken({ sub: "bob" }) });
           expect(other.headers.ratelimit).to.match(/^"ip";r=7;t=\d+, "user";r=1;t=\d+$/);
           expect(other.headers["ratelimit-policy"]).to.equal('"ip";q=10;w=60, "user";q=2;w=3600');
+          const refused = await send(`${url}/me`, { token });
+          expect(refused.headers.ratelimit).to.match(/^"ip";r=7;t=\d+, "user";r=0;t=\d+$/);
         });
 
         it("take limits, costs, keys and exceptions from functions", async () => {
@@ -425,6 +428,58 @@ for (const adapter of allAdapters) {
         expect(answer.status).to.equal(401);
         expect(answer.headers["www-authenticate"]).to.equal("Bearer");
         expect(answer.headers["content-type"]).to.not.equal("application/problem+json");
+      });
+
+      it("keeps throwing them from inside other middleware", async () => {
+        for (const wrap of [
+          (gate: AnyGate) => gate.unless({ path: "/public" }, gate.guard({ onDeny: "throw" })),
+          (gate: AnyGate) => gate.guard({ checks: [gate.authenticate({ onDeny: "throw" })] }),
+        ]) {
+          const { url } = await start({}, { use: (gate) => [wrap(gate)] });
+          const answer = await send(`${url}/me`);
+          expect(answer.status).to.equal(401);
+          expect(answer.headers["content-type"]).to.not.equal("application/problem+json");
+        }
+      });
+
+      it("says why to those who listen, and to nobody else", async () => {
+        const heard: unknown[] = [];
+        const listen = (message: unknown) => heard.push(message);
+        const { url } = await start(
+          {},
+          { use: (gate) => [gate.unless({ path: "/throws" }, gate.guard()), gate.guard({ onDeny: "throw" })] },
+        );
+        subscribe("portcullis:denied", listen);
+        try {
+          const token = await signToken({ exp: 1 });
+          await send(`${url}/me`, { token });
+          await send(`${url}/throws`, { token });
+        } finally {
+          unsubscribe("portcullis:denied", listen);
+        }
+        const denial = { code: "token_invalid", status: 401, cause: "ERR_JWT_EXPIRED" };
+        expect(heard).to.deep.equal([denial, denial]);
+      });
+
+      it("keeps apart users and tokens of several issuers that have the same names", async () => {
+        const issuers = ["https://a.test", "https://b.test"];
+        const { url } = await start(
+          { auth: { ...testAuth, issuer: issuers }, limits: [{ name: "user", per: "user", limit: 2, window: "1m" }] },
+          {
+            routes: {
+              ...routes,
+              "GET /mine": async ({ auth, cache }) =>
+                cache.forUser().getOrSet({ key: "k" }, () => ({ of: auth?.issuer })),
+            },
+          },
+        );
+        const [a, b] = await Promise.all(issuers.map((iss) => signToken({ iss, sub: "same", jti: "same" })));
+        for (const [index, token] of [a, b].entries()) {
+          expect((await send(`${url}/mine`, { token: token! })).json).to.deep.equal({ of: issuers[index] });
+        }
+        expect((await send(`${url}/logout`, { method: "POST", token: a! })).status).to.equal(204);
+        expect((await send(`${url}/me`, { token: a! })).status).to.equal(401);
+        expect((await send(`${url}/me`, { token: b! })).status).to.equal(200);
       });
 
       it("composes by hand", async () => {

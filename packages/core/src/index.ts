@@ -16,7 +16,7 @@ export type { LimitOptions } from "./options/limits.js";
 export type { CacheOptions, PortcullisOptions, RevocationOptions, RevocationPolicy } from "./options/options.js";
 export type { Quota } from "./quota/limit.js";
 export type { Of } from "./quota/policy.js";
-export type { CheckableToken, Revocations, RevocableToken } from "./revocation/revocations.js";
+export type { CheckableToken, NamedToken, Revocations, RevocableToken } from "./revocation/revocations.js";
 export { StoreFault } from "./store/ports.js";
 export type { FaultKind, StoreState } from "./store/ports.js";
 export type { RedisLike } from "./store/redis/connect.js";

@@ -11,7 +11,6 @@ import { requireScopes } from "./guard/scopes.js";
 import type { RouteCondition } from "./http/path.js";
 import { compileCondition } from "./http/path.js";
 import type { Check, Verdict } from "./http/verdict.js";
-import { allowed } from "./http/verdict.js";
 import type { LimitOptions } from "./options/limits.js";
 import { resolveLimit } from "./options/limits.js";
 import type { PortcullisOptions, ResolvedOptions } from "./options/options.js";
@@ -92,19 +91,20 @@ export function createGate<Raw, Middleware extends object>(
   }
   const stores = createStores(resolved);
   const services = createServices(resolved, stores, now);
-  const checks = new WeakMap<Middleware, Check<Raw>>();
+  const made = new WeakMap<Middleware, Exposed<Raw>>();
 
   function expose(check: Check<Raw>, { onDeny = "respond" }: DenyOptions = {}): Middleware {
     checkOneOf("onDeny", onDeny, ["respond", "throw"]);
-    const middleware = bind(observe(onDeny === "throw" ? throwing(check) : check), resolved.property);
-    checks.set(middleware, check);
+    const observed = observe(check);
+    const middleware = bind(onDeny === "throw" ? throwing(observed) : observed, resolved.property);
+    made.set(middleware, { check, onDeny });
     return middleware;
   }
 
-  function checkOf(option: string, middleware: Middleware): Check<Raw> {
-    const check = checks.get(middleware);
-    if (check === undefined) throw optionError(option, "takes middleware made by this gate");
-    return check;
+  function exposed(option: string, middleware: Middleware): Exposed<Raw> {
+    const known = made.get(middleware);
+    if (known === undefined) throw optionError(option, "takes middleware made by this gate");
+    return known;
   }
 
   function observe(check: Check<Raw>): Check<Raw> {
@@ -140,10 +140,9 @@ export function createGate<Raw, Middleware extends object>(
         return expose(admission({ authentication: authentication(optional), limits, cache: true }), guardOptions);
       }
       if (!Array.isArray(own)) throw optionError("guard().checks", "must be a list of middleware made by this gate");
-      return expose(
-        every((own as Middleware[]).map((middleware) => checkOf("guard().checks", middleware))),
-        guardOptions,
-      );
+      const parts = (own as Middleware[]).map((middleware) => exposed("guard().checks", middleware));
+      const { onDeny = parts.some((part) => part.onDeny === "throw") ? "throw" : "respond" } = guardOptions;
+      return expose(every(parts.map(({ check }) => check)), { onDeny });
     },
     authenticate(authenticateOptions = {}) {
       checkObject("authenticate()", authenticateOptions, ["optional", "onDeny"]);
@@ -169,7 +168,8 @@ export function createGate<Raw, Middleware extends object>(
       return expose(requireScopes(scopes, services.challenges));
     },
     unless(condition, middleware) {
-      return expose(exceptWhere(compileCondition("unless()", condition), checkOf("unless()", middleware), allowed));
+      const { check, onDeny } = exposed("unless()", middleware);
+      return expose(exceptWhere(compileCondition("unless()", condition), check), { onDeny });
     },
     revocations: services.revocationsOrMissing,
     health() {
@@ -183,6 +183,12 @@ export function createGate<Raw, Middleware extends object>(
       await stores.close();
     },
   };
+}
+
+/** A middleware as this gate remembers it, to build others from it. */
+interface Exposed<Raw> {
+  readonly check: Check<Raw>;
+  readonly onDeny: "respond" | "throw";
 }
 
 /** A record outlives its token by at least this: another service may forgive that much clock difference. */
@@ -202,6 +208,7 @@ function createServices<Raw>(
       : new RevocationService({
           store: stores.security,
           keys,
+          issuers: auth.issuers,
           marginSeconds: Math.max(Math.ceil(auth.rules.toleranceSeconds), leastMarginSeconds),
           maxLifetimeSeconds: auth.rules.maxLifetimeSeconds,
           now,

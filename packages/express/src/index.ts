@@ -1,8 +1,6 @@
 import type { Auth, Quota, RequestCache } from "@portcullis/core";
 
-export { portcullis } from "./portcullis.js";
-export type { ExpressGate, ExpressOptions } from "./portcullis.js";
-export * from "@portcullis/core";
+export * from "./unaugmented.js";
 
 declare global {
   // The way Express lets middleware say what it puts on a request.

@@ -11,7 +11,10 @@ export function bindCheck(check: Check<Request>, property: string): RequestHandl
     function settle(verdict: Verdict): void {
       if (!verdict.allowed) return respond(verdict, res, next);
       const { auth, cache, quotas } = exchange.facts;
-      Object.assign(req, { [property]: auth, cache, quotas });
+      const target = req as unknown as Record<string, unknown>;
+      target[property] = auth;
+      target.cache = cache;
+      target.quotas = quotas;
       if (!res.headersSent) for (const [name, value] of verdict.headers) res.setHeader(name, value);
       next();
     }

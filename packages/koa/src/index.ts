@@ -1,8 +1,6 @@
 import type { Auth, Quota, RequestCache } from "@portcullis/core";
 
-export { portcullis } from "./portcullis.js";
-export type { KoaGate, KoaOptions } from "./portcullis.js";
-export * from "@portcullis/core";
+export * from "./unaugmented.js";
 
 declare module "koa" {
   interface ExtendableContext {

@@ -17,7 +17,10 @@ export function bindCheck(check: Check<Context>, property: string): Middleware {
       return;
     }
     const { auth, cache, quotas } = exchange.facts;
-    Object.assign(ctx, { [property]: auth, cache, quotas });
+    const target = ctx as unknown as Record<string, unknown>;
+    target[property] = auth;
+    target.cache = cache;
+    target.quotas = quotas;
     await next();
   };
 }

@@ -1,4 +1,5 @@
 import type { JWTHeaderParameters, JWTPayload } from "jose";
+import type { IssuerScope } from "./issuer-scope.js";
 
 /** The claims of a verified token, deeply frozen: they are shared by all requests that carry it. */
 export type Claims = Readonly<JWTPayload>;
@@ -75,7 +76,7 @@ export function refusalOfClaims(
 }
 
 /** The facts of a verified token, frozen with everything in it. */
-export function createAuth(token: string, header: JWTHeaderParameters, claims: JWTPayload): Auth {
+export function createAuth(token: string, header: JWTHeaderParameters, claims: JWTPayload, issuers: IssuerScope): Auth {
   const subject = claims.sub ?? "";
   return Object.freeze({
     token,
@@ -86,7 +87,7 @@ export function createAuth(token: string, header: JWTHeaderParameters, claims: J
     sessionId: claims.sid as string | undefined,
     scopes: Object.freeze([...new Set([...words(claims.scope), ...words(claims.scp)])]),
     issuer: claims.iss ?? "",
-    principal: subject,
+    principal: subject === "" ? "" : issuers.qualify(claims.iss, subject),
     issuedAt: claims.iat,
     expiresAt: claims.exp ?? 0,
   });

@@ -3,6 +3,8 @@ import type { VerifiedToken } from "./verifier.js";
 
 /** How much of a token finds its entry. The last characters belong to the signature, so they differ between tokens. */
 const tailLength = 32;
+/** Most characters of all tokens kept, so that large tokens do not take more memory than many. */
+const maxCharacters = 8 * 1024 * 1024;
 
 /**
  * Tokens that were verified, so that a signature is checked once and not at every request. Exact: an entry is found by the
@@ -13,7 +15,11 @@ export class TokenCache {
   readonly #entries: LRUCache<string, VerifiedToken>;
 
   constructor(size: number) {
-    this.#entries = new LRUCache({ max: size });
+    this.#entries = new LRUCache({
+      max: size,
+      maxSize: maxCharacters,
+      sizeCalculation: ({ auth }) => auth.token.length,
+    });
   }
 
   get size(): number {

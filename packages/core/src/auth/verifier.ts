@@ -3,6 +3,7 @@ import type { JWTHeaderParameters, JWTVerifyOptions } from "jose";
 import type { TokenQuestion } from "../store/ports.js";
 import type { Auth, ClaimRules } from "./claims.js";
 import { createAuth, refusalOfClaims } from "./claims.js";
+import type { IssuerScope } from "./issuer-scope.js";
 import type { KeySource } from "./keys.js";
 import { KeysUnavailable } from "./keys.js";
 import { TokenCache } from "./token-cache.js";
@@ -21,6 +22,7 @@ export interface VerifierOptions {
   readonly algorithms: readonly string[];
   readonly issuer: string | readonly string[] | undefined;
   readonly audience: string | readonly string[] | false;
+  readonly issuers: IssuerScope;
   readonly requiredClaims: readonly string[];
   readonly rules: ClaimRules;
   readonly cacheSize: number;
@@ -76,7 +78,7 @@ export class Verifier {
       const { header, payload } = await this.#verifySignature(token);
       const cause = refusalOfClaims(header, payload, this.#options.rules, this.#options.now() / 1000);
       if (cause !== undefined) return refusal(cause);
-      const auth = createAuth(token, header, payload);
+      const auth = createAuth(token, header, payload, this.#options.issuers);
       const verified: VerifiedToken = Object.freeze({ auth, ...this.#options.prepare(auth) });
       this.#cache.set(verified);
       return verified;

@@ -3,7 +3,7 @@ import type { Facts } from "../http/exchange.js";
 import type { Duration } from "../options/duration.js";
 import { durationMs } from "../options/duration.js";
 import type { Keyspace } from "../store/keys.js";
-import type { CacheStore } from "../store/ports.js";
+import type { CacheEntry, CacheStore } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";
 import { events } from "../telemetry/events.js";
 import { decode, encode } from "./codec.js";
@@ -62,6 +62,16 @@ export class RequestCacheFactory {
     this.store = store;
     this.keys = keys;
     this.ttlMs = ttlMs;
+  }
+
+  /** Writes what can be written. Only then is an entry whose deletion was missed no longer a stale one. */
+  async write(entries: readonly CacheEntry[]): Promise<void> {
+    try {
+      await this.store.setMany(entries);
+      for (const { key } of entries) this.tombstones.delete(key);
+    } catch (error) {
+      reportMiss(error);
+    }
   }
 
   create(facts: Facts): RequestCache {
@@ -131,9 +141,8 @@ class CacheView implements RequestCache {
     }));
     for (const { key, original } of encoded) {
       this.#memo.set(key, Promise.resolve(original));
-      this.#factory.tombstones.delete(key);
     }
-    await this.#factory.store.setMany(encoded).catch(reportMiss);
+    await this.#factory.write(encoded);
   }
 
   async getOrSet<T>(options: GetOrSetOptions, factory: () => T | Promise<T>): Promise<T> {
@@ -201,10 +210,7 @@ class CacheView implements RequestCache {
     if (value !== undefined) return value;
     const made = await factory();
     if (made === undefined) return undefined;
-    const { store, tombstones } = this.#factory;
-    const entry = { key: fullKey, value: encode(made), ttlMs };
-    tombstones.delete(fullKey);
-    await store.setMany([entry]).catch(reportMiss);
+    await this.#factory.write([{ key: fullKey, value: encode(made), ttlMs }]);
     return made;
   }
 }

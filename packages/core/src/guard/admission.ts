@@ -117,20 +117,20 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
 
   function conclude(request: Request<Raw>, answer: Answer): Verdict {
     const { exchange, verified, denial, before, after } = request;
-    const first = settle(before, answer.beforeToken);
+    const first = settle(before, answer.beforeToken, []);
     const refusal = first.denial ?? denial ?? decideToken(exchange.facts, verified, answer.revoked);
     if (refusal !== undefined) return refuse(exchange, refusal);
-    const last = settle(after, answer.afterToken);
-    if (last.denial !== undefined) return refuse(exchange, last.denial);
-    return allow(exchange, [...first.settled, ...last.settled]);
+    const last = settle(after, answer.afterToken, first.settled);
+    return last.denial === undefined ? allow(exchange, last.settled) : refuse(exchange, last.denial);
   }
 
-  /** What the store counted, and what stands in for what it could not count. */
+  /** What the store counted, added to what is settled already, and what stands in for what it could not count. */
   function settle(
     applied: readonly AppliedPolicy<Raw>[],
     tallies: readonly (Tally | StoreFault | undefined)[],
+    already: readonly Settled[],
   ): { settled: Settled[]; denial: Denied | undefined } {
-    const settled: Settled[] = [];
+    const settled = [...already];
     const unanswered: { applied: AppliedPolicy<Raw>; fault: StoreFault }[] = [];
     applied.forEach((policy, index) => {
       const tally = tallies[index];

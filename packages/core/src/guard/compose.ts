@@ -1,6 +1,6 @@
 import type { Exchange } from "../http/exchange.js";
 import type { Check, Header, Verdict } from "../http/verdict.js";
-import { DenialError } from "../http/verdict.js";
+import { DenialError, allowed } from "../http/verdict.js";
 
 /** Passes a request that every check passes, asked in order; the first refusal is the answer. */
 export function every<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
@@ -16,12 +16,8 @@ export function every<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
 }
 
 /** Applies a check only to requests that the condition does not match. */
-export function exceptWhere<Raw>(
-  matches: (exchange: Exchange<Raw>) => boolean,
-  check: Check<Raw>,
-  pass: Verdict,
-): Check<Raw> {
-  return (exchange) => (matches(exchange) ? pass : check(exchange));
+export function exceptWhere<Raw>(matches: (exchange: Exchange<Raw>) => boolean, check: Check<Raw>): Check<Raw> {
+  return (exchange) => (matches(exchange) ? allowed : check(exchange));
 }
 
 /** Turns a refusal into an error for the application's own error handling. */

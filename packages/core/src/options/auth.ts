@@ -1,6 +1,7 @@
 import type { JSONWebKeySet } from "jose";
 import type { TokenReader, TokenSource } from "../auth/bearer.js";
 import type { ClaimRules } from "../auth/claims.js";
+import { IssuerScope } from "../auth/issuer-scope.js";
 import type { KeySource, PublicKeyOption, SecretOption } from "../auth/keys.js";
 import {
   asymmetricAlgorithms,
@@ -14,7 +15,7 @@ import { challengeText } from "../http/fields.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Duration } from "./duration.js";
 import { durationMs } from "./duration.js";
-import { checkBoolean, checkObject, checkString, kindOf, optionError } from "./validate.js";
+import { checkBoolean, checkObject, checkOneOf, checkString, kindOf, optionError } from "./validate.js";
 
 /** A cookie that carries the token; see {@link AuthOptions.tokenFrom}. */
 export interface CookieSource {
@@ -40,6 +41,8 @@ export interface AuthOptions<Raw = unknown> {
   readonly jwksUri?: string | undefined;
   /** The expected `iss`; alone, also where to discover the keys. */
   readonly issuer?: string | readonly string[] | undefined;
+  /** Which of several issuers has the identifiers that other services use in the shared keys. @default the only one */
+  readonly sharedIssuer?: string | undefined;
   /** The expected `aud`, any of several; `false` accepts tokens meant for anybody. */
   readonly audience: string | readonly string[] | false;
   /** Required with `secret`, `publicKey` and `jwks`. @default with `jwksUri` or `issuer`: the asymmetric ones that fit the key */
@@ -63,8 +66,9 @@ export interface AuthOptions<Raw = unknown> {
 export interface ResolvedAuth<Raw> {
   readonly keys: KeySource;
   readonly algorithms: readonly string[];
-  readonly issuer: string | readonly string[] | undefined;
-  readonly audience: string | readonly string[] | false;
+  readonly issuer: readonly string[] | undefined;
+  readonly issuers: IssuerScope;
+  readonly audience: readonly string[] | false;
   readonly requiredClaims: readonly string[];
   readonly rules: ClaimRules;
   readonly sources: readonly TokenSource<Raw>[];
@@ -81,7 +85,7 @@ export interface AuthContext {
 
 const known = [
   ...["secret", "publicKey", "jwks", "jwksUri", "issuer", "audience", "algorithms", "clockTolerance", "maxLifetime"],
-  ...["requiredClaims", "requireJti", "tokenFrom", "optional", "realm"],
+  ...["sharedIssuer", "requiredClaims", "requireJti", "tokenFrom", "optional", "realm"],
 ];
 
 export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext): ResolvedAuth<Raw> {
@@ -97,6 +101,7 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
     keys,
     algorithms,
     issuer: issuers,
+    issuers: resolveScope(issuers ?? [], options.sharedIssuer),
     audience: resolveAudience(options.audience),
     requiredClaims: requiredClaims.length === 0 ? [] : strings("auth.requiredClaims", requiredClaims),
     rules: {
@@ -109,6 +114,12 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
     optional,
     realm,
   };
+}
+
+function resolveScope(issuers: readonly string[], sharedIssuer: unknown): IssuerScope {
+  if (sharedIssuer === undefined) return new IssuerScope(issuers, undefined);
+  checkOneOf("auth.sharedIssuer", sharedIssuer, issuers);
+  return new IssuerScope(issuers, sharedIssuer);
 }
 
 interface ResolvedKeys {
@@ -167,7 +178,10 @@ function resolveAlgorithms(given: readonly string[] | undefined, byDefault: read
 function refuseHmac(algorithms: readonly string[]): void {
   const hmac = algorithms.find((algorithm) => algorithm in hmacAlgorithms);
   if (hmac !== undefined)
-    throw optionError("auth.algorithms", `has "${hmac}", which needs auth.secret; public keys never verify HMAC`);
+    throw optionError(
+      "auth.algorithms",
+      `has "${hmac}", which needs auth.secret (not given); public keys never verify HMAC`,
+    );
 }
 
 function onlyIssuer(issuers: readonly string[] | undefined): string {

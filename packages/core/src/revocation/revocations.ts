@@ -1,23 +1,31 @@
 import { LRUCache } from "lru-cache";
 import type { Auth } from "../auth/claims.js";
+import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { Keyspace } from "../store/keys.js";
 import type { SecurityStore, TokenQuestion } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";
 
-/**
- * What names a token to revoke: the `auth` of a request, or the parts of it that matter. Without `jti` the token itself is
- * needed.
- */
-export type RevocableToken = Pick<Auth, "expiresAt"> & {
+/** What names a token: the `auth` of a request, or the parts of it that matter. Without `jti` the token itself is needed. */
+export interface NamedToken {
   readonly jti?: string | undefined;
   readonly token?: string | undefined;
-};
+  /** Matters where there are several issuers. */
+  readonly issuer?: string | undefined;
+}
 
-/** What {@link Revocations.isRevoked} looks at: the `auth` of a request, or the parts of it that matter. */
-export type CheckableToken = { readonly jti?: string | undefined; readonly token?: string | undefined } & {
-  readonly subject?: string | undefined;
+/** A token to revoke, until it is dead by itself. */
+export interface RevocableToken extends NamedToken {
+  /** Unix seconds. */
+  readonly expiresAt: number;
+}
+
+/** A token to ask about. */
+export interface CheckableToken extends NamedToken {
+  /** Whose cut-off to compare with. */
+  readonly principal?: string | undefined;
+  /** Unix seconds. */
   readonly issuedAt?: number | undefined;
-};
+}
 
 /** Ends tokens before their time. Every method rejects with a {@link StoreFault} (503) if the store cannot do it. */
 export interface Revocations {
@@ -28,7 +36,8 @@ export interface Revocations {
   revoke(token: RevocableToken | undefined): Promise<void>;
   /**
    * Revokes every token of a subject issued up to now, by the store's clock, tokens without `iat` included.
-   * Resolves to the cut-off in unix seconds: a token is revoked if its `iat` is at or before it.
+   * Resolves to the cut-off in unix seconds: a token is revoked if its `iat` is at or before it. Where there are several
+   * issuers, pass `auth` or its `principal`: a bare `sub` may be somebody else's with another of them.
    */
   revokeSubject(subject: string | Pick<Auth, "principal">): Promise<number>;
   /** Is this token revoked, by itself or by a cut-off? */
@@ -38,6 +47,7 @@ export interface Revocations {
 export interface RevocationServiceOptions {
   readonly store: SecurityStore;
   readonly keys: Keyspace;
+  readonly issuers: IssuerScope;
   /** Records outlive the token by this much, so that another service's clock tolerance does not revive it. */
   readonly marginSeconds: number;
   readonly maxLifetimeSeconds: number;
@@ -85,10 +95,10 @@ export class RevocationService implements Revocations {
   }
 
   questionFor(token: CheckableToken): TokenQuestion {
-    const { subject, issuedAt } = token;
+    const { principal, issuedAt } = token;
     return {
       revokedKey: this.#recordKey(token),
-      cutoffKeys: subject === undefined || subject === "" ? [] : [this.#options.keys.subjectCutoff(subject)],
+      cutoffKeys: principal === undefined || principal === "" ? [] : [this.#options.keys.subjectCutoff(principal)],
       // A cut-off is in whole seconds and ends its whole second.
       issuedAt: issuedAt === undefined ? undefined : Math.floor(issuedAt),
     };
@@ -103,9 +113,9 @@ export class RevocationService implements Revocations {
     return this.#known.has(revokedKey);
   }
 
-  #recordKey({ jti, token }: Pick<CheckableToken, "jti" | "token">): string {
-    const { keys } = this.#options;
-    if (typeof jti === "string" && jti !== "") return keys.revokedToken(jti);
+  #recordKey({ jti, token, issuer }: NamedToken): string {
+    const { keys, issuers } = this.#options;
+    if (typeof jti === "string" && jti !== "") return keys.revokedToken(issuers.qualify(issuer, jti));
     const dot = typeof token === "string" ? token.lastIndexOf(".") : -1;
     if (jti !== undefined || token === undefined || dot === -1) {
       throw new TypeError("a token is named by its jti, a non-empty string, or else by the token itself");

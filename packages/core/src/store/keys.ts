@@ -20,7 +20,7 @@ export class Keyspace {
   readonly #prefix: string;
   readonly #secret: string;
   readonly #seed: number;
-  readonly #digests = new LRUCache<string, string>({ max: 20_000 });
+  readonly #digests = new LRUCache<string, string>({ max: 10_000 });
 
   constructor(prefix: string, secret: string) {
     this.#prefix = prefix;
@@ -67,7 +67,7 @@ export class Keyspace {
     if (known !== undefined) return known;
     const hmac = createHmac("sha256", this.#secret).update(Buffer.from(text, "utf16le")).digest("base64url");
     const digest = `~${hmac.slice(0, 24)}`;
-    if (text.length <= 1024) this.#digests.set(text, digest);
+    if (text.length <= 128) this.#digests.set(text, digest);
     return digest;
   }
 

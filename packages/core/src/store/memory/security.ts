@@ -5,7 +5,7 @@ import { CounterTable } from "./counters.js";
 export interface MemorySecurityStoreOptions {
   /** Unix milliseconds. */
   readonly now?: () => number;
-  /** Most counters kept. @default 100_000 */
+  /** Most counters kept. @default 50_000 */
   readonly counters?: number;
   /** Most revocation records kept. @default 100_000 */
   readonly records?: number;
@@ -24,7 +24,7 @@ export class MemorySecurityStore implements SecurityStore {
   readonly #records = new Map<string, Record>();
   readonly #mostRecords: number;
 
-  constructor({ now = Date.now, counters = 100_000, records = 100_000 }: MemorySecurityStoreOptions = {}) {
+  constructor({ now = Date.now, counters = 50_000, records = 100_000 }: MemorySecurityStoreOptions = {}) {
     this.#now = now;
     this.#counters = new CounterTable({ now, capacity: counters });
     this.#mostRecords = records;

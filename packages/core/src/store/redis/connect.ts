@@ -7,6 +7,8 @@ import type { Script } from "./scripts/script.js";
 /** What Portcullis needs of a Redis client: the part that `Redis` and `Cluster` of ioredis 5 and 6 share. */
 export interface RedisLike {
   readonly status: string;
+  /** Called if the client was made with `lazyConnect`. */
+  connect?(): Promise<unknown>;
   readonly isCluster?: boolean;
   call(command: string, ...args: (string | number)[]): Promise<unknown>;
   on(event: "ready" | "error", listener: (error: Error) => void): unknown;
@@ -69,6 +71,8 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
     own.connect().catch(() => undefined);
   } else if (connected) {
     greet();
+  } else if (client.status === "wait") {
+    client.connect?.().catch(() => undefined);
   }
 
   return {

@@ -1,0 +1,46 @@
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import { createApp } from "./app.js";
+import { loadSecret, signToken } from "./tokens.js";
+import { UserStore } from "./users.js";
+
+const production = process.env.NODE_ENV === "production";
+const secret = loadSecret(process.env.JWT_SECRET, production);
+const users = new UserStore();
+const alice = await users.add("alice", "orders:read");
+const admin = await users.add("admin", "orders:read admin");
+
+const { app, gate } = createApp({
+  // In production the gate refuses to start without Redis: logouts would hold in one process only.
+  redis: process.env.REDIS_URL ?? (production ? undefined : "memory"),
+  secret,
+  users,
+});
+const server = app.listen(Number(process.env.PORT ?? 3000), "127.0.0.1");
+await once(server, "listening");
+
+const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+const bearer = `-H 'authorization: Bearer ${await signToken(alice.user, secret)}'`;
+const credentials = JSON.stringify({ username: "alice", password: alice.password });
+console.log(`listening on ${base}
+user: alice  password: ${alice.password}
+user: admin  password: ${admin.password}
+
+curl -i ${base}/orders ${bearer}
+curl -i ${base}/orders
+curl -i ${base}/admin/stats ${bearer}
+curl -i ${base}/login -H 'content-type: application/json' -d '${credentials}'
+curl -i -X POST ${base}/logout ${bearer}
+curl -i ${base}/orders ${bearer}`);
+
+let stopping = false;
+
+/** Lets requests under way finish, for a second at most; then nothing keeps the process alive. */
+function stop(): void {
+  if (stopping) return;
+  stopping = true;
+  server.close(() => void gate.close());
+  setTimeout(() => server.closeAllConnections(), 1000).unref();
+}
+
+process.on("SIGINT", stop).on("SIGTERM", stop);

@@ -1,0 +1,26 @@
+import { createHash } from "node:crypto";
+
+/**
+ * `sub` and `jti` are unique per issuer only (RFC 7519 4.1.2, 4.1.7), so identifiers of several issuers are told apart
+ * before they become keys. One issuer's stay as they are, because other services know them so: the shared issuer's.
+ */
+export class IssuerScope {
+  readonly #shared: string | undefined;
+  readonly #prefixes: ReadonlyMap<string, string>;
+
+  /** Several issuers need a shared one only where another service reads or writes the same keys. */
+  constructor(issuers: readonly string[], sharedIssuer: string | undefined) {
+    this.#shared = sharedIssuer ?? (issuers.length === 1 ? issuers[0] : undefined);
+    this.#prefixes = new Map(issuers.length <= 1 ? [] : issuers.map((issuer) => [issuer, prefixOf(issuer)]));
+  }
+
+  /** The identifier as it is unique among all issuers. */
+  qualify(issuer: string | undefined, identifier: string): string {
+    if (issuer === undefined || issuer === this.#shared) return identifier;
+    return `${this.#prefixes.get(issuer) ?? ""}${identifier}`;
+  }
+}
+
+function prefixOf(issuer: string): string {
+  return `iss-${createHash("sha256").update(issuer).digest("hex").slice(0, 16)}.`;
+}

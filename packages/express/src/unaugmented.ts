@@ -1,0 +1,4 @@
+// Everything but the types of the facts on the request, which clash where another library declares its own.
+export { portcullis } from "./portcullis.js";
+export type { ExpressGate, ExpressOptions } from "./portcullis.js";
+export * from "@portcullis/core";

@@ -1,0 +1,193 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+import { expect } from "chai";
+import ts from "typescript";
+import type { DenialCode } from "@portcullis/core";
+import { deny } from "../../packages/core/src/http/verdict.js";
+import { listDocuments, proseOf, readDocument, root, sectionOf } from "./documents.js";
+
+const core = "packages/core/src";
+
+describe("what the documents claim", () => {
+  describe("docs/errors.md", () => {
+    const codes = membersOfUnion(`${core}/http/verdict.ts`, "DenialCode") as DenialCode[];
+
+    it("has one heading for each code, in the order of the table, and one for wrong options", () => {
+      const headings = readDocument("docs/errors.md").match(/^## .*$/gm);
+      expect(headings).to.deep.equal([...codes, "option_invalid"].map((code) => `## ${code}`));
+    });
+
+    for (const code of codes) {
+      it(`tells the status of ${code}`, () => {
+        const { status } = deny(code, { cause: "a test" });
+        expect(sectionOf("docs/errors.md", code)).to.match(new RegExp(`^\\*\\*Status:\\*\\* ${status}(,|$)`, "m"));
+      });
+    }
+
+    it("is where problem types point, unless they are registered elsewhere", () => {
+      for (const code of codes) {
+        const { type } = deny(code, { cause: "a test" }).problem;
+        if (code === "quota_exceeded") expect(sectionOf("docs/errors.md", code)).to.include(type);
+        else expect(type).to.match(new RegExp(`/blob/main/docs/errors\\.md#${code}$`));
+      }
+    });
+  });
+
+  describe("README.md", () => {
+    const tables = [
+      { heading: "Options of portcullis()", file: "options/options.ts", type: "PortcullisOptions" },
+      { heading: "Options of auth", file: "options/auth.ts", type: "AuthOptions" },
+      { heading: "Options of a limit", file: "options/limits.ts", type: "LimitOptions" },
+      { heading: "The gate", file: "portcullis.ts", type: "Gate" },
+    ];
+
+    for (const { heading, file, type } of tables) {
+      it(`lists every member of ${type} under "${heading}", and no other`, () => {
+        const rows = sectionOf("README.md", heading).matchAll(/^\| `(\w+)/gm);
+        expect(Array.from(rows, ([, name]) => name)).to.have.members(membersOfInterface(`${core}/${file}`, type));
+      });
+    }
+
+    for (const { heading, file, type } of tables.slice(0, 3)) {
+      it(`tells the defaults of ${type}, as far as they are plain values`, () => {
+        const defaults = defaultsOfInterface(`${core}/${file}`, type);
+        expect(defaults).not.to.be.empty;
+        for (const [name, value] of defaults) {
+          const row = new RegExp(`^\\| \`${name}\` .*$`, "m").exec(sectionOf("README.md", heading))?.[0];
+          expect(row?.split("|").at(-2)).to.include(`\`${value}\``);
+        }
+      });
+    }
+
+    const facts = [
+      { row: "req.auth", file: "auth/claims.ts", type: "Auth" },
+      { row: "req.cache", file: "cache/request-cache.ts", type: "RequestCache" },
+      { row: "req.quotas", file: "quota/limit.ts", type: "Quota" },
+    ];
+
+    for (const { row, file, type } of facts) {
+      it(`lists every member of ${type} in the row of ${row}, and no other`, () => {
+        const text =
+          sectionOf("README.md", "What handlers find").match(new RegExp(`^\\| \`${row}\` .*$`, "m"))?.[0] ?? "";
+        const names = Array.from(text.split("|")[3]?.matchAll(/`(\w+)(?:\(\w*\))?`/g) ?? [], ([, name]) => name);
+        expect(names).to.have.members(membersOfInterface(`${core}/${file}`, type));
+      });
+    }
+
+    it("names every code that a request may get, with its status", () => {
+      const rows = sectionOf("README.md", "What a request gets").matchAll(/^\|[^|]*\| (\d+) \| \[`(\w+)`\]/gm);
+      const listed = Array.from(rows, ([, status, code]) => `${code ?? ""} ${status ?? ""}`);
+      const codes = membersOfUnion(`${core}/http/verdict.ts`, "DenialCode") as DenialCode[];
+      expect(listed).to.have.members(codes.map((code) => `${code} ${deny(code, { cause: "a test" }).status}`));
+    });
+  });
+
+  describe("links", () => {
+    for (const document of listDocuments()) {
+      it(`of ${document} lead to files and headings that exist`, () => {
+        expect(linksOf(document).filter((target) => !leadsSomewhere(document, target))).to.deep.equal([]);
+      });
+    }
+  });
+
+  describe("the examples", () => {
+    for (const file of ["main.ts", "users.ts", "tokens.ts", "orders.ts", "problems.ts"]) {
+      it(`share ${file}, so that they do the same`, () => {
+        const [express, koa] = ["express-api", "koa-api"].map((name) => readDocument(`examples/${name}/src/${file}`));
+        expect(koa).to.equal(express);
+      });
+    }
+  });
+
+  it("are written in ASCII, like every text file", () => {
+    expect(listFiles().flatMap(linesBeyondAscii)).to.deep.equal([]);
+  });
+});
+
+function parse(path: string): ts.SourceFile {
+  return ts.createSourceFile(path, readDocument(path), ts.ScriptTarget.Latest, true);
+}
+
+function findInterface(path: string, name: string): ts.InterfaceDeclaration {
+  const found = parse(path)
+    .statements.filter(ts.isInterfaceDeclaration)
+    .find((statement) => statement.name.text === name);
+  if (found === undefined) throw new Error(`${path} declares no interface ${name}`);
+  return found;
+}
+
+function membersOfInterface(path: string, name: string): string[] {
+  const { heritageClauses = [], members } = findInterface(path, name);
+  const inherited = heritageClauses.flatMap(({ types }) => types.map((type) => type.getText()));
+  // Quota repeats what it inherits; whoever adds another base must say here how to find it.
+  expect(inherited.filter((base) => base !== "RateLimitItem")).to.deep.equal([]);
+  return members.map(nameOf);
+}
+
+/** What `@default` says of each member, where that is a number, a text, a boolean or an object. */
+function defaultsOfInterface(path: string, name: string): [name: string, value: string][] {
+  return findInterface(path, name).members.flatMap((member) => {
+    const tag = ts.getJSDocTags(member).find(({ tagName }) => tagName.text === "default");
+    const value = /^(?:"[^"]+"|\d+|true|false|\{.*\})/.exec(ts.getTextOfJSDocComment(tag?.comment) ?? "")?.[0];
+    return value === undefined ? [] : [[nameOf(member), value]];
+  });
+}
+
+function nameOf({ name }: ts.TypeElement): string {
+  return name?.getText() ?? "";
+}
+
+function membersOfUnion(path: string, name: string): string[] {
+  const source = parse(path);
+  const found = source.statements.filter(ts.isTypeAliasDeclaration).find((statement) => statement.name.text === name);
+  if (found === undefined || !ts.isUnionTypeNode(found.type)) throw new Error(`${path} declares no union ${name}`);
+  return found.type.types.map((type) => type.getText(source).slice(1, -1));
+}
+
+/** Targets of links within the repository. */
+function linksOf(document: string): string[] {
+  const targets = proseOf(document).flatMap((line) =>
+    Array.from(line.matchAll(/\]\(([^()\s]+)\)/g), ([, target = ""]) => target),
+  );
+  return targets.filter((target) => !/^[a-z][a-z0-9+.-]*:/.test(target));
+}
+
+function leadsSomewhere(document: string, target: string): boolean {
+  const [path = "", anchor] = target.split("#");
+  const file = path === "" ? document : normalize(join(dirname(document), path));
+  if (!existsSync(join(root, file))) return false;
+  return anchor === undefined || (file.endsWith(".md") && anchorsOf(file).includes(anchor));
+}
+
+/** As GitHub makes them; there are no two equal headings in one document. */
+function anchorsOf(document: string): string[] {
+  const anchors = proseOf(document)
+    .filter((line) => /^#+ /.test(line))
+    .map((line) =>
+      line
+        .replace(/^#+ /, "")
+        .toLowerCase()
+        .replace(/[^\w\- ]/g, "")
+        .replaceAll(" ", "-"),
+    );
+  expect(anchors, `headings of ${document}`).to.have.length(new Set(anchors).size);
+  return anchors;
+}
+
+/** What git tracks, and what it would if everything were added. */
+function listFiles(): string[] {
+  const words = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+  // In a container the repository may belong to another user.
+  const listing = execFileSync("git", ["-c", "safe.directory=*", ...words], { cwd: root, encoding: "utf8" });
+  const paths = listing.split("\0").filter((path) => path !== "" && existsSync(join(root, path)));
+  expect(paths).to.include("README.md");
+  return [...new Set(paths)];
+}
+
+function linesBeyondAscii(path: string): string[] {
+  const bytes = readFileSync(join(root, path));
+  if (bytes.includes(0)) return [];
+  const lines = bytes.toString("latin1").split("\n");
+  return lines.flatMap((line, index) => (/^[\t\r\x20-\x7e]*$/.test(line) ? [] : [`${path}:${index + 1}`]));
+}

@@ -1,0 +1,228 @@
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { findFreePort, signToken, testSecret } from "@portcullis/testkit";
+import { expect } from "chai";
+import ts from "typescript";
+import type { Snippet } from "./documents.js";
+import { listDocuments, root, sectionOf, snippetsOf } from "./documents.js";
+
+const application = `
+  declare function findOrders(subject: string | undefined): Promise<{ id: string }[]>;
+  declare function loadRates(): Promise<{ eur: number }>;`;
+const express = `
+  import express from "express";
+  import type { Request, Response } from "express";
+  import { portcullis } from "@portcullis/express";
+  import type { ExpressGate } from "@portcullis/express";`;
+const koa = `
+  import Koa from "koa";
+  import { portcullis } from "@portcullis/koa";
+  import type { KoaGate } from "@portcullis/koa";`;
+/**
+ * What a fragment may rely on, by the name in the comment `<!-- snippet: name -->` before it. A snippet without such a
+ * comment is a complete file.
+ */
+const preludes: Readonly<Record<string, string>> = {
+  /** An Express application, perhaps to make a gate for. */
+  express: `${express} const app = express();`,
+  /** An Express application with a gate. */
+  "express-gate": `${express} ${application} const app = express(); declare const gate: ExpressGate;`,
+  /** Inside a handler. */
+  "express-handler": `${express} ${application} declare const req: Request; declare const res: Response;`,
+  /** Koa; the snippet makes the application or the gate. */
+  koa,
+  /** A Koa application with a gate. */
+  "koa-gate": `${koa} ${application} const app = new Koa(); declare const gate: KoaGate;`,
+};
+
+/** Languages of blocks that are not checked here. A block without a language would go unnoticed. */
+const others = ["sh", "http", "json", "text", "mermaid"];
+const quickStarts = ["Express", "Koa"] as const;
+
+describe("every snippet in the documents", function () {
+  this.timeout(60_000);
+
+  const documents = listDocuments();
+  const snippets = documents.flatMap(snippetsOf);
+  const checked = snippets.filter(({ language }) => language === "ts" || language === "js");
+  let problems: ReadonlyMap<string, readonly string[]>;
+
+  before(() => {
+    problems = typeCheck([...checked, wrong]);
+  });
+
+  it("says its language, and names only preludes that exist", () => {
+    const unknown = snippets.filter(({ language }) => !["ts", "js", ...others].includes(language));
+    expect(unknown.map(placeOf)).to.deep.equal([]);
+    const lost = snippets.filter(({ prelude }) => prelude !== undefined && !(prelude in preludes));
+    expect(lost.map(placeOf)).to.deep.equal([]);
+  });
+
+  it("would be found out if it were wrong", () => {
+    expect(problems.get(wrong.document)).to.have.length(1);
+    expect(problems.get(wrong.document)?.[0]).to.match(/^wrong\.md:12: .*'redsi'/s);
+  });
+
+  it("imports only code that is right itself", () => {
+    const elsewhere = [...problems].filter(([place]) => place !== wrong.document && !documents.includes(place));
+    expect(elsewhere).to.deep.equal([]);
+  });
+
+  for (const document of documents) {
+    if (!checked.some((snippet) => snippet.document === document)) continue;
+    it(`${document}: type-checks under the strictest options`, () => {
+      expect(problems.get(document) ?? []).to.deep.equal([]);
+    });
+  }
+});
+
+/** Proves that the checker checks, and counts lines. */
+const wrong: Snippet = {
+  document: "wrong.md",
+  line: 11,
+  language: "ts",
+  prelude: "express",
+  code: '// a mistyped option\nconst gate = portcullis({ redsi: "memory" });',
+};
+
+describe("the quick starts of the README", function () {
+  this.timeout(30_000);
+
+  let directory: string;
+  let children: ChildProcess[];
+
+  before(async () => {
+    children = [];
+    directory = await mkdtemp(join(root, "test", ".tmp-quick-start-"));
+  });
+
+  after(async () => {
+    const ends = children.filter(isRunning).map((child) => once(child, "exit"));
+    for (const child of children) child.kill("SIGKILL");
+    await Promise.all(ends);
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  for (const framework of quickStarts) {
+    it(`${framework}: runs as it stands, refuses strangers and lets users in`, async () => {
+      const base = await start(framework);
+      const stranger = await fetch(base);
+      expect(stranger.status).to.equal(401);
+      expect(stranger.headers.get("www-authenticate")).to.equal("Bearer");
+      expect(await stranger.json()).to.include({ code: "credentials_required" });
+
+      const token = await signToken({ iss: "https://id.example.com", aud: "orders-api", sub: "alice" });
+      const user = await fetch(base, { headers: { authorization: `Bearer ${token}` } });
+      expect(user.status).to.equal(200);
+      expect(user.headers.get("ratelimit-policy")).to.equal('"ip";q=300;w=60');
+      expect(await user.json()).to.have.property("subject", "alice");
+    });
+  }
+
+  /** Writes the snippet to a file, runs it and waits until it answers. */
+  async function start(framework: (typeof quickStarts)[number]): Promise<string> {
+    const code = /```ts\n([^]*?)```/.exec(sectionOf("README.md", framework))?.[1];
+    if (code === undefined) throw new Error(`the section "${framework}" has no snippet`);
+    const file = join(directory, `${framework}.ts`);
+    await writeFile(file, code);
+    const port = await findFreePort();
+    const child = spawn(process.execPath, ["--import", "tsx", "--conditions=@portcullis/source", file], {
+      cwd: root,
+      env: { ...process.env, NODE_ENV: undefined, REDIS_URL: undefined, PORT: `${port}`, JWT_SECRET: testSecret },
+      stdio: ["ignore", "inherit", "pipe"],
+    });
+    children.push(child);
+    let complaints = "";
+    child.stderr.on("data", (chunk: Buffer) => (complaints += chunk.toString()));
+    const url = `http://127.0.0.1:${port}/me`;
+    while (isRunning(child)) {
+      const response = await fetch(url).catch(() => undefined);
+      await response?.body?.cancel();
+      if (response !== undefined) return url;
+      await sleep(20);
+    }
+    throw new Error(`it ended: ${complaints}`);
+  }
+});
+
+function isRunning({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode === null && signalCode === null;
+}
+
+function placeOf({ document, line }: Snippet): string {
+  return `${document}:${line}`;
+}
+
+/** Type-checks all snippets in one program. Returns what is wrong by document, with the line in it. */
+function typeCheck(snippets: readonly Snippet[]): Map<string, string[]> {
+  const files = new Map(snippets.map((snippet) => [virtualPath(snippet), asFile(snippet)]));
+  const options = readOptions();
+  const host = ts.createCompilerHost(options);
+  const disk = { ...host };
+  host.fileExists = (path) => files.has(path) || disk.fileExists(path);
+  host.readFile = (path) => files.get(path)?.text ?? disk.readFile(path);
+  host.getSourceFile = (path, languageVersion, ...rest) => {
+    const file = files.get(path);
+    return file === undefined
+      ? disk.getSourceFile(path, languageVersion, ...rest)
+      : ts.createSourceFile(path, file.text, languageVersion);
+  };
+  const program = ts.createProgram([...files.keys()], options, host);
+  const problems = new Map<string, string[]>();
+  for (const diagnostic of ts.getPreEmitDiagnostics(program)) {
+    const { document, text } = describeDiagnostic(diagnostic, files);
+    problems.set(document, [...(problems.get(document) ?? []), text]);
+  }
+  return problems;
+}
+
+interface VirtualFile {
+  readonly snippet: Snippet;
+  readonly text: string;
+}
+
+/** Beside the tests, so that imports resolve as they do there. */
+function virtualPath({ document, line, language }: Snippet): string {
+  return `${root}test/docs/.snippets/${document}/${line}.${language}`;
+}
+
+/** The prelude stands in the first line, so that all others keep their numbers, one off. */
+function asFile(snippet: Snippet): VirtualFile {
+  const prelude = snippet.prelude === undefined ? "" : (preludes[snippet.prelude] ?? "");
+  return { snippet, text: `${prelude.replaceAll("\n", " ")}\n${snippet.code}\n` };
+}
+
+function readOptions(): ts.CompilerOptions {
+  const path = `${root}tsconfig.base.json`;
+  const { config, error } = ts.readConfigFile(path, (name) => ts.sys.readFile(name)) as {
+    config: { compilerOptions: object };
+    error?: ts.Diagnostic;
+  };
+  if (error !== undefined) throw new Error(ts.flattenDiagnosticMessageText(error.messageText, "\n"));
+  const compilerOptions = {
+    ...config.compilerOptions,
+    noEmit: true,
+    allowJs: true,
+    checkJs: true,
+    moduleDetection: "force",
+    customConditions: ["@portcullis/source"],
+  };
+  const { options, errors } = ts.convertCompilerOptionsFromJson(compilerOptions, root);
+  expect(errors).to.deep.equal([]);
+  return options;
+}
+
+function describeDiagnostic(
+  { file, start = 0, messageText }: ts.Diagnostic,
+  files: ReadonlyMap<string, VirtualFile>,
+): { document: string; text: string } {
+  const message = ts.flattenDiagnosticMessageText(messageText, "\n");
+  const snippet = file === undefined ? undefined : files.get(file.fileName)?.snippet;
+  if (file === undefined || snippet === undefined) return { document: file?.fileName ?? "", text: message };
+  const line = snippet.line + file.getLineAndCharacterOfPosition(start).line - 1;
+  return { document: snippet.document, text: `${snippet.document}:${line}: ${message}` };
+}
