@@ -34,8 +34,8 @@ export interface TestApp {
   readonly use?: (gate: AnyGate) => AnyMiddleware[];
   /** Handlers by method and path, such as `GET /me`. Their result is sent as JSON, undefined as 204. */
   readonly routes: Readonly<Record<string, (request: TestRequest, gate: AnyGate) => unknown>>;
-  /** Take the client's address from X-Forwarded-For, one proxy. */
-  readonly behindProxy?: boolean;
+  /** Take the client's address from X-Forwarded-For: behind one proxy, or (unwisely) any number. */
+  readonly behindProxy?: boolean | "every";
 }
 
 export interface RunningApp {
@@ -71,7 +71,7 @@ async function startExpress(
   const gate = expressGate(options) as unknown as AnyGate;
   const app = framework();
   app.set("env", "test");
-  if (behindProxy === true) app.set("trust proxy", 1);
+  if (behindProxy !== undefined) app.set("trust proxy", behindProxy === "every" ? true : 1);
   for (const middleware of use?.(gate) ?? [gate.guard()]) app.use(middleware as RequestHandler);
   for (const [route, handle] of Object.entries(routes)) {
     const [method = "", path = ""] = route.split(" ");
@@ -90,7 +90,11 @@ async function startExpress(
 
 async function startKoa(Framework: typeof Koa, { options, use, routes, behindProxy }: TestApp): Promise<RunningApp> {
   const gate = koaGate(options) as unknown as AnyGate;
-  const app = new Framework({ proxy: behindProxy === true, maxIpsCount: 1, env: "test" });
+  const app = new Framework({
+    proxy: behindProxy !== undefined,
+    maxIpsCount: behindProxy === "every" ? 0 : 1,
+    env: "test",
+  });
   app.silent = true;
   for (const middleware of use?.(gate) ?? [gate.guard()]) app.use(middleware as Middleware);
   app.use(async (ctx) => {

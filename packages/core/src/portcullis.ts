@@ -199,7 +199,7 @@ function createServices<Raw>(
   stores: Stores,
   now: () => number,
 ): AdmissionServices<Raw> & { readonly revocationsOrMissing: Revocations } {
-  const { auth, prefix, keySecret, instances, ipv6PrefixLength, revocation, cacheTtlMs, headers } = resolved;
+  const { auth, prefix, keySecret, instances, ipv6PrefixLength, revocation, cacheTtlMs, headers, logger } = resolved;
   const keys = new Keyspace(prefix, keySecret);
   const challenges = createChallenges(auth?.realm);
   const revocations =
@@ -225,7 +225,7 @@ function createServices<Raw>(
     sources: auth?.sources ?? [],
     revocations,
     revocationsOrMissing: revocations ?? missingRevocations,
-    charges: new ChargeFactory({ keys, ipv6PrefixLength }),
+    charges: new ChargeFactory({ keys, ipv6PrefixLength, logger }),
     cache:
       cacheTtlMs === undefined ? undefined : new RequestCacheFactory({ store: stores.cache, keys, ttlMs: cacheTtlMs }),
     challenges,

@@ -34,6 +34,10 @@ class ExpressExchange implements Exchange<Request> {
     return this.raw.ip;
   }
 
+  get trustsEveryProxy(): boolean {
+    return this.raw.app.get("trust proxy") === true;
+  }
+
   header(name: string): string | undefined {
     const value = this.raw.headers[name];
     return typeof value === "object" ? value.join(", ") : value;

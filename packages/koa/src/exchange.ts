@@ -34,6 +34,10 @@ class KoaExchange implements Exchange<Context> {
     return this.raw.ip === "" ? undefined : this.raw.ip;
   }
 
+  get trustsEveryProxy(): boolean {
+    return this.raw.app.proxy && this.raw.app.maxIpsCount === 0;
+  }
+
   header(name: string): string | undefined {
     const value = this.raw.headers[name];
     return typeof value === "object" ? value.join(", ") : value;

@@ -12,6 +12,8 @@ export interface Exchange<Raw = unknown> {
   readonly url: string;
   /** The client's address as the framework resolved it under its own proxy-trust setting. */
   readonly ip: string | undefined;
+  /** Does that setting trust every proxy, so that clients may choose their address themselves? */
+  readonly trustsEveryProxy: boolean;
   /** What the checks found out about this request so far; one object for the whole request. */
   readonly facts: Facts;
   /** A request header by its lower-case name. */

@@ -3,6 +3,7 @@ import { canonicalAddress } from "../http/address.js";
 import type { Exchange, Facts } from "../http/exchange.js";
 import type { Keyspace } from "../store/keys.js";
 import type { Charge } from "../store/ports.js";
+import type { Logger } from "../telemetry/logger.js";
 import type { FixedWindows } from "./flexible.js";
 
 /** A function of the application's request and of what is known about it. */
@@ -30,16 +31,20 @@ export interface AppliedPolicy<Raw> {
 export interface PartitionOptions {
   readonly keys: Keyspace;
   readonly ipv6PrefixLength: number;
+  readonly logger: Logger;
 }
 
 /** Turns policies into the charges of a request. */
 export class ChargeFactory<Raw> {
   readonly #keys: Keyspace;
   readonly #ipv6PrefixLength: number;
+  readonly #logger: Logger;
+  #addressesExamined = false;
 
-  constructor({ keys, ipv6PrefixLength }: PartitionOptions) {
+  constructor({ keys, ipv6PrefixLength, logger }: PartitionOptions) {
     this.#keys = keys;
     this.#ipv6PrefixLength = ipv6PrefixLength;
+    this.#logger = logger;
   }
 
   /**
@@ -101,7 +106,19 @@ export class ChargeFactory<Raw> {
   /** Undefined where nobody is signed in: a per-user policy then does not apply, the others remain. */
   #partition(per: "ip" | "user", exchange: Exchange<Raw>, token: VerifiedToken | undefined): string | undefined {
     if (per === "user") return token?.partition;
+    if (!this.#addressesExamined) this.#examineAddresses(exchange);
     return this.#keys.digest(canonicalAddress(exchange.ip, this.#ipv6PrefixLength));
+  }
+
+  /** Once, at the first request: only then is the framework's setting known. */
+  #examineAddresses(exchange: Exchange<Raw>): void {
+    this.#addressesExamined = true;
+    if (!exchange.trustsEveryProxy) return;
+    const advice = "say how many proxies there are (Express: trust proxy, Koa: maxIpsCount)";
+    this.#logger.warn(
+      {},
+      `portcullis: every proxy is trusted, so clients choose the address they are limited by; ${advice}`,
+    );
   }
 
   #apply(policy: Policy<Raw>, partition: string, limit: number, cost: number): AppliedPolicy<Raw> {

@@ -1,0 +1,101 @@
+import { expect } from "chai";
+import { Redis } from "ioredis";
+import { nowSeconds, signToken, testAuth } from "@portcullis/testkit";
+import { adapters } from "../support/app.js";
+import type { RunningApp } from "../support/app.js";
+import { send } from "../support/http.js";
+import { freshPrefix, testRedisUrl } from "../support/redis.js";
+
+describe("the keys shared with other services", () => {
+  let redis: Redis;
+  let app: RunningApp;
+  let prefix: string;
+
+  beforeEach(async () => {
+    redis = new Redis(testRedisUrl());
+    prefix = freshPrefix();
+    app = await adapters[0]!.start({
+      options: { redis: testRedisUrl(), prefix, auth: testAuth, deadline: 1000 },
+      routes: { "GET /me": ({ auth }) => auth?.subject },
+    });
+  });
+  afterEach(async () => {
+    await app.close();
+    redis.disconnect();
+  });
+
+  it("hold what those services read: the literal jti, the text revoked, an end after the token's own", async () => {
+    const expiresAt = nowSeconds() + 120;
+    for (const jti of ["plain", "0f8fad5b-d9cb-469f-a165-70867728950e", "{x}:*", "caf\u00e9"]) {
+      await app.gate.revocations.revoke({ jti, expiresAt });
+      const key = `${prefix}auth:revoked:${jti}`;
+      expect(await redis.type(key)).to.equal("string");
+      expect(await redis.get(key)).to.equal("revoked");
+      expect(await redis.expiretime(key)).to.equal(expiresAt + 300);
+    }
+  });
+
+  it("hold cut-offs in unix seconds, by Redis' clock, for the longest token life", async () => {
+    const cutoff = await app.gate.revocations.revokeSubject("alice");
+    const [seconds] = await redis.time();
+    expect(cutoff).to.be.within(Number(seconds) - 5, Number(seconds));
+    expect(await redis.get(`${prefix}auth:cutoff:alice`)).to.equal(String(cutoff));
+    expect(await redis.ttl(`${prefix}auth:cutoff:alice`)).to.be.within(30 * 86_400 + 290, 30 * 86_400 + 300);
+  });
+
+  it("are honoured as other services write them, whatever the value or its end", async () => {
+    const writes: [string, () => Promise<unknown>][] = [
+      ["one", () => redis.set(`${prefix}auth:revoked:one`, "revoked", "EX", 60)],
+      ["two", () => redis.set(`${prefix}auth:revoked:two`, "1")],
+      ["three", () => redis.sadd(`${prefix}auth:revoked:three`, "x")],
+    ];
+    for (const [jti, write] of writes) {
+      const token = await signToken({ jti });
+      expect((await send(`${app.url}/me`, { token })).status).to.equal(200);
+      await write();
+      expect((await send(`${app.url}/me`, { token })).status).to.equal(401);
+    }
+  });
+
+  it("refuse with 503, never 200, where a cut-off cannot be read", async () => {
+    const token = await signToken({ sub: "odd" });
+    for (const poison of [
+      () => redis.set(`${prefix}auth:cutoff:odd`, "yesterday"),
+      () => redis.sadd(`${prefix}auth:cutoff:odd`, "1"),
+    ]) {
+      await redis.del(`${prefix}auth:cutoff:odd`);
+      await poison();
+      expect((await send(`${app.url}/me`, { token })).status).to.equal(503);
+    }
+    await redis.del(`${prefix}auth:cutoff:odd`);
+    expect((await send(`${app.url}/me`, { token })).status).to.equal(200);
+  });
+
+  it("never lose an end that was there, nor keep one that was not", async () => {
+    const key = `${prefix}auth:revoked:j`;
+    await redis.set(key, "revoked");
+    await app.gate.revocations.revoke({ jti: "j", expiresAt: nowSeconds() + 60 });
+    expect(await redis.ttl(key)).to.be.within(355, 360);
+    await app.gate.revocations.revoke({ jti: "j", expiresAt: nowSeconds() + 10 });
+    expect(await redis.ttl(key)).to.be.within(355, 360);
+  });
+
+  it("need nothing for a token that is long dead", async () => {
+    await app.gate.revocations.revoke({ jti: "dead", expiresAt: nowSeconds() - 301 });
+    expect(await redis.exists(`${prefix}auth:revoked:dead`)).to.equal(0);
+    await app.gate.revocations.revoke({ jti: "dying", expiresAt: nowSeconds() - 299 });
+    expect(await redis.exists(`${prefix}auth:revoked:dying`)).to.equal(1);
+  });
+
+  it("all start with the prefix, and all have an end", async () => {
+    await send(`${app.url}/me`, { token: await signToken({ jti: undefined }) });
+    await app.gate.revocations.revoke({ token: await signToken({ jti: undefined }), expiresAt: nowSeconds() + 60 });
+    await app.gate.revocations.revoke({ jti: "x".repeat(600), expiresAt: nowSeconds() + 60 });
+    const keys = await redis.keys(`${prefix}*`);
+    expect(keys.map((key) => key.replace(/[0-9a-f]{64}$/, "<sha256>").slice(prefix.length)).sort()).to.deep.equal([
+      "portcullis:revoked:input:<sha256>",
+      "portcullis:revoked:jti:<sha256>",
+    ]);
+    for (const key of keys) expect(await redis.ttl(key)).to.be.greaterThan(0);
+  });
+});
