@@ -55,24 +55,30 @@ export function refusalOfClaims(
   rules: ClaimRules,
   nowSeconds: number,
 ): string | undefined {
-  const { exp, iat, jti, sub, sid, cnf } = claims;
+  const { exp, iat, iss, jti, sub, sid, cnf } = claims;
   if (!isTime(exp)) return "exp is missing or is not a time";
   if (exp <= nowSeconds - (rules.exactExpiry ? 0 : rules.toleranceSeconds)) return "the token is expired";
   if (iat !== undefined && !isTime(iat)) return "iat is not a time";
   if (iat !== undefined && iat > nowSeconds + rules.toleranceSeconds) return "iat is in the future";
   if (exp - (iat ?? nowSeconds) > rules.maxLifetimeSeconds) return "the token lives longer than auth.maxLifetime";
+  if (iss !== undefined && !isIdentifier(iss)) return "iss is not a non-empty string";
   if (jti !== undefined && !isIdentifier(jti)) return "jti is not a non-empty string";
   if (jti === undefined && rules.requireJti) return "jti is missing and auth.requireJti is set";
   if (sub !== undefined && !isIdentifier(sub)) return "sub is not a non-empty string";
   if (sid !== undefined && !isIdentifier(sid)) return "sid is not a non-empty string";
-  const type = typeof header.typ === "string" ? header.typ.toLowerCase().replace(/^application\//, "") : "jwt";
-  if (!accessTokenTypes.has(type)) return "typ says that this is no access token";
+  if (!isAccessTokenType(header.typ)) return "typ says that this is no access token";
+  if (header.b64 !== undefined) return "the payload of a token is always base64url";
   for (const use of [claims.token_use, claims.typ]) {
     if (typeof use === "string" && otherTokenUses.has(use.toLowerCase()))
       return "the claims say that this is no access token";
   }
   if (typeof cnf === "object" && cnf !== null && "jkt" in cnf) return "a DPoP-bound token came as a Bearer token";
   return undefined;
+}
+
+function isAccessTokenType(typ: unknown): boolean {
+  if (typ === undefined) return true;
+  return typeof typ === "string" && accessTokenTypes.has(typ.toLowerCase().replace(/^application\//, ""));
 }
 
 /** The facts of a verified token, frozen with everything in it. */
@@ -107,12 +113,16 @@ function isIdentifier(value: unknown): value is string {
   return typeof value === "string" && value !== "";
 }
 
-/** Without recursion: a payload may nest as deep as its size allows. */
+/**
+ * Without recursion: a payload may nest as deep as its size allows. A member named `__proto__` goes: harmless here, it
+ * would become the prototype of a copy made by assignment.
+ */
 function freezeDeeply<T extends object>(root: T): T {
   const waiting: unknown[] = [root];
   while (waiting.length > 0) {
     const value = waiting.pop();
     if (typeof value !== "object" || value === null || Object.isFrozen(value)) continue;
+    if (Object.hasOwn(value, "__proto__")) Reflect.deleteProperty(value, "__proto__");
     Object.freeze(value);
     for (const member of Object.values(value)) waiting.push(member);
   }

@@ -45,7 +45,7 @@ export function createSecretKeys(
   secrets: readonly SecretOption[],
   algorithms: readonly string[],
 ): KeySource {
-  const wrong = algorithms.find((algorithm) => !(algorithm in hmacAlgorithms));
+  const wrong = algorithms.find((algorithm) => !Object.hasOwn(hmacAlgorithms, algorithm));
   if (wrong !== undefined) {
     throw optionError("auth.algorithms", `has "${wrong}", which a secret cannot verify; use HS256, HS384 or HS512`);
   }
@@ -65,21 +65,22 @@ export function createSecretKeys(
 function secretKey(option: string, secret: unknown): KeyObject {
   if (secret instanceof KeyObject) {
     if (secret.type !== "secret") throw optionError(option, `is a ${secret.type} key; pass it as auth.publicKey`);
+    refuseKeyText(option, secret.export());
     return secret;
   }
   if (typeof secret !== "string" && !(secret instanceof Uint8Array)) {
     throw optionError(option, `must be a string, bytes or a secret KeyObject, not ${kindOf(secret)}`);
   }
   const bytes = Buffer.from(secret);
-  if (isKeyText(bytes.toString("latin1"))) {
-    throw optionError(option, "looks like a PEM or JWK, which anybody may know; pass a public key as auth.publicKey");
-  }
+  refuseKeyText(option, bytes);
   return createSecretKey(bytes);
 }
 
 /** A key file given as an HMAC secret would let everybody who has the public key sign. */
-function isKeyText(text: string): boolean {
-  return /-----BEGIN [A-Z ]+-----/.test(text) || /^\s*\{[^]*"kty"\s*:/.test(text);
+function refuseKeyText(option: string, bytes: Buffer): void {
+  const text = bytes.toString("utf8");
+  if (!/-----BEGIN [A-Z ]+-----/.test(text) && !/^\s*\{[^]*"kty"\s*:/.test(text)) return;
+  throw optionError(option, "looks like a PEM or JWK, which anybody may know; pass a public key as auth.publicKey");
 }
 
 /** Public keys of RSA (2048 bits at least), elliptic curves and Ed25519. Several rotate: each may verify. */
@@ -94,7 +95,10 @@ export function createPublicKeys(
     const fitting = algorithmsOf(name, key);
     const usable = algorithms.filter((algorithm) => fitting.includes(algorithm));
     if (usable.length === 0) {
-      throw optionError("auth.algorithms", `has none that fits ${name}, which can verify ${fitting.join(", ")}`);
+      throw optionError(
+        "auth.algorithms",
+        `has only ${algorithms.join(", ")}, but ${name} can verify ${fitting.join(", ")}`,
+      );
     }
     return { key, algorithms: usable };
   });
@@ -109,8 +113,11 @@ export function createPublicKeys(
 function publicKey(option: string, given: unknown): KeyObject {
   if (given instanceof KeyObject) {
     if (given.type === "secret") throw optionError(option, "is a secret key; pass it as auth.secret");
-    return given.type === "private" ? createPublicKey(given) : given;
+    if (given.type === "private") throw privateKey(option);
+    return given;
   }
+  if (typeof given === "string" && given.includes("PRIVATE KEY")) throw privateKey(option);
+  if (typeof given === "object" && given !== null && "d" in given) throw privateKey(option);
   try {
     if (typeof given === "string") return createPublicKey(given);
     if (typeof given === "object" && given !== null)
@@ -120,6 +127,11 @@ function publicKey(option: string, given: unknown): KeyObject {
     throw optionError(option, "is not a readable public key; pass a PEM (SPKI), a JWK or a KeyObject");
   }
   throw optionError(option, `must be a PEM, a JWK or a KeyObject, not ${kindOf(given)}`);
+}
+
+/** A service that only verifies has no use for a private key, and could lose it. */
+function privateKey(option: string): TypeError {
+  return optionError(option, "is a private key; pass the public key that belongs to it");
 }
 
 const curveAlgorithms: Readonly<Record<string, string>> = {
@@ -161,9 +173,14 @@ function fixedKeys(keys: readonly CandidateKey[]): KeySource {
   };
 }
 
-/** A fixed JSON Web Key Set (RFC 7517 5); the header's `kid` and `alg` choose. */
+/** A fixed JSON Web Key Set (RFC 7517 5) of public keys; the header's `kid` and `alg` choose. */
 export function createKeySet(option: string, jwks: JSONWebKeySet, algorithms: readonly string[]): KeySource {
   const select = keySelector(option, jwks, algorithms);
+  // A set may hold kinds of keys that are of no use here (RFC 7517 5); an HMAC key in it is never used.
+  const keys = jwks.keys.filter(({ kty }) => kty !== "oct");
+  if (keys.length === 0) throw optionError(option, "has no public keys");
+  // The same checks as for keys that come one by one: private, weak and useless ones fail at start-up.
+  createPublicKeys(option, keys, algorithms);
   return {
     candidates: async (header) => (await select(header)) ?? [],
     status: () => "up",

@@ -32,9 +32,12 @@ export function compileCondition(option: string, condition: RouteCondition): (ex
 
 function compilePath(option: string, path: unknown): PathTest {
   if (path instanceof RegExp) {
-    // A sticky or global expression remembers where it stopped, and would answer differently the next time.
-    const expression = new RegExp(path.source, path.flags.replace(/[gy]/g, ""));
-    return (asked) => expression.test(asked);
+    const expression = new RegExp(path.source, path.flags);
+    return function test(asked) {
+      // A global or sticky expression goes on from where it stopped, and would answer differently the next time.
+      expression.lastIndex = 0;
+      return expression.test(asked);
+    };
   }
   if (typeof path !== "string" || !path.startsWith("/")) {
     throw optionError(option, `must start with "/" or be a regular expression, not ${kindOf(path)}`);

@@ -96,24 +96,23 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
   checkBoolean("auth.optional", optional);
   if (realm !== undefined) checkChallengeText("auth.realm", realm);
   const issuers = issuer === undefined ? undefined : strings("auth.issuer", issuer);
-  const { keys, algorithms } = resolveKeys(options, issuers, context);
-  return {
-    keys,
-    algorithms,
+  const resolved = {
     issuer: issuers,
     issuers: resolveScope(issuers ?? [], options.sharedIssuer),
     audience: resolveAudience(options.audience),
-    requiredClaims: requiredClaims.length === 0 ? [] : strings("auth.requiredClaims", requiredClaims),
+    requiredClaims: stringsOrNone("auth.requiredClaims", requiredClaims),
     rules: {
       toleranceSeconds: clockTolerance === 0 ? 0 : durationMs("auth.clockTolerance", clockTolerance, 600_000) / 1000,
       maxLifetimeSeconds: durationMs("auth.maxLifetime", maxLifetime) / 1000,
       requireJti,
       exactExpiry: context.revocation,
     },
-    sources: (isList(tokenFrom) ? tokenFrom : [tokenFrom]).map(resolveSource),
+    sources: resolveSources<Raw>(tokenFrom),
     optional,
     realm,
   };
+  // Last, because keys are fetched as soon as they are wanted: not for a gate that does not start.
+  return { ...resolved, ...resolveKeys(options, issuers, context) };
 }
 
 function resolveScope(issuers: readonly string[], sharedIssuer: unknown): IssuerScope {
@@ -167,7 +166,7 @@ function resolveKeys<Raw>(
 function resolveAlgorithms(given: readonly string[] | undefined, byDefault: readonly string[]): readonly string[] {
   const algorithms = given === undefined ? byDefault : strings("auth.algorithms", given);
   for (const algorithm of algorithms) {
-    if (algorithm in hmacAlgorithms || asymmetricAlgorithms.includes(algorithm)) continue;
+    if (Object.hasOwn(hmacAlgorithms, algorithm) || asymmetricAlgorithms.includes(algorithm)) continue;
     const all = [...Object.keys(hmacAlgorithms), ...asymmetricAlgorithms];
     throw optionError("auth.algorithms", `has an unknown one; there are ${all.join(", ")}`);
   }
@@ -176,7 +175,7 @@ function resolveAlgorithms(given: readonly string[] | undefined, byDefault: read
 
 /** Whoever knows a public key could sign with it as an HMAC secret (RFC 8725 2.1), so the two kinds never mix. */
 function refuseHmac(algorithms: readonly string[]): void {
-  const hmac = algorithms.find((algorithm) => algorithm in hmacAlgorithms);
+  const hmac = algorithms.find((algorithm) => Object.hasOwn(hmacAlgorithms, algorithm));
   if (hmac !== undefined)
     throw optionError(
       "auth.algorithms",
@@ -193,7 +192,8 @@ function onlyIssuer(issuers: readonly string[] | undefined): string {
 
 function checkUrl(option: string, url: unknown): void {
   checkString(option, url);
-  if (!isTrustworthyUrl(url)) throw optionError(option, "must be an https URL (http only on localhost)");
+  if (!isTrustworthyUrl(url))
+    throw optionError(option, "must be an https URL without a password (http only on localhost)");
 }
 
 function resolveAudience(audience: unknown): readonly string[] | false {
@@ -202,13 +202,19 @@ function resolveAudience(audience: unknown): readonly string[] | false {
   return audience === false ? false : strings("auth.audience", audience);
 }
 
+function resolveSources<Raw>(from: unknown): readonly TokenSource<Raw>[] {
+  const list: readonly unknown[] = isList(from) ? from : [from];
+  if (list.length === 0) throw optionError("auth.tokenFrom", "must not be an empty list");
+  return list.map((one) => resolveSource<Raw>(one));
+}
+
 function resolveSource<Raw>(from: unknown): TokenSource<Raw> {
   if (from === "header") return { kind: "header" };
   if (typeof from === "function") return { kind: "function", read: from as TokenReader<Raw> };
   checkObject("auth.tokenFrom", from, ["cookie", "origins"]);
   const { cookie, origins = [] } = from as CookieSource;
   checkString("auth.tokenFrom.cookie", cookie);
-  const allowed = origins.length === 0 ? [] : strings("auth.tokenFrom.origins", origins);
+  const allowed = stringsOrNone("auth.tokenFrom.origins", origins);
   const wrong = allowed.find((origin) => !URL.canParse(origin) || new URL(origin).origin !== origin);
   if (wrong !== undefined)
     throw optionError("auth.tokenFrom.origins", 'must be origins such as "https://app.example.com"');
@@ -230,6 +236,10 @@ function strings(option: string, value: unknown): readonly string[] {
     }
   }
   return list as readonly string[];
+}
+
+function stringsOrNone(option: string, value: unknown): readonly string[] {
+  return isList(value) && value.length === 0 ? [] : strings(option, value);
 }
 
 function isList<T>(value: T | readonly T[] | undefined): value is readonly T[] {

@@ -105,13 +105,13 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>, now: () => 
   if (headers !== false) checkOneOf("headers", headers, rateLimitFormats);
   checkInteger("ipv6PrefixLength", ipv6PrefixLength, 32, 128);
   checkInteger("instances", instances, 1, 10_000);
-  checkString("property", property);
+  checkProperty(property);
   return {
     redis: resolveRedis(options.redis),
     storeChosen: options.redis !== undefined,
     prefix,
     keySecret,
-    revocation: revocation === false || options.auth === undefined ? undefined : resolveRevocation(revocation),
+    revocation: revocation === false ? undefined : resolveRevocation(revocation),
     limits: resolveLimits(limits),
     cacheTtlMs: cache === false ? undefined : resolveCacheTtl(cache),
     headers,
@@ -159,13 +159,24 @@ function resolveRevocation(options: RevocationOptions): { onStoreError: Revocati
 
 function resolveCacheTtl(options: CacheOptions): number {
   checkObject("cache", options, ["ttl"]);
-  return durationMs("cache.ttl", options.ttl ?? "5m");
+  const { ttl = "5m" } = options;
+  return durationMs("cache.ttl", ttl);
 }
 
 function checkPrefix(prefix: unknown): void {
   checkString("prefix", prefix);
   if (!/^[A-Za-z0-9_.:-]{1,64}$/.test(prefix)) {
     throw optionError("prefix", "must be up to 64 letters, digits, _, -, . and :");
+  }
+}
+
+/** Names that mean something else on a request, or on every object. */
+const takenProperties = new Set(["cache", "quotas", "__proto__", "constructor", "prototype", "hasOwnProperty"]);
+
+function checkProperty(property: unknown): void {
+  checkString("property", property);
+  if (!/^[A-Za-z_$][\w$]*$/.test(property) || takenProperties.has(property)) {
+    throw optionError("property", 'must be a name that is free on the request, such as "auth" or "gate"');
   }
 }
 

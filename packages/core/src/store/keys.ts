@@ -47,6 +47,7 @@ export class Keyspace {
 
   /** A counter; all policies of one partition key share a slot, so that one script decides about them together. */
   quota(policy: string, partition: string): string {
+    checkIdentifier(partition);
     return `${this.#prefix}portcullis:${version}:quota:{${this.#shard(partition)}}:${policy}:${partition}`;
   }
 
@@ -58,11 +59,13 @@ export class Keyspace {
 
   /** An identifier as a part of one of our own keys: without `:`, and never equal for two different identifiers. */
   identifier(text: string): string {
+    checkIdentifier(text);
     return plain.test(text) ? text : this.digest(text);
   }
 
   /** The keyed digest of an identifier, for what must not be readable. `~` sets it apart from every plain one. */
   digest(text: string): string {
+    checkIdentifier(text);
     const known = this.#digests.get(text);
     if (known !== undefined) return known;
     const hmac = createHmac("sha256", this.#secret).update(Buffer.from(text, "utf16le")).digest("base64url");
@@ -83,10 +86,17 @@ export class Keyspace {
 
 /** Well-formed text of 1 to 512 bytes: what the shared key families take as it is. */
 function isLiteral(identifier: string): boolean {
+  checkIdentifier(identifier);
   return identifier.length <= 512 && identifier.isWellFormed() && Buffer.byteLength(identifier) <= 512;
+}
+
+/** No text, or an empty one, would be one key for everybody who has none. */
+function checkIdentifier(identifier: unknown): void {
+  if (typeof identifier !== "string" || identifier === "") throw new TypeError("an identifier is a non-empty string");
 }
 
 /** By UTF-16 code units, so that ill-formed texts differ too. */
 function sha256(text: string): string {
+  checkIdentifier(text);
   return createHash("sha256").update(Buffer.from(text, "utf16le")).digest("hex");
 }

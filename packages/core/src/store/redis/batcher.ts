@@ -3,9 +3,13 @@ import { StoreFault } from "../ports.js";
 import { faultOfError } from "./faults.js";
 
 export interface BatcherOptions<Item, Answer> {
-  /** Answers a batch, in order, in one round trip, and reports its outcome to the breaker unless it rejects. */
+  /** Answers a batch, in order, in one round trip. A rejection is a fault of the whole batch. */
   readonly send: (items: readonly Item[]) => Promise<readonly (Answer | StoreFault)[]>;
   readonly breaker: Breaker;
+  /** Judges answers that came in time, and tells the breaker. @default they are a success */
+  readonly judge?: (items: readonly Item[], answers: readonly (Answer | StoreFault)[]) => void;
+  /** Told that a batch came to nothing. */
+  readonly giveUp?: (items: readonly Item[]) => void;
   /** False while the connection is being made for the first time: batches then wait, up to the deadline. */
   readonly ready: () => boolean;
   readonly deadlineMs: number;
@@ -24,6 +28,8 @@ interface Entry<Item, Answer> {
 
 interface Batch<Item, Answer> {
   readonly entries: readonly Entry<Item, Answer>[];
+  /** When its callers will have been answered, by performance.now(): then it must not count them any more. */
+  readonly expiresAt: number;
   deadline: NodeJS.Timeout;
   sent: boolean;
   settled: boolean;
@@ -32,7 +38,7 @@ interface Batch<Item, Answer> {
 /**
  * Folds the questions of all concurrent requests into few calls. Questions are collected during a turn of the event loop
  * and sent in `setImmediate`, after the poll phase has read every socket that was ready; one deadline timer serves a
- * whole batch. The batcher reports transport failures to the breaker; `send` reports what the replies say.
+ * whole batch. A reply that comes after it is dropped, and is no success to the breaker.
  */
 export class Batcher<Item, Answer> {
   readonly #options: BatcherOptions<Item, Answer>;
@@ -61,8 +67,10 @@ export class Batcher<Item, Answer> {
   /** Sends what is waiting, as far as connection and flight limit allow; called again when the connection is made. */
   readonly wake = (): void => {
     while (this.#inFlight < maxInFlight && this.#options.ready()) {
-      const batch = this.#waiting.shift();
-      if (batch === undefined) return;
+      const batch = this.#waiting[0];
+      // What has expired is about to be settled by its timer, which then calls here again.
+      if (batch === undefined || performance.now() >= batch.expiresAt) return;
+      this.#waiting.shift();
       this.#send(batch);
     }
   };
@@ -83,6 +91,7 @@ export class Batcher<Item, Answer> {
       const batch: Batch<Item, Answer> = {
         entries: collected.length <= maxBatch ? collected : collected.slice(start, start + maxBatch),
         deadline: setTimeout(() => setImmediate(() => this.#fail(batch, new StoreFault("timeout"))), deadlineMs),
+        expiresAt: performance.now() + deadlineMs,
         sent: false,
         settled: false,
       };
@@ -94,22 +103,30 @@ export class Batcher<Item, Answer> {
   #send(batch: Batch<Item, Answer>): void {
     this.#inFlight += 1;
     batch.sent = true;
-    this.#options.send(batch.entries.map(({ item }) => item)).then(
-      (answers) => this.#settle(batch, (index) => answers[index] as Answer | StoreFault),
+    this.#options.send(itemsOf(batch)).then(
+      (answers) => this.#finish(batch, answers),
       (error: unknown) => this.#fail(batch, faultOfError(error)),
     );
   }
 
+  #finish(batch: Batch<Item, Answer>, answers: readonly (Answer | StoreFault)[]): void {
+    if (batch.settled) return;
+    const { judge, breaker } = this.#options;
+    if (judge === undefined) breaker.succeed();
+    else judge(itemsOf(batch), answers);
+    this.#settle(batch, (index) => answers[index] as Answer | StoreFault);
+  }
+
   #fail(batch: Batch<Item, Answer>, fault: StoreFault): void {
     if (batch.settled) return;
-    if (fault.outage) this.#options.breaker.fail();
-    else this.#options.breaker.succeed();
+    const { breaker, giveUp } = this.#options;
+    if (fault.outage) breaker.fail();
+    else breaker.succeed();
+    giveUp?.(itemsOf(batch));
     this.#settle(batch, () => fault);
   }
 
-  /** Late replies find the batch settled and are dropped. */
   #settle(batch: Batch<Item, Answer>, answerAt: (index: number) => Answer | StoreFault): void {
-    if (batch.settled) return;
     batch.settled = true;
     clearTimeout(batch.deadline);
     if (batch.sent) this.#inFlight -= 1;
@@ -118,4 +135,8 @@ export class Batcher<Item, Answer> {
     batch.entries.forEach(({ settle }, index) => settle(answerAt(index)));
     this.wake();
   }
+}
+
+function itemsOf<Item, Answer>({ entries }: Batch<Item, Answer>): Item[] {
+  return entries.map(({ item }) => item);
 }

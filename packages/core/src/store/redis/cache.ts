@@ -55,11 +55,9 @@ export class RedisCacheStore implements CacheStore {
     this.#reads.close();
   }
 
-  async #read(keys: readonly string[]): Promise<(string | null)[]> {
+  #read(keys: readonly string[]): Promise<(string | null)[]> {
     const { client, isCluster } = this.#connection;
-    const values = isCluster ? await readAcrossSlots(client, keys) : await readTogether(client, keys);
-    this.#breaker.succeed();
-    return values;
+    return isCluster ? readAcrossSlots(client, keys) : readTogether(client, keys);
   }
 
   async #write<T>(items: readonly T[], write: (item: T) => Promise<unknown>): Promise<void> {

@@ -45,6 +45,8 @@ export class RedisSecurityStore implements SecurityStore {
     this.#batcher = new Batcher({
       send: (items) => this.#send(items),
       breaker: this.#reads,
+      judge: (items, answers) => this.#judge(items, answers),
+      giveUp: () => this.#writes.abandon(),
       ready: connection.hasConnected,
       deadlineMs,
       maxBatch,
@@ -95,17 +97,11 @@ export class RedisSecurityStore implements SecurityStore {
     const sentAt = Date.now();
     const { client, isCluster } = this.#connection;
     const questions = items.map(({ question, charged }) => (charged ? question : withoutCharges(question)));
-    try {
-      const { answers, serverTimeMs } = isCluster
-        ? await admitAcrossSlots(client, questions, this.#deadlineMs * 0.8)
-        : await admitTogether(client, questions);
-      this.#compareClocks(sentAt, serverTimeMs);
-      this.#report(items, answers);
-      return answers.map((answer, index) => this.#complete(items[index], answer));
-    } catch (error) {
-      this.#writes.abandon();
-      throw error;
-    }
+    const { answers, serverTimeMs } = isCluster
+      ? await admitAcrossSlots(client, questions, this.#deadlineMs * 0.8)
+      : await admitTogether(client, questions);
+    this.#compareClocks(sentAt, serverTimeMs);
+    return answers.map((answer, index) => this.#complete(items[index], answer));
   }
 
   /** Redis read its clock between our sending and our receiving, so a time outside of that is a skew, not a delay. */
@@ -115,12 +111,13 @@ export class RedisSecurityStore implements SecurityStore {
     this.#skewed = serverTimeMs < sentAt - tolerance || serverTimeMs > Date.now() + tolerance;
   }
 
-  #report(items: readonly Item[], answers: readonly Answer[]): void {
-    const readsFail = answers.some(({ revoked }) => isOutage(revoked));
-    if (readsFail) this.#reads.fail();
+  #judge(items: readonly Item[], answers: readonly (Answer | StoreFault)[]): void {
+    const parts = answers.map((answer) => (answer instanceof StoreFault ? nothing : answer));
+    if (parts.some(({ revoked }) => isTrouble(revoked))) this.#reads.fail();
     else this.#reads.succeed();
-    if (!items.some(({ charged }) => charged)) return;
-    const faults = answers.flatMap(({ beforeToken, afterToken }) => [...beforeToken, ...afterToken]).filter(isOutage);
+    const charged = parts.filter((_, index) => items[index]?.charged === true);
+    if (charged.length === 0) return;
+    const faults = charged.flatMap(({ beforeToken, afterToken }) => [...beforeToken, ...afterToken]).filter(isTrouble);
     if (faults.length === 0) return this.#writes.succeed();
     this.#writes.fail();
     if (this.#writes.state === "open" && faults.some(({ reply }) => reply === "READONLY"))
@@ -136,8 +133,11 @@ export class RedisSecurityStore implements SecurityStore {
   }
 }
 
-function isOutage(part: unknown): part is StoreFault {
-  return part instanceof StoreFault && part.outage;
+const nothing: Answer = { beforeToken: [], revoked: undefined, afterToken: [] };
+
+/** Trouble of the server, as opposed to one of a key or of our clock. */
+function isTrouble(part: unknown): part is StoreFault {
+  return part instanceof StoreFault && part.outage && part.kind !== "skewed";
 }
 
 function withoutCharges({ token }: Question): Question {
