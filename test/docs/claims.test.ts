@@ -39,7 +39,7 @@ describe("what the documents claim", () => {
       { heading: "Options of portcullis()", file: "options/options.ts", type: "PortcullisOptions" },
       { heading: "Options of auth", file: "options/auth.ts", type: "AuthOptions" },
       { heading: "Options of a limit", file: "options/limits.ts", type: "LimitOptions" },
-      { heading: "The gate", file: "portcullis.ts", type: "Gate" },
+      { heading: "The gate", file: "gate.ts", type: "Gate" },
     ];
 
     for (const { heading, file, type } of tables) {

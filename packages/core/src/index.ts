@@ -1,5 +1,7 @@
 export { createGate } from "./portcullis.js";
-export type { AuthenticateOptions, BindCheck, DenyOptions, Gate, GuardOptions, Health } from "./portcullis.js";
+export type { BindCheck } from "./portcullis.js";
+export type { AuthenticateOptions, DenyOptions, Gate, GuardOptions, Health } from "./gate.js";
+export type { ClaimTest, RecentAuthOptions } from "./guard/authorization.js";
 export type { Auth, Claims } from "./auth/claims.js";
 export type { TokenReader } from "./auth/bearer.js";
 export type { PublicKeyOption, SecretOption } from "./auth/keys.js";

@@ -1,76 +1,17 @@
-import type { Auth } from "./auth/claims.js";
-import type { VerifiedToken } from "./auth/verifier.js";
-import { Verifier } from "./auth/verifier.js";
-import { RequestCacheFactory } from "./cache/request-cache.js";
-import type { AdmissionParts, AdmissionServices } from "./guard/admission.js";
+import type { Gate, DenyOptions } from "./gate.js";
+import type { AdmissionParts } from "./guard/admission.js";
 import { createAdmission } from "./guard/admission.js";
-import { createChallenges } from "./guard/challenges.js";
-import { every, exceptWhere, throwing } from "./guard/compose.js";
-import { Degradation } from "./guard/degradation.js";
-import { requireScopes } from "./guard/scopes.js";
-import type { RouteCondition } from "./http/path.js";
+import { requireAnyScope, requireClaim, requireRecentAuth, requireRole, requireScopes } from "./guard/authorization.js";
+import { anonymousToo, every, exceptWhere, onlyWhere, some, throwing } from "./guard/compose.js";
 import { compileCondition } from "./http/path.js";
 import type { Check, Verdict } from "./http/verdict.js";
-import type { LimitOptions } from "./options/limits.js";
 import { resolveLimit } from "./options/limits.js";
-import type { PortcullisOptions, ResolvedOptions } from "./options/options.js";
+import type { PortcullisOptions } from "./options/options.js";
 import { resolveOptions } from "./options/options.js";
 import { checkBoolean, checkObject, checkOneOf, optionError } from "./options/validate.js";
-import { ChargeFactory } from "./quota/policy.js";
-import type { Revocations } from "./revocation/revocations.js";
-import { RevocationService } from "./revocation/revocations.js";
-import { Keyspace } from "./store/keys.js";
-import type { StoreState } from "./store/ports.js";
-import type { Stores } from "./store/stores.js";
+import { createServices } from "./services.js";
 import { createStores } from "./store/stores.js";
 import { events } from "./telemetry/events.js";
-
-/** What a middleware does with a refusal: answer it, or throw a DenialError for the application's error handler. */
-export interface DenyOptions {
-  /** @default "respond" */
-  readonly onDeny?: "respond" | "throw" | undefined;
-}
-
-export interface AuthenticateOptions extends DenyOptions {
-  /** Let requests without a token pass as anonymous. @default the `auth.optional` of the gate */
-  readonly optional?: boolean | undefined;
-}
-
-export interface GuardOptions<Middleware> extends AuthenticateOptions {
-  /** Middleware of this gate to apply in this order, instead of authentication, limits and cache. */
-  readonly checks?: readonly Middleware[] | undefined;
-}
-
-/** The state of everything a gate depends on. */
-export interface Health {
-  /** `up`: all well; `degraded`: a policy for bad days decides in part; `down`: protected requests are refused. */
-  readonly status: "up" | "degraded" | "down";
-  readonly store: StoreState;
-  readonly keys: "up" | "down" | "none";
-}
-
-/**
- * A gate in front of an application, with middleware for one framework. `Raw` is that framework's request or context.
- */
-export interface Gate<Raw, Middleware> {
-  /** Authentication, revocation, the gate's limits and the request cache: one verdict, one question to the store. */
-  guard(options?: GuardOptions<Middleware>): Middleware;
-  /** Authentication and revocation alone. */
-  authenticate(options?: AuthenticateOptions): Middleware;
-  /** One rate-limit policy alone. Per-user limits need `guard()` or `authenticate()` before it. */
-  limit(policy: LimitOptions<Raw>, options?: DenyOptions): Middleware;
-  /** The request cache alone. */
-  requestCache(): Middleware;
-  /** Passes requests whose token grants all of these scopes. Needs `guard()` or `authenticate()` before it. */
-  requireScopes(...scopes: string[]): Middleware;
-  /** Applies a middleware of this gate to all requests but those that the condition matches: public paths. */
-  unless(condition: RouteCondition, middleware: Middleware): Middleware;
-  /** Ends tokens before their time. */
-  readonly revocations: Revocations;
-  health(): Health;
-  /** Ends connections and timers within a second, also when Redis is stopped. A client that was passed in stays open. */
-  close(): Promise<void>;
-}
 
 /** Makes a middleware of one framework from a check. */
 export type BindCheck<Raw, Middleware> = (check: Check<Raw>, property: string) => Middleware;
@@ -141,8 +82,7 @@ export function createGate<Raw, Middleware extends object>(
       }
       if (!Array.isArray(own)) throw optionError("guard().checks", "must be a list of middleware made by this gate");
       const parts = (own as Middleware[]).map((middleware) => exposed("guard().checks", middleware));
-      const { onDeny = parts.some((part) => part.onDeny === "throw") ? "throw" : "respond" } = guardOptions;
-      return expose(every(parts.map(({ check }) => check)), { onDeny });
+      return expose(every(parts.map(({ check }) => check)), { ...together(parts), ...guardOptions });
     },
     authenticate(authenticateOptions = {}) {
       checkObject("authenticate()", authenticateOptions, ["optional", "onDeny"]);
@@ -164,12 +104,27 @@ export function createGate<Raw, Middleware extends object>(
       if (services.cache === undefined) throw optionError("cache", "is false, so there is no request cache");
       return expose(admission({ authentication: "off", limits: [], cache: true }));
     },
-    requireScopes(...scopes) {
-      return expose(requireScopes(scopes, services.challenges));
-    },
+    requireScopes: (...scopes) => expose(requireScopes(scopes, services.challenges)),
+    requireAnyScope: (...scopes) => expose(requireAnyScope(scopes, services.challenges)),
+    requireClaim: (name, test) => expose(requireClaim(name, test, services.challenges)),
+    requireRole: (...roles) => expose(requireRole(roles, auth?.rolesClaim, services.challenges)),
+    requireRecentAuth: (recency) => expose(requireRecentAuth(recency, services.challenges, now)),
     unless(condition, middleware) {
       const { check, onDeny } = exposed("unless()", middleware);
       return expose(exceptWhere(compileCondition("unless()", condition), check), { onDeny });
+    },
+    when(condition, middleware) {
+      const { check, onDeny } = exposed("when()", middleware);
+      return expose(onlyWhere(compileCondition("when()", condition), check), { onDeny });
+    },
+    some(...alternatives) {
+      const parts = alternatives.map((middleware) => exposed("some()", middleware));
+      if (parts.length === 0) throw optionError("some()", "needs at least one middleware of this gate");
+      return expose(some(parts.map(({ check }) => check)), together(parts));
+    },
+    optional(middleware) {
+      const { check, onDeny } = exposed("optional()", middleware);
+      return expose(anonymousToo(check), { onDeny });
     },
     revocations: services.revocationsOrMissing,
     health() {
@@ -191,62 +146,7 @@ interface Exposed<Raw> {
   readonly onDeny: "respond" | "throw";
 }
 
-/** A record outlives its token by at least this: another service may forgive that much clock difference. */
-const leastMarginSeconds = 300;
-
-function createServices<Raw>(
-  resolved: ResolvedOptions<Raw>,
-  stores: Stores,
-  now: () => number,
-): AdmissionServices<Raw> & { readonly revocationsOrMissing: Revocations } {
-  const { auth, prefix, keySecret, instances, ipv6PrefixLength, revocation, cacheTtlMs, headers, logger } = resolved;
-  const keys = new Keyspace(prefix, keySecret);
-  const challenges = createChallenges(auth?.realm);
-  const revocations =
-    auth === undefined || revocation === undefined
-      ? undefined
-      : new RevocationService({
-          store: stores.security,
-          keys,
-          issuers: auth.issuers,
-          marginSeconds: Math.max(Math.ceil(auth.rules.toleranceSeconds), leastMarginSeconds),
-          maxLifetimeSeconds: auth.rules.maxLifetimeSeconds,
-          now,
-        });
-
-  function prepare(facts: Auth): Omit<VerifiedToken, "auth"> {
-    const partition = facts.principal === "" ? "" : keys.identifier(facts.principal);
-    return { partition, question: revocations?.questionFor(facts) };
-  }
-
-  return {
-    store: stores.security,
-    verifier: auth === undefined ? undefined : new Verifier({ ...auth, cacheSize: 10_000, now, prepare }),
-    sources: auth?.sources ?? [],
-    revocations,
-    revocationsOrMissing: revocations ?? missingRevocations,
-    charges: new ChargeFactory({ keys, ipv6PrefixLength, logger }),
-    cache:
-      cacheTtlMs === undefined ? undefined : new RequestCacheFactory({ store: stores.cache, keys, ttlMs: cacheTtlMs }),
-    challenges,
-    degradation: new Degradation({
-      revocations,
-      revocationPolicy: revocation?.onStoreError ?? "deny",
-      challenges,
-      instances,
-      now,
-    }),
-    headers,
-    now,
-  };
+/** What is made of several throws if one of them does. */
+function together<Raw>(parts: readonly Exposed<Raw>[]): DenyOptions {
+  return { onDeny: parts.some(({ onDeny }) => onDeny === "throw") ? "throw" : "respond" };
 }
-
-function refuseToRevoke(): Promise<never> {
-  return Promise.reject(optionError("revocation", "is off for this gate, so nothing can be revoked or asked"));
-}
-
-const missingRevocations: Revocations = {
-  revoke: refuseToRevoke,
-  revokeSubject: refuseToRevoke,
-  isRevoked: refuseToRevoke,
-};

@@ -100,7 +100,7 @@ export function createAuth(token: string, header: JWTHeaderParameters, claims: J
 }
 
 /** A claim that some issuers write as a space-separated string and others as an array. */
-function words(claim: unknown): string[] {
+export function words(claim: unknown): string[] {
   if (typeof claim === "string") return claim.split(" ").filter((word) => word !== "");
   return Array.isArray(claim) ? claim.filter((word): word is string => typeof word === "string" && word !== "") : [];
 }

@@ -13,6 +13,9 @@ export interface Challenges {
   badCredentials(credentials: Exclude<Credentials, { kind: "none" | "token" }>): Denied;
   tokenRefused(refusal: TokenRefusal): Denied;
   scopeInsufficient(scopes: readonly string[]): Denied;
+  claimInsufficient(): Denied;
+  /** RFC 9470: what a new sign-in must bring. */
+  authenticationStale(maxAgeSeconds: number | undefined, acr: readonly string[] | undefined): Denied;
 }
 
 const description = "The access token is malformed, expired, revoked or not meant for this API";
@@ -46,6 +49,19 @@ export function createChallenges(realm: string | undefined): Challenges {
     scopeInsufficient(scopes) {
       const headers = [bearerChallenge(realm, { error: "insufficient_scope", scope: scopes.join(" ") })];
       return deny("scope_insufficient", { cause: "a scope is missing", headers });
+    },
+    claimInsufficient: () => deny("claim_insufficient", { cause: "a claim is missing or does not suffice" }),
+    authenticationStale(maxAgeSeconds, acr) {
+      const parameters = {
+        error: "insufficient_user_authentication",
+        error_description: "A more recent or a stronger sign-in is needed",
+        ...(acr === undefined ? {} : { acr_values: acr.join(" ") }),
+        ...(maxAgeSeconds === undefined ? {} : { max_age: String(maxAgeSeconds) }),
+      };
+      return deny("authentication_stale", {
+        cause: "the sign-in is too old or too weak",
+        headers: [bearerChallenge(realm, parameters)],
+      });
     },
   };
 }

@@ -1,5 +1,5 @@
 import type { Exchange } from "../http/exchange.js";
-import type { Check, Header, Verdict } from "../http/verdict.js";
+import type { Check, Denied, Header, Verdict } from "../http/verdict.js";
 import { DenialError, allowed } from "../http/verdict.js";
 
 /** Passes a request that every check passes, asked in order; the first refusal is the answer. */
@@ -18,6 +18,39 @@ export function every<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
 /** Applies a check only to requests that the condition does not match. */
 export function exceptWhere<Raw>(matches: (exchange: Exchange<Raw>) => boolean, check: Check<Raw>): Check<Raw> {
   return (exchange) => (matches(exchange) ? allowed : check(exchange));
+}
+
+/** Applies a check only to requests that the condition matches. */
+export function onlyWhere<Raw>(matches: (exchange: Exchange<Raw>) => boolean, check: Check<Raw>): Check<Raw> {
+  return (exchange) => (matches(exchange) ? check(exchange) : allowed);
+}
+
+/**
+ * Passes a request that one of the checks passes, asked in order. If none does, an outage among the answers is the answer,
+ * since it may have hidden a yes; else the first refusal.
+ */
+export function some<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
+  return async function checkSome(exchange) {
+    const denials: Denied[] = [];
+    for (const check of checks) {
+      const verdict = await check(exchange);
+      if (verdict.allowed) return verdict;
+      denials.push(verdict);
+    }
+    return denials.find(({ status }) => status === 503) ?? denials[0] ?? allowed;
+  };
+}
+
+/** Passes requests without credentials as anonymous; credentials that are there must be good all the same. */
+export function anonymousToo<Raw>(check: Check<Raw>): Check<Raw> {
+  function admit(verdict: Verdict): Verdict {
+    return !verdict.allowed && verdict.problem.code === "credentials_required" ? allowed : verdict;
+  }
+
+  return function checkUnlessAnonymous(exchange) {
+    const verdict = check(exchange);
+    return verdict instanceof Promise ? verdict.then(admit) : admit(verdict);
+  };
 }
 
 /** Turns a refusal into an error for the application's own error handling. */

@@ -9,6 +9,8 @@ export type DenialCode =
   | "request_invalid"
   | "origin_refused"
   | "scope_insufficient"
+  | "claim_insufficient"
+  | "authentication_stale"
   | "quota_exceeded"
   | "store_unavailable"
   | "keys_unavailable";
@@ -28,6 +30,8 @@ const denials: Readonly<Record<DenialCode, DenialKind>> = {
   request_invalid: { status: 400, title: "The request carries more than one access token" },
   origin_refused: { status: 403, title: "The request comes from an origin that is not allowed" },
   scope_insufficient: { status: 403, title: "The access token does not grant the scope this needs" },
+  claim_insufficient: { status: 403, title: "The access token does not have the claims this needs" },
+  authentication_stale: { status: 401, title: "A more recent or a stronger sign-in is needed" },
   quota_exceeded: {
     status: 429,
     title: "Request cannot be satisfied as assigned quota has been exceeded",

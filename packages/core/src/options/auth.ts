@@ -55,6 +55,8 @@ export interface AuthOptions<Raw = unknown> {
   readonly requiredClaims?: readonly string[] | undefined;
   /** Refuse tokens without `jti` instead of knowing them by their signing input. @default false */
   readonly requireJti?: boolean | undefined;
+  /** The claim that holds the roles `requireRole()` looks for, or its path, as `"realm_access.roles"`. @default the claims `roles` and `role` */
+  readonly rolesClaim?: string | undefined;
   /** Where the token is: the Authorization header, a cookie, a function, or several of them. @default "header" */
   readonly tokenFrom?: TokenFrom<Raw> | readonly TokenFrom<Raw>[] | undefined;
   /** Let requests without a token pass as anonymous; a bad token is refused all the same. @default false */
@@ -71,6 +73,7 @@ export interface ResolvedAuth<Raw> {
   readonly audience: readonly string[] | false;
   readonly requiredClaims: readonly string[];
   readonly rules: ClaimRules;
+  readonly rolesClaim: string | undefined;
   readonly sources: readonly TokenSource<Raw>[];
   readonly optional: boolean;
   readonly realm: string | undefined;
@@ -85,15 +88,16 @@ export interface AuthContext {
 
 const known = [
   ...["secret", "publicKey", "jwks", "jwksUri", "issuer", "audience", "algorithms", "clockTolerance", "maxLifetime"],
-  ...["sharedIssuer", "requiredClaims", "requireJti", "tokenFrom", "optional", "realm"],
+  ...["sharedIssuer", "requiredClaims", "requireJti", "rolesClaim", "tokenFrom", "optional", "realm"],
 ];
 
 export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext): ResolvedAuth<Raw> {
   checkObject("auth", options, known);
   const { clockTolerance = "5s", maxLifetime = "30d", requiredClaims = [], requireJti = false } = options;
-  const { tokenFrom = "header", optional = false, realm, issuer } = options;
+  const { tokenFrom = "header", optional = false, realm, issuer, rolesClaim } = options;
   checkBoolean("auth.requireJti", requireJti);
   checkBoolean("auth.optional", optional);
+  if (rolesClaim !== undefined) checkString("auth.rolesClaim", rolesClaim);
   if (realm !== undefined) checkChallengeText("auth.realm", realm);
   const issuers = issuer === undefined ? undefined : strings("auth.issuer", issuer);
   const resolved = {
@@ -107,6 +111,7 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
       requireJti,
       exactExpiry: context.revocation,
     },
+    rolesClaim,
     sources: resolveSources<Raw>(tokenFrom),
     optional,
     realm,

@@ -1,0 +1,66 @@
+import type { ClaimTest, RecentAuthOptions } from "./guard/authorization.js";
+import type { RouteCondition } from "./http/path.js";
+import type { LimitOptions } from "./options/limits.js";
+import type { Revocations } from "./revocation/revocations.js";
+import type { StoreState } from "./store/ports.js";
+
+/** What a middleware does with a refusal: answer it, or throw a DenialError for the application's error handler. */
+export interface DenyOptions {
+  /** @default "respond" */
+  readonly onDeny?: "respond" | "throw" | undefined;
+}
+
+export interface AuthenticateOptions extends DenyOptions {
+  /** Let requests without a token pass as anonymous. @default the `auth.optional` of the gate */
+  readonly optional?: boolean | undefined;
+}
+
+export interface GuardOptions<Middleware> extends AuthenticateOptions {
+  /** Middleware of this gate to apply in this order, instead of authentication, limits and cache. */
+  readonly checks?: readonly Middleware[] | undefined;
+}
+
+/** The state of everything a gate depends on. */
+export interface Health {
+  /** `up`: all well; `degraded`: a policy for bad days decides in part; `down`: protected requests are refused. */
+  readonly status: "up" | "degraded" | "down";
+  readonly store: StoreState;
+  readonly keys: "up" | "down" | "none";
+}
+
+/**
+ * A gate in front of an application, with middleware for one framework. `Raw` is that framework's request or context.
+ */
+export interface Gate<Raw, Middleware> {
+  /** Authentication, revocation, the gate's limits and the request cache: one verdict, one question to the store. */
+  guard(options?: GuardOptions<Middleware>): Middleware;
+  /** Authentication and revocation alone. */
+  authenticate(options?: AuthenticateOptions): Middleware;
+  /** One rate-limit policy alone. Per-user limits need `guard()` or `authenticate()` before it. */
+  limit(policy: LimitOptions<Raw>, options?: DenyOptions): Middleware;
+  /** The request cache alone. */
+  requestCache(): Middleware;
+  /** Passes requests whose token grants all of these scopes. Needs `guard()` or `authenticate()` before it. */
+  requireScopes(...scopes: string[]): Middleware;
+  /** Passes requests whose token grants at least one of these scopes. */
+  requireAnyScope(...scopes: string[]): Middleware;
+  /** Passes requests whose token has a claim (or a member of one, as `"org.plan"`) of this value, or that stands the test. */
+  requireClaim(name: string, test: ClaimTest): Middleware;
+  /** Passes requests whose token has at least one of these roles; see `auth.rolesClaim`. */
+  requireRole(...roles: string[]): Middleware;
+  /** Passes requests of a sign-in that is recent or strong enough, and says otherwise what a new one must bring (RFC 9470). */
+  requireRecentAuth(options: RecentAuthOptions): Middleware;
+  /** Applies a middleware of this gate to all requests but those that the condition matches: public paths. */
+  unless(condition: RouteCondition, middleware: Middleware): Middleware;
+  /** Applies a middleware of this gate only to requests that the condition matches. */
+  when(condition: RouteCondition, middleware: Middleware): Middleware;
+  /** Passes requests that one of these middleware of this gate passes, asked in order. */
+  some(...middleware: Middleware[]): Middleware;
+  /** Passes requests without credentials as anonymous, whatever this middleware of this gate says; bad ones are refused. */
+  optional(middleware: Middleware): Middleware;
+  /** Ends tokens before their time. */
+  readonly revocations: Revocations;
+  health(): Health;
+  /** Ends connections and timers within a second, also when Redis is stopped. A client that was passed in stays open. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,115 @@
+import type { Auth } from "../auth/claims.js";
+import { words } from "../auth/claims.js";
+import type { Check } from "../http/verdict.js";
+import { allowed } from "../http/verdict.js";
+import type { Duration } from "../options/duration.js";
+import { durationMs } from "../options/duration.js";
+import { checkObject, checkString, optionError } from "../options/validate.js";
+import type { Challenges } from "./challenges.js";
+
+/** What a claim must be: this value, or what the function says of it. The function sees undefined for a missing claim. */
+export type ClaimTest = string | number | boolean | ((value: unknown, auth: Auth) => boolean);
+
+/** How strong and how recent a sign-in must be (RFC 9470). */
+export interface RecentAuthOptions {
+  /** Longest time since the sign-in (claim `auth_time`). */
+  readonly maxAge?: Duration | undefined;
+  /** Accepted authentication context classes (claim `acr`), the preferred one first. */
+  readonly acr?: string | readonly string[] | undefined;
+}
+
+/** The characters of a scope token (RFC 6749 3.3); they may stand in a challenge. */
+const scopeToken = /^[\x21\x23-\x5B\x5D-\x7E]+$/;
+
+/** Passes tokens that grant all of these scopes; 403 `insufficient_scope` otherwise (RFC 6750 3.1). */
+export function requireScopes<Raw>(scopes: readonly string[], challenges: Challenges): Check<Raw> {
+  checkTokens("requireScopes()", "scope", scopes);
+  return signedIn(challenges, (auth) =>
+    scopes.every((scope) => auth.scopes.includes(scope)) ? allowed : challenges.scopeInsufficient(scopes),
+  );
+}
+
+/** Passes tokens that grant at least one of these scopes; 403 `insufficient_scope` otherwise. */
+export function requireAnyScope<Raw>(scopes: readonly string[], challenges: Challenges): Check<Raw> {
+  checkTokens("requireAnyScope()", "scope", scopes);
+  return signedIn(challenges, (auth) =>
+    scopes.some((scope) => auth.scopes.includes(scope)) ? allowed : challenges.scopeInsufficient(scopes),
+  );
+}
+
+/** Passes tokens with a claim (or a member of one, as `"org.plan"`) that stands the test; 403 otherwise. */
+export function requireClaim<Raw>(name: string, test: ClaimTest, challenges: Challenges): Check<Raw> {
+  checkString("requireClaim()", name);
+  if (!["string", "number", "boolean", "function"].includes(typeof test)) {
+    throw optionError("requireClaim()", "needs a value the claim must equal, or a function that tests it");
+  }
+  return signedIn(challenges, (auth) => {
+    const value = claimAt(auth.claims, name);
+    const stands = typeof test === "function" ? test(value, auth) : value === test;
+    return stands ? allowed : challenges.claimInsufficient();
+  });
+}
+
+/** Claims in which issuers keep roles, where the gate is not told another. */
+const roleClaims = ["roles", "role"];
+
+/** Passes tokens with at least one of these roles; 403 otherwise. */
+export function requireRole<Raw>(
+  roles: readonly string[],
+  rolesClaim: string | undefined,
+  challenges: Challenges,
+): Check<Raw> {
+  checkTokens("requireRole()", "role", roles);
+  const claims = rolesClaim === undefined ? roleClaims : [rolesClaim];
+  return signedIn(challenges, (auth) => {
+    const held = claims.flatMap((claim) => words(claimAt(auth.claims, claim)));
+    return roles.some((role) => held.includes(role)) ? allowed : challenges.claimInsufficient();
+  });
+}
+
+/** Passes tokens of a sign-in that is recent and strong enough; 401 with what is missing otherwise (RFC 9470 3). */
+export function requireRecentAuth<Raw>(
+  options: RecentAuthOptions,
+  challenges: Challenges,
+  now: () => number,
+): Check<Raw> {
+  checkObject("requireRecentAuth()", options, ["maxAge", "acr"]);
+  const { maxAge, acr } = options;
+  if (maxAge === undefined && acr === undefined) throw optionError("requireRecentAuth()", "needs maxAge, acr or both");
+  const maxAgeSeconds =
+    maxAge === undefined ? undefined : Math.floor(durationMs("requireRecentAuth().maxAge", maxAge) / 1000);
+  const classes = acr === undefined ? undefined : typeof acr === "string" ? [acr] : acr;
+  if (classes !== undefined) checkTokens("requireRecentAuth().acr", "authentication context class", classes);
+
+  return signedIn(challenges, ({ claims: { auth_time: signedInAt, acr: presented } }) => {
+    const recent =
+      maxAgeSeconds === undefined || (typeof signedInAt === "number" && now() / 1000 - signedInAt <= maxAgeSeconds);
+    const strong = classes === undefined || (typeof presented === "string" && classes.includes(presented));
+    return recent && strong ? allowed : challenges.authenticationStale(maxAgeSeconds, classes);
+  });
+}
+
+/** Nobody signed in is 401, before anything is asked of the token. */
+function signedIn<Raw>(challenges: Challenges, decide: (auth: Auth) => ReturnType<Check<Raw>>): Check<Raw> {
+  return ({ facts: { auth } }) => (auth === undefined ? challenges.credentialsRequired() : decide(auth));
+}
+
+/** A claim by its name, or else by a path of names. Own members only, so that no prototype answers. */
+function claimAt(claims: object, path: string): unknown {
+  if (Object.hasOwn(claims, path)) return (claims as Record<string, unknown>)[path];
+  let value: unknown = claims;
+  for (const name of path.split(".")) {
+    if (typeof value !== "object" || value === null || !Object.hasOwn(value, name)) return undefined;
+    value = (value as Record<string, unknown>)[name];
+  }
+  return value;
+}
+
+function checkTokens(option: string, what: string, values: readonly unknown[]): void {
+  if (!Array.isArray(values) || values.length === 0) throw optionError(option, `needs at least one ${what}`);
+  for (const value of values) {
+    if (typeof value !== "string" || !scopeToken.test(value)) {
+      throw optionError(option, `takes each ${what} as an argument of its own, without blanks, quotes and backslashes`);
+    }
+  }
+}

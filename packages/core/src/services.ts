@@ -1,0 +1,81 @@
+import type { Auth } from "./auth/claims.js";
+import type { VerifiedToken } from "./auth/verifier.js";
+import { Verifier } from "./auth/verifier.js";
+import { RequestCacheFactory } from "./cache/request-cache.js";
+import type { AdmissionServices } from "./guard/admission.js";
+import { createChallenges } from "./guard/challenges.js";
+import { Degradation } from "./guard/degradation.js";
+import type { ResolvedOptions } from "./options/options.js";
+import { optionError } from "./options/validate.js";
+import { ChargeFactory } from "./quota/policy.js";
+import type { Revocations } from "./revocation/revocations.js";
+import { RevocationService } from "./revocation/revocations.js";
+import { Keyspace } from "./store/keys.js";
+import type { Stores } from "./store/stores.js";
+
+/** What admissions need, and what a gate offers besides. */
+export interface GateServices<Raw> extends AdmissionServices<Raw> {
+  /** Rejects every call where revocation is off. */
+  readonly revocationsOrMissing: Revocations;
+}
+
+/** A record outlives its token by at least this: another service may forgive that much clock difference. */
+const leastMarginSeconds = 300;
+
+/** Everything between the options and the checks of a gate. */
+export function createServices<Raw>(
+  resolved: ResolvedOptions<Raw>,
+  stores: Stores,
+  now: () => number,
+): GateServices<Raw> {
+  const { auth, prefix, keySecret, instances, ipv6PrefixLength, revocation, cacheTtlMs, headers, logger } = resolved;
+  const keys = new Keyspace(prefix, keySecret);
+  const challenges = createChallenges(auth?.realm);
+  const revocations =
+    auth === undefined || revocation === undefined
+      ? undefined
+      : new RevocationService({
+          store: stores.security,
+          keys,
+          issuers: auth.issuers,
+          marginSeconds: Math.max(Math.ceil(auth.rules.toleranceSeconds), leastMarginSeconds),
+          maxLifetimeSeconds: auth.rules.maxLifetimeSeconds,
+          now,
+        });
+
+  function prepare(facts: Auth): Omit<VerifiedToken, "auth"> {
+    const partition = facts.principal === "" ? "" : keys.identifier(facts.principal);
+    return { partition, question: revocations?.questionFor(facts) };
+  }
+
+  return {
+    store: stores.security,
+    verifier: auth === undefined ? undefined : new Verifier({ ...auth, cacheSize: 10_000, now, prepare }),
+    sources: auth?.sources ?? [],
+    revocations,
+    revocationsOrMissing: revocations ?? missingRevocations,
+    charges: new ChargeFactory({ keys, ipv6PrefixLength, logger }),
+    cache:
+      cacheTtlMs === undefined ? undefined : new RequestCacheFactory({ store: stores.cache, keys, ttlMs: cacheTtlMs }),
+    challenges,
+    degradation: new Degradation({
+      revocations,
+      revocationPolicy: revocation?.onStoreError ?? "deny",
+      challenges,
+      instances,
+      now,
+    }),
+    headers,
+    now,
+  };
+}
+
+function refuseToRevoke(): Promise<never> {
+  return Promise.reject(optionError("revocation", "is off for this gate, so nothing can be revoked or asked"));
+}
+
+const missingRevocations: Revocations = {
+  revoke: refuseToRevoke,
+  revokeSubject: refuseToRevoke,
+  isRevoked: refuseToRevoke,
+};
