@@ -126,7 +126,7 @@ for (const adapter of adapters) {
       await send(`${app.url}/cached`, { token });
       const admin = operate();
       const poisoned = (await admin.keys("*:cache:*"))[0] ?? "";
-      await admin.set(poisoned, '1{"made":"stale"}', "KEEPTTL");
+      await admin.set(poisoned, 'p1:{"made":"stale"}', "KEEPTTL");
       await admin.config("SET", "min-replicas-to-write", "1");
       expect((await send(`${app.url}/cached`, { method: "DELETE", token })).status).to.equal(503);
       expect((await send(`${app.url}/cached`, { token })).json).to.deep.equal({ made: true });

@@ -1,5 +1,8 @@
+import type { IncomingMessage } from "node:http";
+import type { Auth } from "./auth/claims.js";
 import type { ClaimTest, RecentAuthOptions } from "./guard/authorization.js";
 import type { RouteCondition } from "./http/path.js";
+import type { Denied } from "./http/verdict.js";
 import type { LimitOptions } from "./options/limits.js";
 import type { Revocations } from "./revocation/revocations.js";
 import type { StoreState } from "./store/ports.js";
@@ -27,6 +30,9 @@ export interface Health {
   readonly store: StoreState;
   readonly keys: "up" | "down" | "none";
 }
+
+/** What {@link Gate.verify} found: who it is, or why not. */
+export type Verification = { readonly allowed: true; readonly auth: Auth } | Denied;
 
 /**
  * A gate in front of an application, with middleware for one framework. `Raw` is that framework's request or context.
@@ -58,6 +64,11 @@ export interface Gate<Raw, Middleware> {
   some(...middleware: Middleware[]): Middleware;
   /** Passes requests without credentials as anonymous, whatever this middleware of this gate says; bad ones are refused. */
   optional(middleware: Middleware): Middleware;
+  /**
+   * Authentication and revocation outside middleware, for sockets and jobs: of the token that a request carries, or of a
+   * token. Resolves to `{ allowed: true, auth }`, or to a refusal with its status, headers and problem.
+   */
+  verify(source: string | IncomingMessage): Promise<Verification>;
   /** Ends tokens before their time. */
   readonly revocations: Revocations;
   health(): Health;

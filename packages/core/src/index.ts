@@ -1,6 +1,6 @@
 export { createGate } from "./portcullis.js";
 export type { BindCheck } from "./portcullis.js";
-export type { AuthenticateOptions, DenyOptions, Gate, GuardOptions, Health } from "./gate.js";
+export type { AuthenticateOptions, DenyOptions, Gate, GuardOptions, Health, Verification } from "./gate.js";
 export type { ClaimTest, RecentAuthOptions } from "./guard/authorization.js";
 export type { Auth, Claims } from "./auth/claims.js";
 export type { TokenReader } from "./auth/bearer.js";

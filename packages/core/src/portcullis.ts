@@ -3,7 +3,8 @@ import type { AdmissionParts } from "./guard/admission.js";
 import { createAdmission } from "./guard/admission.js";
 import { requireAnyScope, requireClaim, requireRecentAuth, requireRole, requireScopes } from "./guard/authorization.js";
 import { anonymousToo, every, exceptWhere, onlyWhere, some, throwing } from "./guard/compose.js";
-import { compileCondition } from "./http/path.js";
+import { messageExchange, tokenExchange } from "./http/message-exchange.js";
+import { compileCondition, compileWideCondition } from "./http/path.js";
 import type { Check, Verdict } from "./http/verdict.js";
 import { resolveLimit } from "./options/limits.js";
 import type { PortcullisOptions } from "./options/options.js";
@@ -32,6 +33,9 @@ export function createGate<Raw, Middleware extends object>(
   }
   const stores = createStores(resolved);
   const services = createServices(resolved, stores, now);
+  const verification = { authentication: "required", limits: [], cache: false } as const;
+  const verifyMessage = observe(createAdmission(services, verification));
+  const verifyToken = observe(createAdmission({ ...services, sources: [{ kind: "header" }] }, verification));
   const made = new WeakMap<Middleware, Exposed<Raw>>();
 
   function expose(check: Check<Raw>, { onDeny = "respond" }: DenyOptions = {}): Middleware {
@@ -115,7 +119,7 @@ export function createGate<Raw, Middleware extends object>(
     },
     when(condition, middleware) {
       const { check, onDeny } = exposed("when()", middleware);
-      return expose(onlyWhere(compileCondition("when()", condition), check), { onDeny });
+      return expose(onlyWhere(compileWideCondition("when()", condition), check), { onDeny });
     },
     some(...alternatives) {
       const parts = alternatives.map((middleware) => exposed("some()", middleware));
@@ -125,6 +129,15 @@ export function createGate<Raw, Middleware extends object>(
     optional(middleware) {
       const { check, onDeny } = exposed("optional()", middleware);
       return expose(anonymousToo(check), { onDeny });
+    },
+    async verify(source) {
+      if (auth === undefined) throw optionError("auth", "is required for verify()");
+      const isToken = typeof source === "string";
+      const exchange = isToken ? tokenExchange<Raw>(source) : messageExchange<Raw>(source);
+      const verdict = await (isToken ? verifyToken : verifyMessage)(exchange);
+      if (!verdict.allowed) return verdict;
+      const { auth: who } = exchange.facts;
+      return who === undefined ? services.challenges.credentialsRequired() : { allowed: true, auth: who };
     },
     revocations: services.revocationsOrMissing,
     health() {

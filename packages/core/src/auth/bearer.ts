@@ -58,9 +58,8 @@ function readHeader(value: string | undefined): Credentials {
 
 function readCookie<Raw>(exchange: Exchange<Raw>, name: string, origins: ReadonlySet<string>): Credentials {
   const credentials = checkToken(findCookie(exchange.header("cookie"), name));
-  if (credentials.kind !== "token" || safeMethods.has(exchange.method) || isOwnOrigin(exchange, origins))
-    return credentials;
-  return { kind: "foreign_origin", cause: "a cookie on an unsafe method, not from an allowed origin" };
+  if (credentials.kind !== "token" || !mustProveOrigin(exchange) || isOwnOrigin(exchange, origins)) return credentials;
+  return { kind: "foreign_origin", cause: "a cookie on an unsafe method or a handshake, not from an allowed origin" };
 }
 
 function findCookie(header: string | undefined, name: string): string | undefined {
@@ -76,7 +75,16 @@ function findCookie(header: string | undefined, name: string): string | undefine
   return undefined;
 }
 
-/** Browsers send a cookie along whoever asks, so an unsafe method must prove where it comes from. */
+/** Unsafe methods, and the GETs that open a connection on which the page then reads: WebSocket and server-sent events. */
+function mustProveOrigin<Raw>(exchange: Exchange<Raw>): boolean {
+  if (!safeMethods.has(exchange.method)) return true;
+  return (
+    exchange.header("upgrade")?.toLowerCase() === "websocket" ||
+    exchange.header("accept")?.includes("text/event-stream") === true
+  );
+}
+
+/** Browsers send a cookie along whoever asks; these headers say who did, and pages cannot set them. */
 function isOwnOrigin<Raw>(exchange: Exchange<Raw>, origins: ReadonlySet<string>): boolean {
   const origin = exchange.header("origin");
   if (origin !== undefined && origins.has(origin)) return true;

@@ -14,12 +14,18 @@ export class IssuerScope {
     this.#prefixes = new Map(issuers.length <= 1 ? [] : issuers.map((issuer) => [issuer, prefixOf(issuer)]));
   }
 
-  /** The identifier as it is unique among all issuers. */
+  /** The identifier as it is unique among all issuers. A TypeError if it cannot be told whose it is. */
   qualify(issuer: string | undefined, identifier: string): string {
-    if (issuer === undefined || issuer === this.#shared) return identifier;
-    return `${this.#prefixes.get(issuer) ?? ""}${identifier}`;
+    if (this.#prefixes.size === 0) return identifier;
+    const whose = issuer ?? this.#shared;
+    const prefix = whose === undefined ? undefined : this.#prefixes.get(whose);
+    if (prefix === undefined) throw new TypeError("there are several issuers: say which of them issued the token");
+    // What looks like another issuer's must not be taken for it.
+    return whose === this.#shared && !qualified.test(identifier) ? identifier : prefix + identifier;
   }
 }
+
+const qualified = /^iss-[0-9a-f]{16}\./;
 
 function prefixOf(issuer: string): string {
   return `iss-${createHash("sha256").update(issuer).digest("hex").slice(0, 16)}.`;

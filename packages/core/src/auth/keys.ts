@@ -17,6 +17,8 @@ export interface KeySource {
    * Rejects with {@link KeysUnavailable} if there are no keys to choose from.
    */
   candidates(header: JWTHeaderParameters): readonly CandidateKey[] | Promise<readonly CandidateKey[]>;
+  /** Grows whenever the keys change: what an older key verified must be verified again. */
+  version(): number;
   /** `down` while no key has ever been loaded. */
   status(): "up" | "down";
   close(): void;
@@ -93,6 +95,8 @@ export function createPublicKeys(
     const name = keys.length === 1 ? option : `${option}[${index}]`;
     const key = publicKey(name, given);
     const fitting = algorithmsOf(name, key);
+    if (fitting.length === 0)
+      throw optionError(name, "must be an RSA or Ed25519 key, or an elliptic-curve key on P-256, P-384 or P-521");
     const usable = algorithms.filter((algorithm) => fitting.includes(algorithm));
     if (usable.length === 0) {
       throw optionError(
@@ -102,12 +106,16 @@ export function createPublicKeys(
     }
     return { key, algorithms: usable };
   });
+  refuseUnused(option, algorithms, candidates);
+  return fixedKeys(candidates);
+}
+
+function refuseUnused(option: string, algorithms: readonly string[], candidates: readonly CandidateKey[]): void {
   const unused = algorithms.find(
     (algorithm) => !candidates.some((candidate) => candidate.algorithms.includes(algorithm)),
   );
   if (unused !== undefined)
     throw optionError("auth.algorithms", `has "${unused}", which no key in ${option} can verify`);
-  return fixedKeys(candidates);
 }
 
 function publicKey(option: string, given: unknown): KeyObject {
@@ -140,7 +148,7 @@ const curveAlgorithms: Readonly<Record<string, string>> = {
   secp521r1: "ES512",
 };
 
-/** The algorithms that fit a public key (RFC 7518 3.1, RFC 8037, RFC 9864). */
+/** The algorithms that fit a public key (RFC 7518 3.1, RFC 8037, RFC 9864); none for a key of another kind. */
 function algorithmsOf(option: string, key: KeyObject): readonly string[] {
   const { modulusLength = 0, namedCurve = "" } = key.asymmetricKeyDetails ?? {};
   switch (key.asymmetricKeyType) {
@@ -153,19 +161,19 @@ function algorithmsOf(option: string, key: KeyObject): readonly string[] {
     }
     case "ec": {
       const algorithm = curveAlgorithms[namedCurve];
-      if (algorithm !== undefined) return [algorithm];
-      throw optionError(option, `is on the curve ${namedCurve}; use P-256, P-384 or P-521`);
+      return algorithm === undefined ? [] : [algorithm];
     }
     case "ed25519":
       return ["EdDSA", "Ed25519"];
     default:
-      throw optionError(option, "must be an RSA, elliptic-curve (P-256, P-384, P-521) or Ed25519 key");
+      return [];
   }
 }
 
 function fixedKeys(keys: readonly CandidateKey[]): KeySource {
   return {
     candidates: ({ alg }) => keys.filter(({ algorithms }) => algorithms.includes(alg)),
+    version: () => 0,
     status: () => "up",
     close() {
       return;
@@ -176,18 +184,46 @@ function fixedKeys(keys: readonly CandidateKey[]): KeySource {
 /** A fixed JSON Web Key Set (RFC 7517 5) of public keys; the header's `kid` and `alg` choose. */
 export function createKeySet(option: string, jwks: JSONWebKeySet, algorithms: readonly string[]): KeySource {
   const select = keySelector(option, jwks, algorithms);
-  // A set may hold kinds of keys that are of no use here (RFC 7517 5); an HMAC key in it is never used.
-  const keys = jwks.keys.filter(({ kty }) => kty !== "oct");
-  if (keys.length === 0) throw optionError(option, "has no public keys");
-  // The same checks as for keys that come one by one: private, weak and useless ones fail at start-up.
-  createPublicKeys(option, keys, algorithms);
+  if (jwks.keys.length === 0) throw optionError(option, "has no keys");
+  const name = (index: number): string => (jwks.keys.length === 1 ? option : `${option}[${index}]`);
+  const candidates = jwks.keys.flatMap((jwk, index) => usableKey(name(index), jwk, algorithms));
+  refuseUnused(option, algorithms, candidates);
   return {
     candidates: async (header) => (await select(header)) ?? [],
+    version: () => 0,
     status: () => "up",
     close() {
       return;
     },
   };
+}
+
+/**
+ * A member of a set as a key, or none: a set may hold kinds of keys and uses that are of no use here (RFC 7517 5). What
+ * must not be there at all, a private or a weak key, fails.
+ */
+function usableKey(option: string, jwk: JWK, algorithms: readonly string[]): CandidateKey[] {
+  if (jwk.kty !== "oct" && "d" in jwk) throw privateKey(option);
+  const { kty, use, alg, key_ops: operations } = jwk;
+  const meantForThis =
+    kty !== "oct" &&
+    (use === undefined || use === "sig") &&
+    (operations === undefined || operations.includes("verify")) &&
+    (alg === undefined || algorithms.includes(alg));
+  if (!meantForThis) return [];
+  let key: KeyObject;
+  try {
+    key = createPublicKey({ key: jwk as JsonWebKey, format: "jwk" });
+  } catch {
+    return [];
+  }
+  const fitting = algorithmsOf(option, key);
+  return [
+    {
+      key,
+      algorithms: algorithms.filter((algorithm) => fitting.includes(algorithm) && (alg ?? algorithm) === algorithm),
+    },
+  ];
 }
 
 /** Chooses from a key set; undefined if no key has that `kid`, which a newer set may. */

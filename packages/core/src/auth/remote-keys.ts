@@ -2,7 +2,7 @@ import type { JWTHeaderParameters } from "jose";
 import type { Logger } from "../telemetry/logger.js";
 import type { CandidateKey, KeySelector, KeySource } from "./keys.js";
 import { KeysUnavailable, keySelector } from "./keys.js";
-import { fetchJson } from "./fetch-json.js";
+import { FetchFailure, fetchJson } from "./fetch-json.js";
 
 export interface RemoteKeysOptions {
   /** The address of the key set, or of the issuer whose metadata names it. */
@@ -28,6 +28,8 @@ export class RemoteKeys implements KeySource {
   readonly #options: RemoteKeysOptions;
   readonly #closing = new AbortController();
   #select: KeySelector | undefined;
+  #version = 0;
+  #text = "";
   #loadedAt = Number.NEGATIVE_INFINITY;
   #triedAt = Number.NEGATIVE_INFINITY;
   #loading: Promise<void> | undefined;
@@ -38,17 +40,22 @@ export class RemoteKeys implements KeySource {
   }
 
   async candidates(header: JWTHeaderParameters): Promise<readonly CandidateKey[]> {
-    const now = this.#options.now();
-    if (this.#select === undefined || now - this.#loadedAt > maxStaleMs) await this.#loadUnlessTried(retryMs);
-    else if (now - this.#loadedAt > refreshMs) void this.#loadUnlessTried(cooldownMs);
+    this.#age();
+    if (!this.#isUsable()) await this.#loadUnlessTried(retryMs);
     const known = await this.#choose(header);
     if (known !== undefined) return known;
     await this.#loadUnlessTried(cooldownMs);
     return (await this.#choose(header)) ?? [];
   }
 
+  /** Asked at every request, so that keys age also where every token is known already. */
+  version(): number {
+    this.#age();
+    return this.#version;
+  }
+
   status(): "up" | "down" {
-    return this.#select === undefined ? "down" : "up";
+    return this.#isUsable() ? "up" : "down";
   }
 
   close(): void {
@@ -56,9 +63,22 @@ export class RemoteKeys implements KeySource {
   }
 
   #choose(header: JWTHeaderParameters): Promise<readonly CandidateKey[] | undefined> {
-    const age = this.#options.now() - this.#loadedAt;
-    if (this.#select === undefined || age > maxStaleMs) throw new KeysUnavailable("no usable keys have been loaded");
+    if (this.#select === undefined || !this.#isUsable()) throw new KeysUnavailable("no usable keys have been loaded");
     return this.#select(header);
+  }
+
+  /** Refreshes old keys in the background, and gives up on those that are too old. */
+  #age(): void {
+    if (this.#select === undefined) return;
+    const age = this.#options.now() - this.#loadedAt;
+    if (age > refreshMs) void this.#loadUnlessTried(cooldownMs);
+    if (age <= maxStaleMs) return;
+    this.#select = undefined;
+    this.#version += 1;
+  }
+
+  #isUsable(): boolean {
+    return this.#select !== undefined && this.#options.now() - this.#loadedAt <= maxStaleMs;
   }
 
   async #loadUnlessTried(withinMs: number): Promise<void> {
@@ -76,11 +96,16 @@ export class RemoteKeys implements KeySource {
     const { location, algorithms, logger, now } = this.#options;
     try {
       const jwksUri = "jwksUri" in location ? location.jwksUri : await discover(location.issuer, this.#closing.signal);
-      this.#select = keySelector("the fetched key set", await fetchJson(jwksUri, this.#closing.signal), algorithms);
+      const keySet = await fetchJson(jwksUri, this.#closing.signal);
+      this.#select = keySelector("the fetched key set", keySet, algorithms);
       this.#loadedAt = now();
+      const text = JSON.stringify(keySet);
+      if (text !== this.#text) this.#version += 1;
+      this.#text = text;
     } catch (error) {
       if (this.#closing.signal.aborted) return;
-      const reason = error instanceof Error ? error.message : "unknown";
+      // Other messages may quote the address, and a password in it.
+      const reason = error instanceof FetchFailure ? error.message : "the request failed";
       logger.warn(
         { reason },
         "portcullis: fetching the keys of the token issuer failed; the last good keys stay in use",
@@ -92,11 +117,12 @@ export class RemoteKeys implements KeySource {
 /** The `jwks_uri` of an issuer's metadata (OpenID Connect Discovery 1.0 4, RFC 8414 3). */
 async function discover(issuer: string, signal: AbortSignal): Promise<string> {
   const metadata = await fetchJson(`${issuer.replace(/\/$/, "")}/.well-known/openid-configuration`, signal);
-  if (typeof metadata !== "object" || metadata === null) throw new Error("the issuer's metadata is not an object");
+  if (typeof metadata !== "object" || metadata === null)
+    throw new FetchFailure("the issuer's metadata is not an object");
   const { issuer: named, jwks_uri: jwksUri } = metadata as { issuer?: unknown; jwks_uri?: unknown };
-  if (named !== issuer) throw new Error("the issuer's metadata names another issuer");
+  if (named !== issuer) throw new FetchFailure("the issuer's metadata names another issuer");
   if (typeof jwksUri !== "string" || !isTrustworthyUrl(jwksUri))
-    throw new Error("the issuer's jwks_uri is not an https URL");
+    throw new FetchFailure("the issuer's jwks_uri is not an https URL");
   return jwksUri;
 }
 

@@ -44,6 +44,9 @@ export class Verifier {
   readonly #options: VerifierOptions;
   readonly #joseOptions: JWTVerifyOptions;
   readonly #cache: TokenCache;
+  /** Verifications under way, by token: requests that come with one unknown token at once share one. */
+  readonly #underWay = new Map<string, Promise<VerifiedToken | TokenRefusal>>();
+  #keysVersion = 0;
 
   constructor(options: VerifierOptions) {
     this.#options = options;
@@ -58,8 +61,22 @@ export class Verifier {
   }
 
   verify(token: string): VerifiedToken | Promise<VerifiedToken | TokenRefusal> {
+    this.#forgetOldKeys();
     const known = this.#cache.get(token);
-    return known !== undefined && this.#isCurrent(known.auth) ? known : this.#verifyAnew(token);
+    if (known !== undefined && this.#isCurrent(known.auth)) return known;
+    const underWay = this.#underWay.get(token);
+    if (underWay !== undefined) return underWay;
+    const verification = this.#verifyAnew(token).finally(() => this.#underWay.delete(token));
+    this.#underWay.set(token, verification);
+    return verification;
+  }
+
+  /** What was verified with a key that the issuer has taken back must not outlive it. */
+  #forgetOldKeys(): void {
+    const version = this.#options.keys.version();
+    if (version === this.#keysVersion) return;
+    this.#keysVersion = version;
+    this.#cache.clear();
   }
 
   /** Expiry and not-before once more: the entry may be older than them. */
@@ -73,6 +90,7 @@ export class Verifier {
   }
 
   async #verifyAnew(token: string): Promise<VerifiedToken | TokenRefusal> {
+    const keysVersion = this.#options.keys.version();
     try {
       if (!isCanonical(token)) return refusal("the signature is not in canonical base64url");
       const { header, payload } = await this.#verifySignature(token);
@@ -80,7 +98,7 @@ export class Verifier {
       if (cause !== undefined) return refusal(cause);
       const auth = createAuth(token, header, payload, this.#options.issuers);
       const verified: VerifiedToken = Object.freeze({ auth, ...this.#options.prepare(auth) });
-      this.#cache.set(verified);
+      if (this.#options.keys.version() === keysVersion) this.#cache.set(verified);
       return verified;
     } catch (error) {
       if (error instanceof KeysUnavailable) return { code: "keys_unavailable", cause: error.message };
@@ -103,7 +121,9 @@ export class Verifier {
         });
         return { header: protectedHeader, payload };
       } catch (error) {
-        if (!(error instanceof errors.JWSSignatureVerificationFailed)) throw error;
+        // Another key may fit. What is not of jose comes of the key: a weak or damaged one of a fetched set.
+        const goesOn = error instanceof errors.JWSSignatureVerificationFailed || !(error instanceof errors.JOSEError);
+        if (!goesOn) throw error;
       }
     }
     throw candidates.length === 0 ? new errors.JWKSNoMatchingKey() : new errors.JWSSignatureVerificationFailed();

@@ -1,5 +1,5 @@
-/** The first character says how the rest is written, so that releases can read each other's values, or know not to. */
-const json = "1";
+/** Says whose value this is and how the rest is written: what another program or release left there is told apart. */
+const json = "p1:";
 
 /** A value as text. What JSON cannot say at all (undefined, functions, BigInt, cycles) is a TypeError. */
 export function encode(value: unknown): string {
@@ -17,7 +17,7 @@ export function encode(value: unknown): string {
 export function decode(text: string | undefined): unknown {
   if (text?.startsWith(json) !== true) return undefined;
   try {
-    return JSON.parse(text.slice(1)) as unknown;
+    return JSON.parse(text.slice(json.length)) as unknown;
   } catch {
     return undefined;
   }

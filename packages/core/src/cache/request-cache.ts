@@ -55,8 +55,8 @@ export class RequestCacheFactory {
   readonly store: CacheStore;
   readonly keys: Keyspace;
   readonly ttlMs: number;
-  /** Entries whose deletion the store missed: for this process they are gone until written again. */
-  readonly tombstones: LRUCache<string, true> = new LRUCache<string, true>({ max: 10_000 });
+  /** Entries whose deletion the store missed, each with a mark of its own: for this process they are gone. */
+  readonly #tombstones = new LRUCache<string, symbol>({ max: 10_000 });
 
   constructor({ store, keys, ttlMs }: RequestCacheFactoryOptions) {
     this.store = store;
@@ -64,26 +64,44 @@ export class RequestCacheFactory {
     this.ttlMs = ttlMs;
   }
 
-  /** Writes what can be written. Only then is an entry whose deletion was missed no longer a stale one. */
+  async read(key: string): Promise<unknown> {
+    if (this.#tombstones.has(key)) return undefined;
+    const values = await this.store.getMany([key]).catch(reportMiss);
+    return decode(values?.[0]);
+  }
+
+  /** Writes what can be written. A deletion missed before is then made good; one missed meanwhile is not. */
   async write(entries: readonly CacheEntry[]): Promise<void> {
+    const missed = entries.map(({ key }) => this.#tombstones.get(key));
     try {
       await this.store.setMany(entries);
-      for (const { key } of entries) this.tombstones.delete(key);
+      entries.forEach(({ key }, index) => {
+        if (this.#tombstones.get(key) === missed[index]) this.#tombstones.delete(key);
+      });
     } catch (error) {
       reportMiss(error);
     }
   }
 
+  async delete(key: string): Promise<void> {
+    const mark = Symbol("deleted");
+    this.#tombstones.set(key, mark);
+    await this.store.deleteMany([key]);
+    if (this.#tombstones.get(key) === mark) this.#tombstones.delete(key);
+  }
+
   create(facts: Facts): RequestCache {
-    return new CacheView(this, { facts, memo: undefined }, "shared", "default");
+    return new CacheView(this, { facts, memo: new Map(), making: new Map() }, "shared", "");
   }
 }
 
 /** What all views of one request share. */
 interface RequestScope {
   readonly facts: Facts;
-  /** By full key: what this request has read or written. Made when first used. */
-  memo: Map<string, Promise<unknown>> | undefined;
+  /** By full key: what this request has read or written. */
+  readonly memo: Map<string, Promise<unknown>>;
+  /** By full key: calls of getOrSet under way. */
+  readonly making: Map<string, Promise<unknown>>;
 }
 
 const namespaceName = /^[A-Za-z0-9_-]{1,64}$/;
@@ -112,12 +130,7 @@ class CacheView implements RequestCache {
   async delete(key: string): Promise<void> {
     const fullKey = this.#fullKey(key);
     this.#memo.set(fullKey, Promise.resolve(undefined));
-    try {
-      await this.#factory.store.deleteMany([fullKey]);
-    } catch (error) {
-      this.#factory.tombstones.set(fullKey, true);
-      throw error;
-    }
+    await this.#factory.delete(fullKey);
   }
 
   async has(key: string): Promise<boolean> {
@@ -148,19 +161,17 @@ class CacheView implements RequestCache {
   async getOrSet<T>(options: GetOrSetOptions, factory: () => T | Promise<T>): Promise<T> {
     const fullKey = this.#fullKey(options.key);
     const ttlMs = this.#ttlMs(options);
-    const made = this.#readOrMake(fullKey, ttlMs, factory);
-    this.#memo.set(fullKey, made);
-    try {
-      return (await made) as T;
-    } catch (error) {
-      if (this.#memo.get(fullKey) === made) this.#memo.delete(fullKey);
-      throw error;
-    }
+    const underWay = this.#request.making.get(fullKey);
+    if (underWay !== undefined) return underWay as Promise<T>;
+    const making = this.#readOrMake(fullKey, ttlMs, factory).finally(() => this.#request.making.delete(fullKey));
+    this.#request.making.set(fullKey, making);
+    return making as Promise<T>;
   }
 
   namespace(name: string): RequestCache {
-    if (!namespaceName.test(name)) throw new TypeError("a cache namespace is 1 to 64 letters, digits, _ and -");
-    const path = this.#namespace === "default" ? name : `${this.#namespace}.${name}`;
+    if (typeof name !== "string" || !namespaceName.test(name))
+      throw new TypeError("a cache namespace is 1 to 64 letters, digits, _ and -");
+    const path = this.#namespace === "" ? name : `${this.#namespace}.${name}`;
     return new CacheView(this.#factory, this.#request, this.#scope, path);
   }
 
@@ -178,7 +189,7 @@ class CacheView implements RequestCache {
   }
 
   get #memo(): Map<string, Promise<unknown>> {
-    return (this.#request.memo ??= new Map());
+    return this.#request.memo;
   }
 
   #fullKey(key: string): string {
@@ -193,24 +204,22 @@ class CacheView implements RequestCache {
   #read(fullKey: string): Promise<unknown> {
     const known = this.#memo.get(fullKey);
     if (known !== undefined) return known;
-    const value = this.#load(fullKey);
+    const value = this.#factory.read(fullKey);
     this.#memo.set(fullKey, value);
     return value;
   }
 
-  async #load(fullKey: string): Promise<unknown> {
-    const { store, tombstones } = this.#factory;
-    if (tombstones.has(fullKey)) return undefined;
-    const values = await store.getMany([fullKey]).catch(reportMiss);
-    return decode(values?.[0]);
-  }
-
   async #readOrMake(fullKey: string, ttlMs: number, factory: () => unknown): Promise<unknown> {
-    const value = await (this.#memo.get(fullKey) ?? this.#load(fullKey));
+    const reading = this.#read(fullKey);
+    const value = await reading;
     if (value !== undefined) return value;
     const made = await factory();
     if (made === undefined) return undefined;
-    await this.#factory.write([{ key: fullKey, value: encode(made), ttlMs }]);
+    const text = encode(made);
+    // What was written or deleted while the factory ran is newer than what it made.
+    if (this.#memo.get(fullKey) !== reading) return made;
+    this.#memo.set(fullKey, Promise.resolve(made));
+    await this.#factory.write([{ key: fullKey, value: text, ttlMs }]);
     return made;
   }
 }

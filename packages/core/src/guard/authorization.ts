@@ -23,7 +23,7 @@ const scopeToken = /^[\x21\x23-\x5B\x5D-\x7E]+$/;
 
 /** Passes tokens that grant all of these scopes; 403 `insufficient_scope` otherwise (RFC 6750 3.1). */
 export function requireScopes<Raw>(scopes: readonly string[], challenges: Challenges): Check<Raw> {
-  checkTokens("requireScopes()", "scope", scopes);
+  checkTokens("requireScopes()", 'scopes such as "orders:read"', scopes);
   return signedIn(challenges, (auth) =>
     scopes.every((scope) => auth.scopes.includes(scope)) ? allowed : challenges.scopeInsufficient(scopes),
   );
@@ -31,7 +31,7 @@ export function requireScopes<Raw>(scopes: readonly string[], challenges: Challe
 
 /** Passes tokens that grant at least one of these scopes; 403 `insufficient_scope` otherwise. */
 export function requireAnyScope<Raw>(scopes: readonly string[], challenges: Challenges): Check<Raw> {
-  checkTokens("requireAnyScope()", "scope", scopes);
+  checkTokens("requireAnyScope()", 'scopes such as "orders:read"', scopes);
   return signedIn(challenges, (auth) =>
     scopes.some((scope) => auth.scopes.includes(scope)) ? allowed : challenges.scopeInsufficient(scopes),
   );
@@ -45,8 +45,9 @@ export function requireClaim<Raw>(name: string, test: ClaimTest, challenges: Cha
   }
   return signedIn(challenges, (auth) => {
     const value = claimAt(auth.claims, name);
-    const stands = typeof test === "function" ? test(value, auth) : value === test;
-    return stands ? allowed : challenges.claimInsufficient();
+    // Exactly true: a promise, which an asynchronous function returns, is no yes.
+    const answer: unknown = typeof test === "function" ? test(value, auth) : value === test;
+    return answer === true ? allowed : challenges.claimInsufficient();
   });
 }
 
@@ -59,7 +60,7 @@ export function requireRole<Raw>(
   rolesClaim: string | undefined,
   challenges: Challenges,
 ): Check<Raw> {
-  checkTokens("requireRole()", "role", roles);
+  checkTokens("requireRole()", 'roles such as "admin"', roles);
   const claims = rolesClaim === undefined ? roleClaims : [rolesClaim];
   return signedIn(challenges, (auth) => {
     const held = claims.flatMap((claim) => words(claimAt(auth.claims, claim)));
@@ -79,14 +80,22 @@ export function requireRecentAuth<Raw>(
   const maxAgeSeconds =
     maxAge === undefined ? undefined : Math.floor(durationMs("requireRecentAuth().maxAge", maxAge) / 1000);
   const classes = acr === undefined ? undefined : typeof acr === "string" ? [acr] : acr;
-  if (classes !== undefined) checkTokens("requireRecentAuth().acr", "authentication context class", classes);
+  if (classes !== undefined) checkTokens("requireRecentAuth().acr", 'classes such as "phr"', classes);
 
   return signedIn(challenges, ({ claims: { auth_time: signedInAt, acr: presented } }) => {
     const recent =
-      maxAgeSeconds === undefined || (typeof signedInAt === "number" && now() / 1000 - signedInAt <= maxAgeSeconds);
+      maxAgeSeconds === undefined ||
+      (typeof signedInAt === "number" && isWithin(now() / 1000 - signedInAt, maxAgeSeconds));
     const strong = classes === undefined || (typeof presented === "string" && classes.includes(presented));
     return recent && strong ? allowed : challenges.authenticationStale(maxAgeSeconds, classes);
   });
+}
+
+/** Of two clocks, the issuer's may be ahead a little; milliseconds taken for seconds are ahead for ever. */
+const aheadSeconds = 60;
+
+function isWithin(ageSeconds: number, mostSeconds: number): boolean {
+  return ageSeconds <= mostSeconds && ageSeconds >= -aheadSeconds;
 }
 
 /** Nobody signed in is 401, before anything is asked of the token. */
@@ -106,10 +115,13 @@ function claimAt(claims: object, path: string): unknown {
 }
 
 function checkTokens(option: string, what: string, values: readonly unknown[]): void {
-  if (!Array.isArray(values) || values.length === 0) throw optionError(option, `needs at least one ${what}`);
+  if (!Array.isArray(values) || values.length === 0) throw optionError(option, `needs at least one; it takes ${what}`);
   for (const value of values) {
     if (typeof value !== "string" || !scopeToken.test(value)) {
-      throw optionError(option, `takes each ${what} as an argument of its own, without blanks, quotes and backslashes`);
+      throw optionError(
+        option,
+        `takes ${what}, each as an argument of its own, without blanks, quotes and backslashes`,
+      );
     }
   }
 }

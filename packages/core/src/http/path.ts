@@ -11,23 +11,73 @@ export interface RouteCondition {
 
 type PathTest = (path: string) => boolean;
 
+/** Tests an exchange against a condition. */
+export type ConditionTest = (exchange: Pick<Exchange, "method" | "url">) => boolean;
+
 /**
- * Tests requests against a condition. A path that could mean one thing here and another to a router (encoded slashes or
- * dots, dot segments, empty segments, backslashes) matches nothing: where the condition frees from a check, it stays on.
+ * The narrow reading of a condition, for what frees from a check: the exact spelling only. A path that could mean one thing
+ * here and another to a router (encoded slashes or dots, dot segments, empty segments, backslashes) matches nothing.
  */
-export function compileCondition(option: string, condition: RouteCondition): (exchange: Exchange) => boolean {
+export function compileCondition(option: string, condition: RouteCondition): ConditionTest {
+  const { paths, methods } = readCondition(option, condition);
+  const tests = paths?.map((path) => compilePath(`${option}.path`, path));
+  return function matches({ method, url }) {
+    if (methods?.has(method) === false) return false;
+    if (tests === undefined) return true;
+    const path = plainPath(url);
+    return path !== undefined && tests.some((test) => test(path));
+  };
+}
+
+/**
+ * The wide reading of a condition, for what applies a check: every spelling by which a router may find the route. Case and
+ * a trailing slash do not matter, HEAD is GET, and a path that can be read in two ways matches.
+ */
+export function compileWideCondition(option: string, condition: RouteCondition): ConditionTest {
+  const { paths, methods } = readCondition(option, condition);
+  if (paths?.length === 0 || methods?.size === 0) throw optionError(option, "would never apply: a list is empty");
+  const tests = paths?.map((path) => compilePath(`${option}.path`, widen(path)));
+  return function matches({ method, url }) {
+    if (methods?.has(method) === false && !(method === "HEAD" && methods.has("GET"))) return false;
+    if (tests === undefined) return true;
+    const path = plainPath(url);
+    return path === undefined || spellings(path).some((spelling) => tests.some((test) => test(spelling)));
+  };
+}
+
+interface ReadCondition {
+  readonly paths: readonly (string | RegExp)[] | undefined;
+  readonly methods: ReadonlySet<string> | undefined;
+}
+
+function readCondition(option: string, condition: RouteCondition): ReadCondition {
   checkObject(option, condition, ["path", "method"]);
   const { path, method } = condition;
   if (path === undefined && method === undefined) throw optionError(option, "needs a path, a method or both");
-  const paths = path === undefined ? undefined : asList(path).map((one) => compilePath(`${option}.path`, one));
-  const methods =
-    method === undefined ? undefined : new Set(asList(method).map((one) => compileMethod(`${option}.method`, one)));
-  return function matches({ method: asked, url }) {
-    if (methods?.has(asked) === false) return false;
-    if (paths === undefined) return true;
-    const plain = plainPath(url);
-    return plain !== undefined && paths.some((test) => test(plain));
+  return {
+    paths: path === undefined ? undefined : asList(path),
+    methods:
+      method === undefined ? undefined : new Set(asList(method).map((one) => compileMethod(`${option}.method`, one))),
   };
+}
+
+function widen(path: string | RegExp): string | RegExp {
+  if (typeof path === "string") return path.toLowerCase();
+  return path instanceof RegExp && !path.flags.includes("i") ? new RegExp(path.source, `${path.flags}i`) : path;
+}
+
+/** The path in lower case, as it is and decoded, with and without a slash at its end. */
+function spellings(path: string): string[] {
+  const bare = path.toLowerCase().replace(/\/$/, "");
+  return [bare, decode(bare)].flatMap((spelling) => [spelling === "" ? "/" : spelling, `${spelling}/`]);
+}
+
+function decode(path: string): string {
+  try {
+    return decodeURIComponent(path).toLowerCase();
+  } catch {
+    return path;
+  }
 }
 
 function compilePath(option: string, path: unknown): PathTest {
@@ -59,6 +109,7 @@ function plainPath(url: string): string | undefined {
   return /^\/(?!\/)/.test(path) && !/\/\/|\\|\/\.{1,2}(?:\/|$)|%(?:2[ef]|5c)/i.test(path) ? path : undefined;
 }
 
+/** One or several, as a list of the gate's own. */
 function asList<T>(value: T | readonly T[]): readonly T[] {
-  return Array.isArray(value) ? (value as readonly T[]) : [value as T];
+  return Array.isArray(value) ? [...(value as readonly T[])] : [value as T];
 }

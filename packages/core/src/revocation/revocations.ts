@@ -84,7 +84,7 @@ export class RevocationService implements Revocations {
     const principal = typeof subject === "string" ? subject : subject.principal;
     if (typeof principal !== "string" || principal === "")
       throw new TypeError("revokeSubject() needs a non-empty subject");
-    return store.cutOff(keys.subjectCutoff(principal), maxLifetimeSeconds + marginSeconds);
+    return store.cutOff(keys.subjectCutoff(principal), Math.ceil(maxLifetimeSeconds) + marginSeconds);
   }
 
   async isRevoked(token: CheckableToken): Promise<boolean> {

@@ -1,0 +1,32 @@
+import type { IncomingMessage } from "node:http";
+import { createFacts } from "./exchange.js";
+import type { Exchange } from "./exchange.js";
+
+/** The exchange of a request that no framework has seen: a WebSocket handshake, say. Its callbacks get the message itself. */
+export function messageExchange<Raw>(message: IncomingMessage): Exchange<Raw> {
+  return {
+    raw: message as Raw,
+    method: message.method ?? "GET",
+    url: message.url ?? "/",
+    ip: message.socket.remoteAddress,
+    trustsEveryProxy: false,
+    facts: createFacts(),
+    header(name) {
+      const value = message.headers[name];
+      return typeof value === "object" ? value.join(", ") : value;
+    },
+  };
+}
+
+/** The exchange of a token alone. */
+export function tokenExchange<Raw>(token: string): Exchange<Raw> {
+  return {
+    raw: undefined as Raw,
+    method: "GET",
+    url: "/",
+    ip: undefined,
+    trustsEveryProxy: false,
+    facts: createFacts(),
+    header: (name) => (name === "authorization" ? `Bearer ${token}` : undefined),
+  };
+}
