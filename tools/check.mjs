@@ -83,7 +83,8 @@ for (const file of core) visit(file, []);
 // 3. The adapters offer the same, and hold no decisions.
 const adapters = { express: "Express", koa: "Koa" };
 const surfaces = Object.entries(adapters).map(([folder, name]) =>
-  importlessLines(`packages/${folder}/src/index.ts`)
+  ["index.ts", "unaugmented.ts"]
+    .flatMap((file) => importlessLines(`packages/${folder}/src/${file}`))
     .filter((line) => line.startsWith("export"))
     .join("\n")
     .replaceAll(name, "Framework"),

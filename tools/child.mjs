@@ -12,20 +12,24 @@ const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"];
  * for a signal). Signals that arrive here are passed on.
  *
  * @param {readonly string[]} words The script and its arguments.
- * @param {{ env?: NodeJS.ProcessEnv, forward?: (signal: NodeJS.Signals) => NodeJS.Signals }} [options] `forward` names
- *   the signal to send for one that arrived. Default: the same.
+ * @param {{ env?: NodeJS.ProcessEnv, forward?: (signal: NodeJS.Signals) => NodeJS.Signals, node?: string, limitMs?: number }} [options]
+ *   `forward` names the signal to send for one that arrived. Default: the same. `node` is the path of another Node.
+ *   `limitMs` ends a program that does not end by itself.
  * @returns {Promise<number>}
  */
-export function runNode(words, { env = process.env, forward = (signal) => signal } = {}) {
-  const child = spawn(process.execPath, words, { cwd: ROOT, env, stdio: "inherit" });
+export function runNode(words, options = {}) {
+  const { env = process.env, forward = (signal) => signal, node = process.execPath, limitMs } = options;
+  const child = spawn(node, words, { cwd: ROOT, env, stdio: "inherit" });
   const pass = (signal) => child.kill(forward(signal));
   for (const signal of SIGNALS) process.on(signal, pass);
+  const limit = limitMs === undefined ? undefined : setTimeout(() => child.kill("SIGKILL"), limitMs);
   const watch = watchNpm(() => pass("SIGTERM"));
   return new Promise((resolve, reject) => {
     child.on("error", reject);
     child.on("exit", (code, signal) => {
       for (const name of SIGNALS) process.off(name, pass);
       clearInterval(watch);
+      clearTimeout(limit);
       resolve(code ?? exitCodeOf(signal));
     });
   });

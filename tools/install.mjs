@@ -2,8 +2,9 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { npmCommand } from "./npm.mjs";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 const LOCKFILE = join(ROOT, "package-lock.json");
@@ -38,11 +39,8 @@ function install() {
   console.log("Installing dependencies (npm ci) ...");
   // NODE_ENV=production or an npm setting would leave out what the tests and the build need.
   const words = ["ci", "--include=dev", "--include=optional", "--include=peer", "--no-audit", "--no-fund"];
-  const npm = process.env.npm_execpath;
-  const own = npm !== undefined && basename(npm).startsWith("npm");
-  const [command, ...rest] = own ? [process.execPath, npm, ...words] : ["npm", ...words];
-  const shell = !own && process.platform === "win32";
-  const result = spawnSync(command, rest, { cwd: ROOT, encoding: "utf8", shell, maxBuffer: 2 ** 26 });
+  const { command, first, shell } = npmCommand();
+  const result = spawnSync(command, [...first, ...words], { cwd: ROOT, encoding: "utf8", shell, maxBuffer: 2 ** 26 });
   if (result.status === 0) return;
   console.error(result.error?.message ?? `${result.stdout}${result.stderr}`.trim());
   console.error("npm ci failed: nothing can run without its packages.");

@@ -3,6 +3,8 @@ import { exitCodeOf, runNode } from "./child.mjs";
 import { ensureInstalled } from "./install.mjs";
 
 const SOAK_ROUNDS = 10;
+// A handle that a test left open would keep the run from ending: then it has failed, and says so.
+const LIMIT_MS = 15 * 60_000;
 
 const words = process.argv.slice(2);
 const soak = words.includes("--soak");
@@ -29,5 +31,5 @@ async function runMocha(env) {
     interrupted = exitCodeOf(signal);
     return "SIGINT";
   }
-  return (await runNode(mocha, { env, forward })) || interrupted;
+  return (await runNode(mocha, { env, forward, limitMs: LIMIT_MS })) || interrupted;
 }
