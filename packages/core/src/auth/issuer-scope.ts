@@ -23,6 +23,13 @@ export class IssuerScope {
     // What looks like another issuer's must not be taken for it.
     return whose === this.#shared && !qualified.test(identifier) ? identifier : prefix + identifier;
   }
+
+  /** A principal as it came from `auth`. A TypeError for a bare `sub` that no issuer has as it is: it would name nobody. */
+  checkPrincipal(principal: string): void {
+    if (this.#prefixes.size === 0 || this.#shared !== undefined) return;
+    if ([...this.#prefixes.values()].some((prefix) => principal.startsWith(prefix))) return;
+    throw new TypeError("there are several issuers: pass the auth of the user, or its principal, not a bare sub");
+  }
 }
 
 const qualified = /^iss-[0-9a-f]{16}\./;

@@ -80,10 +80,11 @@ export class RevocationService implements Revocations {
   }
 
   async revokeSubject(subject: string | Pick<Auth, "principal">): Promise<number> {
-    const { store, keys, marginSeconds, maxLifetimeSeconds } = this.#options;
+    const { store, keys, issuers, marginSeconds, maxLifetimeSeconds } = this.#options;
     const principal = typeof subject === "string" ? subject : subject.principal;
     if (typeof principal !== "string" || principal === "")
       throw new TypeError("revokeSubject() needs a non-empty subject");
+    issuers.checkPrincipal(principal);
     return store.cutOff(keys.subjectCutoff(principal), Math.ceil(maxLifetimeSeconds) + marginSeconds);
   }
 
