@@ -38,11 +38,15 @@ export function createGate<Raw, Middleware extends object>(
   const verifyToken = observe(createAdmission({ ...services, sources: [{ kind: "header" }] }, verification));
   const made = new WeakMap<Middleware, Exposed<Raw>>();
 
-  function expose(check: Check<Raw>, { onDeny = "respond" }: DenyOptions = {}): Middleware {
+  function expose(
+    check: Check<Raw>,
+    { onDeny = "respond" }: DenyOptions = {},
+    lenient = anonymousToo(check),
+  ): Middleware {
     checkOneOf("onDeny", onDeny, ["respond", "throw"]);
     const observed = observe(check);
     const middleware = bind(onDeny === "throw" ? throwing(observed) : observed, resolved.property);
-    made.set(middleware, { check, onDeny });
+    made.set(middleware, { check, onDeny, lenient });
     return middleware;
   }
 
@@ -67,8 +71,19 @@ export function createGate<Raw, Middleware extends object>(
     };
   }
 
-  function admission(parts: AdmissionParts<Raw>): Check<Raw> {
-    return createAdmission(services, parts);
+  function admit(parts: AdmissionParts<Raw>, denyOptions?: DenyOptions): Middleware {
+    const optional = parts.authentication === "required" ? "optional" : parts.authentication;
+    const lenient = createAdmission(services, { ...parts, authentication: optional });
+    return expose(createAdmission(services, parts), denyOptions, lenient);
+  }
+
+  /** Middleware made of others: it throws if one of them does, unless told otherwise. */
+  function combine(
+    parts: readonly Exposed<Raw>[],
+    build: (checks: readonly Check<Raw>[]) => Check<Raw>,
+    onDeny = parts.some((part) => part.onDeny === "throw") ? ("throw" as const) : ("respond" as const),
+  ): Middleware {
+    return expose(build(parts.map(({ check }) => check)), { onDeny }, build(parts.map(({ lenient }) => lenient)));
   }
 
   function authentication(optional: boolean | undefined): "required" | "optional" | "off" {
@@ -82,31 +97,25 @@ export function createGate<Raw, Middleware extends object>(
       checkObject("guard()", guardOptions, ["optional", "checks", "onDeny"]);
       const { optional, checks: own } = guardOptions;
       if (own === undefined) {
-        return expose(admission({ authentication: authentication(optional), limits, cache: true }), guardOptions);
+        return admit({ authentication: authentication(optional), limits, cache: true }, guardOptions);
       }
       if (!Array.isArray(own)) throw optionError("guard().checks", "must be a list of middleware made by this gate");
       const parts = (own as Middleware[]).map((middleware) => exposed("guard().checks", middleware));
-      return expose(every(parts.map(({ check }) => check)), { ...together(parts), ...guardOptions });
+      return combine(parts, every, guardOptions.onDeny);
     },
     authenticate(authenticateOptions = {}) {
       checkObject("authenticate()", authenticateOptions, ["optional", "onDeny"]);
       if (auth === undefined) throw optionError("auth", "is required for authenticate()");
       const { optional } = authenticateOptions;
-      return expose(
-        admission({ authentication: authentication(optional), limits: [], cache: false }),
-        authenticateOptions,
-      );
+      return admit({ authentication: authentication(optional), limits: [], cache: false }, authenticateOptions);
     },
     limit(policy, limitOptions = {}) {
       checkObject("limit()", limitOptions, ["onDeny"]);
-      return expose(
-        admission({ authentication: "off", limits: [resolveLimit("limit()", policy)], cache: false }),
-        limitOptions,
-      );
+      return admit({ authentication: "off", limits: [resolveLimit("limit()", policy)], cache: false }, limitOptions);
     },
     requestCache() {
       if (services.cache === undefined) throw optionError("cache", "is false, so there is no request cache");
-      return expose(admission({ authentication: "off", limits: [], cache: true }));
+      return admit({ authentication: "off", limits: [], cache: true });
     },
     requireScopes: (...scopes) => expose(requireScopes(scopes, services.challenges)),
     requireAnyScope: (...scopes) => expose(requireAnyScope(scopes, services.challenges)),
@@ -114,21 +123,21 @@ export function createGate<Raw, Middleware extends object>(
     requireRole: (...roles) => expose(requireRole(roles, auth?.rolesClaim, services.challenges)),
     requireRecentAuth: (recency) => expose(requireRecentAuth(recency, services.challenges, now)),
     unless(condition, middleware) {
-      const { check, onDeny } = exposed("unless()", middleware);
-      return expose(exceptWhere(compileCondition("unless()", condition), check), { onDeny });
+      const matches = compileCondition("unless()", condition);
+      return combine([exposed("unless()", middleware)], (checks) => exceptWhere(matches, every(checks)));
     },
     when(condition, middleware) {
-      const { check, onDeny } = exposed("when()", middleware);
-      return expose(onlyWhere(compileWideCondition("when()", condition), check), { onDeny });
+      const matches = compileWideCondition("when()", condition);
+      return combine([exposed("when()", middleware)], (checks) => onlyWhere(matches, every(checks)));
     },
     some(...alternatives) {
       const parts = alternatives.map((middleware) => exposed("some()", middleware));
       if (parts.length === 0) throw optionError("some()", "needs at least one middleware of this gate");
-      return expose(some(parts.map(({ check }) => check)), together(parts));
+      return combine(parts, some);
     },
     optional(middleware) {
-      const { check, onDeny } = exposed("optional()", middleware);
-      return expose(anonymousToo(check), { onDeny });
+      const { lenient, onDeny } = exposed("optional()", middleware);
+      return expose(lenient, { onDeny }, lenient);
     },
     async verify(source) {
       if (auth === undefined) throw optionError("auth", "is required for verify()");
@@ -156,10 +165,7 @@ export function createGate<Raw, Middleware extends object>(
 /** A middleware as this gate remembers it, to build others from it. */
 interface Exposed<Raw> {
   readonly check: Check<Raw>;
+  /** The same for requests with credentials; others pass as anonymous, with everything that needs nobody signed in. */
+  readonly lenient: Check<Raw>;
   readonly onDeny: "respond" | "throw";
-}
-
-/** What is made of several throws if one of them does. */
-function together<Raw>(parts: readonly Exposed<Raw>[]): DenyOptions {
-  return { onDeny: parts.some(({ onDeny }) => onDeny === "throw") ? "throw" : "respond" };
 }

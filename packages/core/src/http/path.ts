@@ -92,6 +92,8 @@ function compilePath(option: string, path: unknown): PathTest {
   if (typeof path !== "string" || !path.startsWith("/")) {
     throw optionError(option, `must start with "/" or be a regular expression, not ${kindOf(path)}`);
   }
+  if (path.replace(/\/\*$/, "").includes("*"))
+    throw optionError(option, 'may have "*" only at its end, as "/public/*"');
   if (!path.endsWith("/*")) return (asked) => asked === path;
   const parent = path.slice(0, -1);
   return (asked) => asked.startsWith(parent);

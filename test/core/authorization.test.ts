@@ -1,0 +1,193 @@
+import { nowSeconds, testAuth } from "@portcullis/testkit";
+import { expect } from "chai";
+import type { FakeMiddleware } from "./support/gate.js";
+import { fakeExchange, openGate } from "./support/gate.js";
+import { withClaims } from "./support/mint.js";
+
+const gate = openGate({ auth: testAuth });
+
+/** The status of a request with these claims that passed the guard and meets the middleware; 200 if it passes. */
+async function status(middleware: FakeMiddleware, claims: Record<string, unknown> = {}): Promise<number> {
+  const exchange = fakeExchange({ headers: { authorization: `Bearer ${withClaims(claims)}` } });
+  const admitted = await gate.guard().check(exchange);
+  if (!admitted.allowed) throw new Error(`the guard refused: ${admitted.cause}`);
+  const verdict = await middleware.check(exchange);
+  return verdict.allowed ? 200 : verdict.status;
+}
+
+describe("a claim", () => {
+  it("passes if it equals the value, in kind too", async () => {
+    expect(await status(gate.requireClaim("plan", "pro"), { plan: "pro" })).to.equal(200);
+    for (const plan of ["Pro", "pro ", ["pro"], { pro: true }, null, undefined, true, 1]) {
+      expect(await status(gate.requireClaim("plan", "pro"), { plan }), JSON.stringify(plan)).to.equal(403);
+    }
+    for (const level of ["1", true, [1], 1.5])
+      expect(await status(gate.requireClaim("level", 1), { level })).to.equal(403);
+    for (const admin of ["true", 1, "", {}])
+      expect(await status(gate.requireClaim("admin", true), { admin })).to.equal(403);
+  });
+
+  it("passes if the function says true, and says nothing else", async () => {
+    expect(
+      await status(
+        gate.requireClaim("plan", (plan) => plan === "pro"),
+        { plan: "pro" },
+      ),
+    ).to.equal(200);
+    expect(
+      await status(
+        gate.requireClaim("plan", () => false),
+        { plan: "pro" },
+      ),
+    ).to.equal(403);
+    for (const answer of [undefined, null, 0, "", Number.NaN]) {
+      expect(await status(gate.requireClaim("plan", () => answer as never))).to.equal(403);
+    }
+  });
+
+  it("does not pass by a function that is asynchronous: a promise is no yes", async () => {
+    for (const answer of [false, true]) {
+      const test = (async () => Promise.resolve(answer)) as never;
+      const outcome = await status(gate.requireClaim("plan", test)).catch((error: unknown) => error);
+      if (answer) expect([200, 403]).to.include(outcome instanceof Error ? 403 : outcome);
+      else expect(outcome instanceof Error || outcome === 403, String(outcome)).to.be.true;
+    }
+  });
+
+  it("is found by a path of own members only", async () => {
+    expect(await status(gate.requireClaim("org.plan", "pro"), { org: { plan: "pro" } })).to.equal(200);
+    expect(await status(gate.requireClaim("org.plan", "pro"), { "org.plan": "pro" })).to.equal(200);
+    expect(await status(gate.requireClaim("org.plan", "pro"), { org: "pro" })).to.equal(403);
+    for (const path of [
+      "__proto__.x",
+      "constructor.name",
+      "toString",
+      "org.length",
+      "org.__proto__",
+      "org..plan",
+      ".",
+    ]) {
+      const seen: unknown[] = [];
+      await status(
+        gate.requireClaim(path, (value) => seen.push(value) > 0),
+        { org: "pro" },
+      );
+      expect(seen, path).to.deep.equal([undefined]);
+    }
+  });
+});
+
+describe("a role", () => {
+  it("passes if the token has it, as a text or in a list, and under the names that issuers use", async () => {
+    for (const claims of [
+      { roles: ["admin"] },
+      { roles: "admin" },
+      { role: "admin" },
+      { role: ["user", "admin"] },
+      { roles: "user admin" },
+    ]) {
+      expect(await status(gate.requireRole("admin"), claims), JSON.stringify(claims)).to.equal(200);
+    }
+    for (const claims of [
+      {},
+      { roles: ["Admin"] },
+      { roles: "administrator" },
+      { roles: { admin: true } },
+      { roles: [["admin"]] },
+      { roles: "admin,user" },
+    ]) {
+      expect(await status(gate.requireRole("admin"), claims), JSON.stringify(claims)).to.equal(403);
+    }
+  });
+});
+
+describe("a scope", () => {
+  it("passes only whole and in its own spelling", async () => {
+    for (const scope of ["orders:read", "a orders:read b", ["orders:read"]])
+      expect(await status(gate.requireScopes("orders:read"), { scope })).to.equal(200);
+    for (const scope of [
+      "orders",
+      "orders:reader",
+      "Orders:read",
+      "orders:read,x",
+      "orders:*",
+      "*",
+      ["orders:read x"],
+      { "orders:read": true },
+    ]) {
+      expect(await status(gate.requireScopes("orders:read"), { scope }), JSON.stringify(scope)).to.equal(403);
+    }
+  });
+});
+
+describe("a recent sign-in", () => {
+  const recent = gate.requireRecentAuth({ maxAge: "5m" });
+
+  it("passes within the time, and not beyond", async () => {
+    for (const age of [0, 1, 290]) expect(await status(recent, { auth_time: nowSeconds() - age })).to.equal(200);
+    for (const age of [302, 3600, 1e9]) expect(await status(recent, { auth_time: nowSeconds() - age })).to.equal(401);
+  });
+
+  it("is not one without a time, nor at a time that is none", async () => {
+    for (const time of [undefined, null, "", String(nowSeconds()), true, [], {}]) {
+      expect(await status(recent, { auth_time: time }), JSON.stringify(time)).to.equal(401);
+    }
+  });
+
+  it("is not one in the future: milliseconds instead of seconds would be recent for ever", async () => {
+    for (const time of [Date.now(), nowSeconds() + 3600, 1e308])
+      expect(await status(recent, { auth_time: time }), String(time)).to.equal(401);
+  });
+});
+
+describe("nobody signed in", () => {
+  it("passes no authorisation, whatever it asks", async () => {
+    const all = [
+      gate.requireScopes("a"),
+      gate.requireAnyScope("a"),
+      gate.requireRole("a"),
+      gate.requireClaim("a", () => true),
+      gate.requireRecentAuth({ maxAge: "1h" }),
+    ];
+    for (const middleware of all) {
+      const verdict = await middleware.check(fakeExchange());
+      expect(verdict).to.include({ allowed: false, status: 401 });
+    }
+  });
+});
+
+describe("a guard made optional", () => {
+  const limits = [
+    { name: "address", per: "ip", limit: 100, window: "1h" },
+    { name: "tenant", per: () => "everybody", limit: 2, window: "1h" },
+  ] as const;
+
+  for (const [name, make] of Object.entries({
+    "by its option": (own: typeof gate) => own.guard({ optional: true }),
+    "by optional()": (own: typeof gate) => own.optional(own.guard()),
+  })) {
+    it(`${name} treats anonymous requests like others: with a cache, with every limit that does not need a user`, async () => {
+      const own = openGate({ auth: testAuth, limits });
+      const middleware = make(own);
+      const statuses: number[] = [];
+      for (let round = 0; round < 4; round += 1) {
+        const exchange = fakeExchange();
+        const verdict = await middleware.check(exchange);
+        statuses.push(verdict.allowed ? 200 : verdict.status);
+        if (!verdict.allowed) continue;
+        expect(exchange.facts.auth).to.equal(undefined);
+        expect(exchange.facts.cache, "the cache that handlers count on").not.to.equal(undefined);
+        expect(exchange.facts.quotas.map(({ policy }) => policy)).to.deep.equal(["address", "tenant"]);
+      }
+      expect(statuses).to.deep.equal([200, 200, 429, 429]);
+    });
+
+    it(`${name} refuses what is presented and is no good`, async () => {
+      const own = openGate({ auth: testAuth });
+      for (const authorization of ["Bearer x", `Bearer ${withClaims({ exp: 1 })}`]) {
+        const verdict = await make(own).check(fakeExchange({ headers: { authorization } }));
+        expect(verdict).to.include({ allowed: false, status: 401 });
+      }
+    });
+  }
+});

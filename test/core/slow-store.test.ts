@@ -1,0 +1,115 @@
+import { setImmediate as turn } from "node:timers/promises";
+import { expect } from "chai";
+import { StoreFault } from "../../packages/core/src/store/ports.js";
+import type { Question } from "../../packages/core/src/store/ports.js";
+import { RedisCacheStore } from "../../packages/core/src/store/redis/cache.js";
+import type { Connection } from "../../packages/core/src/store/redis/connect.js";
+import { RedisSecurityStore } from "../../packages/core/src/store/redis/security.js";
+
+interface Call {
+  readonly command: string;
+  readonly args: readonly (string | number)[];
+  readonly resolve: (reply: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** A connection to a server that answers when told to. */
+function openConnection(): { connection: Connection; calls: Call[] } {
+  const calls: Call[] = [];
+  const connection: Connection = {
+    client: {
+      status: "ready",
+      call: (command, ...args) => new Promise((resolve, reject) => void calls.push({ command, args, resolve, reject })),
+      on: () => undefined,
+      off: () => undefined,
+    },
+    isCluster: false,
+    hasConnected: () => true,
+    isUp: () => true,
+    onConnect: () => () => undefined,
+    leaveReplica: () => undefined,
+    close: () => Promise.resolve(),
+  };
+  return { connection, calls };
+}
+
+const question: Question = {
+  beforeToken: [],
+  token: { revokedKey: "auth:revoked:a", cutoffKeys: [], issuedAt: 1 },
+  afterToken: [],
+};
+const deadlineMs = 15;
+
+describe("a server that answers, but always after the deadline", () => {
+  it("opens the breaker of the security store at the 5th time: a reply nobody waits for is no success", async () => {
+    const { connection, calls } = openConnection();
+    const store = new RedisSecurityStore({ connection, deadlineMs, clockToleranceMs: 1000 });
+    let asked = 0;
+    while (store.state().status === "up" && asked < 50) {
+      const answer = await store.ask(question);
+      expect(answer).to.be.instanceOf(StoreFault).and.to.include({ kind: "timeout" });
+      calls.pop()?.resolve([Date.now(), 0]);
+      await turn();
+      asked += 1;
+    }
+    expect(asked).to.equal(5);
+  });
+
+  it("opens the breaker of the cache at the 5th time", async () => {
+    const { connection, calls } = openConnection();
+    const store = new RedisCacheStore({ connection, deadlineMs });
+    const kinds: string[] = [];
+    for (let asked = 0; asked < 7; asked += 1) {
+      await store.getMany(["a"]).catch((error: unknown) => kinds.push((error as StoreFault).kind));
+      calls.pop()?.resolve([null]);
+      await turn();
+    }
+    expect(kinds).to.deep.equal(["timeout", "timeout", "timeout", "timeout", "timeout", "open", "open"]);
+  });
+});
+
+describe("reads of the cache", () => {
+  it("of one turn of the event loop are one MGET, whichever request asks", async () => {
+    const { connection, calls } = openConnection();
+    const store = new RedisCacheStore({ connection, deadlineMs: 5000 });
+    const reads = [store.getMany(["a"]), store.getMany(["b", "c"]), store.getMany(["a"])];
+    await turn();
+    expect(calls.map(({ command, args }) => [command, ...args])).to.deep.equal([["MGET", "a", "b", "c", "a"]]);
+    calls[0]?.resolve(["1", null, "3", "1"]);
+    expect(await Promise.all(reads)).to.deep.equal([["1"], [undefined, "3"], ["1"]]);
+  });
+
+  it("beyond 256 keys are several", async () => {
+    const { connection, calls } = openConnection();
+    const store = new RedisCacheStore({ connection, deadlineMs: 5000 });
+    const keys = Array.from({ length: 300 }, (_, index) => `k${index}`);
+    const read = store.getMany(keys);
+    await turn();
+    expect(calls.map(({ args }) => args.length)).to.deep.equal([256, 44]);
+    for (const { args, resolve } of calls) resolve(args.map(String));
+    expect(await read).to.deep.equal(keys);
+  });
+
+  it("of nothing ask nothing", async () => {
+    const { connection, calls } = openConnection();
+    expect(await new RedisCacheStore({ connection, deadlineMs }).getMany([])).to.deep.equal([]);
+    await turn();
+    expect(calls).to.have.length(0);
+  });
+});
+
+describe("writes of the cache", () => {
+  it("reject with a fault at the deadline, and drop what comes later", async () => {
+    const { connection, calls } = openConnection();
+    const store = new RedisCacheStore({ connection, deadlineMs });
+    for (const write of [() => store.setMany([{ key: "a", value: "1", ttlMs: 5 }]), () => store.deleteMany(["a"])]) {
+      const error = await write().then(
+        () => undefined,
+        (reason: unknown) => reason,
+      );
+      expect(error).to.be.instanceOf(StoreFault).and.to.include({ kind: "timeout" });
+      calls.pop()?.reject(new Error("late"));
+      await turn();
+    }
+  });
+});

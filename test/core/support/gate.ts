@@ -1,0 +1,80 @@
+import { createFacts, createGate } from "../../../packages/core/src/index.js";
+import type {
+  Auth,
+  Check,
+  Denied,
+  Exchange,
+  Gate,
+  PortcullisOptions,
+  Verdict,
+} from "../../../packages/core/src/index.js";
+import { silentLogger } from "../../support/logger.js";
+
+/** What the smallest possible adapter makes of a check: the check itself. */
+export interface FakeMiddleware {
+  readonly check: Check<undefined>;
+}
+
+export type FakeGate = Gate<undefined, FakeMiddleware>;
+export type FakeOptions = PortcullisOptions<undefined>;
+
+/** A gate on in-process stores, without a web framework. */
+export function openGate(options: FakeOptions): FakeGate {
+  return createGate<undefined, FakeMiddleware>({ redis: "memory", logger: silentLogger, ...options }, (check) => ({
+    check,
+  }));
+}
+
+export interface FakeRequest {
+  readonly method?: string;
+  readonly url?: string;
+  readonly ip?: string;
+  /** By lower-case name. */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export function fakeExchange({
+  method = "GET",
+  url = "/",
+  ip = "192.0.2.1",
+  headers = {},
+}: FakeRequest = {}): Exchange<undefined> {
+  const byName = new Map(Object.entries(headers));
+  return {
+    raw: undefined,
+    method,
+    url,
+    ip,
+    trustsEveryProxy: false,
+    facts: createFacts(),
+    header: (name) => byName.get(name),
+  };
+}
+
+export interface Outcome {
+  readonly verdict: Verdict;
+  readonly auth: Auth | undefined;
+}
+
+/** Sends one request with a bearer token through the gate's guard. */
+export async function present(gate: FakeGate, token: string): Promise<Outcome> {
+  const exchange = fakeExchange({ headers: { authorization: `Bearer ${token}` } });
+  const verdict = await gate.guard().check(exchange);
+  return { verdict, auth: exchange.facts.auth };
+}
+
+/** The facts of a token that must be accepted. */
+export async function admit(gate: FakeGate, token: string): Promise<Auth> {
+  const { verdict, auth } = await present(gate, token);
+  if (!verdict.allowed) throw new Error(`refused: ${verdict.cause}`);
+  if (auth === undefined) throw new Error("passed without facts");
+  return auth;
+}
+
+/** The denial of a token that must be refused. */
+export async function refuse(gate: FakeGate, token: string): Promise<Denied> {
+  const { verdict, auth } = await present(gate, token);
+  if (verdict.allowed) throw new Error("accepted");
+  if (auth !== undefined) throw new Error("refused, but the facts remain");
+  return verdict;
+}

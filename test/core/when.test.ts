@@ -1,0 +1,36 @@
+import { testAuth } from "@portcullis/testkit";
+import { expect } from "chai";
+import { fakeExchange, openGate } from "./support/gate.js";
+import { odd } from "./support/paths.js";
+
+describe("when", () => {
+  const gate = openGate({ auth: testAuth });
+
+  async function passes(url: string, method = "GET"): Promise<boolean> {
+    const middleware = gate.when({ path: "/admin/*", method: ["GET", "POST"] }, gate.guard());
+    return (await middleware.check(fakeExchange({ url, method }))).allowed;
+  }
+
+  it("applies a check to what its condition matches, and not to the rest", async () => {
+    for (const url of ["/admin/users", "/admin/", "/admin/a/b?c"]) expect(await passes(url), url).to.be.false;
+    for (const url of ["/", "/public/a", "/administrator"]) expect(await passes(url), url).to.be.true;
+    expect(await passes("/admin/users", "DELETE")).to.be.true;
+  });
+
+  it("applies a check to every path that may mean what is protected", async () => {
+    const escaped: string[] = [];
+    for (const path of [...odd, ...odd.map((one) => one.replaceAll("public", "admin"))]) {
+      if (await passes(path)) escaped.push(path);
+    }
+    expect(escaped).to.deep.equal([]);
+  });
+
+  it("applies a check in every spelling by which routers find a route unless told otherwise", async () => {
+    for (const url of ["/Admin/users", "/ADMIN/users", "/admin", "/admin?x", "/Admin"])
+      expect(await passes(url), url).to.be.false;
+    const exact = gate.when({ path: "/admin" }, gate.guard());
+    for (const url of ["/admin", "/admin/", "/Admin", "/ADMIN/", "/admin?x=1"]) {
+      expect((await exact.check(fakeExchange({ url }))).allowed, url).to.be.false;
+    }
+  });
+});
