@@ -1,4 +1,4 @@
-import { KeyObject, createPublicKey, createSecretKey } from "node:crypto";
+import { KeyObject, createPublicKey, createSecretKey, webcrypto } from "node:crypto";
 import { createLocalJWKSet, errors } from "jose";
 import type { JsonWebKey } from "node:crypto";
 import type { CryptoKey, JSONWebKeySet, JWK, JWTHeaderParameters } from "jose";
@@ -61,7 +61,29 @@ export function createSecretKeys(
       );
     }
   }
-  return fixedKeys(keys.map((key) => ({ key, algorithms })));
+  // Imported once for each algorithm: jose would import a KeyObject at every verification.
+  const imported = new Map<string, Promise<readonly CandidateKey[]>>();
+  return {
+    candidates({ alg }) {
+      let candidates = imported.get(alg);
+      if (candidates === undefined) {
+        candidates = Promise.all(keys.map((key) => importHmacKey(key, alg)));
+        imported.set(alg, candidates);
+      }
+      return candidates;
+    },
+    version: () => 0,
+    status: () => "up",
+    close() {
+      return;
+    },
+  };
+}
+
+async function importHmacKey(key: KeyObject, algorithm: string): Promise<CandidateKey> {
+  const hash = `SHA-${algorithm.slice(2)}`;
+  const imported = await webcrypto.subtle.importKey("raw", key.export(), { name: "HMAC", hash }, false, ["verify"]);
+  return { key: imported, algorithms: [algorithm] };
 }
 
 function secretKey(option: string, secret: unknown): KeyObject {

@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import type { VerifiedToken } from "../auth/verifier.js";
 import { canonicalAddress } from "../http/address.js";
 import type { Exchange, Facts } from "../http/exchange.js";
@@ -28,6 +29,9 @@ export interface AppliedPolicy<Raw> {
   readonly charge: Charge;
 }
 
+/** Callers whose keys are remembered, for each policy; others' are made anew. */
+const rememberedPartitions = 5000;
+
 export interface PartitionOptions {
   readonly keys: Keyspace;
   readonly ipv6PrefixLength: number;
@@ -39,6 +43,10 @@ export class ChargeFactory<Raw> {
   readonly #keys: Keyspace;
   readonly #ipv6PrefixLength: number;
   readonly #logger: Logger;
+  /** By the address as the framework tells it: its partition. */
+  readonly #addresses = new LRUCache<string, string>({ max: rememberedPartitions });
+  /** By policy and partition: charges that are the same at every request. */
+  readonly #plainCharges = new WeakMap<Policy<Raw>, LRUCache<string, AppliedPolicy<Raw>>>();
   #addressesExamined = false;
 
   constructor({ keys, ipv6PrefixLength, logger }: PartitionOptions) {
@@ -79,7 +87,18 @@ export class ChargeFactory<Raw> {
     token: VerifiedToken | undefined,
   ): AppliedPolicy<Raw> | undefined {
     const partition = this.#partition(policy.per, exchange, token);
-    return partition === undefined ? undefined : this.#apply(policy, partition, policy.limit, policy.cost);
+    if (partition === undefined) return undefined;
+    let charges = this.#plainCharges.get(policy);
+    if (charges === undefined) {
+      charges = new LRUCache({ max: rememberedPartitions });
+      this.#plainCharges.set(policy, charges);
+    }
+    let applied = charges.get(partition);
+    if (applied === undefined) {
+      applied = this.#apply(policy, partition, policy.limit, policy.cost);
+      charges.set(partition, applied);
+    }
+    return applied;
   }
 
   async #charge(
@@ -107,7 +126,14 @@ export class ChargeFactory<Raw> {
   #partition(per: "ip" | "user", exchange: Exchange<Raw>, token: VerifiedToken | undefined): string | undefined {
     if (per === "user") return token?.partition;
     if (!this.#addressesExamined) this.#examineAddresses(exchange);
-    return this.#keys.digest(canonicalAddress(exchange.ip, this.#ipv6PrefixLength));
+    const { ip } = exchange;
+    let address = ip === undefined ? undefined : this.#addresses.get(ip);
+    if (address === undefined) {
+      address = this.#keys.digest(canonicalAddress(ip, this.#ipv6PrefixLength));
+      // Behind a careless proxy the text can be of any length.
+      if (ip !== undefined && ip.length <= 64) this.#addresses.set(ip, address);
+    }
+    return address;
   }
 
   /** Once, at the first request: only then is the framework's setting known. */
