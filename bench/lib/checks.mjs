@@ -1,0 +1,33 @@
+// The gate's checks without a framework: core alone, called with exchanges made by hand.
+import { createFacts, createGate } from "../../packages/core/dist/index.js";
+
+/** A gate whose middleware are its checks. */
+export function createBareGate(options) {
+  return createGate(options, (check) => check);
+}
+
+export class FakeExchange {
+  raw = undefined;
+  method = "GET";
+  url = "/";
+  facts = createFacts();
+  #authorization;
+
+  constructor(ip, authorization) {
+    this.ip = ip;
+    this.#authorization = authorization;
+  }
+
+  header(name) {
+    return name === "authorization" ? this.#authorization : undefined;
+  }
+}
+
+/** A benchmark of refusals would be a benchmark of nothing. */
+export function expectAllowed(verdict) {
+  if (verdict.allowed !== true) throw new Error(`the gate refused: ${verdict.cause}`);
+}
+
+export function expectDenied(verdict) {
+  if (verdict.allowed !== false) throw new Error("the gate let a forged token in");
+}

@@ -1,0 +1,44 @@
+// One real redis-server for all targets that use one, and what it counted.
+import { cores, pin } from "./processes.mjs";
+
+/** A server of our own through the testkit, or the one that TEST_REDIS_URL names. */
+export async function startRedis() {
+  const { Redis } = await import("ioredis");
+  const given = process.env.TEST_REDIS_URL;
+  const server = given === undefined ? await launch() : { url: given, stop: async () => undefined };
+  const client = new Redis(server.url);
+  const version = /redis_version:(\S+)/.exec(await client.info("server"))?.[1];
+  return {
+    url: server.url,
+    version,
+    usage: () => readUsage(client),
+    async stop() {
+      client.disconnect();
+      await server.stop();
+    },
+  };
+}
+
+async function launch() {
+  const { tsImport } = await import("tsx/esm/api");
+  const testkit = await tsImport("../../packages/testkit/src/redis/index.ts", import.meta.url);
+  const server = await testkit.startRedis();
+  pin(server.pid, cores.redis);
+  return server;
+}
+
+/** Calls by command since the start, those made inside scripts included, and CPU time in microseconds. */
+async function readUsage(client) {
+  const [commands, cpu] = await Promise.all([client.info("commandstats"), client.info("cpu")]);
+  const calls = {};
+  for (const [, name, count] of commands.matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm)) calls[name] = Number(count);
+  const seconds = [...cpu.matchAll(/^used_cpu_(?:sys|user):([\d.]+)/gm)].reduce((sum, [, one]) => sum + Number(one), 0);
+  return { calls, cpuUs: seconds * 1e6 };
+}
+
+/** Calls between two readings: those of some commands, or all but our own INFO. */
+export function countCalls(before, after, names) {
+  return Object.entries(after.calls)
+    .filter(([name]) => (names === undefined ? name !== "info" : names.includes(name)))
+    .reduce((sum, [name, count]) => sum + count - (before.calls[name] ?? 0), 0);
+}

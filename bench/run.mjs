@@ -1,0 +1,81 @@
+// npm run bench -- [suite ...] [--quick] [--rounds=7] [--seconds=2] [--targets=a,b] [--no-setup]; see README.md
+import { mkdirSync, writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { describeMachine } from "./lib/machine.mjs";
+import { cores, endAll, killAll, pin } from "./lib/processes.mjs";
+import { startRedis } from "./lib/redis.mjs";
+import { prepare } from "./lib/setup.mjs";
+
+/** Each suite is loaded when everything it imports is installed. Those in `byDefault` run when none is named. */
+const suites = {
+  guard: { redis: true, run: async (options) => (await import("./guard.mjs")).runGuard(options) },
+  micro: { redis: false, run: async (options) => (await import("./micro.mjs")).runMicro(options) },
+  profile: { redis: true, run: async (options) => (await import("./profile.mjs")).runProfile(options) },
+};
+const byDefault = ["guard", "micro"];
+const longestMinutes = 20;
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    quick: { type: "boolean", default: false },
+    rounds: { type: "string" },
+    seconds: { type: "string" },
+    targets: { type: "string", default: "" },
+    "no-setup": { type: "boolean", default: false },
+  },
+});
+const { quick } = values;
+const options = {
+  quick,
+  rounds: readNumber("rounds", quick ? 2 : 7, 1, 50),
+  seconds: readNumber("seconds", quick ? 1 : 2, 0.2, 30),
+  targets: values.targets.split(",").filter((name) => name !== ""),
+  note: (text) => console.error(text),
+};
+const names = positionals.length === 0 ? byDefault : positionals;
+const unknown = names.find((name) => !(name in suites));
+if (unknown !== undefined) fail(`no suite "${unknown}"; there are ${Object.keys(suites).join(", ")}`);
+
+for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 })) {
+  process.once(signal, () => process.exit(code));
+}
+process.on("exit", killAll);
+setTimeout(() => fail(`ended after ${longestMinutes} minutes`), longestMinutes * 60_000).unref();
+
+if (!values["no-setup"]) prepare();
+pin(process.pid, cores.load);
+for (const name of names) await runSuite(name);
+
+async function runSuite(name) {
+  const { redis: needsRedis, run } = suites[name];
+  const redis = needsRedis ? await startRedis() : undefined;
+  try {
+    const how = quick ? "a quick run: good for seeing that it works, not for figures" : describeEffort(name);
+    const machine = describeMachine({ redis: redis?.version, how });
+    const tables = await run({ ...options, redis });
+    const page = `## ${name}\n\n${machine}\n\n${tables}\n`;
+    console.log(page);
+    const folder = new URL("./results/", import.meta.url);
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(new URL(`${name}.md`, folder), page);
+  } finally {
+    await endAll();
+    await redis?.stop();
+  }
+}
+
+function describeEffort(name) {
+  return name === "guard" ? `${options.rounds} rounds of ${options.seconds} s` : "a full run";
+}
+
+function readNumber(name, byDefault, least, most) {
+  const value = values[name] === undefined ? byDefault : Number(values[name]);
+  if (!(value >= least && value <= most)) fail(`--${name} must be from ${least} to ${most}`);
+  return value;
+}
+
+function fail(message) {
+  console.error(`bench: ${message}`);
+  process.exit(1);
+}
