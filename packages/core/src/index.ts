@@ -4,6 +4,7 @@ export type { AuthenticateOptions, DenyOptions, Gate, GuardOptions, Health, Veri
 export type { ClaimTest, RecentAuthOptions } from "./guard/authorization.js";
 export type { Auth, Claims } from "./auth/claims.js";
 export type { TokenReader } from "./auth/bearer.js";
+export type { TokenValidator } from "./auth/verifier.js";
 export type { PublicKeyOption, SecretOption } from "./auth/keys.js";
 export type { CacheSetOptions, GetOrSetOptions, RequestCache } from "./cache/request-cache.js";
 export { createFacts } from "./http/exchange.js";

@@ -36,6 +36,10 @@ export interface ClaimRules {
   /** Longest `exp - iat` in seconds; a cut-off must outlive every token. */
   readonly maxLifetimeSeconds: number;
   readonly requireJti: boolean;
+  /** Longest time since `iat` in seconds; undefined for any. */
+  readonly maxTokenAgeSeconds?: number | undefined;
+  /** Only the profile for access tokens of RFC 9068? */
+  readonly strict?: boolean | undefined;
   /** Is `exp` exact? With revocation on, our records end with it, so the tolerance must not extend it. */
   readonly exactExpiry: boolean;
 }
@@ -60,12 +64,15 @@ export function refusalOfClaims(
   if (exp <= nowSeconds - (rules.exactExpiry ? 0 : rules.toleranceSeconds)) return "the token is expired";
   if (iat !== undefined && !isTime(iat)) return "iat is not a time";
   if (iat !== undefined && iat > nowSeconds + rules.toleranceSeconds) return "iat is in the future";
+  if (isTooOld(iat, rules, nowSeconds)) return "the token is older than auth.maxTokenAge";
   if (exp - (iat ?? nowSeconds) > rules.maxLifetimeSeconds) return "the token lives longer than auth.maxLifetime";
   if (iss !== undefined && !isIdentifier(iss)) return "iss is not a non-empty string";
   if (jti !== undefined && !isIdentifier(jti)) return "jti is not a non-empty string";
   if (jti === undefined && rules.requireJti) return "jti is missing and auth.requireJti is set";
   if (sub !== undefined && !isIdentifier(sub)) return "sub is not a non-empty string";
   if (sid !== undefined && !isIdentifier(sid)) return "sid is not a non-empty string";
+  if (rules.strict === true && !isStrict(header, claims))
+    return "the token is none of RFC 9068, and auth.strict is set";
   if (!isAccessTokenType(header.typ)) return "typ says that this is no access token";
   if (header.b64 !== undefined) return "the payload of a token is always base64url";
   for (const use of [claims.token_use, claims.typ]) {
@@ -74,6 +81,18 @@ export function refusalOfClaims(
   }
   if (typeof cnf === "object" && cnf !== null && "jkt" in cnf) return "a DPoP-bound token came as a Bearer token";
   return undefined;
+}
+
+/** Was the token issued too long ago? One that does not say when was, as far as anybody knows. */
+export function isTooOld(iat: number | undefined, rules: ClaimRules, nowSeconds: number): boolean {
+  if (rules.maxTokenAgeSeconds === undefined) return false;
+  return iat === undefined || nowSeconds - iat > rules.maxTokenAgeSeconds;
+}
+
+/** What an access token of RFC 9068 must have (2.1, 2.2); the values are checked like everybody's. */
+function isStrict({ typ }: Readonly<JWTHeaderParameters>, claims: JWTPayload): boolean {
+  const names = ["iss", "exp", "aud", "sub", "client_id", "iat", "jti"];
+  return /^(?:application\/)?at\+jwt$/i.test(String(typ)) && names.every((name) => claims[name] !== undefined);
 }
 
 function isAccessTokenType(typ: unknown): boolean {

@@ -2,7 +2,7 @@ import { decodeProtectedHeader, errors, jwtVerify } from "jose";
 import type { JWTHeaderParameters, JWTVerifyOptions } from "jose";
 import type { TokenQuestion } from "../store/ports.js";
 import type { Auth, ClaimRules } from "./claims.js";
-import { createAuth, refusalOfClaims } from "./claims.js";
+import { createAuth, isTooOld, refusalOfClaims } from "./claims.js";
 import type { IssuerScope } from "./issuer-scope.js";
 import type { KeySource } from "./keys.js";
 import { KeysUnavailable } from "./keys.js";
@@ -25,12 +25,17 @@ export interface VerifierOptions {
   readonly issuers: IssuerScope;
   readonly requiredClaims: readonly string[];
   readonly rules: ClaimRules;
+  /** The application's own say about a token, once it is verified. */
+  readonly validate?: TokenValidator | undefined;
   readonly cacheSize: number;
   /** Unix milliseconds. */
   readonly now: () => number;
   /** Called once for each token, when it was verified. */
   readonly prepare: (auth: Auth) => Omit<VerifiedToken, "auth">;
 }
+
+/** Says true of a token that may pass; anything else refuses it. Asked once for each token, not at every request. */
+export type TokenValidator = (auth: Auth) => boolean | Promise<boolean>;
 
 /** Why a token is refused; `keys_unavailable` is an outage, not a fault of the token. */
 export interface TokenRefusal {
@@ -83,6 +88,7 @@ export class Verifier {
   #isCurrent({ expiresAt, claims }: Auth): boolean {
     const { now, rules } = this.#options;
     const seconds = now() / 1000;
+    if (isTooOld(claims.iat, rules, seconds)) return false;
     const tolerance = rules.exactExpiry ? 0 : rules.toleranceSeconds;
     return (
       expiresAt > seconds - tolerance && (claims.nbf === undefined || claims.nbf <= seconds + rules.toleranceSeconds)
@@ -90,16 +96,26 @@ export class Verifier {
   }
 
   async #verifyAnew(token: string): Promise<VerifiedToken | TokenRefusal> {
-    const keysVersion = this.#options.keys.version();
+    const { keys, validate, prepare } = this.#options;
+    const keysVersion = keys.version();
+    const auth = await this.#examine(token);
+    if ("code" in auth) return auth;
+    // Outside of what turns errors into refusals: an error in here is a bug of the application.
+    if (validate !== undefined) {
+      const answer: unknown = await validate(auth);
+      if (answer !== true) return refusal("auth.validate refuses the token");
+    }
+    const verified: VerifiedToken = Object.freeze({ auth, ...prepare(auth) });
+    if (keys.version() === keysVersion) this.#cache.set(verified);
+    return verified;
+  }
+
+  async #examine(token: string): Promise<Auth | TokenRefusal> {
     try {
       if (!isCanonical(token)) return refusal("the signature is not in canonical base64url");
       const { header, payload } = await this.#verifySignature(token);
       const cause = refusalOfClaims(header, payload, this.#options.rules, this.#options.now() / 1000);
-      if (cause !== undefined) return refusal(cause);
-      const auth = createAuth(token, header, payload, this.#options.issuers);
-      const verified: VerifiedToken = Object.freeze({ auth, ...this.#options.prepare(auth) });
-      if (this.#options.keys.version() === keysVersion) this.#cache.set(verified);
-      return verified;
+      return cause === undefined ? createAuth(token, header, payload, this.#options.issuers) : refusal(cause);
     } catch (error) {
       if (error instanceof KeysUnavailable) return { code: "keys_unavailable", cause: error.message };
       // A weak key in a fetched set makes jose throw a TypeError: the token cannot be verified all the same.

@@ -12,10 +12,11 @@ import {
 } from "../auth/keys.js";
 import { RemoteKeys, isTrustworthyUrl } from "../auth/remote-keys.js";
 import { challengeText } from "../http/fields.js";
+import type { TokenValidator } from "../auth/verifier.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Duration } from "./duration.js";
 import { durationMs } from "./duration.js";
-import { checkBoolean, checkObject, checkOneOf, checkString, kindOf, optionError } from "./validate.js";
+import { checkBoolean, checkFunction, checkObject, checkOneOf, checkString, kindOf, optionError } from "./validate.js";
 
 /** A cookie that carries the token; see {@link AuthOptions.tokenFrom}. */
 export interface CookieSource {
@@ -51,6 +52,12 @@ export interface AuthOptions<Raw = unknown> {
   readonly clockTolerance?: Duration | undefined;
   /** Longest `exp - iat`; longer-lived tokens are refused, since a cut-off must outlive every token. @default "30d" */
   readonly maxLifetime?: Duration | undefined;
+  /** Longest time since `iat`, which must then be present; checked at every request. @default none */
+  readonly maxTokenAge?: Duration | undefined;
+  /** Accept only access tokens of RFC 9068: `typ` `at+jwt`, with `iss`, `aud`, `sub`, `client_id`, `iat` and `jti`. @default false */
+  readonly strict?: boolean | undefined;
+  /** The application's own say about a token, once for each token that is verified; only true lets it pass. @default none */
+  readonly validate?: TokenValidator | undefined;
   /** Claims that must be present, besides `exp`. @default [] */
   readonly requiredClaims?: readonly string[] | undefined;
   /** Refuse tokens without `jti` instead of knowing them by their signing input. @default false */
@@ -73,6 +80,7 @@ export interface ResolvedAuth<Raw> {
   readonly audience: readonly string[] | false;
   readonly requiredClaims: readonly string[];
   readonly rules: ClaimRules;
+  readonly validate: TokenValidator | undefined;
   readonly rolesClaim: string | undefined;
   readonly sources: readonly TokenSource<Raw>[];
   readonly optional: boolean;
@@ -88,13 +96,27 @@ export interface AuthContext {
 
 const known = [
   ...["secret", "publicKey", "jwks", "jwksUri", "issuer", "audience", "algorithms", "clockTolerance", "maxLifetime"],
-  ...["sharedIssuer", "requiredClaims", "requireJti", "rolesClaim", "tokenFrom", "optional", "realm"],
+  ...[
+    "maxTokenAge",
+    "strict",
+    "validate",
+    "sharedIssuer",
+    "requiredClaims",
+    "requireJti",
+    "rolesClaim",
+    "tokenFrom",
+    "optional",
+    "realm",
+  ],
 ];
 
 export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext): ResolvedAuth<Raw> {
   checkObject("auth", options, known);
   const { clockTolerance = "5s", maxLifetime = "30d", requiredClaims = [], requireJti = false } = options;
   const { tokenFrom = "header", optional = false, realm, issuer, rolesClaim } = options;
+  const { maxTokenAge, strict = false, validate } = options;
+  checkBoolean("auth.strict", strict);
+  if (validate !== undefined) checkFunction("auth.validate", validate);
   checkBoolean("auth.requireJti", requireJti);
   checkBoolean("auth.optional", optional);
   if (rolesClaim !== undefined) checkString("auth.rolesClaim", rolesClaim);
@@ -109,8 +131,11 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
       toleranceSeconds: clockTolerance === 0 ? 0 : durationMs("auth.clockTolerance", clockTolerance, 600_000) / 1000,
       maxLifetimeSeconds: durationMs("auth.maxLifetime", maxLifetime) / 1000,
       requireJti,
+      strict,
+      maxTokenAgeSeconds: maxTokenAge === undefined ? undefined : durationMs("auth.maxTokenAge", maxTokenAge) / 1000,
       exactExpiry: context.revocation,
     },
+    validate,
     rolesClaim,
     sources: resolveSources<Raw>(tokenFrom),
     optional,
