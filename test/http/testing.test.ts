@@ -1,0 +1,25 @@
+import { createTokenFactory } from "@portcullis/core/testing";
+import { portcullis } from "@portcullis/express";
+import { expect } from "chai";
+
+describe("the token factory for tests of applications", () => {
+  it("signs what a gate with its options accepts, and what one with another's does not", async () => {
+    const [tokens, others] = [createTokenFactory(), createTokenFactory({ subject: "bob" })];
+    const gate = portcullis({ redis: "memory", auth: tokens.auth });
+    const verdict = await gate.verify(await tokens.sign({ scope: "a b" }));
+    expect(verdict.allowed && [verdict.auth.subject, verdict.auth.scopes]).to.deep.equal(["test-user", ["a", "b"]]);
+    expect((await gate.verify(await others.sign())).allowed).to.equal(false);
+    await gate.close();
+  });
+
+  it("makes tokens that are wrong in one way", async () => {
+    const tokens = createTokenFactory({ issuer: "https://a.test", audience: "a", lifetimeSeconds: 60 });
+    const gate = portcullis({ redis: "memory", auth: { ...tokens.auth, requireJti: true } });
+    for (const claims of [{ exp: 1 }, { exp: undefined }, { aud: "b" }, { iss: "b" }, { jti: undefined }]) {
+      expect((await gate.verify(await tokens.sign(claims))).allowed, JSON.stringify(claims)).to.equal(false);
+    }
+    expect((await gate.verify(await tokens.sign({}, { typ: "logout+jwt" }))).allowed).to.equal(false);
+    expect((await gate.verify(await tokens.sign())).allowed).to.equal(true);
+    await gate.close();
+  });
+});
