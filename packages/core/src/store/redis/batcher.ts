@@ -28,17 +28,26 @@ interface Entry<Item, Answer> {
 
 interface Batch<Item, Answer> {
   readonly entries: readonly Entry<Item, Answer>[];
-  /** When its callers will have been answered, by performance.now(): then it must not count them any more. */
-  readonly expiresAt: number;
-  deadline: NodeJS.Timeout;
+  readonly turn: Turn;
   sent: boolean;
   settled: boolean;
 }
 
+/** What the batches of one turn of the event loop share. */
+interface Turn {
+  /** Batches that are not settled. */
+  open: number;
+  /** Its callers are about to be answered: what was not sent must not be, and count them as well. */
+  expired: boolean;
+  /** The breaker knows already: one stall is one failure, however many batches it holds up. */
+  failed: boolean;
+  deadline: NodeJS.Timeout;
+}
+
 /**
  * Folds the questions of all concurrent requests into few calls. Questions are collected during a turn of the event loop
- * and sent in `setImmediate`, after the poll phase has read every socket that was ready; one deadline timer serves a
- * whole batch. A reply that comes after it is dropped, and is no success to the breaker.
+ * and sent in `setImmediate`, after the poll phase has read every socket that was ready; one deadline timer serves
+ * the whole turn. A reply that comes after it is dropped, and is no success to the breaker.
  */
 export class Batcher<Item, Answer> {
   readonly #options: BatcherOptions<Item, Answer>;
@@ -68,8 +77,8 @@ export class Batcher<Item, Answer> {
   readonly wake = (): void => {
     while (this.#inFlight < maxInFlight && this.#options.ready()) {
       const batch = this.#waiting[0];
-      // What has expired is about to be settled by its timer, which then calls here again.
-      if (batch === undefined || performance.now() >= batch.expiresAt) return;
+      // What has expired is about to be settled, which calls here again.
+      if (batch === undefined || batch.turn.expired) return;
       this.#waiting.shift();
       this.#send(batch);
     }
@@ -83,21 +92,33 @@ export class Batcher<Item, Answer> {
 
   #flush(): void {
     const collected = this.#collected;
+    if (collected.length === 0) return;
     this.#collected = [];
     const { maxBatch, deadlineMs } = this.#options;
+    const batches: Batch<Item, Answer>[] = [];
+    const turn: Turn = {
+      open: Math.ceil(collected.length / maxBatch),
+      expired: false,
+      failed: false,
+      deadline: setTimeout(() => this.#expire(turn, batches), deadlineMs),
+    };
     for (let start = 0; start < collected.length; start += maxBatch) {
-      // After a stall of our own event loop the timer is late while replies wait unread in the socket: one more turn
-      // reads them first, so that our stall is not taken for an outage of theirs.
-      const batch: Batch<Item, Answer> = {
-        entries: collected.length <= maxBatch ? collected : collected.slice(start, start + maxBatch),
-        deadline: setTimeout(() => setImmediate(() => this.#fail(batch, new StoreFault("timeout"))), deadlineMs),
-        expiresAt: performance.now() + deadlineMs,
-        sent: false,
-        settled: false,
-      };
-      this.#waiting.push(batch);
+      const entries = collected.length <= maxBatch ? collected : collected.slice(start, start + maxBatch);
+      batches.push({ entries, turn, sent: false, settled: false });
     }
+    this.#waiting.push(...batches);
     this.wake();
+  }
+
+  /**
+   * After a stall of our own event loop the timer is late while replies wait unread in the socket: one more turn reads them
+   * first, so that our stall is not taken for an outage of theirs.
+   */
+  #expire(turn: Turn, batches: readonly Batch<Item, Answer>[]): void {
+    turn.expired = true;
+    setImmediate(() => {
+      for (const batch of batches) this.#fail(batch, new StoreFault("timeout"));
+    });
   }
 
   #send(batch: Batch<Item, Answer>): void {
@@ -120,15 +141,17 @@ export class Batcher<Item, Answer> {
   #fail(batch: Batch<Item, Answer>, fault: StoreFault): void {
     if (batch.settled) return;
     const { breaker, giveUp } = this.#options;
-    if (fault.outage) breaker.fail();
-    else breaker.succeed();
+    if (!fault.outage) breaker.succeed();
+    else if (!batch.turn.failed) breaker.fail();
+    batch.turn.failed ||= fault.outage;
     giveUp?.(itemsOf(batch));
     this.#settle(batch, () => fault);
   }
 
   #settle(batch: Batch<Item, Answer>, answerAt: (index: number) => Answer | StoreFault): void {
     batch.settled = true;
-    clearTimeout(batch.deadline);
+    batch.turn.open -= 1;
+    if (batch.turn.open === 0) clearTimeout(batch.turn.deadline);
     if (batch.sent) this.#inFlight -= 1;
     else this.#waiting.splice(this.#waiting.indexOf(batch), 1);
     this.#pending -= batch.entries.length;
