@@ -6,6 +6,8 @@ export function createBareGate(options) {
   return createGate(options, (check) => check);
 }
 
+const never = new AbortController().signal;
+
 export class FakeExchange {
   raw = undefined;
   method = "GET";
@@ -17,6 +19,10 @@ export class FakeExchange {
     this.ip = ip;
     this.#authorization = authorization;
   }
+
+  signal = never;
+
+  onClose() {}
 
   header(name) {
     return name === "authorization" ? this.#authorization : undefined;

@@ -162,7 +162,7 @@ describe("a challenge reads back as what it says", () => {
         (realm) => {
           expect(challengeText.test(realm)).to.equal(!/["\\]/.test(realm));
           if (/["\\]|, [a-z_]+=/.test(realm)) return;
-          const [name, text] = bearerChallenge(realm, { error: "invalid_token" });
+          const [name, text] = bearerChallenge({ realm, error: "invalid_token" });
           expect(name).to.equal("WWW-Authenticate");
           expect(parseChallenge(text)).to.deep.equal({
             scheme: "Bearer",
@@ -174,7 +174,7 @@ describe("a challenge reads back as what it says", () => {
   });
 
   it("without parameters is the scheme alone", () =>
-    expect(bearerChallenge(undefined)).to.deep.equal(["WWW-Authenticate", "Bearer"]));
+    expect(bearerChallenge()).to.deep.equal(["WWW-Authenticate", "Bearer"]));
 
   it("never holds what ends a quoted text or a line", () => {
     for (const text of ['a"', "a\\", "a\n", "a\r", "a\0", "\u007f", "\u00e9", "", "\t", "a\n\n"])

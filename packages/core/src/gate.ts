@@ -5,6 +5,7 @@ import type { RouteCondition } from "./http/path.js";
 import type { Denied } from "./http/verdict.js";
 import type { LimitOptions } from "./options/limits.js";
 import type { Revocations } from "./revocation/revocations.js";
+import type { Routes } from "./routes/routes.js";
 import type { StoreState } from "./store/ports.js";
 
 /** What a middleware does with a refusal: answer it, or throw a DenialError for the application's error handler. */
@@ -69,6 +70,8 @@ export interface Gate<Raw, Middleware> {
    * token. Resolves to `{ allowed: true, auth }`, or to a refusal with its status, headers and problem.
    */
   verify(source: string | IncomingMessage): Promise<Verification>;
+  /** Middleware that answers paths of its own. */
+  readonly routes: Routes<Middleware>;
   /** Ends tokens before their time. */
   readonly revocations: Revocations;
   health(): Health;

@@ -3,6 +3,7 @@ import type { AdmissionParts } from "./guard/admission.js";
 import { createAdmission } from "./guard/admission.js";
 import { requireAnyScope, requireClaim, requireRecentAuth, requireRole, requireScopes } from "./guard/authorization.js";
 import { anonymousToo, every, exceptWhere, onlyWhere, some, throwing } from "./guard/compose.js";
+import type { Exchange } from "./http/exchange.js";
 import { messageExchange, tokenExchange } from "./http/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
 import type { Check, Verdict } from "./http/verdict.js";
@@ -10,6 +11,7 @@ import { resolveLimit } from "./options/limits.js";
 import type { PortcullisOptions } from "./options/options.js";
 import { resolveOptions } from "./options/options.js";
 import { checkBoolean, checkObject, checkOneOf, optionError } from "./options/validate.js";
+import { resourceMetadata } from "./routes/resource-metadata.js";
 import { createServices } from "./services.js";
 import { createStores } from "./store/stores.js";
 import { events } from "./telemetry/events.js";
@@ -56,9 +58,11 @@ export function createGate<Raw, Middleware extends object>(
     return known;
   }
 
-  function observe(check: Check<Raw>): Check<Raw> {
-    function note(verdict: Verdict): Verdict {
-      if (verdict.allowed) return verdict;
+  function observe<V extends Verdict>(
+    check: (exchange: Exchange<Raw>) => V | Promise<V>,
+  ): (exchange: Exchange<Raw>) => V | Promise<V> {
+    function note(verdict: V): V {
+      if (verdict.allowed || verdict.problem === undefined) return verdict;
       const { cause, status, problem } = verdict;
       logger.debug({ code: problem.code, status, cause }, "portcullis: denied");
       if (events.denied.hasSubscribers) events.denied.publish({ code: problem.code, status, cause });
@@ -149,6 +153,10 @@ export function createGate<Raw, Middleware extends object>(
       return who === undefined ? services.challenges.credentialsRequired() : { allowed: true, auth: who };
     },
     revocations: services.revocationsOrMissing,
+    routes: {
+      resourceMetadata: (metadata = {}) =>
+        expose(resourceMetadata(metadata, auth, resolved.publicUrl, services.challenges)),
+    },
     health() {
       const store = stores.security.state();
       const keys = auth === undefined ? "none" : auth.keys.status();

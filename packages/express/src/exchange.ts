@@ -1,6 +1,6 @@
-import { createFacts } from "@portcullis/core";
+import { abortOnDisconnect, createFacts, onResponseEnd } from "@portcullis/core";
 import type { Exchange, Facts } from "@portcullis/core";
-import type { Request } from "express";
+import type { Request, Response } from "express";
 
 const exchangeKey = Symbol("portcullis.exchange");
 
@@ -17,6 +17,7 @@ export function exchangeOf(req: Request): Exchange<Request> {
 class ExpressExchange implements Exchange<Request> {
   readonly raw: Request;
   readonly facts: Facts = createFacts();
+  #signal: AbortSignal | undefined;
 
   constructor(req: Request) {
     this.raw = req;
@@ -36,6 +37,14 @@ class ExpressExchange implements Exchange<Request> {
 
   get trustsEveryProxy(): boolean {
     return this.raw.app.get("trust proxy") === true;
+  }
+
+  get signal(): AbortSignal {
+    return (this.#signal ??= abortOnDisconnect(this.raw.res as Response));
+  }
+
+  onClose(listener: (status: number) => void): void {
+    onResponseEnd(this.raw.res as Response, listener);
   }
 
   header(name: string): string | undefined {

@@ -1,9 +1,9 @@
-import type { Check, Verdict } from "@portcullis/core";
-import { DenialError } from "@portcullis/core";
+import type { Check, Denied, Reply, Verdict } from "@portcullis/core";
+import { lateError } from "@portcullis/core";
 import type { NextFunction, Request, RequestHandler, Response } from "express";
 import { exchangeOf } from "./exchange.js";
 
-/** A check as Express middleware: writes a refusal, or the facts on the request, and goes on. */
+/** A check as Express middleware: writes the answer, or the facts on the request, and goes on. */
 export function bindCheck(check: Check<Request>, property: string): RequestHandler {
   return function portcullisMiddleware(req, res, next) {
     const exchange = exchangeOf(req);
@@ -31,9 +31,9 @@ export function bindCheck(check: Check<Request>, property: string): RequestHandl
   };
 }
 
-function respond(denied: Extract<Verdict, { allowed: false }>, res: Response, next: NextFunction): void {
-  if (res.headersSent) return next(new DenialError(denied));
-  res.statusCode = denied.status;
-  for (const [name, value] of denied.headers) res.setHeader(name, value);
-  res.end(denied.body);
+function respond(answer: Denied | Reply, res: Response, next: NextFunction): void {
+  if (res.headersSent) return next(lateError(answer));
+  res.statusCode = answer.status;
+  for (const [name, value] of answer.headers) res.setHeader(name, value);
+  res.end(answer.body);
 }

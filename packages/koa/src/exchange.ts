@@ -1,4 +1,4 @@
-import { createFacts } from "@portcullis/core";
+import { abortOnDisconnect, createFacts, onResponseEnd } from "@portcullis/core";
 import type { Exchange, Facts } from "@portcullis/core";
 import type { Context } from "koa";
 
@@ -17,6 +17,7 @@ export function exchangeOf(ctx: Context): Exchange<Context> {
 class KoaExchange implements Exchange<Context> {
   readonly raw: Context;
   readonly facts: Facts = createFacts();
+  #signal: AbortSignal | undefined;
 
   constructor(ctx: Context) {
     this.raw = ctx;
@@ -36,6 +37,14 @@ class KoaExchange implements Exchange<Context> {
 
   get trustsEveryProxy(): boolean {
     return this.raw.app.proxy && this.raw.app.maxIpsCount === 0;
+  }
+
+  get signal(): AbortSignal {
+    return (this.#signal ??= abortOnDisconnect(this.raw.res));
+  }
+
+  onClose(listener: (status: number) => void): void {
+    onResponseEnd(this.raw.res, listener);
   }
 
   header(name: string): string | undefined {

@@ -1,19 +1,23 @@
 import type { Check } from "@portcullis/core";
-import { DenialError } from "@portcullis/core";
+import { lateError } from "@portcullis/core";
 import type { Context, Middleware } from "koa";
 import { exchangeOf } from "./exchange.js";
 
-/** A check as Koa middleware: writes a refusal, or the facts on the context, and goes on. */
+/** A check as Koa middleware: writes the answer, or the facts on the context, and goes on. */
 export function bindCheck(check: Check<Context>, property: string): Middleware {
   return async function portcullisMiddleware(ctx, next) {
     const exchange = exchangeOf(ctx);
     const answer = check(exchange);
     const verdict = answer instanceof Promise ? await answer : answer;
-    if (!verdict.allowed && ctx.headerSent) throw new DenialError(verdict);
+    if (!verdict.allowed && ctx.headerSent) {
+      const error = lateError(verdict);
+      if (error !== undefined) throw error;
+      return;
+    }
     if (!ctx.headerSent) for (const [name, value] of verdict.headers) ctx.set(name, value);
     if (!verdict.allowed) {
       ctx.status = verdict.status;
-      ctx.body = verdict.body;
+      ctx.body = typeof verdict.body === "string" ? verdict.body : Buffer.from(verdict.body);
       return;
     }
     const { auth, cache, quotas } = exchange.facts;

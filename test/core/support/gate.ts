@@ -1,18 +1,10 @@
 import { createFacts, createGate } from "../../../packages/core/src/index.js";
-import type {
-  Auth,
-  Check,
-  Denied,
-  Exchange,
-  Gate,
-  PortcullisOptions,
-  Verdict,
-} from "../../../packages/core/src/index.js";
+import type { Auth, Decision, Denied, Exchange, Gate, PortcullisOptions } from "../../../packages/core/src/index.js";
 import { silentLogger } from "../../support/logger.js";
 
 /** What the smallest possible adapter makes of a check: the check itself. */
 export interface FakeMiddleware {
-  readonly check: Check<undefined>;
+  readonly check: (exchange: Exchange<undefined>) => Decision | Promise<Decision>;
 }
 
 export type FakeGate = Gate<undefined, FakeMiddleware>;
@@ -21,7 +13,8 @@ export type FakeOptions = PortcullisOptions<undefined>;
 /** A gate on in-process stores, without a web framework. */
 export function openGate(options: FakeOptions): FakeGate {
   return createGate<undefined, FakeMiddleware>({ redis: "memory", logger: silentLogger, ...options }, (check) => ({
-    check,
+    // Middleware of these tests admits or refuses; what replies is tested over HTTP.
+    check: check as FakeMiddleware["check"],
   }));
 }
 
@@ -47,12 +40,14 @@ export function fakeExchange({
     ip,
     trustsEveryProxy: false,
     facts: createFacts(),
+    signal: new AbortController().signal,
+    onClose: () => undefined,
     header: (name) => byName.get(name),
   };
 }
 
 export interface Outcome {
-  readonly verdict: Verdict;
+  readonly verdict: Decision;
   readonly auth: Auth | undefined;
 }
 

@@ -5,11 +5,14 @@ import { createHash } from "node:crypto";
  * before they become keys. One issuer's stay as they are, because other services know them so: the shared issuer's.
  */
 export class IssuerScope {
+  /** The issuers whose tokens are expected; none if any is. */
+  readonly known: readonly string[];
   readonly #shared: string | undefined;
   readonly #prefixes: ReadonlyMap<string, string>;
 
   /** Several issuers need a shared one only where another service reads or writes the same keys. */
   constructor(issuers: readonly string[], sharedIssuer: string | undefined) {
+    this.known = issuers;
     this.#shared = sharedIssuer ?? (issuers.length === 1 ? issuers[0] : undefined);
     this.#prefixes = new Map(issuers.length <= 1 ? [] : issuers.map((issuer) => [issuer, prefixOf(issuer)]));
   }

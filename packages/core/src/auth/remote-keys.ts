@@ -2,6 +2,7 @@ import type { JWTHeaderParameters } from "jose";
 import type { Logger } from "../telemetry/logger.js";
 import type { CandidateKey, KeySelector, KeySource } from "./keys.js";
 import { KeysUnavailable, keySelector } from "./keys.js";
+import { isTrustworthyUrl } from "../http/trustworthy-url.js";
 import { FetchFailure, fetchJson } from "./fetch-json.js";
 
 export interface RemoteKeysOptions {
@@ -124,12 +125,4 @@ async function discover(issuer: string, signal: AbortSignal): Promise<string> {
   if (typeof jwksUri !== "string" || !isTrustworthyUrl(jwksUri))
     throw new FetchFailure("the issuer's jwks_uri is not an https URL");
   return jwksUri;
-}
-
-/** https, or http to this machine itself. */
-export function isTrustworthyUrl(text: string): boolean {
-  if (!URL.canParse(text)) return false;
-  const { protocol, hostname, username, password } = new URL(text);
-  if (username !== "" || password !== "") return false;
-  return protocol === "https:" || (protocol === "http:" && ["localhost", "127.0.0.1", "[::1]"].includes(hostname));
 }

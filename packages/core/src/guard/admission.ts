@@ -5,7 +5,7 @@ import type { RequestCacheFactory } from "../cache/request-cache.js";
 import type { Exchange, Facts } from "../http/exchange.js";
 import type { RateLimitFormat } from "../http/fields.js";
 import { rateLimitFields } from "../http/fields.js";
-import type { Check, Denied, Verdict } from "../http/verdict.js";
+import type { Decision, Denied } from "../http/verdict.js";
 import { allowed } from "../http/verdict.js";
 import { denyExhausted, settleQuota } from "../quota/limit.js";
 import type { Settled } from "../quota/limit.js";
@@ -38,18 +38,21 @@ export interface AdmissionParts<Raw> {
   readonly cache: boolean;
 }
 
+/** The check of an admission: it never answers in the application's place. */
+export type Admission<Raw> = (exchange: Exchange<Raw>) => Decision | Promise<Decision>;
+
 /**
  * The way of a request, in one fold: credentials, verified token, one question to the store, verdict. The order of
  * refusals is the address' limits, then the token, then the other limits, so that bad tokens cost their sender something
  * and a revoked token cannot drain the quota of its victim. Whatever can be answered at once is.
  */
-export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: AdmissionParts<Raw>): Check<Raw> {
+export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: AdmissionParts<Raw>): Admission<Raw> {
   const { store, verifier, sources, revocations, charges, challenges, degradation, now } = services;
   const addressLimits = parts.limits.filter(({ per }) => per === "ip");
   const otherLimits = parts.limits.filter(({ per }) => per !== "ip");
   const limitsUsers = otherLimits.some(({ per }) => per === "user");
 
-  return function admit(exchange) {
+  return function admit(exchange: Exchange<Raw>): Decision | Promise<Decision> {
     if (verifier === undefined || parts.authentication === "off") {
       return charge(exchange, exchange.facts.verified, undefined);
     }
@@ -67,7 +70,10 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
       : chargeVerified(exchange, verified);
   };
 
-  function chargeVerified(exchange: Exchange<Raw>, outcome: VerifiedToken | TokenRefusal): Verdict | Promise<Verdict> {
+  function chargeVerified(
+    exchange: Exchange<Raw>,
+    outcome: VerifiedToken | TokenRefusal,
+  ): Decision | Promise<Decision> {
     if ("code" in outcome) return charge(exchange, undefined, challenges.tokenRefused(outcome));
     if (limitsUsers && outcome.partition === "") {
       return charge(exchange, undefined, challenges.tokenInvalid("the token names no subject to limit"));
@@ -80,7 +86,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     exchange: Exchange<Raw>,
     verified: VerifiedToken | undefined,
     denial: Denied | undefined,
-  ): Verdict | Promise<Verdict> {
+  ): Decision | Promise<Decision> {
     const { facts } = exchange;
     facts.verified = verified;
     facts.auth = verified?.auth;
@@ -94,7 +100,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     return ask({ exchange, verified, denial, before, after });
   }
 
-  function ask(request: Request<Raw>): Verdict | Promise<Verdict> {
+  function ask(request: Request<Raw>): Decision | Promise<Decision> {
     const { exchange, verified, before, after } = request;
     const token = tokenQuestion(exchange.facts, verified);
     for (const { policy } of [...before, ...after]) exchange.facts.settled.add(policy);
@@ -115,7 +121,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     return settled.has(verified) ? undefined : verified.question;
   }
 
-  function conclude(request: Request<Raw>, answer: Answer): Verdict {
+  function conclude(request: Request<Raw>, answer: Answer): Decision {
     const { exchange, verified, denial, before, after } = request;
     const first = settle(before, answer.beforeToken, []);
     const refusal = first.denial ?? denial ?? decideToken(exchange.facts, verified, answer.revoked);
@@ -165,7 +171,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     return denial;
   }
 
-  function allow({ facts }: Exchange<Raw>, settled: readonly Settled[]): Verdict {
+  function allow({ facts }: Exchange<Raw>, settled: readonly Settled[]): Decision {
     if (parts.cache && facts.cache === undefined) facts.cache = services.cache?.create(facts);
     if (settled.length === 0) return allowed;
     facts.quotas = [...facts.quotas, ...settled.map(({ quota }) => quota)];

@@ -6,6 +6,8 @@ import { deny } from "../http/verdict.js";
 
 /** The refusals of a gate that carry its challenge, with headers made once. Every cause of a code has the same answer. */
 export interface Challenges {
+  /** Names the address of the API's metadata in every challenge from now on (RFC 9728 5.1). */
+  announce(metadataUrl: string): void;
   credentialsRequired(): Denied;
   /** For a token that is malformed, expired, revoked, meant for another audience, and so on: the client learns no more. */
   tokenInvalid(cause: string): Denied;
@@ -21,15 +23,34 @@ export interface Challenges {
 const description = "The access token is malformed, expired, revoked or not meant for this API";
 
 export function createChallenges(realm: string | undefined): Challenges {
-  const required: Header[] = [bearerChallenge(realm)];
-  const invalid: Header[] = [bearerChallenge(realm, { error: "invalid_token", error_description: description })];
-  const ambiguous: Header[] = [bearerChallenge(realm, { error: "invalid_request" })];
+  let metadata: string | undefined;
+  let [required, invalid, ambiguous] = prepare();
+
+  function challenge(parameters: Readonly<Record<string, string>> = {}): Header {
+    return bearerChallenge({
+      ...(realm === undefined ? {} : { realm }),
+      ...parameters,
+      ...(metadata === undefined ? {} : { resource_metadata: metadata }),
+    });
+  }
+
+  function prepare(): [required: Header[], invalid: Header[], ambiguous: Header[]] {
+    return [
+      [challenge()],
+      [challenge({ error: "invalid_token", error_description: description })],
+      [challenge({ error: "invalid_request" })],
+    ];
+  }
 
   function tokenInvalid(cause: string): Denied {
     return deny("token_invalid", { cause, headers: invalid });
   }
 
   return {
+    announce(url) {
+      metadata = url;
+      [required, invalid, ambiguous] = prepare();
+    },
     credentialsRequired: () => deny("credentials_required", { cause: "no credentials", headers: required }),
     tokenInvalid,
     badCredentials({ kind, cause }) {
@@ -47,7 +68,7 @@ export function createChallenges(realm: string | undefined): Challenges {
     tokenRefused: ({ code, cause }) =>
       code === "token_invalid" ? tokenInvalid(cause) : deny(code, { cause, headers: [retryAfter(1)] }),
     scopeInsufficient(scopes) {
-      const headers = [bearerChallenge(realm, { error: "insufficient_scope", scope: scopes.join(" ") })];
+      const headers = [challenge({ error: "insufficient_scope", scope: scopes.join(" ") })];
       return deny("scope_insufficient", { cause: "a scope is missing", headers });
     },
     claimInsufficient: () => deny("claim_insufficient", { cause: "a claim is missing or does not suffice" }),
@@ -60,7 +81,7 @@ export function createChallenges(realm: string | undefined): Challenges {
       };
       return deny("authentication_stale", {
         cause: "the sign-in is too old or too weak",
-        headers: [bearerChallenge(realm, parameters)],
+        headers: [challenge(parameters)],
       });
     },
   };

@@ -1,5 +1,5 @@
 import type { Exchange } from "../http/exchange.js";
-import type { Check, Denied, Header, Verdict } from "../http/verdict.js";
+import type { Check, Denied, Header, Reply, Verdict } from "../http/verdict.js";
 import { DenialError, allowed } from "../http/verdict.js";
 
 /** Passes a request that every check passes, asked in order; the first refusal is the answer. */
@@ -33,7 +33,7 @@ export function onlyWhere<Raw>(matches: (exchange: Exchange<Raw>) => boolean, ch
  */
 export function some<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
   return async function checkSome(exchange) {
-    const denials: Denied[] = [];
+    const denials: (Denied | Reply)[] = [];
     for (const check of checks) {
       const verdict = await check(exchange);
       if (verdict.allowed) return verdict;
@@ -46,7 +46,7 @@ export function some<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
 /** Passes requests without credentials as anonymous; credentials that are there must be good all the same. */
 export function anonymousToo<Raw>(check: Check<Raw>): Check<Raw> {
   function admit(verdict: Verdict): Verdict {
-    return !verdict.allowed && verdict.problem.code === "credentials_required" ? allowed : verdict;
+    return !verdict.allowed && verdict.problem?.code === "credentials_required" ? allowed : verdict;
   }
 
   return function checkUnlessAnonymous(exchange) {
@@ -58,7 +58,7 @@ export function anonymousToo<Raw>(check: Check<Raw>): Check<Raw> {
 /** Turns a refusal into an error for the application's own error handling. */
 export function throwing<Raw>(check: Check<Raw>): Check<Raw> {
   function throwDenial(verdict: Verdict): Verdict {
-    if (!verdict.allowed) throw new DenialError(verdict);
+    if (!verdict.allowed && verdict.problem !== undefined) throw new DenialError(verdict);
     return verdict;
   }
 

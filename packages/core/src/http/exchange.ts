@@ -16,6 +16,10 @@ export interface Exchange<Raw = unknown> {
   readonly trustsEveryProxy: boolean;
   /** What the checks found out about this request so far; one object for the whole request. */
   readonly facts: Facts;
+  /** Aborted when the client goes away before its response is complete; made when it is first asked for. */
+  readonly signal: AbortSignal;
+  /** Called once, when the response is complete or its client has gone: with its status, 0 if none was sent. */
+  onClose(listener: (status: number) => void): void;
   /** A request header by its lower-case name. */
   header(name: string): string | undefined;
 }

@@ -71,9 +71,8 @@ export function retryAfter(seconds: number): Header {
 }
 
 /** A Bearer challenge (RFC 6750 3): parameters are fixed or checked at start-up, so nothing needs escaping. */
-export function bearerChallenge(realm: string | undefined, parameters: Readonly<Record<string, string>> = {}): Header {
-  const all = realm === undefined ? parameters : { realm, ...parameters };
-  const text = Object.entries(all)
+export function bearerChallenge(parameters: Readonly<Record<string, string>> = {}): Header {
+  const text = Object.entries(parameters)
     .map(([name, value]) => `${name}="${value}"`)
     .join(", ");
   return ["WWW-Authenticate", text === "" ? "Bearer" : `Bearer ${text}`];

@@ -11,11 +11,24 @@ export function messageExchange<Raw>(message: IncomingMessage): Exchange<Raw> {
     ip: message.socket.remoteAddress,
     trustsEveryProxy: false,
     facts: createFacts(),
+    get signal() {
+      return abortOnClose(message);
+    },
+    onClose(listener) {
+      message.socket.once("close", () => listener(0));
+    },
     header(name) {
       const value = message.headers[name];
       return typeof value === "object" ? value.join(", ") : value;
     },
   };
+}
+
+function abortOnClose({ socket }: IncomingMessage): AbortSignal {
+  const controller = new AbortController();
+  if (socket.destroyed) controller.abort();
+  else socket.once("close", () => controller.abort());
+  return controller.signal;
 }
 
 /** The exchange of a token alone. */
@@ -27,6 +40,9 @@ export function tokenExchange<Raw>(token: string): Exchange<Raw> {
     ip: undefined,
     trustsEveryProxy: false,
     facts: createFacts(),
+    signal: new AbortController().signal,
+    // There is no response, so it does not end.
+    onClose: () => undefined,
     header: (name) => (name === "authorization" ? `Bearer ${token}` : undefined),
   };
 }

@@ -70,7 +70,19 @@ export interface Denied {
   readonly cause: string;
 }
 
-export type Verdict = Allowed | Denied;
+/** The request is answered here, by one of the gate's own routes. */
+export interface Reply {
+  readonly allowed: false;
+  readonly status: number;
+  readonly headers: readonly Header[];
+  readonly body: string | Uint8Array;
+  readonly problem?: undefined;
+}
+
+/** What a check that only admits or refuses says. */
+export type Decision = Allowed | Denied;
+
+export type Verdict = Decision | Reply;
 
 /** Decides about a request; writes what it found out to `exchange.facts`. Bugs throw, refusals are values. */
 export type Check<Raw = unknown> = (exchange: Exchange<Raw>) => Verdict | Promise<Verdict>;
@@ -128,6 +140,11 @@ function prepare(code: DenialCode, violatedPolicies?: readonly string[]): Prepar
 const plainAnswers = Object.fromEntries(
   (Object.keys(denials) as DenialCode[]).map((code) => [code, prepare(code)]),
 ) as Record<DenialCode, PreparedAnswer>;
+
+/** What is left of an answer when the response has already begun: a refusal becomes an error, another answer nothing. */
+export function lateError(answer: Denied | Reply): DenialError | undefined {
+  return answer.problem === undefined ? undefined : new DenialError(answer);
+}
 
 /**
  * A refusal as an error, for `onDeny: "throw"` and for responses that have already begun.

@@ -10,8 +10,9 @@ import {
   createSecretKeys,
   hmacAlgorithms,
 } from "../auth/keys.js";
-import { RemoteKeys, isTrustworthyUrl } from "../auth/remote-keys.js";
+import { RemoteKeys } from "../auth/remote-keys.js";
 import { challengeText } from "../http/fields.js";
+import { isTrustworthyUrl } from "../http/trustworthy-url.js";
 import type { TokenValidator } from "../auth/verifier.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Duration } from "./duration.js";

@@ -1,5 +1,6 @@
 import type { RateLimitFormat } from "../http/fields.js";
 import { rateLimitFormats } from "../http/fields.js";
+import { isTrustworthyUrl } from "../http/trustworthy-url.js";
 import type { Policy } from "../quota/policy.js";
 import type { RedisLike } from "../store/redis/connect.js";
 import type { Logger } from "../telemetry/logger.js";
@@ -56,6 +57,8 @@ export interface PortcullisOptions<Raw = unknown> {
   readonly ipv6PrefixLength?: number | undefined;
   /** Among how many processes a limit is divided while the store is down. @default 1 */
   readonly instances?: number | undefined;
+  /** Where clients find this API, such as `"https://api.example.com"`; never taken from the Host header. @default none */
+  readonly publicUrl?: string | undefined;
   /** The property of the request under which handlers find `auth`. @default "auth" */
   readonly property?: string | undefined;
   /** Pino-like. @default silent but for warnings, through process.emitWarning */
@@ -77,13 +80,14 @@ export interface ResolvedOptions<Raw> {
   readonly deadlineMs: number;
   readonly ipv6PrefixLength: number;
   readonly instances: number;
+  readonly publicUrl: string | undefined;
   readonly property: string;
   readonly logger: Logger;
 }
 
 const known = [
   ...["redis", "prefix", "keySecret", "auth", "revocation", "limits", "cache", "headers", "deadline"],
-  ...["ipv6PrefixLength", "instances", "property", "logger"],
+  ...["ipv6PrefixLength", "instances", "publicUrl", "property", "logger"],
 ];
 
 /** Checks every option and fills in the defaults. Throws a TypeError or RangeError that says what to write instead. */
@@ -118,6 +122,7 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>, now: () => 
     deadlineMs: durationMs("deadline", deadline, 10_000),
     ipv6PrefixLength,
     instances,
+    publicUrl: options.publicUrl === undefined ? undefined : resolvePublicUrl(options.publicUrl),
     property,
     logger,
     // Last, because keys may be fetched as soon as they are known to be wanted.
@@ -161,6 +166,15 @@ function resolveCacheTtl(options: CacheOptions): number {
   checkObject("cache", options, ["ttl"]);
   const { ttl = "5m" } = options;
   return durationMs("cache.ttl", ttl);
+}
+
+function resolvePublicUrl(text: unknown): string {
+  checkString("publicUrl", text);
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !isTrustworthyUrl(text) || /[?#]/.test(text)) {
+    throw optionError("publicUrl", 'must be an https URL such as "https://api.example.com" (http only on localhost)');
+  }
+  return `${url.origin}${url.pathname.replace(/\/$/, "")}`;
 }
 
 function checkPrefix(prefix: unknown): void {

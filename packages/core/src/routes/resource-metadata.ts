@@ -1,0 +1,57 @@
+import type { Challenges } from "../guard/challenges.js";
+import type { Check } from "../http/verdict.js";
+import type { ResolvedAuth } from "../options/auth.js";
+import { checkObject, checkString, optionError } from "../options/validate.js";
+import { answerAt, readMethods, replyJson } from "./route.js";
+
+/** What clients may want to know besides what the gate knows itself (RFC 9728 2). */
+export interface ResourceMetadataOptions {
+  /** The issuers clients may get tokens from. @default the issuers of `auth` */
+  readonly authorizationServers?: readonly string[] | undefined;
+  /** `scopes_supported` @default left out */
+  readonly scopes?: readonly string[] | undefined;
+  /** `resource_name`, for people. @default left out */
+  readonly name?: string | undefined;
+  /** `resource_documentation`, a URL. @default left out */
+  readonly documentation?: string | undefined;
+}
+
+const wellKnown = "/.well-known/oauth-protected-resource";
+
+/** The protected resource metadata of an API (RFC 9728), and its address in the gate's challenges. */
+export function resourceMetadata<Raw>(
+  options: ResourceMetadataOptions,
+  auth: ResolvedAuth<Raw> | undefined,
+  publicUrl: string | undefined,
+  challenges: Challenges,
+): Check<Raw> {
+  checkObject("resourceMetadata()", options, ["authorizationServers", "scopes", "name", "documentation"]);
+  if (auth === undefined) throw optionError("auth", "is required for routes.resourceMetadata()");
+  if (publicUrl === undefined) throw optionError("publicUrl", "is required for routes.resourceMetadata()");
+  const { authorizationServers = auth.issuers.known, scopes, name, documentation } = options;
+  checkStrings("resourceMetadata().authorizationServers", authorizationServers);
+  if (scopes !== undefined) checkStrings("resourceMetadata().scopes", scopes);
+  if (name !== undefined) checkString("resourceMetadata().name", name);
+  if (documentation !== undefined) checkString("resourceMetadata().documentation", documentation);
+  const { origin, pathname } = new URL(publicUrl);
+  const path = `${wellKnown}${pathname === "/" ? "" : pathname}`;
+  const reply = replyJson(
+    200,
+    {
+      resource: publicUrl,
+      ...(authorizationServers.length === 0 ? {} : { authorization_servers: authorizationServers }),
+      ...(scopes === undefined ? {} : { scopes_supported: scopes }),
+      bearer_methods_supported: auth.sources.some(({ kind }) => kind === "header") ? ["header"] : [],
+      ...(name === undefined ? {} : { resource_name: name }),
+      ...(documentation === undefined ? {} : { resource_documentation: documentation }),
+    },
+    [["Cache-Control", "public, max-age=3600"]],
+  );
+  challenges.announce(`${origin}${path}`);
+  return answerAt({ methods: readMethods, path, answer: () => reply });
+}
+
+function checkStrings(option: string, value: unknown): asserts value is readonly string[] {
+  if (Array.isArray(value) && value.every((one) => typeof one === "string" && one !== "")) return;
+  throw optionError(option, "must be a list of non-empty strings");
+}

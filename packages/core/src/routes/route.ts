@@ -1,0 +1,45 @@
+import type { Exchange } from "../http/exchange.js";
+import type { Check, Header, Reply, Verdict } from "../http/verdict.js";
+import { allowed } from "../http/verdict.js";
+import { optionError } from "../options/validate.js";
+
+export interface RouteMatch<Raw> {
+  /** The methods it answers; others go on. */
+  readonly methods: readonly string[];
+  /** The whole path it answers, without the query; other paths go on. */
+  readonly path: string;
+  readonly answer: (exchange: Exchange<Raw>) => Reply | Promise<Reply>;
+}
+
+/** A check that answers the requests of its own paths and lets all others pass. */
+export function answerAt<Raw>(...routes: readonly RouteMatch<Raw>[]): Check<Raw> {
+  const byPath = new Map(routes.map((route) => [route.path, route]));
+  return function answerRoute(exchange): Verdict | Promise<Verdict> {
+    const route = byPath.get(pathOf(exchange.url));
+    return route === undefined || !route.methods.includes(exchange.method) ? allowed : route.answer(exchange);
+  };
+}
+
+export const readMethods: readonly string[] = ["GET", "HEAD"];
+
+function pathOf(url: string): string {
+  const query = url.indexOf("?");
+  return query === -1 ? url : url.slice(0, query);
+}
+
+/** A JSON answer. */
+export function replyJson(status: number, value: unknown, headers: readonly Header[] = []): Reply {
+  const body = JSON.stringify(value);
+  return {
+    allowed: false,
+    status,
+    headers: [...headers, ["Content-Type", "application/json"], ["Content-Length", String(Buffer.byteLength(body))]],
+    body,
+  };
+}
+
+/** An option that moves a route: an absolute path. */
+export function checkPath(option: string, path: unknown): asserts path is string {
+  if (typeof path === "string" && /^\/[A-Za-z0-9._~/-]*$/.test(path) && !path.includes("//")) return;
+  throw optionError(option, 'must be a path such as "/healthz"');
+}
