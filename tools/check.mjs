@@ -34,7 +34,7 @@ function target(file, specifier) {
 const owners = [
   { module: "rate-limiter-flexible", only: /^quota\/flexible\.ts$/ },
   { module: "ioredis", only: /^store\/redis\// },
-  { module: "jose", only: /^(auth\/|options\/auth\.ts$|testing\.ts$)/ },
+  { module: "jose", only: /^(auth\/|options\/(auth|issuer-keys)\.ts$|testing\.ts$)/ },
 ];
 for (const file of core) {
   for (const { specifier } of importsOf(file)) {

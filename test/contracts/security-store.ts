@@ -192,6 +192,56 @@ export function describeSecurityStore(name: string, open: () => Promise<Security
       });
     });
 
+    describe("a use", () => {
+      const use = (name: string, ttlMs = 60_000) => ({ key: keys.proof("thumbprint", name), ttlMs });
+
+      it("is recorded once, whoever asks first", async () => {
+        const answers = await Promise.all(Array.from({ length: 50 }, () => ask({ use: use("one") })));
+        expect(answers.filter(({ repeated }) => repeated === false)).to.have.length(1);
+        expect(answers.filter(({ repeated }) => repeated === true)).to.have.length(49);
+        expect((await ask({ use: use("two") })).repeated).to.equal(false);
+        expect((await ask({})).repeated).to.equal(undefined);
+      });
+
+      it("is forgotten after its time", async () => {
+        expect((await ask({ use: use("short", 300) })).repeated).to.equal(false);
+        expect((await ask({ use: use("short", 300) })).repeated).to.equal(true);
+        await new Promise((resolve) => setTimeout(resolve, 400));
+        expect((await ask({ use: use("short", 300) })).repeated).to.equal(false);
+      });
+
+      it("comes after the address and the token, and before the user: repeated, it costs the address alone", async () => {
+        const address = charge("ip", "1", 10);
+        const user = charge("user", "u", 10);
+        const question = { beforeToken: [address], token: token("j"), use: use("p"), afterToken: [user] };
+        expect(await ask(question)).to.deep.include({ revoked: false, repeated: false });
+        const again = await ask(question);
+        expect([again.revoked, again.repeated, ...again.afterToken]).to.deep.equal([false, true, undefined]);
+        await settled();
+        const counted = await ask({ beforeToken: [{ ...address, cost: 0 }], afterToken: [{ ...user, cost: 0 }] });
+        expect([...counted.beforeToken, ...counted.afterToken].map(consumed)).to.deep.equal([2, 1]);
+      });
+
+      it("stays with its own request in a batch", async () => {
+        const answers = await Promise.all(
+          Array.from({ length: 20 }, (_, index) =>
+            ask({
+              beforeToken: [charge("ip", String(index), 5)],
+              token: token(`t${index}`),
+              ...(index % 2 === 0 ? { use: use(`u${index % 4}`) } : {}),
+              afterToken: [charge("user", String(index), 5)],
+            }),
+          ),
+        );
+        const firsts = answers.filter(({ repeated }) => repeated === false).length;
+        expect([firsts, answers.filter(({ repeated }) => repeated === undefined).length]).to.deep.equal([2, 10]);
+        for (const { beforeToken, repeated, afterToken } of answers) {
+          expect(beforeToken.map(consumed)).to.deep.equal([1]);
+          expect(afterToken.map((part) => part !== undefined)).to.deep.equal([repeated !== true]);
+        }
+      });
+    });
+
     it("agrees with the model, whatever is asked", async () => {
       const part = fc.record({ policy: fc.integer({ min: 0, max: 2 }), cost: fc.integer({ min: 0, max: 3 }) });
       const request = fc.record({

@@ -38,7 +38,11 @@ describe("the Authorization header", () => {
   ];
   for (const value of accepted) {
     it(`carries a token as ${JSON.stringify(value)}`, () => {
-      expect(read([header], { headers: { authorization: value } })).to.deep.equal({ kind: "token", token });
+      expect(read([header], { headers: { authorization: value } })).to.deep.equal({
+        kind: "token",
+        token,
+        scheme: "Bearer",
+      });
     });
   }
 
@@ -83,7 +87,6 @@ describe("the Authorization header", () => {
       "basic Zm9vOmJhcg==",
       `n1 Bearer ${token}`,
       `Token ${token}`,
-      `DPoP ${token}`,
       token,
       "Digest username=x",
     ],
@@ -147,7 +150,7 @@ describe("the Authorization header", () => {
 
 describe("a token from a function of the application", () => {
   it("is what it returns, or none", () => {
-    expect(read([reader(token)], {})).to.deep.equal({ kind: "token", token });
+    expect(read([reader(token)], {})).to.deep.equal({ kind: "token", token, scheme: "Bearer" });
     for (const value of [undefined, null, ""]) expect(read([reader(value)], {}).kind).to.equal("none");
   });
 

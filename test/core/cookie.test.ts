@@ -21,7 +21,7 @@ describe("a token cookie", () => {
       `session="${token}"`,
       ` session = ${token} `,
     ]) {
-      expect(from(text), text).to.deep.equal({ kind: "token", token });
+      expect(from(text), text).to.deep.equal({ kind: "token", token, scheme: "Bearer" });
     }
   });
 

@@ -4,6 +4,7 @@ import { expect } from "chai";
 import fc from "fast-check";
 import type { Auth, ClaimRules } from "../../packages/core/src/auth/claims.js";
 import { IssuerScope } from "../../packages/core/src/auth/issuer-scope.js";
+import { IssuerVerifier } from "../../packages/core/src/auth/issuer-verifier.js";
 import type { KeySource } from "../../packages/core/src/auth/keys.js";
 import { TokenCache } from "../../packages/core/src/auth/token-cache.js";
 import type { VerifiedToken } from "../../packages/core/src/auth/verifier.js";
@@ -24,16 +25,24 @@ function openVerifier(rules: Partial<ClaimRules> = {}, cacheSize = 100) {
     status: () => "up",
     close: () => undefined,
   };
+  const issuer = new IssuerVerifier(
+    {
+      keysOf: () => keys,
+      algorithms: ["HS256"],
+      issuer: undefined,
+      audience: false,
+      requiredClaims: [],
+      rules: { toleranceSeconds: 5, maxLifetimeSeconds: 3600, requireJti: false, exactExpiry: true, ...rules },
+      validate: undefined,
+      rolesClaim: undefined,
+    },
+    new IssuerScope([], undefined),
+    () => state.seconds * 1000,
+  );
   const verifier = new Verifier({
-    keys,
-    algorithms: ["HS256"],
-    issuer: undefined,
-    audience: false,
-    issuers: new IssuerScope([], undefined),
-    requiredClaims: [],
-    rules: { toleranceSeconds: 5, maxLifetimeSeconds: 3600, requireJti: false, exactExpiry: true, ...rules },
+    issuers: [issuer],
+    byIssuer: false,
     cacheSize,
-    now: () => state.seconds * 1000,
     prepare: () => ({ question: undefined, partition: "" }),
   });
   async function cause(token: string): Promise<string | undefined> {
@@ -200,6 +209,8 @@ describe("the cache of verified tokens", () => {
     auth: { token: text } as Auth,
     question: undefined,
     partition: "",
+    boundTo: undefined,
+    rolesClaim: undefined,
   });
   const tail = "t".repeat(32);
 

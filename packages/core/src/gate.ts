@@ -29,7 +29,8 @@ export interface Health {
   /** `up`: all well; `degraded`: a policy for bad days decides in part; `down`: protected requests are refused. */
   readonly status: "up" | "degraded" | "down";
   readonly store: StoreState;
-  readonly keys: "up" | "down" | "none";
+  /** `degraded` while one of several issuers has no keys. */
+  readonly keys: "up" | "degraded" | "down" | "none";
 }
 
 /** What {@link Gate.verify} found: who it is, or why not. */

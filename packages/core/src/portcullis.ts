@@ -124,7 +124,7 @@ export function createGate<Raw, Middleware extends object>(
     requireScopes: (...scopes) => expose(requireScopes(scopes, services.challenges)),
     requireAnyScope: (...scopes) => expose(requireAnyScope(scopes, services.challenges)),
     requireClaim: (name, test) => expose(requireClaim(name, test, services.challenges)),
-    requireRole: (...roles) => expose(requireRole(roles, auth?.rolesClaim, services.challenges)),
+    requireRole: (...roles) => expose(requireRole(roles, services.challenges)),
     requireRecentAuth: (recency) => expose(requireRecentAuth(recency, services.challenges, now)),
     unless(condition, middleware) {
       const matches = compileCondition("unless()", condition);
@@ -160,7 +160,7 @@ export function createGate<Raw, Middleware extends object>(
     health() {
       const store = stores.security.state();
       const keys = auth === undefined ? "none" : auth.keys.status();
-      const partly = store.status === "degraded" || !resolved.storeChosen;
+      const partly = [store.status, keys].includes("degraded") || !resolved.storeChosen;
       return { status: store.status === "down" || keys === "down" ? "down" : partly ? "degraded" : "up", store, keys };
     },
     async close() {

@@ -1,10 +1,13 @@
 import type { Auth } from "./auth/claims.js";
 import type { VerifiedToken } from "./auth/verifier.js";
 import { Verifier } from "./auth/verifier.js";
+import { IssuerVerifier } from "./auth/issuer-verifier.js";
 import { RequestCacheFactory } from "./cache/request-cache.js";
 import type { AdmissionServices } from "./guard/admission.js";
 import { createChallenges } from "./guard/challenges.js";
 import { Degradation } from "./guard/degradation.js";
+import { Possession } from "./guard/possession.js";
+import type { ResolvedAuth } from "./options/auth.js";
 import type { ResolvedOptions } from "./options/options.js";
 import { optionError } from "./options/validate.js";
 import { ChargeFactory } from "./quota/policy.js";
@@ -30,28 +33,37 @@ export function createServices<Raw>(
 ): GateServices<Raw> {
   const { auth, prefix, keySecret, instances, ipv6PrefixLength, revocation, cacheTtlMs, headers, logger } = resolved;
   const keys = new Keyspace(prefix, keySecret);
-  const challenges = createChallenges(auth?.realm);
+  const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
   const revocations =
     auth === undefined || revocation === undefined
       ? undefined
       : new RevocationService({
           store: stores.security,
           keys,
-          issuers: auth.issuers,
-          marginSeconds: Math.max(Math.ceil(auth.rules.toleranceSeconds), leastMarginSeconds),
-          maxLifetimeSeconds: auth.rules.maxLifetimeSeconds,
+          issuers: auth.scope,
+          marginSeconds: Math.max(Math.ceil(auth.toleranceSeconds), leastMarginSeconds),
+          maxLifetimeSeconds: auth.maxLifetimeSeconds,
           now,
         });
 
-  function prepare(facts: Auth): Omit<VerifiedToken, "auth"> {
+  function openVerifier({ issuers, scope, byIssuer }: ResolvedAuth<Raw>): Verifier {
+    const verifiers = issuers.map((issuer) => new IssuerVerifier(issuer, scope, now));
+    return new Verifier({ issuers: verifiers, byIssuer, cacheSize: 10_000, prepare });
+  }
+
+  function prepare(facts: Auth): Pick<VerifiedToken, "question" | "partition"> {
     const partition = facts.principal === "" ? "" : keys.identifier(facts.principal);
     return { partition, question: revocations?.questionFor(facts) };
   }
 
   return {
     store: stores.security,
-    verifier: auth === undefined ? undefined : new Verifier({ ...auth, cacheSize: 10_000, now, prepare }),
+    verifier: auth === undefined ? undefined : openVerifier(auth),
     sources: auth?.sources ?? [],
+    possession:
+      auth?.dpop === undefined
+        ? undefined
+        : new Possession({ dpop: auth.dpop, toleranceSeconds: auth.toleranceSeconds, keys, challenges, now }),
     revocations,
     revocationsOrMissing: revocations ?? missingRevocations,
     charges: new ChargeFactory({ keys, ipv6PrefixLength, logger }),

@@ -1,2 +1,3 @@
 export * from "./redis/index.js";
+export * from "./dpop.js";
 export * from "./tokens.js";

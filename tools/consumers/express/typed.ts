@@ -5,6 +5,12 @@ import express from "express";
 import type { NextFunction, Request, RequestHandler, Response } from "express";
 import { exactly } from "../exactly.js";
 
+declare module "@portcullis/express" {
+  interface Register {
+    claims: { tenant: string };
+  }
+}
+
 const options: ExpressOptions = {
   redis: process.env.REDIS_URL,
   auth: { secret: process.env.JWT_SECRET, algorithms: ["HS256"], audience: "consumer", issuer: undefined },
@@ -28,6 +34,8 @@ const app = express();
 app.use(gate.unless({ path: ["/healthz", "/public/*"], method: "GET" }, gate.guard({ optional: true })));
 app.get("/", gate.limit({ name: "one", per: (req) => req.originalUrl, limit: 1, window: "1s" }), async (req, res) => {
   exactly<string | undefined>()(req.auth?.subject);
+  exactly<string | undefined>()(req.auth?.claims.tenant);
+  exactly<unknown>()(req.auth?.claims.other);
   exactly<readonly string[] | undefined>()(req.auth?.scopes);
   exactly<RequestCache>()(req.cache);
   exactly<readonly Quota[]>()(req.quotas);

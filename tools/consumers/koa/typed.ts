@@ -5,6 +5,12 @@ import Koa from "koa";
 import type { Context, Middleware } from "koa";
 import { exactly } from "../exactly.js";
 
+declare module "@portcullis/koa" {
+  interface Register {
+    claims: { tenant: string };
+  }
+}
+
 const options: KoaOptions = {
   redis: process.env.REDIS_URL,
   auth: { secret: process.env.JWT_SECRET, algorithms: ["HS256"], audience: "consumer", issuer: undefined },
@@ -38,6 +44,8 @@ app.use(gate.unless({ path: ["/healthz", "/public/*"], method: "GET" }, gate.gua
 app.use(gate.limit({ name: "one", per: (ctx) => ctx.querystring, limit: 1, window: "1s" }));
 app.use(async (ctx) => {
   exactly<string | undefined>()(ctx.auth?.subject);
+  exactly<string | undefined>()(ctx.auth?.claims.tenant);
+  exactly<unknown>()(ctx.auth?.claims.other);
   exactly<readonly string[] | undefined>()(ctx.auth?.scopes);
   exactly<RequestCache>()(ctx.cache);
   exactly<readonly Quota[]>()(ctx.quotas);

@@ -1,4 +1,5 @@
 import type { Exchange } from "../http/exchange.js";
+import { isCompactJws, maxCompactLength } from "./compact.js";
 
 /** Reads a token from somewhere of the application's own; undefined means that there is none. */
 export type TokenReader<Raw> = (raw: Raw) => string | undefined;
@@ -9,18 +10,18 @@ export type TokenSource<Raw> =
   | { readonly kind: "cookie"; readonly name: string; readonly origins: ReadonlySet<string> }
   | { readonly kind: "function"; readonly read: TokenReader<Raw> };
 
+/** How a token came: as it is (RFC 6750), or with a DPoP proof (RFC 9449 7.1). */
+export type Scheme = "Bearer" | "DPoP";
+
 /** What a request presents. */
 export type Credentials =
   | { readonly kind: "none" }
-  | { readonly kind: "token"; readonly token: string }
+  | { readonly kind: "token"; readonly token: string; readonly scheme: Scheme }
   | { readonly kind: "malformed" | "too_large" | "ambiguous" | "foreign_origin"; readonly cause: string };
 
 const none: Credentials = { kind: "none" };
-const malformed: Credentials = { kind: "malformed", cause: "the Authorization header is not one Bearer token" };
+const malformed: Credentials = { kind: "malformed", cause: "the Authorization header is not one token" };
 
-/** Longer tokens are refused unparsed: parsing must not be a way to burn our time. */
-const maxTokenLength = 8192;
-const compactJws = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 const safeMethods = new Set(["GET", "HEAD", "OPTIONS"]);
 
 /** The one token of a request. A second one, from another source, makes it ambiguous (RFC 6750 2). */
@@ -46,15 +47,23 @@ function readSource<Raw>(exchange: Exchange<Raw>, source: TokenSource<Raw>): Cre
   }
 }
 
-/** `Bearer` in any case, blanks, one token. Another scheme is no credentials of ours. */
+/** `Bearer` or `DPoP` in any case, blanks, one token. Another scheme is no credentials of ours. */
 function readHeader(value: string | undefined): Credentials {
   if (value === undefined || value === "") return none;
   const text = value.trim();
   const blank = text.search(/[ \t]/);
-  const scheme = blank === -1 ? text : text.slice(0, blank);
-  if (scheme.toLowerCase() !== "bearer") return none;
-  return blank === -1 ? malformed : checkToken(text.slice(blank).trimStart());
+  const scheme = schemes[(blank === -1 ? text : text.slice(0, blank)).toLowerCase()];
+  if (scheme === undefined) return none;
+  return blank === -1 ? malformed : checkToken(text.slice(blank).trimStart(), scheme);
 }
+
+const schemes: Readonly<Record<string, Scheme | undefined>> = Object.assign(
+  Object.create(null) as object,
+  {
+    bearer: "Bearer",
+    dpop: "DPoP",
+  } as const,
+);
 
 function readCookie<Raw>(exchange: Exchange<Raw>, name: string, origins: ReadonlySet<string>): Credentials {
   const credentials = checkToken(findCookie(exchange.header("cookie"), name));
@@ -91,9 +100,9 @@ function isOwnOrigin<Raw>(exchange: Exchange<Raw>, origins: ReadonlySet<string>)
   return exchange.header("sec-fetch-site") === "same-origin";
 }
 
-function checkToken(token: unknown): Credentials {
+function checkToken(token: unknown, scheme: Scheme = "Bearer"): Credentials {
   if (token === undefined || token === null || token === "") return none;
   if (typeof token !== "string") return malformed;
-  if (token.length > maxTokenLength) return { kind: "too_large", cause: "the token is longer than 8192 characters" };
-  return compactJws.test(token) ? { kind: "token", token } : malformed;
+  if (token.length > maxCompactLength) return { kind: "too_large", cause: "the token is longer than 8192 characters" };
+  return isCompactJws(token) ? { kind: "token", token, scheme } : malformed;
 }

@@ -1,8 +1,23 @@
 import type { JWTHeaderParameters, JWTPayload } from "jose";
 import type { IssuerScope } from "./issuer-scope.js";
 
+/**
+ * Tells TypeScript which claims your tokens have, for `auth.claims` everywhere; `auth.validate` and `requiredClaims` are what
+ * makes it true:
+ *
+ * ```ts
+ * declare module "@portcullis/core" {
+ *   interface Register {
+ *     claims: { tenant: string };
+ *   }
+ * }
+ * ```
+ */
+// eslint-disable-next-line @typescript-eslint/no-empty-object-type -- users add its member by augmentation
+export interface Register {}
+
 /** The claims of a verified token, deeply frozen: they are shared by all requests that carry it. */
-export type Claims = Readonly<JWTPayload>;
+export type Claims = Readonly<JWTPayload & (Register extends { claims: infer Registered } ? Registered : object)>;
 
 /** Who is asking, as a verified token says. Frozen. */
 export interface Auth<C = Claims> {
@@ -40,9 +55,21 @@ export interface ClaimRules {
   readonly maxTokenAgeSeconds?: number | undefined;
   /** Only the profile for access tokens of RFC 9068? */
   readonly strict?: boolean | undefined;
+  /** What may confirm that the sender is the one a token was issued to (RFC 7800). */
+  readonly confirmation?: ConfirmationRules | undefined;
   /** Is `exp` exact? With revocation on, our records end with it, so the tolerance must not extend it. */
   readonly exactExpiry: boolean;
 }
+
+/** How senders may prove that a token is theirs; what nobody here can verify is refused. */
+export interface ConfirmationRules {
+  /** By a DPoP proof (RFC 9449). */
+  readonly dpop: "off" | "optional" | "required";
+  /** By a TLS client certificate (RFC 8705), which the proxy in front verifies. */
+  readonly certificate: boolean;
+}
+
+const onlyBearer: ConfirmationRules = { dpop: "off", certificate: false };
 
 /** JOSE header types of access tokens (RFC 7519, RFC 9068); others are proofs, logout tokens, refresh tokens. */
 const accessTokenTypes = new Set(["jwt", "at+jwt"]);
@@ -79,8 +106,30 @@ export function refusalOfClaims(
     if (typeof use === "string" && otherTokenUses.has(use.toLowerCase()))
       return "the claims say that this is no access token";
   }
-  if (typeof cnf === "object" && cnf !== null && "jkt" in cnf) return "a DPoP-bound token came as a Bearer token";
+  return refusalOfConfirmation(cnf, rules.confirmation ?? onlyBearer);
+}
+
+/** A token that is bound to something nobody here verifies would be a Bearer token to whoever stole it. */
+function refusalOfConfirmation(cnf: unknown, rules: ConfirmationRules): string | undefined {
+  if (cnf === undefined)
+    return rules.dpop === "required" ? "the token is bound to no key, and auth.dpop.required is set" : undefined;
+  if (typeof cnf !== "object" || cnf === null) return "cnf is not an object";
+  for (const [method, value] of Object.entries(cnf)) {
+    if (method === "jkt" && rules.dpop !== "off" && typeof value === "string" && sha256Text.test(value)) continue;
+    if (method === "x5t#S256" && rules.certificate) continue;
+    return "cnf asks for a proof that auth.dpop or auth.certificateBound would allow";
+  }
+  if (rules.dpop === "required" && boundKey({ cnf }) === undefined)
+    return "the token is bound to no key, and auth.dpop.required is set";
   return undefined;
+}
+
+/** SHA-256 in base64url. */
+const sha256Text = /^[A-Za-z0-9_-]{43}$/;
+
+/** The thumbprint (RFC 7638) of the key that a token is bound to, if it is. */
+export function boundKey({ cnf }: Claims): string | undefined {
+  return (cnf as { jkt?: string } | undefined)?.jkt;
 }
 
 /** Was the token issued too long ago? One that does not say when was, as far as anybody knows. */

@@ -1,42 +1,53 @@
 import { createHash } from "node:crypto";
+import { LRUCache } from "lru-cache";
 
 /**
  * `sub` and `jti` are unique per issuer only (RFC 7519 4.1.2, 4.1.7), so identifiers of several issuers are told apart
  * before they become keys. One issuer's stay as they are, because other services know them so: the shared issuer's.
  */
 export class IssuerScope {
-  /** The issuers whose tokens are expected; none if any is. */
+  /** The issuers that are known by name. */
   readonly known: readonly string[];
   readonly #shared: string | undefined;
-  readonly #prefixes: ReadonlyMap<string, string>;
+  /** May there be tokens of two issuers? */
+  readonly #several: boolean;
+  readonly #open: boolean;
+  readonly #prefixes = new LRUCache<string, string>({ max: 1000 });
 
-  /** Several issuers need a shared one only where another service reads or writes the same keys. */
-  constructor(issuers: readonly string[], sharedIssuer: string | undefined) {
-    this.known = issuers;
-    this.#shared = sharedIssuer ?? (issuers.length === 1 ? issuers[0] : undefined);
-    this.#prefixes = new Map(issuers.length <= 1 ? [] : issuers.map((issuer) => [issuer, prefixOf(issuer)]));
+  /**
+   * Several issuers need a shared one only where another service reads or writes the same keys. `open` says that a function
+   * accepts issuers that are not known by name.
+   */
+  constructor(known: readonly string[], sharedIssuer: string | undefined, open = false) {
+    this.known = known;
+    this.#open = open;
+    this.#several = known.length > 1 || open;
+    this.#shared = sharedIssuer ?? (this.#several ? undefined : known[0]);
   }
 
   /** The identifier as it is unique among all issuers. A TypeError if it cannot be told whose it is. */
   qualify(issuer: string | undefined, identifier: string): string {
-    if (this.#prefixes.size === 0) return identifier;
+    if (!this.#several) return identifier;
     const whose = issuer ?? this.#shared;
-    const prefix = whose === undefined ? undefined : this.#prefixes.get(whose);
-    if (prefix === undefined) throw new TypeError("there are several issuers: say which of them issued the token");
+    if (whose === undefined || !(this.#open || this.known.includes(whose)))
+      throw new TypeError("there are several issuers: say which of them issued the token");
     // What looks like another issuer's must not be taken for it.
-    return whose === this.#shared && !qualified.test(identifier) ? identifier : prefix + identifier;
+    return whose === this.#shared && !qualified.test(identifier) ? identifier : this.#prefixOf(whose) + identifier;
   }
 
   /** A principal as it came from `auth`. A TypeError for a bare `sub` that no issuer has as it is: it would name nobody. */
   checkPrincipal(principal: string): void {
-    if (this.#prefixes.size === 0 || this.#shared !== undefined) return;
-    if ([...this.#prefixes.values()].some((prefix) => principal.startsWith(prefix))) return;
+    if (!this.#several || this.#shared !== undefined || qualified.test(principal)) return;
     throw new TypeError("there are several issuers: pass the auth of the user, or its principal, not a bare sub");
+  }
+
+  #prefixOf(issuer: string): string {
+    const known = this.#prefixes.get(issuer);
+    if (known !== undefined) return known;
+    const prefix = `iss-${createHash("sha256").update(issuer).digest("hex").slice(0, 16)}.`;
+    this.#prefixes.set(issuer, prefix);
+    return prefix;
   }
 }
 
 const qualified = /^iss-[0-9a-f]{16}\./;
-
-function prefixOf(issuer: string): string {
-  return `iss-${createHash("sha256").update(issuer).digest("hex").slice(0, 16)}.`;
-}

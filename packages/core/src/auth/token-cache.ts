@@ -1,5 +1,9 @@
 import { LRUCache } from "lru-cache";
-import type { VerifiedToken } from "./verifier.js";
+
+/** What an entry must tell of itself. */
+export interface Tokened {
+  readonly auth: { readonly token: string };
+}
 
 /** How much of a token finds its entry. The last characters belong to the signature, so they differ between tokens. */
 const tailLength = 32;
@@ -11,8 +15,8 @@ const maxCharacters = 8 * 1024 * 1024;
  * token's tail and used only if the whole token is equal. It belongs to one verifier. What may have changed since, expiry,
  * not-before and revocation, is checked again on every hit by those who know.
  */
-export class TokenCache {
-  readonly #entries: LRUCache<string, VerifiedToken>;
+export class TokenCache<Entry extends Tokened> {
+  readonly #entries: LRUCache<string, Entry>;
 
   constructor(size: number) {
     this.#entries = new LRUCache({
@@ -26,16 +30,16 @@ export class TokenCache {
     return this.#entries.size;
   }
 
-  get(token: string): VerifiedToken | undefined {
+  get(token: string): Entry | undefined {
     const entry = this.#entries.get(token.slice(-tailLength));
     return entry !== undefined && entry.auth.token === token ? entry : undefined;
   }
 
-  set(entry: VerifiedToken): void {
+  set(entry: Entry): void {
     this.#entries.set(entry.auth.token.slice(-tailLength), entry);
   }
 
-  delete(entry: VerifiedToken): void {
+  delete(entry: Entry): void {
     this.#entries.delete(entry.auth.token.slice(-tailLength));
   }
 

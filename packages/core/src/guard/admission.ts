@@ -1,6 +1,7 @@
-import type { TokenSource } from "../auth/bearer.js";
+import type { Scheme, TokenSource } from "../auth/bearer.js";
 import { readCredentials } from "../auth/bearer.js";
-import type { TokenRefusal, VerifiedToken, Verifier } from "../auth/verifier.js";
+import type { TokenRefusal } from "../auth/issuer-verifier.js";
+import type { VerifiedToken, Verifier } from "../auth/verifier.js";
 import type { RequestCacheFactory } from "../cache/request-cache.js";
 import type { Exchange, Facts } from "../http/exchange.js";
 import type { RateLimitFormat } from "../http/fields.js";
@@ -14,13 +15,17 @@ import type { RevocationService } from "../revocation/revocations.js";
 import type { Answer, Question, SecurityStore, Tally, TokenQuestion } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";
 import type { Challenges } from "./challenges.js";
+import { denyUnavailable } from "./challenges.js";
 import type { Degradation } from "./degradation.js";
+import type { Possession, Proven } from "./possession.js";
 
 /** What every admission of a gate works with. */
 export interface AdmissionServices<Raw> {
   readonly store: SecurityStore;
   readonly verifier: Verifier | undefined;
   readonly sources: readonly TokenSource<Raw>[];
+  /** Undefined where no token is bound to a key. */
+  readonly possession: Possession | undefined;
   readonly revocations: RevocationService | undefined;
   readonly charges: ChargeFactory<Raw>;
   readonly cache: RequestCacheFactory | undefined;
@@ -47,7 +52,7 @@ export type Admission<Raw> = (exchange: Exchange<Raw>) => Decision | Promise<Dec
  * and a revoked token cannot drain the quota of its victim. Whatever can be answered at once is.
  */
 export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: AdmissionParts<Raw>): Admission<Raw> {
-  const { store, verifier, sources, revocations, charges, challenges, degradation, now } = services;
+  const { store, verifier, sources, possession, revocations, charges, challenges, degradation, now } = services;
   const addressLimits = parts.limits.filter(({ per }) => per === "ip");
   const otherLimits = parts.limits.filter(({ per }) => per !== "ip");
   const limitsUsers = otherLimits.some(({ per }) => per === "user");
@@ -64,21 +69,44 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
       return charge(exchange, undefined, denial);
     }
     if (credentials.kind !== "token") return charge(exchange, undefined, challenges.badCredentials(credentials));
-    const verified = verifier.verify(credentials.token);
+    const { token, scheme } = credentials;
+    const verified = verifier.verify(token);
     return verified instanceof Promise
-      ? verified.then((outcome) => chargeVerified(exchange, outcome))
-      : chargeVerified(exchange, verified);
+      ? verified.then((outcome) => chargeVerified(exchange, outcome, scheme))
+      : chargeVerified(exchange, verified, scheme);
   };
 
   function chargeVerified(
     exchange: Exchange<Raw>,
     outcome: VerifiedToken | TokenRefusal,
+    scheme: Scheme,
   ): Decision | Promise<Decision> {
-    if ("code" in outcome) return charge(exchange, undefined, challenges.tokenRefused(outcome));
+    if ("code" in outcome) return charge(exchange, undefined, challenges.tokenRefused(outcome, scheme));
     if (limitsUsers && outcome.partition === "") {
-      return charge(exchange, undefined, challenges.tokenInvalid("the token names no subject to limit"));
+      return charge(exchange, undefined, challenges.tokenInvalid("the token names no subject to limit", scheme));
     }
-    return charge(exchange, outcome, undefined);
+    return outcome.boundTo === undefined && scheme === "Bearer"
+      ? charge(exchange, outcome, undefined)
+      : chargeProven(exchange, outcome, scheme);
+  }
+
+  /** A token that is bound to a key is worth nothing without a proof; one that is not cannot be proven (RFC 9449 7). */
+  function chargeProven(
+    exchange: Exchange<Raw>,
+    verified: VerifiedToken,
+    scheme: Scheme,
+  ): Decision | Promise<Decision> {
+    const { boundTo } = verified;
+    if (possession === undefined || boundTo === undefined || scheme !== "DPoP") {
+      const cause =
+        boundTo === undefined ? "the token is bound to no key" : "a DPoP-bound token came as a Bearer token";
+      return charge(exchange, undefined, challenges.tokenInvalid(cause, scheme));
+    }
+    return possession
+      .prove(exchange, verified, boundTo)
+      .then((proof) =>
+        "use" in proof ? charge(exchange, verified, undefined, proof) : charge(exchange, undefined, proof),
+      );
   }
 
   /** A request that is already denied still counts against its address, and nothing else. */
@@ -86,6 +114,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     exchange: Exchange<Raw>,
     verified: VerifiedToken | undefined,
     denial: Denied | undefined,
+    proof?: Proven,
   ): Decision | Promise<Decision> {
     const { facts } = exchange;
     facts.verified = verified;
@@ -94,20 +123,24 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     const after = denial === undefined ? charges.charges(otherLimits, exchange, verified) : [];
     if (before instanceof Promise || after instanceof Promise) {
       return Promise.all([before, after]).then(([first, last]) =>
-        ask({ exchange, verified, denial, before: first, after: last }),
+        ask({ exchange, verified, denial, proof, before: first, after: last }),
       );
     }
-    return ask({ exchange, verified, denial, before, after });
+    return ask({ exchange, verified, denial, proof, before, after });
   }
 
   function ask(request: Request<Raw>): Decision | Promise<Decision> {
-    const { exchange, verified, before, after } = request;
+    const { exchange, verified, proof, before, after } = request;
     const token = tokenQuestion(exchange.facts, verified);
     for (const { policy } of [...before, ...after]) exchange.facts.settled.add(policy);
-    if (before.length === 0 && after.length === 0 && token === undefined) return conclude(request, nothingAsked);
+    // Another middleware of this request may have used the proof already.
+    const use = proof === undefined || exchange.facts.proof === proof.use.key ? undefined : proof.use;
+    if (before.length === 0 && after.length === 0 && token === undefined && use === undefined)
+      return conclude(request, nothingAsked);
     const question: Question = {
       beforeToken: before.map(({ charge }) => charge),
       token,
+      use,
       afterToken: after.map(({ charge }) => charge),
     };
     const answer = store.ask(question);
@@ -122,12 +155,16 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
   }
 
   function conclude(request: Request<Raw>, answer: Answer): Decision {
-    const { exchange, verified, denial, before, after } = request;
+    const { exchange, verified, denial, proof, before, after } = request;
     const first = settle(before, answer.beforeToken, []);
-    const refusal = first.denial ?? denial ?? decideToken(exchange.facts, verified, answer.revoked);
+    const refusal =
+      first.denial ??
+      denial ??
+      decideToken(exchange.facts, verified, answer.revoked) ??
+      decideUse(exchange.facts, proof, answer.repeated);
     if (refusal !== undefined) return refuse(exchange, refusal);
     const last = settle(after, answer.afterToken, first.settled);
-    return last.denial === undefined ? allow(exchange, last.settled) : refuse(exchange, last.denial);
+    return last.denial === undefined ? allow(exchange, last.settled, proof) : refuse(exchange, last.denial);
   }
 
   /** What the store counted, added to what is settled already, and what stands in for what it could not count. */
@@ -165,17 +202,29 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     return undefined;
   }
 
+  /** Where the store cannot say whether a proof is new, nobody can. */
+  function decideUse(facts: Facts, proof: Proven | undefined, repeated: Answer["repeated"]): Denied | undefined {
+    if (repeated === undefined) return undefined;
+    if (repeated instanceof StoreFault)
+      return denyUnavailable(`the store cannot say whether the DPoP proof is new: ${repeated.kind}`);
+    if (repeated) return challenges.proofInvalid("the DPoP proof was used before");
+    facts.proof = proof?.use.key;
+    return undefined;
+  }
+
   function refuse({ facts }: Exchange<Raw>, denial: Denied): Denied {
     facts.auth = undefined;
     facts.verified = undefined;
     return denial;
   }
 
-  function allow({ facts }: Exchange<Raw>, settled: readonly Settled[]): Decision {
+  function allow({ facts }: Exchange<Raw>, settled: readonly Settled[], proof: Proven | undefined): Decision {
     if (parts.cache && facts.cache === undefined) facts.cache = services.cache?.create(facts);
-    if (settled.length === 0) return allowed;
+    const more = proof?.headers ?? [];
+    if (settled.length === 0) return more.length === 0 ? allowed : { allowed: true, headers: more };
     facts.quotas = [...facts.quotas, ...settled.map(({ quota }) => quota)];
-    return { allowed: true, headers: rateLimitFields(services.headers, facts.quotas, now()) };
+    const fields = rateLimitFields(services.headers, facts.quotas, now());
+    return { allowed: true, headers: more.length === 0 ? fields : [...fields, ...more] };
   }
 }
 
@@ -184,6 +233,7 @@ interface Request<Raw> {
   readonly exchange: Exchange<Raw>;
   readonly verified: VerifiedToken | undefined;
   readonly denial: Denied | undefined;
+  readonly proof: Proven | undefined;
   readonly before: readonly AppliedPolicy<Raw>[];
   readonly after: readonly AppliedPolicy<Raw>[];
 }
@@ -191,11 +241,12 @@ interface Request<Raw> {
 const nothingAsked: Answer = { beforeToken: [], revoked: undefined, afterToken: [] };
 
 /** A store that could not be asked at all leaves every part of the question with the same fault. */
-function orFaults(answer: Answer | StoreFault, { beforeToken, token, afterToken }: Question): Answer {
+function orFaults(answer: Answer | StoreFault, { beforeToken, token, use, afterToken }: Question): Answer {
   if (!(answer instanceof StoreFault)) return answer;
   return {
     beforeToken: beforeToken.map(() => answer),
     revoked: token === undefined ? undefined : answer,
+    repeated: use === undefined ? undefined : answer,
     afterToken: afterToken.map(() => answer),
   };
 }

@@ -55,14 +55,10 @@ export function requireClaim<Raw>(name: string, test: ClaimTest, challenges: Cha
 const roleClaims = ["roles", "role"];
 
 /** Passes tokens with at least one of these roles; 403 otherwise. */
-export function requireRole<Raw>(
-  roles: readonly string[],
-  rolesClaim: string | undefined,
-  challenges: Challenges,
-): Check<Raw> {
+export function requireRole<Raw>(roles: readonly string[], challenges: Challenges): Check<Raw> {
   checkTokens("requireRole()", 'roles such as "admin"', roles);
-  const claims = rolesClaim === undefined ? roleClaims : [rolesClaim];
-  return signedIn(challenges, (auth) => {
+  return signedIn(challenges, (auth, rolesClaim) => {
+    const claims = rolesClaim === undefined ? roleClaims : [rolesClaim];
     const held = claims.flatMap((claim) => words(claimAt(auth.claims, claim)));
     return roles.some((role) => held.includes(role)) ? allowed : challenges.claimInsufficient();
   });
@@ -99,8 +95,12 @@ function isWithin(ageSeconds: number, mostSeconds: number): boolean {
 }
 
 /** Nobody signed in is 401, before anything is asked of the token. */
-function signedIn<Raw>(challenges: Challenges, decide: (auth: Auth) => ReturnType<Check<Raw>>): Check<Raw> {
-  return ({ facts: { auth } }) => (auth === undefined ? challenges.credentialsRequired() : decide(auth));
+function signedIn<Raw>(
+  challenges: Challenges,
+  decide: (auth: Auth, rolesClaim: string | undefined) => ReturnType<Check<Raw>>,
+): Check<Raw> {
+  return ({ facts: { auth, verified } }) =>
+    auth === undefined ? challenges.credentialsRequired() : decide(auth, verified?.rolesClaim);
 }
 
 /** A claim by its name, or else by a path of names. Own members only, so that no prototype answers. */

@@ -1,6 +1,6 @@
-import type { Credentials } from "../auth/bearer.js";
-import type { TokenRefusal } from "../auth/verifier.js";
-import { bearerChallenge, retryAfter } from "../http/fields.js";
+import type { Credentials, Scheme } from "../auth/bearer.js";
+import type { TokenRefusal } from "../auth/issuer-verifier.js";
+import { authenticateChallenge, retryAfter } from "../http/fields.js";
 import type { Denied, Header } from "../http/verdict.js";
 import { deny } from "../http/verdict.js";
 
@@ -10,10 +10,14 @@ export interface Challenges {
   announce(metadataUrl: string): void;
   credentialsRequired(): Denied;
   /** For a token that is malformed, expired, revoked, meant for another audience, and so on: the client learns no more. */
-  tokenInvalid(cause: string): Denied;
+  tokenInvalid(cause: string, scheme?: Scheme): Denied;
   /** For what the request presented instead of a usable token. */
   badCredentials(credentials: Exclude<Credentials, { kind: "none" | "token" }>): Denied;
-  tokenRefused(refusal: TokenRefusal): Denied;
+  tokenRefused(refusal: TokenRefusal, scheme: Scheme): Denied;
+  /** For a bound token without a proof that holds (RFC 9449 7.1). */
+  proofInvalid(cause: string): Denied;
+  /** For a proof without a nonce of ours (RFC 9449 9). */
+  nonceRequired(nonce: string): Denied;
   scopeInsufficient(scopes: readonly string[]): Denied;
   claimInsufficient(): Denied;
   /** RFC 9470: what a new sign-in must bring. */
@@ -22,34 +26,50 @@ export interface Challenges {
 
 const description = "The access token is malformed, expired, revoked or not meant for this API";
 
-export function createChallenges(realm: string | undefined): Challenges {
+/** How a gate challenges: with which schemes, and what it says of itself in each. */
+export interface ChallengeOptions {
+  readonly realm: string | undefined;
+  /** Algorithms of DPoP proofs (RFC 9449 7.1); undefined where there are none. */
+  readonly dpop?: { readonly required: boolean; readonly algorithms: readonly string[] } | undefined;
+}
+
+type Parameters = Readonly<Record<string, string>>;
+
+export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges {
   let metadata: string | undefined;
-  let [required, invalid, ambiguous] = prepare();
+  const accepted: readonly Scheme[] = dpop === undefined ? ["Bearer"] : dpop.required ? ["DPoP"] : ["Bearer", "DPoP"];
+  let { required, invalid, ambiguous } = prepare();
 
-  function challenge(parameters: Readonly<Record<string, string>> = {}): Header {
-    return bearerChallenge({
-      ...(realm === undefined ? {} : { realm }),
-      ...parameters,
-      ...(metadata === undefined ? {} : { resource_metadata: metadata }),
-    });
+  /** One challenge for each accepted scheme; what went wrong is said in that of the scheme that was used. */
+  function challenge(parameters: Parameters = {}, used: Scheme = accepted[0] ?? "Bearer"): Header {
+    const texts = accepted.map((scheme) =>
+      authenticateChallenge(scheme, {
+        ...(realm === undefined ? {} : { realm }),
+        ...(scheme === used || !accepted.includes(used) ? parameters : {}),
+        ...(scheme === "DPoP" && dpop !== undefined ? { algs: dpop.algorithms.join(" ") } : {}),
+        ...(metadata === undefined ? {} : { resource_metadata: metadata }),
+      }),
+    );
+    return ["WWW-Authenticate", texts.join(", ")];
   }
 
-  function prepare(): [required: Header[], invalid: Header[], ambiguous: Header[]] {
-    return [
-      [challenge()],
-      [challenge({ error: "invalid_token", error_description: description })],
-      [challenge({ error: "invalid_request" })],
-    ];
+  function prepare(): Record<"required" | "ambiguous", Header[]> & { invalid: Record<Scheme, Header[]> } {
+    const parameters = { error: "invalid_token", error_description: description };
+    return {
+      required: [challenge()],
+      invalid: { Bearer: [challenge(parameters, "Bearer")], DPoP: [challenge(parameters, "DPoP")] },
+      ambiguous: [challenge({ error: "invalid_request" })],
+    };
   }
 
-  function tokenInvalid(cause: string): Denied {
-    return deny("token_invalid", { cause, headers: invalid });
+  function tokenInvalid(cause: string, scheme: Scheme = "Bearer"): Denied {
+    return deny("token_invalid", { cause, headers: invalid[scheme] });
   }
 
   return {
     announce(url) {
       metadata = url;
-      [required, invalid, ambiguous] = prepare();
+      ({ required, invalid, ambiguous } = prepare());
     },
     credentialsRequired: () => deny("credentials_required", { cause: "no credentials", headers: required }),
     tokenInvalid,
@@ -58,15 +78,22 @@ export function createChallenges(realm: string | undefined): Challenges {
         case "malformed":
           return tokenInvalid(cause);
         case "too_large":
-          return deny("token_too_large", { cause, headers: invalid });
+          return deny("token_too_large", { cause, headers: invalid.Bearer });
         case "ambiguous":
           return deny("request_invalid", { cause, headers: ambiguous });
         case "foreign_origin":
           return deny("origin_refused", { cause });
       }
     },
-    tokenRefused: ({ code, cause }) =>
-      code === "token_invalid" ? tokenInvalid(cause) : deny(code, { cause, headers: [retryAfter(1)] }),
+    tokenRefused: ({ code, cause }, scheme) =>
+      code === "token_invalid" ? tokenInvalid(cause, scheme) : deny(code, { cause, headers: [retryAfter(1)] }),
+    proofInvalid: (cause) =>
+      deny("dpop_proof_invalid", { cause, headers: [challenge({ error: "invalid_dpop_proof" }, "DPoP")] }),
+    nonceRequired: (nonce) =>
+      deny("dpop_nonce_required", {
+        cause: "the DPoP proof has no current nonce",
+        headers: [challenge({ error: "use_dpop_nonce" }, "DPoP"), ["DPoP-Nonce", nonce]],
+      }),
     scopeInsufficient(scopes) {
       const headers = [challenge({ error: "insufficient_scope", scope: scopes.join(" ") })];
       return deny("scope_insufficient", { cause: "a scope is missing", headers });

@@ -34,10 +34,12 @@ export interface Facts {
   quotas: readonly Quota[];
   /** The token behind `auth`. */
   verified: VerifiedToken | undefined;
+  /** The use of the DPoP proof that came with the request, once the store has recorded it. */
+  proof: string | undefined;
   /** Policies that have already counted this request, and services that have already passed it: none is asked twice. */
   readonly settled: Set<object>;
 }
 
 export function createFacts(): Facts {
-  return { auth: undefined, cache: undefined, quotas: [], verified: undefined, settled: new Set() };
+  return { auth: undefined, cache: undefined, quotas: [], verified: undefined, proof: undefined, settled: new Set() };
 }

@@ -70,12 +70,12 @@ export function retryAfter(seconds: number): Header {
   return ["Retry-After", String(Math.max(1, Math.ceil(seconds)))];
 }
 
-/** A Bearer challenge (RFC 6750 3): parameters are fixed or checked at start-up, so nothing needs escaping. */
-export function bearerChallenge(parameters: Readonly<Record<string, string>> = {}): Header {
+/** One challenge (RFC 9110 11.3): parameters are fixed or checked at start-up, so nothing needs escaping. */
+export function authenticateChallenge(scheme: string, parameters: Readonly<Record<string, string>> = {}): string {
   const text = Object.entries(parameters)
     .map(([name, value]) => `${name}="${value}"`)
     .join(", ");
-  return ["WWW-Authenticate", text === "" ? "Bearer" : `Bearer ${text}`];
+  return text === "" ? scheme : `${scheme} ${text}`;
 }
 
 /** What may stand inside a quoted parameter of a challenge (RFC 6750 3: %x20-21 / %x23-5B / %x5D-7E). */

@@ -6,6 +6,8 @@ export type DenialCode =
   | "credentials_required"
   | "token_invalid"
   | "token_too_large"
+  | "dpop_proof_invalid"
+  | "dpop_nonce_required"
   | "request_invalid"
   | "origin_refused"
   | "scope_insufficient"
@@ -27,6 +29,8 @@ const denials: Readonly<Record<DenialCode, DenialKind>> = {
   credentials_required: { status: 401, title: "Credentials are required" },
   token_invalid: { status: 401, title: "The access token is not valid" },
   token_too_large: { status: 401, title: "The access token is too large" },
+  dpop_proof_invalid: { status: 401, title: "The DPoP proof is not valid" },
+  dpop_nonce_required: { status: 401, title: "The DPoP proof needs the nonce in DPoP-Nonce" },
   request_invalid: { status: 400, title: "The request carries more than one access token" },
   origin_refused: { status: 403, title: "The request comes from an origin that is not allowed" },
   scope_insufficient: { status: 403, title: "The access token does not grant the scope this needs" },

@@ -1,32 +1,19 @@
 import type { JSONWebKeySet } from "jose";
-import type { TokenReader, TokenSource } from "../auth/bearer.js";
-import type { ClaimRules } from "../auth/claims.js";
+import type { TokenSource } from "../auth/bearer.js";
 import { IssuerScope } from "../auth/issuer-scope.js";
-import type { KeySource, PublicKeyOption, SecretOption } from "../auth/keys.js";
-import {
-  asymmetricAlgorithms,
-  createKeySet,
-  createPublicKeys,
-  createSecretKeys,
-  hmacAlgorithms,
-} from "../auth/keys.js";
-import { RemoteKeys } from "../auth/remote-keys.js";
+import type { IssuerTest, IssuerVerifierOptions, TokenValidator } from "../auth/issuer-verifier.js";
+import type { PublicKeyOption, SecretOption } from "../auth/keys.js";
 import { challengeText } from "../http/fields.js";
-import { isTrustworthyUrl } from "../http/trustworthy-url.js";
-import type { TokenValidator } from "../auth/verifier.js";
-import type { Logger } from "../telemetry/logger.js";
+import type { DpopContext, DpopOptions, ResolvedDpop } from "./dpop.js";
+import { resolveDpop } from "./dpop.js";
 import type { Duration } from "./duration.js";
 import { durationMs } from "./duration.js";
-import { checkBoolean, checkFunction, checkObject, checkOneOf, checkString, kindOf, optionError } from "./validate.js";
-
-/** A cookie that carries the token; see {@link AuthOptions.tokenFrom}. */
-export interface CookieSource {
-  readonly cookie: string;
-  /** Origins, besides the API's own, whose pages may use the cookie with unsafe methods, such as `"https://app.example.com"`. */
-  readonly origins?: readonly string[] | undefined;
-}
-
-export type TokenFrom<Raw> = "header" | CookieSource | TokenReader<Raw>;
+import type { IssuerKeys, KeyContext } from "./issuer-keys.js";
+import type { IssuerOptions, ResolvedIssuer } from "./issuers.js";
+import { issuerOptions, namesOf, resolveIssuer, resolveIssuers } from "./issuers.js";
+import type { TokenFrom } from "./token-sources.js";
+import { resolveSources } from "./token-sources.js";
+import { checkBoolean, checkObject, checkOneOf, checkString, optionError } from "./validate.js";
 
 /**
  * How access tokens are verified. Exactly one of `secret`, `publicKey`, `jwks`, `jwksUri` says with which keys; `issuer`
@@ -41,12 +28,20 @@ export interface AuthOptions<Raw = unknown> {
   readonly jwks?: JSONWebKeySet | undefined;
   /** Where the issuer publishes its JSON Web Key Set. */
   readonly jwksUri?: string | undefined;
-  /** The expected `iss`; alone, also where to discover the keys. */
-  readonly issuer?: string | readonly string[] | undefined;
+  /**
+   * The expected `iss`, one of several, or a function that says of an `iss` whether it is accepted (tenants of one
+   * provider). One issuer alone, or a function alone, is also where to discover the keys.
+   */
+  readonly issuer?: string | readonly string[] | IssuerTest | undefined;
+  /** Several issuers, each with its own keys, audience and algorithms. @default none */
+  readonly issuers?: readonly IssuerOptions[] | undefined;
   /** Which of several issuers has the identifiers that other services use in the shared keys. @default the only one */
   readonly sharedIssuer?: string | undefined;
-  /** The expected `aud`, any of several; `false` accepts tokens meant for anybody. */
-  readonly audience: string | readonly string[] | false;
+  /**
+   * The expected `aud`, or any of several; `{ claim, values }` if another claim says whom tokens are for; `false` accepts
+   * tokens meant for anybody.
+   */
+  readonly audience: string | readonly string[] | AudienceClaim | false;
   /** Required with `secret`, `publicKey` and `jwks`. @default with `jwksUri` or `issuer`: the asymmetric ones that fit the key */
   readonly algorithms?: readonly string[] | undefined;
   /** Clock difference forgiven for `nbf` and `iat`; for `exp` only if revocation is off. `0` forgives none. @default "5s" */
@@ -67,212 +62,121 @@ export interface AuthOptions<Raw = unknown> {
   readonly rolesClaim?: string | undefined;
   /** Where the token is: the Authorization header, a cookie, a function, or several of them. @default "header" */
   readonly tokenFrom?: TokenFrom<Raw> | readonly TokenFrom<Raw>[] | undefined;
+  /** Tokens bound to a key of the client (DPoP, RFC 9449); needs `publicUrl`. @default false */
+  readonly dpop?: boolean | DpopOptions | undefined;
+  /** Accept tokens bound to a TLS client certificate (RFC 8705), which the proxy in front must verify. @default false */
+  readonly certificateBound?: boolean | undefined;
   /** Let requests without a token pass as anonymous; a bad token is refused all the same. @default false */
   readonly optional?: boolean | undefined;
   /** The realm of challenges (RFC 9110 11.5). @default none */
   readonly realm?: string | undefined;
 }
 
+/** Another claim than `aud` that says whom a token is for, as `{ claim: "client_id", values: "my-app" }` with Amazon Cognito. */
+export interface AudienceClaim {
+  readonly claim: string;
+  readonly values: string | readonly string[];
+}
+
 export interface ResolvedAuth<Raw> {
-  readonly keys: KeySource;
-  readonly algorithms: readonly string[];
-  readonly issuer: readonly string[] | undefined;
-  readonly issuers: IssuerScope;
-  readonly audience: readonly string[] | false;
-  readonly requiredClaims: readonly string[];
-  readonly rules: ClaimRules;
-  readonly validate: TokenValidator | undefined;
-  readonly rolesClaim: string | undefined;
+  readonly issuers: readonly IssuerVerifierOptions[];
+  /** Must the issuer of a token be known to find its keys and rules? */
+  readonly byIssuer: boolean;
+  readonly scope: IssuerScope;
+  readonly keys: AuthKeys;
+  /** Clock difference forgiven, in seconds. */
+  readonly toleranceSeconds: number;
+  /** Of the issuer that allows the most. */
+  readonly maxLifetimeSeconds: number;
   readonly sources: readonly TokenSource<Raw>[];
+  readonly dpop: ResolvedDpop | undefined;
   readonly optional: boolean;
   readonly realm: string | undefined;
 }
 
-export interface AuthContext {
-  readonly logger: Logger;
-  readonly now: () => number;
+/** The keys of all issuers. */
+export interface AuthKeys {
+  /** `down` while no issuer has keys, `degraded` while one has none. */
+  status(): "up" | "degraded" | "down";
+  close(): void;
+}
+
+export interface AuthContext extends KeyContext, DpopContext {
   /** Is revocation on? Then `exp` has no tolerance. */
   readonly revocation: boolean;
 }
 
 const known = [
-  ...["secret", "publicKey", "jwks", "jwksUri", "issuer", "audience", "algorithms", "clockTolerance", "maxLifetime"],
-  ...[
-    "maxTokenAge",
-    "strict",
-    "validate",
-    "sharedIssuer",
-    "requiredClaims",
-    "requireJti",
-    "rolesClaim",
-    "tokenFrom",
-    "optional",
-    "realm",
-  ],
+  ...issuerOptions,
+  ...["issuers", "clockTolerance", "sharedIssuer", "tokenFrom", "dpop", "certificateBound", "optional", "realm"],
 ];
 
 export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext): ResolvedAuth<Raw> {
   checkObject("auth", options, known);
-  const { clockTolerance = "5s", maxLifetime = "30d", requiredClaims = [], requireJti = false } = options;
-  const { tokenFrom = "header", optional = false, realm, issuer, rolesClaim } = options;
-  const { maxTokenAge, strict = false, validate } = options;
-  checkBoolean("auth.strict", strict);
-  if (validate !== undefined) checkFunction("auth.validate", validate);
-  checkBoolean("auth.requireJti", requireJti);
+  const { clockTolerance = "5s", tokenFrom = "header", optional = false, realm } = options;
+  const { dpop = false, certificateBound = false } = options;
   checkBoolean("auth.optional", optional);
-  if (rolesClaim !== undefined) checkString("auth.rolesClaim", rolesClaim);
+  checkBoolean("auth.certificateBound", certificateBound);
   if (realm !== undefined) checkChallengeText("auth.realm", realm);
-  const issuers = issuer === undefined ? undefined : strings("auth.issuer", issuer);
-  const resolved = {
-    issuer: issuers,
-    issuers: resolveScope(issuers ?? [], options.sharedIssuer),
-    audience: resolveAudience(options.audience),
-    requiredClaims: stringsOrNone("auth.requiredClaims", requiredClaims),
-    rules: {
-      toleranceSeconds: clockTolerance === 0 ? 0 : durationMs("auth.clockTolerance", clockTolerance, 600_000) / 1000,
-      maxLifetimeSeconds: durationMs("auth.maxLifetime", maxLifetime) / 1000,
-      requireJti,
-      strict,
-      maxTokenAgeSeconds: maxTokenAge === undefined ? undefined : durationMs("auth.maxTokenAge", maxTokenAge) / 1000,
-      exactExpiry: context.revocation,
+  const toleranceSeconds = clockTolerance === 0 ? 0 : durationMs("auth.clockTolerance", clockTolerance, 600_000) / 1000;
+  const proofs = resolveDpop(dpop, context);
+  const common = {
+    toleranceSeconds,
+    exactExpiry: context.revocation,
+    confirmation: {
+      dpop: proofs === undefined ? "off" : proofs.required ? "required" : "optional",
+      certificate: certificateBound,
     },
-    validate,
-    rolesClaim,
+  } as const;
+  const resolved =
+    options.issuers === undefined
+      ? [resolveIssuer("auth", options as Partial<IssuerOptions>, {}, common, context)]
+      : resolveIssuers(options, common, context);
+  const rest = {
+    scope: resolveScope(resolved, options.sharedIssuer),
+    toleranceSeconds,
+    maxLifetimeSeconds: Math.max(...resolved.map(({ rules }) => rules.maxLifetimeSeconds)),
     sources: resolveSources<Raw>(tokenFrom),
+    dpop: proofs,
     optional,
     realm,
   };
   // Last, because keys are fetched as soon as they are wanted: not for a gate that does not start.
-  return { ...resolved, ...resolveKeys(options, issuers, context) };
+  const opened = resolved.map((issuer) => ({ issuer, keys: issuer.keys.open() }));
+  return {
+    ...rest,
+    issuers: opened.map(({ issuer, keys }) => ({
+      ...issuer,
+      algorithms: issuer.keys.algorithms,
+      keysOf: (name) => keys.of(name),
+    })),
+    byIssuer: resolved.length > 1 || resolved.some(({ issuer, keys }) => typeof issuer === "function" || keys.byIssuer),
+    keys: together(opened.map(({ keys }) => keys)),
+  };
 }
 
-function resolveScope(issuers: readonly string[], sharedIssuer: unknown): IssuerScope {
-  if (sharedIssuer === undefined) return new IssuerScope(issuers, undefined);
-  checkOneOf("auth.sharedIssuer", sharedIssuer, issuers);
-  return new IssuerScope(issuers, sharedIssuer);
+function together(all: readonly IssuerKeys[]): AuthKeys {
+  return {
+    status() {
+      const down = all.filter((keys) => keys.status() === "down").length;
+      return down === 0 ? "up" : down === all.length ? "down" : "degraded";
+    },
+    close() {
+      for (const keys of all) keys.close();
+    },
+  };
 }
 
-interface ResolvedKeys {
-  readonly keys: KeySource;
-  readonly algorithms: readonly string[];
-}
-
-const keyOptions = ["secret", "publicKey", "jwks", "jwksUri"] as const;
-
-function resolveKeys<Raw>(
-  options: AuthOptions<Raw>,
-  issuers: readonly string[] | undefined,
-  { logger, now }: AuthContext,
-): ResolvedKeys {
-  const given = keyOptions.filter((name) => options[name] !== undefined);
-  const { secret, publicKey, jwks, jwksUri } = options;
-  if (given.length > 1) throw optionError("auth", `has ${given.join(" and ")}; give one of them`);
-  if (jwksUri !== undefined || (given.length === 0 && issuers !== undefined)) {
-    const algorithms = resolveAlgorithms(options.algorithms, asymmetricAlgorithms);
-    refuseHmac(algorithms);
-    const location = jwksUri === undefined ? { issuer: onlyIssuer(issuers) } : { jwksUri };
-    checkUrl(jwksUri === undefined ? "auth.issuer" : "auth.jwksUri", jwksUri ?? onlyIssuer(issuers));
-    return { algorithms, keys: new RemoteKeys({ location, algorithms, logger, now }) };
-  }
-  if (given.length === 0) throw optionError("auth", "needs one of secret, publicKey, jwks, jwksUri or issuer");
-  if (options.algorithms === undefined) {
-    throw optionError(
-      "auth.algorithms",
-      `is required with ${given.join("")}, such as ["${secret === undefined ? "RS256" : "HS256"}"]`,
-    );
-  }
-  const algorithms = resolveAlgorithms(options.algorithms, []);
-  if (secret !== undefined) {
-    const secrets = isList(secret) && !(secret instanceof Uint8Array) ? secret : [secret];
-    if (secrets.length === 0) throw optionError("auth.secret", "must not be an empty list");
-    return { algorithms, keys: createSecretKeys("auth.secret", secrets, algorithms) };
-  }
-  refuseHmac(algorithms);
-  if (jwks !== undefined) return { algorithms, keys: createKeySet("auth.jwks", jwks, algorithms) };
-  const keys = isList(publicKey) ? publicKey : [publicKey as PublicKeyOption];
-  if (keys.length === 0) throw optionError("auth.publicKey", "must not be an empty list");
-  return { algorithms, keys: createPublicKeys("auth.publicKey", keys, algorithms) };
-}
-
-function resolveAlgorithms(given: readonly string[] | undefined, byDefault: readonly string[]): readonly string[] {
-  const algorithms = given === undefined ? byDefault : strings("auth.algorithms", given);
-  for (const algorithm of algorithms) {
-    if (Object.hasOwn(hmacAlgorithms, algorithm) || asymmetricAlgorithms.includes(algorithm)) continue;
-    const all = [...Object.keys(hmacAlgorithms), ...asymmetricAlgorithms];
-    throw optionError("auth.algorithms", `has an unknown one; there are ${all.join(", ")}`);
-  }
-  return algorithms;
-}
-
-/** Whoever knows a public key could sign with it as an HMAC secret (RFC 8725 2.1), so the two kinds never mix. */
-function refuseHmac(algorithms: readonly string[]): void {
-  const hmac = algorithms.find((algorithm) => Object.hasOwn(hmacAlgorithms, algorithm));
-  if (hmac !== undefined)
-    throw optionError(
-      "auth.algorithms",
-      `has "${hmac}", which needs auth.secret (not given); public keys never verify HMAC`,
-    );
-}
-
-function onlyIssuer(issuers: readonly string[] | undefined): string {
-  const [issuer, ...others] = issuers ?? [];
-  if (issuer === undefined || others.length > 0)
-    throw optionError("auth.issuer", "must be one issuer where its keys are discovered");
-  return issuer;
-}
-
-function checkUrl(option: string, url: unknown): void {
-  checkString(option, url);
-  if (!isTrustworthyUrl(url))
-    throw optionError(option, "must be an https URL without a password (http only on localhost)");
-}
-
-function resolveAudience(audience: unknown): readonly string[] | false {
-  if (audience === undefined)
-    throw optionError("auth.audience", "is required: the aud your tokens carry, or false to accept any");
-  return audience === false ? false : strings("auth.audience", audience);
-}
-
-function resolveSources<Raw>(from: unknown): readonly TokenSource<Raw>[] {
-  const list: readonly unknown[] = isList(from) ? from : [from];
-  if (list.length === 0) throw optionError("auth.tokenFrom", "must not be an empty list");
-  return list.map((one) => resolveSource<Raw>(one));
-}
-
-function resolveSource<Raw>(from: unknown): TokenSource<Raw> {
-  if (from === "header") return { kind: "header" };
-  if (typeof from === "function") return { kind: "function", read: from as TokenReader<Raw> };
-  checkObject("auth.tokenFrom", from, ["cookie", "origins"]);
-  const { cookie, origins = [] } = from as CookieSource;
-  checkString("auth.tokenFrom.cookie", cookie);
-  const allowed = stringsOrNone("auth.tokenFrom.origins", origins);
-  const wrong = allowed.find((origin) => !URL.canParse(origin) || new URL(origin).origin !== origin);
-  if (wrong !== undefined)
-    throw optionError("auth.tokenFrom.origins", 'must be origins such as "https://app.example.com"');
-  return { kind: "cookie", name: cookie, origins: new Set(allowed) };
+function resolveScope(resolved: readonly ResolvedIssuer[], sharedIssuer: unknown): IssuerScope {
+  const names = resolved.flatMap(({ issuer }) => namesOf(issuer));
+  const open = resolved.some(({ issuer }) => typeof issuer === "function");
+  if (sharedIssuer === undefined) return new IssuerScope(names, undefined, open);
+  if (open) checkString("auth.sharedIssuer", sharedIssuer);
+  else checkOneOf("auth.sharedIssuer", sharedIssuer, names);
+  return new IssuerScope(names, sharedIssuer, open);
 }
 
 export function checkChallengeText(option: string, text: unknown): void {
   checkString(option, text);
   if (!challengeText.test(text)) throw optionError(option, 'must be printable ASCII without " and \\');
-}
-
-/** One or more non-empty strings, as a list. */
-function strings(option: string, value: unknown): readonly string[] {
-  const list: readonly unknown[] = isList(value) ? value : [value];
-  if (list.length === 0) throw optionError(option, "must not be an empty list");
-  for (const one of list) {
-    if (typeof one !== "string" || one === "") {
-      throw optionError(option, `must be a non-empty string or a list of them, not ${kindOf(one)}`);
-    }
-  }
-  return list as readonly string[];
-}
-
-function stringsOrNone(option: string, value: unknown): readonly string[] {
-  return isList(value) && value.length === 0 ? [] : strings(option, value);
-}
-
-function isList<T>(value: T | readonly T[] | undefined): value is readonly T[] {
-  return Array.isArray(value);
 }

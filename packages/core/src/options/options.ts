@@ -110,6 +110,7 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>, now: () => 
   checkInteger("ipv6PrefixLength", ipv6PrefixLength, 32, 128);
   checkInteger("instances", instances, 1, 10_000);
   checkProperty(property);
+  const publicUrl = options.publicUrl === undefined ? undefined : resolvePublicUrl(options.publicUrl);
   return {
     redis: resolveRedis(options.redis),
     storeChosen: options.redis !== undefined,
@@ -122,14 +123,20 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>, now: () => 
     deadlineMs: durationMs("deadline", deadline, 10_000),
     ipv6PrefixLength,
     instances,
-    publicUrl: options.publicUrl === undefined ? undefined : resolvePublicUrl(options.publicUrl),
+    publicUrl,
     property,
     logger,
     // Last, because keys may be fetched as soon as they are known to be wanted.
     auth:
       options.auth === undefined
         ? undefined
-        : resolveAuth(options.auth, { logger, now, revocation: revocation !== false }),
+        : resolveAuth(options.auth, {
+            logger,
+            now,
+            revocation: revocation !== false,
+            publicUrl,
+            keySecret: options.keySecret,
+          }),
   };
 }
 

@@ -70,6 +70,26 @@ export function checkOneOf<T extends string>(
   }
 }
 
+/** One or more non-empty strings, as a list. */
+export function strings(option: string, value: unknown): readonly string[] {
+  const list: readonly unknown[] = isList(value) ? value : [value];
+  if (list.length === 0) throw optionError(option, "must not be an empty list");
+  for (const one of list) {
+    if (typeof one !== "string" || one === "") {
+      throw optionError(option, `must be a non-empty string or a list of them, not ${kindOf(one)}`);
+    }
+  }
+  return list as readonly string[];
+}
+
+export function stringsOrNone(option: string, value: unknown): readonly string[] {
+  return isList(value) && value.length === 0 ? [] : strings(option, value);
+}
+
+export function isList<T>(value: T | readonly T[] | undefined): value is readonly T[] {
+  return Array.isArray(value);
+}
+
 /** The known name within two edits of a mistyped one. */
 function nearest(name: string, known: readonly string[]): string | undefined {
   let best: string | undefined;

@@ -28,7 +28,7 @@ export function resourceMetadata<Raw>(
   checkObject("resourceMetadata()", options, ["authorizationServers", "scopes", "name", "documentation"]);
   if (auth === undefined) throw optionError("auth", "is required for routes.resourceMetadata()");
   if (publicUrl === undefined) throw optionError("publicUrl", "is required for routes.resourceMetadata()");
-  const { authorizationServers = auth.issuers.known, scopes, name, documentation } = options;
+  const { authorizationServers = auth.scope.known, scopes, name, documentation } = options;
   checkStrings("resourceMetadata().authorizationServers", authorizationServers);
   if (scopes !== undefined) checkStrings("resourceMetadata().scopes", scopes);
   if (name !== undefined) checkString("resourceMetadata().name", name);
@@ -44,6 +44,12 @@ export function resourceMetadata<Raw>(
       bearer_methods_supported: auth.sources.some(({ kind }) => kind === "header") ? ["header"] : [],
       ...(name === undefined ? {} : { resource_name: name }),
       ...(documentation === undefined ? {} : { resource_documentation: documentation }),
+      ...(auth.dpop === undefined
+        ? {}
+        : {
+            dpop_signing_alg_values_supported: auth.dpop.algorithms,
+            dpop_bound_access_tokens_required: auth.dpop.required,
+          }),
     },
     [["Cache-Control", "public, max-age=3600"]],
   );

@@ -51,6 +51,12 @@ export class Keyspace {
     return `${this.#prefix}portcullis:${version}:quota:{${this.#shard(partition)}}:${policy}:${partition}`;
   }
 
+  /** The use of a DPoP proof: its `jti` is unique for the key that signed it. */
+  proof(thumbprint: string, jti: string): string {
+    const name = `${this.identifier(thumbprint)}:${this.identifier(jti)}`;
+    return `${this.#prefix}portcullis:${version}:proof:{${this.#shard(name)}}:${name}`;
+  }
+
   /** A cache entry; the scope tells a user's own view from the shared one. */
   cacheEntry(scope: string, namespace: string, key: string): string {
     const name = `${scope}:${namespace}:${this.identifier(key)}`;

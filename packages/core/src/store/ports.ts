@@ -23,14 +23,22 @@ export interface TokenQuestion {
   readonly issuedAt: number | undefined;
 }
 
+/** Something that is good once, such as a DPoP proof: recorded at its first use. */
+export interface UseQuestion {
+  readonly key: string;
+  /** How long a second use is recognised. */
+  readonly ttlMs: number;
+}
+
 /**
- * Everything one request asks, answered together. In this order: the charges before the token, the token, the charges
- * after it. The first refusal stops, and a refused request counts nowhere, except that a revoked token still counts
- * against `beforeToken`: bad tokens cost their sender something.
+ * Everything one request asks, answered together. In this order: the charges before the token, the token, its use, the
+ * charges after it. The first refusal stops, and a refused request counts nowhere, except that a revoked token and a
+ * repeated use still count against `beforeToken`: bad tokens cost their sender something.
  */
 export interface Question {
   readonly beforeToken: readonly Charge[];
   readonly token: TokenQuestion | undefined;
+  readonly use?: UseQuestion | undefined;
   readonly afterToken: readonly Charge[];
 }
 
@@ -46,6 +54,8 @@ export interface Tally {
 export interface Answer {
   readonly beforeToken: readonly (Tally | StoreFault)[];
   readonly revoked: boolean | StoreFault | undefined;
+  /** Was {@link Question.use} used before? */
+  readonly repeated?: boolean | StoreFault | undefined;
   readonly afterToken: readonly (Tally | StoreFault | undefined)[];
 }
 

@@ -22,7 +22,7 @@ export function createStores<Raw>({ redis, deadlineMs, logger, auth }: StoreOpti
     return { security: new MemorySecurityStore(), cache: new MemoryCacheStore(), close: () => Promise.resolve() };
   }
   const connection = connect({ redis, deadlineMs, logger, scripts });
-  const clockToleranceMs = Math.max(1000, (auth?.rules.toleranceSeconds ?? 5) * 1000);
+  const clockToleranceMs = Math.max(1000, (auth?.toleranceSeconds ?? 5) * 1000);
   const security = new RedisSecurityStore({ connection, deadlineMs, clockToleranceMs });
   const cache = new RedisCacheStore({ connection, deadlineMs });
   return {

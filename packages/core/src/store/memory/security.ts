@@ -1,6 +1,7 @@
 import type { Answer, Charge, Question, SecurityStore, StoreState, Tally, TokenQuestion } from "../ports.js";
 import { StoreFault } from "../ports.js";
 import { CounterTable } from "./counters.js";
+import { UseTable } from "./uses.js";
 
 export interface MemorySecurityStoreOptions {
   /** Unix milliseconds. */
@@ -21,16 +22,18 @@ interface Record {
 export class MemorySecurityStore implements SecurityStore {
   readonly #now: () => number;
   readonly #counters: CounterTable;
+  readonly #uses: UseTable;
   readonly #records = new Map<string, Record>();
   readonly #mostRecords: number;
 
   constructor({ now = Date.now, counters = 50_000, records = 100_000 }: MemorySecurityStoreOptions = {}) {
     this.#now = now;
     this.#counters = new CounterTable({ now, capacity: counters });
+    this.#uses = new UseTable(now);
     this.#mostRecords = records;
   }
 
-  ask({ beforeToken, token, afterToken }: Question): Answer {
+  ask({ beforeToken, token, use, afterToken }: Question): Answer {
     const before = beforeToken.map((charge) => this.#counters.peek(charge));
     if (isRefused(beforeToken, before)) {
       return {
@@ -40,17 +43,19 @@ export class MemorySecurityStore implements SecurityStore {
       };
     }
     const revoked = token === undefined ? undefined : this.#isRevoked(token);
-    if (revoked === true) {
+    const repeated = use === undefined || revoked === true ? undefined : this.#uses.repeats(use);
+    if (revoked === true || (repeated !== undefined && repeated !== false)) {
       for (const charge of beforeToken) this.#counters.count(charge);
-      return { beforeToken: before, revoked, afterToken: afterToken.map(() => undefined) };
+      return { beforeToken: before, revoked, repeated, afterToken: afterToken.map(() => undefined) };
     }
     const after = afterToken.map((charge) => this.#counters.peek(charge));
     if (isRefused(afterToken, after)) {
-      return { beforeToken: uncounted(beforeToken, before), revoked, afterToken: uncounted(afterToken, after) };
+      const [first, last] = [uncounted(beforeToken, before), uncounted(afterToken, after)];
+      return { beforeToken: first, revoked, repeated, afterToken: last };
     }
     for (const charge of beforeToken) this.#counters.count(charge);
     for (const charge of afterToken) this.#counters.count(charge);
-    return { beforeToken: before, revoked, afterToken: after };
+    return { beforeToken: before, revoked, repeated, afterToken: after };
   }
 
   revoke(key: string, expiresAt: number): Promise<void> {

@@ -21,15 +21,17 @@ export async function admitTogether(client: RedisLike, questions: readonly Quest
   return decode(questions, reply);
 }
 
-function encode({ beforeToken, token, afterToken }: Question, keys: string[], args: (string | number)[]): void {
+function encode({ beforeToken, token, use, afterToken }: Question, keys: string[], args: (string | number)[]): void {
   args.push(
     beforeToken.length,
     token === undefined ? 0 : 1 + token.cutoffKeys.length,
     token?.issuedAt ?? "",
+    use?.ttlMs ?? "",
     afterToken.length,
   );
   for (const charge of beforeToken) encodeCharge(charge, keys, args);
   if (token !== undefined) keys.push(token.revokedKey, ...token.cutoffKeys);
+  if (use !== undefined) keys.push(use.key);
   for (const charge of afterToken) encodeCharge(charge, keys, args);
 }
 
@@ -49,17 +51,19 @@ function decode(questions: readonly Question[], reply: readonly (number | string
     return consumed < 0 ? undefined : { consumed, resetMs: Number(resetMs) };
   }
 
-  function decodeRevoked(): boolean | StoreFault | undefined {
-    const revoked = next();
-    if (typeof revoked === "string") return faultOfReply(revoked);
-    return revoked < 0 ? undefined : revoked === 1;
+  function decodeFinding(): boolean | StoreFault | undefined {
+    const finding = next();
+    if (typeof finding === "string") return faultOfReply(finding);
+    return finding < 0 ? undefined : finding === 1;
   }
 
   const serverTimeMs = Number(next());
-  const answers = questions.map(({ beforeToken, afterToken }): Answer => {
-    const revoked = decodeRevoked();
+  const answers = questions.map(({ beforeToken, use, afterToken }): Answer => {
+    const revoked = decodeFinding();
+    const repeated = use === undefined ? undefined : decodeFinding();
     return {
       revoked,
+      ...(use === undefined ? {} : { repeated }),
       beforeToken: beforeToken.map(() => decodeTally() ?? new StoreFault("unreadable")),
       afterToken: afterToken.map(decodeTally),
     };

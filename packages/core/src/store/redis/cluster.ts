@@ -1,4 +1,4 @@
-import type { Answer, Charge, Question, Tally, TokenQuestion } from "../ports.js";
+import type { Answer, Charge, Question, Tally, TokenQuestion, UseQuestion } from "../ports.js";
 import { StoreFault } from "../ports.js";
 import type { Admission } from "./admission.js";
 import { admitTogether } from "./admission.js";
@@ -37,8 +37,14 @@ export async function admitAcrossSlots(
   const reads = questions.map(async ({ token }, index) => {
     revoked[index] = token === undefined ? false : await isRevoked(client, token).catch(faultOfError);
   });
-  const failures = await settleWithin(partMs, [...calls, ...reads]);
-  const answers = questions.map((question, index) => combine(client, question, parts[index] ?? [], revoked[index]));
+  const repeated: (boolean | StoreFault | undefined)[] = questions.map(() => new StoreFault("timeout"));
+  const uses = questions.map(async ({ use }, index) => {
+    repeated[index] = use === undefined ? undefined : await isRepeated(client, use).catch(faultOfError);
+  });
+  const failures = await settleWithin(partMs, [...calls, ...reads, ...uses]);
+  const answers = questions.map((question, index) =>
+    combine(client, question, parts[index] ?? [], { revoked: revoked[index], repeated: repeated[index] }),
+  );
   if (failures.length > 0 && answers.every(isLost)) throw failures[0] ?? new StoreFault("timeout");
   return { answers, serverTimeMs };
 }
@@ -84,13 +90,18 @@ async function isRevoked(
   return times.some((time) => issuedAt === undefined || issuedAt <= time);
 }
 
+async function isRepeated(client: RedisLike, { key, ttlMs }: UseQuestion): Promise<boolean> {
+  return (await client.call("SET", key, "1", "NX", "PX", ttlMs)) === null;
+}
+
 function combine(
   client: RedisLike,
   question: Question,
   parts: readonly Part[],
-  revoked: boolean | StoreFault | undefined,
+  { revoked, repeated }: Pick<Answer, "revoked" | "repeated">,
 ): Answer {
   const { beforeToken, token, afterToken } = question;
+  const tokenAnswer = token === undefined ? undefined : revoked;
   const unreached = afterToken.map(() => undefined);
   const tallies = (charges: readonly Charge[]): (Tally | StoreFault)[] =>
     charges.map((charge) => tallyOf(parts, charge));
@@ -98,17 +109,18 @@ function combine(
     refund(client, parts);
     return { beforeToken: tallies(beforeToken), revoked: undefined, afterToken: unreached };
   }
-  if (revoked === true) {
+  if (revoked === true || (repeated !== undefined && repeated !== false)) {
     refund(
       client,
       parts.filter(({ phase }) => phase === "afterToken"),
     );
-    return { beforeToken: tallies(beforeToken), revoked, afterToken: unreached };
+    return { beforeToken: tallies(beforeToken), revoked: tokenAnswer, repeated, afterToken: unreached };
   }
   if (afterToken.some((charge) => isRefusal(charge, tallyOf(parts, charge)))) refund(client, parts);
   return {
     beforeToken: tallies(beforeToken),
-    revoked: token === undefined ? undefined : revoked,
+    revoked: tokenAnswer,
+    repeated,
     afterToken: tallies(afterToken),
   };
 }
@@ -140,8 +152,10 @@ function refund(client: RedisLike, parts: readonly Part[]): void {
 }
 
 /** Did nothing of this question arrive? */
-function isLost({ beforeToken, revoked, afterToken }: Answer): boolean {
-  return [...beforeToken, revoked, ...afterToken].every((part) => part === undefined || part instanceof StoreFault);
+function isLost({ beforeToken, revoked, repeated, afterToken }: Answer): boolean {
+  return [...beforeToken, revoked, repeated, ...afterToken].every(
+    (part) => part === undefined || part instanceof StoreFault,
+  );
 }
 
 /** Waits for all, but not longer than a stopped node may hold up the answers of the others. Resolves to the failures. */

@@ -1,5 +1,5 @@
 import { Breaker } from "../../resilience/breaker.js";
-import type { Answer, Question, SecurityStore, StoreState } from "../ports.js";
+import type { Answer, Question, SecurityStore, StoreState, Tally } from "../ports.js";
 import { StoreFault } from "../ports.js";
 import { admitTogether } from "./admission.js";
 import { Batcher } from "./batcher.js";
@@ -55,10 +55,10 @@ export class RedisSecurityStore implements SecurityStore {
   }
 
   ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
-    const { beforeToken, token, afterToken } = question;
-    const charges = beforeToken.length + afterToken.length;
-    if (charges === 0 && token === undefined) return { beforeToken: [], revoked: undefined, afterToken: [] };
-    const charged = charges > 0 && this.#writes.enter();
+    const { beforeToken, token, use, afterToken } = question;
+    const writes = beforeToken.length + afterToken.length + (use === undefined ? 0 : 1);
+    if (writes === 0 && token === undefined) return { beforeToken: [], revoked: undefined, afterToken: [] };
+    const charged = writes > 0 && this.#writes.enter();
     if (!charged && token === undefined) return new StoreFault("open");
     const answer = this.#batcher.ask({ question, charged });
     if (charged && answer instanceof StoreFault) this.#writes.abandon();
@@ -117,7 +117,7 @@ export class RedisSecurityStore implements SecurityStore {
     else this.#reads.succeed();
     const charged = parts.filter((_, index) => items[index]?.charged === true);
     if (charged.length === 0) return;
-    const faults = charged.flatMap(({ beforeToken, afterToken }) => [...beforeToken, ...afterToken]).filter(isTrouble);
+    const faults = charged.flatMap(writtenParts).filter(isTrouble);
     if (faults.length === 0) return this.#writes.succeed();
     this.#writes.fail();
     if (this.#writes.state === "open" && faults.some(({ reply }) => reply === "READONLY"))
@@ -127,9 +127,14 @@ export class RedisSecurityStore implements SecurityStore {
   #complete(item: Item | undefined, answer: Answer): Answer {
     const revoked = this.#skewed && answer.revoked === false ? new StoreFault("skewed") : answer.revoked;
     if (item === undefined || item.charged) return revoked === answer.revoked ? answer : { ...answer, revoked };
-    const { beforeToken, afterToken } = item.question;
+    const { beforeToken, use, afterToken } = item.question;
     const unasked = new StoreFault("open");
-    return { revoked, beforeToken: beforeToken.map(() => unasked), afterToken: afterToken.map(() => unasked) };
+    return {
+      revoked,
+      repeated: use === undefined ? undefined : unasked,
+      beforeToken: beforeToken.map(() => unasked),
+      afterToken: afterToken.map(() => unasked),
+    };
   }
 }
 
@@ -138,6 +143,10 @@ const nothing: Answer = { beforeToken: [], revoked: undefined, afterToken: [] };
 /** Trouble of the server, as opposed to one of a key or of our clock. */
 function isTrouble(part: unknown): part is StoreFault {
   return part instanceof StoreFault && part.outage && part.kind !== "skewed";
+}
+
+function writtenParts({ beforeToken, repeated, afterToken }: Answer): (Tally | boolean | StoreFault | undefined)[] {
+  return [...beforeToken, repeated, ...afterToken];
 }
 
 function withoutCharges({ token }: Question): Question {

@@ -4,12 +4,13 @@ import { defineScript } from "./script.js";
 /**
  * Decides about a batch of requests in one call (see {@link Question} for the order of the parts).
  *
- * KEYS, for each request: the charges before the token, the revocation record and the cut-offs, the charges after it.
- * ARGV, for each request: `before`, `tokens`, `issuedAt` ("" if none), `after` (how many keys of each kind), then
- * `limit, windowMs, cost` for each charge in the same order as the keys.
+ * KEYS, for each request: the charges before the token, the revocation record and the cut-offs, the use, the charges after
+ * it. ARGV, for each request: `before`, `tokens`, `issuedAt` ("" if none), `useMs` ("" if none), `after`, where `before`,
+ * `tokens` and `after` say how many keys there are of each kind; then `limit, windowMs, cost` for each charge in the same
+ * order as the keys.
  *
- * Returns one flat list: the time in ms, then for each request `revoked` (1, 0, -1 not reached, or an error text)
- * and for each charge `consumed` (-1 not reached, or an error text) and `resetMs`.
+ * Returns one flat list: the time in ms, then for each request `revoked` (1, 0, -1 not reached, or an error text),
+ * `repeated` (the same) if there is a use, and for each charge `consumed` (-1 not reached, or an error text) and `resetMs`.
  *
  * It reads first and writes last, and every call that may fail goes through `pcall`: a poisoned key or a full memory
  * harms one part of one answer. There is no `#!lua` line, with which Redis would refuse the whole script under OOM.
@@ -79,6 +80,12 @@ local function revoked(keys, issued)
   return 0
 end
 
+local function repeated(key, ms)
+  local reply = redis.pcall('SET', key, '1', 'NX', 'PX', ms)
+  if type(reply) == 'table' and reply.err then return reply.err end
+  return reply and 0 or 1
+end
+
 local function report(charges, expected)
   for i = 1, expected do
     local charge = charges and charges[i]
@@ -97,14 +104,16 @@ local time = redis.call('TIME')
 out[1] = time[1] * 1000 + math.floor(time[2] / 1000)
 
 while arg <= #ARGV do
-  local before, tokens, issued, after = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1]), ARGV[arg + 2], tonumber(ARGV[arg + 3])
-  local firstLimit, firstKey = arg + 4, key
-  local verdict, last = -1, nil
+  local before, tokens, issued = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1]), ARGV[arg + 2]
+  local useMs, after = tonumber(ARGV[arg + 3]), tonumber(ARGV[arg + 4])
+  local firstLimit, firstKey, uses = arg + 5, key, useMs and 1 or 0
+  local verdict, used, last = -1, -1, nil
   local first, refused = peek(before, firstLimit)
   if not refused then
     if tokens > 0 then verdict = revoked(tokens, issued) end
-    key = firstKey + before + tokens
-    if verdict == 1 then
+    key = firstKey + before + tokens + uses
+    if useMs and verdict ~= 1 then used = repeated(KEYS[key - 1], useMs) end
+    if verdict == 1 or (useMs and used ~= 0) then
       count(first)
     else
       last, refused = peek(after, firstLimit + 3 * before)
@@ -115,9 +124,10 @@ while arg <= #ARGV do
     end
   end
   out[#out + 1] = verdict
+  if useMs then out[#out + 1] = used end
   report(first, before)
   report(last, after)
-  key = firstKey + before + tokens + after
+  key = firstKey + before + tokens + uses + after
   arg = firstLimit + 3 * (before + after)
 end
 

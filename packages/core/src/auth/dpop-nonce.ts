@@ -1,0 +1,51 @@
+import { createHmac, timingSafeEqual } from "node:crypto";
+
+/** How long one nonce is given out; it is accepted for as long again. */
+const periodMs = 5 * 60_000;
+
+/**
+ * Nonces for DPoP proofs (RFC 9449 8, 9), without state: an HMAC of the time, so that every process with the same secret
+ * knows them, and nobody else can tell those to come.
+ */
+export class DpopNonces {
+  readonly #secret: string;
+  /** Unix milliseconds. */
+  readonly #now: () => number;
+  #period = Number.NaN;
+  #current = "";
+  #previous = "";
+
+  constructor(secret: string, now: () => number) {
+    this.#secret = secret;
+    this.#now = now;
+  }
+
+  current(): string {
+    this.#turn();
+    return this.#current;
+  }
+
+  /** `stale`: good once more, but the client should go on with the current one. */
+  judge(nonce: string): "current" | "stale" | "unknown" {
+    this.#turn();
+    if (isEqual(nonce, this.#current)) return "current";
+    return isEqual(nonce, this.#previous) ? "stale" : "unknown";
+  }
+
+  #turn(): void {
+    const period = Math.floor(this.#now() / periodMs);
+    if (period === this.#period) return;
+    this.#period = period;
+    this.#current = this.#make(period);
+    this.#previous = this.#make(period - 1);
+  }
+
+  #make(period: number): string {
+    return createHmac("sha256", this.#secret).update(`dpop-nonce ${period}`).digest("base64url").slice(0, 32);
+  }
+}
+
+function isEqual(given: string, expected: string): boolean {
+  const [a, b] = [Buffer.from(given), Buffer.from(expected)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}

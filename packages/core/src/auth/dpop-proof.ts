@@ -1,0 +1,148 @@
+import { createHash } from "node:crypto";
+import { calculateJwkThumbprint, compactVerify, decodeJwt, decodeProtectedHeader, importJWK } from "jose";
+import type { JWK, JWTPayload, ProtectedHeaderParameters } from "jose";
+import { isCanonical, isCompactJws, maxCompactLength } from "./compact.js";
+import { asymmetricAlgorithms } from "./keys.js";
+import { normalizeTargetUri } from "./target-uri.js";
+
+/** What the proof that comes with a request must be about. */
+export interface ExpectedProof {
+  readonly method: string;
+  /** Absolute, from option `publicUrl` and the path of the request; query and fragment do not matter. */
+  readonly uri: string;
+  readonly accessToken: string;
+  /** The key that the access token is bound to: its claim `cnf.jkt`. */
+  readonly thumbprint: string;
+  /** Signature algorithms; symmetric ones never count. */
+  readonly algorithms: readonly string[];
+  /** Unix seconds. */
+  readonly nowSeconds: number;
+  readonly maxAgeSeconds: number;
+  /** Seconds of clock difference forgiven. */
+  readonly toleranceSeconds: number;
+}
+
+/** A proof that holds, but for whether it was seen before and whether its nonce is ours. */
+export interface VerifiedProof {
+  readonly jti: string;
+  readonly thumbprint: string;
+  /** Unix seconds. */
+  readonly issuedAt: number;
+  readonly nonce: string | undefined;
+}
+
+export interface ProofRefusal {
+  /** A fixed phrase for logs. */
+  readonly cause: string;
+}
+
+interface ProofKey {
+  readonly algorithm: string;
+  readonly jwk: JWK;
+}
+
+const maxJtiBytes = 512;
+/** Members of private and symmetric keys (RFC 7518 6.2.2, 6.3.2, 6.4.1). */
+const secretMembers = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/**
+ * Verifies one DPoP proof (RFC 9449 4.3) on its own; replay and nonces are somebody else's to know. What costs little is
+ * looked at first and the signature last, so that a proof for another request is refused cheaply.
+ */
+export async function verifyProof(proof: string, expected: ExpectedProof): Promise<VerifiedProof | ProofRefusal> {
+  if (proof.length > maxCompactLength) return refusal("the proof is longer than 8192 characters");
+  if (!isCompactJws(proof)) return refusal("the proof is not one compact JWS");
+  if (!isCanonical(proof)) return refusal("the signature of the proof is not in canonical base64url");
+  const parts = decode(proof);
+  if (parts === undefined) return refusal("the proof is not a JWT");
+  const key = readKey(parts.header, expected);
+  if ("cause" in key) return key;
+  const verified = readClaims(parts.claims, expected);
+  if ("cause" in verified) return verified;
+  if ((await thumbprintOf(key.jwk)) !== expected.thumbprint)
+    return refusal("the key of the proof is not the one that the token is bound to");
+  return (await isSignedBy(key, proof)) ? verified : refusal("the signature of the proof does not verify");
+}
+
+function decode(proof: string): { header: ProtectedHeaderParameters; claims: JWTPayload } | undefined {
+  try {
+    return { header: decodeProtectedHeader(proof), claims: decodeJwt(proof) };
+  } catch {
+    return undefined;
+  }
+}
+
+function readKey(header: ProtectedHeaderParameters, { algorithms }: ExpectedProof): ProofKey | ProofRefusal {
+  const { typ, alg, crit, b64 } = header;
+  const jwk: unknown = header.jwk;
+  if (typeof typ !== "string" || !/^(?:application\/)?dpop\+jwt$/i.test(typ))
+    return refusal("the typ of the proof is not dpop+jwt");
+  if (crit !== undefined || b64 !== undefined) return refusal("the proof has a critical header");
+  if (typeof alg !== "string" || !asymmetricAlgorithms.includes(alg) || !algorithms.includes(alg))
+    return refusal("the algorithm of the proof is not allowed");
+  if (typeof jwk !== "object" || jwk === null || Array.isArray(jwk)) return refusal("the proof has no key");
+  if (secretMembers.some((member) => member in jwk)) return refusal("the key of the proof is not a public key");
+  const { kty, use, alg: meantFor } = jwk as JWK;
+  if (kty !== "EC" && kty !== "RSA" && kty !== "OKP") return refusal("the key of the proof is not a public key");
+  if ((use !== undefined && use !== "sig") || (meantFor !== undefined && meantFor !== alg))
+    return refusal("the key of the proof is not for such signatures");
+  return { algorithm: alg, jwk: publicMembers(jwk) };
+}
+
+/** The members that say which key it is, and no other: the thumbprint is theirs alone (RFC 7638 3.2). */
+function publicMembers({ kty, crv, x, y, n, e }: JWK): JWK {
+  if (kty === "RSA") return { kty, n, e } as JWK;
+  return (kty === "EC" ? { kty, crv, x, y } : { kty, crv, x }) as JWK;
+}
+
+function readClaims(claims: JWTPayload, expected: ExpectedProof): VerifiedProof | ProofRefusal {
+  const { jti, iat, exp, nbf, htm, htu, ath, nonce } = claims;
+  const { nowSeconds, maxAgeSeconds, toleranceSeconds, thumbprint } = expected;
+  if (typeof jti !== "string" || jti === "" || Buffer.byteLength(jti) > maxJtiBytes)
+    return refusal("the jti of the proof is not a text of 1 to 512 bytes");
+  if (htm !== expected.method) return refusal("the proof is for another method");
+  const uri = typeof htu === "string" ? normalizeTargetUri(htu) : undefined;
+  if (uri === undefined || uri !== normalizeTargetUri(expected.uri)) return refusal("the proof is for another URI");
+  if (ath !== hashOf(expected.accessToken)) return refusal("the proof is for another access token");
+  if (!isTime(iat)) return refusal("the iat of the proof is not a time");
+  if (iat < nowSeconds - maxAgeSeconds - toleranceSeconds) return refusal("the proof is too old");
+  if (iat > nowSeconds + toleranceSeconds) return refusal("the iat of the proof is in the future");
+  // RFC 9449 asks for neither; where they are, they mean what they always mean (RFC 7519 4.1.4, 4.1.5).
+  if (exp !== undefined && !(isTime(exp) && exp > nowSeconds - toleranceSeconds))
+    return refusal("the proof is expired");
+  if (nbf !== undefined && !(isTime(nbf) && nbf <= nowSeconds + toleranceSeconds))
+    return refusal("the proof is not valid yet");
+  if (nonce !== undefined && typeof nonce !== "string") return refusal("the nonce of the proof is not a text");
+  return { jti, thumbprint, issuedAt: iat, nonce };
+}
+
+async function thumbprintOf(jwk: JWK): Promise<string | undefined> {
+  try {
+    return await calculateJwkThumbprint(jwk, "sha256");
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whatever is wrong with a key that its holder chose, weak or none at all, the proof proves nothing. */
+async function isSignedBy({ algorithm, jwk }: ProofKey, proof: string): Promise<boolean> {
+  try {
+    await compactVerify(proof, await importJWK(jwk, algorithm), { algorithms: [algorithm] });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** base64url of SHA-256 of the token's ASCII: the claim `ath` (RFC 9449 4.2). */
+function hashOf(token: string): string {
+  return createHash("sha256").update(token).digest("base64url");
+}
+
+function isTime(value: unknown): value is number {
+  return typeof value === "number" && Number.isFinite(value);
+}
+
+function refusal(cause: string): ProofRefusal {
+  return { cause };
+}

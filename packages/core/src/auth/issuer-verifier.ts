@@ -1,0 +1,149 @@
+import { decodeProtectedHeader, errors, jwtVerify } from "jose";
+import type { JWTHeaderParameters, JWTVerifyOptions } from "jose";
+import type { Auth, ClaimRules } from "./claims.js";
+import { createAuth, isTooOld, refusalOfClaims, words } from "./claims.js";
+import { isCanonical } from "./compact.js";
+import type { IssuerScope } from "./issuer-scope.js";
+import type { KeySource } from "./keys.js";
+import { KeysUnavailable } from "./keys.js";
+
+/** Says whether an issuer is one of those whose tokens are accepted. Exactly true is yes. */
+export type IssuerTest = (issuer: string) => boolean;
+
+/** For whom a token must be meant: its `aud` is one of these, or another claim is, or anybody. */
+export type Audience = readonly string[] | false | { readonly claim: string; readonly values: readonly string[] };
+
+/** What tokens of one issuer (or of several that share keys and rules) must satisfy. */
+export interface IssuerVerifierOptions {
+  /** The keys of this issuer; it was accepted already, and is undefined if nobody asked. */
+  readonly keysOf: (issuer: string | undefined) => KeySource;
+  readonly algorithms: readonly string[];
+  /** Undefined: any. */
+  readonly issuer: readonly string[] | IssuerTest | undefined;
+  readonly audience: Audience;
+  readonly requiredClaims: readonly string[];
+  readonly rules: ClaimRules;
+  /** The application's own say about a token, once it is verified. */
+  readonly validate: TokenValidator | undefined;
+  /** Where `requireRole()` looks. */
+  readonly rolesClaim: string | undefined;
+}
+
+/** Says true of a token that may pass; anything else refuses it. Asked once for each token, not at every request. */
+export type TokenValidator = (auth: Auth) => boolean | Promise<boolean>;
+
+/** Why a token is refused; `keys_unavailable` is an outage, not a fault of the token. */
+export interface TokenRefusal {
+  readonly code: "token_invalid" | "keys_unavailable";
+  /** A fixed phrase or jose's error code, for logs. */
+  readonly cause: string;
+}
+
+/** Verifies compact JWTs of one issuer with jose. */
+export class IssuerVerifier {
+  readonly rolesClaim: string | undefined;
+  readonly #options: IssuerVerifierOptions;
+  readonly #joseOptions: JWTVerifyOptions;
+  readonly #scope: IssuerScope;
+  /** Unix milliseconds. */
+  readonly #now: () => number;
+
+  constructor(options: IssuerVerifierOptions, scope: IssuerScope, now: () => number) {
+    this.#options = options;
+    this.#scope = scope;
+    this.#now = now;
+    this.rolesClaim = options.rolesClaim;
+    const { audience, requiredClaims, rules, issuer } = options;
+    this.#joseOptions = {
+      clockTolerance: rules.toleranceSeconds,
+      requiredClaims: ["exp", ...requiredClaims],
+      ...(typeof issuer === "object" ? { issuer: [...issuer] } : {}),
+      ...(audience === false || "claim" in audience ? {} : { audience: [...audience] }),
+    };
+  }
+
+  /** Is this the verifier for tokens that name this issuer? An error of the application's test is its bug. */
+  accepts(issuer: string): boolean {
+    const { issuer: accepted } = this.#options;
+    if (typeof accepted !== "function") return accepted === undefined || accepted.includes(issuer);
+    const answer: unknown = accepted(issuer);
+    return answer === true;
+  }
+
+  keysOf(issuer: string | undefined): KeySource {
+    return this.#options.keysOf(issuer);
+  }
+
+  /** Expiry and not-before once more, for a token that was verified a while ago. */
+  isCurrent({ expiresAt, claims }: Auth): boolean {
+    const { rules } = this.#options;
+    const seconds = this.#now() / 1000;
+    if (isTooOld(claims.iat, rules, seconds)) return false;
+    const tolerance = rules.exactExpiry ? 0 : rules.toleranceSeconds;
+    return (
+      expiresAt > seconds - tolerance && (claims.nbf === undefined || claims.nbf <= seconds + rules.toleranceSeconds)
+    );
+  }
+
+  /** The facts of a token, or why it is refused. An error of `validate` is the application's bug, not a refusal. */
+  async verify(token: string, issuer: string | undefined, keys: KeySource): Promise<Auth | TokenRefusal> {
+    const auth = await this.#examine(token, issuer, keys);
+    const { validate } = this.#options;
+    if ("code" in auth || validate === undefined) return auth;
+    const answer: unknown = await validate(auth);
+    return answer === true ? auth : refuseToken("auth.validate refuses the token");
+  }
+
+  async #examine(token: string, issuer: string | undefined, keys: KeySource): Promise<Auth | TokenRefusal> {
+    try {
+      if (!isCanonical(token)) return refuseToken("the signature is not in canonical base64url");
+      const { header, payload } = await this.#verifySignature(token, issuer, keys);
+      const { rules, audience } = this.#options;
+      const cause = refusalOfClaims(header, payload, rules, this.#now() / 1000);
+      if (cause !== undefined) return refuseToken(cause);
+      if (!isMeantFor(payload, audience)) return refuseToken("the token is meant for somebody else");
+      return createAuth(token, header, payload, this.#scope);
+    } catch (error) {
+      if (error instanceof KeysUnavailable) return { code: "keys_unavailable", cause: error.message };
+      // A weak key in a fetched set makes jose throw a TypeError: the token cannot be verified all the same.
+      return refuseToken(error instanceof errors.JOSEError ? error.code : "the token cannot be verified");
+    }
+  }
+
+  async #verifySignature(
+    token: string,
+    issuer: string | undefined,
+    keys: KeySource,
+  ): Promise<{ header: JWTHeaderParameters; payload: Auth["claims"] }> {
+    const unverified = decodeProtectedHeader(token) as JWTHeaderParameters;
+    if (!this.#options.algorithms.includes(unverified.alg)) throw new errors.JOSEAlgNotAllowed();
+    const candidates = await keys.candidates(unverified);
+    for (const candidate of candidates) {
+      try {
+        const { protectedHeader, payload } = await jwtVerify(token, candidate.key, {
+          ...this.#joseOptions,
+          ...(issuer === undefined ? {} : { issuer }),
+          algorithms: [...candidate.algorithms],
+          currentDate: new Date(this.#now()),
+        });
+        return { header: protectedHeader, payload };
+      } catch (error) {
+        // Another key may fit. What is not of jose comes of the key: a weak or damaged one of a fetched set.
+        const goesOn = error instanceof errors.JWSSignatureVerificationFailed || !(error instanceof errors.JOSEError);
+        if (!goesOn) throw error;
+      }
+    }
+    throw candidates.length === 0 ? new errors.JWKSNoMatchingKey() : new errors.JWSSignatureVerificationFailed();
+  }
+}
+
+export function refuseToken(cause: string): TokenRefusal {
+  return { code: "token_invalid", cause };
+}
+
+/** Some providers say in another claim than `aud` whom a token is for, such as Amazon Cognito in `client_id`. */
+function isMeantFor(claims: Auth["claims"], audience: Audience): boolean {
+  if (audience === false || !("claim" in audience)) return true;
+  const { claim, values } = audience;
+  return Object.hasOwn(claims, claim) && words(claims[claim]).some((word) => values.includes(word));
+}

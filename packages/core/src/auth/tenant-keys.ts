@@ -1,0 +1,33 @@
+import { LRUCache } from "lru-cache";
+import type { KeySource } from "./keys.js";
+
+/** Issuers whose keys are kept at once; the one longest unused makes room. */
+const maxTenants = 1000;
+
+/** The keys of issuers that a function accepts, each discovered when its first token comes. */
+export class TenantKeys {
+  readonly #open: (issuer: string) => KeySource;
+  readonly #tenants = new LRUCache<string, KeySource>({ max: maxTenants, dispose: (keys) => keys.close() });
+
+  constructor(open: (issuer: string) => KeySource) {
+    this.#open = open;
+  }
+
+  of(issuer: string): KeySource {
+    const known = this.#tenants.get(issuer);
+    if (known !== undefined) return known;
+    const keys = this.#open(issuer);
+    this.#tenants.set(issuer, keys);
+    return keys;
+  }
+
+  /** No tenant is known before its first token, so there is nothing to be down. */
+  status(): "up" | "down" {
+    const all = [...this.#tenants.values()];
+    return all.length > 0 && all.every((keys) => keys.status() === "down") ? "down" : "up";
+  }
+
+  close(): void {
+    this.#tenants.clear();
+  }
+}

@@ -1,0 +1,69 @@
+import { DpopNonces } from "../auth/dpop-nonce.js";
+import { verifyProof } from "../auth/dpop-proof.js";
+import type { VerifiedToken } from "../auth/verifier.js";
+import type { Exchange } from "../http/exchange.js";
+import type { Denied, Header } from "../http/verdict.js";
+import type { ResolvedDpop } from "../options/dpop.js";
+import type { Keyspace } from "../store/keys.js";
+import type { UseQuestion } from "../store/ports.js";
+import type { Challenges } from "./challenges.js";
+
+export interface PossessionOptions {
+  readonly dpop: ResolvedDpop;
+  readonly toleranceSeconds: number;
+  readonly keys: Keyspace;
+  readonly challenges: Challenges;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
+
+/** A proof that holds, if the store has not seen it before. */
+export interface Proven {
+  readonly use: UseQuestion;
+  /** For the response. */
+  readonly headers: readonly Header[];
+}
+
+/** Proof that the sender of a bound token has the key it is bound to (DPoP, RFC 9449). */
+export class Possession {
+  readonly #options: PossessionOptions;
+  readonly #nonces: DpopNonces | undefined;
+  /** A use must be remembered for as long as its proof may be accepted, on whichever clock. */
+  readonly #useMs: number;
+
+  constructor(options: PossessionOptions) {
+    const { dpop, toleranceSeconds, now } = options;
+    this.#options = options;
+    this.#nonces = dpop.nonceSecret === undefined ? undefined : new DpopNonces(dpop.nonceSecret, now);
+    this.#useMs = Math.ceil((dpop.maxAgeSeconds + 2 * toleranceSeconds) * 1000) + 1000;
+  }
+
+  /** Verifies the proof that comes with a token that is bound to this key. */
+  async prove<Raw>(exchange: Exchange<Raw>, { auth }: VerifiedToken, thumbprint: string): Promise<Proven | Denied> {
+    const { dpop, toleranceSeconds, keys, challenges, now } = this.#options;
+    const proof = exchange.header("dpop");
+    if (proof === undefined) return challenges.proofInvalid("the request has no DPoP proof");
+    const verified = await verifyProof(proof, {
+      method: exchange.method,
+      uri: dpop.baseUrl + pathOf(exchange.url),
+      accessToken: auth.token,
+      thumbprint,
+      algorithms: dpop.algorithms,
+      nowSeconds: now() / 1000,
+      maxAgeSeconds: dpop.maxAgeSeconds,
+      toleranceSeconds,
+    });
+    if ("cause" in verified) return challenges.proofInvalid(verified.cause);
+    const freshness = this.#nonces?.judge(verified.nonce ?? "");
+    if (this.#nonces !== undefined && freshness === "unknown") return challenges.nonceRequired(this.#nonces.current());
+    const headers: readonly Header[] =
+      this.#nonces !== undefined && freshness === "stale" ? [["DPoP-Nonce", this.#nonces.current()]] : [];
+    return { use: { key: keys.proof(thumbprint, verified.jti), ttlMs: this.#useMs }, headers };
+  }
+}
+
+/** The path alone, also of a request line in absolute form, whose host is the client's word. */
+function pathOf(url: string): string {
+  const path = url.startsWith("/") ? url : url.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, "");
+  return path.startsWith("/") ? path : `/${path}`;
+}

@@ -1,0 +1,58 @@
+import { asymmetricAlgorithms } from "../auth/keys.js";
+import type { Duration } from "./duration.js";
+import { durationMs } from "./duration.js";
+import { checkBoolean, checkObject, optionError, strings } from "./validate.js";
+
+/** Tokens bound to a key of the client (DPoP, RFC 9449). */
+export interface DpopOptions {
+  /** Refuse tokens that are bound to no key. @default false */
+  readonly required?: boolean | undefined;
+  /** Accepted algorithms of proofs. @default all asymmetric ones */
+  readonly algorithms?: readonly string[] | undefined;
+  /** How old a proof may be. @default "60s" */
+  readonly maxAge?: Duration | undefined;
+  /**
+   * Ask for a nonce of the gate in every proof (RFC 9449 8, 9), so that none can be made in advance. Needs `keySecret`.
+   * @default false
+   */
+  readonly nonce?: boolean | undefined;
+}
+
+export interface ResolvedDpop {
+  readonly required: boolean;
+  readonly algorithms: readonly string[];
+  readonly maxAgeSeconds: number;
+  /** Where proofs say they were sent: `publicUrl`. */
+  readonly baseUrl: string;
+  /** Makes and recognises nonces; undefined where none are asked for. */
+  readonly nonceSecret: string | undefined;
+}
+
+export interface DpopContext {
+  readonly publicUrl: string | undefined;
+  /** Undefined if it was left at its default, which everybody knows. */
+  readonly keySecret: string | undefined;
+}
+
+export function resolveDpop(options: boolean | DpopOptions, context: DpopContext): ResolvedDpop | undefined {
+  if (options === false) return undefined;
+  const given = options === true ? {} : options;
+  checkObject("auth.dpop", given, ["required", "algorithms", "maxAge", "nonce"]);
+  const { required = false, algorithms = asymmetricAlgorithms, maxAge = "60s", nonce = false } = given;
+  checkBoolean("auth.dpop.required", required);
+  checkBoolean("auth.dpop.nonce", nonce);
+  const { publicUrl, keySecret } = context;
+  if (publicUrl === undefined)
+    throw optionError("publicUrl", "is required with auth.dpop: proofs name the URL they are for");
+  if (nonce && keySecret === undefined)
+    throw optionError("keySecret", "is required with auth.dpop.nonce: whoever knows it can make nonces");
+  const unknown = strings("auth.dpop.algorithms", algorithms).find((one) => !asymmetricAlgorithms.includes(one));
+  if (unknown !== undefined) throw optionError("auth.dpop.algorithms", `must be of ${asymmetricAlgorithms.join(", ")}`);
+  return {
+    required,
+    algorithms,
+    maxAgeSeconds: durationMs("auth.dpop.maxAge", maxAge, 600_000) / 1000,
+    baseUrl: publicUrl,
+    nonceSecret: nonce ? keySecret : undefined,
+  };
+}

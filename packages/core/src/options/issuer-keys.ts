@@ -1,0 +1,154 @@
+import type { JSONWebKeySet } from "jose";
+import type { IssuerTest } from "../auth/issuer-verifier.js";
+import type { KeySource, PublicKeyOption, SecretOption } from "../auth/keys.js";
+import {
+  asymmetricAlgorithms,
+  createKeySet,
+  createPublicKeys,
+  createSecretKeys,
+  hmacAlgorithms,
+} from "../auth/keys.js";
+import { RemoteKeys } from "../auth/remote-keys.js";
+import { TenantKeys } from "../auth/tenant-keys.js";
+import { isTrustworthyUrl } from "../http/trustworthy-url.js";
+import type { Logger } from "../telemetry/logger.js";
+import { checkString, isList, optionError, strings } from "./validate.js";
+
+/** The options that say with which keys an issuer's tokens are verified. */
+export interface KeyOptions {
+  readonly secret?: SecretOption | readonly SecretOption[] | undefined;
+  readonly publicKey?: PublicKeyOption | readonly PublicKeyOption[] | undefined;
+  readonly jwks?: JSONWebKeySet | undefined;
+  readonly jwksUri?: string | undefined;
+  readonly algorithms?: readonly string[] | undefined;
+}
+
+/** The keys of one issuer, or of those that a function accepts. */
+export interface IssuerKeys {
+  of(issuer: string | undefined): KeySource;
+  status(): "up" | "down";
+  close(): void;
+}
+
+export interface ResolvedKeys {
+  readonly algorithms: readonly string[];
+  /** Must an issuer be known to find its keys? */
+  readonly byIssuer: boolean;
+  /** Fetches what is to be fetched: called when every other option is known to be right. */
+  readonly open: () => IssuerKeys;
+}
+
+export interface KeyContext {
+  readonly logger: Logger;
+  readonly now: () => number;
+}
+
+const keyOptions = ["secret", "publicKey", "jwks", "jwksUri"] as const;
+
+/** Exactly one of the key options, or an issuer whose keys are discovered. */
+export function resolveKeys(
+  option: string,
+  options: KeyOptions,
+  issuer: readonly string[] | IssuerTest | undefined,
+  context: KeyContext,
+): ResolvedKeys {
+  const given = keyOptions.filter((name) => options[name] !== undefined);
+  if (given.length > 1) throw optionError(option, `has ${given.join(" and ")}; give one of them`);
+  const { secret, publicKey, jwks, jwksUri } = options;
+  if (jwksUri !== undefined || (given.length === 0 && issuer !== undefined)) {
+    return resolveRemoteKeys(option, options, issuer, context);
+  }
+  if (given.length === 0) throw optionError(option, "needs one of secret, publicKey, jwks, jwksUri or issuer");
+  if (options.algorithms === undefined) {
+    throw optionError(
+      `${option}.algorithms`,
+      `is required with ${given.join("")}, such as ["${secret === undefined ? "RS256" : "HS256"}"]`,
+    );
+  }
+  const algorithms = resolveAlgorithms(option, options.algorithms);
+  if (secret !== undefined) {
+    const secrets = isList(secret) && !(secret instanceof Uint8Array) ? secret : [secret];
+    if (secrets.length === 0) throw optionError(`${option}.secret`, "must not be an empty list");
+    return fixed(algorithms, createSecretKeys(`${option}.secret`, secrets, algorithms));
+  }
+  refuseHmac(option, algorithms);
+  if (jwks !== undefined) return fixed(algorithms, createKeySet(`${option}.jwks`, jwks, algorithms));
+  const keys = isList(publicKey) ? publicKey : [publicKey as PublicKeyOption];
+  if (keys.length === 0) throw optionError(`${option}.publicKey`, "must not be an empty list");
+  return fixed(algorithms, createPublicKeys(`${option}.publicKey`, keys, algorithms));
+}
+
+function fixed(algorithms: readonly string[], keys: KeySource): ResolvedKeys {
+  return { algorithms, byIssuer: false, open: () => always(keys) };
+}
+
+function always(keys: KeySource): IssuerKeys {
+  return { of: () => keys, status: () => keys.status(), close: () => keys.close() };
+}
+
+function resolveRemoteKeys(
+  option: string,
+  options: KeyOptions,
+  issuer: readonly string[] | IssuerTest | undefined,
+  { logger, now }: KeyContext,
+): ResolvedKeys {
+  const { jwksUri } = options;
+  const algorithms =
+    options.algorithms === undefined ? asymmetricAlgorithms : resolveAlgorithms(option, options.algorithms);
+  refuseHmac(option, algorithms);
+  const fetched = { algorithms, logger, now };
+  if (jwksUri === undefined && typeof issuer === "function") {
+    const openTenant = (tenant: string): KeySource => new RemoteKeys({ ...fetched, location: { issuer: tenant } });
+    return {
+      algorithms,
+      byIssuer: true,
+      open() {
+        const tenants = new TenantKeys(openTenant);
+        return {
+          of: (tenant) => tenants.of(tenant ?? ""),
+          status: () => tenants.status(),
+          close: () => tenants.close(),
+        };
+      },
+    };
+  }
+  const location = jwksUri === undefined ? { issuer: onlyIssuer(option, issuer as readonly string[]) } : { jwksUri };
+  checkUrl(`${option}.${jwksUri === undefined ? "issuer" : "jwksUri"}`, Object.values(location)[0]);
+  return { algorithms, byIssuer: false, open: () => always(new RemoteKeys({ ...fetched, location })) };
+}
+
+function resolveAlgorithms(option: string, given: readonly string[]): readonly string[] {
+  const algorithms = strings(`${option}.algorithms`, given);
+  for (const algorithm of algorithms) {
+    if (Object.hasOwn(hmacAlgorithms, algorithm) || asymmetricAlgorithms.includes(algorithm)) continue;
+    const all = [...Object.keys(hmacAlgorithms), ...asymmetricAlgorithms];
+    throw optionError(`${option}.algorithms`, `has an unknown one; there are ${all.join(", ")}`);
+  }
+  return algorithms;
+}
+
+/** Whoever knows a public key could sign with it as an HMAC secret (RFC 8725 2.1), so the two kinds never mix. */
+function refuseHmac(option: string, algorithms: readonly string[]): void {
+  const hmac = algorithms.find((algorithm) => Object.hasOwn(hmacAlgorithms, algorithm));
+  if (hmac === undefined) return;
+  throw optionError(
+    `${option}.algorithms`,
+    `has "${hmac}", which needs ${option}.secret (not given); public keys never verify HMAC`,
+  );
+}
+
+function onlyIssuer(option: string, issuers: readonly string[]): string {
+  const [issuer, ...others] = issuers;
+  if (issuer === undefined || others.length > 0)
+    throw optionError(
+      `${option}.issuer`,
+      "must be one issuer where its keys are discovered; for more, use auth.issuers or a function",
+    );
+  return issuer;
+}
+
+function checkUrl(option: string, url: unknown): void {
+  checkString(option, url);
+  if (!isTrustworthyUrl(url))
+    throw optionError(option, "must be an https URL without a password (http only on localhost)");
+}
