@@ -26,7 +26,13 @@ describe("while the store is away", () => {
       unsubscribe(events.degraded.name, note);
     }
     expect(said.length).to.be.within(3, 6);
-    for (const message of said) expect(message).to.deep.equal({ part: "cache", policy: "allow", fault: "unreachable" });
+    for (const message of said)
+      expect(message).to.deep.equal({
+        part: "cache",
+        policy: "allow",
+        fault: "unreachable",
+        outcome: "allowed",
+      });
     store.comeBack();
     expect(await request().get("k")).to.equal("kept");
   });

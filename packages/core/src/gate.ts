@@ -3,10 +3,12 @@ import type { Auth } from "./auth/claims.js";
 import type { ClaimTest, RecentAuthOptions } from "./guard/authorization.js";
 import type { RouteCondition } from "./http/path.js";
 import type { Denied } from "./http/verdict.js";
+import type { Health } from "./health.js";
+import type { RevocationPolicy } from "./options/options.js";
 import type { LimitOptions } from "./options/limits.js";
 import type { Revocations } from "./revocation/revocations.js";
 import type { Routes } from "./routes/routes.js";
-import type { StoreState } from "./store/ports.js";
+import type { Metric } from "./telemetry/metrics.js";
 
 /** What a middleware does with a refusal: answer it, or throw a DenialError for the application's error handler. */
 export interface DenyOptions {
@@ -17,20 +19,13 @@ export interface DenyOptions {
 export interface AuthenticateOptions extends DenyOptions {
   /** Let requests without a token pass as anonymous. @default the `auth.optional` of the gate */
   readonly optional?: boolean | undefined;
+  /** What decides while the store cannot say whether a token is revoked. @default the gate's `revocation.onStoreError` */
+  readonly onStoreError?: RevocationPolicy | undefined;
 }
 
 export interface GuardOptions<Middleware> extends AuthenticateOptions {
   /** Middleware of this gate to apply in this order, instead of authentication, limits and cache. */
   readonly checks?: readonly Middleware[] | undefined;
-}
-
-/** The state of everything a gate depends on. */
-export interface Health {
-  /** `up`: all well; `degraded`: a policy for bad days decides in part; `down`: protected requests are refused. */
-  readonly status: "up" | "degraded" | "down";
-  readonly store: StoreState;
-  /** `degraded` while one of several issuers has no keys. */
-  readonly keys: "up" | "degraded" | "down" | "none";
 }
 
 /** What {@link Gate.verify} found: who it is, or why not. */
@@ -76,6 +71,10 @@ export interface Gate<Raw, Middleware> {
   /** Ends tokens before their time. */
   readonly revocations: Revocations;
   health(): Health;
+  /** The gate's counters, for a registry of metrics. */
+  metrics(): readonly Metric[];
+  /** Makes `routes.health()` say that this process is not ready, so that a load balancer sends it nothing new. */
+  drain(): void;
   /** Ends connections and timers within a second, also when Redis is stopped. A client that was passed in stays open. */
   close(): Promise<void>;
 }

@@ -1,20 +1,27 @@
-import type { Gate, DenyOptions } from "./gate.js";
+import type { AuthenticateOptions, Gate, DenyOptions } from "./gate.js";
 import type { AdmissionParts } from "./guard/admission.js";
 import { createAdmission } from "./guard/admission.js";
 import { requireAnyScope, requireClaim, requireRecentAuth, requireRole, requireScopes } from "./guard/authorization.js";
 import { anonymousToo, every, exceptWhere, onlyWhere, some, throwing } from "./guard/compose.js";
 import type { Exchange } from "./http/exchange.js";
+import { HealthMonitor } from "./health.js";
 import { messageExchange, tokenExchange } from "./http/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
 import type { Check, Verdict } from "./http/verdict.js";
 import { resolveLimit } from "./options/limits.js";
 import type { PortcullisOptions } from "./options/options.js";
-import { resolveOptions } from "./options/options.js";
+import { checkRevocationPolicy, resolveOptions } from "./options/options.js";
 import { checkBoolean, checkObject, checkOneOf, optionError } from "./options/validate.js";
 import { resourceMetadata } from "./routes/resource-metadata.js";
+import { healthRoutes } from "./routes/health.js";
+import { metricsRoute } from "./routes/metrics.js";
 import { createServices } from "./services.js";
 import { createStores } from "./store/stores.js";
+import type { Metric } from "./telemetry/metrics.js";
+import { gauge } from "./telemetry/metrics.js";
 import { events } from "./telemetry/events.js";
+import { Telemetry } from "./telemetry/telemetry.js";
+import { timeVerdict } from "./telemetry/time-verdict.js";
 
 /** Makes a middleware of one framework from a check. */
 export type BindCheck<Raw, Middleware> = (check: Check<Raw>, property: string) => Middleware;
@@ -25,7 +32,8 @@ export function createGate<Raw, Middleware extends object>(
   bind: BindCheck<Raw, Middleware>,
 ): Gate<Raw, Middleware> {
   const now = Date.now;
-  const resolved = resolveOptions(options, now);
+  const telemetry = new Telemetry();
+  const resolved = resolveOptions(options, { now, telemetry });
   const { auth, limits, logger } = resolved;
   if (!resolved.storeChosen) {
     logger.warn(
@@ -33,8 +41,9 @@ export function createGate<Raw, Middleware extends object>(
       'portcullis: no redis was given, so limits and revocations are per process; pass a URL, or "memory"',
     );
   }
-  const stores = createStores(resolved);
-  const services = createServices(resolved, stores, now);
+  const stores = createStores(resolved, telemetry);
+  const services = createServices(resolved, stores, now, telemetry);
+  const monitor = new HealthMonitor(resolved, stores, services.degradation);
   const verification = { authentication: "required", limits: [], cache: false } as const;
   const verifyMessage = observe(createAdmission(services, verification));
   const verifyToken = observe(createAdmission({ ...services, sources: [{ kind: "header" }] }, verification));
@@ -62,16 +71,23 @@ export function createGate<Raw, Middleware extends object>(
     check: (exchange: Exchange<Raw>) => V | Promise<V>,
   ): (exchange: Exchange<Raw>) => V | Promise<V> {
     function note(verdict: V): V {
-      if (verdict.allowed || verdict.problem === undefined) return verdict;
-      const { cause, status, problem } = verdict;
-      logger.debug({ code: problem.code, status, cause }, "portcullis: denied");
-      if (events.denied.hasSubscribers) events.denied.publish({ code: problem.code, status, cause });
+      if (verdict.allowed) {
+        telemetry.allowed();
+      } else if (verdict.problem !== undefined) {
+        const { cause, status, problem } = verdict;
+        logger.debug({ code: problem.code, status, cause }, "portcullis: denied");
+        telemetry.denied(problem.code, status, cause);
+      }
       return verdict;
     }
 
-    return function observed(exchange) {
+    function decide(exchange: Exchange<Raw>): V | Promise<V> {
       const verdict = check(exchange);
       return verdict instanceof Promise ? verdict.then(note) : note(verdict);
+    }
+
+    return function observed(exchange) {
+      return events.verdict.hasSubscribers ? timeVerdict(() => decide(exchange)) : decide(exchange);
     };
   }
 
@@ -90,28 +106,44 @@ export function createGate<Raw, Middleware extends object>(
     return expose(build(parts.map(({ check }) => check)), { onDeny }, build(parts.map(({ lenient }) => lenient)));
   }
 
-  function authentication(optional: boolean | undefined): "required" | "optional" | "off" {
+  function readMetrics(): readonly Metric[] {
+    const { status, store, keys } = monitor.read();
+    const dependencies: [{ dependency: string }, number][] = [
+      [{ dependency: "store" }, store.status === "down" ? 0 : 1],
+    ];
+    if (keys !== "none") dependencies.push([{ dependency: "keys" }, keys === "down" ? 0 : 1]);
+    return [
+      ...telemetry.read(),
+      gauge("portcullis_up", "0 while protected requests are refused for an outage.", [
+        [{}, status === "down" ? 0 : 1],
+      ]),
+      gauge("portcullis_dependency_up", "1 while a dependency answers, also if only in part.", dependencies),
+    ];
+  }
+
+  /** How a middleware finds out who is asking. */
+  function identification({
+    optional = auth?.optional,
+    onStoreError,
+  }: AuthenticateOptions): Pick<AdmissionParts<Raw>, "authentication" | "onStoreError"> {
     if (optional !== undefined) checkBoolean("optional", optional);
-    if (auth === undefined) return "off";
-    return (optional ?? auth.optional) ? "optional" : "required";
+    if (onStoreError !== undefined) checkRevocationPolicy("onStoreError", onStoreError);
+    return { authentication: auth === undefined ? "off" : optional === true ? "optional" : "required", onStoreError };
   }
 
   return {
     guard(guardOptions = {}) {
-      checkObject("guard()", guardOptions, ["optional", "checks", "onDeny"]);
-      const { optional, checks: own } = guardOptions;
-      if (own === undefined) {
-        return admit({ authentication: authentication(optional), limits, cache: true }, guardOptions);
-      }
+      checkObject("guard()", guardOptions, ["optional", "checks", "onDeny", "onStoreError"]);
+      const { checks: own } = guardOptions;
+      if (own === undefined) return admit({ ...identification(guardOptions), limits, cache: true }, guardOptions);
       if (!Array.isArray(own)) throw optionError("guard().checks", "must be a list of middleware made by this gate");
       const parts = (own as Middleware[]).map((middleware) => exposed("guard().checks", middleware));
       return combine(parts, every, guardOptions.onDeny);
     },
     authenticate(authenticateOptions = {}) {
-      checkObject("authenticate()", authenticateOptions, ["optional", "onDeny"]);
+      checkObject("authenticate()", authenticateOptions, ["optional", "onDeny", "onStoreError"]);
       if (auth === undefined) throw optionError("auth", "is required for authenticate()");
-      const { optional } = authenticateOptions;
-      return admit({ authentication: authentication(optional), limits: [], cache: false }, authenticateOptions);
+      return admit({ ...identification(authenticateOptions), limits: [], cache: false }, authenticateOptions);
     },
     limit(policy, limitOptions = {}) {
       checkObject("limit()", limitOptions, ["onDeny"]);
@@ -156,13 +188,12 @@ export function createGate<Raw, Middleware extends object>(
     routes: {
       resourceMetadata: (metadata = {}) =>
         expose(resourceMetadata(metadata, auth, resolved.publicUrl, services.challenges)),
+      health: (healthOptions = {}) => expose(healthRoutes(healthOptions, monitor)),
+      metrics: (metricsOptions = {}) => expose(metricsRoute(metricsOptions, readMetrics)),
     },
-    health() {
-      const store = stores.security.state();
-      const keys = auth === undefined ? "none" : auth.keys.status();
-      const partly = [store.status, keys].includes("degraded") || !resolved.storeChosen;
-      return { status: store.status === "down" || keys === "down" ? "down" : partly ? "degraded" : "up", store, keys };
-    },
+    health: () => monitor.read(),
+    metrics: readMetrics,
+    drain: () => monitor.drain(),
     async close() {
       auth?.keys.close();
       await stores.close();

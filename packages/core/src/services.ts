@@ -13,6 +13,7 @@ import { optionError } from "./options/validate.js";
 import { ChargeFactory } from "./quota/policy.js";
 import type { Revocations } from "./revocation/revocations.js";
 import { RevocationService } from "./revocation/revocations.js";
+import type { Telemetry } from "./telemetry/telemetry.js";
 import { Keyspace } from "./store/keys.js";
 import type { Stores } from "./store/stores.js";
 
@@ -30,6 +31,7 @@ export function createServices<Raw>(
   resolved: ResolvedOptions<Raw>,
   stores: Stores,
   now: () => number,
+  telemetry: Telemetry,
 ): GateServices<Raw> {
   const { auth, prefix, keySecret, instances, ipv6PrefixLength, revocation, cacheTtlMs, headers, logger } = resolved;
   const keys = new Keyspace(prefix, keySecret);
@@ -75,6 +77,7 @@ export function createServices<Raw>(
       revocationPolicy: revocation?.onStoreError ?? "deny",
       challenges,
       instances,
+      telemetry,
       now,
     }),
     headers,

@@ -1,4 +1,5 @@
 import type { JWTHeaderParameters } from "jose";
+import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { CandidateKey, KeySelector, KeySource } from "./keys.js";
 import { KeysUnavailable, keySelector } from "./keys.js";
@@ -10,6 +11,7 @@ export interface RemoteKeysOptions {
   readonly location: { readonly jwksUri: string } | { readonly issuer: string };
   readonly algorithms: readonly string[];
   readonly logger: Logger;
+  readonly telemetry?: Telemetry | undefined;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
@@ -94,17 +96,19 @@ export class RemoteKeys implements KeySource {
   }
 
   async #fetchKeys(): Promise<void> {
-    const { location, algorithms, logger, now } = this.#options;
+    const { location, algorithms, logger, telemetry, now } = this.#options;
     try {
       const jwksUri = "jwksUri" in location ? location.jwksUri : await discover(location.issuer, this.#closing.signal);
       const keySet = await fetchJson(jwksUri, this.#closing.signal);
       this.#select = keySelector("the fetched key set", keySet, algorithms);
       this.#loadedAt = now();
+      telemetry?.keysFetched("fetched");
       const text = JSON.stringify(keySet);
       if (text !== this.#text) this.#version += 1;
       this.#text = text;
     } catch (error) {
       if (this.#closing.signal.aborted) return;
+      telemetry?.keysFetched("failed");
       // Other messages may quote the address, and a password in it.
       const reason = error instanceof FetchFailure ? error.message : "the request failed";
       logger.warn(

@@ -227,6 +227,7 @@ class CacheView implements RequestCache {
 /** The cache is a convenience: while its store is down, requests go on without it. */
 function reportMiss(error: unknown): undefined {
   if (!(error instanceof StoreFault)) throw error;
-  if (events.degraded.hasSubscribers) events.degraded.publish({ part: "cache", policy: "allow", fault: error.kind });
+  if (events.degraded.hasSubscribers)
+    events.degraded.publish({ part: "cache", policy: "allow", fault: error.kind, outcome: "allowed" });
   return undefined;
 }

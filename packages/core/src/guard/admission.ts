@@ -8,6 +8,7 @@ import type { RateLimitFormat } from "../http/fields.js";
 import { rateLimitFields } from "../http/fields.js";
 import type { Decision, Denied } from "../http/verdict.js";
 import { allowed } from "../http/verdict.js";
+import type { RevocationPolicy } from "../options/options.js";
 import { denyExhausted, settleQuota } from "../quota/limit.js";
 import type { Settled } from "../quota/limit.js";
 import type { AppliedPolicy, ChargeFactory, Policy } from "../quota/policy.js";
@@ -41,6 +42,8 @@ export interface AdmissionParts<Raw> {
   readonly authentication: "required" | "optional" | "off";
   readonly limits: readonly Policy<Raw>[];
   readonly cache: boolean;
+  /** Instead of the gate's own policy, while the store cannot say whether a token is revoked. */
+  readonly onStoreError?: RevocationPolicy | undefined;
 }
 
 /** The check of an admission: it never answers in the application's place. */
@@ -192,7 +195,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     revoked: Answer["revoked"],
   ): Denied | undefined {
     if (verified === undefined || revoked === undefined) return undefined;
-    if (revoked instanceof StoreFault) return degradation.decideRevocation(verified, revoked);
+    if (revoked instanceof StoreFault) return degradation.decideRevocation(verified, revoked, parts.onStoreError);
     degradation.noteAnswer();
     if (revoked) {
       if (verified.question !== undefined) revocations?.remember(verified.question);

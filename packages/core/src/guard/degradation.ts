@@ -7,7 +7,7 @@ import { denyExhausted, settleQuota } from "../quota/limit.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import { MemorySecurityStore } from "../store/memory/security.js";
 import { StoreFault } from "../store/ports.js";
-import { events } from "../telemetry/events.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Challenges } from "./challenges.js";
 import { denyUnavailable } from "./challenges.js";
 
@@ -16,8 +16,15 @@ export interface DegradationOptions {
   readonly revocationPolicy: RevocationPolicy;
   readonly challenges: Challenges;
   readonly instances: number;
+  readonly telemetry: Telemetry;
   /** Unix milliseconds. */
   readonly now: () => number;
+}
+
+/** A policy that the store could not count, and why. */
+export interface Unanswered<Raw> {
+  readonly applied: AppliedPolicy<Raw>;
+  readonly fault: StoreFault;
 }
 
 /** What decides where the store could not: the table in docs/operations.md. */
@@ -36,30 +43,43 @@ export class Degradation {
     this.#lastAnswerAt = this.#options.now();
   }
 
+  /** Would a token be refused now about which the store cannot say whether it is revoked? */
+  refusesUnknown(policy: RevocationPolicy = this.#options.revocationPolicy): boolean {
+    if (typeof policy === "object") return this.#options.now() - this.#lastAnswerAt > policy.graceMs;
+    return policy === "deny";
+  }
+
   /** May a token pass about which the store could not say whether it is revoked? Undefined means yes. */
-  decideRevocation({ question }: VerifiedToken, fault: StoreFault): Denied | undefined {
-    const { revocations, revocationPolicy, challenges, now } = this.#options;
+  decideRevocation(
+    { question }: VerifiedToken,
+    fault: StoreFault,
+    policy: RevocationPolicy = this.#options.revocationPolicy,
+  ): Denied | undefined {
+    const { revocations, challenges, telemetry } = this.#options;
     if (question !== undefined && revocations?.isKnownRevoked(question) === true) {
       return challenges.tokenInvalid("the token is revoked");
     }
-    const policy = typeof revocationPolicy === "object" ? "grace" : revocationPolicy;
-    report("revocation", policy, fault);
-    const allowed =
-      revocationPolicy === "allow" ||
-      (typeof revocationPolicy === "object" && now() - this.#lastAnswerAt <= revocationPolicy.graceMs);
-    return allowed ? undefined : denyUnavailable(`the store cannot say whether the token is revoked: ${fault.kind}`);
+    const refused = this.refusesUnknown(policy);
+    const name = typeof policy === "object" ? "grace" : policy;
+    telemetry.degraded("revocation", name, fault.kind, refused ? "denied" : "allowed");
+    return refused ? denyUnavailable(`the store cannot say whether the token is revoked: ${fault.kind}`) : undefined;
   }
 
   /**
    * Decides about policies that the store could not count: by a bounded count of this process, by letting the request
    * pass, or by refusing it. The counts are ours alone, so a request that passes gets no fields about them.
    */
-  decideLimits<Raw>(unanswered: readonly { applied: AppliedPolicy<Raw>; fault: StoreFault }[]): Denied | undefined {
-    for (const { applied, fault } of unanswered) {
-      const { policy } = applied;
-      report("limit", policy.onStoreError, fault);
-      if (policy.onStoreError === "deny") return denyUnavailable(`the store cannot count: ${fault.kind}`);
-    }
+  decideLimits<Raw>(unanswered: readonly Unanswered<Raw>[]): Denied | undefined {
+    const denial = this.#denyLimits(unanswered);
+    const outcome = denial === undefined ? "allowed" : "denied";
+    for (const { applied, fault } of unanswered)
+      this.#options.telemetry.degraded("limit", applied.policy.onStoreError, fault.kind, outcome);
+    return denial;
+  }
+
+  #denyLimits<Raw>(unanswered: readonly Unanswered<Raw>[]): Denied | undefined {
+    const denying = unanswered.find(({ applied }) => applied.policy.onStoreError === "deny");
+    if (denying !== undefined) return denyUnavailable(`the store cannot count: ${denying.fault.kind}`);
     const local = unanswered
       .filter(({ applied }) => applied.policy.onStoreError === "local")
       .map(({ applied }) => this.#divide(applied));
@@ -81,8 +101,4 @@ export class Degradation {
   #divide<Raw>({ policy, charge }: AppliedPolicy<Raw>): AppliedPolicy<Raw> {
     return { policy, charge: { ...charge, limit: Math.ceil(charge.limit / this.#options.instances) } };
   }
-}
-
-function report(part: string, policy: string, fault: StoreFault): void {
-  if (events.degraded.hasSubscribers) events.degraded.publish({ part, policy, fault: fault.kind });
 }

@@ -11,6 +11,7 @@ import {
 import { RemoteKeys } from "../auth/remote-keys.js";
 import { TenantKeys } from "../auth/tenant-keys.js";
 import { isTrustworthyUrl } from "../http/trustworthy-url.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Logger } from "../telemetry/logger.js";
 import { checkString, isList, optionError, strings } from "./validate.js";
 
@@ -41,6 +42,7 @@ export interface ResolvedKeys {
 export interface KeyContext {
   readonly logger: Logger;
   readonly now: () => number;
+  readonly telemetry: Telemetry;
 }
 
 const keyOptions = ["secret", "publicKey", "jwks", "jwksUri"] as const;
@@ -90,13 +92,13 @@ function resolveRemoteKeys(
   option: string,
   options: KeyOptions,
   issuer: readonly string[] | IssuerTest | undefined,
-  { logger, now }: KeyContext,
+  { logger, now, telemetry }: KeyContext,
 ): ResolvedKeys {
   const { jwksUri } = options;
   const algorithms =
     options.algorithms === undefined ? asymmetricAlgorithms : resolveAlgorithms(option, options.algorithms);
   refuseHmac(option, algorithms);
-  const fetched = { algorithms, logger, now };
+  const fetched = { algorithms, logger, now, telemetry };
   if (jwksUri === undefined && typeof issuer === "function") {
     const openTenant = (tenant: string): KeySource => new RemoteKeys({ ...fetched, location: { issuer: tenant } });
     return {

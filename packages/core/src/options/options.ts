@@ -5,6 +5,7 @@ import type { Policy } from "../quota/policy.js";
 import type { RedisLike } from "../store/redis/connect.js";
 import type { Logger } from "../telemetry/logger.js";
 import { createDefaultLogger } from "../telemetry/logger.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
 import type { AuthOptions, ResolvedAuth } from "./auth.js";
 import { resolveAuth } from "./auth.js";
 import type { Duration } from "./duration.js";
@@ -91,7 +92,10 @@ const known = [
 ];
 
 /** Checks every option and fills in the defaults. Throws a TypeError or RangeError that says what to write instead. */
-export function resolveOptions<Raw>(options: PortcullisOptions<Raw>, now: () => number): ResolvedOptions<Raw> {
+export function resolveOptions<Raw>(
+  options: PortcullisOptions<Raw>,
+  { now, telemetry }: { readonly now: () => number; readonly telemetry: Telemetry },
+): ResolvedOptions<Raw> {
   checkObject("options", options, known);
   const {
     prefix = "",
@@ -136,6 +140,7 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>, now: () => 
             revocation: revocation !== false,
             publicUrl,
             keySecret: options.keySecret,
+            telemetry,
           }),
   };
 }
@@ -160,13 +165,14 @@ function resolveRedis(redis: unknown): string | RedisLike | undefined {
 function resolveRevocation(options: RevocationOptions): { onStoreError: RevocationPolicy } {
   checkObject("revocation", options, ["onStoreError"]);
   const { onStoreError = "deny" } = options;
-  if (typeof onStoreError !== "object") {
-    checkOneOf("revocation.onStoreError", onStoreError, ["deny", "allow"]);
-    return { onStoreError };
-  }
-  checkObject("revocation.onStoreError", onStoreError, ["graceMs"]);
-  checkInteger("revocation.onStoreError.graceMs", onStoreError.graceMs, 1, 86_400_000);
+  checkRevocationPolicy("revocation.onStoreError", onStoreError);
   return { onStoreError };
+}
+
+export function checkRevocationPolicy(option: string, policy: unknown): asserts policy is RevocationPolicy {
+  if (typeof policy !== "object") return checkOneOf(option, policy, ["deny", "allow"]);
+  checkObject(option, policy, ["graceMs"]);
+  checkInteger(`${option}.graceMs`, (policy as { graceMs?: unknown }).graceMs, 1, 86_400_000);
 }
 
 function resolveCacheTtl(options: CacheOptions): number {

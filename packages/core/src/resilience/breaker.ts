@@ -1,9 +1,11 @@
-import { events } from "../telemetry/events.js";
+import { Telemetry } from "../telemetry/telemetry.js";
 
 export type BreakerState = "closed" | "open" | "half-open";
 
 export interface BreakerOptions {
   readonly name: string;
+  /** Told of every change. */
+  readonly telemetry?: Telemetry | undefined;
   /** Milliseconds from a monotonic clock. */
   readonly now?: () => number;
   /** From 0 to 1; spreads the probes of many processes. */
@@ -23,6 +25,7 @@ const openMs = 1000;
  */
 export class Breaker {
   readonly #name: string;
+  readonly #telemetry: Telemetry;
   readonly #now: () => number;
   readonly #random: () => number;
   #state: BreakerState = "closed";
@@ -33,8 +36,9 @@ export class Breaker {
   #probeAt = 0;
   #probing = false;
 
-  constructor({ name, now = () => performance.now(), random = Math.random }: BreakerOptions) {
+  constructor({ name, telemetry, now = () => performance.now(), random = Math.random }: BreakerOptions) {
     this.#name = name;
+    this.#telemetry = telemetry ?? new Telemetry();
     this.#now = now;
     this.#random = random;
     this.#windowStart = now();
@@ -100,6 +104,6 @@ export class Breaker {
       this.#consecutive = 0;
       this.#startWindow(this.#now());
     }
-    if (events.breaker.hasSubscribers) events.breaker.publish({ name: this.#name, from, to });
+    this.#telemetry.breakerMoved(this.#name, from, to);
   }
 }

@@ -29,11 +29,14 @@ function pathOf(url: string): string {
 
 /** A JSON answer. */
 export function replyJson(status: number, value: unknown, headers: readonly Header[] = []): Reply {
-  const body = JSON.stringify(value);
+  return reply(status, "application/json", JSON.stringify(value), headers);
+}
+
+export function reply(status: number, contentType: string, body: string, headers: readonly Header[] = []): Reply {
   return {
     allowed: false,
     status,
-    headers: [...headers, ["Content-Type", "application/json"], ["Content-Length", String(Buffer.byteLength(body))]],
+    headers: [...headers, ["Content-Type", contentType], ["Content-Length", String(Buffer.byteLength(body))]],
     body,
   };
 }

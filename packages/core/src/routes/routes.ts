@@ -1,3 +1,5 @@
+import type { HealthRouteOptions } from "./health.js";
+import type { MetricsRouteOptions } from "./metrics.js";
 import type { ResourceMetadataOptions } from "./resource-metadata.js";
 
 /** Middleware that answers paths of its own and lets all other requests pass: `app.use(gate.routes.resourceMetadata())`. */
@@ -8,4 +10,11 @@ export interface Routes<Middleware> {
    * names that address in its parameter `resource_metadata`. Needs `publicUrl` and `auth`.
    */
   resourceMetadata(options?: ResourceMetadataOptions): Middleware;
+  /**
+   * Liveness at `/healthz`, always 200; readiness at `/readyz`, 503 while protected requests would be refused for an outage
+   * or after `drain()`, with the state of each dependency as JSON.
+   */
+  health(options?: HealthRouteOptions): Middleware;
+  /** The gate's counters in the text format of Prometheus, at `/metrics`. Whoever can ask sees them: keep it internal. */
+  metrics(options?: MetricsRouteOptions): Middleware;
 }

@@ -1,6 +1,7 @@
 import type { ResolvedOptions } from "../options/options.js";
 import { MemoryCacheStore } from "./memory/cache.js";
 import { MemorySecurityStore } from "./memory/security.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CacheStore, SecurityStore } from "./ports.js";
 import { RedisCacheStore } from "./redis/cache.js";
 import { connect } from "./redis/connect.js";
@@ -17,14 +18,17 @@ export interface Stores {
 type StoreOptions<Raw> = Pick<ResolvedOptions<Raw>, "redis" | "deadlineMs" | "logger" | "auth">;
 
 /** In-process stores, or both on one Redis connection. */
-export function createStores<Raw>({ redis, deadlineMs, logger, auth }: StoreOptions<Raw>): Stores {
+export function createStores<Raw>(
+  { redis, deadlineMs, logger, auth }: StoreOptions<Raw>,
+  telemetry: Telemetry,
+): Stores {
   if (redis === undefined) {
     return { security: new MemorySecurityStore(), cache: new MemoryCacheStore(), close: () => Promise.resolve() };
   }
   const connection = connect({ redis, deadlineMs, logger, scripts });
   const clockToleranceMs = Math.max(1000, (auth?.toleranceSeconds ?? 5) * 1000);
-  const security = new RedisSecurityStore({ connection, deadlineMs, clockToleranceMs });
-  const cache = new RedisCacheStore({ connection, deadlineMs });
+  const security = new RedisSecurityStore({ connection, deadlineMs, clockToleranceMs, telemetry });
+  const cache = new RedisCacheStore({ connection, deadlineMs, telemetry });
   return {
     security,
     cache,

@@ -7,12 +7,22 @@ import type { Channel } from "node:diagnostics_channel";
  *
  * | channel | message |
  * |---|---|
+ * | `portcullis:verdict` | `{ code, status, durationMs }`: a middleware decided; `code` is "allowed" or that of a refusal |
  * | `portcullis:denied` | `{ code, status, cause }`: a request was refused; `cause` is a short fixed phrase |
- * | `portcullis:degraded` | `{ part, policy, fault }`: the store could not answer and a policy decided instead |
+ * | `portcullis:degraded` | `{ part, policy, fault, outcome }`: the store could not answer and a policy decided instead |
  * | `portcullis:breaker` | `{ name, from, to }`: a circuit breaker changed its state |
+ * | `portcullis:store` | `{ store, questions, durationMs, fault }`: a round trip to the store, answered or not |
  */
-export const events: { readonly denied: Channel; readonly degraded: Channel; readonly breaker: Channel } = {
+export const events: {
+  readonly verdict: Channel;
+  readonly denied: Channel;
+  readonly degraded: Channel;
+  readonly breaker: Channel;
+  readonly storeCall: Channel;
+} = {
+  verdict: channel("portcullis:verdict"),
   denied: channel("portcullis:denied"),
   degraded: channel("portcullis:degraded"),
   breaker: channel("portcullis:breaker"),
+  storeCall: channel("portcullis:store"),
 };

@@ -1,4 +1,5 @@
 import type { Breaker } from "../../resilience/breaker.js";
+import type { FaultKind } from "../ports.js";
 import { StoreFault } from "../ports.js";
 import { faultOfError } from "./faults.js";
 
@@ -10,10 +11,19 @@ export interface BatcherOptions<Item, Answer> {
   readonly judge?: (items: readonly Item[], answers: readonly (Answer | StoreFault)[]) => void;
   /** Told that a batch came to nothing. */
   readonly giveUp?: (items: readonly Item[]) => void;
+  /** Told of every batch, answered or not. */
+  readonly observe?: (call: BatchCall) => void;
   /** False while the connection is being made for the first time: batches then wait, up to the deadline. */
   readonly ready: () => boolean;
   readonly deadlineMs: number;
   readonly maxBatch: number;
+}
+
+export interface BatchCall {
+  readonly questions: number;
+  readonly durationMs: number;
+  /** Undefined if the batch was answered. */
+  readonly fault: FaultKind | undefined;
 }
 
 /** Batches under way at once: a slow one does not hold up the next. */
@@ -29,6 +39,8 @@ interface Entry<Item, Answer> {
 interface Batch<Item, Answer> {
   readonly entries: readonly Entry<Item, Answer>[];
   readonly turn: Turn;
+  /** Milliseconds from a monotonic clock. */
+  readonly since: number;
   sent: boolean;
   settled: boolean;
 }
@@ -96,6 +108,7 @@ export class Batcher<Item, Answer> {
     this.#collected = [];
     const { maxBatch, deadlineMs } = this.#options;
     const batches: Batch<Item, Answer>[] = [];
+    const since = performance.now();
     const turn: Turn = {
       open: Math.ceil(collected.length / maxBatch),
       expired: false,
@@ -104,7 +117,7 @@ export class Batcher<Item, Answer> {
     };
     for (let start = 0; start < collected.length; start += maxBatch) {
       const entries = collected.length <= maxBatch ? collected : collected.slice(start, start + maxBatch);
-      batches.push({ entries, turn, sent: false, settled: false });
+      batches.push({ entries, turn, since, sent: false, settled: false });
     }
     this.#waiting.push(...batches);
     this.wake();
@@ -135,7 +148,7 @@ export class Batcher<Item, Answer> {
     const { judge, breaker } = this.#options;
     if (judge === undefined) breaker.succeed();
     else judge(itemsOf(batch), answers);
-    this.#settle(batch, (index) => answers[index] as Answer | StoreFault);
+    this.#settle(batch, undefined, (index) => answers[index] as Answer | StoreFault);
   }
 
   #fail(batch: Batch<Item, Answer>, fault: StoreFault): void {
@@ -145,17 +158,23 @@ export class Batcher<Item, Answer> {
     else if (!batch.turn.failed) breaker.fail();
     batch.turn.failed ||= fault.outage;
     giveUp?.(itemsOf(batch));
-    this.#settle(batch, () => fault);
+    this.#settle(batch, fault.kind, () => fault);
   }
 
-  #settle(batch: Batch<Item, Answer>, answerAt: (index: number) => Answer | StoreFault): void {
+  #settle(
+    batch: Batch<Item, Answer>,
+    fault: FaultKind | undefined,
+    answerAt: (index: number) => Answer | StoreFault,
+  ): void {
     batch.settled = true;
     batch.turn.open -= 1;
     if (batch.turn.open === 0) clearTimeout(batch.turn.deadline);
     if (batch.sent) this.#inFlight -= 1;
     else this.#waiting.splice(this.#waiting.indexOf(batch), 1);
-    this.#pending -= batch.entries.length;
-    batch.entries.forEach(({ settle }, index) => settle(answerAt(index)));
+    const { entries, since } = batch;
+    this.#options.observe?.({ questions: entries.length, durationMs: performance.now() - since, fault });
+    this.#pending -= entries.length;
+    entries.forEach(({ settle }, index) => settle(answerAt(index)));
     this.wake();
   }
 }

@@ -2,12 +2,14 @@ import { Breaker } from "../../resilience/breaker.js";
 import type { CacheEntry, CacheStore } from "../ports.js";
 import { StoreFault } from "../ports.js";
 import { Batcher } from "./batcher.js";
+import { Telemetry } from "../../telemetry/telemetry.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
 
 export interface RedisCacheStoreOptions {
   readonly connection: Connection;
   readonly deadlineMs: number;
+  readonly telemetry?: Telemetry | undefined;
 }
 
 /** Keys of one MGET. */
@@ -17,15 +19,17 @@ const maxBatch = 256;
 export class RedisCacheStore implements CacheStore {
   readonly #connection: Connection;
   readonly #deadlineMs: number;
-  readonly #breaker = new Breaker({ name: "redis.cache" });
+  readonly #breaker: Breaker;
   readonly #reads: Batcher<string, string | null>;
 
-  constructor({ connection, deadlineMs }: RedisCacheStoreOptions) {
+  constructor({ connection, deadlineMs, telemetry = new Telemetry() }: RedisCacheStoreOptions) {
+    this.#breaker = new Breaker({ name: "redis.cache", telemetry });
     this.#connection = connection;
     this.#deadlineMs = deadlineMs;
     this.#reads = new Batcher({
       send: (keys) => this.#read(keys),
       breaker: this.#breaker,
+      observe: (call) => telemetry.storeCalled({ store: "cache", ...call }),
       ready: connection.hasConnected,
       deadlineMs,
       maxBatch,

@@ -4,6 +4,7 @@ import { StoreFault } from "../ports.js";
 import { admitTogether } from "./admission.js";
 import { Batcher } from "./batcher.js";
 import { admitAcrossSlots } from "./cluster.js";
+import { Telemetry } from "../../telemetry/telemetry.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
 import { cutOffScript } from "./scripts/cut-off.js";
@@ -14,6 +15,7 @@ import { runScript } from "./scripts/script.js";
 export interface RedisSecurityStoreOptions {
   readonly connection: Connection;
   readonly deadlineMs: number;
+  readonly telemetry?: Telemetry | undefined;
   /** How far our clock may be from Redis' before revocation answers are no longer trusted. */
   readonly clockToleranceMs: number;
 }
@@ -34,11 +36,13 @@ export class RedisSecurityStore implements SecurityStore {
   readonly #clockToleranceMs: number;
   readonly #batcher: Batcher<Item, Answer>;
   /** Reads may work where writes do not (OOM, MISCONF, READONLY), so each has a breaker. */
-  readonly #reads = new Breaker({ name: "redis.security" });
-  readonly #writes = new Breaker({ name: "redis.security.writes" });
+  readonly #reads: Breaker;
+  readonly #writes: Breaker;
   #skewed = false;
 
-  constructor({ connection, deadlineMs, clockToleranceMs }: RedisSecurityStoreOptions) {
+  constructor({ connection, deadlineMs, clockToleranceMs, telemetry = new Telemetry() }: RedisSecurityStoreOptions) {
+    this.#reads = new Breaker({ name: "redis.security", telemetry });
+    this.#writes = new Breaker({ name: "redis.security.writes", telemetry });
     this.#connection = connection;
     this.#deadlineMs = deadlineMs;
     this.#clockToleranceMs = clockToleranceMs;
@@ -47,6 +51,7 @@ export class RedisSecurityStore implements SecurityStore {
       breaker: this.#reads,
       judge: (items, answers) => this.#judge(items, answers),
       giveUp: () => this.#writes.abandon(),
+      observe: (call) => telemetry.storeCalled({ store: "security", ...call }),
       ready: connection.hasConnected,
       deadlineMs,
       maxBatch,

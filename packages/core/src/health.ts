@@ -1,0 +1,66 @@
+import type { Degradation } from "./guard/degradation.js";
+import type { ResolvedOptions } from "./options/options.js";
+import type { StoreState } from "./store/ports.js";
+import type { Stores } from "./store/stores.js";
+
+/** The state of everything a gate depends on. */
+export interface Health {
+  /** `up`: all well; `degraded`: a policy for bad days decides in part; `down`: protected requests are refused. */
+  readonly status: "up" | "degraded" | "down";
+  readonly store: StoreState;
+  /** `degraded` while one of several issuers has no keys. */
+  readonly keys: "up" | "degraded" | "down" | "none";
+}
+
+/** Should this process get requests? */
+export interface Readiness {
+  readonly ready: boolean;
+  readonly status: Health["status"] | "draining";
+}
+
+/** What a gate's last calls found out about its dependencies; it asks nobody itself. */
+export class HealthMonitor<Raw> {
+  readonly #resolved: ResolvedOptions<Raw>;
+  readonly #stores: Stores;
+  readonly #degradation: Degradation;
+  #draining = false;
+
+  constructor(resolved: ResolvedOptions<Raw>, stores: Stores, degradation: Degradation) {
+    this.#resolved = resolved;
+    this.#stores = stores;
+    this.#degradation = degradation;
+  }
+
+  /** From now on the process is not ready, so that a load balancer sends it nothing new. */
+  drain(): void {
+    this.#draining = true;
+  }
+
+  read(): Health {
+    const { auth, storeChosen } = this.#resolved;
+    const store = this.#stores.security.state();
+    const keys = auth === undefined ? "none" : auth.keys.status();
+    const partly = [store.status, keys].includes("degraded") || !storeChosen;
+    return { status: store.status === "down" || keys === "down" ? "down" : partly ? "degraded" : "up", store, keys };
+  }
+
+  /**
+   * Not while requests would be refused for an outage: keys that were never loaded, or a store that is away where a part
+   * does not go on without it. A restart helps neither, so neither is a matter of liveness.
+   */
+  readiness(): Readiness {
+    const { status, store, keys } = this.read();
+    if (this.#draining) return { ready: false, status: "draining" };
+    if (keys === "down" || (store.status === "down" && this.#needsStore())) return { ready: false, status };
+    return { ready: true, status: status === "down" ? "degraded" : status };
+  }
+
+  #needsStore(): boolean {
+    const { auth, revocation, limits } = this.#resolved;
+    return (
+      (auth !== undefined && revocation !== undefined && this.#degradation.refusesUnknown()) ||
+      auth?.dpop !== undefined ||
+      limits.some(({ onStoreError }) => onStoreError === "deny")
+    );
+  }
+}

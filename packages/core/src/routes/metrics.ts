@@ -1,0 +1,22 @@
+import type { Check } from "../http/verdict.js";
+import { checkObject } from "../options/validate.js";
+import type { Metric } from "../telemetry/metrics.js";
+import { prometheusText } from "../telemetry/metrics.js";
+import { answerAt, checkPath, readMethods, reply } from "./route.js";
+
+export interface MetricsRouteOptions {
+  /** @default "/metrics" */
+  readonly path?: string | undefined;
+}
+
+/** The gate's counters as Prometheus scrapes them. */
+export function metricsRoute<Raw>(options: MetricsRouteOptions, read: () => readonly Metric[]): Check<Raw> {
+  checkObject("metrics()", options, ["path"]);
+  const { path = "/metrics" } = options;
+  checkPath("metrics().path", path);
+  return answerAt({
+    methods: readMethods,
+    path,
+    answer: () => reply(200, "text/plain; version=0.0.4; charset=utf-8", prometheusText(read())),
+  });
+}

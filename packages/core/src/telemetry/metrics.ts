@@ -1,0 +1,115 @@
+/** One value of a metric. */
+export interface Sample {
+  /** What follows the metric's name: `_bucket`, `_sum` or `_count` of a histogram, else nothing. */
+  readonly suffix: "" | "_bucket" | "_sum" | "_count";
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+/** A metric with all its values, as a registry of metrics takes it. Names follow Prometheus' conventions. */
+export interface Metric {
+  readonly name: string;
+  readonly help: string;
+  readonly type: "counter" | "gauge" | "histogram";
+  readonly samples: readonly Sample[];
+}
+
+type Labels = Readonly<Record<string, string>>;
+
+/** Counts by labels, whose values come from closed sets: no user's text is ever a label. */
+export class Counter {
+  readonly #name: string;
+  readonly #help: string;
+  readonly #counts = new Map<string, { readonly labels: Labels; value: number }>();
+
+  constructor(name: string, help: string) {
+    this.#name = name;
+    this.#help = help;
+  }
+
+  add(labels: Labels = {}, value = 1): void {
+    const key = Object.values(labels).join(" ");
+    const known = this.#counts.get(key);
+    if (known === undefined) this.#counts.set(key, { labels, value });
+    else known.value += value;
+  }
+
+  read(): Metric {
+    const samples = [...this.#counts.values()].map(({ labels, value }): Sample => ({ suffix: "", labels, value }));
+    return { name: this.#name, help: this.#help, type: "counter", samples };
+  }
+}
+
+/** Upper bounds in seconds; the deadline of 50 ms is one of them. */
+const bounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 10];
+
+/** How long something took, in seconds, by one label. */
+export class Histogram {
+  readonly #name: string;
+  readonly #help: string;
+  readonly #label: string;
+  readonly #series = new Map<string, { readonly buckets: number[]; sum: number; count: number }>();
+
+  constructor(name: string, help: string, label: string) {
+    this.#name = name;
+    this.#help = help;
+    this.#label = label;
+  }
+
+  observe(label: string, seconds: number): void {
+    let series = this.#series.get(label);
+    if (series === undefined) {
+      series = { buckets: bounds.map(() => 0), sum: 0, count: 0 };
+      this.#series.set(label, series);
+    }
+    series.sum += seconds;
+    series.count += 1;
+    const bucket = bounds.findIndex((bound) => seconds <= bound);
+    if (bucket !== -1) series.buckets[bucket] = (series.buckets[bucket] ?? 0) + 1;
+  }
+
+  read(): Metric {
+    const samples: Sample[] = [];
+    for (const [value, { buckets, sum, count }] of this.#series) {
+      const labels = { [this.#label]: value };
+      let below = 0;
+      bounds.forEach((bound, index) => {
+        below += buckets[index] ?? 0;
+        samples.push({ suffix: "_bucket", labels: { ...labels, le: String(bound) }, value: below });
+      });
+      samples.push(
+        { suffix: "_bucket", labels: { ...labels, le: "+Inf" }, value: count },
+        { suffix: "_sum", labels, value: sum },
+        { suffix: "_count", labels, value: count },
+      );
+    }
+    return { name: this.#name, help: this.#help, type: "histogram", samples };
+  }
+}
+
+/** A value that is asked for when it is read. */
+export function gauge(name: string, help: string, samples: readonly (readonly [Labels, number])[]): Metric {
+  return {
+    name,
+    help,
+    type: "gauge",
+    samples: samples.map(([labels, value]) => ({ suffix: "", labels, value })),
+  };
+}
+
+/** The text format of Prometheus, version 0.0.4. */
+export function prometheusText(metrics: readonly Metric[]): string {
+  let text = "";
+  for (const { name, help, type, samples } of metrics) {
+    text += `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`;
+    for (const { suffix, labels, value } of samples) {
+      const pairs = Object.entries(labels).map(([label, content]) => `${label}="${escape(content)}"`);
+      text += `${name}${suffix}${pairs.length === 0 ? "" : `{${pairs.join(",")}}`} ${value}\n`;
+    }
+  }
+  return text;
+}
+
+function escape(content: string): string {
+  return content.replace(/\\/g, "\\\\").replace(/"/g, '\\"').replace(/\n/g, "\\n");
+}

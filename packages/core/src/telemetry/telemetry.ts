@@ -1,0 +1,104 @@
+import type { DenialCode } from "../http/verdict.js";
+import type { FaultKind } from "../store/ports.js";
+import { events } from "./events.js";
+import type { Metric } from "./metrics.js";
+import { Counter, Histogram } from "./metrics.js";
+
+/** As in {@link Breaker.state}. */
+type BreakerState = "closed" | "open" | "half-open";
+
+/** A part of the gate that goes by a policy while the store is away. */
+export type DegradablePart = "revocation" | "limit" | "cache";
+
+/** A call to the store: one round trip, for however many questions. */
+export interface StoreCall {
+  readonly store: "security" | "cache";
+  readonly questions: number;
+  readonly durationMs: number;
+  /** Undefined if it was answered. */
+  readonly fault: FaultKind | undefined;
+}
+
+/**
+ * What a gate tells of itself: counted always, since a counter costs nanoseconds, and published on
+ * `node:diagnostics_channel` to whoever listens. Codes and counts only: no token, key or identifier gets here.
+ */
+export class Telemetry {
+  #allowed = 0;
+  readonly #denied = new Counter("portcullis_denied_total", "Requests refused, by code.");
+  readonly #degraded = new Counter(
+    "portcullis_degraded_total",
+    "Decisions that a policy made because the store could not answer.",
+  );
+  readonly #breakerChanges = new Counter(
+    "portcullis_breaker_changes_total",
+    "Changes of state of the circuit breakers.",
+  );
+  readonly #storeQuestions = new Counter(
+    "portcullis_store_questions_total",
+    "Questions asked of the store, by outcome.",
+  );
+  readonly #storeCalls = new Histogram(
+    "portcullis_store_call_duration_seconds",
+    "Round trips to the store; each may answer many questions.",
+    "store",
+  );
+  readonly #keyFetches = new Counter(
+    "portcullis_key_fetches_total",
+    "Fetches of the keys of token issuers, by outcome.",
+  );
+  readonly #breakers = new Map<string, BreakerState>();
+
+  allowed(): void {
+    this.#allowed += 1;
+  }
+
+  denied(code: DenialCode, status: number, cause: string): void {
+    this.#denied.add({ code });
+    if (events.denied.hasSubscribers) events.denied.publish({ code, status, cause });
+  }
+
+  degraded(part: DegradablePart, policy: string, fault: FaultKind, outcome: "allowed" | "denied"): void {
+    this.#degraded.add({ part, policy, fault, outcome });
+    if (events.degraded.hasSubscribers) events.degraded.publish({ part, policy, fault, outcome });
+  }
+
+  breakerMoved(name: string, from: BreakerState, to: BreakerState): void {
+    this.#breakers.set(name, to);
+    this.#breakerChanges.add({ name, to });
+    if (events.breaker.hasSubscribers) events.breaker.publish({ name, from, to });
+  }
+
+  storeCalled(call: StoreCall): void {
+    const { store, questions, durationMs, fault } = call;
+    this.#storeQuestions.add({ store, outcome: fault ?? "answered" }, questions);
+    this.#storeCalls.observe(store, durationMs / 1000);
+    if (events.storeCall.hasSubscribers) events.storeCall.publish(call);
+  }
+
+  keysFetched(outcome: "fetched" | "failed"): void {
+    this.#keyFetches.add({ outcome });
+  }
+
+  /** Every counter. Those that have counted nothing yet have no samples, except where a zero says something. */
+  read(): Metric[] {
+    const allowed: Metric = {
+      name: "portcullis_allowed_total",
+      help: "Times a middleware of the gate let a request pass.",
+      type: "counter",
+      samples: [{ suffix: "", labels: {}, value: this.#allowed }],
+    };
+    const breakers: Metric = {
+      name: "portcullis_breaker_open",
+      help: "1 while a circuit breaker refuses calls, 0.5 while it probes; one that never opened is not listed.",
+      type: "gauge",
+      samples: [...this.#breakers].map(([name, state]) => ({
+        suffix: "",
+        labels: { name },
+        value: { closed: 0, "half-open": 0.5, open: 1 }[state],
+      })),
+    };
+    const counters = [this.#denied, this.#degraded, this.#breakerChanges, this.#storeQuestions, this.#keyFetches];
+    return [allowed, ...counters.map((counter) => counter.read()), this.#storeCalls.read(), breakers];
+  }
+}
