@@ -9,6 +9,8 @@ export interface RedisLike {
   readonly status: string;
   /** Called if the client was made with `lazyConnect`. */
   connect?(): Promise<unknown>;
+  /** Another client of the same server: what tracking listens on. */
+  duplicate?(options?: object): unknown;
   readonly isCluster?: boolean;
   call(command: string, ...args: (string | number)[]): Promise<unknown>;
   on(event: "ready" | "error", listener: (error: Error) => void): unknown;

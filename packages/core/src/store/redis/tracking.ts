@@ -1,0 +1,270 @@
+import type { Logger } from "../../telemetry/logger.js";
+import type { Connection, RedisLike } from "./connect.js";
+import { faultOfError } from "./faults.js";
+
+/** Who wants to know when keys with a prefix change. Prefixes of one tracking must not begin with each other. */
+export interface TrackedPrefix {
+  readonly prefix: string;
+  /** This key was written, deleted, expired or evicted. */
+  invalidate(key: string): void;
+  /** Any key may have changed unheard: forget them all, and what is being read as well. */
+  flush(): void;
+}
+
+export interface TrackingOptions {
+  readonly connection: Connection;
+  readonly logger: Logger;
+  /** A proof of life is asked for this often. @default 500 */
+  readonly heartbeatMs?: number;
+  /** A connection that owes a proof for longer is made anew. @default 2000 */
+  readonly patienceMs?: number;
+}
+
+const invalidations = "__redis__:invalidate";
+
+/**
+ * Redis' client-side-caching invalidation: one more connection to each master, which tracks key prefixes in broadcast
+ * mode and may subscribe to channels too. (It redirects its invalidations to itself, which RESP2 permits to a subscriber.)
+ *
+ * Messages of a connection arrive in order. So an answered ping proves that everything invalidated before the ping was
+ * sent has been heard, and `isAlive(ms)` means: whatever changed longer than that ago is known here. After each
+ * (re)connection everything is flushed. To be free of races, mark a key as in flight before asking Redis for it, let
+ * `invalidate` and `flush` clear the mark, and keep an answer only if its mark still stands.
+ */
+export class Tracking {
+  readonly #connection: Connection;
+  readonly #logger: Logger;
+  readonly #heartbeatMs: number;
+  readonly #patienceMs: number;
+  readonly #tracked: TrackedPrefix[] = [];
+  readonly #channels = new Map<string, (message: string) => void>();
+  readonly #nodes = new Map<string, Node>();
+  readonly #waiting = new Set<() => void>();
+  #provenAt = Number.NEGATIVE_INFINITY;
+  #heart: NodeJS.Timeout | undefined;
+  #stopListening: (() => void) | undefined;
+  #complained = false;
+  #closed = false;
+
+  constructor({ connection, logger, heartbeatMs = 500, patienceMs = 2000 }: TrackingOptions) {
+    this.#connection = connection;
+    this.#logger = logger;
+    this.#heartbeatMs = heartbeatMs;
+    this.#patienceMs = patienceMs;
+  }
+
+  /** Before `start`. */
+  track(tracked: TrackedPrefix): void {
+    this.#tracked.push(tracked);
+  }
+
+  /** Before `start`. Messages that come while a connection is away are lost. */
+  subscribe(channel: string, listener: (message: string) => void): void {
+    this.#channels.set(channel, listener);
+  }
+
+  /** Connects; may be called again. */
+  start(): void {
+    if (this.#heart !== undefined || this.#closed) return;
+    this.#heart = setInterval(() => this.#beat(), this.#heartbeatMs);
+    this.#heart.unref();
+    let first = !this.#connection.hasConnected();
+    // A failover may have led the other connection to another master: follow it.
+    this.#stopListening = this.#connection.onConnect(() => {
+      if (first) this.#beat();
+      else for (const node of this.#nodes.values()) node.client.disconnect(true);
+      first = false;
+    });
+    if (!first) this.#beat();
+  }
+
+  /** Has everything been heard that changed longer than `withinMs` ago? */
+  isAlive(withinMs: number): boolean {
+    return performance.now() - this.#provenAt <= withinMs;
+  }
+
+  /** Resolves when the connections listen, or after `ms`, to whether they do. */
+  async ready(ms: number): Promise<boolean> {
+    if (this.isAlive(this.#patienceMs) || this.#closed) return !this.#closed;
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => settle(false), ms);
+      const wake = (): void => settle(true);
+      const settle = (ready: boolean): void => {
+        clearTimeout(timer);
+        this.#waiting.delete(wake);
+        resolve(ready && !this.#closed);
+      };
+      this.#waiting.add(wake);
+    });
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearInterval(this.#heart);
+    this.#stopListening?.();
+    for (const node of this.#nodes.values()) node.client.disconnect();
+    this.#nodes.clear();
+    this.#provenAt = Number.NEGATIVE_INFINITY;
+    for (const wake of [...this.#waiting]) wake();
+  }
+
+  #beat(): void {
+    if (this.#closed) return;
+    this.#reconcile();
+    for (const node of this.#nodes.values()) {
+      if (node.armed) this.#prove(node);
+    }
+  }
+
+  /** One connection to each master there is now. */
+  #reconcile(): void {
+    const { client } = this.#connection;
+    const masters = new Map<string, RedisLike>();
+    if (this.#connection.isCluster) for (const node of mastersOf(client)) masters.set(addressOf(node), node);
+    else masters.set("", client);
+    for (const [address, node] of this.#nodes) {
+      if (masters.has(address)) continue;
+      this.#nodes.delete(address);
+      node.client.disconnect();
+    }
+    for (const [address, master] of masters) if (!this.#nodes.has(address)) this.#open(address, master);
+    this.#judge();
+  }
+
+  #open(address: string, master: RedisLike): void {
+    if (master.duplicate === undefined) return this.#complain(new Error("the client cannot be duplicated"));
+    const client = master.duplicate(listenerOptions) as ListeningClient;
+    const node: Node = { client, armed: false, provenAt: Number.NEGATIVE_INFINITY, askedAt: undefined };
+    this.#nodes.set(address, node);
+    client.on("error", () => undefined);
+    client.on("ready", () => void this.#arm(node));
+    client.on("close", () => this.#disarm(node));
+    client.on("messageBuffer", (channel: Buffer, message: Buffer | Buffer[] | null) => {
+      this.#hear(channel.toString(), message);
+    });
+    client.connect().catch(() => undefined);
+  }
+
+  async #arm(node: Node): Promise<void> {
+    const { client } = node;
+    try {
+      if (this.#tracked.length > 0) {
+        const id = (await client.call("CLIENT", "ID")) as number;
+        const prefixes = this.#tracked.flatMap(({ prefix }) => ["PREFIX", prefix]);
+        await client.call("CLIENT", "TRACKING", "ON", "REDIRECT", id, "BCAST", ...prefixes);
+      }
+      await client.subscribe(invalidations, ...this.#channels.keys());
+      this.#flush();
+      node.armed = true;
+      this.#prove(node);
+      this.#complained = false;
+    } catch (error) {
+      this.#complain(error);
+      if (!this.#closed && client.status === "ready") setTimeout(() => client.disconnect(true), 1000).unref();
+    }
+  }
+
+  #disarm(node: Node): void {
+    node.armed = false;
+    node.askedAt = undefined;
+    node.provenAt = Number.NEGATIVE_INFINITY;
+    this.#judge();
+  }
+
+  /** Asks for a proof of life, if none is owed; one that is owed for too long means a connection that only looks alive. */
+  #prove(node: Node): void {
+    const now = performance.now();
+    if (node.askedAt !== undefined) {
+      if (now - node.askedAt <= this.#patienceMs) return;
+      this.#disarm(node);
+      node.client.disconnect(true);
+      return;
+    }
+    node.askedAt = now;
+    node.client.call("PING").then(
+      () => {
+        if (node.askedAt !== now) return;
+        node.askedAt = undefined;
+        node.provenAt = now;
+        this.#judge();
+        if (this.isAlive(this.#patienceMs)) for (const wake of [...this.#waiting]) wake();
+      },
+      () => undefined,
+    );
+  }
+
+  #judge(): void {
+    this.#provenAt =
+      this.#nodes.size === 0
+        ? Number.NEGATIVE_INFINITY
+        : Math.min(...Array.from(this.#nodes.values(), ({ provenAt }) => provenAt));
+  }
+
+  #hear(channel: string, message: Buffer | Buffer[] | null): void {
+    if (channel !== invalidations) {
+      if (Buffer.isBuffer(message)) this.#channels.get(channel)?.(message.toString());
+      return;
+    }
+    if (!Array.isArray(message)) return this.#flush();
+    for (const bytes of message) {
+      const key = bytes.toString();
+      for (const tracked of this.#tracked) if (key.startsWith(tracked.prefix)) tracked.invalidate(key);
+    }
+  }
+
+  #flush(): void {
+    for (const tracked of this.#tracked) tracked.flush();
+  }
+
+  #complain(error: unknown): void {
+    if (this.#complained || this.#closed) return;
+    this.#complained = true;
+    this.#logger.warn({ fault: faultOfError(error).kind }, "portcullis: Redis refuses to track keys");
+  }
+}
+
+interface Node {
+  readonly client: ListeningClient;
+  armed: boolean;
+  /** When the last ping that was answered went out. */
+  provenAt: number;
+  /** When the ping that is not answered went out. */
+  askedAt: number | undefined;
+}
+
+/** What this needs of a connection of its own. */
+interface ListeningClient {
+  readonly status: string;
+  connect(): Promise<unknown>;
+  disconnect(reconnect?: boolean): void;
+  call(command: string, ...args: (string | number)[]): Promise<unknown>;
+  subscribe(...channels: string[]): Promise<unknown>;
+  on(event: string, listener: (...values: never[]) => void): unknown;
+}
+
+/** A heartbeat takes the place of time-outs: a subscriber that hears nothing may just have nothing to hear. */
+const listenerOptions = {
+  protocol: 2,
+  lazyConnect: true,
+  connectionName: "portcullis-tracking",
+  keyPrefix: "",
+  readOnly: false,
+  enableOfflineQueue: false,
+  autoResubscribe: false,
+  autoResendUnfulfilledCommands: false,
+  maxRetriesPerRequest: 0,
+  commandTimeout: undefined,
+  socketTimeout: undefined,
+  connectTimeout: 1000,
+  disconnectTimeout: 500,
+  retryStrategy: (attempt: number): number => Math.random() * Math.min(1000, 50 * 2 ** Math.min(attempt, 5)) + 25,
+};
+
+function mastersOf(client: RedisLike): RedisLike[] {
+  return (client as unknown as { nodes(role: "master"): RedisLike[] }).nodes("master");
+}
+
+function addressOf(node: RedisLike): string {
+  const { host, port } = (node as unknown as { options: { host?: string; port?: number } }).options;
+  return `${host ?? ""}:${port ?? 0}`;
+}

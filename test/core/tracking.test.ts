@@ -1,0 +1,137 @@
+import { startCluster, startRedis } from "@portcullis/testkit";
+import type { RedisServer } from "@portcullis/testkit";
+import { expect } from "chai";
+import { Cluster, Redis } from "ioredis";
+import { connect } from "../../packages/core/src/store/redis/connect.js";
+import type { RedisLike } from "../../packages/core/src/store/redis/connect.js";
+import { Tracking } from "../../packages/core/src/store/redis/tracking.js";
+import { silentLogger } from "../support/logger.js";
+import { startProxy, until } from "../support/proxy.js";
+import type { Proxy } from "../support/proxy.js";
+
+describe("tracking of keys", function () {
+  this.timeout(30_000);
+  let server: RedisServer;
+  let proxy: Proxy;
+  let admin: Redis;
+  const cleanUp: (() => unknown)[] = [];
+
+  before(async () => {
+    server = await startRedis();
+    proxy = await startProxy(server.port);
+    admin = new Redis(server.url);
+  });
+  afterEach(async () => {
+    proxy.thaw();
+    for (const clean of cleanUp.splice(0).reverse()) await clean();
+  });
+  after(async () => {
+    admin.disconnect();
+    await proxy.close();
+    await server.stop();
+  });
+
+  function open(redis: string | RedisLike = `redis://127.0.0.1:${proxy.port}`) {
+    const connection = connect({ redis, deadlineMs: 1000, logger: silentLogger, scripts: [] });
+    const tracking = new Tracking({ connection, logger: silentLogger, heartbeatMs: 20, patienceMs: 400 });
+    const heard: string[] = [];
+    const messages: string[] = [];
+    let flushes = 0;
+    for (const prefix of ["a:", "b:"]) {
+      tracking.track({ prefix, invalidate: (key) => heard.push(key), flush: () => (flushes += 1) });
+    }
+    tracking.subscribe("channel", (message) => messages.push(message));
+    tracking.start();
+    cleanUp.push(async () => {
+      tracking.close();
+      await connection.close();
+    });
+    return { tracking, heard, messages, flushes: () => flushes };
+  }
+
+  it("hears of every change under its prefixes, whoever makes it, and of no other", async () => {
+    const { tracking, heard, messages } = open();
+    expect(await tracking.ready(5000)).to.equal(true);
+    await admin.mset("a:1", "1", "c:1", "1", "b:{x}", "1");
+    await admin.set("a:short", "1", "PX", 20);
+    await admin.del("a:1");
+    await admin.publish("channel", "hello");
+    await until(() => heard.filter((key) => key === "a:short").length === 2 && messages.length === 1);
+    expect(heard.filter((key) => key !== "a:short").sort()).to.deep.equal(["a:1", "a:1", "b:{x}"]);
+  });
+
+  it("flushes when it begins to listen, and when everything is deleted", async () => {
+    const { tracking, flushes } = open();
+    await tracking.ready(5000);
+    expect(flushes()).to.equal(2);
+    await admin.set("a:1", "1");
+    await admin.flushall();
+    await until(() => flushes() === 4);
+  });
+
+  it("is not alive while reset, flushes when it listens again, and hears as before", async () => {
+    const { tracking, heard, flushes } = open();
+    await tracking.ready(5000);
+    proxy.reset();
+    await until(() => !tracking.isAlive(2000));
+    await until(() => tracking.isAlive(2000));
+    expect(flushes()).to.be.at.least(4);
+    await admin.set("a:2", "1");
+    await until(() => heard.includes("a:2"));
+  });
+
+  it("is not alive for longer than its last proof while frozen, and makes a new connection afterwards", async () => {
+    const { tracking, heard } = open();
+    await tracking.ready(5000);
+    proxy.freeze();
+    await until(() => !tracking.isAlive(200));
+    await until(() => !tracking.isAlive(2000));
+    proxy.thaw();
+    await until(() => tracking.isAlive(200));
+    await admin.set("a:3", "1");
+    await until(() => heard.includes("a:3"));
+  });
+
+  it("notices a stopped server, and says so to whoever waits", async () => {
+    const { tracking } = open(server.url);
+    await tracking.ready(5000);
+    server.pause();
+    await until(() => !tracking.isAlive(400));
+    expect(await tracking.ready(50)).to.equal(false);
+    server.resume();
+    await until(() => tracking.isAlive(100));
+  });
+
+  it("starts before its server, and listens when that is there", async () => {
+    const late = await startRedis();
+    cleanUp.push(() => late.stop());
+    await late.kill();
+    const { tracking } = open(late.url);
+    expect(await tracking.ready(50)).to.equal(false);
+    await late.restart();
+    await until(() => tracking.isAlive(2000));
+  });
+
+  it("tracks behind a client of the user's own", async () => {
+    const client = new Redis(server.url);
+    cleanUp.push(() => client.disconnect());
+    const { tracking, heard } = open(client);
+    await tracking.ready(5000);
+    await client.call("SET", "a:1", "1");
+    await until(() => heard.includes("a:1"));
+  });
+
+  it("hears every master of a cluster, and is alive only if it does", async () => {
+    const cluster = await startCluster({ masters: 3 });
+    cleanUp.push(() => cluster.stop());
+    const client = new Cluster([...cluster.seeds]);
+    cleanUp.push(() => client.disconnect());
+    const { tracking, heard, messages } = open(client);
+    await until(() => tracking.isAlive(2000));
+    const keys = Array.from({ length: 30 }, (_, index) => `a:${index}`);
+    for (const key of keys) await client.set(key, "1");
+    await until(() => keys.every((key) => heard.includes(key)));
+    await client.publish("channel", "hello");
+    await until(() => messages.length > 0);
+  });
+});
