@@ -92,7 +92,9 @@ describe("the keys shared with other services", () => {
     await app.gate.revocations.revoke({ token: await signToken({ jti: undefined }), expiresAt: nowSeconds() + 60 });
     await app.gate.revocations.revoke({ jti: "x".repeat(600), expiresAt: nowSeconds() + 60 });
     const keys = await redis.keys(`${prefix}*`);
-    expect(keys.map((key) => key.replace(/[0-9a-f]{64}$/, "<sha256>").slice(prefix.length)).sort()).to.deep.equal([
+    // The key by which a loss of data is noticed comes within a second.
+    const records = keys.filter((key) => !key.includes("portcullis:1:marker:"));
+    expect(records.map((key) => key.replace(/[0-9a-f]{64}$/, "<sha256>").slice(prefix.length)).sort()).to.deep.equal([
       "portcullis:revoked:input:<sha256>",
       "portcullis:revoked:jti:<sha256>",
     ]);

@@ -30,7 +30,7 @@ export type { Quota } from "./quota/limit.js";
 export type { Of } from "./quota/policy.js";
 export type { CheckableToken, NamedToken, Revocations, RevocableToken } from "./revocation/revocations.js";
 export { StoreFault } from "./store/ports.js";
-export type { FaultKind, StoreState } from "./store/ports.js";
+export type { FaultKind, RevokeOptions, StoreState } from "./store/ports.js";
 export type { RedisLike } from "./store/redis/connect.js";
 export { events } from "./telemetry/events.js";
 export type { Metric, Sample } from "./telemetry/metrics.js";

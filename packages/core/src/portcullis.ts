@@ -16,6 +16,7 @@ import { resourceMetadata } from "./routes/resource-metadata.js";
 import { healthRoutes } from "./routes/health.js";
 import { metricsRoute } from "./routes/metrics.js";
 import { createServices } from "./services.js";
+import { Keyspace } from "./store/keys.js";
 import { createStores } from "./store/stores.js";
 import type { Metric } from "./telemetry/metrics.js";
 import { gauge } from "./telemetry/metrics.js";
@@ -41,8 +42,9 @@ export function createGate<Raw, Middleware extends object>(
       'portcullis: no redis was given, so limits and revocations are per process; pass a URL, or "memory"',
     );
   }
-  const stores = createStores(resolved, telemetry);
-  const services = createServices(resolved, stores, now, telemetry);
+  const keys = new Keyspace(resolved.prefix, resolved.keySecret);
+  const stores = createStores(resolved, keys, telemetry);
+  const services = createServices(resolved, { stores, keys, telemetry, now });
   const monitor = new HealthMonitor(resolved, stores, services.degradation);
   const verification = { authentication: "required", limits: [], cache: false } as const;
   const verifyMessage = observe(createAdmission(services, verification));

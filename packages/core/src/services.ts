@@ -14,7 +14,7 @@ import { ChargeFactory } from "./quota/policy.js";
 import type { Revocations } from "./revocation/revocations.js";
 import { RevocationService } from "./revocation/revocations.js";
 import type { Telemetry } from "./telemetry/telemetry.js";
-import { Keyspace } from "./store/keys.js";
+import type { Keyspace } from "./store/keys.js";
 import type { Stores } from "./store/stores.js";
 
 /** What admissions need, and what a gate offers besides. */
@@ -23,18 +23,24 @@ export interface GateServices<Raw> extends AdmissionServices<Raw> {
   readonly revocationsOrMissing: Revocations;
 }
 
+/** What services stand on. */
+export interface Foundation {
+  readonly stores: Stores;
+  readonly keys: Keyspace;
+  readonly telemetry: Telemetry;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
+
 /** A record outlives its token by at least this: another service may forgive that much clock difference. */
 const leastMarginSeconds = 300;
 
 /** Everything between the options and the checks of a gate. */
 export function createServices<Raw>(
   resolved: ResolvedOptions<Raw>,
-  stores: Stores,
-  now: () => number,
-  telemetry: Telemetry,
+  { stores, keys, telemetry, now }: Foundation,
 ): GateServices<Raw> {
-  const { auth, prefix, keySecret, instances, ipv6PrefixLength, revocation, cacheTtlMs, headers, logger } = resolved;
-  const keys = new Keyspace(prefix, keySecret);
+  const { auth, instances, ipv6PrefixLength, revocation, cacheTtlMs, headers, logger } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
   const revocations =
     auth === undefined || revocation === undefined

@@ -24,6 +24,27 @@ export interface RevocationOptions {
    * @default "deny"
    */
   readonly onStoreError?: RevocationPolicy | undefined;
+  /**
+   * `"asked"` asks Redis at every request; `"tracked"` keeps the answer "not revoked" in this process until Redis says that
+   * it changed, so that a revocation elsewhere may take up to `staleness` to be seen here.
+   * @default "asked"
+   */
+  readonly check?: "asked" | "tracked" | undefined;
+  /** With `check: "tracked"`: the longest that an answer is kept, and so the bound of what a revocation may take. @default "2s" */
+  readonly staleness?: Duration | undefined;
+  /**
+   * When Redis has lost data (FLUSHALL, a restart without persistence): `"report"` counts and logs it and goes on, `"deny"`
+   * answers 503 until the data is back or the process is started anew.
+   * @default "report"
+   */
+  readonly onDataLoss?: "report" | "deny" | undefined;
+}
+
+export interface ResolvedRevocation {
+  readonly onStoreError: RevocationPolicy;
+  readonly onDataLoss: "report" | "deny";
+  /** Undefined: every request asks. */
+  readonly trackedMs: number | undefined;
 }
 
 export interface CacheOptions {
@@ -74,7 +95,7 @@ export interface ResolvedOptions<Raw> {
   readonly prefix: string;
   readonly keySecret: string;
   readonly auth: ResolvedAuth<Raw> | undefined;
-  readonly revocation: { readonly onStoreError: RevocationPolicy } | undefined;
+  readonly revocation: ResolvedRevocation | undefined;
   readonly limits: readonly Policy<Raw>[];
   readonly cacheTtlMs: number | undefined;
   readonly headers: RateLimitFormat;
@@ -162,11 +183,16 @@ function resolveRedis(redis: unknown): string | RedisLike | undefined {
   throw optionError("redis", 'must be a URL such as "redis://127.0.0.1:6379", an ioredis client, or "memory"');
 }
 
-function resolveRevocation(options: RevocationOptions): { onStoreError: RevocationPolicy } {
-  checkObject("revocation", options, ["onStoreError"]);
-  const { onStoreError = "deny" } = options;
+function resolveRevocation(options: RevocationOptions): ResolvedRevocation {
+  checkObject("revocation", options, ["onStoreError", "check", "staleness", "onDataLoss"]);
+  const { onStoreError = "deny", check = "asked", staleness, onDataLoss = "report" } = options;
   checkRevocationPolicy("revocation.onStoreError", onStoreError);
-  return { onStoreError };
+  checkOneOf("revocation.check", check, ["asked", "tracked"]);
+  checkOneOf("revocation.onDataLoss", onDataLoss, ["report", "deny"]);
+  if (check === "asked" && staleness !== undefined)
+    throw optionError("revocation.staleness", 'has no meaning without check: "tracked": every request asks');
+  const trackedMs = check === "tracked" ? durationMs("revocation.staleness", staleness ?? "2s", 60_000) : undefined;
+  return { onStoreError, onDataLoss, trackedMs };
 }
 
 export function checkRevocationPolicy(option: string, policy: unknown): asserts policy is RevocationPolicy {

@@ -1,8 +1,9 @@
 import { LRUCache } from "lru-cache";
 import type { Auth } from "../auth/claims.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
+import { checkInteger, checkObject } from "../options/validate.js";
 import type { Keyspace } from "../store/keys.js";
-import type { SecurityStore, TokenQuestion } from "../store/ports.js";
+import type { RevokeOptions, SecurityStore, TokenQuestion } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";
 
 /** What names a token: the `auth` of a request, or the parts of it that matter. Without `jti` the token itself is needed. */
@@ -31,9 +32,10 @@ export interface CheckableToken extends NamedToken {
 export interface Revocations {
   /**
    * Revokes one token. Resolves only when the store has recorded it; a token already expired needs no record.
-   * Rejects with a TypeError if there is nothing to revoke: an anonymous request's `auth` is undefined.
+   * Rejects with a TypeError if there is nothing to revoke: an anonymous request's `auth` is undefined. With `replicas` it
+   * resolves only when so many replicas have the record too, so that it outlives a failover; not in Cluster.
    */
-  revoke(token: RevocableToken | undefined): Promise<void>;
+  revoke(token: RevocableToken | undefined, options?: RevokeOptions): Promise<void>;
   /**
    * Revokes every token of a subject issued up to now, by the store's clock, tokens without `iat` included.
    * Resolves to the cut-off in unix seconds: a token is revoked if its `iat` is at or before it. Where there are several
@@ -65,7 +67,9 @@ export class RevocationService implements Revocations {
     this.#options = options;
   }
 
-  async revoke(token: RevocableToken | undefined): Promise<void> {
+  async revoke(token: RevocableToken | undefined, options: RevokeOptions = {}): Promise<void> {
+    checkObject("revoke()", options, ["replicas"]);
+    if (options.replicas !== undefined) checkInteger("revoke().replicas", options.replicas, 0, 100);
     const { store, marginSeconds, maxLifetimeSeconds, now } = this.#options;
     if (token === undefined) throw new TypeError("revoke() needs a token; nobody is signed in");
     if (typeof token.expiresAt !== "number" || Number.isNaN(token.expiresAt)) {
@@ -75,7 +79,7 @@ export class RevocationService implements Revocations {
     const latest = now() / 1000 + maxLifetimeSeconds;
     const expiresAt = Math.ceil(Math.min(token.expiresAt, latest)) + marginSeconds;
     const key = this.#recordKey(token);
-    await store.revoke(key, expiresAt);
+    await store.revoke(key, expiresAt, options);
     this.#known.set(key, true);
   }
 

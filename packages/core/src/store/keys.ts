@@ -57,6 +57,19 @@ export class Keyspace {
     return `${this.#prefix}portcullis:${version}:proof:{${this.#shard(name)}}:${name}`;
   }
 
+  /** Keys by which a loss of data is noticed: one, or in a Cluster one for each of our hash tags. */
+  markers(isCluster: boolean): string[] {
+    const tags = isCluster ? Array.from({ length: shards }, (_, shard) => shard) : [0];
+    return tags.map((tag) => `${this.#prefix}portcullis:${version}:marker:{${tag}}`);
+  }
+
+  /** What the keys of all revocations and cut-offs begin with. */
+  revocationPrefixes(): string[] {
+    return ["auth:revoked:", "auth:cutoff:", "portcullis:revoked:", "portcullis:cutoff:"].map(
+      (family) => this.#prefix + family,
+    );
+  }
+
   /** A cache entry; the scope tells a user's own view from the shared one. */
   cacheEntry(scope: string, namespace: string, key: string): string {
     const name = `${scope}:${namespace}:${this.identifier(key)}`;

@@ -59,14 +59,22 @@ export interface Answer {
   readonly afterToken: readonly (Tally | StoreFault | undefined)[];
 }
 
+export interface RevokeOptions {
+  /** How many replicas must have the record too, within a second; else it rejects, though the master has it. @default 0 */
+  readonly replicas?: number | undefined;
+}
+
 /** Decides about requests: the counters and the revocation records. */
 export interface SecurityStore {
   /** Answers synchronously where it can. A fault means that nothing could be asked. */
   ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault>;
   /** Records a revocation until `expiresAt` (unix seconds, by the store's clock). Rejects with a StoreFault. */
-  revoke(key: string, expiresAt: number): Promise<void>;
-  /** Moves a cut-off to now, by the store's clock, for `ttlSeconds`. Resolves to it in unix seconds. */
-  cutOff(key: string, ttlSeconds: number): Promise<number>;
+  revoke(key: string, expiresAt: number, options?: RevokeOptions): Promise<void>;
+  /**
+   * Moves a cut-off to now, by the store's clock, or to `at` (unix seconds) if that is earlier, and never back; keeps it for
+   * `ttlSeconds`. Resolves to it in unix seconds.
+   */
+  cutOff(key: string, ttlSeconds: number, at?: number): Promise<number>;
   state(): StoreState;
   /** Fails what is waiting; nothing may be asked afterwards. */
   close(): void;
@@ -98,10 +106,11 @@ export interface StoreState {
 
 /**
  * Why a store could not answer. `unreachable`, `timeout`, `open` (the breaker), `overloaded`, `refused` (the server
- * answers, but not this: OOM, READONLY, NOAUTH, LOADING, and such), `skewed` (our clock and the server's disagree) are
- * infrastructure; `unreadable` is a value of a wrong type under one key.
+ * answers, but not this: OOM, READONLY, NOAUTH, LOADING, and such), `skewed` (our clock and the server's disagree), `lost`
+ * (the server has lost data) are infrastructure; `unreadable` is a value of a wrong type under one key.
  */
-export type FaultKind = "unreachable" | "timeout" | "open" | "overloaded" | "refused" | "skewed" | "unreadable";
+export type FaultKind =
+  "unreachable" | "timeout" | "open" | "overloaded" | "refused" | "skewed" | "lost" | "unreadable";
 
 /**
  * The store could not answer. Thrown to the caller only by services used outside the guard, such as

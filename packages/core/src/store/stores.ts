@@ -1,4 +1,5 @@
 import type { ResolvedOptions } from "../options/options.js";
+import type { Keyspace } from "./keys.js";
 import { MemoryCacheStore } from "./memory/cache.js";
 import { MemorySecurityStore } from "./memory/security.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
@@ -6,6 +7,7 @@ import type { CacheStore, SecurityStore } from "./ports.js";
 import { RedisCacheStore } from "./redis/cache.js";
 import { connect } from "./redis/connect.js";
 import { scripts } from "./redis/scripts/all.js";
+import { guardRevocations } from "./redis/revocation-guard.js";
 import { RedisSecurityStore } from "./redis/security.js";
 
 /** The stores of a gate. */
@@ -15,11 +17,12 @@ export interface Stores {
   close(): Promise<void>;
 }
 
-type StoreOptions<Raw> = Pick<ResolvedOptions<Raw>, "redis" | "deadlineMs" | "logger" | "auth">;
+type StoreOptions<Raw> = Pick<ResolvedOptions<Raw>, "redis" | "deadlineMs" | "logger" | "auth" | "revocation">;
 
 /** In-process stores, or both on one Redis connection. */
 export function createStores<Raw>(
-  { redis, deadlineMs, logger, auth }: StoreOptions<Raw>,
+  { redis, deadlineMs, logger, auth, revocation }: StoreOptions<Raw>,
+  keys: Keyspace,
   telemetry: Telemetry,
 ): Stores {
   if (redis === undefined) {
@@ -27,7 +30,11 @@ export function createStores<Raw>(
   }
   const connection = connect({ redis, deadlineMs, logger, scripts });
   const clockToleranceMs = Math.max(1000, (auth?.toleranceSeconds ?? 5) * 1000);
-  const security = new RedisSecurityStore({ connection, deadlineMs, clockToleranceMs, telemetry });
+  const store = new RedisSecurityStore({ connection, deadlineMs, clockToleranceMs, telemetry });
+  const security =
+    auth === undefined || revocation === undefined
+      ? store
+      : guardRevocations({ store, connection, keys, telemetry, logger, ...revocation });
   const cache = new RedisCacheStore({ connection, deadlineMs, telemetry });
   return {
     security,

@@ -12,6 +12,7 @@ import type { Channel } from "node:diagnostics_channel";
  * | `portcullis:degraded` | `{ part, policy, fault, outcome }`: the store could not answer and a policy decided instead |
  * | `portcullis:breaker` | `{ name, from, to }`: a circuit breaker changed its state |
  * | `portcullis:store` | `{ store, questions, durationMs, fault }`: a round trip to the store, answered or not |
+ * | `portcullis:data-lost` | `{}`: Redis has lost data, so revoked tokens may be accepted again |
  */
 export const events: {
   readonly verdict: Channel;
@@ -19,10 +20,12 @@ export const events: {
   readonly degraded: Channel;
   readonly breaker: Channel;
   readonly storeCall: Channel;
+  readonly dataLost: Channel;
 } = {
   verdict: channel("portcullis:verdict"),
   denied: channel("portcullis:denied"),
   degraded: channel("portcullis:degraded"),
   breaker: channel("portcullis:breaker"),
   storeCall: channel("portcullis:store"),
+  dataLost: channel("portcullis:data-lost"),
 };

@@ -25,6 +25,7 @@ export interface StoreCall {
  */
 export class Telemetry {
   #allowed = 0;
+  #dataLosses = 0;
   readonly #denied = new Counter("portcullis_denied_total", "Requests refused, by code.");
   readonly #degraded = new Counter(
     "portcullis_degraded_total",
@@ -76,18 +77,27 @@ export class Telemetry {
     if (events.storeCall.hasSubscribers) events.storeCall.publish(call);
   }
 
+  dataLost(): void {
+    this.#dataLosses += 1;
+    if (events.dataLost.hasSubscribers) events.dataLost.publish({});
+  }
+
   keysFetched(outcome: "fetched" | "failed"): void {
     this.#keyFetches.add({ outcome });
   }
 
   /** Every counter. Those that have counted nothing yet have no samples, except where a zero says something. */
   read(): Metric[] {
-    const allowed: Metric = {
-      name: "portcullis_allowed_total",
-      help: "Times a middleware of the gate let a request pass.",
-      type: "counter",
-      samples: [{ suffix: "", labels: {}, value: this.#allowed }],
-    };
+    const allowed = total(
+      "portcullis_allowed_total",
+      "Times a middleware of the gate let a request pass.",
+      this.#allowed,
+    );
+    const losses = total(
+      "portcullis_data_losses_total",
+      "Times Redis had lost data: revoked tokens may be accepted again.",
+      this.#dataLosses,
+    );
     const breakers: Metric = {
       name: "portcullis_breaker_open",
       help: "1 while a circuit breaker refuses calls, 0.5 while it probes; one that never opened is not listed.",
@@ -99,6 +109,11 @@ export class Telemetry {
       })),
     };
     const counters = [this.#denied, this.#degraded, this.#breakerChanges, this.#storeQuestions, this.#keyFetches];
-    return [allowed, ...counters.map((counter) => counter.read()), this.#storeCalls.read(), breakers];
+    return [allowed, losses, ...counters.map((counter) => counter.read()), this.#storeCalls.read(), breakers];
   }
+}
+
+/** A counter without labels, which is worth telling also at zero. */
+function total(name: string, help: string, value: number): Metric {
+  return { name, help, type: "counter", samples: [{ suffix: "", labels: {}, value }] };
 }

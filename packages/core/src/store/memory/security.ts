@@ -62,8 +62,8 @@ export class MemorySecurityStore implements SecurityStore {
     return this.#record(key, undefined, expiresAt * 1000);
   }
 
-  async cutOff(key: string, ttlSeconds: number): Promise<number> {
-    const cutoff = Math.max(Math.floor(this.#now() / 1000), this.#read(key)?.cutoff ?? 0);
+  async cutOff(key: string, ttlSeconds: number, at: number = Number.POSITIVE_INFINITY): Promise<number> {
+    const cutoff = Math.max(Math.floor(Math.min(at, this.#now() / 1000)), this.#read(key)?.cutoff ?? 0);
     await this.#record(key, cutoff, this.#now() + ttlSeconds * 1000);
     return cutoff;
   }

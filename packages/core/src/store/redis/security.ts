@@ -1,5 +1,5 @@
 import { Breaker } from "../../resilience/breaker.js";
-import type { Answer, Question, SecurityStore, StoreState, Tally } from "../ports.js";
+import type { Answer, Question, RevokeOptions, SecurityStore, StoreState, Tally } from "../ports.js";
 import { StoreFault } from "../ports.js";
 import { admitTogether } from "./admission.js";
 import { Batcher } from "./batcher.js";
@@ -7,6 +7,7 @@ import { admitAcrossSlots } from "./cluster.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
+import { ReplicatedWriter } from "./replicated.js";
 import { cutOffScript } from "./scripts/cut-off.js";
 import { revokeScript } from "./scripts/revoke.js";
 import type { Script } from "./scripts/script.js";
@@ -38,12 +39,14 @@ export class RedisSecurityStore implements SecurityStore {
   /** Reads may work where writes do not (OOM, MISCONF, READONLY), so each has a breaker. */
   readonly #reads: Breaker;
   readonly #writes: Breaker;
+  readonly #replicated: ReplicatedWriter;
   #skewed = false;
 
   constructor({ connection, deadlineMs, clockToleranceMs, telemetry = new Telemetry() }: RedisSecurityStoreOptions) {
     this.#reads = new Breaker({ name: "redis.security", telemetry });
     this.#writes = new Breaker({ name: "redis.security.writes", telemetry });
     this.#connection = connection;
+    this.#replicated = new ReplicatedWriter(connection);
     this.#deadlineMs = deadlineMs;
     this.#clockToleranceMs = clockToleranceMs;
     this.#batcher = new Batcher({
@@ -70,12 +73,13 @@ export class RedisSecurityStore implements SecurityStore {
     return answer;
   }
 
-  async revoke(key: string, expiresAt: number): Promise<void> {
-    await this.#write(revokeScript, key, expiresAt);
+  async revoke(key: string, expiresAt: number, { replicas = 0 }: RevokeOptions = {}): Promise<void> {
+    if (replicas > 0) await this.#replicated.write(revokeScript, [key], [expiresAt], replicas);
+    else await this.#write(revokeScript, key, expiresAt);
   }
 
-  async cutOff(key: string, ttlSeconds: number): Promise<number> {
-    return Number(await this.#write(cutOffScript, key, ttlSeconds));
+  async cutOff(key: string, ttlSeconds: number, at: number | string = ""): Promise<number> {
+    return Number(await this.#write(cutOffScript, key, ttlSeconds, at));
   }
 
   state(): StoreState {
@@ -90,11 +94,12 @@ export class RedisSecurityStore implements SecurityStore {
 
   close(): void {
     this.#batcher.close();
+    this.#replicated.close();
   }
 
-  async #write(script: Script, key: string, argument: number): Promise<unknown> {
+  async #write(script: Script, key: string, ...args: (number | string)[]): Promise<unknown> {
     return callWithin(this.#deadlineMs, this.#connection, () =>
-      runScript(this.#connection.client, script, [key], [argument]),
+      runScript(this.#connection.client, script, [key], args),
     );
   }
 

@@ -1,0 +1,98 @@
+import { randomUUID } from "node:crypto";
+import type { Logger } from "../../telemetry/logger.js";
+import type { Telemetry } from "../../telemetry/telemetry.js";
+import type { Connection } from "./connect.js";
+import { markerScript } from "./scripts/marker.js";
+import { runScript } from "./scripts/script.js";
+
+export interface LossDetectorOptions {
+  readonly connection: Connection;
+  /** Keys of ours, one in each part of the store that can be lost on its own. */
+  readonly markers: readonly string[];
+  /** Create markers that are missing? Not where a loss must be seen by every process until somebody looks. */
+  readonly replace: boolean;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
+  /** Told that data was lost. */
+  readonly onLoss: () => void;
+  /** @default 1000 */
+  readonly heartbeatMs?: number;
+}
+
+/** A marker outlives a month without any process; each look renews it. */
+const markerMs = 30 * 86_400_000;
+
+/**
+ * Notices that Redis has lost what it had (FLUSHALL, a restart without persistence, eviction, the promotion of a replica
+ * that had nothing): a marker that was there is missing, or another. Looks every second and after each connection, so a
+ * loss is known within two seconds. A process that starts takes what it finds for the truth.
+ */
+export class LossDetector {
+  readonly #options: LossDetectorOptions;
+  readonly #known = new Map<string, string>();
+  #timer: NodeJS.Timeout | undefined;
+  #stopListening: (() => void) | undefined;
+  #looking = false;
+  #lost = false;
+
+  constructor(options: LossDetectorOptions) {
+    this.#options = options;
+  }
+
+  /** Is data missing that this process knew to be there? For good where markers are not replaced, until they are back. */
+  get lost(): boolean {
+    return this.#lost;
+  }
+
+  start(): void {
+    const { connection, heartbeatMs = 1000 } = this.#options;
+    const look = (): void => void this.#look();
+    this.#timer = setInterval(look, heartbeatMs);
+    this.#timer.unref();
+    this.#stopListening = connection.onConnect(look);
+    if (connection.hasConnected()) look();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#stopListening?.();
+  }
+
+  async #look(): Promise<void> {
+    const { markers, connection } = this.#options;
+    if (this.#looking || !connection.isUp()) return;
+    this.#looking = true;
+    try {
+      const found = await Promise.all(markers.map((key) => this.#read(key)));
+      this.#judge(found);
+    } catch {
+      // An outage, which others notice and report.
+    } finally {
+      this.#looking = false;
+    }
+  }
+
+  /** Creates the marker at the first look only, or where losses are just reported. */
+  async #read(key: string): Promise<string | undefined> {
+    const { connection, replace } = this.#options;
+    // Another one each time, or a marker that this process has just made anew would look like the one that is gone.
+    const offered = replace || !this.#known.has(key) ? randomUUID() : "";
+    const found = await runScript(connection.client, markerScript, [key], [offered, markerMs]);
+    return typeof found === "string" && found !== "" ? found : undefined;
+  }
+
+  #judge(found: readonly (string | undefined)[]): void {
+    const { markers, replace, telemetry, logger, onLoss } = this.#options;
+    const missing = markers.some((key, index) => this.#known.has(key) && found[index] !== this.#known.get(key));
+    markers.forEach((key, index) => {
+      const marker = found[index];
+      if (marker !== undefined && (replace || !this.#known.has(key))) this.#known.set(key, marker);
+    });
+    if (missing && !this.#lost) {
+      telemetry.dataLost();
+      logger.warn({ markers: markers.length }, "portcullis: Redis has lost data; revoked tokens may be accepted again");
+      onLoss();
+    }
+    this.#lost = missing;
+  }
+}

@@ -1,0 +1,64 @@
+import type { Logger } from "../../telemetry/logger.js";
+import type { Telemetry } from "../../telemetry/telemetry.js";
+import type { Keyspace } from "../keys.js";
+import type { SecurityStore } from "../ports.js";
+import type { Connection } from "./connect.js";
+import { LossAwareStore } from "./loss-aware.js";
+import { LossDetector } from "./loss-detector.js";
+import { TrackedAnswers } from "./tracked-answers.js";
+import { Tracking } from "./tracking.js";
+
+export interface RevocationGuardOptions {
+  readonly store: SecurityStore;
+  readonly connection: Connection;
+  readonly keys: Keyspace;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
+  readonly onDataLoss: "report" | "deny";
+  /** How old a local answer may be; undefined asks at every request. */
+  readonly trackedMs: number | undefined;
+}
+
+/** A Redis security store that notices when Redis has forgotten revocations, and may answer from this process. */
+export function guardRevocations(options: RevocationGuardOptions): SecurityStore {
+  const { store, connection, keys, telemetry, logger, onDataLoss, trackedMs } = options;
+  const denies = onDataLoss === "deny";
+  const detector = new LossDetector({
+    connection,
+    markers: keys.markers(connection.isCluster),
+    replace: !denies,
+    telemetry,
+    logger,
+    onLoss: () => void aware.heal(),
+  });
+  const aware = new LossAwareStore({ store, denies: () => denies, isLost: () => detector.lost });
+  // A replica that was promoted may not have had the last writes.
+  let first = !connection.hasConnected();
+  const stopHealing = connection.onConnect(() => {
+    if (!first) void aware.heal();
+    first = false;
+  });
+  detector.start();
+  if (trackedMs === undefined) return closingWith(aware, [() => detector.close(), stopHealing]);
+
+  const tracking = new Tracking({ connection, logger });
+  const tracked = new TrackedAnswers({ store: aware, invalidations: tracking, boundMs: trackedMs });
+  for (const prefix of keys.revocationPrefixes()) {
+    tracking.track({ prefix, invalidate: (key) => tracked.invalidate(key), flush: () => tracked.flush() });
+  }
+  tracking.start();
+  return closingWith(tracked, [() => detector.close(), stopHealing, () => tracking.close()]);
+}
+
+function closingWith(store: SecurityStore, closers: readonly (() => unknown)[]): SecurityStore {
+  return {
+    ask: (question) => store.ask(question),
+    revoke: (key, expiresAt, options) => store.revoke(key, expiresAt, options),
+    cutOff: (key, ttlSeconds, at) => store.cutOff(key, ttlSeconds, at),
+    state: () => store.state(),
+    close() {
+      for (const close of closers) close();
+      store.close();
+    },
+  };
+}
