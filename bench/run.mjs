@@ -9,7 +9,7 @@ import { prepare } from "./lib/setup.mjs";
 /** Each suite is loaded when everything it imports is installed. Those in `byDefault` run when none is named. */
 const suites = {
   guard: { redis: true, run: async (options) => (await import("./guard.mjs")).runGuard(options) },
-  micro: { redis: false, run: async (options) => (await import("./micro.mjs")).runMicro(options) },
+  micro: { redis: true, run: async (options) => (await import("./micro.mjs")).runMicro(options) },
   profile: { redis: true, run: async (options) => (await import("./profile.mjs")).runProfile(options) },
 };
 const byDefault = ["guard", "micro"];

@@ -7,7 +7,8 @@ let server: RedisServer | undefined;
 /** Runs once, in the main process, before any test: its environment reaches the workers of `--parallel`. */
 export async function mochaGlobalSetup(): Promise<void> {
   if (process.env.TEST_REDIS_URL) return;
-  server = await startRedis();
+  // As one would run it: without persistence every gate warns. Nothing waits for the disk.
+  server = await startRedis({ config: { appendonly: "yes", appendfsync: "no" } });
   process.env.TEST_REDIS_URL = server.url;
 }
 

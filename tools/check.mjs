@@ -48,7 +48,10 @@ for (const file of core) {
     const imported = target(file, specifier);
     if (imported === undefined) continue;
     const to = inCore(imported);
-    if (to.startsWith("guard/") && !/^(guard\/|routes\/|gate\.ts|health\.ts|services\.ts|portcullis\.ts|index\.ts)/.test(name))
+    if (
+      to.startsWith("guard/") &&
+      !/^(guard\/|routes\/|gate\.ts|health\.ts|services\.ts|portcullis\.ts|index\.ts)/.test(name)
+    )
       violations.push(`${file} imports ${to}, which is above it`);
     if (to === "portcullis.ts" && name !== "index.ts") violations.push(`${file} imports the composition root`);
     for (const [from, never] of [

@@ -23,7 +23,7 @@ function refuse() {
 }
 
 async function smokeOnRedis(name) {
-  const server = await startRedis();
+  const server = await startRedis({ config: { appendonly: "yes", appendfsync: "no" } });
   const redis = new Redis(server.url);
   try {
     await smoke(name, server.url, async (token) => {

@@ -34,6 +34,7 @@ export function expectAllowed(verdict) {
   if (verdict.allowed !== true) throw new Error(`the gate refused: ${verdict.cause}`);
 }
 
-export function expectDenied(verdict) {
-  if (verdict.allowed !== false) throw new Error("the gate let a forged token in");
+export function expectDenied(verdict, status) {
+  if (verdict.allowed !== false) throw new Error("the gate let in what it must refuse");
+  if (verdict.status !== status) throw new Error(`the gate refused with ${verdict.status}: ${verdict.cause}`);
 }

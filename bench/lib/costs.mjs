@@ -1,6 +1,7 @@
 import { generateKeyPair, jwtVerify, SignJWT } from "jose";
 import { MemoryStore } from "express-rate-limit";
 import { FakeExchange, createBareGate, expectAllowed } from "./checks.mjs";
+import { createRejections } from "./rejections.mjs";
 import { algorithm, audience, gateOptions, issuer, secret, signToken, signTokens } from "./settings.mjs";
 
 /**
@@ -84,5 +85,6 @@ async function createOperations() {
       name: "an empty exchange, part of each of ours",
       run: () => new FakeExchange(address, bearer).facts,
     },
+    ...(await createRejections()),
   ];
 }

@@ -1,83 +1,137 @@
 import { randomBytes } from "node:crypto";
-import { algorithm, audience, encode, gateOptions, issuer, signToken } from "./settings.mjs";
+import { StoreFault } from "../../packages/core/dist/index.js";
 import { FakeExchange, createBareGate, expectAllowed, expectDenied } from "./checks.mjs";
+import { startRelay } from "./relay.mjs";
+import { algorithm, audience, encode, gateOptions, issuer, signToken } from "./settings.mjs";
 
 const concurrency = 64;
 const steps = 4;
-/** Forged tokens take the longest, and a slow host must not make a run of minutes one of hours. */
-const longestMs = 75_000;
+/** Callers whose tokens are made in advance, so that the cost of a call is the gate's alone. */
+const chunk = 1000;
+/** Sign-outs before the callers: more than the in-process store takes (100,000), or a process remembers (10,000). */
+const signOuts = { memory: 110_000, redis: 15_000 };
+/** Stands for what a handler keeps for a user. */
+const profile = { name: "somebody", roles: ["reader", "writer"], theme: "dark", seen: "2026-01-01T00:00:00.000Z" };
 
 /**
- * The heap of a gate that meets ever new callers. Bounded tables make it level off; what it keeps for each caller for
- * ever would make it grow in proportion.
+ * The memory of one process whose gate meets a million callers, each with an address, a user, a valid token and a forged
+ * one that nobody had before. Bounded tables make it level off; what is kept for each caller for ever would make it grow in
+ * proportion. Every structure is met: counters, verified tokens, digests and charges, revocations, cached values; and where
+ * the store is a Redis that died, the counters, revocations and lost deletions that the process keeps by itself.
  */
-export async function measureGrowth({ scale }) {
-  const known = `Bearer ${signToken({ jti: "known", subject: "alice" })}`;
+export async function measureGrowth({ scale, redis }) {
+  const counts = { callers: 1_000_000 * scale, signOutShare: Math.min(1, scale * 10) };
+  // What the code itself takes, once it is compiled, is no growth.
+  await growInProcess({ callers: 4 * chunk, signOutShare: 0.01 });
+  await growWithoutRedis(redis, { callers: 4 * chunk, signOutShare: 0.01 });
   return [
-    await grow("addresses", 1_000_000 * scale, async (gate) => {
-      const guard = gate.guard();
-      return async (index) => expectAllowed(await guard(new FakeExchange(addressOf(index), known)));
-    }),
-    await grow("forged tokens, none twice", 1_000_000 * scale, async (gate) => {
-      const guard = gate.guard();
-      return async (index) => expectDenied(await guard(new FakeExchange("192.0.2.7", `Bearer ${forge(index)}`)));
-    }),
-    await grow("tokens of as many users", 100_000 * scale, async (gate) => {
-      const guard = gate.guard();
-      return async (index) => {
-        const token = signToken({ jti: `new-${index}`, subject: `new-${index}` });
-        expectAllowed(await guard(new FakeExchange("192.0.2.7", `Bearer ${token}`)));
-      };
-    }),
+    { name: "in-process store", ...(await growInProcess(counts)) },
+    { name: "on a Redis that died", ...(await growWithoutRedis(redis, counts)) },
   ];
 }
 
-async function grow(name, count, prepare) {
+async function growInProcess({ callers, signOutShare }) {
+  const before = await readMegabytes();
   const gate = createBareGate(gateOptions("memory"));
-  const call = await prepare(gate);
-  const first = await runAll(call, 0, 1000, longestMs);
-  const before = heapMegabytes();
-  const sizes = [];
-  let next = first;
-  let ms = 0;
+  const guard = gate.guard();
+  await signOut(gate, signOuts.memory * signOutShare);
+  return grow({ gate, before, callers, meet });
+
+  async function meet({ address, forged, valid }) {
+    expectDenied(await guard(new FakeExchange(address, forged)), 401);
+    const exchange = new FakeExchange(address, valid);
+    expectAllowed(await guard(exchange));
+    await exchange.facts.cache.forUser().set("profile", profile);
+  }
+}
+
+async function growWithoutRedis(url, { callers, signOutShare }) {
+  const relay = await startRelay(url);
+  const before = await readMegabytes();
+  const logger = { debug: () => undefined, warn: () => undefined };
+  const allowing = { revocation: { onStoreError: "allow" }, deadline: 1000, logger };
+  const gate = createBareGate({ ...gateOptions(relay.url), ...allowing });
+  const guard = gate.guard();
+  await signOut(gate, signOuts.redis * signOutShare);
+  await relay.close();
+  return grow({ gate, before, callers, meet });
+
+  async function meet({ address, forged, valid }) {
+    expectDenied(await guard(new FakeExchange(address, forged)), 401);
+    const exchange = new FakeExchange(address, valid);
+    expectAllowed(await guard(exchange));
+    const outcome = await exchange.facts.cache.forUser().delete("profile").catch(expectFault);
+    if (outcome !== "fault") throw new Error("a deletion was done by a Redis that is gone");
+  }
+}
+
+/** The last ones of the in-process store are refused, aloud: it has no room, and drops none that is in force. */
+async function signOut(gate, count) {
+  const expiresAt = Math.floor(Date.now() / 1000) + 3600;
+  await runAll(count, (index) => gate.revocations.revoke({ jti: `out-${index}`, expiresAt }).catch(expectFault));
+  const revoked = `Bearer ${signToken({ jti: "out-1", subject: "alice" })}`;
+  expectDenied(await gate.guard()(new FakeExchange("192.0.2.7", revoked)), 401);
+}
+
+async function grow({ gate, before, callers, meet }) {
+  const sizes = [{ met: 0, megabytes: (await readMegabytes()) - before, us: Number.NaN }];
+  let met = 0;
   for (let step = 1; step <= steps; step += 1) {
-    const start = performance.now();
-    next = await runAll(call, next, first + (step * count) / steps, longestMs / steps);
-    ms += performance.now() - start;
-    sizes.push({ met: next - first, megabytes: heapMegabytes() - before });
+    const from = met;
+    let us = 0;
+    while (met < (step * callers) / steps) {
+      const some = Array.from({ length: chunk }, (_, index) => createCaller(met + index));
+      const start = process.cpuUsage();
+      await runAll(chunk, (index) => meet(some[index]));
+      const { user, system } = process.cpuUsage(start);
+      us += user + system;
+      met += chunk;
+    }
+    sizes.push({ met, megabytes: (await readMegabytes()) - before, us: us / (met - from) });
   }
   await gate.close();
-  return { name, sizes, perSecond: ((next - first) / ms) * 1000 };
+  return { sizes };
 }
 
-/** Many at once, as a server would have them. Returns how far it came. */
-async function runAll(call, from, to, patienceMs) {
-  const until = performance.now() + patienceMs;
-  let next = from;
+/** Many at once, as a server would have them. */
+async function runAll(count, call) {
+  let next = 0;
   await Promise.all(
     Array.from({ length: concurrency }, async () => {
-      while (next < to && performance.now() < until) await call(next++);
+      while (next < count) await call(next++);
     }),
   );
-  return next;
 }
 
-function heapMegabytes() {
-  // The second collection takes what finalizers of the first let go.
-  globalThis.gc();
-  globalThis.gc();
-  return process.memoryUsage().heapUsed / 2 ** 20;
-}
-
-function addressOf(index) {
-  return `10.${(index >> 16) & 255}.${(index >> 8) & 255}.${index & 255}`;
+/** The heap and what hangs on it outside, such as the arrays of numbers in the tables. */
+async function readMegabytes() {
+  // A later collection takes what finalizers of the one before let go.
+  for (let round = 0; round < 3; round += 1) {
+    globalThis.gc();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const { heapUsed, external } = process.memoryUsage();
+  return (heapUsed + external) / 2 ** 20;
 }
 
 const header = encode({ alg: algorithm, typ: "JWT" });
+
+function createCaller(index) {
+  return {
+    address: `10.${(index >> 16) & 255}.${(index >> 8) & 255}.${index & 255}`,
+    forged: `Bearer ${forge(index)}`,
+    valid: `Bearer ${signToken({ jti: `token-${index}`, subject: `user-${index}` })}`,
+  };
+}
 
 /** Right in everything but the signature, which is as long as a right one. */
 function forge(index) {
   const iat = Math.floor(Date.now() / 1000);
   const claims = { iss: issuer, aud: audience, sub: "mallory", jti: `forged-${index}`, iat, exp: iat + 3600 };
   return `${header}.${encode(claims)}.${randomBytes(32).toString("base64url")}`;
+}
+
+function expectFault(error) {
+  if (!(error instanceof StoreFault)) throw error;
+  return "fault";
 }

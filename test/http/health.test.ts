@@ -29,10 +29,12 @@ describeOnEveryGate("routes.health()", (start) => {
   });
 
   it("answers at other paths, if told so", async () => {
-    const { url } = await start(
+    const { url, gate: own } = await start(
       {},
       { use: (gate) => [gate.routes.health({ livenessPath: "/live", readinessPath: "/ready" }), gate.guard()] },
     );
+    // Until it is connected it is not ready.
+    await own.examine();
     const statuses = await Promise.all(
       ["/live", "/ready", "/healthz", "/readyz"].map(async (path) => (await send(`${url}${path}`)).status),
     );

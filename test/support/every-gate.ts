@@ -1,6 +1,7 @@
 import { testAuth } from "@portcullis/testkit";
 import { allAdapters } from "./app.js";
 import type { AnyOptions, RunningApp, TestApp } from "./app.js";
+import { silentLogger } from "./logger.js";
 import { freshPrefix, testRedisUrl } from "./redis.js";
 
 const stores = [
@@ -30,7 +31,14 @@ export function describeOnEveryGate(what: string, body: (start: StartApp) => voi
 
         body(async function start(options = {}, rest = {}) {
           const app = await adapter.start({
-            options: { redis: redis(), prefix: freshPrefix(), auth: testAuth, deadline: 1000, ...options },
+            options: {
+              redis: redis(),
+              prefix: freshPrefix(),
+              auth: testAuth,
+              deadline: 1000,
+              logger: silentLogger,
+              ...options,
+            },
             routes: commonRoutes,
             ...rest,
           });

@@ -3,6 +3,7 @@ import type { Auth } from "./auth/claims.js";
 import type { ClaimTest, RecentAuthOptions } from "./guard/authorization.js";
 import type { RouteCondition } from "./http/path.js";
 import type { Denied } from "./http/verdict.js";
+import type { Finding } from "./examination.js";
 import type { Health } from "./health.js";
 import type { RevocationPolicy } from "./options/options.js";
 import type { LimitOptions } from "./options/limits.js";
@@ -71,6 +72,11 @@ export interface Gate<Raw, Middleware> {
   /** Ends tokens before their time. */
   readonly revocations: Revocations;
   health(): Health;
+  /**
+   * Looks at what the gate stands on: Redis' version, eviction policy, persistence, clock, permissions and slots, the keys of
+   * issuers, the trust in proxies. Never rejects. Also logged once, when Redis is first reached.
+   */
+  examine(): Promise<readonly Finding[]>;
   /** The gate's counters, for a registry of metrics. */
   metrics(): readonly Metric[];
   /** Makes `routes.health()` say that this process is not ready, so that a load balancer sends it nothing new. */

@@ -1,3 +1,6 @@
+import { operations } from "./documentation.js";
+import type { Finding } from "./examination.js";
+import { examineGate } from "./examination.js";
 import type { AuthenticateOptions, Gate, DenyOptions } from "./gate.js";
 import type { AdmissionParts } from "./guard/admission.js";
 import { createAdmission } from "./guard/admission.js";
@@ -45,10 +48,12 @@ export function createGate<Raw, Middleware extends object>(
   const keys = new Keyspace(resolved.prefix, resolved.keySecret);
   const stores = createStores(resolved, keys, telemetry);
   const services = createServices(resolved, { stores, keys, telemetry, now });
+  stores.onReady(() => void logFindings());
   const monitor = new HealthMonitor(resolved, stores, services.degradation);
   const verification = { authentication: "required", limits: [], cache: false } as const;
   const verifyMessage = observe(createAdmission(services, verification));
   const verifyToken = observe(createAdmission({ ...services, sources: [{ kind: "header" }] }, verification));
+  let closed = false;
   const made = new WeakMap<Middleware, Exposed<Raw>>();
 
   function expose(
@@ -106,6 +111,20 @@ export function createGate<Raw, Middleware extends object>(
     onDeny = parts.some((part) => part.onDeny === "throw") ? ("throw" as const) : ("respond" as const),
   ): Middleware {
     return expose(build(parts.map(({ check }) => check)), { onDeny }, build(parts.map(({ lenient }) => lenient)));
+  }
+
+  async function examine(): Promise<readonly Finding[]> {
+    return examineGate({ resolved, stores, trustsEveryProxy: () => services.charges.trustsEveryProxy() });
+  }
+
+  /** Once, when there is a Redis to look at. */
+  async function logFindings(): Promise<void> {
+    const findings = await examine();
+    for (const { code, severity, message } of closed ? [] : findings) {
+      const text = `portcullis: ${message} (see ${operations}#${code})`;
+      if (severity === "info") logger.debug({ code }, text);
+      else logger.warn({ code, severity }, text);
+    }
   }
 
   function readMetrics(): readonly Metric[] {
@@ -194,9 +213,11 @@ export function createGate<Raw, Middleware extends object>(
       metrics: (metricsOptions = {}) => expose(metricsRoute(metricsOptions, readMetrics)),
     },
     health: () => monitor.read(),
+    examine,
     metrics: readMetrics,
     drain: () => monitor.drain(),
     async close() {
+      closed = true;
       auth?.keys.close();
       await stores.close();
     },

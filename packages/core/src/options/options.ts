@@ -94,6 +94,8 @@ export interface ResolvedOptions<Raw> {
   readonly storeChosen: boolean;
   readonly prefix: string;
   readonly keySecret: string;
+  /** Was it chosen, or is it the default that everybody knows? */
+  readonly keySecretChosen: boolean;
   readonly auth: ResolvedAuth<Raw> | undefined;
   readonly revocation: ResolvedRevocation | undefined;
   readonly limits: readonly Policy<Raw>[];
@@ -141,6 +143,7 @@ export function resolveOptions<Raw>(
     storeChosen: options.redis !== undefined,
     prefix,
     keySecret,
+    keySecretChosen: options.keySecret !== undefined,
     revocation: revocation === false ? undefined : resolveRevocation(revocation),
     limits: resolveLimits(limits),
     cacheTtlMs: cache === false ? undefined : resolveCacheTtl(cache),

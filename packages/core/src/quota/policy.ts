@@ -48,6 +48,7 @@ export class ChargeFactory<Raw> {
   /** By policy and partition: charges that are the same at every request. */
   readonly #plainCharges = new WeakMap<Policy<Raw>, LRUCache<string, AppliedPolicy<Raw>>>();
   #addressesExamined = false;
+  #trustsEveryProxy = false;
 
   constructor({ keys, ipv6PrefixLength, logger }: PartitionOptions) {
     this.#keys = keys;
@@ -136,9 +137,15 @@ export class ChargeFactory<Raw> {
     return address;
   }
 
+  /** Has the application been seen to trust every proxy? */
+  trustsEveryProxy(): boolean {
+    return this.#trustsEveryProxy;
+  }
+
   /** Once, at the first request: only then is the framework's setting known. */
   #examineAddresses(exchange: Exchange<Raw>): void {
     this.#addressesExamined = true;
+    this.#trustsEveryProxy = exchange.trustsEveryProxy;
     if (!exchange.trustsEveryProxy) return;
     const advice = "say how many proxies there are (Express: trust proxy, Koa: maxIpsCount)";
     this.#logger.warn(

@@ -1,3 +1,4 @@
+import type { Finding } from "../examination.js";
 import type { ResolvedOptions } from "../options/options.js";
 import type { Keyspace } from "./keys.js";
 import { MemoryCacheStore } from "./memory/cache.js";
@@ -5,6 +6,7 @@ import { MemorySecurityStore } from "./memory/security.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CacheStore, SecurityStore } from "./ports.js";
 import { RedisCacheStore } from "./redis/cache.js";
+import { examineRedis } from "./redis/examine.js";
 import { connect } from "./redis/connect.js";
 import { scripts } from "./redis/scripts/all.js";
 import { guardRevocations } from "./redis/revocation-guard.js";
@@ -14,6 +16,10 @@ import { RedisSecurityStore } from "./redis/security.js";
 export interface Stores {
   readonly security: SecurityStore;
   readonly cache: CacheStore;
+  /** What is wrong with the surroundings. Rejects with a StoreFault if they do not answer. */
+  examine(): Promise<Finding[]>;
+  /** Called once, when there is something to examine; never for stores in process. */
+  onReady(listener: () => void): void;
   close(): Promise<void>;
 }
 
@@ -26,7 +32,13 @@ export function createStores<Raw>(
   telemetry: Telemetry,
 ): Stores {
   if (redis === undefined) {
-    return { security: new MemorySecurityStore(), cache: new MemoryCacheStore(), close: () => Promise.resolve() };
+    return {
+      security: new MemorySecurityStore(),
+      cache: new MemoryCacheStore(),
+      examine: () => Promise.resolve([]),
+      onReady: () => undefined,
+      close: () => Promise.resolve(),
+    };
   }
   const connection = connect({ redis, deadlineMs, logger, scripts });
   const clockToleranceMs = Math.max(1000, (auth?.toleranceSeconds ?? 5) * 1000);
@@ -39,6 +51,14 @@ export function createStores<Raw>(
   return {
     security,
     cache,
+    examine: () => examineRedis({ connection, keys, clockToleranceMs }),
+    onReady(listener) {
+      if (connection.hasConnected()) return listener();
+      const stop = connection.onConnect(() => {
+        stop();
+        listener();
+      });
+    },
     async close() {
       security.close();
       cache.close();

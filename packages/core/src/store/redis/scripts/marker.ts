@@ -3,13 +3,15 @@ import { defineScript } from "./script.js";
 
 /**
  * Reads a marker, creates it if it is missing, and renews it when half of its life is over. KEYS[1]: the marker. ARGV[1]:
- * what to create, or "" to create nothing. ARGV[2]: how long it lives, in ms. Returns the marker, or "".
+ * what to create, or "" to create nothing. ARGV[2]: how long it lives, in ms. Returns the marker, or "" if
+ * there is none. A server that takes no writes is no error here: that would cost the connection.
  */
 export const markerScript: Script = defineScript(`
 local found = redis.call('GET', KEYS[1])
 if not found then
-  if ARGV[1] ~= '' then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
-  return ARGV[1]
+  if ARGV[1] == '' then return '' end
+  local created = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+  return created.err and '' or ARGV[1]
 end
 if redis.call('PTTL', KEYS[1]) < ARGV[2] / 2 then redis.pcall('PEXPIRE', KEYS[1], ARGV[2]) end
 return found

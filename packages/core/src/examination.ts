@@ -1,0 +1,62 @@
+import type { ResolvedOptions } from "./options/options.js";
+import { StoreFault } from "./store/ports.js";
+import type { Stores } from "./store/stores.js";
+
+/** Something about the surroundings of a gate that is wrong, or will be on a bad day. */
+export interface Finding {
+  /** A stable name; each has a heading in docs/operations.md. */
+  readonly code: FindingCode;
+  /** `error`: something does not work; `warning`: it will fail some day; `info`: worth knowing. */
+  readonly severity: "error" | "warning" | "info";
+  /** A sentence without identifiers, addresses and secrets. */
+  readonly message: string;
+}
+
+export type FindingCode =
+  | "store_in_process"
+  | "store_unreachable"
+  | "version_old"
+  | "replica"
+  | "eviction_policy"
+  | "persistence_off"
+  | "clock_skew"
+  | "permission_missing"
+  | "cluster_incomplete"
+  | "client_options"
+  | "key_secret_default"
+  | "keys_missing"
+  | "proxies_trusted";
+
+export interface Examined<Raw> {
+  readonly resolved: ResolvedOptions<Raw>;
+  readonly stores: Stores;
+  /** Has a request come through an application that trusts every proxy? */
+  readonly trustsEveryProxy: () => boolean;
+}
+
+/** Looks at everything a gate stands on. Never rejects: what does not answer is a finding. */
+export async function examineGate<Raw>({ resolved, stores, trustsEveryProxy }: Examined<Raw>): Promise<Finding[]> {
+  const { auth, redis, keySecretChosen, storeChosen, limits } = resolved;
+  const findings: Finding[] = [];
+  if (redis === undefined) {
+    const severity = storeChosen ? "info" : "warning";
+    findings.push({ code: "store_in_process", severity, message: "limits and revocations are those of this process" });
+  } else if (!keySecretChosen) {
+    const message = "keySecret is the default, which everybody knows: addresses in Redis can be guessed";
+    findings.push({ code: "key_secret_default", severity: "info", message });
+  }
+  findings.push(...(await stores.examine().catch(describeFault)));
+  if (auth !== undefined && auth.keys.status() !== "up") {
+    findings.push({ code: "keys_missing", severity: "error", message: "the keys of a token issuer were never loaded" });
+  }
+  if (trustsEveryProxy() && limits.some(({ per }) => per === "ip")) {
+    const message = "the application trusts every proxy, so clients choose the address they are counted by";
+    findings.push({ code: "proxies_trusted", severity: "error", message });
+  }
+  return findings;
+}
+
+function describeFault(error: unknown): Finding[] {
+  const kind = error instanceof StoreFault ? error.kind : "unreachable";
+  return [{ code: "store_unreachable", severity: "error", message: `Redis does not answer: ${kind}` }];
+}

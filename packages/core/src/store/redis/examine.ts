@@ -1,0 +1,152 @@
+import type { Finding } from "../../examination.js";
+import type { Keyspace } from "../keys.js";
+import { StoreFault } from "../ports.js";
+import type { Connection } from "./connect.js";
+import { callWithin } from "./deadline.js";
+
+export interface ExamineOptions {
+  readonly connection: Connection;
+  readonly keys: Keyspace;
+  /** How far the clocks may be apart. */
+  readonly clockToleranceMs: number;
+}
+
+/** An examination is no request: it may take longer than one. */
+const patienceMs = 2000;
+
+/** What is wrong with a Redis, or will be on its bad day. Rejects with a StoreFault if it does not answer at all. */
+export async function examineRedis(options: ExamineOptions): Promise<Finding[]> {
+  const { connection } = options;
+  const { client } = connection;
+  const ask = async (...command: [string, ...string[]]): Promise<unknown> =>
+    callWithin(patienceMs, connection, () => client.call(...command));
+  await ask("TIME");
+  const server = await examineServer(ask);
+  const rest = await Promise.all([
+    examineMemory(ask),
+    examinePersistence(ask),
+    examineClock(ask, options.clockToleranceMs),
+    // A replica refuses writes whoever asks, and a refused write costs the connection.
+    server.some(({ code }) => code === "replica") ? [] : examinePermissions(options),
+    connection.isCluster ? examineCluster(ask) : [],
+  ]);
+  return [...server, ...rest.flat()];
+}
+
+type Ask = (...command: [string, ...string[]]) => Promise<unknown>;
+
+/** The fields of INFO; none where the user may not ask. */
+async function readInfo(ask: Ask, section: string): Promise<ReadonlyMap<string, string>> {
+  const text = await ask("INFO", section).catch(() => "");
+  const lines = typeof text === "string" ? text.split("\r\n") : [];
+  return new Map(
+    lines.filter((line) => line.includes(":")).map((line) => [line.split(":", 1)[0] ?? "", line.split(":")[1] ?? ""]),
+  );
+}
+
+async function examineServer(ask: Ask): Promise<Finding[]> {
+  const server = await readInfo(ask, "server");
+  const replication = await readInfo(ask, "replication");
+  const findings: Finding[] = [];
+  const [name, version, least] = server.has("valkey_version")
+    ? ["Valkey", server.get("valkey_version"), [7, 2]]
+    : ["Redis", server.get("redis_version"), [7, 0]];
+  if (version !== undefined && isOlder(version, least)) {
+    findings.push({
+      code: "version_old",
+      severity: "error",
+      message: `${name} ${version} is older than ${least.join(".")}`,
+    });
+  }
+  if (replication.get("role") === "slave") {
+    findings.push({ code: "replica", severity: "error", message: "the address leads to a read-only replica" });
+  }
+  return findings;
+}
+
+function isOlder(version: string, [major = 0, minor = 0]: readonly number[]): boolean {
+  const [ownMajor = 0, ownMinor = 0] = version.split(".").map(Number);
+  return ownMajor < major || (ownMajor === major && ownMinor < minor);
+}
+
+async function examineMemory(ask: Ask): Promise<Finding[]> {
+  const memory = await readInfo(ask, "memory");
+  const policy = memory.get("maxmemory_policy");
+  if (policy === undefined || policy === "noeviction") return [];
+  const limited = memory.get("maxmemory") !== "0";
+  return [
+    {
+      code: "eviction_policy",
+      severity: limited ? "error" : "warning",
+      message: `maxmemory-policy is ${policy}, which may drop revocations${limited ? "" : " once maxmemory is set"}`,
+    },
+  ];
+}
+
+async function examinePersistence(ask: Ask): Promise<Finding[]> {
+  const persistence = await readInfo(ask, "persistence");
+  if (persistence.size === 0 || persistence.get("aof_enabled") === "1") return [];
+  const save = await ask("CONFIG", "GET", "save").catch(() => undefined);
+  const snapshots: unknown = Array.isArray(save) ? save[1] : (save as { save?: unknown } | undefined)?.save;
+  return [
+    snapshots === ""
+      ? { code: "persistence_off", severity: "warning", message: "revocations do not survive a restart of Redis" }
+      : {
+          code: "persistence_off",
+          severity: "info",
+          message: "without AOF, the last minutes may be lost in a restart",
+        },
+  ];
+}
+
+async function examineClock(ask: Ask, toleranceMs: number): Promise<Finding[]> {
+  const before = Date.now();
+  const [seconds, micros] = (await ask("TIME")) as [string, string];
+  const after = Date.now();
+  const theirs = Number(seconds) * 1000 + Number(micros) / 1000;
+  const offMs = theirs < before ? before - theirs : Math.max(0, theirs - after);
+  if (offMs <= 1000) return [];
+  return [
+    {
+      code: "clock_skew",
+      severity: offMs > toleranceMs ? "error" : "warning",
+      message: `the clocks of this process and of Redis are ${Math.round(offMs / 1000)} s apart`,
+    },
+  ];
+}
+
+/** Tries what requests need, on keys that nobody has, or that end within a second. */
+async function examinePermissions({ connection, keys }: ExamineOptions): Promise<Finding[]> {
+  const { client } = connection;
+  const counter = keys.quota("examination", "examination");
+  const entry = keys.cacheEntry("shared", "examination", "key");
+  const tries: [what: string, command: string, ...args: (string | number)[]][] = [
+    ["scripts", "EVAL", "return 1", 1, counter],
+    ["counting", "SET", counter, "0", "PX", 1000],
+    ["asking about revocations", "EXISTS", keys.revokedToken("portcullis-examination")],
+    ["asking about cut-offs", "GET", keys.subjectCutoff("portcullis-examination")],
+    ["caching", "SET", entry, "", "PX", 1000],
+  ];
+  const refused = await Promise.all(
+    tries.map(async ([what, ...command]) => {
+      const fault = await callWithin(patienceMs, connection, () => client.call(...command)).catch(
+        (error: unknown) => error,
+      );
+      return fault instanceof StoreFault && ["NOPERM", "NOAUTH"].includes(fault.reply ?? "") ? what : undefined;
+    }),
+  );
+  const missing = refused.filter((what) => what !== undefined);
+  if (missing.length === 0) return [];
+  return [
+    { code: "permission_missing", severity: "error", message: `Redis does not permit this user ${missing.join(", ")}` },
+  ];
+}
+
+async function examineCluster(ask: Ask): Promise<Finding[]> {
+  const text = await ask("CLUSTER", "INFO").catch(() => undefined);
+  if (typeof text !== "string") return [];
+  const healthy = /cluster_state:ok/.test(text) && /cluster_slots_ok:16384/.test(text);
+  return healthy
+    ? []
+    : [{ code: "cluster_incomplete", severity: "error", message: "the cluster does not serve all slots" }];
+}

@@ -1,0 +1,147 @@
+import { expect } from "chai";
+import { Cluster, Redis } from "ioredis";
+import type { Finding, PortcullisOptions } from "@portcullis/core";
+import { findFreePort, startCluster, startRedis, testAuth } from "@portcullis/testkit";
+import type { RedisServer } from "@portcullis/testkit";
+import type { FakeGate } from "../core/support/gate.js";
+import { openGate } from "../core/support/gate.js";
+import { adapters } from "../support/app.js";
+import { send } from "../support/http.js";
+import { silentLogger } from "../support/logger.js";
+import { readDocument } from "../docs/documents.js";
+
+describe("the examination of a gate's surroundings", function () {
+  this.timeout(30_000);
+  const gates: FakeGate[] = [];
+  const servers: RedisServer[] = [];
+  afterEach(async () => {
+    await Promise.all(gates.splice(0).map((gate) => gate.close()));
+    await Promise.all(servers.splice(0).map((server) => server.stop()));
+  });
+
+  async function serve(config: Record<string, string> = {}): Promise<RedisServer> {
+    const server = await startRedis({ config });
+    servers.push(server);
+    return server;
+  }
+
+  function open(options: PortcullisOptions<undefined>): FakeGate {
+    const gate = openGate({ keySecret: "a secret of the test", auth: testAuth, ...options });
+    gates.push(gate);
+    return gate;
+  }
+
+  async function codesOf(gate: FakeGate): Promise<string[]> {
+    return (await gate.examine()).map(({ code, severity }) => `${severity} ${code}`);
+  }
+
+  it("finds nothing wrong with a Redis that is set up well", async () => {
+    const { url } = await serve({ appendonly: "yes" });
+    expect(await codesOf(open({ redis: url }))).to.deep.equal([]);
+  });
+
+  it("finds what will drop or lose revocations", async () => {
+    const server = await serve({ maxmemory: "50mb", "maxmemory-policy": "allkeys-lru" });
+    const gate = open({ redis: server.url });
+    expect(await codesOf(gate)).to.have.members(["error eviction_policy", "warning persistence_off"]);
+    const { url } = await serve({ "maxmemory-policy": "volatile-ttl", save: "3600 1" });
+    expect(await codesOf(open({ redis: url }))).to.have.members(["warning eviction_policy", "info persistence_off"]);
+  });
+
+  it("finds a replica, and missing permissions by what they are for", async () => {
+    const master = await serve({ appendonly: "yes" });
+    const replica = await serve({ appendonly: "yes", replicaof: `127.0.0.1 ${master.port}` });
+    expect(await codesOf(open({ redis: replica.url }))).to.include("error replica");
+    const operator = new Redis(master.url);
+    await operator.acl("SETUSER", "weak", "on", ">weak-password", "~*", "+@all", "-exists", "-set");
+    await operator.acl("SETUSER", "reader", "on", ">reader-password", "~auth:*", "+@all");
+    const findings = await open({ redis: `redis://weak:weak-password@127.0.0.1:${master.port}` }).examine();
+    const permission = findings.find(({ code }) => code === "permission_missing");
+    expect(permission?.message)
+      .to.match(/asking about revocations/)
+      .and.match(/caching/);
+    const other = await open({ redis: `redis://reader:reader-password@127.0.0.1:${master.port}` }).examine();
+    expect(other.map(({ code }) => code)).to.include("permission_missing");
+    expect(JSON.stringify([findings, other])).not.to.match(/password|127\.0\.0\.1|weak/);
+    expect(await operator.keys("*examination*")).to.have.length.at.most(3);
+    for (const key of await operator.keys("*examination*")) expect(await operator.pttl(key)).to.be.within(1, 1000);
+    operator.disconnect();
+  });
+
+  it("says that Redis does not answer, instead of failing", async () => {
+    const gate = open({ redis: `redis://127.0.0.1:${await findFreePort()}` });
+    expect(await codesOf(gate)).to.deep.equal(["error store_unreachable"]);
+  });
+
+  it("finds what the options leave to chance", async () => {
+    expect(await codesOf(openGate({}))).to.deep.equal(["info store_in_process"]);
+    const { url } = await serve({ appendonly: "yes" });
+    const gate = open({ redis: url, keySecret: undefined });
+    expect(await codesOf(gate)).to.deep.equal(["info key_secret_default"]);
+    const keyless = open({
+      redis: url,
+      auth: { jwksUri: `http://127.0.0.1:${await findFreePort()}/`, audience: false },
+    });
+    expect(await codesOf(keyless)).to.deep.equal(["error keys_missing"]);
+  });
+
+  it("finds that every proxy is trusted, once a request has come", async () => {
+    const { url } = await serve({ appendonly: "yes" });
+    for (const adapter of adapters) {
+      const limits = [{ name: "ip", per: "ip", limit: 5, window: "1m" }] as const;
+      const app = await adapter.start({
+        options: { redis: url, keySecret: "s", limits, logger: silentLogger },
+        behindProxy: "every",
+        routes: { "GET /": () => ({}) },
+      });
+      await send(`${app.url}/`);
+      expect((await app.gate.examine()).map(({ code }) => code)).to.deep.equal(["proxies_trusted"]);
+      await app.close();
+    }
+  });
+
+  it("looks at a cluster", async () => {
+    const cluster = await startCluster();
+    const client = new Cluster([...cluster.seeds]);
+    const gate = open({ redis: client });
+    const findings = await codesOf(gate);
+    expect(findings.filter((finding) => finding.startsWith("error"))).to.deep.equal([]);
+    await gate.close();
+    client.disconnect();
+    await cluster.stop();
+  });
+
+  it("is logged once, when Redis is reached, with a place to read on", async () => {
+    const { url } = await serve({ "maxmemory-policy": "allkeys-lfu" });
+    const said: { level: string; fields: object; message: string }[] = [];
+    const logger = {
+      debug: (fields: object, message: string) => void said.push({ level: "debug", fields, message }),
+      warn: (fields: object, message: string) => void said.push({ level: "warn", fields, message }),
+    };
+    const gate = open({ redis: url, logger });
+    await until(() => said.filter(({ level }) => level === "warn").length >= 2);
+    await gate.examine();
+    const warnings = said.filter(({ level }) => level === "warn").map(({ fields }) => fields);
+    expect(warnings).to.have.deep.members([
+      { code: "eviction_policy", severity: "warning" },
+      { code: "persistence_off", severity: "warning" },
+    ]);
+    for (const { message } of said) expect(message).to.match(/\(see https:.*\/docs\/operations\.md#[a-z_]+\)$/);
+  });
+
+  it("has a heading for every finding in docs/operations.md", () => {
+    const source = readDocument("packages/core/src/examination.ts");
+    const codes = Array.from(source.matchAll(/^ {2}\| "(\w+)"/gm), ([, code]) => code as Finding["code"]);
+    expect(codes).to.have.length.greaterThan(10);
+    const headings = Array.from(readDocument("docs/operations.md").matchAll(/^### (\w+)$/gm), ([, code]) => code);
+    expect(headings).to.have.members(codes);
+  });
+
+  async function until(condition: () => boolean): Promise<void> {
+    const patience = Date.now() + 15_000;
+    while (!condition()) {
+      if (Date.now() > patience) throw new Error("it did not come to that");
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+});
