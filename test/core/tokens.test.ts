@@ -1,48 +1,15 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
-import { testAudience, testAuth, testIssuer, testSecret } from "@portcullis/testkit";
+import { testIssuer } from "@portcullis/testkit";
 import { expect } from "chai";
 import { events } from "../../packages/core/src/index.js";
 import type { Denied } from "../../packages/core/src/index.js";
-import type { FakeGate, FakeOptions } from "./support/gate.js";
+import { attackedGates, goodTokens } from "./support/attacked-gates.js";
+import type { FakeGate } from "./support/gate.js";
 import { admit, openGate, refuse } from "./support/gate.js";
 import type { LocalServer } from "./support/http.js";
 import { startServer } from "./support/http.js";
 import { hostileTokens } from "./support/hostile.js";
 import type { GateName } from "./support/hostile.js";
-import { claimsWith, ec, ed, eddsa, es256, forge, hs256, rs256, rsa, secondRsa } from "./support/mint.js";
-import type { KeyPair } from "./support/mint.js";
-
-const common = { audience: testAudience, issuer: testIssuer };
-
-function jwkOf({ publicKey }: KeyPair, kid: string): object {
-  return { ...publicKey.export({ format: "jwk" }), kid, use: "sig" };
-}
-
-const jwks = {
-  keys: [
-    { ...jwkOf(rsa, "rsa-1"), kty: "RSA" },
-    { ...jwkOf(secondRsa, "rsa-2"), kty: "RSA" },
-    { ...jwkOf(ec, "ec-1"), kty: "EC" },
-    { kty: "oct", kid: "oct-1", k: Buffer.from(testSecret).toString("base64url") },
-  ],
-};
-
-const gateOptions: Readonly<Record<GateName, NonNullable<FakeOptions["auth"]>>> = {
-  secret: testAuth,
-  rsa: { ...common, publicKey: rsa.publicKey, algorithms: ["RS256"] },
-  ec: { ...common, publicKey: ec.publicKey, algorithms: ["ES256"] },
-  ed: { ...common, publicKey: ed.publicKey, algorithms: ["EdDSA"] },
-  jwks: { ...common, jwks, algorithms: ["RS256", "ES256"] },
-};
-
-/** One good token for each gate, by the right key. */
-const good: Readonly<Record<GateName, () => string>> = {
-  secret: () => forge({ alg: "HS256" }, claimsWith(), hs256),
-  rsa: () => forge({ alg: "RS256" }, claimsWith(), rs256(rsa)),
-  ec: () => forge({ alg: "ES256" }, claimsWith(), es256(ec)),
-  ed: () => forge({ alg: "EdDSA" }, claimsWith(), eddsa(ed)),
-  jwks: () => forge({ alg: "RS256", kid: "rsa-2" }, claimsWith(), rs256(secondRsa)),
-};
 
 const body =
   '{"type":"https://github.com/portcullis/portcullis/blob/main/docs/errors.md#token_invalid",' +
@@ -76,7 +43,7 @@ describe("a hostile token is refused", () => {
       debug: (...args: unknown[]) => void logged.push(args),
       warn: (...args: unknown[]) => void logged.push(args),
     };
-    for (const [name, auth] of Object.entries(gateOptions)) gates.set(name as GateName, openGate({ auth, logger }));
+    for (const [name, auth] of Object.entries(attackedGates)) gates.set(name as GateName, openGate({ auth, logger }));
     subscribe(events.denied.name, note);
   });
 
@@ -105,7 +72,7 @@ describe("a hostile token is refused", () => {
     });
 
     it("while a good token of each key is accepted", async () => {
-      for (const [name, gate] of gates) expect((await admit(gate, good[name]())).subject, name).to.equal("alice");
+      for (const [name, gate] of gates) expect((await admit(gate, goodTokens[name]())).subject, name).to.equal("alice");
     });
 
     it("without a connection to any address that a token names", () => {

@@ -20,7 +20,7 @@ export class Keyspace {
   readonly #prefix: string;
   readonly #secret: string;
   readonly #seed: number;
-  readonly #digests = new LRUCache<string, string>({ max: 10_000 });
+  readonly #digests = new LRUCache<string, string>({ max: 5000 });
 
   constructor(prefix: string, secret: string) {
     this.#prefix = prefix;
