@@ -2,33 +2,13 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { testIssuer } from "@portcullis/testkit";
 import { expect } from "chai";
 import { events } from "../../packages/core/src/index.js";
-import type { Denied } from "../../packages/core/src/index.js";
-import { attackedGates, goodTokens } from "./support/attacked-gates.js";
 import type { FakeGate } from "./support/gate.js";
 import { admit, openGate, refuse } from "./support/gate.js";
 import type { LocalServer } from "./support/http.js";
 import { startServer } from "./support/http.js";
+import { goodTokens, hostileGates, refusalOfBadTokens } from "./support/hostile-gates.js";
 import { hostileTokens } from "./support/hostile.js";
 import type { GateName } from "./support/hostile.js";
-
-const body =
-  '{"type":"https://github.com/portcullis/portcullis/blob/main/docs/errors.md#token_invalid",' +
-  '"title":"The access token is not valid","status":401,"code":"token_invalid"}';
-
-/** The answer that every refusal of a bad token must have, byte for byte. */
-const reference: Pick<Denied, "status" | "body" | "headers"> = {
-  status: 401,
-  body,
-  headers: [
-    [
-      "WWW-Authenticate",
-      'Bearer error="invalid_token", error_description="The access token is malformed, expired, revoked or not meant for this API"',
-    ],
-    ["Content-Type", "application/problem+json"],
-    ["Content-Length", String(body.length)],
-    ["Cache-Control", "no-store"],
-  ],
-};
 
 describe("a hostile token is refused", () => {
   const gates = new Map<GateName, FakeGate>();
@@ -43,7 +23,7 @@ describe("a hostile token is refused", () => {
       debug: (...args: unknown[]) => void logged.push(args),
       warn: (...args: unknown[]) => void logged.push(args),
     };
-    for (const [name, auth] of Object.entries(attackedGates)) gates.set(name as GateName, openGate({ auth, logger }));
+    for (const [name, auth] of Object.entries(hostileGates)) gates.set(name as GateName, openGate({ auth, logger }));
     subscribe(events.denied.name, note);
   });
 
@@ -59,7 +39,9 @@ describe("a hostile token is refused", () => {
         it(name, async () => {
           const token = make(trap.url);
           const denied = await refuse(gates.get(gate)!, token);
-          expect({ status: denied.status, body: denied.body, headers: denied.headers }).to.deep.equal(reference);
+          expect({ status: denied.status, body: denied.body, headers: denied.headers }).to.deep.equal(
+            refusalOfBadTokens,
+          );
           expect(denied.cause).to.match(/^[\x20-\x7e]{1,80}$/);
         });
       }

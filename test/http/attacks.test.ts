@@ -3,12 +3,12 @@ import { connect } from "node:net";
 import type { Socket } from "node:net";
 import { expect } from "chai";
 import { createDpopClient, nowSeconds, signToken, testAuth } from "@portcullis/testkit";
-import { attackedGates, goodTokens } from "../core/support/attacked-gates.js";
+import { goodTokens, hostileGates } from "../core/support/hostile-gates.js";
 import type { GateName, HostileToken } from "../core/support/hostile.js";
 import { hostileTokens } from "../core/support/hostile.js";
 import { startServer } from "../core/support/http.js";
 import type { LocalServer } from "../core/support/http.js";
-import type { RunningApp } from "../support/app.js";
+import type { AnyOptions, RunningApp } from "../support/app.js";
 import { allAdapters } from "../support/app.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
@@ -32,9 +32,9 @@ for (const adapter of allAdapters) {
 
     before(async () => {
       trap = await startServer((_req, res) => res.end('{"keys":[]}'));
-      for (const [name, auth] of Object.entries(attackedGates)) {
+      for (const [name, auth] of Object.entries(hostileGates)) {
         const app = await adapter.start({
-          options: { redis: "memory", auth, logger: silentLogger },
+          options: { redis: "memory", auth: auth as unknown as NonNullable<AnyOptions["auth"]>, logger: silentLogger },
           routes: {
             "GET /me": (request) => ({ subject: request.auth?.subject, admin: "admin" in (request.auth ?? {}) }),
           },

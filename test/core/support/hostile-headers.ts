@@ -1,17 +1,5 @@
 import type { HostileToken } from "./hostile.js";
-import {
-  attackerEc,
-  attackerRsa,
-  claimsWith,
-  es256,
-  forge,
-  hmac,
-  hs256,
-  rsa,
-  rs256,
-  show,
-  withHeader,
-} from "./mint.js";
+import { claimsWith, forge, hmac, hs256, rs256, rsa, show, withHeader } from "./mint.js";
 
 const algorithms: readonly unknown[] = [
   ...[
@@ -124,32 +112,6 @@ const typeRows = types.map((typ): HostileToken => ({
   make: () => withHeader({ alg: "HS256", typ }),
 }));
 
-const attacker = attackerRsa.publicKey.export({ format: "jwk" });
-
-/** The key that came with the token: whoever sends a token could send a key that fits it. */
-const embeddedRows = (["rsa", "jwks"] as const).flatMap((gate): readonly HostileToken[] => {
-  function row(name: string, more: (trap: string) => Record<string, unknown>): HostileToken {
-    return {
-      name: `${name} for the ${gate} gate`,
-      gate,
-      make: (trap) => forge({ alg: "RS256", ...more(trap) }, claimsWith(), rs256(attackerRsa)),
-    };
-  }
-
-  return [
-    row("the attacker's key as jwk", () => ({ jwk: attacker })),
-    row("the attacker's key as jwk under a known kid", () => ({ jwk: { ...attacker, kid: "rsa-1" }, kid: "rsa-1" })),
-    row("the attacker's key set as jku", (trap) => ({ jku: `${trap}/jwks`, kid: "attacker" })),
-    row("the attacker's certificate as x5u", (trap) => ({ x5u: `${trap}/cert.pem` })),
-    row("the attacker's key as x5c", () => ({
-      x5c: [attackerRsa.publicKey.export({ format: "der", type: "spki" }).toString("base64")],
-    })),
-    row("an address as kid", (trap) => ({ kid: `${trap}/jwks` })),
-    row("a key set inside jwk", () => ({ jwk: { keys: [attacker] } })),
-    row("jku and jwk together", (trap) => ({ jku: `${trap}/jwks`, jwk: attacker })),
-  ];
-});
-
 const malformedHeaders: readonly (readonly [string, string])[] = [
   ["not JSON", "alg=HS256"],
   ["an array", '[{"alg":"HS256"}]'],
@@ -172,13 +134,5 @@ export const hostileHeaders: Readonly<Record<string, readonly HostileToken[]>> =
   "an algorithm that is not the configured one": [...algorithmRows, ...unsignedRows, ...otherAlgorithmRows],
   "a critical header": criticalRows,
   "a type that is no access token": typeRows,
-  "a key that came with the token": [
-    ...embeddedRows,
-    {
-      name: "an attacker's EC jwk for the ec gate",
-      gate: "ec",
-      make: () => forge({ alg: "ES256", jwk: attacker }, claimsWith(), es256(attackerEc)),
-    },
-  ],
   "a malformed header": malformedRows,
 };

@@ -1,14 +1,14 @@
 import type { KeyObject } from "node:crypto";
 import { testSecret } from "@portcullis/testkit";
 import type { HostileToken } from "./hostile.js";
-import { attackerEc, attackerRsa, claimsWith, ec, es256, forge, hmac, hs256, rs256, rsa } from "./mint.js";
+import { attackerEc, attackerRsa, claimsWith, ec, ed, es256, forge, hmac, hs256, rs256, rsa } from "./mint.js";
 
 /** Every text or bytes in which somebody may hold a public key, and so might try as an HMAC secret. */
 function spellings(key: KeyObject): readonly (readonly [string, string | Buffer])[] {
   const pem = key.export({ type: "spki", format: "pem" }).toString();
   const der = key.export({ type: "spki", format: "der" });
   const jwk = key.export({ format: "jwk" });
-  const point = jwk.kty === "EC" ? Buffer.concat([Buffer.of(4), decode(jwk.x), decode(jwk.y)]) : decode(jwk.n);
+  const point = jwk.kty === "EC" ? Buffer.concat([Buffer.of(4), decode(jwk.x), decode(jwk.y)]) : decode(jwk.n ?? jwk.x);
   return [
     ["PEM", pem],
     ["PEM without the last newline", pem.trimEnd()],
@@ -25,7 +25,7 @@ function spellings(key: KeyObject): readonly (readonly [string, string | Buffer]
     ["JWK set", JSON.stringify({ keys: [jwk] })],
     ["the bare numbers", point],
     ["the bare numbers as base64url", point.toString("base64url")],
-    ...(jwk.kty === "EC" ? [] : pkcs1(key)),
+    ...(jwk.kty === "RSA" ? pkcs1(key) : []),
   ];
 }
 
@@ -41,8 +41,9 @@ function decode(text: unknown): Buffer {
   return Buffer.from(String(text), "base64url");
 }
 
-const confusionRows = (["rsa", "ec", "jwks"] as const).flatMap((gate): readonly HostileToken[] =>
-  spellings((gate === "ec" ? ec : rsa).publicKey).flatMap(([spelling, secret]) =>
+const confused = { rsa, ec, ed, jwks: rsa } as const;
+const confusionRows = (["rsa", "ec", "ed", "jwks"] as const).flatMap((gate): readonly HostileToken[] =>
+  spellings(confused[gate].publicKey).flatMap(([spelling, secret]) =>
     (["HS256", "HS512"] as const).map((alg) => ({
       name: `${alg} by the ${gate} gate's public key as ${spelling}`,
       gate,

@@ -24,9 +24,26 @@ const psychic: readonly (readonly [string, Buffer])[] = [
   ["zero in DER", Buffer.from("3006020100020100", "hex")],
 ];
 
-const psychicRows = psychic.map(([name, signature]): HostileToken =>
-  row("ec", `an ECDSA signature of ${name}`, () => signature),
-);
+/** Points of small order (RFC 7748 7): with s = 0 they fit every message of a key that is one of them. */
+const smallOrder: readonly string[] = [
+  "0100000000000000000000000000000000000000000000000000000000000000",
+  "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+  "0000000000000000000000000000000000000000000000000000000000000080",
+  "0000000000000000000000000000000000000000000000000000000000000000",
+  "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+  "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+  "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+  "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+];
+
+const psychicRows = [
+  ...psychic.map(([name, signature]): HostileToken => row("ec", `an ECDSA signature of ${name}`, () => signature)),
+  ...smallOrder.map((point): HostileToken =>
+    row("ed", `an EdDSA signature of the small point ${point.slice(0, 4)}...${point.slice(-2)}`, () =>
+      Buffer.concat([Buffer.from(point, "hex"), half]),
+    ),
+  ),
+];
 
 const lengthRows: readonly HostileToken[] = [
   row("ec", "an ECDSA signature in DER", (input) => createSign("sha256").update(input).sign(ec.privateKey)),

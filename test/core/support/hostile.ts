@@ -1,4 +1,5 @@
 import { hostileClaims } from "./hostile-claims.js";
+import { hostileEmbedded } from "./hostile-embedded.js";
 import { hostileHeaders } from "./hostile-headers.js";
 import { hostileKeys } from "./hostile-keys.js";
 import { hostileSignatures } from "./hostile-signatures.js";
@@ -16,6 +17,7 @@ export interface HostileToken {
 /** Tokens that must be refused, by what is wrong with them. */
 export const hostileTokens: Readonly<Record<string, readonly HostileToken[]>> = {
   ...hostileHeaders,
+  ...hostileEmbedded,
   ...hostileKeys,
   ...hostileSignatures,
   ...hostileClaims,

@@ -9,6 +9,7 @@ export const weakRsa: KeyPair = generateKeyPairSync("rsa", { modulusLength: 1024
 export const ec: KeyPair = generateKeyPairSync("ec", { namedCurve: "P-256" });
 export const attackerEc: KeyPair = generateKeyPairSync("ec", { namedCurve: "P-256" });
 export const ed: KeyPair = generateKeyPairSync("ed25519");
+export const attackerEd: KeyPair = generateKeyPairSync("ed25519");
 
 export interface KeyPair {
   readonly publicKey: KeyObject;

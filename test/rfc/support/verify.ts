@@ -1,19 +1,30 @@
 import { compactVerify, errors } from "jose";
 import type { Auth } from "../../../packages/core/src/index.js";
+import { IssuerVerifier } from "../../../packages/core/src/auth/issuer-verifier.js";
 import type { CandidateKey, KeySource } from "../../../packages/core/src/auth/keys.js";
 import { Verifier } from "../../../packages/core/src/auth/verifier.js";
 import { resolveAuth } from "../../../packages/core/src/options/auth.js";
 import type { AuthOptions } from "../../../packages/core/src/options/auth.js";
+import { Telemetry } from "../../../packages/core/src/telemetry/telemetry.js";
 import { silentLogger } from "../../support/logger.js";
 
 /** How a gate with these options would judge tokens at that time: the facts, or why not. */
 export function verifierAt(unixSeconds: number, options: AuthOptions): (token: string) => Promise<Auth | string> {
   const now = (): number => unixSeconds * 1000;
-  const auth = resolveAuth(options, { logger: silentLogger, now, revocation: true });
-  const verifier = new Verifier({
-    ...auth,
-    cacheSize: 10,
+  const telemetry = new Telemetry();
+  const context = {
+    logger: silentLogger,
     now,
+    telemetry,
+    revocation: true,
+    publicUrl: undefined,
+    keySecret: undefined,
+  };
+  const { issuers, byIssuer, scope } = resolveAuth(options, context);
+  const verifier = new Verifier({
+    issuers: issuers.map((issuer) => new IssuerVerifier(issuer, scope, now)),
+    byIssuer,
+    cacheSize: 10,
     prepare: () => ({ partition: "", question: undefined }),
   });
   return async function verify(token) {
