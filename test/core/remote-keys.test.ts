@@ -101,7 +101,9 @@ describe("the keys of an issuer", () => {
     await outcome(keys);
     issuer.answer = outages["status 500"]!;
     issuer.clock += 30_001;
-    for (let index = 0; index < 200; index += 1) expect(await outcome(keys, `unknown-${index}`)).to.equal("none");
+    // Nobody knows whether the issuer has such keys by now: an outage, not a fault of the token.
+    for (let index = 0; index < 200; index += 1)
+      expect(await outcome(keys, `unknown-${index}`)).to.equal("unavailable");
     expect(issuer.server.requests).to.have.length(2);
     expect(await outcome(keys)).to.equal("found");
   });
@@ -126,7 +128,7 @@ describe("the keys of an issuer", () => {
       issuer.answer = outage;
       issuer.clock += 600_001;
       expect(await outcome(keys)).to.equal("found");
-      await until(() => issuer.warnings.length === 1);
+      await until(() => issuer.warnings.length >= 1);
       expect(await outcome(keys)).to.equal("found");
       expect(keys.status()).to.equal("up");
       issuer.answer = keySet("two");
@@ -168,7 +170,7 @@ describe("the keys of an issuer", () => {
     expect(await outcome(keys)).to.equal("unavailable");
     expect(keys.status(), "requests are refused for want of keys").to.equal("down");
     issuer.answer = keySet("one");
-    issuer.clock += 1001;
+    issuer.clock += 10_001;
     expect(await outcome(keys)).to.equal("found");
     expect(keys.status()).to.equal("up");
   });

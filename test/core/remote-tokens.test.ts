@@ -130,7 +130,10 @@ describe("a gate with the keys of an issuer", () => {
     it(`refuses with 401, not 500, a token signed with ${name}`, async () => {
       keys = [bad];
       const gate = open();
-      for (const header of [{ kid: "bad" }, {}]) expect(await status(gate, token(weakRsa, header))).to.equal(401);
+      // A set of nothing at all says nothing about the kid: that is an issuer in trouble.
+      const statuses = name === "an empty object" ? [503, 401] : [401, 401];
+      for (const [index, header] of [{ kid: "bad" }, {}].entries())
+        expect(await status(gate, token(weakRsa, header))).to.equal(statuses[index]);
     });
 
     it(`accepts tokens of the good keys beside ${name}, with and without kid`, async () => {

@@ -23,6 +23,7 @@ export type { Duration } from "./options/duration.js";
 export type { IssuerOptions } from "./options/issuers.js";
 export type { LimitOptions } from "./options/limits.js";
 export type { CacheOptions, PortcullisOptions, RevocationOptions, RevocationPolicy } from "./options/options.js";
+export type { RemoteKeysSettings } from "./options/remote-keys.js";
 export type { CookieSource, TokenFrom } from "./options/token-sources.js";
 export type { HealthRouteOptions } from "./routes/health.js";
 export type { MetricsRouteOptions } from "./routes/metrics.js";

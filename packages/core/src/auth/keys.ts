@@ -171,7 +171,7 @@ const curveAlgorithms: Readonly<Record<string, string>> = {
 };
 
 /** The algorithms that fit a public key (RFC 7518 3.1, RFC 8037, RFC 9864); none for a key of another kind. */
-function algorithmsOf(option: string, key: KeyObject): readonly string[] {
+export function algorithmsOf(option: string, key: KeyObject): readonly string[] {
   const { modulusLength = 0, namedCurve = "" } = key.asymmetricKeyDetails ?? {};
   switch (key.asymmetricKeyType) {
     case "rsa":

@@ -1,12 +1,32 @@
+import type { lookup } from "node:dns";
 import type { JWTHeaderParameters } from "jose";
-import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Logger } from "../telemetry/logger.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
+import { discoverKeySet } from "./discovery.js";
+import { FetchFailure, fetchJson, reasonOf } from "./fetch-json.js";
+import type { FetchOptions } from "./fetch-json.js";
+import type { FetchedKeys } from "./fetched-keys.js";
+import { readKeySet } from "./fetched-keys.js";
 import type { CandidateKey, KeySelector, KeySource } from "./keys.js";
-import { KeysUnavailable, keySelector } from "./keys.js";
-import { isTrustworthyUrl } from "../http/trustworthy-url.js";
-import { FetchFailure, fetchJson } from "./fetch-json.js";
+import { KeysUnavailable } from "./keys.js";
 
-export interface RemoteKeysOptions {
+/** How keys are fetched and kept; users say it by `auth.remoteKeys`. */
+export interface RemoteKeysPolicy {
+  /** Age at which keys are fetched anew, in the background. @default 10 minutes */
+  readonly refreshMs?: number | undefined;
+  /** Age at which keys are of no use any more. @default 24 hours */
+  readonly maxStaleMs?: number | undefined;
+  /** Between two fetches because of an unknown `kid`, counted from the last attempt, whatever came of it. @default 30 s */
+  readonly cooldownMs?: number | undefined;
+  /** For one attempt, metadata and key set together. @default 5 s */
+  readonly timeoutMs?: number | undefined;
+  /** Longest document. @default 512 KiB */
+  readonly maxBytes?: number | undefined;
+  /** May the issuer be in a private network? @default false */
+  readonly allowPrivateAddresses?: boolean | undefined;
+}
+
+export interface RemoteKeysOptions extends RemoteKeysPolicy {
   /** The address of the key set, or of the issuer whose metadata names it. */
   readonly location: { readonly jwksUri: string } | { readonly issuer: string };
   readonly algorithms: readonly string[];
@@ -14,119 +34,210 @@ export interface RemoteKeysOptions {
   readonly telemetry?: Telemetry | undefined;
   /** Unix milliseconds. */
   readonly now: () => number;
+  /** How host names are resolved. @default that of node:dns */
+  readonly resolve?: typeof lookup | undefined;
 }
 
-const refreshMs = 10 * 60_000;
-const maxStaleMs = 24 * 3_600_000;
-/** Between two fetches because of an unknown `kid`, counted from the last attempt, whatever came of it. */
-const cooldownMs = 30_000;
-/** Between two attempts while there are no keys at all. */
-const retryMs = 1000;
+/** Until the second attempt while there are no keys at all; then it doubles from attempt to attempt. */
+const firstRetryMs = 1000;
+/** The longest until the next one if somebody asks for keys meanwhile. */
+const patienceMs = 10_000;
 
 /**
- * The keys of an identity provider, kept through its bad days: refreshed in the background, at most one fetch at a time,
- * the last good keys used for a day when it is away, and an unknown `kid` fetches at most once in 30 s.
+ * The keys of an identity provider, kept through its bad days: loaded at start and refreshed in the background, at most
+ * one fetch at a time; the last good keys serve while it is away or answers nonsense, but not longer than `maxStaleMs`;
+ * an unknown `kid` fetches at most once in `cooldownMs`.
  */
 export class RemoteKeys implements KeySource {
-  readonly #options: RemoteKeysOptions;
-  readonly #closing = new AbortController();
+  readonly #options: RemoteKeysOptions & {
+    readonly [Name in keyof RemoteKeysPolicy]-?: NonNullable<RemoteKeysPolicy[Name]>;
+  };
   #select: KeySelector | undefined;
+  /** The set as last fetched, good or not. */
+  #fetched: FetchedKeys | undefined;
+  #fingerprint = "";
+  #complaints = "";
   #version = 0;
-  #text = "";
   #loadedAt = Number.NEGATIVE_INFINITY;
   #triedAt = Number.NEGATIVE_INFINITY;
+  /** From the end of the last attempt to the next that nobody has to ask for. */
+  #pauseMs = Number.POSITIVE_INFINITY;
+  /** Attempts since the last that succeeded. */
+  #failures = 0;
   #loading: Promise<void> | undefined;
+  #abort: AbortController | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
 
   constructor(options: RemoteKeysOptions) {
-    this.#options = options;
+    this.#options = {
+      ...options,
+      refreshMs: options.refreshMs ?? 10 * 60_000,
+      maxStaleMs: options.maxStaleMs ?? 24 * 3_600_000,
+      cooldownMs: options.cooldownMs ?? 30_000,
+      timeoutMs: options.timeoutMs ?? 5000,
+      maxBytes: options.maxBytes ?? 512 * 1024,
+      allowPrivateAddresses: options.allowPrivateAddresses ?? false,
+    };
     void this.#load();
   }
 
   async candidates(header: JWTHeaderParameters): Promise<readonly CandidateKey[]> {
-    this.#age();
-    if (!this.#isUsable()) await this.#loadUnlessTried(retryMs);
+    const refresh = this.#keepFresh();
+    if (this.#select === undefined) await (refresh ?? this.#loadAfter(Math.min(this.#pauseMs, patienceMs)));
     const known = await this.#choose(header);
     if (known !== undefined) return known;
-    await this.#loadUnlessTried(cooldownMs);
-    return (await this.#choose(header)) ?? [];
+    await (refresh ?? this.#loadAfter(this.#options.cooldownMs));
+    return (await this.#choose(header)) ?? this.#answerUnknown();
   }
 
   /** Asked at every request, so that keys age also where every token is known already. */
   version(): number {
-    this.#age();
+    void this.#keepFresh();
     return this.#version;
   }
 
   status(): "up" | "down" {
-    return this.#isUsable() ? "up" : "down";
+    void this.#keepFresh();
+    if (this.#select !== undefined) return "up";
+    // No requests come to a service that is not ready, so it must get ready without them.
+    void this.#loadAfter(Math.min(this.#pauseMs, patienceMs));
+    return "down";
   }
 
   close(): void {
-    this.#closing.abort();
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#abort?.abort();
   }
 
-  #choose(header: JWTHeaderParameters): Promise<readonly CandidateKey[] | undefined> {
-    if (this.#select === undefined || !this.#isUsable()) throw new KeysUnavailable("no usable keys have been loaded");
-    return this.#select(header);
+  /** The keys that may have signed; undefined if only a newer set could have them. */
+  async #choose(header: JWTHeaderParameters): Promise<readonly CandidateKey[] | undefined> {
+    const chosen = await this.#select?.(header);
+    if (chosen !== undefined) return chosen;
+    // The issuer has said with which key, and that one must not verify anything.
+    if (this.#fetched?.mayBeRefused(header) === true) return [];
+    if (this.#select === undefined) throw new KeysUnavailable("no usable keys have been loaded");
+    return undefined;
   }
 
-  /** Refreshes old keys in the background, and gives up on those that are too old. */
-  #age(): void {
-    if (this.#select === undefined) return;
-    const age = this.#options.now() - this.#loadedAt;
-    if (age > refreshMs) void this.#loadUnlessTried(cooldownMs);
-    if (age <= maxStaleMs) return;
-    this.#select = undefined;
-    this.#version += 1;
+  /** After a failed attempt nobody knows whether the issuer has such a key by now. */
+  #answerUnknown(): readonly CandidateKey[] {
+    if (this.#failures > 0) throw new KeysUnavailable("the key is unknown, and newer keys cannot be fetched");
+    return [];
   }
 
-  #isUsable(): boolean {
-    return this.#select !== undefined && this.#options.now() - this.#loadedAt <= maxStaleMs;
+  /** Refreshes old keys in the background, and gives up on those that are too old. The attempt, if it begins one. */
+  #keepFresh(): Promise<void> | undefined {
+    if (this.#select === undefined) return undefined;
+    const refresh = this.#loading === undefined && this.#hasPassed(this.#pauseMs) ? this.#load() : undefined;
+    if (this.#options.now() - this.#loadedAt > this.#options.maxStaleMs) {
+      this.#select = undefined;
+      this.#version += 1;
+    }
+    return refresh;
   }
 
-  async #loadUnlessTried(withinMs: number): Promise<void> {
-    if (this.#loading === undefined && this.#options.now() - this.#triedAt < withinMs) return;
-    await this.#load();
+  /** Since the last attempt. A clock that was put back must not stop time for us. */
+  #hasPassed(ms: number): boolean {
+    const elapsed = this.#options.now() - this.#triedAt;
+    return elapsed >= ms || elapsed < 0;
+  }
+
+  /**
+   * Waits for newer keys, if it is worth it: for an attempt that begins now, or for one under way unless the one before
+   * it has failed. So one request at a time stands and waits for an issuer that is away, and not all.
+   */
+  async #loadAfter(pauseMs: number): Promise<void> {
+    if (this.#loading !== undefined) return this.#failures === 0 ? this.#loading : undefined;
+    if (this.#hasPassed(pauseMs)) await this.#load();
   }
 
   #load(): Promise<void> {
-    this.#triedAt = this.#options.now();
-    this.#loading ??= this.#fetchKeys().finally(() => (this.#loading = undefined));
+    if (this.#closed) return Promise.resolve();
+    this.#loading ??= this.#attempt();
     return this.#loading;
   }
 
-  async #fetchKeys(): Promise<void> {
-    const { location, algorithms, logger, telemetry, now } = this.#options;
+  async #attempt(): Promise<void> {
+    const { now, timeoutMs, logger, telemetry } = this.#options;
+    const abort = new AbortController();
+    this.#abort = abort;
+    const late = new FetchFailure(`there was no whole answer within ${timeoutMs} ms`);
+    const deadline = setTimeout(() => abort.abort(late), timeoutMs).unref();
     try {
-      const jwksUri = "jwksUri" in location ? location.jwksUri : await discover(location.issuer, this.#closing.signal);
-      const keySet = await fetchJson(jwksUri, this.#closing.signal);
-      this.#select = keySelector("the fetched key set", keySet, algorithms);
-      this.#loadedAt = now();
+      this.#adopt(await this.#fetch(abort.signal));
+      this.#failures = 0;
       telemetry?.keysFetched("fetched");
-      const text = JSON.stringify(keySet);
-      if (text !== this.#text) this.#version += 1;
-      this.#text = text;
     } catch (error) {
-      if (this.#closing.signal.aborted) return;
+      if (this.#closed) return;
       telemetry?.keysFetched("failed");
-      // Other messages may quote the address, and a password in it.
-      const reason = error instanceof FetchFailure ? error.message : "the request failed";
-      logger.warn(
-        { reason },
-        "portcullis: fetching the keys of the token issuer failed; the last good keys stay in use",
-      );
+      this.#failures += 1;
+      const reason = reasonOf(abort.signal.aborted ? late : error);
+      logger.warn({ reason }, `portcullis: fetching the keys of the token issuer failed; ${this.#consequence()}`);
+    } finally {
+      clearTimeout(deadline);
+      this.#loading = undefined;
+      this.#triedAt = now();
+      this.#pauseMs = this.#choosePause();
+      this.#schedule();
     }
   }
-}
 
-/** The `jwks_uri` of an issuer's metadata (OpenID Connect Discovery 1.0 4, RFC 8414 3). */
-async function discover(issuer: string, signal: AbortSignal): Promise<string> {
-  const metadata = await fetchJson(`${issuer.replace(/\/$/, "")}/.well-known/openid-configuration`, signal);
-  if (typeof metadata !== "object" || metadata === null)
-    throw new FetchFailure("the issuer's metadata is not an object");
-  const { issuer: named, jwks_uri: jwksUri } = metadata as { issuer?: unknown; jwks_uri?: unknown };
-  if (named !== issuer) throw new FetchFailure("the issuer's metadata names another issuer");
-  if (typeof jwksUri !== "string" || !isTrustworthyUrl(jwksUri))
-    throw new FetchFailure("the issuer's jwks_uri is not an https URL");
-  return jwksUri;
+  async #fetch(signal: AbortSignal): Promise<FetchedKeys> {
+    const { location, algorithms, resolve, maxBytes, allowPrivateAddresses } = this.#options;
+    const options: FetchOptions = { signal, maxBytes, allowPrivateAddresses, resolve };
+    const jwksUri = "jwksUri" in location ? location.jwksUri : await discoverKeySet(location.issuer, options);
+    return readKeySet(await fetchJson(jwksUri, options), algorithms);
+  }
+
+  #adopt(fetched: FetchedKeys): void {
+    this.#fetched = fetched;
+    this.#complain(fetched.complaints);
+    if (fetched.select === undefined) throw new FetchFailure("the key set has no key that can verify");
+    this.#loadedAt = this.#options.now();
+    this.#select = fetched.select;
+    if (fetched.fingerprint !== this.#fingerprint) this.#version += 1;
+    this.#fingerprint = fetched.fingerprint;
+  }
+
+  /** Once, and not at every refresh. */
+  #complain(complaints: readonly string[]): void {
+    const text = complaints.join("; ");
+    if (text !== "" && text !== this.#complaints) {
+      const message =
+        "portcullis: the key set of the token issuer has keys that are not used; tokens signed with them are refused";
+      this.#options.logger.warn({ reason: text }, message);
+    }
+    this.#complaints = text;
+  }
+
+  #consequence(): string {
+    return this.#select === undefined
+      ? "there are none, and requests with a token are answered with 503"
+      : "the last good keys stay in use";
+  }
+
+  /** By a timer, so that keys stay fresh and come back also where no request asks for them. */
+  #schedule(): void {
+    if (this.#closed) return;
+    // The clock may stand or jump, as a test's or a suspended machine's does.
+    const remainingMs = this.#triedAt + this.#pauseMs - this.#options.now();
+    this.#timer = setTimeout(
+      () => {
+        if (this.#hasPassed(this.#pauseMs)) void this.#load();
+        else this.#schedule();
+      },
+      Math.min(Math.max(remainingMs, 1), this.#pauseMs),
+    ).unref();
+  }
+
+  /** Until the next attempt that nobody has to ask for; by up to a quarter shorter, lest many processes come at once. */
+  #choosePause(): number {
+    const { refreshMs, cooldownMs } = this.#options;
+    const first = this.#select === undefined ? firstRetryMs : cooldownMs;
+    const longest =
+      this.#failures === 0 ? refreshMs : Math.min(first * 2 ** Math.min(this.#failures - 1, 20), refreshMs);
+    return Math.ceil(longest * (0.75 + Math.random() / 4));
+  }
 }

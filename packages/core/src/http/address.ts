@@ -31,7 +31,8 @@ function withoutPort(text: string): string {
   return match?.[1] ?? match?.[2] ?? text;
 }
 
-function parseIPv6(text: string): number[] {
+/** The eight groups of an IPv6 address without zone. */
+export function parseIPv6(text: string): number[] {
   const dotted = text.lastIndexOf(".") === -1 ? text : replaceDotted(text);
   const [head = "", tail] = dotted.split("::");
   const before = head === "" ? [] : head.split(":");

@@ -11,6 +11,7 @@ import { durationMs } from "./duration.js";
 import type { IssuerKeys, KeyContext } from "./issuer-keys.js";
 import type { IssuerOptions, ResolvedIssuer } from "./issuers.js";
 import { issuerOptions, namesOf, resolveIssuer, resolveIssuers } from "./issuers.js";
+import type { RemoteKeysSettings } from "./remote-keys.js";
 import type { TokenFrom } from "./token-sources.js";
 import { resolveSources } from "./token-sources.js";
 import { checkBoolean, checkObject, checkOneOf, checkString, optionError } from "./validate.js";
@@ -44,6 +45,8 @@ export interface AuthOptions<Raw = unknown> {
   readonly audience: string | readonly string[] | AudienceClaim | false;
   /** Required with `secret`, `publicKey` and `jwks`. @default with `jwksUri` or `issuer`: the asymmetric ones that fit the key */
   readonly algorithms?: readonly string[] | undefined;
+  /** How keys are fetched and kept, with `jwksUri` or `issuer` alone. @default { refresh: "10m", maxStale: "24h", cooldown: "30s", timeout: "5s" } */
+  readonly remoteKeys?: RemoteKeysSettings | undefined;
   /** Clock difference forgiven for `nbf` and `iat`; for `exp` only if revocation is off. `0` forgives none. @default "5s" */
   readonly clockTolerance?: Duration | undefined;
   /** Longest `exp - iat`; longer-lived tokens are refused, since a cut-off must outlive every token. @default "30d" */

@@ -8,11 +8,14 @@ import {
   createSecretKeys,
   hmacAlgorithms,
 } from "../auth/keys.js";
+import { guardLookup } from "../auth/guarded-lookup.js";
 import { RemoteKeys } from "../auth/remote-keys.js";
 import { TenantKeys } from "../auth/tenant-keys.js";
 import { isTrustworthyUrl } from "../http/trustworthy-url.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Logger } from "../telemetry/logger.js";
+import type { RemoteKeysSettings } from "./remote-keys.js";
+import { resolveRemoteKeysPolicy } from "./remote-keys.js";
 import { checkString, isList, optionError, strings } from "./validate.js";
 
 /** The options that say with which keys an issuer's tokens are verified. */
@@ -22,6 +25,7 @@ export interface KeyOptions {
   readonly jwks?: JSONWebKeySet | undefined;
   readonly jwksUri?: string | undefined;
   readonly algorithms?: readonly string[] | undefined;
+  readonly remoteKeys?: RemoteKeysSettings | undefined;
 }
 
 /** The keys of one issuer, or of those that a function accepts. */
@@ -60,6 +64,8 @@ export function resolveKeys(
   if (jwksUri !== undefined || (given.length === 0 && issuer !== undefined)) {
     return resolveRemoteKeys(option, options, issuer, context);
   }
+  if (options.remoteKeys !== undefined)
+    throw optionError(`${option}.remoteKeys`, "is for keys that are fetched, by jwksUri or by discovery");
   if (given.length === 0) throw optionError(option, "needs one of secret, publicKey, jwks, jwksUri or issuer");
   if (options.algorithms === undefined) {
     throw optionError(
@@ -98,7 +104,9 @@ function resolveRemoteKeys(
   const algorithms =
     options.algorithms === undefined ? asymmetricAlgorithms : resolveAlgorithms(option, options.algorithms);
   refuseHmac(option, algorithms);
-  const fetched = { algorithms, logger, now, telemetry };
+  const { remoteKeys = {} } = options;
+  const policy = resolveRemoteKeysPolicy(`${option}.remoteKeys`, remoteKeys);
+  const fetched = { algorithms, logger, now, telemetry, ...policy };
   if (jwksUri === undefined && typeof issuer === "function") {
     const openTenant = (tenant: string): KeySource => new RemoteKeys({ ...fetched, location: { issuer: tenant } });
     return {
@@ -115,7 +123,8 @@ function resolveRemoteKeys(
     };
   }
   const location = jwksUri === undefined ? { issuer: onlyIssuer(option, issuer as readonly string[]) } : { jwksUri };
-  checkUrl(`${option}.${jwksUri === undefined ? "issuer" : "jwksUri"}`, Object.values(location)[0]);
+  const url = jwksUri ?? onlyIssuer(option, issuer as readonly string[]);
+  checkUrl(`${option}.${jwksUri === undefined ? "issuer" : "jwksUri"}`, url, policy.allowPrivateAddresses === true);
   return { algorithms, byIssuer: false, open: () => always(new RemoteKeys({ ...fetched, location })) };
 }
 
@@ -149,8 +158,16 @@ function onlyIssuer(option: string, issuers: readonly string[]): string {
   return issuer;
 }
 
-function checkUrl(option: string, url: unknown): void {
+function checkUrl(option: string, url: unknown, allowPrivateAddresses: boolean): void {
   checkString(option, url);
   if (!isTrustworthyUrl(url))
     throw optionError(option, "must be an https URL without a password (http only on localhost)");
+  try {
+    guardLookup(new URL(url).hostname, allowPrivateAddresses);
+  } catch {
+    throw optionError(
+      option,
+      "has a private address; set remoteKeys: { allowPrivateAddresses: true } if it is meant to",
+    );
+  }
 }

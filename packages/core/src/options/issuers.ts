@@ -25,6 +25,7 @@ export type IssuerOption =
   | "jwksUri"
   | "audience"
   | "algorithms"
+  | "remoteKeys"
   | "requiredClaims"
   | "strict"
   | "maxTokenAge"
@@ -35,7 +36,7 @@ export type IssuerOption =
 
 export const issuerOptions: readonly IssuerOption[] = [
   ...(["issuer", "secret", "publicKey", "jwks", "jwksUri", "audience", "algorithms", "requiredClaims"] as const),
-  ...(["strict", "maxTokenAge", "maxLifetime", "requireJti", "rolesClaim", "validate"] as const),
+  ...(["strict", "maxTokenAge", "maxLifetime", "requireJti", "rolesClaim", "validate", "remoteKeys"] as const),
 ];
 
 /**
@@ -69,7 +70,7 @@ export function resolveIssuer(
   const { audience = shared.audience, requiredClaims = shared.requiredClaims ?? [] } = own;
   const { strict = shared.strict ?? false, maxTokenAge = shared.maxTokenAge, validate = shared.validate } = own;
   const { maxLifetime = shared.maxLifetime ?? "30d", requireJti = shared.requireJti ?? false } = own;
-  const { rolesClaim = shared.rolesClaim } = own;
+  const { rolesClaim = shared.rolesClaim, remoteKeys = shared.remoteKeys } = own;
   checkBoolean(`${option}.strict`, strict);
   checkBoolean(`${option}.requireJti`, requireJti);
   if (validate !== undefined) checkFunction(`${option}.validate`, validate);
@@ -88,7 +89,7 @@ export function resolveIssuer(
     },
     validate,
     rolesClaim,
-    keys: resolveKeys(option, own, issuer, context),
+    keys: resolveKeys(option, { ...own, remoteKeys }, issuer, context),
   };
 }
 

@@ -1,0 +1,51 @@
+import { isTrustworthyUrl } from "../http/trustworthy-url.js";
+import { FetchFailure, fetchJson } from "./fetch-json.js";
+import type { FetchOptions } from "./fetch-json.js";
+import { isLoopbackHost } from "./guarded-lookup.js";
+
+/**
+ * The `jwks_uri` of an issuer's metadata: those of OpenID Connect Discovery 1.0 4, and where the issuer has none (an
+ * answer of 4xx) those of RFC 8414 3. An outage is not a reason to look elsewhere.
+ */
+export async function discoverKeySet(issuer: string, options: FetchOptions): Promise<string> {
+  const { openId, oauth } = metadataUrls(issuer);
+  let metadata: unknown;
+  try {
+    metadata = await fetchJson(openId, options);
+  } catch (error) {
+    if (!(error instanceof FetchFailure) || !isClientError(error.status)) throw error;
+    metadata = await fetchJson(oauth, options);
+  }
+  return keySetOf(metadata, issuer, options.allowPrivateAddresses);
+}
+
+/** OpenID Connect appends its well-known path to the issuer's, RFC 8414 3.1 puts its own before it. */
+export function metadataUrls(issuer: string): { readonly openId: string; readonly oauth: string } {
+  const { origin, pathname } = new URL(issuer);
+  const path = pathname.replace(/\/$/, "");
+  return {
+    openId: `${origin}${path}/.well-known/openid-configuration`,
+    oauth: `${origin}/.well-known/oauth-authorization-server${path}`,
+  };
+}
+
+function isClientError(status: number | undefined): boolean {
+  return status !== undefined && status >= 400 && status < 500;
+}
+
+function keySetOf(metadata: unknown, issuer: string, allowPrivateAddresses: boolean): string {
+  if (typeof metadata !== "object" || metadata === null) {
+    throw new FetchFailure("the issuer's metadata is not an object");
+  }
+  const { issuer: named, jwks_uri: jwksUri } = metadata as { issuer?: unknown; jwks_uri?: unknown };
+  if (named !== issuer) throw new FetchFailure("the issuer's metadata names another issuer");
+  if (typeof jwksUri !== "string" || !isTrustworthyUrl(jwksUri)) {
+    throw new FetchFailure("the issuer's jwks_uri is not an https URL");
+  }
+  // Another machine has no say about what to ask on this one.
+  const isHere = isLoopbackHost(new URL(issuer).hostname);
+  if (isLoopbackHost(new URL(jwksUri).hostname) && !isHere && !allowPrivateAddresses) {
+    throw new FetchFailure("the issuer's jwks_uri is an address of this machine, but the issuer is elsewhere");
+  }
+  return jwksUri;
+}
