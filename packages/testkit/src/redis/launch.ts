@@ -13,8 +13,8 @@ const READY_WITHIN_MS = 15_000;
 const LOG = "redis.log";
 
 /** Starts a server from `<directory>/redis.conf`. The child never holds the event loop open. */
-export function launch(binary: RedisBinary, directory: string): ChildProcess {
-  const [command, ...words] = dieWithParent([binary.server, join(directory, "redis.conf")]);
+export function launch(binary: RedisBinary, directory: string, flags: readonly string[] = []): ChildProcess {
+  const [command, ...words] = dieWithParent([binary.server, join(directory, "redis.conf"), ...flags]);
   const log = openSync(join(directory, LOG), "w");
   const child = spawn(command, words, { cwd: directory, env: binary.env, stdio: ["ignore", log, log] });
   closeSync(log);

@@ -2,6 +2,7 @@ import type { ChildProcess } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Certificates } from "../net/certificates.js";
 import { findRedisServer } from "./binary.js";
 import { end, isRunning, launch, waitUntilReady } from "./launch.js";
 import { findFreePort } from "./ports.js";
@@ -15,6 +16,10 @@ export interface RedisServerOptions {
   readonly config?: Readonly<Record<string, string>> | undefined;
   /** Also listen on a unix socket in the server's directory. @default false */
   readonly unixSocket?: boolean | undefined;
+  /** Also listen for TLS, on {@link RedisServer.tlsPort}; clients must show a certificate of the same authority. */
+  readonly tls?: Certificates | undefined;
+  /** Run as a sentinel. @default false */
+  readonly sentinel?: boolean | undefined;
 }
 
 /** A redis-server process of its own, on loopback. */
@@ -25,6 +30,8 @@ export interface RedisServer {
   readonly url: string;
   /** Path of the unix socket, if one was asked for. */
   readonly unixSocket: string | undefined;
+  /** Port for TLS, if it was asked for. */
+  readonly tlsPort: number | undefined;
   /** Process id; another one after {@link RedisServer.restart}. */
   readonly pid: number;
   /** Freezes the process (SIGSTOP): connections stay open, nothing is answered. */
@@ -58,13 +65,14 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
 async function startOn(port: number, options: RedisServerOptions): Promise<RedisServer> {
   const binary = await findRedisServer();
   const directory = await mkdtemp(join(tmpdir(), "portcullis-redis-"));
+  const tlsPort = options.tls === undefined ? undefined : await findFreePort();
   const unixSocket = options.unixSocket === true ? join(directory, "redis.sock") : undefined;
   let child: ChildProcess | undefined;
   let stopped = false;
   const forget = reapAtExit(directory, () => child);
 
   async function start(): Promise<void> {
-    child = launch(binary, directory);
+    child = launch(binary, directory, options.sentinel === true ? ["--sentinel"] : []);
     await waitUntilReady(child, directory, port);
   }
 
@@ -76,7 +84,9 @@ async function startOn(port: number, options: RedisServerOptions): Promise<Redis
   }
 
   try {
-    const config = { ...defaults(port, directory), ...(unixSocket && { unixsocket: unixSocket }), ...options.config };
+    const basics = options.sentinel === true ? sentinelDefaults(port, directory) : defaults(port, directory);
+    const config = { ...basics, ...(unixSocket && { unixsocket: unixSocket }), ...options.config };
+    if (options.tls !== undefined) Object.assign(config, await writeCertificates(directory, options.tls, tlsPort));
     await writeFile(join(directory, "redis.conf"), render(config));
     await start();
   } catch (error) {
@@ -89,6 +99,7 @@ async function startOn(port: number, options: RedisServerOptions): Promise<Redis
     port,
     url: `redis://${HOST}:${port}`,
     unixSocket,
+    tlsPort,
     get pid() {
       return child?.pid ?? 0;
     },
@@ -108,6 +119,26 @@ async function startOn(port: number, options: RedisServerOptions): Promise<Redis
 
 function defaults(port: number, directory: string): Record<string, string> {
   return { bind: HOST, port: `${port}`, dir: directory, save: "", appendonly: "no", daemonize: "no" };
+}
+
+/** A sentinel knows nothing of persistence. */
+function sentinelDefaults(port: number, directory: string): Record<string, string> {
+  return { bind: HOST, port: `${port}`, dir: directory, daemonize: "no" };
+}
+
+async function writeCertificates(
+  directory: string,
+  { ca, server }: Certificates,
+  port: number | undefined,
+): Promise<Record<string, string>> {
+  const files = { "ca.pem": ca, "server.pem": server.cert, "server.key": server.key };
+  for (const [name, text] of Object.entries(files)) await writeFile(join(directory, name), text, { mode: 0o600 });
+  return {
+    "tls-port": `${port}`,
+    "tls-ca-cert-file": "ca.pem",
+    "tls-cert-file": "server.pem",
+    "tls-key-file": "server.key",
+  };
 }
 
 function render(config: Readonly<Record<string, string>>): string {

@@ -1,0 +1,109 @@
+import { createServer, connect } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
+
+/** What happens to a connection through the proxy. */
+export type ProxyMode =
+  /** Bytes pass both ways. */
+  | "pass"
+  /** Bytes go to the server, and nothing comes back: commands run, and their replies are lost. */
+  | "drop-replies"
+  /** Nothing passes either way, and nobody is told: a half-open connection. */
+  | "silent"
+  /** New connections are reset at once. */
+  | "refuse";
+
+/** A TCP proxy on loopback in front of one server, which can fail as networks do. */
+export interface Proxy {
+  readonly host: string;
+  readonly port: number;
+  /** `redis://127.0.0.1:<port>` */
+  readonly url: string;
+  mode: ProxyMode;
+  /** Milliseconds that replies are late. */
+  delayMs: number;
+  /** Connections that are open now. */
+  readonly connections: number;
+  /** Loses the reply to the next command that contains this text, after it has run, and resets its connection. */
+  cutAfter(text: string): void;
+  /** Resets all connections; new ones are taken as the mode says. */
+  reset(): void;
+  close(): Promise<void>;
+}
+
+const HOST = "127.0.0.1";
+
+/** Starts a proxy in front of a server on loopback. */
+export async function startProxy(target: { readonly port: number; readonly host?: string }): Promise<Proxy> {
+  const pairs = new Set<readonly [client: Socket, upstream: Socket]>();
+  const timers = new Set<NodeJS.Timeout>();
+  let cut: string | undefined;
+
+  const server = createServer((client) => {
+    if (proxy.mode === "refuse") return void client.resetAndDestroy();
+    const upstream = connect({ host: target.host ?? HOST, port: target.port });
+    const pair = [client, upstream] as const;
+    pairs.add(pair);
+    let condemned = false;
+
+    function end(): void {
+      pairs.delete(pair);
+      client.destroy();
+      upstream.destroy();
+    }
+    for (const socket of pair) socket.setNoDelay(true).on("error", end).on("close", end);
+    client.on("data", (bytes: Buffer) => {
+      if (proxy.mode === "silent") return;
+      if (cut !== undefined && bytes.includes(cut)) {
+        cut = undefined;
+        condemned = true;
+      }
+      upstream.write(bytes);
+    });
+    upstream.on("data", (bytes: Buffer) => {
+      if (condemned) {
+        pairs.delete(pair);
+        client.resetAndDestroy();
+        upstream.destroy();
+        return;
+      }
+      if (proxy.mode === "silent" || proxy.mode === "drop-replies") return;
+      if (proxy.delayMs === 0) return void client.write(bytes);
+      const timer = setTimeout(() => {
+        timers.delete(timer);
+        if (!client.destroyed) client.write(bytes);
+      }, proxy.delayMs);
+      timers.add(timer);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, HOST, resolve));
+  const { port } = server.address() as AddressInfo;
+
+  function reset(): void {
+    for (const [client, upstream] of pairs) {
+      client.resetAndDestroy();
+      upstream.destroy();
+    }
+    pairs.clear();
+  }
+
+  const proxy: Proxy = {
+    mode: "pass",
+    delayMs: 0,
+    host: HOST,
+    port,
+    url: `redis://${HOST}:${port}`,
+    get connections() {
+      return pairs.size;
+    },
+    cutAfter(text: string) {
+      cut = text;
+    },
+    reset,
+    async close() {
+      for (const timer of timers) clearTimeout(timer);
+      reset();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+  return proxy;
+}
