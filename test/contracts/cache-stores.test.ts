@@ -9,6 +9,7 @@ import { MemoryCacheStore } from "../../packages/core/src/store/memory/cache.js"
 import { RedisCacheStore } from "../../packages/core/src/store/redis/cache.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { RedisLike } from "../../packages/core/src/store/redis/connect.js";
+import { parseRedisUrl } from "../../packages/core/src/options/redis-url.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import { describeCacheStore } from "./cache-store.js";
@@ -20,7 +21,12 @@ describe("cache stores", () => {
   });
 
   function openRedis(redis: string | RedisLike): RedisCacheStore {
-    const connection = connect({ redis, deadlineMs: 1000, logger: silentLogger, scripts: [] });
+    const connection = connect({
+      redis: typeof redis === "string" ? parseRedisUrl("redis", redis) : redis,
+      deadlineMs: 1000,
+      logger: silentLogger,
+      scripts: [],
+    });
     cleanUp.push(() => connection.close());
     return new RedisCacheStore({ connection, deadlineMs: 1000 });
   }

@@ -7,12 +7,18 @@ import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { Connection, RedisLike } from "../../packages/core/src/store/redis/connect.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
 import { RedisSecurityStore } from "../../packages/core/src/store/redis/security.js";
+import { parseRedisUrl } from "../../packages/core/src/options/redis-url.js";
 import { silentLogger } from "../support/logger.js";
 import { testRedisUrl } from "../support/redis.js";
 import { describeSecurityStore } from "./security-store.js";
 
 function openRedis(redis: string | RedisLike): { store: RedisSecurityStore; connection: Connection } {
-  const connection = connect({ redis, deadlineMs: 1000, logger: silentLogger, scripts });
+  const connection = connect({
+    redis: typeof redis === "string" ? parseRedisUrl("redis", redis) : redis,
+    deadlineMs: 1000,
+    logger: silentLogger,
+    scripts,
+  });
   return { connection, store: new RedisSecurityStore({ connection, deadlineMs: 1000, clockToleranceMs: 5000 }) };
 }
 

@@ -265,3 +265,45 @@ describe("a breaker and its model", () => {
     );
   });
 });
+
+describe("a breaker worked by hand", () => {
+  it("stays open without probes until it is closed", () => {
+    const { breaker, clock, call } = openBreaker();
+    breaker.open();
+    for (let round = 0; round < 10; round += 1) {
+      clock.ms += 5000;
+      expect(breaker.enter()).to.be.false;
+    }
+    expect(breaker.state).to.equal("open");
+    breaker.close();
+    expect(call("succeed")).to.be.true;
+    expect(breaker.state).to.equal("closed");
+  });
+
+  it("is not moved by calls that were on their way", () => {
+    const { breaker, clock, call, failTimes } = openBreaker();
+    breaker.enter();
+    breaker.open();
+    breaker.succeed();
+    expect(breaker.state).to.equal("open");
+    breaker.close();
+    failTimes(5);
+    clock.ms += 1000;
+    expect(breaker.enter()).to.be.true;
+    breaker.open();
+    breaker.succeed();
+    clock.ms += 1000;
+    expect(call("succeed")).to.be.false;
+    breaker.close();
+    expect(breaker.state).to.equal("closed");
+  });
+
+  it("closes at once what had opened by itself, and opens by itself again", () => {
+    const { breaker, failTimes } = openBreaker();
+    failTimes(5);
+    breaker.close();
+    expect(breaker.state).to.equal("closed");
+    failTimes(5);
+    expect(breaker.state).to.equal("open");
+  });
+});

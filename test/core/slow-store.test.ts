@@ -24,6 +24,7 @@ function openConnection(): { connection: Connection; calls: Call[] } {
       off: () => undefined,
     },
     isCluster: false,
+    unsafeOptions: [],
     hasConnected: () => true,
     isUp: () => true,
     onConnect: () => () => undefined,

@@ -1,13 +1,13 @@
-import { startCluster, startRedis } from "@portcullis/testkit";
-import type { RedisServer } from "@portcullis/testkit";
+import { startCluster, startRedis, startProxy } from "@portcullis/testkit";
+import type { Proxy, RedisServer } from "@portcullis/testkit";
 import { expect } from "chai";
 import { Cluster, Redis } from "ioredis";
+import { parseRedisUrl } from "../../packages/core/src/options/redis-url.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { RedisLike } from "../../packages/core/src/store/redis/connect.js";
 import { Tracking } from "../../packages/core/src/store/redis/tracking.js";
 import { silentLogger } from "../support/logger.js";
-import { startProxy, until } from "../support/proxy.js";
-import type { Proxy } from "../support/proxy.js";
+import { until } from "../support/until.js";
 
 describe("tracking of keys", function () {
   this.timeout(30_000);
@@ -18,7 +18,7 @@ describe("tracking of keys", function () {
 
   before(async () => {
     server = await startRedis();
-    proxy = await startProxy(server.port);
+    proxy = await startProxy(server);
     admin = new Redis(server.url);
   });
   afterEach(async () => {
@@ -32,7 +32,12 @@ describe("tracking of keys", function () {
   });
 
   function open(redis: string | RedisLike = `redis://127.0.0.1:${proxy.port}`) {
-    const connection = connect({ redis, deadlineMs: 1000, logger: silentLogger, scripts: [] });
+    const connection = connect({
+      redis: typeof redis === "string" ? parseRedisUrl("redis", redis) : redis,
+      deadlineMs: 1000,
+      logger: silentLogger,
+      scripts: [],
+    });
     const tracking = new Tracking({ connection, logger: silentLogger, heartbeatMs: 20, patienceMs: 400 });
     const heard: string[] = [];
     const messages: string[] = [];

@@ -1,13 +1,11 @@
 import { expect } from "chai";
 import { Redis } from "ioredis";
-import { findFreePort, nowSeconds, signToken, startRedis, testAuth } from "@portcullis/testkit";
-import type { RedisServer } from "@portcullis/testkit";
+import { findFreePort, nowSeconds, signToken, startRedis, testAuth, startProxy } from "@portcullis/testkit";
+import type { Proxy, RedisServer } from "@portcullis/testkit";
 import { adapters } from "../support/app.js";
 import type { AnyOptions, RunningApp } from "../support/app.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
-import type { Proxy } from "../support/proxy.js";
-import { startProxy } from "../support/proxy.js";
 
 /** The default bound of 2 s, and as much again for a slow machine. */
 const boundMs = 2000;
@@ -26,7 +24,7 @@ for (const adapter of adapters) {
       operator.on("error", () => undefined);
     });
     beforeEach(async () => {
-      proxy = await startProxy(server.port);
+      proxy = await startProxy(server);
     });
     afterEach(async () => {
       for (const app of running.splice(0)) await app.close();

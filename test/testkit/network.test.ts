@@ -46,15 +46,18 @@ describe("a proxy for tests", function () {
     expect(await client.incr("counter")).to.equal(2);
   });
 
-  it("drops replies, delays them, says nothing, and refuses", async () => {
+  it("drops replies, delays them, freezes, and refuses", async () => {
     await client.ping();
     proxy.mode = "drop-replies";
     void client.set("a", "1").catch(() => undefined);
     while ((await direct.get("a")) !== "1") await new Promise((resolve) => setTimeout(resolve, 10));
-    proxy.mode = "silent";
+    proxy.mode = "pass";
+    proxy.freeze();
     void client.set("a", "2").catch(() => undefined);
     await new Promise((resolve) => setTimeout(resolve, 100));
     expect(await direct.get("a")).to.equal("1");
+    proxy.thaw();
+    while ((await direct.get("a")) !== "2") await new Promise((resolve) => setTimeout(resolve, 10));
     proxy.mode = "refuse";
     proxy.reset();
     await new Promise((resolve) => client.once("close", resolve));

@@ -7,6 +7,7 @@ import type { Finding } from "./examination.js";
 import type { Health } from "./health.js";
 import type { RevocationPolicy } from "./options/options.js";
 import type { LimitOptions } from "./options/limits.js";
+import type { BreakerControl } from "./resilience/breaker.js";
 import type { Revocations } from "./revocation/revocations.js";
 import type { Routes } from "./routes/routes.js";
 import type { Metric } from "./telemetry/metrics.js";
@@ -71,6 +72,8 @@ export interface Gate<Raw, Middleware> {
   readonly routes: Routes<Middleware>;
   /** Ends tokens before their time. */
   readonly revocations: Revocations;
+  /** The circuit breakers in front of Redis, to see and to work by hand; none with in-process stores. */
+  readonly breakers: readonly BreakerControl[];
   health(): Health;
   /**
    * Looks at what the gate stands on: Redis' version, eviction policy, persistence, clock, permissions and slots, the keys of

@@ -212,6 +212,7 @@ export function createGate<Raw, Middleware extends object>(
       health: (healthOptions = {}) => expose(healthRoutes(healthOptions, monitor)),
       metrics: (metricsOptions = {}) => expose(metricsRoute(metricsOptions, readMetrics)),
     },
+    breakers: stores.breakers,
     health: () => monitor.read(),
     examine,
     metrics: readMetrics,

@@ -2,7 +2,6 @@ import type { RateLimitFormat } from "../http/fields.js";
 import { rateLimitFormats } from "../http/fields.js";
 import { isTrustworthyUrl } from "../http/trustworthy-url.js";
 import type { Policy } from "../quota/policy.js";
-import type { RedisLike } from "../store/redis/connect.js";
 import type { Logger } from "../telemetry/logger.js";
 import { createDefaultLogger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
@@ -12,6 +11,8 @@ import type { Duration } from "./duration.js";
 import { durationMs } from "./duration.js";
 import type { LimitOptions } from "./limits.js";
 import { resolveLimits } from "./limits.js";
+import type { RedisInstances, RedisTarget, ResolvedRedis } from "./redis.js";
+import { resolveRedis } from "./redis.js";
 import { checkInteger, checkObject, checkOneOf, checkString, optionError } from "./validate.js";
 
 /** What decides about a token while the store cannot say whether it is revoked. */
@@ -55,10 +56,10 @@ export interface CacheOptions {
 /** Everything about a gate. All durations are milliseconds or strings such as `"30s"`, `"5m"`, `"2h"`. */
 export interface PortcullisOptions<Raw = unknown> {
   /**
-   * Where to keep what processes share: a URL, a `Redis` or `Cluster` client of ioredis, or `"memory"` for this process
-   * alone. @default "memory" with a warning; in production (`NODE_ENV=production`) it must be given
+   * Where to keep what processes share: a URL, its parts, a `Redis` or `Cluster` client of ioredis, two of these as
+   * `{ security, cache }`, or `"memory"` for this process alone. @default "memory" with a warning; in production (`NODE_ENV=production`) it must be given
    */
-  readonly redis?: string | RedisLike | undefined;
+  readonly redis?: RedisTarget | RedisInstances | undefined;
   /** Goes before every key. @default "" */
   readonly prefix?: string | undefined;
   /** Keys the digests that stand for addresses and odd identifiers in Redis. The same for all processes. */
@@ -89,7 +90,7 @@ export interface PortcullisOptions<Raw = unknown> {
 
 export interface ResolvedOptions<Raw> {
   /** Undefined: in-process stores. */
-  readonly redis: string | RedisLike | undefined;
+  readonly redis: ResolvedRedis | undefined;
   /** Was `"memory"` chosen, or only left over? */
   readonly storeChosen: boolean;
   readonly prefix: string;
@@ -167,23 +168,6 @@ export function resolveOptions<Raw>(
             telemetry,
           }),
   };
-}
-
-/** A forgotten REDIS_URL must not quietly make revocation a matter of one process. */
-function resolveRedis(redis: unknown): string | RedisLike | undefined {
-  if (redis === undefined) {
-    if (process.env.NODE_ENV !== "production") return undefined;
-    throw optionError("redis", 'is required in production; pass a URL or a client, or "memory" for this process alone');
-  }
-  if (redis === "memory") return undefined;
-  if (typeof redis === "string") {
-    if (/^rediss?:\/\/./.test(redis) && URL.canParse(redis)) return redis;
-    throw optionError("redis", 'must be a URL such as "redis://127.0.0.1:6379", an ioredis client, or "memory"');
-  }
-  if (typeof redis === "object" && redis !== null && "call" in redis && "status" in redis && "on" in redis) {
-    return redis as RedisLike;
-  }
-  throw optionError("redis", 'must be a URL such as "redis://127.0.0.1:6379", an ioredis client, or "memory"');
 }
 
 function resolveRevocation(options: RevocationOptions): ResolvedRevocation {

@@ -12,6 +12,16 @@ export interface BreakerOptions {
   readonly random?: () => number;
 }
 
+/** A circuit breaker as an operator sees it. */
+export interface BreakerControl {
+  readonly name: string;
+  readonly state: BreakerState;
+  /** Keeps calls away from the other side until `close()`, say while it is being repaired: no probes are let through. */
+  open(): void;
+  /** Closes at once, and lets it work by itself again. */
+  close(): void;
+}
+
 const consecutiveFailures = 5;
 const sampleWindowMs = 10_000;
 const sampleSize = 20;
@@ -23,8 +33,8 @@ const openMs = 1000;
  * within 10 s failed; after 0.75 to 1.25 s it lets one call through as a probe, whose outcome closes or opens it again.
  * While a probe is under way every other caller is refused at once, never queued.
  */
-export class Breaker {
-  readonly #name: string;
+export class Breaker implements BreakerControl {
+  readonly name: string;
   readonly #telemetry: Telemetry;
   readonly #now: () => number;
   readonly #random: () => number;
@@ -35,9 +45,11 @@ export class Breaker {
   #windowStart: number;
   #probeAt = 0;
   #probing = false;
+  /** Kept open by an operator. */
+  #held = false;
 
   constructor({ name, telemetry, now = () => performance.now(), random = Math.random }: BreakerOptions) {
-    this.#name = name;
+    this.name = name;
     this.#telemetry = telemetry ?? new Telemetry();
     this.#now = now;
     this.#random = random;
@@ -52,7 +64,7 @@ export class Breaker {
   enter(): boolean {
     if (this.#state === "closed") return true;
     if (this.#state === "open") {
-      if (this.#now() < this.#probeAt) return false;
+      if (this.#held || this.#now() < this.#probeAt) return false;
       this.#move("half-open");
     }
     if (this.#probing) return false;
@@ -85,6 +97,18 @@ export class Breaker {
     this.#probing = false;
   }
 
+  open(): void {
+    this.#held = true;
+    this.#probing = false;
+    if (this.#state !== "open") this.#move("open");
+  }
+
+  close(): void {
+    this.#held = false;
+    this.#probing = false;
+    if (this.#state !== "closed") this.#move("closed");
+  }
+
   #count(): void {
     const now = this.#now();
     if (now - this.#windowStart > sampleWindowMs) this.#startWindow(now);
@@ -104,6 +128,6 @@ export class Breaker {
       this.#consecutive = 0;
       this.#startWindow(this.#now());
     }
-    this.#telemetry.breakerMoved(this.#name, from, to);
+    this.#telemetry.breakerMoved(this.name, from, to);
   }
 }

@@ -1,5 +1,6 @@
 import type { Finding } from "../examination.js";
 import type { ResolvedOptions } from "../options/options.js";
+import type { BreakerControl } from "../resilience/breaker.js";
 import type { Keyspace } from "./keys.js";
 import { MemoryCacheStore } from "./memory/cache.js";
 import { MemorySecurityStore } from "./memory/security.js";
@@ -16,6 +17,8 @@ import { RedisSecurityStore } from "./redis/security.js";
 export interface Stores {
   readonly security: SecurityStore;
   readonly cache: CacheStore;
+  /** None for stores in process. */
+  readonly breakers: readonly BreakerControl[];
   /** What is wrong with the surroundings. Rejects with a StoreFault if they do not answer. */
   examine(): Promise<Finding[]>;
   /** Called once, when there is something to examine; never for stores in process. */
@@ -35,22 +38,26 @@ export function createStores<Raw>(
     return {
       security: new MemorySecurityStore(),
       cache: new MemoryCacheStore(),
+      breakers: [],
       examine: () => Promise.resolve([]),
       onReady: () => undefined,
       close: () => Promise.resolve(),
     };
   }
-  const connection = connect({ redis, deadlineMs, logger, scripts });
+  const connection = connect({ redis: redis.security, deadlineMs, logger, scripts });
+  const apart =
+    redis.cache === redis.security ? undefined : connect({ redis: redis.cache, deadlineMs, logger, scripts: [] });
   const clockToleranceMs = Math.max(1000, (auth?.toleranceSeconds ?? 5) * 1000);
   const store = new RedisSecurityStore({ connection, deadlineMs, clockToleranceMs, telemetry });
   const security =
     auth === undefined || revocation === undefined
       ? store
       : guardRevocations({ store, connection, keys, telemetry, logger, ...revocation });
-  const cache = new RedisCacheStore({ connection, deadlineMs, telemetry });
+  const cache = new RedisCacheStore({ connection: apart ?? connection, deadlineMs, telemetry });
   return {
     security,
     cache,
+    breakers: [...store.breakers, ...cache.breakers],
     examine: () => examineRedis({ connection, keys, clockToleranceMs }),
     onReady(listener) {
       if (connection.hasConnected()) return listener();
@@ -62,7 +69,7 @@ export function createStores<Raw>(
     async close() {
       security.close();
       cache.close();
-      await connection.close();
+      await Promise.all([connection.close(), apart?.close()]);
     },
   };
 }

@@ -7,8 +7,6 @@ export type ProxyMode =
   | "pass"
   /** Bytes go to the server, and nothing comes back: commands run, and their replies are lost. */
   | "drop-replies"
-  /** Nothing passes either way, and nobody is told: a half-open connection. */
-  | "silent"
   /** New connections are reset at once. */
   | "refuse";
 
@@ -25,6 +23,10 @@ export interface Proxy {
   readonly connections: number;
   /** Loses the reply to the next command that contains this text, after it has run, and resets its connection. */
   cutAfter(text: string): void;
+  /** Connections stay open, and nothing passes any more: a peer that is frozen, or a network that drops packets. */
+  freeze(): void;
+  /** What was held back passes again. */
+  thaw(): void;
   /** Resets all connections; new ones are taken as the mode says. */
   reset(): void;
   close(): Promise<void>;
@@ -36,6 +38,7 @@ const HOST = "127.0.0.1";
 export async function startProxy(target: { readonly port: number; readonly host?: string }): Promise<Proxy> {
   const pairs = new Set<readonly [client: Socket, upstream: Socket]>();
   const timers = new Set<NodeJS.Timeout>();
+  let frozen = false;
   let cut: string | undefined;
 
   const server = createServer((client) => {
@@ -51,8 +54,8 @@ export async function startProxy(target: { readonly port: number; readonly host?
       upstream.destroy();
     }
     for (const socket of pair) socket.setNoDelay(true).on("error", end).on("close", end);
+    if (frozen) for (const socket of pair) socket.pause();
     client.on("data", (bytes: Buffer) => {
-      if (proxy.mode === "silent") return;
       if (cut !== undefined && bytes.includes(cut)) {
         cut = undefined;
         condemned = true;
@@ -66,7 +69,7 @@ export async function startProxy(target: { readonly port: number; readonly host?
         upstream.destroy();
         return;
       }
-      if (proxy.mode === "silent" || proxy.mode === "drop-replies") return;
+      if (proxy.mode === "drop-replies") return;
       if (proxy.delayMs === 0) return void client.write(bytes);
       const timer = setTimeout(() => {
         timers.delete(timer);
@@ -77,6 +80,10 @@ export async function startProxy(target: { readonly port: number; readonly host?
   });
   await new Promise<void>((resolve) => server.listen(0, HOST, resolve));
   const { port } = server.address() as AddressInfo;
+
+  function each(act: (socket: Socket) => void): void {
+    for (const pair of pairs) pair.forEach(act);
+  }
 
   function reset(): void {
     for (const [client, upstream] of pairs) {
@@ -97,6 +104,14 @@ export async function startProxy(target: { readonly port: number; readonly host?
     },
     cutAfter(text: string) {
       cut = text;
+    },
+    freeze() {
+      frozen = true;
+      each((socket) => socket.pause());
+    },
+    thaw() {
+      frozen = false;
+      each((socket) => socket.resume());
     },
     reset,
     async close() {

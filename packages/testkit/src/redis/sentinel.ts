@@ -81,7 +81,7 @@ export async function startSentinel(options: RedisSentinelOptions = {}): Promise
 async function untilSettled(sentinel: RedisServer, replicas: number): Promise<void> {
   const deadline = Date.now() + SETTLED_WITHIN_MS;
   for (;;) {
-    const pairs = (await ask(sentinel, "MASTER", NAME));
+    const pairs = await ask(sentinel, "MASTER", NAME);
     const state = new Map(pairs.flatMap((name, index) => (index % 2 === 0 ? [[name, pairs[index + 1]]] : [])) as never);
     if (Number(state.get("num-slaves")) >= replicas && Number(state.get("num-other-sentinels")) >= SENTINELS - 1)
       return;

@@ -31,6 +31,9 @@ const maxInFlight = 2;
 /** Questions waiting or under way at once (the bulkhead): 64 full batches; more are refused at once. */
 const maxPending = 4096;
 
+/** Timers are this late on a busy machine without anything being wrong. */
+const stallMs = 50;
+
 interface Entry<Item, Answer> {
   readonly item: Item;
   readonly settle: (answer: Answer | StoreFault) => void;
@@ -53,6 +56,8 @@ interface Turn {
   expired: boolean;
   /** The breaker knows already: one stall is one failure, however many batches it holds up. */
   failed: boolean;
+  /** Our own event loop stood still for longer than the deadline. */
+  stalled: boolean;
   deadline: NodeJS.Timeout;
 }
 
@@ -109,11 +114,13 @@ export class Batcher<Item, Answer> {
     const { maxBatch, deadlineMs } = this.#options;
     const batches: Batch<Item, Answer>[] = [];
     const since = performance.now();
+    const due = since + deadlineMs;
     const turn: Turn = {
       open: Math.ceil(collected.length / maxBatch),
       expired: false,
       failed: false,
-      deadline: setTimeout(() => this.#expire(turn, batches), deadlineMs),
+      stalled: false,
+      deadline: setTimeout(() => this.#expire(turn, batches, due), deadlineMs),
     };
     for (let start = 0; start < collected.length; start += maxBatch) {
       const entries = collected.length <= maxBatch ? collected : collected.slice(start, start + maxBatch);
@@ -125,10 +132,12 @@ export class Batcher<Item, Answer> {
 
   /**
    * After a stall of our own event loop the timer is late while replies wait unread in the socket: one more turn reads them
-   * first, so that our stall is not taken for an outage of theirs.
+   * first, so that our stall is not taken for an outage of theirs. What is not there even then says little about them: it
+   * is a timeout to its caller, and nothing to the breaker.
    */
-  #expire(turn: Turn, batches: readonly Batch<Item, Answer>[]): void {
+  #expire(turn: Turn, batches: readonly Batch<Item, Answer>[], due: number): void {
     turn.expired = true;
+    if (performance.now() - due > this.#options.deadlineMs + stallMs) turn.stalled = true;
     setImmediate(() => {
       for (const batch of batches) this.#fail(batch, new StoreFault("timeout"));
     });
@@ -155,6 +164,7 @@ export class Batcher<Item, Answer> {
     if (batch.settled) return;
     const { breaker, giveUp } = this.#options;
     if (!fault.outage) breaker.succeed();
+    else if (batch.turn.stalled) breaker.abandon();
     else if (!batch.turn.failed) breaker.fail();
     batch.turn.failed ||= fault.outage;
     giveUp?.(itemsOf(batch));

@@ -1,3 +1,4 @@
+import type { BreakerControl } from "../../resilience/breaker.js";
 import { Breaker } from "../../resilience/breaker.js";
 import type { CacheEntry, CacheStore } from "../ports.js";
 import { StoreFault } from "../ports.js";
@@ -53,6 +54,10 @@ export class RedisCacheStore implements CacheStore {
 
   async deleteMany(keys: readonly string[]): Promise<void> {
     await this.#write(keys, (key) => this.#connection.client.call("DEL", key));
+  }
+
+  get breakers(): readonly BreakerControl[] {
+    return [this.#breaker];
   }
 
   close(): void {

@@ -163,9 +163,12 @@ async function settleWithin(ms: number, calls: readonly Promise<void>[]): Promis
   const failures: StoreFault[] = [];
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<void>((resolve) => {
+    // One more turn, as in the batcher: after a stall of our own the replies are there, but not read yet.
     timer = setTimeout(() => {
-      failures.push(new StoreFault("timeout"));
-      resolve();
+      setImmediate(() => {
+        failures.push(new StoreFault("timeout"));
+        resolve();
+      });
     }, ms);
   });
   const all = Promise.all(calls.map((call) => call.catch((error: unknown) => void failures.push(faultOfError(error)))));

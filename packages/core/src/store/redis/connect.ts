@@ -1,8 +1,8 @@
-import { Redis } from "ioredis";
-import type { RedisOptions } from "ioredis";
 import type { Logger } from "../../telemetry/logger.js";
 import { faultOfError } from "./faults.js";
 import type { Script } from "./scripts/script.js";
+import type { OwnClient, RedisPlace } from "./topology.js";
+import { createClient, findUnsafeOptions } from "./topology.js";
 
 /** What Portcullis needs of a Redis client: the part that `Redis` and `Cluster` of ioredis 5 and 6 share. */
 export interface RedisLike {
@@ -20,6 +20,8 @@ export interface RedisLike {
 export interface Connection {
   readonly client: RedisLike;
   readonly isCluster: boolean;
+  /** What options a client that the user made should have and has not. */
+  readonly unsafeOptions: readonly string[];
   /** False until the first connection is made; true ever after, so that a lost connection fails at once. */
   readonly hasConnected: () => boolean;
   /** Can commands go out now? */
@@ -36,7 +38,7 @@ export interface Connection {
 }
 
 export interface ConnectOptions {
-  readonly redis: string | RedisLike;
+  readonly redis: RedisPlace | RedisLike;
   readonly deadlineMs: number;
   readonly logger: Logger;
   /** Loaded whenever a connection is made, so that the first request need not send their text. */
@@ -48,8 +50,9 @@ const replicaPatienceMs = 10_000;
 
 /** Connects at once; a server that is away is tried again for ever, and errors go to the log, never to the process. */
 export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions): Connection {
-  const own = typeof redis === "string" ? new Redis(redis, requestPathOptions(deadlineMs)) : undefined;
+  const own: OwnClient | undefined = "topology" in redis ? createClient(redis, deadlineMs) : undefined;
   const client: RedisLike = own ?? (redis as RedisLike);
+  const unsafeOptions = own === undefined ? findUnsafeOptions(client) : [];
   const isCluster = client.isCluster === true;
   const listeners = new Set<() => void>();
   let connected = client.status === "ready";
@@ -80,6 +83,7 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
   return {
     client,
     isCluster,
+    unsafeOptions,
     hasConnected: () => connected,
     isUp: () => client.status === "ready",
     onConnect(listener) {
@@ -100,27 +104,6 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
     },
   };
 }
-
-/**
- * Options for a client on the request path, as measured against stopped, killed and failing servers: nothing is queued
- * while offline, nothing is sent twice (a reply may be lost after its INCR ran), and it reconnects for ever.
- */
-const requestPathOptions = (deadlineMs: number) =>
-  ({
-    lazyConnect: true,
-    connectionName: "portcullis",
-    enableOfflineQueue: false,
-    maxRetriesPerRequest: 0,
-    autoResendUnfulfilledCommands: false,
-    commandTimeout: Math.max(100, 2 * deadlineMs),
-    socketTimeout: 1000,
-    connectTimeout: 1000,
-    disconnectTimeout: 500,
-    keepAlive: 5000,
-    maxLoadingRetryTime: 500,
-    retryStrategy: (attempt: number) => Math.random() * Math.min(2000, 50 * 2 ** Math.min(attempt, 6)) + 25,
-    reconnectOnError: (error: Error) => (/^(READONLY|MASTERDOWN)/.test(error.message) ? 1 : false),
-  }) satisfies RedisOptions;
 
 function loadScript(client: RedisLike, source: string): void {
   const nodes =

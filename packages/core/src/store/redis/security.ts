@@ -1,3 +1,4 @@
+import type { BreakerControl } from "../../resilience/breaker.js";
 import { Breaker } from "../../resilience/breaker.js";
 import type { Answer, Question, RevokeOptions, SecurityStore, StoreState, Tally } from "../ports.js";
 import { StoreFault } from "../ports.js";
@@ -80,6 +81,10 @@ export class RedisSecurityStore implements SecurityStore {
 
   async cutOff(key: string, ttlSeconds: number, at: number | string = ""): Promise<number> {
     return Number(await this.#write(cutOffScript, key, ttlSeconds, at));
+  }
+
+  get breakers(): readonly BreakerControl[] {
+    return [this.#reads, this.#writes];
   }
 
   state(): StoreState {

@@ -1,0 +1,177 @@
+import type { RedisLike } from "../store/redis/connect.js";
+import type { RedisAddress, RedisPlace, RedisTls } from "../store/redis/topology.js";
+import { parseRedisUrl } from "./redis-url.js";
+import { checkInteger, checkObject, checkString, kindOf, optionError } from "./validate.js";
+
+/** A Redis by its parts instead of by a URL. Give one of `url`, `host`, `path`, `sentinels` and `cluster`. */
+export interface RedisServerOptions {
+  /** As for `redis` itself; the other members then add to it. */
+  readonly url?: string | undefined;
+  readonly host?: string | undefined;
+  /** @default 6379 */
+  readonly port?: number | undefined;
+  /** A unix socket. */
+  readonly path?: string | undefined;
+  /** The sentinels that know the master. */
+  readonly sentinels?: readonly RedisNode[] | undefined;
+  /** The name under which they know it. */
+  readonly name?: string | undefined;
+  /** Some nodes of a Redis Cluster; the others are found through them. */
+  readonly cluster?: readonly RedisNode[] | undefined;
+  /** The ACL user. @default the server's default user */
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
+  readonly sentinelUsername?: string | undefined;
+  readonly sentinelPassword?: string | undefined;
+  /** The number of the database; 0 in a Cluster. @default 0 */
+  readonly db?: number | undefined;
+  /** TLS: `true`, or certificates. The server's certificate is always checked. @default as the URL says */
+  readonly tls?: boolean | RedisTls | undefined;
+}
+
+/** The address of a sentinel or a node. */
+export interface RedisNode {
+  readonly host: string;
+  /** @default 26379 for a sentinel, 6379 for a node */
+  readonly port?: number | undefined;
+}
+
+/** One Redis: a URL, its parts, or a client. */
+export type RedisTarget = string | RedisLike | RedisServerOptions;
+
+/** Two instances: one that keeps every record, and one that may evict what it likes. */
+export interface RedisInstances {
+  /** Revocation records and counters. */
+  readonly security: RedisTarget;
+  readonly cache: RedisTarget;
+}
+
+/** Undefined: in-process stores. The same place twice is one connection. */
+export interface ResolvedRedis {
+  readonly security: RedisPlace | RedisLike;
+  readonly cache: RedisPlace | RedisLike;
+}
+
+const known = [
+  ...["url", "host", "port", "path", "sentinels", "name", "cluster", "username", "password"],
+  ...["sentinelUsername", "sentinelPassword", "db", "tls"],
+];
+const expected =
+  'must be a URL such as "redis://127.0.0.1:6379", { host, port } or the like, an ioredis client, or "memory"';
+
+/** A forgotten REDIS_URL must not quietly make revocation a matter of one process. */
+export function resolveRedis(redis: unknown): ResolvedRedis | undefined {
+  if (redis === undefined) {
+    if (process.env.NODE_ENV !== "production") return undefined;
+    throw optionError("redis", 'is required in production; pass a URL or a client, or "memory" for this process alone');
+  }
+  if (redis === "memory") return undefined;
+  if (typeof redis === "object" && redis !== null && !isClient(redis) && ("security" in redis || "cache" in redis)) {
+    checkObject("redis", redis, ["security", "cache"]);
+    const { security, cache } = redis as Partial<RedisInstances>;
+    return { security: resolveTarget("redis.security", security), cache: resolveTarget("redis.cache", cache) };
+  }
+  const target = resolveTarget("redis", redis);
+  return { security: target, cache: target };
+}
+
+function resolveTarget(option: string, target: unknown): RedisPlace | RedisLike {
+  if (typeof target === "string") return resolvePlace(option, { url: target });
+  if (typeof target !== "object" || target === null || Array.isArray(target)) throw optionError(option, expected);
+  if (isClient(target)) return target;
+  checkObject(option, target, known);
+  return resolvePlace(option, target);
+}
+
+function isClient(value: object): value is RedisLike {
+  return "call" in value && "status" in value && "on" in value;
+}
+
+function resolvePlace(option: string, options: RedisServerOptions): RedisPlace {
+  const { url, host, port, path, sentinels, name, cluster, username, password, db } = options;
+  const ways = Object.entries({ url, host, path, sentinels, cluster }).filter(([, way]) => way !== undefined);
+  if (ways.length !== 1) {
+    throw optionError(option, "needs exactly one of url, host, path, sentinels and cluster");
+  }
+  for (const [member, value] of Object.entries({ host, path, name, username, password }))
+    if (value !== undefined) checkString(`${option}.${member}`, value);
+  for (const member of ["sentinelUsername", "sentinelPassword"] as const)
+    if (options[member] !== undefined) checkString(`${option}.${member}`, options[member]);
+  if (port !== undefined && host === undefined) throw optionError(`${option}.port`, "goes with host");
+  if (db !== undefined) checkInteger(`${option}.db`, db, 0, 65_535);
+  const base =
+    url === undefined
+      ? resolveParts(option, options)
+      : parseRedisUrl(option === "redis" ? option : `${option}.url`, url);
+  const place: RedisPlace = {
+    ...base,
+    masterName: name ?? base.masterName,
+    username: username ?? base.username,
+    password: password ?? base.password,
+    sentinelUsername: options.sentinelUsername,
+    sentinelPassword: options.sentinelPassword,
+    db: db ?? base.db,
+    tls: resolveTls(`${option}.tls`, options.tls) ?? base.tls,
+  };
+  checkWhole(option, place, options);
+  return place;
+}
+
+function resolveParts(option: string, { host, port = 6379, path, sentinels, cluster }: RedisServerOptions): RedisPlace {
+  if (sentinels !== undefined)
+    return { ...nowhere, topology: "sentinel", addresses: resolveNodes(`${option}.sentinels`, sentinels, 26_379) };
+  if (cluster !== undefined)
+    return { ...nowhere, topology: "cluster", addresses: resolveNodes(`${option}.cluster`, cluster, 6379) };
+  checkInteger(`${option}.port`, port, 1, 65_535);
+  return { ...nowhere, addresses: host === undefined ? [] : [{ host, port }], path };
+}
+
+const nowhere: RedisPlace = {
+  topology: "standalone",
+  addresses: [],
+  path: undefined,
+  masterName: undefined,
+  username: undefined,
+  password: undefined,
+  sentinelUsername: undefined,
+  sentinelPassword: undefined,
+  db: 0,
+  tls: undefined,
+};
+
+/** What makes sense for one topology only. */
+function checkWhole(option: string, place: RedisPlace, options: RedisServerOptions): void {
+  const sentinel = place.topology === "sentinel";
+  if (sentinel && place.masterName === undefined)
+    throw optionError(`${option}.name`, "is required with sentinels: the name under which they know the master");
+  for (const member of ["name", "sentinelUsername", "sentinelPassword"] as const)
+    if (!sentinel && options[member] !== undefined) throw optionError(`${option}.${member}`, "goes with sentinels");
+  if (place.topology === "cluster" && place.db !== 0)
+    throw optionError(`${option}.db`, "must be 0 in a Redis Cluster, which has one database");
+  if (place.username !== undefined && place.password === undefined)
+    throw optionError(`${option}.password`, "is required with username");
+  if (place.path !== undefined && place.tls !== undefined)
+    throw optionError(`${option}.tls`, "does not go with a unix socket");
+}
+
+function resolveNodes(option: string, nodes: unknown, port: number): RedisAddress[] {
+  if (!Array.isArray(nodes) || nodes.length === 0)
+    throw optionError(option, `must be a list of { host, port }, not ${kindOf(nodes)}`);
+  return nodes.map((node: unknown, index) => {
+    const at = `${option}[${index}]`;
+    checkObject(at, node, ["host", "port"]);
+    const { host, port: own = port } = node as Partial<RedisNode>;
+    checkString(`${at}.host`, host);
+    checkInteger(`${at}.port`, own, 1, 65_535);
+    return { host, port: own };
+  });
+}
+
+function resolveTls(option: string, tls: unknown): RedisTls | undefined {
+  if (tls === undefined || tls === false) return undefined;
+  if (tls === true) return {};
+  checkObject(option, tls, ["ca", "cert", "key", "passphrase", "servername"]);
+  const { cert, key } = tls as RedisTls;
+  if ((cert === undefined) !== (key === undefined)) throw optionError(option, "needs both cert and key, or neither");
+  return tls;
+}
