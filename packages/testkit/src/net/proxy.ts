@@ -21,7 +21,9 @@ export interface Proxy {
   delayMs: number;
   /** Connections that are open now. */
   readonly connections: number;
-  /** Loses the reply to the next command that contains this text, after it has run, and resets its connection. */
+  /** Replies that were lost by {@link Proxy.cutAfter}. */
+  readonly cuts: number;
+  /** Loses the reply to the next command that contains this text, after it has run, and resets its connection; "" for none. */
   cutAfter(text: string): void;
   /** Connections stay open, and nothing passes any more: a peer that is frozen, or a network that drops packets. */
   freeze(): void;
@@ -39,6 +41,7 @@ export async function startProxy(target: { readonly port: number; readonly host?
   const pairs = new Set<readonly [client: Socket, upstream: Socket]>();
   const timers = new Set<NodeJS.Timeout>();
   let frozen = false;
+  let cuts = 0;
   let cut: string | undefined;
 
   const server = createServer((client) => {
@@ -64,6 +67,7 @@ export async function startProxy(target: { readonly port: number; readonly host?
     });
     upstream.on("data", (bytes: Buffer) => {
       if (condemned) {
+        cuts += 1;
         pairs.delete(pair);
         client.resetAndDestroy();
         upstream.destroy();
@@ -102,8 +106,11 @@ export async function startProxy(target: { readonly port: number; readonly host?
     get connections() {
       return pairs.size;
     },
+    get cuts() {
+      return cuts;
+    },
     cutAfter(text: string) {
-      cut = text;
+      cut = text === "" ? undefined : text;
     },
     freeze() {
       frozen = true;

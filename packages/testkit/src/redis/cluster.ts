@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
-import { startRedis } from "./server.js";
+import { BUS_OFFSET, findFreePort } from "./ports.js";
+import { passwordConfig, startRedis } from "./server.js";
 import type { RedisServer } from "./server.js";
 
 /** The shape of a cluster. */
@@ -9,6 +10,10 @@ export interface RedisClusterOptions {
   readonly masters?: number | undefined;
   /** @default 0 */
   readonly replicasPerMaster?: number | undefined;
+  /** Where other nodes and clients find a node instead of at its own port: through a proxy, say. @default at its port */
+  readonly announce?: ((node: { readonly port: number }) => Promise<number>) | undefined;
+  /** Of every node. */
+  readonly password?: string | undefined;
   /** Further lines of redis.conf for every node. */
   readonly config?: Readonly<Record<string, string>> | undefined;
 }
@@ -52,12 +57,19 @@ async function tryStartCluster({
   masters = 3,
   replicasPerMaster = 0,
   config = {},
+  password,
+  announce,
 }: RedisClusterOptions): Promise<RedisCluster> {
-  const nodes = await startNodes(masters * (1 + replicasPerMaster), { ...CONFIG, ...config });
+  const secrets = passwordConfig(password);
+  const count = masters * (1 + replicasPerMaster);
+  const started = await startNodes(count, { ...CONFIG, ...secrets, ...config }, announce);
+  const nodes = started.map(({ server }) => server);
   async function stop(): Promise<void> {
     await Promise.all(nodes.map((node) => node.stop()));
   }
-  const clients = nodes.map(({ host, port }) => new Redis({ host, port, lazyConnect: true }));
+  const clients = nodes.map(
+    ({ host, port }) => new Redis({ host, port, lazyConnect: true, ...(password && { password }) }),
+  );
   try {
     await join(nodes, clients, masters);
   } catch (error) {
@@ -66,15 +78,35 @@ async function tryStartCluster({
   } finally {
     for (const client of clients) client.disconnect();
   }
-  return { nodes, seeds: nodes.map(({ host, port }) => ({ host, port })), stop };
+  return { nodes, seeds: started.map(({ server, port }) => ({ host: server.host, port })), stop };
 }
 
-async function startNodes(count: number, config: Record<string, string>): Promise<RedisServer[]> {
-  const starts = await Promise.allSettled(Array.from({ length: count }, () => startRedis({ config })));
-  const nodes = starts.flatMap((start) => (start.status === "fulfilled" ? [start.value] : []));
-  const failure = starts.find((start) => start.status === "rejected");
+interface Started {
+  readonly server: RedisServer;
+  /** Where clients find it. */
+  readonly port: number;
+}
+
+async function startNodes(
+  count: number,
+  config: Record<string, string>,
+  announce: RedisClusterOptions["announce"],
+): Promise<Started[]> {
+  async function start(): Promise<Started> {
+    if (announce === undefined) {
+      const server = await startRedis({ config });
+      return { server, port: server.port };
+    }
+    const own = await findFreePort({ bus: true });
+    const port = await announce({ port: own });
+    const announced = { "cluster-announce-port": `${port}`, "cluster-announce-bus-port": `${own + BUS_OFFSET}` };
+    return { server: await startRedis({ port: own, config: { ...config, ...announced } }), port };
+  }
+  const starts = await Promise.allSettled(Array.from({ length: count }, start));
+  const nodes = starts.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+  const failure = starts.find((one) => one.status === "rejected");
   if (failure === undefined) return nodes;
-  await Promise.all(nodes.map((node) => node.stop()));
+  await Promise.all(nodes.map(({ server }) => server.stop()));
   throw failure.reason;
 }
 

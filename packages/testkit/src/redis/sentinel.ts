@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
-import { startRedis } from "./server.js";
+import { passwordConfig, startRedis } from "./server.js";
 import type { RedisServer, RedisServerOptions } from "./server.js";
 
 /** The shape of a group of servers that Sentinel watches. */
@@ -9,6 +9,10 @@ export interface RedisSentinelOptions {
   readonly replicas?: number | undefined;
   /** How long a master may be silent until it is taken for dead. @default 600 */
   readonly downAfterMs?: number | undefined;
+  /** Of master and replicas. */
+  readonly password?: string | undefined;
+  /** Where sentinels and clients find a server instead of at its own port: through a proxy, say. @default at its port */
+  readonly announce?: ((server: RedisServer) => Promise<number>) | undefined;
   /** Further lines of redis.conf for master and replicas. */
   readonly config?: Readonly<Record<string, string>> | undefined;
 }
@@ -32,7 +36,8 @@ const SETTLED_WITHIN_MS = 15_000;
 
 /** Starts a group and waits until every sentinel knows the replicas and the other sentinels. */
 export async function startSentinel(options: RedisSentinelOptions = {}): Promise<RedisSentinel> {
-  const { replicas = 1, downAfterMs = 600, config = {} } = options;
+  const { replicas = 1, downAfterMs = 600, password, announce = ownPort } = options;
+  const config = { ...passwordConfig(password), ...options.config };
   const started: RedisServer[] = [];
   async function start(how: RedisServerOptions): Promise<RedisServer> {
     const server = await startRedis(how);
@@ -51,8 +56,11 @@ export async function startSentinel(options: RedisSentinelOptions = {}): Promise
       ),
     );
     const servers = [master, ...followers];
+    const ports = await Promise.all(servers.map(announce));
+    await Promise.all(servers.map((server, index) => announceAs(server, ports[index] ?? 0, password)));
     const watching = {
-      [`sentinel monitor ${NAME}`]: `${master.host} ${master.port} 2`,
+      [`sentinel monitor ${NAME}`]: `${master.host} ${ports[0]} 2`,
+      ...(password !== undefined && { [`sentinel auth-pass ${NAME}`]: password }),
       [`sentinel down-after-milliseconds ${NAME}`]: `${downAfterMs}`,
       [`sentinel failover-timeout ${NAME}`]: "3000",
     };
@@ -66,7 +74,7 @@ export async function startSentinel(options: RedisSentinelOptions = {}): Promise
       servers,
       async findMaster() {
         const [, port] = await ask(sentinels[0] ?? master, "GET-MASTER-ADDR-BY-NAME", NAME);
-        const found = servers.find((server) => String(server.port) === port);
+        const found = servers[ports.findIndex((own) => String(own) === port)];
         if (found === undefined) throw new Error(`the sentinels name a master on port ${port}, which is none of ours`);
         return found;
       },
@@ -76,6 +84,19 @@ export async function startSentinel(options: RedisSentinelOptions = {}): Promise
     await stop();
     throw error;
   }
+}
+
+function ownPort({ port }: RedisServer): Promise<number> {
+  return Promise.resolve(port);
+}
+
+/** What a replica says of itself to the sentinels. */
+async function announceAs({ host, port }: RedisServer, announced: number, password = ""): Promise<void> {
+  if (announced === port) return;
+  const client = new Redis({ host, port, lazyConnect: true, ...(password !== "" && { password }) });
+  await client.connect();
+  await client.config("SET", "replica-announce-port", `${announced}`);
+  client.disconnect();
 }
 
 async function untilSettled(sentinel: RedisServer, replicas: number): Promise<void> {

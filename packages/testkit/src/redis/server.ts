@@ -1,4 +1,5 @@
 import type { ChildProcess } from "node:child_process";
+import { appendFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -42,8 +43,15 @@ export interface RedisServer {
   readonly kill: () => Promise<void>;
   /** Shuts the process down if it runs, and starts it on the same port. Without persistence the data are gone. */
   readonly restart: () => Promise<void>;
+  /** Adds lines to redis.conf, for the next {@link RedisServer.restart}. */
+  readonly configure: (config: Readonly<Record<string, string>>) => void;
   /** Ends the process, paused or not, and removes its directory. May be called twice. */
   readonly stop: () => Promise<void>;
+}
+
+/** Lines of redis.conf for a server that asks for a password, and has it to replicate from another. */
+export function passwordConfig(password: string | undefined): Record<string, string> {
+  return password === undefined ? {} : { requirepass: password, masterauth: password };
 }
 
 const HOST = "127.0.0.1";
@@ -108,6 +116,7 @@ async function startOn(port: number, options: RedisServerOptions): Promise<Redis
     async kill() {
       if (child !== undefined) await end(child, "SIGKILL");
     },
+    configure: (config) => appendFileSync(join(directory, "redis.conf"), render(config)),
     async restart() {
       if (stopped) throw new Error("a stopped server has no directory left to restart from");
       if (child !== undefined && isRunning(child)) await end(child, "SIGTERM");

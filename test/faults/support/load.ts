@@ -1,0 +1,68 @@
+import { Agent, request } from "node:http";
+
+/** What became of the requests of a load. */
+export interface LoadResult {
+  readonly sent: number;
+  /** How many by status; 0 stands for a connection that failed. */
+  readonly statuses: ReadonlyMap<number, number>;
+  /** Milliseconds of the slowest. */
+  readonly slowestMs: number;
+  /** Answers that must not be: a revoked token that was accepted. */
+  readonly accepted: number;
+}
+
+export interface LoadOptions {
+  readonly token: string;
+  /** Sent with every fifth request; it must never be accepted. */
+  readonly revoked: string;
+  /** Requests a second. @default 500 */
+  readonly rate?: number;
+}
+
+const tickMs = 10;
+
+/** Sends requests at a steady rate, however slowly they are answered, over real connections. */
+export function startLoad(url: string, { token, revoked, rate = 500 }: LoadOptions): { stop(): Promise<LoadResult> } {
+  const agent = new Agent({ keepAlive: true, maxSockets: 200 });
+  const statuses = new Map<number, number>();
+  const pending = new Set<Promise<void>>();
+  const start = performance.now();
+  let sent = 0;
+  let slowestMs = 0;
+  let accepted = 0;
+
+  function visit(bad: boolean): Promise<void> {
+    const since = performance.now();
+    return new Promise((resolve) => {
+      function settle(status: number): void {
+        statuses.set(status, (statuses.get(status) ?? 0) + 1);
+        slowestMs = Math.max(slowestMs, performance.now() - since);
+        if (bad && status === 200) accepted += 1;
+        resolve();
+      }
+      request(url, { agent, headers: { authorization: `Bearer ${bad ? revoked : token}` } }, (answer) => {
+        answer.resume();
+        answer.on("end", () => settle(answer.statusCode ?? 0));
+      })
+        .on("error", () => settle(0))
+        .end();
+    });
+  }
+
+  const timer = setInterval(() => {
+    const due = ((performance.now() - start) / 1000) * rate;
+    for (; sent < due; sent += 1) {
+      const visiting = visit(sent % 5 === 4).then(() => void pending.delete(visiting));
+      pending.add(visiting);
+    }
+  }, tickMs);
+
+  return {
+    async stop() {
+      clearInterval(timer);
+      await Promise.all(pending);
+      agent.destroy();
+      return { sent, statuses, slowestMs, accepted };
+    },
+  };
+}

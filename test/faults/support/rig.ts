@@ -1,0 +1,111 @@
+import { randomUUID } from "node:crypto";
+import { nowSeconds, signToken, testAuth } from "@portcullis/testkit";
+import { adapters } from "../../support/app.js";
+import type { AnyOptions, RunningApp, TestAdapter } from "../../support/app.js";
+import { send } from "../../support/http.js";
+import type { TestAnswer } from "../../support/http.js";
+import type { Witness } from "./witness.js";
+import { keySecret, startWitness } from "./witness.js";
+
+/** An application behind a gate, about to have a bad day, with a good and a revoked token. */
+export interface Rig {
+  readonly app: RunningApp;
+  readonly url: string;
+  readonly token: string;
+  readonly revoked: string;
+  readonly witness: Witness;
+  /** One request, answered in time. */
+  ask(token?: string): Promise<TestAnswer>;
+  /** Some requests in turn, good tokens and the revoked one: the statuses of the good ones. None with the other may pass. */
+  traffic(count: number): Promise<Set<number>>;
+  /** Resolves when a good token passes and the revoked one is known again. */
+  recovered(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Of the token that every rig has revoked. */
+export const revokedJti = "{seeded-jti}";
+/** Ten times the promised two deadlines of 50 ms: a machine may be slow, a hanging request is far slower. */
+export const muchTooLongMs = 1000;
+/** Ten times what an outage may last after its cause is gone. */
+const patienceMs = 25_000;
+
+export interface RigOptions {
+  readonly adapter?: TestAdapter | undefined;
+  /** Wait until everything works? @default true */
+  readonly waits?: boolean;
+}
+
+export async function startRig(
+  options: Partial<AnyOptions>,
+  { adapter = adapters[0], waits = true }: RigOptions = {},
+): Promise<Rig> {
+  if (adapter === undefined) throw new Error("there is no adapter");
+  const witness = startWitness();
+  const app = await adapter.start({
+    options: { auth: testAuth, keySecret, logger: witness.logger, ...options },
+    use: (gate) => [gate.unless({ path: "/public" }, gate.guard())],
+    routes: {
+      "GET /public": () => ({ public: true }),
+      "GET /me": ({ auth, quotas }) => ({ subject: auth?.subject ?? null, quotas }),
+      "GET /cached": async ({ cache }) => cache.getOrSet({ key: "k" }, () => ({ made: true })),
+      "POST /logout": async ({ auth }, gate) => gate.revocations.revoke(auth),
+    },
+  });
+  const url = `${app.url}/me`;
+  // By their jti both tokens are in one slot of a Cluster, so that the same master answers about both.
+  const token = await signToken({ sub: "seeded-subject", jti: `${revokedJti}:good:${randomUUID()}` });
+  const revoked = await signToken({ jti: revokedJti });
+
+  async function ask(which = token): Promise<TestAnswer> {
+    const since = performance.now();
+    const answer = await send(url, { token: which });
+    const ms = performance.now() - since;
+    if (ms > muchTooLongMs) throw new Error(`a request took ${ms} ms`);
+    return answer;
+  }
+
+  async function until(good: () => Promise<boolean>): Promise<void> {
+    const deadline = Date.now() + patienceMs;
+    while (!(await good())) {
+      if (Date.now() > deadline) throw new Error("the gate did not recover");
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+  }
+
+  async function revoke(): Promise<boolean> {
+    const revoking = app.gate.revocations.revoke({ jti: revokedJti, expiresAt: nowSeconds() + 300 });
+    return revoking.then(
+      () => true,
+      () => false,
+    );
+  }
+
+  if (waits) {
+    await until(async () => (await ask()).status === 200);
+    await until(revoke);
+  }
+  return {
+    app,
+    url,
+    token,
+    revoked,
+    witness,
+    ask,
+    async traffic(count) {
+      const statuses = new Set<number>();
+      for (let index = 0; index < count; index += 1) {
+        const answers = await Promise.all([ask(), ask(), ask(revoked)]);
+        statuses.add(answers[0].status).add(answers[1].status);
+        if (answers[2].status === 200) throw new Error("a revoked token was accepted");
+      }
+      return statuses;
+    },
+    recovered: () => until(async () => (await ask()).status === 200 && (await ask(revoked)).status === 401),
+    async close() {
+      witness.hearMetrics(app.gate);
+      await app.close();
+      witness.finish("seeded-jti", "seeded-subject", token.split(".")[2] ?? token);
+    },
+  };
+}

@@ -1,0 +1,115 @@
+import { expect } from "chai";
+import { makeCertificates, startCluster, startProxy, startRedis, startSentinel } from "@portcullis/testkit";
+import { Redis } from "ioredis";
+import { Redis as Redis5 } from "ioredis5";
+import type { AnyOptions } from "../support/app.js";
+import type { Rig } from "./support/rig.js";
+import { startRig } from "./support/rig.js";
+import { redisPassword } from "./support/witness.js";
+
+const limits = [{ name: "user", per: "user", limit: 1000, window: "1m" }] as const;
+
+describe("a gate finds its Redis", function () {
+  this.timeout(60_000);
+  const cleanUp: (() => unknown)[] = [];
+  afterEach(async () => {
+    for (const clean of cleanUp.splice(0).reverse()) await clean();
+  });
+
+  async function start(redis: AnyOptions["redis"], options: Partial<AnyOptions> = {}): Promise<Rig> {
+    const rig = await startRig({ redis, limits, ...options });
+    cleanUp.push(() => rig.close());
+    return rig;
+  }
+
+  async function launch(options: Parameters<typeof startRedis>[0] = {}) {
+    const server = await startRedis(options);
+    cleanUp.push(() => server.stop());
+    return server;
+  }
+
+  async function works(rig: Rig): Promise<void> {
+    await rig.recovered();
+    expect(await rig.traffic(3)).to.deep.equal(new Set([200]));
+    expect((await rig.ask()).headers.ratelimit).to.match(/^"user";r=\d+;t=\d+$/);
+    expect(rig.app.gate.health().store).to.deep.include({ kind: "redis", status: "up" });
+  }
+
+  it("behind TLS, with a certificate of its own, as a user who may do only what it needs", async () => {
+    const certificates = makeCertificates();
+    const server = await launch({ tls: certificates });
+    const operator = new Redis(server.url);
+    cleanUp.push(() => operator.disconnect());
+    const rules =
+      "on resetkeys ~auth:revoked:* ~auth:cutoff:* ~portcullis:* -@all +hello +client|setname +info +quit " +
+      "+script|load +evalsha +eval +time +get +mget +set +del +exists +ttl +pttl +pexpire +incrby +decrby";
+    await operator.call("ACL", "SETUSER", "gate", `>${redisPassword}`, ...rules.split(" "));
+    const url = `rediss://gate:${redisPassword}@localhost:${server.tlsPort}`;
+    await works(await start({ url, tls: { ca: certificates.ca, ...certificates.client } }));
+  });
+
+  it("never without checking who answers", async () => {
+    const certificates = makeCertificates();
+    const server = await launch({ tls: certificates });
+    const redis = { host: "localhost", port: server.tlsPort ?? 0, tls: { ...certificates.client } };
+    const rig = await startRig({ redis }, { waits: false });
+    cleanUp.push(() => rig.close());
+    for (let round = 0; round < 5; round += 1) expect((await rig.ask()).status).to.equal(503);
+    expect(rig.app.gate.health().store.findings).to.include("not connected");
+  });
+
+  it("on a unix socket, in a database of its own", async () => {
+    const server = await launch({ unixSocket: true });
+    await works(await start(`redis+unix://${server.unixSocket}?db=2`));
+    const operator = new Redis(server.url, { db: 2 });
+    cleanUp.push(() => operator.disconnect());
+    expect(await operator.dbsize()).to.be.greaterThan(0);
+  });
+
+  it("under Sentinel, with a password", async () => {
+    const group = await startSentinel({ password: redisPassword });
+    cleanUp.push(() => group.stop());
+    const hosts = group.sentinels.map(({ host, port }) => `${host}:${port}`).join(",");
+    await works(await start(`redis+sentinel://:${redisPassword}@${hosts}/${group.name}`));
+  });
+
+  it("in a Cluster, with a password", async () => {
+    const cluster = await startCluster({ password: redisPassword });
+    cleanUp.push(() => cluster.stop());
+    await works(await start({ cluster: cluster.seeds.slice(0, 2), password: redisPassword }));
+  });
+
+  it("twice: records in one, cached values in another, which may be away", async () => {
+    const [security, cache] = [await launch(), await launch()];
+    const rig = await start({ security: security.url, cache: cache.url });
+    await works(rig);
+    const [records, values] = [new Redis(security.url), new Redis(cache.url)];
+    cleanUp.push(() => [records, values].forEach((client) => client.disconnect()));
+    expect(await records.keys("*:cache:*")).to.deep.equal([]);
+    await cache.kill();
+    expect(await rig.traffic(5)).to.deep.equal(new Set([200]));
+  });
+
+  for (const [name, Client] of [
+    ["ioredis 6", Redis],
+    ["ioredis 5", Redis5],
+  ] as const) {
+    it(`by a client of the user's own with the defaults of ${name}, and still answers in time`, async () => {
+      const server = await launch();
+      const proxy = await startProxy(server);
+      cleanUp.push(() => proxy.close());
+      const client = new Client(proxy.url, { keyPrefix: "mine:" });
+      client.on("error", () => undefined);
+      cleanUp.push(() => client.disconnect());
+      const rig = await start(client);
+      await works(rig);
+      const operator = new Redis(server.url);
+      cleanUp.push(() => operator.disconnect());
+      expect((await operator.keys("*")).filter((key) => !key.startsWith("mine:"))).to.deep.equal([]);
+      proxy.freeze();
+      expect(await rig.traffic(10)).to.deep.equal(new Set([503]));
+      proxy.thaw();
+      await rig.recovered();
+    });
+  }
+});
