@@ -58,7 +58,7 @@ export function createStores<Raw>(
     security,
     cache,
     breakers: [...store.breakers, ...cache.breakers],
-    examine: () => examineRedis({ connection, keys, clockToleranceMs }),
+    examine: () => examineRedis({ connection, keys, caches: apart === undefined, clockToleranceMs }),
     onReady(listener) {
       if (connection.hasConnected()) return listener();
       const stop = connection.onConnect(() => {

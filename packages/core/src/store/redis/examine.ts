@@ -1,12 +1,15 @@
 import type { Finding } from "../../examination.js";
 import type { Keyspace } from "../keys.js";
 import { StoreFault } from "../ports.js";
-import type { Connection } from "./connect.js";
+import type { Connection, RedisLike } from "./connect.js";
 import { callWithin } from "./deadline.js";
+import { findUnsafeOptions } from "./topology.js";
 
 export interface ExamineOptions {
   readonly connection: Connection;
   readonly keys: Keyspace;
+  /** Are cached values in this Redis too? */
+  readonly caches: boolean;
   /** How far the clocks may be apart. */
   readonly clockToleranceMs: number;
 }
@@ -30,7 +33,7 @@ export async function examineRedis(options: ExamineOptions): Promise<Finding[]> 
     server.some(({ code }) => code === "replica") ? [] : examinePermissions(options),
     connection.isCluster ? examineCluster(ask) : [],
   ]);
-  return [...server, ...rest.flat()];
+  return [...server, ...rest.flat(), ...examineClient(client)];
 }
 
 type Ask = (...command: [string, ...string[]]) => Promise<unknown>;
@@ -116,16 +119,16 @@ async function examineClock(ask: Ask, toleranceMs: number): Promise<Finding[]> {
 }
 
 /** Tries what requests need, on keys that nobody has, or that end within a second. */
-async function examinePermissions({ connection, keys }: ExamineOptions): Promise<Finding[]> {
+async function examinePermissions({ connection, keys, caches }: ExamineOptions): Promise<Finding[]> {
   const { client } = connection;
   const counter = keys.quota("examination", "examination");
   const entry = keys.cacheEntry("shared", "examination", "key");
-  const tries: [what: string, command: string, ...args: (string | number)[]][] = [
+  const tries: readonly (readonly [what: string, command: string, ...args: (string | number)[]])[] = [
     ["scripts", "EVAL", "return 1", 1, counter],
     ["counting", "SET", counter, "0", "PX", 1000],
     ["asking about revocations", "EXISTS", keys.revokedToken("portcullis-examination")],
     ["asking about cut-offs", "GET", keys.subjectCutoff("portcullis-examination")],
-    ["caching", "SET", entry, "", "PX", 1000],
+    ...(caches ? ([["caching", "SET", entry, "", "PX", 1000]] as const) : []),
   ];
   const refused = await Promise.all(
     tries.map(async ([what, ...command]) => {
@@ -140,6 +143,14 @@ async function examinePermissions({ connection, keys }: ExamineOptions): Promise
   return [
     { code: "permission_missing", severity: "error", message: `Redis does not permit this user ${missing.join(", ")}` },
   ];
+}
+
+/** Of a client that was passed in: ours has the options it needs. */
+function examineClient(client: RedisLike): Finding[] {
+  const unsafe = findUnsafeOptions(client);
+  if (unsafe.length === 0) return [];
+  const message = `the Redis client should have ${unsafe.join(", ")}`;
+  return [{ code: "client_options", severity: "warning", message }];
 }
 
 async function examineCluster(ask: Ask): Promise<Finding[]> {
