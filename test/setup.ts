@@ -12,9 +12,19 @@ export async function mochaGlobalSetup(): Promise<void> {
   process.env.TEST_REDIS_URL = server.url;
 }
 
-/** Runs once, after all tests. */
+/** How long what the last test closed may take to end. */
+const patienceMs = 20_000;
+
+/** Runs once, after all tests. A handle that one of them left open would keep the run from ending: say which kind, and fail. */
 export async function mochaGlobalTeardown(): Promise<void> {
   await server?.stop();
+  const patience = setTimeout(() => {
+    console.error(`the run does not end: ${process.getActiveResourcesInfo().join(", ")}`);
+    // After mocha's own listener, which says how the tests went.
+    process.on("exit", () => (process.exitCode = 1));
+    process.exit();
+  }, patienceMs);
+  patience.unref();
 }
 
 const complaints: string[] = [];

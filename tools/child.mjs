@@ -14,15 +14,16 @@ const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"];
  * @param {readonly string[]} words The script and its arguments.
  * @param {{ env?: NodeJS.ProcessEnv, forward?: (signal: NodeJS.Signals) => NodeJS.Signals, node?: string, limitMs?: number }} [options]
  *   `forward` names the signal to send for one that arrived. Default: the same. `node` is the path of another Node.
- *   `limitMs` ends a program that does not end by itself.
+ *   `limitMs` ends a program that does not end by itself, and every process that it started.
  * @returns {Promise<number>}
  */
 export function runNode(words, options = {}) {
   const { env = process.env, forward = (signal) => signal, node = process.execPath, limitMs } = options;
-  const child = spawn(node, words, { cwd: ROOT, env, stdio: "inherit" });
+  // In a process group of its own, so that its children can be ended with it: one that lives on keeps a pipe open for ever.
+  const child = spawn(node, words, { cwd: ROOT, env, stdio: "inherit", detached: limitMs !== undefined });
   const pass = (signal) => child.kill(forward(signal));
   for (const signal of SIGNALS) process.on(signal, pass);
-  const limit = limitMs === undefined ? undefined : setTimeout(() => child.kill("SIGKILL"), limitMs);
+  const limit = limitMs === undefined ? undefined : setTimeout(() => endGroup(child.pid, limitMs), limitMs);
   const watch = watchNpm(() => pass("SIGTERM"));
   return new Promise((resolve, reject) => {
     child.on("error", reject);
@@ -33,6 +34,11 @@ export function runNode(words, options = {}) {
       resolve(code ?? exitCodeOf(signal));
     });
   });
+}
+
+function endGroup(pid, limitMs) {
+  console.error(`ended after ${limitMs / 60_000} minutes: something keeps the run from ending`);
+  process.kill(-pid, "SIGKILL");
 }
 
 /** What a shell reports for a process that ended by a signal. */

@@ -5,6 +5,7 @@ import { Redis } from "ioredis";
 import { adapters } from "../support/app.js";
 import type { AnyOptions } from "../support/app.js";
 import { startLoad } from "./support/load.js";
+import type { Load } from "./support/load.js";
 import type { Rig } from "./support/rig.js";
 import { muchTooLongMs, revokedJti, startRig } from "./support/rig.js";
 
@@ -62,13 +63,20 @@ describe("when a master is lost", function () {
     return rig;
   }
 
+  /** Load that ends with the test, whatever becomes of it. */
+  function visit({ url, token, revoked }: Rig): Load {
+    const load = startLoad(url, { token, revoked, rate: 200 });
+    cleanUp.push(() => load.stop());
+    return load;
+  }
+
   for (const [name, open] of Object.entries(topologies)) {
     for (const how of ["killed", "stopped"] as const) {
       it(`(${how}, ${name}), another is found, nobody waits long, and no revoked token passes`, async () => {
         const group = await open();
         const rig = await start(group);
         const master = await holder(group.servers);
-        const load = startLoad(rig.url, { token: rig.token, revoked: rig.revoked, rate: 200 });
+        const load = visit(rig);
         await pause(300);
         if (how === "killed") await master.kill();
         else master.pause();
@@ -95,7 +103,7 @@ describe("when a master is lost", function () {
       },
     );
     const nodes = cluster.nodes.map((node) => ({ node, client: operate(node) }));
-    const load = startLoad(rig.url, { token: rig.token, revoked: rig.revoked, rate: 200 });
+    const load = visit(rig);
     const slots = new Set<number>([await slotOf(nodes[0]!.client, record)]);
     for (const { client } of nodes) {
       for (const key of await client.keys("*:quota:*")) slots.add(await slotOf(client, key));

@@ -19,10 +19,15 @@ export interface LoadOptions {
   readonly rate?: number;
 }
 
+export interface Load {
+  /** Ends it and resolves to what became of it; may be called twice. */
+  stop(): Promise<LoadResult>;
+}
+
 const tickMs = 10;
 
 /** Sends requests at a steady rate, however slowly they are answered, over real connections. */
-export function startLoad(url: string, { token, revoked, rate = 500 }: LoadOptions): { stop(): Promise<LoadResult> } {
+export function startLoad(url: string, { token, revoked, rate = 500 }: LoadOptions): Load {
   const agent = new Agent({ keepAlive: true, maxSockets: 200 });
   const statuses = new Map<number, number>();
   const pending = new Set<Promise<void>>();
