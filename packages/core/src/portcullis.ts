@@ -5,16 +5,16 @@ import type { AuthenticateOptions, Gate, DenyOptions } from "./gate.js";
 import type { AdmissionParts } from "./guard/admission.js";
 import { createAdmission } from "./guard/admission.js";
 import { requireAnyScope, requireClaim, requireRecentAuth, requireRole, requireScopes } from "./guard/authorization.js";
-import { anonymousToo, every, exceptWhere, onlyWhere, some, throwing } from "./guard/compose.js";
-import type { Exchange } from "./http/exchange.js";
+import { every, exceptWhere, onlyWhere, some } from "./guard/compose.js";
+import { Exposure } from "./guard/exposure.js";
 import { HealthMonitor } from "./health.js";
 import { messageExchange, tokenExchange } from "./http/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
-import type { Check, Verdict } from "./http/verdict.js";
+import type { Check } from "./http/verdict.js";
 import { resolveLimit } from "./options/limits.js";
 import type { PortcullisOptions } from "./options/options.js";
 import { checkRevocationPolicy, resolveOptions } from "./options/options.js";
-import { checkBoolean, checkObject, checkOneOf, optionError } from "./options/validate.js";
+import { checkBoolean, checkObject, optionError } from "./options/validate.js";
 import { resourceMetadata } from "./routes/resource-metadata.js";
 import { healthRoutes } from "./routes/health.js";
 import { metricsRoute } from "./routes/metrics.js";
@@ -23,9 +23,7 @@ import { Keyspace } from "./store/keys.js";
 import { createStores } from "./store/stores.js";
 import type { Metric } from "./telemetry/metrics.js";
 import { gauge } from "./telemetry/metrics.js";
-import { events } from "./telemetry/events.js";
 import { Telemetry } from "./telemetry/telemetry.js";
-import { timeVerdict } from "./telemetry/time-verdict.js";
 
 /** Makes a middleware of one framework from a check. */
 export type BindCheck<Raw, Middleware> = (check: Check<Raw>, property: string) => Middleware;
@@ -51,66 +49,18 @@ export function createGate<Raw, Middleware extends object>(
   stores.onReady(() => void logFindings());
   const monitor = new HealthMonitor(resolved, stores, services.degradation);
   const verification = { authentication: "required", limits: [], cache: false } as const;
-  const verifyMessage = observe(createAdmission(services, verification));
-  const verifyToken = observe(createAdmission({ ...services, sources: [{ kind: "header" }] }, verification));
+  const exposure = new Exposure<Raw, Middleware>({
+    bind: (check) => bind(check, resolved.property),
+    telemetry,
+    logger,
+  });
+  const verifyMessage = exposure.observe(createAdmission(services, verification));
+  const verifyToken = exposure.observe(createAdmission({ ...services, sources: [{ kind: "header" }] }, verification));
   let closed = false;
-  const made = new WeakMap<Middleware, Exposed<Raw>>();
-
-  function expose(
-    check: Check<Raw>,
-    { onDeny = "respond" }: DenyOptions = {},
-    lenient = anonymousToo(check),
-  ): Middleware {
-    checkOneOf("onDeny", onDeny, ["respond", "throw"]);
-    const observed = observe(check);
-    const middleware = bind(onDeny === "throw" ? throwing(observed) : observed, resolved.property);
-    made.set(middleware, { check, onDeny, lenient });
-    return middleware;
-  }
-
-  function exposed(option: string, middleware: Middleware): Exposed<Raw> {
-    const known = made.get(middleware);
-    if (known === undefined) throw optionError(option, "takes middleware made by this gate");
-    return known;
-  }
-
-  function observe<V extends Verdict>(
-    check: (exchange: Exchange<Raw>) => V | Promise<V>,
-  ): (exchange: Exchange<Raw>) => V | Promise<V> {
-    function note(verdict: V): V {
-      if (verdict.allowed) {
-        telemetry.allowed();
-      } else if (verdict.problem !== undefined) {
-        const { cause, status, problem } = verdict;
-        logger.debug({ code: problem.code, status, cause }, "portcullis: denied");
-        telemetry.denied(problem.code, status, cause);
-      }
-      return verdict;
-    }
-
-    function decide(exchange: Exchange<Raw>): V | Promise<V> {
-      const verdict = check(exchange);
-      return verdict instanceof Promise ? verdict.then(note) : note(verdict);
-    }
-
-    return function observed(exchange) {
-      return events.verdict.hasSubscribers ? timeVerdict(() => decide(exchange)) : decide(exchange);
-    };
-  }
-
   function admit(parts: AdmissionParts<Raw>, denyOptions?: DenyOptions): Middleware {
     const optional = parts.authentication === "required" ? "optional" : parts.authentication;
     const lenient = createAdmission(services, { ...parts, authentication: optional });
-    return expose(createAdmission(services, parts), denyOptions, lenient);
-  }
-
-  /** Middleware made of others: it throws if one of them does, unless told otherwise. */
-  function combine(
-    parts: readonly Exposed<Raw>[],
-    build: (checks: readonly Check<Raw>[]) => Check<Raw>,
-    onDeny = parts.some((part) => part.onDeny === "throw") ? ("throw" as const) : ("respond" as const),
-  ): Middleware {
-    return expose(build(parts.map(({ check }) => check)), { onDeny }, build(parts.map(({ lenient }) => lenient)));
+    return exposure.expose(createAdmission(services, parts), denyOptions, lenient);
   }
 
   async function examine(): Promise<readonly Finding[]> {
@@ -158,8 +108,8 @@ export function createGate<Raw, Middleware extends object>(
       const { checks: own } = guardOptions;
       if (own === undefined) return admit({ ...identification(guardOptions), limits, cache: true }, guardOptions);
       if (!Array.isArray(own)) throw optionError("guard().checks", "must be a list of middleware made by this gate");
-      const parts = (own as Middleware[]).map((middleware) => exposed("guard().checks", middleware));
-      return combine(parts, every, guardOptions.onDeny);
+      const parts = (own as Middleware[]).map((middleware) => exposure.exposed("guard().checks", middleware));
+      return exposure.combine(parts, every, guardOptions.onDeny);
     },
     authenticate(authenticateOptions = {}) {
       checkObject("authenticate()", authenticateOptions, ["optional", "onDeny", "onStoreError"]);
@@ -174,27 +124,29 @@ export function createGate<Raw, Middleware extends object>(
       if (services.cache === undefined) throw optionError("cache", "is false, so there is no request cache");
       return admit({ authentication: "off", limits: [], cache: true });
     },
-    requireScopes: (...scopes) => expose(requireScopes(scopes, services.challenges)),
-    requireAnyScope: (...scopes) => expose(requireAnyScope(scopes, services.challenges)),
-    requireClaim: (name, test) => expose(requireClaim(name, test, services.challenges)),
-    requireRole: (...roles) => expose(requireRole(roles, services.challenges)),
-    requireRecentAuth: (recency) => expose(requireRecentAuth(recency, services.challenges, now)),
+    requireScopes: (...scopes) => exposure.expose(requireScopes(scopes, services.challenges)),
+    requireAnyScope: (...scopes) => exposure.expose(requireAnyScope(scopes, services.challenges)),
+    requireClaim: (name, test) => exposure.expose(requireClaim(name, test, services.challenges)),
+    requireRole: (...roles) => exposure.expose(requireRole(roles, services.challenges)),
+    requireRecentAuth: (recency) => exposure.expose(requireRecentAuth(recency, services.challenges, now)),
     unless(condition, middleware) {
       const matches = compileCondition("unless()", condition);
-      return combine([exposed("unless()", middleware)], (checks) => exceptWhere(matches, every(checks)));
+      return exposure.combine([exposure.exposed("unless()", middleware)], (checks) =>
+        exceptWhere(matches, every(checks)),
+      );
     },
     when(condition, middleware) {
       const matches = compileWideCondition("when()", condition);
-      return combine([exposed("when()", middleware)], (checks) => onlyWhere(matches, every(checks)));
+      return exposure.combine([exposure.exposed("when()", middleware)], (checks) => onlyWhere(matches, every(checks)));
     },
     some(...alternatives) {
-      const parts = alternatives.map((middleware) => exposed("some()", middleware));
+      const parts = alternatives.map((middleware) => exposure.exposed("some()", middleware));
       if (parts.length === 0) throw optionError("some()", "needs at least one middleware of this gate");
-      return combine(parts, some);
+      return exposure.combine(parts, some);
     },
     optional(middleware) {
-      const { lenient, onDeny } = exposed("optional()", middleware);
-      return expose(lenient, { onDeny }, lenient);
+      const { lenient, onDeny } = exposure.exposed("optional()", middleware);
+      return exposure.expose(lenient, { onDeny }, lenient);
     },
     async verify(source) {
       if (auth === undefined) throw optionError("auth", "is required for verify()");
@@ -208,9 +160,9 @@ export function createGate<Raw, Middleware extends object>(
     revocations: services.revocationsOrMissing,
     routes: {
       resourceMetadata: (metadata = {}) =>
-        expose(resourceMetadata(metadata, auth, resolved.publicUrl, services.challenges)),
-      health: (healthOptions = {}) => expose(healthRoutes(healthOptions, monitor)),
-      metrics: (metricsOptions = {}) => expose(metricsRoute(metricsOptions, readMetrics)),
+        exposure.expose(resourceMetadata(metadata, auth, resolved.publicUrl, services.challenges)),
+      health: (healthOptions = {}) => exposure.expose(healthRoutes(healthOptions, monitor)),
+      metrics: (metricsOptions = {}) => exposure.expose(metricsRoute(metricsOptions, readMetrics)),
     },
     breakers: stores.breakers,
     health: () => monitor.read(),
@@ -223,12 +175,4 @@ export function createGate<Raw, Middleware extends object>(
       await stores.close();
     },
   };
-}
-
-/** A middleware as this gate remembers it, to build others from it. */
-interface Exposed<Raw> {
-  readonly check: Check<Raw>;
-  /** The same for requests with credentials; others pass as anonymous, with everything that needs nobody signed in. */
-  readonly lenient: Check<Raw>;
-  readonly onDeny: "respond" | "throw";
 }

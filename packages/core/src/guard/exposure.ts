@@ -1,0 +1,89 @@
+import type { DenyOptions } from "../gate.js";
+import type { Exchange } from "../http/exchange.js";
+import type { Check, Verdict } from "../http/verdict.js";
+import { checkOneOf, optionError } from "../options/validate.js";
+import { events } from "../telemetry/events.js";
+import type { Logger } from "../telemetry/logger.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
+import { timeVerdict } from "../telemetry/time-verdict.js";
+import { anonymousToo, throwing } from "./compose.js";
+
+/** A middleware as its gate remembers it, to build others from it. */
+export interface Exposed<Raw> {
+  readonly check: Check<Raw>;
+  /** The same for requests with credentials; others pass as anonymous, with everything that needs nobody signed in. */
+  readonly lenient: Check<Raw>;
+  readonly onDeny: "respond" | "throw";
+}
+
+export interface ExposureOptions<Raw, Middleware> {
+  /** Makes a middleware of one framework from a check. */
+  readonly bind: (check: Check<Raw>) => Middleware;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
+}
+
+/** Makes middleware of checks: observed, refusing as told, and remembered, so that other middleware can be made of it. */
+export class Exposure<Raw, Middleware extends object> {
+  readonly #options: ExposureOptions<Raw, Middleware>;
+  readonly #made = new WeakMap<Middleware, Exposed<Raw>>();
+
+  constructor(options: ExposureOptions<Raw, Middleware>) {
+    this.#options = options;
+  }
+
+  expose(
+    check: Check<Raw>,
+    { onDeny = "respond" }: DenyOptions = {},
+    lenient: Check<Raw> = anonymousToo(check),
+  ): Middleware {
+    checkOneOf("onDeny", onDeny, ["respond", "throw"]);
+    const observed = this.observe(check);
+    const middleware = this.#options.bind(onDeny === "throw" ? throwing(observed) : observed);
+    this.#made.set(middleware, { check, onDeny, lenient });
+    return middleware;
+  }
+
+  /** What a middleware of this gate was made of; that of others is a wrong option. */
+  exposed(option: string, middleware: Middleware): Exposed<Raw> {
+    const known = this.#made.get(middleware);
+    if (known === undefined) throw optionError(option, "takes middleware made by this gate");
+    return known;
+  }
+
+  /** Middleware made of others: it throws if one of them does, unless told otherwise. */
+  combine(
+    parts: readonly Exposed<Raw>[],
+    build: (checks: readonly Check<Raw>[]) => Check<Raw>,
+    onDeny: "respond" | "throw" = parts.some((part) => part.onDeny === "throw") ? "throw" : "respond",
+  ): Middleware {
+    return this.expose(build(parts.map(({ check }) => check)), { onDeny }, build(parts.map(({ lenient }) => lenient)));
+  }
+
+  /** The same check, with its verdicts counted, logged and published. */
+  observe<V extends Verdict>(
+    check: (exchange: Exchange<Raw>) => V | Promise<V>,
+  ): (exchange: Exchange<Raw>) => V | Promise<V> {
+    const { telemetry, logger } = this.#options;
+
+    function note(verdict: V): V {
+      if (verdict.allowed) {
+        telemetry.allowed();
+      } else if (verdict.problem !== undefined) {
+        const { cause, status, problem } = verdict;
+        logger.debug({ code: problem.code, status, cause }, "portcullis: denied");
+        telemetry.denied(problem.code, status, cause);
+      }
+      return verdict;
+    }
+
+    function decide(exchange: Exchange<Raw>): V | Promise<V> {
+      const verdict = check(exchange);
+      return verdict instanceof Promise ? verdict.then(note) : note(verdict);
+    }
+
+    return function observed(exchange) {
+      return events.verdict.hasSubscribers ? timeVerdict(() => decide(exchange)) : decide(exchange);
+    };
+  }
+}
