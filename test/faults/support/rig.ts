@@ -18,6 +18,8 @@ export interface Rig {
   ask(token?: string): Promise<TestAnswer>;
   /** Some requests in turn, good tokens and the revoked one: the statuses of the good ones. None with the other may pass. */
   traffic(count: number): Promise<Set<number>>;
+  /** Resolves when a good token passes, whatever is known about the revoked one. */
+  works(): Promise<void>;
   /** Resolves when a good token passes and the revoked one is known again. */
   recovered(): Promise<void>;
   close(): Promise<void>;
@@ -101,6 +103,7 @@ export async function startRig(
       }
       return statuses;
     },
+    works: () => until(async () => (await ask()).status === 200),
     recovered: () => until(async () => (await ask()).status === 200 && (await ask(revoked)).status === 401),
     async close() {
       witness.hearMetrics(app.gate);

@@ -2,7 +2,7 @@ import type { Logger } from "../../telemetry/logger.js";
 import { faultOfError } from "./faults.js";
 import type { Script } from "./scripts/script.js";
 import type { OwnClient, RedisPlace } from "./topology.js";
-import { createClient, findUnsafeOptions } from "./topology.js";
+import { createClient, findUnsafeOptions, retrySoon } from "./topology.js";
 
 /** What Portcullis needs of a Redis client: the part that `Redis` and `Cluster` of ioredis 5 and 6 share. */
 export interface RedisLike {
@@ -58,6 +58,17 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
   let connected = client.status === "ready";
   let closing = false;
   let leftReplicaAt = Number.NEGATIVE_INFINITY;
+  let revival: NodeJS.Timeout | undefined;
+
+  /**
+   * A client under Sentinel ends for good, retryStrategy or not, if it hears of a failover while it asks a sentinel for the
+   * master (ioredis 5 and 6: the failover detector disconnects the connector that is connecting).
+   */
+  function revive(client: OwnClient): void {
+    if (closing) return;
+    revival = setTimeout(() => void client.connect().catch(() => undefined), retrySoon(1));
+    revival.unref();
+  }
 
   function greet(): void {
     connected = true;
@@ -73,6 +84,7 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
   client.on("ready", greet);
   if (own !== undefined) {
     own.on("error", logError);
+    own.on("end", () => revive(own));
     own.connect().catch(() => undefined);
   } else if (connected) {
     greet();
@@ -97,6 +109,7 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
     },
     async close() {
       closing = true;
+      clearTimeout(revival);
       client.off("ready", greet);
       if (own === undefined) return;
       if (own.status === "ready") await Promise.race([own.quit().catch(() => undefined), pause(goodbyeMs)]);

@@ -87,9 +87,9 @@ function sentinelCredentialsOf({
   };
 }
 
-/** Reconnects for ever, soon at first, never in step with other processes. */
-function retrySoon(attempt: number): number {
-  return Math.random() * Math.min(2000, 50 * 2 ** Math.min(attempt, 6)) + 25;
+/** Milliseconds until a connection is tried again: soon at first, and never in step with other processes. */
+export function retrySoon(attempt: number): number {
+  return Math.random() * Math.min(1000, 50 * 2 ** Math.min(attempt, 6)) + 25;
 }
 
 /** A server that says so is no master any more: connect anew, and send nothing twice (1, not 2). */

@@ -113,6 +113,8 @@ export class Tracking {
     this.#reconcile();
     for (const node of this.#nodes.values()) {
       if (node.armed) this.#prove(node);
+      // It may end for good as the other connection may (connect.ts).
+      else if (node.client.status === "end") node.client.connect().catch(() => undefined);
     }
   }
 
