@@ -84,7 +84,7 @@ describe("a role", () => {
       { roles: "admin" },
       { role: "admin" },
       { role: ["user", "admin"] },
-      { roles: "user admin" },
+      { roles: ["user admin", "admin"] },
     ]) {
       expect(await status(gate.requireRole("admin"), claims), JSON.stringify(claims)).to.equal(200);
     }
@@ -95,9 +95,19 @@ describe("a role", () => {
       { roles: { admin: true } },
       { roles: [["admin"]] },
       { roles: "admin,user" },
+      { roles: "user admin" },
+      { role: "not admin" },
+      { role: ["no admin"] },
     ]) {
       expect(await status(gate.requireRole("admin"), claims), JSON.stringify(claims)).to.equal(403);
     }
+  });
+
+  it("may have blanks in its name, and is one role all the same", async () => {
+    expect(await status(gate.requireRole("Site Admin"), { role: "Site Admin" })).to.equal(200);
+    for (const role of ["Site", "Admin", "Site  Admin", "Site Admin "])
+      expect(await status(gate.requireRole("Site Admin"), { role }), role).to.equal(403);
+    expect(await status(gate.requireRole("Admin"), { role: "Site Admin" })).to.equal(403);
   });
 });
 

@@ -163,7 +163,6 @@ describe("a token from a function of the application", () => {
     [],
     [token],
     { toString: () => token },
-    Promise.resolve(token),
     Buffer.from(token),
     "x",
     `Bearer ${token}`,
@@ -172,6 +171,12 @@ describe("a token from a function of the application", () => {
     it(`is malformed as ${inspect(value).slice(0, 40)}`, () =>
       expect(read([reader(value)], {}).kind).to.equal("malformed"));
   }
+
+  it("is a bug of the application as a promise, which ends no process when it fails", async () => {
+    for (const value of [Promise.resolve(token), Promise.resolve(undefined), Promise.reject(new Error("late"))])
+      expect(() => read([reader(value)], {})).to.throw(TypeError, "auth.tokenFrom must return a token or undefined");
+    await new Promise((resolve) => setImmediate(resolve));
+  });
 
   it("throws what it throws", () => {
     const failing: Source = {

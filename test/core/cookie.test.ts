@@ -85,6 +85,7 @@ describe("a token cookie", () => {
   }
 
   const handshakes: Readonly<Record<string, Record<string, string>>> = {
+    "a WebSocket among other protocols": { upgrade: "h2c, WebSocket" },
     "a WebSocket": { upgrade: "websocket", connection: "Upgrade", "sec-websocket-version": "13" },
     "server-sent events": { accept: "text/event-stream" },
   };
@@ -95,6 +96,41 @@ describe("a token cookie", () => {
       for (const origin of ["https://evil.test", "null", ""]) expect(kind(origin), origin).to.equal("foreign_origin");
     });
   }
+
+  it("is ambiguous where there are two of its name: one may be of another site below the same domain", async () => {
+    for (const text of [
+      `session=${token}; session=${token}x`,
+      `session=${token}; a=b; session=other`,
+      `session=x;session=${token}`,
+    ])
+      expect(from(text).kind, text).to.equal("ambiguous");
+    for (const text of [
+      `session=${token}; session=${token}`,
+      `session=; session=${token}`,
+      `session=${token};session=`,
+    ])
+      expect(from(text), text).to.deep.equal({ kind: "token", token, scheme: "Bearer" });
+    const gate = openGate({ auth: { ...testAuth, tokenFrom: { cookie: "session" } } });
+    const both = { cookie: `session=${withClaims({ sub: "mallory" })}; session=${withClaims({})}` };
+    expect(await gate.guard().check(fakeExchange({ headers: both }))).to.include({ allowed: false, status: 400 });
+    await gate.close();
+  });
+
+  it("may come from the origin of publicUrl, also from browsers that do not say Sec-Fetch-Site", async () => {
+    const auth = { ...testAuth, tokenFrom: { cookie: "session" } };
+    const cookieHeader = `session=${withClaims({})}`;
+    const status = async (publicUrl: string | undefined, origin: string) => {
+      const gate = openGate({ publicUrl, auth });
+      const request = fakeExchange({ method: "POST", headers: { cookie: cookieHeader, origin } });
+      const { allowed } = await gate.guard().check(request);
+      await gate.close();
+      return allowed;
+    };
+    expect(await status("https://api.test/v1", "https://api.test")).to.be.true;
+    for (const origin of ["https://evil.test", "http://api.test", "https://api.test:8443", "https://api.test/v1"])
+      expect(await status("https://api.test/v1", origin), origin).to.be.false;
+    expect(await status(undefined, "https://api.test")).to.be.false;
+  });
 
   it("of a foreign origin is refused with 403, not taken for anonymous", async () => {
     const guard = openGate({ auth: { ...testAuth, optional: true, tokenFrom: { cookie: "session" } } }).guard();

@@ -104,7 +104,7 @@ describe("several issuers", () => {
   it("have one whose identifiers are as other services write them", async () => {
     const gate = open({ audience: false, issuers: three, sharedIssuer: b });
     expect((await admit(gate, fromB())).principal).to.equal("alice");
-    expect((await admit(gate, fromA())).principal).to.match(/^iss-[0-9a-f]{16}\.alice$/);
+    expect((await admit(gate, fromA())).principal).to.match(/^iss-[0-9a-f]{32}\.alice$/);
   });
 
   it("have their own place for roles", async () => {
@@ -162,8 +162,14 @@ describe("an issuer as a function", () => {
   });
 
   it("that answers with anything but true accepts nothing", async () => {
-    for (const answer of [1, "yes", {}, Promise.resolve(true), undefined])
+    for (const answer of [1, "yes", {}, Promise.resolve(true), Promise.reject(new Error("late")), undefined])
       await refuse(open({ ...auth, issuer: (() => answer) as never }), from("https://login.test/one"));
+  });
+
+  it("accepts no issuer whose keys nobody could fetch safely, whatever it says", async () => {
+    const gate = open({ audience: false, issuer: () => true });
+    for (const iss of ["http://login.test/one", "nonsense", "file:///etc/passwd", "https://x:y@login.test", "//a"])
+      expect((await refuse(gate, from(iss))).problem.code, iss).to.equal("token_invalid");
   });
 
   it("that throws is a bug of the application, not a fault of the token", async () => {
@@ -222,7 +228,15 @@ describe("an audience in another claim", () => {
     const token = (claims: object) => forge({ alg: "HS256" }, claimsWith({ aud: undefined, ...claims }), hs256);
     await admit(gate, token({ client_id: "app" }));
     await admit(gate, token({ client_id: ["other", "web"] }));
-    for (const claims of [{}, { client_id: "other" }, { client_id: 7 }, { client_id: [] }, { aud: "app" }])
+    for (const claims of [
+      {},
+      { client_id: "other" },
+      { client_id: 7 },
+      { client_id: [] },
+      { aud: "app" },
+      // A client id may have blanks (RFC 6749 A.1): this is the name of one, not of two.
+      { client_id: "evil app" },
+    ])
       await refuse(gate, token(claims));
     await gate.close();
   });

@@ -63,6 +63,58 @@ const algorithms: readonly AuthRow[] = [
   ["one that fits no key of the set", { ...bySet, algorithms: ["ES256"] }, "auth.algorithms", "ES256"],
 ];
 
+const der = publicKey.export({ type: "spki", format: "der" });
+const pkcs1 = publicKey.export({ type: "pkcs1", format: "der" });
+
+/** What people paste for a secret, and what anybody may know. */
+const publicSecrets: readonly AuthRow[] = (
+  [
+    ["DER", der],
+    ["PKCS #1 DER", pkcs1],
+    ["base64 of DER, as consoles show it", der.toString("base64")],
+    ["base64 of PKCS #1 DER", pkcs1.toString("base64")],
+    ["base64url of DER", der.toString("base64url")],
+    ["base64 of DER in lines", (der.toString("base64").match(/.{1,64}/g) ?? []).join("\n")],
+    ["base64 of an elliptic-curve key", ec.publicKey.export({ type: "spki", format: "der" }).toString("base64")],
+    ["an SSH public key", `ssh-rsa ${der.toString("base64")} alice@example.com`],
+    ["a key set", JSON.stringify({ keys: [jwk] })],
+  ] as const
+).map(([name, secret]) => [`a public key as ${name}`, { secret }, "auth.secret", "pass it as auth.publicKey"]);
+
+const pinned: readonly AuthRow[] = [
+  [
+    "a JWK for another algorithm",
+    { ...byKey, publicKey: { ...jwk, alg: "PS256" }, algorithms: ["RS256"] },
+    "auth.algorithms",
+    "can verify PS256",
+  ],
+  [
+    "a JWK whose alg cannot be",
+    { ...byKey, publicKey: { ...jwk, alg: "ES256" }, algorithms: ["RS256"] },
+    "auth.publicKey",
+    "a JWK's alg must fit it",
+  ],
+  ["a JWK to encrypt to", { ...byKey, publicKey: { ...jwk, use: "enc" } }, "auth.publicKey", "not for verifying"],
+  [
+    "a JWK with other operations",
+    { ...byKey, publicKey: { ...jwk, key_ops: ["encrypt"] } },
+    "auth.publicKey",
+    "not for verifying",
+  ],
+  [
+    "an RSA key with which anybody can sign",
+    { ...byKey, publicKey: { ...jwk, e: "AQ" } },
+    "auth.publicKey",
+    "an exponent of at least 3",
+  ],
+  [
+    "such a key in a set",
+    { ...bySet, jwks: { keys: [{ ...jwk, e: "AQ" }] } },
+    "auth.jwks",
+    "an exponent of at least 3",
+  ],
+];
+
 const secrets: readonly AuthRow[] = [
   ["31 bytes for HS256", { secret: "s".repeat(31) }, "auth.secret", "at least 32 bytes for HS256, not 31"],
   [
@@ -190,7 +242,12 @@ function curve(namedCurve: string): unknown {
   return generateKeyPairSync("ec", { namedCurve }).publicKey;
 }
 
-const tables = { "list of algorithms": algorithms, secret: secrets, "public key": publicKeys, "key set": keySets };
+const tables = {
+  "list of algorithms": algorithms,
+  secret: [...secrets, ...publicSecrets],
+  "public key": [...publicKeys, ...pinned],
+  "key set": keySets,
+};
 
 for (const [name, rows] of Object.entries(tables)) {
   describe(`a wrong ${name} of auth fails at start-up`, () => testAuthRows(rows));

@@ -62,6 +62,20 @@ describe("the keys of an issuer", () => {
     expect((await find(keys, "two"))[0]?.key).not.to.equal((await find(keys, "one"))[0]?.key);
   });
 
+  it("rotate also right after a refresh: that an issuer was asked just now says nothing about a kid that is new", async () => {
+    const keys = issuer.open();
+    expect(await outcome(keys, "one")).to.equal("found");
+    issuer.answer = keySet("one", "two");
+    issuer.clock += 1;
+    expect(await outcome(keys, "two")).to.equal("found");
+    issuer.answer = keySet("one", "two", "three");
+    issuer.clock += 29_000;
+    expect(await outcome(keys, "three")).to.equal("none");
+    issuer.clock += 1000;
+    expect(await outcome(keys, "three")).to.equal("found");
+    expect(issuer.server.requests).to.have.length(3);
+  });
+
   it("are no longer found when the issuer has withdrawn them", async () => {
     const keys = issuer.open();
     expect(await outcome(keys, "one")).to.equal("found");

@@ -94,6 +94,18 @@ describe("a token that was verified before", () => {
     }
   });
 
+  it("costs no verification any more when it has expired, unless its key has changed", async () => {
+    const { state, verifier } = openVerifier();
+    const text = token({ exp: start + 300 });
+    await verifier.verify(text);
+    state.seconds = start + 300;
+    for (let round = 0; round < 10; round += 1)
+      expect(verifier.verify(text)).to.deep.equal({ code: "token_invalid", cause: "the token is expired" });
+    expect(state.verified).to.equal(1);
+    state.keysVersion = 1;
+    expect(verifier.verify(text)).to.be.instanceOf(Promise);
+  });
+
   it("ends with the tolerance only where revocation is off", async () => {
     const { state, cause } = openVerifier({ exactExpiry: false });
     const text = token({ exp: start + 300 });

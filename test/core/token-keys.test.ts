@@ -93,6 +93,16 @@ describe("a public key verifies", () => {
       .to.be.false;
   });
 
+  it("as a JWK with an alg by that one alone, whatever else the gate accepts", async () => {
+    const algorithms = ["RS256", "PS256"];
+    const publicKey = [jwk(rsa, { alg: "PS256", use: "sig" }), secondRsa.publicKey];
+    const sign = (alg: string, { privateKey }: KeyPair) =>
+      new SignJWT(claimsWith()).setProtectedHeader({ alg }).sign(privateKey);
+    expect(await accepts({ publicKey, algorithms }, await sign("PS256", rsa))).to.be.true;
+    expect(await accepts({ publicKey, algorithms }, await sign("RS256", rsa))).to.be.false;
+    expect(await accepts({ publicKey, algorithms }, await sign("RS256", secondRsa))).to.be.true;
+  });
+
   it("of several kinds side by side, each by its own algorithm", async () => {
     const gate = openGate({
       auth: {

@@ -82,7 +82,8 @@ const audiences: readonly unknown[] = [
 
 const uses: readonly HostileToken[] = [
   ...rows("token_use", ["id", "ID", "refresh"]),
-  ...rows("typ", ["Refresh", "REFRESH", "Offline", "ID"]),
+  ...rows("typ", ["Refresh", "REFRESH", "Offline", "ID", "Logout", "Serialized-ID", "RegistrationAccessToken"]),
+  ...rows("events", [{ "http://schemas.openid.net/event/backchannel-logout": {} }]),
   ...rows("cnf", [
     { jkt: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" },
     { jkt: "" },

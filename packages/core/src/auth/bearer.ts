@@ -17,10 +17,10 @@ export type Scheme = "Bearer" | "DPoP";
 export type Credentials =
   | { readonly kind: "none" }
   | { readonly kind: "token"; readonly token: string; readonly scheme: Scheme }
-  | { readonly kind: "malformed" | "too_large" | "ambiguous" | "foreign_origin"; readonly cause: string };
+  | { readonly kind: "malformed" | "too_large"; readonly scheme: Scheme; readonly cause: string }
+  | { readonly kind: "ambiguous" | "foreign_origin"; readonly cause: string };
 
 const none: Credentials = { kind: "none" };
-const malformed: Credentials = { kind: "malformed", cause: "the Authorization header is not one token" };
 
 const safeMethods = new Set(["GET", "HEAD", "OPTIONS"]);
 
@@ -43,8 +43,16 @@ function readSource<Raw>(exchange: Exchange<Raw>, source: TokenSource<Raw>): Cre
     case "cookie":
       return readCookie(exchange, source.name, source.origins);
     case "function":
-      return checkToken(source.read(exchange.raw));
+      return checkToken(readNow(source.read, exchange.raw));
   }
+}
+
+/** A promise would be taken for a malformed token, and its failure would end the process. */
+function readNow<Raw>(read: TokenReader<Raw>, raw: Raw): unknown {
+  const token: unknown = read(raw);
+  if (!(token instanceof Promise)) return token;
+  token.catch(() => undefined);
+  throw new TypeError("the function in auth.tokenFrom must return a token or undefined at once, not a promise");
 }
 
 /** `Bearer` or `DPoP` in any case, blanks, one token. Another scheme is no credentials of ours. */
@@ -54,7 +62,7 @@ function readHeader(value: string | undefined): Credentials {
   const blank = text.search(/[ \t]/);
   const scheme = schemes[(blank === -1 ? text : text.slice(0, blank)).toLowerCase()];
   if (scheme === undefined) return none;
-  return blank === -1 ? malformed : checkToken(text.slice(blank).trimStart(), scheme);
+  return blank === -1 ? malformed(scheme) : checkToken(text.slice(blank).trimStart(), scheme);
 }
 
 const schemes: Readonly<Record<string, Scheme | undefined>> = Object.assign(
@@ -66,29 +74,34 @@ const schemes: Readonly<Record<string, Scheme | undefined>> = Object.assign(
 );
 
 function readCookie<Raw>(exchange: Exchange<Raw>, name: string, origins: ReadonlySet<string>): Credentials {
-  const credentials = checkToken(findCookie(exchange.header("cookie"), name));
+  const [value, ...others] = findCookies(exchange.header("cookie"), name);
+  // Whoever has a page below the same domain can add a cookie of this name, and so sign somebody in as another.
+  if (others.some((other) => other !== value)) return { kind: "ambiguous", cause: "two cookies carry a token" };
+  const credentials = checkToken(value);
   if (credentials.kind !== "token" || !mustProveOrigin(exchange) || isOwnOrigin(exchange, origins)) return credentials;
   return { kind: "foreign_origin", cause: "a cookie on an unsafe method or a handshake, not from an allowed origin" };
 }
 
-function findCookie(header: string | undefined, name: string): string | undefined {
-  if (header === undefined) return undefined;
-  for (const pair of header.split(";")) {
+/** The values of a cookie, but for empty ones. */
+function findCookies(header: string | undefined, name: string): string[] {
+  const found: string[] = [];
+  for (const pair of header?.split(";") ?? []) {
     const equals = pair.indexOf("=");
     if (equals === -1 || pair.slice(0, equals).trim() !== name) continue;
-    return pair
+    const value = pair
       .slice(equals + 1)
       .trim()
       .replace(/^"(.*)"$/, "$1");
+    if (value !== "") found.push(value);
   }
-  return undefined;
+  return found;
 }
 
 /** Unsafe methods, and the GETs that open a connection on which the page then reads: WebSocket and server-sent events. */
 function mustProveOrigin<Raw>(exchange: Exchange<Raw>): boolean {
   if (!safeMethods.has(exchange.method)) return true;
   return (
-    exchange.header("upgrade")?.toLowerCase() === "websocket" ||
+    exchange.header("upgrade")?.toLowerCase().includes("websocket") === true ||
     exchange.header("accept")?.includes("text/event-stream") === true
   );
 }
@@ -102,7 +115,12 @@ function isOwnOrigin<Raw>(exchange: Exchange<Raw>, origins: ReadonlySet<string>)
 
 function checkToken(token: unknown, scheme: Scheme = "Bearer"): Credentials {
   if (token === undefined || token === null || token === "") return none;
-  if (typeof token !== "string") return malformed;
-  if (token.length > maxCompactLength) return { kind: "too_large", cause: "the token is longer than 8192 characters" };
-  return isCompactJws(token) ? { kind: "token", token, scheme } : malformed;
+  if (typeof token !== "string") return malformed(scheme);
+  if (token.length > maxCompactLength)
+    return { kind: "too_large", scheme, cause: "the token is longer than 8192 characters" };
+  return isCompactJws(token) ? { kind: "token", token, scheme } : malformed(scheme);
+}
+
+function malformed(scheme: Scheme): Credentials {
+  return { kind: "malformed", scheme, cause: "what stands in the place of the token is not one" };
 }

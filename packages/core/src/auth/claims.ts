@@ -74,7 +74,12 @@ const onlyBearer: ConfirmationRules = { dpop: "off", certificate: false };
 /** JOSE header types of access tokens (RFC 7519, RFC 9068); others are proofs, logout tokens, refresh tokens. */
 const accessTokenTypes = new Set(["jwt", "at+jwt"]);
 /** What payloads call tokens that are not access tokens: Amazon Cognito's `token_use`, Keycloak's `typ`. */
-const otherTokenUses = new Set(["id", "refresh", "offline"]);
+const otherTokenUses = new Set([
+  ...["id", "refresh", "offline", "logout"],
+  ...["serialized-id", "initialaccesstoken", "registrationaccesstoken"],
+]);
+/** The event of logout tokens (OpenID Connect Back-Channel Logout 1.0 2.4), which need have no `typ`. */
+const logoutEvent = "http://schemas.openid.net/event/backchannel-logout";
 
 /**
  * Why a token whose signature, `iss`, `aud`, `exp` and `nbf` jose accepted must still be refused; undefined if it may pass.
@@ -88,10 +93,10 @@ export function refusalOfClaims(
 ): string | undefined {
   const { exp, iat, iss, jti, sub, sid, cnf } = claims;
   if (!isTime(exp)) return "exp is missing or is not a time";
-  if (exp <= nowSeconds - (rules.exactExpiry ? 0 : rules.toleranceSeconds)) return "the token is expired";
   if (iat !== undefined && !isTime(iat)) return "iat is not a time";
   if (iat !== undefined && iat > nowSeconds + rules.toleranceSeconds) return "iat is in the future";
-  if (isTooOld(iat, rules, nowSeconds)) return "the token is older than auth.maxTokenAge";
+  const untimely = refusalOfTime(claims, rules, nowSeconds);
+  if (untimely !== undefined) return untimely;
   if (exp - (iat ?? nowSeconds) > rules.maxLifetimeSeconds) return "the token lives longer than auth.maxLifetime";
   if (iss !== undefined && !isIdentifier(iss)) return "iss is not a non-empty string";
   if (jti !== undefined && !isIdentifier(jti)) return "jti is not a non-empty string";
@@ -106,6 +111,7 @@ export function refusalOfClaims(
     if (typeof use === "string" && otherTokenUses.has(use.toLowerCase()))
       return "the claims say that this is no access token";
   }
+  if (isObject(claims.events) && Object.hasOwn(claims.events, logoutEvent)) return "a logout token is no access token";
   return refusalOfConfirmation(cnf, rules.confirmation ?? onlyBearer);
 }
 
@@ -113,7 +119,7 @@ export function refusalOfClaims(
 function refusalOfConfirmation(cnf: unknown, rules: ConfirmationRules): string | undefined {
   if (cnf === undefined)
     return rules.dpop === "required" ? "the token is bound to no key, and auth.dpop.required is set" : undefined;
-  if (typeof cnf !== "object" || cnf === null) return "cnf is not an object";
+  if (!isObject(cnf)) return "cnf is not an object";
   for (const [method, value] of Object.entries(cnf)) {
     if (method === "jkt" && rules.dpop !== "off" && typeof value === "string" && sha256Text.test(value)) continue;
     if (method === "x5t#S256" && rules.certificate) continue;
@@ -132,16 +138,30 @@ export function boundKey({ cnf }: Claims): string | undefined {
   return (cnf as { jkt?: string } | undefined)?.jkt;
 }
 
-/** Was the token issued too long ago? One that does not say when was, as far as anybody knows. */
-export function isTooOld(iat: number | undefined, rules: ClaimRules, nowSeconds: number): boolean {
-  if (rules.maxTokenAgeSeconds === undefined) return false;
-  return iat === undefined || nowSeconds - iat > rules.maxTokenAgeSeconds;
+/**
+ * Why a token must be refused for the time it is: what was true when it was verified is asked again at every request. One
+ * that does not say when it was issued is too old, as far as anybody knows.
+ */
+export function refusalOfTime(
+  { exp, nbf, iat }: JWTPayload,
+  rules: ClaimRules,
+  nowSeconds: number,
+): string | undefined {
+  const { toleranceSeconds, exactExpiry, maxTokenAgeSeconds } = rules;
+  if (exp === undefined || exp <= nowSeconds - (exactExpiry ? 0 : toleranceSeconds)) return "the token is expired";
+  if (nbf !== undefined && nbf > nowSeconds + toleranceSeconds) return "the token is not valid yet";
+  if (maxTokenAgeSeconds !== undefined && (iat === undefined || nowSeconds - iat > maxTokenAgeSeconds))
+    return "the token is older than auth.maxTokenAge";
+  return undefined;
 }
 
 /** What an access token of RFC 9068 must have (2.1, 2.2); the values are checked like everybody's. */
 function isStrict({ typ }: Readonly<JWTHeaderParameters>, claims: JWTPayload): boolean {
   const names = ["iss", "exp", "aud", "sub", "client_id", "iat", "jti"];
-  return /^(?:application\/)?at\+jwt$/i.test(String(typ)) && names.every((name) => claims[name] !== undefined);
+  return (
+    /^(?:application\/)?at\+jwt$/i.test(typeof typ === "string" ? typ : "") &&
+    names.every((name) => claims[name] !== undefined)
+  );
 }
 
 function isAccessTokenType(typ: unknown): boolean {
@@ -167,10 +187,20 @@ export function createAuth(token: string, header: JWTHeaderParameters, claims: J
   });
 }
 
-/** A claim that some issuers write as a space-separated string and others as an array. */
-export function words(claim: unknown): string[] {
+/** A claim of scopes, which some issuers write as a space-separated string and others as an array. */
+function words(claim: unknown): string[] {
   if (typeof claim === "string") return claim.split(" ").filter((word) => word !== "");
   return Array.isArray(claim) ? claim.filter((word): word is string => typeof word === "string" && word !== "") : [];
+}
+
+/** A claim that is one value or an array of them. A value with blanks is one all the same: nobody may spell two in it. */
+export function values(claim: unknown): string[] {
+  const all: readonly unknown[] = Array.isArray(claim) ? claim : [claim];
+  return all.filter((value): value is string => typeof value === "string" && value !== "");
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isTime(value: unknown): value is number {

@@ -42,6 +42,9 @@ interface ProofKey {
 }
 
 const maxJtiBytes = 512;
+/** Longest modulus (4096 bits) and exponent (32 bits) of an RSA key, in base64url: verifying by larger ones takes long. */
+const maxModulusLength = 683;
+const maxExponentLength = 6;
 /** Members of private and symmetric keys (RFC 7518 6.2.2, 6.3.2, 6.4.1). */
 const secretMembers = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
@@ -86,7 +89,14 @@ function readKey(header: ProtectedHeaderParameters, { algorithms }: ExpectedProo
   if (kty !== "EC" && kty !== "RSA" && kty !== "OKP") return refusal("the key of the proof is not a public key");
   if ((use !== undefined && use !== "sig") || (meantFor !== undefined && meantFor !== alg))
     return refusal("the key of the proof is not for such signatures");
+  if (kty === "RSA" && isCostly(jwk)) return refusal("the key of the proof is too large");
   return { algorithm: alg, jwk: publicMembers(jwk) };
+}
+
+function isCostly({ n, e }: JWK): boolean {
+  return (
+    (typeof n === "string" && n.length > maxModulusLength) || (typeof e === "string" && e.length > maxExponentLength)
+  );
 }
 
 /** The members that say which key it is, and no other: the thumbprint is theirs alone (RFC 7638 3.2). */

@@ -72,16 +72,13 @@ function flawOf(jwk: unknown, algorithms: readonly string[]): string | undefined
   } catch {
     return kty === "RSA" ? "a damaged key" : foreign;
   }
-  if (isWeak(key)) return "an RSA key that is too weak (RFC 7518 3.3 asks for 2048 bits)";
-  const fits = algorithmsOf("the key", key).some((one) => algorithms.includes(one) && (alg ?? one) === one);
-  return fits ? undefined : foreign;
-}
-
-function isWeak(key: KeyObject): boolean {
-  if (key.asymmetricKeyType !== "rsa") return false;
-  const { modulusLength = 0, publicExponent = 0n } = key.asymmetricKeyDetails ?? {};
-  // With the exponent 1 anybody can sign.
-  return modulusLength < 2048 || publicExponent < 3n;
+  let fitting: readonly string[];
+  try {
+    fitting = algorithmsOf("the key", key);
+  } catch {
+    return "an RSA key that is too weak (RFC 7518 3.3 asks for 2048 bits)";
+  }
+  return fitting.some((one) => algorithms.includes(one) && (alg ?? one) === one) ? undefined : foreign;
 }
 
 function pick(jwk: object): FetchedKey {

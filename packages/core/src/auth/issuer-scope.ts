@@ -44,10 +44,11 @@ export class IssuerScope {
   #prefixOf(issuer: string): string {
     const known = this.#prefixes.get(issuer);
     if (known !== undefined) return known;
-    const prefix = `iss-${createHash("sha256").update(issuer).digest("hex").slice(0, 16)}.`;
+    const prefix = `iss-${createHash("sha256").update(issuer).digest("hex").slice(0, 32)}.`;
     this.#prefixes.set(issuer, prefix);
     return prefix;
   }
 }
 
-const qualified = /^iss-[0-9a-f]{16}\./;
+/** 128 bits of a digest: whoever may choose the name of an accepted issuer must not find one that meets another. */
+const qualified = /^iss-[0-9a-f]{32}\./;

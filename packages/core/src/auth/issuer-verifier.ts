@@ -1,7 +1,7 @@
 import { decodeProtectedHeader, errors, jwtVerify } from "jose";
 import type { JWTHeaderParameters, JWTVerifyOptions } from "jose";
 import type { Auth, ClaimRules } from "./claims.js";
-import { createAuth, isTooOld, refusalOfClaims, words } from "./claims.js";
+import { createAuth, refusalOfClaims, refusalOfTime, values } from "./claims.js";
 import { isCanonical } from "./compact.js";
 import type { IssuerScope } from "./issuer-scope.js";
 import type { KeySource } from "./keys.js";
@@ -66,23 +66,16 @@ export class IssuerVerifier {
   accepts(issuer: string): boolean {
     const { issuer: accepted } = this.#options;
     if (typeof accepted !== "function") return accepted === undefined || accepted.includes(issuer);
-    const answer: unknown = accepted(issuer);
-    return answer === true;
+    return isYes(accepted(issuer));
   }
 
   keysOf(issuer: string | undefined): KeySource {
     return this.#options.keysOf(issuer);
   }
 
-  /** Expiry and not-before once more, for a token that was verified a while ago. */
-  isCurrent({ expiresAt, claims }: Auth): boolean {
-    const { rules } = this.#options;
-    const seconds = this.#now() / 1000;
-    if (isTooOld(claims.iat, rules, seconds)) return false;
-    const tolerance = rules.exactExpiry ? 0 : rules.toleranceSeconds;
-    return (
-      expiresAt > seconds - tolerance && (claims.nbf === undefined || claims.nbf <= seconds + rules.toleranceSeconds)
-    );
+  /** Why a token that was verified a while ago is good no longer, or not yet; undefined if it still is. */
+  refusalNow({ claims }: Auth): string | undefined {
+    return refusalOfTime(claims, this.#options.rules, this.#now() / 1000);
   }
 
   /** The facts of a token, or why it is refused. An error of `validate` is the application's bug, not a refusal. */
@@ -137,6 +130,12 @@ export class IssuerVerifier {
   }
 }
 
+/** Only true is a yes of the application's. A promise is none, and its failure must not end the process. */
+export function isYes(answer: unknown): boolean {
+  if (answer instanceof Promise) answer.catch(() => undefined);
+  return answer === true;
+}
+
 export function refuseToken(cause: string): TokenRefusal {
   return { code: "token_invalid", cause };
 }
@@ -144,6 +143,8 @@ export function refuseToken(cause: string): TokenRefusal {
 /** Some providers say in another claim than `aud` whom a token is for, such as Amazon Cognito in `client_id`. */
 function isMeantFor(claims: Auth["claims"], audience: Audience): boolean {
   if (audience === false || !("claim" in audience)) return true;
-  const { claim, values } = audience;
-  return Object.hasOwn(claims, claim) && words(claims[claim]).some((word) => values.includes(word));
+  return (
+    Object.hasOwn(claims, audience.claim) &&
+    values(claims[audience.claim]).some((value) => audience.values.includes(value))
+  );
 }

@@ -1,4 +1,4 @@
-import { KeyObject, createPublicKey, createSecretKey, webcrypto } from "node:crypto";
+import { KeyObject, createPublicKey } from "node:crypto";
 import { createLocalJWKSet, errors } from "jose";
 import type { JsonWebKey } from "node:crypto";
 import type { CryptoKey, JSONWebKeySet, JWK, JWTHeaderParameters } from "jose";
@@ -30,82 +30,12 @@ export class KeysUnavailable extends Error {
   readonly code = "keys_unavailable";
 }
 
-/** HMAC algorithms and the least length of their secrets in bytes (RFC 7518 3.2). */
-export const hmacAlgorithms: Readonly<Record<string, number>> = { HS256: 32, HS384: 48, HS512: 64 };
-
 export const asymmetricAlgorithms: readonly string[] = [
   ...["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"],
   ...["ES256", "ES384", "ES512", "EdDSA", "Ed25519"],
 ];
 
-export type SecretOption = string | Uint8Array | KeyObject;
 export type PublicKeyOption = string | JWK | KeyObject;
-
-/** Keys for HMAC: the UTF-8 bytes of a string, not its base64. Several rotate: each may verify. */
-export function createSecretKeys(
-  option: string,
-  secrets: readonly SecretOption[],
-  algorithms: readonly string[],
-): KeySource {
-  const wrong = algorithms.find((algorithm) => !Object.hasOwn(hmacAlgorithms, algorithm));
-  if (wrong !== undefined) {
-    throw optionError("auth.algorithms", `has "${wrong}", which a secret cannot verify; use HS256, HS384 or HS512`);
-  }
-  const keys = secrets.map((secret, index) => secretKey(secrets.length === 1 ? option : `${option}[${index}]`, secret));
-  const least = Math.max(...algorithms.map((algorithm) => hmacAlgorithms[algorithm] ?? 0));
-  for (const { symmetricKeySize = 0 } of keys) {
-    if (symmetricKeySize < least) {
-      throw rangeError(
-        option,
-        `must be at least ${least} bytes for ${algorithms.join(", ")}, not ${symmetricKeySize} (RFC 7518 3.2)`,
-      );
-    }
-  }
-  // Imported once for each algorithm: jose would import a KeyObject at every verification.
-  const imported = new Map<string, Promise<readonly CandidateKey[]>>();
-  return {
-    candidates({ alg }) {
-      let candidates = imported.get(alg);
-      if (candidates === undefined) {
-        candidates = Promise.all(keys.map((key) => importHmacKey(key, alg)));
-        imported.set(alg, candidates);
-      }
-      return candidates;
-    },
-    version: () => 0,
-    status: () => "up",
-    close() {
-      return;
-    },
-  };
-}
-
-async function importHmacKey(key: KeyObject, algorithm: string): Promise<CandidateKey> {
-  const hash = `SHA-${algorithm.slice(2)}`;
-  const imported = await webcrypto.subtle.importKey("raw", key.export(), { name: "HMAC", hash }, false, ["verify"]);
-  return { key: imported, algorithms: [algorithm] };
-}
-
-function secretKey(option: string, secret: unknown): KeyObject {
-  if (secret instanceof KeyObject) {
-    if (secret.type !== "secret") throw optionError(option, `is a ${secret.type} key; pass it as auth.publicKey`);
-    refuseKeyText(option, secret.export());
-    return secret;
-  }
-  if (typeof secret !== "string" && !(secret instanceof Uint8Array)) {
-    throw optionError(option, `must be a string, bytes or a secret KeyObject, not ${kindOf(secret)}`);
-  }
-  const bytes = Buffer.from(secret);
-  refuseKeyText(option, bytes);
-  return createSecretKey(bytes);
-}
-
-/** A key file given as an HMAC secret would let everybody who has the public key sign. */
-function refuseKeyText(option: string, bytes: Buffer): void {
-  const text = bytes.toString("utf8");
-  if (!/-----BEGIN [A-Z ]+-----/.test(text) && !/^\s*\{[^]*"kty"\s*:/.test(text)) return;
-  throw optionError(option, "looks like a PEM or JWK, which anybody may know; pass a public key as auth.publicKey");
-}
 
 /** Public keys of RSA (2048 bits at least), elliptic curves and Ed25519. Several rotate: each may verify. */
 export function createPublicKeys(
@@ -116,9 +46,12 @@ export function createPublicKeys(
   const candidates = keys.map((given, index): CandidateKey => {
     const name = keys.length === 1 ? option : `${option}[${index}]`;
     const key = publicKey(name, given);
-    const fitting = algorithmsOf(name, key);
+    const fitting = algorithmsOf(name, key).filter((algorithm) => isMeantFor(name, given, algorithm));
     if (fitting.length === 0)
-      throw optionError(name, "must be an RSA or Ed25519 key, or an elliptic-curve key on P-256, P-384 or P-521");
+      throw optionError(
+        name,
+        "must be an RSA or Ed25519 key, or an elliptic-curve key on P-256, P-384 or P-521, and a JWK's alg must fit it",
+      );
     const usable = algorithms.filter((algorithm) => fitting.includes(algorithm));
     if (usable.length === 0) {
       throw optionError(
@@ -130,6 +63,15 @@ export function createPublicKeys(
   });
   refuseUnused(option, algorithms, candidates);
   return fixedKeys(candidates);
+}
+
+/** A JWK may say itself what it is for (RFC 7517 4.2 to 4.4), and is then used for nothing else. */
+function isMeantFor(option: string, given: PublicKeyOption, algorithm: string): boolean {
+  if (typeof given === "string" || given instanceof KeyObject) return true;
+  const { use, alg, key_ops: operations } = given;
+  if ((use !== undefined && use !== "sig") || (operations !== undefined && !operations.includes("verify")))
+    throw optionError(option, "is a JWK that is not for verifying, by its use or key_ops");
+  return alg === undefined || alg === algorithm;
 }
 
 function refuseUnused(option: string, algorithms: readonly string[], candidates: readonly CandidateKey[]): void {
@@ -172,12 +114,14 @@ const curveAlgorithms: Readonly<Record<string, string>> = {
 
 /** The algorithms that fit a public key (RFC 7518 3.1, RFC 8037, RFC 9864); none for a key of another kind. */
 export function algorithmsOf(option: string, key: KeyObject): readonly string[] {
-  const { modulusLength = 0, namedCurve = "" } = key.asymmetricKeyDetails ?? {};
+  const { modulusLength = 0, publicExponent = 0n, namedCurve = "" } = key.asymmetricKeyDetails ?? {};
   switch (key.asymmetricKeyType) {
     case "rsa":
     case "rsa-pss": {
       if (modulusLength < 2048)
         throw rangeError(option, `must have at least 2048 bits, not ${modulusLength} (RFC 7518 3.3)`);
+      // With the exponent 1 anybody can sign.
+      if (publicExponent < 3n) throw rangeError(option, "must have an exponent of at least 3 (RFC 8017 3.1)");
       const all = asymmetricAlgorithms.slice(0, 6);
       return key.asymmetricKeyType === "rsa" ? all : all.slice(3);
     }

@@ -16,7 +16,7 @@ export interface RemoteKeysPolicy {
   readonly refreshMs?: number | undefined;
   /** Age at which keys are of no use any more. @default 24 hours */
   readonly maxStaleMs?: number | undefined;
-  /** Between two fetches because of an unknown `kid`, counted from the last attempt, whatever came of it. @default 30 s */
+  /** Between two fetches because of an unknown `kid`, and after a failed one, whatever came of them. @default 30 s */
   readonly cooldownMs?: number | undefined;
   /** For one attempt, metadata and key set together. @default 5 s */
   readonly timeoutMs?: number | undefined;
@@ -60,6 +60,8 @@ export class RemoteKeys implements KeySource {
   #version = 0;
   #loadedAt = Number.NEGATIVE_INFINITY;
   #triedAt = Number.NEGATIVE_INFINITY;
+  /** When an unknown `kid` last led to an attempt. */
+  #soughtAt = Number.NEGATIVE_INFINITY;
   /** From the end of the last attempt to the next that nobody has to ask for. */
   #pauseMs = Number.POSITIVE_INFINITY;
   /** Attempts since the last that succeeded. */
@@ -87,7 +89,7 @@ export class RemoteKeys implements KeySource {
     if (this.#select === undefined) await (refresh ?? this.#loadAfter(Math.min(this.#pauseMs, patienceMs)));
     const known = await this.#choose(header);
     if (known !== undefined) return known;
-    await (refresh ?? this.#loadAfter(this.#options.cooldownMs));
+    await (refresh ?? this.#seek());
     return (await this.#choose(header)) ?? this.#answerUnknown();
   }
 
@@ -138,10 +140,23 @@ export class RemoteKeys implements KeySource {
     return refresh;
   }
 
-  /** Since the last attempt. A clock that was put back must not stop time for us. */
-  #hasPassed(ms: number): boolean {
-    const elapsed = this.#options.now() - this.#triedAt;
+  /** Since the last attempt, or another moment. A clock that was put back must not stop time for us. */
+  #hasPassed(ms: number, since = this.#triedAt): boolean {
+    const elapsed = this.#options.now() - since;
     return elapsed >= ms || elapsed < 0;
+  }
+
+  /**
+   * Looks for a key that is unknown. A refresh that went well a moment ago does not stand in the way: an issuer may have
+   * begun to sign with a new key just then.
+   */
+  async #seek(): Promise<void> {
+    const { cooldownMs, now } = this.#options;
+    if (this.#loading === undefined) {
+      if (!this.#hasPassed(cooldownMs, this.#failures === 0 ? this.#soughtAt : this.#triedAt)) return;
+      this.#soughtAt = now();
+    }
+    await this.#loadAfter(0);
   }
 
   /**

@@ -1,8 +1,17 @@
 import { LRUCache } from "lru-cache";
+import { isTrustworthyUrl } from "../http/trustworthy-url.js";
 import type { KeySource } from "./keys.js";
 
 /** Issuers whose keys are kept at once; the one longest unused makes room. */
 const maxTenants = 1000;
+
+/** Of an issuer that nobody can be asked about safely: its tokens are refused, whatever the application says. */
+const noKeys: KeySource = {
+  candidates: () => [],
+  version: () => 0,
+  status: () => "up",
+  close: () => undefined,
+};
 
 /** The keys of issuers that a function accepts, each discovered when its first token comes. */
 export class TenantKeys {
@@ -14,6 +23,7 @@ export class TenantKeys {
   }
 
   of(issuer: string): KeySource {
+    if (!isTrustworthyUrl(issuer)) return noKeys;
     const known = this.#tenants.get(issuer);
     if (known !== undefined) return known;
     const keys = this.#open(issuer);

@@ -37,7 +37,10 @@ export interface VerifierOptions {
   readonly prepare: (auth: Auth) => Pick<VerifiedToken, "question" | "partition">;
 }
 
-/** Verifies tokens of all issuers. A token seen before costs a look-up, and is answered synchronously. */
+/**
+ * Verifies tokens of all issuers. A token seen before costs a look-up, and is answered synchronously, also when it has
+ * expired since.
+ */
 export class Verifier {
   readonly #options: VerifierOptions;
   readonly #cache: TokenCache<Verification>;
@@ -49,9 +52,12 @@ export class Verifier {
     this.#cache = new TokenCache(options.cacheSize);
   }
 
-  verify(token: string): VerifiedToken | Promise<VerifiedToken | TokenRefusal> {
+  verify(token: string): VerifiedToken | TokenRefusal | Promise<VerifiedToken | TokenRefusal> {
     const known = this.#cache.get(token);
-    if (known !== undefined && isCurrent(known)) return known;
+    if (known !== undefined && isUpToDate(known)) {
+      const untimely = known.verifier.refusalNow(known.auth);
+      return untimely === undefined ? known : refuseToken(untimely);
+    }
     const underWay = this.#underWay.get(token);
     if (underWay !== undefined) return underWay;
     const verification = this.#verifyAnew(token).finally(() => this.#underWay.delete(token));
@@ -83,8 +89,8 @@ export class Verifier {
 }
 
 /** What was verified with a key that the issuer has taken back must not outlive it. */
-function isCurrent({ auth, verifier, keys, keysVersion }: Verification): boolean {
-  return keys.version() === keysVersion && verifier.isCurrent(auth);
+function isUpToDate({ keys, keysVersion }: Verification): boolean {
+  return keys.version() === keysVersion;
 }
 
 /** Chooses among verifiers and nothing else: the one it chooses demands the same issuer of the verified token. */

@@ -16,7 +16,7 @@ import type { RevocationService } from "../revocation/revocations.js";
 import type { Answer, Question, SecurityStore, Tally, TokenQuestion } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";
 import type { Challenges } from "./challenges.js";
-import { denyUnavailable } from "./challenges.js";
+import { denyUnavailable, schemeOf } from "./challenges.js";
 import type { Degradation } from "./degradation.js";
 import type { Possession, Proven } from "./possession.js";
 
@@ -199,7 +199,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     degradation.noteAnswer();
     if (revoked) {
       if (verified.question !== undefined) revocations?.remember(verified.question);
-      return challenges.tokenInvalid("the token is revoked");
+      return challenges.tokenInvalid("the token is revoked", schemeOf(verified));
     }
     facts.settled.add(verified);
     return undefined;

@@ -1,11 +1,14 @@
 import type { Auth } from "../auth/claims.js";
-import { words } from "../auth/claims.js";
+import { values } from "../auth/claims.js";
+import { isYes } from "../auth/issuer-verifier.js";
+import type { VerifiedToken } from "../auth/verifier.js";
 import type { Check } from "../http/verdict.js";
 import { allowed } from "../http/verdict.js";
 import type { Duration } from "../options/duration.js";
 import { durationMs } from "../options/duration.js";
 import { checkObject, checkString, optionError } from "../options/validate.js";
 import type { Challenges } from "./challenges.js";
+import { schemeOf } from "./challenges.js";
 
 /** What a claim must be: this value, or what the function says of it. The function sees undefined for a missing claim. */
 export type ClaimTest = string | number | boolean | ((value: unknown, auth: Auth) => boolean);
@@ -24,16 +27,20 @@ const scopeToken = /^[\x21\x23-\x5B\x5D-\x7E]+$/;
 /** Passes tokens that grant all of these scopes; 403 `insufficient_scope` otherwise (RFC 6750 3.1). */
 export function requireScopes<Raw>(scopes: readonly string[], challenges: Challenges): Check<Raw> {
   checkTokens("requireScopes()", 'scopes such as "orders:read"', scopes);
-  return signedIn(challenges, (auth) =>
-    scopes.every((scope) => auth.scopes.includes(scope)) ? allowed : challenges.scopeInsufficient(scopes),
+  return signedIn(challenges, (auth, verified) =>
+    scopes.every((scope) => auth.scopes.includes(scope))
+      ? allowed
+      : challenges.scopeInsufficient(scopes, schemeOf(verified)),
   );
 }
 
 /** Passes tokens that grant at least one of these scopes; 403 `insufficient_scope` otherwise. */
 export function requireAnyScope<Raw>(scopes: readonly string[], challenges: Challenges): Check<Raw> {
   checkTokens("requireAnyScope()", 'scopes such as "orders:read"', scopes);
-  return signedIn(challenges, (auth) =>
-    scopes.some((scope) => auth.scopes.includes(scope)) ? allowed : challenges.scopeInsufficient(scopes),
+  return signedIn(challenges, (auth, verified) =>
+    scopes.some((scope) => auth.scopes.includes(scope))
+      ? allowed
+      : challenges.scopeInsufficient(scopes, schemeOf(verified)),
   );
 }
 
@@ -45,9 +52,9 @@ export function requireClaim<Raw>(name: string, test: ClaimTest, challenges: Cha
   }
   return signedIn(challenges, (auth) => {
     const value = claimAt(auth.claims, name);
-    // Exactly true: a promise, which an asynchronous function returns, is no yes.
-    const answer: unknown = typeof test === "function" ? test(value, auth) : value === test;
-    return answer === true ? allowed : challenges.claimInsufficient();
+    return isYes(typeof test === "function" ? test(value, auth) : value === test)
+      ? allowed
+      : challenges.claimInsufficient();
   });
 }
 
@@ -56,10 +63,11 @@ const roleClaims = ["roles", "role"];
 
 /** Passes tokens with at least one of these roles; 403 otherwise. */
 export function requireRole<Raw>(roles: readonly string[], challenges: Challenges): Check<Raw> {
-  checkTokens("requireRole()", 'roles such as "admin"', roles);
-  return signedIn(challenges, (auth, rolesClaim) => {
-    const claims = rolesClaim === undefined ? roleClaims : [rolesClaim];
-    const held = claims.flatMap((claim) => words(claimAt(auth.claims, claim)));
+  if (roles.length === 0) throw optionError("requireRole()", 'needs at least one role, such as "admin"');
+  for (const role of roles) checkString("requireRole()", role);
+  return signedIn(challenges, (auth, verified) => {
+    const claims = verified?.rolesClaim === undefined ? roleClaims : [verified.rolesClaim];
+    const held = claims.flatMap((claim) => values(claimAt(auth.claims, claim)));
     return roles.some((role) => held.includes(role)) ? allowed : challenges.claimInsufficient();
   });
 }
@@ -78,12 +86,12 @@ export function requireRecentAuth<Raw>(
   const classes = acr === undefined ? undefined : typeof acr === "string" ? [acr] : acr;
   if (classes !== undefined) checkTokens("requireRecentAuth().acr", 'classes such as "phr"', classes);
 
-  return signedIn(challenges, ({ claims: { auth_time: signedInAt, acr: presented } }) => {
+  return signedIn(challenges, ({ claims: { auth_time: signedInAt, acr: presented } }, verified) => {
     const recent =
       maxAgeSeconds === undefined ||
       (typeof signedInAt === "number" && isWithin(now() / 1000 - signedInAt, maxAgeSeconds));
     const strong = classes === undefined || (typeof presented === "string" && classes.includes(presented));
-    return recent && strong ? allowed : challenges.authenticationStale(maxAgeSeconds, classes);
+    return recent && strong ? allowed : challenges.authenticationStale(maxAgeSeconds, classes, schemeOf(verified));
   });
 }
 
@@ -97,10 +105,10 @@ function isWithin(ageSeconds: number, mostSeconds: number): boolean {
 /** Nobody signed in is 401, before anything is asked of the token. */
 function signedIn<Raw>(
   challenges: Challenges,
-  decide: (auth: Auth, rolesClaim: string | undefined) => ReturnType<Check<Raw>>,
+  decide: (auth: Auth, verified: VerifiedToken | undefined) => ReturnType<Check<Raw>>,
 ): Check<Raw> {
   return ({ facts: { auth, verified } }) =>
-    auth === undefined ? challenges.credentialsRequired() : decide(auth, verified?.rolesClaim);
+    auth === undefined ? challenges.credentialsRequired() : decide(auth, verified);
 }
 
 /** A claim by its name, or else by a path of names. Own members only, so that no prototype answers. */

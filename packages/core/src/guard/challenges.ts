@@ -1,5 +1,6 @@
 import type { Credentials, Scheme } from "../auth/bearer.js";
 import type { TokenRefusal } from "../auth/issuer-verifier.js";
+import type { VerifiedToken } from "../auth/verifier.js";
 import { authenticateChallenge, retryAfter } from "../http/fields.js";
 import type { Denied, Header } from "../http/verdict.js";
 import { deny } from "../http/verdict.js";
@@ -18,10 +19,15 @@ export interface Challenges {
   proofInvalid(cause: string): Denied;
   /** For a proof without a nonce of ours (RFC 9449 9). */
   nonceRequired(nonce: string): Denied;
-  scopeInsufficient(scopes: readonly string[]): Denied;
+  scopeInsufficient(scopes: readonly string[], scheme: Scheme): Denied;
   claimInsufficient(): Denied;
   /** RFC 9470: what a new sign-in must bring. */
-  authenticationStale(maxAgeSeconds: number | undefined, acr: readonly string[] | undefined): Denied;
+  authenticationStale(maxAgeSeconds: number | undefined, acr: readonly string[] | undefined, scheme: Scheme): Denied;
+}
+
+/** The scheme by which a token that was accepted has come: what is wrong is said in the challenge of that one. */
+export function schemeOf(verified: VerifiedToken | undefined): Scheme {
+  return verified?.boundTo === undefined ? "Bearer" : "DPoP";
 }
 
 const description = "The access token is malformed, expired, revoked or not meant for this API";
@@ -73,12 +79,13 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
     },
     credentialsRequired: () => deny("credentials_required", { cause: "no credentials", headers: required }),
     tokenInvalid,
-    badCredentials({ kind, cause }) {
+    badCredentials(credentials) {
+      const { kind, cause } = credentials;
       switch (kind) {
         case "malformed":
-          return tokenInvalid(cause);
+          return tokenInvalid(cause, credentials.scheme);
         case "too_large":
-          return deny("token_too_large", { cause, headers: invalid.Bearer });
+          return deny("token_too_large", { cause, headers: invalid[credentials.scheme] });
         case "ambiguous":
           return deny("request_invalid", { cause, headers: ambiguous });
         case "foreign_origin":
@@ -94,12 +101,12 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
         cause: "the DPoP proof has no current nonce",
         headers: [challenge({ error: "use_dpop_nonce" }, "DPoP"), ["DPoP-Nonce", nonce]],
       }),
-    scopeInsufficient(scopes) {
-      const headers = [challenge({ error: "insufficient_scope", scope: scopes.join(" ") })];
+    scopeInsufficient(scopes, scheme) {
+      const headers = [challenge({ error: "insufficient_scope", scope: scopes.join(" ") }, scheme)];
       return deny("scope_insufficient", { cause: "a scope is missing", headers });
     },
     claimInsufficient: () => deny("claim_insufficient", { cause: "a claim is missing or does not suffice" }),
-    authenticationStale(maxAgeSeconds, acr) {
+    authenticationStale(maxAgeSeconds, acr, scheme) {
       const parameters = {
         error: "insufficient_user_authentication",
         error_description: "A more recent or a stronger sign-in is needed",
@@ -108,7 +115,7 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
       };
       return deny("authentication_stale", {
         cause: "the sign-in is too old or too weak",
-        headers: [challenge(parameters)],
+        headers: [challenge(parameters, scheme)],
       });
     },
   };

@@ -2,7 +2,8 @@ import type { JSONWebKeySet } from "jose";
 import type { TokenSource } from "../auth/bearer.js";
 import { IssuerScope } from "../auth/issuer-scope.js";
 import type { IssuerTest, IssuerVerifierOptions, TokenValidator } from "../auth/issuer-verifier.js";
-import type { PublicKeyOption, SecretOption } from "../auth/keys.js";
+import type { PublicKeyOption } from "../auth/keys.js";
+import type { SecretOption } from "../auth/secret-keys.js";
 import { challengeText } from "../http/fields.js";
 import type { DpopContext, DpopOptions, ResolvedDpop } from "./dpop.js";
 import { resolveDpop } from "./dpop.js";
@@ -139,7 +140,7 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
     scope: resolveScope(resolved, options.sharedIssuer),
     toleranceSeconds,
     maxLifetimeSeconds: Math.max(...resolved.map(({ rules }) => rules.maxLifetimeSeconds)),
-    sources: resolveSources<Raw>(tokenFrom),
+    sources: resolveSources<Raw>(tokenFrom, context.publicUrl),
     dpop: proofs,
     optional,
     realm,

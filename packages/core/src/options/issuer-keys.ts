@@ -1,13 +1,9 @@
 import type { JSONWebKeySet } from "jose";
 import type { IssuerTest } from "../auth/issuer-verifier.js";
-import type { KeySource, PublicKeyOption, SecretOption } from "../auth/keys.js";
-import {
-  asymmetricAlgorithms,
-  createKeySet,
-  createPublicKeys,
-  createSecretKeys,
-  hmacAlgorithms,
-} from "../auth/keys.js";
+import type { KeySource, PublicKeyOption } from "../auth/keys.js";
+import { asymmetricAlgorithms, createKeySet, createPublicKeys } from "../auth/keys.js";
+import type { SecretOption } from "../auth/secret-keys.js";
+import { createSecretKeys, hmacAlgorithms } from "../auth/secret-keys.js";
 import { guardLookup } from "../auth/guarded-lookup.js";
 import { RemoteKeys } from "../auth/remote-keys.js";
 import { TenantKeys } from "../auth/tenant-keys.js";

@@ -9,7 +9,7 @@ export interface RemoteKeysSettings {
   readonly refresh?: Duration | undefined;
   /** How long keys serve while newer ones cannot be fetched. @default "24h" */
   readonly maxStale?: Duration | undefined;
-  /** Between two fetches because of an unknown `kid`, counted from the last attempt, whatever came of it. @default "30s" */
+  /** Between two fetches because of an unknown `kid`, and after a failed one, whatever came of them. @default "30s" */
   readonly cooldown?: Duration | undefined;
   /** For one attempt, metadata and key set together. @default "5s" */
   readonly timeout?: Duration | undefined;

@@ -1,0 +1,98 @@
+import { KeyObject, X509Certificate, createPublicKey, createSecretKey, webcrypto } from "node:crypto";
+import { kindOf, optionError, rangeError } from "../options/validate.js";
+import type { CandidateKey, KeySource } from "./keys.js";
+
+/** HMAC algorithms and the least length of their secrets in bytes (RFC 7518 3.2). */
+export const hmacAlgorithms: Readonly<Record<string, number>> = { HS256: 32, HS384: 48, HS512: 64 };
+
+export type SecretOption = string | Uint8Array | KeyObject;
+
+/** Keys for HMAC: the UTF-8 bytes of a string, not its base64. Several rotate: each may verify. */
+export function createSecretKeys(
+  option: string,
+  secrets: readonly SecretOption[],
+  algorithms: readonly string[],
+): KeySource {
+  const wrong = algorithms.find((algorithm) => !Object.hasOwn(hmacAlgorithms, algorithm));
+  if (wrong !== undefined) {
+    throw optionError("auth.algorithms", `has "${wrong}", which a secret cannot verify; use HS256, HS384 or HS512`);
+  }
+  const keys = secrets.map((secret, index) => secretKey(secrets.length === 1 ? option : `${option}[${index}]`, secret));
+  const least = Math.max(...algorithms.map((algorithm) => hmacAlgorithms[algorithm] ?? 0));
+  for (const { symmetricKeySize = 0 } of keys) {
+    if (symmetricKeySize < least) {
+      throw rangeError(
+        option,
+        `must be at least ${least} bytes for ${algorithms.join(", ")}, not ${symmetricKeySize} (RFC 7518 3.2)`,
+      );
+    }
+  }
+  // Imported once for each algorithm: jose would import a KeyObject at every verification.
+  const imported = new Map<string, Promise<readonly CandidateKey[]>>();
+  return {
+    candidates({ alg }) {
+      let candidates = imported.get(alg);
+      if (candidates === undefined) {
+        candidates = Promise.all(keys.map((key) => importHmacKey(key, alg)));
+        imported.set(alg, candidates);
+      }
+      return candidates;
+    },
+    version: () => 0,
+    status: () => "up",
+    close() {
+      return;
+    },
+  };
+}
+
+async function importHmacKey(key: KeyObject, algorithm: string): Promise<CandidateKey> {
+  const hash = `SHA-${algorithm.slice(2)}`;
+  const imported = await webcrypto.subtle.importKey("raw", key.export(), { name: "HMAC", hash }, false, ["verify"]);
+  return { key: imported, algorithms: [algorithm] };
+}
+
+function secretKey(option: string, secret: unknown): KeyObject {
+  if (secret instanceof KeyObject) {
+    if (secret.type !== "secret") throw optionError(option, `is a ${secret.type} key; pass it as auth.publicKey`);
+    refusePublicKey(option, secret.export());
+    return secret;
+  }
+  if (typeof secret !== "string" && !(secret instanceof Uint8Array)) {
+    throw optionError(option, `must be a string, bytes or a secret KeyObject, not ${kindOf(secret)}`);
+  }
+  const bytes = Buffer.from(secret);
+  refusePublicKey(option, bytes);
+  return createSecretKey(bytes);
+}
+
+/** A public key given as an HMAC secret would let everybody who has that key sign. */
+function refusePublicKey(option: string, bytes: Buffer): void {
+  const text = bytes.toString("utf8");
+  const isText = /-----BEGIN [A-Z ]+-----|^\s*(?:ssh-|ecdsa-)/.test(text) || /^\s*\{[^]*"kty"\s*:/.test(text);
+  // Some consoles, Keycloak's for one, show a public key as the base64 of its DER.
+  if (!isText && !isDer(bytes) && !isDer(Buffer.from(text, "base64"))) return;
+  throw optionError(
+    option,
+    "looks like a PEM, a JWK or another form of a public key, which anybody may know; pass it as auth.publicKey",
+  );
+}
+
+function isDer(bytes: Buffer): boolean {
+  // Every such structure is a SEQUENCE (X.690 8.9) of some length; what else is, is no use to try.
+  if (bytes.length < 32 || bytes[0] !== 0x30) return false;
+  return [
+    () => createPublicKey({ key: bytes, format: "der", type: "spki" }),
+    () => createPublicKey({ key: bytes, format: "der", type: "pkcs1" }),
+    () => new X509Certificate(bytes),
+  ].some(succeeds);
+}
+
+function succeeds(attempt: () => unknown): boolean {
+  try {
+    attempt();
+    return true;
+  } catch {
+    return false;
+  }
+}
