@@ -6,9 +6,11 @@ import { MemoryCacheStore } from "./memory/cache.js";
 import { MemorySecurityStore } from "./memory/security.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CacheStore, SecurityStore } from "./ports.js";
+import { LeasedStore } from "./leases/leased-store.js";
 import { RedisCacheStore } from "./redis/cache.js";
 import { examineRedis } from "./redis/examine.js";
 import { connect } from "./redis/connect.js";
+import { RedisLeaseSource } from "./redis/lease-source.js";
 import { scripts } from "./redis/scripts/all.js";
 import { guardRevocations } from "./redis/revocation-guard.js";
 import { RedisSecurityStore } from "./redis/security.js";
@@ -49,10 +51,13 @@ export function createStores<Raw>(
     redis.cache === redis.security ? undefined : connect({ redis: redis.cache, deadlineMs, logger, scripts: [] });
   const clockToleranceMs = Math.max(1000, (auth?.toleranceSeconds ?? 5) * 1000);
   const store = new RedisSecurityStore({ connection, deadlineMs, clockToleranceMs, telemetry });
-  const security =
+  const guarded =
     auth === undefined || revocation === undefined
       ? store
       : guardRevocations({ store, connection, keys, telemetry, logger, ...revocation });
+  const [, writes] = store.breakers;
+  const source = new RedisLeaseSource(connection, () => writes.state === "closed");
+  const security = new LeasedStore({ store: guarded, source });
   const cache = new RedisCacheStore({ connection: apart ?? connection, deadlineMs, telemetry });
   return {
     security,
@@ -67,8 +72,8 @@ export function createStores<Raw>(
       });
     },
     async close() {
-      security.close();
       cache.close();
+      await security.end();
       await Promise.all([connection.close(), apart?.close()]);
     },
   };

@@ -1,9 +1,17 @@
 import { admitScript } from "./admit.js";
 import { cutOffScript } from "./cut-off.js";
+import { leaseScript } from "./lease.js";
 import { markerScript } from "./marker.js";
 import { refundScript } from "./refund.js";
 import { revokeScript } from "./revoke.js";
 import type { Script } from "./script.js";
 
 /** Every script, to be loaded when a connection is made. */
-export const scripts: readonly Script[] = [admitScript, cutOffScript, markerScript, refundScript, revokeScript];
+export const scripts: readonly Script[] = [
+  admitScript,
+  cutOffScript,
+  leaseScript,
+  markerScript,
+  refundScript,
+  revokeScript,
+];
