@@ -1,4 +1,5 @@
 import type { DenialCode } from "../http/verdict.js";
+import type { MessageOutcome } from "../store/channels.js";
 import type { FaultKind } from "../store/ports.js";
 import { events } from "./events.js";
 import type { Metric } from "./metrics.js";
@@ -48,6 +49,10 @@ export class Telemetry {
     "portcullis_key_fetches_total",
     "Fetches of the keys of token issuers, by outcome.",
   );
+  readonly #messages = new Counter(
+    "portcullis_channel_messages_total",
+    "Messages that arrived from processes, by what became of them.",
+  );
   readonly #breakers = new Map<string, BreakerState>();
 
   allowed(): void {
@@ -86,6 +91,10 @@ export class Telemetry {
     this.#keyFetches.add({ outcome });
   }
 
+  messageArrived(outcome: MessageOutcome): void {
+    this.#messages.add({ outcome });
+  }
+
   /** Every counter. Those that have counted nothing yet have no samples, except where a zero says something. */
   read(): Metric[] {
     const allowed = total(
@@ -108,7 +117,10 @@ export class Telemetry {
         value: { closed: 0, "half-open": 0.5, open: 1 }[state],
       })),
     };
-    const counters = [this.#denied, this.#degraded, this.#breakerChanges, this.#storeQuestions, this.#keyFetches];
+    const counters = [
+      ...[this.#denied, this.#degraded, this.#breakerChanges, this.#storeQuestions],
+      ...[this.#keyFetches, this.#messages],
+    ];
     return [allowed, losses, ...counters.map((counter) => counter.read()), this.#storeCalls.read(), breakers];
   }
 }
