@@ -38,6 +38,7 @@ function openService(maxLifetimeSeconds = month, issuers: IssuerScope = new Issu
     issuers,
     marginSeconds: 300,
     maxLifetimeSeconds,
+    orgClaim: "org_id",
     now: () => start * 1000,
   });
   return { service, told };

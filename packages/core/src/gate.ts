@@ -10,6 +10,8 @@ import type { LimitOptions } from "./options/limits.js";
 import type { BreakerControl } from "./resilience/breaker.js";
 import type { Revocations } from "./revocation/revocations.js";
 import type { Routes } from "./routes/routes.js";
+import type { Sessions } from "./sessions/sessions.js";
+import type { Tokens } from "./sessions/tokens.js";
 import type { Metric } from "./telemetry/metrics.js";
 
 /** What a middleware does with a refusal: answer it, or throw a DenialError for the application's error handler. */
@@ -72,6 +74,10 @@ export interface Gate<Raw, Middleware> {
   readonly routes: Routes<Middleware>;
   /** Ends tokens before their time. */
   readonly revocations: Revocations;
+  /** Issues access and refresh tokens; needs option `tokens`. */
+  readonly tokens: Tokens;
+  /** Who is signed in, and the end of it. */
+  readonly sessions: Sessions;
   /** The circuit breakers in front of Redis, to see and to work by hand; none with in-process stores. */
   readonly breakers: readonly BreakerControl[];
   health(): Health;

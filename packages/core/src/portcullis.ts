@@ -17,6 +17,7 @@ import { checkRevocationPolicy, resolveOptions } from "./options/options.js";
 import { checkBoolean, checkObject, optionError } from "./options/validate.js";
 import { resourceMetadata } from "./routes/resource-metadata.js";
 import { healthRoutes } from "./routes/health.js";
+import { jwksRoute } from "./routes/jwks.js";
 import { metricsRoute } from "./routes/metrics.js";
 import { createServices } from "./services.js";
 import { Keyspace } from "./store/keys.js";
@@ -158,11 +159,14 @@ export function createGate<Raw, Middleware extends object>(
       return who === undefined ? services.challenges.credentialsRequired() : { allowed: true, auth: who };
     },
     revocations: services.revocationsOrMissing,
+    tokens: services.tokens,
+    sessions: services.sessions,
     routes: {
       resourceMetadata: (metadata = {}) =>
         exposure.expose(resourceMetadata(metadata, auth, resolved.publicUrl, services.challenges)),
       health: (healthOptions = {}) => exposure.expose(healthRoutes(healthOptions, monitor)),
       metrics: (metricsOptions = {}) => exposure.expose(metricsRoute(metricsOptions, readMetrics)),
+      jwks: (jwksOptions = {}) => exposure.expose(jwksRoute(jwksOptions, resolved.tokens)),
     },
     breakers: stores.breakers,
     health: () => monitor.read(),

@@ -13,12 +13,15 @@ import { optionError } from "./options/validate.js";
 import { ChargeFactory } from "./quota/policy.js";
 import type { Revocations } from "./revocation/revocations.js";
 import { RevocationService } from "./revocation/revocations.js";
+import type { SessionServices } from "./sessions/create.js";
+import { createSessions } from "./sessions/create.js";
+import { marginSecondsFor } from "./store/margin.js";
 import type { Telemetry } from "./telemetry/telemetry.js";
 import type { Keyspace } from "./store/keys.js";
 import type { Stores } from "./store/stores.js";
 
 /** What admissions need, and what a gate offers besides. */
-export interface GateServices<Raw> extends AdmissionServices<Raw> {
+export interface GateServices<Raw> extends AdmissionServices<Raw>, SessionServices {
   /** Rejects every call where revocation is off. */
   readonly revocationsOrMissing: Revocations;
 }
@@ -31,9 +34,6 @@ export interface Foundation {
   /** Unix milliseconds. */
   readonly now: () => number;
 }
-
-/** A record outlives its token by at least this: another service may forgive that much clock difference. */
-const leastMarginSeconds = 300;
 
 /** Everything between the options and the checks of a gate. */
 export function createServices<Raw>(
@@ -49,8 +49,9 @@ export function createServices<Raw>(
           store: stores.security,
           keys,
           issuers: auth.scope,
-          marginSeconds: Math.max(Math.ceil(auth.toleranceSeconds), leastMarginSeconds),
+          marginSeconds: marginSecondsFor(auth.toleranceSeconds),
           maxLifetimeSeconds: auth.maxLifetimeSeconds,
+          orgClaim: revocation.orgClaim,
           now,
         });
 
@@ -73,6 +74,7 @@ export function createServices<Raw>(
         ? undefined
         : new Possession({ dpop: auth.dpop, toleranceSeconds: auth.toleranceSeconds, keys, challenges, now }),
     revocations,
+    ...createSessions(resolved, { stores, keys, revocations }),
     revocationsOrMissing: revocations ?? missingRevocations,
     charges: new ChargeFactory({ keys, ipv6PrefixLength, logger }),
     cache:

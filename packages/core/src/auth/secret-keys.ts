@@ -67,7 +67,7 @@ function secretKey(option: string, secret: unknown): KeyObject {
 }
 
 /** A public key given as an HMAC secret would let everybody who has that key sign. */
-function refusePublicKey(option: string, bytes: Buffer): void {
+export function refusePublicKey(option: string, bytes: Buffer): void {
   const text = bytes.toString("utf8");
   const isText = /-----BEGIN [A-Z ]+-----|^\s*(?:ssh-|ecdsa-)/.test(text) || /^\s*\{[^]*"kty"\s*:/.test(text);
   // Some consoles, Keycloak's for one, show a public key as the base64 of its DER.

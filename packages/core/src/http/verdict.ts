@@ -14,6 +14,7 @@ export type DenialCode =
   | "claim_insufficient"
   | "authentication_stale"
   | "quota_exceeded"
+  | "session_limit"
   | "store_unavailable"
   | "keys_unavailable";
 
@@ -41,6 +42,7 @@ const denials: Readonly<Record<DenialCode, DenialKind>> = {
     title: "Request cannot be satisfied as assigned quota has been exceeded",
     type: "https://iana.org/assignments/http-problem-types#quota-exceeded",
   },
+  session_limit: { status: 409, title: "The user has as many sessions as may be" },
   store_unavailable: { status: 503, title: "A dependency that decides about this request is unavailable" },
   keys_unavailable: { status: 503, title: "The keys that verify access tokens are unavailable" },
 };

@@ -15,7 +15,7 @@ import { issuerOptions, namesOf, resolveIssuer, resolveIssuers } from "./issuers
 import type { RemoteKeysSettings } from "./remote-keys.js";
 import type { TokenFrom } from "./token-sources.js";
 import { resolveSources } from "./token-sources.js";
-import { checkBoolean, checkObject, checkOneOf, checkString, optionError } from "./validate.js";
+import { checkBoolean, checkObject, checkOneOf, checkString, optionError, rangeError } from "./validate.js";
 
 /**
  * How access tokens are verified. Exactly one of `secret`, `publicKey`, `jwks`, `jwksUri` says with which keys; `issuer`
@@ -108,6 +108,8 @@ export interface AuthKeys {
 export interface AuthContext extends KeyContext, DpopContext {
   /** Is revocation on? Then `exp` has no tolerance. */
   readonly revocation: boolean;
+  /** How long the tokens of the gate's own live at most, in seconds. */
+  readonly longestIssuedSeconds?: number | undefined;
 }
 
 const known = [
@@ -145,6 +147,8 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
     optional,
     realm,
   };
+  if ((context.longestIssuedSeconds ?? 0) > rest.maxLifetimeSeconds)
+    throw rangeError("auth.maxLifetime", "must be at least tokens.idleLifetime: a cut-off must outlive every token");
   // Last, because keys are fetched as soon as they are wanted: not for a gate that does not start.
   const opened = resolved.map((issuer) => ({ issuer, keys: issuer.keys.open() }));
   return {

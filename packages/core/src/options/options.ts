@@ -13,6 +13,8 @@ import type { LimitOptions } from "./limits.js";
 import { resolveLimits } from "./limits.js";
 import type { RedisInstances, RedisTarget, ResolvedRedis } from "./redis.js";
 import { resolveRedis } from "./redis.js";
+import type { ResolvedTokens, TokensOptions } from "./tokens.js";
+import { acceptOwnTokens, resolveTokens } from "./tokens.js";
 import { checkInteger, checkObject, checkOneOf, checkString, optionError } from "./validate.js";
 
 /** What decides about a token while the store cannot say whether it is revoked. */
@@ -39,6 +41,8 @@ export interface RevocationOptions {
    * @default "report"
    */
   readonly onDataLoss?: "report" | "deny" | undefined;
+  /** The claim that names the organisation whose tokens `sessions.revokeGroup(org)` ends. @default "org_id" */
+  readonly orgClaim?: string | undefined;
 }
 
 export interface ResolvedRevocation {
@@ -46,6 +50,7 @@ export interface ResolvedRevocation {
   readonly onDataLoss: "report" | "deny";
   /** Undefined: every request asks. */
   readonly trackedMs: number | undefined;
+  readonly orgClaim: string;
 }
 
 export interface CacheOptions {
@@ -66,6 +71,8 @@ export interface PortcullisOptions<Raw = unknown> {
   readonly keySecret?: string | undefined;
   /** How tokens are verified. Left out: nobody is authenticated. */
   readonly auth?: AuthOptions<Raw> | undefined;
+  /** How tokens are issued, by `gate.tokens`. Left out: they come from somebody else. */
+  readonly tokens?: TokensOptions | undefined;
   /** `false` accepts revoked tokens. @default on wherever `auth` is */
   readonly revocation?: RevocationOptions | false | undefined;
   /** Rate-limit policies of `guard()`. @default [] */
@@ -98,6 +105,7 @@ export interface ResolvedOptions<Raw> {
   /** Was it chosen, or is it the default that everybody knows? */
   readonly keySecretChosen: boolean;
   readonly auth: ResolvedAuth<Raw> | undefined;
+  readonly tokens: ResolvedTokens | undefined;
   readonly revocation: ResolvedRevocation | undefined;
   readonly limits: readonly Policy<Raw>[];
   readonly cacheTtlMs: number | undefined;
@@ -112,7 +120,7 @@ export interface ResolvedOptions<Raw> {
 
 const known = [
   ...["redis", "prefix", "keySecret", "auth", "revocation", "limits", "cache", "headers", "deadline"],
-  ...["ipv6PrefixLength", "instances", "publicUrl", "property", "logger"],
+  ...["ipv6PrefixLength", "instances", "publicUrl", "property", "logger", "tokens"],
 ];
 
 /** Checks every option and fills in the defaults. Throws a TypeError or RangeError that says what to write instead. */
@@ -138,6 +146,10 @@ export function resolveOptions<Raw>(
   checkInteger("ipv6PrefixLength", ipv6PrefixLength, 32, 128);
   checkInteger("instances", instances, 1, 10_000);
   checkProperty(property);
+  const tokens = options.tokens === undefined ? undefined : resolveTokens(options.tokens, options.auth);
+  if (tokens !== undefined && revocation === false)
+    throw optionError("revocation", "must not be false with tokens: sessions end by revocation");
+  const given = tokens === undefined ? options.auth : acceptOwnTokens(options.auth, tokens);
   const publicUrl = options.publicUrl === undefined ? undefined : resolvePublicUrl(options.publicUrl);
   return {
     redis: resolveRedis(options.redis),
@@ -155,31 +167,34 @@ export function resolveOptions<Raw>(
     publicUrl,
     property,
     logger,
+    tokens,
     // Last, because keys may be fetched as soon as they are known to be wanted.
     auth:
-      options.auth === undefined
+      given === undefined
         ? undefined
-        : resolveAuth(options.auth, {
+        : resolveAuth(given, {
             logger,
             now,
             revocation: revocation !== false,
             publicUrl,
             keySecret: options.keySecret,
             telemetry,
+            longestIssuedSeconds: tokens === undefined ? 0 : tokens.idleMs / 1000,
           }),
   };
 }
 
 function resolveRevocation(options: RevocationOptions): ResolvedRevocation {
-  checkObject("revocation", options, ["onStoreError", "check", "staleness", "onDataLoss"]);
-  const { onStoreError = "deny", check = "asked", staleness, onDataLoss = "report" } = options;
+  checkObject("revocation", options, ["onStoreError", "check", "staleness", "onDataLoss", "orgClaim"]);
+  const { onStoreError = "deny", check = "asked", staleness, onDataLoss = "report", orgClaim = "org_id" } = options;
+  checkString("revocation.orgClaim", orgClaim);
   checkRevocationPolicy("revocation.onStoreError", onStoreError);
   checkOneOf("revocation.check", check, ["asked", "tracked"]);
   checkOneOf("revocation.onDataLoss", onDataLoss, ["report", "deny"]);
   if (check === "asked" && staleness !== undefined)
     throw optionError("revocation.staleness", 'has no meaning without check: "tracked": every request asks');
   const trackedMs = check === "tracked" ? durationMs("revocation.staleness", staleness ?? "2s", 60_000) : undefined;
-  return { onStoreError, onDataLoss, trackedMs };
+  return { onStoreError, onDataLoss, trackedMs, orgClaim };
 }
 
 export function checkRevocationPolicy(option: string, policy: unknown): asserts policy is RevocationPolicy {

@@ -24,6 +24,10 @@ export interface RevocableToken extends NamedToken {
 export interface CheckableToken extends NamedToken {
   /** Whose cut-off to compare with. */
   readonly principal?: string | undefined;
+  /** The session whose cut-off to compare with: its `sid`. */
+  readonly sessionId?: string | undefined;
+  /** Where the organisation is whose cut-off to compare with. */
+  readonly claims?: Readonly<Record<string, unknown>> | undefined;
   /** Unix seconds. */
   readonly issuedAt?: number | undefined;
 }
@@ -53,6 +57,8 @@ export interface RevocationServiceOptions {
   /** Records outlive the token by this much, so that another service's clock tolerance does not revive it. */
   readonly marginSeconds: number;
   readonly maxLifetimeSeconds: number;
+  /** The claim that names the organisation a token is for. */
+  readonly orgClaim: string;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
@@ -100,10 +106,10 @@ export class RevocationService implements Revocations {
   }
 
   questionFor(token: CheckableToken): TokenQuestion {
-    const { principal, issuedAt } = token;
+    const { issuedAt } = token;
     return {
       revokedKey: this.#recordKey(token),
-      cutoffKeys: principal === undefined || principal === "" ? [] : [this.#options.keys.subjectCutoff(principal)],
+      cutoffKeys: this.#cutoffKeys(token),
       // A cut-off is in whole seconds and ends its whole second.
       issuedAt: issuedAt === undefined ? undefined : Math.floor(issuedAt),
     };
@@ -116,6 +122,16 @@ export class RevocationService implements Revocations {
 
   isKnownRevoked({ revokedKey }: TokenQuestion): boolean {
     return this.#known.has(revokedKey);
+  }
+
+  /** The cut-offs of the user, of the session and of the organisation, as far as the token names them. */
+  #cutoffKeys({ principal = "", sessionId = "", issuer, claims }: CheckableToken): string[] {
+    const { keys, issuers, orgClaim } = this.#options;
+    const org = claims !== undefined && Object.hasOwn(claims, orgClaim) ? claims[orgClaim] : undefined;
+    const cutoffs = principal === "" ? [] : [keys.subjectCutoff(principal)];
+    if (sessionId !== "") cutoffs.push(keys.sessionCutoff(issuers.qualify(issuer, sessionId)));
+    if (typeof org === "string" && org !== "") cutoffs.push(keys.groupCutoff(issuers.qualify(issuer, org)));
+    return cutoffs;
   }
 
   #recordKey({ jti, token, issuer }: NamedToken): string {

@@ -1,4 +1,5 @@
 import type { HealthRouteOptions } from "./health.js";
+import type { JwksRouteOptions } from "./jwks.js";
 import type { MetricsRouteOptions } from "./metrics.js";
 import type { ResourceMetadataOptions } from "./resource-metadata.js";
 
@@ -15,6 +16,11 @@ export interface Routes<Middleware> {
    * or after `drain()`, with the state of each dependency as JSON.
    */
   health(options?: HealthRouteOptions): Middleware;
+  /**
+   * The public keys that verify the gate's own tokens (RFC 7517), at `/.well-known/jwks.json`. Needs `tokens` with a private
+   * key.
+   */
+  jwks(options?: JwksRouteOptions): Middleware;
   /** The gate's counters in the text format of Prometheus, at `/metrics`. Whoever can ask sees them: keep it internal. */
   metrics(options?: MetricsRouteOptions): Middleware;
 }

@@ -1,5 +1,6 @@
 import { createHash, createHmac } from "node:crypto";
 import { LRUCache } from "lru-cache";
+import type { GroupKeys, SubjectKeys } from "./session-store.js";
 
 /** Version of our own keys and values: old and new releases read each other's during a rolling deploy. */
 const version = 1;
@@ -45,6 +46,51 @@ export class Keyspace {
       : `${this.#prefix}portcullis:cutoff:subject:${sha256(subject)}`;
   }
 
+  /** The cut-off of one session, by its `sid`. */
+  sessionCutoff(session: string): string {
+    return `${this.#prefix}portcullis:cutoff:sid:${readable(session)}`;
+  }
+
+  /** The cut-off of an organisation. */
+  groupCutoff(org: string): string {
+    return `${this.#prefix}portcullis:cutoff:org:${readable(org)}`;
+  }
+
+  /** What the key of a revoked token begins with, for a `jti` that is taken literally. */
+  revokedPrefix(): string {
+    return `${this.#prefix}auth:revoked:`;
+  }
+
+  /** Everything about the sessions of a subject. */
+  sessionsOf(principal: string): SubjectKeys {
+    const name = this.identifier(principal);
+    const tag = `{${this.#shard(name)}}:${name}`;
+    const own = `${this.#prefix}portcullis:${version}`;
+    return {
+      index: `${own}:sessions:${tag}`,
+      records: `${own}:session-records:${tag}`,
+      ended: `${own}:sessions-ended:${tag}`,
+      tokens: `${own}:session-tokens:${tag}`,
+      shared: isLiteral(principal)
+        ? `${this.#prefix}auth:user_tokens:${principal}`
+        : `${this.#prefix}portcullis:user_tokens:${sha256(principal)}`,
+    };
+  }
+
+  /** Everything about the sessions of an organisation. */
+  groupOf(org: string): GroupKeys {
+    const name = this.identifier(org);
+    const tag = `{${this.#shard(name)}}:${name}`;
+    const own = `${this.#prefix}portcullis:${version}`;
+    return {
+      members: `${own}:group-sessions:${tag}`,
+      tokens: `${own}:group-tokens:${tag}`,
+      shared: isLiteral(org)
+        ? `${this.#prefix}auth:org_tokens:${org}`
+        : `${this.#prefix}portcullis:org_tokens:${sha256(org)}`,
+    };
+  }
+
   /** A counter; all policies of one partition key share a slot, so that one script decides about them together. */
   quota(policy: string, partition: string): string {
     checkIdentifier(partition);
@@ -68,11 +114,6 @@ export class Keyspace {
     return ["auth:revoked:", "auth:cutoff:", "portcullis:revoked:", "portcullis:cutoff:"].map(
       (family) => this.#prefix + family,
     );
-  }
-
-  /** A channel that all processes with this prefix share. */
-  channel(name: string): string {
-    return `${this.#prefix}portcullis:${version}:channel:${name}`;
   }
 
   /** A cache entry; the scope tells a user's own view from the shared one. */
@@ -112,6 +153,12 @@ export class Keyspace {
 function isLiteral(identifier: string): boolean {
   checkIdentifier(identifier);
   return identifier.length <= 512 && identifier.isWellFormed() && Buffer.byteLength(identifier) <= 512;
+}
+
+/** A part of a key that is the same for all services, whatever their `keySecret`. */
+function readable(identifier: string): string {
+  checkIdentifier(identifier);
+  return plain.test(identifier) ? identifier : `~${sha256(identifier)}`;
 }
 
 /** No text, or an empty one, would be one key for everybody who has none. */

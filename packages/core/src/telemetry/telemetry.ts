@@ -1,5 +1,4 @@
 import type { DenialCode } from "../http/verdict.js";
-import type { MessageOutcome } from "../store/channels.js";
 import type { FaultKind } from "../store/ports.js";
 import { events } from "./events.js";
 import type { Metric } from "./metrics.js";
@@ -49,10 +48,6 @@ export class Telemetry {
     "portcullis_key_fetches_total",
     "Fetches of the keys of token issuers, by outcome.",
   );
-  readonly #messages = new Counter(
-    "portcullis_channel_messages_total",
-    "Messages that arrived from processes, by what became of them.",
-  );
   readonly #breakers = new Map<string, BreakerState>();
 
   allowed(): void {
@@ -91,10 +86,6 @@ export class Telemetry {
     this.#keyFetches.add({ outcome });
   }
 
-  messageArrived(outcome: MessageOutcome): void {
-    this.#messages.add({ outcome });
-  }
-
   /** Every counter. Those that have counted nothing yet have no samples, except where a zero says something. */
   read(): Metric[] {
     const allowed = total(
@@ -117,10 +108,7 @@ export class Telemetry {
         value: { closed: 0, "half-open": 0.5, open: 1 }[state],
       })),
     };
-    const counters = [
-      ...[this.#denied, this.#degraded, this.#breakerChanges, this.#storeQuestions],
-      ...[this.#keyFetches, this.#messages],
-    ];
+    const counters = [this.#denied, this.#degraded, this.#breakerChanges, this.#storeQuestions, this.#keyFetches];
     return [allowed, losses, ...counters.map((counter) => counter.read()), this.#storeCalls.read(), breakers];
   }
 }

@@ -68,6 +68,11 @@ export class MemorySecurityStore implements SecurityStore {
     return cutoff;
   }
 
+  /** A cut-off in unix seconds, if there is one. */
+  cutoffAt(key: string): number | undefined {
+    return this.#read(key)?.cutoff;
+  }
+
   state(): StoreState {
     return { kind: "memory", status: "up", findings: [] };
   }

@@ -1,17 +1,22 @@
 import { admitScript } from "./admit.js";
 import { cutOffScript } from "./cut-off.js";
-import { leaseScript } from "./lease.js";
 import { markerScript } from "./marker.js";
 import { refundScript } from "./refund.js";
 import { revokeScript } from "./revoke.js";
 import type { Script } from "./script.js";
+import {
+  createSessionScript,
+  endSessionsScript,
+  listSessionsScript,
+  momentScript,
+  removeSessionsScript,
+  rotateSessionScript,
+} from "./sessions.js";
+import { endGroupScript, joinTokensScript, noteTokensScript } from "./tracked-tokens.js";
 
 /** Every script, to be loaded when a connection is made. */
 export const scripts: readonly Script[] = [
-  admitScript,
-  cutOffScript,
-  leaseScript,
-  markerScript,
-  refundScript,
-  revokeScript,
+  ...[admitScript, cutOffScript, markerScript, refundScript, revokeScript],
+  ...[createSessionScript, endSessionsScript, listSessionsScript, momentScript, removeSessionsScript],
+  ...[rotateSessionScript, endGroupScript, joinTokensScript, noteTokensScript],
 ];

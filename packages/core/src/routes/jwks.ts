@@ -1,0 +1,30 @@
+import type { Check } from "../http/verdict.js";
+import type { ResolvedTokens } from "../options/tokens.js";
+import { checkObject, optionError } from "../options/validate.js";
+import { answerAt, checkPath, readMethods, reply } from "./route.js";
+
+export interface JwksRouteOptions {
+  /** @default "/.well-known/jwks.json" */
+  readonly path?: string | undefined;
+}
+
+/** Others fetch a new key when they meet its `kid`; an old one must go on being served for as long as its tokens live. */
+const maxAgeSeconds = 300;
+
+/** The public keys that verify the gate's own tokens (RFC 7517). */
+export function jwksRoute<Raw>(options: JwksRouteOptions, tokens: ResolvedTokens | undefined): Check<Raw> {
+  checkObject("jwks()", options, ["path"]);
+  const { path = "/.well-known/jwks.json" } = options;
+  checkPath("jwks().path", path);
+  if (tokens === undefined) throw optionError("tokens", "is required for routes.jwks()");
+  const { published } = tokens.keys;
+  if (published === undefined)
+    throw optionError(
+      "tokens.signingKey",
+      "is an HMAC secret, which is never published; routes.jwks() needs a private key",
+    );
+  const answer = reply(200, "application/jwk-set+json", JSON.stringify(published), [
+    ["Cache-Control", `public, max-age=${maxAgeSeconds}`],
+  ]);
+  return answerAt({ methods: readMethods, path, answer: () => answer });
+}

@@ -1,0 +1,91 @@
+import type { IssuerScope } from "../auth/issuer-scope.js";
+import type { ResolvedOptions } from "../options/options.js";
+import { resolveCookies } from "../options/session-cookies.js";
+import { optionError } from "../options/validate.js";
+import type { Revocations } from "../revocation/revocations.js";
+import type { Keyspace } from "../store/keys.js";
+import { marginSecondsFor } from "../store/margin.js";
+import type { Stores } from "../store/stores.js";
+import { createTokenCookies } from "./cookies.js";
+import { LocalNews } from "./news.js";
+import type { Sessions } from "./sessions.js";
+import { SessionService } from "./sessions.js";
+import type { Tokens } from "./tokens.js";
+import { TokenService } from "./token-service.js";
+
+/** What a gate offers about sessions. Where an option is missing, every call says which. */
+export interface SessionServices {
+  readonly tokens: Tokens;
+  readonly sessions: Sessions;
+}
+
+export interface SessionFoundation {
+  readonly stores: Pick<Stores, "sessions" | "security">;
+  readonly keys: Keyspace;
+  /** Undefined where revocation is off. */
+  readonly revocations: Revocations | undefined;
+}
+
+export function createSessions<Raw>(
+  { auth, revocation, tokens, deadlineMs, logger }: ResolvedOptions<Raw>,
+  { stores, keys, revocations }: SessionFoundation,
+): SessionServices {
+  if (auth === undefined || revocation === undefined || revocations === undefined)
+    return { sessions: missingSessions, tokens: missingTokens };
+  const issuers: IssuerScope = auth.scope;
+  const news = new LocalNews(logger);
+  const common = {
+    store: stores.sessions,
+    security: stores.security,
+    keys,
+    issuers,
+    orgClaim: revocation.orgClaim,
+    news,
+    cutoffSeconds: Math.ceil(auth.maxLifetimeSeconds) + marginSecondsFor(auth.toleranceSeconds),
+  };
+  const sessions = new SessionService({ ...common, revocations, issuer: tokens?.issuer });
+  return {
+    sessions,
+    tokens:
+      tokens === undefined
+        ? missingTokens
+        : new TokenService({
+            ...common,
+            tokens,
+            deadlineMs,
+            abandon: (principal, id) => sessions.revoke(principal, id),
+            noteReuse() {
+              logger.warn(
+                { code: "refresh_reused" },
+                "portcullis: a refresh token was used again; its session has ended",
+              );
+            },
+          }),
+  };
+}
+
+function refuseSessions(): Promise<never> {
+  return Promise.reject(optionError("revocation", "is off for this gate, or auth is missing, so it has no sessions"));
+}
+
+const missingSessions: Sessions = {
+  list: refuseSessions,
+  revoke: refuseSessions,
+  revokeOthers: refuseSessions,
+  revokeAll: refuseSessions,
+  revokeGroup: refuseSessions,
+  onRevoked() {
+    throw optionError("revocation", "is off for this gate, or auth is missing, so it has no sessions");
+  },
+};
+
+function refuseTokens(): Promise<never> {
+  return Promise.reject(optionError("tokens", "is required to issue tokens: { signingKey, issuer, audience }"));
+}
+
+const missingTokens: Tokens = {
+  issue: refuseTokens,
+  refresh: refuseTokens,
+  answer: () => undefined,
+  cookies: createTokenCookies(resolveCookies("tokens.cookies", {})),
+};

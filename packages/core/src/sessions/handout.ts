@@ -1,0 +1,71 @@
+import type { RefreshTokens } from "../auth/refresh-token.js";
+import type { ResolvedTokens } from "../options/tokens.js";
+import type { LiveToken, SessionRecord } from "../store/session-store.js";
+import { claimsOfGrant } from "./request.js";
+import type { IssuedTokens } from "./tokens.js";
+
+export interface HandoutOf {
+  readonly subject: string;
+  readonly sessionId: string;
+  readonly record: SessionRecord;
+  /** The jti of the refresh token that was replaced; undefined for the first. */
+  readonly predecessor: string | undefined;
+  /** Unix milliseconds. */
+  readonly nowMs: number;
+}
+
+/** Makes the tokens that the record of a session says. */
+export class Handout {
+  readonly #tokens: ResolvedTokens;
+  readonly #refreshTokens: RefreshTokens;
+  readonly #orgClaim: string;
+
+  constructor(tokens: ResolvedTokens, refreshTokens: RefreshTokens, orgClaim: string) {
+    this.#tokens = tokens;
+    this.#refreshTokens = refreshTokens;
+    this.#orgClaim = orgClaim;
+  }
+
+  /** Signs what the record says. The same record makes the same tokens. */
+  async make({ subject, sessionId, record, predecessor, nowMs }: HandoutOf): Promise<IssuedTokens> {
+    const tokens = this.#tokens;
+    const { org, issuedAt, generation, current, access } = record;
+    const { claims, scopes } = claimsOfGrant(record.grant);
+    const newest = access.at(-1) as LiveToken;
+    const refreshExpiresAt = Math.floor(record.idleEndsAt / 1000);
+    const accessToken = await tokens.keys.sign({
+      ...claims,
+      ...(org === undefined ? {} : { [this.#orgClaim]: org }),
+      iss: tokens.issuer,
+      sub: subject,
+      aud: tokens.audience.length === 1 ? (tokens.audience[0] as string) : [...tokens.audience],
+      sid: sessionId,
+      jti: newest.jti,
+      iat: issuedAt,
+      exp: newest.expiresAt,
+    });
+    const refreshToken = await this.#refreshTokens.sign(
+      { subject, sessionId, org, jti: current, generation, issuedAt, expiresAt: refreshExpiresAt },
+      predecessor,
+    );
+    const now = Math.floor(nowMs / 1000);
+    const expiresIn = newest.expiresAt - now;
+    return {
+      accessToken,
+      refreshToken,
+      sessionId,
+      expiresAt: newest.expiresAt,
+      expiresIn,
+      refreshExpiresAt,
+      refreshExpiresIn: refreshExpiresAt - now,
+      scopes,
+      response: {
+        access_token: accessToken,
+        token_type: "Bearer",
+        expires_in: expiresIn,
+        refresh_token: refreshToken,
+        ...(scopes.length === 0 ? {} : { scope: scopes.join(" ") }),
+      },
+    };
+  }
+}

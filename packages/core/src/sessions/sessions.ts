@@ -1,0 +1,231 @@
+import type { Auth } from "../auth/claims.js";
+import type { IssuerScope } from "../auth/issuer-scope.js";
+import { checkFunction, checkInteger, checkObject } from "../options/validate.js";
+import type { Revocations } from "../revocation/revocations.js";
+import type { Keyspace } from "../store/keys.js";
+import type { SecurityStore } from "../store/ports.js";
+import type { SessionStore, StoredSession } from "../store/session-store.js";
+import type { Ending, EndingNews } from "./news.js";
+import { checkName } from "./request.js";
+
+/** A session as its user may see it. */
+export interface Session {
+  readonly id: string;
+  /** Unix seconds. */
+  readonly createdAt: number;
+  /** When it was refreshed last, in unix seconds. */
+  readonly lastSeenAt: number;
+  /** When it ends unless it is refreshed, in unix seconds. */
+  readonly expiresAt: number;
+  readonly ip: string | undefined;
+  readonly userAgent: string | undefined;
+  readonly label: string | undefined;
+  readonly org: string | undefined;
+}
+
+export interface ListOptions {
+  /** From 1 to 1000. @default 100 */
+  readonly limit?: number | undefined;
+  /** How many to leave out. @default 0 */
+  readonly offset?: number | undefined;
+}
+
+/** A user: `auth` of a request or its `principal`, which is the `sub` where there is one issuer. */
+export type Subject = string | Pick<Auth, "principal">;
+
+/**
+ * Who is signed in, and the end of it. Every method rejects with a {@link StoreFault} (503) if the store cannot do all of it,
+ * and may then be called again.
+ */
+export interface Sessions {
+  /** The live sessions of a user, those seen last first. */
+  list(subject: Subject, options?: ListOptions): Promise<readonly Session[]>;
+  /**
+   * Ends the session of a request: log-out. A token without a session is revoked alone. Or ends one session of a user;
+   * nobody else's has that effect. Resolves to whether there was one.
+   */
+  revoke(auth: Auth | undefined): Promise<boolean>;
+  revoke(subject: Subject, sessionId: string): Promise<boolean>;
+  /** Ends all sessions of the user but that of the request, and every other token that `auth:user_tokens:<subject>` names. */
+  revokeOthers(auth: Auth | undefined): Promise<number>;
+  /** Log out everywhere: ends all sessions and all tokens that the user has so far, whoever issued them. Resolves to how many sessions there were. */
+  revokeAll(subject: Subject): Promise<number>;
+  /** Ends all sessions and tokens of an organisation so far. Resolves to how many sessions there were. */
+  revokeGroup(org: string): Promise<number>;
+  /**
+   * Calls the listener in this process when sessions end in any: the base for closing live connections. Returns how to stop.
+   * Messages that come while Redis is away are lost: what matters is checked again at the next request.
+   */
+  onRevoked(listener: (ended: EndedSessions) => void): () => void;
+}
+
+/** An ending as listeners get it. */
+export interface EndedSessions extends Ending {
+  /** Is this the end of what somebody has been let in for? */
+  concerns(auth: Auth): boolean;
+}
+
+export interface SessionServiceOptions {
+  readonly store: SessionStore;
+  readonly security: SecurityStore;
+  readonly keys: Keyspace;
+  readonly issuers: IssuerScope;
+  readonly revocations: Revocations;
+  readonly news: EndingNews;
+  /** How long a cut-off is kept: longer than any token lives. */
+  readonly cutoffSeconds: number;
+  /** The claim that names the organisation of a token. */
+  readonly orgClaim: string;
+  /** Whose organisations `revokeGroup` means, where there are several issuers. */
+  readonly issuer: string | undefined;
+}
+
+/** How many subjects' sessions are ended at once for an organisation. */
+const groupBatch = 100;
+
+export class SessionService implements Sessions {
+  readonly #options: SessionServiceOptions;
+
+  constructor(options: SessionServiceOptions) {
+    this.#options = options;
+  }
+
+  async list(subject: Subject, options: ListOptions = {}): Promise<readonly Session[]> {
+    checkObject("list()", options, ["limit", "offset"]);
+    const { limit = 100, offset = 0 } = options;
+    checkInteger("list().limit", limit, 1, 1000);
+    checkInteger("list().offset", offset, 0, 1_000_000);
+    const { keys, store } = this.#options;
+    const principal = this.#principal(subject);
+    const sessions = await store.list(keys.sessionsOf(principal), offset, limit);
+    if (sessions.length === 0) return [];
+    // A cut-off may be another's, who knows nothing of our records.
+    const orgs = [...new Set(sessions.flatMap(({ record: { org } }) => (org === undefined ? [] : [org])))];
+    const cutoffKeys = [keys.subjectCutoff(principal), ...orgs.map((org) => keys.groupCutoff(this.#group(org)))];
+    const { cutoffs } = await store.moment(cutoffKeys);
+    const isOver = ({ record }: StoredSession): boolean =>
+      [cutoffs[0], record.org === undefined ? undefined : cutoffs[1 + orgs.indexOf(record.org)]].some(
+        (cutoff) => cutoff !== undefined && record.issuedAt <= cutoff,
+      );
+    return sessions.filter((session) => !isOver(session)).map(describe);
+  }
+
+  async revoke(subject: Subject | Auth | undefined, sessionId?: string): Promise<boolean> {
+    if (sessionId !== undefined) {
+      checkName("the session id", sessionId);
+      return this.#end(this.#principal(subject), sessionId, undefined);
+    }
+    if (typeof subject !== "object" || !("token" in subject))
+      throw new TypeError("revoke() needs the auth of a request, or a subject and a session id; nobody is signed in");
+    const { revocations, issuers } = this.#options;
+    await revocations.revoke(subject);
+    if (subject.sessionId === undefined || subject.principal === "") return true;
+    // The token proves that the session is the user's, also one of another service, of which there is no record here.
+    await this.#end(subject.principal, subject.sessionId, issuers.qualify(subject.issuer, subject.sessionId));
+    return true;
+  }
+
+  async revokeOthers(auth: Auth | undefined): Promise<number> {
+    const { keys, store, news } = this.#options;
+    if (auth === undefined) throw new TypeError("revokeOthers() needs the auth of a request; nobody is signed in");
+    if (auth.sessionId === undefined)
+      throw new TypeError("revokeOthers() needs a token with a session (sid); this one has none");
+    const principal = this.#principal(auth);
+    const { sessionId } = auth;
+    const subject = keys.sessionsOf(principal);
+    const others = (await store.ids(subject)).filter((id) => id !== sessionId);
+    await Promise.all(others.map((id) => this.#cutOff(keys.sessionCutoff(this.#own(id)))));
+    const ended = await store.end(subject, { kind: "except", id: sessionId });
+    // What has signed in between the two is no older than its own tokens.
+    const late = ended.filter((id) => !others.includes(id));
+    await Promise.all(late.map((id) => this.#cutOff(keys.sessionCutoff(this.#own(id)))));
+    if (ended.length > 0) news.announce({ reason: "revoked", principal, sessionIds: ended });
+    return ended.length;
+  }
+
+  async revokeAll(subject: Subject): Promise<number> {
+    const { keys, store, news } = this.#options;
+    const principal = this.#principal(subject);
+    const cutoff = await this.#cutOff(keys.subjectCutoff(principal));
+    const ended = await store.end(keys.sessionsOf(principal), { kind: "all", endedAt: cutoff });
+    news.announce({ reason: "all", principal, cutoff });
+    return ended.length;
+  }
+
+  async revokeGroup(org: string): Promise<number> {
+    checkName("the organisation", org);
+    const { keys, store, news } = this.#options;
+    const group = this.#group(org);
+    const cutoff = await this.#cutOff(keys.groupCutoff(group));
+    const members = await store.endGroup(keys.groupOf(group));
+    let count = 0;
+    for (let start = 0; start < members.length; start += groupBatch) {
+      const ended = await Promise.all(
+        members
+          .slice(start, start + groupBatch)
+          .map(({ id, principal }) => store.end(keys.sessionsOf(principal), { kind: "only", id })),
+      );
+      count += ended.flat().length;
+    }
+    news.announce({ reason: "group", org, cutoff });
+    return count;
+  }
+
+  onRevoked(listener: (ended: EndedSessions) => void): () => void {
+    checkFunction("onRevoked()", listener);
+    const { news, orgClaim } = this.#options;
+    return news.listen((ending) => listener({ ...ending, concerns: (auth) => concerns(ending, auth, orgClaim) }));
+  }
+
+  /** Ends one session of a user. Its cut-off is written only if it is the user's, by our record or by a token. */
+  async #end(principal: string, id: string, proven: string | undefined): Promise<boolean> {
+    const { keys, store, news } = this.#options;
+    const subject = keys.sessionsOf(principal);
+    const isKnown = (await store.ids(subject)).includes(id);
+    if (!isKnown && proven === undefined) return false;
+    await this.#cutOff(keys.sessionCutoff(proven ?? this.#own(id)));
+    const ended = await store.end(subject, { kind: "only", id });
+    news.announce({ reason: "revoked", principal, sessionIds: [id] });
+    return ended.length > 0;
+  }
+
+  async #cutOff(key: string): Promise<number> {
+    return this.#options.security.cutOff(key, this.#options.cutoffSeconds);
+  }
+
+  #principal(subject: Subject | undefined): string {
+    const principal: unknown = typeof subject === "object" ? subject.principal : subject;
+    checkName("the subject", principal);
+    this.#options.issuers.checkPrincipal(principal);
+    return principal;
+  }
+
+  #group(org: string): string {
+    return this.#options.issuers.qualify(this.#options.issuer, org);
+  }
+
+  #own(id: string): string {
+    return this.#options.issuers.qualify(this.#options.issuer, id);
+  }
+}
+
+function concerns({ principal, sessionIds, org, cutoff }: Ending, auth: Auth, orgClaim: string): boolean {
+  if (principal !== undefined && auth.principal !== principal) return false;
+  if (org !== undefined && auth.claims[orgClaim] !== org) return false;
+  if (sessionIds !== undefined) return auth.sessionId !== undefined && sessionIds.includes(auth.sessionId);
+  return auth.issuedAt === undefined || cutoff === undefined || auth.issuedAt <= cutoff;
+}
+
+function describe({ id, record }: StoredSession): Session {
+  const { createdAt, seenAt, idleEndsAt, ip, userAgent, label, org } = record;
+  return {
+    id,
+    createdAt: Math.floor(createdAt / 1000),
+    lastSeenAt: Math.floor(seenAt / 1000),
+    expiresAt: Math.floor(idleEndsAt / 1000),
+    ip,
+    userAgent,
+    label,
+    org,
+  };
+}

@@ -1,0 +1,256 @@
+import { randomBytes } from "node:crypto";
+import type { IssuerScope } from "../auth/issuer-scope.js";
+import type { RefreshClaims } from "../auth/refresh-token.js";
+import { RefreshTokens, UnknownKey } from "../auth/refresh-token.js";
+import { DenialError, deny } from "../http/verdict.js";
+import type { ResolvedTokens } from "../options/tokens.js";
+import { checkObject } from "../options/validate.js";
+import type { Keyspace } from "../store/keys.js";
+import type { SecurityStore } from "../store/ports.js";
+import { StoreFault } from "../store/ports.js";
+import type { Creation, LiveToken, Moment, SessionRecord, SessionStore } from "../store/session-store.js";
+import type { TokenCookies } from "./cookies.js";
+import { createTokenCookies } from "./cookies.js";
+import { Handout } from "./handout.js";
+import type { EndingNews } from "./news.js";
+import { checkName, readDevice, readGrant } from "./request.js";
+import type { TokenAnswer } from "./token-error.js";
+import type { IssuedTokens, IssueRequest, RefreshRequest, Tokens } from "./tokens.js";
+import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
+
+export interface TokenServiceOptions {
+  readonly tokens: ResolvedTokens;
+  readonly store: SessionStore;
+  readonly security: SecurityStore;
+  readonly keys: Keyspace;
+  readonly issuers: IssuerScope;
+  readonly orgClaim: string;
+  readonly news: EndingNews;
+  readonly deadlineMs: number;
+  /** How long a cut-off is kept: longer than any token lives. */
+  readonly cutoffSeconds: number;
+  /** Ends a session whose tokens could not all be made known. */
+  readonly abandon: (principal: string, sessionId: string) => Promise<unknown>;
+  /** Told of a refresh token that was used again: probably stolen. */
+  readonly noteReuse: () => void;
+}
+
+/** Most access tokens of one session that live at once; a client that refreshes more often loses the oldest. */
+const maxAccess = 16;
+
+/** Every attempt waits for a second that is after the last cut-off. */
+const mostAttempts = 10;
+
+/** A cut-off that is further ahead than this comes of a wrong clock, and is not waited for. */
+const longestWaitMs = 5000;
+
+export class TokenService implements Tokens {
+  readonly cookies: TokenCookies;
+  readonly #options: TokenServiceOptions;
+  readonly #refreshTokens: RefreshTokens;
+  readonly #handout: Handout;
+
+  constructor(options: TokenServiceOptions) {
+    const { refreshKeys, issuer, cookies } = options.tokens;
+    this.#options = options;
+    this.#refreshTokens = new RefreshTokens(refreshKeys, issuer);
+    this.#handout = new Handout(options.tokens, this.#refreshTokens, options.orgClaim);
+    this.cookies = createTokenCookies(cookies);
+  }
+
+  async issue(request: IssueRequest): Promise<IssuedTokens> {
+    checkObject("issue()", request, ["subject", "claims", "scopes", "org", "device"]);
+    const { subject, claims = {}, scopes = [], org, device } = request;
+    const { issuers, tokens, orgClaim, news } = this.#options;
+    checkName("subject", subject);
+    if (org !== undefined) checkName("org", org);
+    const known = { ...readDevice(device), grant: readGrant(claims, scopes, orgClaim) };
+    const principal = issuers.qualify(tokens.issuer, subject);
+    const group = org === undefined ? undefined : issuers.qualify(tokens.issuer, org);
+    const id = randomBytes(16).toString("base64url");
+
+    const { record, evicted } = await this.#create(principal, group, { id, known, org });
+    if (evicted.length > 0) news.announce({ reason: "evicted", principal, sessionIds: evicted });
+    try {
+      await Promise.all(evicted.map((old) => this.#cutOff(old)));
+      await this.#track(principal, group, id, record, []);
+    } catch (error) {
+      // Nobody gets its tokens, so it should not count; if even that fails it ends by itself.
+      await this.#options.abandon(principal, id).catch(() => undefined);
+      throw error;
+    }
+    return this.#handout.make({ subject, sessionId: id, record, predecessor: undefined, nowMs: record.seenAt });
+  }
+
+  async refresh(refreshToken: string | undefined, request: RefreshRequest = {}): Promise<IssuedTokens> {
+    checkObject("refresh()", request, ["claims", "scopes", "device"]);
+    if (refreshToken === undefined || refreshToken === "") throw new TokenError("invalid_request", "no refresh token");
+    const presented = await this.#refreshTokens.read(refreshToken);
+    if (presented === undefined) throw new TokenError("invalid_grant", "the token is none of ours");
+    const { keys, store, tokens, news, noteReuse } = this.#options;
+    const { sessionId, org } = presented;
+    const principal = this.#qualify(presented.subject);
+    const moment = await this.#judge(presented);
+    const successors = this.#refreshTokens.successors(presented);
+    const subject = keys.sessionsOf(principal);
+    const rotated = await store.rotate(subject, {
+      id: sessionId,
+      presented: presented.jti,
+      generation: presented.generation,
+      successor: successors.refresh,
+      access: successors.access,
+      issuedAt: Math.floor(moment.ms / 1000),
+      accessSeconds: tokens.accessSeconds,
+      idleMs: tokens.idleMs,
+      overlapMs: tokens.overlapMs,
+      maxAccess,
+      notAfter: this.#notAfter(moment),
+      changes: this.#changes(request),
+    });
+    if (rotated.outcome === "late") throw new StoreFault("timeout");
+    if (rotated.outcome === "missing") throw new TokenError("invalid_grant", "there is no such session");
+    if (rotated.outcome === "reused") {
+      noteReuse();
+      await this.#cutOff(sessionId);
+      news.announce({ reason: "reused", principal, sessionIds: [sessionId] });
+      throw new TokenError("invalid_grant", "the token was used before");
+    }
+    const { record, surplus } = rotated;
+    const group = org === undefined ? undefined : this.#qualify(org);
+    await this.#track(principal, group, sessionId, record, [presented.jti, ...surplus]);
+    try {
+      const { subject: sub, jti } = presented;
+      return await this.#handout.make({ subject: sub, sessionId, record, predecessor: jti, nowMs: moment.ms });
+    } catch (error) {
+      if (error instanceof UnknownKey) throw new TokenError("invalid_grant", "another process has replaced the token");
+      throw error;
+    }
+  }
+
+  answer(error: unknown): TokenAnswer | undefined {
+    if (error instanceof TokenError)
+      return { status: error.status, headers: error.headers, body: { ...error.toJSON() } };
+    if (error instanceof StoreFault) return unavailableAnswer(error.headers);
+    if (error instanceof DenialError)
+      return { status: error.status, headers: { ...noStore, ...error.headers }, body: { ...error.problem } };
+    return undefined;
+  }
+
+  /** A session that is later than every cut-off, so that a sign-in right after "log out everywhere" works. */
+  async #create(
+    principal: string,
+    group: string | undefined,
+    {
+      id,
+      known,
+      org,
+    }: { id: string; known: Pick<SessionRecord, "ip" | "userAgent" | "label" | "grant">; org: string | undefined },
+  ): Promise<{ record: SessionRecord; evicted: readonly string[] }> {
+    const { keys, store, tokens } = this.#options;
+    const cutoffKeys = [keys.subjectCutoff(principal), ...(group === undefined ? [] : [keys.groupCutoff(group)])];
+    for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
+      const moment = await store.moment(cutoffKeys);
+      const [cutoff] = moment.cutoffs;
+      const issuedAt = Math.floor(moment.ms / 1000);
+      const latest = Math.max(...moment.cutoffs.map((one) => one ?? 0));
+      if (latest >= issuedAt) {
+        await waitUntil(latest + 1, moment);
+        continue;
+      }
+      const record: SessionRecord = {
+        createdAt: moment.ms,
+        seenAt: moment.ms,
+        endsAt: moment.ms + tokens.sessionMs,
+        idleEndsAt: moment.ms + tokens.idleMs,
+        issuedAt,
+        generation: 0,
+        current: randomBytes(24).toString("base64url"),
+        access: [{ jti: randomBytes(24).toString("base64url"), expiresAt: issuedAt + tokens.accessSeconds }],
+        ...(group === undefined ? {} : { org, orgTokens: keys.groupOf(group).shared }),
+        ...known,
+      };
+      const { maxSessions, onLimit } = tokens;
+      const creation: Creation = { id, record, cutoff, maxSessions, onLimit, notAfter: this.#notAfter(moment) };
+      const created = await store.create(keys.sessionsOf(principal), creation);
+      if (created.outcome === "created") return { record, evicted: created.evicted };
+      if (created.outcome === "late") throw new StoreFault("timeout");
+      if (created.outcome === "full")
+        throw new DenialError(deny("session_limit", { cause: "the user has as many sessions as may be" }));
+      await waitUntil(created.ended + 1, moment);
+    }
+    throw new StoreFault("overloaded");
+  }
+
+  /**
+   * The time for the tokens to come, which is no later than the look at the cut-offs: one that is moved afterwards then
+   * ends the new tokens too.
+   */
+  async #judge({ subject, sessionId, org, jti, issuedAt, expiresAt }: RefreshClaims): Promise<Moment> {
+    const { keys, store, security } = this.#options;
+    const cutoffKeys = [keys.subjectCutoff(this.#qualify(subject)), keys.sessionCutoff(this.#qualify(sessionId))];
+    if (org !== undefined) cutoffKeys.push(keys.groupCutoff(this.#qualify(org)));
+    const moment = await store.moment(cutoffKeys);
+    const token = { revokedKey: keys.revokedToken(jti), cutoffKeys, issuedAt };
+    const answer = await security.ask({ beforeToken: [], token, afterToken: [] });
+    if (answer instanceof StoreFault) throw answer;
+    if (answer.revoked instanceof StoreFault) throw answer.revoked;
+    if (answer.revoked === true || moment.cutoffs.some((cutoff) => cutoff !== undefined && issuedAt <= cutoff))
+      throw new TokenError("invalid_grant", "the token is revoked");
+    if (expiresAt * 1000 <= moment.ms) throw new TokenError("invalid_grant", "the token is expired");
+    return moment;
+  }
+
+  #changes({
+    claims,
+    scopes,
+    device,
+  }: RefreshRequest): Partial<Pick<SessionRecord, "ip" | "userAgent" | "label" | "grant">> {
+    if ((claims === undefined) !== (scopes === undefined))
+      throw new TypeError("refresh() takes claims and scopes together: both are replaced");
+    return {
+      ...readDevice(device),
+      ...(claims === undefined ? {} : { grant: readGrant(claims, scopes, this.#options.orgClaim) }),
+    };
+  }
+
+  /** Makes the tokens known to other services before anybody has them. */
+  async #track(
+    principal: string,
+    group: string | undefined,
+    id: string,
+    { current, access, idleEndsAt }: SessionRecord,
+    drop: readonly string[],
+  ): Promise<void> {
+    const { keys, store } = this.#options;
+    const newest = access.slice(-1);
+    const add: LiveToken[] = [...newest, { jti: current, expiresAt: Math.floor(idleEndsAt / 1000) }];
+    const gone = drop.filter((jti) => !add.some((one) => one.jti === jti));
+    await Promise.all([
+      store.trackSubject(keys.sessionsOf(principal), { add, drop: gone }),
+      group === undefined
+        ? undefined
+        : store.trackGroup(keys.groupOf(group), { add, drop: gone }, { id, principal }, idleEndsAt),
+    ]);
+  }
+
+  #qualify(identifier: string): string {
+    return this.#options.issuers.qualify(this.#options.tokens.issuer, identifier);
+  }
+
+  async #cutOff(sessionId: string): Promise<void> {
+    const { security, keys, cutoffSeconds } = this.#options;
+    await security.cutOff(keys.sessionCutoff(this.#qualify(sessionId)), cutoffSeconds);
+  }
+
+  /** A call that nobody waits for any more must not be done later, when a stopped Redis goes on. */
+  #notAfter({ ms }: Moment): number {
+    return ms + 4 * this.#options.deadlineMs + 1000;
+  }
+}
+
+/** Until a second begins, by the store's clock. */
+async function waitUntil(second: number, { ms }: Moment): Promise<void> {
+  const wait = second * 1000 - ms;
+  if (wait > longestWaitMs) throw new StoreFault("skewed");
+  await new Promise((resolve) => setTimeout(resolve, Math.max(1, wait)));
+}

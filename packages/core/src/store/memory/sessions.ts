@@ -1,0 +1,194 @@
+import type { SecurityStore } from "../ports.js";
+import { StoreFault } from "../ports.js";
+import type {
+  Created,
+  Creation,
+  GroupKeys,
+  LiveToken,
+  Membership,
+  Moment,
+  Rotated,
+  Rotation,
+  Selection,
+  SessionRecord,
+  SessionStore,
+  StoredSession,
+  SubjectKeys,
+} from "../session-store.js";
+
+export interface MemorySessionStoreOptions {
+  /** Where revocations go. */
+  readonly security: SecurityStore;
+  /** Unix seconds of a cut-off; undefined if there is none. */
+  readonly cutoffAt: (key: string) => number | undefined;
+  readonly revokedKey: (jti: string) => string;
+  readonly marginSeconds: number;
+  /** Unix milliseconds. @default Date.now */
+  readonly now?: () => number;
+}
+
+/** Most sessions kept; a sign-in that finds no room fails aloud. */
+const capacity = 100_000;
+
+interface Subject {
+  readonly sessions: Map<string, SessionRecord>;
+  /** When all sessions were ended last, unix seconds. */
+  ended: number;
+}
+
+/** Sessions of this process alone: for development and tests. */
+export class MemorySessionStore implements SessionStore {
+  readonly #options: MemorySessionStoreOptions;
+  readonly #now: () => number;
+  readonly #subjects = new Map<string, Subject>();
+  readonly #groups = new Map<string, Map<string, Membership & { endsAt: number }>>();
+  #count = 0;
+
+  constructor(options: MemorySessionStoreOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+  }
+
+  moment(cutoffKeys: readonly string[]): Promise<Moment> {
+    return Promise.resolve({ ms: this.#now(), cutoffs: cutoffKeys.map((key) => this.#options.cutoffAt(key)) });
+  }
+
+  async create(keys: SubjectKeys, { id, record, cutoff, maxSessions, onLimit }: Creation): Promise<Created> {
+    const subject = this.#subject(keys);
+    if (subject.ended >= record.issuedAt) return { outcome: "behind", ended: subject.ended };
+    const live = this.#live(keys).filter((one) => cutoff === undefined || one.record.issuedAt > cutoff);
+    for (const known of [...subject.sessions.keys()]) {
+      if (!live.some((one) => one.id === known)) this.#forget(keys, known);
+    }
+    const surplus = maxSessions === undefined ? 0 : live.length - maxSessions + 1;
+    if (surplus > 0 && onLimit === "refuse") return { outcome: "full" };
+    if (this.#count >= capacity) this.#forgetExpired();
+    if (this.#count >= capacity) throw new StoreFault("overloaded");
+    const evicted = surplus > 0 ? live.slice(-surplus) : [];
+    for (const old of evicted) this.#forget(keys, old.id);
+    this.#subject(keys).sessions.set(id, record);
+    this.#count += 1;
+    await this.#revoke(evicted.flatMap((old) => tokensOf(old.record)));
+    return { outcome: "created", evicted: evicted.map((old) => old.id) };
+  }
+
+  async rotate(keys: SubjectKeys, rotation: Rotation): Promise<Rotated> {
+    const { id, presented, generation, issuedAt, accessSeconds, idleMs, maxAccess } = rotation;
+    const record = this.#subjects.get(keys.index)?.sessions.get(id);
+    const now = this.#now();
+    if (record === undefined || record.idleEndsAt <= now) return { outcome: "missing" };
+    if (presented !== record.current && generation <= record.generation) {
+      const repeats = presented === record.previous && now - record.seenAt <= rotation.overlapMs;
+      if (repeats) return { outcome: "repeated", record, surplus: [] };
+      this.#forget(keys, id);
+      await this.#revoke(tokensOf(record));
+      return { outcome: "reused" };
+    }
+    const idleEndsAt = Math.min(now + idleMs, record.endsAt);
+    const expiresAt = Math.min(issuedAt + accessSeconds, Math.floor(idleEndsAt / 1000));
+    const access = record.access.filter((token) => token.expiresAt * 1000 > now);
+    access.push({ jti: rotation.access, expiresAt });
+    const surplus = access.splice(0, Math.max(0, access.length - maxAccess));
+    const renewed: SessionRecord = {
+      ...record,
+      ...rotation.changes,
+      previous: presented,
+      current: rotation.successor,
+      generation: generation + 1,
+      issuedAt,
+      seenAt: now,
+      idleEndsAt,
+      access,
+    };
+    this.#subject(keys).sessions.set(id, renewed);
+    await this.#revoke(surplus);
+    return { outcome: "rotated", record: renewed, surplus: surplus.map(({ jti }) => jti) };
+  }
+
+  list(keys: SubjectKeys, offset: number, count: number): Promise<StoredSession[]> {
+    return Promise.resolve(this.#live(keys).slice(offset, offset + count));
+  }
+
+  ids(keys: SubjectKeys): Promise<string[]> {
+    return Promise.resolve(this.#live(keys).map(({ id }) => id));
+  }
+
+  async end(keys: SubjectKeys, selection: Selection): Promise<string[]> {
+    const { kind } = selection;
+    if (kind === "all") {
+      const subject = this.#subject(keys);
+      subject.ended = Math.max(subject.ended, selection.endedAt);
+    }
+    const chosen = this.#live(keys).filter(({ id }) => kind === "all" || (kind === "only") === (id === selection.id));
+    for (const { id } of chosen) this.#forget(keys, id);
+    await this.#revoke(chosen.flatMap(({ record }) => tokensOf(record)));
+    return chosen.map(({ id }) => id);
+  }
+
+  /** Nobody else reads this process' memory. */
+  trackSubject(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  trackGroup(keys: GroupKeys, _tokens: unknown, member: Membership, endsAt: number): Promise<void> {
+    const group = this.#groups.get(keys.members) ?? new Map<string, Membership & { endsAt: number }>();
+    this.#groups.set(keys.members, group);
+    for (const [id, known] of group) if (known.endsAt <= this.#now()) group.delete(id);
+    group.set(member.id, { ...member, endsAt });
+    return Promise.resolve();
+  }
+
+  endGroup(keys: GroupKeys): Promise<Membership[]> {
+    const members = [...(this.#groups.get(keys.members)?.values() ?? [])];
+    return Promise.resolve(members.map(({ id, principal }) => ({ id, principal })));
+  }
+
+  #subject({ index }: SubjectKeys): Subject {
+    const known = this.#subjects.get(index);
+    if (known !== undefined) return known;
+    const subject: Subject = { sessions: new Map(), ended: Number.NEGATIVE_INFINITY };
+    this.#subjects.set(index, subject);
+    return subject;
+  }
+
+  /** Those that would end last come first. */
+  #live({ index }: SubjectKeys): StoredSession[] {
+    const sessions = [...(this.#subjects.get(index)?.sessions ?? [])];
+    return sessions
+      .map(([id, record]) => ({ id, record }))
+      .filter(({ record }) => record.idleEndsAt > this.#now())
+      .sort((one, other) => other.record.idleEndsAt - one.record.idleEndsAt);
+  }
+
+  #forget({ index }: SubjectKeys, id: string): void {
+    const subject = this.#subjects.get(index);
+    if (subject?.sessions.delete(id) !== true) return;
+    this.#count -= 1;
+    this.#forgetIdle(index, subject);
+  }
+
+  /** When all were ended matters for as long as a sign-in takes. */
+  #forgetIdle(index: string, { sessions, ended }: Subject): void {
+    if (sessions.size === 0 && ended < this.#now() / 1000 - 60) this.#subjects.delete(index);
+  }
+
+  #forgetExpired(): void {
+    for (const [index, subject] of this.#subjects) {
+      for (const [id, { idleEndsAt }] of subject.sessions) {
+        if (idleEndsAt <= this.#now() && subject.sessions.delete(id)) this.#count -= 1;
+      }
+      this.#forgetIdle(index, subject);
+    }
+  }
+
+  async #revoke(tokens: readonly LiveToken[]): Promise<void> {
+    const { security, revokedKey, marginSeconds } = this.#options;
+    await Promise.all(
+      tokens.map(({ jti, expiresAt }) => security.revoke(revokedKey(jti), Math.ceil(expiresAt) + marginSeconds)),
+    );
+  }
+}
+
+function tokensOf({ access, current, idleEndsAt }: SessionRecord): LiveToken[] {
+  return [...access, { jti: current, expiresAt: idleEndsAt / 1000 }];
+}

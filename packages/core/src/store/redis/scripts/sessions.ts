@@ -1,0 +1,203 @@
+import type { Script } from "./script.js";
+import { defineScript } from "./script.js";
+
+/**
+ * What the scripts about the sessions of one subject share. KEYS begin with the index and the records, ARGV with:
+ * 1: "1" if all keys are on this server, "0" in a Cluster, where the caller writes to the other slots himself;
+ * 2: what the keys of revoked tokens begin with; 3: how many seconds a record outlives its token; 4: how many seconds a
+ * token lives at most; 5: the subject's shared set.
+ *
+ * `finish` ends a session: its tokens are revoked first and its record goes last, so that what fails in between can be
+ * repeated. In a Cluster it only marks the record, and the caller removes it when the tokens are revoked.
+ */
+const prelude = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local index, records = KEYS[1], KEYS[2]
+local whole, prefix, margin, longest, shared = ARGV[1] == '1', ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+
+local function keep(key, till)
+  if redis.call('PTTL', key) < till - now then redis.call('PEXPIREAT', key, till) end
+end
+
+local function revoke(jti, expires)
+  local till = math.ceil(expires) + margin
+  if till * 1000 > now then redis.call('SET', prefix .. jti, 'revoked', 'EXAT', till) end
+end
+
+local function forget(id)
+  redis.call('HDEL', records, id)
+  redis.call('ZREM', index, id)
+end
+
+local function finish(id, text, out)
+  local record = cjson.decode(text)
+  redis.call('ZREM', index, id)
+  if whole then
+    local gone = { record.current }
+    revoke(record.current, record.idleEndsAt / 1000)
+    for _, token in ipairs(record.access) do
+      revoke(token.jti, token.expiresAt)
+      gone[#gone + 1] = token.jti
+    end
+    redis.pcall('SREM', shared, unpack(gone))
+    if record.orgTokens then redis.pcall('SREM', record.orgTokens, unpack(gone)) end
+    redis.call('HDEL', records, id)
+    text = ''
+  elseif not record.over then
+    record.over = true
+    redis.call('HSET', records, id, cjson.encode(record))
+  end
+  out[#out + 1], out[#out + 2] = id, text
+end
+`;
+
+/**
+ * Adds a session. KEYS: index, records, when all were ended last. ARGV from 6: id, record, its `iat`, when it ends, when the
+ * caller stops waiting, the subject's cut-off or "", most sessions or 0, "1" to evict. Returns `created` with pairs of id and
+ * record of what was evicted, or `late`, `behind` with the last ending, `full`.
+ */
+export const createSessionScript: Script = defineScript(`${prelude}
+local id, text, issued, ends = ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
+local cutoff, most, evicts = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13] == '1'
+if now > tonumber(ARGV[10]) then return { 'late' } end
+local ended = tonumber(redis.call('GET', KEYS[3]) or -1)
+if ended >= issued then return { 'behind', ended } end
+
+for _, old in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', now)) do forget(old) end
+local count = redis.call('ZCARD', index)
+if (cutoff and most > 0) or redis.call('HLEN', records) > count then
+  for _, old in ipairs(redis.call('HKEYS', records)) do
+    local record = cjson.decode(redis.call('HGET', records, old))
+    if record.endsAt <= now or (cutoff and record.issuedAt <= cutoff) then forget(old) end
+  end
+  count = redis.call('ZCARD', index)
+end
+
+local out = { 'created' }
+if most > 0 and count >= most then
+  if not evicts then return { 'full' } end
+  for _, old in ipairs(redis.call('ZRANGE', index, 0, count - most)) do
+    finish(old, redis.call('HGET', records, old), out)
+  end
+end
+redis.call('HSET', records, id, text)
+redis.call('ZADD', index, ends, id)
+keep(records, ends)
+keep(index, ends)
+return out
+`);
+
+/**
+ * Replaces a refresh token. KEYS: index, records. ARGV from 6: id, jti and generation of the token, jti of its successor and of
+ * the access token, their `iat`, life of the access token in s, idle life and overlap in ms, most access tokens, when the
+ * caller stops waiting, changes of the record as JSON. Returns `rotated` with the record and pairs of jti and expiry of
+ * access tokens that are too many; `repeated` with the record; `reused` with id and record; `missing`; `late`.
+ *
+ * A token of a later generation than the record knows is one whose rotation a failover has lost: it goes on from there.
+ */
+export const rotateSessionScript: Script = defineScript(`${prelude}
+local id, presented, generation, issued = ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[11])
+local text = redis.call('HGET', records, id)
+if not text then return { 'missing' } end
+local record = cjson.decode(text)
+if record.over or record.idleEndsAt <= now then return { 'missing' } end
+if now > tonumber(ARGV[16]) then return { 'late' } end
+
+if presented == record.current or generation > record.generation then
+  record.previous, record.current, record.generation = presented, ARGV[9], generation + 1
+  record.issuedAt, record.seenAt = issued, now
+  record.idleEndsAt = math.min(now + tonumber(ARGV[13]), record.endsAt)
+  local live, out = {}, {}
+  for _, token in ipairs(record.access) do
+    if token.expiresAt * 1000 > now then live[#live + 1] = token end
+  end
+  local expires = math.min(issued + tonumber(ARGV[12]), math.floor(record.idleEndsAt / 1000))
+  live[#live + 1] = { jti = ARGV[10], expiresAt = expires }
+  while #live > tonumber(ARGV[15]) do
+    local token = table.remove(live, 1)
+    out[#out + 1], out[#out + 2] = token.jti, token.expiresAt
+  end
+  record.access = live
+  for name, value in pairs(cjson.decode(ARGV[17])) do record[name] = value end
+  text = cjson.encode(record)
+  redis.call('HSET', records, id, text)
+  redis.call('ZADD', index, record.idleEndsAt, id)
+  keep(records, record.idleEndsAt)
+  keep(index, record.idleEndsAt)
+  if whole then
+    for i = 1, #out, 2 do revoke(out[i], out[i + 1]) end
+  end
+  return { 'rotated', text, unpack(out) }
+end
+if presented == record.previous and now - record.seenAt <= tonumber(ARGV[14]) then return { 'repeated', text } end
+local out = { 'reused' }
+finish(id, text, out)
+return out
+`);
+
+/**
+ * Ends sessions. KEYS: index, records, when all were ended last, the tokens by their expiry. ARGV from 6: `only`, `except` or
+ * `all`, then the id, or with `all` the time in unix seconds. Returns pairs of id and record of what it ended. On one server
+ * it also revokes every other token in the shared set, unless it is one of the session that stays.
+ */
+export const endSessionsScript: Script = defineScript(`${prelude}
+local kind, which = ARGV[6], ARGV[7]
+local out, kept = {}, {}
+if kind == 'all' then
+  local ended = math.max(tonumber(which), tonumber(redis.call('GET', KEYS[3]) or 0))
+  redis.call('SET', KEYS[3], string.format('%.0f', ended), 'EX', longest + margin)
+end
+for _, id in ipairs(kind == 'only' and { which } or redis.call('HKEYS', records)) do
+  local text = redis.call('HGET', records, id)
+  if text and kind == 'except' and id == which then
+    local record = cjson.decode(text)
+    kept[record.current] = true
+    for _, token in ipairs(record.access) do kept[token.jti] = true end
+  elseif text and cjson.decode(text).idleEndsAt <= now then
+    forget(id)
+  elseif text then
+    finish(id, text, out)
+  end
+end
+if kind ~= 'only' and whole then
+  local members = redis.pcall('SMEMBERS', shared)
+  for _, jti in ipairs(members.err and {} or members) do
+    if not kept[jti] then
+      revoke(jti, tonumber(redis.call('ZSCORE', KEYS[4], jti) or now / 1000 + longest))
+      redis.call('SREM', shared, jti)
+      redis.call('ZREM', KEYS[4], jti)
+    end
+  end
+end
+return out
+`);
+
+/** Removes records of sessions whose tokens are revoked. KEYS: index, records. ARGV: ids. */
+export const removeSessionsScript: Script = defineScript(`
+for _, id in ipairs(ARGV) do
+  redis.call('HDEL', KEYS[2], id)
+  redis.call('ZREM', KEYS[1], id)
+end
+return #ARGV
+`);
+
+/** Live sessions, the latest first. KEYS: index, records. ARGV: offset, count. Returns pairs of id and record. */
+export const listSessionsScript: Script = defineScript(`
+local time, out = redis.call('TIME'), {}
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local ids = redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', '(' .. string.format('%.0f', now), 'LIMIT', ARGV[1], ARGV[2])
+for _, id in ipairs(ids) do
+  local text = redis.call('HGET', KEYS[2], id)
+  if text then out[#out + 1], out[#out + 2] = id, text end
+end
+return out
+`);
+
+/** The time in ms, and what is under each of KEYS or "". */
+export const momentScript: Script = defineScript(`
+local time = redis.call('TIME')
+local out = { time[1] * 1000 + math.floor(time[2] / 1000) }
+for i, key in ipairs(KEYS) do out[i + 1] = redis.call('GET', key) or '' end
+return out
+`);
