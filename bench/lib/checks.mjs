@@ -24,6 +24,8 @@ export class FakeExchange {
 
   onClose() {}
 
+  intercept() {}
+
   header(name) {
     return name === "authorization" ? this.#authorization : undefined;
   }

@@ -15,14 +15,28 @@ export interface SendOptions {
   /** The client's address, as X-Forwarded-For. */
   readonly from?: string;
   readonly agent?: Agent;
+  readonly body?: string;
+}
+
+/** The same, with the body as bytes. */
+export interface ByteAnswer extends Omit<TestAnswer, "text" | "json"> {
+  readonly bytes: Buffer;
 }
 
 /** Sends one request over a real socket. */
 export async function send(url: string, options: SendOptions = {}): Promise<TestAnswer> {
-  const { method = "GET", token, from, agent } = options;
+  const { status, headers, bytes } = await sendForBytes(url, options);
+  const text = bytes.toString("utf8");
+  const isJson = /json/.test(String(headers["content-type"] ?? "")) && text !== "";
+  return { status, headers, text, json: isJson ? (JSON.parse(text) as unknown) : undefined };
+}
+
+export async function sendForBytes(url: string, options: SendOptions = {}): Promise<ByteAnswer> {
+  const { method = "GET", token, from, agent, body } = options;
   const headers = {
     ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
     ...(from === undefined ? {} : { "x-forwarded-for": from }),
+    ...(body === undefined ? {} : { "content-length": String(Buffer.byteLength(body)) }),
     ...options.headers,
   };
   return new Promise((resolve, reject) => {
@@ -30,18 +44,11 @@ export async function send(url: string, options: SendOptions = {}): Promise<Test
       const chunks: Buffer[] = [];
       incoming.on("data", (chunk: Buffer) => chunks.push(chunk));
       incoming.on("end", () => {
-        const text = Buffer.concat(chunks).toString("utf8");
-        const isJson = /json/.test(incoming.headers["content-type"] ?? "") && text !== "";
-        resolve({
-          status: incoming.statusCode ?? 0,
-          headers: incoming.headers,
-          text,
-          json: isJson ? (JSON.parse(text) as unknown) : undefined,
-        });
+        resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, bytes: Buffer.concat(chunks) });
       });
       incoming.on("error", reject);
     });
     outgoing.on("error", reject);
-    outgoing.end();
+    outgoing.end(body);
   });
 }

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Auth } from "./auth/claims.js";
+import type { Responses } from "./cache/response/responses.js";
 import type { ClaimTest, RecentAuthOptions } from "./guard/authorization.js";
 import type { RouteCondition } from "./http/path.js";
 import type { Denied } from "./http/verdict.js";
@@ -7,6 +8,7 @@ import type { Finding } from "./examination.js";
 import type { Health } from "./health.js";
 import type { RevocationPolicy } from "./options/options.js";
 import type { LimitOptions } from "./options/limits.js";
+import type { ResponseCacheOptions } from "./options/response-cache.js";
 import type { BreakerControl } from "./resilience/breaker.js";
 import type { Revocations } from "./revocation/revocations.js";
 import type { Routes } from "./routes/routes.js";
@@ -47,6 +49,11 @@ export interface Gate<Raw, Middleware> {
   limit(policy: LimitOptions<Raw>, options?: DenyOptions): Middleware;
   /** The request cache alone. */
   requestCache(): Middleware;
+  /**
+   * A cache of whole responses in front of the handlers behind it, by the rules of RFC 9111: after `guard()`, since it answers
+   * whoever gets to it. Also ends what unsafe requests through it make out of date.
+   */
+  cacheResponse(options?: ResponseCacheOptions<Raw>): Middleware;
   /** Passes requests whose token grants all of these scopes. Needs `guard()` or `authenticate()` before it. */
   requireScopes(...scopes: string[]): Middleware;
   /** Passes requests whose token grants at least one of these scopes. */
@@ -78,6 +85,8 @@ export interface Gate<Raw, Middleware> {
   readonly tokens: Tokens;
   /** Who is signed in, and the end of it. */
   readonly sessions: Sessions;
+  /** Ends stored responses before their time. */
+  readonly responses: Responses;
   /** The circuit breakers in front of Redis, to see and to work by hand; none with in-process stores. */
   readonly breakers: readonly BreakerControl[];
   health(): Health;

@@ -1,6 +1,7 @@
 import { operations } from "./documentation.js";
 import type { Finding } from "./examination.js";
 import { examineGate } from "./examination.js";
+import { openResponseCaches } from "./cache/response/service.js";
 import type { AuthenticateOptions, Gate, DenyOptions } from "./gate.js";
 import type { AdmissionParts } from "./guard/admission.js";
 import { createAdmission } from "./guard/admission.js";
@@ -12,6 +13,7 @@ import { messageExchange, tokenExchange } from "./http/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
 import type { Check } from "./http/verdict.js";
 import { resolveLimit } from "./options/limits.js";
+import { resolveResponseCache } from "./options/response-cache.js";
 import type { PortcullisOptions } from "./options/options.js";
 import { checkRevocationPolicy, resolveOptions } from "./options/options.js";
 import { checkBoolean, checkObject, optionError } from "./options/validate.js";
@@ -47,6 +49,7 @@ export function createGate<Raw, Middleware extends object>(
   const keys = new Keyspace(resolved.prefix, resolved.keySecret);
   const stores = createStores(resolved, keys, telemetry);
   const services = createServices(resolved, { stores, keys, telemetry, now });
+  const responseCaches = openResponseCaches<Raw>({ store: stores.cache, keys, telemetry, now });
   stores.onReady(() => void logFindings());
   const monitor = new HealthMonitor(resolved, stores, services.degradation);
   const verification = { authentication: "required", limits: [], cache: false } as const;
@@ -125,6 +128,7 @@ export function createGate<Raw, Middleware extends object>(
       if (services.cache === undefined) throw optionError("cache", "is false, so there is no request cache");
       return admit({ authentication: "off", limits: [], cache: true });
     },
+    cacheResponse: (cacheOptions = {}) => exposure.expose(responseCaches.create(resolveResponseCache(cacheOptions))),
     requireScopes: (...scopes) => exposure.expose(requireScopes(scopes, services.challenges)),
     requireAnyScope: (...scopes) => exposure.expose(requireAnyScope(scopes, services.challenges)),
     requireClaim: (name, test) => exposure.expose(requireClaim(name, test, services.challenges)),
@@ -161,6 +165,7 @@ export function createGate<Raw, Middleware extends object>(
     revocations: services.revocationsOrMissing,
     tokens: services.tokens,
     sessions: services.sessions,
+    responses: responseCaches.responses,
     routes: {
       resourceMetadata: (metadata = {}) =>
         exposure.expose(resourceMetadata(metadata, auth, resolved.publicUrl, services.challenges)),

@@ -1,5 +1,5 @@
-import { abortOnDisconnect, createFacts, onResponseEnd } from "@portcullis/core";
-import type { Exchange, Facts } from "@portcullis/core";
+import { abortOnDisconnect, createFacts, interceptResponse, onResponseEnd } from "@portcullis/core";
+import type { Exchange, Facts, Interceptor } from "@portcullis/core";
 import type { Request, Response } from "express";
 
 const exchangeKey = Symbol("portcullis.exchange");
@@ -45,6 +45,10 @@ class ExpressExchange implements Exchange<Request> {
 
   onClose(listener: (status: number) => void): void {
     onResponseEnd(this.raw.res as Response, listener);
+  }
+
+  intercept(interceptor: Interceptor): void {
+    interceptResponse(this.raw, this.raw.res as Response, interceptor);
   }
 
   header(name: string): string | undefined {

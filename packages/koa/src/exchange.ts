@@ -1,5 +1,5 @@
-import { abortOnDisconnect, createFacts, onResponseEnd } from "@portcullis/core";
-import type { Exchange, Facts } from "@portcullis/core";
+import { abortOnDisconnect, createFacts, interceptResponse, onResponseEnd } from "@portcullis/core";
+import type { Exchange, Facts, Interceptor } from "@portcullis/core";
 import type { Context } from "koa";
 
 const exchangeKey = Symbol("portcullis.exchange");
@@ -45,6 +45,10 @@ class KoaExchange implements Exchange<Context> {
 
   onClose(listener: (status: number) => void): void {
     onResponseEnd(this.raw.res, listener);
+  }
+
+  intercept(interceptor: Interceptor): void {
+    interceptResponse(this.raw.req, this.raw.res, interceptor);
   }
 
   header(name: string): string | undefined {

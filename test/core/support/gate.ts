@@ -42,6 +42,7 @@ export function fakeExchange({
     facts: createFacts(),
     signal: new AbortController().signal,
     onClose: () => undefined,
+    intercept: () => undefined,
     header: (name) => byName.get(name),
   };
 }

@@ -2,6 +2,7 @@ import type { Auth } from "../auth/claims.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { RequestCache } from "../cache/request-cache.js";
 import type { Quota } from "../quota/limit.js";
+import type { Interceptor } from "./interception.js";
 
 /** One HTTP request as the core sees it: the small read-only host object that an adapter provides. */
 export interface Exchange<Raw = unknown> {
@@ -20,6 +21,8 @@ export interface Exchange<Raw = unknown> {
   readonly signal: AbortSignal;
   /** Called once, when the response is complete or its client has gone: with its status, 0 if none was sent. */
   onClose(listener: (status: number) => void): void;
+  /** Puts an interceptor between the handler and its response. */
+  intercept(interceptor: Interceptor): void;
   /** A request header by its lower-case name. */
   header(name: string): string | undefined;
 }

@@ -17,6 +17,8 @@ export function messageExchange<Raw>(message: IncomingMessage): Exchange<Raw> {
     onClose(listener) {
       message.socket.once("close", () => listener(0));
     },
+    // It is answered elsewhere.
+    intercept: () => undefined,
     header(name) {
       const value = message.headers[name];
       return typeof value === "object" ? value.join(", ") : value;
@@ -43,6 +45,7 @@ export function tokenExchange<Raw>(token: string): Exchange<Raw> {
     signal: new AbortController().signal,
     // There is no response, so it does not end.
     onClose: () => undefined,
+    intercept: () => undefined,
     header: (name) => (name === "authorization" ? `Bearer ${token}` : undefined),
   };
 }

@@ -48,6 +48,10 @@ export class Telemetry {
     "portcullis_key_fetches_total",
     "Fetches of the keys of token issuers, by outcome.",
   );
+  readonly #responses = new Counter(
+    "portcullis_responses_total",
+    "Requests at a cache of responses, by what became of them.",
+  );
   readonly #breakers = new Map<string, BreakerState>();
 
   allowed(): void {
@@ -86,6 +90,11 @@ export class Telemetry {
     this.#keyFetches.add({ outcome });
   }
 
+  /** What became of a request at a cache of responses. */
+  responseFound(outcome: "hit" | "stale" | "collapsed" | "miss" | "bypass"): void {
+    this.#responses.add({ outcome });
+  }
+
   /** Every counter. Those that have counted nothing yet have no samples, except where a zero says something. */
   read(): Metric[] {
     const allowed = total(
@@ -108,7 +117,14 @@ export class Telemetry {
         value: { closed: 0, "half-open": 0.5, open: 1 }[state],
       })),
     };
-    const counters = [this.#denied, this.#degraded, this.#breakerChanges, this.#storeQuestions, this.#keyFetches];
+    const counters = [
+      this.#denied,
+      this.#degraded,
+      this.#breakerChanges,
+      this.#storeQuestions,
+      this.#keyFetches,
+      this.#responses,
+    ];
     return [allowed, losses, ...counters.map((counter) => counter.read()), this.#storeCalls.read(), breakers];
   }
 }

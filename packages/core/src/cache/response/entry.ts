@@ -1,0 +1,87 @@
+import { isUtf8 } from "node:buffer";
+import { validateHeaderName, validateHeaderValue } from "node:http";
+import type { Header } from "../../http/verdict.js";
+
+/** A response as it is kept. Times are Unix milliseconds, durations seconds. */
+export interface StoredResponse {
+  readonly status: number;
+  readonly fields: readonly Header[];
+  readonly body: Uint8Array;
+  readonly storedMs: number;
+  readonly initialAge: number;
+  readonly lifetime: number;
+  readonly staleWhileRevalidate: number;
+  readonly staleIfError: number;
+  readonly mustRevalidate: boolean;
+  /** Says that it may be shared, whoever asked for it. */
+  readonly open: boolean;
+  /** Said itself how long it is good. */
+  readonly explicit: boolean;
+  /** Request fields that chose it, in lower case. */
+  readonly vary: readonly string[];
+  /** The tags it has, each with its generation before the handler ran: a later one has ended it. */
+  readonly generations: readonly (readonly [tag: string, generation: string])[];
+}
+
+/** In the place of a response: the request fields that choose among several. */
+export interface Choice {
+  readonly vary: readonly string[];
+}
+
+/** Whose record this is, and of which version. */
+const mark = "r1:";
+
+/** A record as text: what is known about the response as a line of JSON, then its body, as text where it is text. */
+export function encodeResponse({ body, ...known }: StoredResponse): string {
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  const isText = isUtf8(bytes);
+  const head = JSON.stringify({ ...known, size: body.byteLength, isText });
+  return `${mark}${head}\n${isText ? bytes.toString("utf8") : bytes.toString("base64")}`;
+}
+
+export function encodeChoice({ vary }: Choice): string {
+  return `${mark}${JSON.stringify({ choice: vary })}\n`;
+}
+
+/** A record read back; undefined for whatever this release did not write: foreign, corrupt, cut off, of another version. */
+export function decodeRecord(text: string | undefined): StoredResponse | Choice | undefined {
+  if (text?.startsWith(mark) !== true) return undefined;
+  const end = text.indexOf("\n");
+  if (end === -1) return undefined;
+  try {
+    const head = JSON.parse(text.slice(mark.length, end)) as unknown;
+    if (typeof head !== "object" || head === null) return undefined;
+    return "choice" in head ? readChoice(head) : readResponse(head, text.slice(end + 1));
+  } catch {
+    return undefined;
+  }
+}
+
+function readChoice({ choice }: { readonly choice: unknown }): Choice | undefined {
+  return isNames(choice) ? { vary: choice } : undefined;
+}
+
+function readResponse(head: Partial<Record<keyof StoredResponse | "size" | "isText", unknown>>, text: string) {
+  const { status, fields, storedMs, initialAge, lifetime, staleWhileRevalidate, staleIfError, size } = head;
+  const { mustRevalidate, open, explicit, isText, vary, generations } = head;
+  if (![mustRevalidate, open, explicit, isText].every((value) => typeof value === "boolean")) return undefined;
+  const durations = [storedMs, initialAge, lifetime, staleWhileRevalidate, staleIfError];
+  if (!durations.every((value) => typeof value === "number" && Number.isFinite(value) && value >= 0)) return undefined;
+  if (typeof status !== "number" || !Number.isInteger(status) || status < 200 || status > 499) return undefined;
+  if (!isPairs(fields) || !isNames(vary) || !isPairs(generations)) return undefined;
+  for (const [name, value] of fields) {
+    validateHeaderName(name);
+    validateHeaderValue(name, value);
+  }
+  const body = Buffer.from(text, isText === true ? "utf8" : "base64");
+  if (body.byteLength !== size) return undefined;
+  return { ...(head as Omit<StoredResponse, "body">), body };
+}
+
+function isNames(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((one) => typeof one === "string");
+}
+
+function isPairs(value: unknown): value is readonly (readonly [string, string])[] {
+  return Array.isArray(value) && value.every((pair) => isNames(pair) && pair.length === 2);
+}

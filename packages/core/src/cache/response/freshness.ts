@@ -1,0 +1,89 @@
+import { readDate } from "./dates.js";
+import type { Directives } from "./directives.js";
+import { readSeconds, secondsOf } from "./directives.js";
+
+/** What a response says about its age and how long it may be used; all in seconds. */
+export interface Freshness {
+  /** How old it was when it was stored (RFC 9111 4.2.3). */
+  readonly initialAge: number;
+  /** How old it may become and still be fresh (RFC 9111 4.2.1). */
+  readonly lifetime: number;
+  /** Did the response say so itself? */
+  readonly explicit: boolean;
+  /** After that, how long others get it while one makes a new one (RFC 5861 3). */
+  readonly staleWhileRevalidate: number;
+  /** After that, how long it stands in for a server error (RFC 5861 4). */
+  readonly staleIfError: number;
+  /** It must not be used once it is stale, whatever a request says. */
+  readonly mustRevalidate: boolean;
+}
+
+/** Where the response says nothing; seconds. */
+export interface FreshnessDefaults {
+  /** Undefined: such responses are not stored. */
+  readonly lifetime: number | undefined;
+  readonly staleWhileRevalidate: number;
+  readonly staleIfError: number;
+}
+
+/** Fields of a response by their lower-case names. */
+export type FieldReader = (name: string) => string | undefined;
+
+/** Undefined if neither the response nor a default says how long it is fresh. Times are Unix milliseconds. */
+export function freshnessOf(
+  field: FieldReader,
+  directives: Directives,
+  defaults: FreshnessDefaults,
+  { requestMs, nowMs, shared }: { readonly requestMs: number; readonly nowMs: number; readonly shared: boolean },
+): Freshness | undefined {
+  const explicit = explicitLifetime(field, directives, nowMs, shared);
+  const lifetime = explicit ?? defaults.lifetime;
+  if (lifetime === undefined) return undefined;
+  const mustRevalidate =
+    directives.has("must-revalidate") || (shared && (directives.has("proxy-revalidate") || directives.has("s-maxage")));
+  const stale = (name: string, byDefault: number): number =>
+    directives.has("must-revalidate") || (shared && directives.has("proxy-revalidate"))
+      ? 0
+      : (secondsOf(directives, name, 0) ?? (mustRevalidate ? 0 : byDefault));
+  return {
+    initialAge: initialAge(field, requestMs, nowMs),
+    lifetime,
+    explicit: explicit !== undefined,
+    staleWhileRevalidate: stale("stale-while-revalidate", defaults.staleWhileRevalidate),
+    staleIfError: stale("stale-if-error", defaults.staleIfError),
+    mustRevalidate,
+  };
+}
+
+/** The first of these that is there, also if it is bad: then the response is stale from the start. */
+function explicitLifetime(
+  field: FieldReader,
+  directives: Directives,
+  nowMs: number,
+  shared: boolean,
+): number | undefined {
+  const maxAge = (shared ? secondsOf(directives, "s-maxage", 0) : undefined) ?? secondsOf(directives, "max-age", 0);
+  if (maxAge !== undefined) return maxAge;
+  const expires = field("expires");
+  if (expires === undefined) return undefined;
+  const until = readDate(expires, nowMs);
+  return until === undefined ? 0 : Math.max(0, (until - (readDate(field("date"), nowMs) ?? nowMs)) / 1000);
+}
+
+/** By the response's own Date and Age, if it came from elsewhere, and the time it took (RFC 9111 4.2.3). */
+function initialAge(field: FieldReader, requestMs: number, nowMs: number): number {
+  const date = readDate(field("date"), nowMs) ?? nowMs;
+  const [first = ""] = (field("age") ?? "").split(",", 1);
+  const age = readSeconds(first.trim()) ?? 0;
+  return Math.max(0, (nowMs - date) / 1000, age + (nowMs - requestMs) / 1000);
+}
+
+/** Seconds since it was made. A clock that went back makes nothing younger than it was. */
+export function currentAge(initialAge: number, storedMs: number, nowMs: number): number {
+  return initialAge + Math.max(0, nowMs - storedMs) / 1000;
+}
+
+/** How long a response is worth keeping. */
+export function usefulSeconds({ initialAge, lifetime, staleWhileRevalidate, staleIfError }: Freshness): number {
+  return lifetime - initialAge + Math.max(staleWhileRevalidate, staleIfError);
+}

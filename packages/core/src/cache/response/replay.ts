@@ -1,0 +1,49 @@
+import type { Header, Reply } from "../../http/verdict.js";
+import type { Handling } from "./cache-status.js";
+import { cacheStatus } from "./cache-status.js";
+import type { StoredResponse } from "./entry.js";
+import { currentAge } from "./freshness.js";
+import { secondsLeft } from "./reuse.js";
+import { fieldsOfNotModified } from "./stored-fields.js";
+import type { Preconditions } from "./validators.js";
+import { isNotModified } from "./validators.js";
+
+/** How old a stored response is, in seconds. */
+export function ageOf(stored: StoredResponse, nowMs: number): number {
+  return currentAge(stored.initialAge, stored.storedMs, nowMs);
+}
+
+/** The answer that a stored response is to a request: itself, or 304 if its client has it (RFC 9111 4.3.2). */
+export function replay(
+  stored: StoredResponse,
+  preconditions: Preconditions,
+  { nowMs, name, handling }: { readonly nowMs: number; readonly name: string | false; readonly handling: Handling },
+): Reply {
+  const age = ageOf(stored, nowMs);
+  const field = (wanted: string): string | undefined => stored.fields.find(([name]) => name === wanted)?.[1];
+  const validators = { etag: field("etag"), lastModified: field("last-modified") };
+  const notModified = stored.status === 200 && isNotModified(preconditions, validators, nowMs);
+  const fields: Header[] = [
+    ...(notModified ? fieldsOfNotModified(stored.fields) : stored.fields),
+    ["age", String(Math.floor(age))],
+    ...statusFields(name, { ...handling, ttl: secondsLeft(stored, age) }),
+  ];
+  if (notModified) return { allowed: false, status: 304, headers: fields, body: "" };
+  if (stored.status !== 204) fields.push(["content-length", String(stored.body.byteLength)]);
+  return { allowed: false, status: stored.status, headers: fields, body: stored.body };
+}
+
+/** The answer to `only-if-cached` where nothing is stored (RFC 9111 5.2.1.7). */
+export function unsatisfiable(name: string | false): Reply {
+  return {
+    allowed: false,
+    status: 504,
+    headers: [["cache-control", "no-store"], ["content-length", "0"], ...statusFields(name, { forwarded: "request" })],
+    body: "",
+  };
+}
+
+/** `Cache-Status`, unless it is left out. */
+export function statusFields(name: string | false, handling: Handling): Header[] {
+  return name === false ? [] : [["cache-status", cacheStatus(name, handling)]];
+}

@@ -1,0 +1,98 @@
+import { createHash } from "node:crypto";
+import type { Auth } from "../../auth/claims.js";
+import type { Exchange } from "../../http/exchange.js";
+import type { ResolvedResponseCache } from "../../options/response-cache.js";
+import type { Forward } from "./cache-status.js";
+import type { Directives } from "./directives.js";
+import { readDirectives } from "./directives.js";
+import { primaryKey, targetOf, variantKey } from "./request-key.js";
+import type { Lookup } from "./response-store.js";
+import type { Preconditions } from "./validators.js";
+
+/** What the cache knows of a request that it may answer. */
+export interface CacheableRequest extends Lookup {
+  readonly directives: Directives;
+  /** Somebody is signed in, or says so: RFC 9111's Authorization. */
+  readonly credentials: boolean;
+  readonly cookies: boolean;
+  /** May what its handler says be stored? */
+  readonly stores: boolean;
+  /** Wants a response that is made for it. */
+  readonly insists: boolean;
+  readonly preconditions: Preconditions;
+}
+
+/** Unsafe methods change things (RFC 9110 9.2.1); so may those that nobody knows. */
+export function isUnsafe(method: string): boolean {
+  return !["GET", "HEAD", "OPTIONS", "TRACE"].includes(method);
+}
+
+/** The tag of all responses for one path and query. */
+export function tagOfTarget(target: string): string {
+  return `target ${target}`;
+}
+
+/** The tag as the application calls it. */
+export function tagNamed(name: string): string {
+  return `tag ${name}`;
+}
+
+/** Requests that ask for a part, for a certain state, or with a body of their own; RFC 9111 3.3, RFC 9110 13.1 and 9.3.1. */
+const beyond = ["range", "if-range", "if-match", "if-unmodified-since", "transfer-encoding", "upgrade"];
+
+/** What there is to know of a request, or why the cache keeps out of its way. */
+export async function readRequest<Raw>(
+  exchange: Exchange<Raw>,
+  options: ResolvedResponseCache<Raw>,
+): Promise<CacheableRequest | Forward> {
+  const { method, raw, facts } = exchange;
+  if (method !== "GET" && method !== "HEAD") return "method";
+  if (beyond.some((name) => exchange.header(name) !== undefined)) return "bypass";
+  if ((exchange.header("content-length") ?? "0") !== "0") return "bypass";
+  if (options.skip !== undefined && (await options.skip(raw, facts))) return "bypass";
+  const whose = options.per === "user" ? partitionOf(facts.auth) : "everyone";
+  const further = options.partition === undefined ? "" : await options.partition(raw, facts);
+  if (whose === undefined || further === undefined) return "bypass";
+  const names = typeof options.tags === "function" ? await options.tags(raw, facts) : options.tags;
+  const target = targetOf(exchange.url, options.query);
+  const primary = primaryKey(exchange, target, `${whose} ${further}`);
+  const directives = readDirectives(options.honoursRequests ? requested(exchange) : undefined);
+  return {
+    primary,
+    variant: (vary) => variantKey(primary, vary, exchange),
+    tags: [tagOfTarget(target), ...names.map(tagNamed)],
+    directives,
+    credentials: facts.auth !== undefined || exchange.header("authorization") !== undefined,
+    cookies: exchange.header("cookie") !== undefined,
+    stores: method === "GET" && !directives.has("no-store"),
+    insists: ["no-cache", "no-store", "max-age"].some((name) => directives.has(name)) || method === "HEAD",
+    preconditions: {
+      ifNoneMatch: exchange.header("if-none-match"),
+      ifModifiedSince: exchange.header("if-modified-since"),
+    },
+  };
+}
+
+/** Pragma is the old way to say it, where Cache-Control says nothing (RFC 9111 5.4). */
+function requested(exchange: Pick<Exchange, "header">): string | undefined {
+  const field = exchange.header("cache-control");
+  if (field !== undefined) return field;
+  return /(?:^|[\s,])no-cache(?:$|[\s,])/i.test(exchange.header("pragma") ?? "") ? "no-cache" : undefined;
+}
+
+const partitions = new WeakMap<Auth, string>();
+
+/** Claims that differ from token to token of one user, and say nothing about what the user may see. */
+const ofOneToken: ReadonlySet<string> = new Set(["exp", "iat", "nbf", "jti"]);
+
+/** Whose the response is: what a token says of its user, with scopes, roles and session; undefined if nobody is signed in. */
+function partitionOf(auth: Auth | undefined): string | undefined {
+  if (auth === undefined || auth.principal === "") return undefined;
+  const known = partitions.get(auth);
+  if (known !== undefined) return known;
+  const claims = Object.entries(auth.claims).filter(([name]) => !ofOneToken.has(name));
+  const text = JSON.stringify([auth.principal, claims]);
+  const partition = `user ${createHash("sha256").update(text).digest("base64url")}`;
+  partitions.set(auth, partition);
+  return partition;
+}

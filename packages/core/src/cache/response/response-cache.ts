@@ -1,0 +1,164 @@
+import type { Exchange } from "../../http/exchange.js";
+import type { Allowed, Check, Reply, Verdict } from "../../http/verdict.js";
+import { allowed } from "../../http/verdict.js";
+import type { ResolvedResponseCache } from "../../options/response-cache.js";
+import type { Forward, Handling } from "./cache-status.js";
+import type { StoredResponse } from "./entry.js";
+import type { Flight } from "./flights.js";
+import { Flights } from "./flights.js";
+import { invalidateAfter } from "./invalidation.js";
+import { recordResponse } from "./recorder.js";
+import { ageOf, replay, statusFields, unsatisfiable } from "./replay.js";
+import type { CacheableRequest } from "./request.js";
+import { isUnsafe, readRequest } from "./request.js";
+import type { Found, ResponseStore } from "./response-store.js";
+import { isInForce } from "./response-store.js";
+import { decideReuse, standsInForError } from "./reuse.js";
+import { mayMeet } from "./storable.js";
+
+/** What became of a request at the cache. */
+export type ResponseOutcome = "hit" | "stale" | "collapsed" | "miss" | "bypass";
+
+export interface ResponseCacheServices {
+  readonly store: ResponseStore;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+  readonly count: (outcome: ResponseOutcome) => void;
+}
+
+/** What a request found at the cache, and why it must go on. */
+interface Miss {
+  readonly request: CacheableRequest;
+  readonly found: Found;
+  /** A stale response, in case the handler fails. */
+  readonly stored: StoredResponse | undefined;
+  readonly why: Forward;
+}
+
+/** A response for all who wait, and the key for which it was made. */
+interface Shared {
+  readonly response: StoredResponse;
+  readonly variant: string;
+}
+
+/** The shared cache of an origin server (RFC 9111), in front of its handlers: the whole way of a request. */
+export function createResponseCache<Raw>(
+  options: ResolvedResponseCache<Raw>,
+  { store, now, count }: ResponseCacheServices,
+): Check<Raw> {
+  const { cacheStatus: name } = options;
+  const flights = new Flights<Shared>({ waitMs: options.waitMs });
+  const defaults = {
+    lifetime: options.ttlSeconds,
+    staleWhileRevalidate: options.staleWhileRevalidateSeconds,
+    staleIfError: options.staleIfErrorSeconds,
+  };
+
+  return function cacheResponse(exchange): Verdict | Promise<Verdict> {
+    // Of two on the way of one request, the first does it all.
+    if (exchange.facts.settled.has(store)) return allowed;
+    exchange.facts.settled.add(store);
+    if (!isUnsafe(exchange.method)) return answer(exchange);
+    exchange.intercept(invalidateAfter(exchange, (tag) => void store.purge(tag).catch(store.report)));
+    return allowed;
+  };
+
+  async function answer(exchange: Exchange<Raw>): Promise<Verdict> {
+    const request = await readRequest(exchange, options);
+    if (typeof request !== "string") return lookUp(exchange, request);
+    count("bypass");
+    return { allowed: true, headers: statusFields(name, { forwarded: request }) };
+  }
+
+  async function lookUp(exchange: Exchange<Raw>, request: CacheableRequest, again = false): Promise<Verdict> {
+    const begun = flights.moment;
+    const found = await store.find(request);
+    const stored = found.response !== undefined && meets(request, found.response) ? found.response : undefined;
+    const reuse = stored === undefined ? "forward" : decideReuse(stored, ageOf(stored, now()), request.directives);
+    const key = request.variant(found.vary);
+    if (
+      stored !== undefined &&
+      (reuse === "fresh" || reuse === "stale" || (reuse === "revalidate" && flights.isUnderWay(key)))
+    ) {
+      count(reuse === "fresh" ? "hit" : "stale");
+      return tell(request, stored, {});
+    }
+    if (request.directives.has("only-if-cached")) return unsatisfiable(name);
+    const isFresh = stored !== undefined && ageOf(stored, now()) < stored.lifetime;
+    const why = stored === undefined ? (found.others ? "vary-miss" : "uri-miss") : isFresh ? "request" : "stale";
+    const miss = { request, found, stored, why } as const;
+    // The store was asked before another request had what it got stored.
+    if (!again && !request.insists && found.answered && flights.hasLandedSince(key, begun))
+      return lookUp(exchange, request, true);
+    return request.insists ? forward(exchange, miss) : collapse(exchange, miss, key);
+  }
+
+  /** Waits for another request for the same, if there is one; else the others wait for this one. */
+  async function collapse(exchange: Exchange<Raw>, miss: Miss, key: string): Promise<Verdict> {
+    const { request, found, why } = miss;
+    for (;;) {
+      const flight = flights.start(key);
+      if (flight !== undefined) return forward(exchange, miss, flight);
+      const outcome = await flights.join(key);
+      if (outcome.kind === "abandoned") continue;
+      if (outcome.kind !== "shared" || !fits(request, found, outcome.value)) return forward(exchange, miss);
+      count("collapsed");
+      return tell(request, outcome.value.response, { forwarded: why, collapsed: true });
+    }
+  }
+
+  /** Is what another request got an answer to this one, although it was asked for earlier? */
+  function fits(request: CacheableRequest, found: Found, { response, variant }: Shared): boolean {
+    return (
+      request.variant(response.vary) === variant &&
+      meets(request, response) &&
+      isInForce(response, found.generations) &&
+      decideReuse(response, ageOf(response, now()), request.directives) !== "forward"
+    );
+  }
+
+  function forward(exchange: Exchange<Raw>, miss: Miss, flight?: Flight<Shared>): Allowed {
+    const { request, found, stored, why } = miss;
+    count("miss");
+    if (flight !== undefined) exchange.onClose(() => flight.abandon());
+
+    function share(response: StoredResponse): void {
+      flight?.share({ response, variant: request.variant(response.vary) });
+    }
+
+    exchange.intercept(
+      recordResponse({
+        request,
+        forwarded: why,
+        generations: found.generations,
+        storing: found.answered,
+        shared: options.per === "everyone",
+        defaults,
+        mostBytes: options.maxSize,
+        etag: options.etag,
+        name,
+        now,
+        standIn(status) {
+          if (stored === undefined || !standsInForError(stored, ageOf(stored, now()))) return undefined;
+          share(stored);
+          return tell(request, stored, { forwarded: why, forwardStatus: status });
+        },
+        settle(response, seconds) {
+          if (response === undefined) return flight?.keep();
+          share(response);
+          if (found.answered) void store.keep(request, response, seconds);
+        },
+      }),
+    );
+    return allowed;
+  }
+
+  /** A user's own responses meet nobody else by their key. */
+  function meets(request: CacheableRequest, response: StoredResponse): boolean {
+    return options.per === "user" || mayMeet(request, response);
+  }
+
+  function tell({ preconditions }: CacheableRequest, stored: StoredResponse, handling: Handling): Reply {
+    return replay(stored, preconditions, { nowMs: now(), name, handling });
+  }
+}

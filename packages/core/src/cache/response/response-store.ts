@@ -1,0 +1,130 @@
+import { randomBytes } from "node:crypto";
+import { LRUCache } from "lru-cache";
+import type { Keyspace } from "../../store/keys.js";
+import type { CacheStore } from "../../store/ports.js";
+import { StoreFault } from "../../store/ports.js";
+import type { Choice, StoredResponse } from "./entry.js";
+import { decodeRecord, encodeChoice, encodeResponse } from "./entry.js";
+
+/** What was found for a request, and what a response made for it must remember. */
+export interface Found {
+  readonly response: StoredResponse | undefined;
+  /** Are there responses, but for other values of the fields that choose? */
+  readonly others: boolean;
+  /** The generation of each tag, as far as this process knows. */
+  readonly generations: StoredResponse["generations"];
+  /** Did the store answer? Without it nothing can be stored either. */
+  readonly answered: boolean;
+  /** The fields that choose, as far as known. */
+  readonly vary: readonly string[];
+}
+
+export interface Lookup {
+  readonly primary: string;
+  /** The key for the values that the request has in these fields. */
+  readonly variant: (vary: readonly string[]) => string;
+  readonly tags: readonly string[];
+}
+
+/** Longer than this nothing is kept, and a purge is remembered longer still. */
+const longestMs = 30 * 86_400_000;
+const purgeMs = longestMs + 86_400_000;
+
+/**
+ * Responses in the cache store. A tag has a random generation, which a purge replaces; a response is good only while all its
+ * tags have the generations that they had before its handler ran, so that one made while a purge happened is ended too.
+ */
+export class ResponseStore {
+  readonly #store: CacheStore;
+  readonly #keys: Keyspace;
+  readonly #note: (fault: StoreFault) => void;
+  /** The fields that choose, by primary key, so that a response and what leads to it are one read. */
+  readonly #choices = new LRUCache<string, readonly string[]>({ max: 10_000 });
+  /** Purges that the store missed: for this process they hold all the same. */
+  readonly #missed = new LRUCache<string, string>({ max: 10_000 });
+
+  constructor(store: CacheStore, keys: Keyspace, note: (fault: StoreFault) => void) {
+    this.#store = store;
+    this.#keys = keys;
+    this.#note = note;
+  }
+
+  async find({ primary, variant, tags }: Lookup): Promise<Found> {
+    const known = this.#choices.get(primary) ?? [];
+    const guess = variant(known);
+    const keys = [this.#entryKey(primary), ...tags.map((tag) => this.#tagKey(tag))];
+    if (guess !== primary) keys.push(this.#entryKey(guess));
+    const texts = await this.#read(keys);
+    const generations = tags.map((tag, index) => [tag, this.#missed.get(tag) ?? texts?.[index + 1] ?? ""] as const);
+    const found = { response: undefined, others: false, generations, answered: texts !== undefined, vary: known };
+    const first = decodeRecord(texts?.[0]);
+    if (first === undefined) return found;
+    if (!isChoice(first)) return { ...found, response: inForce(first, generations), vary: [] };
+    const { vary } = first;
+    this.#choices.set(primary, vary);
+    const key = variant(vary);
+    const text = key === guess ? texts?.at(-1) : (await this.#read([this.#entryKey(key)]))?.[0];
+    const second = decodeRecord(text);
+    const response = second === undefined || isChoice(second) ? undefined : inForce(second, generations);
+    return { ...found, response, others: true, vary };
+  }
+
+  /** Keeps a response; while the store is down it is not kept. */
+  async keep({ primary, variant }: Omit<Lookup, "tags">, response: StoredResponse, seconds: number): Promise<void> {
+    const ttlMs = Math.min(seconds * 1000, longestMs);
+    if (!(ttlMs > 0)) return;
+    const key = variant(response.vary);
+    const entries = [{ key: this.#entryKey(key), value: encodeResponse(response), ttlMs }];
+    if (key !== primary) {
+      this.#choices.set(primary, response.vary);
+      // Longer than any of those it leads to.
+      entries.unshift({ key: this.#entryKey(primary), value: encodeChoice(response), ttlMs: longestMs });
+    }
+    await this.#store.setMany(entries).catch(this.report);
+  }
+
+  /** Ends every response with this tag. Rejects if the store could not be told; this process then knows it all the same. */
+  async purge(tag: string): Promise<void> {
+    const generation = randomBytes(12).toString("base64url");
+    this.#missed.set(tag, generation);
+    await this.#store.setMany([{ key: this.#tagKey(tag), value: generation, ttlMs: purgeMs }]);
+    if (this.#missed.get(tag) === generation) this.#missed.delete(tag);
+  }
+
+  async #read(keys: readonly string[]): Promise<(string | undefined)[] | undefined> {
+    try {
+      return await this.#store.getMany(keys);
+    } catch (error) {
+      this.report(error);
+      return undefined;
+    }
+  }
+
+  /** The cache is a convenience: while its store is down, handlers answer. */
+  readonly report = (error: unknown): void => {
+    if (!(error instanceof StoreFault)) throw error;
+    this.#note(error);
+  };
+
+  #entryKey(key: string): string {
+    return this.#keys.cacheEntry("response", "", key);
+  }
+
+  #tagKey(tag: string): string {
+    return this.#keys.cacheEntry("response-tag", "", tag);
+  }
+}
+
+function isChoice(record: StoredResponse | Choice): record is Choice {
+  return !("status" in record);
+}
+
+/** Was none of a response's tags purged since before it was made? */
+export function isInForce({ generations }: StoredResponse, now: StoredResponse["generations"]): boolean {
+  const current = new Map(now);
+  return generations.every(([tag, generation]) => current.get(tag) === generation);
+}
+
+function inForce(response: StoredResponse, now: StoredResponse["generations"]): StoredResponse | undefined {
+  return isInForce(response, now) ? response : undefined;
+}

@@ -1,0 +1,62 @@
+import type { Directives } from "./directives.js";
+
+/** What of a response and its request decides whether it may be stored. */
+export interface Candidate {
+  readonly status: number;
+  readonly directives: Directives;
+  readonly vary: readonly string[];
+  readonly setsCookie: boolean;
+  /** Did the request carry credentials? */
+  readonly credentials: boolean;
+  readonly cookies: boolean;
+  /** False for a view of one user's own. */
+  readonly shared: boolean;
+  readonly explicit: boolean;
+}
+
+/** Final codes whose meaning this cache knows (RFC 9111 5.2.2.3) and that no failure has: those below 500, and no 206 or 304. */
+export const storableStatuses: readonly number[] = [
+  ...[200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 405, 410, 414],
+];
+
+/** Those that may be kept although the response does not say how long (RFC 9110 15.1). */
+const withoutWord: ReadonlySet<number> = new Set([200, 203, 204, 300, 301, 308, 404, 405, 410, 414]);
+
+/**
+ * May a shared cache, or that of one user, store this (RFC 9111 3)? `statuses` are those it knows. A response without a
+ * lifetime is asked about elsewhere.
+ */
+export function isStorable(candidate: Candidate, statuses: ReadonlySet<number>): boolean {
+  const { status, directives, vary, shared, explicit } = candidate;
+  if (!statuses.has(status) || (!explicit && !withoutWord.has(status))) return false;
+  // With must-understand, no-store is for caches that do not know the status (RFC 9111 5.2.2.3).
+  if (directives.has("no-store") && !directives.has("must-understand")) return false;
+  // It would have to be made again for every use.
+  if (directives.has("no-cache")) return false;
+  if (vary.includes("*")) return false;
+  if (!shared) return !candidate.setsCookie;
+  if (directives.has("private")) return false;
+  if (candidate.setsCookie && !isForEveryone(directives)) return false;
+  return mayMeet(candidate, { open: isOpen(directives), explicit });
+}
+
+/** Says that it is the same for all (RFC 9111 5.2.2.9 and 5.2.2.10). */
+function isForEveryone(directives: Directives): boolean {
+  return directives.has("public") || directives.has("s-maxage");
+}
+
+/** May a response to a request with credentials be shared (RFC 9111 3.5)? */
+export function isOpen(directives: Directives): boolean {
+  return isForEveryone(directives) || directives.has("must-revalidate");
+}
+
+/**
+ * A request with credentials leaves and gets only what says of itself that it may be shared. One with cookies leaves and gets
+ * only what says at least how long it is good: a session that the gate knows nothing of may be in them.
+ */
+export function mayMeet(
+  { credentials, cookies }: Pick<Candidate, "credentials" | "cookies">,
+  { open, explicit }: { readonly open: boolean; readonly explicit: boolean },
+): boolean {
+  return open || (!credentials && (explicit || !cookies));
+}

@@ -1,0 +1,150 @@
+import type { IncomingMessage, OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import type { Header, Reply } from "./verdict.js";
+
+/** A response that is about to be sent. */
+export interface Outgoing {
+  readonly status: number;
+  /** Its fields, by their lower-case names. */
+  readonly fields: OutgoingHttpHeaders;
+  /** Those that stood there before the handler. */
+  readonly before: OutgoingHttpHeaders;
+  /** The whole body, if it is known before the first byte is sent. */
+  readonly body: Uint8Array | undefined;
+  readonly set: (name: string, value: string) => void;
+}
+
+/** Sees a response on its way out, and may answer in its place. */
+export interface Interceptor {
+  /** Request fields that the handler must not see, because what they ask for is done here. */
+  readonly hidden: readonly string[];
+  /** A body of more bytes is not kept. */
+  readonly mostBytes: number;
+  /**
+   * Called once, before the first byte. A reply goes out instead of the response; `"notModified"` makes it a 304;
+   * `"follow"` asks for the body, `"pass"` for nothing more.
+   */
+  begin(outgoing: Outgoing): Reply | "notModified" | "follow" | "pass";
+  /** The whole body; undefined if it was too large. Not called for a response that breaks off. */
+  complete(body: Uint8Array | undefined): void;
+}
+
+type Done = (error?: Error | null) => void;
+
+/** Fields about a body, which a 304 does not have (RFC 9110 15.4.5). */
+const bodyFields = ["content-type", "content-length", "content-encoding", "content-language", "transfer-encoding"];
+
+/**
+ * Puts an interceptor between a handler and its response. Bytes go out when the handler writes them: nothing is held back.
+ * Whoever wraps the response later, as compression does, is seen with what it makes of it.
+ */
+export function interceptResponse(req: IncomingMessage, res: ServerResponse, interceptor: Interceptor): void {
+  if (res.headersSent) return;
+  const writeHead = res.writeHead.bind(res);
+  const write = res.write.bind(res) as (chunk: unknown, encoding: unknown, done: unknown) => boolean;
+  const end = res.end.bind(res) as (chunk?: unknown, encoding?: unknown, done?: unknown) => ServerResponse;
+  const before = { ...res.getHeaders() };
+  let state: "waiting" | "following" | "passing" | "replaced" = "waiting";
+  let chunks: Buffer[] = [];
+  let size = 0;
+  for (const name of interceptor.hidden) Reflect.deleteProperty(req.headers, name);
+
+  function begin(body: Uint8Array | undefined): void {
+    // First, so that whatever the interceptor does to the response does not come back here.
+    state = "passing";
+    const { statusCode: status } = res;
+    const fields = { ...res.getHeaders() };
+    const set = (name: string, value: string): void => void res.setHeader(name, value);
+    const answer = interceptor.begin({ status, fields, before, body, set });
+    if (answer === "follow") {
+      if (body === undefined) state = "following";
+      else interceptor.complete(body.byteLength > interceptor.mostBytes ? undefined : body);
+    } else if (answer === "notModified") {
+      for (const name of bodyFields) res.removeHeader(name);
+      replace(304, "");
+    } else if (answer !== "pass") {
+      for (const name of res.getHeaderNames()) res.removeHeader(name);
+      setAll(res, Object.entries(before));
+      setAll(res, answer.headers);
+      replace(answer.status, answer.body);
+    }
+  }
+
+  function replace(status: number, body: string | Uint8Array): void {
+    res.statusCode = status;
+    res.statusMessage = "";
+    state = "replaced";
+    end(body);
+  }
+
+  function follow(chunk: unknown, encoding: unknown): void {
+    const bytes = state === "following" ? bytesOf(chunk, encoding, "copy") : undefined;
+    if (bytes === undefined) return;
+    size += bytes.length;
+    if (size > interceptor.mostBytes) chunks = [];
+    else chunks.push(bytes);
+  }
+
+  res.writeHead = function interceptedWriteHead(status: number, ...rest: unknown[]) {
+    if (state === "waiting") {
+      applyHead(res, status, rest);
+      begin(undefined);
+    }
+    return state === "replaced" && res.headersSent ? res : writeHead(res.statusCode);
+  };
+
+  res.write = function interceptedWrite(chunk: unknown, encoding?: unknown, done?: Done) {
+    if (state === "waiting") begin(undefined);
+    if (state === "replaced") {
+      const told = typeof encoding === "function" ? (encoding as Done) : done;
+      if (told !== undefined) queueMicrotask(told);
+      return true;
+    }
+    follow(chunk, encoding);
+    return write(chunk, encoding, done);
+  };
+
+  res.end = function interceptedEnd(chunk?: unknown, encoding?: unknown, done?: unknown) {
+    if (state === "waiting") begin(bytesOf(chunk, encoding, "same") ?? Buffer.alloc(0));
+    if (state === "replaced") {
+      const told = [chunk, encoding, done].find((one) => typeof one === "function") as Done | undefined;
+      if (told !== undefined) queueMicrotask(told);
+      return res;
+    }
+    if (state === "following") {
+      follow(chunk, encoding);
+      state = "passing";
+      interceptor.complete(size > interceptor.mostBytes ? undefined : Buffer.concat(chunks));
+    }
+    return end(chunk, encoding, done);
+  };
+}
+
+/** What `writeHead` was given, as if it had been set before. */
+function applyHead(res: ServerResponse, status: number, rest: readonly unknown[]): void {
+  res.statusCode = status;
+  const [first] = rest;
+  if (typeof first === "string") res.statusMessage = first;
+  const given = typeof first === "string" ? rest[1] : first;
+  if (Array.isArray(given)) {
+    const list = given as readonly unknown[];
+    for (let at = 0; at + 1 < list.length; at += 2) res.removeHeader(String(list[at]));
+    for (let at = 0; at + 1 < list.length; at += 2) res.appendHeader(String(list[at]), String(list[at + 1]));
+  } else if (typeof given === "object" && given !== null) {
+    setAll(res, Object.entries(given as OutgoingHttpHeaders));
+  }
+}
+
+function setAll(
+  res: ServerResponse,
+  fields: Iterable<readonly [string, OutgoingHttpHeader | undefined] | Header>,
+): void {
+  for (const [name, value] of fields) if (value !== undefined) res.setHeader(name, value);
+}
+
+/** A chunk as bytes: the same ones, or a copy where they are kept for longer than its owner may leave them alone. */
+function bytesOf(chunk: unknown, encoding: unknown, how: "same" | "copy"): Buffer | undefined {
+  if (typeof chunk === "string")
+    return Buffer.from(chunk, typeof encoding === "string" ? (encoding as BufferEncoding) : "utf8");
+  if (!(chunk instanceof Uint8Array)) return undefined;
+  return how === "copy" ? Buffer.from(chunk) : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+}

@@ -1,0 +1,108 @@
+import type { Of } from "../quota/policy.js";
+import type { Duration } from "./duration.js";
+import { durationMs } from "./duration.js";
+import { checkFunction, checkInteger, checkObject, checkOneOf, optionError, stringsOrNone } from "./validate.js";
+
+/** How `gate.cacheResponse()` keeps the responses of the handlers behind it. */
+export interface ResponseCacheOptions<Raw = unknown> {
+  /**
+   * How long responses are fresh that do not say so themselves (`Cache-Control: max-age`, `s-maxage`, or `Expires`).
+   * @default such responses are not stored
+   */
+  readonly ttl?: Duration | undefined;
+  /**
+   * Who may get a response that was made for somebody else: `"everyone"`, as in any shared cache, or nobody: `"user"` keeps
+   * one for each user, and for each set of claims in the user's tokens; anonymous requests then pass by.
+   * @default "everyone"
+   */
+  readonly per?: "everyone" | "user" | undefined;
+  /** Tags to end responses by, with `gate.responses.purge()`; or a function. @default none */
+  readonly tags?: readonly string[] | Of<readonly string[], Raw> | undefined;
+  /** A further part of the key, such as the tenant; requests for which it is undefined pass by. @default none */
+  readonly partition?: Of<string | undefined, Raw> | undefined;
+  /** True lets a request pass by the cache. @default never */
+  readonly skip?: Of<boolean, Raw> | undefined;
+  /** The only query parameters that make a difference. @default all of them */
+  readonly query?: readonly string[] | undefined;
+  /** How long a stale response serves others while one request makes a new one, if it does not say (RFC 5861). @default never */
+  readonly staleWhileRevalidate?: Duration | undefined;
+  /** How long a stale response stands in for a server error, if it does not say (RFC 5861). @default never */
+  readonly staleIfError?: Duration | undefined;
+  /** How long requests for one thing wait for the first of them; `false`: each asks the handler. @default "5s" */
+  readonly wait?: Duration | false | undefined;
+  /** Larger bodies are not stored; bytes. @default 1_048_576 */
+  readonly maxSize?: number | undefined;
+  /** The entity tag of responses that have none; `false` for none. @default "weak" */
+  readonly etag?: "weak" | "strong" | false | undefined;
+  /** Whether clients may ask for more or less freshness by `Cache-Control` (RFC 9111 5.2.1). @default "honour" */
+  readonly requestDirectives?: "honour" | "ignore" | undefined;
+  /** How the cache calls itself in `Cache-Status` (RFC 9211); `false` leaves the field out. @default "portcullis" */
+  readonly cacheStatus?: string | false | undefined;
+}
+
+export interface ResolvedResponseCache<Raw> {
+  readonly ttlSeconds: number | undefined;
+  readonly per: "everyone" | "user";
+  readonly tags: readonly string[] | Of<readonly string[], Raw>;
+  readonly partition: Of<string | undefined, Raw> | undefined;
+  readonly skip: Of<boolean, Raw> | undefined;
+  readonly query: ReadonlySet<string> | undefined;
+  readonly staleWhileRevalidateSeconds: number;
+  readonly staleIfErrorSeconds: number;
+  /** 0: nobody waits. */
+  readonly waitMs: number;
+  readonly maxSize: number;
+  readonly etag: "weak" | "strong" | false;
+  readonly honoursRequests: boolean;
+  readonly cacheStatus: string | false;
+}
+
+const known = [
+  ...["ttl", "per", "tags", "partition", "skip", "query", "staleWhileRevalidate", "staleIfError", "wait", "maxSize"],
+  ...["etag", "requestDirectives", "cacheStatus"],
+];
+
+/** More would not fit into one value of the store. */
+const mostBytes = 64 * 2 ** 20;
+
+export function resolveResponseCache<Raw>(options: ResponseCacheOptions<Raw>): ResolvedResponseCache<Raw> {
+  const name = "cacheResponse()";
+  checkObject(name, options, known);
+  const { ttl, per = "everyone", tags = [], partition, skip, query, wait = "5s", maxSize = 1_048_576 } = options;
+  const { etag = "weak", requestDirectives = "honour", cacheStatus = "portcullis" } = options;
+  checkOneOf(`${name}.per`, per, ["everyone", "user"]);
+  if (typeof tags !== "function") stringsOrNone(`${name}.tags`, tags);
+  if (typeof tags === "string") throw optionError(`${name}.tags`, 'must be a list such as ["orders"], or a function');
+  if (partition !== undefined) checkFunction(`${name}.partition`, partition);
+  if (skip !== undefined) checkFunction(`${name}.skip`, skip);
+  if (query !== undefined) stringsOrNone(`${name}.query`, query);
+  checkInteger(`${name}.maxSize`, maxSize, 1, mostBytes);
+  if (etag !== false) checkOneOf(`${name}.etag`, etag, ["weak", "strong"]);
+  checkOneOf(`${name}.requestDirectives`, requestDirectives, ["honour", "ignore"]);
+  if (cacheStatus !== false) checkStatusName(`${name}.cacheStatus`, cacheStatus);
+  const seconds = (option: "ttl" | "staleWhileRevalidate" | "staleIfError", value: Duration): number =>
+    durationMs(`${name}.${option}`, value) / 1000;
+  const { staleWhileRevalidate, staleIfError } = options;
+  return {
+    ttlSeconds: ttl === undefined ? undefined : seconds("ttl", ttl),
+    per,
+    tags: typeof tags === "function" ? tags : [...new Set(tags)],
+    partition,
+    skip,
+    query: query === undefined ? undefined : new Set(query),
+    staleWhileRevalidateSeconds:
+      staleWhileRevalidate === undefined ? 0 : seconds("staleWhileRevalidate", staleWhileRevalidate),
+    staleIfErrorSeconds: staleIfError === undefined ? 0 : seconds("staleIfError", staleIfError),
+    waitMs: wait === false ? 0 : durationMs(`${name}.wait`, wait),
+    maxSize,
+    etag,
+    honoursRequests: requestDirectives === "honour",
+    cacheStatus,
+  };
+}
+
+/** A token of a structured field (RFC 9651 3.3.4). */
+function checkStatusName(option: string, name: unknown): void {
+  if (typeof name === "string" && /^[A-Za-z*][\w!#$%&'*+.^`|~:/-]{0,63}$/.test(name)) return;
+  throw optionError(option, 'must be a name such as "portcullis": letters, digits and -, starting with a letter');
+}
