@@ -31,6 +31,8 @@ const wrongLimits: readonly (readonly [what: string, members: object, option: st
   ["a cost as text", { cost: "2" }, "cost", "whole number"],
   ["skip that is no function", { skip: true }, "skip", "function"],
   ["skip that is null", { skip: null }, "skip", "function"],
+  ["precision about", { precision: "about" }, "precision", '"exact", "leased"'],
+  ["precision true", { precision: true }, "precision", '"exact", "leased"'],
   ["onStoreError open", { onStoreError: "open" }, "onStoreError", '"local", "allow", "deny"'],
   ["onStoreError false", { onStoreError: false }, "onStoreError", '"local", "allow", "deny"'],
 ];

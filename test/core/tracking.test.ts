@@ -45,8 +45,7 @@ describe("tracking of keys", function () {
     for (const prefix of ["a:", "b:"]) {
       tracking.track({ prefix, invalidate: (key) => heard.push(key), flush: () => (flushes += 1) });
     }
-    tracking.subscribe("channel", (message) => messages.push(message));
-    tracking.start();
+    tracking.subscribe("channel", { hear: (message) => messages.push(message.toString()), gap: () => undefined });
     cleanUp.push(async () => {
       tracking.close();
       await connection.close();
@@ -95,6 +94,47 @@ describe("tracking of keys", function () {
     await until(() => tracking.isAlive(200));
     await admin.set("a:3", "1");
     await until(() => heard.includes("a:3"));
+  });
+
+  it("takes prefixes and channels also when it listens already, and lets go of channels", async () => {
+    const { tracking, heard, messages } = open();
+    await tracking.ready(5000);
+    const late: string[] = [];
+    let gaps = 0;
+    const stop = tracking.subscribe("late", {
+      hear: (message) => late.push(message.toString()),
+      gap: () => (gaps += 1),
+    });
+    await until(() => gaps === 1);
+    await admin.publish("late", "1");
+    await until(() => late.length === 1);
+    let flushed = false;
+    tracking.track({ prefix: "c:", invalidate: (key) => late.push(key), flush: () => (flushed = true) });
+    await until(() => flushed && gaps === 2);
+    await admin.mset("c:1", "1", "a:9", "1");
+    await admin.publish("late", "2");
+    await until(() => late.length === 3 && heard.includes("a:9"));
+    expect([...late].sort()).to.deep.equal(["1", "2", "c:1"]);
+    stop();
+    await until(async () => ((await admin.pubsub("NUMSUB", "late")) as [string, number])[1] === 0);
+    await admin.publish("channel", "still");
+    await until(() => messages.includes("still"));
+  });
+
+  it("does not connect before somebody wants to hear something", async () => {
+    const connection = connect({
+      redis: parseRedisUrl("redis", server.url),
+      deadlineMs: 1000,
+      logger: silentLogger,
+      scripts: [],
+    });
+    cleanUp.push(() => connection.close());
+    const tracking = new Tracking({ connection, logger: silentLogger });
+    cleanUp.push(() => tracking.close());
+    await until(() => connection.isUp());
+    expect(await admin.client("LIST")).not.to.include("portcullis-tracking");
+    tracking.subscribe("channel", { hear: () => undefined, gap: () => undefined });
+    await until(async () => String(await admin.client("LIST")).includes("portcullis-tracking"));
   });
 
   it("notices a stopped server, and says so to whoever waits", async () => {

@@ -19,7 +19,7 @@ for (const adapter of adapters) {
 
     beforeEach(async () => {
       warnings = [];
-      issuer = await TestIssuer.start();
+      issuer = await TestIssuer.start("ES256");
     });
     afterEach(async () => {
       for (const app of running.splice(0)) await app.close();
@@ -80,6 +80,17 @@ for (const adapter of adapters) {
       await sending;
       expect(statuses.length).to.be.greaterThan(20);
       expect(statuses.filter((status) => status !== 200)).to.deep.equal([]);
+    });
+
+    it("rotates without a failed request also by the defaults, right after its keys were fetched, under load", async () => {
+      const app = await start({ refresh: "10m", cooldown: "30s", timeout: "5s" });
+      const old = await issuer.sign();
+      const statuses = await Promise.all(Array.from({ length: 30 }, () => statusOf(app, old)));
+      await issuer.rotate({ overlap: true });
+      const fresh = await Promise.all(Array.from({ length: 30 }, () => issuer.sign()));
+      statuses.push(...(await Promise.all([...fresh, old].map((token) => statusOf(app, token)))));
+      expect(new Set(statuses)).to.deep.equal(new Set([200]));
+      expect(issuer.fetches.get("/jwks")).to.equal(2);
     });
 
     it("refuses what an old key signed once the issuer has taken it back", async () => {

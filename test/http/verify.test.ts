@@ -1,11 +1,12 @@
-import { createServer } from "node:http";
+import { createServer, request } from "node:http";
 import type { IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
 import type { Verification } from "@portcullis/core";
 import { portcullis } from "@portcullis/express";
 import type { ExpressGate } from "@portcullis/express";
 import { expect } from "chai";
-import { signToken, testAuth } from "@portcullis/testkit";
+import { accessTokenHash, createDpopClient, signToken, testAuth } from "@portcullis/testkit";
 import { send } from "../support/http.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 
@@ -58,6 +59,70 @@ for (const [name, redis] of [
         400,
       ]);
     });
+
+    it("decides about the handshake of a WebSocket: its token, its origin, its proof", async () => {
+      const client = await createDpopClient();
+      const own = portcullis({
+        redis: redis(),
+        prefix: freshPrefix(),
+        deadline: 1000,
+        publicUrl: "https://api.example.com",
+        auth: { ...testAuth, dpop: true, tokenFrom: ["header", { cookie: "session" }] },
+      });
+      const server = createServer();
+      server.on("upgrade", (message: IncomingMessage, socket: Duplex) => {
+        void own.verify(message).then((verdict) => {
+          const status = verdict.allowed ? "101 Switching Protocols" : `${verdict.status} Refused`;
+          socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`);
+        });
+      });
+      try {
+        await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+        const { port } = server.address() as AddressInfo;
+        const token = await signToken();
+        const bound = await signToken({ cnf: { jkt: client.thumbprint } });
+        const proof = await client.proof({
+          htm: "GET",
+          htu: "https://api.example.com/socket",
+          ath: accessTokenHash(bound),
+        });
+        const handshakes: [Record<string, string>, number][] = [
+          [{ authorization: `Bearer ${token}` }, 101],
+          [{}, 401],
+          [{ authorization: `Bearer ${token}x` }, 401],
+          [{ cookie: `session=${token}` }, 403],
+          [{ cookie: `session=${token}`, origin: "https://evil.example" }, 403],
+          [{ cookie: `session=${token}`, origin: "https://api.example.com" }, 101],
+          [{ cookie: `session=${token}`, "sec-fetch-site": "same-origin" }, 101],
+          [{ authorization: `Bearer ${bound}` }, 401],
+          [{ authorization: `DPoP ${bound}`, dpop: proof }, 101],
+          [{ authorization: `DPoP ${bound}`, dpop: proof }, 401],
+        ];
+        for (const [headers, status] of handshakes)
+          expect(await handshake(port, headers), JSON.stringify(headers).slice(0, 80)).to.equal(status);
+      } finally {
+        server.closeAllConnections();
+        await new Promise((resolve) => server.close(resolve));
+        await own.close();
+      }
+    });
+  });
+}
+
+/** The status of the answer to a WebSocket handshake. */
+function handshake(port: number, headers: Record<string, string>): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const upgrade = { connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13" };
+    const outgoing = request({ port, path: "/socket", headers: { ...upgrade, ...headers } });
+    outgoing.on("upgrade", ({ statusCode = 0 }, socket) => {
+      socket.destroy();
+      resolve(statusCode);
+    });
+    outgoing.on("response", (response) => {
+      response.resume();
+      resolve(response.statusCode ?? 0);
+    });
+    outgoing.on("error", reject).end();
   });
 }
 

@@ -22,13 +22,19 @@ export interface LimitOptions<Raw = unknown> {
   /** True lets a request pass uncounted. @default never */
   readonly skip?: Of<boolean, Raw> | undefined;
   /**
+   * `"exact"` asks Redis at every request; `"leased"` lets a process take a part of the quota and answer from it, so that most
+   * requests ask nobody. The sum over processes never exceeds the quota; what idles in one process is given back within
+   * seconds. @default "exact"
+   */
+  readonly precision?: "exact" | "leased" | undefined;
+  /**
    * While the store is down: count in this process alone (by limit / `instances`), let everything pass, or answer 503.
    * @default "local"
    */
   readonly onStoreError?: "local" | "allow" | "deny" | undefined;
 }
 
-const known = ["name", "per", "limit", "window", "cost", "skip", "onStoreError"];
+const known = ["name", "per", "limit", "window", "cost", "skip", "precision", "onStoreError"];
 const policyName = /^[A-Za-z0-9_.-]{1,64}$/;
 const longestWindowSeconds = 24 * 86_400;
 const most = 1_000_000_000_000;
@@ -46,7 +52,7 @@ export function resolveLimits<Raw>(options: readonly LimitOptions<Raw>[]): reado
 
 export function resolveLimit<Raw>(option: string, options: LimitOptions<Raw>): Policy<Raw> {
   checkObject(option, options, known);
-  const { name, per, limit, window, cost = 1, skip, onStoreError = "local" } = options;
+  const { name, per, limit, window, cost = 1, skip, precision = "exact", onStoreError = "local" } = options;
   if (typeof name !== "string" || !policyName.test(name)) {
     throw optionError(`${option}.name`, "must be 1 to 64 letters, digits, _, - and .");
   }
@@ -56,7 +62,18 @@ export function resolveLimit<Raw>(option: string, options: LimitOptions<Raw>): P
   if (typeof limit !== "function") checkInteger(`${option}.limit`, limit, 0, most);
   if (typeof cost !== "function") checkInteger(`${option}.cost`, cost, 0, most);
   if (skip !== undefined) checkFunction(`${option}.skip`, skip);
+  checkOneOf(`${option}.precision`, precision, ["exact", "leased"]);
   checkOneOf(`${option}.onStoreError`, onStoreError, ["local", "allow", "deny"]);
   const windowSeconds = durationSeconds(`${option}.window`, window, longestWindowSeconds);
-  return { name, per, limit, windowSeconds, cost, skip, onStoreError, windows: new FixedWindows(windowSeconds) };
+  return {
+    name,
+    per,
+    limit,
+    windowSeconds,
+    cost,
+    skip,
+    precision,
+    onStoreError,
+    windows: new FixedWindows(windowSeconds),
+  };
 }

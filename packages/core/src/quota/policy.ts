@@ -20,6 +20,7 @@ export interface Policy<Raw> {
   readonly cost: number | Of<number, Raw>;
   readonly skip: Of<boolean, Raw> | undefined;
   readonly onStoreError: "local" | "allow" | "deny";
+  readonly precision: "exact" | "leased";
   readonly windows: FixedWindows;
 }
 
@@ -156,7 +157,8 @@ export class ChargeFactory<Raw> {
 
   #apply(policy: Policy<Raw>, partition: string, limit: number, cost: number): AppliedPolicy<Raw> {
     const key = this.#keys.quota(policy.name, partition);
-    return { policy, charge: { key, limit, windowSeconds: policy.windowSeconds, cost } };
+    const charge = { key, limit, windowSeconds: policy.windowSeconds, cost };
+    return { policy, charge: policy.precision === "leased" ? { ...charge, leased: true } : charge };
   }
 }
 

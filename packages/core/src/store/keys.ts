@@ -116,6 +116,11 @@ export class Keyspace {
     );
   }
 
+  /** A channel that all processes with this prefix share. */
+  channel(name: string): string {
+    return `${this.#prefix}portcullis:${version}:channel:${name}`;
+  }
+
   /** A cache entry; the scope tells a user's own view from the shared one. */
   cacheEntry(scope: string, namespace: string, key: string): string {
     const name = `${scope}:${namespace}:${this.identifier(key)}`;

@@ -11,6 +11,8 @@ export interface Charge {
   readonly windowSeconds: number;
   /** A whole number from 0; 0 asks without counting. */
   readonly cost: number;
+  /** A process may take a part of the quota and answer from it; a store in process has no need to. */
+  readonly leased?: true | undefined;
 }
 
 /** Is this token revoked: by itself, or by a cut-off time at or after its `iat`? */

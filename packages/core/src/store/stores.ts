@@ -1,19 +1,25 @@
 import type { Finding } from "../examination.js";
 import type { ResolvedOptions } from "../options/options.js";
 import type { BreakerControl } from "../resilience/breaker.js";
+import type { Channels, MessageOutcome } from "./channels.js";
 import type { Keyspace } from "./keys.js";
 import { MemoryCacheStore } from "./memory/cache.js";
+import { MemoryChannels } from "./memory/channels.js";
 import { MemorySecurityStore } from "./memory/security.js";
 import { MemorySessionStore } from "./memory/sessions.js";
 import { marginSecondsFor } from "./margin.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CacheStore, SecurityStore } from "./ports.js";
+import { LeasedStore } from "./leases/leased-store.js";
 import { RedisCacheStore } from "./redis/cache.js";
+import { RedisChannels } from "./redis/channels.js";
 import { examineRedis } from "./redis/examine.js";
 import { connect } from "./redis/connect.js";
+import { RedisLeaseSource } from "./redis/lease-source.js";
 import { scripts } from "./redis/scripts/all.js";
 import { guardRevocations } from "./redis/revocation-guard.js";
 import { RedisSecurityStore } from "./redis/security.js";
+import { Tracking } from "./redis/tracking.js";
 import { RedisSessionStore } from "./redis/sessions.js";
 import type { SessionStore } from "./session-store.js";
 
@@ -21,6 +27,8 @@ import type { SessionStore } from "./session-store.js";
 export interface Stores {
   readonly security: SecurityStore;
   readonly cache: CacheStore;
+  /** What the processes of this gate tell each other. */
+  readonly channels: Channels;
   readonly sessions: SessionStore;
   /** None for stores in process. */
   readonly breakers: readonly BreakerControl[];
@@ -39,6 +47,7 @@ export function createStores<Raw>(
   keys: Keyspace,
   telemetry: Telemetry,
 ): Stores {
+  const observe = (outcome: MessageOutcome): void => telemetry.messageArrived(outcome);
   const toleranceSeconds = auth?.toleranceSeconds ?? 5;
   const marginSeconds = marginSecondsFor(toleranceSeconds);
   if (redis === undefined) {
@@ -52,6 +61,7 @@ export function createStores<Raw>(
         marginSeconds,
       }),
       cache: new MemoryCacheStore(),
+      channels: new MemoryChannels({ observe }),
       breakers: [],
       examine: () => Promise.resolve([]),
       onReady: () => undefined,
@@ -61,17 +71,23 @@ export function createStores<Raw>(
   const connection = connect({ redis: redis.security, deadlineMs, logger, scripts });
   const apart =
     redis.cache === redis.security ? undefined : connect({ redis: redis.cache, deadlineMs, logger, scripts: [] });
+  const tracking = new Tracking({ connection, logger });
+  const channels = new RedisChannels({ connection, tracking, keys, deadlineMs, logger, observe });
   const clockToleranceMs = Math.max(1000, toleranceSeconds * 1000);
   const store = new RedisSecurityStore({ connection, deadlineMs, clockToleranceMs, telemetry });
-  const security =
+  const guarded =
     auth === undefined || revocation === undefined
       ? store
-      : guardRevocations({ store, connection, keys, telemetry, logger, ...revocation });
+      : guardRevocations({ store, connection, tracking, keys, telemetry, logger, ...revocation });
+  const [, writes] = store.breakers;
+  const source = new RedisLeaseSource(connection, () => writes.state === "closed");
+  const security = new LeasedStore({ store: guarded, source });
   const cache = new RedisCacheStore({ connection: apart ?? connection, deadlineMs, telemetry });
   const longestSeconds = Math.ceil(auth?.maxLifetimeSeconds ?? 0);
   return {
     security,
     cache,
+    channels,
     sessions: new RedisSessionStore({ connection, keys, deadlineMs, marginSeconds, longestSeconds }),
     breakers: [...store.breakers, ...cache.breakers],
     examine: () => examineRedis({ connection, keys, caches: apart === undefined, clockToleranceMs }),
@@ -83,8 +99,9 @@ export function createStores<Raw>(
       });
     },
     async close() {
-      security.close();
       cache.close();
+      tracking.close();
+      await security.end();
       await Promise.all([connection.close(), apart?.close()]);
     },
   };

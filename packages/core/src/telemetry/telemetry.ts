@@ -1,4 +1,5 @@
 import type { DenialCode } from "../http/verdict.js";
+import type { MessageOutcome } from "../store/channels.js";
 import type { FaultKind } from "../store/ports.js";
 import { events } from "./events.js";
 import type { Metric } from "./metrics.js";
@@ -52,6 +53,10 @@ export class Telemetry {
     "portcullis_responses_total",
     "Requests at a cache of responses, by what became of them.",
   );
+  readonly #messages = new Counter(
+    "portcullis_channel_messages_total",
+    "Messages that arrived from processes, by what became of them.",
+  );
   readonly #breakers = new Map<string, BreakerState>();
 
   allowed(): void {
@@ -95,6 +100,10 @@ export class Telemetry {
     this.#responses.add({ outcome });
   }
 
+  messageArrived(outcome: MessageOutcome): void {
+    this.#messages.add({ outcome });
+  }
+
   /** Every counter. Those that have counted nothing yet have no samples, except where a zero says something. */
   read(): Metric[] {
     const allowed = total(
@@ -118,12 +127,8 @@ export class Telemetry {
       })),
     };
     const counters = [
-      this.#denied,
-      this.#degraded,
-      this.#breakerChanges,
-      this.#storeQuestions,
-      this.#keyFetches,
-      this.#responses,
+      ...[this.#denied, this.#degraded, this.#breakerChanges, this.#storeQuestions],
+      ...[this.#keyFetches, this.#messages, this.#responses],
     ];
     return [allowed, losses, ...counters.map((counter) => counter.read()), this.#storeCalls.read(), breakers];
   }

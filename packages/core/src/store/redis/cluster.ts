@@ -62,12 +62,17 @@ interface Part {
 function split(charges: readonly Charge[], question: number, phase: Part["phase"]): Part[] {
   const parts: Part[] = [];
   for (const charge of charges) {
-    const tag = /\{([^}]*)\}/.exec(charge.key)?.[1] ?? charge.key;
+    const tag = hashTag(charge.key);
     const part = parts.find((known) => known.tag === tag);
     if (part === undefined) parts.push({ tag, question, phase, charges: [charge] });
     else part.charges.push(charge);
   }
   return parts;
+}
+
+/** What decides about the slot of one of our keys. */
+export function hashTag(key: string): string {
+  return /\{([^}]*)\}/.exec(key)?.[1] ?? key;
 }
 
 function asQuestion({ charges }: Part): Question {

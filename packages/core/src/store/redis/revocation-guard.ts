@@ -6,11 +6,12 @@ import type { Connection } from "./connect.js";
 import { LossAwareStore } from "./loss-aware.js";
 import { LossDetector } from "./loss-detector.js";
 import { TrackedAnswers } from "./tracked-answers.js";
-import { Tracking } from "./tracking.js";
+import type { Tracking } from "./tracking.js";
 
 export interface RevocationGuardOptions {
   readonly store: SecurityStore;
   readonly connection: Connection;
+  readonly tracking: Tracking;
   readonly keys: Keyspace;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
@@ -21,7 +22,7 @@ export interface RevocationGuardOptions {
 
 /** A Redis security store that notices when Redis has forgotten revocations, and may answer from this process. */
 export function guardRevocations(options: RevocationGuardOptions): SecurityStore {
-  const { store, connection, keys, telemetry, logger, onDataLoss, trackedMs } = options;
+  const { store, connection, tracking, keys, telemetry, logger, onDataLoss, trackedMs } = options;
   const denies = onDataLoss === "deny";
   const detector = new LossDetector({
     connection,
@@ -41,13 +42,11 @@ export function guardRevocations(options: RevocationGuardOptions): SecurityStore
   detector.start();
   if (trackedMs === undefined) return closingWith(aware, [() => detector.close(), stopHealing]);
 
-  const tracking = new Tracking({ connection, logger });
   const tracked = new TrackedAnswers({ store: aware, invalidations: tracking, boundMs: trackedMs });
   for (const prefix of keys.revocationPrefixes()) {
     tracking.track({ prefix, invalidate: (key) => tracked.invalidate(key), flush: () => tracked.flush() });
   }
-  tracking.start();
-  return closingWith(tracked, [() => detector.close(), stopHealing, () => tracking.close()]);
+  return closingWith(tracked, [() => detector.close(), stopHealing]);
 }
 
 function closingWith(store: SecurityStore, closers: readonly (() => unknown)[]): SecurityStore {

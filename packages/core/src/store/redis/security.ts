@@ -83,7 +83,7 @@ export class RedisSecurityStore implements SecurityStore {
     return Number(await this.#write(cutOffScript, key, ttlSeconds, at));
   }
 
-  get breakers(): readonly BreakerControl[] {
+  get breakers(): readonly [reads: BreakerControl, writes: BreakerControl] {
     return [this.#reads, this.#writes];
   }
 

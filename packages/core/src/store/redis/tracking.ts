@@ -1,6 +1,9 @@
 import type { Logger } from "../../telemetry/logger.js";
 import type { Connection, RedisLike } from "./connect.js";
+import { StoreFault } from "../ports.js";
 import { faultOfError } from "./faults.js";
+import type { ListeningClient } from "./listening-client.js";
+import { listenerOptions } from "./listening-client.js";
 
 /** Who wants to know when keys with a prefix change. Prefixes of one tracking must not begin with each other. */
 export interface TrackedPrefix {
@@ -9,6 +12,13 @@ export interface TrackedPrefix {
   invalidate(key: string): void;
   /** Any key may have changed unheard: forget them all, and what is being read as well. */
   flush(): void;
+}
+
+/** Who wants to hear what is said on a channel. */
+export interface ChannelSubscriber {
+  hear(message: Buffer): void;
+  /** Messages may have been missed. Also called when this begins to listen. */
+  gap(): void;
 }
 
 export interface TrackingOptions {
@@ -24,7 +34,8 @@ const invalidations = "__redis__:invalidate";
 
 /**
  * Redis' client-side-caching invalidation: one more connection to each master, which tracks key prefixes in broadcast
- * mode and may subscribe to channels too. (It redirects its invalidations to itself, which RESP2 permits to a subscriber.)
+ * mode and hears channels too. (It redirects its invalidations to itself, which RESP2 permits to a subscriber.) One for
+ * each Redis, whatever is heard of it; it connects when the first wants to hear something.
  *
  * Messages of a connection arrive in order. So an answered ping proves that everything invalidated before the ping was
  * sent has been heard, and `isAlive(ms)` means: whatever changed longer than that ago is known here. After each
@@ -37,7 +48,7 @@ export class Tracking {
   readonly #heartbeatMs: number;
   readonly #patienceMs: number;
   readonly #tracked: TrackedPrefix[] = [];
-  readonly #channels = new Map<string, (message: string) => void>();
+  readonly #channels = new Map<string, ChannelSubscriber>();
   readonly #nodes = new Map<string, Node>();
   readonly #waiting = new Set<() => void>();
   #provenAt = Number.NEGATIVE_INFINITY;
@@ -53,18 +64,22 @@ export class Tracking {
     this.#patienceMs = patienceMs;
   }
 
-  /** Before `start`. */
+  /** A prefix that comes late makes the connections anew, since Redis takes no commands from a subscriber. */
   track(tracked: TrackedPrefix): void {
     this.#tracked.push(tracked);
+    for (const node of this.#nodes.values()) if (node.tracks) node.client.disconnect(true);
+    this.#start();
   }
 
-  /** Before `start`. Messages that come while a connection is away are lost. */
-  subscribe(channel: string, listener: (message: string) => void): void {
-    this.#channels.set(channel, listener);
+  /** Each channel once. Returns how to stop. Messages that come while a connection is away are lost: then there is a gap. */
+  subscribe(channel: string, subscriber: ChannelSubscriber): () => void {
+    this.#channels.set(channel, subscriber);
+    for (const node of this.#nodes.values()) if (node.listens) void this.#listen(node, channel);
+    this.#start();
+    return () => this.#unsubscribe(channel, subscriber);
   }
 
-  /** Connects; may be called again. */
-  start(): void {
+  #start(): void {
     if (this.#heart !== undefined || this.#closed) return;
     this.#heart = setInterval(() => this.#beat(), this.#heartbeatMs);
     this.#heart.unref();
@@ -134,9 +149,9 @@ export class Tracking {
   }
 
   #open(address: string, master: RedisLike): void {
-    if (master.duplicate === undefined) return this.#complain(new Error("the client cannot be duplicated"));
+    if (master.duplicate === undefined) return this.#complain(new StoreFault("refused"));
     const client = master.duplicate(listenerOptions) as ListeningClient;
-    const node: Node = { client, armed: false, provenAt: Number.NEGATIVE_INFINITY, askedAt: undefined };
+    const node: Node = { client, ...disarmed };
     this.#nodes.set(address, node);
     client.on("error", () => undefined);
     client.on("ready", () => void this.#arm(node));
@@ -152,11 +167,15 @@ export class Tracking {
     try {
       if (this.#tracked.length > 0) {
         const id = (await client.call("CLIENT", "ID")) as number;
+        node.tracks = true;
         const prefixes = this.#tracked.flatMap(({ prefix }) => ["PREFIX", prefix]);
         await client.call("CLIENT", "TRACKING", "ON", "REDIRECT", id, "BCAST", ...prefixes);
       }
+      node.tracks = true;
+      node.listens = true;
       await client.subscribe(invalidations, ...this.#channels.keys());
       this.#flush();
+      this.#reportGaps();
       node.armed = true;
       this.#prove(node);
       this.#complained = false;
@@ -166,10 +185,27 @@ export class Tracking {
     }
   }
 
+  /** One more channel on a connection that listens already: what was said before it did is a gap. */
+  async #listen(node: Node, channel: string): Promise<void> {
+    try {
+      await node.client.subscribe(channel);
+      this.#channels.get(channel)?.gap();
+    } catch (error) {
+      this.#complain(error);
+      if (!this.#closed && node.client.status === "ready") node.client.disconnect(true);
+    }
+  }
+
+  #unsubscribe(channel: string, subscriber: ChannelSubscriber): void {
+    if (this.#channels.get(channel) !== subscriber) return;
+    this.#channels.delete(channel);
+    for (const node of this.#nodes.values()) {
+      if (node.listens) node.client.unsubscribe(channel).catch(() => undefined);
+    }
+  }
+
   #disarm(node: Node): void {
-    node.armed = false;
-    node.askedAt = undefined;
-    node.provenAt = Number.NEGATIVE_INFINITY;
+    Object.assign(node, disarmed);
     this.#judge();
   }
 
@@ -204,7 +240,7 @@ export class Tracking {
 
   #hear(channel: string, message: Buffer | Buffer[] | null): void {
     if (channel !== invalidations) {
-      if (Buffer.isBuffer(message)) this.#channels.get(channel)?.(message.toString());
+      if (Buffer.isBuffer(message)) this.#channels.get(channel)?.hear(message);
       return;
     }
     if (!Array.isArray(message)) return this.#flush();
@@ -218,15 +254,24 @@ export class Tracking {
     for (const tracked of this.#tracked) tracked.flush();
   }
 
+  #reportGaps(): void {
+    for (const subscriber of this.#channels.values()) subscriber.gap();
+  }
+
   #complain(error: unknown): void {
-    if (this.#complained || this.#closed) return;
+    const fault = faultOfError(error).kind;
+    if (fault === "unreachable" || this.#complained || this.#closed) return;
     this.#complained = true;
-    this.#logger.warn({ fault: faultOfError(error).kind }, "portcullis: Redis refuses to track keys");
+    this.#logger.warn({ fault }, "portcullis: Redis refuses to tell of changes");
   }
 }
 
 interface Node {
   readonly client: ListeningClient;
+  /** Redis was told the prefixes there were; one more needs another connection. */
+  tracks: boolean;
+  /** Redis was told the channels there were. */
+  listens: boolean;
   armed: boolean;
   /** When the last ping that was answered went out. */
   provenAt: number;
@@ -234,32 +279,12 @@ interface Node {
   askedAt: number | undefined;
 }
 
-/** What this needs of a connection of its own. */
-interface ListeningClient {
-  readonly status: string;
-  connect(): Promise<unknown>;
-  disconnect(reconnect?: boolean): void;
-  call(command: string, ...args: (string | number)[]): Promise<unknown>;
-  subscribe(...channels: string[]): Promise<unknown>;
-  on(event: string, listener: (...values: never[]) => void): unknown;
-}
-
-/** A heartbeat takes the place of time-outs: a subscriber that hears nothing may just have nothing to hear. */
-const listenerOptions = {
-  protocol: 2,
-  lazyConnect: true,
-  connectionName: "portcullis-tracking",
-  keyPrefix: "",
-  readOnly: false,
-  enableOfflineQueue: false,
-  autoResubscribe: false,
-  autoResendUnfulfilledCommands: false,
-  maxRetriesPerRequest: 0,
-  commandTimeout: undefined,
-  socketTimeout: undefined,
-  connectTimeout: 1000,
-  disconnectTimeout: 500,
-  retryStrategy: (attempt: number): number => Math.random() * Math.min(1000, 50 * 2 ** Math.min(attempt, 5)) + 25,
+const disarmed = {
+  tracks: false,
+  listens: false,
+  armed: false,
+  provenAt: Number.NEGATIVE_INFINITY,
+  askedAt: undefined,
 };
 
 function mastersOf(client: RedisLike): RedisLike[] {

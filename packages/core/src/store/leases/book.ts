@@ -1,0 +1,207 @@
+import { LRUCache } from "lru-cache";
+import type { Charge } from "../ports.js";
+import type { Lease } from "./lease.js";
+import { expire, lifeOf, runsLow, speedUp, startLife } from "./lease.js";
+import type { LeaseGrant, LeaseRequest } from "./ports.js";
+
+export interface LeaseBookOptions {
+  /** Milliseconds from a monotonic clock. */
+  readonly now: () => number;
+  /** Quotas leased at once; others are counted exactly. @default 20_000 */
+  readonly capacity?: number | undefined;
+}
+
+/** Points set aside for one request. */
+export interface Reservation {
+  readonly lease: Lease;
+  readonly points: number;
+  readonly windowEnd: number;
+}
+
+/** Quotas that were asked for once, to see which are asked for again. */
+const candidates = 10_000;
+
+/**
+ * The parts of quotas that this process holds. It leases what is asked for repeatedly: as much as it gave out in the last
+ * life of the lease, twice that while demand grows. What lies idle for a life is given back. Nothing here waits or calls:
+ * `collect` says what to ask of the store, and `settle` takes the answer.
+ */
+export class LeaseBook {
+  readonly #now: () => number;
+  readonly #capacity: number;
+  readonly #leases = new Map<string, Lease>();
+  /** By length of life, those that began first coming first. */
+  readonly #lives = new Map<number, Set<Lease>>();
+  readonly #seen = new LRUCache<string, number>({ max: candidates });
+  readonly #wanting = new Set<Lease>();
+  /** Given back before the next renewal of the same quota. */
+  readonly #returns: LeaseRequest[] = [];
+
+  constructor({ now, capacity = 20_000 }: LeaseBookOptions) {
+    this.#now = now;
+    this.#capacity = capacity;
+  }
+
+  get size(): number {
+    return this.#leases.size;
+  }
+
+  /** Is there something to ask of the store? */
+  get wants(): boolean {
+    return this.#wanting.size > 0 || this.#returns.length > 0;
+  }
+
+  /** Sets points aside: all that the charge costs, or as many as there are. Undefined where the store must be asked. */
+  reserve({ key, limit, cost }: Charge): Reservation | undefined {
+    const lease = this.#leases.get(key);
+    // Under a lower limit than theirs, only the store knows whether there is room for these points.
+    if (lease === undefined || limit < lease.limit) return undefined;
+    const now = this.#now();
+    expire(lease, now);
+    if (lease.held === 0) return undefined;
+    const points = Math.min(cost, lease.held);
+    lease.held -= points;
+    lease.used += points;
+    this.#renewIfLow(lease, now);
+    return { lease, points, windowEnd: lease.windowEnd };
+  }
+
+  /** Puts back what a request that was refused elsewhere did not need. */
+  release({ lease, points, windowEnd }: Reservation): void {
+    if (lease.windowEnd !== windowEnd) return;
+    if (this.#leases.get(lease.key) !== lease) return this.#return({ ...this.#idle(lease, points), windowEnd });
+    lease.held += points;
+    lease.used = Math.max(0, lease.used - points);
+  }
+
+  /** Milliseconds until the window of a lease ends. */
+  resetMs({ windowEndsAt }: Lease): number {
+    return Math.max(0, windowEndsAt - this.#now());
+  }
+
+  /** The store counted this by itself: a quota that is asked for again is worth leasing. */
+  noteCounted({ key, limit, cost, windowSeconds }: Charge): void {
+    if (cost === 0) return;
+    const now = this.#now();
+    const known = this.#leases.get(key);
+    if (known !== undefined) {
+      known.used += cost;
+      return this.#renewIfLow(known, now);
+    }
+    const lifeMs = lifeOf(windowSeconds);
+    const before = this.#seen.get(key);
+    if (before === undefined || now - before > lifeMs) return void this.#seen.set(key, now);
+    if (this.#leases.size >= this.#capacity) return;
+    this.#seen.delete(key);
+    const born = { held: 0, consumed: 0, windowEnd: 0, windowEndsAt: 0, used: cost, pace: 2 * cost };
+    const lease: Lease = { key, limit, lifeMs, ...born, bornAt: now, asOf: now, sparseUntil: 0, renewing: false };
+    this.#leases.set(key, lease);
+    this.#queue(lease);
+    this.#wanting.add(lease);
+  }
+
+  /** Ends lives that are over: gives back what lay idle, and forgets what nobody asked for. */
+  sweep(): void {
+    const now = this.#now();
+    for (const [lifeMs, queue] of this.#lives) {
+      for (const lease of queue) {
+        if (lease.bornAt + lifeMs > now) break;
+        queue.delete(lease);
+        this.#endLife(lease, now);
+      }
+      if (queue.size === 0) this.#lives.delete(lifeMs);
+    }
+  }
+
+  /** What to ask of the store next, in one call; whoever takes it must come back with `settle` or `fail`. */
+  collect(most: number): LeaseRequest[] {
+    const now = this.#now();
+    const requests = this.#returns.splice(0, most);
+    for (const lease of this.#wanting) {
+      if (requests.length >= most) break;
+      this.#wanting.delete(lease);
+      expire(lease, now);
+      lease.renewing = true;
+      requests.push({ ...this.#idle(lease, 0), take: Math.max(1, lease.pace - lease.held) });
+    }
+    return requests;
+  }
+
+  /** The answer to one request, which went out at `sentAt`: the window ends no earlier than this makes of it. */
+  settle({ key, take }: LeaseRequest, { granted, consumed, resetMs, windowEnd }: LeaseGrant, sentAt: number): void {
+    const lease = this.#leases.get(key);
+    if (take === 0 || lease === undefined) {
+      if (granted > 0) this.#return({ key, limit: 0, take: 0, giveBack: granted, windowEnd });
+      return;
+    }
+    if (sentAt < lease.asOf) return this.#return({ ...this.#idle(lease, granted), windowEnd });
+    const now = this.#now();
+    lease.renewing = false;
+    if (granted === 0) lease.sparseUntil = now + lease.lifeMs / 2;
+    if (resetMs <= 0) return;
+    expire(lease, now);
+    if (lease.windowEnd !== windowEnd) lease.held = 0;
+    lease.held += granted;
+    lease.consumed = consumed;
+    lease.windowEnd = windowEnd;
+    lease.windowEndsAt = sentAt + resetMs;
+    lease.asOf = sentAt;
+  }
+
+  /** The request came to nothing, or to an answer that never came: then what was granted is lost until the window ends. */
+  fail({ key, take }: LeaseRequest): void {
+    const lease = this.#leases.get(key);
+    if (take === 0 || lease === undefined) return;
+    lease.renewing = false;
+    lease.sparseUntil = this.#now() + lease.lifeMs / 2;
+  }
+
+  /** Ends every lease; `collect` then has what is to be given back. */
+  drain(): void {
+    for (const lease of this.#leases.values()) this.#giveBack(lease, lease.held);
+    this.#leases.clear();
+    this.#lives.clear();
+    this.#wanting.clear();
+  }
+
+  #renewIfLow(lease: Lease, now: number): void {
+    if (!runsLow(lease, now)) return;
+    speedUp(lease, now);
+    this.#wanting.add(lease);
+  }
+
+  #endLife(lease: Lease, now: number): void {
+    expire(lease, now);
+    if (lease.used === 0) {
+      this.#giveBack(lease, lease.held);
+      this.#wanting.delete(lease);
+      this.#leases.delete(lease.key);
+      return;
+    }
+    startLife(lease, now);
+    if (lease.held > 2 * lease.pace) this.#giveBack(lease, lease.held - lease.pace);
+    this.#queue(lease);
+  }
+
+  #giveBack(lease: Lease, points: number): void {
+    if (points === 0) return;
+    this.#return(this.#idle(lease, points));
+    lease.held -= points;
+    lease.consumed -= points;
+  }
+
+  /** While the store is away they pile up, but not for ever; what is dropped comes back with the next window. */
+  #return(request: LeaseRequest): void {
+    if (this.#returns.length < this.#capacity) this.#returns.push(request);
+  }
+
+  #idle({ key, limit, windowEnd }: Lease, giveBack: number): LeaseRequest {
+    return { key, limit, take: 0, giveBack, windowEnd };
+  }
+
+  #queue(lease: Lease): void {
+    const queue = this.#lives.get(lease.lifeMs);
+    if (queue === undefined) this.#lives.set(lease.lifeMs, new Set([lease]));
+    else queue.add(lease);
+  }
+}

@@ -1,0 +1,252 @@
+import type { Answer, Charge, Question, RevokeOptions, SecurityStore, StoreState, Tally } from "../ports.js";
+import { StoreFault } from "../ports.js";
+import type { Reservation } from "./book.js";
+import { LeaseBook } from "./book.js";
+import type { LeaseRequest, LeaseSource } from "./ports.js";
+
+export interface LeasedStoreOptions {
+  readonly store: SecurityStore;
+  readonly source: LeaseSource;
+  /** Milliseconds from a monotonic clock. */
+  readonly now?: () => number;
+  /** Quotas leased at once. @default 20_000 */
+  readonly capacity?: number | undefined;
+  /** How long renewals wait for each other, to share a call: they come early enough for it. @default 20 */
+  readonly gatherMs?: number | undefined;
+}
+
+const sweepMs = 100;
+const maxBatch = 64;
+/** An exchange that is not answered by then holds up no others. */
+const patienceMs = 1000;
+const maxInFlight = 2;
+/** How long closing waits for what is given back. */
+const goodbyeMs = 250;
+
+/** A charge, and what a lease of this process covers of it. */
+interface Part {
+  readonly charge: Charge;
+  readonly reservation: Reservation | undefined;
+  /** What the store must be asked for; undefined where the lease covers it all. */
+  readonly asked: Charge | undefined;
+}
+
+/**
+ * Answers charges with `leased` from this process' part of the quota where it has one, and asks the store for all others.
+ * Points are set aside first and given out when every other part of the question allows the request, so that all or nothing
+ * and the order of refusals hold as ever. Renewals are made beside the requests, many in one call.
+ */
+export class LeasedStore implements SecurityStore {
+  readonly #store: SecurityStore;
+  readonly #source: LeaseSource;
+  readonly #now: () => number;
+  readonly #book: LeaseBook;
+  readonly #gatherMs: number;
+  #gathering: NodeJS.Timeout | undefined;
+  #sweeping: NodeJS.Timeout | undefined;
+  #inFlight = 0;
+  #closed = false;
+
+  constructor({ store, source, now = () => performance.now(), capacity, gatherMs = 20 }: LeasedStoreOptions) {
+    this.#store = store;
+    this.#source = source;
+    this.#now = now;
+    this.#book = new LeaseBook({ now, capacity });
+    this.#gatherMs = gatherMs;
+  }
+
+  ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
+    const { beforeToken, token, use, afterToken } = question;
+    if (!beforeToken.some(isLeased) && !afterToken.some(isLeased)) return this.#store.ask(question);
+    const before = beforeToken.map((charge) => this.#split(charge));
+    const after = afterToken.map((charge) => this.#split(charge));
+    this.#gather();
+    const [askedBefore, askedAfter] = [asked(before), asked(after)];
+    if (askedBefore.length === 0 && askedAfter.length === 0 && token === undefined && use === undefined)
+      return { beforeToken: this.#tell(before, []), revoked: undefined, afterToken: this.#tell(after, []) };
+    const answer = this.#store.ask({ beforeToken: askedBefore, token, use, afterToken: askedAfter });
+    return answer instanceof Promise
+      ? answer.then((late) => this.#conclude(question, before, after, late))
+      : this.#conclude(question, before, after, answer);
+  }
+
+  async revoke(key: string, expiresAt: number, options?: RevokeOptions): Promise<void> {
+    await this.#store.revoke(key, expiresAt, options);
+  }
+
+  async cutOff(key: string, ttlSeconds: number, at?: number): Promise<number> {
+    return this.#store.cutOff(key, ttlSeconds, at);
+  }
+
+  state(): StoreState {
+    return this.#store.state();
+  }
+
+  /** Gives back what was leased and not used, as far as that can be done at once. */
+  async end(): Promise<void> {
+    this.#book.drain();
+    const calls: Promise<void>[] = [];
+    while (this.#book.wants && this.#source.isUp()) calls.push(this.#exchange());
+    this.close();
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, goodbyeMs)));
+    await Promise.race([Promise.all(calls), timeout]);
+    clearTimeout(timer);
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#gathering);
+    clearInterval(this.#sweeping);
+    this.#store.close();
+  }
+
+  #split(charge: Charge): Part {
+    const reservation = charge.leased === true ? this.#book.reserve(charge) : undefined;
+    if (reservation === undefined) return { charge, reservation, asked: charge };
+    const rest = charge.cost - reservation.points;
+    return { charge, reservation, asked: rest === 0 ? undefined : { ...charge, cost: rest } };
+  }
+
+  #conclude(
+    { token, use }: Question,
+    before: readonly Part[],
+    after: readonly Part[],
+    late: Answer | StoreFault,
+  ): Answer {
+    const answer = late instanceof StoreFault ? faultsOf(late, asked(before), asked(after)) : late;
+    const revoked = token === undefined ? undefined : late instanceof StoreFault ? late : late.revoked;
+    const repeated = use === undefined ? undefined : late instanceof StoreFault ? late : late.repeated;
+    const told = (parts: readonly Part[], tallies: Answer["afterToken"]): (Tally | StoreFault)[] =>
+      this.#tell(parts, tallies);
+    const nobody = after.map(() => undefined);
+    if (isRefused(before, answer.beforeToken)) {
+      this.#release([...before, ...after]);
+      return { beforeToken: told(before, answer.beforeToken), revoked: undefined, afterToken: nobody };
+    }
+    if (revoked === true || (repeated !== undefined && repeated !== false)) {
+      this.#release(after);
+      this.#note(before, answer.beforeToken);
+      return { beforeToken: told(before, answer.beforeToken), revoked, repeated, afterToken: nobody };
+    }
+    if (isRefused(after, answer.afterToken)) this.#release([...before, ...after]);
+    else {
+      this.#note(before, answer.beforeToken);
+      this.#note(after, answer.afterToken);
+    }
+    return {
+      beforeToken: told(before, answer.beforeToken),
+      revoked,
+      repeated,
+      afterToken: told(after, answer.afterToken),
+    };
+  }
+
+  /** One entry for each part: what the store said, or what the lease says. */
+  #tell(parts: readonly Part[], tallies: Answer["afterToken"]): (Tally | StoreFault)[] {
+    let next = 0;
+    return parts.map(({ reservation, asked: asks }) => {
+      if (asks !== undefined || reservation === undefined) return tallies[next++] ?? new StoreFault("unreadable");
+      const { lease } = reservation;
+      return { consumed: lease.consumed - lease.held, resetMs: this.#book.resetMs(lease) };
+    });
+  }
+
+  #release(parts: readonly Part[]): void {
+    for (const { reservation } of parts) if (reservation !== undefined) this.#book.release(reservation);
+  }
+
+  /** Tells the book what the store counted, and puts back points whose other half it could not count. */
+  #note(parts: readonly Part[], tallies: Answer["afterToken"]): void {
+    let next = 0;
+    for (const { charge, reservation, asked: asks } of parts) {
+      if (asks === undefined) continue;
+      const fault = tallies[next++] instanceof StoreFault;
+      if (!fault && charge.leased === true) this.#book.noteCounted(asks);
+      else if (fault && reservation !== undefined) this.#book.release(reservation);
+    }
+    this.#gather();
+  }
+
+  /** Renewals go out together, a little later; lives end by a timer of their own. */
+  #gather(): void {
+    if (this.#closed) return;
+    if (this.#book.size > 0) this.#sweeping ??= setInterval(() => this.#sweep(), sweepMs).unref();
+    if (this.#book.wants) this.#gathering ??= setTimeout(() => this.#renew(), this.#gatherMs).unref();
+  }
+
+  #sweep(): void {
+    this.#book.sweep();
+    this.#gather();
+    if (this.#book.size > 0) return;
+    clearInterval(this.#sweeping);
+    this.#sweeping = undefined;
+  }
+
+  #renew(): void {
+    this.#gathering = undefined;
+    // Whatever is wanted meanwhile is asked for exactly.
+    while (this.#book.wants && this.#inFlight < maxInFlight && this.#source.isUp()) void this.#exchange();
+    this.#gather();
+  }
+
+  /** Never rejects. */
+  async #exchange(): Promise<void> {
+    const requests = this.#book.collect(maxBatch);
+    const sentAt = this.#now();
+    let landed = false;
+    const land = (): void => {
+      if (!landed) this.#inFlight -= 1;
+      landed = true;
+    };
+    const failAll = (): void => {
+      if (!landed) for (const request of requests) this.#book.fail(request);
+      land();
+    };
+    this.#inFlight += 1;
+    const patience = setTimeout(failAll, patienceMs).unref();
+    try {
+      const answers = await this.#source.exchange(requests);
+      this.#settle(requests, answers, sentAt);
+    } catch {
+      failAll();
+    }
+    clearTimeout(patience);
+    land();
+    this.#gather();
+  }
+
+  #settle(
+    requests: readonly LeaseRequest[],
+    answers: Awaited<ReturnType<LeaseSource["exchange"]>>,
+    sentAt: number,
+  ): void {
+    requests.forEach((request, index) => {
+      const grant = answers[index];
+      if (grant === undefined || grant instanceof StoreFault) this.#book.fail(request);
+      else this.#book.settle(request, grant, sentAt);
+    });
+  }
+}
+
+function isLeased({ leased }: Charge): boolean {
+  return leased === true;
+}
+
+function asked(parts: readonly Part[]): Charge[] {
+  return parts.flatMap((part) => part.asked ?? []);
+}
+
+function faultsOf(fault: StoreFault, before: readonly Charge[], after: readonly Charge[]): Answer {
+  return { beforeToken: before.map(() => fault), revoked: undefined, afterToken: after.map(() => fault) };
+}
+
+/** Did the store refuse one of these? What a lease covers is never refused. */
+function isRefused(parts: readonly Part[], tallies: Answer["afterToken"]): boolean {
+  let next = 0;
+  return parts.some(({ asked: asks }) => {
+    if (asks === undefined) return false;
+    const tally = tallies[next++];
+    return tally !== undefined && !(tally instanceof StoreFault) && tally.consumed > asks.limit;
+  });
+}

@@ -1,0 +1,41 @@
+import type { ChannelListener, Channels, MessageOutcome } from "../channels.js";
+import { Listeners, checkChannel, checkMessage } from "../channels.js";
+
+export interface MemoryChannelsOptions {
+  readonly observe?: ((outcome: MessageOutcome) => void) | undefined;
+}
+
+/** Channels of a process that has nobody else to talk to. Messages arrive a moment after they were sent, as elsewhere. */
+export class MemoryChannels implements Channels {
+  readonly #listeners = new Listeners();
+  readonly #observe: (outcome: MessageOutcome) => void;
+
+  constructor({ observe = () => undefined }: MemoryChannelsOptions = {}) {
+    this.#observe = observe;
+  }
+
+  async publish(channel: string, message: string): Promise<void> {
+    checkChannel(channel);
+    checkMessage(message);
+    await Promise.resolve();
+    if (this.#listeners.has(channel)) this.#observe("own");
+    this.#listeners.tell(channel, message, true);
+  }
+
+  subscribe(channel: string, listener: ChannelListener, onGap?: () => void): () => void {
+    checkChannel(channel);
+    const remove = this.#listeners.add(channel, listener, onGap);
+    let listening = true;
+    queueMicrotask(() => {
+      if (listening) onGap?.();
+    });
+    return () => {
+      listening = false;
+      remove();
+    };
+  }
+
+  isAlive(): boolean {
+    return true;
+  }
+}

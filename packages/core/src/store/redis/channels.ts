@@ -1,0 +1,106 @@
+import { LRUCache } from "lru-cache";
+import type { Logger } from "../../telemetry/logger.js";
+import type { ChannelListener, Channels, MessageOutcome } from "../channels.js";
+import { Listeners, Sender, checkChannel, checkMessage, maxMessageBytes, openEnvelope } from "../channels.js";
+import type { Keyspace } from "../keys.js";
+import type { Connection } from "./connect.js";
+import { callWithin } from "./deadline.js";
+import type { Tracking } from "./tracking.js";
+
+export interface RedisChannelsOptions {
+  readonly connection: Connection;
+  readonly tracking: Tracking;
+  readonly keys: Keyspace;
+  readonly deadlineMs: number;
+  readonly logger: Logger;
+  readonly observe?: ((outcome: MessageOutcome) => void) | undefined;
+}
+
+/** Envelopes around the longest message. */
+const maxBytes = maxMessageBytes + 64;
+
+/**
+ * Channels of Redis, heard on the connections that {@link Tracking} keeps alive and proves so. In a Cluster a message
+ * reaches every node, and is heard from each master: its second copies are dropped, so that one link between two nodes may
+ * fail without a message being lost.
+ */
+export class RedisChannels implements Channels {
+  readonly #options: RedisChannelsOptions;
+  readonly #sender = new Sender();
+  readonly #listeners = new Listeners();
+  /** By channel: how to stop listening to it. */
+  readonly #stops = new Map<string, () => void>();
+  /** Messages of which more copies may come. */
+  readonly #seen: LRUCache<string, true> | undefined;
+
+  constructor(options: RedisChannelsOptions) {
+    this.#options = options;
+    this.#seen = options.connection.isCluster ? new LRUCache({ max: 10_000 }) : undefined;
+  }
+
+  async publish(channel: string, message: string): Promise<void> {
+    const { connection, deadlineMs } = this.#options;
+    const name = this.nameOf(channel);
+    const envelope = this.seal(message);
+    await callWithin(deadlineMs, connection, () => connection.client.call("PUBLISH", name, envelope));
+  }
+
+  subscribe(channel: string, listener: ChannelListener, onGap?: () => void): () => void {
+    const name = this.nameOf(channel);
+    const remove = this.#listeners.add(channel, listener, onGap);
+    let listening = true;
+    if (this.#stops.has(channel)) {
+      queueMicrotask(() => {
+        if (listening) onGap?.();
+      });
+    } else {
+      const stop = this.#options.tracking.subscribe(name, {
+        hear: (bytes) => this.#hear(channel, bytes),
+        gap: () => this.#listeners.reportGap(channel),
+      });
+      this.#stops.set(channel, stop);
+    }
+    return () => {
+      listening = false;
+      if (!remove()) return;
+      this.#stops.get(channel)?.();
+      this.#stops.delete(channel);
+    };
+  }
+
+  isAlive(withinMs: number): boolean {
+    return this.#options.tracking.isAlive(withinMs);
+  }
+
+  /** What Redis calls a channel: for a script that publishes. */
+  nameOf(channel: string): string {
+    checkChannel(channel);
+    return this.#options.keys.channel(channel);
+  }
+
+  /** A message as it travels: for a script that publishes. */
+  seal(message: string): string {
+    checkMessage(message);
+    return this.#sender.seal(message);
+  }
+
+  #hear(channel: string, bytes: Buffer): void {
+    const { observe, logger } = this.#options;
+    const envelope = bytes.length > maxBytes ? undefined : openEnvelope(bytes.toString());
+    if (envelope === undefined) {
+      observe?.(bytes.length > maxBytes ? "huge" : "garbage");
+      return;
+    }
+    const { id, message } = envelope;
+    if (this.#seen?.has(id) === true) return;
+    this.#seen?.set(id, true);
+    const own = envelope.origin === this.#sender.origin;
+    observe?.(own ? "own" : "heard");
+    try {
+      this.#listeners.tell(channel, message, own);
+    } catch {
+      // Here it would end the process: this runs in an event handler of the client.
+      logger.warn({}, "portcullis: a listener on a channel threw");
+    }
+  }
+}
