@@ -194,6 +194,8 @@ describe("an option that is a duration", () => {
     it(`${name} takes nothing unclear`, () => {
       for (const value of junk) {
         if (value === 0 && name === "auth.clockTolerance") continue;
+        // A window may be a function of the request.
+        if (typeof value === "function" && name === "limits[0].window") continue;
         expect(() => openGate(make(value as never)), shown(value)).to.throw(name);
       }
     });

@@ -49,7 +49,7 @@ export async function examineGate<Raw>({ resolved, stores, trustsEveryProxy }: E
   if (auth !== undefined && auth.keys.status() !== "up") {
     findings.push({ code: "keys_missing", severity: "error", message: "the keys of a token issuer were never loaded" });
   }
-  if (trustsEveryProxy() && limits.some(({ per }) => per === "ip")) {
+  if (trustsEveryProxy() && limits.some(({ per }) => per.includes("ip"))) {
     const message = "the application trusts every proxy, so clients choose the address they are counted by";
     findings.push({ code: "proxies_trusted", severity: "error", message });
   }

@@ -181,6 +181,7 @@ export function createGate<Raw, Middleware extends object>(
     async close() {
       closed = true;
       auth?.keys.close();
+      services.settlement.close();
       await stores.close();
     },
   };

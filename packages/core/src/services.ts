@@ -10,7 +10,8 @@ import { Possession } from "./guard/possession.js";
 import type { ResolvedAuth } from "./options/auth.js";
 import type { ResolvedOptions } from "./options/options.js";
 import { optionError } from "./options/validate.js";
-import { ChargeFactory } from "./quota/policy.js";
+import { ChargeFactory } from "./quota/charges.js";
+import { Settlement } from "./quota/settlement.js";
 import type { Revocations } from "./revocation/revocations.js";
 import { RevocationService } from "./revocation/revocations.js";
 import type { SessionServices } from "./sessions/create.js";
@@ -77,6 +78,9 @@ export function createServices<Raw>(
     ...createSessions(resolved, { stores, keys, revocations }),
     revocationsOrMissing: revocations ?? missingRevocations,
     charges: new ChargeFactory({ keys, ipv6PrefixLength, logger }),
+    quotas: stores.quotas,
+    settlement: new Settlement({ logger }),
+    telemetry,
     cache:
       cacheTtlMs === undefined ? undefined : new RequestCacheFactory({ store: stores.cache, keys, ttlMs: cacheTtlMs }),
     challenges,

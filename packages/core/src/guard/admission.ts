@@ -5,16 +5,20 @@ import type { VerifiedToken, Verifier } from "../auth/verifier.js";
 import type { RequestCacheFactory } from "../cache/request-cache.js";
 import type { Exchange, Facts } from "../http/exchange.js";
 import type { RateLimitFormat } from "../http/fields.js";
-import { rateLimitFields } from "../http/fields.js";
 import type { Decision, Denied } from "../http/verdict.js";
 import { allowed } from "../http/verdict.js";
 import type { RevocationPolicy } from "../options/options.js";
-import { denyExhausted, settleQuota } from "../quota/limit.js";
+import type { ChargeFactory } from "../quota/charges.js";
+import { findBlocked } from "../quota/deny-list.js";
+import { denyExhausted, quotaFields, settleQuota } from "../quota/limit.js";
 import type { Settled } from "../quota/limit.js";
-import type { AppliedPolicy, ChargeFactory, Policy } from "../quota/policy.js";
+import type { AppliedPolicy, Policy } from "../quota/policy.js";
+import { countsAddresses } from "../quota/policy.js";
+import type { Counted, Settlement } from "../quota/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
-import type { Answer, Question, SecurityStore, Tally, TokenQuestion } from "../store/ports.js";
+import type { Answer, Question, QuotaStore, SecurityStore, Tally, TokenQuestion } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Challenges } from "./challenges.js";
 import { denyUnavailable, schemeOf } from "./challenges.js";
 import type { Degradation } from "./degradation.js";
@@ -29,6 +33,9 @@ export interface AdmissionServices<Raw> {
   readonly possession: Possession | undefined;
   readonly revocations: RevocationService | undefined;
   readonly charges: ChargeFactory<Raw>;
+  readonly quotas: QuotaStore;
+  readonly settlement: Settlement<Raw>;
+  readonly telemetry: Telemetry;
   readonly cache: RequestCacheFactory | undefined;
   readonly challenges: Challenges;
   readonly degradation: Degradation;
@@ -56,11 +63,14 @@ export type Admission<Raw> = (exchange: Exchange<Raw>) => Decision | Promise<Dec
  */
 export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: AdmissionParts<Raw>): Admission<Raw> {
   const { store, verifier, sources, possession, revocations, charges, challenges, degradation, now } = services;
-  const addressLimits = parts.limits.filter(({ per }) => per === "ip");
-  const otherLimits = parts.limits.filter(({ per }) => per !== "ip");
-  const limitsUsers = otherLimits.some(({ per }) => per === "user");
+  const addressLimits = parts.limits.filter(countsAddresses);
+  const otherLimits = parts.limits.filter((policy) => !countsAddresses(policy));
+  const limitsUsers = otherLimits.some(({ per }) => per.some((part) => part === "user" || isClaim(part)));
+  const denyLists = parts.limits.filter(({ deny }) => deny !== undefined);
 
   return function admit(exchange: Exchange<Raw>): Decision | Promise<Decision> {
+    const blocked = denyLists.length === 0 ? undefined : findBlocked(denyLists, exchange, services.telemetry);
+    if (blocked !== undefined) return refuse(exchange, blocked);
     if (verifier === undefined || parts.authentication === "off") {
       return charge(exchange, exchange.facts.verified, undefined);
     }
@@ -159,34 +169,48 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
 
   function conclude(request: Request<Raw>, answer: Answer): Decision {
     const { exchange, verified, denial, proof, before, after } = request;
-    const first = settle(before, answer.beforeToken, []);
+    const first = settle(exchange, before, answer.beforeToken, []);
     const refusal =
       first.denial ??
       denial ??
       decideToken(exchange.facts, verified, answer.revoked) ??
       decideUse(exchange.facts, proof, answer.repeated);
     if (refusal !== undefined) return refuse(exchange, refusal);
-    const last = settle(after, answer.afterToken, first.settled);
+    const last = settle(exchange, after, answer.afterToken, first.settled);
     return last.denial === undefined ? allow(exchange, last.settled, proof) : refuse(exchange, last.denial);
   }
 
   /** What the store counted, added to what is settled already, and what stands in for what it could not count. */
   function settle(
+    exchange: Exchange<Raw>,
     applied: readonly AppliedPolicy<Raw>[],
     tallies: readonly (Tally | StoreFault | undefined)[],
     already: readonly Settled[],
   ): { settled: Settled[]; denial: Denied | undefined } {
     const settled = [...already];
     const unanswered: { applied: AppliedPolicy<Raw>; fault: StoreFault }[] = [];
+    let counted: Counted<Raw>[] | undefined;
     applied.forEach((policy, index) => {
       const tally = tallies[index];
-      if (tally instanceof StoreFault) unanswered.push({ applied: policy, fault: tally });
-      else if (tally !== undefined) settled.push(settleQuota(policy, tally));
+      if (tally instanceof StoreFault) {
+        unanswered.push({ applied: policy, fault: tally });
+        // Its reply may be all that was lost.
+        if (policy.charge.slot !== undefined)
+          (counted ??= []).push({ applied: policy, receipt: 0, store: services.quotas });
+      } else if (tally !== undefined) {
+        const state = settleQuota(policy, tally);
+        settled.push(state);
+        if (state.quota.exceeded) services.telemetry.limited(state);
+        if (tally.receipt !== undefined)
+          (counted ??= []).push({ applied: policy, receipt: tally.receipt, store: services.quotas });
+      }
     });
-    const denial =
-      denyExhausted(settled, services.headers, now()) ??
-      (unanswered.length === 0 ? undefined : degradation.decideLimits(unanswered));
-    return { settled, denial };
+    if (counted !== undefined) services.settlement.follow(exchange, counted);
+    const denial = denyExhausted(settled, services.headers, now());
+    if (denial !== undefined || unanswered.length === 0) return { settled, denial };
+    const local = degradation.decideLimits(unanswered);
+    if (local.counted.length > 0) services.settlement.follow(exchange, local.counted);
+    return { settled, denial: local.denial };
   }
 
   function decideToken(
@@ -226,9 +250,13 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     const more = proof?.headers ?? [];
     if (settled.length === 0) return more.length === 0 ? allowed : { allowed: true, headers: more };
     facts.quotas = [...facts.quotas, ...settled.map(({ quota }) => quota)];
-    const fields = rateLimitFields(services.headers, facts.quotas, now());
+    const fields = quotaFields(services.headers, facts.quotas, now());
     return { allowed: true, headers: more.length === 0 ? fields : [...fields, ...more] };
   }
+}
+
+function isClaim(part: object | string): boolean {
+  return typeof part === "object" && "claim" in part;
 }
 
 /** One request on its way, when everything about it is known but the store's answer. */

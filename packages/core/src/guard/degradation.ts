@@ -4,6 +4,7 @@ import type { RevocationPolicy } from "../options/options.js";
 import type { AppliedPolicy } from "../quota/policy.js";
 import type { Settled } from "../quota/limit.js";
 import { denyExhausted, settleQuota } from "../quota/limit.js";
+import type { Counted } from "../quota/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import { MemorySecurityStore } from "../store/memory/security.js";
 import { StoreFault } from "../store/ports.js";
@@ -25,6 +26,12 @@ export interface DegradationOptions {
 export interface Unanswered<Raw> {
   readonly applied: AppliedPolicy<Raw>;
   readonly fault: StoreFault;
+}
+
+/** What was decided without the store, and what was counted for it. */
+export interface LocalDecision<Raw> {
+  readonly denial: Denied | undefined;
+  readonly counted: readonly Counted<Raw>[];
 }
 
 /** What decides where the store could not: the table in docs/operations.md. */
@@ -69,36 +76,42 @@ export class Degradation {
    * Decides about policies that the store could not count: by a bounded count of this process, by letting the request
    * pass, or by refusing it. The counts are ours alone, so a request that passes gets no fields about them.
    */
-  decideLimits<Raw>(unanswered: readonly Unanswered<Raw>[]): Denied | undefined {
-    const denial = this.#denyLimits(unanswered);
-    const outcome = denial === undefined ? "allowed" : "denied";
+  decideLimits<Raw>(unanswered: readonly Unanswered<Raw>[]): LocalDecision<Raw> {
+    const decision = this.#decideLocally(unanswered);
+    const outcome = decision.denial === undefined ? "allowed" : "denied";
     for (const { applied, fault } of unanswered)
       this.#options.telemetry.degraded("limit", applied.policy.onStoreError, fault.kind, outcome);
-    return denial;
+    return decision;
   }
 
-  #denyLimits<Raw>(unanswered: readonly Unanswered<Raw>[]): Denied | undefined {
-    const denying = unanswered.find(({ applied }) => applied.policy.onStoreError === "deny");
-    if (denying !== undefined) return denyUnavailable(`the store cannot count: ${denying.fault.kind}`);
+  #decideLocally<Raw>(unanswered: readonly Unanswered<Raw>[]): LocalDecision<Raw> {
+    const denying = unanswered.find(({ applied: { policy } }) => policy.onStoreError === "deny" && !policy.shadow);
+    if (denying !== undefined)
+      return { denial: denyUnavailable(`the store cannot count: ${denying.fault.kind}`), counted: [] };
     const local = unanswered
       .filter(({ applied }) => applied.policy.onStoreError === "local")
       .map(({ applied }) => this.#divide(applied));
-    if (local.length === 0) return undefined;
+    if (local.length === 0) return { denial: undefined, counted: [] };
     const answer = this.#local.ask({
       beforeToken: local.map(({ charge }) => charge),
       token: undefined,
       afterToken: [],
     });
     const settled: Settled[] = [];
+    const counted: Counted<Raw>[] = [];
     local.forEach((applied, index) => {
       const tally = answer.beforeToken[index];
-      if (tally !== undefined && !(tally instanceof StoreFault)) settled.push(settleQuota(applied, tally));
+      if (tally === undefined || tally instanceof StoreFault) return;
+      settled.push(settleQuota(applied, tally));
+      if (tally.receipt !== undefined) counted.push({ applied, receipt: tally.receipt, store: this.#local.quotas });
     });
-    return denyExhausted(settled, false, this.#options.now());
+    return { denial: denyExhausted(settled, false, this.#options.now()), counted };
   }
 
   /** This process' part of a limit. */
   #divide<Raw>({ policy, charge }: AppliedPolicy<Raw>): AppliedPolicy<Raw> {
-    return { policy, charge: { ...charge, limit: Math.ceil(charge.limit / this.#options.instances) } };
+    const { instances } = this.#options;
+    const burst = charge.burst === undefined ? undefined : Math.ceil(charge.burst / instances);
+    return { policy, charge: { ...charge, limit: Math.ceil(charge.limit / instances), burst } };
   }
 }

@@ -1,3 +1,4 @@
+import type { Algorithm } from "../store/ports.js";
 import type { Header } from "./verdict.js";
 
 /**
@@ -15,13 +16,18 @@ export interface RateLimitItem {
   readonly windowSeconds: number;
   readonly remaining: number;
   readonly resetSeconds: number;
+  /** `concurrency` counts requests at once, which has no window. @default "fixed-window" */
+  readonly algorithm?: Algorithm;
 }
 
 /** Rate-limit fields of one response, in the order the policies apply. */
 export function rateLimitFields(format: RateLimitFormat, items: readonly RateLimitItem[], nowMs: number): Header[] {
   if (format === false || items.length === 0) return [];
   if (format === "draft-8") return structuredFields(items);
-  const { limit, remaining, resetSeconds, windowSeconds } = tightest(items);
+  const windows = items.filter(isWindow);
+  // The older forms know no other unit than requests per window.
+  if (windows.length === 0) return [];
+  const { limit, remaining, resetSeconds, windowSeconds } = tightest(windows);
   const policy: Header = ["RateLimit-Policy", `${limit};w=${windowSeconds}`];
   switch (format) {
     case "draft-7":
@@ -37,15 +43,23 @@ export function rateLimitFields(format: RateLimitFormat, items: readonly RateLim
 function structuredFields(items: readonly RateLimitItem[]): Header[] {
   let policies = "";
   let states = "";
-  for (const { policy, limit, windowSeconds, remaining, resetSeconds } of items) {
+  for (const item of items) {
+    const { policy, limit, windowSeconds, remaining, resetSeconds } = item;
     const separator = policies === "" ? "" : ", ";
-    policies += `${separator}"${policy}";q=${limit};w=${windowSeconds}`;
-    states += `${separator}"${policy}";r=${remaining};t=${resetSeconds}`;
+    const [terms, reset] = isWindow(item)
+      ? [`w=${windowSeconds}`, `;t=${resetSeconds}`]
+      : ['qu="concurrent-requests"', resetSeconds === 0 ? "" : `;t=${resetSeconds}`];
+    policies += `${separator}"${policy}";q=${limit};${terms}`;
+    states += `${separator}"${policy}";r=${remaining}${reset}`;
   }
   return [
     ["RateLimit-Policy", policies],
     ["RateLimit", states],
   ];
+}
+
+function isWindow({ algorithm }: RateLimitItem): boolean {
+  return algorithm !== "concurrency";
 }
 
 function threeFields(prefix: string, limit: number, remaining: number, reset: number): Header[] {

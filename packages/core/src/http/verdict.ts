@@ -14,6 +14,9 @@ export type DenialCode =
   | "claim_insufficient"
   | "authentication_stale"
   | "quota_exceeded"
+  | "concurrency_exceeded"
+  | "abuse_detected"
+  | "blocked"
   | "session_limit"
   | "store_unavailable"
   | "keys_unavailable";
@@ -42,6 +45,17 @@ const denials: Readonly<Record<DenialCode, DenialKind>> = {
     title: "Request cannot be satisfied as assigned quota has been exceeded",
     type: "https://iana.org/assignments/http-problem-types#quota-exceeded",
   },
+  concurrency_exceeded: {
+    status: 429,
+    title: "Request cannot be satisfied as assigned quota has been exceeded",
+    type: "https://iana.org/assignments/http-problem-types#quota-exceeded",
+  },
+  abuse_detected: {
+    status: 429,
+    title: "Request not satisfied due to detection of abnormal request pattern",
+    type: "https://iana.org/assignments/http-problem-types#abnormal-usage-detected",
+  },
+  blocked: { status: 403, title: "Requests from this address are not accepted" },
   session_limit: { status: 409, title: "The user has as many sessions as may be" },
   store_unavailable: { status: 503, title: "A dependency that decides about this request is unavailable" },
   keys_unavailable: { status: 503, title: "The keys that verify access tokens are unavailable" },

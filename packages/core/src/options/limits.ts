@@ -1,30 +1,89 @@
+import { resolveAddressList } from "../quota/addresses.js";
+import { checkBucket, longestWindowSeconds, maxCount } from "../quota/bounds.js";
 import { FixedWindows } from "../quota/flexible.js";
-import type { Of, Policy } from "../quota/policy.js";
+import type { CountOnly, Of, PartitionPart, Policy, Settle } from "../quota/policy.js";
+import { compileWideCondition } from "../http/path.js";
+import type { RouteCondition } from "../http/path.js";
+import type { Algorithm, BlockRule, ChargeRule } from "../store/ports.js";
 import type { Duration } from "./duration.js";
-import { durationSeconds } from "./duration.js";
-import { checkFunction, checkInteger, checkObject, checkOneOf, kindOf, optionError } from "./validate.js";
+import { durationMs, durationSeconds } from "./duration.js";
+import {
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  checkString,
+  isList,
+  kindOf,
+  optionError,
+} from "./validate.js";
 
-/** One rate-limit policy: so many requests (or units of cost) per window and partition key. */
+/** Blocks a client who goes on after being refused. */
+export interface BlockOptions {
+  /** How many refusals within one window lead to a block: a whole number from 1. */
+  readonly after: number;
+  /** How long the first block lasts; each further one lasts twice as long. */
+  readonly for: Duration;
+  /** The longest block. A client who keeps quiet for that long begins anew. @default "1d" */
+  readonly upTo?: Duration | undefined;
+}
+
+/** One rate-limit policy: so many requests (or units of cost) per window and partition key, or so many at once. */
 export interface LimitOptions<Raw = unknown> {
   /** Names the policy in the RateLimit fields and in Redis: 1 to 64 letters, digits, `_`, `-` and `.`. */
   readonly name: string;
   /**
-   * Whom to count: the client's address, the signed-in user, or the key a function returns. `"user"` does not apply to
-   * anonymous requests. `"ip"` counts requests with bad tokens too.
+   * Whom to count: the client's address, the signed-in user, the value of a header such as an API key, that of a claim such
+   * as a tenant, the key a function returns, or several of these together. `"user"` and `{ claim }` do not apply to
+   * anonymous requests; without the claim the user counts, without the header the address. `"ip"` alone counts requests with
+   * bad tokens too. A header is what the client says: beside a policy by it, keep one by address.
    */
-  readonly per: "ip" | "user" | Of<string, Raw>;
+  readonly per: PartitionPart<Raw> | readonly PartitionPart<Raw>[];
   /** A whole number from 0 (which refuses all), or a function of the request and its facts. */
   readonly limit: number | Of<number, Raw>;
-  /** Whole seconds, at most 24 days. */
-  readonly window: Duration;
+  /**
+   * `"fixed-window"`: so many per window, which begins with the first request. `"sliding-window"`: never more in any window
+   * of that length, wherever it begins; a request counts for the window and at most a twentieth more. `"token-bucket"`:
+   * `limit` per window as an even flow (GCRA), and `burst` at once. `"concurrency"`: so many requests in flight.
+   * @default "fixed-window"
+   */
+  readonly algorithm?: Algorithm | undefined;
+  /**
+   * Whole seconds, at most 24 days, or a function. Of `"concurrency"`: how long a slot is held when its process dies.
+   * @default "1m" for `"concurrency"`, else required
+   */
+  readonly window?: Duration | Of<Duration, Raw> | undefined;
+  /** Of `"token-bucket"`: how many at once after a quiet time; a whole number from 1, or a function. @default limit */
+  readonly burst?: number | Of<number, Raw> | undefined;
   /** What one request counts: a whole number from 0, or a function. @default 1 */
   readonly cost?: number | Of<number, Raw> | undefined;
+  /**
+   * What the request really cost, known when its response has ended: the difference to `cost` is charged or given back then,
+   * within the same window. Undefined leaves it at `cost`. @default cost
+   */
+  readonly settle?: Settle<Raw> | undefined;
+  /**
+   * Count only responses with a status from 400 (`"failures"`) or below (`"successes"`). All are counted at first and the
+   * others given back when they have ended, so that no more than `limit` are under way; what was cut off counts. @default all
+   */
+  readonly countOnly?: CountOnly | undefined;
+  /** The requests this policy is for, by path and method, as in `when()`. @default all */
+  readonly when?: RouteCondition | undefined;
   /** True lets a request pass uncounted. @default never */
   readonly skip?: Of<boolean, Raw> | undefined;
+  /** Addresses and networks (CIDR) that pass uncounted. @default none */
+  readonly allow?: readonly string[] | undefined;
+  /** Addresses and networks (CIDR) that are refused: 403. @default none */
+  readonly deny?: readonly string[] | undefined;
+  /** Blocks a client who goes on after being refused. @default none */
+  readonly block?: BlockOptions | undefined;
+  /** Measure only: say in events, metrics and `quotas` what would be refused, and refuse nothing. @default false */
+  readonly shadow?: boolean | undefined;
   /**
    * `"exact"` asks Redis at every request; `"leased"` lets a process take a part of the quota and answer from it, so that most
    * requests ask nobody. The sum over processes never exceeds the quota; what idles in one process is given back within
-   * seconds. @default "exact"
+   * seconds. For plain fixed windows. @default "exact"
    */
   readonly precision?: "exact" | "leased" | undefined;
   /**
@@ -34,10 +93,12 @@ export interface LimitOptions<Raw = unknown> {
   readonly onStoreError?: "local" | "allow" | "deny" | undefined;
 }
 
-const known = ["name", "per", "limit", "window", "cost", "skip", "precision", "onStoreError"];
+const known = [
+  ...["name", "per", "limit", "algorithm", "window", "burst", "cost", "settle", "countOnly", "when", "skip", "allow"],
+  ...["deny", "block", "shadow", "precision", "onStoreError"],
+];
 const policyName = /^[A-Za-z0-9_.-]{1,64}$/;
-const longestWindowSeconds = 24 * 86_400;
-const most = 1_000_000_000_000;
+const algorithmNames = ["fixed-window", "sliding-window", "token-bucket", "concurrency"] as const;
 
 export function resolveLimits<Raw>(options: readonly LimitOptions<Raw>[]): readonly Policy<Raw>[] {
   if (!Array.isArray(options)) throw optionError("limits", `must be a list of policies, not ${kindOf(options)}`);
@@ -52,28 +113,94 @@ export function resolveLimits<Raw>(options: readonly LimitOptions<Raw>[]): reado
 
 export function resolveLimit<Raw>(option: string, options: LimitOptions<Raw>): Policy<Raw> {
   checkObject(option, options, known);
-  const { name, per, limit, window, cost = 1, skip, precision = "exact", onStoreError = "local" } = options;
+  const { name, limit, algorithm = "fixed-window", burst, cost = 1, settle, countOnly, skip } = options;
+  const { shadow = false, precision = "exact", onStoreError = "local" } = options;
   if (typeof name !== "string" || !policyName.test(name)) {
     throw optionError(`${option}.name`, "must be 1 to 64 letters, digits, _, - and .");
   }
-  if (per !== "ip" && per !== "user" && typeof per !== "function") {
-    throw optionError(`${option}.per`, 'must be "ip", "user" or a function that returns the key');
-  }
-  if (typeof limit !== "function") checkInteger(`${option}.limit`, limit, 0, most);
-  if (typeof cost !== "function") checkInteger(`${option}.cost`, cost, 0, most);
-  if (skip !== undefined) checkFunction(`${option}.skip`, skip);
+  const per = resolvePartition(`${option}.per`, options.per);
+  checkOneOf(`${option}.algorithm`, algorithm, algorithmNames);
+  if (typeof limit !== "function") checkInteger(`${option}.limit`, limit, 0, maxCount);
+  if (typeof cost !== "function") checkInteger(`${option}.cost`, cost, 0, maxCount);
+  if (burst !== undefined && typeof burst !== "function") checkInteger(`${option}.burst`, burst, 1, maxCount);
+  for (const [what, value] of Object.entries({ settle, skip }))
+    if (value !== undefined) checkFunction(`${option}.${what}`, value);
+  if (countOnly !== undefined) checkOneOf(`${option}.countOnly`, countOnly, ["failures", "successes"]);
+  checkBoolean(`${option}.shadow`, shadow);
   checkOneOf(`${option}.precision`, precision, ["exact", "leased"]);
   checkOneOf(`${option}.onStoreError`, onStoreError, ["local", "allow", "deny"]);
-  const windowSeconds = durationSeconds(`${option}.window`, window, longestWindowSeconds);
+  checkMeaning(option, options, algorithm);
+  const windowSeconds = resolveWindow(`${option}.window`, options.window, algorithm);
+  const [most, seconds] = [burst ?? limit, windowSeconds];
+  if (algorithm === "token-bucket" && typeof most === "number" && typeof seconds === "number")
+    checkBucket(name, most, seconds);
+  const block = options.block === undefined ? undefined : resolveBlock(`${option}.block`, options.block);
+  const isRuled =
+    algorithm !== "fixed-window" || shadow || block !== undefined || settle !== undefined || countOnly !== undefined;
+  if (isRuled && precision === "leased")
+    throw optionError(
+      `${option}.precision`,
+      '"leased" is for fixed windows without settle, countOnly, block and shadow',
+    );
+  const rule: ChargeRule | undefined = isRuled ? { algorithm, shadow, block } : undefined;
   return {
-    name,
-    per,
-    limit,
-    windowSeconds,
-    cost,
-    skip,
-    precision,
-    onStoreError,
-    windows: new FixedWindows(windowSeconds),
+    ...{ name, per, limit, algorithm, burst, windowSeconds, cost, settle, countOnly, skip, shadow, rule },
+    ...{ precision, onStoreError },
+    when: options.when === undefined ? undefined : compileWideCondition(`${option}.when`, options.when),
+    allow: options.allow === undefined ? undefined : resolveAddressList(`${option}.allow`, options.allow),
+    deny: options.deny === undefined ? undefined : resolveAddressList(`${option}.deny`, options.deny),
+    windows: new FixedWindows(),
+    isPlain: skip === undefined && ![...per, limit, burst, windowSeconds, cost].some((of) => typeof of === "function"),
   };
+}
+
+/** Options that would do nothing for this algorithm are mistakes. */
+function checkMeaning<Raw>(option: string, options: LimitOptions<Raw>, algorithm: Algorithm): void {
+  if (algorithm !== "token-bucket" && options.burst !== undefined)
+    throw optionError(`${option}.burst`, 'has a meaning for algorithm: "token-bucket" only');
+  if (algorithm !== "concurrency") return;
+  for (const what of ["cost", "settle", "countOnly"] as const)
+    if (options[what] !== undefined)
+      throw optionError(
+        `${option}.${what}`,
+        'has no meaning for algorithm: "concurrency": each request takes one slot',
+      );
+}
+
+function resolvePartition<Raw>(option: string, per: LimitOptions<Raw>["per"]): readonly PartitionPart<Raw>[] {
+  const parts: readonly PartitionPart<Raw>[] = isList(per) ? [...per] : [per];
+  if (parts.length === 0) throw optionError(option, "must not be an empty list");
+  return parts.map((part, index) => resolvePart(isList(per) ? `${option}[${index}]` : option, part));
+}
+
+function resolvePart<Raw>(option: string, part: PartitionPart<Raw>): PartitionPart<Raw> {
+  if (part === "ip" || part === "user" || typeof part === "function") return part;
+  const named = part as { header?: unknown; claim?: unknown } | null | undefined;
+  if (typeof named !== "object" || named === null || Object.keys(named).length !== 1) {
+    throw optionError(option, 'must be "ip", "user", { header }, { claim } or a function that returns the key');
+  }
+  checkObject(option, named, ["header", "claim"]);
+  const [what, name] = Object.entries(named)[0] as ["header" | "claim", unknown];
+  checkString(`${option}.${what}`, name);
+  return what === "header" ? { header: name.toLowerCase() } : { claim: name };
+}
+
+function resolveWindow<Raw>(
+  option: string,
+  window: LimitOptions<Raw>["window"],
+  algorithm: Algorithm,
+): number | Of<Duration, Raw> {
+  if (typeof window === "function") return window;
+  if (window === undefined && algorithm === "concurrency") return 60;
+  return durationSeconds(option, window, longestWindowSeconds);
+}
+
+function resolveBlock(option: string, options: BlockOptions): BlockRule {
+  checkObject(option, options, ["after", "for", "upTo"]);
+  const { after, upTo = "1d" } = options;
+  checkInteger(`${option}.after`, after, 1, maxCount);
+  const firstMs = durationMs(`${option}.for`, options.for, longestWindowSeconds * 1000);
+  const longestMs = durationMs(`${option}.upTo`, upTo, longestWindowSeconds * 1000);
+  if (longestMs < firstMs) throw optionError(`${option}.upTo`, "must not be shorter than for");
+  return { after, firstMs, longestMs };
 }

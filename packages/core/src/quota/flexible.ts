@@ -20,8 +20,9 @@ class FixedWindowLimiter extends RateLimiterRedis {
     result: [consumed: number, ttlMs: number],
   ) => RateLimiterRes;
 
-  constructor(points: number, windowSeconds: number) {
-    super({ storeClient: {}, points, duration: windowSeconds, keyPrefix: "" });
+  constructor(points: number) {
+    // The store knows when the window ends, so that no duration of it is asked for here.
+    super({ storeClient: {}, points, duration: 1, keyPrefix: "" });
   }
 
   settle(key: string, cost: number, { consumed, resetMs }: Tally): FixedWindowState {
@@ -35,17 +36,12 @@ const maxLimiters = 256;
 
 /** The fixed windows of one policy, one limiter for each limit that it applies. */
 export class FixedWindows {
-  readonly #windowSeconds: number;
   readonly #limiters = new Map<number, FixedWindowLimiter>();
-
-  constructor(windowSeconds: number) {
-    this.#windowSeconds = windowSeconds;
-  }
 
   settle(key: string, limit: number, cost: number, tally: Tally): FixedWindowState {
     let limiter = this.#limiters.get(limit);
     if (limiter === undefined) {
-      limiter = new FixedWindowLimiter(limit, this.#windowSeconds);
+      limiter = new FixedWindowLimiter(limit);
       if (this.#limiters.size < maxLimiters) this.#limiters.set(limit, limiter);
     }
     return limiter.settle(key, cost, tally);

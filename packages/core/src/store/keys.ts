@@ -1,5 +1,6 @@
 import { createHash, createHmac } from "node:crypto";
 import { LRUCache } from "lru-cache";
+import type { Algorithm } from "./ports.js";
 import type { GroupKeys, SubjectKeys } from "./session-store.js";
 
 /** Version of our own keys and values: old and new releases read each other's during a rolling deploy. */
@@ -91,10 +92,23 @@ export class Keyspace {
     };
   }
 
-  /** A counter; all policies of one partition key share a slot, so that one script decides about them together. */
-  quota(policy: string, partition: string): string {
+  /**
+   * A counter; all policies of one partition key share a slot, so that one script decides about them together. Counters of
+   * another algorithm or window are other keys, so that a value is never read as what it is not.
+   */
+  quota(policy: string, partition: string, algorithm: Algorithm = "fixed-window", windowSeconds = 0): string {
+    const family = algorithm === "fixed-window" ? "quota" : `quota-${algorithm}-${windowSeconds}`;
+    return this.#partitioned(family, policy, partition);
+  }
+
+  /** Where blocks of a client are kept, in the slot of its counters. */
+  quotaBlock(policy: string, partition: string): string {
+    return this.#partitioned("quota-block", policy, partition);
+  }
+
+  #partitioned(family: string, policy: string, partition: string): string {
     checkIdentifier(partition);
-    return `${this.#prefix}portcullis:${version}:quota:{${this.#shard(partition)}}:${policy}:${partition}`;
+    return `${this.#prefix}portcullis:${version}:${family}:{${this.#shard(partition)}}:${policy}:${partition}`;
   }
 
   /** The use of a DPoP proof: its `jti` is unique for the key that signed it. */

@@ -3,16 +3,59 @@
  * battery. A store that cannot answer says so with a {@link StoreFault} as a value: only bugs throw.
  */
 
-/** Count `cost` against a fixed window, unless that would exceed `limit`. */
+/** How a policy counts. */
+export type Algorithm = "fixed-window" | "sliding-window" | "token-bucket" | "concurrency";
+
+/** Count `cost` against a limit, unless that would exceed it. */
 export interface Charge {
+  /** Says which algorithm its value belongs to: one key never changes its algorithm. */
   readonly key: string;
-  /** Requests (or units of cost) per window. */
+  /** Requests (or units of cost) per window; of `concurrency`, requests at once. */
   readonly limit: number;
+  /** Of `concurrency`: how long a slot is held unless it is renewed or released. */
   readonly windowSeconds: number;
   /** A whole number from 0; 0 asks without counting. */
   readonly cost: number;
+  /** Everything but a plain fixed window, which is undefined. */
+  readonly rule?: ChargeRule | undefined;
+  /** Of `token-bucket`: the most it holds. @default limit */
+  readonly burst?: number | undefined;
+  /** Of `concurrency`: the slot that this request takes. */
+  readonly slot?: string | undefined;
+  /** Where blocks of this client are kept; in the slot of `key`. Needs `rule.block`. */
+  readonly blockKey?: string | undefined;
   /** A process may take a part of the quota and answer from it; a store in process has no need to. */
   readonly leased?: true | undefined;
+  /** Whose counter this is when a table in process is full: nobody may fill more than a share of it. */
+  readonly owner?: string | undefined;
+}
+
+/** What the charges of one policy have in common, beyond a plain fixed window. Their tallies bear a receipt. */
+export interface ChargeRule {
+  readonly algorithm: Algorithm;
+  /** Measured, never refused. */
+  readonly shadow: boolean;
+  readonly block: BlockRule | undefined;
+}
+
+/** Blocks a client who goes on after being refused. */
+export interface BlockRule {
+  /** Refusals within one window that lead to a block; 0 never does, so that only blocks made by hand apply. */
+  readonly after: number;
+  /** The first block; each further one is twice as long. */
+  readonly firstMs: number;
+  /** The longest; also how long a client must keep quiet for the next block to be a first one. */
+  readonly longestMs: number;
+}
+
+/** Is this charge over its limit? Whether that refuses the request, its rule says. */
+export function exceeds({ limit, burst }: Charge, { consumed }: Tally): boolean {
+  return consumed > (burst === undefined || limit === 0 ? limit : burst);
+}
+
+/** Does this charge refuse its request? */
+export function refuses(charge: Charge, tally: Tally): boolean {
+  return exceeds(charge, tally) && charge.rule?.shadow !== true;
 }
 
 /** Is this token revoked: by itself, or by a cut-off time at or after its `iat`? */
@@ -44,12 +87,21 @@ export interface Question {
   readonly afterToken: readonly Charge[];
 }
 
-/** One counter after the decision: refused if `consumed` exceeds the limit of the charge. */
+/** One counter after the decision; see {@link exceeds}. */
 export interface Tally {
   /** With this request if it was admitted or refused here; without it if it was refused elsewhere. */
   readonly consumed: number;
-  /** Milliseconds until the window ends. */
+  /** Milliseconds until more is available; if it is refused, until this charge would fit. */
   readonly resetMs: number;
+  /** Of a charge with a rule that was counted: where, so that it can be adjusted. */
+  readonly receipt?: number | undefined;
+  /** Refused because this client is blocked, until `resetMs` from now. */
+  readonly blocked?: true | undefined;
+}
+
+/** What a blocked client is told, whatever the counter holds. */
+export function blockedTally({ limit, burst = limit, cost }: Charge, resetMs: number): Tally {
+  return { consumed: Math.max(limit, burst) + Math.max(1, cost), resetMs, blocked: true };
 }
 
 /** The answer to a {@link Question}: each part has an answer or a fault of its own; undefined means not reached. */
@@ -80,6 +132,25 @@ export interface SecurityStore {
   state(): StoreState;
   /** Fails what is waiting; nothing may be asked afterwards. */
   close(): void;
+}
+
+/** A correction of a charge that was counted: what is known when the response has ended. */
+export interface Adjustment {
+  readonly charge: Charge;
+  readonly receipt: number;
+  /** Units to charge more, or to give back if below 0. Any number below 0 releases the slot of `concurrency`. */
+  readonly by: number;
+}
+
+/**
+ * What becomes of charges after the request. Nobody waits for it: a correction that is lost leaves a request counted,
+ * never uncounted, and a slot that is lost expires.
+ */
+export interface QuotaStore {
+  /** Corrects charges, within the window they were counted in: never below zero, nor in the window after it. */
+  adjust(adjustments: readonly Adjustment[]): void;
+  /** Holds slots of `concurrency` for another window. */
+  renew(charges: readonly Charge[]): void;
 }
 
 /** Values of the request cache as text. */

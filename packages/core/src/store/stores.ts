@@ -9,7 +9,7 @@ import { MemorySecurityStore } from "./memory/security.js";
 import { MemorySessionStore } from "./memory/sessions.js";
 import { marginSecondsFor } from "./margin.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import type { CacheStore, SecurityStore } from "./ports.js";
+import type { CacheStore, QuotaStore, SecurityStore } from "./ports.js";
 import { LeasedStore } from "./leases/leased-store.js";
 import { RedisCacheStore } from "./redis/cache.js";
 import { RedisChannels } from "./redis/channels.js";
@@ -26,6 +26,8 @@ import type { SessionStore } from "./session-store.js";
 /** The stores of a gate. */
 export interface Stores {
   readonly security: SecurityStore;
+  /** What becomes of the charges that `security` counted. */
+  readonly quotas: QuotaStore;
   readonly cache: CacheStore;
   /** What the processes of this gate tell each other. */
   readonly channels: Channels;
@@ -54,6 +56,7 @@ export function createStores<Raw>(
     const memory = new MemorySecurityStore();
     return {
       security: memory,
+      quotas: memory.quotas,
       sessions: new MemorySessionStore({
         security: memory,
         cutoffAt: (key) => memory.cutoffAt(key),
@@ -86,6 +89,7 @@ export function createStores<Raw>(
   const longestSeconds = Math.ceil(auth?.maxLifetimeSeconds ?? 0);
   return {
     security,
+    quotas: store.quotas,
     cache,
     channels,
     sessions: new RedisSessionStore({ connection, keys, deadlineMs, marginSeconds, longestSeconds }),

@@ -9,6 +9,7 @@ import type { Channel } from "node:diagnostics_channel";
  * |---|---|
  * | `portcullis:verdict` | `{ code, status, durationMs }`: a middleware decided; `code` is "allowed" or that of a refusal |
  * | `portcullis:denied` | `{ code, status, cause }`: a request was refused; `cause` is a short fixed phrase |
+ * | `portcullis:limited` | `{ policy, algorithm, outcome }`: a request was over a limit; `outcome` is "refused", "blocked" or "shadow" |
  * | `portcullis:degraded` | `{ part, policy, fault, outcome }`: the store could not answer and a policy decided instead |
  * | `portcullis:breaker` | `{ name, from, to }`: a circuit breaker changed its state |
  * | `portcullis:store` | `{ store, questions, durationMs, fault }`: a round trip to the store, answered or not |
@@ -17,6 +18,7 @@ import type { Channel } from "node:diagnostics_channel";
 export const events: {
   readonly verdict: Channel;
   readonly denied: Channel;
+  readonly limited: Channel;
   readonly degraded: Channel;
   readonly breaker: Channel;
   readonly storeCall: Channel;
@@ -24,6 +26,7 @@ export const events: {
 } = {
   verdict: channel("portcullis:verdict"),
   denied: channel("portcullis:denied"),
+  limited: channel("portcullis:limited"),
   degraded: channel("portcullis:degraded"),
   breaker: channel("portcullis:breaker"),
   storeCall: channel("portcullis:store"),

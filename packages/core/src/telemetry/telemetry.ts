@@ -1,6 +1,6 @@
 import type { DenialCode } from "../http/verdict.js";
 import type { MessageOutcome } from "../store/channels.js";
-import type { FaultKind } from "../store/ports.js";
+import type { Algorithm, FaultKind } from "../store/ports.js";
 import { events } from "./events.js";
 import type { Metric } from "./metrics.js";
 import { Counter, Histogram } from "./metrics.js";
@@ -10,6 +10,12 @@ type BreakerState = "closed" | "open" | "half-open";
 
 /** A part of the gate that goes by a policy while the store is away. */
 export type DegradablePart = "revocation" | "limit" | "cache";
+
+/** A policy whose limit a request is over. */
+export interface Limited {
+  readonly quota: { readonly policy: string; readonly algorithm: Algorithm; readonly shadow: boolean };
+  readonly blocked: boolean;
+}
 
 /** A call to the store: one round trip, for however many questions. */
 export interface StoreCall {
@@ -45,6 +51,10 @@ export class Telemetry {
     "Round trips to the store; each may answer many questions.",
     "store",
   );
+  readonly #limited = new Counter(
+    "portcullis_limited_total",
+    "Requests over a limit, by policy; those of policies in shadow passed.",
+  );
   readonly #keyFetches = new Counter(
     "portcullis_key_fetches_total",
     "Fetches of the keys of token issuers, by outcome.",
@@ -71,6 +81,13 @@ export class Telemetry {
   degraded(part: DegradablePart, policy: string, fault: FaultKind, outcome: "allowed" | "denied"): void {
     this.#degraded.add({ part, policy, fault, outcome });
     if (events.degraded.hasSubscribers) events.degraded.publish({ part, policy, fault, outcome });
+  }
+
+  /** A request was over a limit. Names of policies are the application's, never a client's. */
+  limited({ quota: { policy, algorithm, shadow }, blocked }: Limited): void {
+    const outcome = shadow ? "shadow" : blocked ? "blocked" : "refused";
+    this.#limited.add({ policy, outcome });
+    if (events.limited.hasSubscribers) events.limited.publish({ policy, algorithm, outcome });
   }
 
   breakerMoved(name: string, from: BreakerState, to: BreakerState): void {
@@ -127,7 +144,7 @@ export class Telemetry {
       })),
     };
     const counters = [
-      ...[this.#denied, this.#degraded, this.#breakerChanges, this.#storeQuestions],
+      ...[this.#denied, this.#limited, this.#degraded, this.#breakerChanges, this.#storeQuestions],
       ...[this.#keyFetches, this.#messages, this.#responses],
     ];
     return [allowed, losses, ...counters.map((counter) => counter.read()), this.#storeCalls.read(), breakers];

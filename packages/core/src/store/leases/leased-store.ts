@@ -1,5 +1,5 @@
 import type { Answer, Charge, Question, RevokeOptions, SecurityStore, StoreState, Tally } from "../ports.js";
-import { StoreFault } from "../ports.js";
+import { refuses, StoreFault } from "../ports.js";
 import type { Reservation } from "./book.js";
 import { LeaseBook } from "./book.js";
 import type { LeaseRequest, LeaseSource } from "./ports.js";
@@ -247,6 +247,6 @@ function isRefused(parts: readonly Part[], tallies: Answer["afterToken"]): boole
   return parts.some(({ asked: asks }) => {
     if (asks === undefined) return false;
     const tally = tallies[next++];
-    return tally !== undefined && !(tally instanceof StoreFault) && tally.consumed > asks.limit;
+    return tally !== undefined && !(tally instanceof StoreFault) && refuses(asks, tally);
   });
 }

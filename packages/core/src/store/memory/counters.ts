@@ -1,115 +1,105 @@
-import type { Charge, Tally } from "../ports.js";
+import type { Adjustment, Charge, Tally } from "../ports.js";
+import { algorithms } from "./algorithms.js";
+import type { Counted, CountingAlgorithm } from "./algorithms.js";
+import { BoundedTable } from "./bounded.js";
+import type { BoundedTableOptions, Entry } from "./bounded.js";
 
-interface Counter {
-  readonly key: string;
-  consumed: number;
-  /** Milliseconds of the store's clock. */
-  resetAt: number;
-  /** The highest limit it was charged against: at or above it, it refuses and must not be forgotten. */
-  limit: number;
-  slot: number;
+/** Of a fixed window, its weight is what it has consumed and its end the end of the window. */
+interface Counter extends Entry {
+  /** Of another algorithm. */
+  state: unknown;
 }
 
-export interface CounterTableOptions {
-  readonly now: () => number;
-  readonly capacity: number;
-  readonly random?: () => number;
-}
-
-/** Counters looked at to find one that may be forgotten; and the rounds of that. */
-const sample = 16;
-const rounds = 4;
-
-/**
- * Fixed-window counters, bounded, without timers, O(1) for each call. When full, the counter with the lowest count of a
- * random sample makes room, never one that refuses: so a flood of new keys pushes out the flood, neither frees a client
- * who is over the limit nor shuts out one who is not. If all are refusing, a newcomer is counted by its own request only.
- */
+/** Counters of all algorithms, bounded. If all are refusing, a newcomer is counted by its own request only. */
 export class CounterTable {
   readonly #now: () => number;
-  readonly #capacity: number;
-  readonly #random: () => number;
-  readonly #counters = new Map<string, Counter>();
-  /** The same counters by position, to draw a random one. */
-  readonly #slots: Counter[] = [];
-  #hand = 0;
+  readonly #counters: BoundedTable<Counter>;
 
-  constructor({ now, capacity, random = Math.random }: CounterTableOptions) {
-    this.#now = now;
-    this.#capacity = capacity;
-    this.#random = random;
+  constructor(options: BoundedTableOptions) {
+    this.#now = options.now;
+    this.#counters = new BoundedTable(options);
   }
 
   get size(): number {
-    return this.#slots.length;
+    return this.#counters.size;
   }
 
   /** The counter as it would stand with this charge, without counting it. */
-  peek({ key, cost, windowSeconds }: Charge): Tally {
+  peek(charge: Charge): Tally {
+    const { key, cost, windowSeconds } = charge;
     const counter = this.#counters.get(key);
     const now = this.#now();
-    return counter === undefined || counter.resetAt <= now
+    const algorithm = algorithmOf(charge);
+    if (algorithm !== undefined) return algorithm.peek(charge, counter?.state, now);
+    return counter === undefined || counter.endsAt <= now
       ? { consumed: cost, resetMs: windowSeconds * 1000 }
-      : { consumed: counter.consumed + cost, resetMs: counter.resetAt - now };
+      : { consumed: counter.weight + cost, resetMs: counter.endsAt - now };
   }
 
-  count({ key, cost, limit, windowSeconds }: Charge): void {
-    if (cost === 0) return;
+  /** Counts a charge that fits. Returns its receipt. */
+  count(charge: Charge): number {
+    const { key, cost, limit, windowSeconds, rule, owner } = charge;
     const now = this.#now();
     const counter = this.#counters.get(key);
+    const algorithm = algorithmOf(charge);
+    if (algorithm !== undefined) {
+      const counted = algorithm.count(charge, counter?.state, now);
+      if (cost > 0) this.#keep(charge, counter, counted);
+      return counted.receipt;
+    }
+    // Of a charge that will be settled, the window begins with it, whatever it costs.
+    if (cost === 0 && rule === undefined) return now;
     if (counter === undefined) {
-      this.#add({ key, consumed: cost, resetAt: now + windowSeconds * 1000, limit, slot: 0 });
-      return;
+      const endsAt = now + windowSeconds * 1000;
+      this.#counters.add(createCounter(key, owner, endsAt, cost, limit));
+      return endsAt;
     }
-    if (counter.resetAt <= now) {
-      counter.consumed = 0;
-      counter.resetAt = now + windowSeconds * 1000;
-      counter.limit = 0;
+    if (counter.endsAt <= now) {
+      counter.weight = 0;
+      counter.endsAt = now + windowSeconds * 1000;
+      counter.pinnedFrom = 0;
     }
-    counter.consumed += cost;
-    counter.limit = Math.max(counter.limit, limit);
+    counter.weight += cost;
+    counter.pinnedFrom = Math.max(counter.pinnedFrom, limit);
+    return counter.endsAt;
   }
 
-  #add(counter: Counter): void {
-    this.#sweep();
-    if (this.#slots.length >= this.#capacity && !this.#makeRoom()) return;
-    counter.slot = this.#slots.length;
-    this.#slots.push(counter);
-    this.#counters.set(counter.key, counter);
-  }
-
-  /** Two steps of a clock hand for each addition: ended windows go away without a timer. */
-  #sweep(): void {
+  /** Corrects a charge within the window that it was counted in. */
+  adjust({ charge, receipt, by }: Adjustment): void {
     const now = this.#now();
-    for (let step = 0; step < 2 && this.#slots.length > 0; step += 1) {
-      this.#hand = (this.#hand + 1) % this.#slots.length;
-      const counter = this.#slots[this.#hand];
-      if (counter !== undefined && counter.resetAt <= now) this.#remove(counter);
+    const counter = this.#counters.get(charge.key);
+    const algorithm = algorithmOf(charge);
+    if (algorithm !== undefined) {
+      const counted = algorithm.adjust(charge, counter?.state, now, by, receipt);
+      if (counted !== undefined) this.#keep(charge, counter, counted);
+    } else if (counter !== undefined && counter.endsAt === receipt && receipt > now) {
+      counter.weight = Math.max(0, counter.weight + by);
     }
   }
 
-  #makeRoom(): boolean {
-    const now = this.#now();
-    let least: Counter | undefined;
-    for (let drawn = 0; drawn < sample * rounds; drawn += 1) {
-      if (drawn >= sample && least !== undefined) break;
-      const counter = this.#slots[Math.floor(this.#random() * this.#slots.length)];
-      if (counter === undefined) continue;
-      const ended = counter.resetAt <= now;
-      if (!ended && counter.consumed >= counter.limit) continue;
-      if (least === undefined || ended || counter.consumed < least.consumed) least = counter;
-      if (ended) break;
+  #keep({ key, limit, burst = limit, owner }: Charge, counter: Counter | undefined, counted: Counted<unknown>): void {
+    const { state, consumed, endsAt } = counted;
+    if (endsAt <= this.#now()) {
+      if (counter !== undefined) this.#counters.remove(counter);
+    } else if (counter === undefined) {
+      this.#counters.add(createCounter(key, owner, endsAt, consumed, burst, state));
+    } else {
+      Object.assign(counter, { endsAt, weight: consumed, pinnedFrom: burst, state });
     }
-    if (least === undefined) return false;
-    this.#remove(least);
-    return true;
   }
+}
 
-  #remove(counter: Counter): void {
-    this.#counters.delete(counter.key);
-    const last = this.#slots.pop();
-    if (last === undefined || last === counter) return;
-    last.slot = counter.slot;
-    this.#slots[counter.slot] = last;
-  }
+function createCounter(
+  key: string,
+  owner: string | undefined,
+  endsAt: number,
+  weight: number,
+  pinnedFrom: number,
+  state?: unknown,
+): Counter {
+  return { key, owner, endsAt, weight, pinnedFrom, state, slot: 0, ownerSlot: 0 };
+}
+
+function algorithmOf({ rule }: Charge): CountingAlgorithm<unknown> | undefined {
+  return rule === undefined || rule.algorithm === "fixed-window" ? undefined : algorithms[rule.algorithm];
 }

@@ -1,6 +1,15 @@
-import type { Answer, Charge, Question, SecurityStore, StoreState, Tally, TokenQuestion } from "../ports.js";
-import { StoreFault } from "../ports.js";
-import { CounterTable } from "./counters.js";
+import type {
+  Answer,
+  Charge,
+  Question,
+  QuotaStore,
+  SecurityStore,
+  StoreState,
+  Tally,
+  TokenQuestion,
+} from "../ports.js";
+import { exceeds, StoreFault } from "../ports.js";
+import { MemoryQuotas } from "./quotas.js";
 import { UseTable } from "./uses.js";
 
 export interface MemorySecurityStoreOptions {
@@ -21,41 +30,45 @@ interface Record {
 /** Counters and revocation records of this process alone: for development, tests and the local fallback. */
 export class MemorySecurityStore implements SecurityStore {
   readonly #now: () => number;
-  readonly #counters: CounterTable;
+  readonly #quotas: MemoryQuotas;
   readonly #uses: UseTable;
   readonly #records = new Map<string, Record>();
   readonly #mostRecords: number;
 
   constructor({ now = Date.now, counters = 40_000, records = 100_000 }: MemorySecurityStoreOptions = {}) {
     this.#now = now;
-    this.#counters = new CounterTable({ now, capacity: counters });
+    this.#quotas = new MemoryQuotas({ now, capacity: counters });
     this.#uses = new UseTable(now);
     this.#mostRecords = records;
   }
 
+  get quotas(): QuotaStore {
+    return this.#quotas;
+  }
+
   ask({ beforeToken, token, use, afterToken }: Question): Answer {
-    const before = beforeToken.map((charge) => this.#counters.peek(charge));
-    if (isRefused(beforeToken, before)) {
-      return {
-        beforeToken: uncounted(beforeToken, before),
-        revoked: undefined,
-        afterToken: afterToken.map(() => undefined),
-      };
+    const quotas = this.#quotas;
+    const before = quotas.peek(beforeToken);
+    const unreached = afterToken.map(() => undefined);
+    if (quotas.refuse(beforeToken, before)) {
+      return { beforeToken: uncounted(beforeToken, before), revoked: undefined, afterToken: unreached };
     }
     const revoked = token === undefined ? undefined : this.#isRevoked(token);
     const repeated = use === undefined || revoked === true ? undefined : this.#uses.repeats(use);
     if (revoked === true || (repeated !== undefined && repeated !== false)) {
-      for (const charge of beforeToken) this.#counters.count(charge);
-      return { beforeToken: before, revoked, repeated, afterToken: afterToken.map(() => undefined) };
+      return { beforeToken: quotas.count(beforeToken, before), revoked, repeated, afterToken: unreached };
     }
-    const after = afterToken.map((charge) => this.#counters.peek(charge));
-    if (isRefused(afterToken, after)) {
+    const after = quotas.peek(afterToken);
+    if (quotas.refuse(afterToken, after)) {
       const [first, last] = [uncounted(beforeToken, before), uncounted(afterToken, after)];
       return { beforeToken: first, revoked, repeated, afterToken: last };
     }
-    for (const charge of beforeToken) this.#counters.count(charge);
-    for (const charge of afterToken) this.#counters.count(charge);
-    return { beforeToken: before, revoked, repeated, afterToken: after };
+    return {
+      beforeToken: quotas.count(beforeToken, before),
+      revoked,
+      repeated,
+      afterToken: quotas.count(afterToken, after),
+    };
   }
 
   revoke(key: string, expiresAt: number): Promise<void> {
@@ -109,15 +122,11 @@ export class MemorySecurityStore implements SecurityStore {
   }
 }
 
-function isRefused(charges: readonly Charge[], tallies: readonly Tally[]): boolean {
-  return charges.some((charge, index) => (tallies[index]?.consumed ?? 0) > charge.limit);
-}
-
-/** Tallies of a refused request: the refusing ones as they would stand, the others as they stand. */
+/** Tallies of a refused request: those over their limit as they would stand, the others as they stand. */
 function uncounted(charges: readonly Charge[], tallies: readonly Tally[]): Tally[] {
   return tallies.map((tally, index) => {
     const charge = charges[index];
-    return charge === undefined || tally.consumed > charge.limit
+    return charge === undefined || exceeds(charge, tally)
       ? tally
       : { ...tally, consumed: tally.consumed - charge.cost };
   });

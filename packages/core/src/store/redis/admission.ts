@@ -1,8 +1,9 @@
-import type { Answer, Charge, Question, Tally } from "../ports.js";
-import { StoreFault } from "../ports.js";
+import type { Algorithm, Answer, Charge, ChargeRule, Question, Tally } from "../ports.js";
+import { blockedTally, StoreFault } from "../ports.js";
 import type { RedisLike } from "./connect.js";
 import { faultOfReply } from "./faults.js";
 import { admitScript } from "./scripts/admit.js";
+import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 
 /** What one script call says about a batch. */
@@ -13,11 +14,15 @@ export interface Admission {
 }
 
 /** Asks all questions in one script call. Their keys must be in one slot, or the server standalone. */
-export async function admitTogether(client: RedisLike, questions: readonly Question[]): Promise<Admission> {
+export async function admitTogether(
+  client: RedisLike,
+  questions: readonly Question[],
+  script: Script = admitScript,
+): Promise<Admission> {
   const keys: string[] = [];
   const args: (string | number)[] = [];
   for (const question of questions) encode(question, keys, args);
-  const reply = (await runScript(client, admitScript, keys, args)) as (number | string)[];
+  const reply = (await runScript(client, script, keys, args)) as (number | string)[];
   return decode(questions, reply);
 }
 
@@ -35,20 +40,47 @@ function encode({ beforeToken, token, use, afterToken }: Question, keys: string[
   for (const charge of afterToken) encodeCharge(charge, keys, args);
 }
 
-function encodeCharge({ key, limit, windowSeconds, cost }: Charge, keys: string[], args: (string | number)[]): void {
-  keys.push(key);
-  args.push(limit, windowSeconds * 1000, cost);
+/** What the scripts call the algorithms. */
+export const kinds: Readonly<Record<Algorithm, string>> = {
+  "fixed-window": "window",
+  "sliding-window": "sliding",
+  "token-bucket": "bucket",
+  concurrency: "slots",
+};
+
+function encodeCharge(charge: Charge, keys: string[], args: (string | number)[]): void {
+  keys.push(charge.key);
+  if (charge.rule !== undefined) return encodeRule(charge, charge.rule, keys, args);
+  args.push(charge.limit, charge.windowSeconds * 1000, charge.cost);
+}
+
+function encodeRule(
+  { limit, windowSeconds, cost, burst, slot, blockKey }: Charge,
+  { algorithm, shadow, block }: ChargeRule,
+  keys: string[],
+  args: (string | number)[],
+): void {
+  args.push(kinds[algorithm], limit, windowSeconds * 1000, cost, slot ?? burst ?? limit, shadow ? 1 : "");
+  if (block === undefined || blockKey === undefined) {
+    args.push("", "", "");
+  } else {
+    keys.push(blockKey);
+    args.push(block.after, block.firstMs, block.longestMs);
+  }
 }
 
 function decode(questions: readonly Question[], reply: readonly (number | string)[]): Admission {
   let at = 0;
   const next = (): number | string => reply[at++] ?? "ERR the answer is too short";
 
-  function decodeTally(): Tally | StoreFault | undefined {
+  function decodeTally(charge: Charge): Tally | StoreFault | undefined {
     const consumed = next();
-    const resetMs = next();
+    const resetMs = Number(next());
+    const receipt = charge.rule === undefined ? -1 : Number(next());
     if (typeof consumed === "string") return faultOfReply(consumed);
-    return consumed < 0 ? undefined : { consumed, resetMs: Number(resetMs) };
+    if (consumed === -1) return undefined;
+    if (consumed === -2) return blockedTally(charge, resetMs);
+    return receipt === -1 ? { consumed, resetMs } : { consumed, resetMs, receipt };
   }
 
   function decodeFinding(): boolean | StoreFault | undefined {
@@ -64,7 +96,7 @@ function decode(questions: readonly Question[], reply: readonly (number | string
     return {
       revoked,
       ...(use === undefined ? {} : { repeated }),
-      beforeToken: beforeToken.map(() => decodeTally() ?? new StoreFault("unreadable")),
+      beforeToken: beforeToken.map((charge) => decodeTally(charge) ?? new StoreFault("unreadable")),
       afterToken: afterToken.map(decodeTally),
     };
   });

@@ -1,11 +1,11 @@
-import type { Answer, Charge, Question, Tally, TokenQuestion, UseQuestion } from "../ports.js";
-import { StoreFault } from "../ports.js";
+import type { Adjustment, Answer, Charge, Question, Tally, TokenQuestion, UseQuestion } from "../ports.js";
+import { exceeds, refuses, StoreFault } from "../ports.js";
+import { adjustTogether } from "./adjustments.js";
 import type { Admission } from "./admission.js";
 import { admitTogether } from "./admission.js";
 import type { RedisLike } from "./connect.js";
 import { faultOfError } from "./faults.js";
-import { refundScript } from "./scripts/refund.js";
-import { runScript } from "./scripts/script.js";
+import { hashTag } from "./hash-tag.js";
 
 /**
  * The questions of a batch on Redis Cluster, where one script sees one slot: the charges of each slot go out as one script
@@ -31,7 +31,10 @@ export async function admitAcrossSlots(
   const calls = [...bySlot.values()].map(async (slotParts) => {
     const admission = await admitTogether(client, slotParts.map(asQuestion));
     serverTimeMs = admission.serverTimeMs;
-    slotParts.forEach((part, index) => (part.tallies = admission.answers[index]?.beforeToken));
+    slotParts.forEach((part, index) => {
+      part.tallies = admission.answers[index]?.beforeToken;
+      part.serverTimeMs = admission.serverTimeMs;
+    });
   });
   const revoked: (boolean | StoreFault | undefined)[] = questions.map(() => new StoreFault("timeout"));
   const reads = questions.map(async ({ token }, index) => {
@@ -57,6 +60,7 @@ interface Part {
   readonly charges: Charge[];
   /** Undefined until its script call answers. */
   tallies?: readonly (Tally | StoreFault)[] | undefined;
+  serverTimeMs?: number;
 }
 
 function split(charges: readonly Charge[], question: number, phase: Part["phase"]): Part[] {
@@ -68,11 +72,6 @@ function split(charges: readonly Charge[], question: number, phase: Part["phase"
     else part.charges.push(charge);
   }
   return parts;
-}
-
-/** What decides about the slot of one of our keys. */
-export function hashTag(key: string): string {
-  return /\{([^}]*)\}/.exec(key)?.[1] ?? key;
 }
 
 function asQuestion({ charges }: Part): Question {
@@ -139,20 +138,23 @@ function tallyOf(parts: readonly Part[], charge: Charge): Tally | StoreFault {
 }
 
 function isRefusal(charge: Charge, tally: Tally | StoreFault | undefined): boolean {
-  return tally !== undefined && !(tally instanceof StoreFault) && tally.consumed > charge.limit;
+  return tally !== undefined && !(tally instanceof StoreFault) && refuses(charge, tally);
 }
 
 /** Gives back what was counted in slots that did not refuse. A lost refund leaves a request counted, never uncounted. */
 function refund(client: RedisLike, parts: readonly Part[]): void {
   for (const part of parts) {
-    const { charges, tallies } = part;
+    const { charges, tallies, serverTimeMs = 0 } = part;
     if (tallies === undefined || charges.some((charge, index) => isRefusal(charge, tallies[index]))) continue;
-    const keys = charges.map(({ key }) => key);
-    const costs = charges.map(({ cost }) => cost);
-    part.tallies = tallies.map((tally, index) =>
-      tally instanceof StoreFault ? tally : { ...tally, consumed: tally.consumed - (costs[index] ?? 0) },
-    );
-    runScript(client, refundScript, keys, costs).catch(() => undefined);
+    const adjustments: Adjustment[] = [];
+    part.tallies = tallies.map((tally, index) => {
+      const charge = charges[index];
+      if (charge === undefined || tally instanceof StoreFault || exceeds(charge, tally)) return tally;
+      const { consumed, resetMs, receipt = serverTimeMs + resetMs } = tally;
+      adjustments.push({ charge, receipt, by: -charge.cost });
+      return { consumed: consumed - charge.cost, resetMs };
+    });
+    if (adjustments.length > 0) adjustTogether(client, adjustments).catch(() => undefined);
   }
 }
 

@@ -1,8 +1,8 @@
 import type { LeaseGrant, LeaseRequest, LeaseSource } from "../leases/ports.js";
 import { StoreFault } from "../ports.js";
-import { hashTag } from "./cluster.js";
 import type { Connection } from "./connect.js";
 import { faultOfError, faultOfReply } from "./faults.js";
+import { hashTag } from "./hash-tag.js";
 import { leaseScript } from "./scripts/lease.js";
 import { runScript } from "./scripts/script.js";
 

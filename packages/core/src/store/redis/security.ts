@@ -1,7 +1,8 @@
 import type { BreakerControl } from "../../resilience/breaker.js";
 import { Breaker } from "../../resilience/breaker.js";
-import type { Answer, Question, RevokeOptions, SecurityStore, StoreState, Tally } from "../ports.js";
+import type { Answer, QuotaStore, Question, RevokeOptions, SecurityStore, StoreState, Tally } from "../ports.js";
 import { StoreFault } from "../ports.js";
+import { AdjustmentQueue } from "./adjustments.js";
 import { admitTogether } from "./admission.js";
 import { Batcher } from "./batcher.js";
 import { admitAcrossSlots } from "./cluster.js";
@@ -41,6 +42,8 @@ export class RedisSecurityStore implements SecurityStore {
   readonly #reads: Breaker;
   readonly #writes: Breaker;
   readonly #replicated: ReplicatedWriter;
+  /** Corrections of what was counted. */
+  readonly quotas: QuotaStore;
   #skewed = false;
 
   constructor({ connection, deadlineMs, clockToleranceMs, telemetry = new Telemetry() }: RedisSecurityStoreOptions) {
@@ -59,6 +62,11 @@ export class RedisSecurityStore implements SecurityStore {
       ready: connection.hasConnected,
       deadlineMs,
       maxBatch,
+    });
+    this.quotas = new AdjustmentQueue({
+      client: connection.client,
+      isCluster: connection.isCluster,
+      writes: () => connection.isUp() && this.#writes.state === "closed",
     });
     connection.onConnect(this.#batcher.wake);
   }

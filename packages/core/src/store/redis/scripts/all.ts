@@ -1,8 +1,8 @@
+import { adjustScript } from "./adjust.js";
 import { admitScript } from "./admit.js";
 import { cutOffScript } from "./cut-off.js";
 import { leaseScript } from "./lease.js";
 import { markerScript } from "./marker.js";
-import { refundScript } from "./refund.js";
 import { revokeScript } from "./revoke.js";
 import type { Script } from "./script.js";
 import {
@@ -17,7 +17,7 @@ import { endGroupScript, joinTokensScript, noteTokensScript } from "./tracked-to
 
 /** Every script, to be loaded when a connection is made. */
 export const scripts: readonly Script[] = [
-  ...[admitScript, cutOffScript, leaseScript, markerScript, refundScript, revokeScript],
+  ...[adjustScript, admitScript, cutOffScript, leaseScript, markerScript, revokeScript],
   ...[createSessionScript, endSessionsScript, listSessionsScript, momentScript, removeSessionsScript],
   ...[rotateSessionScript, endGroupScript, joinTokensScript, noteTokensScript],
 ];

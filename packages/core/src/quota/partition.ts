@@ -1,0 +1,101 @@
+import { LRUCache } from "lru-cache";
+import type { VerifiedToken } from "../auth/verifier.js";
+import { canonicalAddress } from "../http/address.js";
+import type { Exchange } from "../http/exchange.js";
+import type { Keyspace } from "../store/keys.js";
+import type { Logger } from "../telemetry/logger.js";
+import type { PartitionPart } from "./policy.js";
+
+/** Addresses whose partitions are remembered; others' are made anew. */
+const rememberedAddresses = 5000;
+
+export interface PartitionOptions {
+  readonly keys: Keyspace;
+  readonly ipv6PrefixLength: number;
+  readonly logger: Logger;
+}
+
+/** Finds out whom a policy counts a request by, as text for a key. */
+export class PartitionFinder<Raw> {
+  readonly #keys: Keyspace;
+  readonly #ipv6PrefixLength: number;
+  readonly #logger: Logger;
+  /** By the address as the framework tells it: its partition. */
+  readonly #addresses = new LRUCache<string, string>({ max: rememberedAddresses });
+  #addressesExamined = false;
+  #trustsEveryProxy = false;
+
+  constructor({ keys, ipv6PrefixLength, logger }: PartitionOptions) {
+    this.#keys = keys;
+    this.#ipv6PrefixLength = ipv6PrefixLength;
+    this.#logger = logger;
+  }
+
+  /** Has the application been seen to trust every proxy? */
+  trustsEveryProxy(): boolean {
+    return this.#trustsEveryProxy;
+  }
+
+  /**
+   * Undefined where nobody is signed in: a policy per user, or by a claim, then does not apply, the others remain. Without
+   * the header it asks for, a request counts by its address, and without the claim by its user: never in one bucket for all.
+   */
+  find(
+    part: Exclude<PartitionPart<Raw>, (...args: never[]) => unknown>,
+    exchange: Exchange<Raw>,
+    token: VerifiedToken | undefined,
+  ): string | undefined {
+    if (part === "ip") return this.address(exchange);
+    if (part === "user") return token?.partition;
+    if ("header" in part) {
+      const value = exchange.header(part.header)?.trim();
+      return value === undefined || value === "" ? this.address(exchange) : this.#keys.digest(`header:${value}`);
+    }
+    if (token === undefined) return undefined;
+    const value = claimOf(token.auth.claims, part.claim);
+    return value === undefined ? token.partition : this.#keys.digest(`claim:${token.auth.issuer}:${value}`);
+  }
+
+  /** What the function of a policy returned, as a part of a key. No key is a mistake of the application. */
+  check(policy: string, key: unknown): string {
+    if (typeof key === "string" && key !== "") return this.#keys.identifier(key);
+    throw new TypeError(`portcullis: the key function of limit "${policy}" must return a non-empty string`);
+  }
+
+  address(exchange: Exchange<Raw>): string {
+    if (!this.#addressesExamined) this.#examineAddresses(exchange);
+    const { ip } = exchange;
+    let address = ip === undefined ? undefined : this.#addresses.get(ip);
+    if (address === undefined) {
+      address = this.#keys.digest(canonicalAddress(ip, this.#ipv6PrefixLength));
+      // Behind a careless proxy the text can be of any length.
+      if (ip !== undefined && ip.length <= 64) this.#addresses.set(ip, address);
+    }
+    return address;
+  }
+
+  /** Once, at the first request: only then is the framework's setting known. */
+  #examineAddresses(exchange: Exchange<Raw>): void {
+    this.#addressesExamined = true;
+    this.#trustsEveryProxy = exchange.trustsEveryProxy;
+    if (!exchange.trustsEveryProxy) return;
+    const advice = "say how many proxies there are (Express: trust proxy, Koa: maxIpsCount)";
+    this.#logger.warn(
+      {},
+      `portcullis: every proxy is trusted, so clients choose the address they are limited by; ${advice}`,
+    );
+  }
+}
+
+/** A claim, or a member of one as "org.plan", if it is a text, a number or a truth value. */
+function claimOf(claims: Readonly<Record<string, unknown>>, name: string): string | undefined {
+  const value = Object.hasOwn(claims, name) ? claims[name] : name.split(".").reduce<unknown>(member, claims);
+  if (typeof value === "string") return value === "" ? undefined : value;
+  return typeof value === "number" || typeof value === "boolean" ? String(value) : undefined;
+}
+
+function member(value: unknown, name: string): unknown {
+  return typeof value === "object" && value !== null && Object.hasOwn(value, name)
+    ? (value as Record<string, unknown>)[name]
+    : undefined;
+}

@@ -1,0 +1,63 @@
+import type { BlockRule, Charge } from "../ports.js";
+import { BoundedTable } from "./bounded.js";
+import type { Entry } from "./bounded.js";
+
+/** Its weight is 1 while the client is blocked, so that it is never forgotten then. */
+interface Block extends Entry {
+  until: number;
+  level: number;
+  strikes: number;
+  strikesEnd: number;
+}
+
+/** Most clients whose refusals are remembered at once. */
+const capacity = 40_000;
+const highestLevel = 40;
+
+/** Who is blocked in this process, and who is about to be. */
+export class BlockTable {
+  readonly #now: () => number;
+  readonly #blocks: BoundedTable<Block>;
+
+  constructor(now: () => number) {
+    this.#now = now;
+    this.#blocks = new BoundedTable({ now, capacity });
+  }
+
+  /** Milliseconds until a block ends; 0 for a client who is not blocked. */
+  blockedMs(blockKey: string): number {
+    const block = this.#blocks.get(blockKey);
+    return block === undefined ? 0 : Math.max(0, block.until - this.#now());
+  }
+
+  /** Notes a refusal. Returns how long the client is blocked for it; 0 if not yet. */
+  strike({ windowSeconds, owner }: Charge, blockKey: string, { after, firstMs, longestMs }: BlockRule): number {
+    const now = this.#now();
+    const known = this.#blocks.get(blockKey);
+    const block = known !== undefined && known.endsAt > now ? known : createBlock(blockKey, owner);
+    if (block.strikesEnd <= now) {
+      block.strikes = 0;
+      block.strikesEnd = now + windowSeconds * 1000;
+    }
+    block.strikes += 1;
+    let blockedMs = 0;
+    if (block.strikes >= after) {
+      block.level = Math.min(block.level + 1, highestLevel);
+      block.strikes = 0;
+      blockedMs = Math.min(firstMs * 2 ** (block.level - 1), longestMs);
+      block.until = now + blockedMs;
+    }
+    block.weight = block.until > now ? 1 : 0;
+    block.endsAt = Math.max(block.until, block.strikesEnd) + longestMs;
+    if (block !== known) {
+      if (known !== undefined) this.#blocks.remove(known);
+      this.#blocks.add(block);
+    }
+    return blockedMs;
+  }
+}
+
+function createBlock(key: string, owner: string | undefined): Block {
+  const entry: Entry = { key, owner, endsAt: 0, weight: 0, pinnedFrom: 1, slot: 0, ownerSlot: 0 };
+  return { ...entry, until: 0, level: 0, strikes: 0, strikesEnd: 0 };
+}

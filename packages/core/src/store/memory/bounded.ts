@@ -1,0 +1,129 @@
+/** What a bounded table knows of an entry. */
+export interface Entry {
+  readonly key: string;
+  /** Milliseconds of the store's clock: what it holds means nothing afterwards. */
+  endsAt: number;
+  /** How much it holds; the least goes first. */
+  weight: number;
+  /** At or above this weight it refuses, and is never forgotten before it ends. */
+  pinnedFrom: number;
+  /** Nobody may fill more than a share of the table; undefined is nobody in particular. */
+  readonly owner: string | undefined;
+  slot: number;
+  ownerSlot: number;
+}
+
+export interface BoundedTableOptions {
+  readonly now: () => number;
+  readonly capacity: number;
+  readonly random?: (() => number) | undefined;
+}
+
+/** Entries looked at to find one that may be forgotten; and the rounds of that. */
+const sample = 16;
+const rounds = 4;
+/** One owner may hold an eighth of the table. */
+const shares = 8;
+
+/**
+ * Entries by key, bounded, without timers, O(1) for each call. When it is full, the lightest entry of a random sample makes
+ * room, never one that refuses: so a flood of new keys pushes out the flood, and neither frees a client who is over the
+ * limit nor shuts out one who is not. An owner whose share is full makes room among its own entries.
+ */
+export class BoundedTable<E extends Entry> {
+  readonly #now: () => number;
+  readonly #capacity: number;
+  readonly #share: number;
+  readonly #random: () => number;
+  readonly #entries = new Map<string, E>();
+  /** The same entries by position, to draw a random one. */
+  readonly #slots: E[] = [];
+  readonly #owned = new Map<string, E[]>();
+  #hand = 0;
+
+  constructor({ now, capacity, random = Math.random }: BoundedTableOptions) {
+    this.#now = now;
+    this.#capacity = capacity;
+    this.#share = Math.max(1, Math.floor(capacity / shares));
+    this.#random = random;
+  }
+
+  get size(): number {
+    return this.#slots.length;
+  }
+
+  get(key: string): E | undefined {
+    return this.#entries.get(key);
+  }
+
+  /** False if nothing may make room for it. */
+  add(entry: E): boolean {
+    this.#sweep();
+    const owned = entry.owner === undefined ? undefined : this.#owned.get(entry.owner);
+    if (owned !== undefined && owned.length >= this.#share) {
+      if (!this.#makeRoom(owned)) return false;
+    } else if (this.#slots.length >= this.#capacity && !this.#makeRoom(this.#slots)) {
+      return false;
+    }
+    entry.slot = this.#slots.length;
+    this.#slots.push(entry);
+    this.#entries.set(entry.key, entry);
+    if (entry.owner !== undefined) this.#own(entry, entry.owner);
+    return true;
+  }
+
+  remove(entry: E): void {
+    this.#entries.delete(entry.key);
+    const last = this.#slots.pop();
+    if (last !== undefined && last !== entry) {
+      last.slot = entry.slot;
+      this.#slots[entry.slot] = last;
+    }
+    if (entry.owner !== undefined) this.#disown(entry, entry.owner);
+  }
+
+  #own(entry: E, owner: string): void {
+    const owned = this.#owned.get(owner);
+    entry.ownerSlot = owned?.length ?? 0;
+    if (owned === undefined) this.#owned.set(owner, [entry]);
+    else owned.push(entry);
+  }
+
+  #disown(entry: E, owner: string): void {
+    const owned = this.#owned.get(owner);
+    const last = owned?.pop();
+    if (owned === undefined || last === undefined) return;
+    if (last !== entry) {
+      last.ownerSlot = entry.ownerSlot;
+      owned[entry.ownerSlot] = last;
+    }
+    if (owned.length === 0) this.#owned.delete(owner);
+  }
+
+  /** Two steps of a clock hand for each addition: what has ended goes away without a timer. */
+  #sweep(): void {
+    const now = this.#now();
+    for (let step = 0; step < 2 && this.#slots.length > 0; step += 1) {
+      this.#hand = (this.#hand + 1) % this.#slots.length;
+      const entry = this.#slots[this.#hand];
+      if (entry !== undefined && entry.endsAt <= now) this.remove(entry);
+    }
+  }
+
+  #makeRoom(among: readonly E[]): boolean {
+    const now = this.#now();
+    let least: E | undefined;
+    for (let drawn = 0; drawn < sample * rounds; drawn += 1) {
+      if (drawn >= sample && least !== undefined) break;
+      const entry = among[Math.floor(this.#random() * among.length)];
+      if (entry === undefined) continue;
+      const ended = entry.endsAt <= now;
+      if (!ended && entry.weight >= entry.pinnedFrom) continue;
+      if (least === undefined || ended || entry.weight < least.weight) least = entry;
+      if (ended) break;
+    }
+    if (least === undefined) return false;
+    this.remove(least);
+    return true;
+  }
+}

@@ -1,0 +1,66 @@
+import type { Adjustment, Charge, QuotaStore, Tally } from "../ports.js";
+import { blockedTally, exceeds, refuses } from "../ports.js";
+import { BlockTable } from "./blocks.js";
+import type { BoundedTableOptions } from "./bounded.js";
+import { CounterTable } from "./counters.js";
+
+/** Counters and blocks of this process: first all charges are looked at, then all are counted, or none. */
+export class MemoryQuotas implements QuotaStore {
+  readonly #counters: CounterTable;
+  readonly #blocks: BlockTable;
+
+  constructor(options: BoundedTableOptions) {
+    this.#counters = new CounterTable(options);
+    this.#blocks = new BlockTable(options.now);
+  }
+
+  /** How the charges would stand, without counting them. */
+  peek(charges: readonly Charge[]): Tally[] {
+    return charges.map((charge) => {
+      const blockedMs = charge.blockKey === undefined ? 0 : this.#blocks.blockedMs(charge.blockKey);
+      return blockedMs > 0 ? blockedTally(charge, blockedMs) : this.#counters.peek(charge);
+    });
+  }
+
+  /** Do these charges refuse their request? Notes their refusals, which may block their client: then in the tallies too. */
+  refuse(charges: readonly Charge[], tallies: Tally[]): boolean {
+    let refused = false;
+    for (let index = 0; index < charges.length; index += 1) {
+      const charge = charges[index];
+      const tally = tallies[index];
+      if (charge === undefined || tally === undefined || !exceeds(charge, tally)) continue;
+      refused ||= refuses(charge, tally);
+      const blockedMs = tally.blocked === true ? 0 : this.#strike(charge);
+      if (blockedMs > 0) tallies[index] = blockedTally(charge, blockedMs);
+    }
+    return refused;
+  }
+
+  /** Counts charges that were not refused. Returns their tallies, of those with a rule with a receipt. */
+  count(charges: readonly Charge[], tallies: readonly Tally[]): readonly Tally[] {
+    let receipts: Tally[] | undefined;
+    for (let index = 0; index < charges.length; index += 1) {
+      const charge = charges[index];
+      const tally = tallies[index];
+      // What is over its limit here is only measured.
+      if (charge === undefined || tally === undefined || exceeds(charge, tally)) continue;
+      const receipt = this.#counters.count(charge);
+      if (charge.rule !== undefined) (receipts ??= [...tallies])[index] = { ...tally, receipt };
+    }
+    return receipts ?? tallies;
+  }
+
+  adjust(adjustments: readonly Adjustment[]): void {
+    for (const adjustment of adjustments) this.#counters.adjust(adjustment);
+  }
+
+  renew(charges: readonly Charge[]): void {
+    for (const charge of charges) this.#counters.adjust({ charge, receipt: 0, by: 1 });
+  }
+
+  #strike(charge: Charge): number {
+    const { blockKey, rule } = charge;
+    if (blockKey === undefined || rule?.block === undefined || rule.block.after === 0) return 0;
+    return this.#blocks.strike(charge, blockKey, rule.block);
+  }
+}

@@ -1,0 +1,53 @@
+import type { Charge, Tally } from "../ports.js";
+import type { Counted, CountingAlgorithm } from "./algorithms.js";
+
+/** What was taken and has not flowed back, in units of one request divided by the window's milliseconds. */
+interface Debt {
+  readonly debt: number;
+  /** Milliseconds of the store's clock. */
+  readonly at: number;
+}
+
+/** GCRA (ITU-T I.371) as a debt that flows back: `limit` units each millisecond. See scripts/algorithms.ts. */
+export const tokenBucket: CountingAlgorithm<Debt> = {
+  peek({ limit, burst = limit, cost, windowSeconds }, state, now): Tally {
+    const windowMs = windowSeconds * 1000;
+    const capacity = limit === 0 ? 0 : burst;
+    const next = debtAt(state, limit, now) + cost * windowMs;
+    return { consumed: Math.ceil(next / windowMs), resetMs: wait(next, capacity, cost, limit, windowMs) };
+  },
+
+  count(charge, state, now): Counted<Debt> {
+    return owe(charge, debtAt(state, charge.limit, now) + charge.cost * charge.windowSeconds * 1000, now);
+  },
+
+  adjust(charge, state, now, by, receipt): Counted<Debt> | undefined {
+    const { limit, windowSeconds } = charge;
+    if (limit === 0) return undefined;
+    const debt = debtAt(state, limit, now);
+    const change = by * windowSeconds * 1000;
+    if (by > 0) return owe(charge, Math.min(debt + change, Number.MAX_SAFE_INTEGER), now);
+    // What has flowed back since the charge was there for others, so that it is not given back a second time.
+    const back = Math.max(0, receipt - now) * limit;
+    return owe(charge, debt - Math.min(-change, back, debt), now);
+  },
+};
+
+function debtAt(state: Debt | undefined, limit: number, now: number): number {
+  return state === undefined ? 0 : Math.max(0, state.debt - Math.max(0, now - state.at) * limit);
+}
+
+/** Milliseconds until the next unit is there, or until a charge that does not fit does. */
+function wait(next: number, capacity: number, cost: number, limit: number, windowMs: number): number {
+  const room = capacity * windowMs;
+  if (next > room) return cost > capacity ? windowMs : Math.ceil((next - room) / limit);
+  if (next === 0) return 0;
+  const more = Math.floor((room - next) / windowMs) + 1;
+  return Math.ceil((next - Math.max(0, (capacity - more) * windowMs)) / limit);
+}
+
+function owe({ limit, windowSeconds }: Charge, debt: number, now: number): Counted<Debt> {
+  const endsAt = limit === 0 ? now : now + Math.ceil(debt / limit);
+  const consumed = Math.ceil(debt / (windowSeconds * 1000));
+  return { state: { debt, at: now }, consumed, endsAt, receipt: endsAt };
+}

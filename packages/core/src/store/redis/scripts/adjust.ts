@@ -1,0 +1,55 @@
+import { bucketLua, clockLua, slidingLua, wholeLua } from "./algorithms.js";
+import type { Script } from "./script.js";
+import { defineScript } from "./script.js";
+
+/**
+ * Corrects charges that were counted, each within the window that its receipt names: never below zero, keeping its TTL.
+ * KEYS[i]: the counter. ARGV, five for each: `kind, limit, windowMs, by, receipt`, where `by` is below 0 to give back; of a
+ * slot `slots` gives it back and `renew` holds it longer, and `receipt` is the slot.
+ */
+export function adjustScriptWith(clock: string): Script {
+  return defineScript(`${clock}${wholeLua}${slidingLua}${bucketLua}
+local adjusters = {}
+
+function adjusters.window(key, _, _, by, receipt)
+  local consumed = tonumber(redis.call('GET', key) or nil)
+  if not consumed or redis.call('PEXPIRETIME', key) ~= tonumber(receipt) or tonumber(receipt) <= now then return end
+  redis.call('INCRBY', key, math.max(by, -consumed))
+end
+
+function adjusters.sliding(key, _, window, by, receipt)
+  local size, number = window / 20, tonumber(receipt)
+  if number < math.floor(now / size) - 20 then return end
+  local parts = readParts(redis.call('GET', key), size)
+  addToPart(parts, number, by)
+  writeParts(key, parts, window)
+end
+
+function adjusters.bucket(key, limit, window, by, receipt)
+  local debt = readDebt(redis.call('GET', key), limit)
+  if not debt or limit == 0 then return end
+  -- What has flowed back since the charge was there for others, so that it is not given back a second time.
+  local back = math.max(0, tonumber(receipt) - now) * limit
+  if by < 0 then debt = debt - math.min(-by * window, back, debt) else debt = math.min(debt + by * window, 2 ^ 53 - 1) end
+  writeDebt(key, debt, limit)
+end
+
+function adjusters.slots(key, _, _, _, slot)
+  redis.call('ZREM', key, slot)
+end
+
+function adjusters.renew(key, _, window, _, slot)
+  redis.call('ZADD', key, whole(now + window), slot)
+  redis.call('PEXPIRE', key, whole(window))
+end
+
+for i, key in ipairs(KEYS) do
+  local at = i * 5 - 4
+  -- A poisoned key harms itself alone.
+  pcall(adjusters[ARGV[at]], key, tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), ARGV[at + 4])
+end
+return redis.status_reply('OK')
+`);
+}
+
+export const adjustScript: Script = adjustScriptWith(clockLua);

@@ -1,0 +1,59 @@
+import type { Redis } from "ioredis";
+import { MemorySecurityStore } from "../../../packages/core/src/store/memory/security.js";
+import type { Adjustment, Answer, Charge, Question } from "../../../packages/core/src/store/ports.js";
+import { adjustTogether } from "../../../packages/core/src/store/redis/adjustments.js";
+import { admitTogether } from "../../../packages/core/src/store/redis/admission.js";
+import { adjustScriptWith } from "../../../packages/core/src/store/redis/scripts/adjust.js";
+import { admitScriptWith } from "../../../packages/core/src/store/redis/scripts/admit.js";
+import { freshPrefix } from "../../support/redis.js";
+
+/** A store whose clock the test moves. */
+export interface ClockedStore {
+  ask(question: Partial<Question>, now: number): Promise<Answer>;
+  adjust(adjustment: Adjustment, now: number): Promise<void>;
+}
+
+/** Ahead of every clock, so that what Redis keeps for a test does not end by Redis' own. */
+export const clockStart: number = Date.now() + 3_600_000;
+
+const nothing: Question = { beforeToken: [], token: undefined, afterToken: [] };
+
+export function openClockedMemory(): ClockedStore {
+  let now = 0;
+  const store = new MemorySecurityStore({ now: () => now });
+  return {
+    async ask(question, at) {
+      now = at;
+      return Promise.resolve(store.ask({ ...nothing, ...question }));
+    },
+    async adjust(adjustment, at) {
+      now = at;
+      return Promise.resolve(store.quotas.adjust([adjustment]));
+    },
+  };
+}
+
+/** The scripts as they are, but for their clock. */
+export function openClockedRedis(client: Redis): ClockedStore {
+  const key = `${freshPrefix()}clock`;
+  const clock = `local now = tonumber(redis.call('GET', '${key}'))\n`;
+  const [admit, adjust] = [admitScriptWith(clock), adjustScriptWith(clock)];
+  return {
+    async ask(question, now) {
+      await client.set(key, now, "EX", 600);
+      const { answers } = await admitTogether(client, [{ ...nothing, ...question }], admit);
+      if (answers[0] === undefined) throw new Error("no answer");
+      return answers[0];
+    },
+    async adjust(adjustment, now) {
+      await client.set(key, now, "EX", 600);
+      await adjustTogether(client, [adjustment], adjust);
+    },
+  };
+}
+
+/** A charge of a policy with a rule. */
+export function ruledCharge(more: Partial<Charge> & Pick<Charge, "key">): Charge {
+  const rule = { algorithm: "fixed-window", shadow: false, block: undefined } as const;
+  return { limit: 5, windowSeconds: 60, cost: 1, rule, ...more };
+}
