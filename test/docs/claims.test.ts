@@ -64,6 +64,7 @@ describe("what the documents claim", () => {
       { row: "req.auth", file: "auth/claims.ts", type: "Auth" },
       { row: "req.cache", file: "cache/request-cache.ts", type: "RequestCache" },
       { row: "req.quotas", file: "quota/limit.ts", type: "Quota" },
+      { row: "req.loginAttempt", file: "login/attempt.ts", type: "LoginAttempt" },
     ];
 
     for (const { row, file, type } of facts) {
@@ -81,6 +82,12 @@ describe("what the documents claim", () => {
       const codes = membersOfUnion(`${core}/http/verdict.ts`, "DenialCode") as DenialCode[];
       expect(listed).to.have.members(codes.map((code) => `${code} ${deny(code, { cause: "a test" }).status}`));
     });
+  });
+
+  it("list every option of throttleLogin() in docs/login.md, and no other", () => {
+    const rows = sectionOf("docs/login.md", "Options of throttleLogin()").matchAll(/^\| `(\w+)/gm);
+    const members = membersOfInterface(`${core}/options/login.ts`, "ThrottleLoginOptions");
+    expect(Array.from(rows, ([, name]) => name)).to.have.members([...members, "onDeny"]);
   });
 
   describe("links", () => {
@@ -121,7 +128,7 @@ function membersOfInterface(path: string, name: string): string[] {
   const { heritageClauses = [], members } = findInterface(path, name);
   const inherited = heritageClauses.flatMap(({ types }) => types.map((type) => type.getText()));
   // Quota repeats what it inherits; whoever adds another base must say here how to find it.
-  expect(inherited.filter((base) => base !== "RateLimitItem")).to.deep.equal([]);
+  expect(inherited.filter((base) => !["RateLimitItem", "DenyOptions"].includes(base))).to.deep.equal([]);
   return members.map(nameOf);
 }
 

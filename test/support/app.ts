@@ -1,7 +1,7 @@
 import { createServer } from "node:http";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { Auth, Gate, PortcullisOptions, Quota, RequestCache } from "@portcullis/core";
+import type { Auth, Gate, LoginAttempt, PortcullisOptions, Quota, RequestCache } from "@portcullis/core";
 import { portcullis as expressGate } from "@portcullis/express";
 import { portcullis as koaGate } from "@portcullis/koa";
 import express from "express";
@@ -16,6 +16,7 @@ export interface TestRequest {
   readonly auth?: Auth | undefined;
   readonly cache: RequestCache;
   readonly quotas: readonly Quota[];
+  readonly loginAttempt?: LoginAttempt | undefined;
 }
 
 /** Middleware of whichever framework. */

@@ -52,3 +52,13 @@ export async function sendForBytes(url: string, options: SendOptions = {}): Prom
     outgoing.end(body);
   });
 }
+
+/** Sends a form, as clients of OAuth endpoints do. */
+export async function form(
+  url: string,
+  fields: Readonly<Record<string, string>>,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<TestAnswer> {
+  const type = { "content-type": "application/x-www-form-urlencoded" };
+  return send(url, { method: "POST", body: String(new URLSearchParams(fields)), headers: { ...type, ...headers } });
+}

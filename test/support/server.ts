@@ -1,4 +1,4 @@
-import type { AnyOptions } from "./app.js";
+import type { AnyOptions, TestApp } from "./app.js";
 import { adapters } from "./app.js";
 import { silentLogger } from "./logger.js";
 
@@ -15,7 +15,12 @@ process.on("message", (message: ServerRequest | "close") => {
   void adapter
     ?.start({
       options: { ...message.options, logger: silentLogger },
+      use: (gate) => [
+        gate.when({ path: "/login" }, gate.throttleLogin({ account: (raw) => raw.headers["x-account"] })),
+        gate.unless({ path: ["/login", "/checks", "/unblock"] }, gate.guard()),
+      ],
       routes: {
+        ...wrongPasswords(),
         "GET /me": ({ auth, quotas }) => ({ subject: auth?.subject ?? null, quotas }),
         "POST /logout": async ({ auth }, gate) => gate.revocations.revoke(auth),
         "GET /cached": async ({ cache }) => cache.getOrSet({ key: "k" }, () => ({ by: process.pid })),
@@ -26,6 +31,19 @@ process.on("message", (message: ServerRequest | "close") => {
       process.send?.({ url: app.url });
     });
 });
+
+/** A login at which no password is right, and how many of them it has looked at. */
+function wrongPasswords(): TestApp["routes"] {
+  let checks = 0;
+  return {
+    "POST /login": () => {
+      checks += 1;
+      throw Object.assign(new Error("wrong password"), { status: 401 });
+    },
+    "GET /checks": () => ({ checks }),
+    "POST /unblock": async (_request, gate) => gate.logins.unblock({ ip: "127.0.0.1" }),
+  };
+}
 
 let running: Awaited<ReturnType<(typeof adapters)[number]["start"]>> | undefined;
 

@@ -6,6 +6,8 @@ import type { RouteCondition } from "./http/path.js";
 import type { Denied } from "./http/verdict.js";
 import type { Finding } from "./examination.js";
 import type { Health } from "./health.js";
+import type { Logins } from "./login/logins.js";
+import type { ThrottleLoginOptions } from "./options/login.js";
 import type { RevocationPolicy } from "./options/options.js";
 import type { LimitOptions } from "./options/limits.js";
 import type { ResponseCacheOptions } from "./options/response-cache.js";
@@ -47,6 +49,11 @@ export interface Gate<Raw, Middleware> {
   authenticate(options?: AuthenticateOptions): Middleware;
   /** One rate-limit policy alone. Per-user limits need `guard()` or `authenticate()` before it. */
   limit(policy: LimitOptions<Raw>, options?: DenyOptions): Middleware;
+  /**
+   * Brute-force protection for a login route: bounds the attempts of an address, of an account, and of both together, before a
+   * password is looked at. Handlers find the attempt as `loginAttempt`. Parse the body before it.
+   */
+  throttleLogin(options: ThrottleLoginOptions<Raw>): Middleware;
   /** The request cache alone. */
   requestCache(): Middleware;
   /**
@@ -78,7 +85,7 @@ export interface Gate<Raw, Middleware> {
    */
   verify(source: string | IncomingMessage): Promise<Verification>;
   /** Middleware that answers paths of its own. */
-  readonly routes: Routes<Middleware>;
+  readonly routes: Routes<Raw, Middleware>;
   /** Ends tokens before their time. */
   readonly revocations: Revocations;
   /** Issues access and refresh tokens; needs option `tokens`. */
@@ -87,6 +94,8 @@ export interface Gate<Raw, Middleware> {
   readonly sessions: Sessions;
   /** Ends stored responses before their time. */
   readonly responses: Responses;
+  /** What `throttleLogin()` counts, for those who run the service. */
+  readonly logins: Logins;
   /** The circuit breakers in front of Redis, to see and to work by hand; none with in-process stores. */
   readonly breakers: readonly BreakerControl[];
   health(): Health;

@@ -11,16 +11,21 @@ import { Exposure } from "./guard/exposure.js";
 import { HealthMonitor } from "./health.js";
 import { messageExchange, tokenExchange } from "./http/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
+import { createLogins } from "./login/logins.js";
+import { throttleLogin } from "./login/throttle.js";
 import type { Check } from "./http/verdict.js";
 import { resolveLimit } from "./options/limits.js";
 import { resolveResponseCache } from "./options/response-cache.js";
+import { resolveThrottleLogin } from "./options/login.js";
 import type { PortcullisOptions } from "./options/options.js";
 import { checkRevocationPolicy, resolveOptions } from "./options/options.js";
 import { checkBoolean, checkObject, optionError } from "./options/validate.js";
 import { resourceMetadata } from "./routes/resource-metadata.js";
 import { healthRoutes } from "./routes/health.js";
+import { backchannelLogoutRoute } from "./routes/backchannel-logout.js";
 import { jwksRoute } from "./routes/jwks.js";
 import { metricsRoute } from "./routes/metrics.js";
+import { revokeRoute } from "./routes/revoke.js";
 import { createServices } from "./services.js";
 import { Keyspace } from "./store/keys.js";
 import { createStores } from "./store/stores.js";
@@ -124,6 +129,8 @@ export function createGate<Raw, Middleware extends object>(
       checkObject("limit()", limitOptions, ["onDeny"]);
       return admit({ authentication: "off", limits: [resolveLimit("limit()", policy)], cache: false }, limitOptions);
     },
+    throttleLogin: (loginOptions) =>
+      exposure.expose(throttleLogin(resolveThrottleLogin(loginOptions), services.logins), loginOptions),
     requestCache() {
       if (services.cache === undefined) throw optionError("cache", "is false, so there is no request cache");
       return admit({ authentication: "off", limits: [], cache: true });
@@ -171,8 +178,17 @@ export function createGate<Raw, Middleware extends object>(
         exposure.expose(resourceMetadata(metadata, auth, resolved.publicUrl, services.challenges)),
       health: (healthOptions = {}) => exposure.expose(healthRoutes(healthOptions, monitor)),
       metrics: (metricsOptions = {}) => exposure.expose(metricsRoute(metricsOptions, readMetrics)),
+      revoke: (revokeOptions = {}) =>
+        exposure.expose(
+          revokeRoute(revokeOptions, { ...services, revokeRefreshToken: services.ending?.revokeRefreshToken }),
+        ),
+      backchannelLogout: (logoutOptions) =>
+        exposure.expose(
+          backchannelLogoutRoute(logoutOptions, { ...services, auth, keys, logOut: services.ending?.logOut }),
+        ),
       jwks: (jwksOptions = {}) => exposure.expose(jwksRoute(jwksOptions, resolved.tokens)),
     },
+    logins: createLogins(services.logins),
     breakers: stores.breakers,
     health: () => monitor.read(),
     examine,

@@ -7,6 +7,7 @@ import type { AdmissionServices } from "./guard/admission.js";
 import { createChallenges } from "./guard/challenges.js";
 import { Degradation } from "./guard/degradation.js";
 import { Possession } from "./guard/possession.js";
+import type { LoginServices } from "./login/throttle.js";
 import type { ResolvedAuth } from "./options/auth.js";
 import type { ResolvedOptions } from "./options/options.js";
 import { optionError } from "./options/validate.js";
@@ -19,12 +20,14 @@ import { createSessions } from "./sessions/create.js";
 import { marginSecondsFor } from "./store/margin.js";
 import type { Telemetry } from "./telemetry/telemetry.js";
 import type { Keyspace } from "./store/keys.js";
+import { MemoryLoginStore } from "./store/memory/logins.js";
 import type { Stores } from "./store/stores.js";
 
 /** What admissions need, and what a gate offers besides. */
 export interface GateServices<Raw> extends AdmissionServices<Raw>, SessionServices {
   /** Rejects every call where revocation is off. */
   readonly revocationsOrMissing: Revocations;
+  readonly logins: LoginServices;
 }
 
 /** What services stand on. */
@@ -75,8 +78,13 @@ export function createServices<Raw>(
         ? undefined
         : new Possession({ dpop: auth.dpop, toleranceSeconds: auth.toleranceSeconds, keys, challenges, now }),
     revocations,
-    ...createSessions(resolved, { stores, keys, revocations }),
+    ...createSessions(resolved, { stores, keys, revocations, now }),
     revocationsOrMissing: revocations ?? missingRevocations,
+    logins: {
+      store: stores.logins,
+      local: new MemoryLoginStore({ now }),
+      ...{ keys, telemetry, ipv6PrefixLength, instances, now },
+    },
     charges: new ChargeFactory({ keys, ipv6PrefixLength, logger }),
     quotas: stores.quotas,
     settlement: new Settlement({ logger }),

@@ -1,5 +1,5 @@
-import { abortOnDisconnect, createFacts, interceptResponse, onResponseEnd } from "@portcullis/core";
-import type { Exchange, Facts, Interceptor } from "@portcullis/core";
+import { abortOnDisconnect, createFacts, interceptResponse, onResponseEnd, readBody } from "@portcullis/core";
+import type { Body, Exchange, Facts, Interceptor } from "@portcullis/core";
 import type { Request, Response } from "express";
 
 const exchangeKey = Symbol("portcullis.exchange");
@@ -54,5 +54,9 @@ class ExpressExchange implements Exchange<Request> {
   header(name: string): string | undefined {
     const value = this.raw.headers[name];
     return typeof value === "object" ? value.join(", ") : value;
+  }
+
+  readBody(mostBytes: number): Promise<Body> {
+    return readBody(this.raw, this.raw.body, mostBytes);
   }
 }

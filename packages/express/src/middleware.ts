@@ -10,11 +10,12 @@ export function bindCheck(check: Check<Request>, property: string): RequestHandl
 
     function settle(verdict: Verdict): void {
       if (!verdict.allowed) return respond(verdict, res, next);
-      const { auth, cache, quotas } = exchange.facts;
+      const { auth, cache, quotas, loginAttempt } = exchange.facts;
       const target = req as unknown as Record<string, unknown>;
       target[property] = auth;
       target.cache = cache;
       target.quotas = quotas;
+      if (loginAttempt !== undefined) target.loginAttempt = loginAttempt;
       if (!res.headersSent) for (const [name, value] of verdict.headers) res.setHeader(name, value);
       next();
     }

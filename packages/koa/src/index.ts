@@ -1,4 +1,4 @@
-import type { Auth, Quota, RequestCache } from "@portcullis/core";
+import type { Auth, LoginAttempt, Quota, RequestCache } from "@portcullis/core";
 
 export * from "./unaugmented.js";
 
@@ -10,5 +10,7 @@ declare module "koa" {
     cache: RequestCache;
     /** The rate limits that apply to this request. Set by `guard()` and `limit()`. */
     quotas: readonly Quota[];
+    /** The attempt to sign in. Set by `throttleLogin()`. */
+    loginAttempt?: LoginAttempt | undefined;
   }
 }

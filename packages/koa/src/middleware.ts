@@ -20,11 +20,12 @@ export function bindCheck(check: Check<Context>, property: string): Middleware {
       ctx.body = typeof verdict.body === "string" ? verdict.body : Buffer.from(verdict.body);
       return;
     }
-    const { auth, cache, quotas } = exchange.facts;
+    const { auth, cache, quotas, loginAttempt } = exchange.facts;
     const target = ctx as unknown as Record<string, unknown>;
     target[property] = auth;
     target.cache = cache;
     target.quotas = quotas;
+    if (loginAttempt !== undefined) target.loginAttempt = loginAttempt;
     await next();
   };
 }

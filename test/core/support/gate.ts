@@ -44,6 +44,7 @@ export function fakeExchange({
     onClose: () => undefined,
     intercept: () => undefined,
     header: (name) => byName.get(name),
+    readBody: () => Promise.resolve({ kind: "bytes", bytes: Buffer.alloc(0) }),
   };
 }
 

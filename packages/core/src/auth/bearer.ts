@@ -83,7 +83,7 @@ function readCookie<Raw>(exchange: Exchange<Raw>, name: string, origins: Readonl
 }
 
 /** The values of a cookie, but for empty ones. */
-function findCookies(header: string | undefined, name: string): string[] {
+export function findCookies(header: string | undefined, name: string): string[] {
   const found: string[] = [];
   for (const pair of header?.split(";") ?? []) {
     const equals = pair.indexOf("=");

@@ -1,5 +1,5 @@
 import { decodeProtectedHeader, errors, jwtVerify } from "jose";
-import type { JWTHeaderParameters, JWTVerifyOptions } from "jose";
+import type { JWTHeaderParameters, JWTPayload, JWTVerifyOptions } from "jose";
 import type { Auth, ClaimRules } from "./claims.js";
 import { createAuth, refusalOfClaims, refusalOfTime, values } from "./claims.js";
 import { isCanonical } from "./compact.js";
@@ -23,6 +23,9 @@ export interface IssuerVerifierOptions {
   readonly audience: Audience;
   readonly requiredClaims: readonly string[];
   readonly rules: ClaimRules;
+  /** What else may refuse a token, instead of the rules for access tokens. */
+  readonly refusalOf?:
+    ((header: JWTHeaderParameters, claims: JWTPayload, nowSeconds: number) => string | undefined) | undefined;
   /** The application's own say about a token, once it is verified. */
   readonly validate: TokenValidator | undefined;
   /** Where `requireRole()` looks. */
@@ -91,8 +94,12 @@ export class IssuerVerifier {
     try {
       if (!isCanonical(token)) return refuseToken("the signature is not in canonical base64url");
       const { header, payload } = await this.#verifySignature(token, issuer, keys);
-      const { rules, audience } = this.#options;
-      const cause = refusalOfClaims(header, payload, rules, this.#now() / 1000);
+      const { rules, audience, refusalOf } = this.#options;
+      const nowSeconds = this.#now() / 1000;
+      const cause =
+        refusalOf === undefined
+          ? refusalOfClaims(header, payload, rules, nowSeconds)
+          : refusalOf(header, payload, nowSeconds);
       if (cause !== undefined) return refuseToken(cause);
       if (!isMeantFor(payload, audience)) return refuseToken("the token is meant for somebody else");
       return createAuth(token, header, payload, this.#scope);

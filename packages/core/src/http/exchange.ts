@@ -1,6 +1,8 @@
 import type { Auth } from "../auth/claims.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { RequestCache } from "../cache/request-cache.js";
+import type { Body } from "./body.js";
+import type { LoginAttempt } from "../login/attempt.js";
 import type { Quota } from "../quota/limit.js";
 import type { Interceptor } from "./interception.js";
 
@@ -25,9 +27,11 @@ export interface Exchange<Raw = unknown> {
   intercept(interceptor: Interceptor): void;
   /** A request header by its lower-case name. */
   header(name: string): string | undefined;
+  /** The body, up to so many bytes, or what a parser before has made of it. */
+  readBody(mostBytes: number): Promise<Body>;
 }
 
-/** What the checks found out. Adapters show it to handlers as `auth`, `cache` and `quotas`. */
+/** What the checks found out. Adapters show it to handlers as `auth`, `cache`, `quotas` and `loginAttempt`. */
 export interface Facts {
   /** Who is asking; undefined for an anonymous request. */
   auth: Auth | undefined;
@@ -39,10 +43,20 @@ export interface Facts {
   verified: VerifiedToken | undefined;
   /** The use of the DPoP proof that came with the request, once the store has recorded it. */
   proof: string | undefined;
+  /** The attempt to sign in that `throttleLogin()` let through. */
+  loginAttempt: LoginAttempt | undefined;
   /** Policies that have already counted this request, and services that have already passed it: none is asked twice. */
   readonly settled: Set<object>;
 }
 
 export function createFacts(): Facts {
-  return { auth: undefined, cache: undefined, quotas: [], verified: undefined, proof: undefined, settled: new Set() };
+  return {
+    auth: undefined,
+    cache: undefined,
+    quotas: [],
+    verified: undefined,
+    proof: undefined,
+    loginAttempt: undefined,
+    settled: new Set(),
+  };
 }

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import { readBody } from "./body.js";
 import { createFacts } from "./exchange.js";
 import type { Exchange } from "./exchange.js";
 
@@ -23,6 +24,7 @@ export function messageExchange<Raw>(message: IncomingMessage): Exchange<Raw> {
       const value = message.headers[name];
       return typeof value === "object" ? value.join(", ") : value;
     },
+    readBody: (mostBytes) => readBody(message, undefined, mostBytes),
   };
 }
 
@@ -47,5 +49,6 @@ export function tokenExchange<Raw>(token: string): Exchange<Raw> {
     onClose: () => undefined,
     intercept: () => undefined,
     header: (name) => (name === "authorization" ? `Bearer ${token}` : undefined),
+    readBody: () => Promise.resolve({ kind: "bytes", bytes: Buffer.alloc(0) }),
   };
 }

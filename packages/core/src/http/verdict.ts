@@ -18,6 +18,9 @@ export type DenialCode =
   | "abuse_detected"
   | "blocked"
   | "session_limit"
+  | "account_missing"
+  | "attempts_exceeded"
+  | "capacity_exceeded"
   | "store_unavailable"
   | "keys_unavailable";
 
@@ -57,6 +60,17 @@ const denials: Readonly<Record<DenialCode, DenialKind>> = {
   },
   blocked: { status: 403, title: "Requests from this address are not accepted" },
   session_limit: { status: 409, title: "The user has as many sessions as may be" },
+  account_missing: { status: 400, title: "The request names no account to sign in to" },
+  attempts_exceeded: {
+    status: 429,
+    title: "There have been too many attempts to sign in",
+    type: "https://iana.org/assignments/http-problem-types#abnormal-usage-detected",
+  },
+  capacity_exceeded: {
+    status: 503,
+    title: "There are too many attempts to sign in under way",
+    type: "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
+  },
   store_unavailable: { status: 503, title: "A dependency that decides about this request is unavailable" },
   keys_unavailable: { status: 503, title: "The keys that verify access tokens are unavailable" },
 };

@@ -7,6 +7,8 @@ import type { Keyspace } from "../store/keys.js";
 import { marginSecondsFor } from "../store/margin.js";
 import type { Stores } from "../store/stores.js";
 import { createTokenCookies } from "./cookies.js";
+import type { SessionEnding } from "./ending.js";
+import { createSessionEnding } from "./ending.js";
 import { LocalNews } from "./news.js";
 import type { Sessions } from "./sessions.js";
 import { SessionService } from "./sessions.js";
@@ -17,6 +19,8 @@ import { TokenService } from "./token-service.js";
 export interface SessionServices {
   readonly tokens: Tokens;
   readonly sessions: Sessions;
+  /** Undefined where there are no sessions. */
+  readonly ending: SessionEnding | undefined;
 }
 
 export interface SessionFoundation {
@@ -24,14 +28,16 @@ export interface SessionFoundation {
   readonly keys: Keyspace;
   /** Undefined where revocation is off. */
   readonly revocations: Revocations | undefined;
+  /** Unix milliseconds. */
+  readonly now: () => number;
 }
 
 export function createSessions<Raw>(
   { auth, revocation, tokens, deadlineMs, logger }: ResolvedOptions<Raw>,
-  { stores, keys, revocations }: SessionFoundation,
+  { stores, keys, revocations, now }: SessionFoundation,
 ): SessionServices {
   if (auth === undefined || revocation === undefined || revocations === undefined)
-    return { sessions: missingSessions, tokens: missingTokens };
+    return { sessions: missingSessions, tokens: missingTokens, ending: undefined };
   const issuers: IssuerScope = auth.scope;
   const news = new LocalNews(logger);
   const common = {
@@ -44,8 +50,10 @@ export function createSessions<Raw>(
     cutoffSeconds: Math.ceil(auth.maxLifetimeSeconds) + marginSecondsFor(auth.toleranceSeconds),
   };
   const sessions = new SessionService({ ...common, revocations, issuer: tokens?.issuer });
+  const { toleranceSeconds } = auth;
   return {
     sessions,
+    ending: createSessionEnding({ ...common, sessions, toleranceSeconds, tokens, now }),
     tokens:
       tokens === undefined
         ? missingTokens

@@ -111,10 +111,29 @@ export class Keyspace {
     return `${this.#prefix}portcullis:${version}:${family}:{${this.#shard(partition)}}:${policy}:${partition}`;
   }
 
+  /** What the login throttle keeps. What belongs to one owner, an account or an address, shares a slot. */
+  login(throttle: string, kind: string, owner: string, place?: string): string {
+    const name = place === undefined ? `${kind}:${owner}` : `${kind}:${owner}:${place}`;
+    return `${this.#prefix}portcullis:${version}:login:{${this.#shard(owner)}}:${throttle}:${name}`;
+  }
+
+  /** The failures of the last minute, which other services read. */
+  failedLogins(identifier: string): string {
+    return isLiteral(identifier)
+      ? `${this.#prefix}auth:failed:${identifier}`
+      : `${this.#prefix}portcullis:failed:${sha256(identifier)}`;
+  }
+
   /** The use of a DPoP proof: its `jti` is unique for the key that signed it. */
   proof(thumbprint: string, jti: string): string {
     const name = `${this.identifier(thumbprint)}:${this.identifier(jti)}`;
     return `${this.#prefix}portcullis:${version}:proof:{${this.#shard(name)}}:${name}`;
+  }
+
+  /** The use of a logout token: its `jti` is unique for its issuer. */
+  logoutToken(issuer: string, jti: string): string {
+    const name = `${this.identifier(issuer)}:${this.identifier(jti)}`;
+    return `${this.#prefix}portcullis:${version}:logout:{${this.#shard(name)}}:${name}`;
   }
 
   /** Keys by which a loss of data is noticed: one, or in a Cluster one for each of our hash tags. */

@@ -3,8 +3,10 @@ import type { ResolvedOptions } from "../options/options.js";
 import type { BreakerControl } from "../resilience/breaker.js";
 import type { Channels, MessageOutcome } from "./channels.js";
 import type { Keyspace } from "./keys.js";
+import type { LoginStore } from "./login-port.js";
 import { MemoryCacheStore } from "./memory/cache.js";
 import { MemoryChannels } from "./memory/channels.js";
+import { MemoryLoginStore } from "./memory/logins.js";
 import { MemorySecurityStore } from "./memory/security.js";
 import { MemorySessionStore } from "./memory/sessions.js";
 import { marginSecondsFor } from "./margin.js";
@@ -16,6 +18,7 @@ import { RedisChannels } from "./redis/channels.js";
 import { examineRedis } from "./redis/examine.js";
 import { connect } from "./redis/connect.js";
 import { RedisLeaseSource } from "./redis/lease-source.js";
+import { RedisLoginStore } from "./redis/logins.js";
 import { scripts } from "./redis/scripts/all.js";
 import { guardRevocations } from "./redis/revocation-guard.js";
 import { RedisSecurityStore } from "./redis/security.js";
@@ -32,6 +35,7 @@ export interface Stores {
   /** What the processes of this gate tell each other. */
   readonly channels: Channels;
   readonly sessions: SessionStore;
+  readonly logins: LoginStore;
   /** None for stores in process. */
   readonly breakers: readonly BreakerControl[];
   /** What is wrong with the surroundings. Rejects with a StoreFault if they do not answer. */
@@ -65,6 +69,7 @@ export function createStores<Raw>(
       }),
       cache: new MemoryCacheStore(),
       channels: new MemoryChannels({ observe }),
+      logins: new MemoryLoginStore(),
       breakers: [],
       examine: () => Promise.resolve([]),
       onReady: () => undefined,
@@ -87,13 +92,15 @@ export function createStores<Raw>(
   const security = new LeasedStore({ store: guarded, source });
   const cache = new RedisCacheStore({ connection: apart ?? connection, deadlineMs, telemetry });
   const longestSeconds = Math.ceil(auth?.maxLifetimeSeconds ?? 0);
+  const logins = new RedisLoginStore({ connection, deadlineMs, telemetry });
   return {
     security,
     quotas: store.quotas,
     cache,
     channels,
     sessions: new RedisSessionStore({ connection, keys, deadlineMs, marginSeconds, longestSeconds }),
-    breakers: [...store.breakers, ...cache.breakers],
+    logins,
+    breakers: [...store.breakers, ...logins.breakers, ...cache.breakers],
     examine: () => examineRedis({ connection, keys, caches: apart === undefined, clockToleranceMs }),
     onReady(listener) {
       if (connection.hasConnected()) return listener();

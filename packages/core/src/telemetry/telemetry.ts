@@ -9,7 +9,7 @@ import { Counter, Histogram } from "./metrics.js";
 type BreakerState = "closed" | "open" | "half-open";
 
 /** A part of the gate that goes by a policy while the store is away. */
-export type DegradablePart = "revocation" | "limit" | "cache";
+export type DegradablePart = "revocation" | "limit" | "cache" | "login";
 
 /** A policy whose limit a request is over. */
 export interface Limited {

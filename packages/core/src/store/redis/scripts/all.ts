@@ -2,6 +2,8 @@ import { adjustScript } from "./adjust.js";
 import { admitScript } from "./admit.js";
 import { cutOffScript } from "./cut-off.js";
 import { leaseScript } from "./lease.js";
+import { loginChargeScript } from "./login-charge.js";
+import { loginSettleScript } from "./login-settle.js";
 import { markerScript } from "./marker.js";
 import { revokeScript } from "./revoke.js";
 import type { Script } from "./script.js";
@@ -20,4 +22,5 @@ export const scripts: readonly Script[] = [
   ...[adjustScript, admitScript, cutOffScript, leaseScript, markerScript, revokeScript],
   ...[createSessionScript, endSessionsScript, listSessionsScript, momentScript, removeSessionsScript],
   ...[rotateSessionScript, endGroupScript, joinTokensScript, noteTokensScript],
+  ...[loginChargeScript, loginSettleScript],
 ];

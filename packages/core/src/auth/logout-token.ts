@@ -1,0 +1,51 @@
+import type { JWTPayload } from "jose";
+
+/** The event that a logout token tells of (OpenID Connect Back-Channel Logout 1.0, 2.4). */
+const logoutEvent = "http://schemas.openid.net/event/backchannel-logout";
+
+/** Such tokens are meant to be used at once; what claims to live longer would have to be remembered for as long. */
+const longestLifeSeconds = 86_400;
+
+export interface LogoutTokenRules {
+  readonly toleranceSeconds: number;
+  /** Must `typ` say that it is a logout token? Then no other token of the issuer can be taken for one. */
+  readonly requireType: boolean;
+}
+
+/**
+ * Why a token whose signature, `iss`, `aud` and `exp` hold is no logout token (2.6); undefined if it is one. A fixed phrase for
+ * logs.
+ */
+export function refusalOfLogoutToken(
+  header: { readonly typ?: unknown },
+  claims: JWTPayload,
+  { toleranceSeconds, requireType }: LogoutTokenRules,
+  nowSeconds: number,
+): string | undefined {
+  const { iss, iat, exp, jti, sub, sid, events } = claims;
+  if (requireType && !(typeof header.typ === "string" && /^(?:application\/)?logout\+jwt$/i.test(header.typ)))
+    return "typ is not logout+jwt";
+  if (!isTime(iat) || iat > nowSeconds + toleranceSeconds) return "iat is missing or in the future";
+  if (!isTime(exp) || exp - iat > longestLifeSeconds) return "exp is missing or more than a day after iat";
+  if (!isText(iss)) return "iss is missing";
+  if (!isText(jti)) return "jti is missing";
+  if (sub !== undefined && !isText(sub)) return "sub is not a non-empty string";
+  if (sid !== undefined && !isText(sid)) return "sid is not a non-empty string";
+  if (sub === undefined && sid === undefined) return "there is neither sub nor sid";
+  if ("nonce" in claims) return "there is a nonce, which only ID tokens have";
+  return isLogout(events) ? undefined : "events does not say that this is a logout";
+}
+
+function isLogout(events: unknown): boolean {
+  if (typeof events !== "object" || events === null || !Object.hasOwn(events, logoutEvent)) return false;
+  const event = (events as Record<string, unknown>)[logoutEvent];
+  return typeof event === "object" && event !== null && !Array.isArray(event);
+}
+
+function isTime(value: unknown): value is number {
+  return typeof value === "number" && Number.isFinite(value);
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string" && value !== "";
+}

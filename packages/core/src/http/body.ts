@@ -1,0 +1,42 @@
+import type { IncomingMessage } from "node:http";
+
+/** The body of a request: as something before has parsed it, as it came, or why there is none. */
+export type Body =
+  | { readonly kind: "parsed"; readonly value: unknown }
+  | { readonly kind: "bytes"; readonly bytes: Buffer }
+  | { readonly kind: "too_large" }
+  /** The client went away before its end. */
+  | { readonly kind: "incomplete" };
+
+/**
+ * Reads the body of a request, unless a parser has: `parsed` is what it left. (Some leave an empty object where they have read
+ * nothing, so the stream is asked.) Of a body that is too large the rest is read and dropped, so that the client hears why.
+ */
+export async function readBody(message: IncomingMessage, parsed: unknown, mostBytes: number): Promise<Body> {
+  if (message.readableDidRead) {
+    if (parsed === undefined)
+      throw new TypeError("portcullis: the body of this request was read, and nothing left of it");
+    return { kind: "parsed", value: parsed };
+  }
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+
+    function settle(body: Body): void {
+      message.off("data", collect).off("end", finish).off("close", giveUp).off("error", giveUp);
+      resolve(body);
+    }
+
+    function collect(chunk: Buffer): void {
+      size += chunk.length;
+      if (size <= mostBytes) return void chunks.push(chunk);
+      settle({ kind: "too_large" });
+      message.resume();
+    }
+
+    const finish = (): void => settle({ kind: "bytes", bytes: Buffer.concat(chunks) });
+    const giveUp = (): void => settle({ kind: "incomplete" });
+    message.on("data", collect).on("end", finish).on("close", giveUp).on("error", giveUp);
+    if (message.destroyed) giveUp();
+  });
+}

@@ -1,0 +1,60 @@
+import { canonicalAddress } from "../http/address.js";
+import { resolveThrottleName } from "../options/login.js";
+import { checkObject, checkString, optionError } from "../options/validate.js";
+import type { Keyspace } from "../store/keys.js";
+import type { LoginStore } from "../store/login-port.js";
+import { normalizeAccount } from "./identifier.js";
+import { accountKeys, memoryMs } from "./keys.js";
+
+/** Whom to let try again at once: an account wherever it is tried, an address, or both. */
+export interface UnblockOptions {
+  readonly account?: string | undefined;
+  readonly ip?: string | undefined;
+  /** The name of the throttle. @default "login" */
+  readonly name?: string | undefined;
+}
+
+/** The attempts to sign in that `throttleLogin()` counts, for those who run the service. */
+export interface Logins {
+  /**
+   * Forgets the attempts of an account, its blocks at all addresses included, or of an address. Rejects with a StoreFault (503)
+   * if the store cannot do it.
+   */
+  unblock(whom: UnblockOptions): Promise<void>;
+}
+
+export interface LoginsServices {
+  readonly store: LoginStore;
+  /** Forgets what was counted while the store was down, in this process. */
+  readonly local: LoginStore;
+  readonly keys: Keyspace;
+  readonly ipv6PrefixLength: number;
+}
+
+export function createLogins({ store, local, keys, ipv6PrefixLength }: LoginsServices): Logins {
+  return {
+    async unblock(whom) {
+      checkObject("unblock()", whom, ["account", "ip", "name"]);
+      const { account, ip } = whom;
+      const name = resolveThrottleName("unblock().name", whom.name);
+      if (account === undefined && ip === undefined) throw optionError("unblock()", "needs an account, an ip or both");
+      const pardon = {
+        addressKey: ip === undefined ? undefined : addressKey(name, ip),
+        account: account === undefined ? undefined : pardonOf(name, account),
+      };
+      await local.pardon(pardon);
+      await store.pardon(pardon);
+    },
+  };
+
+  function addressKey(name: string, ip: unknown): string {
+    checkString("unblock().ip", ip);
+    return keys.login(name, "ip", keys.digest(canonicalAddress(ip, ipv6PrefixLength)));
+  }
+
+  function pardonOf(name: string, account: unknown): ReturnType<typeof accountKeys> & { memoryMs: number } {
+    const normalized = normalizeAccount(account);
+    if (normalized === undefined) throw optionError("unblock().account", "must be the name of an account");
+    return { ...accountKeys(keys, name, normalized), memoryMs };
+  }
+}

@@ -1,0 +1,62 @@
+/** Gives a turn back; further calls do nothing. */
+export type Release = () => void;
+
+export interface TurnsOptions {
+  /** How many may have a turn at once. */
+  readonly parallel: number;
+  /** How long one may wait for a turn. */
+  readonly patienceMs: number;
+  /** How many may wait. */
+  readonly mostWaiting: number;
+}
+
+interface Waiting {
+  readonly settle: (release: Release | undefined) => void;
+}
+
+/**
+ * Bounds how much work of a kind goes on at once, in the order of asking. Password hashes are made to be slow: a few hundred
+ * at once would take the processor from everybody for seconds.
+ */
+export class Turns {
+  readonly #options: TurnsOptions;
+  readonly #waiting = new Set<Waiting>();
+  #taken = 0;
+
+  constructor(options: TurnsOptions) {
+    this.#options = options;
+  }
+
+  /** How to give the turn back; undefined if there was none in time, or the caller went away. */
+  take(signal?: AbortSignal): Promise<Release | undefined> {
+    const { parallel, mostWaiting, patienceMs } = this.#options;
+    if (this.#taken < parallel) return Promise.resolve(this.#start());
+    if (this.#waiting.size >= mostWaiting || signal?.aborted === true) return Promise.resolve(undefined);
+    return new Promise((resolve) => {
+      const giveUp = (): void => entry.settle(undefined);
+      const timer = setTimeout(giveUp, patienceMs);
+      const entry: Waiting = {
+        settle: (release) => {
+          clearTimeout(timer);
+          signal?.removeEventListener("abort", giveUp);
+          this.#waiting.delete(entry);
+          resolve(release);
+        },
+      };
+      signal?.addEventListener("abort", giveUp);
+      this.#waiting.add(entry);
+    });
+  }
+
+  #start(): Release {
+    this.#taken += 1;
+    let over = false;
+    return () => {
+      if (over) return;
+      over = true;
+      this.#taken -= 1;
+      const [next] = this.#waiting;
+      next?.settle(this.#start());
+    };
+  }
+}

@@ -1,0 +1,142 @@
+import { availableParallelism } from "node:os";
+import type { DenyOptions } from "../gate.js";
+import type { Of } from "../quota/policy.js";
+import type { Duration } from "./duration.js";
+import { durationMs } from "./duration.js";
+import { checkFunction, checkInteger, checkObject, checkOneOf, checkString, optionError } from "./validate.js";
+
+/** So many attempts in a time that starts with the first of them. */
+export interface AttemptLimitOptions {
+  readonly limit?: number | undefined;
+  readonly window?: Duration | undefined;
+}
+
+export interface LoginDeviceOptions<Raw = unknown> {
+  /** Signs device tokens; at least 32 bytes, the same for all processes. */
+  readonly secret: string | Uint8Array;
+  /** How long a device is known. @default "90d" */
+  readonly lifetime?: Duration | undefined;
+  /** The cookie that carries the token; `__Host-` keeps it to this host and to https. @default "__Host-device" */
+  readonly cookie?: string | undefined;
+  /** Finds the token elsewhere, such as in a header of an app. @default the cookie */
+  readonly token?: Of<string | undefined, Raw> | undefined;
+}
+
+export interface ThrottleLoginOptions<Raw = unknown> extends DenyOptions {
+  /** Whose account an attempt is for: what the request names, whether there is such an account or not. */
+  readonly account: Of<unknown, Raw>;
+  /** Tells several throttles apart. @default "login" */
+  readonly name?: string | undefined;
+  /** For an account and an address together, or an account and a trusted device. @default { limit: 5, window: "1m" } */
+  readonly pair?: AttemptLimitOptions | undefined;
+  /** For an address, over all accounts. @default { limit: 30, window: "15m" } */
+  readonly ip?: AttemptLimitOptions | undefined;
+  /** For an account, over all addresses where it has not signed in before. @default { limit: 50, window: "1h" } */
+  readonly accountLimit?: AttemptLimitOptions | undefined;
+  /**
+   * When `accountLimit` is exhausted: `"delay"` lets one attempt pass in every `pace`; `"step-up"` lets all pass with
+   * `stepUp: true`, for a handler that then asks for more than a password.
+   * @default "delay"
+   */
+  readonly onAccountLimit?: "delay" | "step-up" | undefined;
+  /** @default "10s" */
+  readonly pace?: Duration | undefined;
+  /** A pair whose attempts are used up by failures waits for its window, then twice as long each time, up to this. @default "1h" */
+  readonly longestBlock?: Duration | undefined;
+  /** Gives devices on which an account has signed in before a counter of their own. @default no device is trusted */
+  readonly device?: LoginDeviceOptions<Raw> | undefined;
+  /** How many logins may be under way at once in this process; others wait up to 5 s. @default the number of CPUs, at most 4 */
+  readonly parallel?: number | undefined;
+  /** While the store is down: half of each limit, counted in this process (divided by `instances`), or 503. @default "local" */
+  readonly onStoreError?: "local" | "deny" | undefined;
+}
+
+export interface ResolvedAttemptLimit {
+  readonly limit: number;
+  readonly windowMs: number;
+}
+
+export interface ResolvedLogin<Raw> {
+  readonly account: Of<unknown, Raw>;
+  readonly name: string;
+  readonly pair: ResolvedAttemptLimit;
+  readonly ip: ResolvedAttemptLimit;
+  readonly accountLimit: ResolvedAttemptLimit;
+  /** Undefined: step-up. */
+  readonly paceMs: number | undefined;
+  readonly longestBlockMs: number;
+  readonly device:
+    | {
+        readonly secret: string | Uint8Array;
+        readonly lifetimeMs: number;
+        readonly cookie: string;
+        readonly token: Of<string | undefined, Raw> | undefined;
+      }
+    | undefined;
+  readonly parallel: number;
+  readonly onStoreError: "local" | "deny";
+}
+
+const known = [
+  ...["account", "name", "pair", "ip", "accountLimit", "onAccountLimit", "pace", "longestBlock", "device", "parallel"],
+  ...["onStoreError", "onDeny"],
+];
+const longestWindowMs = 24 * 86_400_000;
+
+export function resolveThrottleLogin<Raw>(options: ThrottleLoginOptions<Raw>): ResolvedLogin<Raw> {
+  checkObject("throttleLogin()", options, known);
+  const { account, pair, ip, accountLimit, onAccountLimit = "delay", pace, longestBlock = "1h", device } = options;
+  const { parallel = Math.min(4, availableParallelism()), onStoreError = "local" } = options;
+  if (typeof account !== "function")
+    throw optionError(
+      "throttleLogin().account",
+      "must be a function that returns whose account it is, such as (req) => req.body.username",
+    );
+  checkOneOf("throttleLogin().onAccountLimit", onAccountLimit, ["delay", "step-up"]);
+  checkOneOf("throttleLogin().onStoreError", onStoreError, ["local", "deny"]);
+  checkInteger("throttleLogin().parallel", parallel, 1, 10_000);
+  if (onAccountLimit === "step-up" && pace !== undefined)
+    throw optionError("throttleLogin().pace", 'has no meaning with onAccountLimit: "step-up", which lets all pass');
+  return {
+    account,
+    name: resolveThrottleName("throttleLogin().name", options.name),
+    pair: resolveAttemptLimit("throttleLogin().pair", pair, 5, "1m"),
+    ip: resolveAttemptLimit("throttleLogin().ip", ip, 30, "15m"),
+    accountLimit: resolveAttemptLimit("throttleLogin().accountLimit", accountLimit, 50, "1h"),
+    paceMs: onAccountLimit === "delay" ? durationMs("throttleLogin().pace", pace ?? "10s", 3_600_000) : undefined,
+    longestBlockMs: durationMs("throttleLogin().longestBlock", longestBlock, longestWindowMs),
+    device: device === undefined ? undefined : resolveDevice(device),
+    parallel,
+    onStoreError,
+  };
+}
+
+export function resolveThrottleName(option: string, name: unknown = "login"): string {
+  if (typeof name === "string" && /^[A-Za-z0-9_.-]{1,64}$/.test(name)) return name;
+  throw optionError(option, "must be 1 to 64 letters, digits, _, - and .");
+}
+
+function resolveAttemptLimit(
+  option: string,
+  options: AttemptLimitOptions = {},
+  usualLimit: number,
+  usualWindow: Duration,
+): ResolvedAttemptLimit {
+  checkObject(option, options, ["limit", "window"]);
+  const { limit = usualLimit, window = usualWindow } = options;
+  checkInteger(`${option}.limit`, limit, 1, 1_000_000_000);
+  return { limit, windowMs: durationMs(`${option}.window`, window, longestWindowMs) };
+}
+
+function resolveDevice<Raw>(options: LoginDeviceOptions<Raw>): ResolvedLogin<Raw>["device"] {
+  checkObject("throttleLogin().device", options, ["secret", "lifetime", "cookie", "token"]);
+  const { secret, lifetime = "90d", cookie = "__Host-device", token } = options;
+  const isText = typeof secret === "string";
+  if (!(isText || secret instanceof Uint8Array) || (isText ? Buffer.byteLength(secret) : secret.length) < 32)
+    throw optionError("throttleLogin().device.secret", "must be at least 32 bytes, random and the same everywhere");
+  checkString("throttleLogin().device.cookie", cookie);
+  if (!/^[\w!#$%&'*+.^`|~-]+$/.test(cookie))
+    throw optionError("throttleLogin().device.cookie", "must be the name of a cookie, such as __Host-device");
+  if (token !== undefined) checkFunction("throttleLogin().device.token", token);
+  return { secret, lifetimeMs: durationMs("throttleLogin().device.lifetime", lifetime), cookie, token };
+}

@@ -1,0 +1,131 @@
+import { isCompactJws, maxCompactLength } from "../auth/compact.js";
+import { IssuerVerifier } from "../auth/issuer-verifier.js";
+import { refusalOfLogoutToken } from "../auth/logout-token.js";
+import { Verifier } from "../auth/verifier.js";
+import { onlyField, readForm } from "../http/form.js";
+import type { Check, Reply } from "../http/verdict.js";
+import type { ResolvedAuth } from "../options/auth.js";
+import { checkBoolean, checkFunction, checkObject, optionError, strings } from "../options/validate.js";
+import type { Keyspace } from "../store/keys.js";
+import type { SecurityStore } from "../store/ports.js";
+import { StoreFault } from "../store/ports.js";
+import { noStore, notRecorded, oauthError } from "./oauth.js";
+import { answerAt, checkPath, reply } from "./route.js";
+
+export interface BackchannelLogoutOptions<Raw = unknown> {
+  /** The client id (or ids) under which this application is known to its OpenID providers: the `aud` of logout tokens. */
+  readonly audience: string | readonly string[];
+  /** @default "/backchannel-logout" */
+  readonly path?: string | undefined;
+  /** Must the header say `logout+jwt`? `false` for providers that do not say so, if none of their other tokens fits. @default true */
+  readonly requireType?: boolean | undefined;
+  /**
+   * Ends what the application keeps itself for that session or user. It may be called again for the same logout. If it
+   * fails the provider is told that the logout did.
+   * @default nothing
+   */
+  readonly onLogout?: ((logout: BackchannelLogout, raw: Raw) => void | Promise<void>) | undefined;
+}
+
+/** Who was logged out, and of what. */
+export interface BackchannelLogout {
+  readonly issuer: string;
+  /** The user; undefined if only the session is named. */
+  readonly subject: string | undefined;
+  /** The session (claim `sid`); undefined if all of the user's sessions have ended. */
+  readonly sessionId: string | undefined;
+  /** Unix seconds. */
+  readonly issuedAt: number;
+}
+
+export interface LogoutServices<Raw> {
+  readonly auth: ResolvedAuth<Raw> | undefined;
+  readonly store: SecurityStore;
+  readonly keys: Keyspace;
+  /** Ends the session, or all of the user up to `issuedAt`. Undefined where revocation is off. */
+  readonly logOut: ((logout: BackchannelLogout) => Promise<void>) | undefined;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
+
+/**
+ * The endpoint at which an OpenID provider says that somebody has logged out (OpenID Connect Back-Channel Logout 1.0).
+ *
+ * What ends, ends before the token's use is recorded, and ends the same if it is done twice: so a provider that repeats a
+ * logout because its answer was lost is heard, and a stolen logout token ends nothing that began after it.
+ */
+export function backchannelLogoutRoute<Raw>(
+  options: BackchannelLogoutOptions<Raw>,
+  { auth, store, keys, logOut, now }: LogoutServices<Raw>,
+): Check<Raw> {
+  checkObject("backchannelLogout()", options, ["audience", "path", "requireType", "onLogout"]);
+  const { path = "/backchannel-logout", requireType = true, onLogout } = options;
+  checkPath("backchannelLogout().path", path);
+  checkBoolean("backchannelLogout().requireType", requireType);
+  if (onLogout !== undefined) checkFunction("backchannelLogout().onLogout", onLogout);
+  if ((options.audience as unknown) === undefined)
+    throw optionError("backchannelLogout().audience", "is required: the client id that your OpenID provider knows");
+  const audience = strings("backchannelLogout().audience", options.audience);
+  if (auth === undefined || logOut === undefined)
+    throw optionError("revocation", "is off for this gate, or auth is missing, so nobody can be logged out");
+  const { toleranceSeconds } = auth;
+  const rules = { toleranceSeconds, requireType };
+  const verifier = new Verifier({
+    issuers: auth.issuers.map(
+      (issuer) =>
+        new IssuerVerifier(
+          {
+            ...issuer,
+            audience,
+            requiredClaims: [],
+            validate: undefined,
+            refusalOf: (header, claims, seconds) => refusalOfLogoutToken(header, claims, rules, seconds),
+          },
+          auth.scope,
+          now,
+        ),
+    ),
+    byIssuer: auth.byIssuer,
+    // Each is good once.
+    cacheSize: 1,
+    prepare: () => ({ question: undefined, partition: "" }),
+  });
+
+  return answerAt({
+    methods: ["POST"],
+    path,
+    async answer(exchange) {
+      const form = await readForm(exchange);
+      if (form.kind === "too_large") return oauthError(413, "invalid_request", "The request is too large");
+      const token = form.kind === "invalid" ? undefined : onlyField(form.fields, "logout_token");
+      if (typeof token !== "string" || token.length > maxCompactLength || !isCompactJws(token)) return refuse();
+      const outcome = await verifier.verify(token);
+      if ("code" in outcome) return outcome.code === "keys_unavailable" ? notRecorded() : refuse();
+      const { issuer, subject, sessionId, issuedAt = 0, expiresAt, jti = "" } = outcome.auth;
+      const logout = { issuer, subject: subject === "" ? undefined : subject, sessionId, issuedAt };
+      try {
+        await logOut(logout);
+        await onLogout?.(logout, exchange.raw);
+        const ttlMs = Math.ceil((expiresAt + toleranceSeconds) * 1000 - now()) + 1000;
+        return (await isRepeated(keys.logoutToken(issuer, jti), ttlMs)) ? refuse() : done;
+      } catch (error) {
+        if (error instanceof StoreFault) return notRecorded();
+        throw error;
+      }
+    },
+  });
+
+  async function isRepeated(key: string, ttlMs: number): Promise<boolean> {
+    const answer = await store.ask({ beforeToken: [], token: undefined, use: { key, ttlMs }, afterToken: [] });
+    if (answer instanceof StoreFault) throw answer;
+    if (answer.repeated instanceof StoreFault) throw answer.repeated;
+    return answer.repeated !== false;
+  }
+}
+
+const done = reply(200, "application/json", "", [noStore]);
+
+/** The same for every cause: whoever guesses learns nothing. */
+function refuse(): Reply {
+  return oauthError(400, "invalid_request", "The request carries no logout token that is valid here and new");
+}

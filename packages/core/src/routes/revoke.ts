@@ -1,0 +1,107 @@
+import { isCompactJws, maxCompactLength } from "../auth/compact.js";
+import type { Verifier } from "../auth/verifier.js";
+import type { Exchange } from "../http/exchange.js";
+import { onlyField, readForm } from "../http/form.js";
+import type { Check, Reply } from "../http/verdict.js";
+import { checkFunction, checkObject, optionError } from "../options/validate.js";
+import type { Revocations } from "../revocation/revocations.js";
+import { StoreFault } from "../store/ports.js";
+import type { ClientCredentials } from "./oauth.js";
+import { noStore, notRecorded, oauthError, readClient } from "./oauth.js";
+import { answerAt, checkPath, reply } from "./route.js";
+
+export interface RevokeRouteOptions<Raw = unknown> {
+  /** @default "/revoke" */
+  readonly path?: string | undefined;
+  /**
+   * Says whether the client may revoke tokens: exactly true is yes. It gets what the request says of the client (undefined if
+   * nothing), and the request. A token that names another client in `client_id` or `azp` is then refused.
+   * @default whoever has a token may revoke it
+   */
+  readonly authenticateClient?:
+    ((client: ClientCredentials | undefined, raw: Raw) => boolean | Promise<boolean>) | undefined;
+}
+
+/** Ends the session of a refresh token. Resolves to whether it was one of ours. */
+export type RevokeRefreshToken = (token: string) => Promise<boolean>;
+
+export interface RevokeServices {
+  readonly verifier: Verifier | undefined;
+  /** Undefined where revocation is off. */
+  readonly revocations: Revocations | undefined;
+  /** Undefined where the gate issues no tokens. */
+  readonly revokeRefreshToken: RevokeRefreshToken | undefined;
+}
+
+/**
+ * Token revocation (RFC 7009): verifies what it revokes, so that nobody fills the store with tokens that nobody has, and
+ * answers 200 also for a token that is unknown or has expired: the client's aim is reached.
+ */
+export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: RevokeServices): Check<Raw> {
+  checkObject("revoke()", options, ["path", "authenticateClient"]);
+  const { path = "/revoke", authenticateClient } = options;
+  const { verifier, revocations, revokeRefreshToken } = services;
+  checkPath("revoke().path", path);
+  if (authenticateClient !== undefined) checkFunction("revoke().authenticateClient", authenticateClient);
+  if (verifier === undefined || revocations === undefined)
+    throw optionError("revocation", "is off for this gate, or auth is missing, so routes.revoke() can revoke nothing");
+
+  return answerAt({
+    methods: ["POST"],
+    path,
+    async answer(exchange) {
+      const form = await readForm(exchange);
+      if (form.kind === "too_large") return oauthError(413, "invalid_request", "The request is too large");
+      if (form.kind === "invalid") return oauthError(400, "invalid_request", "The request is no form");
+      const { fields } = form;
+      const client = readClient(exchange, fields);
+      if (client === null) return oauthError(400, "invalid_request", "The request names its client in two ways");
+      if (authenticateClient !== undefined && !(await isClient(client, exchange))) return unknownClient();
+      const [token, hint] = [onlyField(fields, "token"), onlyField(fields, "token_type_hint")];
+      if (token === undefined) return oauthError(400, "invalid_request", "The request carries no token");
+      if (token === null || hint === null) return oauthError(400, "invalid_request", "A parameter is repeated");
+      try {
+        return await revoke(token, hint, authenticateClient === undefined ? undefined : client?.id);
+      } catch (error) {
+        if (error instanceof StoreFault) return notRecorded();
+        throw error;
+      }
+    },
+  });
+
+  async function isClient(client: ClientCredentials | undefined, { raw }: Exchange<Raw>): Promise<boolean> {
+    const answer: unknown = await authenticateClient?.(client, raw);
+    return answer === true;
+  }
+
+  /** The hint is for a server that must look a token up: this one sees what it is. */
+  async function revoke(token: string, hint: string | undefined, clientId: string | undefined): Promise<Reply> {
+    const outcome = token.length <= maxCompactLength && isCompactJws(token) ? await verifier?.verify(token) : undefined;
+    if (outcome !== undefined && !("code" in outcome)) {
+      if (clientId !== undefined && !isIssuedTo(outcome.auth.claims, clientId))
+        return oauthError(400, "unauthorized_client", "The token was issued to another client");
+      await revocations?.revoke(outcome.auth);
+      return done;
+    }
+    if (revokeRefreshToken !== undefined) {
+      if (await revokeRefreshToken(token)) return done;
+    } else if (hint === "refresh_token") {
+      return oauthError(400, "unsupported_token_type", "Refresh tokens are not revoked here");
+    }
+    // Without the keys nobody can say whether it is a good token, so that nobody may say that it is revoked.
+    return outcome?.code === "keys_unavailable" ? notRecorded() : done;
+  }
+}
+
+const done = reply(200, "application/json", "", [noStore]);
+
+function isIssuedTo(claims: Readonly<Record<string, unknown>>, clientId: string): boolean {
+  const client = claims.client_id ?? claims.azp;
+  return client === undefined || client === clientId;
+}
+
+function unknownClient(): Reply {
+  return oauthError(401, "invalid_client", "The client is unknown, or has not shown that it is this client", [
+    ["WWW-Authenticate", "Basic"],
+  ]);
+}

@@ -1,0 +1,73 @@
+import { RefreshTokens } from "../auth/refresh-token.js";
+import type { IssuerScope } from "../auth/issuer-scope.js";
+import type { ResolvedTokens } from "../options/tokens.js";
+import type { Keyspace } from "../store/keys.js";
+import type { SecurityStore } from "../store/ports.js";
+import type { SessionStore } from "../store/session-store.js";
+import type { EndingNews } from "./news.js";
+import type { Sessions } from "./sessions.js";
+
+/** A logout that an issuer tells of. */
+export interface ForeignLogout {
+  readonly issuer: string;
+  readonly subject: string | undefined;
+  readonly sessionId: string | undefined;
+  /** Unix seconds. */
+  readonly issuedAt: number;
+}
+
+/** How sessions end at the word of others: of clients that revoke tokens, and of OpenID providers. */
+export interface SessionEnding {
+  /** Ends the session of a refresh token. Resolves to whether it is one of ours. Undefined where none are issued. */
+  readonly revokeRefreshToken: ((token: string) => Promise<boolean>) | undefined;
+  /** Ends the session, or all that the user had then. To do so twice does no more. */
+  readonly logOut: (logout: ForeignLogout) => Promise<void>;
+}
+
+export interface SessionEndingOptions {
+  readonly sessions: Sessions;
+  readonly store: SessionStore;
+  readonly security: SecurityStore;
+  readonly keys: Keyspace;
+  readonly issuers: IssuerScope;
+  readonly news: EndingNews;
+  /** How long a cut-off is kept: longer than any token lives. */
+  readonly cutoffSeconds: number;
+  /** How far an issuer's clock may be from the store's. */
+  readonly toleranceSeconds: number;
+  readonly tokens: ResolvedTokens | undefined;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
+
+export function createSessionEnding(options: SessionEndingOptions): SessionEnding {
+  const { sessions, store, security, keys, issuers, news, cutoffSeconds, toleranceSeconds, tokens, now } = options;
+  return {
+    revokeRefreshToken: tokens === undefined ? undefined : revokerOf(tokens),
+    async logOut({ issuer, subject, sessionId, issuedAt }) {
+      const principal = subject === undefined ? undefined : issuers.qualify(issuer, subject);
+      if (sessionId !== undefined) {
+        await security.cutOff(keys.sessionCutoff(issuers.qualify(issuer, sessionId)), cutoffSeconds);
+        if (principal !== undefined) await store.end(keys.sessionsOf(principal), { kind: "only", id: sessionId });
+        news.announce({ reason: "revoked", principal, sessionIds: [sessionId] });
+      } else if (principal !== undefined) {
+        // What began after the logout goes on, but for what the difference of clocks may hide.
+        const at = Math.floor(issuedAt + toleranceSeconds);
+        const cutoff = await security.cutOff(keys.subjectCutoff(principal), cutoffSeconds, at);
+        await store.end(keys.sessionsOf(principal), { kind: "all", endedAt: cutoff });
+        news.announce({ reason: "all", principal, cutoff });
+      }
+    },
+  };
+
+  function revokerOf({ refreshKeys, issuer }: ResolvedTokens): (token: string) => Promise<boolean> {
+    const refreshTokens = new RefreshTokens(refreshKeys, issuer);
+    return async function revokeRefreshToken(token) {
+      const claims = await refreshTokens.read(token);
+      if (claims === undefined) return false;
+      const isAlive = claims.expiresAt > now() / 1000;
+      if (isAlive) await sessions.revoke(issuers.qualify(issuer, claims.subject), claims.sessionId);
+      return true;
+    };
+  }
+}

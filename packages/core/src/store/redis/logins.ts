@@ -1,0 +1,177 @@
+import type { BreakerControl } from "../../resilience/breaker.js";
+import { Breaker } from "../../resilience/breaker.js";
+import { Telemetry } from "../../telemetry/telemetry.js";
+import type {
+  AttemptAnswer,
+  AttemptLimit,
+  AttemptOutcome,
+  AttemptQuestion,
+  LoginStore,
+  Pardon,
+} from "../login-port.js";
+import { StoreFault } from "../ports.js";
+import type { Connection } from "./connect.js";
+import { callWithin } from "./deadline.js";
+import { faultOfError, faultOfReply } from "./faults.js";
+import { loginChargeScript } from "./scripts/login-charge.js";
+import { loginSettleScript } from "./scripts/login-settle.js";
+import type { Script } from "./scripts/script.js";
+import { runScript } from "./scripts/script.js";
+
+export interface RedisLoginStoreOptions {
+  readonly connection: Connection;
+  readonly deadlineMs: number;
+  readonly telemetry?: Telemetry | undefined;
+}
+
+/** One operation of the script that settles: the key, what to do, and up to four numbers. */
+type Operation = readonly [key: string, name: string, ...numbers: number[]];
+
+type Arguments = readonly [keys: readonly string[], args: readonly (string | number)[]];
+
+/** Attempts to sign in, in Redis: one script call to count one and one to settle it (one for each slot in a Cluster). */
+export class RedisLoginStore implements LoginStore {
+  readonly #connection: Connection;
+  readonly #deadlineMs: number;
+  readonly #breaker: Breaker;
+
+  constructor({ connection, deadlineMs, telemetry = new Telemetry() }: RedisLoginStoreOptions) {
+    this.#connection = connection;
+    this.#deadlineMs = deadlineMs;
+    this.#breaker = new Breaker({ name: "redis.logins", telemetry });
+  }
+
+  get breakers(): readonly BreakerControl[] {
+    return [this.#breaker];
+  }
+
+  async charge(question: AttemptQuestion): Promise<AttemptAnswer | StoreFault> {
+    const { address, pair, account, pardonKey } = question;
+    const accountPart = encodeAccount(pair, pardonKey, account);
+    if (address === undefined) return this.#charge(accountPart);
+    const addressPart = encodeAddress(address);
+    if (!this.#connection.isCluster) return this.#charge(join(addressPart, accountPart));
+    const answers = await Promise.all([this.#charge(addressPart), this.#charge(accountPart)]);
+    const [ofAddress, ofAccount] = answers;
+    const refused = answers.find((answer) => answer instanceof StoreFault || answer.refusedBy !== undefined);
+    if (refused === undefined) return ofAccount;
+    // All or nothing: what the other slot has counted is taken back. A lost refund leaves an attempt counted.
+    if (isAdmitted(ofAddress)) void this.#settle([[address.key, "refund"]]);
+    if (isAdmitted(ofAccount)) void this.#settle(refundOf(question, ofAccount.counted));
+    return ofAddress instanceof StoreFault || ofAddress.refusedBy !== undefined ? ofAddress : ofAccount;
+  }
+
+  async settle({
+    question,
+    counted,
+    result,
+    block,
+    knownMs,
+    failures,
+  }: AttemptOutcome): Promise<StoreFault | undefined> {
+    const { address, pair, account } = question;
+    if (result === "failed") {
+      const blocking: Operation = [pair.key, "block", pair.limit, pair.windowMs, block.longestMs, block.memoryMs];
+      return this.#settle([blocking, [failures.key, "fail", failures.ttlMs]]);
+    }
+    const operations = refundOf(question, counted);
+    if (result === "succeeded") {
+      operations[0] = [pair.key, "clear"];
+      if (account !== undefined) operations.push([account.knownKey, "note", knownMs]);
+    }
+    if (address !== undefined) operations.push([address.key, "refund"]);
+    return this.#settle(operations);
+  }
+
+  async pardon({ addressKey, account }: Pardon): Promise<void> {
+    const operations: Operation[] = [];
+    if (addressKey !== undefined) operations.push([addressKey, "clear"]);
+    if (account !== undefined) {
+      const { key, paceKey, pardonKey, memoryMs } = account;
+      operations.push([key, "clear"], [paceKey, "clear"], [pardonKey, "note", memoryMs]);
+    }
+    const fault = await this.#settle(operations);
+    if (fault !== undefined) throw fault;
+  }
+
+  async #charge([keys, args]: Arguments): Promise<AttemptAnswer | StoreFault> {
+    const reply = await this.#call(loginChargeScript, keys, args);
+    if (reply instanceof StoreFault) return reply;
+    const [refusedBy, retryMs, exhausted, counted] = reply as [string, number, number, number];
+    return {
+      refusedBy: refusedBy === "" ? undefined : (refusedBy as AttemptAnswer["refusedBy"]),
+      retryMs,
+      exhausted: exhausted === 1,
+      counted: counted === 1,
+    };
+  }
+
+  /** The first fault, if there is one. */
+  async #settle(operations: readonly Operation[]): Promise<StoreFault | undefined> {
+    const calls = this.#connection.isCluster ? bySlot(operations) : [operations];
+    const replies = await Promise.all(
+      calls.map((call) =>
+        this.#call(
+          loginSettleScript,
+          call.map(([key]) => key),
+          call.flatMap(([, name, a = "", b = "", c = "", d = ""]) => [name, a, b, c, d]),
+        ),
+      ),
+    );
+    return replies.find((reply) => reply instanceof StoreFault);
+  }
+
+  /** The script's reply; its error text, and whatever else goes wrong, as a fault. */
+  async #call(script: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
+    if (!this.#breaker.enter()) return new StoreFault("open");
+    const { client } = this.#connection;
+    const reply = await callWithin(this.#deadlineMs, this.#connection, () =>
+      runScript(client, script, keys, args),
+    ).catch(faultOfError);
+    const answer = typeof reply === "string" && reply !== "OK" ? faultOfReply(reply) : reply;
+    if (answer instanceof StoreFault && answer.outage) this.#breaker.fail();
+    else this.#breaker.succeed();
+    return answer;
+  }
+}
+
+function encodeAddress({ key, limit, windowMs }: AttemptLimit): Arguments {
+  return [[key], [limit, windowMs, "", "", "", "", ""]];
+}
+
+function encodeAccount(pair: AttemptLimit, pardonKey: string, account: AttemptQuestion["account"]): Arguments {
+  const keys = account === undefined ? [] : [account.key, account.knownKey, account.paceKey];
+  return [
+    [pair.key, pardonKey, ...keys],
+    ["", "", pair.limit, pair.windowMs, account?.limit ?? "", account?.windowMs ?? "", account?.paceMs ?? ""],
+  ];
+}
+
+function join([addressKeys, addressArgs]: Arguments, [accountKeys, accountArgs]: Arguments): Arguments {
+  return [
+    [...addressKeys, ...accountKeys],
+    [...addressArgs.slice(0, 2), ...accountArgs.slice(2)],
+  ];
+}
+
+function isAdmitted(answer: AttemptAnswer | StoreFault): answer is AttemptAnswer {
+  return !(answer instanceof StoreFault) && answer.refusedBy === undefined;
+}
+
+/** Takes back what an account's slot has counted; first the pair. */
+function refundOf({ pair, account }: AttemptQuestion, counted: boolean): Operation[] {
+  const operations: Operation[] = [[pair.key, "refund-pair"]];
+  if (account !== undefined && counted) operations.push([account.key, "refund"]);
+  return operations;
+}
+
+function bySlot(operations: readonly Operation[]): Operation[][] {
+  const slots = new Map<string, Operation[]>();
+  for (const operation of operations) {
+    const tag = /\{([^}]*)\}/.exec(operation[0])?.[1] ?? operation[0];
+    const known = slots.get(tag);
+    if (known === undefined) slots.set(tag, [operation]);
+    else known.push(operation);
+  }
+  return [...slots.values()];
+}

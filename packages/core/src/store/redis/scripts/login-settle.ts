@@ -1,0 +1,61 @@
+import type { Script } from "./script.js";
+import { defineScript } from "./script.js";
+
+/**
+ * What becomes of attempts to sign in: one operation for each key. ARGV, for each key: the operation and four numbers.
+ *
+ * - `clear` forgets a counter.
+ * - `refund` takes one attempt back from a counter, `refund-pair` from a pair: above zero only, keeping its TTL.
+ * - `block limit windowMs longestMs memoryMs`: a pair whose attempts are used up is blocked for its window, then twice as long
+ *   each time.
+ * - `fail ms` counts a failure for other services: its TTL starts with the first and is healed if it is missing.
+ * - `note ms` writes the time under a key: of a known place, of a pardon.
+ *
+ * Returns OK, or the text of the first error.
+ */
+export const loginSettleScript: Script = defineScript(`
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local fault = nil
+
+local function try(...)
+  local reply = redis.pcall(...)
+  if type(reply) == 'table' and reply.err then
+    fault = fault or reply.err
+    return nil
+  end
+  return reply
+end
+
+local function block(key, limit, window, longest, memory)
+  local state = try('HMGET', key, 'n', 'u', 'l', 'b')
+  if not state then return end
+  local count, untilMs, level = tonumber(state[1]) or 0, tonumber(state[2]) or 0, tonumber(state[3]) or 0
+  if count < limit or untilMs <= now or state[4] == '1' then return end
+  local ms = math.min(longest, window * 2 ^ math.min(level, 30))
+  if try('HSET', key, 'u', string.format('%.0f', now + ms), 'l', level + 1, 'b', 1) then
+    redis.call('PEXPIRE', key, string.format('%.0f', math.max(ms, memory)))
+  end
+end
+
+for i, key in ipairs(KEYS) do
+  local first = 5 * i - 4
+  local operation, a, b = ARGV[first], ARGV[first + 1], ARGV[first + 2]
+  if operation == 'clear' then
+    try('DEL', key)
+  elseif operation == 'refund' then
+    local count = tonumber(try('GET', key) or nil)
+    if count and count > 0 then try('DECR', key) end
+  elseif operation == 'refund-pair' then
+    local count = tonumber(try('HGET', key, 'n') or nil)
+    if count and count > 0 then try('HINCRBY', key, 'n', -1) end
+  elseif operation == 'block' then
+    block(key, tonumber(a), tonumber(b), tonumber(ARGV[first + 3]), tonumber(ARGV[first + 4]))
+  elseif operation == 'fail' then
+    if try('INCR', key) and redis.call('TTL', key) < 0 then redis.call('PEXPIRE', key, a) end
+  elseif operation == 'note' then
+    try('SET', key, string.format('%.0f', now), 'PX', a)
+  end
+end
+return fault or redis.status_reply('OK')
+`);

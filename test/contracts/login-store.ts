@@ -1,0 +1,199 @@
+import { expect } from "chai";
+import { accountKeys } from "../../packages/core/src/login/keys.js";
+import { Keyspace } from "../../packages/core/src/store/keys.js";
+import type {
+  AttemptAnswer,
+  AttemptOutcome,
+  AttemptQuestion,
+  LoginStore,
+} from "../../packages/core/src/store/login-port.js";
+import { StoreFault } from "../../packages/core/src/store/ports.js";
+import { freshPrefix } from "../support/redis.js";
+
+/** The contract of every LoginStore: what the login throttle relies on, whichever store answers. */
+export function describeLoginStore(name: string, open: () => Promise<LoginStore> | LoginStore): void {
+  describe(`${name} keeps the contract of a login store`, () => {
+    let store: LoginStore;
+    let keys: Keyspace;
+
+    before(async () => {
+      store = await open();
+    });
+    beforeEach(() => {
+      keys = new Keyspace(freshPrefix(), "test");
+    });
+
+    interface Limits {
+      readonly pair?: number;
+      readonly windowMs?: number;
+      readonly ip?: number;
+      readonly account?: number;
+      readonly paceMs?: number | undefined;
+    }
+
+    const ask = (account: string, ip: string, limits: Limits = {}): AttemptQuestion => {
+      const { pair = 5, windowMs = 60_000, ip: most = 30, account: all = 50 } = limits;
+      const { key, paceKey, pardonKey, owner } = accountKeys(keys, "login", account);
+      const address = keys.digest(ip);
+      return {
+        address: { key: keys.login("login", "ip", address), limit: most, windowMs: 900_000 },
+        pair: { key: keys.login("login", "pair", owner, address), limit: pair, windowMs },
+        pardonKey,
+        account: {
+          key,
+          limit: all,
+          windowMs: 3_600_000,
+          knownKey: keys.login("login", "known", owner, address),
+          paceKey,
+          paceMs: "paceMs" in limits ? limits.paceMs : 10_000,
+        },
+      };
+    };
+    const charge = async (question: AttemptQuestion): Promise<AttemptAnswer> => {
+      const answer = await store.charge(question);
+      if (answer instanceof StoreFault) throw answer;
+      return answer;
+    };
+    const settle = async (question: AttemptQuestion, answer: AttemptAnswer, result: AttemptOutcome["result"]) => {
+      const fault = await store.settle({
+        question,
+        counted: answer.counted,
+        result,
+        block: { longestMs: 3_600_000, memoryMs: 86_400_000 },
+        knownMs: 86_400_000,
+        failures: { key: keys.failedLogins("alice"), ttlMs: 60_000 },
+      });
+      expect(fault).to.equal(undefined);
+    };
+    const attempt = async (question: AttemptQuestion, result: AttemptOutcome["result"] = "failed") => {
+      const answer = await charge(question);
+      if (answer.refusedBy === undefined) await settle(question, answer, result);
+      return answer;
+    };
+    const refusals = async (count: number, question: (index: number) => AttemptQuestion) => {
+      const seen: (string | undefined)[] = [];
+      for (let index = 0; index < count; index += 1) seen.push((await attempt(question(index))).refusedBy);
+      return seen;
+    };
+    const times = <T>(count: number, value: T): T[] => Array<T>(count).fill(value);
+
+    it("admits exactly the limit of 100 attempts at once", async () => {
+      const answers = await Promise.all(
+        Array.from({ length: 100 }, () => charge(ask("alice", "192.0.2.1", { ip: 200 }))),
+      );
+      expect(answers.filter(({ refusedBy }) => refusedBy === undefined)).to.have.length(5);
+      const retries = answers.filter(({ refusedBy }) => refusedBy === "pair").map(({ retryMs }) => retryMs);
+      expect(retries).to.have.length(95);
+      for (const ms of retries) expect(ms).to.be.within(55_000, 60_000);
+    });
+
+    it("counts a refused attempt nowhere", async () => {
+      const seen = await refusals(40, () => ask("alice", "192.0.2.1", { ip: 8 }));
+      expect(seen).to.deep.equal([...times(5, undefined), ...times(35, "pair")]);
+      const others = await refusals(5, (index) => ask(`other${index}`, "192.0.2.1", { ip: 8 }));
+      expect(others).to.deep.equal([...times(3, undefined), ...times(2, "address")]);
+    });
+
+    it("bounds an address over all accounts, and counts what it refuses for no account", async () => {
+      const seen = await refusals(12, (index) => ask(`user${index}`, "192.0.2.1", { ip: 10 }));
+      expect(seen).to.deep.equal([...times(10, undefined), ...times(2, "address")]);
+      expect((await attempt(ask("user11", "192.0.2.9", { account: 1 }))).refusedBy).to.equal(undefined);
+    });
+
+    it("lets an account that is tried from everywhere be tried at a pace only", async () => {
+      const from = (index: number) => ask("alice", `198.51.100.${index}`, { account: 6 });
+      expect(await refusals(10, from)).to.deep.equal([...times(7, undefined), ...times(3, "account")]);
+      const { retryMs, exhausted } = await attempt(from(11));
+      expect(retryMs).to.be.within(1, 10_000);
+      expect(exhausted).to.equal(true);
+    });
+
+    it("lets it pass without a pace, and says that it is exhausted", async () => {
+      const from = (index: number) => ask("alice", `198.51.100.${index}`, { account: 3, paceMs: undefined });
+      const seen: boolean[] = [];
+      for (let index = 0; index < 6; index += 1) seen.push((await attempt(from(index))).exhausted);
+      expect(seen).to.deep.equal([false, false, false, true, true, true]);
+    });
+
+    it("spares a place where the account has signed in before the account's counter", async () => {
+      const home = ask("alice", "192.0.2.1", { account: 3 });
+      expect((await attempt(home, "succeeded")).counted).to.equal(true);
+      await refusals(6, (index) => ask("alice", `198.51.100.${index}`, { account: 3 }));
+      const answer = await attempt(home, "failed");
+      expect(answer).to.deep.include({ refusedBy: undefined, exhausted: false, counted: false });
+    });
+
+    it("forgets the pair on success, and gives address and account one attempt back", async () => {
+      const alice = ask("alice", "192.0.2.1", { ip: 6, account: 6 });
+      await refusals(4, () => alice);
+      await attempt(alice, "succeeded");
+      expect(await refusals(3, () => alice)).to.deep.equal([undefined, undefined, "address"]);
+      const elsewhere = await refusals(3, () => ask("alice", "192.0.2.2", { account: 6 }));
+      expect(elsewhere).to.deep.equal([undefined, undefined, undefined]);
+    });
+
+    it("takes an attempt back of which no password was looked at", async () => {
+      const alice = ask("alice", "192.0.2.1", { ip: 2, account: 2, pair: 2 });
+      for (let round = 0; round < 5; round += 1)
+        expect((await attempt(alice, "unchecked")).refusedBy).to.equal(undefined);
+      expect(await refusals(3, () => alice)).to.deep.equal([undefined, undefined, "address"]);
+    });
+
+    it("doubles the block each time that attempts are used up, and starts anew after a success", async function () {
+      this.timeout(15_000);
+      const alice = ask("alice", "192.0.2.1", { pair: 2, windowMs: 250, account: 1000, ip: 1000 });
+      const waits: number[] = [];
+      for (let round = 0; round < 3; round += 1) {
+        await refusals(2, () => alice);
+        const { refusedBy, retryMs } = await attempt(alice);
+        expect(refusedBy).to.equal("pair");
+        waits.push(retryMs);
+        await new Promise((resolve) => setTimeout(resolve, retryMs + 10));
+      }
+      expect(waits[0]).to.be.within(1, 250);
+      expect(waits[1]).to.be.within(251, 500);
+      expect(waits[2]).to.be.within(501, 1000);
+      await attempt(alice, "succeeded");
+      await refusals(2, () => alice);
+      expect((await attempt(alice)).retryMs).to.be.within(1, 250);
+    });
+
+    it("does not lengthen a block that lasts", async () => {
+      const alice = ask("alice", "192.0.2.1");
+      const answers = await Promise.all(Array.from({ length: 5 }, () => charge(alice)));
+      await Promise.all(answers.map((answer) => settle(alice, answer, "failed")));
+      for (let index = 0; index < 20; index += 1) expect((await attempt(alice)).retryMs).to.be.within(1, 60_000);
+    });
+
+    it("counts a trusted device apart from everything else", async () => {
+      const { pardonKey, owner } = accountKeys(keys, "login", "alice");
+      const pair = { key: keys.login("login", "device", owner, "d1"), limit: 5, windowMs: 60_000 };
+      await refusals(40, () => ask("alice", "192.0.2.1"));
+      const device = { address: undefined, pair, pardonKey, account: undefined };
+      expect(await refusals(6, () => device)).to.deep.equal([...times(5, undefined), "pair"]);
+    });
+
+    it("pardons an account wherever it is blocked, and an address, and nobody else", async () => {
+      const places = ["192.0.2.1", "192.0.2.2"];
+      for (const ip of places) await refusals(6, () => ask("alice", ip, { account: 5 }));
+      await refusals(6, () => ask("bob", "192.0.2.1"));
+      await store.pardon({ account: { ...accountKeys(keys, "login", "alice"), memoryMs: 86_400_000 } });
+      for (const ip of places) expect((await attempt(ask("alice", ip, { account: 5 }))).refusedBy).to.equal(undefined);
+      expect((await attempt(ask("bob", "192.0.2.1"))).refusedBy).to.equal("pair");
+      const crowded = (index: number) => ask(`user${index}`, "192.0.2.7", { ip: 2 });
+      expect(await refusals(3, crowded)).to.deep.equal([undefined, undefined, "address"]);
+      await store.pardon({ addressKey: crowded(0).address?.key });
+      expect(await refusals(1, crowded)).to.deep.equal([undefined]);
+    });
+
+    it("blocks anew after a pardon, with the shortest block", async () => {
+      const alice = ask("alice", "192.0.2.1");
+      await refusals(6, () => alice);
+      await store.pardon({ account: { ...accountKeys(keys, "login", "alice"), memoryMs: 86_400_000 } });
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      const seen = await refusals(6, () => alice);
+      expect(seen).to.deep.equal([...times(5, undefined), "pair"]);
+      expect((await attempt(alice)).retryMs).to.be.within(1, 60_000);
+    });
+  });
+}

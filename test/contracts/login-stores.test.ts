@@ -1,0 +1,130 @@
+import { startCluster } from "@portcullis/testkit";
+import type { RedisCluster } from "@portcullis/testkit";
+import { expect } from "chai";
+import { Cluster, Redis } from "ioredis";
+import { parseRedisUrl } from "../../packages/core/src/options/redis-url.js";
+import { Keyspace } from "../../packages/core/src/store/keys.js";
+import { MemoryLoginStore } from "../../packages/core/src/store/memory/logins.js";
+import { connect } from "../../packages/core/src/store/redis/connect.js";
+import type { Connection, RedisLike } from "../../packages/core/src/store/redis/connect.js";
+import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";
+import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
+import { silentLogger } from "../support/logger.js";
+import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { describeLoginStore } from "./login-store.js";
+
+function openRedis(redis: string | RedisLike): { store: RedisLoginStore; connection: Connection } {
+  const connection = connect({
+    redis: typeof redis === "string" ? parseRedisUrl("redis", redis) : redis,
+    deadlineMs: 2000,
+    logger: silentLogger,
+    scripts,
+  });
+  return { connection, store: new RedisLoginStore({ connection, deadlineMs: 2000 }) };
+}
+
+describe("login stores", () => {
+  const cleanUp: (() => unknown)[] = [];
+  after(async () => {
+    for (const clean of cleanUp.reverse()) await clean();
+  });
+
+  describeLoginStore("the in-process store", () => new MemoryLoginStore());
+
+  describeLoginStore("the Redis store", () => {
+    const { store, connection } = openRedis(testRedisUrl());
+    cleanUp.push(() => connection.close());
+    return store;
+  });
+
+  describe("on Redis Cluster", function () {
+    this.timeout(60_000);
+    let cluster: RedisCluster;
+    let client: Cluster;
+
+    before(async () => {
+      cluster = await startCluster({ masters: 3 });
+      client = new Cluster([...cluster.seeds]);
+      cleanUp.push(
+        () => cluster.stop(),
+        () => client.disconnect(),
+      );
+    });
+
+    describeLoginStore("the Redis store", () => openRedis(client).store);
+  });
+
+  describe("what the Redis store keeps", () => {
+    let redis: Redis;
+    let store: RedisLoginStore;
+
+    before(() => {
+      redis = new Redis(testRedisUrl());
+      const opened = openRedis(testRedisUrl());
+      store = opened.store;
+      cleanUp.push(
+        () => redis.disconnect(),
+        () => opened.connection.close(),
+      );
+    });
+
+    const outcome = (keys: Keyspace, result: "failed" | "succeeded") => ({
+      question: {
+        address: { key: keys.login("login", "ip", "a"), limit: 30, windowMs: 60_000 },
+        pair: { key: keys.login("login", "pair", "o", "a"), limit: 2, windowMs: 60_000 },
+        pardonKey: keys.login("login", "pardon", "o"),
+        account: {
+          ...{ key: keys.login("login", "account", "o"), limit: 50, windowMs: 60_000, paceMs: 1000 },
+          ...{ knownKey: keys.login("login", "known", "o", "a"), paceKey: keys.login("login", "pace", "o") },
+        },
+      },
+      counted: true,
+      result,
+      block: { longestMs: 3_600_000, memoryMs: 86_400_000 },
+      knownMs: 60_000,
+      failures: { key: keys.failedLogins("alice@example.com"), ttlMs: 60_000 },
+    });
+
+    it("counts failures for other services as they do, and no successes", async () => {
+      const prefix = freshPrefix();
+      const keys = new Keyspace(prefix, "test");
+      const key = `${prefix}auth:failed:alice@example.com`;
+      await store.settle(outcome(keys, "succeeded"));
+      expect(await redis.exists(key)).to.equal(0);
+      await store.settle(outcome(keys, "failed"));
+      expect(await redis.type(key)).to.equal("string");
+      expect(await redis.pttl(key)).to.be.within(55_000, 60_000);
+      // As the .NET service does it.
+      expect(await redis.incr(key)).to.equal(2);
+      await redis.pexpire(key, 20_000);
+      await store.settle(outcome(keys, "failed"));
+      expect([await redis.get(key), (await redis.pttl(key)) <= 20_000]).to.deep.equal(["3", true]);
+      await redis.persist(key);
+      await store.settle(outcome(keys, "failed"));
+      expect(await redis.pttl(key), "a TTL that was lost is healed").to.be.within(1, 60_000);
+    });
+
+    it("has an end for every key, and heals counters that have lost theirs", async () => {
+      const prefix = freshPrefix();
+      const { question, ...rest } = outcome(new Keyspace(prefix, "test"), "failed");
+      await store.charge(question);
+      for (const key of [question.address.key, question.account.key]) await redis.persist(key);
+      for (let round = 0; round < 3; round += 1) {
+        await store.charge(question);
+        await store.settle({ question, ...rest });
+      }
+      await store.settle({ question, ...rest, result: "succeeded" });
+      const names = await redis.keys(`${prefix}*`);
+      expect(names.length).to.be.greaterThan(3);
+      for (const key of names) expect(await redis.pttl(key), key).to.be.greaterThan(0);
+    });
+
+    it("says so if a counter is none, without counting anything", async () => {
+      const { question } = outcome(new Keyspace(freshPrefix(), "test"), "failed");
+      await redis.rpush(question.account.key, "poison");
+      await redis.expire(question.account.key, 60);
+      expect(await store.charge(question)).to.include({ kind: "unreadable" });
+      expect(await redis.exists(question.address.key, question.pair.key)).to.equal(0);
+    });
+  });
+});

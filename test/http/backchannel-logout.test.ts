@@ -1,0 +1,221 @@
+import { randomUUID } from "node:crypto";
+import { TestIssuer, nowSeconds, testAudience } from "@portcullis/testkit";
+import type { BackchannelLogout } from "@portcullis/core";
+import { expect } from "chai";
+import type { AnyOptions, TestApp } from "../support/app.js";
+import { adapters } from "../support/app.js";
+import { commonRoutes, describeOnEveryGate } from "../support/every-gate.js";
+import { form, send } from "../support/http.js";
+import { silentLogger } from "../support/logger.js";
+import { freshPrefix, testRedisUrl } from "../support/redis.js";
+
+const client = "shop-web";
+const event = "http://schemas.openid.net/event/backchannel-logout";
+
+type Claims = Readonly<Record<string, unknown>>;
+
+/** A logout token as a provider makes it, but for what is given. */
+const logoutToken = (issuer: TestIssuer, claims: Claims, header: Claims = {}): Promise<string> => {
+  const iat = nowSeconds();
+  const usual = { aud: client, sub: undefined, jti: randomUUID(), iat, exp: iat + 120, events: { [event]: {} } };
+  return issuer.sign({ ...usual, ...claims }, { typ: "logout+jwt", ...header });
+};
+const accessToken = (issuer: TestIssuer, claims: Claims = {}): Promise<string> =>
+  issuer.sign({ iat: nowSeconds() - 10, ...claims });
+
+const authOf = (issuer: TestIssuer): AnyOptions["auth"] => ({
+  issuer: issuer.url,
+  audience: testAudience,
+  remoteKeys: { allowPrivateAddresses: true },
+});
+const behind = (onLogout?: (logout: BackchannelLogout) => void | Promise<void>): Partial<TestApp> => ({
+  use: (gate) => [gate.routes.backchannelLogout({ audience: client, onLogout }), gate.guard()],
+});
+
+let issuer: TestIssuer;
+before(async () => {
+  issuer = await TestIssuer.start();
+});
+after(() => issuer.close());
+
+describeOnEveryGate("the back-channel logout endpoint", (start) => {
+  it("ends all tokens that a user has so far", async () => {
+    const { url } = await start({ auth: authOf(issuer) }, behind());
+    const [alice, bob] = [await accessToken(issuer), await accessToken(issuer, { sub: "bob" })];
+    expect((await send(`${url}/me`, { token: alice })).status).to.equal(200);
+    const answer = await form(`${url}/backchannel-logout`, {
+      logout_token: await logoutToken(issuer, { sub: "alice" }),
+    });
+    expect([answer.status, answer.text, answer.headers["cache-control"]]).to.deep.equal([200, "", "no-store"]);
+    expect((await send(`${url}/me`, { token: alice })).status).to.equal(401);
+    expect((await send(`${url}/me`, { token: bob })).status).to.equal(200);
+    const later = await accessToken(issuer, { iat: nowSeconds() + 2 });
+    expect((await send(`${url}/me`, { token: later })).status, "a sign-in after it").to.equal(200);
+  });
+
+  it("ends the session alone that it names, whether it names the user or not", async () => {
+    const { url } = await start({ auth: authOf(issuer) }, behind());
+    for (const sub of [undefined, "alice"]) {
+      const [sid, other] = [randomUUID(), randomUUID()];
+      const ended = await accessToken(issuer, { sid });
+      const going = await accessToken(issuer, { sid: other });
+      const token = await logoutToken(issuer, { sid, sub });
+      expect((await form(`${url}/backchannel-logout`, { logout_token: token })).status).to.equal(200);
+      expect((await send(`${url}/me`, { token: ended })).status).to.equal(401);
+      expect((await send(`${url}/me`, { token: going })).status).to.equal(200);
+    }
+  });
+
+  it("refuses a token that was used before, and ends nothing by it", async () => {
+    const prefix = freshPrefix();
+    const options = { auth: authOf(issuer), prefix };
+    const apps = [await start(options, behind())];
+    if (apps[0]?.gate.health().store.kind === "redis") apps.push(await start(options, behind()));
+    const token = await logoutToken(issuer, { sub: "alice", iat: nowSeconds() - 60 });
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, (_, index) =>
+        form(`${apps[index % apps.length]?.url}/backchannel-logout`, { logout_token: token }),
+      ),
+    );
+    const count = (status: number) => answers.filter((answer) => answer.status === status).length;
+    expect([count(200), count(400)]).to.deep.equal([1, 19]);
+    expect((await send(`${apps[0]?.url}/me`, { token: await accessToken(issuer) })).status).to.equal(200);
+  });
+
+  it("tells the application, which may say that it failed", async () => {
+    const seen: BackchannelLogout[] = [];
+    const { url } = await start(
+      { auth: authOf(issuer) },
+      behind((logout) => {
+        seen.push(logout);
+        if (seen.length === 1) throw new Error("the application's own sessions could not be ended");
+      }),
+    );
+    const iat = nowSeconds() - 1;
+    const token = await logoutToken(issuer, { sub: "alice", sid: "s1", iat });
+    expect((await form(`${url}/backchannel-logout`, { logout_token: token })).status).to.equal(500);
+    expect((await form(`${url}/backchannel-logout`, { logout_token: token })).status, "a retry").to.equal(200);
+    const logout = { issuer: issuer.url, subject: "alice", sessionId: "s1", issuedAt: iat };
+    expect(seen).to.deep.equal([logout, logout]);
+  });
+
+  it("refuses whatever is no logout token for this application, with one answer, and logs nobody out", async () => {
+    const stranger = await TestIssuer.start();
+    try {
+      const { url } = await start({ auth: authOf(issuer) }, behind());
+      const seconds = nowSeconds();
+      const good = await logoutToken(issuer, { sub: "alice" });
+      const [header, payload, signature = ""] = good.split(".");
+      const wrong: Record<string, string> = {
+        "an ID token": await issuer.sign({ aud: client }),
+        "an access token": await accessToken(issuer),
+        "another typ": await logoutToken(issuer, { sub: "alice" }, { typ: "at+jwt" }),
+        "no typ": await logoutToken(issuer, { sub: "alice" }, { typ: undefined }),
+        "a nonce": await logoutToken(issuer, { sub: "alice", nonce: "n" }),
+        "a nonce that is null": await logoutToken(issuer, { sub: "alice", nonce: null }),
+        "no events": await logoutToken(issuer, { sub: "alice", events: undefined }),
+        "other events": await logoutToken(issuer, { sub: "alice", events: { "http://x": {} } }),
+        "events that are text": await logoutToken(issuer, { sub: "alice", events: event }),
+        "an event that is text": await logoutToken(issuer, { sub: "alice", events: { [event]: "yes" } }),
+        "neither sub nor sid": await logoutToken(issuer, {}),
+        "an empty sub": await logoutToken(issuer, { sub: "" }),
+        "a sid that is a number": await logoutToken(issuer, { sub: "alice", sid: 7 }),
+        "another audience": await logoutToken(issuer, { sub: "alice", aud: "another" }),
+        "the API's audience": await logoutToken(issuer, { sub: "alice", aud: testAudience }),
+        "no jti": await logoutToken(issuer, { sub: "alice", jti: undefined }),
+        "no iat": await logoutToken(issuer, { sub: "alice", iat: undefined }),
+        "a future iat": await logoutToken(issuer, { sub: "alice", iat: seconds + 60 }),
+        "no exp": await logoutToken(issuer, { sub: "alice", exp: undefined }),
+        "a past exp": await logoutToken(issuer, { sub: "alice", iat: seconds - 300, exp: seconds - 100 }),
+        "a life of a week": await logoutToken(issuer, { sub: "alice", exp: seconds + 604_800 }),
+        "another issuer": await logoutToken(stranger, { sub: "alice" }),
+        "another issuer's name": await logoutToken(stranger, { sub: "alice", iss: issuer.url }),
+        "a changed signature": `${header}.${payload}.${signature.replace(/^./, (one) => (one === "A" ? "B" : "A"))}`,
+        "no signature": `${Buffer.from('{"alg":"none","typ":"logout+jwt"}').toString("base64url")}.${payload}.`,
+        "no token": "",
+        "not a token": "hello",
+      };
+      const texts = new Set<string>();
+      for (const [what, token] of Object.entries(wrong)) {
+        const answer = await form(`${url}/backchannel-logout`, { logout_token: token });
+        expect(answer.status, what).to.equal(400);
+        expect(answer.headers["cache-control"]).to.equal("no-store");
+        texts.add(answer.text);
+      }
+      expect([...texts]).to.have.length(1);
+      expect((await form(`${url}/backchannel-logout`, {})).status).to.equal(400);
+      expect((await send(`${url}/me`, { token: await accessToken(issuer) })).status).to.equal(200);
+      expect((await form(`${url}/backchannel-logout`, { logout_token: good })).status).to.equal(200);
+    } finally {
+      await stranger.close();
+    }
+  });
+});
+
+for (const adapter of adapters) {
+  describe(`the back-channel logout endpoint on ${adapter.name}`, () => {
+    const cleanUp: (() => unknown)[] = [];
+    afterEach(async () => {
+      for (const clean of cleanUp.splice(0)) await clean();
+    });
+    const start = async (options: Partial<AnyOptions>, rest: Partial<TestApp>) => {
+      const given = { redis: "memory", auth: authOf(issuer), logger: silentLogger, ...options } as AnyOptions;
+      const app = await adapter.start({ options: given, routes: commonRoutes, ...rest });
+      cleanUp.push(() => app.close());
+      return app;
+    };
+
+    it("tells the users of several issuers apart", async () => {
+      const second = await TestIssuer.start("ES256");
+      cleanUp.push(() => second.close());
+      const remoteKeys = { allowPrivateAddresses: true };
+      const issuers = [issuer, second].map(({ url }) => ({ issuer: url, remoteKeys }));
+      const auth: AnyOptions["auth"] = { issuers, audience: testAudience };
+      const { url } = await start({ auth, redis: testRedisUrl(), prefix: freshPrefix(), deadline: 1000 }, behind());
+      const [ours, theirs] = [await accessToken(issuer), await accessToken(second)];
+      const logout = await logoutToken(second, { sub: "alice" });
+      expect((await form(`${url}/backchannel-logout`, { logout_token: logout })).status).to.equal(200);
+      expect((await send(`${url}/me`, { token: theirs })).status).to.equal(401);
+      expect((await send(`${url}/me`, { token: ours })).status).to.equal(200);
+    });
+
+    it("answers 503 when nothing was recorded, and hears the provider when it tries again", async () => {
+      const { url } = await start({ redis: "redis://127.0.0.1:1" }, behind());
+      const token = await logoutToken(issuer, { sub: "alice" });
+      for (let round = 0; round < 2; round += 1) {
+        const answer = await form(`${url}/backchannel-logout`, { logout_token: token });
+        expect([answer.status, answer.headers["retry-after"]]).to.deep.equal([503, "1"]);
+        expect((answer.json as { error: string }).error).to.equal("temporarily_unavailable");
+      }
+    });
+
+    it("answers 503 while the provider's keys are not there", async () => {
+      const late = await TestIssuer.start();
+      cleanUp.push(() => late.close());
+      late.trouble = "error";
+      const { url } = await start({ auth: authOf(late) }, behind());
+      const token = await logoutToken(late, { sub: "alice" });
+      expect((await form(`${url}/backchannel-logout`, { logout_token: token })).status).to.equal(503);
+    });
+
+    it("accepts tokens without a typ only if told to", async () => {
+      const use: TestApp["use"] = (gate) => [
+        gate.routes.backchannelLogout({ audience: [client, "other"], path: "/logout", requireType: false }),
+      ];
+      const { url } = await start({}, { use });
+      const token = await logoutToken(issuer, { sub: "alice" }, { typ: undefined });
+      expect((await form(`${url}/logout`, { logout_token: token })).status).to.equal(200);
+    });
+
+    it("says at the start what is missing", async () => {
+      const refused = async (options: Partial<AnyOptions>, route: unknown) =>
+        start(options, { use: (gate) => [gate.routes.backchannelLogout(route as { audience: string })] }).catch(
+          (error: unknown) => error,
+        );
+      expect(await refused({}, {})).to.match(/audience is required: the client id/);
+      expect(await refused({ revocation: false }, { audience: client })).to.match(/revocation is off/);
+      expect(await refused({}, { audience: client, requireType: 1 })).to.match(/requireType must be true or false/);
+      expect(await refused({}, { audience: client, onLogout: 1 })).to.match(/onLogout must be a function/);
+    });
+  });
+}
