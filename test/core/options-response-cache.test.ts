@@ -1,0 +1,81 @@
+import { expect } from "chai";
+import { resolveResponseCache } from "../../packages/core/src/options/response-cache.js";
+import { openGate } from "./support/gate.js";
+
+describe("the options of cacheResponse()", () => {
+  it("have safe defaults, and undefined is absent", () => {
+    const names = [
+      "ttl",
+      "per",
+      "tags",
+      "partition",
+      "skip",
+      "query",
+      "staleWhileRevalidate",
+      "staleIfError",
+      "wait",
+      "maxSize",
+      "etag",
+      "requestDirectives",
+      "cacheStatus",
+    ];
+    const absent = Object.fromEntries(names.map((name) => [name, undefined]));
+    expect(resolveResponseCache(absent)).to.deep.equal(resolveResponseCache({}));
+    expect(resolveResponseCache({})).to.deep.include({
+      ttlSeconds: undefined,
+      per: "everyone",
+      waitMs: 5000,
+      maxSize: 2 ** 20,
+      etag: "weak",
+      honoursRequests: true,
+    });
+    expect(resolveResponseCache({ wait: false, ttl: "1m", staleIfError: 500 })).to.deep.include({
+      waitMs: 0,
+      ttlSeconds: 60,
+      staleIfErrorSeconds: 0.5,
+    });
+  });
+
+  const wrong: [object, typeof TypeError | typeof RangeError, RegExp][] = [
+    [{ tll: "1m" }, TypeError, /did you mean ttl/],
+    [{ ttl: 0 }, RangeError, /cacheResponse\(\)\.ttl/],
+    [{ ttl: "1 minute" }, RangeError, /cacheResponse\(\)\.ttl/],
+    [{ per: "ip" }, TypeError, /"everyone", "user"/],
+    [{ tags: "orders" }, TypeError, /a list such as \["orders"\]/],
+    [{ tags: [1] }, TypeError, /cacheResponse\(\)\.tags/],
+    [{ tags: [""] }, TypeError, /cacheResponse\(\)\.tags/],
+    [{ partition: "tenant" }, TypeError, /must be a function/],
+    [{ skip: true }, TypeError, /must be a function/],
+    [{ query: [2] }, TypeError, /cacheResponse\(\)\.query/],
+    [{ wait: true }, TypeError, /cacheResponse\(\)\.wait/],
+    [{ maxSize: 0 }, RangeError, /from 1 to/],
+    [{ maxSize: "1mb" }, TypeError, /whole number/],
+    [{ etag: "md5" }, TypeError, /"weak", "strong"/],
+    [{ requestDirectives: false }, TypeError, /"honour", "ignore"/],
+    [{ cacheStatus: "my cache" }, TypeError, /a name such as/],
+    [{ cacheStatus: "a\r\nb" }, TypeError, /a name such as/],
+    [{ staleWhileRevalidate: -1 }, RangeError, /staleWhileRevalidate/],
+  ];
+  for (const [options, kind, message] of wrong) {
+    it(`refuse ${JSON.stringify(options)} and say what to write`, () => {
+      expect(() => resolveResponseCache(options)).to.throw(kind, message);
+    });
+  }
+
+  it("are checked by the gate at once, and so is what is purged", async () => {
+    const gate = openGate({});
+    expect(() => gate.cacheResponse({ ttl: "soon" as never })).to.throw(RangeError);
+    for (const attempt of [
+      gate.responses.purge(""),
+      gate.responses.purge(1 as never),
+      gate.responses.purgePath("orders"),
+    ])
+      expect(
+        await attempt.then(
+          () => undefined,
+          (error: unknown) => error,
+        ),
+      ).to.be.instanceOf(TypeError);
+    await gate.close();
+  });
+});
