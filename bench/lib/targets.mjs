@@ -11,6 +11,7 @@ const scripts = ["evalsha", "eval"];
 export const targets = [
   target("express", "Express alone", "express.mjs"),
   target("express-gate", "Portcullis, in process", "express-gate.mjs"),
+  target("express-served", "Portcullis, in process, by serve()", "express-served.mjs"),
   target("express-peers", "express-jwt + express-rate-limit x2, in process", "express-peers.mjs"),
   target("express-gate-redis", "Portcullis, Redis", "express-gate.mjs", scripts),
   target("express-peers-redis", "the same libraries + EXISTS + rate-limit-redis", "express-peers.mjs", [

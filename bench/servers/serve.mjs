@@ -1,16 +1,19 @@
-import { createServer } from "node:http";
+import { Server, createServer } from "node:http";
+
+/** What every target's server is made with. */
+export const serverOptions = { keepAliveTimeout: 60_000 };
 
 /**
  * Listens on a free loopback port and says so to the runner. Answers its questions over the same channel, so that
  * nothing but the load comes in by HTTP, and ends with it.
  *
- * @param {import("node:http").RequestListener} listener
+ * @param {import("node:http").RequestListener | Server} target
  */
-export function serve(listener) {
+export function serve(target) {
   let handled = 0;
-  const server = createServer({ keepAliveTimeout: 60_000 }, function count(req, res) {
+  const server = target instanceof Server ? target : createServer(serverOptions, target);
+  server.prependListener("request", function count() {
     handled += 1;
-    listener(req, res);
   });
   server.listen({ host: "127.0.0.1", port: 0, backlog: 1024 }, () => {
     process.send({ ready: server.address().port });

@@ -45,7 +45,12 @@ describe("what the documents claim", () => {
     for (const { heading, file, type } of tables) {
       it(`lists every member of ${type} under "${heading}", and no other`, () => {
         const rows = sectionOf("README.md", heading).matchAll(/^\| `(\w+)/gm);
-        expect(Array.from(rows, ([, name]) => name)).to.have.members(membersOfInterface(`${core}/${file}`, type));
+        // What every adapter adds to the gate, which knows no application.
+        const added = type === "Gate" ? membersOfInterface(`${core}/http/serving.ts`, "Serving") : [];
+        expect(Array.from(rows, ([, name]) => name)).to.have.members([
+          ...membersOfInterface(`${core}/${file}`, type),
+          ...added,
+        ]);
       });
     }
 

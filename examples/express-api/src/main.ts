@@ -16,7 +16,7 @@ const { app, gate } = createApp({
   secret,
   users,
 });
-const server = app.listen(Number(process.env.PORT ?? 3000), process.env.HOST ?? "127.0.0.1");
+const server = gate.serve(app).listen(Number(process.env.PORT ?? 3000), process.env.HOST ?? "127.0.0.1");
 await once(server, "listening");
 
 const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;

@@ -23,6 +23,8 @@ export type { RouteCondition } from "./http/path.js";
 export { interceptResponse } from "./http/interception.js";
 export type { Interceptor, Outgoing } from "./http/interception.js";
 export { abortOnDisconnect, onResponseEnd } from "./http/response-end.js";
+export { messageClassesOf } from "./http/serving.js";
+export type { MessageClasses, MessagePrototypes, ServeOptions, Serving } from "./http/serving.js";
 export { DenialError, lateError } from "./http/verdict.js";
 export type { Allowed, Check, Decision, Denied, DenialCode, Header, Problem, Reply, Verdict } from "./http/verdict.js";
 export type { AudienceClaim, AuthOptions } from "./options/auth.js";

@@ -1,15 +1,19 @@
-import { createGate } from "@portcullis/core";
-import type { Gate, PortcullisOptions } from "@portcullis/core";
-import type { Request, RequestHandler } from "express";
+import { createServer } from "node:http";
+import { createGate, messageClassesOf } from "@portcullis/core";
+import type { Gate, PortcullisOptions, Serving } from "@portcullis/core";
+import type { Express, Request, RequestHandler } from "express";
 import { bindCheck } from "./middleware.js";
 
 export type ExpressOptions = PortcullisOptions<Request>;
-export type ExpressGate = Gate<Request, RequestHandler>;
+export type ExpressGate = Gate<Request, RequestHandler> & Serving<Express>;
 
 /**
  * A gate for Express 4.18 and 5: `app.use(gate.guard())`. Wrong options throw a TypeError or RangeError at once.
  * Handlers find the facts as `req.auth`, `req.cache` and `req.quotas`.
  */
 export function portcullis(options: ExpressOptions = {}): ExpressGate {
-  return createGate(options, bindCheck);
+  const serving: Serving<Express> = {
+    serve: (app, serverOptions) => createServer({ ...serverOptions, ...messageClassesOf(app) }, app),
+  };
+  return Object.assign(createGate(options, bindCheck), serving);
 }

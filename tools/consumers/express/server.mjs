@@ -9,4 +9,4 @@ app.get("/", (req, res) => {
   res.json({ subject: req.auth.subject, remaining: req.quotas[0].remaining });
 });
 
-await drive(app.listen(0, "127.0.0.1"), gate);
+await drive(gate.serve(app).listen(0, "127.0.0.1"), gate);

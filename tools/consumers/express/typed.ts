@@ -1,4 +1,5 @@
 // What an Express application's types know about a gate.
+import type { Server } from "node:http";
 import { DenialError, events, portcullis } from "@portcullis/express";
 import type { Auth, ExpressGate, ExpressOptions, Health, Quota, RequestCache } from "@portcullis/express";
 import express from "express";
@@ -31,6 +32,7 @@ exactly<Health>()(gate.health());
 exactly<boolean>()(events.denied.hasSubscribers);
 
 const app = express();
+exactly<Server>()(gate.serve(app, { keepAliveTimeout: 65_000 }));
 app.use(gate.unless({ path: ["/healthz", "/public/*"], method: "GET" }, gate.guard({ optional: true })));
 app.get("/", gate.limit({ name: "one", per: (req) => req.originalUrl, limit: 1, window: "1s" }), async (req, res) => {
   exactly<string | undefined>()(req.auth?.subject);

@@ -1,4 +1,5 @@
 // What a Koa application's types know about a gate.
+import type { Server } from "node:http";
 import { DenialError, events, portcullis } from "@portcullis/koa";
 import type { Auth, Health, KoaGate, KoaOptions, Quota, RequestCache } from "@portcullis/koa";
 import Koa from "koa";
@@ -31,6 +32,7 @@ exactly<Health>()(gate.health());
 exactly<boolean>()(events.denied.hasSubscribers);
 
 const app = new Koa();
+exactly<Server>()(gate.serve(app, { keepAliveTimeout: 65_000 }));
 app.use(async (ctx, next) => {
   try {
     await next();
