@@ -1,19 +1,32 @@
 // npm test [-- mocha's arguments, test files]; --soak runs the suite ten times and stops at the first failure.
-import { exitCodeOf, runNode } from "./child.mjs";
+import { readdirSync } from "node:fs";
+import { exitCodeOf, ROOT, runNode } from "./child.mjs";
 import { ensureInstalled } from "./install.mjs";
 
 const SOAK_ROUNDS = 10;
 // A handle that a test left open would keep the run from ending: then it has failed, and says so.
 const LIMIT_MS = 13 * 60_000;
+/** Test files at once. Most of the time goes into waiting: for servers to start, deadlines to pass, masters to be lost. */
+const JOBS = 2;
+/** Begun first, so that no long one is left when the short ones are done. */
+const SLOW = ["test/faults/", "test/docs/", "test/testkit/", "test/http/"];
 
 const words = process.argv.slice(2);
 const soak = words.includes("--soak");
 const named = words.some((word) => word.startsWith("test/") || word.endsWith(".test.ts"));
-const specs = named ? [] : ["test/**/*.test.ts"];
-const mocha = ["node_modules/mocha/bin/mocha.js", ...words.filter((word) => word !== "--soak"), ...specs];
+const whole = named ? [] : ["--parallel", `--jobs=${JOBS}`, ...findTests()];
+const mocha = ["node_modules/mocha/bin/mocha.js", ...words.filter((word) => word !== "--soak"), ...whole];
 
 ensureInstalled();
 process.exitCode = soak ? await runSoak() : await runMocha(process.env);
+
+function findTests() {
+  const files = readdirSync(`${ROOT}test`, { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".test.ts"))
+    .map((file) => `test/${file.replaceAll("\\", "/")}`);
+  const first = SLOW.flatMap((folder) => files.filter((file) => file.startsWith(folder)));
+  return [...new Set([...first, ...files])];
+}
 
 async function runSoak() {
   for (let round = 1; round <= SOAK_ROUNDS; round++) {
@@ -31,5 +44,6 @@ async function runMocha(env) {
     interrupted = exitCodeOf(signal);
     return "SIGINT";
   }
-  return (await runNode(mocha, { env, forward, limitMs: LIMIT_MS })) || interrupted;
+  const jobs = named ? 1 : JOBS;
+  return (await runNode(mocha, { env: { ...env, TEST_JOBS: jobs }, forward, limitMs: LIMIT_MS })) || interrupted;
 }

@@ -46,6 +46,21 @@ describe("a breaker", () => {
     expect(breaker.state).to.equal("open");
   });
 
+  it("lets a probe through at once when there is reason to hope, one at a time, and never what an operator keeps away", () => {
+    const { breaker, call, failTimes } = openBreaker();
+    failTimes(5);
+    breaker.hasten();
+    expect([breaker.enter(), breaker.enter()]).to.deep.equal([true, false]);
+    breaker.fail();
+    expect([breaker.state, call("succeed")]).to.deep.equal(["open", false]);
+    breaker.hasten();
+    expect(call("succeed")).to.be.true;
+    expect(breaker.state).to.equal("closed");
+    breaker.open();
+    breaker.hasten();
+    expect(call("succeed")).to.be.false;
+  });
+
   it("opens when half of 20 calls within 10 s failed, though never five in a row", () => {
     const { breaker, clock, call } = openBreaker();
     let calls = 0;

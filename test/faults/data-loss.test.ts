@@ -1,30 +1,26 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { events } from "@portcullis/core";
 import { expect } from "chai";
-import { Redis } from "ioredis";
+import type { Redis } from "ioredis";
 import { nowSeconds, signToken, startRedis, testAuth } from "@portcullis/testkit";
 import type { RedisServer } from "@portcullis/testkit";
 import { adapters } from "../support/app.js";
 import type { AnyOptions, RunningApp } from "../support/app.js";
+import { cleanUp } from "../support/clean-up.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
+import { operate } from "../support/redis.js";
 
 for (const adapter of adapters) {
   describe(`when Redis forgets, the gate on ${adapter.name}`, function () {
     this.timeout(30_000);
     let server: RedisServer;
     let operator: Redis;
-    const running: RunningApp[] = [];
 
     beforeEach(async () => {
       server = await startRedis();
-      operator = new Redis(server.url);
-      operator.on("error", () => undefined);
-    });
-    afterEach(async () => {
-      for (const app of running.splice(0)) await app.close();
-      operator.disconnect();
-      await server.stop();
+      cleanUp(() => server.stop());
+      operator = operate(server.url);
     });
 
     async function start(options: Partial<AnyOptions> = {}): Promise<RunningApp> {
@@ -32,7 +28,6 @@ for (const adapter of adapters) {
         options: { redis: server.url, auth: testAuth, logger: silentLogger, deadline: 1000, ...options },
         routes: { "GET /me": () => ({}), "POST /logout": async ({ auth }, gate) => gate.revocations.revoke(auth) },
       });
-      running.push(app);
       await until(() => app.gate.health().store.status === "up");
       await until(async () => (await operator.keys("portcullis:1:marker:*")).length === 1);
       return app;
@@ -63,9 +58,9 @@ for (const adapter of adapters) {
       const heard: unknown[] = [];
       const note = (message: unknown): void => void heard.push(message);
       subscribe(events.dataLost.name, note);
+      cleanUp(() => unsubscribe(events.dataLost.name, note));
       await operator.flushall();
       await until(() => lossesOf(app) === 1);
-      unsubscribe(events.dataLost.name, note);
       expect(heard).to.deep.equal([{}]);
       await until(async () => (await send(`${app.url}/me`, { token: revoked })).status === 401);
       await until(async () => (await send(`${app.url}/me`, { token: cut })).status === 401);

@@ -1,34 +1,28 @@
 import { expect } from "chai";
-import { Cluster, Redis } from "ioredis";
+import { Cluster } from "ioredis";
 import type { Finding, PortcullisOptions } from "@portcullis/core";
 import { findFreePort, startCluster, startRedis, testAuth } from "@portcullis/testkit";
 import type { RedisServer } from "@portcullis/testkit";
 import type { FakeGate } from "../core/support/gate.js";
 import { openGate } from "../core/support/gate.js";
 import { adapters } from "../support/app.js";
+import { cleanUp } from "../support/clean-up.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
+import { operate } from "../support/redis.js";
+import { until } from "../support/until.js";
 import { readDocument } from "../docs/documents.js";
 
 describe("the examination of a gate's surroundings", function () {
   this.timeout(30_000);
-  const gates: FakeGate[] = [];
-  const servers: RedisServer[] = [];
-  afterEach(async () => {
-    await Promise.all(gates.splice(0).map((gate) => gate.close()));
-    await Promise.all(servers.splice(0).map((server) => server.stop()));
-  });
-
   async function serve(config: Record<string, string> = {}): Promise<RedisServer> {
     const server = await startRedis({ config });
-    servers.push(server);
+    cleanUp(() => server.stop());
     return server;
   }
 
   function open(options: PortcullisOptions<undefined>): FakeGate {
-    const gate = openGate({ keySecret: "a secret of the test", auth: testAuth, ...options });
-    gates.push(gate);
-    return gate;
+    return openGate({ keySecret: "a secret of the test", auth: testAuth, ...options });
   }
 
   async function codesOf(gate: FakeGate): Promise<string[]> {
@@ -52,7 +46,7 @@ describe("the examination of a gate's surroundings", function () {
     const master = await serve({ appendonly: "yes" });
     const replica = await serve({ appendonly: "yes", replicaof: `127.0.0.1 ${master.port}` });
     expect(await codesOf(open({ redis: replica.url }))).to.include("error replica");
-    const operator = new Redis(master.url);
+    const operator = operate(master.url);
     await operator.acl("SETUSER", "weak", "on", ">weak-password", "~*", "+@all", "-exists", "-set");
     await operator.acl("SETUSER", "reader", "on", ">reader-password", "~auth:*", "+@all");
     const findings = await open({ redis: `redis://weak:weak-password@127.0.0.1:${master.port}` }).examine();
@@ -65,7 +59,6 @@ describe("the examination of a gate's surroundings", function () {
     expect(JSON.stringify([findings, other])).not.to.match(/password|127\.0\.0\.1|weak/);
     expect(await operator.keys("*examination*")).to.have.length.at.most(3);
     for (const key of await operator.keys("*examination*")) expect(await operator.pttl(key)).to.be.within(1, 1000);
-    operator.disconnect();
   });
 
   it("says that Redis does not answer, instead of failing", async () => {
@@ -96,19 +89,16 @@ describe("the examination of a gate's surroundings", function () {
       });
       await send(`${app.url}/`);
       expect((await app.gate.examine()).map(({ code }) => code)).to.deep.equal(["proxies_trusted"]);
-      await app.close();
     }
   });
 
   it("looks at a cluster", async () => {
     const cluster = await startCluster();
+    cleanUp(() => cluster.stop());
     const client = new Cluster([...cluster.seeds]);
-    const gate = open({ redis: client });
-    const findings = await codesOf(gate);
+    cleanUp(() => client.disconnect());
+    const findings = await codesOf(open({ redis: client }));
     expect(findings.filter((finding) => finding.startsWith("error"))).to.deep.equal([]);
-    await gate.close();
-    client.disconnect();
-    await cluster.stop();
   });
 
   it("is logged once, when Redis is reached, with a place to read on", async () => {
@@ -136,12 +126,4 @@ describe("the examination of a gate's surroundings", function () {
     const headings = Array.from(readDocument("docs/operations.md").matchAll(/^### (\w+)$/gm), ([, code]) => code);
     expect(headings).to.have.members(codes);
   });
-
-  async function until(condition: () => boolean): Promise<void> {
-    const patience = Date.now() + 15_000;
-    while (!condition()) {
-      if (Date.now() > patience) throw new Error("it did not come to that");
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
 });

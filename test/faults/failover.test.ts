@@ -1,9 +1,11 @@
 import { expect } from "chai";
 import { startCluster, startSentinel } from "@portcullis/testkit";
 import type { RedisServer } from "@portcullis/testkit";
-import { Redis } from "ioredis";
+import type { Redis } from "ioredis";
 import { adapters } from "../support/app.js";
 import type { AnyOptions } from "../support/app.js";
+import { cleanUp } from "../support/clean-up.js";
+import { operate } from "../support/redis.js";
 import { startLoad } from "./support/load.js";
 import type { Load } from "./support/load.js";
 import type { Rig } from "./support/rig.js";
@@ -31,21 +33,10 @@ const limits = [{ name: "user", per: "user", limit: 1_000_000, window: "10m" }] 
 
 describe("when a master is lost", function () {
   this.timeout(90_000);
-  const cleanUp: (() => unknown)[] = [];
-  afterEach(async () => {
-    for (const clean of cleanUp.splice(0).reverse()) await clean();
-  });
-
-  function operate({ url }: RedisServer): Redis {
-    const client = new Redis(url, { retryStrategy: () => 100 });
-    client.on("error", () => undefined);
-    cleanUp.push(() => client.disconnect());
-    return client;
-  }
 
   /** The master that has the record of the revoked token, when its replica has it as well. */
   async function holder(servers: readonly RedisServer[]): Promise<RedisServer> {
-    const clients = servers.map(operate);
+    const clients = servers.map(({ url }) => operate(url));
     for (;;) {
       const sizes = await Promise.all(clients.map((client) => client.call("KEYS", record) as Promise<string[]>));
       const roles = await Promise.all(clients.map(async (client) => (await client.role())[0] as string));
@@ -57,17 +48,12 @@ describe("when a master is lost", function () {
   }
 
   async function start(group: Group, redis = group.redis): Promise<Rig> {
-    cleanUp.push(() => group.stop());
-    const rig = await startRig({ redis, limits }, { adapter: adapters[1] });
-    cleanUp.push(() => rig.close());
-    return rig;
+    cleanUp(() => group.stop());
+    return startRig({ redis, limits }, { adapter: adapters[1] });
   }
 
-  /** Load that ends with the test, whatever becomes of it. */
   function visit({ url, token, revoked }: Rig): Load {
-    const load = startLoad(url, { token, revoked, rate: 200 });
-    cleanUp.push(() => load.stop());
-    return load;
+    return startLoad(url, { token, revoked, rate: 200 });
   }
 
   for (const [name, open] of Object.entries(topologies)) {
@@ -88,8 +74,7 @@ describe("when a master is lost", function () {
         expect(slowestMs).to.be.below(muchTooLongMs);
         expect([...statuses.keys()].filter((status) => ![200, 401, 503].includes(status))).to.deep.equal([]);
         expect([...statuses.values()].reduce((sum, count) => sum + count)).to.equal(sent);
-        await rig.recovered();
-        expect(await rig.traffic(3)).to.deep.equal(new Set([200]));
+        await rig.serves();
       });
     }
   }
@@ -102,7 +87,7 @@ describe("when a master is lost", function () {
         cluster: cluster.seeds,
       },
     );
-    const nodes = cluster.nodes.map((node) => ({ node, client: operate(node) }));
+    const nodes = cluster.nodes.map((node) => ({ node, client: operate(node.url) }));
     const load = visit(rig);
     const slots = new Set<number>([await slotOf(nodes[0]!.client, record)]);
     for (const { client } of nodes) {

@@ -1,8 +1,9 @@
 import { expect } from "chai";
 import { startCluster, startProxy, startRedis, startSentinel } from "@portcullis/testkit";
 import type { Proxy, RedisServer } from "@portcullis/testkit";
-import { Redis } from "ioredis";
 import type { AnyOptions } from "../support/app.js";
+import { cleanUp } from "../support/clean-up.js";
+import { operate } from "../support/redis.js";
 import { startRig } from "./support/rig.js";
 
 interface Place {
@@ -15,37 +16,32 @@ const rounds = 4;
 
 describe("a reply that is lost after its command ran", function () {
   this.timeout(60_000);
-  const cleanUp: (() => unknown)[] = [];
-  afterEach(async () => {
-    for (const clean of cleanUp.splice(0).reverse()) await clean();
-  });
-
   const topologies: Readonly<Record<string, () => Promise<Place>>> = {
     async standalone() {
       const server = await startRedis();
-      cleanUp.push(() => server.stop());
+      cleanUp(() => server.stop());
       const proxy = await startProxy(server);
-      cleanUp.push(() => proxy.close());
+      cleanUp(() => proxy.close());
       return { redis: proxy.url, servers: [server], proxies: [proxy] };
     },
     async "under Sentinel"() {
       const proxies: Proxy[] = [];
-      const group = await startSentinel({ replicas: 1, announce: (server) => through(server, proxies) });
-      cleanUp.push(() => group.stop());
+      const group = await startSentinel({ downAfterMs: 10_000, announce: (server) => through(server, proxies) });
+      cleanUp(() => group.stop());
       const redis = { sentinels: group.sentinels, name: group.name };
       return { redis, servers: group.servers.slice(0, 1), proxies };
     },
     async "in a Cluster"() {
       const proxies: Proxy[] = [];
       const cluster = await startCluster({ announce: (node) => through(node, proxies) });
-      cleanUp.push(() => cluster.stop());
+      cleanUp(() => cluster.stop());
       return { redis: { cluster: cluster.seeds }, servers: cluster.nodes, proxies };
     },
   };
 
   async function through(server: { readonly port: number }, proxies: Proxy[]): Promise<number> {
     const proxy = await startProxy(server);
-    cleanUp.push(() => proxy.close());
+    cleanUp(() => proxy.close());
     proxies.push(proxy);
     return proxy.port;
   }
@@ -55,9 +51,7 @@ describe("a reply that is lost after its command ran", function () {
       const { redis, servers, proxies } = await start();
       const limits = [{ name: "counted", per: "user", limit: 100_000, window: "10m" }] as const;
       const rig = await startRig({ redis, limits });
-      cleanUp.push(() => rig.close());
-      const operators = servers.map(({ url }) => new Redis(url));
-      cleanUp.push(() => operators.forEach((operator) => operator.disconnect()));
+      const operators = servers.map(({ url }) => operate(url));
 
       async function counted(): Promise<number> {
         const all = await Promise.all(

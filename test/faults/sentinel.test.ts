@@ -1,4 +1,5 @@
 import { startRedis } from "@portcullis/testkit";
+import { cleanUp } from "../support/clean-up.js";
 import { startFakeSentinel } from "../support/fake-sentinel.js";
 import { until } from "../support/until.js";
 import { startRig } from "./support/rig.js";
@@ -10,24 +11,15 @@ const checks = [
 
 describe("a master that is replaced while a gate looks for it", function () {
   this.timeout(60_000);
-  const cleanUp: (() => unknown)[] = [];
-  afterEach(async () => {
-    for (const clean of cleanUp.splice(0).reverse()) await clean();
-  });
-
   // ioredis gives up for ever when its failover detector speaks while its own question to a sentinel is under way.
   for (const { how, check, connections } of checks) {
     it(`is found by one that ${how}`, async () => {
       const [master, next] = [await startRedis(), await startRedis()];
-      cleanUp.push(
-        () => master.stop(),
-        () => next.stop(),
-      );
+      cleanUp(() => Promise.all([master.stop(), next.stop()]));
       const sentinel = await startFakeSentinel(master);
-      cleanUp.push(() => sentinel.close());
+      cleanUp(() => sentinel.close());
       const redis = { sentinels: [{ host: "127.0.0.1", port: sentinel.port }], name: "main" };
       const rig = await startRig({ redis, revocation: { check } });
-      cleanUp.push(() => rig.close());
       await until(() => sentinel.listening === connections);
 
       sentinel.hold();

@@ -3,28 +3,25 @@ import { makeCertificates, startCluster, startProxy, startRedis, startSentinel }
 import { Redis } from "ioredis";
 import { Redis as Redis5 } from "ioredis5";
 import type { AnyOptions } from "../support/app.js";
+import { cleanUp } from "../support/clean-up.js";
+import { operate } from "../support/redis.js";
 import type { Rig } from "./support/rig.js";
 import { startRig } from "./support/rig.js";
 import { redisPassword } from "./support/witness.js";
 
 const limits = [{ name: "user", per: "user", limit: 1000, window: "1m" }] as const;
+/** Milliseconds that no healthy Redis takes on a busy machine. */
+const deadline = 500;
 
 describe("a gate finds its Redis", function () {
   this.timeout(60_000);
-  const cleanUp: (() => unknown)[] = [];
-  afterEach(async () => {
-    for (const clean of cleanUp.splice(0).reverse()) await clean();
-  });
-
-  async function start(redis: AnyOptions["redis"], options: Partial<AnyOptions> = {}): Promise<Rig> {
-    const rig = await startRig({ redis, limits, ...options });
-    cleanUp.push(() => rig.close());
-    return rig;
+  async function start(redis: AnyOptions["redis"]): Promise<Rig> {
+    return startRig({ redis, limits, deadline });
   }
 
   async function launch(options: Parameters<typeof startRedis>[0] = {}) {
     const server = await startRedis(options);
-    cleanUp.push(() => server.stop());
+    cleanUp(() => server.stop());
     return server;
   }
 
@@ -38,8 +35,7 @@ describe("a gate finds its Redis", function () {
   it("behind TLS, with a certificate of its own, as a user who may do only what it needs", async () => {
     const certificates = makeCertificates();
     const server = await launch({ tls: certificates });
-    const operator = new Redis(server.url);
-    cleanUp.push(() => operator.disconnect());
+    const operator = operate(server.url);
     const rules =
       "on resetkeys ~auth:revoked:* ~auth:cutoff:* ~portcullis:* -@all +hello +client|setname +info +quit " +
       "+script|load +evalsha +eval +time +get +mget +set +del +exists +ttl +pttl +pexpire +incrby +decrby";
@@ -53,7 +49,6 @@ describe("a gate finds its Redis", function () {
     const server = await launch({ tls: certificates });
     const redis = { host: "localhost", port: server.tlsPort ?? 0, tls: { ...certificates.client } };
     const rig = await startRig({ redis }, { waits: false });
-    cleanUp.push(() => rig.close());
     for (let round = 0; round < 5; round += 1) expect((await rig.ask()).status).to.equal(503);
     expect(rig.app.gate.health().store.findings).to.include("not connected");
   });
@@ -61,21 +56,19 @@ describe("a gate finds its Redis", function () {
   it("on a unix socket, in a database of its own", async () => {
     const server = await launch({ unixSocket: true });
     await works(await start(`redis+unix://${server.unixSocket}?db=2`));
-    const operator = new Redis(server.url, { db: 2 });
-    cleanUp.push(() => operator.disconnect());
-    expect(await operator.dbsize()).to.be.greaterThan(0);
+    expect(await operate(server.url, { db: 2 }).dbsize()).to.be.greaterThan(0);
   });
 
   it("under Sentinel, with a password", async () => {
     const group = await startSentinel({ password: redisPassword });
-    cleanUp.push(() => group.stop());
+    cleanUp(() => group.stop());
     const hosts = group.sentinels.map(({ host, port }) => `${host}:${port}`).join(",");
     await works(await start(`redis+sentinel://:${redisPassword}@${hosts}/${group.name}`));
   });
 
   it("in a Cluster, with a password", async () => {
     const cluster = await startCluster({ password: redisPassword });
-    cleanUp.push(() => cluster.stop());
+    cleanUp(() => cluster.stop());
     await works(await start({ cluster: cluster.seeds.slice(0, 2), password: redisPassword }));
   });
 
@@ -83,9 +76,7 @@ describe("a gate finds its Redis", function () {
     const [security, cache] = [await launch(), await launch()];
     const rig = await start({ security: security.url, cache: cache.url });
     await works(rig);
-    const [records, values] = [new Redis(security.url), new Redis(cache.url)];
-    cleanUp.push(() => [records, values].forEach((client) => client.disconnect()));
-    expect(await records.keys("*:cache:*")).to.deep.equal([]);
+    expect(await operate(security.url).keys("*:cache:*")).to.deep.equal([]);
     await cache.kill();
     expect(await rig.traffic(5)).to.deep.equal(new Set([200]));
   });
@@ -97,14 +88,13 @@ describe("a gate finds its Redis", function () {
     it(`by a client of the user's own with the defaults of ${name}, and still answers in time`, async () => {
       const server = await launch();
       const proxy = await startProxy(server);
-      cleanUp.push(() => proxy.close());
+      cleanUp(() => proxy.close());
       const client = new Client(proxy.url, { keyPrefix: "mine:" });
       client.on("error", () => undefined);
-      cleanUp.push(() => client.disconnect());
+      cleanUp(() => client.disconnect());
       const rig = await start(client);
       await works(rig);
-      const operator = new Redis(server.url);
-      cleanUp.push(() => operator.disconnect());
+      const operator = operate(server.url);
       expect((await operator.keys("*")).filter((key) => !key.startsWith("mine:"))).to.deep.equal([]);
       proxy.freeze();
       expect(await rig.traffic(10)).to.deep.equal(new Set([503]));

@@ -4,8 +4,10 @@ import { findFreePort, nowSeconds, signToken, startRedis, testAuth, startProxy }
 import type { Proxy, RedisServer } from "@portcullis/testkit";
 import { adapters } from "../support/app.js";
 import type { AnyOptions, RunningApp } from "../support/app.js";
+import { cleanUp } from "../support/clean-up.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
+import { operate } from "../support/redis.js";
 
 /** The default bound of 2 s, and as much again for a slow machine. */
 const boundMs = 2000;
@@ -16,38 +18,29 @@ for (const adapter of adapters) {
     let server: RedisServer;
     let proxy: Proxy;
     let operator: Redis;
-    const running: RunningApp[] = [];
 
     before(async () => {
       server = await startRedis();
-      operator = new Redis(server.url);
-      operator.on("error", () => undefined);
     });
     beforeEach(async () => {
       proxy = await startProxy(server);
+      cleanUp(() => proxy.close());
+      operator = operate(server.url);
     });
-    afterEach(async () => {
-      for (const app of running.splice(0)) await app.close();
-      await proxy.close();
-    });
-    after(async () => {
-      operator.disconnect();
-      await server.stop();
-    });
+    after(() => server.stop());
 
     async function start(options: Partial<AnyOptions> = {}): Promise<RunningApp> {
-      const app = await adapter.start({
+      return adapter.start({
         options: {
-          redis: `redis://127.0.0.1:${proxy.port}`,
+          redis: proxy.url,
           auth: testAuth,
           logger: silentLogger,
+          deadline: 500,
           revocation: { check: "tracked" },
           ...options,
         },
         routes: { "GET /me": ({ quotas }) => ({ quotas }) },
       });
-      running.push(app);
-      return app;
     }
 
     async function scriptCalls(): Promise<number> {
@@ -142,12 +135,12 @@ for (const adapter of adapters) {
 
     it("works on a client of the user's own", async () => {
       const client = new Redis(server.url);
+      cleanUp(() => client.disconnect());
       const app = await start({ redis: client });
       const token = await signToken({ jti: "own-client" });
       await untilLocal(app, token);
       await operator.set("auth:revoked:own-client", "revoked", "EX", 100);
       expect(await msUntilRefused(app, token)).to.be.lessThan(2 * boundMs);
-      client.disconnect();
     });
   });
 }
@@ -157,8 +150,10 @@ describe("revoke({ replicas })", function () {
 
   it("resolves when the replicas have it, and says so when they do not", async () => {
     const master = await startRedis();
+    cleanUp(() => master.stop());
     const replica = await startRedis({ port: await findFreePort(), config: { replicaof: `127.0.0.1 ${master.port}` } });
-    const operator = new Redis(replica.url);
+    cleanUp(() => replica.stop());
+    const operator = operate(replica.url);
     const [adapter] = adapters;
     const app = await adapter!.start({
       options: { redis: master.url, auth: testAuth, logger: silentLogger, deadline: 1000 },
@@ -183,7 +178,7 @@ describe("revoke({ replicas })", function () {
     );
     expect(lonely).to.include({ name: "StoreFault", kind: "refused", reply: "NOREPLICAS", status: 503 });
     expect(await revocations.isRevoked({ jti: "lonely" })).to.equal(true);
-    await operator.quit();
+    operator.disconnect();
     await replica.stop();
     const gone = await revocations.revoke(token("gone"), { replicas: 1 }).then(
       () => undefined,
@@ -195,7 +190,5 @@ describe("revoke({ replicas })", function () {
         () => expect.fail("revoked"),
         (error: unknown) => expect(String(error)).to.include("revoke().replicas"),
       );
-    await app.close();
-    await master.stop();
   });
 });

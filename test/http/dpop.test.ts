@@ -1,4 +1,3 @@
-import { Redis } from "ioredis";
 import { expect } from "chai";
 import { accessTokenHash, createDpopClient, nowSeconds, signToken, testAuth } from "@portcullis/testkit";
 import type { DpopClient } from "@portcullis/testkit";
@@ -8,7 +7,7 @@ import type { TestAnswer } from "../support/http.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import { startProcess } from "../support/processes.js";
-import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { freshPrefix, operate, testRedisUrl } from "../support/redis.js";
 
 const publicUrl = "https://api.example.com";
 
@@ -199,12 +198,11 @@ for (const adapter of adapters) {
         Array.from({ length: 60 }, (_, index) => sendBound(processes[index % 2]!.url, token, proof)),
       );
       expect(answers.filter(({ status }) => status === 200)).to.have.length(1);
-      const redis = new Redis(testRedisUrl());
+      const redis = operate(testRedisUrl());
       const keys = await redis.keys(`${options.prefix}portcullis:1:proof:*`);
       expect(keys).to.have.length(1);
       // Longer than any clock may still accept the proof: 60 s of age and twice the tolerance.
       expect(await redis.ttl(keys[0]!)).to.be.within(60, 72);
-      redis.disconnect();
       await Promise.all(processes.map((process) => process.close()));
     });
 

@@ -2,6 +2,7 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { expect } from "chai";
 import { nowSeconds, signToken, startRedis, testAuth, testSecret } from "@portcullis/testkit";
 import { adapters } from "../support/app.js";
+import { cleanUp } from "../support/clean-up.js";
 import { hostileIdentifiers } from "../support/hostile.js";
 import { send } from "../support/http.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
@@ -17,8 +18,10 @@ for (const adapter of adapters) {
       const note = (...message: unknown[]) => void said.push(JSON.stringify(message));
       const listen = (message: unknown) => note(message);
       for (const channel of channels) subscribe(channel, listen);
+      cleanUp(() => channels.forEach((channel) => unsubscribe(channel, listen)));
       const password = "seeded-redis-password";
       const server = await startRedis({ config: { requirepass: password } });
+      cleanUp(() => server.stop());
       const app = await adapter.start({
         options: {
           redis: server.url.replace("redis://", `redis://:${password}@`),
@@ -54,8 +57,6 @@ for (const adapter of adapters) {
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
       await app.close();
-      await server.stop();
-      for (const channel of channels) unsubscribe(channel, listen);
       const all = said.join("\n");
       for (const word of [
         "token_invalid",
@@ -103,7 +104,6 @@ for (const adapter of adapters) {
           }),
         );
       }
-      await app.close();
     });
   });
 }

@@ -10,6 +10,7 @@ import express4 from "express4";
 import Koa from "koa";
 import Koa2 from "koa2";
 import type { Middleware } from "koa";
+import { cleanUpInTest } from "./clean-up.js";
 
 /** What a handler of a test application sees, whichever framework runs it. */
 export interface TestRequest {
@@ -42,6 +43,7 @@ export interface TestApp {
 export interface RunningApp {
   readonly url: string;
   readonly gate: AnyGate;
+  /** Done after the test in any case, if it was started in one. May be called twice. */
   close(): Promise<void>;
 }
 
@@ -115,13 +117,18 @@ async function startKoa(Framework: typeof Koa, { options, use, routes, behindPro
 async function listen(server: Server, gate: AnyGate): Promise<RunningApp> {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
-  return {
-    url: `http://127.0.0.1:${port}`,
-    gate,
-    async close() {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-      await gate.close();
-    },
-  };
+  let closing: Promise<void> | undefined;
+
+  async function end(): Promise<void> {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+    await gate.close();
+  }
+
+  function close(): Promise<void> {
+    return (closing ??= end());
+  }
+
+  cleanUpInTest(close);
+  return { url: `http://127.0.0.1:${port}`, gate, close };
 }

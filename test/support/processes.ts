@@ -2,6 +2,7 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { AnyOptions } from "./app.js";
+import { cleanUpInTest } from "./clean-up.js";
 
 const script = fileURLToPath(new URL("./server.ts", import.meta.url));
 
@@ -15,6 +16,7 @@ export interface ServerProcess {
 /** Starts a test application in a process of its own. Options must be plain data. */
 export async function startProcess(adapter: string, options: Partial<AnyOptions>): Promise<ServerProcess> {
   const child = fork(script, { execArgv: ["--import=tsx", "--conditions=@portcullis/source"] });
+  cleanUpInTest(() => child.kill("SIGKILL"));
   const exit = once(child, "exit") as Promise<[number | null]>;
   child.send({ adapter, options });
   const [{ url }] = (await once(child, "message")) as [{ url: string }];

@@ -1,5 +1,6 @@
 import { createFacts, createGate } from "../../../packages/core/src/index.js";
 import type { Auth, Decision, Denied, Exchange, Gate, PortcullisOptions } from "../../../packages/core/src/index.js";
+import { cleanUpInTest } from "../../support/clean-up.js";
 import { silentLogger } from "../../support/logger.js";
 
 /** What the smallest possible adapter makes of a check: the check itself. */
@@ -10,12 +11,15 @@ export interface FakeMiddleware {
 export type FakeGate = Gate<undefined, FakeMiddleware>;
 export type FakeOptions = PortcullisOptions<undefined>;
 
-/** A gate on in-process stores, without a web framework. */
+/** A gate on in-process stores, without a web framework; closed after the test, if it was opened in one. */
 export function openGate(options: FakeOptions): FakeGate {
-  return createGate<undefined, FakeMiddleware>({ redis: "memory", logger: silentLogger, ...options }, (check) => ({
+  const own = { redis: "memory", logger: silentLogger, ...options } as const;
+  const gate = createGate<undefined, FakeMiddleware>(own, (check) => ({
     // Middleware of these tests admits or refuses; what replies is tested over HTTP.
     check: check as FakeMiddleware["check"],
   }));
+  cleanUpInTest(() => gate.close());
+  return gate;
 }
 
 export interface FakeRequest {

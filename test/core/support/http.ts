@@ -1,6 +1,7 @@
 import { createServer } from "node:http";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { cleanUpInTest } from "../../support/clean-up.js";
 
 export interface LocalServer {
   readonly url: string;
@@ -11,7 +12,7 @@ export interface LocalServer {
   close(): Promise<void>;
 }
 
-/** A server on loopback that answers as told. */
+/** A server on loopback that answers as told; closed after the test, if it was started in one. */
 export async function startServer(answer: (req: IncomingMessage, res: ServerResponse) => void): Promise<LocalServer> {
   const server = createServer((req, res) => {
     local.requests.push(req.url ?? "");
@@ -27,6 +28,7 @@ export async function startServer(answer: (req: IncomingMessage, res: ServerResp
       await closed;
     },
   };
+  cleanUpInTest(() => local.close());
   server.on("connection", () => (local.connections += 1));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return Object.assign(local, { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` });

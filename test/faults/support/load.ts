@@ -1,4 +1,5 @@
 import { Agent, request } from "node:http";
+import { cleanUp } from "../../support/clean-up.js";
 
 /** What became of the requests of a load. */
 export interface LoadResult {
@@ -20,7 +21,7 @@ export interface LoadOptions {
 }
 
 export interface Load {
-  /** Ends it and resolves to what became of it; may be called twice. */
+  /** Ends it and resolves to what became of it; may be called twice. Done after the test in any case. */
   stop(): Promise<LoadResult>;
 }
 
@@ -62,12 +63,13 @@ export function startLoad(url: string, { token, revoked, rate = 500 }: LoadOptio
     }
   }, tickMs);
 
-  return {
-    async stop() {
-      clearInterval(timer);
-      await Promise.all(pending);
-      agent.destroy();
-      return { sent, statuses, slowestMs, accepted };
-    },
-  };
+  async function stop(): Promise<LoadResult> {
+    clearInterval(timer);
+    await Promise.all(pending);
+    agent.destroy();
+    return { sent, statuses, slowestMs, accepted };
+  }
+
+  cleanUp(stop);
+  return { stop };
 }

@@ -35,8 +35,6 @@ const CONFIG = {
   "cluster-enabled": "yes",
   "cluster-config-file": "nodes.conf",
   "cluster-node-timeout": "1000",
-  // The default waits five seconds for further replicas before it sends the first one its data.
-  "repl-diskless-sync-delay": "0",
 };
 
 /** How often a cluster is begun anew that did not settle: on a machine under load, nodes may take each other for dead. */

@@ -127,7 +127,16 @@ async function startOn(port: number, options: RedisServerOptions): Promise<Redis
 }
 
 function defaults(port: number, directory: string): Record<string, string> {
-  return { bind: HOST, port: `${port}`, dir: directory, save: "", appendonly: "no", daemonize: "no" };
+  return {
+    bind: HOST,
+    port: `${port}`,
+    dir: directory,
+    save: "",
+    appendonly: "no",
+    daemonize: "no",
+    // By itself it waits five seconds for further replicas before it sends the first one its data.
+    "repl-diskless-sync-delay": "0",
+  };
 }
 
 /** A sentinel knows nothing of persistence. */
