@@ -24,6 +24,10 @@ export function serve(target) {
       const { user, system } = process.cpuUsage();
       return { usage: { cpuUs: user + system, handled } };
     },
+    heap() {
+      globalThis.gc?.();
+      return { heap: process.memoryUsage().heapUsed };
+    },
     async profile() {
       await (await import("./profiler.mjs")).start();
       return { profiling: true };
