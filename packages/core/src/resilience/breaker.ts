@@ -97,6 +97,11 @@ export class Breaker implements BreakerControl {
     this.#probing = false;
   }
 
+  /** There is reason to hope, such as a new connection: let the next caller probe, instead of waiting for the pause to end. */
+  hasten(): void {
+    this.#probeAt = Math.min(this.#probeAt, this.#now());
+  }
+
   open(): void {
     this.#held = true;
     this.#probing = false;

@@ -35,7 +35,10 @@ export class RedisCacheStore implements CacheStore {
       deadlineMs,
       maxBatch,
     });
-    connection.onConnect(this.#reads.wake);
+    connection.onConnect(() => {
+      this.#breaker.hasten();
+      this.#reads.wake();
+    });
   }
 
   async getMany(keys: readonly string[]): Promise<(string | undefined)[]> {

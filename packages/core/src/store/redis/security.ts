@@ -68,7 +68,10 @@ export class RedisSecurityStore implements SecurityStore {
       isCluster: connection.isCluster,
       writes: () => connection.isUp() && this.#writes.state === "closed",
     });
-    connection.onConnect(this.#batcher.wake);
+    connection.onConnect(() => {
+      for (const breaker of [this.#reads, this.#writes]) breaker.hasten();
+      this.#batcher.wake();
+    });
   }
 
   ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
