@@ -10,6 +10,7 @@ import { RedisSecurityStore } from "../../packages/core/src/store/redis/security
 import { parseRedisUrl } from "../../packages/core/src/options/redis-url.js";
 import { silentLogger } from "../support/logger.js";
 import { testRedisUrl } from "../support/redis.js";
+import { describeQuotaStore } from "./quota-store.js";
 import { describeSecurityStore } from "./security-store.js";
 
 function openRedis(redis: string | RedisLike): { store: RedisSecurityStore; connection: Connection } {
@@ -29,12 +30,15 @@ describe("security stores", () => {
   });
 
   describeSecurityStore("the in-process store", () => new MemorySecurityStore());
+  describeQuotaStore("the in-process store", () => new MemorySecurityStore());
 
-  describeSecurityStore("the Redis store", () => {
-    const { store, connection } = openRedis(testRedisUrl());
-    cleanUp.push(() => connection.close());
-    return store;
-  });
+  for (const describeStore of [describeSecurityStore, describeQuotaStore]) {
+    describeStore("the Redis store", () => {
+      const { store, connection } = openRedis(testRedisUrl());
+      cleanUp.push(() => connection.close());
+      return store;
+    });
+  }
 
   for (const [name, Client] of [
     ["ioredis 6", Redis],
@@ -62,5 +66,6 @@ describe("security stores", () => {
     });
 
     describeSecurityStore("the Redis store", () => openRedis(client).store);
+    describeQuotaStore("the Redis store", () => openRedis(client).store);
   });
 });

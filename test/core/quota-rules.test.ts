@@ -99,6 +99,38 @@ for (const [where, open] of [
       });
     });
 
+    describe("a slot", () => {
+      const slot = (name: string): Charge =>
+        ruledCharge({
+          key: key("c"),
+          limit: 1,
+          windowSeconds: 10,
+          slot: name,
+          rule: rule({ algorithm: "concurrency" }),
+        });
+
+      it("is held for as long as it is renewed, and no longer", async () => {
+        const charge = slot("a");
+        expect(await fits(charge)).to.equal(true);
+        for (let round = 0; round < 4; round += 1) {
+          now += 7_000;
+          await store.adjust({ charge, receipt: 0, by: 1 }, now);
+        }
+        now += 9_999;
+        expect(await fits(slot("b"))).to.equal(false);
+        now += 1;
+        expect(await fits(slot("b"))).to.equal(true);
+      });
+
+      it("that was given back is not taken from another", async () => {
+        await ask(slot("a"));
+        await store.adjust({ charge: slot("a"), receipt: 0, by: -1 }, now);
+        expect(await fits(slot("b"))).to.equal(true);
+        await store.adjust({ charge: slot("a"), receipt: 0, by: -1 }, now);
+        expect(await fits(slot("c"))).to.equal(false);
+      });
+    });
+
     describe("policies of different algorithms together", () => {
       it("count all or nothing", async () => {
         const slot = { algorithm: "concurrency" } as const;

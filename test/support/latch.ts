@@ -6,7 +6,7 @@ export interface Latch {
   readonly wait: () => Promise<{ held: true }>;
   /** Resolves when so many are held. */
   waiting(count: number): Promise<void>;
-  open(): void;
+  readonly open: () => void;
 }
 
 export function openLatch(): Latch {

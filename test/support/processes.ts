@@ -9,13 +9,25 @@ const script = fileURLToPath(new URL("./server.ts", import.meta.url));
 export interface ServerProcess {
   readonly url: string;
   readonly pid: number;
+  /** Lets `GET /held` be answered. */
+  release(): void;
   /** Closes the gate and resolves to how the process ended, and after how many milliseconds. */
   close(): Promise<{ code: number | null; ms: number }>;
 }
 
-/** Starts a test application in a process of its own. Options must be plain data. */
-export async function startProcess(adapter: string, options: Partial<AnyOptions>): Promise<ServerProcess> {
-  const child = fork(script, { execArgv: ["--import=tsx", "--conditions=@portcullis/source"] });
+/** Starts a test application in a process of its own, whose clock may differ. Options must be plain data. */
+export async function startProcess(
+  adapter: string,
+  options: Partial<AnyOptions>,
+  clockAheadMs = 0,
+): Promise<ServerProcess> {
+  const clock = `const now = Date.now; Date.now = () => now() + ${clockAheadMs};`;
+  const execArgv = [
+    "--import=tsx",
+    "--conditions=@portcullis/source",
+    `--import=data:text/javascript,${encodeURI(clock)}`,
+  ];
+  const child = fork(script, { execArgv });
   cleanUpInTest(() => child.kill("SIGKILL"));
   const exit = once(child, "exit") as Promise<[number | null]>;
   child.send({ adapter, options });
@@ -23,6 +35,7 @@ export async function startProcess(adapter: string, options: Partial<AnyOptions>
   return {
     url,
     pid: child.pid ?? 0,
+    release: () => void child.send("release"),
     async close() {
       const start = performance.now();
       if (child.exitCode === null) child.send("close");

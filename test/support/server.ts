@@ -1,5 +1,6 @@
 import type { AnyOptions, TestApp } from "./app.js";
 import { adapters } from "./app.js";
+import { openLatch } from "./latch.js";
 import { silentLogger } from "./logger.js";
 
 /** What a server process is told over IPC. */
@@ -8,9 +9,19 @@ export interface ServerRequest {
   readonly options: AnyOptions;
 }
 
+let latch = openLatch();
+
+/** Answers what is held; what comes later is held again. */
+function release(): void {
+  const { open } = latch;
+  latch = openLatch();
+  open();
+}
+
 /** A process of its own with one test application, for what two processes do to each other. */
-process.on("message", (message: ServerRequest | "close") => {
+process.on("message", (message: ServerRequest | "close" | "release") => {
   if (message === "close") return void close();
+  if (message === "release") return release();
   const adapter = adapters.find(({ name }) => name === message.adapter);
   void adapter
     ?.start({
@@ -23,6 +34,8 @@ process.on("message", (message: ServerRequest | "close") => {
         ...wrongPasswords(),
         "GET /me": ({ auth, quotas }) => ({ subject: auth?.subject ?? null, quotas }),
         "POST /logout": async ({ auth }, gate) => gate.revocations.revoke(auth),
+        // Answered when the process is told to release it.
+        "GET /held": () => latch.wait(),
         "GET /cached": async ({ cache }) => cache.getOrSet({ key: "k" }, () => ({ by: process.pid })),
       },
     })

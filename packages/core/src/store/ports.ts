@@ -138,7 +138,7 @@ export interface SecurityStore {
 export interface Adjustment {
   readonly charge: Charge;
   readonly receipt: number;
-  /** Units to charge more, or to give back if below 0. Any number below 0 releases the slot of `concurrency`. */
+  /** Units to charge more, or to give back if below 0; of `concurrency`, above 0 holds the slot for another window. */
   readonly by: number;
 }
 

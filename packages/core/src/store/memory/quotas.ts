@@ -16,10 +16,12 @@ export class MemoryQuotas implements QuotaStore {
 
   /** How the charges would stand, without counting them. */
   peek(charges: readonly Charge[]): Tally[] {
-    return charges.map((charge) => {
+    const tallies: Tally[] = [];
+    for (const charge of charges) {
       const blockedMs = charge.blockKey === undefined ? 0 : this.#blocks.blockedMs(charge.blockKey);
-      return blockedMs > 0 ? blockedTally(charge, blockedMs) : this.#counters.peek(charge);
-    });
+      tallies.push(blockedMs > 0 ? blockedTally(charge, blockedMs) : this.#counters.peek(charge));
+    }
+    return tallies;
   }
 
   /** Do these charges refuse their request? Notes their refusals, which may block their client: then in the tallies too. */

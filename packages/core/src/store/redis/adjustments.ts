@@ -38,7 +38,7 @@ export class AdjustmentQueue implements QuotaStore {
   }
 
   renew(charges: readonly Charge[]): void {
-    for (const charge of charges) this.#push(renewalLine(charge));
+    for (const charge of charges) this.#push(adjustmentLine({ charge, receipt: 0, by: 1 }));
   }
 
   #push(line: Line): void {
@@ -80,12 +80,8 @@ async function runAdjustments(client: RedisLike, lines: readonly Line[], script 
 
 function adjustmentLine({ charge, receipt, by }: Adjustment): Line {
   const { key, limit, windowSeconds, rule, slot } = charge;
-  const kind = kinds[rule?.algorithm ?? "fixed-window"];
+  const kind = slot !== undefined && by > 0 ? "renew" : kinds[rule?.algorithm ?? "fixed-window"];
   return { key, args: [kind, limit, windowSeconds * 1000, by, slot ?? receipt] };
-}
-
-function renewalLine({ key, limit, windowSeconds, slot = "" }: Charge): Line {
-  return { key, args: ["renew", limit, windowSeconds * 1000, 0, slot] };
 }
 
 function groupByTag(lines: readonly Line[]): Iterable<Line[]> {
