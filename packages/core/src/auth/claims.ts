@@ -1,5 +1,6 @@
 import type { JWTHeaderParameters, JWTPayload } from "jose";
 import type { IssuerScope } from "./issuer-scope.js";
+import { logoutEvent } from "./logout-token.js";
 
 /**
  * Tells TypeScript which claims your tokens have, for `auth.claims` everywhere; `auth.validate` and `requiredClaims` are what
@@ -78,8 +79,6 @@ const otherTokenUses = new Set([
   ...["id", "refresh", "offline", "logout"],
   ...["serialized-id", "initialaccesstoken", "registrationaccesstoken"],
 ]);
-/** The event of logout tokens (OpenID Connect Back-Channel Logout 1.0 2.4), which need have no `typ`. */
-const logoutEvent = "http://schemas.openid.net/event/backchannel-logout";
 
 /**
  * Why a token whose signature, `iss`, `aud`, `exp` and `nbf` jose accepted must still be refused; undefined if it may pass.
@@ -111,6 +110,7 @@ export function refusalOfClaims(
     if (typeof use === "string" && otherTokenUses.has(use.toLowerCase()))
       return "the claims say that this is no access token";
   }
+  // Logout tokens need have no typ.
   if (isObject(claims.events) && Object.hasOwn(claims.events, logoutEvent)) return "a logout token is no access token";
   return refusalOfConfirmation(cnf, rules.confirmation ?? onlyBearer);
 }

@@ -1,7 +1,7 @@
 import type { JWTPayload } from "jose";
 
 /** The event that a logout token tells of (OpenID Connect Back-Channel Logout 1.0, 2.4). */
-const logoutEvent = "http://schemas.openid.net/event/backchannel-logout";
+export const logoutEvent = "http://schemas.openid.net/event/backchannel-logout";
 
 /** Such tokens are meant to be used at once; what claims to live longer would have to be remembered for as long. */
 const longestLifeSeconds = 86_400;

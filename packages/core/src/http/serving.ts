@@ -5,8 +5,8 @@ import type { Server, ServerOptions } from "node:http";
 export interface Serving<App> {
   /**
    * An HTTP server for the application, as `http.createServer(app)` makes one, not listening yet. Express changes the
-   * prototypes of every request and response, which costs more than the whole guard; here they have the right ones from
-   * the start. What you put on `express.request` or `app.request` works as ever, whenever you do.
+   * prototypes of every request and response, which costs more than the whole guard on Node 20 and 22; here they have the
+   * right ones from the start. What you put on `express.request` or `app.request` works as ever, whenever you do.
    */
   serve(app: App, options?: ServeOptions): Server;
 }
