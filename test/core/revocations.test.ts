@@ -39,6 +39,7 @@ function openService(maxLifetimeSeconds = month, issuers: IssuerScope = new Issu
     marginSeconds: 300,
     maxLifetimeSeconds,
     orgClaim: "org_id",
+    news: { announce: () => undefined },
     now: () => start * 1000,
   });
   return { service, told };

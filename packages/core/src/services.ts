@@ -17,6 +17,7 @@ import type { Revocations } from "./revocation/revocations.js";
 import { RevocationService } from "./revocation/revocations.js";
 import type { SessionServices } from "./sessions/create.js";
 import { createSessions } from "./sessions/create.js";
+import { EndingNews } from "./sessions/news.js";
 import { marginSecondsFor } from "./store/margin.js";
 import type { Telemetry } from "./telemetry/telemetry.js";
 import type { Keyspace } from "./store/keys.js";
@@ -46,6 +47,7 @@ export function createServices<Raw>(
 ): GateServices<Raw> {
   const { auth, instances, ipv6PrefixLength, revocation, cacheTtlMs, headers, logger } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
+  const news = new EndingNews(stores.channels, logger);
   const revocations =
     auth === undefined || revocation === undefined
       ? undefined
@@ -55,6 +57,7 @@ export function createServices<Raw>(
           issuers: auth.scope,
           marginSeconds: marginSecondsFor(auth.toleranceSeconds),
           maxLifetimeSeconds: auth.maxLifetimeSeconds,
+          news,
           orgClaim: revocation.orgClaim,
           now,
         });
@@ -78,7 +81,7 @@ export function createServices<Raw>(
         ? undefined
         : new Possession({ dpop: auth.dpop, toleranceSeconds: auth.toleranceSeconds, keys, challenges, now }),
     revocations,
-    ...createSessions(resolved, { stores, keys, revocations, now }),
+    ...createSessions(resolved, { stores, keys, news, revocations, now }),
     revocationsOrMissing: revocations ?? missingRevocations,
     logins: {
       store: stores.logins,

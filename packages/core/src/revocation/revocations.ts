@@ -59,9 +59,15 @@ export interface RevocationServiceOptions {
   readonly maxLifetimeSeconds: number;
   /** The claim that names the organisation a token is for. */
   readonly orgClaim: string;
+  /** Told of what has ended. */
+  readonly news: { announce(ending: TokenEnding): void };
   /** Unix milliseconds. */
   readonly now: () => number;
 }
+
+type TokenEnding =
+  | { readonly reason: "token"; readonly jti: string }
+  | { readonly reason: "all"; readonly principal: string; readonly cutoff: number };
 
 /** Revocation by `auth:revoked:<jti>` and by a cut-off time for each subject. */
 export class RevocationService implements Revocations {
@@ -76,7 +82,7 @@ export class RevocationService implements Revocations {
   async revoke(token: RevocableToken | undefined, options: RevokeOptions = {}): Promise<void> {
     checkObject("revoke()", options, ["replicas"]);
     if (options.replicas !== undefined) checkInteger("revoke().replicas", options.replicas, 0, 100);
-    const { store, marginSeconds, maxLifetimeSeconds, now } = this.#options;
+    const { store, marginSeconds, maxLifetimeSeconds, news, now } = this.#options;
     if (token === undefined) throw new TypeError("revoke() needs a token; nobody is signed in");
     if (typeof token.expiresAt !== "number" || Number.isNaN(token.expiresAt)) {
       throw new TypeError("revoke() needs expiresAt, the exp of the token in unix seconds");
@@ -87,15 +93,18 @@ export class RevocationService implements Revocations {
     const key = this.#recordKey(token);
     await store.revoke(key, expiresAt, options);
     this.#known.set(key, true);
+    if (token.jti !== undefined) news.announce({ reason: "token", jti: token.jti });
   }
 
   async revokeSubject(subject: string | Pick<Auth, "principal">): Promise<number> {
-    const { store, keys, issuers, marginSeconds, maxLifetimeSeconds } = this.#options;
+    const { store, keys, issuers, marginSeconds, maxLifetimeSeconds, news } = this.#options;
     const principal = typeof subject === "string" ? subject : subject.principal;
     if (typeof principal !== "string" || principal === "")
       throw new TypeError("revokeSubject() needs a non-empty subject");
     issuers.checkPrincipal(principal);
-    return store.cutOff(keys.subjectCutoff(principal), Math.ceil(maxLifetimeSeconds) + marginSeconds);
+    const cutoff = await store.cutOff(keys.subjectCutoff(principal), Math.ceil(maxLifetimeSeconds) + marginSeconds);
+    news.announce({ reason: "all", principal, cutoff });
+    return cutoff;
   }
 
   async isRevoked(token: CheckableToken): Promise<boolean> {

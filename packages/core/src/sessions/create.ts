@@ -9,7 +9,7 @@ import type { Stores } from "../store/stores.js";
 import { createTokenCookies } from "./cookies.js";
 import type { SessionEnding } from "./ending.js";
 import { createSessionEnding } from "./ending.js";
-import { LocalNews } from "./news.js";
+import type { EndingNews } from "./news.js";
 import type { Sessions } from "./sessions.js";
 import { SessionService } from "./sessions.js";
 import type { Tokens } from "./tokens.js";
@@ -26,6 +26,7 @@ export interface SessionServices {
 export interface SessionFoundation {
   readonly stores: Pick<Stores, "sessions" | "security">;
   readonly keys: Keyspace;
+  readonly news: EndingNews;
   /** Undefined where revocation is off. */
   readonly revocations: Revocations | undefined;
   /** Unix milliseconds. */
@@ -34,12 +35,11 @@ export interface SessionFoundation {
 
 export function createSessions<Raw>(
   { auth, revocation, tokens, deadlineMs, logger }: ResolvedOptions<Raw>,
-  { stores, keys, revocations, now }: SessionFoundation,
+  { stores, keys, news, revocations, now }: SessionFoundation,
 ): SessionServices {
   if (auth === undefined || revocation === undefined || revocations === undefined)
     return { sessions: missingSessions, tokens: missingTokens, ending: undefined };
   const issuers: IssuerScope = auth.scope;
-  const news = new LocalNews(logger);
   const common = {
     store: stores.sessions,
     security: stores.security,

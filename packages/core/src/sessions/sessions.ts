@@ -53,10 +53,11 @@ export interface Sessions {
   /** Ends all sessions and tokens of an organisation so far. Resolves to how many sessions there were. */
   revokeGroup(org: string): Promise<number>;
   /**
-   * Calls the listener in this process when sessions end in any: the base for closing live connections. Returns how to stop.
-   * Messages that come while Redis is away are lost: what matters is checked again at the next request.
+   * Calls the listener in this process when sessions or tokens end in any: the base for closing live connections. Returns how
+   * to stop. `onMissed` is called at first, and whenever messages may have been lost because Redis was away: verify
+   * again who is connected.
    */
-  onRevoked(listener: (ended: EndedSessions) => void): () => void;
+  onRevoked(listener: (ended: EndedSessions) => void, onMissed?: () => void): () => void;
 }
 
 /** An ending as listeners get it. */
@@ -171,10 +172,14 @@ export class SessionService implements Sessions {
     return count;
   }
 
-  onRevoked(listener: (ended: EndedSessions) => void): () => void {
+  onRevoked(listener: (ended: EndedSessions) => void, onMissed?: () => void): () => void {
     checkFunction("onRevoked()", listener);
+    if (onMissed !== undefined) checkFunction("onRevoked().onMissed", onMissed);
     const { news, orgClaim } = this.#options;
-    return news.listen((ending) => listener({ ...ending, concerns: (auth) => concerns(ending, auth, orgClaim) }));
+    return news.listen(
+      (ending) => listener({ ...ending, concerns: (auth) => concerns(ending, auth, orgClaim) }),
+      onMissed,
+    );
   }
 
   /** Ends one session of a user. Its cut-off is written only if it is the user's, by our record or by a token. */
@@ -209,9 +214,10 @@ export class SessionService implements Sessions {
   }
 }
 
-function concerns({ principal, sessionIds, org, cutoff }: Ending, auth: Auth, orgClaim: string): boolean {
+function concerns({ principal, sessionIds, org, jti, cutoff }: Ending, auth: Auth, orgClaim: string): boolean {
   if (principal !== undefined && auth.principal !== principal) return false;
   if (org !== undefined && auth.claims[orgClaim] !== org) return false;
+  if (jti !== undefined) return auth.jti === jti;
   if (sessionIds !== undefined) return auth.sessionId !== undefined && sessionIds.includes(auth.sessionId);
   return auth.issuedAt === undefined || cutoff === undefined || auth.issuedAt <= cutoff;
 }

@@ -53,7 +53,9 @@ export class MemorySessionStore implements SessionStore {
     return Promise.resolve({ ms: this.#now(), cutoffs: cutoffKeys.map((key) => this.#options.cutoffAt(key)) });
   }
 
-  async create(keys: SubjectKeys, { id, record, cutoff, maxSessions, onLimit }: Creation): Promise<Created> {
+  async create(keys: SubjectKeys, creation: Creation): Promise<Created> {
+    const { id, record, cutoff, maxSessions, onLimit, notAfter } = creation;
+    if (this.#now() > notAfter) return { outcome: "late" };
     const subject = this.#subject(keys);
     if (subject.ended >= record.issuedAt) return { outcome: "behind", ended: subject.ended };
     const live = this.#live(keys).filter((one) => cutoff === undefined || one.record.issuedAt > cutoff);
@@ -77,6 +79,7 @@ export class MemorySessionStore implements SessionStore {
     const record = this.#subjects.get(keys.index)?.sessions.get(id);
     const now = this.#now();
     if (record === undefined || record.idleEndsAt <= now) return { outcome: "missing" };
+    if (now > rotation.notAfter) return { outcome: "late" };
     if (presented !== record.current && generation <= record.generation) {
       const repeats = presented === record.previous && now - record.seenAt <= rotation.overlapMs;
       if (repeats) return { outcome: "repeated", record, surplus: [] };
@@ -139,7 +142,8 @@ export class MemorySessionStore implements SessionStore {
   }
 
   endGroup(keys: GroupKeys): Promise<Membership[]> {
-    const members = [...(this.#groups.get(keys.members)?.values() ?? [])];
+    const known = [...(this.#groups.get(keys.members)?.values() ?? [])];
+    const members = known.filter(({ endsAt }) => endsAt > this.#now());
     return Promise.resolve(members.map(({ id, principal }) => ({ id, principal })));
   }
 

@@ -29,7 +29,7 @@ import {
   removeSessionsScript,
   rotateSessionScript,
 } from "./scripts/sessions.js";
-import { endGroupScript, joinTokensScript, noteTokensScript } from "./scripts/tracked-tokens.js";
+import { endGroupScript, joinTokensScript, listMembersScript, noteTokensScript } from "./scripts/tracked-tokens.js";
 
 export interface RedisSessionStoreOptions {
   readonly connection: Connection;
@@ -137,17 +137,15 @@ export class RedisSessionStore implements SessionStore {
   }
 
   async endGroup({ members, tokens, shared }: GroupKeys): Promise<Membership[]> {
-    const { marginSeconds, longestSeconds, keys, connection } = this.#options;
+    const { marginSeconds, longestSeconds, keys } = this.#options;
     if (!this.#isCluster) {
       const args = [keys.revokedPrefix(), marginSeconds, longestSeconds];
       const names = await this.#within(() => this.#run(endGroupScript, [shared, tokens, members], args), bulkMs);
       return (names as string[]).map(readMember);
     }
     await this.#within(() => this.#endShared({ tokens, shared }, []), bulkMs);
-    const { ms } = await this.moment([members]).catch(() => ({ ms: 0 }));
-    return ((await this.#within(() => connection.client.call("ZRANGEBYSCORE", members, ms, "+inf"))) as string[]).map(
-      readMember,
-    );
+    const names = await this.#within(() => this.#run(listMembersScript, [members], []));
+    return (names as string[]).map(readMember);
   }
 
   /** Adds first to what other services read, so that no token is handed out that they do not know. */

@@ -15,12 +15,12 @@ import {
   removeSessionsScript,
   rotateSessionScript,
 } from "./sessions.js";
-import { endGroupScript, joinTokensScript, noteTokensScript } from "./tracked-tokens.js";
+import { endGroupScript, joinTokensScript, listMembersScript, noteTokensScript } from "./tracked-tokens.js";
 
 /** Every script, to be loaded when a connection is made. */
 export const scripts: readonly Script[] = [
   ...[adjustScript, admitScript, cutOffScript, leaseScript, markerScript, revokeScript],
   ...[createSessionScript, endSessionsScript, listSessionsScript, momentScript, removeSessionsScript],
-  ...[rotateSessionScript, endGroupScript, joinTokensScript, noteTokensScript],
+  ...[rotateSessionScript, endGroupScript, joinTokensScript, listMembersScript, noteTokensScript],
   ...[loginChargeScript, loginSettleScript],
 ];

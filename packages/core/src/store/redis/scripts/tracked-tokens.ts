@@ -55,6 +55,12 @@ end
 return ttl
 `);
 
+/** The sessions of an organisation that have not ended. KEYS[1]: those, by their end. */
+export const listMembersScript: Script = defineScript(`
+local time = redis.call('TIME')
+return redis.call('ZRANGEBYSCORE', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000), '+inf')
+`);
+
 /**
  * Revokes every token that an organisation's shared set names, and empties it. KEYS: the set, the tokens by their expiry, the
  * organisation's sessions. ARGV: what the keys of revoked tokens begin with; how many seconds a record outlives its token;
