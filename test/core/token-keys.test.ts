@@ -177,6 +177,16 @@ describe("a fixed key set", () => {
     expect(await accepts(auth, signed(attackerRsa))).to.be.false;
   });
 
+  it("tries no more than ten, so that no forged token costs a check by each of a thousand keys", async () => {
+    const others = (count: number) =>
+      Array.from({ length: count }, (_, index) => jwk(secondRsa, { kid: `other-${index}` }));
+    const last = jwk(rsa, { kid: "last" });
+    const withOthers = (count: number) => ({ jwks: { keys: [...others(count), last] }, algorithms: ["RS256"] });
+    expect(await accepts(withOthers(9), signed(rsa))).to.be.true;
+    expect(await accepts(withOthers(10), signed(rsa))).to.be.false;
+    expect(await accepts(withOthers(1000), signed(rsa, { kid: "last" }))).to.be.true;
+  });
+
   it("uses no key for what its alg, use or key_ops do not say", async () => {
     for (const more of [{ alg: "RS512" }, { use: "enc" }, { key_ops: ["encrypt"] }, { key_ops: [] }]) {
       const jwks = { keys: [jwk(rsa, { kid: "one", ...more }), jwk(secondRsa, { kid: "two" })] };

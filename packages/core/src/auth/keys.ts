@@ -195,6 +195,9 @@ function usableKey(option: string, jwk: JWK, algorithms: readonly string[]): Can
 /** Chooses from a key set; undefined if no key has that `kid`, which a newer set may. */
 export type KeySelector = (header: JWTHeaderParameters) => Promise<readonly CandidateKey[] | undefined>;
 
+/** Of keys that a token without `kid` may be signed with. With more, a forged token would cost too many checks. */
+const mostTried = 10;
+
 export function keySelector(option: string, jwks: unknown, algorithms: readonly string[]): KeySelector {
   let select: ReturnType<typeof createLocalJWKSet>;
   try {
@@ -210,7 +213,10 @@ export function keySelector(option: string, jwks: unknown, algorithms: readonly 
       // Without a kid several keys may fit: each is tried.
       if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
       const keys: CandidateKey[] = [];
-      for await (const key of error) keys.push({ key, algorithms });
+      for await (const key of error) {
+        if (keys.length === mostTried) return [];
+        keys.push({ key, algorithms });
+      }
       return keys;
     }
   };
