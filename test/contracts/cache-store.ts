@@ -1,10 +1,13 @@
 import { expect } from "chai";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
+import { cacheChannel, readNews } from "../../packages/core/src/store/cache-store.js";
+import type { Channels } from "../../packages/core/src/store/channels.js";
 import type { CacheStore } from "../../packages/core/src/store/ports.js";
+import { until } from "../support/until.js";
 import { freshPrefix } from "../support/redis.js";
 
 /** The contract of every CacheStore: what the request cache relies on, whichever store answers. */
-export function describeCacheStore(name: string, open: () => CacheStore): void {
+export function describeCacheStore(name: string, open: () => CacheStore, news: () => Channels): void {
   describe(`${name} keeps the contract of a cache store`, () => {
     let store: CacheStore;
     let key: (name: string) => string;
@@ -43,6 +46,94 @@ export function describeCacheStore(name: string, open: () => CacheStore): void {
       await store.deleteMany([key("gone"), key("never there")]);
       await new Promise((resolve) => setTimeout(resolve, 100));
       expect(await store.getMany(["short", "long", "gone"].map(key))).to.deep.equal([undefined, "2", undefined]);
+    });
+
+    it("gives a generation once, and another one when it is renewed", async () => {
+      const keys = new Keyspace(freshPrefix(), "test");
+      const names = ["n:", "n:a", "t:tag"].map((one) => keys.cacheGeneration(one));
+      const both = await Promise.all([store.ensureGenerations(names, 60_000), store.ensureGenerations(names, 60_000)]);
+      const [first = []] = both;
+      expect(both[1]).to.deep.equal(first);
+      expect(new Set(first).size).to.equal(3);
+      expect(await store.getMany(names)).to.deep.equal(first);
+      await store.renewGenerations(names.slice(0, 2), 60_000);
+      const later = await store.ensureGenerations(names, 60_000);
+      expect(later.map((one, index) => one === first[index])).to.deep.equal([false, false, true]);
+    });
+
+    it("leases a key to one, who stores what they made, or fails", async () => {
+      const value = { outcome: "filled", value: "made", ttlMs: 60_000 } as const;
+      expect(await store.lease(key("k"), "a", 60_000)).to.deep.equal({ waitMs: 0, value: undefined });
+      const refused = await store.lease(key("k"), "b", 60_000);
+      expect(refused.waitMs).to.be.within(1, 60_000);
+      expect([await store.extend(key("k"), "a", 60_000), await store.extend(key("k"), "b", 60_000)]).to.deep.equal([
+        true,
+        false,
+      ]);
+      expect(await store.settle(key("k"), "b", value)).to.equal(false);
+      expect(await store.getMany([key("k")])).to.deep.equal([undefined]);
+      expect(await store.settle(key("k"), "a", value)).to.equal(true);
+      expect(await store.settle(key("k"), "a", value)).to.equal(false);
+      expect(await store.lease(key("k"), "b", 60_000)).to.deep.equal({ waitMs: 0, value: "made" });
+      expect(await store.settle(key("k"), "b", { outcome: "failed" })).to.equal(true);
+      expect(await store.getMany([key("k")])).to.deep.equal(["made"]);
+    });
+
+    it("ends a lease with its time, and gives it to whoever forces it", async () => {
+      await store.lease(key("k"), "a", 30);
+      await new Promise((resolve) => setTimeout(resolve, 60));
+      expect((await store.lease(key("k"), "b", 60_000)).waitMs).to.equal(0);
+      expect((await store.lease(key("k"), "c", 60_000, true)).waitMs).to.equal(0);
+      expect(await store.settle(key("k"), "b", { outcome: "filled", value: "old", ttlMs: 60_000 })).to.equal(false);
+      expect(await store.settle(key("k"), "c", { outcome: "filled", value: "new", ttlMs: 60_000 })).to.equal(true);
+      expect(await store.getMany([key("k")])).to.deep.equal(["new"]);
+    });
+
+    it("does not store what was being made when its key was written or deleted", async () => {
+      for (const change of [
+        () => store.setMany([{ key: key("k"), value: "newer", ttlMs: 60_000 }]),
+        () => store.deleteMany([key("k")]),
+      ]) {
+        await store.lease(key("k"), "a", 60_000);
+        await change();
+        const [before] = await store.getMany([key("k")]);
+        expect(await store.settle(key("k"), "a", { outcome: "filled", value: "older", ttlMs: 60_000 })).to.equal(false);
+        expect(await store.getMany([key("k")])).to.deep.equal([before]);
+      }
+    });
+
+    it("tells who waits what became of the key, and everybody what was deleted", async () => {
+      const heard: unknown[] = [];
+      let gaps = 0;
+      const stop = news().subscribe(
+        cacheChannel,
+        (message) => heard.push(readNews(message)),
+        () => (gaps += 1),
+      );
+      try {
+        await until(() => gaps > 0 && news().isAlive(1000));
+        for (const outcome of ["filled", "nothing", "unkept", "failed"] as const) {
+          const settlement = outcome === "filled" ? { outcome, value: "v", ttlMs: 60_000 } : { outcome };
+          await store.lease(key(`quiet ${outcome}`), "a", 60_000);
+          await store.settle(key(`quiet ${outcome}`), "a", settlement);
+          await store.lease(key(outcome), "a", 60_000);
+          await store.lease(key(outcome), "b", 60_000);
+          await store.settle(key(outcome), "a", settlement);
+        }
+        await store.lease(key("written"), "a", 60_000);
+        await store.lease(key("written"), "b", 60_000);
+        await store.setMany([{ key: key("written"), value: "v", ttlMs: 60_000 }]);
+        await store.deleteMany([key("deleted")]);
+        const expected = [
+          ...(["filled", "nothing", "unkept", "failed"] as const).map((one) => ({ key: key(one), news: one })),
+          { key: key("written"), news: "filled" },
+          { key: key("deleted"), news: "deleted" },
+        ];
+        await until(() => heard.length >= expected.length);
+        expect(heard).to.have.deep.members(expected);
+      } finally {
+        stop();
+      }
     });
 
     it("reads the same key twice at once", async () => {

@@ -2,11 +2,17 @@ import { expect } from "chai";
 import { Cluster, Redis } from "ioredis";
 import { startCluster } from "@portcullis/testkit";
 import type { RedisCluster } from "@portcullis/testkit";
-import { RequestCacheFactory } from "../../packages/core/src/cache/request-cache.js";
+import { CacheService } from "../../packages/core/src/cache/cache-service.js";
 import { createFacts } from "../../packages/core/src/http/exchange.js";
+import { resolveCache } from "../../packages/core/src/options/cache.js";
+import type { Channels } from "../../packages/core/src/store/channels.js";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
+import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
+import { MemoryChannels } from "../../packages/core/src/store/memory/channels.js";
 import { MemoryCacheStore } from "../../packages/core/src/store/memory/cache.js";
 import { RedisCacheStore } from "../../packages/core/src/store/redis/cache.js";
+import { RedisChannels } from "../../packages/core/src/store/redis/channels.js";
+import { Tracking } from "../../packages/core/src/store/redis/tracking.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { RedisLike } from "../../packages/core/src/store/redis/connect.js";
 import { parseRedisUrl } from "../../packages/core/src/options/redis-url.js";
@@ -20,6 +26,8 @@ describe("cache stores", () => {
     for (const clean of cleanUp.reverse()) await clean();
   });
 
+  let heard: Channels = new MemoryChannels();
+
   function openRedis(redis: string | RedisLike): RedisCacheStore {
     const connection = connect({
       redis: typeof redis === "string" ? parseRedisUrl("redis", redis) : redis,
@@ -28,11 +36,25 @@ describe("cache stores", () => {
       scripts: [],
     });
     cleanUp.push(() => connection.close());
-    return new RedisCacheStore({ connection, deadlineMs: 1000 });
+    const keys = new Keyspace("", "test");
+    const tracking = new Tracking({ connection, logger: silentLogger });
+    cleanUp.push(() => tracking.close());
+    const channels = new RedisChannels({ connection, tracking, keys, deadlineMs: 1000, logger: silentLogger });
+    heard = channels;
+    return new RedisCacheStore({ connection, channels, deadlineMs: 1000 });
   }
 
-  describeCacheStore("the in-process store", () => new MemoryCacheStore());
-  describeCacheStore("the Redis store", () => openRedis(testRedisUrl()));
+  const inProcess = new MemoryChannels();
+  describeCacheStore(
+    "the in-process store",
+    () => new MemoryCacheStore({ channels: inProcess }),
+    () => inProcess,
+  );
+  describeCacheStore(
+    "the Redis store",
+    () => openRedis(testRedisUrl()),
+    () => heard,
+  );
 
   describe("on Redis Cluster", function () {
     this.timeout(60_000);
@@ -48,15 +70,23 @@ describe("cache stores", () => {
       );
     });
 
-    describeCacheStore("the Redis store", () => openRedis(client));
+    describeCacheStore(
+      "the Redis store",
+      () => openRedis(client),
+      () => heard,
+    );
   });
 
   it("read what many requests want in one turn with one MGET, and a key once in one request", async () => {
     const prefix = freshPrefix();
-    const factory = new RequestCacheFactory({
+    const channels = new MemoryChannels();
+    const factory = new CacheService({
       store: openRedis(testRedisUrl()),
+      signals: { channels, track: () => undefined, isAlive: () => false },
       keys: new Keyspace(prefix, "test"),
-      ttlMs: 60_000,
+      options: resolveCache({ local: false }),
+      telemetry: new Telemetry(),
+      logger: silentLogger,
     });
     const admin = new Redis(testRedisUrl());
     cleanUp.push(() => admin.disconnect());

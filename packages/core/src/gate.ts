@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Auth } from "./auth/claims.js";
+import type { GateCache } from "./cache/request-cache.js";
 import type { Responses } from "./cache/response/responses.js";
 import type { ClaimTest, RecentAuthOptions } from "./guard/authorization.js";
 import type { RouteCondition } from "./http/path.js";
@@ -86,6 +87,8 @@ export interface Gate<Raw, Middleware> {
   verify(source: string | IncomingMessage): Promise<Verification>;
   /** Middleware that answers paths of its own. */
   readonly routes: Routes<Raw, Middleware>;
+  /** The cache outside requests: the same entries as `req.cache` and `ctx.cache`. A TypeError if `cache` is false. */
+  readonly cache: GateCache;
   /** Ends tokens before their time. */
   readonly revocations: Revocations;
   /** Issues access and refresh tokens; needs option `tokens`. */

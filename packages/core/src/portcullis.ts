@@ -94,6 +94,7 @@ export function createGate<Raw, Middleware extends object>(
     if (keys !== "none") dependencies.push([{ dependency: "keys" }, keys === "down" ? 0 : 1]);
     return [
       ...telemetry.read(),
+      ...(services.cache?.metrics() ?? []),
       gauge("portcullis_up", "0 while protected requests are refused for an outage.", [
         [{}, status === "down" ? 0 : 1],
       ]),
@@ -169,6 +170,10 @@ export function createGate<Raw, Middleware extends object>(
       const { auth: who } = exchange.facts;
       return who === undefined ? services.challenges.credentialsRequired() : { allowed: true, auth: who };
     },
+    get cache() {
+      if (services.cache === undefined) throw optionError("cache", "is false, so there is no cache");
+      return services.cache.outside;
+    },
     revocations: services.revocationsOrMissing,
     tokens: services.tokens,
     sessions: services.sessions,
@@ -198,6 +203,7 @@ export function createGate<Raw, Middleware extends object>(
       closed = true;
       auth?.keys.close();
       services.settlement.close();
+      services.cache?.close();
       await stores.close();
     },
   };

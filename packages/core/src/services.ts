@@ -2,7 +2,7 @@ import type { Auth } from "./auth/claims.js";
 import type { VerifiedToken } from "./auth/verifier.js";
 import { Verifier } from "./auth/verifier.js";
 import { IssuerVerifier } from "./auth/issuer-verifier.js";
-import { RequestCacheFactory } from "./cache/request-cache.js";
+import { CacheService } from "./cache/cache-service.js";
 import type { AdmissionServices } from "./guard/admission.js";
 import { createChallenges } from "./guard/challenges.js";
 import { Degradation } from "./guard/degradation.js";
@@ -45,7 +45,7 @@ export function createServices<Raw>(
   resolved: ResolvedOptions<Raw>,
   { stores, keys, telemetry, now }: Foundation,
 ): GateServices<Raw> {
-  const { auth, instances, ipv6PrefixLength, revocation, cacheTtlMs, headers, logger } = resolved;
+  const { auth, instances, ipv6PrefixLength, revocation, headers, logger } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
   const news = new EndingNews(stores.channels, logger);
   const revocations =
@@ -93,7 +93,17 @@ export function createServices<Raw>(
     settlement: new Settlement({ logger }),
     telemetry,
     cache:
-      cacheTtlMs === undefined ? undefined : new RequestCacheFactory({ store: stores.cache, keys, ttlMs: cacheTtlMs }),
+      resolved.cache === undefined
+        ? undefined
+        : new CacheService({
+            store: stores.cache,
+            signals: stores.cacheSignals,
+            keys,
+            options: resolved.cache,
+            telemetry,
+            logger,
+            qualify: auth === undefined ? undefined : (issuer, tenant) => auth.scope.qualify(issuer, tenant),
+          }),
     challenges,
     degradation: new Degradation({
       revocations,

@@ -1,21 +1,34 @@
-import { RequestCacheFactory } from "../../../packages/core/src/cache/request-cache.js";
+import { CacheService } from "../../../packages/core/src/cache/cache-service.js";
 import { createFacts } from "../../../packages/core/src/index.js";
-import type { Auth, RequestCache } from "../../../packages/core/src/index.js";
+import type { Auth, CacheOptions, GateCache, RequestCache } from "../../../packages/core/src/index.js";
+import { resolveCache } from "../../../packages/core/src/options/cache.js";
+import type { CacheSignals, SignalledPrefix } from "../../../packages/core/src/store/cache-signals.js";
+import type { CacheEntry, CacheStore, Lease, Settlement } from "../../../packages/core/src/store/cache-store.js";
 import { Keyspace } from "../../../packages/core/src/store/keys.js";
 import { MemoryCacheStore } from "../../../packages/core/src/store/memory/cache.js";
+import { MemoryChannels } from "../../../packages/core/src/store/memory/channels.js";
 import { StoreFault } from "../../../packages/core/src/store/ports.js";
-import type { CacheEntry, CacheStore } from "../../../packages/core/src/store/ports.js";
+import { Telemetry } from "../../../packages/core/src/telemetry/telemetry.js";
+import { silentLogger } from "../../support/logger.js";
+
+export const cacheKeys: Keyspace = new Keyspace("", "key-secret");
 
 /** A store in process that notes what it is asked, and can be away. */
 export class FakeCacheStore implements CacheStore {
   readonly clock: { ms: number } = { ms: 1_000_000 };
-  readonly inner: MemoryCacheStore = new MemoryCacheStore({ now: () => this.clock.ms });
+  readonly channels: MemoryChannels = new MemoryChannels();
+  readonly inner: MemoryCacheStore = new MemoryCacheStore({ now: () => this.clock.ms, channels: this.channels });
+  /** Keys of values. */
   readonly reads: string[] = [];
   readonly written: CacheEntry[] = [];
   /** While set, every call fails with it. */
   failure: Error | undefined;
   /** While set, writes wait for it. */
   writesWait: Promise<void> | undefined;
+
+  now(): number {
+    return this.clock.ms;
+  }
 
   goDown(): void {
     this.failure = new StoreFault("unreachable");
@@ -26,43 +39,111 @@ export class FakeCacheStore implements CacheStore {
   }
 
   async getMany(keys: readonly string[]): Promise<(string | undefined)[]> {
-    this.reads.push(...keys);
-    if (this.failure !== undefined) throw this.failure;
+    this.reads.push(...keys.filter((key) => !key.startsWith(cacheKeys.generationPrefix())));
+    this.#check();
     return this.inner.getMany(keys);
   }
 
   async setMany(entries: readonly CacheEntry[]): Promise<void> {
     await this.writesWait;
-    if (this.failure !== undefined) throw this.failure;
+    this.#check();
     this.written.push(...entries);
     return this.inner.setMany(entries);
   }
 
   async deleteMany(keys: readonly string[]): Promise<void> {
-    if (this.failure !== undefined) throw this.failure;
+    this.#check();
     return this.inner.deleteMany(keys);
+  }
+
+  async ensureGenerations(keys: readonly string[], ttlMs: number): Promise<string[]> {
+    this.#check();
+    return this.inner.ensureGenerations(keys, ttlMs);
+  }
+
+  async renewGenerations(keys: readonly string[], ttlMs: number): Promise<void> {
+    this.#check();
+    return this.inner.renewGenerations(keys, ttlMs);
+  }
+
+  async lease(key: string, owner: string, ms: number, force?: boolean): Promise<Lease> {
+    this.#check();
+    return this.inner.lease(key, owner, ms, force);
+  }
+
+  async extend(key: string, owner: string, ms: number): Promise<boolean> {
+    this.#check();
+    return this.inner.extend(key, owner, ms);
+  }
+
+  async settle(key: string, owner: string, settlement: Settlement): Promise<boolean> {
+    this.#check();
+    if (settlement.outcome === "filled") this.written.push({ key, ...settlement });
+    return this.inner.settle(key, owner, settlement);
   }
 
   close(): void {
     this.inner.close();
   }
+
+  #check(): void {
+    if (this.failure !== undefined) throw this.failure;
+  }
+}
+
+/** Signals that a test gives by hand. */
+export class FakeSignals implements CacheSignals {
+  readonly channels: MemoryChannels;
+  readonly tracked: SignalledPrefix[] = [];
+  alive = false;
+
+  constructor(channels: MemoryChannels) {
+    this.channels = channels;
+  }
+
+  track(tracked: SignalledPrefix): void {
+    this.tracked.push(tracked);
+  }
+
+  isAlive(): boolean {
+    return this.alive;
+  }
+
+  /** As Redis tells of a write. */
+  changed(key: string): void {
+    for (const { prefix, invalidate } of this.tracked) if (key.startsWith(prefix)) invalidate(key);
+  }
 }
 
 export interface FakeProcess {
   readonly store: FakeCacheStore;
+  readonly signals: FakeSignals;
+  readonly service: CacheService;
+  readonly cache: GateCache;
   /** The cache of a new request, of this user or of nobody. */
-  readonly request: (principal?: string) => RequestCache;
+  readonly request: (principal?: string, signal?: AbortSignal) => RequestCache;
 }
 
-/** A process that serves requests; several may share a store. */
-export function openProcess(store: FakeCacheStore = new FakeCacheStore()): FakeProcess {
-  const factory = new RequestCacheFactory({ store, keys: new Keyspace("", "key-secret"), ttlMs: 300_000 });
+/** A process that serves requests; several may share a store. Without a tier in process unless the options say so. */
+export function openProcess(
+  store: FakeCacheStore = new FakeCacheStore(),
+  options: CacheOptions = {},
+  logger: typeof silentLogger = silentLogger,
+): FakeProcess {
+  const signals = new FakeSignals(store.channels);
+  const resolved = resolveCache({ local: false, ...options });
+  const telemetry = new Telemetry();
+  const service = new CacheService({ store, signals, keys: cacheKeys, options: resolved, telemetry, logger });
   return {
     store,
-    request(principal) {
+    signals,
+    service,
+    cache: service.outside,
+    request(principal, signal) {
       const facts = createFacts();
-      facts.auth = principal === undefined ? undefined : ({ principal } as Auth);
-      return factory.create(facts);
+      const auth = { principal, subject: principal, issuer: "issuer", claims: { sub: principal } };
+      facts.auth = principal === undefined ? undefined : (auth as unknown as Auth);
+      return service.create(facts, () => signal);
     },
   };
 }

@@ -1,24 +1,61 @@
-/** Says whose value this is and how the rest is written: what another program or release left there is told apart. */
-const json = "p1:";
+import { parse, stringify } from "devalue";
 
-/** A value as text. What JSON cannot say at all (undefined, functions, BigInt, cycles) is a TypeError. */
-export function encode(value: unknown): string {
-  let text: string | undefined;
-  try {
-    text = JSON.stringify(value);
-  } catch {
-    text = undefined;
-  }
-  if (text === undefined) throw new TypeError("a cached value must be something JSON can say");
-  return json + text;
+/** A codec of your own: two functions. `decode` may throw; what it cannot read is a miss. */
+export interface CacheCodec {
+  encode(value: unknown): string;
+  decode(text: string): unknown;
 }
 
-/** A value read back; undefined for whatever this release did not write: foreign, corrupt or of another version. */
-export function decode(text: string | undefined): unknown {
-  if (text?.startsWith(json) !== true) return undefined;
-  try {
-    return JSON.parse(text.slice(json.length)) as unknown;
-  } catch {
-    return undefined;
+/**
+ * How values become text. `"json"`: what JSON can say. `"structured"`: also Date, Map, Set, BigInt, typed arrays, undefined
+ * members, NaN, and cycles, by devalue.
+ */
+export type CodecChoice = "json" | "structured" | CacheCodec;
+
+/** One letter before each value says which codec wrote it, so that releases with different codecs read each other. */
+export class Codecs {
+  readonly letter: string;
+  readonly #codecs: ReadonlyMap<string, CacheCodec>;
+  readonly #encode: (value: unknown) => string;
+
+  constructor(choice: CodecChoice) {
+    const own = typeof choice === "object";
+    this.letter = own ? "c" : choice === "json" ? "j" : "s";
+    this.#codecs = new Map([["j", json], ["s", structured], ...(own ? [["c", choice] as const] : [])]);
+    this.#encode = (this.#codecs.get(this.letter) ?? json).encode;
+  }
+
+  /** A TypeError for what this codec cannot say. */
+  encode(value: unknown): string {
+    let text: unknown;
+    try {
+      text = this.#encode(value);
+    } catch {
+      text = undefined;
+    }
+    if (typeof text !== "string") {
+      const what = { j: "something JSON can say", s: "data without functions", c: "something the codec can say" };
+      throw new TypeError(`a cached value must be ${what[this.letter as "j"]}`);
+    }
+    return text;
+  }
+
+  /** Undefined for what cannot be read. */
+  decode(letter: string, text: string): unknown {
+    try {
+      return this.#codecs.get(letter)?.decode(text);
+    } catch {
+      return undefined;
+    }
   }
 }
+
+const json: CacheCodec = {
+  encode: (value) => JSON.stringify(value),
+  decode: (text) => JSON.parse(text) as unknown,
+};
+
+const structured: CacheCodec = {
+  encode: (value) => stringify(value),
+  decode: (text) => parse(text) as unknown,
+};

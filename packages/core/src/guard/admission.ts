@@ -2,7 +2,7 @@ import type { Scheme, TokenSource } from "../auth/bearer.js";
 import { readCredentials } from "../auth/bearer.js";
 import type { TokenRefusal } from "../auth/issuer-verifier.js";
 import type { VerifiedToken, Verifier } from "../auth/verifier.js";
-import type { RequestCacheFactory } from "../cache/request-cache.js";
+import type { CacheService } from "../cache/cache-service.js";
 import type { Exchange, Facts } from "../http/exchange.js";
 import type { RateLimitFormat } from "../http/fields.js";
 import type { Decision, Denied } from "../http/verdict.js";
@@ -36,7 +36,7 @@ export interface AdmissionServices<Raw> {
   readonly quotas: QuotaStore;
   readonly settlement: Settlement<Raw>;
   readonly telemetry: Telemetry;
-  readonly cache: RequestCacheFactory | undefined;
+  readonly cache: CacheService | undefined;
   readonly challenges: Challenges;
   readonly degradation: Degradation;
   readonly headers: RateLimitFormat;
@@ -245,8 +245,9 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     return denial;
   }
 
-  function allow({ facts }: Exchange<Raw>, settled: readonly Settled[], proof: Proven | undefined): Decision {
-    if (parts.cache && facts.cache === undefined) facts.cache = services.cache?.create(facts);
+  function allow(exchange: Exchange<Raw>, settled: readonly Settled[], proof: Proven | undefined): Decision {
+    const { facts } = exchange;
+    if (parts.cache && facts.cache === undefined) facts.cache = services.cache?.create(facts, () => exchange.signal);
     const more = proof?.headers ?? [];
     if (settled.length === 0) return more.length === 0 ? allowed : { allowed: true, headers: more };
     facts.quotas = [...facts.quotas, ...settled.map(({ quota }) => quota)];

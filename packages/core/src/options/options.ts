@@ -7,6 +7,8 @@ import { createDefaultLogger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { AuthOptions, ResolvedAuth } from "./auth.js";
 import { resolveAuth } from "./auth.js";
+import type { CacheOptions, ResolvedCache } from "./cache.js";
+import { resolveCache } from "./cache.js";
 import type { Duration } from "./duration.js";
 import { durationMs } from "./duration.js";
 import type { LimitOptions } from "./limits.js";
@@ -51,11 +53,6 @@ export interface ResolvedRevocation {
   /** Undefined: every request asks. */
   readonly trackedMs: number | undefined;
   readonly orgClaim: string;
-}
-
-export interface CacheOptions {
-  /** How long a value is kept unless said otherwise. @default "5m" */
-  readonly ttl?: Duration | undefined;
 }
 
 /** Everything about a gate. All durations are milliseconds or strings such as `"30s"`, `"5m"`, `"2h"`. */
@@ -108,7 +105,7 @@ export interface ResolvedOptions<Raw> {
   readonly tokens: ResolvedTokens | undefined;
   readonly revocation: ResolvedRevocation | undefined;
   readonly limits: readonly Policy<Raw>[];
-  readonly cacheTtlMs: number | undefined;
+  readonly cache: ResolvedCache | undefined;
   readonly headers: RateLimitFormat;
   readonly deadlineMs: number;
   readonly ipv6PrefixLength: number;
@@ -159,7 +156,7 @@ export function resolveOptions<Raw>(
     keySecretChosen: options.keySecret !== undefined,
     revocation: revocation === false ? undefined : resolveRevocation(revocation),
     limits: resolveLimits(limits),
-    cacheTtlMs: cache === false ? undefined : resolveCacheTtl(cache),
+    cache: cache === false ? undefined : resolveCache(cache),
     headers,
     deadlineMs: durationMs("deadline", deadline, 10_000),
     ipv6PrefixLength,
@@ -201,12 +198,6 @@ export function checkRevocationPolicy(option: string, policy: unknown): asserts 
   if (typeof policy !== "object") return checkOneOf(option, policy, ["deny", "allow"]);
   checkObject(option, policy, ["graceMs"]);
   checkInteger(`${option}.graceMs`, (policy as { graceMs?: unknown }).graceMs, 1, 86_400_000);
-}
-
-function resolveCacheTtl(options: CacheOptions): number {
-  checkObject("cache", options, ["ttl"]);
-  const { ttl = "5m" } = options;
-  return durationMs("cache.ttl", ttl);
 }
 
 function resolvePublicUrl(text: unknown): string {

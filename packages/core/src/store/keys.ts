@@ -154,10 +154,25 @@ export class Keyspace {
     return `${this.#prefix}portcullis:${version}:channel:${name}`;
   }
 
-  /** A cache entry; the scope tells a user's own view from the shared one. */
+  /** A cache entry; the scope tells the view of a user or a tenant from the shared one. */
   cacheEntry(scope: string, namespace: string, key: string): string {
-    const name = `${scope}:${namespace}:${this.identifier(key)}`;
-    return `${this.#prefix}portcullis:${version}:cache:{${this.#shard(name)}}:${name}`;
+    const name = `${scope}:${this.identifier(key)}`;
+    return `${this.#prefix}portcullis:${version}:cache:${namespace}:{${this.#shard(name)}}:${name}`;
+  }
+
+  /** What the keys of a cache namespace, and of those within it, begin with; of all namespaces without one. */
+  cachePrefixes(namespace?: string): string[] {
+    const family = `${this.#prefix}portcullis:${version}:cache:`;
+    return namespace === undefined ? [family] : [`${family}${namespace}:`, `${family}${namespace}.`];
+  }
+
+  /** The generation of a namespace, of the view of a user or a tenant, or of a tag: `n:<namespace>`, `t:<tag>`. */
+  cacheGeneration(name: string): string {
+    return `${this.generationPrefix()}{${this.#shard(name)}}:${name}`;
+  }
+
+  generationPrefix(): string {
+    return `${this.#prefix}portcullis:${version}:generation:`;
   }
 
   /** An identifier as a part of one of our own keys: without `:`, and never equal for two different identifiers. */

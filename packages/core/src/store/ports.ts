@@ -3,6 +3,8 @@
  * battery. A store that cannot answer says so with a {@link StoreFault} as a value: only bugs throw.
  */
 
+export type { CacheEntry, CacheStore } from "./cache-store.js";
+
 /** How a policy counts. */
 export type Algorithm = "fixed-window" | "sliding-window" | "token-bucket" | "concurrency";
 
@@ -151,22 +153,6 @@ export interface QuotaStore {
   adjust(adjustments: readonly Adjustment[]): void;
   /** Holds slots of `concurrency` for another window. */
   renew(charges: readonly Charge[]): void;
-}
-
-/** Values of the request cache as text. */
-export interface CacheStore {
-  /** One entry for each key, undefined for a miss. Rejects with a StoreFault. */
-  getMany(keys: readonly string[]): Promise<(string | undefined)[]>;
-  setMany(entries: readonly CacheEntry[]): Promise<void>;
-  deleteMany(keys: readonly string[]): Promise<void>;
-  /** Fails what is waiting; nothing may be asked afterwards. */
-  close(): void;
-}
-
-export interface CacheEntry {
-  readonly key: string;
-  readonly value: string;
-  readonly ttlMs: number;
 }
 
 /** `up`: answers; `degraded`: answers in part; `down`: does not answer. */

@@ -1,10 +1,11 @@
 import type { Finding } from "../examination.js";
 import type { ResolvedOptions } from "../options/options.js";
 import type { BreakerControl } from "../resilience/breaker.js";
+import { openMemoryCache, openRedisCache } from "./cache-part.js";
+import type { CacheSignals } from "./cache-signals.js";
 import type { Channels, MessageOutcome } from "./channels.js";
 import type { Keyspace } from "./keys.js";
 import type { LoginStore } from "./login-port.js";
-import { MemoryCacheStore } from "./memory/cache.js";
 import { MemoryChannels } from "./memory/channels.js";
 import { MemoryLoginStore } from "./memory/logins.js";
 import { MemorySecurityStore } from "./memory/security.js";
@@ -13,13 +14,13 @@ import { marginSecondsFor } from "./margin.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CacheStore, QuotaStore, SecurityStore } from "./ports.js";
 import { LeasedStore } from "./leases/leased-store.js";
-import { RedisCacheStore } from "./redis/cache.js";
 import { RedisChannels } from "./redis/channels.js";
 import { examineRedis } from "./redis/examine.js";
 import { connect } from "./redis/connect.js";
 import { RedisLeaseSource } from "./redis/lease-source.js";
 import { RedisLoginStore } from "./redis/logins.js";
 import { scripts } from "./redis/scripts/all.js";
+import { cacheScript } from "./redis/scripts/cache.js";
 import { guardRevocations } from "./redis/revocation-guard.js";
 import { RedisSecurityStore } from "./redis/security.js";
 import { Tracking } from "./redis/tracking.js";
@@ -32,6 +33,8 @@ export interface Stores {
   /** What becomes of the charges that `security` counted. */
   readonly quotas: QuotaStore;
   readonly cache: CacheStore;
+  /** What is heard of changes to the cache. */
+  readonly cacheSignals: CacheSignals;
   /** What the processes of this gate tell each other. */
   readonly channels: Channels;
   readonly sessions: SessionStore;
@@ -45,11 +48,14 @@ export interface Stores {
   close(): Promise<void>;
 }
 
-type StoreOptions<Raw> = Pick<ResolvedOptions<Raw>, "redis" | "deadlineMs" | "logger" | "auth" | "revocation">;
+type StoreOptions<Raw> = Pick<
+  ResolvedOptions<Raw>,
+  "redis" | "deadlineMs" | "logger" | "auth" | "revocation" | "cache"
+>;
 
 /** In-process stores, or both on one Redis connection. */
 export function createStores<Raw>(
-  { redis, deadlineMs, logger, auth, revocation }: StoreOptions<Raw>,
+  { redis, deadlineMs, logger, auth, revocation, cache: caching }: StoreOptions<Raw>,
   keys: Keyspace,
   telemetry: Telemetry,
 ): Stores {
@@ -58,6 +64,7 @@ export function createStores<Raw>(
   const marginSeconds = marginSecondsFor(toleranceSeconds);
   if (redis === undefined) {
     const memory = new MemorySecurityStore();
+    const memoryCache = openMemoryCache();
     return {
       security: memory,
       quotas: memory.quotas,
@@ -67,7 +74,8 @@ export function createStores<Raw>(
         revokedKey: (jti) => keys.revokedToken(jti),
         marginSeconds,
       }),
-      cache: new MemoryCacheStore(),
+      cache: memoryCache.store,
+      cacheSignals: memoryCache.signals,
       channels: new MemoryChannels({ observe }),
       logins: new MemoryLoginStore(),
       breakers: [],
@@ -78,7 +86,9 @@ export function createStores<Raw>(
   }
   const connection = connect({ redis: redis.security, deadlineMs, logger, scripts });
   const apart =
-    redis.cache === redis.security ? undefined : connect({ redis: redis.cache, deadlineMs, logger, scripts: [] });
+    redis.cache === redis.security
+      ? undefined
+      : connect({ redis: redis.cache, deadlineMs, logger, scripts: [cacheScript] });
   const tracking = new Tracking({ connection, logger });
   const channels = new RedisChannels({ connection, tracking, keys, deadlineMs, logger, observe });
   const clockToleranceMs = Math.max(1000, toleranceSeconds * 1000);
@@ -90,13 +100,19 @@ export function createStores<Raw>(
   const [, writes] = store.breakers;
   const source = new RedisLeaseSource(connection, () => writes.state === "closed");
   const security = new LeasedStore({ store: guarded, source });
-  const cache = new RedisCacheStore({ connection: apart ?? connection, deadlineMs, telemetry });
+  const backplane = apart === undefined ? { tracking, channels } : undefined;
+  const common = { keys, deadlineMs, telemetry, logger, observe };
+  const cache =
+    caching?.redis === false
+      ? openMemoryCache()
+      : openRedisCache({ connection: apart ?? connection, backplane, ...common });
   const longestSeconds = Math.ceil(auth?.maxLifetimeSeconds ?? 0);
   const logins = new RedisLoginStore({ connection, deadlineMs, telemetry });
   return {
     security,
     quotas: store.quotas,
-    cache,
+    cache: cache.store,
+    cacheSignals: cache.signals,
     channels,
     sessions: new RedisSessionStore({ connection, keys, deadlineMs, marginSeconds, longestSeconds }),
     logins,

@@ -13,6 +13,8 @@ import type { Channel } from "node:diagnostics_channel";
  * | `portcullis:degraded` | `{ part, policy, fault, outcome }`: the store could not answer and a policy decided instead |
  * | `portcullis:breaker` | `{ name, from, to }`: a circuit breaker changed its state |
  * | `portcullis:store` | `{ store, questions, durationMs, fault }`: a round trip to the store, answered or not |
+ * | `portcullis:cache` | `{ namespace, outcome }`: a read of the cache; `outcome` is "memo", "local", "store", "stale" or "miss" |
+ * | `portcullis:cache-factory` | `{ namespace, outcome, durationMs }`: a factory of `getOrSet` has ended; "made" or "failed" |
  * | `portcullis:data-lost` | `{}`: Redis has lost data, so revoked tokens may be accepted again |
  */
 export const events: {
@@ -22,6 +24,8 @@ export const events: {
   readonly degraded: Channel;
   readonly breaker: Channel;
   readonly storeCall: Channel;
+  readonly cacheRead: Channel;
+  readonly cacheFactory: Channel;
   readonly dataLost: Channel;
 } = {
   verdict: channel("portcullis:verdict"),
@@ -30,5 +34,7 @@ export const events: {
   degraded: channel("portcullis:degraded"),
   breaker: channel("portcullis:breaker"),
   storeCall: channel("portcullis:store"),
+  cacheRead: channel("portcullis:cache"),
+  cacheFactory: channel("portcullis:cache-factory"),
   dataLost: channel("portcullis:data-lost"),
 };

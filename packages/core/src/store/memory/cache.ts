@@ -1,5 +1,8 @@
+import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
-import type { CacheEntry, CacheStore } from "../ports.js";
+import type { CacheEntry, CacheNews, CacheStore, Lease, Settlement } from "../cache-store.js";
+import { cacheChannel, letterOf } from "../cache-store.js";
+import type { Channels } from "../channels.js";
 
 export interface MemoryCacheStoreOptions {
   /** Most entries kept. @default 10_000 */
@@ -8,13 +11,31 @@ export interface MemoryCacheStoreOptions {
   readonly size?: number;
   /** Milliseconds of any clock. */
   readonly now?: () => number;
+  /** Where news is told; nobody hears it without. */
+  readonly channels?: Channels | undefined;
+}
+
+interface Holder {
+  readonly owner: string;
+  until: number;
+  awaited: boolean;
 }
 
 /** Cached values of this process alone; the least recently used make room. */
 export class MemoryCacheStore implements CacheStore {
   readonly #values: LRUCache<string, string>;
+  readonly #leases = new Map<string, Holder>();
+  readonly #channels: Channels | undefined;
+  readonly #now: () => number;
 
-  constructor({ entries = 10_000, size = 2 ** 24, now = () => performance.now() }: MemoryCacheStoreOptions = {}) {
+  constructor({
+    entries = 10_000,
+    size = 2 ** 24,
+    now = () => performance.now(),
+    channels,
+  }: MemoryCacheStoreOptions = {}) {
+    this.#now = now;
+    this.#channels = channels;
     this.#values = new LRUCache({
       max: entries,
       maxSize: size,
@@ -24,21 +45,87 @@ export class MemoryCacheStore implements CacheStore {
     });
   }
 
+  now(): number {
+    return this.#now();
+  }
+
   getMany(keys: readonly string[]): Promise<(string | undefined)[]> {
     return Promise.resolve(keys.map((key) => this.#values.get(key)));
   }
 
   setMany(entries: readonly CacheEntry[]): Promise<void> {
-    for (const { key, value, ttlMs } of entries) this.#values.set(key, value, { ttl: ttlMs });
+    for (const { key, value, ttlMs } of entries) {
+      const holder = this.#release(key);
+      this.#values.set(key, value, { ttl: ttlMs });
+      if (holder?.awaited === true) this.#tell(key, "filled");
+    }
     return Promise.resolve();
   }
 
   deleteMany(keys: readonly string[]): Promise<void> {
-    for (const key of keys) this.#values.delete(key);
+    for (const key of keys) {
+      this.#release(key);
+      this.#values.delete(key);
+      this.#tell(key, "deleted");
+    }
     return Promise.resolve();
+  }
+
+  ensureGenerations(keys: readonly string[], ttlMs: number): Promise<string[]> {
+    const generations = keys.map((key) => this.#values.get(key) ?? randomBytes(6).toString("base64url"));
+    keys.forEach((key, index) => this.#values.set(key, generations[index] ?? "", { ttl: ttlMs }));
+    return Promise.resolve(generations);
+  }
+
+  renewGenerations(keys: readonly string[], ttlMs: number): Promise<void> {
+    for (const key of keys) this.#values.set(key, randomBytes(6).toString("base64url"), { ttl: ttlMs });
+    return Promise.resolve();
+  }
+
+  lease(key: string, owner: string, ms: number, force = false): Promise<Lease> {
+    const value = this.#values.get(key);
+    const holder = this.#leases.get(key);
+    const left = holder === undefined ? 0 : holder.until - this.#now();
+    if (holder !== undefined && left > 0 && !force) {
+      holder.awaited = true;
+      return Promise.resolve({ waitMs: left, value });
+    }
+    this.#leases.set(key, { owner, until: this.#now() + ms, awaited: holder?.awaited === true });
+    return Promise.resolve({ waitMs: 0, value });
+  }
+
+  extend(key: string, owner: string, ms: number): Promise<boolean> {
+    const holder = this.#held(key, owner);
+    if (holder !== undefined) holder.until = this.#now() + ms;
+    return Promise.resolve(holder !== undefined);
+  }
+
+  settle(key: string, owner: string, settlement: Settlement): Promise<boolean> {
+    const holder = this.#held(key, owner);
+    if (holder === undefined) return Promise.resolve(false);
+    this.#leases.delete(key);
+    if (settlement.outcome === "filled") this.#values.set(key, settlement.value, { ttl: settlement.ttlMs });
+    if (holder.awaited) this.#tell(key, settlement.outcome);
+    return Promise.resolve(true);
   }
 
   close(): void {
     this.#values.clear();
+    this.#leases.clear();
+  }
+
+  #held(key: string, owner: string): Holder | undefined {
+    const holder = this.#leases.get(key);
+    return holder?.owner === owner && holder.until > this.#now() ? holder : undefined;
+  }
+
+  #release(key: string): Holder | undefined {
+    const holder = this.#leases.get(key);
+    this.#leases.delete(key);
+    return holder;
+  }
+
+  #tell(key: string, news: CacheNews): void {
+    void this.#channels?.publish(cacheChannel, `${key} ${letterOf(news)}`);
   }
 }

@@ -1,48 +1,78 @@
+import { randomBytes } from "node:crypto";
 import type { BreakerControl } from "../../resilience/breaker.js";
 import { Breaker } from "../../resilience/breaker.js";
-import type { CacheEntry, CacheStore } from "../ports.js";
+import { Telemetry } from "../../telemetry/telemetry.js";
+import type { CacheEntry, CacheStore, Lease, Settlement } from "../cache-store.js";
+import { cacheChannel, letterOf } from "../cache-store.js";
 import { StoreFault } from "../ports.js";
 import { Batcher } from "./batcher.js";
-import { Telemetry } from "../../telemetry/telemetry.js";
+import type { CacheOperation, OperationAnswer } from "./cache-operations.js";
+import { bySlot, runOperations } from "./cache-operations.js";
+import type { RedisChannels } from "./channels.js";
 import type { Connection } from "./connect.js";
-import { callWithin } from "./deadline.js";
+import { ServerClock } from "./server-clock.js";
 
 export interface RedisCacheStoreOptions {
   readonly connection: Connection;
+  readonly channels: RedisChannels;
   readonly deadlineMs: number;
   readonly telemetry?: Telemetry | undefined;
 }
 
 /** Keys of one MGET. */
-const maxBatch = 256;
+const maxReads = 256;
+/** Operations of one script call. */
+const maxOperations = 64;
 
-/** Cached values in Redis. All reads of a turn of the event loop, of all requests, are one MGET (one per slot in Cluster). */
+/**
+ * Cached values in Redis. All reads of a turn of the event loop, of all requests, are one MGET, and all writes one script
+ * call (one of each per slot in Cluster).
+ */
 export class RedisCacheStore implements CacheStore {
   readonly #connection: Connection;
-  readonly #deadlineMs: number;
-  readonly #breaker: Breaker;
+  readonly #channels: RedisChannels;
+  readonly #clock: ServerClock;
+  readonly #reading: Breaker;
+  readonly #writing: Breaker;
   readonly #reads: Batcher<string, string | null>;
+  readonly #operations: Batcher<CacheOperation, OperationAnswer>;
 
-  constructor({ connection, deadlineMs, telemetry = new Telemetry() }: RedisCacheStoreOptions) {
-    this.#breaker = new Breaker({ name: "redis.cache", telemetry });
+  constructor({ connection, channels, deadlineMs, telemetry = new Telemetry() }: RedisCacheStoreOptions) {
+    this.#reading = new Breaker({ name: "redis.cache", telemetry });
+    this.#writing = new Breaker({ name: "redis.cache.writes", telemetry });
     this.#connection = connection;
-    this.#deadlineMs = deadlineMs;
+    this.#channels = channels;
+    this.#clock = new ServerClock(connection);
+    const common = { ready: connection.hasConnected, deadlineMs };
     this.#reads = new Batcher({
+      ...common,
       send: (keys) => this.#read(keys),
-      breaker: this.#breaker,
+      breaker: this.#reading,
       observe: (call) => telemetry.storeCalled({ store: "cache", ...call }),
-      ready: connection.hasConnected,
-      deadlineMs,
-      maxBatch,
+      maxBatch: maxReads,
+    });
+    this.#operations = new Batcher({
+      ...common,
+      send: (operations) => this.#operate(operations),
+      breaker: this.#writing,
+      judge: (_operations, answers) => this.#judge(answers),
+      observe: (call) => telemetry.storeCalled({ store: "cache", ...call }),
+      maxBatch: maxOperations,
     });
     connection.onConnect(() => {
-      this.#breaker.hasten();
+      this.#reading.hasten();
+      this.#writing.hasten();
       this.#reads.wake();
+      this.#operations.wake();
     });
   }
 
+  now(): number {
+    return this.#clock.now();
+  }
+
   async getMany(keys: readonly string[]): Promise<(string | undefined)[]> {
-    const values = await Promise.all(keys.map(async (key) => this.#reads.ask(key)));
+    const values = await Promise.all(keys.map((key) => this.#reads.ask(key)));
     return values.map((value) => {
       if (value instanceof StoreFault) throw value;
       return value ?? undefined;
@@ -50,32 +80,102 @@ export class RedisCacheStore implements CacheStore {
   }
 
   async setMany(entries: readonly CacheEntry[]): Promise<void> {
-    await this.#write(entries, ({ key, value, ttlMs }) =>
-      this.#connection.client.call("SET", key, value, "PX", Math.ceil(ttlMs)),
+    await this.#all(
+      entries.map(({ key, value, ttlMs }) => ({
+        name: "set",
+        key,
+        args: [value, Math.ceil(ttlMs), "", this.#message(key)],
+      })),
     );
   }
 
   async deleteMany(keys: readonly string[]): Promise<void> {
-    await this.#write(keys, (key) => this.#connection.client.call("DEL", key));
+    await this.#all(keys.map((key) => ({ name: "del", key, args: ["", "", "", this.#message(key)] })));
+  }
+
+  async ensureGenerations(keys: readonly string[], ttlMs: number): Promise<string[]> {
+    const answers = await this.#all(
+      keys.map((key) => ({ name: "gen", key, args: [newGeneration(), Math.ceil(ttlMs)] })),
+    );
+    return answers.map(([generation]) => String(generation));
+  }
+
+  async renewGenerations(keys: readonly string[], ttlMs: number): Promise<void> {
+    await this.#all(keys.map((key) => ({ name: "renew", key, args: [newGeneration(), Math.ceil(ttlMs)] })));
+  }
+
+  async lease(key: string, owner: string, ms: number, force = false): Promise<Lease> {
+    const [waitMs, value] = await this.#one("lease", key, [owner, ms, force ? "1" : ""]);
+    return { waitMs: Number(waitMs), value: value === "" || value === undefined ? undefined : String(value) };
+  }
+
+  async extend(key: string, owner: string, ms: number): Promise<boolean> {
+    const [kept] = await this.#one("extend", key, [owner, ms]);
+    return kept === 1;
+  }
+
+  async settle(key: string, owner: string, settlement: Settlement): Promise<boolean> {
+    const { outcome } = settlement;
+    const [value, ttlMs] = outcome === "filled" ? [settlement.value, Math.ceil(settlement.ttlMs)] : ["", ""];
+    const [settled] = await this.#one("settle", key, [owner, ttlMs, value, this.#message(key), letterOf(outcome)]);
+    return settled === 1;
   }
 
   get breakers(): readonly BreakerControl[] {
-    return [this.#breaker];
+    return [this.#reading, this.#writing];
   }
 
   close(): void {
     this.#reads.close();
+    this.#operations.close();
+    this.#clock.close();
   }
 
-  #read(keys: readonly string[]): Promise<(string | null)[]> {
+  #message(key: string): string {
+    return this.#channels.seal(`${key} `);
+  }
+
+  async #one(name: CacheOperation["name"], key: string, args: readonly (string | number)[]): Promise<OperationAnswer> {
+    const answer = await this.#operations.ask({ name, key, args });
+    if (answer instanceof StoreFault) throw answer;
+    return answer;
+  }
+
+  /** Nothing of this is left under way when it rejects. */
+  async #all(operations: readonly CacheOperation[]): Promise<OperationAnswer[]> {
+    const answers = await Promise.all(operations.map((operation) => this.#operations.ask(operation)));
+    return answers.map((answer) => {
+      if (answer instanceof StoreFault) throw answer;
+      return answer;
+    });
+  }
+
+  async #read(keys: readonly string[]): Promise<(string | null)[]> {
     const { client, isCluster } = this.#connection;
-    return isCluster ? readAcrossSlots(client, keys) : readTogether(client, keys);
+    const distinct = [...new Set(keys)];
+    const values = await (isCluster ? readAcrossSlots(client, distinct) : readTogether(client, distinct));
+    if (distinct.length === keys.length) return values;
+    const byKey = new Map(distinct.map((key, index) => [key, values[index] ?? null]));
+    return keys.map((key) => byKey.get(key) ?? null);
   }
 
-  async #write<T>(items: readonly T[], write: (item: T) => Promise<unknown>): Promise<void> {
-    if (this.#breaker.state === "open") throw new StoreFault("open");
-    await callWithin(this.#deadlineMs, this.#connection, () => Promise.all(items.map(write)));
+  async #operate(operations: readonly CacheOperation[]): Promise<(OperationAnswer | StoreFault)[]> {
+    const { client, isCluster } = this.#connection;
+    return runOperations(client, isCluster, this.#channels.nameOf(cacheChannel), operations);
   }
+
+  #judge(answers: readonly (OperationAnswer | StoreFault)[]): void {
+    const faults = answers.filter((answer) => answer instanceof StoreFault).filter(({ outage }) => outage);
+    if (faults.length === 0) return this.#writing.succeed();
+    this.#writing.fail();
+    if (this.#writing.state === "open" && faults.some(({ reply }) => reply === "READONLY"))
+      this.#connection.leaveReplica();
+  }
+}
+
+/** Random, never a counter: one that is made anew after a loss must not be one that was there before. */
+export function newGeneration(): string {
+  return randomBytes(6).toString("base64url");
 }
 
 async function readTogether(client: Connection["client"], keys: readonly string[]): Promise<(string | null)[]> {
@@ -84,16 +184,9 @@ async function readTogether(client: Connection["client"], keys: readonly string[
 
 /** One MGET for each hash tag of ours. */
 async function readAcrossSlots(client: Connection["client"], keys: readonly string[]): Promise<(string | null)[]> {
-  const slots = new Map<string, string[]>();
-  for (const key of keys) {
-    const tag = /\{([^}]*)\}/.exec(key)?.[1] ?? key;
-    const slot = slots.get(tag);
-    if (slot === undefined) slots.set(tag, [key]);
-    else slot.push(key);
-  }
   const values = new Map<string, string | null>();
   await Promise.all(
-    [...slots.values()].map(async (slotKeys) => {
+    bySlot(keys, (key) => key).map(async (slotKeys) => {
       const found = await readTogether(client, slotKeys);
       slotKeys.forEach((key, index) => values.set(key, found[index] ?? null));
     }),

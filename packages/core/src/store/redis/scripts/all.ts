@@ -1,5 +1,6 @@
 import { adjustScript } from "./adjust.js";
 import { admitScript } from "./admit.js";
+import { cacheScript } from "./cache.js";
 import { cutOffScript } from "./cut-off.js";
 import { leaseScript } from "./lease.js";
 import { loginChargeScript } from "./login-charge.js";
@@ -19,7 +20,7 @@ import { endGroupScript, joinTokensScript, listMembersScript, noteTokensScript }
 
 /** Every script, to be loaded when a connection is made. */
 export const scripts: readonly Script[] = [
-  ...[adjustScript, admitScript, cutOffScript, leaseScript, markerScript, revokeScript],
+  ...[adjustScript, admitScript, cacheScript, cutOffScript, leaseScript, markerScript, revokeScript],
   ...[createSessionScript, endSessionsScript, listSessionsScript, momentScript, removeSessionsScript],
   ...[rotateSessionScript, endGroupScript, joinTokensScript, listMembersScript, noteTokensScript],
   ...[loginChargeScript, loginSettleScript],

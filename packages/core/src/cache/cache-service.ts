@@ -1,0 +1,104 @@
+import type { Auth } from "../auth/claims.js";
+import type { Facts } from "../http/exchange.js";
+import type { ResolvedCache, ResolvedCachePolicy } from "../options/cache.js";
+import type { CacheStore } from "../store/cache-store.js";
+import type { Keyspace } from "../store/keys.js";
+import type { Logger } from "../telemetry/logger.js";
+import type { Metric } from "../telemetry/metrics.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
+import type { MemoCell } from "./cache-view.js";
+import { CacheView } from "./cache-view.js";
+import { LayeredCache } from "./layered-cache.js";
+import { Obtainer } from "./obtainer.js";
+import type { Place } from "./places.js";
+import { sharedScope } from "./places.js";
+import type { GateCache, RequestCache } from "./request-cache.js";
+import type { CacheSignals } from "../store/cache-signals.js";
+import { UserWarning } from "./user-warning.js";
+import { Writer } from "./writer.js";
+
+export interface CacheServiceOptions {
+  readonly store: CacheStore;
+  readonly signals: CacheSignals;
+  readonly keys: Keyspace;
+  readonly options: ResolvedCache;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
+  /** Makes a tenant's name unique among all issuers. @default the name itself */
+  readonly qualify?: ((issuer: string, tenant: string) => string) | undefined;
+}
+
+/** The cache of a gate: what the caches of all requests share, and the one outside requests. */
+export class CacheService {
+  readonly cache: LayeredCache;
+  readonly writer: Writer;
+  readonly obtainer: Obtainer;
+  readonly warning: UserWarning;
+  readonly policy: ResolvedCachePolicy;
+  readonly refreshesEarly: boolean;
+  /** Outside requests: nothing is remembered, and users and tenants are named. */
+  readonly outside: GateCache;
+  readonly #options: CacheServiceOptions;
+  readonly #shared: Place;
+  readonly #warnedOfSize = new Set<string>();
+
+  constructor(options: CacheServiceOptions) {
+    this.#options = options;
+    this.cache = new LayeredCache(options);
+    this.writer = new Writer(this.cache);
+    this.obtainer = new Obtainer(this.cache, this.writer);
+    this.warning = new UserWarning(options.logger);
+    this.policy = options.options.policy;
+    this.refreshesEarly = this.policy.earlyRefresh !== undefined;
+    this.#shared = this.cache.places.at(sharedScope, "");
+    const none = (): undefined => undefined;
+    this.outside = new CacheView(this, { auth: none, signal: none, memos: undefined, making: new Map() }, this.#shared);
+  }
+
+  /** The cache of one request. */
+  create(facts: Facts, signal: () => AbortSignal | undefined = () => undefined): RequestCache {
+    const memos = this.#options.options.memo ? new Map<string, Map<string, MemoCell>>() : undefined;
+    return new CacheView(this, { auth: () => facts.auth, signal, memos, making: new Map() }, this.#shared);
+  }
+
+  /** The tenant that a token names; undefined if it names none. */
+  tenantOf(auth: Auth | undefined): string | undefined {
+    const { options, qualify = (_issuer, name) => name } = this.#options;
+    const { tenantClaim } = options;
+    if (auth === undefined || tenantClaim === undefined) return undefined;
+    const claims = auth.claims as Readonly<Record<string, unknown>>;
+    const tenant = Object.hasOwn(claims, tenantClaim)
+      ? claims[tenantClaim]
+      : tenantClaim.split(".").reduce<unknown>(memberOf, claims);
+    return typeof tenant === "string" && tenant !== "" ? qualify(auth.issuer, tenant) : undefined;
+  }
+
+  checkSize(payload: string): void {
+    const { maxValueSize } = this.#options.options;
+    if (payload.length <= maxValueSize) return;
+    const message = `a cached value of ${payload.length} is larger than cache.maxValueSize, ${maxValueSize}`;
+    throw Object.assign(new RangeError(message), { code: "cache_value_too_large" });
+  }
+
+  /** A value that `getOrSet` has made is returned all the same. */
+  warnOfSize({ statistics: { namespace } }: Place, size: number): void {
+    if (this.#warnedOfSize.has(namespace)) return;
+    this.#warnedOfSize.add(namespace);
+    const message = "portcullis: a value was not cached, since it is larger than cache.maxValueSize";
+    this.#options.logger.warn({ namespace, size, maxValueSize: this.#options.options.maxValueSize }, message);
+  }
+
+  metrics(): readonly Metric[] {
+    return this.cache.statistics.read();
+  }
+
+  close(): void {
+    this.cache.close();
+  }
+}
+
+function memberOf(value: unknown, name: string): unknown {
+  return typeof value === "object" && value !== null && Object.hasOwn(value, name)
+    ? (value as Readonly<Record<string, unknown>>)[name]
+    : undefined;
+}

@@ -1,0 +1,268 @@
+import type { Auth } from "../auth/claims.js";
+import { resolveCachePolicy } from "../options/cache.js";
+import type { CachedEntry } from "./cached-entry.js";
+import type { CacheService } from "./cache-service.js";
+import type { FactoryContext } from "./maker.js";
+import { shorten } from "./maker.js";
+import type { Order } from "./obtainer.js";
+import type { Place } from "./places.js";
+import { sharedScope } from "./places.js";
+import type { CacheSetOptions, GateCache, GetOrSetOptions, RequestCache } from "./request-cache.js";
+
+/** What a request has read or written under one key. */
+export interface MemoCell {
+  readonly promise: Promise<unknown>;
+  /** Undefined until it is known. */
+  isHit: boolean | undefined;
+}
+
+/** What all views of one request share. */
+export interface RequestScope {
+  /** Who is signed in; undefined outside requests. */
+  auth(): Auth | undefined;
+  /** Ends with the request. */
+  signal(): AbortSignal | undefined;
+  /** By the prefix of a place, then by key. Undefined: nothing is remembered. */
+  readonly memos: Map<string, Map<string, MemoCell>> | undefined;
+  /** By name in the local tier: calls of getOrSet under way. */
+  readonly making: Map<string, Promise<unknown>>;
+}
+
+type Factory<T> = (context: FactoryContext<T>) => T | Promise<T>;
+
+const namespaceName = /^[A-Za-z0-9_-]{1,64}$/;
+const absent: MemoCell = { promise: Promise.resolve(undefined), isHit: false };
+
+/**
+ * A view of the cache. What memo or process can answer is answered synchronously, at the cost of a promise at most: keep
+ * `get` and `getOrSet` free of closures and of `async`.
+ */
+export class CacheView implements RequestCache, GateCache {
+  readonly #service: CacheService;
+  readonly #request: RequestScope;
+  readonly #place: Place;
+  readonly #memo: Map<string, MemoCell> | undefined;
+
+  constructor(service: CacheService, request: RequestScope, place: Place) {
+    this.#service = service;
+    this.#request = request;
+    this.#place = place;
+    this.#memo = memoOf(request, place);
+  }
+
+  get<T>(key: string): Promise<T | undefined> {
+    const cell = this.#memo?.get(key);
+    if (cell !== undefined) {
+      this.#place.statistics.count(cell.isHit === false ? "miss" : "memo");
+      return cell.promise as Promise<T | undefined>;
+    }
+    const entry = this.#peek(key);
+    return (entry === undefined ? this.#read(key) : this.#answer(key, entry)) as Promise<T | undefined>;
+  }
+
+  getOrSet<T>(options: GetOrSetOptions, factory: Factory<T>): Promise<T> {
+    const { key, forceFresh, earlyRefresh } = options;
+    if (forceFresh !== true) {
+      const cell = this.#memo?.get(key);
+      if (cell?.isHit === true) {
+        this.#place.statistics.count("memo");
+        return cell.promise as Promise<T>;
+      }
+      const entry = cell === undefined ? this.#peek(key) : undefined;
+      if (entry !== undefined) {
+        if (earlyRefresh !== undefined || this.#service.refreshesEarly) {
+          this.#service.obtainer.refreshEarly(entry, this.#order(options, factory));
+        }
+        return this.#answer(key, entry) as Promise<T>;
+      }
+    }
+    return this.#obtain(options, factory) as Promise<T>;
+  }
+
+  async set(key: string, value: unknown, options: CacheSetOptions = {}): Promise<void> {
+    await this.setMany([[key, value]], options);
+  }
+
+  async setMany(
+    entries: Iterable<readonly [key: string, value: unknown]>,
+    options: CacheSetOptions = {},
+  ): Promise<void> {
+    const { ttlMs, graceMs, jitter } = resolveCachePolicy("", options, this.#service.policy);
+    const tags = checkTags(options.tags);
+    const { codecs } = this.#service.cache;
+    const encoded = Array.from(entries, ([key, value]) => {
+      checkKey(key);
+      const payload = codecs.encode(value);
+      this.#service.checkSize(payload);
+      return { key, value, payload };
+    });
+    for (const { key, value, payload } of encoded) {
+      this.#review(options, key, payload);
+      this.#memo?.set(key, { promise: Promise.resolve(value), isHit: value !== undefined });
+    }
+    const common = { letter: codecs.letter, graceMs, tags };
+    await this.#service.writer.write(
+      this.#place,
+      encoded.map(({ key, payload }) => ({ ...common, key, payload, freshMs: shorten(ttlMs, jitter) })),
+    );
+  }
+
+  async delete(key: string): Promise<void> {
+    checkKey(key);
+    this.#memo?.set(key, absent);
+    await this.#service.cache.delete(this.#place, key);
+  }
+
+  async deleteByTag(tag: string): Promise<void> {
+    const [checked = ""] = checkTags([tag]);
+    this.#forget();
+    await this.#service.cache.deleteByTag(checked);
+  }
+
+  async clear(): Promise<void> {
+    this.#forget();
+    await this.#service.cache.clear(this.#place);
+  }
+
+  async has(key: string): Promise<boolean> {
+    return (await this.get(key)) !== undefined;
+  }
+
+  async getMany<T>(keys: readonly string[]): Promise<(T | undefined)[]> {
+    return Promise.all(keys.map((key) => this.get<T>(key)));
+  }
+
+  namespace(name: string): CacheView {
+    if (typeof name !== "string" || !namespaceName.test(name))
+      throw new TypeError("a cache namespace is 1 to 64 letters, digits, _ and -");
+    const { scope, path } = this.#place;
+    return this.#view(scope, path === "" ? name : `${path}.${name}`);
+  }
+
+  forUser(principal: string | undefined = this.#request.auth()?.principal): CacheView {
+    if (principal === undefined || principal === "")
+      throw new Error("cache.forUser() needs a signed-in user; mount guard() or authenticate() before it");
+    return this.#view(`user:${this.#service.cache.keys.identifier(principal)}`, this.#place.path);
+  }
+
+  forTenant(tenant: string | undefined = this.#service.tenantOf(this.#request.auth())): CacheView {
+    if (tenant === undefined || tenant === "")
+      throw new Error("cache.forTenant() needs a signed-in user whose token names a tenant: see cache.tenantClaim");
+    return this.#view(`tenant:${this.#service.cache.keys.identifier(tenant)}`, this.#place.path);
+  }
+
+  #view(scope: string, path: string): CacheView {
+    return new CacheView(this.#service, this.#request, this.#service.cache.places.at(scope, path));
+  }
+
+  /** What this process has, if it is fresh. */
+  #peek(key: string): CachedEntry | undefined {
+    const { local } = this.#service.cache;
+    if (local === undefined || typeof key !== "string") return undefined;
+    const now = performance.now();
+    const entry = local.get(this.#place.prefix + key, now);
+    return entry !== undefined && now < entry.freshUntil ? entry : undefined;
+  }
+
+  #answer(key: string, entry: CachedEntry): Promise<unknown> {
+    this.#place.statistics.count("local");
+    const promise = Promise.resolve(entry.read());
+    // An answer that there is nothing is one too.
+    this.#memo?.set(key, { promise, isHit: true });
+    return promise;
+  }
+
+  async #read(key: string): Promise<unknown> {
+    checkKey(key);
+    const reading = this.#service.cache.fetch(this.#place, key).then((entry) => {
+      const fresh = entry !== undefined && performance.now() < entry.freshUntil ? entry : undefined;
+      this.#place.statistics.count(fresh === undefined ? "miss" : "store");
+      cell.isHit = fresh !== undefined;
+      return fresh?.read();
+    });
+    const cell: MemoCell = { promise: reading, isHit: undefined };
+    this.#memo?.set(key, cell);
+    return reading;
+  }
+
+  async #obtain<T>(options: GetOrSetOptions, factory: Factory<T>): Promise<unknown> {
+    checkKey(options.key);
+    const order = this.#order(options, factory);
+    const { making } = this.#request;
+    const name = this.#place.prefix + order.key;
+    const underWay = order.force ? undefined : making.get(name);
+    if (underWay !== undefined) return underWay;
+    const obtaining = this.#readOrObtain(order).finally(() => {
+      if (making.get(name) === obtaining) making.delete(name);
+    });
+    // Outside requests each call is one of its own, and only their making is shared.
+    if (this.#memo !== undefined) making.set(name, obtaining);
+    return obtaining;
+  }
+
+  async #readOrObtain(order: Order): Promise<unknown> {
+    const { key, force, policy } = order;
+    const before = this.#memo?.get(key);
+    if (!force && before !== undefined && before.isHit === undefined) await before.promise;
+    if (!force && before?.isHit === true) return before.promise;
+    // A read that found nothing has not looked for what is in its grace.
+    const isMissing = before?.isHit === false && policy.graceMs === 0;
+    const value = await this.#service.obtainer.obtain(order, isMissing);
+    // What this request wrote or deleted meanwhile is newer.
+    if (value !== undefined && this.#memo?.get(key) === before)
+      this.#memo?.set(key, { promise: Promise.resolve(value), isHit: true });
+    return value;
+  }
+
+  #order<T>(options: GetOrSetOptions, factory: Factory<T>): Order {
+    const { key, forceFresh = false, signal } = options;
+    return {
+      place: this.#place,
+      key,
+      tags: checkTags(options.tags),
+      policy: resolveCachePolicy("", options, this.#service.policy),
+      factory: factory as (context: FactoryContext) => unknown,
+      force: forceFresh,
+      request: this.#request.signal(),
+      signal,
+      review: (payload) => this.#review(options, key, payload),
+      tooLarge: (size) => this.#service.warnOfSize(this.#place, size),
+    };
+  }
+
+  #review({ shared }: CacheSetOptions, key: string, payload: string): void {
+    const { warning } = this.#service;
+    if (warning.isSilent || shared === true || this.#place.scope !== sharedScope) return;
+    const auth = this.#request.auth();
+    if (auth !== undefined) warning.review(auth, this.#place.path, key, payload);
+  }
+
+  /** Everything this request remembers may be gone. */
+  #forget(): void {
+    for (const memo of this.#request.memos?.values() ?? []) memo.clear();
+  }
+}
+
+function memoOf({ memos }: RequestScope, { prefix }: Place): Map<string, MemoCell> | undefined {
+  if (memos === undefined) return undefined;
+  const known = memos.get(prefix);
+  if (known !== undefined) return known;
+  const made = new Map<string, MemoCell>();
+  memos.set(prefix, made);
+  return made;
+}
+
+function checkKey(key: unknown): asserts key is string {
+  if (typeof key !== "string" || key === "") throw new TypeError("a cache key is a non-empty string");
+}
+
+const noTags: readonly string[] = [];
+const maxTags = 64;
+
+function checkTags(tags: readonly string[] | undefined): readonly string[] {
+  if (tags === undefined) return noTags;
+  const isList = Array.isArray(tags) && tags.length <= maxTags;
+  if (!isList || !tags.every((tag) => typeof tag === "string" && tag !== ""))
+    throw new TypeError(`tags are a list of at most ${maxTags} non-empty strings`);
+  return tags.length < 2 ? tags : [...new Set(tags)];
+}

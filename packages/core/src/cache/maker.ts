@@ -1,0 +1,209 @@
+import { randomBytes } from "node:crypto";
+import type { ResolvedCachePolicy } from "../options/cache.js";
+import type { Settlement } from "../store/cache-store.js";
+import type { CachedEntry } from "./cached-entry.js";
+import type { Flight } from "./flight.js";
+import type { LayeredCache } from "./layered-cache.js";
+import type { Place } from "./places.js";
+import type { NewEntry, Stamps, Writer } from "./writer.js";
+
+/** What a factory is told. */
+export interface FactoryContext<T = unknown> {
+  /** Aborted when nobody waits for the value any more: their requests have ended, or `hardTimeout` has. */
+  readonly signal: AbortSignal;
+  /** The value to be replaced, if there is one. */
+  readonly stale: T | undefined;
+}
+
+/** A value to be made. */
+export interface Job {
+  readonly place: Place;
+  readonly key: string;
+  readonly tags: readonly string[];
+  readonly policy: ResolvedCachePolicy;
+  readonly factory: (context: FactoryContext) => unknown;
+  /** Take over from whoever makes it, and take no value that is there. */
+  readonly force: boolean;
+  /** What there is already. */
+  readonly stale: CachedEntry | undefined;
+  /** Told of what is about to be kept. */
+  readonly review: (payload: string) => void;
+  /** Told that a value is too large to be kept. */
+  readonly tooLarge: (size: number) => void;
+}
+
+/** What came of it: for who made it the value itself, for all others the entry. */
+export interface Made {
+  readonly value: unknown;
+  readonly entry: CachedEntry | undefined;
+}
+
+/** Undefined if another process is at it, and nobody here waits for it. */
+export type MakingFlight = Flight<Made | undefined>;
+
+interface HeldLease {
+  readonly waitMs: number;
+  /** What is stored there now. */
+  readonly text: string | undefined;
+  readonly stamps: Stamps;
+  readonly storeKey: string;
+  readonly owner: string;
+  readonly askedAt: number;
+}
+
+/** A lease lasts for as long as its owner lives, and is not much longer than that. */
+const leaseMs = 3000;
+
+/**
+ * Makes values: one process at a time makes one, by a lease in the store; the others wait until they are told that it is
+ * there. An owner that dies is replaced when its lease runs out, one that fails at once.
+ */
+export class Maker {
+  readonly #cache: LayeredCache;
+  readonly #writer: Writer;
+
+  constructor(cache: LayeredCache, writer: Writer) {
+    this.#cache = cache;
+    this.#writer = writer;
+  }
+
+  async make(job: Job, flight: MakingFlight): Promise<Made | undefined> {
+    const { place, key, tags, stale } = job;
+    const storeKey = this.#cache.storeKey(place, key);
+    for (;;) {
+      const waiter = this.#cache.waiting.register(storeKey);
+      try {
+        const lease = await this.#lease(job, storeKey);
+        if (lease === undefined) return await this.#makeAlone(job, flight);
+        if (lease.waitMs === 0) return await this.#makeForAll(job, flight, lease);
+        if (flight.background) return undefined;
+        const end = await waiter.wait(lease.waitMs, flight.signal);
+        flight.signal.throwIfAborted();
+        if (end === "nothing") return { value: undefined, entry: undefined };
+        if (end === "unkept") return await this.#makeAlone(job, flight);
+      } finally {
+        waiter.cancel();
+      }
+      const entry = await this.#cache.fetch(place, key, tags);
+      if (entry !== undefined && isNews(entry, stale)) return { value: entry.read(), entry };
+    }
+  }
+
+  /** Undefined while the store is down. */
+  async #lease({ place, tags, policy, force }: Job, storeKey: string): Promise<HeldLease | undefined> {
+    const { store } = this.#cache;
+    const owner = randomBytes(12).toString("base64url");
+    const askedAt = performance.now();
+    try {
+      const [{ waitMs, value }, stamps] = await Promise.all([
+        store.lease(storeKey, owner, leaseMs, force),
+        // Before the factory reads anything: what it reads may change from now on.
+        this.#writer.stamps(place, tags, policy.ttlMs + policy.graceMs),
+      ]);
+      return { waitMs, text: value, stamps, storeKey, owner, askedAt };
+    } catch (error) {
+      // The lease may have been got although its answer was not.
+      store.settle(storeKey, owner, { outcome: "unkept" }).catch(() => undefined);
+      return this.#cache.reportMiss(error);
+    }
+  }
+
+  async #makeForAll(job: Job, flight: MakingFlight, lease: HeldLease): Promise<Made> {
+    const { place, key, force, stale } = job;
+    const { storeKey, owner, stamps, askedAt } = lease;
+    const { store } = this.#cache;
+    let settled: Promise<boolean> | undefined;
+    const settle = (settlement: Settlement): Promise<boolean> =>
+      (settled ??= store
+        .settle(storeKey, owner, settlement)
+        .catch((error: unknown) => this.#cache.reportMiss(error) ?? false));
+    const fail = (): void => void settle({ outcome: "failed" });
+    const heart = setInterval(() => void store.extend(storeKey, owner, leaseMs).catch(() => undefined), leaseMs / 3);
+    heart.unref();
+    flight.signal.addEventListener("abort", fail, { once: true });
+    const missed = this.#cache.tombstone(storeKey);
+    const mark = this.#cache.watch(storeKey);
+    try {
+      if (!force && missed === undefined) {
+        const there = await this.#cache.interpret(place, lease.text, askedAt).catch(() => undefined);
+        if (there !== undefined && isNews(there, stale)) return { value: there.read(), entry: there };
+      }
+      const value = await this.#call(job, flight);
+      const fresh = this.#encode(job, value);
+      if (fresh === undefined) {
+        await settle({ outcome: value === undefined ? "nothing" : "unkept" });
+        return { value, entry: undefined };
+      }
+      const composed = this.#writer.compose(place, fresh, stamps.values);
+      const kept = await settle({ outcome: "filled", value: composed.text, ttlMs: composed.ttlMs });
+      if (kept) this.#cache.bury(storeKey, missed);
+      // A value whose lease was lost is older than what is there by now.
+      return { value, entry: this.#writer.keep(place, key, composed, stamps, askedAt, kept && mark.fit) };
+    } finally {
+      clearInterval(heart);
+      flight.signal.removeEventListener("abort", fail);
+      this.#cache.unwatch(mark);
+      fail();
+    }
+  }
+
+  /** Without a lease: the value is kept in process for as long as one is without proof. */
+  async #makeAlone(job: Job, flight: MakingFlight): Promise<Made> {
+    const { place, key, tags } = job;
+    const askedAt = performance.now();
+    const generations = this.#cache.generationsOf(place, tags);
+    const stand = { generations, epochs: generations.map(({ epoch }) => epoch) };
+    const mark = this.#cache.watch(this.#cache.storeKey(place, key));
+    try {
+      const value = await this.#call(job, flight);
+      const fresh = this.#encode(job, value);
+      if (fresh === undefined) return { value, entry: undefined };
+      const composed = this.#writer.compose(place, fresh, []);
+      return { value, entry: this.#writer.keep(place, key, composed, stand, askedAt, mark.fit) };
+    } finally {
+      this.#cache.unwatch(mark);
+    }
+  }
+
+  async #call({ place, factory, stale }: Job, { signal }: MakingFlight): Promise<unknown> {
+    signal.throwIfAborted();
+    const since = performance.now();
+    let failed = true;
+    try {
+      const value = await factory({ signal, stale: stale?.read() });
+      signal.throwIfAborted();
+      failed = false;
+      return value;
+    } finally {
+      place.statistics.factoryEnded(performance.now() - since, failed);
+    }
+  }
+
+  /** Undefined for what is not kept. */
+  #encode({ key, tags, policy, review, tooLarge }: Job, value: unknown): NewEntry | undefined {
+    const { ttlMs, graceMs, jitter, negativeTtlMs } = policy;
+    const isNothing = value === undefined || value === null;
+    if (value === undefined && negativeTtlMs === undefined) return undefined;
+    const lives = isNothing && negativeTtlMs !== undefined ? negativeTtlMs : ttlMs;
+    const common = { key, tags, freshMs: shorten(lives, jitter), graceMs: isNothing ? 0 : graceMs };
+    if (value === undefined) return { ...common, letter: "0", payload: "" };
+    const { codecs, options } = this.#cache;
+    const payload = codecs.encode(value);
+    if (payload.length > options.maxValueSize) {
+      tooLarge(payload.length);
+      return undefined;
+    }
+    review(payload);
+    return { ...common, letter: codecs.letter, payload };
+  }
+}
+
+/** By up to a part of it, at random. */
+export function shorten(ms: number, jitter: number): number {
+  return jitter === 0 ? ms : Math.max(1, ms * (1 - Math.random() * jitter));
+}
+
+/** Is it fresh, and another one than what there was? */
+function isNews(entry: CachedEntry, stale: CachedEntry | undefined): boolean {
+  return performance.now() < entry.freshUntil && (stale === undefined || entry.createdAt > stale.createdAt);
+}

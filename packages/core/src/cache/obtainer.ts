@@ -1,0 +1,113 @@
+import type { CachedEntry } from "./cached-entry.js";
+import { Flight } from "./flight.js";
+import type { LayeredCache } from "./layered-cache.js";
+import type { Job, Made, MakingFlight } from "./maker.js";
+import { Maker } from "./maker.js";
+import type { Writer } from "./writer.js";
+
+/** A value that is wanted, and could not be had from memo or process. */
+export interface Order extends Omit<Job, "stale"> {
+  /** Aborted when the request behind it ends. */
+  readonly request: AbortSignal | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** The soft time-out came first. */
+const slow = Symbol("slow");
+
+/** The policy of `getOrSet`: what is good enough, who makes what is not, and how long anybody waits. */
+export class Obtainer {
+  readonly #cache: LayeredCache;
+  readonly #maker: Maker;
+  readonly #flights = new Map<string, MakingFlight>();
+
+  constructor(cache: LayeredCache, writer: Writer) {
+    this.#cache = cache;
+    this.#maker = new Maker(cache, writer);
+  }
+
+  /** `isMissing`: the caller knows that there is nothing in the store. */
+  async obtain(order: Order, isMissing: boolean): Promise<unknown> {
+    const { place, key, tags, policy, force, signal } = order;
+    const { statistics } = place;
+    signal?.throwIfAborted();
+    const found = force || isMissing ? undefined : await this.#cache.fetch(place, key, tags);
+    const now = performance.now();
+    if (found !== undefined && now < found.freshUntil) {
+      statistics.count("store");
+      this.refreshEarly(found, order);
+      return found.read();
+    }
+    const stale = found !== undefined && now < found.freshUntil + policy.graceMs ? found : undefined;
+    const job = { ...order, stale };
+    if (stale === undefined) {
+      statistics.count("miss");
+      return this.#make(job);
+    }
+    if (policy.swr) {
+      this.#makeBehind(job);
+    } else {
+      try {
+        const made = await within(policy.timeoutMs, this.#make(job));
+        if (made !== slow) {
+          statistics.count("miss");
+          return made;
+        }
+      } catch (error) {
+        if (signal?.aborted === true) throw error;
+      }
+    }
+    statistics.count("stale");
+    return stale.read();
+  }
+
+  /** Makes a new value in the background if the time for that has come. */
+  refreshEarly(entry: CachedEntry, order: Order): void {
+    const { earlyRefresh } = order.policy;
+    if (earlyRefresh === undefined) return;
+    const dueAt = entry.bornAt + earlyRefresh * (entry.freshUntil - entry.bornAt);
+    if (performance.now() >= dueAt) this.#makeBehind({ ...order, stale: entry });
+  }
+
+  async #make(job: Order & Job): Promise<unknown> {
+    const { policy, request, signal, force } = job;
+    const { flight, isNew } = this.#flightOf(job, force);
+    flight.background = false;
+    const made = await flight.join({ hardMs: policy.hardTimeoutMs, request, signal });
+    // It gave up before anybody waited for it: once more.
+    if (made === undefined) return this.#make(job);
+    return isNew || made.entry === undefined ? made.value : made.entry.read();
+  }
+
+  #makeBehind(job: Order & Job): void {
+    const { flight, isNew } = this.#flightOf(job, false);
+    const joining = { hardMs: job.policy.hardTimeoutMs, request: undefined, signal: undefined };
+    if (isNew) flight.join(joining).catch(() => undefined);
+  }
+
+  /** The making that is under way, or a new one. One that is forced takes no part in what began before it. */
+  #flightOf(job: Job, force: boolean): { readonly flight: MakingFlight; readonly isNew: boolean } {
+    const name = job.place.prefix + job.key;
+    const known = this.#flights.get(name);
+    if (known !== undefined && !force && !known.signal.aborted) return { flight: known, isNew: false };
+    const flight: MakingFlight = new Flight<Made | undefined>(
+      (own) => this.#maker.make(job, own),
+      () => {
+        if (this.#flights.get(name) === flight) this.#flights.delete(name);
+      },
+    );
+    this.#flights.set(name, flight);
+    return { flight, isNew: true };
+  }
+}
+
+/** What a promise resolves to, or `slow` after a while; then nobody hears of its failure. */
+async function within(ms: number | undefined, promise: Promise<unknown>): Promise<unknown> {
+  if (ms === undefined) return promise;
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<typeof slow>((resolve) => {
+    timer = setTimeout(() => resolve(slow), ms);
+  });
+  promise.catch(() => undefined);
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}

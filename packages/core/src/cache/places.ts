@@ -1,0 +1,57 @@
+import { LRUCache } from "lru-cache";
+import type { Keyspace } from "../store/keys.js";
+import type { CacheStatistics, NamespaceStatistics } from "../telemetry/cache-statistics.js";
+
+/** Where a view keeps its entries: a namespace, of everybody, of a user or of a tenant. */
+export interface Place {
+  readonly scope: string;
+  readonly path: string;
+  /** Before a key: its name in the local tier. */
+  readonly prefix: string;
+  readonly tracked: boolean;
+  /** Keys of the generations whose renewal empties this place, the widest first; the last one's empties no other. */
+  readonly generations: readonly string[];
+  readonly statistics: NamespaceStatistics;
+}
+
+/** The scope of what everybody may see. Others are `user:<id>` and `tenant:<id>`. */
+export const sharedScope = "shared";
+
+/** All places of a cache; each view of each request gets at one. */
+export class Places {
+  readonly #keys: Keyspace;
+  readonly #tracked: true | readonly string[];
+  readonly #statistics: CacheStatistics;
+  readonly #places = new LRUCache<string, Place>({ max: 5000 });
+
+  constructor(keys: Keyspace, tracked: true | readonly string[], statistics: CacheStatistics) {
+    this.#keys = keys;
+    this.#tracked = tracked;
+    this.#statistics = statistics;
+  }
+
+  /** Of a scope, and a path of namespaces ("a.b"; "" for none). */
+  at(scope: string, path: string): Place {
+    const name = `${scope}:${path}`;
+    const known = this.#places.get(name);
+    if (known !== undefined) return known;
+    const steps = stepsOf(path);
+    const own = scope === sharedScope ? [] : steps.map((step) => `s:${scope}:${step}`);
+    const place: Place = {
+      scope,
+      path,
+      prefix: `${name}:`,
+      tracked: this.#tracked === true || this.#tracked.some((parent) => steps.includes(parent)),
+      generations: [...steps.map((step) => `n:${step}`), ...own].map((one) => this.#keys.cacheGeneration(one)),
+      statistics: this.#statistics.of(path),
+    };
+    this.#places.set(name, place);
+    return place;
+  }
+}
+
+/** A namespace and all around it: "", "a", "a.b". */
+function stepsOf(path: string): string[] {
+  const names = path === "" ? [] : path.split(".");
+  return ["", ...names.map((_, index) => names.slice(0, index + 1).join("."))];
+}

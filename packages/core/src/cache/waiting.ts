@@ -1,0 +1,96 @@
+import type { CacheNews } from "../store/cache-store.js";
+import { cacheChannel, readNews } from "../store/cache-store.js";
+import type { Channels } from "../store/channels.js";
+
+/** What ended a wait: news of the key, a gap in the news, or the time. */
+export type WaitEnd = CacheNews | "gap" | "time";
+
+export interface Waiter {
+  /** Also resolves if the news came before this was called. */
+  wait(ms: number, signal: AbortSignal): Promise<WaitEnd>;
+  cancel(): void;
+}
+
+export interface WaitingOptions {
+  readonly channels: Channels;
+  /** Told of every key that was deleted by any process. */
+  readonly onDeleted: (key: string) => void;
+  /** News may be missing. */
+  readonly onGap: () => void;
+}
+
+/** While news may be missing it is looked after this often. */
+const deafMs = 250;
+
+/** Those in this process who wait for other processes to make a value. */
+export class Waiting {
+  readonly #options: WaitingOptions;
+  readonly #waiters = new Map<string, Set<(end: WaitEnd) => void>>();
+  #stop: (() => void) | undefined;
+
+  constructor(options: WaitingOptions) {
+    this.#options = options;
+  }
+
+  /** Listens; called when news first matters. */
+  listen(): void {
+    this.#stop ??= this.#options.channels.subscribe(
+      cacheChannel,
+      (message) => this.#hear(message),
+      () => {
+        this.#options.onGap();
+        for (const key of [...this.#waiters.keys()]) this.#wake(key, "gap");
+      },
+    );
+  }
+
+  /** Call this before asking who makes the value, so that no news is missed. */
+  register(key: string): Waiter {
+    this.listen();
+    let end: WaitEnd | undefined;
+    let wake: ((end: WaitEnd) => void) | undefined;
+    const notify = (how: WaitEnd): void => {
+      end ??= how;
+      wake?.(end);
+    };
+    const waiters = this.#waiters.get(key) ?? new Set();
+    this.#waiters.set(key, waiters.add(notify));
+    const cancel = (): void => {
+      waiters.delete(notify);
+      if (waiters.size === 0 && this.#waiters.get(key) === waiters) this.#waiters.delete(key);
+    };
+    return {
+      cancel,
+      wait: (ms, signal) =>
+        new Promise<WaitEnd>((resolve) => {
+          const onTime = (): void => notify("time");
+          const bounded = this.#options.channels.isAlive(1000) ? ms : Math.min(ms, deafMs);
+          // Not all at once, when a lease runs out.
+          const timer = setTimeout(onTime, bounded + Math.random() * 50);
+          signal.addEventListener("abort", onTime, { once: true });
+          wake = (how) => {
+            clearTimeout(timer);
+            signal.removeEventListener("abort", onTime);
+            cancel();
+            resolve(how);
+          };
+          if (end !== undefined) wake(end);
+        }),
+    };
+  }
+
+  close(): void {
+    this.#stop?.();
+  }
+
+  #hear(message: string): void {
+    const heard = readNews(message);
+    if (heard === undefined) return;
+    if (heard.news === "deleted") this.#options.onDeleted(heard.key);
+    this.#wake(heard.key, heard.news);
+  }
+
+  #wake(key: string, end: WaitEnd): void {
+    for (const notify of [...(this.#waiters.get(key) ?? [])]) notify(end);
+  }
+}

@@ -1,0 +1,62 @@
+import type { Logger } from "../telemetry/logger.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
+import type { BreakerControl } from "../resilience/breaker.js";
+import type { CacheSignals } from "./cache-signals.js";
+import type { CacheStore } from "./cache-store.js";
+import type { MessageOutcome } from "./channels.js";
+import type { Keyspace } from "./keys.js";
+import { MemoryCacheStore } from "./memory/cache.js";
+import { MemoryChannels } from "./memory/channels.js";
+import { RedisCacheStore } from "./redis/cache.js";
+import { RedisChannels } from "./redis/channels.js";
+import type { Connection } from "./redis/connect.js";
+import { Tracking } from "./redis/tracking.js";
+
+/** What the cache stands on. */
+export interface CachePart {
+  readonly store: CacheStore;
+  readonly signals: CacheSignals;
+  readonly breakers: readonly BreakerControl[];
+  close(): void;
+}
+
+/** In this process: nobody else changes anything. */
+export function openMemoryCache(): CachePart {
+  const channels = new MemoryChannels();
+  const store = new MemoryCacheStore({ channels });
+  const signals: CacheSignals = { channels, track: () => undefined, isAlive: () => true };
+  return { store, signals, breakers: [], close: () => store.close() };
+}
+
+export interface RedisCacheOptions {
+  readonly connection: Connection;
+  /** What listens on this Redis already, where the cache has none of its own. */
+  readonly backplane: { readonly tracking: Tracking; readonly channels: RedisChannels } | undefined;
+  readonly keys: Keyspace;
+  readonly deadlineMs: number;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
+  readonly observe: (outcome: MessageOutcome) => void;
+}
+
+export function openRedisCache(options: RedisCacheOptions): CachePart {
+  const { connection, backplane, keys, deadlineMs, telemetry, logger, observe } = options;
+  const tracking = backplane?.tracking ?? new Tracking({ connection, logger });
+  const channels =
+    backplane?.channels ?? new RedisChannels({ connection, tracking, keys, deadlineMs, logger, observe });
+  const store = new RedisCacheStore({ connection, channels, deadlineMs, telemetry });
+  const signals: CacheSignals = {
+    channels,
+    track: (tracked) => tracking.track(tracked),
+    isAlive: (ms) => tracking.isAlive(ms),
+  };
+  return {
+    store,
+    signals,
+    breakers: store.breakers,
+    close() {
+      store.close();
+      if (backplane === undefined) tracking.close();
+    },
+  };
+}

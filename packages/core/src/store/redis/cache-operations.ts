@@ -1,0 +1,69 @@
+import { StoreFault } from "../ports.js";
+import type { RedisLike } from "./connect.js";
+import { faultOfError, faultOfReply } from "./faults.js";
+import { cacheArguments, cacheScript } from "./scripts/cache.js";
+import { runScript } from "./scripts/script.js";
+
+/** One operation of the cache script; see there. */
+export interface CacheOperation {
+  readonly name: "set" | "del" | "gen" | "renew" | "lease" | "extend" | "settle";
+  readonly key: string;
+  readonly args: readonly (string | number)[];
+}
+
+export type OperationAnswer = readonly (string | number)[];
+
+/** Runs operations in one script call, or in a Cluster in one for each slot, at once. */
+export async function runOperations(
+  client: RedisLike,
+  isCluster: boolean,
+  channel: string,
+  operations: readonly CacheOperation[],
+): Promise<(OperationAnswer | StoreFault)[]> {
+  if (!isCluster) return runTogether(client, channel, operations);
+  const answers = new Map<CacheOperation, OperationAnswer | StoreFault>();
+  await Promise.all(
+    bySlot(operations, ({ key }) => key).map(async (slot) => {
+      const together = await runTogether(client, channel, slot).catch(faultOfError);
+      slot.forEach((operation, index) => {
+        const answer = together instanceof StoreFault ? together : together[index];
+        if (answer !== undefined) answers.set(operation, answer);
+      });
+    }),
+  );
+  return operations.map((operation) => answers.get(operation) ?? new StoreFault("unreadable"));
+}
+
+/** Items by the hash tag of their key. */
+export function bySlot<T>(items: readonly T[], keyOf: (item: T) => string): T[][] {
+  const slots = new Map<string, T[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    const tag = /\{([^}]*)\}/.exec(key)?.[1] ?? key;
+    const slot = slots.get(tag);
+    if (slot === undefined) slots.set(tag, [item]);
+    else slot.push(item);
+  }
+  return [...slots.values()];
+}
+
+async function runTogether(
+  client: RedisLike,
+  channel: string,
+  operations: readonly CacheOperation[],
+): Promise<(OperationAnswer | StoreFault)[]> {
+  const keys = operations.flatMap(({ key }) => [key, leaseOf(key)]);
+  const args = operations.flatMap(({ name, args: own }) => [
+    name,
+    ...Array.from({ length: cacheArguments }, (_, index) => own[index] ?? ""),
+  ]);
+  const replies = (await runScript(client, cacheScript, keys, [channel, ...args])) as unknown[];
+  return replies.map((reply) =>
+    Array.isArray(reply) ? (reply as OperationAnswer) : faultOfReply(typeof reply === "string" ? reply : ""),
+  );
+}
+
+/** Where the lease of a value is: in its slot, and not among what is tracked. */
+function leaseOf(key: string): string {
+  return key.replace(/portcullis:(\d+):cache:([^:{]*):\{/, "portcullis:$1:making:$2:{");
+}
