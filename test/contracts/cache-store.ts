@@ -52,7 +52,7 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
       const keys = new Keyspace(freshPrefix(), "test");
       const names = ["n:", "n:a", "t:tag"].map((one) => keys.cacheGeneration(one));
       const both = await Promise.all([store.ensureGenerations(names, 60_000), store.ensureGenerations(names, 60_000)]);
-      const [first = []] = both;
+      const [first] = both;
       expect(both[1]).to.deep.equal(first);
       expect(new Set(first).size).to.equal(3);
       expect(await store.getMany(names)).to.deep.equal(first);

@@ -111,7 +111,7 @@ export class FakeSignals implements CacheSignals {
 
   /** As Redis tells of a write. */
   changed(key: string): void {
-    for (const { prefix, invalidate } of this.tracked) if (key.startsWith(prefix)) invalidate(key);
+    for (const tracked of this.tracked) if (key.startsWith(tracked.prefix)) tracked.invalidate(key);
   }
 }
 

@@ -63,11 +63,11 @@ export class CacheService {
 
   /** The tenant that a token names; undefined if it names none. */
   tenantOf(auth: Auth | undefined): string | undefined {
-    const { options, qualify = (_issuer, name) => name } = this.#options;
+    const { options, qualify = unqualified } = this.#options;
     const { tenantClaim } = options;
     if (auth === undefined || tenantClaim === undefined) return undefined;
     const claims = auth.claims as Readonly<Record<string, unknown>>;
-    const tenant = Object.hasOwn(claims, tenantClaim)
+    const tenant: unknown = Object.hasOwn(claims, tenantClaim)
       ? claims[tenantClaim]
       : tenantClaim.split(".").reduce<unknown>(memberOf, claims);
     return typeof tenant === "string" && tenant !== "" ? qualify(auth.issuer, tenant) : undefined;
@@ -95,6 +95,10 @@ export class CacheService {
   close(): void {
     this.cache.close();
   }
+}
+
+function unqualified(_issuer: string, tenant: string): string {
+  return tenant;
 }
 
 function memberOf(value: unknown, name: string): unknown {

@@ -1,5 +1,6 @@
 import type { Auth } from "../auth/claims.js";
 import { resolveCachePolicy } from "../options/cache.js";
+import { isList } from "../options/validate.js";
 import type { CachedEntry } from "./cached-entry.js";
 import type { CacheService } from "./cache-service.js";
 import type { FactoryContext } from "./maker.js";
@@ -261,8 +262,7 @@ const maxTags = 64;
 
 function checkTags(tags: readonly string[] | undefined): readonly string[] {
   if (tags === undefined) return noTags;
-  const isList = Array.isArray(tags) && tags.length <= maxTags;
-  if (!isList || !tags.every((tag) => typeof tag === "string" && tag !== ""))
-    throw new TypeError(`tags are a list of at most ${maxTags} non-empty strings`);
+  const isGood = isList(tags) && tags.length <= maxTags && tags.every((tag) => typeof tag === "string" && tag !== "");
+  if (!isGood) throw new TypeError(`tags are a list of at most ${maxTags} non-empty strings`);
   return tags.length < 2 ? tags : [...new Set(tags)];
 }

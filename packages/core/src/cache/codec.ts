@@ -22,7 +22,8 @@ export class Codecs {
     const own = typeof choice === "object";
     this.letter = own ? "c" : choice === "json" ? "j" : "s";
     this.#codecs = new Map([["j", json], ["s", structured], ...(own ? [["c", choice] as const] : [])]);
-    this.#encode = (this.#codecs.get(this.letter) ?? json).encode;
+    const codec = this.#codecs.get(this.letter) ?? json;
+    this.#encode = (value) => codec.encode(value);
   }
 
   /** A TypeError for what this codec cannot say. */

@@ -16,8 +16,6 @@ const leastTtlMs = 30 * 86_400_000;
 export interface GenerationsOptions {
   readonly store: CacheStore;
   readonly signals: CacheSignals;
-  /** What their keys begin with; undefined: changes are not heard, and every read asks. */
-  readonly prefix: string | undefined;
   /** For how long unheard changes are put up with. */
   readonly boundMs: number;
 }
@@ -29,20 +27,23 @@ export interface GenerationsOptions {
 export class Generations {
   readonly #store: CacheStore;
   readonly #signals: CacheSignals;
-  readonly #tracked: boolean;
+  #tracked = false;
   readonly #boundMs: number;
   /** Whose renewal the store missed, each with a mark: entries under them are gone for this process. */
   readonly #missed = new LRUCache<string, symbol>({ max: 10_000 });
   /** Entries that remember one that is dropped would not hear of its changes any more. */
   readonly #known = new LRUCache<string, Generation>({ max: 20_000, dispose: forget });
 
-  constructor({ store, signals, prefix, boundMs }: GenerationsOptions) {
+  constructor({ store, signals, boundMs }: GenerationsOptions) {
     this.#store = store;
     this.#signals = signals;
-    this.#tracked = prefix !== undefined;
     this.#boundMs = boundMs;
-    if (prefix !== undefined)
-      signals.track({ prefix, invalidate: (key) => this.#invalidate(key), flush: () => this.#flush() });
+  }
+
+  /** Hears of changes of all keys that begin so. Without, every read asks. */
+  listen(prefix: string): void {
+    this.#tracked = true;
+    this.#signals.track({ prefix, invalidate: (key) => this.#invalidate(key), flush: () => this.#flush() });
   }
 
   of(key: string): Generation {

@@ -52,6 +52,8 @@ export class LayeredCache {
   readonly statistics: CacheStatistics = new CacheStatistics();
   readonly places: Places;
   readonly #telemetry: Telemetry;
+  readonly #signals: CacheSignals;
+  #listens = false;
   readonly #inFlight = new InFlight();
   /** Entries whose deletion the store missed, each with a mark of its own: for this process they are gone. */
   readonly #tombstones = new LRUCache<string, symbol>({ max: 10_000 });
@@ -64,18 +66,28 @@ export class LayeredCache {
     this.codecs = new Codecs(options.codec);
     this.places = new Places(keys, tracked, this.statistics);
     this.#telemetry = telemetry;
+    this.#signals = signals;
     this.local = local === undefined ? undefined : new LocalTier({ ...local, signals });
-    const prefix = local === undefined ? undefined : keys.generationPrefix();
-    this.generations = new Generations({ store, signals, prefix, boundMs: local?.ttlMs ?? 0 });
-    const forgetKey = (key: string): void => this.forget(key);
-    const flush = (): void => this.flush();
-    this.waiting = new Waiting({ channels: signals.channels, onDeleted: forgetKey, onGap: flush });
-    if (local === undefined) return;
-    this.waiting.listen();
+    this.generations = new Generations({ store, signals, boundMs: local?.ttlMs ?? 0 });
+    this.waiting = new Waiting({
+      channels: signals.channels,
+      onDeleted: (key) => this.forget(key),
+      onGap: () => this.flush(),
+    });
+  }
+
+  /** Listens, from the first use on: a gate whose cache nobody uses needs no connection for it. */
+  #listen(): void {
+    if (this.#listens || this.local === undefined) return;
+    this.#listens = true;
+    const { tracked } = this.options;
     const names = tracked === true ? [undefined] : tracked;
-    for (const trackedPrefix of names.flatMap((name) => keys.cachePrefixes(name))) {
-      signals.track({ prefix: trackedPrefix, invalidate: forgetKey, flush });
+    for (const prefix of names.flatMap((name) => this.keys.cachePrefixes(name))) {
+      const invalidate = (key: string): void => this.forget(key);
+      this.#signals.track({ prefix, invalidate, flush: () => this.flush() });
     }
+    this.generations.listen(this.keys.generationPrefix());
+    this.waiting.listen();
   }
 
   storeKey({ scope, path }: Place, key: string): string {
@@ -95,6 +107,7 @@ export class LayeredCache {
     if (this.tombstone(storeKey) !== undefined) return undefined;
     const asked = this.generationsOf(place, tags).filter((one) => !this.generations.isKnown(one));
     const askedAt = performance.now();
+    this.#listen();
     const mark = this.#inFlight.begin(storeKey);
     try {
       const epochs = asked.map(({ epoch }) => epoch);
@@ -158,6 +171,7 @@ export class LayeredCache {
 
   /** This key is about to change, or being made: `fit` says afterwards whether anybody else has changed it. */
   watch(storeKey: string): Mark {
+    this.#listen();
     return this.#inFlight.begin(storeKey);
   }
 

@@ -114,9 +114,10 @@ export class Maker {
     const { store } = this.#cache;
     let settled: Promise<boolean> | undefined;
     const settle = (settlement: Settlement): Promise<boolean> =>
-      (settled ??= store
-        .settle(storeKey, owner, settlement)
-        .catch((error: unknown) => this.#cache.reportMiss(error) ?? false));
+      (settled ??= store.settle(storeKey, owner, settlement).catch((error: unknown) => {
+        this.#cache.reportMiss(error);
+        return false;
+      }));
     const fail = (): void => void settle({ outcome: "failed" });
     const heart = setInterval(() => void store.extend(storeKey, owner, leaseMs).catch(() => undefined), leaseMs / 3);
     heart.unref();

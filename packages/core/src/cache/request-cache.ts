@@ -26,8 +26,14 @@ export interface GetOrSetOptions extends CacheSetOptions, CachePolicy {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What every view of the cache can do. */
-export interface Cache {
+/**
+ * The cache of one request, as `req.cache` or `ctx.cache`. Two reads of one key in one request are one read and see one
+ * value; the reads that all requests make in one turn of the event loop are one MGET. Values that are read are frozen and
+ * shared by requests, unless `cache.local` is off or makes copies.
+ *
+ * While the store is down, reads are misses, writes do nothing, and deletions reject: a lost one is never silent.
+ */
+export interface RequestCache {
   /** The value, or undefined if there is none that is fresh. */
   get<T>(key: string): Promise<T | undefined>;
   set(key: string, value: unknown, options?: CacheSetOptions): Promise<void>;
@@ -47,16 +53,6 @@ export interface Cache {
   deleteByTag(tag: string): Promise<void>;
   /** Empties this view, with the namespaces within it; of a shared view also what users and tenants have there. Rejects like `delete`. */
   clear(): Promise<void>;
-}
-
-/**
- * The cache of one request, as `req.cache` or `ctx.cache`. Two reads of one key in one request are one read and see one
- * value; the reads that all requests make in one turn of the event loop are one MGET. Values that are read are frozen and
- * shared by requests, unless `cache.local` is off or makes copies.
- *
- * While the store is down, reads are misses, writes do nothing, and deletions reject: a lost one is never silent.
- */
-export interface RequestCache extends Cache {
   /** A view whose keys meet no other namespace's. Names are letters, digits, `_` and `-`. */
   namespace(name: string): RequestCache;
   /** A view whose keys meet no other user's and not the shared ones. Throws if nobody is signed in. */
@@ -64,6 +60,9 @@ export interface RequestCache extends Cache {
   /** A view for everybody of the user's tenant, by the option `cache.tenantClaim`. Throws if there is none. */
   forTenant(): RequestCache;
 }
+
+/** What every view of the cache can do, in a request or outside. */
+export type Cache = Omit<RequestCache, "namespace" | "forUser" | "forTenant">;
 
 /** The cache outside requests, as `gate.cache`: the same entries. */
 export interface GateCache extends Cache {

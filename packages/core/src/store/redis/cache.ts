@@ -72,7 +72,7 @@ export class RedisCacheStore implements CacheStore {
   }
 
   async getMany(keys: readonly string[]): Promise<(string | undefined)[]> {
-    const values = await Promise.all(keys.map((key) => this.#reads.ask(key)));
+    const values = await Promise.all(keys.map(async (key) => this.#reads.ask(key)));
     return values.map((value) => {
       if (value instanceof StoreFault) throw value;
       return value ?? undefined;
@@ -143,7 +143,7 @@ export class RedisCacheStore implements CacheStore {
 
   /** Nothing of this is left under way when it rejects. */
   async #all(operations: readonly CacheOperation[]): Promise<OperationAnswer[]> {
-    const answers = await Promise.all(operations.map((operation) => this.#operations.ask(operation)));
+    const answers = await Promise.all(operations.map(async (operation) => this.#operations.ask(operation)));
     return answers.map((answer) => {
       if (answer instanceof StoreFault) throw answer;
       return answer;
