@@ -1,5 +1,6 @@
 // What every example application promises, checked from outside.
 import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
 
 const PROBLEM = "application/problem+json";
 
@@ -12,13 +13,16 @@ const PROBLEM = "application/problem+json";
  * @throws {assert.AssertionError} naming the request that was answered otherwise.
  */
 export async function checkExample(base, passwords, afterLogout = async () => {}) {
+  // It listens at once, also while its Redis is not there yet.
+  await becomeHealthy();
   const health = await request("GET /healthz without token", 200);
   assert.equal(typeof health.body, "object", "GET /healthz answers a JSON object");
 
   const wrong = { username: "alice", password: `${passwords.alice}-not` };
   await request("POST /login with a wrong password", 401, { json: wrong });
+  await request("POST /login without a name", 400, { json: { password: "x" }, type: PROBLEM });
   const alice = await logIn("alice");
-  const admin = await logIn("admin");
+  let admin = await logIn("admin");
 
   await request("GET /orders without token", 401, { type: PROBLEM });
   await request("GET /orders with a token nobody signed", 401, { type: PROBLEM, token: tamper(alice) });
@@ -34,19 +38,82 @@ export async function checkExample(base, passwords, afterLogout = async () => {}
   await request("GET /admin/stats as alice", 403, { type: PROBLEM, token: alice });
   await request("GET /admin/stats as admin", 200, { token: admin });
 
+  await checkPage();
+  await checkRefresh();
+  await checkSessions();
+  await checkThrottle();
+
   await request("POST /logout without token", 401, { type: PROBLEM });
   await request("POST /logout as alice", 204, { token: alice });
   await request("GET /orders after logout", 401, { type: PROBLEM, token: alice });
   await request("GET /orders as admin, who is still logged in", 200, { token: admin });
   await afterLogout(alice);
 
+  async function becomeHealthy() {
+    const deadline = Date.now() + 5000;
+    while (Date.now() < deadline) {
+      if ((await fetch(`${base}/healthz`)).ok) return;
+      await sleep(20);
+    }
+  }
+
+  async function checkPage() {
+    for (const path of ["/", "/app.css", "/app.js"]) {
+      const response = await fetch(base + path, { signal: AbortSignal.timeout(5000) });
+      assert.equal(response.status, 200, `GET ${path}`);
+      assert.match(response.headers.get("content-security-policy"), /^default-src 'none'; script-src 'self'; /);
+      assert.ok((await response.text()).length > 1000, `GET ${path} is a file of the page`);
+    }
+  }
+
+  async function checkRefresh() {
+    const { refresh_token: token } = await signIn("alice");
+    const { body } = await request("POST /refresh", 200, { json: { refresh_token: token } });
+    assert.notEqual(body.refresh_token, token);
+    await request("GET /orders with the new token", 200, { token: body.access_token });
+    const { body: refused } = await request("POST /refresh with nonsense", 400, {
+      json: { refresh_token: "nonsense" },
+    });
+    assert.equal(refused.error, "invalid_grant");
+    await request("POST /auth/refresh without a cookie", 400);
+    await request("POST /logout with the new token", 204, { token: body.access_token });
+    await request("POST /refresh after logout", 400, { json: { refresh_token: body.refresh_token } });
+  }
+
+  async function checkSessions() {
+    const [one, two, three] = [await logIn("admin"), await logIn("admin"), await logIn("admin")];
+    const { body } = await request("GET /sessions as admin", 200, { token: one });
+    assert.equal(body.subject, "admin");
+    assert.ok(body.sessions.length >= 4 && body.sessions.some(({ id }) => id === body.current));
+    const sid = JSON.parse(Buffer.from(two.split(".")[1], "base64url").toString()).sid;
+    await request(`DELETE /sessions/${sid} as alice`, 404, { token: alice, type: PROBLEM });
+    await request(`DELETE /sessions/${sid} as admin`, 204, { token: one });
+    await request("GET /orders with the session that was ended", 401, { token: two, type: PROBLEM });
+    await request("DELETE /sessions as admin", 200, { token: one });
+    await request("GET /orders with one of the others", 401, { token: three, type: PROBLEM });
+    await request("GET /orders with the one that is left", 200, { token: one });
+    admin = one;
+  }
+
+  async function checkThrottle() {
+    const json = { username: "mallory", password: "guess" };
+    for (let attempt = 1; attempt <= 5; attempt++)
+      await request(`POST /login as nobody, attempt ${attempt}`, 401, { json });
+    const { body } = await request("POST /login once more", 429, { json, type: PROBLEM });
+    assert.equal(body.code, "attempts_exceeded");
+  }
+
   async function logIn(username) {
+    return (await signIn(username)).access_token;
+  }
+
+  async function signIn(username) {
     const json = { username, password: passwords[username] };
     const { body } = await request(`POST /login as ${username}`, 200, { json });
     assert.equal(body.token_type, "Bearer");
     assert.ok(Number.isInteger(body.expires_in) && body.expires_in > 0, `expires_in is ${body.expires_in}`);
     assert.match(body.access_token, /^[\w-]+\.[\w-]+\.[\w-]+$/);
-    return body.access_token;
+    return body;
   }
 
   async function request(what, status, { json, token, type = "application/json" } = {}) {

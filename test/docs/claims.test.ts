@@ -104,9 +104,11 @@ describe("what the documents claim", () => {
   });
 
   describe("the examples", () => {
-    for (const file of ["main.ts", "users.ts", "tokens.ts", "orders.ts", "problems.ts"]) {
+    for (const file of ["main.ts", "users.ts", "tokens.ts", "orders.ts", "problems.ts", "page.ts", "live.ts"]
+      .map(inSource)
+      .concat(["index.html", "app.css", "app.js"].map((name) => `public/${name}`))) {
       it(`share ${file}, so that they do the same`, () => {
-        const [express, koa] = ["express-api", "koa-api"].map((name) => readDocument(`examples/${name}/src/${file}`));
+        const [express, koa] = ["express-api", "koa-api"].map((name) => readDocument(`examples/${name}/${file}`));
         expect(koa).to.equal(express);
       });
     }
@@ -116,6 +118,10 @@ describe("what the documents claim", () => {
     expect(listFiles().flatMap(linesBeyondAscii)).to.deep.equal([]);
   });
 });
+
+function inSource(name: string): string {
+  return `src/${name}`;
+}
 
 function parse(path: string): ts.SourceFile {
   return ts.createSourceFile(path, readDocument(path), ts.ScriptTarget.Latest, true);

@@ -1,30 +1,34 @@
 import { portcullis } from "@portcullis/express";
-import type { Auth, ExpressGate, ExpressOptions } from "@portcullis/express";
+import type { ExpressGate, ExpressOptions } from "@portcullis/express";
 import express from "express";
-import type { ErrorRequestHandler, Express, Request, Response } from "express";
+import type { Express } from "express";
+import { answerError, authOf, sendFile, sendProblem } from "./answers.js";
+import { streamEndings } from "./live.js";
 import { findOrder, findOrders, summarizeOrders } from "./orders.js";
-import { createProblem, describeError } from "./problems.js";
-import { audience, issuer, lifetimeSeconds, signToken } from "./tokens.js";
+import { page } from "./page.js";
+import { signInRoutes } from "./sign-in.js";
+import { audience, cookieOptions, issuer } from "./tokens.js";
 import type { UserStore } from "./users.js";
-import { parseCredentials } from "./users.js";
 
 export interface AppOptions {
   readonly redis: ExpressOptions["redis"];
   readonly secret: Uint8Array;
   readonly users: UserStore;
+  readonly production: boolean;
 }
 
-export function createApp({ redis, secret, users }: AppOptions): { app: Express; gate: ExpressGate } {
+export function createApp({ redis, secret, users, production }: AppOptions): { app: Express; gate: ExpressGate } {
+  const cookies = cookieOptions(production);
   const gate = portcullis({
     redis,
-    auth: { secret, algorithms: ["HS256"], issuer, audience, realm: "orders" },
+    auth: { audience, realm: "orders", tokenFrom: ["header", { cookie: cookies.access }] },
+    tokens: { signingKey: secret, issuer, cookies },
     limits: [
       { name: "ip", per: "ip", limit: 300, window: "1m" },
       { name: "user", per: "user", limit: 1000, window: "1h" },
     ],
     cache: { ttl: "1m" },
   });
-  const loginLimit = gate.limit({ name: "login", per: "ip", limit: 10, window: "1m", onStoreError: "local" });
 
   const app = express();
   app.disable("x-powered-by");
@@ -34,17 +38,29 @@ export function createApp({ redis, secret, users }: AppOptions): { app: Express;
     res.status(health.status === "down" ? 503 : 200).json(health);
   });
 
-  app.post("/login", loginLimit, express.json({ limit: 4096 }), async (req, res) => {
-    const credentials = parseCredentials(req.body);
-    if (credentials === undefined) return sendProblem(res, 400);
-    const user = await users.authenticate(credentials.username, credentials.password);
-    if (user === undefined) return sendProblem(res, 401);
-    res.set("Cache-Control", "no-store");
-    res.json({ access_token: await signToken(user, secret), token_type: "Bearer", expires_in: lifetimeSeconds });
-  });
+  for (const [path, file] of page) app.get(path, (req, res) => sendFile(res, file));
+  app.use(signInRoutes(gate, users, secret));
 
   // What comes below needs a token.
   app.use(gate.guard());
+
+  app.get("/sessions", async (req, res) => {
+    const { subject, sessionId } = authOf(req);
+    const sessions = await gate.sessions.list(authOf(req));
+    res.set("Cache-Control", "no-store").json({ subject, current: sessionId, sessions });
+  });
+
+  app.delete("/sessions", async (req, res) => {
+    res.json({ ended: await gate.sessions.revokeOthers(authOf(req)) });
+  });
+
+  app.delete("/sessions/:id", async (req, res) => {
+    const ended = await gate.sessions.revoke(authOf(req), req.params.id);
+    if (!ended) return sendProblem(res, 404);
+    res.sendStatus(204);
+  });
+
+  app.get("/events", (req, res) => streamEndings(res, authOf(req), gate.sessions));
 
   app.get("/orders", async (req, res) => {
     const { subject } = authOf(req);
@@ -63,32 +79,8 @@ export function createApp({ redis, secret, users }: AppOptions): { app: Express;
     res.json(await summarizeOrders());
   });
 
-  app.post("/logout", async (req, res) => {
-    await gate.revocations.revoke(req.auth);
-    res.sendStatus(204);
-  });
-
   app.use((req, res) => sendProblem(res, 404));
   app.use(answerError);
 
   return { app, gate };
 }
-
-/** Who is asking. Behind the guard that is always known. */
-function authOf({ auth }: Request): Auth {
-  if (auth === undefined) throw new Error("this route is not behind the guard");
-  return auth;
-}
-
-function sendProblem(res: Response, status: number): void {
-  res.status(status).type("application/problem+json").json(createProblem(status));
-}
-
-/** Express knows an error handler by its four parameters. */
-const answerError: ErrorRequestHandler = (error, req, res, next) => {
-  if (res.headersSent) return next(error);
-  const { status, headers } = describeError(error);
-  if (status >= 500) console.error(error);
-  res.set(headers);
-  sendProblem(res, status);
-};

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { createApp } from "./app.js";
-import { loadSecret, signToken } from "./tokens.js";
+import { loadSecret } from "./tokens.js";
 import { UserStore } from "./users.js";
 
 const production = process.env.NODE_ENV === "production";
@@ -15,21 +15,27 @@ const { app, gate } = createApp({
   redis: process.env.REDIS_URL ?? (production ? undefined : "memory"),
   secret,
   users,
+  production,
 });
 const server = gate.serve(app).listen(Number(process.env.PORT ?? 3000), process.env.HOST ?? "127.0.0.1");
 await once(server, "listening");
 
 const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-const bearer = `-H 'authorization: Bearer ${await signToken(alice.user, secret)}'`;
+const bearer = `-H "authorization: Bearer $TOKEN"`;
 const credentials = JSON.stringify({ username: "alice", password: alice.password });
+const login = `curl -s ${base}/login -H 'content-type: application/json' -d '${credentials}'`;
 console.log(`listening on ${base}
 user: alice  password: ${alice.password}
 user: admin  password: ${admin.password}
 
+Open ${base} in two browsers and sign in. Or:
+
+${login}
+TOKEN=$(${login} | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
 curl -i ${base}/orders ${bearer}
 curl -i ${base}/orders
 curl -i ${base}/admin/stats ${bearer}
-curl -i ${base}/login -H 'content-type: application/json' -d '${credentials}'
+curl -i ${base}/sessions ${bearer}
 curl -i -X POST ${base}/logout ${bearer}
 curl -i ${base}/orders ${bearer}`);
 

@@ -1,32 +1,34 @@
 import { portcullis } from "@portcullis/koa";
-import type { Auth, KoaGate, KoaOptions } from "@portcullis/koa";
+import type { KoaGate, KoaOptions } from "@portcullis/koa";
 import Koa from "koa";
-import type { Context, Next } from "koa";
-import { readJson } from "./body.js";
+import { answerErrors, authOf, sendFile, sendProblem } from "./answers.js";
+import { streamEndings } from "./live.js";
 import { findOrder, findOrders, summarizeOrders } from "./orders.js";
-import { createProblem, describeError } from "./problems.js";
+import { page } from "./page.js";
 import { route } from "./router.js";
-import { audience, issuer, lifetimeSeconds, signToken } from "./tokens.js";
+import { signInRoutes } from "./sign-in.js";
+import { audience, cookieOptions, issuer } from "./tokens.js";
 import type { UserStore } from "./users.js";
-import { parseCredentials } from "./users.js";
 
 export interface AppOptions {
   readonly redis: KoaOptions["redis"];
   readonly secret: Uint8Array;
   readonly users: UserStore;
+  readonly production: boolean;
 }
 
-export function createApp({ redis, secret, users }: AppOptions): { app: Koa; gate: KoaGate } {
+export function createApp({ redis, secret, users, production }: AppOptions): { app: Koa; gate: KoaGate } {
+  const cookies = cookieOptions(production);
   const gate = portcullis({
     redis,
-    auth: { secret, algorithms: ["HS256"], issuer, audience, realm: "orders" },
+    auth: { audience, realm: "orders", tokenFrom: ["header", { cookie: cookies.access }] },
+    tokens: { signingKey: secret, issuer, cookies },
     limits: [
       { name: "ip", per: "ip", limit: 300, window: "1m" },
       { name: "user", per: "user", limit: 1000, window: "1h" },
     ],
     cache: { ttl: "1m" },
   });
-  const loginLimit = gate.limit({ name: "login", per: "ip", limit: 10, window: "1m", onStoreError: "local" });
 
   const app = new Koa();
   app.use(answerErrors);
@@ -39,19 +41,41 @@ export function createApp({ redis, secret, users }: AppOptions): { app: Koa; gat
     }),
   );
 
-  app.use(
-    route("POST", "/login", loginLimit, async (ctx) => {
-      const credentials = parseCredentials(await readJson(ctx, 4096));
-      if (credentials === undefined) return sendProblem(ctx, 400);
-      const user = await users.authenticate(credentials.username, credentials.password);
-      if (user === undefined) return sendProblem(ctx, 401);
-      ctx.set("Cache-Control", "no-store");
-      ctx.body = { access_token: await signToken(user, secret), token_type: "Bearer", expires_in: lifetimeSeconds };
-    }),
-  );
+  for (const [path, file] of page) app.use(route("GET", path, (ctx) => sendFile(ctx, file)));
+  for (const signIn of signInRoutes(gate, users, secret)) app.use(signIn);
 
   // What comes below needs a token.
   app.use(gate.guard());
+
+  app.use(
+    route("GET", "/sessions", async (ctx) => {
+      const { subject, sessionId } = authOf(ctx);
+      const sessions = await gate.sessions.list(authOf(ctx));
+      ctx.set("Cache-Control", "no-store");
+      ctx.body = { subject, current: sessionId, sessions };
+    }),
+  );
+
+  app.use(
+    route("DELETE", "/sessions", async (ctx) => {
+      ctx.body = { ended: await gate.sessions.revokeOthers(authOf(ctx)) };
+    }),
+  );
+
+  app.use(
+    route("DELETE", "/sessions/:id", async (ctx) => {
+      const ended = await gate.sessions.revoke(authOf(ctx), ctx.params.id ?? "");
+      if (!ended) return sendProblem(ctx, 404);
+      ctx.status = 204;
+    }),
+  );
+
+  app.use(
+    route("GET", "/events", (ctx) => {
+      ctx.respond = false;
+      streamEndings(ctx.res, authOf(ctx), gate.sessions);
+    }),
+  );
 
   app.use(
     route("GET", "/orders", async (ctx) => {
@@ -76,38 +100,7 @@ export function createApp({ redis, secret, users }: AppOptions): { app: Koa; gat
     }),
   );
 
-  app.use(
-    route("POST", "/logout", async (ctx) => {
-      await gate.revocations.revoke(ctx.auth);
-      ctx.status = 204;
-    }),
-  );
-
   app.use((ctx) => sendProblem(ctx, 404));
 
   return { app, gate };
-}
-
-/** Who is asking. Behind the guard that is always known. */
-function authOf({ auth }: Context): Auth {
-  if (auth === undefined) throw new Error("this route is not behind the guard");
-  return auth;
-}
-
-function sendProblem(ctx: Context, status: number): void {
-  ctx.status = status;
-  ctx.type = "application/problem+json; charset=utf-8";
-  ctx.body = createProblem(status);
-}
-
-async function answerErrors(ctx: Context, next: Next): Promise<void> {
-  try {
-    await next();
-  } catch (error) {
-    if (ctx.headerSent) throw error;
-    const { status, headers } = describeError(error);
-    if (status >= 500) console.error(error);
-    ctx.set(headers);
-    sendProblem(ctx, status);
-  }
 }

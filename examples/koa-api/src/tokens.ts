@@ -1,10 +1,7 @@
-import { randomBytes, randomUUID } from "node:crypto";
-import { SignJWT } from "jose";
-import type { User } from "./users.js";
+import { randomBytes } from "node:crypto";
 
 export const issuer = "https://orders.example.com";
 export const audience = "orders-api";
-export const lifetimeSeconds = 15 * 60;
 
 /** The secret that signs tokens. Outside production it may be missing: then a new one is made at every start. */
 export function loadSecret(given: string | undefined, production: boolean): Uint8Array {
@@ -13,15 +10,12 @@ export function loadSecret(given: string | undefined, production: boolean): Uint
   return randomBytes(48);
 }
 
-/** An access token. Its `jti` is what a logout revokes. */
-export function signToken(user: User, secret: Uint8Array): Promise<string> {
-  return new SignJWT({ scope: user.scope })
-    .setProtectedHeader({ alg: "HS256", typ: "JWT" })
-    .setIssuer(issuer)
-    .setAudience(audience)
-    .setSubject(user.name)
-    .setJti(randomUUID())
-    .setIssuedAt()
-    .setExpirationTime(`${lifetimeSeconds}s`)
-    .sign(secret);
+/**
+ * The cookies that carry tokens to browsers. Production is https, where a name may promise that. Elsewhere the page is served
+ * over http, and a browser might not keep cookies that are for https only.
+ */
+export function cookieOptions(production: boolean): { access: string; refresh: string; secure: boolean } {
+  return production
+    ? { access: "__Host-access", refresh: "__Secure-refresh", secure: true }
+    : { access: "access", refresh: "refresh", secure: false };
 }

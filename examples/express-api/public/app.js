@@ -1,0 +1,217 @@
+// The page of the example: sign in, see your sessions, end them, and be told at once when this one is ended elsewhere.
+const find = (id) => document.getElementById(id);
+const views = ["loading", "sign-in", "ended", "account"].map(find);
+const pollMs = 15_000;
+
+let events;
+let polling;
+
+find("sign-in-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  void signIn(new FormData(event.target));
+});
+find("again").addEventListener("click", () => showSignIn());
+find("sign-out").addEventListener("click", () => void signOut());
+find("end-others").addEventListener("click", () => void act(() => ask("DELETE", "/sessions")));
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && events !== undefined) void showSessions();
+});
+void start();
+
+/** With cookies of an earlier visit, if they are still good. */
+async function start() {
+  const response = await ask("GET", "/sessions").catch(() => undefined);
+  if (response?.ok) await enter(await response.json());
+  else showSignIn();
+}
+
+async function signIn(form) {
+  const button = find("sign-in-button");
+  button.disabled = true;
+  showError("sign-in-error");
+  try {
+    const response = await send("POST", "/auth/login", Object.fromEntries(form));
+    if (!response.ok) return showError("sign-in-error", await explainSignIn(response));
+    find("password").value = "";
+    await enter(await (await ask("GET", "/sessions")).json());
+  } catch {
+    showError("sign-in-error", "The service cannot be reached. Try again.");
+  } finally {
+    button.disabled = false;
+  }
+}
+
+async function explainSignIn(response) {
+  const seconds = Number(response.headers.get("retry-after"));
+  if (response.status === 401) return "User name or password is wrong.";
+  if (response.status === 429) return `Too many attempts. Try again in ${describeWait(seconds)}.`;
+  if (response.status === 503) return "Nobody can sign in at the moment. Try again in a few seconds.";
+  return "This did not work. Try again.";
+}
+
+async function signOut() {
+  const response = await ask("POST", "/auth/logout").catch(() => undefined);
+  // Whoever is told to be signed out must be: 401 says that the session is over already.
+  if (response?.ok || response?.status === 401) return showSignIn();
+  showError("account-error", "You are still signed in: signing out could not be recorded. Try again.");
+}
+
+/** Signed in: shows the sessions, and listens for the end of this one. */
+async function enter(found) {
+  find("user").textContent = found.subject;
+  find("who").hidden = false;
+  show("account");
+  render(found);
+  leave();
+  polling = setInterval(() => !document.hidden && void showSessions(), pollMs);
+  events = new EventSource("/events");
+  events.addEventListener("open", () => setLive("live"));
+  events.addEventListener("changed", () => void showSessions());
+  events.addEventListener("ended", () => showEnded());
+  events.addEventListener("error", () => {
+    setLive("connecting");
+    // A refused connection is not tried again: the access token has expired, or the session is over.
+    if (events?.readyState === EventSource.CLOSED) void reconnect();
+  });
+}
+
+async function reconnect() {
+  const response = await ask("GET", "/sessions").catch(() => undefined);
+  if (response?.ok) await enter(await response.json());
+  else if (response?.status === 401) showEnded();
+  else setTimeout(() => void reconnect(), 3000);
+}
+
+function leave() {
+  events?.close();
+  events = undefined;
+  clearInterval(polling);
+}
+
+async function showSessions() {
+  const response = await ask("GET", "/sessions").catch(() => undefined);
+  if (response?.ok) render(await response.json());
+  else if (response?.status === 401) showEnded();
+}
+
+/** Does something about sessions, and shows what has become of them. */
+async function act(change) {
+  showError("account-error");
+  const response = await change().catch(() => undefined);
+  if (response?.status === 401) return showEnded();
+  if (!response?.ok && response?.status !== 404)
+    showError("account-error", "Nothing was ended: it could not be recorded. Try again.");
+  await showSessions();
+}
+
+function render({ current, sessions }) {
+  const items = [...sessions]
+    .sort((one, other) => (other.id === current) - (one.id === current) || other.lastSeenAt - one.lastSeenAt)
+    .map((session) => {
+      const item = find("session").content.firstElementChild.cloneNode(true);
+      const device = describeDevice(session.userAgent ?? "");
+      const isCurrent = session.id === current;
+      item.dataset.kind = device.kind;
+      item.toggleAttribute("data-current", isCurrent);
+      item.querySelector("[data-field=name]").textContent = device.name;
+      item.querySelector("[data-field=detail]").textContent =
+        `${session.ip ?? "unknown address"}, signed in ${describeAge(session.createdAt)}`;
+      item.querySelector(".badge").hidden = !isCurrent;
+      const button = item.querySelector("button");
+      button.hidden = isCurrent;
+      button.setAttribute("aria-label", `End the session of ${device.name}`);
+      button.addEventListener("click", () => {
+        button.disabled = true;
+        void act(() => ask("DELETE", `/sessions/${encodeURIComponent(session.id)}`));
+      });
+      return item;
+    });
+  find("sessions").replaceChildren(...items);
+  find("end-others").disabled = items.length < 2;
+}
+
+function showSignIn() {
+  leave();
+  find("who").hidden = true;
+  show("sign-in");
+  find("username").focus();
+}
+
+function showEnded() {
+  if (!find("ended").hidden) return;
+  leave();
+  find("who").hidden = true;
+  find("ended-reason").textContent =
+    "This session was ended, here or on another device. Its tokens are worth nothing now.";
+  show("ended");
+  find("again").focus();
+}
+
+function show(id) {
+  for (const view of views) view.hidden = view.id !== id;
+}
+
+function showError(id, text = "") {
+  find(id).textContent = text;
+  find(id).hidden = text === "";
+}
+
+function setLive(state) {
+  find("live").dataset.state = state;
+  find("live").textContent = state;
+}
+
+/** A request; when the access token has expired, once more with a new one. */
+async function ask(method, path) {
+  const response = await send(method, path);
+  if (response.status !== 401) return response;
+  const refreshed = await send("POST", "/auth/refresh");
+  return refreshed.ok ? send(method, path) : response;
+}
+
+function send(method, path, body) {
+  return fetch(path, {
+    method,
+    headers: body === undefined ? {} : { "content-type": "application/json" },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+}
+
+function describeDevice(userAgent) {
+  const browser = /Edg\//.test(userAgent)
+    ? "Edge"
+    : /Firefox\//.test(userAgent)
+      ? "Firefox"
+      : /Chrome\//.test(userAgent)
+        ? "Chrome"
+        : /Safari\//.test(userAgent)
+          ? "Safari"
+          : (/^[\w.-]+/.exec(userAgent)?.[0] ?? "An unknown client");
+  const system = /iPhone|iPad/.test(userAgent)
+    ? "iOS"
+    : /Android/.test(userAgent)
+      ? "Android"
+      : /Windows/.test(userAgent)
+        ? "Windows"
+        : /Mac OS/.test(userAgent)
+          ? "macOS"
+          : /Linux/.test(userAgent)
+            ? "Linux"
+            : undefined;
+  const kind = /Mobile|iPhone|Android/.test(userAgent) ? "phone" : "desktop";
+  return { name: system === undefined ? browser : `${browser} on ${system}`, kind };
+}
+
+function describeAge(seconds) {
+  const minutes = Math.max(0, Math.floor((Date.now() / 1000 - seconds) / 60));
+  if (minutes < 1) return "just now";
+  const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+  if (minutes < 60) return words.format(-minutes, "minute");
+  if (minutes < 1440) return words.format(-Math.floor(minutes / 60), "hour");
+  return words.format(-Math.floor(minutes / 1440), "day");
+}
+
+function describeWait(seconds) {
+  if (!(seconds > 90)) return `${Math.max(1, seconds || 1)} s`;
+  return `${Math.ceil(seconds / 60)} minutes`;
+}

@@ -1,0 +1,91 @@
+import type { IssuedTokens, KoaGate } from "@portcullis/koa";
+import type { Context, Middleware, Next } from "koa";
+import { sendProblem } from "./answers.js";
+import { readJson } from "./body.js";
+import { route } from "./router.js";
+import type { UserStore } from "./users.js";
+import { parseCredentials } from "./users.js";
+
+/**
+ * Sign-in, refresh and sign-out, each in two forms: `/login`, `/refresh` and `/logout` for clients that keep their tokens
+ * themselves, and the same below `/auth` for browsers, which get them as cookies that no script can read.
+ */
+export function signInRoutes(gate: KoaGate, users: UserStore, secret: Uint8Array): Middleware[] {
+  const { tokens, sessions } = gate;
+  const throttle = gate.throttleLogin({
+    account: (ctx) => (ctx.state.body as { username?: unknown } | undefined)?.username,
+    device: { secret },
+  });
+  const logout: Middleware[] = [gate.authenticate(), signOut];
+
+  return [
+    route("POST", "/login", parse, throttle, signIn(sendTokens)),
+    route("POST", "/auth/login", parse, throttle, signIn(sendCookies)),
+    route("POST", "/refresh", parse, async (ctx) => {
+      const { refresh_token: token } = (ctx.state.body ?? {}) as { refresh_token?: string };
+      await refresh(ctx, token, sendTokens);
+    }),
+    route("POST", "/auth/refresh", (ctx) => refresh(ctx, tokens.cookies.readRefresh(ctx.get("cookie")), sendCookies)),
+    route("POST", "/logout", ...logout),
+    route("POST", "/auth/logout", ...logout),
+  ];
+
+  function signIn(send: (ctx: Context, issued: IssuedTokens) => void): Middleware {
+    return async function signInHandler(ctx) {
+      const credentials = parseCredentials(ctx.state.body);
+      if (credentials === undefined) return sendProblem(ctx, 400);
+      const user = await users.authenticate(credentials.username, credentials.password);
+      if (user === undefined) return sendProblem(ctx, 401);
+      const issued = await tokens.issue({
+        subject: user.name,
+        scopes: user.scope.split(" "),
+        device: deviceOf(ctx),
+      });
+      send(ctx, issued);
+      if (ctx.loginAttempt !== undefined) ctx.append("Set-Cookie", ctx.loginAttempt.deviceCookie());
+    };
+  }
+
+  async function refresh(
+    ctx: Context,
+    token: string | undefined,
+    send: (ctx: Context, issued: IssuedTokens) => void,
+  ): Promise<void> {
+    try {
+      send(ctx, await tokens.refresh(token, { device: deviceOf(ctx) }));
+    } catch (error) {
+      const answer = tokens.answer(error);
+      if (answer === undefined) throw error;
+      ctx.status = answer.status;
+      ctx.set(answer.headers);
+      ctx.body = answer.body;
+    }
+  }
+
+  async function signOut(ctx: Context): Promise<void> {
+    // Rejects, and so answers 503, if it could not be recorded: nobody is told that they are signed out when they are not.
+    await sessions.revoke(ctx.auth);
+    ctx.append("Set-Cookie", tokens.cookies.clear());
+    ctx.status = 204;
+  }
+
+  function sendTokens(ctx: Context, { response }: IssuedTokens): void {
+    ctx.set("Cache-Control", "no-store");
+    ctx.body = response;
+  }
+
+  function sendCookies(ctx: Context, issued: IssuedTokens): void {
+    ctx.append("Set-Cookie", tokens.cookies.write(issued));
+    ctx.status = 204;
+  }
+}
+
+/** A page of another origin cannot send JSON without being asked first, so nobody is signed in unawares. */
+async function parse(ctx: Context, next: Next): Promise<void> {
+  ctx.state.body = await readJson(ctx, 4096);
+  await next();
+}
+
+function deviceOf(ctx: Context): { ip: string; userAgent: string } {
+  return { ip: ctx.ip, userAgent: ctx.get("user-agent") };
+}

@@ -1,0 +1,70 @@
+import { chromium } from "playwright-core";
+import type { Browser, BrowserContext, BrowserContextOptions, Page } from "playwright-core";
+
+/** Background traffic of its own, and a sandbox that root cannot have. */
+const flags = [
+  ...["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"],
+  ...["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"],
+];
+
+export function openBrowser(): Promise<Browser> {
+  const executablePath = process.env.CHROMIUM;
+  if (executablePath === undefined) throw new Error("CHROMIUM is not set: run npm run test:browser");
+  return chromium.launch({ executablePath, args: flags });
+}
+
+/** A browser of somebody's own: with cookies of its own, and what pages complain of. */
+export interface Person {
+  readonly context: BrowserContext;
+  /** What the console of any page says that is an error, refusals by the content security policy among them. */
+  readonly complaints: readonly string[];
+  open(): Promise<Page>;
+}
+
+export const phone: BrowserContextOptions = {
+  userAgent:
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1",
+  viewport: { width: 390, height: 844 },
+};
+
+export async function meet(browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<Person> {
+  const context = await browser.newContext({ ...options });
+  context.setDefaultTimeout(15_000);
+  const complaints: string[] = [];
+  return {
+    context,
+    complaints,
+    async open() {
+      const page = await context.newPage();
+      page.on("pageerror", (error) => complaints.push(error.message));
+      page.on("console", (message) => {
+        // A refused request is part of the game; the page says so in its own words.
+        if (message.type() === "error" && !/^Failed to load resource/.test(message.text()))
+          complaints.push(message.text());
+      });
+      await page.goto(url);
+      return page;
+    },
+  };
+}
+
+export async function signIn(page: Page, username: string, password: string): Promise<void> {
+  await page.getByLabel("User name").fill(username);
+  await page.getByLabel("Password").fill(password);
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+}
+
+/** Waits until the page shows so many sessions and hears of their ends. */
+export async function seeSessions(page: Page, count: number): Promise<void> {
+  await page.locator("#live[data-state=live]").waitFor();
+  await page
+    .locator("#sessions > li")
+    .nth(count - 1)
+    .waitFor();
+  await page.waitForFunction(`document.querySelectorAll("#sessions > li").length === ${count}`);
+}
+
+/** Waits until the page says that its session has been ended. Nothing is clicked and nothing loaded anew. */
+export async function seeTheEnd(page: Page): Promise<void> {
+  await page.getByRole("heading", { name: "You have been signed out" }).waitFor();
+}

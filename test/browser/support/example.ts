@@ -1,0 +1,37 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { findFreePort } from "@portcullis/testkit";
+import { root } from "../../docs/documents.js";
+
+/** An example application in a process of its own. */
+export interface RunningExample {
+  readonly url: string;
+  readonly password: (user: "alice" | "admin") => string;
+  stop(): Promise<void>;
+}
+
+/** Starts an example that was built; in process without a Redis. */
+export async function startExample(name: string, redis: string | undefined, secret: string): Promise<RunningExample> {
+  const port = await findFreePort();
+  const env = { ...process.env, PORT: `${port}`, JWT_SECRET: secret, REDIS_URL: redis };
+  const child = spawn(process.execPath, [`examples/${name}/dist/main.js`], { cwd: root, env, stdio: "pipe" });
+  const closed = once(child, "close");
+  let output = "";
+  const listening = new Promise<void>((resolve, reject) => {
+    for (const stream of [child.stdout, child.stderr])
+      stream.on("data", (chunk: Buffer) => {
+        output += chunk.toString();
+        if (/^user: admin {2}password: \S+$/m.test(output)) resolve();
+      });
+    void closed.then(() => reject(new Error(`${name} ended:\n${output}`)));
+  });
+  await listening;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    password: (user) => new RegExp(`^user: ${user} {2}password: (\\S+)$`, "m").exec(output)?.[1] ?? "",
+    async stop() {
+      child.kill("SIGKILL");
+      await closed;
+    },
+  };
+}
