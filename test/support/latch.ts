@@ -4,6 +4,8 @@ import { until } from "./until.js";
 export interface Latch {
   /** A handler. */
   readonly wait: () => Promise<{ held: true }>;
+  /** How many have been held. */
+  readonly held: () => number;
   /** Resolves when so many are held. */
   waiting(count: number): Promise<void>;
   readonly open: () => void;
@@ -19,6 +21,7 @@ export function openLatch(): Latch {
       await opened;
       return { held: true };
     },
+    held: () => held,
     waiting: (count) => until(() => held >= count),
     open: () => open(),
   };

@@ -1,0 +1,94 @@
+import { expect } from "chai";
+import { tokenExchange } from "../../packages/core/src/http/message-exchange.js";
+import { resolveLimit } from "../../packages/core/src/options/limits.js";
+import type { LimitOptions } from "../../packages/core/src/options/limits.js";
+import { Settlement } from "../../packages/core/src/quota/settlement.js";
+import type { Adjustment, Charge, QuotaStore } from "../../packages/core/src/store/ports.js";
+import { ruledCharge } from "./support/clocked-stores.js";
+
+function open() {
+  let now = 0;
+  const said: string[] = [];
+  const adjusted: Adjustment[] = [];
+  const renewed: Charge[] = [];
+  const store: QuotaStore = {
+    adjust: (adjustments) => void adjusted.push(...adjustments),
+    renew: (charges) => void renewed.push(...charges),
+  };
+  const logger = { debug: () => undefined, warn: (_: object, message: string) => void said.push(message) };
+  const settlement = new Settlement({ logger, now: () => now });
+
+  /** A request with one charge; returns its end. */
+  function follow(options: Partial<LimitOptions>, charge: Partial<Charge>): (status: number) => Promise<void> {
+    const policy = resolveLimit("limit", { name: "p", per: "ip", limit: 5, window: "1m", ...options });
+    let close: (status: number) => void = () => undefined;
+    const exchange = { ...tokenExchange("t"), onClose: (listener: typeof close) => void (close = listener) };
+    const applied = { policy, charge: ruledCharge({ key: "k", ...charge }) };
+    settlement.follow(exchange, [{ applied, receipt: 7, store }]);
+    return async (status) => {
+      close(status);
+      await new Promise((resolve) => setImmediate(resolve));
+    };
+  }
+
+  return { settlement, follow, adjusted, renewed, said, move: (ms: number) => (now += ms) };
+}
+
+describe("the settlement of a request", () => {
+  it("gives back what does not count, by the status of its response", async () => {
+    const counts: Record<string, number[]> = { failures: [], successes: [] };
+    for (const countOnly of ["failures", "successes"] as const) {
+      for (const status of [0, 101, 200, 304, 399, 400, 429, 503]) {
+        const { follow, adjusted } = open();
+        await follow({ countOnly }, { cost: 3 })(status);
+        if (adjusted.length === 0) counts[countOnly]?.push(status);
+        else expect(adjusted.map(({ by, receipt }) => [by, receipt])).to.deep.equal([[-3, 7]]);
+      }
+    }
+    expect(counts).to.deep.equal({ failures: [0, 400, 429, 503], successes: [0, 101, 200, 304, 399] });
+  });
+
+  it("charges the difference to what it really cost, and nothing where there is none", async () => {
+    for (const [real, by] of [
+      [9, [6]],
+      [0, [-3]],
+      [3, []],
+      [undefined, []],
+    ] as const) {
+      const { follow, adjusted } = open();
+      await follow({ settle: () => Promise.resolve(real) }, { cost: 3 })(200);
+      expect(adjusted.map((one) => one.by)).to.deep.equal(by);
+    }
+  });
+
+  it("leaves the reservation where the function fails, and says so without a word of the error", async () => {
+    for (const settle of [() => Promise.reject(new Error("secret")), () => -1, () => "2" as never, () => Number.NaN]) {
+      const { follow, adjusted, said } = open();
+      await follow({ settle }, {})(200);
+      expect([adjusted, said]).to.deep.equal([[], ['portcullis: limit "p" could not be settled']]);
+    }
+  });
+
+  it("renews slots of requests that take long, each in time, until they have ended", async () => {
+    const { settlement, follow, adjusted, renewed, move } = open();
+    const options = { algorithm: "concurrency", window: undefined } as const;
+    const end = follow(options, { slot: "a", windowSeconds: 60 });
+    follow(options, { slot: "b", windowSeconds: 600 });
+    for (let second = 0; second < 120; second += 1) {
+      move(1000);
+      settlement.renew();
+    }
+    expect(renewed.map(({ slot }) => slot)).to.deep.equal(["a", "a", "a", "a", "a", "a"]);
+    await end(200);
+    expect(adjusted.map(({ charge, by }) => [charge.slot, by])).to.deep.equal([["a", -1]]);
+    for (let minute = 0; minute < 10; minute += 1) {
+      move(60_000);
+      settlement.renew();
+    }
+    expect(new Set(renewed.slice(6).map(({ slot }) => slot))).to.deep.equal(new Set(["b"]));
+    settlement.close();
+    move(600_000);
+    settlement.renew();
+    expect(renewed.filter(({ slot }) => slot === "b")).to.have.length(3);
+  });
+});
