@@ -12,6 +12,7 @@ import type { ThrottleLoginOptions } from "./options/login.js";
 import type { RevocationPolicy } from "./options/options.js";
 import type { LimitOptions } from "./options/limits.js";
 import type { ResponseCacheOptions } from "./options/response-cache.js";
+import type { Quotas } from "./quota/quotas.js";
 import type { BreakerControl } from "./resilience/breaker.js";
 import type { Revocations } from "./revocation/revocations.js";
 import type { Routes } from "./routes/routes.js";
@@ -99,6 +100,8 @@ export interface Gate<Raw, Middleware> {
   readonly responses: Responses;
   /** What `throttleLogin()` counts, for those who run the service. */
   readonly logins: Logins;
+  /** Quotas at run time: how a client stands, who asks most, blocks, and limits that change without a deployment. */
+  readonly quotas: Quotas;
   /** The circuit breakers in front of Redis, to see and to work by hand; none with in-process stores. */
   readonly breakers: readonly BreakerControl[];
   health(): Health;

@@ -60,6 +60,8 @@ export type { IssuedTokens, IssueRequest, RefreshRequest, Tokens } from "./sessi
 export type { ResponseCacheOptions } from "./options/response-cache.js";
 export type { RedisInstances, RedisNode, RedisServerOptions, RedisTarget } from "./options/redis.js";
 export type { Quota } from "./quota/limit.js";
+export type { QuotaKey, QuotaKeyPart } from "./quota/naming.js";
+export type { BusyKey, QuotaOverride, Quotas, QuotaState } from "./quota/quotas.js";
 export type { CountOnly, Of, PartitionPart, Settle } from "./quota/policy.js";
 export type { BreakerControl, BreakerState } from "./resilience/breaker.js";
 export type { CheckableToken, NamedToken, Revocations, RevocableToken } from "./revocation/revocations.js";

@@ -128,7 +128,9 @@ export function createGate<Raw, Middleware extends object>(
     },
     limit(policy, limitOptions = {}) {
       checkObject("limit()", limitOptions, ["onDeny"]);
-      return admit({ authentication: "off", limits: [resolveLimit("limit()", policy)], cache: false }, limitOptions);
+      const own = [resolveLimit("limit()", policy)];
+      services.administration.quotas.register(own);
+      return admit({ authentication: "off", limits: own, cache: false }, limitOptions);
     },
     throttleLogin: (loginOptions) =>
       exposure.expose(throttleLogin(resolveThrottleLogin(loginOptions), services.logins), loginOptions),
@@ -178,6 +180,7 @@ export function createGate<Raw, Middleware extends object>(
     tokens: services.tokens,
     sessions: services.sessions,
     responses: responseCaches.responses,
+    quotas: services.administration.quotas,
     routes: {
       resourceMetadata: (metadata = {}) =>
         exposure.expose(resourceMetadata(metadata, auth, resolved.publicUrl, services.challenges)),
@@ -204,6 +207,7 @@ export function createGate<Raw, Middleware extends object>(
       auth?.keys.close();
       services.settlement.close();
       services.cache?.close();
+      services.administration.close();
       await stores.close();
     },
   };

@@ -11,7 +11,8 @@ import type { LoginServices } from "./login/throttle.js";
 import type { ResolvedAuth } from "./options/auth.js";
 import type { ResolvedOptions } from "./options/options.js";
 import { optionError } from "./options/validate.js";
-import { ChargeFactory } from "./quota/charges.js";
+import type { Administration } from "./quota/administration.js";
+import { administerQuotas } from "./quota/administration.js";
 import { Settlement } from "./quota/settlement.js";
 import type { Revocations } from "./revocation/revocations.js";
 import { RevocationService } from "./revocation/revocations.js";
@@ -29,6 +30,7 @@ export interface GateServices<Raw> extends AdmissionServices<Raw>, SessionServic
   /** Rejects every call where revocation is off. */
   readonly revocationsOrMissing: Revocations;
   readonly logins: LoginServices;
+  readonly administration: Administration<Raw>;
 }
 
 /** What services stand on. */
@@ -72,8 +74,14 @@ export function createServices<Raw>(
     return { partition, question: revocations?.questionFor(facts) };
   }
 
+  const { security: store, quotaRecords: records } = stores;
+  const shared = resolved.redis !== undefined;
+  const administration = administerQuotas<Raw>({ store, records, shared, keys, ipv6PrefixLength, logger, now });
+  administration.quotas.register(resolved.limits);
+
   return {
-    store: stores.security,
+    store,
+    administration,
     verifier: auth === undefined ? undefined : openVerifier(auth),
     sources: auth?.sources ?? [],
     possession:
@@ -88,7 +96,7 @@ export function createServices<Raw>(
       local: new MemoryLoginStore({ now }),
       ...{ keys, telemetry, ipv6PrefixLength, instances, now },
     },
-    charges: new ChargeFactory({ keys, ipv6PrefixLength, logger }),
+    charges: administration.charges,
     quotas: stores.quotas,
     settlement: new Settlement({ logger }),
     telemetry,

@@ -4,29 +4,55 @@ import type { VerifiedToken } from "../auth/verifier.js";
 import type { Exchange } from "../http/exchange.js";
 import { durationSeconds } from "../options/duration.js";
 import type { Keyspace } from "../store/keys.js";
-import { checkBucket, checkCount, longestWindowSeconds } from "./bounds.js";
+import type { Charge } from "../store/ports.js";
+import { checkBucket, checkCount, longestWindowSeconds, maxCount } from "./bounds.js";
+import type { DemandReporter } from "./demand.js";
+import type { Terms } from "./overrule.js";
+import { overrule, withBlocks } from "./overrule.js";
 import type { PartitionOptions } from "./partition.js";
 import { PartitionFinder } from "./partition.js";
 import type { AppliedPolicy, PartitionPart, Policy } from "./policy.js";
 import { countsAddresses } from "./policy.js";
+import type { RuleBook } from "./rule-book.js";
 
 /** Callers whose charges are remembered, for each policy; others' are made anew. */
 const rememberedPartitions = 5000;
 
 type Maybe<T> = T | undefined;
 
+export interface ChargeFactoryOptions extends PartitionOptions {
+  /** What operators decided. */
+  readonly rules: RuleBook;
+  /** Notes who asks. */
+  readonly demand: DemandReporter;
+}
+
+/** What may be asked about a client without a request of theirs. */
+export interface PeekedCharge {
+  readonly charge: Charge;
+  /** Undefined where a function of the application decides about it. */
+  readonly limit: number | undefined;
+  readonly windowSeconds: number | undefined;
+}
+
 /** Turns policies into the charges of a request. */
 export class ChargeFactory<Raw> {
   readonly #keys: Keyspace;
   readonly #partitions: PartitionFinder<Raw>;
   /** By policy and partition: charges that are the same at every request. */
-  readonly #plainCharges = new WeakMap<Policy<Raw>, LRUCache<string, AppliedPolicy<Raw>>>();
+  #plainCharges = new WeakMap<Policy<Raw>, LRUCache<string, AppliedPolicy<Raw>>>();
   /** What no other process' slots begin with. */
   readonly #slotPrefix = randomBytes(9).toString("base64url");
+  readonly #rules: RuleBook;
+  readonly #demand: DemandReporter;
   #slots = 0;
+  /** The rules under which the charges were made that are kept. */
+  #generation = 0;
 
-  constructor(options: PartitionOptions) {
+  constructor(options: ChargeFactoryOptions) {
     this.#keys = options.keys;
+    this.#rules = options.rules;
+    this.#demand = options.demand;
     this.#partitions = new PartitionFinder(options);
   }
 
@@ -44,6 +70,7 @@ export class ChargeFactory<Raw> {
     exchange: Exchange<Raw>,
     token: VerifiedToken | undefined,
   ): readonly AppliedPolicy<Raw>[] | Promise<readonly AppliedPolicy<Raw>[]> {
+    if (this.#generation !== this.#rules.generation) this.#forgetCharges();
     const applied: (AppliedPolicy<Raw> | Promise<Maybe<AppliedPolicy<Raw>>>)[] = [];
     let waits = false;
     for (const policy of policies) {
@@ -78,6 +105,7 @@ export class ChargeFactory<Raw> {
       applied = this.#apply(policy, exchange, { ...policy, partition });
       charges.set(partition, applied);
     }
+    this.#note(policy, partition, applied.charge.cost, exchange, token);
     return policy.algorithm === "concurrency" ? this.#withSlot(applied) : applied;
   }
 
@@ -123,22 +151,70 @@ export class ChargeFactory<Raw> {
           : windowSeconds,
     };
     const applied = this.#apply(policy, exchange, terms);
+    this.#note(policy, terms.partition, terms.cost, exchange, token);
     return policy.algorithm === "concurrency" ? this.#withSlot(applied) : applied;
   }
 
-  #apply(
-    policy: Policy<Raw>,
-    exchange: Exchange<Raw>,
-    { partition, limit, burst, windowSeconds, cost }: Terms,
-  ): AppliedPolicy<Raw> {
+  /** A charge that counts nothing, of a client who may not be asking now. */
+  peek(policy: Policy<Raw>, partition: string): PeekedCharge {
+    const { name, algorithm } = policy;
+    const rules = this.#rules.rulesOf(name);
+    const rule = rules?.clients.get(partition) ?? rules?.everybody;
+    const limit = rule?.limit ?? numberOr(policy.limit);
+    const windowSeconds = rule?.windowSeconds ?? numberOr(policy.windowSeconds);
+    const isOpen = (windowSeconds === undefined && algorithm !== "fixed-window") || limit === undefined;
+    if (isOpen && algorithm !== "fixed-window")
+      throw new TypeError(
+        `portcullis: limit "${name}" is decided by functions of a request, so only a request can tell`,
+      );
+    const seconds = windowSeconds ?? 1;
+    const charge: Charge = {
+      key: this.#keys.quota(name, partition, algorithm, seconds),
+      limit: limit ?? maxCount,
+      windowSeconds: seconds,
+      cost: 0,
+      // With a rule, a fixed window would begin here.
+      rule: algorithm === "fixed-window" ? undefined : { algorithm, shadow: false, block: undefined },
+      burst: algorithm === "token-bucket" ? (numberOr(policy.burst) ?? limit) : undefined,
+    };
+    return { charge, limit, windowSeconds };
+  }
+
+  #apply(policy: Policy<Raw>, exchange: Exchange<Raw>, terms: Terms): AppliedPolicy<Raw> {
     const { name, algorithm, rule } = policy;
+    const rules = this.#rules.rulesOf(name);
+    const { partition, limit, burst, windowSeconds, cost } = rules === undefined ? terms : overrule(terms, rules);
     const key = this.#keys.quota(name, partition, algorithm, windowSeconds);
     const owner = countsAddresses(policy) ? undefined : this.#partitions.address(exchange);
+    if (rules?.blocks.has(partition) === true) {
+      // The limit refuses where the record of the block cannot be read: while the store is away.
+      const blocked = { limit: 0, cost: Math.max(1, cost), blockKey: this.#keys.quotaBlock(name, partition) };
+      return { policy, charge: { key, windowSeconds, owner, burst, rule: withBlocks(rule), ...blocked } };
+    }
     const leased = policy.precision === "leased" ? true : undefined;
     if (rule === undefined) return { policy, charge: { key, limit, windowSeconds, cost, owner, leased } };
     if (algorithm === "token-bucket") checkBucket(name, burst ?? limit, windowSeconds);
     const blockKey = rule.block === undefined ? undefined : this.#keys.quotaBlock(name, partition);
     return { policy, charge: { key, limit, windowSeconds, cost, owner, rule, burst, blockKey } };
+  }
+
+  #note(
+    { name, per }: Policy<Raw>,
+    partition: string,
+    points: number,
+    exchange: Exchange<Raw>,
+    token: VerifiedToken | undefined,
+  ): void {
+    if (this.#demand.add(name, partition, points)) return;
+    const [part] = per;
+    const alone = per.length === 1;
+    const known = alone && part === "ip" ? exchange.ip : alone && part === "user" ? token?.auth.principal : undefined;
+    this.#demand.introduce(name, { partition, points, key: known });
+  }
+
+  #forgetCharges(): void {
+    this.#generation = this.#rules.generation;
+    this.#plainCharges = new WeakMap();
   }
 
   #withSlot({ policy, charge }: AppliedPolicy<Raw>): AppliedPolicy<Raw> {
@@ -147,16 +223,12 @@ export class ChargeFactory<Raw> {
   }
 }
 
-interface Terms {
-  readonly partition: string;
-  readonly limit: number;
-  readonly burst: number | undefined;
-  readonly windowSeconds: number;
-  readonly cost: number;
-}
-
 function appliesTo<Raw>({ when, allow }: Policy<Raw>, exchange: Exchange<Raw>): boolean {
   return (when === undefined || when(exchange)) && (allow === undefined || !allow.has(exchange.ip));
+}
+
+function numberOr(option: unknown): number | undefined {
+  return typeof option === "number" ? option : undefined;
 }
 
 type PlainPart = Exclude<PartitionPart<unknown>, (...args: never[]) => unknown>;

@@ -124,6 +124,17 @@ export class Keyspace {
       : `${this.#prefix}portcullis:failed:${sha256(identifier)}`;
   }
 
+  /** What operators decided about quotas. */
+  quotaRules(): string {
+    return `${this.#prefix}portcullis:${version}:quota-rules:{${this.#shard("quota-rules")}}`;
+  }
+
+  /** Who asks most of a policy, in even minutes and in odd ones. */
+  demand(policy: string): [even: string, odd: string] {
+    const key = `${this.#prefix}portcullis:${version}:quota-demand:{${this.#shard(policy)}}:${policy}`;
+    return [`${key}:0`, `${key}:1`];
+  }
+
   /** The use of a DPoP proof: its `jti` is unique for the key that signed it. */
   proof(thumbprint: string, jti: string): string {
     const name = `${this.identifier(thumbprint)}:${this.identifier(jti)}`;

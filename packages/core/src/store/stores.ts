@@ -11,14 +11,17 @@ import { MemoryLoginStore } from "./memory/logins.js";
 import { MemorySecurityStore } from "./memory/security.js";
 import { MemorySessionStore } from "./memory/sessions.js";
 import { marginSecondsFor } from "./margin.js";
+import { MemoryQuotaRecords } from "./memory/quota-records.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CacheStore, QuotaStore, SecurityStore } from "./ports.js";
 import { LeasedStore } from "./leases/leased-store.js";
 import { RedisChannels } from "./redis/channels.js";
 import { examineRedis } from "./redis/examine.js";
 import { connect } from "./redis/connect.js";
+import type { QuotaRecords } from "./quota-records.js";
 import { RedisLeaseSource } from "./redis/lease-source.js";
 import { RedisLoginStore } from "./redis/logins.js";
+import { RedisQuotaRecords } from "./redis/quota-records.js";
 import { scripts } from "./redis/scripts/all.js";
 import { cacheScript } from "./redis/scripts/cache.js";
 import { guardRevocations } from "./redis/revocation-guard.js";
@@ -32,6 +35,8 @@ export interface Stores {
   readonly security: SecurityStore;
   /** What becomes of the charges that `security` counted. */
   readonly quotas: QuotaStore;
+  /** What operators decide about quotas, and who asks most. */
+  readonly quotaRecords: QuotaRecords;
   readonly cache: CacheStore;
   /** What is heard of changes to the cache. */
   readonly cacheSignals: CacheSignals;
@@ -76,6 +81,7 @@ export function createStores<Raw>(
       }),
       cache: memoryCache.store,
       cacheSignals: memoryCache.signals,
+      quotaRecords: new MemoryQuotaRecords(memory.quotas, Date.now),
       channels: new MemoryChannels({ observe }),
       logins: new MemoryLoginStore(),
       breakers: [],
@@ -113,6 +119,7 @@ export function createStores<Raw>(
     quotas: store.quotas,
     cache: cache.store,
     cacheSignals: cache.signals,
+    quotaRecords: new RedisQuotaRecords({ connection, deadlineMs, rulesKey: keys.quotaRules() }),
     channels,
     sessions: new RedisSessionStore({ connection, keys, deadlineMs, marginSeconds, longestSeconds }),
     logins,

@@ -30,6 +30,19 @@ export class BlockTable {
     return block === undefined ? 0 : Math.max(0, block.until - this.#now());
   }
 
+  /** Blocks a client by hand. */
+  block(blockKey: string, lifeMs: number): void {
+    this.unblock(blockKey);
+    const until = this.#now() + lifeMs;
+    this.#blocks.add({ ...createBlock(blockKey, undefined), until, endsAt: until, level: 1, weight: 1 });
+  }
+
+  /** Forgets a client's block and the refusals before it. */
+  unblock(blockKey: string): void {
+    const known = this.#blocks.get(blockKey);
+    if (known !== undefined) this.#blocks.remove(known);
+  }
+
   /** Notes a refusal. Returns how long the client is blocked for it; 0 if not yet. */
   strike({ windowSeconds, owner }: Charge, blockKey: string, { after, firstMs, longestMs }: BlockRule): number {
     const now = this.#now();

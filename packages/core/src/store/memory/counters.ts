@@ -64,6 +64,11 @@ export class CounterTable {
     return counter.endsAt;
   }
 
+  forget(key: string): void {
+    const counter = this.#counters.get(key);
+    if (counter !== undefined) this.#counters.remove(counter);
+  }
+
   /** Corrects a charge within the window that it was counted in. */
   adjust({ charge, receipt, by }: Adjustment): void {
     const now = this.#now();

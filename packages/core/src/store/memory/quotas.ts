@@ -60,6 +60,24 @@ export class MemoryQuotas implements QuotaStore {
     for (const charge of charges) this.#counters.adjust({ charge, receipt: 0, by: 1 });
   }
 
+  /** Forgets a counter. */
+  forget(key: string): void {
+    this.#counters.forget(key);
+  }
+
+  block(blockKey: string, lifeMs: number): void {
+    this.#blocks.block(blockKey, lifeMs);
+  }
+
+  unblock(blockKey: string): void {
+    this.#blocks.unblock(blockKey);
+  }
+
+  /** Milliseconds until a block ends; 0 for a client who is not blocked. */
+  blockedMs(blockKey: string): number {
+    return this.#blocks.blockedMs(blockKey);
+  }
+
   #strike(charge: Charge): number {
     const { blockKey, rule } = charge;
     if (blockKey === undefined || rule?.block === undefined || rule.block.after === 0) return 0;

@@ -1,13 +1,4 @@
-import type {
-  Answer,
-  Charge,
-  Question,
-  QuotaStore,
-  SecurityStore,
-  StoreState,
-  Tally,
-  TokenQuestion,
-} from "../ports.js";
+import type { Answer, Charge, Question, SecurityStore, StoreState, Tally, TokenQuestion } from "../ports.js";
 import { exceeds, StoreFault } from "../ports.js";
 import { MemoryQuotas } from "./quotas.js";
 import { UseTable } from "./uses.js";
@@ -42,7 +33,7 @@ export class MemorySecurityStore implements SecurityStore {
     this.#mostRecords = records;
   }
 
-  get quotas(): QuotaStore {
+  get quotas(): MemoryQuotas {
     return this.#quotas;
   }
 

@@ -1,0 +1,42 @@
+import type { Keyspace } from "../store/keys.js";
+import type { SecurityStore } from "../store/ports.js";
+import type { QuotaRecords } from "../store/quota-records.js";
+import type { Logger } from "../telemetry/logger.js";
+import { ChargeFactory } from "./charges.js";
+import { DemandReporter } from "./demand.js";
+import { QuotaService } from "./quotas.js";
+import { RuleBook } from "./rule-book.js";
+
+export interface AdministrationOptions {
+  readonly store: SecurityStore;
+  readonly records: QuotaRecords;
+  /** Do other processes change the rules too? */
+  readonly shared: boolean;
+  readonly keys: Keyspace;
+  readonly ipv6PrefixLength: number;
+  readonly logger: Logger;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
+
+/** What charges requests, and what operators change about it. */
+export interface Administration<Raw> {
+  readonly charges: ChargeFactory<Raw>;
+  readonly quotas: QuotaService<Raw>;
+  close(): void;
+}
+
+export function administerQuotas<Raw>(options: AdministrationOptions): Administration<Raw> {
+  const { store, records, shared, keys, ipv6PrefixLength, logger, now } = options;
+  const rules = new RuleBook({ records, shared, now });
+  const demand = new DemandReporter(records, keys);
+  const charges = new ChargeFactory<Raw>({ keys, ipv6PrefixLength, logger, rules, demand });
+  return {
+    charges,
+    quotas: new QuotaService({ store, records, keys, charges, rules, demand, ipv6PrefixLength }),
+    close() {
+      rules.close();
+      demand.close();
+    },
+  };
+}

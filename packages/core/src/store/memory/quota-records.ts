@@ -1,0 +1,97 @@
+import type { Demand, DemandKeys, QuotaRecords, QuotaRule, QuotaRules } from "../quota-records.js";
+import { mostDemands, mostRules } from "../quota-records.js";
+
+const minuteMs = 60_000;
+
+/** The counters and blocks of this process, as far as operators change them. */
+export interface ChangeableQuotas {
+  forget(key: string): void;
+  block(blockKey: string, lifeMs: number): void;
+  unblock(blockKey: string): void;
+  blockedMs(blockKey: string): number;
+}
+
+/** What operators decide, for this process alone. */
+export class MemoryQuotaRecords implements QuotaRecords {
+  readonly #quotas: ChangeableQuotas;
+  readonly #now: () => number;
+  readonly #rules = new Map<string, QuotaRule>();
+  readonly #demands = new Map<string, { minute: number; points: Map<string, number> }>();
+  #version = 0;
+
+  constructor(quotas: ChangeableQuotas, now: () => number) {
+    this.#quotas = quotas;
+    this.#now = now;
+  }
+
+  readRules(known: string): Promise<QuotaRules | undefined> {
+    const version = String(this.#version);
+    return Promise.resolve(known === version ? undefined : { version, rules: new Map(this.#rules) });
+  }
+
+  setRule(name: string, rule: Omit<QuotaRule, "until">, lifeMs: number | undefined): Promise<boolean> {
+    const now = this.#now();
+    for (const [other, { until }] of this.#rules) if (until !== undefined && until <= now) this.#rules.delete(other);
+    if (this.#rules.size >= mostRules && !this.#rules.has(name)) return Promise.resolve(false);
+    this.#rules.set(name, { ...rule, until: lifeMs === undefined ? undefined : now + lifeMs });
+    this.#version += 1;
+    return Promise.resolve(true);
+  }
+
+  removeRule(name: string): Promise<void> {
+    if (this.#rules.delete(name)) this.#version += 1;
+    return Promise.resolve();
+  }
+
+  forget(keys: readonly string[]): Promise<void> {
+    for (const key of keys) this.#quotas.forget(key);
+    return Promise.resolve();
+  }
+
+  block(blockKey: string, lifeMs: number): Promise<void> {
+    this.#quotas.block(blockKey, lifeMs);
+    return Promise.resolve();
+  }
+
+  unblock(blockKey: string): Promise<void> {
+    this.#quotas.unblock(blockKey);
+    return Promise.resolve();
+  }
+
+  readBlock(blockKey: string): Promise<number> {
+    return Promise.resolve(this.#quotas.blockedMs(blockKey));
+  }
+
+  addDemand(keys: DemandKeys, demands: readonly Demand[]): Promise<void> {
+    const minute = Math.floor(this.#now() / minuteMs);
+    const key = keys[minute % 2 === 0 ? 0 : 1];
+    let known = this.#demands.get(key);
+    if (known?.minute !== minute) {
+      known = { minute, points: new Map() };
+      this.#demands.set(key, known);
+    }
+    for (const { partition, points } of demands)
+      known.points.set(partition, (known.points.get(partition) ?? 0) + points);
+    if (known.points.size > mostDemands) known.points = new Map(sorted(known.points).slice(0, mostDemands));
+    return Promise.resolve();
+  }
+
+  readDemand(keys: DemandKeys, most: number): Promise<readonly Demand[]> {
+    const oldest = Math.floor(this.#now() / minuteMs) - 1;
+    const sums = new Map<string, number>();
+    for (const key of keys) {
+      const known = this.#demands.get(key);
+      if (known === undefined || known.minute < oldest) continue;
+      for (const [partition, points] of known.points) sums.set(partition, (sums.get(partition) ?? 0) + points);
+    }
+    return Promise.resolve(
+      sorted(sums)
+        .slice(0, most)
+        .map(([partition, points]) => ({ partition, points })),
+    );
+  }
+}
+
+function sorted(points: ReadonlyMap<string, number>): [string, number][] {
+  return [...points].sort(([, one], [, other]) => other - one);
+}

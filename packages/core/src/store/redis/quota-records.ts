@@ -1,0 +1,104 @@
+import { randomUUID } from "node:crypto";
+import { StoreFault } from "../ports.js";
+import type { Demand, DemandKeys, QuotaRecords, QuotaRule, QuotaRules } from "../quota-records.js";
+import { mostDemands, mostRules, readRule, writeRule } from "../quota-records.js";
+import type { Connection } from "./connect.js";
+import { callWithin } from "./deadline.js";
+import { blockScript, readBlockScript } from "./scripts/block.js";
+import { addDemandScript, readDemandScript } from "./scripts/demand.js";
+import { changeRuleScript, readRulesScript } from "./scripts/rules.js";
+import type { Script } from "./scripts/script.js";
+import { runScript } from "./scripts/script.js";
+
+/** Rules outlive a month without any process; each change and each new process renews that. */
+const lifeMs = 30 * 86_400_000;
+
+export interface RedisQuotaRecordsOptions {
+  readonly connection: Connection;
+  readonly deadlineMs: number;
+  /** The hash of all rules. */
+  readonly rulesKey: string;
+}
+
+/** What operators decide, in Redis for all processes: one small hash of rules, two small sorted sets for each policy. */
+export class RedisQuotaRecords implements QuotaRecords {
+  readonly #options: RedisQuotaRecordsOptions;
+
+  constructor(options: RedisQuotaRecordsOptions) {
+    this.#options = options;
+  }
+
+  async readRules(known: string): Promise<QuotaRules | undefined> {
+    const { rulesKey } = this.#options;
+    const version = (await this.#call("HGET", rulesKey, "version")) ?? "";
+    if (version === known) return undefined;
+    const all = (await this.#run(readRulesScript, [rulesKey], [lifeMs])) as string[];
+    const rules = new Map<string, QuotaRule>();
+    let read = "";
+    for (let index = 0; index + 1 < all.length; index += 2) {
+      const [name = "", text = ""] = all.slice(index, index + 2);
+      if (name === "version") read = text;
+      const rule = readRule(text);
+      if (rule !== undefined) rules.set(name, rule);
+    }
+    return { version: read, rules };
+  }
+
+  async setRule(name: string, rule: Omit<QuotaRule, "until">, life: number | undefined): Promise<boolean> {
+    return (await this.#change(name, writeRule(rule), life ?? "")) === 1;
+  }
+
+  async removeRule(name: string): Promise<void> {
+    await this.#change(name, "", "");
+  }
+
+  async forget(keys: readonly string[]): Promise<void> {
+    await Promise.all(keys.map((key) => this.#call("DEL", key)));
+  }
+
+  async block(blockKey: string, life: number): Promise<void> {
+    await this.#run(blockScript, [blockKey], [life]);
+  }
+
+  async unblock(blockKey: string): Promise<void> {
+    await this.#call("DEL", blockKey);
+  }
+
+  async readBlock(blockKey: string): Promise<number> {
+    return Number(await this.#run(readBlockScript, [blockKey], []));
+  }
+
+  async addDemand(keys: DemandKeys, demands: readonly Demand[]): Promise<void> {
+    const pairs = demands.flatMap(({ partition, points }) => [points, partition]);
+    await this.#run(addDemandScript, keys, [mostDemands, ...pairs]);
+  }
+
+  async readDemand(keys: DemandKeys, most: number): Promise<readonly Demand[]> {
+    const all = (await this.#run(readDemandScript, keys, [most])) as string[];
+    const demands: Demand[] = [];
+    for (let index = 0; index + 1 < all.length; index += 2)
+      demands.push({ partition: all[index] ?? "", points: Number(all[index + 1]) });
+    return demands;
+  }
+
+  async #change(name: string, rule: string, life: number | ""): Promise<unknown> {
+    const { rulesKey } = this.#options;
+    return this.#run(changeRuleScript, [rulesKey], [name, rule, life, randomUUID(), mostRules, lifeMs]);
+  }
+
+  async #run(script: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
+    const { connection, deadlineMs } = this.#options;
+    return this.#within(() => runScript(connection.client, script, keys, args), deadlineMs);
+  }
+
+  async #call(command: string, ...words: string[]): Promise<unknown> {
+    const { connection, deadlineMs } = this.#options;
+    return this.#within(() => connection.client.call(command, ...words), deadlineMs);
+  }
+
+  async #within<T>(call: () => Promise<T>, deadlineMs: number): Promise<T> {
+    const { connection } = this.#options;
+    if (connection.hasConnected() && !connection.isUp()) throw new StoreFault("unreachable");
+    return callWithin(deadlineMs, connection, call);
+  }
+}

@@ -1,0 +1,15 @@
+import { clockLua, wholeLua } from "./algorithms.js";
+import type { Script } from "./script.js";
+import { defineScript } from "./script.js";
+
+/** Blocks a client by hand, in the form that the admitting script reads. KEYS[1]: the record. ARGV[1]: how long, in ms. */
+export const blockScript: Script = defineScript(`${clockLua}${wholeLua}
+redis.call('SET', KEYS[1], whole(now + tonumber(ARGV[1])) .. ':1:0:0', 'PX', ARGV[1])
+return 1
+`);
+
+/** Milliseconds until a block ends, 0 if there is none. KEYS[1]: the record. */
+export const readBlockScript: Script = defineScript(`${clockLua}
+local ends = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+):')
+return ends and math.max(0, tonumber(ends) - now) or 0
+`);

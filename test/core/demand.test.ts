@@ -1,0 +1,67 @@
+import { expect } from "chai";
+import { DemandReporter, DemandTable } from "../../packages/core/src/quota/demand.js";
+import { Keyspace } from "../../packages/core/src/store/keys.js";
+import { MemoryQuotaRecords } from "../../packages/core/src/store/memory/quota-records.js";
+import { MemorySecurityStore } from "../../packages/core/src/store/memory/security.js";
+import { StoreFault } from "../../packages/core/src/store/ports.js";
+
+function note(table: DemandTable, partition: string, points = 1): void {
+  if (!table.add(partition, points)) table.introduce({ partition, points, key: `key of ${partition}` });
+}
+
+describe("a table of who asks most", () => {
+  it("sums what each asked, tells the most first, and begins anew", () => {
+    const table = new DemandTable();
+    note(table, "a", 2);
+    note(table, "b", 5);
+    note(table, "a", 1);
+    expect(table.take().map(({ partition, points, key }) => [partition, points, key])).to.deep.equal([
+      ["b", 5, "key of b"],
+      ["a", 3, "key of a"],
+    ]);
+    expect(table.take()).to.deep.equal([]);
+  });
+
+  it("keeps those that ask much through a flood of those that ask once, and is bounded", () => {
+    const table = new DemandTable();
+    for (let index = 0; index < 100_000; index += 1) {
+      note(table, `flood-${index}`);
+      if (index % 20 === 0) note(table, `busy-${(index / 20) % 5}`);
+    }
+    const told = table.take();
+    expect(told.length).to.be.at.most(50);
+    const first = told.slice(0, 5).map(({ partition }) => partition);
+    expect(first).to.have.members(["busy-0", "busy-1", "busy-2", "busy-3", "busy-4"]);
+  });
+
+  it("knows hostile names as others", () => {
+    const table = new DemandTable();
+    for (const name of ["__proto__", "constructor", "", "a:b"]) note(table, name);
+    expect(table.take()).to.have.length(4);
+  });
+});
+
+describe("a reporter of who asks most", () => {
+  const keys = new Keyspace("", "test");
+  const open = () => new MemoryQuotaRecords(new MemorySecurityStore().quotas, Date.now);
+
+  it("tells what is asked when it is asked, and knows again whom it has told of", async () => {
+    const reporter = new DemandReporter(open(), keys);
+    reporter.introduce("p", { partition: "~a", points: 3, key: "192.0.2.1" });
+    reporter.introduce("p", { partition: "~free", points: 0, key: "192.0.2.2" });
+    expect(await reporter.busiest("p", 10)).to.deep.equal([{ partition: "~a", points: 3 }]);
+    expect(reporter.keyOf("p", "~a")).to.equal("192.0.2.1");
+    expect(reporter.keyOf("q", "~a")).to.equal(undefined);
+    expect(reporter.add("p", "~a", 1)).to.equal(false);
+    reporter.close();
+  });
+
+  it("keeps nobody waiting for a store that is away, and rejects for who asks", async () => {
+    const away = Object.assign(open(), { addDemand: () => Promise.reject(new StoreFault("unreachable")) });
+    const reporter = new DemandReporter(away, keys);
+    reporter.introduce("p", { partition: "a", points: 3, key: undefined });
+    const failure = await reporter.busiest("p", 10).then(String, (error: unknown) => error);
+    expect(failure).to.be.instanceOf(StoreFault);
+    reporter.close();
+  });
+});

@@ -1,0 +1,102 @@
+import { expect } from "chai";
+import { RuleBook, ruleNames } from "../../packages/core/src/quota/rule-book.js";
+import { MemoryQuotaRecords } from "../../packages/core/src/store/memory/quota-records.js";
+import { MemorySecurityStore } from "../../packages/core/src/store/memory/security.js";
+import { StoreFault } from "../../packages/core/src/store/ports.js";
+import type { QuotaRecords } from "../../packages/core/src/store/quota-records.js";
+import { until } from "../support/until.js";
+
+const rule = (limit: number) => ({ limit, windowSeconds: undefined });
+
+describe("the rules that a process knows", () => {
+  let clock: number;
+  let records: MemoryQuotaRecords;
+  let reads: number;
+  let away: boolean;
+  let book: RuleBook;
+
+  beforeEach(() => {
+    clock = 1_000_000;
+    reads = 0;
+    away = false;
+    records = new MemoryQuotaRecords(new MemorySecurityStore().quotas, () => clock);
+    const shared: QuotaRecords = Object.create(records, {
+      readRules: {
+        value: (known: string) => {
+          reads += 1;
+          return away ? Promise.reject(new StoreFault("unreachable")) : records.readRules(known);
+        },
+      },
+    }) as QuotaRecords;
+    book = new RuleBook({ records: shared, shared: true, now: () => clock, intervalMs: 5 });
+  });
+  afterEach(() => book.close());
+
+  it("are looked at in the background from its start, and picked up when others change them", async () => {
+    book.start();
+    await until(() => reads > 2);
+    expect(book.rulesOf("a")).to.equal(undefined);
+    const { generation } = book;
+    await records.setRule(ruleNames.limit("a"), rule(5), undefined);
+    await until(() => book.rulesOf("a") !== undefined);
+    expect(book.rulesOf("a")?.everybody).to.include({ limit: 5 });
+    expect(book.generation).to.not.equal(generation);
+    await records.removeRule(ruleNames.limit("a"));
+    await until(() => book.rulesOf("a") === undefined);
+  });
+
+  it("are kept while the store is away", async () => {
+    await records.setRule(ruleNames.limit("a", "~x"), rule(5), undefined);
+    book.start();
+    await until(() => book.rulesOf("a") !== undefined);
+    away = true;
+    const before = reads;
+    await until(() => reads > before + 3);
+    expect(book.rulesOf("a")?.clients.get("~x")).to.include({ limit: 5 });
+    const failure = await book.refresh().then(String, (error: unknown) => error);
+    expect(failure).to.be.instanceOf(StoreFault);
+  });
+
+  it("end with their time, by the next look, without asking anybody", async () => {
+    await records.setRule(ruleNames.block("a", "x"), rule(0), 60_000);
+    await records.setRule(ruleNames.block("a", "y"), rule(0), 90_000);
+    await book.refresh();
+    expect([...(book.rulesOf("a")?.blocks.keys() ?? [])]).to.deep.equal(["x", "y"]);
+    away = true;
+    clock += 60_000;
+    book.look();
+    expect([...(book.rulesOf("a")?.blocks.keys() ?? [])]).to.deep.equal(["y"]);
+    clock += 30_000;
+    book.look();
+    expect(book.rulesOf("a")).to.equal(undefined);
+  });
+
+  it("are told apart by kind, policy and client, whatever these are called", async () => {
+    await records.setRule(ruleNames.limit("a"), rule(1), undefined);
+    await records.setRule(ruleNames.limit("a", "p:q"), rule(2), undefined);
+    await records.setRule(ruleNames.block("a", "__proto__"), rule(0), 1000);
+    await records.setRule(ruleNames.limit("block", "limit"), rule(3), undefined);
+    await records.setRule("other:a", rule(4), undefined);
+    await records.setRule("garbage", rule(4), undefined);
+    await book.refresh();
+    const rules = book.rulesOf("a");
+    expect(rules?.everybody?.limit).to.equal(1);
+    expect([...(rules?.clients ?? [])].map(([name, { limit }]) => [name, limit])).to.deep.equal([["p:q", 2]]);
+    expect([...(rules?.blocks.keys() ?? [])]).to.deep.equal(["__proto__"]);
+    expect(book.rulesOf("block")?.clients.get("limit")?.limit).to.equal(3);
+    expect(book.rulesOf("other")).to.equal(undefined);
+  });
+
+  it("need no timer in a process of its own, unless some of them end", async () => {
+    const alone = new RuleBook({ records, shared: false, now: () => clock, intervalMs: 5 });
+    alone.start();
+    await alone.refresh();
+    expect(alone.rulesOf("a")).to.equal(undefined);
+    await records.setRule(ruleNames.block("a", "x"), rule(0), 1000);
+    await alone.refresh();
+    expect(alone.rulesOf("a")?.blocks.size).to.equal(1);
+    clock += 1000;
+    await until(() => alone.rulesOf("a") === undefined);
+    alone.close();
+  });
+});

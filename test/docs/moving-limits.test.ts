@@ -1,0 +1,39 @@
+import { expect } from "chai";
+import { sectionOf } from "./documents.js";
+
+const document = "docs/migrate-rate-limits.md";
+
+/** Every option of the limiters that people come from, as their own documents and types list them. */
+const peers: Readonly<Record<string, readonly string[]>> = {
+  "express-rate-limit": [
+    ...["windowMs", "limit", "max", "message", "statusCode", "handler", "legacyHeaders", "standardHeaders", "headers"],
+    ...["draft_polli_ratelimit_headers", "identifier", "retryAfter", "requestPropertyName", "skipFailedRequests"],
+    ...["skipSuccessfulRequests", "requestWasSuccessful", "keyGenerator", "ipv6Subnet", "skip", "store", "validate"],
+    ...["passOnStoreError", "logger", "ipKeyGenerator", "resetKey", "getKey", "req.rateLimit"],
+  ],
+  "koa-ratelimit": [
+    ...["driver", "db", "duration", "max", "id", "namespace", "headers", "remaining", "reset", "total"],
+    ...["disableHeader", "whitelist", "blacklist", "throw", "errorMessage", "status", "onLimited"],
+    "ctx.state.rateLimit",
+  ],
+  "@fastify/rate-limit": [
+    ...["global", "max", "ban", "timeWindow", "hook", "cache", "allowList", "redis", "store", "nameSpace"],
+    ...["continueExceeding", "skipOnError", "keyGenerator", "ipv6Subnet", "errorResponseBuilder", "enableDraftSpec"],
+    ...["addHeaders", "addHeadersOnExceeding", "onExceeding", "onExceeded", "onBanReach", "groupId"],
+    ...["exponentialBackoff", "config.rateLimit", "fastify.createRateLimit"],
+  ],
+};
+
+describe("moving from another rate limiter", () => {
+  for (const [library, options] of Object.entries(peers)) {
+    it(`${library}: says of every option what becomes of it`, () => {
+      const firstCells = sectionOf(document, library)
+        .split("\n")
+        .filter((line) => line.startsWith("|"))
+        .map((line) => line.split("|")[1] ?? "")
+        .join("\n");
+      const words = new Set(firstCells.match(/[\w.]+/g));
+      expect(options.filter((option) => !words.has(option))).to.deep.equal([]);
+    });
+  }
+});
