@@ -9,6 +9,7 @@ import { prepare } from "./lib/setup.mjs";
 /** Each suite is loaded when everything it imports is installed. Those in `byDefault` run when none is named. */
 const suites = {
   guard: { redis: true, run: async (options) => (await import("./guard.mjs")).runGuard(options) },
+  limits: { redis: true, run: async (options) => (await import("./limits.mjs")).runLimits(options) },
   micro: { redis: true, run: async (options) => (await import("./micro.mjs")).runMicro(options) },
   faults: { redis: false, run: async (options) => (await import("./faults.mjs")).runFaults(options) },
   profile: { redis: true, run: async (options) => (await import("./profile.mjs")).runProfile(options) },
@@ -69,7 +70,7 @@ async function runSuite(name) {
 }
 
 function describeEffort(name) {
-  return name === "guard" ? `${options.rounds} rounds of ${options.seconds} s` : "a full run";
+  return name !== "micro" ? `${options.rounds} rounds of ${options.seconds} s` : "a full run";
 }
 
 function readNumber(name, byDefault, least, most) {

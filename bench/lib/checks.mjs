@@ -31,6 +31,19 @@ export class FakeExchange {
   }
 }
 
+/** An exchange whose response can end, which gives back what it held. */
+export class EndingExchange extends FakeExchange {
+  #listeners = [];
+
+  onClose(listener) {
+    this.#listeners.push(listener);
+  }
+
+  end(status) {
+    for (const listener of this.#listeners) listener(status);
+  }
+}
+
 /** A benchmark of refusals would be a benchmark of nothing. */
 export function expectAllowed(verdict) {
   if (verdict.allowed !== true) throw new Error(`the gate refused: ${verdict.cause}`);

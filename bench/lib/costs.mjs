@@ -10,8 +10,14 @@ import { algorithm, audience, gateOptions, issuer, secret, signToken, signTokens
  *
  * @returns {Promise<{ name: string, samples: number[] }[]>}
  */
-export async function measureCosts({ rounds, sampleMs }) {
-  const operations = await createOperations();
+export async function measureCosts(how) {
+  return measureAll(await createOperations(), how);
+}
+
+/**
+ * @param {readonly { name: string, run?: (call: number) => unknown, runLater?: (call: number) => Promise<unknown> }[]} operations
+ */
+export async function measureAll(operations, { rounds, sampleMs }) {
   const counts = [];
   for (const operation of operations) counts.push(await calibrate(operation, sampleMs));
   const rows = operations.map(({ name }) => ({ name, samples: [] }));

@@ -94,7 +94,7 @@ async function grow({ gate, before, callers, meet }) {
 }
 
 /** Many at once, as a server would have them. */
-async function runAll(count, call) {
+export async function runAll(count, call) {
   let next = 0;
   await Promise.all(
     Array.from({ length: concurrency }, async () => {
@@ -104,7 +104,7 @@ async function runAll(count, call) {
 }
 
 /** The heap and what hangs on it outside, such as the arrays of numbers in the tables. */
-async function readMegabytes() {
+export async function readMegabytes() {
   // A later collection takes what finalizers of the one before let go.
   for (let round = 0; round < 3; round += 1) {
     globalThis.gc();

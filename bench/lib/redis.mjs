@@ -27,6 +27,31 @@ async function launch() {
   return server;
 }
 
+/** A Cluster of six nodes, three of them masters, and what they counted together. */
+export async function startCluster() {
+  const { Redis } = await import("ioredis");
+  const { tsImport } = await import("tsx/esm/api");
+  const testkit = await tsImport("../../packages/testkit/src/redis/index.ts", import.meta.url);
+  const cluster = await testkit.startCluster({ masters: 3, replicasPerMaster: 1 });
+  for (const { pid } of cluster.nodes) pin(pid, cores.redis);
+  const clients = cluster.nodes.slice(0, 3).map(({ url }) => new Redis(url));
+  return {
+    url: `redis+cluster://${cluster.seeds.map(({ host, port }) => `${host}:${port}`).join(",")}`,
+    ports: cluster.seeds.map(({ port }) => port),
+    async usage() {
+      const all = await Promise.all(clients.map(readUsage));
+      const calls = {};
+      for (const one of all)
+        for (const [name, count] of Object.entries(one.calls)) calls[name] = (calls[name] ?? 0) + count;
+      return { calls, cpuUs: all.reduce((sum, { cpuUs }) => sum + cpuUs, 0) };
+    },
+    async stop() {
+      for (const client of clients) client.disconnect();
+      await cluster.stop();
+    },
+  };
+}
+
 /** Calls by command since the start, those made inside scripts included, and CPU time in microseconds. */
 async function readUsage(client) {
   const [commands, cpu] = await Promise.all([client.info("commandstats"), client.info("cpu")]);

@@ -49,10 +49,10 @@ export function signToken({ jti, subject, lifetimeSeconds = 3600, iat = Math.flo
   return `${input}.${createHmac("sha256", secret).update(input).digest("base64url")}`;
 }
 
-/** The tokens of the load: `tokenCount` of `users` users. */
-export function signTokens() {
-  return Array.from({ length: tokenCount }, (_, index) =>
-    signToken({ jti: `token-${index}-${process.pid}`, subject: `user-${index % users}` }),
+/** The tokens of a load: so many, of so many users. */
+export function signTokens(count = tokenCount, of = users) {
+  return Array.from({ length: count }, (_, index) =>
+    signToken({ jti: `token-${index}-${process.pid}`, subject: `user-${index % of}` }),
   );
 }
 

@@ -8,8 +8,9 @@ export const serverOptions = { keepAliveTimeout: 60_000 };
  * nothing but the load comes in by HTTP, and ends with it.
  *
  * @param {import("node:http").RequestListener | Server} target
+ * @param {() => object} more what else to tell when asked for the usage
  */
-export function serve(target) {
+export function serve(target, more = () => ({})) {
   let handled = 0;
   const server = target instanceof Server ? target : createServer(serverOptions, target);
   server.prependListener("request", function count() {
@@ -22,7 +23,7 @@ export function serve(target) {
   const answers = {
     usage() {
       const { user, system } = process.cpuUsage();
-      return { usage: { cpuUs: user + system, handled } };
+      return { usage: { cpuUs: user + system, handled, ...more() } };
     },
     heap() {
       globalThis.gc?.();
