@@ -65,7 +65,7 @@ class World {
         if (reservation !== undefined) book.release(reservation);
         return "refused";
       }
-      book.noteCounted(rest);
+      book.noteCounted(rest, this.model.consumed(charge.key, this.now));
     }
     this.admitted.set(window, (this.admitted.get(window) ?? 0) + charge.cost);
     return rest.cost > 0 ? "counted" : "leased";

@@ -79,13 +79,14 @@ export class LeaseBook {
     return Math.max(0, windowEndsAt - this.#now());
   }
 
-  /** The store counted this by itself: a quota that is asked for again is worth leasing. */
-  noteCounted({ key, limit, cost, windowSeconds }: Charge): void {
+  /** The store counted this by itself, up to `consumed`: a quota that is asked for again is worth leasing. */
+  noteCounted({ key, limit, cost, windowSeconds }: Charge, consumed: number): void {
     if (cost === 0) return;
     const now = this.#now();
     const known = this.#leases.get(key);
     if (known !== undefined) {
       known.used += cost;
+      known.consumed = Math.max(known.consumed, consumed);
       return this.#renewIfLow(known, now);
     }
     const lifeMs = lifeOf(windowSeconds);
@@ -93,7 +94,7 @@ export class LeaseBook {
     if (before === undefined || now - before > lifeMs) return void this.#seen.set(key, now);
     if (this.#leases.size >= this.#capacity) return;
     this.#seen.delete(key);
-    const born = { held: 0, consumed: 0, windowEnd: 0, windowEndsAt: 0, used: cost, pace: 2 * cost };
+    const born = { held: 0, consumed, windowEnd: 0, windowEndsAt: 0, used: cost, pace: 2 * cost };
     const lease: Lease = { key, limit, lifeMs, ...born, bornAt: now, asOf: now, sparseUntil: 0, renewing: false };
     this.#leases.set(key, lease);
     this.#queue(lease);
@@ -140,9 +141,11 @@ export class LeaseBook {
     if (granted === 0) lease.sparseUntil = now + lease.lifeMs / 2;
     if (resetMs <= 0) return;
     expire(lease, now);
-    if (lease.windowEnd !== windowEnd) lease.held = 0;
+    const isAnother = lease.windowEnd !== windowEnd;
+    if (isAnother) lease.held = 0;
     lease.held += granted;
-    lease.consumed = consumed;
+    // What was counted meanwhile may have been answered first.
+    lease.consumed = isAnother && lease.windowEnd !== 0 ? consumed : Math.max(lease.consumed, consumed);
     lease.windowEnd = windowEnd;
     lease.windowEndsAt = sentAt + resetMs;
     lease.asOf = sentAt;

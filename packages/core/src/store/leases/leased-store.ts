@@ -161,8 +161,9 @@ export class LeasedStore implements SecurityStore {
     let next = 0;
     for (const { charge, reservation, asked: asks } of parts) {
       if (asks === undefined) continue;
-      const fault = tallies[next++] instanceof StoreFault;
-      if (!fault && charge.leased === true) this.#book.noteCounted(asks);
+      const tally = tallies[next++];
+      const fault = tally instanceof StoreFault;
+      if (!fault && charge.leased === true) this.#book.noteCounted(asks, tally?.consumed ?? 0);
       else if (fault && reservation !== undefined) this.#book.release(reservation);
     }
     this.#gather();
