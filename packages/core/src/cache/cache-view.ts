@@ -161,7 +161,7 @@ export class CacheView implements RequestCache, GateCache {
     const { local } = this.#service.cache;
     if (local === undefined || typeof key !== "string") return undefined;
     const now = performance.now();
-    const entry = local.get(this.#place.prefix + key, now);
+    const entry = local.get(this.#place, key, now);
     return entry !== undefined && now < entry.freshUntil ? entry : undefined;
   }
 

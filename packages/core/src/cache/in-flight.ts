@@ -2,31 +2,37 @@
 export interface Mark {
   readonly key: string;
   fit: boolean;
+  /** Another read of the same key. */
+  next: Mark | undefined;
 }
 
 /** What is being read now, by key. */
 export class InFlight {
-  readonly #marks = new Map<string, Set<Mark>>();
+  readonly #marks = new Map<string, Mark>();
 
   begin(key: string): Mark {
-    const mark = { key, fit: true };
-    const marks = this.#marks.get(key);
-    if (marks === undefined) this.#marks.set(key, new Set([mark]));
-    else marks.add(mark);
+    const mark = { key, fit: true, next: this.#marks.get(key) };
+    this.#marks.set(key, mark);
     return mark;
   }
 
   end(mark: Mark): void {
-    const marks = this.#marks.get(mark.key);
-    marks?.delete(mark);
-    if (marks?.size === 0) this.#marks.delete(mark.key);
+    const { key, next } = mark;
+    let before = this.#marks.get(key);
+    if (before === mark) {
+      if (next === undefined) this.#marks.delete(key);
+      else this.#marks.set(key, next);
+      return;
+    }
+    while (before !== undefined && before.next !== mark) before = before.next;
+    if (before !== undefined) before.next = next;
   }
 
   invalidate(key: string): void {
-    for (const mark of this.#marks.get(key) ?? []) mark.fit = false;
+    for (let mark = this.#marks.get(key); mark !== undefined; mark = mark.next) mark.fit = false;
   }
 
   flush(): void {
-    for (const marks of this.#marks.values()) for (const mark of marks) mark.fit = false;
+    for (const key of this.#marks.keys()) this.invalidate(key);
   }
 }

@@ -114,7 +114,8 @@ export class LayeredCache {
       const [text, ...values] = await this.store.getMany([storeKey, ...asked.map((one) => one.key)]);
       asked.forEach((one, index) => this.generations.learn(one, values[index], epochs[index] ?? -1));
       const said = asked.length === 0 ? nothingSaid : new Map(asked.map((one, index) => [one, values[index]]));
-      const entry = await this.interpret(place, text, askedAt, said);
+      const interpreted = this.interpret(place, text, askedAt, said);
+      const entry = interpreted instanceof Promise ? await interpreted : interpreted;
       // A deletion that the store missed meanwhile counts here.
       if (entry === undefined || this.tombstone(storeKey) !== undefined) return undefined;
       if (mark.fit) this.keep(place, key, storeKey, entry);
@@ -127,12 +128,12 @@ export class LayeredCache {
   }
 
   /** An entry that still counts, from its text. `said` has generations that the store has just told. */
-  async interpret(
+  interpret(
     place: Place,
     text: string | undefined,
     askedAt: number,
     said: Said = nothingSaid,
-  ): Promise<CachedEntry | undefined> {
+  ): CachedEntry | undefined | Promise<CachedEntry | undefined> {
     if (text === undefined || text.length > this.options.maxValueSize + headSize) return undefined;
     const stored = readEntry(text);
     if (stored === undefined) return undefined;
@@ -140,13 +141,18 @@ export class LayeredCache {
     const own = generations.length;
     for (const [tag] of stored.tags) generations.push(this.#tag(tag));
     const epochs = generations.map(({ epoch }) => epoch);
-    const current = await this.#current(generations, said);
-    const stamp = current.slice(0, own);
-    if (stamp.includes(undefined) || stamp.join(".") !== stored.stamp) return undefined;
-    if (!stored.tags.every(([, generation], index) => current[own + index] === generation)) return undefined;
-    if (generations.some((one) => this.generations.isMissed(one))) return undefined;
-    const entry = this.entryOf(place, stored, { generations, epochs }, askedAt);
-    return entry.isReadable && performance.now() < entry.usableUntil ? entry : undefined;
+
+    const compare = (current: readonly (string | undefined)[]): CachedEntry | undefined => {
+      const stamp = current.slice(0, own);
+      if (stamp.includes(undefined) || stamp.join(".") !== stored.stamp) return undefined;
+      if (!stored.tags.every(([, generation], index) => current[own + index] === generation)) return undefined;
+      if (generations.some((one) => this.generations.isMissed(one))) return undefined;
+      const entry = this.entryOf(place, stored, { generations, epochs }, askedAt);
+      return entry.isReadable && performance.now() < entry.usableUntil ? entry : undefined;
+    };
+
+    const current = this.#current(generations, said);
+    return current instanceof Promise ? current.then(compare) : compare(current);
   }
 
   entryOf({ tracked }: Place, stored: StoredEntry, { generations, epochs }: Stand, askedAt: number): CachedEntry {
@@ -165,8 +171,8 @@ export class LayeredCache {
   }
 
   /** Keeps an entry in process. */
-  keep({ prefix }: Place, key: string, storeKey: string, entry: CachedEntry): void {
-    if (key.length <= longestName && entry.stands()) this.local?.set(prefix + key, storeKey, entry);
+  keep(place: Place, key: string, storeKey: string, entry: CachedEntry): void {
+    if (key.length <= longestName && entry.stands()) this.local?.set(place, key, storeKey, entry);
   }
 
   /** This key is about to change, or being made: `fit` says afterwards whether anybody else has changed it. */
@@ -236,10 +242,20 @@ export class LayeredCache {
   }
 
   /** Their values now, asking for those that are not known. */
-  async #current(generations: readonly Generation[], said: Said): Promise<(string | undefined)[]> {
+  #current(
+    generations: readonly Generation[],
+    said: Said,
+  ): readonly (string | undefined)[] | Promise<readonly (string | undefined)[]> {
     const valueOf = (one: Generation): string | undefined => (said.has(one) ? said.get(one) : one.value);
     const unknown = generations.filter((one) => !said.has(one) && !this.generations.isKnown(one));
-    if (unknown.length === 0) return generations.map(valueOf);
+    return unknown.length === 0 ? generations.map(valueOf) : this.#ask(generations, unknown, valueOf);
+  }
+
+  async #ask(
+    generations: readonly Generation[],
+    unknown: readonly Generation[],
+    valueOf: (one: Generation) => string | undefined,
+  ): Promise<(string | undefined)[]> {
     const epochs = unknown.map(({ epoch }) => epoch);
     const values = await this.store.getMany(unknown.map(({ key }) => key));
     unknown.forEach((one, index) => this.generations.learn(one, values[index], epochs[index] ?? -1));

@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { CachedEntry } from "./cached-entry.js";
+import type { Place } from "./places.js";
 import type { CacheSignals } from "../store/cache-signals.js";
 
 export interface LocalTierOptions {
@@ -9,10 +10,20 @@ export interface LocalTierOptions {
   readonly signals: CacheSignals;
 }
 
-interface Kept {
+/** An entry in process, and where it is found. */
+export interface Kept {
   readonly entry: CachedEntry;
   readonly storeKey: string;
+  /** Its name in the tier. */
+  readonly name: string;
+  readonly key: string;
+  /** Of its place: a hit looks up the key as it is, since making up and hashing a name takes longer than all the rest. */
+  shelf: Map<string, Kept>;
+  touchedAt: number;
 }
+
+/** An entry that is read more often than this counts as read once, by those that make room. */
+const touchMs = 100;
 
 /** What an entry takes besides its text, by and large. */
 const overheadBytes = 400;
@@ -34,25 +45,44 @@ export class LocalTier {
       max: entries,
       maxSize: bytes,
       sizeCalculation: ({ entry, storeKey }, name) => overheadBytes + 2 * (entry.size + name.length + storeKey.length),
-      dispose: ({ storeKey }, name) => {
+      dispose: (kept, name) => {
+        const { storeKey, key, shelf } = kept;
         if (this.#names.get(storeKey) === name) this.#names.delete(storeKey);
+        if (shelf.get(key) === kept) shelf.delete(key);
       },
     });
   }
 
-  /** An entry that may be used at this time, fresh or in its grace. `name` is a text of the caller's for the store key. */
-  get(name: string, now: number): CachedEntry | undefined {
-    const kept = this.#entries.get(name);
+  /** An entry that may be used at this time, fresh or in its grace. */
+  get({ prefix, shelf }: Place, key: string, now: number): CachedEntry | undefined {
+    const kept = shelf.get(key) ?? this.#find(prefix + key, shelf);
     if (kept === undefined) return undefined;
+    if (now - kept.touchedAt > touchMs) {
+      kept.touchedAt = now;
+      this.#entries.get(kept.name);
+    }
     const { entry } = kept;
     if (now >= entry.usableUntil || !entry.stands()) return undefined;
     if (now > entry.trustedUntil && !(entry.tracked && this.#signals.isAlive(this.#ttlMs))) return undefined;
     return entry;
   }
 
-  set(name: string, storeKey: string, entry: CachedEntry): void {
-    this.#entries.set(name, { entry, storeKey });
-    if (this.#entries.has(name)) this.#names.set(storeKey, name);
+  set({ prefix, shelf }: Place, key: string, storeKey: string, entry: CachedEntry): void {
+    const name = prefix + key;
+    const kept = { entry, storeKey, name, key, shelf, touchedAt: 0 };
+    this.#entries.set(name, kept);
+    if (!this.#entries.has(name)) return;
+    this.#names.set(storeKey, name);
+    shelf.set(key, kept);
+  }
+
+  /** An entry that a place made anew does not know yet. */
+  #find(name: string, shelf: Map<string, Kept>): Kept | undefined {
+    const kept = this.#entries.get(name);
+    if (kept === undefined) return undefined;
+    kept.shelf = shelf;
+    shelf.set(kept.key, kept);
+    return kept;
   }
 
   /** What is under this key of the store has changed. */

@@ -126,7 +126,7 @@ export class Maker {
     const mark = this.#cache.watch(storeKey);
     try {
       if (!force && missed === undefined) {
-        const there = await this.#cache.interpret(place, lease.text, askedAt).catch(() => undefined);
+        const there = await Promise.resolve(this.#cache.interpret(place, lease.text, askedAt)).catch(() => undefined);
         if (there !== undefined && isNews(there, stale)) return { value: there.read(), entry: there };
       }
       const value = await this.#call(job, flight);

@@ -1,4 +1,5 @@
 import { LRUCache } from "lru-cache";
+import type { Kept } from "./local-tier.js";
 import type { Keyspace } from "../store/keys.js";
 import type { CacheStatistics, NamespaceStatistics } from "../telemetry/cache-statistics.js";
 
@@ -8,6 +9,8 @@ export interface Place {
   readonly path: string;
   /** Before a key: its name in the local tier. */
   readonly prefix: string;
+  /** By key: what is kept of it in process. */
+  readonly shelf: Map<string, Kept>;
   readonly tracked: boolean;
   /** Keys of the generations whose renewal empties this place, the widest first; the last one's empties no other. */
   readonly generations: readonly string[];
@@ -41,6 +44,7 @@ export class Places {
       scope,
       path,
       prefix: `${name}:`,
+      shelf: new Map(),
       tracked: this.#tracked === true || this.#tracked.some((parent) => steps.includes(parent)),
       generations: [...steps.map((step) => `n:${step}`), ...own].map((one) => this.#keys.cacheGeneration(one)),
       statistics: this.#statistics.of(path),

@@ -19,8 +19,10 @@ export interface RedisCacheStoreOptions {
   readonly telemetry?: Telemetry | undefined;
 }
 
+/** Reads of one round trip, each of a value and of the generations that it stands and falls with. */
+const maxReads = 128;
 /** Keys of one MGET. */
-const maxReads = 256;
+const maxKeys = 256;
 /** Operations of one script call. */
 const maxOperations = 64;
 
@@ -34,7 +36,7 @@ export class RedisCacheStore implements CacheStore {
   readonly #clock: ServerClock;
   readonly #reading: Breaker;
   readonly #writing: Breaker;
-  readonly #reads: Batcher<string, string | null>;
+  readonly #reads: Batcher<readonly string[], (string | undefined)[]>;
   readonly #operations: Batcher<CacheOperation, OperationAnswer>;
 
   constructor({ connection, channels, deadlineMs, telemetry = new Telemetry() }: RedisCacheStoreOptions) {
@@ -46,7 +48,7 @@ export class RedisCacheStore implements CacheStore {
     const common = { ready: connection.hasConnected, deadlineMs };
     this.#reads = new Batcher({
       ...common,
-      send: (keys) => this.#read(keys),
+      send: (reads) => this.#read(reads),
       breaker: this.#reading,
       observe: (call) => telemetry.storeCalled({ store: "cache", ...call }),
       maxBatch: maxReads,
@@ -72,11 +74,10 @@ export class RedisCacheStore implements CacheStore {
   }
 
   async getMany(keys: readonly string[]): Promise<(string | undefined)[]> {
-    const values = await Promise.all(keys.map(async (key) => this.#reads.ask(key)));
-    return values.map((value) => {
-      if (value instanceof StoreFault) throw value;
-      return value ?? undefined;
-    });
+    if (keys.length === 0) return [];
+    const values = await this.#reads.ask(keys);
+    if (values instanceof StoreFault) throw values;
+    return values;
   }
 
   async setMany(entries: readonly CacheEntry[]): Promise<void> {
@@ -150,13 +151,15 @@ export class RedisCacheStore implements CacheStore {
     });
   }
 
-  async #read(keys: readonly string[]): Promise<(string | null)[]> {
+  async #read(reads: readonly (readonly string[])[]): Promise<(string | undefined)[][]> {
     const { client, isCluster } = this.#connection;
-    const distinct = [...new Set(keys)];
-    const values = await (isCluster ? readAcrossSlots(client, distinct) : readTogether(client, distinct));
-    if (distinct.length === keys.length) return values;
-    const byKey = new Map(distinct.map((key, index) => [key, values[index] ?? null]));
-    return keys.map((key) => byKey.get(key) ?? null);
+    const places = new Map<string, number>();
+    for (const keys of reads) for (const key of keys) if (!places.has(key)) places.set(key, places.size);
+    const distinct = [...places.keys()];
+    const read = isCluster ? readAcrossSlots : readTogether;
+    const values =
+      distinct.length <= maxKeys ? await read(client, distinct) : await readInParts(read, client, distinct);
+    return reads.map((keys) => keys.map((key) => values[places.get(key) ?? -1] ?? undefined));
   }
 
   async #operate(operations: readonly CacheOperation[]): Promise<(OperationAnswer | StoreFault)[]> {
@@ -180,6 +183,17 @@ export function newGeneration(): string {
 
 async function readTogether(client: Connection["client"], keys: readonly string[]): Promise<(string | null)[]> {
   return (await client.call("MGET", ...keys)) as (string | null)[];
+}
+
+async function readInParts(
+  read: typeof readTogether,
+  client: Connection["client"],
+  keys: readonly string[],
+): Promise<(string | null)[]> {
+  const parts = Array.from({ length: Math.ceil(keys.length / maxKeys) }, (_, index) =>
+    read(client, keys.slice(index * maxKeys, (index + 1) * maxKeys)),
+  );
+  return (await Promise.all(parts)).flat();
 }
 
 /** One MGET for each hash tag of ours. */
