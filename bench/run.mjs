@@ -12,6 +12,7 @@ const suites = {
   limits: { redis: true, run: async (options) => (await import("./limits.mjs")).runLimits(options) },
   micro: { redis: true, run: async (options) => (await import("./micro.mjs")).runMicro(options) },
   faults: { redis: false, run: async (options) => (await import("./faults.mjs")).runFaults(options) },
+  cache: { redis: true, run: async (options) => (await import("./cache.mjs")).runCache(options) },
   profile: { redis: true, run: async (options) => (await import("./profile.mjs")).runProfile(options) },
 };
 const byDefault = ["guard", "micro"];

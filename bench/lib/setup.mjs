@@ -7,23 +7,25 @@ import { ensureInstalled } from "../../tools/install.mjs";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const bench = fileURLToPath(new URL("../", import.meta.url));
-const stamp = `${bench}node_modules/.bench-lockfile`;
+/** bentocache needs ioredis 5, so the caches have a lockfile of their own. */
+const folders = [bench, `${bench}cache-peers/`];
 
 /** Installs what is missing or has changed, and builds the packages that are measured. */
 export function prepare() {
   ensureInstalled();
-  installPeers();
+  for (const folder of folders) installPeers(folder);
   const tsc = "node_modules/typescript/bin/tsc";
   run(process.execPath, [tsc, "-b", "packages/core", "packages/express", "packages/koa"], root);
 }
 
-function installPeers() {
+function installPeers(folder) {
+  const stamp = `${folder}node_modules/.bench-lockfile`;
   const digest = createHash("sha256")
-    .update(readFileSync(`${bench}package-lock.json`))
+    .update(readFileSync(`${folder}package-lock.json`))
     .digest("hex");
   if (existsSync(stamp) && readFileSync(stamp, "utf8") === digest) return;
   console.error("bench: installing the libraries to compare with (npm ci) ...");
-  run("npm", ["ci", "--no-audit", "--no-fund"], bench);
+  run("npm", ["ci", "--no-audit", "--no-fund"], folder);
   writeFileSync(stamp, digest);
 }
 
