@@ -1,5 +1,4 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
-import { connect } from "node:net";
 import type { Socket } from "node:net";
 import { expect } from "chai";
 import { createDpopClient, nowSeconds, signToken, testAuth } from "@portcullis/testkit";
@@ -11,6 +10,7 @@ import type { LocalServer } from "../core/support/http.js";
 import type { AnyOptions, RunningApp } from "../support/app.js";
 import { allAdapters } from "../support/app.js";
 import { send } from "../support/http.js";
+import { exchangeRaw, statusOf } from "../support/raw.js";
 import { silentLogger } from "../support/logger.js";
 
 const corpus: readonly HostileToken[] = Object.values(hostileTokens).flat();
@@ -112,7 +112,6 @@ for (const adapter of allAdapters) {
 
     it("by raw bytes and oversized fields are answered by HTTP, and the server goes on", async () => {
       const { url } = apps.get("secret")!;
-      const { port } = new URL(url);
       const requests = [
         `GET /me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a\u0000b.c.d\r\n\r\n`,
         `GET /me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${"x".repeat(20_000)}\r\n\r\n`,
@@ -122,7 +121,7 @@ for (const adapter of allAdapters) {
         `GET /%00/../me?access_token=${goodTokens.secret()} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`,
       ];
       const statuses = [];
-      for (const text of requests) statuses.push(await statusOf(Number(port), text));
+      for (const text of requests) statuses.push(statusOf(await exchangeRaw(url, text)));
       expect(statuses).to.deep.equal([400, 431, 401, 401, 401, 401]);
       expect((await send(`${url}/me`, { token: goodTokens.secret() })).status).to.equal(200);
     });
@@ -195,21 +194,5 @@ for (const adapter of allAdapters) {
       for (const [code, texts] of bodies) expect([...texts], code).to.have.length(1);
       await app.close();
     });
-  });
-}
-
-/** The status of the answer to raw bytes. */
-async function statusOf(port: number, text: string): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(port, "127.0.0.1", () => socket.write(Buffer.from(text, "latin1")));
-    let answer = "";
-    socket.on("data", (chunk: Buffer) => {
-      answer += chunk.toString("latin1");
-      if (answer.includes("\r\n")) {
-        socket.destroy();
-        resolve(Number(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1]));
-      }
-    });
-    socket.on("error", reject);
   });
 }

@@ -1,6 +1,5 @@
 import { IncomingMessage, ServerResponse, createServer } from "node:http";
 import type { Server } from "node:http";
-import { connect } from "node:net";
 import type { AddressInfo } from "node:net";
 import { portcullis as expressGate } from "@portcullis/express";
 import type { ExpressGate } from "@portcullis/express";
@@ -14,6 +13,7 @@ import Koa from "koa";
 import Koa2 from "koa2";
 import request from "supertest";
 import { send } from "../support/http.js";
+import { exchangeRaw } from "../support/raw.js";
 
 const options = { redis: "memory", auth: testAuth } as const;
 const servers: Server[] = [];
@@ -207,8 +207,11 @@ for (const [name, framework] of [
         "Upgrade: x",
         `Authorization: Bearer ${token}`,
       ];
-      await raw(url, lines);
-      await raw(url, ["POST / HTTP/1.1", "Host: a", "Content-Length: 0", "Expect: 100-continue", "Connection: close"]);
+      await exchangeRaw(url, `${lines.join("\r\n")}\r\n\r\n`);
+      await exchangeRaw(
+        url,
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
+      );
       expect(seen).to.deep.equal([true, true, true]);
     });
   });
@@ -234,13 +237,5 @@ for (const [name, Framework] of [
       expect((await send(url, { token: await signToken() })).json).to.deep.equal({ subject: "alice" });
       expect((await request(gate.serve(app)).get("/")).status).to.equal(401);
     });
-  });
-}
-
-function raw(url: string, lines: readonly string[]): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(Number(new URL(url).port), "127.0.0.1", () => socket.write(`${lines.join("\r\n")}\r\n\r\n`));
-    socket.on("error", reject).on("close", () => resolve());
-    socket.resume();
   });
 }
