@@ -1,0 +1,151 @@
+import { createGate } from "@portcullis/core";
+import type { Gate, PortcullisOptions } from "@portcullis/core";
+import { findFreePort, startRedis, testIssuer, testSecret } from "@portcullis/testkit";
+import type { RedisServer } from "@portcullis/testkit";
+import { expect } from "chai";
+import { Redis } from "ioredis";
+import { adapters } from "../support/app.js";
+import { cleanUp } from "../support/clean-up.js";
+import { send } from "../support/http.js";
+import { silentLogger } from "../support/logger.js";
+import { until } from "../support/until.js";
+
+const tokens = { signingKey: testSecret, issuer: testIssuer, audience: "shop" } as const;
+
+function openGate(options: PortcullisOptions): Gate<unknown, object> {
+  const gate = createGate<unknown, object>({ tokens, deadline: 500, logger: silentLogger, ...options }, () => ({}));
+  cleanUp(() => gate.close());
+  return gate;
+}
+
+async function rejection(promise: Promise<unknown>): Promise<unknown> {
+  return promise.then(
+    () => "no rejection",
+    (error: unknown) => error,
+  );
+}
+
+describe("sessions while Redis has a bad day", function () {
+  this.timeout(30_000);
+  let server: RedisServer;
+
+  beforeEach(async () => {
+    server = await startRedis();
+    cleanUp(() => server.stop());
+  });
+
+  /** What must say 503: nothing here claims a success that Redis has not recorded. */
+  async function expectRefusals(gate: Gate<unknown, object>, refreshToken: string, sessionId: string): Promise<void> {
+    const calls = [
+      gate.tokens.issue({ subject: "alice" }),
+      gate.tokens.refresh(refreshToken),
+      gate.sessions.list("alice"),
+      gate.sessions.revoke("alice", sessionId),
+      gate.sessions.revokeAll("alice"),
+      gate.sessions.revokeGroup("acme"),
+    ];
+    for (const error of await Promise.all(calls.map(rejection)))
+      expect(error).to.include({ code: "store_unavailable", status: 503 });
+  }
+
+  it("answers 503 to everything while it is stopped", async () => {
+    const gate = openGate({ redis: server.url });
+    const { refreshToken, sessionId } = await gate.tokens.issue({ subject: "alice" });
+    server.pause();
+    await expectRefusals(gate, refreshToken, sessionId);
+    server.resume();
+  });
+
+  it("answers 503 while it is away, and the old refresh token is good afterwards", async () => {
+    const durable = await startRedis({
+      port: await findFreePort(),
+      config: { appendonly: "yes", appendfsync: "always" },
+    });
+    cleanUp(() => durable.stop());
+    const gate = openGate({ redis: durable.url });
+    const { refreshToken, sessionId } = await gate.tokens.issue({ subject: "alice" });
+    await durable.kill();
+    await expectRefusals(gate, refreshToken, sessionId);
+    await durable.restart();
+    await until(async () => (await rejection(gate.sessions.list("bob"))) === "no rejection");
+    const refreshed = await gate.tokens.refresh(refreshToken);
+    expect(refreshed.sessionId).to.equal(sessionId);
+    expect((await gate.verify(refreshed.accessToken)).allowed).to.equal(true);
+  });
+
+  it("lets a client refresh again after it was stopped, as if nothing had happened", async () => {
+    const gate = openGate({ redis: server.url });
+    const { refreshToken, sessionId } = await gate.tokens.issue({ subject: "alice" });
+    server.pause();
+    expect(await rejection(gate.tokens.refresh(refreshToken))).to.include({ code: "store_unavailable" });
+    server.resume();
+    await until(async () => (await rejection(gate.sessions.list("bob"))) === "no rejection");
+    const refreshed = await gate.tokens.refresh(refreshToken);
+    expect(refreshed.sessionId).to.equal(sessionId);
+    await gate.tokens.refresh(refreshed.refreshToken);
+  });
+
+  const troubles: readonly [string, [string, ...string[]]][] = [
+    ["full", ["CONFIG", "SET", "maxmemory", "1"]],
+    ["a replica of nobody", ["REPLICAOF", "127.0.0.1", "1"]],
+  ];
+  for (const [what, command] of troubles) {
+    it(`claims no success while it is ${what}`, async () => {
+      const gate = openGate({ redis: server.url });
+      const { refreshToken, sessionId } = await gate.tokens.issue({ subject: "alice", org: "acme" });
+      const redis = new Redis(server.url);
+      cleanUp(() => redis.disconnect());
+      await redis.call(...command);
+      for (const call of [
+        () => gate.tokens.issue({ subject: "alice" }),
+        () => gate.tokens.refresh(refreshToken),
+        () => gate.sessions.revoke("alice", sessionId),
+        () => gate.sessions.revokeAll("alice"),
+      ]) {
+        expect(await rejection(call())).to.include({ code: "store_unavailable", status: 503 });
+      }
+      if (what === "full") await redis.config("SET", "maxmemory", "0");
+      else await redis.call("REPLICAOF", "NO", "ONE");
+      await until(async () => (await rejection(gate.sessions.revoke("nobody", "none"))) === "no rejection");
+      const refreshed = await gate.tokens.refresh(refreshToken);
+      expect(await gate.sessions.revoke("alice", refreshed.sessionId)).to.equal(true);
+      expect((await gate.verify(refreshed.accessToken)).allowed).to.equal(false);
+    });
+  }
+
+  it("treats a session that Redis has lost as one that is over", async () => {
+    const gate = openGate({ redis: server.url });
+    const { refreshToken } = await gate.tokens.issue({ subject: "alice" });
+    const redis = new Redis(server.url);
+    cleanUp(() => redis.disconnect());
+    await redis.flushall();
+    expect(await rejection(gate.tokens.refresh(refreshToken))).to.include({ code: "invalid_grant" });
+  });
+
+  for (const adapter of adapters) {
+    it(`tells the clients of ${adapter.name}`, async () => {
+      const app = await adapter.start({
+        options: { redis: server.url, tokens, deadline: 500, logger: silentLogger },
+        use: () => [],
+        routes: {
+          "POST /login": async (_, gate) => (await gate.tokens.issue({ subject: "alice" })).response,
+          "POST /refresh": async (_, gate) => (await gate.tokens.refresh("none.of.ours")).response,
+          "POST /logout": async (_, gate) => ({ ended: await gate.sessions.revokeAll("alice") }),
+        },
+      });
+      cleanUp(() => app.close());
+      const post = async (path: string) => send(`${app.url}${path}`, { method: "POST" });
+      expect((await post("/login")).status).to.equal(200);
+      const refused = await post("/refresh");
+      expect(refused.status).to.equal(400);
+      expect(refused.headers).to.include({ "cache-control": "no-store" });
+      server.pause();
+      for (const path of ["/login", "/logout"]) {
+        const answer = await post(path);
+        expect(answer.status, path).to.equal(503);
+        expect(answer.headers, path).to.include({ "retry-after": "1" });
+      }
+      server.resume();
+    });
+  }
+});
