@@ -4,6 +4,7 @@ import { adjustTogether } from "./adjustments.js";
 import type { Admission } from "./admission.js";
 import { admitTogether } from "./admission.js";
 import type { RedisLike } from "./connect.js";
+import { cork } from "./corked.js";
 import { faultOfError } from "./faults.js";
 import { hashTag } from "./hash-tag.js";
 
@@ -28,6 +29,7 @@ export async function admitAcrossSlots(
     else slot.push(part);
   }
   let serverTimeMs = Number.NaN;
+  const corked = cork(client);
   const calls = [...bySlot.values()].map(async (slotParts) => {
     const admission = await admitTogether(client, slotParts.map(asQuestion));
     serverTimeMs = admission.serverTimeMs;
@@ -44,6 +46,8 @@ export async function admitAcrossSlots(
   const uses = questions.map(async ({ use }, index) => {
     repeated[index] = use === undefined ? undefined : await isRepeated(client, use).catch(faultOfError);
   });
+  // All of the above has been sent by now, in this turn.
+  corked.release();
   const failures = await settleWithin(partMs, [...calls, ...reads, ...uses]);
   const answers = questions.map((question, index) =>
     combine(client, question, parts[index] ?? [], { revoked: revoked[index], repeated: repeated[index] }),

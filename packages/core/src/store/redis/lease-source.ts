@@ -1,6 +1,7 @@
 import type { LeaseGrant, LeaseRequest, LeaseSource } from "../leases/ports.js";
 import { StoreFault } from "../ports.js";
 import type { Connection } from "./connect.js";
+import { cork } from "./corked.js";
 import { faultOfError, faultOfReply } from "./faults.js";
 import { hashTag } from "./hash-tag.js";
 import { leaseScript } from "./scripts/lease.js";
@@ -29,6 +30,7 @@ export class RedisLeaseSource implements LeaseSource {
       bySlot.set(tag, [...(bySlot.get(tag) ?? []), request]);
     }
     const grants = new Map<LeaseRequest, LeaseGrant | StoreFault>();
+    const corked = cork(this.#connection.client);
     const calls = [...bySlot.values()].map(async (part) => {
       const answers = await this.#exchangeInSlot(part).catch(faultOfError);
       part.forEach((request, index) => {
@@ -36,6 +38,7 @@ export class RedisLeaseSource implements LeaseSource {
         if (answer !== undefined) grants.set(request, answer);
       });
     });
+    corked.release();
     await Promise.all(calls);
     return requests.map((request) => grants.get(request) ?? new StoreFault("unreadable"));
   }
