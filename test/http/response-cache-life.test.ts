@@ -173,16 +173,23 @@ describeOnEveryGate("the life of a stored response", (start) => {
     expect([await read("/a"), await read("/b")]).to.deep.equal(["3", "2"]);
     await app.gate.responses.purge("all");
     expect([await read("/a"), await read("/b")]).to.deep.equal(["4", "5"]);
+    // A tag is one for responses and for values.
+    await app.gate.cache.set("value", 1, { tags: ["all"] });
+    await app.gate.responses.purge("all");
+    expect(await app.gate.cache.get("value")).to.equal(undefined);
+    expect(await read("/b")).to.equal("6");
+    await app.gate.cache.deleteByTag("all");
+    expect(await read("/b")).to.equal("7");
     await app.gate.responses.purgePath("/a");
     gate = latch();
     const making = read("/a");
-    await until(() => app.calls() === 6);
+    await until(() => app.calls() === 8);
     await app.gate.responses.purge("all");
     const later = read("/a");
-    await until(() => app.calls() === 6);
+    await until(() => app.calls() === 8);
     gate.open();
-    expect(await making).to.equal("6");
-    expect(await later).to.equal("7");
-    expect(await read("/a")).to.equal("7");
+    expect(await making).to.equal("8");
+    expect(await later).to.equal("9");
+    expect(await read("/a")).to.equal("9");
   });
 });

@@ -54,7 +54,9 @@ export function createGate<Raw, Middleware extends object>(
   const keys = new Keyspace(resolved.prefix, resolved.keySecret);
   const stores = createStores(resolved, keys, telemetry);
   const services = createServices(resolved, { stores, keys, telemetry, now });
-  const responseCaches = openResponseCaches<Raw>({ store: stores.cache, keys, telemetry, now });
+  const { cache } = services;
+  const endTag = cache === undefined ? undefined : (name: string) => cache.cache.deleteByTag(name);
+  const responseCaches = openResponseCaches<Raw>({ store: stores.cache, keys, telemetry, endTag, now });
   stores.onReady(() => void logFindings());
   const monitor = new HealthMonitor(resolved, stores, services.degradation);
   const verification = { authentication: "required", limits: [], cache: false } as const;

@@ -1,8 +1,8 @@
 import type { Exchange } from "../../http/exchange.js";
 import type { Interceptor } from "../../http/interception.js";
-import { tagOfTarget } from "./request.js";
 import { targetOf } from "./request-key.js";
 import { textOf } from "./stored-fields.js";
+import { tagOfTarget } from "./tags.js";
 
 /**
  * Ends the responses that an unsafe request made out of date, if it succeeded (RFC 9111 4.4): those of its own address, and

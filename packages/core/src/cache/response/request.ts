@@ -7,6 +7,7 @@ import type { Directives } from "./directives.js";
 import { readDirectives } from "./directives.js";
 import { primaryKey, targetOf, variantKey } from "./request-key.js";
 import type { Lookup } from "./response-store.js";
+import { tagNamed, tagOfTarget } from "./tags.js";
 import type { Preconditions } from "./validators.js";
 
 /** What the cache knows of a request that it may answer. */
@@ -25,16 +26,6 @@ export interface CacheableRequest extends Lookup {
 /** Unsafe methods change things (RFC 9110 9.2.1); so may those that nobody knows. */
 export function isUnsafe(method: string): boolean {
   return !["GET", "HEAD", "OPTIONS", "TRACE"].includes(method);
-}
-
-/** The tag of all responses for one path and query. */
-export function tagOfTarget(target: string): string {
-  return `target ${target}`;
-}
-
-/** The tag as the application calls it. */
-export function tagNamed(name: string): string {
-  return `tag ${name}`;
 }
 
 /** Requests that ask for a part, for a certain state, or with a body of their own; RFC 9111 3.3, RFC 9110 13.1 and 9.3.1. */

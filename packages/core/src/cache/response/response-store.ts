@@ -5,6 +5,7 @@ import type { CacheStore } from "../../store/ports.js";
 import { StoreFault } from "../../store/ports.js";
 import type { Choice, StoredResponse } from "./entry.js";
 import { decodeRecord, encodeChoice, encodeResponse } from "./entry.js";
+import { tagName } from "./tags.js";
 
 /** What was found for a request, and what a response made for it must remember. */
 export interface Found {
@@ -26,6 +27,14 @@ export interface Lookup {
   readonly tags: readonly string[];
 }
 
+export interface ResponseStoreOptions {
+  readonly store: CacheStore;
+  readonly keys: Keyspace;
+  readonly note: (fault: StoreFault) => void;
+  /** The cache's own end of a tag, so that this process hears of it at once; undefined where there is no cache of values. */
+  readonly endTag: ((name: string) => Promise<void>) | undefined;
+}
+
 /** Longer than this nothing is kept, and a purge is remembered longer still. */
 const longestMs = 30 * 86_400_000;
 const purgeMs = longestMs + 86_400_000;
@@ -38,15 +47,17 @@ export class ResponseStore {
   readonly #store: CacheStore;
   readonly #keys: Keyspace;
   readonly #note: (fault: StoreFault) => void;
+  readonly #endTag: ((name: string) => Promise<void>) | undefined;
   /** The fields that choose, by primary key, so that a response and what leads to it are one read. */
   readonly #choices = new LRUCache<string, readonly string[]>({ max: 10_000 });
   /** Purges that the store missed: for this process they hold all the same. */
   readonly #missed = new LRUCache<string, string>({ max: 10_000 });
 
-  constructor(store: CacheStore, keys: Keyspace, note: (fault: StoreFault) => void) {
+  constructor({ store, keys, note, endTag }: ResponseStoreOptions) {
     this.#store = store;
     this.#keys = keys;
     this.#note = note;
+    this.#endTag = endTag;
   }
 
   async find({ primary, variant, tags }: Lookup): Promise<Found> {
@@ -87,7 +98,9 @@ export class ResponseStore {
   async purge(tag: string): Promise<void> {
     const generation = randomBytes(12).toString("base64url");
     this.#missed.set(tag, generation);
-    await this.#store.setMany([{ key: this.#tagKey(tag), value: generation, ttlMs: purgeMs }]);
+    const name = tagName(tag);
+    if (name !== undefined && this.#endTag !== undefined) await this.#endTag(name);
+    else await this.#store.renewGenerations([this.#tagKey(tag)], purgeMs);
     if (this.#missed.get(tag) === generation) this.#missed.delete(tag);
   }
 
@@ -110,8 +123,12 @@ export class ResponseStore {
     return this.#keys.cacheEntry("response", "", key);
   }
 
+  /** A tag of the application's is that of the cache too: who ends one ends the other. */
   #tagKey(tag: string): string {
-    return this.#keys.cacheEntry("response-tag", "", tag);
+    const name = tagName(tag);
+    return name === undefined
+      ? this.#keys.cacheEntry("response-target", "", tag)
+      : this.#keys.cacheGeneration(`t:${this.#keys.identifier(name)}`);
   }
 }
 

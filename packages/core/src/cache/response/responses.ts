@@ -1,11 +1,12 @@
 import { targetOf } from "./request-key.js";
-import { tagNamed, tagOfTarget } from "./request.js";
 import type { ResponseStore } from "./response-store.js";
+import { tagNamed, tagOfTarget } from "./tags.js";
 
 /** Ends stored responses before their time. */
 export interface Responses {
   /**
-   * Ends every response with one of these tags, in every process, also those that handlers are making right now. Rejects with
+   * Ends every response with one of these tags, in every process, also those that handlers are making right now; and every
+   * value of the cache with it, as `deleteByTag` of the cache ends responses: a tag is one for both. Rejects with
    * a StoreFault if the store could not be told; this process then treats them as gone.
    */
   purge(...tags: string[]): Promise<void>;

@@ -1,7 +1,7 @@
 import type { Check } from "../../http/verdict.js";
 import type { ResolvedResponseCache } from "../../options/response-cache.js";
 import type { Keyspace } from "../../store/keys.js";
-import type { CacheStore } from "../../store/ports.js";
+import type { CacheStore, StoreFault } from "../../store/ports.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import { createResponseCache } from "./response-cache.js";
 import { ResponseStore } from "./response-store.js";
@@ -12,6 +12,8 @@ export interface ResponseCachesOptions {
   readonly store: CacheStore;
   readonly keys: Keyspace;
   readonly telemetry: Telemetry;
+  /** As in {@link ResponseStoreOptions}. */
+  readonly endTag: ((name: string) => Promise<void>) | undefined;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
@@ -22,10 +24,15 @@ export interface ResponseCaches<Raw> {
   readonly responses: Responses;
 }
 
-export function openResponseCaches<Raw>({ store, keys, telemetry, now }: ResponseCachesOptions): ResponseCaches<Raw> {
-  const responseStore = new ResponseStore(store, keys, ({ kind }) =>
-    telemetry.degraded("cache", "allow", kind, "allowed"),
-  );
+export function openResponseCaches<Raw>({
+  store,
+  keys,
+  telemetry,
+  endTag,
+  now,
+}: ResponseCachesOptions): ResponseCaches<Raw> {
+  const note = ({ kind }: StoreFault): void => telemetry.degraded("cache", "allow", kind, "allowed");
+  const responseStore = new ResponseStore({ store, keys, note, endTag });
   const services = {
     store: responseStore,
     now,
