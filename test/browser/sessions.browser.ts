@@ -13,141 +13,160 @@ const stores = ["in process", "on Redis"];
 /** Where to put pictures of the page; none are taken without. */
 const pictures = process.env.SCREENSHOTS;
 
-let browser: Browser;
-before(async function () {
-  this.timeout(60_000);
-  browser = await openBrowser();
-});
-after(() => browser.close());
+describe("the pages of the examples", () => {
+  let browser: Browser;
+  before(async function () {
+    this.timeout(60_000);
+    browser = await openBrowser();
+  });
+  after(() => browser.close());
 
-for (const name of examples) {
-  for (const store of stores) {
-    describe(`the page of ${name}, ${store},`, function () {
-      this.timeout(60_000);
-      const cleanUp: (() => unknown)[] = [];
-      const people: Person[] = [];
-      let example: RunningExample;
+  for (const name of examples) {
+    for (const store of stores) {
+      describe(`the page of ${name}, ${store},`, function () {
+        this.timeout(60_000);
+        const cleanUp: (() => unknown)[] = [];
+        const people: Person[] = [];
+        let example: RunningExample;
+        let second: RunningExample;
 
-      before(async () => {
-        const redis = store === "in process" ? undefined : await startRedis();
-        if (redis !== undefined) cleanUp.push(() => redis.stop());
-        example = await startExample(name, redis?.url, randomBytes(32).toString("hex"));
-        cleanUp.push(() => example.stop());
-      });
-      after(async () => {
-        for (const clean of cleanUp.splice(0).reverse()) await clean();
-      });
-      afterEach(async () => {
-        const complaints = people.flatMap((person) => person.complaints);
-        for (const { context } of people.splice(0)) await context.close();
-        expect(complaints).to.deep.equal([]);
-      });
+        before(async () => {
+          const redis = store === "in process" ? undefined : await startRedis();
+          if (redis !== undefined) cleanUp.push(() => redis.stop());
+          const secret = randomBytes(32).toString("hex");
+          // Two processes of one service, where there is a Redis to make them one.
+          example = await startExample(name, redis?.url, secret);
+          cleanUp.push(() => example.stop());
+          second = redis === undefined ? example : await startExample(name, redis.url, secret);
+          cleanUp.push(() => second.stop());
+        });
+        after(async () => {
+          for (const clean of cleanUp.splice(0).reverse()) await clean();
+        });
+        afterEach(async () => {
+          const complaints = people.flatMap((person) => person.complaints);
+          for (const { context } of people.splice(0)) await context.close();
+          expect(complaints).to.deep.equal([]);
+        });
 
-      const someone = async (options = {}): Promise<Person> => {
-        const person = await meet(browser, example.url, options);
-        people.push(person);
-        return person;
-      };
-      const enter = async (person: Person, user: "alice" | "admin", sessions: number): Promise<Page> => {
-        const page = await person.open();
-        await signIn(page, user, example.password(user));
-        await seeSessions(page, sessions);
-        return page;
-      };
-      const leave = async (page: Page): Promise<void> => {
-        await page.getByRole("button", { name: "Sign out" }).click();
-        await page.getByRole("heading", { name: "Sign in" }).waitFor();
-      };
+        const someone = async (options = {}, { url } = example): Promise<Person> => {
+          const person = await meet(browser, url, options);
+          people.push(person);
+          return person;
+        };
+        const enter = async (
+          person: Person,
+          user: "alice" | "admin",
+          sessions: number,
+          { password } = example,
+        ): Promise<Page> => {
+          const page = await person.open();
+          await signIn(page, user, password(user));
+          await seeSessions(page, sessions);
+          return page;
+        };
+        const leave = async (page: Page): Promise<void> => {
+          await page.getByRole("button", { name: "Sign out" }).click();
+          await page.getByRole("heading", { name: "Sign in" }).waitFor();
+        };
 
-      it("signs in with the right password only, and keeps tokens from its own scripts", async () => {
-        const person = await someone();
-        const page = await person.open();
-        await signIn(page, "alice", "not the password");
-        expect(await page.getByRole("alert").textContent()).to.equal("User name or password is wrong.");
-        await take(page, "refused");
-        await signIn(page, "alice", example.password("alice"));
-        await seeSessions(page, 1);
-        expect(await page.locator("#sessions > li").first().textContent()).to.match(/Chrome on \w+\s+This device/);
-        expect(await page.evaluate("[document.cookie, localStorage.length, sessionStorage.length]")).to.deep.equal([
-          "",
-          0,
-          0,
-        ]);
-        const cookies = await person.context.cookies();
-        expect(cookies.filter(({ httpOnly, sameSite }) => !httpOnly || sameSite !== "Strict")).to.deep.equal([]);
-        await leave(page);
-        await page.reload();
-        await page.getByRole("heading", { name: "Sign in" }).waitFor();
-      });
+        it("signs in with the right password only, and keeps tokens from its own scripts", async () => {
+          const person = await someone();
+          const page = await person.open();
+          await signIn(page, "alice", "not the password");
+          expect(await page.getByRole("alert").textContent()).to.equal("User name or password is wrong.");
+          await take(page, "refused");
+          await signIn(page, "alice", example.password("alice"));
+          await seeSessions(page, 1);
+          expect(await page.locator("#sessions > li").first().textContent()).to.match(/Chrome on \w+\s+This device/);
+          expect(await page.evaluate(readableByScripts)).to.deep.equal(["", 0, 0]);
+          const cookies = await person.context.cookies();
+          expect(cookies.filter(({ httpOnly, sameSite }) => !httpOnly || sameSite !== "Strict")).to.deep.equal([]);
+          await leave(page);
+          await page.reload();
+          await page.getByRole("heading", { name: "Sign in" }).waitFor();
+        });
 
-      it("ends one session, whose page says so at once", async () => {
-        const [laptop, mobile] = [await someone(), await someone(phone)];
-        const atHome = await enter(laptop, "alice", 1);
-        const onTheWay = await enter(mobile, "alice", 2);
-        await atHome.reload();
-        await seeSessions(atHome, 2);
-        await take(atHome, "two-sessions");
-        await take(onTheWay, "phone");
-        await atHome.getByRole("button", { name: "End the session of Safari on iOS" }).click();
-        await seeTheEnd(onTheWay);
-        await take(onTheWay, "ended");
-        await seeSessions(atHome, 1);
-        await onTheWay.reload();
-        await onTheWay.getByRole("heading", { name: "Sign in" }).waitFor();
-        await leave(atHome);
-      });
+        it("ends one session, whose page says so at once", async () => {
+          const [laptop, mobile] = [await someone(), await someone(phone, second)];
+          const atHome = await enter(laptop, "alice", 1);
+          const onTheWay = await enter(mobile, "alice", 2, second);
+          await atHome.reload();
+          await seeSessions(atHome, 2);
+          await take(atHome, "two-sessions");
+          await take(onTheWay, "phone");
+          await atHome.getByRole("button", { name: "End the session of Safari on iOS" }).click();
+          await seeTheEnd(onTheWay);
+          await take(onTheWay, "ended");
+          await seeSessions(atHome, 1);
+          await onTheWay.reload();
+          await onTheWay.getByRole("heading", { name: "Sign in" }).waitFor();
+          await leave(atHome);
+        });
 
-      it("ends all other sessions, and goes on itself", async () => {
-        const [one, two, three] = [await someone(), await someone(phone), await someone()];
-        const mine = await enter(one, "admin", 1);
-        const others = [await enter(two, "admin", 2), await enter(three, "admin", 3)];
-        await mine.reload();
-        await seeSessions(mine, 3);
-        await mine.getByRole("button", { name: "End all others" }).click();
-        await Promise.all(others.map(seeTheEnd));
-        await seeSessions(mine, 1);
-        expect(await mine.getByRole("button", { name: "End all others" }).isDisabled()).to.equal(true);
-        await mine.reload();
-        await seeSessions(mine, 1);
-        await leave(mine);
-      });
+        it("ends all other sessions, and goes on itself", async () => {
+          const [one, two, three] = [await someone(), await someone(phone), await someone()];
+          const mine = await enter(one, "admin", 1);
+          const others = [await enter(two, "admin", 2), await enter(three, "admin", 3)];
+          await mine.reload();
+          await seeSessions(mine, 3);
+          await mine.getByRole("button", { name: "End all others" }).click();
+          await Promise.all(others.map(seeTheEnd));
+          await seeSessions(mine, 1);
+          expect(await mine.getByRole("button", { name: "End all others" }).isDisabled()).to.equal(true);
+          await mine.reload();
+          await seeSessions(mine, 1);
+          await leave(mine);
+        });
 
-      it("is signed out in every tab of a browser when one of them signs out", async () => {
-        const person = await someone();
-        const first = await enter(person, "alice", 1);
-        const second = await person.open();
-        await seeSessions(second, 1);
-        await leave(first);
-        await seeTheEnd(second);
-        await second.getByRole("button", { name: "Sign in again" }).click();
-        await second.getByRole("heading", { name: "Sign in" }).waitFor();
-      });
+        it("is signed out in every tab of a browser when one of them signs out", async () => {
+          const person = await someone();
+          const first = await enter(person, "alice", 1);
+          const second = await person.open();
+          await seeSessions(second, 1);
+          await leave(first);
+          await seeTheEnd(second);
+          await second.getByRole("button", { name: "Sign in again" }).click();
+          await second.getByRole("heading", { name: "Sign in" }).waitFor();
+        });
 
-      it("goes on when the access token has expired, in two tabs at once", async () => {
-        const person = await someone();
-        const first = await enter(person, "alice", 1);
-        const second = await person.open();
-        await seeSessions(second, 1);
-        await person.context.clearCookies({ name: "access" });
-        await Promise.all([first.reload(), second.reload()]);
-        await Promise.all([seeSessions(first, 1), seeSessions(second, 1)]);
-        await leave(first);
-      });
+        it("goes on when the access token has expired, in two tabs at once", async () => {
+          const person = await someone();
+          const first = await enter(person, "alice", 1);
+          const second = await person.open();
+          await seeSessions(second, 1);
+          await person.context.clearCookies({ name: "access" });
+          await Promise.all([first.reload(), second.reload()]);
+          await Promise.all([seeSessions(first, 1), seeSessions(second, 1)]);
+          await leave(first);
+        });
 
-      it("says when there were too many attempts, and lets a device in that is known", async () => {
-        const [attacker, owner] = [await someone(), await someone()];
-        await leave(await enter(owner, "alice", 1));
-        const page = await attacker.open();
-        for (let attempt = 0; attempt < 6; attempt += 1) {
-          await signIn(page, "alice", "a guess");
-          await page.getByRole("alert").waitFor();
-          await page.getByRole("button", { name: "Sign in", exact: true, disabled: false }).waitFor();
-        }
-        expect(await page.getByRole("alert").textContent()).to.match(/^Too many attempts\. Try again in \d+ s\.$/);
-        await take(page, "throttled");
+        it("says when there were too many attempts, and lets a device in that is known", async () => {
+          const [attacker, owner] = [await someone(), await someone()];
+          await leave(await enter(owner, "alice", 1));
+          const page = await attacker.open();
+          for (let attempt = 0; attempt < 6; attempt += 1) {
+            await signIn(page, "alice", "a guess");
+            await page.getByRole("alert").waitFor();
+            await page.getByRole("button", { name: "Sign in", exact: true, disabled: false }).waitFor();
+          }
+          expect(await page.getByRole("alert").textContent()).to.match(/^Too many attempts\. Try again in \d+ s\.$/);
+          await take(page, "throttled");
+          await leave(await enter(owner, "alice", 1));
+        });
       });
-    });
+    }
   }
+});
+
+/** Runs in the page. */
+function readableByScripts(): unknown[] {
+  const { document, localStorage, sessionStorage } = globalThis as unknown as {
+    document: { cookie: string };
+    localStorage: { length: number };
+    sessionStorage: { length: number };
+  };
+  return [document.cookie, localStorage.length, sessionStorage.length];
 }
 
 /** In light and dark. */

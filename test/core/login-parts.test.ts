@@ -3,7 +3,6 @@ import fc from "fast-check";
 import { createDeviceTokens } from "../../packages/core/src/login/device.js";
 import { normalizeAccount } from "../../packages/core/src/login/identifier.js";
 import { Turns } from "../../packages/core/src/login/turns.js";
-import { FairTable } from "../../packages/core/src/store/memory/fair-table.js";
 import { MemoryLoginStore } from "../../packages/core/src/store/memory/logins.js";
 import type { UnblockOptions } from "@portcullis/core";
 import { openGate } from "./support/gate.js";
@@ -109,28 +108,6 @@ describe("turns", () => {
     expect(await turns.take(gone.signal)).to.equal(undefined);
     release?.();
     expect(await turns.take()).to.be.a("function");
-  });
-});
-
-describe("a fair table", () => {
-  it("makes room by what weighs least, never by what must stay, and says if there is none", () => {
-    let now = 0;
-    const table = new FairTable<{ key: string; expiresAt: number; slot: number; weight: number | undefined }>({
-      now: () => now,
-      capacity: 3,
-      weigh: ({ weight }) => weight,
-    });
-    const add = (key: string, weight: number | undefined) => table.set({ key, weight, expiresAt: 10, slot: 0 });
-    expect([add("a", undefined), add("b", 2), add("c", 1)]).to.deep.equal([true, true, true]);
-    add("d", 5);
-    expect(["a", "b", "c", "d"].map((key) => table.get(key)?.key)).to.deep.equal(["a", "b", undefined, "d"]);
-    add("b", undefined);
-    add("d", undefined);
-    expect(add("e", 1)).to.equal(false);
-    now = 10;
-    expect(table.get("a")).to.equal(undefined);
-    expect(add("e", 1)).to.equal(true);
-    expect(table.size).to.be.at.most(3);
   });
 });
 

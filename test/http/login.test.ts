@@ -1,7 +1,12 @@
 import { expect } from "chai";
+import { adapters } from "../support/app.js";
+import type { RunningApp } from "../support/app.js";
 import { describeOnEveryGate } from "../support/every-gate.js";
+import type { StartApp } from "../support/every-gate.js";
+import { silentLogger } from "../support/logger.js";
 import type { AttemptOptions, LoginApp } from "../support/login.js";
 import { startLogin, statuses } from "../support/login.js";
+import { until } from "../support/until.js";
 
 const times = (count: number, status: number): number[] => Array<number>(count).fill(status);
 
@@ -147,6 +152,43 @@ describeOnEveryGate("the login throttle", (start) => {
     expect(most).to.equal(3);
   });
 });
+
+for (const adapter of adapters) {
+  describe(`the login throttle on ${adapter.name}`, () => {
+    const running: RunningApp[] = [];
+    afterEach(async () => {
+      for (const app of running.splice(0)) await app.close();
+    });
+
+    it("is not got around by clients that go away while their password is looked at", async () => {
+      let [now, most, done] = [0, 0, 0];
+      const answer = async () => {
+        now += 1;
+        most = Math.max(most, now);
+        await new Promise((resolve) => setTimeout(resolve, 30));
+        now -= 1;
+        done += 1;
+      };
+      const start: StartApp = async (options = {}, rest = {}) => {
+        const given = { redis: "memory", logger: silentLogger, ...options } as const;
+        const app = await adapter.start({ options: given, routes: {}, ...rest });
+        running.push(app);
+        return app;
+      };
+      const app = await startLogin(start, { parallel: 1 }, { answer });
+      const leaving = new AbortController();
+      const headers = { "x-account": '"bob"' };
+      const gone = fetch(`${app.url}/login`, { method: "POST", headers, signal: leaving.signal }).catch(() => "gone");
+      await until(() => app.checks() === 1);
+      leaving.abort();
+      expect(await gone).to.equal("gone");
+      // Let through only when the one before has had its time, though nobody waits for it any more.
+      expect((await app.attempt("alice")).status).to.equal(204);
+      await until(() => done === 2);
+      expect(most).to.equal(1);
+    });
+  });
+}
 
 /** What a guesser sees of seven attempts, without what differs by time. */
 async function observe(app: LoginApp, account: string, from: string): Promise<{ status: number; rest: unknown }[]> {

@@ -22,12 +22,18 @@ export function streamEndings<Auth extends { readonly principal: string }>(
   res.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no" });
   res.write("retry: 2000\n\nevent: open\ndata: {}\n\n");
   const heartbeat = setInterval(() => res.write(": still here\n\n"), heartbeatMs);
-  const stopListening = sessions.onRevoked((ended) => {
-    if (ended.concerns(auth)) res.end("event: ended\ndata: {}\n\n");
-    else if (ended.principal === auth.principal) res.write("event: changed\ndata: {}\n\n");
-  });
-  res.once("close", () => {
+
+  function stop(): void {
     clearInterval(heartbeat);
     stopListening();
+  }
+
+  const stopListening = sessions.onRevoked((ended) => {
+    if (ended.concerns(auth)) {
+      stop();
+      res.end("event: ended\ndata: {}\n\n");
+    } else if (ended.principal === auth.principal) res.write("event: changed\ndata: {}\n\n");
   });
+  // A client that goes away is no error.
+  res.on("close", stop).on("error", stop);
 }

@@ -1,5 +1,6 @@
 import { chromium } from "playwright-core";
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from "playwright-core";
+import { until } from "../../support/until.js";
 
 /** Background traffic of its own, and a sandbox that root cannot have. */
 const flags = [
@@ -57,11 +58,7 @@ export async function signIn(page: Page, username: string, password: string): Pr
 /** Waits until the page shows so many sessions and hears of their ends. */
 export async function seeSessions(page: Page, count: number): Promise<void> {
   await page.locator("#live[data-state=live]").waitFor();
-  await page
-    .locator("#sessions > li")
-    .nth(count - 1)
-    .waitFor();
-  await page.waitForFunction(`document.querySelectorAll("#sessions > li").length === ${count}`);
+  await until(async () => (await page.locator("#sessions > li").count()) === count);
 }
 
 /** Waits until the page says that its session has been ended. Nothing is clicked and nothing loaded anew. */

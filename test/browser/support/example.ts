@@ -30,6 +30,7 @@ export async function startExample(name: string, redis: string | undefined, secr
     url: `http://127.0.0.1:${port}`,
     password: (user) => new RegExp(`^user: ${user} {2}password: (\\S+)$`, "m").exec(output)?.[1] ?? "",
     async stop() {
+      if (child.exitCode !== null) console.error(`${name} ended by itself:\n${output}`);
       child.kill("SIGKILL");
       await closed;
     },

@@ -8,8 +8,8 @@ import type {
   LoginStore,
   Pardon,
 } from "../login-port.js";
-import type { FairEntry } from "./fair-table.js";
-import { FairTable } from "./fair-table.js";
+import type { Entry } from "./bounded.js";
+import { BoundedTable } from "./bounded.js";
 
 export interface MemoryLoginStoreOptions {
   /** Unix milliseconds. */
@@ -18,34 +18,32 @@ export interface MemoryLoginStoreOptions {
   readonly counters?: number | undefined;
 }
 
-/** A counter of attempts. */
-interface Attempts extends FairEntry {
-  count: number;
-  readonly limit: number;
+/** A counter of attempts: its weight says how many. */
+interface Attempts extends Entry {
   readonly startedAt: number;
-  /** The count is void from then on; until then a used-up counter refuses. */
-  resetAt: number;
-  /** How often its attempts were used up by failures. */
-  level: number;
   blocked: boolean;
   /** Until when an exhausted account may not be tried again. */
   pacedUntil: number;
 }
 
-/** Places and pardons kept: to forget one costs its owner a little comfort. */
-const mostPlaces = 10_000;
+/** Places, pardons and levels kept: to forget one costs its owner a little comfort, or an attacker a shorter block. */
+const mostNotes = 10_000;
 
 /** Attempts to sign in, as far as this process has seen them: for development, tests and while Redis is down. */
 export class MemoryLoginStore implements LoginStore {
   readonly #now: () => number;
-  readonly #table: FairTable<Attempts>;
+  readonly #counters: BoundedTable<Attempts>;
   /** Keys of places with a known account, and times of pardons. */
   readonly #notes: LRUCache<string, number>;
+  /** How often the attempts of a pair were used up by failures. */
+  readonly #levels: LRUCache<string, number>;
 
   constructor({ now = Date.now, counters = 40_000 }: MemoryLoginStoreOptions = {}) {
+    const notes = { max: mostNotes, ttl: 1, ttlResolution: 0, perf: { now } };
     this.#now = now;
-    this.#table = new FairTable({ now, capacity: counters, weigh: (entry) => weigh(entry, now()) });
-    this.#notes = new LRUCache({ max: mostPlaces, ttl: 1, ttlResolution: 0, perf: { now } });
+    this.#counters = new BoundedTable({ now, capacity: counters });
+    this.#notes = new LRUCache(notes);
+    this.#levels = new LRUCache(notes);
   }
 
   /** Never anything but an answer. */
@@ -53,14 +51,14 @@ export class MemoryLoginStore implements LoginStore {
     return Promise.resolve(this.#charge(question));
   }
 
-  settle({ question, counted, result, block, knownMs, failures }: AttemptOutcome): Promise<undefined> {
+  /** Of failures no other service could hear here. */
+  settle({ question, counted, result, block, knownMs }: AttemptOutcome): Promise<undefined> {
     const { address, pair, account } = question;
     if (result === "failed") {
       this.#blockIfUsedUp(pair, block);
-      this.#count({ key: failures.key, limit: Number.POSITIVE_INFINITY, windowMs: failures.ttlMs });
       return Promise.resolve(undefined);
     }
-    if (result === "succeeded") this.#table.delete(pair.key);
+    if (result === "succeeded") this.#forget(pair.key);
     else this.#refund(pair.key);
     if (address !== undefined) this.#refund(address.key);
     if (account === undefined) return Promise.resolve(undefined);
@@ -70,9 +68,9 @@ export class MemoryLoginStore implements LoginStore {
   }
 
   pardon({ addressKey, account }: Pardon): Promise<void> {
-    if (addressKey !== undefined) this.#table.delete(addressKey);
+    if (addressKey !== undefined) this.#forget(addressKey);
     if (account !== undefined) {
-      this.#table.delete(account.key);
+      this.#forget(account.key);
       this.#notes.set(account.pardonKey, this.#now(), { ttl: account.memoryMs });
     }
     return Promise.resolve();
@@ -81,20 +79,22 @@ export class MemoryLoginStore implements LoginStore {
   #charge({ address, pair, pardonKey, account }: AttemptQuestion): AttemptAnswer {
     const now = this.#now();
     const pardonedAt = this.#notes.get(pardonKey);
-    const tried = this.#table.get(pair.key);
-    if (tried !== undefined && pardonedAt !== undefined && tried.startedAt <= pardonedAt) this.#table.delete(pair.key);
+    const tried = this.#counters.get(pair.key);
+    if (tried !== undefined && pardonedAt !== undefined && tried.startedAt <= pardonedAt) this.#forget(pair.key);
     const refusal =
       (address === undefined ? undefined : this.#refusal("address", address)) ?? this.#refusal("pair", pair);
     if (refusal !== undefined) return refusal;
     const exhausted = account !== undefined && this.#isExhausted(account);
-    const pacedUntil = account === undefined ? 0 : (this.#table.get(account.key)?.pacedUntil ?? 0);
+    const pacedUntil = account === undefined ? 0 : (this.#live(account.key)?.pacedUntil ?? 0);
     if (exhausted && pacedUntil > now)
       return { refusedBy: "account", retryMs: pacedUntil - now, exhausted, counted: false };
-    if (address !== undefined) this.#count(address);
-    this.#count(pair);
+    // One address may fill its share of the table and no more.
+    const owner = address?.key;
+    if (address !== undefined) this.#count(address, owner);
+    this.#count(pair, owner);
     const counted = account !== undefined && !this.#notes.has(account.knownKey);
     if (counted) {
-      const counter = this.#count(account);
+      const counter = this.#count(account, owner);
       if (exhausted) counter.pacedUntil = now + (account.paceMs ?? 0);
     }
     return { refusedBy: undefined, retryMs: 0, exhausted, counted };
@@ -102,61 +102,54 @@ export class MemoryLoginStore implements LoginStore {
 
   #refusal(refusedBy: "address" | "pair", { key, limit }: AttemptLimit): AttemptAnswer | undefined {
     const counter = this.#live(key);
-    if (counter === undefined || counter.count < limit) return undefined;
-    return { refusedBy, retryMs: counter.resetAt - this.#now(), exhausted: false, counted: false };
+    if (counter === undefined || counter.weight < limit) return undefined;
+    return { refusedBy, retryMs: counter.endsAt - this.#now(), exhausted: false, counted: false };
   }
 
   #isExhausted({ key, limit, knownKey }: AccountLimit): boolean {
-    return !this.#notes.has(knownKey) && (this.#live(key)?.count ?? 0) >= limit;
+    return !this.#notes.has(knownKey) && (this.#live(key)?.weight ?? 0) >= limit;
   }
 
   /** A counter whose window has not ended. */
   #live(key: string): Attempts | undefined {
-    const counter = this.#table.get(key);
-    return counter !== undefined && counter.resetAt > this.#now() ? counter : undefined;
+    const counter = this.#counters.get(key);
+    return counter !== undefined && counter.endsAt > this.#now() ? counter : undefined;
   }
 
-  #count({ key, limit, windowMs }: AttemptLimit): Attempts {
+  #count({ key, limit, windowMs }: AttemptLimit, owner: string | undefined): Attempts {
     const live = this.#live(key);
     if (live !== undefined) {
-      live.count += 1;
+      live.weight += 1;
       return live;
     }
+    const ended = this.#counters.get(key);
+    if (ended !== undefined) this.#counters.remove(ended);
     const now = this.#now();
-    const before = this.#table.get(key);
     const counter: Attempts = {
-      key,
-      count: 1,
-      limit,
-      startedAt: now,
-      resetAt: now + windowMs,
-      expiresAt: Math.max(before?.expiresAt ?? 0, now + windowMs),
-      level: before?.level ?? 0,
-      blocked: false,
-      pacedUntil: 0,
-      slot: 0,
+      ...{ key, owner, weight: 1, pinnedFrom: limit, endsAt: now + windowMs, slot: 0, ownerSlot: 0 },
+      ...{ startedAt: now, blocked: false, pacedUntil: 0 },
     };
-    this.#table.set(counter);
+    this.#counters.add(counter);
     return counter;
   }
 
   #refund(key: string): void {
     const counter = this.#live(key);
-    if (counter !== undefined && counter.count > 0) counter.count -= 1;
+    if (counter !== undefined && counter.weight > 0) counter.weight -= 1;
+  }
+
+  #forget(key: string): void {
+    const counter = this.#counters.get(key);
+    if (counter !== undefined) this.#counters.remove(counter);
+    this.#levels.delete(key);
   }
 
   #blockIfUsedUp({ key, limit, windowMs }: AttemptLimit, { longestMs, memoryMs }: AttemptOutcome["block"]): void {
     const counter = this.#live(key);
-    if (counter === undefined || counter.blocked || counter.count < limit) return;
-    const now = this.#now();
-    counter.resetAt = now + Math.min(longestMs, windowMs * 2 ** counter.level);
-    counter.level += 1;
+    if (counter === undefined || counter.blocked || counter.weight < limit) return;
+    const level = this.#levels.get(key) ?? 0;
+    counter.endsAt = this.#now() + Math.min(longestMs, windowMs * 2 ** level);
     counter.blocked = true;
-    counter.expiresAt = Math.max(counter.resetAt, now + memoryMs);
+    this.#levels.set(key, level + 1, { ttl: memoryMs });
   }
-}
-
-/** One that refuses must stay; one that refused before goes last. */
-function weigh({ count, limit, level, resetAt }: Attempts, now: number): number | undefined {
-  return count >= limit && resetAt > now ? undefined : count + level * 1000;
 }
