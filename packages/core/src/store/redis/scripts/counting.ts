@@ -1,0 +1,151 @@
+/** Looks at one charge: how much is consumed, when there is more, and whether it fits. Writes nothing. */
+export const peekLua = `
+local function peekWindow(charge)
+  local value = redis.pcall('GET', charge.key)
+  local consumed, window = 0, charge.window
+  if not value then
+    charge.fresh, charge.reset = true, window
+  elseif type(value) == 'table' then
+    charge.fault = value.err
+    return
+  elseif not string.match(value, '^%d+$') then
+    charge.fault = 'WRONGTYPE not a counter'
+    return
+  else
+    local ends = redis.call('PEXPIRETIME', charge.key)
+    if ends < 0 then
+      ends = now + window
+      redis.pcall('PEXPIREAT', charge.key, ends)
+    end
+    if ends > now then
+      consumed, charge.reset = tonumber(value), ends - now
+    else
+      charge.fresh, charge.reset = true, window
+    end
+  end
+  charge.consumed = consumed
+  if consumed + charge.cost > charge.limit then charge.refused = true end
+end
+
+local function read(charge)
+  local value = redis.pcall('GET', charge.key)
+  if type(value) == 'table' then charge.fault = value.err end
+  return value
+end
+
+local function peekSliding(charge)
+  local value = read(charge)
+  if charge.fault then return end
+  if value and not string.match(value, '^[%d:,]+$') then
+    charge.fault = 'WRONGTYPE not a sliding window'
+    return
+  end
+  local size = charge.window / 20
+  local parts, number, consumed = readParts(value, size), math.floor(now / size), 0
+  for _, part in ipairs(parts) do consumed = consumed + part[2] end
+  charge.parts, charge.number, charge.consumed = parts, number, consumed
+  charge.refused = consumed + charge.cost > charge.limit
+  local left, last = consumed, parts[1] and parts[1][1] or number
+  for _, part in ipairs(parts) do
+    if left + charge.cost <= charge.limit then break end
+    left, last = left - part[2], part[1]
+  end
+  charge.reset = (last + 1) * size + charge.window - now
+end
+
+local function peekBucket(charge)
+  local value = read(charge)
+  if charge.fault then return end
+  local debt = readDebt(value, charge.limit)
+  if not debt then
+    charge.fault = 'WRONGTYPE not a token bucket'
+    return
+  end
+  local window, limit = charge.window, charge.limit
+  local capacity = limit == 0 and 0 or charge.extra
+  local next = debt + charge.cost * window
+  charge.debt, charge.consumed, charge.refused = debt, math.ceil(debt / window), next > capacity * window
+  if charge.refused then
+    local never = charge.cost > capacity
+    charge.reset = never and window or math.ceil((next - capacity * window) / limit)
+  elseif next == 0 then
+    charge.reset = 0
+  else
+    local more = math.floor((capacity * window - next) / window) + 1
+    charge.reset = math.ceil((next - math.max(0, (capacity - more) * window)) / limit)
+  end
+end
+
+local function peekSlots(charge)
+  local held = redis.pcall('ZCOUNT', charge.key, '(' .. whole(now), '+inf')
+  if type(held) == 'table' then
+    charge.fault = held.err
+    return
+  end
+  charge.consumed, charge.refused = held, held + charge.cost > charge.limit
+  charge.reset = charge.refused and 1000 or 0
+end
+`;
+
+/** Counts one charge that fits: each returns the reply of its write, and leaves a receipt if the charge has a rule. */
+export const countLua = `
+local function countWindow(charge)
+  if charge.rule then charge.receipt = now + charge.reset end
+  if charge.fresh then return redis.pcall('SET', charge.key, charge.cost, 'PXAT', now + charge.reset) end
+  if charge.cost > 0 then return redis.pcall('INCRBY', charge.key, charge.cost) end
+end
+
+local function countSliding(charge)
+  charge.receipt = charge.number
+  if charge.cost == 0 then return end
+  addToPart(charge.parts, charge.number, charge.cost)
+  return writeParts(charge.key, charge.parts, charge.window)
+end
+
+local function countBucket(charge)
+  local debt = charge.debt + charge.cost * charge.window
+  charge.receipt = charge.limit == 0 and now or now + math.ceil(debt / charge.limit)
+  if charge.cost > 0 then return writeDebt(charge.key, debt, charge.limit) end
+end
+
+local function countSlots(charge)
+  charge.receipt = 0
+  if charge.cost == 0 then return end
+  redis.pcall('ZREMRANGEBYSCORE', charge.key, '-inf', whole(now))
+  local reply = redis.pcall('ZADD', charge.key, whole(now + charge.window), charge.extra)
+  redis.pcall('PEXPIRE', charge.key, charge.window)
+  return reply
+end
+`;
+
+/** A block: "<until>:<level>:<strikes>:<end of the strikes>". Strikes are refusals within one window. */
+export const blockLua = `
+local function peekBlock(charge)
+  local value = redis.pcall('GET', charge.blockKey)
+  if type(value) == 'table' then
+    charge.fault = value.err
+    return
+  end
+  local ends, level, strikes, strikesEnd = string.match(value or '0:0:0:0', '^(%d+):(%d+):(%d+):(%d+)$')
+  if not ends then
+    charge.fault = 'WRONGTYPE not a block'
+    return
+  end
+  ends, strikesEnd = tonumber(ends), tonumber(strikesEnd)
+  local forgotten = math.max(ends, strikesEnd) + charge.longest <= now
+  charge.level, charge.strikes, charge.strikesEnd = forgotten and 0 or tonumber(level), tonumber(strikes), strikesEnd
+  if ends > now then charge.blocked, charge.refused, charge.reset = true, true, ends - now end
+end
+
+local function strike(charge)
+  local level, strikes, strikesEnd, ends = charge.level, charge.strikes + 1, charge.strikesEnd, 0
+  if strikesEnd <= now then strikes, strikesEnd = 1, now + charge.window end
+  if strikes >= charge.after then
+    level, strikes = math.min(level + 1, 40), 0
+    charge.reset = math.min(charge.first * 2 ^ (level - 1), charge.longest)
+    charge.blocked, ends = true, now + charge.reset
+  end
+  redis.pcall('SET', charge.blockKey, table.concat({ whole(ends), whole(level), whole(strikes), whole(strikesEnd) }, ':'),
+    'PXAT', whole(math.max(ends, strikesEnd) + charge.longest))
+end
+`;
