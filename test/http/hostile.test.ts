@@ -32,7 +32,8 @@ for (const adapter of adapters) {
           },
           routes: {
             "GET /me": ({ auth, quotas }) => [auth?.jti, quotas.map(({ remaining }) => remaining)],
-            "GET /shared": ({ auth, cache }) => cache.getOrSet({ key: auth!.subject }, () => [auth!.subject]),
+            "GET /shared": ({ auth, cache }) =>
+              cache.getOrSet({ key: auth!.subject, shared: true }, () => [auth!.subject]),
             "GET /mine": ({ auth, cache }) => cache.forUser().getOrSet({ key: "k" }, () => [auth!.subject]),
           },
         });
