@@ -13,6 +13,7 @@ const suites = {
   micro: { redis: true, run: async (options) => (await import("./micro.mjs")).runMicro(options) },
   faults: { redis: false, run: async (options) => (await import("./faults.mjs")).runFaults(options) },
   cache: { redis: true, run: async (options) => (await import("./cache.mjs")).runCache(options) },
+  sessions: { redis: true, run: async (options) => (await import("./sessions.mjs")).runSessions(options) },
   profile: { redis: true, run: async (options) => (await import("./profile.mjs")).runProfile(options) },
 };
 const byDefault = ["guard", "micro"];

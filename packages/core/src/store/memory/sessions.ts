@@ -70,7 +70,7 @@ export class MemorySessionStore implements SessionStore {
     for (const old of evicted) this.#forget(keys, old.id);
     this.#subject(keys).sessions.set(id, record);
     this.#count += 1;
-    await this.#revoke(evicted.flatMap((old) => tokensOf(old.record)));
+    await this.#revoke(evicted.flatMap((old) => old.record.access));
     return { outcome: "created", evicted: evicted.map((old) => old.id) };
   }
 
@@ -84,7 +84,7 @@ export class MemorySessionStore implements SessionStore {
       const repeats = presented === record.previous && now - record.seenAt <= rotation.overlapMs;
       if (repeats) return { outcome: "repeated", record, surplus: [] };
       this.#forget(keys, id);
-      await this.#revoke(tokensOf(record));
+      await this.#revoke(record.access);
       return { outcome: "reused" };
     }
     const idleEndsAt = Math.min(now + idleMs, record.endsAt);
@@ -124,7 +124,7 @@ export class MemorySessionStore implements SessionStore {
     }
     const chosen = this.#live(keys).filter(({ id }) => kind === "all" || (kind === "only") === (id === selection.id));
     for (const { id } of chosen) this.#forget(keys, id);
-    await this.#revoke(chosen.flatMap(({ record }) => tokensOf(record)));
+    await this.#revoke(chosen.flatMap(({ record }) => record.access));
     return chosen.map(({ id }) => id);
   }
 
@@ -191,8 +191,4 @@ export class MemorySessionStore implements SessionStore {
       tokens.map(({ jti, expiresAt }) => security.revoke(revokedKey(jti), Math.ceil(expiresAt) + marginSeconds)),
     );
   }
-}
-
-function tokensOf({ access, current, idleEndsAt }: SessionRecord): LiveToken[] {
-  return [...access, { jti: current, expiresAt: idleEndsAt / 1000 }];
 }

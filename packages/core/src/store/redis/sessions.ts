@@ -184,7 +184,7 @@ export class RedisSessionStore implements SessionStore {
     const sessions = readSessions(pairs);
     const { client } = this.#options.connection;
     await this.#within(async () => {
-      await this.#revoke(sessions.flatMap(({ record }) => tokensOfRecord(record)));
+      await this.#revoke(sessions.flatMap(({ record }) => record.access));
       await Promise.all(
         sessions.flatMap(({ record }) => {
           const names = tokensOfRecord(record).map(({ jti }) => jti);

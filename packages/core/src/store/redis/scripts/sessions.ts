@@ -7,8 +7,9 @@ import { defineScript } from "./script.js";
  * 2: what the keys of revoked tokens begin with; 3: how many seconds a record outlives its token; 4: how many seconds a
  * token lives at most; 5: the subject's shared set.
  *
- * `finish` ends a session: its tokens are revoked first and its record goes last, so that what fails in between can be
- * repeated. In a Cluster it only marks the record, and the caller removes it when the tokens are revoked.
+ * `finish` ends a session: it revokes the access tokens; nothing is to be revoked of the refresh token, whose record goes.
+ * `sweep` removes what has been finished, many at once: last, so that what fails in between can be repeated. In a Cluster
+ * `finish` only marks the record, and the caller removes it when the tokens are revoked.
  */
 const prelude = `
 local time = redis.call('TIME')
@@ -30,25 +31,44 @@ local function forget(id)
   redis.call('ZREM', index, id)
 end
 
+local finished, sets = {}, {}
+
+local function leave(set, jti)
+  sets[set] = sets[set] or {}
+  sets[set][#sets[set] + 1] = jti
+end
+
 local function finish(id, text, out)
   local record = cjson.decode(text)
-  redis.call('ZREM', index, id)
   if whole then
-    local gone = { record.current }
-    revoke(record.current, record.idleEndsAt / 1000)
+    record.access[#record.access + 1] = { jti = record.current, expiresAt = 0 }
     for _, token in ipairs(record.access) do
       revoke(token.jti, token.expiresAt)
-      gone[#gone + 1] = token.jti
+      leave(shared, token.jti)
+      if record.orgTokens then leave(record.orgTokens, token.jti) end
     end
-    redis.pcall('SREM', shared, unpack(gone))
-    if record.orgTokens then redis.pcall('SREM', record.orgTokens, unpack(gone)) end
-    redis.call('HDEL', records, id)
+    finished[#finished + 1] = id
     text = ''
-  elseif not record.over then
-    record.over = true
-    redis.call('HSET', records, id, cjson.encode(record))
+  else
+    redis.call('ZREM', index, id)
+    if not record.over then
+      record.over = true
+      redis.call('HSET', records, id, cjson.encode(record))
+    end
   end
   out[#out + 1], out[#out + 2] = id, text
+end
+
+local function each(list, call)
+  for first = 1, #list, 500 do call(unpack(list, first, math.min(first + 499, #list))) end
+end
+
+local function sweep()
+  for set, gone in pairs(sets) do
+    each(gone, function(...) redis.pcall('SREM', set, ...) end)
+  end
+  each(finished, function(...) redis.call('ZREM', index, ...) end)
+  each(finished, function(...) redis.call('HDEL', records, ...) end)
 end
 `;
 
@@ -80,6 +100,7 @@ if most > 0 and count >= most then
   for _, old in ipairs(redis.call('ZRANGE', index, 0, count - most)) do
     finish(old, redis.call('HGET', records, old), out)
   end
+  sweep()
 end
 redis.call('HSET', records, id, text)
 redis.call('ZADD', index, ends, id)
@@ -133,6 +154,7 @@ end
 if presented == record.previous and now - record.seenAt <= tonumber(ARGV[14]) then return { 'repeated', text } end
 local out = { 'reused' }
 finish(id, text, out)
+sweep()
 return out
 `);
 
@@ -154,21 +176,22 @@ for _, id in ipairs(kind == 'only' and { which } or redis.call('HKEYS', records)
     local record = cjson.decode(text)
     kept[record.current] = true
     for _, token in ipairs(record.access) do kept[token.jti] = true end
-  elseif text and cjson.decode(text).idleEndsAt <= now then
+  elseif text and (tonumber(redis.call('ZSCORE', index, id)) or now) < now then
     forget(id)
   elseif text then
     finish(id, text, out)
   end
 end
+sweep()
 if kind ~= 'only' and whole then
   local members = redis.pcall('SMEMBERS', shared)
   for _, jti in ipairs(members.err and {} or members) do
     if not kept[jti] then
       revoke(jti, tonumber(redis.call('ZSCORE', KEYS[4], jti) or now / 1000 + longest))
       redis.call('SREM', shared, jti)
-      redis.call('ZREM', KEYS[4], jti)
     end
   end
+  if kind == 'all' then redis.call('DEL', KEYS[4]) end
 end
 return out
 `);
