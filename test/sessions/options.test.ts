@@ -99,6 +99,32 @@ describe("the options of tokens", () => {
   });
 });
 
+describe("auth beside tokens", () => {
+  const keyed = { secret: testSecret, algorithms: ["HS256"], issuer: testIssuer, audience: "shop" };
+  const wrong: readonly [string, object, RegExp][] = [
+    ["another audience", { ...keyed, audience: "stock" }, /auth\.audience has none of tokens\.audience/],
+    ["another issuer", { ...keyed, issuer: ["https://other.test"] }, /auth\.issuer is not tokens\.issuer/],
+    [
+      "another shared issuer",
+      { ...keyed, issuer: [testIssuer, "https://b.test"], sharedIssuer: "https://b.test" },
+      /sharedIssuer must be tokens\.issuer/,
+    ],
+  ];
+  for (const [what, auth, message] of wrong) {
+    it(`must not mean ${what}: the gate would refuse what it issues`, () => {
+      expect(() => openGate({ tokens: right, auth })).to.throw(message);
+    });
+  }
+
+  it("may accept another issuer by the same keys, whose users are not the gate's", async () => {
+    const gate = openGate({ tokens: right, auth: { ...keyed, issuer: [testIssuer, "https://b.test"] } });
+    const { accessToken } = await gate.tokens.issue({ subject: "alice" });
+    expect(await gate.verify(accessToken)).to.have.nested.property("auth.principal", "alice");
+    expect(await gate.sessions.revokeAll("alice")).to.equal(1);
+    expect((await gate.verify(accessToken)).allowed).to.equal(false);
+  });
+});
+
 describe("a gate without tokens", () => {
   it("says what is missing", async () => {
     const gate = openGate({ auth: { secret: testSecret, algorithms: ["HS256"], audience: false } });

@@ -120,20 +120,30 @@ export function acceptOwnTokens<Raw>(
       : { issuer, algorithms, secret: keys.secrets };
   if (auth === undefined) return { ...own, audience };
   const given = auth as Partial<AuthOptions<Raw>>;
+  // The keys that other services know are those of the users who sign in here.
+  if (given.sharedIssuer !== undefined && given.sharedIssuer !== issuer)
+    throw optionError("auth.sharedIssuer", "must be tokens.issuer, where the gate issues tokens; leave it out");
   if (given.issuers !== undefined) {
     const issuers = isList(given.issuers) ? given.issuers : [];
     const listed = issuers.some((one: Partial<IssuerOptions> | undefined) =>
       isList(one?.issuer) ? one.issuer.includes(issuer) : one?.issuer === issuer,
     );
-    // The keys that other services know are those of the users who sign in here.
-    const shared = { ...auth, sharedIssuer: auth.sharedIssuer ?? issuer };
+    const shared = { ...auth, sharedIssuer: issuer };
     return listed || issuers.length === 0 ? shared : { ...shared, issuers: [...issuers, { ...own, audience }] };
   }
   const keyed = (["secret", "publicKey", "jwks", "jwksUri"] as const).some((name) => given[name] !== undefined);
-  if (keyed) return auth;
-  if (given.issuer !== undefined && given.issuer !== issuer)
+  const accepted = typeof given.issuer === "string" ? [given.issuer] : given.issuer;
+  const isTest = typeof accepted === "function";
+  if (isTest ? !keyed : accepted?.includes(issuer) === false)
     throw optionError("auth.issuer", "is not tokens.issuer; to accept tokens of both, list the other in auth.issuers");
+  if (isTextual(given.audience) && !strings("auth.audience", given.audience).some((one) => audience.includes(one)))
+    throw optionError("auth.audience", "has none of tokens.audience, so the gate would refuse what it issues");
+  if (keyed) return isTest || (accepted?.length ?? 0) > 1 ? { ...auth, sharedIssuer: issuer } : auth;
   return { ...auth, ...own, algorithms: auth.algorithms ?? algorithms, audience: given.audience ?? audience };
+}
+
+function isTextual(audience: unknown): audience is string | readonly string[] {
+  return typeof audience === "string" || Array.isArray(audience);
 }
 
 const refreshInfo = "portcullis refresh tokens v1";
