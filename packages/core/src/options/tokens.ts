@@ -132,8 +132,9 @@ export function acceptOwnTokens<Raw>(
     return listed || issuers.length === 0 ? shared : { ...shared, issuers: [...issuers, { ...own, audience }] };
   }
   const keyed = (["secret", "publicKey", "jwks", "jwksUri"] as const).some((name) => given[name] !== undefined);
-  const accepted = typeof given.issuer === "string" ? [given.issuer] : given.issuer;
-  const isTest = typeof accepted === "function";
+  // What is neither a text, a list nor a function is told of where auth is resolved.
+  const accepted = isTextual(given.issuer) ? [given.issuer].flat() : undefined;
+  const isTest = typeof given.issuer === "function";
   if (isTest ? !keyed : accepted?.includes(issuer) === false)
     throw optionError("auth.issuer", "is not tokens.issuer; to accept tokens of both, list the other in auth.issuers");
   if (isTextual(given.audience) && !strings("auth.audience", given.audience).some((one) => audience.includes(one)))
@@ -142,8 +143,8 @@ export function acceptOwnTokens<Raw>(
   return { ...auth, ...own, algorithms: auth.algorithms ?? algorithms, audience: given.audience ?? audience };
 }
 
-function isTextual(audience: unknown): audience is string | readonly string[] {
-  return typeof audience === "string" || Array.isArray(audience);
+function isTextual(value: unknown): value is string | readonly string[] {
+  return typeof value === "string" || Array.isArray(value);
 }
 
 const refreshInfo = "portcullis refresh tokens v1";

@@ -55,12 +55,12 @@ export interface Stores {
 
 type StoreOptions<Raw> = Pick<
   ResolvedOptions<Raw>,
-  "redis" | "deadlineMs" | "logger" | "auth" | "revocation" | "cache"
+  "redis" | "deadlineMs" | "logger" | "auth" | "tokens" | "revocation" | "cache"
 >;
 
 /** In-process stores, or both on one Redis connection. */
 export function createStores<Raw>(
-  { redis, deadlineMs, logger, auth, revocation, cache: caching }: StoreOptions<Raw>,
+  { redis, deadlineMs, logger, auth, tokens, revocation, cache: caching }: StoreOptions<Raw>,
   keys: Keyspace,
   telemetry: Telemetry,
 ): Stores {
@@ -124,7 +124,14 @@ export function createStores<Raw>(
     sessions: new RedisSessionStore({ connection, keys, deadlineMs, marginSeconds, longestSeconds }),
     logins,
     breakers: [...store.breakers, ...logins.breakers, ...cache.breakers],
-    examine: () => examineRedis({ connection, keys, caches: apart === undefined, clockToleranceMs }),
+    examine: () =>
+      examineRedis({
+        connection,
+        keys,
+        caches: apart === undefined,
+        keepsSessions: tokens !== undefined,
+        clockToleranceMs,
+      }),
     onReady(listener) {
       if (connection.hasConnected()) return listener();
       const stop = connection.onConnect(() => {

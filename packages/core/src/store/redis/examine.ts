@@ -10,6 +10,8 @@ export interface ExamineOptions {
   readonly keys: Keyspace;
   /** Are cached values in this Redis too? */
   readonly caches: boolean;
+  /** Are sessions kept in it? */
+  readonly keepsSessions: boolean;
   /** How far the clocks may be apart. */
   readonly clockToleranceMs: number;
 }
@@ -119,15 +121,22 @@ async function examineClock(ask: Ask, toleranceMs: number): Promise<Finding[]> {
 }
 
 /** Tries what requests need, on keys that nobody has, or that end within a second. */
-async function examinePermissions({ connection, keys, caches }: ExamineOptions): Promise<Finding[]> {
+async function examinePermissions({ connection, keys, caches, keepsSessions }: ExamineOptions): Promise<Finding[]> {
   const { client } = connection;
   const counter = keys.quota("examination", "examination");
+  const { records, shared } = keys.sessionsOf("portcullis-examination");
   const entry = keys.cacheEntry("shared", "examination", "key");
   const tries: readonly (readonly [what: string, command: string, ...args: (string | number)[]])[] = [
     ["scripts", "EVAL", "return 1", 1, counter],
     ["counting", "SET", counter, "0", "PX", 1000],
     ["asking about revocations", "EXISTS", keys.revokedToken("portcullis-examination")],
     ["asking about cut-offs", "GET", keys.subjectCutoff("portcullis-examination")],
+    ...(keepsSessions
+      ? ([
+          ["keeping sessions", "HDEL", records, "none"],
+          ["telling other services of tokens", "SREM", shared, "none"],
+        ] as const)
+      : []),
     ...(caches ? ([["caching", "SET", entry, "", "PX", 1000]] as const) : []),
   ];
   const refused = await Promise.all(
