@@ -3,6 +3,7 @@ import type { RedisCluster } from "@portcullis/testkit";
 import { expect } from "chai";
 import { Cluster, Redis } from "ioredis";
 import { parseRedisUrl } from "../../packages/core/src/options/redis-url.js";
+import { accountKeys } from "../../packages/core/src/login/keys.js";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
 import { MemoryLoginStore } from "../../packages/core/src/store/memory/logins.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
@@ -21,6 +22,11 @@ function openRedis(redis: string | RedisLike): { store: RedisLoginStore; connect
     scripts,
   });
   return { connection, store: new RedisLoginStore({ connection, deadlineMs: 2000 }) };
+}
+
+async function scriptCalls(redis: Redis): Promise<number> {
+  const stats = await redis.info("commandstats");
+  return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1] ?? 0);
 }
 
 describe("login stores", () => {
@@ -117,6 +123,27 @@ describe("login stores", () => {
       const names = await redis.keys(`${prefix}*`);
       expect(names.length).to.be.greaterThan(3);
       for (const key of names) expect(await redis.pttl(key), key).to.be.greaterThan(0);
+    });
+
+    it("is asked once to count an attempt, and once to settle it", async () => {
+      const { question, ...rest } = outcome(new Keyspace(freshPrefix(), "test"), "succeeded");
+      const seen: number[] = [await scriptCalls(redis)];
+      await store.charge(question);
+      seen.push(await scriptCalls(redis));
+      await store.settle({ question, ...rest });
+      seen.push(await scriptCalls(redis));
+      const [before = 0, charged = 0, settled = 0] = seen;
+      expect([charged - before, settled - charged]).to.deep.equal([1, 1]);
+    });
+
+    it("holds neither names nor addresses that can be read, but in the key of the other services", async () => {
+      const prefix = freshPrefix();
+      const keys = new Keyspace(prefix, "test");
+      const { owner } = accountKeys(keys, "login", "alice@example.com");
+      const { question } = outcome(keys, "failed");
+      const pair = { ...question.pair, key: keys.login("login", "pair", owner, keys.digest("192.0.2.1")) };
+      await store.charge({ ...question, pair });
+      for (const key of await redis.keys(`${prefix}portcullis:*`)) expect(key).to.not.match(/alice|192/);
     });
 
     it("says so if a counter is none, without counting anything", async () => {
