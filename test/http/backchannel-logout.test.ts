@@ -33,12 +33,17 @@ const behind = (onLogout?: (logout: BackchannelLogout) => void | Promise<void>):
 });
 
 let issuer: TestIssuer;
-before(async () => {
-  issuer = await TestIssuer.start();
-});
-after(() => issuer.close());
+/** Not for the whole run: what is open at its end has been left open. */
+function useIssuer(): void {
+  before(async () => {
+    issuer = await TestIssuer.start();
+  });
+  after(() => issuer.close());
+}
 
 describeOnEveryGate("the back-channel logout endpoint", (start) => {
+  useIssuer();
+
   it("ends all tokens that a user has so far", async () => {
     const { url } = await start({ auth: authOf(issuer) }, behind());
     const [alice, bob] = [await accessToken(issuer), await accessToken(issuer, { sub: "bob" })];
@@ -154,6 +159,7 @@ describeOnEveryGate("the back-channel logout endpoint", (start) => {
 
 for (const adapter of adapters) {
   describe(`the back-channel logout endpoint on ${adapter.name}`, () => {
+    useIssuer();
     const cleanUp: (() => unknown)[] = [];
     afterEach(async () => {
       for (const clean of cleanUp.splice(0)) await clean();

@@ -19,13 +19,13 @@ const options = { redis: "memory", auth: testAuth } as const;
 const servers: Server[] = [];
 const gates: { close(): Promise<void> }[] = [];
 
-afterEach(async () => {
+async function closeAll(): Promise<void> {
   for (const server of servers.splice(0)) {
     server.closeAllConnections();
     if (server.listening) await new Promise((resolve) => server.close(resolve));
   }
   for (const gate of gates.splice(0)) await gate.close();
-});
+}
 
 async function listen(server: Server): Promise<string> {
   servers.push(server);
@@ -38,6 +38,7 @@ for (const [name, framework] of [
   ["Express 4", express4],
 ] as const) {
   describe(`serve() on ${name}`, () => {
+    afterEach(closeAll);
     let gate: ExpressGate;
     let app: Express;
     beforeEach(() => {
@@ -222,6 +223,8 @@ for (const [name, Framework] of [
   ["Koa 2", Koa2],
 ] as const) {
   describe(`serve() on ${name}`, () => {
+    afterEach(closeAll);
+
     it("is the server that app.listen() makes, not listening yet", async () => {
       const gate = koaGate(options);
       gates.push(gate);
