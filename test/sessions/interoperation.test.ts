@@ -112,6 +112,16 @@ describe("sessions beside services that know only the shared keys", () => {
     });
   }
 
+  it("spare the token that ends all others, also one of theirs", async () => {
+    const theirs = await signToken({ sub: "alice", sid: "kept elsewhere", jti: "theirs" });
+    for (const jti of ["theirs", "foreign"]) await other.track("alice", jti);
+    const mine = await gate.tokens.issue({ subject: "alice" });
+    const verified = await gate.verify(theirs);
+    expect(await gate.sessions.revokeOthers(verified.allowed ? verified.auth : undefined)).to.equal(1);
+    expect(await Promise.all([theirs, mine.accessToken].map(allowed))).to.deep.equal([true, false]);
+    expect(await other.tokensOf("alice")).to.deep.equal(["theirs"]);
+  });
+
   it("end tokens that nobody tracks, by the cut-off of user, session and organisation", async () => {
     const iat = nowSeconds() - 5;
     const [bySubject, bySession, byOrg] = await Promise.all([

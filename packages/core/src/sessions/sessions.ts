@@ -127,16 +127,17 @@ export class SessionService implements Sessions {
   }
 
   async revokeOthers(auth: Auth | undefined): Promise<number> {
-    const { keys, store, news } = this.#options;
+    const { keys, store, news, issuers } = this.#options;
     if (auth === undefined) throw new TypeError("revokeOthers() needs the auth of a request; nobody is signed in");
     if (auth.sessionId === undefined)
       throw new TypeError("revokeOthers() needs a token with a session (sid); this one has none");
     const principal = this.#principal(auth);
-    const { sessionId } = auth;
+    const { sessionId, issuer } = auth;
+    const jti = auth.jti === undefined ? undefined : issuers.qualify(issuer, auth.jti);
     const subject = keys.sessionsOf(principal);
     const others = (await store.ids(subject)).filter((id) => id !== sessionId);
     await Promise.all(others.map((id) => this.#cutOff(keys.sessionCutoff(this.#own(id)))));
-    const ended = await store.end(subject, { kind: "except", id: sessionId });
+    const ended = await store.end(subject, { kind: "except", id: sessionId, jti });
     // What has signed in between the two is no older than its own tokens.
     const late = ended.filter((id) => !others.includes(id));
     await Promise.all(late.map((id) => this.#cutOff(keys.sessionCutoff(this.#own(id)))));

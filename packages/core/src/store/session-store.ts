@@ -129,7 +129,8 @@ export type Rotated =
 export type Selection =
   | { readonly kind: "all"; readonly endedAt: number }
   | { readonly kind: "only"; readonly id: string }
-  | { readonly kind: "except"; readonly id: string };
+  /** `jti` is of the token that asks: of a session that another service keeps, nothing else is known here. */
+  | { readonly kind: "except"; readonly id: string; readonly jti?: string | undefined };
 
 export interface TrackedTokens {
   readonly add: readonly LiveToken[];

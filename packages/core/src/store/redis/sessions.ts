@@ -117,11 +117,18 @@ export class RedisSessionStore implements SessionStore {
 
   async end(keys: SubjectKeys, selection: Selection): Promise<string[]> {
     const { kind } = selection;
+    const spared = (kind === "except" ? selection.jti : undefined) ?? "";
     const which = kind === "all" ? selection.endedAt : selection.id;
-    const reply = await this.#subject(endSessionsScript, keys, [keys.ended, keys.tokens], [kind, which], bulkMs);
+    const reply = await this.#subject(
+      endSessionsScript,
+      keys,
+      [keys.ended, keys.tokens],
+      [kind, which, spared],
+      bulkMs,
+    );
     const ended = await this.#finish(keys, reply as string[]);
     if (this.#isCluster && kind !== "only") {
-      const kept = kind === "except" ? await this.#tokensOf(keys, selection.id) : [];
+      const kept = kind === "except" ? [spared, ...(await this.#tokensOf(keys, selection.id))] : [];
       await this.#within(() => this.#endShared(keys, kept), bulkMs);
     }
     return ended;

@@ -160,12 +160,12 @@ return out
 
 /**
  * Ends sessions. KEYS: index, records, when all were ended last, the tokens by their expiry. ARGV from 6: `only`, `except` or
- * `all`, then the id, or with `all` the time in unix seconds. Returns pairs of id and record of what it ended. On one server
+ * `all`, then the id, or with `all` the time in unix seconds, then with `except` the jti of a token that stays. Returns pairs of id and record of what it ended. On one server
  * it also revokes every other token in the shared set, unless it is one of the session that stays.
  */
 export const endSessionsScript: Script = defineScript(`${prelude}
 local kind, which = ARGV[6], ARGV[7]
-local out, kept = {}, {}
+local out, kept = {}, { [ARGV[8]] = true }
 if kind == 'all' then
   local ended = math.max(tonumber(which), tonumber(redis.call('GET', KEYS[3]) or 0))
   redis.call('SET', KEYS[3], string.format('%.0f', ended), 'EX', longest + margin)
