@@ -3,6 +3,12 @@ import { blockLua, countLua, peekLua } from "./counting.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
+/** Globals cost a look-up each time. */
+const localsLua = `
+local KEYS, ARGV, redis, string, tonumber, type = KEYS, ARGV, redis, string, tonumber, type
+local call, pcall, match = redis.call, redis.pcall, string.match
+`;
+
 /**
  * Decides about a batch of requests in one call (see {@link Question} for the order of the parts).
  *
@@ -20,7 +26,7 @@ import { defineScript } from "./script.js";
  * harms one part of one answer. There is no `#!lua` line, with which Redis would refuse the whole script under OOM.
  */
 export function admitScriptWith(clock: string): Script {
-  return defineScript(`${clock}${wholeLua}${slidingLua}${bucketLua}${peekLua}${countLua}${blockLua}
+  return defineScript(`${localsLua}${clock}${wholeLua}${slidingLua}${bucketLua}${peekLua}${countLua}${blockLua}
 local peekers = { window = peekWindow, sliding = peekSliding, bucket = peekBucket, slots = peekSlots }
 local counters = { window = countWindow, sliding = countSliding, bucket = countBucket, slots = countSlots }
 local out, key, arg = { now }, 1, 1
@@ -95,11 +101,11 @@ local function punish(charges)
 end
 
 local function revoked(first, keys, issued)
-  local record = redis.pcall('EXISTS', KEYS[first])
+  local record = pcall('EXISTS', KEYS[first])
   if type(record) == 'table' then return record.err end
   if record == 1 then return 1 end
   for i = first + 1, first + keys - 1 do
-    local cutoff = redis.pcall('GET', KEYS[i])
+    local cutoff = pcall('GET', KEYS[i])
     if type(cutoff) == 'table' then return cutoff.err end
     if cutoff then
       local at = tonumber(cutoff)
@@ -111,7 +117,7 @@ local function revoked(first, keys, issued)
 end
 
 local function repeated(key, ms)
-  local reply = redis.pcall('SET', key, '1', 'NX', 'PX', ms)
+  local reply = pcall('SET', key, '1', 'NX', 'PX', ms)
   if type(reply) == 'table' and reply.err then return reply.err end
   return reply and 0 or 1
 end

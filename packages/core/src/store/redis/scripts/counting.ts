@@ -1,21 +1,21 @@
 /** Looks at one charge: how much is consumed, when there is more, and whether it fits. Writes nothing. */
 export const peekLua = `
 local function peekWindow(charge)
-  local value = redis.pcall('GET', charge.key)
+  local value = pcall('GET', charge.key)
   local consumed, window = 0, charge.window
   if not value then
     charge.fresh, charge.reset = true, window
   elseif type(value) == 'table' then
     charge.fault = value.err
     return
-  elseif not string.match(value, '^%d+$') then
+  elseif not match(value, '^%d+$') then
     charge.fault = 'WRONGTYPE not a counter'
     return
   else
-    local ends = redis.call('PEXPIRETIME', charge.key)
+    local ends = call('PEXPIRETIME', charge.key)
     if ends < 0 then
       ends = now + window
-      redis.pcall('PEXPIREAT', charge.key, ends)
+      pcall('PEXPIREAT', charge.key, ends)
     end
     if ends > now then
       consumed, charge.reset = tonumber(value), ends - now
@@ -28,7 +28,7 @@ local function peekWindow(charge)
 end
 
 local function read(charge)
-  local value = redis.pcall('GET', charge.key)
+  local value = pcall('GET', charge.key)
   if type(value) == 'table' then charge.fault = value.err end
   return value
 end
@@ -36,7 +36,7 @@ end
 local function peekSliding(charge)
   local value = read(charge)
   if charge.fault then return end
-  if value and not string.match(value, '^[%d:,]+$') then
+  if value and not match(value, '^[%d:,]+$') then
     charge.fault = 'WRONGTYPE not a sliding window'
     return
   end
@@ -77,7 +77,7 @@ local function peekBucket(charge)
 end
 
 local function peekSlots(charge)
-  local held = redis.pcall('ZCOUNT', charge.key, '(' .. whole(now), '+inf')
+  local held = pcall('ZCOUNT', charge.key, '(' .. whole(now), '+inf')
   if type(held) == 'table' then
     charge.fault = held.err
     return
@@ -91,8 +91,8 @@ end
 export const countLua = `
 local function countWindow(charge)
   if charge.rule then charge.receipt = now + charge.reset end
-  if charge.fresh then return redis.pcall('SET', charge.key, charge.cost, 'PXAT', now + charge.reset) end
-  if charge.cost > 0 then return redis.pcall('INCRBY', charge.key, charge.cost) end
+  if charge.fresh then return pcall('SET', charge.key, charge.cost, 'PXAT', now + charge.reset) end
+  if charge.cost > 0 then return pcall('INCRBY', charge.key, charge.cost) end
 end
 
 local function countSliding(charge)
@@ -111,9 +111,9 @@ end
 local function countSlots(charge)
   charge.receipt = 0
   if charge.cost == 0 then return end
-  redis.pcall('ZREMRANGEBYSCORE', charge.key, '-inf', whole(now))
-  local reply = redis.pcall('ZADD', charge.key, whole(now + charge.window), charge.extra)
-  redis.pcall('PEXPIRE', charge.key, charge.window)
+  pcall('ZREMRANGEBYSCORE', charge.key, '-inf', whole(now))
+  local reply = pcall('ZADD', charge.key, whole(now + charge.window), charge.extra)
+  pcall('PEXPIRE', charge.key, charge.window)
   return reply
 end
 `;
@@ -121,12 +121,12 @@ end
 /** A block: "<until>:<level>:<strikes>:<end of the strikes>". Strikes are refusals within one window. */
 export const blockLua = `
 local function peekBlock(charge)
-  local value = redis.pcall('GET', charge.blockKey)
+  local value = pcall('GET', charge.blockKey)
   if type(value) == 'table' then
     charge.fault = value.err
     return
   end
-  local ends, level, strikes, strikesEnd = string.match(value or '0:0:0:0', '^(%d+):(%d+):(%d+):(%d+)$')
+  local ends, level, strikes, strikesEnd = match(value or '0:0:0:0', '^(%d+):(%d+):(%d+):(%d+)$')
   if not ends then
     charge.fault = 'WRONGTYPE not a block'
     return
@@ -145,7 +145,7 @@ local function strike(charge)
     charge.reset = math.min(charge.first * 2 ^ (level - 1), charge.longest)
     charge.blocked, ends = true, now + charge.reset
   end
-  redis.pcall('SET', charge.blockKey, table.concat({ whole(ends), whole(level), whole(strikes), whole(strikesEnd) }, ':'),
+  pcall('SET', charge.blockKey, table.concat({ whole(ends), whole(level), whole(strikes), whole(strikesEnd) }, ':'),
     'PXAT', whole(math.max(ends, strikesEnd) + charge.longest))
 end
 `;
