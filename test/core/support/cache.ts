@@ -143,7 +143,7 @@ export function openProcess(
       const facts = createFacts();
       const auth = { principal, subject: principal, issuer: "issuer", claims: { sub: principal } };
       facts.auth = principal === undefined ? undefined : (auth as unknown as Auth);
-      return service.create(facts, () => signal);
+      return service.create(facts, signal === undefined ? undefined : { signal });
     },
   };
 }

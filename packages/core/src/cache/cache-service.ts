@@ -6,7 +6,6 @@ import type { Keyspace } from "../store/keys.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metric } from "../telemetry/metrics.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import type { MemoCell } from "./cache-view.js";
 import { CacheView } from "./cache-view.js";
 import { LayeredCache } from "./layered-cache.js";
 import { Obtainer } from "./obtainer.js";
@@ -14,6 +13,7 @@ import type { Place } from "./places.js";
 import { sharedScope } from "./places.js";
 import type { GateCache, RequestCache } from "./request-cache.js";
 import type { CacheSignals } from "../store/cache-signals.js";
+import { RequestScope } from "./request-scope.js";
 import { UserWarning } from "./user-warning.js";
 import { Writer } from "./writer.js";
 
@@ -51,14 +51,12 @@ export class CacheService {
     this.policy = options.options.policy;
     this.refreshesEarly = this.policy.earlyRefresh !== undefined;
     this.#shared = this.cache.places.at(sharedScope, "");
-    const none = (): undefined => undefined;
-    this.outside = new CacheView(this, { auth: none, signal: none, memos: undefined, making: new Map() }, this.#shared);
+    this.outside = new CacheView(this, new RequestScope(undefined, undefined, false), this.#shared);
   }
 
   /** The cache of one request. */
-  create(facts: Facts, signal: () => AbortSignal | undefined = () => undefined): RequestCache {
-    const memos = this.#options.options.memo ? new Map<string, Map<string, MemoCell>>() : undefined;
-    return new CacheView(this, { auth: () => facts.auth, signal, memos, making: new Map() }, this.#shared);
+  create(facts: Facts, source?: { readonly signal: AbortSignal }): RequestCache {
+    return new CacheView(this, new RequestScope(facts, source, this.#options.options.memo), this.#shared);
   }
 
   /** The tenant that a token names; undefined if it names none. */

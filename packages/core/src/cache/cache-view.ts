@@ -1,4 +1,3 @@
-import type { Auth } from "../auth/claims.js";
 import { resolveCachePolicy } from "../options/cache.js";
 import { isList } from "../options/validate.js";
 import type { CachedEntry } from "./cached-entry.js";
@@ -8,26 +7,8 @@ import { shorten } from "./maker.js";
 import type { Order } from "./obtainer.js";
 import type { Place } from "./places.js";
 import { sharedScope } from "./places.js";
+import type { MemoCell, RequestScope } from "./request-scope.js";
 import type { CacheSetOptions, GateCache, GetOrSetOptions, RequestCache } from "./request-cache.js";
-
-/** What a request has read or written under one key. */
-export interface MemoCell {
-  readonly promise: Promise<unknown>;
-  /** Undefined until it is known. */
-  isHit: boolean | undefined;
-}
-
-/** What all views of one request share. */
-export interface RequestScope {
-  /** Who is signed in; undefined outside requests. */
-  auth(): Auth | undefined;
-  /** Ends with the request. */
-  signal(): AbortSignal | undefined;
-  /** By the prefix of a place, then by key. Undefined: nothing is remembered. */
-  readonly memos: Map<string, Map<string, MemoCell>> | undefined;
-  /** By name in the local tier: calls of getOrSet under way. */
-  readonly making: Map<string, Promise<unknown>>;
-}
 
 type Factory<T> = (context: FactoryContext<T>) => T | Promise<T>;
 
@@ -42,13 +23,13 @@ export class CacheView implements RequestCache, GateCache {
   readonly #service: CacheService;
   readonly #request: RequestScope;
   readonly #place: Place;
-  readonly #memo: Map<string, MemoCell> | undefined;
+  /** What this request remembers of this place; made when it is first asked. */
+  #known: Map<string, MemoCell> | undefined;
 
   constructor(service: CacheService, request: RequestScope, place: Place) {
     this.#service = service;
     this.#request = request;
     this.#place = place;
-    this.#memo = memoOf(request, place);
   }
 
   get<T>(key: string): Promise<T | undefined> {
@@ -140,16 +121,21 @@ export class CacheView implements RequestCache, GateCache {
     return this.#view(scope, path === "" ? name : `${path}.${name}`);
   }
 
-  forUser(principal: string | undefined = this.#request.auth()?.principal): CacheView {
+  forUser(principal: string | undefined = this.#request.auth?.principal): CacheView {
     if (principal === undefined || principal === "")
       throw new Error("cache.forUser() needs a signed-in user; mount guard() or authenticate() before it");
     return this.#view(`user:${this.#service.cache.keys.identifier(principal)}`, this.#place.path);
   }
 
-  forTenant(tenant: string | undefined = this.#service.tenantOf(this.#request.auth())): CacheView {
+  forTenant(tenant: string | undefined = this.#service.tenantOf(this.#request.auth)): CacheView {
     if (tenant === undefined || tenant === "")
       throw new Error("cache.forTenant() needs a signed-in user whose token names a tenant: see cache.tenantClaim");
     return this.#view(`tenant:${this.#service.cache.keys.identifier(tenant)}`, this.#place.path);
+  }
+
+  /** Undefined where nothing is remembered. */
+  get #memo(): Map<string, MemoCell> | undefined {
+    return (this.#known ??= this.#request.memoOf(this.#place));
   }
 
   #view(scope: string, path: string): CacheView {
@@ -224,7 +210,7 @@ export class CacheView implements RequestCache, GateCache {
       policy: resolveCachePolicy("", options, this.#service.policy),
       factory: factory as (context: FactoryContext) => unknown,
       force: forceFresh,
-      request: this.#request.signal(),
+      request: this.#request.signal,
       signal,
       review: (payload) => this.#review(options, key, payload),
       tooLarge: (size) => this.#service.warnOfSize(this.#place, size),
@@ -234,23 +220,14 @@ export class CacheView implements RequestCache, GateCache {
   #review({ shared }: CacheSetOptions, key: string, payload: string): void {
     const { warning } = this.#service;
     if (warning.isSilent || shared === true || this.#place.scope !== sharedScope) return;
-    const auth = this.#request.auth();
+    const auth = this.#request.auth;
     if (auth !== undefined) warning.review(auth, this.#place.path, key, payload);
   }
 
   /** Everything this request remembers may be gone. */
   #forget(): void {
-    for (const memo of this.#request.memos?.values() ?? []) memo.clear();
+    this.#request.forget();
   }
-}
-
-function memoOf({ memos }: RequestScope, { prefix }: Place): Map<string, MemoCell> | undefined {
-  if (memos === undefined) return undefined;
-  const known = memos.get(prefix);
-  if (known !== undefined) return known;
-  const made = new Map<string, MemoCell>();
-  memos.set(prefix, made);
-  return made;
 }
 
 function checkKey(key: unknown): asserts key is string {

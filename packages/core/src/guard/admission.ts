@@ -247,7 +247,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
 
   function allow(exchange: Exchange<Raw>, settled: readonly Settled[], proof: Proven | undefined): Decision {
     const { facts } = exchange;
-    if (parts.cache && facts.cache === undefined) facts.cache = services.cache?.create(facts, () => exchange.signal);
+    if (parts.cache && facts.cache === undefined) facts.cache = services.cache?.create(facts, exchange);
     const more = proof?.headers ?? [];
     if (settled.length === 0) return more.length === 0 ? allowed : { allowed: true, headers: more };
     facts.quotas = [...facts.quotas, ...settled.map(({ quota }) => quota)];

@@ -1,0 +1,56 @@
+import type { Auth } from "../auth/claims.js";
+import type { Facts } from "../http/exchange.js";
+import type { Place } from "./places.js";
+
+/** What a request has read or written under one key. */
+export interface MemoCell {
+  readonly promise: Promise<unknown>;
+  /** Undefined until it is known. */
+  isHit: boolean | undefined;
+}
+
+/** What all views of one request share; cheap to make, since most requests never ask. */
+export class RequestScope {
+  readonly #facts: Facts | undefined;
+  readonly #source: { readonly signal: AbortSignal } | undefined;
+  readonly #remembers: boolean;
+  #memos: Map<string, Map<string, MemoCell>> | undefined;
+  #making: Map<string, Promise<unknown>> | undefined;
+
+  /** Without facts it is no request: nobody is signed in. */
+  constructor(facts: Facts | undefined, source: { readonly signal: AbortSignal } | undefined, remembers: boolean) {
+    this.#facts = facts;
+    this.#source = source;
+    this.#remembers = remembers;
+  }
+
+  get auth(): Auth | undefined {
+    return this.#facts?.auth;
+  }
+
+  /** Ends with the request. */
+  get signal(): AbortSignal | undefined {
+    return this.#source?.signal;
+  }
+
+  /** Calls of getOrSet under way, by name in the local tier. */
+  get making(): Map<string, Promise<unknown>> {
+    return (this.#making ??= new Map());
+  }
+
+  /** What the request remembers of a place, by key; undefined if it remembers nothing. */
+  memoOf({ prefix }: Place): Map<string, MemoCell> | undefined {
+    if (!this.#remembers) return undefined;
+    this.#memos ??= new Map();
+    const known = this.#memos.get(prefix);
+    if (known !== undefined) return known;
+    const made = new Map<string, MemoCell>();
+    this.#memos.set(prefix, made);
+    return made;
+  }
+
+  /** Everything it remembers may be gone. */
+  forget(): void {
+    for (const memo of this.#memos?.values() ?? []) memo.clear();
+  }
+}
