@@ -2,6 +2,7 @@ import { inspect } from "node:util";
 import { startRedis } from "@portcullis/testkit";
 import type { RedisServer } from "@portcullis/testkit";
 import { beginTest, endTest } from "./support/clean-up.js";
+import { hear, hearEvents, takeOverheard } from "./support/ear.js";
 
 const servers: RedisServer[] = [];
 
@@ -35,7 +36,7 @@ export async function mochaGlobalTeardown(): Promise<void> {
 const complaints: string[] = [];
 const rejections = new WeakSet<Promise<unknown>>();
 let running = "before the first test";
-let openAtStart: readonly string[] | undefined;
+let openAtStart: readonly string[] = [];
 
 // Mocha 12 drops a rejection that nobody handles. It emits each a second time.
 function noteRejection(reason: unknown, promise: Promise<unknown>): void {
@@ -43,15 +44,18 @@ function noteRejection(reason: unknown, promise: Promise<unknown>): void {
   rejections.add(promise);
 }
 
+hearEvents();
+
 function noteWarning(warning: Error): void {
+  hear(warning);
   // Node's own experiments differ from version to version and say nothing about this code.
   if (warning.name === "ExperimentalWarning") return;
   complaints.push(`process warning ${running}: ${warning.name}: ${warning.message}`);
 }
 
-/** What keeps the process alive and did not before the first test. Workers of `--parallel` would be ended in spite of it. */
+/** What keeps the process alive and did not before the first test of the file. Workers of `--parallel` would be ended in spite of it. */
 function findLeftOpen(): string[] {
-  const known = [...(openAtStart ?? [])];
+  const known = [...openAtStart];
   return process.getActiveResourcesInfo().filter((kind) => {
     const index = known.indexOf(kind);
     if (index >= 0) known.splice(index, 1);
@@ -65,17 +69,20 @@ async function untilAllIsClosed(): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 10).unref());
   }
   const left = findLeftOpen();
-  if (left.length > 0) complaints.push(`left open: ${left.join(", ")}`);
+  if (left.length > 0) complaints.push(`left open ${running}: ${left.join(", ")}`);
 }
 
-/** Fails the run on an unhandled rejection, a process warning (leaked listeners, timer overflow), or what is left open. */
+/**
+ * Fails the run on an unhandled rejection, a process warning (leaked listeners, timer overflow), what is left open, or a
+ * secret in a log line, an event or a metric.
+ */
 export const mochaHooks: Mocha.RootHookObject = {
   // Again for each file of a --parallel worker, which removes the listeners after each.
   async beforeAll(this: Mocha.Context) {
     process.off("unhandledRejection", noteRejection).on("unhandledRejection", noteRejection);
     process.off("warning", noteWarning).on("warning", noteWarning);
     await new Promise((resolve) => setImmediate(resolve));
-    openAtStart ??= process.getActiveResourcesInfo();
+    openAtStart = process.getActiveResourcesInfo();
   },
   beforeEach(this: Mocha.Context) {
     running = `in or after "${this.currentTest?.fullTitle() ?? ""}"`;
@@ -90,6 +97,7 @@ export const mochaHooks: Mocha.RootHookObject = {
     this.timeout(2 * patienceMs);
     await new Promise((resolve) => setImmediate(resolve));
     await untilAllIsClosed();
+    complaints.push(...takeOverheard().map((text) => `a secret was said: ${text}`));
     if (complaints.length > 0) throw new Error(complaints.splice(0).join("\n"));
   },
 };

@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { startCluster, startSentinel } from "@portcullis/testkit";
+import { nowSeconds, startCluster, startSentinel } from "@portcullis/testkit";
 import type { RedisServer } from "@portcullis/testkit";
 import type { Redis } from "ioredis";
 import { adapters } from "../support/app.js";
@@ -63,6 +63,7 @@ describe("when a master is lost", function () {
         const rig = await start(group);
         const master = await holder(group.servers);
         const load = visit(rig);
+        const revocations = startRevoking(rig);
         await pause(300);
         if (how === "killed") await master.kill();
         else master.pause();
@@ -75,9 +76,29 @@ describe("when a master is lost", function () {
         expect([...statuses.keys()].filter((status) => ![200, 401, 503].includes(status))).to.deep.equal([]);
         expect([...statuses.values()].reduce((sum, count) => sum + count)).to.equal(sent);
         await rig.serves();
+        const lasting = await revocations.stop();
+        expect(lasting).to.not.be.empty;
+        for (const jti of lasting) await rig.knows(jti);
       });
     }
   }
+
+  it("and not replaced, a Cluster says 503 (CLUSTERDOWN), and serves when it is back", async () => {
+    const cluster = await startCluster({ masters: 3 });
+    const rig = await start({
+      redis: { cluster: cluster.seeds },
+      servers: cluster.nodes,
+      stop: () => cluster.stop(),
+    });
+    const keys = await Promise.all(cluster.nodes.map(({ url }) => operate(url).keys("auth:revoked:*")));
+    const [lost] = cluster.nodes.filter((_, index) => keys[index]?.length === 0);
+    await lost!.kill();
+    await rig.refuses("CLUSTERDOWN");
+    expect(await rig.traffic(10)).to.deep.equal(new Set([503]));
+    await lost!.restart();
+    await rig.recovered();
+    await rig.serves();
+  });
 
   it("nothing is: slots move from one master to another under load, and every answer is right", async () => {
     const cluster = await startCluster({ masters: 3 });
@@ -108,6 +129,31 @@ describe("when a master is lost", function () {
     expect([...statuses.keys()].filter((status) => ![200, 401, 503].includes(status))).to.deep.equal([]);
   });
 });
+
+/** Revokes token after token; `stop` resolves to those whose revocation was acknowledged. */
+function startRevoking({ app }: Rig): { stop(): Promise<string[]> } {
+  const acknowledged: string[] = [];
+  let stopped = false;
+  const expiresAt = nowSeconds() + 300;
+  const done = revokeAll();
+  async function revokeAll(): Promise<void> {
+    for (let index = 0; !stopped; index += 1) {
+      const jti = `during-${index}`;
+      await app.gate.revocations.revoke({ jti, expiresAt }).then(
+        () => acknowledged.push(jti),
+        () => undefined,
+      );
+      await pause(20);
+    }
+  }
+  async function stop(): Promise<string[]> {
+    stopped = true;
+    await done;
+    return acknowledged;
+  }
+  cleanUp(stop);
+  return { stop };
+}
 
 interface Node {
   readonly node: RedisServer;

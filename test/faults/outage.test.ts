@@ -6,6 +6,7 @@ import type { AnyOptions, RunningApp } from "../support/app.js";
 import { cleanUp } from "../support/clean-up.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
+import { startLoopClock } from "../support/loop-clock.js";
 import { startProcess } from "../support/processes.js";
 import { operate } from "../support/redis.js";
 import { until } from "../support/until.js";
@@ -51,11 +52,12 @@ for (const adapter of adapters) {
 
     /** Requests for a while, each answered in time. */
     async function traffic(url: string, token: string, count: number): Promise<number[]> {
+      const clock = startLoopClock();
       const statuses: number[] = [];
       for (let i = 0; i < count; i += 1) {
-        const start = performance.now();
+        const since = clock();
         const batch = await Promise.all([1, 2, 3, 4].map(() => send(`${url}/me`, { token })));
-        expect(performance.now() - start).to.be.below(muchTooLongMs);
+        expect(clock() - since).to.be.below(muchTooLongMs);
         statuses.push(...batch.map(({ status }) => status));
       }
       return statuses;
@@ -240,21 +242,28 @@ for (const adapter of adapters) {
       expect(new Set(await traffic(app.url, token, 5))).to.deep.equal(new Set([200]));
     });
 
-    it("with a wrong password, answers 503 and tells it to nobody", async () => {
-      const said: string[] = [];
-      const note = (fields: object, message: string) => said.push(message, JSON.stringify(fields));
-      const admin = operate(server.url);
-      await admin.config("SET", "requirepass", "the-right-password");
-      const app = await start({
-        redis: server.url.replace("redis://", "redis://:the-wrong-password@"),
-        logger: { debug: note, warn: note },
+    for (const [what, credentials, mended] of [
+      ["a wrong password (WRONGPASS)", ":the-wrong-password@", "the-wrong-password"],
+      ["no password (NOAUTH)", "", ""],
+    ] as const) {
+      it(`with ${what}, answers 503, tells nobody, and works as soon as that is the right one`, async () => {
+        const said: string[] = [];
+        const note = (fields: object, message: string) => said.push(message, JSON.stringify(fields));
+        const admin = operate(server.url);
+        await admin.config("SET", "requirepass", "the-right-password");
+        const app = await start({
+          redis: server.url.replace("redis://", `redis://${credentials}`),
+          logger: { debug: note, warn: note },
+        });
+        const token = await signToken();
+        const answer = await send(`${app.url}/me`, { token });
+        expect(answer.status).to.equal(503);
+        await until(() => said.join("\n").includes("connection to Redis failed"));
+        await admin.config("SET", "requirepass", mended);
+        await recovered(app, token);
+        expect(said.join("\n") + answer.text).to.not.match(/the-(wrong|right)-password/);
       });
-      const answer = await send(`${app.url}/me`, { token: await signToken() });
-      expect(answer.status).to.equal(503);
-      expect(said.join("\n")).to.include("connection to Redis failed");
-      expect(said.join("\n") + answer.text).to.not.match(/the-(wrong|right)-password/);
-      await admin.config("SET", "requirepass", "");
-    });
+    }
 
     it("ends its process within a second, whatever state Redis is in", async () => {
       for (const state of ["well", "stopped"]) {

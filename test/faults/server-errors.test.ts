@@ -70,6 +70,15 @@ const troubles: readonly Trouble[] = [
     end: (operator) => operator.config("SET", "maxclients", "1000"),
   },
   {
+    name: "is a replica without its master and without stale answers (MASTERDOWN)",
+    statuses: [503],
+    async begin(operator) {
+      await operator.config("SET", "replica-serve-stale-data", "no");
+      await operator.replicaof("127.0.0.1", 1);
+    },
+    end: (operator) => operator.call("REPLICAOF", "NO", "ONE"),
+  },
+  {
     name: "has another password (WRONGPASS)",
     statuses: [503],
     async begin(operator) {

@@ -11,6 +11,7 @@ import Koa from "koa";
 import Koa2 from "koa2";
 import type { Middleware } from "koa";
 import { cleanUpInTest } from "./clean-up.js";
+import { hear } from "./ear.js";
 
 /** What a handler of a test application sees, whichever framework runs it. */
 export interface TestRequest {
@@ -120,6 +121,7 @@ async function listen(server: Server, gate: AnyGate): Promise<RunningApp> {
   let closing: Promise<void> | undefined;
 
   async function end(): Promise<void> {
+    hear(gate.metrics(), gate.health());
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
     await gate.close();

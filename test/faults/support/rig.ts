@@ -1,10 +1,12 @@
 import { randomUUID } from "node:crypto";
+import { StoreFault } from "@portcullis/core";
 import { nowSeconds, signToken, testAuth } from "@portcullis/testkit";
 import { adapters } from "../../support/app.js";
 import type { AnyOptions, RunningApp, TestAdapter } from "../../support/app.js";
 import { cleanUp } from "../../support/clean-up.js";
 import { send } from "../../support/http.js";
 import type { TestAnswer } from "../../support/http.js";
+import { startLoopClock } from "../../support/loop-clock.js";
 import type { Witness } from "./witness.js";
 import { keySecret, startWitness } from "./witness.js";
 
@@ -21,6 +23,10 @@ export interface Rig {
   traffic(count: number): Promise<Set<number>>;
   /** Resolves when a good token passes, whatever is known about the revoked one. */
   works(): Promise<void>;
+  /** Resolves when the token with this id is known to be revoked. */
+  knows(jti: string): Promise<void>;
+  /** Resolves when Redis refuses by this word, and the gate therefore. */
+  refuses(reply: string): Promise<void>;
   /** Resolves when good tokens pass time after time, and the revoked one never does. */
   serves(): Promise<void>;
   /** Resolves when a good token passes and the revoked one is known again. */
@@ -56,6 +62,7 @@ export async function startRig(
   if (adapter === undefined) throw new Error("there is no adapter");
   const tooLongMs = slowness * 2 * (options.deadline ?? defaultDeadlineMs);
   const witness = startWitness();
+  const clock = startLoopClock();
   const app = await adapter.start({
     options: { auth: testAuth, keySecret, logger: witness.logger, ...options },
     use: (gate) => [gate.unless({ path: "/public" }, gate.guard())],
@@ -77,9 +84,9 @@ export async function startRig(
   });
 
   async function ask(which = token): Promise<TestAnswer> {
-    const since = performance.now();
+    const since = clock();
     const answer = await send(url, { token: which });
-    const ms = performance.now() - since;
+    const ms = clock() - since;
     if (ms > tooLongMs) throw new Error(`a request took ${ms} ms`);
     return answer;
   }
@@ -110,6 +117,7 @@ export async function startRig(
     return statuses;
   }
 
+  const { revocations } = app.gate;
   if (waits) {
     await until(async () => (await ask()).status === 200);
     await until(revoke);
@@ -122,6 +130,14 @@ export async function startRig(
     witness,
     ask,
     traffic,
+    knows: (jti) => until(() => revocations.isRevoked({ jti }).catch(() => false)),
+    refuses: (reply) =>
+      until(() =>
+        revocations.isRevoked({ jti: revokedJti }).then(
+          () => false,
+          (error: unknown) => error instanceof StoreFault && error.reply === reply,
+        ),
+      ),
     serves: () => until(async () => [...(await traffic(3))].every((status) => status === 200)),
     works: () => until(async () => (await ask()).status === 200),
     recovered: () => until(async () => (await ask()).status === 200 && (await ask(revoked)).status === 401),

@@ -50,6 +50,8 @@ export async function startProxy(target: { readonly port: number; readonly host?
     const pair = [client, upstream] as const;
     pairs.add(pair);
     let condemned = false;
+    // Bytes of a connection never overtake each other, however the delay changes.
+    let lastDue = 0;
 
     function end(): void {
       pairs.delete(pair);
@@ -74,11 +76,13 @@ export async function startProxy(target: { readonly port: number; readonly host?
         return;
       }
       if (proxy.mode === "drop-replies") return;
-      if (proxy.delayMs === 0) return void client.write(bytes);
+      const now = performance.now();
+      if (proxy.delayMs === 0 && now > lastDue) return void client.write(bytes);
+      lastDue = Math.max(lastDue + 1, now + proxy.delayMs);
       const timer = setTimeout(() => {
         timers.delete(timer);
         if (!client.destroyed) client.write(bytes);
-      }, proxy.delayMs);
+      }, lastDue - now);
       timers.add(timer);
     });
   });
