@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from "node:fs";
 import { expect } from "chai";
 import { makeCertificates, startCluster, startProxy, startRedis, startSentinel } from "@portcullis/testkit";
 import { Redis } from "ioredis";
@@ -5,6 +6,7 @@ import { Redis as Redis5 } from "ioredis5";
 import type { AnyOptions } from "../support/app.js";
 import { cleanUp } from "../support/clean-up.js";
 import { operate } from "../support/redis.js";
+import { readDocument } from "../docs/documents.js";
 import type { Rig } from "./support/rig.js";
 import { startRig } from "./support/rig.js";
 import { redisPassword } from "./support/witness.js";
@@ -12,6 +14,12 @@ import { redisPassword } from "./support/witness.js";
 const limits = [{ name: "user", per: "user", limit: 1000, window: "1m" }] as const;
 /** Milliseconds that no healthy Redis takes on a busy machine. */
 const deadline = 500;
+
+/** Of the least user that docs/operations.md advises, without its password. */
+function documentedRules(): string[] {
+  const [, rules = ""] = /ACL SETUSER gate on >password ([^`]+)```/.exec(readDocument("docs/operations.md")) ?? [];
+  return ["on", ...rules.trim().split(/\s+/)];
+}
 
 describe("a gate finds its Redis", function () {
   this.timeout(60_000);
@@ -36,12 +44,19 @@ describe("a gate finds its Redis", function () {
     const certificates = makeCertificates();
     const server = await launch({ tls: certificates });
     const operator = operate(server.url);
-    const rules =
-      "on resetkeys ~auth:revoked:* ~auth:cutoff:* ~portcullis:* -@all +hello +client|setname +info +quit " +
-      "+script|load +evalsha +eval +time +get +mget +set +del +exists +ttl +pttl +pexpire +incrby +decrby";
-    await operator.call("ACL", "SETUSER", "gate", `>${redisPassword}`, ...rules.split(" "));
+    await operator.call("ACL", "SETUSER", "gate", `>${redisPassword}`, ...documentedRules());
     const url = `rediss://gate:${redisPassword}@localhost:${server.tlsPort}`;
     await works(await start({ url, tls: { ca: certificates.ca, ...certificates.client } }));
+  });
+
+  it("as a user who may do all that any script or call does", () => {
+    const allowed = new Set(documentedRules().map((rule) => /^\+(\w+)/.exec(rule)?.[1]?.toUpperCase()));
+    const folder = new URL("../../packages/core/src/", import.meta.url);
+    const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts"));
+    const sources = files.map((file) => readFileSync(new URL(file, folder), "utf8")).join("\n");
+    const commands = Array.from(sources.matchAll(/redis\.p?call\(\s*['"](\w+)['"]/g), ([, command]) => command);
+    expect(commands).to.have.length.greaterThan(50);
+    expect([...new Set(commands)].filter((command) => !allowed.has(command))).to.deep.equal([]);
   });
 
   it("never without checking who answers", async () => {
