@@ -1,11 +1,12 @@
 // Suite "limits": what rate limits ask of Redis, exact and leased; what they keep in memory; what each algorithm costs.
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { costTable } from "./lib/cost-table.mjs";
 import { fixed, grouped, ratio, table } from "./lib/format.mjs";
 import { ask, cores, end, endAll, startNode } from "./lib/processes.mjs";
 import { countCalls, startCluster } from "./lib/redis.mjs";
 import { signTokens } from "./lib/settings.mjs";
-import { median, spread } from "./lib/statistics.mjs";
+import { median } from "./lib/statistics.mjs";
 
 const users = 2000;
 const startMs = 20_000;
@@ -52,7 +53,7 @@ export async function runLimits({ quick, rounds, seconds, note, redis }) {
     `### What a request asks of Redis: ${grouped(users)} users, 64 connections, a limit by address and one by user`,
     describeAsking(asked),
     "### CPU of a decision in process, to rate-limiter-flexible alone; median of the rounds (least-most)",
-    describeAlgorithms(algorithms),
+    costTable(algorithms),
     "### Memory of a process that meets ever new addresses",
     describeClients(clients),
   ].join("\n\n");
@@ -118,18 +119,6 @@ function describeAsking(rows) {
       name,
       ...columns.map(([, member, digits]) => fixed(median(slices.map((slice) => slice[member])), digits)),
       slices.reduce((sum, { failed }) => sum + failed, 0),
-    ]),
-  );
-}
-
-function describeAlgorithms(rows) {
-  const [{ samples: base }] = rows;
-  return table(
-    ["", "ratio", "us here"],
-    rows.map(({ name, samples }) => [
-      name,
-      ratio(spread(samples.map((us, round) => us / base[round]))),
-      fixed(median(samples), 2),
     ]),
   );
 }

@@ -1,8 +1,8 @@
 // Suite "micro": what the gate's parts cost in one process, without HTTP, and what they keep in memory.
 import { fileURLToPath } from "node:url";
+import { costTable } from "./lib/cost-table.mjs";
 import { fixed, grouped, ratio, table } from "./lib/format.mjs";
 import { ask, cores, endAll, startNode } from "./lib/processes.mjs";
-import { median, spread } from "./lib/statistics.mjs";
 
 const answerMs = { costs: 240_000, growth: 1_800_000 };
 
@@ -25,24 +25,12 @@ export async function runMicro({ quick, note, redis }) {
   await endAll();
   return [
     "### CPU of a call, to a signature check by jose (HS256); median of the rounds (least-most)",
-    describeCosts(costs),
+    costTable(costs),
     "### Memory of a process that meets ever new addresses, users, valid tokens and forged tokens, one of each a caller",
     describeGrowth(growth),
     "### CPU of a caller: both tokens, and a write to or a deletion from the request cache",
     describeConstancy(growth),
   ].join("\n\n");
-}
-
-function describeCosts(rows) {
-  const [{ samples: base }] = rows;
-  return table(
-    ["", "ratio", "us here"],
-    rows.map(({ name, samples }) => [
-      name,
-      ratio(spread(samples.map((us, round) => us / base[round]))),
-      fixed(median(samples), 2),
-    ]),
-  );
 }
 
 function describeGrowth(rows) {
