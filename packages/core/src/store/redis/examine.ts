@@ -133,7 +133,7 @@ async function examinePermissions({ connection, keys, caches, keepsSessions }: E
     ["asking about cut-offs", "GET", keys.subjectCutoff("portcullis-examination")],
     ...(keepsSessions
       ? ([
-          ["keeping sessions", "HDEL", records, "none"],
+          ["keeping sessions", "HLEN", records],
           ["telling other services of tokens", "SREM", shared, "none"],
         ] as const)
       : []),
