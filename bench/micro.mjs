@@ -2,16 +2,21 @@
 import { fileURLToPath } from "node:url";
 import { costTable } from "./lib/cost-table.mjs";
 import { fixed, grouped, ratio, table } from "./lib/format.mjs";
+import { grounds } from "./lib/growth.mjs";
 import { ask, cores, endAll, startNode } from "./lib/processes.mjs";
 
 const answerMs = { costs: 240_000, growth: 1_800_000 };
 
-/** @returns {Promise<string>} Markdown. */
-export async function runMicro({ quick, note, redis }) {
-  const worker = startNode(fileURLToPath(new URL("./lib/micro-worker.mjs", import.meta.url)), {
+function startWorker() {
+  return startNode(fileURLToPath(new URL("./lib/micro-worker.mjs", import.meta.url)), {
     core: cores.server,
     options: ["--expose-gc"],
   });
+}
+
+/** @returns {Promise<string>} Markdown. */
+export async function runMicro({ quick, note, redis }) {
+  const worker = startWorker();
   note("micro: cost of a call");
   const costs = await ask(
     worker,
@@ -19,10 +24,15 @@ export async function runMicro({ quick, note, redis }) {
     "rows",
     answerMs.costs,
   );
-  note("micro: growth of the heap");
   const scale = quick ? 0.02 : 1;
-  const growth = await ask(worker, { suite: "growth", scale, redis: redis.url }, "rows", answerMs.growth);
   await endAll();
+  const growth = [];
+  for (const on of grounds) {
+    note(`micro: growth of the heap, ${on}`);
+    const message = { suite: "growth", on, scale, redis: redis.url };
+    growth.push({ name: on, ...(await ask(startWorker(), message, "rows", answerMs.growth)) });
+    await endAll();
+  }
   return [
     "### CPU of a call, to a signature check by jose (HS256); median of the rounds (least-most)",
     costTable(costs),

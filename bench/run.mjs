@@ -17,7 +17,7 @@ const suites = {
   profile: { redis: true, run: async (options) => (await import("./profile.mjs")).runProfile(options) },
 };
 const byDefault = ["guard", "micro"];
-const longestMinutes = 20;
+const longestMinutes = 40;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -36,7 +36,7 @@ export interface CachePolicy {
 export interface LocalCacheOptions {
   /** A value in process is used for so long without asking Redis, unless its namespace is tracked. @default "5s" */
   readonly ttl?: Duration | undefined;
-  /** @default 10_000 */
+  /** @default 5_000 */
   readonly entries?: number | undefined;
   /** Roughly. @default 33_554_432 (32 MiB) */
   readonly bytes?: number | undefined;
@@ -155,7 +155,7 @@ function checkPart(option: string, value: unknown, least: number, most: number):
 
 function resolveLocal(options: LocalCacheOptions): NonNullable<ResolvedCache["local"]> {
   checkObject("cache.local", options, ["ttl", "entries", "bytes", "copies"]);
-  const { ttl = "5s", entries = 10_000, bytes = 2 ** 25, copies = false } = options;
+  const { ttl = "5s", entries = 5_000, bytes = 2 ** 25, copies = false } = options;
   checkInteger("cache.local.entries", entries, 1, 10_000_000);
   checkInteger("cache.local.bytes", bytes, 1024, 2 ** 40);
   checkBoolean("cache.local.copies", copies);

@@ -11,7 +11,7 @@ interface Block extends Entry {
 }
 
 /** Most clients whose refusals are remembered at once. */
-const capacity = 40_000;
+const capacity = 10_000;
 const highestLevel = 40;
 
 /** Who is blocked in this process, and who is about to be. */

@@ -14,7 +14,7 @@ import { BoundedTable } from "./bounded.js";
 export interface MemoryLoginStoreOptions {
   /** Unix milliseconds. */
   readonly now?: (() => number) | undefined;
-  /** Most counters kept. @default 40_000 */
+  /** Most counters kept. @default 10_000 */
   readonly counters?: number | undefined;
 }
 
@@ -38,7 +38,7 @@ export class MemoryLoginStore implements LoginStore {
   /** How often the attempts of a pair were used up by failures. */
   readonly #levels: LRUCache<string, number>;
 
-  constructor({ now = Date.now, counters = 40_000 }: MemoryLoginStoreOptions = {}) {
+  constructor({ now = Date.now, counters = 10_000 }: MemoryLoginStoreOptions = {}) {
     const notes = { max: mostNotes, ttl: 1, ttlResolution: 0, perf: { now } };
     this.#now = now;
     this.#counters = new BoundedTable({ now, capacity: counters });

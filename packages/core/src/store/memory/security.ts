@@ -6,7 +6,7 @@ import { UseTable } from "./uses.js";
 export interface MemorySecurityStoreOptions {
   /** Unix milliseconds. */
   readonly now?: () => number;
-  /** Most counters kept. @default 40_000 */
+  /** Most counters kept. @default 20_000 */
   readonly counters?: number;
   /** Most revocation records kept. @default 100_000 */
   readonly records?: number;
@@ -26,7 +26,7 @@ export class MemorySecurityStore implements SecurityStore {
   readonly #records = new Map<string, Record>();
   readonly #mostRecords: number;
 
-  constructor({ now = Date.now, counters = 40_000, records = 100_000 }: MemorySecurityStoreOptions = {}) {
+  constructor({ now = Date.now, counters = 20_000, records = 100_000 }: MemorySecurityStoreOptions = {}) {
     this.#now = now;
     this.#quotas = new MemoryQuotas({ now, capacity: counters });
     this.#uses = new UseTable(now);

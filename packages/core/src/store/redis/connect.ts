@@ -26,7 +26,7 @@ export interface Connection {
   readonly hasConnected: () => boolean;
   /** Can commands go out now? */
   isUp(): boolean;
-  /** Calls the listener whenever a connection is made; returns how to stop that. */
+  /** Calls the listener whenever a connection is made, or a Cluster goes on without a node; returns how to stop that. */
   onConnect(listener: () => void): () => void;
   /**
    * Connects anew, since the server says it is a read-only replica and the address may lead to the master by now. Not more
@@ -35,6 +35,12 @@ export interface Connection {
   leaveReplica(): void;
   /** Ends our own client within 300 ms, even on a stopped server; a client the user made is left to its user. */
   close(): Promise<void>;
+}
+
+/** What a client of a Cluster tells besides. */
+interface ClusterNodes {
+  on(event: "-node", listener: () => void): unknown;
+  off(event: "-node", listener: () => void): unknown;
 }
 
 export interface ConnectOptions {
@@ -54,6 +60,7 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
   const client: RedisLike = own ?? (redis as RedisLike);
   const unsafeOptions = own === undefined ? findUnsafeOptions(client) : [];
   const isCluster = client.isCluster === true;
+  const nodes = isCluster ? (client as unknown as ClusterNodes) : undefined;
   const listeners = new Set<() => void>();
   let connected = client.status === "ready";
   let closing = false;
@@ -76,12 +83,18 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
     for (const listener of listeners) listener();
   }
 
+  /** A replica may have taken its place, without the last writes and without the scripts. */
+  function greetSuccessor(): void {
+    if (connected && !closing) greet();
+  }
+
   function logError(error: Error): void {
     if (closing) return;
     logger.warn({ fault: faultOfError(error).kind }, "portcullis: the connection to Redis failed");
   }
 
   client.on("ready", greet);
+  nodes?.on("-node", greetSuccessor);
   if (own !== undefined) {
     own.on("error", logError);
     own.on("end", () => revive(own));
@@ -111,6 +124,7 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
       closing = true;
       clearTimeout(revival);
       client.off("ready", greet);
+      nodes?.off("-node", greetSuccessor);
       if (own === undefined) return;
       if (own.status === "ready") await Promise.race([own.quit().catch(() => undefined), pause(goodbyeMs)]);
       own.disconnect();
