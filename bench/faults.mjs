@@ -22,7 +22,7 @@ const revokedJti = "revoked";
 
 /** @returns {Promise<string>} Markdown. */
 export async function runFaults({ quick, note }) {
-  const rounds = quick ? 1 : 5;
+  const rounds = quick ? 1 : 3;
   const outages = [];
   for (const how of ["SIGSTOP", "SIGKILL"])
     outages.push({ how, rounds: await repeat(`${how} of the only server`, () => measureOutage(how)) });
