@@ -129,3 +129,31 @@ describe("writes of the cache", () => {
     }
   });
 });
+
+describe("a server whose clock is not ours", () => {
+  for (const [how, aheadMs] of [
+    ["an hour ahead", 3_600_000],
+    ["an hour behind", -3_600_000],
+  ] as const) {
+    it(`and ${how} is not believed that a token is good, but that it is revoked`, async () => {
+      const { connection, calls } = openConnection();
+      const store = new RedisSecurityStore({ connection, deadlineMs: 5000, clockToleranceMs: 5000 });
+      async function ask(revoked: number, ahead: number): Promise<unknown> {
+        const asking = store.ask(question);
+        await turn();
+        calls.pop()?.resolve([Date.now() + ahead, revoked]);
+        const answer = await asking;
+        return answer instanceof StoreFault ? answer : answer.revoked;
+      }
+      expect(await ask(0, 0)).to.equal(false);
+      expect(store.state().status).to.equal("up");
+      expect(await ask(0, aheadMs))
+        .to.be.instanceOf(StoreFault)
+        .and.to.include({ kind: "skewed" });
+      expect(await ask(1, aheadMs)).to.equal(true);
+      expect(store.state()).to.deep.include({ status: "degraded", findings: ["its clock and ours disagree"] });
+      expect(await ask(0, 0)).to.equal(false);
+      expect(store.state().status).to.equal("up");
+    });
+  }
+});

@@ -129,6 +129,23 @@ for (const adapter of adapters) {
       expect((await send(`${app.url}/cached`, { token })).json).to.deep.equal({ made: true });
     });
 
+    it("is kept from Redis by hand, and let back", async () => {
+      const app = await start();
+      const token = await signToken();
+      await recovered(app, token);
+      expect(app.gate.breakers.map(({ name, state }) => [name, state])).to.deep.include(["redis.security", "closed"]);
+      for (const breaker of app.gate.breakers) breaker.open();
+      // What the script asks about a token; the marker of lost data goes on being looked at.
+      const asked = async () => /cmdstat_exists:calls=\d+/.exec(await operate(server.url).info("commandstats"))?.[0];
+      const before = await asked();
+      expect(before).to.be.a("string");
+      for (let round = 0; round < 5; round += 1) expect((await send(`${app.url}/me`, { token })).status).to.equal(503);
+      expect(await asked()).to.equal(before);
+      expect(app.gate.health().store.findings).to.include("calls fail");
+      for (const breaker of app.gate.breakers) breaker.close();
+      expect((await send(`${app.url}/me`, { token })).status).to.equal(200);
+    });
+
     it("limits in this process alone, or not at all, or answers 503, as each policy says", async () => {
       const limits = (["local", "allow", "deny"] as const).map((onStoreError) => ({
         name: onStoreError,
