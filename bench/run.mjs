@@ -73,7 +73,7 @@ async function runSuite(name) {
 
 function describeEffort(name) {
   if (name === "cache") return `${3 * options.rounds} rounds`;
-  return name !== "micro" ? `${options.rounds} rounds of ${options.seconds} s` : "a full run";
+  return name !== "micro" && name !== "faults" ? `${options.rounds} rounds of ${options.seconds} s` : "a full run";
 }
 
 function readNumber(name, byDefault, least, most) {

@@ -137,7 +137,7 @@ const clusterOptions = (credentials: Pick<RedisOptions, "username" | "password" 
     retryDelayOnMoved: 0,
     maxRedirections: 3,
     slotsRefreshTimeout: 500,
-    slotsRefreshInterval: 1000,
+    slotsRefreshInterval: 500,
     clusterRetryStrategy: (attempt: number) => Math.random() * Math.min(1000, 50 * attempt) + 25,
     redisOptions: { ...connectionOptions(deadlineMs), ...credentials },
   }) satisfies ClusterOptions;
