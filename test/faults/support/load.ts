@@ -7,7 +7,7 @@ export interface LoadResult {
   readonly sent: number;
   /** How many by status; 0 stands for a connection that failed. */
   readonly statuses: ReadonlyMap<number, number>;
-  /** Milliseconds of the slowest, without those in which this process got no turn. */
+  /** Milliseconds of the slowest, of those in which this process had nothing else to do. */
   readonly slowestMs: number;
   /** Answers that must not be: a revoked token that was accepted. */
   readonly accepted: number;

@@ -50,6 +50,7 @@ export async function startProxy(target: { readonly port: number; readonly host?
     const pair = [client, upstream] as const;
     pairs.add(pair);
     let condemned = false;
+    let lossy = false;
     // Bytes of a connection never overtake each other, however the delay changes.
     let lastDue = 0;
 
@@ -75,7 +76,17 @@ export async function startProxy(target: { readonly port: number; readonly host?
         upstream.destroy();
         return;
       }
-      if (proxy.mode === "drop-replies") return;
+      if (proxy.mode === "drop-replies") {
+        lossy = true;
+        return;
+      }
+      // A connection has all bytes or none: what comes after a gap would be taken for the replies that are missing.
+      if (lossy) {
+        pairs.delete(pair);
+        client.resetAndDestroy();
+        upstream.destroy();
+        return;
+      }
       const now = performance.now();
       if (proxy.delayMs === 0 && now > lastDue) return void client.write(bytes);
       lastDue = Math.max(lastDue + 1, now + proxy.delayMs);
