@@ -8,7 +8,9 @@ import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import { until } from "../support/until.js";
 
-describe("news of ended sessions", () => {
+describe("news of ended sessions", function () {
+  // Tokens are issued in the second after a cut-off, several times.
+  this.timeout(60_000);
   let prefix: string;
   beforeEach(() => {
     prefix = freshPrefix();

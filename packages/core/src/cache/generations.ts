@@ -32,7 +32,7 @@ export class Generations {
   /** Whose renewal the store missed, each with a mark: entries under them are gone for this process. */
   readonly #missed = new LRUCache<string, symbol>({ max: 10_000 });
   /** Entries that remember one that is dropped would not hear of its changes any more. */
-  readonly #known = new LRUCache<string, Generation>({ max: 20_000, dispose: forget });
+  readonly #known = new LRUCache<string, Generation>({ max: 10_000, dispose: forget });
 
   constructor({ store, signals, boundMs }: GenerationsOptions) {
     this.#store = store;

@@ -25,7 +25,7 @@ export class Places {
   readonly #keys: Keyspace;
   readonly #tracked: true | readonly string[];
   readonly #statistics: CacheStatistics;
-  readonly #places = new LRUCache<string, Place>({ max: 5000 });
+  readonly #places = new LRUCache<string, Place>({ max: 2000 });
 
   constructor(keys: Keyspace, tracked: true | readonly string[], statistics: CacheStatistics) {
     this.#keys = keys;

@@ -5,7 +5,7 @@ import { cacheChannel, letterOf } from "../cache-store.js";
 import type { Channels } from "../channels.js";
 
 export interface MemoryCacheStoreOptions {
-  /** Most entries kept. @default 10_000 */
+  /** Most entries kept. @default 5_000 */
   readonly entries?: number;
   /** Most characters of keys and values kept. @default 16_777_216 */
   readonly size?: number;
@@ -29,7 +29,7 @@ export class MemoryCacheStore implements CacheStore {
   readonly #now: () => number;
 
   constructor({
-    entries = 10_000,
+    entries = 5_000,
     size = 2 ** 24,
     now = () => performance.now(),
     channels,

@@ -6,9 +6,9 @@ import { UseTable } from "./uses.js";
 export interface MemorySecurityStoreOptions {
   /** Unix milliseconds. */
   readonly now?: () => number;
-  /** Most counters kept. @default 20_000 */
+  /** Most counters kept. @default 12_000 */
   readonly counters?: number;
-  /** Most revocation records kept. @default 100_000 */
+  /** Most revocation records kept. @default 50_000 */
   readonly records?: number;
 }
 
@@ -26,7 +26,7 @@ export class MemorySecurityStore implements SecurityStore {
   readonly #records = new Map<string, Record>();
   readonly #mostRecords: number;
 
-  constructor({ now = Date.now, counters = 20_000, records = 100_000 }: MemorySecurityStoreOptions = {}) {
+  constructor({ now = Date.now, counters = 12_000, records = 50_000 }: MemorySecurityStoreOptions = {}) {
     this.#now = now;
     this.#quotas = new MemoryQuotas({ now, capacity: counters });
     this.#uses = new UseTable(now);
