@@ -85,9 +85,11 @@ export function describeQuotaStore(name: string, open: () => Promise<Store> | St
           const counted: { charge: Charge; receipt: number; correct: (by: number, now: number) => void }[] = [];
           for (const taken of steps) {
             if (!Array.isArray(taken)) {
-              const target = counted[taken.of % Math.max(1, counted.length)];
-              if (target === undefined || taken.by === 0) continue;
-              const by = target.charge.slot === undefined ? taken.by : -1;
+              // Once for each, and no more than it took: what a bucket is given back twice depends on the time between.
+              const [target] = counted.splice(taken.of % Math.max(1, counted.length), 1);
+              if (target === undefined) continue;
+              const by = target.charge.slot === undefined ? Math.max(taken.by, -target.charge.cost) : -1;
+              if (by === 0) continue;
               store.quotas.adjust([{ charge: target.charge, receipt: target.receipt, by }]);
               target.correct(by, now);
               continue;

@@ -81,7 +81,7 @@ export class MemorySessionStore implements SessionStore {
     if (record === undefined || record.idleEndsAt <= now) return { outcome: "missing" };
     if (now > rotation.notAfter) return { outcome: "late" };
     if (presented !== record.current && generation <= record.generation) {
-      const repeats = presented === record.previous && now - record.seenAt <= rotation.overlapMs;
+      const repeats = presented === record.previous && now - record.seenAt < rotation.overlapMs;
       if (repeats) return { outcome: "repeated", record, surplus: [] };
       this.#forget(keys, id);
       await this.#revoke(record.access);

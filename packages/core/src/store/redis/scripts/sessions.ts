@@ -151,7 +151,7 @@ if presented == record.current or generation > record.generation then
   end
   return { 'rotated', text, unpack(out) }
 end
-if presented == record.previous and now - record.seenAt <= tonumber(ARGV[14]) then return { 'repeated', text } end
+if presented == record.previous and now - record.seenAt < tonumber(ARGV[14]) then return { 'repeated', text } end
 local out = { 'reused' }
 finish(id, text, out)
 sweep()
