@@ -73,8 +73,8 @@ portcullis({ auth: { issuer: "https://id.example.com" } });
 portcullis({ revocation: { onStoreError: "ignore" } });
 // @ts-expect-error no such unit
 portcullis({ cache: { ttl: "5 parsecs" } });
-// @ts-expect-error a policy has a window
-gate.limit({ name: "a", per: "ip", limit: 1 });
+// @ts-expect-error a policy has a limit
+gate.limit({ name: "a", per: "ip", window: "1m" });
 // @ts-expect-error nobody's key is no key
 gate.limit({ name: "a", per: (ctx) => ctx.headers["x-tenant"], limit: 1, window: "1m" });
 // @ts-expect-error no such way
