@@ -45,7 +45,7 @@ export async function startProxy(target: { readonly port: number; readonly host?
   let cut: string | undefined;
 
   const server = createServer((client) => {
-    if (proxy.mode === "refuse") return void client.resetAndDestroy();
+    if (proxy.mode === "refuse") return resetSocket(client);
     const upstream = connect({ host: target.host ?? HOST, port: target.port });
     const pair = [client, upstream] as const;
     pairs.add(pair);
@@ -72,7 +72,7 @@ export async function startProxy(target: { readonly port: number; readonly host?
       if (condemned) {
         cuts += 1;
         pairs.delete(pair);
-        client.resetAndDestroy();
+        resetSocket(client);
         upstream.destroy();
         return;
       }
@@ -83,7 +83,7 @@ export async function startProxy(target: { readonly port: number; readonly host?
       // A connection has all bytes or none: what comes after a gap would be taken for the replies that are missing.
       if (lossy) {
         pairs.delete(pair);
-        client.resetAndDestroy();
+        resetSocket(client);
         upstream.destroy();
         return;
       }
@@ -106,7 +106,7 @@ export async function startProxy(target: { readonly port: number; readonly host?
 
   function reset(): void {
     for (const [client, upstream] of pairs) {
-      client.resetAndDestroy();
+      resetSocket(client);
       upstream.destroy();
     }
     pairs.clear();
@@ -138,9 +138,16 @@ export async function startProxy(target: { readonly port: number; readonly host?
     reset,
     async close() {
       for (const timer of timers) clearTimeout(timer);
-      reset();
+      each((socket) => socket.destroy());
+      pairs.clear();
       await new Promise((resolve) => server.close(resolve));
     },
   };
   return proxy;
+}
+
+/** Node loses the handle of a socket that is reset while it ends, and then waits for it, or spins, for ever. */
+function resetSocket(socket: Socket): void {
+  if (socket.readyState === "open") socket.resetAndDestroy();
+  else socket.destroy();
 }
