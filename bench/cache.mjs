@@ -27,6 +27,8 @@ export async function runCache({ quick, rounds, note, redis }) {
     describe(rows, "local"),
     "### A hit in Redis, 64 readers at a time",
     describe(rows, "remote"),
+    "### Both tiers, 64 readers at a time, three times as many keys as a process keeps: a hit in Redis, then kept in process",
+    describe(rows, "beyond"),
     "### A second read in one request, of which awaiting is a part",
     table(
       ["", "CPU, ns here"],

@@ -27,6 +27,7 @@ export async function openBentocache(redis, prefix) {
   const remote = bento.use("remote");
   return {
     name: "bentocache",
+    tiers: 2,
     local: (key) => bento.get({ key }),
     remote: (key) => remote.get({ key }),
     make: (key, factory) => bento.getOrSet({ key, factory }),
@@ -47,6 +48,7 @@ export async function openCacheable(redis, namespace) {
   const remote = new Cacheable({ primary: alone, ttl: ttlMs });
   return {
     name: "cacheable",
+    tiers: 2,
     local: (key) => both.get(key),
     remote: (key) => remote.get(key),
     make: (key, factory) => both.getOrSet(key, factory),
@@ -64,6 +66,7 @@ export async function openCacheManager(redis, namespace) {
   const remote = createCache({ stores: [alone], ttl: ttlMs });
   return {
     name: "cache-manager",
+    tiers: 2,
     local: (key) => both.get(key),
     remote: (key) => remote.get(key),
     make: (key, factory) => both.wrap(key, factory),

@@ -1,9 +1,11 @@
 // Runs in a process of its own on the core of the servers: hits of each cache in turn, or its part of a stampede.
 import { isDeepStrictEqual } from "node:util";
 import { openContenders } from "./cache-contenders.mjs";
-import { valueOf } from "./cache-values.mjs";
+import { mostEntries, valueOf } from "./cache-values.mjs";
 
 const keys = Array.from({ length: 1000 }, (_, index) => `user-${index}`);
+/** Three times what a process keeps: read in turn, none is still there when its turn comes. */
+const manyKeys = Array.from({ length: 3 * mostEntries }, (_, index) => `many-${index}`);
 const readers = 64;
 /** Callers of each process in a stampede. */
 const callers = 50;
@@ -26,13 +28,22 @@ async function measureHits({ redis, run, rounds, sampleMs }) {
     for (const kind of ["local", "remote"].filter((one) => one in contender)) {
       for (const key of keys.slice(0, 20)) expectValue(contender, kind, key, await contender[kind](key));
     }
-    operations.push({ name: contender.name, kind: "local", take: (count) => readInTurn(contender.local, count) });
+    if (contender.local !== undefined)
+      operations.push({ name: contender.name, kind: "local", take: (count) => readInTurn(contender.local, count) });
     if (contender.remote !== undefined)
-      operations.push({ name: contender.name, kind: "remote", take: (count) => readTogether(contender.remote, count) });
+      operations.push({ name: contender.name, kind: "remote", take: readTogether(contender.remote, keys) });
     if (contender.memo !== undefined) {
       for (const key of keys) await contender.memo(key);
       operations.push({ name: contender.name, kind: "memo", take: (count) => readInTurn(contender.memo, count) });
     }
+  }
+  // Others of their own: these would push the keys above out of process.
+  const [crowded, rest] = divide(await openContenders(redis, `${run}m`), ({ tiers }) => tiers === 2);
+  for (const { close } of rest) await close();
+  for (const contender of crowded) {
+    await contender.seed(manyKeys);
+    expectValue(contender, "local", manyKeys[0], await contender.local(manyKeys[0]));
+    operations.push({ name: contender.name, kind: "beyond", take: readTogether(contender.local, manyKeys) });
   }
   operations.push({
     name: "an awaited resolved promise",
@@ -46,8 +57,12 @@ async function measureHits({ redis, run, rounds, sampleMs }) {
     if (round % 2 === 1) order.reverse();
     for (const index of order) rows[index].samples[round] = await measure(operations[index]);
   }
-  for (const { close } of contenders) await close();
+  for (const { close } of [...contenders, ...crowded]) await close();
   return rows;
+}
+
+function divide(all, isChosen) {
+  return [all.filter(isChosen), all.filter((one) => !isChosen(one))];
 }
 
 const resolved = Promise.resolve(1);
@@ -61,13 +76,16 @@ async function readInTurn(read, count) {
   for (let call = 0; call < count; call += 1) await read(keys[call % keys.length]);
 }
 
-/** So many readers at a time, as requests are. */
-async function readTogether(read, count) {
-  let call = 0;
-  async function reader() {
-    while (call < count) await read(keys[(call += 1) % keys.length]);
-  }
-  await Promise.all(Array.from({ length: readers }, reader));
+/** So many readers at a time, as requests are; each goes on with the next key. */
+function readTogether(read, wanted) {
+  let next = 0;
+  return async (count) => {
+    const until = next + count;
+    async function reader() {
+      while (next < until) await read(wanted[(next += 1) % wanted.length]);
+    }
+    await Promise.all(Array.from({ length: readers }, reader));
+  };
 }
 
 async function calibrate(operation, sampleMs) {

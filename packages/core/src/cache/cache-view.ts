@@ -159,17 +159,22 @@ export class CacheView implements RequestCache, GateCache {
     return promise;
   }
 
-  async #read(key: string): Promise<unknown> {
-    checkKey(key);
-    const reading = this.#service.cache.fetch(this.#place, key).then((entry) => {
-      const fresh = entry !== undefined && performance.now() < entry.freshUntil ? entry : undefined;
-      this.#place.statistics.count(fresh === undefined ? "miss" : "store");
-      cell.isHit = fresh !== undefined;
-      return fresh?.read();
+  #read(key: string): Promise<unknown> {
+    if (!isKey(key)) return Promise.reject(new TypeError(badKey));
+    const { statistics } = this.#place;
+    const memo = this.#memo;
+    let cell: MemoCell | undefined;
+    const promise = this.#service.cache.fetch(this.#place, key).then((entry) => {
+      const isHit = entry !== undefined && performance.now() < entry.freshUntil;
+      statistics.count(isHit ? "store" : "miss");
+      if (cell !== undefined) cell.isHit = isHit;
+      return isHit ? entry.read() : undefined;
     });
-    const cell: MemoCell = { promise: reading, isHit: undefined };
-    this.#memo?.set(key, cell);
-    return reading;
+    if (memo !== undefined) {
+      cell = { promise, isHit: undefined };
+      memo.set(key, cell);
+    }
+    return promise;
   }
 
   async #obtain<T>(options: GetOrSetOptions, factory: Factory<T>): Promise<unknown> {
@@ -230,8 +235,14 @@ export class CacheView implements RequestCache, GateCache {
   }
 }
 
+const badKey = "a cache key is a non-empty string";
+
+function isKey(key: unknown): key is string {
+  return typeof key === "string" && key !== "";
+}
+
 function checkKey(key: unknown): asserts key is string {
-  if (typeof key !== "string" || key === "") throw new TypeError("a cache key is a non-empty string");
+  if (!isKey(key)) throw new TypeError(badKey);
 }
 
 const noTags: readonly string[] = [];

@@ -1,6 +1,7 @@
 import type { Codecs } from "./codec.js";
+import { jsonLetter } from "./codec.js";
 import type { StoredEntry } from "./entry.js";
-import { freezeAll } from "./freeze.js";
+import { freezeAll, freezeTree } from "./freeze.js";
 import type { Generation } from "./generations.js";
 
 export interface CachedEntryOptions {
@@ -93,7 +94,14 @@ export class CachedEntry {
     }
     this.#value = this.#codecs.decode(this.#letter, this.#payload);
     this.#loaded = this.#value !== undefined;
-    this.#shared = this.#loaded && shares && freezeAll(this.#value);
+    this.#shared = this.#loaded && shares && this.#freeze();
     if (this.#shared) this.#payload = "";
+  }
+
+  /** False for what cannot be frozen. */
+  #freeze(): boolean {
+    if (this.#letter !== jsonLetter) return freezeAll(this.#value);
+    freezeTree(this.#value);
+    return true;
   }
 }

@@ -12,6 +12,8 @@ export interface CacheCodec {
  */
 export type CodecChoice = "json" | "structured" | CacheCodec;
 
+export const jsonLetter = "j";
+
 /** One letter before each value says which codec wrote it, so that releases with different codecs read each other. */
 export class Codecs {
   readonly letter: string;
@@ -20,8 +22,8 @@ export class Codecs {
 
   constructor(choice: CodecChoice) {
     const own = typeof choice === "object";
-    this.letter = own ? "c" : choice === "json" ? "j" : "s";
-    this.#codecs = new Map([["j", json], ["s", structured], ...(own ? [["c", choice] as const] : [])]);
+    this.letter = own ? "c" : choice === "json" ? jsonLetter : "s";
+    this.#codecs = new Map([[jsonLetter, json], ["s", structured], ...(own ? [["c", choice] as const] : [])]);
     const codec = this.#codecs.get(this.letter) ?? json;
     this.#encode = (value) => codec.encode(value);
   }

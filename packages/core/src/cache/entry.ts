@@ -27,23 +27,65 @@ export function writeEntry(head: EntryHead, payload: string): string {
   return `p2${letter} ${times.join(" ")} ${stamp} ${tagged}\n${payload}`;
 }
 
-const headLine =
-  /^p2([0-9a-z]) ([0-9a-z]{1,10}) ([0-9a-z]{1,10}) ([0-9a-z]{1,10}) ([\w.-]{0,2000}) ([\w.~=,-]{0,20000})(?: [^\n]{0,2000})?\n/;
+const version = "p2";
+const longestHead = 25_000;
+/** Of the letter: a digit or a small letter. */
+const radix = 36;
+const longestTime = 10;
+const longestStamp = 2000;
+const tagList = /^[\w.~=,-]{1,20000}$/;
 
-/** Undefined for whatever no release of this version wrote. */
+/** Undefined for whatever no release of this version wrote. Read by hand, since every hit in the store passes here. */
 export function readEntry(text: string): StoredEntry | undefined {
-  const match = headLine.exec(text);
-  if (match === null) return undefined;
-  const [line, letter = "", created = "", fresh = "", grace = "", stamp = "", tagged = ""] = match;
-  return {
-    letter,
-    createdAt: Number.parseInt(created, 36),
-    freshMs: Number.parseInt(fresh, 36),
-    graceMs: Number.parseInt(grace, 36),
-    stamp,
-    tags: tagged === "" ? noTags : tagged.split(",").map(readTag),
-    payload: text.slice(line.length),
-  };
+  if (!text.startsWith(version) || text.charCodeAt(3) !== blank) return undefined;
+  const end = text.indexOf("\n");
+  if (end === -1 || end > longestHead || digitAt(text, 2) === undefined) return undefined;
+  const times = [0, 0, 0];
+  let at = 4;
+  for (let index = 0; index < times.length; index += 1) {
+    const next = text.indexOf(" ", at);
+    const time = readTime(text, at, next);
+    if (time === undefined) return undefined;
+    times[index] = time;
+    at = next + 1;
+  }
+  const stampEnd = text.indexOf(" ", at);
+  if (stampEnd === -1 || stampEnd > end || stampEnd - at > longestStamp) return undefined;
+  const tags = readTags(text, stampEnd + 1, end);
+  if (tags === undefined) return undefined;
+  const [createdAt = 0, freshMs = 0, graceMs = 0] = times;
+  const stamp = text.slice(at, stampEnd);
+  return { letter: text.charAt(2), createdAt, freshMs, graceMs, stamp, tags, payload: text.slice(end + 1) };
+}
+
+const blank = 0x20;
+
+/** The worth of a digit in base 36; undefined if it is none. */
+function digitAt(text: string, at: number): number | undefined {
+  const code = text.charCodeAt(at);
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  return code >= 0x61 && code <= 0x7a ? code - 0x61 + 10 : undefined;
+}
+
+/** What stands from `at` to before `end`, in base 36. */
+function readTime(text: string, at: number, end: number): number | undefined {
+  if (end <= at || end - at > longestTime) return undefined;
+  let time = 0;
+  for (let index = at; index < end; index += 1) {
+    const digit = digitAt(text, index);
+    if (digit === undefined) return undefined;
+    time = time * radix + digit;
+  }
+  return time;
+}
+
+/** The tags in a head that ends at `end`; fields of later releases may follow them. */
+function readTags(text: string, at: number, end: number): StoredEntry["tags"] | undefined {
+  if (at === end) return noTags;
+  const next = text.indexOf(" ", at);
+  const tagged = text.slice(at, next === -1 || next > end ? end : next);
+  if (tagged === "") return noTags;
+  return tagList.test(tagged) ? tagged.split(",").map(readTag) : undefined;
 }
 
 const noTags: StoredEntry["tags"] = [];

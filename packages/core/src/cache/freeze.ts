@@ -17,3 +17,14 @@ export function freezeAll(root: unknown): boolean {
   for (const value of seen) Object.freeze(value);
   return true;
 }
+
+/** The same for what JSON has made: a tree, of objects and lists alone. */
+export function freezeTree(root: unknown): void {
+  const open: unknown[] = [root];
+  while (open.length > 0) {
+    const value = open.pop();
+    if (typeof value !== "object" || value === null) continue;
+    Object.freeze(value);
+    for (const member of Object.values(value)) if (typeof member === "object" && member !== null) open.push(member);
+  }
+}

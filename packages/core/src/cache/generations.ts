@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { CacheStore } from "../store/cache-store.js";
 import type { CacheSignals } from "../store/cache-signals.js";
+import type { Place } from "./places.js";
 
 /** The random text that entries of a namespace, a view or a tag carry; another one there, and they do not count any more. */
 export interface Generation {
@@ -8,10 +9,15 @@ export interface Generation {
   value: string | undefined;
   /** Grows whenever the value may have changed; entries kept in process remember which they were read under. */
   epoch: number;
+  /** It is no longer told of changes: ask for another. */
+  dropped: boolean;
 }
 
 /** Outlives what is stamped with it, or that is a miss too early. */
 const leastTtlMs = 30 * 86_400_000;
+
+/** How often those of a place are looked up, which shows that they are in use. */
+const lookUpMs = 100;
 
 export interface GenerationsOptions {
   readonly store: CacheStore;
@@ -32,7 +38,7 @@ export class Generations {
   /** Whose renewal the store missed, each with a mark: entries under them are gone for this process. */
   readonly #missed = new LRUCache<string, symbol>({ max: 10_000 });
   /** Entries that remember one that is dropped would not hear of its changes any more. */
-  readonly #known = new LRUCache<string, Generation>({ max: 10_000, dispose: forget });
+  readonly #known = new LRUCache<string, Generation>({ max: 10_000, dispose: drop });
 
   constructor({ store, signals, boundMs }: GenerationsOptions) {
     this.#store = store;
@@ -46,10 +52,20 @@ export class Generations {
     this.#signals.track({ prefix, invalidate: (key) => this.#invalidate(key), flush: () => this.#flush() });
   }
 
-  of(key: string): Generation {
+  /** Of a place, as it looked them up a moment ago. */
+  of(place: Place): readonly Generation[] {
+    const now = performance.now();
+    const known = place.stand;
+    if (now - place.lookedUpAt < lookUpMs && !known.some(({ dropped }) => dropped)) return known;
+    place.lookedUpAt = now;
+    place.stand = place.generations.map((key) => this.named(key));
+    return place.stand;
+  }
+
+  named(key: string): Generation {
     const known = this.#known.get(key);
     if (known !== undefined) return known;
-    const made: Generation = { key, value: undefined, epoch: 0 };
+    const made: Generation = { key, value: undefined, epoch: 0, dropped: false };
     this.#known.set(key, made);
     return made;
   }
@@ -117,4 +133,9 @@ export class Generations {
 function forget(generation: Generation): void {
   generation.value = undefined;
   generation.epoch += 1;
+}
+
+function drop(generation: Generation): void {
+  forget(generation);
+  generation.dropped = true;
 }

@@ -5,10 +5,10 @@ import type { Keyspace } from "../store/keys.js";
 import { StoreFault } from "../store/ports.js";
 import { CacheStatistics } from "../telemetry/cache-statistics.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import { CachedEntry } from "./cached-entry.js";
+import type { CachedEntry } from "./cached-entry.js";
 import { Codecs } from "./codec.js";
-import type { StoredEntry } from "./entry.js";
-import { readEntry } from "./entry.js";
+import type { Awaitable } from "./entry-reader.js";
+import { EntryReader, epochOf, keyOf, nothingSaid } from "./entry-reader.js";
 import type { Generation } from "./generations.js";
 import { Generations } from "./generations.js";
 import type { Mark } from "./in-flight.js";
@@ -27,19 +27,21 @@ export interface LayeredCacheOptions {
   readonly telemetry: Telemetry;
 }
 
-/** The generations of entries, and the epochs they were seen in. */
-export interface Stand {
-  readonly generations: readonly Generation[];
+/** A read that is under way. */
+interface Reading {
+  readonly place: Place;
+  readonly key: string;
+  readonly storeKey: string;
+  /** Generations that are read along, and the epochs they were in. */
+  readonly asked: readonly Generation[];
   readonly epochs: readonly number[];
+  readonly askedAt: number;
+  /** None where nothing is kept in process. */
+  readonly mark: Mark | undefined;
 }
-
-type Said = ReadonlyMap<Generation, string | undefined>;
 
 /** Longer keys are not kept in process. */
 const longestName = 256;
-/** More than the longest first line of an entry. */
-const headSize = 25_000;
-
 /** The cache of a process: the tier in it, the store below, and what keeps the two in step. */
 export class LayeredCache {
   readonly store: CacheStore;
@@ -51,6 +53,7 @@ export class LayeredCache {
   readonly local: LocalTier | undefined;
   readonly statistics: CacheStatistics = new CacheStatistics();
   readonly places: Places;
+  readonly entries: EntryReader;
   readonly #telemetry: Telemetry;
   readonly #signals: CacheSignals;
   #listens = false;
@@ -69,6 +72,7 @@ export class LayeredCache {
     this.#signals = signals;
     this.local = local === undefined ? undefined : new LocalTier({ ...local, signals });
     this.generations = new Generations({ store, signals, boundMs: local?.ttlMs ?? 0 });
+    this.entries = new EntryReader({ store, keys, options, codecs: this.codecs, generations: this.generations });
     this.waiting = new Waiting({
       channels: signals.channels,
       onDeleted: (key) => this.forget(key),
@@ -94,80 +98,58 @@ export class LayeredCache {
     return this.keys.cacheEntry(scope, path, key);
   }
 
-  /** The generations that entries of a place with these tags stand and fall with. */
-  generationsOf({ generations }: Place, tags: readonly string[]): Generation[] {
-    const all = generations.map((key) => this.generations.of(key));
-    for (const tag of tags) all.push(this.#tag(this.keys.identifier(tag)));
-    return all;
+  /**
+   * The entry under a key, fresh or in its grace. Reads are misses while the store is down. Every hit in the store passes
+   * here: promises, closures and long keys in maps are what it costs.
+   */
+  fetch(place: Place, key: string, tags: readonly string[] = noTags): Promise<CachedEntry | undefined> {
+    const storeKey = this.storeKey(place, key);
+    if (this.tombstone(storeKey) !== undefined) return nothing;
+    this.#listen();
+    const asked = this.entries.unknown(this.entries.generationsOf(place, tags));
+    const reading: Reading = {
+      place,
+      key,
+      storeKey,
+      asked,
+      epochs: asked.length === 0 ? noEpochs : asked.map(epochOf),
+      askedAt: performance.now(),
+      mark: this.local === undefined ? undefined : this.#inFlight.begin(storeKey),
+    };
+    const keys = asked.length === 0 ? [storeKey] : [storeKey].concat(asked.map(keyOf));
+    return this.store.getMany(keys).then(
+      (texts) => this.#take(reading, texts),
+      (error: unknown) => this.#lose(reading, error),
+    );
   }
 
-  /** The entry under a key, fresh or in its grace. Reads are misses while the store is down. */
-  async fetch(place: Place, key: string, tags: readonly string[] = noTags): Promise<CachedEntry | undefined> {
-    const storeKey = this.storeKey(place, key);
-    if (this.tombstone(storeKey) !== undefined) return undefined;
-    const asked = this.generationsOf(place, tags).filter((one) => !this.generations.isKnown(one));
-    const askedAt = performance.now();
-    this.#listen();
-    const mark = this.#inFlight.begin(storeKey);
+  #take(reading: Reading, texts: readonly (string | undefined)[]): Awaitable<CachedEntry | undefined> {
+    const { place, asked, epochs, askedAt } = reading;
     try {
-      const epochs = asked.map(({ epoch }) => epoch);
-      const [text, ...values] = await this.store.getMany([storeKey, ...asked.map((one) => one.key)]);
-      asked.forEach((one, index) => this.generations.learn(one, values[index], epochs[index] ?? -1));
-      const said = asked.length === 0 ? nothingSaid : new Map(asked.map((one, index) => [one, values[index]]));
-      const interpreted = this.interpret(place, text, askedAt, said);
-      const entry = interpreted instanceof Promise ? await interpreted : interpreted;
-      // A deletion that the store missed meanwhile counts here.
-      if (entry === undefined || this.tombstone(storeKey) !== undefined) return undefined;
-      if (mark.fit) this.keep(place, key, storeKey, entry);
-      return entry;
+      asked.forEach((one, index) => this.generations.learn(one, texts[index + 1], epochs[index] ?? -1));
+      const said = asked.length === 0 ? nothingSaid : { generations: asked, values: texts.slice(1) };
+      const entry = this.entries.interpret(place, texts[0], askedAt, said);
+      if (!(entry instanceof Promise)) return this.#found(reading, entry);
+      return entry.then(
+        (later) => this.#found(reading, later),
+        (error: unknown) => this.#lose(reading, error),
+      );
     } catch (error) {
-      return this.reportMiss(error);
-    } finally {
-      this.#inFlight.end(mark);
+      return this.#lose(reading, error);
     }
   }
 
-  /** An entry that still counts, from its text. `said` has generations that the store has just told. */
-  interpret(
-    place: Place,
-    text: string | undefined,
-    askedAt: number,
-    said: Said = nothingSaid,
-  ): CachedEntry | undefined | Promise<CachedEntry | undefined> {
-    if (text === undefined || text.length > this.options.maxValueSize + headSize) return undefined;
-    const stored = readEntry(text);
-    if (stored === undefined) return undefined;
-    const generations = this.generationsOf(place, noTags);
-    const own = generations.length;
-    for (const [tag] of stored.tags) generations.push(this.#tag(tag));
-    const epochs = generations.map(({ epoch }) => epoch);
-
-    const compare = (current: readonly (string | undefined)[]): CachedEntry | undefined => {
-      const stamp = current.slice(0, own);
-      if (stamp.includes(undefined) || stamp.join(".") !== stored.stamp) return undefined;
-      if (!stored.tags.every(([, generation], index) => current[own + index] === generation)) return undefined;
-      if (generations.some((one) => this.generations.isMissed(one))) return undefined;
-      const entry = this.entryOf(place, stored, { generations, epochs }, askedAt);
-      return entry.isReadable && performance.now() < entry.usableUntil ? entry : undefined;
-    };
-
-    const current = this.#current(generations, said);
-    return current instanceof Promise ? current.then(compare) : compare(current);
+  #found({ place, key, storeKey, mark }: Reading, entry: CachedEntry | undefined): CachedEntry | undefined {
+    if (mark !== undefined) this.#inFlight.end(mark);
+    // A deletion that the store missed meanwhile counts here.
+    if (entry === undefined || this.tombstone(storeKey) !== undefined) return undefined;
+    if (mark?.fit === true) this.keep(place, key, storeKey, entry);
+    return entry;
   }
 
-  entryOf({ tracked }: Place, stored: StoredEntry, { generations, epochs }: Stand, askedAt: number): CachedEntry {
-    const { local, copies } = this.options;
-    return new CachedEntry({
-      stored,
-      codecs: this.codecs,
-      shares: local !== undefined && !copies,
-      askedAt,
-      offsetMs: this.store.now() - performance.now(),
-      trustMs: local?.ttlMs ?? 0,
-      tracked,
-      generations,
-      epochs,
-    });
+  #lose({ mark }: Reading, error: unknown): undefined {
+    if (mark !== undefined) this.#inFlight.end(mark);
+    return this.reportMiss(error);
   }
 
   /** Keeps an entry in process. */
@@ -213,11 +195,11 @@ export class LayeredCache {
   }
 
   async deleteByTag(tag: string): Promise<void> {
-    await this.generations.renew([this.#tag(this.keys.identifier(tag))]);
+    await this.generations.renew([this.entries.tagged(this.keys.identifier(tag))]);
   }
 
   async clear({ generations }: Place): Promise<void> {
-    await this.generations.renew(generations.slice(-1).map((one) => this.generations.of(one)));
+    await this.generations.renew(generations.slice(-1).map((one) => this.generations.named(one)));
   }
 
   /** The cache is a convenience: while its store is down, requests go on without it. */
@@ -236,33 +218,8 @@ export class LayeredCache {
     this.waiting.close();
     this.flush();
   }
-
-  #tag(identifier: string): Generation {
-    return this.generations.of(this.keys.cacheGeneration(`t:${identifier}`));
-  }
-
-  /** Their values now, asking for those that are not known. */
-  #current(
-    generations: readonly Generation[],
-    said: Said,
-  ): readonly (string | undefined)[] | Promise<readonly (string | undefined)[]> {
-    const valueOf = (one: Generation): string | undefined => (said.has(one) ? said.get(one) : one.value);
-    const unknown = generations.filter((one) => !said.has(one) && !this.generations.isKnown(one));
-    return unknown.length === 0 ? generations.map(valueOf) : this.#ask(generations, unknown, valueOf);
-  }
-
-  async #ask(
-    generations: readonly Generation[],
-    unknown: readonly Generation[],
-    valueOf: (one: Generation) => string | undefined,
-  ): Promise<(string | undefined)[]> {
-    const epochs = unknown.map(({ epoch }) => epoch);
-    const values = await this.store.getMany(unknown.map(({ key }) => key));
-    unknown.forEach((one, index) => this.generations.learn(one, values[index], epochs[index] ?? -1));
-    const more = new Map(unknown.map((one, index) => [one, values[index]]));
-    return generations.map((one) => (more.has(one) ? more.get(one) : valueOf(one)));
-  }
 }
 
 const noTags: readonly string[] = [];
-const nothingSaid: Said = new Map();
+const noEpochs: readonly number[] = [];
+const nothing = Promise.resolve(undefined);

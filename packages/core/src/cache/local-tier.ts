@@ -10,16 +10,19 @@ export interface LocalTierOptions {
   readonly signals: CacheSignals;
 }
 
-/** An entry in process, and where it is found. */
-export interface Kept {
+/** An entry in process. */
+interface Kept {
   readonly entry: CachedEntry;
   readonly storeKey: string;
-  /** Its name in the tier. */
-  readonly name: string;
   readonly key: string;
-  /** Of its place: a hit looks up the key as it is, since making up and hashing a name takes longer than all the rest. */
-  shelf: Map<string, Kept>;
+  readonly shelf: Shelf;
   touchedAt: number;
+}
+
+/** What is kept of a place, by key as it is: making up and hashing the key of the store takes longer than all the rest. */
+export interface Shelf {
+  readonly prefix: string;
+  readonly kept: Map<string, Kept>;
 }
 
 /** An entry that is read more often than this counts as read once, by those that make room. */
@@ -33,8 +36,10 @@ const overheadBytes = 400;
  * tells of changes of its key and proves that it does; none whose generations have changed.
  */
 export class LocalTier {
+  /** By key of the store. */
   readonly #entries: LRUCache<string, Kept>;
-  readonly #names = new Map<string, string>();
+  /** Those that are not empty, by place: a place that is made anew finds its own again. */
+  readonly #shelves = new Map<string, Shelf>();
   readonly #ttlMs: number;
   readonly #signals: CacheSignals;
 
@@ -44,22 +49,18 @@ export class LocalTier {
     this.#entries = new LRUCache({
       max: entries,
       maxSize: bytes,
-      sizeCalculation: ({ entry, storeKey }, name) => overheadBytes + 2 * (entry.size + name.length + storeKey.length),
-      dispose: (kept, name) => {
-        const { storeKey, key, shelf } = kept;
-        if (this.#names.get(storeKey) === name) this.#names.delete(storeKey);
-        if (shelf.get(key) === kept) shelf.delete(key);
-      },
+      sizeCalculation: ({ entry, key }, storeKey) => overheadBytes + 2 * (entry.size + key.length + storeKey.length),
+      dispose: (kept) => this.#unshelve(kept),
     });
   }
 
   /** An entry that may be used at this time, fresh or in its grace. */
-  get({ prefix, shelf }: Place, key: string, now: number): CachedEntry | undefined {
-    const kept = shelf.get(key) ?? this.#find(prefix + key, shelf);
+  get(place: Place, key: string, now: number): CachedEntry | undefined {
+    const kept = this.#shelfOf(place).kept.get(key);
     if (kept === undefined) return undefined;
     if (now - kept.touchedAt > touchMs) {
       kept.touchedAt = now;
-      this.#entries.get(kept.name);
+      this.#entries.get(kept.storeKey);
     }
     const { entry } = kept;
     if (now >= entry.usableUntil || !entry.stands()) return undefined;
@@ -67,32 +68,32 @@ export class LocalTier {
     return entry;
   }
 
-  set({ prefix, shelf }: Place, key: string, storeKey: string, entry: CachedEntry): void {
-    const name = prefix + key;
-    const kept = { entry, storeKey, name, key, shelf, touchedAt: 0 };
-    this.#entries.set(name, kept);
-    if (!this.#entries.has(name)) return;
-    this.#names.set(storeKey, name);
-    shelf.set(key, kept);
-  }
-
-  /** An entry that a place made anew does not know yet. */
-  #find(name: string, shelf: Map<string, Kept>): Kept | undefined {
-    const kept = this.#entries.get(name);
-    if (kept === undefined) return undefined;
-    kept.shelf = shelf;
-    shelf.set(kept.key, kept);
-    return kept;
+  set(place: Place, key: string, storeKey: string, entry: CachedEntry): void {
+    const shelf = this.#shelfOf(place);
+    const kept = { entry, storeKey, key, shelf, touchedAt: 0 };
+    this.#entries.set(storeKey, kept);
+    if (!this.#entries.has(storeKey)) return;
+    if (shelf.kept.size === 0) this.#shelves.set(shelf.prefix, shelf);
+    shelf.kept.set(key, kept);
   }
 
   /** What is under this key of the store has changed. */
   invalidate(storeKey: string): void {
-    const name = this.#names.get(storeKey);
-    if (name !== undefined) this.#entries.delete(name);
+    this.#entries.delete(storeKey);
   }
 
   flush(): void {
     this.#entries.clear();
-    this.#names.clear();
+  }
+
+  #shelfOf(place: Place): Shelf {
+    const { prefix } = place;
+    return (place.shelf ??= this.#shelves.get(prefix) ?? { prefix, kept: new Map() });
+  }
+
+  #unshelve(kept: Kept): void {
+    const { key, shelf } = kept;
+    if (shelf.kept.get(key) === kept) shelf.kept.delete(key);
+    if (shelf.kept.size === 0 && this.#shelves.get(shelf.prefix) === shelf) this.#shelves.delete(shelf.prefix);
   }
 }

@@ -126,7 +126,9 @@ export class Maker {
     const mark = this.#cache.watch(storeKey);
     try {
       if (!force && missed === undefined) {
-        const there = await Promise.resolve(this.#cache.interpret(place, lease.text, askedAt)).catch(() => undefined);
+        const there = await Promise.resolve(this.#cache.entries.interpret(place, lease.text, askedAt)).catch(
+          () => undefined,
+        );
         if (there !== undefined && isNews(there, stale)) return { value: there.read(), entry: there };
       }
       const value = await this.#call(job, flight);
@@ -152,7 +154,7 @@ export class Maker {
   async #makeAlone(job: Job, flight: MakingFlight): Promise<Made> {
     const { place, key, tags } = job;
     const askedAt = performance.now();
-    const generations = this.#cache.generationsOf(place, tags);
+    const generations = this.#cache.entries.generationsOf(place, tags);
     const stand = { generations, epochs: generations.map(({ epoch }) => epoch) };
     const mark = this.#cache.watch(this.#cache.storeKey(place, key));
     try {

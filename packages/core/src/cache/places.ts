@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
-import type { Kept } from "./local-tier.js";
+import type { Generation } from "./generations.js";
+import type { Shelf } from "./local-tier.js";
 import type { Keyspace } from "../store/keys.js";
 import type { CacheStatistics, NamespaceStatistics } from "../telemetry/cache-statistics.js";
 
@@ -7,13 +8,16 @@ import type { CacheStatistics, NamespaceStatistics } from "../telemetry/cache-st
 export interface Place {
   readonly scope: string;
   readonly path: string;
-  /** Before a key: its name in the local tier. */
+  /** Before a key: its name in this process. */
   readonly prefix: string;
-  /** By key: what is kept of it in process. */
-  readonly shelf: Map<string, Kept>;
+  /** What is kept of it in process, once it has been looked for. */
+  shelf: Shelf | undefined;
   readonly tracked: boolean;
   /** Keys of the generations whose renewal empties this place, the widest first; the last one's empties no other. */
   readonly generations: readonly string[];
+  /** These generations as they were last looked up. */
+  stand: readonly Generation[];
+  lookedUpAt: number;
   readonly statistics: NamespaceStatistics;
 }
 
@@ -44,9 +48,11 @@ export class Places {
       scope,
       path,
       prefix: `${name}:`,
-      shelf: new Map(),
+      shelf: undefined,
       tracked: this.#tracked === true || this.#tracked.some((parent) => steps.includes(parent)),
       generations: [...steps.map((step) => `n:${step}`), ...own].map((one) => this.#keys.cacheGeneration(one)),
+      stand: [],
+      lookedUpAt: Number.NEGATIVE_INFINITY,
       statistics: this.#statistics.of(path),
     };
     this.#places.set(name, place);

@@ -1,7 +1,8 @@
 import type { CachedEntry } from "./cached-entry.js";
 import type { StoredEntry } from "./entry.js";
 import { writeEntry } from "./entry.js";
-import type { LayeredCache, Stand } from "./layered-cache.js";
+import type { Stand } from "./entry-reader.js";
+import type { LayeredCache } from "./layered-cache.js";
 import type { Place } from "./places.js";
 
 /** What is to be written. */
@@ -37,7 +38,7 @@ export class Writer {
 
   /** The stamps of what is begun now. Rejects with a StoreFault. */
   async stamps(place: Place, tags: readonly string[], ttlMs: number): Promise<Stamps> {
-    const generations = this.#cache.generationsOf(place, tags);
+    const generations = this.#cache.entries.generationsOf(place, tags);
     const values = await this.#cache.generations.ensure(generations, ttlMs);
     return { generations, values, epochs: generations.map(({ epoch }) => epoch) };
   }
@@ -60,7 +61,7 @@ export class Writer {
 
   /** An entry that this process has made, as others get it; kept in process if nothing has changed meanwhile. */
   keep(place: Place, key: string, { stored }: Composed, stand: Stand, askedAt: number, fit: boolean): CachedEntry {
-    const entry = this.#cache.entryOf(place, stored, stand, askedAt);
+    const entry = this.#cache.entries.entryOf(place, stored, stand, askedAt);
     if (fit) this.#cache.keep(place, key, this.#cache.storeKey(place, key), entry);
     return entry;
   }

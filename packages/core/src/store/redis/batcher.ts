@@ -80,14 +80,28 @@ export class Batcher<Item, Answer> {
 
   /** Resolves within the deadline, to a fault at the latest then; never rejects. */
   ask(item: Item): StoreFault | Promise<Answer | StoreFault> {
+    return this.#refuse() ?? new Promise((settle) => this.#collect(item, settle));
+  }
+
+  /** The same, but rejects with a fault. */
+  demand(item: Item): Promise<Answer> {
+    const refused = this.#refuse();
+    if (refused !== undefined) return Promise.reject(refused);
+    return new Promise((resolve, reject) => {
+      this.#collect(item, (answer) => (answer instanceof StoreFault ? reject(answer) : resolve(answer)));
+    });
+  }
+
+  #refuse(): StoreFault | undefined {
     if (this.#closed) return new StoreFault("unreachable");
     if (this.#pending >= maxPending) return new StoreFault("overloaded");
-    if (!this.#options.breaker.enter()) return new StoreFault("open");
+    return this.#options.breaker.enter() ? undefined : new StoreFault("open");
+  }
+
+  #collect(item: Item, settle: (answer: Answer | StoreFault) => void): void {
     this.#pending += 1;
-    return new Promise((settle) => {
-      if (this.#collected.length === 0) setImmediate(() => this.#flush());
-      this.#collected.push({ item, settle });
-    });
+    if (this.#collected.length === 0) setImmediate(() => this.#flush());
+    this.#collected.push({ item, settle });
   }
 
   /** Sends what is waiting, as far as connection and flight limit allow; called again when the connection is made. */

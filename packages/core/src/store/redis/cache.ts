@@ -73,11 +73,8 @@ export class RedisCacheStore implements CacheStore {
     return this.#clock.now();
   }
 
-  async getMany(keys: readonly string[]): Promise<(string | undefined)[]> {
-    if (keys.length === 0) return [];
-    const values = await this.#reads.ask(keys);
-    if (values instanceof StoreFault) throw values;
-    return values;
+  getMany(keys: readonly string[]): Promise<(string | undefined)[]> {
+    return keys.length === 0 ? Promise.resolve([]) : this.#reads.demand(keys);
   }
 
   async setMany(entries: readonly CacheEntry[]): Promise<void> {
@@ -153,13 +150,22 @@ export class RedisCacheStore implements CacheStore {
 
   async #read(reads: readonly (readonly string[])[]): Promise<(string | undefined)[][]> {
     const { client, isCluster } = this.#connection;
-    const places = new Map<string, number>();
-    for (const keys of reads) for (const key of keys) if (!places.has(key)) places.set(key, places.size);
-    const distinct = [...places.keys()];
+    const distinct: string[] = [];
+    const indexes = new Map<string, number>();
+    const places = reads.map((keys) =>
+      keys.map((key) => {
+        let index = indexes.get(key);
+        if (index === undefined) {
+          index = distinct.push(key) - 1;
+          indexes.set(key, index);
+        }
+        return index;
+      }),
+    );
     const read = isCluster ? readAcrossSlots : readTogether;
     const values =
       distinct.length <= maxKeys ? await read(client, distinct) : await readInParts(read, client, distinct);
-    return reads.map((keys) => keys.map((key) => values[places.get(key) ?? -1] ?? undefined));
+    return places.map((own) => own.map((index) => values[index] ?? undefined));
   }
 
   async #operate(operations: readonly CacheOperation[]): Promise<(OperationAnswer | StoreFault)[]> {

@@ -1,0 +1,149 @@
+import type { ResolvedCache } from "../options/cache.js";
+import type { CacheStore } from "../store/cache-store.js";
+import type { Keyspace } from "../store/keys.js";
+import { CachedEntry } from "./cached-entry.js";
+import type { Codecs } from "./codec.js";
+import type { StoredEntry } from "./entry.js";
+import { readEntry } from "./entry.js";
+import type { Generation, Generations } from "./generations.js";
+import type { Place } from "./places.js";
+
+export interface EntryReaderOptions {
+  readonly store: CacheStore;
+  readonly keys: Keyspace;
+  readonly options: ResolvedCache;
+  readonly codecs: Codecs;
+  readonly generations: Generations;
+}
+
+/** The generations of entries, and the epochs they were seen in. */
+export interface Stand {
+  readonly generations: readonly Generation[];
+  readonly epochs: readonly number[];
+}
+
+/** Generations that the store has just told. */
+export interface Said {
+  readonly generations: readonly Generation[];
+  readonly values: readonly (string | undefined)[];
+}
+
+export type Awaitable<T> = T | Promise<T>;
+
+/** More than the longest first line of an entry. */
+const headSize = 25_000;
+
+/** Makes entries of what is in the store: those that still count by the generations they were made under. */
+export class EntryReader {
+  readonly #store: CacheStore;
+  readonly #keys: Keyspace;
+  readonly #options: ResolvedCache;
+  readonly #codecs: Codecs;
+  readonly #generations: Generations;
+
+  constructor({ store, keys, options, codecs, generations }: EntryReaderOptions) {
+    this.#store = store;
+    this.#keys = keys;
+    this.#options = options;
+    this.#codecs = codecs;
+    this.#generations = generations;
+  }
+
+  /** The generations that entries of a place with these tags stand and fall with. */
+  generationsOf(place: Place, tags: readonly string[]): readonly Generation[] {
+    const own = this.#generations.of(place);
+    return tags.length === 0 ? own : [...own, ...tags.map((tag) => this.tagged(this.#keys.identifier(tag)))];
+  }
+
+  /** The generation of a tag, by its name in keys. */
+  tagged(identifier: string): Generation {
+    return this.#generations.named(this.#keys.cacheGeneration(`t:${identifier}`));
+  }
+
+  /** An entry that still counts, from its text. `said` has generations that the store has just told. */
+  interpret(
+    place: Place,
+    text: string | undefined,
+    askedAt: number,
+    said: Said = nothingSaid,
+  ): Awaitable<CachedEntry | undefined> {
+    if (text === undefined || text.length > this.#options.maxValueSize + headSize) return undefined;
+    const stored = readEntry(text);
+    if (stored === undefined) return undefined;
+    const own = this.#generations.of(place);
+    const all = stored.tags.length === 0 ? own : [...own, ...stored.tags.map(([tag]) => this.tagged(tag))];
+    const stand = { generations: all, epochs: all.map(epochOf) };
+    const unknown = this.unknown(all, said.generations);
+    if (unknown.length === 0) return this.#judge(place, stored, stand, said, askedAt);
+    return this.#ask(unknown, said).then((more) => this.#judge(place, stored, stand, more, askedAt));
+  }
+
+  /** Does it stand by the generations there are? */
+  #judge(place: Place, stored: StoredEntry, stand: Stand, said: Said, askedAt: number): CachedEntry | undefined {
+    const { generations } = stand;
+    const own = generations.length - stored.tags.length;
+    let stamp = "";
+    for (let index = 0; index < generations.length; index += 1) {
+      const one = generations[index];
+      const value = one === undefined ? undefined : valueOf(one, said);
+      if (one === undefined || value === undefined || this.#generations.isMissed(one)) return undefined;
+      if (index < own) stamp = index === 0 ? value : `${stamp}.${value}`;
+      else if (stored.tags[index - own]?.[1] !== value) return undefined;
+    }
+    if (stamp !== stored.stamp) return undefined;
+    const entry = this.entryOf(place, stored, stand, askedAt);
+    return entry.isReadable && performance.now() < entry.usableUntil ? entry : undefined;
+  }
+
+  entryOf({ tracked }: Place, stored: StoredEntry, { generations, epochs }: Stand, askedAt: number): CachedEntry {
+    const { local, copies } = this.#options;
+    return new CachedEntry({
+      stored,
+      codecs: this.#codecs,
+      shares: local !== undefined && !copies,
+      askedAt,
+      offsetMs: this.#store.now() - performance.now(),
+      trustMs: local?.ttlMs ?? 0,
+      tracked,
+      generations,
+      epochs,
+    });
+  }
+
+  /** Those that the store must be asked for: mostly none or all, and then no list is made. */
+  unknown(all: readonly Generation[], said: readonly Generation[] = noGenerations): readonly Generation[] {
+    let count = 0;
+    for (const one of all) if (this.#isUnknown(one, said)) count += 1;
+    if (count === 0) return noGenerations;
+    return count === all.length ? all : all.filter((one) => this.#isUnknown(one, said));
+  }
+
+  #isUnknown(one: Generation, said: readonly Generation[]): boolean {
+    return !said.includes(one) && !this.#generations.isKnown(one);
+  }
+
+  /** What the store says of generations, and what it has said already. */
+  async #ask(unknown: readonly Generation[], said: Said): Promise<Said> {
+    const epochs = unknown.map(epochOf);
+    const values = await this.#store.getMany(unknown.map(keyOf));
+    unknown.forEach((one, index) => this.#generations.learn(one, values[index], epochs[index] ?? -1));
+    return { generations: [...said.generations, ...unknown], values: [...said.values, ...values] };
+  }
+}
+
+/** What the store has just told is as old as the text that came with it; what is known may be younger. */
+function valueOf(generation: Generation, { generations, values }: Said): string | undefined {
+  const index = generations.indexOf(generation);
+  return index === -1 ? generation.value : values[index];
+}
+
+export function keyOf({ key }: Generation): string {
+  return key;
+}
+
+export function epochOf({ epoch }: Generation): number {
+  return epoch;
+}
+
+const noGenerations: readonly Generation[] = [];
+export const nothingSaid: Said = { generations: noGenerations, values: [] };
