@@ -101,6 +101,25 @@ describe("the examination of a gate's surroundings", function () {
     expect(findings.filter((finding) => finding.startsWith("error"))).to.deep.equal([]);
   });
 
+  it("finds a cluster that is there as soon as it is started, and so do its first requests", async () => {
+    const cluster = await startCluster();
+    cleanUp(() => cluster.stop());
+    const said: object[] = [];
+    const logger = {
+      debug: (fields: object) => void said.push(fields),
+      warn: (fields: object) => void said.push(fields),
+    };
+    const gate = open({ redis: { cluster: cluster.seeds }, keySecret: "s", logger });
+    const expiresAt = Math.floor(Date.now() / 1000) + 60;
+    const first = Array.from({ length: 50 }, (_, index) =>
+      gate.revocations.revoke({ jti: `first-${index}`, expiresAt }),
+    );
+    const ends = await Promise.allSettled(first);
+    expect(ends.filter(({ status }) => status === "rejected")).to.deep.equal([]);
+    await until(() => said.length > 0);
+    expect(said).to.deep.equal([{ code: "persistence_off", severity: "warning" }]);
+  });
+
   it("is logged once, when Redis is reached, with a place to read on", async () => {
     const { url } = await serve({ "maxmemory-policy": "allkeys-lfu" });
     const said: { level: string; fields: object; message: string }[] = [];

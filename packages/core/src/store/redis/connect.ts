@@ -1,4 +1,5 @@
 import type { Logger } from "../../telemetry/logger.js";
+import { connectMasters } from "./cluster-nodes.js";
 import { faultOfError } from "./faults.js";
 import type { Script } from "./scripts/script.js";
 import type { OwnClient, RedisPlace } from "./topology.js";
@@ -93,7 +94,13 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
     logger.warn({ fault: faultOfError(error).kind }, "portcullis: the connection to Redis failed");
   }
 
-  client.on("ready", greet);
+  /** A Cluster is ready before its nodes are. */
+  function ready(): void {
+    if (!isCluster) greet();
+    else void connectMasters(client).then(() => closing || client.status !== "ready" || greet());
+  }
+
+  client.on("ready", ready);
   nodes?.on("-node", greetSuccessor);
   if (own !== undefined) {
     own.on("error", logError);
@@ -123,7 +130,7 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
     async close() {
       closing = true;
       clearTimeout(revival);
-      client.off("ready", greet);
+      client.off("ready", ready);
       nodes?.off("-node", greetSuccessor);
       if (own === undefined) return;
       if (own.status === "ready") await Promise.race([own.quit().catch(() => undefined), pause(goodbyeMs)]);
