@@ -4,6 +4,8 @@ import { exitCodeOf, ROOT, runNode } from "./child.mjs";
 import { ensureInstalled } from "./install.mjs";
 
 const SOAK_ROUNDS = 10;
+/** In each of these, races are run so often. */
+const RACES = "2";
 // A handle that a test left open would keep the run from ending: then it has failed, and says so.
 const LIMIT_MS = 13 * 60_000;
 /** Test files at once. Most of the time goes into waiting: for servers to start, deadlines to pass, masters to be lost. */
@@ -31,7 +33,7 @@ function findTests() {
 async function runSoak() {
   for (let round = 1; round <= SOAK_ROUNDS; round++) {
     console.log(`soak: round ${round} of ${SOAK_ROUNDS}`);
-    const code = await runMocha({ ...process.env, SOAK: "1" });
+    const code = await runMocha({ ...process.env, SOAK: RACES });
     if (code !== 0) return code;
   }
   return 0;

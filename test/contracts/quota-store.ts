@@ -14,6 +14,7 @@ import type { Model } from "../core/support/algorithm-models.js";
 import { models } from "../core/support/algorithm-models.js";
 import { freshPrefix } from "../support/redis.js";
 import { tallyOf } from "./security-store.js";
+import { isSoak } from "../support/soak.js";
 
 type Store = SecurityStore & { readonly quotas: QuotaStore };
 
@@ -118,7 +119,7 @@ export function describeQuotaStore(name: string, open: () => Promise<Store> | St
             });
           }
         }),
-        { numRuns: process.env.SOAK === undefined ? 25 : 250 },
+        { numRuns: isSoak ? 50 : 25 },
       );
     });
   });

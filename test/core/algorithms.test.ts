@@ -7,6 +7,7 @@ import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import { models } from "./support/algorithm-models.js";
 import type { ClockedStore } from "./support/clocked-stores.js";
 import { clockStart, openClockedMemory, openClockedRedis } from "./support/clocked-stores.js";
+import { isSoak } from "../support/soak.js";
 
 const operation = fc.oneof(
   {
@@ -98,7 +99,7 @@ describe("each algorithm agrees with its ten-line model, decision by decision", 
       const store = openClockedRedis(client);
       await fc.assert(
         fc.asyncProperty(run, (one) => compare(algorithm, store, one)),
-        { numRuns: process.env.SOAK === undefined ? 40 : 400 },
+        { numRuns: isSoak ? 100 : 40 },
       );
     });
   }

@@ -4,9 +4,10 @@ import type { Reservation } from "../../packages/core/src/store/leases/book.js";
 import { LeaseBook } from "../../packages/core/src/store/leases/book.js";
 import type { LeaseGrant, LeaseRequest } from "../../packages/core/src/store/leases/ports.js";
 import type { Charge } from "../../packages/core/src/store/ports.js";
+import { isSoak } from "../support/soak.js";
 
 const windowMs = 10_000;
-const runs = process.env.SOAK ? 1000 : 150;
+const runs = isSoak ? 500 : 150;
 
 /** A store that counts fixed windows and grants parts of them, in ten lines. */
 class Model {

@@ -11,8 +11,7 @@ import type { ServerProcess } from "../support/processes.js";
 import { startProcess } from "../support/processes.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import { until } from "../support/until.js";
-
-const rounds = process.env.SOAK ? 20 : 1;
+import { isSoak, rounds } from "../support/soak.js";
 
 /** The same four processes, on one Redis or on a Cluster. */
 function describeProcesses(where: string, findRedis: () => Promise<{ url: string; stop: () => Promise<void> }>): void {
@@ -84,7 +83,7 @@ describe("a process with leases", function () {
     }, 0);
   }
 
-  for (const adapter of process.env.SOAK ? adapters : adapters.slice(-1)) {
+  for (const adapter of isSoak ? adapters : adapters.slice(-1)) {
     it(`asks Redis at most once for twenty requests of 2000 users over 64 connections (${adapter.name})`, async () => {
       const app = await adapter.start({
         options: {

@@ -6,8 +6,8 @@ import { send } from "../support/http.js";
 import type { ServerProcess } from "../support/processes.js";
 import { startProcess } from "../support/processes.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { rounds } from "../support/soak.js";
 
-const rounds = process.env.SOAK ? 20 : 1;
 const requests = 2000;
 
 /** Each is for one path; a path that has no handler is answered 404 when it is admitted. */

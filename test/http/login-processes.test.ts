@@ -6,8 +6,7 @@ import { send } from "../support/http.js";
 import type { ServerProcess } from "../support/processes.js";
 import { startProcess } from "../support/processes.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
-
-const rounds = process.env.SOAK === undefined ? 1 : 20;
+import { rounds } from "../support/soak.js";
 
 for (const { name } of adapters) {
   describe(`a password guesser against two ${name} processes on one Redis`, function () {

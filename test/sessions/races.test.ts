@@ -8,8 +8,8 @@ import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import type { Outcome } from "./support/issuer-process.js";
 import type { Issuer } from "./support/issuers.js";
 import { startIssuer } from "./support/issuers.js";
+import { rounds } from "../support/soak.js";
 
-const rounds = process.env.SOAK === undefined ? 1 : 20;
 /** Calls at once, half of them in each process. */
 const calls = 60;
 /** Sessions of one user: fewer than come at once. */
