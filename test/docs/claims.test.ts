@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { expect } from "chai";
+import { CacheTimeout } from "@portcullis/core";
 import ts from "typescript";
 import type { DenialCode } from "@portcullis/core";
 import { deny } from "../../packages/core/src/http/verdict.js";
@@ -13,9 +14,11 @@ describe("what the documents claim", () => {
   describe("docs/errors.md", () => {
     const codes = membersOfUnion(`${core}/http/verdict.ts`, "DenialCode") as DenialCode[];
 
-    it("has one heading for each code, in the order of the table, and one for wrong options", () => {
+    it("has one heading for each code, in the order of the table, and for what is thrown besides", () => {
       const headings = readDocument("docs/errors.md").match(/^## .*$/gm);
-      expect(headings).to.deep.equal([...codes, "option_invalid"].map((code) => `## ${code}`));
+      const thrown = ["cache_timeout", "cache_value_too_large", "option_invalid"];
+      expect(headings).to.deep.equal([...codes, ...thrown].map((code) => `## ${code}`));
+      expect(sectionOf("docs/errors.md", "cache_timeout")).to.include(`**Status:** ${new CacheTimeout(1).status},`);
     });
 
     for (const code of codes) {
