@@ -3,6 +3,28 @@ import { expect } from "chai";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import { silentLogger } from "../support/logger.js";
 
+/** A client of one node. */
+class FakeNode extends EventEmitter {
+  connects = 0;
+  calls = 0;
+  readonly status: string;
+
+  constructor(status: string) {
+    super();
+    this.status = status;
+  }
+
+  connect(): Promise<void> {
+    this.connects += 1;
+    return Promise.resolve();
+  }
+
+  call(): Promise<unknown> {
+    this.calls += 1;
+    return Promise.resolve("OK");
+  }
+}
+
 /** A user's client that does as the test says. */
 class FakeClient extends EventEmitter {
   readonly sent: string[][] = [];
@@ -12,12 +34,25 @@ class FakeClient extends EventEmitter {
   constructor(isCluster: boolean) {
     super();
     this.isCluster = isCluster;
+    if (isCluster) this.nodes = () => this.masters;
+  }
+
+  masters: FakeNode[] = [];
+  readonly nodes?: () => FakeNode[];
+
+  become(status: string): void {
+    this.status = status;
+    this.emit(status);
   }
 
   call(...words: (string | number)[]): Promise<unknown> {
     this.sent.push(words.map(String));
     return Promise.resolve("OK");
   }
+}
+
+async function settled(): Promise<void> {
+  await new Promise(setImmediate);
 }
 
 function open(isCluster: boolean) {
@@ -42,13 +77,47 @@ describe("a connection", () => {
     ]);
   });
 
+  it("to a Cluster is made when its masters are connected, or gone", async () => {
+    const { client, connection, greeted } = open(true);
+    const [waiting, connecting, gone] = ["wait", "connecting", "connecting"].map((status) => new FakeNode(status));
+    client.masters = [waiting!, connecting!, gone!, new FakeNode("ready")];
+    client.become("ready");
+    await settled();
+    expect([waiting!.connects, connecting!.connects, connection.hasConnected()]).to.deep.equal([1, 0, false]);
+    waiting!.emit("ready");
+    connecting!.emit("ready");
+    await settled();
+    expect([greeted(), connection.hasConnected()]).to.deep.equal([0, false]);
+    gone!.emit("end");
+    await settled();
+    expect([greeted(), connection.hasConnected()]).to.deep.equal([1, true]);
+    for (const node of client.masters) expect(node.eventNames()).to.deep.equal([]);
+  });
+
+  it("to a Cluster is not made by one that is closed or lost again meanwhile", async () => {
+    for (const end of ["closed", "lost"]) {
+      const { client, connection, greeted } = open(true);
+      const node = new FakeNode("connecting");
+      client.masters = [node];
+      client.become("ready");
+      if (end === "closed") await connection.close();
+      else client.become("close");
+      node.emit("ready");
+      await settled();
+      expect([greeted(), connection.hasConnected()], end).to.deep.equal([0, false]);
+    }
+  });
+
   it("to a Cluster that goes on without a node greets whoever took its place, and not before it is made", async () => {
     const { client, connection, greeted } = open(true);
+    const node = new FakeNode("ready");
+    client.masters = [node];
     client.emit("-node");
     expect(greeted()).to.equal(0);
-    client.emit("ready");
+    client.become("ready");
+    await settled();
     client.emit("-node");
-    expect([greeted(), client.sent.length]).to.deep.equal([2, 2]);
+    expect([greeted(), node.calls]).to.deep.equal([2, 2]);
     await connection.close();
     client.emit("-node");
     client.emit("ready");

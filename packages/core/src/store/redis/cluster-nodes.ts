@@ -15,8 +15,8 @@ const patienceMs = 1000;
  * process, and what it examines, would meet a Redis that seems away.
  */
 export async function connectMasters(client: object): Promise<void> {
-  const masters = "nodes" in client ? (client.nodes as (role: "master") => NodeClient[])("master") : [];
-  await Promise.all(masters.map(connected));
+  if (!("nodes" in client) || typeof client.nodes !== "function") return;
+  await Promise.all((client.nodes as (role: "master") => NodeClient[])("master").map(connected));
 }
 
 async function connected(node: NodeClient): Promise<void> {
