@@ -21,8 +21,13 @@ for (const adapter of adapters) {
       for (const close of closing.splice(0).reverse()) await close();
     });
 
-    async function serve(url: string, prefix: string, made: () => Promise<string> | string): Promise<RunningApp> {
-      const app = await start(adapter, url, prefix, made);
+    async function serve(
+      url: string,
+      prefix: string,
+      made: () => Promise<string> | string,
+      deadline = 2000,
+    ): Promise<RunningApp> {
+      const app = await start(adapter, { redis: url, prefix, deadline }, made);
       closing.push(() => app.close());
       return app;
     }
@@ -39,11 +44,12 @@ for (const adapter of adapters) {
       let calls = 0;
       let gate = latch();
       gate.open();
-      const app = await serve(proxy.url, prefix, async () => {
+      const make = async (): Promise<string> => {
         calls += 1;
         await gate.opened;
         return `made ${calls}`;
-      });
+      };
+      const app = await serve(proxy.url, prefix, make, 50);
       await send(`${app.url}/a`);
       await until(async () => (await send(`${app.url}/a`)).headers.age !== undefined);
       const kept = calls;
@@ -81,6 +87,8 @@ for (const adapter of adapters) {
       const redis = new Redis(testRedisUrl());
       closing.push(() => redis.quit());
       await send(`${app.url}/a`);
+      // It is stored while its client reads it already.
+      await until(async () => (await redis.keys(`${prefix}*response:*`)).length > 0);
       const key = (await redis.keys(`${prefix}*response:*`))[0] ?? "";
       const good = (await redis.get(key)) ?? "";
       expect(good).to.include("made 1");
@@ -94,6 +102,7 @@ for (const adapter of adapters) {
         await redis.set(key, text);
         const before = calls;
         expect((await send(`${app.url}/a`)).text).to.equal(`made ${before + 1}`);
+        await until(async () => (await redis.get(key)) !== text);
       }
       await redis.del(key);
       await redis.rpush(key, "a list");
@@ -105,14 +114,15 @@ for (const adapter of adapters) {
       let calls = 0;
       const make = () => `made ${(calls += 1)}`;
       const [one, two] = [await serve(testRedisUrl(), prefix, make), await serve(testRedisUrl(), prefix, make)];
+      const redis = new Redis(testRedisUrl());
+      closing.push(() => redis.quit());
       expect((await send(`${one.url}/a`)).text).to.equal("made 1");
+      await until(async () => (await redis.keys(`${prefix}*response:*`)).length > 0);
       expect((await send(`${two.url}/a`)).text).to.equal("made 1");
       await two.gate.responses.purge("orders");
       expect((await send(`${one.url}/a`)).text).to.equal("made 2");
       await send(`${one.url}/a`, { method: "DELETE" });
       expect((await send(`${two.url}/a`)).text).to.equal("made 4");
-      const redis = new Redis(testRedisUrl());
-      closing.push(() => redis.quit());
       const keys = await redis.keys(`${prefix}*`);
       expect(keys).to.have.length.above(2);
       for (const key of keys) expect(await redis.pttl(key), key).to.be.above(0);
@@ -133,12 +143,11 @@ function degraded({ gate }: RunningApp): number {
 
 async function start(
   adapter: TestAdapter,
-  redis: string,
-  prefix: string,
+  options: { readonly redis: string; readonly prefix: string; readonly deadline: number },
   made: () => Promise<string> | string,
 ): Promise<RunningApp> {
   return adapter.start({
-    options: { redis, prefix, logger: silentLogger },
+    options: { ...options, logger: silentLogger },
     routes: {},
     use: (gate) => [
       gate.cacheResponse({ tags: ["orders"] }),
