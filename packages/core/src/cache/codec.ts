@@ -12,6 +12,7 @@ export interface CacheCodec {
  */
 export type CodecChoice = "json" | "structured" | CacheCodec;
 
+/** Of the codec whose values are trees without anything that cannot be frozen. */
 export const jsonLetter = "j";
 
 /** One letter before each value says which codec wrote it, so that releases with different codecs read each other. */

@@ -4,7 +4,7 @@ import type { Keyspace } from "../store/keys.js";
 import { CachedEntry } from "./cached-entry.js";
 import type { Codecs } from "./codec.js";
 import type { StoredEntry } from "./entry.js";
-import { readEntry } from "./entry.js";
+import { longestHead, readEntry } from "./entry.js";
 import type { Generation, Generations } from "./generations.js";
 import type { Place } from "./places.js";
 
@@ -29,9 +29,6 @@ export interface Said {
 }
 
 export type Awaitable<T> = T | Promise<T>;
-
-/** More than the longest first line of an entry. */
-const headSize = 25_000;
 
 /** Makes entries of what is in the store: those that still count by the generations they were made under. */
 export class EntryReader {
@@ -67,7 +64,7 @@ export class EntryReader {
     askedAt: number,
     said: Said = nothingSaid,
   ): Awaitable<CachedEntry | undefined> {
-    if (text === undefined || text.length > this.#options.maxValueSize + headSize) return undefined;
+    if (text === undefined || text.length > this.#options.maxValueSize + longestHead) return undefined;
     const stored = readEntry(text);
     if (stored === undefined) return undefined;
     const own = this.#generations.of(place);

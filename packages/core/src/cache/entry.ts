@@ -16,26 +16,28 @@ export interface StoredEntry extends EntryHead {
   readonly payload: string;
 }
 
+const version = "p2";
+/** Of times. */
+const radix = 36;
+const longestTime = 10;
+const longestStamp = 2000;
+/** All of the first line. */
+export const longestHead = 25_000;
+
 /**
  * `p2<letter> <created> <fresh> <grace> <stamp> <tag=generation,...>`, a line feed, the value. Times in base 36. `p2` is the
  * version: another one is a miss. Later releases may add fields to the first line; this one passes over them.
  */
 export function writeEntry(head: EntryHead, payload: string): string {
   const { letter, createdAt, freshMs, graceMs, stamp, tags } = head;
-  const times = [createdAt, freshMs, graceMs].map((ms) => Math.round(ms).toString(36));
+  const times = [createdAt, freshMs, graceMs].map((ms) => Math.round(ms).toString(radix));
   const tagged = tags.map(([tag, generation]) => `${tag}=${generation}`).join(",");
-  return `p2${letter} ${times.join(" ")} ${stamp} ${tagged}\n${payload}`;
+  return `${version}${letter} ${times.join(" ")} ${stamp} ${tagged}\n${payload}`;
 }
 
-const version = "p2";
-const longestHead = 25_000;
-/** Of the letter: a digit or a small letter. */
-const radix = 36;
-const longestTime = 10;
-const longestStamp = 2000;
 const tagList = /^[\w.~=,-]{1,20000}$/;
 
-/** Undefined for whatever no release of this version wrote. Read by hand, since every hit in the store passes here. */
+/** Undefined for whatever no release of this version wrote. Read by hand: every hit in the store passes here. */
 export function readEntry(text: string): StoredEntry | undefined {
   if (!text.startsWith(version) || text.charCodeAt(3) !== blank) return undefined;
   const end = text.indexOf("\n");
