@@ -109,13 +109,14 @@ describe("the examination of a gate's surroundings", function () {
       debug: (fields: object) => void said.push(fields),
       warn: (fields: object) => void said.push(fields),
     };
-    const gate = open({ redis: { cluster: cluster.seeds }, keySecret: "s", logger });
+    // A machine under load may take longer than the default to connect to all of them.
+    const gate = open({ redis: { cluster: cluster.seeds }, keySecret: "s", logger, deadline: 5000 });
     const expiresAt = Math.floor(Date.now() / 1000) + 60;
     const first = Array.from({ length: 50 }, (_, index) =>
       gate.revocations.revoke({ jti: `first-${index}`, expiresAt }),
     );
     const ends = await Promise.allSettled(first);
-    expect(ends.filter(({ status }) => status === "rejected")).to.deep.equal([]);
+    expect(ends.flatMap((end) => (end.status === "rejected" ? [String(end.reason)] : []))).to.deep.equal([]);
     await until(() => said.length > 0);
     expect(said).to.deep.equal([{ code: "persistence_off", severity: "warning" }]);
   });

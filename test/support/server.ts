@@ -62,6 +62,7 @@ let running: Awaited<ReturnType<(typeof adapters)[number]["start"]>> | undefined
 
 /** Closes the server and the gate; the process then ends by itself if nothing holds it open. */
 async function close(): Promise<void> {
+  setTimeout(() => console.error("still open:", process.getActiveResourcesInfo()), 5000).unref();
   await running?.close();
   process.disconnect();
 }

@@ -34,3 +34,18 @@ async function connected(node: NodeClient): Promise<void> {
     if (node.status === "wait") node.connect().catch(done);
   });
 }
+
+/** How often the slots are asked for while nothing fails: what a failover costs at most. */
+const slotsEveryMs = 500;
+
+/**
+ * Asks a Cluster for its slots every half second; returns how to stop that. It stands for `slotsRefreshInterval`, after
+ * which a process may never end: an answer that comes after `disconnect()` starts the next round (ioredis 5 and 6).
+ */
+export function refreshSlots(client: { readonly status: string; refreshSlotsCache(): void }): () => void {
+  const timer = setInterval(() => {
+    if (client.status === "ready") client.refreshSlotsCache();
+  }, slotsEveryMs);
+  timer.unref();
+  return () => clearInterval(timer);
+}

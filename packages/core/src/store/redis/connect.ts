@@ -1,5 +1,6 @@
+import { Cluster } from "ioredis";
 import type { Logger } from "../../telemetry/logger.js";
-import { connectMasters } from "./cluster-nodes.js";
+import { connectMasters, refreshSlots } from "./cluster-nodes.js";
 import { faultOfError } from "./faults.js";
 import type { Script } from "./scripts/script.js";
 import type { OwnClient, RedisPlace } from "./topology.js";
@@ -67,6 +68,7 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
   let closing = false;
   let leftReplicaAt = Number.NEGATIVE_INFINITY;
   let revival: NodeJS.Timeout | undefined;
+  let stopRefreshing: (() => void) | undefined;
 
   /**
    * A client under Sentinel ends for good, retryStrategy or not, if it hears of a failover while it asks a sentinel for the
@@ -105,6 +107,7 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
   if (own !== undefined) {
     own.on("error", logError);
     own.on("end", () => revive(own));
+    if (own instanceof Cluster) stopRefreshing = refreshSlots(own);
     own.connect().catch(() => undefined);
   } else if (connected) {
     greet();
@@ -130,6 +133,7 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
     async close() {
       closing = true;
       clearTimeout(revival);
+      stopRefreshing?.();
       client.off("ready", ready);
       nodes?.off("-node", greetSuccessor);
       if (own === undefined) return;

@@ -126,7 +126,7 @@ const requestPathOptions = (deadlineMs: number) =>
     retryStrategy: retrySoon,
   }) satisfies RedisOptions;
 
-/** A command that a node has run is never sent to another, so nothing waits for a failover; the slots are asked for often. */
+/** A command that a node has run is never sent to another, so nothing waits for a failover. */
 const clusterOptions = (credentials: Pick<RedisOptions, "username" | "password" | "tls">, deadlineMs: number) =>
   ({
     lazyConnect: true,
@@ -137,7 +137,6 @@ const clusterOptions = (credentials: Pick<RedisOptions, "username" | "password" 
     retryDelayOnMoved: 0,
     maxRedirections: 3,
     slotsRefreshTimeout: 500,
-    slotsRefreshInterval: 500,
     clusterRetryStrategy: (attempt: number) => Math.random() * Math.min(1000, 50 * attempt) + 25,
     redisOptions: { ...connectionOptions(deadlineMs), ...credentials },
   }) satisfies ClusterOptions;
