@@ -1,6 +1,8 @@
 import { expect } from "chai";
-import { FakeIssuer, find, keySet, outcome, until } from "./support/issuer.js";
+import { KeysUnavailable } from "../../packages/core/src/auth/keys.js";
+import { FakeIssuer, find, jwkOf, keySet, outcome, until } from "./support/issuer.js";
 import type { Answer } from "./support/issuer.js";
+import { rsa } from "./support/mint.js";
 
 /** Bad days of an identity provider. */
 const outages: Readonly<Record<string, Answer>> = {
@@ -199,6 +201,57 @@ describe("the keys of an issuer", () => {
     );
     expect(performance.now() - start).to.be.within(4000, 20_000);
     expect(issuer.server.requests).to.have.length(1);
+  });
+
+  it("are of no use when they are too old, also to a token that names none of them", async () => {
+    // As Keycloak has it: one key that signs, and one that must never verify.
+    issuer.answer = (_req, res) =>
+      res.end(JSON.stringify({ keys: [jwkOf(rsa, "one"), { ...jwkOf(rsa, "enc"), use: "enc" }] }));
+    const keys = issuer.open();
+    expect(await outcome(keys)).to.equal("found");
+    issuer.answer = (req) => req.socket.destroy();
+    issuer.clock += 24 * 3_600_000 + 1;
+    const unnamed = await keys.candidates({ alg: "RS256" }).catch((error: unknown) => error);
+    expect(unnamed).to.be.instanceOf(KeysUnavailable);
+    expect(await outcome(keys, "enc")).to.equal("unavailable");
+  });
+
+  it("wait for the next refresh with one timer, however often they were fetched, and with none after close", async () => {
+    const armed = new Set<unknown>();
+    const { setTimeout: arm, clearTimeout: disarm } = globalThis;
+    globalThis.setTimeout = ((call: () => void, ms: number) => {
+      const timer = arm(() => {
+        armed.delete(timer);
+        call();
+      }, ms);
+      if (ms > 60_000) armed.add(timer);
+      return timer;
+    }) as typeof setTimeout;
+    globalThis.clearTimeout = ((timer: NodeJS.Timeout) => {
+      armed.delete(timer);
+      disarm(timer);
+    }) as typeof clearTimeout;
+    try {
+      const keys = issuer.open();
+      for (let round = 0; round < 20; round += 1) {
+        expect(await outcome(keys, "unknown")).to.equal("none");
+        issuer.clock += 30_001;
+      }
+      expect(issuer.server.requests.length).to.be.at.least(20);
+      expect(armed.size).to.equal(1);
+      keys.close();
+      expect(armed.size).to.equal(0);
+    } finally {
+      Object.assign(globalThis, { setTimeout: arm, clearTimeout: disarm });
+    }
+  });
+
+  it("vouch for nothing any more after close: nobody hears then what the issuer takes back", async () => {
+    const keys = issuer.open();
+    expect(await outcome(keys)).to.equal("found");
+    const before = keys.version();
+    keys.close();
+    expect(keys.version()).to.not.equal(before);
   });
 
   it("are not waited for after close", async () => {

@@ -12,7 +12,7 @@ import { rsa, secondRsa } from "./mint.js";
 
 export type Answer = (req: IncomingMessage, res: ServerResponse) => void;
 
-function jwkOf({ publicKey }: KeyPair, kid: string): object {
+export function jwkOf({ publicKey }: KeyPair, kid: string): object {
   return { ...publicKey.export({ format: "jwk" }), kid, use: "sig" };
 }
 

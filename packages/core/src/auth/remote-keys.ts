@@ -107,8 +107,10 @@ export class RemoteKeys implements KeySource {
     return "down";
   }
 
+  /** What was verified with these keys must be verified anew: nobody would hear that the issuer has taken one back. */
   close(): void {
     this.#closed = true;
+    this.#version += 1;
     clearTimeout(this.#timer);
     this.#abort?.abort();
   }
@@ -135,6 +137,7 @@ export class RemoteKeys implements KeySource {
     const refresh = this.#loading === undefined && this.#hasPassed(this.#pauseMs) ? this.#load() : undefined;
     if (this.#options.now() - this.#loadedAt > this.#options.maxStaleMs) {
       this.#select = undefined;
+      this.#fetched = undefined;
       this.#version += 1;
     }
     return refresh;
@@ -235,6 +238,7 @@ export class RemoteKeys implements KeySource {
 
   /** By a timer, so that keys stay fresh and come back also where no request asks for them. */
   #schedule(): void {
+    clearTimeout(this.#timer);
     if (this.#closed) return;
     // The clock may stand or jump, as a test's or a suspended machine's does.
     const remainingMs = this.#triedAt + this.#pauseMs - this.#options.now();
