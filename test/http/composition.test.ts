@@ -86,6 +86,29 @@ describeOnEveryGate("the gate", (start) => {
     expect((await send(`${url}/me`)).status).to.equal(429);
   });
 
+  it("keeps a user signed in through what one of several alternatives refuses", async () => {
+    const { url } = await start(
+      {},
+      {
+        use: (gate) => [
+          gate.authenticate(),
+          gate.some(
+            gate.limit({ name: "burst", per: "user", limit: 2, window: "1m" }),
+            gate.requireScopes("paid"),
+            gate.limit({ name: "sustained", per: "user", limit: 3, window: "1h" }),
+          ),
+        ],
+      },
+    );
+    const token = await signToken({ sub: "alice" });
+    const answers = [];
+    for (let round = 0; round < 8; round += 1) answers.push(await send(`${url}/me`, { token }));
+    expect(answers.map(({ status }) => status)).to.deep.equal([200, 200, 200, 200, 200, 429, 429, 429]);
+    for (const answer of answers.slice(0, 5)) expect(answer.json).to.include({ subject: "alice" });
+    const paying = await signToken({ sub: "alice", scope: "paid" });
+    expect((await send(`${url}/me`, { token: paying })).status).to.equal(200);
+  });
+
   it("answers HEAD like GET, without a body", async () => {
     const { url } = await start();
     const answer = await send(`${url}/me`, { method: "HEAD" });

@@ -29,15 +29,20 @@ export function onlyWhere<Raw>(matches: (exchange: Exchange<Raw>) => boolean, ch
 
 /**
  * Passes a request that one of the checks passes, asked in order. If none does, an outage among the answers is the answer,
- * since it may have hidden a yes; else the first refusal.
+ * since it may have hidden a yes; else the first refusal. Each finds what was known before them: a refusal must not sign
+ * out whom it is about, or limits per user would not count in what follows.
  */
 export function some<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
   return async function checkSome(exchange) {
+    const { facts } = exchange;
+    const { auth, verified } = facts;
     const denials: (Denied | Reply)[] = [];
     for (const check of checks) {
       const verdict = await check(exchange);
       if (verdict.allowed) return verdict;
       denials.push(verdict);
+      facts.auth = auth;
+      facts.verified = verified;
     }
     return denials.find(({ status }) => status === 503) ?? denials[0] ?? allowed;
   };
