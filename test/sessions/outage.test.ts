@@ -1,6 +1,6 @@
 import { createGate } from "@portcullis/core";
 import type { Gate, PortcullisOptions } from "@portcullis/core";
-import { findFreePort, startRedis, testIssuer, testSecret } from "@portcullis/testkit";
+import { findFreePort, startCluster, startProxy, startRedis, testIssuer, testSecret } from "@portcullis/testkit";
 import type { RedisServer } from "@portcullis/testkit";
 import { expect } from "chai";
 import { Redis } from "ioredis";
@@ -8,6 +8,7 @@ import { adapters } from "../support/app.js";
 import { cleanUp } from "../support/clean-up.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
+import { operate } from "../support/redis.js";
 import { until } from "../support/until.js";
 
 const tokens = { signingKey: testSecret, issuer: testIssuer, audience: "shop" } as const;
@@ -83,6 +84,50 @@ describe("sessions while Redis has a bad day", function () {
     const refreshed = await gate.tokens.refresh(refreshToken);
     expect(refreshed.sessionId).to.equal(sessionId);
     await gate.tokens.refresh(refreshed.refreshToken);
+  });
+
+  it("counts no session whose sign-in was answered 503 since a reply was lost", async () => {
+    const proxy = await startProxy(server);
+    cleanUp(() => proxy.close());
+    const gate = openGate({ redis: proxy.url, tokens: { ...tokens, maxSessions: 1, onLimit: "refuse" } });
+    await gate.sessions.list("alice");
+    proxy.cutAfter('"createdAt"');
+    expect(await rejection(gate.tokens.issue({ subject: "alice" }))).to.include({ code: "store_unavailable" });
+    expect(proxy.cuts).to.equal(1);
+    proxy.cutAfter("");
+    await until(async () => (await rejection(gate.tokens.issue({ subject: "alice" }))) === "no rejection");
+    expect(await gate.sessions.list("alice")).to.have.length(1);
+    expect(await rejection(gate.tokens.issue({ subject: "alice" }))).to.include({ status: 409 });
+  });
+
+  it("ends in a Cluster what it began to end when a refresh token came again", async () => {
+    const cluster = await startCluster();
+    cleanUp(() => cluster.stop());
+    const said: object[] = [];
+    const gate = openGate({
+      redis: { cluster: cluster.seeds },
+      deadline: 5000,
+      logger: { debug: () => undefined, warn: (fields) => void said.push(fields) },
+    });
+    const first = await gate.tokens.issue({ subject: "alice" });
+    const access = [first.accessToken];
+    let last = first.refreshToken;
+    for (let round = 0; round < 8; round += 1) {
+      const next = await gate.tokens.refresh(last);
+      access.push(next.accessToken);
+      last = next.refreshToken;
+    }
+    // All nodes but that of her sessions refuse to write, as they do without a replica.
+    const operators = cluster.nodes.map(({ url }) => operate(url));
+    const keys = await Promise.all(operators.map((operator) => operator.keys("*session-records*")));
+    const others = operators.filter((_, index) => keys[index]?.length === 0);
+    expect(others).to.have.length.above(0);
+    for (const other of others) await other.config("SET", "min-replicas-to-write", "1");
+    expect(await rejection(gate.tokens.refresh(first.refreshToken))).to.include({ code: "store_unavailable" });
+    for (const other of others) await other.config("SET", "min-replicas-to-write", "0");
+    expect(await rejection(gate.tokens.refresh(first.refreshToken))).to.include({ code: "invalid_grant" });
+    expect(said).to.deep.include({ code: "refresh_reused" });
+    for (const accessToken of access) expect((await gate.verify(accessToken)).allowed).to.equal(false);
   });
 
   const troubles: readonly [string, [string, ...string[]]][] = [

@@ -9,6 +9,8 @@ import type { Keyspace } from "../store/keys.js";
 import type { SecurityStore } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";
 import type { Creation, LiveToken, Moment, SessionRecord, SessionStore } from "../store/session-store.js";
+import type { EndSession } from "./abandonment.js";
+import { Abandonment } from "./abandonment.js";
 import type { TokenCookies } from "./cookies.js";
 import { createTokenCookies } from "./cookies.js";
 import { Handout } from "./handout.js";
@@ -29,8 +31,8 @@ export interface TokenServiceOptions {
   readonly deadlineMs: number;
   /** How long a cut-off is kept: longer than any token lives. */
   readonly cutoffSeconds: number;
-  /** Ends a session whose tokens could not all be made known. */
-  readonly abandon: (principal: string, sessionId: string) => Promise<unknown>;
+  /** Ends a session whose tokens nobody gets. */
+  readonly abandon: EndSession;
   /** Told of a refresh token that was used again: probably stolen. */
   readonly noteReuse: () => void;
 }
@@ -49,12 +51,14 @@ export class TokenService implements Tokens {
   readonly #options: TokenServiceOptions;
   readonly #refreshTokens: RefreshTokens;
   readonly #handout: Handout;
+  readonly #abandonment: Abandonment;
 
   constructor(options: TokenServiceOptions) {
     const { refreshKeys, issuer, cookies } = options.tokens;
     this.#options = options;
     this.#refreshTokens = new RefreshTokens(refreshKeys, issuer);
     this.#handout = new Handout(options.tokens, this.#refreshTokens, options.orgClaim);
+    this.#abandonment = new Abandonment(options.abandon);
     this.cookies = createTokenCookies(cookies);
   }
 
@@ -75,8 +79,7 @@ export class TokenService implements Tokens {
       await Promise.all(evicted.map((old) => this.#cutOff(old)));
       await this.#track(principal, group, id, record, []);
     } catch (error) {
-      // Nobody gets its tokens, so it should not count; if even that fails it ends by itself.
-      await this.#options.abandon(principal, id).catch(() => undefined);
+      await this.#abandonment.begin(principal, id);
       throw error;
     }
     return this.#handout.make({ subject, sessionId: id, record, predecessor: undefined, nowMs: record.seenAt });
@@ -171,7 +174,11 @@ export class TokenService implements Tokens {
       };
       const { maxSessions, onLimit } = tokens;
       const creation: Creation = { id, record, cutoff, maxSessions, onLimit, notAfter: this.#notAfter(moment) };
-      const created = await store.create(keys.sessionsOf(principal), creation);
+      const created = await store.create(keys.sessionsOf(principal), creation).catch(async (error: unknown) => {
+        // Its reply may be all that was lost.
+        await this.#abandonment.begin(principal, id);
+        throw error;
+      });
       if (created.outcome === "created") return { record, evicted: created.evicted };
       if (created.outcome === "late") throw new StoreFault("timeout");
       if (created.outcome === "full")

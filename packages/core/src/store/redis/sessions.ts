@@ -91,9 +91,9 @@ export class RedisSessionStore implements SessionStore {
       ],
     );
     if (outcome === "missing" || outcome === "late") return { outcome };
-    if (outcome === "reused") {
+    if (outcome === "reused" || outcome === "over") {
       await this.#finish(keys, rest as string[]);
-      return { outcome };
+      return { outcome: outcome === "over" ? "missing" : outcome };
     }
     const [text, ...pairs] = rest as string[];
     const surplus = pairsOf(pairs).map(([jti, expiresAt]) => ({ jti, expiresAt: Number(expiresAt) }));

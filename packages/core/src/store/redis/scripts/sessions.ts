@@ -113,7 +113,8 @@ return out
  * Replaces a refresh token. KEYS: index, records. ARGV from 6: id, jti and generation of the token, jti of its successor and of
  * the access token, their `iat`, life of the access token in s, idle life and overlap in ms, most access tokens, when the
  * caller stops waiting, changes of the record as JSON. Returns `rotated` with the record and pairs of jti and expiry of
- * access tokens that are too many; `repeated` with the record; `reused` with id and record; `missing`; `late`.
+ * access tokens that are too many; `repeated` with the record; `reused` with id and record; `over` with both, if an ending
+ * was begun that the caller must finish; `missing`; `late`.
  *
  * A token of a later generation than the record knows is one whose rotation a failover has lost: it goes on from there.
  */
@@ -122,10 +123,13 @@ local id, presented, generation, issued = ARGV[6], ARGV[7], tonumber(ARGV[8]), t
 local text = redis.call('HGET', records, id)
 if not text then return { 'missing' } end
 local record = cjson.decode(text)
-if record.over or record.idleEndsAt <= now then return { 'missing' } end
+if record.idleEndsAt <= now then return { 'missing' } end
 if now > tonumber(ARGV[16]) then return { 'late' } end
+local isNext = presented == record.current or generation > record.generation
+local isRepeated = presented == record.previous and now - record.seenAt < tonumber(ARGV[14])
+if record.over then return { (isNext or isRepeated) and 'over' or 'reused', id, text } end
 
-if presented == record.current or generation > record.generation then
+if isNext then
   record.previous, record.current, record.generation = presented, ARGV[9], generation + 1
   record.issuedAt, record.seenAt = issued, now
   record.idleEndsAt = math.min(now + tonumber(ARGV[13]), record.endsAt)
@@ -151,7 +155,7 @@ if presented == record.current or generation > record.generation then
   end
   return { 'rotated', text, unpack(out) }
 end
-if presented == record.previous and now - record.seenAt < tonumber(ARGV[14]) then return { 'repeated', text } end
+if isRepeated then return { 'repeated', text } end
 local out = { 'reused' }
 finish(id, text, out)
 sweep()
