@@ -39,6 +39,27 @@ describeOnEveryGate("the revocation endpoint", (start) => {
     expect((await send(`${url}/me`, { token })).status).to.equal(200);
   });
 
+  it("revokes what is no good token yet, or not at the moment: it may be one tomorrow", async () => {
+    let validates = false;
+    const auth = { ...testAuth, maxLifetime: "1h", validate: () => validates } as const;
+    const { url, gate } = await start({ auth }, behind());
+    const [soon, issuedSoon] = [nowSeconds() + 60, nowSeconds() + 60];
+    const tokens = {
+      early: await signToken({ jti: "early", nbf: soon }),
+      ahead: await signToken({ jti: "ahead", iat: issuedSoon, exp: issuedSoon + 300 }),
+      long: await signToken({ jti: "long", iat: undefined, exp: nowSeconds() + 7200 }),
+      unwelcome: await signToken({ jti: "unwelcome" }),
+    };
+    for (const [jti, token] of Object.entries(tokens)) {
+      expect((await send(`${url}/me`, { token })).status, jti).to.equal(401);
+      expect((await form(`${url}/revoke`, { token })).status, jti).to.equal(200);
+      expect(await gate.revocations.isRevoked({ jti }), jti).to.be.true;
+    }
+    validates = true;
+    expect((await send(`${url}/me`, { token: tokens.unwelcome })).status).to.equal(401);
+    expect((await send(`${url}/me`, { token: await signToken() })).status).to.equal(200);
+  });
+
   it("ends the session of a refresh token, whatever the hint says", async () => {
     const { url, gate } = await start({ auth: undefined, tokens }, behind());
     for (const hint of ["refresh_token", "access_token", "nonsense"]) {

@@ -190,7 +190,7 @@ export function createGate<Raw, Middleware extends object>(
       metrics: (metricsOptions = {}) => exposure.expose(metricsRoute(metricsOptions, readMetrics)),
       revoke: (revokeOptions = {}) =>
         exposure.expose(
-          revokeRoute(revokeOptions, { ...services, revokeRefreshToken: services.ending?.revokeRefreshToken }),
+          revokeRoute(revokeOptions, { ...services, auth, revokeRefreshToken: services.ending?.revokeRefreshToken }),
         ),
       backchannelLogout: (logoutOptions) =>
         exposure.expose(

@@ -80,6 +80,16 @@ const otherTokenUses = new Set([
   ...["serialized-id", "initialaccesstoken", "registrationaccesstoken"],
 ]);
 
+/** Why a token cannot be named, or has no end: nothing that is asked of the time. The reason is a fixed phrase for logs. */
+export function refusalOfNames({ exp, iss, jti, sub, sid }: JWTPayload): string | undefined {
+  if (!isTime(exp)) return "exp is missing or is not a time";
+  if (iss !== undefined && !isIdentifier(iss)) return "iss is not a non-empty string";
+  if (jti !== undefined && !isIdentifier(jti)) return "jti is not a non-empty string";
+  if (sub !== undefined && !isIdentifier(sub)) return "sub is not a non-empty string";
+  if (sid !== undefined && !isIdentifier(sid)) return "sid is not a non-empty string";
+  return undefined;
+}
+
 /**
  * Why a token whose signature, `iss`, `aud`, `exp` and `nbf` jose accepted must still be refused; undefined if it may pass.
  * The reason is a fixed phrase for logs.
@@ -90,18 +100,15 @@ export function refusalOfClaims(
   rules: ClaimRules,
   nowSeconds: number,
 ): string | undefined {
-  const { exp, iat, iss, jti, sub, sid, cnf } = claims;
-  if (!isTime(exp)) return "exp is missing or is not a time";
+  const { exp = 0, iat, jti, cnf } = claims;
+  const unnamed = refusalOfNames(claims);
+  if (unnamed !== undefined) return unnamed;
   if (iat !== undefined && !isTime(iat)) return "iat is not a time";
   if (iat !== undefined && iat > nowSeconds + rules.toleranceSeconds) return "iat is in the future";
   const untimely = refusalOfTime(claims, rules, nowSeconds);
   if (untimely !== undefined) return untimely;
   if (exp - (iat ?? nowSeconds) > rules.maxLifetimeSeconds) return "the token lives longer than auth.maxLifetime";
-  if (iss !== undefined && !isIdentifier(iss)) return "iss is not a non-empty string";
-  if (jti !== undefined && !isIdentifier(jti)) return "jti is not a non-empty string";
   if (jti === undefined && rules.requireJti) return "jti is missing and auth.requireJti is set";
-  if (sub !== undefined && !isIdentifier(sub)) return "sub is not a non-empty string";
-  if (sid !== undefined && !isIdentifier(sid)) return "sid is not a non-empty string";
   if (rules.strict === true && !isStrict(header, claims))
     return "the token is none of RFC 9068, and auth.strict is set";
   if (!isAccessTokenType(header.typ)) return "typ says that this is no access token";

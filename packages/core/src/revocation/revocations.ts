@@ -69,6 +69,9 @@ type TokenEnding =
   | { readonly reason: "token"; readonly jti: string }
   | { readonly reason: "all"; readonly principal: string; readonly cutoff: number };
 
+/** Ten years: against milliseconds that are taken for seconds. */
+const longestRecordSeconds = 10 * 366 * 86_400;
+
 /** Revocation by `auth:revoked:<jti>` and by a cut-off time for each subject. */
 export class RevocationService implements Revocations {
   readonly #options: RevocationServiceOptions;
@@ -82,13 +85,13 @@ export class RevocationService implements Revocations {
   async revoke(token: RevocableToken | undefined, options: RevokeOptions = {}): Promise<void> {
     checkObject("revoke()", options, ["replicas"]);
     if (options.replicas !== undefined) checkInteger("revoke().replicas", options.replicas, 0, 100);
-    const { store, marginSeconds, maxLifetimeSeconds, news, now } = this.#options;
+    const { store, marginSeconds, news, now } = this.#options;
     if (token === undefined) throw new TypeError("revoke() needs a token; nobody is signed in");
     if (typeof token.expiresAt !== "number" || Number.isNaN(token.expiresAt)) {
       throw new TypeError("revoke() needs expiresAt, the exp of the token in unix seconds");
     }
-    // No token lives longer than maxLifetime, whatever it claims.
-    const latest = now() / 1000 + maxLifetimeSeconds;
+    // Not by maxLifetime: one without `iat` is too long-lived today, and is not any more when little of its life is left.
+    const latest = now() / 1000 + longestRecordSeconds;
     const expiresAt = Math.ceil(Math.min(token.expiresAt, latest)) + marginSeconds;
     const key = this.#recordKey(token);
     await store.revoke(key, expiresAt, options);

@@ -1,7 +1,5 @@
 import { isCompactJws, maxCompactLength } from "../auth/compact.js";
-import { IssuerVerifier } from "../auth/issuer-verifier.js";
 import { refusalOfLogoutToken } from "../auth/logout-token.js";
-import { Verifier } from "../auth/verifier.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Check, Reply } from "../http/verdict.js";
 import type { ResolvedAuth } from "../options/auth.js";
@@ -11,6 +9,7 @@ import type { SecurityStore } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";
 import { noStore, notRecorded, oauthError } from "./oauth.js";
 import { answerAt, checkPath, reply } from "./route.js";
+import { createTokenVerifier } from "./token-verifier.js";
 
 export interface BackchannelLogoutOptions<Raw = unknown> {
   /** The client id (or ids) under which this application is known to its OpenID providers: the `aud` of logout tokens. */
@@ -70,26 +69,15 @@ export function backchannelLogoutRoute<Raw>(
     throw optionError("revocation", "is off for this gate, or auth is missing, so nobody can be logged out");
   const { toleranceSeconds } = auth;
   const rules = { toleranceSeconds, requireType };
-  const verifier = new Verifier({
-    issuers: auth.issuers.map(
-      (issuer) =>
-        new IssuerVerifier(
-          {
-            ...issuer,
-            audience,
-            requiredClaims: [],
-            validate: undefined,
-            refusalOf: (header, claims, seconds) => refusalOfLogoutToken(header, claims, rules, seconds),
-          },
-          auth.scope,
-          now,
-        ),
-    ),
-    byIssuer: auth.byIssuer,
-    // Each is good once.
-    cacheSize: 1,
-    prepare: () => ({ question: undefined, partition: "" }),
-  });
+  const verifier = createTokenVerifier(
+    auth,
+    () => ({
+      audience,
+      requiredClaims: [],
+      refusalOf: (header, claims, seconds) => refusalOfLogoutToken(header, claims, rules, seconds),
+    }),
+    now,
+  );
 
   return answerAt({
     methods: ["POST"],

@@ -1,14 +1,16 @@
+import { refusalOfNames } from "../auth/claims.js";
 import { isCompactJws, maxCompactLength } from "../auth/compact.js";
-import type { Verifier } from "../auth/verifier.js";
 import type { Exchange } from "../http/exchange.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Check, Reply } from "../http/verdict.js";
+import type { ResolvedAuth } from "../options/auth.js";
 import { checkFunction, checkObject, optionError } from "../options/validate.js";
 import type { Revocations } from "../revocation/revocations.js";
 import { StoreFault } from "../store/ports.js";
 import type { ClientCredentials } from "./oauth.js";
 import { noStore, notRecorded, oauthError, readClient } from "./oauth.js";
 import { answerAt, checkPath, reply } from "./route.js";
+import { createTokenVerifier } from "./token-verifier.js";
 
 export interface RevokeRouteOptions<Raw = unknown> {
   /** @default "/revoke" */
@@ -25,26 +27,41 @@ export interface RevokeRouteOptions<Raw = unknown> {
 /** Ends the session of a refresh token. Resolves to whether it was one of ours. */
 export type RevokeRefreshToken = (token: string) => Promise<boolean>;
 
-export interface RevokeServices {
-  readonly verifier: Verifier | undefined;
+export interface RevokeServices<Raw> {
+  readonly auth: ResolvedAuth<Raw> | undefined;
   /** Undefined where revocation is off. */
   readonly revocations: Revocations | undefined;
   /** Undefined where the gate issues no tokens. */
   readonly revokeRefreshToken: RevokeRefreshToken | undefined;
+  /** Unix milliseconds. */
+  readonly now: () => number;
 }
+
+/** Longer than a token lives: it may begin to be good at any time. */
+const anyTimeSeconds = 10 * 366 * 86_400;
 
 /**
  * Token revocation (RFC 7009): verifies what it revokes, so that nobody fills the store with tokens that nobody has, and
- * answers 200 also for a token that is unknown or has expired: the client's aim is reached.
+ * answers 200 also for a token that is unknown or has expired: the client's aim is reached. It verifies less than the guard
+ * does: what is refused today, since it is not valid yet or `auth.validate` says so, may pass tomorrow.
  */
-export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: RevokeServices): Check<Raw> {
+export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: RevokeServices<Raw>): Check<Raw> {
   checkObject("revoke()", options, ["path", "authenticateClient"]);
   const { path = "/revoke", authenticateClient } = options;
-  const { verifier, revocations, revokeRefreshToken } = services;
+  const { auth, revocations, revokeRefreshToken, now } = services;
   checkPath("revoke().path", path);
   if (authenticateClient !== undefined) checkFunction("revoke().authenticateClient", authenticateClient);
-  if (verifier === undefined || revocations === undefined)
+  if (auth === undefined || revocations === undefined)
     throw optionError("revocation", "is off for this gate, or auth is missing, so routes.revoke() can revoke nothing");
+  const verifier = createTokenVerifier(
+    auth,
+    ({ rules }) => ({
+      rules: { ...rules, toleranceSeconds: anyTimeSeconds, exactExpiry: true, maxTokenAgeSeconds: undefined },
+      refusalOf: (_header, claims, seconds) =>
+        refusalOfNames(claims) ?? (Number(claims.exp) <= seconds ? "the token is expired" : undefined),
+    }),
+    now,
+  );
 
   return answerAt({
     methods: ["POST"],
@@ -76,7 +93,7 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
 
   /** The hint is for a server that must look a token up: this one sees what it is. */
   async function revoke(token: string, hint: string | undefined, clientId: string | undefined): Promise<Reply> {
-    const outcome = token.length <= maxCompactLength && isCompactJws(token) ? await verifier?.verify(token) : undefined;
+    const outcome = token.length <= maxCompactLength && isCompactJws(token) ? await verifier.verify(token) : undefined;
     if (outcome !== undefined && !("code" in outcome)) {
       if (clientId !== undefined && !isIssuedTo(outcome.auth.claims, clientId))
         return oauthError(400, "unauthorized_client", "The token was issued to another client");
