@@ -20,6 +20,8 @@ export type { Responses } from "./cache/response/responses.js";
 export { readBody } from "./http/body.js";
 export type { Body } from "./http/body.js";
 export { createFacts } from "./http/exchange.js";
+export { exchangeAt } from "./http/seat.js";
+export type { Seat } from "./http/seat.js";
 export type { Exchange, Facts } from "./http/exchange.js";
 export type { RateLimitFormat } from "./http/fields.js";
 export type { RouteCondition } from "./http/path.js";

@@ -13,6 +13,7 @@ import { messageExchange, tokenExchange } from "./http/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
 import { createLogins } from "./login/logins.js";
 import { throttleLogin } from "./login/throttle.js";
+import type { Seat } from "./http/seat.js";
 import type { Check } from "./http/verdict.js";
 import { resolveLimit } from "./options/limits.js";
 import { resolveResponseCache } from "./options/response-cache.js";
@@ -33,8 +34,8 @@ import type { Metric } from "./telemetry/metrics.js";
 import { gauge } from "./telemetry/metrics.js";
 import { Telemetry } from "./telemetry/telemetry.js";
 
-/** Makes a middleware of one framework from a check. */
-export type BindCheck<Raw, Middleware> = (check: Check<Raw>, property: string) => Middleware;
+/** Makes a middleware of one framework from a check, for exchanges as they are at this seat ({@link exchangeAt}). */
+export type BindCheck<Raw, Middleware> = (check: Check<Raw>, property: string, seat: Seat) => Middleware;
 
 /** Builds a gate: options, stores, services, and the middleware that `bind` makes of their checks. */
 export function createGate<Raw, Middleware extends object>(
@@ -61,7 +62,7 @@ export function createGate<Raw, Middleware extends object>(
   const monitor = new HealthMonitor(resolved, stores, services.degradation);
   const verification = { authentication: "required", limits: [], cache: false } as const;
   const exposure = new Exposure<Raw, Middleware>({
-    bind: (check) => bind(check, resolved.property),
+    bind: (check, seat) => bind(check, resolved.property, seat),
     telemetry,
     logger,
   });
@@ -71,7 +72,13 @@ export function createGate<Raw, Middleware extends object>(
   function admit(parts: AdmissionParts<Raw>, denyOptions?: DenyOptions): Middleware {
     const optional = parts.authentication === "required" ? "optional" : parts.authentication;
     const lenient = createAdmission(services, { ...parts, authentication: optional });
-    return exposure.expose(createAdmission(services, parts), denyOptions, lenient);
+    const identifies = parts.authentication !== "off";
+    return exposure.expose(createAdmission(services, parts), denyOptions, { lenient, identifies });
+  }
+
+  /** A check of who was found out to be asking: by this gate, if it looks for that. */
+  function authorize(check: Check<Raw>): Middleware {
+    return exposure.expose(check, {}, { identifies: auth !== undefined });
   }
 
   async function examine(): Promise<readonly Finding[]> {
@@ -141,11 +148,11 @@ export function createGate<Raw, Middleware extends object>(
       return admit({ authentication: "off", limits: [], cache: true });
     },
     cacheResponse: (cacheOptions = {}) => exposure.expose(responseCaches.create(resolveResponseCache(cacheOptions))),
-    requireScopes: (...scopes) => exposure.expose(requireScopes(scopes, services.challenges)),
-    requireAnyScope: (...scopes) => exposure.expose(requireAnyScope(scopes, services.challenges)),
-    requireClaim: (name, test) => exposure.expose(requireClaim(name, test, services.challenges)),
-    requireRole: (...roles) => exposure.expose(requireRole(roles, services.challenges)),
-    requireRecentAuth: (recency) => exposure.expose(requireRecentAuth(recency, services.challenges, now)),
+    requireScopes: (...scopes) => authorize(requireScopes(scopes, services.challenges)),
+    requireAnyScope: (...scopes) => authorize(requireAnyScope(scopes, services.challenges)),
+    requireClaim: (name, test) => authorize(requireClaim(name, test, services.challenges)),
+    requireRole: (...roles) => authorize(requireRole(roles, services.challenges)),
+    requireRecentAuth: (recency) => authorize(requireRecentAuth(recency, services.challenges, now)),
     unless(condition, middleware) {
       const matches = compileCondition("unless()", condition);
       return exposure.combine([exposure.exposed("unless()", middleware)], (checks) =>
@@ -162,8 +169,8 @@ export function createGate<Raw, Middleware extends object>(
       return exposure.combine(parts, some);
     },
     optional(middleware) {
-      const { lenient, onDeny } = exposure.exposed("optional()", middleware);
-      return exposure.expose(lenient, { onDeny }, lenient);
+      const { lenient, onDeny, identifies } = exposure.exposed("optional()", middleware);
+      return exposure.expose(lenient, { onDeny }, { lenient, identifies });
     },
     async verify(source) {
       if (auth === undefined) throw optionError("auth", "is required for verify()");

@@ -1,5 +1,12 @@
-import { abortOnDisconnect, createFacts, interceptResponse, onResponseEnd, readBody } from "@portcullis/core";
-import type { Body, Exchange, Facts, Interceptor } from "@portcullis/core";
+import {
+  abortOnDisconnect,
+  createFacts,
+  exchangeAt,
+  interceptResponse,
+  onResponseEnd,
+  readBody,
+} from "@portcullis/core";
+import type { Body, Exchange, Facts, Interceptor, Seat } from "@portcullis/core";
 import type { Request, Response } from "express";
 
 const exchangeKey = Symbol("portcullis.exchange");
@@ -8,19 +15,21 @@ interface Visited {
   [exchangeKey]?: ExpressExchange | undefined;
 }
 
-/** The exchange of a request: one for all gates and middleware it passes. */
-export function exchangeOf(req: Request): Exchange<Request> {
+/** The exchange of a request, as middleware at this seat sees it. */
+export function exchangeOf(req: Request, seat: Seat): Exchange<Request> {
   const visited = req as Request & Visited;
-  return (visited[exchangeKey] ??= new ExpressExchange(req));
+  const first = (visited[exchangeKey] ??= new ExpressExchange(req, createFacts()));
+  return exchangeAt(first, seat, (facts) => new ExpressExchange(req, facts));
 }
 
 class ExpressExchange implements Exchange<Request> {
   readonly raw: Request;
-  readonly facts: Facts = createFacts();
+  readonly facts: Facts;
   #signal: AbortSignal | undefined;
 
-  constructor(req: Request) {
+  constructor(req: Request, facts: Facts) {
     this.raw = req;
+    this.facts = facts;
   }
 
   get method(): string {

@@ -1,12 +1,12 @@
-import type { Check, Denied, Reply, Verdict } from "@portcullis/core";
+import type { Check, Denied, Reply, Seat, Verdict } from "@portcullis/core";
 import { lateError } from "@portcullis/core";
 import type { NextFunction, Request, RequestHandler, Response } from "express";
 import { exchangeOf } from "./exchange.js";
 
 /** A check as Express middleware: writes the answer, or the facts on the request, and goes on. */
-export function bindCheck(check: Check<Request>, property: string): RequestHandler {
+export function bindCheck(check: Check<Request>, property: string, seat: Seat): RequestHandler {
   return function portcullisMiddleware(req, res, next) {
-    const exchange = exchangeOf(req);
+    const exchange = exchangeOf(req, seat);
 
     function settle(verdict: Verdict): void {
       if (!verdict.allowed) return respond(verdict, res, next);

@@ -1,5 +1,12 @@
-import { abortOnDisconnect, createFacts, interceptResponse, onResponseEnd, readBody } from "@portcullis/core";
-import type { Body, Exchange, Facts, Interceptor } from "@portcullis/core";
+import {
+  abortOnDisconnect,
+  createFacts,
+  exchangeAt,
+  interceptResponse,
+  onResponseEnd,
+  readBody,
+} from "@portcullis/core";
+import type { Body, Exchange, Facts, Interceptor, Seat } from "@portcullis/core";
 import type { Context } from "koa";
 
 const exchangeKey = Symbol("portcullis.exchange");
@@ -8,19 +15,21 @@ interface Visited {
   [exchangeKey]?: KoaExchange | undefined;
 }
 
-/** The exchange of a context: one for all gates and middleware it passes. */
-export function exchangeOf(ctx: Context): Exchange<Context> {
+/** The exchange of a context, as middleware at this seat sees it. */
+export function exchangeOf(ctx: Context, seat: Seat): Exchange<Context> {
   const visited = ctx as Context & Visited;
-  return (visited[exchangeKey] ??= new KoaExchange(ctx));
+  const first = (visited[exchangeKey] ??= new KoaExchange(ctx, createFacts()));
+  return exchangeAt(first, seat, (facts) => new KoaExchange(ctx, facts));
 }
 
 class KoaExchange implements Exchange<Context> {
   readonly raw: Context;
-  readonly facts: Facts = createFacts();
+  readonly facts: Facts;
   #signal: AbortSignal | undefined;
 
-  constructor(ctx: Context) {
+  constructor(ctx: Context, facts: Facts) {
     this.raw = ctx;
+    this.facts = facts;
   }
 
   get method(): string {

@@ -1,12 +1,12 @@
-import type { Check } from "@portcullis/core";
+import type { Check, Seat } from "@portcullis/core";
 import { lateError } from "@portcullis/core";
 import type { Context, Middleware } from "koa";
 import { exchangeOf } from "./exchange.js";
 
 /** A check as Koa middleware: writes the answer, or the facts on the context, and goes on. */
-export function bindCheck(check: Check<Context>, property: string): Middleware {
+export function bindCheck(check: Check<Context>, property: string, seat: Seat): Middleware {
   return async function portcullisMiddleware(ctx, next) {
-    const exchange = exchangeOf(ctx);
+    const exchange = exchangeOf(ctx, seat);
     const answer = check(exchange);
     const verdict = answer instanceof Promise ? await answer : answer;
     if (!verdict.allowed && ctx.headerSent) {

@@ -132,6 +132,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     const { facts } = exchange;
     facts.verified = verified;
     facts.auth = verified?.auth;
+    if (verified !== undefined) facts.identified = true;
     const before = charges.charges(addressLimits, exchange, verified);
     const after = denial === undefined ? charges.charges(otherLimits, exchange, verified) : [];
     if (before instanceof Promise || after instanceof Promise) {

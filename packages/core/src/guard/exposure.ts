@@ -1,5 +1,6 @@
 import type { DenyOptions } from "../gate.js";
 import type { Exchange } from "../http/exchange.js";
+import type { Seat } from "../http/seat.js";
 import type { Check, Verdict } from "../http/verdict.js";
 import { checkOneOf, optionError } from "../options/validate.js";
 import { events } from "../telemetry/events.js";
@@ -14,11 +15,13 @@ export interface Exposed<Raw> {
   /** The same for requests with credentials; others pass as anonymous, with everything that needs nobody signed in. */
   readonly lenient: Check<Raw>;
   readonly onDeny: "respond" | "throw";
+  /** Does it find out who is asking, or decide by that? */
+  readonly identifies: boolean;
 }
 
 export interface ExposureOptions<Raw, Middleware> {
   /** Makes a middleware of one framework from a check. */
-  readonly bind: (check: Check<Raw>) => Middleware;
+  readonly bind: (check: Check<Raw>, seat: Seat) => Middleware;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
 }
@@ -27,6 +30,7 @@ export interface ExposureOptions<Raw, Middleware> {
 export class Exposure<Raw, Middleware extends object> {
   readonly #options: ExposureOptions<Raw, Middleware>;
   readonly #made = new WeakMap<Middleware, Exposed<Raw>>();
+  readonly #seats = seatsOf({});
 
   constructor(options: ExposureOptions<Raw, Middleware>) {
     this.#options = options;
@@ -35,12 +39,13 @@ export class Exposure<Raw, Middleware extends object> {
   expose(
     check: Check<Raw>,
     { onDeny = "respond" }: DenyOptions = {},
-    lenient: Check<Raw> = anonymousToo(check),
+    { lenient = anonymousToo(check), identifies = false }: Partial<Pick<Exposed<Raw>, "lenient" | "identifies">> = {},
   ): Middleware {
     checkOneOf("onDeny", onDeny, ["respond", "throw"]);
     const observed = this.observe(check);
-    const middleware = this.#options.bind(onDeny === "throw" ? throwing(observed) : observed);
-    this.#made.set(middleware, { check, onDeny, lenient });
+    const seat = identifies ? this.#seats.front : this.#seats.back;
+    const middleware = this.#options.bind(onDeny === "throw" ? throwing(observed) : observed, seat);
+    this.#made.set(middleware, { check, onDeny, lenient, identifies });
     return middleware;
   }
 
@@ -57,7 +62,9 @@ export class Exposure<Raw, Middleware extends object> {
     build: (checks: readonly Check<Raw>[]) => Check<Raw>,
     onDeny: "respond" | "throw" = parts.some((part) => part.onDeny === "throw") ? "throw" : "respond",
   ): Middleware {
-    return this.expose(build(parts.map(({ check }) => check)), { onDeny }, build(parts.map(({ lenient }) => lenient)));
+    const lenient = build(parts.map((part) => part.lenient));
+    const identifies = parts.some((part) => part.identifies);
+    return this.expose(build(parts.map(({ check }) => check)), { onDeny }, { lenient, identifies });
   }
 
   /** The same check, with its verdicts counted, logged and published. */
@@ -86,4 +93,8 @@ export class Exposure<Raw, Middleware extends object> {
       return events.verdict.hasSubscribers ? timeVerdict(() => decide(exchange)) : decide(exchange);
     };
   }
+}
+
+function seatsOf(gate: object): { readonly front: Seat; readonly back: Seat } {
+  return { front: { gate, identifies: true }, back: { gate, identifies: false } };
 }

@@ -17,7 +17,7 @@ export interface Exchange<Raw = unknown> {
   readonly ip: string | undefined;
   /** Does that setting trust every proxy, so that clients may choose their address themselves? */
   readonly trustsEveryProxy: boolean;
-  /** What the checks found out about this request so far; one object for the whole request. */
+  /** What the checks found out about this request so far; gates that each find out who is asking have facts of their own. */
   readonly facts: Facts;
   /** Aborted when the client goes away before its response is complete; made when it is first asked for. */
   readonly signal: AbortSignal;
@@ -39,6 +39,10 @@ export interface Facts {
   cache: RequestCache | undefined;
   /** The state of every rate limit applied to this request so far. */
   quotas: readonly Quota[];
+  /** The gate that finds out who is asking; undefined before one does. */
+  gate: object | undefined;
+  /** Did any gate find out who is asking? */
+  identified: boolean;
   /** The token behind `auth`. */
   verified: VerifiedToken | undefined;
   /** The use of the DPoP proof that came with the request, once the store has recorded it. */
@@ -49,14 +53,28 @@ export interface Facts {
   readonly settled: Set<object>;
 }
 
-export function createFacts(): Facts {
-  return {
+/** With `first`, those at another gate of the same request: but for who is asking, all of them are the request's. */
+export function createFacts(first?: Facts): Facts {
+  const facts: Facts = {
     auth: undefined,
+    gate: undefined,
+    identified: false,
     cache: undefined,
     quotas: [],
     verified: undefined,
     proof: undefined,
     loginAttempt: undefined,
-    settled: new Set(),
+    settled: first?.settled ?? new Set(),
   };
+  if (first !== undefined) for (const name of sharedFacts) share(facts, first, name);
+  return facts;
+}
+
+const sharedFacts = ["cache", "quotas", "proof", "identified"] as const;
+
+function share(facts: Facts, first: Facts, name: (typeof sharedFacts)[number]): void {
+  Object.defineProperty(facts, name, {
+    get: () => first[name],
+    set: (value: unknown) => void Object.assign(first, { [name]: value }),
+  });
 }

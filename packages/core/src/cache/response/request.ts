@@ -53,7 +53,7 @@ export async function readRequest<Raw>(
     variant: (vary) => variantKey(primary, vary, exchange),
     tags: [tagOfTarget(target), ...names.map(tagNamed)],
     directives,
-    credentials: facts.auth !== undefined || exchange.header("authorization") !== undefined,
+    credentials: facts.identified || exchange.header("authorization") !== undefined,
     cookies: exchange.header("cookie") !== undefined,
     stores: method === "GET" && !directives.has("no-store"),
     insists: ["no-cache", "no-store", "max-age"].some((name) => directives.has(name)) || method === "HEAD",
