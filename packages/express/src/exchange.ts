@@ -1,25 +1,10 @@
-import {
-  abortOnDisconnect,
-  createFacts,
-  exchangeAt,
-  interceptResponse,
-  onResponseEnd,
-  readBody,
-} from "@portcullis/core";
+import { abortOnDisconnect, exchangeAt, interceptResponse, onResponseEnd, readBody } from "@portcullis/core";
 import type { Body, Exchange, Facts, Interceptor, Seat } from "@portcullis/core";
 import type { Request, Response } from "express";
 
-const exchangeKey = Symbol("portcullis.exchange");
-
-interface Visited {
-  [exchangeKey]?: ExpressExchange | undefined;
-}
-
 /** The exchange of a request, as middleware at this seat sees it. */
 export function exchangeOf(req: Request, seat: Seat): Exchange<Request> {
-  const visited = req as Request & Visited;
-  const first = (visited[exchangeKey] ??= new ExpressExchange(req, createFacts()));
-  return exchangeAt(first, seat, (facts) => new ExpressExchange(req, facts));
+  return exchangeAt(req, seat, (facts) => new ExpressExchange(req, facts));
 }
 
 class ExpressExchange implements Exchange<Request> {

@@ -1,25 +1,10 @@
-import {
-  abortOnDisconnect,
-  createFacts,
-  exchangeAt,
-  interceptResponse,
-  onResponseEnd,
-  readBody,
-} from "@portcullis/core";
+import { abortOnDisconnect, exchangeAt, interceptResponse, onResponseEnd, readBody } from "@portcullis/core";
 import type { Body, Exchange, Facts, Interceptor, Seat } from "@portcullis/core";
 import type { Context } from "koa";
 
-const exchangeKey = Symbol("portcullis.exchange");
-
-interface Visited {
-  [exchangeKey]?: KoaExchange | undefined;
-}
-
 /** The exchange of a context, as middleware at this seat sees it. */
 export function exchangeOf(ctx: Context, seat: Seat): Exchange<Context> {
-  const visited = ctx as Context & Visited;
-  const first = (visited[exchangeKey] ??= new KoaExchange(ctx, createFacts()));
-  return exchangeAt(first, seat, (facts) => new KoaExchange(ctx, facts));
+  return exchangeAt(ctx, seat, (facts) => new KoaExchange(ctx, facts));
 }
 
 class KoaExchange implements Exchange<Context> {

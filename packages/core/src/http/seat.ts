@@ -9,17 +9,25 @@ export interface Seat {
   readonly identifies: boolean;
 }
 
+const firstExchange = Symbol("portcullis.exchange");
+
+interface Visited<E> {
+  [firstExchange]?: E | undefined;
+}
+
 /** Of requests that more than one gate identifies: the exchanges at those after the first. */
 const further = new WeakMap<Exchange, Map<object, Exchange>>();
 
 /**
- * The exchange of a request as a middleware sees it. A request may pass several gates, each with issuers of its own: a user
- * of one with the scopes of another would be somebody whom neither knows. Only middleware that identifies nobody goes by
- * the first gate that does, so that a gate without `auth` limits the users of one that has it.
+ * The exchange of a request as a middleware sees it, made when it is first needed. A request may pass several gates, each
+ * with issuers of its own: a user of one with the scopes of another would be somebody whom neither knows. Only middleware
+ * that identifies nobody goes by the first gate that does, so that a gate without `auth` limits the users of one that has it.
  */
-export function exchangeAt<E extends Exchange>(first: E, seat: Seat | undefined, make: (facts: Facts) => E): E {
+export function exchangeAt<E extends Exchange>(request: object, seat: Seat, make: (facts: Facts) => E): E {
+  const visited: Visited<E> = request;
+  const first = (visited[firstExchange] ??= make(createFacts()));
   const { facts } = first;
-  if (seat === undefined || facts.gate === seat.gate) return first;
+  if (facts.gate === seat.gate) return first;
   if (facts.gate === undefined) {
     if (seat.identifies) facts.gate = seat.gate;
     return first;
