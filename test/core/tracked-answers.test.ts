@@ -57,6 +57,24 @@ describe("a tracked answer", () => {
     expect(state.asked).to.equal(2);
   });
 
+  it("stands where the store has nothing to say of limits and proofs, since it is down or takes no writes", async () => {
+    const { answers, store, token, isRevoked } = open();
+    expect(await isRevoked(token("a"))).to.equal(false);
+    const charge = { key: "k", limit: 1, windowMs: 1, cost: 1 } as never;
+    const fault = new StoreFault("open");
+    for (const answer of [fault, Promise.resolve(fault)]) {
+      store.ask = () => answer;
+      const use = { key: "u", ttlMs: 1 };
+      const question = { beforeToken: [charge], token: token("a"), use, afterToken: [charge, charge] };
+      expect(await answers.ask(question)).to.deep.equal({
+        beforeToken: [fault],
+        revoked: false,
+        repeated: fault,
+        afterToken: [fault, fault],
+      });
+    }
+  });
+
   it("is dropped when its key, or everything, is said to have changed", async () => {
     const { state, revoked, cutoffs, answers, token, isRevoked } = open();
     await isRevoked(token("a"));

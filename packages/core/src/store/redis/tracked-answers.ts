@@ -98,7 +98,9 @@ export class TrackedAnswers implements SecurityStore {
 
   #askTheRest(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
     const answer = this.#store.ask({ ...question, token: undefined });
-    return answer instanceof Promise ? answer.then(withoutRevocation) : withoutRevocation(answer);
+    return answer instanceof Promise
+      ? answer.then((late) => withoutRevocation(late, question))
+      : withoutRevocation(answer, question);
   }
 
   #isKnownGood({ revokedKey, cutoffKeys, issuedAt = Number.NEGATIVE_INFINITY }: TokenQuestion): boolean {
@@ -140,7 +142,13 @@ export class TrackedAnswers implements SecurityStore {
   }
 }
 
-/** The token was answered here: not revoked. */
-function withoutRevocation(answer: Answer | StoreFault): Answer | StoreFault {
-  return answer instanceof StoreFault ? answer : { ...answer, revoked: false };
+/** The token was answered here: not revoked, also where the store has nothing to say of the rest. */
+function withoutRevocation(answer: Answer | StoreFault, { beforeToken, use, afterToken }: Question): Answer {
+  if (!(answer instanceof StoreFault)) return { ...answer, revoked: false };
+  return {
+    beforeToken: beforeToken.map(() => answer),
+    revoked: false,
+    repeated: use === undefined ? undefined : answer,
+    afterToken: afterToken.map(() => answer),
+  };
 }
