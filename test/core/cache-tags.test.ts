@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import { StoreFault } from "../../packages/core/src/store/ports.js";
 import { until } from "../support/until.js";
-import { FakeCacheStore, faultOf, openProcess } from "./support/cache.js";
+import { FakeCacheStore, cacheKeys, faultOf, openProcess } from "./support/cache.js";
 
 describe("a tag", () => {
   it("ends every entry that has it, whoever's it is, in every process, and no other", async () => {
@@ -37,6 +37,45 @@ describe("a tag", () => {
     expect(await making).to.equal("of before");
     expect(await request().get("k")).to.equal(undefined);
   });
+
+  for (const what of ["a tag", "a view"] as const) {
+    it(`that ends while a value is being read ends it in process too (${what})`, async () => {
+      const writer = openProcess();
+      const { store } = writer;
+      await writer
+        .request("alice")
+        .forUser()
+        .set("k", "old", { tags: ["x"] });
+      const reader = openProcess(store, { local: { ttl: "1h" }, tracked: true });
+      reader.signals.alive = true;
+      // It begins to listen at its first use, and drops then what it has.
+      await reader.request().get("warm");
+      await new Promise((resolve) => setImmediate(resolve));
+      const generations: string[] = [];
+      const getMany = store.getMany.bind(store);
+      let release: (() => void) | undefined;
+      // Read in the store, answered later: what changes in between is told first.
+      store.getMany = async (keys) => {
+        generations.push(...keys.filter((key) => key.startsWith(cacheKeys.generationPrefix())));
+        const values = await getMany(keys);
+        await new Promise<void>((resolve) => (release = resolve));
+        return values;
+      };
+      const reading = reader
+        .request("alice")
+        .forUser()
+        .getOrSet({ key: "k", tags: ["x"] }, () => "new");
+      await until(() => release !== undefined);
+      store.getMany = getMany;
+      if (what === "a tag") await writer.cache.deleteByTag("x");
+      else await writer.request("alice").forUser().clear();
+      expect(generations).to.have.length.above(1);
+      for (const key of generations) reader.signals.changed(key);
+      release?.();
+      expect(await reading).to.equal("old");
+      expect(await reader.request("alice").forUser().get("k")).to.equal(undefined);
+    });
+  }
 
   for (const tag of ["", undefined, null, 5, {}, ["a"]]) {
     it(`is not ${JSON.stringify(tag)}`, async () => {

@@ -22,9 +22,8 @@ export interface Stand {
   readonly epochs: readonly number[];
 }
 
-/** Generations that the store has just told. */
-export interface Said {
-  readonly generations: readonly Generation[];
+/** Generations that the store has just told, in the epochs they were asked for in. */
+export interface Said extends Stand {
   readonly values: readonly (string | undefined)[];
 }
 
@@ -69,10 +68,12 @@ export class EntryReader {
     if (stored === undefined) return undefined;
     const own = this.#generations.of(place);
     const all = stored.tags.length === 0 ? own : [...own, ...stored.tags.map(([tag]) => this.tagged(tag))];
-    const stand = { generations: all, epochs: all.map(epochOf) };
+    const stand = { generations: all, epochs: epochsOf(all, said) };
     const unknown = this.unknown(all, said.generations);
     if (unknown.length === 0) return this.#judge(place, stored, stand, said, askedAt);
-    return this.#ask(unknown, said).then((more) => this.#judge(place, stored, stand, more, askedAt));
+    return this.#ask(unknown, said).then((more) =>
+      this.#judge(place, stored, { generations: all, epochs: epochsOf(all, more) }, more, askedAt),
+    );
   }
 
   /** Does it stand by the generations there are? */
@@ -123,8 +124,18 @@ export class EntryReader {
   async #ask(unknown: readonly Generation[], said: Said): Promise<Said> {
     const epochs = unknown.map(epochOf);
     const values = await this.#store.getMany(unknown.map(keyOf));
-    unknown.forEach((one, index) => this.#generations.learn(one, values[index], epochs[index] ?? -1));
-    return { generations: [...said.generations, ...unknown], values: [...said.values, ...values] };
+    const told = this.learn(unknown, epochs, values);
+    return {
+      generations: [...said.generations, ...unknown],
+      epochs: [...said.epochs, ...told.epochs],
+      values: [...said.values, ...values],
+    };
+  }
+
+  /** Takes in what the store said of generations that were asked for in these epochs. */
+  learn(generations: readonly Generation[], epochs: readonly number[], values: Said["values"]): Said {
+    const known = generations.map((one, index) => this.#generations.learn(one, values[index], epochs[index] ?? -1));
+    return { generations, epochs: known, values };
   }
 }
 
@@ -143,4 +154,10 @@ export function epochOf({ epoch }: Generation): number {
 }
 
 const noGenerations: readonly Generation[] = [];
-export const nothingSaid: Said = { generations: noGenerations, values: [] };
+export const nothingSaid: Said = { generations: noGenerations, epochs: [], values: [] };
+
+/** An entry that was read with a generation that has changed meanwhile must not stand by what it is now. */
+function epochsOf(all: readonly Generation[], said: Said): readonly number[] {
+  if (said.generations.length === 0) return all.map(epochOf);
+  return all.map((one) => said.epochs[said.generations.indexOf(one)] ?? one.epoch);
+}

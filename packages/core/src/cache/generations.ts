@@ -80,11 +80,16 @@ export class Generations {
     return this.#missed.size > 0 && this.#missed.has(key);
   }
 
-  /** Takes in what the store said, unless something has changed since `epoch`. */
-  learn(generation: Generation, value: string | undefined, epoch: number): void {
-    if (generation.epoch !== epoch || generation.value === value) return;
+  /**
+   * Takes in what the store said, unless something has changed since `epoch`. Returns the epoch of what was said: one that
+   * is over, if something has.
+   */
+  learn(generation: Generation, value: string | undefined, epoch: number): number {
+    if (generation.epoch !== epoch) return epoch;
+    if (generation.value === value) return epoch;
     if (generation.value !== undefined) generation.epoch += 1;
     generation.value = value;
+    return generation.epoch;
   }
 
   /** The values to stamp a new entry with. What was missed is made good first. Rejects with a StoreFault. */

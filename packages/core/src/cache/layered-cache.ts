@@ -126,8 +126,7 @@ export class LayeredCache {
   #take(reading: Reading, texts: readonly (string | undefined)[]): Awaitable<CachedEntry | undefined> {
     const { place, asked, epochs, askedAt } = reading;
     try {
-      asked.forEach((one, index) => this.generations.learn(one, texts[index + 1], epochs[index] ?? -1));
-      const said = asked.length === 0 ? nothingSaid : { generations: asked, values: texts.slice(1) };
+      const said = asked.length === 0 ? nothingSaid : this.entries.learn(asked, epochs, texts.slice(1));
       const entry = this.entries.interpret(place, texts[0], askedAt, said);
       if (!(entry instanceof Promise)) return this.#found(reading, entry);
       return entry.then(
