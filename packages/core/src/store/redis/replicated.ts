@@ -6,6 +6,8 @@ import { runScript } from "./scripts/script.js";
 
 /** How long replicas may take. */
 const patienceMs = 1000;
+/** How long a write may wait for those before it. */
+const queueMs = 2000;
 
 /**
  * Writes that wait for replicas (WAIT), on a connection of their own: a connection that waits answers nobody else. It is made
@@ -13,12 +15,16 @@ const patienceMs = 1000;
  */
 export class ReplicatedWriter {
   readonly #connection: Connection;
+  readonly #stopListening: () => void;
   #client: WaitingClient | undefined;
   /** One write after the other: WAIT counts for everything its connection has written before. */
   #last: Promise<unknown> = Promise.resolve();
+  #closed = false;
 
   constructor(connection: Connection) {
     this.#connection = connection;
+    // The master may be another one now, which the connection that waits would not notice.
+    this.#stopListening = connection.onConnect(() => this.#drop());
   }
 
   /** Rejects with a StoreFault if fewer replicas have it in time; the master then has it all the same. */
@@ -29,13 +35,20 @@ export class ReplicatedWriter {
     replicas: number,
   ): Promise<void> {
     if (this.#connection.isCluster) throw new TypeError("replicas cannot be waited for in a Cluster");
-    const turn = this.#last.then(() => this.#write(script, keys, args, replicas));
+    const dueAt = performance.now() + queueMs;
+    const turn = this.#last.then(() => {
+      // Those before it have waited in vain.
+      if (performance.now() > dueAt) throw new StoreFault("timeout");
+      return this.#write(script, keys, args, replicas);
+    });
     this.#last = turn.catch(() => undefined);
     return turn;
   }
 
   close(): void {
-    this.#client?.disconnect();
+    this.#closed = true;
+    this.#stopListening();
+    this.#drop();
   }
 
   async #write(
@@ -50,20 +63,37 @@ export class ReplicatedWriter {
       await runScript(client, script, keys, args);
       reached = await client.call("WAIT", replicas, patienceMs);
     } catch (error) {
-      throw faultOfError(error);
+      const fault = faultOfError(error);
+      // It may be silent for as long as TCP hopes, while another master serves.
+      if (fault.reply === undefined) this.#drop();
+      throw fault;
     }
     if (Number(reached) < replicas) throw new StoreFault("refused", "NOREPLICAS");
   }
 
   async #open(): Promise<WaitingClient> {
-    if (this.#client === undefined) {
-      const client = this.#connection.client.duplicate?.(waitingOptions) as WaitingClient | undefined;
-      if (client === undefined) throw new StoreFault("unreachable");
-      this.#client = client;
-      this.#client.on("error", () => undefined);
+    if (this.#client?.status === "end") this.#client = undefined;
+    const client = this.#closed ? undefined : (this.#client ?? this.#create());
+    if (client === undefined) throw new StoreFault("unreachable");
+    this.#client = client;
+    if (client.status === "wait") await client.connect();
+    if (this.#client !== client) {
+      client.disconnect();
+      throw new StoreFault("unreachable");
     }
-    if (this.#client.status === "wait" || this.#client.status === "end") await this.#client.connect();
-    return this.#client;
+    return client;
+  }
+
+  #create(): WaitingClient | undefined {
+    const client = this.#connection.client.duplicate?.(waitingOptions) as WaitingClient | undefined;
+    client?.on("error", () => undefined);
+    return client;
+  }
+
+  /** The next write makes another. */
+  #drop(): void {
+    this.#client?.disconnect();
+    this.#client = undefined;
   }
 }
 
