@@ -83,6 +83,21 @@ describe("a factory", () => {
     expect(await request().get("k")).to.equal("made");
   });
 
+  it("that never settles extends no lease once it is given up", async function () {
+    this.timeout(10_000);
+    const { request, store } = openProcess();
+    let extended = 0;
+    store.extend = () => {
+      extended += 1;
+      return Promise.resolve(true);
+    };
+    const hang = (): Promise<never> => new Promise(() => undefined);
+    expect(await faultOf(request().getOrSet({ key: "k", hardTimeout: 1300 }, hang))).to.be.instanceOf(CacheTimeout);
+    expect(extended).to.equal(1);
+    await new Promise((resolve) => setTimeout(resolve, 1300));
+    expect(extended).to.equal(1);
+  });
+
   it("that asks for its own key ends with the hard time-out", async () => {
     const { request } = openProcess();
     const [one, other] = [request(), request()];

@@ -121,9 +121,15 @@ export class Maker {
     const fail = (): void => void settle({ outcome: "failed" });
     const heart = setInterval(() => void store.extend(storeKey, owner, leaseMs).catch(() => undefined), leaseMs / 3);
     heart.unref();
-    flight.signal.addEventListener("abort", fail, { once: true });
     const missed = this.#cache.tombstone(storeKey);
     const mark = this.#cache.watch(storeKey);
+    /** At its end, and when it is given up: a factory may never settle. */
+    const release = (): void => {
+      clearInterval(heart);
+      this.#cache.unwatch(mark);
+      fail();
+    };
+    flight.signal.addEventListener("abort", release, { once: true });
     try {
       if (!force && missed === undefined) {
         const there = await Promise.resolve(this.#cache.entries.interpret(place, lease.text, askedAt)).catch(
@@ -143,10 +149,8 @@ export class Maker {
       // A value whose lease was lost is older than what is there by now.
       return { value, entry: this.#writer.keep(place, key, composed, stamps, askedAt, kept && mark.fit) };
     } finally {
-      clearInterval(heart);
-      flight.signal.removeEventListener("abort", fail);
-      this.#cache.unwatch(mark);
-      fail();
+      flight.signal.removeEventListener("abort", release);
+      release();
     }
   }
 
@@ -157,6 +161,8 @@ export class Maker {
     const generations = this.#cache.entries.generationsOf(place, tags);
     const stand = { generations, epochs: generations.map(({ epoch }) => epoch) };
     const mark = this.#cache.watch(this.#cache.storeKey(place, key));
+    const release = (): void => this.#cache.unwatch(mark);
+    flight.signal.addEventListener("abort", release, { once: true });
     try {
       const value = await this.#call(job, flight);
       const fresh = this.#encode(job, value);
@@ -164,7 +170,8 @@ export class Maker {
       const composed = this.#writer.compose(place, fresh, []);
       return { value, entry: this.#writer.keep(place, key, composed, stand, askedAt, mark.fit) };
     } finally {
-      this.#cache.unwatch(mark);
+      flight.signal.removeEventListener("abort", release);
+      release();
     }
   }
 
