@@ -8,6 +8,7 @@ import { RedisChannels } from "../../packages/core/src/store/redis/channels.js";
 import { Tracking } from "../../packages/core/src/store/redis/tracking.js";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
 import { silentLogger } from "../support/logger.js";
+import { until } from "../support/until.js";
 import { RedisSecurityStore } from "../../packages/core/src/store/redis/security.js";
 
 interface Call {
@@ -55,6 +56,37 @@ const question: Question = {
   afterToken: [],
 };
 const deadlineMs = 15;
+
+describe("a Cluster whose clock is another than ours", () => {
+  it("is noticed also where no limit asks what time it is, and forgiven when it is right again", async () => {
+    const { connection, calls } = openConnection();
+    let aheadMs = 3_600_000;
+    const { client } = connection;
+    const call = client.call.bind(client);
+    client.call = (command, ...args) =>
+      command === "TIME"
+        ? Promise.resolve([String(Math.floor((Date.now() + aheadMs) / 1000)), "0"])
+        : call(command, ...args);
+    const store = new RedisSecurityStore({
+      connection: { ...connection, isCluster: true },
+      ...{ deadlineMs: 5000, clockToleranceMs: 5000 },
+    });
+    async function ask(): Promise<unknown> {
+      const answer = Promise.resolve(store.ask(question));
+      await until(() => calls.length > 0);
+      for (const { resolve } of calls.splice(0)) resolve(0);
+      const { revoked } = (await answer) as { revoked: unknown };
+      return revoked instanceof StoreFault ? revoked.kind : revoked;
+    }
+    await ask();
+    expect(store.state().findings).to.include("its clock and ours disagree");
+    expect(await ask()).to.equal("skewed");
+    aheadMs = 0;
+    await until(async () => (await ask()) === false);
+    expect(store.state().findings).to.not.include("its clock and ours disagree");
+    store.close();
+  });
+});
 
 describe("a server that answers, but always after the deadline", () => {
   it("opens the breaker of the security store at the 5th time: a reply nobody waits for is no success", async () => {

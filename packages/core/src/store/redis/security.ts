@@ -45,6 +45,8 @@ export class RedisSecurityStore implements SecurityStore {
   /** Corrections of what was counted. */
   readonly quotas: QuotaStore;
   #skewed = false;
+  /** When the clocks were last compared, or are about to be; of a monotonic clock. */
+  #comparedAt = Number.NEGATIVE_INFINITY;
 
   constructor({ connection, deadlineMs, clockToleranceMs, telemetry = new Telemetry() }: RedisSecurityStoreOptions) {
     this.#reads = new Breaker({ name: "redis.security", telemetry });
@@ -126,15 +128,28 @@ export class RedisSecurityStore implements SecurityStore {
     const { answers, serverTimeMs } = isCluster
       ? await admitAcrossSlots(client, questions, this.#deadlineMs * 0.8)
       : await admitTogether(client, questions);
-    this.#compareClocks(sentAt, serverTimeMs);
+    if (Number.isNaN(serverTimeMs)) this.#askTime();
+    else this.#compareClocks(sentAt, serverTimeMs);
     return answers.map((answer, index) => this.#complete(items[index], answer));
   }
 
   /** Redis read its clock between our sending and our receiving, so a time outside of that is a skew, not a delay. */
   #compareClocks(sentAt: number, serverTimeMs: number): void {
-    if (Number.isNaN(serverTimeMs)) return;
+    this.#comparedAt = performance.now();
     const tolerance = this.#clockToleranceMs;
     this.#skewed = serverTimeMs < sentAt - tolerance || serverTimeMs > Date.now() + tolerance;
+  }
+
+  /** In a Cluster, where only the scripts of limits say what time it is, and a batch may have none. */
+  #askTime(): void {
+    const now = performance.now();
+    if (now - this.#comparedAt < compareMs) return;
+    this.#comparedAt = now;
+    const sentAt = Date.now();
+    this.#connection.client.call("TIME").then(
+      (time) => this.#compareClocks(sentAt, millisecondsOf(time as readonly string[])),
+      () => undefined,
+    );
   }
 
   #judge(items: readonly Item[], answers: readonly (Answer | StoreFault)[]): void {
@@ -162,6 +177,14 @@ export class RedisSecurityStore implements SecurityStore {
       afterToken: afterToken.map(() => unasked),
     };
   }
+}
+
+/** The clocks are compared at least so often. */
+const compareMs = 1000;
+
+/** Of what TIME answers: seconds and microseconds. */
+function millisecondsOf([seconds, micros]: readonly string[]): number {
+  return Number(seconds) * 1000 + Math.floor(Number(micros) / 1000);
 }
 
 const nothing: Answer = { beforeToken: [], revoked: undefined, afterToken: [] };
