@@ -153,6 +153,19 @@ describeOnEveryGate("the response cache", (start) => {
     expect((await send(`${some.url}/a?x=2`)).text).to.equal("/a?x=2");
   });
 
+  it("ends what an unsafe request to the same address made out of date, also where not all of its query is wanted", async () => {
+    for (const options of [{}, { query: ["x"] }]) {
+      const app = await serveCached(start, () => ({ headers: fresh, body: "v" }), options);
+      const url = `${app.url}/a?x=1&utm=1`;
+      for (let round = 0; round < 2; round += 1) await send(url);
+      expect(app.calls()).to.equal(1);
+      await send(url, { method: "POST" });
+      expect(app.calls()).to.equal(2);
+      await send(url);
+      expect(app.calls()).to.equal(3);
+    }
+  });
+
   it("hears what a request wants, unless told not to", async () => {
     const app = await serveCached(start, () => ({ headers: { ...fresh, age: "30" }, body: "x" }));
     const ask = async (headers: Record<string, string>) => (await send(`${app.url}/a`, { headers })).status;

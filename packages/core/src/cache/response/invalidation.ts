@@ -6,17 +6,23 @@ import { tagOfTarget } from "./tags.js";
 
 /**
  * Ends the responses that an unsafe request made out of date, if it succeeded (RFC 9111 4.4): those of its own address, and
- * of the addresses in `Location` and `Content-Location`, if they are of this host.
+ * of the addresses in `Location` and `Content-Location`, if they are of this host. Responses are stored by the
+ * parameters that are `wanted`, or by the whole query; undefined is all.
  */
-export function invalidateAfter<Raw>(exchange: Exchange<Raw>, purge: (tag: string) => void): Interceptor {
-  const target = targetOf(exchange.url);
+export function invalidateAfter<Raw>(
+  exchange: Exchange<Raw>,
+  wanted: ReadonlySet<string> | undefined,
+  purge: (tag: string) => void,
+): Interceptor {
   return {
     hidden: [],
     mostBytes: 0,
     begin({ status, fields }) {
       if (status >= 200 && status <= 399) {
         const others = [fields.location, fields["content-location"]].map((to) => addressOf(textOf(to), exchange));
-        for (const one of new Set([target, ...others])) if (one !== undefined) purge(tagOfTarget(one));
+        const urls = [exchange.url, ...others].filter((url) => url !== undefined);
+        const targets = new Set(urls.flatMap((url) => [targetOf(url), targetOf(url, wanted)]));
+        for (const target of targets) purge(tagOfTarget(target));
       }
       return "pass";
     },
@@ -31,5 +37,5 @@ function addressOf(reference: string | undefined, exchange: Pick<Exchange, "url"
   const from = new URL(exchange.url, base);
   if (!URL.canParse(reference, from.href)) return undefined;
   const to = new URL(reference, from);
-  return to.host === from.host ? targetOf(`${to.pathname}${to.search}`) : undefined;
+  return to.host === from.host ? `${to.pathname}${to.search}` : undefined;
 }

@@ -59,7 +59,7 @@ export function createResponseCache<Raw>(
     if (exchange.facts.settled.has(store)) return allowed;
     exchange.facts.settled.add(store);
     if (!isUnsafe(exchange.method)) return answer(exchange);
-    exchange.intercept(invalidateAfter(exchange, (tag) => void store.purge(tag).catch(store.report)));
+    exchange.intercept(invalidateAfter(exchange, options.query, (tag) => void store.purge(tag).catch(store.report)));
     return allowed;
   };
 
