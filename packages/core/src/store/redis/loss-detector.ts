@@ -33,7 +33,8 @@ export class LossDetector {
   #timer: NodeJS.Timeout | undefined;
   #stopListening: (() => void) | undefined;
   #looking = false;
-  #lost = false;
+  /** Markers that were missing when they were last looked for. */
+  readonly #missing = new Set<string>();
 
   constructor(options: LossDetectorOptions) {
     this.#options = options;
@@ -41,7 +42,7 @@ export class LossDetector {
 
   /** Is data missing that this process knew to be there? For good where markers are not replaced, until they are back. */
   get lost(): boolean {
-    return this.#lost;
+    return this.#missing.size > 0;
   }
 
   start(): void {
@@ -62,14 +63,10 @@ export class LossDetector {
     const { markers, connection } = this.#options;
     if (this.#looking || !connection.isUp()) return;
     this.#looking = true;
-    try {
-      const found = await Promise.all(markers.map((key) => this.#read(key)));
-      this.#judge(found);
-    } catch {
-      // An outage, which others notice and report.
-    } finally {
-      this.#looking = false;
-    }
+    // What cannot be read is an outage, which others notice and report; the rest of a Cluster may lose data meanwhile.
+    const found = await Promise.allSettled(markers.map(async (key) => [key, await this.#read(key)] as const));
+    this.#looking = false;
+    this.#judge(found.flatMap((one) => (one.status === "fulfilled" ? [one.value] : [])));
   }
 
   /** Creates the marker at the first look only, or where losses are just reported. */
@@ -81,18 +78,18 @@ export class LossDetector {
     return typeof found === "string" && found !== "" ? found : undefined;
   }
 
-  #judge(found: readonly (string | undefined)[]): void {
+  #judge(found: readonly (readonly [key: string, marker: string | undefined])[]): void {
     const { markers, replace, telemetry, logger, onLoss } = this.#options;
-    const missing = markers.some((key, index) => this.#known.has(key) && found[index] !== this.#known.get(key));
-    markers.forEach((key, index) => {
-      const marker = found[index];
-      if (marker !== undefined && (replace || !this.#known.has(key))) this.#known.set(key, marker);
-    });
-    if (missing && !this.#lost) {
-      telemetry.dataLost();
-      logger.warn({ markers: markers.length }, "portcullis: Redis has lost data; revoked tokens may be accepted again");
-      onLoss();
+    const wasLost = this.lost;
+    for (const [key, marker] of found) {
+      const known = this.#known.get(key);
+      if (known !== undefined && marker !== known) this.#missing.add(key);
+      else this.#missing.delete(key);
+      if (marker !== undefined && (replace || known === undefined)) this.#known.set(key, marker);
     }
-    this.#lost = missing;
+    if (!this.lost || wasLost) return;
+    telemetry.dataLost();
+    logger.warn({ markers: markers.length }, "portcullis: Redis has lost data; revoked tokens may be accepted again");
+    onLoss();
   }
 }
