@@ -187,6 +187,18 @@ describe("a wrong use of a gate fails when the middleware is made", () => {
     ["guard with an unknown option", () => gate.guard({ check: [] } as never), "guard().check", "did you mean checks?"],
     ["guard with optional as text", () => gate.guard({ optional: "yes" as never }), "optional", "true or false"],
     ["guard with an unknown onDeny", () => gate.guard({ onDeny: "next" as never }), "onDeny", '"respond", "throw"'],
+    [
+      "guard with checks, which says there who may be anonymous",
+      () => gate.guard({ checks: [], optional: true }),
+      "guard().optional",
+      "authenticate()",
+    ],
+    [
+      "guard with checks, which says there what an outage means",
+      () => gate.guard({ checks: [], onStoreError: "deny" }),
+      "guard().onStoreError",
+      "authenticate()",
+    ],
     ["guard with one check, not a list", () => gate.guard({ checks: gate.guard() as never }), "guard().checks", "list"],
     [
       "guard with another gate's check",

@@ -13,14 +13,20 @@ import type { UserStore } from "./users.js";
 export interface AppOptions {
   readonly redis: ExpressOptions["redis"];
   readonly secret: Uint8Array;
+  /** What the digests in keys of Redis are made with. */
+  readonly keySecret: string | undefined;
+  /** How many proxies stand before this service: with too few all clients have one address, with too many they choose it. */
+  readonly trustedProxies: number;
   readonly users: UserStore;
   readonly production: boolean;
 }
 
-export function createApp({ redis, secret, users, production }: AppOptions): { app: Express; gate: ExpressGate } {
+export function createApp(options: AppOptions): { app: Express; gate: ExpressGate } {
+  const { redis, secret, keySecret, trustedProxies, users, production } = options;
   const cookies = cookieOptions(production);
   const gate = portcullis({
     redis,
+    keySecret,
     auth: { audience, realm: "orders", tokenFrom: ["header", { cookie: cookies.access }] },
     tokens: { signingKey: secret, issuer, cookies },
     limits: [
@@ -32,11 +38,8 @@ export function createApp({ redis, secret, users, production }: AppOptions): { a
 
   const app = express();
   app.disable("x-powered-by");
-
-  app.get("/healthz", (req, res) => {
-    const health = gate.health();
-    res.status(health.status === "down" ? 503 : 200).json(health);
-  });
+  app.set("trust proxy", trustedProxies);
+  app.use(gate.routes.health());
 
   for (const [path, file] of page) app.get(path, (req, res) => sendFile(res, file));
   app.use(signInRoutes(gate, users, secret));

@@ -14,6 +14,8 @@ const { app, gate } = createApp({
   // In production the gate refuses to start without Redis: logouts would hold in one process only.
   redis: process.env.REDIS_URL ?? (production ? undefined : "memory"),
   secret,
+  keySecret: process.env.KEY_SECRET,
+  trustedProxies: Number(process.env.TRUSTED_PROXIES ?? 0),
   users,
   production,
 });

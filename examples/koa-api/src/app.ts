@@ -13,14 +13,20 @@ import type { UserStore } from "./users.js";
 export interface AppOptions {
   readonly redis: KoaOptions["redis"];
   readonly secret: Uint8Array;
+  /** What the digests in keys of Redis are made with. */
+  readonly keySecret: string | undefined;
+  /** How many proxies stand before this service: with too few all clients have one address, with too many they choose it. */
+  readonly trustedProxies: number;
   readonly users: UserStore;
   readonly production: boolean;
 }
 
-export function createApp({ redis, secret, users, production }: AppOptions): { app: Koa; gate: KoaGate } {
+export function createApp(options: AppOptions): { app: Koa; gate: KoaGate } {
+  const { redis, secret, keySecret, trustedProxies, users, production } = options;
   const cookies = cookieOptions(production);
   const gate = portcullis({
     redis,
+    keySecret,
     auth: { audience, realm: "orders", tokenFrom: ["header", { cookie: cookies.access }] },
     tokens: { signingKey: secret, issuer, cookies },
     limits: [
@@ -30,16 +36,9 @@ export function createApp({ redis, secret, users, production }: AppOptions): { a
     cache: { ttl: "1m" },
   });
 
-  const app = new Koa();
+  const app = new Koa({ proxy: trustedProxies > 0, maxIpsCount: trustedProxies });
   app.use(answerErrors);
-
-  app.use(
-    route("GET", "/healthz", (ctx) => {
-      const health = gate.health();
-      ctx.status = health.status === "down" ? 503 : 200;
-      ctx.body = health;
-    }),
-  );
+  app.use(gate.routes.health());
 
   for (const [path, file] of page) app.use(route("GET", path, (ctx) => sendFile(ctx, file)));
   for (const signIn of signInRoutes(gate, users, secret)) app.use(signIn);

@@ -127,6 +127,10 @@ export function createGate<Raw, Middleware extends object>(
       const { checks: own } = guardOptions;
       if (own === undefined) return admit({ ...identification(guardOptions), limits, cache: true }, guardOptions);
       if (!Array.isArray(own)) throw optionError("guard().checks", "must be a list of middleware made by this gate");
+      for (const name of ["optional", "onStoreError"] as const) {
+        if (guardOptions[name] !== undefined)
+          throw optionError(`guard().${name}`, "does nothing beside checks; give it to authenticate() there");
+      }
       const parts = (own as Middleware[]).map((middleware) => exposure.exposed("guard().checks", middleware));
       return exposure.combine(parts, every, guardOptions.onDeny);
     },

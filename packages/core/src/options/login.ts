@@ -90,7 +90,7 @@ export function resolveThrottleLogin<Raw>(options: ThrottleLoginOptions<Raw>): R
   if (typeof account !== "function")
     throw optionError(
       "throttleLogin().account",
-      "must be a function that returns whose account it is, such as (req) => req.body.username",
+      "must be a function that returns whose account it is, such as (req) => req.body?.username",
     );
   checkOneOf("throttleLogin().onAccountLimit", onAccountLimit, ["delay", "step-up"]);
   checkOneOf("throttleLogin().onStoreError", onStoreError, ["local", "deny"]);
