@@ -20,11 +20,13 @@ export class ReplicatedWriter {
   /** One write after the other: WAIT counts for everything its connection has written before. */
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
+  /** Was its connection made before the last that the gate made? The write that is under way may end on it. */
+  #isOutdated = false;
 
   constructor(connection: Connection) {
     this.#connection = connection;
     // The master may be another one now, which the connection that waits would not notice.
-    this.#stopListening = connection.onConnect(() => this.#drop());
+    this.#stopListening = connection.onConnect(() => (this.#isOutdated = true));
   }
 
   /** Rejects with a StoreFault if fewer replicas have it in time; the master then has it all the same. */
@@ -72,7 +74,8 @@ export class ReplicatedWriter {
   }
 
   async #open(): Promise<WaitingClient> {
-    if (this.#client?.status === "end") this.#client = undefined;
+    if (this.#isOutdated || this.#client?.status === "end") this.#drop();
+    this.#isOutdated = false;
     const client = this.#closed ? undefined : (this.#client ?? this.#create());
     if (client === undefined) throw new StoreFault("unreachable");
     this.#client = client;
