@@ -17,7 +17,7 @@ import { countsAddresses } from "../quota/policy.js";
 import type { Counted, Settlement } from "../quota/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import type { Answer, Question, QuotaStore, SecurityStore, Tally, TokenQuestion } from "../store/ports.js";
-import { StoreFault } from "../store/ports.js";
+import { StoreFault, faultForAll } from "../store/ports.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Challenges } from "./challenges.js";
 import { denyUnavailable, schemeOf } from "./challenges.js";
@@ -274,14 +274,8 @@ interface Request<Raw> {
 const nothingAsked: Answer = { beforeToken: [], revoked: undefined, afterToken: [] };
 
 /** A store that could not be asked at all leaves every part of the question with the same fault. */
-function orFaults(answer: Answer | StoreFault, { beforeToken, token, use, afterToken }: Question): Answer {
-  if (!(answer instanceof StoreFault)) return answer;
-  return {
-    beforeToken: beforeToken.map(() => answer),
-    revoked: token === undefined ? undefined : answer,
-    repeated: use === undefined ? undefined : answer,
-    afterToken: afterToken.map(() => answer),
-  };
+function orFaults(answer: Answer | StoreFault, question: Question): Answer {
+  return answer instanceof StoreFault ? faultForAll(question, answer) : answer;
 }
 
 function isPreflight<Raw>(exchange: Exchange<Raw>): boolean {

@@ -197,3 +197,13 @@ export class StoreFault extends Error {
     return this.kind !== "unreadable";
   }
 }
+
+/** The answer of a store that has nothing to say but why: the same fault for every part of the question. */
+export function faultForAll({ beforeToken, token, use, afterToken }: Question, fault: StoreFault): Answer {
+  return {
+    beforeToken: beforeToken.map(() => fault),
+    revoked: token === undefined ? undefined : fault,
+    repeated: use === undefined ? undefined : fault,
+    afterToken: afterToken.map(() => fault),
+  };
+}

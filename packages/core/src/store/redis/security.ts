@@ -1,7 +1,7 @@
 import type { BreakerControl } from "../../resilience/breaker.js";
 import { Breaker } from "../../resilience/breaker.js";
 import type { Answer, QuotaStore, Question, RevokeOptions, SecurityStore, StoreState, Tally } from "../ports.js";
-import { StoreFault } from "../ports.js";
+import { StoreFault, faultForAll } from "../ports.js";
 import { AdjustmentQueue } from "./adjustments.js";
 import { admitTogether } from "./admission.js";
 import { Batcher } from "./batcher.js";
@@ -168,14 +168,7 @@ export class RedisSecurityStore implements SecurityStore {
   #complete(item: Item | undefined, answer: Answer): Answer {
     const revoked = this.#skewed && answer.revoked === false ? new StoreFault("skewed") : answer.revoked;
     if (item === undefined || item.charged) return revoked === answer.revoked ? answer : { ...answer, revoked };
-    const { beforeToken, use, afterToken } = item.question;
-    const unasked = new StoreFault("open");
-    return {
-      revoked,
-      repeated: use === undefined ? undefined : unasked,
-      beforeToken: beforeToken.map(() => unasked),
-      afterToken: afterToken.map(() => unasked),
-    };
+    return { ...faultForAll(item.question, new StoreFault("open")), revoked };
   }
 }
 

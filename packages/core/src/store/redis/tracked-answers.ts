@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Answer, Question, RevokeOptions, SecurityStore, StoreState, TokenQuestion } from "../ports.js";
-import { StoreFault } from "../ports.js";
+import { StoreFault, faultForAll } from "../ports.js";
 
 /** What keeps local answers coherent: Redis' invalidations, and a proof that they are heard. */
 export interface Invalidations {
@@ -143,12 +143,6 @@ export class TrackedAnswers implements SecurityStore {
 }
 
 /** The token was answered here: not revoked, also where the store has nothing to say of the rest. */
-function withoutRevocation(answer: Answer | StoreFault, { beforeToken, use, afterToken }: Question): Answer {
-  if (!(answer instanceof StoreFault)) return { ...answer, revoked: false };
-  return {
-    beforeToken: beforeToken.map(() => answer),
-    revoked: false,
-    repeated: use === undefined ? undefined : answer,
-    afterToken: afterToken.map(() => answer),
-  };
+function withoutRevocation(answer: Answer | StoreFault, question: Question): Answer {
+  return { ...(answer instanceof StoreFault ? faultForAll(question, answer) : answer), revoked: false };
 }
