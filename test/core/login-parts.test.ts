@@ -78,7 +78,7 @@ describe("device tokens", () => {
 
 describe("turns", () => {
   it("are taken in the order of asking, and given back once", async () => {
-    const turns = new Turns({ parallel: 1, patienceMs: 60_000, mostWaiting: 10 });
+    const turns = new Turns({ parallel: 1, patienceMs: 60_000, mostWaiting: 10, longestMs: 60_000 });
     const order: string[] = [];
     const first = await turns.take();
     const [second, third] = ["second", "third"].map(async (name) => {
@@ -98,7 +98,7 @@ describe("turns", () => {
   });
 
   it("are waited for by so many, and so long, and by nobody who has gone", async () => {
-    const turns = new Turns({ parallel: 1, patienceMs: 5, mostWaiting: 2 });
+    const turns = new Turns({ parallel: 1, patienceMs: 5, mostWaiting: 2, longestMs: 60_000 });
     const release = await turns.take();
     const gone = new AbortController();
     const waiting = [turns.take(gone.signal), turns.take()];

@@ -21,12 +21,18 @@ function open() {
   /** A request with one charge; returns its end. */
   function follow(options: Partial<LimitOptions>, charge: Partial<Charge>): (status: number) => Promise<void> {
     const policy = resolveLimit("limit", { name: "p", per: "ip", limit: 5, window: "1m", ...options });
-    let close: (status: number) => void = () => undefined;
-    const exchange = { ...tokenExchange("t"), onClose: (listener: typeof close) => void (close = listener) };
+    const closing: ((status: number) => void)[] = [];
+    const handled: (() => void)[] = [];
+    const exchange = {
+      ...tokenExchange("t"),
+      onClose: (listener: (status: number) => void) => void closing.push(listener),
+      onHandled: (listener: () => void) => void handled.push(listener),
+    };
     const applied = { policy, charge: ruledCharge({ key: "k", ...charge }) };
     settlement.follow(exchange, [{ applied, receipt: 7, store }]);
     return async (status) => {
-      close(status);
+      for (const listener of handled) listener();
+      for (const listener of closing) listener(status);
       await new Promise((resolve) => setImmediate(resolve));
     };
   }

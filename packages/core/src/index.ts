@@ -27,6 +27,8 @@ export type { RateLimitFormat } from "./http/fields.js";
 export type { RouteCondition } from "./http/path.js";
 export { interceptResponse } from "./http/interception.js";
 export type { Interceptor, Outgoing } from "./http/interception.js";
+export { beginHandling, endHandling, onHandlerEnd, onHandlingEnd } from "./http/handler-end.js";
+export type { Handling } from "./http/handler-end.js";
 export { abortOnDisconnect, onResponseEnd } from "./http/response-end.js";
 export { messageClassesOf } from "./http/serving.js";
 export type { MessageClasses, MessagePrototypes, ServeOptions, Serving } from "./http/serving.js";

@@ -1,4 +1,11 @@
-import { abortOnDisconnect, exchangeAt, interceptResponse, onResponseEnd, readBody } from "@portcullis/core";
+import {
+  abortOnDisconnect,
+  exchangeAt,
+  interceptResponse,
+  onHandlerEnd,
+  onResponseEnd,
+  readBody,
+} from "@portcullis/core";
 import type { Body, Exchange, Facts, Interceptor, Seat } from "@portcullis/core";
 import type { Request, Response } from "express";
 
@@ -10,7 +17,6 @@ export function exchangeOf(req: Request, seat: Seat): Exchange<Request> {
 class ExpressExchange implements Exchange<Request> {
   readonly raw: Request;
   readonly facts: Facts;
-  #signal: AbortSignal | undefined;
 
   constructor(req: Request, facts: Facts) {
     this.raw = req;
@@ -34,11 +40,15 @@ class ExpressExchange implements Exchange<Request> {
   }
 
   get signal(): AbortSignal {
-    return (this.#signal ??= abortOnDisconnect(this.raw.res as Response));
+    return abortOnDisconnect(this.raw.res as Response);
   }
 
   onClose(listener: (status: number) => void): void {
     onResponseEnd(this.raw.res as Response, listener);
+  }
+
+  onHandled(listener: () => void): void {
+    onHandlerEnd(this.raw.res as Response, listener);
   }
 
   intercept(interceptor: Interceptor): void {

@@ -1,16 +1,24 @@
-import { abortOnDisconnect, exchangeAt, interceptResponse, onResponseEnd, readBody } from "@portcullis/core";
-import type { Body, Exchange, Facts, Interceptor, Seat } from "@portcullis/core";
+import {
+  abortOnDisconnect,
+  exchangeAt,
+  interceptResponse,
+  onHandlingEnd,
+  onResponseEnd,
+  readBody,
+} from "@portcullis/core";
+import type { Body, Exchange, Facts, Handling, Interceptor, Seat } from "@portcullis/core";
 import type { Context } from "koa";
 
 /** The exchange of a context, as middleware at this seat sees it. */
-export function exchangeOf(ctx: Context, seat: Seat): Exchange<Context> {
+export function exchangeOf(ctx: Context, seat: Seat): Exchange<Context> & Handling {
   return exchangeAt(ctx, seat, (facts) => new KoaExchange(ctx, facts));
 }
 
-class KoaExchange implements Exchange<Context> {
+class KoaExchange implements Exchange<Context>, Handling {
   readonly raw: Context;
   readonly facts: Facts;
-  #signal: AbortSignal | undefined;
+  running = 0;
+  awaiting: (() => void)[] | undefined;
 
   constructor(ctx: Context, facts: Facts) {
     this.raw = ctx;
@@ -34,11 +42,15 @@ class KoaExchange implements Exchange<Context> {
   }
 
   get signal(): AbortSignal {
-    return (this.#signal ??= abortOnDisconnect(this.raw.res));
+    return abortOnDisconnect(this.raw.res);
   }
 
   onClose(listener: (status: number) => void): void {
     onResponseEnd(this.raw.res, listener);
+  }
+
+  onHandled(listener: () => void): void {
+    onHandlingEnd(this, listener);
   }
 
   intercept(interceptor: Interceptor): void {

@@ -1,5 +1,5 @@
 import type { Check, Seat } from "@portcullis/core";
-import { lateError } from "@portcullis/core";
+import { beginHandling, endHandling, lateError } from "@portcullis/core";
 import type { Context, Middleware } from "koa";
 import { exchangeOf } from "./exchange.js";
 
@@ -7,25 +7,30 @@ import { exchangeOf } from "./exchange.js";
 export function bindCheck(check: Check<Context>, property: string, seat: Seat): Middleware {
   return async function portcullisMiddleware(ctx, next) {
     const exchange = exchangeOf(ctx, seat);
-    const answer = check(exchange);
-    const verdict = answer instanceof Promise ? await answer : answer;
-    if (!verdict.allowed && ctx.headerSent) {
-      const error = lateError(verdict);
-      if (error !== undefined) throw error;
-      return;
+    beginHandling(exchange);
+    try {
+      const answer = check(exchange);
+      const verdict = answer instanceof Promise ? await answer : answer;
+      if (!verdict.allowed && ctx.headerSent) {
+        const error = lateError(verdict);
+        if (error !== undefined) throw error;
+        return;
+      }
+      if (!ctx.headerSent) for (const [name, value] of verdict.headers) ctx.set(name, value);
+      if (!verdict.allowed) {
+        ctx.status = verdict.status;
+        ctx.body = typeof verdict.body === "string" ? verdict.body : Buffer.from(verdict.body);
+        return;
+      }
+      const { auth, cache, quotas, loginAttempt } = exchange.facts;
+      const target = ctx as unknown as Record<string, unknown>;
+      target[property] = auth;
+      target.cache = cache;
+      target.quotas = quotas;
+      if (loginAttempt !== undefined) target.loginAttempt = loginAttempt;
+      await next();
+    } finally {
+      endHandling(exchange);
     }
-    if (!ctx.headerSent) for (const [name, value] of verdict.headers) ctx.set(name, value);
-    if (!verdict.allowed) {
-      ctx.status = verdict.status;
-      ctx.body = typeof verdict.body === "string" ? verdict.body : Buffer.from(verdict.body);
-      return;
-    }
-    const { auth, cache, quotas, loginAttempt } = exchange.facts;
-    const target = ctx as unknown as Record<string, unknown>;
-    target[property] = auth;
-    target.cache = cache;
-    target.quotas = quotas;
-    if (loginAttempt !== undefined) target.loginAttempt = loginAttempt;
-    await next();
   };
 }

@@ -46,6 +46,7 @@ export function fakeExchange({
     facts: createFacts(),
     signal: new AbortController().signal,
     onClose: () => undefined,
+    onHandled: () => undefined,
     intercept: () => undefined,
     header: (name) => byName.get(name),
     readBody: () => Promise.resolve({ kind: "bytes", bytes: Buffer.alloc(0) }),

@@ -21,8 +21,10 @@ export interface Exchange<Raw = unknown> {
   readonly facts: Facts;
   /** Aborted when the client goes away before its response is complete; made when it is first asked for. */
   readonly signal: AbortSignal;
-  /** Called once, when the response is complete or its client has gone: with its status, 0 if none was sent. */
+  /** Called once, when the response is over: with its status, 0 if it broke off. Soon, if it is over already. */
   onClose(listener: (status: number) => void): void;
+  /** Called once, when the handler has ended, whether or not its client has waited for it. */
+  onHandled(listener: () => void): void;
   /** Puts an interceptor between the handler and its response. */
   intercept(interceptor: Interceptor): void;
   /** A request header by its lower-case name. */

@@ -2,6 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { readBody } from "./body.js";
 import { createFacts } from "./exchange.js";
 import type { Exchange } from "./exchange.js";
+import { abortOnConnectionEnd, onConnectionEnd } from "./response-end.js";
 
 /** The exchange of a request that no framework has seen: a WebSocket handshake, say. Its callbacks get the message itself. */
 export function messageExchange<Raw>(message: IncomingMessage): Exchange<Raw> {
@@ -13,11 +14,11 @@ export function messageExchange<Raw>(message: IncomingMessage): Exchange<Raw> {
     trustsEveryProxy: false,
     facts: createFacts(),
     get signal() {
-      return abortOnClose(message);
+      return abortOnConnectionEnd(message);
     },
-    onClose(listener) {
-      message.socket.once("close", () => listener(0));
-    },
+    onClose: (listener) => onConnectionEnd(message, listener),
+    // Nobody says when: what waits for the handler waits for the connection.
+    onHandled: (listener) => onConnectionEnd(message, () => listener()),
     // It is answered elsewhere.
     intercept: () => undefined,
     header(name) {
@@ -26,13 +27,6 @@ export function messageExchange<Raw>(message: IncomingMessage): Exchange<Raw> {
     },
     readBody: (mostBytes) => readBody(message, undefined, mostBytes),
   };
-}
-
-function abortOnClose({ socket }: IncomingMessage): AbortSignal {
-  const controller = new AbortController();
-  if (socket.destroyed) controller.abort();
-  else socket.once("close", () => controller.abort());
-  return controller.signal;
 }
 
 /** The exchange of a token alone. */
@@ -47,6 +41,7 @@ export function tokenExchange<Raw>(token: string): Exchange<Raw> {
     signal: new AbortController().signal,
     // There is no response, so it does not end.
     onClose: () => undefined,
+    onHandled: () => undefined,
     intercept: () => undefined,
     header: (name) => (name === "authorization" ? `Bearer ${token}` : undefined),
     readBody: () => Promise.resolve({ kind: "bytes", bytes: Buffer.alloc(0) }),

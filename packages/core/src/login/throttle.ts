@@ -1,6 +1,7 @@
 import { findCookies } from "../auth/bearer.js";
 import { canonicalAddress } from "../http/address.js";
 import type { Exchange } from "../http/exchange.js";
+import { onRequestDone } from "../http/handler-end.js";
 import { retryAfter } from "../http/fields.js";
 import type { Check, Denied, Verdict } from "../http/verdict.js";
 import { allowed, deny } from "../http/verdict.js";
@@ -31,8 +32,10 @@ export interface LoginServices {
 /** Longer than this nobody waits for an answer to a login. */
 const patienceMs = 5000;
 const mostWaiting = 1000;
-/** Longer than a password hash takes. */
-const abandonedMs = 1000;
+/** How long a handler may work on for a client who has gone. */
+const releaseAfterMs = 10_000;
+/** Longer than any handler needs for a login: one that never answers must not keep its turn. */
+const longestTurnMs = 60_000;
 /** As the other services count failures. */
 const failuresMs = 60_000;
 
@@ -50,7 +53,7 @@ interface Charged {
 export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginServices): Check<Raw> {
   const { name, device, onStoreError } = options;
   const { keys, store, local, telemetry, now } = services;
-  const turns = new Turns({ parallel: options.parallel, patienceMs, mostWaiting });
+  const turns = new Turns({ parallel: options.parallel, patienceMs, mostWaiting, longestMs: longestTurnMs });
   const tokens = device === undefined ? undefined : createDeviceTokens({ ...device, now });
 
   return async function throttle(exchange): Promise<Verdict> {
@@ -74,10 +77,11 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
       await settle("unchecked");
       return deny("capacity_exceeded", { cause: "too many logins are under way", headers: [retryAfter(1)] });
     }
-    exchange.onClose((status) => {
-      // The handler does not know that its client has gone, and works on: otherwise aborting would get around the bound.
-      if (status === 0) setTimeout(release, abandonedMs).unref();
-      else release();
+    // A client who reads slowly, or waits behind another response, keeps no turn that its handler needs no more.
+    exchange.onHandled(release);
+    // A handler does not know that its client has gone, and works on: otherwise aborting would get around the bound.
+    onRequestDone(exchange, releaseAfterMs, (status) => {
+      release();
       void settle(status >= 200 && status < 300 ? "succeeded" : "failed");
     });
     facts.loginAttempt = createAttempt({

@@ -8,6 +8,8 @@ export interface TurnsOptions {
   readonly patienceMs: number;
   /** How many may wait. */
   readonly mostWaiting: number;
+  /** A turn ends after this time, whatever became of the work. */
+  readonly longestMs: number;
 }
 
 interface Waiting {
@@ -51,12 +53,15 @@ export class Turns {
   #start(): Release {
     this.#taken += 1;
     let over = false;
-    return () => {
+    const release = (): void => {
       if (over) return;
       over = true;
+      clearTimeout(timer);
       this.#taken -= 1;
       const [next] = this.#waiting;
       next?.settle(this.#start());
     };
+    const timer = setTimeout(release, this.#options.longestMs).unref();
+    return release;
   }
 }

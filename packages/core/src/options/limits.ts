@@ -59,7 +59,7 @@ export interface LimitOptions<Raw = unknown> {
   /** What one request counts: a whole number from 0, or a function. @default 1 */
   readonly cost?: number | Of<number, Raw> | undefined;
   /**
-   * What the request really cost, known when its response has ended: the difference to `cost` is charged or given back then,
+   * What the request really cost, known when it is done: the difference to `cost` is charged or given back then,
    * within the same window. Undefined leaves it at `cost`. @default cost
    */
   readonly settle?: Settle<Raw> | undefined;
@@ -68,6 +68,12 @@ export interface LimitOptions<Raw = unknown> {
    * others given back when they have ended, so that no more than `limit` are under way; what was cut off counts. @default all
    */
   readonly countOnly?: CountOnly | undefined;
+  /**
+   * A slot is released, and `settle` and `countOnly` decide, when the response is over and its handler has ended: a client that
+   * leaves early does not end the work. This is how long they wait for the handler when the response is over. At most the window.
+   * @default "10s", or the window if that is shorter
+   */
+  readonly releaseAfter?: Duration | undefined;
   /** The requests this policy is for, by path and method, as in `when()`. @default all */
   readonly when?: RouteCondition | undefined;
   /** True lets a request pass uncounted. @default never */
@@ -95,9 +101,10 @@ export interface LimitOptions<Raw = unknown> {
 
 const known = [
   ...["name", "per", "limit", "algorithm", "window", "burst", "cost", "settle", "countOnly", "when", "skip", "allow"],
-  ...["deny", "block", "shadow", "precision", "onStoreError"],
+  ...["deny", "block", "shadow", "precision", "onStoreError", "releaseAfter"],
 ];
 const policyName = /^[A-Za-z0-9_.-]{1,64}$/;
+const usualReleaseMs = 10_000;
 const algorithmNames = ["fixed-window", "sliding-window", "token-bucket", "concurrency"] as const;
 
 export function resolveLimits<Raw>(options: readonly LimitOptions<Raw>[]): readonly Policy<Raw>[] {
@@ -146,6 +153,7 @@ export function resolveLimit<Raw>(option: string, options: LimitOptions<Raw>): P
   return {
     ...{ name, per, limit, algorithm, burst, windowSeconds, cost, settle, countOnly, skip, shadow, rule },
     ...{ precision, onStoreError },
+    releaseAfterMs: resolveReleaseAfter(`${option}.releaseAfter`, options, windowSeconds),
     when: options.when === undefined ? undefined : compileWideCondition(`${option}.when`, options.when),
     allow: options.allow === undefined ? undefined : resolveAddressList(`${option}.allow`, options.allow),
     deny: options.deny === undefined ? undefined : resolveAddressList(`${option}.deny`, options.deny),
@@ -193,6 +201,18 @@ function resolveWindow<Raw>(
   if (typeof window === "function") return window;
   if (window === undefined && algorithm === "concurrency") return 60;
   return durationSeconds(option, window, longestWindowSeconds);
+}
+
+function resolveReleaseAfter<Raw>(
+  option: string,
+  { algorithm, settle, countOnly, releaseAfter }: LimitOptions<Raw>,
+  windowSeconds: number | Of<Duration, Raw>,
+): number {
+  if (releaseAfter === undefined) return usualReleaseMs;
+  if (algorithm !== "concurrency" && settle === undefined && countOnly === undefined)
+    throw optionError(option, 'has a meaning only with algorithm: "concurrency", settle or countOnly');
+  const mostSeconds = typeof windowSeconds === "number" ? windowSeconds : longestWindowSeconds;
+  return durationMs(option, releaseAfter, mostSeconds * 1000);
 }
 
 function resolveBlock(option: string, options: BlockOptions): BlockRule {

@@ -34,6 +34,8 @@ export interface Policy<Raw> {
   readonly deny: AddressList | undefined;
   readonly countOnly: CountOnly | undefined;
   readonly settle: Settle<Raw> | undefined;
+  /** Longest wait for the handler when the response is over. At most the window, where that is known. */
+  readonly releaseAfterMs: number;
   readonly shadow: boolean;
   readonly onStoreError: "local" | "allow" | "deny";
   readonly precision: "exact" | "leased";
@@ -55,7 +57,7 @@ export function countsAddresses<Raw>({ per }: Policy<Raw>): boolean {
   return per.length === 1 && per[0] === "ip";
 }
 
-/** Is there something to do when the response has ended? */
+/** Is there something to do when the request is done? */
 export function settlesLater<Raw>({ algorithm, countOnly, settle }: Policy<Raw>): boolean {
   return algorithm === "concurrency" || countOnly !== undefined || settle !== undefined;
 }

@@ -1,4 +1,5 @@
 import type { Exchange } from "../http/exchange.js";
+import { onRequestDone } from "../http/handler-end.js";
 import type { Charge, QuotaStore } from "../store/ports.js";
 import type { Logger } from "../telemetry/logger.js";
 import { checkCount } from "./bounds.js";
@@ -30,8 +31,8 @@ interface Held {
 }
 
 /**
- * What happens to charges when their response has ended: slots are released, what does not count is given back, what cost
- * more is charged. A slot of a request that takes longer than its slot lasts is renewed meanwhile.
+ * What happens to charges when their request is done: slots are released, what does not count is given back, what cost
+ * more is charged. A slot of a request that takes longer than its slot lasts is renewed until the response is over.
  */
 export class Settlement<Raw> {
   readonly #logger: Logger;
@@ -44,15 +45,20 @@ export class Settlement<Raw> {
     this.#now = now;
   }
 
-  /** Sees to these charges until their response has ended. */
+  /** Sees to these charges until their request is done. */
   follow(exchange: Exchange<Raw>, charged: readonly Counted<Raw>[]): void {
     const followed = charged.filter(({ applied }) => settlesLater(applied.policy));
     if (followed.length === 0) return;
     const held = followed.filter(({ applied }) => applied.charge.slot !== undefined).map((one) => this.#hold(one));
-    exchange.onClose((status) => {
-      for (const slot of held) this.#release(slot);
-      for (const one of followed) this.#settle(one, exchange, status);
-    });
+    if (held.length > 0)
+      exchange.onClose(() => {
+        for (const slot of held) this.#letExpire(slot);
+      });
+    for (const one of followed) {
+      const { policy, charge } = one.applied;
+      const patienceMs = Math.min(policy.releaseAfterMs, charge.windowSeconds * 1000);
+      onRequestDone(exchange, patienceMs, (status) => this.#settle(one, exchange, status));
+    }
   }
 
   close(): void {
@@ -77,7 +83,8 @@ export class Settlement<Raw> {
     return held;
   }
 
-  #release(held: Held): void {
+  /** A handler that works on for a client who has gone keeps its slot, but no longer than the slot lasts. */
+  #letExpire(held: Held): void {
     this.#held.delete(held);
     if (this.#held.size > 0) return;
     clearInterval(this.#timer);
