@@ -1,7 +1,7 @@
 import { testAuth } from "@portcullis/testkit";
 import { expect } from "chai";
 import { fakeExchange, openGate } from "./support/gate.js";
-import { odd } from "./support/paths.js";
+import { doubtful, odd } from "./support/paths.js";
 
 describe("when", () => {
   const gate = openGate({ auth: testAuth });
@@ -32,5 +32,42 @@ describe("when", () => {
     for (const url of ["/admin", "/admin/", "/Admin", "/ADMIN/", "/admin?x=1"]) {
       expect((await exact.check(fakeExchange({ url }))).allowed, url).to.be.false;
     }
+  });
+
+  it("applies a check to what a server behind it may find once it has cut off path parameters or decoded", async () => {
+    const exact = gate.when({ path: "/admin" }, gate.guard());
+    const ways = [
+      "/admin;",
+      "/admin;x=1",
+      "/admin;x=/",
+      "/admin/;",
+      "/adm%69n",
+      "/%41dmin",
+      "/admin%20",
+      "/admin%c2%a0",
+    ];
+    const more = ["/admin%3bx", "/admin%3fx", "/admin%23x", "/adm\u0131n", "/%ef%bd%81dmin", "/admin;a;b?c"];
+    const escaped: string[] = [];
+    for (const url of [...ways, ...more]) if ((await exact.check(fakeExchange({ url }))).allowed) escaped.push(url);
+    expect(escaped).to.deep.equal([]);
+  });
+
+  it("leaves alone what is odd but can only be read in one way", async () => {
+    const exact = gate.when({ path: "/admin" }, gate.guard());
+    const others = [
+      "/wiki/C%23",
+      "/wiki/Who%3F",
+      "/caf%C3%A9",
+      "/a%20b",
+      "/100%25",
+      "/map;x=1",
+      "/a|b",
+      "/a[0]",
+      "/a..b",
+      "/~",
+    ];
+    for (const url of [...others, "/wiki/AC%EF%BC%8FDC"])
+      expect((await exact.check(fakeExchange({ url }))).allowed, url).to.be.true;
+    for (const url of doubtful) expect(await passes(url), url).to.be.true;
   });
 });

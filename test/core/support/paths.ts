@@ -71,4 +71,77 @@ export const odd: readonly string[] = [
     "/public//?a",
     "/public/%2f?a",
   ],
+  // What parsers trim, escape or cut off.
+  ...[
+    "/public/a\u00a0",
+    "/public/a\ufeff",
+    "/public/a\t",
+    "/public/a ",
+    "/public/a\f",
+    "/public/a\r",
+    "/public/a\n",
+    " /public/a",
+  ],
+  ...[
+    "/public/\u00e9",
+    "/public/a\u0085",
+    "/public/a\x7f",
+    "/public/a\0",
+    "/public/a#",
+    "/public/a#?b",
+    "/public/#/../admin",
+  ],
+  // Path parameters, which some servers cut off before they look for dot segments.
+  ...[
+    "/public/..;/admin",
+    "/public/.;/a",
+    "/public/..;x=1/admin",
+    "/public/..;",
+    "/public/;/a",
+    "/;/public/a",
+    "/public/..%3b/admin",
+  ],
+  // No UTF-8: over-long dots and slashes, surrogates, and what is cut off or was never an encoding.
+  ...[
+    "/public/%c0%ae%c0%ae/admin",
+    "/public%c0%afadmin",
+    "/public%e0%80%afadmin",
+    "/public%f0%80%80%afadmin",
+    "/public/%c0%80",
+  ],
+  ...[
+    "/public/%ed%a0%80",
+    "/public/%ff",
+    "/public/%c3",
+    "/public/%",
+    "/public/%2",
+    "/public/%zz",
+    "/public/%u002e%u002e/admin",
+  ],
+  // Controls, what is encoded twice, and characters that compatibility decomposition makes dots and slashes of.
+  ...[
+    "/public/a%00",
+    "/public/a%00.css",
+    "/public/a%0a",
+    "/public/a%0d%0a",
+    "/public/a%09",
+    "/public/a%7f",
+    "/public/a%C2%85",
+  ],
+  ...["/public/%252e%252e/admin", "/public%252fadmin", "/public/%2500"],
+  ...["/public/%ef%bc%8e%ef%bc%8e/admin", "/public/%e2%80%a5/admin", "/public/%ef%bc%8f/a", "/public%ef%bc%bcadmin"],
+];
+
+/** Paths that may mean more to another than to a router, but no other route: they free from nothing. */
+export const doubtful: readonly string[] = [
+  ...[
+    "/public/a;x=1",
+    "/public;x/a",
+    "/public/a;",
+    "/public/a%3bx",
+    "/public/a%3fb",
+    "/public/a%23b",
+    "/public/100%25",
+  ],
+  ...["/public/a%ef%bc%9fb", "/public%ef%bc%8fadmin", "/public/%e2%80%a6"],
 ];

@@ -16,7 +16,7 @@ export type ConditionTest = (exchange: Pick<Exchange, "method" | "url">) => bool
 
 /**
  * The narrow reading of a condition, for what frees from a check: the exact spelling only. A path that could mean one thing
- * here and another to a router (encoded slashes or dots, dot segments, empty segments, backslashes) matches nothing.
+ * here and another to a router, a proxy or a file server matches nothing ({@link isExact}).
  */
 export function compileCondition(option: string, condition: RouteCondition): ConditionTest {
   const { paths, methods } = readCondition(option, condition);
@@ -24,14 +24,14 @@ export function compileCondition(option: string, condition: RouteCondition): Con
   return function matches({ method, url }) {
     if (methods?.has(method) === false) return false;
     if (tests === undefined) return true;
-    const path = plainPath(url);
-    return path !== undefined && tests.some((test) => test(path));
+    const path = pathOf(url);
+    return isReadable(path) && isExact(path) && tests.some((test) => test(path));
   };
 }
 
 /**
  * The wide reading of a condition, for what applies a check: every spelling by which a router may find the route. Case and
- * a trailing slash do not matter, HEAD is GET, and a path that can be read in two ways matches.
+ * a trailing slash do not matter, HEAD is GET, and a path that nobody can read for sure ({@link isReadable}) matches.
  */
 export function compileWideCondition(option: string, condition: RouteCondition): ConditionTest {
   const { paths, methods } = readCondition(option, condition);
@@ -40,8 +40,8 @@ export function compileWideCondition(option: string, condition: RouteCondition):
   return function matches({ method, url }) {
     if (methods?.has(method) === false && !(method === "HEAD" && methods.has("GET"))) return false;
     if (tests === undefined) return true;
-    const path = plainPath(url);
-    return path === undefined || spellings(path).some((spelling) => tests.some((test) => test(spelling)));
+    const path = pathOf(url);
+    return !isReadable(path) || spellings(path).some((spelling) => tests.some((test) => test(spelling)));
   };
 }
 
@@ -66,18 +66,24 @@ function widen(path: string | RegExp): string | RegExp {
   return path instanceof RegExp && !path.flags.includes("i") ? new RegExp(path.source, `${path.flags}i`) : path;
 }
 
-/** The path in lower case, as it is and decoded, with and without a slash at its end. */
+/**
+ * A readable path in lower case: as it is and decoded, each also without path parameters and what a second parser would
+ * take for a query, and each with and without a slash at its end.
+ */
 function spellings(path: string): string[] {
-  const bare = path.toLowerCase().replace(/\/$/, "");
-  return [bare, decode(bare)].flatMap((spelling) => [spelling === "" ? "/" : spelling, `${spelling}/`]);
+  const plain = path.toLowerCase();
+  if (!/[%;]/.test(plain)) return withAndWithoutSlash(plain);
+  const decoded = decodeURIComponent(plain).toLowerCase();
+  const all = [plain, decoded, decoded.normalize("NFKC").toLowerCase()].flatMap((text) => [
+    text,
+    text.replace(/[?#].*$/s, "").replace(/;[^/]*/g, ""),
+  ]);
+  return [...new Set(all)].flatMap((text) => withAndWithoutSlash(text.trimEnd()));
 }
 
-function decode(path: string): string {
-  try {
-    return decodeURIComponent(path).toLowerCase();
-  } catch {
-    return path;
-  }
+function withAndWithoutSlash(path: string): string[] {
+  const bare = path.replace(/\/$/, "");
+  return [bare === "" ? "/" : bare, `${bare}/`];
 }
 
 function compilePath(option: string, path: unknown): PathTest {
@@ -104,11 +110,53 @@ function compileMethod(option: string, method: unknown): string {
   return method.toUpperCase();
 }
 
-/** The path without query, if it can be read in one way only. */
-function plainPath(url: string): string | undefined {
-  const end = url.search(/[?#]/);
-  const path = end === -1 ? url : url.slice(0, end);
-  return /^\/(?!\/)/.test(path) && !/\/\/|\\|\/\.{1,2}(?:\/|$)|%(?:2[ef]|5c)/i.test(path) ? path : undefined;
+/** The path up to the query. A fragment has no place in a request, so `#` is left for {@link isReadable} to find. */
+function pathOf(url: string): string {
+  const end = url.indexOf("?");
+  return end === -1 ? url : url.slice(0, end);
+}
+
+/**
+ * An absolute path of visible ASCII (RFC 3986 has no other), without the fragment that only clients use and the backslash
+ * that some parsers take for a slash. Parsers trim blanks, U+00A0 and U+FEFF among them, off the ends.
+ */
+const absolutePath = /^\/[\x21\x22\x24-\x5b\x5d-\x7e]*$/;
+/** Empty segments and dot segments (RFC 3986 3.3), also with path parameters, as in `..;`. */
+const oddSegment = /\/(?:[/;]|\.{1,2}(?:[/;]|$))/;
+/** Encoded dots, slashes and backslashes, control characters, and what is encoded twice. */
+const oddEncoding = /%(?:2[ef]|5c|7f|[01][0-9a-f]|25[0-9a-f]{2})/i;
+
+/** Does everybody who parses this path find the same segments in it? */
+function isReadable(path: string): boolean {
+  if (!absolutePath.test(path) || oddSegment.test(path)) return false;
+  if (!path.includes("%")) return true;
+  if (oddEncoding.test(path)) return false;
+  const decoded = decode(path);
+  // Undefined: no UTF-8, as over-long encodings of a slash are none (RFC 3629 3).
+  if (decoded === undefined) return false;
+  const folded = decoded.normalize("NFKC");
+  return !/[\\\p{Cc}]/u.test(folded) && !oddSegment.test(decoded) && !oddSegment.test(folded);
+}
+
+/** Has a readable path no path parameters, and no encoded character that would divide it if it were decoded first? */
+function isExact(path: string): boolean {
+  if (path.includes(";")) return false;
+  if (!path.includes("%")) return true;
+  const folded = decode(path)?.normalize("NFKC") ?? "";
+  return divisionsOf(folded) === divisionsOf(path.replace(/%../g, ""));
+}
+
+/** The characters that may mean more than themselves. */
+function divisionsOf(text: string): string {
+  return text.replace(/[^/\\.;?#%]/g, "");
+}
+
+function decode(path: string): string | undefined {
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return undefined;
+  }
 }
 
 /** One or several, as a list of the gate's own. */
