@@ -244,7 +244,7 @@ describe("a revoked token stays revoked", () => {
 
 describe("a preflight", () => {
   it("passes without a token only if it is a real one", async () => {
-    const guard = openGate({ auth: testAuth }).guard();
+    const guard = openGate({ auth: testAuth }).guard({ preflight: "pass" });
     const origin = { origin: "https://app.test" };
     const asks = { "access-control-request-method": "PUT" };
     const allowed = async (method: string, headers: Record<string, string>): Promise<boolean> =>

@@ -31,6 +31,12 @@ export interface AuthenticateOptions extends DenyOptions {
   readonly optional?: boolean | undefined;
   /** What decides while the store cannot say whether a token is revoked. @default the gate's `revocation.onStoreError` */
   readonly onStoreError?: RevocationPolicy | undefined;
+  /**
+   * A CORS preflight carries no token. `"answer"` ends it with 204 and without CORS fields, for CORS middleware before the
+   * gate; `"pass"` lets it pass as anonymous, for CORS middleware behind it. Handlers that do not look at the method answer
+   * a preflight that passes as any other request. @default "answer"
+   */
+  readonly preflight?: "answer" | "pass" | undefined;
 }
 
 export interface GuardOptions<Middleware> extends AuthenticateOptions {

@@ -8,6 +8,7 @@ import { createAdmission } from "./guard/admission.js";
 import { requireAnyScope, requireClaim, requireRecentAuth, requireRole, requireScopes } from "./guard/authorization.js";
 import { every, exceptWhere, onlyWhere, some } from "./guard/compose.js";
 import { Exposure } from "./guard/exposure.js";
+import { PreflightAnswers } from "./guard/preflight.js";
 import { HealthMonitor } from "./health.js";
 import { messageExchange, tokenExchange } from "./http/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
@@ -20,7 +21,7 @@ import { resolveResponseCache } from "./options/response-cache.js";
 import { resolveThrottleLogin } from "./options/login.js";
 import type { PortcullisOptions } from "./options/options.js";
 import { checkRevocationPolicy, resolveOptions } from "./options/options.js";
-import { checkBoolean, checkObject, optionError } from "./options/validate.js";
+import { checkBoolean, checkObject, checkOneOf, optionError } from "./options/validate.js";
 import { resourceMetadata } from "./routes/resource-metadata.js";
 import { healthRoutes } from "./routes/health.js";
 import { backchannelLogoutRoute } from "./routes/backchannel-logout.js";
@@ -69,11 +70,21 @@ export function createGate<Raw, Middleware extends object>(
   const verifyMessage = exposure.observe(createAdmission(services, verification));
   const verifyToken = exposure.observe(createAdmission({ ...services, sources: [{ kind: "header" }] }, verification));
   let closed = false;
-  function admit(parts: AdmissionParts<Raw>, denyOptions?: DenyOptions): Middleware {
-    const optional = parts.authentication === "required" ? "optional" : parts.authentication;
-    const lenient = createAdmission(services, { ...parts, authentication: optional });
+  const preflights = new PreflightAnswers(logger);
+  function admit(
+    parts: AdmissionParts<Raw>,
+    denyOptions?: DenyOptions,
+    preflight: AuthenticateOptions["preflight"] = "answer",
+  ): Middleware {
     const identifies = parts.authentication !== "off";
-    return exposure.expose(createAdmission(services, parts), denyOptions, { lenient, identifies });
+
+    function make(authentication: AdmissionParts<Raw>["authentication"]): Check<Raw> {
+      const admission = createAdmission(services, { ...parts, authentication });
+      return identifies && preflight === "answer" ? preflights.inPlaceOf(admission) : admission;
+    }
+
+    const lenient = make(parts.authentication === "required" ? "optional" : parts.authentication);
+    return exposure.expose(make(parts.authentication), denyOptions, { lenient, identifies });
   }
 
   /** A check of who was found out to be asking: by this gate, if it looks for that. */
@@ -123,11 +134,13 @@ export function createGate<Raw, Middleware extends object>(
 
   return {
     guard(guardOptions = {}) {
-      checkObject("guard()", guardOptions, ["optional", "checks", "onDeny", "onStoreError"]);
-      const { checks: own } = guardOptions;
-      if (own === undefined) return admit({ ...identification(guardOptions), limits, cache: true }, guardOptions);
+      checkObject("guard()", guardOptions, ["optional", "checks", "onDeny", "onStoreError", "preflight"]);
+      const { checks: own, preflight } = guardOptions;
+      checkPreflight(preflight);
+      if (own === undefined)
+        return admit({ ...identification(guardOptions), limits, cache: true }, guardOptions, preflight);
       if (!Array.isArray(own)) throw optionError("guard().checks", "must be a list of middleware made by this gate");
-      for (const name of ["optional", "onStoreError"] as const) {
+      for (const name of ["optional", "onStoreError", "preflight"] as const) {
         if (guardOptions[name] !== undefined)
           throw optionError(`guard().${name}`, "does nothing beside checks; give it to authenticate() there");
       }
@@ -135,9 +148,15 @@ export function createGate<Raw, Middleware extends object>(
       return exposure.combine(parts, every, guardOptions.onDeny);
     },
     authenticate(authenticateOptions = {}) {
-      checkObject("authenticate()", authenticateOptions, ["optional", "onDeny", "onStoreError"]);
+      checkObject("authenticate()", authenticateOptions, ["optional", "onDeny", "onStoreError", "preflight"]);
+      const { preflight } = authenticateOptions;
+      checkPreflight(preflight);
       if (auth === undefined) throw optionError("auth", "is required for authenticate()");
-      return admit({ ...identification(authenticateOptions), limits: [], cache: false }, authenticateOptions);
+      return admit(
+        { ...identification(authenticateOptions), limits: [], cache: false },
+        authenticateOptions,
+        preflight,
+      );
     },
     limit(policy, limitOptions = {}) {
       checkObject("limit()", limitOptions, ["onDeny"]);
@@ -224,4 +243,8 @@ export function createGate<Raw, Middleware extends object>(
       await stores.close();
     },
   };
+}
+
+function checkPreflight(preflight: unknown): void {
+  if (preflight !== undefined) checkOneOf("preflight", preflight, ["answer", "pass"]);
 }

@@ -23,6 +23,7 @@ import type { Challenges } from "./challenges.js";
 import { denyUnavailable, schemeOf } from "./challenges.js";
 import type { Degradation } from "./degradation.js";
 import type { Possession, Proven } from "./possession.js";
+import { isPreflight } from "./preflight.js";
 
 /** What every admission of a gate works with. */
 export interface AdmissionServices<Raw> {
@@ -53,7 +54,7 @@ export interface AdmissionParts<Raw> {
   readonly onStoreError?: RevocationPolicy | undefined;
 }
 
-/** The check of an admission: it never answers in the application's place. */
+/** The check of an admission: it never answers in the application's place ({@link PreflightAnswers} does). */
 export type Admission<Raw> = (exchange: Exchange<Raw>) => Decision | Promise<Decision>;
 
 /**
@@ -74,7 +75,6 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     if (verifier === undefined || parts.authentication === "off") {
       return charge(exchange, exchange.facts.verified, undefined);
     }
-    // A browser sends no credentials with a CORS preflight (Fetch 3.2.2), so none can be asked for.
     if (isPreflight(exchange)) return charge(exchange, undefined, undefined);
     const credentials = readCredentials(exchange, sources);
     if (credentials.kind === "none") {
@@ -276,12 +276,4 @@ const nothingAsked: Answer = { beforeToken: [], revoked: undefined, afterToken: 
 /** A store that could not be asked at all leaves every part of the question with the same fault. */
 function orFaults(answer: Answer | StoreFault, question: Question): Answer {
   return answer instanceof StoreFault ? faultForAll(question, answer) : answer;
-}
-
-function isPreflight<Raw>(exchange: Exchange<Raw>): boolean {
-  return (
-    exchange.method === "OPTIONS" &&
-    exchange.header("origin") !== undefined &&
-    exchange.header("access-control-request-method") !== undefined
-  );
 }

@@ -2,7 +2,7 @@ import type { Exchange } from "../http/exchange.js";
 import type { Check, Denied, Header, Reply, Verdict } from "../http/verdict.js";
 import { DenialError, allowed } from "../http/verdict.js";
 
-/** Passes a request that every check passes, asked in order; the first refusal is the answer. */
+/** Passes a request that every check passes, asked in order; the first refusal, or answer of another kind, ends it. */
 export function every<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
   const [only] = checks;
   if (checks.length === 1 && only !== undefined) return only;
@@ -10,11 +10,16 @@ export function every<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
     const headers: Header[] = [];
     for (const check of checks) {
       const verdict = await check(exchange);
-      if (!verdict.allowed) return verdict;
+      if (!verdict.allowed) return verdict.problem === undefined ? withHeaders(headers, verdict) : verdict;
       headers.push(...verdict.headers);
     }
     return { allowed: true, headers };
   };
+}
+
+/** An answer behind checks that have passed the request, with the fields they have for its response. */
+function withHeaders(headers: readonly Header[], reply: Reply): Reply {
+  return headers.length === 0 ? reply : { ...reply, headers: [...headers, ...reply.headers] };
 }
 
 /** Applies a check only to requests that the condition does not match. */
@@ -28,18 +33,18 @@ export function onlyWhere<Raw>(matches: (exchange: Exchange<Raw>) => boolean, ch
 }
 
 /**
- * Passes a request that one of the checks passes, asked in order. If none does, an outage among the answers is the answer,
- * since it may have hidden a yes; else the first refusal. Each finds what was known before them: a refusal must not sign
+ * Passes a request that one of the checks passes, asked in order, or answers it if one of them does. If none does, an outage
+ * among the refusals is the answer, since it may have hidden a yes; else the first refusal. Each finds what was known before them: a refusal must not sign
  * out whom it is about, or limits per user would not count in what follows.
  */
 export function some<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
   return async function checkSome(exchange) {
     const { facts } = exchange;
     const { auth, verified } = facts;
-    const denials: (Denied | Reply)[] = [];
+    const denials: Denied[] = [];
     for (const check of checks) {
       const verdict = await check(exchange);
-      if (verdict.allowed) return verdict;
+      if (verdict.allowed || verdict.problem === undefined) return verdict;
       denials.push(verdict);
       facts.auth = auth;
       facts.verified = verified;

@@ -1,0 +1,47 @@
+import type { Exchange } from "../http/exchange.js";
+import type { Check, Decision, Header, Reply, Verdict } from "../http/verdict.js";
+import type { Logger } from "../telemetry/logger.js";
+
+/** A CORS preflight (Fetch 3.2.2). A browser sends no credentials with it, so that none can be asked for. */
+export function isPreflight<Raw>(exchange: Exchange<Raw>): boolean {
+  return (
+    exchange.method === "OPTIONS" &&
+    exchange.header("origin") !== undefined &&
+    exchange.header("access-control-request-method") !== undefined
+  );
+}
+
+const noStore: Header = ["Cache-Control", "no-store"];
+
+/** Answers the CORS preflights of one gate. */
+export class PreflightAnswers {
+  readonly #logger: Logger;
+  #warned = false;
+
+  constructor(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  /**
+   * The same admission, but a preflight that it lets pass gets its whole answer here. Passed on, it would be a request that
+   * nobody has authenticated, before a handler that may not look at the method.
+   */
+  inPlaceOf<Raw>(admit: (exchange: Exchange<Raw>) => Decision | Promise<Decision>): Check<Raw> {
+    const answer = (decision: Decision): Verdict => this.#answer(decision);
+    return function admitOrAnswer(exchange) {
+      const decision = admit(exchange);
+      if (!isPreflight(exchange)) return decision;
+      return decision instanceof Promise ? decision.then(answer) : answer(decision);
+    };
+  }
+
+  #answer(decision: Decision): Decision | Reply {
+    if (!decision.allowed) return decision;
+    if (!this.#warned) {
+      this.#warned = true;
+      const advice = 'put the CORS middleware before the gate, or say preflight: "pass" if it stands behind it';
+      this.#logger.warn({}, `portcullis: a CORS preflight was answered without CORS fields; ${advice}`);
+    }
+    return { allowed: false, status: 204, headers: [...decision.headers, noStore], body: "" };
+  }
+}
