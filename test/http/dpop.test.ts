@@ -53,6 +53,15 @@ describeOnEveryGate("DPoP (RFC 9449)", (start) => {
     expect((await sendBound(url, token, await proofFor(token))).status).to.equal(200);
   });
 
+  it("accepts a bound token whose cnf has members that nobody here knows (RFC 7800 3.1)", async () => {
+    const { url } = await open();
+    const token = await bound({ cnf: { jkt: client.thumbprint, "urn:acme:level": 3, kid: "k", "x5t#S256": null } });
+    expect((await sendBound(url, token, await proofFor(token))).status).to.equal(200);
+    expect((await sendBound(url, token, undefined)).status).to.equal(401);
+    const unproven = await bound({ cnf: { jkt: client.thumbprint, "x5t#S256": "b".repeat(43) } });
+    expect((await sendBound(url, unproven, await proofFor(unproven))).status).to.equal(401);
+  });
+
   it("lets one of 50 parallel uses of a proof pass", async () => {
     const { url } = await open();
     const token = await bound();

@@ -1,6 +1,7 @@
 import type { JWTHeaderParameters, JWTPayload } from "jose";
 import type { IssuerScope } from "./issuer-scope.js";
 import { logoutEvent } from "./logout-token.js";
+import { declaresOtherUse } from "./token-use.js";
 
 /**
  * Tells TypeScript which claims your tokens have, for `auth.claims` everywhere; `auth.validate` and `requiredClaims` are what
@@ -74,11 +75,6 @@ const onlyBearer: ConfirmationRules = { dpop: "off", certificate: false };
 
 /** JOSE header types of access tokens (RFC 7519, RFC 9068); others are proofs, logout tokens, refresh tokens. */
 const accessTokenTypes = new Set(["jwt", "at+jwt"]);
-/** What payloads call tokens that are not access tokens: Amazon Cognito's `token_use`, Keycloak's `typ`. */
-const otherTokenUses = new Set([
-  ...["id", "refresh", "offline", "logout"],
-  ...["serialized-id", "initialaccesstoken", "registrationaccesstoken"],
-]);
 
 /** Why a token cannot be named, or has no end: nothing that is asked of the time. The reason is a fixed phrase for logs. */
 export function refusalOfNames({ exp, iss, jti, sub, sid }: JWTPayload): string | undefined {
@@ -113,36 +109,46 @@ export function refusalOfClaims(
     return "the token is none of RFC 9068, and auth.strict is set";
   if (!isAccessTokenType(header.typ)) return "typ says that this is no access token";
   if (header.b64 !== undefined) return "the payload of a token is always base64url";
-  for (const use of [claims.token_use, claims.typ]) {
-    if (typeof use === "string" && otherTokenUses.has(use.toLowerCase()))
-      return "the claims say that this is no access token";
-  }
+  if (declaresOtherUse(claims) || declaresOtherUse(header)) return "the claims say that this is no access token";
   // Logout tokens need have no typ.
   if (isObject(claims.events) && Object.hasOwn(claims.events, logoutEvent)) return "a logout token is no access token";
   return refusalOfConfirmation(cnf, rules.confirmation ?? onlyBearer);
 }
 
-/** A token that is bound to something nobody here verifies would be a Bearer token to whoever stole it. */
+/**
+ * A token that is bound to something nobody here verifies would be a Bearer token to whoever stole it. So each method that
+ * is known must be proven, and one at least must be there; members that are not understood are ignored beside it
+ * (RFC 7800 3.1), as are other names of a key that is proven.
+ */
 function refusalOfConfirmation(cnf: unknown, rules: ConfirmationRules): string | undefined {
   if (cnf === undefined)
     return rules.dpop === "required" ? "the token is bound to no key, and auth.dpop.required is set" : undefined;
   if (!isObject(cnf)) return "cnf is not an object";
-  for (const [method, value] of Object.entries(cnf)) {
-    if (method === "jkt" && rules.dpop !== "off" && typeof value === "string" && sha256Text.test(value)) continue;
-    if (method === "x5t#S256" && rules.certificate) continue;
+  const { jkt, "x5t#S256": certificate } = cnf as { readonly jkt?: unknown; readonly "x5t#S256"?: unknown };
+  const asked = [
+    ...(isAbsent(jkt) ? [] : [rules.dpop !== "off" && isThumbprint(jkt)]),
+    ...(isAbsent(certificate) ? [] : [rules.certificate && isThumbprint(certificate)]),
+  ];
+  if (asked.length === 0 || asked.includes(false))
     return "cnf asks for a proof that auth.dpop or auth.certificateBound would allow";
-  }
-  if (rules.dpop === "required" && boundKey({ cnf }) === undefined)
-    return "the token is bound to no key, and auth.dpop.required is set";
-  return undefined;
+  return rules.dpop === "required" && isAbsent(jkt)
+    ? "the token is bound to no key, and auth.dpop.required is set"
+    : undefined;
+}
+
+/** Some issuers write null for what they leave out. */
+function isAbsent(member: unknown): boolean {
+  return member === undefined || member === null;
 }
 
 /** SHA-256 in base64url. */
-const sha256Text = /^[A-Za-z0-9_-]{43}$/;
+function isThumbprint(value: unknown): boolean {
+  return typeof value === "string" && /^[A-Za-z0-9_-]{43}$/.test(value);
+}
 
 /** The thumbprint (RFC 7638) of the key that a token is bound to, if it is. */
 export function boundKey({ cnf }: Claims): string | undefined {
-  return (cnf as { jkt?: string } | undefined)?.jkt;
+  return (cnf as { jkt?: string | null } | undefined)?.jkt ?? undefined;
 }
 
 /**

@@ -1,3 +1,5 @@
+import { declaresOtherUse } from "../auth/token-use.js";
+
 /** Where a session was started, for its user to recognise it by. */
 export interface Device {
   /** The client's address, such as `req.ip`. */
@@ -54,6 +56,10 @@ export function readGrant(claims: unknown, scopes: unknown, orgClaim: string): s
   const given = claims as Readonly<Record<string, unknown>>;
   const taken = Object.keys(claims).find((name) => [...reserved, orgClaim].includes(name));
   if (taken !== undefined) throw new TypeError(`claims must not have "${taken}", which is said by other means`);
+  if (declaresOtherUse(given))
+    throw new TypeError(
+      "claims must not say that the token is something else than an access token: it would be refused",
+    );
   if (!Array.isArray(scopes) || !scopes.every(isScope))
     throw new TypeError("scopes must be a list of scopes without blanks (RFC 6749 3.3)");
   const grant = JSON.stringify({ claims: given, scopes } satisfies Grant);

@@ -1,0 +1,180 @@
+import { randomUUID } from "node:crypto";
+import { testAudience, testAuth, testIssuer, testSecret } from "@portcullis/testkit";
+import { expect } from "chai";
+import { admit, openGate, refuse } from "./support/gate.js";
+import { claimsWith, forge, hs256, show, withClaims, withHeader } from "./support/mint.js";
+
+type Row = readonly [library: string, claims: Record<string, unknown>, header?: Record<string, unknown>];
+
+/** What issuers write into the tokens that are not for APIs. */
+const others: readonly Row[] = [
+  ["djangorestframework-simplejwt, dj-rest-auth, django-ninja-jwt", { token_type: "refresh", user_id: 1 }],
+  ["Flask-JWT-Extended", { type: "refresh", fresh: false, csrf: randomUUID() }],
+  ["Casdoor", { tokenType: "refresh-token", owner: "built-in" }],
+  ["Keycloak, refresh", { typ: "Refresh", azp: "web" }],
+  ["Keycloak, offline", { typ: "Offline", azp: "web" }],
+  ["Keycloak, ID", { typ: "ID", azp: "web", at_hash: "x" }],
+  ["Keycloak, logout", { typ: "Logout" }],
+  ["Keycloak, identity cookie", { typ: "Serialized-ID" }],
+  ["Keycloak, client registration", { typ: "InitialAccessToken" }],
+  ["Keycloak, client registration", { typ: "RegistrationAccessToken" }],
+  ["Keycloak, actions by mail", { typ: "verify-email" }],
+  ["Keycloak, actions by mail", { typ: "reset-credentials" }],
+  ["Amazon Cognito", { token_use: "id", "cognito:username": "alice" }],
+  ["NestJS and Express recipes", { type: "refreshToken" }],
+  ["NestJS and Express recipes", { tokenType: "refresh_token" }],
+  ["NestJS and Express recipes", { type: "RESET_PASSWORD" }],
+  ["NestJS and Express recipes", { type: "resetPassword" }],
+  ["NestJS and Express recipes", { type: "VERIFY_EMAIL" }],
+  ["NestJS and Express recipes", { type: "emailVerification" }],
+  ["Guardian of Elixir", { typ: "refresh" }],
+  ["Authlib, RFC 9068's neighbours", {}, { typ: "rt+jwt" }],
+  ["OpenID Connect Back-Channel Logout", {}, { typ: "logout+jwt" }],
+  ["RFC 8693", { token_type: "urn:ietf:params:oauth:token-type:refresh_token" }],
+  ["RFC 8693", { token_type: "urn:ietf:params:oauth:token-type:id_token" }],
+  ["in the header", {}, { typ: "JWT", token_use: "refresh" }],
+  ["in the header", {}, { use: "refresh" }],
+  ["in the header", {}, { type: "id" }],
+  ["in a list", { token_type: ["jwt", "refresh"] }],
+  ["in another spelling of the name", { tokenUse: "refresh" }],
+  ["in another spelling of the name", { "token-type": "Refresh Token" }],
+  ["in another spelling of the name", { TokenType: "REFRESHTOKEN" }],
+  ...(["typ", "type", "token_type", "tokenType", "token_use", "use"] as const).flatMap((name) =>
+    ["refresh", "Refresh_Token", "offline", "id", "ID-Token", "logout", "registration", "reset", "verification"].map(
+      (word): Row => ["any", { [name]: word }],
+    ),
+  ),
+];
+
+/** What applications and issuers write into access tokens, into claims of the same names. */
+const access: readonly Row[] = [
+  ["djangorestframework-simplejwt", { token_type: "access" }],
+  ["djangorestframework-simplejwt, sliding", { token_type: "sliding" }],
+  ["Flask-JWT-Extended", { type: "access", fresh: true }],
+  ["Keycloak", { typ: "Bearer" }],
+  ["Keycloak, bound", { typ: "DPoP" }],
+  ["Casdoor", { tokenType: "access-token" }],
+  ["Amazon Cognito", { token_use: "access" }],
+  ["RFC 9068", {}, { typ: "at+jwt" }],
+  ["RFC 9068", {}, { typ: "application/at+jwt" }],
+  ["RFC 8693", { token_type: "urn:ietf:params:oauth:token-type:access_token" }],
+  ["an application", { type: "customer" }],
+  ["an application", { type: "app", use: "api" }],
+  ["an application", { type: "registered", typ: "resettable", use: "identity" }],
+  ["an application", { type: "token", token_type: "JWT", typ: "jwt", token_use: "" }],
+  ["an application", { type: { refresh: true }, typ: 5, token_type: null, use: [], token_use: [7, null, {}] }],
+  ["an application", { kind: "refresh", scope: "refresh id logout", data: { type: "refresh" }, types: ["refresh"] }],
+  ["an application", { type: "a".repeat(5000) }],
+  ["an application", { type: "r\u00e9fresh" }],
+];
+
+describe("a token that says that it is no access token", () => {
+  const gate = openGate({ auth: testAuth });
+  for (const [library, claims, header] of others) {
+    const parts = [claims, header].filter((part) => part !== undefined && Object.keys(part).length > 0);
+    it(`is refused as ${parts.map(show).join(" and ")} (${library})`, async () => {
+      const denial = await refuse(gate, forge({ alg: "HS256", ...header }, claimsWith(claims), hs256));
+      expect(denial.status).to.equal(401);
+      expect(denial.problem.code).to.equal("token_invalid");
+      expect(denial.cause).to.match(/says? that this is no access token$/);
+      const verdict = await gate.verify(forge({ alg: "HS256", ...header }, claimsWith(claims), hs256));
+      expect(verdict.allowed).to.be.false;
+    });
+  }
+});
+
+describe("an access token", () => {
+  const gate = openGate({ auth: testAuth });
+  for (const [library, claims, header] of access) {
+    it(`passes with ${show(claims).slice(0, 90)} ${header === undefined ? "" : show(header)} (${library})`, async () => {
+      await admit(gate, forge({ alg: "HS256", ...header }, claimsWith(claims), hs256));
+    });
+  }
+
+  it("is not issued with a claim that would have it refused", async () => {
+    const issuing = openGate({
+      keySecret: "k".repeat(32),
+      auth: testAuth,
+      tokens: { signingKey: testSecret, issuer: testIssuer, audience: testAudience },
+    });
+    for (const claims of [{ type: "refresh" }, { token_type: "id_token" }, { use: ["reset"] }])
+      await issuing.tokens.issue({ subject: "alice", claims }).then(
+        () => expect.fail(`issued with ${show(claims)}`),
+        (error: unknown) =>
+          expect(error)
+            .to.be.instanceOf(TypeError)
+            .with.property("message")
+            .that.matches(/access token/),
+      );
+    // The word of the application.
+    const { accessToken } = await issuing.tokens.issue({ subject: "alice", claims: { type: "customer", use: "api" } });
+    await admit(issuing, accessToken);
+  });
+});
+
+describe("what confirms the sender of a token", () => {
+  const jkt = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+  const certificate = { "x5t#S256": "b".repeat(43) };
+  const publicUrl = "https://api.test";
+  const onlyDpop = openGate({ publicUrl, auth: { ...testAuth, dpop: true } });
+  const mustDpop = openGate({ publicUrl, auth: { ...testAuth, dpop: { required: true } } });
+  const onlyCertificates = openGate({ auth: { ...testAuth, certificateBound: true } });
+  const both = openGate({ publicUrl, auth: { ...testAuth, dpop: true, certificateBound: true } });
+  const neither = openGate({ auth: testAuth });
+
+  /** The cause for which a token is refused that comes as a Bearer token. */
+  async function causeOf(gate: typeof neither, cnf: unknown): Promise<string> {
+    return (await refuse(gate, withClaims({ cnf }))).cause;
+  }
+
+  const bound = "a DPoP-bound token came as a Bearer token";
+  const unproven = "cnf asks for a proof that auth.dpop or auth.certificateBound would allow";
+
+  it("may have members beside the key that are not understood (RFC 7800 3.1)", async () => {
+    for (const more of [{ "urn:acme:level": 3 }, { osc: {} }, { kid: "k" }, { jwk: {} }, { "x5t#S256": null }]) {
+      const cnf = { jkt, ...more };
+      // It was accepted for what it is, and then wants its proof.
+      for (const gate of [onlyDpop, mustDpop, both]) expect(await causeOf(gate, cnf), show(cnf)).to.equal(bound);
+      expect(await causeOf(neither, cnf)).to.equal(unproven);
+      expect(await causeOf(onlyCertificates, cnf)).to.equal(unproven);
+      await admit(onlyCertificates, withClaims({ cnf: { ...more, ...certificate } }));
+    }
+  });
+
+  it("must be proven in each way that is known", async () => {
+    const cnf = { jkt, ...certificate };
+    expect(await causeOf(onlyDpop, cnf)).to.equal(unproven);
+    expect(await causeOf(onlyCertificates, cnf)).to.equal(unproven);
+    expect(await causeOf(both, cnf)).to.equal(bound);
+    expect(await causeOf(mustDpop, certificate)).to.equal(unproven);
+    for (const wrong of [
+      { jkt: "short" },
+      { jkt: 5 },
+      { jkt: [jkt] },
+      { jkt, "x5t#S256": "short" },
+      { jkt, "x5t#S256": 5 },
+    ])
+      for (const gate of [onlyDpop, both]) expect(await causeOf(gate, wrong), show(wrong)).to.equal(unproven);
+  });
+
+  it("refuses the token where nobody here can prove any of it", async () => {
+    const unknown = [{ kid: "k" }, { jwk: {} }, { jwe: "x" }, { jku: "https://id.test/k" }, { "urn:acme:level": 3 }];
+    for (const cnf of [
+      ...unknown,
+      {},
+      { jkt: null },
+      { jkt: null, "x5t#S256": null },
+      Object.fromEntries([["__proto__", { jkt }]]),
+    ])
+      for (const gate of [neither, onlyDpop, mustDpop, onlyCertificates, both])
+        expect(await causeOf(gate, cnf), show(cnf)).to.equal(unproven);
+    for (const cnf of [null, "x", 7, true, [], [{ jkt }]])
+      for (const gate of [neither, both]) expect(await causeOf(gate, cnf), show(cnf)).to.equal("cnf is not an object");
+  });
+
+  it("is the key alone where a proof is required", async () => {
+    expect((await refuse(mustDpop, withHeader({ alg: "HS256" }))).cause).to.match(/bound to no key/);
+    const strictBoth = openGate({ publicUrl, auth: { ...testAuth, dpop: { required: true }, certificateBound: true } });
+    expect(await causeOf(strictBoth, certificate)).to.match(/bound to no key/);
+  });
+});
