@@ -104,6 +104,64 @@ describe("the Authorization header", () => {
     it(`is no credentials of ours as ${JSON.stringify(value)}`, () => expect(ofHeader(value)).to.equal("none"));
   }
 
+  describe("on several lines", () => {
+    const other = "eyJh.eyJz.b3Ro";
+
+    /** As Node shows them: the first line in `headers`, all of them in `rawHeaders`. */
+    function ofLines(lines: readonly string[], sources: readonly Source[] = [header]): string {
+      const rawHeaders = [
+        "Host",
+        "a",
+        ...lines.flatMap((line) => ["aUTHORIZATION", line]),
+        "cache-control",
+        "no-cache",
+      ];
+      return read(sources, { rawHeaders, headers: { authorization: lines[0] ?? "" } }).kind;
+    }
+
+    it("is ambiguous if they differ in token or scheme, or if one of them has none", () => {
+      for (const lines of [
+        [`Bearer ${token}`, `Bearer ${other}`],
+        [`Bearer ${other}`, `Bearer ${token}`],
+        [`Bearer ${token}`, `Bearer ${token}`, `Bearer ${other}`],
+        [`Bearer ${token}`, `DPoP ${token}`],
+        [`Bearer ${token}`, "Basic dXNlcjpwYXNz"],
+        ["Basic dXNlcjpwYXNz", `Bearer ${token}`],
+        [`Bearer ${token}`, ""],
+        ["", `Bearer ${token}`],
+        [`Bearer ${token}`, "Bearer"],
+        [`Bearer ${token}`, `Bearer ${"a".repeat(9000)}`],
+      ])
+        expect(ofLines(lines), lines.join(" | ").slice(0, 80)).to.equal("ambiguous");
+    });
+
+    it("is one if they say the same", () => {
+      expect(ofLines([`Bearer ${token}`, `Bearer ${token}`])).to.equal("token");
+      expect(ofLines([`Bearer ${token}`, ` bearer   ${token} `])).to.equal("token");
+      expect(ofLines(["Bearer x", "Bearer x"])).to.equal("malformed");
+      expect(ofLines(["Basic a", "Basic b"])).to.equal("none");
+      expect(ofLines([`Bearer ${token}`])).to.equal("token");
+    });
+
+    it("is found ambiguous for a function too, which may read the first line only", () => {
+      const readsFirst: Source = { kind: "function", read: () => token };
+      expect(ofLines([`Bearer ${token}`, `Bearer ${other}`], [readsFirst])).to.equal("ambiguous");
+      expect(ofLines([`Bearer ${token}`, `Bearer ${token}`], [readsFirst])).to.equal("token");
+      const rawHeaders = ["Proxy-Authorization", `Bearer ${token}`, "proxy-authorization", `Bearer ${other}`];
+      expect(read([readsFirst], { rawHeaders }).kind).to.equal("ambiguous");
+    });
+
+    it("is ambiguous where a framework joined lines that differ, and shows none", () => {
+      for (const joined of [`Bearer ${token}, Bearer ${other}`, `Bearer ${token},DPoP ${token}`])
+        for (const rawHeaders of [undefined, []])
+          expect(
+            read([header], { headers: { authorization: joined }, ...(rawHeaders === undefined ? {} : { rawHeaders }) })
+              .kind,
+          ).to.equal("ambiguous");
+      expect(ofLines([`Bearer ${token}, Bearer ${other}`])).to.equal("malformed");
+    });
+  });
+
   it("may be missing", () => expect(read([header], {}).kind).to.equal("none"));
 
   it("is too large above 8192 characters, before anything is parsed", () => {

@@ -55,6 +55,10 @@ class ExpressExchange implements Exchange<Request> {
     interceptResponse(this.raw, this.raw.res as Response, interceptor);
   }
 
+  get rawHeaders(): readonly string[] {
+    return this.raw.rawHeaders;
+  }
+
   header(name: string): string | undefined {
     const value = this.raw.headers[name];
     return typeof value === "object" ? value.join(", ") : value;

@@ -57,6 +57,10 @@ class KoaExchange implements Exchange<Context>, Handling {
     interceptResponse(this.raw.req, this.raw.res, interceptor);
   }
 
+  get rawHeaders(): readonly string[] {
+    return this.raw.req.rawHeaders;
+  }
+
   header(name: string): string | undefined {
     const value = this.raw.headers[name];
     return typeof value === "object" ? value.join(", ") : value;

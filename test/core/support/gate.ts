@@ -28,6 +28,8 @@ export interface FakeRequest {
   readonly ip?: string;
   /** By lower-case name. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** As {@link Exchange.rawHeaders}. */
+  readonly rawHeaders?: readonly string[];
 }
 
 export function fakeExchange({
@@ -35,6 +37,7 @@ export function fakeExchange({
   url = "/",
   ip = "192.0.2.1",
   headers = {},
+  rawHeaders,
 }: FakeRequest = {}): Exchange<undefined> {
   const byName = new Map(Object.entries(headers));
   return {
@@ -48,6 +51,7 @@ export function fakeExchange({
     onClose: () => undefined,
     onHandled: () => undefined,
     intercept: () => undefined,
+    rawHeaders,
     header: (name) => byName.get(name),
     readBody: () => Promise.resolve({ kind: "bytes", bytes: Buffer.alloc(0) }),
   };

@@ -1,4 +1,5 @@
 import type { Exchange } from "../http/exchange.js";
+import { repeatedLines } from "../http/repeated-field.js";
 import { isCompactJws, maxCompactLength } from "./compact.js";
 
 /** Reads a token from somewhere of the application's own; undefined means that there is none. */
@@ -39,12 +40,23 @@ export function readCredentials<Raw>(exchange: Exchange<Raw>, sources: readonly 
 function readSource<Raw>(exchange: Exchange<Raw>, source: TokenSource<Raw>): Credentials {
   switch (source.kind) {
     case "header":
-      return readHeader(exchange.header("authorization"));
+      return readHeader(exchange);
     case "cookie":
       return readCookie(exchange, source.name, source.origins);
     case "function":
-      return checkToken(readNow(source.read, exchange.raw));
+      return readFunction(exchange, source.read);
   }
+}
+
+/** A function that reads a header sees the first of its lines only, where Node keeps no other. */
+function readFunction<Raw>(exchange: Exchange<Raw>, read: TokenReader<Raw>): Credentials {
+  const credentials = checkToken(readNow(read, exchange.raw));
+  if (credentials.kind === "none") return credentials;
+  for (const name of ["authorization", "proxy-authorization"]) {
+    const lines = repeatedLines(exchange, name);
+    if (lines !== undefined && readLines(lines).kind === "ambiguous") return contradiction;
+  }
+  return credentials;
 }
 
 /** A promise would be taken for a malformed token, and its failure would end the process. */
@@ -55,9 +67,41 @@ function readNow<Raw>(read: TokenReader<Raw>, raw: Raw): unknown {
   throw new TypeError("the function in auth.tokenFrom must return a token or undefined at once, not a promise");
 }
 
+const contradiction: Credentials = { kind: "ambiguous", cause: "two Authorization lines differ" };
+
+function readHeader<Raw>(exchange: Exchange<Raw>): Credentials {
+  const value = exchange.header("authorization");
+  if (value === undefined) return none;
+  const lines = repeatedLines(exchange, "authorization");
+  if (lines !== undefined) return readLines(lines);
+  const credentials = readLine(value);
+  return credentials.kind === "malformed" && joinsTokens(exchange, value) ? contradiction : credentials;
+}
+
+/** The field is no list (RFC 9110 11.6.2), so lines that differ leave it open by which a proxy or a handler goes. */
+function readLines(lines: readonly string[]): Credentials {
+  const [first = none, ...others] = lines.map(readLine);
+  return others.every((other) => isSame(first, other)) ? first : contradiction;
+}
+
+function isSame(one: Credentials, other: Credentials): boolean {
+  if (one.kind !== "token" || other.kind !== "token") return one.kind === other.kind;
+  return one.token === other.token && one.scheme === other.scheme;
+}
+
+/** Where a framework shows no lines, as on some serverless platforms, several have become one with commas between. */
+function joinsTokens<Raw>({ rawHeaders }: Exchange<Raw>, value: string): boolean {
+  if (rawHeaders !== undefined && rawHeaders.length > 0) return false;
+  const [first, ...others] = value
+    .split(",")
+    .map(readLine)
+    .filter(({ kind }) => kind === "token");
+  return first !== undefined && others.some((other) => !isSame(first, other));
+}
+
 /** `Bearer` or `DPoP` in any case, blanks, one token. Another scheme is no credentials of ours. */
-function readHeader(value: string | undefined): Credentials {
-  if (value === undefined || value === "") return none;
+function readLine(value: string): Credentials {
+  if (value === "") return none;
   const text = value.trim();
   const blank = text.search(/[ \t]/);
   const scheme = schemes[(blank === -1 ? text : text.slice(0, blank)).toLowerCase()];

@@ -27,6 +27,8 @@ export interface Exchange<Raw = unknown> {
   onHandled(listener: () => void): void;
   /** Puts an interceptor between the handler and its response. */
   intercept(interceptor: Interceptor): void;
+  /** Names and values of the header lines as they came, in turn. Undefined or empty where the framework does not show them. */
+  readonly rawHeaders?: readonly string[] | undefined;
   /** A request header by its lower-case name. */
   header(name: string): string | undefined;
   /** The body, up to so many bytes, or what a parser before has made of it. */

@@ -21,6 +21,7 @@ export function messageExchange<Raw>(message: IncomingMessage): Exchange<Raw> {
     onHandled: (listener) => onConnectionEnd(message, () => listener()),
     // It is answered elsewhere.
     intercept: () => undefined,
+    rawHeaders: message.rawHeaders,
     header(name) {
       const value = message.headers[name];
       return typeof value === "object" ? value.join(", ") : value;

@@ -1,6 +1,7 @@
 import type { Exchange } from "../http/exchange.js";
 import type { Header, Reply } from "../http/verdict.js";
 import { onlyField } from "../http/form.js";
+import { isContradictory } from "../http/repeated-field.js";
 import { replyJson } from "./route.js";
 
 /** What a request says of the client that makes it (RFC 6749 2.3.1). */
@@ -38,7 +39,7 @@ export function readClient<Raw>(
   exchange: Exchange<Raw>,
   fields: URLSearchParams,
 ): ClientCredentials | undefined | null {
-  const basic = readBasic(exchange.header("authorization"));
+  const basic = isContradictory(exchange, "authorization") ? null : readBasic(exchange.header("authorization"));
   const [id, secret] = [onlyField(fields, "client_id"), onlyField(fields, "client_secret")];
   if (basic === null || id === null || secret === null) return null;
   if (basic !== undefined) return secret === undefined && (id ?? basic.id) === basic.id ? basic : null;
