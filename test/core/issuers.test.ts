@@ -202,7 +202,8 @@ describe("an issuer as a function", () => {
         res.end(JSON.stringify({ issuer: base, jwks_uri: `${base}/jwks` }));
       else keySet("one")(req, res);
     };
-    const gate = open({ audience: false, issuer: (iss) => iss.startsWith(`${issuer.server.url}/`) });
+    const remoteKeys = { allowPrivateAddresses: true };
+    const gate = open({ audience: false, remoteKeys, issuer: (iss) => iss.startsWith(`${issuer.server.url}/`) });
     const token = (tenant: string) =>
       forge({ alg: "RS256", kid: "one" }, claimsWith({ iss: `${issuer.server.url}/${tenant}` }), rs256(rsa));
     expect(asked).to.deep.equal([]);

@@ -9,6 +9,8 @@ export interface FetchOptions {
   readonly signal: AbortSignal;
   readonly maxBytes: number;
   readonly allowPrivateAddresses: boolean;
+  /** May an address of this machine be asked? Only where the options name it. @default true */
+  readonly allowLoopback?: boolean | undefined;
   /** How names are resolved. @default that of node:dns */
   readonly resolve?: typeof lookup | undefined;
 }
@@ -60,12 +62,12 @@ export async function fetchJson(url: string, options: FetchOptions): Promise<unk
 }
 
 function send(url: URL, options: FetchOptions): Promise<IncomingMessage> {
-  const { signal, allowPrivateAddresses, resolve } = options;
+  const { signal, allowPrivateAddresses, allowLoopback, resolve } = options;
   const request = url.protocol === "https:" ? requestHttps : requestHttp;
   return new Promise((settle, reject) => {
     const outgoing = request(url, {
       signal,
-      lookup: guardLookup(url.hostname, allowPrivateAddresses, resolve),
+      lookup: guardLookup(url.hostname, allowPrivateAddresses, resolve, allowLoopback),
       // A connection kept for ten minutes would be an open handle, and broken when it is wanted.
       agent: false,
       // Some networks in front of providers refuse requests that do not say who they are.

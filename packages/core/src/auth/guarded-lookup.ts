@@ -15,12 +15,25 @@ export function isLoopbackHost(hostname: string): boolean {
 }
 
 /**
- * Which addresses a host may have: `localhost` and loopback addresses only loopback ones, all others only public ones,
- * unless private ones are allowed. So a name that somebody else controls leads into no network but the public one.
+ * Which addresses a host may have: `localhost` and loopback addresses only loopback ones, and none unless loopback is
+ * allowed; all others only public ones, unless private ones are allowed. So a name that somebody else controls leads into
+ * no network but the public one.
  */
-function createFilter(hostname: string, allowPrivateAddresses: boolean): (address: string) => boolean {
-  if (isLoopbackHost(hostname)) return (address) => reachOf(address) === "loopback";
+function createFilter(
+  hostname: string,
+  allowPrivateAddresses: boolean,
+  allowLoopback: boolean,
+): (address: string) => boolean {
+  if (isLoopbackHost(hostname))
+    return (address) => (allowLoopback || allowPrivateAddresses) && reachOf(address) === "loopback";
   return (address) => allowPrivateAddresses || reachOf(address) === "public";
+}
+
+/** Whether a host that the options do not name may be connected to, as far as the host alone says. */
+export function isForeignHostAllowed(hostname: string, allowPrivateAddresses: boolean): boolean {
+  if (allowPrivateAddresses) return true;
+  const host = bare(hostname);
+  return !isLoopbackHost(host) && (isIP(host) === 0 || reachOf(host) === "public");
 }
 
 /**
@@ -33,27 +46,30 @@ export function guardLookup(
   hostname: string,
   allowPrivateAddresses: boolean,
   using: typeof resolve = resolve,
+  allowLoopback = true,
 ): LookupFunction {
-  const isAllowed = createFilter(hostname, allowPrivateAddresses);
+  const isAllowed = createFilter(hostname, allowPrivateAddresses, allowLoopback);
   const literal = bare(hostname);
-  if (isIP(literal) !== 0 && !isAllowed(literal)) throw refusal(hostname);
+  if (isIP(literal) !== 0 && !isAllowed(literal)) throw refusal(hostname, allowLoopback);
   return function lookupAllowed(name, options, callback) {
     using(name, { ...options, all: true }, (error, addresses) => {
       if (error !== null) return callback(error, "", 0);
       const allowed = addresses.filter(({ address }) => isAllowed(address));
       const [first] = allowed;
-      if (first === undefined) return callback(refusal(hostname), "", 0);
+      if (first === undefined) return callback(refusal(hostname, allowLoopback), "", 0);
       if (options.all === true) callback(null, allowed);
       else callback(null, first.address, first.family);
     });
   };
 }
 
-function refusal(hostname: string): AddressRefused {
+function refusal(hostname: string, allowLoopback: boolean): AddressRefused {
+  const advice = "if it is meant to, set remoteKeys: { allowPrivateAddresses: true }";
+  if (!isLoopbackHost(hostname)) return new AddressRefused(`the host has a private address; ${advice}`);
   return new AddressRefused(
-    isLoopbackHost(hostname)
+    allowLoopback
       ? "the host is meant to be this machine, but its address is not"
-      : "the host has a private address; if it is meant to, set remoteKeys: { allowPrivateAddresses: true }",
+      : `the host is this machine, and the options do not name it; ${advice}`,
   );
 }
 

@@ -29,6 +29,8 @@ export interface RemoteKeysPolicy {
 export interface RemoteKeysOptions extends RemoteKeysPolicy {
   /** The address of the key set, or of the issuer whose metadata names it. */
   readonly location: { readonly jwksUri: string } | { readonly issuer: string };
+  /** Do the options name the location? Only then may it be on this machine without further permission. @default true */
+  readonly isNamed?: boolean | undefined;
   readonly algorithms: readonly string[];
   readonly logger: Logger;
   readonly telemetry?: Telemetry | undefined;
@@ -203,8 +205,8 @@ export class RemoteKeys implements KeySource {
   }
 
   async #fetch(signal: AbortSignal): Promise<FetchedKeys> {
-    const { location, algorithms, resolve, maxBytes, allowPrivateAddresses } = this.#options;
-    const options: FetchOptions = { signal, maxBytes, allowPrivateAddresses, resolve };
+    const { location, isNamed, algorithms, resolve, maxBytes, allowPrivateAddresses } = this.#options;
+    const options: FetchOptions = { signal, maxBytes, allowPrivateAddresses, allowLoopback: isNamed, resolve };
     const jwksUri = "jwksUri" in location ? location.jwksUri : await discoverKeySet(location.issuer, options);
     return readKeySet(await fetchJson(jwksUri, options), algorithms);
   }

@@ -104,12 +104,13 @@ function resolveRemoteKeys(
   const policy = resolveRemoteKeysPolicy(`${option}.remoteKeys`, remoteKeys);
   const fetched = { algorithms, logger, now, telemetry, ...policy };
   if (jwksUri === undefined && typeof issuer === "function") {
-    const openTenant = (tenant: string): KeySource => new RemoteKeys({ ...fetched, location: { issuer: tenant } });
+    const openTenant = (tenant: string): KeySource =>
+      new RemoteKeys({ ...fetched, location: { issuer: tenant }, isNamed: false });
     return {
       algorithms,
       byIssuer: true,
       open() {
-        const tenants = new TenantKeys(openTenant);
+        const tenants = new TenantKeys(openTenant, policy.allowPrivateAddresses === true);
         return {
           of: (tenant) => tenants.of(tenant ?? ""),
           status: () => tenants.status(),

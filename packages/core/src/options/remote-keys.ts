@@ -13,7 +13,10 @@ export interface RemoteKeysSettings {
   readonly cooldown?: Duration | undefined;
   /** For one attempt, metadata and key set together. @default "5s" */
   readonly timeout?: Duration | undefined;
-  /** May the issuer be in a private network? @default false */
+  /**
+   * May the issuer be in a private network? Where a function accepts issuers, may they be on this machine? (An issuer that
+   * the options name may be on localhost anyway.) @default false
+   */
   readonly allowPrivateAddresses?: boolean | undefined;
 }
 
