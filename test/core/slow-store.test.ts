@@ -4,6 +4,7 @@ import { StoreFault } from "../../packages/core/src/store/ports.js";
 import type { Question } from "../../packages/core/src/store/ports.js";
 import { RedisCacheStore } from "../../packages/core/src/store/redis/cache.js";
 import type { Connection } from "../../packages/core/src/store/redis/connect.js";
+import { ClockComparison } from "../../packages/core/src/store/redis/clock-comparison.js";
 import { RedisChannels } from "../../packages/core/src/store/redis/channels.js";
 import { Tracking } from "../../packages/core/src/store/redis/tracking.js";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
@@ -85,6 +86,43 @@ describe("a Cluster whose clock is another than ours", () => {
     await until(async () => (await ask()) === false);
     expect(store.state().findings).to.not.include("its clock and ours disagree");
     store.close();
+  });
+});
+
+describe("a clock that differs, as far as is known", () => {
+  it("is looked at again while nothing else is asked, so that it does not differ for ever", async () => {
+    const { connection } = openConnection();
+    let aheadMs = 3_600_000;
+    let asked = 0;
+    connection.client.call = () => {
+      asked += 1;
+      return Promise.resolve([String(Math.floor((Date.now() + aheadMs) / 1000)), "0"]);
+    };
+    const store = new RedisSecurityStore({ connection, deadlineMs, clockToleranceMs: 5000 });
+    await until(() => store.state().clockDiffers === true);
+    expect(asked).to.equal(1);
+    aheadMs = 0;
+    for (let round = 0; round < 100; round += 1) store.state();
+    expect(asked).to.equal(1);
+    await until(() => store.state().clockDiffers === undefined);
+    expect(asked).to.equal(2);
+    store.close();
+  });
+
+  it("does not differ by an answer that is no time, nor by how long an answer takes", () => {
+    const clocks = new ClockComparison(1000);
+    expect(clocks.differs()).to.be.false;
+    for (const nonsense of [0, -1, Number.NaN]) clocks.compare(performance.now(), nonsense);
+    expect(clocks.differs()).to.be.false;
+    // Redis read its clock at some time within the last ten seconds.
+    clocks.compare(performance.now() - 10_000, Date.now() - 9900);
+    expect(clocks.differs()).to.be.false;
+    clocks.compare(performance.now() - 10_000, Date.now() - 11_500);
+    expect(clocks.differs()).to.be.true;
+    clocks.compare(performance.now(), Date.now() + 1500);
+    expect(clocks.differs()).to.be.true;
+    clocks.compare(performance.now(), Date.now() + 500);
+    expect(clocks.differs()).to.be.false;
   });
 });
 

@@ -30,6 +30,7 @@ import { metricsRoute } from "./routes/metrics.js";
 import { revokeRoute } from "./routes/revoke.js";
 import { createServices } from "./services.js";
 import { Keyspace } from "./store/keys.js";
+import { clockDiffers } from "./store/ports.js";
 import { createStores } from "./store/stores.js";
 import type { Metric } from "./telemetry/metrics.js";
 import { gauge } from "./telemetry/metrics.js";
@@ -175,7 +176,8 @@ export function createGate<Raw, Middleware extends object>(
     requireAnyScope: (...scopes) => authorize(requireAnyScope(scopes, services.challenges)),
     requireClaim: (name, test) => authorize(requireClaim(name, test, services.challenges)),
     requireRole: (...roles) => authorize(requireRole(roles, services.challenges)),
-    requireRecentAuth: (recency) => authorize(requireRecentAuth(recency, services.challenges, now)),
+    requireRecentAuth: (recency) =>
+      authorize(requireRecentAuth(recency, services.challenges, now, () => clockDiffers(stores.security))),
     unless(condition, middleware) {
       const matches = compileCondition("unless()", condition);
       return exposure.combine([exposure.exposed("unless()", middleware)], (checks) =>

@@ -20,6 +20,7 @@ import type { SessionServices } from "./sessions/create.js";
 import { createSessions } from "./sessions/create.js";
 import { EndingNews } from "./sessions/news.js";
 import { marginSecondsFor } from "./store/margin.js";
+import { clockDiffers } from "./store/ports.js";
 import type { Telemetry } from "./telemetry/telemetry.js";
 import type { Keyspace } from "./store/keys.js";
 import { MemoryLoginStore } from "./store/memory/logins.js";
@@ -87,7 +88,12 @@ export function createServices<Raw>(
     possession:
       auth?.dpop === undefined
         ? undefined
-        : new Possession({ dpop: auth.dpop, toleranceSeconds: auth.toleranceSeconds, keys, challenges, now }),
+        : new Possession({
+            dpop: auth.dpop,
+            toleranceSeconds: auth.toleranceSeconds,
+            clockDiffers: () => clockDiffers(store),
+            ...{ keys, challenges, now },
+          }),
     revocations,
     ...createSessions(resolved, { stores, keys, news, revocations, now }),
     revocationsOrMissing: revocations ?? missingRevocations,

@@ -87,23 +87,19 @@ export function refusalOfNames({ exp, iss, jti, sub, sid }: JWTPayload): string 
 }
 
 /**
- * Why a token whose signature, `iss`, `aud`, `exp` and `nbf` jose accepted must still be refused; undefined if it may pass.
- * The reason is a fixed phrase for logs.
+ * Why a token whose signature, `iss`, `aud`, `exp` and `nbf` jose accepted must still be refused, at whatever time; undefined
+ * if it may pass. The reason is a fixed phrase for logs.
  */
 export function refusalOfClaims(
   header: Readonly<JWTHeaderParameters>,
   claims: JWTPayload,
   rules: ClaimRules,
-  nowSeconds: number,
 ): string | undefined {
   const { exp = 0, iat, jti, cnf } = claims;
   const unnamed = refusalOfNames(claims);
   if (unnamed !== undefined) return unnamed;
   if (iat !== undefined && !isTime(iat)) return "iat is not a time";
-  if (iat !== undefined && iat > nowSeconds + rules.toleranceSeconds) return "iat is in the future";
-  const untimely = refusalOfTime(claims, rules, nowSeconds);
-  if (untimely !== undefined) return untimely;
-  if (exp - (iat ?? nowSeconds) > rules.maxLifetimeSeconds) return "the token lives longer than auth.maxLifetime";
+  if (iat !== undefined && exp - iat > rules.maxLifetimeSeconds) return livesTooLong;
   if (jti === undefined && rules.requireJti) return "jti is missing and auth.requireJti is set";
   if (rules.strict === true && !isStrict(header, claims))
     return "the token is none of RFC 9068, and auth.strict is set";
@@ -114,6 +110,17 @@ export function refusalOfClaims(
   if (isObject(claims.events) && Object.hasOwn(claims.events, logoutEvent)) return "a logout token is no access token";
   return refusalOfConfirmation(cnf, rules.confirmation ?? onlyBearer);
 }
+
+/** Why a token must be refused for the time it is when it is verified; {@link refusalOfTime} is asked again later. */
+export function refusalOfFirstTime(claims: JWTPayload, rules: ClaimRules, nowSeconds: number): string | undefined {
+  const { exp = 0, iat } = claims;
+  if (iat !== undefined && iat > nowSeconds + rules.toleranceSeconds) return "iat is in the future";
+  const untimely = refusalOfTime(claims, rules, nowSeconds);
+  if (untimely !== undefined) return untimely;
+  return iat === undefined && exp - nowSeconds > rules.maxLifetimeSeconds ? livesTooLong : undefined;
+}
+
+const livesTooLong = "the token lives longer than auth.maxLifetime";
 
 /**
  * A token that is bound to something nobody here verifies would be a Bearer token to whoever stole it. So each method that

@@ -34,6 +34,8 @@ export interface VerifiedProof {
 export interface ProofRefusal {
   /** A fixed phrase for logs. */
   readonly cause: string;
+  /** Is it for what the time is by our clock? */
+  readonly isUntimely?: true;
 }
 
 interface ProofKey {
@@ -115,14 +117,14 @@ function readClaims(claims: JWTPayload, expected: ExpectedProof): VerifiedProof 
   if (uri === undefined || uri !== normalizeTargetUri(expected.uri)) return refusal("the proof is for another URI");
   if (ath !== hashOf(expected.accessToken)) return refusal("the proof is for another access token");
   if (!isTime(iat)) return refusal("the iat of the proof is not a time");
-  if (iat < nowSeconds - maxAgeSeconds - toleranceSeconds) return refusal("the proof is too old");
-  if (iat > nowSeconds + toleranceSeconds) return refusal("the iat of the proof is in the future");
-  // RFC 9449 asks for neither; where they are, they mean what they always mean (RFC 7519 4.1.4, 4.1.5).
-  if (exp !== undefined && !(isTime(exp) && exp > nowSeconds - toleranceSeconds))
-    return refusal("the proof is expired");
-  if (nbf !== undefined && !(isTime(nbf) && nbf <= nowSeconds + toleranceSeconds))
-    return refusal("the proof is not valid yet");
+  // RFC 9449 asks for neither exp nor nbf; where they are, they mean what they always mean (RFC 7519 4.1.4, 4.1.5).
+  if (exp !== undefined && !isTime(exp)) return refusal("the proof is expired");
+  if (nbf !== undefined && !isTime(nbf)) return refusal("the proof is not valid yet");
   if (nonce !== undefined && typeof nonce !== "string") return refusal("the nonce of the proof is not a text");
+  if (iat < nowSeconds - maxAgeSeconds - toleranceSeconds) return untimely("the proof is too old");
+  if (iat > nowSeconds + toleranceSeconds) return untimely("the iat of the proof is in the future");
+  if (exp !== undefined && exp <= nowSeconds - toleranceSeconds) return untimely("the proof is expired");
+  if (nbf !== undefined && nbf > nowSeconds + toleranceSeconds) return untimely("the proof is not valid yet");
   return { jti, thumbprint, issuedAt: iat, nonce };
 }
 
@@ -155,4 +157,8 @@ function isTime(value: unknown): value is number {
 
 function refusal(cause: string): ProofRefusal {
   return { cause };
+}
+
+function untimely(cause: string): ProofRefusal {
+  return { cause, isUntimely: true };
 }

@@ -1,11 +1,13 @@
 import { decodeProtectedHeader, errors, jwtVerify } from "jose";
 import type { JWTHeaderParameters, JWTPayload, JWTVerifyOptions } from "jose";
 import type { Auth, ClaimRules } from "./claims.js";
-import { createAuth, refusalOfClaims, refusalOfTime, values } from "./claims.js";
+import { createAuth, refusalOfClaims, refusalOfFirstTime, refusalOfTime, values } from "./claims.js";
 import { isCanonical } from "./compact.js";
 import type { IssuerScope } from "./issuer-scope.js";
 import type { KeySource } from "./keys.js";
 import { KeysUnavailable } from "./keys.js";
+import type { TokenRefusal } from "./token-refusal.js";
+import { refuseToken, untimelyToken } from "./token-refusal.js";
 
 /** Says whether an issuer is one of those whose tokens are accepted. Exactly true is yes. */
 export type IssuerTest = (issuer: string) => boolean;
@@ -25,7 +27,8 @@ export interface IssuerVerifierOptions {
   readonly rules: ClaimRules;
   /** What else may refuse a token, instead of the rules for access tokens. */
   readonly refusalOf?:
-    ((header: JWTHeaderParameters, claims: JWTPayload, nowSeconds: number) => string | undefined) | undefined;
+    | ((header: JWTHeaderParameters, claims: JWTPayload, nowSeconds: number) => string | TokenRefusal | undefined)
+    | undefined;
   /** The application's own say about a token, once it is verified. */
   readonly validate: TokenValidator | undefined;
   /** Where `requireRole()` looks. */
@@ -34,13 +37,6 @@ export interface IssuerVerifierOptions {
 
 /** Says true of a token that may pass; anything else refuses it. Asked once for each token, not at every request. */
 export type TokenValidator = (auth: Auth) => boolean | Promise<boolean>;
-
-/** Why a token is refused; `keys_unavailable` is an outage, not a fault of the token. */
-export interface TokenRefusal {
-  readonly code: "token_invalid" | "keys_unavailable";
-  /** A fixed phrase or jose's error code, for logs. */
-  readonly cause: string;
-}
 
 /** Verifies compact JWTs of one issuer with jose. */
 export class IssuerVerifier {
@@ -77,8 +73,9 @@ export class IssuerVerifier {
   }
 
   /** Why a token that was verified a while ago is good no longer, or not yet; undefined if it still is. */
-  refusalNow({ claims }: Auth): string | undefined {
-    return refusalOfTime(claims, this.#options.rules, this.#now() / 1000);
+  refusalNow({ claims }: Auth): TokenRefusal | undefined {
+    const cause = refusalOfTime(claims, this.#options.rules, this.#now() / 1000);
+    return cause === undefined ? undefined : untimelyToken(cause);
   }
 
   /** The facts of a token, or why it is refused. An error of `validate` is the application's bug, not a refusal. */
@@ -96,15 +93,17 @@ export class IssuerVerifier {
       const { header, payload } = await this.#verifySignature(token, issuer, keys);
       const { rules, audience, refusalOf } = this.#options;
       const nowSeconds = this.#now() / 1000;
-      const cause =
-        refusalOf === undefined
-          ? refusalOfClaims(header, payload, rules, nowSeconds)
-          : refusalOf(header, payload, nowSeconds);
-      if (cause !== undefined) return refuseToken(cause);
+      const refusal =
+        refusalOf === undefined ? refusalOfClaims(header, payload, rules) : refusalOf(header, payload, nowSeconds);
+      if (refusal !== undefined) return typeof refusal === "string" ? refuseToken(refusal) : refusal;
       if (!isMeantFor(payload, audience)) return refuseToken("the token is meant for somebody else");
+      // Last: what our clock may be wrong about is no reason where there is another.
+      const untimely = refusalOf === undefined ? refusalOfFirstTime(payload, rules, nowSeconds) : undefined;
+      if (untimely !== undefined) return untimelyToken(untimely);
       return createAuth(token, header, payload, this.#scope);
     } catch (error) {
       if (error instanceof KeysUnavailable) return { code: "keys_unavailable", cause: error.message };
+      if (isUntimely(error)) return untimelyToken(error.code);
       // A weak key in a fetched set makes jose throw a TypeError: the token cannot be verified all the same.
       return refuseToken(error instanceof errors.JOSEError ? error.code : "the token cannot be verified");
     }
@@ -143,8 +142,10 @@ export function isYes(answer: unknown): boolean {
   return answer === true;
 }
 
-export function refuseToken(cause: string): TokenRefusal {
-  return { code: "token_invalid", cause };
+/** Has jose found a token expired, or not valid yet? */
+function isUntimely(error: unknown): error is errors.JOSEError {
+  if (error instanceof errors.JWTExpired) return true;
+  return error instanceof errors.JWTClaimValidationFailed && error.claim === "nbf" && error.reason === "check_failed";
 }
 
 /** Some providers say in another claim than `aud` whom a token is for, such as Amazon Cognito in `client_id`. */

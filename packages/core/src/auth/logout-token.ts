@@ -1,4 +1,6 @@
 import type { JWTPayload } from "jose";
+import type { TokenRefusal } from "./token-refusal.js";
+import { untimelyToken } from "./token-refusal.js";
 
 /** The event that a logout token tells of (OpenID Connect Back-Channel Logout 1.0, 2.4). */
 export const logoutEvent = "http://schemas.openid.net/event/backchannel-logout";
@@ -21,11 +23,11 @@ export function refusalOfLogoutToken(
   claims: JWTPayload,
   { toleranceSeconds, requireType }: LogoutTokenRules,
   nowSeconds: number,
-): string | undefined {
+): string | TokenRefusal | undefined {
   const { iss, iat, exp, jti, sub, sid, events } = claims;
   if (requireType && !(typeof header.typ === "string" && /^(?:application\/)?logout\+jwt$/i.test(header.typ)))
     return "typ is not logout+jwt";
-  if (!isTime(iat) || iat > nowSeconds + toleranceSeconds) return "iat is missing or in the future";
+  if (!isTime(iat)) return "iat is missing";
   if (!isTime(exp) || exp - iat > longestLifeSeconds) return "exp is missing or more than a day after iat";
   if (!isText(iss)) return "iss is missing";
   if (!isText(jti)) return "jti is missing";
@@ -33,7 +35,8 @@ export function refusalOfLogoutToken(
   if (sid !== undefined && !isText(sid)) return "sid is not a non-empty string";
   if (sub === undefined && sid === undefined) return "there is neither sub nor sid";
   if ("nonce" in claims) return "there is a nonce, which only ID tokens have";
-  return isLogout(events) ? undefined : "events does not say that this is a logout";
+  if (!isLogout(events)) return "events does not say that this is a logout";
+  return iat > nowSeconds + toleranceSeconds ? untimelyToken("iat is in the future") : undefined;
 }
 
 function isLogout(events: unknown): boolean {

@@ -2,10 +2,11 @@ import { decodeJwt } from "jose";
 import type { TokenQuestion } from "../store/ports.js";
 import type { Auth } from "./claims.js";
 import { boundKey } from "./claims.js";
-import type { IssuerVerifier, TokenRefusal } from "./issuer-verifier.js";
-import { refuseToken } from "./issuer-verifier.js";
+import type { IssuerVerifier } from "./issuer-verifier.js";
 import type { KeySource } from "./keys.js";
 import { TokenCache } from "./token-cache.js";
+import type { TokenRefusal } from "./token-refusal.js";
+import { refuseToken } from "./token-refusal.js";
 
 /** A token that was verified, with what every request that carries it needs again. */
 export interface VerifiedToken {
@@ -55,8 +56,7 @@ export class Verifier {
   verify(token: string): VerifiedToken | TokenRefusal | Promise<VerifiedToken | TokenRefusal> {
     const known = this.#cache.get(token);
     if (known !== undefined && isUpToDate(known)) {
-      const untimely = known.verifier.refusalNow(known.auth);
-      return untimely === undefined ? known : refuseToken(untimely);
+      return known.verifier.refusalNow(known.auth) ?? known;
     }
     const underWay = this.#underWay.get(token);
     if (underWay !== undefined) return underWay;

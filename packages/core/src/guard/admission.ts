@@ -1,6 +1,6 @@
 import type { Scheme, TokenSource } from "../auth/bearer.js";
 import { readCredentials } from "../auth/bearer.js";
-import type { TokenRefusal } from "../auth/issuer-verifier.js";
+import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken, Verifier } from "../auth/verifier.js";
 import type { CacheService } from "../cache/cache-service.js";
 import type { Exchange, Facts } from "../http/exchange.js";
@@ -17,10 +17,10 @@ import { countsAddresses } from "../quota/policy.js";
 import type { Counted, Settlement } from "../quota/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import type { Answer, Question, QuotaStore, SecurityStore, Tally, TokenQuestion } from "../store/ports.js";
-import { StoreFault, faultForAll } from "../store/ports.js";
+import { StoreFault, clockDiffers, faultForAll } from "../store/ports.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Challenges } from "./challenges.js";
-import { denyUnavailable, schemeOf } from "./challenges.js";
+import { denyForClock, denyUnavailable, schemeOf } from "./challenges.js";
 import type { Degradation } from "./degradation.js";
 import type { Possession, Proven } from "./possession.js";
 import { isPreflight } from "./preflight.js";
@@ -94,7 +94,10 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     outcome: VerifiedToken | TokenRefusal,
     scheme: Scheme,
   ): Decision | Promise<Decision> {
-    if ("code" in outcome) return charge(exchange, undefined, challenges.tokenRefused(outcome, scheme));
+    if ("code" in outcome) {
+      const isOurFault = outcome.code === "token_untimely" && clockDiffers(store);
+      return charge(exchange, undefined, isOurFault ? denyForClock() : challenges.tokenRefused(outcome, scheme));
+    }
     if (limitsUsers && outcome.partition === "") {
       return charge(exchange, undefined, challenges.tokenInvalid("the token names no subject to limit", scheme));
     }

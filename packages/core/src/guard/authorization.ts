@@ -8,7 +8,7 @@ import type { Duration } from "../options/duration.js";
 import { durationMs } from "../options/duration.js";
 import { checkObject, checkString, optionError } from "../options/validate.js";
 import type { Challenges } from "./challenges.js";
-import { schemeOf } from "./challenges.js";
+import { denyForClock, schemeOf } from "./challenges.js";
 
 /** What a claim must be: this value, or what the function says of it. The function sees undefined for a missing claim. */
 export type ClaimTest = string | number | boolean | ((value: unknown, auth: Auth) => boolean);
@@ -77,6 +77,7 @@ export function requireRecentAuth<Raw>(
   options: RecentAuthOptions,
   challenges: Challenges,
   now: () => number,
+  clockDiffers: () => boolean,
 ): Check<Raw> {
   checkObject("requireRecentAuth()", options, ["maxAge", "acr"]);
   const { maxAge, acr } = options;
@@ -91,6 +92,7 @@ export function requireRecentAuth<Raw>(
       maxAgeSeconds === undefined ||
       (typeof signedInAt === "number" && isWithin(now() / 1000 - signedInAt, maxAgeSeconds));
     const strong = classes === undefined || (typeof presented === "string" && classes.includes(presented));
+    if (strong && !recent && typeof signedInAt === "number" && clockDiffers()) return denyForClock();
     return recent && strong ? allowed : challenges.authenticationStale(maxAgeSeconds, classes, schemeOf(verified));
   });
 }

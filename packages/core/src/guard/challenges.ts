@@ -1,5 +1,5 @@
 import type { Credentials, Scheme } from "../auth/bearer.js";
-import type { TokenRefusal } from "../auth/issuer-verifier.js";
+import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import { authenticateChallenge, retryAfter } from "../http/fields.js";
 import type { Denied, Header } from "../http/verdict.js";
@@ -93,7 +93,7 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
       }
     },
     tokenRefused: ({ code, cause }, scheme) =>
-      code === "token_invalid" ? tokenInvalid(cause, scheme) : deny(code, { cause, headers: [retryAfter(1)] }),
+      code === "keys_unavailable" ? deny(code, { cause, headers: [retryAfter(1)] }) : tokenInvalid(cause, scheme),
     proofInvalid: (cause) =>
       deny("dpop_proof_invalid", { cause, headers: [challenge({ error: "invalid_dpop_proof" }, "DPoP")] }),
     nonceRequired: (nonce) =>
@@ -124,4 +124,9 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
 /** The store had to decide and cannot: an outage, answered as such and never as the client's fault. */
 export function denyUnavailable(cause: string): Denied {
   return deny("store_unavailable", { cause, headers: [retryAfter(1)] });
+}
+
+/** Our clock is known to be wrong, so that what it says of a token is no fault of the client's. */
+export function denyForClock(): Denied {
+  return denyUnavailable("the clock of this process and that of the store differ, so times cannot be judged");
 }

@@ -7,12 +7,15 @@ import type { ResolvedDpop } from "../options/dpop.js";
 import type { Keyspace } from "../store/keys.js";
 import type { UseQuestion } from "../store/ports.js";
 import type { Challenges } from "./challenges.js";
+import { denyForClock } from "./challenges.js";
 
 export interface PossessionOptions {
   readonly dpop: ResolvedDpop;
   readonly toleranceSeconds: number;
   readonly keys: Keyspace;
   readonly challenges: Challenges;
+  /** Is our clock known to be wrong? @default it never is */
+  readonly clockDiffers?: (() => boolean) | undefined;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
@@ -40,7 +43,7 @@ export class Possession {
 
   /** Verifies the proof that comes with a token that is bound to this key. */
   async prove<Raw>(exchange: Exchange<Raw>, { auth }: VerifiedToken, thumbprint: string): Promise<Proven | Denied> {
-    const { dpop, toleranceSeconds, keys, challenges, now } = this.#options;
+    const { dpop, toleranceSeconds, keys, challenges, clockDiffers, now } = this.#options;
     const proof = exchange.header("dpop");
     if (proof === undefined) return challenges.proofInvalid("the request has no DPoP proof");
     const verified = await verifyProof(proof, {
@@ -53,7 +56,10 @@ export class Possession {
       maxAgeSeconds: dpop.maxAgeSeconds,
       toleranceSeconds,
     });
-    if ("cause" in verified) return challenges.proofInvalid(verified.cause);
+    if ("cause" in verified)
+      return verified.isUntimely === true && clockDiffers?.() === true
+        ? denyForClock()
+        : challenges.proofInvalid(verified.cause);
     const freshness = this.#nonces?.judge(verified.nonce ?? "");
     if (this.#nonces !== undefined && freshness === "unknown") return challenges.nonceRequired(this.#nonces.current());
     const headers: readonly Header[] =

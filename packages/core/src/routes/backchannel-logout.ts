@@ -9,7 +9,7 @@ import type { SecurityStore } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";
 import { noStore, notRecorded, oauthError } from "./oauth.js";
 import { answerAt, checkPath, reply } from "./route.js";
-import { createTokenVerifier } from "./token-verifier.js";
+import { createTokenVerifier, isOurFault } from "./token-verifier.js";
 
 export interface BackchannelLogoutOptions<Raw = unknown> {
   /** The client id (or ids) under which this application is known to its OpenID providers: the `aud` of logout tokens. */
@@ -88,7 +88,7 @@ export function backchannelLogoutRoute<Raw>(
       const token = form.kind === "invalid" ? undefined : onlyField(form.fields, "logout_token");
       if (typeof token !== "string" || token.length > maxCompactLength || !isCompactJws(token)) return refuse();
       const outcome = await verifier.verify(token);
-      if ("code" in outcome) return outcome.code === "keys_unavailable" ? notRecorded() : refuse();
+      if ("code" in outcome) return isOurFault(outcome, store) ? notRecorded() : refuse();
       const { issuer, subject, sessionId, issuedAt = 0, expiresAt, jti = "" } = outcome.auth;
       const logout = { issuer, subject: subject === "" ? undefined : subject, sessionId, issuedAt };
       try {

@@ -1,16 +1,18 @@
 import { refusalOfNames } from "../auth/claims.js";
 import { isCompactJws, maxCompactLength } from "../auth/compact.js";
+import { untimelyToken } from "../auth/token-refusal.js";
 import type { Exchange } from "../http/exchange.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Check, Reply } from "../http/verdict.js";
 import type { ResolvedAuth } from "../options/auth.js";
 import { checkFunction, checkObject, optionError } from "../options/validate.js";
 import type { Revocations } from "../revocation/revocations.js";
+import type { SecurityStore } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";
 import type { ClientCredentials } from "./oauth.js";
 import { noStore, notRecorded, oauthError, readClient } from "./oauth.js";
 import { answerAt, checkPath, reply } from "./route.js";
-import { createTokenVerifier } from "./token-verifier.js";
+import { createTokenVerifier, isOurFault } from "./token-verifier.js";
 
 export interface RevokeRouteOptions<Raw = unknown> {
   /** @default "/revoke" */
@@ -29,6 +31,7 @@ export type RevokeRefreshToken = (token: string) => Promise<boolean>;
 
 export interface RevokeServices<Raw> {
   readonly auth: ResolvedAuth<Raw> | undefined;
+  readonly store: Pick<SecurityStore, "state">;
   /** Undefined where revocation is off. */
   readonly revocations: Revocations | undefined;
   /** Undefined where the gate issues no tokens. */
@@ -48,7 +51,7 @@ const anyTimeSeconds = 10 * 366 * 86_400;
 export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: RevokeServices<Raw>): Check<Raw> {
   checkObject("revoke()", options, ["path", "authenticateClient"]);
   const { path = "/revoke", authenticateClient } = options;
-  const { auth, revocations, revokeRefreshToken, now } = services;
+  const { auth, store, revocations, revokeRefreshToken, now } = services;
   checkPath("revoke().path", path);
   if (authenticateClient !== undefined) checkFunction("revoke().authenticateClient", authenticateClient);
   if (auth === undefined || revocations === undefined)
@@ -58,7 +61,7 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
     ({ rules }) => ({
       rules: { ...rules, toleranceSeconds: anyTimeSeconds, exactExpiry: true, maxTokenAgeSeconds: undefined },
       refusalOf: (_header, claims, seconds) =>
-        refusalOfNames(claims) ?? (Number(claims.exp) <= seconds ? "the token is expired" : undefined),
+        refusalOfNames(claims) ?? (Number(claims.exp) <= seconds ? untimelyToken("the token is expired") : undefined),
     }),
     now,
   );
@@ -105,8 +108,8 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
     } else if (hint === "refresh_token") {
       return oauthError(400, "unsupported_token_type", "Refresh tokens are not revoked here");
     }
-    // Without the keys nobody can say whether it is a good token, so that nobody may say that it is revoked.
-    return outcome?.code === "keys_unavailable" ? notRecorded() : done;
+    // Where nobody can say whether it is a good token, nobody may say that it is revoked.
+    return outcome !== undefined && "code" in outcome && isOurFault(outcome, store) ? notRecorded() : done;
   }
 }
 

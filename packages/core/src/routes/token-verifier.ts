@@ -1,7 +1,10 @@
 import type { IssuerVerifierOptions } from "../auth/issuer-verifier.js";
 import { IssuerVerifier } from "../auth/issuer-verifier.js";
+import type { TokenRefusal } from "../auth/token-refusal.js";
 import { Verifier } from "../auth/verifier.js";
 import type { ResolvedAuth } from "../options/auth.js";
+import type { SecurityStore } from "../store/ports.js";
+import { clockDiffers } from "../store/ports.js";
 
 /** What a route asks of tokens, where it is not what the guard asks. */
 export type TokenDemands = Partial<Omit<IssuerVerifierOptions, "keysOf" | "algorithms" | "issuer">>;
@@ -21,4 +24,9 @@ export function createTokenVerifier<Raw>(
     cacheSize: 1,
     prepare: () => ({ question: undefined, partition: "" }),
   });
+}
+
+/** Is a token refused for the issuer's keys or for our clock, so that nobody can say whether it is good? */
+export function isOurFault({ code }: TokenRefusal, store: Pick<SecurityStore, "state">): boolean {
+  return code === "keys_unavailable" || (code === "token_untimely" && clockDiffers(store));
 }

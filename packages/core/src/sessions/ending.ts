@@ -3,6 +3,7 @@ import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { ResolvedTokens } from "../options/tokens.js";
 import type { Keyspace } from "../store/keys.js";
 import type { SecurityStore } from "../store/ports.js";
+import { clockDiffers } from "../store/ports.js";
 import type { SessionStore } from "../store/session-store.js";
 import type { EndingNews } from "./news.js";
 import type { Sessions } from "./sessions.js";
@@ -65,7 +66,8 @@ export function createSessionEnding(options: SessionEndingOptions): SessionEndin
     return async function revokeRefreshToken(token) {
       const claims = await refreshTokens.read(token);
       if (claims === undefined) return false;
-      const isAlive = claims.expiresAt > now() / 1000;
+      // Where our clock is known to be wrong, what may have expired is ended all the same.
+      const isAlive = claims.expiresAt > now() / 1000 || clockDiffers(security);
       if (isAlive) await sessions.revoke(issuers.qualify(issuer, claims.subject), claims.sessionId);
       return true;
     };

@@ -161,6 +161,13 @@ export interface StoreState {
   readonly status: "up" | "degraded" | "down";
   /** What is wrong, in short fixed phrases. */
   readonly findings: readonly string[];
+  /** Is the clock of this process known to be further from the store's than is forgiven? Then it judges no times. */
+  readonly clockDiffers?: true | undefined;
+}
+
+/** Is the clock of this process known to be wrong, by that of the store? */
+export function clockDiffers(store: Pick<SecurityStore, "state">): boolean {
+  return store.state().clockDiffers === true;
 }
 
 /**

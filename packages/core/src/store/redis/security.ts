@@ -5,6 +5,7 @@ import { StoreFault, faultForAll } from "../ports.js";
 import { AdjustmentQueue } from "./adjustments.js";
 import { admitTogether } from "./admission.js";
 import { Batcher } from "./batcher.js";
+import { ClockComparison } from "./clock-comparison.js";
 import { admitAcrossSlots } from "./cluster.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
 import type { Connection } from "./connect.js";
@@ -36,7 +37,7 @@ interface Item {
 export class RedisSecurityStore implements SecurityStore {
   readonly #connection: Connection;
   readonly #deadlineMs: number;
-  readonly #clockToleranceMs: number;
+  readonly #clocks: ClockComparison;
   readonly #batcher: Batcher<Item, Answer>;
   /** Reads may work where writes do not (OOM, MISCONF, READONLY), so each has a breaker. */
   readonly #reads: Breaker;
@@ -44,9 +45,6 @@ export class RedisSecurityStore implements SecurityStore {
   readonly #replicated: ReplicatedWriter;
   /** Corrections of what was counted. */
   readonly quotas: QuotaStore;
-  #skewed = false;
-  /** When the clocks were last compared, or are about to be; of a monotonic clock. */
-  #comparedAt = Number.NEGATIVE_INFINITY;
 
   constructor({ connection, deadlineMs, clockToleranceMs, telemetry = new Telemetry() }: RedisSecurityStoreOptions) {
     this.#reads = new Breaker({ name: "redis.security", telemetry });
@@ -54,7 +52,7 @@ export class RedisSecurityStore implements SecurityStore {
     this.#connection = connection;
     this.#replicated = new ReplicatedWriter(connection);
     this.#deadlineMs = deadlineMs;
-    this.#clockToleranceMs = clockToleranceMs;
+    this.#clocks = new ClockComparison(clockToleranceMs);
     this.#batcher = new Batcher({
       send: (items) => this.#send(items),
       breaker: this.#reads,
@@ -73,7 +71,10 @@ export class RedisSecurityStore implements SecurityStore {
     connection.onConnect(() => {
       for (const breaker of [this.#reads, this.#writes]) breaker.hasten();
       this.#batcher.wake();
+      // A process whose clock is wrong from the start may refuse every token, and so ask nothing else.
+      this.#askTime();
     });
+    if (connection.isUp()) this.#askTime();
   }
 
   ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
@@ -105,9 +106,15 @@ export class RedisSecurityStore implements SecurityStore {
     if (!this.#connection.isUp()) findings.push("not connected");
     if (this.#reads.state !== "closed") findings.push("calls fail");
     if (this.#writes.state !== "closed") findings.push("writes fail");
-    if (this.#skewed) findings.push("its clock and ours disagree");
+    const differs = this.#clocks.differs();
+    if (differs) {
+      findings.push("its clock and ours disagree");
+      // Time in which the machine slept passes on the wall clock alone.
+      this.#askTime();
+    }
     const down = !this.#connection.isUp() || this.#reads.state !== "closed";
-    return { kind: "redis", status: down ? "down" : findings.length > 0 ? "degraded" : "up", findings };
+    const status = down ? "down" : findings.length > 0 ? "degraded" : "up";
+    return { kind: "redis", status, findings, ...(differs ? { clockDiffers: true } : {}) };
   }
 
   close(): void {
@@ -122,32 +129,24 @@ export class RedisSecurityStore implements SecurityStore {
   }
 
   async #send(items: readonly Item[]): Promise<Answer[]> {
-    const sentAt = Date.now();
+    const sentAt = performance.now();
     const { client, isCluster } = this.#connection;
     const questions = items.map(({ question, charged }) => (charged ? question : withoutCharges(question)));
     const { answers, serverTimeMs } = isCluster
       ? await admitAcrossSlots(client, questions, this.#deadlineMs * 0.8)
       : await admitTogether(client, questions);
     if (Number.isNaN(serverTimeMs)) this.#askTime();
-    else this.#compareClocks(sentAt, serverTimeMs);
+    else this.#clocks.compare(sentAt, serverTimeMs);
     return answers.map((answer, index) => this.#complete(items[index], answer));
   }
 
-  /** Redis read its clock between our sending and our receiving, so a time outside of that is a skew, not a delay. */
-  #compareClocks(sentAt: number, serverTimeMs: number): void {
-    this.#comparedAt = performance.now();
-    const tolerance = this.#clockToleranceMs;
-    this.#skewed = serverTimeMs < sentAt - tolerance || serverTimeMs > Date.now() + tolerance;
-  }
-
-  /** In a Cluster, where only the scripts of limits say what time it is, and a batch may have none. */
+  /** Where no batch says what time it is: in a Cluster only the scripts of limits do. At most once a second. */
   #askTime(): void {
-    const now = performance.now();
-    if (now - this.#comparedAt < compareMs) return;
-    this.#comparedAt = now;
-    const sentAt = Date.now();
+    const sentAt = performance.now();
+    if (sentAt - this.#clocks.comparedAt < compareMs) return;
+    this.#clocks.begin();
     this.#connection.client.call("TIME").then(
-      (time) => this.#compareClocks(sentAt, millisecondsOf(time as readonly string[])),
+      (time) => this.#clocks.compare(sentAt, millisecondsOf(time as readonly string[])),
       () => undefined,
     );
   }
@@ -166,7 +165,7 @@ export class RedisSecurityStore implements SecurityStore {
   }
 
   #complete(item: Item | undefined, answer: Answer): Answer {
-    const revoked = this.#skewed && answer.revoked === false ? new StoreFault("skewed") : answer.revoked;
+    const revoked = answer.revoked === false && this.#clocks.differs() ? new StoreFault("skewed") : answer.revoked;
     if (item === undefined || item.charged) return revoked === answer.revoked ? answer : { ...answer, revoked };
     return { ...faultForAll(item.question, new StoreFault("open")), revoked };
   }
