@@ -1,5 +1,5 @@
-import { createServer, request } from "node:http";
-import type { IncomingMessage } from "node:http";
+import { IncomingMessage, createServer, request } from "node:http";
+import { Socket } from "node:net";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Verification } from "@portcullis/core";
@@ -37,6 +37,43 @@ for (const [name, redis] of [
       }
       if (good.allowed) await gate.revocations.revoke(good.auth);
       expect((await gate.verify(token)).allowed).to.equal(false);
+    });
+
+    it("refuses a value that is neither a token nor a request, whatever it is: there are no credentials", async () => {
+      for (const [what, value] of odd) {
+        const verdict = await gate.verify(value as string);
+        expect(verdict.allowed, what).to.equal(false);
+        if (!verdict.allowed) expect([verdict.status, verdict.problem.code], what).to.deep.equal(noCredentials);
+      }
+    });
+
+    it("decides about requests that have only some of their parts, as those of mocks and socket libraries", async () => {
+      const authorization = `Bearer ${await signToken()}`;
+      const whole = new IncomingMessage(new Socket());
+      const parts: Record<string, unknown> = {
+        "headers alone": { headers: { authorization } },
+        "a method and a socket of odd kinds": { headers: { authorization }, method: 5, url: null, socket: "none" },
+        "a socket without events": { headers: { authorization }, socket: { remoteAddress: "192.0.2.1" } },
+        "a message": Object.assign(whole, { headers: { authorization } }),
+        "a message without a socket": Object.assign(Object.create(whole) as object, { socket: undefined }),
+      };
+      for (const [what, request] of Object.entries(parts)) {
+        const verdict = await gate.verify(request as IncomingMessage);
+        expect(verdict.allowed && verdict.auth.subject, what).to.equal("alice");
+      }
+      const cookie = `session=${await signToken()}`;
+      const foreign = await gate.verify({ headers: { cookie }, method: "POST" } as IncomingMessage);
+      expect(!foreign.allowed && foreign.problem.code).to.equal("origin_refused");
+    });
+
+    it("says what to pass instead of a promise or a web request, which only the application can have made", async () => {
+      for (const mistake of [Promise.resolve("x"), new Request("http://localhost"), new Headers()]) {
+        const error: unknown = await gate.verify(mistake as never).catch((reason: unknown) => reason);
+        expect(error)
+          .to.be.instanceOf(TypeError)
+          .with.property("message")
+          .that.matches(/^portcullis: verify\(\) /);
+      }
     });
 
     it("decides about the request of a socket, from whatever source the gate reads", async () => {
@@ -108,6 +145,79 @@ for (const [name, redis] of [
     });
   });
 }
+
+const noCredentials = [401, "credentials_required"];
+
+/** Values that a client can send in the place of a token, and worse ones. */
+const odd: readonly (readonly [what: string, value: unknown])[] = [
+  ["undefined", undefined],
+  ["null", null],
+  ["an empty text", ""],
+  ["an object", {}],
+  ["a list", []],
+  ["a list of text", ["a.b.c"]],
+  ["a number", 5],
+  ["NaN", Number.NaN],
+  ["a big integer", 5n],
+  ["a truth value", true],
+  ["a symbol", Symbol("token")],
+  ["a function", () => "a.b.c"],
+  ["a Buffer", Buffer.from("a.b.c")],
+  ["a message without headers", Object.assign(new IncomingMessage(new Socket()), { headers: undefined })],
+  ["headers of text", { headers: "authorization" }],
+  ["headers of odd kinds", { headers: { authorization: 5, cookie: {}, "x-token": [5], dpop: null } }],
+  ["headers by another way", { headers: JSON.parse('{"__proto__":{"authorization":"Bearer a.b.c"}}') as unknown }],
+  ["a text object", Object("a.b.c")],
+  ["an object without a prototype", Object.create(null)],
+  [
+    "an object with getters that throw",
+    Object.defineProperty({}, "headers", {
+      get() {
+        throw new Error("no headers");
+      },
+    }),
+  ],
+  [
+    "headers with getters that throw",
+    {
+      headers: {
+        get authorization() {
+          throw new Error("no field");
+        },
+      },
+    },
+  ],
+  [
+    "a Proxy that throws",
+    new Proxy(
+      {},
+      {
+        get() {
+          throw new Error("no property");
+        },
+      },
+    ),
+  ],
+];
+
+it("verify() refuses what a function in auth.tokenFrom cannot read, and says so once", async () => {
+  const warnings: unknown[] = [];
+  const logger = { debug: () => undefined, warn: (_fields: object, message: string) => void warnings.push(message) };
+  const gate = portcullis({
+    ...{ redis: "memory", logger },
+    auth: { ...testAuth, tokenFrom: (req) => (req.query as { token: string }).token },
+  });
+  for (let count = 0; count < 2; count += 1) {
+    const verdict = await gate.verify({ headers: {} } as IncomingMessage);
+    expect(!verdict.allowed && verdict.problem.code).to.equal("credentials_required");
+  }
+  expect(warnings)
+    .to.have.length(1)
+    .and.to.match(/auth\.tokenFrom failed for a value given to verify/);
+  const bug: unknown = await gate.verify(new IncomingMessage(new Socket())).catch((reason: unknown) => reason);
+  expect(bug).to.be.instanceOf(TypeError);
+  await gate.close();
+});
 
 /** The status of the answer to a WebSocket handshake. */
 function handshake(port: number, headers: Record<string, string>): Promise<number> {

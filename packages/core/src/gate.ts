@@ -89,9 +89,10 @@ export interface Gate<Raw, Middleware> {
   optional(middleware: Middleware): Middleware;
   /**
    * Authentication and revocation outside middleware, for sockets and jobs: of the token that a request carries, or of a
-   * token. Resolves to `{ allowed: true, auth }`, or to a refusal with its status, headers and problem.
+   * token. Resolves to `{ allowed: true, auth }`, or to a refusal with its status, headers and problem. No token is a
+   * refusal (`credentials_required`), and so is any other value that a client may have sent in its place.
    */
-  verify(source: string | IncomingMessage): Promise<Verification>;
+  verify(source: string | IncomingMessage | null | undefined): Promise<Verification>;
   /** Middleware that answers paths of its own. */
   readonly routes: Routes<Raw, Middleware>;
   /** The cache outside requests: the same entries as `req.cache` and `ctx.cache`. A TypeError if `cache` is false. */

@@ -10,7 +10,7 @@ import { every, exceptWhere, onlyWhere, some } from "./guard/compose.js";
 import { Exposure } from "./guard/exposure.js";
 import { PreflightAnswers } from "./guard/preflight.js";
 import { HealthMonitor } from "./health.js";
-import { messageExchange, tokenExchange } from "./http/message-exchange.js";
+import { checkSource, messageExchange, tokenExchange, tolerantSources } from "./http/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
 import { createLogins } from "./login/logins.js";
 import { throttleLogin } from "./login/throttle.js";
@@ -68,10 +68,21 @@ export function createGate<Raw, Middleware extends object>(
     telemetry,
     logger,
   });
-  const verifyMessage = exposure.observe(createAdmission(services, verification));
+  const sources = tolerantSources(services.sources, noteSourceError);
+  const verifyMessage = exposure.observe(createAdmission({ ...services, sources }, verification));
   const verifyToken = exposure.observe(createAdmission({ ...services, sources: [{ kind: "header" }] }, verification));
   let closed = false;
   const preflights = new PreflightAnswers(logger);
+  let notedSourceError = false;
+
+  function noteSourceError(error: unknown): void {
+    if (notedSourceError) return;
+    notedSourceError = true;
+    const message =
+      "portcullis: auth.tokenFrom failed for a value given to verify() that is no request; it was refused";
+    logger.warn({ err: error }, message);
+  }
+
   function admit(
     parts: AdmissionParts<Raw>,
     denyOptions?: DenyOptions,
@@ -199,9 +210,10 @@ export function createGate<Raw, Middleware extends object>(
     },
     async verify(source) {
       if (auth === undefined) throw optionError("auth", "is required for verify()");
-      const isToken = typeof source === "string";
-      const exchange = isToken ? tokenExchange<Raw>(source) : messageExchange<Raw>(source);
-      const verdict = await (isToken ? verifyToken : verifyMessage)(exchange);
+      checkSource(source);
+      const message = typeof source === "string" ? undefined : messageExchange<Raw>(source);
+      const exchange = message ?? tokenExchange<Raw>(typeof source === "string" ? source : "");
+      const verdict = await (message === undefined ? verifyToken : verifyMessage)(exchange);
       if (!verdict.allowed) return verdict;
       const { auth: who } = exchange.facts;
       return who === undefined ? services.challenges.credentialsRequired() : { allowed: true, auth: who };

@@ -1,16 +1,37 @@
 import type { IncomingMessage } from "node:http";
+import { Readable } from "node:stream";
+import type { TokenSource } from "../auth/bearer.js";
+import { optionError } from "../options/validate.js";
 import { readBody } from "./body.js";
 import { createFacts } from "./exchange.js";
 import type { Exchange } from "./exchange.js";
 import { abortOnConnectionEnd, onConnectionEnd } from "./response-end.js";
 
-/** The exchange of a request that no framework has seen: a WebSocket handshake, say. Its callbacks get the message itself. */
-export function messageExchange<Raw>(message: IncomingMessage): Exchange<Raw> {
+/** The parts of a request that decide. A mock, or the handshake of a socket library, may lack all but the headers. */
+interface MessageParts {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly ip: string | undefined;
+  /** Undefined where the value has none that can be read. */
+  readonly rawHeaders: readonly string[] | undefined;
+}
+
+/**
+ * The exchange of a request that no framework has seen: a WebSocket handshake, say. Its callbacks get the message itself.
+ * Undefined for a value that is no request: a socket library may hand on what a client has sent instead of a token, so
+ * the value can be anything that a client can make.
+ */
+export function messageExchange<Raw>(source: unknown): Exchange<Raw> | undefined {
+  const parts = readParts(source);
+  if (parts === undefined) return undefined;
+  const { method, url, headers, ip, rawHeaders } = parts;
+  const message = source as IncomingMessage;
   return {
     raw: message as Raw,
-    method: message.method ?? "GET",
-    url: message.url ?? "/",
-    ip: message.socket.remoteAddress,
+    method,
+    url,
+    ip,
     trustsEveryProxy: false,
     facts: createFacts(),
     get signal() {
@@ -21,16 +42,84 @@ export function messageExchange<Raw>(message: IncomingMessage): Exchange<Raw> {
     onHandled: (listener) => onConnectionEnd(message, () => listener()),
     // It is answered elsewhere.
     intercept: () => undefined,
-    rawHeaders: message.rawHeaders,
-    header(name) {
-      const value = message.headers[name];
-      return typeof value === "object" ? value.join(", ") : value;
-    },
+    rawHeaders,
+    header: (name) => headers[name],
     readBody: (mostBytes) => readBody(message, undefined, mostBytes),
   };
 }
 
-/** The exchange of a token alone. */
+/**
+ * Refuses the mistakes of an application that would look like a client without a token for ever. No client can send such a
+ * value: they have functions, which no format of messages carries.
+ */
+export function checkSource(source: unknown): void {
+  if (source instanceof Promise) throw optionError("verify()", "was given a promise; await it, and pass its value");
+  if (source instanceof Headers || source instanceof Request)
+    throw optionError(
+      "verify()",
+      "takes a token or an IncomingMessage of node:http; of a web Request pass the token alone",
+    );
+}
+
+/**
+ * The sources of a token for such exchanges. A function of the application was written for its framework's request: where
+ * it throws at a value that is no stream, as every request of node:http is, the value carries no token.
+ */
+export function tolerantSources<Raw>(
+  sources: readonly TokenSource<Raw>[],
+  note: (error: unknown) => void,
+): readonly TokenSource<Raw>[] {
+  return sources.map((source) => {
+    if (source.kind !== "function") return source;
+    return {
+      kind: "function",
+      read(raw) {
+        try {
+          return source.read(raw);
+        } catch (error) {
+          if (raw instanceof Readable) throw error;
+          note(error);
+          return undefined;
+        }
+      },
+    };
+  });
+}
+
+/** Reads each property once: a getter of a strange object may throw, or answer differently the next time. */
+function readParts(source: unknown): MessageParts | undefined {
+  if (typeof source !== "object" || source === null) return undefined;
+  try {
+    const { method, url, headers, socket, rawHeaders } = source as Readonly<Record<keyof MessageParts, unknown>>;
+    if (typeof headers !== "object" || headers === null) return undefined;
+    const { remoteAddress: ip } = (socket ?? {}) as { readonly remoteAddress?: unknown };
+    return {
+      ip: typeof ip === "string" ? ip : undefined,
+      method: typeof method === "string" ? method : "GET",
+      url: typeof url === "string" ? url : "/",
+      headers: copyHeaders(headers),
+      rawHeaders: isTexts(rawHeaders) ? [...rawHeaders] : undefined,
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Text, and lists of it joined; a field with another value is left out, since node:http makes none. */
+function copyHeaders(headers: object): Record<string, string> {
+  const copy = Object.create(null) as Record<string, string>;
+  for (const [name, value] of Object.entries(headers)) {
+    if (typeof value === "string") copy[name] = value;
+    else if (isTexts(value)) copy[name] = value.join(", ");
+  }
+  return copy;
+}
+
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((one) => typeof one === "string");
+}
+
+/** The exchange of a token alone; an empty one is none. */
 export function tokenExchange<Raw>(token: string): Exchange<Raw> {
   return {
     raw: undefined as Raw,
@@ -44,7 +133,7 @@ export function tokenExchange<Raw>(token: string): Exchange<Raw> {
     onClose: () => undefined,
     onHandled: () => undefined,
     intercept: () => undefined,
-    header: (name) => (name === "authorization" ? `Bearer ${token}` : undefined),
+    header: (name) => (name === "authorization" && token !== "" ? `Bearer ${token}` : undefined),
     readBody: () => Promise.resolve({ kind: "bytes", bytes: Buffer.alloc(0) }),
   };
 }

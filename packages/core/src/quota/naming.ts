@@ -51,7 +51,7 @@ function partOf<Raw>(
 }
 
 function isPartition(key: QuotaKey): key is { readonly partition: string } {
-  return typeof key === "object" && "partition" in key;
+  return typeof key === "object" && (key as QuotaKey | null) !== null && "partition" in key;
 }
 
 /** Parts as the Keyspace makes them; anything else would name a key that nobody counts under. */

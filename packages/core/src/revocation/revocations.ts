@@ -86,7 +86,7 @@ export class RevocationService implements Revocations {
     checkObject("revoke()", options, ["replicas"]);
     if (options.replicas !== undefined) checkInteger("revoke().replicas", options.replicas, 0, 100);
     const { store, marginSeconds, news, now } = this.#options;
-    if (token === undefined) throw new TypeError("revoke() needs a token; nobody is signed in");
+    checkToken("revoke()", token);
     if (typeof token.expiresAt !== "number" || Number.isNaN(token.expiresAt)) {
       throw new TypeError("revoke() needs expiresAt, the exp of the token in unix seconds");
     }
@@ -101,9 +101,9 @@ export class RevocationService implements Revocations {
 
   async revokeSubject(subject: string | Pick<Auth, "principal">): Promise<number> {
     const { store, keys, issuers, marginSeconds, maxLifetimeSeconds, news } = this.#options;
-    const principal = typeof subject === "string" ? subject : subject.principal;
+    const principal: unknown = isObject(subject) ? subject.principal : subject;
     if (typeof principal !== "string" || principal === "")
-      throw new TypeError("revokeSubject() needs a non-empty subject");
+      throw new TypeError("revokeSubject() needs a subject: a non-empty string, or the auth of a request");
     issuers.checkPrincipal(principal);
     const cutoff = await store.cutOff(keys.subjectCutoff(principal), Math.ceil(maxLifetimeSeconds) + marginSeconds);
     news.announce({ reason: "all", principal, cutoff });
@@ -111,6 +111,7 @@ export class RevocationService implements Revocations {
   }
 
   async isRevoked(token: CheckableToken): Promise<boolean> {
+    checkCheckable(token);
     const answer = await this.#options.store.ask({ beforeToken: [], token: this.questionFor(token), afterToken: [] });
     if (answer instanceof StoreFault) throw answer;
     if (answer.revoked instanceof StoreFault) throw answer.revoked;
@@ -155,4 +156,31 @@ export class RevocationService implements Revocations {
     }
     return keys.revokedInput(token.slice(0, dot));
   }
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
+}
+
+/** An anonymous request has no `auth`: nothing is revoked, and nobody may think that it was. */
+function checkToken(method: string, token: unknown): asserts token is object {
+  if (token === undefined || token === null)
+    throw new TypeError(`${method} needs a token, such as the auth of a request; nobody is signed in`);
+  if (!isObject(token))
+    throw new TypeError(
+      `${method} needs the auth of a request, or { jti } or { token } with its parts, not a ${typeof token}`,
+    );
+}
+
+/** A part that cannot be compared with a cut-off would be passed over, and the token would count as not revoked. */
+function checkCheckable(token: CheckableToken): void {
+  checkToken("isRevoked()", token);
+  const { issuedAt, claims }: CheckableToken = token;
+  for (const name of ["principal", "sessionId", "issuer"] as const) {
+    const text: unknown = token[name];
+    if (text !== undefined && typeof text !== "string") throw new TypeError(`isRevoked(): ${name} must be a string`);
+  }
+  if (issuedAt !== undefined && !Number.isFinite(issuedAt))
+    throw new TypeError("isRevoked(): issuedAt must be a number, the iat of the token in unix seconds");
+  if (claims !== undefined && !isObject(claims)) throw new TypeError("isRevoked(): claims must be an object");
 }

@@ -32,6 +32,11 @@ export function checkName(what: string, name: unknown): asserts name is string {
     throw new TypeError(`${what} must be well-formed text of at most 512 bytes`);
 }
 
+/** Could a subject, an organisation or a session have this name? */
+export function isName(name: unknown): name is string {
+  return typeof name === "string" && name !== "" && name.isWellFormed() && Buffer.byteLength(name) <= 512;
+}
+
 export function readDevice(device: unknown): Device {
   if (device === undefined) return {};
   if (typeof device !== "object" || device === null) throw new TypeError("device must be an object");

@@ -6,7 +6,7 @@ import type { Keyspace } from "../store/keys.js";
 import type { SecurityStore } from "../store/ports.js";
 import type { SessionStore, StoredSession } from "../store/session-store.js";
 import type { Ending, EndingNews } from "./news.js";
-import { checkName } from "./request.js";
+import { checkName, isName } from "./request.js";
 
 /** A session as its user may see it. */
 export interface Session {
@@ -113,10 +113,11 @@ export class SessionService implements Sessions {
 
   async revoke(subject: Subject | Auth | undefined, sessionId?: string): Promise<boolean> {
     if (sessionId !== undefined) {
-      checkName("the session id", sessionId);
+      // It may be what a client asks for: a session of that name is none.
+      if (!isName(sessionId)) return false;
       return this.#end(this.#principal(subject), sessionId, undefined);
     }
-    if (typeof subject !== "object" || !("token" in subject))
+    if (typeof subject !== "object" || (subject as Auth | null) === null || !("token" in subject))
       throw new TypeError("revoke() needs the auth of a request, or a subject and a session id; nobody is signed in");
     const { revocations, issuers } = this.#options;
     await revocations.revoke(subject);
@@ -128,7 +129,8 @@ export class SessionService implements Sessions {
 
   async revokeOthers(auth: Auth | undefined): Promise<number> {
     const { keys, store, news, issuers } = this.#options;
-    if (auth === undefined) throw new TypeError("revokeOthers() needs the auth of a request; nobody is signed in");
+    if (typeof auth !== "object" || (auth as Auth | null) === null)
+      throw new TypeError("revokeOthers() needs the auth of a request; nobody is signed in");
     if (auth.sessionId === undefined)
       throw new TypeError("revokeOthers() needs a token with a session (sid); this one has none");
     const principal = this.#principal(auth);
@@ -200,7 +202,8 @@ export class SessionService implements Sessions {
   }
 
   #principal(subject: Subject | undefined): string {
-    const principal: unknown = typeof subject === "object" ? subject.principal : subject;
+    const isAuth = typeof subject === "object" && (subject as object | null) !== null;
+    const principal: unknown = isAuth ? subject.principal : subject;
     checkName("the subject", principal);
     this.#options.issuers.checkPrincipal(principal);
     return principal;

@@ -85,9 +85,10 @@ export class TokenService implements Tokens {
     return this.#handout.make({ subject, sessionId: id, record, predecessor: undefined, nowMs: record.seenAt });
   }
 
-  async refresh(refreshToken: string | undefined, request: RefreshRequest = {}): Promise<IssuedTokens> {
+  async refresh(refreshToken: string | null | undefined, request: RefreshRequest = {}): Promise<IssuedTokens> {
     checkObject("refresh()", request, ["claims", "scopes", "device"]);
-    if (refreshToken === undefined || refreshToken === "") throw new TokenError("invalid_request", "no refresh token");
+    // It may be any value of a body of JSON, null included.
+    if ((refreshToken ?? "") === "") throw new TokenError("invalid_request", "no refresh token");
     const presented = await this.#refreshTokens.read(refreshToken);
     if (presented === undefined) throw new TokenError("invalid_grant", "the token is none of ours");
     const { keys, store, tokens, news, noteReuse } = this.#options;

@@ -50,7 +50,7 @@ export interface Tokens {
    * Replaces a refresh token, with a new access token. A token that was replaced before ends its session, but for the overlap:
    * parallel and repeated calls get the same successor. Rejects with a {@link TokenError} (`invalid_grant`).
    */
-  refresh(refreshToken: string | undefined, request?: RefreshRequest): Promise<IssuedTokens>;
+  refresh(refreshToken: string | null | undefined, request?: RefreshRequest): Promise<IssuedTokens>;
   /** What a token endpoint answers to an error of these methods; undefined for errors that are none of theirs. */
   answer(error: unknown): TokenAnswer | undefined;
   readonly cookies: TokenCookies;
