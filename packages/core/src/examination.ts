@@ -25,18 +25,30 @@ export type FindingCode =
   | "client_options"
   | "key_secret_default"
   | "keys_missing"
-  | "proxies_trusted";
+  | "proxies_trusted"
+  | "proxy_untrusted"
+  | "address_missing";
+
+/** What is wrong with the addresses of clients, as far as requests have shown it. */
+export interface SeenAddresses {
+  /** Has a request come through an application that trusts every proxy? */
+  trustsEveryProxy(): boolean;
+  /** Was a limit's list `allow` not applied, since the address may be that of a proxy? */
+  distrustsProxy(): boolean;
+  /** Has a request come without an address? */
+  lacksAddresses(): boolean;
+}
 
 export interface Examined<Raw> {
   readonly resolved: ResolvedOptions<Raw>;
   readonly stores: Stores;
-  /** Has a request come through an application that trusts every proxy? */
-  readonly trustsEveryProxy: () => boolean;
+  /** What requests so far have shown of clients' addresses. */
+  readonly addresses: SeenAddresses;
 }
 
 /** Looks at everything a gate stands on. Never rejects: what does not answer is a finding. */
-export async function examineGate<Raw>({ resolved, stores, trustsEveryProxy }: Examined<Raw>): Promise<Finding[]> {
-  const { auth, redis, keySecretChosen, storeChosen, limits } = resolved;
+export async function examineGate<Raw>({ resolved, stores, addresses }: Examined<Raw>): Promise<Finding[]> {
+  const { auth, redis, keySecretChosen, storeChosen } = resolved;
   const findings: Finding[] = [];
   if (redis === undefined) {
     const severity = storeChosen ? "info" : "warning";
@@ -49,9 +61,17 @@ export async function examineGate<Raw>({ resolved, stores, trustsEveryProxy }: E
   if (auth !== undefined && auth.keys.status() !== "up") {
     findings.push({ code: "keys_missing", severity: "error", message: "the keys of a token issuer were never loaded" });
   }
-  if (trustsEveryProxy() && limits.some(({ per }) => per.includes("ip"))) {
+  if (addresses.trustsEveryProxy()) {
     const message = "the application trusts every proxy, so clients choose the address they are counted by";
     findings.push({ code: "proxies_trusted", severity: "error", message });
+  }
+  if (addresses.distrustsProxy()) {
+    const message = "requests come through a proxy that the application does not trust, so allow lists do not apply";
+    findings.push({ code: "proxy_untrusted", severity: "error", message });
+  }
+  if (addresses.lacksAddresses()) {
+    const message = "requests come without a client address, so limits by address count them as one client";
+    findings.push({ code: "address_missing", severity: "error", message });
   }
   return findings;
 }

@@ -105,7 +105,7 @@ export function createGate<Raw, Middleware extends object>(
   }
 
   async function examine(): Promise<readonly Finding[]> {
-    return examineGate({ resolved, stores, trustsEveryProxy: () => services.charges.trustsEveryProxy() });
+    return examineGate({ resolved, stores, addresses: services.charges.addresses });
   }
 
   /** Once, when there is a Redis to look at. */
@@ -176,8 +176,13 @@ export function createGate<Raw, Middleware extends object>(
       services.administration.quotas.register(own);
       return admit({ authentication: "off", limits: own, cache: false }, limitOptions);
     },
-    throttleLogin: (loginOptions) =>
-      exposure.expose(throttleLogin(resolveThrottleLogin(loginOptions), services.logins), loginOptions),
+    throttleLogin(loginOptions) {
+      const throttle = throttleLogin(resolveThrottleLogin(loginOptions), services.logins);
+      return exposure.expose((exchange) => {
+        services.charges.examineAddress(exchange);
+        return throttle(exchange);
+      }, loginOptions);
+    },
     requestCache() {
       if (services.cache === undefined) throw optionError("cache", "is false, so there is no request cache");
       return admit({ authentication: "off", limits: [], cache: true });

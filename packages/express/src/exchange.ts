@@ -36,7 +36,12 @@ class ExpressExchange implements Exchange<Request> {
   }
 
   get trustsEveryProxy(): boolean {
-    return this.raw.app.get("trust proxy") === true;
+    return this.#setting("trust proxy") === true;
+  }
+
+  get addressHeader(): string | undefined {
+    const trusts = this.#setting("trust proxy fn") as ((ip: string | undefined, hop: number) => boolean) | undefined;
+    return trusts?.(this.raw.socket.remoteAddress, 0) === true ? "x-forwarded-for" : undefined;
   }
 
   get signal(): AbortSignal {
@@ -66,5 +71,10 @@ class ExpressExchange implements Exchange<Request> {
 
   readBody(mostBytes: number): Promise<Body> {
     return readBody(this.raw, this.raw.body, mostBytes);
+  }
+
+  /** A request of node:http itself has no application, and so no settings. */
+  #setting(name: string): unknown {
+    return (this.raw.app as Request["app"] | undefined)?.get(name);
   }
 }

@@ -1,21 +1,21 @@
 import type { Check, Denied, Reply, Seat, Verdict } from "@portcullis/core";
-import { lateError } from "@portcullis/core";
+import { adoptMessage, lateError, showFacts } from "@portcullis/core";
 import type { NextFunction, Request, RequestHandler, Response } from "express";
 import { exchangeOf } from "./exchange.js";
 
 /** A check as Express middleware: writes the answer, or the facts on the request, and goes on. */
 export function bindCheck(check: Check<Request>, property: string, seat: Seat): RequestHandler {
   return function portcullisMiddleware(req, res, next) {
+    // Called by no application of Express.
+    if (typeof next !== "function" || (req.app as unknown) === undefined) {
+      const error = adoptMessage(req, res, next);
+      if (error !== undefined) return next(error);
+    }
     const exchange = exchangeOf(req, seat);
 
     function settle(verdict: Verdict): void {
       if (!verdict.allowed) return respond(verdict, res, next);
-      const { auth, cache, quotas, loginAttempt } = exchange.facts;
-      const target = req as unknown as Record<string, unknown>;
-      target[property] = auth;
-      target.cache = cache;
-      target.quotas = quotas;
-      if (loginAttempt !== undefined) target.loginAttempt = loginAttempt;
+      showFacts(req, property, exchange.facts);
       if (!res.headersSent) for (const [name, value] of verdict.headers) res.setHeader(name, value);
       next();
     }
@@ -24,8 +24,7 @@ export function bindCheck(check: Check<Request>, property: string, seat: Seat): 
     try {
       verdict = check(exchange);
     } catch (error) {
-      next(error);
-      return;
+      return next(error);
     }
     if (verdict instanceof Promise) verdict.then(settle, next);
     else settle(verdict);

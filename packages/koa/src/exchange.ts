@@ -41,6 +41,11 @@ class KoaExchange implements Exchange<Context>, Handling {
     return this.raw.app.proxy && this.raw.app.maxIpsCount === 0;
   }
 
+  get addressHeader(): string | undefined {
+    const { proxy, proxyIpHeader } = this.raw.app;
+    return proxy ? proxyIpHeader.toLowerCase() : undefined;
+  }
+
   get signal(): AbortSignal {
     return abortOnDisconnect(this.raw.res);
   }

@@ -1,11 +1,13 @@
 import type { Check, Seat } from "@portcullis/core";
-import { beginHandling, endHandling, lateError } from "@portcullis/core";
+import { beginHandling, endHandling, failCall, foreignCall, lateError, showFacts } from "@portcullis/core";
 import type { Context, Middleware } from "koa";
 import { exchangeOf } from "./exchange.js";
 
 /** A check as Koa middleware: writes the answer, or the facts on the context, and goes on. */
 export function bindCheck(check: Check<Context>, property: string, seat: Seat): Middleware {
-  return async function portcullisMiddleware(ctx, next) {
+  return async function portcullisMiddleware(ctx, next, callback?: unknown) {
+    if (typeof next !== "function" || typeof ctx.originalUrl !== "string" || (ctx.request as unknown) === undefined)
+      return failCall(foreignCall("middleware for Koa was called without a context of Koa and next"), callback);
     const exchange = exchangeOf(ctx, seat);
     beginHandling(exchange);
     try {
@@ -22,12 +24,7 @@ export function bindCheck(check: Check<Context>, property: string, seat: Seat): 
         ctx.body = typeof verdict.body === "string" ? verdict.body : Buffer.from(verdict.body);
         return;
       }
-      const { auth, cache, quotas, loginAttempt } = exchange.facts;
-      const target = ctx as unknown as Record<string, unknown>;
-      target[property] = auth;
-      target.cache = cache;
-      target.quotas = quotas;
-      if (loginAttempt !== undefined) target.loginAttempt = loginAttempt;
+      showFacts(ctx, property, exchange.facts);
       await next();
     } finally {
       endHandling(exchange);

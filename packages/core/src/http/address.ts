@@ -1,4 +1,5 @@
 import { isIPv4, isIPv6 } from "node:net";
+import type { Exchange } from "./exchange.js";
 
 /** What stands for every client whose address is missing or is no IP address: one bucket, never a fresh one each. */
 export const unknownAddress = "unknown";
@@ -53,4 +54,20 @@ function mask(groups: readonly number[], prefixLength: number): number[] {
     const kept = Math.min(16, Math.max(0, prefixLength - index * 16));
     return group & (0xffff << (16 - kept)) & 0xffff;
   });
+}
+
+/** The headers in which proxies and content delivery networks tell the address of the client. */
+const forwardingHeaders = [
+  ...["x-forwarded-for", "forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip"],
+  ...["cf-connecting-ip", "true-client-ip", "fastly-client-ip"],
+];
+
+/**
+ * May the address of this request be that of a proxy? The request was forwarded, by its headers, and the framework did not
+ * read one of them: it trusts no proxy, or not this one, or reads another header.
+ */
+export function mayBeProxy(exchange: Pick<Exchange, "addressHeader" | "header">): boolean {
+  const { addressHeader } = exchange;
+  if (addressHeader !== undefined && (exchange.header(addressHeader) ?? "").trim() !== "") return false;
+  return forwardingHeaders.some((name) => exchange.header(name) !== undefined);
 }

@@ -17,6 +17,11 @@ export interface Exchange<Raw = unknown> {
   readonly ip: string | undefined;
   /** Does that setting trust every proxy, so that clients may choose their address themselves? */
   readonly trustsEveryProxy: boolean;
+  /**
+   * The header by which a trusted proxy told that address, in lower case. Undefined where the framework does not trust the
+   * sender of the request: then `ip` is the address of the sender, and that may be a proxy.
+   */
+  readonly addressHeader?: string | undefined;
   /** What the checks found out about this request so far; gates that each find out who is asking have facts of their own. */
   readonly facts: Facts;
   /** Aborted when the client goes away before its response is complete; made when it is first asked for. */
@@ -81,4 +86,13 @@ function share(facts: Facts, first: Facts, name: (typeof sharedFacts)[number]): 
     get: () => first[name],
     set: (value: unknown) => void Object.assign(first, { [name]: value }),
   });
+}
+
+/** Puts the facts where handlers find them: on the framework's request or context. */
+export function showFacts(target: object, property: string, { auth, cache, quotas, loginAttempt }: Facts): void {
+  const shown = target as Record<string, unknown>;
+  shown[property] = auth;
+  shown.cache = cache;
+  shown.quotas = quotas;
+  if (loginAttempt !== undefined) shown.loginAttempt = loginAttempt;
 }

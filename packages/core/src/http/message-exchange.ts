@@ -90,7 +90,7 @@ export function tolerantSources<Raw>(
 function readParts(source: unknown): MessageParts | undefined {
   if (typeof source !== "object" || source === null) return undefined;
   try {
-    const { method, url, headers, socket, rawHeaders } = source as Readonly<Record<keyof MessageParts, unknown>>;
+    const { method, url, headers, socket, rawHeaders } = source as Readonly<Record<string, unknown>>;
     if (typeof headers !== "object" || headers === null) return undefined;
     const { remoteAddress: ip } = (socket ?? {}) as { readonly remoteAddress?: unknown };
     return {

@@ -78,7 +78,10 @@ export interface LimitOptions<Raw = unknown> {
   readonly when?: RouteCondition | undefined;
   /** True lets a request pass uncounted. @default never */
   readonly skip?: Of<boolean, Raw> | undefined;
-  /** Addresses and networks (CIDR) that pass uncounted. @default none */
+  /**
+   * Addresses and networks (CIDR) that pass uncounted. Not applied to a request that was forwarded (`X-Forwarded-For` and its
+   * like) by a proxy that the application does not trust, since its address is then that of the proxy. @default none
+   */
   readonly allow?: readonly string[] | undefined;
   /** Addresses and networks (CIDR) that are refused: 403. @default none */
   readonly deny?: readonly string[] | undefined;

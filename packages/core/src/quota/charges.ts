@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
+import type { SeenAddresses } from "../examination.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Exchange } from "../http/exchange.js";
 import { durationSeconds } from "../options/duration.js";
@@ -56,9 +57,14 @@ export class ChargeFactory<Raw> {
     this.#partitions = new PartitionFinder(options);
   }
 
-  /** Has the application been seen to trust every proxy? */
-  trustsEveryProxy(): boolean {
-    return this.#partitions.trustsEveryProxy();
+  /** What requests have shown of clients' addresses. */
+  get addresses(): SeenAddresses {
+    return this.#partitions;
+  }
+
+  /** Says once what is wrong with the addresses of clients, where something else counts by them. */
+  examineAddress(exchange: Exchange<Raw>): void {
+    this.#partitions.address(exchange);
   }
 
   /**
@@ -74,7 +80,7 @@ export class ChargeFactory<Raw> {
     const applied: (AppliedPolicy<Raw> | Promise<Maybe<AppliedPolicy<Raw>>>)[] = [];
     let waits = false;
     for (const policy of policies) {
-      if (exchange.facts.settled.has(policy) || !appliesTo(policy, exchange)) continue;
+      if (exchange.facts.settled.has(policy) || !this.#appliesTo(policy, exchange)) continue;
       const charge = isPlain(policy)
         ? this.#plainCharge(policy, exchange, token)
         : this.#charge(policy, exchange, token);
@@ -86,6 +92,11 @@ export class ChargeFactory<Raw> {
     return Promise.all(applied.map(async (charge) => charge)).then((all) =>
       all.filter((charge) => charge !== undefined),
     );
+  }
+
+  #appliesTo({ when, allow }: Policy<Raw>, exchange: Exchange<Raw>): boolean {
+    if (when?.(exchange) === false) return false;
+    return allow === undefined || !allow.has(exchange.ip) || this.#partitions.mayBeProxy(exchange);
   }
 
   #plainCharge(
@@ -221,10 +232,6 @@ export class ChargeFactory<Raw> {
     this.#slots += 1;
     return { policy, charge: { ...charge, slot: `${this.#slotPrefix}${this.#slots.toString(36)}` } };
   }
-}
-
-function appliesTo<Raw>({ when, allow }: Policy<Raw>, exchange: Exchange<Raw>): boolean {
-  return (when === undefined || when(exchange)) && (allow === undefined || !allow.has(exchange.ip));
 }
 
 function numberOr(option: unknown): number | undefined {

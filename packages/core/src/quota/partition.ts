@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { VerifiedToken } from "../auth/verifier.js";
-import { canonicalAddress } from "../http/address.js";
+import { canonicalAddress, mayBeProxy } from "../http/address.js";
 import type { Exchange } from "../http/exchange.js";
 import type { Keyspace } from "../store/keys.js";
 import type { Logger } from "../telemetry/logger.js";
@@ -24,6 +24,8 @@ export class PartitionFinder<Raw> {
   readonly #addresses = new LRUCache<string, string>({ max: rememberedAddresses });
   #addressesExamined = false;
   #trustsEveryProxy = false;
+  #distrustsProxy = false;
+  #lacksAddresses = false;
 
   constructor({ keys, ipv6PrefixLength, logger }: PartitionOptions) {
     this.#keys = keys;
@@ -34,6 +36,30 @@ export class PartitionFinder<Raw> {
   /** Has the application been seen to trust every proxy? */
   trustsEveryProxy(): boolean {
     return this.#trustsEveryProxy;
+  }
+
+  /** Was an address not taken for a client's, since it may be that of a proxy? */
+  distrustsProxy(): boolean {
+    return this.#distrustsProxy;
+  }
+
+  /** May the address be that of a proxy? Then a list of addresses that pass uncounted would let everybody pass. */
+  mayBeProxy(exchange: Exchange<Raw>): boolean {
+    if (!mayBeProxy(exchange)) return false;
+    if (!this.#distrustsProxy) {
+      this.#distrustsProxy = true;
+      const advice = "let the application trust that proxy (Express: trust proxy, Koa: proxy and maxIpsCount)";
+      this.#logger.warn(
+        { code: "proxy_untrusted" },
+        `portcullis: allow is not applied to a request that came through a proxy that is not trusted; ${advice}`,
+      );
+    }
+    return true;
+  }
+
+  /** Has a request come without a client's address? */
+  lacksAddresses(): boolean {
+    return this.#lacksAddresses;
   }
 
   /**
@@ -63,8 +89,9 @@ export class PartitionFinder<Raw> {
   }
 
   address(exchange: Exchange<Raw>): string {
-    if (!this.#addressesExamined) this.#examineAddresses(exchange);
+    if (!this.#addressesExamined) this.#examineProxies(exchange);
     const { ip } = exchange;
+    if (ip === undefined && !this.#lacksAddresses) this.#noteMissing(exchange);
     let address = ip === undefined ? undefined : this.#addresses.get(ip);
     if (address === undefined) {
       address = this.#keys.digest(canonicalAddress(ip, this.#ipv6PrefixLength));
@@ -74,11 +101,22 @@ export class PartitionFinder<Raw> {
     return address;
   }
 
+  #noteMissing({ signal }: Exchange<Raw>): void {
+    // A socket that is gone has no address any more, and its client gets no answer.
+    if (signal.aborted) return;
+    this.#lacksAddresses = true;
+    const advice = "behind a proxy on a Unix socket let the application trust it (Express: trust proxy, Koa: proxy)";
+    this.#logger.warn(
+      { code: "address_missing" },
+      `portcullis: a request has no client address, and all such requests count as one client; ${advice}`,
+    );
+  }
+
   /** Once, at the first request: only then is the framework's setting known. */
-  #examineAddresses(exchange: Exchange<Raw>): void {
-    this.#addressesExamined = true;
+  #examineProxies(exchange: Exchange<Raw>): void {
     this.#trustsEveryProxy = exchange.trustsEveryProxy;
-    if (!exchange.trustsEveryProxy) return;
+    this.#addressesExamined = true;
+    if (!this.#trustsEveryProxy) return;
     const advice = "say how many proxies there are (Express: trust proxy, Koa: maxIpsCount)";
     this.#logger.warn(
       {},

@@ -1,0 +1,54 @@
+/** The parts of a request and a response of node:http that middleware needs. */
+interface PlainRequest {
+  readonly headers?: unknown;
+  readonly method?: unknown;
+  readonly url?: unknown;
+  readonly socket?: { readonly remoteAddress?: unknown } | undefined;
+  originalUrl?: unknown;
+  ip?: unknown;
+  res?: unknown;
+}
+
+interface PlainResponse {
+  readonly setHeader?: unknown;
+  readonly end?: unknown;
+}
+
+/**
+ * Gives a request of node:http itself what Express gives to its own: for `createServer()`, connect, or the engine of
+ * Socket.IO. Nobody trusts a proxy there, so the address is that of the socket. Returns an error, at every call, where a
+ * part is missing: without an address all clients would count as one. Without `next` it throws.
+ */
+export function adoptMessage(req: unknown, res: unknown, next: unknown): TypeError | undefined {
+  if (typeof next !== "function") throw foreignCall("middleware for Express was called without next");
+  const request = (req ?? {}) as PlainRequest;
+  const response = (res ?? {}) as PlainResponse;
+  const { headers, method, url, socket } = request;
+  if (typeof headers !== "object" || headers === null || typeof method !== "string" || typeof url !== "string")
+    return foreignCall("the first argument is no request of Express or node:http");
+  if (typeof response.setHeader !== "function" || typeof response.end !== "function")
+    return foreignCall("the second argument is no response of Express or node:http");
+  if (typeof request.ip !== "string" && (typeof socket !== "object" || (socket as object | null) === null))
+    return foreignCall("the request has neither a socket nor an ip, so its client has no address");
+  give(request, "res", response);
+  give(request, "originalUrl", url);
+  give(request, "ip", socket?.remoteAddress);
+  return undefined;
+}
+
+/** The error of middleware that was called with the arguments of another framework. */
+export function foreignCall(problem: string): TypeError {
+  const advice = "use the package of your framework, and mount its middleware with app.use()";
+  return new TypeError(`portcullis: ${problem}; ${advice}, or ask gate.verify() outside of it`);
+}
+
+/** Hands on an error to the callback of frameworks that do not look at what middleware returns or throws. */
+export function failCall(error: TypeError, callback: unknown): void {
+  if (typeof callback !== "function") throw error;
+  (callback as (error: TypeError) => void)(error);
+}
+
+function give(request: PlainRequest, name: "res" | "originalUrl" | "ip", value: unknown): void {
+  if (request[name] === undefined)
+    Object.defineProperty(request, name, { value, configurable: true, enumerable: true, writable: true });
+}
