@@ -9,15 +9,15 @@ import { silentLogger } from "../support/logger.js";
 import type { AnyOptions } from "../support/app.js";
 import { adapters } from "../support/app.js";
 
+const operators = { headers: { "x-operator": "yes" } };
+
 describeOnEveryGate("routes.health()", (start) => {
   it("tells liveness and readiness, before the guard, and drains", async () => {
     const { url, gate } = await start({}, { use: (own) => [own.routes.health(), own.guard()] });
     expect((await send(`${url}/healthz`)).json).to.deep.equal({ status: "up" });
     await send(`${url}/me`, { token: await signToken() });
     const ready = await send(`${url}/readyz?now`);
-    const { store } = gate.health();
     expect([ready.status, ready.headers["cache-control"]]).to.deep.equal([200, "no-store"]);
-    expect(ready.json).to.deep.equal({ status: "up", dependencies: { store, keys: { status: "up" } } });
     expect((await send(`${url}/readyz`, { method: "HEAD" })).status).to.equal(200);
     expect((await send(`${url}/readyz`, { method: "POST" })).status).to.equal(401);
     gate.drain();
@@ -26,6 +26,39 @@ describeOnEveryGate("routes.health()", (start) => {
     expect((await send(`${url}/healthz`)).status).to.equal(200);
     // Whoever still comes is served.
     expect((await send(`${url}/me`, { token: await signToken() })).status).to.equal(200);
+  });
+
+  it("tells strangers the status and nothing else", async () => {
+    const { url, gate } = await start({}, { use: (own) => [own.routes.health(), own.guard()] });
+    await gate.examine();
+    expect((await send(`${url}/healthz`)).text).to.equal('{"status":"up"}');
+    expect((await send(`${url}/readyz`)).text).to.equal('{"status":"up"}');
+    gate.drain();
+    expect((await send(`${url}/readyz`)).text).to.equal('{"status":"draining"}');
+  });
+
+  it("tells the state of each dependency to those who may know it", async () => {
+    const asked: unknown[] = [];
+    const options = {
+      all: true,
+      some: ({ headers }: { headers: Record<string, unknown> }) => {
+        asked.push(headers["x-operator"]);
+        return headers["x-operator"] === "yes" ? true : ("no" as unknown as boolean);
+      },
+      late: () => Promise.resolve(true),
+      none: false,
+    };
+    for (const [what, details] of Object.entries(options)) {
+      const { url, gate } = await start({}, { use: (own) => [own.routes.health({ details }), own.guard()] });
+      await gate.examine();
+      const { store } = gate.health();
+      const whole = { status: "up", dependencies: { store, keys: { status: "up" } } };
+      const [stranger, operator] = [await send(`${url}/readyz`), await send(`${url}/readyz`, operators)];
+      expect(stranger.json, what).to.deep.equal(what === "all" || what === "late" ? whole : { status: "up" });
+      expect(operator.json, what).to.deep.equal(what === "none" ? { status: "up" } : whole);
+      expect((await send(`${url}/healthz`, operators)).json, what).to.deep.equal({ status: "up" });
+    }
+    expect(asked).to.deep.equal([undefined, "yes"]);
   });
 
   it("answers at other paths, if told so", async () => {
@@ -76,6 +109,8 @@ describe("the options of health() and metrics()", () => {
       { readinessPath: "/a b" },
       { path: "/x" },
       { livenessPath: "/readyz" },
+      { details: "yes" as never },
+      { details: null as never },
     ])
       expect(() => gate.routes.health(wrong), JSON.stringify(wrong)).to.throw(TypeError, /health\(\)/);
     for (const wrong of [{ path: "metrics" }, { path: "//" }, { path: 7 }, { paths: "/x" }])

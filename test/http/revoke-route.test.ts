@@ -122,8 +122,6 @@ describeOnEveryGate("the revocation endpoint", (start) => {
       const revoked = (await send(`${url}/me`, { token })).status === 401;
       return [answer.status, (answer.json as { error?: string } | undefined)?.error, revoked];
     };
-    const basic = (id: string, secret: string) =>
-      `Basic ${Buffer.from(`${encodeURIComponent(id)}:${encodeURIComponent(secret)}`).toString("base64")}`;
     expect(await ask({}, basic("web", "s3cret"))).to.deep.equal([200, undefined, true]);
     expect(await ask({ client_id: "web", client_secret: "s3cret" })).to.deep.equal([200, undefined, true]);
     expect(await ask({ client_id: "web" }, basic("web", "s3cret"))).to.deep.equal([200, undefined, true]);
@@ -146,7 +144,67 @@ describeOnEveryGate("the revocation endpoint", (start) => {
     const challenge = await form(`${url}/revoke`, { token: "t" });
     expect(challenge.headers["www-authenticate"]).to.equal("Basic");
   });
+
+  it("knows its clients by what they show: a secret, in either way, or their name alone (RFC 6749 2.3)", async () => {
+    const clients = {
+      web: { secret: "s3cret" },
+      "a:b": { secret: "p%+ \u00e9" },
+      rotating: { secret: ["new secret", "old secret"] },
+      app: { public: true },
+    } as const;
+    const { url } = await start({}, behind({ clients }));
+    const ask = async (fields: Record<string, string>, authorization?: string) => {
+      const token = await signToken();
+      const headers: Record<string, string> = authorization === undefined ? {} : { authorization };
+      const { status } = await form(`${url}/revoke`, { token, ...fields }, headers);
+      const revoked = (await send(`${url}/me`, { token })).status === 401;
+      expect(revoked).to.equal(status === 200);
+      return status;
+    };
+    for (const [id, secret] of [
+      ["web", "s3cret"],
+      ["a:b", "p%+ \u00e9"],
+      ["rotating", "new secret"],
+      ["rotating", "old secret"],
+    ] as const) {
+      expect(await ask({}, basic(id, secret)), id).to.equal(200);
+      expect(await ask({ client_id: id, client_secret: secret }), id).to.equal(200);
+      for (const wrong of ["", secret.slice(1), `${secret}x`, secret.toUpperCase(), "undefined", "p%25+ \u00e9"]) {
+        expect(await ask({}, basic(id, wrong)), `${id} ${wrong}`).to.equal(401);
+        expect(await ask({ client_id: id, client_secret: wrong }), `${id} ${wrong}`).to.equal(401);
+      }
+      expect(await ask({ client_id: id }), id).to.equal(401);
+    }
+    expect(await ask({ client_id: "app" })).to.equal(200);
+    expect(await ask({}, basic("app", ""))).to.equal(200);
+    expect(await ask({ client_id: "app", client_secret: "x" })).to.equal(401);
+    for (const id of ["unknown", "__proto__", "constructor", "Web", "web "]) {
+      expect(await ask({ client_id: id }), id).to.equal(401);
+      expect(await ask({ client_id: id, client_secret: "s3cret" }), id).to.equal(401);
+    }
+    expect(await ask({})).to.equal(401);
+    // Both parts are form-encoded before they are joined (RFC 6749 2.3.1).
+    const encoded = Buffer.from("a%3Ab:p%25%2B+%C3%A9").toString("base64");
+    expect(await ask({}, `basic ${encoded}`)).to.equal(200);
+  });
+
+  it("lets no client revoke the token of another", async () => {
+    const { url } = await start({}, behind({ clients: { web: { secret: "s3cret" }, app: { public: true } } }));
+    const token = await signToken({ client_id: "web" });
+    const refused = await form(`${url}/revoke`, { token, client_id: "app" });
+    expect([refused.status, refused.json]).to.deep.equal([
+      400,
+      { error: "unauthorized_client", error_description: "The token was issued to another client" },
+    ]);
+    expect((await send(`${url}/me`, { token })).status).to.equal(200);
+    expect((await form(`${url}/revoke`, { token }, { authorization: basic("web", "s3cret") })).status).to.equal(200);
+    expect((await send(`${url}/me`, { token })).status).to.equal(401);
+  });
 });
+
+function basic(id: string, secret: string): string {
+  return `Basic ${Buffer.from(`${encodeURIComponent(id)}:${encodeURIComponent(secret)}`).toString("base64")}`;
+}
 
 for (const adapter of adapters) {
   describe(`the revocation endpoint on ${adapter.name}`, () => {
@@ -193,6 +251,35 @@ for (const adapter of adapters) {
       expect(await refused({}, { path: "revoke" })).to.match(/revoke\(\).path must be a path/);
       expect(await refused({}, { authenticateClient: "web" })).to.match(/authenticateClient must be a function/);
       expect(await refused({}, { paths: "/r" })).to.match(/did you mean path/);
+      const both = { clients: { web: { secret: "s3cret" } }, authenticateClient: () => true };
+      expect(await refused({}, both)).to.match(/either clients or authenticateClient/);
+    });
+
+    it("starts with no client whose secret is missing: whoever named it would be let in", async () => {
+      const wrong: [unknown, RegExp][] = [
+        [{ web: { secret: process.env.NO_SUCH_VARIABLE } }, /clients\.web\.secret is missing/],
+        [{ web: {} }, /clients\.web\.secret is missing.*\{ public: true \}/],
+        [{ web: { secret: "" } }, /clients\.web\.secret must be a non-empty string/],
+        [{ web: { secret: "  " } }, /must not consist of blanks/],
+        [{ web: { secret: null } }, /clients\.web\.secret must be a non-empty string/],
+        [{ web: { secret: [] } }, /must not be an empty list/],
+        [{ web: { secret: ["s3cret", undefined] } }, /clients\.web\.secret must be a non-empty string/],
+        [{ web: { secret: "s3cret", public: true } }, /either \{ secret \} or \{ public: true \}/],
+        [{ web: { public: false } }, /clients\.web\.public must be true/],
+        [{ web: "s3cret" }, /clients\.web must be an object/],
+        [{ "": { secret: "s3cret" } }, /empty id/],
+        [{}, /at least one client/],
+        [[], /must be an object/],
+        [null, /must be an object/],
+      ];
+      for (const [clients, problem] of wrong) {
+        const error: unknown = await start({}, behind({ clients } as RouteOptions)).catch((reason: unknown) => reason);
+        expect(error, JSON.stringify(clients))
+          .to.be.instanceOf(TypeError)
+          .with.property("message")
+          .that.matches(problem);
+        expect(String(error)).not.to.include("s3cret");
+      }
     });
   });
 }

@@ -50,6 +50,7 @@ export type { HealthRouteOptions } from "./routes/health.js";
 export type { JwksRouteOptions } from "./routes/jwks.js";
 export type { MetricsRouteOptions } from "./routes/metrics.js";
 export type { ResourceMetadataOptions } from "./routes/resource-metadata.js";
+export type { OAuthClient, OAuthClients } from "./routes/clients.js";
 export type { ClientCredentials } from "./routes/oauth.js";
 export type { RevokeRouteOptions } from "./routes/revoke.js";
 export type { CookieOptions } from "./options/session-cookies.js";

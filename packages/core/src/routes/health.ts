@@ -1,35 +1,52 @@
 import type { HealthMonitor } from "../health.js";
-import type { Check } from "../http/verdict.js";
+import type { Check, Reply } from "../http/verdict.js";
 import { checkObject, optionError } from "../options/validate.js";
 import { answerAt, checkPath, readMethods, replyJson } from "./route.js";
 
-export interface HealthRouteOptions {
+export interface HealthRouteOptions<Raw = unknown> {
   /** @default "/healthz" */
   readonly livenessPath?: string | undefined;
   /** @default "/readyz" */
   readonly readinessPath?: string | undefined;
+  /**
+   * Who is told the state of each dependency at the path of readiness: true for everybody who can ask, or a function of the
+   * request that answers exactly true. The status alone tells strangers nothing to plan an attack by.
+   * @default false
+   */
+  readonly details?: boolean | ((raw: Raw) => boolean | Promise<boolean>) | undefined;
 }
 
 const uncached = [["Cache-Control", "no-store"]] as const;
 
 /** Liveness: the process answers. Readiness: it would not refuse requests for an outage; 503 otherwise. */
-export function healthRoutes<Raw>(options: HealthRouteOptions, monitor: HealthMonitor<Raw>): Check<Raw> {
-  checkObject("health()", options, ["livenessPath", "readinessPath"]);
-  const { livenessPath = "/healthz", readinessPath = "/readyz" } = options;
+export function healthRoutes<Raw>(options: HealthRouteOptions<Raw>, monitor: HealthMonitor<Raw>): Check<Raw> {
+  checkObject("health()", options, ["livenessPath", "readinessPath", "details"]);
+  const { livenessPath = "/healthz", readinessPath = "/readyz", details = false } = options;
   checkPath("health().livenessPath", livenessPath);
   checkPath("health().readinessPath", readinessPath);
   if (livenessPath === readinessPath) throw optionError("health()", "needs two different paths");
+  if (typeof details !== "boolean" && typeof details !== "function")
+    throw optionError("health().details", "must be true, false, or a function of the request that answers true");
   const alive = replyJson(200, { status: "up" }, uncached);
+
+  function tellReadiness(detailed: boolean): Reply {
+    const { ready, status } = monitor.readiness();
+    const { store, keys } = monitor.read();
+    const dependencies = detailed ? { store, keys: { status: keys } } : undefined;
+    return replyJson(ready ? 200 : 503, { status, dependencies }, uncached);
+  }
+
+  async function askForDetails(mayKnow: Exclude<typeof details, boolean>, raw: Raw): Promise<Reply> {
+    const answer: unknown = await mayKnow(raw);
+    return tellReadiness(answer === true);
+  }
+
   return answerAt(
     { methods: readMethods, path: livenessPath, answer: () => alive },
     {
       methods: readMethods,
       path: readinessPath,
-      answer() {
-        const { ready, status } = monitor.readiness();
-        const { store, keys } = monitor.read();
-        return replyJson(ready ? 200 : 503, { status, dependencies: { store, keys: { status: keys } } }, uncached);
-      },
+      answer: ({ raw }) => (typeof details === "boolean" ? tellReadiness(details) : askForDetails(details, raw)),
     },
   );
 }

@@ -9,6 +9,8 @@ import { checkFunction, checkObject, optionError } from "../options/validate.js"
 import type { Revocations } from "../revocation/revocations.js";
 import type { SecurityStore } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";
+import type { OAuthClients } from "./clients.js";
+import { resolveClients } from "./clients.js";
 import type { ClientCredentials } from "./oauth.js";
 import { noStore, notRecorded, oauthError, readClient } from "./oauth.js";
 import { answerAt, checkPath, reply } from "./route.js";
@@ -18,8 +20,16 @@ export interface RevokeRouteOptions<Raw = unknown> {
   /** @default "/revoke" */
   readonly path?: string | undefined;
   /**
-   * Says whether the client may revoke tokens: exactly true is yes. It gets what the request says of the client (undefined if
-   * nothing), and the request. A token that names another client in `client_id` or `azp` is then refused.
+   * The clients that may revoke tokens, by their ids: `{ web: { secret }, app: { public: true } }`. They show their secret by
+   * HTTP Basic or in the form (RFC 6749 2.3.1), and it is compared in constant time. A token that names another client in
+   * `client_id` or `azp` is then refused.
+   * @default whoever has a token may revoke it
+   */
+  readonly clients?: OAuthClients | undefined;
+  /**
+   * Instead of `clients`, for clients that are kept elsewhere: says whether the client may revoke tokens; exactly true is
+   * yes. It gets what the request says of the client (undefined if nothing), and the request. Compare secrets with
+   * `crypto.timingSafeEqual()`, and refuse a client whose own secret is unknown.
    * @default whoever has a token may revoke it
    */
   readonly authenticateClient?:
@@ -49,11 +59,16 @@ const anyTimeSeconds = 10 * 366 * 86_400;
  * does: what is refused today, since it is not valid yet or `auth.validate` says so, may pass tomorrow.
  */
 export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: RevokeServices<Raw>): Check<Raw> {
-  checkObject("revoke()", options, ["path", "authenticateClient"]);
-  const { path = "/revoke", authenticateClient } = options;
+  checkObject("revoke()", options, ["path", "clients", "authenticateClient"]);
+  const { path = "/revoke", clients } = options;
   const { auth, store, revocations, revokeRefreshToken, now } = services;
   checkPath("revoke().path", path);
-  if (authenticateClient !== undefined) checkFunction("revoke().authenticateClient", authenticateClient);
+  if (options.authenticateClient !== undefined)
+    checkFunction("revoke().authenticateClient", options.authenticateClient);
+  if (clients !== undefined && options.authenticateClient !== undefined)
+    throw optionError("revoke()", "takes either clients or authenticateClient");
+  const authenticateClient: RevokeRouteOptions<Raw>["authenticateClient"] =
+    clients === undefined ? options.authenticateClient : resolveClients("revoke().clients", clients);
   if (auth === undefined || revocations === undefined)
     throw optionError("revocation", "is off for this gate, or auth is missing, so routes.revoke() can revoke nothing");
   const verifier = createTokenVerifier(
@@ -75,7 +90,12 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
       if (form.kind === "invalid") return oauthError(400, "invalid_request", "The request is no form");
       const { fields } = form;
       const client = readClient(exchange, fields);
-      if (client === null) return oauthError(400, "invalid_request", "The request names its client in two ways");
+      if (client === null)
+        return oauthError(
+          400,
+          "invalid_request",
+          "The request names its client in two ways, or in none that can be read",
+        );
       if (authenticateClient !== undefined && !(await isClient(client, exchange))) return unknownClient();
       const [token, hint] = [onlyField(fields, "token"), onlyField(fields, "token_type_hint")];
       if (token === undefined) return oauthError(400, "invalid_request", "The request carries no token");

@@ -15,9 +15,9 @@ export interface Routes<Raw, Middleware> {
   resourceMetadata(options?: ResourceMetadataOptions): Middleware;
   /**
    * Liveness at `/healthz`, always 200; readiness at `/readyz`, 503 while protected requests would be refused for an outage
-   * or after `drain()`, with the state of each dependency as JSON.
+   * or after `drain()`. Both answer `{ status }` as JSON; option `details` says more.
    */
-  health(options?: HealthRouteOptions): Middleware;
+  health(options?: HealthRouteOptions<Raw>): Middleware;
   /**
    * The public keys that verify the gate's own tokens (RFC 7517), at `/.well-known/jwks.json`. Needs `tokens` with a private
    * key.
