@@ -21,7 +21,8 @@ export async function carryOut(context, base) {
   const instructions = {
     FROM(words) {
       const [, image, name = `${stages.size}`] = /^(\S+)(?: AS (\S+))?$/.exec(words);
-      assert.match(image, /^node:\d+-(alpine|slim)$/, "a base image that this does not know");
+      // Even majors get long-term support; those before 22 are out of it.
+      assert.match(image, /^node:(22|24)-(alpine|slim)$/, "a base image without a Node in support");
       stage = { root: join(base, name), workdir: "/", env: {} };
       stages.set(name, stage);
     },
