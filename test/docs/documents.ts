@@ -1,20 +1,20 @@
-import { readFileSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** The repository's root directory, with a slash at its end. */
 export const root: string = fileURLToPath(new URL("../../", import.meta.url));
 
-/** README.md, the guides, the examples' READMEs and the other documents at the root, by their paths from there. */
+/** README.md, the guides, the READMEs of examples and packages and the other documents at the root, by their paths from there. */
 export function listDocuments(): string[] {
   const atRoot = readdirSync(root).filter((name) => name.endsWith(".md"));
   const guides = readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md"));
-  const examples = readdirSync(join(root, "examples"), { withFileTypes: true }).filter((entry) => entry.isDirectory());
-  return [
-    ...atRoot,
-    ...guides.map((name) => `docs/${name}`),
-    ...examples.map(({ name }) => `examples/${name}/README.md`),
-  ];
+  const readmes = ["examples", "packages"].flatMap((folder) =>
+    readdirSync(join(root, folder))
+      .map((name) => `${folder}/${name}/README.md`)
+      .filter((path) => existsSync(join(root, path))),
+  );
+  return [...atRoot, ...guides.map((name) => `docs/${name}`), ...readmes];
 }
 
 export function readDocument(path: string): string {
