@@ -16,7 +16,7 @@ export async function checkExample(base, passwords, afterLogout = async () => {}
   // It listens at once, also while its Redis is not there yet.
   await becomeHealthy();
   const health = await request("GET /healthz without token", 200);
-  assert.equal(typeof health.body, "object", "GET /healthz answers a JSON object");
+  assert.deepEqual(health.body, { status: "up" }, "GET /healthz says the status alone");
 
   const wrong = { username: "alice", password: `${passwords.alice}-not` };
   await request("POST /login with a wrong password", 401, { json: wrong });
@@ -38,9 +38,13 @@ export async function checkExample(base, passwords, afterLogout = async () => {}
   await request("GET /admin/stats as alice", 403, { type: PROBLEM, token: alice });
   await request("GET /admin/stats as admin", 200, { token: admin });
 
+  const ready = await request("GET /readyz without token", 200);
+  assert.deepEqual(Object.keys(ready.body), ["status"], "GET /readyz says the status alone");
+
   await checkPage();
   await checkRefresh();
   await checkSessions();
+  await checkStream();
   await checkThrottle();
 
   await request("POST /logout without token", 401, { type: PROBLEM });
@@ -93,6 +97,17 @@ export async function checkExample(base, passwords, afterLogout = async () => {}
     await request("GET /orders with one of the others", 401, { token: three, type: PROBLEM });
     await request("GET /orders with the one that is left", 200, { token: one });
     admin = one;
+  }
+
+  async function checkStream() {
+    const headers = { authorization: `Bearer ${alice}` };
+    const head = await fetch(`${base}/events`, { method: "HEAD", headers, signal: AbortSignal.timeout(5000) });
+    assert.deepEqual([head.status, await head.text()], [200, ""], "HEAD /events ends");
+    const token = await logIn("alice");
+    const signal = AbortSignal.timeout(5000);
+    const stream = await fetch(`${base}/events`, { headers: { authorization: `Bearer ${token}` }, signal });
+    await request("POST /logout of the session of a stream", 204, { token });
+    assert.match(await stream.text(), /event: ended/, "GET /events ends with its session");
   }
 
   async function checkThrottle() {

@@ -63,7 +63,7 @@ export function createApp(options: AppOptions): { app: Express; gate: ExpressGat
     res.sendStatus(204);
   });
 
-  app.get("/events", (req, res) => streamEndings(res, authOf(req), gate.sessions));
+  app.get("/events", (req, res) => streamEndings(res, authOf(req), gate));
 
   app.get("/orders", async (req, res) => {
     const { subject } = authOf(req);

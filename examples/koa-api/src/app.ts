@@ -72,7 +72,7 @@ export function createApp(options: AppOptions): { app: Koa; gate: KoaGate } {
   app.use(
     route("GET", "/events", (ctx) => {
       ctx.respond = false;
-      streamEndings(ctx.res, authOf(ctx), gate.sessions);
+      streamEndings(ctx.res, authOf(ctx), gate);
     }),
   );
 
