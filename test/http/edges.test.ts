@@ -12,6 +12,7 @@ import Koa2 from "koa2";
 import { signToken, testAuth } from "@portcullis/testkit";
 import { allAdapters } from "../support/app.js";
 import type { AnyOptions, RunningApp, TestApp } from "../support/app.js";
+import { silentLogger } from "../support/logger.js";
 import { send } from "../support/http.js";
 
 for (const adapter of allAdapters) {
@@ -63,7 +64,7 @@ for (const adapter of allAdapters) {
 
     it("gives addresses that are none one bucket, not one each", async () => {
       const limits = [{ name: "ip", per: "ip", limit: 3, window: "1m" }] as const;
-      const { url } = await start({ auth: undefined, limits }, { behindProxy: true });
+      const { url } = await start({ auth: undefined, limits, logger: silentLogger }, { behindProxy: true });
       const junk = [
         "not-an-ip",
         "1.2.3",

@@ -19,6 +19,7 @@ import Koa2 from "koa2";
 import { allAdapters } from "../support/app.js";
 import type { AnyMiddleware } from "../support/app.js";
 import { cleanUp } from "../support/clean-up.js";
+import { describeOnEveryGate } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
@@ -238,10 +239,35 @@ describe("requests without a client address", () => {
       const statuses = [];
       for (let count = 0; count < 3; count += 1) statuses.push(await sendTo(socketPath));
       expect(statuses).to.deep.equal([200, 200, 429]);
-      expect(warnings.filter((text) => text.includes("no client address"))).to.have.length(1);
+      expect(warnings.filter((text) => text.includes("no client address that can be read"))).to.have.length(1);
       expect((await started.examine()).map(({ code }) => code)).to.include("address_missing");
     });
   }
+});
+
+describeOnEveryGate("requests whose address cannot be read", (start) => {
+  it("count as one client, which is said once and found by examine()", async () => {
+    const warnings: string[] = [];
+    const logger = { debug: () => undefined, warn: (_fields: object, text: string) => void warnings.push(text) };
+    const options = { auth: undefined, limits: [twoPerAddress], logger };
+    const { url, gate } = await start(options, { behindProxy: true });
+    const statuses = [];
+    for (const from of ["unknown", "_hidden", "not an ip"]) statuses.push((await send(`${url}/me`, { from })).status);
+    expect(statuses).to.deep.equal([200, 200, 429]);
+    expect(warnings.filter((text) => text.includes("no client address that can be read"))).to.have.length(1);
+    expect((await gate.examine()).map(({ code }) => code)).to.include("address_missing");
+  });
+
+  it("are said in front of a login too", async () => {
+    const warnings: string[] = [];
+    const logger = { debug: () => undefined, warn: (_fields: object, text: string) => void warnings.push(text) };
+    const { url } = await start(
+      { auth: undefined, logger },
+      { behindProxy: true, use: (gate) => [gate.throttleLogin({ account: () => "alice" })] },
+    );
+    for (const from of ["unknown", "192.0.2.1", "_hidden"]) await send(`${url}/me`, { from });
+    expect(warnings.filter((text) => text.includes("no client address that can be read"))).to.have.length(1);
+  });
 });
 
 interface Started {

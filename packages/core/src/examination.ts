@@ -35,7 +35,7 @@ export interface SeenAddresses {
   trustsEveryProxy(): boolean;
   /** Was a limit's list `allow` not applied, since the address may be that of a proxy? */
   distrustsProxy(): boolean;
-  /** Has a request come without an address? */
+  /** Has a request come without an address that can be read? */
   lacksAddresses(): boolean;
 }
 
@@ -70,7 +70,7 @@ export async function examineGate<Raw>({ resolved, stores, addresses }: Examined
     findings.push({ code: "proxy_untrusted", severity: "error", message });
   }
   if (addresses.lacksAddresses()) {
-    const message = "requests come without a client address, so limits by address count them as one client";
+    const message = "requests come without a client address that can be read, and count as one client";
     findings.push({ code: "address_missing", severity: "error", message });
   }
   return findings;

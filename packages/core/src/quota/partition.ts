@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { VerifiedToken } from "../auth/verifier.js";
-import { canonicalAddress, mayBeProxy } from "../http/address.js";
+import { canonicalAddress, mayBeProxy, unknownAddress } from "../http/address.js";
 import type { Exchange } from "../http/exchange.js";
 import type { Keyspace } from "../store/keys.js";
 import type { Logger } from "../telemetry/logger.js";
@@ -57,7 +57,7 @@ export class PartitionFinder<Raw> {
     return true;
   }
 
-  /** Has a request come without a client's address? */
+  /** Has a request come without an address that can be read? */
   lacksAddresses(): boolean {
     return this.#lacksAddresses;
   }
@@ -91,10 +91,11 @@ export class PartitionFinder<Raw> {
   address(exchange: Exchange<Raw>): string {
     if (!this.#addressesExamined) this.#examineProxies(exchange);
     const { ip } = exchange;
-    if (ip === undefined && !this.#lacksAddresses) this.#noteMissing(exchange);
     let address = ip === undefined ? undefined : this.#addresses.get(ip);
     if (address === undefined) {
-      address = this.#keys.digest(canonicalAddress(ip, this.#ipv6PrefixLength));
+      const canonical = canonicalAddress(ip, this.#ipv6PrefixLength);
+      if (canonical === unknownAddress && !this.#lacksAddresses) this.#noteMissing(exchange);
+      address = this.#keys.digest(canonical);
       // Behind a careless proxy the text can be of any length.
       if (ip !== undefined && ip.length <= 64) this.#addresses.set(ip, address);
     }
@@ -105,10 +106,10 @@ export class PartitionFinder<Raw> {
     // A socket that is gone has no address any more, and its client gets no answer.
     if (signal.aborted) return;
     this.#lacksAddresses = true;
-    const advice = "behind a proxy on a Unix socket let the application trust it (Express: trust proxy, Koa: proxy)";
+    const advice = "let the application trust a proxy that tells it (Express: trust proxy, Koa: proxy)";
     this.#logger.warn(
       { code: "address_missing" },
-      `portcullis: a request has no client address, and all such requests count as one client; ${advice}`,
+      `portcullis: a request has no client address that can be read, and all such requests count as one client; ${advice}`,
     );
   }
 
