@@ -31,6 +31,7 @@ export type { Interceptor, Outgoing } from "./http/interception.js";
 export { beginHandling, endHandling, onHandlerEnd, onHandlingEnd } from "./http/handler-end.js";
 export type { Handling } from "./http/handler-end.js";
 export { abortOnDisconnect, onResponseEnd } from "./http/response-end.js";
+export { NodeExchange } from "./http/node-exchange.js";
 export { messageClassesOf } from "./http/serving.js";
 export type { MessageClasses, MessagePrototypes, ServeOptions, Serving } from "./http/serving.js";
 export { DenialError, lateError } from "./http/verdict.js";

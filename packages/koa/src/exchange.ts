@@ -1,12 +1,5 @@
-import {
-  abortOnDisconnect,
-  exchangeAt,
-  interceptResponse,
-  onHandlingEnd,
-  onResponseEnd,
-  readBody,
-} from "@portcullis/core";
-import type { Body, Exchange, Facts, Handling, Interceptor, Seat } from "@portcullis/core";
+import { exchangeAt, NodeExchange, onHandlingEnd } from "@portcullis/core";
+import type { Exchange, Facts, Handling, Seat } from "@portcullis/core";
 import type { Context } from "koa";
 
 /** The exchange of a context, as middleware at this seat sees it. */
@@ -14,19 +7,12 @@ export function exchangeOf(ctx: Context, seat: Seat): Exchange<Context> & Handli
   return exchangeAt(ctx, seat, (facts) => new KoaExchange(ctx, facts));
 }
 
-class KoaExchange implements Exchange<Context>, Handling {
-  readonly raw: Context;
-  readonly facts: Facts;
+class KoaExchange extends NodeExchange<Context> implements Handling {
   running = 0;
   awaiting: (() => void)[] | undefined;
 
   constructor(ctx: Context, facts: Facts) {
-    this.raw = ctx;
-    this.facts = facts;
-  }
-
-  get method(): string {
-    return this.raw.method;
+    super(ctx, ctx.req, ctx.res, facts);
   }
 
   get url(): string {
@@ -46,32 +32,11 @@ class KoaExchange implements Exchange<Context>, Handling {
     return proxy ? proxyIpHeader.toLowerCase() : undefined;
   }
 
-  get signal(): AbortSignal {
-    return abortOnDisconnect(this.raw.res);
-  }
-
-  onClose(listener: (status: number) => void): void {
-    onResponseEnd(this.raw.res, listener);
-  }
-
-  onHandled(listener: () => void): void {
+  override onHandled(listener: () => void): void {
     onHandlingEnd(this, listener);
   }
 
-  intercept(interceptor: Interceptor): void {
-    interceptResponse(this.raw.req, this.raw.res, interceptor);
-  }
-
-  get rawHeaders(): readonly string[] {
-    return this.raw.req.rawHeaders;
-  }
-
-  header(name: string): string | undefined {
-    const value = this.raw.headers[name];
-    return typeof value === "object" ? value.join(", ") : value;
-  }
-
-  readBody(mostBytes: number): Promise<Body> {
-    return readBody(this.raw.req, (this.raw.request as { body?: unknown }).body, mostBytes);
+  protected get parsedBody(): unknown {
+    return (this.raw.request as { body?: unknown }).body;
   }
 }

@@ -1,0 +1,68 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Body } from "./body.js";
+import { readBody } from "./body.js";
+import type { Exchange, Facts } from "./exchange.js";
+import { onHandlerEnd } from "./handler-end.js";
+import type { Interceptor } from "./interception.js";
+import { interceptResponse } from "./interception.js";
+import { abortOnDisconnect, onResponseEnd } from "./response-end.js";
+
+/**
+ * What the exchanges of all frameworks on node:http have in common. An adapter adds what its framework knows better: the
+ * URL before routers change it, the address of the client behind trusted proxies, and the body that a parser has made.
+ */
+export abstract class NodeExchange<Raw> implements Exchange<Raw> {
+  readonly raw: Raw;
+  readonly facts: Facts;
+  readonly #req: IncomingMessage;
+  readonly #res: ServerResponse;
+
+  constructor(raw: Raw, req: IncomingMessage, res: ServerResponse, facts: Facts) {
+    this.raw = raw;
+    this.facts = facts;
+    this.#req = req;
+    this.#res = res;
+  }
+
+  abstract get url(): string;
+  abstract get ip(): string | undefined;
+  abstract get trustsEveryProxy(): boolean;
+  abstract get addressHeader(): string | undefined;
+
+  /** What a body parser before the gate has made of the body; undefined where there was none. */
+  protected abstract get parsedBody(): unknown;
+
+  get method(): string {
+    return this.#req.method ?? "GET";
+  }
+
+  get rawHeaders(): readonly string[] {
+    return this.#req.rawHeaders;
+  }
+
+  get signal(): AbortSignal {
+    return abortOnDisconnect(this.#res);
+  }
+
+  onClose(listener: (status: number) => void): void {
+    onResponseEnd(this.#res, listener);
+  }
+
+  /** For frameworks that do not wait for their handlers; others know better when a handler has ended. */
+  onHandled(listener: () => void): void {
+    onHandlerEnd(this.#res, listener);
+  }
+
+  intercept(interceptor: Interceptor): void {
+    interceptResponse(this.#req, this.#res, interceptor);
+  }
+
+  header(name: string): string | undefined {
+    const value = this.#req.headers[name];
+    return typeof value === "object" ? value.join(", ") : value;
+  }
+
+  readBody(mostBytes: number): Promise<Body> {
+    return readBody(this.#req, this.parsedBody, mostBytes);
+  }
+}
