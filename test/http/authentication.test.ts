@@ -103,5 +103,4 @@ describeOnEveryGate("authentication", (start) => {
       expect((await send(`${url}${path}`, { method: "POST" })).status, path).to.equal(401);
     }
   });
-
 });
