@@ -27,6 +27,7 @@ describe("an intercepted response", () => {
       interceptResponse(req, res, {
         hidden: ["x-hidden"],
         mostBytes: 8,
+        headSent: () => undefined,
         complete: (body) => void seen.bodies.push(body === undefined ? undefined : Buffer.from(body).toString()),
         ...interceptor,
         begin(outgoing) {
@@ -141,10 +142,38 @@ describe("an intercepted response", () => {
         hidden: [],
         mostBytes: 8,
         begin: () => ({ allowed: false, status: 500, headers: [], body: "" }),
+        headSent: () => undefined,
         complete: () => undefined,
       });
       res.end("x");
     });
     expect((await send(late.url)).text).to.equal("begun x");
+  });
+
+  it("says when its head is on its way and its body is not whole, and says at once that it is too large", async () => {
+    const steps: string[] = [];
+    const note = { headSent: () => void steps.push("head"), complete: () => void steps.push("complete") };
+    const ways: Record<string, readonly [write: (res: ServerResponse) => unknown, expected: readonly string[]]> = {
+      "end alone": [(res) => res.end("12345"), ["complete", "handler"]],
+      "a head that waits for the first byte": [(res) => res.writeHead(200), ["handler"]],
+      "a head and the end": [(res) => res.writeHead(200).end("12345"), ["complete", "handler"]],
+      "a flushed head": [(res) => res.flushHeaders(), ["head", "handler"]],
+      parts: [(res) => (res.write("12"), res.write("34")), ["head", "handler"]],
+      "too many bytes": [(res) => (res.write("12345"), res.write("67890")), ["head", "complete", "handler"]],
+    };
+    for (const [way, [write, expected]] of Object.entries(ways)) {
+      steps.length = 0;
+      const { url } = await serve((_, res) => {
+        write(res);
+        steps.push("handler");
+        res.end();
+      }, note);
+      await send(url);
+      expect(steps.slice(0, expected.length), way).to.deep.equal(expected);
+      expect(
+        steps.filter((step) => step === "complete"),
+        way,
+      ).to.have.length(1);
+    }
   });
 });

@@ -24,7 +24,9 @@ export interface Interceptor {
    * `"follow"` asks for the body, `"pass"` for nothing more.
    */
   begin(outgoing: Outgoing): Reply | "notModified" | "follow" | "pass";
-  /** The whole body; undefined if it was too large. Not called for a response that breaks off. */
+  /** Called once for a response that is followed, when its head is sent and its body is not at its end. */
+  headSent(): void;
+  /** The whole body; undefined if it was too large, as soon as it is. Not called for a response that breaks off. */
   complete(body: Uint8Array | undefined): void;
 }
 
@@ -42,10 +44,12 @@ export function interceptResponse(req: IncomingMessage, res: ServerResponse, int
   const writeHead = res.writeHead.bind(res);
   const write = res.write.bind(res) as (chunk: unknown, encoding: unknown, done: unknown) => boolean;
   const end = res.end.bind(res) as (chunk?: unknown, encoding?: unknown, done?: unknown) => ServerResponse;
+  const flushHeaders = res.flushHeaders.bind(res);
   const before = { ...res.getHeaders() };
   let state: "waiting" | "following" | "passing" | "replaced" = "waiting";
-  let chunks: Buffer[] = [];
+  const chunks: Buffer[] = [];
   let size = 0;
+  let isHeadSent = false;
   for (const name of interceptor.hidden) Reflect.deleteProperty(req.headers, name);
 
   function begin(body: Uint8Array | undefined): void {
@@ -80,8 +84,24 @@ export function interceptResponse(req: IncomingMessage, res: ServerResponse, int
     const bytes = state === "following" ? bytesOf(chunk, encoding, "copy") : undefined;
     if (bytes === undefined) return;
     size += bytes.length;
-    if (size > interceptor.mostBytes) chunks = [];
-    else chunks.push(bytes);
+    chunks.push(bytes);
+    if (size <= interceptor.mostBytes) return;
+    chunks.length = 0;
+    state = "passing";
+    interceptor.complete(undefined);
+  }
+
+  /** The last byte is there, unless there were too many before. */
+  function finish(): void {
+    if (state !== "following") return;
+    state = "passing";
+    interceptor.complete(Buffer.concat(chunks));
+  }
+
+  function noteHeadSent(): void {
+    if (state !== "following" || isHeadSent) return;
+    isHeadSent = true;
+    interceptor.headSent();
   }
 
   res.writeHead = function interceptedWriteHead(status: number, ...rest: unknown[]) {
@@ -89,7 +109,18 @@ export function interceptResponse(req: IncomingMessage, res: ServerResponse, int
       applyHead(res, status, rest);
       begin(undefined);
     }
-    return state === "replaced" && res.headersSent ? res : writeHead(res.statusCode);
+    if (state === "replaced" && res.headersSent) return res;
+    writeHead(res.statusCode);
+    // In HTTP/1 it goes out with the first byte of the body, or when it is flushed.
+    if (req.httpVersionMajor > 1) noteHeadSent();
+    return res;
+  };
+
+  res.flushHeaders = function interceptedFlushHeaders() {
+    if (state === "waiting") begin(undefined);
+    if (state === "replaced") return;
+    flushHeaders();
+    noteHeadSent();
   };
 
   res.write = function interceptedWrite(chunk: unknown, encoding?: unknown, done?: Done) {
@@ -100,6 +131,7 @@ export function interceptResponse(req: IncomingMessage, res: ServerResponse, int
       return true;
     }
     follow(chunk, encoding);
+    noteHeadSent();
     return write(chunk, encoding, done);
   };
 
@@ -112,8 +144,7 @@ export function interceptResponse(req: IncomingMessage, res: ServerResponse, int
     }
     if (state === "following") {
       follow(chunk, encoding);
-      state = "passing";
-      interceptor.complete(size > interceptor.mostBytes ? undefined : Buffer.concat(chunks));
+      finish();
     }
     return end(chunk, encoding, done);
   };

@@ -28,7 +28,11 @@ export interface ResponseCacheOptions<Raw = unknown> {
   readonly staleWhileRevalidate?: Duration | undefined;
   /** How long a stale response stands in for a server error, if it does not say (RFC 5861). @default never */
   readonly staleIfError?: Duration | undefined;
-  /** How long requests for one thing wait for the first of them; `false`: each asks the handler. @default "5s" */
+  /**
+   * How long requests for one thing wait for the first of them to answer; once its response goes out in parts, 100 ms at
+   * most. `false`: each asks the handler.
+   * @default "5s"
+   */
   readonly wait?: Duration | false | undefined;
   /** Larger bodies are not stored; bytes. @default 1_048_576 */
   readonly maxSize?: number | undefined;

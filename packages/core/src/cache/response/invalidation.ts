@@ -26,6 +26,7 @@ export function invalidateAfter<Raw>(
       }
       return "pass";
     },
+    headSent: () => undefined,
     complete: () => undefined,
   };
 }

@@ -7,7 +7,7 @@ import { freshnessOf, usefulSeconds } from "./freshness.js";
 import { cacheStatus } from "./cache-status.js";
 import type { Forward } from "./cache-status.js";
 import type { CacheableRequest } from "./request.js";
-import { isOpen, isStorable, storableStatuses } from "./storable.js";
+import { isLive, isOpen, isStorable, storableStatuses } from "./storable.js";
 import { fieldsToStore, listOf, textOf } from "./stored-fields.js";
 import { entityTag, isNotModified } from "./validators.js";
 
@@ -27,6 +27,8 @@ export interface RecorderOptions {
   readonly now: () => number;
   /** What goes out instead of a server error, if anything does. */
   readonly standIn: (status: number) => Reply | undefined;
+  /** The head of a response that may be stored was sent before its whole body was known. */
+  readonly headSent: () => void;
   /** The response, with how long it is worth keeping; undefined if it is for its own request alone. */
   readonly settle: (response: StoredResponse | undefined, seconds: number) => void;
 }
@@ -41,6 +43,7 @@ const hidden = ["if-none-match", "if-modified-since"];
 /** Watches the response of a handler, decides whether it may be stored, and answers the conditions of its request. */
 export function recordResponse(options: RecorderOptions): Interceptor {
   const { request, forwarded, generations, storing, shared, defaults, mostBytes, name, now, standIn, settle } = options;
+  const { headSent } = options;
   const requestMs = now();
   let made: Unfinished | undefined;
   let seconds = 0;
@@ -66,8 +69,9 @@ export function recordResponse(options: RecorderOptions): Interceptor {
   }
 
   /** The response as it would be stored, without its body; undefined if it must not be, or need not. */
-  function examine({ status, fields, before }: Outgoing): Unfinished | undefined {
+  function examine({ status, fields, before, body }: Outgoing): Unfinished | undefined {
     const field = (wanted: string): string | undefined => textOf(fields[wanted]);
+    if (body === undefined && (isLive(field("content-type")) || Number(size) > mostBytes)) return undefined;
     const directives = readDirectives(field("cache-control"));
     const nowMs = now();
     const freshness = freshnessOf(field, directives, defaults, { requestMs, nowMs, shared });
@@ -115,5 +119,5 @@ export function recordResponse(options: RecorderOptions): Interceptor {
     made = undefined;
   }
 
-  return { hidden, mostBytes, begin, complete };
+  return { hidden, mostBytes, begin, headSent, complete };
 }

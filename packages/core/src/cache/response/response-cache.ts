@@ -96,10 +96,11 @@ export function createResponseCache<Raw>(
   /** Waits for another request for the same, if there is one; else the others wait for this one. */
   async function collapse(exchange: Exchange<Raw>, miss: Miss, key: string): Promise<Verdict> {
     const { request, found, why } = miss;
+    const { patience } = flights;
     for (;;) {
       const flight = flights.start(key);
       if (flight !== undefined) return forward(exchange, miss, flight);
-      const outcome = await flights.join(key);
+      const outcome = await flights.join(key, patience);
       if (outcome.kind === "abandoned") continue;
       if (outcome.kind !== "shared" || !fits(request, found, outcome.value)) return forward(exchange, miss);
       count("collapsed");
@@ -143,6 +144,7 @@ export function createResponseCache<Raw>(
           share(stored);
           return tell(request, stored, { forwarded: why, forwardStatus: status });
         },
+        headSent: () => flight?.headSent(),
         settle(response, seconds) {
           if (response === undefined) return flight?.keep();
           share(response);

@@ -22,6 +22,15 @@ export const storableStatuses: readonly number[] = [
 /** Those that may be kept although the response does not say how long (RFC 9110 15.1). */
 const withoutWord: ReadonlySet<number> = new Set([200, 203, 204, 300, 301, 308, 404, 405, 410, 414]);
 
+/** Media types of what goes on for as long as somebody listens. */
+const liveTypes: ReadonlySet<string> = new Set(["text/event-stream", "multipart/x-mixed-replace"]);
+
+/** Does this Content-Type announce a body without an end? */
+export function isLive(contentType: string | undefined): boolean {
+  const [type = ""] = (contentType ?? "").split(";", 1);
+  return liveTypes.has(type.trim().toLowerCase());
+}
+
 /**
  * May a shared cache, or that of one user, store this (RFC 9111 3)? `statuses` are those it knows. A response without a
  * lifetime is asked about elsewhere.
