@@ -58,8 +58,8 @@ export function createGate<Raw, Middleware extends object>(
   const stores = createStores(resolved, keys, telemetry);
   const services = createServices(resolved, { stores, keys, telemetry, now });
   const { cache } = services;
-  const endTag = cache === undefined ? undefined : (name: string) => cache.cache.deleteByTag(name);
-  const responseCaches = openResponseCaches<Raw>({ store: stores.cache, keys, telemetry, endTag, now });
+  const renewals = cache?.cache.renewals;
+  const responseCaches = openResponseCaches<Raw>({ store: stores.cache, keys, telemetry, logger, renewals, now });
   stores.onReady(() => void logFindings());
   const monitor = new HealthMonitor(resolved, stores, services.degradation);
   const verification = { authentication: "required", limits: [], cache: false } as const;
@@ -258,6 +258,7 @@ export function createGate<Raw, Middleware extends object>(
       auth?.keys.close();
       services.settlement.close();
       services.cache?.close();
+      responseCaches.close();
       services.administration.close();
       await stores.close();
     },

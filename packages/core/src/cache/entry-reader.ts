@@ -36,6 +36,8 @@ export class EntryReader {
   readonly #options: ResolvedCache;
   readonly #codecs: Codecs;
   readonly #generations: Generations;
+  /** What was created until then is not used; by the store's clock. */
+  #distrustedUntil = Number.NEGATIVE_INFINITY;
 
   constructor({ store, keys, options, codecs, generations }: EntryReaderOptions) {
     this.#store = store;
@@ -43,6 +45,11 @@ export class EntryReader {
     this.#options = options;
     this.#codecs = codecs;
     this.#generations = generations;
+  }
+
+  /** Whatever is stored now may be old, and this process cannot tell what is. */
+  distrust(): void {
+    this.#distrustedUntil = this.#store.now();
   }
 
   /** The generations that entries of a place with these tags stand and fall with. */
@@ -65,7 +72,7 @@ export class EntryReader {
   ): Awaitable<CachedEntry | undefined> {
     if (text === undefined || text.length > this.#options.maxValueSize + longestHead) return undefined;
     const stored = readEntry(text);
-    if (stored === undefined) return undefined;
+    if (stored === undefined || stored.createdAt <= this.#distrustedUntil) return undefined;
     const own = this.#generations.of(place);
     const all = stored.tags.length === 0 ? own : [...own, ...stored.tags.map(([tag]) => this.tagged(tag))];
     const stand = { generations: all, epochs: epochsOf(all, said) };

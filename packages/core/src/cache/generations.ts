@@ -1,6 +1,9 @@
 import { LRUCache } from "lru-cache";
 import type { CacheStore } from "../store/cache-store.js";
 import type { CacheSignals } from "../store/cache-signals.js";
+import type { Logger } from "../telemetry/logger.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
+import { Invalidations, allOf } from "./invalidations.js";
 import type { Place } from "./places.js";
 
 /** The random text that entries of a namespace, a view or a tag carry; another one there, and they do not count any more. */
@@ -16,12 +19,27 @@ export interface Generation {
 /** Outlives what is stamped with it, or that is a miss too early. */
 const leastTtlMs = 30 * 86_400_000;
 
+/** A renewed one outlives every response with its tag, which names the one before. */
+const renewedTtlMs = leastTtlMs + 86_400_000;
+
+export interface RenewalsOptions {
+  readonly store: CacheStore;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
+}
+
+/** Renewals of generations on their way into the store: one for all who go by them. */
+export function openRenewals({ store, ...rest }: RenewalsOptions): Invalidations {
+  return new Invalidations({ ...rest, apply: (key) => store.renewGenerations([key], renewedTtlMs) });
+}
+
 /** How often those of a place are looked up, which shows that they are in use. */
 const lookUpMs = 100;
 
 export interface GenerationsOptions {
   readonly store: CacheStore;
   readonly signals: CacheSignals;
+  readonly renewals: Invalidations;
   /** For how long unheard changes are put up with. */
   readonly boundMs: number;
 }
@@ -35,15 +53,16 @@ export class Generations {
   readonly #signals: CacheSignals;
   #tracked = false;
   readonly #boundMs: number;
-  /** Whose renewal the store missed, each with a mark: entries under them are gone for this process. */
-  readonly #missed = new LRUCache<string, symbol>({ max: 10_000 });
+  readonly #renewals: Invalidations;
   /** Entries that remember one that is dropped would not hear of its changes any more. */
   readonly #known = new LRUCache<string, Generation>({ max: 10_000, dispose: drop });
 
-  constructor({ store, signals, boundMs }: GenerationsOptions) {
+  constructor({ store, signals, renewals, boundMs }: GenerationsOptions) {
     this.#store = store;
     this.#signals = signals;
     this.#boundMs = boundMs;
+    this.#renewals = renewals;
+    renewals.listen({ changed: (key) => this.#invalidate(key) });
   }
 
   /** Hears of changes of all keys that begin so. Without, every read asks. */
@@ -77,7 +96,7 @@ export class Generations {
 
   /** Is what is stored under it gone for this process? */
   isMissed({ key }: Generation): boolean {
-    return this.#missed.size > 0 && this.#missed.has(key);
+    return this.#renewals.isPending(key);
   }
 
   /**
@@ -95,8 +114,7 @@ export class Generations {
   /** The values to stamp a new entry with. What was missed is made good first. Rejects with a StoreFault. */
   async ensure(generations: readonly Generation[], ttlMs: number): Promise<string[]> {
     const lives = Math.max(leastTtlMs, ttlMs);
-    const missed = generations.filter((one) => this.isMissed(one));
-    if (missed.length > 0) await this.renew(missed, lives);
+    if (generations.some((one) => this.isMissed(one))) await this.#renewals.settle(generations.map(({ key }) => key));
     const asked = generations.filter((one) => !this.isKnown(one));
     if (asked.length === 0) return generations.map(({ value }) => value ?? "");
     const epochs = asked.map(({ epoch }) => epoch);
@@ -110,19 +128,8 @@ export class Generations {
   }
 
   /** Makes everything under these generations a miss, everywhere. Rejects with a StoreFault; here it is then a miss still. */
-  async renew(generations: readonly Generation[], ttlMs: number = leastTtlMs): Promise<void> {
-    const mark = Symbol("renewed");
-    for (const one of generations) {
-      this.#missed.set(one.key, mark);
-      forget(one);
-    }
-    const keys = generations.map(({ key }) => key);
-    await this.#store.renewGenerations(keys, ttlMs);
-    for (const one of generations) {
-      if (this.#missed.get(one.key) === mark) this.#missed.delete(one.key);
-      // What was read before the store had the new one must not be kept.
-      forget(one);
-    }
+  async renew(generations: readonly Generation[]): Promise<void> {
+    await allOf(generations.map(({ key }) => this.#renewals.run(key)));
   }
 
   #invalidate(key: string): void {

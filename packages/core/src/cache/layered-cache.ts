@@ -1,18 +1,19 @@
-import { LRUCache } from "lru-cache";
 import type { ResolvedCache } from "../options/cache.js";
 import type { CacheStore } from "../store/cache-store.js";
 import type { Keyspace } from "../store/keys.js";
 import { StoreFault } from "../store/ports.js";
 import { CacheStatistics } from "../telemetry/cache-statistics.js";
+import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CachedEntry } from "./cached-entry.js";
 import { Codecs } from "./codec.js";
 import type { Awaitable } from "./entry-reader.js";
 import { EntryReader, epochOf, keyOf, nothingSaid } from "./entry-reader.js";
 import type { Generation } from "./generations.js";
-import { Generations } from "./generations.js";
+import { Generations, openRenewals } from "./generations.js";
 import type { Mark } from "./in-flight.js";
 import { InFlight } from "./in-flight.js";
+import { Invalidations } from "./invalidations.js";
 import { LocalTier } from "./local-tier.js";
 import type { Place } from "./places.js";
 import { Places } from "./places.js";
@@ -25,6 +26,7 @@ export interface LayeredCacheOptions {
   readonly keys: Keyspace;
   readonly options: ResolvedCache;
   readonly telemetry: Telemetry;
+  readonly logger: Logger;
 }
 
 /** A read that is under way. */
@@ -49,6 +51,8 @@ export class LayeredCache {
   readonly options: ResolvedCache;
   readonly codecs: Codecs;
   readonly generations: Generations;
+  /** Also those of tags by which responses end. */
+  readonly renewals: Invalidations;
   readonly waiting: Waiting;
   readonly local: LocalTier | undefined;
   readonly statistics: CacheStatistics = new CacheStatistics();
@@ -58,10 +62,10 @@ export class LayeredCache {
   readonly #signals: CacheSignals;
   #listens = false;
   readonly #inFlight = new InFlight();
-  /** Entries whose deletion the store missed, each with a mark of its own: for this process they are gone. */
-  readonly #tombstones = new LRUCache<string, symbol>({ max: 10_000 });
+  /** Deletions that the store does not have yet: for this process these entries are gone. */
+  readonly #deletions: Invalidations;
 
-  constructor({ store, signals, keys, options, telemetry }: LayeredCacheOptions) {
+  constructor({ store, signals, keys, options, telemetry, logger }: LayeredCacheOptions) {
     const { local, tracked } = options;
     this.store = store;
     this.keys = keys;
@@ -71,8 +75,15 @@ export class LayeredCache {
     this.#telemetry = telemetry;
     this.#signals = signals;
     this.local = local === undefined ? undefined : new LocalTier({ ...local, signals });
-    this.generations = new Generations({ store, signals, boundMs: local?.ttlMs ?? 0 });
-    this.entries = new EntryReader({ store, keys, options, codecs: this.codecs, generations: this.generations });
+    this.renewals = openRenewals({ store, telemetry, logger });
+    const { codecs, renewals } = this;
+    const generations = new Generations({ store, signals, renewals, boundMs: local?.ttlMs ?? 0 });
+    this.generations = generations;
+    this.entries = new EntryReader({ store, keys, options, codecs, generations });
+    this.#deletions = new Invalidations({ apply: (key) => store.deleteMany([key]), telemetry, logger });
+    const overflowed = (): void => this.entries.distrust();
+    this.#deletions.listen({ changed: (key) => this.forget(key), overflowed });
+    renewals.listen({ overflowed });
     this.waiting = new Waiting({
       channels: signals.channels,
       onDeleted: (key) => this.forget(key),
@@ -166,14 +177,14 @@ export class LayeredCache {
     this.#inFlight.end(mark);
   }
 
-  /** The mark of a deletion that the store missed. */
-  tombstone(storeKey: string): symbol | undefined {
-    return this.#tombstones.size === 0 ? undefined : this.#tombstones.get(storeKey);
+  /** The mark of a deletion that the store does not have yet. */
+  tombstone(storeKey: string): string | undefined {
+    return this.#deletions.markOf(storeKey);
   }
 
   /** What the deletion with this mark was about has been overwritten. */
-  bury(storeKey: string, mark: symbol | undefined): void {
-    if (mark !== undefined && this.#tombstones.get(storeKey) === mark) this.#tombstones.delete(storeKey);
+  bury(storeKey: string, mark: string | undefined): void {
+    this.#deletions.overtake(storeKey, mark);
   }
 
   /** Forgets what is kept of a key in process, and does not keep what is being read of it. */
@@ -184,13 +195,7 @@ export class LayeredCache {
 
   /** Rejects with a StoreFault if the store missed it; for this process the entry is then gone all the same. */
   async delete(place: Place, key: string): Promise<void> {
-    const storeKey = this.storeKey(place, key);
-    const mark = Symbol("deleted");
-    this.#tombstones.set(storeKey, mark);
-    this.forget(storeKey);
-    await this.store.deleteMany([storeKey]);
-    this.bury(storeKey, mark);
-    this.forget(storeKey);
+    await this.#deletions.run(this.storeKey(place, key));
   }
 
   async deleteByTag(tag: string): Promise<void> {
@@ -215,6 +220,8 @@ export class LayeredCache {
 
   close(): void {
     this.waiting.close();
+    this.renewals.close();
+    this.#deletions.close();
     this.flush();
   }
 }

@@ -15,6 +15,7 @@ import type { Channel } from "node:diagnostics_channel";
  * | `portcullis:store` | `{ store, questions, durationMs, fault }`: a round trip to the store, answered or not |
  * | `portcullis:cache` | `{ namespace, outcome }`: a read of the cache; `outcome` is "memo", "local", "store", "stale" or "miss" |
  * | `portcullis:cache-factory` | `{ namespace, outcome, durationMs }`: a factory of `getOrSet` has ended; "made" or "failed" |
+ * | `portcullis:cache-invalidation` | `{ outcome, fault }`: Redis missed an invalidation of the cache ("missed"), has it now ("repeated"), or will not hear of it ("dropped") |
  * | `portcullis:data-lost` | `{}`: Redis has lost data, so revoked tokens may be accepted again |
  */
 export const events: {
@@ -26,6 +27,7 @@ export const events: {
   readonly storeCall: Channel;
   readonly cacheRead: Channel;
   readonly cacheFactory: Channel;
+  readonly cacheInvalidation: Channel;
   readonly dataLost: Channel;
 } = {
   verdict: channel("portcullis:verdict"),
@@ -36,5 +38,6 @@ export const events: {
   storeCall: channel("portcullis:store"),
   cacheRead: channel("portcullis:cache"),
   cacheFactory: channel("portcullis:cache-factory"),
+  cacheInvalidation: channel("portcullis:cache-invalidation"),
   dataLost: channel("portcullis:data-lost"),
 };

@@ -63,6 +63,10 @@ export class Telemetry {
     "portcullis_responses_total",
     "Requests at a cache of responses, by what became of them.",
   );
+  readonly #invalidations = new Counter(
+    "portcullis_cache_invalidations_total",
+    "Invalidations of the cache that Redis missed, and what became of them.",
+  );
   readonly #messages = new Counter(
     "portcullis_channel_messages_total",
     "Messages that arrived from processes, by what became of them.",
@@ -117,6 +121,12 @@ export class Telemetry {
     this.#responses.add({ outcome });
   }
 
+  /** Redis missed an invalidation; has one that it had missed; or will not hear of one, because too many are waiting. */
+  invalidationEnded(outcome: "missed" | "repeated" | "dropped", fault: FaultKind | undefined): void {
+    this.#invalidations.add({ outcome });
+    if (events.cacheInvalidation.hasSubscribers) events.cacheInvalidation.publish({ outcome, fault });
+  }
+
   messageArrived(outcome: MessageOutcome): void {
     this.#messages.add({ outcome });
   }
@@ -145,7 +155,7 @@ export class Telemetry {
     };
     const counters = [
       ...[this.#denied, this.#limited, this.#degraded, this.#breakerChanges, this.#storeQuestions],
-      ...[this.#keyFetches, this.#messages, this.#responses],
+      ...[this.#keyFetches, this.#messages, this.#responses, this.#invalidations],
     ];
     return [allowed, losses, ...counters.map((counter) => counter.read()), this.#storeCalls.read(), breakers];
   }

@@ -1,7 +1,7 @@
-import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Keyspace } from "../../store/keys.js";
 import type { CacheStore } from "../../store/ports.js";
+import type { Invalidations } from "../invalidations.js";
 import { StoreFault } from "../../store/ports.js";
 import type { Choice, StoredResponse } from "./entry.js";
 import { decodeRecord, encodeChoice, encodeResponse } from "./entry.js";
@@ -31,13 +31,14 @@ export interface ResponseStoreOptions {
   readonly store: CacheStore;
   readonly keys: Keyspace;
   readonly note: (fault: StoreFault) => void;
-  /** The cache's own end of a tag, so that this process hears of it at once; undefined where there is no cache of values. */
-  readonly endTag: ((name: string) => Promise<void>) | undefined;
+  /** Purges on their way into the store; those of the cache's tags too. */
+  readonly renewals: Invalidations;
+  /** Unix milliseconds. */
+  readonly now: () => number;
 }
 
-/** Longer than this nothing is kept, and a purge is remembered longer still. */
+/** Longer than this nothing is kept; a purge is remembered longer still. */
 const longestMs = 30 * 86_400_000;
-const purgeMs = longestMs + 86_400_000;
 
 /**
  * Responses in the cache store. A tag has a random generation, which a purge replaces; a response is good only while all its
@@ -47,36 +48,41 @@ export class ResponseStore {
   readonly #store: CacheStore;
   readonly #keys: Keyspace;
   readonly #note: (fault: StoreFault) => void;
-  readonly #endTag: ((name: string) => Promise<void>) | undefined;
+  readonly #renewals: Invalidations;
   /** The fields that choose, by primary key, so that a response and what leads to it are one read. */
   readonly #choices = new LRUCache<string, readonly string[]>({ max: 10_000 });
-  /** Purges that the store missed: for this process they hold all the same. */
-  readonly #missed = new LRUCache<string, string>({ max: 10_000 });
+  /** What was stored until then is not used; Unix milliseconds. */
+  #distrustedUntil = Number.NEGATIVE_INFINITY;
 
-  constructor({ store, keys, note, endTag }: ResponseStoreOptions) {
+  constructor({ store, keys, note, renewals, now }: ResponseStoreOptions) {
     this.#store = store;
     this.#keys = keys;
     this.#note = note;
-    this.#endTag = endTag;
+    this.#renewals = renewals;
+    renewals.listen({ overflowed: () => (this.#distrustedUntil = now()) });
   }
 
   async find({ primary, variant, tags }: Lookup): Promise<Found> {
     const known = this.#choices.get(primary) ?? [];
     const guess = variant(known);
-    const keys = [this.#entryKey(primary), ...tags.map((tag) => this.#tagKey(tag))];
+    const tagKeys = tags.map((tag) => this.#tagKey(tag));
+    const keys = [this.#entryKey(primary), ...tagKeys];
     if (guess !== primary) keys.push(this.#entryKey(guess));
-    const texts = await this.#read(keys);
-    const generations = tags.map((tag, index) => [tag, this.#missed.get(tag) ?? texts?.[index + 1] ?? ""] as const);
+    // Nothing is answered from the store before it has the purges that it missed.
+    const texts = (await this.#settle(tagKeys)) ? await this.#read(keys) : undefined;
+    const generations = tags.map((tag, index) => {
+      return [tag, this.#renewals.markOf(tagKeys[index] ?? "") ?? texts?.[index + 1] ?? ""] as const;
+    });
     const found = { response: undefined, others: false, generations, answered: texts !== undefined, vary: known };
     const first = decodeRecord(texts?.[0]);
     if (first === undefined) return found;
-    if (!isChoice(first)) return { ...found, response: inForce(first, generations), vary: [] };
+    if (!isChoice(first)) return { ...found, response: this.#inForce(first, generations), vary: [] };
     const { vary } = first;
     this.#choices.set(primary, vary);
     const key = variant(vary);
     const text = key === guess ? texts?.at(-1) : (await this.#read([this.#entryKey(key)]))?.[0];
     const second = decodeRecord(text);
-    const response = second === undefined || isChoice(second) ? undefined : inForce(second, generations);
+    const response = second === undefined || isChoice(second) ? undefined : this.#inForce(second, generations);
     return { ...found, response, others: true, vary };
   }
 
@@ -94,14 +100,26 @@ export class ResponseStore {
     await this.#store.setMany(entries).catch(this.report);
   }
 
-  /** Ends every response with this tag. Rejects if the store could not be told; this process then knows it all the same. */
+  /** Ends every response with this tag. Rejects if the store missed it; this process then knows it all the same. */
   async purge(tag: string): Promise<void> {
-    const generation = randomBytes(12).toString("base64url");
-    this.#missed.set(tag, generation);
-    const name = tagName(tag);
-    if (name !== undefined && this.#endTag !== undefined) await this.#endTag(name);
-    else await this.#store.renewGenerations([this.#tagKey(tag)], purgeMs);
-    if (this.#missed.get(tag) === generation) this.#missed.delete(tag);
+    await this.#renewals.run(this.#tagKey(tag));
+  }
+
+  /** Does the store have all purges of these keys? */
+  async #settle(tagKeys: readonly string[]): Promise<boolean> {
+    if (!tagKeys.some((key) => this.#renewals.isPending(key))) return true;
+    try {
+      await this.#renewals.settle(tagKeys);
+      return true;
+    } catch (error) {
+      this.report(error);
+      return false;
+    }
+  }
+
+  /** A response that was not purged since before it was made, as far as is known. */
+  #inForce(response: StoredResponse, now: StoredResponse["generations"]): StoredResponse | undefined {
+    return response.storedMs > this.#distrustedUntil && isInForce(response, now) ? response : undefined;
   }
 
   async #read(keys: readonly string[]): Promise<(string | undefined)[] | undefined> {
@@ -140,8 +158,4 @@ function isChoice(record: StoredResponse | Choice): record is Choice {
 export function isInForce({ generations }: StoredResponse, now: StoredResponse["generations"]): boolean {
   const current = new Map(now);
   return generations.every(([tag, generation]) => current.get(tag) === generation);
-}
-
-function inForce(response: StoredResponse, now: StoredResponse["generations"]): StoredResponse | undefined {
-  return isInForce(response, now) ? response : undefined;
 }

@@ -7,7 +7,7 @@ export interface Responses {
   /**
    * Ends every response with one of these tags, in every process, also those that handlers are making right now; and every
    * value of the cache with it, as `deleteByTag` of the cache ends responses: a tag is one for both. Rejects with
-   * a StoreFault if the store could not be told; this process then treats them as gone.
+   * a StoreFault if the store missed it; this process then treats them as gone, and repeats it until the store has it.
    */
   purge(...tags: string[]): Promise<void>;
   /** Ends every response for this path and query, as `"/orders/7?expand=lines"`; as an unsafe request to it does. */

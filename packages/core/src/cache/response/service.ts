@@ -2,7 +2,10 @@ import type { Check } from "../../http/verdict.js";
 import type { ResolvedResponseCache } from "../../options/response-cache.js";
 import type { Keyspace } from "../../store/keys.js";
 import type { CacheStore, StoreFault } from "../../store/ports.js";
+import type { Logger } from "../../telemetry/logger.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
+import { openRenewals } from "../generations.js";
+import type { Invalidations } from "../invalidations.js";
 import { createResponseCache } from "./response-cache.js";
 import { ResponseStore } from "./response-store.js";
 import type { Responses } from "./responses.js";
@@ -12,8 +15,9 @@ export interface ResponseCachesOptions {
   readonly store: CacheStore;
   readonly keys: Keyspace;
   readonly telemetry: Telemetry;
-  /** As in {@link ResponseStoreOptions}. */
-  readonly endTag: ((name: string) => Promise<void>) | undefined;
+  readonly logger: Logger;
+  /** Of the cache of values, whose tags are those of responses; undefined where there is none. */
+  readonly renewals: Invalidations | undefined;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
@@ -22,17 +26,19 @@ export interface ResponseCachesOptions {
 export interface ResponseCaches<Raw> {
   create(options: ResolvedResponseCache<Raw>): Check<Raw>;
   readonly responses: Responses;
+  close(): void;
 }
 
 export function openResponseCaches<Raw>({
   store,
   keys,
   telemetry,
-  endTag,
+  logger,
+  renewals = openRenewals({ store, telemetry, logger }),
   now,
 }: ResponseCachesOptions): ResponseCaches<Raw> {
   const note = ({ kind }: StoreFault): void => telemetry.degraded("cache", "allow", kind, "allowed");
-  const responseStore = new ResponseStore({ store, keys, note, endTag });
+  const responseStore = new ResponseStore({ store, keys, note, renewals, now });
   const services = {
     store: responseStore,
     now,
@@ -41,5 +47,6 @@ export function openResponseCaches<Raw>({
   return {
     create: (options) => createResponseCache(options, services),
     responses: openResponses(responseStore),
+    close: () => renewals.close(),
   };
 }

@@ -1,0 +1,157 @@
+import { StoreFault } from "../store/ports.js";
+import type { Logger } from "../telemetry/logger.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
+import { Retries } from "./retries.js";
+
+export interface InvalidationsOptions {
+  /** Does it in the store, by the key there. Rejects with a StoreFault; may be repeated. */
+  readonly apply: (key: string) => Promise<void>;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
+}
+
+export interface InvalidationListener {
+  /** This key is about to change in the store, or has changed: what is kept by it here is old. */
+  readonly changed?: ((key: string) => void) | undefined;
+  /** Too many were missed to remember each: whatever was stored until now may be old. */
+  readonly overflowed?: (() => void) | undefined;
+}
+
+/** An invalidation that the store does not have yet. */
+interface Pending {
+  /** Tells it from earlier and later ones of the same key; no generation looks like it. */
+  readonly mark: string;
+  /** The attempt that is under way. */
+  attempt: Promise<void> | undefined;
+  /** An attempt has failed. */
+  missed: boolean;
+}
+
+const mostPending = 10_000;
+
+/**
+ * Invalidations on their way into the store. One that the store misses counts in this process all the same, and is repeated
+ * until the store has it; then this process goes by the store again. Callers ask {@link isPending} before they use what was
+ * stored, and may wait for the store with {@link settle}.
+ */
+export class Invalidations {
+  readonly #apply: (key: string) => Promise<void>;
+  readonly #telemetry: Telemetry;
+  readonly #logger: Logger;
+  readonly #listeners: InvalidationListener[] = [];
+  /** By key of the store. */
+  readonly #pending = new Map<string, Pending>();
+  /** Those that were missed. */
+  readonly #retries = new Retries(mostPending);
+  #marks = 0;
+
+  constructor({ apply, telemetry, logger }: InvalidationsOptions) {
+    this.#apply = apply;
+    this.#telemetry = telemetry;
+    this.#logger = logger;
+  }
+
+  listen(listener: InvalidationListener): void {
+    this.#listeners.push(listener);
+  }
+
+  /** Rejects with a StoreFault if the store missed it; it is repeated all the same. */
+  async run(key: string): Promise<void> {
+    const before = this.#pending.get(key);
+    const pending: Pending = { mark: ` ${(this.#marks += 1)}`, attempt: undefined, missed: before?.missed === true };
+    if (before === undefined && this.#pending.size >= mostPending) this.#drop();
+    this.#pending.set(key, pending);
+    if (pending.missed) this.#repeat(key, pending);
+    this.#tell(key);
+    await this.#attempt(key, pending);
+  }
+
+  /** Does the store not have it yet? Then what is stored under this key, or by it, is gone for this process. */
+  isPending(key: string): boolean {
+    return this.#pending.size > 0 && this.#pending.has(key);
+  }
+
+  markOf(key: string): string | undefined {
+    return this.#pending.size === 0 ? undefined : this.#pending.get(key)?.mark;
+  }
+
+  /** Sees to it that the store has those of these keys. Rejects with a StoreFault if it does not. */
+  async settle(keys: readonly string[]): Promise<void> {
+    const attempts: Promise<void>[] = [];
+    for (const key of keys) {
+      const pending = this.#pending.get(key);
+      if (pending !== undefined) attempts.push(this.#attempt(key, pending));
+    }
+    await allOf(attempts);
+  }
+
+  /** What the one with this mark was about has been overwritten in the store. */
+  overtake(key: string, mark: string | undefined): void {
+    const pending = this.#pending.get(key);
+    if (pending !== undefined && pending.mark === mark) this.#remove(key, pending);
+  }
+
+  close(): void {
+    this.#retries.close();
+  }
+
+  #attempt(key: string, pending: Pending): Promise<void> {
+    return (pending.attempt ??= this.#apply(key).then(
+      () => {
+        if (this.#pending.get(key) === pending) this.#remove(key, pending);
+        // What was read before the store had it must not be kept.
+        this.#tell(key);
+      },
+      (error: unknown) => {
+        pending.attempt = undefined;
+        if (this.#pending.get(key) === pending) this.#miss(key, pending, error);
+        throw error;
+      },
+    ));
+  }
+
+  #miss(key: string, pending: Pending, error: unknown): void {
+    if (pending.missed) return;
+    pending.missed = true;
+    const fault = error instanceof StoreFault ? error.kind : "unreadable";
+    this.#telemetry.invalidationEnded("missed", fault);
+    if (this.#retries.size === 0) {
+      const message = "portcullis: Redis missed an invalidation of the cache; it is repeated until Redis has it";
+      this.#logger.warn({ fault }, message);
+    }
+    this.#repeat(key, pending);
+  }
+
+  #repeat(key: string, pending: Pending): void {
+    this.#retries.add(key, () => this.#attempt(key, pending));
+  }
+
+  #remove(key: string, { missed }: Pending): void {
+    this.#pending.delete(key);
+    if (!missed) return;
+    this.#retries.delete(key);
+    this.#telemetry.invalidationEnded("repeated", undefined);
+  }
+
+  /** The oldest makes room. Other processes never hear of it; this one trusts nothing that was stored until now. */
+  #drop(): void {
+    for (const key of this.#pending.keys()) {
+      this.#pending.delete(key);
+      this.#retries.delete(key);
+      break;
+    }
+    this.#telemetry.invalidationEnded("dropped", undefined);
+    for (const { overflowed } of this.#listeners) overflowed?.();
+  }
+
+  #tell(key: string): void {
+    for (const { changed } of this.#listeners) changed?.(key);
+  }
+}
+
+/** Resolves when all are settled; rejects with the first error then, and leaves nothing under way. */
+export async function allOf(promises: readonly Promise<void>[]): Promise<void> {
+  for (const outcome of await Promise.allSettled(promises)) {
+    if (outcome.status === "rejected") throw outcome.reason;
+  }
+}
