@@ -1,3 +1,5 @@
+import { connect as connectTo, createServer } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { startCluster, startRedis, startProxy } from "@portcullis/testkit";
 import type { Proxy, RedisServer } from "@portcullis/testkit";
 import { expect } from "chai";
@@ -82,6 +84,33 @@ describe("tracking of keys", function () {
     expect(flushes()).to.be.at.least(4);
     await admin.set("a:2", "1");
     await until(() => heard.includes("a:2"));
+  });
+
+  it("makes another connection when its peer takes one and stays silent from the start", async () => {
+    const sockets: Socket[] = [];
+    let silent = 0;
+    const relay = createServer((socket) => {
+      sockets.push(socket.on("error", () => undefined));
+      // The first is not the one that listens.
+      if (sockets.length > 1 && silent < 2) {
+        silent += 1;
+        socket.resume();
+        return;
+      }
+      const upstream = connectTo({ host: server.host, port: server.port }).on("error", () => undefined);
+      sockets.push(upstream);
+      socket.pipe(upstream).pipe(socket);
+    });
+    await new Promise<void>((resolve) => relay.listen(0, "127.0.0.1", resolve));
+    const { tracking, heard } = open(`redis://127.0.0.1:${(relay.address() as AddressInfo).port}`);
+    cleanUp.unshift(async () => {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => relay.close(resolve));
+    });
+    expect(await tracking.ready(20_000)).to.equal(true);
+    expect(silent).to.equal(2);
+    await admin.set("a:after silence", "1");
+    await until(() => heard.includes("a:after silence"));
   });
 
   it("is not alive for longer than its last proof while frozen, and makes a new connection afterwards", async () => {

@@ -130,7 +130,15 @@ export class Tracking {
       if (node.armed) this.#prove(node);
       // It may end for good as the other connection may (connect.ts).
       else if (node.client.status === "end") node.client.connect().catch(() => undefined);
+      else this.#hurry(node);
     }
+  }
+
+  /** A connection that is made but does not come to listen, since its peer is silent, would never end by itself. */
+  #hurry(node: Node): void {
+    if (node.connectedAt === undefined || performance.now() - node.connectedAt <= this.#patienceMs) return;
+    this.#disarm(node);
+    node.client.disconnect(true);
   }
 
   /** One connection to each master there is now. */
@@ -154,6 +162,7 @@ export class Tracking {
     const node: Node = { client, ...disarmed };
     this.#nodes.set(address, node);
     client.on("error", () => undefined);
+    client.on("connect", () => (node.connectedAt = performance.now()));
     client.on("ready", () => void this.#arm(node));
     client.on("close", () => this.#disarm(node));
     client.on("messageBuffer", (channel: Buffer, message: Buffer | Buffer[] | null) => {
@@ -273,6 +282,8 @@ interface Node {
   /** Redis was told the channels there were. */
   listens: boolean;
   armed: boolean;
+  /** When there was a connection at all. */
+  connectedAt: number | undefined;
   /** When the last ping that was answered went out. */
   provenAt: number;
   /** When the ping that is not answered went out. */
@@ -283,6 +294,7 @@ const disarmed = {
   tracks: false,
   listens: false,
   armed: false,
+  connectedAt: undefined,
   provenAt: Number.NEGATIVE_INFINITY,
   askedAt: undefined,
 };
