@@ -14,6 +14,7 @@ import { Generations, openRenewals } from "./generations.js";
 import type { Mark } from "./in-flight.js";
 import { InFlight } from "./in-flight.js";
 import { Invalidations } from "./invalidations.js";
+import { LeaseReleases } from "./lease-releases.js";
 import { LocalTier } from "./local-tier.js";
 import type { Place } from "./places.js";
 import { Places } from "./places.js";
@@ -54,6 +55,7 @@ export class LayeredCache {
   /** Also those of tags by which responses end. */
   readonly renewals: Invalidations;
   readonly waiting: Waiting;
+  readonly releases: LeaseReleases;
   readonly local: LocalTier | undefined;
   readonly statistics: CacheStatistics = new CacheStatistics();
   readonly places: Places;
@@ -75,6 +77,7 @@ export class LayeredCache {
     this.#telemetry = telemetry;
     this.#signals = signals;
     this.local = local === undefined ? undefined : new LocalTier({ ...local, signals });
+    this.releases = new LeaseReleases(store);
     this.renewals = openRenewals({ store, telemetry, logger });
     const { codecs, renewals } = this;
     const generations = new Generations({ store, signals, renewals, boundMs: local?.ttlMs ?? 0 });
@@ -220,6 +223,7 @@ export class LayeredCache {
 
   close(): void {
     this.waiting.close();
+    this.releases.close();
     this.renewals.close();
     this.#deletions.close();
     this.flush();

@@ -1,9 +1,11 @@
 import { randomBytes } from "node:crypto";
 import type { ResolvedCachePolicy } from "../options/cache.js";
-import type { Settlement } from "../store/cache-store.js";
+import type { Lease, Settlement } from "../store/cache-store.js";
+import { StoreFault } from "../store/ports.js";
 import type { CachedEntry } from "./cached-entry.js";
 import type { Flight } from "./flight.js";
 import type { LayeredCache } from "./layered-cache.js";
+import type { LeaseReleases } from "./lease-releases.js";
 import type { Place } from "./places.js";
 import type { NewEntry, Stamps, Writer } from "./writer.js";
 
@@ -56,15 +58,18 @@ const leaseMs = 3000;
 
 /**
  * Makes values: one process at a time makes one, by a lease in the store; the others wait until they are told that it is
- * there. An owner that dies is replaced when its lease runs out, one that fails at once.
+ * there, and look at the lease again every moment, since news may be lost. An owner that dies is replaced when its lease runs
+ * out, one that fails at once. Whoever finds the store away makes the value alone.
  */
 export class Maker {
   readonly #cache: LayeredCache;
   readonly #writer: Writer;
+  readonly #releases: LeaseReleases;
 
   constructor(cache: LayeredCache, writer: Writer) {
     this.#cache = cache;
     this.#writer = writer;
+    this.#releases = cache.releases;
   }
 
   async make(job: Job, flight: MakingFlight): Promise<Made | undefined> {
@@ -81,6 +86,8 @@ export class Maker {
         flight.signal.throwIfAborted();
         if (end === "nothing") return { value: undefined, entry: undefined };
         if (end === "unkept") return await this.#makeAlone(job, flight);
+        // The lease comes with what is stored.
+        if (end === "time") continue;
       } finally {
         waiter.cancel();
       }
@@ -95,15 +102,15 @@ export class Maker {
     const owner = randomBytes(12).toString("base64url");
     const askedAt = performance.now();
     try {
-      const [{ waitMs, value }, stamps] = await Promise.all([
-        store.lease(storeKey, owner, leaseMs, force),
-        // Before the factory reads anything: what it reads may change from now on.
-        this.#writer.stamps(place, tags, policy.ttlMs + policy.graceMs),
-      ]);
+      const leasing = store.lease(storeKey, owner, leaseMs, force);
+      // Before the factory reads anything: what it reads may change from now on.
+      const stamping = this.#writer.stamps(place, tags, policy.ttlMs + policy.graceMs);
+      const [leased, stamped] = await Promise.allSettled([leasing, stamping]);
+      const isUseless = leased.status === "rejected" || stamped.status === "rejected";
+      if (isUseless && mayHold(leased)) this.#releases.giveBack(storeKey, owner);
+      const [{ waitMs, value }, stamps] = await Promise.all([leasing, stamping]);
       return { waitMs, text: value, stamps, storeKey, owner, askedAt };
     } catch (error) {
-      // The lease may have been got although its answer was not.
-      store.settle(storeKey, owner, { outcome: "unkept" }).catch(() => undefined);
       return this.#cache.reportMiss(error);
     }
   }
@@ -115,6 +122,7 @@ export class Maker {
     let settled: Promise<boolean> | undefined;
     const settle = (settlement: Settlement): Promise<boolean> =>
       (settled ??= store.settle(storeKey, owner, settlement).catch((error: unknown) => {
+        this.#releases.giveBack(storeKey, owner);
         this.#cache.reportMiss(error);
         return false;
       }));
@@ -211,6 +219,13 @@ export class Maker {
 /** By up to a part of it, at random. */
 export function shorten(ms: number, jitter: number): number {
   return jitter === 0 ? ms : Math.max(1, ms * (1 - Math.random() * jitter));
+}
+
+/** May the lease have been got? Its answer may be lost, unless it was never asked for. */
+function mayHold(leased: PromiseSettledResult<Lease>): boolean {
+  if (leased.status === "fulfilled") return leased.value.waitMs === 0;
+  const error: unknown = leased.reason;
+  return !(error instanceof StoreFault && (error.kind === "open" || error.kind === "overloaded"));
 }
 
 /** Is it fresh, and another one than what there was? */

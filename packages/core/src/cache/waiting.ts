@@ -2,11 +2,11 @@ import type { CacheNews } from "../store/cache-store.js";
 import { cacheChannel, readNews } from "../store/cache-store.js";
 import type { Channels } from "../store/channels.js";
 
-/** What ended a wait: news of the key, a gap in the news, or the time. */
+/** What ended a wait: news of the key, a gap in the news, or that it is time to look again. */
 export type WaitEnd = CacheNews | "gap" | "time";
 
 export interface Waiter {
-  /** Also resolves if the news came before this was called. */
+  /** Waits for at most so long, and not longer than a moment. Also resolves if the news came before this was called. */
   wait(ms: number, signal: AbortSignal): Promise<WaitEnd>;
   cancel(): void;
 }
@@ -19,8 +19,8 @@ export interface WaitingOptions {
   readonly onGap: () => void;
 }
 
-/** While news may be missing it is looked after this often. */
-const deafMs = 250;
+/** News gets lost, and whoever makes the value may too: whoever waits looks again this often. */
+const lookMs = 250;
 
 /** Those in this process who wait for other processes to make a value. */
 export class Waiting {
@@ -64,9 +64,8 @@ export class Waiting {
       wait: (ms, signal) =>
         new Promise<WaitEnd>((resolve) => {
           const onTime = (): void => notify("time");
-          const bounded = this.#options.channels.isAlive(1000) ? ms : Math.min(ms, deafMs);
           // Not all at once, when a lease runs out.
-          const timer = setTimeout(onTime, bounded + Math.random() * 50);
+          const timer = setTimeout(onTime, Math.min(ms, lookMs) + Math.random() * 50);
           signal.addEventListener("abort", onTime, { once: true });
           wake = (how) => {
             clearTimeout(timer);
