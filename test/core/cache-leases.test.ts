@@ -4,7 +4,7 @@ import { until } from "../support/until.js";
 import { FakeCacheStore, faultOf, openProcess } from "./support/cache.js";
 import type { FakeProcess } from "./support/cache.js";
 
-/** Here no lease runs out: the clock of the store stands still. */
+/** Here no lease runs out: the clock of the store stands still, and whoever waits hears of an hour. */
 describe("who waits for another process to make a value", () => {
   const open: FakeProcess[] = [];
   afterEach(() => {
@@ -18,7 +18,7 @@ describe("who waits for another process to make a value", () => {
   }
 
   /** A factory of another process that is at it, and does not come to an end before the test does. */
-  async function hold({ request }: FakeProcess): Promise<(value: string) => void> {
+  async function hold({ request, store }: FakeProcess): Promise<(value: string) => void> {
     let finish: (value: string) => void = () => undefined;
     let begun = false;
     const made = request().getOrSet({ key: "k", hardTimeout: "1h" }, () => {
@@ -27,6 +27,11 @@ describe("who waits for another process to make a value", () => {
     });
     made.catch(() => undefined);
     await until(() => begun);
+    const lease = store.lease.bind(store);
+    store.lease = async (...given) => {
+      const { waitMs, value } = await lease(...given);
+      return { waitMs: waitMs > 0 ? 3_600_000 : 0, value };
+    };
     return finish;
   }
 
@@ -85,12 +90,16 @@ describe("who waits for another process to make a value", () => {
     const one = start();
     // Its channels are its own: it hears nothing of the others.
     const deaf = new FakeCacheStore();
+    const finish = await hold(one);
     for (const name of ["getMany", "ensureGenerations", "lease", "settle"] as const)
       deaf[name] = one.store[name].bind(one.store) as never;
-    const finish = await hold(one);
+    const lease = deaf.lease.bind(deaf);
+    let asked = 0;
+    deaf.lease = async (...given) => lease(...given).finally(() => (asked += 1));
     const waiting = start(deaf)
       .request()
       .getOrSet({ key: "k", hardTimeout: "1h" }, () => "made twice");
+    await until(() => asked > 0);
     finish("made");
     expect(await waiting).to.equal("made");
   });
@@ -116,7 +125,7 @@ describe("who waits for another process to make a value", () => {
     const other = start(one.store);
     await hold(one);
     const waiting = faultOf(other.request().getOrSet({ key: "k", hardTimeout: "1h" }, () => 1));
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await new Promise((resolve) => setTimeout(resolve, 400));
     one.store.failure = new TypeError("a bug");
     expect(await waiting).to.be.instanceOf(TypeError);
   });

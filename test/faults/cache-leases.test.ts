@@ -99,12 +99,12 @@ for (const adapter of adapters) {
       });
       await until(async () => (await leases()).length === 1);
       let calls = 0;
+      await prolong(await leases());
       const waiting = Array.from({ length: 20 }, () =>
         other.cache.getOrSet({ key: "slow" }, () => `made alone ${(calls += 1)}`),
       );
       await new Promise((resolve) => setTimeout(resolve, 100));
       expect(calls).to.equal(0);
-      await prolong(await leases());
       server.pause();
       expect(new Set(await Promise.all(waiting))).to.deep.equal(new Set(["made alone 1"]));
       made.open();
