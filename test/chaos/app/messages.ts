@@ -1,0 +1,25 @@
+import type { Degradation, Work } from "../history.js";
+
+/** What an application process is told. */
+export type Order =
+  | {
+      readonly type: "start";
+      readonly process: number;
+      readonly redis: string | object;
+      readonly seed: number;
+      /** Replicas that must have a revocation before it is confirmed. */
+      readonly replicas: number;
+    }
+  | { readonly type: "clock"; readonly aheadMs: number }
+  | { readonly type: "measure" }
+  | { readonly type: "version"; readonly question: number; readonly version: number };
+
+/** What it tells. */
+export type Report =
+  | { readonly type: "listening"; readonly url: string }
+  | { readonly type: "heap"; readonly bytes: number }
+  | { readonly type: "complaint"; readonly text: string }
+  /** Asks the data source that all processes share for the version of something, or makes a new one. */
+  | { readonly type: "ask"; readonly question: number; readonly key: string; readonly change: boolean }
+  | Omit<Work, "process" | "life">
+  | Omit<Degradation, "process" | "life">;

@@ -1,0 +1,23 @@
+import type { Order, Report } from "./messages.js";
+
+export function tell(report: Report): void {
+  if (process.connected) process.send?.(report);
+}
+
+const waiting = new Map<number, (version: number) => void>();
+let questions = 0;
+
+/** The data source behind the caches: the version of what this key stands for. `change` makes a new one. */
+export function askSource(key: string, change: boolean): Promise<number> {
+  questions += 1;
+  const question = questions;
+  return new Promise((resolve) => {
+    waiting.set(question, resolve);
+    tell({ type: "ask", question, key, change });
+  });
+}
+
+export function hearSource({ question, version }: Extract<Order, { type: "version" }>): void {
+  waiting.get(question)?.(version);
+  waiting.delete(question);
+}

@@ -1,0 +1,31 @@
+import { checkAudits, checkEverybodyIsAnswered, checkOwnValues, checkProcesses, checkStatuses } from "./answers.js";
+import { checkNobodyWaitsInVain, checkNothingOld } from "./caches.js";
+import { checkLimitsHold, checkNobodyIsRefused } from "./limits.js";
+import { checkGuesses, checkNobodyIsLockedOut } from "./logins.js";
+import { checkRevocation } from "./revocation.js";
+import { checkRulesHold } from "./rules.js";
+import { checkNobodyIsSignedOut, checkSuccessors } from "./sessions.js";
+import { checkGiveBacks, checkSlotsComeBack, checkWorkIsBounded } from "./slots.js";
+import type { Checker } from "./violation.js";
+
+/** All properties that a run is judged by. */
+export const checkers: readonly Checker[] = [
+  checkRevocation,
+  checkSuccessors,
+  checkNobodyIsSignedOut,
+  checkNobodyIsLockedOut,
+  checkGuesses,
+  checkLimitsHold,
+  checkNobodyIsRefused,
+  checkWorkIsBounded,
+  checkSlotsComeBack,
+  checkGiveBacks,
+  checkNothingOld,
+  checkNobodyWaitsInVain,
+  checkRulesHold,
+  checkStatuses,
+  checkEverybodyIsAnswered,
+  checkOwnValues,
+  checkProcesses,
+  checkAudits,
+];

@@ -1,0 +1,115 @@
+import { redisWasUp } from "../history.js";
+import type { End, History, Operation, Work } from "../history.js";
+import { applications, localLimit, slots } from "../settings.js";
+import type { Violation } from "./violation.js";
+import { count, groupBy, text } from "./violation.js";
+
+/** Milliseconds for which a slot of a process that died is held. */
+const heldMs = 60_000;
+
+/** Never do more handlers run at once than there are slots: those that began while Redis answered. */
+export function checkWorkIsBounded(history: History): Violation[] {
+  const works = history.works.filter(({ policy }) => policy === "slots");
+  return [...groupBy(works, ({ key }) => key).values()].flatMap((group) => {
+    const sure = group.filter(({ entered }) => redisWasUp(history, entered, entered));
+    return [
+      ...tooMany(sure, slots.limit),
+      ...tooMany(group, slots.limit + applications.length * localLimit(slots.limit) + lossesOf(history) * slots.limit),
+    ].slice(0, 1);
+  });
+}
+
+function lossesOf({ faults }: History): number {
+  return faults.filter(({ loses }) => loses).length;
+}
+
+function tooMany(works: readonly Work[], most: number): Violation[] {
+  return works.flatMap((work) => {
+    const evidence = works.filter((one) => one.entered <= work.entered && one.left > work.entered);
+    if (evidence.length <= most) return [];
+    const message = `${evidence.length} handlers ran at once behind "${work.policy}", and ${most} may`;
+    return [{ property: "limits hold", message, at: work.entered, evidence }];
+  });
+}
+
+/** When all have gone, all slots can be had again, but for those of processes that were killed. */
+export function checkSlotsComeBack(history: History): Violation[] {
+  return history.calms.flatMap((calm) => {
+    const tried = history.operations.filter(
+      ({ name, start }) => name === "all-slots" && start >= calm.start && start <= calm.end,
+    );
+    return [...groupBy(tried, ({ args }) => text(args, "key")).values()].flatMap((group) => {
+      const [first] = group;
+      if (first === undefined) return [];
+      const rounds = [...groupBy(group, ({ args }) => text(args, "round")).values()];
+      const most = Math.max(...rounds.map((round) => round.filter(({ status }) => status === 200).length));
+      const lost = slotsOfTheDead(history, text(first.args, "key"), calm.end);
+      if (most >= slots.limit - lost) return [];
+      const message = `at most ${most} of ${slots.limit} slots can be had long after everybody has gone (${lost} may be lost)`;
+      const last = rounds.at(-1) ?? [];
+      return [{ property: "slots come back", message, at: first.start, evidence: [...last, ...users(history, first)] }];
+    });
+  });
+}
+
+/** Requests that held or asked for a slot when their process was killed. */
+function slotsOfTheDead({ ends, operations }: History, key: string, before: number): number {
+  const dead = ends.filter(({ how, at }) => how !== "asked" && at <= before && at >= before - heldMs - 15_000);
+  const pending = (end: End): Operation[] =>
+    operations.filter(
+      (one) =>
+        one.name === "slots" &&
+        one.args.key === key &&
+        one.process === end.process &&
+        one.life === end.life &&
+        one.start <= end.at &&
+        // One that was left by its client, or ended in an outage, may have been held until then.
+        (one.end >= end.at - 1000 || one.left || one.status !== 200),
+    );
+  // Pipelined requests have no operations of their own.
+  return dead.reduce((sum, end) => sum + (key === "dropped" ? slots.limit : pending(end).length), 0);
+}
+
+function users({ operations, works }: History, { args, start }: Operation): (Operation | Work)[] {
+  return [
+    ...operations.filter((one) => one.name === "slots" && one.args.key === args.key && one.end <= start).slice(-8),
+    ...works.filter(({ policy, key, left }) => policy === "slots" && key === args.key && left <= start).slice(-8),
+  ];
+}
+
+/** What was reserved and not spent is given back, once: a key has cost what its requests cost. */
+export function checkGiveBacks(history: History): Violation[] {
+  const peeks = history.operations.filter(({ name, status }) => name === "peek" && status === 200);
+  return peeks.flatMap((peek) => {
+    const [policy, key, consumed] = [text(peek.args, "policy"), text(peek.args, "key"), count(peek.answer, "consumed")];
+    const group = history.operations.filter(
+      ({ name, args, end }) => name === policy && args.key === key && end <= peek.start,
+    );
+    const [price, reserved] = policy === "settled" ? [1, 5] : [0, 1];
+    const entered = new Map(history.works.map((work) => [work.operation, work]));
+    const most = group.reduce((sum, one) => {
+      const work = entered.get(one.id);
+      // Whether it was admitted by Redis, and how often, is known if Redis answered until its handler ran.
+      const sure = work !== undefined && redisWasUp(history, one.start, work.entered) && !died(history, one);
+      return sum + (sure ? price : 2 * reserved);
+    }, 0);
+    const least = group.reduce((sum, one) => sum + (isSurelyCharged(history, one) ? price : 0), 0);
+    const lost = history.faults.some(({ loses }) => loses);
+    if (consumed <= most && (lost || consumed >= least)) return [];
+    const message = `"${policy}" has counted ${consumed} for ${group.length} requests, which cost ${least} to ${most}`;
+    return [
+      { property: "what is not spent is given back", message, at: peek.start, evidence: [peek, ...group.slice(-40)] },
+    ];
+  });
+}
+
+/** A process that is killed takes with it what it had to give back. */
+function died({ ends }: History, { process, life, end }: Operation): boolean {
+  return ends.some(
+    (one) => one.how !== "asked" && one.process === process && one.life === life && one.at >= end - 1000,
+  );
+}
+
+function isSurelyCharged(history: History, one: Operation): boolean {
+  return one.status === 200 && redisWasUp(history, one.start, one.end);
+}

@@ -1,0 +1,61 @@
+import { startProxy, startSentinel } from "@portcullis/testkit";
+import type { Proxy, RedisServer } from "@portcullis/testkit";
+import { applications } from "../settings.js";
+import type { Topology } from "./topology.js";
+import { untilTrue, withClient } from "./topology.js";
+
+/**
+ * A master with one replica under three sentinels. The sentinels and the replica take the same way to a server as the
+ * applications, so that a way that fails is a master that is away. With one replica, what it has confirmed (WAIT) is what a
+ * promotion keeps.
+ */
+export async function startUnderSentinel(): Promise<Topology> {
+  const proxies: Proxy[] = [];
+  async function through(server: RedisServer): Promise<number> {
+    const proxy = await startProxy(server);
+    proxies.push(proxy);
+    // Set at run time alone it would be forgotten by a server that is killed.
+    server.configure({ "replica-announce-port": `${proxy.port}`, "replica-announce-ip": "127.0.0.1" });
+    return proxy.port;
+  }
+  const group = await startSentinel({ announce: through, config: { appendonly: "yes", appendfsync: "everysec" } });
+  const { servers, sentinels, name } = group;
+  const everyone = applications.map((_, index) => index);
+
+  async function isSettled(): Promise<boolean> {
+    const master = await group.findMaster();
+    const roles = await Promise.all(
+      servers.map((server) => withClient(server, (client) => client.info("replication"))),
+    );
+    return servers.every((server, index) =>
+      server === master
+        ? /^role:master\r?$/m.test(roles[index] ?? "") && /^slave0:.*state=online/m.test(roles[index] ?? "")
+        : /^role:slave\r?$/m.test(roles[index] ?? "") && /^master_link_status:up\r?$/m.test(roles[index] ?? ""),
+    );
+  }
+
+  return {
+    name: "sentinel",
+    redisFor: () => `redis+sentinel://${sentinels.map(({ host, port }) => `${host}:${port}`).join(",")}/${name}`,
+    replicas: 1,
+    servers,
+    ways: proxies.map((proxy) => ({ proxy, processes: everyone })),
+    masters: async () => [await group.findMaster()],
+    settled: () => untilTrue("the replica follows the master that the sentinels name", isSettled),
+    promote: {
+      safe: false,
+      async run() {
+        const [sentinel] = sentinels;
+        if (sentinel === undefined) return;
+        const asked = { ...sentinel } as RedisServer;
+        // Sentinel refuses while another promotion is under way, or was a moment ago.
+        await withClient(asked, (client) => client.call("SENTINEL", "FAILOVER", name)).catch(() => undefined);
+      },
+    },
+    migrate: undefined,
+    async stop() {
+      await Promise.all(proxies.map((proxy) => proxy.close()));
+      await group.stop();
+    },
+  };
+}
