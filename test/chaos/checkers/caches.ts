@@ -13,7 +13,8 @@ interface Confirmed {
 
 /**
  * After a change was confirmed, no read that begins later finds an older version, from any process: but for what a process
- * may keep for `local.ttl`. A POST through the response cache succeeds without Redis too; its purge is then made up for.
+ * may keep for `local.ttl`. A POST through the response cache succeeds without Redis too; its process then makes up for the
+ * purge before it answers anything of that again, unless it dies first.
  */
 export function checkNothingOld(history: History): Violation[] {
   const { operations } = history;
@@ -52,10 +53,17 @@ function confirmedFrom(history: History, change: Operation): number | undefined 
   if (args.by !== "/page") return end + localTtlMs + slackMs;
   const outages = faultsDuring(history, start, end, { what: ["redis", "stop"] });
   if (outages.length === 0 && redisWasUp(history, start, end)) return end + slackMs;
-  // The purge that failed is repeated by the process that had it, unless that dies first.
   const until = Math.max(end, ...outages.map((fault) => fault.end)) + settleMs;
-  const dead = history.ends.some((one) => one.process === process && one.life === life && one.at < until);
-  return dead ? undefined : until + slackMs;
+  // It is made up for before that process answers anything of this again.
+  const again = history.operations.find(
+    (one) =>
+      one.process === process &&
+      one.life === life &&
+      one.start > until &&
+      one.status === 200 &&
+      one.args.thing === args.thing,
+  );
+  return again === undefined ? undefined : again.end + slackMs;
 }
 
 /**

@@ -101,6 +101,8 @@ async function announceAs({ host, port }: RedisServer, announced: number, passwo
   const client = new Redis({ host, port, lazyConnect: true, ...(password !== "" && { password }) });
   await client.connect();
   await client.config("SET", "replica-announce-port", `${announced}`);
+  // A replica tells its master when it connects: one that has done so already connects again.
+  await client.client("KILL", "TYPE", "master");
   client.disconnect();
 }
 

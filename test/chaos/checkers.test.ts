@@ -1,0 +1,344 @@
+import { expect } from "chai";
+import {
+  checkAudits,
+  checkEverybodyIsAnswered,
+  checkOwnValues,
+  checkProcesses,
+  checkStatuses,
+} from "./checkers/answers.js";
+import { checkNobodyWaitsInVain, checkNothingOld } from "./checkers/caches.js";
+import { checkLimitsHold, checkNobodyIsRefused } from "./checkers/limits.js";
+import { checkGuesses, checkNobodyIsLockedOut } from "./checkers/logins.js";
+import { checkRevocation } from "./checkers/revocation.js";
+import { checkRulesHold } from "./checkers/rules.js";
+import { checkNobodyIsSignedOut, checkSuccessors } from "./checkers/sessions.js";
+import { checkGiveBacks, checkSlotsComeBack, checkWorkIsBounded } from "./checkers/slots.js";
+import type { Checker } from "./checkers/violation.js";
+import { checkers } from "./checkers/index.js";
+import type { Entry, Facts, Operation } from "./history.js";
+import { guesses, limits, slots } from "./settings.js";
+import { calm, degradation, end, fault, history, many, operation, work } from "./support/made.js";
+
+function holds(check: Checker, ...entries: readonly (Entry | readonly Entry[])[]): void {
+  expect(check(history(...entries)).map(({ message }) => message)).to.deep.equal([]);
+}
+
+function fails(check: Checker, ...entries: readonly (Entry | readonly Entry[])[]): void {
+  expect(check(history(...entries))).to.not.be.empty;
+}
+
+const token: Facts = { session: "s", subject: "alice", token: "s 0", since: 0 };
+
+describe("the checkers of the chaos test", () => {
+  it("find nothing in an empty history", () => {
+    for (const check of checkers) holds(check);
+  });
+
+  describe("of revocation", () => {
+    const read = (start: number, more: Partial<Operation> = {}): Operation =>
+      operation("read", start, { args: token, answer: { subject: "alice" }, ...more });
+    const ended = (name: string, more: Partial<Operation> = {}): Operation =>
+      operation(name, 100, { status: 204, args: token, ...more });
+
+    for (const name of ["revoke", "logout", "everywhere"]) {
+      it(`find a token that passes after ${name} was confirmed`, () => {
+        fails(checkRevocation, ended(name), read(200));
+        fails(checkRevocation, ended(name), read(1_000_000));
+      });
+
+      it(`accept refusals after ${name}, and what was asked before it was confirmed`, () => {
+        holds(checkRevocation, ended(name), read(105), read(200, { status: 401 }), read(300, { status: 503 }));
+        holds(checkRevocation, ended(name, { status: 503 }), read(200));
+      });
+    }
+
+    it("find a refresh token that is exchanged after its session was ended", () => {
+      const args = { session: "s", subject: "alice", refreshed: "s 0", since: 0 };
+      fails(checkRevocation, ended("logout"), operation("refresh", 200, { args }));
+      holds(checkRevocation, ended("revoke"), operation("refresh", 200, { args }));
+    });
+
+    it("let another session live after a logout, and a new one after all were ended", () => {
+      holds(checkRevocation, ended("logout"), read(200, { args: { ...token, session: "t", token: "t 0" } }));
+      holds(checkRevocation, ended("everywhere"), read(300, { args: { ...token, session: "t", since: 250 } }));
+      fails(checkRevocation, ended("everywhere"), read(300, { args: { ...token, session: "t", since: 50 } }));
+    });
+
+    it("know for how long a process may keep an answer", () => {
+      holds(checkRevocation, ended("logout"), read(1000, { process: 1 }));
+      fails(checkRevocation, ended("logout"), read(5000, { process: 1 }));
+    });
+
+    it("let a failover lose what no replica has confirmed", () => {
+      const failover = fault(200, 3000, { loses: true });
+      holds(checkRevocation, ended("logout"), failover, read(5000));
+      fails(checkRevocation, ended("revoke", { args: { ...token, replicated: true } }), failover, read(5000));
+      fails(checkRevocation, ended("logout"), fault(200, 3000), read(5000));
+    });
+  });
+
+  describe("of sessions", () => {
+    const args = { session: "s", subject: "alice", refreshed: "s 0", since: 0, firstSent: 100 };
+    const refresh = (start: number, successor: string, more: Partial<Operation> = {}): Operation =>
+      operation("refresh", start, { args, answer: { successor }, ...more });
+
+    it("find two successors of a refresh token", () => {
+      holds(checkSuccessors, refresh(100, "a"), refresh(101, "a"));
+      fails(checkSuccessors, refresh(100, "a"), refresh(101, "b"));
+    });
+
+    it("find a session that has ended for nothing", () => {
+      fails(checkNobodyIsSignedOut, refresh(100, "", { status: 400 }));
+      fails(checkNobodyIsSignedOut, operation("read", 100, { args: token, status: 401 }));
+      holds(checkNobodyIsSignedOut, operation("read", 100, { args: token, status: 503 }));
+    });
+
+    it("accept one that was ended by its user, or may have been", () => {
+      for (const status of [204, 503, 0]) {
+        const ending = operation("logout", 50, { status, args: token });
+        holds(checkNobodyIsSignedOut, ending, operation("read", 100, { args: token, status: 401 }));
+      }
+      const other = operation("logout", 50, { args: { ...token, session: "t" } });
+      fails(checkNobodyIsSignedOut, other, operation("read", 100, { args: token, status: 401 }));
+    });
+
+    it("accept the end of one whose client asked again after the overlap", () => {
+      holds(checkNobodyIsSignedOut, refresh(11_000, "", { status: 400 }));
+      fails(checkNobodyIsSignedOut, refresh(9000, "", { status: 400 }));
+    });
+  });
+
+  describe("of logins", () => {
+    const login = (start: number, status: number, more: Facts = {}): Operation =>
+      operation("login", start, { status, args: { subject: "alice", from: "10.0.0.1", right: true, ...more } });
+
+    it("find a right password that is refused", () => {
+      fails(checkNobodyIsLockedOut, login(100, 401));
+      fails(checkNobodyIsLockedOut, login(100, 429));
+      fails(checkNobodyIsLockedOut, login(100, 503));
+      fails(checkNobodyIsLockedOut, fault(0, 1000), login(10_000, 429));
+    });
+
+    it("accept trouble while there is some", () => {
+      holds(checkNobodyIsLockedOut, login(100, 200), login(200, 401, { right: false }));
+      holds(checkNobodyIsLockedOut, fault(0, 1000), login(500, 429), login(600, 503));
+      holds(checkNobodyIsLockedOut, degradation(400), login(500, 503));
+      fails(checkNobodyIsLockedOut, fault(0, 1000), login(500, 401));
+    });
+
+    it("find more guesses than may be, and accept what processes grant by themselves", () => {
+      const guess = (index: number): Operation => login(100 + index, 401, { right: false });
+      holds(checkGuesses, many(guesses, guess), login(200, 429, { right: false }));
+      fails(checkGuesses, many(guesses + 1, guess));
+      holds(checkGuesses, fault(0, 1000), many(guesses + 1, guess));
+      fails(checkGuesses, fault(0, 1000), many(3 * guesses, guess));
+    });
+  });
+
+  describe("of limits", () => {
+    for (const policy of ["fixed", "sliding", "bucket", "leased"] as const) {
+      const { limit } = limits[policy];
+      const admitted = (index: number): Operation => operation("limited", 100 + index, { args: { policy, key: "k" } });
+
+      it(`find more than the limit of "${policy}" may be`, () => {
+        holds(checkLimitsHold, many(limit, admitted));
+        fails(checkLimitsHold, many(limit + 2, admitted));
+      });
+
+      it(`accept of "${policy}" what processes admit while Redis is away, and no more`, () => {
+        holds(checkLimitsHold, fault(0, 1000), many(2 * limit, admitted));
+        holds(checkLimitsHold, degradation(50), many(2 * limit, admitted));
+        fails(checkLimitsHold, fault(0, 1000), many(2 * limit + 20, admitted));
+        fails(checkLimitsHold, fault(-20_000, -10_000), many(limit + 2, admitted));
+      });
+    }
+
+    it("find a request that is refused before the limit was used", () => {
+      const args = { policy: "fixed", key: "k" };
+      const one = (index: number): Operation => operation("limited", 100 + 20 * index, { args });
+      const refused = operation("limited", 10_000, { args, status: 429 });
+      fails(checkNobodyIsRefused, many(limits.fixed.limit - 1, one), refused);
+      holds(checkNobodyIsRefused, many(limits.fixed.limit, one), refused);
+      holds(checkNobodyIsRefused, fault(9000, 9500), refused);
+    });
+  });
+
+  describe("of slots", () => {
+    it("find more handlers at once than there are slots", () => {
+      holds(
+        checkWorkIsBounded,
+        many(slots.limit, (index) => work(100 + index, 500)),
+      );
+      fails(
+        checkWorkIsBounded,
+        many(slots.limit + 1, (index) => work(100 + index, 500)),
+      );
+      holds(
+        checkWorkIsBounded,
+        fault(0, 150),
+        many(slots.limit + 1, (index) => work(100 + index, 500)),
+      );
+      fails(
+        checkWorkIsBounded,
+        fault(0, 150),
+        many(20, (index) => work(100 + index, 500)),
+      );
+    });
+
+    it("count those that follow each other once", () => {
+      holds(
+        checkWorkIsBounded,
+        many(20, (index) => work(100 * index, 100 * index + 90)),
+      );
+    });
+
+    const tried = (statuses: readonly number[]): Operation[] =>
+      statuses.map((status) => operation("all-slots", 1500, { status, args: { key: "one", round: "1 one 0" } }));
+
+    it("find slots that do not come back", () => {
+      holds(checkSlotsComeBack, calm(1000), tried([200, 200, 200]));
+      fails(checkSlotsComeBack, calm(1000), tried([200, 200, 429]));
+      fails(checkSlotsComeBack, calm(1000), tried([503, 503, 503]));
+    });
+
+    it("accept that a process which was killed had some", () => {
+      const pending = operation("slots", 400, { end: 600, status: 0, args: { key: "one" } });
+      holds(checkSlotsComeBack, pending, end(500), calm(1000), tried([200, 200, 429]));
+      fails(checkSlotsComeBack, pending, end(500), calm(1000), tried([200, 429, 429]));
+      fails(checkSlotsComeBack, pending, end(500, { how: "asked" }), calm(1000), tried([200, 200, 429]));
+    });
+
+    const spend = (count: number): Entry[] =>
+      many(count, (index) => operation("settled", 100 * index, { args: { policy: "settled", key: "k" } })).flatMap(
+        (one) => [one, work(one.start + 1, one.end - 1, { operation: one.id, policy: "settled", key: "k" })],
+      );
+    const peek = (consumed: number): Operation =>
+      operation("peek", 60_000, { args: { policy: "settled", key: "k" }, answer: { consumed } });
+
+    it("find what was reserved and never given back, and what was given back twice", () => {
+      holds(checkGiveBacks, spend(5), peek(5));
+      fails(checkGiveBacks, spend(5), peek(9));
+      fails(checkGiveBacks, spend(5), peek(1));
+    });
+
+    it("accept what nobody can know: a charge whose reply was lost", () => {
+      holds(checkGiveBacks, fault(90, 110), spend(5), peek(14));
+      fails(checkGiveBacks, fault(9000, 10_000), spend(5), peek(9));
+    });
+  });
+
+  describe("of caches", () => {
+    const thing = { thing: "cached 1" };
+    const change = (version: number, start: number, more: Partial<Operation> = {}): Operation =>
+      operation("change", start, { args: { ...thing, by: "/cached/delete" }, answer: { version }, ...more });
+    const read = (version: number, start: number, more: Partial<Operation> = {}): Operation =>
+      operation("cached", start, { args: thing, answer: { version }, process: 2, ...more });
+
+    it("find an old value after a confirmed change", () => {
+      fails(checkNothingOld, change(2, 100), read(1, 5000));
+      holds(checkNothingOld, change(2, 100), read(2, 5000), read(3, 6000));
+      fails(checkNothingOld, change(2, 100), change(3, 200), read(2, 60_000));
+    });
+
+    it("accept one within the staleness, of another thing, or after a change that was not confirmed", () => {
+      holds(checkNothingOld, change(2, 100), read(1, 300));
+      holds(checkNothingOld, change(2, 100), read(1, 5000, { args: { thing: "cached 2" } }));
+      holds(checkNothingOld, change(2, 100, { status: 503 }), read(1, 5000));
+    });
+
+    it("let a failover lose a change, and no other fault", () => {
+      holds(checkNothingOld, change(2, 100), fault(200, 1000, { loses: true }), read(1, 5000));
+      fails(checkNothingOld, change(2, 100), fault(200, 1000), read(1, 5000));
+    });
+
+    it("want the purge of a POST that Redis did not hear to be made up for", () => {
+      const post = change(2, 100, { args: { ...thing, by: "/page" } });
+      const again = read(2, 10_000, { process: post.process });
+      holds(checkNothingOld, fault(0, 1000), post, read(1, 5000), again);
+      fails(checkNothingOld, fault(0, 1000), post, again, read(1, 20_000));
+      holds(checkNothingOld, fault(0, 1000), post, read(1, 20_000));
+      holds(checkNothingOld, fault(0, 1000), post, { ...again, life: 2 }, read(1, 20_000));
+      fails(checkNothingOld, post, read(1, 5000));
+    });
+
+    it("want a value that was written while Redis was there", () => {
+      const write = operation("write", 100, { status: 204, args: { thing: "written w", version: 2 } });
+      const find = (version: number | null): Operation =>
+        operation("written", 5000, { args: { thing: "written w" }, answer: { version } });
+      fails(checkNothingOld, write, find(1));
+      holds(checkNothingOld, write, find(2));
+      holds(checkNothingOld, write, find(null));
+      holds(checkNothingOld, fault(0, 200), write, find(1));
+    });
+
+    it("find a reader that waits for nobody, after a lost reply or while Redis is away", () => {
+      const slow = read(1, 5000, { end: 8000 });
+      fails(checkNobodyWaitsInVain, slow);
+      fails(checkNobodyWaitsInVain, fault(4900, 5400), slow);
+      holds(checkNobodyWaitsInVain, fault(4900, 5400, { what: "end" }), slow);
+      holds(checkNobodyWaitsInVain, read(1, 5000, { end: 6000 }));
+    });
+  });
+
+  describe("of blocks and overrides", () => {
+    const block = operation("block", 100, { status: 204, args: { key: "eve" } });
+    const override = operation("override", 100, { status: 204, args: { key: "bob" } });
+    const ask = (start: number, key: string, status: number, policy: string): Operation =>
+      operation("ruled", start, { status, args: { key }, answer: { policy } });
+
+    it("find one that does not hold", () => {
+      fails(checkRulesHold, block, ask(5000, "eve", 200, '"ruled";q=5000;w=3600'));
+      fails(checkRulesHold, override, ask(5000, "bob", 200, '"ruled";q=5000;w=3600'));
+      const skew = fault(4000, 6000, { what: "clock", processes: [0] });
+      fails(checkRulesHold, skew, block, ask(5000, "eve", 200, '"ruled";q=5000;w=3600'));
+    });
+
+    it("accept those that hold, and processes that have not heard yet", () => {
+      holds(checkRulesHold, block, ask(5000, "eve", 429, '"ruled";q=5000;w=3600'));
+      holds(
+        checkRulesHold,
+        override,
+        ask(5000, "bob", 200, '"ruled";q=7;w=3600'),
+        ask(6000, "bob", 429, '"ruled";q=7;w=3600'),
+      );
+      holds(checkRulesHold, block, ask(500, "eve", 200, '"ruled";q=5000;w=3600'));
+      holds(checkRulesHold, fault(4000, 6000), block, ask(5000, "eve", 200, ""));
+    });
+  });
+
+  describe("of answers and processes", () => {
+    it("find failures that are not 503, and refusals where nobody did wrong", () => {
+      fails(checkStatuses, operation("read", 100, { status: 500 }));
+      fails(checkStatuses, operation("cached", 100, { status: 429 }));
+      fails(checkStatuses, operation("read", 100, { status: 429 }));
+      holds(checkStatuses, operation("read", 100, { status: 503 }), operation("limited", 100, { status: 429 }));
+    });
+
+    it("find requests that are not answered, or late", () => {
+      fails(checkEverybodyIsAnswered, operation("read", 100, { end: 20_000 }));
+      fails(checkEverybodyIsAnswered, operation("read", 100, { status: 0 }));
+      holds(checkEverybodyIsAnswered, operation("read", 100, { status: 0, left: true }));
+      const stopped = fault(0, 9000, { what: "stop", processes: [0] });
+      holds(checkEverybodyIsAnswered, stopped, operation("read", 100, { end: 10_000 }));
+      fails(checkEverybodyIsAnswered, stopped, operation("read", 100, { end: 10_000, process: 1 }));
+    });
+
+    it("find what belongs to another user", () => {
+      fails(checkOwnValues, operation("read", 100, { args: token, answer: { subject: "bob" } }));
+      holds(checkOwnValues, operation("read", 100, { args: token, answer: { subject: "alice" } }));
+    });
+
+    it("find processes that complain, crash, or do not end", () => {
+      fails(checkProcesses, { type: "complaint", process: 0, at: 1, text: "unhandled rejection" });
+      fails(checkProcesses, end(1, { how: "crashed", code: 1 }));
+      fails(checkProcesses, end(1, { how: "asked", code: null, ms: 20_000 }));
+      holds(checkProcesses, end(1), end(2, { how: "asked", code: 0, ms: 500 }));
+    });
+
+    it("find keys without an end, and memory without a bound", () => {
+      fails(checkAudits, { type: "audit", at: 1, endlessKeys: ["k"], heapBytes: [] });
+      fails(checkAudits, { type: "audit", at: 1, endlessKeys: [], heapBytes: [1e9] });
+      holds(checkAudits, { type: "audit", at: 1, endlessKeys: [], heapBytes: [5e7] });
+    });
+  });
+});

@@ -1,0 +1,54 @@
+import { historyOf } from "../history.js";
+import type { Calm, Degradation, End, Entry, Fault, History, Operation, Work } from "../history.js";
+
+/** Entries of histories made by hand: what a test does not say is harmless. */
+let made = 0;
+
+export function operation(name: string, start: number, more: Partial<Operation> = {}): Operation {
+  made += 1;
+  return {
+    ...{ type: "operation", id: made, client: "client", name, process: 0, life: 1, start, end: start + 10 },
+    ...{ status: 200, left: false, args: {}, answer: {} },
+    ...more,
+  };
+}
+
+export function fault(start: number, end: number, more: Partial<Fault> = {}): Fault {
+  return {
+    ...{
+      type: "fault",
+      kind: "a server stands still",
+      start,
+      end,
+      processes: [0, 1, 2, 3],
+      what: "redis",
+      loses: false,
+    },
+    ...more,
+  };
+}
+
+export function work(entered: number, left: number, more: Partial<Work> = {}): Work {
+  return { type: "work", operation: 0, process: 0, life: 1, policy: "slots", key: "one", entered, left, ...more };
+}
+
+export function end(at: number, more: Partial<End> = {}): End {
+  return { type: "end", process: 0, life: 1, at, how: "killed", code: null, ms: 0, ...more };
+}
+
+export function calm(start: number): Calm {
+  return { type: "calm", start, end: start + 20_000 };
+}
+
+export function degradation(at: number, process = 0): Degradation {
+  return { type: "degradation", process, life: 1, at, part: "limit" };
+}
+
+export function history(...entries: readonly (Entry | readonly Entry[])[]): History {
+  return historyOf(entries.flat());
+}
+
+/** So many entries, a millisecond apart. */
+export function many<T>(count: number, make: (index: number) => T): T[] {
+  return Array.from({ length: count }, (_, index) => make(index));
+}
