@@ -4,6 +4,7 @@ import { settlerKey, slotKeys } from "./clients/limits.js";
 import { tryRules } from "./clients/rules.js";
 import { signIn } from "./clients/session.js";
 import type { Graveyard, Keeper } from "./clients/users.js";
+import { drilled, loseSignIns } from "./drill.js";
 import { addressOf, ask } from "./clients/world.js";
 import type { World } from "./clients/world.js";
 import { monotonicMs } from "./history.js";
@@ -20,14 +21,16 @@ export interface CalmOptions {
   readonly settlers: number;
   /** Names this time. */
   readonly number: number;
+  readonly without: readonly string[];
 }
 
 /** After the faults, without other clients: looks at what must be well again, and what must have stayed as it was. */
 export async function lookAfterCalm(options: CalmOptions): Promise<void> {
-  const { world, topology, keepers, graveyard, settlers, number } = options;
+  const { world, topology, keepers, graveyard, settlers, number, without } = options;
   const { recorder, seed, fleet } = world;
   const own = dice(seed, `${world.part} calm`);
   await topology.settled();
+  if (!without.some((word) => "drill".startsWith(word))) await loseSignIns(world, topology, number);
   const start = monotonicMs();
   await sleep(settleMs);
   await tryRules(world);
@@ -49,6 +52,7 @@ export async function lookAfterCalm(options: CalmOptions): Promise<void> {
 
 /** Right passwords: of an account that nobody knows yet, at every process. */
 async function signInEverywhere(world: World, number: number): Promise<void> {
+  await signIn(world, number, drilled(world, number));
   await Promise.all(
     applications.map(async (_, process) => {
       const subject = `visitor-${number}-${process}`;

@@ -224,6 +224,13 @@ describe("the checkers of the chaos test", () => {
     it("accept what nobody can know: a charge whose reply was lost", () => {
       holds(checkGiveBacks, fault(90, 110), spend(5), peek(14));
       fails(checkGiveBacks, fault(9000, 10_000), spend(5), peek(9));
+      fails(checkGiveBacks, fault(409, 1000), spend(5), peek(9));
+    });
+
+    it("accept that a process which died took it along, and one that ended without Redis", () => {
+      holds(checkGiveBacks, spend(5), end(450), peek(9));
+      holds(checkGiveBacks, fault(409, 1000), spend(5), end(500, { how: "asked" }), peek(9));
+      fails(checkGiveBacks, spend(5), end(500, { how: "asked" }), peek(9));
     });
   });
 
@@ -321,6 +328,12 @@ describe("the checkers of the chaos test", () => {
       const stopped = fault(0, 9000, { what: "stop", processes: [0] });
       holds(checkEverybodyIsAnswered, stopped, operation("read", 100, { end: 10_000 }));
       fails(checkEverybodyIsAnswered, stopped, operation("read", 100, { end: 10_000, process: 1 }));
+    });
+
+    it("accept that a busy machine gives a process no time", () => {
+      const busy = fault(0, 9000, { what: "busy", processes: [0] });
+      holds(checkEverybodyIsAnswered, busy, operation("read", 100, { end: 10_000 }));
+      fails(checkEverybodyIsAnswered, busy, operation("read", 100, { status: 0 }));
     });
 
     it("find what belongs to another user", () => {

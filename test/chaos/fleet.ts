@@ -28,6 +28,9 @@ export interface FleetOptions {
   readonly redisFor: (process: number) => string | object;
 }
 
+/** What is said of a process that got no time from the machine. */
+export const busy = { type: "fault", kind: "a process got no time", what: "busy", loses: false } as const;
+
 /** The application processes, and the data source that they share. */
 export class Fleet {
   readonly #options: FleetOptions;
@@ -154,6 +157,11 @@ export class Fleet {
       case "complaint":
         recorder.note({ type: "complaint", process: index, at: monotonicMs(), text: report.text });
         break;
+      case "busy": {
+        const { start, end } = report;
+        recorder.note({ ...busy, start, end, processes: [index] });
+        break;
+      }
       case "work":
       case "degradation":
         recorder.note({ ...report, process: index, life: life.number });

@@ -38,8 +38,11 @@ export interface Fault {
   readonly end: number;
   /** Application processes that it touches. */
   readonly processes: readonly number[];
-  /** `redis`: Redis may not answer; `clock`, `stop`, `end`: of an application process; `none`: nobody should notice. */
-  readonly what: "redis" | "clock" | "stop" | "end" | "none";
+  /**
+   * `redis`: Redis may not answer; `clock`, `stop`, `end`: of an application process; `busy`: the machine gave it no time;
+   * `none`: nobody should notice.
+   */
+  readonly what: "redis" | "clock" | "stop" | "end" | "busy" | "none";
   /** Another server has become the master without having been told everything: what was written just before may be lost. */
   readonly loses: boolean;
 }

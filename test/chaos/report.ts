@@ -16,7 +16,8 @@ const shown = { violations: 3, entries: 12 };
 
 /** Says how a run went. Returns the number of violations. */
 export function printReport({ name, seed, file, history, violations }: ReportOptions): number {
-  const { operations, faults, works, ends, degradations } = history;
+  const { operations, works, ends, degradations } = history;
+  const faults = history.faults.filter(({ what }) => what !== "busy");
   console.log(
     `${name}, seed ${seed}: ${operations.length} requests, ${faults.length} faults, ${works.length} handlers behind limits, ` +
       `${ends.length} ends of processes, ${degradations.length} decisions without Redis, ${violations.length} violations`,

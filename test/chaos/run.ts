@@ -2,6 +2,7 @@ import { setMaxListeners } from "node:events";
 import { mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
+import { watchPauses } from "./busy.js";
 import { lookAfterCalm } from "./calm.js";
 import { checkers } from "./checkers/index.js";
 import { createReader, createWriter } from "./clients/caches.js";
@@ -13,9 +14,10 @@ import type { World } from "./clients/world.js";
 import { applicationFaults } from "./faults/application.js";
 import { Injector } from "./faults/injector.js";
 import { redisFaults } from "./faults/redis.js";
-import { Fleet } from "./fleet.js";
+import { busy, Fleet } from "./fleet.js";
 import { historyOf, Recorder } from "./history.js";
 import { printReport } from "./report.js";
+import { applications } from "./settings.js";
 import { topologies } from "./topologies/index.js";
 import type { TopologyName } from "./topologies/topology.js";
 
@@ -49,11 +51,15 @@ export async function runChaos({ topology: name, seed, ms, without }: RunOptions
   const topology = await topologies[name]();
   const { redisFor, replicas } = topology;
   const fleet = new Fleet({ recorder, seed, replicas, redisFor });
+  const everyone = applications.map((_, index) => index);
+  // What this process notes late, it sent late.
+  const watch = watchPauses((start, end) => recorder.note({ ...busy, start, end, processes: everyone }));
   try {
     await fleet.start();
     await storms({ topology, fleet, recorder, seed, ms, without, say });
     await fleet.stop();
   } finally {
+    clearInterval(watch);
     fleet.destroy();
     await topology.stop();
     await recorder.close();
@@ -118,6 +124,6 @@ async function storms({ topology, fleet, recorder, seed, ms, without, say }: Sto
     requests.abort();
     await Promise.all(living);
     say(`calm ${number} of ${count}`);
-    await lookAfterCalm({ world, topology, keepers, graveyard, settlers, number });
+    await lookAfterCalm({ world, topology, keepers, graveyard, settlers, number, without });
   }
 }

@@ -4,6 +4,7 @@ import { inspect } from "node:util";
 import { allAdapters } from "../../support/app.js";
 import type { RunningApp } from "../../support/app.js";
 import { silentLogger } from "../../support/logger.js";
+import { watchPauses } from "../busy.js";
 import { monotonicMs } from "../history.js";
 import { applications, localTtlMs, stalenessMs } from "../settings.js";
 import type { Order } from "./messages.js";
@@ -55,6 +56,8 @@ async function start({ process: index, redis, seed, replicas }: Extract<Order, {
   });
   tell({ type: "listening", url: running?.url ?? "" });
 }
+
+watchPauses((from, until) => tell({ type: "busy", start: from, end: until }));
 
 process.on("message", (order: Order) => {
   if (order.type === "start") void start(order);

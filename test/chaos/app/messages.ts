@@ -21,5 +21,7 @@ export type Report =
   | { readonly type: "complaint"; readonly text: string }
   /** Asks the data source that all processes share for the version of something, or makes a new one. */
   | { readonly type: "ask"; readonly question: number; readonly key: string; readonly change: boolean }
+  /** The process did not run for a while. */
+  | { readonly type: "busy"; readonly start: number; readonly end: number }
   | Omit<Work, "process" | "life">
   | Omit<Degradation, "process" | "life">;

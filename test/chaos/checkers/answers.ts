@@ -36,7 +36,8 @@ export function checkEverybodyIsAnswered(history: History): Violation[] {
   return history.operations.flatMap((one) => {
     const { start, end, process, status, left } = one;
     const stopped = faultsDuring(history, start, end, { what: ["stop", "end"], process, after: 1000 });
-    const stoppedMs = stopped.reduce((sum, fault) => sum + (fault.end - fault.start), 0);
+    const busy = faultsDuring(history, start, end, { what: ["busy"], process, after: 0 });
+    const stoppedMs = [...stopped, ...busy].reduce((sum, fault) => sum + (fault.end - fault.start), 0);
     const ms = end - start;
     if (ms > longestAnswerMs + stoppedMs) {
       return [violation("nobody hangs", `${one.name} took ${Math.round(ms)} ms`, one)];

@@ -88,7 +88,7 @@ const leaseMs = 3500;
 
 function mayWait(history: History, { start, end }: Operation): boolean {
   const from = start - leaseMs;
-  if (faultsDuring(history, from, end, { what: ["stop", "end"], after: 0 }).length > 0) return true;
+  if (faultsDuring(history, from, end, { what: ["stop", "end", "busy"], after: 0 }).length > 0) return true;
   // One process alone cannot reach Redis, where others see its lease; or Redis cannot be reached again and again.
   return faultsDuring(history, from, end, { what: ["redis"], after: 0 }).some(
     (fault) => fault.end - fault.start > 1000,

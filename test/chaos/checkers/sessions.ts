@@ -36,7 +36,7 @@ export function checkNobodyIsSignedOut(history: History): Violation[] {
       property: "nobody is signed out for nothing",
       message: `${one.name} was answered ${one.status} with a good token${clockOf(history, one)}`,
       at: one.start,
-      evidence: [...(bySession.get(text(one.args, "session")) ?? []).filter(({ id }) => id <= one.id).slice(-4), one],
+      evidence: [...(bySession.get(text(one.args, "session")) ?? []).filter(({ id }) => id < one.id).slice(-4), one],
     }));
 }
 

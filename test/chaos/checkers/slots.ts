@@ -1,4 +1,4 @@
-import { redisWasUp } from "../history.js";
+import { faultsDuring, redisWasUp } from "../history.js";
 import type { End, History, Operation, Work } from "../history.js";
 import { applications, localLimit, slots } from "../settings.js";
 import type { Violation } from "./violation.js";
@@ -89,8 +89,7 @@ export function checkGiveBacks(history: History): Violation[] {
     const entered = new Map(history.works.map((work) => [work.operation, work]));
     const most = group.reduce((sum, one) => {
       const work = entered.get(one.id);
-      // Whether it was admitted by Redis, and how often, is known if Redis answered until its handler ran.
-      const sure = work !== undefined && redisWasUp(history, one.start, work.entered) && !died(history, one);
+      const sure = work !== undefined && wasAnswered(history, one, work.entered) && !died(history, one);
       return sum + (sure ? price : 2 * reserved);
     }, 0);
     const least = group.reduce((sum, one) => sum + (isSurelyCharged(history, one) ? price : 0), 0);
@@ -103,10 +102,25 @@ export function checkGiveBacks(history: History): Violation[] {
   });
 }
 
-/** A process that is killed takes with it what it had to give back. */
-function died({ ends }: History, { process, life, end }: Operation): boolean {
-  return ends.some(
-    (one) => one.how !== "asked" && one.process === process && one.life === life && one.at >= end - 1000,
+/**
+ * Was nothing lost while Redis was asked? Then it has charged the request once, or was not asked at all: what came before
+ * does not matter.
+ */
+function wasAnswered(history: History, { start, process }: Operation, entered: number): boolean {
+  if (faultsDuring(history, start, entered, { what: ["redis", "stop"], process, after: 0 }).length > 0) return false;
+  return !history.degradations.some(
+    (one) => one.process === process && one.at >= start - 200 && one.at <= entered + 200,
+  );
+}
+
+/** A process that is killed takes with it what it had to give back; so does one that ends while Redis is away. */
+function died(history: History, { process, life, end }: Operation): boolean {
+  return history.ends.some(
+    (one) =>
+      one.process === process &&
+      one.life === life &&
+      one.at >= end - 1000 &&
+      (one.how !== "asked" || faultsDuring(history, one.at, one.at + 1000, { what: ["redis"], process }).length > 0),
   );
 }
 

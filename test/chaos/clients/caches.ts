@@ -4,7 +4,9 @@ import { ask } from "./world.js";
 import type { Client, World } from "./world.js";
 
 const processes = applications.length;
-export const cacheKeys = ["0", "1", "2", "3", "4", "5"] as const;
+const keys = Array.from({ length: 12 }, (_, number) => String(number));
+/** A reader asks one process most of the time, so that others seldom make anew what that process should. */
+const faithful = 0.75;
 
 /** What caches keep: two regions of the cache, and responses. */
 const places = ["cached", "tracked", "page"] as const;
@@ -45,8 +47,8 @@ export function createReader(world: () => World, number: number): Client {
     pauseMs: 200,
     async step(own) {
       const place = own.pick(places);
-      const key = own.pick(cacheKeys);
-      const process = own.between(0, processes - 1);
+      const key = own.pick(keys);
+      const process = own.chance(faithful) ? number % processes : own.between(0, processes - 1);
       if (own.chance(0.85)) return readThing(world(), name, { place, key, process }, own);
       const change = own.pick(changes[place]);
       await ask(world(), name, {
@@ -61,7 +63,7 @@ export function createReader(world: () => World, number: number): Client {
 /** Reads everything once at every process. */
 export async function readAll(world: World, own: Dice): Promise<void> {
   for (const place of places) {
-    for (const key of cacheKeys) {
+    for (const key of keys) {
       await Promise.all(applications.map((_, process) => readThing(world, "looker", { place, key, process }, own)));
     }
   }

@@ -97,7 +97,9 @@ function exchange(
       incoming.on("error", () => settle(0, {}));
       incoming.on("end", () => {
         const { statusCode = 0, headers: fields } = incoming;
-        settle(statusCode, { ...parse(Buffer.concat(chunks).toString()), ...interesting(fields) });
+        const text = Buffer.concat(chunks).toString();
+        const bug = statusCode === 500 ? { bug: text.slice(0, 1000) } : {};
+        settle(statusCode, { ...parse(text), ...interesting(fields), ...bug });
       });
     });
     const timer = setTimeout(() => {

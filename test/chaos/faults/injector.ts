@@ -16,6 +16,8 @@ export interface InjectorOptions {
 /** Makes one fault after the other in each lane, and undoes every one of them before the next. */
 export class Injector {
   readonly #options: InjectorOptions;
+  /** The masters after the last fault of Redis, and when that began. */
+  #settled: { readonly masters: string; readonly since: number } | undefined;
   readonly #steps = new Map<string, number>();
 
   constructor(options: InjectorOptions) {
@@ -38,6 +40,11 @@ export class Injector {
   async #make(kind: FaultKind, own: ReturnType<typeof dice>): Promise<void> {
     const { recorder, topology, say } = this.#options;
     const before = await this.#masters();
+    // A promotion that was begun for a fault may be done when that is long undone.
+    if (this.#settled !== undefined && before !== this.#settled.masters) {
+      const late = { kind: "another master, late", what: "redis", processes: [], loses: true } as const;
+      recorder.note({ type: "fault", ...late, start: this.#settled.since, end: monotonicMs() });
+    }
     const start = monotonicMs();
     const begun = await kind.begin(own);
     try {
@@ -47,7 +54,9 @@ export class Injector {
     }
     const redis = begun.what === "redis";
     if (redis) await topology.settled();
-    const changed = redis && before !== (await this.#masters());
+    const after = redis ? await this.#masters() : before;
+    if (redis) this.#settled = { masters: after, since: start };
+    const changed = before !== after;
     const loses = changed && begun.promotes !== "safe";
     const end = monotonicMs();
     const { what, processes } = begun;

@@ -4,6 +4,9 @@ import { applications } from "../settings.js";
 import type { Topology } from "./topology.js";
 import { untilTrue, withClient } from "./topology.js";
 
+/** A sentinel that has begun to doubt says so within this time: a promotion that was begun for a fault is over then. */
+const contentMs = 1500;
+
 /**
  * A master with one replica under three sentinels. The sentinels and the replica take the same way to a server as the
  * applications, so that a way that fails is a master that is away. With one replica, what it has confirmed (WAIT) is what a
@@ -22,7 +25,18 @@ export async function startUnderSentinel(): Promise<Topology> {
   const { servers, sentinels, name } = group;
   const everyone = applications.map((_, index) => index);
 
+  /** Do all sentinels find nothing wrong, and promote nobody? */
+  async function areContent(): Promise<boolean> {
+    const views = await Promise.all(
+      sentinels.map((sentinel) =>
+        withClient(sentinel, async (client) => (await client.call("SENTINEL", "MASTER", name)) as string[]),
+      ),
+    );
+    return views.every((view) => view[view.indexOf("flags") + 1] === "master");
+  }
+
   async function isSettled(): Promise<boolean> {
+    if (!(await areContent())) return false;
     const master = await group.findMaster();
     const roles = await Promise.all(
       servers.map((server) => withClient(server, (client) => client.info("replication"))),
@@ -41,15 +55,14 @@ export async function startUnderSentinel(): Promise<Topology> {
     servers,
     ways: proxies.map((proxy) => ({ proxy, processes: everyone })),
     masters: async () => [await group.findMaster()],
-    settled: () => untilTrue("the replica follows the master that the sentinels name", isSettled),
+    settled: () => untilTrue("the replica follows the master that the sentinels name", isSettled, contentMs),
     promote: {
       safe: false,
       async run() {
         const [sentinel] = sentinels;
         if (sentinel === undefined) return;
-        const asked = { ...sentinel } as RedisServer;
         // Sentinel refuses while another promotion is under way, or was a moment ago.
-        await withClient(asked, (client) => client.call("SENTINEL", "FAILOVER", name)).catch(() => undefined);
+        await withClient(sentinel, (client) => client.call("SENTINEL", "FAILOVER", name)).catch(() => undefined);
       },
     },
     migrate: undefined,

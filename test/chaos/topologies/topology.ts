@@ -32,7 +32,10 @@ export interface Topology {
 export type TopologyName = "standalone" | "sentinel" | "cluster";
 
 /** A connection for one task, which gives up soon. */
-export async function withClient<T>(server: RedisServer, task: (client: Redis) => Promise<T>): Promise<T> {
+export async function withClient<T>(
+  server: Pick<RedisServer, "host" | "port">,
+  task: (client: Redis) => Promise<T>,
+): Promise<T> {
   const client = new Redis({
     host: server.host,
     port: server.port,
@@ -52,11 +55,16 @@ export async function withClient<T>(server: RedisServer, task: (client: Redis) =
 
 const settledWithinMs = 60_000;
 
-/** Waits until this holds. A server that does not answer is one for which it does not. */
-export async function untilTrue(what: string, test: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + settledWithinMs;
-  while (!(await test().catch(() => false))) {
-    if (performance.now() > deadline) throw new Error(`not within ${settledWithinMs} ms: ${what}`);
+/** Waits until this holds, and for so long in a row. A server that does not answer is one for which it does not. */
+export async function untilTrue(what: string, test: () => Promise<boolean>, forMs = 0): Promise<void> {
+  const begun = performance.now();
+  let since: number | undefined;
+  for (;;) {
+    const holds = await test().catch(() => false);
+    const now = performance.now();
+    since = holds ? (since ?? now) : undefined;
+    if (since !== undefined && now - since >= forMs) return;
+    if (now - begun > settledWithinMs) throw new Error(`not within ${settledWithinMs} ms: ${what}`);
     await sleep(100);
   }
 }

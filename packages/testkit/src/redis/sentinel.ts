@@ -102,7 +102,7 @@ async function announceAs({ host, port }: RedisServer, announced: number, passwo
   await client.connect();
   await client.config("SET", "replica-announce-port", `${announced}`);
   // A replica tells its master when it connects: one that has done so already connects again.
-  await client.client("KILL", "TYPE", "master");
+  await client.call("CLIENT", "KILL", "TYPE", "master");
   client.disconnect();
 }
 
