@@ -4,7 +4,7 @@ import { settlerKey, slotKeys } from "./clients/limits.js";
 import { tryRules } from "./clients/rules.js";
 import { signIn } from "./clients/session.js";
 import type { Graveyard, Keeper } from "./clients/users.js";
-import { drilled, loseSignIns } from "./drill.js";
+import { drilled, drilledKey, loseReleases, loseSignIns } from "./drill.js";
 import { addressOf, ask } from "./clients/world.js";
 import type { World } from "./clients/world.js";
 import { monotonicMs } from "./history.js";
@@ -30,7 +30,12 @@ export async function lookAfterCalm(options: CalmOptions): Promise<void> {
   const { recorder, seed, fleet } = world;
   const own = dice(seed, `${world.part} calm`);
   await topology.settled();
-  if (!without.some((word) => "drill".startsWith(word))) await loseSignIns(world, topology, number);
+  if (!without.some((word) => "drill".startsWith(word))) {
+    await loseSignIns(world, topology, number);
+    // The connections are back, and no breaker is open, so that all of them are admitted by Redis.
+    await sleep(settleMs);
+    await loseReleases(world, topology);
+  }
   const start = monotonicMs();
   await sleep(settleMs);
   await tryRules(world);
@@ -69,7 +74,7 @@ async function signInEverywhere(world: World, number: number): Promise<void> {
 /** Takes all slots of a key at once, until that works or should have. */
 async function untilSlotsAreBack(world: World, since: number, number: number): Promise<void> {
   await Promise.all(
-    slotKeys.map(async (key) => {
+    [...slotKeys, drilledKey(world)].map(async (key) => {
       for (let round = 0; ; round += 1) {
         const late = monotonicMs() - since > slotsBackMs;
         const answers = await Promise.all(
@@ -90,11 +95,11 @@ async function untilSlotsAreBack(world: World, since: number, number: number): P
 
 /** What requests are found to have cost in the end. */
 async function peekAtSettled(world: World, settlers: number): Promise<void> {
-  for (let settler = 0; settler < settlers; settler += 1) {
+  const keys = Array.from({ length: settlers }, (_, settler) => settlerKey(world, settler));
+  for (const [process, key] of [...keys, drilledKey(world)].entries()) {
     for (const policy of ["settled", "failures"]) {
-      const key = settlerKey(world, settler);
       await ask(world, "looker", {
-        ...{ name: "peek", path: "/peek", process: settler },
+        ...{ name: "peek", path: "/peek", process },
         headers: { "x-key": key, "x-policy": policy },
         args: { policy, key },
       });

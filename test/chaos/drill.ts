@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { signIn } from "./clients/session.js";
 import type { SignIn } from "./clients/session.js";
-import { addressOf } from "./clients/world.js";
+import { addressOf, ask } from "./clients/world.js";
 import type { World } from "./clients/world.js";
 import { monotonicMs } from "./history.js";
-import { applications, guesses } from "./settings.js";
+import { applications, guesses, slots } from "./settings.js";
 import type { Topology } from "./topologies/topology.js";
 
 /** As many right passwords as wrong ones would lock somebody out. */
@@ -33,4 +33,46 @@ export async function loseSignIns(world: World, { ways }: Topology, number: numb
     ...{ type: "fault", kind: "replies to sign-ins are lost", start, end: monotonicMs(), what: "redis", loses: false },
     processes: applications.map((_, index) => index),
   });
+}
+
+/** Shorter than it takes to promote a replica. */
+const awayMs = 400;
+const workMs = 600;
+
+export function drilledKey({ part }: World): string {
+  return `${part.replaceAll(" ", "-")}-drilled`;
+}
+
+/** Lets requests end behind limits while Redis is away: what they have to give back is given back later. */
+export async function loseReleases(world: World, { ways, settled }: Topology): Promise<void> {
+  const key = drilledKey(world);
+  const requests = (["slots", "settled", "failures"] as const).flatMap((policy) =>
+    Array.from({ length: slots.limit }, (_, process) =>
+      ask(world, "drilled", {
+        ...{ name: policy, path: `/${policy}`, process, headers: { "x-key": key, "x-work": workMs } },
+        args: { policy, key },
+      }),
+    ),
+  );
+  await sleep(workMs - awayMs / 2);
+  const start = monotonicMs();
+  for (const { proxy } of ways) {
+    proxy.mode = "refuse";
+    proxy.reset();
+  }
+  await sleep(awayMs);
+  for (const { proxy } of ways) proxy.mode = "pass";
+  world.recorder.note({
+    ...{
+      type: "fault",
+      kind: "requests end while Redis is away",
+      start,
+      end: monotonicMs(),
+      what: "redis",
+      loses: false,
+    },
+    processes: applications.map((_, index) => index),
+  });
+  await Promise.all(requests);
+  await settled();
 }

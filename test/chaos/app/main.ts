@@ -31,7 +31,8 @@ process.on("unhandledRejection", (reason) =>
   tell({ type: "complaint", text: `unhandled rejection: ${inspect(reason)}` }),
 );
 process.on("warning", (warning) => {
-  if (warning.name !== "ExperimentalWarning") tell({ type: "complaint", text: `${warning.name}: ${warning.message}` });
+  if (warning.name !== "ExperimentalWarning")
+    tell({ type: "complaint", text: warning.stack ?? `${warning.name}: ${warning.message}` });
 });
 
 async function start({ process: index, redis, seed, replicas }: Extract<Order, { type: "start" }>): Promise<void> {

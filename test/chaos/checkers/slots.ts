@@ -90,7 +90,7 @@ export function checkGiveBacks(history: History): Violation[] {
     const most = group.reduce((sum, one) => {
       const work = entered.get(one.id);
       const sure = work !== undefined && wasAnswered(history, one, work.entered) && !died(history, one);
-      return sum + (sure ? price : 2 * reserved);
+      return sum + (sure ? price : reserved);
     }, 0);
     const least = group.reduce((sum, one) => sum + (isSurelyCharged(history, one) ? price : 0), 0);
     const lost = history.faults.some(({ loses }) => loses);

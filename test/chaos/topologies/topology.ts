@@ -21,7 +21,7 @@ export interface Topology {
   /** Those that are masters now. */
   masters(): Promise<readonly RedisServer[]>;
   /** Resolves when every server serves, and replicas have what their masters have. */
-  settled(): Promise<void>;
+  readonly settled: () => Promise<void>;
   /** Another server becomes a master: with everything that the old one has (`safe`), or perhaps not. Undefined where none can. */
   readonly promote: { readonly safe: boolean; run(pick: <T>(list: readonly T[]) => T): Promise<void> } | undefined;
   /** Moves some slots from one master to another; undefined outside of a Cluster. */
@@ -31,22 +31,34 @@ export interface Topology {
 
 export type TopologyName = "standalone" | "sentinel" | "cluster";
 
-/** A connection for one task, which gives up soon. */
+/** How often a connection is tried: a busy machine may take its time. */
+const connectAttempts = 5;
+
+async function connectTo({ host, port }: Pick<RedisServer, "host" | "port">): Promise<Redis> {
+  for (let attempt = 1; ; attempt += 1) {
+    const client = new Redis({
+      ...{ host, port, lazyConnect: true, connectTimeout: 2000, commandTimeout: 6000 },
+      retryStrategy: () => null,
+    });
+    client.on("error", () => undefined);
+    try {
+      await client.connect();
+      return client;
+    } catch (error) {
+      client.disconnect();
+      if (attempt === connectAttempts) throw new Error(`no connection to port ${port}`, { cause: error });
+      await sleep(200);
+    }
+  }
+}
+
+/** A connection for one task. */
 export async function withClient<T>(
   server: Pick<RedisServer, "host" | "port">,
   task: (client: Redis) => Promise<T>,
 ): Promise<T> {
-  const client = new Redis({
-    host: server.host,
-    port: server.port,
-    lazyConnect: true,
-    connectTimeout: 1000,
-    commandTimeout: 6000,
-    retryStrategy: () => null,
-  });
-  client.on("error", () => undefined);
+  const client = await connectTo(server);
   try {
-    await client.connect();
     return await task(client);
   } finally {
     client.disconnect();
