@@ -4,7 +4,7 @@ import { settlerKey, slotKeys } from "./clients/limits.js";
 import { tryRules } from "./clients/rules.js";
 import { signIn } from "./clients/session.js";
 import type { Graveyard, Keeper } from "./clients/users.js";
-import { drilled, drilledKey, loseReleases, loseSignIns } from "./drill.js";
+import { drilled, drilledKey, loseLease, loseReleases, loseSignIns } from "./drill.js";
 import { addressOf, ask } from "./clients/world.js";
 import type { World } from "./clients/world.js";
 import { monotonicMs } from "./history.js";
@@ -35,6 +35,8 @@ export async function lookAfterCalm(options: CalmOptions): Promise<void> {
     // The connections are back, and no breaker is open, so that all of them are admitted by Redis.
     await sleep(settleMs);
     await loseReleases(world, topology);
+    await sleep(settleMs);
+    await loseLease(world, topology);
   }
   const start = monotonicMs();
   await sleep(settleMs);

@@ -76,3 +76,24 @@ export async function loseReleases(world: World, { ways, settled }: Topology): P
   await Promise.all(requests);
   await settled();
 }
+
+/** Loses the answer to a lease of the cache: nobody makes the value, and nobody waits for one who would. */
+export async function loseLease(world: World, { ways }: Topology): Promise<void> {
+  const key = drilledKey(world);
+  async function read(process: number): Promise<void> {
+    await ask(world, "drilled", {
+      ...{ name: "cached", path: "/cached", process, headers: { "x-key": key, "x-work": 20 } },
+      args: { thing: `cached ${key}` },
+    });
+  }
+  const start = monotonicMs();
+  for (const { proxy } of ways) proxy.cutAfter(":making:");
+  const first = read(0);
+  await sleep(60);
+  for (const { proxy } of ways) proxy.cutAfter("");
+  world.recorder.note({
+    ...{ type: "fault", kind: "the reply to a lease is lost", start, end: monotonicMs(), what: "redis", loses: false },
+    processes: applications.map((_, index) => index),
+  });
+  await Promise.all([first, ...applications.slice(1).map((_, index) => read(index + 1))]);
+}
