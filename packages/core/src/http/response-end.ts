@@ -76,7 +76,7 @@ class ResponseEnd {
     this.look(begun);
     if (this.#status !== undefined) return;
     res?.once("finish", () => this.end(true)).once("close", () => this.end());
-    if (connection instanceof EventEmitter) hearClose(connection, this);
+    if (isEmitter(connection)) hearClose(connection, this);
     underWay.add(this);
     timer ??= setTimeout(lookAgain, lookEveryMs).unref();
   }
@@ -109,7 +109,7 @@ class ResponseEnd {
     const status = res !== undefined && isComplete(res, this.#connection, finished) ? res.statusCode : 0;
     this.#status = status;
     underWay.delete(this);
-    if (this.#connection instanceof EventEmitter) ignoreClose(this.#connection, this);
+    if (isEmitter(this.#connection)) ignoreClose(this.#connection, this);
     const listeners = this.#listeners;
     this.#listeners = [];
     for (const listener of listeners) call(listener, status);
@@ -172,7 +172,11 @@ function streamOf(message: object): ServerHttp2Stream | undefined {
 
 /** Does it say when it is closed? What stands in for a socket in serverless adapters does not. */
 function isLive(connection: unknown): boolean {
-  return connection instanceof EventEmitter && isDestroyed(connection) !== undefined;
+  return isEmitter(connection) && isDestroyed(connection) !== undefined;
+}
+
+function isEmitter(connection: unknown): connection is EventEmitter {
+  return connection instanceof EventEmitter;
 }
 
 function isDestroyed(connection: unknown): boolean | undefined {

@@ -70,8 +70,8 @@ export interface LimitOptions<Raw = unknown> {
   readonly countOnly?: CountOnly | undefined;
   /**
    * A slot is released, and `settle` and `countOnly` decide, when the response is over and its handler has ended: a client that
-   * leaves early does not end the work. This is how long they wait for the handler when the response is over. At most the window.
-   * @default "10s", or the window if that is shorter
+   * leaves early does not end the work. This is how long they wait for the handler when the response is over. At most the
+   * window, also where that is shorter than the default. @default "10s"
    */
   readonly releaseAfter?: Duration | undefined;
   /** The requests this policy is for, by path and method, as in `when()`. @default all */

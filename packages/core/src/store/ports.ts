@@ -136,7 +136,7 @@ export interface SecurityStore {
   close(): void;
 }
 
-/** A correction of a charge that was counted: what is known when the response has ended. */
+/** A correction of a charge that was counted: what is known when the request is done. */
 export interface Adjustment {
   readonly charge: Charge;
   readonly receipt: number;
