@@ -1,4 +1,4 @@
-import { portcullis } from "@portcullis/express";
+import { onResponseEnd, portcullis } from "@portcullis/express";
 import type { ExpressGate, ExpressOptions } from "@portcullis/express";
 import express from "express";
 import type { Express } from "express";
@@ -63,7 +63,7 @@ export function createApp(options: AppOptions): { app: Express; gate: ExpressGat
     res.sendStatus(204);
   });
 
-  app.get("/events", (req, res) => streamEndings(res, authOf(req), gate));
+  app.get("/events", (req, res) => streamEndings(res, authOf(req), gate, onResponseEnd));
 
   app.get("/orders", async (req, res) => {
     const { subject } = authOf(req);

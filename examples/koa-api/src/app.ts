@@ -1,4 +1,4 @@
-import { portcullis } from "@portcullis/koa";
+import { onResponseEnd, portcullis } from "@portcullis/koa";
 import type { KoaGate, KoaOptions } from "@portcullis/koa";
 import Koa from "koa";
 import { answerErrors, authOf, sendFile, sendProblem } from "./answers.js";
@@ -72,7 +72,7 @@ export function createApp(options: AppOptions): { app: Koa; gate: KoaGate } {
   app.use(
     route("GET", "/events", (ctx) => {
       ctx.respond = false;
-      streamEndings(ctx.res, authOf(ctx), gate);
+      streamEndings(ctx.res, authOf(ctx), gate, onResponseEnd);
     }),
   );
 

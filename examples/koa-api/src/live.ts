@@ -29,7 +29,12 @@ const longestTimerMs = 2 ** 31 - 1;
  * Tells a browser about its session, as server-sent events: `ended` when it ends, whoever ended it, and `changed` when another
  * session of the same user does. The stream ends with its access token, too: the browser then asks again, with a new one.
  */
-export function streamEndings<Auth extends User>(res: ServerResponse, auth: Auth, gate: Gate<Auth>): void {
+export function streamEndings<Auth extends User>(
+  res: ServerResponse,
+  auth: Auth,
+  gate: Gate<Auth>,
+  onResponseEnd: (res: ServerResponse, listener: () => void) => void,
+): void {
   res.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no" });
   // Frameworks answer HEAD by the handler of GET, and a stream would never end it.
   if (res.req.method === "HEAD") {
@@ -65,6 +70,8 @@ export function streamEndings<Auth extends User>(res: ServerResponse, auth: Auth
     },
     () => void verifyAgain(),
   );
+  // Its own "close" is not enough: a response that waits behind another on its connection does not always have one.
+  onResponseEnd(res, stop);
   // A client that goes away is no error.
-  res.on("close", stop).on("error", stop);
+  res.on("error", stop);
 }
