@@ -111,6 +111,22 @@ describe("turns", () => {
   });
 });
 
+describe("a turn", () => {
+  it("ends after its longest time, and is then given to the next", async () => {
+    const turns = new Turns({ parallel: 1, patienceMs: 60_000, mostWaiting: 10, longestMs: 5 });
+    const first = await turns.take();
+    const second = await turns.take();
+    expect(second).to.be.a("function");
+    // The first has ended already: giving it back frees nothing.
+    first?.();
+    const order: string[] = [];
+    const third = turns.take().then((release) => (order.push("third"), release));
+    second?.();
+    (await third)?.();
+    expect(order).to.deep.equal(["third"]);
+  });
+});
+
 describe("the in-process login store", () => {
   it("keeps a block through a flood of other keys", async function () {
     this.timeout(30_000);

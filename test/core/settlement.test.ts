@@ -4,7 +4,15 @@ import { resolveLimit } from "../../packages/core/src/options/limits.js";
 import type { LimitOptions } from "../../packages/core/src/options/limits.js";
 import { Settlement } from "../../packages/core/src/quota/settlement.js";
 import type { Adjustment, Charge, QuotaStore } from "../../packages/core/src/store/ports.js";
+import { until } from "../support/until.js";
 import { ruledCharge } from "./support/clocked-stores.js";
+
+interface Followed {
+  /** The response is over and the handler has ended. */
+  (status: number): Promise<void>;
+  readonly close: (status: number) => Promise<void>;
+  readonly handle: () => Promise<void>;
+}
 
 function open() {
   let now = 0;
@@ -19,7 +27,7 @@ function open() {
   const settlement = new Settlement({ logger, now: () => now });
 
   /** A request with one charge; returns its end. */
-  function follow(options: Partial<LimitOptions>, charge: Partial<Charge>): (status: number) => Promise<void> {
+  function follow(options: Partial<LimitOptions>, charge: Partial<Charge>): Followed {
     const policy = resolveLimit("limit", { name: "p", per: "ip", limit: 5, window: "1m", ...options });
     const closing: ((status: number) => void)[] = [];
     const handled: (() => void)[] = [];
@@ -30,11 +38,19 @@ function open() {
     };
     const applied = { policy, charge: ruledCharge({ key: "k", ...charge }) };
     settlement.follow(exchange, [{ applied, receipt: 7, store }]);
-    return async (status) => {
-      for (const listener of handled) listener();
+    const close = async (status: number): Promise<void> => {
       for (const listener of closing) listener(status);
       await new Promise((resolve) => setImmediate(resolve));
     };
+    const handle = async (): Promise<void> => {
+      for (const listener of handled) listener();
+      await new Promise((resolve) => setImmediate(resolve));
+    };
+    const end = async (status: number): Promise<void> => {
+      await handle();
+      await close(status);
+    };
+    return Object.assign(end, { close, handle });
   }
 
   return { settlement, follow, adjusted, renewed, said, move: (ms: number) => (now += ms) };
@@ -73,6 +89,59 @@ describe("the settlement of a request", () => {
       await follow({ settle }, {})(200);
       expect([adjusted, said]).to.deep.equal([[], ['portcullis: limit "p" could not be settled']]);
     }
+  });
+
+  it("waits for the handler when the response is over, but no longer than it is told", async () => {
+    const slot = { algorithm: "concurrency", window: undefined } as const;
+    for (const [options, charge] of [
+      [slot, { slot: "a" }],
+      [{ settle: () => 9 }, {}],
+      [{ countOnly: "successes" }, {}],
+    ] as const) {
+      const { follow, adjusted } = open();
+      const [first, second, third] = [follow(options, charge), follow(options, charge), follow(options, charge)];
+      await first.close(404);
+      expect(adjusted, "the handler works on").to.deep.equal([]);
+      await first.handle();
+      expect(adjusted).to.have.length(1);
+      await second.handle();
+      expect(adjusted, "the response is under way").to.have.length(1);
+      await second.close(404);
+      expect(adjusted).to.have.length(2);
+      await third(404);
+      await third.handle();
+      expect(adjusted, "each once").to.have.length(3);
+
+      const impatient = follow({ ...options, releaseAfter: 5 }, charge);
+      await impatient.close(404);
+      await until(() => adjusted.length === 4);
+      await impatient.handle();
+      expect(adjusted).to.have.length(4);
+    }
+  });
+
+  it("waits no longer for the handler than the slot lasts, whatever decides the window", async () => {
+    const { follow, adjusted } = open();
+    await follow(
+      { algorithm: "concurrency", window: () => "1s", releaseAfter: "1h" },
+      { slot: "a", windowSeconds: 0.005 },
+    ).close(0);
+    await until(() => adjusted.length === 1);
+  });
+
+  it("renews no slot when the response is over, although the handler works on", async () => {
+    const { settlement, follow, renewed, move } = open();
+    const options = { algorithm: "concurrency", window: undefined } as const;
+    const gone = follow(options, { slot: "a", windowSeconds: 60 });
+    follow(options, { slot: "b", windowSeconds: 60 });
+    await gone.close(0);
+    for (let second = 0; second < 25; second += 1) {
+      move(1000);
+      settlement.renew();
+    }
+    expect(renewed.map(({ slot }) => slot)).to.deep.equal(["b"]);
+    await gone.handle();
+    settlement.close();
   });
 
   it("renews slots of requests that take long, each in time, until they have ended", async () => {
