@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer, request } from "node:http";
 import type { AddressInfo } from "node:net";
+import { onResponseEnd } from "@portcullis/core";
 import { expect } from "chai";
 import { streamEndings } from "../../examples/express-api/src/live.js";
 import { cleanUp } from "../support/clean-up.js";
@@ -32,7 +33,7 @@ async function open(lifeSeconds: number, allowed: () => boolean, method = "GET")
   };
   const server = createServer((_req, res) => {
     const auth = { principal: "alice", token: "a.b.c", expiresAt: Date.now() / 1000 + lifeSeconds };
-    streamEndings(res, auth, gate);
+    streamEndings(res, auth, gate, onResponseEnd);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   cleanUp(async () => {

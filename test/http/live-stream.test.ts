@@ -10,17 +10,20 @@ import { until } from "../support/until.js";
 describe("the event stream of the examples", () => {
   it("stops listening when its connection drops, also where it waits behind another response", async () => {
     let [requests, listening] = [0, 0];
-    const sessions = {
-      onRevoked() {
-        listening += 1;
-        return () => void (listening -= 1);
+    const gate = {
+      sessions: {
+        onRevoked() {
+          listening += 1;
+          return () => void (listening -= 1);
+        },
       },
+      verify: () => Promise.resolve({ allowed: true }),
     };
-    const auth = { principal: "anna" };
+    const auth = { principal: "anna", token: "a.b.c", expiresAt: Date.now() / 1000 + 60 };
     const server = createServer((_req, res) => {
       requests += 1;
       // The first is never answered.
-      if (requests > 1) streamEndings(res, auth, sessions, onResponseEnd);
+      if (requests > 1) streamEndings(res, auth, gate, onResponseEnd);
     });
     cleanUpInTest(async () => {
       server.closeAllConnections();
