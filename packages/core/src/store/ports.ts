@@ -66,8 +66,16 @@ export interface TokenQuestion {
   readonly revokedKey: string;
   /** The token is revoked if one of these holds a time at or after `issuedAt`, or any time if `issuedAt` is undefined. */
   readonly cutoffKeys: readonly string[];
-  /** Unix seconds. */
+  /**
+   * What cut-offs are compared with, in unix seconds: the token's `iat`, less the clock difference that its issuer is
+   * forgiven.
+   */
   readonly issuedAt: number | undefined;
+}
+
+/** Does a cut-off at this time revoke the token? */
+export function isCutOff({ issuedAt }: TokenQuestion, cutoff: number): boolean {
+  return issuedAt === undefined || issuedAt <= cutoff;
 }
 
 /** Something that is good once, such as a DPoP proof: recorded at its first use. */
@@ -110,6 +118,8 @@ export function blockedTally({ limit, burst = limit, cost }: Charge, resetMs: nu
 export interface Answer {
   readonly beforeToken: readonly (Tally | StoreFault)[];
   readonly revoked: boolean | StoreFault | undefined;
+  /** The latest cut-off of a token that is revoked by one, in unix seconds. */
+  readonly cutoff?: number | undefined;
   /** Was {@link Question.use} used before? */
   readonly repeated?: boolean | StoreFault | undefined;
   readonly afterToken: readonly (Tally | StoreFault | undefined)[];
@@ -173,7 +183,8 @@ export function clockDiffers(store: Pick<SecurityStore, "state">): boolean {
 /**
  * Why a store could not answer. `unreachable`, `timeout`, `open` (the breaker), `overloaded`, `refused` (the server
  * answers, but not this: OOM, READONLY, NOAUTH, LOADING, and such), `skewed` (our clock and the server's disagree), `lost`
- * (the server has lost data) are infrastructure; `unreadable` is a value of a wrong type under one key.
+ * (the server has lost data) are infrastructure; `unreadable` is a value under one key, or a client's reply, that does not say
+ * what was asked for.
  */
 export type FaultKind =
   "unreachable" | "timeout" | "open" | "overloaded" | "refused" | "skewed" | "lost" | "unreadable";
@@ -203,6 +214,14 @@ export class StoreFault extends Error {
   get outage(): boolean {
     return this.kind !== "unreadable";
   }
+}
+
+/** Checks what {@link SecurityStore.cutOff} is asked for: NaN would revoke nothing. */
+export function checkCutOff(ttlSeconds: number, at: number | undefined): void {
+  if (!(Number.isSafeInteger(ttlSeconds) && ttlSeconds > 0))
+    throw new RangeError("a cut-off is kept for whole seconds");
+  if (at !== undefined && !(Number.isFinite(at) && at >= 0))
+    throw new RangeError("a cut-off is a time in unix seconds");
 }
 
 /** The answer of a store that has nothing to say but why: the same fault for every part of the question. */

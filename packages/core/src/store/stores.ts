@@ -90,11 +90,11 @@ export function createStores<Raw>(
       close: () => Promise.resolve(),
     };
   }
-  const connection = connect({ redis: redis.security, deadlineMs, logger, scripts });
+  const connection = connect({ redis: redis.security, deadlineMs, logger, scripts, telemetry });
   const apart =
     redis.cache === redis.security
       ? undefined
-      : connect({ redis: redis.cache, deadlineMs, logger, scripts: [cacheScript] });
+      : connect({ redis: redis.cache, deadlineMs, logger, scripts: [cacheScript], telemetry });
   const tracking = new Tracking({ connection, logger });
   const channels = new RedisChannels({ connection, tracking, keys, deadlineMs, logger, observe });
   const clockToleranceMs = Math.max(1000, toleranceSeconds * 1000);

@@ -71,6 +71,10 @@ export class Telemetry {
     "portcullis_channel_messages_total",
     "Messages that arrived from processes, by what became of them.",
   );
+  readonly #unreadable = new Counter(
+    "portcullis_unreadable_total",
+    "Values in Redis, and replies of its client, that could not be read, by what they were about.",
+  );
   readonly #breakers = new Map<string, BreakerState>();
 
   allowed(): void {
@@ -105,6 +109,11 @@ export class Telemetry {
     this.#storeQuestions.add({ store, outcome: fault ?? "answered" }, questions);
     this.#storeCalls.observe(store, durationMs / 1000);
     if (events.storeCall.hasSubscribers) events.storeCall.publish(call);
+  }
+
+  /** A value in Redis, or a reply of its client, is not what was asked for. */
+  unreadable(part: string, reason: "value" | "reply"): void {
+    this.#unreadable.add({ part, reason });
   }
 
   dataLost(): void {
@@ -155,7 +164,7 @@ export class Telemetry {
     };
     const counters = [
       ...[this.#denied, this.#limited, this.#degraded, this.#breakerChanges, this.#storeQuestions],
-      ...[this.#keyFetches, this.#messages, this.#responses, this.#invalidations],
+      ...[this.#keyFetches, this.#messages, this.#responses, this.#invalidations, this.#unreadable],
     ];
     return [allowed, losses, ...counters.map((counter) => counter.read()), this.#storeCalls.read(), breakers];
   }

@@ -1,5 +1,5 @@
 import type { Answer, Charge, Question, SecurityStore, StoreState, Tally, TokenQuestion } from "../ports.js";
-import { exceeds, StoreFault } from "../ports.js";
+import { checkCutOff, exceeds, isCutOff, StoreFault } from "../ports.js";
 import { MemoryQuotas } from "./quotas.js";
 import { UseTable } from "./uses.js";
 
@@ -44,10 +44,11 @@ export class MemorySecurityStore implements SecurityStore {
     if (quotas.refuse(beforeToken, before)) {
       return { beforeToken: uncounted(beforeToken, before), revoked: undefined, afterToken: unreached };
     }
-    const revoked = token === undefined ? undefined : this.#isRevoked(token);
+    const finding = token === undefined ? nothing : this.#findRevocation(token);
+    const { revoked } = finding;
     const repeated = use === undefined || revoked === true ? undefined : this.#uses.repeats(use);
     if (revoked === true || (repeated !== undefined && repeated !== false)) {
-      return { beforeToken: quotas.count(beforeToken, before), revoked, repeated, afterToken: unreached };
+      return { beforeToken: quotas.count(beforeToken, before), ...finding, repeated, afterToken: unreached };
     }
     const after = quotas.peek(afterToken);
     if (quotas.refuse(afterToken, after)) {
@@ -66,15 +67,22 @@ export class MemorySecurityStore implements SecurityStore {
     return this.#record(key, undefined, expiresAt * 1000);
   }
 
-  async cutOff(key: string, ttlSeconds: number, at: number = Number.POSITIVE_INFINITY): Promise<number> {
-    const cutoff = Math.max(Math.floor(Math.min(at, this.#now() / 1000)), this.#read(key)?.cutoff ?? 0);
+  async cutOff(key: string, ttlSeconds: number, at?: number): Promise<number> {
+    checkCutOff(ttlSeconds, at);
+    const now = Math.floor(this.#now() / 1000);
+    const known = this.#read(key);
+    // What is no cut-off says no time to go back to: now ends every token there is.
+    const isUnknown = known !== undefined && known.cutoff === undefined;
+    const cutoff = Math.max(at === undefined || isUnknown ? now : Math.min(Math.floor(at), now), known?.cutoff ?? 0);
     await this.#record(key, cutoff, this.#now() + ttlSeconds * 1000);
     return cutoff;
   }
 
-  /** A cut-off in unix seconds, if there is one. */
+  /** A cut-off in unix seconds, if there is one. Throws a {@link StoreFault} for what is none. */
   cutoffAt(key: string): number | undefined {
-    return this.#read(key)?.cutoff;
+    const record = this.#read(key);
+    if (record !== undefined && record.cutoff === undefined) throw new StoreFault("unreadable", "WRONGTYPE");
+    return record?.cutoff;
   }
 
   state(): StoreState {
@@ -85,12 +93,17 @@ export class MemorySecurityStore implements SecurityStore {
     this.#records.clear();
   }
 
-  #isRevoked({ revokedKey, cutoffKeys, issuedAt }: TokenQuestion): boolean {
-    if (this.#read(revokedKey) !== undefined) return true;
-    return cutoffKeys.some((key) => {
-      const cutoff = this.#read(key)?.cutoff;
-      return cutoff !== undefined && (issuedAt === undefined || issuedAt <= cutoff);
-    });
+  #findRevocation(token: TokenQuestion): Pick<Answer, "revoked" | "cutoff"> {
+    if (this.#read(token.revokedKey) !== undefined) return { revoked: true };
+    let [latest, isUnreadable] = [Number.NEGATIVE_INFINITY, false];
+    for (const key of token.cutoffKeys) {
+      const record = this.#read(key);
+      if (record === undefined) continue;
+      if (record.cutoff === undefined) isUnreadable = true;
+      else latest = Math.max(latest, record.cutoff);
+    }
+    if (latest >= 0 && isCutOff(token, latest)) return { revoked: true, cutoff: latest };
+    return { revoked: isUnreadable ? new StoreFault("unreadable", "WRONGTYPE") : false };
   }
 
   #read(key: string): Record | undefined {
@@ -112,6 +125,8 @@ export class MemorySecurityStore implements SecurityStore {
     return Promise.resolve();
   }
 }
+
+const nothing: Pick<Answer, "revoked" | "cutoff"> = { revoked: undefined };
 
 /** Tallies of a refused request: those over their limit as they would stand, the others as they stand. */
 function uncounted(charges: readonly Charge[], tallies: readonly Tally[]): Tally[] {

@@ -1,7 +1,8 @@
 import type { Algorithm, Answer, Charge, ChargeRule, Question, Tally } from "../ports.js";
-import { blockedTally, StoreFault } from "../ports.js";
+import { blockedTally, refuses, StoreFault } from "../ports.js";
 import type { RedisLike } from "./connect.js";
-import { faultOfReply } from "./faults.js";
+import { faultOfPart } from "./faults.js";
+import { integerIn, readInteger, readList, unreadable } from "./replies.js";
 import { admitScript } from "./scripts/admit.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
@@ -20,10 +21,10 @@ export async function admitTogether(
   script: Script = admitScript,
 ): Promise<Admission> {
   const keys: string[] = [];
-  const args: (string | number)[] = [];
+  for (const { token } of questions) if (token !== undefined) keys.push(token.revokedKey, ...token.cutoffKeys);
+  const args: (string | number)[] = [keys.length];
   for (const question of questions) encode(question, keys, args);
-  const reply = (await runScript(client, script, keys, args)) as (number | string)[];
-  return decode(questions, reply);
+  return decode(questions, await runScript(client, script, keys, args));
 }
 
 function encode({ beforeToken, token, use, afterToken }: Question, keys: string[], args: (string | number)[]): void {
@@ -35,7 +36,6 @@ function encode({ beforeToken, token, use, afterToken }: Question, keys: string[
     afterToken.length,
   );
   for (const charge of beforeToken) encodeCharge(charge, keys, args);
-  if (token !== undefined) keys.push(token.revokedKey, ...token.cutoffKeys);
   if (use !== undefined) keys.push(use.key);
   for (const charge of afterToken) encodeCharge(charge, keys, args);
 }
@@ -69,36 +69,66 @@ function encodeRule(
   }
 }
 
-function decode(questions: readonly Question[], reply: readonly (number | string)[]): Admission {
+/**
+ * Reads the script's flat list. A part that cannot be read is a fault of that part; a list of another length, or without the
+ * time, is an answer to something else, and throws.
+ */
+function decode(questions: readonly Question[], reply: unknown): Admission {
+  const list = readList(reply);
   let at = 0;
-  const next = (): number | string => reply[at++] ?? "ERR the answer is too short";
 
   function decodeTally(charge: Charge): Tally | StoreFault | undefined {
-    const consumed = next();
-    const resetMs = Number(next());
-    const receipt = charge.rule === undefined ? -1 : Number(next());
-    if (typeof consumed === "string") return faultOfReply(consumed);
+    const [said, reset] = [list[at], list[at + 1]];
+    const receipt = charge.rule === undefined ? -1 : integerIn(list[at + 2], -1);
+    at += charge.rule === undefined ? 2 : 3;
+    const consumed = integerIn(said, -2);
+    if (consumed === undefined) return faultOfPart(said);
     if (consumed === -1) return undefined;
-    if (consumed === -2) return blockedTally(charge, resetMs);
+    const resetMs = integerIn(reset, 0);
+    if (resetMs === undefined || receipt === undefined) return unreadable();
+    if (consumed === -2) return charge.blockKey === undefined ? unreadable() : blockedTally(charge, resetMs);
     return receipt === -1 ? { consumed, resetMs } : { consumed, resetMs, receipt };
   }
 
-  function decodeFinding(): boolean | StoreFault | undefined {
-    const finding = next();
-    if (typeof finding === "string") return faultOfReply(finding);
-    return finding < 0 ? undefined : finding === 1;
+  function decodeRepeated(): boolean | StoreFault | undefined {
+    const said = list[at++];
+    const finding = integerIn(said, -1);
+    if (finding === undefined) return faultOfPart(said);
+    return finding > 1 ? unreadable() : finding === -1 ? undefined : finding === 1;
   }
 
-  const serverTimeMs = Number(next());
-  const answers = questions.map(({ beforeToken, use, afterToken }): Answer => {
-    const revoked = decodeFinding();
-    const repeated = use === undefined ? undefined : decodeFinding();
-    return {
+  const serverTimeMs = readInteger(list[at++]);
+  const answers: Answer[] = [];
+  for (const { beforeToken, token, use, afterToken } of questions) {
+    const said = list[at++];
+    const finding = integerIn(said, -1);
+    let revoked: Answer["revoked"] =
+      token === undefined || finding === -1 ? undefined : finding === undefined ? faultOfPart(said) : finding > 0;
+    let repeated = use === undefined ? undefined : decodeRepeated();
+    const before = beforeToken.map((charge) => decodeTally(charge) ?? unreadable());
+    let after = afterToken.map(decodeTally);
+    // "Not reached" is an answer only behind a refusal. Anywhere else it would let pass what nobody has judged.
+    if (!isRefused(beforeToken, before)) {
+      if (token !== undefined) revoked ??= unreadable();
+      if (use !== undefined && revoked !== true) repeated ??= unreadable();
+      const reached = revoked !== true && (use === undefined || repeated === false);
+      if (reached && after.includes(undefined)) after = after.map((tally) => tally ?? unreadable());
+    }
+    answers.push({
       revoked,
-      ...(use === undefined ? {} : { repeated }),
-      beforeToken: beforeToken.map((charge) => decodeTally(charge) ?? new StoreFault("unreadable")),
-      afterToken: afterToken.map(decodeTally),
-    };
-  });
+      ...(revoked === true && finding !== undefined && finding > 1 ? { cutoff: finding - 2 } : undefined),
+      ...(use === undefined ? undefined : { repeated }),
+      beforeToken: before,
+      afterToken: after,
+    });
+  }
+  if (at !== list.length) throw unreadable();
   return { answers, serverTimeMs };
+}
+
+function isRefused(charges: readonly Charge[], tallies: readonly (Tally | StoreFault)[]): boolean {
+  return charges.some((charge, index) => {
+    const tally = tallies[index];
+    return tally !== undefined && !(tally instanceof StoreFault) && refuses(charge, tally);
+  });
 }

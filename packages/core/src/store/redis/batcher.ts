@@ -9,8 +9,8 @@ export interface BatcherOptions<Item, Answer> {
   readonly breaker: Breaker;
   /** Judges answers that came in time, and tells the breaker. @default they are a success */
   readonly judge?: (items: readonly Item[], answers: readonly (Answer | StoreFault)[]) => void;
-  /** Told that a batch came to nothing. */
-  readonly giveUp?: (items: readonly Item[]) => void;
+  /** Told that a batch came to nothing, and why. */
+  readonly giveUp?: (items: readonly Item[], fault: StoreFault) => void;
   /** Told of every batch, answered or not. */
   readonly observe?: (call: BatchCall) => void;
   /** False while the connection is being made for the first time: batches then wait, up to the deadline. */
@@ -181,7 +181,7 @@ export class Batcher<Item, Answer> {
     else if (batch.turn.stalled) breaker.abandon();
     else if (!batch.turn.failed) breaker.fail();
     batch.turn.failed ||= fault.outage;
-    giveUp?.(itemsOf(batch));
+    giveUp?.(itemsOf(batch), fault);
     this.#settle(batch, fault.kind, () => fault);
   }
 

@@ -1,6 +1,7 @@
 import { StoreFault } from "../ports.js";
 import type { RedisLike } from "./connect.js";
-import { faultOfError, faultOfReply } from "./faults.js";
+import { faultOfError, faultOfPart } from "./faults.js";
+import { readListOf } from "./replies.js";
 import { cacheArguments, cacheScript } from "./scripts/cache.js";
 import { runScript } from "./scripts/script.js";
 
@@ -11,7 +12,8 @@ export interface CacheOperation {
   readonly args: readonly (string | number)[];
 }
 
-export type OperationAnswer = readonly (string | number)[];
+/** What the script lists for one operation, to be read as the operation says. */
+export type OperationAnswer = readonly unknown[];
 
 /** Runs operations in one script call, or in a Cluster in one for each slot, at once. */
 export async function runOperations(
@@ -57,10 +59,8 @@ async function runTogether(
     name,
     ...Array.from({ length: cacheArguments }, (_, index) => own[index] ?? ""),
   ]);
-  const replies = (await runScript(client, cacheScript, keys, [channel, ...args])) as unknown[];
-  return replies.map((reply) =>
-    Array.isArray(reply) ? (reply as OperationAnswer) : faultOfReply(typeof reply === "string" ? reply : ""),
-  );
+  const replies = readListOf(await runScript(client, cacheScript, keys, [channel, ...args]), operations.length);
+  return replies.map((reply) => (Array.isArray(reply) ? (reply as OperationAnswer) : faultOfPart(reply)));
 }
 
 /** Where the lease of a value is: in its slot, and not among what is tracked. */

@@ -10,6 +10,7 @@ import type { CacheOperation, OperationAnswer } from "./cache-operations.js";
 import { bySlot, runOperations } from "./cache-operations.js";
 import type { RedisChannels } from "./channels.js";
 import type { Connection } from "./connect.js";
+import { readFlag, readInteger, readListOf, readOptionalText, readText, unreadable } from "./replies.js";
 import { ServerClock } from "./server-clock.js";
 
 export interface RedisCacheStoreOptions {
@@ -45,11 +46,13 @@ export class RedisCacheStore implements CacheStore {
     this.#connection = connection;
     this.#channels = channels;
     this.#clock = new ServerClock(connection);
+    const giveUp = (_items: unknown, fault: StoreFault): void => connection.unreadable?.("cache", fault);
     const common = { ready: connection.hasConnected, deadlineMs };
     this.#reads = new Batcher({
       ...common,
       send: (reads) => this.#read(reads),
       breaker: this.#reading,
+      giveUp,
       observe: (call) => telemetry.storeCalled({ store: "cache", ...call }),
       maxBatch: maxReads,
     });
@@ -58,6 +61,7 @@ export class RedisCacheStore implements CacheStore {
       send: (operations) => this.#operate(operations),
       breaker: this.#writing,
       judge: (_operations, answers) => this.#judge(answers),
+      giveUp,
       observe: (call) => telemetry.storeCalled({ store: "cache", ...call }),
       maxBatch: maxOperations,
     });
@@ -95,7 +99,7 @@ export class RedisCacheStore implements CacheStore {
     const answers = await this.#all(
       keys.map((key) => ({ name: "gen", key, args: [newGeneration(), Math.ceil(ttlMs)] })),
     );
-    return answers.map(([generation]) => String(generation));
+    return answers.map(([generation]) => this.#told(() => readGeneration(generation)));
   }
 
   async renewGenerations(keys: readonly string[], ttlMs: number): Promise<void> {
@@ -103,20 +107,23 @@ export class RedisCacheStore implements CacheStore {
   }
 
   async lease(key: string, owner: string, ms: number, force = false): Promise<Lease> {
-    const [waitMs, value] = await this.#one("lease", key, [owner, ms, force ? "1" : ""]);
-    return { waitMs: Number(waitMs), value: value === "" || value === undefined ? undefined : String(value) };
+    const [waitMs, found] = await this.#one("lease", key, [owner, ms, force ? "1" : ""]);
+    return this.#told(() => {
+      const value = readText(found);
+      return { waitMs: readInteger(waitMs), value: value === "" ? undefined : value };
+    });
   }
 
   async extend(key: string, owner: string, ms: number): Promise<boolean> {
     const [kept] = await this.#one("extend", key, [owner, ms]);
-    return kept === 1;
+    return this.#told(() => readFlag(kept));
   }
 
   async settle(key: string, owner: string, settlement: Settlement): Promise<boolean> {
     const { outcome } = settlement;
     const [value, ttlMs] = outcome === "filled" ? [settlement.value, Math.ceil(settlement.ttlMs)] : ["", ""];
     const [settled] = await this.#one("settle", key, [owner, ttlMs, value, this.#message(key), letterOf(outcome)]);
-    return settled === 1;
+    return this.#told(() => readFlag(settled));
   }
 
   get breakers(): readonly BreakerControl[] {
@@ -148,6 +155,16 @@ export class RedisCacheStore implements CacheStore {
     });
   }
 
+  /** What is read of an answer; a fault is told before it is thrown. */
+  #told<T>(read: () => T): T {
+    try {
+      return read();
+    } catch (error) {
+      this.#connection.unreadable?.("cache", error);
+      throw error;
+    }
+  }
+
   async #read(reads: readonly (readonly string[])[]): Promise<(string | undefined)[][]> {
     const { client, isCluster } = this.#connection;
     const distinct: string[] = [];
@@ -165,7 +182,7 @@ export class RedisCacheStore implements CacheStore {
     const read = isCluster ? readAcrossSlots : readTogether;
     const values =
       distinct.length <= maxKeys ? await read(client, distinct) : await readInParts(read, client, distinct);
-    return places.map((own) => own.map((index) => values[index] ?? undefined));
+    return places.map((own) => own.map((index) => values[index]));
   }
 
   async #operate(operations: readonly CacheOperation[]): Promise<(OperationAnswer | StoreFault)[]> {
@@ -174,7 +191,9 @@ export class RedisCacheStore implements CacheStore {
   }
 
   #judge(answers: readonly (OperationAnswer | StoreFault)[]): void {
-    const faults = answers.filter((answer) => answer instanceof StoreFault).filter(({ outage }) => outage);
+    const all = answers.filter((answer) => answer instanceof StoreFault);
+    for (const fault of all) this.#connection.unreadable?.("cache", fault);
+    const faults = all.filter(({ outage }) => outage);
     if (faults.length === 0) return this.#writing.succeed();
     this.#writing.fail();
     if (this.#writing.state === "open" && faults.some(({ reply }) => reply === "READONLY"))
@@ -187,15 +206,21 @@ export function newGeneration(): string {
   return randomBytes(6).toString("base64url");
 }
 
-async function readTogether(client: Connection["client"], keys: readonly string[]): Promise<(string | null)[]> {
-  return (await client.call("MGET", ...keys)) as (string | null)[];
+function readGeneration(reply: unknown): string {
+  const generation = readText(reply);
+  if (!/^[\w-]{1,16}$/.test(generation)) throw unreadable();
+  return generation;
+}
+
+async function readTogether(client: Connection["client"], keys: readonly string[]): Promise<(string | undefined)[]> {
+  return readListOf(await client.call("MGET", ...keys), keys.length).map(readOptionalText);
 }
 
 async function readInParts(
   read: typeof readTogether,
   client: Connection["client"],
   keys: readonly string[],
-): Promise<(string | null)[]> {
+): Promise<(string | undefined)[]> {
   const parts = Array.from({ length: Math.ceil(keys.length / maxKeys) }, (_, index) =>
     read(client, keys.slice(index * maxKeys, (index + 1) * maxKeys)),
   );
@@ -203,13 +228,13 @@ async function readInParts(
 }
 
 /** One MGET for each hash tag of ours. */
-async function readAcrossSlots(client: Connection["client"], keys: readonly string[]): Promise<(string | null)[]> {
-  const values = new Map<string, string | null>();
+async function readAcrossSlots(client: Connection["client"], keys: readonly string[]): Promise<(string | undefined)[]> {
+  const values = new Map<string, string | undefined>();
   await Promise.all(
     bySlot(keys, (key) => key).map(async (slotKeys) => {
       const found = await readTogether(client, slotKeys);
-      slotKeys.forEach((key, index) => values.set(key, found[index] ?? null));
+      slotKeys.forEach((key, index) => values.set(key, found[index]));
     }),
   );
-  return keys.map((key) => values.get(key) ?? null);
+  return keys.map((key) => values.get(key));
 }

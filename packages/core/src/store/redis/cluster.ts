@@ -1,5 +1,5 @@
 import type { Adjustment, Answer, Charge, Question, Tally, TokenQuestion, UseQuestion } from "../ports.js";
-import { exceeds, refuses, StoreFault } from "../ports.js";
+import { exceeds, isCutOff, refuses, StoreFault } from "../ports.js";
 import { adjustTogether } from "./adjustments.js";
 import type { Admission } from "./admission.js";
 import { admitTogether } from "./admission.js";
@@ -7,6 +7,7 @@ import type { RedisLike } from "./connect.js";
 import { cork } from "./corked.js";
 import { faultOfError } from "./faults.js";
 import { hashTag } from "./hash-tag.js";
+import { integerIn, readFlag, readOptionalText, readWritten, unreadable } from "./replies.js";
 
 /**
  * The questions of a batch on Redis Cluster, where one script sees one slot: the charges of each slot go out as one script
@@ -38,9 +39,9 @@ export async function admitAcrossSlots(
       part.serverTimeMs = admission.serverTimeMs;
     });
   });
-  const revoked: (boolean | StoreFault | undefined)[] = questions.map(() => new StoreFault("timeout"));
+  const findings: Finding[] = questions.map(() => ({ revoked: new StoreFault("timeout") }));
   const reads = questions.map(async ({ token }, index) => {
-    revoked[index] = token === undefined ? false : await isRevoked(client, token).catch(faultOfError);
+    findings[index] = token === undefined ? unasked : await findRevocation(client, token);
   });
   const repeated: (boolean | StoreFault | undefined)[] = questions.map(() => new StoreFault("timeout"));
   const uses = questions.map(async ({ use }, index) => {
@@ -50,7 +51,7 @@ export async function admitAcrossSlots(
   corked.release();
   const failures = await settleWithin(partMs, [...calls, ...reads, ...uses]);
   const answers = questions.map((question, index) =>
-    combine(client, question, parts[index] ?? [], { revoked: revoked[index], repeated: repeated[index] }),
+    combine(client, question, parts[index] ?? [], { ...(findings[index] ?? unasked), repeated: repeated[index] }),
   );
   if (failures.length > 0 && answers.every(isLost)) throw failures[0] ?? new StoreFault("timeout");
   return { answers, serverTimeMs };
@@ -82,34 +83,50 @@ function asQuestion({ charges }: Part): Question {
   return { beforeToken: charges, token: undefined, afterToken: [] };
 }
 
-async function isRevoked(
-  client: RedisLike,
-  { revokedKey, cutoffKeys, issuedAt }: TokenQuestion,
-): Promise<boolean | StoreFault> {
-  const [record, ...cutoffs] = await Promise.all([
-    client.call("EXISTS", revokedKey),
-    ...cutoffKeys.map((key) => client.call("GET", key)),
+type Finding = Pick<Answer, "revoked" | "cutoff">;
+
+const unasked: Finding = { revoked: undefined };
+
+/**
+ * Whether each key exists, whatever its type; only cut-offs that do are read, in a second round. What revokes is decisive, also
+ * where something else cannot be read.
+ */
+async function findRevocation(client: RedisLike, token: TokenQuestion): Promise<Finding> {
+  const [isRecorded, ...cutoffs] = await Promise.all([
+    exists(client, token.revokedKey).catch(faultOfError),
+    ...token.cutoffKeys.map((key) => readCutoff(client, key).catch(faultOfError)),
   ]);
-  if (record === 1) return true;
-  const times = cutoffs
-    .filter((cutoff) => typeof cutoff === "string")
-    .map((cutoff) => (cutoff === "" ? NaN : Number(cutoff)));
-  if (times.some(Number.isNaN)) return new StoreFault("unreadable");
-  return times.some((time) => issuedAt === undefined || issuedAt <= time);
+  if (isRecorded === true) return { revoked: true };
+  const times = cutoffs.filter((cutoff) => typeof cutoff === "number");
+  const latest = Math.max(...times);
+  if (times.length > 0 && isCutOff(token, latest)) return { revoked: true, cutoff: latest };
+  return { revoked: [isRecorded, ...cutoffs].find((part) => part instanceof StoreFault) ?? false };
+}
+
+async function exists(client: RedisLike, key: string): Promise<boolean> {
+  return readFlag(await client.call("EXISTS", key));
+}
+
+async function readCutoff(client: RedisLike, key: string): Promise<number | undefined> {
+  if (!(await exists(client, key))) return undefined;
+  const text = readOptionalText(await client.call("GET", key));
+  if (text === undefined) return undefined;
+  const cutoff = integerIn(text, 0);
+  if (cutoff === undefined) throw new StoreFault("unreadable", "WRONGTYPE");
+  return cutoff;
 }
 
 async function isRepeated(client: RedisLike, { key, ttlMs }: UseQuestion): Promise<boolean> {
-  return (await client.call("SET", key, "1", "NX", "PX", ttlMs)) === null;
+  return !readWritten(await client.call("SET", key, "1", "NX", "PX", ttlMs));
 }
 
 function combine(
   client: RedisLike,
   question: Question,
   parts: readonly Part[],
-  { revoked, repeated }: Pick<Answer, "revoked" | "repeated">,
+  { revoked, cutoff, repeated }: Pick<Answer, "revoked" | "cutoff" | "repeated">,
 ): Answer {
-  const { beforeToken, token, afterToken } = question;
-  const tokenAnswer = token === undefined ? undefined : revoked;
+  const { beforeToken, afterToken } = question;
   const unreached = afterToken.map(() => undefined);
   const tallies = (charges: readonly Charge[]): (Tally | StoreFault)[] =>
     charges.map((charge) => tallyOf(parts, charge));
@@ -122,15 +139,19 @@ function combine(
       client,
       parts.filter(({ phase }) => phase === "afterToken"),
     );
-    return { beforeToken: tallies(beforeToken), revoked: tokenAnswer, repeated, afterToken: unreached };
+    return { beforeToken: tallies(beforeToken), revoked, ...byCutoff(cutoff), repeated, afterToken: unreached };
   }
   if (afterToken.some((charge) => isRefusal(charge, tallyOf(parts, charge)))) refund(client, parts);
   return {
     beforeToken: tallies(beforeToken),
-    revoked: tokenAnswer,
+    revoked,
     repeated,
     afterToken: tallies(afterToken),
   };
+}
+
+function byCutoff(cutoff: number | undefined): Pick<Answer, "cutoff"> {
+  return cutoff === undefined ? {} : { cutoff };
 }
 
 function tallyOf(parts: readonly Part[], charge: Charge): Tally | StoreFault {
@@ -138,7 +159,7 @@ function tallyOf(parts: readonly Part[], charge: Charge): Tally | StoreFault {
     const index = charges.indexOf(charge);
     if (index !== -1) return tallies?.[index] ?? new StoreFault("timeout");
   }
-  return new StoreFault("unreadable");
+  return unreadable();
 }
 
 function isRefusal(charge: Charge, tally: Tally | StoreFault | undefined): boolean {

@@ -1,10 +1,13 @@
 import { Cluster } from "ioredis";
 import type { Logger } from "../../telemetry/logger.js";
+import { Telemetry } from "../../telemetry/telemetry.js";
 import { connectMasters, refreshSlots } from "./cluster-nodes.js";
 import { faultOfError } from "./faults.js";
 import type { Script } from "./scripts/script.js";
 import type { OwnClient, RedisPlace } from "./topology.js";
 import { createClient, findUnsafeOptions, retrySoon } from "./topology.js";
+import type { TellUnreadable } from "./unreadable.js";
+import { createUnreadableReport } from "./unreadable.js";
 
 /** What Portcullis needs of a Redis client: the part that `Redis` and `Cluster` of ioredis 5 and 6 share. */
 export interface RedisLike {
@@ -35,6 +38,8 @@ export interface Connection {
    * often than every 10 s: reads work on a replica too, and would fail meanwhile.
    */
   leaveReplica(): void;
+  /** Told of values and replies that cannot be read. */
+  readonly unreadable?: TellUnreadable | undefined;
   /** Ends our own client within 300 ms, even on a stopped server; a client the user made is left to its user. */
   close(): Promise<void>;
 }
@@ -51,13 +56,20 @@ export interface ConnectOptions {
   readonly logger: Logger;
   /** Loaded whenever a connection is made, so that the first request need not send their text. */
   readonly scripts: readonly Script[];
+  readonly telemetry?: Telemetry | undefined;
 }
 
 const goodbyeMs = 300;
 const replicaPatienceMs = 10_000;
 
 /** Connects at once; a server that is away is tried again for ever, and errors go to the log, never to the process. */
-export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions): Connection {
+export function connect({
+  redis,
+  deadlineMs,
+  logger,
+  scripts,
+  telemetry = new Telemetry(),
+}: ConnectOptions): Connection {
   const own: OwnClient | undefined = "topology" in redis ? createClient(redis, deadlineMs) : undefined;
   const client: RedisLike = own ?? (redis as RedisLike);
   const unsafeOptions = own === undefined ? findUnsafeOptions(client) : [];
@@ -125,6 +137,7 @@ export function connect({ redis, deadlineMs, logger, scripts }: ConnectOptions):
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    unreadable: createUnreadableReport(logger, telemetry),
     leaveReplica() {
       if (own === undefined || performance.now() - leftReplicaAt < replicaPatienceMs) return;
       leftReplicaAt = performance.now();

@@ -1,12 +1,18 @@
 import { StoreFault } from "../ports.js";
 import type { Connection } from "./connect.js";
 import { faultOfError } from "./faults.js";
+import type { UnreadablePart } from "./unreadable.js";
 
 /**
  * A single call with a deadline, for what is not batched. Rejects with a StoreFault; what arrives later is dropped.
  * Before the first connection it waits for that, up to the deadline.
  */
-export async function callWithin<T>(deadlineMs: number, connection: Connection, call: () => Promise<T>): Promise<T> {
+export async function callWithin<T>(
+  deadlineMs: number,
+  connection: Connection,
+  call: () => Promise<T>,
+  part: UnreadablePart = "other",
+): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     let stopWaiting: (() => void) | undefined;
     const timer = setTimeout(
@@ -21,7 +27,10 @@ export async function callWithin<T>(deadlineMs: number, connection: Connection, 
     function start(): void {
       stopWaiting?.();
       call()
-        .then(resolve, (error: unknown) => reject(faultOfError(error)))
+        .then(resolve, (error: unknown) => {
+          connection.unreadable?.(part, error);
+          reject(faultOfError(error));
+        })
         .finally(() => clearTimeout(timer));
     }
 

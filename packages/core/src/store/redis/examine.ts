@@ -3,6 +3,7 @@ import type { Keyspace } from "../keys.js";
 import { StoreFault } from "../ports.js";
 import type { Connection, RedisLike } from "./connect.js";
 import { callWithin } from "./deadline.js";
+import { readPairs, readTime, textIn } from "./replies.js";
 import { findUnsafeOptions } from "./topology.js";
 
 export interface ExamineOptions {
@@ -42,8 +43,8 @@ type Ask = (...command: [string, ...string[]]) => Promise<unknown>;
 
 /** The fields of INFO; none where the user may not ask. */
 async function readInfo(ask: Ask, section: string): Promise<ReadonlyMap<string, string>> {
-  const text = await ask("INFO", section).catch(() => "");
-  const lines = typeof text === "string" ? text.split("\r\n") : [];
+  const reply = await ask("INFO", section).catch(() => "");
+  const lines = (textIn(reply) ?? "").split("\r\n");
   return new Map(
     lines.filter((line) => line.includes(":")).map((line) => [line.split(":", 1)[0] ?? "", line.split(":")[1] ?? ""]),
   );
@@ -91,8 +92,10 @@ async function examineMemory(ask: Ask): Promise<Finding[]> {
 async function examinePersistence(ask: Ask): Promise<Finding[]> {
   const persistence = await readInfo(ask, "persistence");
   if (persistence.size === 0 || persistence.get("aof_enabled") === "1") return [];
-  const save = await ask("CONFIG", "GET", "save").catch(() => undefined);
-  const snapshots: unknown = Array.isArray(save) ? save[1] : (save as { save?: unknown } | undefined)?.save;
+  const save = await ask("CONFIG", "GET", "save")
+    .then(readPairs)
+    .catch(() => []);
+  const snapshots = save.find(([name]) => name === "save")?.[1];
   return [
     snapshots === ""
       ? { code: "persistence_off", severity: "warning", message: "revocations do not survive a restart of Redis" }
@@ -106,9 +109,8 @@ async function examinePersistence(ask: Ask): Promise<Finding[]> {
 
 async function examineClock(ask: Ask, toleranceMs: number): Promise<Finding[]> {
   const before = Date.now();
-  const [seconds, micros] = (await ask("TIME")) as [string, string];
+  const theirs = readTime(await ask("TIME"));
   const after = Date.now();
-  const theirs = Number(seconds) * 1000 + Number(micros) / 1000;
   const offMs = theirs < before ? before - theirs : Math.max(0, theirs - after);
   if (offMs <= 1000) return [];
   return [
@@ -163,8 +165,8 @@ function examineClient(client: RedisLike): Finding[] {
 }
 
 async function examineCluster(ask: Ask): Promise<Finding[]> {
-  const text = await ask("CLUSTER", "INFO").catch(() => undefined);
-  if (typeof text !== "string") return [];
+  const text = textIn(await ask("CLUSTER", "INFO").catch(() => undefined));
+  if (text === undefined) return [];
   const healthy = /cluster_state:ok/.test(text) && /cluster_slots_ok:16384/.test(text);
   return healthy
     ? []

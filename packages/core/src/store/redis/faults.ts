@@ -1,4 +1,5 @@
 import { StoreFault } from "../ports.js";
+import { textIn, unreadable } from "./replies.js";
 
 /** Error words by which a server says that it cannot serve, as opposed to a value of a wrong type under one key. */
 const outages = new Set([
@@ -28,6 +29,12 @@ export function faultOfReply(message: string): StoreFault {
   // A script error carries the word of the command that failed inside it.
   const inner = /\b(OOM|MISCONF|READONLY|NOPERM)\b/.exec(message)?.[1];
   return inner === undefined ? new StoreFault("unreadable", word ?? "ERR") : new StoreFault("refused", inner);
+}
+
+/** The fault behind a part of a script's answer that is not what was asked for: the text of an error, or nothing we know. */
+export function faultOfPart(reply: unknown): StoreFault {
+  const text = textIn(reply);
+  return text !== undefined && /^-?[A-Z]+ /.test(text) ? faultOfReply(text) : unreadable();
 }
 
 /** The fault behind an error that ioredis threw. */

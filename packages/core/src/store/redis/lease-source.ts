@@ -2,8 +2,9 @@ import type { LeaseGrant, LeaseRequest, LeaseSource } from "../leases/ports.js";
 import { StoreFault } from "../ports.js";
 import type { Connection } from "./connect.js";
 import { cork } from "./corked.js";
-import { faultOfError, faultOfReply } from "./faults.js";
+import { faultOfError, faultOfPart } from "./faults.js";
 import { hashTag } from "./hash-tag.js";
+import { integerIn, readListOf, unreadable } from "./replies.js";
 import { leaseScript } from "./scripts/lease.js";
 import { runScript } from "./scripts/script.js";
 
@@ -46,12 +47,22 @@ export class RedisLeaseSource implements LeaseSource {
   async #exchangeInSlot(requests: readonly LeaseRequest[]): Promise<(LeaseGrant | StoreFault)[]> {
     const keys = requests.map(({ key }) => key);
     const args = requests.flatMap(({ limit, take, giveBack, windowEnd }) => [limit, take, giveBack, windowEnd]);
-    const reply = (await runScript(this.#connection.client, leaseScript, keys, args)) as (number | string)[];
-    return requests.map((_, index) => {
-      const [granted, consumed, resetMs, windowEnd] = reply.slice(4 * index, 4 * index + 4);
-      return typeof granted === "number"
-        ? { granted, consumed: Number(consumed), resetMs: Number(resetMs), windowEnd: Number(windowEnd) }
-        : faultOfReply(granted ?? "ERR the answer is too short");
+    const reply = readListOf(await runScript(this.#connection.client, leaseScript, keys, args), 4 * requests.length);
+    return requests.map((request, index) => {
+      const grant = readGrant(request, reply.slice(4 * index, 4 * index + 4));
+      if (grant instanceof StoreFault) this.#connection.unreadable?.("lease", grant);
+      return grant;
     });
   }
+}
+
+/** More than was asked for is granted to nobody. */
+function readGrant({ take }: LeaseRequest, [said, ...rest]: readonly unknown[]): LeaseGrant | StoreFault {
+  const granted = integerIn(said, 0);
+  if (granted === undefined) return faultOfPart(said);
+  const [consumed, resetMs] = rest.map((number) => integerIn(number, 0));
+  // Below 0 where the counter does not exist or has no end.
+  const windowEnd = integerIn(rest[2], -2);
+  if (granted > take || consumed === undefined || resetMs === undefined || windowEnd === undefined) return unreadable();
+  return { granted, consumed, resetMs, windowEnd };
 }

@@ -12,7 +12,8 @@ import type {
 import { StoreFault } from "../ports.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
-import { faultOfError, faultOfReply } from "./faults.js";
+import { faultOfError, faultOfPart } from "./faults.js";
+import { readFlag, readInteger, readListOf, readText, textIn, unreadable } from "./replies.js";
 import { loginChargeScript } from "./scripts/login-charge.js";
 import { loginSettleScript } from "./scripts/login-settle.js";
 import type { Script } from "./scripts/script.js";
@@ -95,15 +96,7 @@ export class RedisLoginStore implements LoginStore {
   }
 
   async #charge([keys, args]: Arguments): Promise<AttemptAnswer | StoreFault> {
-    const reply = await this.#call(loginChargeScript, keys, args);
-    if (reply instanceof StoreFault) return reply;
-    const [refusedBy, retryMs, exhausted, counted] = reply as [string, number, number, number];
-    return {
-      refusedBy: refusedBy === "" ? undefined : (refusedBy as AttemptAnswer["refusedBy"]),
-      retryMs,
-      exhausted: exhausted === 1,
-      counted: counted === 1,
-    };
+    return this.#call(loginChargeScript, keys, args, readAttempt);
   }
 
   /** The first fault, if there is one. */
@@ -115,6 +108,7 @@ export class RedisLoginStore implements LoginStore {
           loginSettleScript,
           call.map(([key]) => key),
           call.flatMap(([, name, a = "", b = "", c = "", d = ""]) => [name, a, b, c, d]),
+          readSettled,
         ),
       ),
     );
@@ -122,17 +116,46 @@ export class RedisLoginStore implements LoginStore {
   }
 
   /** The script's reply; its error text, and whatever else goes wrong, as a fault. */
-  async #call(script: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
+  async #call<T>(
+    script: Script,
+    keys: readonly string[],
+    args: readonly (string | number)[],
+    read: (reply: unknown) => T,
+  ): Promise<T | StoreFault> {
     if (!this.#breaker.enter()) return new StoreFault("open");
     const { client } = this.#connection;
-    const reply = await callWithin(this.#deadlineMs, this.#connection, () =>
-      runScript(client, script, keys, args),
+    const answer = await callWithin(
+      this.#deadlineMs,
+      this.#connection,
+      async () => read(await runScript(client, script, keys, args)),
+      "login",
     ).catch(faultOfError);
-    const answer = typeof reply === "string" && reply !== "OK" ? faultOfReply(reply) : reply;
     if (answer instanceof StoreFault && answer.outage) this.#breaker.fail();
     else this.#breaker.succeed();
     return answer;
   }
+}
+
+/** Throws the fault that the script's error text tells of. */
+function readAttempt(reply: unknown): AttemptAnswer {
+  if (textIn(reply) !== undefined) throw faultOfPart(reply);
+  const [refusedBy, retryMs, exhausted, counted] = readListOf(reply, 4);
+  return {
+    refusedBy: readRefuser(readText(refusedBy)),
+    retryMs: readInteger(retryMs),
+    exhausted: readFlag(exhausted),
+    counted: readFlag(counted),
+  };
+}
+
+function readRefuser(text: string): AttemptAnswer["refusedBy"] {
+  if (text === "") return undefined;
+  if (text === "address" || text === "pair" || text === "account") return text;
+  throw unreadable();
+}
+
+function readSettled(reply: unknown): void {
+  if (textIn(reply) !== "OK") throw faultOfPart(reply);
 }
 
 function encodeAddress({ key, limit, windowMs }: AttemptLimit): Arguments {

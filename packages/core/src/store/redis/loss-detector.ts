@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Logger } from "../../telemetry/logger.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import type { Connection } from "./connect.js";
+import { readText } from "./replies.js";
 import { markerScript } from "./scripts/marker.js";
 import { runScript } from "./scripts/script.js";
 
@@ -66,6 +67,7 @@ export class LossDetector {
     // What cannot be read is an outage, which others notice and report; the rest of a Cluster may lose data meanwhile.
     const found = await Promise.allSettled(markers.map(async (key) => [key, await this.#read(key)] as const));
     this.#looking = false;
+    for (const one of found) if (one.status === "rejected") connection.unreadable?.("marker", one.reason);
     this.#judge(found.flatMap((one) => (one.status === "fulfilled" ? [one.value] : [])));
   }
 
@@ -74,8 +76,8 @@ export class LossDetector {
     const { connection, replace } = this.#options;
     // Another one each time, or a marker that this process has just made anew would look like the one that is gone.
     const offered = replace || !this.#known.has(key) ? randomUUID() : "";
-    const found = await runScript(connection.client, markerScript, [key], [offered, markerMs]);
-    return typeof found === "string" && found !== "" ? found : undefined;
+    const found = readText(await runScript(connection.client, markerScript, [key], [offered, markerMs]));
+    return found === "" ? undefined : found;
   }
 
   #judge(found: readonly (readonly [key: string, marker: string | undefined])[]): void {

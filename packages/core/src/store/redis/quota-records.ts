@@ -4,6 +4,7 @@ import type { Demand, DemandKeys, QuotaRecords, QuotaRule, QuotaRules } from "..
 import { mostDemands, mostRules, readRule, writeRule } from "../quota-records.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
+import { readFlag, readInteger, readNumber, readOptionalText, readPairs } from "./replies.js";
 import { blockScript, readBlockScript } from "./scripts/block.js";
 import { addDemandScript, readDemandScript } from "./scripts/demand.js";
 import { changeRuleScript, readRulesScript } from "./scripts/rules.js";
@@ -30,22 +31,26 @@ export class RedisQuotaRecords implements QuotaRecords {
 
   async readRules(known: string): Promise<QuotaRules | undefined> {
     const { rulesKey } = this.#options;
-    const version = (await this.#call("HGET", rulesKey, "version")) ?? "";
+    const version = (await this.#call(readOptionalText, "HGET", rulesKey, "version")) ?? "";
     if (version === known) return undefined;
-    const all = (await this.#run(readRulesScript, [rulesKey], [lifeMs])) as string[];
+    const all = await this.#run(readRulesScript, [rulesKey], [lifeMs], readPairs);
     const rules = new Map<string, QuotaRule>();
     let read = "";
-    for (let index = 0; index + 1 < all.length; index += 2) {
-      const [name = "", text = ""] = all.slice(index, index + 2);
-      if (name === "version") read = text;
+    for (const [name, text] of all) {
+      if (name === "version") {
+        read = text;
+        continue;
+      }
       const rule = readRule(text);
       if (rule !== undefined) rules.set(name, rule);
+      // The others still hold: one that nobody can read must not undo what operators decided about them.
+      else this.#options.connection.unreadable?.("rules", new StoreFault("unreadable", "WRONGTYPE"));
     }
     return { version: read, rules };
   }
 
   async setRule(name: string, rule: Omit<QuotaRule, "until">, life: number | undefined): Promise<boolean> {
-    return (await this.#change(name, writeRule(rule), life ?? "")) === 1;
+    return this.#change(name, writeRule(rule), life ?? "");
   }
 
   async removeRule(name: string): Promise<void> {
@@ -53,52 +58,54 @@ export class RedisQuotaRecords implements QuotaRecords {
   }
 
   async forget(keys: readonly string[]): Promise<void> {
-    await Promise.all(keys.map((key) => this.#call("DEL", key)));
+    await Promise.all(keys.map((key) => this.#call(readInteger, "DEL", key)));
   }
 
   async block(blockKey: string, life: number): Promise<void> {
-    await this.#run(blockScript, [blockKey], [life]);
+    await this.#run(blockScript, [blockKey], [life], readFlag);
   }
 
   async unblock(blockKey: string): Promise<void> {
-    await this.#call("DEL", blockKey);
+    await this.#call(readInteger, "DEL", blockKey);
   }
 
   async readBlock(blockKey: string): Promise<number> {
-    return Number(await this.#run(readBlockScript, [blockKey], []));
+    return this.#run(readBlockScript, [blockKey], [], readInteger);
   }
 
   async addDemand(keys: DemandKeys, demands: readonly Demand[]): Promise<void> {
     const pairs = demands.flatMap(({ partition, points }) => [points, partition]);
-    await this.#run(addDemandScript, keys, [mostDemands, ...pairs]);
+    await this.#run(addDemandScript, keys, [mostDemands, ...pairs], readFlag);
   }
 
   async readDemand(keys: DemandKeys, most: number): Promise<readonly Demand[]> {
-    const all = (await this.#run(readDemandScript, keys, [most])) as string[];
-    const demands: Demand[] = [];
-    for (let index = 0; index + 1 < all.length; index += 2)
-      demands.push({ partition: all[index] ?? "", points: Number(all[index + 1]) });
-    return demands;
+    const pairs = await this.#run(readDemandScript, keys, [most], readPairs);
+    return pairs.map(([partition, points]) => ({ partition, points: readNumber(points) }));
   }
 
-  async #change(name: string, rule: string, life: number | ""): Promise<unknown> {
+  async #change(name: string, rule: string, life: number | ""): Promise<boolean> {
     const { rulesKey } = this.#options;
-    return this.#run(changeRuleScript, [rulesKey], [name, rule, life, randomUUID(), mostRules, lifeMs]);
+    return this.#run(changeRuleScript, [rulesKey], [name, rule, life, randomUUID(), mostRules, lifeMs], readFlag);
   }
 
-  async #run(script: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
+  async #run<T>(
+    script: Script,
+    keys: readonly string[],
+    args: readonly (string | number)[],
+    read: (reply: unknown) => T,
+  ): Promise<T> {
     const { connection, deadlineMs } = this.#options;
-    return this.#within(() => runScript(connection.client, script, keys, args), deadlineMs);
+    return this.#within(async () => read(await runScript(connection.client, script, keys, args)), deadlineMs);
   }
 
-  async #call(command: string, ...words: string[]): Promise<unknown> {
+  async #call<T>(read: (reply: unknown) => T, command: string, ...words: string[]): Promise<T> {
     const { connection, deadlineMs } = this.#options;
-    return this.#within(() => connection.client.call(command, ...words), deadlineMs);
+    return this.#within(async () => read(await connection.client.call(command, ...words)), deadlineMs);
   }
 
   async #within<T>(call: () => Promise<T>, deadlineMs: number): Promise<T> {
     const { connection } = this.#options;
     if (connection.hasConnected() && !connection.isUp()) throw new StoreFault("unreachable");
-    return callWithin(deadlineMs, connection, call);
+    return callWithin(deadlineMs, connection, call, "rules");
   }
 }

@@ -1,6 +1,7 @@
 import { StoreFault } from "../ports.js";
 import type { Connection, RedisLike } from "./connect.js";
 import { faultOfError } from "./faults.js";
+import { readInteger } from "./replies.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 
@@ -59,18 +60,19 @@ export class ReplicatedWriter {
     args: readonly (string | number)[],
     replicas: number,
   ): Promise<void> {
-    let reached: unknown;
+    let reached: number;
     try {
       const client = await this.#open();
-      await runScript(client, script, keys, args);
-      reached = await client.call("WAIT", replicas, patienceMs);
+      readInteger(await runScript(client, script, keys, args));
+      reached = readInteger(await client.call("WAIT", replicas, patienceMs));
     } catch (error) {
       const fault = faultOfError(error);
+      this.#connection.unreadable?.("revocation", fault);
       // It may be silent for as long as TCP hopes, while another master serves.
       if (fault.reply === undefined) this.#drop();
       throw fault;
     }
-    if (Number(reached) < replicas) throw new StoreFault("refused", "NOREPLICAS");
+    if (reached < replicas) throw new StoreFault("refused", "NOREPLICAS");
   }
 
   async #open(): Promise<WaitingClient> {

@@ -1,7 +1,7 @@
 import type { BreakerControl } from "../../resilience/breaker.js";
 import { Breaker } from "../../resilience/breaker.js";
 import type { Answer, QuotaStore, Question, RevokeOptions, SecurityStore, StoreState, Tally } from "../ports.js";
-import { StoreFault, faultForAll } from "../ports.js";
+import { StoreFault, checkCutOff, faultForAll } from "../ports.js";
 import { AdjustmentQueue } from "./adjustments.js";
 import { admitTogether } from "./admission.js";
 import { Batcher } from "./batcher.js";
@@ -10,6 +10,7 @@ import { admitAcrossSlots } from "./cluster.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
+import { readInteger, readTime } from "./replies.js";
 import { ReplicatedWriter } from "./replicated.js";
 import { cutOffScript } from "./scripts/cut-off.js";
 import { revokeScript } from "./scripts/revoke.js";
@@ -57,7 +58,10 @@ export class RedisSecurityStore implements SecurityStore {
       send: (items) => this.#send(items),
       breaker: this.#reads,
       judge: (items, answers) => this.#judge(items, answers),
-      giveUp: () => this.#writes.abandon(),
+      giveUp: (_items, fault) => {
+        this.#writes.abandon();
+        connection.unreadable?.("batch", fault);
+      },
       observe: (call) => telemetry.storeCalled({ store: "security", ...call }),
       ready: connection.hasConnected,
       deadlineMs,
@@ -93,8 +97,9 @@ export class RedisSecurityStore implements SecurityStore {
     else await this.#write(revokeScript, key, expiresAt);
   }
 
-  async cutOff(key: string, ttlSeconds: number, at: number | string = ""): Promise<number> {
-    return Number(await this.#write(cutOffScript, key, ttlSeconds, at));
+  async cutOff(key: string, ttlSeconds: number, at?: number): Promise<number> {
+    checkCutOff(ttlSeconds, at);
+    return this.#write(cutOffScript, key, ttlSeconds, at === undefined ? "" : Math.floor(at));
   }
 
   get breakers(): readonly [reads: BreakerControl, writes: BreakerControl] {
@@ -122,9 +127,13 @@ export class RedisSecurityStore implements SecurityStore {
     this.#replicated.close();
   }
 
-  async #write(script: Script, key: string, ...args: (number | string)[]): Promise<unknown> {
-    return callWithin(this.#deadlineMs, this.#connection, () =>
-      runScript(this.#connection.client, script, [key], args),
+  /** A script that says what it has written: a reply that cannot be read leaves that open, and so it rejects. */
+  async #write(script: Script, key: string, ...args: (number | string)[]): Promise<number> {
+    return callWithin(
+      this.#deadlineMs,
+      this.#connection,
+      async () => readInteger(await runScript(this.#connection.client, script, [key], args)),
+      "revocation",
     );
   }
 
@@ -145,14 +154,15 @@ export class RedisSecurityStore implements SecurityStore {
     const sentAt = performance.now();
     if (sentAt - this.#clocks.comparedAt < compareMs) return;
     this.#clocks.begin();
-    this.#connection.client.call("TIME").then(
-      (time) => this.#clocks.compare(sentAt, millisecondsOf(time as readonly string[])),
-      () => undefined,
-    );
+    this.#connection.client
+      .call("TIME")
+      .then((time) => this.#clocks.compare(sentAt, readTime(time)))
+      .catch((error: unknown) => this.#connection.unreadable?.("clock", error));
   }
 
   #judge(items: readonly Item[], answers: readonly (Answer | StoreFault)[]): void {
     const parts = answers.map((answer) => (answer instanceof StoreFault ? nothing : answer));
+    for (const part of parts) this.#tellUnreadable(part);
     if (parts.some(({ revoked }) => isTrouble(revoked))) this.#reads.fail();
     else this.#reads.succeed();
     const charged = parts.filter((_, index) => items[index]?.charged === true);
@@ -164,20 +174,26 @@ export class RedisSecurityStore implements SecurityStore {
       this.#connection.leaveReplica();
   }
 
+  /** A poisoned key harms one part of one answer, while the server is well: nobody else would hear of it. */
+  #tellUnreadable({ beforeToken, revoked, repeated, afterToken }: Answer): void {
+    const { unreadable: tell } = this.#connection;
+    if (tell === undefined) return;
+    if (revoked instanceof StoreFault) tell("revocation", revoked);
+    if (repeated instanceof StoreFault) tell("proof", repeated);
+    for (const tally of beforeToken) if (tally instanceof StoreFault) tell("limit", tally);
+    for (const tally of afterToken) if (tally instanceof StoreFault) tell("limit", tally);
+  }
+
   #complete(item: Item | undefined, answer: Answer): Answer {
     const revoked = answer.revoked === false && this.#clocks.differs() ? new StoreFault("skewed") : answer.revoked;
     if (item === undefined || item.charged) return revoked === answer.revoked ? answer : { ...answer, revoked };
-    return { ...faultForAll(item.question, new StoreFault("open")), revoked };
+    const unwritten = faultForAll(item.question, new StoreFault("open"));
+    return { ...unwritten, revoked, ...(answer.cutoff === undefined ? undefined : { cutoff: answer.cutoff }) };
   }
 }
 
 /** The clocks are compared at least so often. */
 const compareMs = 1000;
-
-/** Of what TIME answers: seconds and microseconds. */
-function millisecondsOf([seconds, micros]: readonly string[]): number {
-  return Number(seconds) * 1000 + Math.floor(Number(micros) / 1000);
-}
 
 const nothing: Answer = { beforeToken: [], revoked: undefined, afterToken: [] };
 

@@ -1,4 +1,5 @@
 import type { Connection } from "./connect.js";
+import { readTime } from "./replies.js";
 
 /** After this long clocks may be apart by more than a cached value cares about. */
 const refreshMs = 60_000;
@@ -31,11 +32,11 @@ export class ServerClock {
     const sentAt = performance.now();
     this.#askedAt = sentAt;
     try {
-      const [seconds, micros] = (await this.#connection.client.call("TIME")) as [string, string];
-      const theirs = Number(seconds) * 1000 + Number(micros) / 1000;
-      if (Number.isFinite(theirs)) this.#offsetMs = theirs - (sentAt + performance.now()) / 2;
-    } catch {
-      // An outage, which others notice and report; the last offset still holds.
+      const theirs = readTime(await this.#connection.client.call("TIME"));
+      this.#offsetMs = theirs - (sentAt + performance.now()) / 2;
+    } catch (error) {
+      // An outage is noticed and reported by others; the last offset still holds.
+      this.#connection.unreadable?.("clock", error);
     }
   }
 }

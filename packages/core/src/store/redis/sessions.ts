@@ -18,6 +18,18 @@ import type {
 import { StoreFault } from "../ports.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
+import {
+  integerIn,
+  readInteger,
+  readList,
+  readListOf,
+  readNumber,
+  readOptionalText,
+  readPairs,
+  readText,
+  readTexts,
+  unreadable,
+} from "./replies.js";
 import { revokeScript } from "./scripts/revoke.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
@@ -29,6 +41,7 @@ import {
   removeSessionsScript,
   rotateSessionScript,
 } from "./scripts/sessions.js";
+import { readRecord } from "./session-record.js";
 import { endGroupScript, joinTokensScript, listMembersScript, noteTokensScript } from "./scripts/tracked-tokens.js";
 
 export interface RedisSessionStoreOptions {
@@ -57,15 +70,22 @@ export class RedisSessionStore implements SessionStore {
   /** In a Cluster each key has a clock of its own: the earliest counts, so that no cut-off is missed. */
   async moment(cutoffKeys: readonly string[]): Promise<Moment> {
     const groups = this.#isCluster ? cutoffKeys.map((key) => [key]) : [cutoffKeys];
-    const replies = await this.#within(() => Promise.all(groups.map((keys) => this.#run(momentScript, keys, []))));
-    const values = replies.flatMap(([, ...cutoffs]) => cutoffs);
-    return { ms: Math.min(...replies.map(([ms]) => Number(ms))), cutoffs: values.map(readCutoff) };
+    const moments = await this.#within(() =>
+      Promise.all(
+        groups.map(async (keys) => {
+          const [ms, ...cutoffs] = readListOf(await this.#run(momentScript, keys, []), 1 + keys.length);
+          return { ms: readInteger(ms), cutoffs: cutoffs.map(readCutoff) };
+        }),
+      ),
+    );
+    return { ms: Math.min(...moments.map(({ ms }) => ms)), cutoffs: moments.flatMap(({ cutoffs }) => cutoffs) };
   }
 
   async create(keys: SubjectKeys, creation: Creation): Promise<Created> {
     const { id, record, notAfter, cutoff, maxSessions, onLimit } = creation;
-    const [outcome, ...rest] = await this.#subject(
+    const created = await this.#subject(
       createSessionScript,
+      readCreated,
       keys,
       [keys.ended],
       [
@@ -73,16 +93,16 @@ export class RedisSessionStore implements SessionStore {
         ...[maxSessions ?? 0, onLimit === "evictOldest" ? 1 : 0],
       ],
     );
-    if (outcome === "behind") return { outcome, ended: Number(rest[0]) };
-    if (outcome === "full" || outcome === "late") return { outcome };
-    return { outcome: "created", evicted: await this.#finish(keys, rest as string[]) };
+    if (created.outcome !== "created") return created;
+    return { outcome: "created", evicted: await this.#finish(keys, created.pairs) };
   }
 
   async rotate(keys: SubjectKeys, rotation: Rotation): Promise<Rotated> {
     const { id, presented, generation, successor, access, issuedAt, accessSeconds } = rotation;
     const { idleMs, overlapMs, maxAccess, notAfter, changes } = rotation;
-    const [outcome, ...rest] = await this.#subject(
+    const rotated = await this.#subject(
       rotateSessionScript,
+      readRotated,
       keys,
       [],
       [
@@ -90,43 +110,40 @@ export class RedisSessionStore implements SessionStore {
         ...[idleMs, overlapMs, maxAccess, notAfter, JSON.stringify(changes)],
       ],
     );
-    if (outcome === "missing" || outcome === "late") return { outcome };
-    if (outcome === "reused" || outcome === "over") {
-      await this.#finish(keys, rest as string[]);
-      return { outcome: outcome === "over" ? "missing" : outcome };
+    if ("pairs" in rotated) {
+      await this.#finish(keys, rotated.pairs);
+      return { outcome: rotated.outcome === "over" ? "missing" : "reused" };
     }
-    const [text, ...pairs] = rest as string[];
-    const surplus = pairsOf(pairs).map(([jti, expiresAt]) => ({ jti, expiresAt: Number(expiresAt) }));
+    if (!("record" in rotated)) return rotated;
+    const { outcome, record, surplus } = rotated;
     if (this.#isCluster && surplus.length > 0) await this.#within(() => this.#revoke(surplus));
-    return {
-      outcome: outcome === "rotated" ? "rotated" : "repeated",
-      record: readRecord(text),
-      surplus: surplus.map(({ jti }) => jti),
-    };
+    return { outcome, record, surplus: surplus.map(({ jti }) => jti) };
   }
 
   async list({ index, records }: SubjectKeys, offset: number, count: number): Promise<StoredSession[]> {
-    const reply = await this.#within(() => this.#run(listSessionsScript, [index, records], [offset, count]));
-    return readSessions(reply as string[]);
+    return this.#within(async () =>
+      readSessions(readPairs(await this.#run(listSessionsScript, [index, records], [offset, count]))),
+    );
   }
 
   async ids({ records }: SubjectKeys): Promise<string[]> {
     const { client } = this.#options.connection;
-    return (await this.#within(() => client.call("HKEYS", records))) as string[];
+    return this.#within(async () => readTexts(await client.call("HKEYS", records)));
   }
 
   async end(keys: SubjectKeys, selection: Selection): Promise<string[]> {
     const { kind } = selection;
     const spared = (kind === "except" ? selection.jti : undefined) ?? "";
     const which = kind === "all" ? selection.endedAt : selection.id;
-    const reply = await this.#subject(
+    const pairs = await this.#subject(
       endSessionsScript,
+      readPairs,
       keys,
       [keys.ended, keys.tokens],
       [kind, which, spared],
       bulkMs,
     );
-    const ended = await this.#finish(keys, reply as string[]);
+    const ended = await this.#finish(keys, pairs);
     if (this.#isCluster && kind !== "only") {
       const kept = kind === "except" ? [spared, ...(await this.#tokensOf(keys, selection.id))] : [];
       await this.#within(() => this.#endShared(keys, kept), bulkMs);
@@ -147,12 +164,13 @@ export class RedisSessionStore implements SessionStore {
     const { marginSeconds, longestSeconds, keys } = this.#options;
     if (!this.#isCluster) {
       const args = [keys.revokedPrefix(), marginSeconds, longestSeconds];
-      const names = await this.#within(() => this.#run(endGroupScript, [shared, tokens, members], args), bulkMs);
-      return (names as string[]).map(readMember);
+      return this.#within(
+        async () => readTexts(await this.#run(endGroupScript, [shared, tokens, members], args)).map(readMember),
+        bulkMs,
+      );
     }
     await this.#within(() => this.#endShared({ tokens, shared }, []), bulkMs);
-    const names = await this.#within(() => this.#run(listMembersScript, [members], []));
-    return (names as string[]).map(readMember);
+    return this.#within(async () => readTexts(await this.#run(listMembersScript, [members], [])).map(readMember));
   }
 
   /** Adds first to what other services read, so that no token is handed out that they do not know. */
@@ -165,32 +183,36 @@ export class RedisSessionStore implements SessionStore {
     const { marginSeconds, longestSeconds } = this.#options;
     const pairs = add.flatMap(({ jti, expiresAt }) => [jti, expiresAt]);
     const noted = [...member, marginSeconds, add.length, ...pairs, ...drop];
-    const dead = (await this.#within(() => this.#run(noteTokensScript, notes, noted))) as string[];
+    const dead = await this.#within(async () => readTexts(await this.#run(noteTokensScript, notes, noted)));
     const latest = Math.max(0, ...add.map(({ expiresAt }) => Math.ceil(expiresAt) + marginSeconds));
     const joined = [latest, longestSeconds + marginSeconds, add.length, ...add.map(({ jti }) => jti), ...drop, ...dead];
     await this.#within(() => this.#run(joinTokensScript, [shared], joined));
   }
 
-  /** Runs a script about one subject, with what all of them need to know. */
-  async #subject(
+  /** Runs a script about one subject, with what all of them need to know, and reads its reply. */
+  async #subject<T>(
     script: Script,
+    read: (reply: unknown) => T,
     { index, records, shared }: SubjectKeys,
     moreKeys: readonly string[],
     args: readonly (string | number)[],
     ms: number = this.#options.deadlineMs,
-  ): Promise<(string | number)[]> {
+  ): Promise<T> {
     const { keys, marginSeconds, longestSeconds } = this.#options;
     const common = [this.#isCluster ? 0 : 1, keys.revokedPrefix(), marginSeconds, longestSeconds, shared];
-    return this.#within(() => this.#run(script, [index, records, ...moreKeys], [...common, ...args]), ms);
+    return this.#within(
+      async () => read(await this.#run(script, [index, records, ...moreKeys], [...common, ...args])),
+      ms,
+    );
   }
 
   /** The ids of ended sessions. In a Cluster what the script could not do to their tokens, in the slots of those, is done first. */
-  async #finish({ index, records, shared }: SubjectKeys, pairs: readonly string[]): Promise<string[]> {
-    const ids = pairsOf(pairs).map(([id]) => id);
+  async #finish({ index, records, shared }: SubjectKeys, pairs: readonly Pair[]): Promise<string[]> {
+    const ids = pairs.map(([id]) => id);
     if (!this.#isCluster || ids.length === 0) return ids;
-    const sessions = readSessions(pairs);
     const { client } = this.#options.connection;
     await this.#within(async () => {
+      const sessions = readSessions(pairs);
       await this.#revoke(sessions.flatMap(({ record }) => record.access));
       await Promise.all(
         sessions.flatMap(({ record }) => {
@@ -207,39 +229,40 @@ export class RedisSessionStore implements SessionStore {
   /** In a Cluster: revokes what a shared set names. */
   async #endShared({ tokens, shared }: Pick<SubjectKeys, "tokens" | "shared">, kept: readonly string[]): Promise<void> {
     const { client } = this.#options.connection;
-    const members = (await client.call("SMEMBERS", shared).catch(ignoreWrongType)) as string[] | undefined;
+    const members = await client.call("SMEMBERS", shared).then(readTexts, ignoreWrongType);
     const doomed = (members ?? []).filter((jti) => !kept.includes(jti));
     if (doomed.length === 0) return;
-    const known = (await client.call("ZMSCORE", tokens, ...doomed)) as (string | number | null)[];
+    const known = readListOf(await client.call("ZMSCORE", tokens, ...doomed), doomed.length);
     const latest = Date.now() / 1000 + this.#options.longestSeconds;
-    await this.#revoke(doomed.map((jti, index) => ({ jti, expiresAt: Number(known[index] ?? latest) })));
+    const expiries = known.map((score) => (score === null ? latest : readNumber(score)));
+    await this.#revoke(doomed.map((jti, index) => ({ jti, expiresAt: expiries[index] ?? latest })));
     await Promise.all([client.call("SREM", shared, ...doomed), client.call("ZREM", tokens, ...doomed)]);
   }
 
   async #tokensOf({ records }: SubjectKeys, id: string): Promise<string[]> {
-    const text = await this.#within(() => this.#options.connection.client.call("HGET", records, id));
-    return typeof text === "string" ? tokensOfRecord(readRecord(text)).map(({ jti }) => jti) : [];
+    return this.#within(async () => {
+      const text = readOptionalText(await this.#options.connection.client.call("HGET", records, id));
+      return text === undefined ? [] : tokensOfRecord(readRecord(text)).map(({ jti }) => jti);
+    });
   }
 
   async #revoke(tokens: readonly LiveToken[]): Promise<void> {
     const { keys, marginSeconds } = this.#options;
     await Promise.all(
-      tokens.map(({ jti, expiresAt }) =>
-        this.#run(revokeScript, [keys.revokedPrefix() + jti], [Math.ceil(expiresAt) + marginSeconds]),
+      tokens.map(async ({ jti, expiresAt }) =>
+        readInteger(
+          await this.#run(revokeScript, [keys.revokedPrefix() + jti], [Math.ceil(expiresAt) + marginSeconds]),
+        ),
       ),
     );
   }
 
-  async #run(
-    script: Script,
-    keys: readonly string[],
-    args: readonly (string | number)[],
-  ): Promise<(string | number)[]> {
-    return (await runScript(this.#options.connection.client, script, keys, args)) as (string | number)[];
+  async #run(script: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
+    return runScript(this.#options.connection.client, script, keys, args);
   }
 
   async #within<T>(call: () => Promise<T>, ms: number = this.#options.deadlineMs): Promise<T> {
-    return callWithin(Math.max(ms, this.#options.deadlineMs), this.#options.connection, call);
+    return callWithin(Math.max(ms, this.#options.deadlineMs), this.#options.connection, call, "session");
   }
 }
 
@@ -249,19 +272,59 @@ function ignoreWrongType(error: unknown): undefined {
   throw error;
 }
 
-function readCutoff(value: string | number | undefined): number | undefined {
-  if (value === undefined || value === "") return undefined;
-  const cutoff = Number(value);
-  if (Number.isNaN(cutoff)) throw new StoreFault("unreadable");
+/** "" for none. */
+function readCutoff(reply: unknown): number | undefined {
+  const text = readText(reply);
+  if (text === "") return undefined;
+  const cutoff = integerIn(text, 0);
+  if (cutoff === undefined) throw new StoreFault("unreadable", "WRONGTYPE");
   return cutoff;
 }
 
-function readRecord(text: string | undefined): SessionRecord {
-  return JSON.parse(text ?? "") as SessionRecord;
+type Pair = readonly [name: string, value: string];
+
+/** What a script answers that has sessions to end, for the caller to finish. */
+interface Unfinished<Outcome> {
+  readonly outcome: Outcome;
+  /** Id and record of each. */
+  readonly pairs: readonly Pair[];
 }
 
-function readSessions(pairs: readonly string[]): StoredSession[] {
-  return pairsOf(pairs).map(([id, text]) => ({ id, record: readRecord(text) }));
+function readCreated(reply: unknown): Exclude<Created, { outcome: "created" }> | Unfinished<"created"> {
+  const [said, ...rest] = readList(reply);
+  const outcome = readText(said);
+  if (outcome === "full" || outcome === "late") return { outcome };
+  if (outcome === "behind") return { outcome, ended: readInteger(rest[0]) };
+  if (outcome !== "created") throw unreadable();
+  return { outcome, pairs: readPairs(rest) };
+}
+
+type RotateReply =
+  | { readonly outcome: "missing" }
+  | { readonly outcome: "late" }
+  | Unfinished<"reused" | "over">
+  | {
+      readonly outcome: "rotated" | "repeated";
+      readonly record: SessionRecord;
+      readonly surplus: readonly LiveToken[];
+    };
+
+function readRotated(reply: unknown): RotateReply {
+  const [said, ...rest] = readList(reply);
+  const outcome = readText(said);
+  if (outcome === "missing" || outcome === "late") return { outcome };
+  if (outcome === "reused" || outcome === "over") return { outcome, pairs: readPairs(rest) };
+  if (outcome !== "rotated" && outcome !== "repeated") throw unreadable();
+  const [text, ...surplus] = rest;
+  return {
+    outcome,
+    record: readRecord(readText(text)),
+    surplus: readPairs(surplus).map(([jti, expiresAt]) => ({ jti, expiresAt: readNumber(expiresAt) })),
+  };
+}
+
+function readSessions(pairs: readonly Pair[]): StoredSession[] {
+  return pairs.map(([id, text]) => ({ id, record: readRecord(text) }));
 }
 
 function readMember(name: string): Membership {
@@ -271,10 +334,4 @@ function readMember(name: string): Membership {
 
 function tokensOfRecord({ current, idleEndsAt, access }: SessionRecord): LiveToken[] {
   return [{ jti: current, expiresAt: idleEndsAt / 1000 }, ...access];
-}
-
-function pairsOf(flat: readonly string[]): [string, string][] {
-  const pairs: [string, string][] = [];
-  for (let index = 0; index + 1 < flat.length; index += 2) pairs.push([flat[index] ?? "", flat[index + 1] ?? ""]);
-  return pairs;
 }

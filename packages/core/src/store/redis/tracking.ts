@@ -3,6 +3,7 @@ import type { Connection, RedisLike } from "./connect.js";
 import { StoreFault } from "../ports.js";
 import { faultOfError } from "./faults.js";
 import type { ListeningClient } from "./listening-client.js";
+import { readInteger } from "./replies.js";
 import { listenerOptions } from "./listening-client.js";
 
 /** Who wants to know when keys with a prefix change. Prefixes of one tracking must not begin with each other. */
@@ -175,7 +176,7 @@ export class Tracking {
     const { client } = node;
     try {
       if (this.#tracked.length > 0) {
-        const id = (await client.call("CLIENT", "ID")) as number;
+        const id = readInteger(await client.call("CLIENT", "ID"));
         node.tracks = true;
         const prefixes = this.#tracked.flatMap(({ prefix }) => ["PREFIX", prefix]);
         await client.call("CLIENT", "TRACKING", "ON", "REDIRECT", id, "BCAST", ...prefixes);
@@ -268,6 +269,7 @@ export class Tracking {
   }
 
   #complain(error: unknown): void {
+    this.#connection.unreadable?.("tracking", error);
     const fault = faultOfError(error).kind;
     if (fault === "unreachable" || this.#complained || this.#closed) return;
     this.#complained = true;

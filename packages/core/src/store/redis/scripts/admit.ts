@@ -5,22 +5,26 @@ import { defineScript } from "./script.js";
 
 /** Globals cost a look-up each time. */
 const localsLua = `
-local KEYS, ARGV, redis, string, tonumber, type = KEYS, ARGV, redis, string, tonumber, type
+local KEYS, ARGV, redis, string, tonumber, type, unpack = KEYS, ARGV, redis, string, tonumber, type, unpack
 local call, pcall, match = redis.call, redis.pcall, string.match
 `;
 
 /**
  * Decides about a batch of requests in one call (see {@link Question} for the order of the parts).
  *
- * KEYS, for each request: the charges before the token, the revocation record and the cut-offs, the use, the charges after
- * it. ARGV, for each request: `before`, `tokens`, `issuedAt` ("" if none), `useMs` ("" if none), `after`, where `before`,
+ * KEYS begin with what revocation asks about, of all requests: of each that has a token its record and its cut-offs. Then,
+ * for each request: the charges before the token, the use, the charges after it. ARGV begins with how many keys there are
+ * of the first kind; then, for each request: `before`, `tokens`, `issuedAt` ("" if none), `useMs` ("" if none), `after`, where `before`,
  * `tokens` and `after` say how many there are of each kind; then the charges in the same order: of a plain fixed
  * window its key, and `limit, windowMs, cost`; of one with a rule its key and that of its block if it has one, and
  * `kind, limit, windowMs, cost, burst or slot, shadow (1 or ""), strikes to a block ("" if none), first and longest block`.
  *
- * Returns one flat list: the time in ms, then for each request `revoked` (1, 0, -1 not reached, or an error text),
- * `repeated` (the same) if there is a use, and for each charge `consumed` (-1 not reached, -2 blocked, or an error text),
+ * Returns one flat list: the time in ms, then for each request `revoked` (0, 1 by its record, 2 + the latest cut-off if by
+ * that, -1 not reached, or an error text), `repeated` (0, 1, -1 or an error text) if there is a use, and for each charge `consumed` (-1 not reached, -2 blocked, or an error text),
  * `resetMs`, and if it has a rule its receipt (-1 if it was not counted).
+ *
+ * Almost always nobody asks about a token that is revoked, so one EXISTS for the whole batch says so, of whatever type a value
+ * is; only what it finds is looked at.
  *
  * It reads first and writes last, and every call that may fail goes through `pcall`: a poisoned key or a full memory
  * harms one part of one answer. There is no `#!lua` line, with which Redis would refuse the whole script under OOM.
@@ -29,7 +33,9 @@ export function admitScriptWith(clock: string): Script {
   return defineScript(`${localsLua}${clock}${wholeLua}${slidingLua}${bucketLua}${peekLua}${countLua}${blockLua}
 local peekers = { window = peekWindow, sliding = peekSliding, bucket = peekBucket, slots = peekSlots }
 local counters = { window = countWindow, sliding = countSliding, bucket = countBucket, slots = countSlots }
-local out, key, arg = { now }, 1, 1
+local out, arg, asked = { now }, 2, tonumber(ARGV[1])
+local key, record = asked + 1, 1
+local nothing = asked > 0 and pcall('EXISTS', unpack(KEYS, 1, asked)) == 0
 
 local function parseRule()
   local kind = ARGV[arg]
@@ -100,20 +106,23 @@ local function punish(charges)
   end
 end
 
-local function revoked(first, keys, issued)
-  local record = pcall('EXISTS', KEYS[first])
-  if type(record) == 'table' then return record.err end
-  if record == 1 then return 1 end
-  for i = first + 1, first + keys - 1 do
-    local cutoff = pcall('GET', KEYS[i])
-    if type(cutoff) == 'table' then return cutoff.err end
-    if cutoff then
-      local at = tonumber(cutoff)
-      if not at then return 'WRONGTYPE not a cut-off' end
-      if issued == '' or tonumber(issued) <= at then return 1 end
+local function revoked(first, last, issued)
+  if nothing then return 0 end
+  if last - first + 1 < asked and pcall('EXISTS', unpack(KEYS, first, last)) == 0 then return 0 end
+  local found = pcall('EXISTS', KEYS[first])
+  if found == 1 then return 1 end
+  local fault, latest = type(found) == 'table' and found.err, -1
+  for i = first + 1, last do
+    local value = pcall('GET', KEYS[i])
+    local at = type(value) == 'string' and natural(value)
+    if at then
+      latest = math.max(latest, at)
+    elseif value then
+      fault = fault or type(value) == 'table' and value.err or 'WRONGTYPE not a cut-off'
     end
   end
-  return 0
+  if latest >= 0 and (issued == '' or tonumber(issued) <= latest) then return 2 + latest end
+  return fault or 0
 end
 
 local function repeated(key, ms)
@@ -148,15 +157,15 @@ while arg <= #ARGV do
   local useMs, after = tonumber(ARGV[arg + 3]), tonumber(ARGV[arg + 4])
   arg = arg + 5
   local verdict, used = -1, -1
-  local first = parse(before)
-  local record = key
-  key = key + tokens + (useMs and 1 or 0)
-  local use = KEYS[key - 1]
-  local last = parse(after)
+  local first, use = parse(before), KEYS[key]
+  if useMs then key = key + 1 end
+  local last, own = parse(after), record
+  record = record + tokens
   if not peek(first) then
-    if tokens > 0 then verdict = revoked(record, tokens, issued) end
-    if useMs and verdict ~= 1 then used = repeated(use, useMs) end
-    if verdict == 1 or (useMs and used ~= 0) then
+    if tokens > 0 then verdict = revoked(own, record - 1, issued) end
+    local isRevoked = type(verdict) == 'number' and verdict > 0
+    if useMs and not isRevoked then used = repeated(use, useMs) end
+    if isRevoked or (useMs and used ~= 0) then
       count(first)
     elseif not peek(last) then
       count(first)

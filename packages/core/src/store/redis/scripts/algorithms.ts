@@ -8,7 +8,15 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `;
 
-export const wholeLua = `
+/** Reads a whole number below 2^53. `tonumber` alone takes "nan", "inf", "0x10" and blanks for numbers. */
+export const naturalLua: string = `
+local function natural(text)
+  local number = #text <= 16 and string.match(text, '^%d+$') and tonumber(text)
+  return number and number < 2 ^ 53 and number or nil
+end
+`;
+
+export const wholeLua: string = `${naturalLua}
 local function whole(number) return string.format('%.0f', number) end
 `;
 
@@ -17,12 +25,17 @@ local function whole(number) return string.format('%.0f', number) end
  * window ago, so that no window of any position holds more than the limit.
  */
 export const slidingLua = `
+-- Nil for a value that is not a list of parts through and through.
 local function readParts(value, size)
-  local parts, oldest = {}, math.floor(now / size) - 20
-  for part, count in string.gmatch(value or '', '(%d+):(%d+)') do
-    if tonumber(part) >= oldest then parts[#parts + 1] = { tonumber(part), tonumber(count) } end
+  local parts, oldest, read = {}, math.floor(now / size) - 20, 0
+  if not value then return parts end
+  for text, amount in string.gmatch(value, '(%d+):(%d+)') do
+    local part, count = natural(text), natural(amount)
+    if not part or not count then return nil end
+    read = read + #text + #amount + 2
+    if part >= oldest then parts[#parts + 1] = { part, count } end
   end
-  return parts
+  return read == #value + 1 and parts or nil
 end
 
 local function writeParts(key, parts, window)
@@ -58,8 +71,9 @@ end
 export const bucketLua = `
 local function readDebt(value, limit)
   local debt, at = string.match(value or '0:0', '^(%d+):(%d+)$')
-  if not debt then return nil end
-  return math.max(0, tonumber(debt) - math.max(0, now - tonumber(at)) * limit)
+  debt, at = debt and natural(debt), at and natural(at)
+  if not debt or not at then return nil end
+  return math.max(0, debt - math.max(0, now - at) * limit)
 end
 
 local function writeDebt(key, debt, limit)

@@ -1,4 +1,4 @@
-import { clockLua, wholeLua } from "./algorithms.js";
+import { clockLua, naturalLua, wholeLua } from "./algorithms.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
@@ -9,7 +9,9 @@ return 1
 `);
 
 /** Milliseconds until a block ends, 0 if there is none. KEYS[1]: the record. */
-export const readBlockScript: Script = defineScript(`${clockLua}
-local ends = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+):')
-return ends and math.max(0, tonumber(ends) - now) or 0
+export const readBlockScript: Script = defineScript(`${clockLua}${naturalLua}
+local value = redis.call('GET', KEYS[1])
+local ends = string.match(value or '0:0:0:0', '^(%d+):%d+:%d+:%d+$')
+if not ends or not natural(ends) then return redis.error_reply('WRONGTYPE not a block') end
+return math.max(0, natural(ends) - now)
 `);

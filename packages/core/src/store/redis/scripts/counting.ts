@@ -8,17 +8,19 @@ local function peekWindow(charge)
   elseif type(value) == 'table' then
     charge.fault = value.err
     return
-  elseif not match(value, '^%d+$') then
-    charge.fault = 'WRONGTYPE not a counter'
-    return
   else
+    local number = natural(value)
+    if not number then
+      charge.fault = 'WRONGTYPE not a counter'
+      return
+    end
     local ends = call('PEXPIRETIME', charge.key)
     if ends < 0 then
       ends = now + window
       pcall('PEXPIREAT', charge.key, ends)
     end
     if ends > now then
-      consumed, charge.reset = tonumber(value), ends - now
+      consumed, charge.reset = number, ends - now
     else
       charge.fresh, charge.reset = true, window
     end
@@ -36,12 +38,12 @@ end
 local function peekSliding(charge)
   local value = read(charge)
   if charge.fault then return end
-  if value and not match(value, '^[%d:,]+$') then
+  local size = charge.window / 20
+  local parts, number, consumed = readParts(value, size), math.floor(now / size), 0
+  if not parts then
     charge.fault = 'WRONGTYPE not a sliding window'
     return
   end
-  local size = charge.window / 20
-  local parts, number, consumed = readParts(value, size), math.floor(now / size), 0
   for _, part in ipairs(parts) do consumed = consumed + part[2] end
   charge.parts, charge.number, charge.consumed = parts, number, consumed
   charge.refused = consumed + charge.cost > charge.limit
@@ -127,13 +129,14 @@ local function peekBlock(charge)
     return
   end
   local ends, level, strikes, strikesEnd = match(value or '0:0:0:0', '^(%d+):(%d+):(%d+):(%d+)$')
-  if not ends then
+  ends, strikesEnd = ends and natural(ends), ends and natural(strikesEnd)
+  level, strikes = ends and natural(level), ends and natural(strikes)
+  if not (ends and strikesEnd and level and strikes) then
     charge.fault = 'WRONGTYPE not a block'
     return
   end
-  ends, strikesEnd = tonumber(ends), tonumber(strikesEnd)
   local forgotten = math.max(ends, strikesEnd) + charge.longest <= now
-  charge.level, charge.strikes, charge.strikesEnd = forgotten and 0 or tonumber(level), tonumber(strikes), strikesEnd
+  charge.level, charge.strikes, charge.strikesEnd = forgotten and 0 or level, strikes, strikesEnd
   if ends > now then charge.blocked, charge.refused, charge.reset = true, true, ends - now end
 end
 

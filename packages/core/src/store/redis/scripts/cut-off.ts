@@ -1,15 +1,21 @@
+import { naturalLua } from "./algorithms.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
 /**
  * Moves a cut-off to now by Redis' own clock, never back. KEYS[1]: the cut-off. ARGV[1]: how long it is kept, in seconds.
  * ARGV[2]: an earlier time, to repeat a cut-off, or "". Returns the cut-off in unix seconds.
+ *
+ * A value that is no cut-off says no time to go back to, so it gives way to now, which ends every token there is. A longer
+ * life that the cut-off already has is kept: another gate may accept tokens that live longer.
  */
-export const cutOffScript: Script = defineScript(`
-local at = tonumber(redis.call('TIME')[1])
-if ARGV[2] ~= '' and tonumber(ARGV[2]) < at then at = tonumber(ARGV[2]) end
-local known = tonumber(redis.call('GET', KEYS[1]) or 0)
-if known and known > at then at = known end
-redis.call('SET', KEYS[1], string.format('%.0f', at), 'EX', ARGV[1])
+export const cutOffScript: Script = defineScript(`${naturalLua}
+local now = tonumber(redis.call('TIME')[1])
+local at, ttl, value = now, tonumber(ARGV[1]), redis.pcall('GET', KEYS[1])
+if type(value) == 'table' and not string.match(value.err, '^WRONGTYPE') then return value end
+local known = not value and 0 or type(value) == 'string' and natural(value)
+if known and ARGV[2] ~= '' then at = math.min(now, tonumber(ARGV[2])) end
+at = math.max(at, known or 0)
+redis.call('SET', KEYS[1], string.format('%.0f', at), 'EX', math.max(ttl, redis.call('TTL', KEYS[1])))
 return at
 `);

@@ -1,3 +1,4 @@
+import { naturalLua } from "./algorithms.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
@@ -10,7 +11,7 @@ const share = 16;
  * milliseconds until its window ends, and when that is. Points go back only into the window they came from, and without a
  * window there is nothing to take: a request begins it.
  */
-export const leaseScript: Script = defineScript(`
+export const leaseScript: Script = defineScript(`${naturalLua}
 local out, time = {}, redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -18,8 +19,9 @@ local function change(key, limit, take, back, ends)
   local value = redis.pcall('GET', key)
   if type(value) == 'table' then return value.err, 0, 0 end
   if not value then return 0, 0, 0 end
-  if not string.match(value, '^%d+$') then return 'WRONGTYPE not a counter', 0, 0 end
-  local consumed, till, granted = tonumber(value), redis.call('PEXPIRETIME', key), 0
+  local consumed = natural(value)
+  if not consumed then return 'WRONGTYPE not a counter', 0, 0 end
+  local till, granted = redis.call('PEXPIRETIME', key), 0
   if back > 0 and till == ends then
     local reply = redis.pcall('DECRBY', key, math.min(back, consumed))
     if type(reply) == 'table' then return reply.err, 0, 0 end

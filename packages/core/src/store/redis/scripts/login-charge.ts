@@ -1,3 +1,4 @@
+import { naturalLua } from "./algorithms.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
@@ -13,7 +14,7 @@ import { defineScript } from "./script.js";
  * Returns who refuses ("" for nobody), ms until the next attempt, and 1 or 0 for: exhausted, counted by the account. An error
  * text in their place if something could not be read or written.
  */
-export const loginChargeScript: Script = defineScript(`
+export const loginChargeScript: Script = defineScript(`${naturalLua}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local at, fault = 0, nil
@@ -32,7 +33,7 @@ end
 local function peek(name, window)
   local value = try('GET', name)
   if fault or not value then return 0, 0 end
-  if not string.match(value, '^%d+$') then
+  if not natural(value) then
     fault = 'WRONGTYPE not a counter'
     return 0, 0
   end
@@ -41,7 +42,13 @@ local function peek(name, window)
     try('PEXPIRE', name, window)
     left = window
   end
-  return tonumber(value), left
+  return natural(value), left
+end
+
+local function number(value)
+  if not value then return 0 end
+  if not natural(value) then fault = fault or 'WRONGTYPE not an attempt' end
+  return natural(value) or 0
 end
 
 local function count(name, known, window)
@@ -64,8 +71,9 @@ if pairLimit then
   local pardoned = try('GET', key())
   tries = try('HMGET', pair, 'n', 's', 'u')
   if fault then return fault end
-  local tried, since, untilMs = tonumber(tries[1]) or 0, tonumber(tries[2]) or 0, tonumber(tries[3]) or 0
-  tries = { fresh = untilMs <= now, forget = pardoned and since <= (tonumber(pardoned) or 0) }
+  local tried, since, untilMs = number(tries[1]), number(tries[2]), number(tries[3])
+  tries = { fresh = untilMs <= now, forget = pardoned and since <= number(pardoned) }
+  if fault then return fault end
   if not tries.fresh and not tries.forget and tried >= pairLimit then return { 'pair', untilMs - now, 0, 0 } end
 end
 

@@ -1,3 +1,4 @@
+import { naturalLua } from "./algorithms.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
@@ -7,11 +8,12 @@ import { defineScript } from "./script.js";
  * 2: what the keys of revoked tokens begin with; 3: how many seconds a record outlives its token; 4: how many seconds a
  * token lives at most; 5: the subject's shared set.
  *
+ * `decode` reads a record. One with a time that is none would never end, so it is an error.
  * `finish` ends a session: it revokes the access tokens; nothing is to be revoked of the refresh token, whose record goes.
  * `sweep` removes what has been finished, many at once: last, so that what fails in between can be repeated. In a Cluster
  * `finish` only marks the record, and the caller removes it when the tokens are revoked.
  */
-const prelude = `
+const prelude = `${naturalLua}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local index, records = KEYS[1], KEYS[2]
@@ -31,6 +33,35 @@ local function forget(id)
   redis.call('ZREM', index, id)
 end
 
+local function unreadable(what)
+  error({ err = 'WRONGTYPE not ' .. what })
+end
+
+local function isTime(value)
+  return type(value) == 'number' and value >= 0 and value < 2 ^ 53
+end
+
+local function decode(text)
+  local isJson, record = pcall(cjson.decode, text or '')
+  if not isJson or type(record) ~= 'table' or type(record.access) ~= 'table' then unreadable('a session') end
+  for _, name in ipairs({ 'seenAt', 'endsAt', 'idleEndsAt', 'issuedAt', 'generation' }) do
+    if not isTime(record[name]) then unreadable('a session') end
+  end
+  for _, token in ipairs(record.access) do
+    if type(token) ~= 'table' or type(token.jti) ~= 'string' or not isTime(token.expiresAt) then
+      unreadable('a session')
+    end
+  end
+  if type(record.current) ~= 'string' then unreadable('a session') end
+  return record
+end
+
+-- When all sessions were ended last, or -1.
+local function endedLast(key)
+  local value = redis.call('GET', key)
+  return value and (natural(value) or unreadable('a time')) or -1
+end
+
 local finished, sets = {}, {}
 
 local function leave(set, jti)
@@ -39,7 +70,7 @@ local function leave(set, jti)
 end
 
 local function finish(id, text, out)
-  local record = cjson.decode(text)
+  local record = decode(text)
   if whole then
     record.access[#record.access + 1] = { jti = record.current, expiresAt = 0 }
     for _, token in ipairs(record.access) do
@@ -81,14 +112,14 @@ export const createSessionScript: Script = defineScript(`${prelude}
 local id, text, issued, ends = ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
 local cutoff, most, evicts = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13] == '1'
 if now > tonumber(ARGV[10]) then return { 'late' } end
-local ended = tonumber(redis.call('GET', KEYS[3]) or -1)
+local ended = endedLast(KEYS[3])
 if ended >= issued then return { 'behind', ended } end
 
 for _, old in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', now)) do forget(old) end
 local count = redis.call('ZCARD', index)
 if (cutoff and most > 0) or redis.call('HLEN', records) > count then
   for _, old in ipairs(redis.call('HKEYS', records)) do
-    local record = cjson.decode(redis.call('HGET', records, old))
+    local record = decode(redis.call('HGET', records, old))
     if record.endsAt <= now or (cutoff and record.issuedAt <= cutoff) then forget(old) end
   end
   count = redis.call('ZCARD', index)
@@ -122,7 +153,7 @@ export const rotateSessionScript: Script = defineScript(`${prelude}
 local id, presented, generation, issued = ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[11])
 local text = redis.call('HGET', records, id)
 if not text then return { 'missing' } end
-local record = cjson.decode(text)
+local record = decode(text)
 if record.idleEndsAt <= now then return { 'missing' } end
 if now > tonumber(ARGV[16]) then return { 'late' } end
 local isNext = presented == record.current or generation > record.generation
@@ -171,13 +202,13 @@ export const endSessionsScript: Script = defineScript(`${prelude}
 local kind, which = ARGV[6], ARGV[7]
 local out, kept = {}, { [ARGV[8]] = true }
 if kind == 'all' then
-  local ended = math.max(tonumber(which), tonumber(redis.call('GET', KEYS[3]) or 0))
+  local ended = math.max(tonumber(which), endedLast(KEYS[3]))
   redis.call('SET', KEYS[3], string.format('%.0f', ended), 'EX', longest + margin)
 end
 for _, id in ipairs(kind == 'only' and { which } or redis.call('HKEYS', records)) do
   local text = redis.call('HGET', records, id)
   if text and kind == 'except' and id == which then
-    local record = cjson.decode(text)
+    local record = decode(text)
     kept[record.current] = true
     for _, token in ipairs(record.access) do kept[token.jti] = true end
   elseif text and (tonumber(redis.call('ZSCORE', index, id)) or now) < now then
