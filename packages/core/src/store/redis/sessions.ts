@@ -42,6 +42,7 @@ import {
   rotateSessionScript,
 } from "./scripts/sessions.js";
 import { readRecord } from "./session-record.js";
+import { keyPrefixOf } from "./topology.js";
 import { endGroupScript, joinTokensScript, listMembersScript, noteTokensScript } from "./scripts/tracked-tokens.js";
 
 export interface RedisSessionStoreOptions {
@@ -61,9 +62,12 @@ const bulkMs = 2000;
 export class RedisSessionStore implements SessionStore {
   readonly #options: RedisSessionStoreOptions;
   readonly #isCluster: boolean;
+  /** What the client does not add to keys that are arguments. */
+  readonly #keyPrefix: string;
 
   constructor(options: RedisSessionStoreOptions) {
     this.#options = options;
+    this.#keyPrefix = keyPrefixOf(options.connection.client);
     this.#isCluster = options.connection.isCluster;
   }
 
@@ -163,7 +167,7 @@ export class RedisSessionStore implements SessionStore {
   async endGroup({ members, tokens, shared }: GroupKeys): Promise<Membership[]> {
     const { marginSeconds, longestSeconds, keys } = this.#options;
     if (!this.#isCluster) {
-      const args = [keys.revokedPrefix(), marginSeconds, longestSeconds];
+      const args = [this.#keyPrefix + keys.revokedPrefix(), marginSeconds, longestSeconds];
       return this.#within(
         async () => readTexts(await this.#run(endGroupScript, [shared, tokens, members], args)).map(readMember),
         bulkMs,
@@ -199,7 +203,13 @@ export class RedisSessionStore implements SessionStore {
     ms: number = this.#options.deadlineMs,
   ): Promise<T> {
     const { keys, marginSeconds, longestSeconds } = this.#options;
-    const common = [this.#isCluster ? 0 : 1, keys.revokedPrefix(), marginSeconds, longestSeconds, shared];
+    const common = [
+      (this.#isCluster ? "0" : "1") + this.#keyPrefix,
+      keys.revokedPrefix(),
+      marginSeconds,
+      longestSeconds,
+      shared,
+    ];
     return this.#within(
       async () => read(await this.#run(script, [index, records, ...moreKeys], [...common, ...args])),
       ms,

@@ -160,6 +160,15 @@ export function findUnsafeOptions(client: RedisLike): string[] {
   return unsafe;
 }
 
+/**
+ * What a client that the user made puts before every key of a command and of a script's KEYS. It does not know the keys among
+ * a script's arguments, nor those that the server tells of.
+ */
+export function keyPrefixOf(client: RedisLike): string {
+  const prefix = (client as { readonly options?: Options }).options?.keyPrefix;
+  return typeof prefix === "string" || Buffer.isBuffer(prefix) ? prefix.toString() : "";
+}
+
 function isTime(value: unknown): boolean {
   return typeof value === "number" && value > 0;
 }

@@ -4,6 +4,7 @@ import { StoreFault } from "../ports.js";
 import { faultOfError } from "./faults.js";
 import type { ListeningClient } from "./listening-client.js";
 import { readInteger } from "./replies.js";
+import { keyPrefixOf } from "./topology.js";
 import { listenerOptions } from "./listening-client.js";
 
 /** Who wants to know when keys with a prefix change. Prefixes of one tracking must not begin with each other. */
@@ -48,6 +49,8 @@ export class Tracking {
   readonly #logger: Logger;
   readonly #heartbeatMs: number;
   readonly #patienceMs: number;
+  /** What the client puts before every key, which whoever tracks knows nothing of. */
+  readonly #keyPrefix: string;
   readonly #tracked: TrackedPrefix[] = [];
   readonly #channels = new Map<string, ChannelSubscriber>();
   readonly #nodes = new Map<string, Node>();
@@ -60,6 +63,7 @@ export class Tracking {
 
   constructor({ connection, logger, heartbeatMs = 500, patienceMs = 2000 }: TrackingOptions) {
     this.#connection = connection;
+    this.#keyPrefix = keyPrefixOf(connection.client);
     this.#logger = logger;
     this.#heartbeatMs = heartbeatMs;
     this.#patienceMs = patienceMs;
@@ -178,7 +182,7 @@ export class Tracking {
       if (this.#tracked.length > 0) {
         const id = readInteger(await client.call("CLIENT", "ID"));
         node.tracks = true;
-        const prefixes = this.#tracked.flatMap(({ prefix }) => ["PREFIX", prefix]);
+        const prefixes = this.#tracked.flatMap(({ prefix }) => ["PREFIX", this.#keyPrefix + prefix]);
         await client.call("CLIENT", "TRACKING", "ON", "REDIRECT", id, "BCAST", ...prefixes);
       }
       node.tracks = true;
@@ -255,7 +259,9 @@ export class Tracking {
     }
     if (!Array.isArray(message)) return this.#flush();
     for (const bytes of message) {
-      const key = bytes.toString();
+      const named = bytes.toString();
+      if (!named.startsWith(this.#keyPrefix)) continue;
+      const key = named.slice(this.#keyPrefix.length);
       for (const tracked of this.#tracked) if (key.startsWith(tracked.prefix)) tracked.invalidate(key);
     }
   }

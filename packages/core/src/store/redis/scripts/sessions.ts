@@ -4,7 +4,8 @@ import { defineScript } from "./script.js";
 
 /**
  * What the scripts about the sessions of one subject share. KEYS begin with the index and the records, ARGV with:
- * 1: "1" if all keys are on this server, "0" in a Cluster, where the caller writes to the other slots himself;
+ * 1: "1" if all keys are on this server, "0" in a Cluster, where the caller writes to the other slots himself; then what the
+ *    client puts before keys, which these are to begin with as well;
  * 2: what the keys of revoked tokens begin with; 3: how many seconds a record outlives its token; 4: how many seconds a
  * token lives at most; 5: the subject's shared set.
  *
@@ -17,7 +18,8 @@ const prelude = `${naturalLua}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local index, records = KEYS[1], KEYS[2]
-local whole, prefix, margin, longest, shared = ARGV[1] == '1', ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local whole, client = string.sub(ARGV[1], 1, 1) == '1', string.sub(ARGV[1], 2)
+local prefix, margin, longest, shared = client .. ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), client .. ARGV[5]
 
 local function keep(key, till)
   if redis.call('PTTL', key) < till - now then redis.call('PEXPIREAT', key, till) end
@@ -76,7 +78,7 @@ local function finish(id, text, out)
     for _, token in ipairs(record.access) do
       revoke(token.jti, token.expiresAt)
       leave(shared, token.jti)
-      if record.orgTokens then leave(record.orgTokens, token.jti) end
+      if record.orgTokens then leave(client .. record.orgTokens, token.jti) end
     end
     finished[#finished + 1] = id
     text = ''
