@@ -163,6 +163,62 @@ export function describeSecurityStore(name: string, open: () => Promise<Security
         expect((await ask({ token: token("j", "alice") })).revoked).to.equal(false);
       });
 
+      it("says which cut-off revokes a token, the latest of several, and none where its record does", async () => {
+        const first = await store.cutOff(keys.sessionCutoff("s"), 60, 1000);
+        const last = await store.cutOff(keys.subjectCutoff("m"), 60);
+        const question = { ...token("j", "m", 500), cutoffKeys: [keys.sessionCutoff("s"), keys.subjectCutoff("m")] };
+        expect(first).to.equal(1000);
+        expect(await ask({ token: question })).to.deep.include({ revoked: true, cutoff: last });
+        await store.revoke(keys.revokedToken("j"), nowSeconds() + 60);
+        expect((await ask({ token: question })).cutoff).to.equal(undefined);
+      });
+
+      it("takes a record where a cut-off should be for neither, and a readable cut-off beside it for what it says", async () => {
+        const [odd, sound] = [keys.subjectCutoff("odd"), keys.sessionCutoff("s")];
+        await store.revoke(odd, nowSeconds() + 60);
+        const question = { revokedKey: keys.revokedToken("j"), cutoffKeys: [odd, sound], issuedAt: nowSeconds() - 10 };
+        const address = charge("ip", "1", 10);
+        const answer = await ask({ beforeToken: [address], token: question });
+        expect(answer.revoked).to.be.instanceOf(StoreFault).and.to.include({ kind: "unreadable" });
+        expect(answer.beforeToken.map(consumed)).to.deep.equal([1]);
+        await store.cutOff(sound, 60);
+        expect((await ask({ token: question })).revoked).to.equal(true);
+        await store.cutOff(odd, 60, 1);
+        expect(await ask({ token: { ...question, cutoffKeys: [odd] } })).to.deep.include({ revoked: true });
+      });
+
+      it("takes a cut-off where a record should be for a revocation", async () => {
+        await store.cutOff(keys.revokedToken("j"), 60);
+        expect((await ask({ token: token("j") })).revoked).to.equal(true);
+      });
+
+      it("finds one revoked token and one cut-off among many that are asked about at once", async () => {
+        await store.revoke(keys.revokedToken("t7"), nowSeconds() + 60);
+        await store.cutOff(keys.subjectCutoff("u11"), 60);
+        await store.revoke(keys.subjectCutoff("u13"), nowSeconds() + 60);
+        const answers = await Promise.all(
+          Array.from({ length: 150 }, (_, index) => ask({ token: token(`t${index}`, `u${index}`) })),
+        );
+        answers.forEach(({ revoked }, index) => {
+          if (index === 13) expect(revoked).to.be.instanceOf(StoreFault);
+          else expect(revoked, String(index)).to.equal([7, 11].includes(index));
+        });
+      });
+
+      it("refuses a cut-off at a time that is none, and a life that is none", async () => {
+        const key = keys.subjectCutoff("m");
+        const cases = [
+          ...[Number.NaN, -1, Infinity, -Infinity].map((at) => [60, at]),
+          ...[Number.NaN, 0, -1, 1.5].map((ttl) => [ttl, 1]),
+        ] as [number, number][];
+        for (const [ttl, at] of cases) {
+          const error = await store.cutOff(key, ttl, at).catch((reason: unknown) => reason);
+          expect(error, String([ttl, at])).to.be.instanceOf(RangeError);
+        }
+        expect((await ask({ token: token("j", "m") })).revoked).to.equal(false);
+        expect(await store.cutOff(key, 60, 1000.9)).to.equal(1000);
+      });
+
       it("never moves a cut-off back", async () => {
         const first = await store.cutOff(keys.subjectCutoff("m"), 60);
         expect(await store.cutOff(keys.subjectCutoff("m"), 60)).to.be.at.least(first);

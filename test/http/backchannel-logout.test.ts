@@ -45,7 +45,7 @@ describeOnEveryGate("the back-channel logout endpoint", (start) => {
   useIssuer();
 
   it("ends all tokens that a user has so far", async () => {
-    const { url } = await start({ auth: authOf(issuer) }, behind());
+    const { url } = await start({ auth: authOf(issuer), revocation: { cutoffMargin: 0 } }, behind());
     const [alice, bob] = [await accessToken(issuer), await accessToken(issuer, { sub: "bob" })];
     expect((await send(`${url}/me`, { token: alice })).status).to.equal(200);
     const answer = await form(`${url}/backchannel-logout`, {

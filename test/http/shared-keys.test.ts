@@ -4,6 +4,7 @@ import { nowSeconds, signToken, testAuth } from "@portcullis/testkit";
 import { adapters } from "../support/app.js";
 import type { RunningApp } from "../support/app.js";
 import { send } from "../support/http.js";
+import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 
 describe("the keys shared with other services", () => {
@@ -15,7 +16,7 @@ describe("the keys shared with other services", () => {
     redis = new Redis(testRedisUrl());
     prefix = freshPrefix();
     app = await adapters[0]!.start({
-      options: { redis: testRedisUrl(), prefix, auth: testAuth, deadline: 1000 },
+      options: { redis: testRedisUrl(), prefix, auth: testAuth, deadline: 1000, logger: silentLogger },
       routes: { "GET /me": ({ auth }) => auth?.subject },
     });
   });
@@ -35,12 +36,12 @@ describe("the keys shared with other services", () => {
     }
   });
 
-  it("hold cut-offs in unix seconds, by Redis' clock, for the longest token life", async () => {
+  it("hold cut-offs in unix seconds, by Redis' clock, for the longest token life and the margin", async () => {
     const cutoff = await app.gate.revocations.revokeSubject("alice");
     const [seconds] = await redis.time();
     expect(cutoff).to.be.within(Number(seconds) - 5, Number(seconds));
     expect(await redis.get(`${prefix}auth:cutoff:alice`)).to.equal(String(cutoff));
-    expect(await redis.ttl(`${prefix}auth:cutoff:alice`)).to.be.within(30 * 86_400 + 290, 30 * 86_400 + 300);
+    expect(await redis.ttl(`${prefix}auth:cutoff:alice`)).to.be.within(30 * 86_400 + 295, 30 * 86_400 + 305);
   });
 
   it("are honoured as other services write them, whatever the value or its end", async () => {
@@ -60,8 +61,12 @@ describe("the keys shared with other services", () => {
   it("refuse with 503, never 200, where a cut-off cannot be read", async () => {
     const token = await signToken({ sub: "odd" });
     for (const poison of [
-      () => redis.set(`${prefix}auth:cutoff:odd`, "yesterday"),
+      ...["yesterday", "nan", "inf", "-inf", "", " ", "-1", "1e999", "1e9", "0x7fffffff", "1.5", " 1", "1 ", "+1"].map(
+        (text) => () => redis.set(`${prefix}auth:cutoff:odd`, text),
+      ),
+      () => redis.set(`${prefix}auth:cutoff:odd`, "99999999999999999999"),
       () => redis.sadd(`${prefix}auth:cutoff:odd`, "1"),
+      () => redis.rpush(`${prefix}auth:cutoff:odd`, "1"),
     ]) {
       await redis.del(`${prefix}auth:cutoff:odd`);
       await poison();
@@ -69,6 +74,25 @@ describe("the keys shared with other services", () => {
     }
     await redis.del(`${prefix}auth:cutoff:odd`);
     expect((await send(`${app.url}/me`, { token })).status).to.equal(200);
+  });
+
+  it("move a cut-off that cannot be read to now, so that logging out everywhere works and signing in again does", async () => {
+    const key = `${prefix}auth:cutoff:odd`;
+    const token = await signToken({ sub: "odd", iat: nowSeconds() - 10 });
+    for (const poison of [() => redis.set(key, "nan"), () => redis.rpush(key, "1")]) {
+      await redis.del(key);
+      await poison();
+      const cutoff = await app.gate.revocations.revokeSubject("odd");
+      expect(await redis.get(key)).to.equal(String(cutoff));
+      expect((await send(`${app.url}/me`, { token })).status).to.equal(401);
+    }
+  });
+
+  it("keep a longer life that a cut-off already has", async () => {
+    const key = `${prefix}auth:cutoff:alice`;
+    await redis.set(key, "5", "EX", 90 * 86_400);
+    await app.gate.revocations.revokeSubject("alice");
+    expect(await redis.ttl(key)).to.be.within(90 * 86_400 - 60, 90 * 86_400);
   });
 
   it("never lose an end that was there, nor keep one that was not", async () => {

@@ -14,6 +14,7 @@ import { optionError } from "./options/validate.js";
 import type { Administration } from "./quota/administration.js";
 import { administerQuotas } from "./quota/administration.js";
 import { Settlement } from "./quota/settlement.js";
+import { CutoffRules } from "./revocation/cutoffs.js";
 import type { Revocations } from "./revocation/revocations.js";
 import { RevocationService } from "./revocation/revocations.js";
 import type { SessionServices } from "./sessions/create.js";
@@ -48,18 +49,27 @@ export function createServices<Raw>(
   resolved: ResolvedOptions<Raw>,
   { stores, keys, telemetry, now }: Foundation,
 ): GateServices<Raw> {
-  const { auth, instances, ipv6PrefixLength, revocation, headers, logger } = resolved;
+  const { auth, instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
   const news = new EndingNews(stores.channels, logger);
-  const revocations =
+  const cutoffs =
     auth === undefined || revocation === undefined
+      ? undefined
+      : new CutoffRules({
+          maxLifetimeSeconds: auth.maxLifetimeSeconds,
+          marginSeconds: marginSecondsFor(auth.toleranceSeconds),
+          cutoffMarginSeconds: revocation.cutoffMarginSeconds ?? auth.toleranceSeconds,
+          ownIssuer: tokens?.issuer,
+        });
+  const revocations =
+    auth === undefined || revocation === undefined || cutoffs === undefined
       ? undefined
       : new RevocationService({
           store: stores.security,
           keys,
           issuers: auth.scope,
           marginSeconds: marginSecondsFor(auth.toleranceSeconds),
-          maxLifetimeSeconds: auth.maxLifetimeSeconds,
+          cutoffs,
           news,
           orgClaim: revocation.orgClaim,
           now,
@@ -95,7 +105,7 @@ export function createServices<Raw>(
             ...{ keys, challenges, now },
           }),
     revocations,
-    ...createSessions(resolved, { stores, keys, news, revocations, now }),
+    ...createSessions(resolved, { stores, keys, news, revocations, cutoffs, now }),
     revocationsOrMissing: revocations ?? missingRevocations,
     logins: {
       store: stores.logins,

@@ -15,6 +15,7 @@ import type { Settled } from "../quota/limit.js";
 import type { AppliedPolicy, Policy } from "../quota/policy.js";
 import { countsAddresses } from "../quota/policy.js";
 import type { Counted, Settlement } from "../quota/settlement.js";
+import { causeOfRevocation } from "../revocation/cutoffs.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import type { Answer, Question, QuotaStore, SecurityStore, Tally, TokenQuestion } from "../store/ports.js";
 import { StoreFault, clockDiffers, faultForAll } from "../store/ports.js";
@@ -177,7 +178,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     const refusal =
       first.denial ??
       denial ??
-      decideToken(exchange.facts, verified, answer.revoked) ??
+      decideToken(exchange.facts, verified, answer) ??
       decideUse(exchange.facts, proof, answer.repeated);
     if (refusal !== undefined) return refuse(exchange, refusal);
     const last = settle(exchange, after, answer.afterToken, first.settled);
@@ -220,14 +221,14 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
   function decideToken(
     facts: Facts,
     verified: VerifiedToken | undefined,
-    revoked: Answer["revoked"],
+    { revoked, cutoff }: Answer,
   ): Denied | undefined {
     if (verified === undefined || revoked === undefined) return undefined;
     if (revoked instanceof StoreFault) return degradation.decideRevocation(verified, revoked, parts.onStoreError);
     degradation.noteAnswer();
     if (revoked) {
       if (verified.question !== undefined) revocations?.remember(verified.question);
-      return challenges.tokenInvalid("the token is revoked", schemeOf(verified));
+      return challenges.tokenInvalid(causeOfRevocation(verified.auth, cutoff), schemeOf(verified));
     }
     facts.settled.add(verified);
     return undefined;

@@ -43,6 +43,12 @@ export interface RevocationOptions {
    * @default "report"
    */
   readonly onDataLoss?: "report" | "deny" | undefined;
+  /**
+   * How far the clock of another issuer may be ahead of the store's: a cut-off also revokes its tokens whose `iat` is up to
+   * this much later, and so refuses a sign-in within it. Tokens of `tokens` take their time from the store and need none.
+   * `0` where the issuer does the same, as another gate does. @default `auth.clockTolerance`
+   */
+  readonly cutoffMargin?: Duration | undefined;
   /** The claim that names the organisation whose tokens `sessions.revokeGroup(org)` ends. @default "org_id" */
   readonly orgClaim?: string | undefined;
 }
@@ -53,6 +59,8 @@ export interface ResolvedRevocation {
   /** Undefined: every request asks. */
   readonly trackedMs: number | undefined;
   readonly orgClaim: string;
+  /** Undefined: the clock tolerance. */
+  readonly cutoffMarginSeconds: number | undefined;
 }
 
 /** Everything about a gate. All durations are milliseconds or strings such as `"30s"`, `"5m"`, `"2h"`. */
@@ -181,9 +189,15 @@ export function resolveOptions<Raw>(
   };
 }
 
+/** A clock that is further ahead is to be set right: every sign-in within the margin is refused. */
+const longestCutoffMarginMs = 3_600_000;
+
 function resolveRevocation(options: RevocationOptions): ResolvedRevocation {
-  checkObject("revocation", options, ["onStoreError", "check", "staleness", "onDataLoss", "orgClaim"]);
+  checkObject("revocation", options, [
+    ...["onStoreError", "check", "staleness", "onDataLoss", "orgClaim", "cutoffMargin"],
+  ]);
   const { onStoreError = "deny", check = "asked", staleness, onDataLoss = "report", orgClaim = "org_id" } = options;
+  const { cutoffMargin } = options;
   checkString("revocation.orgClaim", orgClaim);
   checkRevocationPolicy("revocation.onStoreError", onStoreError);
   checkOneOf("revocation.check", check, ["asked", "tracked"]);
@@ -191,7 +205,11 @@ function resolveRevocation(options: RevocationOptions): ResolvedRevocation {
   if (check === "asked" && staleness !== undefined)
     throw optionError("revocation.staleness", 'has no meaning without check: "tracked": every request asks');
   const trackedMs = check === "tracked" ? durationMs("revocation.staleness", staleness ?? "2s", 60_000) : undefined;
-  return { onStoreError, onDataLoss, trackedMs, orgClaim };
+  const margin =
+    cutoffMargin === undefined || cutoffMargin === 0
+      ? cutoffMargin
+      : durationMs("revocation.cutoffMargin", cutoffMargin, longestCutoffMarginMs) / 1000;
+  return { onStoreError, onDataLoss, trackedMs, orgClaim, cutoffMarginSeconds: margin };
 }
 
 export function checkRevocationPolicy(option: string, policy: unknown): asserts policy is RevocationPolicy {

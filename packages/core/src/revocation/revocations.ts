@@ -5,6 +5,7 @@ import { checkInteger, checkObject } from "../options/validate.js";
 import type { Keyspace } from "../store/keys.js";
 import type { RevokeOptions, SecurityStore, TokenQuestion } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";
+import type { CutoffRules } from "./cutoffs.js";
 
 /** What names a token: the `auth` of a request, or the parts of it that matter. Without `jti` the token itself is needed. */
 export interface NamedToken {
@@ -42,7 +43,8 @@ export interface Revocations {
   revoke(token: RevocableToken | undefined, options?: RevokeOptions): Promise<void>;
   /**
    * Revokes every token of a subject issued up to now, by the store's clock, tokens without `iat` included.
-   * Resolves to the cut-off in unix seconds: a token is revoked if its `iat` is at or before it. Where there are several
+   * Resolves to the cut-off in unix seconds: a token is revoked if its `iat` is at or before it, or of another issuer
+   * than `tokens` up to `revocation.cutoffMargin` later. Where there are several
    * issuers, pass `auth` or its `principal`: a bare `sub` may be somebody else's with another of them.
    */
   revokeSubject(subject: string | Pick<Auth, "principal">): Promise<number>;
@@ -56,7 +58,7 @@ export interface RevocationServiceOptions {
   readonly issuers: IssuerScope;
   /** Records outlive the token by this much, so that another service's clock tolerance does not revive it. */
   readonly marginSeconds: number;
-  readonly maxLifetimeSeconds: number;
+  readonly cutoffs: CutoffRules;
   /** The claim that names the organisation a token is for. */
   readonly orgClaim: string;
   /** Told of what has ended. */
@@ -100,12 +102,12 @@ export class RevocationService implements Revocations {
   }
 
   async revokeSubject(subject: string | Pick<Auth, "principal">): Promise<number> {
-    const { store, keys, issuers, marginSeconds, maxLifetimeSeconds, news } = this.#options;
+    const { store, keys, issuers, cutoffs, news } = this.#options;
     const principal: unknown = isObject(subject) ? subject.principal : subject;
     if (typeof principal !== "string" || principal === "")
       throw new TypeError("revokeSubject() needs a subject: a non-empty string, or the auth of a request");
     issuers.checkPrincipal(principal);
-    const cutoff = await store.cutOff(keys.subjectCutoff(principal), Math.ceil(maxLifetimeSeconds) + marginSeconds);
+    const cutoff = await store.cutOff(keys.subjectCutoff(principal), cutoffs.lifeSeconds);
     news.announce({ reason: "all", principal, cutoff });
     return cutoff;
   }
@@ -119,12 +121,10 @@ export class RevocationService implements Revocations {
   }
 
   questionFor(token: CheckableToken): TokenQuestion {
-    const { issuedAt } = token;
     return {
       revokedKey: this.#recordKey(token),
       cutoffKeys: this.#cutoffKeys(token),
-      // A cut-off is in whole seconds and ends its whole second.
-      issuedAt: issuedAt === undefined ? undefined : Math.floor(issuedAt),
+      issuedAt: this.#options.cutoffs.comparable(token),
     };
   }
 

@@ -2,9 +2,9 @@ import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { ResolvedOptions } from "../options/options.js";
 import { resolveCookies } from "../options/session-cookies.js";
 import { optionError } from "../options/validate.js";
+import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { Keyspace } from "../store/keys.js";
-import { marginSecondsFor } from "../store/margin.js";
 import type { Stores } from "../store/stores.js";
 import { createTokenCookies } from "./cookies.js";
 import type { SessionEnding } from "./ending.js";
@@ -29,15 +29,16 @@ export interface SessionFoundation {
   readonly news: EndingNews;
   /** Undefined where revocation is off. */
   readonly revocations: Revocations | undefined;
+  readonly cutoffs: CutoffRules | undefined;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
 
 export function createSessions<Raw>(
   { auth, revocation, tokens, deadlineMs, logger }: ResolvedOptions<Raw>,
-  { stores, keys, news, revocations, now }: SessionFoundation,
+  { stores, keys, news, revocations, cutoffs, now }: SessionFoundation,
 ): SessionServices {
-  if (auth === undefined || revocation === undefined || revocations === undefined)
+  if (auth === undefined || revocation === undefined || revocations === undefined || cutoffs === undefined)
     return { sessions: missingSessions, tokens: missingTokens, ending: undefined };
   const issuers: IssuerScope = auth.scope;
   const common = {
@@ -47,7 +48,7 @@ export function createSessions<Raw>(
     issuers,
     orgClaim: revocation.orgClaim,
     news,
-    cutoffSeconds: Math.ceil(auth.maxLifetimeSeconds) + marginSecondsFor(auth.toleranceSeconds),
+    cutoffs,
   };
   const sessions = new SessionService({ ...common, revocations, issuer: tokens?.issuer });
   const { toleranceSeconds } = auth;

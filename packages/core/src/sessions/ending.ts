@@ -1,6 +1,7 @@
 import { RefreshTokens } from "../auth/refresh-token.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { ResolvedTokens } from "../options/tokens.js";
+import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Keyspace } from "../store/keys.js";
 import type { SecurityStore } from "../store/ports.js";
 import { clockDiffers } from "../store/ports.js";
@@ -32,9 +33,8 @@ export interface SessionEndingOptions {
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
   readonly news: EndingNews;
-  /** How long a cut-off is kept: longer than any token lives. */
-  readonly cutoffSeconds: number;
-  /** How far an issuer's clock may be from the store's. */
+  readonly cutoffs: CutoffRules;
+  /** How far our own issuer's clock may be from the store's. */
   readonly toleranceSeconds: number;
   readonly tokens: ResolvedTokens | undefined;
   /** Unix milliseconds. */
@@ -42,19 +42,20 @@ export interface SessionEndingOptions {
 }
 
 export function createSessionEnding(options: SessionEndingOptions): SessionEnding {
-  const { sessions, store, security, keys, issuers, news, cutoffSeconds, toleranceSeconds, tokens, now } = options;
+  const { sessions, store, security, keys, issuers, news, cutoffs, toleranceSeconds, tokens, now } = options;
   return {
     revokeRefreshToken: tokens === undefined ? undefined : revokerOf(tokens),
     async logOut({ issuer, subject, sessionId, issuedAt }) {
       const principal = subject === undefined ? undefined : issuers.qualify(issuer, subject);
       if (sessionId !== undefined) {
-        await security.cutOff(keys.sessionCutoff(issuers.qualify(issuer, sessionId)), cutoffSeconds);
+        await security.cutOff(keys.sessionCutoff(issuers.qualify(issuer, sessionId)), cutoffs.lifeSeconds);
         if (principal !== undefined) await store.end(keys.sessionsOf(principal), { kind: "only", id: sessionId });
         news.announce({ reason: "revoked", principal, sessionIds: [sessionId] });
       } else if (principal !== undefined) {
-        // What began after the logout goes on, but for what the difference of clocks may hide.
-        const at = Math.floor(issuedAt + toleranceSeconds);
-        const cutoff = await security.cutOff(keys.subjectCutoff(principal), cutoffSeconds, at);
+        // What began after the logout goes on, but for what the difference of clocks may hide: of another issuer's tokens
+        // each comparison with a cut-off forgives that already, and twice would refuse sign-ins for twice as long.
+        const at = Math.floor(issuedAt + (cutoffs.isOwn(issuer) ? toleranceSeconds : 0));
+        const cutoff = await security.cutOff(keys.subjectCutoff(principal), cutoffs.lifeSeconds, Math.max(0, at));
         await store.end(keys.sessionsOf(principal), { kind: "all", endedAt: cutoff });
         news.announce({ reason: "all", principal, cutoff });
       }

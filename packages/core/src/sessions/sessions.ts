@@ -1,6 +1,7 @@
 import type { Auth } from "../auth/claims.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import { checkFunction, checkInteger, checkObject } from "../options/validate.js";
+import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { Keyspace } from "../store/keys.js";
 import type { SecurityStore } from "../store/ports.js";
@@ -73,8 +74,7 @@ export interface SessionServiceOptions {
   readonly issuers: IssuerScope;
   readonly revocations: Revocations;
   readonly news: EndingNews;
-  /** How long a cut-off is kept: longer than any token lives. */
-  readonly cutoffSeconds: number;
+  readonly cutoffs: CutoffRules;
   /** The claim that names the organisation of a token. */
   readonly orgClaim: string;
   /** Whose organisations `revokeGroup` means, where there are several issuers. */
@@ -178,9 +178,9 @@ export class SessionService implements Sessions {
   onRevoked(listener: (ended: EndedSessions) => void, onMissed?: () => void): () => void {
     checkFunction("onRevoked()", listener);
     if (onMissed !== undefined) checkFunction("onRevoked().onMissed", onMissed);
-    const { news, orgClaim } = this.#options;
+    const { news } = this.#options;
     return news.listen(
-      (ending) => listener({ ...ending, concerns: (auth) => concerns(ending, auth, orgClaim) }),
+      (ending) => listener({ ...ending, concerns: (auth) => concerns(ending, auth, this.#options) }),
       onMissed,
     );
   }
@@ -198,7 +198,7 @@ export class SessionService implements Sessions {
   }
 
   async #cutOff(key: string): Promise<number> {
-    return this.#options.security.cutOff(key, this.#options.cutoffSeconds);
+    return this.#options.security.cutOff(key, this.#options.cutoffs.lifeSeconds);
   }
 
   #principal(subject: Subject | undefined): string {
@@ -218,12 +218,16 @@ export class SessionService implements Sessions {
   }
 }
 
-function concerns({ principal, sessionIds, org, jti, cutoff }: Ending, auth: Auth, orgClaim: string): boolean {
+function concerns(
+  { principal, sessionIds, org, jti, cutoff }: Ending,
+  auth: Auth,
+  { orgClaim, cutoffs }: Pick<SessionServiceOptions, "orgClaim" | "cutoffs">,
+): boolean {
   if (principal !== undefined && auth.principal !== principal) return false;
   if (org !== undefined && auth.claims[orgClaim] !== org) return false;
   if (jti !== undefined) return auth.jti === jti;
   if (sessionIds !== undefined) return auth.sessionId !== undefined && sessionIds.includes(auth.sessionId);
-  return auth.issuedAt === undefined || cutoff === undefined || auth.issuedAt <= cutoff;
+  return cutoff === undefined || cutoffs.revokes(cutoff, auth);
 }
 
 function describe({ id, record }: StoredSession): Session {

@@ -5,6 +5,7 @@ import { RefreshTokens, UnknownKey } from "../auth/refresh-token.js";
 import { DenialError, deny } from "../http/verdict.js";
 import type { ResolvedTokens } from "../options/tokens.js";
 import { checkObject } from "../options/validate.js";
+import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Keyspace } from "../store/keys.js";
 import type { SecurityStore } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";
@@ -29,8 +30,7 @@ export interface TokenServiceOptions {
   readonly orgClaim: string;
   readonly news: EndingNews;
   readonly deadlineMs: number;
-  /** How long a cut-off is kept: longer than any token lives. */
-  readonly cutoffSeconds: number;
+  readonly cutoffs: CutoffRules;
   /** Ends a session whose tokens nobody gets. */
   readonly abandon: EndSession;
   /** Told of a refresh token that was used again: probably stolen. */
@@ -246,8 +246,8 @@ export class TokenService implements Tokens {
   }
 
   async #cutOff(sessionId: string): Promise<void> {
-    const { security, keys, cutoffSeconds } = this.#options;
-    await security.cutOff(keys.sessionCutoff(this.#qualify(sessionId)), cutoffSeconds);
+    const { security, keys, cutoffs } = this.#options;
+    await security.cutOff(keys.sessionCutoff(this.#qualify(sessionId)), cutoffs.lifeSeconds);
   }
 
   /** A call that nobody waits for any more must not be done later, when a stopped Redis goes on. */

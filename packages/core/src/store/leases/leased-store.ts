@@ -127,7 +127,9 @@ export class LeasedStore implements SecurityStore {
     if (revoked === true || (repeated !== undefined && repeated !== false)) {
       this.#release(after);
       this.#note(before, answer.beforeToken);
-      return { beforeToken: told(before, answer.beforeToken), revoked, repeated, afterToken: nobody };
+      const { cutoff } = answer;
+      const said = { revoked, ...(cutoff === undefined ? undefined : { cutoff }), repeated };
+      return { beforeToken: told(before, answer.beforeToken), ...said, afterToken: nobody };
     }
     if (isRefused(after, answer.afterToken)) this.#release([...before, ...after]);
     else {
