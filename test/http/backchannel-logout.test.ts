@@ -58,6 +58,20 @@ describeOnEveryGate("the back-channel logout endpoint", (start) => {
     expect((await send(`${url}/me`, { token: later })).status, "a sign-in after it").to.equal(200);
   });
 
+  it("ends tokens up to the margin after it, counted once, and none that are later", async () => {
+    const auth = { ...authOf(issuer), clockTolerance: "60s" } as AnyOptions["auth"];
+    const { url } = await start({ auth, revocation: { cutoffMargin: "5s" } }, behind());
+    const iat = nowSeconds();
+    const [within, after] = [await accessToken(issuer, { iat: iat + 5 }), await accessToken(issuer, { iat: iat + 6 })];
+    const token = await logoutToken(issuer, { sub: "alice", iat });
+    expect((await form(`${url}/backchannel-logout`, { logout_token: token })).status).to.equal(200);
+    const statuses = [
+      (await send(`${url}/me`, { token: within })).status,
+      (await send(`${url}/me`, { token: after })).status,
+    ];
+    expect(statuses).to.deep.equal([401, 200]);
+  });
+
   it("ends the session alone that it names, whether it names the user or not", async () => {
     const { url } = await start({ auth: authOf(issuer) }, behind());
     for (const sub of [undefined, "alice"]) {
