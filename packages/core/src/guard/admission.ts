@@ -1,3 +1,4 @@
+import type { Auth } from "../auth/claims.js";
 import type { Scheme, TokenSource } from "../auth/bearer.js";
 import { readCredentials } from "../auth/bearer.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
@@ -15,7 +16,6 @@ import type { Settled } from "../quota/limit.js";
 import type { AppliedPolicy, Policy } from "../quota/policy.js";
 import { countsAddresses } from "../quota/policy.js";
 import type { Counted, Settlement } from "../quota/settlement.js";
-import { causeOfRevocation } from "../revocation/cutoffs.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import type { Answer, Question, QuotaStore, SecurityStore, Tally, TokenQuestion } from "../store/ports.js";
 import { StoreFault, clockDiffers, faultForAll } from "../store/ports.js";
@@ -259,6 +259,13 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     const fields = quotaFields(services.headers, facts.quotas, now());
     return { allowed: true, headers: more.length === 0 ? fields : [...fields, ...more] };
   }
+}
+
+/** Why a token is refused that the store says is revoked, and by which cut-off if by one. A fixed phrase for logs. */
+function causeOfRevocation({ issuedAt }: Auth, cutoff: number | undefined): string {
+  return cutoff !== undefined && issuedAt !== undefined && Math.floor(issuedAt) > cutoff
+    ? "the token is revoked: it was issued within revocation.cutoffMargin after a cut-off"
+    : "the token is revoked";
 }
 
 function isClaim(part: object | string): boolean {

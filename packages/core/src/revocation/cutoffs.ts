@@ -50,10 +50,3 @@ export class CutoffRules {
     return time === undefined || time <= cutoff;
   }
 }
-
-/** Why a token is refused that the store says is revoked, and by which cut-off if by one. A fixed phrase for logs. */
-export function causeOfRevocation({ issuedAt }: Issued, cutoff: number | undefined): string {
-  return cutoff !== undefined && issuedAt !== undefined && Math.floor(issuedAt) > cutoff
-    ? "the token is revoked: it was issued within revocation.cutoffMargin after a cut-off"
-    : "the token is revoked";
-}
