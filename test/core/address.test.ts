@@ -2,6 +2,7 @@ import { BlockList, SocketAddress, isIP } from "node:net";
 import { expect } from "chai";
 import fc from "fast-check";
 import { canonicalAddress } from "../../packages/core/src/http/address.js";
+import { resolveAddressList } from "../../packages/core/src/quota/addresses.js";
 import { fakeExchange, openGate } from "./support/gate.js";
 
 const prefix = 56;
@@ -60,6 +61,28 @@ describe("addresses that are equal", () => {
     );
   });
 
+  it("are one bucket as IPv4 and as IPv6 that a translator or a tunnel makes of it", () => {
+    fc.assert(
+      fc.property(fc.ipV4(), style, ipv6Groups, (address, how, rest) => {
+        const [a = 0, b = 0, c = 0, d = 0] = address.split(".").map(Number);
+        const [high, low] = [(a << 8) | b, (c << 8) | d];
+        const translated = {
+          nat64: [0x64, 0xff9b, 0, 0, 0, 0, high, low],
+          "6to4": [0x2002, high, low, ...rest.slice(3)],
+          teredo: [0x2001, 0, ...rest.slice(2, 6), high ^ 0xffff, low ^ 0xffff],
+        };
+        for (const [by, groups] of Object.entries(translated))
+          expect(canonical(spell(groups, how)), by).to.equal(address);
+      }),
+    );
+    expect(canonical("64:ff9b::c633:6407")).to.equal("198.51.100.7");
+  });
+
+  it("are one bucket each behind a local translator (RFC 8215), however short the networks are that count", () => {
+    expect(canonical("64:ff9b:1::198.51.100.7")).to.equal(canonical("64:FF9B:1::c633:6407"));
+    expect(canonical("64:ff9b:1::198.51.100.7")).not.to.equal(canonical("64:ff9b:1::198.51.100.8"));
+  });
+
   it("are one bucket with a zone, with a port, in brackets", () => {
     fc.assert(
       fc.property(fc.oneof(fc.ipV6(), fc.ipV4()), fc.nat({ max: 65_535 }), (address, port) => {
@@ -111,11 +134,13 @@ describe("IPv6 addresses", () => {
     const others = [
       "2001:db8::1.2.3.4",
       "::1.2.3.4",
-      "64:ff9b::1.2.3.4",
+      "64:ff9b::1:1.2.3.4",
       "::ffff:0:1.2.3.4",
       "::fffe:1.2.3.4",
       "1::ffff:1.2.3.4",
-      "2002:102:304::",
+      "2003:102:304::",
+      "2001:1:102:304::",
+      "::1",
       "::1:ffff:102:304",
     ];
     for (const text of others) expect(canonical(text), text).to.match(/^[0-9a-f:]+\/56$/);
@@ -127,6 +152,28 @@ describe("IPv6 addresses", () => {
     expect(canonicalAddress("2001:db8::1", 128)).not.to.equal(canonicalAddress("2001:db8::2", 128));
     expect(canonicalAddress("2001:db8::1", 64)).to.equal(canonicalAddress("2001:db8::2", 64));
     expect(canonicalAddress("2001:db8:0:1::1", 64)).not.to.equal(canonicalAddress("2001:db8::1", 64));
+  });
+});
+
+describe("lists of addresses", () => {
+  const has = (entries: readonly string[], ip: string): boolean => resolveAddressList("deny", entries).has(ip);
+
+  it("find an IPv4 address in all forms in which a translator or a tunnel brings it", () => {
+    const forms = [
+      ...["198.51.100.7", "::ffff:198.51.100.7", "64:ff9b::198.51.100.7", "2002:c633:6407::1"],
+      "2001:0:102:304:0:0:39cc:9bf8",
+    ];
+    for (const ip of forms) expect(has(["198.51.100.0/24"], ip), ip).to.equal(true);
+    for (const ip of forms) expect(has(["203.0.113.0/24"], ip), ip).to.equal(false);
+    expect(has(["198.51.100.0/24"], "2001:db8::198.51.100.7")).to.equal(false);
+  });
+
+  it("find the networks of translators and tunnels as they are written, and nothing besides", () => {
+    expect(has(["64:ff9b::/96"], "64:ff9b::198.51.100.7")).to.equal(true);
+    expect(has(["64:ff9b::/96"], "198.51.100.7")).to.equal(false);
+    expect(has(["2002::/16"], "2002:c633:6407::1")).to.equal(true);
+    expect(has(["2002::/16"], "198.51.100.7")).to.equal(false);
+    expect(has(["::ffff:198.51.100.0/120"], "64:ff9b::198.51.100.7")).to.equal(true);
   });
 });
 

@@ -1,5 +1,5 @@
 import { BlockList, isIPv4, isIPv6 } from "node:net";
-import { parseIPv6 } from "../http/address.js";
+import { ipv4Inside, parseIPv6 } from "../http/address.js";
 
 /** What an IP address reaches: anybody's machine, one of this network (or none at all), or this machine itself. */
 export type Reach = "public" | "private" | "loopback";
@@ -15,14 +15,19 @@ const specialIPv4 = blockList("ipv4", [
 const globalIPv6 = blockList("ipv6", ["2000::/3"]);
 const specialIPv6 = blockList("ipv6", ["2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"]);
 
-/** How far an address reaches. IPv4 inside IPv6 counts as that IPv4 address; what cannot be read is private. */
+/**
+ * How far an address reaches. An IPv4-mapped address is the IPv4 address inside. What a NAT64 leads to counts as that IPv4
+ * address too, but never as loopback: this machine is not at the other side of a translator. Tunnels (6to4, Teredo) are
+ * private whatever is inside, since they lead through machines that nobody answers for. What cannot be read is private.
+ */
 export function reachOf(address: string): Reach {
   if (isIPv4(address)) return reachOfIPv4(address);
   const plain = address.replace(/%.*$/, "");
   if (!isIPv6(plain)) return "private";
   const groups = parseIPv6(plain);
-  const embedded = embeddedIPv4(groups);
-  if (embedded !== undefined) return reachOfIPv4(embedded);
+  const inside = ipv4Inside(groups);
+  if (inside?.by === "mapped") return reachOfIPv4(inside.address);
+  if (inside?.by === "nat64") return reachOfIPv4(inside.address) === "public" ? "public" : "private";
   if (groups.every((group, index) => group === (index === 7 ? 1 : 0))) return "loopback";
   return globalIPv6.check(plain, "ipv6") && !specialIPv6.check(plain, "ipv6") ? "public" : "private";
 }
@@ -30,14 +35,6 @@ export function reachOf(address: string): Reach {
 function reachOfIPv4(address: string): Reach {
   if (address.startsWith("127.")) return "loopback";
   return specialIPv4.check(address, "ipv4") ? "private" : "public";
-}
-
-/** The IPv4 address in an IPv4-mapped one (RFC 4291 2.5.5.2), or in the one by which NAT64 reaches it (RFC 6052). */
-function embeddedIPv4(groups: readonly number[]): string | undefined {
-  const head = groups.slice(0, 6).map((group) => group.toString(16));
-  if (!["0:0:0:0:0:ffff", "64:ff9b:0:0:0:0"].includes(head.join(":"))) return undefined;
-  const [high = 0, low = 0] = groups.slice(6);
-  return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
 }
 
 function blockList(family: "ipv4" | "ipv6", networks: readonly string[]): BlockList {

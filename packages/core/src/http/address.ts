@@ -5,8 +5,9 @@ import type { Exchange } from "./exchange.js";
 export const unknownAddress = "unknown";
 
 /**
- * The one spelling of a client's address that limits count by: IPv4 in dotted form, IPv4-mapped IPv6 (RFC 4291 2.5.5.2)
- * as that IPv4 address, IPv6 cut to its network, since one client commands a whole network. Zone and port are dropped.
+ * The one spelling of a client's address that limits count by: IPv4 in dotted form, IPv6 cut to its network, since one client
+ * commands a whole network. IPv6 that a translator or a tunnel makes of an IPv4 address counts as that IPv4 address
+ * ({@link ipv4Inside}): all IPv4 clients behind a NAT64 would otherwise share one network. Zone and port are dropped.
  */
 export function canonicalAddress(text: string | undefined, ipv6PrefixLength: number): string {
   if (text === undefined) return unknownAddress;
@@ -17,13 +18,39 @@ export function canonicalAddress(text: string | undefined, ipv6PrefixLength: num
   const plain = zone === -1 ? address : address.slice(0, zone);
   if (!isIPv6(plain)) return unknownAddress;
   const groups = parseIPv6(plain);
-  if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff) {
-    const [high = 0, low = 0] = groups.slice(6);
-    return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
-  }
-  return `${mask(groups, ipv6PrefixLength)
+  const inside = ipv4Inside(groups);
+  if (inside !== undefined) return inside.address;
+  // In the prefix for local translators (RFC 8215) an address is one IPv4 host, wherever in it that stands.
+  const length = isLocalTranslation(groups) ? 128 : ipv6PrefixLength;
+  return `${mask(groups, length)
     .map((group) => group.toString(16))
-    .join(":")}/${ipv6PrefixLength}`;
+    .join(":")}/${length}`;
+}
+
+/** How an IPv6 address carries an IPv4 address. */
+export type Carriage = "mapped" | "nat64" | "6to4" | "teredo";
+
+/**
+ * The IPv4 address inside an IPv6 address: IPv4-mapped (RFC 4291 2.5.5.2), NAT64 with the well-known prefix (RFC 6052 2.1),
+ * 6to4 (RFC 3056), Teredo (RFC 4380 4, the client's). Not IPv4-compatible ones, which RFC 4291 has given up: `::1` is one.
+ */
+export function ipv4Inside(groups: readonly number[]): { by: Carriage; address: string } | undefined {
+  const [a = 0, b = 0, c = 0, , , f = 0, high = 0, low = 0] = groups;
+  const isEmpty = (from: number, to: number): boolean => groups.slice(from, to).every((group) => group === 0);
+  if (a === 0 && f === 0xffff && isEmpty(0, 5)) return { by: "mapped", address: dotted(high, low) };
+  if (a === 0x64 && b === 0xff9b && isEmpty(2, 6)) return { by: "nat64", address: dotted(high, low) };
+  if (a === 0x2002) return { by: "6to4", address: dotted(b, c) };
+  // A NAT that rewrites addresses in packets must not find it, so all its bits are turned over.
+  if (a === 0x2001 && b === 0) return { by: "teredo", address: dotted(high ^ 0xffff, low ^ 0xffff) };
+  return undefined;
+}
+
+function isLocalTranslation([a, b, c]: readonly number[]): boolean {
+  return a === 0x64 && b === 0xff9b && c === 1;
+}
+
+function dotted(high: number, low: number): string {
+  return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
 }
 
 /** `192.0.2.1:443` and `[2001:db8::1]:443`, as some proxies write them, without the port. */
@@ -34,8 +61,8 @@ function withoutPort(text: string): string {
 
 /** The eight groups of an IPv6 address without zone. */
 export function parseIPv6(text: string): number[] {
-  const dotted = text.lastIndexOf(".") === -1 ? text : replaceDotted(text);
-  const [head = "", tail] = dotted.split("::");
+  const hexadecimal = text.lastIndexOf(".") === -1 ? text : replaceDotted(text);
+  const [head = "", tail] = hexadecimal.split("::");
   const before = head === "" ? [] : head.split(":");
   const after = tail === undefined || tail === "" ? [] : tail.split(":");
   const zeros = tail === undefined ? 0 : 8 - before.length - after.length;

@@ -1,12 +1,15 @@
 import { BlockList, isIP } from "node:net";
 import { LRUCache } from "lru-cache";
-import { canonicalAddress } from "../http/address.js";
+import { canonicalAddress, ipv4Inside, parseIPv6 } from "../http/address.js";
 import { kindOf, optionError } from "../options/validate.js";
 
 /** Addresses whose answer is remembered, for each list. */
 const remembered = 5000;
 
-/** A list of addresses and networks; IPv4-mapped IPv6 is the IPv4 address that it stands for. */
+/**
+ * A list of addresses and networks. An address is looked for as it is, and as the IPv4 address that a translator or a tunnel
+ * has put into it. IPv4-mapped IPv6 is the IPv4 address alone.
+ */
 export class AddressList {
   readonly #list: BlockList;
   readonly #answers = new LRUCache<string, boolean>({ max: remembered });
@@ -20,8 +23,7 @@ export class AddressList {
     if (ip === undefined || ip.length > 64) return false;
     let answer = this.#answers.get(ip);
     if (answer === undefined) {
-      const { address, family } = plainAddress(ip);
-      answer = family !== undefined && this.#list.check(address, family);
+      answer = formsOf(ip).some((form) => this.#list.check(form, isIP(form) === 4 ? "ipv4" : "ipv6"));
       this.#answers.set(ip, answer);
     }
     return answer;
@@ -41,22 +43,27 @@ function addEntry(list: BlockList, option: string, entry: unknown): void {
   const match = typeof entry === "string" ? /^([0-9A-Fa-f:.]+)(?:\/(\d{1,3}))?$/.exec(entry) : null;
   const text = match?.[1] ?? "";
   const written = isIP(text);
-  const { address, family } = plainAddress(text);
+  const inside = written === 6 ? ipv4Inside(parseIPv6(text)) : undefined;
   const bits = written === 4 ? 32 : 128;
-  // ::ffff:10.0.0.0/104 is 10.0.0.0/8.
-  const mapped = written === 6 && family === "ipv4" ? 96 : 0;
+  // ::ffff:10.0.0.0/104 is 10.0.0.0/8. The networks of translators and tunnels stay as they are written.
+  const mapped = inside?.by === "mapped" ? inside.address : undefined;
+  const before = mapped === undefined ? 0 : 96;
   const prefix = Number(match?.[2] ?? bits);
-  if (written === 0 || family === undefined || prefix > bits || prefix < mapped) {
+  if (written === 0 || prefix > bits || prefix < before) {
     throw optionError(
       option,
       'must be an address such as "192.0.2.1" or a network such as "10.0.0.0/8", "2001:db8::/32"',
     );
   }
-  list.addSubnet(address, prefix - mapped, family);
+  list.addSubnet(mapped ?? text, prefix - before, written === 4 || mapped !== undefined ? "ipv4" : "ipv6");
 }
 
-function plainAddress(text: string): { address: string; family: "ipv4" | "ipv6" | undefined } {
-  const address = canonicalAddress(text, 128).replace("/128", "");
-  const version = isIP(address);
-  return { address, family: version === 4 ? "ipv4" : version === 6 ? "ipv6" : undefined };
+/** What an address is looked for as; nothing if it is none. */
+function formsOf(text: string): string[] {
+  const written = text.replace(/%.*$/s, "");
+  const counted = canonicalAddress(text, 128).replace("/128", "");
+  const forms = isIP(counted) === 0 ? [] : [counted];
+  if (isIP(counted) === 4 && isIP(written) === 6 && ipv4Inside(parseIPv6(written))?.by !== "mapped")
+    forms.push(written);
+  return forms;
 }
