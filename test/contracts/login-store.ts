@@ -1,11 +1,12 @@
 import { expect } from "chai";
-import { accountKeys } from "../../packages/core/src/login/keys.js";
+import { accountKeys, placeKeys } from "../../packages/core/src/login/keys.js";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
 import type {
   AttemptAnswer,
-  AttemptOutcome,
   AttemptQuestion,
+  AttemptResult,
   LoginStore,
+  SignInPlace,
 } from "../../packages/core/src/store/login-port.js";
 import { StoreFault } from "../../packages/core/src/store/ports.js";
 import { freshPrefix } from "../support/redis.js";
@@ -33,41 +34,53 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
 
     const ask = (account: string, ip: string, limits: Limits = {}): AttemptQuestion => {
       const { pair = 5, windowMs = 60_000, ip: most = 30, account: all = 50 } = limits;
-      const { key, paceKey, pardonKey, owner } = accountKeys(keys, "login", account);
+      const own = accountKeys(keys, "login", account);
       const address = keys.digest(ip);
+      const { pairKey, knownKey } = placeKeys(keys, "login", own, address);
       return {
         address: { key: keys.login("login", "ip", address), limit: most, windowMs: 900_000 },
-        pair: { key: keys.login("login", "pair", owner, address), limit: pair, windowMs },
-        pardonKey,
+        pair: { key: pairKey, spelling: own.spelling, limit: pair, windowMs },
+        pardonKey: own.pardonKey,
         account: {
-          key,
+          keys: own.counters,
           limit: all,
           windowMs: 3_600_000,
-          knownKey: keys.login("login", "known", owner, address),
-          paceKey,
+          knownKey,
+          paceKey: own.paceKey,
           paceMs: "paceMs" in limits ? limits.paceMs : 10_000,
         },
       };
+    };
+    const placeOf = (account: string, ip: string): SignInPlace => {
+      const own = accountKeys(keys, "login", account);
+      const { pairKey, knownKey } = placeKeys(keys, "login", own, keys.digest(ip));
+      return { pair: { key: pairKey, spelling: own.spelling }, knownKey };
     };
     const charge = async (question: AttemptQuestion): Promise<AttemptAnswer> => {
       const answer = await store.charge(question);
       if (answer instanceof StoreFault) throw answer;
       return answer;
     };
-    const settle = async (question: AttemptQuestion, answer: AttemptAnswer, result: AttemptOutcome["result"]) => {
+    const settle = async (
+      question: AttemptQuestion,
+      answer: AttemptAnswer,
+      result: AttemptResult,
+      signedIn?: SignInPlace,
+    ) => {
       const fault = await store.settle({
         question,
         counted: answer.counted,
         result,
+        signedIn,
         block: { longestMs: 3_600_000, memoryMs: 86_400_000 },
         knownMs: 86_400_000,
         failures: { key: keys.failedLogins("alice"), ttlMs: 60_000 },
       });
       expect(fault).to.equal(undefined);
     };
-    const attempt = async (question: AttemptQuestion, result: AttemptOutcome["result"] = "failed") => {
+    const attempt = async (question: AttemptQuestion, result: AttemptResult = "failed", signedIn?: SignInPlace) => {
       const answer = await charge(question);
-      if (answer.refusedBy === undefined) await settle(question, answer, result);
+      if (answer.refusedBy === undefined) await settle(question, answer, result, signedIn);
       return answer;
     };
     const refusals = async (count: number, question: (index: number) => AttemptQuestion) => {
@@ -139,6 +152,82 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
       expect(await refusals(3, () => alice)).to.deep.equal([undefined, undefined, "address"]);
     });
 
+    it("takes an attempt back from pair and account after a fault, and leaves it counted for the address", async () => {
+      const alice = ask("alice", "192.0.2.1", { ip: 4, account: 2, pair: 2 });
+      for (let round = 0; round < 3; round += 1)
+        expect((await attempt(alice, "interrupted")).refusedBy).to.equal(undefined);
+      expect(await refusals(2, () => alice)).to.deep.equal([undefined, "address"]);
+      const elsewhere = ask("alice", "192.0.2.2", { account: 2, pair: 2 });
+      const answer = await attempt(elsewhere);
+      expect(answer).to.include({ refusedBy: undefined, exhausted: false });
+    });
+
+    it("counts all spellings of an account together, at one place and at all", async () => {
+      const spellings = ["alice", "\u00e1lice", "al\u00efce", "alic\u00e9", "a\u0142ice", "\u00e0lice", "alic\u0113"];
+      const here = await refusals(7, (index) => ask(spellings[index] ?? "", "192.0.2.1"));
+      expect(here).to.deep.equal([...times(5, undefined), ...times(2, "pair")]);
+      const there = await refusals(7, (index) => ask(spellings[index] ?? "", `198.51.100.${index}`, { account: 8 }));
+      expect(there).to.deep.equal([...times(4, undefined), ...times(3, "account")]);
+    });
+
+    it("counts an exact name by itself besides, for as long as its own attempts last", async () => {
+      for (const name of ["\u00e1lice", "alic\u00e9"])
+        await attempt(ask(name, `192.0.2.${name.length}`, { account: 9 }));
+      const { account } = ask("\u00e1lice", "192.0.2.1");
+      expect(account?.keys).to.have.length(2);
+      expect(ask("alice", "192.0.2.1").account?.keys).to.deep.equal([account?.keys[0]]);
+    });
+
+    it("forgets of a pair what the spelling that succeeded has counted, and nothing of another account's", async () => {
+      const [mine, other] = [ask("alic\u00e9", "192.0.2.1"), ask("alice", "192.0.2.1")];
+      await refusals(4, () => other);
+      await attempt(mine, "succeeded");
+      expect(await refusals(2, () => other)).to.deep.equal([undefined, "pair"]);
+      await store.pardon({ account: { ...accountKeys(keys, "login", "alice"), memoryMs: 86_400_000 } });
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      await refusals(4, () => mine);
+      await attempt(mine, "succeeded");
+      expect(await refusals(6, () => other)).to.deep.equal([...times(5, undefined), "pair"]);
+    });
+
+    it("gives one attempt back to each counter of an account when it succeeds, and forgets neither", async () => {
+      const from = (index: number) => ask("\u00e1lice", `198.51.100.${index}`, { account: 3 });
+      await attempt(from(1));
+      await attempt(from(2));
+      await attempt(from(3), "succeeded");
+      expect(await refusals(3, (index) => from(10 + index))).to.deep.equal([undefined, undefined, "account"]);
+      const folded = await refusals(1, () => ask("alice", "192.0.2.9", { account: 3 }));
+      expect(folded).to.deep.equal(["account"]);
+    });
+
+    it("knows the place of the account that signed in, under whatever name it was asked for", async () => {
+      const from = (index: number) => ask("alice", `198.51.100.${index}`, { account: 3 });
+      const typed = ask("alice@example.com", "192.0.2.1", { account: 3 });
+      await refusals(4, () => ask("alice", "192.0.2.1"));
+      await attempt(typed, "succeeded", placeOf("alice", "192.0.2.1"));
+      await refusals(6, from);
+      const home = ask("alice", "192.0.2.1", { account: 3 });
+      expect(await attempt(home)).to.deep.include({ refusedBy: undefined, exhausted: false, counted: false });
+      expect((await attempt(typed)).counted, "the other name is not known there").to.equal(true);
+    });
+
+    it("gives the name that was asked for one attempt back, but forgets no failures of it", async () => {
+      const typed = ask("victim", "192.0.2.1");
+      await refusals(4, () => typed);
+      await attempt(typed, "succeeded", placeOf("tenant/victim", "192.0.2.1"));
+      expect(await refusals(2, () => typed)).to.deep.equal([undefined, "pair"]);
+    });
+
+    it("pardons an account in all spellings of its name", async () => {
+      const spellings = ["alice", "\u00e1lice", "alic\u00e9"];
+      await refusals(12, (index) => ask(spellings[index % 3] ?? "", "192.0.2.1", { account: 2, paceMs: undefined }));
+      await refusals(6, (index) => ask("\u00e1lice", `198.51.100.${index}`, { account: 2 }));
+      await store.pardon({ account: { ...accountKeys(keys, "login", "alice"), memoryMs: 86_400_000 } });
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      const seen = await refusals(3, (index) => ask(spellings[index] ?? "", "192.0.2.1", { account: 3 }));
+      expect(seen).to.deep.equal(times(3, undefined));
+    });
+
     it("doubles the block each time that attempts are used up, and starts anew after a success", async function () {
       this.timeout(15_000);
       const alice = ask("alice", "192.0.2.1", { pair: 2, windowMs: 250, account: 1000, ip: 1000 });
@@ -166,8 +255,8 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
     });
 
     it("counts a trusted device apart from everything else", async () => {
-      const { pardonKey, owner } = accountKeys(keys, "login", "alice");
-      const pair = { key: keys.login("login", "device", owner, "d1"), limit: 5, windowMs: 60_000 };
+      const { pardonKey, owner, spelling } = accountKeys(keys, "login", "alice");
+      const pair = { key: keys.login("login", "device", owner, "d1"), spelling, limit: 5, windowMs: 60_000 };
       await refusals(40, () => ask("alice", "192.0.2.1"));
       const device = { address: undefined, pair, pardonKey, account: undefined };
       expect(await refusals(6, () => device)).to.deep.equal([...times(5, undefined), "pair"]);

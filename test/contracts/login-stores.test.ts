@@ -5,6 +5,7 @@ import { Cluster, Redis } from "ioredis";
 import { parseRedisUrl } from "../../packages/core/src/options/redis-url.js";
 import { accountKeys } from "../../packages/core/src/login/keys.js";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
+import type { AttemptResult } from "../../packages/core/src/store/login-port.js";
 import { MemoryLoginStore } from "../../packages/core/src/store/memory/logins.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { Connection, RedisLike } from "../../packages/core/src/store/redis/connect.js";
@@ -74,13 +75,14 @@ describe("login stores", () => {
       );
     });
 
-    const outcome = (keys: Keyspace, result: "failed" | "succeeded") => ({
+    const outcome = (keys: Keyspace, result: AttemptResult) => ({
       question: {
         address: { key: keys.login("login", "ip", "a"), limit: 30, windowMs: 60_000 },
-        pair: { key: keys.login("login", "pair", "o", "a"), limit: 2, windowMs: 60_000 },
+        pair: { key: keys.login("login", "pair", "o", "a"), spelling: "s", limit: 2, windowMs: 60_000 },
         pardonKey: keys.login("login", "pardon", "o"),
         account: {
-          ...{ key: keys.login("login", "account", "o"), limit: 50, windowMs: 60_000, paceMs: 1000 },
+          keys: [keys.login("login", "account", "o"), keys.login("login", "account", "o", "s")],
+          ...{ limit: 50, windowMs: 60_000, paceMs: 1000 },
           ...{ knownKey: keys.login("login", "known", "o", "a"), paceKey: keys.login("login", "pace", "o") },
         },
       },
@@ -114,12 +116,17 @@ describe("login stores", () => {
       const prefix = freshPrefix();
       const { question, ...rest } = outcome(new Keyspace(prefix, "test"), "failed");
       await store.charge(question);
-      for (const key of [question.address.key, question.account.key]) await redis.persist(key);
+      for (const key of [question.address.key, ...question.account.keys]) await redis.persist(key);
       for (let round = 0; round < 3; round += 1) {
         await store.charge(question);
         await store.settle({ question, ...rest });
       }
-      await store.settle({ question, ...rest, result: "succeeded" });
+      for (const result of ["interrupted", "unchecked", "succeeded"] as const)
+        await store.settle({ question, ...rest, result });
+      const other = { ...question, pair: { ...question.pair, spelling: "t" } };
+      await store.charge(question);
+      await store.charge(other);
+      await store.settle({ ...rest, question: other, result: "succeeded" });
       const names = await redis.keys(`${prefix}*`);
       expect(names.length).to.be.greaterThan(3);
       for (const key of names) expect(await redis.pttl(key), key).to.be.greaterThan(0);
@@ -148,10 +155,13 @@ describe("login stores", () => {
 
     it("says so if a counter is none, without counting anything", async () => {
       const { question } = outcome(new Keyspace(freshPrefix(), "test"), "failed");
-      await redis.rpush(question.account.key, "poison");
-      await redis.expire(question.account.key, 60);
-      expect(await store.charge(question)).to.include({ kind: "unreadable" });
-      expect(await redis.exists(question.address.key, question.pair.key)).to.equal(0);
+      for (const key of question.account.keys) {
+        await redis.rpush(key, "poison");
+        await redis.expire(key, 60);
+        expect(await store.charge(question)).to.include({ kind: "unreadable" });
+        expect(await redis.exists(question.address.key, question.pair.key)).to.equal(0);
+        await redis.del(key);
+      }
     });
   });
 });

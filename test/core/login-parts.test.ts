@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { createDeviceTokens } from "../../packages/core/src/login/device.js";
+import { foldAccount } from "../../packages/core/src/login/folding.js";
 import { normalizeAccount } from "../../packages/core/src/login/identifier.js";
 import { Turns } from "../../packages/core/src/login/turns.js";
 import { MemoryLoginStore } from "../../packages/core/src/store/memory/logins.js";
@@ -40,6 +41,90 @@ describe("the name of an account", () => {
       fc.property(fc.string({ unit: "binary", maxLength: 40 }), (name) => {
         const account = normalizeAccount(name);
         if (account !== undefined) expect(normalizeAccount(account)).to.equal(account);
+      }),
+    );
+  });
+});
+
+describe("the name that a database may find an account by", () => {
+  const fold = (name: string): string => foldAccount(normalizeAccount(name) ?? "");
+
+  it("is one for all names that a collation without accents and case has equal", () => {
+    const spellings: readonly [account: string, names: readonly string[]][] = [
+      [
+        "alice",
+        [
+          "\u00e1l\u00ef\u0107\u00e9",
+          "\u0100LICE",
+          "al\u0131ce",
+          "a\u0142ice",
+          "alice\u0301",
+          "\ud83c\udd50lice",
+          "al\u0640ice",
+        ],
+      ],
+      [
+        "alice",
+        [
+          "al\u0365ce",
+          "al\u0345ic\u0345\u0345e",
+          "al\u00b7ice",
+          "alice\ud83d\ude00",
+          "alice\u00b4",
+          "\u24d0lice",
+          "\uff21lice",
+          "alice\u05b0",
+          "alice\ufff9",
+        ],
+      ],
+      ["bob1", ["bob\u0661", "bob1\u0301", "bob\u00b9", "b\u00f8b1", "bob\u09e7", "bob\u2776"]],
+      ["\u00e6gir", ["aegir", "\u00c6gir", "\u01fdgir"]],
+      ["strasse", ["stra\u00dfe", "strase", "STRA\u1e9eE", "\u015ftr\u00e4sse"]],
+      ["\u03b1\u03c9", ["\u03ac\u03ce", "\u0386\u03a9", "\u1f00\u1ff7"]],
+      ["\u0438\u0435", ["\u0439\u0451", "\u0419\u0401", "\u0438\u0306\u0435"]],
+      ["dan", ["\u0111an", "\u00d0an", "\u00f0an"]],
+      ["oeuvre", ["\u0153uvre", "\u0152uvre"]],
+    ];
+    for (const [account, names] of spellings)
+      for (const name of names) expect(fold(name), JSON.stringify(name)).to.equal(fold(account));
+  });
+
+  it("is one for every letter that the root collation has equal to plain ones", () => {
+    const collator = new Intl.Collator("en", { sensitivity: "base" });
+    for (let code = 0xa0; code < 0x3000; code += 1) {
+      const letter = String.fromCharCode(code);
+      if (!/[\p{Script=Latin}\p{N}\p{Script=Inherited}]/u.test(letter)) continue;
+      const base = Array.from("0123456789abcdefghijklmnopqrstuvwxyz").find(
+        (one) => collator.compare(one, letter) === 0,
+      );
+      if (base !== undefined) expect(fold(`x${letter}y`), code.toString(16)).to.equal(fold(`x${base}y`));
+      else if (collator.compare(`x${letter}y`, "xy") === 0)
+        expect(fold(`x${letter}y`), code.toString(16)).to.equal("xy");
+    }
+  });
+
+  it("keeps accounts apart whose marks are letters, and those of other letters", () => {
+    const groups: readonly (readonly string[])[] = [
+      ["\u0643\u064f\u062a\u0628", "\u0643\u064e\u062a\u0628", "\u0643\u062a\u0628"],
+      ["\u05d1\u05bc", "\u05d1"],
+      ["\u0915", "\u0915\u093f", "\u0915\u0940", "\u0915\u0941"],
+      ["\u0e01\u0e35", "\u0e01\u0e34", "\u0e01"],
+      ["\uac00", "\uac01", "\uac02"],
+      ["\u304b", "\u304c"],
+      ["\ud842\udfb7\u91ce", "\u91ce"],
+      ["\ud83d\ude00", "\ud83d\ude01"],
+      ["alice", "alicia", "al-ice", "al.ice"],
+    ];
+    for (const names of groups) expect(new Set(names.map(fold)).size, JSON.stringify(names)).to.equal(names.length);
+  });
+
+  it("is never empty", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "binary", maxLength: 40 }), (name) => {
+        const account = normalizeAccount(name);
+        if (account === undefined) return;
+        const folded = foldAccount(account);
+        expect(folded).to.not.equal("");
       }),
     );
   });
@@ -133,11 +218,16 @@ describe("the in-process login store", () => {
     let now = 0;
     const store = new MemoryLoginStore({ now: () => now, counters: 5000 });
     const limit = (key: string, most: number) => ({ key, limit: most, windowMs: 60_000 });
-    const victim = { address: undefined, pair: limit("victim", 5), pardonKey: "p", account: undefined };
+    const victim = {
+      address: undefined,
+      pair: { ...limit("victim", 5), spelling: "s" },
+      pardonKey: "p",
+      account: undefined,
+    };
     for (let index = 0; index < 5; index += 1) await store.charge(victim);
     for (let index = 0; index < 200_000; index += 1) {
       now += 0.01;
-      void store.charge({ ...victim, pair: limit(`flood${index}`, 5) });
+      void store.charge({ ...victim, pair: { ...limit(`flood${index}`, 5), spelling: "s" } });
     }
     expect((await store.charge(victim)).refusedBy).to.equal("pair");
   });
@@ -157,6 +247,7 @@ describe("throttleLogin()", () => {
     [{ account, onAccountLimit: "block" }, /must be one of "delay", "step-up"/],
     [{ account, onAccountLimit: "step-up", pace: "1s" }, /pace has no meaning/],
     [{ account, onStoreError: "allow" }, /must be one of "local", "deny"/],
+    [{ account, outcome: "2xx" }, /outcome must be one of "said", "status"/],
     [{ account, parallel: 0 }, /parallel must be a whole number from 1/],
     [{ account, device: {} }, /device.secret must be at least 32 bytes/],
     [{ account, device: { secret: "short" } }, /device.secret must be at least 32 bytes/],

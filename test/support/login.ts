@@ -39,7 +39,7 @@ export async function startLogin(
       }),
     ],
     routes: {
-      "POST /login": (request, gate) => {
+      "POST /login": async (request, gate) => {
         checks += 1;
         if (answer !== undefined) return answer(request, gate);
         const { headers } =
@@ -48,7 +48,10 @@ export async function startLogin(
         const device = request.loginAttempt?.trustedDevice === true;
         const cookie =
           password === "right" && throttle.device !== undefined ? request.loginAttempt?.deviceCookie() : null;
-        if (/^"alice"$/i.test(account ?? "") && password === "right") return { welcome: true, device, cookie };
+        if (/^"alice"$/i.test(account ?? "") && password === "right") {
+          await request.loginAttempt?.succeed();
+          return { welcome: true, device, cookie };
+        }
         throw Object.assign(new Error("wrong name or password"), { status: 401 });
       },
     },

@@ -48,6 +48,8 @@ export function signInRoutes(gate: ExpressGate, users: UserStore, secret: Uint8A
         subject: user.name,
         scopes: user.scope.split(" "),
         device: deviceOf(req),
+        // Says that the password was right, and that a fault of Redis was nobody's wrong guess.
+        attempt: req.loginAttempt,
       });
       if (req.loginAttempt !== undefined) res.append("Set-Cookie", req.loginAttempt.deviceCookie());
       send(res, issued);

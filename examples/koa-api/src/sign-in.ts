@@ -40,6 +40,8 @@ export function signInRoutes(gate: KoaGate, users: UserStore, secret: Uint8Array
         subject: user.name,
         scopes: user.scope.split(" "),
         device: deviceOf(ctx),
+        // Says that the password was right, and that a fault of Redis was nobody's wrong guess.
+        attempt: ctx.loginAttempt,
       });
       send(ctx, issued);
       if (ctx.loginAttempt !== undefined) ctx.append("Set-Cookie", ctx.loginAttempt.deviceCookie());

@@ -110,7 +110,7 @@ export function createServices<Raw>(
     logins: {
       store: stores.logins,
       local: new MemoryLoginStore({ now }),
-      ...{ keys, telemetry, ipv6PrefixLength, instances, now },
+      ...{ keys, telemetry, logger, ipv6PrefixLength, instances, now },
     },
     charges: administration.charges,
     quotas: stores.quotas,

@@ -1,5 +1,13 @@
 import type { Check, Seat } from "@portcullis/core";
-import { beginHandling, endHandling, failCall, foreignCall, lateError, showFacts } from "@portcullis/core";
+import {
+  beginHandling,
+  endHandling,
+  failCall,
+  foreignCall,
+  lateError,
+  showFacts,
+  watchAttempt,
+} from "@portcullis/core";
 import type { Context, Middleware } from "koa";
 import { exchangeOf } from "./exchange.js";
 
@@ -25,7 +33,8 @@ export function bindCheck(check: Check<Context>, property: string, seat: Seat): 
         return;
       }
       showFacts(ctx, property, exchange.facts);
-      await next();
+      const { loginAttempt } = exchange.facts;
+      await (loginAttempt === undefined ? next() : watchAttempt(loginAttempt, next));
     } finally {
       endHandling(exchange);
     }

@@ -4,6 +4,7 @@ import { checkObject, checkString, optionError } from "../options/validate.js";
 import type { Keyspace } from "../store/keys.js";
 import type { LoginStore } from "../store/login-port.js";
 import { normalizeAccount } from "./identifier.js";
+import type { AccountKeys } from "./keys.js";
 import { accountKeys, memoryMs } from "./keys.js";
 
 /** Whom to let try again at once: an account wherever it is tried, an address, or both. */
@@ -17,7 +18,7 @@ export interface UnblockOptions {
 /** The attempts to sign in that `throttleLogin()` counts, for those who run the service. */
 export interface Logins {
   /**
-   * Forgets the attempts of an account, its blocks at all addresses included, or of an address. Rejects with a StoreFault (503)
+   * Forgets the attempts of an account in all spellings of its name, its blocks at all addresses included, or of an address. Rejects with a StoreFault (503)
    * if the store cannot do it.
    */
   unblock(whom: UnblockOptions): Promise<void>;
@@ -52,7 +53,7 @@ export function createLogins({ store, local, keys, ipv6PrefixLength }: LoginsSer
     return keys.login(name, "ip", keys.digest(canonicalAddress(ip, ipv6PrefixLength)));
   }
 
-  function pardonOf(name: string, account: unknown): ReturnType<typeof accountKeys> & { memoryMs: number } {
+  function pardonOf(name: string, account: unknown): AccountKeys & { memoryMs: number } {
     const normalized = normalizeAccount(account);
     if (normalized === undefined) throw optionError("unblock().account", "must be the name of an account");
     return { ...accountKeys(keys, name, normalized), memoryMs };

@@ -7,15 +7,17 @@ import type { Check, Denied, Verdict } from "../http/verdict.js";
 import { allowed, deny } from "../http/verdict.js";
 import type { ResolvedAttemptLimit, ResolvedLogin } from "../options/login.js";
 import type { Keyspace } from "../store/keys.js";
-import type { AttemptAnswer, AttemptOutcome, AttemptQuestion, LoginStore } from "../store/login-port.js";
+import type { AttemptAnswer, AttemptQuestion, AttemptResult, LoginStore, SignInPlace } from "../store/login-port.js";
 import { StoreFault } from "../store/ports.js";
+import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import type { LoginAttempt } from "./attempt.js";
-import type { DeviceTokens } from "./device.js";
+import { createAttempt } from "./attempt.js";
 import { createDeviceTokens } from "./device.js";
 import { normalizeAccount } from "./identifier.js";
-import { accountKeys, knownMs, memoryMs } from "./keys.js";
+import { accountKeys, knownMs, memoryMs, placeKeys } from "./keys.js";
+import { isSuccess, judgeStatus } from "./outcome.js";
 import { Turns } from "./turns.js";
+import { LoginWarnings } from "./warnings.js";
 
 export interface LoginServices {
   readonly store: LoginStore;
@@ -23,6 +25,7 @@ export interface LoginServices {
   readonly local: LoginStore;
   readonly keys: Keyspace;
   readonly telemetry: Telemetry;
+  readonly logger: Logger;
   readonly ipv6PrefixLength: number;
   readonly instances: number;
   /** Unix milliseconds. */
@@ -46,15 +49,26 @@ interface Charged {
   readonly answer: AttemptAnswer;
 }
 
+/** What is told of an attempt, once. */
+interface Settling {
+  readonly isSaid: () => boolean;
+  /** The first call counts; later ones wait for it. */
+  readonly settle: (result: AttemptResult, account: string) => Promise<void>;
+}
+
 /**
  * The check in front of a login route. An attempt is counted before its password is looked at, so that no number of parallel
  * guesses gets past a limit, and taken back when it succeeds.
  */
 export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginServices): Check<Raw> {
-  const { name, device, onStoreError } = options;
-  const { keys, store, local, telemetry, now } = services;
+  const { name, onStoreError } = options;
+  const { keys, store, local, telemetry, logger, now } = services;
   const turns = new Turns({ parallel: options.parallel, patienceMs, mostWaiting, longestMs: longestTurnMs });
-  const tokens = device === undefined ? undefined : createDeviceTokens({ ...device, now });
+  const device =
+    options.device === undefined
+      ? undefined
+      : { ...options.device, tokens: createDeviceTokens({ ...options.device, now }) };
+  const warnings = new LoginWarnings({ name, logger, telemetry, now });
 
   return async function throttle(exchange): Promise<Verdict> {
     const { facts } = exchange;
@@ -62,7 +76,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     const account = normalizeAccount(await options.account(exchange.raw, facts));
     if (account === undefined) return deny("account_missing", { cause: "the request names no account to sign in to" });
     facts.settled.add(options);
-    const trusted = tokens?.read(await readDeviceToken(exchange), account);
+    const trusted = device?.tokens.read(await readDeviceToken(exchange), account);
     const charged = await charge(createQuestion(exchange, account, trusted));
     if (!("answer" in charged)) return charged;
     const { answer } = charged;
@@ -71,10 +85,10 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
         cause: `too many attempts: ${answer.refusedBy}`,
         headers: [retryAfter(answer.retryMs / 1000)],
       });
-    const settle = once((result: AttemptOutcome["result"]) => settleAttempt(charged, account, result));
+    const settling = openSettling(charged, account, exchange.ip);
     const release = await turns.take(exchange.signal);
     if (release === undefined) {
-      await settle("unchecked");
+      await settling.settle("unchecked", account);
       return deny("capacity_exceeded", { cause: "too many logins are under way", headers: [retryAfter(1)] });
     }
     // A client who reads slowly, or waits behind another response, keeps no turn that its handler needs no more.
@@ -82,19 +96,37 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     // A handler does not know that its client has gone, and works on: otherwise aborting would get around the bound.
     onRequestDone(exchange, releaseAfterMs, (status) => {
       release();
-      void settle(status >= 200 && status < 300 ? "succeeded" : "failed");
+      void conclude(exchange, account, settling, status);
     });
     facts.loginAttempt = createAttempt({
-      answer,
       account,
-      trusted,
-      settle: (result) => {
+      stepUp: answer.exhausted && options.paceMs === undefined,
+      trustedDevice: trusted !== undefined,
+      device,
+      settle: (result, signedIn) => {
         release();
-        return settle(result);
+        return settling.settle(result, signedIn);
       },
     });
     return allowed;
   };
+
+  /** Settles an attempt of which the handler has said nothing. */
+  async function conclude(
+    exchange: Exchange<Raw>,
+    account: string,
+    { isSaid, settle }: Settling,
+    status: number,
+  ): Promise<void> {
+    if (isSaid()) return;
+    try {
+      const result = await judgeStatus(options.outcome, exchange, status);
+      if (result !== undefined) await settle(result, account);
+      else if (isSuccess(status) && !isSaid()) warnings.unsaid();
+    } catch {
+      warnings.unjudged();
+    }
+  }
 
   async function readDeviceToken(exchange: Exchange<Raw>): Promise<unknown> {
     if (device?.token !== undefined) return device.token(exchange.raw, exchange.facts);
@@ -102,24 +134,25 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
   }
 
   function createQuestion(exchange: Exchange<Raw>, account: string, trusted: string | undefined): AttemptQuestion {
-    const { key, paceKey, pardonKey, owner } = accountKeys(keys, name, account);
+    const own = accountKeys(keys, name, account);
+    const { owner, spelling, pardonKey, paceKey } = own;
     if (trusted !== undefined) {
       const pairKey = keys.login(name, "device", owner, keys.digest(trusted));
-      return { address: undefined, pair: { key: pairKey, ...options.pair }, pardonKey, account: undefined };
+      const pair = { key: pairKey, spelling, ...options.pair };
+      return { address: undefined, pair, pardonKey, account: undefined };
     }
-    const address = keys.digest(canonicalAddress(exchange.ip, services.ipv6PrefixLength));
+    const address = addressOf(exchange.ip);
+    const { pairKey, knownKey } = placeKeys(keys, name, own, address);
     return {
       address: { key: keys.login(name, "ip", address), ...options.ip },
-      pair: { key: keys.login(name, "pair", owner, address), ...options.pair },
+      pair: { key: pairKey, spelling, ...options.pair },
       pardonKey,
-      account: {
-        key,
-        ...options.accountLimit,
-        knownKey: keys.login(name, "known", owner, address),
-        paceKey,
-        paceMs: options.paceMs,
-      },
+      account: { keys: own.counters, ...options.accountLimit, knownKey, paceKey, paceMs: options.paceMs },
     };
+  }
+
+  function addressOf(ip: string | undefined): string {
+    return keys.digest(canonicalAddress(ip, services.ipv6PrefixLength));
   }
 
   async function charge(question: AttemptQuestion): Promise<Charged | Denied> {
@@ -135,47 +168,34 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
   }
 
   /** A failure to settle costs comfort, never safety: the attempt stays counted. */
-  async function settleAttempt(
+  function openSettling(
     { store: counting, question, answer }: Charged,
     account: string,
-    result: AttemptOutcome["result"],
-  ): Promise<void> {
-    await counting.settle({
-      question,
-      counted: answer.counted,
-      result,
-      block: { longestMs: options.longestBlockMs, memoryMs },
-      knownMs,
-      failures: { key: keys.failedLogins(account), ttlMs: failuresMs },
-    });
+    ip: string | undefined,
+  ): Settling {
+    let first: Promise<void> | undefined;
+
+    async function settle(result: AttemptResult, signedIn: string): Promise<void> {
+      if (result === "succeeded") warnings.succeeded(keys.digest(signedIn));
+      await counting.settle({
+        question,
+        counted: answer.counted,
+        result,
+        signedIn: signedIn === account ? undefined : placeOf(signedIn, ip),
+        block: { longestMs: options.longestBlockMs, memoryMs },
+        knownMs,
+        failures: { key: keys.failedLogins(account), ttlMs: failuresMs },
+      });
+    }
+
+    return { isSaid: () => first !== undefined, settle: (result, signedIn) => (first ??= settle(result, signedIn)) };
   }
 
-  function createAttempt(made: {
-    answer: AttemptAnswer;
-    account: string;
-    trusted: string | undefined;
-    settle: (result: AttemptOutcome["result"]) => Promise<void>;
-  }): LoginAttempt {
-    const { answer, account, trusted, settle } = made;
-    return {
-      stepUp: answer.exhausted && options.paceMs === undefined,
-      trustedDevice: trusted !== undefined,
-      succeed: () => settle("succeeded"),
-      fail: () => settle("failed"),
-      cancel: () => settle("unchecked"),
-      deviceToken: () => tokensOrMissing(tokens).issue(account),
-      deviceCookie() {
-        const token = tokensOrMissing(tokens).issue(account);
-        const age = Math.floor((device?.lifetimeMs ?? 0) / 1000);
-        return `${device?.cookie}=${token}; Path=/; Max-Age=${age}; HttpOnly; Secure; SameSite=Strict`;
-      },
-    };
+  function placeOf(account: string, ip: string | undefined): SignInPlace {
+    const own = accountKeys(keys, name, account);
+    const { pairKey, knownKey } = placeKeys(keys, name, own, addressOf(ip));
+    return { pair: { key: pairKey, spelling: own.spelling }, knownKey };
   }
-}
-
-function tokensOrMissing(tokens: DeviceTokens | undefined): DeviceTokens {
-  if (tokens === undefined) throw new TypeError("throttleLogin() trusts no device: give it the option device");
-  return tokens;
 }
 
 /** Half of each limit, and this process' part of that. */
@@ -191,10 +211,4 @@ function makeStricter(question: AttemptQuestion, instances: number): AttemptQues
 
 function halve<Limit extends ResolvedAttemptLimit>(limit: Limit, instances: number): Limit {
   return { ...limit, limit: Math.max(1, Math.floor(limit.limit / 2 / instances)) };
-}
-
-/** The first call counts; later ones wait for it. */
-function once<T>(settle: (value: T) => Promise<void>): (value: T) => Promise<void> {
-  let first: Promise<void> | undefined;
-  return (value) => (first ??= settle(value));
 }

@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import type { DenyOptions } from "../gate.js";
+import type { Facts } from "../http/exchange.js";
 import type { Of } from "../quota/policy.js";
 import type { Duration } from "./duration.js";
 import { durationMs } from "./duration.js";
@@ -21,6 +22,13 @@ export interface LoginDeviceOptions<Raw = unknown> {
   /** Finds the token elsewhere, such as in a header of an app. @default the cookie */
   readonly token?: Of<string | undefined, Raw> | undefined;
 }
+
+/** What became of an attempt: `unchecked` if no password was looked at. Undefined leaves it to the rules of "said". */
+export type LoginVerdict = "succeeded" | "failed" | "unchecked" | undefined;
+
+/** How an attempt is judged of which the handler says nothing. */
+export type LoginOutcome<Raw = unknown> =
+  "said" | "status" | ((raw: Raw, facts: Facts, status: number) => LoginVerdict | Promise<LoginVerdict>);
 
 export interface ThrottleLoginOptions<Raw = unknown> extends DenyOptions {
   /** Whose account an attempt is for: what the request names, whether there is such an account or not. */
@@ -45,6 +53,14 @@ export interface ThrottleLoginOptions<Raw = unknown> extends DenyOptions {
   readonly longestBlock?: Duration | undefined;
   /** Gives devices on which an account has signed in before a counter of their own. @default no device is trusted */
   readonly device?: LoginDeviceOptions<Raw> | undefined;
+  /**
+   * How an attempt is judged of which the handler says nothing, by the status of its response. `"said"`: 400, 401, 403 and 422
+   * are failures, 5xx a fault that takes the attempt back from the account; after any other the attempt stays counted, so
+   * that a success must be said. `"status"`: as that, and 2xx is a success; only where no wrong password is answered 2xx. A
+   * function is asked for each status but that of a response whose client has gone.
+   * @default "said"
+   */
+  readonly outcome?: LoginOutcome<Raw> | undefined;
   /** How many logins may be under way at once in this process; others wait up to 5 s. @default the number of CPUs, at most 4 */
   readonly parallel?: number | undefined;
   /** While the store is down: half of each limit, counted in this process (divided by `instances`), or 503. @default "local" */
@@ -73,20 +89,21 @@ export interface ResolvedLogin<Raw> {
         readonly token: Of<string | undefined, Raw> | undefined;
       }
     | undefined;
+  readonly outcome: LoginOutcome<Raw>;
   readonly parallel: number;
   readonly onStoreError: "local" | "deny";
 }
 
 const known = [
   ...["account", "name", "pair", "ip", "accountLimit", "onAccountLimit", "pace", "longestBlock", "device", "parallel"],
-  ...["onStoreError", "onDeny"],
+  ...["onStoreError", "onDeny", "outcome"],
 ];
 const longestWindowMs = 24 * 86_400_000;
 
 export function resolveThrottleLogin<Raw>(options: ThrottleLoginOptions<Raw>): ResolvedLogin<Raw> {
   checkObject("throttleLogin()", options, known);
   const { account, pair, ip, accountLimit, onAccountLimit = "delay", pace, longestBlock = "1h", device } = options;
-  const { parallel = Math.min(4, availableParallelism()), onStoreError = "local" } = options;
+  const { parallel = Math.min(4, availableParallelism()), onStoreError = "local", outcome = "said" } = options;
   if (typeof account !== "function")
     throw optionError(
       "throttleLogin().account",
@@ -94,6 +111,7 @@ export function resolveThrottleLogin<Raw>(options: ThrottleLoginOptions<Raw>): R
     );
   checkOneOf("throttleLogin().onAccountLimit", onAccountLimit, ["delay", "step-up"]);
   checkOneOf("throttleLogin().onStoreError", onStoreError, ["local", "deny"]);
+  if (typeof outcome !== "function") checkOneOf("throttleLogin().outcome", outcome, ["said", "status"]);
   checkInteger("throttleLogin().parallel", parallel, 1, 10_000);
   if (onAccountLimit === "step-up" && pace !== undefined)
     throw optionError("throttleLogin().pace", 'has no meaning with onAccountLimit: "step-up", which lets all pass');
@@ -106,6 +124,7 @@ export function resolveThrottleLogin<Raw>(options: ThrottleLoginOptions<Raw>): R
     paceMs: onAccountLimit === "delay" ? durationMs("throttleLogin().pace", pace ?? "10s", 3_600_000) : undefined,
     longestBlockMs: durationMs("throttleLogin().longestBlock", longestBlock, longestWindowMs),
     device: device === undefined ? undefined : resolveDevice(device),
+    outcome,
     parallel,
     onStoreError,
   };

@@ -37,6 +37,13 @@ export function isName(name: unknown): name is string {
   return typeof name === "string" && name !== "" && name.isWellFormed() && Buffer.byteLength(name) <= 512;
 }
 
+/** An attempt of `throttleLogin()`, or a stand-in for one. */
+export function checkAttempt(attempt: unknown): void {
+  const { succeed, interrupt } = (attempt ?? {}) as { succeed?: unknown; interrupt?: unknown };
+  if (typeof succeed !== "function" || typeof interrupt !== "function")
+    throw new TypeError("attempt must be the loginAttempt of the request, which throttleLogin() has put there");
+}
+
 export function readDevice(device: unknown): Device {
   if (device === undefined) return {};
   if (typeof device !== "object" || device === null) throw new TypeError("device must be an object");

@@ -16,7 +16,7 @@ import type { TokenCookies } from "./cookies.js";
 import { createTokenCookies } from "./cookies.js";
 import { Handout } from "./handout.js";
 import type { EndingNews } from "./news.js";
-import { checkName, readDevice, readGrant } from "./request.js";
+import { checkAttempt, checkName, readDevice, readGrant } from "./request.js";
 import type { TokenAnswer } from "./token-error.js";
 import type { IssuedTokens, IssueRequest, RefreshRequest, Tokens } from "./tokens.js";
 import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
@@ -63,7 +63,22 @@ export class TokenService implements Tokens {
   }
 
   async issue(request: IssueRequest): Promise<IssuedTokens> {
-    checkObject("issue()", request, ["subject", "claims", "scopes", "org", "device"]);
+    checkObject("issue()", request, ["subject", "claims", "scopes", "org", "device", "attempt"]);
+    const { attempt } = request;
+    if (attempt === undefined) return this.#issue(request);
+    checkAttempt(attempt);
+    try {
+      const issued = await this.#issue(request);
+      void attempt.succeed();
+      return issued;
+    } catch (error) {
+      // The password was right even if there is no room for another session. A fault is nobody's wrong guess.
+      void (error instanceof DenialError ? attempt.succeed() : attempt.interrupt());
+      throw error;
+    }
+  }
+
+  async #issue(request: IssueRequest): Promise<IssuedTokens> {
     const { subject, claims = {}, scopes = [], org, device } = request;
     const { issuers, tokens, orgClaim, news } = this.#options;
     checkName("subject", subject);

@@ -1,3 +1,4 @@
+import type { LoginAttempt } from "../login/attempt.js";
 import type { TokenCookies } from "./cookies.js";
 import type { Device } from "./request.js";
 import type { TokenAnswer } from "./token-error.js";
@@ -13,6 +14,11 @@ export interface IssueRequest {
   readonly org?: string | undefined;
   /** Where the user has signed in, for `sessions.list()`. @default {} */
   readonly device?: Device | undefined;
+  /**
+   * The attempt to sign in (`req.loginAttempt`, `ctx.loginAttempt`), of a route behind `throttleLogin()`: says that the password
+   * was right. If the session cannot be started because of a fault, the attempt is taken back. @default none is settled
+   */
+  readonly attempt?: Pick<LoginAttempt, "succeed" | "interrupt"> | undefined;
 }
 
 export interface RefreshRequest {

@@ -1,5 +1,5 @@
 /**
- * What the login throttle asks of a store. The in-process store and the Redis store pass one contract battery. Four counters
+ * What the login throttle asks of a store. The in-process store and the Redis store pass one contract battery. Counters
  * bound the guessing of passwords: of an address, of an account at one place (a pair), of an account, and the pace at which an
  * exhausted account may still be tried.
  */
@@ -12,8 +12,22 @@ export interface AttemptLimit {
   readonly windowMs: number;
 }
 
-/** The counter of an account, wherever it is tried from. It never blocks: it only slows down, or asks for more. */
-export interface AccountLimit extends AttemptLimit {
+/**
+ * The attempts of an account at one place. All spellings of its name that a database may take for equal count together; a
+ * success takes back only what its own spelling has counted, since the others may be another account.
+ */
+export interface PairLimit extends AttemptLimit {
+  readonly spelling: string;
+}
+
+/**
+ * The counters of an account, wherever it is tried from: of all spellings of its name, and of this one if that is not the
+ * same. They never block: they only slow down, or ask for more, as soon as one is exhausted.
+ */
+export interface AccountLimit {
+  readonly keys: readonly string[];
+  readonly limit: number;
+  readonly windowMs: number;
   /** Exists if a sign-in of this account succeeded at this place before: the counter then neither counts nor applies. */
   readonly knownKey: string;
   readonly paceKey: string;
@@ -25,8 +39,8 @@ export interface AccountLimit extends AttemptLimit {
 export interface AttemptQuestion {
   /** Undefined for a device that is trusted. */
   readonly address: AttemptLimit | undefined;
-  readonly pair: AttemptLimit;
-  /** Holds the time of the last pardon: what pairs of the account counted before is void. */
+  readonly pair: PairLimit;
+  /** Holds the time of the last pardon: what was counted for the account before is void. */
   readonly pardonKey: string;
   /** Undefined for a device that is trusted. */
   readonly account: AccountLimit | undefined;
@@ -37,10 +51,22 @@ export interface AttemptAnswer {
   readonly refusedBy: "address" | "pair" | "account" | undefined;
   /** Milliseconds until another attempt may pass; 0 if this one does. */
   readonly retryMs: number;
-  /** Is the account's counter exhausted? */
+  /** Is a counter of the account exhausted? */
   readonly exhausted: boolean;
-  /** Does the account's counter count this attempt? Not where the place is known. */
+  /** Do the account's counters count this attempt? Not where the place is known. */
   readonly counted: boolean;
+}
+
+/**
+ * `succeeded` forgets what the pair has counted, and gives one attempt back to each other counter. `unchecked`: no password
+ * was looked at, so the attempt is taken back. `interrupted`, by a fault: as that, but the address has counted it.
+ */
+export type AttemptResult = "succeeded" | "failed" | "unchecked" | "interrupted";
+
+/** Where an account that the application has found under another name is known from now on. */
+export interface SignInPlace {
+  readonly pair: Pick<PairLimit, "key" | "spelling">;
+  readonly knownKey: string;
 }
 
 /** What became of an attempt that was admitted. */
@@ -48,8 +74,9 @@ export interface AttemptOutcome {
   readonly question: AttemptQuestion;
   /** As the answer said. */
   readonly counted: boolean;
-  /** `unchecked`: no password was looked at, so the attempt is taken back. */
-  readonly result: "succeeded" | "failed" | "unchecked";
+  readonly result: AttemptResult;
+  /** With `succeeded`, the place of the account that has signed in. @default that of the question */
+  readonly signedIn?: SignInPlace | undefined;
   /** How a pair is blocked when its attempts are used up: for its window, then twice as long each time, up to `longestMs`. */
   readonly block: { readonly longestMs: number; readonly memoryMs: number };
   /** How long a place is known after a sign-in. */
@@ -62,7 +89,12 @@ export interface AttemptOutcome {
 export interface Pardon {
   readonly addressKey?: string | undefined;
   readonly account?:
-    | { readonly key: string; readonly paceKey: string; readonly pardonKey: string; readonly memoryMs: number }
+    | {
+        readonly counters: readonly string[];
+        readonly paceKey: string;
+        readonly pardonKey: string;
+        readonly memoryMs: number;
+      }
     | undefined;
 }
 

@@ -16,6 +16,7 @@ import type { Channel } from "node:diagnostics_channel";
  * | `portcullis:cache` | `{ namespace, outcome }`: a read of the cache; `outcome` is "memo", "local", "store", "stale" or "miss" |
  * | `portcullis:cache-factory` | `{ namespace, outcome, durationMs }`: a factory of `getOrSet` has ended; "made" or "failed" |
  * | `portcullis:cache-invalidation` | `{ outcome, fault }`: Redis missed an invalidation of the cache ("missed"), has it now ("repeated"), or will not hear of it ("dropped") |
+ * | `portcullis:login` | `{ throttle, warning }`: a login throttle is used in an odd way; `warning` is "unsaid_success", "outcome_failed" or "frequent_success" |
  * | `portcullis:data-lost` | `{}`: Redis has lost data, so revoked tokens may be accepted again |
  */
 export const events: {
@@ -28,6 +29,7 @@ export const events: {
   readonly cacheRead: Channel;
   readonly cacheFactory: Channel;
   readonly cacheInvalidation: Channel;
+  readonly login: Channel;
   readonly dataLost: Channel;
 } = {
   verdict: channel("portcullis:verdict"),
@@ -39,5 +41,6 @@ export const events: {
   cacheRead: channel("portcullis:cache"),
   cacheFactory: channel("portcullis:cache-factory"),
   cacheInvalidation: channel("portcullis:cache-invalidation"),
+  login: channel("portcullis:login"),
   dataLost: channel("portcullis:data-lost"),
 };

@@ -11,6 +11,9 @@ type BreakerState = "closed" | "open" | "half-open";
 /** A part of the gate that goes by a policy while the store is away. */
 export type DegradablePart = "revocation" | "limit" | "cache" | "login";
 
+/** What is odd about the way a login throttle is used. */
+export type LoginWarning = "unsaid_success" | "outcome_failed" | "frequent_success";
+
 /** A policy whose limit a request is over. */
 export interface Limited {
   readonly quota: { readonly policy: string; readonly algorithm: Algorithm; readonly shadow: boolean };
@@ -75,6 +78,10 @@ export class Telemetry {
     "portcullis_unreadable_total",
     "Values in Redis, and replies of its client, that could not be read, by what they were about.",
   );
+  readonly #loginWarnings = new Counter(
+    "portcullis_login_warnings_total",
+    "What is odd about the way a login throttle is used, by throttle and warning.",
+  );
   readonly #breakers = new Map<string, BreakerState>();
 
   allowed(): void {
@@ -136,6 +143,12 @@ export class Telemetry {
     if (events.cacheInvalidation.hasSubscribers) events.cacheInvalidation.publish({ outcome, fault });
   }
 
+  /** Names of throttles are the application's, never a client's. */
+  loginWarned(throttle: string, warning: LoginWarning): void {
+    this.#loginWarnings.add({ throttle, warning });
+    if (events.login.hasSubscribers) events.login.publish({ throttle, warning });
+  }
+
   messageArrived(outcome: MessageOutcome): void {
     this.#messages.add({ outcome });
   }
@@ -164,7 +177,14 @@ export class Telemetry {
     };
     const counters = [
       ...[this.#denied, this.#limited, this.#degraded, this.#breakerChanges, this.#storeQuestions],
-      ...[this.#keyFetches, this.#messages, this.#responses, this.#invalidations, this.#unreadable],
+      ...[
+        this.#keyFetches,
+        this.#messages,
+        this.#responses,
+        this.#invalidations,
+        this.#unreadable,
+        this.#loginWarnings,
+      ],
     ];
     return [allowed, losses, ...counters.map((counter) => counter.read()), this.#storeCalls.read(), breakers];
   }

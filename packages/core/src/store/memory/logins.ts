@@ -6,6 +6,7 @@ import type {
   AttemptOutcome,
   AttemptQuestion,
   LoginStore,
+  PairLimit,
   Pardon,
 } from "../login-port.js";
 import type { Entry } from "./bounded.js";
@@ -24,6 +25,8 @@ interface Attempts extends Entry {
   blocked: boolean;
   /** Until when an exhausted account may not be tried again. */
   pacedUntil: number;
+  /** Of a pair: how many of the attempts were made under each spelling of the account's name. */
+  spellings: Map<string, number> | undefined;
 }
 
 /** Places, pardons and levels kept: to forget one costs its owner a little comfort, or an attacker a shorter block. */
@@ -52,25 +55,27 @@ export class MemoryLoginStore implements LoginStore {
   }
 
   /** Of failures no other service could hear here. */
-  settle({ question, counted, result, block, knownMs }: AttemptOutcome): Promise<undefined> {
+  settle({ question, counted, result, signedIn, block, knownMs }: AttemptOutcome): Promise<undefined> {
     const { address, pair, account } = question;
     if (result === "failed") {
       this.#blockIfUsedUp(pair, block);
       return Promise.resolve(undefined);
     }
-    if (result === "succeeded") this.#forget(pair.key);
-    else this.#refund(pair.key);
-    if (address !== undefined) this.#refund(address.key);
-    if (account === undefined) return Promise.resolve(undefined);
-    if (counted) this.#refund(account.key);
-    if (result === "succeeded") this.#notes.set(account.knownKey, this.#now(), { ttl: knownMs });
+    if (result === "succeeded" && signedIn === undefined) this.#forgive(pair);
+    else this.#refundPair(pair);
+    if (address !== undefined && result !== "interrupted") this.#refund(address.key);
+    if (account !== undefined && counted) for (const key of account.keys) this.#refund(key);
+    if (result !== "succeeded") return Promise.resolve(undefined);
+    if (signedIn !== undefined) this.#forgive(signedIn.pair);
+    const knownKey = signedIn?.knownKey ?? account?.knownKey;
+    if (knownKey !== undefined) this.#notes.set(knownKey, this.#now(), { ttl: knownMs });
     return Promise.resolve(undefined);
   }
 
   pardon({ addressKey, account }: Pardon): Promise<void> {
     if (addressKey !== undefined) this.#forget(addressKey);
     if (account !== undefined) {
-      this.#forget(account.key);
+      for (const key of account.counters) this.#forget(key);
       this.#notes.set(account.pardonKey, this.#now(), { ttl: account.memoryMs });
     }
     return Promise.resolve();
@@ -79,23 +84,27 @@ export class MemoryLoginStore implements LoginStore {
   #charge({ address, pair, pardonKey, account }: AttemptQuestion): AttemptAnswer {
     const now = this.#now();
     const pardonedAt = this.#notes.get(pardonKey);
-    const tried = this.#counters.get(pair.key);
-    if (tried !== undefined && pardonedAt !== undefined && tried.startedAt <= pardonedAt) this.#forget(pair.key);
+    if (pardonedAt !== undefined)
+      for (const key of [pair.key, ...(account?.keys ?? [])]) this.#forgetUntil(key, pardonedAt);
     const refusal =
       (address === undefined ? undefined : this.#refusal("address", address)) ?? this.#refusal("pair", pair);
     if (refusal !== undefined) return refusal;
     const exhausted = account !== undefined && this.#isExhausted(account);
-    const pacedUntil = account === undefined ? 0 : (this.#live(account.key)?.pacedUntil ?? 0);
+    const [allKey = ""] = account?.keys ?? [];
+    const pacedUntil = this.#live(allKey)?.pacedUntil ?? 0;
     if (exhausted && pacedUntil > now)
       return { refusedBy: "account", retryMs: pacedUntil - now, exhausted, counted: false };
     // One address may fill its share of the table and no more.
     const owner = address?.key;
     if (address !== undefined) this.#count(address, owner);
-    this.#count(pair, owner);
+    const tried = this.#count(pair, owner);
+    tried.spellings ??= new Map();
+    tried.spellings.set(pair.spelling, (tried.spellings.get(pair.spelling) ?? 0) + 1);
     const counted = account !== undefined && !this.#notes.has(account.knownKey);
     if (counted) {
-      const counter = this.#count(account, owner);
-      if (exhausted) counter.pacedUntil = now + (account.paceMs ?? 0);
+      const { limit, windowMs, paceMs = 0 } = account;
+      const [ofAll] = account.keys.map((key) => this.#count({ key, limit, windowMs }, owner));
+      if (exhausted && ofAll !== undefined) ofAll.pacedUntil = now + paceMs;
     }
     return { refusedBy: undefined, retryMs: 0, exhausted, counted };
   }
@@ -106,8 +115,8 @@ export class MemoryLoginStore implements LoginStore {
     return { refusedBy, retryMs: counter.endsAt - this.#now(), exhausted: false, counted: false };
   }
 
-  #isExhausted({ key, limit, knownKey }: AccountLimit): boolean {
-    return !this.#notes.has(knownKey) && (this.#live(key)?.weight ?? 0) >= limit;
+  #isExhausted({ keys, limit, knownKey }: AccountLimit): boolean {
+    return !this.#notes.has(knownKey) && keys.some((key) => (this.#live(key)?.weight ?? 0) >= limit);
   }
 
   /** A counter whose window has not ended. */
@@ -127,7 +136,7 @@ export class MemoryLoginStore implements LoginStore {
     const now = this.#now();
     const counter: Attempts = {
       ...{ key, owner, weight: 1, pinnedFrom: limit, endsAt: now + windowMs, slot: 0, ownerSlot: 0 },
-      ...{ startedAt: now, blocked: false, pacedUntil: 0 },
+      ...{ startedAt: now, blocked: false, pacedUntil: 0, spellings: undefined },
     };
     this.#counters.add(counter);
     return counter;
@@ -136,6 +145,27 @@ export class MemoryLoginStore implements LoginStore {
   #refund(key: string): void {
     const counter = this.#live(key);
     if (counter !== undefined && counter.weight > 0) counter.weight -= 1;
+  }
+
+  #refundPair({ key, spelling }: PairLimit): void {
+    this.#refund(key);
+    const spellings = this.#live(key)?.spellings;
+    const tried = spellings?.get(spelling) ?? 0;
+    if (tried > 0) spellings?.set(spelling, tried - 1);
+  }
+
+  /** Forgets what a spelling has counted; the whole pair if that was all. */
+  #forgive({ key, spelling }: Pick<PairLimit, "key" | "spelling">): void {
+    const counter = this.#live(key);
+    const rest = (counter?.weight ?? 0) - (counter?.spellings?.get(spelling) ?? 0);
+    if (counter === undefined || rest <= 0) return this.#forget(key);
+    counter.weight = rest;
+    counter.spellings?.delete(spelling);
+  }
+
+  #forgetUntil(key: string, pardonedAt: number): void {
+    const counter = this.#counters.get(key);
+    if (counter !== undefined && counter.startedAt <= pardonedAt) this.#forget(key);
   }
 
   #forget(key: string): void {

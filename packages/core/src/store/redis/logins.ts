@@ -7,6 +7,7 @@ import type {
   AttemptOutcome,
   AttemptQuestion,
   LoginStore,
+  PairLimit,
   Pardon,
 } from "../login-port.js";
 import { StoreFault } from "../ports.js";
@@ -25,8 +26,8 @@ export interface RedisLoginStoreOptions {
   readonly telemetry?: Telemetry | undefined;
 }
 
-/** One operation of the script that settles: the key, what to do, and up to four numbers. */
-type Operation = readonly [key: string, name: string, ...numbers: number[]];
+/** One operation of the script that settles: the key, what to do, and up to four arguments. */
+type Operation = readonly [key: string, name: string, ...rest: (string | number)[]];
 
 type Arguments = readonly [keys: readonly string[], args: readonly (string | number)[]];
 
@@ -62,34 +63,17 @@ export class RedisLoginStore implements LoginStore {
     return ofAddress instanceof StoreFault || ofAddress.refusedBy !== undefined ? ofAddress : ofAccount;
   }
 
-  async settle({
-    question,
-    counted,
-    result,
-    block,
-    knownMs,
-    failures,
-  }: AttemptOutcome): Promise<StoreFault | undefined> {
-    const { address, pair, account } = question;
-    if (result === "failed") {
-      const blocking: Operation = [pair.key, "block", pair.limit, pair.windowMs, block.longestMs, block.memoryMs];
-      return this.#settle([blocking, [failures.key, "fail", failures.ttlMs]]);
-    }
-    const operations = refundOf(question, counted);
-    if (result === "succeeded") {
-      operations[0] = [pair.key, "clear"];
-      if (account !== undefined) operations.push([account.knownKey, "note", knownMs]);
-    }
-    if (address !== undefined) operations.push([address.key, "refund"]);
-    return this.#settle(operations);
+  async settle(outcome: AttemptOutcome): Promise<StoreFault | undefined> {
+    return this.#settle(operationsOf(outcome));
   }
 
   async pardon({ addressKey, account }: Pardon): Promise<void> {
     const operations: Operation[] = [];
     if (addressKey !== undefined) operations.push([addressKey, "clear"]);
     if (account !== undefined) {
-      const { key, paceKey, pardonKey, memoryMs } = account;
-      operations.push([key, "clear"], [paceKey, "clear"], [pardonKey, "note", memoryMs]);
+      const { counters, paceKey, pardonKey, memoryMs } = account;
+      operations.push(...[...counters, paceKey].map((key): Operation => [key, "clear"]));
+      operations.push([pardonKey, "note", memoryMs]);
     }
     const fault = await this.#settle(operations);
     if (fault !== undefined) throw fault;
@@ -159,14 +143,20 @@ function readSettled(reply: unknown): void {
 }
 
 function encodeAddress({ key, limit, windowMs }: AttemptLimit): Arguments {
-  return [[key], [limit, windowMs, "", "", "", "", ""]];
+  return [[key], [limit, windowMs, "", "", "", "", "", "", ""]];
 }
 
-function encodeAccount(pair: AttemptLimit, pardonKey: string, account: AttemptQuestion["account"]): Arguments {
-  const keys = account === undefined ? [] : [account.key, account.knownKey, account.paceKey];
+function encodeAccount(pair: PairLimit, pardonKey: string, account: AttemptQuestion["account"]): Arguments {
+  const pairArgs = [pair.limit, pair.windowMs, pair.spelling];
+  if (account === undefined)
+    return [
+      [pair.key, pardonKey],
+      ["", "", ...pairArgs, "", "", "", ""],
+    ];
+  const { keys, knownKey, paceKey, limit, windowMs, paceMs = "" } = account;
   return [
-    [pair.key, pardonKey, ...keys],
-    ["", "", pair.limit, pair.windowMs, account?.limit ?? "", account?.windowMs ?? "", account?.paceMs ?? ""],
+    [pair.key, pardonKey, ...keys, knownKey, paceKey],
+    ["", "", ...pairArgs, limit, windowMs, paceMs, keys.length],
   ];
 }
 
@@ -181,10 +171,39 @@ function isAdmitted(answer: AttemptAnswer | StoreFault): answer is AttemptAnswer
   return !(answer instanceof StoreFault) && answer.refusedBy === undefined;
 }
 
+/** What an outcome changes, in order. */
+function operationsOf({
+  question,
+  counted,
+  result,
+  signedIn,
+  block,
+  knownMs,
+  failures,
+}: AttemptOutcome): readonly Operation[] {
+  const { address, pair, account } = question;
+  if (result === "failed") {
+    const blocking: Operation = [pair.key, "block", pair.limit, pair.windowMs, block.longestMs, block.memoryMs];
+    return [blocking, [failures.key, "fail", failures.ttlMs]];
+  }
+  const operations = refundOf(question, counted);
+  if (address !== undefined && result !== "interrupted") operations.push([address.key, "refund"]);
+  if (result !== "succeeded") return operations;
+  if (signedIn === undefined) operations[0] = forgive(pair);
+  else operations.push(forgive(signedIn.pair));
+  const knownKey = signedIn?.knownKey ?? account?.knownKey;
+  if (knownKey !== undefined) operations.push([knownKey, "note", knownMs]);
+  return operations;
+}
+
+function forgive({ key, spelling }: Pick<PairLimit, "key" | "spelling">): Operation {
+  return [key, "forgive", spelling];
+}
+
 /** Takes back what an account's slot has counted; first the pair. */
 function refundOf({ pair, account }: AttemptQuestion, counted: boolean): Operation[] {
-  const operations: Operation[] = [[pair.key, "refund-pair"]];
-  if (account !== undefined && counted) operations.push([account.key, "refund"]);
+  const operations: Operation[] = [[pair.key, "refund-pair", pair.spelling]];
+  if (account !== undefined && counted) operations.push(...account.keys.map((key): Operation => [key, "refund"]));
   return operations;
 }
 

@@ -5,11 +5,13 @@ import { defineScript } from "./script.js";
 /**
  * Admits an attempt to sign in, or refuses it, and counts it everywhere or nowhere (see `AttemptQuestion`).
  *
- * ARGV: the limit and the window in ms of the address, of the pair and of the account, each limit "" if there is none; then
- * the pace in ms, or "". KEYS, as far as there are limits: the address; the pair, the pardon; the account, the known place,
- * the pace. In a Cluster the address is asked apart, since it is in another slot.
+ * ARGV: the limit and the window in ms of the address; those of the pair, and the spelling of the account; those of the
+ * account, the pace in ms or "", and how many counters the account has. A limit is "" if there is none. KEYS, as far as there
+ * are limits: the address; the pair, the pardon; the counters of the account, the known place, the pace. In a Cluster the
+ * address is asked apart, since it is in another slot.
  *
- * A pair is a hash: `n` attempts, since `s`, until `u` (ms), `l` times used up, `b` for blocked. The others are plain counters.
+ * A pair is a hash: `n` attempts, since `s`, until `u` (ms), `l` times used up, `b` for blocked, and for each spelling how
+ * many of the attempts are its own, as `x:<spelling>`. The others are plain counters.
  *
  * Returns who refuses ("" for nobody), ms until the next attempt, and 1 or 0 for: exhausted, counted by the account. An error
  * text in their place if something could not be read or written.
@@ -55,8 +57,9 @@ local function count(name, known, window)
   if known > 0 then try('INCR', name) else try('SET', name, 1, 'PX', window) end
 end
 
-local addressLimit, pairLimit, accountLimit = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[5])
-local address, addressCount, pair, tries, account, accountCount, pace, known
+local addressLimit, pairLimit, accountLimit = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[6])
+local address, addressCount, pair, pardoned, tries, pace, known
+local counters = {}
 local exhausted = false
 
 if addressLimit then
@@ -68,22 +71,28 @@ end
 
 if pairLimit then
   pair = key()
-  local pardoned = try('GET', key())
-  tries = try('HMGET', pair, 'n', 's', 'u')
+  pardoned = try('GET', key())
+  tries = try('HMGET', pair, 'n', 's', 'u', 'l')
   if fault then return fault end
   local tried, since, untilMs = number(tries[1]), number(tries[2]), number(tries[3])
-  tries = { fresh = untilMs <= now, forget = pardoned and since <= number(pardoned) }
+  pardoned = pardoned and number(pardoned)
+  tries = { fresh = untilMs <= now, forget = pardoned and since <= pardoned, level = number(tries[4]) }
   if fault then return fault end
   if not tries.fresh and not tries.forget and tried >= pairLimit then return { 'pair', untilMs - now, 0, 0 } end
 end
 
 if accountLimit then
-  account, known, pace = key(), try('EXISTS', key()) == 1, key()
+  local window = tonumber(ARGV[7])
+  for i = 1, tonumber(ARGV[9]) do counters[i] = { name = key() } end
+  known, pace = try('EXISTS', key()) == 1, key()
   if not known then
-    local left
-    accountCount, left = peek(account, tonumber(ARGV[6]))
-    exhausted = accountCount >= accountLimit
-    if exhausted and ARGV[7] ~= '' then
+    for _, counter in ipairs(counters) do
+      local left
+      counter.count, left = peek(counter.name, window)
+      if pardoned and now - window + left <= pardoned then counter.count = 0 end
+      exhausted = exhausted or counter.count >= accountLimit
+    end
+    if exhausted and ARGV[8] ~= '' then
       local wait = redis.call('PTTL', pace)
       if wait > 0 then return { 'account', wait, 1, 0 } end
     end
@@ -93,18 +102,23 @@ end
 if fault then return fault end
 if address then count(address, addressCount, ARGV[2]) end
 if pair then
-  if tries.forget then try('DEL', pair) end
+  local spelling = 'x:' .. ARGV[5]
   if tries.fresh or tries.forget then
-    try('HSET', pair, 'n', 1, 's', now, 'u', now + tonumber(ARGV[4]), 'b', 0)
-    if redis.call('PTTL', pair) < tonumber(ARGV[4]) then redis.call('PEXPIRE', pair, ARGV[4]) end
+    -- How often it was used up outlives its window, but no pardon.
+    local level, left = tries.level, math.max(redis.call('PTTL', pair), tonumber(ARGV[4]))
+    if tries.forget then level, left = 0, ARGV[4] end
+    try('DEL', pair)
+    try('HSET', pair, 'n', 1, 's', now, 'u', now + tonumber(ARGV[4]), 'b', 0, 'l', level, spelling, 1)
+    redis.call('PEXPIRE', pair, left)
   else
     try('HINCRBY', pair, 'n', 1)
+    try('HINCRBY', pair, spelling, 1)
   end
 end
-if account and not known then
-  count(account, accountCount, ARGV[6])
-  if exhausted and ARGV[7] ~= '' then try('SET', pace, 1, 'PX', ARGV[7]) end
+if accountLimit and not known then
+  for _, counter in ipairs(counters) do count(counter.name, counter.count, ARGV[7]) end
+  if exhausted and ARGV[8] ~= '' then try('SET', pace, 1, 'PX', ARGV[8]) end
 end
 if fault then return fault end
-return { '', 0, exhausted and 1 or 0, account and not known and 1 or 0 }
+return { '', 0, exhausted and 1 or 0, accountLimit and not known and 1 or 0 }
 `);

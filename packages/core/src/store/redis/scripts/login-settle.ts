@@ -2,10 +2,11 @@ import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
 /**
- * What becomes of attempts to sign in: one operation for each key. ARGV, for each key: the operation and four numbers.
+ * What becomes of attempts to sign in: one operation for each key. ARGV, for each key: the operation and four arguments.
  *
  * - `clear` forgets a counter.
- * - `refund` takes one attempt back from a counter, `refund-pair` from a pair: above zero only, keeping its TTL.
+ * - `refund` takes one attempt back from a counter, `refund-pair spelling` from a pair: above zero only, keeping its TTL.
+ * - `forgive spelling` takes back what a spelling has counted in a pair, and forgets the pair if nothing is left.
  * - `block limit windowMs longestMs memoryMs`: a pair whose attempts are used up is blocked for its window, then twice as long
  *   each time.
  * - `fail ms` counts a failure for other services: its TTL starts with the first and is healed if it is missing.
@@ -38,6 +39,21 @@ local function block(key, limit, window, longest, memory)
   end
 end
 
+local function take(key, spelling, most)
+  local field = 'x:' .. spelling
+  local state = try('HMGET', key, 'n', field)
+  if not state then return end
+  local count, tried = tonumber(state[1]) or 0, tonumber(state[2]) or 0
+  if most then
+    if count > 0 then try('HINCRBY', key, 'n', -1) end
+    if tried > 0 then try('HINCRBY', key, field, -1) end
+  elseif count <= tried then
+    try('DEL', key)
+  elseif try('HSET', key, 'n', count - tried) then
+    redis.pcall('HDEL', key, field)
+  end
+end
+
 for i, key in ipairs(KEYS) do
   local first = 5 * i - 4
   local operation, a, b = ARGV[first], ARGV[first + 1], ARGV[first + 2]
@@ -47,8 +63,9 @@ for i, key in ipairs(KEYS) do
     local count = tonumber(try('GET', key) or nil)
     if count and count > 0 then try('DECR', key) end
   elseif operation == 'refund-pair' then
-    local count = tonumber(try('HGET', key, 'n') or nil)
-    if count and count > 0 then try('HINCRBY', key, 'n', -1) end
+    take(key, a, 1)
+  elseif operation == 'forgive' then
+    take(key, a, nil)
   elseif operation == 'block' then
     block(key, tonumber(a), tonumber(b), tonumber(ARGV[first + 3]), tonumber(ARGV[first + 4]))
   elseif operation == 'fail' then
