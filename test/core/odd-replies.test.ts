@@ -136,7 +136,7 @@ describe("a reply that says nothing we know", () => {
       access: [{ jti: "j", expiresAt: 1 }],
     };
     const attempt = { key: "{1}:k", limit: 1, windowMs: 1 };
-    const attempts = { address: attempt, pair: attempt, account: undefined, pardonKey: "{1}:p" };
+    const attempts = { address: attempt, pair: { ...attempt, spelling: "s" }, account: undefined, pardonKey: "{1}:p" };
     await fc.assert(
       fc.asyncProperty(noise, fc.boolean(), async (reply, isCluster) => {
         const connection = open(() => reply, isCluster);
