@@ -241,6 +241,27 @@ describe("the end of a response", () => {
     });
   });
 
+  it("comes after ten seconds for a complete response that waits behind another on a connection that stays", async () => {
+    const told: number[] = [];
+    const responses: ServerResponse[] = [];
+    const port = await listen((_req, res) => {
+      responses.push(res);
+      onResponseEnd(res, (status) => told.push(responses.indexOf(res), status));
+      if (responses.length === 2) res.writeHead(201).end("done");
+    });
+    dial(port, get + get + get);
+    await until(() => responses.length === 3);
+    const begun = performance.now();
+    endUnheard(begun);
+    endUnheard(begun + 9_000);
+    expect(told).to.deep.equal([]);
+    endUnheard(begun + 10_000);
+    expect(told, "only the second is complete").to.deep.equal([1, 0]);
+    for (const index of [0, 2]) responses[index]?.end("x");
+    await until(() => told.length === 6);
+    expect(told).to.deep.equal([1, 0, 0, 200, 2, 200]);
+  });
+
   describe("over HTTP/2", () => {
     interface Told {
       readonly statuses: number[];

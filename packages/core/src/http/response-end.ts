@@ -10,6 +10,11 @@ type StatusListener = (status: number) => void;
  * gone. AWS Lambda stops a function after 15 minutes.
  */
 const longestMs = 15 * 60_000;
+/**
+ * How long a complete response may wait behind another one of its connection. Otherwise one connection that asks for a stream
+ * first could hold any number of slots, with no handler running.
+ */
+const longestWaitMs = 10_000;
 /** How often responses are looked at whose events were lost, because somebody removed the listeners. */
 const lookEveryMs = 5000;
 
@@ -35,7 +40,7 @@ export function abortOnConnectionEnd(message: IncomingMessage): AbortSignal {
   return endOfMessage(message).signal;
 }
 
-/** Ends what is over although no event said so, and what is without a socket for too long. Called by a timer. */
+/** Ends what is over although no event said so, and what waits too long or is without a socket. Called by a timer. */
 export function endUnheard(now: number): void {
   for (const end of underWay) end.look(now);
 }
@@ -66,6 +71,8 @@ class ResponseEnd {
   readonly #endsBy: number;
   #listeners: StatusListener[] = [];
   #status: number | undefined;
+  /** Since when it has been complete, and waiting behind another. */
+  #waitsSince: number | undefined;
   #controller: AbortController | undefined;
 
   constructor(res: ServerResponse | undefined, connection: unknown) {
@@ -100,7 +107,10 @@ class ResponseEnd {
   }
 
   look(now: number): void {
-    if (now >= this.#endsBy || isOver(this.#res, this.#connection)) this.end();
+    if (now >= this.#endsBy || isOver(this.#res, this.#connection)) return this.end();
+    if (this.#res === undefined || !waitsForTurn(this.#res)) return;
+    this.#waitsSince ??= now;
+    if (now - this.#waitsSince >= longestWaitMs) this.end();
   }
 
   end(finished = false): void {
@@ -183,6 +193,11 @@ function isDestroyed(connection: unknown): boolean | undefined {
   if (typeof connection !== "object" || connection === null) return undefined;
   const { destroyed } = connection as { destroyed?: unknown };
   return typeof destroyed === "boolean" ? destroyed : undefined;
+}
+
+/** Of HTTP/1: a response has its socket only when those before it have been sent. */
+function waitsForTurn(res: ServerResponse): boolean {
+  return res.writableEnded && res.socket === null && streamOf(res) === undefined;
 }
 
 function isOver(res: ServerResponse | undefined, connection: unknown): boolean {
