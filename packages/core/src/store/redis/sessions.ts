@@ -282,10 +282,9 @@ function ignoreWrongType(error: unknown): undefined {
   throw error;
 }
 
-/** "" for none. */
 function readCutoff(reply: unknown): number | undefined {
-  const text = readText(reply);
-  if (text === "") return undefined;
+  const text = readOptionalText(reply);
+  if (text === undefined) return undefined;
   const cutoff = integerIn(text, 0);
   if (cutoff === undefined) throw new StoreFault("unreadable", "WRONGTYPE");
   return cutoff;

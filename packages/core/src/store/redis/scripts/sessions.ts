@@ -254,10 +254,10 @@ end
 return out
 `);
 
-/** The time in ms, and what is under each of KEYS or "". */
+/** The time in ms, and what is under each of KEYS, null for nothing. */
 export const momentScript: Script = defineScript(`
 local time = redis.call('TIME')
 local out = { time[1] * 1000 + math.floor(time[2] / 1000) }
-for i, key in ipairs(KEYS) do out[i + 1] = redis.call('GET', key) or '' end
+for i, key in ipairs(KEYS) do out[i + 1] = redis.call('GET', key) end
 return out
 `);
