@@ -82,7 +82,7 @@ class ResponseEnd {
     this.#endsBy = isLive(connection) ? Number.POSITIVE_INFINITY : begun + longestMs;
     this.look(begun);
     if (this.#status !== undefined) return;
-    res?.once("finish", () => this.end(true)).once("close", () => this.end());
+    if (res !== undefined && isEmitter(res)) res.once("finish", () => this.end(true)).once("close", () => this.end());
     if (isEmitter(connection)) hearClose(connection, this);
     underWay.add(this);
     timer ??= setTimeout(lookAgain, lookEveryMs).unref();
