@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { expect } from "chai";
 import fc from "fast-check";
-import { nowSeconds, signToken, testAuth } from "@portcullis/testkit";
+import { signToken, testAuth } from "@portcullis/testkit";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
 import type { Answer, Charge, Question } from "../../packages/core/src/store/ports.js";
 import { faultForAll, StoreFault } from "../../packages/core/src/store/ports.js";
@@ -60,7 +60,7 @@ const question: Question = {
   afterToken: [charge("user", ruled)],
 };
 /** What the script says of a request that is admitted. */
-const admitted = [nowSeconds() * 1000, 0, 0, 1, 60_000, 1, 60_000, 5];
+const admitted = (): number[] => [Date.now(), 0, 0, 1, 60_000, 1, 60_000, 5];
 
 /** Nothing of this is an integer, OK, null or a list. */
 const noise = fc.oneof(
@@ -199,10 +199,10 @@ describe("an answer of which one part cannot be read", () => {
   it("is a fault of that part alone, and no part is let pass that was not judged", async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.integer({ min: 1, max: admitted.length - 1 }),
+        fc.integer({ min: 1, max: admitted().length - 1 }),
         fc.oneof(noise, fc.constant(-1)),
         async (at, odd) => {
-          const connection = open(() => admitted.map((part, index) => (index === at ? odd : part)));
+          const connection = open(() => admitted().map((part, index) => (index === at ? odd : part)));
           const store = new RedisSecurityStore({ connection, deadlineMs: 5000, clockToleranceMs: 60_000 });
           const answer = (await store.ask(question)) as Answer;
           const parts: unknown[] = [answer.revoked, answer.repeated, answer.beforeToken[0], answer.afterToken[0]];
@@ -220,7 +220,12 @@ describe("an answer of which one part cannot be read", () => {
   });
 
   it("is a fault of all parts where there are more or fewer of them, or no time", async () => {
-    for (const reply of [admitted.slice(0, -1), [...admitted, 0], ["nan", ...admitted.slice(1)], admitted.slice(1)]) {
+    for (const reply of [
+      admitted().slice(0, -1),
+      [...admitted(), 0],
+      ["nan", ...admitted().slice(1)],
+      admitted().slice(1),
+    ]) {
       const store = new RedisSecurityStore({
         ...{ connection: open(() => reply), deadlineMs: 5000, clockToleranceMs: 5000 },
       });
@@ -238,10 +243,10 @@ describe("an answer of which one part cannot be read", () => {
       });
       return store.ask(question);
     };
-    const expected = await read(admitted);
+    const expected = await read(admitted());
     expect(expected).to.deep.include({ revoked: false, repeated: false });
-    expect(await read(admitted.map(String))).to.deep.equal(expected);
-    expect(await read(admitted.map((part) => Buffer.from(String(part))))).to.deep.equal(expected);
+    expect(await read(admitted().map(String))).to.deep.equal(expected);
+    expect(await read(admitted().map((part) => Buffer.from(String(part))))).to.deep.equal(expected);
   });
 
   it("grants no more points than were asked for", async () => {
@@ -258,7 +263,7 @@ describe("an answer of which one part cannot be read", () => {
 
 describe("what cannot be read", () => {
   it("is counted every time, and said once for each part with its reason", async () => {
-    const poisoned = admitted.map((part, index) => (index === 1 ? "WRONGTYPE not a cut-off" : part));
+    const poisoned = admitted().map((part, index) => (index === 1 ? "WRONGTYPE not a cut-off" : part));
     const connection = open(() => poisoned);
     const store = new RedisSecurityStore({ connection, deadlineMs: 5000, clockToleranceMs: 60_000 });
     cleanUpInTest(() => store.close());
