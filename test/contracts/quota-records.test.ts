@@ -33,7 +33,7 @@ describe("quota records", () => {
     const { quotas } = new MemorySecurityStore();
     const charge = (key: string, cost: number) => [{ key, limit: 100, windowSeconds: 60, cost }];
     return {
-      records: new MemoryQuotaRecords(quotas, Date.now),
+      records: new MemoryQuotaRecords(quotas),
       count: (key) => Promise.resolve(quotas.count(charge(key, 1), quotas.peek(charge(key, 1)))),
       counted: (key) => Promise.resolve(quotas.peek(charge(key, 0))[0]!.consumed),
       close: () => undefined,

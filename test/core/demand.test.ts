@@ -43,7 +43,7 @@ describe("a table of who asks most", () => {
 
 describe("a reporter of who asks most", () => {
   const keys = new Keyspace("", "test");
-  const open = () => new MemoryQuotaRecords(new MemorySecurityStore().quotas, Date.now);
+  const open = () => new MemoryQuotaRecords(new MemorySecurityStore().quotas);
 
   it("tells what is asked when it is asked, and knows again whom it has told of", async () => {
     const reporter = new DemandReporter(open(), keys);

@@ -22,7 +22,7 @@ describe("the rules that a process knows", () => {
     records = new MemoryQuotaRecords(new MemorySecurityStore().quotas, () => clock);
     const shared: QuotaRecords = Object.create(records, {
       readRules: {
-        value: (known: string) => {
+        value: (known: string | undefined) => {
           reads += 1;
           return away ? Promise.reject(new StoreFault("unreachable")) : records.readRules(known);
         },
@@ -69,6 +69,51 @@ describe("the rules that a process knows", () => {
     clock += 30_000;
     book.look();
     expect(book.rulesOf("a")).to.equal(undefined);
+  });
+
+  it("hold as long as the store says, whatever clock of a process is set", async () => {
+    const { now } = Date;
+    const kept = new MemoryQuotaRecords(new MemorySecurityStore().quotas);
+    const shared = new RuleBook({ records: kept, shared: true, intervalMs: 5 });
+    try {
+      await kept.setRule(ruleNames.block("a", "x"), rule(0), 60_000);
+      await shared.refresh();
+      for (const jump of [7_200_000, -7_200_000, 0]) {
+        Date.now = () => now() + jump;
+        shared.look();
+        await new Promise((resolve) => setTimeout(resolve, 30));
+        expect([...(shared.rulesOf("a")?.blocks.keys() ?? [])], `a jump by ${jump} ms`).to.deep.equal(["x"]);
+      }
+    } finally {
+      Date.now = now;
+      shared.close();
+    }
+  });
+
+  it("are read again every minute, since clocks drift and machines sleep", async () => {
+    await records.setRule(ruleNames.block("a", "x"), rule(0), 120_000);
+    let ours = 0;
+    const sleeper = new RuleBook({ records, shared: true, now: () => ours, intervalMs: 1_000_000 });
+    await sleeper.refresh();
+    const { generation } = sleeper;
+    // The store's clock goes on by two minutes while ours goes on by one.
+    clock += 120_000;
+    ours += 59_999;
+    await sleeper.refresh();
+    expect([sleeper.rulesOf("a")?.blocks.size, sleeper.generation]).to.deep.equal([1, generation]);
+    ours += 1;
+    await sleeper.refresh();
+    expect(sleeper.rulesOf("a")).to.equal(undefined);
+    sleeper.close();
+  });
+
+  it("are the same rules when they are read again, so that charges need not be made anew", async () => {
+    await records.setRule(ruleNames.limit("a"), rule(5), undefined);
+    await book.refresh();
+    const { generation } = book;
+    clock += 60_000;
+    await book.refresh();
+    expect([book.rulesOf("a")?.everybody?.limit, book.generation]).to.deep.equal([5, generation]);
   });
 
   it("are told apart by kind, policy and client, whatever these are called", async () => {

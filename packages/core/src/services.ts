@@ -87,7 +87,7 @@ export function createServices<Raw>(
 
   const { security: store, quotaRecords: records } = stores;
   const shared = resolved.redis !== undefined;
-  const administration = administerQuotas<Raw>({ store, records, shared, keys, ipv6PrefixLength, logger, now });
+  const administration = administerQuotas<Raw>({ store, records, shared, keys, ipv6PrefixLength, logger });
   administration.quotas.register(resolved.limits);
 
   return {
@@ -109,7 +109,7 @@ export function createServices<Raw>(
     revocationsOrMissing: revocations ?? missingRevocations,
     logins: {
       store: stores.logins,
-      local: new MemoryLoginStore({ now }),
+      local: new MemoryLoginStore(),
       ...{ keys, telemetry, logger, ipv6PrefixLength, instances, now },
     },
     charges: administration.charges,

@@ -8,6 +8,7 @@ import type { Counted } from "../quota/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import { MemorySecurityStore } from "../store/memory/security.js";
 import { StoreFault } from "../store/ports.js";
+import { steadyNow } from "../store/steady-clock.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Challenges } from "./challenges.js";
 import { denyUnavailable } from "./challenges.js";
@@ -42,17 +43,17 @@ export class Degradation {
 
   constructor(options: DegradationOptions) {
     this.#options = options;
-    this.#local = new MemorySecurityStore({ now: options.now });
+    this.#local = new MemorySecurityStore();
   }
 
   /** The store answered about a token: the grace period starts anew. */
   noteAnswer(): void {
-    this.#lastAnswerAt = this.#options.now();
+    this.#lastAnswerAt = steadyNow();
   }
 
   /** Would a token be refused now about which the store cannot say whether it is revoked? */
   refusesUnknown(policy: RevocationPolicy = this.#options.revocationPolicy): boolean {
-    if (typeof policy === "object") return this.#options.now() - this.#lastAnswerAt > policy.graceMs;
+    if (typeof policy === "object") return steadyNow() - this.#lastAnswerAt > policy.graceMs;
     return policy === "deny";
   }
 

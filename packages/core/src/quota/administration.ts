@@ -15,8 +15,6 @@ export interface AdministrationOptions {
   readonly keys: Keyspace;
   readonly ipv6PrefixLength: number;
   readonly logger: Logger;
-  /** Unix milliseconds. */
-  readonly now: () => number;
 }
 
 /** What charges requests, and what operators change about it. */
@@ -27,8 +25,8 @@ export interface Administration<Raw> {
 }
 
 export function administerQuotas<Raw>(options: AdministrationOptions): Administration<Raw> {
-  const { store, records, shared, keys, ipv6PrefixLength, logger, now } = options;
-  const rules = new RuleBook({ records, shared, now });
+  const { store, records, shared, keys, ipv6PrefixLength, logger } = options;
+  const rules = new RuleBook({ records, shared });
   const demand = new DemandReporter(records, keys);
   const charges = new ChargeFactory<Raw>({ keys, ipv6PrefixLength, logger, rules, demand });
   return {

@@ -1,4 +1,5 @@
 import type { QuotaRecords, QuotaRule } from "../store/quota-records.js";
+import { steadyNow } from "../store/steady-clock.js";
 
 /** What operators decided about one policy. */
 export interface PolicyRules {
@@ -12,8 +13,8 @@ export interface RuleBookOptions {
   readonly records: QuotaRecords;
   /** Do other processes change the rules too? */
   readonly shared: boolean;
-  /** Unix milliseconds. */
-  readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets. @default {@link steadyNow} */
+  readonly now?: (() => number) | undefined;
   /** How often the rules are looked at. @default 400 */
   readonly intervalMs?: number | undefined;
 }
@@ -26,14 +27,26 @@ export const ruleNames = {
 };
 
 /**
+ * Rules that have not changed are read again after this: a clock runs a little fast or slow, and a monotonic one stands still
+ * while a machine sleeps, so that what remains of a rule is asked of the store anew.
+ */
+const rereadMs = 60_000;
+
+/**
  * The rules as this process knows them: looked at in the background, so that a change is known within a second and no request
- * waits for it. While the store is away the last known ones hold.
+ * waits for it. While the store is away the last known ones hold. How long a rule still holds is what the store said, and the
+ * time since by a monotonic clock: the wall clock of the process decides nothing.
  */
 export class RuleBook {
   readonly #options: RuleBookOptions;
+  readonly #now: () => number;
   #version = "";
+  /** When the rules were read. */
+  #readAt = Number.NEGATIVE_INFINITY;
   #rules: ReadonlyMap<string, QuotaRule> = new Map();
   #byPolicy = new Map<string, PolicyRules>();
+  /** The version and the names of the rules in force. */
+  #state = "";
   #nextEnd = Number.POSITIVE_INFINITY;
   #generation = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -42,6 +55,7 @@ export class RuleBook {
 
   constructor(options: RuleBookOptions) {
     this.#options = options;
+    this.#now = options.now ?? steadyNow;
   }
 
   /** Another number whenever the rules are others. */
@@ -62,9 +76,11 @@ export class RuleBook {
 
   /** Knows all rules when it resolves; rejects with a StoreFault. */
   async refresh(): Promise<void> {
-    const found = await this.#options.records.readRules(this.#version);
+    const isOld = this.#now() - this.#readAt >= rereadMs;
+    const found = await this.#options.records.readRules(isOld ? undefined : this.#version);
     if (found === undefined || this.#closed) return;
     this.#version = found.version;
+    this.#readAt = this.#now();
     this.#rules = found.rules;
     this.#arrange();
     if (this.#rules.size > 0) this.#watch();
@@ -72,7 +88,7 @@ export class RuleBook {
 
   /** Looks once, now. Without an answer the last known rules hold. */
   look(): void {
-    if (this.#options.now() >= this.#nextEnd) this.#arrange();
+    if (this.#now() >= this.#nextEnd) this.#arrange();
     if (!this.#options.shared || this.#looking) return;
     this.#looking = true;
     this.refresh()
@@ -91,15 +107,20 @@ export class RuleBook {
 
   /** By policy, without those that have ended. */
   #arrange(): void {
-    const now = this.#options.now();
-    this.#generation += 1;
+    const now = this.#now();
+    let state = this.#version;
     this.#nextEnd = Number.POSITIVE_INFINITY;
     this.#byPolicy = new Map();
     for (const [name, rule] of this.#rules) {
-      if (rule.until !== undefined && rule.until <= now) continue;
-      this.#nextEnd = Math.min(this.#nextEnd, rule.until ?? Number.POSITIVE_INFINITY);
+      const endsAt = rule.leftMs === undefined ? Number.POSITIVE_INFINITY : this.#readAt + rule.leftMs;
+      if (endsAt <= now) continue;
+      this.#nextEnd = Math.min(this.#nextEnd, endsAt);
       this.#file(name, rule);
+      state += ` ${name}`;
     }
+    if (state === this.#state) return;
+    this.#state = state;
+    this.#generation += 1;
   }
 
   #file(name: string, rule: QuotaRule): void {

@@ -5,9 +5,12 @@ export interface QuotaRule {
   /** Requests (or units of cost) per window. */
   readonly limit: number | undefined;
   readonly windowSeconds: number | undefined;
-  /** Unix milliseconds by the store's clock; undefined holds until it is removed. */
-  readonly until: number | undefined;
+  /** Milliseconds for which it still held by the store's clock when it was read; undefined holds until it is removed. */
+  readonly leftMs: number | undefined;
 }
+
+/** What a rule changes, without how long it holds. */
+export type RuleTerms = Omit<QuotaRule, "leftMs">;
 
 /** All rules by their name, and what tells this state of them from others. */
 export interface QuotaRules {
@@ -26,10 +29,10 @@ export const mostRules = 1000;
 
 /** Every method rejects with a StoreFault if the store cannot do it. */
 export interface QuotaRecords {
-  /** Undefined if nothing has changed since this version. */
-  readRules(known: string): Promise<QuotaRules | undefined>;
-  /** Resolves to false if there are {@link mostRules} others in force. `lifeMs` takes the place of `until`. */
-  setRule(name: string, rule: Omit<QuotaRule, "until">, lifeMs: number | undefined): Promise<boolean>;
+  /** The rules in force. Resolves to undefined if nothing has changed since the version `known`. */
+  readRules(known: string | undefined): Promise<QuotaRules | undefined>;
+  /** Resolves to false if there are {@link mostRules} others in force. An undefined `lifeMs` holds until it is removed. */
+  setRule(name: string, rule: RuleTerms, lifeMs: number | undefined): Promise<boolean>;
   removeRule(name: string): Promise<void>;
   /** Forgets counters. */
   forget(keys: readonly string[]): Promise<void>;
@@ -50,15 +53,19 @@ export type DemandKeys = readonly [even: string, odd: string];
 /** Partitions whose demand is remembered for each policy. */
 export const mostDemands = 500;
 
-/** A rule as text: `<limit>:<window seconds>:<until>`, empty where undefined. */
-export function writeRule({ limit, windowSeconds }: Omit<QuotaRule, "until">, until: number | "" = ""): string {
-  return `${limit ?? ""}:${windowSeconds ?? ""}:${until}`;
+/**
+ * The beginning of a rule as text: `<limit>:<window seconds>:<end>`, empty where undefined. The store writes the end after
+ * it, in unix milliseconds by its own clock.
+ */
+export function writeRule({ limit, windowSeconds }: RuleTerms): string {
+  return `${limit ?? ""}:${windowSeconds ?? ""}:`;
 }
 
-/** Undefined for what no release of ours wrote. */
-export function readRule(text: string): QuotaRule | undefined {
+/** Undefined for what no release of ours wrote, and for a rule that had ended by `now`, the time of the store. */
+export function readRule(text: string, now: number): QuotaRule | undefined {
   const match = /^(\d{1,13})?:(\d{1,7})?:(\d{1,15})?$/.exec(text);
   if (match === null) return undefined;
-  const [limit, windowSeconds, until] = match.slice(1).map((digits) => (digits ? Number(digits) : undefined));
-  return { limit, windowSeconds, until };
+  const [limit, windowSeconds, end] = match.slice(1).map((digits) => (digits ? Number(digits) : undefined));
+  const leftMs = end === undefined ? undefined : end - now;
+  return leftMs !== undefined && leftMs <= 0 ? undefined : { limit, windowSeconds, leftMs };
 }

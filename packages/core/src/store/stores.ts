@@ -81,7 +81,7 @@ export function createStores<Raw>(
       }),
       cache: memoryCache.store,
       cacheSignals: memoryCache.signals,
-      quotaRecords: new MemoryQuotaRecords(memory.quotas, Date.now),
+      quotaRecords: new MemoryQuotaRecords(memory.quotas),
       channels: new MemoryChannels({ observe }),
       logins: new MemoryLoginStore(),
       breakers: [],

@@ -9,11 +9,12 @@ import type {
   PairLimit,
   Pardon,
 } from "../login-port.js";
+import { steadyNow } from "../steady-clock.js";
 import type { Entry } from "./bounded.js";
 import { BoundedTable } from "./bounded.js";
 
 export interface MemoryLoginStoreOptions {
-  /** Unix milliseconds. */
+  /** Milliseconds of a clock that nobody sets. @default {@link steadyNow} */
   readonly now?: (() => number) | undefined;
   /** Most counters kept. @default 10_000 */
   readonly counters?: number | undefined;
@@ -41,7 +42,7 @@ export class MemoryLoginStore implements LoginStore {
   /** How often the attempts of a pair were used up by failures. */
   readonly #levels: LRUCache<string, number>;
 
-  constructor({ now = Date.now, counters = 10_000 }: MemoryLoginStoreOptions = {}) {
+  constructor({ now = steadyNow, counters = 10_000 }: MemoryLoginStoreOptions = {}) {
     const notes = { max: mostNotes, ttl: 1, ttlResolution: 0, perf: { now } };
     this.#now = now;
     this.#counters = new BoundedTable({ now, capacity: counters });

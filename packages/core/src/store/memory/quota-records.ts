@@ -1,5 +1,6 @@
-import type { Demand, DemandKeys, QuotaRecords, QuotaRule, QuotaRules } from "../quota-records.js";
+import type { Demand, DemandKeys, QuotaRecords, QuotaRule, QuotaRules, RuleTerms } from "../quota-records.js";
 import { mostDemands, mostRules } from "../quota-records.js";
+import { steadyNow } from "../steady-clock.js";
 
 const minuteMs = 60_000;
 
@@ -11,29 +12,44 @@ export interface ChangeableQuotas {
   blockedMs(blockKey: string): number;
 }
 
+/** A rule with its end by the clock of these records. */
+interface Kept {
+  readonly terms: RuleTerms;
+  readonly endsAt: number | undefined;
+}
+
 /** What operators decide, for this process alone. */
 export class MemoryQuotaRecords implements QuotaRecords {
   readonly #quotas: ChangeableQuotas;
   readonly #now: () => number;
-  readonly #rules = new Map<string, QuotaRule>();
+  readonly #rules = new Map<string, Kept>();
   readonly #demands = new Map<string, { minute: number; points: Map<string, number> }>();
   #version = 0;
 
-  constructor(quotas: ChangeableQuotas, now: () => number) {
+  /** @param now milliseconds of a clock that nobody sets */
+  constructor(quotas: ChangeableQuotas, now: () => number = steadyNow) {
     this.#quotas = quotas;
     this.#now = now;
   }
 
-  readRules(known: string): Promise<QuotaRules | undefined> {
+  readRules(known: string | undefined): Promise<QuotaRules | undefined> {
     const version = String(this.#version);
-    return Promise.resolve(known === version ? undefined : { version, rules: new Map(this.#rules) });
+    if (known === version) return Promise.resolve(undefined);
+    const now = this.#now();
+    const rules = new Map<string, QuotaRule>();
+    for (const [name, { terms, endsAt }] of this.#rules) {
+      const leftMs = endsAt === undefined ? undefined : endsAt - now;
+      if (leftMs === undefined || leftMs > 0) rules.set(name, { ...terms, leftMs });
+    }
+    return Promise.resolve({ version, rules });
   }
 
-  setRule(name: string, rule: Omit<QuotaRule, "until">, lifeMs: number | undefined): Promise<boolean> {
+  setRule(name: string, { limit, windowSeconds }: RuleTerms, lifeMs: number | undefined): Promise<boolean> {
     const now = this.#now();
-    for (const [other, { until }] of this.#rules) if (until !== undefined && until <= now) this.#rules.delete(other);
+    for (const [other, { endsAt }] of this.#rules) if (endsAt !== undefined && endsAt <= now) this.#rules.delete(other);
     if (this.#rules.size >= mostRules && !this.#rules.has(name)) return Promise.resolve(false);
-    this.#rules.set(name, { ...rule, until: lifeMs === undefined ? undefined : now + lifeMs });
+    const endsAt = lifeMs === undefined ? undefined : now + lifeMs;
+    this.#rules.set(name, { terms: { limit, windowSeconds }, endsAt });
     this.#version += 1;
     return Promise.resolve(true);
   }

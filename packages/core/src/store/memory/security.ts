@@ -1,10 +1,14 @@
 import type { Answer, Charge, Question, SecurityStore, StoreState, Tally, TokenQuestion } from "../ports.js";
 import { checkCutOff, exceeds, isCutOff, StoreFault } from "../ports.js";
+import { steadyNow } from "../steady-clock.js";
 import { MemoryQuotas } from "./quotas.js";
 import { UseTable } from "./uses.js";
 
 export interface MemorySecurityStoreOptions {
-  /** Unix milliseconds. */
+  /**
+   * Unix milliseconds. @default the wall clock for revocation records, whose ends are those of tokens, and
+   * {@link steadyNow} for counters, blocks and uses, which last so long after they began
+   */
   readonly now?: () => number;
   /** Most counters kept. @default 12_000 */
   readonly counters?: number;
@@ -26,10 +30,11 @@ export class MemorySecurityStore implements SecurityStore {
   readonly #records = new Map<string, Record>();
   readonly #mostRecords: number;
 
-  constructor({ now = Date.now, counters = 12_000, records = 50_000 }: MemorySecurityStoreOptions = {}) {
-    this.#now = now;
-    this.#quotas = new MemoryQuotas({ now, capacity: counters });
-    this.#uses = new UseTable(now);
+  constructor({ now, counters = 12_000, records = 50_000 }: MemorySecurityStoreOptions = {}) {
+    const steady = now ?? steadyNow;
+    this.#now = now ?? Date.now;
+    this.#quotas = new MemoryQuotas({ now: steady, capacity: counters });
+    this.#uses = new UseTable(steady);
     this.#mostRecords = records;
   }
 

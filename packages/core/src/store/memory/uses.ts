@@ -6,7 +6,7 @@ const capacity = 100_000;
 
 /** What is good once, as far as this process has seen it used. */
 export class UseTable {
-  /** Unix milliseconds until which a use is remembered, in the order of the uses. */
+  /** Milliseconds of the clock until which a use is remembered, in the order of the uses. */
   readonly #until = new Map<string, number>();
   readonly #now: () => number;
 

@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { StoreFault } from "../ports.js";
-import type { Demand, DemandKeys, QuotaRecords, QuotaRule, QuotaRules } from "../quota-records.js";
+import type { Demand, DemandKeys, QuotaRecords, QuotaRule, QuotaRules, RuleTerms } from "../quota-records.js";
 import { mostDemands, mostRules, readRule, writeRule } from "../quota-records.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
-import { readFlag, readInteger, readNumber, readOptionalText, readPairs } from "./replies.js";
+import { readFlag, readInteger, readList, readNumber, readOptionalText, readPairs } from "./replies.js";
 import { blockScript, readBlockScript } from "./scripts/block.js";
 import { addDemandScript, readDemandScript } from "./scripts/demand.js";
 import { changeRuleScript, readRulesScript } from "./scripts/rules.js";
@@ -29,11 +29,13 @@ export class RedisQuotaRecords implements QuotaRecords {
     this.#options = options;
   }
 
-  async readRules(known: string): Promise<QuotaRules | undefined> {
+  async readRules(known: string | undefined): Promise<QuotaRules | undefined> {
     const { rulesKey } = this.#options;
-    const version = (await this.#call(readOptionalText, "HGET", rulesKey, "version")) ?? "";
-    if (version === known) return undefined;
-    const all = await this.#run(readRulesScript, [rulesKey], [lifeMs], readPairs);
+    if (known !== undefined) {
+      const version = (await this.#call(readOptionalText, "HGET", rulesKey, "version")) ?? "";
+      if (version === known) return undefined;
+    }
+    const { now, all } = await this.#run(readRulesScript, [rulesKey], [lifeMs], readDatedPairs);
     const rules = new Map<string, QuotaRule>();
     let read = "";
     for (const [name, text] of all) {
@@ -41,7 +43,7 @@ export class RedisQuotaRecords implements QuotaRecords {
         read = text;
         continue;
       }
-      const rule = readRule(text);
+      const rule = readRule(text, now);
       if (rule !== undefined) rules.set(name, rule);
       // The others still hold: one that nobody can read must not undo what operators decided about them.
       else this.#options.connection.unreadable?.("rules", new StoreFault("unreadable", "WRONGTYPE"));
@@ -49,7 +51,7 @@ export class RedisQuotaRecords implements QuotaRecords {
     return { version: read, rules };
   }
 
-  async setRule(name: string, rule: Omit<QuotaRule, "until">, life: number | undefined): Promise<boolean> {
+  async setRule(name: string, rule: RuleTerms, life: number | undefined): Promise<boolean> {
     return this.#change(name, writeRule(rule), life ?? "");
   }
 
@@ -108,4 +110,10 @@ export class RedisQuotaRecords implements QuotaRecords {
     if (connection.hasConnected() && !connection.isUp()) throw new StoreFault("unreachable");
     return callWithin(deadlineMs, connection, call, "rules");
   }
+}
+
+/** Redis' clock in ms, and the pairs that were read at that time. */
+function readDatedPairs(reply: unknown): { now: number; all: [name: string, value: string][] } {
+  const [now, ...all] = readList(reply);
+  return { now: readInteger(now), all: readPairs(all) };
 }

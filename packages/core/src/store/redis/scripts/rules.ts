@@ -34,9 +34,14 @@ redis.call('PEXPIRE', KEYS[1], ttl)
 return 1
 `);
 
-/** Reads all rules and lets them live on. KEYS[1]: the hash. ARGV[1]: how long it lives in ms. Returns names and rules in turn. */
+/**
+ * Reads all rules and lets them live on. KEYS[1]: the hash. ARGV[1]: how long it lives in ms. Returns Redis' clock in ms, by
+ * which the rules end, then names and rules in turn.
+ */
 export const readRulesScript: Script = defineScript(`
+local time = redis.call('TIME')
 local all = redis.call('HGETALL', KEYS[1])
 if #all > 0 then redis.pcall('PEXPIRE', KEYS[1], ARGV[1]) end
+table.insert(all, 1, string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)))
 return all
 `);
