@@ -16,13 +16,13 @@ import { consumed, describeSecurityStore } from "./security-store.js";
 
 const cleanUp: (() => unknown)[] = [];
 
-function open(client: RedisLike): { store: LeasedStore; connection: Connection } {
+function open(client: RedisLike): { store: LeasedStore; connection: Connection; source: RedisLeaseSource } {
   const connection = connect({ redis: client, deadlineMs: 1000, logger: silentLogger, scripts });
   const inner = new RedisSecurityStore({ connection, deadlineMs: 1000, clockToleranceMs: 5000 });
-  const source = new RedisLeaseSource(connection, () => true);
+  const source = new RedisLeaseSource(connection, inner.giveBacks, () => true);
   const store = new LeasedStore({ store: inner, source, gatherMs: 1 });
   cleanUp.push(() => store.end());
-  return { store, connection };
+  return { store, connection, source };
 }
 
 /** Every charge may be answered from a lease. */
@@ -91,10 +91,10 @@ function describeLeases(connected: () => RedisLike): void {
       const keyspace = keys();
       const [bad, good] = [keyspace.quota("bad", "a"), keyspace.quota("good", "a")];
       await connected().call("LPUSH", bad, "x");
-      const source = new RedisLeaseSource(open(connected()).connection, () => true);
+      const { source } = open(connected());
       const { store } = open(connected());
       await count(store, charge(good, 1000));
-      const request = { limit: 1000, take: 10, giveBack: 0, windowEnd: 0 };
+      const request = { limit: 1000, take: 10, giveBack: 0, windowEnd: 0, windowMs: 60_000 };
       const [fault, grant] = await source.exchange([
         { ...request, key: bad },
         { ...request, key: good },
@@ -105,10 +105,9 @@ function describeLeases(connected: () => RedisLike): void {
 
     it("take no more than a sixteenth of what remains, and nothing of a window that nobody has begun", async () => {
       const keyspace = keys();
-      const { store, connection } = open(connected());
-      const source = new RedisLeaseSource(connection, () => true);
+      const { store, source } = open(connected());
       const key = keyspace.quota("p", "a");
-      const request = { key, limit: 161, take: 1000, giveBack: 0, windowEnd: 0 };
+      const request = { key, limit: 161, take: 1000, giveBack: 0, windowEnd: 0, windowMs: 60_000 };
       expect(await source.exchange([request])).to.deep.equal([{ granted: 0, consumed: 0, resetMs: 0, windowEnd: 0 }]);
       await count(store, charge(key, 161));
       const [first] = await source.exchange([request]);

@@ -3,6 +3,7 @@ import { expect } from "chai";
 import { Cluster } from "ioredis";
 import { Socket } from "node:net";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
+import { MemorySecurityStore } from "../../packages/core/src/store/memory/security.js";
 import { admitAcrossSlots } from "../../packages/core/src/store/redis/cluster.js";
 import type { RedisLike } from "../../packages/core/src/store/redis/connect.js";
 import { cork } from "../../packages/core/src/store/redis/corked.js";
@@ -31,8 +32,9 @@ describe("a flush to a Cluster", function () {
         use: { key: keys.proof("thumbprint", `${round}-${index}`), ttlMs: 60_000 },
         afterToken: [{ key: keys.quota("user", `user-${index}`), limit: 10, windowSeconds: 60, cost: 1 }],
       }));
+    const terms = { partMs: 5000, quotas: new MemorySecurityStore().quotas };
     // Scripts are known and all connections made.
-    await admitAcrossSlots(client, ask("first"), 5000);
+    await admitAcrossSlots(client, ask("first"), terms);
 
     const ports = new Set(cluster.seeds.map(({ port }) => port));
     let writes = 0;
@@ -43,7 +45,7 @@ describe("a flush to a Cluster", function () {
         originals[name].apply(this, words);
       };
     cleanUp.push(() => Object.assign(prototype, { _write: originals._write, _writev: originals._writev }));
-    const { answers } = await admitAcrossSlots(client, ask("second"), 5000);
+    const { answers } = await admitAcrossSlots(client, ask("second"), terms);
     expect(answers.every(({ revoked }) => revoked === false)).to.equal(true);
     expect(writes).to.be.at.most(3);
   });

@@ -192,7 +192,7 @@ describe("a store with leases", () => {
     await lease(charge("a"));
     await store.end();
     const back = source.requests.filter(({ giveBack }) => giveBack > 0);
-    expect(back).to.deep.equal([{ key: "a", limit: 1000, take: 0, giveBack: 10, windowEnd }]);
+    expect(back).to.deep.equal([{ key: "a", limit: 1000, take: 0, giveBack: 10, windowEnd, windowMs: 60_000 }]);
     const timers = process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
     await store.end();
     expect(process.getActiveResourcesInfo().filter((name) => name === "Timeout")).to.have.length.at.most(timers);

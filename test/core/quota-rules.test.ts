@@ -122,6 +122,17 @@ for (const [where, open] of [
         expect(await fits(slot("b"))).to.equal(true);
       });
 
+      it("that was given back or has expired is not held again by a late renewal", async () => {
+        const [one, other] = [slot("a"), slot("b")];
+        await ask(one);
+        await store.adjust({ charge: one, receipt: 0, by: -1 }, now);
+        await store.adjust({ charge: one, receipt: 0, by: 1 }, now);
+        expect(await fits(other)).to.equal(true);
+        now += 10_000;
+        await store.adjust({ charge: other, receipt: 0, by: 1 }, now);
+        expect(await fits(slot("c"))).to.equal(true);
+      });
+
       it("that was given back is not taken from another", async () => {
         await ask(slot("a"));
         await store.adjust({ charge: slot("a"), receipt: 0, by: -1 }, now);

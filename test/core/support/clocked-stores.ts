@@ -1,8 +1,10 @@
 import type { Redis } from "ioredis";
 import { MemorySecurityStore } from "../../../packages/core/src/store/memory/security.js";
 import type { Adjustment, Answer, Charge, Question } from "../../../packages/core/src/store/ports.js";
-import { adjustTogether } from "../../../packages/core/src/store/redis/adjustments.js";
+import { adjustmentLine } from "../../../packages/core/src/store/redis/adjustments.js";
 import { admitTogether } from "../../../packages/core/src/store/redis/admission.js";
+import { withoutNumber } from "../../../packages/core/src/store/redis/give-backs.js";
+import { runScript } from "../../../packages/core/src/store/redis/scripts/script.js";
 import { adjustScriptWith } from "../../../packages/core/src/store/redis/scripts/adjust.js";
 import { admitScriptWith } from "../../../packages/core/src/store/redis/scripts/admit.js";
 import { freshPrefix } from "../../support/redis.js";
@@ -47,7 +49,7 @@ export function openClockedRedis(client: Redis): ClockedStore {
     },
     async adjust(adjustment, now) {
       await client.set(key, now, "EX", 600);
-      await adjustTogether(client, [adjustment], adjust);
+      await runScript(client, adjust, ...withoutNumber([adjustmentLine(adjustment)]));
     },
   };
 }

@@ -180,7 +180,10 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
       denial ??
       decideToken(exchange.facts, verified, answer) ??
       decideUse(exchange.facts, proof, answer.repeated);
-    if (refusal !== undefined) return refuse(exchange, refusal);
+    if (refusal !== undefined) {
+      giveBack(after, answer.afterToken);
+      return refuse(exchange, refusal);
+    }
     const last = settle(exchange, after, answer.afterToken, first.settled);
     return last.denial === undefined ? allow(exchange, last.settled, proof) : refuse(exchange, last.denial);
   }
@@ -200,8 +203,8 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
       if (tally instanceof StoreFault) {
         unanswered.push({ applied: policy, fault: tally });
         // Its reply may be all that was lost.
-        if (policy.charge.slot !== undefined)
-          (counted ??= []).push({ applied: policy, receipt: 0, store: services.quotas });
+        if (policy.charge.slot !== undefined && mayHaveRun(tally))
+          (counted ??= []).push({ applied: policy, receipt: inDoubt, store: services.quotas });
       } else if (tally !== undefined) {
         const state = settleQuota(policy, tally);
         settled.push(state);
@@ -216,6 +219,21 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     const local = degradation.decideLimits(unanswered);
     if (local.counted.length > 0) services.settlement.follow(exchange, local.counted);
     return { settled, denial: local.denial };
+  }
+
+  /**
+   * A request that is refused here may have been counted there: the answer was lost, or the store counted what this process
+   * refuses, such as a token about which a store with another clock cannot say anything.
+   */
+  function giveBack(applied: readonly AppliedPolicy<Raw>[], tallies: Answer["afterToken"]): void {
+    applied.forEach(({ charge }, index) => {
+      const tally = tallies[index];
+      if (tally instanceof StoreFault) {
+        if (charge.slot !== undefined && mayHaveRun(tally))
+          services.quotas.adjust([{ charge, receipt: inDoubt, by: -charge.cost }]);
+      } else if (tally?.receipt !== undefined)
+        services.quotas.adjust([{ charge, receipt: tally.receipt, by: -charge.cost }]);
+    });
   }
 
   function decideToken(
@@ -280,6 +298,14 @@ interface Request<Raw> {
   readonly proof: Proven | undefined;
   readonly before: readonly AppliedPolicy<Raw>[];
   readonly after: readonly AppliedPolicy<Raw>[];
+}
+
+/** The receipt of a slot of which nobody knows whether it was taken. */
+const inDoubt = -1;
+
+/** May Redis have counted this after all? Not where nothing was sent. */
+function mayHaveRun({ kind }: StoreFault): boolean {
+  return kind !== "open" && kind !== "overloaded";
 }
 
 const nothingAsked: Answer = { beforeToken: [], revoked: undefined, afterToken: [] };

@@ -60,6 +60,11 @@ export class Breaker implements BreakerControl {
     return this.#state;
   }
 
+  /** Does an operator keep calls away? */
+  get isHeld(): boolean {
+    return this.#held;
+  }
+
   /** May this call go out? True makes the caller answerable: it must report `succeed`, `fail` or `abandon`. */
   enter(): boolean {
     if (this.#state === "closed") return true;

@@ -111,6 +111,11 @@ export class Keyspace {
     return `${this.#prefix}portcullis:${version}:${family}:{${this.#shard(partition)}}:${policy}:${partition}`;
   }
 
+  /** The numbers of give-backs that Redis remembers of one process, in the slot of the counters with this hash tag. */
+  giveBacks(tag: string, process: string): string {
+    return `${this.#prefix}portcullis:${version}:give-backs:{${tag}}:${process}`;
+  }
+
   /** What the login throttle keeps. What belongs to one owner, an account or an address, shares a slot. */
   login(throttle: string, kind: string, owner: string, place?: string): string {
     const name = place === undefined ? `${kind}:${owner}` : `${kind}:${owner}:${place}`;

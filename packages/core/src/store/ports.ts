@@ -149,19 +149,20 @@ export interface SecurityStore {
 /** A correction of a charge that was counted: what is known when the request is done. */
 export interface Adjustment {
   readonly charge: Charge;
+  /** As the tally said; of a slot, below 0 if nobody knows whether it was taken. */
   readonly receipt: number;
   /** Units to charge more, or to give back if below 0; of `concurrency`, above 0 holds the slot for another window. */
   readonly by: number;
 }
 
 /**
- * What becomes of charges after the request. Nobody waits for it: a correction that is lost leaves a request counted,
- * never uncounted, and a slot that is lost expires.
+ * What becomes of charges after the request. Nobody waits for it. A correction that fails is repeated until its window has
+ * ended, and takes effect once. What is lost with a process leaves a request counted, never uncounted, and a slot expires.
  */
 export interface QuotaStore {
   /** Corrects charges, within the window they were counted in: never below zero, nor in the window after it. */
   adjust(adjustments: readonly Adjustment[]): void;
-  /** Holds slots of `concurrency` for another window. */
+  /** Holds slots of `concurrency` for another window, unless they were given back or have expired. */
   renew(charges: readonly Charge[]): void;
 }
 

@@ -98,13 +98,16 @@ export function createStores<Raw>(
   const tracking = new Tracking({ connection, logger });
   const channels = new RedisChannels({ connection, tracking, keys, deadlineMs, logger, observe });
   const clockToleranceMs = Math.max(1000, toleranceSeconds * 1000);
-  const store = new RedisSecurityStore({ connection, deadlineMs, clockToleranceMs, telemetry });
+  const store = new RedisSecurityStore({
+    ...{ connection, deadlineMs, clockToleranceMs, telemetry, logger },
+    giveBackKey: (tag, process) => keys.giveBacks(tag, process),
+  });
   const guarded =
     auth === undefined || revocation === undefined
       ? store
       : guardRevocations({ store, connection, tracking, keys, telemetry, logger, ...revocation });
   const [, writes] = store.breakers;
-  const source = new RedisLeaseSource(connection, () => writes.state === "closed");
+  const source = new RedisLeaseSource(connection, store.giveBacks, () => writes.state === "closed");
   const security = new LeasedStore({ store: guarded, source });
   const backplane = apart === undefined ? { tracking, channels } : undefined;
   const common = { keys, deadlineMs, telemetry, logger, observe };
@@ -113,7 +116,7 @@ export function createStores<Raw>(
       ? openMemoryCache()
       : openRedisCache({ connection: apart ?? connection, backplane, ...common });
   const longestSeconds = Math.ceil(auth?.maxLifetimeSeconds ?? 0);
-  const logins = new RedisLoginStore({ connection, deadlineMs, telemetry });
+  const logins = new RedisLoginStore({ connection, deadlineMs, telemetry, giveBacks: store.giveBacks });
   return {
     security,
     quotas: store.quotas,
@@ -143,6 +146,7 @@ export function createStores<Raw>(
       cache.close();
       tracking.close();
       await security.end();
+      await store.giveBacks.close();
       await Promise.all([connection.close(), apart?.close()]);
     },
   };

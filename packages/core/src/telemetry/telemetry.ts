@@ -36,6 +36,7 @@ export interface StoreCall {
 export class Telemetry {
   #allowed = 0;
   #dataLosses = 0;
+  #lostGiveBacks = 0;
   readonly #denied = new Counter("portcullis_denied_total", "Requests refused, by code.");
   readonly #degraded = new Counter(
     "portcullis_degraded_total",
@@ -128,6 +129,11 @@ export class Telemetry {
     if (events.dataLost.hasSubscribers) events.dataLost.publish({});
   }
 
+  /** Corrections of what was counted were lost, since too many waited for the store. */
+  giveBacksLost(count: number): void {
+    this.#lostGiveBacks += count;
+  }
+
   keysFetched(outcome: "fetched" | "failed"): void {
     this.#keyFetches.add({ outcome });
   }
@@ -165,6 +171,11 @@ export class Telemetry {
       "Times Redis had lost data: revoked tokens may be accepted again.",
       this.#dataLosses,
     );
+    const giveBacks = total(
+      "portcullis_give_backs_lost_total",
+      "Slots, refunds and settlements that were lost because too many waited for the store.",
+      this.#lostGiveBacks,
+    );
     const breakers: Metric = {
       name: "portcullis_breaker_open",
       help: "1 while a circuit breaker refuses calls, 0.5 while it probes; one that never opened is not listed.",
@@ -186,7 +197,14 @@ export class Telemetry {
         this.#loginWarnings,
       ],
     ];
-    return [allowed, losses, ...counters.map((counter) => counter.read()), this.#storeCalls.read(), breakers];
+    return [
+      allowed,
+      losses,
+      giveBacks,
+      ...counters.map((counter) => counter.read()),
+      this.#storeCalls.read(),
+      breakers,
+    ];
   }
 }
 

@@ -95,7 +95,17 @@ export class LeaseBook {
     if (this.#leases.size >= this.#capacity) return;
     this.#seen.delete(key);
     const born = { held: 0, consumed, windowEnd: 0, windowEndsAt: 0, used: cost, pace: 2 * cost };
-    const lease: Lease = { key, limit, lifeMs, ...born, bornAt: now, asOf: now, sparseUntil: 0, renewing: false };
+    const lease: Lease = {
+      key,
+      limit,
+      lifeMs,
+      windowMs: windowSeconds * 1000,
+      ...born,
+      bornAt: now,
+      asOf: now,
+      sparseUntil: 0,
+      renewing: false,
+    };
     this.#leases.set(key, lease);
     this.#queue(lease);
     this.#wanting.add(lease);
@@ -129,10 +139,14 @@ export class LeaseBook {
   }
 
   /** The answer to one request, which went out at `sentAt`: the window ends no earlier than this makes of it. */
-  settle({ key, take }: LeaseRequest, { granted, consumed, resetMs, windowEnd }: LeaseGrant, sentAt: number): void {
+  settle(
+    { key, take, windowMs }: LeaseRequest,
+    { granted, consumed, resetMs, windowEnd }: LeaseGrant,
+    sentAt: number,
+  ): void {
     const lease = this.#leases.get(key);
     if (take === 0 || lease === undefined) {
-      if (granted > 0) this.#return({ key, limit: 0, take: 0, giveBack: granted, windowEnd });
+      if (granted > 0) this.#return({ key, limit: 0, take: 0, giveBack: granted, windowEnd, windowMs });
       return;
     }
     if (sentAt < lease.asOf) return this.#return({ ...this.#idle(lease, granted), windowEnd });
@@ -198,8 +212,8 @@ export class LeaseBook {
     if (this.#returns.length < this.#capacity) this.#returns.push(request);
   }
 
-  #idle({ key, limit, windowEnd }: Lease, giveBack: number): LeaseRequest {
-    return { key, limit, take: 0, giveBack, windowEnd };
+  #idle({ key, limit, windowEnd, windowMs }: Lease, giveBack: number): LeaseRequest {
+    return { key, limit, take: 0, giveBack, windowEnd, windowMs };
   }
 
   #queue(lease: Lease): void {

@@ -3,6 +3,7 @@ export interface Lease {
   readonly key: string;
   readonly limit: number;
   readonly lifeMs: number;
+  readonly windowMs: number;
   /** Points that are counted in the store and not given out yet. */
   held: number;
   /** The store's counter, as it was last seen. */

@@ -11,6 +11,8 @@ export interface LeaseRequest {
   readonly giveBack: number;
   /** The window that they were taken from; into no other are they given back. */
   readonly windowEnd: number;
+  /** How long a window lasts. */
+  readonly windowMs: number;
 }
 
 export interface LeaseGrant {

@@ -17,9 +17,9 @@ export const slots: CountingAlgorithm<Held> = {
     return charge.cost === 0 ? stand(held, now) : hold(charge, held, now);
   },
 
-  /** Below 0 gives the slot back, above 0 holds it for another window. */
+  /** Below 0 gives the slot back, above 0 holds it for another window, unless it was given back or has expired. */
   adjust(charge, held = new Map(), now, by): Counted<Held> | undefined {
-    if (by > 0) return hold(charge, held, now);
+    if (by > 0) return (held.get(charge.slot ?? "") ?? now) > now ? hold(charge, held, now) : undefined;
     return held.delete(charge.slot ?? "") ? stand(held, now) : undefined;
   },
 };

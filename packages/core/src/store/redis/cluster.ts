@@ -1,6 +1,5 @@
-import type { Adjustment, Answer, Charge, Question, Tally, TokenQuestion, UseQuestion } from "../ports.js";
+import type { Adjustment, Answer, Charge, Question, QuotaStore, Tally, TokenQuestion, UseQuestion } from "../ports.js";
 import { exceeds, isCutOff, refuses, StoreFault } from "../ports.js";
-import { adjustTogether } from "./adjustments.js";
 import type { Admission } from "./admission.js";
 import { admitTogether } from "./admission.js";
 import type { RedisLike } from "./connect.js";
@@ -8,6 +7,13 @@ import { cork } from "./corked.js";
 import { faultOfError } from "./faults.js";
 import { hashTag } from "./hash-tag.js";
 import { integerIn, readFlag, readOptionalText, readWritten, unreadable } from "./replies.js";
+
+export interface AcrossSlotsOptions {
+  /** How long the answer of one slot may take. */
+  readonly partMs: number;
+  /** Gives back what a refusal in another slot makes void. */
+  readonly quotas: QuotaStore;
+}
 
 /**
  * The questions of a batch on Redis Cluster, where one script sees one slot: the charges of each slot go out as one script
@@ -17,7 +23,7 @@ import { integerIn, readFlag, readOptionalText, readWritten, unreadable } from "
 export async function admitAcrossSlots(
   client: RedisLike,
   questions: readonly Question[],
-  partMs: number,
+  { partMs, quotas }: AcrossSlotsOptions,
 ): Promise<Admission> {
   const bySlot = new Map<string, Part[]>();
   const parts = questions.map((question, index) => [
@@ -37,6 +43,8 @@ export async function admitAcrossSlots(
     slotParts.forEach((part, index) => {
       part.tallies = admission.answers[index]?.beforeToken;
       part.serverTimeMs = admission.serverTimeMs;
+      // Its request was refused before this answer came.
+      if (part.isVoid === true) refund(quotas, [part]);
     });
   });
   const findings: Finding[] = questions.map(() => ({ revoked: new StoreFault("timeout") }));
@@ -51,7 +59,7 @@ export async function admitAcrossSlots(
   corked.release();
   const failures = await settleWithin(partMs, [...calls, ...reads, ...uses]);
   const answers = questions.map((question, index) =>
-    combine(client, question, parts[index] ?? [], { ...(findings[index] ?? unasked), repeated: repeated[index] }),
+    combine(quotas, question, parts[index] ?? [], { ...(findings[index] ?? unasked), repeated: repeated[index] }),
   );
   if (failures.length > 0 && answers.every(isLost)) throw failures[0] ?? new StoreFault("timeout");
   return { answers, serverTimeMs };
@@ -66,6 +74,8 @@ interface Part {
   /** Undefined until its script call answers. */
   tallies?: readonly (Tally | StoreFault)[] | undefined;
   serverTimeMs?: number;
+  /** The request was refused elsewhere: what was counted here is to be given back. */
+  isVoid?: true;
 }
 
 function split(charges: readonly Charge[], question: number, phase: Part["phase"]): Part[] {
@@ -121,7 +131,7 @@ async function isRepeated(client: RedisLike, { key, ttlMs }: UseQuestion): Promi
 }
 
 function combine(
-  client: RedisLike,
+  quotas: QuotaStore,
   question: Question,
   parts: readonly Part[],
   { revoked, cutoff, repeated }: Pick<Answer, "revoked" | "cutoff" | "repeated">,
@@ -131,17 +141,17 @@ function combine(
   const tallies = (charges: readonly Charge[]): (Tally | StoreFault)[] =>
     charges.map((charge) => tallyOf(parts, charge));
   if (beforeToken.some((charge) => isRefusal(charge, tallyOf(parts, charge)))) {
-    refund(client, parts);
+    refund(quotas, parts);
     return { beforeToken: tallies(beforeToken), revoked: undefined, afterToken: unreached };
   }
   if (revoked === true || (repeated !== undefined && repeated !== false)) {
     refund(
-      client,
+      quotas,
       parts.filter(({ phase }) => phase === "afterToken"),
     );
     return { beforeToken: tallies(beforeToken), revoked, ...byCutoff(cutoff), repeated, afterToken: unreached };
   }
-  if (afterToken.some((charge) => isRefusal(charge, tallyOf(parts, charge)))) refund(client, parts);
+  if (afterToken.some((charge) => isRefusal(charge, tallyOf(parts, charge)))) refund(quotas, parts);
   return {
     beforeToken: tallies(beforeToken),
     revoked,
@@ -166,11 +176,21 @@ function isRefusal(charge: Charge, tally: Tally | StoreFault | undefined): boole
   return tally !== undefined && !(tally instanceof StoreFault) && refuses(charge, tally);
 }
 
-/** Gives back what was counted in slots that did not refuse. A lost refund leaves a request counted, never uncounted. */
-function refund(client: RedisLike, parts: readonly Part[]): void {
+/**
+ * Gives back what was counted in slots that did not refuse. Where the answer is late, that waits for it; a request whose answer
+ * never comes stays counted, but does not keep its slots of `concurrency`, which are known by their names.
+ */
+function refund(quotas: QuotaStore, parts: readonly Part[]): void {
   for (const part of parts) {
     const { charges, tallies, serverTimeMs = 0 } = part;
-    if (tallies === undefined || charges.some((charge, index) => isRefusal(charge, tallies[index]))) continue;
+    if (tallies === undefined) {
+      part.isVoid = true;
+      quotas.adjust(
+        charges.filter(({ slot }) => slot !== undefined).map((charge) => ({ charge, receipt: -1, by: -1 })),
+      );
+      continue;
+    }
+    if (charges.some((charge, index) => isRefusal(charge, tallies[index]))) continue;
     const adjustments: Adjustment[] = [];
     part.tallies = tallies.map((tally, index) => {
       const charge = charges[index];
@@ -179,7 +199,7 @@ function refund(client: RedisLike, parts: readonly Part[]): void {
       adjustments.push({ charge, receipt, by: -charge.cost });
       return { consumed: consumed - charge.cost, resetMs };
     });
-    if (adjustments.length > 0) adjustTogether(client, adjustments).catch(() => undefined);
+    quotas.adjust(adjustments);
   }
 }
 

@@ -1,21 +1,32 @@
 import type { LeaseGrant, LeaseRequest, LeaseSource } from "../leases/ports.js";
 import { StoreFault } from "../ports.js";
+import { kinds } from "./admission.js";
 import type { Connection } from "./connect.js";
 import { cork } from "./corked.js";
 import { faultOfError, faultOfPart } from "./faults.js";
+import type { GiveBacks } from "./give-backs.js";
 import { hashTag } from "./hash-tag.js";
 import { integerIn, readListOf, unreadable } from "./replies.js";
+import { adjustScript } from "./scripts/adjust.js";
 import { leaseScript } from "./scripts/lease.js";
 import { runScript } from "./scripts/script.js";
 
-/** Parts of quotas from Redis: one script call, in Cluster one for each of our hash tags, all at once. */
+/** What is granted to who gives back. */
+const nothing: LeaseGrant = { granted: 0, consumed: 0, resetMs: 0, windowEnd: 0 };
+
+/**
+ * Parts of quotas from Redis: one script call, in Cluster one for each of our hash tags, all at once. What is given
+ * back goes the way of all give-backs, which does not lose it.
+ */
 export class RedisLeaseSource implements LeaseSource {
   readonly #connection: Connection;
+  readonly #giveBacks: GiveBacks;
   readonly #takesWrites: () => boolean;
 
   /** @param takesWrites false while writes are known to fail, so that nothing is asked in vain */
-  constructor(connection: Connection, takesWrites: () => boolean) {
+  constructor(connection: Connection, giveBacks: GiveBacks, takesWrites: () => boolean) {
     this.#connection = connection;
+    this.#giveBacks = giveBacks;
     this.#takesWrites = takesWrites;
   }
 
@@ -24,6 +35,19 @@ export class RedisLeaseSource implements LeaseSource {
   }
 
   async exchange(requests: readonly LeaseRequest[]): Promise<(LeaseGrant | StoreFault)[]> {
+    const takers = requests.filter(({ take }) => take > 0);
+    for (const request of requests) if (request.take === 0) this.#giveBack(request);
+    const grants = takers.length === 0 ? [] : await this.#take(takers);
+    let next = 0;
+    return requests.map(({ take }) => (take > 0 ? (grants[next++] ?? new StoreFault("unreadable")) : nothing));
+  }
+
+  #giveBack({ key, limit, giveBack, windowEnd, windowMs }: LeaseRequest): void {
+    const args = [kinds["fixed-window"], limit, windowMs, -giveBack, windowEnd];
+    this.#giveBacks.push(adjustScript, { key, args, lifeMs: windowMs }, true);
+  }
+
+  async #take(requests: readonly LeaseRequest[]): Promise<(LeaseGrant | StoreFault)[]> {
     if (!this.#connection.isCluster) return this.#exchangeInSlot(requests);
     const bySlot = new Map<string, LeaseRequest[]>();
     for (const request of requests) {
@@ -46,7 +70,7 @@ export class RedisLeaseSource implements LeaseSource {
 
   async #exchangeInSlot(requests: readonly LeaseRequest[]): Promise<(LeaseGrant | StoreFault)[]> {
     const keys = requests.map(({ key }) => key);
-    const args = requests.flatMap(({ limit, take, giveBack, windowEnd }) => [limit, take, giveBack, windowEnd]);
+    const args = requests.flatMap(({ limit, take }) => [limit, take]);
     const reply = readListOf(await runScript(this.#connection.client, leaseScript, keys, args), 4 * requests.length);
     return requests.map((request, index) => {
       const grant = readGrant(request, reply.slice(4 * index, 4 * index + 4));

@@ -14,6 +14,8 @@ import { StoreFault } from "../ports.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
 import { faultOfError, faultOfPart } from "./faults.js";
+import type { GiveBacks } from "./give-backs.js";
+import { withoutNumber } from "./give-backs.js";
 import { readFlag, readInteger, readListOf, readText, textIn, unreadable } from "./replies.js";
 import { loginChargeScript } from "./scripts/login-charge.js";
 import { loginSettleScript } from "./scripts/login-settle.js";
@@ -24,6 +26,8 @@ export interface RedisLoginStoreOptions {
   readonly connection: Connection;
   readonly deadlineMs: number;
   readonly telemetry?: Telemetry | undefined;
+  /** Repeats settlements that failed. @default they are lost */
+  readonly giveBacks?: GiveBacks | undefined;
 }
 
 /** One operation of the script that settles: the key, what to do, and up to four arguments. */
@@ -36,8 +40,10 @@ export class RedisLoginStore implements LoginStore {
   readonly #connection: Connection;
   readonly #deadlineMs: number;
   readonly #breaker: Breaker;
+  readonly #giveBacks: GiveBacks | undefined;
 
-  constructor({ connection, deadlineMs, telemetry = new Telemetry() }: RedisLoginStoreOptions) {
+  constructor({ connection, deadlineMs, telemetry = new Telemetry(), giveBacks }: RedisLoginStoreOptions) {
+    this.#giveBacks = giveBacks;
     this.#connection = connection;
     this.#deadlineMs = deadlineMs;
     this.#breaker = new Breaker({ name: "redis.logins", telemetry });
@@ -57,14 +63,14 @@ export class RedisLoginStore implements LoginStore {
     const [ofAddress, ofAccount] = answers;
     const refused = answers.find((answer) => answer instanceof StoreFault || answer.refusedBy !== undefined);
     if (refused === undefined) return ofAccount;
-    // All or nothing: what the other slot has counted is taken back. A lost refund leaves an attempt counted.
-    if (isAdmitted(ofAddress)) void this.#settle([[address.key, "refund"]]);
-    if (isAdmitted(ofAccount)) void this.#settle(refundOf(question, ofAccount.counted));
+    // All or nothing: what the other slot has counted is taken back.
+    if (isAdmitted(ofAddress)) void this.#settle([[address.key, "refund", address.windowMs]], address.windowMs);
+    if (isAdmitted(ofAccount)) void this.#settle(refundOf(question, ofAccount.counted), lifeOf(question));
     return ofAddress instanceof StoreFault || ofAddress.refusedBy !== undefined ? ofAddress : ofAccount;
   }
 
   async settle(outcome: AttemptOutcome): Promise<StoreFault | undefined> {
-    return this.#settle(operationsOf(outcome));
+    return this.#settle(operationsOf(outcome), lifeOf(outcome.question));
   }
 
   async pardon({ addressKey, account }: Pardon): Promise<void> {
@@ -83,18 +89,21 @@ export class RedisLoginStore implements LoginStore {
     return this.#call(loginChargeScript, keys, args, readAttempt);
   }
 
-  /** The first fault, if there is one. */
-  async #settle(operations: readonly Operation[]): Promise<StoreFault | undefined> {
-    const calls = this.#connection.isCluster ? bySlot(operations) : [operations];
+  /** The first fault, if there is one. With a life, what failed is repeated for so long; the caller need not know. */
+  async #settle(operations: readonly Operation[], lifeMs?: number): Promise<StoreFault | undefined> {
+    const { isCluster } = this.#connection;
+    const call = async (keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> =>
+      this.#call(loginSettleScript, keys, args, readSettled);
     const replies = await Promise.all(
-      calls.map((call) =>
-        this.#call(
-          loginSettleScript,
-          call.map(([key]) => key),
-          call.flatMap(([, name, a = "", b = "", c = "", d = ""]) => [name, a, b, c, d]),
-          readSettled,
-        ),
-      ),
+      (isCluster ? bySlot(operations) : [operations]).map(async (together) => {
+        const lines = together.map(([key, name, a = "", b = "", c = "", d = ""]) => ({
+          ...{ key, args: [name, a, b, c, d], lifeMs: lifeMs ?? 0 },
+        }));
+        // In a Cluster the failures that other services read are in a slot of their own, where we remember nothing.
+        const isKept = lifeMs !== undefined && (!isCluster || isOurs(together));
+        if (this.#giveBacks === undefined || !isKept) return call(...withoutNumber(lines));
+        return this.#giveBacks.attempt(loginSettleScript, lines, call);
+      }),
     );
     return replies.find((reply) => reply instanceof StoreFault);
   }
@@ -187,7 +196,7 @@ function operationsOf({
     return [blocking, [failures.key, "fail", failures.ttlMs]];
   }
   const operations = refundOf(question, counted);
-  if (address !== undefined && result !== "interrupted") operations.push([address.key, "refund"]);
+  if (address !== undefined && result !== "interrupted") operations.push([address.key, "refund", address.windowMs]);
   if (result !== "succeeded") return operations;
   if (signedIn === undefined) operations[0] = forgive(pair);
   else operations.push(forgive(signedIn.pair));
@@ -203,8 +212,19 @@ function forgive({ key, spelling }: Pick<PairLimit, "key" | "spelling">): Operat
 /** Takes back what an account's slot has counted; first the pair. */
 function refundOf({ pair, account }: AttemptQuestion, counted: boolean): Operation[] {
   const operations: Operation[] = [[pair.key, "refund-pair", pair.spelling]];
-  if (account !== undefined && counted) operations.push(...account.keys.map((key): Operation => [key, "refund"]));
+  if (account !== undefined && counted)
+    operations.push(...account.keys.map((key): Operation => [key, "refund", account.windowMs]));
   return operations;
+}
+
+/** How long a settlement is worth repeating. */
+function lifeOf({ address, pair, account }: AttemptQuestion): number {
+  return Math.max(pair.windowMs, address?.windowMs ?? 0, account?.windowMs ?? 0);
+}
+
+/** Does one of our hash tags, rather than a name, decide about the slot? */
+function isOurs(operations: readonly Operation[]): boolean {
+  return operations.every(([key]) => /^[^{}]*\{\d+\}:/.test(key));
 }
 
 function bySlot(operations: readonly Operation[]): Operation[][] {

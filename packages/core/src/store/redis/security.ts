@@ -2,6 +2,7 @@ import type { BreakerControl } from "../../resilience/breaker.js";
 import { Breaker } from "../../resilience/breaker.js";
 import type { Answer, QuotaStore, Question, RevokeOptions, SecurityStore, StoreState, Tally } from "../ports.js";
 import { StoreFault, checkCutOff, faultForAll } from "../ports.js";
+import type { Logger } from "../../telemetry/logger.js";
 import { AdjustmentQueue } from "./adjustments.js";
 import { admitTogether } from "./admission.js";
 import { Batcher } from "./batcher.js";
@@ -10,6 +11,7 @@ import { admitAcrossSlots } from "./cluster.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
+import { GiveBacks } from "./give-backs.js";
 import { readInteger, readTime } from "./replies.js";
 import { ReplicatedWriter } from "./replicated.js";
 import { cutOffScript } from "./scripts/cut-off.js";
@@ -21,6 +23,9 @@ export interface RedisSecurityStoreOptions {
   readonly connection: Connection;
   readonly deadlineMs: number;
   readonly telemetry?: Telemetry | undefined;
+  readonly logger?: Logger | undefined;
+  /** Where Redis remembers what this process has given back. @default a key without a prefix */
+  readonly giveBackKey?: ((tag: string, process: string) => string) | undefined;
   /** How far our clock may be from Redis' before revocation answers are no longer trusted. */
   readonly clockToleranceMs: number;
 }
@@ -46,8 +51,12 @@ export class RedisSecurityStore implements SecurityStore {
   readonly #replicated: ReplicatedWriter;
   /** Corrections of what was counted. */
   readonly quotas: QuotaStore;
+  /** What carries them out, for other counters on the same connection too. */
+  readonly giveBacks: GiveBacks;
 
-  constructor({ connection, deadlineMs, clockToleranceMs, telemetry = new Telemetry() }: RedisSecurityStoreOptions) {
+  constructor(options: RedisSecurityStoreOptions) {
+    const { connection, deadlineMs, clockToleranceMs, telemetry = new Telemetry() } = options;
+    const { logger = silent, giveBackKey = keyOfGiveBacks } = options;
     this.#reads = new Breaker({ name: "redis.security", telemetry });
     this.#writes = new Breaker({ name: "redis.security.writes", telemetry });
     this.#connection = connection;
@@ -67,11 +76,14 @@ export class RedisSecurityStore implements SecurityStore {
       deadlineMs,
       maxBatch,
     });
-    this.quotas = new AdjustmentQueue({
-      client: connection.client,
-      isCluster: connection.isCluster,
-      writes: () => connection.isUp() && this.#writes.state === "closed",
+    this.giveBacks = new GiveBacks({
+      connection,
+      memoryKey: giveBackKey,
+      isWell: () => this.#writes.state === "closed",
+      mayCall: () => !this.#writes.isHeld,
+      ...{ telemetry, logger },
     });
+    this.quotas = new AdjustmentQueue(this.giveBacks);
     connection.onConnect(() => {
       for (const breaker of [this.#reads, this.#writes]) breaker.hasten();
       this.#batcher.wake();
@@ -125,6 +137,7 @@ export class RedisSecurityStore implements SecurityStore {
   close(): void {
     this.#batcher.close();
     this.#replicated.close();
+    void this.giveBacks.close();
   }
 
   /** A script that says what it has written: a reply that cannot be read leaves that open, and so it rejects. */
@@ -142,7 +155,7 @@ export class RedisSecurityStore implements SecurityStore {
     const { client, isCluster } = this.#connection;
     const questions = items.map(({ question, charged }) => (charged ? question : withoutCharges(question)));
     const { answers, serverTimeMs } = isCluster
-      ? await admitAcrossSlots(client, questions, this.#deadlineMs * 0.8)
+      ? await admitAcrossSlots(client, questions, { partMs: this.#deadlineMs * 0.8, quotas: this.quotas })
       : await admitTogether(client, questions);
     if (Number.isNaN(serverTimeMs)) this.#askTime();
     else this.#clocks.compare(sentAt, serverTimeMs);
@@ -190,6 +203,12 @@ export class RedisSecurityStore implements SecurityStore {
     const unwritten = faultForAll(item.question, new StoreFault("open"));
     return { ...unwritten, revoked, ...(answer.cutoff === undefined ? undefined : { cutoff: answer.cutoff }) };
   }
+}
+
+const silent: Logger = { debug: () => undefined, warn: () => undefined };
+
+function keyOfGiveBacks(tag: string, process: string): string {
+  return `portcullis:give-backs:{${tag}}:${process}`;
 }
 
 /** The clocks are compared at least so often. */

@@ -1,14 +1,18 @@
+import { onceLua } from "./once.js";
 import { bucketLua, clockLua, slidingLua, wholeLua } from "./algorithms.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
 /**
  * Corrects charges that were counted, each within the window that its receipt names: never below zero, keeping its TTL.
- * KEYS[i]: the counter. ARGV, five for each: `kind, limit, windowMs, by, receipt`, where `by` is below 0 to give back; of a
- * slot `slots` gives it back and `renew` holds it longer, and `receipt` is the slot.
+ * After what `onceLua` reads, KEYS[i]: the counter. ARGV, five for each: `kind, limit, windowMs, by, receipt`, where `by` is
+ * below 0 to give back; of a slot `slots` gives it back and `renew` holds it longer, and `receipt` is the slot. A slot that was
+ * given back or has expired is not held again.
+ *
+ * Returns OK, or an error text of Redis, that of an outage rather than that of a poisoned key.
  */
 export function adjustScriptWith(clock: string): Script {
-  return defineScript(`${clock}${wholeLua}${slidingLua}${bucketLua}
+  return defineScript(`${clock}${onceLua}${wholeLua}${slidingLua}${bucketLua}
 local adjusters = {}
 
 function adjusters.window(key, _, _, by, receipt)
@@ -39,16 +43,23 @@ function adjusters.slots(key, _, _, _, slot)
 end
 
 function adjusters.renew(key, _, window, _, slot)
-  redis.call('ZADD', key, whole(now + window), slot)
+  local ends = redis.call('ZSCORE', key, slot)
+  if not ends or tonumber(ends) <= now then return end
+  redis.call('ZADD', key, 'XX', whole(now + window), slot)
   redis.call('PEXPIRE', key, whole(window))
 end
 
+local fault
 for i, key in ipairs(KEYS) do
   local at = i * 5 - 4
   -- A poisoned key harms itself alone.
-  pcall(adjusters[ARGV[at]], key, tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), ARGV[at + 4])
+  local ok, problem = pcall(adjusters[ARGV[at]], key, tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]),
+    tonumber(ARGV[at + 3]), ARGV[at + 4])
+  if not ok and type(problem) == 'table' and (not fault or string.find(fault, 'WRONGTYPE', 1, true)) then
+    fault = problem.err
+  end
 end
-return redis.status_reply('OK')
+return fault or redis.status_reply('OK')
 `);
 }
 

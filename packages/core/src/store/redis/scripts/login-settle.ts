@@ -1,11 +1,13 @@
+import { onceLua } from "./once.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
 /**
- * What becomes of attempts to sign in: one operation for each key. ARGV, for each key: the operation and four arguments.
+ * What becomes of attempts to sign in: one operation for each key. After what `onceLua` reads, ARGV, for each key: the
+ * operation and four arguments. An operation that comes late, since it failed at first, leaves alone what began after it.
  *
- * - `clear` forgets a counter.
- * - `refund` takes one attempt back from a counter, `refund-pair spelling` from a pair: above zero only, keeping its TTL.
+ * - `clear` forgets a counter, or a pair.
+ * - `refund windowMs` takes one attempt back from a counter, `refund-pair spelling` from a pair: above zero only, keeping its TTL.
  * - `forgive spelling` takes back what a spelling has counted in a pair, and forgets the pair if nothing is left.
  * - `block limit windowMs longestMs memoryMs`: a pair whose attempts are used up is blocked for its window, then twice as long
  *   each time.
@@ -14,7 +16,7 @@ import { defineScript } from "./script.js";
  *
  * Returns OK, or the text of the first error.
  */
-export const loginSettleScript: Script = defineScript(`
+export const loginSettleScript: Script = defineScript(`${onceLua}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local fault = nil
@@ -28,9 +30,16 @@ local function try(...)
   return reply
 end
 
+-- Was this pair tried before the operation?
+local function isOld(key)
+  if age == 0 then return true end
+  local since = tonumber(try('HGET', key, 's') or nil)
+  return since and since <= now - age
+end
+
 local function block(key, limit, window, longest, memory)
   local state = try('HMGET', key, 'n', 'u', 'l', 'b')
-  if not state then return end
+  if not state or not isOld(key) then return end
   local count, untilMs, level = tonumber(state[1]) or 0, tonumber(state[2]) or 0, tonumber(state[3]) or 0
   if count < limit or untilMs <= now or state[4] == '1' then return end
   local ms = math.min(longest, window * 2 ^ math.min(level, 30))
@@ -58,14 +67,15 @@ for i, key in ipairs(KEYS) do
   local first = 5 * i - 4
   local operation, a, b = ARGV[first], ARGV[first + 1], ARGV[first + 2]
   if operation == 'clear' then
-    try('DEL', key)
+    if isOld(key) then try('DEL', key) end
   elseif operation == 'refund' then
     local count = tonumber(try('GET', key) or nil)
-    if count and count > 0 then try('DECR', key) end
+    local isSame = age == 0 or redis.call('PTTL', key) <= tonumber(a) - age
+    if count and count > 0 and isSame then try('DECR', key) end
   elseif operation == 'refund-pair' then
-    take(key, a, 1)
+    if isOld(key) then take(key, a, 1) end
   elseif operation == 'forgive' then
-    take(key, a, nil)
+    if isOld(key) then take(key, a, nil) end
   elseif operation == 'block' then
     block(key, tonumber(a), tonumber(b), tonumber(ARGV[first + 3]), tonumber(ARGV[first + 4]))
   elseif operation == 'fail' then

@@ -1,0 +1,183 @@
+import type { Script } from "./scripts/script.js";
+
+/** One correction: the key, what its script makes of it, and for how long it is worth repeating. */
+export interface GiveBackLine {
+  readonly key: string;
+  readonly args: readonly (string | number)[];
+  readonly lifeMs: number;
+  /** Repeat it once more, although it was answered. */
+  readonly twice?: true | undefined;
+}
+
+/** Keys and arguments of a script call, as `onceLua` reads them. */
+export type Arguments = [keys: string[], args: (string | number)[]];
+
+/** Lines of one script call: more would hold up other clients of a shared Redis. */
+const maxLines = 256;
+/** Beyond the life of its lines, for a call that is on its way when that ends. */
+const marginMs = 5000;
+
+/** Lines that go out as one script call, and again as the same call until one is answered. */
+export class Batch {
+  readonly lane: GiveBackLane;
+  readonly script: Script;
+  readonly lines: readonly GiveBackLine[];
+  /** 0 for one that does no harm when it runs twice. */
+  readonly number: number;
+  readonly #since = performance.now();
+  readonly #lifeMs: number;
+
+  constructor(lane: GiveBackLane, script: Script, lines: readonly GiveBackLine[], number: number) {
+    this.lane = lane;
+    this.script = script;
+    this.lines = lines;
+    this.number = number;
+    this.#lifeMs = Math.max(...lines.map(({ lifeMs }) => lifeMs));
+  }
+
+  get hasEnded(): boolean {
+    return performance.now() - this.#since >= this.#lifeMs;
+  }
+
+  encode(): Arguments {
+    const keys = this.lines.map(({ key }) => key);
+    const args = this.lines.flatMap((line) => line.args);
+    const { number, lane } = this;
+    const age = Math.floor(performance.now() - this.#since);
+    const memory = number === 0 ? (keys[0] ?? "") : lane.memory;
+    return [
+      [memory, ...keys],
+      [number, number === 0 ? 0 : lane.low, this.#lifeMs + marginMs, age, ...args],
+    ];
+  }
+}
+
+/** A line that was not sent yet. */
+interface Collected {
+  readonly script: Script;
+  readonly line: GiveBackLine;
+  readonly once: boolean;
+  readonly endsAt: number;
+}
+
+/** What is given back to keys that share a slot, and what is known of that slot. */
+export class GiveBackLane {
+  /** Where Redis remembers the numbers of this lane. */
+  readonly memory: string;
+  timer: NodeJS.Timeout | undefined;
+  /** Attempts that failed, one after the other. */
+  failures = 0;
+  /** Attempts that are not answered. */
+  underWay = 0;
+  #failing = false;
+  #lastNumber = 0;
+  /** Batches that are not settled. Their numbers ascend. */
+  readonly #open = new Set<Batch>();
+  /** Those of them that nobody is sending. */
+  #waiting: Batch[] = [];
+  #collected: Collected[] = [];
+
+  constructor(memory: string) {
+    this.memory = memory;
+  }
+
+  get failing(): boolean {
+    return this.#failing;
+  }
+
+  get hasCollected(): boolean {
+    return this.#collected.length > 0;
+  }
+
+  get hasWaiting(): boolean {
+    return this.#waiting.length > 0 || this.#collected.length > 0;
+  }
+
+  /** Does Redis remember anything of it? */
+  get isUsed(): boolean {
+    return this.#lastNumber > 0;
+  }
+
+  /** No batch up to this number is open. */
+  get low(): number {
+    for (const { number } of this.#open) if (number !== 0) return number - 1;
+    return this.#lastNumber;
+  }
+
+  add(script: Script, line: GiveBackLine, once: boolean): void {
+    this.#collected.push({ script, line, once, endsAt: performance.now() + line.lifeMs });
+  }
+
+  open(script: Script, lines: readonly GiveBackLine[], once: boolean): Batch {
+    const batch = new Batch(this, script, lines, once ? (this.#lastNumber += 1) : 0);
+    this.#open.add(batch);
+    return batch;
+  }
+
+  /** Makes batches of what was collected: lines that may run twice apart, since they need no memory. */
+  compose(): Batch[] {
+    const groups = new Map<Script, [twice: GiveBackLine[], once: GiveBackLine[]]>();
+    for (const { script, line, once } of this.#collected) {
+      let group = groups.get(script);
+      if (group === undefined) groups.set(script, (group = [[], []]));
+      group[once ? 1 : 0].push(line);
+    }
+    this.#collected = [];
+    const batches: Batch[] = [];
+    for (const [script, group] of groups) {
+      group.forEach((lines, index) => {
+        for (let start = 0; start < lines.length; start += maxLines)
+          batches.push(this.open(script, lines.slice(start, start + maxLines), index === 1));
+      });
+    }
+    return batches;
+  }
+
+  /** The batch to try next. There is one if {@link hasWaiting}. */
+  next(): Batch {
+    if (this.#waiting.length === 0) this.#waiting = this.compose();
+    return this.#waiting.shift() as Batch;
+  }
+
+  takeWaiting(): Batch[] {
+    return this.#waiting.splice(0);
+  }
+
+  /** False if it was settled already. */
+  settle(batch: Batch): boolean {
+    const index = this.#waiting.indexOf(batch);
+    if (index !== -1) this.#waiting.splice(index, 1);
+    return this.#open.delete(batch);
+  }
+
+  /** The batch waits behind the others, so that one that can never run holds up none. False if it was settled already. */
+  keep(batch: Batch): boolean {
+    if (!this.#open.has(batch)) return false;
+    if (!this.#waiting.includes(batch)) this.#waiting.push(batch);
+    return true;
+  }
+
+  fail(): void {
+    this.#failing = true;
+    this.failures += 1;
+  }
+
+  recover(): void {
+    this.#failing = false;
+    this.failures = 0;
+  }
+
+  /** Forgets what is worth nothing any more. Returns how many lines that were. */
+  dropEnded(): number {
+    const now = performance.now();
+    let dropped = 0;
+    for (const batch of this.#waiting.filter(({ hasEnded }) => hasEnded)) {
+      this.settle(batch);
+      dropped += batch.lines.length;
+    }
+    const live = this.#collected.filter(({ endsAt }) => endsAt > now);
+    dropped += this.#collected.length - live.length;
+    this.#collected = live;
+    return dropped;
+  }
+}

@@ -1,0 +1,263 @@
+import { randomBytes } from "node:crypto";
+import type { Logger } from "../../telemetry/logger.js";
+import type { Telemetry } from "../../telemetry/telemetry.js";
+import { StoreFault } from "../ports.js";
+import type { Connection } from "./connect.js";
+import { faultOfError, faultOfReply } from "./faults.js";
+import type { Arguments, Batch, GiveBackLine } from "./give-back-lane.js";
+import { GiveBackLane } from "./give-back-lane.js";
+import { hashTag } from "./hash-tag.js";
+import type { Script } from "./scripts/script.js";
+import { runScript } from "./scripts/script.js";
+
+export interface GiveBacksOptions {
+  readonly connection: Connection;
+  /** Where Redis remembers the calls of a process, in the slot of this hash tag. */
+  readonly memoryKey: (tag: string, process: string) => string;
+  /** Are writes known to work? While they are not, nothing new is sent but one call at a time. */
+  readonly isWell: () => boolean;
+  /** False while an operator keeps calls away from Redis. */
+  readonly mayCall: () => boolean;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
+}
+
+/** Give-backs that are on their way or wait for Redis, of one process; more are lost, and counted as such. */
+const mostHeld = 10_000;
+/** An attempt that is not answered by then is repeated. */
+const patienceMs = 1000;
+const firstPauseMs = 50;
+const longestPauseMs = 1000;
+/** How long closing waits for the last attempts: with the other good-byes less than the second that closing may take. */
+const goodbyeMs = 300;
+/** A slot whose taking was not answered is given back once more after this: its taking may have been overtaken. */
+const againMs = 2000;
+/** What Redis remembers of a process that was closed. */
+const memoryAfterCloseMs = 60_000;
+/** Without a Cluster all keys are in one place. */
+const onlyTag = "0";
+
+/**
+ * Corrections of what Redis has counted: slots, refunds, settlements and leases that are given back. Those of one turn of the
+ * event loop are one call, in a Cluster one for each slot. A call that fails is repeated until Redis has said that it ran, or
+ * until its window has ended; its number, which Redis remembers, lets it take effect once, whether the call or its reply was
+ * lost. Nobody waits for it.
+ */
+export class GiveBacks {
+  readonly #options: GiveBacksOptions;
+  readonly #process = randomBytes(9).toString("base64url");
+  readonly #lanes = new Map<string, GiveBackLane>();
+  readonly #underWay = new Set<Promise<void>>();
+  readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #stopListening: () => void;
+  #scheduled = false;
+  #held = 0;
+  #hasWarned = false;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: GiveBacksOptions) {
+    this.#options = options;
+    this.#stopListening = options.connection.onConnect(() => {
+      for (const lane of this.#lanes.values()) this.#hasten(lane);
+    });
+  }
+
+  /** How many are on their way or wait. */
+  get held(): number {
+    return this.#held;
+  }
+
+  /** Sends a line with others of this turn. `once` is false for a line that does no harm when it runs twice. */
+  push(script: Script, line: GiveBackLine, once: boolean): void {
+    if (this.#closing !== undefined || !this.#takes(1)) return;
+    const lane = this.#laneOf(line.key);
+    lane.add(script, line, once);
+    if (lane.failing) this.#rest(lane);
+    else if (!this.#scheduled) {
+      this.#scheduled = true;
+      setImmediate(() => this.#flush());
+    }
+  }
+
+  /**
+   * Makes the first attempt by `call`, for a caller who waits for its outcome, and repeats it if that was an outage. Resolves to
+   * what `call` resolves to. The keys of the lines share a slot.
+   */
+  async attempt(
+    script: Script,
+    lines: readonly GiveBackLine[],
+    call: (...words: Arguments) => Promise<unknown>,
+  ): Promise<unknown> {
+    const [first] = lines;
+    if (first === undefined || this.#closing !== undefined || !this.#takes(lines.length))
+      return call(...withoutNumber(lines));
+    const batch = this.#laneOf(first.key).open(script, lines, true);
+    const reply = await call(...batch.encode());
+    if (reply instanceof StoreFault && reply.outage) this.#keep(batch);
+    else this.#settle(batch);
+    return reply;
+  }
+
+  /** Tries everything once more, and waits for that a little; nothing is given back afterwards. */
+  async close(): Promise<void> {
+    return (this.#closing ??= this.#close());
+  }
+
+  async #close(): Promise<void> {
+    this.#stopListening();
+    const { connection, mayCall } = this.#options;
+    for (const timer of this.#timers) clearTimeout(timer);
+    if (!connection.isUp() || !mayCall()) return this.#forget();
+    for (const lane of this.#lanes.values())
+      for (const batch of [...lane.takeWaiting(), ...lane.compose()]) void this.#try(batch);
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, goodbyeMs)));
+    await Promise.race([Promise.all(this.#underWay), timeout]);
+    clearTimeout(timer);
+    for (const { memory, isUsed } of this.#lanes.values())
+      if (isUsed) connection.client.call("PEXPIRE", memory, memoryAfterCloseMs).catch(() => undefined);
+    this.#forget();
+  }
+
+  #forget(): void {
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers.clear();
+    this.#lanes.clear();
+    this.#held = 0;
+  }
+
+  #takes(lines: number): boolean {
+    if (this.#held + lines <= mostHeld) {
+      this.#held += lines;
+      return true;
+    }
+    const { telemetry, logger } = this.#options;
+    telemetry.giveBacksLost(lines);
+    if (!this.#hasWarned)
+      logger.warn({ held: this.#held }, "portcullis: too many give-backs wait for Redis; further ones are lost");
+    this.#hasWarned = true;
+    return false;
+  }
+
+  #laneOf(key: string): GiveBackLane {
+    const tag = this.#options.connection.isCluster ? hashTag(key) : onlyTag;
+    const known = this.#lanes.get(tag);
+    if (known !== undefined) return known;
+    const lane = new GiveBackLane(this.#options.memoryKey(tag, this.#process));
+    this.#lanes.set(tag, lane);
+    return lane;
+  }
+
+  #flush(): void {
+    this.#scheduled = false;
+    if (this.#closing !== undefined) return;
+    const isWell = this.#options.connection.isUp() && this.#options.isWell();
+    for (const lane of this.#lanes.values()) {
+      if (lane.failing || !lane.hasCollected) continue;
+      if (isWell) this.#sendAll(lane);
+      else this.#fail(lane);
+    }
+  }
+
+  #sendAll(lane: GiveBackLane): void {
+    for (const batch of [...lane.takeWaiting(), ...lane.compose()]) void this.#try(batch);
+  }
+
+  /** Resolves when the attempt was answered, or when it is too late for that. */
+  #try(batch: Batch): Promise<void> {
+    const attempt = new Promise<void>((resolve) => {
+      let isOver = false;
+      const end = (fault: StoreFault | undefined): void => {
+        // A reply after its time still says that the batch has run.
+        if (fault === undefined || !fault.outage) this.#settle(batch);
+        else if (!isOver) this.#keep(batch);
+        if (!isOver) resolve();
+        isOver = true;
+        this.#cancel(timer);
+      };
+      const timer = this.#later(patienceMs, () => end(new StoreFault("timeout")));
+      runScript(this.#options.connection.client, batch.script, ...batch.encode()).then(
+        (reply) => end(typeof reply === "string" && reply !== "OK" ? faultOfReply(reply) : undefined),
+        (error: unknown) => end(faultOfError(error)),
+      );
+    });
+    this.#underWay.add(attempt);
+    batch.lane.underWay += 1;
+    void attempt.then(() => {
+      this.#underWay.delete(attempt);
+      batch.lane.underWay -= 1;
+    });
+    return attempt;
+  }
+
+  #settle(batch: Batch): void {
+    const { lane, script } = batch;
+    if (!lane.settle(batch) || this.#closing !== undefined) return;
+    this.#held -= batch.lines.length;
+    const again = batch.lines.filter(({ twice }) => twice === true);
+    if (again.length > 0)
+      this.#later(againMs, () => {
+        for (const line of again) this.push(script, { ...line, twice: undefined }, false);
+      });
+    if (!lane.failing) return;
+    lane.recover();
+    this.#sendAll(lane);
+  }
+
+  #keep(batch: Batch): void {
+    if (batch.lane.keep(batch)) this.#fail(batch.lane);
+  }
+
+  #fail(lane: GiveBackLane): void {
+    lane.fail();
+    this.#rest(lane);
+  }
+
+  #rest(lane: GiveBackLane): void {
+    if (lane.timer !== undefined || this.#closing !== undefined) return;
+    const pauseMs = Math.min(longestPauseMs, firstPauseMs * 2 ** Math.min(lane.failures, 10));
+    lane.timer = this.#later(pauseMs * (0.75 + Math.random() / 4), () => this.#retry(lane));
+  }
+
+  /** There is reason to hope. */
+  #hasten(lane: GiveBackLane): void {
+    if (!lane.failing) return;
+    lane.failures = 0;
+    this.#retry(lane);
+  }
+
+  /** One batch goes ahead; the others follow if it is answered. */
+  #retry(lane: GiveBackLane): void {
+    if (lane.timer !== undefined) this.#cancel(lane.timer);
+    lane.timer = undefined;
+    this.#held -= lane.dropEnded();
+    const { connection, mayCall } = this.#options;
+    if (lane.underWay > 0) return this.#rest(lane);
+    if (!lane.hasWaiting) return lane.recover();
+    if (connection.isUp() && mayCall()) void this.#try(lane.next());
+    else this.#fail(lane);
+  }
+
+  #later(ms: number, act: () => void): NodeJS.Timeout {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      act();
+    }, ms).unref();
+    this.#timers.add(timer);
+    return timer;
+  }
+
+  #cancel(timer: NodeJS.Timeout): void {
+    clearTimeout(timer);
+    this.#timers.delete(timer);
+  }
+}
+
+/** A call that is never repeated. */
+export function withoutNumber(lines: readonly GiveBackLine[]): Arguments {
+  const keys = lines.map(({ key }) => key);
+  return [
+    [keys[0] ?? "", ...keys],
+    [0, 0, 0, 0, ...lines.flatMap(({ args }) => args)],
+  ];
+}

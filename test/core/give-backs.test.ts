@@ -1,0 +1,263 @@
+import { expect } from "chai";
+import fc from "fast-check";
+import { Redis } from "ioredis";
+import { Keyspace } from "../../packages/core/src/store/keys.js";
+import type { Algorithm, Charge, QuotaStore } from "../../packages/core/src/store/ports.js";
+import { AdjustmentQueue } from "../../packages/core/src/store/redis/adjustments.js";
+import { admitTogether } from "../../packages/core/src/store/redis/admission.js";
+import { GiveBacks } from "../../packages/core/src/store/redis/give-backs.js";
+import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
+import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { isSoak } from "../support/soak.js";
+import { until } from "../support/until.js";
+import { ruledCharge } from "./support/clocked-stores.js";
+import type { Fate, FlakyConnection } from "./support/flaky-connection.js";
+import { openFlaky } from "./support/flaky-connection.js";
+
+interface Opened {
+  readonly flaky: FlakyConnection;
+  readonly giveBacks: GiveBacks;
+  readonly quotas: QuotaStore;
+  readonly said: string[];
+  readonly lost: () => number;
+  isHeld: boolean;
+}
+
+const windowSeconds = 86_400;
+
+describe("what is given back to Redis", function () {
+  this.timeout(60_000);
+  let client: Redis;
+  let prefix: string;
+  let keys: Keyspace;
+  const opened: GiveBacks[] = [];
+
+  before(() => {
+    client = new Redis(testRedisUrl());
+  });
+  after(() => client.disconnect());
+  beforeEach(() => {
+    prefix = freshPrefix();
+    keys = new Keyspace(prefix, "test");
+  });
+  afterEach(async () => {
+    for (const giveBacks of opened.splice(0)) await giveBacks.close();
+  });
+
+  function open(isCluster = false): Opened {
+    const said: string[] = [];
+    const flaky = openFlaky(client, isCluster);
+    const telemetry = new Telemetry();
+    const state = { isHeld: false };
+    const giveBacks = new GiveBacks({
+      connection: flaky.connection,
+      memoryKey: (tag, process) => keys.giveBacks(tag, process),
+      isWell: () => true,
+      mayCall: () => !state.isHeld,
+      telemetry,
+      logger: { debug: () => undefined, warn: (_: object, message: string) => void said.push(message) },
+    });
+    opened.push(giveBacks);
+    const lost = (): number =>
+      telemetry.read().find(({ name }) => name === "portcullis_give_backs_lost_total")?.samples[0]?.value ?? -1;
+    return Object.assign(state, { flaky, giveBacks, quotas: new AdjustmentQueue(giveBacks), said, lost });
+  }
+
+  const charge = (algorithm: Algorithm, more: Partial<Charge> = {}): Charge =>
+    ruledCharge({
+      ...{ key: keys.quota("p", "a", algorithm, windowSeconds), limit: 1000, windowSeconds },
+      rule: { algorithm, shadow: false, block: undefined },
+      ...more,
+    });
+  async function count(one: Charge): Promise<number> {
+    const { answers } = await admitTogether(client, [{ beforeToken: [one], token: undefined, afterToken: [] }]);
+    const tally = answers[0]?.beforeToken[0];
+    return tally !== undefined && "receipt" in tally ? (tally.receipt ?? -1) : -1;
+  }
+  async function consumed(algorithm: Algorithm): Promise<number> {
+    const asked = charge(algorithm, { cost: 0, slot: algorithm === "concurrency" ? "asked" : undefined });
+    const { answers } = await admitTogether(client, [{ beforeToken: [asked], token: undefined, afterToken: [] }]);
+    const tally = answers[0]?.beforeToken[0];
+    return tally !== undefined && "consumed" in tally ? tally.consumed : -1;
+  }
+  /** Every pause between attempts ends at once. */
+  async function settled({ flaky, giveBacks }: Opened): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
+    await until(() => {
+      flaky.reconnect();
+      return giveBacks.held === 0;
+    });
+  }
+  async function everyKeyEnds(): Promise<void> {
+    for (const key of await client.keys(`${prefix}*`)) expect(await client.pttl(key), key).to.be.greaterThan(0);
+  }
+
+  it("is given back once, whatever requests and replies are lost, and no key is without an end", async () => {
+    const algorithms = ["fixed-window", "sliding-window", "token-bucket", "concurrency"] as const;
+    const fate = fc.constantFrom<Fate>("pass", "lose request", "lose reply");
+    const step = fc.record({
+      algorithm: fc.constantFrom(...algorithms),
+      cost: fc.integer({ min: 0, max: 4 }),
+      by: fc.option(fc.integer({ min: -4, max: 3 }), { nil: undefined }),
+      fates: fc.array(fate, { maxLength: 3 }),
+      waits: fc.boolean(),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 25 }), fc.boolean(), async (steps, isCluster) => {
+        keys = new Keyspace(freshPrefix(), "test");
+        const opening = open(isCluster);
+        const model = new Map<Algorithm, number>(algorithms.map((algorithm) => [algorithm, 0]));
+        let slots = 0;
+        for (const { algorithm, cost, by, fates, waits } of steps) {
+          const isSlot = algorithm === "concurrency";
+          const one = charge(algorithm, isSlot ? { slot: `s${(slots += 1)}` } : { cost });
+          const receipt = await count(one);
+          const change = by === undefined ? 0 : isSlot ? -1 : Math.max(by, -cost);
+          model.set(algorithm, (model.get(algorithm) ?? 0) + one.cost + change);
+          opening.flaky.fates.push(...fates);
+          opening.quotas.adjust([{ charge: one, receipt, by: change }]);
+          if (waits) await new Promise((resolve) => setImmediate(resolve));
+        }
+        await settled(opening);
+        for (const [algorithm, sum] of model) expect(await consumed(algorithm), algorithm).to.equal(sum);
+        await everyKeyEnds();
+        expect(opening.lost()).to.equal(0);
+      }),
+      { numRuns: isSoak ? 300 : 40 },
+    );
+  });
+
+  it("does nothing when a call comes again that was answered long ago", async () => {
+    const opening = open();
+    const one = charge("fixed-window", { cost: 5 });
+    const receipt = await count(one);
+    opening.quotas.adjust([{ charge: one, receipt, by: -1 }]);
+    await settled(opening);
+    const [stray] = opening.flaky.sent;
+    for (let round = 0; round < 3; round += 1) {
+      opening.quotas.adjust([{ charge: one, receipt, by: -1 }]);
+      await settled(opening);
+      await client.call(String(stray?.[0]), ...(stray ?? []).slice(1));
+    }
+    expect(await consumed("fixed-window")).to.equal(1);
+  });
+
+  it("leaves a memory that does not grow with what was given back", async () => {
+    const opening = open();
+    const one = charge("fixed-window", { cost: 500 });
+    const receipt = await count(one);
+    for (let round = 0; round < 300; round += 1) {
+      if (round % 3 === 0) opening.flaky.fates.push("lose reply");
+      opening.quotas.adjust([{ charge: one, receipt, by: -1 }]);
+      if (round % 10 === 0) await settled(opening);
+    }
+    await settled(opening);
+    expect(await consumed("fixed-window")).to.equal(200);
+    const [memory = ""] = await client.keys(`${prefix}*give-backs*`);
+    // What is open when the last call goes out, that call, and the mark.
+    expect(await client.zcard(memory)).to.be.at.most(13);
+    expect(await client.pttl(memory)).to.be.within(1, windowSeconds * 1000 + 5000);
+    await opening.giveBacks.close();
+    expect(await client.pttl(memory), "after closing").to.be.within(1, 60_000);
+  });
+
+  it("does not go into the window after its own, and is not repeated when that has ended", async () => {
+    const opening = open();
+    const one = charge("fixed-window", { windowSeconds: 1, cost: 3 });
+    const receipt = await count(one);
+    opening.flaky.up = false;
+    opening.quotas.adjust([{ charge: one, receipt, by: -3 }]);
+    await until(async () => (await client.exists(one.key)) === 0);
+    await count({ ...one, windowSeconds });
+    opening.flaky.up = true;
+    await settled(opening);
+    expect(await client.get(one.key)).to.equal("3");
+  });
+
+  it("waits in bounds: ten thousand, and the rest is counted and said once", async () => {
+    const opening = open();
+    opening.flaky.up = false;
+    const slots = Array.from({ length: 10_050 }, (_, index) => charge("concurrency", { slot: `s${index}` }));
+    await client.zadd(slots[0]!.key, ...slots.flatMap(({ slot = "" }) => [Date.now() + 60_000, slot]));
+    opening.quotas.adjust(slots.map((one) => ({ charge: one, receipt: 0, by: -1 })));
+    expect([opening.giveBacks.held, opening.lost()]).to.deep.equal([10_000, 50]);
+    expect(opening.said).to.deep.equal(["portcullis: too many give-backs wait for Redis; further ones are lost"]);
+    await new Promise((resolve) => setImmediate(resolve));
+    opening.flaky.up = true;
+    await settled(opening);
+    expect(await client.zcard(slots[0]!.key)).to.equal(50);
+    expect(opening.flaky.sent.length, "calls").to.be.below(100);
+    await client.del(slots[0]!.key);
+  });
+
+  it("comes back by itself, without a new connection and without a request", async () => {
+    const opening = open();
+    const one = charge("concurrency", { slot: "s" });
+    await count(one);
+    opening.flaky.fates = ["lose request", "lose request", "lose request"];
+    opening.quotas.adjust([{ charge: one, receipt: 0, by: -1 }]);
+    await until(async () => (await client.exists(one.key)) === 0);
+    await until(() => opening.giveBacks.held === 0);
+  });
+
+  it("stays here while an operator keeps calls away from Redis", async () => {
+    const opening = open();
+    const one = charge("concurrency", { slot: "s" });
+    await count(one);
+    opening.isHeld = true;
+    opening.flaky.fates = ["lose request"];
+    opening.quotas.adjust([{ charge: one, receipt: 0, by: -1 }]);
+    await new Promise((resolve) => setImmediate(resolve));
+    for (let round = 0; round < 3; round += 1) opening.flaky.reconnect();
+    expect([opening.flaky.sent.length, opening.giveBacks.held]).to.deep.equal([1, 1]);
+    opening.isHeld = false;
+    await settled(opening);
+    expect(await client.exists(one.key)).to.equal(0);
+  });
+
+  it("is not held up by a counter that is poisoned", async () => {
+    const opening = open();
+    const [bad, good] = [charge("sliding-window"), charge("fixed-window", { cost: 2 })];
+    await client.rpush(bad.key, "x");
+    await client.expire(bad.key, 60);
+    const receipt = await count(good);
+    opening.quotas.adjust([
+      { charge: bad, receipt: 1, by: -1 },
+      { charge: charge("concurrency", { key: bad.key, slot: "s" }), receipt: 0, by: -1 },
+      { charge: good, receipt, by: -1 },
+    ]);
+    await settled(opening);
+    expect(await consumed("fixed-window")).to.equal(1);
+    expect(opening.flaky.sent).to.have.length(2);
+  });
+
+  it("takes a slot back again that was taken after it was given back", async () => {
+    const opening = open();
+    const one = charge("concurrency", { slot: "s" });
+    // Its taking was not answered, and is overtaken.
+    opening.quotas.adjust([{ charge: one, receipt: -1, by: -1 }]);
+    await settled(opening);
+    await count(one);
+    await until(async () => (await client.exists(one.key)) === 0);
+  });
+
+  it("is tried once more when the gate is closed, and keeps nobody waiting", async () => {
+    const opening = open();
+    const one = charge("concurrency", { slot: "s" });
+    await count(one);
+    opening.flaky.fates = ["lose request"];
+    opening.quotas.adjust([{ charge: one, receipt: 0, by: -1 }]);
+    await new Promise((resolve) => setImmediate(resolve));
+    await opening.giveBacks.close();
+    expect(await client.exists(one.key)).to.equal(0);
+
+    const silent = open();
+    silent.flaky.connection.client.call = () => new Promise(() => undefined);
+    silent.quotas.adjust([{ charge: one, receipt: 0, by: -1 }]);
+    const since = performance.now();
+    await silent.giveBacks.close();
+    expect(performance.now() - since).to.be.below(3000);
+    silent.quotas.adjust([{ charge: one, receipt: 0, by: -1 }]);
+    expect(silent.giveBacks.held).to.equal(0);
+  });
+});

@@ -1,0 +1,59 @@
+import type { Redis } from "ioredis";
+import type { Connection, RedisLike } from "../../../packages/core/src/store/redis/connect.js";
+
+/** What becomes of a script call: it arrives, it never does, or it runs and its answer does not come. */
+export type Fate = "pass" | "lose request" | "lose reply";
+
+/** A connection to a real Redis on which script calls have the fates of a list, and pass after it. */
+export interface FlakyConnection {
+  readonly connection: Connection;
+  /** Script calls as they were sent. */
+  readonly sent: (string | number)[][];
+  fates: Fate[];
+  up: boolean;
+  /** A connection is made anew. */
+  reconnect(): void;
+}
+
+export function openFlaky(client: Redis, isCluster = false): FlakyConnection {
+  const listeners = new Set<() => void>();
+  const sent: (string | number)[][] = [];
+
+  async function call(command: string, ...words: (string | number)[]): Promise<unknown> {
+    if (!command.startsWith("EVAL")) return client.call(command, ...words);
+    sent.push([command, ...words]);
+    const fate = flaky.fates.shift() ?? "pass";
+    if (fate === "lose request") throw new Error("Connection is closed.");
+    let reply: unknown;
+    try {
+      reply = await client.call(command, ...words);
+    } catch (error) {
+      // The text follows the digest, as a part of the same call.
+      if (error instanceof Error && error.message.startsWith("NOSCRIPT") && fate !== "pass") flaky.fates.unshift(fate);
+      throw error;
+    }
+    if (fate === "lose reply") throw new Error("Connection is closed.");
+    return reply;
+  }
+
+  const flaky: FlakyConnection = {
+    sent,
+    fates: [],
+    up: true,
+    reconnect: () => listeners.forEach((listener) => listener()),
+    connection: {
+      client: { status: "ready", call } as unknown as RedisLike,
+      isCluster,
+      unsafeOptions: [],
+      hasConnected: () => true,
+      isUp: () => flaky.up,
+      onConnect(listener) {
+        listeners.add(listener);
+        return () => listeners.delete(listener);
+      },
+      leaveReplica: () => undefined,
+      close: () => Promise.resolve(),
+    },
+  };
+  return flaky;
+}
