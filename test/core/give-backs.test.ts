@@ -5,6 +5,8 @@ import { Keyspace } from "../../packages/core/src/store/keys.js";
 import type { Algorithm, Charge, QuotaStore } from "../../packages/core/src/store/ports.js";
 import { AdjustmentQueue } from "../../packages/core/src/store/redis/adjustments.js";
 import { admitTogether } from "../../packages/core/src/store/redis/admission.js";
+import { admitAcrossSlots } from "../../packages/core/src/store/redis/cluster.js";
+import { RedisLeaseSource } from "../../packages/core/src/store/redis/lease-source.js";
 import { GiveBacks } from "../../packages/core/src/store/redis/give-backs.js";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
@@ -239,6 +241,68 @@ describe("what is given back to Redis", function () {
     await settled(opening);
     await count(one);
     await until(async () => (await client.exists(one.key)) === 0);
+  });
+
+  describe("in a Cluster, where a request is refused by another slot", () => {
+    const ip = (limit: number): Charge => ({
+      ...{ key: `${prefix}{1}:ip`, limit, windowSeconds: 60, cost: 1 },
+    });
+    const plain = (): Charge => ({ key: `${prefix}{2}:user`, limit: 9, windowSeconds: 60, cost: 1 });
+    const slot = (): Charge => charge("concurrency", { key: `${prefix}{2}:slots`, slot: "s" });
+
+    /** A request with two charges that the first of them refuses, while this becomes of the call for the second. */
+    async function refused(second: Charge, fate: Fate, later: readonly Fate[] = []): Promise<Opened> {
+      const opening = open(true);
+      const { client: flaky } = opening.flaky.connection;
+      const terms = { partMs: 100, quotas: opening.quotas };
+      await admitAcrossSlots(flaky, [{ beforeToken: [ip(99)], token: undefined, afterToken: [] }], terms);
+      opening.flaky.fates = ["pass", fate, ...later];
+      const { answers } = await admitAcrossSlots(
+        flaky,
+        [{ beforeToken: [ip(0)], token: undefined, afterToken: [second] }],
+        terms,
+      );
+      expect(answers[0]?.beforeToken[0]).to.include({ consumed: 2 });
+      return opening;
+    }
+
+    it("refunds what was counted, once, though the refund's reply is lost", async () => {
+      await settled(await refused(plain(), "pass", ["lose reply", "lose request"]));
+      expect(await client.get(plain().key)).to.equal("0");
+    });
+
+    it("refunds what is known to be counted only when its request has been answered", async () => {
+      const opening = await refused(plain(), "delay reply");
+      expect(await client.get(plain().key)).to.equal("1");
+      opening.flaky.arrive();
+      await until(async () => (await client.get(plain().key)) === "0");
+      await settled(opening);
+      expect(await client.get(plain().key)).to.equal("0");
+    });
+
+    for (const fate of ["delay reply", "lose reply"] as const)
+      it(`gives a slot back whose taking was not answered (${fate})`, async () => {
+        const opening = await refused(slot(), fate);
+        await settled(opening);
+        expect(await client.exists(slot().key)).to.equal(0);
+        opening.flaky.arrive();
+      });
+  });
+
+  it("is what a lease has left, once, though the request or the reply is lost", async () => {
+    for (const fates of [["lose request"], ["lose reply"], ["lose reply", "lose reply", "lose request"]] as Fate[][]) {
+      const opening = open();
+      keys = new Keyspace(freshPrefix(), "test");
+      const one = charge("fixed-window", { cost: 20 });
+      const windowEnd = await count(one);
+      opening.flaky.fates = [...fates];
+      const source = new RedisLeaseSource(opening.flaky.connection, opening.giveBacks, () => true);
+      const request = { key: one.key, limit: 1000, take: 0, windowEnd, windowMs: windowSeconds * 1000 };
+      const grants = await source.exchange([{ ...request, giveBack: 6 }]);
+      expect(grants).to.deep.equal([{ granted: 0, consumed: 0, resetMs: 0, windowEnd: 0 }]);
+      await settled(opening);
+      expect(await consumed("fixed-window"), fates.join()).to.equal(14);
+    }
   });
 
   it("is tried once more when the gate is closed, and keeps nobody waiting", async () => {

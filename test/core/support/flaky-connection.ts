@@ -1,8 +1,8 @@
 import type { Redis } from "ioredis";
 import type { Connection, RedisLike } from "../../../packages/core/src/store/redis/connect.js";
 
-/** What becomes of a script call: it arrives, it never does, or it runs and its answer does not come. */
-export type Fate = "pass" | "lose request" | "lose reply";
+/** What becomes of a script call: it arrives, it never does, or it runs and its answer does not come, or is late. */
+export type Fate = "pass" | "lose request" | "lose reply" | "delay reply";
 
 /** A connection to a real Redis on which script calls have the fates of a list, and pass after it. */
 export interface FlakyConnection {
@@ -11,6 +11,8 @@ export interface FlakyConnection {
   readonly sent: (string | number)[][];
   fates: Fate[];
   up: boolean;
+  /** Replies that were delayed arrive. */
+  arrive(): void;
   /** A connection is made anew. */
   reconnect(): void;
 }
@@ -18,6 +20,8 @@ export interface FlakyConnection {
 export function openFlaky(client: Redis, isCluster = false): FlakyConnection {
   const listeners = new Set<() => void>();
   const sent: (string | number)[][] = [];
+  let arrive: () => void = () => undefined;
+  const delay = new Promise<void>((resolve) => (arrive = resolve));
 
   async function call(command: string, ...words: (string | number)[]): Promise<unknown> {
     if (!command.startsWith("EVAL")) return client.call(command, ...words);
@@ -32,6 +36,7 @@ export function openFlaky(client: Redis, isCluster = false): FlakyConnection {
       if (error instanceof Error && error.message.startsWith("NOSCRIPT") && fate !== "pass") flaky.fates.unshift(fate);
       throw error;
     }
+    if (fate === "delay reply") await delay;
     if (fate === "lose reply") throw new Error("Connection is closed.");
     return reply;
   }
@@ -40,6 +45,7 @@ export function openFlaky(client: Redis, isCluster = false): FlakyConnection {
     sent,
     fates: [],
     up: true,
+    arrive: () => arrive(),
     reconnect: () => listeners.forEach((listener) => listener()),
     connection: {
       client: { status: "ready", call } as unknown as RedisLike,

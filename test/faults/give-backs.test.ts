@@ -1,0 +1,270 @@
+import { expect } from "chai";
+import { nowSeconds, signToken, startCluster, startProxy, startRedis, testAuth } from "@portcullis/testkit";
+import type { Proxy, RedisServer } from "@portcullis/testkit";
+import { adapters, allAdapters } from "../support/app.js";
+import type { AnyOptions, RunningApp, TestAdapter } from "../support/app.js";
+import { cleanUp } from "../support/clean-up.js";
+import { send } from "../support/http.js";
+import type { Latch } from "../support/latch.js";
+import { openLatch } from "../support/latch.js";
+import { silentLogger } from "../support/logger.js";
+import { operate } from "../support/redis.js";
+import { until } from "../support/until.js";
+
+/** A Redis, and what goes wrong with it. */
+interface Place {
+  readonly redis: AnyOptions["redis"];
+  readonly servers: readonly RedisServer[];
+  readonly begin: () => unknown;
+  readonly end: () => unknown;
+}
+
+const places: Readonly<Record<string, () => Promise<Place>>> = {
+  async "cannot be reached for a while"() {
+    const { server, proxy } = await startBehindProxy();
+    return {
+      ...{ redis: proxy.url, servers: [server] },
+      begin() {
+        proxy.mode = "refuse";
+        proxy.reset();
+      },
+      end: () => void (proxy.mode = "pass"),
+    };
+  },
+  async "runs what it is told, and its replies are lost"() {
+    const { server, proxy } = await startBehindProxy();
+    return {
+      ...{ redis: proxy.url, servers: [server] },
+      begin: () => void (proxy.mode = "drop-replies"),
+      end: () => void (proxy.mode = "pass"),
+    };
+  },
+  async "stands still"() {
+    const server = await startRedis();
+    cleanUp(() => server.stop());
+    return { redis: server.url, servers: [server], begin: () => server.pause(), end: () => server.resume() };
+  },
+  async "is killed, and comes back with its data"() {
+    const server = await startRedis({ config: { appendonly: "yes" } });
+    cleanUp(() => server.stop());
+    return { redis: server.url, servers: [server], begin: () => server.kill(), end: () => server.restart() };
+  },
+  async "is a Cluster whose nodes stand still"() {
+    const cluster = await startCluster();
+    cleanUp(() => cluster.stop());
+    return {
+      ...{ redis: { cluster: cluster.seeds }, servers: cluster.nodes },
+      begin: () => cluster.nodes.forEach((node) => node.pause()),
+      end: () => cluster.nodes.forEach((node) => node.resume()),
+    };
+  },
+};
+
+async function startBehindProxy(): Promise<{ server: RedisServer; proxy: Proxy }> {
+  const server = await startRedis();
+  cleanUp(() => server.stop());
+  const proxy = await startProxy(server);
+  cleanUp(() => proxy.close());
+  return { server, proxy };
+}
+
+interface Visitor extends RunningApp {
+  /** Status, and what remains of the limit. */
+  readonly visit: (path?: string) => Promise<[status: number, remaining: number]>;
+  latch: Latch;
+}
+
+async function start(adapter: TestAdapter, redis: AnyOptions["redis"], limit: object): Promise<Visitor> {
+  const options = { redis, logger: silentLogger, deadline: 300, limits: [limit as never] };
+  const visitor = { latch: openLatch() };
+  const app = await adapter.start({
+    options,
+    routes: { "GET /held": async () => visitor.latch.wait(), "GET /": () => ({ in: true }) },
+  });
+  cleanUp(() => app.close());
+  const made = Object.assign(visitor, app, {
+    async visit(path = "/"): Promise<[number, number]> {
+      const { status, headers } = await send(`${app.url}${path}`);
+      return [status, Number(/r=(\d+)/.exec(String(headers.ratelimit))?.[1])];
+    },
+  });
+  await until(async () => Number.isInteger((await made.visit())[1]));
+  return made;
+}
+
+/** Lets requests that are held end while Redis is away, and waits for it to work again. */
+async function endInOutage(app: Visitor, { begin, end }: Place, count: number): Promise<void> {
+  const held = Array.from({ length: count }, async () => app.visit("/held"));
+  await app.latch.waiting(count);
+  await begin();
+  app.latch.open();
+  expect((await Promise.all(held)).map(([status]) => status)).to.deep.equal(held.map(() => 200));
+  // Give-backs are on their way, or have failed.
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  await end();
+}
+
+async function expectEnds(servers: readonly RedisServer[]): Promise<void> {
+  for (const { url } of servers) {
+    const operator = operate(url);
+    for (const key of await operator.keys("*")) expect(await operator.pttl(key), key).to.not.equal(-1);
+  }
+}
+
+const everybody = { name: "p", per: "ip" } as const;
+
+for (const [what, open] of Object.entries(places)) {
+  describe(`what ends while Redis ${what}`, function () {
+    this.timeout(90_000);
+
+    for (const adapter of what === "cannot be reached for a while" ? allAdapters : adapters) {
+      it(`gives its slots back when Redis answers again, not a window later (${adapter.name})`, async () => {
+        const place = await open();
+        const app = await start(adapter, place.redis, {
+          ...{ ...everybody, algorithm: "concurrency", limit: 3, window: "10m" },
+        });
+        await endInOutage(app, place, 3);
+        await until(async () => (await app.visit())[1] === 2);
+        await expectEnds(place.servers);
+      });
+    }
+
+    for (const [how, limit] of [
+      ["what countOnly forgives", { countOnly: "failures" }],
+      ["what was reserved beyond the real cost", { cost: 4, settle: () => 1 }],
+      ["what it cost beyond the reservation", { cost: 1, settle: () => 3 }],
+    ] as const) {
+      it(`settles once: ${how}`, async () => {
+        const place = await open();
+        const app = await start(adapters[1]!, place.redis, { ...everybody, limit: 1000, window: "1h", ...limit });
+        // The visits that looked whether the gate is ready are settled first.
+        const before = await steady(place);
+        await endInOutage(app, place, 3);
+        const each = "settle" in limit ? limit.settle() : 0;
+        await until(async () => (await counted(place)) === before + 3 * each);
+        await new Promise((resolve) => setTimeout(resolve, 1500));
+        expect(await counted(place)).to.equal(before + 3 * each);
+        await expectEnds(place.servers);
+      });
+    }
+  });
+}
+
+describe("a login whose end meets an outage", function () {
+  this.timeout(90_000);
+  for (const [what, open] of Object.entries(places)) {
+    for (const adapter of adapters) {
+      it(`is taken back from its counters once, when Redis answers again (Redis ${what}, ${adapter.name})`, async () => {
+        const place = await open();
+        const latch = openLatch();
+        let fails = true;
+        const app = await adapter.start({
+          options: { redis: place.redis, logger: silentLogger, deadline: 300 },
+          use: (gate) => [gate.throttleLogin({ account: () => "alice" })],
+          routes: {
+            async "POST /login"({ loginAttempt }) {
+              if (fails) return loginAttempt?.fail();
+              await latch.wait();
+              await loginAttempt?.succeed();
+            },
+          },
+        });
+        cleanUp(() => app.close());
+        const operators = place.servers.map(({ url }) => operate(url));
+        const login = (): ReturnType<typeof send> => send(`${app.url}/login`, { method: "POST" });
+        const read = async (kind: string): Promise<number> => {
+          const found = await Promise.all(
+            operators.map(async (operator) => {
+              const [key] = await operator.keys(`*:login:*:${kind}:*`);
+              if (key === undefined) return 0;
+              return Number(kind === "pair" ? await operator.hget(key, "n") : await operator.get(key));
+            }),
+          );
+          return found.reduce((sum, one) => sum + one, 0);
+        };
+        const counters = async (): Promise<number[]> => [await read("ip"), await read("pair"), await read("account")];
+        // One failure stays counted, so that a success that is taken back twice would show.
+        await until(async () => {
+          if ((await counters())[0] === 0) await login();
+          return (await counters()).every((count) => count === 1);
+        });
+        fails = false;
+        const attempts = [login(), login()];
+        await latch.waiting(2);
+        await until(async () => (await counters()).every((count) => count === 3));
+        await place.begin();
+        latch.open();
+        await Promise.all(attempts);
+        await new Promise((resolve) => setTimeout(resolve, 500));
+        await place.end();
+        await until(async () => (await counters()).join() === "1,0,1");
+        await new Promise((resolve) => setTimeout(resolve, 1500));
+        expect(await counters()).to.deep.equal([1, 0, 1]);
+        await expectEnds(place.servers);
+      });
+    }
+  }
+});
+
+describe("a slot of a request that was refused", function () {
+  this.timeout(60_000);
+  const limits = [{ name: "p", per: "user", algorithm: "concurrency", limit: 1, window: "10m" }] as const;
+  const longToken = (): Promise<string> => signToken({ exp: nowSeconds() + 4 * 3600 });
+
+  for (const adapter of allAdapters) {
+    it(`is free again, though the answer that said it was taken is lost (${adapter.name})`, async () => {
+      const { proxy } = await startBehindProxy();
+      const app = await adapter.start({
+        options: { redis: proxy.url, auth: testAuth, logger: silentLogger, deadline: 300, limits },
+        routes: { "GET /": () => ({ in: true }) },
+      });
+      cleanUp(() => app.close());
+      const token = await longToken();
+      const ask = async (): Promise<number> => (await send(app.url, { token })).status;
+      await until(async () => (await ask()) === 200);
+      proxy.cutAfter(":p:");
+      expect(await ask()).to.equal(503);
+      expect(proxy.cuts).to.equal(1);
+      await until(async () => (await ask()) === 200);
+    });
+  }
+
+  it("is free again, if this process refuses what Redis has counted", async () => {
+    const { proxy } = await startBehindProxy();
+    const app = await adapters[0]!.start({
+      options: { redis: proxy.url, auth: testAuth, logger: silentLogger, deadline: 300, limits },
+      routes: { "GET /": () => ({ in: true }) },
+    });
+    cleanUp(() => app.close());
+    const token = await longToken();
+    const ask = async (): Promise<number> => (await send(app.url, { token })).status;
+    await until(async () => (await ask()) === 200);
+    const { now } = Date;
+    // Redis says "not revoked", and a process whose clock is an hour ahead does not know what that means.
+    Date.now = () => now() + 3_600_000;
+    expect(await ask().finally(() => (Date.now = now))).to.equal(503);
+    await until(async () => (await ask()) === 200);
+  });
+});
+
+/** The counter of the only client. */
+async function counted({ servers }: Place): Promise<number> {
+  let sum = 0;
+  for (const { url } of servers) {
+    const operator = operate(url);
+    for (const key of await operator.keys("*:quota:*")) sum += Number(await operator.get(key).catch(() => 0));
+  }
+  return sum;
+}
+
+/** The same, when nothing changes it any more. */
+async function steady(place: Place): Promise<number> {
+  let last = -1;
+  await until(async () => {
+    const before = last;
+    last = await counted(place);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    return last === before;
+  });
+  return last;
+}
