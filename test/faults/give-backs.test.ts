@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { expect } from "chai";
 import { nowSeconds, signToken, startCluster, startProxy, startRedis, testAuth } from "@portcullis/testkit";
 import type { Proxy, RedisServer } from "@portcullis/testkit";
@@ -244,6 +245,22 @@ describe("a slot of a request that was refused", function () {
     Date.now = () => now() + 3_600_000;
     expect(await ask().finally(() => (Date.now = now))).to.equal(503);
     await until(async () => (await ask()) === 200);
+  });
+});
+
+describe("what is given back by a user who may do only what docs/operations.md says", () => {
+  it("is given back", async () => {
+    const server = await startRedis();
+    cleanUp(() => server.stop());
+    const document = readFileSync(new URL("../../docs/operations.md", import.meta.url), "utf8");
+    const [, rules = ""] = /ACL SETUSER gate ([^`]+)```/.exec(document) ?? [];
+    await operate(server.url).call("ACL", "SETUSER", "gate", ...rules.trim().split(/\s+/));
+    const redis = `redis://gate:password@127.0.0.1:${server.port}`;
+    const app = await start(adapters[0]!, redis, { ...everybody, limit: 20, window: "1h", countOnly: "failures" });
+    const place = { redis, servers: [server], begin: () => undefined, end: () => undefined };
+    await until(async () => (await counted(place)) === 0);
+    expect((await app.visit())[1]).to.equal(19);
+    expect((await app.gate.examine()).map(({ code }) => code)).not.to.include("permission_missing");
   });
 });
 

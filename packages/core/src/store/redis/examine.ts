@@ -131,6 +131,7 @@ async function examinePermissions({ connection, keys, caches, keepsSessions }: E
   const tries: readonly (readonly [what: string, command: string, ...args: (string | number)[]])[] = [
     ["scripts", "EVAL", "return 1", 1, counter],
     ["counting", "SET", counter, "0", "PX", 1000],
+    ["giving back what was counted", "ZMSCORE", keys.giveBacks("0", "examination"), "low"],
     ["asking about revocations", "EXISTS", keys.revokedToken("portcullis-examination")],
     ["asking about cut-offs", "GET", keys.subjectCutoff("portcullis-examination")],
     ...(keepsSessions
