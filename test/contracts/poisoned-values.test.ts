@@ -81,21 +81,30 @@ describe("a value in Redis that is not what belongs under its key is a fault, ne
   });
 
   it("in leases and in the ends of blocks", async () => {
-    const leases = new RedisLeaseSource(connection, () => true);
+    const security = new RedisSecurityStore({ connection, ...common, clockToleranceMs: 5000 });
+    const leases = new RedisLeaseSource(connection, security.giveBacks, () => true);
     const records = new RedisQuotaRecords({ connection, ...common, rulesKey: keys.quotaRules() });
     for (const value of numbers) {
       const key = keys.quota("p", "a");
       await redis.set(key, value, "PX", 60_000);
-      const [grant] = await leases.exchange([{ key, limit: 100, take: 5, giveBack: 0, windowEnd: 0 }]);
+      const [grant] = await leases.exchange([
+        { key, limit: 100, windowMs: 60_000, take: 5, giveBack: 0, windowEnd: 0 },
+      ]);
       expect(grant, value).to.be.instanceOf(StoreFault);
       await redis.set(keys.quotaBlock("p", "a"), value, "PX", 60_000);
       expect(await faultOf(() => records.readBlock(keys.quotaBlock("p", "a"))), value).to.equal("unreadable");
     }
+    security.close();
   });
 
   it("in attempts to sign in", async () => {
     const store = new RedisLoginStore({ connection, ...common });
-    const attempt = (name: string) => ({ key: keys.login("web", "pair", name), limit: 5, windowMs: 60_000 });
+    const attempt = (name: string) => ({
+      key: keys.login("web", "pair", name),
+      limit: 5,
+      windowMs: 60_000,
+      spelling: "s",
+    });
     const pardonKey = keys.login("web", "pardon", "a");
     const pair = attempt("a");
     const question = { address: undefined, pair, account: undefined, pardonKey };

@@ -149,7 +149,7 @@ describe("a reply that says nothing we know", () => {
         const logins = new RedisLoginStore({ connection, deadlineMs: 5000 });
         const rules = new RedisQuotaRecords({ connection, deadlineMs: 5000, rulesKey: keys.quotaRules() });
         const cache = new RedisCacheStore({ connection, channels, deadlineMs: 5000 });
-        const leases = new RedisLeaseSource(connection, () => true);
+        const leases = new RedisLeaseSource(connection, security.giveBacks, () => true);
         const calls: readonly (() => unknown)[] = [
           () => security.revoke("k", 1),
           () => security.cutOff("k", 1),
@@ -177,7 +177,9 @@ describe("a reply that says nothing we know", () => {
           () => cache.extend("{1}:k", "o", 1000),
           () => cache.settle("{1}:k", "o", { outcome: "filled", value: "v", ttlMs: 1 }),
           async () =>
-            (await leases.exchange([{ key: "{1}:k", limit: 5, take: 1, giveBack: 0, windowEnd: 0 }])).find(Boolean),
+            (
+              await leases.exchange([{ key: "{1}:k", limit: 5, windowMs: 1000, take: 1, giveBack: 0, windowEnd: 0 }])
+            ).find(Boolean),
         ];
         for (const [index, call] of calls.entries()) {
           const outcome = await outcomeOf(call);
@@ -251,11 +253,13 @@ describe("an answer of which one part cannot be read", () => {
 
   it("grants no more points than were asked for", async () => {
     for (const granted of [2, "2", -1, "many"]) {
-      const leases = new RedisLeaseSource(
-        open(() => [granted, 5, 1000, 1000]),
-        () => true,
-      );
-      const [grant] = await leases.exchange([{ key: "k", limit: 50, take: 1, giveBack: 0, windowEnd: 0 }]);
+      const connection = open(() => [granted, 5, 1000, 1000]);
+      const store = new RedisSecurityStore({ connection, deadlineMs: 5000, clockToleranceMs: 5000 });
+      cleanUpInTest(() => store.close());
+      const leases = new RedisLeaseSource(connection, store.giveBacks, () => true);
+      const [grant] = await leases.exchange([
+        { key: "k", limit: 50, windowMs: 60_000, take: 1, giveBack: 0, windowEnd: 0 },
+      ]);
       expect(grant, String(granted)).to.be.instanceOf(StoreFault);
     }
   });
@@ -271,11 +275,16 @@ describe("what cannot be read", () => {
       const { revoked } = (await store.ask(question)) as Answer;
       expect(revoked).to.be.instanceOf(StoreFault).and.to.include({ kind: "unreadable", reply: "WRONGTYPE" });
     }
+    // Nor can the time be read, which is asked for at the beginning.
     expect(connection.said).to.deep.equal([
+      [
+        { part: "clock", reason: "REPLY" },
+        "portcullis: a reply of the Redis client cannot be read; look at its options and reply transformers",
+      ],
       [{ part: "revocation", reason: "WRONGTYPE" }, "portcullis: a value in Redis is not what belongs under its key"],
     ]);
     const metric = connection.told.read().find(({ name }) => name === "portcullis_unreadable_total");
-    expect(metric?.samples).to.deep.equal([{ suffix: "", labels: { part: "revocation", reason: "value" }, value: 3 }]);
+    expect(metric?.samples).to.deep.include({ suffix: "", labels: { part: "revocation", reason: "value" }, value: 3 });
     expect(store.state().status, "the server is well").to.equal("up");
   });
 
@@ -285,7 +294,8 @@ describe("what cannot be read", () => {
     cleanUpInTest(() => store.close());
     await outcomeOf(() => store.ask(question));
     await outcomeOf(() => store.revoke("k", 1));
-    expect(connection.said).to.have.length(2);
+    // The clock, the batch and the record.
+    expect(connection.said).to.have.length(3);
     expect(JSON.stringify(connection.said)).to.match(/reply of the Redis client cannot be read/);
   });
 });

@@ -63,7 +63,7 @@ describe("what this process counts", () => {
     const store = new MemoryLoginStore();
     const question = {
       address: undefined,
-      pair: { key: "pair", limit: 1, windowMs: 60_000 },
+      pair: { key: "pair", limit: 1, windowMs: 60_000, spelling: "s" },
       pardonKey: "pardon",
       account: undefined,
     };

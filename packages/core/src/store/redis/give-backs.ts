@@ -3,10 +3,11 @@ import type { Logger } from "../../telemetry/logger.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import { StoreFault } from "../ports.js";
 import type { Connection } from "./connect.js";
-import { faultOfError, faultOfReply } from "./faults.js";
+import { faultOfError, faultOfPart } from "./faults.js";
 import type { Arguments, Batch, GiveBackLine } from "./give-back-lane.js";
 import { GiveBackLane } from "./give-back-lane.js";
 import { hashTag } from "./hash-tag.js";
+import { textIn } from "./replies.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 
@@ -177,7 +178,7 @@ export class GiveBacks {
       };
       const timer = this.#later(patienceMs, () => end(new StoreFault("timeout")));
       runScript(this.#options.connection.client, batch.script, ...batch.encode()).then(
-        (reply) => end(typeof reply === "string" && reply !== "OK" ? faultOfReply(reply) : undefined),
+        (reply) => end(textIn(reply) === "OK" ? undefined : faultOfPart(reply)),
         (error: unknown) => end(faultOfError(error)),
       );
     });
