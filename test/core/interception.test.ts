@@ -1,5 +1,8 @@
+import { once } from "node:events";
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import { connect as connectHttp2, createServer as createHttp2Server } from "node:http2";
+import type { IncomingHttpHeaders } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { expect } from "chai";
 import type { Interceptor, Outgoing } from "../../packages/core/src/index.js";
@@ -51,6 +54,9 @@ describe("an intercepted response", () => {
       "an encoded write": (res) => (res.setHeader("x-own", "1").write("3132", "hex"), res.end(Buffer.from("345"))),
       writeHead: (res) => res.writeHead(200, { "X-Own": "1" }).end("12345"),
       "writeHead with a reason": (res) => res.writeHead(200, "Fine", { "X-Own": "1" }).end("12345"),
+      "writeHead with an undefined reason": (res) => res.writeHead(200, undefined, { "X-Own": "1" }).end("12345"),
+      "writeHead with a reason of null": (res) => res.writeHead(200, null as never, { "X-Own": "1" }).end("12345"),
+      "writeHead with a list behind no reason": (res) => res.writeHead(200, undefined, ["X-Own", "1"]).end("12345"),
       "writeHead with a list": (res) => res.writeHead(200, ["X-Own", "1"]).end("12345"),
       flushHeaders: (res) => (res.setHeader("x-own", "1").flushHeaders(), res.end("12345")),
     };
@@ -67,6 +73,38 @@ describe("an intercepted response", () => {
         way,
       ).to.deep.equal([[200, "1", undefined]]);
       expect(bodies, way).to.deep.equal(["12345"]);
+    }
+  });
+
+  it("has all values of the fields that writeHead was given, in HTTP/2 as pairs, too", async () => {
+    const cookies = ["a=1", "b=2"];
+    const { url, begun } = await serve((_, res) => res.writeHead(200, ["set-cookie", cookies]).end("12345"));
+    expect((await send(url)).headers["set-cookie"]).to.deep.equal(cookies);
+    expect(begun[0]?.fields["set-cookie"]).to.deep.equal(cookies);
+
+    const server = createHttp2Server((req, res) => {
+      interceptResponse(req as never, res as never, {
+        hidden: [],
+        mostBytes: 8,
+        begin: (outgoing) => (begun.push(outgoing), "pass"),
+        headSent: () => undefined,
+        complete: () => undefined,
+      });
+      res.writeHead(200, [
+        ["cache-control", "private"],
+        ["set-cookie", cookies],
+      ] as never);
+      res.end("12345");
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const session = connectHttp2(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    try {
+      const [headers] = (await once(session.request().resume(), "response")) as [IncomingHttpHeaders];
+      expect([headers["cache-control"], headers["set-cookie"]]).to.deep.equal(["private", cookies]);
+      expect(begun[1]?.fields).to.deep.include({ "cache-control": "private", "set-cookie": cookies });
+    } finally {
+      session.destroy();
+      server.close();
     }
   });
 

@@ -183,6 +183,41 @@ describeOnEveryGate("a response that comes in parts", function (start) {
     expect(app.calls()).to.equal(calls);
   });
 
+  it("of a client that leaves is no whole one, although its handler ends it then", async () => {
+    const parts = ["one ", "two"];
+    const ways = {
+      "before the first part": { before: 0, length: false, calls: 2 },
+      "between the parts": { before: 1, length: false, calls: 2 },
+      "and has said its length, is one, if it is": { before: 1, length: true, calls: 1 },
+    };
+    for (const [way, { before, length, calls }] of Object.entries(ways)) {
+      const settled = latch();
+      const app = await serveCached(
+        start,
+        async ({ headers, response }) => {
+          for (const [name, value] of Object.entries(fresh)) response.setHeader(name, value);
+          if (length) response.setHeader("content-length", "7");
+          if (headers["x-leaves"] === undefined) return { body: parts.join("") };
+          for (const part of parts.slice(0, before)) response.write(part);
+          await once(response, "close");
+          response.end(length ? parts.slice(before).join("") : undefined);
+          settled.open();
+          return { done: true };
+        },
+        { wait },
+      );
+      const leaving = agent();
+      const left = send(`${app.url}/a`, { headers: { "x-leaves": "1" }, agent: leaving }).catch(() => "gone");
+      await until(() => app.calls() === 1);
+      leaving.destroy();
+      expect(await left).to.equal("gone");
+      await settled.opened;
+      for (let round = 0; round < 2; round += 1)
+        expect((await send(`${app.url}/a`, { agent: agent() })).text, way).to.equal("one two");
+      expect(app.calls(), way).to.equal(calls);
+    }
+  });
+
   it("of a client that leaves ends for those who wait, and they are answered by the next", async () => {
     const app = await serveCached(
       start,

@@ -1,4 +1,5 @@
 import type { IncomingMessage, OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import { isDead } from "./response-end.js";
 import type { Header, Reply } from "./verdict.js";
 
 /** A response that is about to be sent. */
@@ -26,7 +27,10 @@ export interface Interceptor {
   begin(outgoing: Outgoing): Reply | "notModified" | "follow" | "pass";
   /** Called once for a response that is followed, when its head is sent and its body is not at its end. */
   headSent(): void;
-  /** The whole body; undefined if it was too large, as soon as it is. Not called for a response that breaks off. */
+  /**
+   * The whole body; undefined if it was too large, as soon as it is. Not called for a response that breaks off, also where
+   * its handler ends it because of that.
+   */
   complete(body: Uint8Array | undefined): void;
 }
 
@@ -136,7 +140,9 @@ export function interceptResponse(req: IncomingMessage, res: ServerResponse, int
   };
 
   res.end = function interceptedEnd(chunk?: unknown, encoding?: unknown, done?: unknown) {
-    if (state === "waiting") begin(bytesOf(chunk, encoding, "same") ?? Buffer.alloc(0));
+    const isPart = state !== "passing" && isBrokenOff(res);
+    if (state === "waiting") begin(isPart ? undefined : (bytesOf(chunk, encoding, "same") ?? Buffer.alloc(0)));
+    if (isPart && state === "following") state = "passing";
     if (state === "replaced") {
       const told = [chunk, encoding, done].find((one) => typeof one === "function") as Done | undefined;
       if (told !== undefined) queueMicrotask(told);
@@ -150,16 +156,29 @@ export function interceptResponse(req: IncomingMessage, res: ServerResponse, int
   };
 }
 
+/**
+ * A handler may end its response because its client has gone. What it has written by then is the whole only where the length
+ * says so.
+ */
+function isBrokenOff(res: ServerResponse): boolean {
+  return isDead(res) && !res.hasHeader("content-length");
+}
+
 /** What `writeHead` was given, as if it had been set before. */
 function applyHead(res: ServerResponse, status: number, rest: readonly unknown[]): void {
   res.statusCode = status;
-  const [first] = rest;
+  const [first, second] = rest;
   if (typeof first === "string") res.statusMessage = first;
-  const given = typeof first === "string" ? rest[1] : first;
+  // As Node reads it: the fields are the second argument, also behind a reason that is undefined or null.
+  const given = typeof first === "string" ? second : (second ?? first);
   if (Array.isArray(given)) {
-    const list = given as readonly unknown[];
+    // HTTP/2 takes pairs, too.
+    const list = (Array.isArray(given[0]) ? given.flat() : given) as readonly unknown[];
     for (let at = 0; at + 1 < list.length; at += 2) res.removeHeader(String(list[at]));
-    for (let at = 0; at + 1 < list.length; at += 2) res.appendHeader(String(list[at]), String(list[at + 1]));
+    for (let at = 0; at + 1 < list.length; at += 2) {
+      const value = list[at + 1];
+      res.appendHeader(String(list[at]), Array.isArray(value) ? value.map(String) : String(value));
+    }
   } else if (typeof given === "object" && given !== null) {
     setAll(res, Object.entries(given as OutgoingHttpHeaders));
   }

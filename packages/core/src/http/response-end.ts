@@ -40,6 +40,12 @@ export function abortOnConnectionEnd(message: IncomingMessage): AbortSignal {
   return endOfMessage(message).signal;
 }
 
+/** Has its connection gone? Then nobody gets what a handler still writes. */
+export function isDead(res: ServerResponse): boolean {
+  const stream = streamOf(res);
+  return stream?.aborted === true || stream?.closed === true || isDestroyed(connectionOf(res)) === true;
+}
+
 /** Ends what is over although no event said so, and what waits too long or is without a socket. Called by a timer. */
 export function endUnheard(now: number): void {
   for (const end of underWay) end.look(now);
