@@ -1,7 +1,9 @@
+import { once } from "node:events";
 import { createServer, request } from "node:http";
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http";
 import { connect, createServer as createHttp2Server } from "node:http2";
-import type { AddressInfo } from "node:net";
+import { connect as dial } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { randomUUID } from "node:crypto";
@@ -103,6 +105,44 @@ for (const [store, redis] of [
         expect((await send(url)).status).to.equal(200);
         await until(async () => (await gate.quotas.peek("flight", "127.0.0.1")).consumed === 0);
       }
+    });
+
+    it("holds a slot for a WebSocket for as long as that is open, as the engine of Socket.IO asks", async () => {
+      const settled: number[] = [];
+      const settle = (_req: unknown, _facts: unknown, status: number): number => settled.push(status);
+      const gate = open({
+        limits: [
+          { name: "flight", per: "ip", algorithm: "concurrency", limit: 1 },
+          { name: "cost", per: "ip", limit: 50, window: "1h", settle },
+        ],
+      });
+      const guard = gate.guard();
+      const server = createServer().on("upgrade", (req: IncomingMessage, socket: Socket) => {
+        socket
+          .on("error", () => undefined)
+          .on("end", () => socket.end())
+          .resume();
+        // What engine.io gives middleware for a handshake.
+        const res = { req, socket, setHeader: () => undefined, end: () => void socket.destroy() };
+        guard(req as Request, res as never, (error?: unknown) =>
+          socket.write(error === undefined ? "HTTP/1.1 101 Switching Protocols\r\n\r\n" : "HTTP/1.1 500 Fault\r\n\r\n"),
+        );
+      });
+      const { port } = new URL(await listen(server));
+      const upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+      for (let count = 1; count <= 3; count += 1) {
+        const socket = dial(Number(port), "127.0.0.1").on("error", () => undefined);
+        socket.write(upgrade);
+        expect(String(((await once(socket, "data")) as [Buffer])[0])).to.match(/^HTTP\/1\.1 101 /);
+        const second = dial(Number(port), "127.0.0.1").on("error", () => undefined);
+        second.resume().write(upgrade);
+        await once(second, "close");
+        expect((await gate.quotas.peek("flight", "127.0.0.1")).consumed).to.equal(1);
+        socket.destroy();
+        await until(async () => (await gate.quotas.peek("flight", "127.0.0.1")).consumed === 0);
+        await until(() => settled.length === count);
+      }
+      expect(settled).to.deep.equal([0, 0, 0]);
     });
 
     it("goes by the whole URL where a router has cut it, as connect does", async () => {

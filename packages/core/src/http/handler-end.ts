@@ -1,3 +1,4 @@
+import { EventEmitter } from "node:events";
 import type { ServerResponse } from "node:http";
 import type { Exchange } from "./exchange.js";
 import { onResponseEnd } from "./response-end.js";
@@ -57,7 +58,8 @@ export function onHandlerEnd(res: ServerResponse, listener: () => void): void {
 
 function watch(res: ServerResponse, state: { listeners: (() => void)[] | undefined }): void {
   const end = res.end.bind(res) as (...given: unknown[]) => ServerResponse;
-  const destroy = res.destroy.bind(res);
+  // That of a WebSocket handshake, as engine.io makes it, has no more than it needs to refuse: no events, and no `destroy`.
+  const isForeign = !(res instanceof EventEmitter);
 
   function tell(): void {
     const listeners = state.listeners ?? [];
@@ -70,14 +72,17 @@ function watch(res: ServerResponse, state: { listeners: (() => void)[] | undefin
     tell();
     return ended;
   };
-  res.destroy = function noticedDestroy(error?: Error) {
-    const destroyed = destroy(error);
-    tell();
-    return destroyed;
-  };
-  // A stream that was piped to a response does not end a dead one.
+  if (!isForeign) {
+    const destroy = res.destroy.bind(res);
+    res.destroy = function noticedDestroy(error?: Error) {
+      const destroyed = destroy(error);
+      tell();
+      return destroyed;
+    };
+  }
+  // A stream that was piped to a response does not end a dead one; nor does anybody end a handshake that was accepted.
   onResponseEnd(res, () => {
-    if (res.headersSent || res.writableEnded) tell();
+    if (isForeign || res.headersSent || res.writableEnded) tell();
   });
 }
 
