@@ -282,6 +282,43 @@ for (const [framework, Framework] of [
           await gate.close();
         }
       });
+
+      it("is not shared with a request that has a body, which no field need announce, nor waited for", async () => {
+        const redis = store === "in process" ? "memory" : testRedisUrl();
+        const gate = koaGate({ redis, prefix: freshPrefix(), logger: silentLogger });
+        const app = new Framework();
+        app.silent = true;
+        app.use(gate.cacheResponse({ ttl: "1m", wait }));
+        let begun = 0;
+        app.use(async (ctx) => {
+          begun += 1;
+          let text = "";
+          for await (const chunk of ctx.req) text += String(chunk);
+          ctx.body = `you say ${text}`;
+        });
+        const handle = app.callback();
+        const server = createHttp2Server((req, res) => void handle(req as never, res as never));
+        await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+        const session = connectHttp2(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+        const ask = async (body?: string): Promise<string> => {
+          const stream = session.request({ ":path": "/a" }, { endStream: body === undefined });
+          if (body !== undefined) stream.end(body);
+          return String(((await once(stream, "data")) as [Buffer])[0]);
+        };
+        try {
+          const unfinished = session.request({ ":path": "/a" }, { endStream: false });
+          await until(() => begun === 1);
+          expect(await ask("evil")).to.equal("you say evil");
+          expect(await ask()).to.equal("you say ");
+          expect(await ask()).to.equal("you say ");
+          expect(begun).to.equal(3);
+          unfinished.close();
+        } finally {
+          session.destroy();
+          await new Promise((resolve) => server.close(resolve));
+          await gate.close();
+        }
+      });
     });
   }
 }

@@ -52,6 +52,7 @@ export function fakeExchange({
     onHandled: () => undefined,
     intercept: () => undefined,
     rawHeaders,
+    hasBody: false,
     header: (name) => byName.get(name),
     readBody: () => Promise.resolve({ kind: "bytes", bytes: Buffer.alloc(0) }),
   };

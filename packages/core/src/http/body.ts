@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import type { Http2Stream } from "node:http2";
 
 /** The body of a request: as something before has parsed it, as it came, or why there is none. */
 export type Body =
@@ -7,6 +8,13 @@ export type Body =
   | { readonly kind: "too_large" }
   /** The client went away before its end. */
   | { readonly kind: "incomplete" };
+
+/** Does a body follow the head of a request? In HTTP/1 two fields say so; in HTTP/2 the head itself, with no field. */
+export function announcesBody(message: IncomingMessage): boolean {
+  const { headers, stream } = message as IncomingMessage & { readonly stream?: Partial<Http2Stream> | undefined };
+  if (headers["transfer-encoding"] !== undefined || (headers["content-length"] ?? "0") !== "0") return true;
+  return stream?.endAfterHeaders === false;
+}
 
 /**
  * Reads the body of a request, unless a parser has: `parsed` is what it left. (Some leave an empty object where they have read

@@ -34,6 +34,8 @@ export interface Exchange<Raw = unknown> {
   intercept(interceptor: Interceptor): void;
   /** Names and values of the header lines as they came, in turn. Undefined or empty where the framework does not show them. */
   readonly rawHeaders?: readonly string[] | undefined;
+  /** Does a body follow the head of the request, or may it? */
+  readonly hasBody: boolean;
   /** A request header by its lower-case name. */
   header(name: string): string | undefined;
   /** The body, up to so many bytes, or what a parser before has made of it. */

@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import type { TokenSource } from "../auth/bearer.js";
 import { optionError } from "../options/validate.js";
-import { readBody } from "./body.js";
+import { announcesBody, readBody } from "./body.js";
 import { createFacts } from "./exchange.js";
 import type { Exchange } from "./exchange.js";
 import { abortOnConnectionEnd, onConnectionEnd } from "./response-end.js";
@@ -43,6 +43,9 @@ export function messageExchange<Raw>(source: unknown): Exchange<Raw> | undefined
     // It is answered elsewhere.
     intercept: () => undefined,
     rawHeaders,
+    get hasBody() {
+      return announcesBody(message);
+    },
     header: (name) => headers[name],
     readBody: (mostBytes) => readBody(message, undefined, mostBytes),
   };
@@ -133,6 +136,7 @@ export function tokenExchange<Raw>(token: string): Exchange<Raw> {
     onClose: () => undefined,
     onHandled: () => undefined,
     intercept: () => undefined,
+    hasBody: false,
     header: (name) => (name === "authorization" && token !== "" ? `Bearer ${token}` : undefined),
     readBody: () => Promise.resolve({ kind: "bytes", bytes: Buffer.alloc(0) }),
   };

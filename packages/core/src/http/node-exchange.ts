@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Body } from "./body.js";
-import { readBody } from "./body.js";
+import { announcesBody, readBody } from "./body.js";
 import type { Exchange, Facts } from "./exchange.js";
 import { onHandlerEnd } from "./handler-end.js";
 import type { Interceptor } from "./interception.js";
@@ -38,6 +38,10 @@ export abstract class NodeExchange<Raw> implements Exchange<Raw> {
 
   get rawHeaders(): readonly string[] {
     return this.#req.rawHeaders;
+  }
+
+  get hasBody(): boolean {
+    return announcesBody(this.#req);
   }
 
   get signal(): AbortSignal {

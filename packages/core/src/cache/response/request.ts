@@ -28,8 +28,8 @@ export function isUnsafe(method: string): boolean {
   return !["GET", "HEAD", "OPTIONS", "TRACE"].includes(method);
 }
 
-/** Requests that ask for a part, for a certain state, or with a body of their own; RFC 9111 3.3, RFC 9110 13.1 and 9.3.1. */
-const beyond = ["range", "if-range", "if-match", "if-unmodified-since", "transfer-encoding", "upgrade"];
+/** Requests that ask for a part, for a certain state, or for another protocol; RFC 9111 3.3, RFC 9110 13.1 and 7.8. */
+const beyond = ["range", "if-range", "if-match", "if-unmodified-since", "upgrade"];
 
 /** What there is to know of a request, or why the cache keeps out of its way. */
 export async function readRequest<Raw>(
@@ -39,7 +39,8 @@ export async function readRequest<Raw>(
   const { method, raw, facts } = exchange;
   if (method !== "GET" && method !== "HEAD") return "method";
   if (beyond.some((name) => exchange.header(name) !== undefined)) return "bypass";
-  if ((exchange.header("content-length") ?? "0") !== "0") return "bypass";
+  // A handler may wait for a body, or answer by it, and the key knows nothing of it (RFC 9110 9.3.1).
+  if (exchange.hasBody) return "bypass";
   if (options.skip !== undefined && (await options.skip(raw, facts))) return "bypass";
   const whose = options.per === "user" ? partitionOf(facts.auth) : "everyone";
   const further = options.partition === undefined ? "" : await options.partition(raw, facts);
