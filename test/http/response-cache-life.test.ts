@@ -155,6 +155,36 @@ describeOnEveryGate("the life of a stored response", (start) => {
     expect([await isKept("/a?x=1"), await isKept("/b"), await isKept("/c")]).to.deep.equal([false, false, true]);
   });
 
+  it("ends with an unsafe request whose client has left before the answer, if that was a success", async () => {
+    for (const [status, ends] of [
+      [204, true],
+      [422, false],
+    ] as const) {
+      const gate = latch();
+      const left = latch();
+      let done = 0;
+      const app = await serveCached(start, async ({ method, response }) => {
+        if (method === "GET") return { headers: fresh, body: `after ${done}` };
+        response.once("close", () => left.open());
+        await gate.opened;
+        done += 1;
+        return { status };
+      });
+      expect((await send(`${app.url}/a`)).text).to.equal("after 0");
+      const leaving = new Agent({ keepAlive: true });
+      const gone = send(`${app.url}/a`, { method: "POST", agent: leaving }).catch(() => "gone");
+      await until(() => app.calls() === 2);
+      leaving.destroy();
+      expect(await gone).to.equal("gone");
+      await left.opened;
+      gate.open();
+      await until(() => done === 1);
+      const text = async (): Promise<string> => (await send(`${app.url}/a`)).text;
+      if (ends) await until(async () => (await text()) === "after 1");
+      else expect(await text()).to.equal("after 0");
+    }
+  });
+
   it("ends by its tags and by its path, also while it is being made", async () => {
     let gate = latch();
     gate.open();

@@ -8,6 +8,9 @@ import { onResponseEnd } from "./response-end.js";
  * for the handler too.
  */
 
+/** How long a handler may work on for a client who has gone. */
+export const handlerPatienceMs = 10_000;
+
 /**
  * Calls the listener once, when the request is done: its response is over and its handler has ended, at the latest
  * `patienceMs` after the response was over. The status is 0 where the response broke off.

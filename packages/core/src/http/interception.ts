@@ -21,6 +21,11 @@ export interface Interceptor {
   /** A body of more bytes is not kept. */
   readonly mostBytes: number;
   /**
+   * Must `begin` be called for a response that is never sent, too? Some frameworks, Koa 2 for one, send nothing where the
+   * client has gone, although their handlers have done their work. @default false
+   */
+  readonly beginsUnsent?: boolean | undefined;
+  /**
    * Called once, before the first byte. A reply goes out instead of the response; `"notModified"` makes it a 304;
    * `"follow"` asks for the body, `"pass"` for nothing more.
    */
@@ -41,10 +46,11 @@ const bodyFields = ["content-type", "content-length", "content-encoding", "conte
 
 /**
  * Puts an interceptor between a handler and its response. Bytes go out when the handler writes them: nothing is held back.
- * Whoever wraps the response later, as compression does, is seen with what it makes of it.
+ * Whoever wraps the response later, as compression does, is seen with what it makes of it. Returns what to call when the
+ * request is done, for interceptors that begin unsent responses.
  */
-export function interceptResponse(req: IncomingMessage, res: ServerResponse, interceptor: Interceptor): void {
-  if (res.headersSent) return;
+export function interceptResponse(req: IncomingMessage, res: ServerResponse, interceptor: Interceptor): () => void {
+  if (res.headersSent) return () => undefined;
   const writeHead = res.writeHead.bind(res);
   const write = res.write.bind(res) as (chunk: unknown, encoding: unknown, done: unknown) => boolean;
   const end = res.end.bind(res) as (chunk?: unknown, encoding?: unknown, done?: unknown) => ServerResponse;
@@ -153,6 +159,10 @@ export function interceptResponse(req: IncomingMessage, res: ServerResponse, int
       finish();
     }
     return end(chunk, encoding, done);
+  };
+
+  return function beginUnsent(): void {
+    if (state === "waiting") begin(undefined);
   };
 }
 

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Body } from "./body.js";
 import { announcesBody, readBody } from "./body.js";
 import type { Exchange, Facts } from "./exchange.js";
-import { onHandlerEnd } from "./handler-end.js";
+import { handlerPatienceMs, onHandlerEnd, onRequestDone } from "./handler-end.js";
 import type { Interceptor } from "./interception.js";
 import { interceptResponse } from "./interception.js";
 import { abortOnDisconnect, onResponseEnd } from "./response-end.js";
@@ -58,7 +58,8 @@ export abstract class NodeExchange<Raw> implements Exchange<Raw> {
   }
 
   intercept(interceptor: Interceptor): void {
-    interceptResponse(this.#req, this.#res, interceptor);
+    const beginUnsent = interceptResponse(this.#req, this.#res, interceptor);
+    if (interceptor.beginsUnsent === true) onRequestDone(this, handlerPatienceMs, beginUnsent);
   }
 
   header(name: string): string | undefined {

@@ -1,7 +1,7 @@
 import { findCookies } from "../auth/bearer.js";
 import { canonicalAddress } from "../http/address.js";
 import type { Exchange } from "../http/exchange.js";
-import { onRequestDone } from "../http/handler-end.js";
+import { handlerPatienceMs, onRequestDone } from "../http/handler-end.js";
 import { retryAfter } from "../http/fields.js";
 import type { Check, Denied, Verdict } from "../http/verdict.js";
 import { allowed, deny } from "../http/verdict.js";
@@ -35,8 +35,6 @@ export interface LoginServices {
 /** Longer than this nobody waits for an answer to a login. */
 const patienceMs = 5000;
 const mostWaiting = 1000;
-/** How long a handler may work on for a client who has gone. */
-const releaseAfterMs = 10_000;
 /** Longer than any handler needs for a login: one that never answers must not keep its turn. */
 const longestTurnMs = 60_000;
 /** As the other services count failures. */
@@ -94,7 +92,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     // A client who reads slowly, or waits behind another response, keeps no turn that its handler needs no more.
     exchange.onHandled(release);
     // A handler does not know that its client has gone, and works on: otherwise aborting would get around the bound.
-    onRequestDone(exchange, releaseAfterMs, (status) => {
+    onRequestDone(exchange, handlerPatienceMs, (status) => {
       release();
       void conclude(exchange, account, settling, status);
     });

@@ -17,6 +17,7 @@ export function invalidateAfter<Raw>(
   return {
     hidden: [],
     mostBytes: 0,
+    beginsUnsent: true,
     begin({ status, fields }) {
       if (status >= 200 && status <= 399) {
         const others = [fields.location, fields["content-location"]].map((to) => addressOf(textOf(to), exchange));
