@@ -218,6 +218,31 @@ describeOnEveryGate("a response that comes in parts", function (start) {
     }
   });
 
+  it("is not made once for each of those who waited for it and have left", async () => {
+    const working = latch();
+    let asked = 0;
+    const app = await serveCached(
+      start,
+      async ({ url }) => {
+        if (url === "/a") await working.opened;
+        return { headers: fresh, body: "x" };
+      },
+      { wait, skip: () => (asked += 1) === 0 },
+    );
+    const leaving = Array.from({ length: 30 }, () => askAndNotRead(`${app.url}/a`));
+    await until(() => asked === leaving.length);
+    const staying = send(`${app.url}/a`, { agent: agent() });
+    // The store answers in turn: when this one is answered, all others wait.
+    await send(`${app.url}/b`, { agent: agent() });
+    await until(() => asked === leaving.length + 2);
+    for (const socket of leaving) socket.destroy();
+    await until(() => app.calls() > 2);
+    working.open();
+    expect((await staying).text).to.equal("x");
+    // The first, that of the other address, the one that stays, and some of which it is not known yet that they have left.
+    expect(app.calls()).to.be.within(3, 10);
+  });
+
   it("of a client that leaves ends for those who wait, and they are answered by the next", async () => {
     const app = await serveCached(
       start,

@@ -101,6 +101,8 @@ export function createResponseCache<Raw>(
       const flight = flights.start(key);
       if (flight !== undefined) return forward(exchange, miss, flight);
       const outcome = await flights.join(key, patience);
+      // Its own client may have gone meanwhile. All who leave together must not run the handler once each, for nobody.
+      if (outcome.kind !== "shared" && exchange.signal.aborted) return unsatisfiable(name);
       if (outcome.kind === "abandoned") continue;
       if (outcome.kind !== "shared" || !fits(request, found, outcome.value)) return forward(exchange, miss);
       count("collapsed");
