@@ -5,7 +5,7 @@ import { Cluster, Redis } from "ioredis";
 import { parseRedisUrl } from "../../packages/core/src/options/redis-url.js";
 import { accountKeys } from "../../packages/core/src/login/keys.js";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
-import type { AttemptResult } from "../../packages/core/src/store/login-port.js";
+import type { AttemptOutcome, AttemptResult } from "../../packages/core/src/store/login-port.js";
 import { MemoryLoginStore } from "../../packages/core/src/store/memory/logins.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { Connection, RedisLike } from "../../packages/core/src/store/redis/connect.js";
@@ -130,6 +130,26 @@ describe("login stores", () => {
       const names = await redis.keys(`${prefix}*`);
       expect(names.length).to.be.greaterThan(3);
       for (const key of names) expect(await redis.pttl(key), key).to.be.greaterThan(0);
+    });
+
+    it("is nothing of attempts that were taken back, however many names they had", async () => {
+      const prefix = freshPrefix();
+      const { question, ...rest } = outcome(new Keyspace(prefix, "test"), "unchecked");
+      const charged = async (index: number): Promise<AttemptOutcome> => {
+        const pair = { ...question.pair, limit: 1000, spelling: `s${index}` };
+        const account = { ...question.account, keys: question.account.keys.map((key) => `${key}${index}`) };
+        const asked = { ...question, pair, account };
+        expect(await store.charge(asked)).to.include({ refusedBy: undefined });
+        return { question: asked, ...rest };
+      };
+      const failed = { ...(await charged(0)), result: "failed" } as const;
+      await store.settle(failed);
+      const names = (await redis.keys(`${prefix}*`)).sort();
+      const fields = await redis.hlen(question.pair.key);
+      for (let index = 1; index <= 20; index += 1) await store.settle(await charged(index));
+      expect((await redis.keys(`${prefix}*`)).sort()).to.deep.equal(names);
+      expect(await redis.hlen(question.pair.key)).to.equal(fields);
+      expect(await redis.hget(question.pair.key, "n")).to.equal("1");
     });
 
     it("is asked once to count an attempt, and once to settle it", async () => {

@@ -145,14 +145,18 @@ export class MemoryLoginStore implements LoginStore {
 
   #refund(key: string): void {
     const counter = this.#live(key);
-    if (counter !== undefined && counter.weight > 0) counter.weight -= 1;
+    if (counter === undefined) return;
+    counter.weight -= 1;
+    // Whoever gets each attempt back could fill the table with names.
+    if (counter.weight <= 0) this.#counters.remove(counter);
   }
 
   #refundPair({ key, spelling }: PairLimit): void {
     this.#refund(key);
     const spellings = this.#live(key)?.spellings;
     const tried = spellings?.get(spelling) ?? 0;
-    if (tried > 0) spellings?.set(spelling, tried - 1);
+    if (tried > 1) spellings?.set(spelling, tried - 1);
+    else spellings?.delete(spelling);
   }
 
   /** Forgets what a spelling has counted; the whole pair if that was all. */

@@ -7,7 +7,8 @@ import { defineScript } from "./script.js";
  * operation and four arguments. An operation that comes late, since it failed at first, leaves alone what began after it.
  *
  * - `clear` forgets a counter, or a pair.
- * - `refund windowMs` takes one attempt back from a counter, `refund-pair spelling` from a pair: above zero only, keeping its TTL.
+ * - `refund windowMs` takes one attempt back from a counter, `refund-pair spelling` from a pair: keeping its TTL, or nothing at
+ *   all if that was its only attempt, since whoever gets each attempt back could fill Redis with names.
  * - `forgive spelling` takes back what a spelling has counted in a pair, and forgets the pair if nothing is left.
  * - `block limit windowMs longestMs memoryMs`: a pair whose attempts are used up is blocked for its window, then twice as long
  *   each time.
@@ -48,15 +49,25 @@ local function block(key, limit, window, longest, memory)
   end
 end
 
-local function take(key, spelling, most)
+local function take(key, spelling)
+  local field = 'x:' .. spelling
+  local state = try('HMGET', key, 'n', field, 'l')
+  if not state then return end
+  local count, tried = tonumber(state[1]) or 0, tonumber(state[2]) or 0
+  if count <= 1 and (tonumber(state[3]) or 0) == 0 then
+    try('DEL', key)
+    return
+  end
+  if count > 0 then try('HINCRBY', key, 'n', -1) end
+  if tried > 1 then try('HINCRBY', key, field, -1) else try('HDEL', key, field) end
+end
+
+local function forgive(key, spelling)
   local field = 'x:' .. spelling
   local state = try('HMGET', key, 'n', field)
   if not state then return end
   local count, tried = tonumber(state[1]) or 0, tonumber(state[2]) or 0
-  if most then
-    if count > 0 then try('HINCRBY', key, 'n', -1) end
-    if tried > 0 then try('HINCRBY', key, field, -1) end
-  elseif count <= tried then
+  if count <= tried then
     try('DEL', key)
   elseif try('HSET', key, 'n', count - tried) then
     redis.pcall('HDEL', key, field)
@@ -71,11 +82,11 @@ for i, key in ipairs(KEYS) do
   elseif operation == 'refund' then
     local count = tonumber(try('GET', key) or nil)
     local isSame = age == 0 or redis.call('PTTL', key) <= tonumber(a) - age
-    if count and count > 0 and isSame then try('DECR', key) end
+    if count and count > 0 and isSame then try(count > 1 and 'DECR' or 'DEL', key) end
   elseif operation == 'refund-pair' then
-    if isOld(key) then take(key, a, 1) end
+    if isOld(key) then take(key, a) end
   elseif operation == 'forgive' then
-    if isOld(key) then take(key, a, nil) end
+    if isOld(key) then forgive(key, a) end
   elseif operation == 'block' then
     block(key, tonumber(a), tonumber(b), tonumber(ARGV[first + 3]), tonumber(ARGV[first + 4]))
   elseif operation == 'fail' then
