@@ -258,7 +258,8 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
       const { pardonKey, owner, spelling } = accountKeys(keys, "login", "alice");
       const pair = { key: keys.login("login", "device", owner, "d1"), spelling, limit: 5, windowMs: 60_000 };
       await refusals(40, () => ask("alice", "192.0.2.1"));
-      const device = { address: undefined, pair, pardonKey, account: undefined };
+      const address = { key: keys.login("login", "device-ip", owner, "d1"), limit: 30, windowMs: 900_000 };
+      const device = { address, pair, pardonKey, account: undefined };
       expect(await refusals(6, () => device)).to.deep.equal([...times(5, undefined), "pair"]);
     });
 
@@ -271,7 +272,7 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
       expect((await attempt(ask("bob", "192.0.2.1"))).refusedBy).to.equal("pair");
       const crowded = (index: number) => ask(`user${index}`, "192.0.2.7", { ip: 2 });
       expect(await refusals(3, crowded)).to.deep.equal([undefined, undefined, "address"]);
-      await store.pardon({ addressKey: crowded(0).address?.key });
+      await store.pardon({ addressKey: crowded(0).address.key });
       expect(await refusals(1, crowded)).to.deep.equal([undefined]);
     });
 

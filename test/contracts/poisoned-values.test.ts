@@ -107,7 +107,8 @@ describe("a value in Redis that is not what belongs under its key is a fault, ne
     });
     const pardonKey = keys.login("web", "pardon", "a");
     const pair = attempt("a");
-    const question = { address: undefined, pair, account: undefined, pardonKey };
+    const address = { key: keys.login("web", "ip", "x"), limit: 1000, windowMs: 60_000 };
+    const question = { address, pair, account: undefined, pardonKey };
     for (const value of numbers) {
       for (const field of ["n", "s", "u"]) {
         await redis.hset(pair.key, { n: 1, s: 1, u: 1, [field]: value });

@@ -219,7 +219,7 @@ describe("the in-process login store", () => {
     const store = new MemoryLoginStore({ now: () => now, counters: 5000 });
     const limit = (key: string, most: number) => ({ key, limit: most, windowMs: 60_000 });
     const victim = {
-      address: undefined,
+      address: limit("home", 30),
       pair: { ...limit("victim", 5), spelling: "s" },
       pardonKey: "p",
       account: undefined,
@@ -227,7 +227,8 @@ describe("the in-process login store", () => {
     for (let index = 0; index < 5; index += 1) await store.charge(victim);
     for (let index = 0; index < 200_000; index += 1) {
       now += 0.01;
-      void store.charge({ ...victim, pair: { ...limit(`flood${index}`, 5), spelling: "s" } });
+      const address = limit(`address${index % 20_000}`, 30);
+      void store.charge({ ...victim, address, pair: { ...limit(`flood${index}`, 5), spelling: "s" } });
     }
     expect((await store.charge(victim)).refusedBy).to.equal("pair");
   });

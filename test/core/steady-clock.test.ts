@@ -62,7 +62,7 @@ describe("what this process counts", () => {
   it("keeps attempts to sign in for their time", async () => {
     const store = new MemoryLoginStore();
     const question = {
-      address: undefined,
+      address: { key: "address", limit: 30, windowMs: 60_000 },
       pair: { key: "pair", limit: 1, windowMs: 60_000, spelling: "s" },
       pardonKey: "pardon",
       account: undefined,

@@ -385,6 +385,19 @@ for (const adapter of allAdapters) {
       expect(seen).to.deep.equal([...times(8, 500), ...times(12, 429)]);
     });
 
+    it("lets nobody guess for ever on a trusted device either, which counts in the place of its address", async () => {
+      const device = { secret: "device-secret-".padEnd(32, "0") };
+      const answer = ({ loginAttempt }: TestRequest) =>
+        loginAttempt?.trustedDevice === true ? fail(503) : { cookie: loginAttempt?.deviceCookie() };
+      const app = await startFaulty(answer, { device, ip: { limit: 8 } });
+      const first = await app.attempt("alice", { password: "right" });
+      const headers = { cookie: (first.json as { cookie: string }).cookie.split(";")[0] ?? "" };
+      const seen = await statuses(20, (index) =>
+        app.attempt("alice", { password: "right", headers, from: `192.0.2.${index}` }),
+      );
+      expect(seen).to.deep.equal([...times(8, 503), ...times(12, 429)]);
+    });
+
     it("is told from a request that makes no sense", async () => {
       const app = await startFaulty(() => undefined);
       for (const attempt of [{}, null, "x"]) {

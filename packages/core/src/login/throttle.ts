@@ -135,9 +135,11 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     const own = accountKeys(keys, name, account);
     const { owner, spelling, pardonKey, paceKey } = own;
     if (trusted !== undefined) {
-      const pairKey = keys.login(name, "device", owner, keys.digest(trusted));
-      const pair = { key: pairKey, spelling, ...options.pair };
-      return { address: undefined, pair, pardonKey, account: undefined };
+      const place = keys.digest(trusted);
+      const pair = { key: keys.login(name, "device", owner, place), spelling, ...options.pair };
+      // The device stands for its address, or whoever provokes faults there would never be out of attempts.
+      const address = { key: keys.login(name, "device-ip", owner, place), ...options.ip };
+      return { address, pair, pardonKey, account: undefined };
     }
     const address = addressOf(exchange.ip);
     const { pairKey, knownKey } = placeKeys(keys, name, own, address);
@@ -201,7 +203,7 @@ function makeStricter(question: AttemptQuestion, instances: number): AttemptQues
   const { address, pair, account } = question;
   return {
     ...question,
-    address: address === undefined ? undefined : halve(address, instances),
+    address: halve(address, instances),
     pair: halve(pair, instances),
     account: account === undefined ? undefined : halve(account, instances),
   };

@@ -37,8 +37,8 @@ export interface AccountLimit {
 
 /** One attempt to sign in. It counts everywhere or nowhere. The keys of pair, pardon and account share a slot. */
 export interface AttemptQuestion {
-  /** Undefined for a device that is trusted. */
-  readonly address: AttemptLimit | undefined;
+  /** Of a device that is trusted, the device in its place. */
+  readonly address: AttemptLimit;
   readonly pair: PairLimit;
   /** Holds the time of the last pardon: what was counted for the account before is void. */
   readonly pardonKey: string;

@@ -64,7 +64,7 @@ export class MemoryLoginStore implements LoginStore {
     }
     if (result === "succeeded" && signedIn === undefined) this.#forgive(pair);
     else this.#refundPair(pair);
-    if (address !== undefined && result !== "interrupted") this.#refund(address.key);
+    if (result !== "interrupted") this.#refund(address.key);
     if (account !== undefined && counted) for (const key of account.keys) this.#refund(key);
     if (result !== "succeeded") return Promise.resolve(undefined);
     if (signedIn !== undefined) this.#forgive(signedIn.pair);
@@ -87,8 +87,7 @@ export class MemoryLoginStore implements LoginStore {
     const pardonedAt = this.#notes.get(pardonKey);
     if (pardonedAt !== undefined)
       for (const key of [pair.key, ...(account?.keys ?? [])]) this.#forgetUntil(key, pardonedAt);
-    const refusal =
-      (address === undefined ? undefined : this.#refusal("address", address)) ?? this.#refusal("pair", pair);
+    const refusal = this.#refusal("address", address) ?? this.#refusal("pair", pair);
     if (refusal !== undefined) return refusal;
     const exhausted = account !== undefined && this.#isExhausted(account);
     const [allKey = ""] = account?.keys ?? [];
@@ -96,8 +95,8 @@ export class MemoryLoginStore implements LoginStore {
     if (exhausted && pacedUntil > now)
       return { refusedBy: "account", retryMs: pacedUntil - now, exhausted, counted: false };
     // One address may fill its share of the table and no more.
-    const owner = address?.key;
-    if (address !== undefined) this.#count(address, owner);
+    const owner = address.key;
+    this.#count(address, owner);
     const tried = this.#count(pair, owner);
     tried.spellings ??= new Map();
     tried.spellings.set(pair.spelling, (tried.spellings.get(pair.spelling) ?? 0) + 1);

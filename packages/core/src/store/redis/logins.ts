@@ -56,7 +56,6 @@ export class RedisLoginStore implements LoginStore {
   async charge(question: AttemptQuestion): Promise<AttemptAnswer | StoreFault> {
     const { address, pair, account, pardonKey } = question;
     const accountPart = encodeAccount(pair, pardonKey, account);
-    if (address === undefined) return this.#charge(accountPart);
     const addressPart = encodeAddress(address);
     if (!this.#connection.isCluster) return this.#charge(join(addressPart, accountPart));
     const answers = await Promise.all([this.#charge(addressPart), this.#charge(accountPart)]);
@@ -196,7 +195,7 @@ function operationsOf({
     return [blocking, [failures.key, "fail", failures.ttlMs]];
   }
   const operations = refundOf(question, counted);
-  if (address !== undefined && result !== "interrupted") operations.push([address.key, "refund", address.windowMs]);
+  if (result !== "interrupted") operations.push([address.key, "refund", address.windowMs]);
   if (result !== "succeeded") return operations;
   if (signedIn === undefined) operations[0] = forgive(pair);
   else operations.push(forgive(signedIn.pair));
@@ -219,7 +218,7 @@ function refundOf({ pair, account }: AttemptQuestion, counted: boolean): Operati
 
 /** How long a settlement is worth repeating. */
 function lifeOf({ address, pair, account }: AttemptQuestion): number {
-  return Math.max(pair.windowMs, address?.windowMs ?? 0, account?.windowMs ?? 0);
+  return Math.max(pair.windowMs, address.windowMs, account?.windowMs ?? 0);
 }
 
 /** Does one of our hash tags, rather than a name, decide about the slot? */
