@@ -161,6 +161,26 @@ for (const [store, redis] of [
   });
 }
 
+for (const [name, create] of [
+  ["Express 5", express],
+  ["Express 4", express4],
+] as const) {
+  it(`middleware in front of ${name} leaves the address to the application, which may trust a proxy`, async () => {
+    const gate = openExpress({ limits: [{ ...twoPerAddress, limit: 100 }] });
+    const app = create();
+    app.set("trust proxy", 1);
+    const limit = gate.limit({ ...twoPerAddress, name: "behind" });
+    app.get("/", limit as never, (req: Request, res: Response) => void res.json({ ip: req.ip }));
+    const guard = gate.guard();
+    const server = createServer((req, res) => guard(req as Request, res as Response, () => void app(req, res)));
+    const url = await listen(server);
+    for (const from of ["192.0.2.1", "192.0.2.2", "192.0.2.3"])
+      expect((await send(url, { from })).json).to.deep.equal({ ip: from });
+    const seen = [await send(url, { from: "192.0.2.1" }), await send(url, { from: "192.0.2.1" })];
+    expect(seen.map(({ status }) => status)).to.deep.equal([200, 429]);
+  });
+}
+
 describe("middleware for Express on the compatible API of HTTP/2", () => {
   it("counts each client by the address of its socket", async () => {
     const gate = openExpress({ limits: [twoPerAddress] });

@@ -32,7 +32,7 @@ export function adoptMessage(req: unknown, res: unknown, next: unknown): TypeErr
     return foreignCall("the request has neither a socket nor an ip, so its client has no address");
   give(request, "res", response);
   give(request, "originalUrl", url);
-  give(request, "ip", socket?.remoteAddress);
+  giveAddress(request);
   return undefined;
 }
 
@@ -48,7 +48,25 @@ export function failCall(error: TypeError, callback: unknown): void {
   (callback as (error: TypeError) => void)(error);
 }
 
-function give(request: PlainRequest, name: "res" | "originalUrl" | "ip", value: unknown): void {
-  if (request[name] === undefined)
-    Object.defineProperty(request, name, { value, configurable: true, enumerable: true, writable: true });
+function give(request: PlainRequest, name: "res" | "originalUrl", value: unknown): void {
+  if (request[name] === undefined) define(request, name, value);
+}
+
+function define(request: PlainRequest, name: string, value: unknown): void {
+  Object.defineProperty(request, name, { value, configurable: true, enumerable: true, writable: true });
+}
+
+/**
+ * The address of the socket, until an application of Express behind takes the request over: its own `ip` goes by its trust in
+ * proxies, and a property of the request would hide it.
+ */
+function giveAddress(request: PlainRequest): void {
+  if (request.ip !== undefined) return;
+  const address = request.socket?.remoteAddress;
+  Object.defineProperty(request, "ip", {
+    get: () => (Reflect.get(Object.getPrototypeOf(request) as object, "ip", request) as unknown) ?? address,
+    set: (ip: unknown) => define(request, "ip", ip),
+    configurable: true,
+    enumerable: true,
+  });
 }
