@@ -13,8 +13,10 @@ import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 
 const forwarding = [
-  ...["x-forwarded-for", "forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip"],
-  ...["cf-connecting-ip", "true-client-ip", "fastly-client-ip"],
+  ...["x-forwarded-for", "forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-forwarded"],
+  ...["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-server", "x-original-forwarded-for"],
+  ...["cf-connecting-ip", "true-client-ip", "fastly-client-ip", "fly-client-ip", "x-azure-clientip"],
+  ...["x-appengine-user-ip", "x-envoy-external-address", "x-vercel-forwarded-for", "do-connecting-ip"],
 ];
 const onceExceptFor = (...allow: string[]) => ({ name: "ip", per: "ip", limit: 1, window: "1m", allow }) as const;
 
@@ -52,6 +54,14 @@ describeOnEveryGate("the addresses that a limit lets pass uncounted", (start) =>
     expect((await gate.examine()).map(({ code }) => code)).not.to.include("proxy_untrusted");
     // The framework does not read these, so that the address is the proxy's.
     expect(await ask(url, { "x-real-ip": "192.0.2.3" })).to.deep.equal([200, 429, 429]);
+  });
+
+  it("are not that of a trusted proxy which tells no address", async () => {
+    for (const value of ["", ",", " , "]) {
+      const limits = [onceExceptFor("127.0.0.0/8")];
+      const { url } = await start({ auth: undefined, limits }, { behindProxy: true });
+      expect(await ask(url, { "x-forwarded-for": value }), value).to.deep.equal([200, 429, 429]);
+    }
   });
 });
 

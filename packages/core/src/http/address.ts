@@ -83,10 +83,12 @@ function mask(groups: readonly number[], prefixLength: number): number[] {
   });
 }
 
-/** The headers in which proxies and content delivery networks tell the address of the client. */
+/** The headers in which proxies and content delivery networks tell the address of the client, or what else they hide. */
 const forwardingHeaders = [
-  ...["x-forwarded-for", "forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip"],
-  ...["cf-connecting-ip", "true-client-ip", "fastly-client-ip"],
+  ...["x-forwarded-for", "forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-forwarded"],
+  ...["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-server", "x-original-forwarded-for"],
+  ...["cf-connecting-ip", "true-client-ip", "fastly-client-ip", "fly-client-ip", "x-azure-clientip"],
+  ...["x-appengine-user-ip", "x-envoy-external-address", "x-vercel-forwarded-for", "do-connecting-ip"],
 ];
 
 /**
@@ -95,6 +97,7 @@ const forwardingHeaders = [
  */
 export function mayBeProxy(exchange: Pick<Exchange, "addressHeader" | "header">): boolean {
   const { addressHeader } = exchange;
-  if (addressHeader !== undefined && (exchange.header(addressHeader) ?? "").trim() !== "") return false;
+  // A header of blanks and commas tells no address: frameworks then take that of the socket.
+  if (addressHeader !== undefined && /[^\s,]/.test(exchange.header(addressHeader) ?? "")) return false;
   return forwardingHeaders.some((name) => exchange.header(name) !== undefined);
 }
