@@ -265,6 +265,8 @@ describe("throttleLogin()", () => {
       { account: "" },
       { account: 7 },
       { ip: "" },
+      { ip: "192.0.2.300" },
+      { ip: "192.0.2.0/24" },
       { account: "a", name: "a b" },
       { user: "a" },
     ]) {

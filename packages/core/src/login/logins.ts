@@ -1,4 +1,4 @@
-import { canonicalAddress } from "../http/address.js";
+import { canonicalAddress, unknownAddress } from "../http/address.js";
 import { resolveThrottleName } from "../options/login.js";
 import { checkObject, checkString, optionError } from "../options/validate.js";
 import type { Keyspace } from "../store/keys.js";
@@ -10,6 +10,7 @@ import { accountKeys, memoryMs } from "./keys.js";
 /** Whom to let try again at once: an account wherever it is tried, an address, or both. */
 export interface UnblockOptions {
   readonly account?: string | undefined;
+  /** `"unknown"` for all clients whose address cannot be read. */
   readonly ip?: string | undefined;
   /** The name of the throttle. @default "login" */
   readonly name?: string | undefined;
@@ -18,8 +19,8 @@ export interface UnblockOptions {
 /** The attempts to sign in that `throttleLogin()` counts, for those who run the service. */
 export interface Logins {
   /**
-   * Forgets the attempts of an account in all spellings of its name, its blocks at all addresses included, or of an address. Rejects with a StoreFault (503)
-   * if the store cannot do it.
+   * Forgets the attempts of an account in all spellings of its name, its blocks at all addresses included, or of an address.
+   * Rejects with a StoreFault (503) if the store cannot do it.
    */
   unblock(whom: UnblockOptions): Promise<void>;
 }
@@ -50,7 +51,11 @@ export function createLogins({ store, local, keys, ipv6PrefixLength }: LoginsSer
 
   function addressKey(name: string, ip: unknown): string {
     checkString("unblock().ip", ip);
-    return keys.login(name, "ip", keys.digest(canonicalAddress(ip, ipv6PrefixLength)));
+    const address = canonicalAddress(ip, ipv6PrefixLength);
+    // A slip of the pen would let in all whose address cannot be read, and not the one who is meant.
+    if (address === unknownAddress && ip !== unknownAddress)
+      throw optionError("unblock().ip", `must be an IP address, or "${unknownAddress}" for clients without one`);
+    return keys.login(name, "ip", keys.digest(address));
   }
 
   function pardonOf(name: string, account: unknown): AccountKeys & { memoryMs: number } {
