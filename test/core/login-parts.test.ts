@@ -232,6 +232,23 @@ describe("the in-process login store", () => {
     }
     expect((await store.charge(victim)).refusedBy).to.equal("pair");
   });
+
+  it("counts attempts also where every counter that it has room for refuses", async () => {
+    const store = new MemoryLoginStore({ now: () => 0, counters: 2000 });
+    const limit = (key: string, most: number) => ({ key, limit: most, windowMs: 60_000 });
+    const ask = (address: string, account: string, most: number) =>
+      store.charge({
+        address: limit(address, most),
+        pair: { ...limit(`${account} at ${address}`, most), spelling: "s" },
+        pardonKey: "p",
+        account: undefined,
+      });
+    for (let index = 0; index < 4000; index += 1) await ask(`address${index}`, "anybody", 1);
+    const seen = [];
+    for (let index = 0; index < 20; index += 1) seen.push((await ask("fresh", "victim", 5)).refusedBy);
+    // Five, or by chance a few more, where one of its own counters made room.
+    expect(seen.filter((refusedBy) => refusedBy === undefined).length).to.be.within(5, 10);
+  });
 });
 
 describe("throttleLogin()", () => {

@@ -56,13 +56,16 @@ export class BoundedTable<E extends Entry> {
     return this.#entries.get(key);
   }
 
-  /** False if nothing may make room for it. */
-  add(entry: E): boolean {
+  /**
+   * False if nothing may make room for it. With `force` an entry that refuses does, if there is no other: where to go uncounted
+   * would be worse than to free somebody before the time.
+   */
+  add(entry: E, force = false): boolean {
     this.#sweep();
     const owned = entry.owner === undefined ? undefined : this.#owned.get(entry.owner);
     if (owned !== undefined && owned.length >= this.#share) {
-      if (!this.#makeRoom(owned)) return false;
-    } else if (this.#slots.length >= this.#capacity && !this.#makeRoom(this.#slots)) {
+      if (!this.#makeRoom(owned, force)) return false;
+    } else if (this.#slots.length >= this.#capacity && !this.#makeRoom(this.#slots, force)) {
       return false;
     }
     entry.slot = this.#slots.length;
@@ -110,18 +113,23 @@ export class BoundedTable<E extends Entry> {
     }
   }
 
-  #makeRoom(among: readonly E[]): boolean {
+  #makeRoom(among: readonly E[], force: boolean): boolean {
     const now = this.#now();
     let least: E | undefined;
+    let soonest: E | undefined;
     for (let drawn = 0; drawn < sample * rounds; drawn += 1) {
       if (drawn >= sample && least !== undefined) break;
       const entry = among[Math.floor(this.#random() * among.length)];
       if (entry === undefined) continue;
       const ended = entry.endsAt <= now;
-      if (!ended && entry.weight >= entry.pinnedFrom) continue;
+      if (!ended && entry.weight >= entry.pinnedFrom) {
+        if (force && (soonest === undefined || entry.endsAt < soonest.endsAt)) soonest = entry;
+        continue;
+      }
       if (least === undefined || ended || entry.weight < least.weight) least = entry;
       if (ended) break;
     }
+    least ??= soonest;
     if (least === undefined) return false;
     this.remove(least);
     return true;

@@ -138,7 +138,8 @@ export class MemoryLoginStore implements LoginStore {
       ...{ key, owner, weight: 1, pinnedFrom: limit, endsAt: now + windowMs, slot: 0, ownerSlot: 0 },
       ...{ startedAt: now, blocked: false, pacedUntil: 0, spellings: undefined },
     };
-    this.#counters.add(counter);
+    // An attempt that is counted nowhere would be one of any number.
+    this.#counters.add(counter, true);
     return counter;
   }
 
