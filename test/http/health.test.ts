@@ -61,6 +61,21 @@ describeOnEveryGate("routes.health()", (start) => {
     expect(asked).to.deep.equal([undefined, "yes"]);
   });
 
+  it("stays ready where the function that decides about details fails", async () => {
+    const fails: readonly (() => boolean | Promise<boolean>)[] = [
+      () => {
+        throw new Error("of the application");
+      },
+      () => Promise.reject(new Error("of the application")),
+    ];
+    for (const details of fails) {
+      const { url, gate } = await start({}, { use: (own) => [own.routes.health({ details }), own.guard()] });
+      await gate.examine();
+      const answer = await send(`${url}/readyz`);
+      expect([answer.status, answer.json]).to.deep.equal([200, { status: "up" }]);
+    }
+  });
+
   it("answers at other paths, if told so", async () => {
     const { url, gate: own } = await start(
       {},

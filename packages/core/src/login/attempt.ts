@@ -15,7 +15,7 @@ export interface SucceedOptions {
 /**
  * One attempt to sign in that the throttle has let through, as the handler of the login route finds it. A success must be
  * said: by `succeed()`, `deviceCookie()`, `deviceToken()`, or `tokens.issue({ attempt })`. Of the calls that say what became
- * of it the first counts; none rejects.
+ * of it the first counts; none rejects for a fault of the store.
  */
 export interface LoginAttempt {
   /**

@@ -10,7 +10,8 @@ export interface HealthRouteOptions<Raw = unknown> {
   readonly readinessPath?: string | undefined;
   /**
    * Who is told the state of each dependency at the path of readiness: true for everybody who can ask, or a function of the
-   * request that answers exactly true. The status alone tells strangers nothing to plan an attack by.
+   * request that answers exactly true. One that throws answers no: a load balancer must not take that for a process that
+   * is down. The status alone tells strangers nothing to plan an attack by.
    * @default false
    */
   readonly details?: boolean | ((raw: Raw) => boolean | Promise<boolean>) | undefined;
@@ -37,8 +38,12 @@ export function healthRoutes<Raw>(options: HealthRouteOptions<Raw>, monitor: Hea
   }
 
   async function askForDetails(mayKnow: Exclude<typeof details, boolean>, raw: Raw): Promise<Reply> {
-    const answer: unknown = await mayKnow(raw);
-    return tellReadiness(answer === true);
+    try {
+      const answer: unknown = await mayKnow(raw);
+      return tellReadiness(answer === true);
+    } catch {
+      return tellReadiness(false);
+    }
   }
 
   return answerAt(
