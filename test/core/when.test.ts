@@ -17,6 +17,12 @@ describe("when", () => {
     expect(await passes("/admin/users", "DELETE")).to.be.true;
   });
 
+  it("applies a check to a method in every spelling by which routers find its handler", async () => {
+    for (const method of ["POST", "post", "Post", "head", "get"])
+      expect(await passes("/admin/users", method), method).to.be.false;
+    expect(await passes("/admin/users", "delete")).to.be.true;
+  });
+
   it("applies a check to every path that may mean what is protected", async () => {
     const escaped: string[] = [];
     for (const path of [...odd, ...odd.map((one) => one.replaceAll("public", "admin"))]) {

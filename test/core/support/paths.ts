@@ -129,6 +129,12 @@ export const odd: readonly string[] = [
     "/public/a%C2%85",
   ],
   ...["/public/%252e%252e/admin", "/public%252fadmin", "/public/%2500"],
+  ...[
+    "/public/%25%32%65%25%32%65/admin",
+    "/public%25%32%66admin",
+    "/%25%36%31dmin",
+    "/public/%ef%bc%852e%ef%bc%852e/admin",
+  ],
   ...["/public/%ef%bc%8e%ef%bc%8e/admin", "/public/%e2%80%a5/admin", "/public/%ef%bc%8f/a", "/public%ef%bc%bcadmin"],
 ];
 

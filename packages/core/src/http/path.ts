@@ -32,17 +32,24 @@ export function compileCondition(option: string, condition: RouteCondition): Con
 /**
  * The wide reading of a condition, for what applies a check: every spelling by which a router may find the route. Case and
  * a trailing slash do not matter, HEAD is GET, and a path that nobody can read for sure ({@link isReadable}) matches.
+ * Nor does the case of a method: HTTP/2 carries `post`, and Express looks for the handler of a method in lower case.
  */
 export function compileWideCondition(option: string, condition: RouteCondition): ConditionTest {
   const { paths, methods } = readCondition(option, condition);
   if (paths?.length === 0 || methods?.size === 0) throw optionError(option, "would never apply: a list is empty");
   const tests = paths?.map((path) => compilePath(`${option}.path`, widen(path)));
   return function matches({ method, url }) {
-    if (methods?.has(method) === false && !(method === "HEAD" && methods.has("GET"))) return false;
+    if (methods !== undefined && !isAmong(methods, method)) return false;
     if (tests === undefined) return true;
     const path = pathOf(url);
     return !isReadable(path) || spellings(path).some((spelling) => tests.some((test) => test(spelling)));
   };
+}
+
+function isAmong(methods: ReadonlySet<string>, method: string): boolean {
+  if (methods.has(method)) return true;
+  const usual = method.toUpperCase();
+  return methods.has(usual) || (usual === "HEAD" && methods.has("GET"));
 }
 
 interface ReadCondition {
@@ -123,8 +130,10 @@ function pathOf(url: string): string {
 const absolutePath = /^\/[\x21\x22\x24-\x5b\x5d-\x7e]*$/;
 /** Empty segments and dot segments (RFC 3986 3.3), also with path parameters, as in `..;`. */
 const oddSegment = /\/(?:[/;]|\.{1,2}(?:[/;]|$))/;
-/** Encoded dots, slashes and backslashes, control characters, and what is encoded twice. */
-const oddEncoding = /%(?:2[ef]|5c|7f|[01][0-9a-f]|25[0-9a-f]{2})/i;
+/** Encoded dots, slashes and backslashes, and control characters. */
+const oddEncoding = /%(?:2[ef]|5c|7f|[01][0-9a-f])/i;
+/** In what was decoded once, this was encoded twice, however its percent sign and its digits were written. */
+const encoded = /%[0-9a-f]{2}/i;
 
 /** Does everybody who parses this path find the same segments in it? */
 function isReadable(path: string): boolean {
@@ -135,6 +144,7 @@ function isReadable(path: string): boolean {
   // Undefined: no UTF-8, as over-long encodings of a slash are none (RFC 3629 3).
   if (decoded === undefined) return false;
   const folded = decoded.normalize("NFKC");
+  if (encoded.test(folded)) return false;
   return !/[\\\p{Cc}]/u.test(folded) && !oddSegment.test(decoded) && !oddSegment.test(folded);
 }
 
