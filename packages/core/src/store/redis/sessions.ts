@@ -28,6 +28,7 @@ import {
   readPairs,
   readText,
   readTexts,
+  readTime,
   unreadable,
 } from "./replies.js";
 import { revokeScript } from "./scripts/revoke.js";
@@ -243,8 +244,11 @@ export class RedisSessionStore implements SessionStore {
     const doomed = (members ?? []).filter((jti) => !kept.includes(jti));
     if (doomed.length === 0) return;
     const known = readListOf(await client.call("ZMSCORE", tokens, ...doomed), doomed.length);
-    const latest = Date.now() / 1000 + this.#options.longestSeconds;
-    const expiries = known.map((score) => (score === null ? latest : readNumber(score)));
+    const expiries = known.map((score) => (score === null ? undefined : readNumber(score)));
+    // Tokens of another service, whose end nobody has noted. By our own clock, if that is behind, they might be dead already.
+    const latest = expiries.includes(undefined)
+      ? readTime(await client.call("TIME")) / 1000 + this.#options.longestSeconds
+      : 0;
     await this.#revoke(doomed.map((jti, index) => ({ jti, expiresAt: expiries[index] ?? latest })));
     await Promise.all([client.call("SREM", shared, ...doomed), client.call("ZREM", tokens, ...doomed)]);
   }
