@@ -164,6 +164,11 @@ for (const adapter of allAdapters) {
       expect(codeOf(await prove({ htm: "POST" }))).to.equal("401 dpop_proof_invalid");
       aheadSeconds = 0;
       expect(codeOf(await prove({ iat: seconds() - hour }))).to.equal("401 dpop_proof_invalid");
+      // By a clock that is behind, a proof of an hour ago is fresh, and Redis remembers its use no longer.
+      aheadSeconds = -hour;
+      await knowsBetter(app);
+      expect(codeOf(await prove({ iat: seconds() - hour }))).to.equal("503 store_unavailable");
+      aheadSeconds = 0;
 
       const recent = await start({ revocation: false }, (gate) => [
         gate.guard(),

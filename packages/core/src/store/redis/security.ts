@@ -197,11 +197,24 @@ export class RedisSecurityStore implements SecurityStore {
     for (const tally of afterToken) if (tally instanceof StoreFault) tell("limit", tally);
   }
 
-  #complete(item: Item | undefined, answer: Answer): Answer {
-    const revoked = answer.revoked === false && this.#clocks.differs() ? new StoreFault("skewed") : answer.revoked;
-    if (item === undefined || item.charged) return revoked === answer.revoked ? answer : { ...answer, revoked };
+  #complete(item: Item | undefined, said: Answer): Answer {
+    const answer = this.#doubt(said);
+    if (item === undefined || item.charged) return answer;
     const unwritten = faultForAll(item.question, new StoreFault("open"));
+    const { revoked } = answer;
     return { ...unwritten, revoked, ...(answer.cutoff === undefined ? undefined : { cutoff: answer.cutoff }) };
+  }
+
+  /** By a clock that is wrong, what is dead may look alive: a token, or a proof whose use Redis has forgotten by now. */
+  #doubt(answer: Answer): Answer {
+    const { revoked, repeated } = answer;
+    if ((revoked !== false && repeated !== false) || !this.#clocks.differs()) return answer;
+    const skewed = new StoreFault("skewed");
+    return {
+      ...answer,
+      revoked: revoked === false ? skewed : revoked,
+      repeated: repeated === false ? skewed : repeated,
+    };
   }
 }
 
