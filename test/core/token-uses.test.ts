@@ -35,6 +35,8 @@ const others: readonly Row[] = [
   ["in the header", {}, { typ: "JWT", token_use: "refresh" }],
   ["in the header", {}, { use: "refresh" }],
   ["in the header", {}, { type: "id" }],
+  ["with two words for a token", { type: "refresh_token+jwt" }],
+  ["with two words for a token", { typ: "ID-Token-JWT" }],
   ["in a list", { token_type: ["jwt", "refresh"] }],
   ["in another spelling of the name", { tokenUse: "refresh" }],
   ["in another spelling of the name", { "token-type": "Refresh Token" }],

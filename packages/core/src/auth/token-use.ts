@@ -34,7 +34,7 @@ export function declaresOtherUse(members: object): boolean {
 function plainWord(word: string): string {
   if (word.length > longestWord) return "";
   const bare = word.toLowerCase().replace(/^(?:application\/|urn:ietf:params:oauth:token-type:)/, "");
-  return withoutSeparators(bare).replace(/^(?:token|jwt)(?=.)|(?:token|jwt)$/g, "");
+  return withoutSeparators(bare).replace(/^(?:token|jwt)(?=.)|(?:token|jwt)+$/g, "");
 }
 
 const longestWord = 100;
