@@ -58,6 +58,15 @@ describe("the keys shared with other services", () => {
     }
   });
 
+  it("end every token by a cut-off that is as late as can be written", async () => {
+    const token = await signToken({ sub: "late" });
+    for (const cutoff of [Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER - 1, Date.now()]) {
+      await redis.set(`${prefix}auth:cutoff:late`, cutoff);
+      expect((await send(`${app.url}/me`, { token })).status, String(cutoff)).to.equal(401);
+    }
+    await redis.del(`${prefix}auth:cutoff:late`);
+  });
+
   it("refuse with 503, never 200, where a cut-off cannot be read", async () => {
     const token = await signToken({ sub: "odd" });
     for (const poison of [

@@ -121,7 +121,8 @@ local function revoked(first, last, issued)
       fault = fault or type(value) == 'table' and value.err or 'WRONGTYPE not a cut-off'
     end
   end
-  if latest >= 0 and (issued == '' or tonumber(issued) <= latest) then return 2 + latest end
+  -- Parsers of clients round what is near 2^53.
+  if latest >= 0 and (issued == '' or tonumber(issued) <= latest) then return math.min(2 + latest, 2 ^ 52) end
   return fault or 0
 end
 
