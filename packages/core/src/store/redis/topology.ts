@@ -92,9 +92,23 @@ export function retrySoon(attempt: number): number {
   return Math.random() * Math.min(1000, 50 * 2 ** Math.min(attempt, 6)) + 25;
 }
 
-/** A server that says so is no master any more: connect anew, and send nothing twice (1, not 2). */
-function leavesReplica(error: Error): false | 1 {
-  return /^(READONLY|MASTERDOWN)/.test(error.message) ? 1 : false;
+/** How long ioredis lets a connection close before it destroys it. */
+const disconnectMs = 500;
+/** When clients last left a server, by the options that ioredis makes for each of them. */
+const departures = new WeakMap<object, number>();
+
+/**
+ * A server that says so is no master any more: connect anew, and send nothing twice (1, not 2). Once for all replies that
+ * say it: ioredis adds a listener to the connection for each, until it has closed.
+ */
+function leavesReplica(this: unknown, error: Error): false | 1 {
+  if (!/^(READONLY|MASTERDOWN)/.test(error.message)) return false;
+  if (typeof this !== "object" || this === null) return 1;
+  const now = performance.now();
+  const left = departures.get(this);
+  if (left !== undefined && now - left < disconnectMs) return false;
+  departures.set(this, now);
+  return 1;
 }
 
 /**
@@ -111,7 +125,7 @@ const connectionOptions = (deadlineMs: number) =>
     commandTimeout: Math.max(1000, 2 * deadlineMs),
     socketTimeout: Math.max(1000, 2 * deadlineMs),
     connectTimeout: 1000,
-    disconnectTimeout: 500,
+    disconnectTimeout: disconnectMs,
     keepAlive: 5000,
     maxLoadingRetryTime: 500,
     reconnectOnError: leavesReplica,
