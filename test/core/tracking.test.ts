@@ -150,6 +150,22 @@ describe("tracking of keys", function () {
     await until(() => messages.includes("still"));
   });
 
+  it("makes one new connection, however many reasons there are for it at once", async () => {
+    const warnings: Error[] = [];
+    const note = (warning: Error): unknown => warnings.push(warning);
+    process.on("warning", note);
+    cleanUp.push(() => process.off("warning", note));
+    const { tracking, heard } = open();
+    expect(await tracking.ready(5000)).to.equal(true);
+    for (let index = 0; index < 30; index += 1)
+      tracking.track({ prefix: `c${index}:`, invalidate: (key) => heard.push(key), flush: () => undefined });
+    await until(async () => {
+      await admin.set("c29:key", "1");
+      return heard.includes("c29:key");
+    });
+    expect(warnings.map(({ message }) => message)).to.deep.equal([]);
+  });
+
   it("does not connect before somebody wants to hear something", async () => {
     const connection = connect({
       redis: parseRedisUrl("redis", server.url),

@@ -72,7 +72,7 @@ export class Tracking {
   /** A prefix that comes late makes the connections anew, since Redis takes no commands from a subscriber. */
   track(tracked: TrackedPrefix): void {
     this.#tracked.push(tracked);
-    for (const node of this.#nodes.values()) if (node.tracks) node.client.disconnect(true);
+    for (const node of this.#nodes.values()) if (node.tracks) renew(node);
     this.#start();
   }
 
@@ -92,7 +92,7 @@ export class Tracking {
     // A failover may have led the other connection to another master: follow it.
     this.#stopListening = this.#connection.onConnect(() => {
       if (first) this.#beat();
-      else for (const node of this.#nodes.values()) node.client.disconnect(true);
+      else for (const node of this.#nodes.values()) renew(node);
       first = false;
     });
     if (!first) this.#beat();
@@ -143,7 +143,7 @@ export class Tracking {
   #hurry(node: Node): void {
     if (node.connectedAt === undefined || performance.now() - node.connectedAt <= this.#patienceMs) return;
     this.#disarm(node);
-    node.client.disconnect(true);
+    renew(node);
   }
 
   /** One connection to each master there is now. */
@@ -164,12 +164,18 @@ export class Tracking {
   #open(address: string, master: RedisLike): void {
     if (master.duplicate === undefined) return this.#complain(new StoreFault("refused"));
     const client = master.duplicate(listenerOptions) as ListeningClient;
-    const node: Node = { client, ...disarmed };
+    const node: Node = { client, leaving: false, ...disarmed };
     this.#nodes.set(address, node);
     client.on("error", () => undefined);
-    client.on("connect", () => (node.connectedAt = performance.now()));
+    client.on("connect", () => {
+      node.connectedAt = performance.now();
+      node.leaving = false;
+    });
     client.on("ready", () => void this.#arm(node));
-    client.on("close", () => this.#disarm(node));
+    client.on("close", () => {
+      node.leaving = false;
+      this.#disarm(node);
+    });
     client.on("messageBuffer", (channel: Buffer, message: Buffer | Buffer[] | null) => {
       this.#hear(channel.toString(), message);
     });
@@ -195,7 +201,7 @@ export class Tracking {
       this.#complained = false;
     } catch (error) {
       this.#complain(error);
-      if (!this.#closed && client.status === "ready") setTimeout(() => client.disconnect(true), 1000).unref();
+      if (!this.#closed && client.status === "ready") setTimeout(() => renew(node), 1000).unref();
     }
   }
 
@@ -206,7 +212,7 @@ export class Tracking {
       this.#channels.get(channel)?.gap();
     } catch (error) {
       this.#complain(error);
-      if (!this.#closed && node.client.status === "ready") node.client.disconnect(true);
+      if (!this.#closed && node.client.status === "ready") renew(node);
     }
   }
 
@@ -229,7 +235,7 @@ export class Tracking {
     if (node.askedAt !== undefined) {
       if (now - node.askedAt <= this.#patienceMs) return;
       this.#disarm(node);
-      node.client.disconnect(true);
+      renew(node);
       return;
     }
     node.askedAt = now;
@@ -285,6 +291,8 @@ export class Tracking {
 
 interface Node {
   readonly client: ListeningClient;
+  /** Its connection is told to close, so that another is made. */
+  leaving: boolean;
   /** Redis was told the prefixes there were; one more needs another connection. */
   tracks: boolean;
   /** Redis was told the channels there were. */
@@ -296,6 +304,16 @@ interface Node {
   provenAt: number;
   /** When the ping that is not answered went out. */
   askedAt: number | undefined;
+}
+
+/**
+ * Makes another connection, once however many reasons there are: until a connection has closed, ioredis adds a listener to
+ * it each time, and a Cluster that loses nodes gives many reasons at once.
+ */
+function renew(node: Node): void {
+  if (node.leaving || !["connecting", "connect", "ready"].includes(node.client.status)) return;
+  node.leaving = true;
+  node.client.disconnect(true);
 }
 
 const disarmed = {
