@@ -145,6 +145,15 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
       expect(elsewhere).to.deep.equal([undefined, undefined, undefined]);
     });
 
+    it("forgets the pair, and knows the place, after a success that was counted elsewhere; nothing is given back", async () => {
+      const limits = { ip: 6, account: 4, paceMs: undefined };
+      const alice = ask("alice", "192.0.2.1", limits);
+      await refusals(3, () => alice);
+      await attempt(alice, "uncounted");
+      expect(await refusals(3, () => alice)).to.deep.equal([undefined, undefined, "address"]);
+      expect((await attempt(ask("alice", "192.0.2.2", limits))).exhausted).to.equal(true);
+    });
+
     it("takes an attempt back of which no password was looked at", async () => {
       const alice = ask("alice", "192.0.2.1", { ip: 2, account: 2, pair: 2 });
       for (let round = 0; round < 5; round += 1)

@@ -1,11 +1,12 @@
-import { startRedis } from "@portcullis/testkit";
+import { startProxy, startRedis } from "@portcullis/testkit";
 import type { RedisServer } from "@portcullis/testkit";
 import { expect } from "chai";
 import type { AnyOptions, RunningApp } from "../support/app.js";
-import { adapters } from "../support/app.js";
+import { adapters, allAdapters } from "../support/app.js";
 import { silentLogger } from "../support/logger.js";
 import { startLogin, statuses } from "../support/login.js";
 import { until } from "../support/until.js";
+import { loginChargeScript } from "../../packages/core/src/store/redis/scripts/login-charge.js";
 
 /** What can be wrong with a Redis, and how it comes back. */
 const outages: Readonly<Record<string, (redis: RedisServer) => Promise<() => Promise<void>>>> = {
@@ -80,4 +81,45 @@ for (const adapter of adapters) {
       });
     });
   }
+}
+
+for (const adapter of allAdapters) {
+  describe(`sign-ins on ${adapter.name} of which Redis heard and its answers were lost`, function () {
+    this.timeout(60_000);
+    const cleanUp: (() => unknown)[] = [];
+    afterEach(async () => {
+      for (const clean of cleanUp.splice(0).reverse()) await clean();
+    });
+
+    it("lock nobody out whose password was right", async () => {
+      const redis = await startRedis();
+      cleanUp.push(() => redis.stop());
+      const proxy = await startProxy(redis);
+      cleanUp.push(() => proxy.close());
+      const app = await startLogin((options, rest) =>
+        adapter.start({
+          options: { redis: proxy.url, deadline: 100, logger: silentLogger, instances: 1, ...options },
+          routes: {},
+          ...rest,
+        }),
+      );
+      cleanUp.push(() => app.close());
+      const signIn = () => app.attempt("alice", { password: "right" });
+      expect((await signIn()).status).to.equal(200);
+      // Five attempts are what a pair has.
+      for (let lost = 0; lost < 7; lost += 1) {
+        const { cuts } = proxy;
+        proxy.cutAfter(loginChargeScript.sha1);
+        await until(async () => {
+          expect((await signIn()).status).to.equal(200);
+          return proxy.cuts > cuts;
+        });
+      }
+      await until(async () => {
+        expect((await signIn()).status).to.equal(200);
+        return app.gate.breakers.every(({ state }) => state === "closed");
+      });
+      expect(await statuses(3, signIn)).to.deep.equal([200, 200, 200]);
+    });
+  });
 }

@@ -42,7 +42,7 @@ const failuresMs = 60_000;
 
 /** An attempt that was counted, and where. */
 interface Charged {
-  readonly store: LoginStore;
+  readonly store: Pick<LoginStore, "settle">;
   readonly question: AttemptQuestion;
   readonly answer: AttemptAnswer;
 }
@@ -164,7 +164,20 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     telemetry.degraded("login", onStoreError, answer.kind, isAdmitted ? "allowed" : "denied");
     return stricter === undefined || instead instanceof StoreFault
       ? deny("store_unavailable", { cause: `the store cannot count: ${answer.kind}`, headers: [retryAfter(1)] })
-      : { store: local, question: stricter, answer: instead };
+      : { store: withoutAnswer(question), question: stricter, answer: instead };
+  }
+
+  /**
+   * Where to settle an attempt that was counted in process. The store may have counted it, and those before it, although its
+   * replies were lost: a success forgets them there too. Nothing else is given back, since perhaps nothing was counted.
+   */
+  function withoutAnswer(question: AttemptQuestion): Charged["store"] {
+    return {
+      settle(outcome) {
+        if (outcome.result === "succeeded") void store.settle({ ...outcome, question, result: "uncounted" });
+        return local.settle(outcome);
+      },
+    };
   }
 
   /** A failure to settle costs comfort, never safety: the attempt stays counted. */

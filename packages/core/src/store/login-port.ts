@@ -59,9 +59,10 @@ export interface AttemptAnswer {
 
 /**
  * `succeeded` forgets what the pair has counted, and gives one attempt back to each other counter. `unchecked`: no password
- * was looked at, so the attempt is taken back. `interrupted`, by a fault: as that, but the address has counted it.
+ * was looked at, so the attempt is taken back. `interrupted`, by a fault: as that, but the address has counted it. `uncounted`:
+ * it succeeded, and was admitted elsewhere, so that the pair is forgotten and nothing is given back.
  */
-export type AttemptResult = "succeeded" | "failed" | "unchecked" | "interrupted";
+export type AttemptResult = "succeeded" | "failed" | "unchecked" | "interrupted" | "uncounted";
 
 /** Where an account that the application has found under another name is known from now on. */
 export interface SignInPlace {

@@ -62,15 +62,24 @@ export class MemoryLoginStore implements LoginStore {
       this.#blockIfUsedUp(pair, block);
       return Promise.resolve(undefined);
     }
+    if (result === "uncounted") {
+      this.#forgive(signedIn?.pair ?? pair);
+      this.#note(signedIn?.knownKey ?? account?.knownKey, knownMs);
+      return Promise.resolve(undefined);
+    }
     if (result === "succeeded" && signedIn === undefined) this.#forgive(pair);
     else this.#refundPair(pair);
     if (result !== "interrupted") this.#refund(address.key);
     if (account !== undefined && counted) for (const key of account.keys) this.#refund(key);
     if (result !== "succeeded") return Promise.resolve(undefined);
     if (signedIn !== undefined) this.#forgive(signedIn.pair);
-    const knownKey = signedIn?.knownKey ?? account?.knownKey;
-    if (knownKey !== undefined) this.#notes.set(knownKey, this.#now(), { ttl: knownMs });
+    this.#note(signedIn?.knownKey ?? account?.knownKey, knownMs);
     return Promise.resolve(undefined);
+  }
+
+  /** This place is known from now on. */
+  #note(knownKey: string | undefined, knownMs: number): void {
+    if (knownKey !== undefined) this.#notes.set(knownKey, this.#now(), { ttl: knownMs });
   }
 
   pardon({ addressKey, account }: Pardon): Promise<void> {

@@ -194,14 +194,15 @@ function operationsOf({
     const blocking: Operation = [pair.key, "block", pair.limit, pair.windowMs, block.longestMs, block.memoryMs];
     return [blocking, [failures.key, "fail", failures.ttlMs]];
   }
+  const knownKey = signedIn?.knownKey ?? account?.knownKey;
+  const noted: Operation[] = knownKey === undefined ? [] : [[knownKey, "note", knownMs]];
+  if (result === "uncounted") return [forgive(signedIn?.pair ?? pair), ...noted];
   const operations = refundOf(question, counted);
   if (result !== "interrupted") operations.push([address.key, "refund", address.windowMs]);
   if (result !== "succeeded") return operations;
   if (signedIn === undefined) operations[0] = forgive(pair);
   else operations.push(forgive(signedIn.pair));
-  const knownKey = signedIn?.knownKey ?? account?.knownKey;
-  if (knownKey !== undefined) operations.push([knownKey, "note", knownMs]);
-  return operations;
+  return [...operations, ...noted];
 }
 
 function forgive({ key, spelling }: Pick<PairLimit, "key" | "spelling">): Operation {
