@@ -21,11 +21,15 @@ describe("an invalidation that the store missed", () => {
   const note = (message: unknown): void => void told.push(message as Told);
   const open: FakeProcess[] = [];
   beforeEach(() => subscribe(events.cacheInvalidation.name, note));
-  afterEach(() => {
+  afterEach(async () => {
     unsubscribe(events.cacheInvalidation.name, note);
     told.length = 0;
-    for (const { service } of open.splice(0)) service.close();
+    await closeAll();
   });
+
+  async function closeAll(): Promise<void> {
+    await Promise.all(open.splice(0).map(async ({ service }) => service.close()));
+  }
 
   function start(store?: FakeCacheStore): FakeProcess {
     const process = openProcess(store);
@@ -42,6 +46,19 @@ describe("an invalidation that the store missed", () => {
     "clear()": (cache) => cache.clear(),
   };
   for (const [way, invalidate] of Object.entries(ways)) {
+    it(`by ${way} reaches it when its process closes, also if it comes back only then`, async () => {
+      const one = start();
+      const other = start(one.store);
+      await one.cache.set("k", "old", { tags: ["t"] });
+      one.store.goDown();
+      expect(await faultOf(invalidate(one.cache))).to.be.instanceOf(StoreFault);
+      const closing = one.service.close();
+      await Promise.resolve();
+      one.store.comeBack();
+      await closing;
+      expect(await other.cache.get("k")).to.equal(undefined);
+    });
+
     it(`by ${way} reaches it once it is back, and its process goes by the store again`, async () => {
       const one = start();
       const other = start(one.store);
@@ -159,7 +176,7 @@ describe("an invalidation that the store missed", () => {
           await processes[1].cache.delete(name);
           expect(await processes[0].cache.get(name)).to.equal(undefined);
         }
-        for (const { service } of open.splice(0)) service.close();
+        await closeAll();
       }),
       { numRuns: 40 },
     );
@@ -184,7 +201,26 @@ describe("invalidations on their way", () => {
     expect(invalidations.isPending("k")).to.equal(false);
     await invalidations.settle(["k"]);
     expect(attempts).to.have.length(2);
-    invalidations.close();
+    await invalidations.close();
+  });
+});
+
+describe("invalidations that are missed when their process closes", () => {
+  it("hold it up no longer than a moment, although the store fails or does not answer, and are told of", async () => {
+    for (const apply of [
+      () => Promise.reject(new StoreFault("unreachable")),
+      () => new Promise<never>(() => undefined),
+    ]) {
+      const warnings: unknown[] = [];
+      const logger = { ...silentLogger, warn: (fields: unknown, text: string) => void warnings.push([fields, text]) };
+      const invalidations = new Invalidations({ apply, telemetry: new Telemetry(), logger });
+      invalidations.run("k").catch(() => undefined);
+      await Promise.all([invalidations.close(), invalidations.close()]);
+      expect(warnings.at(-1)).to.deep.equal([
+        { missed: 1 },
+        "portcullis: closed before Redis had every invalidation of the cache; other processes may use what is old",
+      ]);
+    }
   });
 });
 

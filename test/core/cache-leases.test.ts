@@ -7,8 +7,8 @@ import type { FakeProcess } from "./support/cache.js";
 /** Here no lease runs out: the clock of the store stands still, and whoever waits hears of an hour. */
 describe("who waits for another process to make a value", () => {
   const open: FakeProcess[] = [];
-  afterEach(() => {
-    for (const { service } of open.splice(0)) service.close();
+  afterEach(async () => {
+    await Promise.all(open.splice(0).map(async ({ service }) => service.close()));
   });
 
   function start(store?: FakeCacheStore): FakeProcess {

@@ -98,6 +98,28 @@ describe("an invalidation that Redis missed", function () {
     }
   }
 
+  for (const adapter of allAdapters) {
+    it(`is made good when its process closes before it is repeated (${adapter.name})`, async () => {
+      for (const [way, invalidate] of Object.entries(ways)) {
+        const prefix = freshPrefix();
+        let version = 1;
+        const one = await serve(adapter, proxy.url, prefix, () => version);
+        const other = await serve(adapter, server.url, prefix, () => version);
+        const reads = async (): Promise<string> => (await send(`${other.url}/r`)).text;
+        await until(async () => (await reads()) === "version 1");
+        // Refused, so that nothing is on its way that could arrive later by itself.
+        await begin("takes no writes");
+        version += 1;
+        await invalidate(one).catch(() => undefined);
+        await until(() => invalidations(one.gate, "missed") > 0);
+        await end();
+        await one.close();
+        expect(await reads(), way).to.equal("version 2");
+        await other.close();
+      }
+    });
+  }
+
   it("of values too, in a process whose listening connection was away meanwhile, and in others", async () => {
     const processes = [startCacheProcess(), startCacheProcess(), startCacheProcess()];
     try {

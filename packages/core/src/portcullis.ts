@@ -257,9 +257,8 @@ export function createGate<Raw, Middleware extends object>(
       closed = true;
       auth?.keys.close();
       services.settlement.close();
-      services.cache?.close();
-      responseCaches.close();
       services.administration.close();
+      await Promise.all([services.cache?.close(), responseCaches.close()]);
       await stores.close();
     },
   };

@@ -90,8 +90,9 @@ export class CacheService {
     return this.cache.statistics.read();
   }
 
-  close(): void {
-    this.cache.close();
+  /** Resolves when the store may be closed. */
+  close(): Promise<void> {
+    return this.cache.close();
   }
 }
 

@@ -28,6 +28,9 @@ interface Pending {
 }
 
 const mostPending = 10_000;
+/** How long closing tries to tell the store: with the other good-byes less than the second that closing may take. */
+const goodbyeMs = 250;
+const goodbyePauseMs = 20;
 
 /**
  * Invalidations on their way into the store. One that the store misses counts in this process all the same, and is repeated
@@ -44,6 +47,7 @@ export class Invalidations {
   /** Those that were missed. */
   readonly #retries = new Retries(mostPending);
   #marks = 0;
+  #closing: Promise<void> | undefined;
 
   constructor({ apply, telemetry, logger }: InvalidationsOptions) {
     this.#apply = apply;
@@ -91,8 +95,28 @@ export class Invalidations {
     if (pending !== undefined && pending.mark === mark) this.#remove(key, pending);
   }
 
-  close(): void {
+  /** Tries for a little longer: what the store misses then, other processes never hear of. The store must not be closed. */
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close());
+  }
+
+  async #close(): Promise<void> {
     this.#retries.close();
+    if (this.#pending.size === 0) return;
+    const end = performance.now() + goodbyeMs;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, goodbyeMs)));
+    while (this.#pending.size > 0 && performance.now() < end) {
+      const pause = new Promise<void>((resolve) => setTimeout(resolve, goodbyePauseMs));
+      const attempt = this.settle([...this.#pending.keys()]).catch(() => pause);
+      await Promise.race([attempt, late]);
+    }
+    clearTimeout(timer);
+    const missed = this.#pending.size;
+    if (missed === 0) return;
+    const message =
+      "portcullis: closed before Redis had every invalidation of the cache; other processes may use what is old";
+    this.#logger.warn({ missed }, message);
   }
 
   #attempt(key: string, pending: Pending): Promise<void> {

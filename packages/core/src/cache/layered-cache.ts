@@ -221,12 +221,12 @@ export class LayeredCache {
     this.#inFlight.flush();
   }
 
-  close(): void {
+  /** Resolves when the store may be closed. */
+  async close(): Promise<void> {
     this.waiting.close();
     this.releases.close();
-    this.renewals.close();
-    this.#deletions.close();
     this.flush();
+    await Promise.all([this.renewals.close(), this.#deletions.close()]);
   }
 }
 

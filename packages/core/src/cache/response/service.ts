@@ -26,7 +26,8 @@ export interface ResponseCachesOptions {
 export interface ResponseCaches<Raw> {
   create(options: ResolvedResponseCache<Raw>): Check<Raw>;
   readonly responses: Responses;
-  close(): void;
+  /** Resolves when the store may be closed. */
+  close(): Promise<void>;
 }
 
 export function openResponseCaches<Raw>({
