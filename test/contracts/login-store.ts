@@ -3,6 +3,7 @@ import { accountKeys, placeKeys } from "../../packages/core/src/login/keys.js";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
 import type {
   AttemptAnswer,
+  AttemptOutcome,
   AttemptQuestion,
   AttemptResult,
   LoginStore,
@@ -63,7 +64,7 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
     };
     const settle = async (
       question: AttemptQuestion,
-      answer: AttemptAnswer,
+      answer: Pick<AttemptOutcome, "counted">,
       result: AttemptResult,
       signedIn?: SignInPlace,
     ) => {
@@ -145,13 +146,25 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
       expect(elsewhere).to.deep.equal([undefined, undefined, undefined]);
     });
 
-    it("forgets the pair, and knows the place, after a success that was counted elsewhere; nothing is given back", async () => {
+    it("gives nothing back of attempts that it never heard of; a success forgets the pair, and knows the place", async () => {
       const limits = { ip: 6, account: 4, paceMs: undefined };
       const alice = ask("alice", "192.0.2.1", limits);
-      await refusals(3, () => alice);
-      await attempt(alice, "uncounted");
-      expect(await refusals(3, () => alice)).to.deep.equal([undefined, undefined, "address"]);
+      await refusals(4, () => alice);
+      const unheard = { counted: undefined };
+      for (const result of ["unchecked", "interrupted", "failed"] as const) await settle({ ...alice }, unheard, result);
+      expect(await refusals(1, () => ask("bob", "192.0.2.1", limits))).to.deep.equal([undefined]);
+      await settle({ ...alice }, unheard, "succeeded");
+      expect(await refusals(2, () => alice)).to.deep.equal([undefined, "address"]);
       expect((await attempt(ask("alice", "192.0.2.2", limits))).exhausted).to.equal(true);
+    });
+
+    it("gives an attempt back only if the attempts of its spelling were not forgotten meanwhile", async () => {
+      const [mine, other] = [ask("alic\u00e9", "192.0.2.1"), ask("alice", "192.0.2.1")];
+      await refusals(3, () => other);
+      const [first, second] = [await charge(mine), await charge(mine)];
+      await settle(mine, first, "succeeded");
+      await settle(mine, second, "interrupted");
+      expect(await refusals(3, () => other)).to.deep.equal([undefined, undefined, "pair"]);
     });
 
     it("takes an attempt back of which no password was looked at", async () => {

@@ -116,6 +116,22 @@ async function endInOutage(app: Visitor, { begin, end }: Place, count: number): 
   await end();
 }
 
+/** Reads what is counted of the only client and the only account: by address, by both together, and by account. */
+function countersOf({ servers }: Place): () => Promise<number[]> {
+  const operators = servers.map(({ url }) => operate(url));
+  const read = async (kind: string): Promise<number> => {
+    const found = await Promise.all(
+      operators.map(async (operator) => {
+        const [key] = await operator.keys(`*:login:*:${kind}:*`);
+        if (key === undefined) return 0;
+        return Number(kind === "pair" ? await operator.hget(key, "n") : await operator.get(key));
+      }),
+    );
+    return found.reduce((sum, one) => sum + one, 0);
+  };
+  return async () => [await read("ip"), await read("pair"), await read("account")];
+}
+
 async function expectEnds(servers: readonly RedisServer[]): Promise<void> {
   for (const { url } of servers) {
     const operator = operate(url);
@@ -182,19 +198,8 @@ describe("a login whose end meets an outage", function () {
           },
         });
         cleanUp(() => app.close());
-        const operators = place.servers.map(({ url }) => operate(url));
+        const counters = countersOf(place);
         const login = (): ReturnType<typeof send> => send(`${app.url}/login`, { method: "POST" });
-        const read = async (kind: string): Promise<number> => {
-          const found = await Promise.all(
-            operators.map(async (operator) => {
-              const [key] = await operator.keys(`*:login:*:${kind}:*`);
-              if (key === undefined) return 0;
-              return Number(kind === "pair" ? await operator.hget(key, "n") : await operator.get(key));
-            }),
-          );
-          return found.reduce((sum, one) => sum + one, 0);
-        };
-        const counters = async (): Promise<number[]> => [await read("ip"), await read("pair"), await read("account")];
         // One failure stays counted, so that a success that is taken back twice would show.
         await until(async () => {
           if ((await counters())[0] === 0) await login();
@@ -212,6 +217,34 @@ describe("a login whose end meets an outage", function () {
         await until(async () => (await counters()).join() === "1,0,1");
         await new Promise((resolve) => setTimeout(resolve, 1500));
         expect(await counters()).to.deep.equal([1, 0, 1]);
+        await expectEnds(place.servers);
+      });
+    }
+  }
+});
+
+describe("a login whose beginning meets an outage", function () {
+  this.timeout(90_000);
+  for (const [what, open] of Object.entries(places)) {
+    for (const adapter of adapters) {
+      it(`and that is answered 503 is counted nowhere when Redis answers again (Redis ${what}, ${adapter.name})`, async () => {
+        const place = await open();
+        const app = await adapter.start({
+          options: { redis: place.redis, logger: silentLogger, deadline },
+          use: (gate) => [gate.throttleLogin({ account: () => "alice", onStoreError: "deny" })],
+          routes: { "POST /login": async ({ loginAttempt }) => loginAttempt?.fail() },
+        });
+        cleanUp(() => app.close());
+        const login = async (): Promise<number> => (await send(`${app.url}/login`, { method: "POST" })).status;
+        const counters = countersOf(place);
+        // One failure stays counted, so that an attempt that is taken back twice would show.
+        await until(async () => (await login()) === 204 && (await counters()).join() === "1,1,1");
+        await place.begin();
+        expect(await Promise.all([login(), login(), login()])).to.deep.equal([503, 503, 503]);
+        await place.end();
+        await until(async () => (await counters()).join() === "1,1,1");
+        await new Promise((resolve) => setTimeout(resolve, 1500));
+        expect(await counters()).to.deep.equal([1, 1, 1]);
         await expectEnds(place.servers);
       });
     }

@@ -1,12 +1,17 @@
 import { startProxy, startRedis } from "@portcullis/testkit";
-import type { RedisServer } from "@portcullis/testkit";
+import type { Proxy, RedisServer } from "@portcullis/testkit";
 import { expect } from "chai";
 import type { AnyOptions, RunningApp } from "../support/app.js";
 import { adapters, allAdapters } from "../support/app.js";
 import { silentLogger } from "../support/logger.js";
+import type { LoginApp } from "../support/login.js";
 import { startLogin, statuses } from "../support/login.js";
+import { operate } from "../support/redis.js";
 import { until } from "../support/until.js";
+import { StoreFault } from "../../packages/core/src/store/ports.js";
 import { loginChargeScript } from "../../packages/core/src/store/redis/scripts/login-charge.js";
+
+type Tail<List extends unknown[]> = List extends [unknown, ...infer Rest] ? Rest : never;
 
 /** What can be wrong with a Redis, and how it comes back. */
 const outages: Readonly<Record<string, (redis: RedisServer) => Promise<() => Promise<void>>>> = {
@@ -120,6 +125,99 @@ for (const adapter of allAdapters) {
         return app.gate.breakers.every(({ state }) => state === "closed");
       });
       expect(await statuses(3, signIn)).to.deep.equal([200, 200, 200]);
+    });
+
+    interface Lossy {
+      readonly app: LoginApp;
+      readonly proxy: Proxy;
+      /** What Redis has counted of a kind. */
+      readonly read: (kind: "ip" | "pair" | "account" | "failed") => Promise<number>;
+      /** Attempts until Redis has counted so many of them and the replies were lost. Resolves to the statuses. */
+      readonly lose: (count: number, attempt: () => ReturnType<LoginApp["attempt"]>) => Promise<Set<number>>;
+    }
+
+    async function startLossy(...[throttle, rest]: Tail<Parameters<typeof startLogin>>): Promise<Lossy> {
+      const redis = await startRedis();
+      cleanUp.push(() => redis.stop());
+      const proxy = await startProxy(redis);
+      cleanUp.push(() => proxy.close());
+      const app = await startLogin(
+        (options, more) =>
+          adapter.start({
+            options: { redis: proxy.url, deadline: 100, logger: silentLogger, instances: 1, ...options },
+            routes: {},
+            ...more,
+          }),
+        // Longer than this test waits for anything.
+        { pair: { limit: 5, window: "10m" }, ...throttle },
+        rest,
+      );
+      cleanUp.push(() => app.close());
+      const operator = operate(redis.url);
+      return {
+        ...{ app, proxy },
+        async read(kind) {
+          const [key] = await operator.keys(kind === "failed" ? "auth:failed:*" : `*:login:*:${kind}:*`);
+          if (key === undefined) return 0;
+          return Number(kind === "pair" ? await operator.hget(key, "n") : await operator.get(key));
+        },
+        async lose(count, attempt) {
+          const seen = new Set<number>();
+          for (let lost = 0; lost < count; lost += 1) {
+            const { cuts } = proxy;
+            proxy.cutAfter(loginChargeScript.sha1);
+            await until(async () => {
+              seen.add((await attempt()).status);
+              return proxy.cuts > cuts;
+            });
+          }
+          return seen;
+        },
+      };
+    }
+
+    it("lock nobody out whose password is right, and that were answered 503", async () => {
+      const { app, lose, read } = await startLossy({ onStoreError: "deny" });
+      const wrong = () => app.attempt("alice");
+      await until(async () => (await wrong()).status === 401);
+      await until(async () => (await read("ip")) === (await read("pair")));
+      const [failures, checks] = [await read("pair"), app.checks()];
+      expect(await lose(6, wrong)).to.not.include(401);
+      expect(app.checks(), "no password was looked at").to.equal(checks);
+      await until(async () => (await read("pair")) === failures);
+      expect([await read("ip"), await read("account")], "what was guessed stays counted").to.deep.equal([
+        failures,
+        failures,
+      ]);
+      await until(async () => (await app.attempt("alice", { password: "right" })).status === 200);
+      expect(await statuses(6, wrong)).to.deep.equal([401, 401, 401, 401, 401, 429]);
+    });
+
+    for (const fault of [new Error("no database"), new StoreFault("timeout")])
+      it(`keep no charge of the account if the handler then fails by a fault (${fault.name})`, async () => {
+        const answer = () => {
+          throw fault;
+        };
+        const { lose, read, app } = await startLossy({ ip: { limit: 100_000, window: "15m" } }, { answer });
+        await lose(6, () => app.attempt("alice"));
+        await until(async () => (await read("account")) === 0 && (await read("pair")) === 0);
+        expect(await read("ip"), "the address has counted them").to.be.at.least(6);
+      });
+
+    it("stay counted, here and for other services, if their password was wrong", async () => {
+      const { app, lose, read } = await startLossy();
+      const wrong = () => app.attempt("alice");
+      for (let index = 0; index < 2; index += 1) {
+        await until(() => app.gate.health().store.status === "up");
+        expect(await lose(1, wrong)).to.deep.equal(new Set([401]));
+      }
+      await until(async () => (await read("failed")) === 2);
+      expect([await read("pair"), await read("account")]).to.deep.equal([2, 2]);
+      await until(async () => {
+        await app.attempt("bob", { from: "192.0.2.9" });
+        return app.gate.breakers.every(({ state }) => state === "closed");
+      });
+      expect(await statuses(4, wrong)).to.deep.equal([401, 401, 401, 429]);
     });
   });
 }

@@ -3,7 +3,7 @@ import { MemorySecurityStore } from "../../../packages/core/src/store/memory/sec
 import type { Adjustment, Answer, Charge, Question } from "../../../packages/core/src/store/ports.js";
 import { adjustmentLine } from "../../../packages/core/src/store/redis/adjustments.js";
 import { admitTogether } from "../../../packages/core/src/store/redis/admission.js";
-import { withoutNumber } from "../../../packages/core/src/store/redis/give-backs.js";
+import { withoutNumber, wordsOf } from "../../../packages/core/src/store/redis/give-backs.js";
 import { runScript } from "../../../packages/core/src/store/redis/scripts/script.js";
 import { adjustScriptWith } from "../../../packages/core/src/store/redis/scripts/adjust.js";
 import { admitScriptWith } from "../../../packages/core/src/store/redis/scripts/admit.js";
@@ -49,7 +49,7 @@ export function openClockedRedis(client: Redis): ClockedStore {
     },
     async adjust(adjustment, now) {
       await client.set(key, now, "EX", 600);
-      await runScript(client, adjust, ...withoutNumber([adjustmentLine(adjustment)]));
+      await runScript(client, adjust, ...withoutNumber(wordsOf([adjustmentLine(adjustment)])));
     },
   };
 }

@@ -7,7 +7,14 @@ import type { Check, Denied, Verdict } from "../http/verdict.js";
 import { allowed, deny } from "../http/verdict.js";
 import type { ResolvedAttemptLimit, ResolvedLogin } from "../options/login.js";
 import type { Keyspace } from "../store/keys.js";
-import type { AttemptAnswer, AttemptQuestion, AttemptResult, LoginStore, SignInPlace } from "../store/login-port.js";
+import type {
+  AttemptAnswer,
+  AttemptOutcome,
+  AttemptQuestion,
+  AttemptResult,
+  LoginStore,
+  SignInPlace,
+} from "../store/login-port.js";
 import { StoreFault } from "../store/ports.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
@@ -75,7 +82,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     if (account === undefined) return deny("account_missing", { cause: "the request names no account to sign in to" });
     facts.settled.add(options);
     const trusted = device?.tokens.read(await readDeviceToken(exchange), account);
-    const charged = await charge(createQuestion(exchange, account, trusted));
+    const charged = await charge(createQuestion(exchange, account, trusted), account);
     if (!("answer" in charged)) return charged;
     const { answer } = charged;
     if (answer.refusedBy !== undefined)
@@ -155,13 +162,15 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     return keys.digest(canonicalAddress(ip, services.ipv6PrefixLength));
   }
 
-  async function charge(question: AttemptQuestion): Promise<Charged | Denied> {
+  async function charge(question: AttemptQuestion, account: string): Promise<Charged | Denied> {
     const answer = await store.charge(question);
     if (!(answer instanceof StoreFault)) return { store, question, answer };
     const stricter = onStoreError === "local" ? makeStricter(question, services.instances) : undefined;
     const instead = stricter === undefined ? answer : await local.charge(stricter);
     const isAdmitted = !(instead instanceof StoreFault) && instead.refusedBy === undefined;
     telemetry.degraded("login", onStoreError, answer.kind, isAdmitted ? "allowed" : "denied");
+    // No password is looked at, so that nobody has guessed.
+    if (!isAdmitted) void store.settle({ ...outcomeOf(question, account), counted: undefined, result: "unchecked" });
     return stricter === undefined || instead instanceof StoreFault
       ? deny("store_unavailable", { cause: `the store cannot count: ${answer.kind}`, headers: [retryAfter(1)] })
       : { store: withoutAnswer(question), question: stricter, answer: instead };
@@ -169,14 +178,27 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
 
   /**
    * Where to settle an attempt that was counted in process. The store may have counted it, and those before it, although its
-   * replies were lost: a success forgets them there too. Nothing else is given back, since perhaps nothing was counted.
+   * replies were lost: a failure stays counted in both places.
    */
   function withoutAnswer(question: AttemptQuestion): Charged["store"] {
     return {
       settle(outcome) {
-        if (outcome.result === "succeeded") void store.settle({ ...outcome, question, result: "uncounted" });
+        void store.settle({ ...outcome, question, counted: undefined });
         return local.settle(outcome);
       },
+    };
+  }
+
+  /** What an outcome says of every attempt. */
+  function outcomeOf(
+    question: AttemptQuestion,
+    account: string,
+  ): Pick<AttemptOutcome, "question" | "block" | "knownMs" | "failures"> {
+    return {
+      question,
+      block: { longestMs: options.longestBlockMs, memoryMs },
+      knownMs,
+      failures: { key: keys.failedLogins(account), ttlMs: failuresMs },
     };
   }
 
@@ -191,13 +213,10 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     async function settle(result: AttemptResult, signedIn: string): Promise<void> {
       if (result === "succeeded") warnings.succeeded(keys.digest(signedIn));
       await counting.settle({
-        question,
+        ...outcomeOf(question, account),
         counted: answer.counted,
         result,
         signedIn: signedIn === account ? undefined : placeOf(signedIn, ip),
-        block: { longestMs: options.longestBlockMs, memoryMs },
-        knownMs,
-        failures: { key: keys.failedLogins(account), ttlMs: failuresMs },
       });
     }
 

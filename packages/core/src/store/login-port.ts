@@ -59,10 +59,9 @@ export interface AttemptAnswer {
 
 /**
  * `succeeded` forgets what the pair has counted, and gives one attempt back to each other counter. `unchecked`: no password
- * was looked at, so the attempt is taken back. `interrupted`, by a fault: as that, but the address has counted it. `uncounted`:
- * it succeeded, and was admitted elsewhere, so that the pair is forgotten and nothing is given back.
+ * was looked at, so the attempt is taken back. `interrupted`, by a fault: as that, but the address has counted it.
  */
-export type AttemptResult = "succeeded" | "failed" | "unchecked" | "interrupted" | "uncounted";
+export type AttemptResult = "succeeded" | "failed" | "unchecked" | "interrupted";
 
 /** Where an account that the application has found under another name is known from now on. */
 export interface SignInPlace {
@@ -70,11 +69,15 @@ export interface SignInPlace {
   readonly knownKey: string;
 }
 
-/** What became of an attempt that was admitted. */
+/** What became of an attempt that was admitted, or whose charge came to a fault. */
 export interface AttemptOutcome {
+  /** The same object that was charged. */
   readonly question: AttemptQuestion;
-  /** As the answer said. */
-  readonly counted: boolean;
+  /**
+   * As the answer said; undefined if that was a fault. The store then may have counted the attempt all the same: only what it
+   * has counted is given back.
+   */
+  readonly counted: boolean | undefined;
   readonly result: AttemptResult;
   /** With `succeeded`, the place of the account that has signed in. @default that of the question */
   readonly signedIn?: SignInPlace | undefined;
@@ -100,7 +103,10 @@ export interface Pardon {
 }
 
 export interface LoginStore {
-  /** Admits and counts an attempt, or refuses it, in one round trip. */
+  /**
+   * Admits and counts an attempt, or refuses it, in one round trip. After a fault the store takes back whatever it has counted
+   * if the caller settles the attempt within a minute, and leaves it counted if not.
+   */
   charge(question: AttemptQuestion): Promise<AttemptAnswer | StoreFault>;
   /** Settles an admitted attempt, in one round trip. Resolves to a fault if that could not be recorded. */
   settle(outcome: AttemptOutcome): Promise<StoreFault | undefined>;

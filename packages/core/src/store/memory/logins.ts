@@ -58,13 +58,15 @@ export class MemoryLoginStore implements LoginStore {
   /** Of failures no other service could hear here. */
   settle({ question, counted, result, signedIn, block, knownMs }: AttemptOutcome): Promise<undefined> {
     const { address, pair, account } = question;
-    if (result === "failed") {
-      this.#blockIfUsedUp(pair, block);
-      return Promise.resolve(undefined);
-    }
-    if (result === "uncounted") {
+    // Of an attempt that was counted elsewhere nothing is to be given back here.
+    if (counted === undefined) {
+      if (result !== "succeeded") return Promise.resolve(undefined);
       this.#forgive(signedIn?.pair ?? pair);
       this.#note(signedIn?.knownKey ?? account?.knownKey, knownMs);
+      return Promise.resolve(undefined);
+    }
+    if (result === "failed") {
+      this.#blockIfUsedUp(pair, block);
       return Promise.resolve(undefined);
     }
     if (result === "succeeded" && signedIn === undefined) this.#forgive(pair);
@@ -160,10 +162,12 @@ export class MemoryLoginStore implements LoginStore {
     if (counter.weight <= 0) this.#counters.remove(counter);
   }
 
+  /** Nothing if the attempts of the spelling were forgotten: the others' are not its own. */
   #refundPair({ key, spelling }: PairLimit): void {
-    this.#refund(key);
     const spellings = this.#live(key)?.spellings;
     const tried = spellings?.get(spelling) ?? 0;
+    if (tried === 0) return;
+    this.#refund(key);
     if (tried > 1) spellings?.set(spelling, tried - 1);
     else spellings?.delete(spelling);
   }

@@ -12,6 +12,9 @@ export interface GiveBackLine {
 /** Keys and arguments of a script call, as `onceLua` reads them. */
 export type Arguments = [keys: string[], args: (string | number)[]];
 
+/** The same before a number is put in front. */
+export type CallArguments = readonly [keys: readonly string[], args: readonly (string | number)[]];
+
 /** Lines of one script call: more would hold up other clients of a shared Redis. */
 const maxLines = 256;
 /** Beyond the life of its lines, for a call that is on its way when that ends. */
@@ -21,18 +24,32 @@ const marginMs = 5000;
 export class Batch {
   readonly lane: GiveBackLane;
   readonly script: Script;
-  readonly lines: readonly GiveBackLine[];
+  #lines: readonly GiveBackLine[];
   /** 0 for one that does no harm when it runs twice. */
   readonly number: number;
+  /** Is it the undoing of a call, which has its number? */
+  readonly undoes: boolean;
   readonly #since = performance.now();
   readonly #lifeMs: number;
 
-  constructor(lane: GiveBackLane, script: Script, lines: readonly GiveBackLine[], number: number) {
+  constructor(lane: GiveBackLane, script: Script, lines: readonly GiveBackLine[], number: number, undoes: boolean) {
     this.lane = lane;
     this.script = script;
-    this.lines = lines;
+    this.#lines = lines;
     this.number = number;
+    this.undoes = undoes;
     this.#lifeMs = Math.max(...lines.map(({ lifeMs }) => lifeMs));
+  }
+
+  get lines(): readonly GiveBackLine[] {
+    return this.#lines;
+  }
+
+  /** Leaves out the other lines, before the first of them is sent. Returns how many those are. */
+  narrow(keeps: (line: GiveBackLine) => boolean): number {
+    const all = this.#lines.length;
+    this.#lines = this.#lines.filter(keeps);
+    return all - this.#lines.length;
   }
 
   get hasEnded(): boolean {
@@ -42,13 +59,29 @@ export class Batch {
   encode(): Arguments {
     const keys = this.lines.map(({ key }) => key);
     const args = this.lines.flatMap((line) => line.args);
-    const { number, lane } = this;
-    const age = Math.floor(performance.now() - this.#since);
-    const memory = number === 0 ? (keys[0] ?? "") : lane.memory;
+    const { number } = this;
+    if (number !== 0) return this.#numbered(this.undoes ? -number : number, keys, args);
+    return [
+      [keys[0] ?? "", ...keys],
+      [0, 0, this.#lifeMs + marginMs, this.#age(), ...args],
+    ];
+  }
+
+  /** The call that this batch undoes. */
+  encodeCall([keys, args]: CallArguments): Arguments {
+    return this.#numbered(this.number, keys, args);
+  }
+
+  #numbered(number: number, ...[keys, args]: CallArguments): Arguments {
+    const { memory, low } = this.lane;
     return [
       [memory, ...keys],
-      [number, number === 0 ? 0 : lane.low, this.#lifeMs + marginMs, age, ...args],
+      [number, low, this.#lifeMs + marginMs, this.#age(), ...args],
     ];
+  }
+
+  #age(): number {
+    return Math.floor(performance.now() - this.#since);
   }
 }
 
@@ -108,8 +141,8 @@ export class GiveBackLane {
     this.#collected.push({ script, line, once, endsAt: performance.now() + line.lifeMs });
   }
 
-  open(script: Script, lines: readonly GiveBackLine[], once: boolean): Batch {
-    const batch = new Batch(this, script, lines, once ? (this.#lastNumber += 1) : 0);
+  open(script: Script, lines: readonly GiveBackLine[], once: boolean, undoes = false): Batch {
+    const batch = new Batch(this, script, lines, once ? (this.#lastNumber += 1) : 0, undoes);
     this.#open.add(batch);
     return batch;
   }

@@ -4,7 +4,7 @@ import type { Telemetry } from "../../telemetry/telemetry.js";
 import { StoreFault } from "../ports.js";
 import type { Connection } from "./connect.js";
 import { faultOfError, faultOfPart } from "./faults.js";
-import type { Arguments, Batch, GiveBackLine } from "./give-back-lane.js";
+import type { Arguments, Batch, CallArguments, GiveBackLine } from "./give-back-lane.js";
 import { GiveBackLane } from "./give-back-lane.js";
 import { hashTag } from "./hash-tag.js";
 import { textIn } from "./replies.js";
@@ -19,6 +19,8 @@ export interface GiveBacksOptions {
   readonly isWell: () => boolean;
   /** False while an operator keeps calls away from Redis. */
   readonly mayCall: () => boolean;
+  /** How long it may take until it is known whether a call is undone. @default a minute: no login turn lasts longer */
+  readonly decisionMs?: number | undefined;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
 }
@@ -35,8 +37,24 @@ const goodbyeMs = 300;
 const againMs = 2000;
 /** What Redis remembers of a process that was closed. */
 const memoryAfterCloseMs = 60_000;
+const longestDecisionMs = 60_000;
 /** Without a Cluster all keys are in one place. */
 const onlyTag = "0";
+
+/** A call whose reply was lost. */
+export interface LostCall {
+  /**
+   * Gives back the lines that are chosen, once, if the call has run or will have. The first word counts; without one for a
+   * minute, nothing is given back.
+   */
+  undo(chosen: (line: GiveBackLine) => boolean): void;
+}
+
+/** The reply of a call that may be undone; only without one there is something to decide. */
+export interface Tentative<T> {
+  readonly reply: T | StoreFault;
+  readonly lost?: LostCall | undefined;
+}
 
 /**
  * Corrections of what Redis has counted: slots, refunds, settlements and leases that are given back. Those of one turn of the
@@ -91,12 +109,49 @@ export class GiveBacks {
   ): Promise<unknown> {
     const [first] = lines;
     if (first === undefined || this.#closing !== undefined || !this.#takes(lines.length))
-      return call(...withoutNumber(lines));
+      return call(...withoutNumber(wordsOf(lines)));
     const batch = this.#laneOf(first.key).open(script, lines, true);
     const reply = await call(...batch.encode());
     if (reply instanceof StoreFault && reply.outage) this.#keep(batch);
     else this.#settle(batch);
     return reply;
+  }
+
+  /**
+   * Makes a call that counts, by `call`. `script` and `lines` give back what it has counted, if its reply is lost and its caller
+   * says so: by the number of the call Redis knows whether it ran, and keeps it from running afterwards. All keys share a slot.
+   */
+  async tentatively<T>(
+    script: Script,
+    lines: readonly GiveBackLine[],
+    [keys, args]: CallArguments,
+    call: (...words: Arguments) => Promise<T | StoreFault>,
+  ): Promise<Tentative<T>> {
+    const [first] = lines;
+    if (first === undefined || this.#closing !== undefined || !this.#takes(lines.length))
+      return { reply: await call(...withoutNumber([keys, args])) };
+    const batch = this.#laneOf(first.key).open(script, lines, true, true);
+    const reply = await call(...batch.encodeCall([keys, args]));
+    if (!(reply instanceof StoreFault)) this.#settle(batch);
+    else if (reply.kind === "open" || this.#isClosing) this.#drop(batch);
+    else return { reply, lost: this.#lose(batch) };
+    return { reply };
+  }
+
+  #lose(batch: Batch): LostCall {
+    let isDecided = false;
+    const { decisionMs = longestDecisionMs } = this.#options;
+    const timer = this.#later(decisionMs, () => decide(() => false));
+    const decide = (chosen: (line: GiveBackLine) => boolean): void => {
+      if (isDecided || this.#closing !== undefined) return;
+      isDecided = true;
+      this.#cancel(timer);
+      this.#held -= batch.narrow(chosen);
+      if (batch.lines.length === 0) return this.#drop(batch);
+      if (this.#isWell() && !batch.lane.failing) void this.#try(batch);
+      else this.#keep(batch);
+    };
+    return { undo: decide };
   }
 
   /** Tries everything once more, and waits for that a little; nothing is given back afterwards. */
@@ -152,12 +207,20 @@ export class GiveBacks {
   #flush(): void {
     this.#scheduled = false;
     if (this.#closing !== undefined) return;
-    const isWell = this.#options.connection.isUp() && this.#options.isWell();
+    const isWell = this.#isWell();
     for (const lane of this.#lanes.values()) {
       if (lane.failing || !lane.hasCollected) continue;
       if (isWell) this.#sendAll(lane);
       else this.#fail(lane);
     }
+  }
+
+  get #isClosing(): boolean {
+    return this.#closing !== undefined;
+  }
+
+  #isWell(): boolean {
+    return this.#options.connection.isUp() && this.#options.isWell();
   }
 
   #sendAll(lane: GiveBackLane): void {
@@ -203,6 +266,11 @@ export class GiveBacks {
     if (!lane.failing) return;
     lane.recover();
     this.#sendAll(lane);
+  }
+
+  /** Of a batch that nobody has answered, and nobody will send. */
+  #drop(batch: Batch): void {
+    if (batch.lane.settle(batch) && this.#closing === undefined) this.#held -= batch.lines.length;
   }
 
   #keep(batch: Batch): void {
@@ -254,11 +322,15 @@ export class GiveBacks {
   }
 }
 
-/** A call that is never repeated. */
-export function withoutNumber(lines: readonly GiveBackLine[]): Arguments {
-  const keys = lines.map(({ key }) => key);
+/** A call that is never repeated, and never undone. */
+export function withoutNumber([keys, args]: CallArguments): Arguments {
   return [
     [keys[0] ?? "", ...keys],
-    [0, 0, 0, 0, ...lines.flatMap(({ args }) => args)],
+    [0, 0, 0, 0, ...args],
   ];
+}
+
+/** What a script is asked to make of all lines at once. */
+export function wordsOf(lines: readonly GiveBackLine[]): CallArguments {
+  return [lines.map(({ key }) => key), lines.flatMap(({ args }) => args)];
 }

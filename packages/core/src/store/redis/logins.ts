@@ -6,6 +6,7 @@ import type {
   AttemptLimit,
   AttemptOutcome,
   AttemptQuestion,
+  AttemptResult,
   LoginStore,
   PairLimit,
   Pardon,
@@ -14,8 +15,9 @@ import { StoreFault } from "../ports.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
 import { faultOfError, faultOfPart } from "./faults.js";
-import type { GiveBacks } from "./give-backs.js";
-import { withoutNumber } from "./give-backs.js";
+import type { CallArguments, GiveBackLine } from "./give-back-lane.js";
+import type { GiveBacks, Tentative } from "./give-backs.js";
+import { withoutNumber, wordsOf } from "./give-backs.js";
 import { readFlag, readInteger, readListOf, readText, textIn, unreadable } from "./replies.js";
 import { loginChargeScript } from "./scripts/login-charge.js";
 import { loginSettleScript } from "./scripts/login-settle.js";
@@ -26,14 +28,14 @@ export interface RedisLoginStoreOptions {
   readonly connection: Connection;
   readonly deadlineMs: number;
   readonly telemetry?: Telemetry | undefined;
-  /** Repeats settlements that failed. @default they are lost */
+  /** Repeats settlements that failed, and undoes charges whose reply was lost. @default they are lost, and stay */
   readonly giveBacks?: GiveBacks | undefined;
 }
 
 /** One operation of the script that settles: the key, what to do, and up to four arguments. */
 type Operation = readonly [key: string, name: string, ...rest: (string | number)[]];
 
-type Arguments = readonly [keys: readonly string[], args: readonly (string | number)[]];
+type Charged = Tentative<AttemptAnswer>;
 
 /** Attempts to sign in, in Redis: one script call to count one and one to settle it (one for each slot in a Cluster). */
 export class RedisLoginStore implements LoginStore {
@@ -41,6 +43,8 @@ export class RedisLoginStore implements LoginStore {
   readonly #deadlineMs: number;
   readonly #breaker: Breaker;
   readonly #giveBacks: GiveBacks | undefined;
+  /** How to settle what was counted, perhaps, of attempts whose charge came to a fault. */
+  readonly #unanswered = new WeakMap<AttemptQuestion, (result: AttemptResult) => void>();
 
   constructor({ connection, deadlineMs, telemetry = new Telemetry(), giveBacks }: RedisLoginStoreOptions) {
     this.#giveBacks = giveBacks;
@@ -55,21 +59,52 @@ export class RedisLoginStore implements LoginStore {
 
   async charge(question: AttemptQuestion): Promise<AttemptAnswer | StoreFault> {
     const { address, pair, account, pardonKey } = question;
-    const accountPart = encodeAccount(pair, pardonKey, account);
     const addressPart = encodeAddress(address);
-    if (!this.#connection.isCluster) return this.#charge(join(addressPart, accountPart));
-    const answers = await Promise.all([this.#charge(addressPart), this.#charge(accountPart)]);
-    const [ofAddress, ofAccount] = answers;
-    const refused = answers.find((answer) => answer instanceof StoreFault || answer.refusedBy !== undefined);
-    if (refused === undefined) return ofAccount;
-    // All or nothing: what the other slot has counted is taken back.
-    if (isAdmitted(ofAddress)) void this.#settle([[address.key, "refund", address.windowMs]], address.windowMs);
-    if (isAdmitted(ofAccount)) void this.#settle(refundOf(question, ofAccount.counted), lifeOf(question));
-    return ofAddress instanceof StoreFault || ofAddress.refusedBy !== undefined ? ofAddress : ofAccount;
+    const accountPart = encodeAccount(pair, pardonKey, account);
+    const lifeMs = lifeOf(question);
+    const addressUndo = linesOf([refundAddress(address)], lifeMs);
+    const accountUndo = linesOf(undoAccount(question), lifeMs);
+    if (this.#connection.isCluster)
+      return this.#admitTogether(
+        question,
+        await Promise.all([this.#charge(addressPart, addressUndo), this.#charge(accountPart, accountUndo)]),
+      );
+    const { reply, lost } = await this.#charge(join(addressPart, accountPart), [...addressUndo, ...accountUndo]);
+    if (lost !== undefined) this.#unanswered.set(question, (result) => lost.undo(choose(question, result)));
+    return reply;
+  }
+
+  /** All or nothing: what one slot has counted is taken back if the other refuses, or as far as nobody has guessed. */
+  #admitTogether(
+    question: AttemptQuestion,
+    ofBoth: readonly [ofAddress: Charged, ofAccount: Charged],
+  ): AttemptAnswer | StoreFault {
+    const [ofAddress, ofAccount] = ofBoth;
+    const refused = ofBoth.find(({ reply }) => !(reply instanceof StoreFault) && reply.refusedBy !== undefined);
+    const failed = ofBoth.find(({ reply }) => reply instanceof StoreFault);
+    const settle = (result: AttemptResult): void => {
+      const isTakenBack = choose(question, result);
+      for (const { lost } of ofBoth) lost?.undo(isTakenBack);
+      const counted: Operation[] = isAdmitted(ofAddress) ? [refundAddress(question.address)] : [];
+      if (isAdmitted(ofAccount)) counted.push(...refundOf(question, ofAccount.reply.counted));
+      const takenBack = counted.filter(([key]) => isTakenBack({ key }));
+      void this.#settle(takenBack, lifeOf(question));
+    };
+    if (refused !== undefined) settle("unchecked");
+    else if (failed !== undefined && ofBoth.some((one) => one.lost !== undefined || isAdmitted(one)))
+      this.#unanswered.set(question, settle);
+    return (refused ?? failed ?? ofAccount).reply;
   }
 
   async settle(outcome: AttemptOutcome): Promise<StoreFault | undefined> {
-    return this.#settle(operationsOf(outcome), lifeOf(outcome.question));
+    const { question, counted, result } = outcome;
+    if (counted !== undefined) return this.#settle(operationsOf(outcome), lifeOf(question));
+    const settleCounted = this.#unanswered.get(question);
+    this.#unanswered.delete(question);
+    settleCounted?.(result);
+    // Where nothing was sent, a failure has nothing to block; but earlier failures may be there, which a success forgets.
+    if (result !== "succeeded" && (result !== "failed" || settleCounted === undefined)) return undefined;
+    return this.#settle(operationsOf(outcome), lifeOf(question));
   }
 
   async pardon({ addressKey, account }: Pardon): Promise<void> {
@@ -84,8 +119,12 @@ export class RedisLoginStore implements LoginStore {
     if (fault !== undefined) throw fault;
   }
 
-  async #charge([keys, args]: Arguments): Promise<AttemptAnswer | StoreFault> {
-    return this.#call(loginChargeScript, keys, args, readAttempt);
+  /** The lines take back what is counted. */
+  async #charge(words: CallArguments, undo: readonly GiveBackLine[]): Promise<Charged> {
+    const call = async (keys: readonly string[], args: readonly (string | number)[]) =>
+      this.#call(loginChargeScript, keys, args, readAttempt);
+    if (this.#giveBacks === undefined) return { reply: await call(...withoutNumber(words)) };
+    return this.#giveBacks.tentatively(loginSettleScript, undo, words, call);
   }
 
   /** The first fault, if there is one. With a life, what failed is repeated for so long; the caller need not know. */
@@ -95,12 +134,10 @@ export class RedisLoginStore implements LoginStore {
       this.#call(loginSettleScript, keys, args, readSettled);
     const replies = await Promise.all(
       (isCluster ? bySlot(operations) : [operations]).map(async (together) => {
-        const lines = together.map(([key, name, a = "", b = "", c = "", d = ""]) => ({
-          ...{ key, args: [name, a, b, c, d], lifeMs: lifeMs ?? 0 },
-        }));
+        const lines = linesOf(together, lifeMs ?? 0);
         // In a Cluster the failures that other services read are in a slot of their own, where we remember nothing.
         const isKept = lifeMs !== undefined && (!isCluster || isOurs(together));
-        if (this.#giveBacks === undefined || !isKept) return call(...withoutNumber(lines));
+        if (this.#giveBacks === undefined || !isKept) return call(...withoutNumber(wordsOf(lines)));
         return this.#giveBacks.attempt(loginSettleScript, lines, call);
       }),
     );
@@ -150,11 +187,11 @@ function readSettled(reply: unknown): void {
   if (textIn(reply) !== "OK") throw faultOfPart(reply);
 }
 
-function encodeAddress({ key, limit, windowMs }: AttemptLimit): Arguments {
+function encodeAddress({ key, limit, windowMs }: AttemptLimit): CallArguments {
   return [[key], [limit, windowMs, "", "", "", "", "", "", ""]];
 }
 
-function encodeAccount(pair: PairLimit, pardonKey: string, account: AttemptQuestion["account"]): Arguments {
+function encodeAccount(pair: PairLimit, pardonKey: string, account: AttemptQuestion["account"]): CallArguments {
   const pairArgs = [pair.limit, pair.windowMs, pair.spelling];
   if (account === undefined)
     return [
@@ -168,15 +205,19 @@ function encodeAccount(pair: PairLimit, pardonKey: string, account: AttemptQuest
   ];
 }
 
-function join([addressKeys, addressArgs]: Arguments, [accountKeys, accountArgs]: Arguments): Arguments {
+function join([addressKeys, addressArgs]: CallArguments, [accountKeys, accountArgs]: CallArguments): CallArguments {
   return [
     [...addressKeys, ...accountKeys],
     [...addressArgs.slice(0, 2), ...accountArgs.slice(2)],
   ];
 }
 
-function isAdmitted(answer: AttemptAnswer | StoreFault): answer is AttemptAnswer {
-  return !(answer instanceof StoreFault) && answer.refusedBy === undefined;
+function isAdmitted(charged: Charged): charged is { reply: AttemptAnswer } {
+  return !(charged.reply instanceof StoreFault) && charged.reply.refusedBy === undefined;
+}
+
+function linesOf(operations: readonly Operation[], lifeMs: number): GiveBackLine[] {
+  return operations.map(([key, name, a = "", b = "", c = "", d = ""]) => ({ key, args: [name, a, b, c, d], lifeMs }));
 }
 
 /** What an outcome changes, in order. */
@@ -196,9 +237,9 @@ function operationsOf({
   }
   const knownKey = signedIn?.knownKey ?? account?.knownKey;
   const noted: Operation[] = knownKey === undefined ? [] : [[knownKey, "note", knownMs]];
-  if (result === "uncounted") return [forgive(signedIn?.pair ?? pair), ...noted];
+  if (counted === undefined) return [forgive(signedIn?.pair ?? pair), ...noted];
   const operations = refundOf(question, counted);
-  if (result !== "interrupted") operations.push([address.key, "refund", address.windowMs]);
+  if (result !== "interrupted") operations.push(refundAddress(address));
   if (result !== "succeeded") return operations;
   if (signedIn === undefined) operations[0] = forgive(pair);
   else operations.push(forgive(signedIn.pair));
@@ -207,6 +248,27 @@ function operationsOf({
 
 function forgive({ key, spelling }: Pick<PairLimit, "key" | "spelling">): Operation {
   return [key, "forgive", spelling];
+}
+
+function refundAddress({ key, windowMs }: AttemptLimit): Operation {
+  return [key, "refund", windowMs];
+}
+
+/** What is taken back of an attempt that became this. */
+function choose({ address, account }: AttemptQuestion, result: AttemptResult): (line: { key: string }) => boolean {
+  if (result === "failed") return () => false;
+  if (result === "unchecked") return () => true;
+  // A guess uses its turn in the pace, right or wrong.
+  return ({ key }) => key !== account?.paceKey && (result === "succeeded" || key !== address.key);
+}
+
+/** Takes back what an account's slot has counted of an attempt, by what the script has noted. */
+function undoAccount({ pair, account }: AttemptQuestion): Operation[] {
+  const operations: Operation[] = [[pair.key, "refund-pair", pair.spelling]];
+  if (account === undefined) return operations;
+  const { keys, windowMs, paceKey, paceMs } = account;
+  operations.push(...keys.map((key): Operation => [key, "refund-account", windowMs]));
+  return paceMs === undefined ? operations : [...operations, [paceKey, "release-pace"]];
 }
 
 /** Takes back what an account's slot has counted; first the pair. */

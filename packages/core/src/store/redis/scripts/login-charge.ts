@@ -1,22 +1,25 @@
 import { naturalLua } from "./algorithms.js";
+import { undoableLua } from "./once.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
 /**
  * Admits an attempt to sign in, or refuses it, and counts it everywhere or nowhere (see `AttemptQuestion`).
  *
- * ARGV: the limit and the window in ms of the address; those of the pair, and the spelling of the account; those of the
- * account, the pace in ms or "", and how many counters the account has. A limit is "" if there is none. KEYS, as far as there
- * are limits: the address; the pair, the pardon; the counters of the account, the known place, the pace. In a Cluster the
- * address is asked apart, since it is in another slot.
+ * After what `undoableLua` reads, ARGV: the limit and the window in ms of the address; those of the pair, and the spelling of
+ * the account; those of the account, the pace in ms or "", and how many counters the account has. A limit is "" if there is
+ * none. KEYS, as far as there are limits: the address; the pair, the pardon; the counters of the account, the known place, the
+ * pace. In a Cluster the address is asked apart, since it is in another slot.
  *
  * A pair is a hash: `n` attempts, since `s`, until `u` (ms), `l` times used up, `b` for blocked, and for each spelling how
- * many of the attempts are its own, as `x:<spelling>`. The others are plain counters.
+ * many of the attempts are its own, as `x:<spelling>`. The pace holds the time of the attempt that it let pass. The others are
+ * plain counters. An attempt that is counted leaves a note for `loginSettleScript`, by which it is taken back if its reply is
+ * lost: when it began and ended to be counted, and 1 or 0 for: by the account.
  *
  * Returns who refuses ("" for nobody), ms until the next attempt, and 1 or 0 for: exhausted, counted by the account. An error
  * text in their place if something could not be read or written.
  */
-export const loginChargeScript: Script = defineScript(`${naturalLua}
+export const loginChargeScript: Script = defineScript(`${undoableLua}${naturalLua}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local at, fault = 0, nil
@@ -100,6 +103,10 @@ if accountLimit then
 end
 
 if fault then return fault end
+local problem = takeNumber()
+if problem then return problem end
+local counted = accountLimit and not known and 1 or 0
+local stamp = string.format('%.0f', now)
 if address then count(address, addressCount, ARGV[2]) end
 if pair then
   local spelling = 'x:' .. ARGV[5]
@@ -115,10 +122,13 @@ if pair then
     try('HINCRBY', pair, spelling, 1)
   end
 end
-if accountLimit and not known then
+if counted == 1 then
   for _, counter in ipairs(counters) do count(counter.name, counter.count, ARGV[7]) end
-  if exhausted and ARGV[8] ~= '' then try('SET', pace, 1, 'PX', ARGV[8]) end
+  if exhausted and ARGV[8] ~= '' then try('SET', pace, stamp, 'PX', ARGV[8]) end
 end
+-- The clock goes on while a script runs: no window that this attempt has begun is younger than its note.
+time = redis.call('TIME')
+leaveNote(string.format('%s:%.0f:%d', stamp, time[1] * 1000 + math.floor(time[2] / 1000), counted))
 if fault then return fault end
-return { '', 0, exhausted and 1 or 0, accountLimit and not known and 1 or 0 }
+return { '', 0, exhausted and 1 or 0, counted }
 `);

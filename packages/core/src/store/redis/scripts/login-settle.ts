@@ -4,11 +4,14 @@ import { defineScript } from "./script.js";
 
 /**
  * What becomes of attempts to sign in: one operation for each key. After what `onceLua` reads, ARGV, for each key: the
- * operation and four arguments. An operation that comes late, since it failed at first, leaves alone what began after it.
+ * operation and four arguments. An operation that comes late, since it failed at first, leaves alone what began after it; one
+ * that undoes an attempt whose reply was lost, what began after the attempt.
  *
  * - `clear` forgets a counter, or a pair.
- * - `refund windowMs` takes one attempt back from a counter, `refund-pair spelling` from a pair: keeping its TTL, or nothing at
- *   all if that was its only attempt, since whoever gets each attempt back could fill Redis with names.
+ * - `refund windowMs` takes one attempt back from a counter, `refund-account windowMs` from one of an account, if it has counted
+ *   the attempt that is undone, `refund-pair spelling` from a pair, unless the attempts of the spelling were forgotten: keeping
+ *   its TTL, or nothing at all if that was its only attempt, since whoever gets each attempt back could fill Redis with names.
+ * - `release-pace` lets an exhausted account be tried again, if the pace is that of the attempt that is undone.
  * - `forgive spelling` takes back what a spelling has counted in a pair, and forgets the pair if nothing is left.
  * - `block limit windowMs longestMs memoryMs`: a pair whose attempts are used up is blocked for its window, then twice as long
  *   each time.
@@ -21,6 +24,8 @@ export const loginSettleScript: Script = defineScript(`${onceLua}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local fault = nil
+local began, ended, byAccount = string.match(note or '', '^(%d+):(%d+):(%d)$')
+if ended then age = now - tonumber(ended) end
 
 local function try(...)
   local reply = redis.pcall(...)
@@ -54,12 +59,19 @@ local function take(key, spelling)
   local state = try('HMGET', key, 'n', field, 'l')
   if not state then return end
   local count, tried = tonumber(state[1]) or 0, tonumber(state[2]) or 0
+  if tried == 0 then return end
   if count <= 1 and (tonumber(state[3]) or 0) == 0 then
     try('DEL', key)
     return
   end
   if count > 0 then try('HINCRBY', key, 'n', -1) end
   if tried > 1 then try('HINCRBY', key, field, -1) else try('HDEL', key, field) end
+end
+
+local function refund(key, window)
+  local count = tonumber(try('GET', key) or nil)
+  local isSame = age == 0 or redis.call('PTTL', key) <= window - age
+  if count and count > 0 and isSame then try(count > 1 and 'DECR' or 'DEL', key) end
 end
 
 local function forgive(key, spelling)
@@ -80,11 +92,13 @@ for i, key in ipairs(KEYS) do
   if operation == 'clear' then
     if isOld(key) then try('DEL', key) end
   elseif operation == 'refund' then
-    local count = tonumber(try('GET', key) or nil)
-    local isSame = age == 0 or redis.call('PTTL', key) <= tonumber(a) - age
-    if count and count > 0 and isSame then try(count > 1 and 'DECR' or 'DEL', key) end
+    refund(key, tonumber(a))
+  elseif operation == 'refund-account' then
+    if byAccount ~= '0' then refund(key, tonumber(a)) end
   elseif operation == 'refund-pair' then
     if isOld(key) then take(key, a) end
+  elseif operation == 'release-pace' then
+    if began and try('GET', key) == began then try('DEL', key) end
   elseif operation == 'forgive' then
     if isOld(key) then forgive(key, a) end
   elseif operation == 'block' then
