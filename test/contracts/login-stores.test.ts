@@ -9,8 +9,10 @@ import type { AttemptOutcome, AttemptResult } from "../../packages/core/src/stor
 import { MemoryLoginStore } from "../../packages/core/src/store/memory/logins.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { Connection, RedisLike } from "../../packages/core/src/store/redis/connect.js";
+import { GiveBacks } from "../../packages/core/src/store/redis/give-backs.js";
 import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
+import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import { describeLoginStore } from "./login-store.js";
@@ -22,7 +24,15 @@ function openRedis(redis: string | RedisLike): { store: RedisLoginStore; connect
     logger: silentLogger,
     scripts,
   });
-  return { connection, store: new RedisLoginStore({ connection, deadlineMs: 2000 }) };
+  const telemetry = new Telemetry();
+  const keys = new Keyspace(freshPrefix(), "test");
+  const giveBacks = new GiveBacks({
+    ...{ connection, telemetry, logger: silentLogger },
+    memoryKey: (tag, process) => keys.giveBacks(tag, process),
+    isWell: () => true,
+    mayCall: () => true,
+  });
+  return { connection, store: new RedisLoginStore({ connection, deadlineMs: 2000, giveBacks }) };
 }
 
 async function scriptCalls(redis: Redis): Promise<number> {

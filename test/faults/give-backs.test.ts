@@ -11,6 +11,7 @@ import { openLatch } from "../support/latch.js";
 import { silentLogger } from "../support/logger.js";
 import { operate } from "../support/redis.js";
 import { until } from "../support/until.js";
+import { loginChargeScript } from "../../packages/core/src/store/redis/scripts/login-charge.js";
 
 /** A Redis, and what goes wrong with it. */
 interface Place {
@@ -305,6 +306,28 @@ describe("what is given back by a user who may do only what docs/operations.md s
     await until(async () => (await counted(place)) === 0);
     expect((await app.visit())[1]).to.equal(19);
     expect((await app.gate.examine()).map(({ code }) => code)).not.to.include("permission_missing");
+  });
+
+  it("is given back of logins, whose charges were not answered", async () => {
+    const { server, proxy } = await startBehindProxy();
+    const document = readFileSync(new URL("../../docs/operations.md", import.meta.url), "utf8");
+    const [, rules = ""] = /ACL SETUSER gate ([^`]+)```/.exec(document) ?? [];
+    const [, ofLogins = "", more = ""] = /Logins need `([^`]+)` and `([^`]+)` besides/.exec(document) ?? [];
+    await operate(server.url).call("ACL", "SETUSER", "gate", ...rules.trim().split(/\s+/), ofLogins, more);
+    const redis = `redis://gate:password@127.0.0.1:${proxy.port}`;
+    const app = await adapters[0]!.start({
+      options: { redis, logger: silentLogger, deadline },
+      use: (gate) => [gate.throttleLogin({ account: () => "alice", onStoreError: "deny" })],
+      routes: { "POST /login": async ({ loginAttempt }) => loginAttempt?.fail() },
+    });
+    cleanUp(() => app.close());
+    const login = async (): Promise<number> => (await send(`${app.url}/login`, { method: "POST" })).status;
+    const counters = countersOf({ ...{ redis, servers: [server] }, begin: () => undefined, end: () => undefined });
+    await until(async () => (await login()) === 204 && (await counters()).join() === "1,1,1");
+    proxy.cutAfter(loginChargeScript.sha1);
+    expect(await login()).to.equal(503);
+    await until(async () => (await counters()).join() === "1,1,1");
+    expect(proxy.cuts).to.equal(1);
   });
 });
 
