@@ -9,6 +9,7 @@ import { GiveBacks } from "../../packages/core/src/store/redis/give-backs.js";
 import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
 import { loginChargeScript } from "../../packages/core/src/store/redis/scripts/login-charge.js";
+import { loginSettleScript } from "../../packages/core/src/store/redis/scripts/login-settle.js";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
@@ -20,6 +21,7 @@ import { openFlaky } from "./support/flaky-connection.js";
 interface Opened {
   readonly flaky: FlakyConnection;
   readonly giveBacks: GiveBacks;
+  readonly lost: () => number | undefined;
   /** With a breaker that is closed. */
   readonly store: (deadlineMs?: number) => RedisLoginStore;
 }
@@ -49,20 +51,21 @@ for (const isCluster of [false, true]) {
     });
 
     function open(decisionMs?: number): Opened {
-      const flaky = openFlaky(client, isCluster);
+      const [flaky, telemetry] = [openFlaky(client, isCluster), new Telemetry()];
       const giveBacks = new GiveBacks({
         connection: flaky.connection,
         memoryKey: (tag, process) => keys.giveBacks(tag, process),
         isWell: () => true,
         mayCall: () => true,
         decisionMs,
-        telemetry: new Telemetry(),
+        telemetry,
         logger: silentLogger,
       });
       opened.push(giveBacks);
       const { connection } = flaky;
       return {
         ...{ flaky, giveBacks },
+        lost: () => telemetry.read().find(({ name }) => name === "portcullis_give_backs_lost_total")?.samples[0]?.value,
         store: (deadlineMs = 5000) => new RedisLoginStore({ connection, deadlineMs, giveBacks }),
       };
     }
@@ -295,6 +298,24 @@ for (const isCluster of [false, true]) {
           expect(await opening.store().charge(question())).to.include({ refusedBy: "pair" });
         expect(await dirty()).to.equal(before);
       });
+
+    it("stays counted, and is told of, where as many give-backs wait as may", async () => {
+      const opening = open();
+      opening.flaky.up = false;
+      for (let index = 0; index < 10_000; index += 1)
+        opening.giveBacks.push(
+          loginSettleScript,
+          { key: keys.login("login", "ip", "other"), args: ["clear", "", "", "", ""], lifeMs: 60_000 },
+          true,
+        );
+      const question = ask();
+      expect(await opening.store().charge(question)).to.include({ refusedBy: undefined });
+      expect(opening.lost(), "of what was answered nothing is lost").to.equal(0);
+      const store = await lose(opening, question, "lose reply");
+      expect(opening.lost()).to.equal(5);
+      await store.settle(settlement(question, new StoreFault("timeout"), "unchecked"));
+      expect(await counted(question)).to.deep.equal([2, 2, 2, 2]);
+    });
 
     it("is taken back by a process that closes", async () => {
       const opening = open();

@@ -128,8 +128,13 @@ export class GiveBacks {
     call: (...words: Arguments) => Promise<T | StoreFault>,
   ): Promise<Tentative<T>> {
     const [first] = lines;
-    if (first === undefined || this.#closing !== undefined || !this.#takes(lines.length))
-      return { reply: await call(...withoutNumber([keys, args])) };
+    const isFull = this.#held + lines.length > mostHeld;
+    if (first === undefined || this.#closing !== undefined || isFull) {
+      const reply = await call(...withoutNumber([keys, args]));
+      if (isFull && reply instanceof StoreFault && reply.kind !== "open") this.#miss(lines.length);
+      return { reply };
+    }
+    this.#held += lines.length;
     const batch = this.#laneOf(first.key).open(script, lines, true, true);
     const reply = await call(...batch.encodeCall([keys, args]));
     if (!(reply instanceof StoreFault)) this.#settle(batch);
@@ -187,12 +192,16 @@ export class GiveBacks {
       this.#held += lines;
       return true;
     }
+    this.#miss(lines);
+    return false;
+  }
+
+  #miss(lines: number): void {
     const { telemetry, logger } = this.#options;
     telemetry.giveBacksLost(lines);
     if (!this.#hasWarned)
       logger.warn({ held: this.#held }, "portcullis: too many give-backs wait for Redis; further ones are lost");
     this.#hasWarned = true;
-    return false;
   }
 
   #laneOf(key: string): GiveBackLane {
