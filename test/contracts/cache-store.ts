@@ -89,6 +89,27 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
       expect(await store.getMany([key("k")])).to.deep.equal(["new"]);
     });
 
+    it("never gives a lease that was withdrawn before it was asked for, not even by force", async () => {
+      await store.withdraw(key("k"), "late");
+      const late = await store.lease(key("k"), "late", 60_000);
+      expect(late.waitMs).to.be.above(0);
+      expect(await store.extend(key("k"), "late", 60_000)).to.equal(false);
+      expect(await store.lease(key("k"), "a", 60_000)).to.deep.equal({ waitMs: 0, value: undefined });
+      expect((await store.lease(key("k"), "late", 60_000, true)).waitMs).to.be.above(0);
+      const made = { outcome: "filled", value: "made", ttlMs: 60_000 } as const;
+      expect(await store.settle(key("k"), "a", made)).to.equal(true);
+      expect((await store.lease(key("k"), "late", 60_000)).waitMs).to.be.above(0);
+      expect(await store.lease(key("k"), "b", 60_000)).to.deep.equal({ waitMs: 0, value: "made" });
+    });
+
+    it("ends a lease that is withdrawn while its owner has it, and no other's", async () => {
+      await store.lease(key("k"), "a", 60_000);
+      await store.withdraw(key("k"), "b");
+      expect(await store.extend(key("k"), "a", 60_000)).to.equal(true);
+      await store.withdraw(key("k"), "a");
+      expect((await store.lease(key("k"), "c", 60_000)).waitMs).to.equal(0);
+    });
+
     it("does not store what was being made when its key was written or deleted", async () => {
       for (const change of [
         () => store.setMany([{ key: key("k"), value: "newer", ttlMs: 60_000 }]),
@@ -120,12 +141,16 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
           await store.lease(key(outcome), "b", 60_000);
           await store.settle(key(outcome), "a", settlement);
         }
+        await store.lease(key("withdrawn"), "a", 60_000);
+        await store.lease(key("withdrawn"), "b", 60_000);
+        await store.withdraw(key("withdrawn"), "a");
         await store.lease(key("written"), "a", 60_000);
         await store.lease(key("written"), "b", 60_000);
         await store.setMany([{ key: key("written"), value: "v", ttlMs: 60_000 }]);
         await store.deleteMany([key("deleted")]);
         const expected = [
           ...(["filled", "nothing", "unkept", "failed"] as const).map((one) => ({ key: key(one), news: one })),
+          { key: key("withdrawn"), news: "failed" },
           { key: key("written"), news: "filled" },
           { key: key("deleted"), news: "deleted" },
         ];

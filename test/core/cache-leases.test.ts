@@ -39,13 +39,13 @@ describe("who waits for another process to make a value", () => {
     const one = start();
     const other = start(one.store);
     const { store } = one;
-    const settle = store.settle.bind(store);
+    const withdraw = store.withdraw.bind(store);
     const lease = store.lease.bind(store);
     let attempts = 0;
-    store.settle = async (...given) => {
+    store.withdraw = async (...given) => {
       attempts += 1;
       if (attempts <= 3) throw new StoreFault("unreachable");
-      return settle(...given);
+      return withdraw(...given);
     };
     store.lease = async (...given) => {
       await lease(...given);
@@ -56,6 +56,22 @@ describe("who waits for another process to make a value", () => {
     expect(await other.request().getOrSet({ key: "k" }, () => "made")).to.equal("made");
     expect(attempts).to.be.above(3);
     expect(await one.request().get("k")).to.equal("made");
+  });
+
+  it("does not wait for a lease whose request arrives only after it was given back", async () => {
+    const one = start();
+    const other = start(one.store);
+    const { store } = one;
+    const lease = store.lease.bind(store);
+    let arrive: () => Promise<unknown> = () => Promise.resolve();
+    store.lease = (...given) => {
+      arrive = async () => lease(...given);
+      return Promise.reject(new StoreFault("timeout"));
+    };
+    expect(await one.request().getOrSet({ key: "k" }, () => "made alone")).to.equal("made alone");
+    store.lease = lease;
+    await arrive();
+    expect(await other.request().getOrSet({ key: "k" }, () => "made")).to.equal("made");
   });
 
   it("does not wait for a lease whose end the store missed, and which nobody extends any more", async () => {

@@ -5,6 +5,7 @@ import { Redis } from "ioredis";
 import { adapters } from "../support/app.js";
 import type { AnyGate } from "../support/app.js";
 import { startCacheProcess } from "../support/cache-fleet.js";
+import { cleanUp } from "../support/clean-up.js";
 import { silentLogger } from "../support/logger.js";
 import { latch } from "../support/response-cache.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
@@ -49,6 +50,17 @@ for (const adapter of adapters) {
       return { one, other, leases: () => admin.keys(`${prefix}*making*`) };
     }
 
+    /** What clients send to the server from now on. */
+    async function monitor(): Promise<string[]> {
+      const commands: string[] = [];
+      const client = new Redis(server.url);
+      cleanUp(() => client.disconnect());
+      const watch = await client.monitor();
+      cleanUp(() => watch.disconnect());
+      watch.on("monitor", (_time, words: string[]) => commands.push(words.join(" ")));
+      return commands;
+    }
+
     /** As if leases lasted for ever: nobody is helped by their end. */
     async function prolong(leases: readonly string[]): Promise<void> {
       for (const lease of leases) await admin.pexpire(lease, longMs);
@@ -70,6 +82,28 @@ for (const adapter of adapters) {
       expect(await waiting).to.equal("made by who waited");
       expect(await leases()).to.deep.equal([]);
     });
+
+    for (const force of [false, true]) {
+      it(`that ${force ? "was forced and " : ""}arrives after it was given back holds up nobody`, async () => {
+        const { one, other, leases } = await open();
+        const commands = await monitor();
+        // The request is on its way in a connection that has ended, and the give-back overtakes it.
+        proxy.strand(":making:");
+        const first = one.cache.getOrSet({ key: "rates", forceFresh: force }, () => "made alone");
+        await until(() => proxy.stranded > 0);
+        expect(await first).to.equal("made alone");
+        await until(() => commands.some((command) => command.includes(":making:")));
+        const made = latch();
+        const holder = force ? other.cache.getOrSet({ key: "rates" }, () => made.opened.then(() => "held")) : undefined;
+        await until(async () => (await leases()).length === (force ? 1 : 0));
+        await proxy.deliver();
+        await prolong(await leases());
+        made.open();
+        expect(await holder).to.equal(force ? "held" : undefined);
+        expect(await other.cache.getOrSet({ key: "rates" }, () => "made next")).to.equal(force ? "held" : "made next");
+        expect(await leases()).to.deep.equal([]);
+      });
+    }
 
     it("whose end was lost is given back too", async () => {
       const { one, other, leases } = await open();

@@ -82,6 +82,11 @@ export class FakeCacheStore implements CacheStore {
     return this.inner.settle(key, owner, settlement);
   }
 
+  async withdraw(key: string, owner: string): Promise<void> {
+    this.#check();
+    return this.inner.withdraw(key, owner);
+  }
+
   close(): void {
     this.inner.close();
   }

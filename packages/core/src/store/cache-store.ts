@@ -21,9 +21,17 @@ export interface CacheStore {
   extend(key: string, owner: string, ms: number): Promise<boolean>;
   /** Ends a lease, stores what was made, and tells whoever waits. False if the lease was lost: then nothing is stored. */
   settle(key: string, owner: string, settlement: Settlement): Promise<boolean>;
+  /**
+   * Ends a lease whose request has had no answer. The request may still be on its way: for {@link withdrawnMs} the store
+   * gives no lease to this owner.
+   */
+  withdraw(key: string, owner: string): Promise<void>;
   /** Fails what is waiting; nothing may be asked afterwards. */
   close(): void;
 }
+
+/** A command that was on its way when Redis stood still may run when it goes on, and only then would the lease begin. */
+export const withdrawnMs = 60_000;
 
 export interface CacheEntry {
   readonly key: string;

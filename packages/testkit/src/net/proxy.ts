@@ -25,6 +25,15 @@ export interface Proxy {
   readonly cuts: number;
   /** Loses the reply to the next command that contains this text, after it has run, and resets its connection; "" for none. */
   cutAfter(text: string): void;
+  /**
+   * Resets the connection of the next command that contains this text before the server has it, and keeps the command: it
+   * is still in the network when its sender has given it up.
+   */
+  strand(text: string): void;
+  /** Commands that {@link Proxy.strand} keeps. */
+  readonly stranded: number;
+  /** The server gets the commands that {@link Proxy.strand} has kept; resolves when it has answered them. */
+  deliver(): Promise<void>;
   /** Connections stay open, and nothing passes any more: a peer that is frozen, or a network that drops packets. */
   freeze(): void;
   /** What was held back passes again. */
@@ -43,6 +52,8 @@ export async function startProxy(target: { readonly port: number; readonly host?
   let frozen = false;
   let cuts = 0;
   let cut: string | undefined;
+  let strand: string | undefined;
+  const stranded: (() => Promise<void>)[] = [];
 
   const server = createServer((client) => {
     if (proxy.mode === "refuse") return resetSocket(client);
@@ -51,13 +62,15 @@ export async function startProxy(target: { readonly port: number; readonly host?
     pairs.add(pair);
     let condemned = false;
     let lossy = false;
+    /** The server's side outlives the client's, for the command that is still to be delivered. */
+    let kept = false;
     // Bytes of a connection never overtake each other, however the delay changes.
     let lastDue = 0;
 
     function end(): void {
       pairs.delete(pair);
       client.destroy();
-      upstream.destroy();
+      if (!kept) upstream.destroy();
     }
     for (const socket of pair) socket.setNoDelay(true).on("error", end).on("close", end);
     if (frozen) for (const socket of pair) socket.pause();
@@ -66,9 +79,17 @@ export async function startProxy(target: { readonly port: number; readonly host?
         cut = undefined;
         condemned = true;
       }
+      if (strand !== undefined && bytes.includes(strand)) {
+        strand = undefined;
+        pairs.delete(pair);
+        kept = true;
+        stranded.push(() => deliverTo(upstream, bytes));
+        return resetSocket(client);
+      }
       upstream.write(bytes);
     });
     upstream.on("data", (bytes: Buffer) => {
+      if (kept) return;
       if (condemned) {
         cuts += 1;
         pairs.delete(pair);
@@ -127,6 +148,15 @@ export async function startProxy(target: { readonly port: number; readonly host?
     cutAfter(text: string) {
       cut = text === "" ? undefined : text;
     },
+    strand(text: string) {
+      strand = text;
+    },
+    get stranded() {
+      return stranded.length;
+    },
+    async deliver() {
+      await Promise.all(stranded.splice(0).map(async (late) => late()));
+    },
     freeze() {
       frozen = true;
       each((socket) => socket.pause());
@@ -140,10 +170,21 @@ export async function startProxy(target: { readonly port: number; readonly host?
       for (const timer of timers) clearTimeout(timer);
       each((socket) => socket.destroy());
       pairs.clear();
+      await proxy.deliver();
       await new Promise((resolve) => server.close(resolve));
     },
   };
   return proxy;
+}
+
+/** The first bytes of an answer say that the command has run. */
+async function deliverTo(upstream: Socket, bytes: Buffer): Promise<void> {
+  await new Promise<void>((resolve) => {
+    upstream.once("data", () => resolve()).once("close", () => resolve());
+    if (upstream.destroyed) resolve();
+    else upstream.write(bytes);
+  });
+  upstream.destroy();
 }
 
 /** Node loses the handle of a socket that is reset while it ends, and then waits for it, or spins, for ever. */

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { CacheEntry, CacheNews, CacheStore, Lease, Settlement } from "../cache-store.js";
-import { cacheChannel, letterOf } from "../cache-store.js";
+import { cacheChannel, letterOf, withdrawnMs } from "../cache-store.js";
 import type { Channels } from "../channels.js";
 
 export interface MemoryCacheStoreOptions {
@@ -25,6 +25,8 @@ interface Holder {
 export class MemoryCacheStore implements CacheStore {
   readonly #values: LRUCache<string, string>;
   readonly #leases = new Map<string, Holder>();
+  /** Owner and key of each. */
+  readonly #withdrawn: LRUCache<string, true>;
   readonly #channels: Channels | undefined;
   readonly #now: () => number;
 
@@ -43,6 +45,7 @@ export class MemoryCacheStore implements CacheStore {
       ttlResolution: 0,
       perf: { now },
     });
+    this.#withdrawn = new LRUCache({ max: 1_000, ttl: withdrawnMs, ttlResolution: 0, perf: { now } });
   }
 
   now(): number {
@@ -85,6 +88,7 @@ export class MemoryCacheStore implements CacheStore {
   lease(key: string, owner: string, ms: number, force = false): Promise<Lease> {
     const value = this.#values.get(key);
     const holder = this.#leases.get(key);
+    if (this.#withdrawn.has(`${owner} ${key}`)) return Promise.resolve({ waitMs: 1, value });
     const left = holder === undefined ? 0 : holder.until - this.#now();
     if (holder !== undefined && left > 0 && !force) {
       holder.awaited = true;
@@ -109,9 +113,15 @@ export class MemoryCacheStore implements CacheStore {
     return Promise.resolve(true);
   }
 
+  withdraw(key: string, owner: string): Promise<void> {
+    if (this.#held(key, owner) === undefined) this.#withdrawn.set(`${owner} ${key}`, true);
+    return this.settle(key, owner, { outcome: "failed" }).then(() => undefined);
+  }
+
   close(): void {
     this.#values.clear();
     this.#leases.clear();
+    this.#withdrawn.clear();
   }
 
   #held(key: string, owner: string): Holder | undefined {

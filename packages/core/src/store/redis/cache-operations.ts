@@ -7,7 +7,7 @@ import { runScript } from "./scripts/script.js";
 
 /** One operation of the cache script; see there. */
 export interface CacheOperation {
-  readonly name: "set" | "del" | "gen" | "renew" | "lease" | "extend" | "settle";
+  readonly name: "set" | "del" | "gen" | "renew" | "lease" | "extend" | "settle" | "withdraw";
   readonly key: string;
   readonly args: readonly (string | number)[];
 }
@@ -54,13 +54,24 @@ async function runTogether(
   channel: string,
   operations: readonly CacheOperation[],
 ): Promise<(OperationAnswer | StoreFault)[]> {
-  const keys = operations.flatMap(({ key }) => [key, leaseOf(key)]);
+  const keys = operations.flatMap(keysOf);
   const args = operations.flatMap(({ name, args: own }) => [
     name,
     ...Array.from({ length: cacheArguments }, (_, index) => own[index] ?? ""),
   ]);
   const replies = readListOf(await runScript(client, cacheScript, keys, [channel, ...args]), operations.length);
   return replies.map((reply) => (Array.isArray(reply) ? (reply as OperationAnswer) : faultOfPart(reply)));
+}
+
+function keysOf({ name, key, args: [owner] }: CacheOperation): string[] {
+  const keys = [key, leaseOf(key)];
+  return name === "lease" || name === "withdraw" ? [...keys, withdrawalOf(key, String(owner))] : keys;
+}
+
+/** Where it is noted that an owner does not want the lease of a value any more: an owner asks for one lease only. */
+function withdrawalOf(key: string, owner: string): string {
+  const family = key.replace(/portcullis:(\d+):cache:([^:{]*):(\{[^}]*\}).*$/s, "portcullis:$1:withdrawn:$2:$3");
+  return `${family}:${owner}`;
 }
 
 /** Where the lease of a value is: in its slot, and not among what is tracked. */

@@ -3,7 +3,7 @@ import type { BreakerControl } from "../../resilience/breaker.js";
 import { Breaker } from "../../resilience/breaker.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
 import type { CacheEntry, CacheStore, Lease, Settlement } from "../cache-store.js";
-import { cacheChannel, letterOf } from "../cache-store.js";
+import { cacheChannel, letterOf, withdrawnMs } from "../cache-store.js";
 import { StoreFault } from "../ports.js";
 import { Batcher } from "./batcher.js";
 import type { CacheOperation, OperationAnswer } from "./cache-operations.js";
@@ -124,6 +124,10 @@ export class RedisCacheStore implements CacheStore {
     const [value, ttlMs] = outcome === "filled" ? [settlement.value, Math.ceil(settlement.ttlMs)] : ["", ""];
     const [settled] = await this.#one("settle", key, [owner, ttlMs, value, this.#message(key), letterOf(outcome)]);
     return this.#told(() => readFlag(settled));
+  }
+
+  async withdraw(key: string, owner: string): Promise<void> {
+    await this.#one("withdraw", key, [owner, withdrawnMs, "", this.#message(key), letterOf("failed")]);
   }
 
   get breakers(): readonly BreakerControl[] {

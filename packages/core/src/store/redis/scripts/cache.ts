@@ -5,8 +5,8 @@ import { defineScript } from "./script.js";
 export const cacheArguments = 5;
 
 /**
- * Runs operations of the cache, each on a key and its lease (two KEYS). ARGV: the channel on which news is told; then for
- * each operation its name and five arguments:
+ * Runs operations of the cache, each on a key and its lease (two KEYS; a third for lease and withdraw: where the withdrawal of
+ * this owner is noted). ARGV: the channel on which news is told; then for each operation its name and five arguments:
  *
  * | operation | arguments |
  * |---|---|
@@ -17,6 +17,7 @@ export const cacheArguments = 5;
  * | lease | owner, ms, "1" to take it from its owner |
  * | extend | owner, ms |
  * | settle | owner, ms, value or "", message, letter |
+ * | withdraw | owner, ms of the note, "", message, letter |
  *
  * A lease is its owner, with a + at the end if somebody waits. A message is completed by a letter (store/cache-store.ts).
  * Returns for each operation a list, or the text of an error. Every call that may fail goes through `pcall`.
@@ -37,9 +38,12 @@ local function awaited(holder)
   return holder and string.sub(holder, -1) == '+'
 end
 
-for i = 1, #KEYS / 2 do
-  local key, lease, a = KEYS[2 * i - 1], KEYS[2 * i], 6 * i - 4
+local k = 0
+for i = 1, (#ARGV - 1) / 6 do
+  local a = 6 * i - 4
   local name, x, ms, y, message = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
+  local key, lease, withdrawal = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
+  k = k + ((name == 'lease' or name == 'withdraw') and 3 or 2)
   if name == 'set' then
     local holder = text(redis.pcall('GET', lease))
     if holder then redis.pcall('DEL', lease) end
@@ -63,7 +67,10 @@ for i = 1, #KEYS / 2 do
   elseif name == 'lease' then
     local holder, value = text(redis.pcall('GET', lease)), text(redis.pcall('GET', key)) or ''
     local left = holder and redis.call('PTTL', lease) or 0
-    if left > 0 and y ~= '1' then
+    if redis.pcall('EXISTS', withdrawal) == 1 then
+      -- Nobody waits for this answer any more.
+      out[i] = { 1, value }
+    elseif left > 0 and y ~= '1' then
       if not awaited(holder) then redis.pcall('SET', lease, holder .. '+', 'KEEPTTL') end
       out[i] = { left, value }
     else
@@ -72,7 +79,7 @@ for i = 1, #KEYS / 2 do
   else
     local holder = text(redis.pcall('GET', lease))
     if holder ~= x and holder ~= x .. '+' then
-      out[i] = { 0 }
+      out[i] = name == 'withdraw' and fault(redis.pcall('SET', withdrawal, '1', 'PX', ms)) or { 0 }
     elseif name == 'extend' then
       out[i] = fault(redis.pcall('PEXPIRE', lease, ms)) or { 1 }
     else
