@@ -49,15 +49,15 @@ export function createSessionEnding(options: SessionEndingOptions): SessionEndin
       const principal = subject === undefined ? undefined : issuers.qualify(issuer, subject);
       if (sessionId !== undefined) {
         await security.cutOff(keys.sessionCutoff(issuers.qualify(issuer, sessionId)), cutoffs.lifeSeconds);
-        if (principal !== undefined) await store.end(keys.sessionsOf(principal), { kind: "only", id: sessionId });
         news.announce({ reason: "revoked", principal, sessionIds: [sessionId] });
+        if (principal !== undefined) await store.end(keys.sessionsOf(principal), { kind: "only", id: sessionId });
       } else if (principal !== undefined) {
         // What began after the logout goes on, but for what the difference of clocks may hide: of another issuer's tokens
         // each comparison with a cut-off forgives that already, and twice would refuse sign-ins for twice as long.
         const at = Math.floor(issuedAt + (cutoffs.isOwn(issuer) ? toleranceSeconds : 0));
         const cutoff = await security.cutOff(keys.subjectCutoff(principal), cutoffs.lifeSeconds, Math.max(0, at));
-        await store.end(keys.sessionsOf(principal), { kind: "all", endedAt: cutoff });
         news.announce({ reason: "all", principal, cutoff });
+        await store.end(keys.sessionsOf(principal), { kind: "all", endedAt: cutoff });
       }
     },
   };

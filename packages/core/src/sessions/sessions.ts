@@ -128,7 +128,7 @@ export class SessionService implements Sessions {
   }
 
   async revokeOthers(auth: Auth | undefined): Promise<number> {
-    const { keys, store, news, issuers } = this.#options;
+    const { keys, store, issuers } = this.#options;
     if (typeof auth !== "object" || (auth as Auth | null) === null)
       throw new TypeError("revokeOthers() needs the auth of a request; nobody is signed in");
     if (auth.sessionId === undefined)
@@ -138,12 +138,11 @@ export class SessionService implements Sessions {
     const jti = auth.jti === undefined ? undefined : issuers.qualify(issuer, auth.jti);
     const subject = keys.sessionsOf(principal);
     const others = (await store.ids(subject)).filter((id) => id !== sessionId);
-    await Promise.all(others.map((id) => this.#cutOff(keys.sessionCutoff(this.#own(id)))));
+    await this.#cutOffEach(principal, others);
     const ended = await store.end(subject, { kind: "except", id: sessionId, jti });
     // What has signed in between the two is no older than its own tokens.
     const late = ended.filter((id) => !others.includes(id));
-    await Promise.all(late.map((id) => this.#cutOff(keys.sessionCutoff(this.#own(id)))));
-    if (ended.length > 0) news.announce({ reason: "revoked", principal, sessionIds: ended });
+    await this.#cutOffEach(principal, late, true);
     return ended.length;
   }
 
@@ -151,8 +150,9 @@ export class SessionService implements Sessions {
     const { keys, store, news } = this.#options;
     const principal = this.#principal(subject);
     const cutoff = await this.#cutOff(keys.subjectCutoff(principal));
-    const ended = await store.end(keys.sessionsOf(principal), { kind: "all", endedAt: cutoff });
+    // The tokens are dead from here on, whether or not the rest can be done.
     news.announce({ reason: "all", principal, cutoff });
+    const ended = await store.end(keys.sessionsOf(principal), { kind: "all", endedAt: cutoff });
     return ended.length;
   }
 
@@ -161,6 +161,7 @@ export class SessionService implements Sessions {
     const { keys, store, news } = this.#options;
     const group = this.#group(org);
     const cutoff = await this.#cutOff(keys.groupCutoff(group));
+    news.announce({ reason: "group", org, cutoff });
     const members = await store.endGroup(keys.groupOf(group));
     let count = 0;
     for (let start = 0; start < members.length; start += groupBatch) {
@@ -171,7 +172,6 @@ export class SessionService implements Sessions {
       );
       count += ended.flat().length;
     }
-    news.announce({ reason: "group", org, cutoff });
     return count;
   }
 
@@ -192,9 +192,18 @@ export class SessionService implements Sessions {
     const isKnown = (await store.ids(subject)).includes(id);
     if (!isKnown && proven === undefined) return false;
     await this.#cutOff(keys.sessionCutoff(proven ?? this.#own(id)));
-    const ended = await store.end(subject, { kind: "only", id });
     news.announce({ reason: "revoked", principal, sessionIds: [id] });
+    const ended = await store.end(subject, { kind: "only", id });
     return ended.length > 0;
+  }
+
+  /** Cuts off sessions, and tells of those that are over: the ones it could cut off, or all that the store has ended. */
+  async #cutOffEach(principal: string, ids: readonly string[], areEnded = false): Promise<void> {
+    const { keys, news } = this.#options;
+    const outcomes = await Promise.allSettled(ids.map(async (id) => this.#cutOff(keys.sessionCutoff(this.#own(id)))));
+    const over = ids.filter((_, index) => areEnded || outcomes[index]?.status === "fulfilled");
+    if (over.length > 0) news.announce({ reason: "revoked", principal, sessionIds: over });
+    for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
   }
 
   async #cutOff(key: string): Promise<number> {

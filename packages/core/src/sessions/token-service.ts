@@ -130,8 +130,9 @@ export class TokenService implements Tokens {
     if (rotated.outcome === "missing") throw new TokenError("invalid_grant", "there is no such session");
     if (rotated.outcome === "reused") {
       noteReuse();
-      await this.#cutOff(sessionId);
+      // The store has ended the session already, and finds none when the token is presented again.
       news.announce({ reason: "reused", principal, sessionIds: [sessionId] });
+      await this.#cutOff(sessionId);
       throw new TokenError("invalid_grant", "the token was used before");
     }
     const { record, surplus } = rotated;
