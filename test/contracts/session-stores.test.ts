@@ -8,6 +8,13 @@ import { MemorySessionStore } from "../../packages/core/src/store/memory/session
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { Connection } from "../../packages/core/src/store/redis/connect.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
+import type {
+  Creation,
+  SessionRecord,
+  SessionStore,
+  SubjectKeys,
+} from "../../packages/core/src/store/session-store.js";
+import { StoreFault } from "../../packages/core/src/store/ports.js";
 import { RedisSecurityStore } from "../../packages/core/src/store/redis/security.js";
 import { RedisSessionStore } from "../../packages/core/src/store/redis/sessions.js";
 import { silentLogger } from "../support/logger.js";
@@ -46,6 +53,53 @@ async function endsForeignTokens(connection: Connection, open: (keys: Keyspace) 
     expect(await client.call("EXISTS", keys.revokedToken(jti)), jti).to.equal(1);
 }
 
+function recordOf(name: string, more: Partial<SessionRecord> = {}): SessionRecord {
+  const seconds = Math.floor(Date.now() / 1000);
+  return {
+    ...{ createdAt: 1, seenAt: 1, endsAt: 4e12, idleEndsAt: 4e12, issuedAt: seconds, generation: 0, grant: "{}" },
+    ...{ current: `refresh-${name}`, access: [{ jti: `access-${name}`, expiresAt: seconds + 900 }] },
+    ...more,
+  };
+}
+
+function create(store: SessionStore, subject: SubjectKeys, id: string, more: Partial<Creation> = {}) {
+  const creation = { cutoff: undefined, maxSessions: undefined, onLimit: "evictOldest", notAfter: 4e12 } as const;
+  return store.create(subject, { id, record: recordOf(id), ...creation, ...more });
+}
+
+async function expectUnreadable(call: Promise<unknown>, hint: string): Promise<void> {
+  const error = await call.catch((reason: unknown) => reason);
+  expect(error, hint).to.be.instanceOf(StoreFault).and.include({ kind: "unreadable" });
+}
+
+/** What is under one key of a subject or an organisation is not what belongs there: the tokens are ended all the same. */
+async function endsDespitePoison(connection: Connection, poisons: readonly Poison[]): Promise<void> {
+  const { client } = connection;
+  await until(() => connection.isUp());
+  for (const poison of poisons) {
+    const keys = new Keyspace(freshPrefix(), "test");
+    const { store } = onRedis(connection, keys);
+    const [subject, group] = [keys.sessionsOf("alice"), keys.groupOf("acme")];
+    for (const id of ["s1", "s2", "s3"]) await create(store, subject, id);
+    await client.call("SADD", subject.shared, "foreign-1", "foreign-2");
+    await client.call("SADD", group.shared, "foreign-3", "foreign-4");
+    if (poison === "record") {
+      await client.call("HSET", subject.records, "s2", "poison");
+    } else {
+      const key = poison === "members" ? group.members : poison === "group tokens" ? group.tokens : subject[poison];
+      await client.call("SET", key, "poison", "PX", 60_000);
+    }
+    const isGroups = poison === "members" || poison === "group tokens";
+    const ending = isGroups ? store.endGroup(group) : store.end(subject, { kind: "all", endedAt: 1 });
+    await expectUnreadable(ending, poison);
+    const dead = isGroups ? ["foreign-3", "foreign-4"] : ["access-s1", "access-s3", "foreign-1", "foreign-2"];
+    for (const jti of dead)
+      expect(await client.call("EXISTS", keys.revokedToken(jti)), `${jti} with a poisoned ${poison}`).to.equal(1);
+  }
+}
+
+type Poison = "tokens" | "index" | "record" | "members" | "group tokens";
+
 describe("session stores", () => {
   const cleanUp: (() => unknown)[] = [];
   after(async () => {
@@ -74,6 +128,52 @@ describe("session stores", () => {
 
     it("revokes the tokens of other services though the clock of this process is far behind", () =>
       endsForeignTokens(connection, (keys) => onRedis(connection, keys)));
+
+    it("revokes every token that it can find where one key of a subject or an organisation is poisoned", () =>
+      endsDespitePoison(connection, ["tokens", "index", "record", "members", "group tokens"]));
+
+    it("heals the time of the last ending where another value is under its key", async () => {
+      const { client } = connection;
+      const keys = new Keyspace(freshPrefix(), "test");
+      const { store } = onRedis(connection, keys);
+      const subject = keys.sessionsOf("alice");
+      for (const command of ["SET", "RPUSH"]) {
+        await create(store, subject, "s1");
+        await client.call("DEL", subject.ended);
+        await client.call(command, subject.ended, "poison");
+        expect(await store.end(subject, { kind: "all", endedAt: 1000 })).to.deep.equal(["s1"]);
+        expect(await client.call("GET", subject.ended)).to.equal("1000");
+      }
+    });
+
+    it("changes nothing where it cannot do all of a sign-in, a refresh or a note", async () => {
+      const { client } = connection;
+      const keys = new Keyspace(freshPrefix(), "test");
+      const { store } = onRedis(connection, keys);
+      const subject = keys.sessionsOf("alice");
+      for (const id of ["s1", "s2"]) await create(store, subject, id);
+      await client.call("HSET", subject.records, "s2", "poison");
+      await expectUnreadable(create(store, subject, "s3", { maxSessions: 1 }), "a record");
+      expect(await client.call("EXISTS", keys.revokedToken("access-s1"))).to.equal(0);
+      expect(await client.call("HLEN", subject.records)).to.equal(2);
+
+      await client.call("SET", subject.index, "poison", "PX", 60_000);
+      const before = await client.call("HGET", subject.records, "s1");
+      const rotation = {
+        ...{ id: "s1", presented: "refresh-s1", generation: 0, successor: "next", access: "a", issuedAt: 1 },
+        ...{ accessSeconds: 1, idleMs: 1000, overlapMs: 1, maxAccess: 1, notAfter: 4e12, changes: {} },
+      };
+      await expectUnreadable(store.rotate(subject, rotation), "the index");
+      expect(await client.call("HGET", subject.records, "s1")).to.equal(before);
+
+      const group = keys.groupOf("acme");
+      await client.call("SET", group.tokens, "poison", "PX", 60_000);
+      const token = { jti: "j", expiresAt: Math.floor(Date.now() / 1000) + 60 };
+      const member = { id: "s1", principal: "alice" };
+      const noting = store.trackGroup(group, { add: [token], drop: [] }, member, Date.now() + 60_000);
+      await expectUnreadable(noting, "the tokens of an organisation");
+      expect(await client.call("EXISTS", group.members, group.shared)).to.equal(0);
+    });
   });
 
   describe("on Redis Cluster", function () {
@@ -90,5 +190,8 @@ describe("session stores", () => {
 
     it("revokes the tokens of other services though the clock of this process is far behind", () =>
       endsForeignTokens(connection, (keys) => onRedis(connection, keys)));
+
+    it("revokes every token of a set though nothing says when they end", () =>
+      endsDespitePoison(connection, ["tokens", "group tokens"]));
   });
 });

@@ -243,8 +243,10 @@ export class RedisSessionStore implements SessionStore {
     const members = await client.call("SMEMBERS", shared).then(readTexts, ignoreWrongType);
     const doomed = (members ?? []).filter((jti) => !kept.includes(jti));
     if (doomed.length === 0) return;
-    const known = readListOf(await client.call("ZMSCORE", tokens, ...doomed), doomed.length);
-    const expiries = known.map((score) => (score === null ? undefined : readNumber(score)));
+    const known = await client.call("ZMSCORE", tokens, ...doomed).catch(ignoreWrongType);
+    // Of a key that holds something else, nothing is known; the last call here rejects.
+    const scores = known === undefined ? doomed.map(() => null) : readListOf(known, doomed.length);
+    const expiries = scores.map((score) => (score === null ? undefined : readNumber(score)));
     // Tokens of another service, whose end nobody has noted. By our own clock, if that is behind, they might be dead already.
     const latest = expiries.includes(undefined)
       ? readTime(await client.call("TIME")) / 1000 + this.#options.longestSeconds

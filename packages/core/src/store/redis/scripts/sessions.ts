@@ -1,6 +1,7 @@
 import { naturalLua } from "./algorithms.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
+import { tryLua } from "./try.js";
 
 /**
  * What the scripts about the sessions of one subject share. KEYS begin with the index and the records, ARGV with:
@@ -14,7 +15,7 @@ import { defineScript } from "./script.js";
  * `sweep` removes what has been finished, many at once: last, so that what fails in between can be repeated. In a Cluster
  * `finish` only marks the record, and the caller removes it when the tokens are revoked.
  */
-const prelude = `${naturalLua}
+const prelude = `${naturalLua}${tryLua}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local index, records = KEYS[1], KEYS[2]
@@ -22,17 +23,17 @@ local whole, client = string.sub(ARGV[1], 1, 1) == '1', string.sub(ARGV[1], 2)
 local prefix, margin, longest, shared = client .. ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), client .. ARGV[5]
 
 local function keep(key, till)
-  if redis.call('PTTL', key) < till - now then redis.call('PEXPIREAT', key, till) end
+  if try('PTTL', key) < till - now then try('PEXPIREAT', key, till) end
 end
 
 local function revoke(jti, expires)
   local till = math.ceil(expires) + margin
-  if till * 1000 > now then redis.call('SET', prefix .. jti, 'revoked', 'EXAT', till) end
+  if till * 1000 > now then try('SET', prefix .. jti, 'revoked', 'EXAT', till) end
 end
 
 local function forget(id)
-  redis.call('HDEL', records, id)
-  redis.call('ZREM', index, id)
+  try('HDEL', records, id)
+  try('ZREM', index, id)
 end
 
 local function unreadable(what)
@@ -83,10 +84,10 @@ local function finish(id, text, out)
     finished[#finished + 1] = id
     text = ''
   else
-    redis.call('ZREM', index, id)
+    try('ZREM', index, id)
     if not record.over then
       record.over = true
-      redis.call('HSET', records, id, cjson.encode(record))
+      try('HSET', records, id, cjson.encode(record))
     end
   end
   out[#out + 1], out[#out + 2] = id, text
@@ -100,8 +101,8 @@ local function sweep()
   for set, gone in pairs(sets) do
     each(gone, function(...) redis.pcall('SREM', set, ...) end)
   end
-  each(finished, function(...) redis.call('ZREM', index, ...) end)
-  each(finished, function(...) redis.call('HDEL', records, ...) end)
+  each(finished, function(...) try('ZREM', index, ...) end)
+  each(finished, function(...) try('HDEL', records, ...) end)
 end
 `;
 
@@ -130,13 +131,17 @@ end
 local out = { 'created' }
 if most > 0 and count >= most then
   if not evicts then return { 'full' } end
-  for _, old in ipairs(redis.call('ZRANGE', index, 0, count - most)) do
-    finish(old, redis.call('HGET', records, old), out)
+  local surplus, texts = redis.call('ZRANGE', index, 0, count - most), {}
+  -- One that cannot be read leaves all of them as they are.
+  for i, old in ipairs(surplus) do
+    texts[i] = redis.call('HGET', records, old)
+    decode(texts[i])
   end
+  for i, old in ipairs(surplus) do finish(old, texts[i], out) end
   sweep()
 end
-redis.call('HSET', records, id, text)
-redis.call('ZADD', index, ends, id)
+try('HSET', records, id, text)
+try('ZADD', index, ends, id)
 keep(records, ends)
 keep(index, ends)
 return out
@@ -179,8 +184,10 @@ if isNext then
   record.access = live
   for name, value in pairs(cjson.decode(ARGV[17])) do record[name] = value end
   text = cjson.encode(record)
-  redis.call('HSET', records, id, text)
-  redis.call('ZADD', index, record.idleEndsAt, id)
+  -- The token must not be replaced where the answer is an error.
+  redis.call('ZSCORE', index, id)
+  try('HSET', records, id, text)
+  try('ZADD', index, record.idleEndsAt, id)
   keep(records, record.idleEndsAt)
   keep(index, record.idleEndsAt)
   if whole then
@@ -202,35 +209,49 @@ return out
  */
 export const endSessionsScript: Script = defineScript(`${prelude}
 local kind, which = ARGV[6], ARGV[7]
-local out, kept = {}, { [ARGV[8]] = true }
-if kind == 'all' then
-  local ended = math.max(tonumber(which), endedLast(KEYS[3]))
-  redis.call('SET', KEYS[3], string.format('%.0f', ended), 'EX', longest + margin)
-end
-for _, id in ipairs(kind == 'only' and { which } or redis.call('HKEYS', records)) do
-  local text = redis.call('HGET', records, id)
-  if text and kind == 'except' and id == which then
-    local record = decode(text)
-    kept[record.current] = true
-    for _, token in ipairs(record.access) do kept[token.jti] = true end
-  elseif text and (tonumber(redis.call('ZSCORE', index, id)) or now) < now then
-    forget(id)
+local out, passed, doomed, others = {}, {}, {}, {}
+-- Tokens that stay, or of which the record of their session says what is to be done.
+local known = { [ARGV[8]] = true }
+
+for _, id in ipairs(kind == 'only' and { which } or try('HKEYS', records) or {}) do
+  local text = try('HGET', records, id)
+  local isStaying = kind == 'except' and id == which
+  if text and not isStaying and (tonumber(try('ZSCORE', index, id) or nil) or now) < now then
+    passed[#passed + 1] = id
   elseif text then
-    finish(id, text, out)
-  end
-end
-sweep()
-if kind ~= 'only' and whole then
-  local members = redis.pcall('SMEMBERS', shared)
-  for _, jti in ipairs(members.err and {} or members) do
-    if not kept[jti] then
-      revoke(jti, tonumber(redis.call('ZSCORE', KEYS[4], jti) or now / 1000 + longest))
-      redis.call('SREM', shared, jti)
+    local isRecord, record = pcall(decode, text)
+    if isRecord then
+      known[record.current] = true
+      for _, token in ipairs(record.access) do known[token.jti] = true end
+      if not isStaying then doomed[#doomed + 1] = { id, text } end
+    elseif isStaying then
+      -- Nobody knows which tokens are to stay.
+      return redis.error_reply(textOf(record))
+    else
+      fault = fault or textOf(record)
     end
   end
-  if kind == 'all' then redis.call('DEL', KEYS[4]) end
 end
-return out
+if kind ~= 'only' and whole then
+  for _, jti in ipairs(membersOf(shared)) do
+    if not known[jti] then others[#others + 1] = { jti, tonumber(try('ZSCORE', KEYS[4], jti) or nil) } end
+  end
+end
+
+if kind == 'all' then
+  local value = redis.pcall('GET', KEYS[3])
+  local ended = math.max(tonumber(which), type(value) == 'string' and natural(value) or 0)
+  try('SET', KEYS[3], string.format('%.0f', ended), 'EX', longest + margin)
+end
+for _, id in ipairs(passed) do forget(id) end
+for _, session in ipairs(doomed) do finish(session[1], session[2], out) end
+sweep()
+for _, token in ipairs(others) do
+  revoke(token[1], token[2] or now / 1000 + longest)
+  try('SREM', shared, token[1])
+end
+if kind == 'all' and whole then try('DEL', KEYS[4]) end
+return fault and redis.error_reply(fault) or out
 `);
 
 /** Removes records of sessions whose tokens are revoked. KEYS: index, records. ARGV: ids. */

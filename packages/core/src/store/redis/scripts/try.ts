@@ -1,0 +1,31 @@
+/** What Lua's `pcall` has caught: Redis makes a text of an error of its own, which was a table in older ones. */
+export const errorTextLua = `
+local function textOf(problem)
+  return type(problem) == 'table' and problem.err or tostring(problem)
+end
+`;
+
+/**
+ * `try` calls Redis so that a key that holds something else harms itself alone: it answers nil, and `fault` is the first such
+ * error, for the script to return at its end. Any other error ends the script there and then: a server that takes no writes
+ * must not be told to forget what it could not revoke.
+ */
+export const tryLua: string = `${errorTextLua}
+local fault = nil
+
+local function try(...)
+  local reply = redis.pcall(...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if not string.find(reply.err, '^WRONGTYPE') then error(reply) end
+  fault = fault or reply.err
+  return nil
+end
+
+-- What other services keep under the name of a set, and is none, names no tokens.
+local function membersOf(set)
+  local members = redis.pcall('SMEMBERS', set)
+  if not members.err then return members end
+  if not string.find(members.err, '^WRONGTYPE') then error(members) end
+  return {}
+end
+`;
