@@ -1,3 +1,4 @@
+import { startRedis } from "@portcullis/testkit";
 import { expect } from "chai";
 import fc from "fast-check";
 import { Redis } from "ioredis";
@@ -8,8 +9,11 @@ import { admitTogether } from "../../packages/core/src/store/redis/admission.js"
 import { admitAcrossSlots } from "../../packages/core/src/store/redis/cluster.js";
 import { RedisLeaseSource } from "../../packages/core/src/store/redis/lease-source.js";
 import { GiveBacks } from "../../packages/core/src/store/redis/give-backs.js";
+import { adjustScript } from "../../packages/core/src/store/redis/scripts/adjust.js";
+import { runScript } from "../../packages/core/src/store/redis/scripts/script.js";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
-import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { cleanUp } from "../support/clean-up.js";
+import { freshPrefix, operate, testRedisUrl } from "../support/redis.js";
 import { isSoak } from "../support/soak.js";
 import { until } from "../support/until.js";
 import { ruledCharge } from "./support/clocked-stores.js";
@@ -231,6 +235,22 @@ describe("what is given back to Redis", function () {
     await settled(opening);
     expect(await consumed("fixed-window")).to.equal(1);
     expect(opening.flaky.sent).to.have.length(2);
+  });
+
+  it("says of what carries no number, too, that the server took no writes", async () => {
+    const server = await startRedis();
+    cleanUp(() => server.stop());
+    const redis = operate(server.url);
+    const run = (key: string) =>
+      runScript(redis, adjustScript, ["memory", key], ["0", "0", "1000", "0", "slots", "1", "60000", "-1", "a slot"]);
+    await redis.zadd("slots", Date.now() + 60_000, "a slot");
+    await redis.set("poison", "a slot");
+    expect(await run("poison")).to.match(/^WRONGTYPE /);
+    await redis.config("SET", "min-replicas-to-write", "1");
+    expect(await run("slots")).to.match(/^NOREPLICAS /);
+    await redis.config("SET", "min-replicas-to-write", "0");
+    expect(await run("slots")).to.equal("OK");
+    expect(await redis.exists("slots")).to.equal(0);
   });
 
   it("takes a slot back again that was taken after it was given back", async () => {

@@ -2,6 +2,7 @@ import { onceLua } from "./once.js";
 import { bucketLua, clockLua, slidingLua, wholeLua } from "./algorithms.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
+import { errorTextLua } from "./try.js";
 
 /**
  * Corrects charges that were counted, each within the window that its receipt names: never below zero, keeping its TTL.
@@ -12,7 +13,7 @@ import { defineScript } from "./script.js";
  * Returns OK, or an error text of Redis, that of an outage rather than that of a poisoned key.
  */
 export function adjustScriptWith(clock: string): Script {
-  return defineScript(`${clock}${onceLua}${wholeLua}${slidingLua}${bucketLua}
+  return defineScript(`${clock}${onceLua}${wholeLua}${slidingLua}${bucketLua}${errorTextLua}
 local adjusters = {}
 
 function adjusters.window(key, _, _, by, receipt)
@@ -55,9 +56,9 @@ for i, key in ipairs(KEYS) do
   -- A poisoned key harms itself alone.
   local ok, problem = pcall(adjusters[ARGV[at]], key, tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]),
     tonumber(ARGV[at + 3]), ARGV[at + 4])
-  if not ok and type(problem) == 'table' and (not fault or string.find(fault, 'WRONGTYPE', 1, true)) then
-    fault = problem.err
-  end
+  -- What begins otherwise is an error of Lua, about a value that is no count.
+  local text = not ok and string.match(textOf(problem), '^%u+ .*$')
+  if text and (not fault or string.find(fault, 'WRONGTYPE', 1, true)) then fault = text end
 end
 return fault or redis.status_reply('OK')
 `);
