@@ -1,3 +1,4 @@
+import { EventEmitter } from "node:events";
 import { createServer, request, ServerResponse, IncomingMessage } from "node:http";
 import type { RequestListener } from "node:http";
 import { createServer as createHttp2Server, connect as connectHttp2, constants } from "node:http2";
@@ -10,6 +11,7 @@ import {
   abortOnConnectionEnd,
   abortOnDisconnect,
   endUnheard,
+  isDead,
   onConnectionEnd,
   onResponseEnd,
 } from "../../packages/core/src/http/response-end.js";
@@ -325,6 +327,18 @@ describe("the end of a response", () => {
       expect(await observe2(answer(200, Buffer.alloc(5_000_000)), reset)).to.deep.equal(broken);
       const upload = { ":method": "POST", "content-length": "100" };
       expect(await observe2(() => undefined, reset, upload)).to.deep.equal(broken);
+    });
+
+    it("has come where the response is dead: its stream was closed, and neither destroyed nor heard of", async () => {
+      for (const state of [{ aborted: true }, { closed: true }]) {
+        const stream = Object.assign(new EventEmitter(), { rstCode: 8, destroyed: false, ...state });
+        const res = Object.assign(new ServerResponse(new IncomingMessage(new Socket())), { stream });
+        expect(isDead(res)).to.equal(true);
+        const told: number[] = [];
+        onResponseEnd(res, (status) => told.push(status));
+        await until(() => told.length > 0);
+        expect(told).to.deep.equal([0]);
+      }
     });
 
     it("is told with 0 where the session was destroyed, or the handler destroyed the response", async () => {

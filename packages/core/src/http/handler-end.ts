@@ -8,7 +8,7 @@ import { onResponseEnd } from "./response-end.js";
  * for the handler too.
  */
 
-/** How long a handler may work on for a client who has gone. */
+/** How long a handler may work on for a client who has gone, unless a limit's `releaseAfter` says otherwise. */
 export const handlerPatienceMs = 10_000;
 
 /**

@@ -40,10 +40,12 @@ export function abortOnConnectionEnd(message: IncomingMessage): AbortSignal {
   return endOfMessage(message).signal;
 }
 
-/** Has its connection gone? Then nobody gets what a handler still writes. */
+/**
+ * Has its connection gone? Then nobody gets what a handler still writes. A response that is dead is over; one that is over may
+ * as well be complete, on a connection that lives on.
+ */
 export function isDead(res: ServerResponse): boolean {
-  const stream = streamOf(res);
-  return stream?.aborted === true || stream?.closed === true || isDestroyed(connectionOf(res)) === true;
+  return hasGone(connectionOf(res));
 }
 
 /** Ends what is over although no event said so, and what waits too long or is without a socket. Called by a timer. */
@@ -206,8 +208,16 @@ function waitsForTurn(res: ServerResponse): boolean {
   return res.writableEnded && res.socket === null && streamOf(res) === undefined;
 }
 
-function isOver(res: ServerResponse | undefined, connection: unknown): boolean {
+/** A stream of HTTP/2 that either side has reset or ended is closed before it is destroyed, which may never be heard of. */
+function hasGone(connection: unknown): boolean {
   if (isDestroyed(connection) === true) return true;
+  if (typeof connection !== "object" || connection === null || !("rstCode" in connection)) return false;
+  const { aborted, closed } = connection as { readonly aborted?: unknown; readonly closed?: unknown };
+  return aborted === true || closed === true;
+}
+
+function isOver(res: ServerResponse | undefined, connection: unknown): boolean {
+  if (hasGone(connection)) return true;
   if (res === undefined) return false;
   // Without a client who reads, there is nothing between the end of writing and the end of the response.
   return res.closed || res.destroyed || (res.writableEnded && !isLive(connection));

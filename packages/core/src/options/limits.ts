@@ -2,6 +2,7 @@ import { resolveAddressList } from "../quota/addresses.js";
 import { checkBucket, longestWindowSeconds, maxCount } from "../quota/bounds.js";
 import { FixedWindows } from "../quota/flexible.js";
 import type { CountOnly, Of, PartitionPart, Policy, Settle } from "../quota/policy.js";
+import { handlerPatienceMs } from "../http/handler-end.js";
 import { compileWideCondition } from "../http/path.js";
 import type { RouteCondition } from "../http/path.js";
 import type { Algorithm, BlockRule, ChargeRule } from "../store/ports.js";
@@ -107,7 +108,6 @@ const known = [
   ...["deny", "block", "shadow", "precision", "onStoreError", "releaseAfter"],
 ];
 const policyName = /^[A-Za-z0-9_.-]{1,64}$/;
-const usualReleaseMs = 10_000;
 const algorithmNames = ["fixed-window", "sliding-window", "token-bucket", "concurrency"] as const;
 
 export function resolveLimits<Raw>(options: readonly LimitOptions<Raw>[]): readonly Policy<Raw>[] {
@@ -211,7 +211,7 @@ function resolveReleaseAfter<Raw>(
   { algorithm, settle, countOnly, releaseAfter }: LimitOptions<Raw>,
   windowSeconds: number | Of<Duration, Raw>,
 ): number {
-  if (releaseAfter === undefined) return usualReleaseMs;
+  if (releaseAfter === undefined) return handlerPatienceMs;
   if (algorithm !== "concurrency" && settle === undefined && countOnly === undefined)
     throw optionError(option, 'has a meaning only with algorithm: "concurrency", settle or countOnly');
   const mostSeconds = typeof windowSeconds === "number" ? windowSeconds : longestWindowSeconds;
