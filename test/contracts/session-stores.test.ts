@@ -117,6 +117,55 @@ describe("session stores", () => {
     return { store, security };
   });
 
+  it("keep a record in process for a token that lives again when a wrong clock is set back", async () => {
+    const right = Date.now;
+    let jump = 0;
+    Date.now = () => right() + jump;
+    try {
+      const security = new MemorySecurityStore({ records: 1 });
+      const expiresAt = Math.floor(right() / 1000) + 3600;
+      await security.revoke("stolen", expiresAt);
+      jump = 7_200_000;
+      const error = await security.revoke("other", expiresAt + 7200).catch((reason: unknown) => reason);
+      expect(error).to.be.instanceOf(StoreFault).and.include({ kind: "overloaded" });
+      jump = 0;
+      const token = { revokedKey: "stolen", cutoffKeys: [], issuedAt: 1 };
+      expect(security.ask({ beforeToken: [], token, afterToken: [] }).revoked).to.equal(true);
+    } finally {
+      Date.now = right;
+    }
+  });
+
+  it("count the overlap of two refresh tokens in process by a clock that nobody sets", async () => {
+    const keys = new Keyspace("", "test");
+    const subject = keys.sessionsOf("alice");
+    const right = Date.now;
+    const repeatAfter = async (jumpMs: number, overlapMs: number, waitMs: number): Promise<string> => {
+      let jump = 0;
+      Date.now = () => right() + jump;
+      const store = new MemorySessionStore({
+        ...{ security: new MemorySecurityStore(), cutoffAt: () => undefined, marginSeconds: 300 },
+        revokedKey: (jti) => keys.revokedToken(jti),
+      });
+      const rotation = {
+        ...{ id: "s", presented: "refresh-s", generation: 0, successor: "next", access: "a", accessSeconds: 60 },
+        ...{ issuedAt: 1, idleMs: 86_400_000, overlapMs, maxAccess: 1, notAfter: 4e12, changes: {} },
+      };
+      await create(store, subject, "s");
+      await store.rotate(subject, rotation);
+      await new Promise((resolve) => setTimeout(resolve, waitMs));
+      jump = jumpMs;
+      try {
+        return (await store.rotate(subject, rotation)).outcome;
+      } finally {
+        Date.now = right;
+      }
+    };
+    // Neither is a stolen token good for longer, nor an honest client taken for a thief.
+    expect(await repeatAfter(-3_600_000, 20, 50)).to.equal("reused");
+    expect(await repeatAfter(3_600_000, 60_000, 0)).to.equal("repeated");
+  });
+
   describe("on one server", () => {
     let connection: Connection;
     before(() => {

@@ -84,7 +84,7 @@ const paths: readonly Path[] = objects.flatMap((path) => {
   const options = changed(full, [...path, "zzzzzzzzzz"], (parent, name) => (parent[name] = 1));
   let message = "";
   try {
-    resolveOptions(options as PortcullisOptions, { now: Date.now, telemetry: new Telemetry() });
+    resolveOptions(options as PortcullisOptions, { telemetry: new Telemetry() });
   } catch (error) {
     message = String(error);
   }
@@ -113,7 +113,7 @@ function drop(parent: Parent, name: string | number): void {
 /** What the options come to, or the error: enough to compare. */
 function outcome(options: object): string {
   try {
-    const resolved = resolveOptions(options as PortcullisOptions, { now: Date.now, telemetry: new Telemetry() });
+    const resolved = resolveOptions(options as PortcullisOptions, { telemetry: new Telemetry() });
     resolved.auth?.keys.close();
     return inspect(resolved, { depth: 10, sorted: true, breakLength: Infinity }).replaceAll(
       /_idle\w+: [^,}]+|asyncId: \d+/g,
@@ -210,7 +210,7 @@ describe("no message of an option error holds a value of the options", () => {
         for (const value of values) {
           try {
             const given = changed(alone, path, (parent, name) => (parent[name] = value)) as PortcullisOptions;
-            resolveOptions(given, { now: Date.now, telemetry: new Telemetry() }).auth?.keys.close();
+            resolveOptions(given, { telemetry: new Telemetry() }).auth?.keys.close();
           } catch (error) {
             errors += 1;
             expect(inspect(error, { depth: 5, showHidden: true }), path.join(".")).not.to.match(

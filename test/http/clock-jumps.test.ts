@@ -1,4 +1,4 @@
-import { startRedis } from "@portcullis/testkit";
+import { TestIssuer, startRedis, testAudience } from "@portcullis/testkit";
 import type { RedisServer } from "@portcullis/testkit";
 import { expect } from "chai";
 import { allAdapters } from "../support/app.js";
@@ -57,5 +57,28 @@ describe("the wall clock of a process that is set", function () {
         }
       });
     }
+  }
+
+  for (const adapter of allAdapters) {
+    it(`takes no keys away while their issuer cannot be asked (${adapter.name})`, async () => {
+      const issuer = await TestIssuer.start("ES256");
+      cleanUp(() => issuer.close());
+      let jump = 0;
+      Date.now = () => realNow() + jump;
+      const auth = { issuer: issuer.url, audience: testAudience } as const;
+      const app = await adapter.start({
+        options: { redis: "memory", logger: silentLogger, auth },
+        routes: { "GET /": ({ auth }) => ({ subject: auth?.subject }) },
+      });
+      cleanUp(() => app.close());
+      const token = await issuer.sign({ exp: Math.floor(realNow() / 1000) + 20 * 86_400 });
+      const ask = async (): Promise<number> => (await send(app.url, { token })).status;
+      expect(await ask()).to.equal(200);
+      issuer.trouble = "error";
+      // Keys are of no use after 24 hours.
+      jump = 48 * hour;
+      expect(await ask()).to.equal(200);
+      expect(await ask()).to.equal(200);
+    });
   }
 });

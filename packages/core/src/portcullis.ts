@@ -46,7 +46,7 @@ export function createGate<Raw, Middleware extends object>(
 ): Gate<Raw, Middleware> {
   const now = Date.now;
   const telemetry = new Telemetry();
-  const resolved = resolveOptions(options, { now, telemetry });
+  const resolved = resolveOptions(options, { telemetry });
   const { auth, limits, logger } = resolved;
   if (!resolved.storeChosen) {
     logger.warn(

@@ -1,5 +1,6 @@
 import type { lookup } from "node:dns";
 import type { JWTHeaderParameters } from "jose";
+import { steadyNow } from "../store/steady-clock.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { discoverKeySet } from "./discovery.js";
@@ -34,8 +35,8 @@ export interface RemoteKeysOptions extends RemoteKeysPolicy {
   readonly algorithms: readonly string[];
   readonly logger: Logger;
   readonly telemetry?: Telemetry | undefined;
-  /** Unix milliseconds. */
-  readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets: an age must neither end good keys nor keep old ones. @default {@link steadyNow} */
+  readonly now?: (() => number) | undefined;
   /** How host names are resolved. @default that of node:dns */
   readonly resolve?: typeof lookup | undefined;
 }
@@ -52,7 +53,7 @@ const patienceMs = 10_000;
  */
 export class RemoteKeys implements KeySource {
   readonly #options: RemoteKeysOptions & {
-    readonly [Name in keyof RemoteKeysPolicy]-?: NonNullable<RemoteKeysPolicy[Name]>;
+    readonly [Name in keyof RemoteKeysPolicy | "now"]-?: NonNullable<RemoteKeysOptions[Name]>;
   };
   #select: KeySelector | undefined;
   /** The set as last fetched, good or not. */
@@ -76,6 +77,7 @@ export class RemoteKeys implements KeySource {
   constructor(options: RemoteKeysOptions) {
     this.#options = {
       ...options,
+      now: options.now ?? steadyNow,
       refreshMs: options.refreshMs ?? 10 * 60_000,
       maxStaleMs: options.maxStaleMs ?? 24 * 3_600_000,
       cooldownMs: options.cooldownMs ?? 30_000,

@@ -41,7 +41,6 @@ export interface ResolvedKeys {
 
 export interface KeyContext {
   readonly logger: Logger;
-  readonly now: () => number;
   readonly telemetry: Telemetry;
 }
 
@@ -94,7 +93,7 @@ function resolveRemoteKeys(
   option: string,
   options: KeyOptions,
   issuer: readonly string[] | IssuerTest | undefined,
-  { logger, now, telemetry }: KeyContext,
+  { logger, telemetry }: KeyContext,
 ): ResolvedKeys {
   const { jwksUri } = options;
   const algorithms =
@@ -102,7 +101,7 @@ function resolveRemoteKeys(
   refuseHmac(option, algorithms);
   const { remoteKeys = {} } = options;
   const policy = resolveRemoteKeysPolicy(`${option}.remoteKeys`, remoteKeys);
-  const fetched = { algorithms, logger, now, telemetry, ...policy };
+  const fetched = { algorithms, logger, telemetry, ...policy };
   if (jwksUri === undefined && typeof issuer === "function") {
     const openTenant = (tenant: string): KeySource =>
       new RemoteKeys({ ...fetched, location: { issuer: tenant }, isNamed: false });

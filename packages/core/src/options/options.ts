@@ -131,7 +131,7 @@ const known = [
 /** Checks every option and fills in the defaults. Throws a TypeError or RangeError that says what to write instead. */
 export function resolveOptions<Raw>(
   options: PortcullisOptions<Raw>,
-  { now, telemetry }: { readonly now: () => number; readonly telemetry: Telemetry },
+  { telemetry }: { readonly telemetry: Telemetry },
 ): ResolvedOptions<Raw> {
   checkObject("options", options, known);
   const {
@@ -179,7 +179,6 @@ export function resolveOptions<Raw>(
         ? undefined
         : resolveAuth(given, {
             logger,
-            now,
             revocation: revocation !== false,
             publicUrl,
             keySecret: options.keySecret,

@@ -20,11 +20,14 @@ interface Record {
   /** Unix seconds. */
   readonly cutoff: number | undefined;
   readonly expiresAtMs: number;
+  /** The same by the clock that nobody sets: until then the wall clock may be set back, and the token lives again. */
+  readonly keptUntil: number;
 }
 
 /** Counters and revocation records of this process alone: for development, tests and the local fallback. */
 export class MemorySecurityStore implements SecurityStore {
   readonly #now: () => number;
+  readonly #steady: () => number;
   readonly #quotas: MemoryQuotas;
   readonly #uses: UseTable;
   readonly #records = new Map<string, Record>();
@@ -33,6 +36,7 @@ export class MemorySecurityStore implements SecurityStore {
   constructor({ now, counters = 12_000, records = 50_000 }: MemorySecurityStoreOptions = {}) {
     const steady = now ?? steadyNow;
     this.#now = now ?? Date.now;
+    this.#steady = steady;
     this.#quotas = new MemoryQuotas({ now: steady, capacity: counters });
     this.#uses = new UseTable(steady);
     this.#mostRecords = records;
@@ -121,12 +125,14 @@ export class MemorySecurityStore implements SecurityStore {
     if (expiresAtMs <= this.#now()) return Promise.resolve();
     if (this.#records.size >= this.#mostRecords && !this.#records.has(key)) {
       for (const [known, record] of this.#records) {
-        if (record.expiresAtMs <= this.#now()) this.#records.delete(known);
+        if (record.expiresAtMs <= this.#now() && record.keptUntil <= this.#steady()) this.#records.delete(known);
       }
       if (this.#records.size >= this.#mostRecords) return Promise.reject(new StoreFault("overloaded"));
     }
     const known = this.#read(key);
-    this.#records.set(key, { cutoff, expiresAtMs: Math.max(expiresAtMs, known?.expiresAtMs ?? 0) });
+    const latest = Math.max(expiresAtMs, known?.expiresAtMs ?? 0);
+    const keptUntil = this.#steady() + latest - this.#now();
+    this.#records.set(key, { cutoff, expiresAtMs: latest, keptUntil });
     return Promise.resolve();
   }
 }

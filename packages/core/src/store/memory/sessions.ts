@@ -1,5 +1,6 @@
 import type { SecurityStore } from "../ports.js";
 import { StoreFault } from "../ports.js";
+import { steadyNow } from "../steady-clock.js";
 import type {
   Created,
   Creation,
@@ -23,7 +24,7 @@ export interface MemorySessionStoreOptions {
   readonly cutoffAt: (key: string) => number | undefined;
   readonly revokedKey: (jti: string) => string;
   readonly marginSeconds: number;
-  /** Unix milliseconds. @default Date.now */
+  /** Unix milliseconds. @default the wall clock for times that tokens name, and {@link steadyNow} for the overlap */
   readonly now?: () => number;
 }
 
@@ -40,6 +41,9 @@ interface Subject {
 export class MemorySessionStore implements SessionStore {
   readonly #options: MemorySessionStoreOptions;
   readonly #now: () => number;
+  readonly #steady: () => number;
+  /** When refresh tokens were replaced, by the clock that nobody sets. */
+  readonly #rotatedAt = new WeakMap<SessionRecord, number>();
   readonly #subjects = new Map<string, Subject>();
   readonly #groups = new Map<string, Map<string, Membership & { endsAt: number }>>();
   #count = 0;
@@ -47,6 +51,7 @@ export class MemorySessionStore implements SessionStore {
   constructor(options: MemorySessionStoreOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
+    this.#steady = options.now ?? steadyNow;
   }
 
   moment(cutoffKeys: readonly string[]): Promise<Moment> {
@@ -81,7 +86,8 @@ export class MemorySessionStore implements SessionStore {
     if (record === undefined || record.idleEndsAt <= now) return { outcome: "missing" };
     if (now > rotation.notAfter) return { outcome: "late" };
     if (presented !== record.current && generation <= record.generation) {
-      const repeats = presented === record.previous && now - record.seenAt < rotation.overlapMs;
+      const sinceMs = this.#steady() - (this.#rotatedAt.get(record) ?? Number.NEGATIVE_INFINITY);
+      const repeats = presented === record.previous && sinceMs < rotation.overlapMs;
       if (repeats) return { outcome: "repeated", record, surplus: [] };
       this.#forget(keys, id);
       await this.#revoke(record.access);
@@ -104,6 +110,7 @@ export class MemorySessionStore implements SessionStore {
       access,
     };
     this.#subject(keys).sessions.set(id, renewed);
+    this.#rotatedAt.set(renewed, this.#steady());
     await this.#revoke(surplus);
     return { outcome: "rotated", record: renewed, surplus: surplus.map(({ jti }) => jti) };
   }
