@@ -21,6 +21,8 @@ export class FakeCacheStore implements CacheStore {
   /** Keys of values. */
   readonly reads: string[] = [];
   readonly written: CacheEntry[] = [];
+  /** How often a lease was asked for. */
+  leases = 0;
   /** While set, every call fails with it. */
   failure: Error | undefined;
   /** While set, writes wait for it. */
@@ -67,6 +69,7 @@ export class FakeCacheStore implements CacheStore {
   }
 
   async lease(key: string, owner: string, ms: number, force?: boolean): Promise<Lease> {
+    this.leases += 1;
     this.#check();
     return this.inner.lease(key, owner, ms, force);
   }

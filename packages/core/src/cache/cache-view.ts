@@ -92,6 +92,7 @@ export class CacheView implements RequestCache, GateCache {
   async delete(key: string): Promise<void> {
     checkKey(key);
     this.#memo?.set(key, absent);
+    this.#request.making.delete(this.#place.prefix + key);
     await this.#service.cache.delete(this.#place, key);
   }
 

@@ -3,6 +3,7 @@ import { jsonLetter } from "./codec.js";
 import type { StoredEntry } from "./entry.js";
 import { freezeAll, freezeTree } from "./freeze.js";
 import type { Generation } from "./generations.js";
+import { unchanged } from "./generations.js";
 
 export interface CachedEntryOptions {
   readonly stored: StoredEntry;
@@ -79,12 +80,7 @@ export class CachedEntry {
 
   /** Has no generation changed since it was read? */
   stands(): boolean {
-    const generations = this.#generations;
-    const epochs = this.#epochs;
-    for (let index = 0; index < epochs.length; index += 1) {
-      if (generations[index]?.epoch !== epochs[index]) return false;
-    }
-    return true;
+    return unchanged(this.#generations, this.#epochs);
   }
 
   #load(shares: boolean): void {

@@ -142,6 +142,14 @@ export class Generations {
   }
 }
 
+/** Has none of these changed since it was in its epoch? */
+export function unchanged(generations: readonly Generation[], epochs: readonly number[]): boolean {
+  for (let index = 0; index < epochs.length; index += 1) {
+    if (generations[index]?.epoch !== epochs[index]) return false;
+  }
+  return true;
+}
+
 function forget(generation: Generation): void {
   generation.value = undefined;
   generation.epoch += 1;

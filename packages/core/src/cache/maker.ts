@@ -4,6 +4,7 @@ import type { Lease, Settlement } from "../store/cache-store.js";
 import { StoreFault } from "../store/ports.js";
 import type { CachedEntry } from "./cached-entry.js";
 import type { Flight } from "./flight.js";
+import { unchanged } from "./generations.js";
 import type { LayeredCache } from "./layered-cache.js";
 import type { LeaseReleases } from "./lease-releases.js";
 import type { Place } from "./places.js";
@@ -148,7 +149,9 @@ export class Maker {
       const value = await this.#call(job, flight);
       const fresh = this.#encode(job, value);
       if (fresh === undefined) {
-        await settle({ outcome: value === undefined ? "nothing" : "unkept" });
+        // Of those who wait, some may have asked after an invalidation that this making did not see: they make it anew.
+        const isNothing = value === undefined && mark.fit && unchanged(stamps.generations, stamps.epochs);
+        await settle({ outcome: isNothing ? "nothing" : value === undefined ? "failed" : "unkept" });
         return { value, entry: undefined };
       }
       const composed = this.#writer.compose(place, fresh, stamps.values);

@@ -1,5 +1,9 @@
 import type { CachedEntry } from "./cached-entry.js";
+import type { Stand } from "./entry-reader.js";
+import { epochOf } from "./entry-reader.js";
 import { Flight } from "./flight.js";
+import { unchanged } from "./generations.js";
+import type { Mark } from "./in-flight.js";
 import type { LayeredCache } from "./layered-cache.js";
 import type { Job, Made, MakingFlight } from "./maker.js";
 import { Maker } from "./maker.js";
@@ -12,6 +16,12 @@ export interface Order extends Omit<Job, "stale"> {
   readonly signal: AbortSignal | undefined;
 }
 
+/** A making that is under way, and what it stands and falls with since it began. */
+interface UnderWay extends Stand {
+  readonly flight: MakingFlight;
+  readonly mark: Mark;
+}
+
 /** The soft time-out came first. */
 const slow = Symbol("slow");
 
@@ -19,7 +29,7 @@ const slow = Symbol("slow");
 export class Obtainer {
   readonly #cache: LayeredCache;
   readonly #maker: Maker;
-  readonly #flights = new Map<string, MakingFlight>();
+  readonly #flights = new Map<string, UnderWay>();
 
   constructor(cache: LayeredCache, writer: Writer) {
     this.#cache = cache;
@@ -31,6 +41,8 @@ export class Obtainer {
     const { place, key, tags, policy, force, signal } = order;
     const { statistics } = place;
     signal?.throwIfAborted();
+    // Before anything is made: news of invalidations decide who may share it.
+    this.#cache.waiting.listen();
     const found = force || isMissing ? undefined : await this.#cache.fetch(place, key, tags);
     const now = performance.now();
     if (found !== undefined && now < found.freshUntil) {
@@ -85,20 +97,33 @@ export class Obtainer {
     if (isNew) flight.join(joining).catch(() => undefined);
   }
 
-  /** The making that is under way, or a new one. One that is forced takes no part in what began before it. */
+  /**
+   * The making that is under way, or a new one. One that is forced takes no part in what began before it; nor does one that
+   * comes after an invalidation, since its caller must not get what was read before.
+   */
   #flightOf(job: Job, force: boolean): { readonly flight: MakingFlight; readonly isNew: boolean } {
-    const name = job.place.prefix + job.key;
+    const { place, key, tags } = job;
+    const name = place.prefix + key;
     const known = this.#flights.get(name);
-    if (known !== undefined && !force && !known.signal.aborted) return { flight: known, isNew: false };
+    if (known !== undefined && !force && isJoinable(known)) return { flight: known.flight, isNew: false };
+    const cache = this.#cache;
+    const generations = cache.entries.generationsOf(place, tags);
+    const mark = cache.watch(cache.storeKey(place, key));
     const flight: MakingFlight = new Flight<Made | undefined>(
       (own) => this.#maker.make(job, own),
       () => {
-        if (this.#flights.get(name) === flight) this.#flights.delete(name);
+        cache.unwatch(mark);
+        if (this.#flights.get(name) === underWay) this.#flights.delete(name);
       },
     );
-    this.#flights.set(name, flight);
+    const underWay = { flight, mark, generations, epochs: generations.map(epochOf) };
+    this.#flights.set(name, underWay);
     return { flight, isNew: true };
   }
+}
+
+function isJoinable({ flight, mark, generations, epochs }: UnderWay): boolean {
+  return !flight.signal.aborted && mark.fit && unchanged(generations, epochs);
 }
 
 /** What a promise resolves to, or `slow` after a while; then nobody hears of its failure. */

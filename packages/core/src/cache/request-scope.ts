@@ -52,5 +52,6 @@ export class RequestScope {
   /** Everything it remembers may be gone. */
   forget(): void {
     for (const memo of this.#memos?.values() ?? []) memo.clear();
+    this.#making?.clear();
   }
 }
