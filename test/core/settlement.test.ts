@@ -166,4 +166,31 @@ describe("the settlement of a request", () => {
     settlement.renew();
     expect(renewed.filter(({ slot }) => slot === "b")).to.have.length(3);
   });
+
+  it("renews the shortest slots in good time, whenever they were taken", () => {
+    const { setInterval: real } = globalThis;
+    let [tick, everyMs]: [() => void, number] = [() => undefined, 0];
+    const fake = (act: () => void, ms: number): NodeJS.Timeout => {
+      [tick, everyMs] = [act, ms];
+      return real(() => undefined, 60_000);
+    };
+    globalThis.setInterval = fake as typeof setInterval;
+    try {
+      const { settlement, follow, renewed, move } = open();
+      follow({ algorithm: "concurrency", window: "1s" }, { slot: "first", windowSeconds: 1 });
+      for (let later = 0; later < everyMs; later += 10) {
+        move(10);
+        follow({ algorithm: "concurrency", window: "1s" }, { slot: `${later}`, windowSeconds: 1 });
+      }
+      const ticks = Math.floor(750 / everyMs);
+      for (let count = 0; count < ticks; count += 1) {
+        tick();
+        move(everyMs);
+      }
+      expect(new Set(renewed.map(({ slot }) => slot))).to.have.property("size", everyMs / 10 + 1);
+      settlement.close();
+    } finally {
+      globalThis.setInterval = real;
+    }
+  });
 });

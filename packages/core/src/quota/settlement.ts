@@ -21,7 +21,8 @@ export interface SettlementOptions {
 
 /** Slots are renewed when this part of their time is over. */
 const renewAfter = 1 / 3;
-const tickMs = 1000;
+/** The shortest slot lasts a second, and one that has expired is not held again. */
+const tickMs = 250;
 
 /** A slot of `concurrency` that a request in flight holds. */
 interface Held {
