@@ -221,6 +221,23 @@ describe("what is given back to Redis", function () {
     expect(await client.exists(one.key)).to.equal(0);
   });
 
+  for (const fate of ["answer an error", "answer nothing"] as const) {
+    it(`is repeated until an answer says that it ran, and no other in its place (${fate})`, async () => {
+      const opening = open();
+      const [slot, refund] = [charge("concurrency", { slot: "s" }), charge("fixed-window", { cost: 5 })];
+      await count(slot);
+      const receipt = await count(refund);
+      opening.flaky.fates = Array.from({ length: 5 }, () => fate);
+      opening.quotas.adjust([
+        { charge: slot, receipt: 0, by: -1 },
+        { charge: refund, receipt, by: -4 },
+      ]);
+      await settled(opening);
+      expect(await consumed("concurrency")).to.equal(0);
+      expect(await consumed("fixed-window")).to.equal(1);
+    });
+  }
+
   it("is not held up by a counter that is poisoned", async () => {
     const opening = open();
     const [bad, good] = [charge("sliding-window"), charge("fixed-window", { cost: 2 })];

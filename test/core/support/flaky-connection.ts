@@ -1,8 +1,11 @@
 import type { Redis } from "ioredis";
 import type { Connection, RedisLike } from "../../../packages/core/src/store/redis/connect.js";
 
-/** What becomes of a script call: it arrives, it never does, or it runs and its answer does not come, or is late. */
-export type Fate = "pass" | "lose request" | "lose reply" | "delay reply";
+/**
+ * What becomes of a script call: it arrives, it never does, or it runs and its answer does not come, or is late; or something
+ * on the way answers in its place, with an error of its own words or with nothing.
+ */
+export type Fate = "pass" | "lose request" | "lose reply" | "delay reply" | "answer an error" | "answer nothing";
 
 /** A connection to a real Redis on which script calls have the fates of a list, and pass after it. */
 export interface FlakyConnection {
@@ -28,6 +31,8 @@ export function openFlaky(client: Redis, isCluster = false): FlakyConnection {
     sent.push([command, ...words]);
     const fate = flaky.fates.shift() ?? "pass";
     if (fate === "lose request") throw new Error("Connection is closed.");
+    if (fate === "answer an error") throw Object.assign(new Error("ERR upstream failure"), { name: "ReplyError" });
+    if (fate === "answer nothing") return null;
     let reply: unknown;
     try {
       reply = await client.call(command, ...words);

@@ -99,7 +99,7 @@ export class GiveBacks {
   }
 
   /**
-   * Makes the first attempt by `call`, for a caller who waits for its outcome, and repeats it if that was an outage. Resolves to
+   * Makes the first attempt by `call`, for a caller who waits for its outcome, and repeats it if that failed. Resolves to
    * what `call` resolves to. The keys of the lines share a slot.
    */
   async attempt(
@@ -112,7 +112,7 @@ export class GiveBacks {
       return call(...withoutNumber(wordsOf(lines)));
     const batch = this.#laneOf(first.key).open(script, lines, true);
     const reply = await call(...batch.encode());
-    if (reply instanceof StoreFault && reply.outage) this.#keep(batch);
+    if (reply instanceof StoreFault && !isFinal(reply)) this.#keep(batch);
     else this.#settle(batch);
     return reply;
   }
@@ -242,7 +242,7 @@ export class GiveBacks {
       let isOver = false;
       const end = (fault: StoreFault | undefined): void => {
         // A reply after its time still says that the batch has run.
-        if (fault === undefined || !fault.outage) this.#settle(batch);
+        if (fault === undefined || isFinal(fault)) this.#settle(batch);
         else if (!isOver) this.#keep(batch);
         if (!isOver) resolve();
         isOver = true;
@@ -329,6 +329,14 @@ export class GiveBacks {
     clearTimeout(timer);
     this.#timers.delete(timer);
   }
+}
+
+/**
+ * Has the call run, although it answered with a fault? Only where a key holds what is not ours. Any other error, in whatever
+ * words, may be one of a proxy or a server that did nothing; to repeat what has run does no harm.
+ */
+function isFinal({ kind, reply }: StoreFault): boolean {
+  return kind === "unreadable" && reply === "WRONGTYPE";
 }
 
 /** A call that is never repeated, and never undone. */
