@@ -86,6 +86,17 @@ describe("who waits for another process to make a value", () => {
     expect(await waiting).to.equal("made by who waited");
   });
 
+  it("does not wait for a process that is closed while it makes the value", async () => {
+    const one = start();
+    const other = start(one.store);
+    await hold(one);
+    const waiting = other.request().getOrSet({ key: "k", hardTimeout: "1h" }, () => "made by who waited");
+    const { leases } = one.store;
+    await until(() => one.store.leases > leases);
+    await one.service.close();
+    expect(await waiting).to.equal("made by who waited");
+  });
+
   it("does not end the lease of another when it gives back its own", async () => {
     const { store } = start();
     await store.lease("k", "holder", 60_000);

@@ -11,6 +11,7 @@ import type { Awaitable } from "./entry-reader.js";
 import { EntryReader, epochOf, keyOf, nothingSaid } from "./entry-reader.js";
 import type { Generation } from "./generations.js";
 import { Generations, openRenewals } from "./generations.js";
+import { HeldLeases } from "./held-leases.js";
 import type { Mark } from "./in-flight.js";
 import { InFlight } from "./in-flight.js";
 import { Invalidations } from "./invalidations.js";
@@ -56,6 +57,7 @@ export class LayeredCache {
   readonly renewals: Invalidations;
   readonly waiting: Waiting;
   readonly releases: LeaseReleases;
+  readonly leases: HeldLeases;
   readonly local: LocalTier | undefined;
   readonly statistics: CacheStatistics = new CacheStatistics();
   readonly places: Places;
@@ -78,6 +80,7 @@ export class LayeredCache {
     this.#signals = signals;
     this.local = local === undefined ? undefined : new LocalTier({ ...local, signals });
     this.releases = new LeaseReleases(store);
+    this.leases = new HeldLeases(store);
     this.renewals = openRenewals({ store, telemetry, logger });
     const { codecs, renewals } = this;
     const generations = new Generations({ store, signals, renewals, boundMs: local?.ttlMs ?? 0 });
@@ -226,7 +229,7 @@ export class LayeredCache {
     this.waiting.close();
     this.releases.close();
     this.flush();
-    await Promise.all([this.renewals.close(), this.#deletions.close()]);
+    await Promise.all([this.renewals.close(), this.#deletions.close(), this.leases.close()]);
   }
 }
 

@@ -130,11 +130,13 @@ export class Maker {
     const fail = (): void => void settle({ outcome: "failed" });
     const heart = setInterval(() => void store.extend(storeKey, owner, leaseMs).catch(() => undefined), leaseMs / 3);
     heart.unref();
+    const forget = this.#cache.leases.add({ key: storeKey, owner });
     const missed = this.#cache.tombstone(storeKey);
     const mark = this.#cache.watch(storeKey);
     /** At its end, and when it is given up: a factory may never settle. */
     const release = (): void => {
       clearInterval(heart);
+      forget();
       this.#cache.unwatch(mark);
       fail();
     };
