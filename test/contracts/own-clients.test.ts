@@ -59,8 +59,8 @@ describe("clients of the user's own", function () {
         new RedisSecurityStore({ connection, deadlineMs, clockToleranceMs: 5000 });
 
       describeSecurityStore("the Redis store", security);
-      describeSessionStore("the Redis store", (keys) => ({
-        store: new RedisSessionStore({ connection, keys, deadlineMs, marginSeconds: 300, longestSeconds: 2_592_000 }),
+      describeSessionStore("the Redis store", () => ({
+        store: new RedisSessionStore({ connection, deadlineMs, marginSeconds: 300, longestSeconds: 2_592_000 }),
         security: security(),
       }));
       describeLoginStore("the Redis store", () => new RedisLoginStore({ connection, deadlineMs }));

@@ -122,7 +122,7 @@ describe("a value in Redis that is not what belongs under its key is a fault, ne
   });
 
   it("in session records, in the time of the last ending, and in the cut-offs of a sign-in", async () => {
-    const store = new RedisSessionStore({ connection, keys, ...common, marginSeconds: 300, longestSeconds: 1000 });
+    const store = new RedisSessionStore({ connection, ...common, marginSeconds: 300, longestSeconds: 1000 });
     const subject = keys.sessionsOf("alice");
     const record = {
       ...{

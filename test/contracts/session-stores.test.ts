@@ -25,9 +25,9 @@ import { describeSessionStore } from "./session-store.js";
 
 const margins = { marginSeconds: 300, longestSeconds: 2_592_000 };
 
-function onRedis(connection: Connection, keys: Keyspace): OpenSessionStore {
+function onRedis(connection: Connection): OpenSessionStore {
   return {
-    store: new RedisSessionStore({ connection, keys, deadlineMs: 1000, ...margins }),
+    store: new RedisSessionStore({ connection, deadlineMs: 1000, ...margins }),
     security: new RedisSecurityStore({ connection, deadlineMs: 1000, clockToleranceMs: 5000 }),
   };
 }
@@ -78,7 +78,7 @@ async function endsDespitePoison(connection: Connection, poisons: readonly Poiso
   await until(() => connection.isUp());
   for (const poison of poisons) {
     const keys = new Keyspace(freshPrefix(), "test");
-    const { store } = onRedis(connection, keys);
+    const { store } = onRedis(connection);
     const [subject, group] = [keys.sessionsOf("alice"), keys.groupOf("acme")];
     for (const id of ["s1", "s2", "s3"]) await create(store, subject, id);
     await client.call("SADD", subject.shared, "foreign-1", "foreign-2");
@@ -111,7 +111,6 @@ describe("session stores", () => {
     const store = new MemorySessionStore({
       security,
       cutoffAt: (key) => security.cutoffAt(key),
-      revokedKey: (jti) => keys.revokedToken(jti),
       marginSeconds: 300,
     });
     return { store, security };
@@ -173,10 +172,10 @@ describe("session stores", () => {
       connection = connect({ redis, deadlineMs: 1000, logger: silentLogger, scripts });
       cleanUp.push(() => connection.close());
     });
-    describeSessionStore("the Redis store", (keys) => onRedis(connection, keys));
+    describeSessionStore("the Redis store", () => onRedis(connection));
 
     it("revokes the tokens of other services though the clock of this process is far behind", () =>
-      endsForeignTokens(connection, (keys) => onRedis(connection, keys)));
+      endsForeignTokens(connection, () => onRedis(connection)));
 
     it("revokes every token that it can find where one key of a subject or an organisation is poisoned", () =>
       endsDespitePoison(connection, ["tokens", "index", "record", "members", "group tokens"]));
@@ -184,7 +183,7 @@ describe("session stores", () => {
     it("heals the time of the last ending where another value is under its key", async () => {
       const { client } = connection;
       const keys = new Keyspace(freshPrefix(), "test");
-      const { store } = onRedis(connection, keys);
+      const { store } = onRedis(connection);
       const subject = keys.sessionsOf("alice");
       for (const command of ["SET", "RPUSH"]) {
         await create(store, subject, "s1");
@@ -198,7 +197,7 @@ describe("session stores", () => {
     it("changes nothing where it cannot do all of a sign-in, a refresh or a note", async () => {
       const { client } = connection;
       const keys = new Keyspace(freshPrefix(), "test");
-      const { store } = onRedis(connection, keys);
+      const { store } = onRedis(connection);
       const subject = keys.sessionsOf("alice");
       for (const id of ["s1", "s2"]) await create(store, subject, id);
       await client.call("HSET", subject.records, "s2", "poison");
@@ -235,10 +234,10 @@ describe("session stores", () => {
       cleanUp.push(() => client.disconnect());
       connection = connect({ redis: client, deadlineMs: 1000, logger: silentLogger, scripts });
     });
-    describeSessionStore("the Redis store", (keys) => onRedis(connection, keys));
+    describeSessionStore("the Redis store", () => onRedis(connection));
 
     it("revokes the tokens of other services though the clock of this process is far behind", () =>
-      endsForeignTokens(connection, (keys) => onRedis(connection, keys)));
+      endsForeignTokens(connection, () => onRedis(connection)));
 
     it("revokes every token of a set though nothing says when they end", () =>
       endsDespitePoison(connection, ["tokens", "group tokens"]));

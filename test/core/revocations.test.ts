@@ -16,7 +16,7 @@ const start = 2_000_000_000;
 const month = 30 * 86_400;
 
 /** A service on a store that notes what it is told. */
-function openService(maxLifetimeSeconds = month, issuers: IssuerScope = new IssuerScope([], undefined)) {
+function openService(maxLifetimeSeconds = month, issuers: IssuerScope = new IssuerScope()) {
   const told: (readonly [key: string, seconds: number])[] = [];
   const memory = new MemorySecurityStore({ now: () => start * 1000 });
   const store: SecurityStore = {
@@ -32,7 +32,7 @@ function openService(maxLifetimeSeconds = month, issuers: IssuerScope = new Issu
     state: () => memory.state(),
     close: () => memory.close(),
   };
-  const keys = new Keyspace("", "key-secret");
+  const keys = new Keyspace("", "key-secret", { issuers });
   const service = new RevocationService({
     store,
     keys,
@@ -203,7 +203,7 @@ describe("users of several issuers", () => {
 
   for (const shared of [undefined, one]) {
     it(`are never one, whatever they call themselves, with ${shared === undefined ? "no" : "one"} issuer shared`, () => {
-      const scope = new IssuerScope([one, two, three], shared);
+      const scope = new IssuerScope({ known: [one, two, three], shared });
       const known = new Map<string, string>();
       for (const issuer of [one, two, three]) {
         for (const name of new Set(names)) {
@@ -217,16 +217,16 @@ describe("users of several issuers", () => {
   }
 
   it("are not one where the shared issuer's calls itself as the other's is written", () => {
-    const scope = new IssuerScope([one, two], one);
+    const scope = new IssuerScope({ known: [one, two], shared: one });
     const bob = scope.qualify(two, "bob");
     expect(scope.qualify(one, bob)).not.to.equal(bob);
   });
 
   it("keep their names where there is one issuer, and those of the shared one where there are several", () => {
-    expect(new IssuerScope([one], undefined).qualify(one, "alice")).to.equal("alice");
-    expect(new IssuerScope([], undefined).qualify(undefined, "alice")).to.equal("alice");
-    expect(new IssuerScope([one, two], one).qualify(one, "alice")).to.equal("alice");
-    expect(new IssuerScope([one, two], one).qualify(two, "alice")).not.to.equal("alice");
+    expect(new IssuerScope({ known: [one] }).qualify(one, "alice")).to.equal("alice");
+    expect(new IssuerScope().qualify(undefined, "alice")).to.equal("alice");
+    expect(new IssuerScope({ known: [one, two], shared: one }).qualify(one, "alice")).to.equal("alice");
+    expect(new IssuerScope({ known: [one, two], shared: one }).qualify(two, "alice")).not.to.equal("alice");
   });
 
   it("are revoked one by one, tokens of one jti too", async () => {

@@ -36,7 +36,7 @@ function openVerifier(rules: Partial<ClaimRules> = {}, cacheSize = 100) {
       validate: undefined,
       rolesClaim: undefined,
     },
-    new IssuerScope([], undefined),
+    new IssuerScope(),
     () => state.seconds * 1000,
   );
   const verifier = new Verifier({

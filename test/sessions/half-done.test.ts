@@ -23,7 +23,7 @@ type AnyGate = Gate<unknown, object>;
 
 const everything = ["~*"];
 /** Cut-offs and revocations can be written, and what a session is cannot. */
-const cutoffsOnly = ["~auth:cutoff:*", "~auth:revoked:*", "~portcullis:cutoff:*", "~portcullis:1:session-records:*"];
+const cutoffsOnly = ["~auth:cutoff:*", "~auth:revoked:*", "~portcullis:2:cutoff:*", "~portcullis:2:session-records:*"];
 
 describe("an ending of sessions of which Redis has done only a part", function () {
   this.timeout(30_000);

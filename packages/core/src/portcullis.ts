@@ -54,7 +54,7 @@ export function createGate<Raw, Middleware extends object>(
       'portcullis: no redis was given, so limits and revocations are per process; pass a URL, or "memory"',
     );
   }
-  const keys = new Keyspace(resolved.prefix, resolved.keySecret);
+  const keys = new Keyspace(resolved.prefix, resolved.keySecret, { issuers: auth?.scope });
   const stores = createStores(resolved, keys, telemetry);
   const services = createServices(resolved, { stores, keys, telemetry, now });
   const { cache } = services;

@@ -51,7 +51,7 @@ export function createServices<Raw>(
 ): GateServices<Raw> {
   const { auth, instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
-  const news = new EndingNews(stores.channels, logger);
+  const news = new EndingNews(stores.channels, keys.issuers, logger);
   const cutoffs =
     auth === undefined || revocation === undefined
       ? undefined
@@ -81,7 +81,7 @@ export function createServices<Raw>(
   }
 
   function prepare(facts: Auth): Pick<VerifiedToken, "question" | "partition"> {
-    const partition = facts.principal === "" ? "" : keys.identifier(facts.principal);
+    const partition = facts.principal === "" ? "" : keys.userPartition(facts.principal);
     return { partition, question: revocations?.questionFor(facts) };
   }
 

@@ -1,54 +1,140 @@
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 
+/** Which issuers there are, and whose identifiers are those that other services know. */
+export interface IssuerScopeOptions {
+  /** The issuers that are known by name. @default none: tokens of any issuer, which are told apart by nothing */
+  readonly known?: readonly string[] | undefined;
+  /**
+   * The issuer of the `auth:` keys that other services share; `false`: none of these. @default the only one, unless another
+   * gate's issuer has them
+   */
+  readonly shared?: string | false | undefined;
+  /** Does a function accept issuers that are not known by name? @default false */
+  readonly open?: boolean | undefined;
+  /** The issuer of the tokens that this gate issues itself. @default none */
+  readonly own?: string | undefined;
+}
+
+/** An identifier with whose it is: what becomes a key. */
+export interface ScopedIdentifier {
+  /** A digest of the issuer: 32 hexadecimal digits. */
+  readonly issuer: string;
+  readonly name: string;
+}
+
+/** The issuer of a gate that names none. */
+const nobody = "0".repeat(32);
+
 /**
- * `sub` and `jti` are unique per issuer only (RFC 7519 4.1.2, 4.1.7), so identifiers of several issuers are told apart
- * before they become keys. One issuer's stay as they are, because other services know them so: the shared issuer's.
+ * `sub` and `jti` are unique per issuer only (RFC 7519 4.1.2, 4.1.7). So identifiers of several issuers are told apart before
+ * they become text: a bare one is that of the gate's main issuer, the only or the shared one; another issuer's begins with
+ * `iss-<digest>.`. Before they become keys every one is taken apart into its issuer and its name.
  */
 export class IssuerScope {
   /** The issuers that are known by name. */
   readonly known: readonly string[];
-  readonly #shared: string | undefined;
+  /** The issuer of what names nobody, such as the attempts at a log-in: a digest. */
+  readonly home: string;
+  /** The issuer, as a digest, that has the shared keys, or would have them; undefined if none of these. */
+  readonly sharing: string | undefined;
+  /** Was it said by option whose the shared keys are? */
+  readonly isSaid: boolean;
   /** May there be tokens of two issuers? */
   readonly #several: boolean;
   readonly #open: boolean;
-  readonly #prefixes = new LRUCache<string, string>({ max: 1000 });
+  readonly #main: string | undefined;
+  /** The digest of the main issuer: that of bare identifiers. */
+  readonly #mainDigest: string | undefined;
+  readonly #digests = new LRUCache<string, string>({ max: 1000 });
 
-  /**
-   * Several issuers need a shared one only where another service reads or writes the same keys. `open` says that a function
-   * accepts issuers that are not known by name.
-   */
-  constructor(known: readonly string[], sharedIssuer: string | undefined, open = false) {
+  constructor({ known = [], shared, open = false, own }: IssuerScopeOptions = {}) {
     this.known = known;
     this.#open = open;
     this.#several = known.length > 1 || open;
-    this.#shared = sharedIssuer ?? (this.#several ? undefined : known[0]);
+    this.#main = typeof shared === "string" ? shared : this.#several ? undefined : known[0];
+    this.#mainDigest = this.#main !== undefined ? this.digest(this.#main) : this.#several ? undefined : nobody;
+    this.sharing = shared === false ? undefined : this.#mainDigest;
+    this.isSaid = shared !== undefined || this.#several;
+    this.home =
+      this.#mainDigest ?? (own !== undefined ? this.digest(own) : digestOf(JSON.stringify([...known].sort())));
   }
 
   /** The identifier as it is unique among all issuers. A TypeError if it cannot be told whose it is. */
   qualify(issuer: string | undefined, identifier: string): string {
-    if (!this.#several) return identifier;
-    const whose = issuer ?? this.#shared;
-    if (whose === undefined || !(this.#open || this.known.includes(whose)))
+    const whose = this.#several ? (issuer ?? this.#main) : this.#main;
+    if (this.#several && (whose === undefined || !(this.#open || this.known.includes(whose))))
       throw new TypeError("there are several issuers: say which of them issued the token");
     // What looks like another issuer's must not be taken for it.
-    return whose === this.#shared && !qualified.test(identifier) ? identifier : this.#prefixOf(whose) + identifier;
+    if (whose === this.#main && !qualified.test(identifier)) return identifier;
+    return textOf(whose === undefined ? nobody : this.digest(whose), identifier);
+  }
+
+  /** Takes an identifier apart that {@link qualify} has made. A TypeError for a bare one that no issuer has as it is. */
+  parse(identifier: string): ScopedIdentifier {
+    checkIdentifier(identifier);
+    const match = qualified.exec(identifier);
+    if (match?.[1] !== undefined) {
+      const name = identifier.slice(match[0].length);
+      checkIdentifier(name);
+      return { issuer: match[1], name };
+    }
+    this.checkPrincipal(identifier);
+    return { issuer: this.#mainDigest ?? nobody, name: identifier };
+  }
+
+  /** The same text for all gates, whichever issuer is their main one: what processes tell each other. */
+  universal(identifier: string): string {
+    const { issuer, name } = this.parse(identifier);
+    return textOf(issuer, name);
+  }
+
+  /** A universal text as this gate writes it; undefined if its issuer is none of this gate's. */
+  local(universal: string): string | undefined {
+    const match = qualified.exec(universal);
+    if (match?.[1] === undefined || !this.accepts(match[1])) return undefined;
+    const name = universal.slice(match[0].length);
+    return match[1] === this.#mainDigest && !qualified.test(name) ? name : universal;
+  }
+
+  /** Is this the digest of an issuer whose tokens this gate accepts? */
+  accepts(digest: string): boolean {
+    return this.#open || digest === this.#mainDigest || this.known.some((issuer) => this.digest(issuer) === digest);
+  }
+
+  /** The digest of the issuer of a token, as the gate tells issuers apart. */
+  digestFor(issuer: string | undefined): string {
+    if (!this.#several) return this.#mainDigest ?? nobody;
+    return this.parse(this.qualify(issuer === "" ? undefined : issuer, "-")).issuer;
   }
 
   /** A principal as it came from `auth`. A TypeError for a bare `sub` that no issuer has as it is: it would name nobody. */
   checkPrincipal(principal: string): void {
-    if (!this.#several || this.#shared !== undefined || qualified.test(principal)) return;
+    if (this.#mainDigest !== undefined || qualified.test(principal)) return;
     throw new TypeError("there are several issuers: pass the auth of the user, or its principal, not a bare sub");
   }
 
-  #prefixOf(issuer: string): string {
-    const known = this.#prefixes.get(issuer);
+  /** 128 bits of SHA-256: whoever may choose the name of an accepted issuer must not find one that meets another. */
+  digest(issuer: string): string {
+    const known = this.#digests.get(issuer);
     if (known !== undefined) return known;
-    const prefix = `iss-${createHash("sha256").update(issuer).digest("hex").slice(0, 32)}.`;
-    this.#prefixes.set(issuer, prefix);
-    return prefix;
+    const digest = digestOf(issuer);
+    this.#digests.set(issuer, digest);
+    return digest;
   }
 }
 
-/** 128 bits of a digest: whoever may choose the name of an accepted issuer must not find one that meets another. */
-const qualified = /^iss-[0-9a-f]{32}\./;
+const qualified = /^iss-([0-9a-f]{32})\./;
+
+function textOf(digest: string, name: string): string {
+  return `iss-${digest}.${name}`;
+}
+
+function digestOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex").slice(0, 32);
+}
+
+/** No text, or an empty one, would be one key for everybody who has none. */
+function checkIdentifier(identifier: unknown): void {
+  if (typeof identifier !== "string" || identifier === "") throw new TypeError("an identifier is a non-empty string");
+}

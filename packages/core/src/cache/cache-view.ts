@@ -125,13 +125,13 @@ export class CacheView implements RequestCache, GateCache {
   forUser(principal: string | undefined = this.#request.auth?.principal): CacheView {
     if (principal === undefined || principal === "")
       throw new Error("cache.forUser() needs a signed-in user; mount guard() or authenticate() before it");
-    return this.#view(`user:${this.#service.cache.keys.identifier(principal)}`, this.#place.path);
+    return this.#view(`user:${this.#service.cache.keys.holder(principal)}`, this.#place.path);
   }
 
   forTenant(tenant: string | undefined = this.#service.tenantOf(this.#request.auth)): CacheView {
     if (tenant === undefined || tenant === "")
       throw new Error("cache.forTenant() needs a signed-in user whose token names a tenant: see cache.tenantClaim");
-    return this.#view(`tenant:${this.#service.cache.keys.identifier(tenant)}`, this.#place.path);
+    return this.#view(`tenant:${this.#service.cache.keys.holder(tenant)}`, this.#place.path);
   }
 
   /** Undefined where nothing is remembered. */

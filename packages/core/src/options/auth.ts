@@ -15,7 +15,7 @@ import { issuerOptions, namesOf, resolveIssuer, resolveIssuers } from "./issuers
 import type { RemoteKeysSettings } from "./remote-keys.js";
 import type { TokenFrom } from "./token-sources.js";
 import { resolveSources } from "./token-sources.js";
-import { checkBoolean, checkObject, checkOneOf, checkString, optionError, rangeError } from "./validate.js";
+import { checkBoolean, checkObject, checkString, optionError, rangeError } from "./validate.js";
 
 /**
  * How access tokens are verified. Exactly one of `secret`, `publicKey`, `jwks`, `jwksUri` says with which keys; `issuer`
@@ -37,8 +37,12 @@ export interface AuthOptions<Raw = unknown> {
   readonly issuer?: string | readonly string[] | IssuerTest | undefined;
   /** Several issuers, each with its own keys, audience and algorithms. @default none */
   readonly issuers?: readonly IssuerOptions[] | undefined;
-  /** Which of several issuers has the identifiers that other services use in the shared keys. @default the only one */
-  readonly sharedIssuer?: string | undefined;
+  /**
+   * Whose the `auth:` keys in Redis are, which other services read and write and which know no issuer: one of this gate's
+   * issuers, or `false` for none of them. Said, it holds at once; two gates that say different issuers are a finding.
+   * @default the only issuer, unless another gate has told Redis before that they are its issuer's
+   */
+  readonly sharedIssuer?: string | false | undefined;
   /**
    * The expected `aud`, or any of several; `{ claim, values }` if another claim says whom tokens are for; `false` accepts
    * tokens meant for anybody.
@@ -108,6 +112,8 @@ export interface AuthKeys {
 export interface AuthContext extends KeyContext, DpopContext {
   /** Is revocation on? Then `exp` has no tolerance. */
   readonly revocation: boolean;
+  /** Of the tokens of the gate's own. */
+  readonly ownIssuer?: string | undefined;
   /** How long the tokens of the gate's own live at most, in seconds. */
   readonly longestIssuedSeconds?: number | undefined;
 }
@@ -139,7 +145,7 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
       ? [resolveIssuer("auth", options as Partial<IssuerOptions>, {}, common, context)]
       : resolveIssuers(options, common, context);
   const rest = {
-    scope: resolveScope(resolved, options.sharedIssuer),
+    scope: resolveScope(resolved, options.sharedIssuer, context.ownIssuer),
     toleranceSeconds,
     maxLifetimeSeconds: Math.max(...resolved.map(({ rules }) => rules.maxLifetimeSeconds)),
     sources: resolveSources<Raw>(tokenFrom, context.publicUrl),
@@ -175,13 +181,27 @@ function together(all: readonly IssuerKeys[]): AuthKeys {
   };
 }
 
-function resolveScope(resolved: readonly ResolvedIssuer[], sharedIssuer: unknown): IssuerScope {
+function resolveScope(
+  resolved: readonly ResolvedIssuer[],
+  sharedIssuer: unknown,
+  own: string | undefined,
+): IssuerScope {
   const names = resolved.flatMap(({ issuer }) => namesOf(issuer));
   const open = resolved.some(({ issuer }) => typeof issuer === "function");
-  if (sharedIssuer === undefined) return new IssuerScope(names, undefined, open);
-  if (open) checkString("auth.sharedIssuer", sharedIssuer);
-  else checkOneOf("auth.sharedIssuer", sharedIssuer, names);
-  return new IssuerScope(names, sharedIssuer, open);
+  return new IssuerScope({ known: names, shared: checkShared(names, sharedIssuer, open), open, own });
+}
+
+/** Whose the shared keys are must be said rightly: with a wrong name nobody's revocations would be seen. */
+function checkShared(names: readonly string[], shared: unknown, open: boolean): string | false | undefined {
+  if (shared === undefined || shared === false) return shared;
+  if (open || names.length === 0) checkString("auth.sharedIssuer", shared);
+  if (names.length === 0 && !open)
+    throw optionError("auth.sharedIssuer", "needs auth.issuer: without it a gate cannot tell whose a token is");
+  if (open || names.some((name) => name === shared)) return shared as string;
+  throw optionError(
+    "auth.sharedIssuer",
+    "must be one of the issuers, or false if the auth: keys of this Redis belong to another one",
+  );
 }
 
 export function checkChallengeText(option: string, text: unknown): void {

@@ -183,6 +183,7 @@ export function resolveOptions<Raw>(
             publicUrl,
             keySecret: options.keySecret,
             telemetry,
+            ownIssuer: tokens?.issuer,
             longestIssuedSeconds: tokens === undefined ? 0 : tokens.idleMs / 1000,
           }),
   };

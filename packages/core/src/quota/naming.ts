@@ -39,15 +39,16 @@ function partOf<Raw>(
     const { issuer, value } = (key ?? {}) as { issuer?: unknown; value?: unknown };
     checkText(policy, "a claim is named by { issuer, value }, texts that are not empty;", issuer);
     checkText(policy, "a claim is named by { issuer, value }, texts that are not empty;", value);
-    return keys.digest(`claim:${issuer}:${value}`);
+    return keys.claimPartition(issuer, part.claim, value);
   }
   checkText(policy, "a key is a non-empty text,", key);
   if (part === "ip") {
     if (isIP(key) === 0)
       throw new TypeError(`portcullis: limit "${policy}" counts by address, so its key is an IP address`);
-    return keys.digest(canonicalAddress(key, ipv6PrefixLength));
+    return keys.addressPartition(canonicalAddress(key, ipv6PrefixLength));
   }
-  return typeof part === "object" ? keys.digest(`header:${key}`) : keys.identifier(key);
+  if (typeof part === "object") return keys.headerPartition(part.header, key);
+  return part === "user" ? keys.userPartition(key) : keys.customPartition(key);
 }
 
 function isPartition(key: QuotaKey): key is { readonly partition: string } {

@@ -75,16 +75,18 @@ export class PartitionFinder<Raw> {
     if (part === "user") return token?.partition;
     if ("header" in part) {
       const value = exchange.header(part.header)?.trim();
-      return value === undefined || value === "" ? this.address(exchange) : this.#keys.digest(`header:${value}`);
+      return value === undefined || value === ""
+        ? this.address(exchange)
+        : this.#keys.headerPartition(part.header, value);
     }
     if (token === undefined) return undefined;
     const value = claimOf(token.auth.claims, part.claim);
-    return value === undefined ? token.partition : this.#keys.digest(`claim:${token.auth.issuer}:${value}`);
+    return value === undefined ? token.partition : this.#keys.claimPartition(token.auth.issuer, part.claim, value);
   }
 
   /** What the function of a policy returned, as a part of a key. No key is a mistake of the application. */
   check(policy: string, key: unknown): string {
-    if (typeof key === "string" && key !== "") return this.#keys.identifier(key);
+    if (typeof key === "string" && key !== "") return this.#keys.customPartition(key);
     throw new TypeError(`portcullis: the key function of limit "${policy}" must return a non-empty string`);
   }
 
@@ -95,7 +97,7 @@ export class PartitionFinder<Raw> {
     if (address === undefined) {
       const canonical = canonicalAddress(ip, this.#ipv6PrefixLength);
       if (canonical === unknownAddress && !this.#lacksAddresses) this.#noteMissing(exchange);
-      address = this.#keys.digest(canonical);
+      address = this.#keys.addressPartition(canonical);
       // Behind a careless proxy the text can be of any length.
       if (ip !== undefined && ip.length <= 64) this.#addresses.set(ip, address);
     }

@@ -68,7 +68,7 @@ export interface RevocationServiceOptions {
 }
 
 type TokenEnding =
-  | { readonly reason: "token"; readonly jti: string }
+  | { readonly reason: "token"; readonly issuer: string; readonly jti: string }
   | { readonly reason: "all"; readonly principal: string; readonly cutoff: number };
 
 /** Ten years: against milliseconds that are taken for seconds. */
@@ -87,7 +87,7 @@ export class RevocationService implements Revocations {
   async revoke(token: RevocableToken | undefined, options: RevokeOptions = {}): Promise<void> {
     checkObject("revoke()", options, ["replicas"]);
     if (options.replicas !== undefined) checkInteger("revoke().replicas", options.replicas, 0, 100);
-    const { store, marginSeconds, news, now } = this.#options;
+    const { store, issuers, marginSeconds, news, now } = this.#options;
     checkToken("revoke()", token);
     if (typeof token.expiresAt !== "number" || Number.isNaN(token.expiresAt)) {
       throw new TypeError("revoke() needs expiresAt, the exp of the token in unix seconds");
@@ -98,7 +98,8 @@ export class RevocationService implements Revocations {
     const key = this.#recordKey(token);
     await store.revoke(key, expiresAt, options);
     this.#known.set(key, true);
-    if (token.jti !== undefined) news.announce({ reason: "token", jti: token.jti });
+    if (token.jti !== undefined)
+      news.announce({ reason: "token", issuer: issuers.digestFor(token.issuer), jti: token.jti });
   }
 
   async revokeSubject(subject: string | Pick<Auth, "principal">): Promise<number> {

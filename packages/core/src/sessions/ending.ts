@@ -49,7 +49,7 @@ export function createSessionEnding(options: SessionEndingOptions): SessionEndin
       const principal = subject === undefined ? undefined : issuers.qualify(issuer, subject);
       if (sessionId !== undefined) {
         await security.cutOff(keys.sessionCutoff(issuers.qualify(issuer, sessionId)), cutoffs.lifeSeconds);
-        news.announce({ reason: "revoked", principal, sessionIds: [sessionId] });
+        news.announce({ reason: "revoked", issuer: issuers.digestFor(issuer), principal, sessionIds: [sessionId] });
         if (principal !== undefined) await store.end(keys.sessionsOf(principal), { kind: "only", id: sessionId });
       } else if (principal !== undefined) {
         // What began after the logout goes on, but for what the difference of clocks may hide: of another issuer's tokens

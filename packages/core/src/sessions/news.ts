@@ -1,3 +1,4 @@
+import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { Channels } from "../store/channels.js";
 import { StoreFault } from "../store/ports.js";
 import type { Logger } from "../telemetry/logger.js";
@@ -5,6 +6,8 @@ import type { Logger } from "../telemetry/logger.js";
 /** What is told of sessions and tokens that have ended, to every process. */
 export interface Ending {
   readonly reason: EndingReason;
+  /** Whose names these are: a digest of the issuer, as keys in Redis have it. */
+  readonly issuer: string;
   /** Whose; undefined for an organisation and for a token. */
   readonly principal?: string | undefined;
   /** Which sessions; undefined if all that the cut-off says. */
@@ -16,6 +19,9 @@ export interface Ending {
   /** Tokens issued at or before it are over, in unix seconds; undefined where the rest says which. */
   readonly cutoff?: number | undefined;
 }
+
+/** An ending as it is told here: a principal says whose it is. */
+export type Announcement = Omit<Ending, "issuer"> & ({ readonly issuer: string } | { readonly principal: string });
 
 /**
  * `revoked`: by `sessions.revoke` or `revokeOthers`; `all`: of a subject; `group`: of an organisation; `evicted`: for a
@@ -41,19 +47,25 @@ interface Listener {
  */
 export class EndingNews {
   readonly #channels: Channels;
+  readonly #issuers: IssuerScope;
   readonly #logger: Logger;
   readonly #listeners = new Set<Listener>();
   #stop: (() => void) | undefined;
 
-  constructor(channels: Channels, logger: Logger) {
+  constructor(channels: Channels, issuers: IssuerScope, logger: Logger) {
     this.#channels = channels;
+    this.#issuers = issuers;
     this.#logger = logger;
   }
 
   /** Never rejects: the sessions have ended, whether or not somebody hears of it. */
-  announce(ending: Ending): void {
+  announce(announced: Announcement): void {
+    const { principal } = announced;
+    const issuer = "issuer" in announced ? announced.issuer : this.#issuers.parse(announced.principal).issuer;
+    const ending: Ending = { ...announced, issuer };
     this.#tell(ending);
-    for (const part of inParts(ending)) {
+    const said = principal === undefined ? ending : { ...ending, principal: this.#issuers.universal(principal) };
+    for (const part of inParts(said)) {
       this.#channels.publish(channel, JSON.stringify(part)).catch((error: unknown) => {
         const fault = error instanceof StoreFault ? error.kind : "unreachable";
         this.#logger.warn({ fault }, "portcullis: other processes were not told that sessions have ended");
@@ -82,7 +94,9 @@ export class EndingNews {
 
   #hear(message: string, own: boolean): void {
     const ending = own ? undefined : readEnding(message);
-    if (ending !== undefined) this.#tell(ending);
+    if (ending === undefined || !this.#issuers.accepts(ending.issuer)) return;
+    const principal = ending.principal === undefined ? undefined : this.#issuers.local(ending.principal);
+    if (principal !== undefined || ending.principal === undefined) this.#tell({ ...ending, principal });
   }
 
   #tell(ending: Ending): void {
@@ -119,11 +133,12 @@ function readEnding(message: string): Ending | undefined {
     return undefined;
   }
   if (typeof value !== "object" || value === null) return undefined;
-  const { reason, principal, sessionIds, org, jti, cutoff } = value as Record<keyof Ending, unknown>;
+  const { reason, issuer, principal, sessionIds, org, jti, cutoff } = value as Record<keyof Ending, unknown>;
   if (!reasons.some((known) => known === reason)) return undefined;
+  if (typeof issuer !== "string") return undefined;
   if (![principal, org, jti].every((text) => text === undefined || typeof text === "string")) return undefined;
   if (cutoff !== undefined && typeof cutoff !== "number") return undefined;
   if (sessionIds !== undefined && !(Array.isArray(sessionIds) && sessionIds.every((id) => typeof id === "string")))
     return undefined;
-  return { reason, principal, sessionIds, org, jti, cutoff } as Ending;
+  return { reason, issuer, principal, sessionIds, org, jti, cutoff } as Ending;
 }

@@ -158,10 +158,10 @@ export class SessionService implements Sessions {
 
   async revokeGroup(org: string): Promise<number> {
     checkName("the organisation", org);
-    const { keys, store, news } = this.#options;
+    const { keys, store, news, issuers } = this.#options;
     const group = this.#group(org);
     const cutoff = await this.#cutOff(keys.groupCutoff(group));
-    news.announce({ reason: "group", org, cutoff });
+    news.announce({ reason: "group", issuer: issuers.parse(group).issuer, org, cutoff });
     const members = await store.endGroup(keys.groupOf(group));
     let count = 0;
     for (let start = 0; start < members.length; start += groupBatch) {
@@ -228,10 +228,11 @@ export class SessionService implements Sessions {
 }
 
 function concerns(
-  { principal, sessionIds, org, jti, cutoff }: Ending,
+  { issuer, principal, sessionIds, org, jti, cutoff }: Ending,
   auth: Auth,
-  { orgClaim, cutoffs }: Pick<SessionServiceOptions, "orgClaim" | "cutoffs">,
+  { issuers, orgClaim, cutoffs }: Pick<SessionServiceOptions, "issuers" | "orgClaim" | "cutoffs">,
 ): boolean {
+  if (issuers.digestFor(auth.issuer) !== issuer) return false;
   if (principal !== undefined && auth.principal !== principal) return false;
   if (org !== undefined && auth.claims[orgClaim] !== org) return false;
   if (jti !== undefined) return auth.jti === jti;

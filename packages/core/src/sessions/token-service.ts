@@ -214,7 +214,7 @@ export class TokenService implements Tokens {
     const cutoffKeys = [keys.subjectCutoff(this.#qualify(subject)), keys.sessionCutoff(this.#qualify(sessionId))];
     if (org !== undefined) cutoffKeys.push(keys.groupCutoff(this.#qualify(org)));
     const moment = await store.moment(cutoffKeys);
-    const token = { revokedKey: keys.revokedToken(jti), cutoffKeys, issuedAt };
+    const token = { revokedKey: keys.revokedToken(this.#qualify(jti)), cutoffKeys, issuedAt };
     const answer = await security.ask({ beforeToken: [], token, afterToken: [] });
     if (answer instanceof StoreFault) throw answer;
     if (answer.revoked instanceof StoreFault) throw answer.revoked;
@@ -245,15 +245,15 @@ export class TokenService implements Tokens {
     { current, access, idleEndsAt }: SessionRecord,
     drop: readonly string[],
   ): Promise<void> {
-    const { keys, store } = this.#options;
+    const { keys, store, issuers } = this.#options;
     const newest = access.slice(-1);
     const add: LiveToken[] = [...newest, { jti: current, expiresAt: Math.floor(idleEndsAt / 1000) }];
     const gone = drop.filter((jti) => !add.some((one) => one.jti === jti));
+    // Whoever ends the organisation may have another main issuer.
+    const member = { id, principal: issuers.universal(principal) };
     await Promise.all([
       store.trackSubject(keys.sessionsOf(principal), { add, drop: gone }),
-      group === undefined
-        ? undefined
-        : store.trackGroup(keys.groupOf(group), { add, drop: gone }, { id, principal }, idleEndsAt),
+      group === undefined ? undefined : store.trackGroup(keys.groupOf(group), { add, drop: gone }, member, idleEndsAt),
     ]);
   }
 

@@ -27,6 +27,9 @@ export type MessageOutcome = "heard" | "own" | "garbage" | "huge";
 /** Longest message in bytes: a message says that something changed, and is no way to move data. */
 export const maxMessageBytes = 65_536;
 
+/** Channels of what all services of a Redis share; every other one is a service's own. */
+export const sharedChannels: ReadonlySet<string> = new Set(["sessions"]);
+
 const channelName = /^[A-Za-z0-9_.-]{1,64}$/;
 
 export function checkChannel(channel: string): void {

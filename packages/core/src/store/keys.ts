@@ -1,95 +1,151 @@
 import { createHash, createHmac } from "node:crypto";
 import { LRUCache } from "lru-cache";
+import { IssuerScope } from "../auth/issuer-scope.js";
+import { sharedChannels } from "./channels.js";
 import type { Algorithm } from "./ports.js";
+import { StoreFault } from "./ports.js";
 import type { GroupKeys, SubjectKeys } from "./session-store.js";
 
 /** Version of our own keys and values: old and new releases read each other's during a rolling deploy. */
-const version = 1;
+const version = 2;
 
 /** Our keys spread over this many hash tags: enough to balance a cluster, few enough to batch well. */
 const shards = 64;
 
 const plain = /^[A-Za-z0-9_.-]{1,64}$/;
 
+/** Are the `auth:` keys that services share those of this gate's issuer? */
+export interface SharedKeys {
+  /** Undefined while nobody knows. */
+  readonly areOurs: boolean | undefined;
+}
+
+/** What keys say besides the identifier they are for. */
+export interface KeyOwners {
+  /** @default one issuer, that nobody names */
+  readonly issuers?: IssuerScope | undefined;
+  /** The service whose caches these are. @default "default" */
+  readonly service?: string | undefined;
+  /** @default this gate's */
+  readonly shared?: SharedKeys | undefined;
+}
+
 /**
  * The one place that turns identifiers into key text.
  *
- * The shared families take an identifier literally, as the other services write it. Our own keys take a short, plain one
- * literally and any other as a keyed digest (HMAC-SHA-256, RFC 2104), so that two identifiers never meet in one key,
- * e-mail and IP addresses are not readable in Redis, and no user text chooses the cluster slot.
+ * Every identifier belongs to an issuer ({@link IssuerScope}), and so does every key: two issuers' users of one name never
+ * meet. The shared `auth:` families, which know no issuer, belong to one issuer of a Redis; they take its identifiers
+ * literally, as the other services write them. Caches belong to one service besides.
+ *
+ * Our own keys take a short, plain identifier literally and any other as a keyed digest (HMAC-SHA-256, RFC 2104), so that two
+ * identifiers never meet in one key, e-mail and IP addresses are not readable in Redis, and no user text chooses the slot.
  */
 export class Keyspace {
+  readonly issuers: IssuerScope;
   readonly #prefix: string;
   readonly #secret: string;
+  readonly #service: string;
+  readonly #shared: SharedKeys;
   readonly #seed: number;
   readonly #digests = new LRUCache<string, string>({ max: 5000 });
 
-  constructor(prefix: string, secret: string) {
+  constructor(prefix: string, secret: string, owners: KeyOwners = {}) {
+    const { issuers = new IssuerScope(), service = "default", shared = { areOurs: true } } = owners;
+    this.issuers = issuers;
     this.#prefix = prefix;
     this.#secret = secret;
+    this.#service = readable(service);
+    this.#shared = shared;
     this.#seed = createHmac("sha256", secret).update("shard").digest().readUInt32LE();
   }
 
-  revokedToken(jti: string): string {
-    return isLiteral(jti)
-      ? `${this.#prefix}auth:revoked:${jti}`
-      : `${this.#prefix}portcullis:revoked:jti:${sha256(jti)}`;
+  /** Which issuer the shared `auth:` keys belong to: its digest. */
+  sharedIssuer(): string {
+    return this.#own("shared-issuer");
   }
 
-  /** A token without `jti` is known by its signing input, which a respelled signature does not change. */
+  revokedToken(jti: string): string {
+    const { issuer, name } = this.issuers.parse(jti);
+    return this.#family("auth:revoked", "revoked:jti", issuer, name);
+  }
+
+  /** A token without `jti` is known by its signing input, which a respelled signature does not change; its issuer is in it. */
   revokedInput(signingInput: string): string {
-    return `${this.#prefix}portcullis:revoked:input:${sha256(signingInput)}`;
+    return this.#own(`revoked:input:${sha256(signingInput)}`);
   }
 
   subjectCutoff(subject: string): string {
-    return isLiteral(subject)
-      ? `${this.#prefix}auth:cutoff:${subject}`
-      : `${this.#prefix}portcullis:cutoff:subject:${sha256(subject)}`;
+    const { issuer, name } = this.issuers.parse(subject);
+    return this.#family("auth:cutoff", "cutoff:subject", issuer, name);
   }
 
   /** The cut-off of one session, by its `sid`. */
   sessionCutoff(session: string): string {
-    return `${this.#prefix}portcullis:cutoff:sid:${readable(session)}`;
+    const { issuer, name } = this.issuers.parse(session);
+    return this.#own(`cutoff:sid:${issuer}:${readable(name)}`);
   }
 
   /** The cut-off of an organisation. */
   groupCutoff(org: string): string {
-    return `${this.#prefix}portcullis:cutoff:org:${readable(org)}`;
-  }
-
-  /** What the key of a revoked token begins with, for a `jti` that is taken literally. */
-  revokedPrefix(): string {
-    return `${this.#prefix}auth:revoked:`;
+    const { issuer, name } = this.issuers.parse(org);
+    return this.#own(`cutoff:org:${issuer}:${readable(name)}`);
   }
 
   /** Everything about the sessions of a subject. */
   sessionsOf(principal: string): SubjectKeys {
-    const name = this.identifier(principal);
-    const tag = `{${this.#shard(name)}}:${name}`;
-    const own = `${this.#prefix}portcullis:${version}`;
+    const { issuer, name } = this.issuers.parse(principal);
+    const tagged = this.#tagged(issuer, name);
     return {
-      index: `${own}:sessions:${tag}`,
-      records: `${own}:session-records:${tag}`,
-      ended: `${own}:sessions-ended:${tag}`,
-      tokens: `${own}:session-tokens:${tag}`,
-      shared: isLiteral(principal)
-        ? `${this.#prefix}auth:user_tokens:${principal}`
-        : `${this.#prefix}portcullis:user_tokens:${sha256(principal)}`,
+      index: this.#own(`sessions:${tagged}`),
+      records: this.#own(`session-records:${tagged}`),
+      ended: this.#own(`sessions-ended:${tagged}`),
+      tokens: this.#own(`session-tokens:${tagged}`),
+      shared: this.#family("auth:user_tokens", "user_tokens", issuer, name),
+      revoked: this.#revokedPrefix(issuer),
     };
   }
 
   /** Everything about the sessions of an organisation. */
   groupOf(org: string): GroupKeys {
-    const name = this.identifier(org);
-    const tag = `{${this.#shard(name)}}:${name}`;
-    const own = `${this.#prefix}portcullis:${version}`;
+    const { issuer, name } = this.issuers.parse(org);
+    const tagged = this.#tagged(issuer, name);
     return {
-      members: `${own}:group-sessions:${tag}`,
-      tokens: `${own}:group-tokens:${tag}`,
-      shared: isLiteral(org)
-        ? `${this.#prefix}auth:org_tokens:${org}`
-        : `${this.#prefix}portcullis:org_tokens:${sha256(org)}`,
+      members: this.#own(`group-sessions:${tagged}`),
+      tokens: this.#own(`group-tokens:${tagged}`),
+      shared: this.#family("auth:org_tokens", "org_tokens", issuer, name),
+      revoked: this.#revokedPrefix(issuer),
     };
+  }
+
+  /** A user, or somebody else who is named with an issuer, as a part of our keys. */
+  holder(identifier: string): string {
+    const { issuer, name } = this.issuers.parse(identifier);
+    return `${issuer}:${this.identifier(name)}`;
+  }
+
+  /** Whom a limit counts, as part of its key: a user. */
+  userPartition(principal: string): string {
+    return `u:${this.holder(principal)}`;
+  }
+
+  /** All whose token of an issuer has this value in a claim. */
+  claimPartition(issuer: string, claim: string, value: string): string {
+    return `c:${this.issuers.digestFor(issuer)}:${this.digestOf(claim, value)}`;
+  }
+
+  /** A client by its address, in its one spelling. */
+  addressPartition(address: string): string {
+    return `a:${this.issuers.home}:${this.digest(address)}`;
+  }
+
+  /** All who send this value in a header. */
+  headerPartition(header: string, value: string): string {
+    return `h:${this.issuers.home}:${this.digestOf(header.toLowerCase(), value)}`;
+  }
+
+  /** What the key function of a policy returned. */
+  customPartition(key: string): string {
+    return `k:${this.issuers.home}:${this.identifier(key)}`;
   }
 
   /**
@@ -108,77 +164,74 @@ export class Keyspace {
 
   #partitioned(family: string, policy: string, partition: string): string {
     checkIdentifier(partition);
-    return `${this.#prefix}portcullis:${version}:${family}:{${this.#shard(partition)}}:${policy}:${partition}`;
+    return this.#own(`${family}:{${this.#shard(partition)}}:${policy}:${partition}`);
   }
 
   /** The numbers of give-backs that Redis remembers of one process, in the slot of the counters with this hash tag. */
   giveBacks(tag: string, process: string): string {
-    return `${this.#prefix}portcullis:${version}:give-backs:{${tag}}:${process}`;
+    return this.#own(`give-backs:{${tag}}:${process}`);
   }
 
   /** What the login throttle keeps. What belongs to one owner, an account or an address, shares a slot. */
   login(throttle: string, kind: string, owner: string, place?: string): string {
     const name = place === undefined ? `${kind}:${owner}` : `${kind}:${owner}:${place}`;
-    return `${this.#prefix}portcullis:${version}:login:{${this.#shard(owner)}}:${throttle}:${name}`;
+    return this.#own(`login:{${this.#shard(owner)}}:${this.issuers.home}:${throttle}:${name}`);
   }
 
   /** The failures of the last minute, which other services read. */
   failedLogins(identifier: string): string {
-    return isLiteral(identifier)
-      ? `${this.#prefix}auth:failed:${identifier}`
-      : `${this.#prefix}portcullis:failed:${sha256(identifier)}`;
+    return this.#family("auth:failed", "failed", this.issuers.home, identifier);
   }
 
   /** What operators decided about quotas. */
   quotaRules(): string {
-    return `${this.#prefix}portcullis:${version}:quota-rules:{${this.#shard("quota-rules")}}`;
+    return this.#own(`quota-rules:{${this.#shard("quota-rules")}}:${this.issuers.home}`);
   }
 
   /** Who asks most of a policy, in even minutes and in odd ones. */
   demand(policy: string): [even: string, odd: string] {
-    const key = `${this.#prefix}portcullis:${version}:quota-demand:{${this.#shard(policy)}}:${policy}`;
+    const key = this.#own(`quota-demand:{${this.#shard(policy)}}:${this.issuers.home}:${policy}`);
     return [`${key}:0`, `${key}:1`];
   }
 
   /** The use of a DPoP proof: its `jti` is unique for the key that signed it. */
   proof(thumbprint: string, jti: string): string {
-    const name = `${this.identifier(thumbprint)}:${this.identifier(jti)}`;
-    return `${this.#prefix}portcullis:${version}:proof:{${this.#shard(name)}}:${name}`;
+    const name = `${this.issuers.home}:${this.identifier(thumbprint)}:${this.identifier(jti)}`;
+    return this.#own(`proof:{${this.#shard(name)}}:${name}`);
   }
 
   /** The use of a logout token: its `jti` is unique for its issuer. */
   logoutToken(issuer: string, jti: string): string {
-    const name = `${this.identifier(issuer)}:${this.identifier(jti)}`;
-    return `${this.#prefix}portcullis:${version}:logout:{${this.#shard(name)}}:${name}`;
+    const name = `${this.issuers.digestFor(issuer)}:${this.identifier(jti)}`;
+    return this.#own(`logout:{${this.#shard(name)}}:${name}`);
   }
 
   /** Keys by which a loss of data is noticed: one, or in a Cluster one for each of our hash tags. */
   markers(isCluster: boolean): string[] {
     const tags = isCluster ? Array.from({ length: shards }, (_, shard) => shard) : [0];
-    return tags.map((tag) => `${this.#prefix}portcullis:${version}:marker:{${tag}}`);
+    return tags.map((tag) => this.#own(`marker:{${tag}}`));
   }
 
   /** What the keys of all revocations and cut-offs begin with. */
   revocationPrefixes(): string[] {
-    return ["auth:revoked:", "auth:cutoff:", "portcullis:revoked:", "portcullis:cutoff:"].map(
-      (family) => this.#prefix + family,
-    );
+    const families = ["auth:revoked:", "auth:cutoff:"].map((family) => this.#prefix + family);
+    return [...families, this.#own("revoked:"), this.#own("cutoff:")];
   }
 
-  /** A channel that all processes with this prefix share. */
+  /** A channel: of all processes with this prefix, or of those of this service. */
   channel(name: string): string {
-    return `${this.#prefix}portcullis:${version}:channel:${name}`;
+    return this.#own(sharedChannels.has(name) ? `channel:${name}` : `channel:${this.#service}:${name}`);
   }
 
   /** A cache entry; the scope tells the view of a user or a tenant from the shared one. */
   cacheEntry(scope: string, namespace: string, key: string): string {
     const name = `${scope}:${this.identifier(key)}`;
-    return `${this.#prefix}portcullis:${version}:cache:${namespace}:{${this.#shard(name)}}:${name}`;
+    return this.#own(`cache:${this.#service}:${namespace}:{${this.#shard(name)}}:${name}`);
   }
 
   /** What the keys of a cache namespace, and of those within it, begin with; of all namespaces without one. */
   cachePrefixes(namespace?: string): string[] {
-    const family = `${this.#prefix}portcullis:${version}:cache:`;
+    const family = this.#own(`cache:${this.#service}:`);
     return namespace === undefined ? [family] : [`${family}${namespace}:`, `${family}${namespace}.`];
   }
 
@@ -188,7 +241,7 @@ export class Keyspace {
   }
 
   generationPrefix(): string {
-    return `${this.#prefix}portcullis:${version}:generation:`;
+    return this.#own(`generation:${this.#service}:`);
   }
 
   /** An identifier as a part of one of our own keys: without `:`, and never equal for two different identifiers. */
@@ -206,6 +259,46 @@ export class Keyspace {
     const digest = `~${hmac.slice(0, 24)}`;
     if (text.length <= 128) this.#digests.set(text, digest);
     return digest;
+  }
+
+  /** The keyed digest of several texts, which no other texts have: each is told with its length. */
+  digestOf(...parts: readonly string[]): string {
+    let text = "";
+    for (const part of parts) {
+      checkIdentifier(part);
+      text += `${part.length}:${part}`;
+    }
+    return this.digest(text);
+  }
+
+  #own(rest: string): string {
+    return `${this.#prefix}portcullis:${version}:${rest}`;
+  }
+
+  /** A key of a shared family, literal for the issuer that these belong to; of another's it is one of our own. */
+  #family(shared: string, own: string, issuer: string, name: string): string {
+    return this.#areShared(issuer) && isLiteral(name)
+      ? `${this.#prefix}${shared}:${name}`
+      : this.#own(`${own}:${issuer}:${readable(name)}`);
+  }
+
+  /** What the key of a revoked token of this issuer begins with, for a `jti` that is taken literally. */
+  #revokedPrefix(issuer: string): string {
+    return this.#areShared(issuer) ? `${this.#prefix}auth:revoked:` : this.#own(`revoked:jti:${issuer}:`);
+  }
+
+  /** A StoreFault while nobody knows: the wrong key would say that a token is not revoked. */
+  #areShared(issuer: string): boolean {
+    if (issuer !== this.issuers.sharing) return false;
+    const { areOurs } = this.#shared;
+    if (areOurs === undefined) throw new StoreFault("unreachable");
+    return areOurs;
+  }
+
+  /** A name of an issuer, with the hash tag by which all keys of it share a slot. */
+  #tagged(issuer: string, name: string): string {
+    const holder = `${issuer}:${this.identifier(name)}`;
+    return `{${this.#shard(holder)}}:${holder}`;
   }
 
   /** The shard of a key (FNV-1a from a secret start). */

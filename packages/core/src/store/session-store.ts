@@ -15,6 +15,8 @@ export interface SubjectKeys {
   readonly tokens: string;
   /** `auth:user_tokens:<subject>`: the jti of all tokens, as other services know them. */
   readonly shared: string;
+  /** What the key of a revoked token of theirs begins with: the jti follows. */
+  readonly revoked: string;
 }
 
 /** The keys of one organisation: `members` and `tokens` share a slot, `shared` has one of its own. */
@@ -24,6 +26,8 @@ export interface GroupKeys {
   readonly tokens: string;
   /** `auth:org_tokens:<org>` */
   readonly shared: string;
+  /** What the key of a revoked token of theirs begins with: the jti follows. */
+  readonly revoked: string;
 }
 
 /** The store's clock and what cut-offs it knows, read together. */

@@ -76,7 +76,6 @@ export function createStores<Raw>(
       sessions: new MemorySessionStore({
         security: memory,
         cutoffAt: (key) => memory.cutoffAt(key),
-        revokedKey: (jti) => keys.revokedToken(jti),
         marginSeconds,
       }),
       cache: memoryCache.store,
@@ -124,7 +123,7 @@ export function createStores<Raw>(
     cacheSignals: cache.signals,
     quotaRecords: new RedisQuotaRecords({ connection, deadlineMs, rulesKey: keys.quotaRules() }),
     channels,
-    sessions: new RedisSessionStore({ connection, keys, deadlineMs, marginSeconds, longestSeconds }),
+    sessions: new RedisSessionStore({ connection, deadlineMs, marginSeconds, longestSeconds }),
     logins,
     breakers: [...store.breakers, ...logins.breakers, ...cache.breakers],
     examine: () =>

@@ -22,7 +22,6 @@ export interface MemorySessionStoreOptions {
   readonly security: SecurityStore;
   /** Unix seconds of a cut-off; undefined if there is none. */
   readonly cutoffAt: (key: string) => number | undefined;
-  readonly revokedKey: (jti: string) => string;
   readonly marginSeconds: number;
   /** Unix milliseconds. @default the wall clock for times that tokens name, and {@link steadyNow} for the overlap */
   readonly now?: () => number;
@@ -75,7 +74,10 @@ export class MemorySessionStore implements SessionStore {
     for (const old of evicted) this.#forget(keys, old.id);
     this.#subject(keys).sessions.set(id, record);
     this.#count += 1;
-    await this.#revoke(evicted.flatMap((old) => old.record.access));
+    await this.#revoke(
+      keys,
+      evicted.flatMap((old) => old.record.access),
+    );
     return { outcome: "created", evicted: evicted.map((old) => old.id) };
   }
 
@@ -90,7 +92,7 @@ export class MemorySessionStore implements SessionStore {
       const repeats = presented === record.previous && sinceMs < rotation.overlapMs;
       if (repeats) return { outcome: "repeated", record, surplus: [] };
       this.#forget(keys, id);
-      await this.#revoke(record.access);
+      await this.#revoke(keys, record.access);
       return { outcome: "reused" };
     }
     const idleEndsAt = Math.min(now + idleMs, record.endsAt);
@@ -111,7 +113,7 @@ export class MemorySessionStore implements SessionStore {
     };
     this.#subject(keys).sessions.set(id, renewed);
     this.#rotatedAt.set(renewed, this.#steady());
-    await this.#revoke(surplus);
+    await this.#revoke(keys, surplus);
     return { outcome: "rotated", record: renewed, surplus: surplus.map(({ jti }) => jti) };
   }
 
@@ -131,7 +133,10 @@ export class MemorySessionStore implements SessionStore {
     }
     const chosen = this.#live(keys).filter(({ id }) => kind === "all" || (kind === "only") === (id === selection.id));
     for (const { id } of chosen) this.#forget(keys, id);
-    await this.#revoke(chosen.flatMap(({ record }) => record.access));
+    await this.#revoke(
+      keys,
+      chosen.flatMap(({ record }) => record.access),
+    );
     return chosen.map(({ id }) => id);
   }
 
@@ -192,10 +197,10 @@ export class MemorySessionStore implements SessionStore {
     }
   }
 
-  async #revoke(tokens: readonly LiveToken[]): Promise<void> {
-    const { security, revokedKey, marginSeconds } = this.#options;
+  async #revoke({ revoked }: SubjectKeys, tokens: readonly LiveToken[]): Promise<void> {
+    const { security, marginSeconds } = this.#options;
     await Promise.all(
-      tokens.map(({ jti, expiresAt }) => security.revoke(revokedKey(jti), Math.ceil(expiresAt) + marginSeconds)),
+      tokens.map(({ jti, expiresAt }) => security.revoke(revoked + jti, Math.ceil(expiresAt) + marginSeconds)),
     );
   }
 }

@@ -1,4 +1,3 @@
-import type { Keyspace } from "../keys.js";
 import type {
   Created,
   Creation,
@@ -48,7 +47,6 @@ import { endGroupScript, joinTokensScript, listMembersScript, noteTokensScript }
 
 export interface RedisSessionStoreOptions {
   readonly connection: Connection;
-  readonly keys: Keyspace;
   readonly deadlineMs: number;
   /** How long a revocation outlives its token. */
   readonly marginSeconds: number;
@@ -121,7 +119,7 @@ export class RedisSessionStore implements SessionStore {
     }
     if (!("record" in rotated)) return rotated;
     const { outcome, record, surplus } = rotated;
-    if (this.#isCluster && surplus.length > 0) await this.#within(() => this.#revoke(surplus));
+    if (this.#isCluster && surplus.length > 0) await this.#within(() => this.#revoke(keys, surplus));
     return { outcome, record, surplus: surplus.map(({ jti }) => jti) };
   }
 
@@ -165,16 +163,16 @@ export class RedisSessionStore implements SessionStore {
     await this.#track([keys.tokens, keys.members], keys.shared, tracked, [name, endsAt]);
   }
 
-  async endGroup({ members, tokens, shared }: GroupKeys): Promise<Membership[]> {
-    const { marginSeconds, longestSeconds, keys } = this.#options;
+  async endGroup({ members, tokens, shared, revoked }: GroupKeys): Promise<Membership[]> {
+    const { marginSeconds, longestSeconds } = this.#options;
     if (!this.#isCluster) {
-      const args = [this.#keyPrefix + keys.revokedPrefix(), marginSeconds, longestSeconds];
+      const args = [this.#keyPrefix + revoked, marginSeconds, longestSeconds];
       return this.#within(
         async () => readTexts(await this.#run(endGroupScript, [shared, tokens, members], args)).map(readMember),
         bulkMs,
       );
     }
-    await this.#within(() => this.#endShared({ tokens, shared }, []), bulkMs);
+    await this.#within(() => this.#endShared({ tokens, shared, revoked }, []), bulkMs);
     return this.#within(async () => readTexts(await this.#run(listMembersScript, [members], [])).map(readMember));
   }
 
@@ -198,19 +196,13 @@ export class RedisSessionStore implements SessionStore {
   async #subject<T>(
     script: Script,
     read: (reply: unknown) => T,
-    { index, records, shared }: SubjectKeys,
+    { index, records, shared, revoked }: SubjectKeys,
     moreKeys: readonly string[],
     args: readonly (string | number)[],
     ms: number = this.#options.deadlineMs,
   ): Promise<T> {
-    const { keys, marginSeconds, longestSeconds } = this.#options;
-    const common = [
-      (this.#isCluster ? "0" : "1") + this.#keyPrefix,
-      keys.revokedPrefix(),
-      marginSeconds,
-      longestSeconds,
-      shared,
-    ];
+    const { marginSeconds, longestSeconds } = this.#options;
+    const common = [(this.#isCluster ? "0" : "1") + this.#keyPrefix, revoked, marginSeconds, longestSeconds, shared];
     return this.#within(
       async () => read(await this.#run(script, [index, records, ...moreKeys], [...common, ...args])),
       ms,
@@ -218,13 +210,16 @@ export class RedisSessionStore implements SessionStore {
   }
 
   /** The ids of ended sessions. In a Cluster what the script could not do to their tokens, in the slots of those, is done first. */
-  async #finish({ index, records, shared }: SubjectKeys, pairs: readonly Pair[]): Promise<string[]> {
+  async #finish({ index, records, shared, revoked }: SubjectKeys, pairs: readonly Pair[]): Promise<string[]> {
     const ids = pairs.map(([id]) => id);
     if (!this.#isCluster || ids.length === 0) return ids;
     const { client } = this.#options.connection;
     await this.#within(async () => {
       const sessions = readSessions(pairs);
-      await this.#revoke(sessions.flatMap(({ record }) => record.access));
+      await this.#revoke(
+        { revoked },
+        sessions.flatMap(({ record }) => record.access),
+      );
       await Promise.all(
         sessions.flatMap(({ record }) => {
           const names = tokensOfRecord(record).map(({ jti }) => jti);
@@ -238,7 +233,10 @@ export class RedisSessionStore implements SessionStore {
   }
 
   /** In a Cluster: revokes what a shared set names. */
-  async #endShared({ tokens, shared }: Pick<SubjectKeys, "tokens" | "shared">, kept: readonly string[]): Promise<void> {
+  async #endShared(
+    { tokens, shared, revoked }: Pick<SubjectKeys, "tokens" | "shared" | "revoked">,
+    kept: readonly string[],
+  ): Promise<void> {
     const { client } = this.#options.connection;
     const members = await client.call("SMEMBERS", shared).then(readTexts, ignoreWrongType);
     const doomed = (members ?? []).filter((jti) => !kept.includes(jti));
@@ -251,7 +249,10 @@ export class RedisSessionStore implements SessionStore {
     const latest = expiries.includes(undefined)
       ? readTime(await client.call("TIME")) / 1000 + this.#options.longestSeconds
       : 0;
-    await this.#revoke(doomed.map((jti, index) => ({ jti, expiresAt: expiries[index] ?? latest })));
+    await this.#revoke(
+      { revoked },
+      doomed.map((jti, index) => ({ jti, expiresAt: expiries[index] ?? latest })),
+    );
     await Promise.all([client.call("SREM", shared, ...doomed), client.call("ZREM", tokens, ...doomed)]);
   }
 
@@ -262,13 +263,11 @@ export class RedisSessionStore implements SessionStore {
     });
   }
 
-  async #revoke(tokens: readonly LiveToken[]): Promise<void> {
-    const { keys, marginSeconds } = this.#options;
+  async #revoke({ revoked }: Pick<SubjectKeys, "revoked">, tokens: readonly LiveToken[]): Promise<void> {
+    const { marginSeconds } = this.#options;
     await Promise.all(
       tokens.map(async ({ jti, expiresAt }) =>
-        readInteger(
-          await this.#run(revokeScript, [keys.revokedPrefix() + jti], [Math.ceil(expiresAt) + marginSeconds]),
-        ),
+        readInteger(await this.#run(revokeScript, [revoked + jti], [Math.ceil(expiresAt) + marginSeconds])),
       ),
     );
   }
