@@ -106,7 +106,7 @@ describe("session stores", () => {
     for (const clean of cleanUp.reverse()) await clean();
   });
 
-  describeSessionStore("the in-process store", (keys) => {
+  describeSessionStore("the in-process store", () => {
     const security = new MemorySecurityStore();
     const store = new MemorySessionStore({
       security,
@@ -144,7 +144,6 @@ describe("session stores", () => {
       Date.now = () => right() + jump;
       const store = new MemorySessionStore({
         ...{ security: new MemorySecurityStore(), cutoffAt: () => undefined, marginSeconds: 300 },
-        revokedKey: (jti) => keys.revokedToken(jti),
       });
       const rotation = {
         ...{ id: "s", presented: "refresh-s", generation: 0, successor: "next", access: "a", accessSeconds: 60 },

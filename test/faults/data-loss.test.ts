@@ -29,7 +29,7 @@ for (const adapter of adapters) {
         routes: { "GET /me": () => ({}), "POST /logout": async ({ auth }, gate) => gate.revocations.revoke(auth) },
       });
       await until(() => app.gate.health().store.status === "up");
-      await until(async () => (await operator.keys("portcullis:1:marker:*")).length === 1);
+      await until(async () => (await operator.keys("portcullis:2:marker:*")).length === 1);
       return app;
     }
 
@@ -98,7 +98,7 @@ for (const adapter of adapters) {
       const app = await start({ revocation: { onDataLoss: "deny" } });
       const token = await signToken();
       expect((await send(`${app.url}/me`, { token })).status).to.equal(200);
-      const [marker] = await operator.keys("portcullis:1:marker:*");
+      const [marker] = await operator.keys("portcullis:2:marker:*");
       const content = await operator.get(marker!);
       await operator.flushall();
       await until(async () => (await send(`${app.url}/me`, { token })).status === 503);

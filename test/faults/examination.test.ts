@@ -73,7 +73,7 @@ describe("the examination of a gate's surroundings", function () {
     expect(await codesOf(gate)).to.deep.equal(["info key_secret_default"]);
     const keyless = open({
       redis: url,
-      auth: { jwksUri: `http://127.0.0.1:${await findFreePort()}/`, audience: false },
+      auth: { jwksUri: `http://127.0.0.1:${await findFreePort()}/`, audience: false, sharedIssuer: false },
     });
     expect(await codesOf(keyless)).to.deep.equal(["error keys_missing"]);
   });

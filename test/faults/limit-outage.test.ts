@@ -101,7 +101,7 @@ describe("limits while Redis has a bad day", function () {
         "token-bucket": "quota-token-bucket-2073600",
         concurrency: "quota-concurrency-300",
       }[algorithm];
-      const keyOf = (what: string): string => `portcullis:1:${what}:${place?.[1]}:p:${place?.[2]}`;
+      const keyOf = (what: string): string => `portcullis:2:${what}:${place?.[1]}:p:${place?.[2]}`;
       for (const poisoned of [keyOf(family), keyOf("quota-block")]) {
         for (const poison of [
           () => operator.rpush(poisoned, "x"),

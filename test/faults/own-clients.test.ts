@@ -8,6 +8,7 @@ import type { AnyOptions, RunningApp } from "../support/app.js";
 import { adapters } from "../support/app.js";
 import { cleanUp } from "../support/clean-up.js";
 import { send } from "../support/http.js";
+import { issuerDigest } from "../support/issuer-digest.js";
 import { silentLogger } from "../support/logger.js";
 import { until } from "../support/until.js";
 
@@ -98,7 +99,7 @@ describe("a gate on a client that the application made", function () {
       const poisons = {
         "auth:revoked": [401, ["LPUSH", "SADD", "SET"]],
         "auth:cutoff": [503, ["LPUSH", "SADD", "SET"]],
-        "portcullis:cutoff:sid": [503, ["LPUSH", "SADD", "SET"]],
+        [`portcullis:2:cutoff:sid:${issuerDigest()}`]: [503, ["LPUSH", "SADD", "SET"]],
       } as const;
       for (const [family, [expected, commands]] of Object.entries(poisons)) {
         for (const command of commands) {

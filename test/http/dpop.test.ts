@@ -208,7 +208,7 @@ for (const adapter of adapters) {
       );
       expect(answers.filter(({ status }) => status === 200)).to.have.length(1);
       const redis = operate(testRedisUrl());
-      const keys = await redis.keys(`${options.prefix}portcullis:1:proof:*`);
+      const keys = await redis.keys(`${options.prefix}portcullis:2:proof:*`);
       expect(keys).to.have.length(1);
       // Longer than any clock may still accept the proof: 60 s of age and twice the tolerance.
       expect(await redis.ttl(keys[0]!)).to.be.within(60, 72);

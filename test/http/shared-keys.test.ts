@@ -5,6 +5,7 @@ import { adapters } from "../support/app.js";
 import type { RunningApp } from "../support/app.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
+import { issuerDigest } from "../support/issuer-digest.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 
 describe("the keys shared with other services", () => {
@@ -126,10 +127,10 @@ describe("the keys shared with other services", () => {
     await app.gate.revocations.revoke({ jti: "x".repeat(600), expiresAt: nowSeconds() + 60 });
     const keys = await redis.keys(`${prefix}*`);
     // The keys by which the gate looks at its Redis come and go when they like.
-    const records = keys.filter((key) => !/portcullis:1:marker:|:examination:/.test(key));
+    const records = keys.filter((key) => !/portcullis:2:(marker:|shared-issuer)|:examination:/.test(key));
     expect(records.map((key) => key.replace(/[0-9a-f]{64}$/, "<sha256>").slice(prefix.length)).sort()).to.deep.equal([
-      "portcullis:revoked:input:<sha256>",
-      "portcullis:revoked:jti:<sha256>",
+      "portcullis:2:revoked:input:<sha256>",
+      `portcullis:2:revoked:jti:${issuerDigest()}:~<sha256>`,
     ]);
     for (const key of keys) expect(await redis.ttl(key)).to.be.greaterThan(0);
   });

@@ -119,12 +119,13 @@ describe("an ending of sessions of which Redis has done only a part", function (
   for (const sessionId of ["s", undefined]) {
     it(`is told also where a provider logs out ${sessionId === undefined ? "a user" : "a session"}`, async () => {
       const heard: Ending[] = [];
-      const news = new EndingNews(new MemoryChannels(), silentLogger);
+      const issuers = new IssuerScope({ known: [testIssuer] });
+      const news = new EndingNews(new MemoryChannels(), issuers, silentLogger);
       news.listen((ending) => heard.push(ending));
       const security: Partial<SecurityStore> = { cutOff: () => Promise.resolve(1000) };
       const store: Partial<SessionStore> = { end: () => Promise.reject(new StoreFault("timeout")) };
       const ending = createSessionEnding({
-        ...{ news, keys: new Keyspace("", "test"), issuers: new IssuerScope([testIssuer], undefined) },
+        ...{ news, keys: new Keyspace("", "test", { issuers }), issuers },
         security: security as SecurityStore,
         store: store as SessionStore,
         cutoffs: new CutoffRules({

@@ -158,7 +158,7 @@ describe("sessions beside services that know only the shared keys", () => {
     const short = { signingKey: testSecret, issuer: testAuth.issuer, audience: testAuth.audience };
     const { accessToken } = await gate.tokens.issue({ subject: "alice" });
     // Expired long ago, as far as the record of expiries says; a second gate of the same service cleans up.
-    const [side] = await redis.keys(`${prefix}portcullis:1:session-tokens:*`);
+    const [side] = await redis.keys(`${prefix}portcullis:2:session-tokens:*`);
     await redis.zadd(side ?? "", nowSeconds() - 400, "dead", nowSeconds() - 100, "within the margin");
     await other.track("alice", "dead");
     await other.track("alice", "within the margin");

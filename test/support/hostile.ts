@@ -87,7 +87,7 @@ function ourOwnKeys(): string[] {
       "~AAAAAAAAAAAAAAAAAAAAAAAA",
       "auth:revoked:x",
       "auth:cutoff:alice",
-      "portcullis:1:quota:{0}:ip:x",
+      "portcullis:2:quota:{0}:ip:x",
       "portcullis:",
     ],
     ...[
@@ -100,11 +100,11 @@ function ourOwnKeys(): string[] {
       "user:alice",
       "default",
       "shared",
-      "iss-0123456789abcdef.alice",
+      "iss-0123456789abcdef0123456789abcdef.alice",
     ],
     ...[
-      "portcullis:revoked:jti:x",
-      "portcullis:cutoff:subject:x",
+      "portcullis:2:revoked:jti:x",
+      "portcullis:2:cutoff:subject:x",
       "sha256:x",
       "alice.",
       ".alice",

@@ -27,7 +27,8 @@ export type FindingCode =
   | "keys_missing"
   | "proxies_trusted"
   | "proxy_untrusted"
-  | "address_missing";
+  | "address_missing"
+  | "shared_issuer_taken";
 
 /** What is wrong with the addresses of clients, as far as requests have shown it. */
 export interface SeenAddresses {
@@ -44,10 +45,17 @@ export interface Examined<Raw> {
   readonly stores: Stores;
   /** What requests so far have shown of clients' addresses. */
   readonly addresses: SeenAddresses;
+  /** What is wrong with whose the shared keys are. */
+  readonly sharedIssuer: { readonly conflict: string | undefined };
 }
 
 /** Looks at everything a gate stands on. Never rejects: what does not answer is a finding. */
-export async function examineGate<Raw>({ resolved, stores, addresses }: Examined<Raw>): Promise<Finding[]> {
+export async function examineGate<Raw>({
+  resolved,
+  stores,
+  addresses,
+  sharedIssuer,
+}: Examined<Raw>): Promise<Finding[]> {
   const { auth, redis, keySecretChosen, storeChosen } = resolved;
   const findings: Finding[] = [];
   if (redis === undefined) {
@@ -73,6 +81,8 @@ export async function examineGate<Raw>({ resolved, stores, addresses }: Examined
     const message = "requests come without a client address that can be read, and count as one client";
     findings.push({ code: "address_missing", severity: "error", message });
   }
+  const { conflict } = sharedIssuer;
+  if (conflict !== undefined) findings.push({ code: "shared_issuer_taken", severity: "error", message: conflict });
   return findings;
 }
 

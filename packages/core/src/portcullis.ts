@@ -2,6 +2,7 @@ import { operations } from "./documentation.js";
 import type { Finding } from "./examination.js";
 import { examineGate } from "./examination.js";
 import { openResponseCaches } from "./cache/response/service.js";
+import { IssuerScope } from "./auth/issuer-scope.js";
 import type { AuthenticateOptions, Gate, DenyOptions } from "./gate.js";
 import type { AdmissionParts } from "./guard/admission.js";
 import { createAdmission } from "./guard/admission.js";
@@ -31,6 +32,7 @@ import { revokeRoute } from "./routes/revoke.js";
 import { createServices } from "./services.js";
 import { Keyspace } from "./store/keys.js";
 import { clockDiffers } from "./store/ports.js";
+import { SharedIssuer } from "./store/shared-issuer.js";
 import { createStores } from "./store/stores.js";
 import type { Metric } from "./telemetry/metrics.js";
 import { gauge } from "./telemetry/metrics.js";
@@ -54,8 +56,10 @@ export function createGate<Raw, Middleware extends object>(
       'portcullis: no redis was given, so limits and revocations are per process; pass a URL, or "memory"',
     );
   }
-  const keys = new Keyspace(resolved.prefix, resolved.keySecret, { issuers: auth?.scope });
-  const stores = createStores(resolved, keys, telemetry);
+  const issuers = auth?.scope ?? new IssuerScope();
+  const shared = new SharedIssuer({ issuers, verifies: auth !== undefined, logger });
+  const keys = new Keyspace(resolved.prefix, resolved.keySecret, { issuers, shared });
+  const stores = createStores(resolved, { keys, shared, telemetry });
   const services = createServices(resolved, { stores, keys, telemetry, now });
   const { cache } = services;
   const renewals = cache?.cache.renewals;
@@ -105,7 +109,8 @@ export function createGate<Raw, Middleware extends object>(
   }
 
   async function examine(): Promise<readonly Finding[]> {
-    return examineGate({ resolved, stores, addresses: services.charges.addresses });
+    await keys.settled();
+    return examineGate({ resolved, stores, addresses: services.charges.addresses, sharedIssuer: shared });
   }
 
   /** Once, when there is a Redis to look at. */

@@ -82,7 +82,7 @@ export function createServices<Raw>(
 
   function prepare(facts: Auth): Pick<VerifiedToken, "question" | "partition"> {
     const partition = facts.principal === "" ? "" : keys.userPartition(facts.principal);
-    return { partition, question: revocations?.questionFor(facts) };
+    return { partition, question: revocations?.questionOrFault(facts) };
   }
 
   const { security: store, quotaRecords: records } = stores;
@@ -105,6 +105,7 @@ export function createServices<Raw>(
             ...{ keys, challenges, now },
           }),
     revocations,
+    sharedKeys: keys,
     ...createSessions(resolved, { stores, keys, news, revocations, cutoffs, now }),
     revocationsOrMissing: revocations ?? missingRevocations,
     logins: {

@@ -69,7 +69,7 @@ const atoms: readonly string[] = [
     "a::b",
     "a:b:c",
     "auth:revoked:a",
-    "portcullis:1:cache:a",
+    "portcullis:2:cache:a",
     "revoked:a",
     "input:a",
     "jti:a",

@@ -83,6 +83,11 @@ export class IssuerScope {
     return { issuer: this.#mainDigest ?? nobody, name: identifier };
   }
 
+  /** A name that no issuer has given: of what belongs to the gate itself. */
+  atHome(name: string): string {
+    return textOf(this.home, name);
+  }
+
   /** The same text for all gates, whichever issuer is their main one: what processes tell each other. */
   universal(identifier: string): string {
     const { issuer, name } = this.parse(identifier);

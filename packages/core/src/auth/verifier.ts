@@ -1,5 +1,6 @@
 import { decodeJwt } from "jose";
 import type { TokenQuestion } from "../store/ports.js";
+import { StoreFault } from "../store/ports.js";
 import type { Auth } from "./claims.js";
 import { boundKey } from "./claims.js";
 import type { IssuerVerifier } from "./issuer-verifier.js";
@@ -11,8 +12,8 @@ import { refuseToken } from "./token-refusal.js";
 /** A token that was verified, with what every request that carries it needs again. */
 export interface VerifiedToken {
   readonly auth: Auth;
-  /** What to ask the store; undefined if revocation is off. */
-  readonly question: TokenQuestion | undefined;
+  /** What to ask the store, or why that is not known now; undefined if revocation is off. */
+  readonly question: TokenQuestion | StoreFault | undefined;
   /** The user as a part of our keys; empty if the token names no subject. */
   readonly partition: string;
   /** The thumbprint of the key that must have signed a DPoP proof; undefined for a Bearer token. */
@@ -83,7 +84,7 @@ export class Verifier {
       keys,
       keysVersion,
     });
-    if (keys.version() === keysVersion) this.#cache.set(verified);
+    if (keys.version() === keysVersion && !(verified.question instanceof StoreFault)) this.#cache.set(verified);
     return verified;
   }
 }

@@ -17,7 +17,8 @@ import type { AppliedPolicy, Policy } from "../quota/policy.js";
 import { countsAddresses } from "../quota/policy.js";
 import type { Counted, Settlement } from "../quota/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
-import type { Answer, Question, QuotaStore, SecurityStore, Tally, TokenQuestion } from "../store/ports.js";
+import type { SharedKeys } from "../store/keys.js";
+import type { Answer, Question, QuotaStore, SecurityStore, Tally } from "../store/ports.js";
 import { StoreFault, clockDiffers, faultForAll } from "../store/ports.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Challenges } from "./challenges.js";
@@ -34,6 +35,8 @@ export interface AdmissionServices<Raw> {
   /** Undefined where no token is bound to a key. */
   readonly possession: Possession | undefined;
   readonly revocations: RevocationService | undefined;
+  /** Whose the keys are that services share. */
+  readonly sharedKeys: Pick<SharedKeys, "settled">;
   readonly charges: ChargeFactory<Raw>;
   readonly quotas: QuotaStore;
   readonly settlement: Settlement<Raw>;
@@ -77,6 +80,14 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
       return charge(exchange, exchange.facts.verified, undefined);
     }
     if (isPreflight(exchange)) return charge(exchange, undefined, undefined);
+    // At the very start nobody knows yet under which keys revocations are.
+    const settling = revocations === undefined ? undefined : services.sharedKeys.settled();
+    return settling === undefined
+      ? admitSender(exchange, verifier)
+      : settling.then(() => admitSender(exchange, verifier));
+  };
+
+  function admitSender(exchange: Exchange<Raw>, verifier: Verifier): Decision | Promise<Decision> {
     const credentials = readCredentials(exchange, sources);
     if (credentials.kind === "none") {
       const denial = parts.authentication === "required" ? challenges.credentialsRequired() : undefined;
@@ -88,7 +99,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     return verified instanceof Promise
       ? verified.then((outcome) => chargeVerified(exchange, outcome, scheme))
       : chargeVerified(exchange, verified, scheme);
-  };
+  }
 
   function chargeVerified(
     exchange: Exchange<Raw>,
@@ -149,12 +160,14 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
 
   function ask(request: Request<Raw>): Decision | Promise<Decision> {
     const { exchange, verified, proof, before, after } = request;
-    const token = tokenQuestion(exchange.facts, verified);
+    const asked = tokenQuestion(exchange.facts, verified);
+    const unknown = asked instanceof StoreFault ? asked : undefined;
+    const token = asked instanceof StoreFault ? undefined : asked;
     for (const { policy } of [...before, ...after]) exchange.facts.settled.add(policy);
     // Another middleware of this request may have used the proof already.
     const use = proof === undefined || exchange.facts.proof === proof.use.key ? undefined : proof.use;
     if (before.length === 0 && after.length === 0 && token === undefined && use === undefined)
-      return conclude(request, nothingAsked);
+      return conclude(request, unknown === undefined ? nothingAsked : { ...nothingAsked, revoked: unknown });
     const question: Question = {
       beforeToken: before.map(({ charge }) => charge),
       token,
@@ -162,12 +175,16 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
       afterToken: after.map(({ charge }) => charge),
     };
     const answer = store.ask(question);
+    if (unknown !== undefined)
+      return Promise.resolve(answer).then((late) =>
+        conclude(request, { ...orFaults(late, question), revoked: unknown }),
+      );
     return answer instanceof Promise
       ? answer.then((late) => conclude(request, orFaults(late, question)))
       : conclude(request, orFaults(answer, question));
   }
 
-  function tokenQuestion({ settled }: Facts, verified: VerifiedToken | undefined): TokenQuestion | undefined {
+  function tokenQuestion({ settled }: Facts, verified: VerifiedToken | undefined): VerifiedToken["question"] {
     if (revocations === undefined || verified === undefined || parts.authentication === "off") return undefined;
     return settled.has(verified) ? undefined : verified.question;
   }
@@ -245,7 +262,8 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     if (revoked instanceof StoreFault) return degradation.decideRevocation(verified, revoked, parts.onStoreError);
     degradation.noteAnswer();
     if (revoked) {
-      if (verified.question !== undefined) revocations?.remember(verified.question);
+      const { question } = verified;
+      if (question !== undefined && !(question instanceof StoreFault)) revocations?.remember(question);
       return challenges.tokenInvalid(causeOfRevocation(verified.auth, cutoff), schemeOf(verified));
     }
     facts.settled.add(verified);

@@ -64,7 +64,7 @@ export class Degradation {
     policy: RevocationPolicy = this.#options.revocationPolicy,
   ): Denied | undefined {
     const { revocations, challenges, telemetry } = this.#options;
-    if (question !== undefined && revocations?.isKnownRevoked(question) === true) {
+    if (question !== undefined && !(question instanceof StoreFault) && revocations?.isKnownRevoked(question) === true) {
       return challenges.tokenInvalid("the token is revoked");
     }
     const refused = this.refusesUnknown(policy);

@@ -95,6 +95,7 @@ export class RevocationService implements Revocations {
     // Not by maxLifetime: one without `iat` is too long-lived today, and is not any more when little of its life is left.
     const latest = now() / 1000 + longestRecordSeconds;
     const expiresAt = Math.ceil(Math.min(token.expiresAt, latest)) + marginSeconds;
+    await this.#options.keys.settled();
     const key = this.#recordKey(token);
     await store.revoke(key, expiresAt, options);
     this.#known.set(key, true);
@@ -108,6 +109,7 @@ export class RevocationService implements Revocations {
     if (typeof principal !== "string" || principal === "")
       throw new TypeError("revokeSubject() needs a subject: a non-empty string, or the auth of a request");
     issuers.checkPrincipal(principal);
+    await keys.settled();
     const cutoff = await store.cutOff(keys.subjectCutoff(principal), cutoffs.lifeSeconds);
     news.announce({ reason: "all", principal, cutoff });
     return cutoff;
@@ -115,6 +117,7 @@ export class RevocationService implements Revocations {
 
   async isRevoked(token: CheckableToken): Promise<boolean> {
     checkCheckable(token);
+    await this.#options.keys.settled();
     const answer = await this.#options.store.ask({ beforeToken: [], token: this.questionFor(token), afterToken: [] });
     if (answer instanceof StoreFault) throw answer;
     if (answer.revoked instanceof StoreFault) throw answer.revoked;
@@ -127,6 +130,16 @@ export class RevocationService implements Revocations {
       cutoffKeys: this.#cutoffKeys(token),
       issuedAt: this.#options.cutoffs.comparable(token),
     };
+  }
+
+  /** The fault instead while nobody knows under which key the token is revoked. */
+  questionOrFault(token: CheckableToken): TokenQuestion | StoreFault {
+    try {
+      return this.questionFor(token);
+    } catch (error) {
+      if (error instanceof StoreFault) return error;
+      throw error;
+    }
   }
 
   /** Remembers what the store said, for the time it is away. */

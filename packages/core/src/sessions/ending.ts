@@ -47,6 +47,7 @@ export function createSessionEnding(options: SessionEndingOptions): SessionEndin
     revokeRefreshToken: tokens === undefined ? undefined : revokerOf(tokens),
     async logOut({ issuer, subject, sessionId, issuedAt }) {
       const principal = subject === undefined ? undefined : issuers.qualify(issuer, subject);
+      await keys.settled();
       if (sessionId !== undefined) {
         await security.cutOff(keys.sessionCutoff(issuers.qualify(issuer, sessionId)), cutoffs.lifeSeconds);
         news.announce({ reason: "revoked", issuer: issuers.digestFor(issuer), principal, sessionIds: [sessionId] });

@@ -98,6 +98,7 @@ export class SessionService implements Sessions {
     checkInteger("list().offset", offset, 0, 1_000_000);
     const { keys, store } = this.#options;
     const principal = this.#principal(subject);
+    await keys.settled();
     const sessions = await store.list(keys.sessionsOf(principal), offset, limit);
     if (sessions.length === 0) return [];
     // A cut-off may be another's, who knows nothing of our records.
@@ -135,6 +136,7 @@ export class SessionService implements Sessions {
       throw new TypeError("revokeOthers() needs a token with a session (sid); this one has none");
     const principal = this.#principal(auth);
     const { sessionId, issuer } = auth;
+    await keys.settled();
     const jti = auth.jti === undefined ? undefined : issuers.qualify(issuer, auth.jti);
     const subject = keys.sessionsOf(principal);
     const others = (await store.ids(subject)).filter((id) => id !== sessionId);
@@ -149,6 +151,7 @@ export class SessionService implements Sessions {
   async revokeAll(subject: Subject): Promise<number> {
     const { keys, store, news } = this.#options;
     const principal = this.#principal(subject);
+    await keys.settled();
     const cutoff = await this.#cutOff(keys.subjectCutoff(principal));
     // The tokens are dead from here on, whether or not the rest can be done.
     news.announce({ reason: "all", principal, cutoff });
@@ -160,6 +163,7 @@ export class SessionService implements Sessions {
     checkName("the organisation", org);
     const { keys, store, news, issuers } = this.#options;
     const group = this.#group(org);
+    await keys.settled();
     const cutoff = await this.#cutOff(keys.groupCutoff(group));
     news.announce({ reason: "group", issuer: issuers.parse(group).issuer, org, cutoff });
     const members = await store.endGroup(keys.groupOf(group));
@@ -188,6 +192,7 @@ export class SessionService implements Sessions {
   /** Ends one session of a user. Its cut-off is written only if it is the user's, by our record or by a token. */
   async #end(principal: string, id: string, proven: string | undefined): Promise<boolean> {
     const { keys, store, news } = this.#options;
+    await keys.settled();
     const subject = keys.sessionsOf(principal);
     const isKnown = (await store.ids(subject)).includes(id);
     if (!isKnown && proven === undefined) return false;

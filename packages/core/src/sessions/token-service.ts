@@ -80,13 +80,14 @@ export class TokenService implements Tokens {
 
   async #issue(request: IssueRequest): Promise<IssuedTokens> {
     const { subject, claims = {}, scopes = [], org, device } = request;
-    const { issuers, tokens, orgClaim, news } = this.#options;
+    const { keys, issuers, tokens, orgClaim, news } = this.#options;
     checkName("subject", subject);
     if (org !== undefined) checkName("org", org);
     const known = { ...readDevice(device), grant: readGrant(claims, scopes, orgClaim) };
     const principal = issuers.qualify(tokens.issuer, subject);
     const group = org === undefined ? undefined : issuers.qualify(tokens.issuer, org);
     const id = randomBytes(16).toString("base64url");
+    await keys.settled();
 
     const { record, evicted } = await this.#create(principal, group, { id, known, org });
     if (evicted.length > 0) news.announce({ reason: "evicted", principal, sessionIds: evicted });
@@ -109,6 +110,7 @@ export class TokenService implements Tokens {
     const { keys, store, tokens, news, noteReuse } = this.#options;
     const { sessionId, org } = presented;
     const principal = this.#qualify(presented.subject);
+    await keys.settled();
     const moment = await this.#judge(presented);
     const successors = this.#refreshTokens.successors(presented);
     const subject = keys.sessionsOf(principal);

@@ -18,6 +18,8 @@ const plain = /^[A-Za-z0-9_.-]{1,64}$/;
 export interface SharedKeys {
   /** Undefined while nobody knows. */
   readonly areOurs: boolean | undefined;
+  /** Resolves when it is known, or when nobody can tell now; undefined where it is known already. */
+  settled(): Promise<void> | undefined;
 }
 
 /** What keys say besides the identifier they are for. */
@@ -50,7 +52,7 @@ export class Keyspace {
   readonly #digests = new LRUCache<string, string>({ max: 5000 });
 
   constructor(prefix: string, secret: string, owners: KeyOwners = {}) {
-    const { issuers = new IssuerScope(), service = "default", shared = { areOurs: true } } = owners;
+    const { issuers = new IssuerScope(), service = "default", shared = ourOwn } = owners;
     this.issuers = issuers;
     this.#prefix = prefix;
     this.#secret = secret;
@@ -59,7 +61,21 @@ export class Keyspace {
     this.#seed = createHmac("sha256", secret).update("shard").digest().readUInt32LE();
   }
 
-  /** Which issuer the shared `auth:` keys belong to: its digest. */
+  /**
+   * Wait for it before a key of a family that may be shared is made: resolves when it is known whose these are, or when
+   * nobody can tell now; undefined where it is known. Whoever makes such a key all the same gets a StoreFault.
+   */
+  settled(): Promise<void> | undefined {
+    return this.#shared.settled();
+  }
+
+  /** The same while nobody knows whose the shared keys are, as if they were ours: to try what Redis permits. */
+  presumed(): Keyspace {
+    const shared = { areOurs: this.#shared.areOurs ?? true, settled: () => undefined };
+    return new Keyspace(this.#prefix, this.#secret, { issuers: this.issuers, service: this.#service, shared });
+  }
+
+  /** Where it is kept which issuer has the shared `auth:` keys. */
   sharedIssuer(): string {
     return this.#own("shared-issuer");
   }
@@ -180,7 +196,11 @@ export class Keyspace {
 
   /** The failures of the last minute, which other services read. */
   failedLogins(identifier: string): string {
-    return this.#family("auth:failed", "failed", this.issuers.home, identifier);
+    const { home } = this.issuers;
+    // While nobody knows whose they are, a count of a minute may be missing in them.
+    return this.#shared.areOurs === undefined
+      ? this.#own(`failed:${home}:${readable(identifier)}`)
+      : this.#family("auth:failed", "failed", home, identifier);
   }
 
   /** What operators decided about quotas. */
@@ -310,6 +330,8 @@ export class Keyspace {
     return (hash >>> 16) % shards;
   }
 }
+
+const ourOwn: SharedKeys = { areOurs: true, settled: () => undefined };
 
 /** Well-formed text of 1 to 512 bytes: what the shared key families take as it is. */
 function isLiteral(identifier: string): boolean {

@@ -12,12 +12,14 @@ import { MemorySecurityStore } from "./memory/security.js";
 import { MemorySessionStore } from "./memory/sessions.js";
 import { marginSecondsFor } from "./margin.js";
 import { MemoryQuotaRecords } from "./memory/quota-records.js";
+import type { SharedIssuer } from "./shared-issuer.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CacheStore, QuotaStore, SecurityStore } from "./ports.js";
 import { LeasedStore } from "./leases/leased-store.js";
 import { RedisChannels } from "./redis/channels.js";
 import { examineRedis } from "./redis/examine.js";
 import { connect } from "./redis/connect.js";
+import { RedisIssuerMarker } from "./redis/issuer-marker.js";
 import type { QuotaRecords } from "./quota-records.js";
 import { RedisLeaseSource } from "./redis/lease-source.js";
 import { RedisLoginStore } from "./redis/logins.js";
@@ -58,16 +60,26 @@ type StoreOptions<Raw> = Pick<
   "redis" | "deadlineMs" | "logger" | "auth" | "tokens" | "revocation" | "cache"
 >;
 
+export interface StoreParts {
+  readonly keys: Keyspace;
+  /** Asked of the store whose the shared keys are. */
+  readonly shared: SharedIssuer;
+  readonly telemetry: Telemetry;
+}
+
+/** The marker outlives a day without any process, and every record under the shared keys. */
+const shortestMarkerSeconds = 86_400;
+
 /** In-process stores, or both on one Redis connection. */
 export function createStores<Raw>(
   { redis, deadlineMs, logger, auth, tokens, revocation, cache: caching }: StoreOptions<Raw>,
-  keys: Keyspace,
-  telemetry: Telemetry,
+  { keys, shared, telemetry }: StoreParts,
 ): Stores {
   const observe = (outcome: MessageOutcome): void => telemetry.messageArrived(outcome);
   const toleranceSeconds = auth?.toleranceSeconds ?? 5;
   const marginSeconds = marginSecondsFor(toleranceSeconds);
   if (redis === undefined) {
+    shared.start(undefined);
     const memory = new MemorySecurityStore();
     const memoryCache = openMemoryCache();
     return {
@@ -101,10 +113,22 @@ export function createStores<Raw>(
     ...{ connection, deadlineMs, clockToleranceMs, telemetry, logger },
     giveBackKey: (tag, process) => keys.giveBacks(tag, process),
   });
+  const recordSeconds = (auth?.maxLifetimeSeconds ?? 0) + marginSeconds;
+  shared.start(
+    new RedisIssuerMarker({
+      connection,
+      key: keys.sharedIssuer(),
+      lifeMs: Math.ceil(Math.max(shortestMarkerSeconds, recordSeconds)) * 1000,
+    }),
+    deadlineMs,
+  );
   const guarded =
     auth === undefined || revocation === undefined
       ? store
-      : guardRevocations({ store, connection, tracking, keys, telemetry, logger, ...revocation });
+      : guardRevocations({
+          ...{ store, connection, tracking, keys, telemetry, logger, ...revocation },
+          onLoss: () => shared.renew(),
+        });
   const [, writes] = store.breakers;
   const source = new RedisLeaseSource(connection, store.giveBacks, () => writes.state === "closed");
   const security = new LeasedStore({ store: guarded, source });
@@ -142,6 +166,7 @@ export function createStores<Raw>(
       });
     },
     async close() {
+      shared.close();
       cache.close();
       tracking.close();
       await security.end();

@@ -123,17 +123,21 @@ async function examineClock(ask: Ask, toleranceMs: number): Promise<Finding[]> {
 }
 
 /** Tries what requests need, on keys that nobody has, or that end within a second. */
-async function examinePermissions({ connection, keys, caches, keepsSessions }: ExamineOptions): Promise<Finding[]> {
+async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
+  const { connection, caches, keepsSessions } = options;
   const { client } = connection;
+  const keys = options.keys.presumed();
   const counter = keys.quota("examination", "examination");
-  const { records, shared } = keys.sessionsOf("portcullis-examination");
+  const nobody = keys.issuers.atHome("portcullis-examination");
+  const { records, shared } = keys.sessionsOf(nobody);
   const entry = keys.cacheEntry("shared", "examination", "key");
   const tries: readonly (readonly [what: string, command: string, ...args: (string | number)[]])[] = [
     ["scripts", "EVAL", "return 1", 1, counter],
     ["counting", "SET", counter, "0", "PX", 1000],
     ["giving back what was counted", "ZMSCORE", keys.giveBacks("0", "examination"), "low"],
-    ["asking about revocations", "EXISTS", keys.revokedToken("portcullis-examination")],
-    ["asking about cut-offs", "GET", keys.subjectCutoff("portcullis-examination")],
+    ["seeing whose the auth: keys are", "GET", keys.sharedIssuer()],
+    ["asking about revocations", "EXISTS", keys.revokedToken(nobody)],
+    ["asking about cut-offs", "GET", keys.subjectCutoff(nobody)],
     ...(keepsSessions
       ? ([
           ["keeping sessions", "HLEN", records],

@@ -16,6 +16,8 @@ export interface RevocationGuardOptions {
   readonly telemetry: Telemetry;
   readonly logger: Logger;
   readonly onDataLoss: "report" | "deny";
+  /** Told that Redis has lost what it had. */
+  readonly onLoss: () => void;
   /** How old a local answer may be; undefined asks at every request. */
   readonly trackedMs: number | undefined;
 }
@@ -30,7 +32,10 @@ export function guardRevocations(options: RevocationGuardOptions): SecurityStore
     replace: !denies,
     telemetry,
     logger,
-    onLoss: () => void aware.heal(),
+    onLoss() {
+      options.onLoss();
+      void aware.heal();
+    },
   });
   const aware = new LossAwareStore({ store, denies: () => denies, isLost: () => detector.lost });
   // A replica that was promoted may not have had the last writes.

@@ -8,6 +8,7 @@ import { loginSettleScript } from "./login-settle.js";
 import { markerScript } from "./marker.js";
 import { revokeScript } from "./revoke.js";
 import type { Script } from "./script.js";
+import { sharedIssuerScript } from "./shared-issuer.js";
 import {
   createSessionScript,
   endSessionsScript,
@@ -23,5 +24,5 @@ export const scripts: readonly Script[] = [
   ...[adjustScript, admitScript, cacheScript, cutOffScript, leaseScript, markerScript, revokeScript],
   ...[createSessionScript, endSessionsScript, listSessionsScript, momentScript, removeSessionsScript],
   ...[rotateSessionScript, endGroupScript, joinTokensScript, listMembersScript, noteTokensScript],
-  ...[loginChargeScript, loginSettleScript],
+  ...[loginChargeScript, loginSettleScript, sharedIssuerScript],
 ];

@@ -1,0 +1,41 @@
+import type { Claim, IssuerMarker } from "../shared-issuer.js";
+import type { Connection } from "./connect.js";
+import { callWithin } from "./deadline.js";
+import { readText } from "./replies.js";
+import { runScript } from "./scripts/script.js";
+import { sharedIssuerScript } from "./scripts/shared-issuer.js";
+
+export interface RedisIssuerMarkerOptions {
+  readonly connection: Connection;
+  readonly key: string;
+  /** As long as a record under the shared keys may live: until then they belong to whom they belonged to. */
+  readonly lifeMs: number;
+}
+
+/** Longer than a request waits: a late answer is good for those that come after it. */
+const patienceMs = 2000;
+
+/** The marker as a key of Redis. */
+export class RedisIssuerMarker implements IssuerMarker {
+  readonly #options: RedisIssuerMarkerOptions;
+
+  constructor(options: RedisIssuerMarkerOptions) {
+    this.#options = options;
+  }
+
+  async claim(issuer: string, how: Claim): Promise<string | undefined> {
+    const { connection, key, lifeMs } = this.#options;
+    const holder = await callWithin(patienceMs, connection, async () =>
+      readText(await runScript(connection.client, sharedIssuerScript, [key], [issuer, lifeMs, how])),
+    );
+    return holder === "" ? undefined : holder;
+  }
+
+  isUp(): boolean {
+    return this.#options.connection.isUp();
+  }
+
+  onConnect(listener: () => void): () => void {
+    return this.#options.connection.onConnect(listener);
+  }
+}
