@@ -10,6 +10,9 @@ const folders = [
   "auth/issuer-verifier.ts",
   "auth/verifier.ts",
   "guard/admission.ts",
+  "guard/authorization.ts",
+  "quota/partition.ts",
+  "services.ts",
 ];
 const source = folders.map((file) => readFileSync(join(root, "packages/core/src", file), "utf8")).join("\n");
 const ofJose = Object.values(errors).map((error) => (error as { code?: unknown }).code);

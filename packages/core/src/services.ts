@@ -1,5 +1,8 @@
 import type { Auth } from "./auth/claims.js";
-import type { VerifiedToken } from "./auth/verifier.js";
+import { identifyingClaim, unfit } from "./auth/identifying-claim.js";
+import type { TokenRefusal } from "./auth/token-refusal.js";
+import { refuseToken } from "./auth/token-refusal.js";
+import type { Prepared } from "./auth/verifier.js";
 import { Verifier } from "./auth/verifier.js";
 import { IssuerVerifier } from "./auth/issuer-verifier.js";
 import { CacheService } from "./cache/cache-service.js";
@@ -80,7 +83,21 @@ export function createServices<Raw>(
     return new Verifier({ issuers: verifiers, byIssuer, cacheSize: 10_000, prepare });
   }
 
-  function prepare(facts: Auth): Pick<VerifiedToken, "question" | "partition"> {
+  /** Claims that say whose every token is, and why one is refused that does not say it rightly. */
+  const identifying = [
+    {
+      claim: revocation?.orgClaim,
+      refusal: refuseToken("the claim of revocation.orgClaim is neither text nor a safe integer"),
+    },
+    {
+      claim: resolved.cache?.tenantClaim,
+      refusal: refuseToken("the claim of cache.tenantClaim is neither text nor a safe integer"),
+    },
+  ];
+
+  function prepare(facts: Auth): Prepared | TokenRefusal {
+    for (const { claim, refusal } of identifying)
+      if (claim !== undefined && identifyingClaim(facts.claims, claim) === unfit) return refusal;
     const partition = facts.principal === "" ? "" : keys.userPartition(facts.principal);
     return { partition, question: revocations?.questionOrFault(facts) };
   }
@@ -127,6 +144,7 @@ export function createServices<Raw>(
             options: resolved.cache,
             telemetry,
             logger,
+            refuse: (cause) => challenges.tokenInvalid(cause),
             qualify: auth === undefined ? undefined : (issuer, tenant) => auth.scope.qualify(issuer, tenant),
           }),
     challenges,

@@ -22,6 +22,9 @@ export interface VerifiedToken {
   readonly rolesClaim: string | undefined;
 }
 
+/** What a gate makes of the facts of a token. */
+export type Prepared = Pick<VerifiedToken, "question" | "partition">;
+
 /** A verified token with what its verification rests on. */
 interface Verification extends VerifiedToken {
   readonly verifier: IssuerVerifier;
@@ -35,8 +38,8 @@ export interface VerifierOptions {
   /** Must the token's (unverified) issuer be known to find its verifier or keys? */
   readonly byIssuer: boolean;
   readonly cacheSize: number;
-  /** Called once for each token, when it was verified. */
-  readonly prepare: (auth: Auth) => Pick<VerifiedToken, "question" | "partition">;
+  /** Called once for each token, when it was verified. It refuses one that does not say rightly whose it is. */
+  readonly prepare: (auth: Auth) => Prepared | TokenRefusal;
 }
 
 /**
@@ -75,9 +78,11 @@ export class Verifier {
     const keysVersion = keys.version();
     const auth = await verifier.verify(token, issuer, keys);
     if ("code" in auth) return auth;
+    const prepared = prepare(auth);
+    if ("code" in prepared) return prepared;
     const verified: Verification = Object.freeze({
       auth,
-      ...prepare(auth),
+      ...prepared,
       boundTo: boundKey(auth.claims),
       rolesClaim: verifier.rolesClaim,
       verifier,

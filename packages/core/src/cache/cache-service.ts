@@ -1,5 +1,8 @@
 import type { Auth } from "../auth/claims.js";
+import { identifyingClaim, unfit } from "../auth/identifying-claim.js";
 import type { Facts } from "../http/exchange.js";
+import type { Denied } from "../http/verdict.js";
+import { DenialError, deny } from "../http/verdict.js";
 import type { ResolvedCache, ResolvedCachePolicy } from "../options/cache.js";
 import type { CacheStore } from "../store/cache-store.js";
 import type { Keyspace } from "../store/keys.js";
@@ -26,6 +29,8 @@ export interface CacheServiceOptions {
   readonly logger: Logger;
   /** Makes a tenant's name unique among all issuers. @default the name itself */
   readonly qualify?: ((issuer: string, tenant: string) => string) | undefined;
+  /** Refuses a token for this cause. @default without a challenge */
+  readonly refuse?: ((cause: string) => Denied) | undefined;
 }
 
 /** The cache of a gate: what the caches of all requests share, and the one outside requests. */
@@ -59,16 +64,18 @@ export class CacheService {
     return new CacheView(this, new RequestScope(facts, source, this.#options.options.memo), this.#shared);
   }
 
-  /** The tenant that a token names; undefined if it names none. */
+  /**
+   * The tenant that a token names; undefined if it names none. A DenialError (401) for a claim that is neither text nor an
+   * integer: another gate may have verified the token.
+   */
   tenantOf(auth: Auth | undefined): string | undefined {
-    const { options, qualify = unqualified } = this.#options;
+    const { options, qualify = unqualified, refuse = unchallenged } = this.#options;
     const { tenantClaim } = options;
     if (auth === undefined || tenantClaim === undefined) return undefined;
-    const claims = auth.claims as Readonly<Record<string, unknown>>;
-    const tenant: unknown = Object.hasOwn(claims, tenantClaim)
-      ? claims[tenantClaim]
-      : tenantClaim.split(".").reduce<unknown>(memberOf, claims);
-    return typeof tenant === "string" && tenant !== "" ? qualify(auth.issuer, tenant) : undefined;
+    const tenant = identifyingClaim(auth.claims, tenantClaim);
+    if (tenant === unfit)
+      throw new DenialError(refuse("the claim of cache.tenantClaim is neither text nor a safe integer"));
+    return tenant === undefined ? undefined : qualify(auth.issuer, tenant);
   }
 
   checkSize(payload: string): void {
@@ -96,12 +103,10 @@ export class CacheService {
   }
 }
 
-function unqualified(_issuer: string, tenant: string): string {
-  return tenant;
+function unchallenged(cause: string): Denied {
+  return deny("token_invalid", { cause });
 }
 
-function memberOf(value: unknown, name: string): unknown {
-  return typeof value === "object" && value !== null && Object.hasOwn(value, name)
-    ? (value as Readonly<Record<string, unknown>>)[name]
-    : undefined;
+function unqualified(_issuer: string, tenant: string): string {
+  return tenant;
 }

@@ -1,5 +1,7 @@
+import type { Identifier } from "../auth/identifying-claim.js";
+import { checkIdentifying } from "../auth/identifying-claim.js";
 import { resolveCachePolicy } from "../options/cache.js";
-import { isList } from "../options/validate.js";
+import { isList, kindOf, optionError } from "../options/validate.js";
 import type { CachedEntry } from "./cached-entry.js";
 import type { CacheService } from "./cache-service.js";
 import type { FactoryContext } from "./maker.js";
@@ -124,14 +126,17 @@ export class CacheView implements RequestCache, GateCache {
 
   forUser(principal: string | undefined = this.#request.auth?.principal): CacheView {
     if (principal === undefined || principal === "")
-      throw new Error("cache.forUser() needs a signed-in user; mount guard() or authenticate() before it");
+      throw new TypeError("cache.forUser() needs a signed-in user; mount guard() or authenticate() before it");
+    if (typeof principal !== "string")
+      throw optionError("cache.forUser()", `takes auth.principal, a non-empty string, not ${kindOf(principal)}`);
     return this.#view(`user:${this.#service.cache.keys.holder(principal)}`, this.#place.path);
   }
 
-  forTenant(tenant: string | undefined = this.#service.tenantOf(this.#request.auth)): CacheView {
+  forTenant(tenant: Identifier | undefined = this.#service.tenantOf(this.#request.auth)): CacheView {
     if (tenant === undefined || tenant === "")
-      throw new Error("cache.forTenant() needs a signed-in user whose token names a tenant: see cache.tenantClaim");
-    return this.#view(`tenant:${this.#service.cache.keys.holder(tenant)}`, this.#place.path);
+      throw new TypeError("cache.forTenant() needs a signed-in user whose token names a tenant: see cache.tenantClaim");
+    const text = checkIdentifying("cache.forTenant()", tenant);
+    return this.#view(`tenant:${this.#service.cache.keys.holder(text)}`, this.#place.path);
   }
 
   /** Undefined where nothing is remembered. */

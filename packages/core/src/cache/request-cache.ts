@@ -1,3 +1,4 @@
+import type { Identifier } from "../auth/identifying-claim.js";
 import type { CachePolicy } from "../options/cache.js";
 import type { Duration } from "../options/duration.js";
 import type { FactoryContext } from "./maker.js";
@@ -69,6 +70,6 @@ export interface GateCache extends Cache {
   namespace(name: string): GateCache;
   /** The view of the user with this `auth.principal`. */
   forUser(principal: string): GateCache;
-  /** The view of a tenant, by the name that its tokens have in `cache.tenantClaim`. */
-  forTenant(tenant: string): GateCache;
+  /** The view of a tenant, by the name that its tokens have in `cache.tenantClaim`; 42 is "42". */
+  forTenant(tenant: Identifier): GateCache;
 }

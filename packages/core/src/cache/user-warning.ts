@@ -1,4 +1,5 @@
 import type { Auth } from "../auth/claims.js";
+import { identifyingText } from "../auth/identifying-claim.js";
 import type { Logger } from "../telemetry/logger.js";
 
 /** Warnings of one process: enough to be seen, too few to drown anybody. */
@@ -51,7 +52,7 @@ function shapeOf(key: string): string {
 /** What tells this user, or their organisation, from others. */
 function identifiersOf({ subject, principal, sessionId, claims }: Auth): string[] {
   const { email, preferred_username: name, org_id: org, tid } = claims as Readonly<Record<string, unknown>>;
-  return [subject, principal, sessionId, email, name, org, tid].filter(
+  return [subject, principal, sessionId, email, name, identifyingText(org), identifyingText(tid)].filter(
     (one): one is string => typeof one === "string" && one.length >= leastLength,
   );
 }

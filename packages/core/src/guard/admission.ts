@@ -9,7 +9,7 @@ import type { RateLimitFormat } from "../http/fields.js";
 import type { Decision, Denied } from "../http/verdict.js";
 import { allowed } from "../http/verdict.js";
 import type { RevocationPolicy } from "../options/options.js";
-import type { ChargeFactory } from "../quota/charges.js";
+import type { Charged, ChargeFactory } from "../quota/charges.js";
 import { findBlocked } from "../quota/deny-list.js";
 import { denyExhausted, quotaFields, settleQuota } from "../quota/limit.js";
 import type { Settled } from "../quota/limit.js";
@@ -70,7 +70,6 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
   const { store, verifier, sources, possession, revocations, charges, challenges, degradation, now } = services;
   const addressLimits = parts.limits.filter(countsAddresses);
   const otherLimits = parts.limits.filter((policy) => !countsAddresses(policy));
-  const limitsUsers = otherLimits.some(({ per }) => per.some((part) => part === "user" || isClaim(part)));
   const denyLists = parts.limits.filter(({ deny }) => deny !== undefined);
 
   return function admit(exchange: Exchange<Raw>): Decision | Promise<Decision> {
@@ -109,9 +108,6 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     if ("code" in outcome) {
       const isOurFault = outcome.code === "token_untimely" && clockDiffers(store);
       return charge(exchange, undefined, isOurFault ? denyForClock() : challenges.tokenRefused(outcome, scheme));
-    }
-    if (limitsUsers && outcome.partition === "") {
-      return charge(exchange, undefined, challenges.tokenInvalid("the token names no subject to limit", scheme));
     }
     return outcome.boundTo === undefined && scheme === "Bearer"
       ? charge(exchange, outcome, undefined)
@@ -152,10 +148,31 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     const after = denial === undefined ? charges.charges(otherLimits, exchange, verified) : [];
     if (before instanceof Promise || after instanceof Promise) {
       return Promise.all([before, after]).then(([first, last]) =>
-        ask({ exchange, verified, denial, proof, before: first, after: last }),
+        askFor(exchange, verified, denial, proof, first, last),
       );
     }
-    return ask({ exchange, verified, denial, proof, before, after });
+    return askFor(exchange, verified, denial, proof, before, after);
+  }
+
+  /** A token that does not say rightly whom to charge is refused like any bad one: only its address is charged. */
+  function askFor(
+    exchange: Exchange<Raw>,
+    verified: VerifiedToken | undefined,
+    denial: Denied | undefined,
+    proof: Proven | undefined,
+    before: Charged<Raw>,
+    after: Charged<Raw>,
+  ): Decision | Promise<Decision> {
+    if (!("code" in after) && !("code" in before)) return ask({ exchange, verified, denial, proof, before, after });
+    const refusal = "code" in after ? after : (before as TokenRefusal);
+    return ask({
+      exchange,
+      verified: undefined,
+      denial: denial ?? challenges.tokenRefused(refusal, schemeOf(verified)),
+      proof: undefined,
+      before: "code" in before ? [] : before,
+      after: [],
+    });
   }
 
   function ask(request: Request<Raw>): Decision | Promise<Decision> {
@@ -302,10 +319,6 @@ function causeOfRevocation({ issuedAt }: Auth, cutoff: number | undefined): stri
   return cutoff !== undefined && issuedAt !== undefined && Math.floor(issuedAt) > cutoff
     ? "the token is revoked: it was issued within revocation.cutoffMargin after a cut-off"
     : "the token is revoked";
-}
-
-function isClaim(part: object | string): boolean {
-  return typeof part === "object" && "claim" in part;
 }
 
 /** One request on its way, when everything about it is known but the store's answer. */

@@ -1,5 +1,6 @@
 import type { Auth } from "../auth/claims.js";
-import { values } from "../auth/claims.js";
+import type { Identifier } from "../auth/identifying-claim.js";
+import { checkIdentifying, claimAt, identifyingText, identifyingTexts, unfit } from "../auth/identifying-claim.js";
 import { isYes } from "../auth/issuer-verifier.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Check } from "../http/verdict.js";
@@ -10,7 +11,10 @@ import { checkObject, checkString, optionError } from "../options/validate.js";
 import type { Challenges } from "./challenges.js";
 import { denyForClock, schemeOf } from "./challenges.js";
 
-/** What a claim must be: this value, or what the function says of it. The function sees undefined for a missing claim. */
+/**
+ * What a claim must be: this value, or what the function says of it. The function sees undefined for a missing claim. A text
+ * and an integer are equal if they are the same as text: 42 is "42".
+ */
 export type ClaimTest = string | number | boolean | ((value: unknown, auth: Auth) => boolean);
 
 /** How strong and how recent a sign-in must be (RFC 9470). */
@@ -50,25 +54,31 @@ export function requireClaim<Raw>(name: string, test: ClaimTest, challenges: Cha
   if (!["string", "number", "boolean", "function"].includes(typeof test)) {
     throw optionError("requireClaim()", "needs a value the claim must equal, or a function that tests it");
   }
+  const wanted = identifyingText(test);
   return signedIn(challenges, (auth) => {
     const value = claimAt(auth.claims, name);
-    return isYes(typeof test === "function" ? test(value, auth) : value === test)
-      ? allowed
-      : challenges.claimInsufficient();
+    const equals = typeof wanted === "string" ? identifyingText(value) === wanted : value === test;
+    return isYes(typeof test === "function" ? test(value, auth) : equals) ? allowed : challenges.claimInsufficient();
   });
 }
 
 /** Claims in which issuers keep roles, where the gate is not told another. */
 const roleClaims = ["roles", "role"];
 
-/** Passes tokens with at least one of these roles; 403 otherwise. */
-export function requireRole<Raw>(roles: readonly string[], challenges: Challenges): Check<Raw> {
+/** Passes tokens with at least one of these roles; 403 otherwise, and 401 for a role that is neither text nor an integer. */
+export function requireRole<Raw>(roles: readonly Identifier[], challenges: Challenges): Check<Raw> {
   if (roles.length === 0) throw optionError("requireRole()", 'needs at least one role, such as "admin"');
-  for (const role of roles) checkString("requireRole()", role);
+  const wanted = roles.map((role) => checkIdentifying("requireRole()", role));
   return signedIn(challenges, (auth, verified) => {
     const claims = verified?.rolesClaim === undefined ? roleClaims : [verified.rolesClaim];
-    const held = claims.flatMap((claim) => values(claimAt(auth.claims, claim)));
-    return roles.some((role) => held.includes(role)) ? allowed : challenges.claimInsufficient();
+    let holds = false;
+    for (const claim of claims) {
+      const held = identifyingTexts(claimAt(auth.claims, claim));
+      if (held === unfit)
+        return challenges.tokenInvalid("a role is neither text nor a safe integer", schemeOf(verified));
+      holds ||= wanted.some((role) => held.includes(role));
+    }
+    return holds ? allowed : challenges.claimInsufficient();
   });
 }
 
@@ -111,17 +121,6 @@ function signedIn<Raw>(
 ): Check<Raw> {
   return ({ facts: { auth, verified } }) =>
     auth === undefined ? challenges.credentialsRequired() : decide(auth, verified);
-}
-
-/** A claim by its name, or else by a path of names. Own members only, so that no prototype answers. */
-function claimAt(claims: object, path: string): unknown {
-  if (Object.hasOwn(claims, path)) return (claims as Record<string, unknown>)[path];
-  let value: unknown = claims;
-  for (const name of path.split(".")) {
-    if (typeof value !== "object" || value === null || !Object.hasOwn(value, name)) return undefined;
-    value = (value as Record<string, unknown>)[name];
-  }
-  return value;
 }
 
 function checkTokens(option: string, what: string, values: readonly unknown[]): void {

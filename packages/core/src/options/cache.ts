@@ -57,7 +57,11 @@ export interface CacheOptions extends CachePolicy {
   readonly codec?: CodecChoice | undefined;
   /** Longest encoded value, in UTF-16 units. @default 1_048_576 */
   readonly maxValueSize?: number | undefined;
-  /** The claim (or its path, as `"org.id"`) that says which tenant a user belongs to, for `forTenant()`. @default none */
+  /**
+   * The claim (or its path, as `"org.id"`) that says which tenant a user belongs to, for `forTenant()`: text or an integer.
+   * A token with another value is refused.
+   * @default none
+   */
   readonly tenantClaim?: string | undefined;
 }
 

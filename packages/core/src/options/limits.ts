@@ -37,8 +37,8 @@ export interface LimitOptions<Raw = unknown> {
   /**
    * Whom to count: the client's address, the signed-in user, the value of a header such as an API key, that of a claim such
    * as a tenant, the key a function returns, or several of these together. `"user"` and `{ claim }` do not apply to
-   * anonymous requests; without the claim the user counts, without the header the address. `"ip"` alone counts requests with
-   * bad tokens too. A header is what the client says: beside a policy by it, keep one by address.
+   * anonymous requests; without the claim the user counts, else the address, as without the header. `"ip"` alone counts
+   * requests with bad tokens too. A header is what the client says: beside a policy by it, keep one by address.
    */
   readonly per: PartitionPart<Raw> | readonly PartitionPart<Raw>[];
   /** A whole number from 0 (which refuses all), or a function of the request and its facts. */

@@ -49,7 +49,10 @@ export interface RevocationOptions {
    * `0` where the issuer does the same, as another gate does. @default `auth.clockTolerance`
    */
   readonly cutoffMargin?: Duration | undefined;
-  /** The claim that names the organisation whose tokens `sessions.revokeGroup(org)` ends. @default "org_id" */
+  /**
+   * The claim, or its path, that names the organisation whose tokens `sessions.revokeGroup(org)` ends: text or an integer.
+   * @default "org_id"
+   */
   readonly orgClaim?: string | undefined;
 }
 

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { SeenAddresses } from "../examination.js";
+import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Exchange } from "../http/exchange.js";
 import { durationSeconds } from "../options/duration.js";
@@ -20,6 +21,9 @@ import type { RuleBook } from "./rule-book.js";
 const rememberedPartitions = 5000;
 
 type Maybe<T> = T | undefined;
+
+/** What a request is charged for, or why its token does not say whom to charge. */
+export type Charged<Raw> = readonly AppliedPolicy<Raw>[] | TokenRefusal;
 
 export interface ChargeFactoryOptions extends PartitionOptions {
   /** What operators decided. */
@@ -68,16 +72,17 @@ export class ChargeFactory<Raw> {
   }
 
   /**
-   * The charges of these policies, in their order; fewer where a policy is skipped or has already counted this request.
-   * Synchronous unless a function of the application is not.
+   * The charges of these policies, in their order; fewer where a policy is skipped or has already counted this request. A
+   * refusal if one of them must count by what the token does not say rightly. Synchronous unless a function of the application is not.
    */
   charges(
     policies: readonly Policy<Raw>[],
     exchange: Exchange<Raw>,
     token: VerifiedToken | undefined,
-  ): readonly AppliedPolicy<Raw>[] | Promise<readonly AppliedPolicy<Raw>[]> {
+  ): Charged<Raw> | Promise<Charged<Raw>> {
     if (this.#generation !== this.#rules.generation) this.#forgetCharges();
-    const applied: (AppliedPolicy<Raw> | Promise<Maybe<AppliedPolicy<Raw>>>)[] = [];
+    const applied: (AppliedPolicy<Raw> | Promise<Maybe<AppliedPolicy<Raw> | TokenRefusal>>)[] = [];
+    let refusal: Maybe<TokenRefusal>;
     let waits = false;
     for (const policy of policies) {
       if (exchange.facts.settled.has(policy) || !this.#appliesTo(policy, exchange)) continue;
@@ -85,13 +90,23 @@ export class ChargeFactory<Raw> {
         ? this.#plainCharge(policy, exchange, token)
         : this.#charge(policy, exchange, token);
       if (charge === undefined) continue;
+      if ("code" in charge) {
+        refusal ??= charge;
+        continue;
+      }
       waits ||= charge instanceof Promise;
       applied.push(charge);
     }
-    if (!waits) return applied as AppliedPolicy<Raw>[];
-    return Promise.all(applied.map(async (charge) => charge)).then((all) =>
-      all.filter((charge) => charge !== undefined),
-    );
+    if (!waits) return refusal ?? (applied as AppliedPolicy<Raw>[]);
+    return Promise.all(applied.map(async (charge) => charge)).then((all) => {
+      const charges: AppliedPolicy<Raw>[] = [];
+      for (const charge of all) {
+        if (charge === undefined) continue;
+        if ("code" in charge) refusal ??= charge;
+        else charges.push(charge);
+      }
+      return refusal ?? charges;
+    });
   }
 
   #appliesTo({ when, allow }: Policy<Raw>, exchange: Exchange<Raw>): boolean {
@@ -103,9 +118,9 @@ export class ChargeFactory<Raw> {
     policy: PlainPolicy<Raw>,
     exchange: Exchange<Raw>,
     token: VerifiedToken | undefined,
-  ): Maybe<AppliedPolicy<Raw>> {
+  ): Maybe<AppliedPolicy<Raw> | TokenRefusal> {
     const partition = this.#plainPartition(policy.per, exchange, token);
-    if (partition === undefined) return undefined;
+    if (typeof partition !== "string") return partition;
     let charges = this.#plainCharges.get(policy);
     if (charges === undefined) {
       charges = new LRUCache({ max: rememberedPartitions });
@@ -124,11 +139,11 @@ export class ChargeFactory<Raw> {
     per: PlainPolicy<Raw>["per"],
     exchange: Exchange<Raw>,
     token: VerifiedToken | undefined,
-  ): Maybe<string> {
+  ): Maybe<string | TokenRefusal> {
     let partition: Maybe<string>;
     for (const part of per) {
       const found = this.#partitions.find(part, exchange, token);
-      if (found === undefined) return undefined;
+      if (typeof found !== "string") return found;
       partition = partition === undefined ? found : `${partition}:${found}`;
     }
     return partition;
@@ -138,7 +153,7 @@ export class ChargeFactory<Raw> {
     policy: Policy<Raw>,
     exchange: Exchange<Raw>,
     token: VerifiedToken | undefined,
-  ): Promise<Maybe<AppliedPolicy<Raw>>> {
+  ): Promise<Maybe<AppliedPolicy<Raw> | TokenRefusal>> {
     const { name, per, limit, burst, windowSeconds, cost, skip } = policy;
     const { raw, facts } = exchange;
     if (skip !== undefined && (await skip(raw, facts))) return undefined;
@@ -148,7 +163,7 @@ export class ChargeFactory<Raw> {
         typeof part === "function"
           ? this.#partitions.check(name, await part(raw, facts))
           : this.#partitions.find(part, exchange, token);
-      if (found === undefined) return undefined;
+      if (typeof found !== "string") return found;
       parts.push(found);
     }
     const terms = {

@@ -1,11 +1,13 @@
 import { isIP } from "node:net";
+import type { Identifier } from "../auth/identifying-claim.js";
+import { checkIdentifying } from "../auth/identifying-claim.js";
 import { canonicalAddress } from "../http/address.js";
 import { kindOf } from "../options/validate.js";
 import type { Keyspace } from "../store/keys.js";
 import type { PartitionPart, Policy } from "./policy.js";
 
-/** One part of a key: what the policy counts by. Of `{ claim }` the issuer belongs to it. */
-export type QuotaKeyPart = string | { readonly issuer: string; readonly value: string };
+/** One part of a key: what the policy counts by. Of `{ claim }` the issuer belongs to it; a value of 42 is "42". */
+export type QuotaKeyPart = string | { readonly issuer: string; readonly value: Identifier };
 
 /**
  * Whom a policy counts: a client's address, a user's `principal`, the value of a header, or what the key function returned;
@@ -38,8 +40,11 @@ function partOf<Raw>(
   if (typeof part === "object" && "claim" in part) {
     const { issuer, value } = (key ?? {}) as { issuer?: unknown; value?: unknown };
     checkText(policy, "a claim is named by { issuer, value }, texts that are not empty;", issuer);
-    checkText(policy, "a claim is named by { issuer, value }, texts that are not empty;", value);
-    return keys.claimPartition(issuer, part.claim, value);
+    return keys.claimPartition(
+      issuer,
+      part.claim,
+      checkIdentifying(`the value of a claim of limit "${policy}"`, value),
+    );
   }
   checkText(policy, "a key is a non-empty text,", key);
   if (part === "ip") {

@@ -1,4 +1,7 @@
 import { LRUCache } from "lru-cache";
+import { identifyingClaim, unfit } from "../auth/identifying-claim.js";
+import type { TokenRefusal } from "../auth/token-refusal.js";
+import { refuseToken } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import { canonicalAddress, mayBeProxy, unknownAddress } from "../http/address.js";
 import type { Exchange } from "../http/exchange.js";
@@ -14,6 +17,9 @@ export interface PartitionOptions {
   readonly ipv6PrefixLength: number;
   readonly logger: Logger;
 }
+
+const withoutSubject = refuseToken("the token names no subject to limit");
+const unfitClaim = refuseToken("a claim that a limit counts by is neither text nor a safe integer");
 
 /** Finds out whom a policy counts a request by, as text for a key. */
 export class PartitionFinder<Raw> {
@@ -64,15 +70,16 @@ export class PartitionFinder<Raw> {
 
   /**
    * Undefined where nobody is signed in: a policy per user, or by a claim, then does not apply, the others remain. Without
-   * the header it asks for, a request counts by its address, and without the claim by its user: never in one bucket for all.
+   * the header it asks for, a request counts by its address, and without the claim by its user, or else by its address:
+   * never in one bucket for all. A token that does not say rightly whom it is for is refused.
    */
   find(
     part: Exclude<PartitionPart<Raw>, (...args: never[]) => unknown>,
     exchange: Exchange<Raw>,
     token: VerifiedToken | undefined,
-  ): string | undefined {
+  ): string | TokenRefusal | undefined {
     if (part === "ip") return this.address(exchange);
-    if (part === "user") return token?.partition;
+    if (part === "user") return token?.partition === "" ? withoutSubject : token?.partition;
     if ("header" in part) {
       const value = exchange.header(part.header)?.trim();
       return value === undefined || value === ""
@@ -80,8 +87,10 @@ export class PartitionFinder<Raw> {
         : this.#keys.headerPartition(part.header, value);
     }
     if (token === undefined) return undefined;
-    const value = claimOf(token.auth.claims, part.claim);
-    return value === undefined ? token.partition : this.#keys.claimPartition(token.auth.issuer, part.claim, value);
+    const value = identifyingClaim(token.auth.claims, part.claim);
+    if (value === unfit) return unfitClaim;
+    if (value !== undefined) return this.#keys.claimPartition(token.auth.issuer, part.claim, value);
+    return token.partition === "" ? this.address(exchange) : token.partition;
   }
 
   /** What the function of a policy returned, as a part of a key. No key is a mistake of the application. */
@@ -126,17 +135,4 @@ export class PartitionFinder<Raw> {
       `portcullis: every proxy is trusted, so clients choose the address they are limited by; ${advice}`,
     );
   }
-}
-
-/** A claim, or a member of one as "org.plan", if it is a text, a number or a truth value. */
-function claimOf(claims: Readonly<Record<string, unknown>>, name: string): string | undefined {
-  const value = Object.hasOwn(claims, name) ? claims[name] : name.split(".").reduce<unknown>(member, claims);
-  if (typeof value === "string") return value === "" ? undefined : value;
-  return typeof value === "number" || typeof value === "boolean" ? String(value) : undefined;
-}
-
-function member(value: unknown, name: string): unknown {
-  return typeof value === "object" && value !== null && Object.hasOwn(value, name)
-    ? (value as Record<string, unknown>)[name]
-    : undefined;
 }

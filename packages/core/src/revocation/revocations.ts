@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Auth } from "../auth/claims.js";
+import { checkIdentifying, claimAt, identifyingText } from "../auth/identifying-claim.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import { checkInteger, checkObject } from "../options/validate.js";
 import type { Keyspace } from "../store/keys.js";
@@ -124,6 +125,7 @@ export class RevocationService implements Revocations {
     return answer.revoked === true;
   }
 
+  /** A TypeError for a token that does not say rightly which organisation it is for. */
   questionFor(token: CheckableToken): TokenQuestion {
     return {
       revokedKey: this.#recordKey(token),
@@ -154,10 +156,11 @@ export class RevocationService implements Revocations {
   /** The cut-offs of the user, of the session and of the organisation, as far as the token names them. */
   #cutoffKeys({ principal = "", sessionId = "", issuer, claims }: CheckableToken): string[] {
     const { keys, issuers, orgClaim } = this.#options;
-    const org = claims !== undefined && Object.hasOwn(claims, orgClaim) ? claims[orgClaim] : undefined;
+    const org = claims === undefined ? undefined : claimAt(claims, orgClaim);
     const cutoffs = principal === "" ? [] : [keys.subjectCutoff(principal)];
     if (sessionId !== "") cutoffs.push(keys.sessionCutoff(issuers.qualify(issuer, sessionId)));
-    if (typeof org === "string" && org !== "") cutoffs.push(keys.groupCutoff(issuers.qualify(issuer, org)));
+    if (identifyingText(org) !== undefined)
+      cutoffs.push(keys.groupCutoff(issuers.qualify(issuer, checkIdentifying(`the claim ${orgClaim}`, org))));
     return cutoffs;
   }
 

@@ -1,4 +1,6 @@
 import type { Auth } from "../auth/claims.js";
+import type { Identifier } from "../auth/identifying-claim.js";
+import { checkIdentifying, identifyingClaim } from "../auth/identifying-claim.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import { checkFunction, checkInteger, checkObject } from "../options/validate.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
@@ -51,8 +53,8 @@ export interface Sessions {
   revokeOthers(auth: Auth | undefined): Promise<number>;
   /** Log out everywhere: ends all sessions and all tokens that the user has so far, whoever issued them. Resolves to how many sessions there were. */
   revokeAll(subject: Subject): Promise<number>;
-  /** Ends all sessions and tokens of an organisation so far. Resolves to how many sessions there were. */
-  revokeGroup(org: string): Promise<number>;
+  /** Ends all sessions and tokens of an organisation so far; 42 is "42". Resolves to how many sessions there were. */
+  revokeGroup(org: Identifier): Promise<number>;
   /**
    * Calls the listener in this process when sessions or tokens end in any: the base for closing live connections. Returns how
    * to stop. `onMissed` is called at first, and whenever messages may have been lost because Redis was away: verify
@@ -159,7 +161,8 @@ export class SessionService implements Sessions {
     return ended.length;
   }
 
-  async revokeGroup(org: string): Promise<number> {
+  async revokeGroup(named: Identifier): Promise<number> {
+    const org = checkIdentifying("the organisation", named);
     checkName("the organisation", org);
     const { keys, store, news, issuers } = this.#options;
     const group = this.#group(org);
@@ -239,7 +242,7 @@ function concerns(
 ): boolean {
   if (issuers.digestFor(auth.issuer) !== issuer) return false;
   if (principal !== undefined && auth.principal !== principal) return false;
-  if (org !== undefined && auth.claims[orgClaim] !== org) return false;
+  if (org !== undefined && identifyingClaim(auth.claims, orgClaim) !== org) return false;
   if (jti !== undefined) return auth.jti === jti;
   if (sessionIds !== undefined) return auth.sessionId !== undefined && sessionIds.includes(auth.sessionId);
   return cutoff === undefined || cutoffs.revokes(cutoff, auth);
