@@ -16,13 +16,26 @@ async function status(middleware: FakeMiddleware, claims: Record<string, unknown
 }
 
 describe("a claim", () => {
-  it("passes if it equals the value, in kind too", async () => {
+  it("passes if it equals the value; of a text and an integer, the decimal text counts", async () => {
     expect(await status(gate.requireClaim("plan", "pro"), { plan: "pro" })).to.equal(200);
     for (const plan of ["Pro", "pro ", ["pro"], { pro: true }, null, undefined, true, 1]) {
       expect(await status(gate.requireClaim("plan", "pro"), { plan }), JSON.stringify(plan)).to.equal(403);
     }
-    for (const level of ["1", true, [1], 1.5])
-      expect(await status(gate.requireClaim("level", 1), { level })).to.equal(403);
+    for (const level of [1, "1"]) {
+      expect(await status(gate.requireClaim("level", 1), { level })).to.equal(200);
+      expect(await status(gate.requireClaim("level", "1"), { level })).to.equal(200);
+    }
+    for (const level of ["01", "1.0", " 1", true, [1], 1.5, 2 ** 53, null, ""])
+      expect(await status(gate.requireClaim("level", 1), { level }), JSON.stringify(level)).to.equal(403);
+    for (const [test, level] of [
+      [0.5, 0.5],
+      ["", ""],
+    ] as const)
+      expect(await status(gate.requireClaim("level", test), { level })).to.equal(200);
+    for (const level of [undefined, null]) {
+      expect(await status(gate.requireClaim("level", ""), { level })).to.equal(403);
+      expect(await status(gate.requireClaim("level", 0), { level })).to.equal(403);
+    }
     for (const admin of ["true", 1, "", {}])
       expect(await status(gate.requireClaim("admin", true), { admin })).to.equal(403);
   });
@@ -85,6 +98,9 @@ describe("a role", () => {
       { role: "admin" },
       { role: ["user", "admin"] },
       { roles: ["user admin", "admin"] },
+      { roles: [null, "admin"], role: "" },
+      { roles: { admin: true, user: false } },
+      { roles: { admin: { "1234": "shop.example" } } },
     ]) {
       expect(await status(gate.requireRole("admin"), claims), JSON.stringify(claims)).to.equal(200);
     }
@@ -92,8 +108,10 @@ describe("a role", () => {
       {},
       { roles: ["Admin"] },
       { roles: "administrator" },
-      { roles: { admin: true } },
-      { roles: [["admin"]] },
+      { roles: { user: true, admin: false } },
+      { roles: { admin: null } },
+      { roles: { user: "admin" } },
+      { roles: [null, "", "user"] },
       { roles: "admin,user" },
       { roles: "user admin" },
       { role: "not admin" },
@@ -101,6 +119,22 @@ describe("a role", () => {
     ]) {
       expect(await status(gate.requireRole("admin"), claims), JSON.stringify(claims)).to.equal(403);
     }
+  });
+
+  it("may be an integer, which is the same as its decimal text", async () => {
+    for (const roles of [42, "42", [7, 42], ["7", "42"], { "42": true }]) {
+      expect(await status(gate.requireRole(42), { roles }), JSON.stringify(roles)).to.equal(200);
+      expect(await status(gate.requireRole("42"), { roles }), JSON.stringify(roles)).to.equal(200);
+    }
+    expect(await status(gate.requireRole(42), { roles: ["042", "42.0", 420] })).to.equal(403);
+    for (const role of [true, 0.5, 2 ** 53, Number.NaN, null, undefined, "", ["a"], {}])
+      expect(() => gate.requireRole(role as never), typeof role).to.throw(TypeError, "requireRole() must be");
+  });
+
+  it("that is neither text nor an integer makes the token invalid, whatever else it has", async () => {
+    for (const role of [true, false, 0.5, 2 ** 53, ["admin"], { admin: true }])
+      for (const claims of [{ roles: ["admin", role] }, { role: [role], roles: "admin" }])
+        expect(await status(gate.requireRole("admin"), claims), JSON.stringify(claims)).to.equal(401);
   });
 
   it("may have blanks in its name, and is one role all the same", async () => {

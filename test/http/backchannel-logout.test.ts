@@ -199,6 +199,36 @@ for (const adapter of adapters) {
       expect((await send(`${url}/me`, { token: ours })).status).to.equal(200);
     });
 
+    it("knows a user only by the claim that access tokens name users by, and else the session", async () => {
+      const seen: BackchannelLogout[] = [];
+      const auth = { ...authOf(issuer), subjectClaim: ["oid", "sub"] } as AnyOptions["auth"];
+      const { url } = await start(
+        { auth },
+        behind((logout) => void seen.push(logout)),
+      );
+      const logOut = async (claims: Record<string, unknown>): Promise<number> =>
+        (await form(`${url}/backchannel-logout`, { logout_token: await logoutToken(issuer, claims) })).status;
+      const status = async (token: string): Promise<number> => (await send(`${url}/me`, { token })).status;
+      const [alice, bob] = [
+        await accessToken(issuer, { sub: "pair-1", oid: "alice", sid: "s1", iat: nowSeconds() - 10 }),
+        await accessToken(issuer, { sub: "pair-2", oid: "bob", sid: "s2", iat: nowSeconds() - 10 }),
+      ];
+      expect([
+        await logOut({ sub: "pair-1" }),
+        await logOut({ sub: "", oid: "" }),
+        await logOut({ oid: 5 }),
+      ]).to.deep.equal([...[400, 400, 400]]);
+      expect([await status(alice), await status(bob)]).to.deep.equal([200, 200]);
+      expect(await logOut({ sub: "pair-1", oid: "alice" })).to.equal(200);
+      expect([await status(alice), await status(bob)]).to.deep.equal([401, 200]);
+      expect(await logOut({ sub: "alice", sid: "s2" })).to.equal(200);
+      expect(await status(bob)).to.equal(401);
+      expect(seen.map(({ subject, sessionId }) => [subject, sessionId])).to.deep.equal([
+        ["alice", undefined],
+        [undefined, "s2"],
+      ]);
+    });
+
     it("answers 503 when nothing was recorded, and hears the provider when it tries again", async () => {
       const { url } = await start({ redis: "redis://127.0.0.1:1" }, behind());
       const token = await logoutToken(issuer, { sub: "alice" });

@@ -1,5 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Auth } from "./auth/claims.js";
+import type { Identifier } from "./auth/identifying-claim.js";
+import type { NamedUser } from "./auth/principal.js";
 import type { GateCache } from "./cache/request-cache.js";
 import type { Responses } from "./cache/response/responses.js";
 import type { ClaimTest, RecentAuthOptions } from "./guard/authorization.js";
@@ -75,8 +77,8 @@ export interface Gate<Raw, Middleware> {
   requireAnyScope(...scopes: string[]): Middleware;
   /** Passes requests whose token has a claim (or a member of one, as `"org.plan"`) of this value, or that stands the test. */
   requireClaim(name: string, test: ClaimTest): Middleware;
-  /** Passes requests whose token has at least one of these roles; see `auth.rolesClaim`. */
-  requireRole(...roles: string[]): Middleware;
+  /** Passes requests whose token has at least one of these roles; see `auth.rolesClaim`. A role 42 is "42". */
+  requireRole(...roles: Identifier[]): Middleware;
   /** Passes requests of a sign-in that is recent or strong enough, and says otherwise what a new one must bring (RFC 9470). */
   requireRecentAuth(options: RecentAuthOptions): Middleware;
   /** Applies a middleware of this gate to all requests but those that the condition matches: public paths. */
@@ -93,6 +95,11 @@ export interface Gate<Raw, Middleware> {
    * refusal (`credentials_required`), and so is any other value that a client may have sent in its place.
    */
   verify(source: string | IncomingMessage | null | undefined): Promise<Verification>;
+  /**
+   * The text that `auth.principal` is for a user, for calls about users of another issuer than the main one: the only one, or
+   * `auth.sharedIssuer`. A TypeError for an issuer whose tokens this gate does not accept, or for none where there are several.
+   */
+  principal(user: NamedUser): string;
   /** Middleware that answers paths of its own. */
   readonly routes: Routes<Raw, Middleware>;
   /** The cache outside requests: the same entries as `req.cache` and `ctx.cache`. A TypeError if `cache` is false. */

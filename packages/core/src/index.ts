@@ -6,6 +6,8 @@ export type { Health } from "./health.js";
 export type { Routes } from "./routes/routes.js";
 export type { ClaimTest, RecentAuthOptions } from "./guard/authorization.js";
 export type { Auth, Claims, Register } from "./auth/claims.js";
+export type { Identifier } from "./auth/identifying-claim.js";
+export type { NamedUser } from "./auth/principal.js";
 export type { TokenReader } from "./auth/bearer.js";
 export type { IssuerTest, TokenValidator } from "./auth/issuer-verifier.js";
 export type { PublicKeyOption } from "./auth/keys.js";

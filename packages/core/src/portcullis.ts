@@ -1,3 +1,4 @@
+import { principalOf } from "./auth/principal.js";
 import { operations } from "./documentation.js";
 import type { Finding } from "./examination.js";
 import { examineGate } from "./examination.js";
@@ -227,6 +228,10 @@ export function createGate<Raw, Middleware extends object>(
       if (!verdict.allowed) return verdict;
       const { auth: who } = exchange.facts;
       return who === undefined ? services.challenges.credentialsRequired() : { allowed: true, auth: who };
+    },
+    principal(user) {
+      if (auth === undefined) throw optionError("auth", "is required for principal()");
+      return principalOf(auth, user);
     },
     get cache() {
       if (services.cache === undefined) throw optionError("cache", "is false, so there is no cache");

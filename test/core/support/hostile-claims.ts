@@ -59,7 +59,15 @@ const times: readonly HostileToken[] = [
 
 const noIdentifier: readonly unknown[] = ["", null, 0, 5, true, false, [], ["a"], {}, { toString: "a" }];
 
-const identifiers: readonly HostileToken[] = ["jti", "sub", "sid"].flatMap((claim) => rows(claim, noIdentifier));
+const identifiers: readonly HostileToken[] = [
+  ...["jti", "sid"].flatMap((claim) => rows(claim, noIdentifier)),
+  // An empty sub names nobody, and a token may do that.
+  ...rows(
+    "sub",
+    noIdentifier.filter((value) => value !== ""),
+  ),
+  ...rows("org_id", [0.5, true, false, 2 ** 53, [], ["a"], {}]),
+];
 
 const issuers: readonly unknown[] = [
   ...[undefined, "", null, 5, true, {}, [], [testIssuer], [[testIssuer]], { [testIssuer]: true }],

@@ -1,4 +1,5 @@
 import type { JWTHeaderParameters, JWTPayload } from "jose";
+import { claimAt, identifyingText, unfit } from "./identifying-claim.js";
 import type { IssuerScope } from "./issuer-scope.js";
 import { logoutEvent } from "./logout-token.js";
 import { declaresOtherUse } from "./token-use.js";
@@ -28,7 +29,10 @@ export interface Auth<C = Claims> {
   /** The protected JOSE header. */
   readonly header: Readonly<JWTHeaderParameters>;
   readonly claims: C;
-  /** Claim `sub`; empty if the token has none, which per-user limits and views refuse. */
+  /**
+   * Claim `sub`, or the first claim of `auth.subjectClaim` that the token has; empty if it has none, which per-user limits and
+   * views refuse. Text, also where the claim is a number.
+   */
   readonly subject: string;
   /** Claim `jti`. */
   readonly jti: string | undefined;
@@ -38,7 +42,7 @@ export interface Auth<C = Claims> {
   readonly scopes: readonly string[];
   /** Claim `iss`; empty if the token has none. */
   readonly issuer: string;
-  /** Identifies the user across issuers; per-user limits, views and cut-offs go by it. */
+  /** Identifies the user across issuers and claims; per-user limits, views and cut-offs go by it. Empty without a subject. */
   readonly principal: string;
   /** Claim `iat`, unix seconds. */
   readonly issuedAt: number | undefined;
@@ -46,8 +50,16 @@ export interface Auth<C = Claims> {
   readonly expiresAt: number;
 }
 
+/** Which claim names the user of a token. */
+export interface SubjectRules {
+  /** The first of them that a token has. Never empty. @default ["sub"] */
+  readonly subjectClaims?: readonly string[] | undefined;
+  /** May it be an integer? @default false */
+  readonly numericSubject?: boolean | undefined;
+}
+
 /** What a token must satisfy beyond what jose checks. */
-export interface ClaimRules {
+export interface ClaimRules extends SubjectRules {
   /** Seconds of clock difference forgiven for `nbf` and `iat`. */
   readonly toleranceSeconds: number;
   /** Longest `exp - iat` in seconds; a cut-off must outlive every token. */
@@ -77,13 +89,48 @@ const onlyBearer: ConfirmationRules = { dpop: "off", certificate: false };
 const accessTokenTypes = new Set(["jwt", "at+jwt"]);
 
 /** Why a token cannot be named, or has no end: nothing that is asked of the time. The reason is a fixed phrase for logs. */
-export function refusalOfNames({ exp, iss, jti, sub, sid }: JWTPayload): string | undefined {
+export function refusalOfNames(claims: JWTPayload, rules: SubjectRules): string | undefined {
+  const { exp, iss, jti, sid } = claims;
+  // It may be anything: a null is no text either.
+  const sub: unknown = claims.sub;
   if (!isTime(exp)) return "exp is missing or is not a time";
   if (iss !== undefined && !isIdentifier(iss)) return "iss is not a non-empty string";
   if (jti !== undefined && !isIdentifier(jti)) return "jti is not a non-empty string";
-  if (sub !== undefined && !isIdentifier(sub)) return "sub is not a non-empty string";
   if (sid !== undefined && !isIdentifier(sid)) return "sid is not a non-empty string";
+  if (sub === null || readSubject(sub, rules) === unfit) return causeOfSubject(sub, rules);
+  const named = findSubject(claims, rules);
+  return named?.text === unfit ? causeOfSubject(named.value, rules) : undefined;
+}
+
+function causeOfSubject(value: unknown, { numericSubject = false }: SubjectRules): string {
+  if (numericSubject) return "the claim that names the user is neither text nor a safe integer";
+  return typeof value === "number"
+    ? "the claim that names the user is a number, and auth.numericSubject is not set"
+    : "the claim that names the user is not text";
+}
+
+const onlySub: readonly string[] = ["sub"];
+
+interface FoundSubject {
+  readonly text: string | typeof unfit;
+  readonly value: unknown;
+  /** The claim, if it is not the first that may name users. */
+  readonly laterClaim: string | undefined;
+}
+
+/** The first of the claims that a token has; undefined if it has none of them. */
+function findSubject(claims: JWTPayload, rules: SubjectRules): FoundSubject | undefined {
+  const { subjectClaims = onlySub } = rules;
+  for (const [index, name] of subjectClaims.entries()) {
+    const value = claimAt(claims, name);
+    const text = readSubject(value, rules);
+    if (text !== undefined) return { text, value, laterClaim: index === 0 ? undefined : name };
+  }
   return undefined;
+}
+
+function readSubject(value: unknown, { numericSubject = false }: SubjectRules): ReturnType<typeof identifyingText> {
+  return typeof value === "number" && !numericSubject ? unfit : identifyingText(value);
 }
 
 /**
@@ -96,7 +143,7 @@ export function refusalOfClaims(
   rules: ClaimRules,
 ): string | undefined {
   const { exp = 0, iat, jti, cnf } = claims;
-  const unnamed = refusalOfNames(claims);
+  const unnamed = refusalOfNames(claims, rules);
   if (unnamed !== undefined) return unnamed;
   if (iat !== undefined && !isTime(iat)) return "iat is not a time";
   if (iat !== undefined && exp - iat > rules.maxLifetimeSeconds) return livesTooLong;
@@ -180,7 +227,8 @@ function isStrict({ typ }: Readonly<JWTHeaderParameters>, claims: JWTPayload): b
   const names = ["iss", "exp", "aud", "sub", "client_id", "iat", "jti"];
   return (
     /^(?:application\/)?at\+jwt$/i.test(typeof typ === "string" ? typ : "") &&
-    names.every((name) => claims[name] !== undefined)
+    names.every((name) => claims[name] !== undefined) &&
+    claims.sub !== ""
   );
 }
 
@@ -190,8 +238,15 @@ function isAccessTokenType(typ: unknown): boolean {
 }
 
 /** The facts of a verified token, frozen with everything in it. */
-export function createAuth(token: string, header: JWTHeaderParameters, claims: JWTPayload, issuers: IssuerScope): Auth {
-  const subject = claims.sub ?? "";
+export function createAuth(
+  token: string,
+  header: JWTHeaderParameters,
+  claims: JWTPayload,
+  issuers: IssuerScope,
+  rules: SubjectRules,
+): Auth {
+  const { text, laterClaim } = findSubject(claims, rules) ?? {};
+  const subject = typeof text === "string" ? text : "";
   return Object.freeze({
     token,
     header: freezeDeeply(header),
@@ -201,7 +256,7 @@ export function createAuth(token: string, header: JWTHeaderParameters, claims: J
     sessionId: claims.sid as string | undefined,
     scopes: Object.freeze([...new Set([...words(claims.scope), ...words(claims.scp)])]),
     issuer: claims.iss ?? "",
-    principal: subject === "" ? "" : issuers.qualify(claims.iss, subject),
+    principal: subject === "" ? "" : issuers.principal(claims.iss, subject, laterClaim),
     issuedAt: claims.iat,
     expiresAt: claims.exp ?? 0,
   });

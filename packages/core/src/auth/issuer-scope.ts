@@ -30,6 +30,9 @@ const nobody = "0".repeat(32);
  * `sub` and `jti` are unique per issuer only (RFC 7519 4.1.2, 4.1.7). So identifiers of several issuers are told apart before
  * they become text: a bare one is that of the gate's main issuer, the only or the shared one; another issuer's begins with
  * `iss-<digest>.`. Before they become keys every one is taken apart into its issuer and its name.
+ *
+ * The name of a user is the text of the first claim of `auth.subjectClaim`, or `claim-<digest>` of a later claim and its text:
+ * so a client that is called 42 is not the user 42.
  */
 export class IssuerScope {
   /** The issuers that are known by name. */
@@ -41,9 +44,10 @@ export class IssuerScope {
   /** Was it said by option whose the shared keys are? */
   readonly isSaid: boolean;
   /** May there be tokens of two issuers? */
-  readonly #several: boolean;
+  readonly several: boolean;
+  /** The issuer of bare identifiers; undefined if there is none, or if no issuer is known by name. */
+  readonly main: string | undefined;
   readonly #open: boolean;
-  readonly #main: string | undefined;
   /** The digest of the main issuer: that of bare identifiers. */
   readonly #mainDigest: string | undefined;
   readonly #digests = new LRUCache<string, string>({ max: 1000 });
@@ -51,23 +55,33 @@ export class IssuerScope {
   constructor({ known = [], shared, open = false, own }: IssuerScopeOptions = {}) {
     this.known = known;
     this.#open = open;
-    this.#several = known.length > 1 || open;
-    this.#main = typeof shared === "string" ? shared : this.#several ? undefined : known[0];
-    this.#mainDigest = this.#main !== undefined ? this.digest(this.#main) : this.#several ? undefined : nobody;
+    this.several = known.length > 1 || open;
+    this.main = typeof shared === "string" ? shared : this.several ? undefined : known[0];
+    this.#mainDigest = this.main !== undefined ? this.digest(this.main) : this.several ? undefined : nobody;
     this.sharing = shared === false ? undefined : this.#mainDigest;
-    this.isSaid = shared !== undefined || this.#several;
+    this.isSaid = shared !== undefined || this.several;
     this.home =
       this.#mainDigest ?? (own !== undefined ? this.digest(own) : digestOf(JSON.stringify([...known].sort())));
   }
 
   /** The identifier as it is unique among all issuers. A TypeError if it cannot be told whose it is. */
   qualify(issuer: string | undefined, identifier: string): string {
-    const whose = this.#several ? (issuer ?? this.#main) : this.#main;
-    if (this.#several && (whose === undefined || !(this.#open || this.known.includes(whose))))
+    const whose = this.several ? (issuer ?? this.main) : this.main;
+    if (this.several && (whose === undefined || !(this.#open || this.known.includes(whose))))
       throw new TypeError("there are several issuers: say which of them issued the token");
     // What looks like another issuer's must not be taken for it.
-    if (whose === this.#main && !qualified.test(identifier)) return identifier;
+    if (whose === this.main && !qualified.test(identifier)) return identifier;
     return textOf(whose === undefined ? nobody : this.digest(whose), identifier);
+  }
+
+  /** The principal of a user, whom the first claim of `auth.subjectClaim` names or else this later one. */
+  principal(issuer: string | undefined, subject: string, laterClaim?: string): string {
+    return this.qualify(issuer, laterClaim === undefined ? firstName(subject) : laterName(laterClaim, subject));
+  }
+
+  /** Is this the principal of a user whom a later claim of `auth.subjectClaim` names? */
+  isOfLaterClaim(principal: string): boolean {
+    return ofLaterClaim.test(this.parse(principal).name);
   }
 
   /** Takes an identifier apart that {@link qualify} has made. A TypeError for a bare one that no issuer has as it is. */
@@ -109,7 +123,7 @@ export class IssuerScope {
 
   /** The digest of the issuer of a token, as the gate tells issuers apart. */
   digestFor(issuer: string | undefined): string {
-    if (!this.#several) return this.#mainDigest ?? nobody;
+    if (!this.several) return this.#mainDigest ?? nobody;
     return this.parse(this.qualify(issuer === "" ? undefined : issuer, "-")).issuer;
   }
 
@@ -131,12 +145,34 @@ export class IssuerScope {
 
 const qualified = /^iss-([0-9a-f]{32})\./;
 
+/** The name of a user whom a later claim names. */
+const ofLaterClaim = /^claim-[0-9a-f]{32}$/;
+
+/** Texts of the first claim that could be taken for such a name get one more `first-` in front, which can be taken off. */
+const alike = /^(?:first-)*claim-[0-9a-f]{32}$/;
+
+function firstName(subject: string): string {
+  return alike.test(subject) ? `first-${subject}` : subject;
+}
+
+function laterName(claim: string, subject: string): string {
+  return `claim-${digestOf(JSON.stringify([claim, subject]))}`;
+}
+
+/** The text of the first claim, by which other services know a user; undefined for one whom a later claim names. */
+export function subjectOfName(name: string): string | undefined {
+  if (!alike.test(name)) return name;
+  return ofLaterClaim.test(name) ? undefined : name.slice("first-".length);
+}
+
 function textOf(digest: string, name: string): string {
   return `iss-${digest}.${name}`;
 }
 
+/** No two texts give one digest, ill-formed ones included: no UTF-8 begins with the byte FF. */
 function digestOf(text: string): string {
-  return createHash("sha256").update(text).digest("hex").slice(0, 32);
+  const bytes = text.isWellFormed() ? text : Buffer.concat([Buffer.of(0xff), Buffer.from(text, "utf16le")]);
+  return createHash("sha256").update(bytes).digest("hex").slice(0, 32);
 }
 
 /** No text, or an empty one, would be one key for everybody who has none. */

@@ -44,6 +44,8 @@ export class IssuerVerifier {
   readonly #options: IssuerVerifierOptions;
   readonly #joseOptions: JWTVerifyOptions;
   readonly #scope: IssuerScope;
+  /** Claims that name the user, and that must be there. */
+  readonly #requiredNames: readonly string[];
   /** Unix milliseconds. */
   readonly #now: () => number;
 
@@ -53,6 +55,8 @@ export class IssuerVerifier {
     this.#now = now;
     this.rolesClaim = options.rolesClaim;
     const { audience, requiredClaims, rules, issuer } = options;
+    const { subjectClaims = [] } = rules;
+    this.#requiredNames = requiredClaims.filter((name) => name === "sub" || subjectClaims.includes(name));
     this.#joseOptions = {
       clockTolerance: rules.toleranceSeconds,
       requiredClaims: ["exp", ...requiredClaims],
@@ -96,11 +100,12 @@ export class IssuerVerifier {
       const refusal =
         refusalOf === undefined ? refusalOfClaims(header, payload, rules) : refusalOf(header, payload, nowSeconds);
       if (refusal !== undefined) return typeof refusal === "string" ? refuseToken(refusal) : refusal;
+      if (this.#requiredNames.some((name) => isEmpty(payload[name]))) return refuseToken("a required claim is empty");
       if (!isMeantFor(payload, audience)) return refuseToken("the token is meant for somebody else");
       // Last: what our clock may be wrong about is no reason where there is another.
       const untimely = refusalOf === undefined ? refusalOfFirstTime(payload, rules, nowSeconds) : undefined;
       if (untimely !== undefined) return untimelyToken(untimely);
-      return createAuth(token, header, payload, this.#scope);
+      return createAuth(token, header, payload, this.#scope, rules);
     } catch (error) {
       if (error instanceof KeysUnavailable) return { code: "keys_unavailable", cause: error.message };
       if (isUntimely(error)) return untimelyToken(error.code);
@@ -134,6 +139,11 @@ export class IssuerVerifier {
     }
     throw candidates.length === 0 ? new errors.JWKSNoMatchingKey() : new errors.JWSSignatureVerificationFailed();
   }
+}
+
+/** Is a claim that names the user as good as missing? */
+function isEmpty(value: unknown): boolean {
+  return value === "" || value === null;
 }
 
 /** Only true is a yes of the application's. A promise is none, and its failure must not end the process. */

@@ -15,8 +15,8 @@ export interface LogoutTokenRules {
 }
 
 /**
- * Why a token whose signature, `iss`, `aud` and `exp` hold is no logout token (2.6); undefined if it is one. A fixed phrase for
- * logs.
+ * Why a token whose signature, `iss`, `aud`, `exp` and names hold is no logout token (2.6); undefined if it is one, of whoever
+ * it names. A fixed phrase for logs.
  */
 export function refusalOfLogoutToken(
   header: { readonly typ?: unknown },
@@ -24,16 +24,13 @@ export function refusalOfLogoutToken(
   { toleranceSeconds, requireType }: LogoutTokenRules,
   nowSeconds: number,
 ): string | TokenRefusal | undefined {
-  const { iss, iat, exp, jti, sub, sid, events } = claims;
+  const { iss, iat, exp, jti, events } = claims;
   if (requireType && !(typeof header.typ === "string" && /^(?:application\/)?logout\+jwt$/i.test(header.typ)))
     return "typ is not logout+jwt";
   if (!isTime(iat)) return "iat is missing";
   if (!isTime(exp) || exp - iat > longestLifeSeconds) return "exp is missing or more than a day after iat";
   if (!isText(iss)) return "iss is missing";
   if (!isText(jti)) return "jti is missing";
-  if (sub !== undefined && !isText(sub)) return "sub is not a non-empty string";
-  if (sid !== undefined && !isText(sid)) return "sid is not a non-empty string";
-  if (sub === undefined && sid === undefined) return "there is neither sub nor sid";
   if ("nonce" in claims) return "there is a nonce, which only ID tokens have";
   if (!isLogout(events)) return "events does not say that this is a logout";
   return iat > nowSeconds + toleranceSeconds ? untimelyToken("iat is in the future") : undefined;

@@ -68,6 +68,15 @@ export interface AuthOptions<Raw = unknown> {
   readonly requireJti?: boolean | undefined;
   /** The claim that holds the roles `requireRole()` looks for, or its path, as `"realm_access.roles"`. @default the claims `roles` and `role` */
   readonly rolesClaim?: string | undefined;
+  /**
+   * The claim that names the user, or its path, or a list of claims of which the first that a token has does, such as
+   * `["sub", "client_id"]`: `auth.subject` is its text. A client of a later claim is never the user of that name by the first
+   * one. Other services know the users of the first claim only. Tokens of `tokens` name users by `sub`.
+   * @default "sub"
+   */
+  readonly subjectClaim?: string | readonly string[] | undefined;
+  /** May the claim that names the user be an integer? Then 42 is the user "42". @default false */
+  readonly numericSubject?: boolean | undefined;
   /** Where the token is: the Authorization header, a cookie, a function, or several of them. @default "header" */
   readonly tokenFrom?: TokenFrom<Raw> | readonly TokenFrom<Raw>[] | undefined;
   /** Tokens bound to a key of the client (DPoP, RFC 9449); needs `publicUrl`. @default false */
@@ -144,6 +153,7 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
     options.issuers === undefined
       ? [resolveIssuer("auth", options as Partial<IssuerOptions>, {}, common, context)]
       : resolveIssuers(options, common, context);
+  checkOwnSubject(resolved, context.ownIssuer);
   const rest = {
     scope: resolveScope(resolved, options.sharedIssuer, context.ownIssuer),
     toleranceSeconds,
@@ -189,6 +199,15 @@ function resolveScope(
   const names = resolved.flatMap(({ issuer }) => namesOf(issuer));
   const open = resolved.some(({ issuer }) => typeof issuer === "function");
   return new IssuerScope({ known: names, shared: checkShared(names, sharedIssuer, open), open, own });
+}
+
+/** Tokens that are issued here name their user by `sub`, and so do the records of their sessions. */
+function checkOwnSubject(resolved: readonly ResolvedIssuer[], own: string | undefined): void {
+  if (own === undefined) return;
+  const issuer =
+    resolved.find((one) => namesOf(one.issuer).includes(own)) ?? resolved.find((one) => typeof one.issuer !== "object");
+  if (issuer?.rules.subjectClaims?.[0] === "sub" || issuer === undefined) return;
+  throw optionError("auth.subjectClaim", 'must begin with "sub" for tokens.issuer, whose tokens name users by sub');
 }
 
 /** Whose the shared keys are must be said rightly: with a wrong name nobody's revocations would be seen. */

@@ -32,11 +32,14 @@ export type IssuerOption =
   | "maxLifetime"
   | "requireJti"
   | "rolesClaim"
+  | "subjectClaim"
+  | "numericSubject"
   | "validate";
 
 export const issuerOptions: readonly IssuerOption[] = [
   ...(["issuer", "secret", "publicKey", "jwks", "jwksUri", "audience", "algorithms", "requiredClaims"] as const),
   ...(["strict", "maxTokenAge", "maxLifetime", "requireJti", "rolesClaim", "validate", "remoteKeys"] as const),
+  ...(["subjectClaim", "numericSubject"] as const),
 ];
 
 /**
@@ -71,8 +74,10 @@ export function resolveIssuer(
   const { strict = shared.strict ?? false, maxTokenAge = shared.maxTokenAge, validate = shared.validate } = own;
   const { maxLifetime = shared.maxLifetime ?? "30d", requireJti = shared.requireJti ?? false } = own;
   const { rolesClaim = shared.rolesClaim, remoteKeys = shared.remoteKeys } = own;
+  const { subjectClaim = shared.subjectClaim ?? "sub", numericSubject = shared.numericSubject ?? false } = own;
   checkBoolean(`${option}.strict`, strict);
   checkBoolean(`${option}.requireJti`, requireJti);
+  checkBoolean(`${option}.numericSubject`, numericSubject);
   if (validate !== undefined) checkFunction(`${option}.validate`, validate);
   if (rolesClaim !== undefined) checkString(`${option}.rolesClaim`, rolesClaim);
   const issuer = resolveNames(`${option}.issuer`, own.issuer);
@@ -86,6 +91,8 @@ export function resolveIssuer(
       maxTokenAgeSeconds: maxTokenAge === undefined ? undefined : seconds(`${option}.maxTokenAge`, maxTokenAge),
       requireJti,
       strict,
+      subjectClaims: resolveSubjectClaims(`${option}.subjectClaim`, subjectClaim),
+      numericSubject,
     },
     validate,
     rolesClaim,
@@ -126,6 +133,12 @@ export function namesOf(issuer: readonly string[] | IssuerTest | undefined): rea
 function resolveNames(option: string, issuer: unknown): readonly string[] | IssuerTest | undefined {
   if (issuer === undefined) return undefined;
   return typeof issuer === "function" ? (issuer as IssuerTest) : strings(option, issuer);
+}
+
+function resolveSubjectClaims(option: string, claims: unknown): readonly string[] {
+  const names = strings(option, claims);
+  if (new Set(names).size < names.length) throw optionError(option, "must not name one claim twice");
+  return names;
 }
 
 function resolveAudience(option: string, audience: unknown): Audience {

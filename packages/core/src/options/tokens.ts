@@ -129,7 +129,9 @@ export function acceptOwnTokens<Raw>(
       isList(one?.issuer) ? one.issuer.includes(issuer) : one?.issuer === issuer,
     );
     const shared = { ...auth, sharedIssuer: issuer };
-    return listed || issuers.length === 0 ? shared : { ...shared, issuers: [...issuers, { ...own, audience }] };
+    return listed || issuers.length === 0
+      ? shared
+      : { ...shared, issuers: [...issuers, { ...own, audience, subjectClaim: "sub" }] };
   }
   const keyed = (["secret", "publicKey", "jwks", "jwksUri"] as const).some((name) => given[name] !== undefined);
   // What is neither a text, a list nor a function is told of where auth is resolved.

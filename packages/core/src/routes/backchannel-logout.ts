@@ -1,3 +1,5 @@
+import type { Auth } from "../auth/claims.js";
+import { refusalOfNames } from "../auth/claims.js";
 import { isCompactJws, maxCompactLength } from "../auth/compact.js";
 import { refusalOfLogoutToken } from "../auth/logout-token.js";
 import { onlyField, readForm } from "../http/form.js";
@@ -5,6 +7,7 @@ import type { Check, Reply } from "../http/verdict.js";
 import type { ResolvedAuth } from "../options/auth.js";
 import { checkBoolean, checkFunction, checkObject, optionError, strings } from "../options/validate.js";
 import type { Keyspace } from "../store/keys.js";
+import type { ForeignLogout } from "../sessions/ending.js";
 import type { SecurityStore } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";
 import { noStore, notRecorded, oauthError } from "./oauth.js";
@@ -29,7 +32,7 @@ export interface BackchannelLogoutOptions<Raw = unknown> {
 /** Who was logged out, and of what. */
 export interface BackchannelLogout {
   readonly issuer: string;
-  /** The user; undefined if only the session is named. */
+  /** The user, by the first claim of `auth.subjectClaim`; undefined if only the session is named. */
   readonly subject: string | undefined;
   /** The session (claim `sid`); undefined if all of the user's sessions have ended. */
   readonly sessionId: string | undefined;
@@ -42,7 +45,7 @@ export interface LogoutServices<Raw> {
   readonly store: SecurityStore;
   readonly keys: Keyspace;
   /** Ends the session, or all of the user up to `issuedAt`. Undefined where revocation is off. */
-  readonly logOut: ((logout: BackchannelLogout) => Promise<void>) | undefined;
+  readonly logOut: ((logout: ForeignLogout) => Promise<void>) | undefined;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
@@ -67,14 +70,15 @@ export function backchannelLogoutRoute<Raw>(
   const audience = strings("backchannelLogout().audience", options.audience);
   if (auth === undefined || logOut === undefined)
     throw optionError("revocation", "is off for this gate, or auth is missing, so nobody can be logged out");
-  const { toleranceSeconds } = auth;
+  const { toleranceSeconds, scope } = auth;
   const rules = { toleranceSeconds, requireType };
   const verifier = createTokenVerifier(
     auth,
-    () => ({
+    ({ rules: names }) => ({
       audience,
       requiredClaims: [],
-      refusalOf: (header, claims, seconds) => refusalOfLogoutToken(header, claims, rules, seconds),
+      refusalOf: (header, claims, seconds) =>
+        refusalOfNames(claims, names) ?? refusalOfLogoutToken(header, claims, rules, seconds),
     }),
     now,
   );
@@ -89,11 +93,12 @@ export function backchannelLogoutRoute<Raw>(
       if (typeof token !== "string" || token.length > maxCompactLength || !isCompactJws(token)) return refuse();
       const outcome = await verifier.verify(token);
       if ("code" in outcome) return isOurFault(outcome, store) ? notRecorded() : refuse();
-      const { issuer, subject, sessionId, issuedAt = 0, expiresAt, jti = "" } = outcome.auth;
-      const logout = { issuer, subject: subject === "" ? undefined : subject, sessionId, issuedAt };
+      const { issuer, sessionId, issuedAt = 0, expiresAt, jti = "" } = outcome.auth;
+      const user = userOf(outcome.auth);
+      if (user === undefined && sessionId === undefined) return refuse();
       try {
-        await logOut(logout);
-        await onLogout?.(logout, exchange.raw);
+        await logOut({ issuer, principal: user?.principal, sessionId, issuedAt });
+        await onLogout?.({ issuer, subject: user?.subject, sessionId, issuedAt }, exchange.raw);
         const ttlMs = Math.ceil((expiresAt + toleranceSeconds) * 1000 - now()) + 1000;
         return (await isRepeated(keys.logoutToken(issuer, jti), ttlMs)) ? refuse() : done;
       } catch (error) {
@@ -102,6 +107,11 @@ export function backchannelLogoutRoute<Raw>(
       }
     },
   });
+
+  /** Access tokens name the user by the first claim that they have: another one may be that of somebody else. */
+  function userOf(named: Auth): Auth | undefined {
+    return named.principal === "" || scope.isOfLaterClaim(named.principal) ? undefined : named;
+  }
 
   async function isRepeated(key: string, ttlMs: number): Promise<boolean> {
     const answer = await store.ask({ beforeToken: [], token: undefined, use: { key, ttlMs }, afterToken: [] });

@@ -1,5 +1,6 @@
 import { refusalOfNames } from "../auth/claims.js";
 import { isCompactJws, maxCompactLength } from "../auth/compact.js";
+import { identifyingText } from "../auth/identifying-claim.js";
 import { untimelyToken } from "../auth/token-refusal.js";
 import type { Exchange } from "../http/exchange.js";
 import { onlyField, readForm } from "../http/form.js";
@@ -76,7 +77,8 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
     ({ rules }) => ({
       rules: { ...rules, toleranceSeconds: anyTimeSeconds, exactExpiry: true, maxTokenAgeSeconds: undefined },
       refusalOf: (_header, claims, seconds) =>
-        refusalOfNames(claims) ?? (Number(claims.exp) <= seconds ? untimelyToken("the token is expired") : undefined),
+        refusalOfNames(claims, rules) ??
+        (Number(claims.exp) <= seconds ? untimelyToken("the token is expired") : undefined),
     }),
     now,
   );
@@ -136,7 +138,7 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
 const done = reply(200, "application/json", "", [noStore]);
 
 function isIssuedTo(claims: Readonly<Record<string, unknown>>, clientId: string): boolean {
-  const client = claims.client_id ?? claims.azp;
+  const client = identifyingText(claims.client_id) ?? identifyingText(claims.azp);
   return client === undefined || client === clientId;
 }
 

@@ -12,7 +12,7 @@ import type { Sessions } from "./sessions.js";
 /** A logout that an issuer tells of. */
 export interface ForeignLogout {
   readonly issuer: string;
-  readonly subject: string | undefined;
+  readonly principal: string | undefined;
   readonly sessionId: string | undefined;
   /** Unix seconds. */
   readonly issuedAt: number;
@@ -45,8 +45,7 @@ export function createSessionEnding(options: SessionEndingOptions): SessionEndin
   const { sessions, store, security, keys, issuers, news, cutoffs, toleranceSeconds, tokens, now } = options;
   return {
     revokeRefreshToken: tokens === undefined ? undefined : revokerOf(tokens),
-    async logOut({ issuer, subject, sessionId, issuedAt }) {
-      const principal = subject === undefined ? undefined : issuers.qualify(issuer, subject);
+    async logOut({ issuer, principal, sessionId, issuedAt }) {
       await keys.settled();
       if (sessionId !== undefined) {
         await security.cutOff(keys.sessionCutoff(issuers.qualify(issuer, sessionId)), cutoffs.lifeSeconds);
@@ -70,7 +69,7 @@ export function createSessionEnding(options: SessionEndingOptions): SessionEndin
       if (claims === undefined) return false;
       // Where our clock is known to be wrong, what may have expired is ended all the same.
       const isAlive = claims.expiresAt > now() / 1000 || clockDiffers(security);
-      if (isAlive) await sessions.revoke(issuers.qualify(issuer, claims.subject), claims.sessionId);
+      if (isAlive) await sessions.revoke(issuers.principal(issuer, claims.subject), claims.sessionId);
       return true;
     };
   }

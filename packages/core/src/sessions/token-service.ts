@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { checkIdentifying } from "../auth/identifying-claim.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { RefreshClaims } from "../auth/refresh-token.js";
 import { RefreshTokens, UnknownKey } from "../auth/refresh-token.js";
@@ -79,12 +80,13 @@ export class TokenService implements Tokens {
   }
 
   async #issue(request: IssueRequest): Promise<IssuedTokens> {
-    const { subject, claims = {}, scopes = [], org, device } = request;
+    const { subject, claims = {}, scopes = [], device } = request;
     const { keys, issuers, tokens, orgClaim, news } = this.#options;
     checkName("subject", subject);
+    const org = request.org === undefined ? undefined : checkIdentifying("org", request.org);
     if (org !== undefined) checkName("org", org);
     const known = { ...readDevice(device), grant: readGrant(claims, scopes, orgClaim) };
-    const principal = issuers.qualify(tokens.issuer, subject);
+    const principal = issuers.principal(tokens.issuer, subject);
     const group = org === undefined ? undefined : issuers.qualify(tokens.issuer, org);
     const id = randomBytes(16).toString("base64url");
     await keys.settled();
@@ -109,7 +111,7 @@ export class TokenService implements Tokens {
     if (presented === undefined) throw new TokenError("invalid_grant", "the token is none of ours");
     const { keys, store, tokens, news, noteReuse } = this.#options;
     const { sessionId, org } = presented;
-    const principal = this.#qualify(presented.subject);
+    const principal = this.#principal(presented.subject);
     await keys.settled();
     const moment = await this.#judge(presented);
     const successors = this.#refreshTokens.successors(presented);
@@ -213,7 +215,7 @@ export class TokenService implements Tokens {
    */
   async #judge({ subject, sessionId, org, jti, issuedAt, expiresAt }: RefreshClaims): Promise<Moment> {
     const { keys, store, security } = this.#options;
-    const cutoffKeys = [keys.subjectCutoff(this.#qualify(subject)), keys.sessionCutoff(this.#qualify(sessionId))];
+    const cutoffKeys = [keys.subjectCutoff(this.#principal(subject)), keys.sessionCutoff(this.#qualify(sessionId))];
     if (org !== undefined) cutoffKeys.push(keys.groupCutoff(this.#qualify(org)));
     const moment = await store.moment(cutoffKeys);
     const token = { revokedKey: keys.revokedToken(this.#qualify(jti)), cutoffKeys, issuedAt };
@@ -257,6 +259,10 @@ export class TokenService implements Tokens {
       store.trackSubject(keys.sessionsOf(principal), { add, drop: gone }),
       group === undefined ? undefined : store.trackGroup(keys.groupOf(group), { add, drop: gone }, member, idleEndsAt),
     ]);
+  }
+
+  #principal(subject: string): string {
+    return this.#options.issuers.principal(this.#options.tokens.issuer, subject);
   }
 
   #qualify(identifier: string): string {

@@ -1,3 +1,4 @@
+import type { Identifier } from "../auth/identifying-claim.js";
 import type { LoginAttempt } from "../login/attempt.js";
 import type { TokenCookies } from "./cookies.js";
 import type { Device } from "./request.js";
@@ -10,8 +11,8 @@ export interface IssueRequest {
   readonly claims?: Readonly<Record<string, unknown>> | undefined;
   /** @default [] */
   readonly scopes?: readonly string[] | undefined;
-  /** The organisation that the user acts for: `sessions.revokeGroup(org)` ends the session. @default none */
-  readonly org?: string | undefined;
+  /** The organisation that the user acts for: `sessions.revokeGroup(org)` ends the session. 42 is "42". @default none */
+  readonly org?: Identifier | undefined;
   /** Where the user has signed in, for `sessions.list()`. @default {} */
   readonly device?: Device | undefined;
   /**

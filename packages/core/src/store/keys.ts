@@ -1,6 +1,6 @@
 import { createHash, createHmac } from "node:crypto";
 import { LRUCache } from "lru-cache";
-import { IssuerScope } from "../auth/issuer-scope.js";
+import { IssuerScope, subjectOfName } from "../auth/issuer-scope.js";
 import { sharedChannels } from "./channels.js";
 import type { Algorithm } from "./ports.js";
 import { StoreFault } from "./ports.js";
@@ -82,7 +82,7 @@ export class Keyspace {
 
   revokedToken(jti: string): string {
     const { issuer, name } = this.issuers.parse(jti);
-    return this.#family("auth:revoked", "revoked:jti", issuer, name);
+    return this.#family("auth:revoked", "revoked:jti", issuer, name, name);
   }
 
   /** A token without `jti` is known by its signing input, which a respelled signature does not change; its issuer is in it. */
@@ -92,7 +92,7 @@ export class Keyspace {
 
   subjectCutoff(subject: string): string {
     const { issuer, name } = this.issuers.parse(subject);
-    return this.#family("auth:cutoff", "cutoff:subject", issuer, name);
+    return this.#family("auth:cutoff", "cutoff:subject", issuer, name, subjectOfName(name));
   }
 
   /** The cut-off of one session, by its `sid`. */
@@ -116,7 +116,7 @@ export class Keyspace {
       records: this.#own(`session-records:${tagged}`),
       ended: this.#own(`sessions-ended:${tagged}`),
       tokens: this.#own(`session-tokens:${tagged}`),
-      shared: this.#family("auth:user_tokens", "user_tokens", issuer, name),
+      shared: this.#family("auth:user_tokens", "user_tokens", issuer, name, subjectOfName(name)),
       revoked: this.#revokedPrefix(issuer),
     };
   }
@@ -128,7 +128,7 @@ export class Keyspace {
     return {
       members: this.#own(`group-sessions:${tagged}`),
       tokens: this.#own(`group-tokens:${tagged}`),
-      shared: this.#family("auth:org_tokens", "org_tokens", issuer, name),
+      shared: this.#family("auth:org_tokens", "org_tokens", issuer, name, name),
       revoked: this.#revokedPrefix(issuer),
     };
   }
@@ -200,7 +200,7 @@ export class Keyspace {
     // While nobody knows whose they are, a count of a minute may be missing in them.
     return this.#shared.areOurs === undefined
       ? this.#own(`failed:${home}:${readable(identifier)}`)
-      : this.#family("auth:failed", "failed", home, identifier);
+      : this.#family("auth:failed", "failed", home, identifier, identifier);
   }
 
   /** What operators decided about quotas. */
@@ -295,10 +295,13 @@ export class Keyspace {
     return `${this.#prefix}portcullis:${version}:${rest}`;
   }
 
-  /** A key of a shared family, literal for the issuer that these belong to; of another's it is one of our own. */
-  #family(shared: string, own: string, issuer: string, name: string): string {
-    return this.#areShared(issuer) && isLiteral(name)
-      ? `${this.#prefix}${shared}:${name}`
+  /**
+   * A key of a shared family, literal for the issuer that these belong to; of another's it is one of our own. So is that of a
+   * name which other services do not know: its literal is undefined.
+   */
+  #family(shared: string, own: string, issuer: string, name: string, literal: string | undefined): string {
+    return literal !== undefined && this.#areShared(issuer) && isLiteral(literal)
+      ? `${this.#prefix}${shared}:${literal}`
       : this.#own(`${own}:${issuer}:${readable(name)}`);
   }
 

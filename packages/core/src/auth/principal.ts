@@ -1,0 +1,36 @@
+import type { ResolvedAuth } from "../options/auth.js";
+import { checkObject, checkString, optionError } from "../options/validate.js";
+import type { IssuerTest } from "./issuer-verifier.js";
+import { isYes } from "./issuer-verifier.js";
+
+/** A user, as tokens name users. */
+export interface NamedUser {
+  /** The `iss` of the tokens. @default the only issuer, or `auth.sharedIssuer` */
+  readonly issuer?: string | undefined;
+  /** What the claim says: text, also where it is a number in the token. */
+  readonly subject: string;
+  /** The claim that names the user, one of `auth.subjectClaim`. @default the first of them */
+  readonly claim?: string | undefined;
+}
+
+/** The principal that the tokens of a user have. A TypeError for a user of whom there can be none. */
+export function principalOf<Raw>({ issuers, scope }: ResolvedAuth<Raw>, user: NamedUser): string {
+  checkObject("principal()", user, ["issuer", "subject", "claim"]);
+  const { issuer = scope.main, subject, claim } = user;
+  checkString("principal().subject", subject);
+  if (issuer !== undefined) checkString("principal().issuer", issuer);
+  else if (scope.several)
+    throw optionError("principal().issuer", "is required: there are several issuers, and none is auth.sharedIssuer");
+  const accepting = issuers.find((one) => issuer === undefined || accepts(one.issuer, issuer));
+  if (accepting === undefined)
+    throw optionError("principal().issuer", "must be an issuer whose tokens this gate accepts");
+  const { subjectClaims = ["sub"] } = accepting.rules;
+  if (claim !== undefined && !subjectClaims.includes(claim))
+    throw optionError("principal().claim", `must be one of auth.subjectClaim: ${subjectClaims.join(", ")}`);
+  return scope.principal(issuer, subject, claim === subjectClaims[0] ? undefined : claim);
+}
+
+function accepts(accepted: readonly string[] | IssuerTest | undefined, issuer: string): boolean {
+  if (typeof accepted === "function") return isYes(accepted(issuer));
+  return accepted === undefined || accepted.includes(issuer);
+}
