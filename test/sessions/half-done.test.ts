@@ -134,7 +134,7 @@ describe("an ending of sessions of which Redis has done only a part", function (
         sessions: {} as never,
         ...{ toleranceSeconds: 0, tokens: undefined, now: Date.now },
       });
-      const logout = ending.logOut({ issuer: testIssuer, subject: "alice", sessionId, issuedAt: 1000 });
+      const logout = ending.logOut({ issuer: testIssuer, principal: "alice", sessionId, issuedAt: 1000 });
       expect(await logout.catch((reason: unknown) => reason)).to.be.instanceOf(StoreFault);
       expect(heard.map(({ reason }) => reason)).to.deep.equal([sessionId === undefined ? "all" : "revoked"]);
     });
