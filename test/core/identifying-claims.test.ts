@@ -268,6 +268,17 @@ describe("a call with what names nobody", () => {
         expect((error as Error).message).to.include("non-empty string or a safe integer");
       }
     }
+    const own = openGate({
+      tokens: { signingKey: testSecret, issuer: testIssuer, audience: "shop" },
+      cache: { tenantClaim: "tenant.id" },
+    });
+    for (const id of wrong) {
+      const error: unknown = await own.tokens
+        .issue({ subject: "alice", claims: { tenant: { id } } })
+        .catch((reason: unknown) => reason);
+      expect(error, JSON.stringify(id)).to.be.instanceOf(TypeError);
+    }
+    await admit(own, (await own.tokens.issue({ subject: "alice", claims: { tenant: { id: 42 } } })).accessToken);
     for (const value of [42, null, {}, true])
       expect(() => gate.cache.forUser(value as never), typeof value).to.throw(TypeError, "auth.principal");
   });

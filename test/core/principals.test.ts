@@ -70,6 +70,28 @@ describe("the principals of different users", () => {
     });
   }
 
+  it("and tenants, organisations, claims of limits never meet, whatever issuer, claim and value", () => {
+    const scope = new IssuerScope({ known: [a, b], open: true, shared: a });
+    const space = new Keyspace("", "key-secret", { issuers: scope });
+    const keys = ({ issuer, value, claim = "sub" }: { issuer: string; value: string; claim?: string | undefined }) => {
+      const named = scope.qualify(issuer, value);
+      const group = space.groupOf(named);
+      return [space.holder(named), space.groupCutoff(named), group.members, group.tokens, group.shared]
+        .map((key) => `${key} of any claim`)
+        .concat(space.claimPartition(issuer, claim, value));
+    };
+    fc.assert(
+      fc.property(user, user, (one, other) => {
+        const [first, second] = [keys(one).map(bytes), keys(other).map(bytes)];
+        const isSame = one.issuer === other.issuer && one.value === other.value;
+        const meeting = first.filter((key) => second.includes(key)).length;
+        const isSameClaim = (one.claim ?? "sub") === (other.claim ?? "sub");
+        expect(meeting).to.equal(isSame ? (isSameClaim ? 6 : 5) : 0);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
   it("are the same for all gates when processes tell each other", () => {
     const [scope, other] = [
       new IssuerScope({ known: [a, b], shared: a }),

@@ -35,7 +35,7 @@ export interface SessionFoundation {
 }
 
 export function createSessions<Raw>(
-  { auth, revocation, tokens, deadlineMs, logger }: ResolvedOptions<Raw>,
+  { auth, revocation, tokens, cache, deadlineMs, logger }: ResolvedOptions<Raw>,
   { stores, keys, news, revocations, cutoffs, now }: SessionFoundation,
 ): SessionServices {
   if (auth === undefined || revocation === undefined || revocations === undefined || cutoffs === undefined)
@@ -61,6 +61,7 @@ export function createSessions<Raw>(
         : new TokenService({
             ...common,
             tokens,
+            tenantClaim: cache?.tenantClaim,
             deadlineMs,
             abandon: (principal, id) => sessions.revoke(principal, id),
             noteReuse() {

@@ -1,3 +1,4 @@
+import { identifyingClaim, unfit } from "../auth/identifying-claim.js";
 import { declaresOtherUse } from "../auth/token-use.js";
 
 /** Where a session was started, for its user to recognise it by. */
@@ -61,8 +62,16 @@ function readText(name: keyof Device, text: unknown): Device {
   return { [name]: text.slice(0, longest[name]).toWellFormed() };
 }
 
+/** Claims that say whose a token is. */
+export interface IdentifyingClaims {
+  /** The claim that names the organisation. */
+  readonly orgClaim: string;
+  /** The claim that names the tenant of caches; undefined for none. */
+  readonly tenantClaim: string | undefined;
+}
+
 /** Claims and scopes as they are kept, as JSON. */
-export function readGrant(claims: unknown, scopes: unknown, orgClaim: string): string {
+export function readGrant(claims: unknown, scopes: unknown, { orgClaim, tenantClaim }: IdentifyingClaims): string {
   if (typeof claims !== "object" || claims === null || Array.isArray(claims))
     throw new TypeError("claims must be an object");
   const given = claims as Readonly<Record<string, unknown>>;
@@ -71,6 +80,10 @@ export function readGrant(claims: unknown, scopes: unknown, orgClaim: string): s
   if (declaresOtherUse(given))
     throw new TypeError(
       "claims must not say that the token is something else than an access token: it would be refused",
+    );
+  if (tenantClaim !== undefined && identifyingClaim(given, tenantClaim) === unfit)
+    throw new TypeError(
+      `claims must have a non-empty string or a safe integer as "${tenantClaim}" (cache.tenantClaim), or none: the token would be refused`,
     );
   if (!Array.isArray(scopes) || !scopes.every(isScope))
     throw new TypeError("scopes must be a list of scopes without blanks (RFC 6749 3.3)");

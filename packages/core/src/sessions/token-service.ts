@@ -17,18 +17,18 @@ import type { TokenCookies } from "./cookies.js";
 import { createTokenCookies } from "./cookies.js";
 import { Handout } from "./handout.js";
 import type { EndingNews } from "./news.js";
+import type { IdentifyingClaims } from "./request.js";
 import { checkAttempt, checkName, readDevice, readGrant } from "./request.js";
 import type { TokenAnswer } from "./token-error.js";
 import type { IssuedTokens, IssueRequest, RefreshRequest, Tokens } from "./tokens.js";
 import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
 
-export interface TokenServiceOptions {
+export interface TokenServiceOptions extends IdentifyingClaims {
   readonly tokens: ResolvedTokens;
   readonly store: SessionStore;
   readonly security: SecurityStore;
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
-  readonly orgClaim: string;
   readonly news: EndingNews;
   readonly deadlineMs: number;
   readonly cutoffs: CutoffRules;
@@ -81,11 +81,11 @@ export class TokenService implements Tokens {
 
   async #issue(request: IssueRequest): Promise<IssuedTokens> {
     const { subject, claims = {}, scopes = [], device } = request;
-    const { keys, issuers, tokens, orgClaim, news } = this.#options;
+    const { keys, issuers, tokens, news } = this.#options;
     checkName("subject", subject);
     const org = request.org === undefined ? undefined : checkIdentifying("org", request.org);
     if (org !== undefined) checkName("org", org);
-    const known = { ...readDevice(device), grant: readGrant(claims, scopes, orgClaim) };
+    const known = { ...readDevice(device), grant: readGrant(claims, scopes, this.#options) };
     const principal = issuers.principal(tokens.issuer, subject);
     const group = org === undefined ? undefined : issuers.qualify(tokens.issuer, org);
     const id = randomBytes(16).toString("base64url");
@@ -237,7 +237,7 @@ export class TokenService implements Tokens {
       throw new TypeError("refresh() takes claims and scopes together: both are replaced");
     return {
       ...readDevice(device),
-      ...(claims === undefined ? {} : { grant: readGrant(claims, scopes, this.#options.orgClaim) }),
+      ...(claims === undefined ? {} : { grant: readGrant(claims, scopes, this.#options) }),
     };
   }
 
