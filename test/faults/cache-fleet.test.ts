@@ -6,6 +6,7 @@ import type { CacheOptions } from "@portcullis/core";
 import { startCacheProcess } from "../support/cache-fleet.js";
 import type { CacheProcess } from "../support/cache-fleet.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { until } from "../support/until.js";
 
 /** Ten times what a push takes, by and large; the bound of what is trusted without one is set apart from it. */
 const pushMs = 1000;
@@ -53,6 +54,30 @@ describe("the caches of several processes", function () {
       "size",
       1,
     );
+  });
+
+  it("meet in values, makers and deletions if they are of one service, and in nothing if not", async () => {
+    const prefix = freshPrefix();
+    const [first, second, third, fourth] = processes as [CacheProcess, CacheProcess, CacheProcess, CacheProcess];
+    const fleets = { orders: [first, second], billing: [third, fourth] };
+    for (const [service, fleet] of Object.entries(fleets))
+      for (const one of fleet)
+        await one.run({ op: "open", url: testRedisUrl(), prefix, cache: { tracked: ["n"] }, service });
+    const made = await Promise.all(
+      processes.map((one) => one.run({ op: "obtain", key: "k", count: 20, ms: 200, options: { tags: ["t"] } })),
+    );
+    expect(Number(await admin.get(`${prefix}calls`)), "one maker in each service").to.equal(2);
+    const values = made.map((all) => JSON.stringify((all as object[])[0]));
+    expect(values[0]).to.equal(values[1]).and.not.to.equal(values[2]);
+    expect(values[2]).to.equal(values[3]);
+    for (const end of [{ op: "delete", key: "k" } as const, { op: "deleteByTag", tag: "t" } as const]) {
+      for (const one of [first, third])
+        await one.run({ op: "obtain", key: "k", count: 1, ms: 1, options: { tags: ["t"] } });
+      for (const one of processes) expect(await one.run({ op: "get", key: "k" })).not.to.equal(undefined);
+      await first.run(end);
+      await until(async () => (await second.run({ op: "get", key: "k" })) === undefined);
+      for (const one of fleets.billing) expect(await one.run({ op: "get", key: "k" })).not.to.equal(undefined);
+    }
   });
 
   it("replace a process that dies while it makes a value, once, and nobody hangs", async () => {

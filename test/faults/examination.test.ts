@@ -92,6 +92,45 @@ describe("the examination of a gate's surroundings", function () {
     }
   });
 
+  it("finds caches in Redis whose service has no name, as soon as they are used, and says so once", async () => {
+    const { url } = await serve({ appendonly: "yes" });
+    const anybody = { ...testAuth, audience: false } as const;
+    const rest = { redis: url, keySecret: "s" } as const;
+    const unnamed: PortcullisOptions<undefined>[] = [
+      rest,
+      { ...rest, auth: anybody },
+      { ...rest, redis: { security: url, cache: { url, db: 1 } } },
+    ];
+    const uses: ((gate: FakeGate) => unknown)[] = [
+      ({ cache }) => cache.get("k"),
+      ({ cache }) => cache.delete("k"),
+      ({ responses }) => responses.purge("t"),
+      (gate) => gate.cacheResponse({ ttl: "1m" }),
+    ];
+    for (const options of unnamed) {
+      for (const use of uses) {
+        const said: object[] = [];
+        const logger = { debug: () => undefined, warn: (fields: object) => void said.push(fields) };
+        const gate = openGate({ ...options, logger });
+        expect(await codesOf(gate)).to.deep.equal([]);
+        for (let round = 0; round < 3; round += 1) await use(gate);
+        expect(await codesOf(gate), String(use)).to.deep.equal(["warning service_unnamed"]);
+        expect(said).to.deep.equal([{ code: "service_unnamed", severity: "warning" }]);
+      }
+    }
+    const named: PortcullisOptions<undefined>[] = [
+      { ...rest, service: "orders-api" },
+      { ...rest, auth: testAuth },
+      { ...rest, auth: anybody, service: "orders-api" },
+      { ...rest, cache: { redis: false } },
+    ];
+    for (const options of named) {
+      const gate = openGate(options);
+      for (const use of uses) await use(gate);
+      expect(await codesOf(gate)).to.deep.equal([]);
+    }
+  });
+
   it("looks at a cluster", async () => {
     const cluster = await startCluster();
     cleanUp(() => cluster.stop());

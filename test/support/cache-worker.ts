@@ -12,6 +12,7 @@ export type CacheCommand =
       readonly counterUrl?: string;
       readonly prefix: string;
       readonly cache: CacheOptions;
+      readonly service?: string;
     }
   | { readonly op: "get"; readonly key: string; readonly namespace?: string }
   | { readonly op: "set"; readonly key: string; readonly value: unknown; readonly namespace?: string }
@@ -33,13 +34,13 @@ let counted = "";
 
 async function run(command: CacheCommand): Promise<unknown> {
   if (command.op === "open") {
-    const { url, counterUrl = url, prefix, cache } = command;
+    const { url, counterUrl = url, prefix, cache, service } = command;
     await gate?.close();
     counter?.disconnect();
     counter = new Redis(counterUrl);
     counter.on("error", () => undefined);
     counted = `${prefix}calls`;
-    const options = { redis: url, prefix, cache, deadline: 1000, logger: silentLogger };
+    const options = { redis: url, prefix, cache, service, deadline: 1000, logger: silentLogger };
     gate = createGate(options, (check) => check);
     // The nodes of a Cluster are not all there with the first; a read from the store proves that they are.
     for (let round = 0; round < 500; round += 1) {

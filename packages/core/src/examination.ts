@@ -1,3 +1,4 @@
+import { unnamedService } from "./cache/unnamed-service.js";
 import type { ResolvedOptions } from "./options/options.js";
 import { StoreFault } from "./store/ports.js";
 import type { Stores } from "./store/stores.js";
@@ -24,6 +25,7 @@ export type FindingCode =
   | "cluster_incomplete"
   | "client_options"
   | "key_secret_default"
+  | "service_unnamed"
   | "keys_missing"
   | "proxies_trusted"
   | "proxy_untrusted"
@@ -47,6 +49,8 @@ export interface Examined<Raw> {
   readonly addresses: SeenAddresses;
   /** What is wrong with whose the shared keys are. */
   readonly sharedIssuer: { readonly conflict: string | undefined };
+  /** Does a service without a name use a cache in Redis? */
+  readonly cachesUnnamed: boolean;
 }
 
 /** Looks at everything a gate stands on. Never rejects: what does not answer is a finding. */
@@ -55,6 +59,7 @@ export async function examineGate<Raw>({
   stores,
   addresses,
   sharedIssuer,
+  cachesUnnamed,
 }: Examined<Raw>): Promise<Finding[]> {
   const { auth, redis, keySecretChosen, storeChosen } = resolved;
   const findings: Finding[] = [];
@@ -65,6 +70,7 @@ export async function examineGate<Raw>({
     const message = "keySecret is the default, which everybody knows: addresses in Redis can be guessed";
     findings.push({ code: "key_secret_default", severity: "info", message });
   }
+  if (cachesUnnamed) findings.push(unnamedService);
   findings.push(...(await stores.examine().catch(describeFault)));
   if (auth !== undefined && auth.keys.status() !== "up") {
     findings.push({ code: "keys_missing", severity: "error", message: "the keys of a token issuer were never loaded" });

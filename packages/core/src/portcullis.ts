@@ -2,6 +2,7 @@ import { principalOf } from "./auth/principal.js";
 import { operations } from "./documentation.js";
 import type { Finding } from "./examination.js";
 import { examineGate } from "./examination.js";
+import { UnnamedUse } from "./cache/unnamed-service.js";
 import { openResponseCaches } from "./cache/response/service.js";
 import { IssuerScope } from "./auth/issuer-scope.js";
 import type { AuthenticateOptions, Gate, DenyOptions } from "./gate.js";
@@ -23,6 +24,7 @@ import { resolveResponseCache } from "./options/response-cache.js";
 import { resolveThrottleLogin } from "./options/login.js";
 import type { PortcullisOptions } from "./options/options.js";
 import { checkRevocationPolicy, resolveOptions } from "./options/options.js";
+import { unnamed } from "./options/service.js";
 import { checkBoolean, checkObject, checkOneOf, optionError } from "./options/validate.js";
 import { resourceMetadata } from "./routes/resource-metadata.js";
 import { healthRoutes } from "./routes/health.js";
@@ -36,7 +38,7 @@ import { clockDiffers } from "./store/ports.js";
 import { SharedIssuer } from "./store/shared-issuer.js";
 import { createStores } from "./store/stores.js";
 import type { Metric } from "./telemetry/metrics.js";
-import { gauge } from "./telemetry/metrics.js";
+import { gauge, labelled } from "./telemetry/metrics.js";
 import { Telemetry } from "./telemetry/telemetry.js";
 
 /** Makes a middleware of one framework from a check, for exchanges as they are at this seat ({@link exchangeAt}). */
@@ -50,7 +52,7 @@ export function createGate<Raw, Middleware extends object>(
   const now = Date.now;
   const telemetry = new Telemetry();
   const resolved = resolveOptions(options, { telemetry });
-  const { auth, limits, logger } = resolved;
+  const { auth, limits, logger, service } = resolved;
   if (!resolved.storeChosen) {
     logger.warn(
       {},
@@ -59,8 +61,11 @@ export function createGate<Raw, Middleware extends object>(
   }
   const issuers = auth?.scope ?? new IssuerScope();
   const shared = new SharedIssuer({ issuers, verifies: auth !== undefined, logger });
-  const keys = new Keyspace(resolved.prefix, resolved.keySecret, { issuers, shared });
-  const stores = createStores(resolved, { keys, shared, telemetry });
+  const keys = new Keyspace(resolved.prefix, resolved.keySecret, { issuers, service: service.keyText, shared });
+  const cachesInRedis = resolved.redis !== undefined && resolved.cache?.redis !== false;
+  const unnamedUse = cachesInRedis && service.keyText === unnamed ? new UnnamedUse(logger) : undefined;
+  const onCacheUse = unnamedUse && (() => unnamedUse.note());
+  const stores = createStores(resolved, { keys, shared, telemetry, onCacheUse });
   const services = createServices(resolved, { stores, keys, telemetry, now });
   const { cache } = services;
   const renewals = cache?.cache.renewals;
@@ -111,13 +116,18 @@ export function createGate<Raw, Middleware extends object>(
 
   async function examine(): Promise<readonly Finding[]> {
     await keys.settled();
-    return examineGate({ resolved, stores, addresses: services.charges.addresses, sharedIssuer: shared });
+    return examineGate({
+      ...{ resolved, stores, addresses: services.charges.addresses, sharedIssuer: shared },
+      cachesUnnamed: unnamedUse?.noted === true,
+    });
   }
 
   /** Once, when there is a Redis to look at. */
   async function logFindings(): Promise<void> {
     const findings = await examine();
     for (const { code, severity, message } of closed ? [] : findings) {
+      // Said when it was noticed.
+      if (code === "service_unnamed") continue;
       const text = `portcullis: ${message} (see ${operations}#${code})`;
       if (severity === "info") logger.debug({ code }, text);
       else logger.warn({ code, severity }, text);
@@ -130,7 +140,7 @@ export function createGate<Raw, Middleware extends object>(
       [{ dependency: "store" }, store.status === "down" ? 0 : 1],
     ];
     if (keys !== "none") dependencies.push([{ dependency: "keys" }, keys === "down" ? 0 : 1]);
-    return [
+    const metrics = [
       ...telemetry.read(),
       ...(services.cache?.metrics() ?? []),
       gauge("portcullis_up", "0 while protected requests are refused for an outage.", [
@@ -138,6 +148,7 @@ export function createGate<Raw, Middleware extends object>(
       ]),
       gauge("portcullis_dependency_up", "1 while a dependency answers, also if only in part.", dependencies),
     ];
+    return service.name === undefined ? metrics : labelled(metrics, "service", service.name);
   }
 
   /** How a middleware finds out who is asking. */
@@ -193,7 +204,11 @@ export function createGate<Raw, Middleware extends object>(
       if (services.cache === undefined) throw optionError("cache", "is false, so there is no request cache");
       return admit({ authentication: "off", limits: [], cache: true });
     },
-    cacheResponse: (cacheOptions = {}) => exposure.expose(responseCaches.create(resolveResponseCache(cacheOptions))),
+    cacheResponse(cacheOptions = {}) {
+      const cacheResponse = responseCaches.create(resolveResponseCache(cacheOptions));
+      unnamedUse?.note();
+      return exposure.expose(cacheResponse);
+    },
     requireScopes: (...scopes) => authorize(requireScopes(scopes, services.challenges)),
     requireAnyScope: (...scopes) => authorize(requireAnyScope(scopes, services.challenges)),
     requireClaim: (name, test) => authorize(requireClaim(name, test, services.challenges)),

@@ -15,6 +15,8 @@ import type { LimitOptions } from "./limits.js";
 import { resolveLimits } from "./limits.js";
 import type { RedisInstances, RedisTarget, ResolvedRedis } from "./redis.js";
 import { resolveRedis } from "./redis.js";
+import type { ResolvedService } from "./service.js";
+import { checkService, resolveService } from "./service.js";
 import type { ResolvedTokens, TokensOptions } from "./tokens.js";
 import { acceptOwnTokens, resolveTokens } from "./tokens.js";
 import { checkInteger, checkObject, checkOneOf, checkString, optionError } from "./validate.js";
@@ -75,6 +77,12 @@ export interface PortcullisOptions<Raw = unknown> {
   readonly redis?: RedisTarget | RedisInstances | undefined;
   /** Goes before every key. @default "" */
   readonly prefix?: string | undefined;
+  /**
+   * The name of the service, 1 to 64 letters, digits, `_`, `-` and `.`: its caches and stored responses are its own on a
+   * Redis that several services share, and its metrics have it as a label. Gates that say the same name share them.
+   * @default in keys a digest of `auth.audience`, without that a name that all such services share; as a label none
+   */
+  readonly service?: string | undefined;
   /** Keys the digests that stand for addresses and odd identifiers in Redis. The same for all processes. */
   readonly keySecret?: string | undefined;
   /** How tokens are verified. Left out: nobody is authenticated. */
@@ -109,6 +117,7 @@ export interface ResolvedOptions<Raw> {
   /** Was `"memory"` chosen, or only left over? */
   readonly storeChosen: boolean;
   readonly prefix: string;
+  readonly service: ResolvedService;
   readonly keySecret: string;
   /** Was it chosen, or is it the default that everybody knows? */
   readonly keySecretChosen: boolean;
@@ -128,7 +137,7 @@ export interface ResolvedOptions<Raw> {
 
 const known = [
   ...["redis", "prefix", "keySecret", "auth", "revocation", "limits", "cache", "headers", "deadline"],
-  ...["ipv6PrefixLength", "instances", "publicUrl", "property", "logger", "tokens"],
+  ...["ipv6PrefixLength", "instances", "publicUrl", "property", "logger", "tokens", "service"],
 ];
 
 /** Checks every option and fills in the defaults. Throws a TypeError or RangeError that says what to write instead. */
@@ -148,6 +157,7 @@ export function resolveOptions<Raw>(
   const { deadline = 50, ipv6PrefixLength = 56, instances = 1, property = "auth" } = options;
   const { logger = createDefaultLogger() } = options;
   if (prefix !== "") checkPrefix(prefix);
+  if (options.service !== undefined) checkService(options.service);
   checkString("keySecret", keySecret);
   checkLogger(logger);
   if (headers !== false) checkOneOf("headers", headers, rateLimitFormats);
@@ -159,7 +169,7 @@ export function resolveOptions<Raw>(
     throw optionError("revocation", "must not be false with tokens: sessions end by revocation");
   const given = tokens === undefined ? options.auth : acceptOwnTokens(options.auth, tokens);
   const publicUrl = options.publicUrl === undefined ? undefined : resolvePublicUrl(options.publicUrl);
-  return {
+  const rest = {
     redis: resolveRedis(options.redis),
     storeChosen: options.redis !== undefined,
     prefix,
@@ -176,20 +186,21 @@ export function resolveOptions<Raw>(
     property,
     logger,
     tokens,
-    // Last, because keys may be fetched as soon as they are known to be wanted.
-    auth:
-      given === undefined
-        ? undefined
-        : resolveAuth(given, {
-            logger,
-            revocation: revocation !== false,
-            publicUrl,
-            keySecret: options.keySecret,
-            telemetry,
-            ownIssuer: tokens?.issuer,
-            longestIssuedSeconds: tokens === undefined ? 0 : tokens.idleMs / 1000,
-          }),
   };
+  // Last, because keys may be fetched as soon as they are known to be wanted.
+  const auth =
+    given === undefined
+      ? undefined
+      : resolveAuth(given, {
+          logger,
+          revocation: revocation !== false,
+          publicUrl,
+          keySecret: options.keySecret,
+          telemetry,
+          ownIssuer: tokens?.issuer,
+          longestIssuedSeconds: tokens === undefined ? 0 : tokens.idleMs / 1000,
+        });
+  return { ...rest, auth, service: resolveService(options.service, auth) };
 }
 
 /** A clock that is further ahead is to be set right: every sign-in within the margin is refused. */

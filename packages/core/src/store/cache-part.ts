@@ -37,14 +37,16 @@ export interface RedisCacheOptions {
   readonly telemetry: Telemetry;
   readonly logger: Logger;
   readonly observe: (outcome: MessageOutcome) => void;
+  /** Called after each round trip to the cache. */
+  readonly onUse: (() => void) | undefined;
 }
 
 export function openRedisCache(options: RedisCacheOptions): CachePart {
-  const { connection, backplane, keys, deadlineMs, telemetry, logger, observe } = options;
+  const { connection, backplane, keys, deadlineMs, telemetry, logger, observe, onUse } = options;
   const tracking = backplane?.tracking ?? new Tracking({ connection, logger });
   const channels =
     backplane?.channels ?? new RedisChannels({ connection, tracking, keys, deadlineMs, logger, observe });
-  const store = new RedisCacheStore({ connection, channels, deadlineMs, telemetry });
+  const store = new RedisCacheStore({ connection, channels, deadlineMs, telemetry, onUse });
   const signals: CacheSignals = {
     channels,
     track: (tracked) => tracking.track(tracked),

@@ -26,7 +26,7 @@ export interface SharedKeys {
 export interface KeyOwners {
   /** @default one issuer, that nobody names */
   readonly issuers?: IssuerScope | undefined;
-  /** The service whose caches these are. @default "default" */
+  /** The service whose caches these are, as options/service.ts has it for keys. @default "default" */
   readonly service?: string | undefined;
   /** @default this gate's */
   readonly shared?: SharedKeys | undefined;
@@ -53,10 +53,11 @@ export class Keyspace {
 
   constructor(prefix: string, secret: string, owners: KeyOwners = {}) {
     const { issuers = new IssuerScope(), service = "default", shared = ourOwn } = owners;
+    if (!/^~?[A-Za-z0-9_.-]{1,64}$/.test(service)) throw new TypeError("a service is a short, plain text, or a digest");
     this.issuers = issuers;
     this.#prefix = prefix;
     this.#secret = secret;
-    this.#service = readable(service);
+    this.#service = service;
     this.#shared = shared;
     this.#seed = createHmac("sha256", secret).update("shard").digest().readUInt32LE();
   }

@@ -65,6 +65,8 @@ export interface StoreParts {
   /** Asked of the store whose the shared keys are. */
   readonly shared: SharedIssuer;
   readonly telemetry: Telemetry;
+  /** Called after each round trip to a cache in Redis. */
+  readonly onCacheUse?: (() => void) | undefined;
 }
 
 /** The marker outlives a day without any process, and every record under the shared keys. */
@@ -73,7 +75,7 @@ const shortestMarkerSeconds = 86_400;
 /** In-process stores, or both on one Redis connection. */
 export function createStores<Raw>(
   { redis, deadlineMs, logger, auth, tokens, revocation, cache: caching }: StoreOptions<Raw>,
-  { keys, shared, telemetry }: StoreParts,
+  { keys, shared, telemetry, onCacheUse }: StoreParts,
 ): Stores {
   const observe = (outcome: MessageOutcome): void => telemetry.messageArrived(outcome);
   const toleranceSeconds = auth?.toleranceSeconds ?? 5;
@@ -137,7 +139,7 @@ export function createStores<Raw>(
   const cache =
     caching?.redis === false
       ? openMemoryCache()
-      : openRedisCache({ connection: apart ?? connection, backplane, ...common });
+      : openRedisCache({ connection: apart ?? connection, backplane, onUse: onCacheUse, ...common });
   const longestSeconds = Math.ceil(auth?.maxLifetimeSeconds ?? 0);
   const logins = new RedisLoginStore({ connection, deadlineMs, telemetry, giveBacks: store.giveBacks });
   return {

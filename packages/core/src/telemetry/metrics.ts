@@ -97,6 +97,14 @@ export function gauge(name: string, help: string, samples: readonly (readonly [L
   };
 }
 
+/** The same metrics, all with one more label. */
+export function labelled(metrics: readonly Metric[], label: string, content: string): Metric[] {
+  return metrics.map((metric) => ({
+    ...metric,
+    samples: metric.samples.map((sample) => ({ ...sample, labels: { [label]: content, ...sample.labels } })),
+  }));
+}
+
 /** The text format of Prometheus, version 0.0.4. */
 export function prometheusText(metrics: readonly Metric[]): string {
   let text = "";

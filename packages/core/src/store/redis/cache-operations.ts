@@ -70,11 +70,14 @@ function keysOf({ name, key, args: [owner] }: CacheOperation): string[] {
 
 /** Where it is noted that an owner does not want the lease of a value any more: an owner asks for one lease only. */
 function withdrawalOf(key: string, owner: string): string {
-  const family = key.replace(/portcullis:(\d+):cache:([^{]*):(\{[^}]*\}).*$/s, "portcullis:$1:withdrawn:$2:$3");
+  const family = key.replace(/portcullis:(\d+):cache:([^{:]*:[^{:]*):(\{[^}]*\}).*$/s, "portcullis:$1:withdrawn:$2:$3");
   return `${family}:${owner}`;
 }
 
-/** Where the lease of a value is: in its slot, and not among what is tracked. */
+/**
+ * Where the lease of a value is: in its slot, and not among what is tracked. Service and namespace stand between the family
+ * and the hash tag, so that no prefix is taken for the family.
+ */
 function leaseOf(key: string): string {
-  return key.replace(/portcullis:(\d+):cache:([^{]*):\{/, "portcullis:$1:making:$2:{");
+  return key.replace(/portcullis:(\d+):cache:([^{:]*:[^{:]*):\{/, "portcullis:$1:making:$2:{");
 }

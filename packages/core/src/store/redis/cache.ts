@@ -5,6 +5,7 @@ import { Telemetry } from "../../telemetry/telemetry.js";
 import type { CacheEntry, CacheStore, Lease, Settlement } from "../cache-store.js";
 import { cacheChannel, letterOf, withdrawnMs } from "../cache-store.js";
 import { StoreFault } from "../ports.js";
+import type { BatchCall } from "./batcher.js";
 import { Batcher } from "./batcher.js";
 import type { CacheOperation, OperationAnswer } from "./cache-operations.js";
 import { bySlot, runOperations } from "./cache-operations.js";
@@ -18,6 +19,8 @@ export interface RedisCacheStoreOptions {
   readonly channels: RedisChannels;
   readonly deadlineMs: number;
   readonly telemetry?: Telemetry | undefined;
+  /** Called after each round trip. */
+  readonly onUse?: (() => void) | undefined;
 }
 
 /** Reads of one round trip, each of a value and of the generations that it stands and falls with. */
@@ -40,20 +43,23 @@ export class RedisCacheStore implements CacheStore {
   readonly #reads: Batcher<readonly string[], (string | undefined)[]>;
   readonly #operations: Batcher<CacheOperation, OperationAnswer>;
 
-  constructor({ connection, channels, deadlineMs, telemetry = new Telemetry() }: RedisCacheStoreOptions) {
+  constructor({ connection, channels, deadlineMs, telemetry = new Telemetry(), onUse }: RedisCacheStoreOptions) {
     this.#reading = new Breaker({ name: "redis.cache", telemetry });
     this.#writing = new Breaker({ name: "redis.cache.writes", telemetry });
     this.#connection = connection;
     this.#channels = channels;
     this.#clock = new ServerClock(connection);
     const giveUp = (_items: unknown, fault: StoreFault): void => connection.unreadable?.("cache", fault);
-    const common = { ready: connection.hasConnected, deadlineMs };
+    const observe = (call: BatchCall): void => {
+      telemetry.storeCalled({ store: "cache", ...call });
+      onUse?.();
+    };
+    const common = { ready: connection.hasConnected, deadlineMs, observe };
     this.#reads = new Batcher({
       ...common,
       send: (reads) => this.#read(reads),
       breaker: this.#reading,
       giveUp,
-      observe: (call) => telemetry.storeCalled({ store: "cache", ...call }),
       maxBatch: maxReads,
     });
     this.#operations = new Batcher({
@@ -62,7 +68,6 @@ export class RedisCacheStore implements CacheStore {
       breaker: this.#writing,
       judge: (_operations, answers) => this.#judge(answers),
       giveUp,
-      observe: (call) => telemetry.storeCalled({ store: "cache", ...call }),
       maxBatch: maxOperations,
     });
     connection.onConnect(() => {
