@@ -1,0 +1,209 @@
+import { createHash, randomUUID } from "node:crypto";
+import {
+  TestIssuer,
+  accessTokenHash,
+  createDpopClient,
+  nowSeconds,
+  testAudience,
+  testIssuer,
+  testSecret,
+} from "@portcullis/testkit";
+import { expect } from "chai";
+import { Redis } from "ioredis";
+import { adapters } from "./app.js";
+import type { AnyOptions, RunningApp, TestApp } from "./app.js";
+import { form, send } from "./http.js";
+import { silentLogger } from "./logger.js";
+import { startLogin } from "./login.js";
+import { freshPrefix, testRedisUrl } from "./redis.js";
+import { until } from "./until.js";
+
+/** What was seen of a key, whenever it was looked at. */
+export interface SeenKey {
+  /** As Redis' TYPE says it. */
+  readonly type: string;
+  /** The least that was ever left of its life in ms; -1 if it once had no end. */
+  readonly leastMs: number;
+}
+
+export interface BusyGates {
+  /** By name, without the prefix. */
+  readonly keys: ReadonlyMap<string, SeenKey>;
+  readonly channels: ReadonlySet<string>;
+  /** Digests of the issuers of these gates. */
+  readonly issuers: readonly string[];
+  /** Their services, as keys have them. */
+  readonly services: readonly string[];
+}
+
+/** Longer than what shared keys take literally. */
+const long = "x".repeat(600);
+
+/** Uses everything that a gate keeps in Redis, of three gates with different issuers and services, and watches the keys. */
+export async function useEverything(): Promise<BusyGates> {
+  const prefix = freshPrefix();
+  const redis = new Redis(testRedisUrl());
+  const issuer = await TestIssuer.start();
+  const keys = new Map<string, SeenKey>();
+  const channels = new Set<string>();
+  const apps: RunningApp[] = [];
+
+  async function look(): Promise<void> {
+    const names = await redis.keys(`${prefix}*`);
+    for (const name of names) {
+      const [type, leftMs] = await Promise.all([redis.type(name), redis.pttl(name)]);
+      const key = name.slice(prefix.length);
+      if (type !== "none" && leftMs !== -2)
+        keys.set(key, { type, leastMs: Math.min(leftMs, keys.get(key)?.leastMs ?? leftMs) });
+    }
+    for (const name of (await redis.call("PUBSUB", "CHANNELS", `${prefix}*`)) as string[])
+      channels.add(name.slice(prefix.length));
+  }
+
+  async function start(options: Partial<AnyOptions> = {}, rest: Partial<TestApp> = {}): Promise<RunningApp> {
+    const [express] = adapters;
+    const common = { redis: testRedisUrl(), prefix, deadline: 1000, logger: silentLogger };
+    const app = await express?.start({ options: { ...common, ...options }, routes: {}, ...rest });
+    if (app === undefined) throw new Error("there is no adapter");
+    apps.push(app);
+    return app;
+  }
+
+  async function askLimits(): Promise<void> {
+    const common = { limit: 100, window: "1m" } as const;
+    const app = await start(
+      {
+        ...{ service: "orders-api", tokens: { signingKey: testSecret, issuer: testIssuer, audience: testAudience } },
+        limits: [
+          { ...common, name: "ip", per: "ip" },
+          { ...common, name: "leased", per: "ip", precision: "leased" },
+          { ...common, name: "sliding", per: "user", algorithm: "sliding-window" },
+          { ...common, name: "bucket", per: { claim: "plan" }, algorithm: "token-bucket" },
+          { ...common, name: "slots", per: ["ip", { header: "x-key" }], algorithm: "concurrency" },
+          { ...common, name: "custom", per: ({ headers }) => String(headers["x-key"]) },
+          { ...common, name: "block", per: "ip", limit: 1, block: { after: 1, for: "1m" }, when: { path: "/block" } },
+        ],
+      },
+      { routes: { "GET /me": look, "GET /block": look } },
+    );
+    const { accessToken: token } = await app.gate.tokens.issue({ subject: "alice", claims: { plan: "pro" } });
+    const headers = { "x-key": "any key" };
+    expect((await send(`${app.url}/me`, { token, headers })).status).to.equal(204);
+    for (const status of [204, 429, 429])
+      expect((await send(`${app.url}/block`, { token, headers })).status).to.equal(status);
+    await app.gate.quotas.setOverride("ip", "192.0.2.9", { limit: 7 });
+    await app.gate.quotas.busiest({ policy: "ip" });
+    await until(async () => {
+      await look();
+      return [...keys.keys()].some((key) => key.includes(":give-backs:"));
+    });
+    await app.gate.examine();
+    await look();
+  }
+
+  async function keepSessions(): Promise<void> {
+    const tokens = { signingKey: testSecret, issuer: testIssuer, audience: testAudience };
+    const { gate } = await start({ service: "orders-api", tokens, revocation: { check: "tracked" } });
+    gate.sessions.onRevoked(() => undefined);
+    const { refreshToken } = await gate.tokens.issue({ subject: "alice", org: "acme" });
+    await gate.tokens.refresh(refreshToken);
+    await look();
+    await gate.sessions.revokeAll("bob");
+    await gate.revocations.revokeSubject(long);
+    await gate.sessions.revokeGroup("globex");
+    const expiresAt = nowSeconds() + 60;
+    for (const jti of ["j", long]) await gate.revocations.revoke({ jti, expiresAt });
+    await look();
+  }
+
+  async function useTokensOfOthers(): Promise<void> {
+    const remoteKeys = { allowPrivateAddresses: true };
+    const publicUrl = "https://api.example.com";
+    const app = await start(
+      {
+        publicUrl,
+        auth: { issuer: issuer.url, audience: testAudience, remoteKeys, sharedIssuer: false, dpop: true },
+      },
+      {
+        use: (gate) => [gate.routes.backchannelLogout({ audience: "shop" }), gate.guard()],
+        routes: { "GET /me": look },
+      },
+    );
+    const client = await createDpopClient();
+    const token = await issuer.sign({ cnf: { jkt: client.thumbprint } });
+    const dpop = await client.proof({ htm: "GET", htu: `${publicUrl}/me`, ath: accessTokenHash(token) });
+    const answer = await send(`${app.url}/me`, { headers: { authorization: `DPoP ${token}`, dpop } });
+    expect(answer.status).to.equal(204);
+    const logout = await issuer.sign(
+      {
+        ...{ aud: "shop", sub: undefined, sid: "session", jti: randomUUID() },
+        events: { "http://schemas.openid.net/event/backchannel-logout": {} },
+      },
+      { typ: "logout+jwt" },
+    );
+    expect((await form(`${app.url}/backchannel-logout`, { logout_token: logout })).status).to.equal(200);
+    const { revocations } = app.gate;
+    const expiresAt = nowSeconds() + 60;
+    await revocations.revoke({ issuer: issuer.url, jti: "theirs", expiresAt });
+    await revocations.revoke({ token: await issuer.sign({ jti: undefined }), expiresAt });
+    await revocations.revokeSubject("carol");
+    await app.gate.cache.set("of a service known by its audience", 1);
+    await look();
+  }
+
+  async function keepValues(): Promise<void> {
+    const { gate, url } = await start(
+      { service: "orders-api", auth: undefined, cache: { tracked: ["n"] } },
+      {
+        use: (one) => [one.cacheResponse({ ttl: "1m", tags: ["pages"] })],
+        routes: { "GET /page": () => ({}) },
+      },
+    );
+    const views = [gate.cache, gate.cache.namespace("n"), gate.cache.forUser("alice"), gate.cache.forTenant("acme")];
+    for (const view of views) {
+      await view.getOrSet({ key: "a key", tags: ["t"] }, async () => {
+        await look();
+        return 1;
+      });
+      await view.clear();
+    }
+    expect((await send(`${url}/page`)).status).to.equal(200);
+    await gate.responses.purgePath("/page");
+    await until(async () => {
+      await look();
+      return [...keys.keys()].some((key) => key.includes(":response:"));
+    });
+  }
+
+  async function signIn(): Promise<void> {
+    const device = { secret: "a secret of the test, and long enough" };
+    const app = await startLogin(start, { device, accountLimit: { limit: 2 } }, { options: { cache: {} } });
+    const { json } = await app.attempt("alice", { password: "right" });
+    const cookie = String((json as { cookie: string }).cookie.split(";", 1)[0]);
+    await app.attempt("alice", { headers: { cookie } });
+    for (const account of ["bob", "bob", "bob", "\u00e4lice", "\u00e9".repeat(300)])
+      await app.attempt(account, { from: "203.0.113.7" });
+    await look();
+    await app.gate.logins.unblock({ account: "bob" });
+    await app.gate.cache.set("of a service without a name", 1);
+    await look();
+  }
+
+  try {
+    for (const use of [askLimits, keepSessions, useTokensOfOthers, keepValues, signIn]) await use();
+  } finally {
+    for (const app of apps) await app.close();
+    await issuer.close();
+    redis.disconnect();
+  }
+  return {
+    keys,
+    channels,
+    issuers: [digest(testIssuer), digest(issuer.url), "0".repeat(32)],
+    services: ["orders-api", `~${digest(JSON.stringify([JSON.stringify(["aud", testAudience])]))}`, "default"],
+  };
+}
+
+function digest(text: string): string {
+  return createHash("sha256").update(text).digest("hex").slice(0, 32);
+}
