@@ -11,7 +11,7 @@ interface Row {
   readonly lives: string;
 }
 
-const rows: readonly Row[] = sectionOf("docs/operations.md", "Keys")
+const rows: readonly Row[] = sectionOf("docs/operations.md", "All keys and channels")
   .split("\n")
   .filter((line) => line.startsWith("| `"))
   .flatMap((line) => {

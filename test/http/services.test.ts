@@ -29,6 +29,7 @@ async function serve(adapter: TestAdapter, says: string, place: Place, options: 
       ...options,
     },
     use: (gate) => [
+      gate.routes.metrics(),
       gate.guard({ optional: true }),
       gate.when({ path: "/page/*" }, gate.cacheResponse({ ttl: "1m", tags: ["pages"] })),
       gate.when({ path: "/mine/*" }, gate.cacheResponse({ per: "user", ttl: "1m", tags: ["pages"] })),
@@ -179,6 +180,18 @@ for (const adapter of allAdapters) {
       }
       throw new Error(`${path} is never stored`);
     }
+
+    it("are told apart in all their metrics, if they have names", async () => {
+      for (const service of ["orders-api", undefined]) {
+        const app = await serve(adapter, "A", freshPlace(), { service });
+        for (const path of paths) await ask(app, path, token);
+        const { text } = await send(`${app.url}/metrics`);
+        const values = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
+        expect(values.length).to.be.greaterThan(10);
+        const named = values.filter((line) => line.includes('{service="orders-api"'));
+        expect(named).to.deep.equal(service === undefined ? [] : values);
+      }
+    });
 
     it("are told apart in all keys and channels of their caches, and in no others", async () => {
       const place = freshPlace();
