@@ -36,6 +36,14 @@ export interface BusyGates {
   readonly services: readonly string[];
 }
 
+/** At one moment: some keys live for less than a second. */
+const lookScript = `
+local out = {}
+for i, key in ipairs(redis.call('KEYS', ARGV[1])) do
+  out[i] = { key, redis.call('TYPE', key).ok, redis.call('PTTL', key) }
+end
+return out`;
+
 /** Longer than what shared keys take literally. */
 const long = "x".repeat(600);
 
@@ -49,12 +57,9 @@ export async function useEverything(): Promise<BusyGates> {
   const apps: RunningApp[] = [];
 
   async function look(): Promise<void> {
-    const names = await redis.keys(`${prefix}*`);
-    for (const name of names) {
-      const [type, leftMs] = await Promise.all([redis.type(name), redis.pttl(name)]);
+    for (const [name, type, leftMs] of (await redis.eval(lookScript, 0, `${prefix}*`)) as [string, string, number][]) {
       const key = name.slice(prefix.length);
-      if (type !== "none" && leftMs !== -2)
-        keys.set(key, { type, leastMs: Math.min(leftMs, keys.get(key)?.leastMs ?? leftMs) });
+      keys.set(key, { type, leastMs: Math.min(leftMs, keys.get(key)?.leastMs ?? leftMs) });
     }
     for (const name of (await redis.call("PUBSUB", "CHANNELS", `${prefix}*`)) as string[])
       channels.add(name.slice(prefix.length));
@@ -78,7 +83,7 @@ export async function useEverything(): Promise<BusyGates> {
           { ...common, name: "ip", per: "ip" },
           { ...common, name: "leased", per: "ip", precision: "leased" },
           { ...common, name: "sliding", per: "user", algorithm: "sliding-window" },
-          { ...common, name: "bucket", per: { claim: "plan" }, algorithm: "token-bucket" },
+          { ...common, name: "bucket", per: { claim: "plan" }, limit: 5, algorithm: "token-bucket" },
           { ...common, name: "slots", per: ["ip", { header: "x-key" }], algorithm: "concurrency" },
           { ...common, name: "custom", per: ({ headers }) => String(headers["x-key"]) },
           { ...common, name: "block", per: "ip", limit: 1, block: { after: 1, for: "1m" }, when: { path: "/block" } },
@@ -97,8 +102,11 @@ export async function useEverything(): Promise<BusyGates> {
       await look();
       return [...keys.keys()].some((key) => key.includes(":give-backs:"));
     });
-    await app.gate.examine();
-    await look();
+    await until(async () => {
+      await app.gate.examine();
+      await look();
+      return [...keys.keys()].some((key) => key.endsWith(":examination"));
+    });
   }
 
   async function keepSessions(): Promise<void> {
