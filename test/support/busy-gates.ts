@@ -198,7 +198,8 @@ export async function useEverything(): Promise<BusyGates> {
   }
 
   try {
-    for (const use of [askLimits, keepSessions, useTokensOfOthers, keepValues, signIn]) await use();
+    // Signing in first: a gate without auth uses the shared keys only while no issuer has them.
+    for (const use of [signIn, askLimits, keepSessions, useTokensOfOthers, keepValues]) await use();
   } finally {
     for (const app of apps) await app.close();
     await issuer.close();

@@ -110,9 +110,12 @@ export class SharedIssuer implements SharedKeys {
   }
 
   #judge(areOurs: boolean): void {
-    // Counts of a minute may change their keys; what a gate has revoked must not.
-    if (this.#how === "look") this.#areOurs = areOurs;
-    else this.#areOurs ??= areOurs;
+    // Counts of a minute may change their keys, and are missed by nobody here; what a gate has revoked must stay.
+    if (this.#how === "look") {
+      this.#areOurs = areOurs;
+      return;
+    }
+    this.#areOurs ??= areOurs;
     const before = this.#conflict;
     this.#conflict = areOurs ? undefined : this.#areOurs ? usedByTwo : apart;
     if (this.#conflict === undefined || before !== undefined) return;
