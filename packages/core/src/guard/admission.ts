@@ -4,6 +4,7 @@ import { readCredentials } from "../auth/bearer.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken, Verifier } from "../auth/verifier.js";
 import type { CacheService } from "../cache/cache-service.js";
+import { foundOut } from "../http/exchange.js";
 import type { Exchange, Facts } from "../http/exchange.js";
 import type { RateLimitFormat } from "../http/fields.js";
 import type { Decision, Denied } from "../http/verdict.js";
@@ -71,6 +72,8 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
   const addressLimits = parts.limits.filter(countsAddresses);
   const otherLimits = parts.limits.filter((policy) => !countsAddresses(policy));
   const denyLists = parts.limits.filter(({ deny }) => deny !== undefined);
+
+  const identifies = verifier !== undefined && parts.authentication !== "off";
 
   return function admit(exchange: Exchange<Raw>): Decision | Promise<Decision> {
     const blocked = denyLists.length === 0 ? undefined : findBlocked(denyLists, exchange, services.telemetry);
@@ -140,10 +143,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     denial: Denied | undefined,
     proof?: Proven,
   ): Decision | Promise<Decision> {
-    const { facts } = exchange;
-    facts.verified = verified;
-    facts.auth = verified?.auth;
-    if (verified !== undefined) facts.identified = true;
+    if (identifies) identify(exchange.facts, verified);
     const before = charges.charges(addressLimits, exchange, verified);
     const after = denial === undefined ? charges.charges(otherLimits, exchange, verified) : [];
     if (before instanceof Promise || after instanceof Promise) {
@@ -297,18 +297,29 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     return undefined;
   }
 
+  /** A limit on its own does not sign out whom it refuses: the application may go on, and knows who is asking. */
   function refuse({ facts }: Exchange<Raw>, denial: Denied): Denied {
-    facts.auth = undefined;
-    facts.verified = undefined;
+    if (identifies) identify(facts, undefined);
     return denial;
+  }
+
+  function identify(facts: Facts, verified: VerifiedToken | undefined): void {
+    facts.verified = verified;
+    facts.auth = verified?.auth;
+    facts.found |= foundOut.auth;
+    if (verified !== undefined) facts.identified = true;
   }
 
   function allow(exchange: Exchange<Raw>, settled: readonly Settled[], proof: Proven | undefined): Decision {
     const { facts } = exchange;
-    if (parts.cache && facts.cache === undefined) facts.cache = services.cache?.create(facts, exchange);
+    if (parts.cache && services.cache !== undefined) {
+      facts.cache ??= services.cache.create(facts, exchange);
+      facts.found |= foundOut.cache;
+    }
     const more = proof?.headers ?? [];
     if (settled.length === 0) return more.length === 0 ? allowed : { allowed: true, headers: more };
     facts.quotas = [...facts.quotas, ...settled.map(({ quota }) => quota)];
+    facts.found |= foundOut.quotas;
     const fields = quotaFields(services.headers, facts.quotas, now());
     return { allowed: true, headers: more.length === 0 ? fields : [...fields, ...more] };
   }

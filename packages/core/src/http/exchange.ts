@@ -62,7 +62,24 @@ export interface Facts {
   loginAttempt: LoginAttempt | undefined;
   /** Policies that have already counted this request, and services that have already passed it: none is asked twice. */
   readonly settled: Set<object>;
+  /** What the middleware that runs now found out: the sum of its {@link foundOut}. The rest is nothing to show. */
+  found: number;
+  /** What this gate showed last of who is asking. */
+  shownAuth: Auth | undefined;
+  /** Where these facts keep what any gate showed last under a property: that property. */
+  property: string | undefined;
+  shownLast: Auth | undefined;
+  /** Were these shown? */
+  cacheShown: boolean;
+  quotasShown: boolean;
+  /** The facts of the first gate of this request; undefined if these are them. */
+  readonly first: Facts | undefined;
+  /** Those of the gate after this one. */
+  next: Facts | undefined;
 }
+
+/** What a middleware can find out about a request. */
+export const foundOut = { auth: 1, cache: 2, quotas: 4, loginAttempt: 8 } as const;
 
 /** With `first`, those at another gate of the same request: but for who is asking, all of them are the request's. */
 export function createFacts(first?: Facts): Facts {
@@ -76,12 +93,24 @@ export function createFacts(first?: Facts): Facts {
     proof: undefined,
     loginAttempt: undefined,
     settled: first?.settled ?? new Set(),
+    found: 0,
+    shownAuth: undefined,
+    property: undefined,
+    shownLast: undefined,
+    cacheShown: false,
+    quotasShown: false,
+    first,
+    next: undefined,
   };
-  if (first !== undefined) for (const name of sharedFacts) share(facts, first, name);
+  if (first !== undefined) {
+    for (const name of sharedFacts) share(facts, first, name);
+    facts.next = first.next;
+    first.next = facts;
+  }
   return facts;
 }
 
-const sharedFacts = ["cache", "quotas", "proof", "identified"] as const;
+const sharedFacts = ["cache", "quotas", "proof", "identified", "cacheShown", "quotasShown"] as const;
 
 function share(facts: Facts, first: Facts, name: (typeof sharedFacts)[number]): void {
   Object.defineProperty(facts, name, {
@@ -90,11 +119,44 @@ function share(facts: Facts, first: Facts, name: (typeof sharedFacts)[number]): 
   });
 }
 
-/** Puts the facts where handlers find them: on the framework's request or context. */
-export function showFacts(target: object, property: string, { auth, cache, quotas, loginAttempt }: Facts): void {
+/**
+ * Puts what this run of a middleware found out where handlers find it: on the framework's request or context. What the
+ * application has put there instead, or removed, stays, unless it is something new.
+ */
+export function showFacts(target: object, property: string, facts: Facts): void {
+  const { found } = facts;
   const shown = target as Record<string, unknown>;
+  if ((found & foundOut.auth) !== 0) showAuth(shown, property, facts);
+  if ((found & foundOut.cache) !== 0 && !facts.cacheShown) {
+    shown.cache = facts.cache;
+    facts.cacheShown = true;
+  }
+  // Handlers may rely on a list, also behind middleware that limits nothing.
+  if ((found & foundOut.quotas) !== 0 || (!facts.quotasShown && shown.quotas === undefined)) {
+    shown.quotas = facts.quotas;
+    facts.quotasShown = true;
+  }
+  if ((found & foundOut.loginAttempt) !== 0) shown.loginAttempt = facts.loginAttempt;
+}
+
+/**
+ * Who is asking replaces what a gate has shown, this one or another with the same property: nobody does so too. It replaces
+ * what the application has put there, or removed, only if it is somebody, and other than this gate showed before.
+ */
+function showAuth(shown: Record<string, unknown>, property: string, facts: Facts): void {
+  const { auth } = facts;
+  const record = recordOf(property, facts);
+  const isKnown = auth === undefined || auth.token === facts.shownAuth?.token;
+  if (isKnown && shown[property] !== record.shownLast) return;
   shown[property] = auth;
-  shown.cache = cache;
-  shown.quotas = quotas;
-  if (loginAttempt !== undefined) shown.loginAttempt = loginAttempt;
+  facts.shownAuth = auth;
+  record.property = property;
+  record.shownLast = auth;
+}
+
+/** Where it is kept what gates showed last under a property: with the gate that was the first to show under it. */
+function recordOf(property: string, facts: Facts): Facts {
+  let other: Facts | undefined = facts.first ?? facts;
+  while (other !== undefined && other.property !== property) other = other.next;
+  return other ?? facts;
 }

@@ -24,6 +24,13 @@ const further = new WeakMap<Exchange, Map<object, Exchange>>();
  * that identifies nobody goes by the first gate that does, so that a gate without `auth` limits the users of one that has it.
  */
 export function exchangeAt<E extends Exchange>(request: object, seat: Seat, make: (facts: Facts) => E): E {
+  const exchange = findExchange(request, seat, make);
+  // What earlier middleware found out is not what this one does.
+  exchange.facts.found = 0;
+  return exchange;
+}
+
+function findExchange<E extends Exchange>(request: object, seat: Seat, make: (facts: Facts) => E): E {
   const visited: Visited<E> = request;
   const first = (visited[firstExchange] ??= make(createFacts()));
   const { facts } = first;

@@ -1,5 +1,6 @@
 import { findCookies } from "../auth/bearer.js";
 import { canonicalAddress } from "../http/address.js";
+import { foundOut } from "../http/exchange.js";
 import type { Exchange } from "../http/exchange.js";
 import { handlerPatienceMs, onRequestDone } from "../http/handler-end.js";
 import { retryAfter } from "../http/fields.js";
@@ -103,6 +104,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
       release();
       void conclude(exchange, account, settling, status);
     });
+    facts.found |= foundOut.loginAttempt;
     facts.loginAttempt = createAttempt({
       account,
       stepUp: answer.exhausted && options.paceMs === undefined,
