@@ -50,6 +50,8 @@ export class IssuerScope {
   readonly #open: boolean;
   /** The digest of the main issuer: that of bare identifiers. */
   readonly #mainDigest: string | undefined;
+  /** The digests of the issuers that are known. */
+  readonly #accepted: ReadonlySet<string>;
   readonly #digests = new LRUCache<string, string>({ max: 1000 });
 
   constructor({ known = [], shared, open = false, own }: IssuerScopeOptions = {}) {
@@ -60,12 +62,14 @@ export class IssuerScope {
     this.#mainDigest = this.main !== undefined ? this.digest(this.main) : this.several ? undefined : nobody;
     this.sharing = shared === false ? undefined : this.#mainDigest;
     this.isSaid = shared !== undefined || this.several;
-    this.home =
-      this.#mainDigest ?? (own !== undefined ? this.digest(own) : digestOf(JSON.stringify([...known].sort())));
+    this.home = this.#mainDigest ?? (own !== undefined ? this.digest(own) : digestOfSeveral(known, open));
+    const main = this.#mainDigest === undefined ? [] : [this.#mainDigest];
+    this.#accepted = new Set([...main, ...known.map((issuer) => this.digest(issuer))]);
   }
 
   /** The identifier as it is unique among all issuers. A TypeError if it cannot be told whose it is. */
   qualify(issuer: string | undefined, identifier: string): string {
+    this.#checkIssuer(issuer);
     const whose = this.several ? (issuer ?? this.main) : this.main;
     if (this.several && (whose === undefined || !(this.#open || this.known.includes(whose))))
       throw new TypeError("there are several issuers: say which of them issued the token");
@@ -84,13 +88,17 @@ export class IssuerScope {
     return ofLaterClaim.test(this.parse(principal).name);
   }
 
-  /** Takes an identifier apart that {@link qualify} has made. A TypeError for a bare one that no issuer has as it is. */
+  /**
+   * Takes an identifier apart that {@link qualify} has made. A TypeError for a bare one that no issuer has as it is, and for
+   * one of an issuer whose tokens this gate does not accept: a subject that looks like it names nobody of another gate.
+   */
   parse(identifier: string): ScopedIdentifier {
     checkIdentifier(identifier);
     const match = qualified.exec(identifier);
     if (match?.[1] !== undefined) {
       const name = identifier.slice(match[0].length);
       checkIdentifier(name);
+      if (!this.accepts(match[1])) throw new TypeError(foreign);
       return { issuer: match[1], name };
     }
     this.checkPrincipal(identifier);
@@ -118,11 +126,12 @@ export class IssuerScope {
 
   /** Is this the digest of an issuer whose tokens this gate accepts? */
   accepts(digest: string): boolean {
-    return this.#open || digest === this.#mainDigest || this.known.some((issuer) => this.digest(issuer) === digest);
+    return this.#open || this.#accepted.has(digest);
   }
 
   /** The digest of the issuer of a token, as the gate tells issuers apart. */
   digestFor(issuer: string | undefined): string {
+    this.#checkIssuer(issuer);
     if (!this.several) return this.#mainDigest ?? nobody;
     return this.parse(this.qualify(issuer === "" ? undefined : issuer, "-")).issuer;
   }
@@ -131,6 +140,13 @@ export class IssuerScope {
   checkPrincipal(principal: string): void {
     if (this.#mainDigest !== undefined || qualified.test(principal)) return;
     throw new TypeError("there are several issuers: pass the auth of the user, or its principal, not a bare sub");
+  }
+
+  /** The only issuer is not another: what is said of another's tokens would befall those of the only one. */
+  #checkIssuer(issuer: string | undefined): void {
+    const [only] = this.known;
+    if (this.several || only === undefined || issuer === undefined || issuer === "" || issuer === only) return;
+    throw new TypeError("the issuer is not one whose tokens this gate accepts");
   }
 
   /** 128 bits of SHA-256: whoever may choose the name of an accepted issuer must not find one that meets another. */
@@ -174,6 +190,14 @@ function digestOf(text: string): string {
   const bytes = text.isWellFormed() ? text : Buffer.concat([Buffer.of(0xff), Buffer.from(text, "utf16le")]);
   return createHash("sha256").update(bytes).digest("hex").slice(0, 32);
 }
+
+/** The digest of a set of issuers, which no single issuer has: no UTF-8 begins with the byte FE. */
+function digestOfSeveral(known: readonly string[], open: boolean): string {
+  const names = JSON.stringify([open, ...[...new Set(known)].sort()]);
+  return createHash("sha256").update(Buffer.of(0xfe)).update(names).digest("hex").slice(0, 32);
+}
+
+const foreign = "the principal is one of an issuer whose tokens this gate does not accept; its own gate can name it";
 
 /** No text, or an empty one, would be one key for everybody who has none. */
 function checkIdentifier(identifier: unknown): void {

@@ -121,14 +121,15 @@ export function acceptOwnTokens<Raw>(
   if (auth === undefined) return { ...own, audience };
   const given = auth as Partial<AuthOptions<Raw>>;
   // The keys that other services know are those of the users who sign in here.
-  if (given.sharedIssuer !== undefined && given.sharedIssuer !== issuer)
-    throw optionError("auth.sharedIssuer", "must be tokens.issuer, where the gate issues tokens; leave it out");
+  const { sharedIssuer = issuer } = given;
+  if (sharedIssuer !== false && sharedIssuer !== issuer)
+    throw optionError("auth.sharedIssuer", "must be tokens.issuer or false, where the gate issues tokens");
   if (given.issuers !== undefined) {
     const issuers = isList(given.issuers) ? given.issuers : [];
     const listed = issuers.some((one: Partial<IssuerOptions> | undefined) =>
       isList(one?.issuer) ? one.issuer.includes(issuer) : one?.issuer === issuer,
     );
-    const shared = { ...auth, sharedIssuer: issuer };
+    const shared = { ...auth, sharedIssuer };
     return listed || issuers.length === 0
       ? shared
       : { ...shared, issuers: [...issuers, { ...own, audience, subjectClaim: "sub" }] };
@@ -141,7 +142,7 @@ export function acceptOwnTokens<Raw>(
     throw optionError("auth.issuer", "is not tokens.issuer; to accept tokens of both, list the other in auth.issuers");
   if (isTextual(given.audience) && !strings("auth.audience", given.audience).some((one) => audience.includes(one)))
     throw optionError("auth.audience", "has none of tokens.audience, so the gate would refuse what it issues");
-  if (keyed) return isTest || (accepted?.length ?? 0) > 1 ? { ...auth, sharedIssuer: issuer } : auth;
+  if (keyed) return isTest || (accepted?.length ?? 0) > 1 ? { ...auth, sharedIssuer } : auth;
   return { ...auth, ...own, algorithms: auth.algorithms ?? algorithms, audience: given.audience ?? audience };
 }
 

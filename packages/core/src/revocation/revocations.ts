@@ -171,7 +171,7 @@ export class RevocationService implements Revocations {
     if (jti !== undefined || token === undefined || dot === -1) {
       throw new TypeError("a token is named by its jti, a non-empty string, or else by the token itself");
     }
-    return keys.revokedInput(token.slice(0, dot));
+    return keys.revokedInput(token.slice(0, dot), issuer);
   }
 }
 

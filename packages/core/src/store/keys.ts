@@ -86,9 +86,12 @@ export class Keyspace {
     return this.#family("auth:revoked", "revoked:jti", issuer, name, name);
   }
 
-  /** A token without `jti` is known by its signing input, which a respelled signature does not change; its issuer is in it. */
-  revokedInput(signingInput: string): string {
-    return this.#own(`revoked:input:${sha256(signingInput)}`);
+  /**
+   * A token without `jti` is known by its signing input, which a respelled signature does not change. The issuer is that whose
+   * key has verified it: the claim in it may be anybody's, where a gate names no issuer.
+   */
+  revokedInput(signingInput: string, issuer?: string): string {
+    return this.#own(`revoked:input:${this.issuers.digestFor(issuer)}:${sha256(signingInput)}`);
   }
 
   subjectCutoff(subject: string): string {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Auth } from "../../auth/claims.js";
+import type { VerifiedToken } from "../../auth/verifier.js";
 import type { Exchange } from "../../http/exchange.js";
 import type { ResolvedResponseCache } from "../../options/response-cache.js";
 import type { Forward } from "./cache-status.js";
@@ -42,7 +42,7 @@ export async function readRequest<Raw>(
   // A handler may wait for a body, or answer by it, and the key knows nothing of it (RFC 9110 9.3.1).
   if (exchange.hasBody) return "bypass";
   if (options.skip !== undefined && (await options.skip(raw, facts))) return "bypass";
-  const whose = options.per === "user" ? partitionOf(facts.auth) : "everyone";
+  const whose = options.per === "user" ? partitionOf(facts.verified) : "everyone";
   const further = options.partition === undefined ? "" : await options.partition(raw, facts);
   if (whose === undefined || further === undefined) return "bypass";
   const names = typeof options.tags === "function" ? await options.tags(raw, facts) : options.tags;
@@ -72,19 +72,20 @@ function requested(exchange: Pick<Exchange, "header">): string | undefined {
   return /(?:^|[\s,])no-cache(?:$|[\s,])/i.test(exchange.header("pragma") ?? "") ? "no-cache" : undefined;
 }
 
-const partitions = new WeakMap<Auth, string>();
+const partitions = new WeakMap<VerifiedToken, string>();
 
 /** Claims that differ from token to token of one user, and say nothing about what the user may see. */
 const ofOneToken: ReadonlySet<string> = new Set(["exp", "iat", "nbf", "jti"]);
 
 /** Whose the response is: what a token says of its user, with scopes, roles and session; undefined if nobody is signed in. */
-function partitionOf(auth: Auth | undefined): string | undefined {
-  if (auth === undefined || auth.principal === "") return undefined;
-  const known = partitions.get(auth);
+function partitionOf(token: VerifiedToken | undefined): string | undefined {
+  if (token === undefined || token.partition === "") return undefined;
+  const known = partitions.get(token);
   if (known !== undefined) return known;
-  const claims = Object.entries(auth.claims).filter(([name]) => !ofOneToken.has(name));
-  const text = JSON.stringify([auth.principal, claims]);
+  const claims = Object.entries(token.auth.claims).filter(([name]) => !ofOneToken.has(name));
+  // With the issuer as the gate tells issuers apart: the claim in a token may be anybody's, where a gate names none.
+  const text = JSON.stringify([token.partition, claims]);
   const partition = `user ${createHash("sha256").update(text).digest("base64url")}`;
-  partitions.set(auth, partition);
+  partitions.set(token, partition);
   return partition;
 }
