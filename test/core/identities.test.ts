@@ -255,7 +255,7 @@ describe("identities of several gates on one Redis", () => {
       () => keys.sessionsOf(stranger),
       () => keys.revokedToken(stranger),
     ])
-      expect(call).to.throw(TypeError, "an issuer whose tokens this gate does not accept");
+      expect(call).to.throw(TypeError, "of an issuer whose tokens this gate does not accept");
     // A token may name such a subject: then it is a name as any other.
     expect(keys.holder(shop.scope.qualify(id, stranger))).to.equal(`${digestOf(id)}:${stranger}`);
     for (const issuer of [partners, port, `${id}/`]) {

@@ -223,6 +223,7 @@ describe("the cache of verified tokens", () => {
     partition: "",
     boundTo: undefined,
     rolesClaim: undefined,
+    issuers: new IssuerScope(),
   });
   const tail = "t".repeat(32);
 

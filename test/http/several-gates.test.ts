@@ -7,6 +7,7 @@ import { allAdapters } from "../support/app.js";
 import type { AnyGate, AnyMiddleware, AnyOptions, RunningApp, TestApp } from "../support/app.js";
 import { cleanUp } from "../support/clean-up.js";
 import { send } from "../support/http.js";
+import { freshPrefix, testRedisUrl } from "../support/redis.js";
 
 const partnerSecret = "the secret of partners, 32 bytes or more";
 const partnerIssuer = "https://partners.test";
@@ -119,6 +120,110 @@ for (const adapter of allAdapters) {
         const headers = { cookie: `token=${await signToken({ sub })}` };
         expect((await send(url, { headers })).json).to.deep.equal({ of: sub });
       }
+    });
+
+    describe("that share a gate for their limits and caches, or a Redis", () => {
+      /** Either gate finds out who is asking, as on routes of their own. */
+      function either(users: AnyMiddleware, partners: AnyMiddleware): AnyMiddleware {
+        return function choose(...args: unknown[]): unknown {
+          const { headers } = args[0] as { headers: Record<string, unknown> };
+          return Reflect.apply(headers["x-partner"] === undefined ? users : partners, undefined, args) as unknown;
+        } as AnyMiddleware;
+      }
+
+      it("never let a user of one meet the user of that name of another", async () => {
+        const [partners, doorman] = [open({ auth: partner }), open({ cache: { tenantClaim: "tenant" } })];
+        for (const keeper of [doorman, partners]) {
+          const { url } = await start(
+            (gate) => [
+              either(gate.authenticate(), partners.authenticate()),
+              keeper.limit({ name: "user", per: "user", limit: 2, window: "1m" }),
+              keeper.limit({ name: "tenant", per: { claim: "tenant" }, limit: 2, window: "1m" }),
+              keeper.requestCache(),
+            ],
+            async ({ auth, cache }) => {
+              const of = auth?.issuer;
+              const user = await cache.forUser().getOrSet({ key: "k" }, () => of);
+              const tenant = keeper === doorman ? await cache.forTenant().getOrSet({ key: "k" }, () => of) : of;
+              return [user, tenant];
+            },
+          );
+          const claims = { sub: "42", tenant: "acme", jti: "same" };
+          const headers = { "x-partner": await ofPartner(claims) };
+          for (const options of [{ token: await signToken(claims) }, { headers }]) {
+            const issuer = "token" in options ? testAuth.issuer : partnerIssuer;
+            for (const status of [200, 200, 429]) {
+              const answer = await send(url, options);
+              expect(answer.status).to.equal(status);
+              if (status === 200) expect(answer.json).to.deep.equal([issuer, issuer]);
+            }
+          }
+        }
+      });
+
+      it("end nothing of a user of one by the auth that another gate found out", async () => {
+        const partners = open({ auth: partner });
+        const refused: string[] = [];
+        const { url, gate } = await start(
+          (users) => [users.guard()],
+          async ({ auth }) => {
+            for (const call of [
+              () => partners.revocations.revoke(auth),
+              () => partners.revocations.revokeSubject(auth!),
+              () => partners.sessions.revoke(auth),
+              () => partners.sessions.revoke(auth!, "session"),
+              () => partners.sessions.revokeAll(auth!),
+              () => partners.sessions.list(auth!),
+            ])
+              await call().then(
+                () => expect.fail("named somebody"),
+                (error: unknown) => refused.push((error as Error).name),
+              );
+          },
+        );
+        const token = await signToken({ sub: "42" });
+        expect((await send(url, { token })).status).to.equal(204);
+        expect(refused).to.deep.equal(Array<string>(6).fill("TypeError"));
+        expect((await gate.verify(token)).allowed).to.equal(true);
+      });
+
+      it("keep a customer's orders from the partner of that name, who signs no customer out", async () => {
+        const prefix = freshPrefix();
+        const shared = { redis: testRedisUrl(), prefix, deadline: 1000 } as const;
+        const partners = open({ ...shared, auth: { ...partner, sharedIssuer: false } });
+        const { url } = await start(
+          (gate) => [either(gate.guard(), partners.guard())],
+          async ({ auth, cache }) =>
+            cache.forUser().getOrSet({ key: "orders" }, () => [`orders of 42 of ${auth?.issuer}`]),
+          { ...shared, auth: { ...testAuth, sharedIssuer: testAuth.issuer } },
+        );
+        const token = await signToken({ sub: "42", jti: "same" });
+        const headers = { "x-partner": await ofPartner({ sub: "42", jti: "same" }) };
+        expect((await send(url, { token })).json).to.deep.equal([`orders of 42 of ${testAuth.issuer}`]);
+        expect((await send(url, { headers })).json).to.deep.equal([`orders of 42 of ${partnerIssuer}`]);
+        await partners.revocations.revokeSubject("42");
+        await partners.revocations.revoke({ jti: "same", expiresAt: nowSeconds() + 60 });
+        expect((await send(url, { headers })).status).to.equal(401);
+        expect((await send(url, { token })).status).to.equal(200);
+      });
+    });
+
+    it("tell a port in an issuer from a colon in a claim", async () => {
+      const issuer = ["https://id.example.com", "https://id.example.com:8443"];
+      const { url } = await start((gate) => [gate.guard()], undefined, {
+        auth: { ...testAuth, issuer },
+        limits: [{ name: "tenant", per: { claim: "tenant" }, limit: 1, window: "1h" }],
+      });
+      const statuses = [];
+      for (const [iss, tenant] of [
+        [issuer[0], "8443:acme"],
+        [issuer[1], "acme"],
+        [issuer[0], "acme"],
+        [issuer[1], "8443:acme"],
+        [issuer[1], "acme"],
+      ])
+        statuses.push((await send(url, { token: await signToken({ iss, tenant }) })).status);
+      expect(statuses).to.deep.equal([200, 200, 200, 200, 429]);
     });
   });
 }

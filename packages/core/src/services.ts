@@ -145,7 +145,6 @@ export function createServices<Raw>(
             telemetry,
             logger,
             refuse: (cause) => challenges.tokenInvalid(cause),
-            qualify: auth === undefined ? undefined : (issuer, tenant) => auth.scope.qualify(issuer, tenant),
           }),
     challenges,
     degradation: new Degradation({

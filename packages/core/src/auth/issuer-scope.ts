@@ -149,6 +149,17 @@ export class IssuerScope {
     throw new TypeError("the issuer is not one whose tokens this gate accepts");
   }
 
+  /**
+   * The principal of somebody whom a call names. A TypeError for the `auth` of another gate, which writes the principal of
+   * that issuer's user in another way: it would name somebody else here.
+   */
+  principalOf(subject: { readonly principal: string; readonly issuer?: unknown }): string {
+    const { principal, issuer } = subject;
+    if (typeof principal !== "string" || principal === "" || typeof issuer !== "string") return principal;
+    if (this.digestFor(issuer) !== this.parse(principal).issuer) throw new TypeError(foreign);
+    return principal;
+  }
+
   /** 128 bits of SHA-256: whoever may choose the name of an accepted issuer must not find one that meets another. */
   digest(issuer: string): string {
     const known = this.#digests.get(issuer);
@@ -197,7 +208,8 @@ function digestOfSeveral(known: readonly string[], open: boolean): string {
   return createHash("sha256").update(Buffer.of(0xfe)).update(names).digest("hex").slice(0, 32);
 }
 
-const foreign = "the principal is one of an issuer whose tokens this gate does not accept; its own gate can name it";
+const foreign =
+  "the principal is of an issuer whose tokens this gate does not accept, or of another gate: call that gate";
 
 /** No text, or an empty one, would be one key for everybody who has none. */
 function checkIdentifier(identifier: unknown): void {

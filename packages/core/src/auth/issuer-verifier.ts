@@ -43,7 +43,8 @@ export class IssuerVerifier {
   readonly rolesClaim: string | undefined;
   readonly #options: IssuerVerifierOptions;
   readonly #joseOptions: JWTVerifyOptions;
-  readonly #scope: IssuerScope;
+  /** Tells whose the names in its tokens are. */
+  readonly issuers: IssuerScope;
   /** Claims that name the user, and that must be there. */
   readonly #requiredNames: readonly string[];
   /** Unix milliseconds. */
@@ -51,7 +52,7 @@ export class IssuerVerifier {
 
   constructor(options: IssuerVerifierOptions, scope: IssuerScope, now: () => number) {
     this.#options = options;
-    this.#scope = scope;
+    this.issuers = scope;
     this.#now = now;
     this.rolesClaim = options.rolesClaim;
     const { audience, requiredClaims, rules, issuer } = options;
@@ -105,7 +106,7 @@ export class IssuerVerifier {
       // Last: what our clock may be wrong about is no reason where there is another.
       const untimely = refusalOf === undefined ? refusalOfFirstTime(payload, rules, nowSeconds) : undefined;
       if (untimely !== undefined) return untimelyToken(untimely);
-      return createAuth(token, header, payload, this.#scope, rules);
+      return createAuth(token, header, payload, this.issuers, rules);
     } catch (error) {
       if (error instanceof KeysUnavailable) return { code: "keys_unavailable", cause: error.message };
       if (isUntimely(error)) return untimelyToken(error.code);

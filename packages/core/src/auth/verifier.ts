@@ -3,6 +3,7 @@ import type { TokenQuestion } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";
 import type { Auth } from "./claims.js";
 import { boundKey } from "./claims.js";
+import type { IssuerScope } from "./issuer-scope.js";
 import type { IssuerVerifier } from "./issuer-verifier.js";
 import type { KeySource } from "./keys.js";
 import { TokenCache } from "./token-cache.js";
@@ -20,6 +21,8 @@ export interface VerifiedToken {
   readonly boundTo: string | undefined;
   /** Where its issuer keeps roles, if the gate was told. */
   readonly rolesClaim: string | undefined;
+  /** Tells whose its names are, also at another gate: the issuers of the gate that has verified it. */
+  readonly issuers: IssuerScope;
 }
 
 /** What a gate makes of the facts of a token. */
@@ -85,6 +88,7 @@ export class Verifier {
       ...prepared,
       boundTo: boundKey(auth.claims),
       rolesClaim: verifier.rolesClaim,
+      issuers: verifier.issuers,
       verifier,
       keys,
       keysVersion,

@@ -1,4 +1,3 @@
-import type { Auth } from "../auth/claims.js";
 import { identifyingClaim, unfit } from "../auth/identifying-claim.js";
 import type { Facts } from "../http/exchange.js";
 import type { Denied } from "../http/verdict.js";
@@ -27,8 +26,6 @@ export interface CacheServiceOptions {
   readonly options: ResolvedCache;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
-  /** Makes a tenant's name unique among all issuers. @default the name itself */
-  readonly qualify?: ((issuer: string, tenant: string) => string) | undefined;
   /** Refuses a token for this cause. @default without a challenge */
   readonly refuse?: ((cause: string) => Denied) | undefined;
 }
@@ -68,14 +65,14 @@ export class CacheService {
    * The tenant that a token names; undefined if it names none. A DenialError (401) for a claim that is neither text nor an
    * integer: another gate may have verified the token.
    */
-  tenantOf(auth: Auth | undefined): string | undefined {
-    const { options, qualify = unqualified, refuse = unchallenged } = this.#options;
+  tenantOf({ auth, issuers = this.#options.keys.issuers }: RequestScope): string | undefined {
+    const { options, refuse = unchallenged } = this.#options;
     const { tenantClaim } = options;
     if (auth === undefined || tenantClaim === undefined) return undefined;
     const tenant = identifyingClaim(auth.claims, tenantClaim);
     if (tenant === unfit)
       throw new DenialError(refuse("the claim of cache.tenantClaim is neither text nor a safe integer"));
-    return tenant === undefined ? undefined : qualify(auth.issuer, tenant);
+    return tenant === undefined ? undefined : issuers.qualify(auth.issuer, tenant);
   }
 
   checkSize(payload: string): void {
@@ -105,8 +102,4 @@ export class CacheService {
 
 function unchallenged(cause: string): Denied {
   return deny("token_invalid", { cause });
-}
-
-function unqualified(_issuer: string, tenant: string): string {
-  return tenant;
 }

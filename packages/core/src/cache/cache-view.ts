@@ -129,14 +129,14 @@ export class CacheView implements RequestCache, GateCache {
       throw new TypeError("cache.forUser() needs a signed-in user; mount guard() or authenticate() before it");
     if (typeof principal !== "string")
       throw optionError("cache.forUser()", `takes auth.principal, a non-empty string, not ${kindOf(principal)}`);
-    return this.#view(`user:${this.#service.cache.keys.holder(principal)}`, this.#place.path);
+    return this.#view(`user:${this.#service.cache.keys.holder(principal, this.#request.issuers)}`, this.#place.path);
   }
 
-  forTenant(tenant: Identifier | undefined = this.#service.tenantOf(this.#request.auth)): CacheView {
+  forTenant(tenant: Identifier | undefined = this.#service.tenantOf(this.#request)): CacheView {
     if (tenant === undefined || tenant === "")
       throw new TypeError("cache.forTenant() needs a signed-in user whose token names a tenant: see cache.tenantClaim");
     const text = checkIdentifying("cache.forTenant()", tenant);
-    return this.#view(`tenant:${this.#service.cache.keys.holder(text)}`, this.#place.path);
+    return this.#view(`tenant:${this.#service.cache.keys.holder(text, this.#request.issuers)}`, this.#place.path);
   }
 
   /** Undefined where nothing is remembered. */

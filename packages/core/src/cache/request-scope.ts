@@ -1,4 +1,5 @@
 import type { Auth } from "../auth/claims.js";
+import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { Facts } from "../http/exchange.js";
 import type { Place } from "./places.js";
 
@@ -26,6 +27,11 @@ export class RequestScope {
 
   get auth(): Auth | undefined {
     return this.#facts?.auth;
+  }
+
+  /** Those of the gate that found out who is asking; undefined if nobody is, and outside requests. */
+  get issuers(): IssuerScope | undefined {
+    return this.#facts?.verified?.issuers;
   }
 
   /** Ends with the request. */

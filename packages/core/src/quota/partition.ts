@@ -89,7 +89,7 @@ export class PartitionFinder<Raw> {
     if (token === undefined) return undefined;
     const value = identifyingClaim(token.auth.claims, part.claim);
     if (value === unfit) return unfitClaim;
-    if (value !== undefined) return this.#keys.claimPartition(token.auth.issuer, part.claim, value);
+    if (value !== undefined) return this.#keys.claimPartition(token.auth.issuer, part.claim, value, token.issuers);
     return token.partition === "" ? this.address(exchange) : token.partition;
   }
 

@@ -106,7 +106,7 @@ export class RevocationService implements Revocations {
 
   async revokeSubject(subject: string | Pick<Auth, "principal">): Promise<number> {
     const { store, keys, issuers, cutoffs, news } = this.#options;
-    const principal: unknown = isObject(subject) ? subject.principal : subject;
+    const principal: unknown = isObject(subject) ? issuers.principalOf(subject) : subject;
     if (typeof principal !== "string" || principal === "")
       throw new TypeError("revokeSubject() needs a subject: a non-empty string, or the auth of a request");
     issuers.checkPrincipal(principal);

@@ -137,9 +137,12 @@ export class Keyspace {
     };
   }
 
-  /** A user, or somebody else who is named with an issuer, as a part of our keys. */
-  holder(identifier: string): string {
-    const { issuer, name } = this.issuers.parse(identifier);
+  /**
+   * A user, or somebody else who is named with an issuer, as a part of our keys. The issuers are those of the gate that has
+   * verified the token, which may be another: a bare name is one of its users.
+   */
+  holder(identifier: string, issuers: IssuerScope = this.issuers): string {
+    const { issuer, name } = issuers.parse(identifier);
     return `${issuer}:${this.identifier(name)}`;
   }
 
@@ -148,9 +151,9 @@ export class Keyspace {
     return `u:${this.holder(principal)}`;
   }
 
-  /** All whose token of an issuer has this value in a claim. */
-  claimPartition(issuer: string, claim: string, value: string): string {
-    return `c:${this.issuers.digestFor(issuer)}:${this.digestOf(claim, value)}`;
+  /** All whose token of an issuer has this value in a claim; the issuers are those of the gate that has verified it. */
+  claimPartition(issuer: string, claim: string, value: string, issuers: IssuerScope = this.issuers): string {
+    return `c:${issuers.digestFor(issuer)}:${this.digestOf(claim, value)}`;
   }
 
   /** A client by its address, in its one spelling. */
