@@ -161,6 +161,30 @@ for (const adapter of allAdapters) {
         }
       });
 
+      it("name the users of another to operators by their partition alone", async () => {
+        const doorman = open({});
+        const { url } = await start((gate) => [
+          gate.authenticate(),
+          doorman.limit({ name: "user", per: "user", limit: 1, window: "1m" }),
+          doorman.limit({ name: "tenant", per: { claim: "tenant" }, limit: 5, window: "1m" }),
+        ]);
+        const token = await signToken({ sub: "42", tenant: "acme" });
+        expect((await send(url, { token })).status).to.equal(200);
+        expect((await send(url, { token })).status).to.equal(429);
+        for (const [policy, key] of [
+          ["user", "42"],
+          ["tenant", { issuer: testAuth.issuer, value: "acme" }],
+        ] as const)
+          await doorman.quotas.reset(policy, key).then(
+            () => expect.fail("named somebody"),
+            (error: unknown) => expect(error).to.be.instanceOf(TypeError),
+          );
+        const [busiest] = await doorman.quotas.busiest({ policy: "user" });
+        expect(busiest?.key).to.equal(undefined);
+        await doorman.quotas.reset("user", { partition: busiest!.partition });
+        expect((await send(url, { token })).status).to.equal(200);
+      });
+
       it("end nothing of a user of one by the auth that another gate found out", async () => {
         const partners = open({ auth: partner });
         const refused: string[] = [];

@@ -104,7 +104,8 @@ export function createServices<Raw>(
 
   const { security: store, quotaRecords: records } = stores;
   const shared = resolved.redis !== undefined;
-  const administration = administerQuotas<Raw>({ store, records, shared, keys, ipv6PrefixLength, logger });
+  const verifies = auth !== undefined;
+  const administration = administerQuotas<Raw>({ store, records, shared, keys, ipv6PrefixLength, verifies, logger });
   administration.quotas.register(resolved.limits);
 
   return {

@@ -14,6 +14,8 @@ export interface AdministrationOptions {
   readonly shared: boolean;
   readonly keys: Keyspace;
   readonly ipv6PrefixLength: number;
+  /** Does this gate verify tokens? Otherwise the users it counts are those of other gates. */
+  readonly verifies: boolean;
   readonly logger: Logger;
 }
 
@@ -25,13 +27,13 @@ export interface Administration<Raw> {
 }
 
 export function administerQuotas<Raw>(options: AdministrationOptions): Administration<Raw> {
-  const { store, records, shared, keys, ipv6PrefixLength, logger } = options;
+  const { store, records, shared, keys, ipv6PrefixLength, verifies, logger } = options;
   const rules = new RuleBook({ records, shared });
   const demand = new DemandReporter(records, keys);
   const charges = new ChargeFactory<Raw>({ keys, ipv6PrefixLength, logger, rules, demand });
   return {
     charges,
-    quotas: new QuotaService({ store, records, keys, charges, rules, demand, ipv6PrefixLength }),
+    quotas: new QuotaService({ store, records, keys, charges, rules, demand, ipv6PrefixLength, verifies }),
     close() {
       rules.close();
       demand.close();

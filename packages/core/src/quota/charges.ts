@@ -234,7 +234,9 @@ export class ChargeFactory<Raw> {
     if (this.#demand.add(name, partition, points)) return;
     const [part] = per;
     const alone = per.length === 1;
-    const known = alone && part === "ip" ? exchange.ip : alone && part === "user" ? token?.auth.principal : undefined;
+    // A principal of another gate would name somebody else here.
+    const principal = token?.issuers === this.#keys.issuers ? token.auth.principal : undefined;
+    const known = alone && part === "ip" ? exchange.ip : alone && part === "user" ? principal : undefined;
     this.#demand.introduce(name, { partition, points, key: known });
   }
 

@@ -18,6 +18,8 @@ export type QuotaKey = QuotaKeyPart | readonly QuotaKeyPart[] | { readonly parti
 export interface NamingOptions {
   readonly keys: Keyspace;
   readonly ipv6PrefixLength: number;
+  /** Does this gate verify tokens? */
+  readonly verifies: boolean;
 }
 
 /** The partition that requests of this client are counted under. Throws a TypeError for what could be nobody. */
@@ -35,8 +37,13 @@ function partOf<Raw>(
   policy: string,
   part: PartitionPart<Raw>,
   key: unknown,
-  { keys, ipv6PrefixLength }: NamingOptions,
+  { keys, ipv6PrefixLength, verifies }: NamingOptions,
 ): string {
+  // Another gate has found out who they are, and a name says not of which issuer they are.
+  if (!verifies && (part === "user" || (typeof part === "object" && "claim" in part)))
+    throw new TypeError(
+      `portcullis: limit "${policy}" counts users of other gates, since this one has no auth: name them by { partition }`,
+    );
   if (typeof part === "object" && "claim" in part) {
     const { issuer, value } = (key ?? {}) as { issuer?: unknown; value?: unknown };
     checkText(policy, "a claim is named by { issuer, value }, texts that are not empty;", issuer);

@@ -80,6 +80,7 @@ export interface QuotaServiceOptions<Raw> {
   readonly rules: RuleBook;
   readonly demand: DemandReporter;
   readonly ipv6PrefixLength: number;
+  readonly verifies: boolean;
 }
 
 const longestBlockMs = longestWindowSeconds * 1000;
@@ -194,8 +195,7 @@ export class QuotaService<Raw> implements Quotas {
   }
 
   #partition(policy: Policy<Raw>, key: QuotaKey): string {
-    const { keys, ipv6PrefixLength } = this.#options;
-    return partitionOf(policy, key, { keys, ipv6PrefixLength });
+    return partitionOf(policy, key, this.#options);
   }
 }
 
