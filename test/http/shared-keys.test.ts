@@ -129,7 +129,7 @@ describe("the keys shared with other services", () => {
     // The keys by which the gate looks at its Redis come and go when they like.
     const records = keys.filter((key) => !/portcullis:2:(marker:|shared-issuer)|:examination:/.test(key));
     expect(records.map((key) => key.replace(/[0-9a-f]{64}$/, "<sha256>").slice(prefix.length)).sort()).to.deep.equal([
-      "portcullis:2:revoked:input:<sha256>",
+      `portcullis:2:revoked:input:${issuerDigest()}:<sha256>`,
       `portcullis:2:revoked:jti:${issuerDigest()}:~<sha256>`,
     ]);
     for (const key of keys) expect(await redis.ttl(key)).to.be.greaterThan(0);

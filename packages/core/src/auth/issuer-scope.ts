@@ -12,7 +12,7 @@ export interface IssuerScopeOptions {
   readonly shared?: string | false | undefined;
   /** Does a function accept issuers that are not known by name? @default false */
   readonly open?: boolean | undefined;
-  /** The issuer of the tokens that this gate issues itself. @default none */
+  /** The issuer of the tokens that this gate issues itself: of several the main one. @default none */
   readonly own?: string | undefined;
 }
 
@@ -58,11 +58,11 @@ export class IssuerScope {
     this.known = known;
     this.#open = open;
     this.several = known.length > 1 || open;
-    this.main = typeof shared === "string" ? shared : this.several ? undefined : known[0];
+    this.main = typeof shared === "string" ? shared : this.several ? own : known[0];
     this.#mainDigest = this.main !== undefined ? this.digest(this.main) : this.several ? undefined : nobody;
     this.sharing = shared === false ? undefined : this.#mainDigest;
-    this.isSaid = shared !== undefined || this.several;
-    this.home = this.#mainDigest ?? (own !== undefined ? this.digest(own) : digestOfSeveral(known, open));
+    this.isSaid = shared !== undefined || this.#mainDigest === undefined;
+    this.home = this.#mainDigest ?? digestOfSeveral(known, open);
     const main = this.#mainDigest === undefined ? [] : [this.#mainDigest];
     this.#accepted = new Set([...main, ...known.map((issuer) => this.digest(issuer))]);
   }

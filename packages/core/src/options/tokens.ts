@@ -120,19 +120,18 @@ export function acceptOwnTokens<Raw>(
       : { issuer, algorithms, secret: keys.secrets };
   if (auth === undefined) return { ...own, audience };
   const given = auth as Partial<AuthOptions<Raw>>;
-  // The keys that other services know are those of the users who sign in here.
-  const { sharedIssuer = issuer } = given;
-  if (sharedIssuer !== false && sharedIssuer !== issuer)
+  const { sharedIssuer } = given;
+  // The users who sign in here have bare names, and so the keys that other services know, if this gate has those.
+  if (sharedIssuer !== undefined && sharedIssuer !== false && sharedIssuer !== issuer)
     throw optionError("auth.sharedIssuer", "must be tokens.issuer or false, where the gate issues tokens");
   if (given.issuers !== undefined) {
     const issuers = isList(given.issuers) ? given.issuers : [];
     const listed = issuers.some((one: Partial<IssuerOptions> | undefined) =>
       isList(one?.issuer) ? one.issuer.includes(issuer) : one?.issuer === issuer,
     );
-    const shared = { ...auth, sharedIssuer };
     return listed || issuers.length === 0
-      ? shared
-      : { ...shared, issuers: [...issuers, { ...own, audience, subjectClaim: "sub" }] };
+      ? auth
+      : { ...auth, issuers: [...issuers, { ...own, audience, subjectClaim: "sub" }] };
   }
   const keyed = (["secret", "publicKey", "jwks", "jwksUri"] as const).some((name) => given[name] !== undefined);
   // What is neither a text, a list nor a function is told of where auth is resolved.
@@ -142,7 +141,7 @@ export function acceptOwnTokens<Raw>(
     throw optionError("auth.issuer", "is not tokens.issuer; to accept tokens of both, list the other in auth.issuers");
   if (isTextual(given.audience) && !strings("auth.audience", given.audience).some((one) => audience.includes(one)))
     throw optionError("auth.audience", "has none of tokens.audience, so the gate would refuse what it issues");
-  if (keyed) return isTest || (accepted?.length ?? 0) > 1 ? { ...auth, sharedIssuer } : auth;
+  if (keyed) return auth;
   return { ...auth, ...own, algorithms: auth.algorithms ?? algorithms, audience: given.audience ?? audience };
 }
 
