@@ -238,6 +238,25 @@ describe("what is given back to Redis", function () {
     });
   }
 
+  it("is not held up by a counter that Redis cannot count with, nor by one from which nothing is left to give back", async () => {
+    const opening = open();
+    const [odd, empty, good] = ["odd", "empty", "good"].map((name) =>
+      charge("fixed-window", { key: keys.quota("p", name), cost: name === "good" ? 2 : 1 }),
+    ) as [Charge, Charge, Charge];
+    const receipts = [await count(odd), await count(empty), await count(good)];
+    await client.set(odd.key, "0.5", "KEEPTTL");
+    opening.quotas.adjust([
+      { charge: odd, receipt: receipts[0]!, by: -1 },
+      { charge: empty, receipt: receipts[1]!, by: -1 },
+      { charge: empty, receipt: receipts[1]!, by: -1 },
+      { charge: good, receipt: receipts[2]!, by: -1 },
+    ]);
+    await settled(opening);
+    expect([await client.get(odd.key), await client.get(empty.key), await client.get(good.key)]).to.deep.equal([
+      ...["0.5", "0", "1"],
+    ]);
+  });
+
   it("is not held up by a counter that is poisoned", async () => {
     const opening = open();
     const [bad, good] = [charge("sliding-window"), charge("fixed-window", { cost: 2 })];

@@ -45,6 +45,9 @@ export interface Proxy {
 
 const HOST = "127.0.0.1";
 
+/** The command that a server has got with those it answers now has run after this time. */
+const ranMs = 20;
+
 /** Starts a proxy in front of a server on loopback. */
 export async function startProxy(target: { readonly port: number; readonly host?: string }): Promise<Proxy> {
   const pairs = new Set<readonly [client: Socket, upstream: Socket]>();
@@ -61,6 +64,7 @@ export async function startProxy(target: { readonly port: number; readonly host?
     const pair = [client, upstream] as const;
     pairs.add(pair);
     let condemned = false;
+    let dying: NodeJS.Timeout | undefined;
     let lossy = false;
     /** The server's side outlives the client's, for the command that is still to be delivered. */
     let kept = false;
@@ -91,10 +95,13 @@ export async function startProxy(target: { readonly port: number; readonly host?
     upstream.on("data", (bytes: Buffer) => {
       if (kept) return;
       if (condemned) {
-        cuts += 1;
-        pairs.delete(pair);
-        resetSocket(client);
-        upstream.destroy();
+        // It may be the answer to an earlier command, and this one is still to run.
+        dying ??= later(ranMs, () => {
+          cuts += 1;
+          pairs.delete(pair);
+          resetSocket(client);
+          upstream.destroy();
+        });
         return;
       }
       if (proxy.mode === "drop-replies") {
@@ -111,15 +118,22 @@ export async function startProxy(target: { readonly port: number; readonly host?
       const now = performance.now();
       if (proxy.delayMs === 0 && now > lastDue) return void client.write(bytes);
       lastDue = Math.max(lastDue + 1, now + proxy.delayMs);
-      const timer = setTimeout(() => {
-        timers.delete(timer);
+      later(lastDue - now, () => {
         if (!client.destroyed) client.write(bytes);
-      }, lastDue - now);
-      timers.add(timer);
+      });
     });
   });
   await new Promise<void>((resolve) => server.listen(0, HOST, resolve));
   const { port } = server.address() as AddressInfo;
+
+  function later(ms: number, act: () => void): NodeJS.Timeout {
+    const timer = setTimeout(() => {
+      timers.delete(timer);
+      act();
+    }, ms);
+    timers.add(timer);
+    return timer;
+  }
 
   function each(act: (socket: Socket) => void): void {
     for (const pair of pairs) pair.forEach(act);

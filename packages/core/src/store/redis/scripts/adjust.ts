@@ -19,7 +19,8 @@ local adjusters = {}
 function adjusters.window(key, _, _, by, receipt)
   local consumed = tonumber(redis.call('GET', key) or nil)
   if not consumed or redis.call('PEXPIRETIME', key) ~= tonumber(receipt) or tonumber(receipt) <= now then return end
-  redis.call('INCRBY', key, math.max(by, -consumed))
+  local change = math.max(by, -consumed)
+  if change ~= 0 then redis.call('INCRBY', key, change) end
 end
 
 function adjusters.sliding(key, _, window, by, receipt)
@@ -56,9 +57,9 @@ for i, key in ipairs(KEYS) do
   -- A poisoned key harms itself alone.
   local ok, problem = pcall(adjusters[ARGV[at]], key, tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]),
     tonumber(ARGV[at + 3]), ARGV[at + 4])
-  -- What begins otherwise is an error of Lua, about a value that is no count.
+  -- What begins otherwise is an error of Lua, and ERR one of a command, about a value that is no count.
   local text = not ok and string.match(textOf(problem), '^%u+ .*$')
-  if text and (not fault or string.find(fault, 'WRONGTYPE', 1, true)) then fault = text end
+  if text and not string.find(text, '^ERR ') and (not fault or string.find(fault, 'WRONGTYPE', 1, true)) then fault = text end
 end
 return fault or redis.status_reply('OK')
 `);
