@@ -172,14 +172,17 @@ describe("the shared auth: keys of a Redis", function () {
     expect(await visit(app, await tokenOf(customers)), "the decision stays").to.equal(401);
   });
 
-  it("are told in production and in a log without the name of an issuer", async () => {
+  it("are told of once in a log, with what to write, and without the name of an issuer", async () => {
     await visit(await start(customers), await tokenOf(customers));
-    const said: unknown[] = [];
-    const logger = { debug: () => undefined, warn: (...words: unknown[]) => void said.push(words) };
+    const said: string[] = [];
+    const logger = { debug: () => undefined, warn: (...words: unknown[]) => void said.push(JSON.stringify(words)) };
     const app = await start(partners, { logger });
     expect(await visit(app, await tokenOf(partners))).to.equal(200);
-    await until(() => said.some((words) => JSON.stringify(words).includes("shared_issuer_taken")));
-    expect(JSON.stringify(said)).not.to.match(/customers|partners/);
+    await until(() => said.some((words) => words.includes("persistence_off"))); // the examination has said all it found
+    const warnings = said.filter((words) => words.includes("shared_issuer_taken"));
+    expect(warnings).to.have.length(1);
+    expect(warnings[0]).to.include("say auth.sharedIssuer: false").and.to.include("operations.md#shared_issuer_taken");
+    expect(said.join()).not.to.match(/customers|partners/);
   });
 
   for (const onStoreError of ["deny", "allow"] as const) {

@@ -126,8 +126,8 @@ export function createGate<Raw, Middleware extends object>(
   async function logFindings(): Promise<void> {
     const findings = await examine();
     for (const { code, severity, message } of closed ? [] : findings) {
-      // Said when it was noticed.
-      if (code === "service_unnamed") continue;
+      // Said when they were noticed.
+      if (code === "service_unnamed" || code === "shared_issuer_taken") continue;
       const text = `portcullis: ${message} (see ${operations}#${code})`;
       if (severity === "info") logger.debug({ code }, text);
       else logger.warn({ code, severity }, text);

@@ -1,4 +1,5 @@
 import type { IssuerScope } from "../auth/issuer-scope.js";
+import { operations } from "../documentation.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { SharedKeys } from "./keys.js";
 
@@ -26,9 +27,11 @@ export interface SharedIssuerOptions {
 }
 
 const apart =
-  "the auth: keys of this Redis belong to another issuer, so this gate keeps its own apart; say auth.sharedIssuer";
+  "the auth: keys of this Redis belong to another issuer, so this gate keeps its own apart; " +
+  "if that is right say auth.sharedIssuer: false, else the name of its issuer here and false in the services of the other";
 const usedByTwo =
-  "two issuers use the auth: keys of this Redis, and users of one name meet there; say auth.sharedIssuer in all services";
+  "two issuers use the auth: keys of this Redis, and users of one name meet there; " +
+  "say auth.sharedIssuer in all services: its name for the issuer that has them, false for all others";
 
 /** A marker that is lost is written again so soon; one that is there is kept alive. */
 const renewalMs = 60_000;
@@ -119,7 +122,9 @@ export class SharedIssuer implements SharedKeys {
     const before = this.#conflict;
     this.#conflict = areOurs ? undefined : this.#areOurs ? usedByTwo : apart;
     if (this.#conflict === undefined || before !== undefined) return;
-    this.#options.logger.warn({ code: "shared_issuer_taken" }, `portcullis: ${this.#conflict}`);
+    const code = "shared_issuer_taken";
+    const text = `portcullis: ${this.#conflict} (see ${operations}#${code})`;
+    this.#options.logger.warn({ code, severity: "error" }, text);
   }
 
   #waitFor(asking: Promise<void>): void {
