@@ -10,6 +10,7 @@ import { operate } from "../support/redis.js";
 import { until } from "../support/until.js";
 import { StoreFault } from "../../packages/core/src/store/ports.js";
 import { loginChargeScript } from "../../packages/core/src/store/redis/scripts/login-charge.js";
+import { loginSettleScript } from "../../packages/core/src/store/redis/scripts/login-settle.js";
 
 type Tail<List extends unknown[]> = List extends [unknown, ...infer Rest] ? Rest : never;
 
@@ -156,6 +157,11 @@ for (const adapter of adapters) {
       // Whose the shared keys are is known then.
       await app.gate.examine();
       const operator = operate(redis.url);
+      // Of a script that Redis does not know yet, the lost reply is that, and nothing has run.
+      await until(async () => {
+        const known = await operator.script("EXISTS", loginChargeScript.sha1, loginSettleScript.sha1);
+        return (known as number[]).every((one) => one === 1);
+      });
       return {
         ...{ app, proxy },
         async read(kind) {
