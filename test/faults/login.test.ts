@@ -1,4 +1,4 @@
-import { startProxy, startRedis } from "@portcullis/testkit";
+import { startProxy, startRedis, testAuth, testIssuer } from "@portcullis/testkit";
 import type { Proxy, RedisServer } from "@portcullis/testkit";
 import { expect } from "chai";
 import type { AnyOptions, RunningApp } from "../support/app.js";
@@ -145,7 +145,12 @@ for (const adapter of adapters) {
       const app = await startLogin(
         (options, more) =>
           adapter.start({
-            options: { redis: proxy.url, deadline: 100, logger: silentLogger, instances: 1, ...options },
+            options: {
+              ...{ redis: proxy.url, deadline: 100, logger: silentLogger, instances: 1 },
+              // Said, so that failures are counted for other services from the first on.
+              auth: { ...testAuth, sharedIssuer: testIssuer },
+              ...options,
+            },
             routes: {},
             ...more,
           }),
