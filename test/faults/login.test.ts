@@ -159,8 +159,6 @@ for (const adapter of adapters) {
         rest,
       );
       cleanUp.push(() => app.close());
-      // Whose the shared keys are is known then.
-      await app.gate.examine();
       const operator = operate(redis.url);
       // Of a script that Redis does not know yet, the lost reply is that, and nothing has run.
       await until(async () => {
