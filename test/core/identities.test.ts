@@ -153,7 +153,7 @@ const keyspaces = new Map(
     new Keyspace("", "secret", {
       issuers: one.scope,
       service: one.service,
-      shared: { areOurs: true, settled: () => undefined },
+      shared: { areOurs: true, isPresumed: false, settled: () => undefined },
     }),
   ]),
 );

@@ -43,7 +43,7 @@ function openVerifier(rules: Partial<ClaimRules> = {}, cacheSize = 100) {
     issuers: [issuer],
     byIssuer: false,
     cacheSize,
-    prepare: () => ({ question: undefined, partition: "" }),
+    prepare: () => ({ question: undefined, partition: "", lasts: true }),
   });
   async function cause(token: string): Promise<string | undefined> {
     const outcome = await verifier.verify(token);

@@ -172,6 +172,65 @@ describe("the shared auth: keys of a Redis", function () {
     expect(await visit(app, await tokenOf(customers)), "the decision stays").to.equal(401);
   });
 
+  it("stay with the issuer that had them when the mark is lost, if only gates of another notice it", async () => {
+    const first = await start(customers);
+    expect(await visit(first, await tokenOf(customers))).to.equal(200);
+    const second = await start(partners);
+    const token = await tokenOf(partners);
+    expect(await visit(second, token)).to.equal(200);
+    await first.close();
+    await until(async () => (await redis.keys("portcullis:2:marker:*")).length > 0);
+    await redis.del(marker, ...(await redis.keys("portcullis:2:marker:*")));
+    await until(async () => (await redis.exists(marker)) === 1);
+    expect(await redis.get(marker)).to.equal(issuerDigest(customers));
+    const third = await start(partners);
+    expect(await visit(third, token)).to.equal(200);
+    await second.gate.revocations.revoke({ jti: "7", expiresAt: nowSeconds() + 60 });
+    expect(await visit(third, token), "gates of one issuer decide alike").to.equal(401);
+  });
+
+  it("are told to be anew those of a gate that has begun to keep its own, which other processes do not see", async () => {
+    await visit(await start(customers), await tokenOf(customers));
+    const second = await start(partners);
+    expect(await visit(second, await tokenOf(partners))).to.equal(200);
+    await until(async () => (await redis.keys("portcullis:2:marker:*")).length > 0);
+    await redis.set(marker, issuerDigest(partners), "EX", 1000);
+    await redis.del(await redis.keys("portcullis:2:marker:*"));
+    await until(async () => (await second.gate.examine()).some(({ message }) => message.includes("start it anew")));
+    expect(await findings(second)).to.include("shared_issuer_taken");
+  });
+
+  it("are told to be those of one of several issuers of a gate that does not use them", async () => {
+    const several = { auth: { ...testAuth, issuer: [customers, partners] } };
+    const alone = await start(undefined, several);
+    expect(await findings(alone), "while nobody has them").not.to.include("shared_issuer_taken");
+    const token = await tokenOf(customers);
+    const one = await start(customers);
+    expect(await visit(one, token)).to.equal(200);
+    const two = await start(undefined, several);
+    expect(await visit(two, token)).to.equal(200);
+    await until(async () => (await findings(two)).includes("shared_issuer_taken"));
+    const said = await start(undefined, { auth: { ...several.auth, sharedIssuer: customers } });
+    expect(await findings(said)).not.to.include("shared_issuer_taken");
+    await one.gate.revocations.revoke({ jti: "7", expiresAt: nowSeconds() + 60 });
+    expect(await visit(said, token)).to.equal(401);
+    const strangers = await start(undefined, { auth: { ...testAuth, issuer: ["https://third.test", partners] } });
+    expect(await findings(strangers)).not.to.include("shared_issuer_taken");
+  });
+
+  it("are told apart as soon as a Redis that took no writes takes them again", async () => {
+    await redis.config("SET", "maxmemory", "1");
+    const [first, second] = [await start(customers), await start(partners)];
+    const [ofCustomer, ofPartner] = [await tokenOf(customers), await tokenOf(partners)];
+    expect([await visit(first, ofCustomer), await visit(second, ofPartner)]).to.deep.equal([200, 200]);
+    await redis.config("SET", "maxmemory", "0");
+    await first.gate.revocations.revokeSubject("42");
+    expect([await visit(first, ofCustomer), await visit(second, ofPartner)]).to.deep.equal([401, 200]);
+    await second.gate.revocations.revoke({ jti: "7", expiresAt: nowSeconds() + 60 });
+    expect(await visit(second, ofPartner), "a token that was seen before is asked about anew").to.equal(401);
+    expect(await redis.exists("auth:revoked:7")).to.equal(0);
+  });
+
   it("are told of once in a log, with what to write, and without the name of an issuer", async () => {
     await visit(await start(customers), await tokenOf(customers));
     const said: string[] = [];

@@ -24,7 +24,7 @@ import type { SessionServices } from "./sessions/create.js";
 import { createSessions } from "./sessions/create.js";
 import { EndingNews } from "./sessions/news.js";
 import { marginSecondsFor } from "./store/margin.js";
-import { clockDiffers } from "./store/ports.js";
+import { StoreFault, clockDiffers } from "./store/ports.js";
 import type { Telemetry } from "./telemetry/telemetry.js";
 import type { Keyspace } from "./store/keys.js";
 import { MemoryLoginStore } from "./store/memory/logins.js";
@@ -99,7 +99,8 @@ export function createServices<Raw>(
     for (const { claim, refusal } of identifying)
       if (claim !== undefined && identifyingClaim(facts.claims, claim) === unfit) return refusal;
     const partition = facts.principal === "" ? "" : keys.userPartition(facts.principal);
-    return { partition, question: revocations?.questionOrFault(facts) };
+    const question = revocations?.questionOrFault(facts);
+    return { partition, question, lasts: !(question instanceof StoreFault) && !keys.isPresumed };
   }
 
   const { security: store, quotaRecords: records } = stores;

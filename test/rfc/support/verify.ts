@@ -25,7 +25,7 @@ export function verifierAt(unixSeconds: number, options: AuthOptions): (token: s
     issuers: issuers.map((issuer) => new IssuerVerifier(issuer, scope, now)),
     byIssuer,
     cacheSize: 10,
-    prepare: () => ({ partition: "", question: undefined }),
+    prepare: () => ({ partition: "", question: undefined, lasts: true }),
   });
   return async function verify(token) {
     const result = await verifier.verify(token);

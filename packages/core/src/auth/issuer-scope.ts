@@ -41,7 +41,7 @@ export class IssuerScope {
   readonly home: string;
   /** The issuer, as a digest, that has the shared keys, or would have them; undefined if none of these. */
   readonly sharing: string | undefined;
-  /** Was it said by option whose the shared keys are? */
+  /** Does an option say whose the shared keys are? */
   readonly isSaid: boolean;
   /** May there be tokens of two issuers? */
   readonly several: boolean;
@@ -50,21 +50,22 @@ export class IssuerScope {
   readonly #open: boolean;
   /** The digest of the main issuer: that of bare identifiers. */
   readonly #mainDigest: string | undefined;
-  /** The digests of the issuers that are known. */
-  readonly #accepted: ReadonlySet<string>;
+  /** The digests of the issuers that are known by name. */
+  readonly #known: ReadonlySet<string>;
   readonly #digests = new LRUCache<string, string>({ max: 1000 });
 
-  constructor({ known = [], shared, open = false, own }: IssuerScopeOptions = {}) {
+  constructor({ known: named = [], shared, open = false, own }: IssuerScopeOptions = {}) {
+    const known = [...new Set(named)];
     this.known = known;
     this.#open = open;
     this.several = known.length > 1 || open;
     this.main = typeof shared === "string" ? shared : this.several ? own : known[0];
     this.#mainDigest = this.main !== undefined ? this.digest(this.main) : this.several ? undefined : nobody;
     this.sharing = shared === false ? undefined : this.#mainDigest;
-    this.isSaid = shared !== undefined || this.#mainDigest === undefined;
+    this.isSaid = shared !== undefined;
     this.home = this.#mainDigest ?? digestOfSeveral(known, open);
     const main = this.#mainDigest === undefined ? [] : [this.#mainDigest];
-    this.#accepted = new Set([...main, ...known.map((issuer) => this.digest(issuer))]);
+    this.#known = new Set([...main, ...known.map((issuer) => this.digest(issuer))]);
   }
 
   /** The identifier as it is unique among all issuers. A TypeError if it cannot be told whose it is. */
@@ -126,7 +127,12 @@ export class IssuerScope {
 
   /** Is this the digest of an issuer whose tokens this gate accepts? */
   accepts(digest: string): boolean {
-    return this.#open || this.#accepted.has(digest);
+    return this.#open || this.#known.has(digest);
+  }
+
+  /** Is this the digest of an issuer that is known by name? */
+  knows(digest: string): boolean {
+    return this.#known.has(digest);
   }
 
   /** The digest of the issuer of a token, as the gate tells issuers apart. */
@@ -204,7 +210,7 @@ function digestOf(text: string): string {
 
 /** The digest of a set of issuers, which no single issuer has: no UTF-8 begins with the byte FE. */
 function digestOfSeveral(known: readonly string[], open: boolean): string {
-  const names = JSON.stringify([open, ...[...new Set(known)].sort()]);
+  const names = JSON.stringify([open, ...[...known].sort()]);
   return createHash("sha256").update(Buffer.of(0xfe)).update(names).digest("hex").slice(0, 32);
 }
 

@@ -1,6 +1,5 @@
 import { decodeJwt } from "jose";
-import type { TokenQuestion } from "../store/ports.js";
-import { StoreFault } from "../store/ports.js";
+import type { StoreFault, TokenQuestion } from "../store/ports.js";
 import type { Auth } from "./claims.js";
 import { boundKey } from "./claims.js";
 import type { IssuerScope } from "./issuer-scope.js";
@@ -26,7 +25,10 @@ export interface VerifiedToken {
 }
 
 /** What a gate makes of the facts of a token. */
-export type Prepared = Pick<VerifiedToken, "question" | "partition">;
+export interface Prepared extends Pick<VerifiedToken, "question" | "partition"> {
+  /** Is it the same for the next request? */
+  readonly lasts: boolean;
+}
 
 /** A verified token with what its verification rests on. */
 interface Verification extends VerifiedToken {
@@ -83,9 +85,11 @@ export class Verifier {
     if ("code" in auth) return auth;
     const prepared = prepare(auth);
     if ("code" in prepared) return prepared;
+    const { lasts, question, partition } = prepared;
     const verified: Verification = Object.freeze({
       auth,
-      ...prepared,
+      question,
+      partition,
       boundTo: boundKey(auth.claims),
       rolesClaim: verifier.rolesClaim,
       issuers: verifier.issuers,
@@ -93,7 +97,7 @@ export class Verifier {
       keys,
       keysVersion,
     });
-    if (keys.version() === keysVersion && !(verified.question instanceof StoreFault)) this.#cache.set(verified);
+    if (keys.version() === keysVersion && lasts) this.#cache.set(verified);
     return verified;
   }
 }

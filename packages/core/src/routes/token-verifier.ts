@@ -22,7 +22,7 @@ export function createTokenVerifier<Raw>(
     byIssuer,
     // Each comes once.
     cacheSize: 1,
-    prepare: () => ({ question: undefined, partition: "" }),
+    prepare: () => ({ question: undefined, partition: "", lasts: true }),
   });
 }
 

@@ -18,6 +18,8 @@ const plain = /^[A-Za-z0-9_.-]{1,64}$/;
 export interface SharedKeys {
   /** Undefined while nobody knows. */
   readonly areOurs: boolean | undefined;
+  /** Is that an assumption, which the next look may correct? Keys that rest on it must be made anew each time. */
+  readonly isPresumed: boolean;
   /** Resolves when it is known, or when nobody can tell now; undefined where it is known already. */
   settled(): Promise<void> | undefined;
 }
@@ -70,9 +72,14 @@ export class Keyspace {
     return this.#shared.settled();
   }
 
+  /** May keys of a family that may be shared be others tomorrow? */
+  get isPresumed(): boolean {
+    return this.#shared.isPresumed;
+  }
+
   /** The same while nobody knows whose the shared keys are, as if they were ours: to try what Redis permits. */
   presumed(): Keyspace {
-    const shared = { areOurs: this.#shared.areOurs ?? true, settled: () => undefined };
+    const shared = { ...ourOwn, areOurs: this.#shared.areOurs ?? true };
     return new Keyspace(this.#prefix, this.#secret, { issuers: this.issuers, service: this.#service, shared });
   }
 
@@ -341,7 +348,7 @@ export class Keyspace {
   }
 }
 
-const ourOwn: SharedKeys = { areOurs: true, settled: () => undefined };
+const ourOwn: SharedKeys = { areOurs: true, isPresumed: false, settled: () => undefined };
 
 /** Well-formed text of 1 to 512 bytes: what the shared key families take as it is. */
 function isLiteral(identifier: string): boolean {

@@ -4,14 +4,14 @@ import type { Logger } from "../telemetry/logger.js";
 import type { SharedKeys } from "./keys.js";
 
 /**
- * `claim`: have the shared keys if nobody has them; `force`: have them whoever has them; `look`: see who has them. Whoever
- * has them keeps them for longer by each of the first two.
+ * `claim`: give the shared keys to an issuer if nobody has them; `force`: give them to it whoever has them; `look`: see who has
+ * them. An issuer that has them keeps them for longer by each of the first two.
  */
 export type Claim = "claim" | "force" | "look";
 
 /** Where it is kept whose the shared keys are. */
 export interface IssuerMarker {
-  /** The digest of the issuer that has the shared keys now; undefined if nobody has. Rejects with a StoreFault. */
+  /** The digest of the issuer that has the shared keys now, or had them until this call; undefined if none has. Rejects with a StoreFault. */
   claim(issuer: string, how: Claim): Promise<string | undefined>;
   /** Can the store be asked at all? */
   isUp(): boolean;
@@ -32,6 +32,10 @@ const apart =
 const usedByTwo =
   "two issuers use the auth: keys of this Redis, and users of one name meet there; " +
   "say auth.sharedIssuer in all services: its name for the issuer that has them, false for all others";
+const unsaid =
+  "the auth: keys of this Redis belong to one of this gate's issuers, and it does not use them, so that it does not see what other gates of the issuer revoke; say auth.sharedIssuer";
+const late =
+  "the auth: keys of this Redis have become those of this gate's issuer after it began to keep its own apart, so that other processes of the issuer do not see what it revokes; start it anew";
 
 /** A marker that is lost is written again so soon; one that is there is kept alive. */
 const renewalMs = 60_000;
@@ -43,12 +47,16 @@ const retryMs = 1000;
  * Whose are the `auth:` keys, which services of other makers read and write too, and which know no issuer? They belong to
  * one issuer of a Redis: the first whose gate writes its digest to the marker. A gate of another issuer keeps what it
  * would write there under keys of its own, or one issuer's users would be signed out by the other's. A process decides
- * once, since what it has written must be found again; after that a lost marker changes nothing.
+ * once, since what it has written must be found again; after that a lost marker changes nothing, and every process writes
+ * it again for the issuer that had them. So the processes of one issuer decide alike, whichever of them starts when.
  */
 export class SharedIssuer implements SharedKeys {
   readonly #options: SharedIssuerOptions;
   readonly #how: Claim;
   #areOurs: boolean | undefined;
+  #isPresumed = false;
+  /** The issuer that had them when this process looked last. */
+  #holder: string | undefined;
   #conflict: SharedIssuer["conflict"];
   #marker: IssuerMarker | undefined;
   #isAsking = false;
@@ -61,12 +69,17 @@ export class SharedIssuer implements SharedKeys {
   constructor(options: SharedIssuerOptions) {
     const { issuers, verifies } = options;
     this.#options = options;
-    this.#how = issuers.isSaid ? "force" : verifies ? "claim" : "look";
-    if (issuers.isSaid) this.#areOurs = issuers.sharing !== undefined;
+    const isNobodys = issuers.sharing === undefined;
+    this.#how = isNobodys || !verifies ? "look" : issuers.isSaid ? "force" : "claim";
+    if (isNobodys || issuers.isSaid) this.#areOurs = !isNobodys;
   }
 
   get areOurs(): boolean | undefined {
-    return this.#areOurs;
+    return this.#isPresumed ? true : this.#areOurs;
+  }
+
+  get isPresumed(): boolean {
+    return this.#isPresumed;
   }
 
   /** What is wrong, in a sentence, if another issuer has the shared keys. */
@@ -77,7 +90,8 @@ export class SharedIssuer implements SharedKeys {
   /** Begins to ask; without a marker the keys are this process' own. A call waits for the answer for `patienceMs` at most. */
   start(marker: IssuerMarker | undefined, patienceMs = 0): void {
     if (marker === undefined) this.#areOurs ??= true;
-    if (marker === undefined || this.#options.issuers.sharing === undefined) return;
+    const { sharing, isSaid } = this.#options.issuers;
+    if (marker === undefined || (sharing === undefined && isSaid)) return;
     this.#marker = marker;
     this.#patienceMs = patienceMs;
     this.#stopListening = marker.onConnect(() => this.renew());
@@ -87,7 +101,9 @@ export class SharedIssuer implements SharedKeys {
 
   /** Resolves when it is known whose the keys are, or when nobody can tell now; undefined where it is known already. */
   settled(): Promise<void> | undefined {
-    return this.#areOurs === undefined ? this.#waiting : undefined;
+    if (this.#areOurs !== undefined) return undefined;
+    if (this.#isPresumed) this.renew();
+    return this.#waiting;
   }
 
   /** Looks at the marker again: it may be lost. A fault is asked about again; each request meets it by itself. */
@@ -95,11 +111,12 @@ export class SharedIssuer implements SharedKeys {
     const marker = this.#marker;
     if (marker === undefined || this.#isAsking) return;
     const ours = this.#options.issuers.sharing ?? "";
+    const whose = this.#how === "claim" ? (this.#holder ?? ours) : ours;
     this.#isAsking = true;
     const asking = marker
-      .claim(ours, this.#how)
+      .claim(whose, this.#how)
       .then(
-        (holder) => this.#judge(holder === undefined || holder === ours),
+        (holder) => this.#judge(holder),
         () => undefined,
       )
       .finally(() => (this.#isAsking = false));
@@ -112,19 +129,30 @@ export class SharedIssuer implements SharedKeys {
     this.#marker = undefined;
   }
 
-  #judge(areOurs: boolean): void {
+  #judge(holder: string | undefined): void {
+    const { issuers, verifies, logger } = this.#options;
     // Counts of a minute may change their keys, and are missed by nobody here; what a gate has revoked must stay.
-    if (this.#how === "look") {
-      this.#areOurs = areOurs;
+    if (!verifies) {
+      this.#areOurs = holder === undefined || holder === issuers.sharing;
       return;
     }
-    this.#areOurs ??= areOurs;
+    this.#holder = holder ?? this.#holder;
+    // The store takes no writes: the next issuer that asks may be told the same.
+    this.#isPresumed = this.#areOurs === undefined && this.#holder === undefined;
+    if (this.#isPresumed || this.#holder === undefined) return;
+    this.#areOurs ??= this.#holder === issuers.sharing;
     const before = this.#conflict;
-    this.#conflict = areOurs ? undefined : this.#areOurs ? usedByTwo : apart;
-    if (this.#conflict === undefined || before !== undefined) return;
+    this.#conflict = this.#conflictWith(this.#holder);
+    if (this.#conflict === undefined || this.#conflict === before) return;
     const code = "shared_issuer_taken";
-    const text = `portcullis: ${this.#conflict} (see ${operations}#${code})`;
-    this.#options.logger.warn({ code, severity: "error" }, text);
+    logger.warn({ code, severity: "error" }, `portcullis: ${this.#conflict} (see ${operations}#${code})`);
+  }
+
+  #conflictWith(holder: string): string | undefined {
+    const { issuers } = this.#options;
+    if (issuers.sharing === undefined) return issuers.knows(holder) ? unsaid : undefined;
+    if (this.#areOurs === true) return holder === issuers.sharing ? undefined : usedByTwo;
+    return holder === issuers.sharing ? late : apart;
   }
 
   #waitFor(asking: Promise<void>): void {
