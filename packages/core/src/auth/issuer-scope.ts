@@ -111,6 +111,11 @@ export class IssuerScope {
     return textOf(this.home, name);
   }
 
+  /** Another name that the issuer of this identifier has given: of a session of a user, say. */
+  beside(identifier: string, name: string): string {
+    return textOf(this.parse(identifier).issuer, name);
+  }
+
   /** The same text for all gates, whichever issuer is their main one: what processes tell each other. */
   universal(identifier: string): string {
     const { issuer, name } = this.parse(identifier);

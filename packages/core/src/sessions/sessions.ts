@@ -98,14 +98,15 @@ export class SessionService implements Sessions {
     const { limit = 100, offset = 0 } = options;
     checkInteger("list().limit", limit, 1, 1000);
     checkInteger("list().offset", offset, 0, 1_000_000);
-    const { keys, store } = this.#options;
+    const { keys, store, issuers } = this.#options;
     const principal = this.#principal(subject);
     await keys.settled();
     const sessions = await store.list(keys.sessionsOf(principal), offset, limit);
     if (sessions.length === 0) return [];
     // A cut-off may be another's, who knows nothing of our records.
     const orgs = [...new Set(sessions.flatMap(({ record: { org } }) => (org === undefined ? [] : [org])))];
-    const cutoffKeys = [keys.subjectCutoff(principal), ...orgs.map((org) => keys.groupCutoff(this.#group(org)))];
+    const groupKeys = orgs.map((org) => keys.groupCutoff(issuers.beside(principal, org)));
+    const cutoffKeys = [keys.subjectCutoff(principal), ...groupKeys];
     const { cutoffs } = await store.moment(cutoffKeys);
     const isOver = ({ record }: StoredSession): boolean =>
       [cutoffs[0], record.org === undefined ? undefined : cutoffs[1 + orgs.indexOf(record.org)]].some(
@@ -118,28 +119,26 @@ export class SessionService implements Sessions {
     if (sessionId !== undefined) {
       // It may be what a client asks for: a session of that name is none.
       if (!isName(sessionId)) return false;
-      return this.#end(this.#principal(subject), sessionId, undefined);
+      return this.#end(this.#principal(subject), sessionId, false);
     }
     if (typeof subject !== "object" || (subject as Auth | null) === null || !("token" in subject))
       throw new TypeError("revoke() needs the auth of a request, or a subject and a session id; nobody is signed in");
-    const { revocations, issuers } = this.#options;
-    await revocations.revoke(subject);
+    await this.#options.revocations.revoke(subject);
     if (subject.sessionId === undefined || subject.principal === "") return true;
     // The token proves that the session is the user's, also one of another service, of which there is no record here.
-    await this.#end(subject.principal, subject.sessionId, issuers.qualify(subject.issuer, subject.sessionId));
+    await this.#end(subject.principal, subject.sessionId, true);
     return true;
   }
 
   async revokeOthers(auth: Auth | undefined): Promise<number> {
-    const { keys, store, issuers } = this.#options;
+    const { keys, store } = this.#options;
     if (typeof auth !== "object" || (auth as Auth | null) === null)
       throw new TypeError("revokeOthers() needs the auth of a request; nobody is signed in");
     if (auth.sessionId === undefined)
       throw new TypeError("revokeOthers() needs a token with a session (sid); this one has none");
     const principal = this.#principal(auth);
-    const { sessionId, issuer } = auth;
+    const { sessionId, jti } = auth;
     await keys.settled();
-    const jti = auth.jti === undefined ? undefined : issuers.qualify(issuer, auth.jti);
     const subject = keys.sessionsOf(principal);
     const others = (await store.ids(subject)).filter((id) => id !== sessionId);
     await this.#cutOffEach(principal, others);
@@ -164,8 +163,8 @@ export class SessionService implements Sessions {
   async revokeGroup(named: Identifier): Promise<number> {
     const org = checkIdentifying("the organisation", named);
     checkName("the organisation", org);
-    const { keys, store, news, issuers } = this.#options;
-    const group = this.#group(org);
+    const { keys, store, news, issuers, issuer } = this.#options;
+    const group = issuers.qualify(issuer, org);
     await keys.settled();
     const cutoff = await this.#cutOff(keys.groupCutoff(group));
     news.announce({ reason: "group", issuer: issuers.parse(group).issuer, org, cutoff });
@@ -193,13 +192,13 @@ export class SessionService implements Sessions {
   }
 
   /** Ends one session of a user. Its cut-off is written only if it is the user's, by our record or by a token. */
-  async #end(principal: string, id: string, proven: string | undefined): Promise<boolean> {
-    const { keys, store, news } = this.#options;
+  async #end(principal: string, id: string, isProven: boolean): Promise<boolean> {
+    const { keys, store, news, issuers } = this.#options;
     await keys.settled();
     const subject = keys.sessionsOf(principal);
     const isKnown = (await store.ids(subject)).includes(id);
-    if (!isKnown && proven === undefined) return false;
-    await this.#cutOff(keys.sessionCutoff(proven ?? this.#own(id)));
+    if (!isKnown && !isProven) return false;
+    await this.#cutOff(keys.sessionCutoff(issuers.beside(principal, id)));
     news.announce({ reason: "revoked", principal, sessionIds: [id] });
     const ended = await store.end(subject, { kind: "only", id });
     return ended.length > 0;
@@ -207,8 +206,9 @@ export class SessionService implements Sessions {
 
   /** Cuts off sessions, and tells of those that are over: the ones it could cut off, or all that the store has ended. */
   async #cutOffEach(principal: string, ids: readonly string[], areEnded = false): Promise<void> {
-    const { keys, news } = this.#options;
-    const outcomes = await Promise.allSettled(ids.map(async (id) => this.#cutOff(keys.sessionCutoff(this.#own(id)))));
+    const { keys, news, issuers } = this.#options;
+    const cutoffKeys = ids.map((id) => keys.sessionCutoff(issuers.beside(principal, id)));
+    const outcomes = await Promise.allSettled(cutoffKeys.map(async (key) => this.#cutOff(key)));
     const over = ids.filter((_, index) => areEnded || outcomes[index]?.status === "fulfilled");
     if (over.length > 0) news.announce({ reason: "revoked", principal, sessionIds: over });
     for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
@@ -228,14 +228,6 @@ export class SessionService implements Sessions {
       typeof principal === "string" && principal !== "" ? issuers.parse(principal).name : principal,
     );
     return principal as string;
-  }
-
-  #group(org: string): string {
-    return this.#options.issuers.qualify(this.#options.issuer, org);
-  }
-
-  #own(id: string): string {
-    return this.#options.issuers.qualify(this.#options.issuer, id);
   }
 }
 
