@@ -247,7 +247,7 @@ export function createAuth(
 ): Auth {
   const { text, laterClaim } = findSubject(claims, rules) ?? {};
   const subject = typeof text === "string" ? text : "";
-  return Object.freeze({
+  const auth: Auth = Object.freeze({
     token,
     header: freezeDeeply(header),
     claims: freezeDeeply(claims),
@@ -260,6 +260,8 @@ export function createAuth(
     issuedAt: claims.iat,
     expiresAt: claims.exp ?? 0,
   });
+  issuers.note(auth);
+  return auth;
 }
 
 /** A claim of scopes, which some issuers write as a space-separated string and others as an array. */

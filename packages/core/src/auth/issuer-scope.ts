@@ -26,6 +26,14 @@ export interface ScopedIdentifier {
 /** The issuer of a gate that names none. */
 const nobody = "0".repeat(32);
 
+/** By the `auth` of a token: the issuers of the gate that has verified it, which tell whose its names are. */
+const verifiedWith = new WeakMap<object, IssuerScope>();
+
+/** What says of a token who issued it: its `auth`, or parts of that. */
+interface IssuedToken {
+  readonly issuer?: unknown;
+}
+
 /**
  * `sub` and `jti` are unique per issuer only (RFC 7519 4.1.2, 4.1.7). So identifiers of several issuers are told apart before
  * they become text: a bare one is that of the gate's main issuer, the only or the shared one; another issuer's begins with
@@ -160,15 +168,47 @@ export class IssuerScope {
     throw new TypeError("the issuer is not one whose tokens this gate accepts");
   }
 
+  /** Notes that a token with this `auth` was verified by the gate of these issuers. */
+  note(auth: object): void {
+    verifiedWith.set(auth, this);
+  }
+
+  /**
+   * The issuer of a token as a digest, as the gate that has verified it tells issuers apart; undefined for an issuer whose
+   * tokens this gate does not accept. Of a copy of `auth` nobody knows who has verified it: it is told by its `iss`.
+   */
+  issuerOf(token: IssuedToken): string | undefined {
+    const issuer = typeof token.issuer === "string" ? token.issuer : "";
+    const digest = verifiedWith.get(token)?.digestFor(issuer) ?? this.#digestOfCopy(issuer);
+    return digest !== undefined && this.accepts(digest) ? digest : undefined;
+  }
+
+  #digestOfCopy(issuer: string): string | undefined {
+    if (this.known.length === 0 && !this.#open) return nobody;
+    return issuer === "" ? undefined : this.digest(issuer);
+  }
+
+  /** Is this the user of this token, whichever gate has verified it? */
+  isOf(principal: string, token: IssuedToken & { readonly principal: string }): boolean {
+    if (token.principal === "" || this.issuerOf(token) === undefined) return false;
+    return this.universal(principal) === (verifiedWith.get(token) ?? this).universal(token.principal);
+  }
+
   /**
    * The principal of somebody whom a call names. A TypeError for the `auth` of another gate, which writes the principal of
    * that issuer's user in another way: it would name somebody else here.
    */
-  principalOf(subject: { readonly principal: string; readonly issuer?: unknown }): string {
+  principalOf(subject: IssuedToken & { readonly principal: string }): string {
     const { principal, issuer } = subject;
     if (typeof principal !== "string" || principal === "" || typeof issuer !== "string") return principal;
-    if (this.digestFor(issuer) !== this.parse(principal).issuer) throw new TypeError(foreign);
+    if (this.issuerOf(subject) !== this.parse(principal).issuer) throw new TypeError(foreign);
     return principal;
+  }
+
+  /** A TypeError for the `auth` of a token whose names are those of an issuer of another gate. */
+  checkToken(token: IssuedToken): void {
+    if (typeof token.issuer !== "string" || this.issuerOf(token) === this.digestFor(token.issuer)) return;
+    throw new TypeError(foreign);
   }
 
   /** 128 bits of SHA-256: whoever may choose the name of an accepted issuer must not find one that meets another. */
@@ -220,7 +260,7 @@ function digestOfSeveral(known: readonly string[], open: boolean): string {
 }
 
 const foreign =
-  "the principal is of an issuer whose tokens this gate does not accept, or of another gate: call that gate";
+  "the token or principal is of an issuer whose tokens this gate does not accept, or of another gate: call that gate";
 
 /** No text, or an empty one, would be one key for everybody who has none. */
 function checkIdentifier(identifier: unknown): void {

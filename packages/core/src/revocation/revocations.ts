@@ -90,6 +90,7 @@ export class RevocationService implements Revocations {
     if (options.replicas !== undefined) checkInteger("revoke().replicas", options.replicas, 0, 100);
     const { store, issuers, marginSeconds, news, now } = this.#options;
     checkToken("revoke()", token);
+    issuers.checkToken(token);
     if (typeof token.expiresAt !== "number" || Number.isNaN(token.expiresAt)) {
       throw new TypeError("revoke() needs expiresAt, the exp of the token in unix seconds");
     }
@@ -118,6 +119,7 @@ export class RevocationService implements Revocations {
 
   async isRevoked(token: CheckableToken): Promise<boolean> {
     checkCheckable(token);
+    this.#options.issuers.checkToken(token);
     await this.#options.keys.settled();
     const answer = await this.#options.store.ask({ beforeToken: [], token: this.questionFor(token), afterToken: [] });
     if (answer instanceof StoreFault) throw answer;

@@ -123,10 +123,11 @@ export class SessionService implements Sessions {
     }
     if (typeof subject !== "object" || (subject as Auth | null) === null || !("token" in subject))
       throw new TypeError("revoke() needs the auth of a request, or a subject and a session id; nobody is signed in");
+    const principal = this.#options.issuers.principalOf(subject);
     await this.#options.revocations.revoke(subject);
-    if (subject.sessionId === undefined || subject.principal === "") return true;
+    if (subject.sessionId === undefined || principal === "") return true;
     // The token proves that the session is the user's, also one of another service, of which there is no record here.
-    await this.#end(subject.principal, subject.sessionId, true);
+    await this.#end(principal, subject.sessionId, true);
     return true;
   }
 
@@ -236,8 +237,9 @@ function concerns(
   auth: Auth,
   { issuers, orgClaim, cutoffs }: Pick<SessionServiceOptions, "issuers" | "orgClaim" | "cutoffs">,
 ): boolean {
-  if (issuers.digestFor(auth.issuer) !== issuer) return false;
-  if (principal !== undefined && auth.principal !== principal) return false;
+  // Who is connected may have come in by another gate.
+  if (issuers.issuerOf(auth) !== issuer) return false;
+  if (principal !== undefined && !issuers.isOf(principal, auth)) return false;
   if (org !== undefined && identifyingClaim(auth.claims, orgClaim) !== org) return false;
   if (jti !== undefined) return auth.jti === jti;
   if (sessionIds !== undefined) return auth.sessionId !== undefined && sessionIds.includes(auth.sessionId);
