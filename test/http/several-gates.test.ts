@@ -1,12 +1,21 @@
 import { portcullis as expressGate } from "@portcullis/express";
 import { portcullis as koaGate } from "@portcullis/koa";
-import { nowSeconds, signToken, testAudience, testAuth } from "@portcullis/testkit";
+import {
+  accessTokenHash,
+  createDpopClient,
+  nowSeconds,
+  signToken,
+  testAudience,
+  testAuth,
+  testIssuer,
+} from "@portcullis/testkit";
 import { expect } from "chai";
 import { SignJWT } from "jose";
 import { allAdapters } from "../support/app.js";
 import type { AnyGate, AnyMiddleware, AnyOptions, RunningApp, TestApp } from "../support/app.js";
 import { cleanUp } from "../support/clean-up.js";
 import { send } from "../support/http.js";
+import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 
 const partnerSecret = "the secret of partners, 32 bytes or more";
@@ -68,6 +77,30 @@ for (const adapter of allAdapters) {
       const partners = open({ auth: partner, property: "partner" });
       const { url } = await start((gate) => [gate.guard(), partners.requireScopes("admin")]);
       expect((await send(url, { token: await signToken({ scope: "admin" }) })).status).to.equal(401);
+    });
+
+    it("accept one DPoP proof for a request, however their middleware is mixed, and not for the next", async () => {
+      const publicUrl = "https://api.example.com";
+      const common = {
+        ...{ redis: testRedisUrl(), prefix: freshPrefix(), deadline: 1000, logger: silentLogger },
+        ...{ publicUrl, property: "partner" },
+      };
+      const others = [{ ...testAuth, issuer: [testIssuer, partnerIssuer] }, testAuth];
+      const [several, same] = others.map((auth) => open({ ...common, auth: { ...auth, dpop: true } })) as [
+        AnyGate,
+        AnyGate,
+      ];
+      const { url } = await start(
+        (gate) => [gate.guard(), several.guard(), gate.authenticate(), same.guard(), several.authenticate()],
+        undefined,
+        { ...common, property: undefined, auth: { ...testAuth, dpop: true } },
+      );
+      const client = await createDpopClient();
+      const token = await signToken({ sub: "alice", cnf: { jkt: client.thumbprint } });
+      const dpop = await client.proof({ htm: "GET", htu: `${publicUrl}/`, ath: accessTokenHash(token) });
+      const headers = { authorization: `DPoP ${token}`, dpop };
+      expect((await send(url, { headers })).json).to.include({ user: "alice", partner: "alice" });
+      expect((await send(url, { headers })).status).to.equal(401);
     });
 
     it("limit the users of the gate that knows them, wherever they stand", async () => {

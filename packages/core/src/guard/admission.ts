@@ -182,7 +182,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     const token = asked instanceof StoreFault ? undefined : asked;
     for (const { policy } of [...before, ...after]) exchange.facts.settled.add(policy);
     // Another middleware of this request may have used the proof already.
-    const use = proof === undefined || exchange.facts.proof === proof.use.key ? undefined : proof.use;
+    const use = proof === undefined || exchange.facts.proofs.includes(proof.use.key) ? undefined : proof.use;
     if (before.length === 0 && after.length === 0 && token === undefined && use === undefined)
       return conclude(request, unknown === undefined ? nothingAsked : { ...nothingAsked, revoked: unknown });
     const question: Question = {
@@ -293,7 +293,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     if (repeated instanceof StoreFault)
       return denyUnavailable(`the store cannot say whether the DPoP proof is new: ${repeated.kind}`);
     if (repeated) return challenges.proofInvalid("the DPoP proof was used before");
-    facts.proof = proof?.use.key;
+    if (proof !== undefined) facts.proofs = [...facts.proofs, proof.use.key];
     return undefined;
   }
 

@@ -56,8 +56,8 @@ export interface Facts {
   identified: boolean;
   /** The token behind `auth`. */
   verified: VerifiedToken | undefined;
-  /** The use of the DPoP proof that came with the request, once the store has recorded it. */
-  proof: string | undefined;
+  /** Keys of the uses of the request's DPoP proof that the store has recorded: gates of other issuers have others. */
+  proofs: readonly string[];
   /** The attempt to sign in that `throttleLogin()` let through. */
   loginAttempt: LoginAttempt | undefined;
   /** Policies that have already counted this request, and services that have already passed it: none is asked twice. */
@@ -81,6 +81,8 @@ export interface Facts {
 /** What a middleware can find out about a request. */
 export const foundOut = { auth: 1, cache: 2, quotas: 4, loginAttempt: 8 } as const;
 
+const noProofs: readonly string[] = [];
+
 /** With `first`, those at another gate of the same request: but for who is asking, all of them are the request's. */
 export function createFacts(first?: Facts): Facts {
   const facts: Facts = {
@@ -90,7 +92,7 @@ export function createFacts(first?: Facts): Facts {
     cache: undefined,
     quotas: [],
     verified: undefined,
-    proof: undefined,
+    proofs: noProofs,
     loginAttempt: undefined,
     settled: first?.settled ?? new Set(),
     found: 0,
@@ -110,7 +112,7 @@ export function createFacts(first?: Facts): Facts {
   return facts;
 }
 
-const sharedFacts = ["cache", "quotas", "proof", "identified", "cacheShown", "quotasShown"] as const;
+const sharedFacts = ["cache", "quotas", "proofs", "identified", "cacheShown", "quotasShown"] as const;
 
 function share(facts: Facts, first: Facts, name: (typeof sharedFacts)[number]): void {
   Object.defineProperty(facts, name, {
