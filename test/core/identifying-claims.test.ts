@@ -290,6 +290,28 @@ describe("a call with what names nobody", () => {
       expect(error, JSON.stringify(id)).to.be.instanceOf(TypeError);
     }
     await admit(own, (await own.tokens.issue({ subject: "alice", claims: { tenant: { id: 42 } } })).accessToken);
+  });
+
+  it("is said of a new token by org alone, also where the organisation is a member of a claim", async () => {
+    const own = openGate({
+      tokens: { signingKey: testSecret, issuer: testIssuer, audience: "shop" },
+      revocation: { orgClaim: "org.id" },
+    });
+    for (const id of [...wrong, 42, "acme"]) {
+      const error: unknown = await own.tokens
+        .issue({ subject: "alice", claims: { org: { id } } })
+        .catch((reason: unknown) => reason);
+      expect(error, JSON.stringify(id)).to.be.instanceOf(TypeError);
+    }
+    const request = { subject: "alice", org: 42, claims: { org: { name: "ACME" } } };
+    const { accessToken, refreshToken } = await own.tokens.issue(request);
+    await admit(own, accessToken);
+    await own.sessions.revokeGroup("42");
+    expect(await own.tokens.refresh(refreshToken).catch((reason: unknown) => reason)).to.be.a("Error");
+  });
+
+  it("is refused by cache.forUser(), where it is not text", () => {
+    const gate = openGate({ auth: testAuth, cache: {} });
     for (const value of [42, null, {}, true])
       expect(() => gate.cache.forUser(value as never), typeof value).to.throw(TypeError, "auth.principal");
   });

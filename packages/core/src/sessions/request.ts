@@ -76,7 +76,9 @@ export function readGrant(claims: unknown, scopes: unknown, { orgClaim, tenantCl
     throw new TypeError("claims must be an object");
   const given = claims as Readonly<Record<string, unknown>>;
   const taken = Object.keys(claims).find((name) => [...reserved, orgClaim].includes(name));
-  if (taken !== undefined) throw new TypeError(`claims must not have "${taken}", which is said by other means`);
+  // The organisation may be a member of another claim, as "org.id".
+  const isTaken = taken !== undefined || identifyingClaim(given, orgClaim) !== undefined;
+  if (isTaken) throw new TypeError(`claims must not have "${taken ?? orgClaim}", which is said by other means`);
   if (declaresOtherUse(given))
     throw new TypeError(
       "claims must not say that the token is something else than an access token: it would be refused",
