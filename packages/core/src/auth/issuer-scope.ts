@@ -78,10 +78,7 @@ export class IssuerScope {
 
   /** The identifier as it is unique among all issuers. A TypeError if it cannot be told whose it is. */
   qualify(issuer: string | undefined, identifier: string): string {
-    this.#checkIssuer(issuer);
-    const whose = this.several ? (issuer ?? this.main) : this.main;
-    if (this.several && (whose === undefined || !(this.#open || this.known.includes(whose))))
-      throw new TypeError("there are several issuers: say which of them issued the token");
+    const whose = this.#whose(issuer);
     // What looks like another issuer's must not be taken for it.
     if (whose === this.main && !qualified.test(identifier)) return identifier;
     return textOf(whose === undefined ? nobody : this.digest(whose), identifier);
@@ -150,9 +147,16 @@ export class IssuerScope {
 
   /** The digest of the issuer of a token, as the gate tells issuers apart. */
   digestFor(issuer: string | undefined): string {
+    const whose = this.#whose(issuer === "" ? undefined : issuer);
+    return whose === undefined || whose === this.main ? (this.#mainDigest ?? nobody) : this.digest(whose);
+  }
+
+  #whose(issuer: string | undefined): string | undefined {
     this.#checkIssuer(issuer);
-    if (!this.several) return this.#mainDigest ?? nobody;
-    return this.parse(this.qualify(issuer === "" ? undefined : issuer, "-")).issuer;
+    const whose = this.several ? (issuer ?? this.main) : this.main;
+    if (this.several && (whose === undefined || !(this.#open || this.known.includes(whose))))
+      throw new TypeError("there are several issuers: say which of them issued the token");
+    return whose;
   }
 
   /** A principal as it came from `auth`. A TypeError for a bare `sub` that no issuer has as it is: it would name nobody. */
