@@ -133,6 +133,14 @@ describe("the principals of different users", () => {
   });
 });
 
+describe("an issuer that is named twice", () => {
+  it("is one issuer, with the keys that other gates of it have", () => {
+    const [once, twice] = [new IssuerScope({ known: [a] }), new IssuerScope({ known: [a, a] })];
+    expect(twice.principal(a, "42")).to.equal(once.principal(a, "42"));
+    expect([twice.home, twice.sharing, twice.several]).to.deep.equal([once.home, once.sharing, false]);
+  });
+});
+
 describe("auth.subjectClaim", () => {
   it("names the claims of which the first that a token has says who it is", async () => {
     const gate = openGate({ auth: { ...testAuth, subjectClaim: ["sub", "client_id", "app.id"] } });

@@ -267,6 +267,6 @@ const foreign =
   "the token or principal is of an issuer whose tokens this gate does not accept, or of another gate: call that gate";
 
 /** No text, or an empty one, would be one key for everybody who has none. */
-function checkIdentifier(identifier: unknown): void {
+export function checkIdentifier(identifier: unknown): asserts identifier is string {
   if (typeof identifier !== "string" || identifier === "") throw new TypeError("an identifier is a non-empty string");
 }

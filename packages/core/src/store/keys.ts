@@ -1,6 +1,6 @@
 import { createHash, createHmac } from "node:crypto";
 import { LRUCache } from "lru-cache";
-import { IssuerScope, subjectOfName } from "../auth/issuer-scope.js";
+import { IssuerScope, checkIdentifier, subjectOfName } from "../auth/issuer-scope.js";
 import { sharedChannels } from "./channels.js";
 import type { Algorithm } from "./ports.js";
 import { StoreFault } from "./ports.js";
@@ -360,11 +360,6 @@ function isLiteral(identifier: string): boolean {
 function readable(identifier: string): string {
   checkIdentifier(identifier);
   return plain.test(identifier) ? identifier : `~${sha256(identifier)}`;
-}
-
-/** No text, or an empty one, would be one key for everybody who has none. */
-function checkIdentifier(identifier: unknown): void {
-  if (typeof identifier !== "string" || identifier === "") throw new TypeError("an identifier is a non-empty string");
 }
 
 /** By UTF-16 code units, so that ill-formed texts differ too. */
