@@ -29,6 +29,9 @@ describe("the options of cacheResponse()", () => {
       etag: "weak",
       honoursRequests: true,
     });
+    expect(resolveResponseCache({ query: { only: undefined, sort: undefined } })).to.deep.equal(
+      resolveResponseCache({}),
+    );
     expect(resolveResponseCache({ wait: false, ttl: "1m", staleIfError: 500 })).to.deep.include({
       waitMs: 0,
       ttlSeconds: 60,
@@ -47,6 +50,10 @@ describe("the options of cacheResponse()", () => {
     [{ partition: "tenant" }, TypeError, /must be a function/],
     [{ skip: true }, TypeError, /must be a function/],
     [{ query: [2] }, TypeError, /cacheResponse\(\)\.query/],
+    [{ query: "page" }, TypeError, /a list such as \["page"\], or \{ only, sort \}/],
+    [{ query: { only: "page" } }, TypeError, /query\.only must be a list such as/],
+    [{ query: { sorted: true } }, TypeError, /did you mean sort/],
+    [{ query: { sort: "name" } }, TypeError, /query\.sort must be true or false/],
     [{ wait: true }, TypeError, /cacheResponse\(\)\.wait/],
     [{ maxSize: 0 }, RangeError, /from 1 to/],
     [{ maxSize: "1mb" }, TypeError, /whole number/],

@@ -142,10 +142,18 @@ describeOnEveryGate("the response cache", (start) => {
     expect(app.calls()).to.equal(2);
   });
 
-  it("knows a path by its parameters, whatever their order, and by the wanted ones alone if told so", async () => {
+  it("knows a path by its query as it was sent, and by the wanted parameters alone if told so", async () => {
     const all = await serveCached(start, ({ url }) => ({ headers: fresh, body: url }));
-    for (const url of ["/a?x=1&y=2", "/a?y=2&x=1"]) expect((await send(all.url + url)).text).to.equal("/a?x=1&y=2");
-    for (const url of ["/a", "/a?x=1", "/a?x=2", "/a?x=1&x=2", "/a?x=2&x=1", "/a?z[]=1&z[0]=2", "/a?z[0]=2&z[]=1"])
+    for (const url of [
+      "/a",
+      "/a?x=1",
+      "/a?x=2",
+      "/a?x=1&x=2",
+      "/a?x=2&x=1",
+      "/a?x=1&y=2",
+      "/a?y=2&x=1",
+      "/a?z[]=1&z[0]=2",
+    ])
       expect((await send(all.url + url)).text).to.equal(url);
     const some = await serveCached(start, ({ url }) => ({ headers: fresh, body: url }), { query: ["x"] });
     for (const url of ["/a?x=1&utm=1", "/a?utm=2&x=1", "/a?x=1"])

@@ -9,6 +9,8 @@ import type { AnyMiddleware } from "./app.js";
 export interface OriginRequest {
   readonly method: string;
   readonly url: string;
+  /** As the framework's parser reads it. */
+  readonly query: Readonly<Record<string, unknown>>;
   readonly headers: IncomingHttpHeaders;
   readonly auth: Auth | undefined;
   readonly message: IncomingMessage;
@@ -30,8 +32,8 @@ export type OriginHandler = (request: OriginRequest) => OriginAnswer | Promise<O
 export function origin(handle: OriginHandler): AnyMiddleware {
   async function forExpress(req: Request, res: Response, next: NextFunction): Promise<void> {
     try {
-      const { method, originalUrl: url, headers, auth } = req;
-      const answer = await handle({ method, url, headers, auth, message: req, response: res });
+      const { method, originalUrl: url, query, headers, auth } = req;
+      const answer = await handle({ method, url, query, headers, auth, message: req, response: res });
       if (answer.done === true) return;
       res.status(answer.status ?? 200);
       for (const [name, value] of Object.entries(answer.headers ?? {})) res.setHeader(name, value);
@@ -43,8 +45,8 @@ export function origin(handle: OriginHandler): AnyMiddleware {
   }
 
   async function forKoa(ctx: Context): Promise<void> {
-    const { method, originalUrl: url, headers, auth } = ctx;
-    const answer = await handle({ method, url, headers, auth, message: ctx.req, response: ctx.res });
+    const { method, originalUrl: url, query, headers, auth } = ctx;
+    const answer = await handle({ method, url, query, headers, auth, message: ctx.req, response: ctx.res });
     if (answer.done === true) {
       ctx.respond = false;
       return;

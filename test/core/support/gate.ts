@@ -53,6 +53,7 @@ export function fakeExchange({
     intercept: () => undefined,
     rawHeaders,
     hasBody: false,
+    headerNames: [...byName.keys()],
     header: (name) => byName.get(name),
     readBody: () => Promise.resolve({ kind: "bytes", bytes: Buffer.alloc(0) }),
   };

@@ -36,6 +36,12 @@ export interface Exchange<Raw = unknown> {
   readonly rawHeaders?: readonly string[] | undefined;
   /** Does a body follow the head of the request, or may it? */
   readonly hasBody: boolean;
+  /** Did the request come over TLS to this process? @default false */
+  readonly secure?: boolean | undefined;
+  /** Has the client shown a certificate in the TLS handshake with this process? @default false */
+  readonly clientCertificate?: boolean | undefined;
+  /** The lower-case names of the request headers; in HTTP/2 also those of pseudo-fields. */
+  readonly headerNames: readonly string[];
   /** A request header by its lower-case name. */
   header(name: string): string | undefined;
   /** The body, up to so many bytes, or what a parser before has made of it. */

@@ -46,6 +46,7 @@ export function messageExchange<Raw>(source: unknown): Exchange<Raw> | undefined
     get hasBody() {
       return announcesBody(message);
     },
+    headerNames: Object.keys(headers),
     header: (name) => headers[name],
     readBody: (mostBytes) => readBody(message, undefined, mostBytes),
   };
@@ -137,6 +138,7 @@ export function tokenExchange<Raw>(token: string): Exchange<Raw> {
     onHandled: () => undefined,
     intercept: () => undefined,
     hasBody: false,
+    headerNames: token === "" ? [] : ["authorization"],
     header: (name) => (name === "authorization" && token !== "" ? `Bearer ${token}` : undefined),
     readBody: () => Promise.resolve({ kind: "bytes", bytes: Buffer.alloc(0) }),
   };

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { TLSSocket } from "node:tls";
 import type { Body } from "./body.js";
 import { announcesBody, readBody } from "./body.js";
 import type { Exchange, Facts } from "./exchange.js";
@@ -62,6 +63,22 @@ export abstract class NodeExchange<Raw> implements Exchange<Raw> {
     if (interceptor.beginsUnsent === true) onRequestDone(this, handlerPatienceMs, beginUnsent);
   }
 
+  get secure(): boolean {
+    return tlsOf(this.#req) !== undefined;
+  }
+
+  get clientCertificate(): boolean {
+    const socket = tlsOf(this.#req);
+    if (socket?.authorized === true) return true;
+    // Where the server asked for a certificate: without a reason it did not. An unknown one names a client all the same.
+    const reason: unknown = socket?.authorizationError;
+    return reason !== undefined && reason !== null && socket?.getPeerX509Certificate?.() !== undefined;
+  }
+
+  get headerNames(): readonly string[] {
+    return Object.keys(this.#req.headers);
+  }
+
   header(name: string): string | undefined {
     const value = this.#req.headers[name];
     return typeof value === "object" ? value.join(", ") : value;
@@ -70,4 +87,10 @@ export abstract class NodeExchange<Raw> implements Exchange<Raw> {
   readBody(mostBytes: number): Promise<Body> {
     return readBody(this.#req, this.parsedBody, mostBytes);
   }
+}
+
+/** The TLS connection of a request. Requests of serverless platforms and tests may lack any part of a socket. */
+function tlsOf({ socket }: IncomingMessage): Partial<TLSSocket> | undefined {
+  const connection = socket as Partial<TLSSocket> | undefined;
+  return connection?.encrypted === true ? connection : undefined;
 }

@@ -1,7 +1,17 @@
 import type { Of } from "../quota/policy.js";
 import type { Duration } from "./duration.js";
 import { durationMs } from "./duration.js";
-import { checkFunction, checkInteger, checkObject, checkOneOf, optionError, stringsOrNone } from "./validate.js";
+import type { QueryRules } from "../cache/response/query.js";
+import {
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  isList,
+  optionError,
+  stringsOrNone,
+} from "./validate.js";
 
 /** How `gate.cacheResponse()` keeps the responses of the handlers behind it. */
 export interface ResponseCacheOptions<Raw = unknown> {
@@ -22,8 +32,12 @@ export interface ResponseCacheOptions<Raw = unknown> {
   readonly partition?: Of<string | undefined, Raw> | undefined;
   /** True lets a request pass by the cache. @default never */
   readonly skip?: Of<boolean, Raw> | undefined;
-  /** The only query parameters that make a difference. @default all of them */
-  readonly query?: readonly string[] | undefined;
+  /**
+   * The only query parameters that make a difference, by their decoded names; `sort: true` if the order of different names
+   * makes none either. A query in which a name may be read in two ways, as `q[]` and `q.x`, chooses as a whole.
+   * @default all of them, in the order as sent
+   */
+  readonly query?: readonly string[] | QueryOptions | undefined;
   /** How long a stale response serves others while one request makes a new one, if it does not say (RFC 5861). @default never */
   readonly staleWhileRevalidate?: Duration | undefined;
   /** How long a stale response stands in for a server error, if it does not say (RFC 5861). @default never */
@@ -44,13 +58,21 @@ export interface ResponseCacheOptions<Raw = unknown> {
   readonly cacheStatus?: string | false | undefined;
 }
 
+/** Which query parameters choose a response, and how. */
+export interface QueryOptions {
+  /** The only parameters that make a difference, by their decoded names. @default all of them */
+  readonly only?: readonly string[] | undefined;
+  /** True: the order of parameters with different names makes no difference. @default false */
+  readonly sort?: boolean | undefined;
+}
+
 export interface ResolvedResponseCache<Raw> {
   readonly ttlSeconds: number | undefined;
   readonly per: "everyone" | "user";
   readonly tags: readonly string[] | Of<readonly string[], Raw>;
   readonly partition: Of<string | undefined, Raw> | undefined;
   readonly skip: Of<boolean, Raw> | undefined;
-  readonly query: ReadonlySet<string> | undefined;
+  readonly query: QueryRules | undefined;
   readonly staleWhileRevalidateSeconds: number;
   readonly staleIfErrorSeconds: number;
   /** 0: nobody waits. */
@@ -79,7 +101,6 @@ export function resolveResponseCache<Raw>(options: ResponseCacheOptions<Raw>): R
   if (typeof tags === "string") throw optionError(`${name}.tags`, 'must be a list such as ["orders"], or a function');
   if (partition !== undefined) checkFunction(`${name}.partition`, partition);
   if (skip !== undefined) checkFunction(`${name}.skip`, skip);
-  if (query !== undefined) stringsOrNone(`${name}.query`, query);
   checkInteger(`${name}.maxSize`, maxSize, 1, mostBytes);
   if (etag !== false) checkOneOf(`${name}.etag`, etag, ["weak", "strong"]);
   checkOneOf(`${name}.requestDirectives`, requestDirectives, ["honour", "ignore"]);
@@ -93,7 +114,7 @@ export function resolveResponseCache<Raw>(options: ResponseCacheOptions<Raw>): R
     tags: typeof tags === "function" ? tags : [...new Set(tags)],
     partition,
     skip,
-    query: query === undefined ? undefined : new Set(query),
+    query: query === undefined ? undefined : resolveQuery(`${name}.query`, query),
     staleWhileRevalidateSeconds:
       staleWhileRevalidate === undefined ? 0 : seconds("staleWhileRevalidate", staleWhileRevalidate),
     staleIfErrorSeconds: staleIfError === undefined ? 0 : seconds("staleIfError", staleIfError),
@@ -103,6 +124,17 @@ export function resolveResponseCache<Raw>(options: ResponseCacheOptions<Raw>): R
     honoursRequests: requestDirectives === "honour",
     cacheStatus,
   };
+}
+
+function resolveQuery(option: string, query: unknown): QueryRules | undefined {
+  if (isList(query)) return { only: new Set(stringsOrNone(option, query)), sort: false };
+  if (typeof query === "string") throw optionError(option, `must be a list such as ["${query}"], or { only, sort }`);
+  checkObject(option, query, ["only", "sort"]);
+  const { only, sort = false } = query as QueryOptions;
+  checkBoolean(`${option}.sort`, sort);
+  if (only === undefined) return sort ? { only, sort } : undefined;
+  if (!isList(only)) throw optionError(`${option}.only`, 'must be a list such as ["page"]');
+  return { only: new Set(stringsOrNone(`${option}.only`, only)), sort };
 }
 
 /** A token of a structured field (RFC 9651 3.3.4). */

@@ -1,17 +1,18 @@
 import type { Exchange } from "../../http/exchange.js";
 import type { Interceptor } from "../../http/interception.js";
+import type { QueryRules } from "./query.js";
 import { targetOf } from "./request-key.js";
 import { textOf } from "./stored-fields.js";
 import { tagOfTarget } from "./tags.js";
 
 /**
  * Ends the responses that an unsafe request made out of date, if it succeeded (RFC 9111 4.4): those of its own address, and
- * of the addresses in `Location` and `Content-Location`, if they are of this host. Responses are stored by the
- * parameters that are `wanted`, or by the whole query; undefined is all.
+ * of the addresses in `Location` and `Content-Location`, if they are of this host. Responses are stored by the part of the
+ * query that the rules leave.
  */
 export function invalidateAfter<Raw>(
   exchange: Exchange<Raw>,
-  wanted: ReadonlySet<string> | undefined,
+  rules: QueryRules | undefined,
   purge: (tag: string) => void,
 ): Interceptor {
   return {
@@ -21,8 +22,8 @@ export function invalidateAfter<Raw>(
     begin({ status, fields }) {
       if (status >= 200 && status <= 399) {
         const others = [fields.location, fields["content-location"]].map((to) => addressOf(textOf(to), exchange));
-        const urls = [exchange.url, ...others].filter((url) => url !== undefined);
-        const targets = new Set(urls.flatMap((url) => [targetOf(url), targetOf(url, wanted)]));
+        const urls = [pathOf(exchange.url), ...others].filter((url) => url !== undefined);
+        const targets = new Set(urls.flatMap((url) => [targetOf(url), targetOf(url, rules)]));
         for (const target of targets) purge(tagOfTarget(target));
       }
       return "pass";
@@ -32,12 +33,23 @@ export function invalidateAfter<Raw>(
   };
 }
 
-/** Path and query of a reference, relative to the request; undefined if it leads to another host. */
+/**
+ * Path and query of a reference, relative to the request; undefined if it leads to another host. Behind a proxy its scheme
+ * may be another one than that of the request, and with it the port that goes without saying.
+ */
 function addressOf(reference: string | undefined, exchange: Pick<Exchange, "url" | "header">): string | undefined {
-  const base = `http://${exchange.header("host") ?? "localhost"}`;
-  if (reference === undefined || !URL.canParse(exchange.url, base)) return undefined;
-  const from = new URL(exchange.url, base);
-  if (!URL.canParse(reference, from.href)) return undefined;
+  if (reference === undefined) return undefined;
+  const authority = exchange.header(":authority") ?? exchange.header("host") ?? "localhost";
+  // Not by URL resolution: a path may begin with two slashes, and is none the less a path.
+  const from = `http://${authority}${pathOf(exchange.url)}`;
+  if (!URL.canParse(reference, from)) return undefined;
   const to = new URL(reference, from);
-  return to.host === from.host ? `${to.pathname}${to.search}` : undefined;
+  const own = `${to.protocol}//${authority}`;
+  return URL.canParse(own) && new URL(own).host === to.host ? `${to.pathname}${to.search}` : undefined;
+}
+
+/** Path and query of a target, which may be absolute (RFC 9112 3.2.2). */
+function pathOf(url: string): string {
+  const path = url.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, "");
+  return path.startsWith("/") ? path : `/${path}`;
 }

@@ -1,77 +1,70 @@
 import { createHash } from "node:crypto";
 import type { Exchange } from "../../http/exchange.js";
+import type { QueryRules } from "./query.js";
+import { reduceQuery } from "./query.js";
 
 /**
  * Request fields from which frameworks and applications make up who they are: links, redirects, methods. They choose the
  * response whether it says so or not, so that nobody can leave a response made of their own in the place of all others.
+ * In HTTP/2 the authority and the scheme are pseudo-fields (RFC 9113 8.3.1); a request may have `Host` besides.
  */
-const impliedFields = [
-  ...["host", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-prefix", "forwarded"],
-  ...[
-    "x-original-url",
-    "x-rewrite-url",
-    "x-original-host",
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-  ],
-] as const;
+export const impliedFields: readonly string[] = [
+  ...["host", ":authority", ":scheme", "forwarded", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port"],
+  ...["x-forwarded-prefix", "x-forwarded-path", "x-forwarded-uri", "x-forwarded-scheme", "x-forwarded-protocol"],
+  ...["x-forwarded-ssl", "x-forwarded-server", "x-url-scheme", "front-end-https", "cf-visitor"],
+  ...["x-original-url", "x-original-uri", "x-rewrite-url", "x-original-host", "x-host", "x-http-host-override"],
+  ...["x-http-method-override", "x-http-method", "x-method-override"],
+];
 
-/** The address of what a request asks for: path and query, of which perhaps only some parameters are wanted. */
-export function targetOf(url: string, wanted?: ReadonlySet<string>): string {
+/** The address of a request: path and query as they were sent, or the part of the query that the rules leave. */
+export function targetOf(url: string, rules?: QueryRules): string {
   const [target = ""] = url.split("#", 1);
-  const start = target.indexOf("?");
-  if (start === -1) return target;
-  const parameters = target.slice(start + 1).split("&");
-  const query = sortedQuery(wanted === undefined ? parameters : parameters.filter((one) => wanted.has(nameOf(one))));
+  const start = rules === undefined ? -1 : target.indexOf("?");
+  if (rules === undefined || start === -1) return target;
+  const query = reduceQuery(target.slice(start + 1), rules);
   return query === "" ? target.slice(0, start) : `${target.slice(0, start)}?${query}`;
 }
 
-function nameOf(parameter: string): string {
-  const [name = ""] = parameter.split("=", 1);
-  return name;
-}
-
-/** A name without brackets and escapes, which parsers of nested values read by their order. */
-const plainName = /^[A-Za-z0-9_.~-]+$/;
-
-/** The parameters by name; those of one name keep their order, and a query with odd names is left alone. */
-function sortedQuery(parameters: readonly string[]): string {
-  if (parameters.length < 2 || !parameters.every((one) => plainName.test(nameOf(one)))) return parameters.join("&");
-  return [...parameters].sort((a, b) => compare(nameOf(a), nameOf(b))).join("&");
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
-}
-
 /** Everything by which a response is chosen before any `Vary` is known. */
-export function primaryKey(exchange: Pick<Exchange, "header">, target: string, partition: string): string {
-  let implied = "";
+export function primaryKey(exchange: Pick<Exchange, "header" | "secure">, target: string, partition: string): string {
+  let implied = exchange.secure === true ? "secure\n" : "";
   for (const name of impliedFields) {
     const value = exchange.header(name);
-    if (value !== undefined) implied += `${name}:${escape(value)}\n`;
+    if (value !== undefined) implied += `${name}=${escape(value)}\n`;
   }
   return digest(`${escape(partition)}\n${escape(target)}\n${implied}`);
 }
 
-/** The same with the values of the fields that `Vary` names, as far as blanks and repeated lines do not matter. */
+/** The same with the values of the fields that `Vary` names. */
 export function variantKey(primary: string, vary: readonly string[], exchange: Pick<Exchange, "header">): string {
   return vary.length === 0 ? primary : digest(`${primary}\n${selection(vary, exchange)}`);
 }
 
 /** What the request says in these fields (RFC 9111 4.1). */
 export function selection(vary: readonly string[], exchange: Pick<Exchange, "header">): string {
-  return vary.map((name) => `${name}${normalize(exchange.header(name))}`).join("\n");
+  return vary.map((name) => `${name}${normalize(name, exchange.header(name))}`).join("\n");
 }
 
-/** An absent field is not an empty one. */
-function normalize(value: string | undefined): string {
+/** Lists in which blanks around a comma mean nothing (RFC 9110 12.5). Other fields are compared as they are. */
+const negotiation: ReadonlySet<string> = new Set(["accept", "accept-charset", "accept-encoding", "accept-language"]);
+
+/** An absent field is not an empty one. A quoted string may have commas and blanks that belong to it. */
+function normalize(name: string, value: string | undefined): string {
   if (value === undefined) return "";
-  return `:${value
-    .split(",")
-    .map((member) => member.trim().replace(/[ \t]+/g, " "))
-    .join(",")}`;
+  if (!negotiation.has(name) || value.includes('"')) return `:${value}`;
+  return `:${value.split(",").map(trimBlanks).join(",")}`;
+}
+
+/** Blanks of HTTP alone: `trim()` takes more. */
+function trimBlanks(text: string): string {
+  let [start, end] = [0, text.length];
+  while (start < end && isBlank(text[start])) start += 1;
+  while (end > start && isBlank(text[end - 1])) end -= 1;
+  return text.slice(start, end);
+}
+
+function isBlank(character: string | undefined): boolean {
+  return character === " " || character === "\t";
 }
 
 /** No text can pretend to be the next line. */

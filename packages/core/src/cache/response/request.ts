@@ -38,6 +38,8 @@ export async function readRequest<Raw>(
 ): Promise<CacheableRequest | Forward> {
   const { method, raw, facts } = exchange;
   if (method !== "GET" && method !== "HEAD") return "method";
+  // An absolute or ill-formed target (RFC 9112 3.2) is read differently by routers, handlers and purges.
+  if (!exchange.url.startsWith("/") || exchange.url.includes("#")) return "bypass";
   if (beyond.some((name) => exchange.header(name) !== undefined)) return "bypass";
   // A handler may wait for a body, or answer by it, and the key knows nothing of it (RFC 9110 9.3.1).
   if (exchange.hasBody) return "bypass";
