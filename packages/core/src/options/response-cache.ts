@@ -52,7 +52,10 @@ export interface ResponseCacheOptions<Raw = unknown> {
   readonly maxSize?: number | undefined;
   /** The entity tag of responses that have none; `false` for none. @default "weak" */
   readonly etag?: "weak" | "strong" | false | undefined;
-  /** Whether clients may ask for more or less freshness by `Cache-Control` (RFC 9111 5.2.1). @default "honour" */
+  /**
+   * Whether a request may ask for more or less freshness by `Cache-Control` (RFC 9111 5.2.1), and for more than the stored
+   * response by `Range` or `Upgrade`. With `"ignore"`, `If-Match` is judged by the stored response. @default "honour"
+   */
   readonly requestDirectives?: "honour" | "ignore" | undefined;
   /** How the cache calls itself in `Cache-Status` (RFC 9211); `false` leaves the field out. @default "portcullis" */
   readonly cacheStatus?: string | false | undefined;

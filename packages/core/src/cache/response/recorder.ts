@@ -8,8 +8,9 @@ import { cacheStatus } from "./cache-status.js";
 import type { Forward } from "./cache-status.js";
 import type { CacheableRequest } from "./request.js";
 import { isLive, isOpen, isStorable, storableStatuses } from "./storable.js";
+import { preconditionFailed } from "./replay.js";
 import { fieldsToStore, listOf, textOf } from "./stored-fields.js";
-import { entityTag, isNotModified } from "./validators.js";
+import { entityTag, isNotModified, isPreconditionFailed } from "./validators.js";
 
 export interface RecorderOptions {
   readonly request: CacheableRequest;
@@ -37,9 +38,6 @@ type Unfinished = Omit<StoredResponse, "body">;
 
 const statuses: ReadonlySet<number> = new Set(storableStatuses);
 
-/** Conditions of the request are kept from the handler, so that it makes a whole response, and are answered here. */
-const hidden = ["if-none-match", "if-modified-since"];
-
 /** Watches the response of a handler, decides whether it may be stored, and answers the conditions of its request. */
 export function recordResponse(options: RecorderOptions): Interceptor {
   const { request, forwarded, generations, storing, shared, defaults, mostBytes, name, now, standIn, settle } = options;
@@ -61,6 +59,10 @@ export function recordResponse(options: RecorderOptions): Interceptor {
       made = { ...made, fields: [...made.fields, ["etag", etag]] };
     if (name !== false) tellStatus(outgoing, name, made !== undefined && body !== undefined && storing);
     const validators = { etag, lastModified: textOf(fields["last-modified"]) };
+    if (status < 300 && isPreconditionFailed(request.preconditions, validators, now())) {
+      if (made !== undefined) complete(body);
+      return preconditionFailed(name, { forwarded, forwardStatus: status });
+    }
     if (status === 200 && body !== undefined && isNotModified(request.preconditions, validators, now())) {
       if (made !== undefined) complete(body);
       return "notModified";
@@ -119,5 +121,5 @@ export function recordResponse(options: RecorderOptions): Interceptor {
     made = undefined;
   }
 
-  return { hidden, mostBytes, begin, headSent, complete };
+  return { hidden: request.hidden, mostBytes, begin, headSent, complete };
 }

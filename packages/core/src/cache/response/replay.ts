@@ -6,7 +6,7 @@ import { currentAge } from "./freshness.js";
 import { secondsLeft } from "./reuse.js";
 import { fieldsOfNotModified } from "./stored-fields.js";
 import type { Preconditions } from "./validators.js";
-import { isNotModified } from "./validators.js";
+import { isNotModified, isPreconditionFailed } from "./validators.js";
 
 /** How old a stored response is, in seconds. */
 export function ageOf(stored: StoredResponse, nowMs: number): number {
@@ -22,6 +22,8 @@ export function replay(
   const age = ageOf(stored, nowMs);
   const field = (wanted: string): string | undefined => stored.fields.find(([name]) => name === wanted)?.[1];
   const validators = { etag: field("etag"), lastModified: field("last-modified") };
+  if (stored.status < 300 && isPreconditionFailed(preconditions, validators, nowMs))
+    return preconditionFailed(name, { ...handling, ttl: secondsLeft(stored, age) });
   const notModified = stored.status === 200 && isNotModified(preconditions, validators, nowMs);
   const fields: Header[] = [
     ...(notModified ? fieldsOfNotModified(stored.fields) : stored.fields),
@@ -39,6 +41,16 @@ export function unsatisfiable(name: string | false): Reply {
     allowed: false,
     status: 504,
     headers: [["cache-control", "no-store"], ["content-length", "0"], ...statusFields(name, { forwarded: "request" })],
+    body: "",
+  };
+}
+
+/** The answer to a request for another state of the resource (RFC 9110 15.5.13). */
+export function preconditionFailed(name: string | false, handling: Handling): Reply {
+  return {
+    allowed: false,
+    status: 412,
+    headers: [["cache-control", "no-store"], ["content-length", "0"], ...statusFields(name, handling)],
     body: "",
   };
 }

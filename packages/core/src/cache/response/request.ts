@@ -21,6 +21,8 @@ export interface CacheableRequest extends Lookup {
   /** Wants a response that is made for it. */
   readonly insists: boolean;
   readonly preconditions: Preconditions;
+  /** Fields that its handler must not see: the cache answers, or ignores, what they ask for. */
+  readonly hidden: readonly string[];
 }
 
 /** Unsafe methods change things (RFC 9110 9.2.1); so may those that nobody knows. */
@@ -29,7 +31,10 @@ export function isUnsafe(method: string): boolean {
 }
 
 /** Requests that ask for a part, for a certain state, or for another protocol; RFC 9111 3.3, RFC 9110 13.1 and 7.8. */
-const beyond = ["range", "if-range", "if-match", "if-unmodified-since", "upgrade"];
+const beyond: readonly string[] = ["range", "if-range", "if-match", "if-unmodified-since", "upgrade"];
+
+/** Conditions are kept from the handler, so that it makes a whole response, and are answered by the cache. */
+const conditions: readonly string[] = ["if-none-match", "if-modified-since"];
 
 /** What there is to know of a request, or why the cache keeps out of its way. */
 export async function readRequest<Raw>(
@@ -40,7 +45,8 @@ export async function readRequest<Raw>(
   if (method !== "GET" && method !== "HEAD") return "method";
   // An absolute or ill-formed target (RFC 9112 3.2) is read differently by routers, handlers and purges.
   if (!exchange.url.startsWith("/") || exchange.url.includes("#")) return "bypass";
-  if (beyond.some((name) => exchange.header(name) !== undefined)) return "bypass";
+  const { honoursRequests } = options;
+  if (honoursRequests && beyond.some((name) => exchange.header(name) !== undefined)) return "bypass";
   // A handler may wait for a body, or answer by it, and the key knows nothing of it (RFC 9110 9.3.1).
   if (exchange.hasBody) return "bypass";
   if (options.skip !== undefined && (await options.skip(raw, facts))) return "bypass";
@@ -50,10 +56,13 @@ export async function readRequest<Raw>(
   const names = typeof options.tags === "function" ? await options.tags(raw, facts) : options.tags;
   const target = targetOf(exchange.url, options.query);
   const primary = primaryKey(exchange, target, `${whose} ${further}`);
-  const directives = readDirectives(options.honoursRequests ? requested(exchange) : undefined);
+  const directives = readDirectives(honoursRequests ? requested(exchange) : undefined);
+  const hidden = honoursRequests ? conditions : [...conditions, ...beyond];
+  const seen = { header: (name: string) => (hidden.includes(name) ? undefined : exchange.header(name)) };
+  const judged = (name: string): string | undefined => (honoursRequests ? undefined : exchange.header(name));
   return {
     primary,
-    variant: (vary) => variantKey(primary, vary, exchange),
+    variant: (vary) => variantKey(primary, vary, seen),
     tags: [tagOfTarget(target), ...names.map(tagNamed)],
     directives,
     credentials: facts.identified || exchange.header("authorization") !== undefined,
@@ -63,7 +72,10 @@ export async function readRequest<Raw>(
     preconditions: {
       ifNoneMatch: exchange.header("if-none-match"),
       ifModifiedSince: exchange.header("if-modified-since"),
+      ifMatch: judged("if-match"),
+      ifUnmodifiedSince: judged("if-unmodified-since"),
     },
+    hidden,
   };
 }
 

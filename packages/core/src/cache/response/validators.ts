@@ -11,6 +11,9 @@ export function entityTag(body: Uint8Array, kind: "strong" | "weak"): string {
 export interface Preconditions {
   readonly ifNoneMatch: string | undefined;
   readonly ifModifiedSince: string | undefined;
+  /** Undefined where the handler judges them. */
+  readonly ifMatch?: string | undefined;
+  readonly ifUnmodifiedSince?: string | undefined;
 }
 
 interface Validators {
@@ -28,6 +31,27 @@ export function isNotModified(
   const since = readDate(ifModifiedSince, nowMs);
   const modified = readDate(lastModified, nowMs);
   return since !== undefined && modified !== undefined && modified <= since;
+}
+
+/**
+ * Does the client ask for another state of the resource than this (RFC 9110 13.1.1 and 13.1.4)? If-Unmodified-Since counts
+ * only without If-Match.
+ */
+export function isPreconditionFailed(
+  { ifMatch, ifUnmodifiedSince }: Preconditions,
+  { etag, lastModified }: Validators,
+  nowMs: number,
+): boolean {
+  if (ifMatch !== undefined) return !namesTagStrongly(ifMatch, etag);
+  const since = readDate(ifUnmodifiedSince, nowMs);
+  const modified = readDate(lastModified, nowMs);
+  return since !== undefined && modified !== undefined && modified > since;
+}
+
+/** The strong comparison (RFC 9110 8.8.3.2): a weak tag equals none. */
+function namesTagStrongly(list: string, etag: string | undefined): boolean {
+  if (list.trim() === "*") return true;
+  return etag?.startsWith('"') === true && (list.match(tagInList) ?? []).some((tag) => tag === etag);
 }
 
 const tagInList = /(?:W\/)?"[\x21\x23-\x7e\x80-\xff]*"/g;
