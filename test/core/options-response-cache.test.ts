@@ -18,6 +18,7 @@ describe("the options of cacheResponse()", () => {
       "etag",
       "requestDirectives",
       "cacheStatus",
+      "credentials",
     ];
     const absent = Object.fromEntries(names.map((name) => [name, undefined]));
     expect(resolveResponseCache(absent)).to.deep.equal(resolveResponseCache({}));
@@ -29,7 +30,9 @@ describe("the options of cacheResponse()", () => {
       etag: "weak",
       honoursRequests: true,
     });
-    expect(resolveResponseCache({ query: { only: undefined, sort: undefined } })).to.deep.equal(
+    const none = { only: undefined, sort: undefined, add: undefined, except: undefined };
+    const { only, sort, add, except } = none;
+    expect(resolveResponseCache({ query: { only, sort }, credentials: { add, except } })).to.deep.equal(
       resolveResponseCache({}),
     );
     expect(resolveResponseCache({ wait: false, ttl: "1m", staleIfError: 500 })).to.deep.include({
@@ -54,6 +57,12 @@ describe("the options of cacheResponse()", () => {
     [{ query: { only: "page" } }, TypeError, /query\.only must be a list such as/],
     [{ query: { sorted: true } }, TypeError, /did you mean sort/],
     [{ query: { sort: "name" } }, TypeError, /query\.sort must be true or false/],
+    [{ credentials: ["x-staff"] }, TypeError, /credentials must be an object/],
+    [{ credentials: { add: "x-staff" } }, TypeError, /a list such as \["X-Staff-Id"\]/],
+    [{ credentials: { add: ["x staff"] } }, TypeError, /names of headers/],
+    [{ credentials: { add: ["X-Staff"], except: ["x-staff"] } }, TypeError, /write it in one of them/],
+    [{ credentials: { except: ["Authorization"] } }, TypeError, /let the response say public/],
+    [{ credentials: { except: ["cookie"] } }, TypeError, /let the response say public/],
     [{ wait: true }, TypeError, /cacheResponse\(\)\.wait/],
     [{ maxSize: 0 }, RangeError, /from 1 to/],
     [{ maxSize: "1mb" }, TypeError, /whole number/],

@@ -68,7 +68,7 @@ export type { EndedSessions, ListOptions, Session, Sessions, Subject } from "./s
 export { TokenError } from "./sessions/token-error.js";
 export type { TokenAnswer, TokenErrorCode } from "./sessions/token-error.js";
 export type { IssuedTokens, IssueRequest, RefreshRequest, Tokens } from "./sessions/tokens.js";
-export type { QueryOptions, ResponseCacheOptions } from "./options/response-cache.js";
+export type { CredentialOptions, QueryOptions, ResponseCacheOptions } from "./options/response-cache.js";
 export type { RedisInstances, RedisNode, RedisServerOptions, RedisTarget } from "./options/redis.js";
 export type { Quota } from "./quota/limit.js";
 export type { QuotaKey, QuotaKeyPart } from "./quota/naming.js";

@@ -3,6 +3,7 @@ import { operations } from "./documentation.js";
 import type { Finding } from "./examination.js";
 import { examineGate } from "./examination.js";
 import { UnnamedUse } from "./cache/unnamed-service.js";
+import { tokenPlaces } from "./cache/response/credentials.js";
 import { openResponseCaches } from "./cache/response/service.js";
 import { IssuerScope } from "./auth/issuer-scope.js";
 import type { AuthenticateOptions, Gate, DenyOptions } from "./gate.js";
@@ -20,6 +21,7 @@ import { throttleLogin } from "./login/throttle.js";
 import type { Seat } from "./http/seat.js";
 import type { Check } from "./http/verdict.js";
 import { resolveLimit } from "./options/limits.js";
+import { headersOf } from "./quota/policy.js";
 import { resolveResponseCache } from "./options/response-cache.js";
 import { resolveThrottleLogin } from "./options/login.js";
 import type { PortcullisOptions } from "./options/options.js";
@@ -69,7 +71,11 @@ export function createGate<Raw, Middleware extends object>(
   const services = createServices(resolved, { stores, keys, telemetry, now });
   const { cache } = services;
   const renewals = cache?.cache.renewals;
-  const responseCaches = openResponseCaches<Raw>({ store: stores.cache, keys, telemetry, logger, renewals, now });
+  const countedBy = new Set(headersOf(limits));
+  const responseCaches = openResponseCaches<Raw>({
+    ...{ store: stores.cache, keys, telemetry, logger, renewals, now },
+    identity: { headers: countedBy, ...tokenPlaces(services.sources, resolved.tokens?.cookies) },
+  });
   stores.onReady(() => void logFindings());
   const monitor = new HealthMonitor(resolved, stores, services.degradation);
   const verification = { authentication: "required", limits: [], cache: false } as const;
@@ -191,6 +197,7 @@ export function createGate<Raw, Middleware extends object>(
       checkObject("limit()", limitOptions, ["onDeny"]);
       const own = [resolveLimit("limit()", policy)];
       services.administration.quotas.register(own);
+      for (const name of headersOf(own)) countedBy.add(name);
       return admit({ authentication: "off", limits: own, cache: false }, limitOptions);
     },
     throttleLogin(loginOptions) {

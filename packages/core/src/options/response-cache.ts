@@ -1,6 +1,7 @@
 import type { Of } from "../quota/policy.js";
 import type { Duration } from "./duration.js";
 import { durationMs } from "./duration.js";
+import type { CredentialRules } from "../cache/response/credentials.js";
 import type { QueryRules } from "../cache/response/query.js";
 import {
   checkBoolean,
@@ -38,6 +39,12 @@ export interface ResponseCacheOptions<Raw = unknown> {
    * @default all of them, in the order as sent
    */
   readonly query?: readonly string[] | QueryOptions | undefined;
+  /**
+   * Which request headers count as credentials, besides Authorization, the headers and cookies that the gate itself tells
+   * clients apart by, and the well-known ones such as `X-Api-Key` and `X-Forwarded-User`. A request with credentials
+   * leaves and gets only a response that says that it may be shared (RFC 9111 3.5). @default those alone
+   */
+  readonly credentials?: CredentialOptions | undefined;
   /** How long a stale response serves others while one request makes a new one, if it does not say (RFC 5861). @default never */
   readonly staleWhileRevalidate?: Duration | undefined;
   /** How long a stale response stands in for a server error, if it does not say (RFC 5861). @default never */
@@ -69,6 +76,14 @@ export interface QueryOptions {
   readonly sort?: boolean | undefined;
 }
 
+/** Request headers that count as credentials, or do not. */
+export interface CredentialOptions {
+  /** More headers in which a client, or a proxy in front, says who is asking, such as `"X-Staff-Id"`. @default none */
+  readonly add?: readonly string[] | undefined;
+  /** Headers that are no credentials here, although they would count, such as `"X-User-Country"`. @default none */
+  readonly except?: readonly string[] | undefined;
+}
+
 export interface ResolvedResponseCache<Raw> {
   readonly ttlSeconds: number | undefined;
   readonly per: "everyone" | "user";
@@ -76,6 +91,7 @@ export interface ResolvedResponseCache<Raw> {
   readonly partition: Of<string | undefined, Raw> | undefined;
   readonly skip: Of<boolean, Raw> | undefined;
   readonly query: QueryRules | undefined;
+  readonly credentials: CredentialRules;
   readonly staleWhileRevalidateSeconds: number;
   readonly staleIfErrorSeconds: number;
   /** 0: nobody waits. */
@@ -88,7 +104,7 @@ export interface ResolvedResponseCache<Raw> {
 
 const known = [
   ...["ttl", "per", "tags", "partition", "skip", "query", "staleWhileRevalidate", "staleIfError", "wait", "maxSize"],
-  ...["etag", "requestDirectives", "cacheStatus"],
+  ...["etag", "requestDirectives", "cacheStatus", "credentials"],
 ];
 
 /** More would not fit into one value of the store. */
@@ -98,7 +114,7 @@ export function resolveResponseCache<Raw>(options: ResponseCacheOptions<Raw>): R
   const name = "cacheResponse()";
   checkObject(name, options, known);
   const { ttl, per = "everyone", tags = [], partition, skip, query, wait = "5s", maxSize = 1_048_576 } = options;
-  const { etag = "weak", requestDirectives = "honour", cacheStatus = "portcullis" } = options;
+  const { etag = "weak", requestDirectives = "honour", cacheStatus = "portcullis", credentials = {} } = options;
   checkOneOf(`${name}.per`, per, ["everyone", "user"]);
   if (typeof tags !== "function") stringsOrNone(`${name}.tags`, tags);
   if (typeof tags === "string") throw optionError(`${name}.tags`, 'must be a list such as ["orders"], or a function');
@@ -118,6 +134,7 @@ export function resolveResponseCache<Raw>(options: ResponseCacheOptions<Raw>): R
     partition,
     skip,
     query: query === undefined ? undefined : resolveQuery(`${name}.query`, query),
+    credentials: resolveCredentials(`${name}.credentials`, credentials),
     staleWhileRevalidateSeconds:
       staleWhileRevalidate === undefined ? 0 : seconds("staleWhileRevalidate", staleWhileRevalidate),
     staleIfErrorSeconds: staleIfError === undefined ? 0 : seconds("staleIfError", staleIfError),
@@ -138,6 +155,29 @@ function resolveQuery(option: string, query: unknown): QueryRules | undefined {
   if (only === undefined) return sort ? { only, sort } : undefined;
   if (!isList(only)) throw optionError(`${option}.only`, 'must be a list such as ["page"]');
   return { only: new Set(stringsOrNone(`${option}.only`, only)), sort };
+}
+
+function resolveCredentials(option: string, credentials: CredentialOptions): CredentialRules {
+  checkObject(option, credentials, ["add", "except"]);
+  const [add, except] = (["add", "except"] as const).map((list) =>
+    fieldNames(`${option}.${list}`, credentials[list] ?? []),
+  ) as [ReadonlySet<string>, ReadonlySet<string>];
+  const both = [...add].find((name) => except.has(name));
+  if (both !== undefined) throw optionError(option, `has "${both}" in add and in except; write it in one of them`);
+  // Nothing frees a cache from them (RFC 9111 3.5); a response may.
+  for (const name of ["authorization", "cookie"])
+    if (except.has(name))
+      throw optionError(`${option}.except`, `must not have "${name}"; let the response say public or s-maxage instead`);
+  return { add, except };
+}
+
+/** Names of header fields (RFC 9110 5.1), in lower case. */
+function fieldNames(option: string, names: readonly string[]): ReadonlySet<string> {
+  if (!isList(names)) throw optionError(option, 'must be a list such as ["X-Staff-Id"]');
+  const list = stringsOrNone(option, names);
+  const wrong = list.find((name) => !/^[!#$%&'*+.^_`|~\w-]+$/.test(name));
+  if (wrong !== undefined) throw optionError(option, "must be names of headers, such as X-Staff-Id");
+  return new Set(list.map((name) => name.toLowerCase()));
 }
 
 /** A token of a structured field (RFC 9651 3.3.4). */

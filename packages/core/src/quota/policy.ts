@@ -61,3 +61,12 @@ export function countsAddresses<Raw>({ per }: Policy<Raw>): boolean {
 export function settlesLater<Raw>({ algorithm, countOnly, settle }: Policy<Raw>): boolean {
   return algorithm === "concurrency" || countOnly !== undefined || settle !== undefined;
 }
+
+/** The headers by which policies tell clients apart, in lower case. */
+export function headersOf<Raw>(policies: readonly Policy<Raw>[]): readonly string[] {
+  return policies.flatMap(({ per }) => per.flatMap((part) => (hasHeader(part) ? [part.header] : [])));
+}
+
+function hasHeader<Raw>(part: PartitionPart<Raw>): part is { readonly header: string } {
+  return typeof part === "object" && "header" in part;
+}

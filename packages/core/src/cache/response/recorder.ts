@@ -7,7 +7,7 @@ import { freshnessOf, usefulSeconds } from "./freshness.js";
 import { cacheStatus } from "./cache-status.js";
 import type { Forward } from "./cache-status.js";
 import type { CacheableRequest } from "./request.js";
-import { isLive, isOpen, isStorable, storableStatuses } from "./storable.js";
+import { isLive, isOpen, isStorable, isWithheld, storableStatuses } from "./storable.js";
 import { preconditionFailed } from "./replay.js";
 import { fieldsToStore, listOf, textOf } from "./stored-fields.js";
 import { entityTag, isNotModified, isPreconditionFailed } from "./validators.js";
@@ -46,6 +46,8 @@ export function recordResponse(options: RecorderOptions): Interceptor {
   let made: Unfinished | undefined;
   let seconds = 0;
   let size: string | undefined;
+  /** What the request had for which its response is not stored. */
+  let withheldFor: string | undefined;
 
   function begin(outgoing: Outgoing): ReturnType<Interceptor["begin"]> {
     const { status, fields, body } = outgoing;
@@ -89,7 +91,11 @@ export function recordResponse(options: RecorderOptions): Interceptor {
       cookies: request.cookies,
       setsCookie: fields["set-cookie"] !== undefined,
     };
-    if (!(seconds > 0) || !isStorable(candidate, statuses)) return undefined;
+    if (!(seconds > 0)) return undefined;
+    if (!isStorable(candidate, statuses)) {
+      if (isWithheld(candidate, statuses)) withheldFor = `credentials: ${request.credentialsIn ?? "cookie"}`;
+      return undefined;
+    }
     const kept: Header[] = fieldsToStore(fields, before);
     return {
       status,
@@ -111,7 +117,7 @@ export function recordResponse(options: RecorderOptions): Interceptor {
 
   function tellStatus({ fields, set }: Outgoing, self: string, stored: boolean): void {
     const others = textOf(fields["cache-status"]);
-    const own = cacheStatus(self, { forwarded, stored });
+    const own = cacheStatus(self, { forwarded, stored, detail: withheldFor });
     set("Cache-Status", others === undefined ? own : `${others}, ${own}`);
   }
 

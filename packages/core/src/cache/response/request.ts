@@ -3,6 +3,8 @@ import type { VerifiedToken } from "../../auth/verifier.js";
 import type { Exchange } from "../../http/exchange.js";
 import type { ResolvedResponseCache } from "../../options/response-cache.js";
 import type { Forward } from "./cache-status.js";
+import type { IdentitySources } from "./credentials.js";
+import { findCredentials } from "./credentials.js";
 import type { Directives } from "./directives.js";
 import { readDirectives } from "./directives.js";
 import { primaryKey, targetOf, variantKey } from "./request-key.js";
@@ -15,6 +17,8 @@ export interface CacheableRequest extends Lookup {
   readonly directives: Directives;
   /** Somebody is signed in, or says so: RFC 9111's Authorization. */
   readonly credentials: boolean;
+  /** Where the credentials are; undefined without any. */
+  readonly credentialsIn: string | undefined;
   readonly cookies: boolean;
   /** May what its handler says be stored? */
   readonly stores: boolean;
@@ -40,6 +44,7 @@ const conditions: readonly string[] = ["if-none-match", "if-modified-since"];
 export async function readRequest<Raw>(
   exchange: Exchange<Raw>,
   options: ResolvedResponseCache<Raw>,
+  identity: IdentitySources<Raw>,
 ): Promise<CacheableRequest | Forward> {
   const { method, raw, facts } = exchange;
   if (method !== "GET" && method !== "HEAD") return "method";
@@ -55,7 +60,10 @@ export async function readRequest<Raw>(
   if (whose === undefined || further === undefined) return "bypass";
   const names = typeof options.tags === "function" ? await options.tags(raw, facts) : options.tags;
   const target = targetOf(exchange.url, options.query);
-  const primary = primaryKey(exchange, target, `${whose} ${further}`);
+  const found = findCredentials(exchange, options.credentials, identity);
+  // A user may come with an API key of one of several customers, or in the name of somebody else.
+  const besides = options.per === "user" ? (found?.headers ?? []).map((name) => [name, exchange.header(name)]) : [];
+  const primary = primaryKey(exchange, target, JSON.stringify([whose, further, ...besides]));
   const directives = readDirectives(honoursRequests ? requested(exchange) : undefined);
   const hidden = honoursRequests ? conditions : [...conditions, ...beyond];
   const seen = { header: (name: string) => (hidden.includes(name) ? undefined : exchange.header(name)) };
@@ -65,7 +73,8 @@ export async function readRequest<Raw>(
     variant: (vary) => variantKey(primary, vary, seen),
     tags: [tagOfTarget(target), ...names.map(tagNamed)],
     directives,
-    credentials: facts.identified || exchange.header("authorization") !== undefined,
+    credentials: found !== undefined,
+    credentialsIn: found?.where,
     cookies: exchange.header("cookie") !== undefined,
     stores: method === "GET" && !directives.has("no-store"),
     insists: ["no-cache", "no-store", "max-age"].some((name) => directives.has(name)) || method === "HEAD",

@@ -3,6 +3,7 @@ import type { Allowed, Check, Reply, Verdict } from "../../http/verdict.js";
 import { allowed } from "../../http/verdict.js";
 import type { ResolvedResponseCache } from "../../options/response-cache.js";
 import type { Forward, Handling } from "./cache-status.js";
+import type { IdentitySources } from "./credentials.js";
 import type { StoredResponse } from "./entry.js";
 import type { Flight } from "./flights.js";
 import { Flights } from "./flights.js";
@@ -19,8 +20,10 @@ import { mayMeet } from "./storable.js";
 /** What became of a request at the cache. */
 export type ResponseOutcome = "hit" | "stale" | "collapsed" | "miss" | "bypass";
 
-export interface ResponseCacheServices {
+export interface ResponseCacheServices<Raw> {
   readonly store: ResponseStore;
+  /** What the gate tells clients apart by. */
+  readonly identity: IdentitySources<Raw>;
   /** Unix milliseconds. */
   readonly now: () => number;
   readonly count: (outcome: ResponseOutcome) => void;
@@ -44,7 +47,7 @@ interface Shared {
 /** The shared cache of an origin server (RFC 9111), in front of its handlers: the whole way of a request. */
 export function createResponseCache<Raw>(
   options: ResolvedResponseCache<Raw>,
-  { store, now, count }: ResponseCacheServices,
+  { store, identity, now, count }: ResponseCacheServices<Raw>,
 ): Check<Raw> {
   const { cacheStatus: name } = options;
   const flights = new Flights<Shared>({ waitMs: options.waitMs });
@@ -64,7 +67,7 @@ export function createResponseCache<Raw>(
   };
 
   async function answer(exchange: Exchange<Raw>): Promise<Verdict> {
-    const request = await readRequest(exchange, options);
+    const request = await readRequest(exchange, options, identity);
     if (typeof request !== "string") return lookUp(exchange, request);
     count("bypass");
     return { allowed: true, headers: statusFields(name, { forwarded: request }) };

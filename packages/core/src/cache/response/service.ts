@@ -6,18 +6,21 @@ import type { Logger } from "../../telemetry/logger.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import { openRenewals } from "../generations.js";
 import type { Invalidations } from "../invalidations.js";
+import type { IdentitySources } from "./credentials.js";
 import { createResponseCache } from "./response-cache.js";
 import { ResponseStore } from "./response-store.js";
 import type { Responses } from "./responses.js";
 import { openResponses } from "./responses.js";
 
-export interface ResponseCachesOptions {
+export interface ResponseCachesOptions<Raw> {
   readonly store: CacheStore;
   readonly keys: Keyspace;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
   /** Of the cache of values, whose tags are those of responses; undefined where there is none. */
   readonly renewals: Invalidations | undefined;
+  /** What the gate tells clients apart by. */
+  readonly identity: IdentitySources<Raw>;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
@@ -36,12 +39,14 @@ export function openResponseCaches<Raw>({
   telemetry,
   logger,
   renewals = openRenewals({ store, telemetry, logger }),
+  identity,
   now,
-}: ResponseCachesOptions): ResponseCaches<Raw> {
+}: ResponseCachesOptions<Raw>): ResponseCaches<Raw> {
   const note = ({ kind }: StoreFault): void => telemetry.degraded("cache", "allow", kind, "allowed");
   const responseStore = new ResponseStore({ store, keys, note, renewals, now });
   const services = {
     store: responseStore,
+    identity,
     now,
     count: telemetry.responseFound.bind(telemetry),
   };

@@ -69,3 +69,9 @@ export function mayMeet(
 ): boolean {
   return open || (!credentials && (explicit || !cookies));
 }
+
+/** Is it only for who asked that this is not stored? */
+export function isWithheld(candidate: Candidate, statuses: ReadonlySet<number>): boolean {
+  const anonymous = { ...candidate, credentials: false, cookies: false };
+  return !isStorable(candidate, statuses) && isStorable(anonymous, statuses);
+}

@@ -1,0 +1,135 @@
+import type { TokenReader, TokenSource } from "../../auth/bearer.js";
+import { findCookies } from "../../auth/bearer.js";
+import type { Exchange } from "../../http/exchange.js";
+import { impliedFields } from "./request-key.js";
+
+/** The application's own say about which request headers are credentials; names in lower case. */
+export interface CredentialRules {
+  readonly add: ReadonlySet<string>;
+  readonly except: ReadonlySet<string>;
+}
+
+/** What a gate reads to tell its clients apart. */
+export interface IdentitySources<Raw> {
+  /** Headers by which policies count, in lower case. */
+  readonly headers: ReadonlySet<string>;
+  /** Cookies that carry tokens. */
+  readonly cookies: readonly string[];
+  /** The application's functions that find a token. */
+  readonly readers: readonly TokenReader<Raw>[];
+}
+
+/** Where credentials were found in a request. */
+export interface FoundCredentials {
+  /** The name of a header or cookie, or a word for what is neither. */
+  readonly where: string;
+  /** The headers that carry some, but for Authorization. */
+  readonly headers: readonly string[];
+}
+
+/**
+ * Headers that carry credentials, or in which a proxy tells an application who is asking. Authorization is known elsewhere.
+ * Names are compared with `-` for `_`: OIDC_CLAIM_sub of mod_auth_openidc, REMOTE_USER, SM_USER.
+ */
+const exact: ReadonlySet<string> = new Set([
+  ...["dpop", "signature", "signature-input", "user", "username", "userid", "eppn", "client-id", "x-client-id"],
+  ...["x-account", "x-account-id", "x-customer-id", "x-email", "x-identity", "x-login", "x-member-id", "x-principal"],
+  ...["x-principal-id", "x-session", "x-session-id", "x-subject", "x-zumo-auth"],
+  // API gateways of Google, Azure App Service, nginx and others.
+  ...["x-endpoint-api-userinfo", "x-apigateway-api-userinfo", "x-arr-clientcert", "x-ssl-cert", "x-cert"],
+]);
+
+const families = new RegExp(
+  `^(?:${[
+    // oauth2-proxy, Traefik, Envoy, Louketo, Authelia, Kubernetes.
+    "x-forwarded-(?:user|email|groups?|roles?|preferred-username|login|name|sub|client-cert|tls-client-cert)",
+    "x-auth-|x-authenticated-|x?-?remote-(?:user|groups?|roles?|name|email|extra-)|impersonate-",
+    // X-User-Agent and the address of a user are no identities.
+    "x-user(?!-agent|-?ip$|-addr)|x-username",
+    // Certificates of clients that a proxy has verified (RFC 9440 among them).
+    "(?:x-)?client-(?:cert|dn|verify|subject)|(?:x-)?(?:ssl|tls)-client-|cf-client-cert|x-amzn-mtls-",
+    // Cloudflare Access, AWS, Azure, Google, Tailscale.
+    "cf-access-|x-amzn-oidc-|x-amzn-ava-|x-ms-client-principal|x-ms-token-|x-goog-authenticated-user-",
+    "x-appengine-(?:user-(?!ip)|auth-domain)|tailscale-user-",
+    // Authentik, Grafana, Pomerium, Vouch, Kong, Hasura, RapidAPI, IBM, mod_auth_openidc, Shibboleth, SiteMinder, WebSEAL.
+    "x-authentik-|x-webauth-|x-pomerium-|x-vouch-|x-consumer-|x-credential-|x-hasura-|x-rapidapi-|x-ibm-client-",
+    "(?:x-)?oidc-|(?:x-)?shib-|sm-?user|sm-universalid|iv-(?:user|groups|creds)|cas-user|x-jwt-|x-parse-",
+  ].join("|")})`,
+);
+
+/** `X-Api-Key`, `Ocp-Apim-Subscription-Key`, `X-Auth-Token`, `Proxy-Authorization`, `X-Goog-Iap-Jwt-Assertion`, ... */
+const endings =
+  /(?:^|-)(?:authorization|(?:api|auth|access|admin|app|functions|master|secret|subscription)-?key|(?<!csrf-|xsrf-)token|jwt|assertion|userinfo|secret|password|credentials?)$/;
+
+/** Headers that carry an address tell where a client is, not who it is. */
+const addresses: ReadonlySet<string> = new Set([
+  ...["x-forwarded-for", "x-original-forwarded-for", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "client-ip"],
+  ...["cf-connecting-ip", "cf-connecting-ipv6", "cf-pseudo-ipv4", "true-client-ip", "fastly-client-ip"],
+  ...["fly-client-ip", "do-connecting-ip", "x-vercel-forwarded-for", "x-nf-client-connection-ip", "x-azure-clientip"],
+  ...["x-azure-socketip", "x-appengine-user-ip", "x-envoy-external-address", "cloudfront-viewer-address"],
+  ...["x-user-ip", "x-remote-addr", "x-remote-ip", "remote-addr"],
+]);
+
+/** Headers that every request has, or that choose the stored response already: to count by them makes them no identity. */
+const neverIdentity: ReadonlySet<string> = new Set([...impliedFields, "user-agent"]);
+
+/** Does a header of this lower-case name carry credentials as far as is known everywhere? */
+export function isWellKnownCredential(name: string): boolean {
+  const usual = name.includes("_") ? name.replaceAll("_", "-") : name;
+  if (addresses.has(usual)) return false;
+  return exact.has(usual) || families.test(usual) || endings.test(usual);
+}
+
+/** The places beside Authorization where tokens of a gate are: those it reads, and the cookies that it writes. */
+export function tokenPlaces<Raw>(
+  sources: readonly TokenSource<Raw>[],
+  written: { readonly access: string | undefined; readonly refresh: string } | undefined,
+): Pick<IdentitySources<Raw>, "cookies" | "readers"> {
+  const cookies = sources.flatMap((source) => (source.kind === "cookie" ? [source.name] : []));
+  const readers = sources.flatMap((source) => (source.kind === "function" ? [source.read] : []));
+  if (written !== undefined) cookies.push(written.refresh, ...(written.access === undefined ? [] : [written.access]));
+  return { cookies: [...new Set(cookies)], readers };
+}
+
+/** What makes a request one of somebody (RFC 9111 3.5 says it of Authorization); undefined for an anonymous one. */
+export function findCredentials<Raw>(
+  exchange: Exchange<Raw>,
+  { add, except }: CredentialRules,
+  identity: IdentitySources<Raw>,
+): FoundCredentials | undefined {
+  const headers = exchange.headerNames.filter((name) => {
+    if (name === "authorization" || except.has(name)) return false;
+    return add.has(name) || isIdentity(name, identity.headers) || isWellKnownCredential(name);
+  });
+  const where =
+    (exchange.header("authorization") === undefined ? undefined : "authorization") ??
+    headers[0] ??
+    (exchange.facts.identified ? "token" : tokenBeside(exchange, identity)) ??
+    (exchange.clientCertificate === true ? "certificate" : undefined);
+  return where === undefined ? undefined : { where, headers };
+}
+
+/** A header that policies count by tells clients apart, unless by their address. */
+function isIdentity(name: string, counted: ReadonlySet<string>): boolean {
+  return counted.has(name) && !addresses.has(name) && !neverIdentity.has(name);
+}
+
+/** A token that is not in Authorization: nobody may have looked for it, where the cache stands without a guard. */
+function tokenBeside<Raw>(exchange: Exchange<Raw>, { cookies, readers }: IdentitySources<Raw>): string | undefined {
+  if (cookies.length > 0) {
+    const sent = exchange.header("cookie");
+    if (cookies.some((name) => findCookies(sent, name).length > 0)) return "cookie";
+  }
+  return readers.some((read) => presents(read, exchange.raw)) ? "token" : undefined;
+}
+
+/** What fails to read a request cannot say that nobody is asking. */
+function presents<Raw>(read: TokenReader<Raw>, raw: Raw): boolean {
+  try {
+    const token: unknown = read(raw);
+    if (token instanceof Promise) token.catch(() => undefined);
+    return token !== undefined && token !== null && token !== "";
+  } catch {
+    return true;
+  }
+}
