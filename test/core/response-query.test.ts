@@ -51,7 +51,8 @@ const parameter = fc
 const query = fc.array(parameter, { maxLength: 5 }).map((all) => all.join("&"));
 const numRuns = process.env.SOAK === undefined ? 3000 : 300_000;
 
-describe("the part of a query that chooses a response", () => {
+describe("the part of a query that chooses a response", function () {
+  this.timeout(process.env.SOAK === undefined ? 30_000 : 1_800_000);
   for (const sort of [false, true]) {
     it(`has the values of the wanted parameters as every parser reads them${sort ? ", sorted too" : ""}`, () => {
       const rules: QueryRules = { only: new Set(["q", "page"]), sort };
