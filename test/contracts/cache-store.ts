@@ -56,9 +56,88 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
       expect(both[1]).to.deep.equal(first);
       expect(new Set(first).size).to.equal(3);
       expect(await store.getMany(names)).to.deep.equal(first);
-      await store.renewGenerations(names.slice(0, 2), 60_000);
+      await store.renewGenerations(names.slice(0, 2));
       const later = await store.ensureGenerations(names, 60_000);
       expect(later.map((one, index) => one === first[index])).to.deep.equal([false, false, true]);
+    });
+
+    it("stores what names generations only if they are what they were when its making began", async () => {
+      const keys = new Keyspace(freshPrefix(), "test");
+      const [one, other] = ["t:one", "t:other"].map((tag) => keys.cacheGeneration(tag)) as [string, string];
+      const entries = (value: string) => [{ key: key("a"), value, ttlMs: 60_000 }];
+      const first = { key: one, named: "g1", isNew: true };
+      const second = { key: other, named: "g2", isNew: true };
+      const isThere = async (...values: (string | undefined)[]) =>
+        expect(await store.getMany([key("a"), one, other])).to.deep.equal(values);
+      const later = store.now() + 60_000;
+      expect(await store.keep(entries("late"), [first], store.now() - 60_000)).to.deep.equal([""]);
+      await isThere(undefined, undefined, undefined);
+      expect(await store.keep(entries("first"), [first], later)).to.deep.equal(["g1"]);
+      await isThere("first", "g1", undefined);
+      expect(await store.keep(entries("same"), [{ ...first, isNew: false }, second], later)).to.deep.equal([
+        "g1",
+        "g2",
+      ]);
+      await isThere("same", "g1", "g2");
+      for (const claim of [
+        { key: one, named: "g3", isNew: false },
+        { key: one, named: "g3", isNew: true },
+      ])
+        expect(await store.keep(entries("refused"), [claim, { ...second, isNew: false }], later)).to.deep.equal([
+          "g1",
+          "g2",
+        ]);
+      await isThere("same", "g1", "g2");
+      await store.renewGenerations([one]);
+      const [renewed] = await store.keep(entries("refused"), [{ ...first, isNew: false }], later);
+      expect(renewed).to.match(/^r/);
+      expect(
+        await store.keep(entries("after"), [{ key: one, named: renewed ?? "", isNew: false }], later),
+      ).to.deep.equal([renewed]);
+      await store.deleteMany([one]);
+      const lost = { key: one, named: renewed ?? "", isNew: false };
+      expect(await store.keep(entries("refused"), [lost, { ...second, isNew: false }], later)).to.deep.equal([
+        "",
+        "g2",
+      ]);
+      await isThere("after", undefined, "g2");
+    });
+
+    it("stores many at once, each by generations of its own", async () => {
+      const keys = new Keyspace(freshPrefix(), "test");
+      const names = Array.from({ length: 150 }, (_, index) => `k${index}`);
+      const kept = await Promise.all(
+        names.map(async (name, index) =>
+          store.keep(
+            [
+              { key: key(name), value: `of ${name}`, ttlMs: 60_000, keepsLongerLife: true },
+              { key: key(`${name} more`), value: "", ttlMs: 60_000 },
+            ].slice(0, 1 + (index % 2)),
+            Array.from({ length: index % 4 }, (_, tag) => ({
+              key: keys.cacheGeneration(`t:${name}-${tag}`),
+              named: `g${tag}`,
+              isNew: true,
+            })),
+            store.now() + 60_000,
+          ),
+        ),
+      );
+      for (const [index, generations] of kept.entries())
+        expect(generations).to.deep.equal(Array.from({ length: index % 4 }, (_, tag) => `g${tag}`));
+      expect(await store.getMany(names.map(key))).to.deep.equal(names.map((name) => `of ${name}`));
+    });
+
+    it("keeps the longer life of a value that stays the same, if it is told to", async () => {
+      const write = async (name: string, value: string, ttlMs: number) =>
+        store.keep([{ key: key(name), value, ttlMs, keepsLongerLife: true }], [], 0);
+      for (const name of ["same", "other"]) await write(name, "v", 60_000);
+      await write("same", "v", 50);
+      await write("other", "w", 50);
+      expect(await store.getMany(["same", "other"].map(key))).to.deep.equal(["v", "w"]);
+      await until(async () => (await store.getMany([key("other")]))[0] === undefined);
+      expect(await store.getMany(["same", "other"].map(key))).to.deep.equal(["v", undefined]);
+      await write("same", "v", 1e9);
+      expect(await store.getMany([key("same")])).to.deep.equal(["v"]);
     });
 
     it("leases a key to one, who stores what they made, or fails", async () => {

@@ -4,6 +4,17 @@ import { until } from "../support/until.js";
 import { FakeCacheStore, cacheKeys, faultOf, openProcess } from "./support/cache.js";
 
 describe("a tag", () => {
+  it("that was ended before anything had it lasts as long as what gets it then", async () => {
+    const { store, signals, cache } = openProcess(undefined, { local: { ttl: "1m" } });
+    signals.alive = true;
+    await cache.deleteByTag("x");
+    expect(await cache.getOrSet({ key: "a", tags: ["x"], ttl: "1h" }, () => 1)).to.equal(1);
+    store.clock.ms += 50 * 60_000;
+    expect(await openProcess(store).cache.get("a")).to.equal(1);
+    await openProcess(store).cache.deleteByTag("x");
+    expect(await openProcess(store).cache.get("a")).to.equal(undefined);
+  });
+
   it("ends every entry that has it, whoever's it is, in every process, and no other", async () => {
     const { request, store } = openProcess();
     const other = openProcess(store);

@@ -19,7 +19,7 @@ export type { CacheCodec, CodecChoice } from "./cache/codec.js";
 export type { FactoryContext } from "./cache/maker.js";
 export type { Cache, CacheSetOptions, GateCache, GetOrSetOptions, RequestCache } from "./cache/request-cache.js";
 export { CacheTimeout } from "./cache/timeout.js";
-export type { Responses } from "./cache/response/responses.js";
+export type { PurgePathOptions, Responses } from "./cache/response/responses.js";
 export { readBody } from "./http/body.js";
 export type { Body } from "./http/body.js";
 export { createFacts, showFacts } from "./http/exchange.js";

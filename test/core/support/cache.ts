@@ -3,7 +3,7 @@ import { createFacts } from "../../../packages/core/src/index.js";
 import type { Auth, CacheOptions, GateCache, RequestCache } from "../../../packages/core/src/index.js";
 import { resolveCache } from "../../../packages/core/src/options/cache.js";
 import type { CacheSignals, SignalledPrefix } from "../../../packages/core/src/store/cache-signals.js";
-import type { CacheEntry, CacheStore, Lease, Settlement } from "../../../packages/core/src/store/cache-store.js";
+import type { CacheEntry, CacheStore, Claim, Lease, Settlement } from "../../../packages/core/src/store/cache-store.js";
 import { Keyspace } from "../../../packages/core/src/store/keys.js";
 import { MemoryCacheStore } from "../../../packages/core/src/store/memory/cache.js";
 import { MemoryChannels } from "../../../packages/core/src/store/memory/channels.js";
@@ -63,9 +63,16 @@ export class FakeCacheStore implements CacheStore {
     return this.inner.ensureGenerations(keys, ttlMs);
   }
 
-  async renewGenerations(keys: readonly string[], ttlMs: number): Promise<void> {
+  async renewGenerations(keys: readonly string[]): Promise<void> {
     this.#check();
-    return this.inner.renewGenerations(keys, ttlMs);
+    return this.inner.renewGenerations(keys);
+  }
+
+  async keep(entries: readonly CacheEntry[], claims: readonly Claim[], untilMs: number): Promise<string[]> {
+    this.#check();
+    const found = await this.inner.keep(entries, claims, untilMs);
+    if (claims.every(({ named }, index) => named === found[index])) this.written.push(...entries);
+    return found;
   }
 
   async lease(key: string, owner: string, ms: number, force?: boolean): Promise<Lease> {

@@ -33,5 +33,5 @@ export const storedResponse: StoredResponse = {
   open: true,
   explicit: true,
   vary: ["accept"],
-  generations: [["tag a", ""]],
+  generations: [["tag a", "generation"]],
 };

@@ -10,6 +10,8 @@ import type { Place } from "./places.js";
 export interface Generation {
   readonly key: string;
   value: string | undefined;
+  /** So long it is sure to live in the store; by the monotonic clock of this process. */
+  lastsUntil: number;
   /** Grows whenever the value may have changed; entries kept in process remember which they were read under. */
   epoch: number;
   /** It is no longer told of changes: ask for another. */
@@ -19,9 +21,6 @@ export interface Generation {
 /** Outlives what is stamped with it, or that is a miss too early. */
 const leastTtlMs = 30 * 86_400_000;
 
-/** A renewed one outlives every response with its tag, which names the one before. */
-const renewedTtlMs = leastTtlMs + 86_400_000;
-
 export interface RenewalsOptions {
   readonly store: CacheStore;
   readonly telemetry: Telemetry;
@@ -30,7 +29,7 @@ export interface RenewalsOptions {
 
 /** Renewals of generations on their way into the store: one for all who go by them. */
 export function openRenewals({ store, ...rest }: RenewalsOptions): Invalidations {
-  return new Invalidations({ ...rest, apply: (key) => store.renewGenerations([key], renewedTtlMs) });
+  return new Invalidations({ ...rest, apply: (key) => store.renewGenerations([key]) });
 }
 
 /** How often those of a place are looked up, which shows that they are in use. */
@@ -84,7 +83,7 @@ export class Generations {
   named(key: string): Generation {
     const known = this.#known.get(key);
     if (known !== undefined) return known;
-    const made: Generation = { key, value: undefined, epoch: 0, dropped: false };
+    const made: Generation = { key, value: undefined, lastsUntil: 0, epoch: 0, dropped: false };
     this.#known.set(key, made);
     return made;
   }
@@ -108,6 +107,8 @@ export class Generations {
     if (generation.value === value) return epoch;
     if (generation.value !== undefined) generation.epoch += 1;
     generation.value = value;
+    // It may be a renewal, which is not remembered for long.
+    generation.lastsUntil = 0;
     return generation.epoch;
   }
 
@@ -115,12 +116,17 @@ export class Generations {
   async ensure(generations: readonly Generation[], ttlMs: number): Promise<string[]> {
     const lives = Math.max(leastTtlMs, ttlMs);
     if (generations.some((one) => this.isMissed(one))) await this.#renewals.settle(generations.map(({ key }) => key));
-    const asked = generations.filter((one) => !this.isKnown(one));
+    const now = performance.now();
+    const asked = generations.filter((one) => !this.isKnown(one) || one.lastsUntil < now);
     if (asked.length === 0) return generations.map(({ value }) => value ?? "");
     const epochs = asked.map(({ epoch }) => epoch);
     const keys = asked.map(({ key }) => key);
     const values = await this.#store.ensureGenerations(keys, lives);
-    asked.forEach((one, index) => this.learn(one, values[index], epochs[index] ?? -1));
+    asked.forEach((one, index) => {
+      this.learn(one, values[index], epochs[index] ?? -1);
+      // What lasts for less than half of that is made to last by the store.
+      if (one.value === values[index]) one.lastsUntil = now + lives / 2;
+    });
     return generations.map((one) => {
       const index = asked.indexOf(one);
       return (index === -1 ? one.value : values[index]) ?? "";

@@ -1,3 +1,5 @@
+import { randomBytes } from "node:crypto";
+
 /**
  * What the cache asks of a store: values as text, the generations by which it is told which of them still count, and the
  * leases of those who are making one. Every method rejects with a StoreFault if the store cannot answer.
@@ -13,8 +15,14 @@ export interface CacheStore {
   deleteMany(keys: readonly string[]): Promise<void>;
   /** The generation under each key; a new one where there is none. They live for at least `ttlMs` more. */
   ensureGenerations(keys: readonly string[], ttlMs: number): Promise<string[]>;
-  /** Puts a new generation under each key, whatever was there. */
-  renewGenerations(keys: readonly string[], ttlMs: number): Promise<void>;
+  /** Puts a new generation under each key; the life of one that is there stays, and is at least {@link renewalMs}. */
+  renewGenerations(keys: readonly string[]): Promise<void>;
+  /**
+   * Stores entries that name generations, if all of these are what they were when the making of the entries began. One that
+   * did not exist then is made, until this moment of the store's clock; each lives at least as long as the entries.
+   * Returns the generation under each key, "" for none: the entries are stored if all are those that they name.
+   */
+  keep(entries: readonly CacheEntry[], claims: readonly Claim[], untilMs: number): Promise<string[]>;
   /** Asks to be the one who makes the value of a key, for `ms`; `force` takes it from whoever has it. */
   lease(key: string, owner: string, ms: number, force?: boolean): Promise<Lease>;
   /** Keeps a lease for `ms` more; false if it is lost. */
@@ -37,6 +45,40 @@ export interface CacheEntry {
   readonly key: string;
   readonly value: string;
   readonly ttlMs: number;
+  /** The same value there already keeps its life, if that is longer. */
+  readonly keepsLongerLife?: boolean;
+}
+
+/** A generation that an entry names. */
+export interface Claim {
+  readonly key: string;
+  readonly named: string;
+  /** There was none when the making of the entry began. */
+  readonly isNew: boolean;
+}
+
+/**
+ * How long a renewal is remembered where there was no generation. Who began to make an entry when there was none must have
+ * stored it by then: later it could not see that there was a renewal meanwhile.
+ */
+export const renewalMs = 60_000;
+
+/**
+ * A generation for what is about to be stored. Generations are random, never counted: one that is made after a loss of data
+ * must not be one that was there before.
+ */
+export function newGeneration(): string {
+  return `g${randomBytes(6).toString("base64url")}`;
+}
+
+/** A generation that ends what was stored before. */
+export function renewedGeneration(): string {
+  return `r${randomBytes(6).toString("base64url")}`;
+}
+
+/** Was this generation made for an entry, and not to end one? Then nothing was ended since it exists. */
+export function isFirstGeneration(generation: string): boolean {
+  return generation.startsWith("g");
 }
 
 export interface Lease {

@@ -69,6 +69,8 @@ function readResponse(head: Partial<Record<keyof StoredResponse | "size" | "isTe
   if (!durations.every((value) => typeof value === "number" && Number.isFinite(value) && value >= 0)) return undefined;
   if (typeof status !== "number" || !Number.isInteger(status) || status < 200 || status > 499) return undefined;
   if (!isPairs(fields) || !isNames(vary) || !isPairs(generations)) return undefined;
+  // One that no purge could end.
+  if (generations.length === 0 || generations.some(([, generation]) => generation === "")) return undefined;
   for (const [name, value] of fields) {
     validateHeaderName(name);
     validateHeaderValue(name, value);

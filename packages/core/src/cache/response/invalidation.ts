@@ -1,20 +1,13 @@
 import type { Exchange } from "../../http/exchange.js";
 import type { Interceptor } from "../../http/interception.js";
-import type { QueryRules } from "./query.js";
-import { targetOf } from "./request-key.js";
 import { textOf } from "./stored-fields.js";
-import { tagOfTarget } from "./tags.js";
+import { tagOfPath } from "./tags.js";
 
 /**
- * Ends the responses that an unsafe request made out of date, if it succeeded (RFC 9111 4.4): those of its own address, and
- * of the addresses in `Location` and `Content-Location`, if they are of this host. Responses are stored by the part of the
- * query that the rules leave.
+ * Ends the responses that an unsafe request made out of date, if it succeeded (RFC 9111 4.4): those of its own path with any
+ * query, since a list may have many, and of the paths in `Location` and `Content-Location`, if they are of this host.
  */
-export function invalidateAfter<Raw>(
-  exchange: Exchange<Raw>,
-  rules: QueryRules | undefined,
-  purge: (tag: string) => void,
-): Interceptor {
+export function invalidateAfter<Raw>(exchange: Exchange<Raw>, purge: (tag: string) => void): Interceptor {
   return {
     hidden: [],
     mostBytes: 0,
@@ -23,8 +16,7 @@ export function invalidateAfter<Raw>(
       if (status >= 200 && status <= 399) {
         const others = [fields.location, fields["content-location"]].map((to) => addressOf(textOf(to), exchange));
         const urls = [pathOf(exchange.url), ...others].filter((url) => url !== undefined);
-        const targets = new Set(urls.flatMap((url) => [targetOf(url), targetOf(url, rules)]));
-        for (const target of targets) purge(tagOfTarget(target));
+        for (const tag of new Set(urls.map(tagOfPath))) purge(tag);
       }
       return "pass";
     },

@@ -9,7 +9,7 @@ import type { Directives } from "./directives.js";
 import { readDirectives } from "./directives.js";
 import { primaryKey, targetOf, variantKey } from "./request-key.js";
 import type { Lookup } from "./response-store.js";
-import { tagNamed, tagOfTarget } from "./tags.js";
+import { tagNamed, tagOfPath, tagOfTarget } from "./tags.js";
 import type { Preconditions } from "./validators.js";
 
 /** What the cache knows of a request that it may answer. */
@@ -71,7 +71,7 @@ export async function readRequest<Raw>(
   return {
     primary,
     variant: (vary) => variantKey(primary, vary, seen),
-    tags: [tagOfTarget(target), ...names.map(tagNamed)],
+    tags: [tagOfPath(target), tagOfTarget(target), ...names.map(tagNamed)],
     directives,
     credentials: found !== undefined,
     credentialsIn: found?.where,

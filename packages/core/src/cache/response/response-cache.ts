@@ -12,8 +12,8 @@ import { recordResponse } from "./recorder.js";
 import { ageOf, replay, statusFields, unsatisfiable } from "./replay.js";
 import type { CacheableRequest } from "./request.js";
 import { isUnsafe, readRequest } from "./request.js";
-import type { Found, ResponseStore } from "./response-store.js";
-import { isInForce } from "./response-store.js";
+import type { Found, ResponseStore, Start } from "./response-store.js";
+import { isInForceFor } from "./response-store.js";
 import { decideReuse, standsInForError } from "./reuse.js";
 import { mayMeet } from "./storable.js";
 
@@ -42,6 +42,7 @@ interface Miss {
 interface Shared {
   readonly response: StoredResponse;
   readonly variant: string;
+  readonly start: Start;
 }
 
 /** The shared cache of an origin server (RFC 9111), in front of its handlers: the whole way of a request. */
@@ -62,7 +63,7 @@ export function createResponseCache<Raw>(
     if (exchange.facts.settled.has(store)) return allowed;
     exchange.facts.settled.add(store);
     if (!isUnsafe(exchange.method)) return answer(exchange);
-    exchange.intercept(invalidateAfter(exchange, options.query, (tag) => void store.purge(tag).catch(store.report)));
+    exchange.intercept(invalidateAfter(exchange, (tag) => void store.purge(tag).catch(store.report)));
     return allowed;
   };
 
@@ -114,11 +115,11 @@ export function createResponseCache<Raw>(
   }
 
   /** Is what another request got an answer to this one, although it was asked for earlier? */
-  function fits(request: CacheableRequest, found: Found, { response, variant }: Shared): boolean {
+  function fits(request: CacheableRequest, found: Found, { response, variant, start }: Shared): boolean {
     return (
       request.variant(response.vary) === variant &&
       meets(request, response) &&
-      isInForce(response, found.generations) &&
+      isInForceFor(response, start, found) &&
       decideReuse(response, ageOf(response, now()), request.directives) !== "forward"
     );
   }
@@ -129,7 +130,7 @@ export function createResponseCache<Raw>(
     if (flight !== undefined) exchange.onClose(() => flight.abandon());
 
     function share(response: StoredResponse): void {
-      flight?.share({ response, variant: request.variant(response.vary) });
+      flight?.share({ response, variant: request.variant(response.vary), start: found });
     }
 
     exchange.intercept(
@@ -153,7 +154,7 @@ export function createResponseCache<Raw>(
         settle(response, seconds) {
           if (response === undefined) return flight?.keep();
           share(response);
-          if (found.answered) void store.keep(request, response, seconds);
+          if (found.answered) void store.keep(request, response, seconds, found);
         },
       }),
     );

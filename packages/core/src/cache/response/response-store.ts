@@ -1,24 +1,31 @@
 import { LRUCache } from "lru-cache";
 import type { Keyspace } from "../../store/keys.js";
+import type { CacheEntry, Claim } from "../../store/cache-store.js";
 import type { CacheStore } from "../../store/ports.js";
 import type { Invalidations } from "../invalidations.js";
+import { isFirstGeneration, newGeneration, renewalMs } from "../../store/cache-store.js";
 import { StoreFault } from "../../store/ports.js";
 import type { Choice, StoredResponse } from "./entry.js";
 import { decodeRecord, encodeChoice, encodeResponse } from "./entry.js";
-import { tagName } from "./tags.js";
+import { pathPrefix, tagName } from "./tags.js";
 
 /** What was found for a request, and what a response made for it must remember. */
 export interface Found {
   readonly response: StoredResponse | undefined;
   /** Are there responses, but for other values of the fields that choose? */
   readonly others: boolean;
-  /** The generation of each tag, as far as this process knows. */
+  /** The generation of each tag, as far as this process knows; "" where there is none. */
   readonly generations: StoredResponse["generations"];
   /** Did the store answer? Without it nothing can be stored either. */
   readonly answered: boolean;
   /** The fields that choose, as far as known. */
   readonly vary: readonly string[];
+  /** When the store was asked; by the monotonic clock of this process. */
+  readonly askedAt: number;
 }
+
+/** What a handler went by when it began to make a response. */
+export type Start = Pick<Found, "generations" | "askedAt">;
 
 export interface Lookup {
   readonly primary: string;
@@ -35,30 +42,45 @@ export interface ResponseStoreOptions {
   readonly renewals: Invalidations;
   /** Unix milliseconds. */
   readonly now: () => number;
+  /** Milliseconds of a monotonic clock. @default performance.now */
+  readonly monotonic?: () => number;
 }
 
-/** Longer than this nothing is kept; a purge is remembered longer still. */
+/** Longer than this nothing is kept. */
 const longestMs = 30 * 86_400_000;
 
 /**
+ * How long a handler may run that began when a tag had no generation, and still have its response stored or shared: the store
+ * remembers a purge for a little longer.
+ */
+const longestMakingMs = renewalMs - 5000;
+
+/** Other responses with the same tags may be stored meanwhile, and each may make one generation. */
+const mostAttempts = 3;
+
+/**
  * Responses in the cache store. A tag has a random generation, which a purge replaces; a response is good only while all its
- * tags have the generations that they had before its handler ran, so that one made while a purge happened is ended too.
+ * tags have the generations that it names: those from before its handler ran, so that one made while a purge happened is ended
+ * too. A generation that is lost is a miss, and nothing of a URL lives longer than its longest variant.
  */
 export class ResponseStore {
   readonly #store: CacheStore;
   readonly #keys: Keyspace;
   readonly #note: (fault: StoreFault) => void;
   readonly #renewals: Invalidations;
+  readonly #monotonic: () => number;
   /** The fields that choose, by primary key, so that a response and what leads to it are one read. */
   readonly #choices = new LRUCache<string, readonly string[]>({ max: 10_000 });
   /** What was stored until then is not used; Unix milliseconds. */
   #distrustedUntil = Number.NEGATIVE_INFINITY;
 
-  constructor({ store, keys, note, renewals, now }: ResponseStoreOptions) {
+  constructor(options: ResponseStoreOptions) {
+    const { store, keys, note, renewals, now, monotonic = () => performance.now() } = options;
     this.#store = store;
     this.#keys = keys;
     this.#note = note;
     this.#renewals = renewals;
+    this.#monotonic = monotonic;
     renewals.listen({ overflowed: () => (this.#distrustedUntil = now()) });
   }
 
@@ -68,12 +90,20 @@ export class ResponseStore {
     const tagKeys = tags.map((tag) => this.#tagKey(tag));
     const keys = [this.#entryKey(primary), ...tagKeys];
     if (guess !== primary) keys.push(this.#entryKey(guess));
+    const askedAt = this.#monotonic();
     // Nothing is answered from the store before it has the purges that it missed.
     const texts = (await this.#settle(tagKeys)) ? await this.#read(keys) : undefined;
     const generations = tags.map((tag, index) => {
       return [tag, this.#renewals.markOf(tagKeys[index] ?? "") ?? texts?.[index + 1] ?? ""] as const;
     });
-    const found = { response: undefined, others: false, generations, answered: texts !== undefined, vary: known };
+    const found = {
+      response: undefined,
+      others: false,
+      generations,
+      answered: texts !== undefined,
+      vary: known,
+      askedAt,
+    };
     const first = decodeRecord(texts?.[0]);
     if (first === undefined) return found;
     if (!isChoice(first)) return { ...found, response: this.#inForce(first, generations), vary: [] };
@@ -86,18 +116,43 @@ export class ResponseStore {
     return { ...found, response, others: true, vary };
   }
 
-  /** Keeps a response; while the store is down it is not kept. */
-  async keep({ primary, variant }: Omit<Lookup, "tags">, response: StoredResponse, seconds: number): Promise<void> {
+  /**
+   * Keeps a response, unless one of its tags was purged since its handler began, or the handler ran too long to tell. While
+   * the store is down it is not kept.
+   */
+  async keep(
+    lookup: Omit<Lookup, "tags">,
+    response: StoredResponse,
+    seconds: number,
+    { askedAt }: Start,
+  ): Promise<void> {
     const ttlMs = Math.min(seconds * 1000, longestMs);
     if (!(ttlMs > 0)) return;
-    const key = variant(response.vary);
-    const entries = [{ key: this.#entryKey(key), value: encodeResponse(response), ttlMs }];
-    if (key !== primary) {
-      this.#choices.set(primary, response.vary);
-      // Longer than any of those it leads to.
-      entries.unshift({ key: this.#entryKey(primary), value: encodeChoice(response), ttlMs: longestMs });
+    let claims = response.generations.map(([tag, began]) => {
+      return { key: this.#tagKey(tag), named: began === "" ? newGeneration() : began, isNew: began === "" };
+    });
+    for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
+      const leftMs = longestMakingMs - (this.#monotonic() - askedAt);
+      if (leftMs <= 0 && claims.some(({ isNew }) => isNew)) return;
+      const named = response.generations.map(([tag], index) => [tag, claims[index]?.named ?? ""] as const);
+      const entries = this.#entries(lookup, { ...response, generations: named }, ttlMs);
+      const found = await this.#store.keep(entries, claims, this.#store.now() + leftMs).catch(this.report);
+      if (found === undefined || claims.every((claim, index) => claim.named === found[index])) return;
+      const seen = claims.map((claim, index) => ({ ...claim, named: found[index] || claim.named }));
+      // Where there was none and is one that no purge has made, another response with this tag was stored meanwhile.
+      if (!seen.every((claim, index) => claim.named === claims[index]?.named || mayJoin(claim))) return;
+      claims = seen;
     }
-    await this.#store.setMany(entries).catch(this.report);
+  }
+
+  /** A response, and in front of one that was chosen the fields by which it was. */
+  #entries({ primary, variant }: Omit<Lookup, "tags">, response: StoredResponse, ttlMs: number): CacheEntry[] {
+    const key = variant(response.vary);
+    const entry = { key: this.#entryKey(key), value: encodeResponse(response), ttlMs };
+    if (key === primary) return [entry];
+    this.#choices.set(primary, response.vary);
+    // As long as the longest-lived of those it leads to.
+    return [{ key: this.#entryKey(primary), value: encodeChoice(response), ttlMs, keepsLongerLife: true }, entry];
   }
 
   /** Ends every response with this tag. Rejects if the store missed it; this process then knows it all the same. */
@@ -145,7 +200,7 @@ export class ResponseStore {
   #tagKey(tag: string): string {
     const name = tagName(tag);
     return name === undefined
-      ? this.#keys.cacheEntry("response-target", "", tag)
+      ? this.#keys.cacheEntry(tag.startsWith(pathPrefix) ? "response-path" : "response-target", "", tag)
       : this.#keys.cacheGeneration(`t:${this.#keys.identifier(name)}`);
   }
 }
@@ -154,8 +209,20 @@ function isChoice(record: StoredResponse | Choice): record is Choice {
   return !("status" in record);
 }
 
+function mayJoin({ named, isNew }: Claim): boolean {
+  return isNew && isFirstGeneration(named);
+}
+
 /** Was none of a response's tags purged since before it was made? */
-export function isInForce({ generations }: StoredResponse, now: StoredResponse["generations"]): boolean {
+function isInForce({ generations }: StoredResponse, now: StoredResponse["generations"]): boolean {
   const current = new Map(now);
   return generations.every(([tag, generation]) => current.get(tag) === generation);
+}
+
+/** Is a response that is made for one request as good for another, which found this? */
+export function isInForceFor(response: StoredResponse, start: Start, found: Start): boolean {
+  if (!isInForce(response, found.generations)) return false;
+  // Of a tag without a generation nobody can tell that it was purged longer ago.
+  const isUnsure = response.generations.some(([, generation]) => generation === "");
+  return !isUnsure || Math.abs(found.askedAt - start.askedAt) < longestMakingMs;
 }

@@ -1,6 +1,15 @@
-import { targetOf } from "./request-key.js";
+import { checkObject, checkOneOf } from "../../options/validate.js";
 import type { ResponseStore } from "./response-store.js";
-import { tagNamed, tagOfTarget } from "./tags.js";
+import { tagNamed, tagOfPath, tagOfTarget } from "./tags.js";
+
+export interface PurgePathOptions {
+  /**
+   * Which query strings of the path: `"any"`, whatever the path given says after `?`; or `"exact"`, those with the same
+   * parameters in any order. For a cache with the option `query`, that is the parameters that make a difference.
+   * @default "any"
+   */
+  readonly query?: "any" | "exact" | undefined;
+}
 
 /** Ends stored responses before their time. */
 export interface Responses {
@@ -10,8 +19,11 @@ export interface Responses {
    * a StoreFault if the store missed it; this process then treats them as gone, and repeats it until the store has it.
    */
   purge(...tags: string[]): Promise<void>;
-  /** Ends every response for this path and query, as `"/orders/7?expand=lines"`; as an unsafe request to it does. */
-  purgePath(path: string): Promise<void>;
+  /**
+   * Ends every response for a path, as `"/orders/7"`, with any query, as an unsafe request to it does. Spellings by which
+   * a router finds the same count as one: upper and lower case, a slash at the end, escapes. Rejects as `purge` does.
+   */
+  purgePath(path: string, options?: PurgePathOptions): Promise<void>;
 }
 
 export function openResponses(store: ResponseStore): Responses {
@@ -21,9 +33,12 @@ export function openResponses(store: ResponseStore): Responses {
         if (typeof tag !== "string" || tag === "") throw new TypeError("a tag is a non-empty string");
       await Promise.all(tags.map((tag) => store.purge(tagNamed(tag))));
     },
-    async purgePath(path) {
+    async purgePath(path, options = {}) {
+      checkObject("purgePath()", options, ["query"]);
+      const { query = "any" } = options;
+      checkOneOf("purgePath().query", query, ["any", "exact"]);
       if (typeof path !== "string" || !path.startsWith("/")) throw new TypeError('a path starts with "/"');
-      await store.purge(tagOfTarget(targetOf(path)));
+      await store.purge(query === "any" ? tagOfPath(path) : tagOfTarget(path));
     },
   };
 }

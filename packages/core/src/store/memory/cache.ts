@@ -1,7 +1,6 @@
-import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
-import type { CacheEntry, CacheNews, CacheStore, Lease, Settlement } from "../cache-store.js";
-import { cacheChannel, letterOf, withdrawnMs } from "../cache-store.js";
+import type { CacheEntry, CacheNews, CacheStore, Claim, Lease, Settlement } from "../cache-store.js";
+import { cacheChannel, letterOf, newGeneration, renewalMs, renewedGeneration, withdrawnMs } from "../cache-store.js";
 import type { Channels } from "../channels.js";
 
 export interface MemoryCacheStoreOptions {
@@ -24,6 +23,8 @@ interface Holder {
 /** Cached values of this process alone; the least recently used make room. */
 export class MemoryCacheStore implements CacheStore {
   readonly #values: LRUCache<string, string>;
+  /** Of several to one value, none of which may take the place of values. */
+  readonly #generations: LRUCache<string, string>;
   readonly #leases = new Map<string, Holder>();
   /** Owner and key of each. */
   readonly #withdrawn: LRUCache<string, true>;
@@ -45,6 +46,7 @@ export class MemoryCacheStore implements CacheStore {
       ttlResolution: 0,
       perf: { now },
     });
+    this.#generations = new LRUCache({ max: 4 * entries, ttlResolution: 0, perf: { now } });
     this.#withdrawn = new LRUCache({ max: 1_000, ttl: withdrawnMs, ttlResolution: 0, perf: { now } });
   }
 
@@ -53,7 +55,7 @@ export class MemoryCacheStore implements CacheStore {
   }
 
   getMany(keys: readonly string[]): Promise<(string | undefined)[]> {
-    return Promise.resolve(keys.map((key) => this.#values.get(key)));
+    return Promise.resolve(keys.map((key) => this.#values.get(key) ?? this.#generations.get(key)));
   }
 
   setMany(entries: readonly CacheEntry[]): Promise<void> {
@@ -69,20 +71,35 @@ export class MemoryCacheStore implements CacheStore {
     for (const key of keys) {
       this.#release(key);
       this.#values.delete(key);
+      this.#generations.delete(key);
       this.#tell(key, "deleted");
     }
     return Promise.resolve();
   }
 
   ensureGenerations(keys: readonly string[], ttlMs: number): Promise<string[]> {
-    const generations = keys.map((key) => this.#values.get(key) ?? randomBytes(6).toString("base64url"));
-    keys.forEach((key, index) => this.#values.set(key, generations[index] ?? "", { ttl: ttlMs }));
-    return Promise.resolve(generations);
+    return Promise.resolve(keys.map((key) => this.#extend(key, this.#generations.get(key) ?? newGeneration(), ttlMs)));
   }
 
-  renewGenerations(keys: readonly string[], ttlMs: number): Promise<void> {
-    for (const key of keys) this.#values.set(key, randomBytes(6).toString("base64url"), { ttl: ttlMs });
+  renewGenerations(keys: readonly string[]): Promise<void> {
+    for (const key of keys) this.#extend(key, renewedGeneration(), renewalMs);
     return Promise.resolve();
+  }
+
+  keep(entries: readonly CacheEntry[], claims: readonly Claim[], untilMs: number): Promise<string[]> {
+    const found = claims.map(({ key }) => this.#generations.get(key) ?? "");
+    const isLate = this.#now() > untilMs;
+    const isGranted = claims.every(
+      ({ named, isNew }, index) => found[index] === named || (isNew && found[index] === "" && !isLate),
+    );
+    if (!isGranted) return Promise.resolve(found);
+    const lifeMs = Math.max(0, ...entries.map(({ ttlMs }) => ttlMs));
+    for (const { key, named } of claims) this.#extend(key, named, lifeMs);
+    for (const { key, value, ttlMs, keepsLongerLife = false } of entries) {
+      const stays = keepsLongerLife && this.#values.get(key) === value && this.#values.getRemainingTTL(key) > ttlMs;
+      if (!stays) this.#values.set(key, value, { ttl: ttlMs });
+    }
+    return Promise.resolve(claims.map(({ named }) => named));
   }
 
   lease(key: string, owner: string, ms: number, force = false): Promise<Lease> {
@@ -120,8 +137,16 @@ export class MemoryCacheStore implements CacheStore {
 
   close(): void {
     this.#values.clear();
+    this.#generations.clear();
     this.#leases.clear();
     this.#withdrawn.clear();
+  }
+
+  /** A generation that lives for so long at least, and as long as the one that was there would have. */
+  #extend(key: string, generation: string, ttlMs: number): string {
+    const ttl = Math.max(ttlMs, this.#generations.getRemainingTTL(key));
+    this.#generations.set(key, generation, { ttl });
+    return generation;
   }
 
   #held(key: string, owner: string): Holder | undefined {

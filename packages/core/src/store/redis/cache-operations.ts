@@ -1,3 +1,4 @@
+import type { CacheEntry, Claim } from "../cache-store.js";
 import { StoreFault } from "../ports.js";
 import type { RedisLike } from "./connect.js";
 import { faultOfError, faultOfPart } from "./faults.js";
@@ -7,13 +8,23 @@ import { runScript } from "./scripts/script.js";
 
 /** One operation of the cache script; see there. */
 export interface CacheOperation {
-  readonly name: "set" | "del" | "gen" | "renew" | "lease" | "extend" | "settle" | "withdraw";
+  readonly name: "set" | "del" | "gen" | "renew" | "lease" | "extend" | "settle" | "withdraw" | "keep";
+  /** Of keep, any of its keys. */
   readonly key: string;
+  /** All keys of keep; they share a slot. */
+  readonly keys?: readonly string[];
   readonly args: readonly (string | number)[];
 }
 
 /** What the script lists for one operation, to be read as the operation says. */
 export type OperationAnswer = readonly unknown[];
+
+export interface KeepLimits {
+  /** The generations live at least so long. */
+  readonly lifeMs: number;
+  /** No generation is made later; by the clock of Redis. */
+  readonly untilMs: number;
+}
 
 /** Runs operations in one script call, or in a Cluster in one for each slot, at once. */
 export async function runOperations(
@@ -34,6 +45,26 @@ export async function runOperations(
     }),
   );
   return operations.map((operation) => answers.get(operation) ?? new StoreFault("unreadable"));
+}
+
+/** Stores entries if the generations that they name are granted; all keys share a slot, unless there is only one server. */
+export function keepOperation(
+  entries: readonly CacheEntry[],
+  claims: readonly Claim[],
+  limits: KeepLimits,
+): CacheOperation {
+  const { lifeMs, untilMs } = limits;
+  const keys = [...claims, ...entries].map(({ key }) => key);
+  return {
+    name: "keep",
+    key: keys[0] ?? "",
+    keys,
+    args: [
+      ...[claims.length, entries.length, Math.ceil(lifeMs), Math.floor(untilMs)],
+      ...claims.flatMap(({ named, isNew }) => [named, isNew ? "1" : ""]),
+      ...entries.flatMap(({ value, ttlMs, keepsLongerLife }) => [value, Math.ceil(ttlMs), keepsLongerLife ? "1" : ""]),
+    ],
+  };
 }
 
 /** Items by the hash tag of their key. */
@@ -57,13 +88,14 @@ async function runTogether(
   const keys = operations.flatMap(keysOf);
   const args = operations.flatMap(({ name, args: own }) => [
     name,
-    ...Array.from({ length: cacheArguments }, (_, index) => own[index] ?? ""),
+    ...(name === "keep" ? own : Array.from({ length: cacheArguments }, (_, index) => own[index] ?? "")),
   ]);
   const replies = readListOf(await runScript(client, cacheScript, keys, [channel, ...args]), operations.length);
   return replies.map((reply) => (Array.isArray(reply) ? (reply as OperationAnswer) : faultOfPart(reply)));
 }
 
-function keysOf({ name, key, args: [owner] }: CacheOperation): string[] {
+function keysOf({ name, key, keys: all, args: [owner] }: CacheOperation): readonly string[] {
+  if (all !== undefined) return all;
   const keys = [key, leaseOf(key)];
   return name === "lease" || name === "withdraw" ? [...keys, withdrawalOf(key, String(owner))] : keys;
 }

@@ -1,14 +1,13 @@
-import { randomBytes } from "node:crypto";
 import type { BreakerControl } from "../../resilience/breaker.js";
 import { Breaker } from "../../resilience/breaker.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
-import type { CacheEntry, CacheStore, Lease, Settlement } from "../cache-store.js";
-import { cacheChannel, letterOf, withdrawnMs } from "../cache-store.js";
+import type { CacheEntry, CacheStore, Claim, Lease, Settlement } from "../cache-store.js";
+import { cacheChannel, letterOf, newGeneration, renewalMs, renewedGeneration, withdrawnMs } from "../cache-store.js";
 import { StoreFault } from "../ports.js";
 import type { BatchCall } from "./batcher.js";
 import { Batcher } from "./batcher.js";
 import type { CacheOperation, OperationAnswer } from "./cache-operations.js";
-import { bySlot, runOperations } from "./cache-operations.js";
+import { bySlot, keepOperation, runOperations } from "./cache-operations.js";
 import type { RedisChannels } from "./channels.js";
 import type { Connection } from "./connect.js";
 import { readFlag, readInteger, readListOf, readOptionalText, readText, unreadable } from "./replies.js";
@@ -107,8 +106,30 @@ export class RedisCacheStore implements CacheStore {
     return answers.map(([generation]) => this.#told(() => readGeneration(generation)));
   }
 
-  async renewGenerations(keys: readonly string[], ttlMs: number): Promise<void> {
-    await this.#all(keys.map((key) => ({ name: "renew", key, args: [newGeneration(), Math.ceil(ttlMs)] })));
+  async renewGenerations(keys: readonly string[]): Promise<void> {
+    await this.#all(keys.map((key) => ({ name: "renew", key, args: [renewedGeneration(), renewalMs] })));
+  }
+
+  async keep(entries: readonly CacheEntry[], claims: readonly Claim[], untilMs: number): Promise<string[]> {
+    const limits = { lifeMs: Math.max(0, ...entries.map(({ ttlMs }) => ttlMs)), untilMs };
+    if (!this.#connection.isCluster) {
+      const [answer] = await this.#all([keepOperation(entries, claims, limits)]);
+      return this.#told(() => readListOf(answer, claims.length).map(readGenerationOrNone));
+    }
+    // An entry names its generations, so that one that is renewed between the two steps ends it.
+    const found = new Map<Claim, string>();
+    const claimed = bySlot(claims, ({ key }) => key);
+    const answers = await this.#all(claimed.map((slot) => keepOperation([], slot, limits)));
+    this.#told(() => {
+      for (const [index, slot] of claimed.entries()) {
+        const generations = readListOf(answers[index], slot.length).map(readGenerationOrNone);
+        slot.forEach((claim, place) => found.set(claim, generations[place] ?? ""));
+      }
+    });
+    const generations = claims.map((claim) => found.get(claim) ?? "");
+    if (claims.every(({ named }, index) => named === generations[index]))
+      await this.#all(bySlot(entries, ({ key }) => key).map((slot) => keepOperation(slot, [], limits)));
+    return generations;
   }
 
   async lease(key: string, owner: string, ms: number, force = false): Promise<Lease> {
@@ -210,14 +231,15 @@ export class RedisCacheStore implements CacheStore {
   }
 }
 
-/** Random, never a counter: one that is made anew after a loss must not be one that was there before. */
-export function newGeneration(): string {
-  return randomBytes(6).toString("base64url");
+function readGeneration(reply: unknown): string {
+  const generation = readGenerationOrNone(reply);
+  if (generation === "") throw unreadable();
+  return generation;
 }
 
-function readGeneration(reply: unknown): string {
+function readGenerationOrNone(reply: unknown): string {
   const generation = readText(reply);
-  if (!/^[\w-]{1,16}$/.test(generation)) throw unreadable();
+  if (!/^[\w-]{0,16}$/.test(generation)) throw unreadable();
   return generation;
 }
 

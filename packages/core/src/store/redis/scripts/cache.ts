@@ -1,7 +1,7 @@
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
-/** Arguments of one operation, after its name. */
+/** Arguments of one operation, after its name; keep has more. */
 export const cacheArguments = 5;
 
 /**
@@ -13,11 +13,16 @@ export const cacheArguments = 5;
  * | set | value, ms, "", message |
  * | del | "", "", "", message |
  * | gen: the generation there, or this one | generation, ms |
- * | renew | generation, ms |
+ * | renew: the life of the one there stays, if that is longer | generation, ms |
  * | lease | owner, ms, "1" to take it from its owner |
  * | extend | owner, ms |
  * | settle | owner, ms, value or "", message, letter |
  * | withdraw | owner, ms of the note, "", message, letter |
+ *
+ * keep has as many KEYS as it says: those of claims, then those of entries. Its arguments are the numbers of both, ms (the
+ * least life of the generations), Unix ms (no generation is made later); then for each claim its generation, and "1" where
+ * there was none; then for each entry its value, ms, and "1" if the same value there keeps a longer life. It returns the
+ * generation under each key of a claim, and has stored the entries if these are the ones that were claimed.
  *
  * A lease is its owner, with a + at the end if somebody waits. A message is completed by a letter (store/cache-store.ts).
  * Returns for each operation a list, or the text of an error. Every call that may fail goes through `pcall`.
@@ -37,14 +42,56 @@ end
 local function awaited(holder)
   return holder and string.sub(holder, -1) == '+'
 end
+local function generation(key)
+  local found = text(redis.pcall('GET', key))
+  return found and #found <= 16 and string.match(found, '^[%w_-]+$') and found or false
+end
+local function life(key)
+  local left = redis.pcall('PTTL', key)
+  return type(left) == 'number' and left or -2
+end
 
-local k = 0
-for i = 1, (#ARGV - 1) / 6 do
-  local a = 6 * i - 4
+-- Its answer, and how many arguments and keys it has, its name among them. It reads all, and only then writes.
+local function keep(a, k)
+  local claims, entries, ms, last = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), ARGV[a + 3], tonumber(ARGV[a + 4])
+  local arguments, keys = 5 + 2 * claims + 3 * entries, claims + entries
+  local found, granted, missing = {}, true, false
+  for c = 1, claims do
+    local named, new = ARGV[a + 3 + 2 * c], ARGV[a + 4 + 2 * c] == '1'
+    found[c] = generation(KEYS[k + c]) or ''
+    if found[c] == '' and new then missing = true
+    elseif found[c] ~= named then granted = false end
+  end
+  if granted and missing then
+    local time = redis.call('TIME')
+    granted = time[1] * 1000 + time[2] / 1000 <= last
+  end
+  if not granted then return found, arguments, keys end
+  local failure = false
+  for c = 1, claims do
+    local key, named = KEYS[k + c], ARGV[a + 3 + 2 * c]
+    if found[c] == '' then failure = failure or fault(redis.pcall('SET', key, named, 'PX', ms))
+    elseif life(key) < tonumber(ms) then failure = failure or fault(redis.pcall('PEXPIRE', key, ms)) end
+    found[c] = named
+  end
+  for e = 1, entries do
+    local key, at = KEYS[k + claims + e], a + 2 + 2 * claims + 3 * e
+    local value, own = ARGV[at], ARGV[at + 1]
+    local longer = ARGV[at + 2] == '1' and redis.pcall('GET', key) == value and life(key) > tonumber(own)
+    if not longer then failure = failure or fault(redis.pcall('SET', key, value, 'PX', own)) end
+  end
+  return failure or found, arguments, keys
+end
+
+local i, a, k = 0, 2, 0
+while ARGV[a] do
+  i = i + 1
   local name, x, ms, y, message = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
   local key, lease, withdrawal = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
-  k = k + ((name == 'lease' or name == 'withdraw') and 3 or 2)
-  if name == 'set' then
+  local arguments, keys = 6, (name == 'lease' or name == 'withdraw') and 3 or 2
+  if name == 'keep' then
+    out[i], arguments, keys = keep(a, k)
+  elseif name == 'set' then
     local holder = text(redis.pcall('GET', lease))
     if holder then redis.pcall('DEL', lease) end
     local reply = redis.pcall('SET', key, x, 'PX', ms)
@@ -55,15 +102,16 @@ for i = 1, (#ARGV - 1) / 6 do
     if not fault(reply) then tell(message, 'd') end
     out[i] = fault(reply) or { 1 }
   elseif name == 'gen' then
-    local found = text(redis.pcall('GET', key))
-    if found and string.match(found, '^[%w_-]+$') and #found <= 16 then
-      if redis.call('PTTL', key) < tonumber(ms) / 2 then redis.pcall('PEXPIRE', key, ms) end
+    local found = generation(key)
+    if found then
+      if life(key) < tonumber(ms) / 2 then redis.pcall('PEXPIRE', key, ms) end
       out[i] = { found }
     else
       out[i] = fault(redis.pcall('SET', key, x, 'PX', ms)) or { x }
     end
   elseif name == 'renew' then
-    out[i] = fault(redis.pcall('SET', key, x, 'PX', ms)) or { 1 }
+    local left = life(key)
+    out[i] = fault(redis.pcall('SET', key, x, 'PX', left > tonumber(ms) and left or ms)) or { 1 }
   elseif name == 'lease' then
     local holder, value = text(redis.pcall('GET', lease)), text(redis.pcall('GET', key)) or ''
     local left = holder and redis.call('PTTL', lease) or 0
@@ -90,6 +138,7 @@ for i = 1, (#ARGV - 1) / 6 do
       out[i] = failure or { 1 }
     end
   end
+  a, k = a + arguments, k + keys
 end
 return out
 `);

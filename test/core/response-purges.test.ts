@@ -1,0 +1,196 @@
+import { expect } from "chai";
+import fc from "fast-check";
+import { Invalidations } from "../../packages/core/src/cache/invalidations.js";
+import type { Found } from "../../packages/core/src/cache/response/response-store.js";
+import { isInForceFor, ResponseStore } from "../../packages/core/src/cache/response/response-store.js";
+import { tagNamed, tagOfPath, tagOfTarget } from "../../packages/core/src/cache/response/tags.js";
+import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
+import { silentLogger } from "../support/logger.js";
+import { cacheKeys, FakeCacheStore } from "./support/cache.js";
+import { storedResponse } from "./support/response-cache.js";
+
+/** The response caches of several processes on one store, with one clock. */
+function openProcesses(count: number): {
+  readonly store: FakeCacheStore;
+  readonly processes: readonly ResponseStore[];
+} {
+  const store = new FakeCacheStore();
+  const common = { telemetry: new Telemetry(), logger: silentLogger };
+  const processes = Array.from({ length: count }, () => {
+    const renewals = new Invalidations({ ...common, apply: async (key) => store.renewGenerations([key]) });
+    const clocks = { now: () => store.clock.ms, monotonic: () => store.clock.ms };
+    return new ResponseStore({ store, keys: cacheKeys, note: () => undefined, renewals, ...clocks });
+  });
+  return { store, processes };
+}
+
+const tags = ["a", "b", "c"].map(tagNamed);
+
+function lookup(url: number) {
+  const primary = `url-${url}`;
+  return {
+    primary,
+    variant: (vary: readonly string[]) => (vary.length === 0 ? primary : `${primary}-variant`),
+    tags: url === 0 ? tags.slice(0, 2) : tags.slice(1),
+  };
+}
+
+function keyOf(tag: string): string {
+  return cacheKeys.cacheGeneration(`t:${tag.slice("tag ".length)}`);
+}
+
+/** A handler at work, or one that was. */
+interface Making {
+  readonly moment: number;
+  readonly url: number;
+  readonly start: Found;
+  /** A purge was lost that the store held alone, so that nobody can know of it any more. */
+  excused: boolean;
+  readonly purged: Set<string>;
+}
+
+interface Step {
+  readonly do: "begin" | "end" | "purge" | "lose" | "wait";
+  /** Of a URL, or of a tag. */
+  readonly which: number;
+  readonly process: number;
+  readonly vary: boolean;
+  readonly ms: number;
+}
+
+const step: fc.Arbitrary<Step> = fc.record({
+  do: fc.constantFrom("begin", "end", "end", "purge", "lose", "wait"),
+  which: fc.nat({ max: 2 }),
+  process: fc.nat({ max: 1 }),
+  vary: fc.boolean(),
+  ms: fc.constantFrom(1, 1000, 30_000, 58_000, 61_000),
+});
+
+describe("a purge", () => {
+  it("ends all that was begun before it, whatever is lost, expires, or is stored meanwhile", async function () {
+    this.timeout(60_000);
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 30 }), fc.integer({ min: 1, max: 120 }), async (steps, seconds) => {
+        const { store, processes } = openProcesses(2);
+        const underWay: Making[] = [];
+        const makings = new Map<string, Making>();
+        /** The last purge of each tag. */
+        const purgedAt = new Map<string, number>();
+
+        async function check(url: number, responses: ResponseStore): Promise<void> {
+          const { response } = await responses.find(lookup(url));
+          const making = makings.get(Buffer.from(response?.body ?? "").toString());
+          if (making === undefined || making.excused) return;
+          for (const tag of lookup(url).tags)
+            expect(making.moment, `${tag} was purged later`).to.be.greaterThan(purgedAt.get(tag) ?? -1);
+        }
+
+        for (const [moment, { do: what, which, process, vary, ms }] of steps.entries()) {
+          const responses = processes[process] as ResponseStore;
+          const tag = tags[which] ?? "";
+          if (what === "wait") store.clock.ms += ms;
+          if (what === "purge") {
+            await responses.purge(tag);
+            purgedAt.set(tag, moment);
+            for (const { purged } of underWay) purged.add(tag);
+          }
+          if (what === "lose") {
+            await store.deleteMany([keyOf(tag)]);
+            for (const making of underWay) {
+              const isNew = new Map(making.start.generations).get(tag) === "";
+              if (isNew && making.purged.has(tag)) making.excused = true;
+            }
+          }
+          if (what === "begin") {
+            const url = which % 2;
+            const start = await responses.find(lookup(url));
+            const making = { moment, url, start, excused: false, purged: new Set<string>() };
+            makings.set(String(moment), making);
+            underWay.push(making);
+          }
+          const ended = what === "end" ? underWay.shift() : undefined;
+          if (ended !== undefined) {
+            const { url, start } = ended;
+            const body = Buffer.from(String(ended.moment));
+            const made = { ...storedResponse, body, storedMs: store.clock.ms, vary: vary ? ["accept"] : [] };
+            await responses.keep(lookup(url), { ...made, generations: start.generations }, seconds, start);
+          }
+          for (const one of processes) for (const url of [0, 1]) await check(url, one);
+        }
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it("is not undone by a handler that ran longer than the store remembers it, nor by one that shares its response", async () => {
+    const { store, processes } = openProcesses(1);
+    const [responses] = processes as [ResponseStore];
+    const [start, soon] = [await responses.find(lookup(0)), await responses.find(lookup(0))];
+    await responses.purge(tagNamed("a"));
+    store.clock.ms += 60_001;
+    const found = await responses.find(lookup(0));
+    expect(found.generations).to.deep.equal(start.generations);
+    const made = { ...storedResponse, generations: start.generations, vary: [] };
+    expect([isInForceFor(made, start, soon), isInForceFor(made, start, found)]).to.deep.equal([true, false]);
+    await responses.keep(lookup(0), made, 3600, start);
+    expect((await responses.find(lookup(0))).response).to.equal(undefined);
+    // One that began since then is stored.
+    await responses.keep(lookup(0), made, 3600, found);
+    expect((await responses.find(lookup(0))).response?.status).to.equal(200);
+  });
+
+  it("does not keep from the store what others with its tags are stored before, as long as nothing is purged", async () => {
+    const { processes } = openProcesses(2);
+    const starts = await Promise.all(
+      Array.from({ length: 20 }, async (_, index) =>
+        processes[index % 2]?.find({ ...lookup(0), primary: `p${index}` }),
+      ),
+    );
+    for (const [index, start] of starts.entries()) {
+      const own = { ...lookup(0), primary: `p${index}`, variant: () => `p${index}` };
+      if (start === undefined) throw new Error("there is no process");
+      const made = { ...storedResponse, generations: start.generations, vary: [] };
+      await processes[index % 2]?.keep(own, made, 60, start);
+      expect((await processes[0]?.find(own))?.response?.status).to.equal(200);
+    }
+  });
+
+  it("writes for a moment where nothing is stored, and what is stored says how long it is remembered", async () => {
+    const { store, processes } = openProcesses(1);
+    const [responses] = processes as [ResponseStore];
+    const isThere = async (tag: string) => (await store.getMany([keyOf(tag)]))[0] !== undefined;
+    await responses.purge(tagNamed("a"));
+    store.clock.ms += 59_000;
+    expect(await isThere(tagNamed("a"))).to.equal(true);
+    store.clock.ms += 2000;
+    expect(await isThere(tagNamed("a"))).to.equal(false);
+    const start = await responses.find(lookup(0));
+    await responses.keep(lookup(0), { ...storedResponse, generations: start.generations }, 600, start);
+    await responses.purge(tagNamed("a"));
+    store.clock.ms += 599_000;
+    expect([await isThere(tagNamed("a")), await isThere(tagNamed("b"))]).to.deep.equal([true, true]);
+    store.clock.ms += 2000;
+    expect([await isThere(tagNamed("a")), await isThere(tagNamed("b"))]).to.deep.equal([false, false]);
+  });
+});
+
+describe("the tags of an address", () => {
+  it("are one for all spellings by which routers and file servers find the same", () => {
+    const spellings = [
+      ...["/posts/7", "/POSTS/7", "/posts/7/", "/Posts/%37", "/%70osts/7", "//posts//7", "/posts/./7", "/posts/x/../7"],
+      ...["http://host/posts/7", "/posts\\7", "/posts/7#part", "/posts/\uff17", "/posts%2f7"],
+    ];
+    expect(new Set(spellings.map(tagOfPath))).to.deep.equal(new Set([tagOfPath("/posts/7")]));
+    expect(new Set(spellings.map(tagOfTarget))).to.deep.equal(new Set([tagOfTarget("/posts/7")]));
+    for (const other of ["/posts/70", "/posts", "/", "/posts/7/8", "/post/s7", "/%ff", "/posts/%"])
+      expect(tagOfPath(other)).not.to.equal(tagOfPath("/posts/7"));
+    expect(tagOfPath("/posts/7?page=2&x=/")).to.equal(tagOfPath("/posts/7"));
+  });
+
+  it("of a query are one for any order and spelling of its parameters, and another for other ones", () => {
+    const same = ["/l?a=1&b=2", "/l?b=2&a=1", "/L/?a=%31&b=2"];
+    expect(new Set(same.map(tagOfTarget)).size).to.equal(1);
+    const others = ["/l", "/l?a=1", "/l?a=1&b=3", "/l?a=1&b=2&c=3", "/l?A=1&b=2"];
+    expect(new Set([...others, "/l?a=1&b=2"].map(tagOfTarget)).size).to.equal(others.length + 1);
+  });
+});
