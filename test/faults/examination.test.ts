@@ -114,7 +114,7 @@ describe("the examination of a gate's surroundings", function () {
         const gate = openGate({ ...options, logger });
         expect(await codesOf(gate)).to.deep.equal([]);
         for (let round = 0; round < 3; round += 1) await use(gate);
-        expect(await codesOf(gate), String(use)).to.deep.equal(["warning service_unnamed"]);
+        expect(await codesOf(gate), String(use)).to.have.members(["warning service_unnamed", "info cache_shared"]);
         expect(said).to.deep.equal([{ code: "service_unnamed", severity: "warning" }]);
       }
     }
@@ -127,8 +127,46 @@ describe("the examination of a gate's surroundings", function () {
     for (const options of named) {
       const gate = openGate(options);
       for (const use of uses) await use(gate);
-      expect(await codesOf(gate)).to.deep.equal([]);
+      expect(await codesOf(gate)).not.to.include("warning service_unnamed");
     }
+  });
+
+  it("finds caches in the Redis that must not evict, as soon as they are used: a warning where it is bounded", async () => {
+    const { url } = await serve({ appendonly: "yes" });
+    const bounded = await serve({ appendonly: "yes", maxmemory: "50mb" });
+    const other = await serve({ maxmemory: "50mb", "maxmemory-policy": "allkeys-lfu" });
+    const uses: ((gate: FakeGate) => unknown)[] = [
+      ({ cache }) => cache.set("k", 1),
+      ({ responses }) => responses.purgePath("/"),
+      (gate) => gate.cacheResponse({ ttl: "1m" }),
+    ];
+    for (const use of uses) {
+      for (const [redis, expected] of [
+        [url, ["info cache_shared"]],
+        [bounded.url, ["warning cache_shared"]],
+        [{ security: bounded.url, cache: `${bounded.url}/1` }, ["warning cache_shared"]],
+        [{ security: bounded.url, cache: other.url }, []],
+      ] as const) {
+        const gate = open({ redis });
+        expect(await codesOf(gate)).to.deep.equal([]);
+        await use(gate);
+        expect(await codesOf(gate), `${String(use)} ${JSON.stringify(redis)}`).to.deep.equal(expected);
+      }
+      for (const options of [{ redis: "memory" as const }, { redis: bounded.url, cache: { redis: false } as const }]) {
+        const gate = open(options);
+        await use(gate);
+        expect((await codesOf(gate)).join()).not.to.include("cache_shared");
+      }
+    }
+  });
+
+  it("warns of them at the start, where the cache is set up by then", async () => {
+    const { url } = await serve({ appendonly: "yes", maxmemory: "50mb" });
+    const said: object[] = [];
+    const logger = { debug: () => undefined, warn: (fields: object) => void said.push(fields) };
+    open({ redis: url, logger }).cacheResponse({ ttl: "1m" });
+    await until(() => said.length > 0);
+    expect(said).to.deep.equal([{ code: "cache_shared", severity: "warning" }]);
   });
 
   it("looks at a cluster", async () => {

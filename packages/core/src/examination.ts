@@ -19,6 +19,7 @@ export type FindingCode =
   | "version_old"
   | "replica"
   | "eviction_policy"
+  | "cache_shared"
   | "persistence_off"
   | "clock_skew"
   | "permission_missing"
@@ -49,6 +50,8 @@ export interface Examined<Raw> {
   readonly addresses: SeenAddresses;
   /** What is wrong with whose the shared keys are. */
   readonly sharedIssuer: { readonly conflict: string | undefined };
+  /** Has a cache in Redis been used, or set up to be? */
+  readonly cachesUsed: boolean;
   /** Does a service without a name use a cache in Redis? */
   readonly cachesUnnamed: boolean;
 }
@@ -59,6 +62,7 @@ export async function examineGate<Raw>({
   stores,
   addresses,
   sharedIssuer,
+  cachesUsed,
   cachesUnnamed,
 }: Examined<Raw>): Promise<Finding[]> {
   const { auth, redis, keySecretChosen, storeChosen } = resolved;
@@ -71,7 +75,7 @@ export async function examineGate<Raw>({
     findings.push({ code: "key_secret_default", severity: "info", message });
   }
   if (cachesUnnamed) findings.push(unnamedService);
-  findings.push(...(await stores.examine().catch(describeFault)));
+  findings.push(...(await stores.examine(cachesUsed).catch(describeFault)));
   if (auth !== undefined && auth.keys.status() !== "up") {
     findings.push({ code: "keys_missing", severity: "error", message: "the keys of a token issuer were never loaded" });
   }

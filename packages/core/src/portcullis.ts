@@ -66,8 +66,13 @@ export function createGate<Raw, Middleware extends object>(
   const keys = new Keyspace(resolved.prefix, resolved.keySecret, { issuers, service: service.keyText, shared });
   const cachesInRedis = resolved.redis !== undefined && resolved.cache?.redis !== false;
   const unnamedUse = cachesInRedis && service.keyText === unnamed ? new UnnamedUse(logger) : undefined;
-  const onCacheUse = unnamedUse && (() => unnamedUse.note());
-  const stores = createStores(resolved, { keys, shared, telemetry, onCacheUse });
+  let cachesUsed = false;
+  const stores = createStores(resolved, {
+    keys,
+    shared,
+    telemetry,
+    onCacheUse: cachesInRedis ? noteCaches : undefined,
+  });
   const services = createServices(resolved, { stores, keys, telemetry, now });
   const { cache } = services;
   const renewals = cache?.cache.renewals;
@@ -90,6 +95,11 @@ export function createGate<Raw, Middleware extends object>(
   let closed = false;
   const preflights = new PreflightAnswers(logger);
   let notedSourceError = false;
+
+  function noteCaches(): void {
+    cachesUsed = true;
+    unnamedUse?.note();
+  }
 
   function noteSourceError(error: unknown): void {
     if (notedSourceError) return;
@@ -124,7 +134,7 @@ export function createGate<Raw, Middleware extends object>(
     await keys.settled();
     return examineGate({
       ...{ resolved, stores, addresses: services.charges.addresses, sharedIssuer: shared },
-      cachesUnnamed: unnamedUse?.noted === true,
+      ...{ cachesUsed, cachesUnnamed: unnamedUse?.noted === true },
     });
   }
 
@@ -213,7 +223,7 @@ export function createGate<Raw, Middleware extends object>(
     },
     cacheResponse(cacheOptions = {}) {
       const cacheResponse = responseCaches.create(resolveResponseCache(cacheOptions));
-      unnamedUse?.note();
+      if (cachesInRedis) noteCaches();
       return exposure.expose(cacheResponse);
     },
     requireScopes: (...scopes) => authorize(requireScopes(scopes, services.challenges)),

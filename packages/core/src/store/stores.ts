@@ -48,8 +48,8 @@ export interface Stores {
   readonly logins: LoginStore;
   /** None for stores in process. */
   readonly breakers: readonly BreakerControl[];
-  /** What is wrong with the surroundings. Rejects with a StoreFault if they do not answer. */
-  examine(): Promise<Finding[]>;
+  /** What is wrong with the surroundings, of a gate that uses a cache or not. Rejects with a StoreFault if they do not answer. */
+  examine(cachesUsed: boolean): Promise<Finding[]>;
   /** Called once, when there is something to examine; never for stores in process. */
   onReady(listener: () => void): void;
   close(): Promise<void>;
@@ -152,11 +152,12 @@ export function createStores<Raw>(
     sessions: new RedisSessionStore({ connection, deadlineMs, marginSeconds, longestSeconds }),
     logins,
     breakers: [...store.breakers, ...logins.breakers, ...cache.breakers],
-    examine: () =>
+    examine: (cachesUsed) =>
       examineRedis({
         connection,
         keys,
         caches: apart === undefined,
+        cache: cachesUsed && caching?.redis !== false ? (apart ?? connection) : undefined,
         keepsSessions: tokens !== undefined,
         clockToleranceMs,
       }),

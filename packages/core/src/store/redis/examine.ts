@@ -11,6 +11,8 @@ export interface ExamineOptions {
   readonly keys: Keyspace;
   /** Are cached values in this Redis too? */
   readonly caches: boolean;
+  /** Where those are that have been used. */
+  readonly cache: Connection | undefined;
   /** Are sessions kept in it? */
   readonly keepsSessions: boolean;
   /** How far the clocks may be apart. */
@@ -24,12 +26,11 @@ const patienceMs = 2000;
 export async function examineRedis(options: ExamineOptions): Promise<Finding[]> {
   const { connection } = options;
   const { client } = connection;
-  const ask = async (...command: [string, ...string[]]): Promise<unknown> =>
-    callWithin(patienceMs, connection, () => client.call(...command));
+  const ask = askerOf(connection);
   await ask("TIME");
   const server = await examineServer(ask);
   const rest = await Promise.all([
-    examineMemory(ask),
+    examineMemory(ask, options),
     examinePersistence(ask),
     examineClock(ask, options.clockToleranceMs),
     // A replica refuses writes whoever asks, and a refused write costs the connection.
@@ -40,6 +41,10 @@ export async function examineRedis(options: ExamineOptions): Promise<Finding[]> 
 }
 
 type Ask = (...command: [string, ...string[]]) => Promise<unknown>;
+
+function askerOf(connection: Connection): Ask {
+  return async (...command) => callWithin(patienceMs, connection, () => connection.client.call(...command));
+}
 
 /** The fields of INFO; none where the user may not ask. */
 async function readInfo(ask: Ask, section: string): Promise<ReadonlyMap<string, string>> {
@@ -75,18 +80,25 @@ function isOlder(version: string, [major = 0, minor = 0]: readonly number[]): bo
   return ownMajor < major || (ownMajor === major && ownMinor < minor);
 }
 
-async function examineMemory(ask: Ask): Promise<Finding[]> {
+async function examineMemory(ask: Ask, options: ExamineOptions): Promise<Finding[]> {
   const memory = await readInfo(ask, "memory");
   const policy = memory.get("maxmemory_policy");
-  if (policy === undefined || policy === "noeviction") return [];
-  const limited = memory.get("maxmemory") !== "0";
-  return [
-    {
-      code: "eviction_policy",
-      severity: limited ? "error" : "warning",
-      message: `maxmemory-policy is ${policy}, which may drop revocations${limited ? "" : " once maxmemory is set"}`,
-    },
-  ];
+  const limited = !["0", undefined].includes(memory.get("maxmemory"));
+  if (policy !== undefined && policy !== "noeviction") {
+    const message = `maxmemory-policy is ${policy}, which may drop revocations${limited ? "" : " once maxmemory is set"}`;
+    return [{ code: "eviction_policy", severity: limited ? "error" : "warning", message }];
+  }
+  if (!(await isCacheShared(ask, options))) return [];
+  const message = "caches may fill the Redis that must not evict; give them another one: redis: { security, cache }";
+  return [{ code: "cache_shared", severity: limited ? "warning" : "info", message }];
+}
+
+/** Are caches in the same server? Another connection may lead to another database of it, which is the same memory. */
+async function isCacheShared(ask: Ask, { connection, cache }: ExamineOptions): Promise<boolean> {
+  if (cache === undefined || cache === connection) return cache !== undefined;
+  const [own, other] = await Promise.all([ask, askerOf(cache)].map(async (one) => readInfo(one, "server")));
+  const id = own?.get("run_id");
+  return id !== undefined && id === other?.get("run_id");
 }
 
 async function examinePersistence(ask: Ask): Promise<Finding[]> {
