@@ -16,7 +16,7 @@ const ENDS_WITHIN_MS = 2000;
  * @param {string} [example.command] Default: Node.
  * @param {readonly string[]} example.words
  * @param {string} [example.cwd]
- * @param {NodeJS.ProcessEnv} example.env Names the PORT. REDIS_URL and JWT_SECRET do not come from this process.
+ * @param {NodeJS.ProcessEnv} example.env Names the PORT. REDIS_URL, CACHE_REDIS_URL and JWT_SECRET do not come from this process.
  * @param {boolean} [example.group]
  * @param {number} [example.patienceMs] Until it listens.
  * @param {(base: string) => Promise<void>} [example.whileRunning] A further check.
@@ -24,7 +24,7 @@ const ENDS_WITHIN_MS = 2000;
  */
 export async function driveExample(example) {
   const { command = process.execPath, words, cwd, group = false, patienceMs = LISTENS_WITHIN_MS } = example;
-  const { REDIS_URL, JWT_SECRET, HOST, ...outer } = npmEnvironment();
+  const { REDIS_URL, CACHE_REDIS_URL, JWT_SECRET, HOST, ...outer } = npmEnvironment();
   const env = { ...outer, ...example.env };
   const child = spawn(command, words, { cwd, env, detached: group, stdio: ["ignore", "pipe", "pipe"] });
   const kill = (signal) => (group ? killGroup(child.pid, signal) : child.kill(signal));

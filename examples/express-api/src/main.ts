@@ -5,14 +5,16 @@ import { loadSecret } from "./tokens.js";
 import { UserStore } from "./users.js";
 
 const production = process.env.NODE_ENV === "production";
+const { REDIS_URL: records, CACHE_REDIS_URL: caches } = process.env;
+// In production the gate refuses to start without Redis: logouts would hold in one process only.
+const memory = production ? undefined : "memory";
 const secret = loadSecret(process.env.JWT_SECRET, production);
 const users = new UserStore();
 const alice = await users.add("alice", "orders:read");
 const admin = await users.add("admin", "orders:read admin");
 
 const { app, gate } = createApp({
-  // In production the gate refuses to start without Redis: logouts would hold in one process only.
-  redis: process.env.REDIS_URL ?? (production ? undefined : "memory"),
+  redis: records !== undefined && caches !== undefined ? { security: records, cache: caches } : (records ?? memory),
   secret,
   keySecret: process.env.KEY_SECRET,
   trustedProxies: Number(process.env.TRUSTED_PROXIES ?? 0),
