@@ -173,6 +173,7 @@ describe("a reply that says nothing we know", () => {
           () => rules.readDemand(keys.demand("a"), 1),
           () => cache.getMany(["{1}:k"]),
           () => cache.ensureGenerations(["{1}:k"], 1000),
+          () => cache.keep([], [{ key: "{1}:k", named: "g", isNew: true }], 1),
           () => cache.lease("{1}:k", "o", 1000),
           () => cache.extend("{1}:k", "o", 1000),
           () => cache.settle("{1}:k", "o", { outcome: "filled", value: "v", ttlMs: 1 }),

@@ -96,14 +96,8 @@ export class ResponseStore {
     const generations = tags.map((tag, index) => {
       return [tag, this.#renewals.markOf(tagKeys[index] ?? "") ?? texts?.[index + 1] ?? ""] as const;
     });
-    const found = {
-      response: undefined,
-      others: false,
-      generations,
-      answered: texts !== undefined,
-      vary: known,
-      askedAt,
-    };
+    const answered = texts !== undefined;
+    const found = { response: undefined, others: false, generations, answered, vary: known, askedAt };
     const first = decodeRecord(texts?.[0]);
     if (first === undefined) return found;
     if (!isChoice(first)) return { ...found, response: this.#inForce(first, generations), vary: [] };
@@ -138,10 +132,9 @@ export class ResponseStore {
       const entries = this.#entries(lookup, { ...response, generations: named }, ttlMs);
       const found = await this.#store.keep(entries, claims, this.#store.now() + leftMs).catch(this.report);
       if (found === undefined || claims.every((claim, index) => claim.named === found[index])) return;
-      const seen = claims.map((claim, index) => ({ ...claim, named: found[index] || claim.named }));
-      // Where there was none and is one that no purge has made, another response with this tag was stored meanwhile.
-      if (!seen.every((claim, index) => claim.named === claims[index]?.named || mayJoin(claim))) return;
-      claims = seen;
+      // Another response with this tag may have been stored meanwhile; anything else that is there now, or is lost, ends it.
+      if (!claims.every((claim, index) => claim.named === found[index] || mayJoin(claim, found[index] ?? ""))) return;
+      claims = claims.map((claim, index) => ({ ...claim, named: found[index] || claim.named }));
     }
   }
 
@@ -209,8 +202,8 @@ function isChoice(record: StoredResponse | Choice): record is Choice {
   return !("status" in record);
 }
 
-function mayJoin({ named, isNew }: Claim): boolean {
-  return isNew && isFirstGeneration(named);
+function mayJoin({ isNew }: Claim, found: string): boolean {
+  return isNew && (found === "" || isFirstGeneration(found));
 }
 
 /** Was none of a response's tags purged since before it was made? */
