@@ -73,6 +73,7 @@ export async function runCases(start: StartApp, cases: readonly Case[]): Promise
       },
     );
     for (const { id, steps } of cases) {
+      const made = new Set<string>();
       for (const [index, next] of steps.entries()) {
         step = next;
         shiftMs += (next.after ?? 0) * 1000;
@@ -84,6 +85,9 @@ export async function runCases(start: StartApp, cases: readonly Case[]): Promise
         const what = `${id}, request ${index + 1}`;
         expect(calls === before ? "kept" : "made", what).to.equal(next.expect);
         expect(answer.status, what).to.equal(next.answers ?? steps[index]?.status ?? 200);
+        if (next.expect === "made") made.add(answer.text);
+        else if (answer.status !== 304 && answer.status !== 504 && next.method !== "HEAD")
+          expect([...made], what).to.include(answer.text);
         for (const [name, value] of Object.entries(next.has ?? {})) {
           if (typeof value === "string") expect(answer.headers[name], `${what}: ${name}`).to.equal(value);
           else expect(answer.headers[name], `${what}: ${name}`).to.match(value);
