@@ -121,6 +121,6 @@ export const scenario: fc.Arbitrary<Scenario> = fc.record({
   cache: fc.constantFrom(...(Object.keys(cacheOptions) as CacheName[])),
   requests: fc
     .constantFrom(...queryPools)
-    .chain((queries) => fc.array(askedOf(queries), { minLength: 1, maxLength: 3 })),
+    .chain((queries) => fc.array(askedOf(queries), { minLength: 2, maxLength: 4 })),
   together: fc.boolean(),
 });
