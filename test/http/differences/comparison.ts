@@ -59,10 +59,12 @@ export function differencesOf(compared: Compared): string[] {
 function allDifferences(compared: Compared): string[] {
   const { scenario, asked, plain, whole, asGet, sent, cached } = compared;
   const wasTold = plain.status === 304 && whole.status !== 304;
-  // A failed precondition of a success other than 200 may be answered either way, unless the application has its own.
-  const isSuccess = whole.status >= 200 && whole.status <= 299 && sent.range === undefined;
-  if (isSuccess && whole.status !== 200 && !wasTold && cached.status === 304 && isGood(sent, whole)) return [];
-  const isUnchanged = wasTold || (whole.status === 200 && sent.range === undefined && isGood(sent, whole));
+  const mayBeGood = sent.range === undefined && isGood(sent, whole);
+  // Where the status is not 200, or the request says no-cache, either will do, unless the application has said 304 itself.
+  const isSure = whole.status === 200 && sent["cache-control"] !== "no-cache";
+  const isSuccess = whole.status >= 200 && whole.status <= 299;
+  if (mayBeGood && isSuccess && !isSure && !wasTold && cached.status === 304) return [];
+  const isUnchanged = wasTold || (isSure && mayBeGood);
   if (isUnchanged || plain.status === 304) {
     if (cached.status !== 304) return [`status ${cached.status} instead of 304`];
     // Compression says nothing of what it might have done where there is no body.
