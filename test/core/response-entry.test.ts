@@ -45,6 +45,9 @@ describe("a stored response", () => {
       vary: ["accept", [1], null],
       generations: [[["a"]], {}, null, [], [["tag a", ""]]],
       isText: ["x"],
+      form: ["xml", 1, null, undefined],
+      sized: [1, null],
+      removed: ["age", [1], null],
     };
     const [head = "", body = ""] = good.slice(3).split("\n");
     for (const [name, values] of Object.entries(members)) {

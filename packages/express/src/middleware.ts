@@ -1,5 +1,5 @@
 import type { Check, Denied, Reply, Seat, Verdict } from "@portcullis/core";
-import { adoptMessage, lateError, showFacts } from "@portcullis/core";
+import { adoptMessage, lateError, showFacts, writeAnswer } from "@portcullis/core";
 import type { NextFunction, Request, RequestHandler, Response } from "express";
 import { exchangeOf } from "./exchange.js";
 
@@ -33,7 +33,5 @@ export function bindCheck(check: Check<Request>, property: string, seat: Seat): 
 
 function respond(answer: Denied | Reply, res: Response, next: NextFunction): void {
   if (res.headersSent) return next(lateError(answer));
-  res.statusCode = answer.status;
-  for (const [name, value] of answer.headers) res.setHeader(name, value);
-  res.end(answer.body);
+  writeAnswer(res, answer);
 }

@@ -1,13 +1,14 @@
 import { exchangeAt, NodeExchange, onHandlingEnd } from "@portcullis/core";
-import type { Exchange, Facts, Handling, Seat } from "@portcullis/core";
+import type { Facts, Handling, Seat } from "@portcullis/core";
 import type { Context } from "koa";
 
 /** The exchange of a context, as middleware at this seat sees it. */
-export function exchangeOf(ctx: Context, seat: Seat): Exchange<Context> & Handling {
+export function exchangeOf(ctx: Context, seat: Seat): KoaExchange {
   return exchangeAt(ctx, seat, (facts) => new KoaExchange(ctx, facts));
 }
 
-class KoaExchange extends NodeExchange<Context> implements Handling {
+export class KoaExchange extends NodeExchange<Context> implements Handling {
+  override readonly holdsResponse = true;
   running = 0;
   awaiting: (() => void)[] | undefined;
 

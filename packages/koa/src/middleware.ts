@@ -5,6 +5,8 @@ import {
   failCall,
   foreignCall,
   lateError,
+  restoreHeld,
+  runBehind,
   showFacts,
   watchAttempt,
 } from "@portcullis/core";
@@ -26,6 +28,7 @@ export function bindCheck(check: Check<Context>, property: string, seat: Seat): 
         if (error !== undefined) throw error;
         return;
       }
+      if (!verdict.allowed && verdict.form !== undefined) return restoreHeld(ctx, verdict);
       if (!ctx.headerSent) for (const [name, value] of verdict.headers) ctx.set(name, value);
       if (!verdict.allowed) {
         ctx.status = verdict.status;
@@ -34,7 +37,9 @@ export function bindCheck(check: Check<Context>, property: string, seat: Seat): 
       }
       showFacts(ctx, property, exchange.facts);
       const { loginAttempt } = exchange.facts;
-      await (loginAttempt === undefined ? next() : watchAttempt(loginAttempt, next));
+      const interception = exchange.takeInterception();
+      if (interception !== undefined) await runBehind(ctx, interception, next);
+      else await (loginAttempt === undefined ? next() : watchAttempt(loginAttempt, next));
     } finally {
       endHandling(exchange);
     }

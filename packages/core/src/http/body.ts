@@ -12,7 +12,7 @@ export type Body =
 /** Does a body follow the head of a request? In HTTP/1 two fields say so; in HTTP/2 the head itself, with no field. */
 export function announcesBody(message: IncomingMessage): boolean {
   const { headers, stream } = message as IncomingMessage & { readonly stream?: Partial<Http2Stream> | undefined };
-  if (headers["transfer-encoding"] !== undefined || (headers["content-length"] ?? "0") !== "0") return true;
+  if (headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) !== 0) return true;
   return stream?.endAfterHeaders === false;
 }
 

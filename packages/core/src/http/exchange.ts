@@ -32,6 +32,11 @@ export interface Exchange<Raw = unknown> {
   onHandled(listener: () => void): void;
   /** Puts an interceptor between the handler and its response. */
   intercept(interceptor: Interceptor): void;
+  /**
+   * Does the framework hold the response until its middleware has returned, as Koa does? Then a stored response is given to
+   * the framework, middleware in front may change it, and a condition of the request is judged when it is sent.
+   */
+  readonly holdsResponse?: boolean | undefined;
   /** Names and values of the header lines as they came, in turn. Undefined or empty where the framework does not show them. */
   readonly rawHeaders?: readonly string[] | undefined;
   /** Does a body follow the head of the request, or may it? */

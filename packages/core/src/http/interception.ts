@@ -1,6 +1,7 @@
 import type { IncomingMessage, OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { isDead } from "./response-end.js";
-import type { Header, Reply } from "./verdict.js";
+import type { BodyForm, Header, Reply } from "./verdict.js";
+import { writeAnswer } from "./write-answer.js";
 
 /** A response that is about to be sent. */
 export interface Outgoing {
@@ -12,6 +13,12 @@ export interface Outgoing {
   /** The whole body, if it is known before the first byte is sent. */
   readonly body: Uint8Array | undefined;
   readonly set: (name: string, value: string) => void;
+}
+
+/** A response whose handlers have returned, while middleware in front of the interceptor may still change it. */
+export interface Returned extends Outgoing {
+  /** Undefined for a body that cannot be given again. */
+  readonly form: BodyForm | undefined;
 }
 
 /** Sees a response on its way out, and may answer in its place. */
@@ -30,7 +37,14 @@ export interface Interceptor {
    * `"follow"` asks for the body, `"pass"` for nothing more.
    */
   begin(outgoing: Outgoing): Reply | "notModified" | "follow" | "pass";
-  /** Called once for a response that is followed, when its head is sent and its body is not at its end. */
+  /**
+   * Called before `begin` where the framework holds the response until its middleware has returned, as Koa does. A reply
+   * takes the place of the response; `"follow"` asks for the body. Not called for a response that a handler sends itself.
+   */
+  returned?(response: Returned): Reply | "follow" | "pass";
+  /** Called instead of `returned` where a handler has thrown, with the status of its error. A reply hides the error. */
+  failed?(status: number): Reply | undefined;
+  /** Called once, when the head of a response is sent and its body is not at its end, unless the response was replaced. */
   headSent(): void;
   /**
    * The whole body; undefined if it was too large, as soon as it is. Not called for a response that breaks off, also where
@@ -39,18 +53,44 @@ export interface Interceptor {
   complete(body: Uint8Array | undefined): void;
 }
 
+/** One interceptor on its response. */
+export interface Interception {
+  readonly interceptor: Interceptor;
+  /** The fields of the response before the handler. */
+  readonly before: OutgoingHttpHeaders;
+  /** Has nothing been sent, or begun to be? */
+  readonly isWaiting: boolean;
+  /** Gives the hidden fields back to the request, for middleware in front of the interceptor. */
+  uncover(): void;
+  /** Calls `begin` for a response that is never sent. */
+  beginUnsent(): void;
+}
+
 type Done = (error?: Error | null) => void;
 
 /** Fields about a body, which a 304 does not have (RFC 9110 15.4.5). */
-const bodyFields = ["content-type", "content-length", "content-encoding", "content-language", "transfer-encoding"];
+export const bodyFields: readonly string[] = [
+  ...["content-type", "content-length", "content-encoding", "content-language", "content-range", "transfer-encoding"],
+];
+
+/** Of a response that has begun already. */
+function noInterception(interceptor: Interceptor): Interception {
+  const nothing = (): void => undefined;
+  return { interceptor, before: {}, isWaiting: false, uncover: nothing, beginUnsent: nothing };
+}
 
 /**
  * Puts an interceptor between a handler and its response. Bytes go out when the handler writes them: nothing is held back.
- * Whoever wraps the response later, as compression does, is seen with what it makes of it. Returns what to call when the
- * request is done, for interceptors that begin unsent responses.
+ * Whoever wraps the response later, as compression does, is seen with what it makes of it. `heldBody` is the body that a
+ * framework holds and does not write, because the method is HEAD.
  */
-export function interceptResponse(req: IncomingMessage, res: ServerResponse, interceptor: Interceptor): () => void {
-  if (res.headersSent) return () => undefined;
+export function interceptResponse(
+  req: IncomingMessage,
+  res: ServerResponse,
+  interceptor: Interceptor,
+  heldBody?: () => Uint8Array | undefined,
+): Interception {
+  if (res.headersSent) return noInterception(interceptor);
   const writeHead = res.writeHead.bind(res);
   const write = res.write.bind(res) as (chunk: unknown, encoding: unknown, done: unknown) => boolean;
   const end = res.end.bind(res) as (chunk?: unknown, encoding?: unknown, done?: unknown) => ServerResponse;
@@ -60,11 +100,21 @@ export function interceptResponse(req: IncomingMessage, res: ServerResponse, int
   const chunks: Buffer[] = [];
   let size = 0;
   let isHeadSent = false;
-  for (const name of interceptor.hidden) Reflect.deleteProperty(req.headers, name);
+  const covered: Record<string, unknown> = {};
+  for (const name of interceptor.hidden) {
+    if (req.headers[name] !== undefined) covered[name] = req.headers[name];
+    Reflect.deleteProperty(req.headers, name);
+  }
 
-  function begin(body: Uint8Array | undefined): void {
+  function uncover(): void {
+    Object.assign(req.headers, covered);
+  }
+
+  function begin(written: Uint8Array | undefined): void {
     // First, so that whatever the interceptor does to the response does not come back here.
     state = "passing";
+    uncover();
+    const body = req.method === "HEAD" ? (heldBody?.() ?? written) : written;
     const { statusCode: status } = res;
     const fields = { ...res.getHeaders() };
     const set = (name: string, value: string): void => void res.setHeader(name, value);
@@ -74,20 +124,18 @@ export function interceptResponse(req: IncomingMessage, res: ServerResponse, int
       else interceptor.complete(body.byteLength > interceptor.mostBytes ? undefined : body);
     } else if (answer === "notModified") {
       for (const name of bodyFields) res.removeHeader(name);
-      replace(304, "");
+      replace({ status: 304, headers: [], body: "" });
     } else if (answer !== "pass") {
       for (const name of res.getHeaderNames()) res.removeHeader(name);
       setAll(res, Object.entries(before));
-      setAll(res, answer.headers);
-      replace(answer.status, answer.body);
+      replace(answer);
     }
   }
 
-  function replace(status: number, body: string | Uint8Array): void {
-    res.statusCode = status;
-    res.statusMessage = "";
+  function replace(answer: Pick<Reply, "status" | "headers" | "body" | "form" | "removed">): void {
+    if (req.httpVersionMajor === 1) res.statusMessage = "";
     state = "replaced";
-    end(body);
+    writeAnswer(res, answer, { write, end });
   }
 
   function follow(chunk: unknown, encoding: unknown): void {
@@ -109,7 +157,7 @@ export function interceptResponse(req: IncomingMessage, res: ServerResponse, int
   }
 
   function noteHeadSent(): void {
-    if (state !== "following" || isHeadSent) return;
+    if (state === "waiting" || state === "replaced" || isHeadSent) return;
     isHeadSent = true;
     interceptor.headSent();
   }
@@ -161,8 +209,16 @@ export function interceptResponse(req: IncomingMessage, res: ServerResponse, int
     return end(chunk, encoding, done);
   };
 
-  return function beginUnsent(): void {
-    if (state === "waiting") begin(undefined);
+  return {
+    interceptor,
+    before,
+    get isWaiting() {
+      return state === "waiting";
+    },
+    uncover,
+    beginUnsent(): void {
+      if (state === "waiting") begin(undefined);
+    },
   };
 }
 

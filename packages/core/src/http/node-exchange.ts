@@ -4,7 +4,9 @@ import type { Body } from "./body.js";
 import { announcesBody, readBody } from "./body.js";
 import type { Exchange, Facts } from "./exchange.js";
 import { handlerPatienceMs, onHandlerEnd, onRequestDone } from "./handler-end.js";
-import type { Interceptor } from "./interception.js";
+import type { HoldingContext } from "./held-response.js";
+import { heldBytes } from "./held-response.js";
+import type { Interception, Interceptor } from "./interception.js";
 import { interceptResponse } from "./interception.js";
 import { abortOnDisconnect, onResponseEnd } from "./response-end.js";
 
@@ -15,8 +17,10 @@ import { abortOnDisconnect, onResponseEnd } from "./response-end.js";
 export abstract class NodeExchange<Raw> implements Exchange<Raw> {
   readonly raw: Raw;
   readonly facts: Facts;
+  readonly holdsResponse: boolean = false;
   readonly #req: IncomingMessage;
   readonly #res: ServerResponse;
+  #interception: Interception | undefined;
 
   constructor(raw: Raw, req: IncomingMessage, res: ServerResponse, facts: Facts) {
     this.raw = raw;
@@ -59,8 +63,17 @@ export abstract class NodeExchange<Raw> implements Exchange<Raw> {
   }
 
   intercept(interceptor: Interceptor): void {
-    const beginUnsent = interceptResponse(this.#req, this.#res, interceptor);
-    if (interceptor.beginsUnsent === true) onRequestDone(this, handlerPatienceMs, beginUnsent);
+    const heldBody = this.holdsResponse ? () => heldBytes(this.raw as HoldingContext) : undefined;
+    const interception = interceptResponse(this.#req, this.#res, interceptor, heldBody);
+    if (interceptor.returned !== undefined) this.#interception = interception;
+    if (interceptor.beginsUnsent === true) onRequestDone(this, handlerPatienceMs, () => interception.beginUnsent());
+  }
+
+  /** The interception of the check that ran last, if its interceptor sees responses that the framework holds. */
+  takeInterception(): Interception | undefined {
+    const interception = this.#interception;
+    this.#interception = undefined;
+    return interception;
   }
 
   get secure(): boolean {
@@ -80,8 +93,10 @@ export abstract class NodeExchange<Raw> implements Exchange<Raw> {
   }
 
   header(name: string): string | undefined {
-    const value = this.#req.headers[name];
-    return typeof value === "object" ? value.join(", ") : value;
+    // Adapters for serverless platforms give Content-Length as a number.
+    const value: string | number | string[] | undefined = this.#req.headers[name];
+    if (typeof value === "string" || value === undefined) return value;
+    return typeof value === "object" ? value.join(", ") : String(value);
   }
 
   readBody(mostBytes: number): Promise<Body> {

@@ -102,7 +102,18 @@ export interface Denied {
   readonly body: string;
   /** A short phrase for logs, never sent to the client. */
   readonly cause: string;
+  readonly form?: undefined;
+  readonly removed?: undefined;
 }
+
+/**
+ * How a handler gave its body. To node:http: `whole`, in one piece with the end of the response, or in `parts`. To a
+ * framework that holds responses, as Koa does: a value for `json`, `text`, `bytes`, a `stream`, `null`; a status and no body
+ * (`none`), or neither (`unset`).
+ */
+export type BodyForm = (typeof bodyForms)[number];
+
+export const bodyForms = ["whole", "parts", "json", "text", "bytes", "stream", "null", "none", "unset"] as const;
 
 /** The request is answered here, by one of the gate's own routes. */
 export interface Reply {
@@ -110,6 +121,10 @@ export interface Reply {
   readonly status: number;
   readonly headers: readonly Header[];
   readonly body: string | Uint8Array;
+  /** For the response of a handler, given again: how the handler gave its body. */
+  readonly form?: BodyForm | undefined;
+  /** Fields, in lower case, that stood on the response before its handler, which removed them. */
+  readonly removed?: readonly string[] | undefined;
   readonly problem?: undefined;
 }
 

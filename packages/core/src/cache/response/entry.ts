@@ -1,12 +1,19 @@
 import { isUtf8 } from "node:buffer";
 import { validateHeaderName, validateHeaderValue } from "node:http";
-import type { Header } from "../../http/verdict.js";
+import type { BodyForm, Header } from "../../http/verdict.js";
+import { bodyForms } from "../../http/verdict.js";
 
 /** A response as it is kept. Times are Unix milliseconds, durations seconds. */
 export interface StoredResponse {
   readonly status: number;
   readonly fields: readonly Header[];
   readonly body: Uint8Array;
+  /** How the handler gave the body. */
+  readonly form: BodyForm;
+  /** Did the handler state the length of the body? */
+  readonly sized: boolean;
+  /** Fields that stood on the response before its handler, which removed them; in lower case. */
+  readonly removed: readonly string[];
   readonly storedMs: number;
   readonly initialAge: number;
   readonly lifetime: number;
@@ -63,12 +70,13 @@ function readChoice({ choice }: { readonly choice: unknown }): Choice | undefine
 
 function readResponse(head: Partial<Record<keyof StoredResponse | "size" | "isText", unknown>>, text: string) {
   const { status, fields, storedMs, initialAge, lifetime, staleWhileRevalidate, staleIfError, size } = head;
-  const { mustRevalidate, open, explicit, isText, vary, generations } = head;
-  if (![mustRevalidate, open, explicit, isText].every((value) => typeof value === "boolean")) return undefined;
+  const { mustRevalidate, open, explicit, isText, vary, generations, form, sized, removed } = head;
+  if (![mustRevalidate, open, explicit, isText, sized].every((value) => typeof value === "boolean")) return undefined;
   const durations = [storedMs, initialAge, lifetime, staleWhileRevalidate, staleIfError];
   if (!durations.every((value) => typeof value === "number" && Number.isFinite(value) && value >= 0)) return undefined;
   if (typeof status !== "number" || !Number.isInteger(status) || status < 200 || status > 499) return undefined;
-  if (!isPairs(fields) || !isNames(vary) || !isPairs(generations)) return undefined;
+  if (!isPairs(fields) || !isNames(vary) || !isNames(removed) || !isPairs(generations)) return undefined;
+  if (!bodyForms.some((known) => known === form)) return undefined;
   // One that no purge could end.
   if (generations.length === 0 || generations.some(([, generation]) => generation === "")) return undefined;
   for (const [name, value] of fields) {

@@ -16,6 +16,8 @@ export interface Flight<T> {
   abandon(): void;
   /** The head of its response has been sent before the end of its body is known: it has a moment to become complete. */
   headSent(): void;
+  /** Its client gets no body, so that there may never be one: the others need not wait for this one, but for the next. */
+  letGo(): void;
 }
 
 export interface FlightsOptions {
@@ -124,6 +126,7 @@ export class Flights<T> {
       headSent: () => {
         if (!isOver) bodyTimer ??= setTimeout(release, this.#bodyMs).unref();
       },
+      letGo: release,
     };
   }
 

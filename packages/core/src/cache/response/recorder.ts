@@ -1,5 +1,5 @@
-import type { Interceptor, Outgoing } from "../../http/interception.js";
-import type { Header, Reply } from "../../http/verdict.js";
+import type { Interceptor, Outgoing, Returned } from "../../http/interception.js";
+import type { BodyForm, Header, Reply } from "../../http/verdict.js";
 import { readDirectives } from "./directives.js";
 import type { StoredResponse } from "./entry.js";
 import type { FreshnessDefaults } from "./freshness.js";
@@ -8,12 +8,20 @@ import { cacheStatus } from "./cache-status.js";
 import type { Forward } from "./cache-status.js";
 import type { CacheableRequest } from "./request.js";
 import { isLive, isOpen, isStorable, isWithheld, storableStatuses } from "./storable.js";
-import { preconditionFailed } from "./replay.js";
-import { fieldsToStore, listOf, textOf } from "./stored-fields.js";
+import { fieldsRemoved, fieldsToStore, listOf, textOf } from "./stored-fields.js";
 import { entityTag, isNotModified, isPreconditionFailed } from "./validators.js";
 
-export interface RecorderOptions {
+export interface JudgeOptions {
   readonly request: CacheableRequest;
+  /** The entity tag of a response that has none. */
+  readonly etag: "weak" | "strong" | false;
+  /** What is said instead to whoever asks for another response than this one, of this status. */
+  readonly unmet: (status: number) => Reply;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
+
+export interface RecorderOptions extends JudgeOptions {
   /** Why the handler is asked. */
   readonly forwarded: Forward;
   /** What the response will have to remember; undefined if it cannot be stored, because the store does not answer. */
@@ -22,14 +30,13 @@ export interface RecorderOptions {
   readonly shared: boolean;
   readonly defaults: FreshnessDefaults;
   readonly mostBytes: number;
-  readonly etag: "weak" | "strong" | false;
   readonly name: string | false;
-  /** Unix milliseconds. */
-  readonly now: () => number;
   /** What goes out instead of a server error, if anything does. */
   readonly standIn: (status: number) => Reply | undefined;
   /** The head of a response that may be stored was sent before its whole body was known. */
   readonly headSent: () => void;
+  /** The client gets a 304, and the body of the response may never be made. */
+  readonly bodySpared: () => void;
   /** The response, with how long it is worth keeping; undefined if it is for its own request alone. */
   readonly settle: (response: StoredResponse | undefined, seconds: number) => void;
 }
@@ -38,42 +45,97 @@ type Unfinished = Omit<StoredResponse, "body">;
 
 const statuses: ReadonlySet<number> = new Set(storableStatuses);
 
+/** Answers the conditions of a request for which a stored response is sent, with what middleware in front made of it. */
+export function judgeResponse(options: JudgeOptions): Interceptor {
+  const nothing = (): void => undefined;
+  return {
+    hidden: [],
+    mostBytes: 0,
+    begin(outgoing) {
+      const etag = tagOf(outgoing, options.etag);
+      if (isUnmet(outgoing, etag, options)) return options.unmet(outgoing.status);
+      return isSpared(outgoing, etag, options) ? "notModified" : "pass";
+    },
+    headSent: nothing,
+    complete: nothing,
+  };
+}
+
+/** The entity tag of a response; made of its body and set, if it has none. */
+function tagOf({ status, fields, body, set }: Outgoing, kind: JudgeOptions["etag"]): string | undefined {
+  const stated = textOf(fields.etag);
+  if (stated !== undefined || kind === false) return stated;
+  if (status !== 200 || body === undefined || body.byteLength === 0) return undefined;
+  const tag = entityTag(body, kind);
+  set("ETag", tag);
+  return tag;
+}
+
+/** Does the client have the response? Whoever says no-cache gets it from the frameworks in any case, and so from here. */
+function isSpared({ status, fields }: Outgoing, etag: string | undefined, { request, now }: JudgeOptions): boolean {
+  if (status !== 200 || request.directives.has("no-cache")) return false;
+  return isNotModified(request.preconditions, { etag, lastModified: textOf(fields["last-modified"]) }, now());
+}
+
+/** Is the response another than that which the request is about (RFC 9110 13.2.2)? */
+function isUnmet({ status, fields }: Outgoing, etag: string | undefined, { request, now }: JudgeOptions): boolean {
+  const validators = { etag, lastModified: textOf(fields["last-modified"]) };
+  return status < 300 && isPreconditionFailed(request.preconditions, validators, now());
+}
+
 /** Watches the response of a handler, decides whether it may be stored, and answers the conditions of its request. */
 export function recordResponse(options: RecorderOptions): Interceptor {
   const { request, forwarded, generations, storing, shared, defaults, mostBytes, name, now, standIn, settle } = options;
-  const { headSent } = options;
   const requestMs = now();
   let made: Unfinished | undefined;
   let seconds = 0;
   let size: string | undefined;
   /** What the request had for which its response is not stored. */
   let withheldFor: string | undefined;
+  /** May the response have an entity tag of this cache's? */
+  let mayTag = false;
+  /** Has it been decided before the response was sent? Then middleware in front may have changed it since. */
+  let isDecided = false;
 
   function begin(outgoing: Outgoing): ReturnType<Interceptor["begin"]> {
+    const { body, fields } = outgoing;
+    const isSent = !isDecided;
+    const answer = isSent ? decide(outgoing, body === undefined ? "parts" : "whole") : "pass";
+    if (typeof answer === "object") return answer;
+    const etag = tagOf(outgoing, mayTag && options.etag);
+    if (isSent && made !== undefined && etag !== undefined && fields.etag === undefined)
+      made = { ...made, fields: [...made.fields, ["etag", etag]] };
+    const isFailed = isUnmet(outgoing, etag, options);
+    if (!isFailed && !isSpared(outgoing, etag, options)) return answer;
+    if (made !== undefined && isSent && body !== undefined) complete(body);
+    else if (made !== undefined) options.bodySpared();
+    return isFailed ? options.unmet(outgoing.status) : "notModified";
+  }
+
+  /** Decides whether the response is stored. A reply takes its place. */
+  function decide(outgoing: Outgoing, form: BodyForm | undefined): Reply | "follow" | "pass" {
     const { status, fields, body } = outgoing;
+    isDecided = true;
     const instead = status >= 500 ? standIn(status) : undefined;
     if (instead !== undefined) return instead;
     size = textOf(fields["content-length"]);
-    made = request.stores ? examine(outgoing) : undefined;
-    const etag = textOf(fields.etag) ?? (made === undefined ? undefined : makeTag(outgoing));
+    const storable = form === undefined ? undefined : examine(outgoing, form);
+    mayTag = storable !== undefined;
+    made = request.stores ? storable : undefined;
     if (made === undefined) settle(undefined, 0);
-    else if (etag !== undefined && fields.etag === undefined)
-      made = { ...made, fields: [...made.fields, ["etag", etag]] };
     if (name !== false) tellStatus(outgoing, name, made !== undefined && body !== undefined && storing);
-    const validators = { etag, lastModified: textOf(fields["last-modified"]) };
-    if (status < 300 && isPreconditionFailed(request.preconditions, validators, now())) {
-      if (made !== undefined) complete(body);
-      return preconditionFailed(name, { forwarded, forwardStatus: status });
-    }
-    if (status === 200 && body !== undefined && isNotModified(request.preconditions, validators, now())) {
-      if (made !== undefined) complete(body);
-      return "notModified";
-    }
     return made === undefined ? "pass" : "follow";
   }
 
+  function failed(status: number): Reply | undefined {
+    isDecided = true;
+    const instead = status >= 500 ? standIn(status) : undefined;
+    if (instead === undefined) settle(undefined, 0);
+    return instead;
+  }
+
   /** The response as it would be stored, without its body; undefined if it must not be, or need not. */
-  function examine({ status, fields, before, body }: Outgoing): Unfinished | undefined {
+  function examine({ status, fields, before, body }: Outgoing, form: BodyForm): Unfinished | undefined {
     const field = (wanted: string): string | undefined => textOf(fields[wanted]);
     if (body === undefined && (isLive(field("content-type")) || Number(size) > mostBytes)) return undefined;
     const directives = readDirectives(field("cache-control"));
@@ -100,19 +162,15 @@ export function recordResponse(options: RecorderOptions): Interceptor {
     return {
       status,
       fields: kept,
+      form,
+      sized: size !== undefined,
+      removed: fieldsRemoved(fields, before),
       storedMs: nowMs,
       ...freshness,
       open: isOpen(directives),
       vary: vary.sort(),
       generations,
     };
-  }
-
-  function makeTag({ status, body, set }: Outgoing): string | undefined {
-    if (options.etag === false || status !== 200 || body === undefined || body.byteLength === 0) return undefined;
-    const tag = entityTag(body, options.etag);
-    set("ETag", tag);
-    return tag;
   }
 
   function tellStatus({ fields, set }: Outgoing, self: string, stored: boolean): void {
@@ -127,5 +185,6 @@ export function recordResponse(options: RecorderOptions): Interceptor {
     made = undefined;
   }
 
-  return { hidden: request.hidden, mostBytes, begin, headSent, complete };
+  const returned = (response: Returned): ReturnType<typeof decide> => decide(response, response.form);
+  return { hidden: request.hidden, mostBytes, begin, returned, failed, headSent: options.headSent, complete };
 }

@@ -1,3 +1,4 @@
+import { bodyFields } from "../../http/interception.js";
 import type { Header, Reply } from "../../http/verdict.js";
 import type { Handling } from "./cache-status.js";
 import { cacheStatus } from "./cache-status.js";
@@ -13,26 +14,33 @@ export function ageOf(stored: StoredResponse, nowMs: number): number {
   return currentAge(stored.initialAge, stored.storedMs, nowMs);
 }
 
-/** The answer that a stored response is to a request: itself, or 304 if its client has it (RFC 9111 4.3.2). */
+/**
+ * The answer that a stored response is to a request: itself, or 304 if its client has it (RFC 9111 4.3.2). Without
+ * preconditions it is itself.
+ */
 export function replay(
   stored: StoredResponse,
-  preconditions: Preconditions,
+  preconditions: Preconditions | undefined,
   { nowMs, name, handling }: { readonly nowMs: number; readonly name: string | false; readonly handling: Handling },
 ): Reply {
   const age = ageOf(stored, nowMs);
   const field = (wanted: string): string | undefined => stored.fields.find(([name]) => name === wanted)?.[1];
   const validators = { etag: field("etag"), lastModified: field("last-modified") };
-  if (stored.status < 300 && isPreconditionFailed(preconditions, validators, nowMs))
+  if (preconditions !== undefined && stored.status < 300 && isPreconditionFailed(preconditions, validators, nowMs))
     return preconditionFailed(name, { ...handling, ttl: secondsLeft(stored, age) });
-  const notModified = stored.status === 200 && isNotModified(preconditions, validators, nowMs);
+  const notModified =
+    preconditions !== undefined && stored.status === 200 && isNotModified(preconditions, validators, nowMs);
   const fields: Header[] = [
     ...(notModified ? fieldsOfNotModified(stored.fields) : stored.fields),
     ["age", String(Math.floor(age))],
     ...statusFields(name, { ...handling, ttl: secondsLeft(stored, age) }),
   ];
-  if (notModified) return { allowed: false, status: 304, headers: fields, body: "" };
-  if (stored.status !== 204) fields.push(["content-length", String(stored.body.byteLength)]);
-  return { allowed: false, status: stored.status, headers: fields, body: stored.body };
+  const { status, body, form, removed } = stored;
+  if (notModified)
+    return { allowed: false, status: 304, headers: fields, removed: [...removed, ...bodyFields], body: "" };
+  // Node frames the body as it does for the handler, and middleware that compresses decides by the same.
+  if (stored.sized && status !== 204) fields.push(["content-length", String(body.byteLength)]);
+  return { allowed: false, status, headers: fields, body, form, removed };
 }
 
 /** The answer to `only-if-cached` where nothing is stored (RFC 9111 5.2.1.7). */

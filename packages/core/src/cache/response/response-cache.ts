@@ -8,8 +8,8 @@ import type { StoredResponse } from "./entry.js";
 import type { Flight } from "./flights.js";
 import { Flights } from "./flights.js";
 import { invalidateAfter } from "./invalidation.js";
-import { recordResponse } from "./recorder.js";
-import { ageOf, replay, statusFields, unsatisfiable } from "./replay.js";
+import { judgeResponse, recordResponse } from "./recorder.js";
+import { ageOf, preconditionFailed, replay, statusFields, unsatisfiable } from "./replay.js";
 import type { CacheableRequest } from "./request.js";
 import { isUnsafe, readRequest } from "./request.js";
 import type { Found, ResponseStore, Start } from "./response-store.js";
@@ -85,7 +85,7 @@ export function createResponseCache<Raw>(
       (reuse === "fresh" || reuse === "stale" || (reuse === "revalidate" && flights.isUnderWay(key)))
     ) {
       count(reuse === "fresh" ? "hit" : "stale");
-      return tell(request, stored, {});
+      return send(exchange, request, stored, {});
     }
     if (request.directives.has("only-if-cached")) return unsatisfiable(name);
     const isFresh = stored !== undefined && ageOf(stored, now()) < stored.lifetime;
@@ -110,7 +110,7 @@ export function createResponseCache<Raw>(
       if (outcome.kind === "abandoned") continue;
       if (outcome.kind !== "shared" || !fits(request, found, outcome.value)) return forward(exchange, miss);
       count("collapsed");
-      return tell(request, outcome.value.response, { forwarded: why, collapsed: true });
+      return send(exchange, request, outcome.value.response, { forwarded: why, collapsed: true });
     }
   }
 
@@ -145,12 +145,14 @@ export function createResponseCache<Raw>(
         etag: options.etag,
         name,
         now,
+        unmet: (status) => preconditionFailed(name, { forwarded: why, forwardStatus: status }),
         standIn(status) {
           if (stored === undefined || !standsInForError(stored, ageOf(stored, now()))) return undefined;
           share(stored);
-          return tell(request, stored, { forwarded: why, forwardStatus: status });
+          return tell(exchange, request, stored, { forwarded: why, forwardStatus: status });
         },
         headSent: () => flight?.headSent(),
+        bodySpared: () => flight?.letGo(),
         settle(response, seconds) {
           if (response === undefined) return flight?.keep();
           share(response);
@@ -166,7 +168,21 @@ export function createResponseCache<Raw>(
     return options.per === "user" || mayMeet(request, response);
   }
 
-  function tell({ preconditions }: CacheableRequest, stored: StoredResponse, handling: Handling): Reply {
-    return replay(stored, preconditions, { nowMs: now(), name, handling });
+  /** Answers from the store, instead of the handler. */
+  function send(exchange: Exchange<Raw>, request: CacheableRequest, stored: StoredResponse, handling: Handling): Reply {
+    if (exchange.holdsResponse === true) {
+      const unmet = (): Reply => preconditionFailed(name, handling);
+      exchange.intercept(judgeResponse({ request, etag: options.etag, unmet, now }));
+    }
+    return tell(exchange, request, stored, handling);
+  }
+
+  function tell(
+    { holdsResponse }: Exchange<Raw>,
+    { preconditions }: CacheableRequest,
+    stored: StoredResponse,
+    handling: Handling,
+  ): Reply {
+    return replay(stored, holdsResponse === true ? undefined : preconditions, { nowMs: now(), name, handling });
   }
 }

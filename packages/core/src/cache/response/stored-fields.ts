@@ -1,4 +1,5 @@
 import type { OutgoingHttpHeaders } from "node:http";
+import { bodyFields } from "../../http/interception.js";
 import type { Header } from "../../http/verdict.js";
 
 /**
@@ -29,13 +30,14 @@ export function fieldsToStore(headers: OutgoingHttpHeaders, before: OutgoingHttp
   return fields;
 }
 
-/** What a 304 repeats of them (RFC 9110 15.4.5), with what tells of this cache. */
-const onNotModified: ReadonlySet<string> = new Set([
-  ...["cache-control", "content-location", "etag", "expires", "last-modified", "vary"],
-]);
+/** Fields in lower case that the handler removed. */
+export function fieldsRemoved(headers: OutgoingHttpHeaders, before: OutgoingHttpHeaders): string[] {
+  return Object.keys(before).filter((name) => headers[name] === undefined);
+}
 
+/** The fields of a 304 (RFC 9110 15.4.5): those of the response, but for those about a body. */
 export function fieldsOfNotModified(fields: readonly Header[]): Header[] {
-  return fields.filter(([name]) => onNotModified.has(name));
+  return fields.filter(([name]) => !bodyFields.includes(name));
 }
 
 export function textOf(value: number | string | readonly string[] | undefined): string | undefined {

@@ -1,0 +1,230 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { STATUS_CODES } from "node:http";
+import { Readable } from "node:stream";
+import type { Interception, Interceptor } from "./interception.js";
+import type { BodyForm, Reply } from "./verdict.js";
+import { writeAnswer } from "./write-answer.js";
+
+/** A context of a framework that sends its body when all middleware has returned, as Koa's is. */
+export interface HoldingContext {
+  status: number;
+  body: unknown;
+  /** False: a handler sends the response itself. */
+  respond?: boolean | undefined;
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  readonly response: object;
+  readonly app: { listenerCount(event: string): number; emit(event: string, ...values: unknown[]): boolean };
+}
+
+/** The body of a context, as it can be given again. */
+interface Held {
+  readonly form: BodyForm;
+  /** Undefined for a stream. */
+  readonly bytes: Buffer | undefined;
+}
+
+const nothing = Buffer.alloc(0);
+
+/**
+ * Runs the middleware behind an interceptor, and shows the interceptor the response that it leaves on the context, or its
+ * error. Middleware in front runs after that, and finds the same on the context whether the response was stored or made.
+ */
+export async function runBehind(
+  ctx: HoldingContext,
+  interception: Interception,
+  next: () => Promise<unknown>,
+): Promise<void> {
+  const { interceptor } = interception;
+  try {
+    await next();
+  } catch (error) {
+    const reply = isHeld(ctx, interception) ? interceptor.failed?.(statusOf(error)) : undefined;
+    interception.uncover();
+    if (reply === undefined) throw error;
+    // As Koa does with an error that nobody catches: it is logged, although the client does not hear of it.
+    if (ctx.app.listenerCount("error") > 0) ctx.app.emit("error", error, ctx);
+    return replaceHeld(ctx, reply, interception);
+  }
+  if (isHeld(ctx, interception)) showHeld(ctx, interception);
+}
+
+/** Is the response on the context, and nothing of it sent? */
+function isHeld({ respond, res }: HoldingContext, interception: Interception): boolean {
+  return interception.isWaiting && respond !== false && !res.headersSent && !res.writableEnded;
+}
+
+/** The status of the answer that Koa makes of an error. */
+function statusOf(error: unknown): number {
+  const { status, statusCode, code } = Object(error) as Readonly<Record<string, unknown>>;
+  if (code === "ENOENT") return 404;
+  const stated = status === undefined || status === 0 ? statusCode : status;
+  return typeof stated === "number" && STATUS_CODES[stated] !== undefined ? stated : 500;
+}
+
+function showHeld(ctx: HoldingContext, interception: Interception): void {
+  const { res } = ctx;
+  const { interceptor, before } = interception;
+  interception.uncover();
+  const held = readHeld(ctx);
+  const answer = interceptor.returned?.({
+    status: ctx.status,
+    fields: { ...res.getHeaders() },
+    before,
+    form: held?.form,
+    body: held?.bytes,
+    set: (name, value) => void res.setHeader(name, value),
+  });
+  if (answer === undefined || answer === "pass" || held === undefined) return;
+  if (answer !== "follow") return replaceHeld(ctx, answer, interception);
+  const { form, bytes } = held;
+  if (bytes === undefined) return followStream(streamOf(ctx), interceptor);
+  // What differs between a value and its JSON, such as a Date, must not differ between a miss and a hit.
+  if (form === "json") keepFields(ctx, () => (ctx.body = JSON.parse(bytes.toString()) as unknown));
+  interceptor.complete(bytes.byteLength > interceptor.mostBytes ? undefined : bytes);
+}
+
+/** Undefined for a body that cannot be given again, or cannot be read without taking it from the response. */
+function readHeld({ body, status, req, res, response }: HoldingContext): Held | undefined {
+  if (body === null) return { form: "null", bytes: nothing };
+  if (body === undefined) {
+    const { _explicitStatus: isExplicit = false } = response as { readonly _explicitStatus?: unknown };
+    // The text of the body will be the reason phrase, which is not kept. HTTP/2 has none.
+    const reason = req.httpVersionMajor > 1 ? "" : (res.statusMessage as string | undefined);
+    const isUsual = reason === undefined || reason === "" || reason === STATUS_CODES[status];
+    if (typeof isExplicit !== "boolean" || !isUsual) return undefined;
+    return { form: isExplicit ? "none" : "unset", bytes: nothing };
+  }
+  if (typeof body === "string") return { form: "text", bytes: Buffer.from(body) };
+  if (Buffer.isBuffer(body)) return { form: "bytes", bytes: body };
+  if (isStream(body)) return body.readableDidRead === true ? undefined : { form: "stream", bytes: undefined };
+  if (isWebBody(body)) return { form: "stream", bytes: undefined };
+  return readJson(body);
+}
+
+function readJson(value: unknown): Held | undefined {
+  try {
+    const text = JSON.stringify(value) as string | undefined;
+    if (text === undefined) return undefined;
+    // A value may become null or a string, by its `toJSON`; given to a context, these are not JSON.
+    return text === "null" || text.startsWith('"') ? undefined : { form: "json", bytes: Buffer.from(text) };
+  } catch {
+    // Koa will fail on it, too.
+    return undefined;
+  }
+}
+
+/** Bytes of a body that is not a stream: what is sent of it. */
+export function heldBytes(ctx: Pick<HoldingContext, "body">): Uint8Array | undefined {
+  const { body } = ctx;
+  if (typeof body === "string") return Buffer.from(body);
+  if (Buffer.isBuffer(body)) return body;
+  if (body === undefined || body === null || isStream(body) || isWebBody(body)) return undefined;
+  return readJson(body)?.bytes;
+}
+
+type AnyStream = Pick<Readable, "emit" | "pipe"> & {
+  readonly readableDidRead?: boolean;
+  readonly readableEncoding?: unknown;
+};
+
+function isStream(body: unknown): body is AnyStream {
+  const { pipe, emit } = Object(body) as Readonly<Record<string, unknown>>;
+  return typeof pipe === "function" && typeof emit === "function";
+}
+
+type WebBody = Blob | ReadableStream<Uint8Array> | Response;
+
+function isWebBody(body: unknown): body is WebBody {
+  return body instanceof Blob || body instanceof ReadableStream || body instanceof Response;
+}
+
+/** The stream on a context. What Koa 3 would read as a stream when it sends it is read as one from here on. */
+function streamOf(ctx: HoldingContext): AnyStream {
+  const { body } = ctx;
+  if (!isWebBody(body)) return body as AnyStream;
+  const web = body instanceof Blob ? body.stream() : body instanceof Response ? (body.body ?? []) : body;
+  const stream = Readable.from(web as AsyncIterable<Uint8Array>, { objectMode: false });
+  keepFields(ctx, () => (ctx.body = stream));
+  return stream;
+}
+
+/**
+ * Collects the bytes of a stream while others read it. Its events are seen without a listener, since a listener would make it
+ * flow, or change who decides that.
+ */
+function followStream(stream: AnyStream, interceptor: Interceptor): void {
+  const emit = stream.emit.bind(stream) as (event: string | symbol, ...values: unknown[]) => boolean;
+  const chunks: Buffer[] = [];
+  let size = 0;
+  let isOver = false;
+
+  function collect(chunk: unknown): void {
+    const bytes =
+      typeof chunk === "string"
+        ? Buffer.from(chunk, stream.readableEncoding as BufferEncoding | undefined)
+        : chunk instanceof Uint8Array
+          ? Buffer.from(chunk)
+          : undefined;
+    size += bytes?.byteLength ?? Infinity;
+    if (bytes !== undefined) chunks.push(bytes);
+    if (size > interceptor.mostBytes) finish(undefined);
+  }
+
+  function finish(body: Uint8Array | undefined): void {
+    isOver = true;
+    chunks.length = 0;
+    interceptor.complete(body);
+  }
+
+  stream.emit = function watchedEmit(event: string | symbol, ...values: unknown[]) {
+    if (!isOver && event === "data") collect(values[0]);
+    else if (!isOver && event === "end") finish(Buffer.concat(chunks));
+    return emit(event, ...values);
+  };
+}
+
+/** Fields that a context changes with its body. */
+const fieldsWithBody = ["content-type", "content-length", "transfer-encoding"];
+
+/** Changes the body, and leaves the fields as they are. */
+function keepFields({ res }: HoldingContext, change: () => void): void {
+  const before = fieldsWithBody.map((name) => [name, res.getHeader(name)] as const);
+  change();
+  for (const [name, value] of before) {
+    if (value !== undefined) res.setHeader(name, value);
+    // Node does not frame the body by itself any more where these were removed, although they were not there.
+    else if (res.hasHeader(name)) res.removeHeader(name);
+  }
+}
+
+/** Puts a stored response in the place of what a handler has left on the context. */
+function replaceHeld(ctx: HoldingContext, reply: Reply, { before }: Interception): void {
+  for (const name of ctx.res.getHeaderNames()) ctx.res.removeHeader(name);
+  for (const [name, value] of Object.entries(before)) if (value !== undefined) ctx.res.setHeader(name, value);
+  restoreHeld(ctx, reply);
+}
+
+/** Gives a context the response of a handler again, as the handler left it. */
+export function restoreHeld(ctx: HoldingContext, reply: Reply): void {
+  const { status, headers, removed = [], form = "bytes" } = reply;
+  const { res } = ctx;
+  if (form === "whole" || form === "parts") {
+    ctx.respond = false;
+    return writeAnswer(res, reply);
+  }
+  keepFields(ctx, () => {
+    if (form !== "none" && form !== "unset") ctx.body = bodyOf(reply, form);
+    if (form !== "unset") ctx.status = status;
+  });
+  for (const name of removed) if (res.hasHeader(name)) res.removeHeader(name);
+  for (const [name, value] of headers) res.setHeader(name, value);
+}
+
+function bodyOf({ body }: Reply, form: BodyForm): unknown {
+  const bytes = typeof body === "string" ? Buffer.from(body) : Buffer.from(body);
+  if (form === "json") return JSON.parse(bytes.toString()) as unknown;
+  if (form === "text") return bytes.toString();
+  if (form === "stream") return Readable.from(bytes.byteLength === 0 ? [] : [bytes], { objectMode: false });
+  return form === "null" ? null : bytes;
+}
