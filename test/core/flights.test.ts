@@ -26,6 +26,16 @@ describe("requests for one thing", () => {
     expect([flights.hasLandedSince("k", 0), await join()]).to.deep.equal([true, { kind: "own" }]);
   });
 
+  it("are let go at once by one that may never have a body, and who comes later takes its turn when that is over", async () => {
+    const { flights, join } = open();
+    const flight = flights.start("k");
+    const joined = join();
+    flight?.letGo();
+    expect([await joined, await join()]).to.deep.equal([{ kind: "own" }, { kind: "own" }]);
+    flight?.abandon();
+    expect(flights.start("k")).not.to.equal(undefined);
+  });
+
   it("are let go all at once when a head was sent and no body came, and nobody waits for that one any more", async () => {
     const { flights, join } = open({ bodyMs: 10 });
     const flight = flights.start("k");

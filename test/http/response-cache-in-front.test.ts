@@ -65,7 +65,7 @@ const koaHandlers: Record<string, (ctx: Context) => void> = {
   "a text stream": (ctx) => {
     ctx.type = "text/plain";
     ctx.body = new Readable({ encoding: "utf8", read() {} }).setEncoding("utf8");
-    (ctx.body as Readable).push(Buffer.from(`${long}ä`));
+    (ctx.body as Readable).push(Buffer.from(`${long}\u00e4`));
     (ctx.body as Readable).push(null);
   },
   "a stream with a length": (ctx) => {

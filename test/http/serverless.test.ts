@@ -134,3 +134,32 @@ for (const { name, start } of platforms) {
     });
   }
 }
+
+for (const [name, Framework] of [
+  ["Koa", Koa],
+  ["Koa 2", Koa2],
+] as const) {
+  describe(`the response cache of a serverless function with ${name}`, () => {
+    it("takes a length that is the number 0 for no body, and answers from the store", async () => {
+      const gate = koaGate({ redis: "memory", logger: silentLogger });
+      const app = new Framework();
+      app.use(gate.cacheResponse({ ttl: "1m" }));
+      app.use((ctx) => (ctx.body = "x"));
+      const lambda = serverlessHttp(app) as unknown as (
+        event: object,
+        context: object,
+      ) => Promise<{ readonly headers: Readonly<Record<string, string>> }>;
+      const asked = {
+        version: "2.0",
+        ...{ rawPath: "/a", rawQueryString: "", headers: {} },
+        requestContext: { http: { method: "GET", path: "/a", sourceIp: "198.51.100.9" } },
+      };
+      const answers = [await lambda(asked, {}), await lambda(asked, {})];
+      expect(answers.map(({ headers }) => headers["cache-status"]?.split(";")[1])).to.deep.equal([
+        " fwd=uri-miss",
+        " hit",
+      ]);
+      await gate.close();
+    });
+  });
+}
