@@ -149,7 +149,7 @@ const koaFronts: Record<string, () => Middleware[]> = {
       ctx.set("X-Removed", "before");
       ctx.vary("Origin");
       await next();
-      ctx.set("X-After", ctx.response.get("Content-Type"));
+      ctx.set("X-After", ctx.type === "" ? "none" : ctx.type);
       ctx.append("X-Front", "after");
     },
   ],
