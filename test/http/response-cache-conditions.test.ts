@@ -9,6 +9,7 @@ import conditional from "koa-conditional-get";
 import koaStatic from "koa-static";
 import { comparable, expressGrounds, koaGrounds } from "../support/in-front.js";
 import type { Ask } from "../support/in-front.js";
+import { until } from "../support/until.js";
 
 const directory = mkdtempSync(join(tmpdir(), "portcullis-"));
 const modified = "Tue, 24 Nov 2026 10:00:00 GMT";
@@ -107,6 +108,32 @@ for (const ground of expressGrounds) {
       const plain = await ground.serve({ behind }, false);
       for (const [path] of behind)
         await expectConditionsAnswered(plain, () => ground.serve({ behind }, { etag: false }), path, true);
+    });
+
+    it("abort no file for its sender, and are answered although a body has no end", async () => {
+      const ends: unknown[] = [];
+      const sent: RequestHandler = (_req, res) =>
+        res.sendFile("app.js", { root: directory }, (error) => ends.push(error));
+      const endless: RequestHandler = (_req, res) => {
+        res.set({ ETag: '"v1"', "Cache-Control": "no-cache" });
+        const timer = setInterval(() => res.write("x"), 10);
+        res.on("close", () => clearInterval(timer));
+        res.write("x");
+      };
+      const ask = await ground.serve(
+        {
+          behind: [
+            ["sent", sent],
+            ["endless", endless],
+          ],
+        },
+        { etag: false },
+      );
+      const { etag } = (await ask("/sent")).headers as { etag: string };
+      expect((await ask("/sent", { headers: { "if-none-match": etag } })).status).to.equal(304);
+      expect((await ask("/endless", { headers: { "if-none-match": '"v1"' } })).status).to.equal(304);
+      await until(() => ends.length === 2);
+      expect(ends).to.deep.equal([undefined, undefined]);
     });
 
     it("of HEAD are answered as those of GET, and parts of a file are sent as parts", async () => {

@@ -68,6 +68,9 @@ export interface Interception {
 
 type Done = (error?: Error | null) => void;
 
+/** A file has been read after this time, or is so long that its end is not waited for. */
+const patienceMs = 100;
+
 /** Fields about a body, which a 304 does not have (RFC 9110 15.4.5). */
 export const bodyFields: readonly string[] = [
   ...["content-type", "content-length", "content-encoding", "content-language", "content-range", "transfer-encoding"],
@@ -100,6 +103,8 @@ export function interceptResponse(
   const chunks: Buffer[] = [];
   let size = 0;
   let isHeadSent = false;
+  /** Sends what takes the place of a response whose handler has not ended it yet. */
+  let held: (() => void) | undefined;
   const covered: Record<string, unknown> = {};
   for (const name of interceptor.hidden) {
     if (req.headers[name] !== undefined) covered[name] = req.headers[name];
@@ -110,7 +115,7 @@ export function interceptResponse(
     Object.assign(req.headers, covered);
   }
 
-  function begin(written: Uint8Array | undefined): void {
+  function begin(written: Uint8Array | undefined, isEnd = false): void {
     // First, so that whatever the interceptor does to the response does not come back here.
     state = "passing";
     uncover();
@@ -124,7 +129,8 @@ export function interceptResponse(
       else interceptor.complete(body.byteLength > interceptor.mostBytes ? undefined : body);
     } else if (answer === "notModified") {
       for (const name of bodyFields) res.removeHeader(name);
-      replace({ status: 304, headers: [], body: "" });
+      if (isEnd) replace({ status: 304, headers: [], body: "" });
+      else replaceLater();
     } else if (answer !== "pass") {
       for (const name of res.getHeaderNames()) res.removeHeader(name);
       setAll(res, Object.entries(before));
@@ -136,6 +142,22 @@ export function interceptResponse(
     if (req.httpVersionMajor === 1) res.statusMessage = "";
     state = "replaced";
     writeAnswer(res, answer, { write, end });
+  }
+
+  /**
+   * Frameworks take it for an abort if a response ends while they still send a file. So its handler ends it, whose body goes
+   * nowhere; or we do after a moment, since that body may be endless.
+   */
+  function replaceLater(): void {
+    state = "replaced";
+    const timer = setTimeout(send, patienceMs);
+    held = send;
+
+    function send(): void {
+      held = undefined;
+      clearTimeout(timer);
+      replace({ status: 304, headers: [], body: "" });
+    }
   }
 
   function follow(chunk: unknown, encoding: unknown): void {
@@ -167,7 +189,7 @@ export function interceptResponse(
       applyHead(res, status, rest);
       begin(undefined);
     }
-    if (state === "replaced" && res.headersSent) return res;
+    if (state === "replaced" && (res.headersSent || held !== undefined)) return res;
     writeHead(res.statusCode);
     // In HTTP/1 it goes out with the first byte of the body, or when it is flushed.
     if (req.httpVersionMajor > 1) noteHeadSent();
@@ -195,7 +217,8 @@ export function interceptResponse(
 
   res.end = function interceptedEnd(chunk?: unknown, encoding?: unknown, done?: unknown) {
     const isPart = state !== "passing" && isBrokenOff(res);
-    if (state === "waiting") begin(isPart ? undefined : (bytesOf(chunk, encoding, "same") ?? Buffer.alloc(0)));
+    if (state === "waiting") begin(isPart ? undefined : (bytesOf(chunk, encoding, "same") ?? Buffer.alloc(0)), true);
+    held?.();
     if (isPart && state === "following") state = "passing";
     if (state === "replaced") {
       const told = [chunk, encoding, done].find((one) => typeof one === "function") as Done | undefined;
