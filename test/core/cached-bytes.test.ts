@@ -196,7 +196,8 @@ const foreignNumbers: readonly string[] = [
 
 async function readsAs(stored: string): Promise<unknown[]> {
   const { store, request } = openProcess();
-  await store.inner.setMany([{ key: cacheKeys.cacheGeneration("n:"), value: stamp, ttlMs: 60_000 }]);
+  const generation = { key: cacheKeys.cacheGeneration("n:"), named: stamp, isNew: true };
+  await store.inner.keep([{ key: "any", value: "", ttlMs: 60_000 }], [generation], Number.MAX_SAFE_INTEGER);
   await request().set("k", "ours");
   const key = store.written[0]?.key ?? "";
   await store.inner.setMany([{ key, value: stored, ttlMs: 60_000 }]);

@@ -47,7 +47,14 @@ async function examine({ version = "7.0.15", valkey, aheadMs = 0, cluster }: Ser
     close: () => Promise.resolve(),
   };
   const keys = new Keyspace("", "test");
-  const findings = await examineRedis({ connection, keys, caches: true, cache: undefined, keepsSessions: false, clockToleranceMs: 5000 });
+  const findings = await examineRedis({
+    connection,
+    keys,
+    caches: true,
+    cache: undefined,
+    keepsSessions: false,
+    clockToleranceMs: 5000,
+  });
   return findings.map(({ code, severity }) => `${severity} ${code}`);
 }
 

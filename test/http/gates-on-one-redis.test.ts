@@ -122,7 +122,8 @@ describe("identities of several gates on one Redis, one of .NET among them", fun
   function routerOf(gate: Gate): express.Router {
     const router = express.Router();
     const once = { limit: 1, window: "1h" } as const;
-    const key = (req: express.Request): string => JSON.parse(req.get("x-key") ?? '""') as string;
+    // Of these, the header that a limit counts by is a credential for the response cache, and chooses a response.
+    const key = (req: express.Request): string => JSON.parse(req.get("x-name") ?? req.get("x-key") ?? '""') as string;
     const done: RequestHandler = (_req, res) => void res.sendStatus(200);
     router.use(gate.authenticate({ optional: true }));
     router.get("/user", gate.limit({ name: "user", per: "user", ...once }), done);
@@ -212,7 +213,7 @@ describe("identities of several gates on one Redis, one of .NET among them", fun
       expect(forTenant, JSON.stringify(one)).to.equal(firstOfTenant.get(tenant));
       // The second time somebody else would be told of, if anything else than the first answer was.
       for (const key of [user, "made anew"]) {
-        const again = { token, headers: { ...headers, "x-key": ascii(key) } };
+        const again = { token, headers: { ...headers, "x-name": ascii(key) } };
         expect((await send(`${url}/stored`, again)).json, JSON.stringify(one)).to.equal(user);
         expect((await send(`${url}/cache`, again)).json, JSON.stringify(one)).to.deep.equal([forUser, forTenant]);
       }

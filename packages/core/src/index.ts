@@ -41,7 +41,18 @@ export { writeAnswer } from "./http/write-answer.js";
 export { messageClassesOf } from "./http/serving.js";
 export type { MessageClasses, MessagePrototypes, ServeOptions, Serving } from "./http/serving.js";
 export { DenialError, lateError } from "./http/verdict.js";
-export type { Allowed, BodyForm, Check, Decision, Denied, DenialCode, Header, Problem, Reply, Verdict } from "./http/verdict.js";
+export type {
+  Allowed,
+  BodyForm,
+  Check,
+  Decision,
+  Denied,
+  DenialCode,
+  Header,
+  Problem,
+  Reply,
+  Verdict,
+} from "./http/verdict.js";
 export type { AudienceClaim, AuthOptions } from "./options/auth.js";
 export type { DpopOptions } from "./options/dpop.js";
 export type { Duration } from "./options/duration.js";
