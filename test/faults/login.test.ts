@@ -89,7 +89,8 @@ for (const adapter of adapters) {
   }
 }
 
-for (const adapter of adapters) {
+// What is charged and taken back has no framework in it; http/login-outcomes tries all of them.
+for (const adapter of adapters.slice(0, 1)) {
   describe(`sign-ins on ${adapter.name} of which Redis heard and its answers were lost`, function () {
     this.timeout(60_000);
     const cleanUp: (() => unknown)[] = [];
