@@ -44,7 +44,7 @@ export const expressGrounds: readonly Ground<RequestHandler>[] = [
   ["Express", express] as const,
   ["Express 4", express4] as const,
 ].flatMap(([name, framework]) =>
-  stores.map(({ store, redis }) => ({
+  (name === "Express" ? stores : stores.slice(0, 1)).map(({ store, redis }) => ({
     name: `${name} ${store}`,
     methods: ["GET", "HEAD"],
     async serve({ front = [], behind }: Layers<RequestHandler>, cache: ResponseCacheOptions | false) {
@@ -64,7 +64,8 @@ export const expressGrounds: readonly Ground<RequestHandler>[] = [
 export const koaGrounds: readonly Ground<Middleware>[] = [["Koa", Koa] as const, ["Koa 2", Koa2] as const].flatMap(
   ([name, Framework]) =>
     (["HTTP/1", "HTTP/2"] as const).flatMap((version) =>
-      stores.map(({ store, redis }) => ({
+      // What is stored is the same in both: one framework shows that it comes back from Redis.
+      (name === "Koa" && version === "HTTP/1" ? stores : stores.slice(0, 1)).map(({ store, redis }) => ({
         name: `${name} over ${version} ${store}`,
         methods: name === "Koa 2" && version === "HTTP/2" ? ["GET"] : ["GET", "HEAD"],
         async serve({ front = [], behind }: Layers<Middleware>, cache: ResponseCacheOptions | false) {
