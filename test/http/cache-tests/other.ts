@@ -59,9 +59,9 @@ export const credentials: readonly Case[] = [
 
 /** other.mjs, interim.mjs, method.mjs, updateHead.mjs, partial.mjs */
 export const others: readonly Case[] = [
-  then("other-age-gen", fresh, "kept", { has: { age: "3" } }),
-  then("other-age-update-expires", { expires: 2_592_000, date: 0, age: "30" }, "kept", { has: { age: "33" } }),
-  then("other-age-update-max-age", { ...fresh, age: "30" }, "kept", { has: { age: "33" } }),
+  then("other-age-gen", fresh, "kept", { has: { age: /^[3-9]$/ } }),
+  then("other-age-update-expires", { expires: 2_592_000, date: 0, age: "30" }, "kept", { has: { age: /^3[3-9]$/ } }),
+  then("other-age-update-max-age", { ...fresh, age: "30" }, "kept", { has: { age: /^3[3-9]$/ } }),
   then("other-date-update-expires-update", { expires: "Mon, 11 Jan 2038 11:11:11 GMT", date: 0 }, "kept", {
     has: { expires: "Mon, 11 Jan 2038 11:11:11 GMT" },
   }),
