@@ -361,6 +361,33 @@ describe("what is given back to Redis", function () {
     }
   });
 
+  it("is a slot that ends sooner, and never later, where its process ends", async () => {
+    const opening = open();
+    const [long, short, gone] = ["long", "short", "gone"].map((slot) => charge("concurrency", { slot }));
+    await count(long!);
+    await client.zadd(long!.key, Date.now() + 1000, "short");
+    for (const one of [long!, short!, gone!]) opening.quotas.expire(one, 30_000);
+    await settled(opening);
+    const ends = async (slot: string): Promise<number> => Number(await client.zscore(long!.key, slot)) - Date.now();
+    expect(await ends("long")).to.be.within(1, 30_000);
+    expect(await ends("short")).to.be.below(1001);
+    expect(await client.zscore(long!.key, "gone")).to.equal(null);
+    await everyKeyEnds();
+  });
+
+  it("goes out with the last words of a gate whose connection is made anew just then", async () => {
+    const opening = open();
+    const one = charge("concurrency", { slot: "s" });
+    await count(one);
+    opening.flaky.up = false;
+    opening.quotas.adjust([{ charge: one, receipt: 0, by: -1 }]);
+    const closed = opening.giveBacks.close();
+    opening.flaky.up = true;
+    opening.flaky.reconnect();
+    await closed;
+    expect(await client.exists(one.key)).to.equal(0);
+  });
+
   it("is tried once more when the gate is closed, and keeps nobody waiting", async () => {
     const opening = open();
     const one = charge("concurrency", { slot: "s" });

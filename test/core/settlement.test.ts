@@ -19,9 +19,11 @@ function open() {
   const said: string[] = [];
   const adjusted: Adjustment[] = [];
   const renewed: Charge[] = [];
+  const expiring: [slot: string | undefined, afterMs: number][] = [];
   const store: QuotaStore = {
     adjust: (adjustments) => void adjusted.push(...adjustments),
     renew: (charges) => void renewed.push(...charges),
+    expire: ({ slot }, afterMs) => void expiring.push([slot, afterMs]),
   };
   const logger = { debug: () => undefined, warn: (_: object, message: string) => void said.push(message) };
   const settlement = new Settlement({ logger, now: () => now });
@@ -53,7 +55,7 @@ function open() {
     return Object.assign(end, { close, handle });
   }
 
-  return { settlement, follow, adjusted, renewed, said, move: (ms: number) => (now += ms) };
+  return { settlement, follow, adjusted, renewed, expiring, said, store, move: (ms: number) => (now += ms) };
 }
 
 describe("the settlement of a request", () => {
@@ -142,6 +144,29 @@ describe("the settlement of a request", () => {
     expect(renewed.map(({ slot }) => slot)).to.deep.equal(["b"]);
     await gone.handle();
     settlement.close();
+  });
+
+  it("leaves slots that are held when it closes with no longer a life than their handlers are waited for", async () => {
+    const { settlement, follow, expiring, store } = open();
+    const options = { algorithm: "concurrency", window: "1m", releaseAfter: "5s" } as const;
+    const charge = { limit: 5, windowSeconds: 60 };
+    follow(options, { ...charge, slot: "answers" });
+    await follow(options, { ...charge, slot: "works on" }).close(0);
+    await follow(options, { ...charge, slot: "done" })(200);
+    follow({ countOnly: "failures" }, { cost: 3 });
+    follow({ ...options, releaseAfter: undefined }, { ...charge, windowSeconds: 2, slot: "short" });
+    const policy = resolveLimit("limit", { name: "p", per: "ip", limit: 5, ...options });
+    const [asked, refused] = ["asked", "refused"].map((slot) => ruledCharge({ key: "k", ...charge, slot }));
+    settlement.expect({ policy, charge: asked! }, store);
+    settlement.expect({ policy, charge: refused! }, store);
+    settlement.answered(refused!);
+    settlement.close();
+    expect(expiring).to.deep.equal([
+      ["answers", 5000],
+      ["works on", 5000],
+      ["short", 2000],
+      ["asked", 5000],
+    ]);
   });
 
   it("renews slots of requests that take long, each in time, until they have ended", async () => {

@@ -298,10 +298,9 @@ export function createGate<Raw, Middleware extends object>(
     async close() {
       closed = true;
       auth?.keys.close();
-      services.settlement.close();
       services.administration.close();
       await Promise.all([services.cache?.close(), responseCaches.close()]);
-      await stores.close();
+      await stores.close(() => services.settlement.close());
     },
   };
 }

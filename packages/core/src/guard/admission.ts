@@ -180,7 +180,10 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     const asked = tokenQuestion(exchange.facts, verified);
     const unknown = asked instanceof StoreFault ? asked : undefined;
     const token = asked instanceof StoreFault ? undefined : asked;
-    for (const { policy } of [...before, ...after]) exchange.facts.settled.add(policy);
+    for (const applied of [...before, ...after]) {
+      exchange.facts.settled.add(applied.policy);
+      if (applied.charge.slot !== undefined) services.settlement.expect(applied, services.quotas);
+    }
     // Another middleware of this request may have used the proof already.
     const use = proof === undefined || exchange.facts.proofs.includes(proof.use.key) ? undefined : proof.use;
     if (before.length === 0 && after.length === 0 && token === undefined && use === undefined)
@@ -234,6 +237,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     let counted: Counted<Raw>[] | undefined;
     applied.forEach((policy, index) => {
       const tally = tallies[index];
+      if (policy.charge.slot !== undefined) services.settlement.answered(policy.charge);
       if (tally instanceof StoreFault) {
         unanswered.push({ applied: policy, fault: tally });
         // Its reply may be all that was lost.
@@ -262,6 +266,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
   function giveBack(applied: readonly AppliedPolicy<Raw>[], tallies: Answer["afterToken"]): void {
     applied.forEach(({ charge }, index) => {
       const tally = tallies[index];
+      if (charge.slot !== undefined) services.settlement.answered(charge);
       if (tally instanceof StoreFault) {
         if (charge.slot !== undefined && mayHaveRun(tally))
           services.quotas.adjust([{ charge, receipt: inDoubt, by: -charge.cost }]);

@@ -164,6 +164,11 @@ export interface QuotaStore {
   adjust(adjustments: readonly Adjustment[]): void;
   /** Holds slots of `concurrency` for another window, unless they were given back or have expired. */
   renew(charges: readonly Charge[]): void;
+  /**
+   * Lets a slot of `concurrency` end after so long, unless it ends earlier: for a process that will not be there to give it
+   * back. A store that ends with the process has nothing to do.
+   */
+  expire(charge: Charge, afterMs: number): void;
 }
 
 /** `up`: answers; `degraded`: answers in part; `down`: does not answer. */

@@ -52,7 +52,8 @@ export interface Stores {
   examine(cachesUsed: boolean): Promise<Finding[]>;
   /** Called once, when there is something to examine; never for stores in process. */
   onReady(listener: () => void): void;
-  close(): Promise<void>;
+  /** `leave` is called when nothing is asked any more, and what is given back still goes out. */
+  close(leave: () => void): Promise<void>;
 }
 
 type StoreOptions<Raw> = Pick<
@@ -100,7 +101,10 @@ export function createStores<Raw>(
       breakers: [],
       examine: () => Promise.resolve([]),
       onReady: () => undefined,
-      close: () => Promise.resolve(),
+      close(leave) {
+        leave();
+        return Promise.resolve();
+      },
     };
   }
   const connection = connect({ redis: redis.security, deadlineMs, logger, scripts, telemetry });
@@ -168,11 +172,12 @@ export function createStores<Raw>(
         listener();
       });
     },
-    async close() {
+    async close(leave) {
       shared.close();
       cache.close();
       tracking.close();
       await security.end();
+      leave();
       await store.giveBacks.close();
       await Promise.all([connection.close(), apart?.close()]);
     },

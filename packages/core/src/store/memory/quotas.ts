@@ -60,6 +60,11 @@ export class MemoryQuotas implements QuotaStore {
     for (const charge of charges) this.#counters.adjust({ charge, receipt: 0, by: 1 });
   }
 
+  /** Nobody else counts here, and what ends after the gate is given back as ever. */
+  expire(): void {
+    return undefined;
+  }
+
   /** Forgets a counter. */
   forget(key: string): void {
     this.#counters.forget(key);

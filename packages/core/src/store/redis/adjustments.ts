@@ -24,6 +24,11 @@ export class AdjustmentQueue implements QuotaStore {
     for (const charge of charges)
       this.#giveBacks.push(adjustScript, adjustmentLine({ charge, receipt: 0, by: 1 }), false);
   }
+
+  expire({ key, limit, windowSeconds, slot = "" }: Charge, afterMs: number): void {
+    const args = ["expire", limit, afterMs, 0, slot];
+    this.#giveBacks.push(adjustScript, { key, args, lifeMs: windowSeconds * 1000 }, false);
+  }
 }
 
 /** A correction as the adjusting script reads it. */

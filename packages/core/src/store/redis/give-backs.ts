@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { setTimeout as pause } from "node:timers/promises";
 import type { Logger } from "../../telemetry/logger.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import { StoreFault } from "../ports.js";
@@ -159,7 +160,7 @@ export class GiveBacks {
     return { undo: decide };
   }
 
-  /** Tries everything once more, and waits for that a little; nothing is given back afterwards. */
+  /** Tries everything for a moment longer, also on a connection that is made anew; nothing is given back afterwards. */
   async close(): Promise<void> {
     return (this.#closing ??= this.#close());
   }
@@ -168,16 +169,40 @@ export class GiveBacks {
     this.#stopListening();
     const { connection, mayCall } = this.#options;
     for (const timer of this.#timers) clearTimeout(timer);
-    if (!connection.isUp() || !mayCall()) return this.#forget();
-    for (const lane of this.#lanes.values())
-      for (const batch of [...lane.takeWaiting(), ...lane.compose()]) void this.#try(batch);
+    if (mayCall()) await this.#sayGoodbye();
+    if (mayCall() && connection.isUp())
+      for (const { memory, isUsed } of this.#lanes.values())
+        if (isUsed) connection.client.call("PEXPIRE", memory, memoryAfterCloseMs).catch(() => undefined);
+    this.#forget();
+  }
+
+  /** Calls may be on a connection that is dead without knowing it. */
+  async #sayGoodbye(): Promise<void> {
+    const { connection } = this.#options;
+    const lanes = [...this.#lanes.values()];
+    const endsAt = performance.now() + goodbyeMs;
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, goodbyeMs)));
-    await Promise.race([Promise.all(this.#underWay), timeout]);
+    while (this.#underWay.size > 0 || lanes.some(({ hasWaiting }) => hasWaiting)) {
+      if (connection.isUp()) {
+        for (const lane of lanes) this.#sendAll(lane);
+        await Promise.race([Promise.all(this.#underWay), timeout]);
+      } else await Promise.race([this.#connected(), timeout]);
+      if (performance.now() >= endsAt) break;
+      // A call that fails at once must not be made again and again.
+      if (lanes.some(({ hasWaiting }) => hasWaiting)) await pause(firstPauseMs);
+    }
     clearTimeout(timer);
-    for (const { memory, isUsed } of this.#lanes.values())
-      if (isUsed) connection.client.call("PEXPIRE", memory, memoryAfterCloseMs).catch(() => undefined);
-    this.#forget();
+  }
+
+  /** Resolves when a connection is made. */
+  async #connected(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const stop = this.#options.connection.onConnect(() => {
+        stop();
+        resolve();
+      });
+    });
   }
 
   #forget(): void {

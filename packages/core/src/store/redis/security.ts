@@ -134,10 +134,10 @@ export class RedisSecurityStore implements SecurityStore {
     return { kind: "redis", status, findings, ...(differs ? { clockDiffers: true } : {}) };
   }
 
+  /** Nothing is asked any more. What is given back still goes out, until `giveBacks` is closed too. */
   close(): void {
     this.#batcher.close();
     this.#replicated.close();
-    void this.giveBacks.close();
   }
 
   /** A script that says what it has written: a reply that cannot be read leaves that open, and so it rejects. */

@@ -7,8 +7,8 @@ import { errorTextLua } from "./try.js";
 /**
  * Corrects charges that were counted, each within the window that its receipt names: never below zero, keeping its TTL.
  * After what `onceLua` reads, KEYS[i]: the counter. ARGV, five for each: `kind, limit, windowMs, by, receipt`, where `by` is
- * below 0 to give back; of a slot `slots` gives it back and `renew` holds it longer, and `receipt` is the slot. A slot that was
- * given back or has expired is not held again.
+ * below 0 to give back; of a slot `slots` gives it back, `renew` holds it longer and `expire` no longer than `windowMs`, and
+ * `receipt` is the slot. A slot that was given back or has expired is not held again.
  *
  * Returns OK, or an error text of Redis, that of an outage rather than that of a poisoned key.
  */
@@ -49,6 +49,10 @@ function adjusters.renew(key, _, window, _, slot)
   if not ends or tonumber(ends) <= now then return end
   redis.call('ZADD', key, 'XX', whole(now + window), slot)
   redis.call('PEXPIRE', key, whole(window))
+end
+
+function adjusters.expire(key, _, after, _, slot)
+  redis.call('ZADD', key, 'XX', 'LT', whole(now + after), slot)
 end
 
 local fault
