@@ -208,6 +208,27 @@ describe("the checkers of the chaos test", () => {
       fails(checkSlotsComeBack, pending, end(500, { how: "asked" }), calm(1000), tried([200, 200, 429]));
     });
 
+    it("accept that one which ended while Redis was away had some, and no others", () => {
+      const [ended, without] = [end(9500, { how: "asked" }), fault(9000, 9900)];
+      const one = (start: number, more: Partial<Operation> = {}): Operation =>
+        operation("slots", start, { args: { key: "one" }, ...more });
+      const after = [calm(12_000), tried([200, 200, 429]).map((entry) => ({ ...entry, start: 12_500, end: 12_600 }))];
+      holds(checkSlotsComeBack, one(9100), without, ended, ...after);
+      fails(checkSlotsComeBack, one(9100, { process: 1 }), without, ended, ...after);
+      fails(checkSlotsComeBack, one(9100), fault(9000, 9900, { processes: [1] }), ended, ...after);
+      // What ended before the outage was given back, but for what an outage shortly before that had held up.
+      fails(checkSlotsComeBack, one(2100), without, ended, ...after);
+      fails(checkSlotsComeBack, one(2100), fault(2000, 6500), without, ended, ...after);
+      holds(checkSlotsComeBack, one(2100), fault(2000, 7500), without, ended, ...after);
+    });
+
+    it("do not take requests for held that a process had answered long before it was killed", () => {
+      const refused = operation("slots", 100, { status: 429, args: { key: "one" } });
+      const left = operation("slots", 200, { status: 0, left: true, args: { key: "one" } });
+      const after = [calm(9000), tried([200, 200, 429]).map((entry) => ({ ...entry, start: 9500, end: 9600 }))];
+      fails(checkSlotsComeBack, refused, left, end(8000), ...after);
+    });
+
     const spend = (count: number): Entry[] =>
       many(count, (index) => operation("settled", 100 * index, { args: { policy: "settled", key: "k" } })).flatMap(
         (one) => [one, work(one.start + 1, one.end - 1, { operation: one.id, policy: "settled", key: "k" })],
@@ -311,6 +332,12 @@ describe("the checkers of the chaos test", () => {
       );
       holds(checkRulesHold, block, ask(500, "eve", 200, '"ruled";q=5000;w=3600'));
       holds(checkRulesHold, fault(4000, 6000), block, ask(5000, "eve", 200, ""));
+    });
+
+    it("know that a process says nothing of the limit when it decides without Redis", () => {
+      holds(checkRulesHold, override, degradation(5000), ask(5000, "bob", 200, ""), ask(5100, "bob", 429, ""));
+      fails(checkRulesHold, override, ask(5000, "bob", 200, ""));
+      fails(checkRulesHold, override, degradation(5000, 1), ask(5000, "bob", 200, ""));
     });
   });
 

@@ -1,4 +1,4 @@
-import { faultsDuring, mayBeLost } from "../history.js";
+import { faultsDuring, mayBeLost, redisWasUp } from "../history.js";
 import type { History, Operation } from "../history.js";
 import { ruled, slackMs } from "../settings.js";
 import type { Violation } from "./violation.js";
@@ -18,15 +18,21 @@ export function checkRulesHold(history: History): Violation[] {
     if (one.name !== "ruled" || one.status === 0 || one.status === 503) return [];
     const [rule] = rules.get(text(one.args, "key")) ?? [];
     if (rule === undefined || one.start < rule.end + heardMs || !isKnown(history, rule, one)) return [];
-    const holds = rule.name === "block" ? one.status === 429 : isOverridden(one);
+    const holds = rule.name === "block" ? one.status === 429 : isOverridden(history, one);
     if (holds) return [];
     const message = `a ${rule.name} does not hold at process ${one.process}`;
     return [{ property: "blocks and overrides hold", message, at: one.start, evidence: [rule, one] }];
   });
 }
 
-function isOverridden({ answer }: Operation): boolean {
-  return text(answer, "policy").includes(`q=${ruled.override};`);
+/**
+ * A process that decides without Redis says nothing of the limit. What it refuses then it knows to be overridden: nobody asks
+ * for its part of the limit without.
+ */
+function isOverridden(history: History, { answer, status, process, start, end }: Operation): boolean {
+  const policy = text(answer, "policy");
+  if (policy === "") return status === 429 || !redisWasUp(history, start, end, process);
+  return policy.includes(`q=${ruled.override};`);
 }
 
 /** Must this process know the rule? One that cannot ask Redis goes by what it has heard, and by none after a start. */

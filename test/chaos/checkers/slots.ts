@@ -1,5 +1,5 @@
 import { faultsDuring, redisWasUp } from "../history.js";
-import type { End, History, Operation, Work } from "../history.js";
+import type { End, Fault, History, Operation, Work } from "../history.js";
 import { applications, localLimit, slots } from "../settings.js";
 import type { Violation } from "./violation.js";
 import { count, groupBy, text } from "./violation.js";
@@ -32,7 +32,7 @@ function tooMany(works: readonly Work[], most: number): Violation[] {
   });
 }
 
-/** When all have gone, all slots can be had again, but for those of processes that were killed. */
+/** When all have gone, all slots can be had again, but for those that a process took with it which died, or ended without Redis. */
 export function checkSlotsComeBack(history: History): Violation[] {
   return history.calms.flatMap((calm) => {
     const tried = history.operations.filter(
@@ -52,22 +52,51 @@ export function checkSlotsComeBack(history: History): Violation[] {
   });
 }
 
-/** Requests that held or asked for a slot when their process was killed. */
-function slotsOfTheDead({ ends, operations }: History, key: string, before: number): number {
-  const dead = ends.filter(({ how, at }) => how !== "asked" && at <= before && at >= before - heldMs - 15_000);
-  const pending = (end: End): Operation[] =>
-    operations.filter(
+/**
+ * Requests that held or asked for a slot when their process died, or ended in an outage. One that ends while Redis answers
+ * leaves none behind for longer than `releaseAfter`, whatever its handlers do.
+ */
+function slotsOfTheDead(history: History, key: string, before: number): number {
+  const dead = history.ends.filter(
+    (end) => end.at <= before && end.at >= before - heldMs - 15_000 && tookWithIt(history, end),
+  );
+  const pending = (end: End): Operation[] => {
+    const outages = outagesBefore(history, end);
+    return history.operations.filter(
       (one) =>
         one.name === "slots" &&
         one.args.key === key &&
         one.process === end.process &&
         one.life === end.life &&
         one.start <= end.at &&
-        // One that was left by its client, or ended in an outage, may have been held until then.
-        (one.end >= end.at - 1000 || one.left || one.status !== 200),
+        // The handler of a client who has left may run for a moment longer.
+        (one.end >= end.at - 1000 || outages.some((fault) => fault.start <= one.end + 1000 && fault.end >= one.start)),
     );
+  };
   // Pipelined requests have no operations of their own.
   return dead.reduce((sum, end) => sum + (key === "dropped" ? slots.limit : pending(end).length), 0);
+}
+
+/** How long it may take to reach Redis again and to give back what waits for that. */
+const regainMs = 2000;
+
+/** The outage in which a process ended, with those before it that followed each other too soon for anything to be given back. */
+function outagesBefore(history: History, { process, at }: End): readonly Fault[] {
+  const outages: Fault[] = [];
+  for (let since = at; ;) {
+    const more = faultsDuring(history, since, since, { what: ["redis", "stop"], process, after: regainMs });
+    outages.push(...more);
+    const earliest = Math.min(since, ...more.map(({ start }) => start));
+    if (earliest === since) return outages;
+    since = earliest;
+  }
+}
+
+/** A process that is killed takes with it what it had to give back; so does one that ends while Redis is away. */
+function tookWithIt(history: History, { how, at, ms, process }: End): boolean {
+  if (how !== "asked") return true;
+  const closed = at + Math.min(ms, 1000);
+  return faultsDuring(history, at, closed, { what: ["redis"], process, after: regainMs }).length > 0;
 }
 
 function users({ operations, works }: History, { args, start }: Operation): (Operation | Work)[] {
@@ -113,14 +142,9 @@ function wasAnswered(history: History, { start, process }: Operation, entered: n
   );
 }
 
-/** A process that is killed takes with it what it had to give back; so does one that ends while Redis is away. */
 function died(history: History, { process, life, end }: Operation): boolean {
   return history.ends.some(
-    (one) =>
-      one.process === process &&
-      one.life === life &&
-      one.at >= end - 1000 &&
-      (one.how !== "asked" || faultsDuring(history, one.at, one.at + 1000, { what: ["redis"], process }).length > 0),
+    (one) => one.process === process && one.life === life && one.at >= end - 1000 && tookWithIt(history, one),
   );
 }
 
