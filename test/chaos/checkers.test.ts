@@ -126,6 +126,13 @@ describe("the checkers of the chaos test", () => {
       fails(checkNobodyIsLockedOut, fault(0, 1000), login(500, 401));
     });
 
+    it("accept 503 of a machine that is too busy, and no refusal", () => {
+      const busy = fault(0, 400, { what: "busy", processes: [1] });
+      holds(checkNobodyIsLockedOut, busy, login(500, 503));
+      fails(checkNobodyIsLockedOut, busy, login(500, 429));
+      fails(checkNobodyIsLockedOut, busy, login(10_000, 503));
+    });
+
     it("find more guesses than may be, and accept what processes grant by themselves", () => {
       const guess = (index: number): Operation => login(100 + index, 401, { right: false });
       holds(checkGuesses, many(guesses, guess), login(200, 429, { right: false }));

@@ -18,8 +18,9 @@ export function checkNobodyIsLockedOut(history: History): Violation[] {
     }));
 }
 
-/** Had everything been well for a while? */
-function isWell(history: History, { start, end, process }: Operation): boolean {
+/** Had everything been well for a while? A machine that gives processes no time may have given Redis none: that is 503. */
+function isWell(history: History, { start, end, process, status }: Operation): boolean {
+  if (status === 503 && faultsDuring(history, start, end, { what: ["busy"] }).length > 0) return false;
   if (faultsDuring(history, start - settleMs, end, { what: ["clock"], process }).length > 0) return false;
   return redisWasUp(history, start, end) && redisWasUp(history, start, end, process);
 }
