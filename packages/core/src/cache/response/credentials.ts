@@ -1,7 +1,7 @@
 import type { TokenReader, TokenSource } from "../../auth/bearer.js";
 import { findCookies } from "../../auth/bearer.js";
 import type { Exchange } from "../../http/exchange.js";
-import { impliedFields } from "./request-key.js";
+import { isImplied } from "./implied-fields.js";
 
 /** The application's own say about which request headers are credentials; names in lower case. */
 export interface CredentialRules {
@@ -70,9 +70,6 @@ const addresses: ReadonlySet<string> = new Set([
   ...["x-user-ip", "x-remote-addr", "x-remote-ip", "remote-addr"],
 ]);
 
-/** Headers that every request has, or that choose the stored response already: to count by them makes them no identity. */
-const neverIdentity: ReadonlySet<string> = new Set([...impliedFields, "user-agent"]);
-
 /** Does a header of this lower-case name carry credentials as far as is known everywhere? */
 export function isWellKnownCredential(name: string): boolean {
   const usual = name.includes("_") ? name.replaceAll("_", "-") : name;
@@ -111,7 +108,8 @@ export function findCredentials<Raw>(
 
 /** A header that policies count by tells clients apart, unless by their address. */
 function isIdentity(name: string, counted: ReadonlySet<string>): boolean {
-  return counted.has(name) && !addresses.has(name) && !neverIdentity.has(name);
+  // Every request has a User-Agent, and by what is implied the response is chosen already.
+  return counted.has(name) && !addresses.has(name) && name !== "user-agent" && !isImplied(name);
 }
 
 /** A token that is not in Authorization: nobody may have looked for it, where the cache stands without a guard. */

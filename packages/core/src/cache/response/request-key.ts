@@ -1,20 +1,9 @@
 import { createHash } from "node:crypto";
 import type { Exchange } from "../../http/exchange.js";
+import { isWellKnownCredential } from "./credentials.js";
+import { isImplied } from "./implied-fields.js";
 import type { QueryRules } from "./query.js";
 import { reduceQuery } from "./query.js";
-
-/**
- * Request fields from which frameworks and applications make up who they are: links, redirects, methods. They choose the
- * response whether it says so or not, so that nobody can leave a response made of their own in the place of all others.
- * In HTTP/2 the authority and the scheme are pseudo-fields (RFC 9113 8.3.1); a request may have `Host` besides.
- */
-export const impliedFields: readonly string[] = [
-  ...["host", ":authority", ":scheme", "forwarded", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port"],
-  ...["x-forwarded-prefix", "x-forwarded-path", "x-forwarded-uri", "x-forwarded-scheme", "x-forwarded-protocol"],
-  ...["x-forwarded-ssl", "x-forwarded-server", "x-url-scheme", "front-end-https", "cf-visitor"],
-  ...["x-original-url", "x-original-uri", "x-rewrite-url", "x-original-host", "x-host", "x-http-host-override"],
-  ...["x-http-method-override", "x-http-method", "x-method-override"],
-];
 
 /** The address of a request: path and query as they were sent, or the part of the query that the rules leave. */
 export function targetOf(url: string, rules?: QueryRules): string {
@@ -26,12 +15,15 @@ export function targetOf(url: string, rules?: QueryRules): string {
 }
 
 /** Everything by which a response is chosen before any `Vary` is known. */
-export function primaryKey(exchange: Pick<Exchange, "header" | "secure">, target: string, partition: string): string {
+export function primaryKey(
+  exchange: Pick<Exchange, "header" | "headerNames" | "secure">,
+  target: string,
+  partition: string,
+): string {
   let implied = exchange.secure === true ? "secure\n" : "";
-  for (const name of impliedFields) {
-    const value = exchange.header(name);
-    if (value !== undefined) implied += `${name}=${escape(value)}\n`;
-  }
+  // X-Forwarded-User and its like say who is asking: a response that may be shared is one for all of them.
+  const names = exchange.headerNames.filter((name) => isImplied(name) && !isWellKnownCredential(name));
+  for (const name of names.sort()) implied += `${name}=${escape(exchange.header(name) ?? "")}\n`;
   return digest(`${escape(partition)}\n${escape(target)}\n${implied}`);
 }
 
