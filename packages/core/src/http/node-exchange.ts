@@ -96,7 +96,9 @@ export abstract class NodeExchange<Raw> implements Exchange<Raw> {
     // Adapters for serverless platforms give Content-Length as a number.
     const value: string | number | string[] | undefined = this.#req.headers[name];
     if (typeof value === "string" || value === undefined) return value;
-    return typeof value === "object" ? value.join(", ") : String(value);
+    if (Array.isArray(value)) return value.join(", ");
+    // A response may vary by any name, also one that all objects know: `__proto__`.
+    return typeof value === "number" ? String(value) : undefined;
   }
 
   readBody(mostBytes: number): Promise<Body> {

@@ -66,11 +66,10 @@ export async function readRequest<Raw>(
   const primary = primaryKey(exchange, target, JSON.stringify([whose, further, ...besides]));
   const directives = readDirectives(honoursRequests ? requested(exchange) : undefined);
   const hidden = honoursRequests ? conditions : [...conditions, ...beyond];
-  const seen = { header: (name: string) => (hidden.includes(name) ? undefined : exchange.header(name)) };
   const judged = (name: string): string | undefined => (honoursRequests ? undefined : exchange.header(name));
   return {
     primary,
-    variant: (vary) => variantKey(primary, vary, seen),
+    variant: (vary) => variantKey(primary, vary, without(hidden, exchange)),
     tags: [tagOfPath(target), tagOfTarget(target), ...names.map(tagNamed)],
     directives,
     credentials: found !== undefined,
@@ -86,6 +85,18 @@ export async function readRequest<Raw>(
     },
     hidden,
   };
+}
+
+/** A request as it came: its handler may change or remove fields before the response says which of them choose it. */
+export function asItCame(exchange: Exchange, request: CacheableRequest): CacheableRequest {
+  const fields = new Map(exchange.headerNames.map((name) => [name, exchange.header(name)]));
+  const came = without(request.hidden, { header: (name) => fields.get(name) });
+  return { ...request, variant: (vary) => variantKey(request.primary, vary, came) };
+}
+
+/** The fields of a request but for those that its handler does not see. */
+function without(hidden: readonly string[], fields: Pick<Exchange, "header">): Pick<Exchange, "header"> {
+  return { header: (name) => (hidden.includes(name) ? undefined : fields.header(name)) };
 }
 
 /** Pragma is the old way to say it, where Cache-Control says nothing (RFC 9111 5.4). */

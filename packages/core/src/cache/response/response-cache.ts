@@ -11,7 +11,7 @@ import { invalidateAfter } from "./invalidation.js";
 import { judgeResponse, recordResponse } from "./recorder.js";
 import { ageOf, preconditionFailed, replay, statusFields, unsatisfiable } from "./replay.js";
 import type { CacheableRequest } from "./request.js";
-import { isUnsafe, readRequest } from "./request.js";
+import { asItCame, isUnsafe, readRequest } from "./request.js";
 import type { Found, ResponseStore, Start } from "./response-store.js";
 import { isInForceFor } from "./response-store.js";
 import { decideReuse, standsInForError } from "./reuse.js";
@@ -125,7 +125,8 @@ export function createResponseCache<Raw>(
   }
 
   function forward(exchange: Exchange<Raw>, miss: Miss, flight?: Flight<Shared>): Allowed {
-    const { request, found, stored, why } = miss;
+    const { found, stored, why } = miss;
+    const request = asItCame(exchange, miss.request);
     count("miss");
     if (flight !== undefined) exchange.onClose(() => flight.abandon());
 
