@@ -21,6 +21,18 @@ export interface Returned extends Outgoing {
   readonly form: BodyForm | undefined;
 }
 
+/** The head of a response when it has been made: middleware may change it until then, also after a handler has ended. */
+export interface Head {
+  readonly status: number;
+  /** As they are sent, by their lower-case names. */
+  readonly fields: OutgoingHttpHeaders;
+  /**
+   * The fields as they reached the interceptor, where middleware behind it has waited for the head to change them, as
+   * sessions do to set a cookie; `"unknown"` if something else is sent instead. Undefined where none has waited.
+   */
+  readonly reached: OutgoingHttpHeaders | "unknown" | undefined;
+}
+
 /** Sees a response on its way out, and may answer in its place. */
 export interface Interceptor {
   /** Request fields that the handler must not see, because what they ask for is done here. */
@@ -44,6 +56,11 @@ export interface Interceptor {
   returned?(response: Returned): Reply | "follow" | "pass";
   /** Called instead of `returned` where a handler has thrown, with the status of its error. A reply hides the error. */
   failed?(status: number): Reply | undefined;
+  /**
+   * Called once, after `begin`: when the head has been made, or when the response of a framework that holds it is over
+   * without one. Before or after `complete`.
+   */
+  headMade?(head: Head): void;
   /** Called once, when the head of a response is sent and its body is not at its end, unless the response was replaced. */
   headSent(): void;
   /**
@@ -64,6 +81,8 @@ export interface Interception {
   uncover(): void;
   /** Calls `begin` for a response that is never sent. */
   beginUnsent(): void;
+  /** Calls `headMade` for a response that is never sent. */
+  endUnsent(): void;
 }
 
 type Done = (error?: Error | null) => void;
@@ -79,7 +98,7 @@ export const bodyFields: readonly string[] = [
 /** Of a response that has begun already. */
 function noInterception(interceptor: Interceptor): Interception {
   const nothing = (): void => undefined;
-  return { interceptor, before: {}, isWaiting: false, uncover: nothing, beginUnsent: nothing };
+  return { interceptor, before: {}, isWaiting: false, uncover: nothing, beginUnsent: nothing, endUnsent: nothing };
 }
 
 /**
@@ -103,6 +122,7 @@ export function interceptResponse(
   const chunks: Buffer[] = [];
   let size = 0;
   let isHeadSent = false;
+  let isHeadMade = false;
   /** Sends what takes the place of a response whose handler has not ended it yet. */
   let held: (() => void) | undefined;
   const covered: Record<string, unknown> = {};
@@ -142,6 +162,7 @@ export function interceptResponse(
     if (req.httpVersionMajor === 1) res.statusMessage = "";
     state = "replaced";
     writeAnswer(res, answer, { write, end });
+    noteHead();
   }
 
   /**
@@ -184,22 +205,36 @@ export function interceptResponse(
     interceptor.headSent();
   }
 
-  res.writeHead = function interceptedWriteHead(status: number, ...rest: unknown[]) {
+  /** HTTP/2 makes a head by itself where there is no body. */
+  function noteHead(reached?: Head["reached"]): void {
+    if (isHeadMade) return;
+    isHeadMade = true;
+    const { statusCode: status } = res;
+    interceptor.headMade?.({ status, fields: { ...res.getHeaders() }, reached });
+  }
+
+  const interceptedWriteHead = function interceptedWriteHead(status: number, ...rest: unknown[]): ServerResponse {
+    // Middleware behind has put itself in front of this function, and has just changed the head.
+    const isChanged = state !== "waiting" && res.writeHead !== interceptedWriteHead;
+    const reached = !isChanged ? undefined : state === "replaced" ? "unknown" : { ...res.getHeaders() };
     if (state === "waiting") {
       applyHead(res, status, rest);
       begin(undefined);
     }
     if (state === "replaced" && (res.headersSent || held !== undefined)) return res;
     writeHead(res.statusCode);
+    noteHead(reached);
     // In HTTP/1 it goes out with the first byte of the body, or when it is flushed.
     if (req.httpVersionMajor > 1) noteHeadSent();
     return res;
   };
+  res.writeHead = interceptedWriteHead;
 
   res.flushHeaders = function interceptedFlushHeaders() {
     if (state === "waiting") begin(undefined);
     if (state === "replaced") return;
     flushHeaders();
+    noteHead();
     noteHeadSent();
   };
 
@@ -229,7 +264,9 @@ export function interceptResponse(
       follow(chunk, encoding);
       finish();
     }
-    return end(chunk, encoding, done);
+    const ended = end(chunk, encoding, done);
+    noteHead();
+    return ended;
   };
 
   return {
@@ -242,6 +279,7 @@ export function interceptResponse(
     beginUnsent(): void {
       if (state === "waiting") begin(undefined);
     },
+    endUnsent: noteHead,
   };
 }
 

@@ -66,6 +66,8 @@ export abstract class NodeExchange<Raw> implements Exchange<Raw> {
     const heldBody = this.holdsResponse ? () => heldBytes(this.raw as HoldingContext) : undefined;
     const interception = interceptResponse(this.#req, this.#res, interceptor, heldBody);
     if (interceptor.returned !== undefined) this.#interception = interception;
+    if (this.holdsResponse && interceptor.headMade !== undefined)
+      onRequestDone(this, handlerPatienceMs, () => interception.endUnsent());
     if (interceptor.beginsUnsent === true) onRequestDone(this, handlerPatienceMs, () => interception.beginUnsent());
   }
 

@@ -1,4 +1,5 @@
-import type { Interceptor, Outgoing, Returned } from "../../http/interception.js";
+import type { OutgoingHttpHeaders } from "node:http";
+import type { Head, Interceptor, Outgoing, Returned } from "../../http/interception.js";
 import type { BodyForm, Header, Reply } from "../../http/verdict.js";
 import { readDirectives } from "./directives.js";
 import type { StoredResponse } from "./entry.js";
@@ -7,7 +8,7 @@ import { freshnessOf, usefulSeconds } from "./freshness.js";
 import { cacheStatus } from "./cache-status.js";
 import type { Forward } from "./cache-status.js";
 import type { CacheableRequest } from "./request.js";
-import { isLive, isOpen, isStorable, isWithheld, storableStatuses } from "./storable.js";
+import { forbidsStoring, isForEveryone, isLive, isOpen, isStorable, isWithheld, storableStatuses } from "./storable.js";
 import { fieldsRemoved, fieldsToStore, listOf, textOf } from "./stored-fields.js";
 import { entityTag, isNotModified, isPreconditionFailed } from "./validators.js";
 
@@ -96,6 +97,15 @@ export function recordResponse(options: RecorderOptions): Interceptor {
   let mayTag = false;
   /** Has it been decided before the response was sent? Then middleware in front may have changed it since. */
   let isDecided = false;
+  /** The response as it was decided about. */
+  let decided: Outgoing | undefined;
+  /** Its body, until its head is made. */
+  let whole: Uint8Array | undefined;
+  let isHeadMade = false;
+  let isReturned = false;
+  /** Does the response say that it is the same for all? */
+  let isForAll = false;
+  let isRefused = false;
 
   function begin(outgoing: Outgoing): ReturnType<Interceptor["begin"]> {
     const { body, fields } = outgoing;
@@ -109,6 +119,7 @@ export function recordResponse(options: RecorderOptions): Interceptor {
     if (!isFailed && !isSpared(outgoing, etag, options)) return answer;
     if (made !== undefined && isSent && body !== undefined) complete(body);
     else if (made !== undefined) options.bodySpared();
+    isRefused = isFailed;
     return isFailed ? options.unmet(outgoing.status) : "notModified";
   }
 
@@ -122,6 +133,7 @@ export function recordResponse(options: RecorderOptions): Interceptor {
     const storable = form === undefined ? undefined : examine(outgoing, form);
     mayTag = storable !== undefined;
     made = request.stores ? storable : undefined;
+    decided = outgoing;
     if (made === undefined) settle(undefined, 0);
     if (name !== false) tellStatus(outgoing, name, made !== undefined && body !== undefined && storing);
     return made === undefined ? "pass" : "follow";
@@ -155,9 +167,11 @@ export function recordResponse(options: RecorderOptions): Interceptor {
     };
     if (!(seconds > 0)) return undefined;
     if (!isStorable(candidate, statuses)) {
-      if (isWithheld(candidate, statuses)) withheldFor = `credentials: ${request.credentialsIn ?? "cookie"}`;
+      if (isWithheld(candidate, statuses))
+        withheldFor = `credentials: ${request.credentialsIn ?? "cookie"}`;
       return undefined;
     }
+    isForAll = isForEveryone(directives);
     const kept: Header[] = fieldsToStore(fields, before);
     return {
       status,
@@ -180,11 +194,52 @@ export function recordResponse(options: RecorderOptions): Interceptor {
   }
 
   function complete(body: Uint8Array | undefined): void {
-    const whole = body !== undefined && (size === undefined || Number(size) === body.byteLength);
-    settle(whole && made !== undefined ? { ...made, body } : undefined, seconds);
-    made = undefined;
+    const isWhole = body !== undefined && (size === undefined || Number(size) === body.byteLength);
+    if (!isWhole || made === undefined) return giveUp();
+    whole = body;
+    if (isHeadMade) finish(made, body);
   }
 
-  const returned = (response: Returned): ReturnType<typeof decide> => decide(response, response.form);
-  return { hidden: request.hidden, mostBytes, begin, returned, failed, headSent: options.headSent, complete };
+  function finish(known: Unfinished, body: Uint8Array): void {
+    made = undefined;
+    settle({ ...known, body }, seconds);
+  }
+
+  function giveUp(): void {
+    made = undefined;
+    settle(undefined, 0);
+  }
+
+  /** Middleware that changes the head late may forbid to store the response, and choose among several; it allows nothing. */
+  function headMade({ status, fields, reached }: Head): void {
+    isHeadMade = true;
+    if (made === undefined || decided === undefined) return;
+    // What a framework holds has been recorded before: later changes are not the handler's.
+    if (reached === "unknown") made = undefined;
+    else if (reached !== undefined && !isReturned) made = examine({ ...decided, status, fields: reached }, made.form);
+    if (made === undefined || isForbidden(fields)) return giveUp();
+    made = { ...made, vary: [...new Set([...made.vary, ...lateVary(fields)])].sort() };
+    if (whole !== undefined) finish(made, whole);
+  }
+
+  function isForbidden(fields: OutgoingHttpHeaders): boolean {
+    const setsCookie = fields["set-cookie"] !== undefined;
+    // A refusal that was sent instead says nothing else of the response.
+    const said = readDirectives(isRefused ? undefined : textOf(fields["cache-control"]));
+    const vary = isRefused ? [] : listOf(textOf(fields.vary));
+    return forbidsStoring({ directives: said, vary, setsCookie, shared }, isForAll);
+  }
+
+  function returned(response: Returned): ReturnType<typeof decide> {
+    isReturned = true;
+    return decide(response, response.form);
+  }
+
+  const { hidden } = request;
+  return { hidden, mostBytes, begin, returned, failed, headMade, headSent: options.headSent, complete };
+}
+
+/** Fields that choose among responses, by what is sent. What compresses in front of the cache chooses for itself. */
+function lateVary(fields: OutgoingHttpHeaders): string[] {
+  return listOf(textOf(fields.vary)).filter((name) => name !== "accept-encoding" && name !== "*");
 }

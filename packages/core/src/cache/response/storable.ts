@@ -36,21 +36,28 @@ export function isLive(contentType: string | undefined): boolean {
  * lifetime is asked about elsewhere.
  */
 export function isStorable(candidate: Candidate, statuses: ReadonlySet<number>): boolean {
-  const { status, directives, vary, shared, explicit } = candidate;
+  const { status, directives, shared, explicit } = candidate;
   if (!statuses.has(status) || (!explicit && !withoutWord.has(status))) return false;
+  if (forbidsStoring(candidate, isForEveryone(directives))) return false;
+  return !shared || mayMeet(candidate, { open: isOpen(directives), explicit });
+}
+
+/** Does a response say that it must not be stored? `forEveryone`: it says that it is the same for all. */
+export function forbidsStoring(
+  { directives, vary, setsCookie, shared }: Pick<Candidate, "directives" | "vary" | "setsCookie" | "shared">,
+  forEveryone: boolean,
+): boolean {
   // With must-understand, no-store is for caches that do not know the status (RFC 9111 5.2.2.3).
-  if (directives.has("no-store") && !directives.has("must-understand")) return false;
+  if (directives.has("no-store") && !directives.has("must-understand")) return true;
   // It would have to be made again for every use.
-  if (directives.has("no-cache")) return false;
-  if (vary.includes("*")) return false;
-  if (!shared) return !candidate.setsCookie;
-  if (directives.has("private")) return false;
-  if (candidate.setsCookie && !isForEveryone(directives)) return false;
-  return mayMeet(candidate, { open: isOpen(directives), explicit });
+  if (directives.has("no-cache")) return true;
+  if (vary.includes("*")) return true;
+  if (!shared) return setsCookie;
+  return directives.has("private") || (setsCookie && !forEveryone);
 }
 
 /** Says that it is the same for all (RFC 9111 5.2.2.9 and 5.2.2.10). */
-function isForEveryone(directives: Directives): boolean {
+export function isForEveryone(directives: Directives): boolean {
   return directives.has("public") || directives.has("s-maxage");
 }
 
