@@ -84,8 +84,14 @@ function isUnmet({ status, fields }: Outgoing, etag: string | undefined, { reque
   return status < 300 && isPreconditionFailed(request.preconditions, validators, now());
 }
 
+/** What watches the response of a handler. */
+export interface Recorder extends Interceptor {
+  /** Stores and shares nothing: another cache behind this one does what is to be done. */
+  withdraw(): void;
+}
+
 /** Watches the response of a handler, decides whether it may be stored, and answers the conditions of its request. */
-export function recordResponse(options: RecorderOptions): Interceptor {
+export function recordResponse(options: RecorderOptions): Recorder {
   const { request, forwarded, generations, storing, shared, defaults, mostBytes, name, now, standIn, settle } = options;
   const requestMs = now();
   let made: Unfinished | undefined;
@@ -106,6 +112,7 @@ export function recordResponse(options: RecorderOptions): Interceptor {
   /** Does the response say that it is the same for all? */
   let isForAll = false;
   let isRefused = false;
+  let isWithdrawn = false;
 
   function begin(outgoing: Outgoing): ReturnType<Interceptor["begin"]> {
     const { body, fields } = outgoing;
@@ -127,6 +134,7 @@ export function recordResponse(options: RecorderOptions): Interceptor {
   function decide(outgoing: Outgoing, form: BodyForm | undefined): Reply | "follow" | "pass" {
     const { status, fields, body } = outgoing;
     isDecided = true;
+    if (isWithdrawn) return "pass";
     const instead = status >= 500 ? standIn(status) : undefined;
     if (instead !== undefined) return instead;
     size = textOf(fields["content-length"]);
@@ -141,6 +149,7 @@ export function recordResponse(options: RecorderOptions): Interceptor {
 
   function failed(status: number): Reply | undefined {
     isDecided = true;
+    if (isWithdrawn) return undefined;
     const instead = status >= 500 ? standIn(status) : undefined;
     if (instead === undefined) settle(undefined, 0);
     return instead;
@@ -159,16 +168,19 @@ export function recordResponse(options: RecorderOptions): Interceptor {
     // Bytes in an encoding are for those who understand it, also if the handler forgot to say so.
     if (fields["content-encoding"] !== undefined && !vary.includes("accept-encoding")) vary.push("accept-encoding");
     const { explicit } = freshness;
+    const isLate = request.isSomebodyElse();
+    // It would be found by what was known of the user before.
+    if (isLate && !shared) return undefined;
     const candidate = {
       ...{ status, directives, vary, shared, explicit },
-      credentials: request.credentials,
+      credentials: request.credentials || isLate,
       cookies: request.cookies,
       setsCookie: fields["set-cookie"] !== undefined,
     };
     if (!(seconds > 0)) return undefined;
     if (!isStorable(candidate, statuses)) {
       if (isWithheld(candidate, statuses))
-        withheldFor = `credentials: ${request.credentialsIn ?? "cookie"}`;
+        withheldFor = `credentials: ${request.credentialsIn ?? (isLate ? "token" : "cookie")}`;
       return undefined;
     }
     isForAll = isForEveryone(directives);
@@ -235,8 +247,13 @@ export function recordResponse(options: RecorderOptions): Interceptor {
     return decide(response, response.form);
   }
 
+  function withdraw(): void {
+    isWithdrawn = true;
+    giveUp();
+  }
+
   const { hidden } = request;
-  return { hidden, mostBytes, begin, returned, failed, headMade, headSent: options.headSent, complete };
+  return { hidden, mostBytes, begin, returned, failed, headMade, headSent: options.headSent, complete, withdraw };
 }
 
 /** Fields that choose among responses, by what is sent. What compresses in front of the cache chooses for itself. */

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { VerifiedToken } from "../../auth/verifier.js";
-import type { Exchange } from "../../http/exchange.js";
+import type { Exchange, Facts } from "../../http/exchange.js";
 import type { ResolvedResponseCache } from "../../options/response-cache.js";
 import type { Forward } from "./cache-status.js";
 import type { IdentitySources } from "./credentials.js";
@@ -10,6 +10,7 @@ import { readDirectives } from "./directives.js";
 import { primaryKey, targetOf, variantKey } from "./request-key.js";
 import type { Lookup } from "./response-store.js";
 import { tagNamed, tagOfPath, tagOfTarget } from "./tags.js";
+import type { Turn } from "./turns.js";
 import type { Preconditions } from "./validators.js";
 
 /** What the cache knows of a request that it may answer. */
@@ -20,6 +21,8 @@ export interface CacheableRequest extends Lookup {
   /** Where the credentials are; undefined without any. */
   readonly credentialsIn: string | undefined;
   readonly cookies: boolean;
+  /** Has middleware behind the cache found out that somebody else is asking, too? */
+  readonly isSomebodyElse: () => boolean;
   /** May what its handler says be stored? */
   readonly stores: boolean;
   /** Wants a response that is made for it. */
@@ -27,6 +30,7 @@ export interface CacheableRequest extends Lookup {
   readonly preconditions: Preconditions;
   /** Fields that its handler must not see: the cache answers, or ignores, what they ask for. */
   readonly hidden: readonly string[];
+  readonly turn: Turn;
 }
 
 /** Unsafe methods change things (RFC 9110 9.2.1); so may those that nobody knows. */
@@ -45,6 +49,7 @@ export async function readRequest<Raw>(
   exchange: Exchange<Raw>,
   options: ResolvedResponseCache<Raw>,
   identity: IdentitySources<Raw>,
+  turn: Turn,
 ): Promise<CacheableRequest | Forward> {
   const { method, raw, facts } = exchange;
   if (method !== "GET" && method !== "HEAD") return "method";
@@ -55,7 +60,7 @@ export async function readRequest<Raw>(
   // A handler may wait for a body, or answer by it, and the key knows nothing of it (RFC 9110 9.3.1).
   if (exchange.hasBody) return "bypass";
   if (options.skip !== undefined && (await options.skip(raw, facts))) return "bypass";
-  const whose = options.per === "user" ? partitionOf(facts.verified) : "everyone";
+  const whose = options.per === "user" ? partitionOf(facts) : "everyone";
   const further = options.partition === undefined ? "" : await options.partition(raw, facts);
   if (whose === undefined || further === undefined) return "bypass";
   const names = typeof options.tags === "function" ? await options.tags(raw, facts) : options.tags;
@@ -63,7 +68,9 @@ export async function readRequest<Raw>(
   const found = findCredentials(exchange, options.credentials, identity);
   // A user may come with an API key of one of several customers, or in the name of somebody else.
   const besides = options.per === "user" ? (found?.headers ?? []).map((name) => [name, exchange.header(name)]) : [];
-  const primary = primaryKey(exchange, target, JSON.stringify([whose, further, ...besides]));
+  const behind = turn.depth === 0 ? [] : [turn.depth];
+  const known = identitiesOf(facts);
+  const primary = primaryKey(exchange, target, JSON.stringify([whose, further, ...besides, ...behind]));
   const directives = readDirectives(honoursRequests ? requested(exchange) : undefined);
   const hidden = honoursRequests ? conditions : [...conditions, ...beyond];
   const judged = (name: string): string | undefined => (honoursRequests ? undefined : exchange.header(name));
@@ -75,6 +82,7 @@ export async function readRequest<Raw>(
     credentials: found !== undefined,
     credentialsIn: found?.where,
     cookies: exchange.header("cookie") !== undefined,
+    isSomebodyElse: () => identitiesOf(facts) !== known,
     stores: method === "GET" && !directives.has("no-store"),
     insists: ["no-cache", "no-store", "max-age"].some((name) => directives.has(name)) || method === "HEAD",
     preconditions: {
@@ -84,6 +92,7 @@ export async function readRequest<Raw>(
       ifUnmodifiedSince: judged("if-unmodified-since"),
     },
     hidden,
+    turn,
   };
 }
 
@@ -106,20 +115,35 @@ function requested(exchange: Pick<Exchange, "header">): string | undefined {
   return /(?:^|[\s,])no-cache(?:$|[\s,])/i.test(exchange.header("pragma") ?? "") ? "no-cache" : undefined;
 }
 
-const partitions = new WeakMap<VerifiedToken, string>();
+const identities = new WeakMap<VerifiedToken, string>();
 
 /** Claims that differ from token to token of one user, and say nothing about what the user may see. */
 const ofOneToken: ReadonlySet<string> = new Set(["exp", "iat", "nbf", "jti"]);
 
-/** Whose the response is: what a token says of its user, with scopes, roles and session; undefined if nobody is signed in. */
-function partitionOf(token: VerifiedToken | undefined): string | undefined {
-  if (token === undefined || token.partition === "") return undefined;
-  const known = partitions.get(token);
+/**
+ * Whose the response is: the user of this gate, with what other gates know of who is asking; undefined if this gate knows
+ * nobody.
+ */
+function partitionOf(facts: Facts): string | undefined {
+  return facts.verified === undefined || facts.verified.partition === "" ? undefined : identitiesOf(facts);
+}
+
+/** Who is asking, as far as the gates of this request have found out. */
+function identitiesOf(facts: Facts): string {
+  const found: string[] = [];
+  let one: Facts | undefined = facts.first ?? facts;
+  for (; one !== undefined; one = one.next) if (one.verified !== undefined) found.push(identityOf(one.verified));
+  return found.join(" ");
+}
+
+/** What a token says of its user, with scopes, roles and session. */
+function identityOf(token: VerifiedToken): string {
+  const known = identities.get(token);
   if (known !== undefined) return known;
   const claims = Object.entries(token.auth.claims).filter(([name]) => !ofOneToken.has(name));
   // With the issuer as the gate tells issuers apart: the claim in a token may be anybody's, where a gate names none.
   const text = JSON.stringify([token.partition, claims]);
-  const partition = `user ${createHash("sha256").update(text).digest("base64url")}`;
-  partitions.set(token, partition);
-  return partition;
+  const identity = `user ${createHash("sha256").update(text).digest("base64url")}`;
+  identities.set(token, identity);
+  return identity;
 }

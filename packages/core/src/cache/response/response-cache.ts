@@ -15,6 +15,8 @@ import { asItCame, isUnsafe, readRequest } from "./request.js";
 import type { Found, ResponseStore, Start } from "./response-store.js";
 import { isInForceFor } from "./response-store.js";
 import { decideReuse, standsInForError } from "./reuse.js";
+import type { Turn } from "./turns.js";
+import { takeOver } from "./turns.js";
 import { mayMeet } from "./storable.js";
 
 /** What became of a request at the cache. */
@@ -59,16 +61,21 @@ export function createResponseCache<Raw>(
   };
 
   return function cacheResponse(exchange): Verdict | Promise<Verdict> {
-    // Of two on the way of one request, the first does it all.
-    if (exchange.facts.settled.has(store)) return allowed;
-    exchange.facts.settled.add(store);
-    if (!isUnsafe(exchange.method)) return answer(exchange);
+    const { settled } = exchange.facts;
+    if (!isUnsafe(exchange.method)) {
+      // The same one twice.
+      if (settled.has(cacheResponse)) return allowed;
+      settled.add(cacheResponse);
+      return answer(exchange, takeOver(settled));
+    }
+    if (settled.has(store)) return allowed;
+    settled.add(store);
     exchange.intercept(invalidateAfter(exchange, (tag) => void store.purge(tag).catch(store.report)));
     return allowed;
   };
 
-  async function answer(exchange: Exchange<Raw>): Promise<Verdict> {
-    const request = await readRequest(exchange, options, identity);
+  async function answer(exchange: Exchange<Raw>, turn: Turn): Promise<Verdict> {
+    const request = await readRequest(exchange, options, identity, turn);
     if (typeof request !== "string") return lookUp(exchange, request);
     count("bypass");
     return { allowed: true, headers: statusFields(name, { forwarded: request }) };
@@ -134,33 +141,33 @@ export function createResponseCache<Raw>(
       flight?.share({ response, variant: request.variant(response.vary), start: found });
     }
 
-    exchange.intercept(
-      recordResponse({
-        request,
-        forwarded: why,
-        generations: found.generations,
-        storing: found.answered,
-        shared: options.per === "everyone",
-        defaults,
-        mostBytes: options.maxSize,
-        etag: options.etag,
-        name,
-        now,
-        unmet: (status) => preconditionFailed(name, { forwarded: why, forwardStatus: status }),
-        standIn(status) {
-          if (stored === undefined || !standsInForError(stored, ageOf(stored, now()))) return undefined;
-          share(stored);
-          return tell(exchange, request, stored, { forwarded: why, forwardStatus: status });
-        },
-        headSent: () => flight?.headSent(),
-        bodySpared: () => flight?.letGo(),
-        settle(response, seconds) {
-          if (response === undefined) return flight?.keep();
-          share(response);
-          if (found.answered) void store.keep(request, response, seconds, found);
-        },
-      }),
-    );
+    const recorder = recordResponse({
+      request,
+      forwarded: why,
+      generations: found.generations,
+      storing: found.answered,
+      shared: options.per === "everyone",
+      defaults,
+      mostBytes: options.maxSize,
+      etag: options.etag,
+      name,
+      now,
+      unmet: (status) => preconditionFailed(name, { forwarded: why, forwardStatus: status }),
+      standIn(status) {
+        if (stored === undefined || !standsInForError(stored, ageOf(stored, now()))) return undefined;
+        share(stored);
+        return tell(exchange, request, stored, { forwarded: why, forwardStatus: status });
+      },
+      headSent: () => flight?.headSent(),
+      bodySpared: () => flight?.letGo(),
+      settle(response, seconds) {
+        if (response === undefined) return flight?.keep();
+        share(response);
+        if (found.answered) void store.keep(request, response, seconds, found);
+      },
+    });
+    request.turn.withdraw = () => recorder.withdraw();
+    exchange.intercept(recorder);
     return allowed;
   }
 
