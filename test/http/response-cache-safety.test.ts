@@ -132,6 +132,17 @@ describeOnEveryGate("what the response cache keeps from whom", (start) => {
     expect(app.calls()).to.equal(hostile.length + 1);
   });
 
+  it("fails where a partition is no text, and passes by where there is none, so that no two tenants share one", async () => {
+    const tenants: Record<string, unknown> = { map: new Map([["a", 1]]), nan: NaN, number: 1, list: ["a"], none: null };
+    const app = await serveCached(start, ({ url }) => ({ headers: fresh, body: url }), {
+      partition: ((raw: { path: string }) => tenants[raw.path.slice(1)]) as never,
+    });
+    for (const kind of Object.keys(tenants))
+      for (let time = 0; time < 2; time += 1)
+        expect((await send(`${app.url}/${kind}`)).status, kind).to.equal(kind === "none" ? 200 : 500);
+    expect(app.calls()).to.equal(2);
+  });
+
   it("keeps apart what Vary and the application's own partition say, and stores nothing that varies by everything", async () => {
     const app = await serveCached(start, ({ url, headers }) => ({
       headers: { ...fresh, vary: url === "/star" ? "Accept, *" : "Accept-Language, X-Other" },

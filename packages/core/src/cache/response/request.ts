@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { VerifiedToken } from "../../auth/verifier.js";
 import type { Exchange, Facts } from "../../http/exchange.js";
 import type { ResolvedResponseCache } from "../../options/response-cache.js";
+import { kindOf } from "../../options/validate.js";
 import type { Forward } from "./cache-status.js";
 import type { IdentitySources } from "./credentials.js";
 import { findCredentials } from "./credentials.js";
@@ -61,7 +62,7 @@ export async function readRequest<Raw>(
   if (exchange.hasBody) return "bypass";
   if (options.skip !== undefined && (await options.skip(raw, facts))) return "bypass";
   const whose = options.per === "user" ? partitionOf(facts) : "everyone";
-  const further = options.partition === undefined ? "" : await options.partition(raw, facts);
+  const further = options.partition === undefined ? "" : readPartition(await options.partition(raw, facts));
   if (whose === undefined || further === undefined) return "bypass";
   const names = typeof options.tags === "function" ? await options.tags(raw, facts) : options.tags;
   const target = targetOf(exchange.url, options.query);
@@ -94,6 +95,13 @@ export async function readRequest<Raw>(
     hidden,
     turn,
   };
+}
+
+/** JSON, of which keys are made, makes the same of many values: no two tenants may become one. */
+function readPartition(value: unknown): string | undefined {
+  if (typeof value === "string") return value;
+  if (value === undefined || value === null) return undefined;
+  throw new TypeError(`portcullis: cacheResponse().partition must return a string or undefined, not ${kindOf(value)}`);
 }
 
 /** A request as it came: its handler may change or remove fields before the response says which of them choose it. */
