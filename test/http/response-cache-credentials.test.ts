@@ -34,6 +34,22 @@ const wellKnown = {
     ...["x-goog-iap-jwt-assertion", "x-goog-authenticated-user-email", "x-apigateway-api-userinfo"],
     ...["x-appengine-user-email", "tailscale-user-login", "teleport-jwt-assertion"],
   ],
+  "names of an application's own, and of proxies that let one choose": [
+    ...["x-auth", "authentication", "x-authtoken", "accesstoken", "x-apitoken", "bearer", "x-signature", "user-key"],
+    ...[
+      "x-sso-user",
+      "x-ldap-user",
+      "x-proxy-user",
+      "x-current-user",
+      "x-end-user-id",
+      "x-logged-in-user",
+      "user-name",
+    ],
+    ...["x-token-subject", "x-token-user-email", "x-claim-sub", "x-claims", "x-jwt-claim-sub", "x-forwarded-uid"],
+    ...["session", "session-id", "x-sid", "on-behalf-of", "x-ms-on-behalf-of", "x-act-as", "x-actor-id", "x-person-id"],
+    ...["x-impersonate-user", "x-shopify-customer-id", "x-amz-cognito-identity", "x-roles", "x-scopes", "x-groups"],
+    ...["x-spiffe-id", "l5d-client-id", "x-application-key", "x-private-key", "x-artifactory-username"],
+  ],
   "client certificates": [
     ...[
       "client-cert",
@@ -88,8 +104,18 @@ const anonymous = [
     "host",
     ":authority",
   ],
-  ...["idempotency-key", "x-request-id", "traceparent", "x-csrf-token", "x-xsrf-token", "x-client-data", "cf-ray"],
+  ...[
+    "idempotency-key",
+    "x-request-id",
+    "traceparent",
+    "x-csrf-token",
+    "x-xsrf-token",
+    "x-csrftoken",
+    "x-client-data",
+    "cf-ray",
+  ],
   ...["sec-fetch-site", "sec-ch-ua", "sec-websocket-key", "x-requested-with", "x-tenant", "if-none-match", "save-data"],
+  ...["sec-fetch-user", "sec-fetch-mode", "x-user-agent", "x-device-id", "x-app-version", "x-group-by", "x-author"],
   ...["x-remote-addr", "remote-addr", "authority", "keep-alive", "x-amzn-trace-id", "x-ms-request-id", "priority"],
 ];
 

@@ -32,9 +32,10 @@ export interface FoundCredentials {
  * Names are compared with `-` for `_`: OIDC_CLAIM_sub of mod_auth_openidc, REMOTE_USER, SM_USER.
  */
 const exact: ReadonlySet<string> = new Set([
-  ...["dpop", "signature", "signature-input", "user", "username", "userid", "eppn", "client-id", "x-client-id"],
-  ...["x-account", "x-account-id", "x-customer-id", "x-email", "x-identity", "x-login", "x-member-id", "x-principal"],
-  ...["x-principal-id", "x-session", "x-session-id", "x-subject", "x-zumo-auth"],
+  ...["dpop", "signature-input", "userid", "eppn", "client-id", "x-client-id", "l5d-client-id", "x-spiffe-id"],
+  ...["x-account", "x-actor", "x-customer", "x-email", "x-identity", "x-login", "x-principal", "x-subject"],
+  ...["x-group", "x-groups", "x-permissions", "x-role", "x-roles", "x-scope", "x-scopes", "x-act-as", "x-otp"],
+  ...["bearer", "x-bearer", "session", "x-session", "sessionid", "x-sessionid", "sid", "x-sid"],
   // API gateways of Google, Azure App Service, nginx and others.
   ...["x-endpoint-api-userinfo", "x-apigateway-api-userinfo", "x-arr-clientcert", "x-ssl-cert", "x-cert"],
 ]);
@@ -42,24 +43,32 @@ const exact: ReadonlySet<string> = new Set([
 const families = new RegExp(
   `^(?:${[
     // oauth2-proxy, Traefik, Envoy, Louketo, Authelia, Kubernetes.
-    "x-forwarded-(?:user|email|groups?|roles?|preferred-username|login|name|sub|client-cert|tls-client-cert)",
-    "x-auth-|x-authenticated-|x?-?remote-(?:user|groups?|roles?|name|email|extra-)|impersonate-",
+    "x-forwarded-(?:user|email|groups?|roles?|preferred-username|login|name|sub|uid|client-cert|tls-client-cert)",
+    "x-auth-|x-authenticated-|x?-?remote-(?:user|groups?|roles?|name|email|extra-)|(?:x-)?impersonate-",
     // X-User-Agent and the address of a user are no identities.
     "x-user(?!-agent|-?ip$|-addr)|x-username",
     // Certificates of clients that a proxy has verified (RFC 9440 among them).
     "(?:x-)?client-(?:cert|dn|verify|subject)|(?:x-)?(?:ssl|tls)-client-|cf-client-cert|x-amzn-mtls-",
     // Cloudflare Access, AWS, Azure, Google, Tailscale.
-    "cf-access-|x-amzn-oidc-|x-amzn-ava-|x-ms-client-principal|x-ms-token-|x-goog-authenticated-user-",
+    "cf-access-|x-amzn-oidc-|x-amzn-ava-|x-amz-cognito-|x-ms-client-principal|x-ms-token-|x-goog-authenticated-user-",
     "x-appengine-(?:user-(?!ip)|auth-domain)|tailscale-user-",
-    // Authentik, Grafana, Pomerium, Vouch, Kong, Hasura, RapidAPI, IBM, mod_auth_openidc, Shibboleth, SiteMinder, WebSEAL.
+    // Caddy, Authentik, Grafana, Pomerium, Vouch, Kong, Hasura, RapidAPI, IBM, mod_auth_openidc, Shibboleth, SiteMinder, WebSEAL.
+    "x-token-(?:subject|user)|x-(?:jwt-)?claims?(?:-|$)",
     "x-authentik-|x-webauth-|x-pomerium-|x-vouch-|x-consumer-|x-credential-|x-hasura-|x-rapidapi-|x-ibm-client-",
     "(?:x-)?oidc-|(?:x-)?shib-|sm-?user|sm-universalid|iv-(?:user|groups|creds)|cas-user|x-jwt-|x-parse-",
   ].join("|")})`,
 );
 
 /** `X-Api-Key`, `Ocp-Apim-Subscription-Key`, `X-Auth-Token`, `Proxy-Authorization`, `X-Goog-Iap-Jwt-Assertion`, ... */
-const endings =
-  /(?:^|-)(?:authorization|(?:api|auth|access|admin|app|functions|master|secret|subscription)-?key|(?<!csrf-|xsrf-)token|jwt|assertion|userinfo|secret|password|credentials?)$/;
+const endings = new RegExp(
+  `(?:^|-)(?:${[
+    "(?:api|auth|access|admin|app|application|functions|license|master|private|secret|signing|subscription|user)-?key",
+    "auth|authentication|authorization|jwt|assertion|secret|password|credentials?|signature|on-behalf-of",
+    // X-Sso-User, X-Ldap-Username; browsers send Sec-Fetch-User with every navigation.
+    "(?<!^sec-fetch-)user|user-?name|user-?id|user-?email|userinfo",
+    "(?:account|actor|customer|member|owner|person|principal|session|subject)-id",
+  ].join("|")})$|(?<!csrf-?|xsrf-?)token$`,
+);
 
 /** Headers that carry an address tell where a client is, not who it is. */
 const addresses: ReadonlySet<string> = new Set([
