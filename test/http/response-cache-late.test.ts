@@ -90,8 +90,11 @@ describeOnEveryGate("a head that is changed when it is made", (start) => {
         where,
         (_url, calls) => ({ body: `view ${calls}` }),
       );
-      const ask = async (view: string): Promise<string> =>
-        (await send(`${app.url}/a`, { headers: { "x-view": view } })).text;
+      const ask = async (view: string): Promise<string> => {
+        const { text, headers } = await send(`${app.url}/a`, { headers: { "x-view": view } });
+        expect(String(headers.vary).toLowerCase()).to.equal("x-view");
+        return text;
+      };
       expect([await ask("a"), await ask("b"), await ask("a"), await ask("b")]).to.deep.equal([
         ...["view 1", "view 2", "view 1", "view 2"],
       ]);

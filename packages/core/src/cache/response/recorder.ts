@@ -231,6 +231,8 @@ export function recordResponse(options: RecorderOptions): Recorder {
     else if (reached !== undefined && !isReturned) made = examine({ ...decided, status, fields: reached }, made.form);
     if (made === undefined || isForbidden(fields)) return giveUp();
     made = { ...made, vary: [...new Set([...made.vary, ...lateVary(fields)])].sort() };
+    // Middleware in front says its part again; what handlers have said late is for caches elsewhere, too.
+    if (typeof reached === "object" && isReturned) made = { ...made, fields: withVary(made.fields, lateVary(reached)) };
     if (whole !== undefined) finish(made, whole);
   }
 
@@ -254,6 +256,14 @@ export function recordResponse(options: RecorderOptions): Recorder {
 
   const { hidden } = request;
   return { hidden, mostBytes, begin, returned, failed, headMade, headSent: options.headSent, complete, withdraw };
+}
+
+function withVary(fields: readonly Header[], names: readonly string[]): Header[] {
+  const stated = fields.find(([name]) => name === "vary")?.[1];
+  const known = listOf(stated);
+  const all = [...(stated === undefined ? [] : [stated]), ...names.filter((name) => !known.includes(name))].join(", ");
+  const others = fields.filter(([name]) => name !== "vary");
+  return all === "" ? others : [...others, ["vary", all]];
 }
 
 /** Fields that choose among responses, by what is sent. What compresses in front of the cache chooses for itself. */
