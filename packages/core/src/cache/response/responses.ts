@@ -5,7 +5,7 @@ import { tagNamed, tagOfPath, tagOfTarget } from "./tags.js";
 export interface PurgePathOptions {
   /**
    * Which query strings of the path: `"any"`, whatever the path given says after `?`; or `"exact"`, those with the same
-   * parameters in any order. For a cache with the option `query`, that is the parameters that make a difference.
+   * parameters in any order and spelling. For a cache with the option `query`, that is the parameters that make a difference.
    * @default "any"
    */
   readonly query?: "any" | "exact" | undefined;

@@ -6,10 +6,10 @@ export function tagOfPath(target: string): string {
   return `${pathPrefix}${foldPath(split(target).path)}`;
 }
 
-/** The tag of all responses for one path and query; the order of parameters does not matter. */
+/** The tag of all responses for one path and query; order and spelling of the parameters do not matter. */
 export function tagOfTarget(target: string): string {
   const { path, query } = split(target);
-  return `target ${foldPath(path)}?${query.split("&").map(decode).sort().join("&")}`;
+  return `target ${foldPath(path)}?${foldQuery(query)}`;
 }
 
 /** A tag as the application calls it. */
@@ -46,13 +46,39 @@ function foldPath(path: string): string {
   return `/${segments.join("/")}`;
 }
 
-/** Escapes that are not UTF-8 stay as they are. */
+/** One spelling for all queries in which parsers find the same: `+` is a blank, and no value is an empty one. */
+function foldQuery(query: string): string {
+  const parameters = query.replaceAll("+", " ").split("&").map(decode);
+  return parameters
+    .map((parameter) => (parameter.endsWith("=") ? parameter.slice(0, -1) : parameter))
+    .filter((parameter) => parameter !== "")
+    .sort()
+    .join("&");
+}
+
+const percent = 0x25;
+
+/**
+ * Decodes every escape, whatever stands beside it; bytes that are not UTF-8 all become U+FFFD. Not by `decodeURIComponent`: a
+ * target may be full of what it throws at, and each throw costs as much as a whole target.
+ */
 function decode(text: string): string {
-  return text.replace(/(?:%[0-9a-f]{2})+/gi, (escapes) => {
-    try {
-      return decodeURIComponent(escapes);
-    } catch {
-      return escapes;
-    }
-  });
+  if (!text.includes("%")) return text;
+  const bytes = Buffer.from(text);
+  let size = 0;
+  for (let at = 0; at < bytes.length; at += 1) {
+    const byte = bytes[at] ?? 0;
+    const escaped = byte === percent ? 16 * hexDigit(bytes[at + 1]) + hexDigit(bytes[at + 2]) : NaN;
+    if (!Number.isNaN(escaped)) at += 2;
+    bytes[size] = Number.isNaN(escaped) ? byte : escaped;
+    size += 1;
+  }
+  return bytes.toString("utf8", 0, size);
+}
+
+/** The value of a hexadecimal digit by its character code; NaN for any other character. */
+function hexDigit(code = 0): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  const letter = code | 0x20;
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : NaN;
 }
