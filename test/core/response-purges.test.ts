@@ -2,7 +2,7 @@ import { expect } from "chai";
 import fc from "fast-check";
 import { Invalidations } from "../../packages/core/src/cache/invalidations.js";
 import type { Found } from "../../packages/core/src/cache/response/response-store.js";
-import { isInForceFor, ResponseStore } from "../../packages/core/src/cache/response/response-store.js";
+import { ResponseStore } from "../../packages/core/src/cache/response/response-store.js";
 import { tagNamed, tagOfPath, tagOfTarget } from "../../packages/core/src/cache/response/tags.js";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
 import { silentLogger } from "../support/logger.js";
@@ -43,10 +43,11 @@ function keyOf(tag: string): string {
 interface Making {
   readonly moment: number;
   readonly url: number;
+  readonly process: number;
   readonly start: Found;
-  /** A purge was lost that the store held alone, so that nobody can know of it any more. */
+  /** A purge by another process was lost that the store held alone, so that the one at work cannot know of it any more. */
   excused: boolean;
-  readonly purged: Set<string>;
+  readonly purgedElsewhere: Set<string>;
 }
 
 interface Step {
@@ -92,28 +93,29 @@ describe("a purge", () => {
           if (what === "purge") {
             await responses.purge(tag);
             purgedAt.set(tag, moment);
-            for (const { purged } of underWay) purged.add(tag);
+            for (const making of underWay) if (making.process !== process) making.purgedElsewhere.add(tag);
           }
           if (what === "lose") {
             await store.deleteMany([keyOf(tag)]);
             for (const making of underWay) {
               const isNew = new Map(making.start.generations).get(tag) === "";
-              if (isNew && making.purged.has(tag)) making.excused = true;
+              if (isNew && making.purgedElsewhere.has(tag)) making.excused = true;
             }
           }
           if (what === "begin") {
             const url = which % 2;
             const start = await responses.find(lookup(url));
-            const making = { moment, url, start, excused: false, purged: new Set<string>() };
+            const making = { moment, url, process, start, excused: false, purgedElsewhere: new Set<string>() };
             makings.set(String(moment), making);
             underWay.push(making);
           }
           const ended = what === "end" ? underWay.shift() : undefined;
           if (ended !== undefined) {
             const { url, start } = ended;
+            const worker = processes[ended.process] as ResponseStore;
             const body = Buffer.from(String(ended.moment));
             const made = { ...storedResponse, body, storedMs: store.clock.ms, vary: vary ? ["accept"] : [] };
-            await responses.keep(lookup(url), { ...made, generations: start.generations }, seconds, start);
+            await worker.keep(lookup(url), { ...made, generations: start.generations }, seconds, start);
           }
           for (const one of processes) for (const url of [0, 1]) await check(url, one);
         }
@@ -131,12 +133,50 @@ describe("a purge", () => {
     const found = await responses.find(lookup(0));
     expect(found.generations).to.deep.equal(start.generations);
     const made = { ...storedResponse, generations: start.generations, vary: [] };
-    expect([isInForceFor(made, start, soon), isInForceFor(made, start, found)]).to.deep.equal([true, false]);
+    expect([responses.isInForceFor(made, start, soon), responses.isInForceFor(made, start, found)]).to.deep.equal([
+      true,
+      false,
+    ]);
     await responses.keep(lookup(0), made, 3600, start);
     expect((await responses.find(lookup(0))).response).to.equal(undefined);
     // One that began since then is stored.
     await responses.keep(lookup(0), made, 3600, found);
     expect((await responses.find(lookup(0))).response?.status).to.equal(200);
+  });
+
+  it("is remembered by its process, whether the store loses it, or is away before it or after it", async () => {
+    const { store, processes } = openProcesses(1);
+    const [responses] = processes as [ResponseStore];
+    for (const wasAway of [false, true]) {
+      if (wasAway) store.goDown();
+      const [start, meanwhile] = [await responses.find(lookup(0)), await responses.find(lookup(0))];
+      store.comeBack();
+      const made = { ...storedResponse, generations: start.generations, vary: [] };
+      await responses.purge(tagNamed("a"));
+      store.goDown();
+      const found = await responses.find(lookup(0));
+      store.comeBack();
+      expect([meanwhile, found].map((one) => responses.isInForceFor(made, start, one))).to.deep.equal([true, false]);
+      expect([responses.isPurged(start), responses.isPurged(found)]).to.deep.equal([true, false]);
+      await store.deleteMany(tags.map(keyOf));
+      await responses.keep(lookup(0), made, 60, start);
+      expect((await responses.find(lookup(0))).response).to.equal(undefined);
+    }
+  });
+
+  it("keeps from the store nothing with other tags, as long as its process remembers it", async () => {
+    const { processes } = openProcesses(1);
+    const [responses] = processes as [ResponseStore];
+    for (const [count, isKept] of [
+      [5000, true],
+      [10_500, false],
+    ] as const) {
+      const start = await responses.find(lookup(0));
+      for (let purge = 0; purge < count; purge += 1) await responses.purge(tagNamed(`other ${purge}`));
+      await responses.keep(lookup(0), { ...storedResponse, generations: start.generations, vary: [] }, 60, start);
+      expect((await responses.find(lookup(0))).response !== undefined, `after ${count} purges`).to.equal(isKept);
+      await responses.purge(tagNamed("a"));
+    }
   });
 
   it("does not keep from the store what others with its tags are stored before, as long as nothing is purged", async () => {

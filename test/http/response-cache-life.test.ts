@@ -128,6 +128,33 @@ describeOnEveryGate("the life of a stored response", (start) => {
     expect((await send(`${app.url}/must`)).status).to.equal(503);
   });
 
+  it("covers for no handler that fails once its response was purged, not for one that began before", async () => {
+    for (const way of ["purge", "purgePath", "POST"]) {
+      const begun = latch();
+      const failing = latch();
+      const app = await serveCached(
+        start,
+        async ({ method }) => {
+          if (method === "POST") return { status: 204 };
+          if (app.calls() === 1)
+            return { headers: { "cache-control": "public, max-age=60, stale-if-error=60", age: "61" }, body: "old" };
+          begun.open();
+          await failing.opened;
+          return { status: 503, body: "down" };
+        },
+        { tags: ["t"] },
+      );
+      await send(`${app.url}/r`);
+      const answer = send(`${app.url}/r`);
+      await begun.opened;
+      if (way === "purge") await app.gate.responses.purge("t");
+      if (way === "purgePath") await app.gate.responses.purgePath("/r");
+      if (way === "POST") await send(`${app.url}/r`, { method: "POST" });
+      failing.open();
+      expect((await answer).status, way).to.equal(503);
+    }
+  });
+
   it("ends with a successful unsafe request to its address, and to those it names", async () => {
     const app = await serveCached(start, ({ method, url, headers }) => {
       if (method === "GET") return { headers: fresh, body: `${url} ${app.calls()}` };

@@ -13,7 +13,6 @@ import { ageOf, preconditionFailed, replay, statusFields, unsatisfiable } from "
 import type { CacheableRequest } from "./request.js";
 import { asItCame, isUnsafe, readRequest } from "./request.js";
 import type { Found, ResponseStore, Start } from "./response-store.js";
-import { isInForceFor } from "./response-store.js";
 import { decideReuse, standsInForError } from "./reuse.js";
 import type { Turn } from "./turns.js";
 import { takeOver } from "./turns.js";
@@ -126,7 +125,7 @@ export function createResponseCache<Raw>(
     return (
       request.variant(response.vary) === variant &&
       meets(request, response) &&
-      isInForceFor(response, start, found) &&
+      store.isInForceFor(response, start, found) &&
       decideReuse(response, ageOf(response, now()), request.directives) !== "forward"
     );
   }
@@ -155,6 +154,7 @@ export function createResponseCache<Raw>(
       unmet: (status) => preconditionFailed(name, { forwarded: why, forwardStatus: status }),
       standIn(status) {
         if (stored === undefined || !standsInForError(stored, ageOf(stored, now()))) return undefined;
+        if (store.isPurged(found)) return undefined;
         share(stored);
         return tell(exchange, request, stored, { forwarded: why, forwardStatus: status });
       },

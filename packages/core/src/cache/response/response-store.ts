@@ -22,10 +22,12 @@ export interface Found {
   readonly vary: readonly string[];
   /** When the store was asked; by the monotonic clock of this process. */
   readonly askedAt: number;
+  /** The last purge of each tag by this process, as a number in their order. */
+  readonly purges: readonly number[];
 }
 
 /** What a handler went by when it began to make a response. */
-export type Start = Pick<Found, "generations" | "askedAt">;
+export type Start = Pick<Found, "generations" | "askedAt" | "purges">;
 
 export interface Lookup {
   readonly primary: string;
@@ -58,6 +60,9 @@ const longestMakingMs = renewalMs - 5000;
 /** Other responses with the same tags may be stored meanwhile, and each may make one generation. */
 const mostAttempts = 3;
 
+/** Purges of this process that it remembers by their tag. */
+const mostPurges = 10_000;
+
 /**
  * Responses in the cache store. A tag has a random generation, which a purge replaces; a response is good only while all its
  * tags have the generations that it names: those from before its handler ran, so that one made while a purge happened is ended
@@ -73,6 +78,19 @@ export class ResponseStore {
   readonly #choices = new LRUCache<string, readonly string[]>({ max: 10_000 });
   /** What was stored until then is not used; Unix milliseconds. */
   #distrustedUntil = Number.NEGATIVE_INFINITY;
+  /**
+   * The last purge of each tag that this process made, as a number in their order: the store may lose what it knows of one,
+   * or be away when it is asked.
+   */
+  readonly #purged = new LRUCache<string, number>({
+    max: mostPurges,
+    dispose: (purge, _key, reason) => {
+      if (reason === "evict") this.#forgotten = purge;
+    },
+  });
+  #purges = 0;
+  /** The last purge that was forgotten. */
+  #forgotten = 0;
 
   constructor(options: ResponseStoreOptions) {
     const { store, keys, note, renewals, now, monotonic = () => performance.now() } = options;
@@ -81,7 +99,10 @@ export class ResponseStore {
     this.#note = note;
     this.#renewals = renewals;
     this.#monotonic = monotonic;
-    renewals.listen({ overflowed: () => (this.#distrustedUntil = now()) });
+    renewals.listen({
+      changed: (key) => this.#purged.set(key, (this.#purges += 1)),
+      overflowed: () => (this.#distrustedUntil = now()),
+    });
   }
 
   async find({ primary, variant, tags }: Lookup): Promise<Found> {
@@ -90,14 +111,15 @@ export class ResponseStore {
     const tagKeys = tags.map((tag) => this.#tagKey(tag));
     const keys = [this.#entryKey(primary), ...tagKeys];
     if (guess !== primary) keys.push(this.#entryKey(guess));
-    const askedAt = this.#monotonic();
     // Nothing is answered from the store before it has the purges that it missed.
-    const texts = (await this.#settle(tagKeys)) ? await this.#read(keys) : undefined;
+    const isSettled = await this.#settle(tagKeys);
+    const [askedAt, purges] = [this.#monotonic(), tagKeys.map((key) => this.#lastPurge(key))];
+    const texts = isSettled ? await this.#read(keys) : undefined;
     const generations = tags.map((tag, index) => {
       return [tag, this.#renewals.markOf(tagKeys[index] ?? "") ?? texts?.[index + 1] ?? ""] as const;
     });
     const answered = texts !== undefined;
-    const found = { response: undefined, others: false, generations, answered, vary: known, askedAt };
+    const found = { response: undefined, others: false, generations, answered, vary: known, askedAt, purges };
     const first = decodeRecord(texts?.[0]);
     if (first === undefined) return found;
     if (!isChoice(first)) return { ...found, response: this.#inForce(first, generations), vary: [] };
@@ -114,19 +136,14 @@ export class ResponseStore {
    * Keeps a response, unless one of its tags was purged since its handler began, or the handler ran too long to tell. While
    * the store is down it is not kept.
    */
-  async keep(
-    lookup: Omit<Lookup, "tags">,
-    response: StoredResponse,
-    seconds: number,
-    { askedAt }: Start,
-  ): Promise<void> {
+  async keep(lookup: Omit<Lookup, "tags">, response: StoredResponse, seconds: number, start: Start): Promise<void> {
     const ttlMs = Math.min(seconds * 1000, longestMs);
-    if (!(ttlMs > 0)) return;
+    if (!(ttlMs > 0) || this.isPurged(start)) return;
     let claims = response.generations.map(([tag, began]) => {
       return { key: this.#tagKey(tag), named: began === "" ? newGeneration() : began, isNew: began === "" };
     });
     for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
-      const leftMs = longestMakingMs - (this.#monotonic() - askedAt);
+      const leftMs = longestMakingMs - (this.#monotonic() - start.askedAt);
       if (leftMs <= 0 && claims.some(({ isNew }) => isNew)) return;
       const named = response.generations.map(([tag], index) => [tag, claims[index]?.named ?? ""] as const);
       const entries = this.#entries(lookup, { ...response, generations: named }, ttlMs);
@@ -151,6 +168,25 @@ export class ResponseStore {
   /** Ends every response with this tag. Rejects if the store missed it; this process then knows it all the same. */
   async purge(tag: string): Promise<void> {
     await this.#renewals.run(this.#tagKey(tag));
+  }
+
+  /** Is a response that is made for one request as good for another, which found this? */
+  isInForceFor(response: StoredResponse, start: Start, found: Start): boolean {
+    if (!isInForce(response, found.generations)) return false;
+    // Of a tag without a generation the store cannot tell that it was purged longer ago, or before the store went away.
+    const isUnsure = response.generations.some(([, generation]) => generation === "");
+    if (!isUnsure) return true;
+    const isSoon = Math.abs(found.askedAt - start.askedAt) < longestMakingMs;
+    return isSoon && start.purges.every((purge, index) => purge === found.purges[index]);
+  }
+
+  /** Has this process purged one of the tags since then? */
+  isPurged({ generations, purges }: Start): boolean {
+    return generations.some(([tag], index) => this.#lastPurge(this.#tagKey(tag)) !== purges[index]);
+  }
+
+  #lastPurge(key: string): number {
+    return this.#purges === 0 ? 0 : (this.#purged.peek(key) ?? this.#forgotten);
   }
 
   /** Does the store have all purges of these keys? */
@@ -210,12 +246,4 @@ function mayJoin({ isNew }: Claim, found: string): boolean {
 function isInForce({ generations }: StoredResponse, now: StoredResponse["generations"]): boolean {
   const current = new Map(now);
   return generations.every(([tag, generation]) => current.get(tag) === generation);
-}
-
-/** Is a response that is made for one request as good for another, which found this? */
-export function isInForceFor(response: StoredResponse, start: Start, found: Start): boolean {
-  if (!isInForce(response, found.generations)) return false;
-  // Of a tag without a generation nobody can tell that it was purged longer ago.
-  const isUnsure = response.generations.some(([, generation]) => generation === "");
-  return !isUnsure || Math.abs(found.askedAt - start.askedAt) < longestMakingMs;
 }
