@@ -109,6 +109,39 @@ for (const adapter of adapters) {
       expect((await send(`${app.url}/a`)).status).to.equal(200);
     });
 
+    it("is kept again although another program wrote where its end is kept, and ends all the same", async () => {
+      const prefix = freshPrefix();
+      let version = 1;
+      const app = await serve(testRedisUrl(), prefix, () => `version ${version}`);
+      const redis = new Redis(testRedisUrl());
+      closing.push(() => redis.quit());
+      const isKept = async (): Promise<boolean> =>
+        String((await send(`${app.url}/a`)).headers["cache-status"]).includes("hit");
+      await until(isKept);
+      const keys = [...(await redis.keys(`${prefix}*response-*`)), ...(await redis.keys(`${prefix}*:generation:*`))];
+      expect(keys).to.have.length(3);
+      const ways: readonly ((key: string) => Promise<unknown>)[] = [
+        (key) => redis.set(key, "not one of ours"),
+        (key) => redis.set(key, "x".repeat(100_000)),
+        (key) => redis.set(key, Buffer.from([0xff, 0])),
+        (key) => redis.set(key, ""),
+        (key) => redis.set(key, "word"),
+        (key) => redis.rpush(key, "a list"),
+      ];
+      for (const key of keys) {
+        for (const [way, put] of ways.entries()) {
+          await redis.del(key);
+          await put(key);
+          await until(isKept);
+          expect(await redis.pttl(key), `${way} ${key}`).to.be.above(0);
+          version += 1;
+          await app.gate.responses.purge("orders");
+          expect((await send(`${app.url}/a`)).text, `${way} ${key}`).to.equal(`version ${version}`);
+          await until(isKept);
+        }
+      }
+    });
+
     it("is the same for all processes, and so is the end of what it keeps, and every key of it has a life", async () => {
       const prefix = freshPrefix();
       let calls = 0;

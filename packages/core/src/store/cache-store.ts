@@ -76,6 +76,16 @@ export function renewedGeneration(): string {
   return `r${randomBytes(6).toString("base64url")}`;
 }
 
+/** What the store has under the key of a generation; "" for none, and for what is no generation of ours. */
+export function readGeneration(text: string | undefined): string {
+  return text !== undefined && isGeneration(text) ? text : "";
+}
+
+/** Of any kind. */
+export function isGeneration(text: string): boolean {
+  return /^[\w-]{1,16}$/.test(text);
+}
+
 /** Was this generation made for an entry, and not to end one? Then nothing was ended since it exists. */
 export function isFirstGeneration(generation: string): boolean {
   return generation.startsWith("g");

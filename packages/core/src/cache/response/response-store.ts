@@ -3,7 +3,7 @@ import type { Keyspace } from "../../store/keys.js";
 import type { CacheEntry, Claim } from "../../store/cache-store.js";
 import type { CacheStore } from "../../store/ports.js";
 import type { Invalidations } from "../invalidations.js";
-import { isFirstGeneration, newGeneration, renewalMs } from "../../store/cache-store.js";
+import { isFirstGeneration, newGeneration, readGeneration, renewalMs } from "../../store/cache-store.js";
 import { StoreFault } from "../../store/ports.js";
 import type { Choice, StoredResponse } from "./entry.js";
 import { decodeRecord, encodeChoice, encodeResponse } from "./entry.js";
@@ -116,7 +116,7 @@ export class ResponseStore {
     const [askedAt, purges] = [this.#monotonic(), tagKeys.map((key) => this.#lastPurge(key))];
     const texts = isSettled ? await this.#read(keys) : undefined;
     const generations = tags.map((tag, index) => {
-      return [tag, this.#renewals.markOf(tagKeys[index] ?? "") ?? texts?.[index + 1] ?? ""] as const;
+      return [tag, this.#renewals.markOf(tagKeys[index] ?? "") ?? readGeneration(texts?.[index + 1])] as const;
     });
     const answered = texts !== undefined;
     const found = { response: undefined, others: false, generations, answered, vary: known, askedAt, purges };

@@ -2,7 +2,8 @@ import type { BreakerControl } from "../../resilience/breaker.js";
 import { Breaker } from "../../resilience/breaker.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
 import type { CacheEntry, CacheStore, Claim, Lease, Settlement } from "../cache-store.js";
-import { cacheChannel, letterOf, newGeneration, renewalMs, renewedGeneration, withdrawnMs } from "../cache-store.js";
+import { cacheChannel, letterOf, withdrawnMs } from "../cache-store.js";
+import { isGeneration, newGeneration, renewalMs, renewedGeneration } from "../cache-store.js";
 import { StoreFault } from "../ports.js";
 import type { BatchCall } from "./batcher.js";
 import { Batcher } from "./batcher.js";
@@ -239,7 +240,7 @@ function readGeneration(reply: unknown): string {
 
 function readGenerationOrNone(reply: unknown): string {
   const generation = readText(reply);
-  if (!/^[\w-]{0,16}$/.test(generation)) throw unreadable();
+  if (generation !== "" && !isGeneration(generation)) throw unreadable();
   return generation;
 }
 
