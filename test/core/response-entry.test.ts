@@ -40,6 +40,7 @@ describe("a stored response", () => {
       fields: [null, {}, [["a"]], [["a", 1]], [["a\r\nb", "x"]], [["a", "x\r\nset-cookie: y"]], [["", "x"]]],
       lifetime: [-1, "60", null, {}],
       storedMs: [null, "0"],
+      storeMs: [null, "0", -1],
       mustRevalidate: [1, "true", null],
       open: [undefined, "yes"],
       vary: ["accept", [1], null],

@@ -18,8 +18,8 @@ function openProcesses(count: number): {
   const common = { telemetry: new Telemetry(), logger: silentLogger };
   const processes = Array.from({ length: count }, () => {
     const renewals = new Invalidations({ ...common, apply: async (key) => store.renewGenerations([key]) });
-    const clocks = { now: () => store.clock.ms, monotonic: () => store.clock.ms };
-    return new ResponseStore({ store, keys: cacheKeys, note: () => undefined, renewals, ...clocks });
+    const monotonic = (): number => store.clock.ms;
+    return new ResponseStore({ store, keys: cacheKeys, note: () => undefined, renewals, monotonic });
   });
   return { store, processes };
 }
@@ -114,7 +114,7 @@ describe("a purge", () => {
             const { url, start } = ended;
             const worker = processes[ended.process] as ResponseStore;
             const body = Buffer.from(String(ended.moment));
-            const made = { ...storedResponse, body, storedMs: store.clock.ms, vary: vary ? ["accept"] : [] };
+            const made = { ...storedResponse, body, storeMs: store.clock.ms, vary: vary ? ["accept"] : [] };
             await worker.keep(lookup(url), { ...made, generations: start.generations }, seconds, start);
           }
           for (const one of processes) for (const url of [0, 1]) await check(url, one);

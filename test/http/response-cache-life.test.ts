@@ -128,6 +128,21 @@ describeOnEveryGate("the life of a stored response", (start) => {
     expect((await send(`${app.url}/must`)).status).to.equal(503);
   });
 
+  it("ends when it should, although the process that stored it had a clock that was ahead", async () => {
+    const { now } = Date;
+    const app = await serveCached(start, () => ({
+      headers: { "cache-control": "public, max-age=2, stale-if-error=3600" },
+      body: `made ${app.calls()}`,
+    }));
+    try {
+      Date.now = () => now() + 600_000;
+      await send(app.url);
+    } finally {
+      Date.now = now;
+    }
+    await until(async () => (await send(app.url)).text === "made 2");
+  });
+
   it("covers for no handler that fails once its response was purged, not for one that began before", async () => {
     for (const way of ["purge", "purgePath", "POST"]) {
       const begun = latch();

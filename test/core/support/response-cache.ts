@@ -28,6 +28,7 @@ export const storedResponse: StoredResponse = {
   sized: true,
   removed: [],
   storedMs: nowMs,
+  storeMs: nowMs,
   initialAge: 0,
   lifetime: 60,
   staleWhileRevalidate: 0,

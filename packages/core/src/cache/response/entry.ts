@@ -15,6 +15,8 @@ export interface StoredResponse {
   /** Fields that stood on the response before its handler, which removed them; in lower case. */
   readonly removed: readonly string[];
   readonly storedMs: number;
+  /** The same moment by the clock of the store; milliseconds. */
+  readonly storeMs: number;
   readonly initialAge: number;
   readonly lifetime: number;
   readonly staleWhileRevalidate: number;
@@ -69,10 +71,10 @@ function readChoice({ choice }: { readonly choice: unknown }): Choice | undefine
 }
 
 function readResponse(head: Partial<Record<keyof StoredResponse | "size" | "isText", unknown>>, text: string) {
-  const { status, fields, storedMs, initialAge, lifetime, staleWhileRevalidate, staleIfError, size } = head;
+  const { status, fields, storedMs, storeMs, initialAge, lifetime, staleWhileRevalidate, staleIfError, size } = head;
   const { mustRevalidate, open, explicit, isText, vary, generations, form, sized, removed } = head;
   if (![mustRevalidate, open, explicit, isText, sized].every((value) => typeof value === "boolean")) return undefined;
-  const durations = [storedMs, initialAge, lifetime, staleWhileRevalidate, staleIfError];
+  const durations = [storedMs, storeMs, initialAge, lifetime, staleWhileRevalidate, staleIfError];
   if (!durations.every((value) => typeof value === "number" && Number.isFinite(value) && value >= 0)) return undefined;
   if (typeof status !== "number" || !Number.isInteger(status) || status < 200 || status > 499) return undefined;
   if (!isPairs(fields) || !isNames(vary) || !isNames(removed) || !isPairs(generations)) return undefined;

@@ -78,9 +78,21 @@ function initialAge(field: FieldReader, requestMs: number, nowMs: number): numbe
   return Math.max(0, (nowMs - date) / 1000, age + (nowMs - requestMs) / 1000);
 }
 
-/** Seconds since it was made. A clock that went back makes nothing younger than it was. */
-export function currentAge(initialAge: number, storedMs: number, nowMs: number): number {
-  return initialAge + Math.max(0, nowMs - storedMs) / 1000;
+/** One moment by two clocks; milliseconds. */
+export interface Moment {
+  /** Unix milliseconds by the clock of the process. */
+  readonly processMs: number;
+  /** By the clock of the store, which all processes share. */
+  readonly storeMs: number;
+}
+
+/**
+ * Seconds since it was made, by the clock that says more. One that went back makes nothing younger than it was, and neither
+ * does one that is behind that of the process that stored it.
+ */
+export function currentAge(initialAge: number, stored: Moment, now: Moment): number {
+  const elapsedMs = Math.max(0, now.processMs - stored.processMs, now.storeMs - stored.storeMs);
+  return initialAge + elapsedMs / 1000;
 }
 
 /** How long a response is worth keeping. */

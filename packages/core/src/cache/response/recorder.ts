@@ -23,6 +23,8 @@ export interface JudgeOptions {
 }
 
 export interface RecorderOptions extends JudgeOptions {
+  /** Milliseconds by the clock of the store. */
+  readonly storeNow: () => number;
   /** Why the handler is asked. */
   readonly forwarded: Forward;
   /** What the response will have to remember; undefined if it cannot be stored, because the store does not answer. */
@@ -192,6 +194,7 @@ export function recordResponse(options: RecorderOptions): Recorder {
       sized: size !== undefined,
       removed: fieldsRemoved(fields, before),
       storedMs: nowMs,
+      storeMs: options.storeNow(),
       ...freshness,
       open: isOpen(directives),
       vary: vary.sort(),

@@ -3,6 +3,7 @@ import type { Header, Reply } from "../../http/verdict.js";
 import type { Handling } from "./cache-status.js";
 import { cacheStatus } from "./cache-status.js";
 import type { StoredResponse } from "./entry.js";
+import type { Moment } from "./freshness.js";
 import { currentAge } from "./freshness.js";
 import { secondsLeft } from "./reuse.js";
 import { fieldsOfNotModified } from "./stored-fields.js";
@@ -10,8 +11,8 @@ import type { Preconditions } from "./validators.js";
 import { isNotModified, isPreconditionFailed } from "./validators.js";
 
 /** How old a stored response is, in seconds. */
-export function ageOf(stored: StoredResponse, nowMs: number): number {
-  return currentAge(stored.initialAge, stored.storedMs, nowMs);
+export function ageOf({ initialAge, storedMs, storeMs }: StoredResponse, now: Moment): number {
+  return currentAge(initialAge, { processMs: storedMs, storeMs }, now);
 }
 
 /**
@@ -21,9 +22,10 @@ export function ageOf(stored: StoredResponse, nowMs: number): number {
 export function replay(
   stored: StoredResponse,
   preconditions: Preconditions | undefined,
-  { nowMs, name, handling }: { readonly nowMs: number; readonly name: string | false; readonly handling: Handling },
+  { now, name, handling }: { readonly now: Moment; readonly name: string | false; readonly handling: Handling },
 ): Reply {
-  const age = ageOf(stored, nowMs);
+  const age = ageOf(stored, now);
+  const { processMs: nowMs } = now;
   const field = (wanted: string): string | undefined => stored.fields.find(([name]) => name === wanted)?.[1];
   const validators = { etag: field("etag"), lastModified: field("last-modified") };
   if (preconditions !== undefined && stored.status < 300 && isPreconditionFailed(preconditions, validators, nowMs))

@@ -7,6 +7,7 @@ import type { IdentitySources } from "./credentials.js";
 import type { StoredResponse } from "./entry.js";
 import type { Flight } from "./flights.js";
 import { Flights } from "./flights.js";
+import type { Moment } from "./freshness.js";
 import { invalidateAfter } from "./invalidation.js";
 import { judgeResponse, recordResponse } from "./recorder.js";
 import { ageOf, preconditionFailed, replay, statusFields, unsatisfiable } from "./replay.js";
@@ -27,6 +28,8 @@ export interface ResponseCacheServices<Raw> {
   readonly identity: IdentitySources<Raw>;
   /** Unix milliseconds. */
   readonly now: () => number;
+  /** Milliseconds by the clock of the store, which all processes share. */
+  readonly storeNow: () => number;
   readonly count: (outcome: ResponseOutcome) => void;
 }
 
@@ -49,7 +52,7 @@ interface Shared {
 /** The shared cache of an origin server (RFC 9111), in front of its handlers: the whole way of a request. */
 export function createResponseCache<Raw>(
   options: ResolvedResponseCache<Raw>,
-  { store, identity, now, count }: ResponseCacheServices<Raw>,
+  { store, identity, now, storeNow, count }: ResponseCacheServices<Raw>,
 ): Check<Raw> {
   const { cacheStatus: name } = options;
   const flights = new Flights<Shared>({ waitMs: options.waitMs });
@@ -58,6 +61,8 @@ export function createResponseCache<Raw>(
     staleWhileRevalidate: options.staleWhileRevalidateSeconds,
     staleIfError: options.staleIfErrorSeconds,
   };
+
+  const moment = (): Moment => ({ processMs: now(), storeMs: storeNow() });
 
   return function cacheResponse(exchange): Verdict | Promise<Verdict> {
     const { settled } = exchange.facts;
@@ -84,7 +89,7 @@ export function createResponseCache<Raw>(
     const begun = flights.moment;
     const found = await store.find(request);
     const stored = found.response !== undefined && meets(request, found.response) ? found.response : undefined;
-    const reuse = stored === undefined ? "forward" : decideReuse(stored, ageOf(stored, now()), request.directives);
+    const reuse = stored === undefined ? "forward" : decideReuse(stored, ageOf(stored, moment()), request.directives);
     const key = request.variant(found.vary);
     if (
       stored !== undefined &&
@@ -94,7 +99,7 @@ export function createResponseCache<Raw>(
       return send(exchange, request, stored, {});
     }
     if (request.directives.has("only-if-cached")) return unsatisfiable(name);
-    const isFresh = stored !== undefined && ageOf(stored, now()) < stored.lifetime;
+    const isFresh = stored !== undefined && ageOf(stored, moment()) < stored.lifetime;
     const why = stored === undefined ? (found.others ? "vary-miss" : "uri-miss") : isFresh ? "request" : "stale";
     const miss = { request, found, stored, why } as const;
     // The store was asked before another request had what it got stored.
@@ -126,7 +131,7 @@ export function createResponseCache<Raw>(
       request.variant(response.vary) === variant &&
       meets(request, response) &&
       store.isInForceFor(response, start, found) &&
-      decideReuse(response, ageOf(response, now()), request.directives) !== "forward"
+      decideReuse(response, ageOf(response, moment()), request.directives) !== "forward"
     );
   }
 
@@ -151,9 +156,10 @@ export function createResponseCache<Raw>(
       etag: options.etag,
       name,
       now,
+      storeNow,
       unmet: (status) => preconditionFailed(name, { forwarded: why, forwardStatus: status }),
       standIn(status) {
-        if (stored === undefined || !standsInForError(stored, ageOf(stored, now()))) return undefined;
+        if (stored === undefined || !standsInForError(stored, ageOf(stored, moment()))) return undefined;
         if (store.isPurged(found)) return undefined;
         share(stored);
         return tell(exchange, request, stored, { forwarded: why, forwardStatus: status });
@@ -191,6 +197,6 @@ export function createResponseCache<Raw>(
     stored: StoredResponse,
     handling: Handling,
   ): Reply {
-    return replay(stored, holdsResponse === true ? undefined : preconditions, { nowMs: now(), name, handling });
+    return replay(stored, holdsResponse === true ? undefined : preconditions, { now: moment(), name, handling });
   }
 }

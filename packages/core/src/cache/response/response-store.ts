@@ -42,8 +42,6 @@ export interface ResponseStoreOptions {
   readonly note: (fault: StoreFault) => void;
   /** Purges on their way into the store; those of the cache's tags too. */
   readonly renewals: Invalidations;
-  /** Unix milliseconds. */
-  readonly now: () => number;
   /** Milliseconds of a monotonic clock. @default performance.now */
   readonly monotonic?: () => number;
 }
@@ -76,7 +74,7 @@ export class ResponseStore {
   readonly #monotonic: () => number;
   /** The fields that choose, by primary key, so that a response and what leads to it are one read. */
   readonly #choices = new LRUCache<string, readonly string[]>({ max: 10_000 });
-  /** What was stored until then is not used; Unix milliseconds. */
+  /** What was stored until then is not used; by the clock of the store. */
   #distrustedUntil = Number.NEGATIVE_INFINITY;
   /**
    * The last purge of each tag that this process made, as a number in their order: the store may lose what it knows of one,
@@ -93,7 +91,7 @@ export class ResponseStore {
   #forgotten = 0;
 
   constructor(options: ResponseStoreOptions) {
-    const { store, keys, note, renewals, now, monotonic = () => performance.now() } = options;
+    const { store, keys, note, renewals, monotonic = () => performance.now() } = options;
     this.#store = store;
     this.#keys = keys;
     this.#note = note;
@@ -101,7 +99,7 @@ export class ResponseStore {
     this.#monotonic = monotonic;
     renewals.listen({
       changed: (key) => this.#purged.set(key, (this.#purges += 1)),
-      overflowed: () => (this.#distrustedUntil = now()),
+      overflowed: () => (this.#distrustedUntil = store.now()),
     });
   }
 
@@ -203,7 +201,7 @@ export class ResponseStore {
 
   /** A response that was not purged since before it was made, as far as is known. */
   #inForce(response: StoredResponse, now: StoredResponse["generations"]): StoredResponse | undefined {
-    return response.storedMs > this.#distrustedUntil && isInForce(response, now) ? response : undefined;
+    return response.storeMs > this.#distrustedUntil && isInForce(response, now) ? response : undefined;
   }
 
   async #read(keys: readonly string[]): Promise<(string | undefined)[] | undefined> {

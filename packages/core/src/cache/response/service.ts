@@ -43,11 +43,12 @@ export function openResponseCaches<Raw>({
   now,
 }: ResponseCachesOptions<Raw>): ResponseCaches<Raw> {
   const note = ({ kind }: StoreFault): void => telemetry.degraded("cache", "allow", kind, "allowed");
-  const responseStore = new ResponseStore({ store, keys, note, renewals, now });
+  const responseStore = new ResponseStore({ store, keys, note, renewals });
   const services = {
     store: responseStore,
     identity,
     now,
+    storeNow: () => store.now(),
     count: telemetry.responseFound.bind(telemetry),
   };
   return {
