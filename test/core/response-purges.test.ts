@@ -1,11 +1,12 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { Invalidations } from "../../packages/core/src/cache/invalidations.js";
+import { openRenewals } from "../../packages/core/src/cache/generations.js";
 import type { Found } from "../../packages/core/src/cache/response/response-store.js";
 import { ResponseStore } from "../../packages/core/src/cache/response/response-store.js";
 import { tagNamed, tagOfPath, tagOfTarget } from "../../packages/core/src/cache/response/tags.js";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
 import { silentLogger } from "../support/logger.js";
+import { until } from "../support/until.js";
 import { cacheKeys, FakeCacheStore } from "./support/cache.js";
 import { storedResponse } from "./support/response-cache.js";
 
@@ -17,7 +18,7 @@ function openProcesses(count: number): {
   const store = new FakeCacheStore();
   const common = { telemetry: new Telemetry(), logger: silentLogger };
   const processes = Array.from({ length: count }, () => {
-    const renewals = new Invalidations({ ...common, apply: async (key) => store.renewGenerations([key]) });
+    const renewals = openRenewals({ store, ...common });
     const monotonic = (): number => store.clock.ms;
     return new ResponseStore({ store, keys: cacheKeys, note: () => undefined, renewals, monotonic });
   });
@@ -162,6 +163,27 @@ describe("a purge", () => {
       await responses.keep(lookup(0), made, 60, start);
       expect((await responses.find(lookup(0))).response).to.equal(undefined);
     }
+  });
+
+  it("is made again when a store returns that may have lost it, and before that is as good as missed", async () => {
+    const { store, processes } = openProcesses(2);
+    const [one, other] = processes as [ResponseStore, ResponseStore];
+    const start = await one.find(lookup(0));
+    await one.keep(lookup(0), { ...storedResponse, generations: start.generations, vary: [] }, 60, start);
+    const generation = (await store.getMany([keyOf("tag a")]))[0];
+    const isFound = async (responses: ResponseStore) => (await responses.find(lookup(0))).response !== undefined;
+    expect([await isFound(one), await isFound(other)]).to.deep.equal([true, true]);
+    await one.purge(tagNamed("a"));
+    for (let round = 0; round < 2; round += 1) {
+      store.goDown();
+      await store.returnWith(keyOf("tag a"), generation);
+      // Its own process asks only when the store has the purge again.
+      expect(await isFound(one)).to.equal(false);
+      expect(await isFound(other)).to.equal(false);
+    }
+    // Nobody asks the process that purged.
+    await store.returnWith(keyOf("tag a"), generation);
+    await until(async () => !(await isFound(other)));
   });
 
   it("keeps from the store nothing with other tags, as long as its process remembers it", async () => {

@@ -1,4 +1,4 @@
-import { startCluster } from "@portcullis/testkit";
+import { startCluster, startRedis } from "@portcullis/testkit";
 import { expect } from "chai";
 import { Cluster } from "ioredis";
 import { adapters } from "../support/app.js";
@@ -9,6 +9,59 @@ import { silentLogger } from "../support/logger.js";
 import { origin } from "../support/origin.js";
 import { operate } from "../support/redis.js";
 import { until } from "../support/until.js";
+
+describe("stored responses of before a purge", function () {
+  this.timeout(60_000);
+
+  for (const adapter of adapters) {
+    it(`come back for a moment at most with a Redis that has lost the purge, and never in its process (${adapter.name})`, async () => {
+      const server = await startRedis({ config: { save: "3600 1000000" } });
+      cleanUp(() => server.stop());
+      const admin = operate(server.url);
+      let version = 1;
+      const serve = async (): Promise<RunningApp> => {
+        const app = await adapter.start({
+          options: { redis: server.url, deadline: 2000, logger: silentLogger },
+          routes: {},
+          use: (gate) => [
+            gate.cacheResponse({ ttl: "10m", tags: ["t"] }),
+            origin(({ method }) => (method === "POST" ? { status: 204 } : { body: `version ${version}` })),
+          ],
+        });
+        cleanUp(() => app.close());
+        return app;
+      };
+      const [one, other] = [await serve(), await serve()] as const;
+      const ask = async (app: RunningApp, method = "GET") =>
+        send(`${app.url}/r`, { method, headers: { host: "api.example.com" } });
+      const isKept = async (app: RunningApp) => String((await ask(app)).headers["cache-status"]).includes("hit");
+      const ways: Record<string, () => Promise<unknown>> = {
+        "responses.purge()": () => one.gate.responses.purge("t"),
+        "responses.purgePath()": () => one.gate.responses.purgePath("/r"),
+        "cache.deleteByTag()": () => one.gate.cache.deleteByTag("t"),
+        "an unsafe request": () => ask(one, "POST"),
+      };
+      for (const [way, purge] of Object.entries(ways)) {
+        for (const app of [one, other]) await until(() => isKept(app));
+        await admin.save();
+        version += 1;
+        await purge();
+        for (const app of [one, other]) expect((await ask(app)).text, way).to.equal(`version ${version}`);
+        await server.kill();
+        await server.restart();
+        // The first answers are those of a process without Redis.
+        for (let hits = 0; hits < 3;) {
+          const { headers, text } = await ask(one);
+          expect(text, way).to.equal(`version ${version}`);
+          if (String(headers["cache-status"]).includes("hit")) hits += 1;
+          else await new Promise((resolve) => setImmediate(resolve));
+        }
+        await until(async () => (await ask(other)).text === `version ${version}` && isKept(other));
+        expect((await ask(other)).text, way).to.equal(`version ${version}`);
+      }
+    });
+  }
+});
 
 describe("stored responses in a Cluster", function () {
   this.timeout(60_000);

@@ -97,6 +97,20 @@ export class FakeCacheStore implements CacheStore {
     return this.inner.withdraw(key, owner);
   }
 
+  readonly #returnListeners: (() => void)[] = [];
+
+  onReturn(listener: () => void): void {
+    this.#returnListeners.push(listener);
+  }
+
+  /** Another store takes its place, which knows an older generation; undefined for none. */
+  async returnWith(key: string, generation: string | undefined): Promise<void> {
+    this.comeBack();
+    await this.inner.deleteMany([key]);
+    if (generation !== undefined) await this.inner.keep([], [{ key, named: generation, isNew: true }], Infinity);
+    for (const listener of this.#returnListeners) listener();
+  }
+
   close(): void {
     this.inner.close();
   }

@@ -27,9 +27,14 @@ export interface RenewalsOptions {
   readonly logger: Logger;
 }
 
-/** Renewals of generations on their way into the store: one for all who go by them. */
+/**
+ * Renewals of generations on their way into the store: one for all who go by them. The last ones are made again when the
+ * store was away, since it may be another one by then, which has what they ended.
+ */
 export function openRenewals({ store, ...rest }: RenewalsOptions): Invalidations {
-  return new Invalidations({ ...rest, apply: (key) => store.renewGenerations([key]) });
+  const renewals = new Invalidations({ ...rest, apply: (key) => store.renewGenerations([key]) });
+  store.onReturn(() => renewals.repeatRecent());
+  return renewals;
 }
 
 /** How often those of a place are looked up, which shows that they are in use. */

@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import { StoreFault } from "../store/ports.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
@@ -23,11 +24,15 @@ interface Pending {
   readonly mark: string;
   /** The attempt that is under way. */
   attempt: Promise<void> | undefined;
-  /** An attempt has failed. */
+  /** It is repeated until the store has it: an attempt has failed, or the store has had it and may have lost it. */
   missed: boolean;
+  /** The store had it once. */
+  readonly isAgain: boolean;
 }
 
 const mostPending = 10_000;
+/** Those of this time are made again where the store may have lost them. */
+const recentMs = 60_000;
 /** How long closing tries to tell the store: with the other good-byes less than the second that closing may take. */
 const goodbyeMs = 250;
 const goodbyePauseMs = 20;
@@ -46,6 +51,8 @@ export class Invalidations {
   readonly #pending = new Map<string, Pending>();
   /** Those that were missed. */
   readonly #retries = new Retries(mostPending);
+  /** Those that the store has had lately. */
+  readonly #recent = new LRUCache<string, true>({ max: mostPending, ttl: recentMs, ttlResolution: 0 });
   #marks = 0;
   #closing: Promise<void> | undefined;
 
@@ -62,12 +69,27 @@ export class Invalidations {
   /** Rejects with a StoreFault if the store missed it; it is repeated all the same. */
   async run(key: string): Promise<void> {
     const before = this.#pending.get(key);
-    const pending: Pending = { mark: ` ${(this.#marks += 1)}`, attempt: undefined, missed: before?.missed === true };
+    const missed = before?.missed === true && !before.isAgain;
+    if (before?.isAgain === true) this.#retries.delete(key);
+    const pending: Pending = { mark: this.#newMark(), attempt: undefined, missed, isAgain: false };
     if (before === undefined && this.#pending.size >= mostPending) this.#drop();
     this.#pending.set(key, pending);
     if (pending.missed) this.#repeat(key, pending);
     this.#tell(key);
     await this.#attempt(key, pending);
+  }
+
+  /** The store may have lost those of the last minute: until it has them again they are as good as missed. */
+  repeatRecent(): void {
+    if (this.#closing !== undefined) return;
+    for (const key of this.#recent.keys()) {
+      if (this.#pending.has(key)) continue;
+      if (this.#pending.size >= mostPending) return;
+      const pending: Pending = { mark: this.#newMark(), attempt: undefined, missed: true, isAgain: true };
+      this.#pending.set(key, pending);
+      this.#repeat(key, pending);
+      this.#tell(key);
+    }
   }
 
   /** Does the store not have it yet? Then what is stored under this key, or by it, is gone for this process. */
@@ -122,6 +144,7 @@ export class Invalidations {
   #attempt(key: string, pending: Pending): Promise<void> {
     return (pending.attempt ??= this.#apply(key).then(
       () => {
+        if (!pending.isAgain) this.#recent.set(key, true);
         if (this.#pending.get(key) === pending) this.#remove(key, pending);
         // What was read before the store had it must not be kept.
         this.#tell(key);
@@ -150,11 +173,11 @@ export class Invalidations {
     this.#retries.add(key, () => this.#attempt(key, pending));
   }
 
-  #remove(key: string, { missed }: Pending): void {
+  #remove(key: string, { missed, isAgain }: Pending): void {
     this.#pending.delete(key);
     if (!missed) return;
     this.#retries.delete(key);
-    this.#telemetry.invalidationEnded("repeated", undefined);
+    if (!isAgain) this.#telemetry.invalidationEnded("repeated", undefined);
   }
 
   /** The oldest makes room. Other processes never hear of it; this one trusts nothing that was stored until now. */
@@ -166,6 +189,10 @@ export class Invalidations {
     }
     this.#telemetry.invalidationEnded("dropped", undefined);
     for (const { overflowed } of this.#listeners) overflowed?.();
+  }
+
+  #newMark(): string {
+    return ` ${(this.#marks += 1)}`;
   }
 
   #tell(key: string): void {

@@ -34,6 +34,11 @@ export interface CacheStore {
    * gives no lease to this owner.
    */
   withdraw(key: string, owner: string): Promise<void>;
+  /**
+   * Calls the listener whenever the store is there again after it was away: it may have lost what it confirmed last, as
+   * a replica that takes the place of its master has. Before anything is read from it.
+   */
+  onReturn(listener: () => void): void;
   /** Fails what is waiting; nothing may be asked afterwards. */
   close(): void;
 }

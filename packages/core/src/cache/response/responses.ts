@@ -16,7 +16,8 @@ export interface Responses {
   /**
    * Ends every response with one of these tags, in every process, also those that handlers are making right now; and every
    * value of the cache with it, as `deleteByTag` of the cache ends responses: a tag is one for both. Rejects with
-   * a StoreFault if the store missed it; this process then treats them as gone, and repeats it until the store has it.
+   * a StoreFault if the store missed it; this process then treats them as gone, and repeats it until the store has it. It is
+   * repeated too when the store comes back within a minute, since it may be another one by then.
    */
   purge(...tags: string[]): Promise<void>;
   /**

@@ -135,6 +135,11 @@ export class MemoryCacheStore implements CacheStore {
     return this.settle(key, owner, { outcome: "failed" }).then(() => undefined);
   }
 
+  /** It is never away. */
+  onReturn(): void {
+    return undefined;
+  }
+
   close(): void {
     this.#values.clear();
     this.#generations.clear();

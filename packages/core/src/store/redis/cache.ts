@@ -42,6 +42,7 @@ export class RedisCacheStore implements CacheStore {
   readonly #writing: Breaker;
   readonly #reads: Batcher<readonly string[], (string | undefined)[]>;
   readonly #operations: Batcher<CacheOperation, OperationAnswer>;
+  readonly #returnListeners: (() => void)[] = [];
 
   constructor({ connection, channels, deadlineMs, telemetry = new Telemetry(), onUse }: RedisCacheStoreOptions) {
     this.#reading = new Breaker({ name: "redis.cache", telemetry });
@@ -70,7 +71,10 @@ export class RedisCacheStore implements CacheStore {
       giveUp,
       maxBatch: maxOperations,
     });
+    let isFirst = !connection.hasConnected();
     connection.onConnect(() => {
+      if (!isFirst) for (const listener of this.#returnListeners) listener();
+      isFirst = false;
       this.#reading.hasten();
       this.#writing.hasten();
       this.#reads.wake();
@@ -155,6 +159,10 @@ export class RedisCacheStore implements CacheStore {
 
   async withdraw(key: string, owner: string): Promise<void> {
     await this.#one("withdraw", key, [owner, withdrawnMs, "", this.#message(key), letterOf("failed")]);
+  }
+
+  onReturn(listener: () => void): void {
+    this.#returnListeners.push(listener);
   }
 
   get breakers(): readonly BreakerControl[] {
