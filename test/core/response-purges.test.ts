@@ -270,6 +270,18 @@ describe("the tags of an address", () => {
     }
   });
 
+  it("are made in a time that grows with the length alone of any letters, also of marks in any order", () => {
+    for (const part of ["%cc%81%cc%96", "%ef%be%9e%cc%96", "e%cc%81", "%ef%b7%ba"]) {
+      const path = `/${part.repeat(Math.ceil(524_288 / part.length))}`;
+      const begun = performance.now();
+      tagOfPath(path);
+      // Some 30 ms; the square of the number of marks took 2 s.
+      expect(performance.now() - begun, part).to.be.below(700);
+    }
+    const marks = "%cc%81%cc%96".repeat(10);
+    expect(tagOfPath(`/E${marks}`)).to.equal(tagOfPath(`/%c3%a9${"%cc%96%cc%81".repeat(10)}`.replace("%cc%81", "")));
+  });
+
   it("of a query are one for any order and spelling of its parameters, and another for other ones", () => {
     const same = ["/l?a=1&b=2", "/l?b=2&a=1", "/L/?a=%31&b=2", "/l?&a=1&&b=2&"];
     for (const spellings of [

@@ -32,6 +32,12 @@ function split(target: string): { readonly path: string; readonly query: string 
 const folded = /^(?:\/[a-z0-9_~-][a-z0-9._~-]*)+$/;
 
 /**
+ * Marks that combine, more of them than any text has (UAX 15 13): to put them in order takes the square of their number.
+ * The halfwidth sound marks become such ones.
+ */
+const longMarks = /([\p{M}\uff9e\uff9f]{30})[\p{M}\uff9e\uff9f]+/gu;
+
+/**
  * One spelling for all by which routers and file servers find the same: they may ignore case, a slash at the end, escapes,
  * empty segments and dot segments. Two resources may share one; then both end, and are made anew.
  */
@@ -39,7 +45,8 @@ function foldPath(path: string): string {
   if (folded.test(path)) return path;
   const own = path.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/]*/i, "");
   const segments: string[] = [];
-  for (const segment of decode(own).normalize("NFKC").toLowerCase().split(/[/\\]/)) {
+  const decoded = decode(own).replace(longMarks, "$1").normalize("NFKC");
+  for (const segment of decoded.toLowerCase().split(/[/\\]/)) {
     if (segment === "..") segments.pop();
     else if (segment !== "" && segment !== ".") segments.push(segment);
   }
