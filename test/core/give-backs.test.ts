@@ -1,103 +1,54 @@
 import { startRedis } from "@portcullis/testkit";
 import { expect } from "chai";
 import fc from "fast-check";
-import { Redis } from "ioredis";
-import { Keyspace } from "../../packages/core/src/store/keys.js";
 import type { Algorithm, Charge, QuotaStore } from "../../packages/core/src/store/ports.js";
 import { AdjustmentQueue } from "../../packages/core/src/store/redis/adjustments.js";
 import { admitTogether } from "../../packages/core/src/store/redis/admission.js";
 import { admitAcrossSlots } from "../../packages/core/src/store/redis/cluster.js";
 import { RedisLeaseSource } from "../../packages/core/src/store/redis/lease-source.js";
-import { GiveBacks } from "../../packages/core/src/store/redis/give-backs.js";
 import { adjustScript } from "../../packages/core/src/store/redis/scripts/adjust.js";
 import { runScript } from "../../packages/core/src/store/redis/scripts/script.js";
-import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
 import { cleanUp } from "../support/clean-up.js";
-import { freshPrefix, operate, testRedisUrl } from "../support/redis.js";
+import { operate } from "../support/redis.js";
 import { isSoak } from "../support/soak.js";
 import { until } from "../support/until.js";
 import { ruledCharge } from "./support/clocked-stores.js";
-import type { Fate, FlakyConnection } from "./support/flaky-connection.js";
-import { openFlaky } from "./support/flaky-connection.js";
+import type { Fate } from "./support/flaky-connection.js";
+import type { OpenedGiveBacks } from "./support/give-backs.js";
+import { setUpGiveBacks } from "./support/give-backs.js";
 
-interface Opened {
-  readonly flaky: FlakyConnection;
-  readonly giveBacks: GiveBacks;
+interface Opened extends OpenedGiveBacks {
   readonly quotas: QuotaStore;
-  readonly said: string[];
-  readonly lost: () => number;
-  isHeld: boolean;
 }
 
 const windowSeconds = 86_400;
 
 describe("what is given back to Redis", function () {
   this.timeout(60_000);
-  let client: Redis;
-  let prefix: string;
-  let keys: Keyspace;
-  const opened: GiveBacks[] = [];
-
-  before(() => {
-    client = new Redis(testRedisUrl());
-  });
-  after(() => client.disconnect());
-  beforeEach(() => {
-    prefix = freshPrefix();
-    keys = new Keyspace(prefix, "test");
-  });
-  afterEach(async () => {
-    for (const giveBacks of opened.splice(0)) await giveBacks.close();
-  });
+  const rig = setUpGiveBacks();
 
   function open(isCluster = false): Opened {
-    const said: string[] = [];
-    const flaky = openFlaky(client, isCluster);
-    const telemetry = new Telemetry();
-    const state = { isHeld: false };
-    const giveBacks = new GiveBacks({
-      connection: flaky.connection,
-      memoryKey: (tag, process) => keys.giveBacks(tag, process),
-      isWell: () => true,
-      mayCall: () => !state.isHeld,
-      telemetry,
-      logger: { debug: () => undefined, warn: (_: object, message: string) => void said.push(message) },
-    });
-    opened.push(giveBacks);
-    const lost = (): number =>
-      telemetry.read().find(({ name }) => name === "portcullis_give_backs_lost_total")?.samples[0]?.value ?? -1;
-    return Object.assign(state, { flaky, giveBacks, quotas: new AdjustmentQueue(giveBacks), said, lost });
+    const opening = rig.open({ isCluster });
+    return Object.assign(opening, { quotas: new AdjustmentQueue(opening.giveBacks) });
   }
 
   const charge = (algorithm: Algorithm, more: Partial<Charge> = {}): Charge =>
     ruledCharge({
-      ...{ key: keys.quota("p", "a", algorithm, windowSeconds), limit: 1000, windowSeconds },
+      ...{ key: rig.keys.quota("p", "a", algorithm, windowSeconds), limit: 1000, windowSeconds },
       rule: { algorithm, shadow: false, block: undefined },
       ...more,
     });
   async function count(one: Charge): Promise<number> {
-    const { answers } = await admitTogether(client, [{ beforeToken: [one], token: undefined, afterToken: [] }]);
+    const { answers } = await admitTogether(rig.client, [{ beforeToken: [one], token: undefined, afterToken: [] }]);
     const tally = answers[0]?.beforeToken[0];
     return tally !== undefined && "receipt" in tally ? (tally.receipt ?? -1) : -1;
   }
   async function consumed(algorithm: Algorithm): Promise<number> {
     const asked = charge(algorithm, { cost: 0, slot: algorithm === "concurrency" ? "asked" : undefined });
-    const { answers } = await admitTogether(client, [{ beforeToken: [asked], token: undefined, afterToken: [] }]);
+    const { answers } = await admitTogether(rig.client, [{ beforeToken: [asked], token: undefined, afterToken: [] }]);
     const tally = answers[0]?.beforeToken[0];
     return tally !== undefined && "consumed" in tally ? tally.consumed : -1;
   }
-  /** Every pause between attempts ends at once. */
-  async function settled({ flaky, giveBacks }: Opened): Promise<void> {
-    await new Promise((resolve) => setImmediate(resolve));
-    await until(() => {
-      flaky.reconnect();
-      return giveBacks.held === 0;
-    });
-  }
-  async function everyKeyEnds(): Promise<void> {
-    for (const key of await client.keys(`${prefix}*`)) expect(await client.pttl(key), key).to.be.greaterThan(0);
-  }
-
   it("is given back once, whatever requests and replies are lost, and no key is without an end", async () => {
     const algorithms = ["fixed-window", "sliding-window", "token-bucket", "concurrency"] as const;
     const fate = fc.constantFrom<Fate>("pass", "lose request", "lose reply");
@@ -110,7 +61,7 @@ describe("what is given back to Redis", function () {
     });
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 25 }), fc.boolean(), async (steps, isCluster) => {
-        keys = new Keyspace(freshPrefix(), "test");
+        rig.renewPrefix();
         const opening = open(isCluster);
         const model = new Map<Algorithm, number>(algorithms.map((algorithm) => [algorithm, 0]));
         let slots = 0;
@@ -124,9 +75,9 @@ describe("what is given back to Redis", function () {
           opening.quotas.adjust([{ charge: one, receipt, by: change }]);
           if (waits) await new Promise((resolve) => setImmediate(resolve));
         }
-        await settled(opening);
+        await opening.settled();
         for (const [algorithm, sum] of model) expect(await consumed(algorithm), algorithm).to.equal(sum);
-        await everyKeyEnds();
+        await rig.expectEveryKeyEnds();
         expect(opening.lost()).to.equal(0);
       }),
       { numRuns: isSoak ? 300 : 40 },
@@ -138,12 +89,12 @@ describe("what is given back to Redis", function () {
     const one = charge("fixed-window", { cost: 5 });
     const receipt = await count(one);
     opening.quotas.adjust([{ charge: one, receipt, by: -1 }]);
-    await settled(opening);
+    await opening.settled();
     const [stray] = opening.flaky.sent;
     for (let round = 0; round < 3; round += 1) {
       opening.quotas.adjust([{ charge: one, receipt, by: -1 }]);
-      await settled(opening);
-      await client.call(String(stray?.[0]), ...(stray ?? []).slice(1));
+      await opening.settled();
+      await rig.client.call(String(stray?.[0]), ...(stray ?? []).slice(1));
     }
     expect(await consumed("fixed-window")).to.equal(1);
   });
@@ -155,16 +106,16 @@ describe("what is given back to Redis", function () {
     for (let round = 0; round < 300; round += 1) {
       if (round % 3 === 0) opening.flaky.fates.push("lose reply");
       opening.quotas.adjust([{ charge: one, receipt, by: -1 }]);
-      if (round % 10 === 0) await settled(opening);
+      if (round % 10 === 0) await opening.settled();
     }
-    await settled(opening);
+    await opening.settled();
     expect(await consumed("fixed-window")).to.equal(200);
-    const [memory = ""] = await client.keys(`${prefix}*give-backs*`);
+    const [memory = ""] = await rig.client.keys(`${rig.prefix}*give-backs*`);
     // What is open when the last call goes out, that call, and the mark.
-    expect(await client.zcard(memory)).to.be.at.most(13);
-    expect(await client.pttl(memory)).to.be.within(1, windowSeconds * 1000 + 5000);
+    expect(await rig.client.zcard(memory)).to.be.at.most(13);
+    expect(await rig.client.pttl(memory)).to.be.within(1, windowSeconds * 1000 + 5000);
     await opening.giveBacks.close();
-    expect(await client.pttl(memory), "after closing").to.be.within(1, 60_000);
+    expect(await rig.client.pttl(memory), "after closing").to.be.within(1, 60_000);
   });
 
   it("does not go into the window after its own, and is not repeated when that has ended", async () => {
@@ -173,27 +124,27 @@ describe("what is given back to Redis", function () {
     const receipt = await count(one);
     opening.flaky.up = false;
     opening.quotas.adjust([{ charge: one, receipt, by: -3 }]);
-    await until(async () => (await client.exists(one.key)) === 0);
+    await until(async () => (await rig.client.exists(one.key)) === 0);
     await count({ ...one, windowSeconds });
     opening.flaky.up = true;
-    await settled(opening);
-    expect(await client.get(one.key)).to.equal("3");
+    await opening.settled();
+    expect(await rig.client.get(one.key)).to.equal("3");
   });
 
   it("waits in bounds: ten thousand, and the rest is counted and said once", async () => {
     const opening = open();
     opening.flaky.up = false;
     const slots = Array.from({ length: 10_050 }, (_, index) => charge("concurrency", { slot: `s${index}` }));
-    await client.zadd(slots[0]!.key, ...slots.flatMap(({ slot = "" }) => [Date.now() + 60_000, slot]));
+    await rig.client.zadd(slots[0]!.key, ...slots.flatMap(({ slot = "" }) => [Date.now() + 60_000, slot]));
     opening.quotas.adjust(slots.map((one) => ({ charge: one, receipt: 0, by: -1 })));
     expect([opening.giveBacks.held, opening.lost()]).to.deep.equal([10_000, 50]);
     expect(opening.said).to.deep.equal(["portcullis: too many give-backs wait for Redis; further ones are lost"]);
     await new Promise((resolve) => setImmediate(resolve));
     opening.flaky.up = true;
-    await settled(opening);
-    expect(await client.zcard(slots[0]!.key)).to.equal(50);
+    await opening.settled();
+    expect(await rig.client.zcard(slots[0]!.key)).to.equal(50);
     expect(opening.flaky.sent.length, "calls").to.be.below(100);
-    await client.del(slots[0]!.key);
+    await rig.client.del(slots[0]!.key);
   });
 
   it("comes back by itself, without a new connection and without a request", async () => {
@@ -202,7 +153,7 @@ describe("what is given back to Redis", function () {
     await count(one);
     opening.flaky.fates = ["lose request", "lose request", "lose request"];
     opening.quotas.adjust([{ charge: one, receipt: 0, by: -1 }]);
-    await until(async () => (await client.exists(one.key)) === 0);
+    await until(async () => (await rig.client.exists(one.key)) === 0);
     await until(() => opening.giveBacks.held === 0);
   });
 
@@ -217,8 +168,8 @@ describe("what is given back to Redis", function () {
     for (let round = 0; round < 3; round += 1) opening.flaky.reconnect();
     expect([opening.flaky.sent.length, opening.giveBacks.held]).to.deep.equal([1, 1]);
     opening.isHeld = false;
-    await settled(opening);
-    expect(await client.exists(one.key)).to.equal(0);
+    await opening.settled();
+    expect(await rig.client.exists(one.key)).to.equal(0);
   });
 
   for (const fate of ["answer an error", "answer nothing"] as const) {
@@ -232,7 +183,7 @@ describe("what is given back to Redis", function () {
         { charge: slot, receipt: 0, by: -1 },
         { charge: refund, receipt, by: -4 },
       ]);
-      await settled(opening);
+      await opening.settled();
       expect(await consumed("concurrency")).to.equal(0);
       expect(await consumed("fixed-window")).to.equal(1);
     });
@@ -241,34 +192,36 @@ describe("what is given back to Redis", function () {
   it("is not held up by a counter that Redis cannot count with, nor by one from which nothing is left to give back", async () => {
     const opening = open();
     const [odd, empty, good] = ["odd", "empty", "good"].map((name) =>
-      charge("fixed-window", { key: keys.quota("p", name), cost: name === "good" ? 2 : 1 }),
+      charge("fixed-window", { key: rig.keys.quota("p", name), cost: name === "good" ? 2 : 1 }),
     ) as [Charge, Charge, Charge];
     const receipts = [await count(odd), await count(empty), await count(good)];
-    await client.set(odd.key, "0.5", "KEEPTTL");
+    await rig.client.set(odd.key, "0.5", "KEEPTTL");
     opening.quotas.adjust([
       { charge: odd, receipt: receipts[0]!, by: -1 },
       { charge: empty, receipt: receipts[1]!, by: -1 },
       { charge: empty, receipt: receipts[1]!, by: -1 },
       { charge: good, receipt: receipts[2]!, by: -1 },
     ]);
-    await settled(opening);
-    expect([await client.get(odd.key), await client.get(empty.key), await client.get(good.key)]).to.deep.equal([
-      ...["0.5", "0", "1"],
-    ]);
+    await opening.settled();
+    expect([
+      await rig.client.get(odd.key),
+      await rig.client.get(empty.key),
+      await rig.client.get(good.key),
+    ]).to.deep.equal([...["0.5", "0", "1"]]);
   });
 
   it("is not held up by a counter that is poisoned", async () => {
     const opening = open();
     const [bad, good] = [charge("sliding-window"), charge("fixed-window", { cost: 2 })];
-    await client.rpush(bad.key, "x");
-    await client.expire(bad.key, 60);
+    await rig.client.rpush(bad.key, "x");
+    await rig.client.expire(bad.key, 60);
     const receipt = await count(good);
     opening.quotas.adjust([
       { charge: bad, receipt: 1, by: -1 },
       { charge: charge("concurrency", { key: bad.key, slot: "s" }), receipt: 0, by: -1 },
       { charge: good, receipt, by: -1 },
     ]);
-    await settled(opening);
+    await opening.settled();
     expect(await consumed("fixed-window")).to.equal(1);
     expect(opening.flaky.sent).to.have.length(2);
   });
@@ -294,17 +247,17 @@ describe("what is given back to Redis", function () {
     const one = charge("concurrency", { slot: "s" });
     // Its taking was not answered, and is overtaken.
     opening.quotas.adjust([{ charge: one, receipt: -1, by: -1 }]);
-    await settled(opening);
+    await opening.settled();
     await count(one);
-    await until(async () => (await client.exists(one.key)) === 0);
+    await until(async () => (await rig.client.exists(one.key)) === 0);
   });
 
   describe("in a Cluster, where a request is refused by another slot", () => {
     const ip = (limit: number): Charge => ({
-      ...{ key: `${prefix}{1}:ip`, limit, windowSeconds: 60, cost: 1 },
+      ...{ key: `${rig.prefix}{1}:ip`, limit, windowSeconds: 60, cost: 1 },
     });
-    const plain = (): Charge => ({ key: `${prefix}{2}:user`, limit: 9, windowSeconds: 60, cost: 1 });
-    const slot = (): Charge => charge("concurrency", { key: `${prefix}{2}:slots`, slot: "s" });
+    const plain = (): Charge => ({ key: `${rig.prefix}{2}:user`, limit: 9, windowSeconds: 60, cost: 1 });
+    const slot = (): Charge => charge("concurrency", { key: `${rig.prefix}{2}:slots`, slot: "s" });
 
     /** A request with two charges that the first of them refuses, while this becomes of the call for the second. */
     async function refused(second: Charge, fate: Fate, later: readonly Fate[] = []): Promise<Opened> {
@@ -323,24 +276,24 @@ describe("what is given back to Redis", function () {
     }
 
     it("refunds what was counted, once, though the refund's reply is lost", async () => {
-      await settled(await refused(plain(), "pass", ["lose reply", "lose request"]));
-      expect(await client.get(plain().key)).to.equal("0");
+      await (await refused(plain(), "pass", ["lose reply", "lose request"])).settled();
+      expect(await rig.client.get(plain().key)).to.equal("0");
     });
 
     it("refunds what is known to be counted only when its request has been answered", async () => {
       const opening = await refused(plain(), "delay reply");
-      expect(await client.get(plain().key)).to.equal("1");
+      expect(await rig.client.get(plain().key)).to.equal("1");
       opening.flaky.arrive();
-      await until(async () => (await client.get(plain().key)) === "0");
-      await settled(opening);
-      expect(await client.get(plain().key)).to.equal("0");
+      await until(async () => (await rig.client.get(plain().key)) === "0");
+      await opening.settled();
+      expect(await rig.client.get(plain().key)).to.equal("0");
     });
 
     for (const fate of ["delay reply", "lose reply"] as const)
       it(`gives a slot back whose taking was not answered (${fate})`, async () => {
         const opening = await refused(slot(), fate);
-        await settled(opening);
-        expect(await client.exists(slot().key)).to.equal(0);
+        await opening.settled();
+        expect(await rig.client.exists(slot().key)).to.equal(0);
         opening.flaky.arrive();
       });
   });
@@ -348,7 +301,7 @@ describe("what is given back to Redis", function () {
   it("is what a lease has left, once, though the request or the reply is lost", async () => {
     for (const fates of [["lose request"], ["lose reply"], ["lose reply", "lose reply", "lose request"]] as Fate[][]) {
       const opening = open();
-      keys = new Keyspace(freshPrefix(), "test");
+      rig.renewPrefix();
       const one = charge("fixed-window", { cost: 20 });
       const windowEnd = await count(one);
       opening.flaky.fates = [...fates];
@@ -356,7 +309,7 @@ describe("what is given back to Redis", function () {
       const request = { key: one.key, limit: 1000, take: 0, windowEnd, windowMs: windowSeconds * 1000 };
       const grants = await source.exchange([{ ...request, giveBack: 6 }]);
       expect(grants).to.deep.equal([{ granted: 0, consumed: 0, resetMs: 0, windowEnd: 0 }]);
-      await settled(opening);
+      await opening.settled();
       expect(await consumed("fixed-window"), fates.join()).to.equal(14);
     }
   });
@@ -365,14 +318,14 @@ describe("what is given back to Redis", function () {
     const opening = open();
     const [long, short, gone] = ["long", "short", "gone"].map((slot) => charge("concurrency", { slot }));
     await count(long!);
-    await client.zadd(long!.key, Date.now() + 1000, "short");
+    await rig.client.zadd(long!.key, Date.now() + 1000, "short");
     for (const one of [long!, short!, gone!]) opening.quotas.expire(one, 30_000);
-    await settled(opening);
-    const ends = async (slot: string): Promise<number> => Number(await client.zscore(long!.key, slot)) - Date.now();
+    await opening.settled();
+    const ends = async (slot: string): Promise<number> => Number(await rig.client.zscore(long!.key, slot)) - Date.now();
     expect(await ends("long")).to.be.within(1, 30_000);
     expect(await ends("short")).to.be.below(1001);
-    expect(await client.zscore(long!.key, "gone")).to.equal(null);
-    await everyKeyEnds();
+    expect(await rig.client.zscore(long!.key, "gone")).to.equal(null);
+    await rig.expectEveryKeyEnds();
   });
 
   it("goes out with the last words of a gate whose connection is made anew just then", async () => {
@@ -385,7 +338,7 @@ describe("what is given back to Redis", function () {
     opening.flaky.up = true;
     opening.flaky.reconnect();
     await closed;
-    expect(await client.exists(one.key)).to.equal(0);
+    expect(await rig.client.exists(one.key)).to.equal(0);
   });
 
   it("is tried once more when the gate is closed, and keeps nobody waiting", async () => {
@@ -396,7 +349,7 @@ describe("what is given back to Redis", function () {
     opening.quotas.adjust([{ charge: one, receipt: 0, by: -1 }]);
     await new Promise((resolve) => setImmediate(resolve));
     await opening.giveBacks.close();
-    expect(await client.exists(one.key)).to.equal(0);
+    expect(await rig.client.exists(one.key)).to.equal(0);
 
     const silent = open();
     silent.flaky.connection.client.call = () => new Promise(() => undefined);

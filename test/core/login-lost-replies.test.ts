@@ -1,27 +1,19 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { Redis } from "ioredis";
 import { accountKeys, placeKeys } from "../../packages/core/src/login/keys.js";
-import { Keyspace } from "../../packages/core/src/store/keys.js";
 import type { AttemptAnswer, AttemptQuestion, AttemptResult } from "../../packages/core/src/store/login-port.js";
 import { StoreFault } from "../../packages/core/src/store/ports.js";
-import { GiveBacks } from "../../packages/core/src/store/redis/give-backs.js";
 import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
 import { loginChargeScript } from "../../packages/core/src/store/redis/scripts/login-charge.js";
 import { loginSettleScript } from "../../packages/core/src/store/redis/scripts/login-settle.js";
-import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
-import { silentLogger } from "../support/logger.js";
-import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import { isSoak } from "../support/soak.js";
 import { until } from "../support/until.js";
-import type { Fate, FlakyConnection } from "./support/flaky-connection.js";
-import { openFlaky } from "./support/flaky-connection.js";
+import type { Fate } from "./support/flaky-connection.js";
+import type { OpenedGiveBacks } from "./support/give-backs.js";
+import { setUpGiveBacks } from "./support/give-backs.js";
 
-interface Opened {
-  readonly flaky: FlakyConnection;
-  readonly giveBacks: GiveBacks;
-  readonly lost: () => number | undefined;
+interface Opened extends OpenedGiveBacks {
   /** With a breaker that is closed. */
   readonly store: (deadlineMs?: number) => RedisLoginStore;
 }
@@ -32,53 +24,30 @@ type Counted = readonly [address: number, pair: number, folded: number, exact: n
 for (const isCluster of [false, true]) {
   describe(`an attempt to sign in whose charge was not answered (${isCluster ? "Cluster" : "one server"})`, function () {
     this.timeout(60_000);
-    let client: Redis;
-    let prefix: string;
-    let keys: Keyspace;
-    const opened: GiveBacks[] = [];
+    const rig = setUpGiveBacks();
 
     before(async () => {
-      client = new Redis(testRedisUrl());
-      for (const { source } of scripts) await client.script("LOAD", source);
-    });
-    after(() => client.disconnect());
-    beforeEach(() => {
-      prefix = freshPrefix();
-      keys = new Keyspace(prefix, "test");
-    });
-    afterEach(async () => {
-      for (const giveBacks of opened.splice(0)) await giveBacks.close();
+      for (const { source } of scripts) await rig.client.script("LOAD", source);
     });
 
     function open(decisionMs?: number): Opened {
-      const [flaky, telemetry] = [openFlaky(client, isCluster), new Telemetry()];
-      const giveBacks = new GiveBacks({
-        connection: flaky.connection,
-        memoryKey: (tag, process) => keys.giveBacks(tag, process),
-        isWell: () => true,
-        mayCall: () => true,
-        decisionMs,
-        telemetry,
-        logger: silentLogger,
-      });
-      opened.push(giveBacks);
+      const opening = rig.open({ isCluster, decisionMs });
+      const { giveBacks, flaky } = opening;
       const { connection } = flaky;
-      return {
-        ...{ flaky, giveBacks },
-        lost: () => telemetry.read().find(({ name }) => name === "portcullis_give_backs_lost_total")?.samples[0]?.value,
+      return Object.assign(opening, {
         store: (deadlineMs = 5000) => new RedisLoginStore({ connection, deadlineMs, giveBacks }),
-      };
+      });
     }
 
     const ask = (
       ip = "192.0.2.1",
       more: { pair?: number; account?: number; paceMs?: number } = {},
     ): AttemptQuestion => {
-      const own = accountKeys(keys, "login", "\u00e1lice");
-      const { pairKey, knownKey } = placeKeys(keys, "login", own, keys.digest(ip));
+      const own = accountKeys(rig.keys, "login", "\u00e1lice");
+      const { pairKey, knownKey } = placeKeys(rig.keys, "login", own, rig.keys.digest(ip));
       const { pair = 1000, account = 1000, paceMs = 600_000 } = more;
       return {
-        address: { key: keys.login("login", "ip", keys.digest(ip)), limit: 1000, windowMs: 900_000 },
+        address: { key: rig.keys.login("login", "ip", rig.keys.digest(ip)), limit: 1000, windowMs: 900_000 },
         pair: { key: pairKey, spelling: own.spelling, limit: pair, windowMs: 600_000 },
         pardonKey: own.pardonKey,
         account: {
@@ -91,20 +60,12 @@ for (const isCluster of [false, true]) {
       ...{ question, result, counted: answer instanceof StoreFault ? undefined : answer.counted },
       block: { longestMs: 3_600_000, memoryMs: 86_400_000 },
       knownMs: 86_400_000,
-      failures: { key: keys.failedLogins("alice"), ttlMs: 60_000 },
+      failures: { key: rig.keys.failedLogins("alice"), ttlMs: 60_000 },
     });
     async function counted({ address, pair, account }: AttemptQuestion): Promise<Counted> {
       const [folded = "", exact = ""] = account?.keys ?? [];
-      const [ofAddress, ofFolded, ofExact] = await client.mget(address.key, folded, exact);
-      return [Number(ofAddress), Number(await client.hget(pair.key, "n")), Number(ofFolded), Number(ofExact)];
-    }
-    /** Every pause between attempts ends at once. */
-    async function settled({ flaky, giveBacks }: Opened): Promise<void> {
-      await new Promise((resolve) => setImmediate(resolve));
-      await until(() => {
-        flaky.reconnect();
-        return giveBacks.held === 0;
-      });
+      const [ofAddress, ofFolded, ofExact] = await rig.client.mget(address.key, folded, exact);
+      return [Number(ofAddress), Number(await rig.client.hget(pair.key, "n")), Number(ofFolded), Number(ofExact)];
     }
     /** Charges while its calls have this fate. */
     async function lose({ flaky, store }: Opened, question: AttemptQuestion, fate: Fate): Promise<RedisLoginStore> {
@@ -125,7 +86,7 @@ for (const isCluster of [false, true]) {
       });
       await fc.assert(
         fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 20 }), async (steps) => {
-          keys = new Keyspace((prefix = freshPrefix()), "test");
+          rig.renewPrefix();
           const opening = open();
           const places = [ask("192.0.2.1"), ask("192.0.2.2")] as const;
           const model = places.map(() => ({ address: 0, pair: 0, isKnown: false }));
@@ -144,16 +105,16 @@ for (const isCluster of [false, true]) {
               here.pair += 1;
               if (!here.isKnown) account += 1;
             }
-            if (waits || result === "succeeded") await settled(opening);
+            if (waits || result === "succeeded") await opening.settled();
             if (result !== "succeeded") continue;
             Object.assign(here, { pair: 0, isKnown: true });
             // An attempt belongs to the pair that exists in its millisecond.
             await new Promise((resolve) => setTimeout(resolve, 2));
           }
-          await settled(opening);
+          await opening.settled();
           for (const [index, { address, pair }] of model.entries())
             expect(await counted(places[index]!)).to.deep.equal([address, pair, account, account]);
-          for (const key of await client.keys(`${prefix}*`)) expect(await client.pttl(key), key).to.be.greaterThan(0);
+          await rig.expectEveryKeyEnds();
         }),
         { numRuns: isSoak ? 300 : 40 },
       );
@@ -165,9 +126,9 @@ for (const isCluster of [false, true]) {
         const question = ask();
         const store = await lose(opening, question, "lose request");
         await store.settle(settlement(question, new StoreFault("timeout"), result));
-        await settled(opening);
+        await opening.settled();
         const charges = opening.flaky.sent.filter(([, digest]) => digest === loginChargeScript.sha1);
-        for (const [command, ...words] of charges) await client.call(String(command), ...words);
+        for (const [command, ...words] of charges) await rig.client.call(String(command), ...words);
         // In a Cluster the address is asked apart, and keeps what a fault has interrupted.
         expect(await counted(question)).to.deep.equal([isCluster && result === "interrupted" ? 1 : 0, 0, 0, 0]);
       });
@@ -179,21 +140,21 @@ for (const isCluster of [false, true]) {
       const store = opening.store(50);
       expect(await store.charge(question)).to.include({ kind: "timeout" });
       await store.settle(settlement(question, new StoreFault("timeout"), "unchecked"));
-      await settled(opening);
+      await opening.settled();
       opening.flaky.arrive();
       expect(await counted(question)).to.deep.equal([0, 0, 0, 0]);
     });
 
     it("frees the turn of an exhausted account, unless a password was looked at", async () => {
       for (const result of ["unchecked", "interrupted"] as const) {
-        keys = new Keyspace(freshPrefix(), "test");
+        rig.renewPrefix();
         const opening = open();
         const from = (index: number): AttemptQuestion => ask(`192.0.2.${index}`, { account: 2 });
         for (let index = 0; index < 2; index += 1) await opening.store().charge(from(index));
         const question = from(3);
         const store = await lose(opening, question, "lose reply");
         await store.settle(settlement(question, new StoreFault("timeout"), result));
-        await settled(opening);
+        await opening.settled();
         const answer = await opening.store().charge(from(4));
         expect(answer, result).to.include({ refusedBy: result === "unchecked" ? undefined : "account" });
         // A turn that another attempt has taken since is not freed.
@@ -205,13 +166,13 @@ for (const isCluster of [false, true]) {
       const opening = open();
       const question = ask();
       const store = await lose(opening, question, "lose reply");
-      const { counters, ...rest } = { ...accountKeys(keys, "login", "\u00e1lice"), memoryMs: 86_400_000 };
+      const { counters, ...rest } = { ...accountKeys(rig.keys, "login", "\u00e1lice"), memoryMs: 86_400_000 };
       await opening.store().pardon({ addressKey: question.address.key, account: { ...rest, counters } });
       await new Promise((resolve) => setTimeout(resolve, 5));
       const again = ask();
       await opening.store().charge(again);
       await store.settle(settlement(question, new StoreFault("timeout"), "unchecked"));
-      await settled(opening);
+      await opening.settled();
       expect(await counted(question)).to.deep.equal([1, 1, 1, 1]);
     });
 
@@ -219,9 +180,9 @@ for (const isCluster of [false, true]) {
       const opening = open();
       const question = ask();
       const store = await lose(opening, question, "lose reply");
-      await client.script("FLUSH");
+      await rig.client.script("FLUSH");
       await store.settle(settlement(question, new StoreFault("timeout"), "unchecked"));
-      await settled(opening);
+      await opening.settled();
       expect(await counted(question)).to.deep.equal([0, 0, 0, 0]);
     });
 
@@ -229,10 +190,10 @@ for (const isCluster of [false, true]) {
       const opening = open();
       const question = ask();
       const store = await lose(opening, question, "lose reply");
-      await client.del(await client.keys(`${prefix}*`));
+      await rig.client.del(await rig.client.keys(`${rig.prefix}*`));
       await opening.store().charge(ask());
       await store.settle(settlement(question, new StoreFault("timeout"), "unchecked"));
-      await settled(opening);
+      await opening.settled();
       expect(await counted(question)).to.deep.equal([1, 1, 1, 1]);
     });
 
@@ -243,7 +204,7 @@ for (const isCluster of [false, true]) {
       expect(opening.giveBacks.held).to.be.greaterThan(0);
       await until(() => opening.giveBacks.held === 0);
       await store.settle(settlement(question, new StoreFault("timeout"), "unchecked"));
-      await settled(opening);
+      await opening.settled();
       expect(await counted(question)).to.deep.equal([1, 1, 1, 1]);
     });
 
@@ -253,9 +214,10 @@ for (const isCluster of [false, true]) {
         const question = ask();
         const store = await lose(opening, question, "lose reply");
         await store.settle(settlement(question, new StoreFault("timeout"), "unchecked"));
-        await settled(opening);
+        await opening.settled();
       }
-      for (const key of await client.keys(`${prefix}*give-backs*`)) expect(await client.zcard(key)).to.be.at.most(4);
+      for (const key of await rig.client.keys(`${rig.prefix}*give-backs*`))
+        expect(await rig.client.zcard(key)).to.be.at.most(4);
     });
 
     it("and that was refused gives nothing back", async () => {
@@ -268,7 +230,7 @@ for (const isCluster of [false, true]) {
         const again = question();
         const store = await lose(opening, again, "lose reply");
         await store.settle(settlement(again, new StoreFault("timeout"), "unchecked"));
-        await settled(opening);
+        await opening.settled();
       }
       expect(await counted(failed)).to.deep.equal([1, 1, 1, 1]);
       expect(await opening.store().charge(question())).to.include({ refusedBy: "pair" });
@@ -282,7 +244,7 @@ for (const isCluster of [false, true]) {
         for (const fate of ["lose reply", "lose request"] as const) {
           opening.flaky.fates = [fate];
           expect(await opening.store().charge(question())).to.include({ refusedBy: "pair" });
-          await settled(opening);
+          await opening.settled();
           expect(await counted(question()), fate).to.deep.equal([1, 1, 1, 1]);
         }
       });
@@ -292,7 +254,7 @@ for (const isCluster of [false, true]) {
         const question = (): AttemptQuestion => ask("192.0.2.1", { pair: 1 });
         await opening.store().charge(question());
         const dirty = async (): Promise<string | undefined> =>
-          /rdb_changes_since_last_save:(\d+)/.exec(await client.info("persistence"))?.[1];
+          /rdb_changes_since_last_save:(\d+)/.exec(await rig.client.info("persistence"))?.[1];
         const before = await dirty();
         for (let round = 0; round < 3; round += 1)
           expect(await opening.store().charge(question())).to.include({ refusedBy: "pair" });
@@ -305,7 +267,7 @@ for (const isCluster of [false, true]) {
       for (let index = 0; index < 10_000; index += 1)
         opening.giveBacks.push(
           loginSettleScript,
-          { key: keys.login("login", "ip", "other"), args: ["clear", "", "", "", ""], lifeMs: 60_000 },
+          { key: rig.keys.login("login", "ip", "other"), args: ["clear", "", "", "", ""], lifeMs: 60_000 },
           true,
         );
       const question = ask();

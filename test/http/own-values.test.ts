@@ -1,15 +1,14 @@
 import { portcullis as expressGate } from "@portcullis/express";
-import { portcullis as koaGate } from "@portcullis/koa";
-import { nowSeconds, signToken, testAudience, testAuth } from "@portcullis/testkit";
+import { signToken, testAuth } from "@portcullis/testkit";
 import { expect } from "chai";
 import express from "express";
 import type { RequestHandler } from "express";
 import express4 from "express4";
-import { SignJWT } from "jose";
 import { allAdapters } from "../support/app.js";
 import type { AnyGate, AnyMiddleware, AnyOptions, RunningApp, TestApp, TestRequest } from "../support/app.js";
 import { cleanUp } from "../support/clean-up.js";
 import { send } from "../support/http.js";
+import { openGate, partnerAuth, signPartnerToken } from "../support/several-gates.js";
 
 /** A request of Express, or a context of Koa, as an application changes it. */
 type Shown = Record<string, unknown> & { readonly headers: Record<string, unknown> };
@@ -51,17 +50,6 @@ function goOn(part: AnyMiddleware): AnyMiddleware {
   };
 }
 
-const partnerSecret = "the secret of partners, 32 bytes or more";
-const partnerAuth: AnyOptions["auth"] = {
-  ...{ secret: partnerSecret, algorithms: ["HS256"], issuer: "https://partners.test", audience: testAudience },
-  tokenFrom: ({ headers }) => String(headers["x-partner"] ?? ""),
-};
-
-async function ofPartner(sub: string): Promise<string> {
-  const payload = { iss: "https://partners.test", aud: testAudience, sub, exp: nowSeconds() + 300 };
-  return new SignJWT(payload).setProtectedHeader({ alg: "HS256" }).sign(Buffer.from(partnerSecret));
-}
-
 const limit = { name: "later", per: "user", limit: 100, window: "1m" } as const;
 
 /** Whatever of a gate can stand behind what the application has done. */
@@ -90,12 +78,7 @@ const later: Readonly<Record<string, (gate: AnyGate) => AnyMiddleware>> = {
 
 for (const adapter of allAdapters) {
   describe(`what the application has done with the facts of its request, on ${adapter.name}`, () => {
-    function open(options: Partial<AnyOptions>): AnyGate {
-      const create = adapter.name.startsWith("Koa") ? koaGate : expressGate;
-      const gate = create({ redis: "memory", ...options } as never) as unknown as AnyGate;
-      cleanUp(() => gate.close());
-      return gate;
-    }
+    const open = (options: Partial<AnyOptions>): AnyGate => openGate(adapter, options);
 
     async function start(
       use: (gate: AnyGate) => AnyMiddleware[],
@@ -304,7 +287,7 @@ for (const adapter of allAdapters) {
 
       it("of different properties: each changes its own alone, and only by what is new", async () => {
         const partners = open({ auth: partnerAuth, property: "partner" });
-        const headers = { "x-partner": await ofPartner("shop") };
+        const headers = { "x-partner": await signPartnerToken({ sub: "shop" }) };
         const change = act((shown) => {
           delete shown.auth;
           shown.partner = { subject: "changed" };
@@ -333,7 +316,7 @@ for (const adapter of allAdapters) {
 
       it("of one property: handlers see the user of the gate that looked last", async () => {
         const partners = open({ auth: partnerAuth });
-        const headers = { "x-partner": await ofPartner("shop") };
+        const headers = { "x-partner": await signPartnerToken({ sub: "shop" }) };
         for (const [use, expected] of [
           [(gate) => [gate.guard(), partners.guard()], "shop"],
           [(gate) => [partners.guard(), gate.guard()], "alice"],
@@ -359,7 +342,7 @@ for (const adapter of allAdapters) {
 
       it("of one property: three of them keep to the same rule", async () => {
         const [partners, others] = [open({ auth: partnerAuth }), open({ auth: partnerAuth })];
-        const headers = { "x-partner": await ofPartner("shop") };
+        const headers = { "x-partner": await signPartnerToken({ sub: "shop" }) };
         const own = act((shown) => (shown.auth = { subject: "own" }));
         const use = (gate: AnyGate): AnyMiddleware[] => [
           ...[gate.guard(), partners.guard(), others.guard(), own, partners.guard(), others.guard(), gate.guard()],

@@ -1,43 +1,16 @@
-import { portcullis as expressGate } from "@portcullis/express";
-import { portcullis as koaGate } from "@portcullis/koa";
-import {
-  accessTokenHash,
-  createDpopClient,
-  nowSeconds,
-  signToken,
-  testAudience,
-  testAuth,
-  testIssuer,
-} from "@portcullis/testkit";
+import { accessTokenHash, createDpopClient, nowSeconds, signToken, testAuth, testIssuer } from "@portcullis/testkit";
 import { expect } from "chai";
-import { SignJWT } from "jose";
 import { allAdapters } from "../support/app.js";
 import type { AnyGate, AnyMiddleware, AnyOptions, RunningApp, TestApp } from "../support/app.js";
 import { cleanUp } from "../support/clean-up.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
-
-const partnerSecret = "the secret of partners, 32 bytes or more";
-const partnerIssuer = "https://partners.test";
-const partner: AnyOptions["auth"] = {
-  ...{ secret: partnerSecret, algorithms: ["HS256"], issuer: partnerIssuer, audience: testAudience },
-  tokenFrom: ({ headers }) => String(headers["x-partner"] ?? ""),
-};
-
-async function ofPartner(claims: object): Promise<string> {
-  const payload = { iss: partnerIssuer, aud: testAudience, jti: "partner", exp: nowSeconds() + 300, ...claims };
-  return new SignJWT(payload).setProtectedHeader({ alg: "HS256" }).sign(Buffer.from(partnerSecret));
-}
+import { openGate, partnerAuth, partnerIssuer, signPartnerToken } from "../support/several-gates.js";
 
 for (const adapter of allAdapters) {
   describe(`several gates before one handler on ${adapter.name}`, () => {
-    function open(options: Partial<AnyOptions>): AnyGate {
-      const create = adapter.name.startsWith("Koa") ? koaGate : expressGate;
-      const gate = create({ redis: "memory", ...options } as never) as unknown as AnyGate;
-      cleanUp(() => gate.close());
-      return gate;
-    }
+    const open = (options: Partial<AnyOptions>): AnyGate => openGate(adapter, options);
 
     async function start(
       use: (gate: AnyGate) => AnyMiddleware[],
@@ -58,14 +31,14 @@ for (const adapter of allAdapters) {
     }
 
     it("never give a user of one the rights of a user of another", async () => {
-      const partners = open({ auth: partner, property: "partner" });
+      const partners = open({ auth: partnerAuth, property: "partner" });
       const { url } = await start((gate) => [
         gate.guard(),
         partners.guard({ optional: true }),
         gate.requireScopes("admin"),
       ]);
       const [plain, admin] = [await signToken({ sub: "alice" }), await signToken({ sub: "alice", scope: "admin" })];
-      const headers = { "x-partner": await ofPartner({ sub: "mallory", scope: "admin" }) };
+      const headers = { "x-partner": await signPartnerToken({ sub: "mallory", scope: "admin" }) };
       expect((await send(url, { token: plain, headers })).status).to.equal(403);
       expect((await send(url, { token: plain })).status).to.equal(403);
       expect((await send(url, { token: admin })).json).to.include({ user: "alice", partner: null });
@@ -74,7 +47,7 @@ for (const adapter of allAdapters) {
     });
 
     it("decide by what they found out themselves, also where they were passed by", async () => {
-      const partners = open({ auth: partner, property: "partner" });
+      const partners = open({ auth: partnerAuth, property: "partner" });
       const { url } = await start((gate) => [gate.guard(), partners.requireScopes("admin")]);
       expect((await send(url, { token: await signToken({ scope: "admin" }) })).status).to.equal(401);
     });
@@ -118,26 +91,26 @@ for (const adapter of allAdapters) {
 
     it("tell of all limits together", async () => {
       const partners = open({
-        auth: partner,
+        auth: partnerAuth,
         property: "partner",
         limits: [{ name: "partner", per: "user", limit: 5, window: "1m" }],
       });
       const { url } = await start((gate) => [gate.guard(), partners.guard()], undefined, {
         limits: [{ name: "user", per: "user", limit: 5, window: "1m" }],
       });
-      const headers = { "x-partner": await ofPartner({ sub: "shop" }) };
+      const headers = { "x-partner": await signPartnerToken({ sub: "shop" }) };
       const answer = await send(url, { token: await signToken({ sub: "alice" }), headers });
       expect(answer.json).to.deep.equal({ user: "alice", partner: "shop", limits: ["user", "partner"] });
       expect(answer.headers.ratelimit).to.match(/"user";r=4.*"partner";r=4/);
     });
 
     it("keep what is cached for users of one from others who come with the same partner", async () => {
-      const partners = open({ auth: partner, property: "partner" });
+      const partners = open({ auth: partnerAuth, property: "partner" });
       const { url } = await start(
         (gate) => [gate.guard(), partners.guard()],
         async ({ auth, cache }) => cache.forUser().getOrSet({ key: "me" }, () => ({ of: auth?.subject })),
       );
-      const headers = { "x-partner": await ofPartner({ sub: "shop" }) };
+      const headers = { "x-partner": await signPartnerToken({ sub: "shop" }) };
       for (const sub of ["alice", "bob", "alice"])
         expect((await send(url, { token: await signToken({ sub }), headers })).json).to.deep.equal({ of: sub });
     });
@@ -165,7 +138,7 @@ for (const adapter of allAdapters) {
       }
 
       it("never let a user of one meet the user of that name of another", async () => {
-        const [partners, doorman] = [open({ auth: partner }), open({ cache: { tenantClaim: "tenant" } })];
+        const [partners, doorman] = [open({ auth: partnerAuth }), open({ cache: { tenantClaim: "tenant" } })];
         for (const keeper of [doorman, partners]) {
           const { url } = await start(
             (gate) => [
@@ -182,7 +155,7 @@ for (const adapter of allAdapters) {
             },
           );
           const claims = { sub: "42", tenant: "acme", jti: "same" };
-          const headers = { "x-partner": await ofPartner(claims) };
+          const headers = { "x-partner": await signPartnerToken(claims) };
           for (const options of [{ token: await signToken(claims) }, { headers }]) {
             const issuer = "token" in options ? testAuth.issuer : partnerIssuer;
             for (const status of [200, 200, 429]) {
@@ -219,7 +192,7 @@ for (const adapter of allAdapters) {
       });
 
       it("end nothing of a user of one by the auth that another gate found out", async () => {
-        const partners = open({ auth: partner });
+        const partners = open({ auth: partnerAuth });
         const refused: string[] = [];
         const { url, gate } = await start(
           (users) => [users.guard()],
@@ -247,7 +220,7 @@ for (const adapter of allAdapters) {
       it("keep a customer's orders from the partner of that name, who signs no customer out", async () => {
         const prefix = freshPrefix();
         const shared = { redis: testRedisUrl(), prefix, deadline: 1000 } as const;
-        const partners = open({ ...shared, auth: { ...partner, sharedIssuer: false } });
+        const partners = open({ ...shared, auth: { ...partnerAuth, sharedIssuer: false } });
         const { url } = await start(
           (gate) => [either(gate.guard(), partners.guard())],
           async ({ auth, cache }) =>
@@ -255,7 +228,7 @@ for (const adapter of allAdapters) {
           { ...shared, auth: { ...testAuth, sharedIssuer: testAuth.issuer } },
         );
         const token = await signToken({ sub: "42", jti: "same" });
-        const headers = { "x-partner": await ofPartner({ sub: "42", jti: "same" }) };
+        const headers = { "x-partner": await signPartnerToken({ sub: "42", jti: "same" }) };
         expect((await send(url, { token })).json).to.deep.equal([`orders of 42 of ${testAuth.issuer}`]);
         expect((await send(url, { headers })).json).to.deep.equal([`orders of 42 of ${partnerIssuer}`]);
         await partners.revocations.revokeSubject("42");
