@@ -1,10 +1,9 @@
-import { fork } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { fileURLToPath } from "node:url";
 import type { CacheCommand } from "./cache-worker.js";
+import { forkScript } from "./fork.js";
 
-const script = fileURLToPath(new URL("./cache-worker.ts", import.meta.url));
+const script = new URL("./cache-worker.ts", import.meta.url);
 
 /** A process with a cache, which does what it is told. */
 export interface CacheProcess {
@@ -15,7 +14,7 @@ export interface CacheProcess {
 }
 
 export function startCacheProcess(): CacheProcess {
-  const child = fork(script, { execArgv: ["--import=tsx", "--conditions=@portcullis/source"] });
+  const child = forkScript(script);
   const waiting = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
   let asked = 0;
   child.on("message", ({ id, value, error }: { id: number; value?: unknown; error?: string }) => {

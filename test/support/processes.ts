@@ -1,10 +1,9 @@
-import { fork } from "node:child_process";
 import { once } from "node:events";
-import { fileURLToPath } from "node:url";
 import type { AnyOptions } from "./app.js";
 import { cleanUpInTest } from "./clean-up.js";
+import { forkScript } from "./fork.js";
 
-const script = fileURLToPath(new URL("./server.ts", import.meta.url));
+const script = new URL("./server.ts", import.meta.url);
 
 export interface ServerProcess {
   readonly url: string;
@@ -22,12 +21,7 @@ export async function startProcess(
   clockAheadMs = 0,
 ): Promise<ServerProcess> {
   const clock = `const now = Date.now; Date.now = () => now() + ${clockAheadMs};`;
-  const execArgv = [
-    "--import=tsx",
-    "--conditions=@portcullis/source",
-    `--import=data:text/javascript,${encodeURI(clock)}`,
-  ];
-  const child = fork(script, { execArgv });
+  const child = forkScript(script, [`--import=data:text/javascript,${encodeURI(clock)}`]);
   cleanUpInTest(() => child.kill("SIGKILL"));
   const exit = once(child, "exit") as Promise<[number | null]>;
   child.send({ adapter, options });

@@ -1,10 +1,9 @@
-import { fork } from "node:child_process";
 import { once } from "node:events";
-import { fileURLToPath } from "node:url";
 import type { PortcullisOptions } from "@portcullis/core";
+import { forkScript } from "../../support/fork.js";
 import type { Order, Outcome } from "./issuer-process.js";
 
-const script = fileURLToPath(new URL("./issuer-process.ts", import.meta.url));
+const script = new URL("./issuer-process.ts", import.meta.url);
 
 /** A process of its own with a gate that issues tokens. */
 export interface Issuer {
@@ -14,7 +13,7 @@ export interface Issuer {
 
 /** Options must be plain data. */
 export async function startIssuer(options: PortcullisOptions): Promise<Issuer> {
-  const child = fork(script, { execArgv: ["--import=tsx", "--conditions=@portcullis/source"] });
+  const child = forkScript(script);
   const waiting = new Map<number, (answer: { outcomes?: Outcome[]; error?: string }) => void>();
   let last = 0;
   child.on("message", ({ id, ...answer }: { id: number; outcomes?: Outcome[]; error?: string }) => {
