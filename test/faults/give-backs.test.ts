@@ -9,7 +9,7 @@ import { send } from "../support/http.js";
 import type { Latch } from "../support/latch.js";
 import { openLatch } from "../support/latch.js";
 import { silentLogger } from "../support/logger.js";
-import { operate } from "../support/redis.js";
+import { freshPrefix, operate } from "../support/redis.js";
 import { until } from "../support/until.js";
 import { loginChargeScript } from "../../packages/core/src/store/redis/scripts/login-charge.js";
 
@@ -76,8 +76,13 @@ interface Visitor extends RunningApp {
   latch: Latch;
 }
 
-async function start(adapter: TestAdapter, redis: AnyOptions["redis"], limit: object): Promise<Visitor> {
-  const options = { redis, logger: silentLogger, deadline, limits: [limit as never] };
+async function start(
+  adapter: TestAdapter,
+  redis: AnyOptions["redis"],
+  limit: object,
+  prefix?: string,
+): Promise<Visitor> {
+  const options = { redis, prefix, logger: silentLogger, deadline, limits: [limit as never] };
   const visitor = { latch: openLatch() };
   const app = await adapter.start({
     options,
@@ -100,30 +105,149 @@ async function start(adapter: TestAdapter, redis: AnyOptions["redis"], limit: ob
  */
 const deadline = 1000;
 
-/** Lets requests that are held end while Redis is away, and waits for it to work again. */
-async function endInOutage(app: Visitor, { begin, end }: Place, count: number): Promise<void> {
-  const held = Array.from({ length: count }, async () => app.visit("/held"));
-  await app.latch.waiting(count);
-  await begin();
-  app.latch.open();
-  const visits = await Promise.all(held);
-  expect(visits.map(([status]) => status)).to.deep.equal(held.map(() => 200));
-  expect(
-    visits.every(([, remaining]) => Number.isInteger(remaining)),
-    "all were counted in Redis",
-  ).to.equal(true);
+const everybody = { name: "p", per: "ip" } as const;
+
+/** What an outage meets: it was prepared before, and has counted right some time after. */
+interface Concerned {
+  /** Ends, or begins, while Redis is away. */
+  readonly meet: () => Promise<void>;
+  readonly read: () => Promise<number[]>;
+  readonly expected: readonly number[];
+}
+
+type Prepare = (place: Place, prefix: string, adapter: TestAdapter) => Promise<Concerned>;
+
+/** Three requests are under way when Redis goes away. */
+async function hold(app: Visitor): Promise<() => Promise<void>> {
+  const held = Array.from({ length: 3 }, async () => app.visit("/held"));
+  await app.latch.waiting(3);
+  return async function meet() {
+    app.latch.open();
+    const visits = await Promise.all(held);
+    expect(visits.map(([status]) => status)).to.deep.equal([200, 200, 200]);
+    expect(
+      visits.every(([, remaining]) => Number.isInteger(remaining)),
+      "all were counted in Redis",
+    ).to.equal(true);
+  };
+}
+
+async function prepareSlots({ redis }: Place, prefix: string, adapter: TestAdapter): Promise<Concerned> {
+  const limit = { ...everybody, algorithm: "concurrency", limit: 3, window: "10m" };
+  const app = await start(adapter, redis, limit, prefix);
+  return { meet: await hold(app), read: async () => [(await app.visit())[1]], expected: [2] };
+}
+
+function prepareSettlement(policy: object, each: number): Prepare {
+  return async function prepare(place, prefix, adapter) {
+    const app = await start(adapter, place.redis, { ...everybody, limit: 1000, window: "1h", ...policy }, prefix);
+    // The visits that looked whether the gate is ready are settled first.
+    const before = await steady(place, prefix);
+    return {
+      meet: await hold(app),
+      read: async () => [await counted(place, prefix)],
+      expected: [before + 3 * each],
+    };
+  };
+}
+
+async function prepareLoginEnd(place: Place, prefix: string, adapter: TestAdapter): Promise<Concerned> {
+  const latch = openLatch();
+  let fails = true;
+  const app = await adapter.start({
+    options: { redis: place.redis, prefix, logger: silentLogger, deadline },
+    use: (gate) => [gate.throttleLogin({ account: () => "alice" })],
+    routes: {
+      async "POST /login"({ loginAttempt }) {
+        if (fails) return loginAttempt?.fail();
+        await latch.wait();
+        await loginAttempt?.succeed();
+      },
+    },
+  });
+  cleanUp(() => app.close());
+  const counters = countersOf(place, prefix);
+  const login = (): ReturnType<typeof send> => send(`${app.url}/login`, { method: "POST" });
+  // One failure stays counted, so that a success that is taken back twice would show.
+  await until(async () => {
+    if ((await counters())[0] === 0) await login();
+    return (await counters()).every((count) => count === 1);
+  });
+  fails = false;
+  const attempts = [login(), login()];
+  await latch.waiting(2);
+  await until(async () => (await counters()).every((count) => count === 3));
+  return {
+    async meet() {
+      latch.open();
+      await Promise.all(attempts);
+    },
+    read: counters,
+    expected: [1, 0, 1],
+  };
+}
+
+async function prepareLoginBeginning(place: Place, prefix: string, adapter: TestAdapter): Promise<Concerned> {
+  const app = await adapter.start({
+    options: { redis: place.redis, prefix, logger: silentLogger, deadline },
+    use: (gate) => [gate.throttleLogin({ account: () => "alice", onStoreError: "deny" })],
+    routes: { "POST /login": async ({ loginAttempt }) => loginAttempt?.fail() },
+  });
+  cleanUp(() => app.close());
+  const login = async (): Promise<number> => (await send(`${app.url}/login`, { method: "POST" })).status;
+  const counters = countersOf(place, prefix);
+  // One failure stays counted, so that an attempt that is taken back twice would show.
+  await until(async () => (await login()) === 204 && (await counters()).join() === "1,1,1");
+  return {
+    async meet() {
+      expect(await Promise.all([login(), login(), login()])).to.deep.equal([503, 503, 503]);
+    },
+    read: counters,
+    expected: [1, 1, 1],
+  };
+}
+
+const charged: Readonly<Record<string, Prepare>> = {
+  "what countOnly forgives": prepareSettlement({ countOnly: "failures" }, 0),
+  "what was reserved beyond the real cost": prepareSettlement({ cost: 4, settle: () => 1 }, 1),
+  "what it cost beyond the reservation": prepareSettlement({ cost: 1, settle: () => 3 }, 3),
+  "a login that ends meanwhile": prepareLoginEnd,
+  "a login that begins meanwhile, and is answered 503": prepareLoginBeginning,
+};
+
+/** All of it meets one outage, which is followed by the time in which a second give-back would come. */
+async function expectCountedOnce(
+  place: Place,
+  concerned: readonly (readonly [what: string, prepare: Prepare, adapter: TestAdapter])[],
+): Promise<void> {
+  const prepared = await Promise.all(
+    concerned.map(async ([what, prepare, adapter]) => {
+      const name = `${what} (${adapter.name})`;
+      return { name, ...(await prepare(place, freshPrefix(), adapter)) };
+    }),
+  );
+  await place.begin();
+  await Promise.all(prepared.map(({ meet }) => meet()));
   // Give-backs are on their way, or have failed.
   await new Promise((resolve) => setTimeout(resolve, 500));
-  await end();
+  await place.end();
+  for (const { name, read, expected } of prepared)
+    await until(async () => (await read()).join() === expected.join()).catch(async (error: unknown) => {
+      expect(await read(), name).to.deep.equal(expected);
+      throw error;
+    });
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  for (const { name, read, expected } of prepared) expect(await read(), name).to.deep.equal(expected);
+  await expectEnds(place.servers);
 }
 
 /** Reads what is counted of the only client and the only account: by address, by both together, and by account. */
-function countersOf({ servers }: Place): () => Promise<number[]> {
+function countersOf({ servers }: Place, prefix: string): () => Promise<number[]> {
   const operators = servers.map(({ url }) => operate(url));
   const read = async (kind: string): Promise<number> => {
     const found = await Promise.all(
       operators.map(async (operator) => {
-        const [key] = await operator.keys(`*:login:*:${kind}:*`);
+        const [key] = await operator.keys(`${prefix}*:login:*:${kind}:*`);
         if (key === undefined) return 0;
         return Number(kind === "pair" ? await operator.hget(key, "n") : await operator.get(key));
       }),
@@ -140,116 +264,20 @@ async function expectEnds(servers: readonly RedisServer[]): Promise<void> {
   }
 }
 
-const everybody = { name: "p", per: "ip" } as const;
-
-for (const [what, open] of Object.entries(places)) {
-  describe(`what ends while Redis ${what}`, function () {
-    this.timeout(90_000);
-
-    for (const adapter of what === "cannot be reached for a while" ? allAdapters : adapters) {
-      it(`gives its slots back when Redis answers again, not a window later (${adapter.name})`, async () => {
-        const place = await open();
-        const app = await start(adapter, place.redis, {
-          ...{ ...everybody, algorithm: "concurrency", limit: 3, window: "10m" },
-        });
-        await endInOutage(app, place, 3);
-        await until(async () => (await app.visit())[1] === 2);
-        await expectEnds(place.servers);
-      });
-    }
-
-    for (const [how, limit] of [
-      ["what countOnly forgives", { countOnly: "failures" }],
-      ["what was reserved beyond the real cost", { cost: 4, settle: () => 1 }],
-      ["what it cost beyond the reservation", { cost: 1, settle: () => 3 }],
-    ] as const) {
-      it(`settles once: ${how}`, async () => {
-        const place = await open();
-        const app = await start(adapters[1]!, place.redis, { ...everybody, limit: 1000, window: "1h", ...limit });
-        // The visits that looked whether the gate is ready are settled first.
-        const before = await steady(place);
-        await endInOutage(app, place, 3);
-        const each = "settle" in limit ? limit.settle() : 0;
-        await until(async () => (await counted(place)) === before + 3 * each);
-        await new Promise((resolve) => setTimeout(resolve, 1500));
-        expect(await counted(place)).to.equal(before + 3 * each);
-        await expectEnds(place.servers);
-      });
-    }
-  });
-}
-
-describe("a login whose end meets an outage", function () {
+describe("what ends while Redis is away", function () {
   this.timeout(90_000);
-  // What is charged and taken back has no framework in it: each place is tried on one of them.
-  for (const [index, [what, open]] of Object.entries(places).entries()) {
-    for (const adapter of adapters.slice(index % 2, (index % 2) + 1)) {
-      it(`is taken back from its counters once, when Redis answers again (Redis ${what}, ${adapter.name})`, async () => {
-        const place = await open();
-        const latch = openLatch();
-        let fails = true;
-        const app = await adapter.start({
-          options: { redis: place.redis, logger: silentLogger, deadline },
-          use: (gate) => [gate.throttleLogin({ account: () => "alice" })],
-          routes: {
-            async "POST /login"({ loginAttempt }) {
-              if (fails) return loginAttempt?.fail();
-              await latch.wait();
-              await loginAttempt?.succeed();
-            },
-          },
-        });
-        cleanUp(() => app.close());
-        const counters = countersOf(place);
-        const login = (): ReturnType<typeof send> => send(`${app.url}/login`, { method: "POST" });
-        // One failure stays counted, so that a success that is taken back twice would show.
-        await until(async () => {
-          if ((await counters())[0] === 0) await login();
-          return (await counters()).every((count) => count === 1);
-        });
-        fails = false;
-        const attempts = [login(), login()];
-        await latch.waiting(2);
-        await until(async () => (await counters()).every((count) => count === 3));
-        await place.begin();
-        latch.open();
-        await Promise.all(attempts);
-        await new Promise((resolve) => setTimeout(resolve, 500));
-        await place.end();
-        await until(async () => (await counters()).join() === "1,0,1");
-        await new Promise((resolve) => setTimeout(resolve, 1500));
-        expect(await counters()).to.deep.equal([1, 0, 1]);
-        await expectEnds(place.servers);
-      });
-    }
-  }
-});
 
-describe("a login whose beginning meets an outage", function () {
-  this.timeout(90_000);
+  // What is charged and given back has no framework in it; the slots of all of them are tried in one outage.
   for (const [index, [what, open]] of Object.entries(places).entries()) {
-    for (const adapter of adapters.slice(index % 2, (index % 2) + 1)) {
-      it(`and that is answered 503 is counted nowhere when Redis answers again (Redis ${what}, ${adapter.name})`, async () => {
-        const place = await open();
-        const app = await adapter.start({
-          options: { redis: place.redis, logger: silentLogger, deadline },
-          use: (gate) => [gate.throttleLogin({ account: () => "alice", onStoreError: "deny" })],
-          routes: { "POST /login": async ({ loginAttempt }) => loginAttempt?.fail() },
-        });
-        cleanUp(() => app.close());
-        const login = async (): Promise<number> => (await send(`${app.url}/login`, { method: "POST" })).status;
-        const counters = countersOf(place);
-        // One failure stays counted, so that an attempt that is taken back twice would show.
-        await until(async () => (await login()) === 204 && (await counters()).join() === "1,1,1");
-        await place.begin();
-        expect(await Promise.all([login(), login(), login()])).to.deep.equal([503, 503, 503]);
-        await place.end();
-        await until(async () => (await counters()).join() === "1,1,1");
-        await new Promise((resolve) => setTimeout(resolve, 1500));
-        expect(await counters()).to.deep.equal([1, 1, 1]);
-        await expectEnds(place.servers);
-      });
-    }
+    const one = adapters[index % 2]!;
+
+    it(`is counted once when Redis answers again: slots, settlements and logins (Redis ${what})`, async () => {
+      const slots = (index === 0 ? allAdapters : adapters).map(
+        (adapter) => ["slots that are given back, not a window later", prepareSlots, adapter] as const,
+      );
+      const others = Object.entries(charged).map(([name, prepare]) => [name, prepare, one] as const);
+      await expectCountedOnce(await open(), [...slots, ...others]);
+    });
   }
 });
 
@@ -323,7 +351,7 @@ describe("what is given back by a user who may do only what docs/operations.md s
     });
     cleanUp(() => app.close());
     const login = async (): Promise<number> => (await send(`${app.url}/login`, { method: "POST" })).status;
-    const counters = countersOf({ ...{ redis, servers: [server] }, begin: () => undefined, end: () => undefined });
+    const counters = countersOf({ ...{ redis, servers: [server] }, begin: () => undefined, end: () => undefined }, "");
     await until(async () => (await login()) === 204 && (await counters()).join() === "1,1,1");
     proxy.cutAfter(loginChargeScript.sha1);
     expect(await login()).to.equal(503);
@@ -333,21 +361,21 @@ describe("what is given back by a user who may do only what docs/operations.md s
 });
 
 /** The counter of the only client. */
-async function counted({ servers }: Place): Promise<number> {
+async function counted({ servers }: Place, prefix = ""): Promise<number> {
   let sum = 0;
   for (const { url } of servers) {
     const operator = operate(url);
-    for (const key of await operator.keys("*:quota:*")) sum += Number(await operator.get(key).catch(() => 0));
+    for (const key of await operator.keys(`${prefix}*:quota:*`)) sum += Number(await operator.get(key).catch(() => 0));
   }
   return sum;
 }
 
 /** The same, when nothing changes it any more. */
-async function steady(place: Place): Promise<number> {
+async function steady(place: Place, prefix: string): Promise<number> {
   let last = -1;
   await until(async () => {
     const before = last;
-    last = await counted(place);
+    last = await counted(place, prefix);
     await new Promise((resolve) => setTimeout(resolve, 50));
     return last === before;
   });
