@@ -2,7 +2,7 @@ import { startProxy, startRedis } from "@portcullis/testkit";
 import type { Proxy, RedisServer } from "@portcullis/testkit";
 import { expect } from "chai";
 import { Redis } from "ioredis";
-import { allAdapters } from "../support/app.js";
+import { adapters, allAdapters } from "../support/app.js";
 import type { AnyGate, RunningApp, TestAdapter } from "../support/app.js";
 import { startCacheProcess } from "../support/cache-fleet.js";
 import type { CacheProcess } from "../support/cache-fleet.js";
@@ -63,8 +63,9 @@ describe("an invalidation that Redis missed", function () {
     "cache.deleteByTag()": ({ gate }) => gate.cache.deleteByTag("t"),
   };
 
-  for (const adapter of allAdapters) {
-    for (const fault of faults) {
+  // What is repeated has no framework in it: each fault is tried on one of them, in every way.
+  for (const [index, fault] of faults.entries()) {
+    for (const adapter of allAdapters.slice(index, index + 1)) {
       it(`is made good, and its process hears others again, when Redis ${fault} (${adapter.name})`, async () => {
         for (const [way, invalidate] of Object.entries(ways)) {
           const prefix = freshPrefix();
@@ -98,7 +99,7 @@ describe("an invalidation that Redis missed", function () {
     }
   }
 
-  for (const adapter of allAdapters) {
+  for (const adapter of adapters) {
     it(`is made good when its process closes before it is repeated (${adapter.name})`, async () => {
       for (const [way, invalidate] of Object.entries(ways)) {
         const prefix = freshPrefix();

@@ -5,12 +5,15 @@ import type { IssuerTrouble } from "@portcullis/testkit";
 import { adapters } from "../support/app.js";
 import type { RunningApp } from "../support/app.js";
 import { send } from "../support/http.js";
+import { isSoak } from "../support/soak.js";
 
 const troubles: readonly IssuerTrouble[] = [
   ...(["stopped", "slow", "huge", "garbage", "html", "error", "redirect", "impostor", "empty", "unusable"] as const),
 ];
 
-for (const adapter of adapters) {
+const unknown = isSoak ? 1000 : 200;
+
+for (const [index, adapter] of adapters.entries()) {
   describe(`on an identity provider's bad day, the gate on ${adapter.name}`, function () {
     this.timeout(30_000);
     let issuer: TestIssuer;
@@ -107,7 +110,8 @@ for (const adapter of adapters) {
       await becomes(200, app, await issuer.sign());
     });
 
-    for (const trouble of troubles) {
+    // How keys are fetched has no framework in it: each trouble is met on one of them.
+    for (const trouble of troubles.filter((_, at) => at % adapters.length === index)) {
       it(`goes on with its last good keys while the issuer is ${trouble}, and has new ones soon after`, async () => {
         const app = await start();
         const token = await issuer.sign();
@@ -157,14 +161,14 @@ for (const adapter of adapters) {
       await becomes(200, app, token);
     });
 
-    it("fetches at most once in a cooldown for 1000 unknown kids", async () => {
+    it(`fetches at most once in a cooldown for ${unknown} unknown kids`, async () => {
       const app = await start({ refresh: "10m", cooldown: "1m", timeout: "5s" });
       await statusOf(app, await issuer.sign());
       const before = issuer.fetches.get("/jwks") ?? 0;
       const tokens = await Promise.all(
-        Array.from({ length: 1000 }, (_, index) => issuer.sign({}, { kid: `unknown-${index}` })),
+        Array.from({ length: unknown }, (_, at) => issuer.sign({}, { kid: `unknown-${at}` })),
       );
-      for (let start = 0; start < 1000; start += 50) {
+      for (let start = 0; start < unknown; start += 50) {
         const statuses = await Promise.all(tokens.slice(start, start + 50).map((token) => statusOf(app, token)));
         expect(new Set(statuses)).to.deep.equal(new Set([401]));
       }

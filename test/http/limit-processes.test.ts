@@ -7,9 +7,9 @@ import { leastOf } from "../support/least.js";
 import type { ServerProcess } from "../support/processes.js";
 import { startProcess } from "../support/processes.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
-import { rounds } from "../support/soak.js";
+import { isSoak, rounds } from "../support/soak.js";
 
-const requests = 2000;
+const requests = isSoak ? 2000 : 1000;
 
 /** Each is for one path; a path that has no handler is answered 404 when it is admitted. */
 const limits = [
