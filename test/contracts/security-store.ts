@@ -140,10 +140,9 @@ export function describeSecurityStore(name: string, open: () => Promise<Security
       it("ends with its time, and never earlier for being repeated", async () => {
         await store.revoke(keys.revokedToken("j"), nowSeconds() + 60);
         await store.revoke(keys.revokedToken("j"), nowSeconds() + 1);
-        await new Promise((resolve) => setTimeout(resolve, 1100));
-        expect((await ask({ token: token("j") })).revoked).to.equal(true);
         await store.revoke(keys.revokedToken("k"), nowSeconds() + 1);
         await new Promise((resolve) => setTimeout(resolve, 1100));
+        expect((await ask({ token: token("j") })).revoked).to.equal(true);
         expect((await ask({ token: token("k") })).revoked).to.equal(false);
       });
 

@@ -6,6 +6,7 @@ import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
 import { resolveOptions } from "../../packages/core/src/options/options.js";
 import type { PortcullisOptions } from "../../packages/core/src/index.js";
 import { silentLogger } from "../support/logger.js";
+import { isSoak } from "../support/soak.js";
 import { openGate } from "./support/gate.js";
 import { rsa } from "./support/mint.js";
 
@@ -152,7 +153,7 @@ describe("an option given as undefined equals one left out", () => {
         );
         expect(outcome(given)).to.equal(outcome(absent));
       }),
-      { numRuns: 300 },
+      { numRuns: isSoak ? 300 : 100 },
     );
   });
 

@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { IssuerScope } from "../../packages/core/src/auth/issuer-scope.js";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
 import type { SubjectKeys } from "../../packages/core/src/store/session-store.js";
+import { isSoak } from "../support/soak.js";
 import { admit, openGate, refuse } from "./support/gate.js";
 import { claimsWith, forge, hs256, withClaims } from "./support/mint.js";
 import { expectOptionError } from "./support/option-error.js";
@@ -40,6 +41,8 @@ function sessionKeys({ index, records, ended, tokens, shared }: SubjectKeys): st
   return [index, records, ended, tokens, shared];
 }
 
+const numRuns = isSoak ? 2000 : 500;
+
 describe("the principals of different users", () => {
   const keysOf = (space: Keyspace, principal: string): string[] => [
     space.subjectCutoff(principal),
@@ -65,7 +68,7 @@ describe("the principals of different users", () => {
           if (same) expect(first).to.deep.equal(second);
           else expect(first.filter((key) => second.includes(key))).to.deep.equal([]);
         }),
-        { numRuns: 2000 },
+        { numRuns },
       );
     });
   }
@@ -88,7 +91,7 @@ describe("the principals of different users", () => {
         const isSameClaim = (one.claim ?? "sub") === (other.claim ?? "sub");
         expect(meeting).to.equal(isSame ? (isSameClaim ? 6 : 5) : 0);
       }),
-      { numRuns: 2000 },
+      { numRuns },
     );
   });
 
@@ -119,7 +122,7 @@ describe("the principals of different users", () => {
         expect(space.subjectCutoff(later)).to.match(/^portcullis:\d+:cutoff:subject:/);
         expect(space.sessionsOf(later).shared).to.match(/^portcullis:\d+:user_tokens:/);
       }),
-      { numRuns: 1000 },
+      { numRuns },
     );
   });
 

@@ -5,6 +5,7 @@ import fc from "fast-check";
 import type { QueryRules } from "../../packages/core/src/cache/response/query.js";
 import { reduceQuery } from "../../packages/core/src/cache/response/query.js";
 import { targetOf } from "../../packages/core/src/cache/response/request-key.js";
+import { isSoak } from "../support/soak.js";
 
 type Parser = (text: string, options?: object) => Readonly<Record<string, unknown>>;
 
@@ -49,10 +50,10 @@ const parameter = fc
   .tuple(fc.constantFrom(...names), fc.constantFrom("=", "=", "=", ""), fc.constantFrom(...values))
   .map(([name, equals, value]) => `${name}${equals}${equals === "" ? "" : value}`);
 const query = fc.array(parameter, { maxLength: 5 }).map((all) => all.join("&"));
-const numRuns = process.env.SOAK === undefined ? 3000 : 300_000;
+const numRuns = isSoak ? 300_000 : 1000;
 
 describe("the part of a query that chooses a response", function () {
-  this.timeout(process.env.SOAK === undefined ? 30_000 : 1_800_000);
+  this.timeout(isSoak ? 1_800_000 : 30_000);
   for (const sort of [false, true]) {
     it(`has the values of the wanted parameters as every parser reads them${sort ? ", sorted too" : ""}`, () => {
       const rules: QueryRules = { only: new Set(["q", "page"]), sort };

@@ -259,8 +259,7 @@ describe("the cache of verified tokens", () => {
 
   it("never grows beyond its size", () => {
     const cache = new TokenCache(1000);
-    for (let index = 0; index < 20_000; index += 1)
-      cache.set(entry(`token-${index}-${tail}`.slice(-40) + String(index)));
+    for (let index = 0; index < 5000; index += 1) cache.set(entry(`token-${index}-${tail}`.slice(-40) + String(index)));
     expect(cache.size).to.equal(1000);
     cache.clear();
     expect(cache.size).to.equal(0);
