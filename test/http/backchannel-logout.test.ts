@@ -4,7 +4,7 @@ import type { BackchannelLogout } from "@portcullis/core";
 import { expect } from "chai";
 import type { AnyOptions, TestApp } from "../support/app.js";
 import { adapters } from "../support/app.js";
-import { commonRoutes, describeOnEveryGate } from "../support/every-gate.js";
+import { commonRoutes, describeOnEveryFramework } from "../support/every-gate.js";
 import { form, send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
@@ -41,7 +41,7 @@ function useIssuer(): void {
   after(() => issuer.close());
 }
 
-describeOnEveryGate("the back-channel logout endpoint", (start) => {
+describeOnEveryFramework("the back-channel logout endpoint", (start) => {
   useIssuer();
 
   it("ends all tokens that a user has so far", async () => {

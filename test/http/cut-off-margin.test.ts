@@ -5,7 +5,7 @@ import { Redis } from "ioredis";
 import type { AnyGate, AnyOptions, RunningApp } from "../support/app.js";
 import { adapters } from "../support/app.js";
 import { cleanUpInTest } from "../support/clean-up.js";
-import { commonRoutes, describeOnEveryGate } from "../support/every-gate.js";
+import { commonRoutes, describeOnEveryFramework } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import { issuerDigest } from "../support/issuer-digest.js";
@@ -24,7 +24,7 @@ async function causeOf(gate: AnyGate, token: string): Promise<string | undefined
   return verdict.allowed ? undefined : verdict.cause;
 }
 
-describeOnEveryGate("a token of an issuer whose clock is ahead", (start) => {
+describeOnEveryFramework("a token of an issuer whose clock is ahead", (start) => {
   const ahead = (claims: object = {}, seconds = 4): Promise<string> =>
     signToken({ sub: "alice", sid: "s1", org_id: "acme", iat: nowSeconds() + seconds, ...claims });
 

@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import { expect } from "chai";
 import { signToken, testAuth } from "@portcullis/testkit";
 import { openGate } from "../core/support/gate.js";
-import { describeOnEveryGate } from "../support/every-gate.js";
+import { describeOnEveryFramework } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import type { AnyOptions } from "../support/app.js";
@@ -11,7 +11,7 @@ import { adapters } from "../support/app.js";
 
 const operators = { headers: { "x-operator": "yes" } };
 
-describeOnEveryGate("routes.health()", (start) => {
+describeOnEveryFramework("routes.health()", (start) => {
   it("tells liveness and readiness, before the guard, and drains", async () => {
     const { url, gate } = await start({}, { use: (own) => [own.routes.health(), own.guard()] });
     expect((await send(`${url}/healthz`)).json).to.deep.equal({ status: "up" });
@@ -90,7 +90,7 @@ describeOnEveryGate("routes.health()", (start) => {
   });
 });
 
-describeOnEveryGate("routes.metrics()", (start) => {
+describeOnEveryFramework("routes.metrics()", (start) => {
   it("tells counters as Prometheus reads them, without a word of a user", async () => {
     const { url, gate } = await start({}, { use: (own) => [own.routes.metrics(), own.guard()] });
     const token = await signToken({ sub: "very-secret-alice", jti: "very-secret-jti" });

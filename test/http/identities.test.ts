@@ -1,7 +1,7 @@
 import type { Auth } from "@portcullis/core";
 import { nowSeconds, signToken, testAudience, testAuth, testIssuer, testSecret } from "@portcullis/testkit";
 import { expect } from "chai";
-import { describeOnEveryGate } from "../support/every-gate.js";
+import { describeOnEveryFramework } from "../support/every-gate.js";
 import type { AnyMiddleware, RunningApp, TestApp } from "../support/app.js";
 import { send } from "../support/http.js";
 
@@ -28,7 +28,7 @@ async function read({ url }: RunningApp, token: string, path: string): Promise<u
   return ((await send(url + path, { token })).json as { value: unknown }).value;
 }
 
-describeOnEveryGate("a claim that identifies", (start) => {
+describeOnEveryFramework("a claim that identifies", (start) => {
   const limits = [{ name: "tenant", per: { claim: "tenant" }, limit: 3, window: "1h" }] as const;
 
   it("is the same as a number and as its text, for limits, caches and organisations", async () => {
@@ -102,7 +102,7 @@ describeOnEveryGate("a claim that identifies", (start) => {
   });
 });
 
-describeOnEveryGate("a client that is named by a later claim", (start) => {
+describeOnEveryFramework("a client that is named by a later claim", (start) => {
   const auth = { ...testAuth, subjectClaim: ["sub", "client_id"], numericSubject: true };
   const limits = [{ name: "user", per: "user", limit: 4, window: "1h" }] as const;
 
@@ -155,7 +155,7 @@ describeOnEveryGate("a client that is named by a later claim", (start) => {
   });
 });
 
-describeOnEveryGate("gate.principal()", (start) => {
+describeOnEveryFramework("gate.principal()", (start) => {
   it("names a user of another issuer than the main one, for calls about them", async () => {
     const issuers = [testIssuer, partner].map((issuer) => ({ issuer, secret: testSecret, algorithms: ["HS256"] }));
     const auth = { audience: testAudience, issuers, sharedIssuer: testIssuer };

@@ -1,12 +1,12 @@
 import { expect } from "chai";
 import { signToken } from "@portcullis/testkit";
-import { commonRoutes, describeOnEveryGate } from "../support/every-gate.js";
+import { commonRoutes, describeOnEveryFramework } from "../support/every-gate.js";
 import { openLatch } from "../support/latch.js";
 import type { TestAnswer } from "../support/http.js";
 import { send } from "../support/http.js";
 import { until } from "../support/until.js";
 
-describeOnEveryGate("limits by other algorithms", (start) => {
+describeOnEveryFramework("limits by other algorithms", (start) => {
   const visit = async (url: string, times: number, token: string): Promise<TestAnswer[]> => {
     const answers: TestAnswer[] = [];
     for (let index = 0; index < times; index += 1) answers.push(await send(`${url}/me`, { token }));

@@ -1,11 +1,11 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { expect } from "chai";
 import { signToken, testAuth } from "@portcullis/testkit";
-import { commonRoutes, describeOnEveryGate } from "../support/every-gate.js";
+import { commonRoutes, describeOnEveryFramework } from "../support/every-gate.js";
 import type { SendOptions, TestAnswer } from "../support/http.js";
 import { send } from "../support/http.js";
 
-describeOnEveryGate("a policy", (start) => {
+describeOnEveryFramework("a policy", (start) => {
   const behindProxy = { behindProxy: true } as const;
   const open = { auth: { ...testAuth, optional: true } };
   const statuses = async (url: string, requests: readonly SendOptions[]): Promise<number[]> => {

@@ -1,12 +1,12 @@
 import type { ServerResponse } from "node:http";
 import { expect } from "chai";
 import { signToken } from "@portcullis/testkit";
-import { commonRoutes, describeOnEveryGate } from "../support/every-gate.js";
+import { commonRoutes, describeOnEveryFramework } from "../support/every-gate.js";
 import { openLatch } from "../support/latch.js";
 import { send } from "../support/http.js";
 import { until } from "../support/until.js";
 
-describeOnEveryGate("what a request counts when its response has ended", (start) => {
+describeOnEveryFramework("what a request counts when its response has ended", (start) => {
   const visitor = async (url: string) => {
     const token = await signToken();
     return async (path: string, headers = {}): Promise<[status: number, remaining: number]> => {

@@ -9,7 +9,7 @@ import type { Middleware } from "koa";
 import { allAdapters } from "../support/app.js";
 import type { AnyGate, AnyMiddleware, TestRequest } from "../support/app.js";
 import { cleanUp } from "../support/clean-up.js";
-import { describeOnEveryGate } from "../support/every-gate.js";
+import { describeOnEveryFramework } from "../support/every-gate.js";
 import { openLatch } from "../support/latch.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
@@ -51,7 +51,7 @@ async function checksOf(count: number, app: LoginApp): Promise<number> {
   return app.checks();
 }
 
-describeOnEveryGate("what became of an attempt to sign in", (start) => {
+describeOnEveryFramework("what became of an attempt to sign in", (start) => {
   const wrongAnswers: Readonly<Record<string, unknown>> = {
     "an HTML form": "<p>Wrong user name or password</p><form>",
     GraphQL: { data: { login: null }, errors: [{ message: "wrong password" }] },

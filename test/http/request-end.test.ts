@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import type { Socket } from "node:net";
 import { expect } from "chai";
 import type { AnyMiddleware, RunningApp } from "../support/app.js";
-import { describeOnEveryGate } from "../support/every-gate.js";
+import { describeOnEveryFramework } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 import { openLatch } from "../support/latch.js";
 import { exchangeRaw, statusOf } from "../support/raw.js";
@@ -41,7 +41,7 @@ function countClosed(): { count: number; watch: (res: ServerResponse) => void } 
   return closed;
 }
 
-describeOnEveryGate("what is held for a request", (start) => {
+describeOnEveryFramework("what is held for a request", (start) => {
   it("is given back for all requests of a pipelined connection that drops, without a warning", async () => {
     const warnings: Error[] = [];
     const note = (warning: Error): void => void warnings.push(warning);

@@ -3,7 +3,7 @@ import { signToken, testAuth } from "@portcullis/testkit";
 import { expect } from "chai";
 import { isWellKnownCredential } from "../../packages/core/src/cache/response/credentials.js";
 import type { RunningApp } from "../support/app.js";
-import { describeOnEveryGate } from "../support/every-gate.js";
+import { describeOnEveryFramework } from "../support/every-gate.js";
 import type { StartApp } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 import { origin } from "../support/origin.js";
@@ -140,7 +140,7 @@ async function askInTurn({ url }: Pick<RunningApp, "url">, header: string): Prom
 
 const apart = ["alice", "nobody", "bob", "nobody", "alice"];
 
-describeOnEveryGate("a response that was made for credentials", (start) => {
+describeOnEveryFramework("a response that was made for credentials", (start) => {
   function serveNameIn(
     header: string,
     options: ResponseCacheOptions = {},

@@ -1,13 +1,13 @@
 import { Agent } from "node:http";
 import { expect } from "chai";
-import { describeOnEveryGate } from "../support/every-gate.js";
+import { describeOnEveryFramework } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 import { latch, serveCached } from "../support/response-cache.js";
 import { until } from "../support/until.js";
 
 const fresh = { "cache-control": "max-age=60" };
 
-describeOnEveryGate("the life of a stored response", (start) => {
+describeOnEveryFramework("the life of a stored response", (start) => {
   it("begins once for all who ask meanwhile", async () => {
     const gate = latch();
     const app = await serveCached(start, async () => {

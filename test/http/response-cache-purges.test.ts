@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { Redis } from "ioredis";
 import { allAdapters } from "../support/app.js";
 import type { RunningApp } from "../support/app.js";
-import { describeOnEveryGate } from "../support/every-gate.js";
+import { describeOnEveryFramework } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import { origin } from "../support/origin.js";
@@ -25,7 +25,7 @@ async function fill(app: RunningApp, paths: readonly string[]): Promise<void> {
   await until(async () => (await made(app, paths)).length === 0);
 }
 
-describeOnEveryGate("the responses for a path", (start) => {
+describeOnEveryFramework("the responses for a path", (start) => {
   const spellings = ["/posts/7", "/POSTS/7", "/posts/7/", "/Posts/%37/", "/posts/7?page=2", "/posts/7/?page=2&size=9"];
   const others = ["/posts/70", "/posts", "/posts/7/comments"];
 

@@ -1,13 +1,13 @@
 import { Readable } from "node:stream";
 import { expect } from "chai";
-import { describeOnEveryGate } from "../support/every-gate.js";
+import { describeOnEveryFramework } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 import { serveCached } from "../support/response-cache.js";
 
 const modified = "Tue, 24 Nov 2026 10:00:00 GMT";
 const fresh = { "cache-control": "max-age=60", etag: '"v1"', "last-modified": modified };
 
-describeOnEveryGate("a request that wants more than the stored response", (start) => {
+describeOnEveryFramework("a request that wants more than the stored response", (start) => {
   it("does not reach the handler by any field where its wishes are ignored", async () => {
     const app = await serveCached(start, () => ({ headers: fresh, body: "costly" }), { requestDirectives: "ignore" });
     const wishes: Record<string, string>[] = [
@@ -80,7 +80,7 @@ describeOnEveryGate("a request that wants more than the stored response", (start
   });
 });
 
-describeOnEveryGate("what a response varies by", (start) => {
+describeOnEveryFramework("what a response varies by", (start) => {
   it("is compared as it was sent, also where blanks are the only difference", async () => {
     const app = await serveCached(start, ({ headers }) => ({
       headers: { "cache-control": "max-age=60", vary: "X-View" },

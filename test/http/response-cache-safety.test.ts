@@ -1,13 +1,13 @@
 import { signToken, testAuth } from "@portcullis/testkit";
 import { expect } from "chai";
-import { describeOnEveryGate } from "../support/every-gate.js";
+import { describeOnEveryFramework } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 import { origin } from "../support/origin.js";
 import { serveCached } from "../support/response-cache.js";
 
 const fresh = { "cache-control": "max-age=60" };
 
-describeOnEveryGate("what the response cache keeps from whom", (start) => {
+describeOnEveryFramework("what the response cache keeps from whom", (start) => {
   it("shares what a signed-in user got only if the response says that it may be shared", async () => {
     const app = await serveCached(start, ({ url, auth }) => ({
       headers: { "cache-control": decodeURIComponent(url.slice(1)) },

@@ -9,7 +9,7 @@ import { portcullis as koaGate } from "@portcullis/koa";
 import { expect } from "chai";
 import Koa from "koa";
 import Koa2 from "koa2";
-import { describeOnEveryGate } from "../support/every-gate.js";
+import { describeOnEveryFramework } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import type { OriginAnswer, OriginRequest } from "../support/origin.js";
@@ -69,7 +69,7 @@ function askAndNotRead(url: string): Socket {
 /** Who does not read does not notice either that the other side has gone. */
 const sockets = new Set<Socket>();
 
-describeOnEveryGate("a response that comes in parts", function (start) {
+describeOnEveryFramework("a response that comes in parts", function (start) {
   const agents: Agent[] = [];
   afterEach(() => {
     for (const agent of agents.splice(0)) agent.destroy();

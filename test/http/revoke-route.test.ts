@@ -4,7 +4,7 @@ import express from "express";
 import type { RequestHandler } from "express";
 import { adapters } from "../support/app.js";
 import type { AnyMiddleware, AnyOptions, TestApp } from "../support/app.js";
-import { commonRoutes, describeOnEveryGate } from "../support/every-gate.js";
+import { commonRoutes, describeOnEveryFramework } from "../support/every-gate.js";
 import { form, send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 
@@ -16,7 +16,7 @@ const behind = (options?: RouteOptions): Partial<TestApp> => ({
 const tokens = { signingKey: testSecret, issuer: testIssuer, audience: "shop" };
 const ofAnother = { client_id: "web", azp: "app" };
 
-describeOnEveryGate("the revocation endpoint", (start) => {
+describeOnEveryFramework("the revocation endpoint", (start) => {
   it("revokes an access token, as clients ask for it (RFC 7009)", async () => {
     const { url } = await start({}, behind());
     const [token, other] = [await signToken(), await signToken()];

@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { DenialError, TokenError } from "@portcullis/core";
 import { testIssuer, testSecret } from "@portcullis/testkit";
 import type { AnyOptions } from "../support/app.js";
-import { describeOnEveryGate } from "../support/every-gate.js";
+import { describeOnEveryFramework } from "../support/every-gate.js";
 import type { StartApp } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 
@@ -11,7 +11,7 @@ const issuing = {
   tokens: { signingKey: testSecret, issuer: testIssuer, audience: "shop" },
 } satisfies Partial<AnyOptions>;
 
-describeOnEveryGate("sessions", (start: StartApp) => {
+describeOnEveryFramework("sessions", (start: StartApp) => {
   it("issue tokens that the gate accepts, and list the session", async () => {
     const { url, gate } = await start(issuing);
     const tokens = await gate.tokens.issue({

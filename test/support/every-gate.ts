@@ -1,8 +1,9 @@
 import { testAuth } from "@portcullis/testkit";
 import { allAdapters } from "./app.js";
-import type { AnyOptions, RunningApp, TestApp } from "./app.js";
+import type { AnyOptions, RunningApp, TestAdapter, TestApp } from "./app.js";
 import { silentLogger } from "./logger.js";
 import { freshPrefix, testRedisUrl } from "./redis.js";
+import { isSoak } from "./soak.js";
 
 const stores = [
   { name: "in process", redis: () => "memory" },
@@ -20,32 +21,47 @@ export type StartApp = (options?: Partial<AnyOptions>, rest?: Partial<TestApp>) 
 
 /** The same tests for every supported framework and on every store. */
 export function describeOnEveryGate(what: string, body: (start: StartApp) => void): void {
-  for (const adapter of allAdapters) {
-    for (const { name, redis } of stores) {
-      describe(`${what} on ${adapter.name} ${name}`, () => {
-        const running: RunningApp[] = [];
+  for (const adapter of allAdapters) for (const store of stores) describeOn(adapter, store, what, body);
+}
 
-        afterEach(async () => {
-          for (const app of running.splice(0)) await app.close();
-        });
+/**
+ * The same tests for every supported framework, where one store does as the other: Express and Koa are each tried on
+ * both, one of their majors on each. `npm run test:soak` tries every major on both.
+ */
+export function describeOnEveryFramework(what: string, body: (start: StartApp) => void): void {
+  if (isSoak) return describeOnEveryGate(what, body);
+  for (const [index, adapter] of allAdapters.entries())
+    describeOn(adapter, stores[index === 0 || index === 3 ? 0 : 1]!, what, body);
+}
 
-        body(async function start(options = {}, rest = {}) {
-          const app = await adapter.start({
-            options: {
-              redis: redis(),
-              prefix: freshPrefix(),
-              auth: testAuth,
-              deadline: 1000,
-              logger: silentLogger,
-              ...options,
-            },
-            routes: commonRoutes,
-            ...rest,
-          });
-          running.push(app);
-          return app;
-        });
+function describeOn(
+  adapter: TestAdapter,
+  { name, redis }: (typeof stores)[number],
+  what: string,
+  body: (start: StartApp) => void,
+): void {
+  describe(`${what} on ${adapter.name} ${name}`, () => {
+    const running: RunningApp[] = [];
+
+    afterEach(async () => {
+      for (const app of running.splice(0)) await app.close();
+    });
+
+    body(async function start(options = {}, rest = {}) {
+      const app = await adapter.start({
+        options: {
+          redis: redis(),
+          prefix: freshPrefix(),
+          auth: testAuth,
+          deadline: 1000,
+          logger: silentLogger,
+          ...options,
+        },
+        routes: commonRoutes,
+        ...rest,
       });
-    }
-  }
+      running.push(app);
+      return app;
+    });
+  });
 }
