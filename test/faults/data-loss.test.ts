@@ -11,7 +11,7 @@ import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import { operate } from "../support/redis.js";
 
-for (const adapter of adapters) {
+for (const [index, adapter] of adapters.entries()) {
   describe(`when Redis forgets, the gate on ${adapter.name}`, function () {
     this.timeout(30_000);
     let server: RedisServer;
@@ -46,30 +46,33 @@ for (const adapter of adapters) {
       return counter?.samples[0]?.value ?? Number.NaN;
     }
 
-    it("notices FLUSHALL, says so once, and repeats what it has revoked lately", async () => {
-      const app = await start();
-      const [revoked, cut, good] = await Promise.all([
-        signToken({ sub: "a" }),
-        signToken({ sub: "mallory", iat: nowSeconds() - 10 }),
-        signToken({ sub: "alice" }),
-      ]);
-      expect((await send(`${app.url}/logout`, { method: "POST", token: revoked })).status).to.equal(204);
-      const cutoff = await app.gate.revocations.revokeSubject("mallory");
-      const heard: unknown[] = [];
-      const note = (message: unknown): void => void heard.push(message);
-      subscribe(events.dataLost.name, note);
-      cleanUp(() => unsubscribe(events.dataLost.name, note));
-      await operator.flushall();
-      await until(() => lossesOf(app) === 1);
-      expect(heard).to.deep.equal([{}]);
-      await until(async () => (await send(`${app.url}/me`, { token: revoked })).status === 401);
-      await until(async () => (await send(`${app.url}/me`, { token: cut })).status === 401);
-      expect(Number(await operator.get("auth:cutoff:mallory"))).to.equal(cutoff);
-      expect((await send(`${app.url}/me`, { token: good })).status).to.equal(200);
-      await new Promise((resolve) => setTimeout(resolve, 1500));
-      expect(lossesOf(app)).to.equal(1);
-      for (const key of await operator.keys("*")) expect(await operator.pttl(key), key).to.be.greaterThan(0);
-    });
+    // What a process notices has no framework in it: each loss that takes long to see is met on one of them.
+    if (index === 0) {
+      it("notices FLUSHALL, says so once, and repeats what it has revoked lately", async () => {
+        const app = await start();
+        const [revoked, cut, good] = await Promise.all([
+          signToken({ sub: "a" }),
+          signToken({ sub: "mallory", iat: nowSeconds() - 10 }),
+          signToken({ sub: "alice" }),
+        ]);
+        expect((await send(`${app.url}/logout`, { method: "POST", token: revoked })).status).to.equal(204);
+        const cutoff = await app.gate.revocations.revokeSubject("mallory");
+        const heard: unknown[] = [];
+        const note = (message: unknown): void => void heard.push(message);
+        subscribe(events.dataLost.name, note);
+        cleanUp(() => unsubscribe(events.dataLost.name, note));
+        await operator.flushall();
+        await until(() => lossesOf(app) === 1);
+        expect(heard).to.deep.equal([{}]);
+        await until(async () => (await send(`${app.url}/me`, { token: revoked })).status === 401);
+        await until(async () => (await send(`${app.url}/me`, { token: cut })).status === 401);
+        expect(Number(await operator.get("auth:cutoff:mallory"))).to.equal(cutoff);
+        expect((await send(`${app.url}/me`, { token: good })).status).to.equal(200);
+        await new Promise((resolve) => setTimeout(resolve, 1500));
+        expect(lossesOf(app)).to.equal(1);
+        for (const key of await operator.keys("*")) expect(await operator.pttl(key), key).to.be.greaterThan(0);
+      });
+    }
 
     it("notices a restart without persistence", async () => {
       const app = await start();
@@ -80,19 +83,21 @@ for (const adapter of adapters) {
       await until(async () => (await send(`${app.url}/me`, { token })).status === 401);
     });
 
-    it("takes no restart with persistence and no outage for a loss", async () => {
-      const app = await start();
-      const token = await signToken();
-      await send(`${app.url}/logout`, { method: "POST", token });
-      await operator.save();
-      server.pause();
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      server.resume();
-      await server.restart();
-      await until(async () => (await send(`${app.url}/me`, { token })).status === 401);
-      await new Promise((resolve) => setTimeout(resolve, 1500));
-      expect(lossesOf(app)).to.equal(0);
-    });
+    if (index === 1) {
+      it("takes no restart with persistence and no outage for a loss", async () => {
+        const app = await start();
+        const token = await signToken();
+        await send(`${app.url}/logout`, { method: "POST", token });
+        await operator.save();
+        server.pause();
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        server.resume();
+        await server.restart();
+        await until(async () => (await send(`${app.url}/me`, { token })).status === 401);
+        await new Promise((resolve) => setTimeout(resolve, 1500));
+        expect(lossesOf(app)).to.equal(0);
+      });
+    }
 
     it("refuses with 503 until the data is back, if told so, and does not hide the loss from other processes", async () => {
       const app = await start({ revocation: { onDataLoss: "deny" } });

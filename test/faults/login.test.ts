@@ -26,8 +26,9 @@ const outages: Readonly<Record<string, (redis: RedisServer) => Promise<() => Pro
   },
 };
 
-for (const adapter of adapters) {
-  for (const [what, begin] of Object.entries(outages)) {
+// The budget of a process has no framework in it: each outage is met on one of them.
+for (const [index, [what, begin]] of Object.entries(outages).entries()) {
+  for (const adapter of adapters.slice(index, index + 1)) {
     describe(`a login on ${adapter.name} while Redis ${what}`, function () {
       this.timeout(20_000);
       const cleanUp: (() => unknown)[] = [];
@@ -114,7 +115,7 @@ for (const adapter of adapters.slice(0, 1)) {
       const signIn = () => app.attempt("alice", { password: "right" });
       expect((await signIn()).status).to.equal(200);
       // Five attempts are what a pair has.
-      for (let lost = 0; lost < 7; lost += 1) {
+      for (let lost = 0; lost < 6; lost += 1) {
         const { cuts } = proxy;
         proxy.cutAfter(loginChargeScript.sha1);
         await until(async () => {

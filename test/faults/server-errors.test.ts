@@ -114,7 +114,8 @@ for (const [index, adapter] of adapters.entries()) {
       rig = await startRig({ redis, limits, deadline }, { adapter });
     });
 
-    for (const { name, statuses, begin, end } of troubles) {
+    // What the gate makes of an error has no framework in it: each is met on one of them.
+    for (const { name, statuses, begin, end } of troubles.filter((_, at) => at % adapters.length === index)) {
       it(`${name}: answers in time, accepts no revoked token, and recovers by itself`, async () => {
         expect(await rig.traffic(2)).to.deep.equal(new Set([200]));
         await begin(operator, server);
