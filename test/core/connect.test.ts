@@ -1,6 +1,8 @@
 import { EventEmitter } from "node:events";
 import { expect } from "chai";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
+import { callWithin } from "../../packages/core/src/store/redis/deadline.js";
+import { openLatch } from "../support/latch.js";
 import { silentLogger } from "../support/logger.js";
 
 /** A client of one node. */
@@ -64,6 +66,8 @@ function open(isCluster: boolean) {
   return { client, connection, greeted: () => greeted };
 }
 
+const timers = (): number => process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length;
+
 describe("a connection", () => {
   it("greets the server, with the scripts, whenever it is made", () => {
     const { client, greeted } = open(false);
@@ -123,5 +127,31 @@ describe("a connection", () => {
     client.emit("ready");
     expect(greeted()).to.equal(2);
     expect(client.eventNames()).to.deep.equal([]);
+  });
+
+  it("that is closed before it was made lets go whoever waits for it, and the process", async () => {
+    const { connection } = open(false);
+    // Mocha's own timer has begun then.
+    await settled();
+    const before = timers();
+    const waiting = [1, 2].map(() => callWithin(60_000, connection, () => Promise.resolve("an answer")));
+    expect(timers()).to.equal(before + 2);
+    await connection.close();
+    for (const one of await Promise.allSettled(waiting))
+      expect(one).to.have.nested.property("reason.kind", "unreachable");
+    expect(timers()).to.equal(before);
+  });
+
+  it("that was made keeps what is asked when it is closed to its own deadline", async () => {
+    const { client, connection } = open(false);
+    const answer = openLatch();
+    const asked = callWithin(60_000, connection, async () => {
+      await answer.wait();
+      return "an answer";
+    });
+    client.become("ready");
+    await connection.close();
+    answer.open();
+    expect(await asked).to.equal("an answer");
   });
 });

@@ -33,6 +33,8 @@ export interface Connection {
   isUp(): boolean;
   /** Calls the listener whenever a connection is made, or a Cluster goes on without a node; returns how to stop that. */
   onConnect(listener: () => void): () => void;
+  /** Calls the listener when the gate closes the connection; returns how to stop that. */
+  onClose?(listener: () => void): () => void;
   /**
    * Connects anew, since the server says it is a read-only replica and the address may lead to the master by now. Not more
    * often than every 10 s: reads work on a replica too, and would fail meanwhile.
@@ -76,6 +78,7 @@ export function connect({
   const isCluster = client.isCluster === true;
   const nodes = isCluster ? (client as unknown as ClusterNodes) : undefined;
   const listeners = new Set<() => void>();
+  const closeListeners = new Set<() => void>();
   let connected = client.status === "ready";
   let closing = false;
   let leftReplicaAt = Number.NEGATIVE_INFINITY;
@@ -137,6 +140,10 @@ export function connect({
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    onClose(listener) {
+      closeListeners.add(listener);
+      return () => closeListeners.delete(listener);
+    },
     unreadable: createUnreadableReport(logger, telemetry),
     leaveReplica() {
       if (own === undefined || performance.now() - leftReplicaAt < replicaPatienceMs) return;
@@ -145,6 +152,7 @@ export function connect({
     },
     async close() {
       closing = true;
+      for (const listener of closeListeners) listener();
       clearTimeout(revival);
       stopRefreshing?.();
       client.off("ready", ready);

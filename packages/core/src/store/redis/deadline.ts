@@ -5,7 +5,7 @@ import type { UnreadablePart } from "./unreadable.js";
 
 /**
  * A single call with a deadline, for what is not batched. Rejects with a StoreFault; what arrives later is dropped.
- * Before the first connection it waits for that, up to the deadline.
+ * Before the first connection it waits for that, up to the deadline, or until the connection is closed.
  */
 export async function callWithin<T>(
   deadlineMs: number,
@@ -14,18 +14,21 @@ export async function callWithin<T>(
   part: UnreadablePart = "other",
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
-    let stopWaiting: (() => void) | undefined;
-    const timer = setTimeout(
-      () =>
-        setImmediate(() => {
-          stopWaiting?.();
-          reject(new StoreFault("timeout"));
-        }),
-      deadlineMs,
-    );
+    const stops: (() => void)[] = [];
+    const timer = setTimeout(() => setImmediate(() => giveUp("timeout")), deadlineMs);
+
+    function stopWaiting(): void {
+      for (const stop of stops) stop();
+    }
+
+    function giveUp(kind: "timeout" | "unreachable"): void {
+      stopWaiting();
+      clearTimeout(timer);
+      reject(new StoreFault(kind));
+    }
 
     function start(): void {
-      stopWaiting?.();
+      stopWaiting();
       call()
         .then(resolve, (error: unknown) => {
           connection.unreadable?.(part, error);
@@ -34,7 +37,13 @@ export async function callWithin<T>(
         .finally(() => clearTimeout(timer));
     }
 
-    if (connection.hasConnected()) start();
-    else stopWaiting = connection.onConnect(start);
+    if (connection.hasConnected()) {
+      start();
+      return;
+    }
+    stops.push(connection.onConnect(start));
+    // Otherwise the timer would keep a process that has closed its gate from ending.
+    const stop = connection.onClose?.(() => giveUp("unreachable"));
+    if (stop !== undefined) stops.push(stop);
   });
 }
