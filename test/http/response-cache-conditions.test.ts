@@ -13,7 +13,8 @@ import { until } from "../support/until.js";
 
 const directory = mkdtempSync(join(tmpdir(), "portcullis-"));
 const modified = "Tue, 24 Nov 2026 10:00:00 GMT";
-const large = 3_000_000;
+/** More than may be stored. */
+const large = 1_200_000;
 
 before(() => {
   mkdirSync(join(directory, "long"));
