@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import { adapters } from "../support/app.js";
 import type { RunningApp } from "../support/app.js";
-import { describeOnEveryGate } from "../support/every-gate.js";
+import { describeOnEveryFramework } from "../support/every-gate.js";
 import type { StartApp } from "../support/every-gate.js";
 import { silentLogger } from "../support/logger.js";
 import type { AttemptOptions, LoginApp } from "../support/login.js";
@@ -10,7 +10,7 @@ import { until } from "../support/until.js";
 
 const times = (count: number, status: number): number[] => Array<number>(count).fill(status);
 
-describeOnEveryGate("the login throttle", (start) => {
+describeOnEveryFramework("the login throttle", (start) => {
   it("lets at most 5 of 100 wrong passwords at once be looked at", async () => {
     const app = await startLogin(start);
     const answers = await Promise.all(Array.from({ length: 100 }, () => app.attempt("alice")));
