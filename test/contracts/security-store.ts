@@ -5,6 +5,7 @@ import { StoreFault } from "../../packages/core/src/store/ports.js";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
 import { nowSeconds } from "@portcullis/testkit";
 import { freshPrefix } from "../support/redis.js";
+import { isSoak } from "../support/soak.js";
 
 /** The contract of every SecurityStore: what the guard relies on, whichever store answers. */
 export function describeSecurityStore(name: string, open: () => Promise<SecurityStore> | SecurityStore): void {
@@ -319,7 +320,7 @@ export function describeSecurityStore(name: string, open: () => Promise<Security
             );
           }
         }),
-        { numRuns: 25 },
+        { numRuns: isSoak ? 25 : 12 },
       );
     });
 

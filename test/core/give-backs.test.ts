@@ -80,7 +80,7 @@ describe("what is given back to Redis", function () {
         await rig.expectEveryKeyEnds();
         expect(opening.lost()).to.equal(0);
       }),
-      { numRuns: isSoak ? 300 : 40 },
+      { numRuns: isSoak ? 300 : 25 },
     );
   });
 

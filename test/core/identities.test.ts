@@ -7,6 +7,7 @@ import type { Ending } from "../../packages/core/src/sessions/news.js";
 import type { ChannelListener } from "../../packages/core/src/store/channels.js";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
 import { silentLogger } from "../support/logger.js";
+import { isSoak } from "../support/soak.js";
 import { identifiers } from "./support/identifiers.js";
 
 const id = "https://id.example.com";
@@ -224,7 +225,7 @@ describe("identities of several gates on one Redis", () => {
         for (const one of gates)
           for (const issuer of issuersAt(one).slice(0, 3)) meetings.add({ gate: one, issuer, name, other });
       }),
-      { numRuns: 150, seed: 15 },
+      { numRuns: isSoak ? 150 : 60, seed: 15 },
     );
   }).timeout(60_000);
 

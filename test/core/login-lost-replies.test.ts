@@ -116,7 +116,7 @@ for (const isCluster of [false, true]) {
             expect(await counted(places[index]!)).to.deep.equal([address, pair, account, account]);
           await rig.expectEveryKeyEnds();
         }),
-        { numRuns: isSoak ? 300 : 40 },
+        { numRuns: isSoak ? 300 : 25 },
       );
     });
 

@@ -6,6 +6,7 @@ import { ResponseStore } from "../../packages/core/src/cache/response/response-s
 import { tagNamed, tagOfPath, tagOfTarget } from "../../packages/core/src/cache/response/tags.js";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
 import { silentLogger } from "../support/logger.js";
+import { isSoak } from "../support/soak.js";
 import { until } from "../support/until.js";
 import { cacheKeys, FakeCacheStore } from "./support/cache.js";
 import { storedResponse } from "./support/response-cache.js";
@@ -121,7 +122,7 @@ describe("a purge", () => {
           for (const one of processes) for (const url of [0, 1]) await check(url, one);
         }
       }),
-      { numRuns: 150 },
+      { numRuns: isSoak ? 150 : 60 },
     );
   });
 

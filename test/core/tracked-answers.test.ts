@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { TrackedAnswers } from "../../packages/core/src/store/redis/tracked-answers.js";
 import type { Answer, Question, SecurityStore, TokenQuestion } from "../../packages/core/src/store/ports.js";
 import { StoreFault } from "../../packages/core/src/store/ports.js";
+import { isSoak } from "../support/soak.js";
 
 /** A store whose answers come when the test lets them, and a clock and invalidations it moves. */
 function open(boundMs = 2000) {
@@ -195,7 +196,7 @@ describe("a tracked answer", () => {
           }
         }
       }),
-      { numRuns: 300 },
+      { numRuns: isSoak ? 300 : 100 },
     );
   });
 });
