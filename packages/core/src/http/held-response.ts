@@ -1,5 +1,5 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
-import { STATUS_CODES } from "node:http";
+import type { IncomingMessage } from "node:http";
+import { ServerResponse, STATUS_CODES } from "node:http";
 import { Readable } from "node:stream";
 import type { Interception, Interceptor } from "./interception.js";
 import type { BodyForm, Reply } from "./verdict.js";
@@ -14,7 +14,12 @@ export interface HoldingContext {
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
   readonly response: object;
-  readonly app: { listenerCount(event: string): number; emit(event: string, ...values: unknown[]): boolean };
+  readonly app: {
+    /** What its responses inherit from. */
+    readonly response: object;
+    listenerCount(event: string): number;
+    emit(event: string, ...values: unknown[]): boolean;
+  };
 }
 
 /** The body of a context, as it can be given again. */
@@ -85,10 +90,13 @@ function showHeld(ctx: HoldingContext, interception: Interception): void {
 }
 
 /** Undefined for a body that cannot be given again, or cannot be read without taking it from the response. */
-function readHeld({ body, status, req, res, response }: HoldingContext): Held | undefined {
+function readHeld(ctx: HoldingContext): Held | undefined {
+  const { body, status, req, res, response } = ctx;
+  const { _explicitStatus: isExplicit = false } = response as { readonly _explicitStatus?: unknown };
+  // Whoever sets a status for a context sets it explicitly; only one that nobody has set can be given again as none.
+  if (isExplicit === false && (body !== undefined || status !== 404)) return undefined;
   if (body === null) return { form: "null", bytes: nothing };
   if (body === undefined) {
-    const { _explicitStatus: isExplicit = false } = response as { readonly _explicitStatus?: unknown };
     // The text of the body will be the reason phrase, which is not kept. HTTP/2 has none.
     const reason = req.httpVersionMajor > 1 ? "" : (res.statusMessage as string | undefined);
     const isUsual = reason === undefined || reason === "" || reason === STATUS_CODES[status];
@@ -98,7 +106,7 @@ function readHeld({ body, status, req, res, response }: HoldingContext): Held | 
   if (typeof body === "string") return { form: "text", bytes: Buffer.from(body) };
   if (Buffer.isBuffer(body)) return { form: "bytes", bytes: body };
   if (isStream(body)) return body.readableDidRead === true ? undefined : { form: "stream", bytes: undefined };
-  if (isWebBody(body)) return { form: "stream", bytes: undefined };
+  if (isWebBody(body) && sendsWebBodies(ctx)) return { form: "stream", bytes: undefined };
   return readJson(body);
 }
 
@@ -115,18 +123,16 @@ function readJson(value: unknown): Held | undefined {
 }
 
 /** Bytes of a body that is not a stream: what is sent of it. */
-export function heldBytes(ctx: Pick<HoldingContext, "body">): Uint8Array | undefined {
+export function heldBytes(ctx: HoldingContext): Uint8Array | undefined {
   const { body } = ctx;
   if (typeof body === "string") return Buffer.from(body);
   if (Buffer.isBuffer(body)) return body;
-  if (body === undefined || body === null || isStream(body) || isWebBody(body)) return undefined;
+  if (body === undefined || body === null || isStream(body)) return undefined;
+  if (isWebBody(body) && sendsWebBodies(ctx)) return undefined;
   return readJson(body)?.bytes;
 }
 
-type AnyStream = Pick<Readable, "emit" | "pipe"> & {
-  readonly readableDidRead?: boolean;
-  readonly readableEncoding?: unknown;
-};
+type AnyStream = Pick<Readable, "emit" | "pipe"> & { readonly readableDidRead?: boolean };
 
 function isStream(body: unknown): body is AnyStream {
   const { pipe, emit } = Object(body) as Readonly<Record<string, unknown>>;
@@ -137,6 +143,24 @@ type WebBody = Blob | ReadableStream<Uint8Array> | Response;
 
 function isWebBody(body: unknown): body is WebBody {
   return body instanceof Blob || body instanceof ReadableStream || body instanceof Response;
+}
+
+/** Do applications of this kind send bodies of the web as they are? Koa 2 sends them as JSON. */
+const sendingWebBodies = new WeakMap<object, boolean>();
+
+function sendsWebBodies({ app, req }: HoldingContext): boolean {
+  let known = sendingWebBodies.get(app);
+  if (known === undefined) {
+    // A response of its own, since a body changes the fields of the one that it is given to.
+    const probe = Object.assign(Object.create(app.response) as { body: unknown }, {
+      req,
+      res: new ServerResponse(req),
+    });
+    probe.body = new Blob([]);
+    known = !String(probe.res.getHeader("content-type")).startsWith("application/json");
+    sendingWebBodies.set(app, known);
+  }
+  return known;
 }
 
 /** The stream on a context. What Koa 3 would read as a stream when it sends it is read as one from here on. */
@@ -162,7 +186,8 @@ function followStream(stream: AnyStream, interceptor: Interceptor): void {
   function collect(chunk: unknown): void {
     const bytes =
       typeof chunk === "string"
-        ? Buffer.from(chunk, stream.readableEncoding as BufferEncoding | undefined)
+        ? // Whatever it was decoded from, a text is written as UTF-8.
+          Buffer.from(chunk)
         : chunk instanceof Uint8Array
           ? Buffer.from(chunk)
           : undefined;

@@ -1,4 +1,5 @@
 import type { IncomingMessage, OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import { types } from "node:util";
 import { isDead } from "./response-end.js";
 import type { BodyForm, Header, Reply } from "./verdict.js";
 import { writeAnswer } from "./write-answer.js";
@@ -64,8 +65,8 @@ export interface Interceptor {
   /** Called once, when the head of a response is sent and its body is not at its end, unless the response was replaced. */
   headSent(): void;
   /**
-   * The whole body; undefined if it was too large, as soon as it is. Not called for a response that breaks off, also where
-   * its handler ends it because of that.
+   * The whole body; undefined if it was too large, as soon as it is, or if sending has failed. Not called for a response that
+   * breaks off, also where its handler ends it because of that.
    */
   complete(body: Uint8Array | undefined): void;
 }
@@ -121,6 +122,9 @@ export function interceptResponse(
   let state: "waiting" | "following" | "passing" | "replaced" = "waiting";
   const chunks: Buffer[] = [];
   let size = 0;
+  /** The body of a response that is sent in one piece, while it is. */
+  let whole: Uint8Array | undefined;
+  let isEnding = false;
   let isHeadSent = false;
   let isHeadMade = false;
   /** Sends what takes the place of a response whose handler has not ended it yet. */
@@ -145,8 +149,8 @@ export function interceptResponse(
     const set = (name: string, value: string): void => void res.setHeader(name, value);
     const answer = interceptor.begin({ status, fields, before, body, set });
     if (answer === "follow") {
-      if (body === undefined) state = "following";
-      else interceptor.complete(body.byteLength > interceptor.mostBytes ? undefined : body);
+      state = "following";
+      whole = body;
     } else if (answer === "notModified") {
       for (const name of bodyFields) res.removeHeader(name);
       if (isEnd) replace({ status: 304, headers: [], body: "" });
@@ -171,36 +175,53 @@ export function interceptResponse(
    */
   function replaceLater(): void {
     state = "replaced";
+    const fields = Object.entries(res.getHeaders());
+    const stated = Object.getOwnPropertyDescriptor(res, "headersSent");
+    // To its handler the head has been sent. What is set after that, as by the answer to an error, goes nowhere.
+    Object.defineProperty(res, "headersSent", { value: true, configurable: true });
     const timer = setTimeout(send, patienceMs);
     held = send;
 
     function send(): void {
       held = undefined;
       clearTimeout(timer);
+      if (stated === undefined) Reflect.deleteProperty(res, "headersSent");
+      else Object.defineProperty(res, "headersSent", stated);
+      for (const name of res.getHeaderNames()) res.removeHeader(name);
+      setAll(res, fields);
       replace({ status: 304, headers: [], body: "" });
     }
   }
 
   function follow(chunk: unknown, encoding: unknown): void {
-    const bytes = state === "following" ? bytesOf(chunk, encoding, "copy") : undefined;
-    if (bytes === undefined) return;
-    size += bytes.length;
-    chunks.push(bytes);
-    if (size <= interceptor.mostBytes) return;
-    chunks.length = 0;
-    state = "passing";
-    interceptor.complete(undefined);
+    if (state !== "following" || !isChunk(chunk)) return;
+    const bytes = bytesOf(chunk, encoding, "copy");
+    size += bytes?.length ?? Infinity;
+    if (size > interceptor.mostBytes) return lose();
+    if (bytes !== undefined) chunks.push(bytes);
   }
 
   /** The last byte is there, unless there were too many before. */
   function finish(): void {
     if (state !== "following") return;
     state = "passing";
-    interceptor.complete(Buffer.concat(chunks));
+    const body = whole ?? Buffer.concat(chunks);
+    interceptor.complete(body.byteLength > interceptor.mostBytes ? undefined : body);
+  }
+
+  /**
+   * The body will not be known. So it is where sending throws: what is sent after that is no part of the response that was
+   * announced, but the answer to an error.
+   */
+  function lose(): void {
+    if (state !== "following") return;
+    state = "passing";
+    chunks.length = 0;
+    interceptor.complete(undefined);
   }
 
   function noteHeadSent(): void {
-    if (state === "waiting" || state === "replaced" || isHeadSent) return;
+    if (state === "waiting" || state === "replaced" || whole !== undefined || isHeadSent) return;
     isHeadSent = true;
     interceptor.headSent();
   }
@@ -222,7 +243,12 @@ export function interceptResponse(
       begin(undefined);
     }
     if (state === "replaced" && (res.headersSent || held !== undefined)) return res;
-    writeHead(res.statusCode);
+    try {
+      writeHead(res.statusCode);
+    } catch (error) {
+      lose();
+      throw error;
+    }
     noteHead(reached);
     // In HTTP/1 it goes out with the first byte of the body, or when it is flushed.
     if (req.httpVersionMajor > 1) noteHeadSent();
@@ -233,26 +259,42 @@ export function interceptResponse(
   res.flushHeaders = function interceptedFlushHeaders() {
     if (state === "waiting") begin(undefined);
     if (state === "replaced") return;
-    flushHeaders();
+    try {
+      flushHeaders();
+    } catch (error) {
+      lose();
+      throw error;
+    }
     noteHead();
     noteHeadSent();
   };
 
   res.write = function interceptedWrite(chunk: unknown, encoding?: unknown, done?: Done) {
-    if (state === "waiting") begin(undefined);
+    // Of what is no chunk nothing is sent: Node throws, and another response may follow.
+    if (state === "waiting" && isChunk(chunk)) begin(undefined);
     if (state === "replaced") {
       const told = typeof encoding === "function" ? (encoding as Done) : done;
       if (told !== undefined) queueMicrotask(told);
       return true;
     }
+    // That of HTTP/2 ends a response by it.
+    if (isEnding) return write(chunk, encoding, done);
+    let isFlowing: boolean;
+    try {
+      isFlowing = write(chunk, encoding, done);
+    } catch (error) {
+      if (isChunk(chunk) || !res.headersSent) lose();
+      throw error;
+    }
     follow(chunk, encoding);
     noteHeadSent();
-    return write(chunk, encoding, done);
+    return isFlowing;
   };
 
   res.end = function interceptedEnd(chunk?: unknown, encoding?: unknown, done?: unknown) {
     const isPart = state !== "passing" && isBrokenOff(res);
-    if (state === "waiting") begin(isPart ? undefined : (bytesOf(chunk, encoding, "same") ?? Buffer.alloc(0)), true);
+    const isLast = isChunk(chunk) || chunk === undefined || chunk === null || typeof chunk === "function";
+    if (state === "waiting" && isLast) begin(isPart ? undefined : wholeOf(chunk, encoding), true);
     held?.();
     if (isPart && state === "following") state = "passing";
     if (state === "replaced") {
@@ -260,11 +302,18 @@ export function interceptResponse(
       if (told !== undefined) queueMicrotask(told);
       return res;
     }
-    if (state === "following") {
-      follow(chunk, encoding);
-      finish();
+    let ended: ServerResponse;
+    isEnding = true;
+    try {
+      ended = end(chunk, encoding, done);
+    } catch (error) {
+      lose();
+      throw error;
+    } finally {
+      isEnding = false;
     }
-    const ended = end(chunk, encoding, done);
+    if (whole === undefined) follow(chunk, encoding);
+    finish();
     noteHead();
     return ended;
   };
@@ -307,7 +356,10 @@ function applyHead(res: ServerResponse, status: number, rest: readonly unknown[]
       res.appendHeader(String(list[at]), Array.isArray(value) ? value.map(String) : String(value));
     }
   } else if (typeof given === "object" && given !== null) {
-    setAll(res, Object.entries(given as OutgoingHttpHeaders));
+    for (const [name, value] of Object.entries(given as OutgoingHttpHeaders)) {
+      // Node throws at a value that is undefined.
+      res.setHeader(name, value as OutgoingHttpHeader);
+    }
   }
 }
 
@@ -318,10 +370,24 @@ function setAll(
   for (const [name, value] of fields) if (value !== undefined) res.setHeader(name, value);
 }
 
-/** A chunk as bytes: the same ones, or a copy where they are kept for longer than its owner may leave them alone. */
-function bytesOf(chunk: unknown, encoding: unknown, how: "same" | "copy"): Buffer | undefined {
-  if (typeof chunk === "string")
-    return Buffer.from(chunk, typeof encoding === "string" ? (encoding as BufferEncoding) : "utf8");
-  if (!(chunk instanceof Uint8Array)) return undefined;
-  return how === "copy" ? Buffer.from(chunk) : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+/** May it be written? */
+function isChunk(chunk: unknown): chunk is string | Uint8Array {
+  // Also one of another realm, as test runners and `node:vm` have them.
+  return typeof chunk === "string" || types.isUint8Array(chunk);
+}
+
+/** What the end of a response says if it says it all; undefined if that cannot be told. */
+function wholeOf(chunk: unknown, encoding: unknown): Buffer | undefined {
+  return isChunk(chunk) ? bytesOf(chunk, encoding, "same") : Buffer.alloc(0);
+}
+
+/**
+ * A chunk as bytes: the same ones, or a copy where they are kept for longer than its owner may leave them alone. Undefined
+ * for a text in an encoding that nobody knows.
+ */
+function bytesOf(chunk: string | Uint8Array, encoding: unknown, how: "same" | "copy"): Buffer | undefined {
+  if (typeof chunk !== "string")
+    return how === "copy" ? Buffer.from(chunk) : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+  if (typeof encoding !== "string") return Buffer.from(chunk);
+  return Buffer.isEncoding(encoding) ? Buffer.from(chunk, encoding) : undefined;
 }

@@ -139,7 +139,8 @@ export function createResponseCache<Raw>(
     const { found, stored, why } = miss;
     const request = asItCame(exchange, miss.request);
     count("miss");
-    if (flight !== undefined) exchange.onClose(() => flight.abandon());
+    // Not at once: what has no socket says that its response is over while that is being ended.
+    if (flight !== undefined) exchange.onClose(() => queueMicrotask(() => flight.abandon()));
 
     function share(response: StoredResponse): void {
       flight?.share({ response, variant: request.variant(response.vary), start: found });
