@@ -50,17 +50,23 @@ function attempt(way: Way, res: ServerResponse): void {
   }
 }
 
-const byExpress =
+const byExpress = Object.assign(
   (way: Way): RequestHandler =>
-  (_req, res) =>
-    attempt(way, res);
+    (_req, res) =>
+      attempt(way, res),
+  {
+    front: ((_req, res, next) => (res.setHeader("valueOf", "front"), next())) as RequestHandler,
+  },
+);
 
-const byKoa =
+const byKoa = Object.assign(
   (way: Way): Middleware =>
-  (ctx) => {
-    ctx.respond = false;
-    attempt(way, ctx.res);
-  };
+    (ctx) => {
+      ctx.respond = false;
+      attempt(way, ctx.res);
+    },
+  { front: ((ctx, next) => (ctx.res.setHeader("valueOf", "front"), next())) as Middleware },
+);
 
 async function serveBoth<M>(ground: Ground<M>, handlers: readonly (readonly [string, M])[], front: readonly M[] = []) {
   const layers = { front, behind: handlers };
@@ -79,13 +85,25 @@ async function expectSame(plain: Ask, cached: Ask, name: string, reused: boolean
   }
 }
 
-function describeSending<M>(grounds: readonly Ground<M>[], bind: (way: Way) => M): void {
+/** How a framework is given a handler, and middleware in front that sets a field. */
+interface Binding<M> {
+  (way: Way): M;
+  readonly front: M;
+}
+
+function describeSending<M>(grounds: readonly Ground<M>[], bind: Binding<M>): void {
   for (const ground of grounds) {
     describe(`a handler that sends by itself, behind the response cache on ${ground.name}`, () => {
       it("leaves nothing for others where sending throws: no empty body, and no answer to the error under its status", async () => {
         const ways = Object.entries(failing).map(([name, way]) => [name, bind(way)] as const);
         const { plain, cached } = await serveBoth(ground, ways);
         for (const [name] of ways) await expectSame(plain, cached, name, false);
+      });
+
+      it("may give fields the names of what every object has, and let a response be chosen by them", async () => {
+        const ways = Object.entries(named).map(([name, way]) => [name, bind(way)] as const);
+        const { plain, cached } = await serveBoth(ground, ways, [bind.front]);
+        for (const [name] of ways) await expectSame(plain, cached, name, true);
       });
 
       it("has all that it sends stored, also bytes of another realm", async () => {
@@ -103,6 +121,21 @@ describeSending(
   koaGrounds.filter(({ name }) => name.includes("HTTP/1")),
   byKoa,
 );
+
+/** What every object has, as names of fields. */
+const inherited = ["__proto__", "constructor", "toString", "hasOwnProperty"];
+
+const named: Record<string, (res: ServerResponse) => unknown> = {
+  fields: (res) => {
+    for (const name of inherited) res.setHeader(name, "own");
+    res.removeHeader("valueOf");
+    res.end("body");
+  },
+  choosing: (res) => {
+    res.setHeader("Vary", inherited);
+    res.end("body");
+  },
+};
 
 const validators = { ETag: '"v1"', "Cache-Control": "max-age=60", "Content-Type": "text/plain" };
 

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { ServerResponse, STATUS_CODES } from "node:http";
 import { Readable } from "node:stream";
+import { fieldsOf } from "./interception.js";
 import type { Interception, Interceptor } from "./interception.js";
 import type { BodyForm, Reply } from "./verdict.js";
 import { writeAnswer } from "./write-answer.js";
@@ -74,7 +75,7 @@ function showHeld(ctx: HoldingContext, interception: Interception): void {
   const held = readHeld(ctx);
   const answer = interceptor.returned?.({
     status: ctx.status,
-    fields: { ...res.getHeaders() },
+    fields: fieldsOf(res),
     before,
     form: held?.form,
     body: held?.bytes,

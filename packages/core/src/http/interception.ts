@@ -118,7 +118,7 @@ export function interceptResponse(
   const write = res.write.bind(res) as (chunk: unknown, encoding: unknown, done: unknown) => boolean;
   const end = res.end.bind(res) as (chunk?: unknown, encoding?: unknown, done?: unknown) => ServerResponse;
   const flushHeaders = res.flushHeaders.bind(res);
-  const before = { ...res.getHeaders() };
+  const before = fieldsOf(res);
   let state: "waiting" | "following" | "passing" | "replaced" = "waiting";
   const chunks: Buffer[] = [];
   let size = 0;
@@ -145,7 +145,7 @@ export function interceptResponse(
     uncover();
     const body = req.method === "HEAD" ? (heldBody?.() ?? written) : written;
     const { statusCode: status } = res;
-    const fields = { ...res.getHeaders() };
+    const fields = fieldsOf(res);
     const set = (name: string, value: string): void => void res.setHeader(name, value);
     const answer = interceptor.begin({ status, fields, before, body, set });
     if (answer === "follow") {
@@ -231,13 +231,13 @@ export function interceptResponse(
     if (isHeadMade) return;
     isHeadMade = true;
     const { statusCode: status } = res;
-    interceptor.headMade?.({ status, fields: { ...res.getHeaders() }, reached });
+    interceptor.headMade?.({ status, fields: fieldsOf(res), reached });
   }
 
   const interceptedWriteHead = function interceptedWriteHead(status: number, ...rest: unknown[]): ServerResponse {
     // Middleware behind has put itself in front of this function, and has just changed the head.
     const isChanged = state !== "waiting" && res.writeHead !== interceptedWriteHead;
-    const reached = !isChanged ? undefined : state === "replaced" ? "unknown" : { ...res.getHeaders() };
+    const reached = !isChanged ? undefined : state === "replaced" ? "unknown" : fieldsOf(res);
     if (state === "waiting") {
       applyHead(res, status, rest);
       begin(undefined);
@@ -361,6 +361,11 @@ function applyHead(res: ServerResponse, status: number, rest: readonly unknown[]
       res.setHeader(name, value as OutgoingHttpHeader);
     }
   }
+}
+
+/** The fields of a response by themselves: a field may have the name of what every other object has. */
+export function fieldsOf(res: Pick<ServerResponse, "getHeaders">): OutgoingHttpHeaders {
+  return Object.assign(Object.create(null) as OutgoingHttpHeaders, res.getHeaders());
 }
 
 function setAll(

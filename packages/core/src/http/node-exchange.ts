@@ -99,7 +99,7 @@ export abstract class NodeExchange<Raw> implements Exchange<Raw> {
     const value: string | number | string[] | undefined = this.#req.headers[name];
     if (typeof value === "string" || value === undefined) return value;
     if (Array.isArray(value)) return value.join(", ");
-    // A response may vary by any name, also one that all objects know: `__proto__`.
+    // `Vary` may name what every object has, such as its constructor; no field of a request has that name.
     return typeof value === "number" ? String(value) : undefined;
   }
 
