@@ -3,7 +3,7 @@ import { setImmediate as turn, setTimeout as pause } from "node:timers/promises"
 import { Worker } from "node:worker_threads";
 import { expect } from "chai";
 import fc from "fast-check";
-import { Breaker } from "../../packages/core/src/resilience/breaker.js";
+import { Breaker } from "../../packages/core/src/lib/breaker.js";
 import { StoreFault } from "../../packages/core/src/store/ports.js";
 import { Batcher } from "../../packages/core/src/store/redis/batcher.js";
 import { kinds, openBatcher, range } from "./support/batcher.js";

@@ -1,7 +1,7 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { expect } from "chai";
 import fc from "fast-check";
-import { Breaker } from "../../packages/core/src/resilience/breaker.js";
+import { Breaker } from "../../packages/core/src/lib/breaker.js";
 import { events } from "../../packages/core/src/telemetry/events.js";
 
 /** A breaker on a clock that stands until it is moved; probes are allowed 1 s after it opened. */

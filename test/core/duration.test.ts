@@ -2,7 +2,7 @@ import { inspect } from "node:util";
 import { testAuth } from "@portcullis/testkit";
 import { expect } from "chai";
 import fc from "fast-check";
-import { durationMs, durationSeconds } from "../../packages/core/src/options/duration.js";
+import { durationMs, durationSeconds } from "../../packages/core/src/lib/duration.js";
 import type { FakeOptions } from "./support/gate.js";
 import { openGate } from "./support/gate.js";
 

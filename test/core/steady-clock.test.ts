@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { Degradation } from "../../packages/core/src/guard/degradation.js";
 import { createChallenges } from "../../packages/core/src/guard/challenges.js";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
-import { steadyNow } from "../../packages/core/src/store/steady-clock.js";
+import { steadyNow } from "../../packages/core/src/lib/steady-clock.js";
 import { MemoryLoginStore } from "../../packages/core/src/store/memory/logins.js";
 import { MemorySecurityStore } from "../../packages/core/src/store/memory/security.js";
 import type { Charge, Tally } from "../../packages/core/src/store/ports.js";

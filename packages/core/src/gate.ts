@@ -15,7 +15,7 @@ import type { RevocationPolicy } from "./options/options.js";
 import type { LimitOptions } from "./options/limits.js";
 import type { ResponseCacheOptions } from "./options/response-cache.js";
 import type { Quotas } from "./quota/quotas.js";
-import type { BreakerControl } from "./resilience/breaker.js";
+import type { BreakerControl } from "./lib/breaker.js";
 import type { Revocations } from "./revocation/revocations.js";
 import type { Routes } from "./routes/routes.js";
 import type { Sessions } from "./sessions/sessions.js";

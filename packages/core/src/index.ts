@@ -55,7 +55,7 @@ export type {
 } from "./http/verdict.js";
 export type { AudienceClaim, AuthOptions } from "./options/auth.js";
 export type { DpopOptions } from "./options/dpop.js";
-export type { Duration } from "./options/duration.js";
+export type { Duration } from "./lib/duration.js";
 export type { IssuerOptions } from "./options/issuers.js";
 export type { AttemptLimitOptions, LoginDeviceOptions, LoginOutcome, LoginVerdict } from "./options/login.js";
 export type { ThrottleLoginOptions } from "./options/login.js";
@@ -88,7 +88,7 @@ export type { Quota } from "./quota/limit.js";
 export type { QuotaKey, QuotaKeyPart } from "./quota/naming.js";
 export type { BusyKey, QuotaOverride, Quotas, QuotaState } from "./quota/quotas.js";
 export type { CountOnly, Of, PartitionPart, Settle } from "./quota/policy.js";
-export type { BreakerControl, BreakerState } from "./resilience/breaker.js";
+export type { BreakerControl, BreakerState } from "./lib/breaker.js";
 export type { CheckableToken, NamedToken, Revocations, RevocableToken } from "./revocation/revocations.js";
 export { StoreFault } from "./store/ports.js";
 export type { Algorithm, FaultKind, RevokeOptions, StoreState } from "./store/ports.js";

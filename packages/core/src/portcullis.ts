@@ -1,5 +1,5 @@
 import { principalOf } from "./auth/principal.js";
-import { operations } from "./documentation.js";
+import { operations } from "./lib/documentation.js";
 import type { Finding } from "./examination.js";
 import { examineGate } from "./examination.js";
 import { UnnamedUse } from "./cache/unnamed-service.js";
@@ -27,7 +27,7 @@ import { resolveThrottleLogin } from "./options/login.js";
 import type { PortcullisOptions } from "./options/options.js";
 import { checkRevocationPolicy, resolveOptions } from "./options/options.js";
 import { unnamed } from "./options/service.js";
-import { checkBoolean, checkObject, checkOneOf, optionError } from "./options/validate.js";
+import { checkBoolean, checkObject, checkOneOf, optionError } from "./lib/validate.js";
 import { resourceMetadata } from "./routes/resource-metadata.js";
 import { healthRoutes } from "./routes/health.js";
 import { backchannelLogoutRoute } from "./routes/backchannel-logout.js";

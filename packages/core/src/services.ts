@@ -13,7 +13,7 @@ import { Possession } from "./guard/possession.js";
 import type { LoginServices } from "./login/throttle.js";
 import type { ResolvedAuth } from "./options/auth.js";
 import type { ResolvedOptions } from "./options/options.js";
-import { optionError } from "./options/validate.js";
+import { optionError } from "./lib/validate.js";
 import type { Administration } from "./quota/administration.js";
 import { administerQuotas } from "./quota/administration.js";
 import { Settlement } from "./quota/settlement.js";

@@ -1,4 +1,4 @@
-import { Breaker } from "../../../packages/core/src/resilience/breaker.js";
+import { Breaker } from "../../../packages/core/src/lib/breaker.js";
 import { StoreFault } from "../../../packages/core/src/store/ports.js";
 import { Batcher } from "../../../packages/core/src/store/redis/batcher.js";
 

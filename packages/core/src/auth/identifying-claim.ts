@@ -1,4 +1,4 @@
-import { kindOf, optionError } from "../options/validate.js";
+import { kindOf, optionError } from "../lib/validate.js";
 
 /** What is neither text nor an integer, and so names nobody: 401 in a token, a TypeError in a call. */
 export const unfit: unique symbol = Symbol("unfit");

@@ -1,5 +1,5 @@
 import type { ResolvedAuth } from "../options/auth.js";
-import { checkObject, checkString, optionError } from "../options/validate.js";
+import { checkObject, checkString, optionError } from "../lib/validate.js";
 import type { IssuerTest } from "./issuer-verifier.js";
 import { isYes } from "./issuer-verifier.js";
 

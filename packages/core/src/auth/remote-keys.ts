@@ -1,6 +1,6 @@
 import type { lookup } from "node:dns";
 import type { JWTHeaderParameters } from "jose";
-import { steadyNow } from "../store/steady-clock.js";
+import { steadyNow } from "../lib/steady-clock.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { discoverKeySet } from "./discovery.js";

@@ -1,5 +1,5 @@
 import { KeyObject, X509Certificate, createPublicKey, createSecretKey, webcrypto } from "node:crypto";
-import { kindOf, optionError, rangeError } from "../options/validate.js";
+import { kindOf, optionError, rangeError } from "../lib/validate.js";
 import type { CandidateKey, KeySource } from "./keys.js";
 
 /** HMAC algorithms and the least length of their secrets in bytes (RFC 7518 3.2). */

@@ -2,7 +2,7 @@ import { KeyObject, createHash, createPrivateKey, createPublicKey, createSecretK
 import type { JsonWebKey } from "node:crypto";
 import { SignJWT } from "jose";
 import type { JSONWebKeySet, JWK, JWTPayload } from "jose";
-import { isList, kindOf, optionError, rangeError } from "../options/validate.js";
+import { isList, kindOf, optionError, rangeError } from "../lib/validate.js";
 import { algorithmsOf, asymmetricAlgorithms } from "./keys.js";
 import { hmacAlgorithms, refusePublicKey } from "./secret-keys.js";
 

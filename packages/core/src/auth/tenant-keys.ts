@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import { isTrustworthyUrl } from "../http/trustworthy-url.js";
+import { isTrustworthyUrl } from "../lib/trustworthy-url.js";
 import { isForeignHostAllowed } from "./guarded-lookup.js";
 import type { KeySource } from "./keys.js";
 

@@ -1,7 +1,7 @@
 import type { Identifier } from "../auth/identifying-claim.js";
 import { checkIdentifying } from "../auth/identifying-claim.js";
 import { resolveCachePolicy } from "../options/cache.js";
-import { isList, kindOf, optionError } from "../options/validate.js";
+import { isList, kindOf, optionError } from "../lib/validate.js";
 import type { CachedEntry } from "./cached-entry.js";
 import type { CacheService } from "./cache-service.js";
 import type { FactoryContext } from "./maker.js";

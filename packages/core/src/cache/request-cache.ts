@@ -1,6 +1,6 @@
 import type { Identifier } from "../auth/identifying-claim.js";
 import type { CachePolicy } from "../options/cache.js";
-import type { Duration } from "../options/duration.js";
+import type { Duration } from "../lib/duration.js";
 import type { FactoryContext } from "./maker.js";
 
 export interface CacheSetOptions {

@@ -1,4 +1,4 @@
-import { operations } from "../documentation.js";
+import { operations } from "../lib/documentation.js";
 import type { Finding } from "../examination.js";
 import type { Logger } from "../telemetry/logger.js";
 

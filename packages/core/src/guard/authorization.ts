@@ -5,9 +5,9 @@ import { isYes } from "../auth/issuer-verifier.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Check } from "../http/verdict.js";
 import { allowed } from "../http/verdict.js";
-import type { Duration } from "../options/duration.js";
-import { durationMs } from "../options/duration.js";
-import { checkObject, checkString, optionError } from "../options/validate.js";
+import type { Duration } from "../lib/duration.js";
+import { durationMs } from "../lib/duration.js";
+import { checkObject, checkString, optionError } from "../lib/validate.js";
 import type { Challenges } from "./challenges.js";
 import { denyForClock, schemeOf } from "./challenges.js";
 

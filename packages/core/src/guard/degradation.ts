@@ -8,7 +8,7 @@ import type { Counted } from "../quota/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import { MemorySecurityStore } from "../store/memory/security.js";
 import { StoreFault } from "../store/ports.js";
-import { steadyNow } from "../store/steady-clock.js";
+import { steadyNow } from "../lib/steady-clock.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Challenges } from "./challenges.js";
 import { denyUnavailable } from "./challenges.js";

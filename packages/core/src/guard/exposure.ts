@@ -2,7 +2,7 @@ import type { DenyOptions } from "../gate.js";
 import type { Exchange } from "../http/exchange.js";
 import type { Seat } from "../http/seat.js";
 import type { Check, Verdict } from "../http/verdict.js";
-import { checkOneOf, optionError } from "../options/validate.js";
+import { checkOneOf, optionError } from "../lib/validate.js";
 import { events } from "../telemetry/events.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import type { TokenSource } from "../auth/bearer.js";
-import { optionError } from "../options/validate.js";
+import { optionError } from "../lib/validate.js";
 import { announcesBody, readBody } from "./body.js";
 import { createFacts } from "./exchange.js";
 import type { Exchange } from "./exchange.js";

@@ -1,4 +1,4 @@
-import { checkObject, checkString, kindOf, optionError } from "../options/validate.js";
+import { checkObject, checkString, kindOf, optionError } from "../lib/validate.js";
 import type { Exchange } from "./exchange.js";
 
 /** Which requests a condition means; all given members must match. */

@@ -1,4 +1,4 @@
-import { documentation } from "../documentation.js";
+import { documentation } from "../lib/documentation.js";
 import type { Exchange } from "./exchange.js";
 
 /** The stable name of a reason to refuse a request; each has a heading in docs/errors.md. */

@@ -1,4 +1,4 @@
-import { checkObject, checkString } from "../options/validate.js";
+import { checkObject, checkString } from "../lib/validate.js";
 import type { AttemptResult } from "../store/login-port.js";
 import { StoreFault } from "../store/ports.js";
 import type { DeviceTokens } from "./device.js";

@@ -1,6 +1,6 @@
 import { canonicalAddress, unknownAddress } from "../http/address.js";
 import { resolveThrottleName } from "../options/login.js";
-import { checkObject, checkString, optionError } from "../options/validate.js";
+import { checkObject, checkString, optionError } from "../lib/validate.js";
 import type { Keyspace } from "../store/keys.js";
 import type { LoginStore } from "../store/login-port.js";
 import { normalizeAccount } from "./identifier.js";

@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import { logins } from "../documentation.js";
+import { logins } from "../lib/documentation.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { LoginWarning, Telemetry } from "../telemetry/telemetry.js";
 

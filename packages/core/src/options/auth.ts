@@ -7,15 +7,15 @@ import type { SecretOption } from "../auth/secret-keys.js";
 import { challengeText } from "../http/fields.js";
 import type { DpopContext, DpopOptions, ResolvedDpop } from "./dpop.js";
 import { resolveDpop } from "./dpop.js";
-import type { Duration } from "./duration.js";
-import { durationMs } from "./duration.js";
+import type { Duration } from "../lib/duration.js";
+import { durationMs } from "../lib/duration.js";
 import type { IssuerKeys, KeyContext } from "./issuer-keys.js";
 import type { IssuerOptions, ResolvedIssuer } from "./issuers.js";
 import { issuerOptions, namesOf, resolveIssuer, resolveIssuers } from "./issuers.js";
 import type { RemoteKeysSettings } from "./remote-keys.js";
 import type { TokenFrom } from "./token-sources.js";
 import { resolveSources } from "./token-sources.js";
-import { checkBoolean, checkObject, checkString, optionError, rangeError } from "./validate.js";
+import { checkBoolean, checkObject, checkString, optionError, rangeError } from "../lib/validate.js";
 
 /**
  * How access tokens are verified. Exactly one of `secret`, `publicKey`, `jwks`, `jwksUri` says with which keys; `issuer`

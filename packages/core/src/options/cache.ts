@@ -1,6 +1,6 @@
 import type { CodecChoice } from "../cache/codec.js";
-import type { Duration } from "./duration.js";
-import { durationMs } from "./duration.js";
+import type { Duration } from "../lib/duration.js";
+import { durationMs } from "../lib/duration.js";
 import {
   checkBoolean,
   checkFunction,
@@ -11,7 +11,7 @@ import {
   optionError,
   rangeError,
   strings,
-} from "./validate.js";
+} from "../lib/validate.js";
 
 /** How long a value is good, and what happens when it is not. Of the gate, and of one call. */
 export interface CachePolicy {

@@ -7,12 +7,12 @@ import { createSecretKeys, hmacAlgorithms } from "../auth/secret-keys.js";
 import { guardLookup } from "../auth/guarded-lookup.js";
 import { RemoteKeys } from "../auth/remote-keys.js";
 import { TenantKeys } from "../auth/tenant-keys.js";
-import { isTrustworthyUrl } from "../http/trustworthy-url.js";
+import { isTrustworthyUrl } from "../lib/trustworthy-url.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { RemoteKeysSettings } from "./remote-keys.js";
 import { resolveRemoteKeysPolicy } from "./remote-keys.js";
-import { checkString, isList, optionError, strings } from "./validate.js";
+import { checkString, isList, optionError, strings } from "../lib/validate.js";
 
 /** The options that say with which keys an issuer's tokens are verified. */
 export interface KeyOptions {

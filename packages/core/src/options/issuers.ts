@@ -1,7 +1,7 @@
 import type { ConfirmationRules } from "../auth/claims.js";
 import type { Audience, IssuerTest, IssuerVerifierOptions } from "../auth/issuer-verifier.js";
-import type { Duration } from "./duration.js";
-import { durationMs } from "./duration.js";
+import type { Duration } from "../lib/duration.js";
+import { durationMs } from "../lib/duration.js";
 import type { AuthOptions } from "./auth.js";
 import type { KeyContext, ResolvedKeys } from "./issuer-keys.js";
 import { resolveKeys } from "./issuer-keys.js";
@@ -14,7 +14,7 @@ import {
   optionError,
   strings,
   stringsOrNone,
-} from "./validate.js";
+} from "../lib/validate.js";
 
 /** What may differ between issuers. */
 export type IssuerOption =

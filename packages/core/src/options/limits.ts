@@ -6,8 +6,8 @@ import { handlerPatienceMs } from "../http/handler-end.js";
 import { compileWideCondition } from "../http/path.js";
 import type { RouteCondition } from "../http/path.js";
 import type { Algorithm, BlockRule, ChargeRule } from "../store/ports.js";
-import type { Duration } from "./duration.js";
-import { durationMs, durationSeconds } from "./duration.js";
+import type { Duration } from "../lib/duration.js";
+import { durationMs, durationSeconds } from "../lib/duration.js";
 import {
   checkBoolean,
   checkFunction,
@@ -18,7 +18,7 @@ import {
   isList,
   kindOf,
   optionError,
-} from "./validate.js";
+} from "../lib/validate.js";
 
 /** Blocks a client who goes on after being refused. */
 export interface BlockOptions {

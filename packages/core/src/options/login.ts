@@ -2,9 +2,9 @@ import { availableParallelism } from "node:os";
 import type { DenyOptions } from "../gate.js";
 import type { Facts } from "../http/exchange.js";
 import type { Of } from "../quota/policy.js";
-import type { Duration } from "./duration.js";
-import { durationMs } from "./duration.js";
-import { checkFunction, checkInteger, checkObject, checkOneOf, checkString, optionError } from "./validate.js";
+import type { Duration } from "../lib/duration.js";
+import { durationMs } from "../lib/duration.js";
+import { checkFunction, checkInteger, checkObject, checkOneOf, checkString, optionError } from "../lib/validate.js";
 
 /** So many attempts in a time that starts with the first of them. */
 export interface AttemptLimitOptions {

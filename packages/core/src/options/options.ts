@@ -1,6 +1,6 @@
 import type { RateLimitFormat } from "../http/fields.js";
 import { rateLimitFormats } from "../http/fields.js";
-import { isTrustworthyUrl } from "../http/trustworthy-url.js";
+import { isTrustworthyUrl } from "../lib/trustworthy-url.js";
 import type { Policy } from "../quota/policy.js";
 import type { Logger } from "../telemetry/logger.js";
 import { createDefaultLogger } from "../telemetry/logger.js";
@@ -9,8 +9,8 @@ import type { AuthOptions, ResolvedAuth } from "./auth.js";
 import { resolveAuth } from "./auth.js";
 import type { CacheOptions, ResolvedCache } from "./cache.js";
 import { resolveCache } from "./cache.js";
-import type { Duration } from "./duration.js";
-import { durationMs } from "./duration.js";
+import type { Duration } from "../lib/duration.js";
+import { durationMs } from "../lib/duration.js";
 import type { LimitOptions } from "./limits.js";
 import { resolveLimits } from "./limits.js";
 import type { RedisInstances, RedisTarget, ResolvedRedis } from "./redis.js";
@@ -19,7 +19,7 @@ import type { ResolvedService } from "./service.js";
 import { checkService, resolveService } from "./service.js";
 import type { ResolvedTokens, TokensOptions } from "./tokens.js";
 import { acceptOwnTokens, resolveTokens } from "./tokens.js";
-import { checkInteger, checkObject, checkOneOf, checkString, optionError } from "./validate.js";
+import { checkInteger, checkObject, checkOneOf, checkString, optionError } from "../lib/validate.js";
 
 /** What decides about a token while the store cannot say whether it is revoked. */
 export type RevocationPolicy = "deny" | "allow" | { readonly graceMs: number };

@@ -1,5 +1,5 @@
 import type { RedisAddress, RedisPlace } from "../store/redis/topology.js";
-import { optionError } from "./validate.js";
+import { optionError } from "../lib/validate.js";
 
 const form = /^redis(s)?(?:\+(sentinel|cluster|unix))?:\/\/(?:([^@/?#]*)@)?([^/?#@]*)(\/[^?#]*)?(?:\?db=(\d{1,5}))?$/;
 

@@ -1,6 +1,6 @@
 import type { Of } from "../quota/policy.js";
-import type { Duration } from "./duration.js";
-import { durationMs } from "./duration.js";
+import type { Duration } from "../lib/duration.js";
+import { durationMs } from "../lib/duration.js";
 import type { CredentialRules } from "../cache/response/credentials.js";
 import type { QueryRules } from "../cache/response/query.js";
 import {
@@ -12,7 +12,7 @@ import {
   isList,
   optionError,
   stringsOrNone,
-} from "./validate.js";
+} from "../lib/validate.js";
 
 /** How `gate.cacheResponse()` keeps the responses of the handlers behind it. */
 export interface ResponseCacheOptions<Raw = unknown> {

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Audience } from "../auth/issuer-verifier.js";
-import { checkString, optionError } from "./validate.js";
+import { checkString, optionError } from "../lib/validate.js";
 
 /** The service of a gate: what several services on one Redis must not share is kept under it. */
 export interface ResolvedService {

@@ -1,4 +1,4 @@
-import { checkBoolean, checkObject, checkOneOf, optionError } from "./validate.js";
+import { checkBoolean, checkObject, checkOneOf, optionError } from "../lib/validate.js";
 
 /** The cookies that carry tokens to a browser. Always HttpOnly; Secure unless told otherwise. */
 export interface CookieOptions {

@@ -1,5 +1,5 @@
 import type { TokenReader, TokenSource } from "../auth/bearer.js";
-import { checkObject, checkString, isList, optionError, stringsOrNone } from "./validate.js";
+import { checkObject, checkString, isList, optionError, stringsOrNone } from "../lib/validate.js";
 
 /** A cookie that carries the token; see {@link AuthOptions.tokenFrom}. */
 export interface CookieSource {

@@ -4,8 +4,8 @@ import { createSigningKeys } from "../auth/signing-keys.js";
 import type { CookieOptions, ResolvedCookies } from "./session-cookies.js";
 import { resolveCookies } from "./session-cookies.js";
 import type { AuthOptions } from "./auth.js";
-import type { Duration } from "./duration.js";
-import { durationMs, durationSeconds } from "./duration.js";
+import type { Duration } from "../lib/duration.js";
+import { durationMs, durationSeconds } from "../lib/duration.js";
 import type { IssuerOptions } from "./issuers.js";
 import {
   checkInteger,
@@ -16,7 +16,7 @@ import {
   optionError,
   rangeError,
   strings,
-} from "./validate.js";
+} from "../lib/validate.js";
 
 /** How `gate.tokens` issues tokens. A gate that issues tokens accepts them: what `auth` leaves out is taken from here. */
 export interface TokensOptions {

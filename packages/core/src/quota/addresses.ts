@@ -1,7 +1,7 @@
 import { BlockList, isIP } from "node:net";
 import { LRUCache } from "lru-cache";
 import { canonicalAddress, ipv4Inside, parseIPv6 } from "../http/address.js";
-import { kindOf, optionError } from "../options/validate.js";
+import { kindOf, optionError } from "../lib/validate.js";
 
 /** Addresses whose answer is remembered, for each list. */
 const remembered = 5000;

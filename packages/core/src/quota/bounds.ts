@@ -1,4 +1,4 @@
-import { rangeError } from "../options/validate.js";
+import { rangeError } from "../lib/validate.js";
 
 /** Redis and JavaScript count exactly up to here. */
 export const maxCount = 1_000_000_000_000;

@@ -4,7 +4,7 @@ import type { SeenAddresses } from "../examination.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Exchange } from "../http/exchange.js";
-import { durationSeconds } from "../options/duration.js";
+import { durationSeconds } from "../lib/duration.js";
 import type { Keyspace } from "../store/keys.js";
 import type { Charge } from "../store/ports.js";
 import { checkBucket, checkCount, longestWindowSeconds, maxCount } from "./bounds.js";

@@ -2,7 +2,7 @@ import { isIP } from "node:net";
 import type { Identifier } from "../auth/identifying-claim.js";
 import { checkIdentifying } from "../auth/identifying-claim.js";
 import { canonicalAddress } from "../http/address.js";
-import { kindOf } from "../options/validate.js";
+import { kindOf } from "../lib/validate.js";
 import type { Keyspace } from "../store/keys.js";
 import type { PartitionPart, Policy } from "./policy.js";
 

@@ -1,6 +1,6 @@
 import type { Facts } from "../http/exchange.js";
 import type { ConditionTest } from "../http/path.js";
-import type { Duration } from "../options/duration.js";
+import type { Duration } from "../lib/duration.js";
 import type { Algorithm, Charge, ChargeRule } from "../store/ports.js";
 import type { AddressList } from "./addresses.js";
 import type { FixedWindows } from "./flexible.js";

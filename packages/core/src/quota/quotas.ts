@@ -1,6 +1,6 @@
-import type { Duration } from "../options/duration.js";
-import { durationMs, durationSeconds } from "../options/duration.js";
-import { checkInteger, checkObject, optionError } from "../options/validate.js";
+import type { Duration } from "../lib/duration.js";
+import { durationMs, durationSeconds } from "../lib/duration.js";
+import { checkInteger, checkObject, optionError } from "../lib/validate.js";
 import type { Keyspace } from "../store/keys.js";
 import type { SecurityStore } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";

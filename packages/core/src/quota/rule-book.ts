@@ -1,5 +1,5 @@
 import type { QuotaRecords, QuotaRule } from "../store/quota-records.js";
-import { steadyNow } from "../store/steady-clock.js";
+import { steadyNow } from "../lib/steady-clock.js";
 
 /** What operators decided about one policy. */
 export interface PolicyRules {

@@ -2,7 +2,7 @@ import { LRUCache } from "lru-cache";
 import type { Auth } from "../auth/claims.js";
 import { checkIdentifying, claimAt, identifyingText } from "../auth/identifying-claim.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
-import { checkInteger, checkObject } from "../options/validate.js";
+import { checkInteger, checkObject } from "../lib/validate.js";
 import type { Keyspace } from "../store/keys.js";
 import type { RevokeOptions, SecurityStore, TokenQuestion } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";

@@ -5,7 +5,7 @@ import { refusalOfLogoutToken } from "../auth/logout-token.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Check, Reply } from "../http/verdict.js";
 import type { ResolvedAuth } from "../options/auth.js";
-import { checkBoolean, checkFunction, checkObject, optionError, strings } from "../options/validate.js";
+import { checkBoolean, checkFunction, checkObject, optionError, strings } from "../lib/validate.js";
 import type { Keyspace } from "../store/keys.js";
 import type { ForeignLogout } from "../sessions/ending.js";
 import type { SecurityStore } from "../store/ports.js";

@@ -1,5 +1,5 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
-import { checkObject, checkString, isList, kindOf, optionError } from "../options/validate.js";
+import { checkObject, checkString, isList, kindOf, optionError } from "../lib/validate.js";
 import type { ClientCredentials } from "./oauth.js";
 
 /** A client of an OAuth endpoint: what it must show. */

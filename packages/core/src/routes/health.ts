@@ -1,6 +1,6 @@
 import type { HealthMonitor } from "../health.js";
 import type { Check, Reply } from "../http/verdict.js";
-import { checkObject, optionError } from "../options/validate.js";
+import { checkObject, optionError } from "../lib/validate.js";
 import { answerAt, checkPath, readMethods, replyJson } from "./route.js";
 
 export interface HealthRouteOptions<Raw = unknown> {

@@ -1,6 +1,6 @@
 import type { Check } from "../http/verdict.js";
 import type { ResolvedTokens } from "../options/tokens.js";
-import { checkObject, optionError } from "../options/validate.js";
+import { checkObject, optionError } from "../lib/validate.js";
 import { answerAt, checkPath, readMethods, reply } from "./route.js";
 
 export interface JwksRouteOptions {

@@ -1,5 +1,5 @@
 import type { Check } from "../http/verdict.js";
-import { checkObject } from "../options/validate.js";
+import { checkObject } from "../lib/validate.js";
 import type { Metric } from "../telemetry/metrics.js";
 import { prometheusText } from "../telemetry/metrics.js";
 import { answerAt, checkPath, readMethods, reply } from "./route.js";

@@ -1,7 +1,7 @@
 import type { Challenges } from "../guard/challenges.js";
 import type { Check } from "../http/verdict.js";
 import type { ResolvedAuth } from "../options/auth.js";
-import { checkObject, checkString, optionError } from "../options/validate.js";
+import { checkObject, checkString, optionError } from "../lib/validate.js";
 import { answerAt, readMethods, replyJson } from "./route.js";
 
 /** What clients may want to know besides what the gate knows itself (RFC 9728 2). */

@@ -6,7 +6,7 @@ import type { Exchange } from "../http/exchange.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Check, Reply } from "../http/verdict.js";
 import type { ResolvedAuth } from "../options/auth.js";
-import { checkFunction, checkObject, optionError } from "../options/validate.js";
+import { checkFunction, checkObject, optionError } from "../lib/validate.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { SecurityStore } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";

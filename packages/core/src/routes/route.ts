@@ -1,7 +1,7 @@
 import type { Exchange } from "../http/exchange.js";
 import type { Check, Header, Reply, Verdict } from "../http/verdict.js";
 import { allowed } from "../http/verdict.js";
-import { optionError } from "../options/validate.js";
+import { optionError } from "../lib/validate.js";
 
 export interface RouteMatch<Raw> {
   /** The methods it answers; others go on. */

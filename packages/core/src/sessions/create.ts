@@ -1,7 +1,7 @@
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { ResolvedOptions } from "../options/options.js";
 import { resolveCookies } from "../options/session-cookies.js";
-import { optionError } from "../options/validate.js";
+import { optionError } from "../lib/validate.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { Keyspace } from "../store/keys.js";

@@ -2,7 +2,7 @@ import type { Auth } from "../auth/claims.js";
 import type { Identifier } from "../auth/identifying-claim.js";
 import { checkIdentifying, identifyingClaim } from "../auth/identifying-claim.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
-import { checkFunction, checkInteger, checkObject } from "../options/validate.js";
+import { checkFunction, checkInteger, checkObject } from "../lib/validate.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { Keyspace } from "../store/keys.js";

@@ -5,7 +5,7 @@ import type { RefreshClaims } from "../auth/refresh-token.js";
 import { RefreshTokens, UnknownKey } from "../auth/refresh-token.js";
 import { DenialError, deny } from "../http/verdict.js";
 import type { ResolvedTokens } from "../options/tokens.js";
-import { checkObject } from "../options/validate.js";
+import { checkObject } from "../lib/validate.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Keyspace } from "../store/keys.js";
 import type { SecurityStore } from "../store/ports.js";

@@ -1,6 +1,6 @@
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import type { BreakerControl } from "../resilience/breaker.js";
+import type { BreakerControl } from "../lib/breaker.js";
 import type { CacheSignals } from "./cache-signals.js";
 import type { CacheStore } from "./cache-store.js";
 import type { MessageOutcome } from "./channels.js";

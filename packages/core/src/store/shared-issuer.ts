@@ -1,5 +1,5 @@
 import type { IssuerScope } from "../auth/issuer-scope.js";
-import { operations } from "../documentation.js";
+import { operations } from "../lib/documentation.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { SharedKeys } from "./keys.js";
 

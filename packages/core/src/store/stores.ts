@@ -1,6 +1,6 @@
 import type { Finding } from "../examination.js";
 import type { ResolvedOptions } from "../options/options.js";
-import type { BreakerControl } from "../resilience/breaker.js";
+import type { BreakerControl } from "../lib/breaker.js";
 import { openMemoryCache, openRedisCache } from "./cache-part.js";
 import type { CacheSignals } from "./cache-signals.js";
 import type { Channels, MessageOutcome } from "./channels.js";

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { VerifiedToken } from "../../auth/verifier.js";
 import type { Exchange, Facts } from "../../http/exchange.js";
 import type { ResolvedResponseCache } from "../../options/response-cache.js";
-import { kindOf } from "../../options/validate.js";
+import { kindOf } from "../../lib/validate.js";
 import type { Forward } from "./cache-status.js";
 import type { IdentitySources } from "./credentials.js";
 import { findCredentials } from "./credentials.js";

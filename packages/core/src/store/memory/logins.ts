@@ -9,7 +9,7 @@ import type {
   PairLimit,
   Pardon,
 } from "../login-port.js";
-import { steadyNow } from "../steady-clock.js";
+import { steadyNow } from "../../lib/steady-clock.js";
 import type { Entry } from "./bounded.js";
 import { BoundedTable } from "./bounded.js";
 

@@ -1,6 +1,6 @@
 import type { Demand, DemandKeys, QuotaRecords, QuotaRule, QuotaRules, RuleTerms } from "../quota-records.js";
 import { mostDemands, mostRules } from "../quota-records.js";
-import { steadyNow } from "../steady-clock.js";
+import { steadyNow } from "../../lib/steady-clock.js";
 
 const minuteMs = 60_000;
 

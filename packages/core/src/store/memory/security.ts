@@ -1,6 +1,6 @@
 import type { Answer, Charge, Question, SecurityStore, StoreState, Tally, TokenQuestion } from "../ports.js";
 import { checkCutOff, exceeds, isCutOff, StoreFault } from "../ports.js";
-import { steadyNow } from "../steady-clock.js";
+import { steadyNow } from "../../lib/steady-clock.js";
 import { MemoryQuotas } from "./quotas.js";
 import { UseTable } from "./uses.js";
 

@@ -1,6 +1,6 @@
 import type { SecurityStore } from "../ports.js";
 import { StoreFault } from "../ports.js";
-import { steadyNow } from "../steady-clock.js";
+import { steadyNow } from "../../lib/steady-clock.js";
 import type {
   Created,
   Creation,

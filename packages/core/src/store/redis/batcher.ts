@@ -1,4 +1,4 @@
-import type { Breaker } from "../../resilience/breaker.js";
+import type { Breaker } from "../../lib/breaker.js";
 import type { FaultKind } from "../ports.js";
 import { StoreFault } from "../ports.js";
 import { faultOfError } from "./faults.js";

@@ -1,5 +1,5 @@
-import type { BreakerControl } from "../../resilience/breaker.js";
-import { Breaker } from "../../resilience/breaker.js";
+import type { BreakerControl } from "../../lib/breaker.js";
+import { Breaker } from "../../lib/breaker.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
 import type { CacheEntry, CacheStore, Claim, Lease, Settlement } from "../cache-store.js";
 import { cacheChannel, letterOf, withdrawnMs } from "../cache-store.js";

@@ -1,5 +1,5 @@
-import type { BreakerControl } from "../../resilience/breaker.js";
-import { Breaker } from "../../resilience/breaker.js";
+import type { BreakerControl } from "../../lib/breaker.js";
+import { Breaker } from "../../lib/breaker.js";
 import type { Answer, QuotaStore, Question, RevokeOptions, SecurityStore, StoreState, Tally } from "../ports.js";
 import { StoreFault, checkCutOff, faultForAll } from "../ports.js";
 import type { Logger } from "../../telemetry/logger.js";

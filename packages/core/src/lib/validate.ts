@@ -1,4 +1,4 @@
-import { documentation } from "../documentation.js";
+import { documentation } from "./documentation.js";
 
 /** Says what is wrong with an option, what to write instead, and where that is documented. */
 function explain(option: string, problem: string): string {
