@@ -32,7 +32,7 @@ function target(file, specifier) {
 
 // 1. Layers: who may import what.
 const owners = [
-  { module: "rate-limiter-flexible", only: /^quota\/flexible\.ts$/ },
+  { module: "rate-limiter-flexible", only: /^limits\/fixed-window\.ts$/ },
   { module: "@opentelemetry/api", only: /^opentelemetry\.ts$/ },
   { module: "ioredis", only: /^store\/redis\// },
   { module: "jose", only: /^(auth\/|options\/(auth|issuer-keys)\.ts$|testing\.ts$)/ },

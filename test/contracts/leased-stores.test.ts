@@ -1,7 +1,7 @@
 import { startCluster } from "@portcullis/testkit";
 import { expect } from "chai";
 import { Cluster, Redis } from "ioredis";
-import { LeasedStore } from "../../packages/core/src/store/leases/leased-store.js";
+import { LeasedStore } from "../../packages/core/src/limits/leases/leased-store.js";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
 import type { Charge, Question, SecurityStore } from "../../packages/core/src/store/ports.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";

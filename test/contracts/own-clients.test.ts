@@ -5,7 +5,7 @@ import { Cluster as Cluster5, Redis as Redis5 } from "ioredis5";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { Connection, RedisLike } from "../../packages/core/src/store/redis/connect.js";
 import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";
-import { RedisQuotaRecords } from "../../packages/core/src/store/redis/quota-records.js";
+import { RedisQuotaRecords } from "../../packages/core/src/store/redis/limit-overrides.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
 import { RedisSecurityStore } from "../../packages/core/src/store/redis/security.js";
 import { RedisSessionStore } from "../../packages/core/src/store/redis/sessions.js";

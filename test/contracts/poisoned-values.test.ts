@@ -7,7 +7,7 @@ import type { Connection } from "../../packages/core/src/store/redis/connect.js"
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import { RedisLeaseSource } from "../../packages/core/src/store/redis/lease-source.js";
 import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";
-import { RedisQuotaRecords } from "../../packages/core/src/store/redis/quota-records.js";
+import { RedisQuotaRecords } from "../../packages/core/src/store/redis/limit-overrides.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
 import { RedisSecurityStore } from "../../packages/core/src/store/redis/security.js";
 import { RedisSessionStore } from "../../packages/core/src/store/redis/sessions.js";

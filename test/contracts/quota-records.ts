@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
-import type { QuotaRecords } from "../../packages/core/src/store/quota-records.js";
-import { mostDemands, mostRules } from "../../packages/core/src/store/quota-records.js";
+import type { QuotaRecords } from "../../packages/core/src/store/ports/limit-overrides.js";
+import { mostDemands, mostRules } from "../../packages/core/src/store/ports/limit-overrides.js";
 import { freshPrefix } from "../support/redis.js";
 
 /** What a battery stands on: the records, and the counters that they may forget. */

@@ -2,7 +2,7 @@ import { BlockList, SocketAddress, isIP } from "node:net";
 import { expect } from "chai";
 import fc from "fast-check";
 import { canonicalAddress } from "../../packages/core/src/http/address.js";
-import { resolveAddressList } from "../../packages/core/src/quota/addresses.js";
+import { resolveAddressList } from "../../packages/core/src/limits/address-list.js";
 import { fakeExchange, openGate } from "./support/gate.js";
 
 const prefix = 56;

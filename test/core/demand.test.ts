@@ -1,7 +1,7 @@
 import { expect } from "chai";
-import { DemandReporter, DemandTable } from "../../packages/core/src/quota/demand.js";
+import { DemandReporter, DemandTable } from "../../packages/core/src/limits/top-keys.js";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
-import { MemoryQuotaRecords } from "../../packages/core/src/store/memory/quota-records.js";
+import { MemoryQuotaRecords } from "../../packages/core/src/store/memory/limit-overrides.js";
 import { MemorySecurityStore } from "../../packages/core/src/store/memory/security.js";
 import { StoreFault } from "../../packages/core/src/store/ports.js";
 

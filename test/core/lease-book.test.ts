@@ -1,8 +1,8 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import type { Reservation } from "../../packages/core/src/store/leases/book.js";
-import { LeaseBook } from "../../packages/core/src/store/leases/book.js";
-import type { LeaseGrant, LeaseRequest } from "../../packages/core/src/store/leases/ports.js";
+import type { Reservation } from "../../packages/core/src/limits/leases/lease-manager.js";
+import { LeaseBook } from "../../packages/core/src/limits/leases/lease-manager.js";
+import type { LeaseGrant, LeaseRequest } from "../../packages/core/src/store/ports/leases.js";
 import type { Charge } from "../../packages/core/src/store/ports.js";
 import { isSoak } from "../support/soak.js";
 

@@ -1,6 +1,6 @@
 import { expect } from "chai";
-import { LeasedStore } from "../../packages/core/src/store/leases/leased-store.js";
-import type { LeaseGrant, LeaseRequest, LeaseSource } from "../../packages/core/src/store/leases/ports.js";
+import { LeasedStore } from "../../packages/core/src/limits/leases/leased-store.js";
+import type { LeaseGrant, LeaseRequest, LeaseSource } from "../../packages/core/src/store/ports/leases.js";
 import { MemorySecurityStore } from "../../packages/core/src/store/memory/security.js";
 import type { Answer, Charge, Question, SecurityStore, TokenQuestion } from "../../packages/core/src/store/ports.js";
 import { StoreFault } from "../../packages/core/src/store/ports.js";

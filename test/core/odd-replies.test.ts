@@ -11,7 +11,7 @@ import type { Connection, RedisLike } from "../../packages/core/src/store/redis/
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import { RedisLeaseSource } from "../../packages/core/src/store/redis/lease-source.js";
 import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";
-import { RedisQuotaRecords } from "../../packages/core/src/store/redis/quota-records.js";
+import { RedisQuotaRecords } from "../../packages/core/src/store/redis/limit-overrides.js";
 import { RedisSecurityStore } from "../../packages/core/src/store/redis/security.js";
 import { RedisSessionStore } from "../../packages/core/src/store/redis/sessions.js";
 import { Tracking } from "../../packages/core/src/store/redis/tracking.js";

@@ -1,9 +1,9 @@
 import { expect } from "chai";
-import { RuleBook, ruleNames } from "../../packages/core/src/quota/rule-book.js";
-import { MemoryQuotaRecords } from "../../packages/core/src/store/memory/quota-records.js";
+import { RuleBook, ruleNames } from "../../packages/core/src/limits/override-cache.js";
+import { MemoryQuotaRecords } from "../../packages/core/src/store/memory/limit-overrides.js";
 import { MemorySecurityStore } from "../../packages/core/src/store/memory/security.js";
 import { StoreFault } from "../../packages/core/src/store/ports.js";
-import type { QuotaRecords } from "../../packages/core/src/store/quota-records.js";
+import type { QuotaRecords } from "../../packages/core/src/store/ports/limit-overrides.js";
 import { until } from "../support/until.js";
 
 const rule = (limit: number) => ({ limit, windowSeconds: undefined });

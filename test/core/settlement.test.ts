@@ -1,8 +1,8 @@
 import { expect } from "chai";
 import { tokenExchange } from "../../packages/core/src/http/message-exchange.js";
-import { resolveLimit } from "../../packages/core/src/options/limits.js";
-import type { LimitOptions } from "../../packages/core/src/options/limits.js";
-import { Settlement } from "../../packages/core/src/quota/settlement.js";
+import { resolveLimit } from "../../packages/core/src/limits/options.js";
+import type { LimitOptions } from "../../packages/core/src/limits/options.js";
+import { Settlement } from "../../packages/core/src/limits/settlement.js";
 import type { Adjustment, Charge, QuotaStore } from "../../packages/core/src/store/ports.js";
 import { until } from "../support/until.js";
 import { ruledCharge } from "./support/clocked-stores.js";

@@ -11,7 +11,7 @@ const folders = [
   "auth/verifier.ts",
   "guard/admission.ts",
   "guard/authorization.ts",
-  "quota/partition.ts",
+  "limits/partition.ts",
   "services.ts",
 ];
 const source = folders.map((file) => readFileSync(join(root, "packages/core/src", file), "utf8")).join("\n");

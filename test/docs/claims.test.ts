@@ -41,7 +41,7 @@ describe("what the documents claim", () => {
     const tables = [
       { heading: "Options of portcullis()", file: "options/options.ts", type: "PortcullisOptions" },
       { heading: "Options of auth", file: "options/auth.ts", type: "AuthOptions" },
-      { heading: "Options of a limit", file: "options/limits.ts", type: "LimitOptions" },
+      { heading: "Options of a limit", file: "limits/options.ts", type: "LimitOptions" },
       { heading: "The gate", file: "gate.ts", type: "Gate" },
     ];
 
@@ -71,7 +71,7 @@ describe("what the documents claim", () => {
     const facts = [
       { row: "req.auth", file: "auth/claims.ts", type: "Auth" },
       { row: "req.cache", file: "cache/request-cache.ts", type: "RequestCache" },
-      { row: "req.quotas", file: "quota/limit.ts", type: "Quota" },
+      { row: "req.quotas", file: "limits/quota.ts", type: "Quota" },
       { row: "req.loginAttempt", file: "login/attempt.ts", type: "LoginAttempt" },
     ];
 

@@ -1,10 +1,10 @@
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Denied } from "../http/verdict.js";
 import type { RevocationPolicy } from "../options/options.js";
-import type { AppliedPolicy } from "../quota/policy.js";
-import type { Settled } from "../quota/limit.js";
-import { denyExhausted, settleQuota } from "../quota/limit.js";
-import type { Counted } from "../quota/settlement.js";
+import type { AppliedPolicy } from "../limits/policy.js";
+import type { Settled } from "../limits/quota.js";
+import { denyExhausted, settleQuota } from "../limits/quota.js";
+import type { Counted } from "../limits/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import { MemorySecurityStore } from "../store/memory/security.js";
 import { StoreFault } from "../store/ports.js";

@@ -3,7 +3,7 @@ import type { VerifiedToken } from "../auth/verifier.js";
 import type { RequestCache } from "../cache/request-cache.js";
 import type { Body } from "./body.js";
 import type { LoginAttempt } from "../login/attempt.js";
-import type { Quota } from "../quota/limit.js";
+import type { Quota } from "../limits/quota.js";
 import type { Interceptor } from "./interception.js";
 
 /** One HTTP request as the core sees it: the small read-only host object that an adapter provides. */

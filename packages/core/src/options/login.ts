@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import type { DenyOptions } from "../gate.js";
 import type { Facts } from "../http/exchange.js";
-import type { Of } from "../quota/policy.js";
+import type { Of } from "../limits/policy.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
 import { checkFunction, checkInteger, checkObject, checkOneOf, checkString, optionError } from "../lib/validate.js";

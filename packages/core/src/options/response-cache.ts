@@ -1,4 +1,4 @@
-import type { Of } from "../quota/policy.js";
+import type { Of } from "../limits/policy.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
 import type { CredentialRules } from "../cache/response/credentials.js";

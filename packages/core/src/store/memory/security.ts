@@ -1,7 +1,7 @@
 import type { Answer, Charge, Question, SecurityStore, StoreState, Tally, TokenQuestion } from "../ports.js";
 import { checkCutOff, exceeds, isCutOff, StoreFault } from "../ports.js";
 import { steadyNow } from "../../lib/steady-clock.js";
-import { MemoryQuotas } from "./quotas.js";
+import { MemoryQuotas } from "./adjustments.js";
 import { UseTable } from "./uses.js";
 
 export interface MemorySecurityStoreOptions {

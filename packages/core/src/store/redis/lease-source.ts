@@ -1,4 +1,4 @@
-import type { LeaseGrant, LeaseRequest, LeaseSource } from "../leases/ports.js";
+import type { LeaseGrant, LeaseRequest, LeaseSource } from "../ports/leases.js";
 import { StoreFault } from "../ports.js";
 import { kinds } from "./admission.js";
 import type { Connection } from "./connect.js";

@@ -8,14 +8,14 @@ import { durationSeconds } from "../lib/duration.js";
 import type { Keyspace } from "../store/keys.js";
 import type { Charge } from "../store/ports.js";
 import { checkBucket, checkCount, longestWindowSeconds, maxCount } from "./bounds.js";
-import type { DemandReporter } from "./demand.js";
-import type { Terms } from "./overrule.js";
-import { overrule, withBlocks } from "./overrule.js";
+import type { DemandReporter } from "./top-keys.js";
+import type { Terms } from "./apply-override.js";
+import { overrule, withBlocks } from "./apply-override.js";
 import type { PartitionOptions } from "./partition.js";
 import { PartitionFinder } from "./partition.js";
 import type { AppliedPolicy, PartitionPart, Policy } from "./policy.js";
 import { countsAddresses } from "./policy.js";
-import type { RuleBook } from "./rule-book.js";
+import type { RuleBook } from "./override-cache.js";
 
 /** Callers whose charges are remembered, for each policy; others' are made anew. */
 const rememberedPartitions = 5000;

@@ -2,8 +2,8 @@ import type { Facts } from "../http/exchange.js";
 import type { ConditionTest } from "../http/path.js";
 import type { Duration } from "../lib/duration.js";
 import type { Algorithm, Charge, ChargeRule } from "../store/ports.js";
-import type { AddressList } from "./addresses.js";
-import type { FixedWindows } from "./flexible.js";
+import type { AddressList } from "./address-list.js";
+import type { FixedWindows } from "./fixed-window.js";
 
 /** A function of the application's request and of what is known about it. */
 export type Of<T, Raw> = (raw: Raw, facts: Facts) => T | Promise<T>;

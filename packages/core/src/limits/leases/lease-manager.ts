@@ -1,8 +1,8 @@
 import { LRUCache } from "lru-cache";
-import type { Charge } from "../ports.js";
+import type { Charge } from "../../store/ports.js";
 import type { Lease } from "./lease.js";
 import { expire, lifeOf, runsLow, speedUp, startLife } from "./lease.js";
-import type { LeaseGrant, LeaseRequest } from "./ports.js";
+import type { LeaseGrant, LeaseRequest } from "../../store/ports/leases.js";
 
 export interface LeaseBookOptions {
   /** Milliseconds from a monotonic clock. */

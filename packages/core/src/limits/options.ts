@@ -1,7 +1,7 @@
-import { resolveAddressList } from "../quota/addresses.js";
-import { checkBucket, longestWindowSeconds, maxCount } from "../quota/bounds.js";
-import { FixedWindows } from "../quota/flexible.js";
-import type { CountOnly, Of, PartitionPart, Policy, Settle } from "../quota/policy.js";
+import { resolveAddressList } from "./address-list.js";
+import { checkBucket, longestWindowSeconds, maxCount } from "./bounds.js";
+import { FixedWindows } from "./fixed-window.js";
+import type { CountOnly, Of, PartitionPart, Policy, Settle } from "./policy.js";
 import { handlerPatienceMs } from "../http/handler-end.js";
 import { compileWideCondition } from "../http/path.js";
 import type { RouteCondition } from "../http/path.js";

@@ -1,5 +1,5 @@
-import type { Demand, DemandKeys, QuotaRecords, QuotaRule, QuotaRules, RuleTerms } from "../quota-records.js";
-import { mostDemands, mostRules } from "../quota-records.js";
+import type { Demand, DemandKeys, QuotaRecords, QuotaRule, QuotaRules, RuleTerms } from "../ports/limit-overrides.js";
+import { mostDemands, mostRules } from "../ports/limit-overrides.js";
 import { steadyNow } from "../../lib/steady-clock.js";
 
 const minuteMs = 60_000;

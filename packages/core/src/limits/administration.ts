@@ -1,11 +1,11 @@
 import type { Keyspace } from "../store/keys.js";
 import type { SecurityStore } from "../store/ports.js";
-import type { QuotaRecords } from "../store/quota-records.js";
+import type { QuotaRecords } from "../store/ports/limit-overrides.js";
 import type { Logger } from "../telemetry/logger.js";
-import { ChargeFactory } from "./charges.js";
-import { DemandReporter } from "./demand.js";
+import { ChargeFactory } from "./consumption.js";
+import { DemandReporter } from "./top-keys.js";
 import { QuotaService } from "./quotas.js";
-import { RuleBook } from "./rule-book.js";
+import { RuleBook } from "./override-cache.js";
 
 export interface AdministrationOptions {
   readonly store: SecurityStore;

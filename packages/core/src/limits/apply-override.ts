@@ -1,5 +1,5 @@
 import type { ChargeRule } from "../store/ports.js";
-import type { PolicyRules } from "./rule-book.js";
+import type { PolicyRules } from "./override-cache.js";
 
 /** What a policy comes to for one request, before its charge is made. */
 export interface Terms {

@@ -1,8 +1,8 @@
-import type { Answer, Charge, Question, RevokeOptions, SecurityStore, StoreState, Tally } from "../ports.js";
-import { refuses, StoreFault } from "../ports.js";
-import type { Reservation } from "./book.js";
-import { LeaseBook } from "./book.js";
-import type { LeaseRequest, LeaseSource } from "./ports.js";
+import type { Answer, Charge, Question, RevokeOptions, SecurityStore, StoreState, Tally } from "../../store/ports.js";
+import { refuses, StoreFault } from "../../store/ports.js";
+import type { Reservation } from "./lease-manager.js";
+import { LeaseBook } from "./lease-manager.js";
+import type { LeaseRequest, LeaseSource } from "../../store/ports/leases.js";
 
 export interface LeasedStoreOptions {
   readonly store: SecurityStore;

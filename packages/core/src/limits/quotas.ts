@@ -4,16 +4,16 @@ import { checkInteger, checkObject, optionError } from "../lib/validate.js";
 import type { Keyspace } from "../store/keys.js";
 import type { SecurityStore } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";
-import type { QuotaRecords } from "../store/quota-records.js";
-import { mostRules } from "../store/quota-records.js";
+import type { QuotaRecords } from "../store/ports/limit-overrides.js";
+import { mostRules } from "../store/ports/limit-overrides.js";
 import { checkBucket, longestWindowSeconds, maxCount } from "./bounds.js";
-import type { ChargeFactory } from "./charges.js";
-import type { DemandReporter } from "./demand.js";
-import type { QuotaKey } from "./naming.js";
-import { partitionOf } from "./naming.js";
+import type { ChargeFactory } from "./consumption.js";
+import type { DemandReporter } from "./top-keys.js";
+import type { QuotaKey } from "./client-key.js";
+import { partitionOf } from "./client-key.js";
 import type { Policy } from "./policy.js";
-import type { RuleBook } from "./rule-book.js";
-import { ruleNames } from "./rule-book.js";
+import type { RuleBook } from "./override-cache.js";
+import { ruleNames } from "./override-cache.js";
 
 /** The state of one client under one policy. */
 export interface QuotaState {

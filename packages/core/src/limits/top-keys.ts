@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Keyspace } from "../store/keys.js";
-import type { Demand, QuotaRecords } from "../store/quota-records.js";
+import type { Demand, QuotaRecords } from "../store/ports/limit-overrides.js";
 
 /** Clients counted at once for one policy: those that ask most stay. */
 const capacity = 256;

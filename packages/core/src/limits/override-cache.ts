@@ -1,4 +1,4 @@
-import type { QuotaRecords, QuotaRule } from "../store/quota-records.js";
+import type { QuotaRecords, QuotaRule } from "../store/ports/limit-overrides.js";
 import { steadyNow } from "../lib/steady-clock.js";
 
 /** What operators decided about one policy. */

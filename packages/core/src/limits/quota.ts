@@ -4,7 +4,7 @@ import type { Denied } from "../http/verdict.js";
 import { deny } from "../http/verdict.js";
 import type { Algorithm, Charge, Tally } from "../store/ports.js";
 import { exceeds } from "../store/ports.js";
-import type { FixedWindowState } from "./flexible.js";
+import type { FixedWindowState } from "./fixed-window.js";
 import type { AppliedPolicy, Policy } from "./policy.js";
 
 /** The state of one policy after this request, as handlers see it. */

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { StoreFault } from "../ports.js";
-import type { Demand, DemandKeys, QuotaRecords, QuotaRule, QuotaRules, RuleTerms } from "../quota-records.js";
-import { mostDemands, mostRules, readRule, writeRule } from "../quota-records.js";
+import type { Demand, DemandKeys, QuotaRecords, QuotaRule, QuotaRules, RuleTerms } from "../ports/limit-overrides.js";
+import { mostDemands, mostRules, readRule, writeRule } from "../ports/limit-overrides.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
 import { readFlag, readInteger, readList, readNumber, readOptionalText, readPairs } from "./replies.js";
