@@ -1,7 +1,7 @@
 import { testAuth } from "@portcullis/testkit";
 import { expect } from "chai";
-import { readCredentials } from "../../packages/core/src/auth/bearer.js";
-import type { Credentials, TokenSource } from "../../packages/core/src/auth/bearer.js";
+import { readCredentials } from "../../packages/core/src/auth/credentials.js";
+import type { Credentials, TokenSource } from "../../packages/core/src/auth/credentials.js";
 import type { FakeRequest } from "./support/gate.js";
 import { fakeExchange, openGate } from "./support/gate.js";
 import { withClaims } from "./support/mint.js";

@@ -3,7 +3,7 @@ import { accessTokenHash, nowSeconds } from "@portcullis/testkit";
 import { expect } from "chai";
 import { calculateJwkThumbprint } from "jose";
 import type { JWK } from "jose";
-import { verifyProof } from "../../packages/core/src/auth/dpop-proof.js";
+import { verifyProof } from "../../packages/core/src/auth/dpop/proof.js";
 
 /** A proof whose key its holder chose: nobody has to have the private one to make us verify. */
 async function outcomeWith(modulusBits: number, exponent: Buffer): Promise<string> {

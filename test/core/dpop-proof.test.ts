@@ -4,8 +4,8 @@ import type { DpopClient } from "@portcullis/testkit";
 import { expect } from "chai";
 import { calculateJwkThumbprint } from "jose";
 import type { JWK } from "jose";
-import { verifyProof } from "../../packages/core/src/auth/dpop-proof.js";
-import type { ExpectedProof } from "../../packages/core/src/auth/dpop-proof.js";
+import { verifyProof } from "../../packages/core/src/auth/dpop/proof.js";
+import type { ExpectedProof } from "../../packages/core/src/auth/dpop/proof.js";
 import { bytes32, es256, forge, p256Order, rs256, show, split } from "./support/mint.js";
 import type { KeyPair, Signer } from "./support/mint.js";
 

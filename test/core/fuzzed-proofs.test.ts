@@ -4,8 +4,8 @@ import { expect } from "chai";
 import fc from "fast-check";
 import { calculateJwkThumbprint } from "jose";
 import type { JWK } from "jose";
-import { verifyProof } from "../../packages/core/src/auth/dpop-proof.js";
-import type { ExpectedProof } from "../../packages/core/src/auth/dpop-proof.js";
+import { verifyProof } from "../../packages/core/src/auth/dpop/proof.js";
+import type { ExpectedProof } from "../../packages/core/src/auth/dpop/proof.js";
 import { ec, es256, forge } from "./support/mint.js";
 
 const numRuns = process.env.SOAK === undefined ? 500 : 50_000;

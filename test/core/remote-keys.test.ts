@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { KeysUnavailable } from "../../packages/core/src/auth/keys.js";
+import { KeysUnavailable } from "../../packages/core/src/auth/keys/key-source.js";
 import { FakeIssuer, find, jwkOf, keySet, outcome, until } from "./support/issuer.js";
 import type { Answer } from "./support/issuer.js";
 import { rsa } from "./support/mint.js";

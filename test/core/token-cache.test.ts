@@ -5,7 +5,7 @@ import fc from "fast-check";
 import type { Auth, ClaimRules } from "../../packages/core/src/auth/claims.js";
 import { IssuerScope } from "../../packages/core/src/auth/issuer-scope.js";
 import { IssuerVerifier } from "../../packages/core/src/auth/issuer-verifier.js";
-import type { KeySource } from "../../packages/core/src/auth/keys.js";
+import type { KeySource } from "../../packages/core/src/auth/keys/key-source.js";
 import { TokenCache } from "../../packages/core/src/auth/token-cache.js";
 import type { VerifiedToken } from "../../packages/core/src/auth/verifier.js";
 import { Verifier } from "../../packages/core/src/auth/verifier.js";

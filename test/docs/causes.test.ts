@@ -5,7 +5,7 @@ import { errors } from "jose";
 import { root, sectionOf } from "./documents.js";
 
 const folders = [
-  "auth/bearer.ts",
+  "auth/credentials.ts",
   "auth/claims.ts",
   "auth/issuer-verifier.ts",
   "auth/verifier.ts",

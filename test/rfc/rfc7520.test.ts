@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import type { JSONWebKeySet } from "jose";
-import { createKeySet, createPublicKeys } from "../../packages/core/src/auth/keys.js";
-import { createSecretKeys } from "../../packages/core/src/auth/secret-keys.js";
+import { createKeySet, createPublicKeys } from "../../packages/core/src/auth/keys/key-source.js";
+import { createSecretKeys } from "../../packages/core/src/auth/keys/secret-keys.js";
 import { payloadSignedBy, unwrap, verifierAt } from "./support/verify.js";
 
 // RFC 7520 3: the keys. Two of them have one kid.

@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { verifyProof } from "../../packages/core/src/auth/dpop-proof.js";
+import { verifyProof } from "../../packages/core/src/auth/dpop/proof.js";
 import { accessTokenHash, nowSeconds } from "@portcullis/testkit";
 import { forge } from "../core/support/mint.js";
 import { unwrap } from "./support/verify.js";

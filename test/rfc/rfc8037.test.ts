@@ -1,8 +1,8 @@
 import { createPrivateKey } from "node:crypto";
 import { accessTokenHash } from "@portcullis/testkit";
 import { expect } from "chai";
-import { verifyProof } from "../../packages/core/src/auth/dpop-proof.js";
-import { createKeySet, createPublicKeys } from "../../packages/core/src/auth/keys.js";
+import { verifyProof } from "../../packages/core/src/auth/dpop/proof.js";
+import { createKeySet, createPublicKeys } from "../../packages/core/src/auth/keys/key-source.js";
 import { eddsa, forge } from "../core/support/mint.js";
 import { payloadSignedBy, verifierAt } from "./support/verify.js";
 

@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import type { AuthOptions } from "../../packages/core/src/options/auth.js";
+import type { AuthOptions } from "../../packages/core/src/auth/options.js";
 import { forge, hs256, rs256, rsa, secondRsa } from "../core/support/mint.js";
 import { verifierAt } from "./support/verify.js";
 

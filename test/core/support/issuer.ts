@@ -1,10 +1,10 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { setTimeout as pause } from "node:timers/promises";
 import { expect } from "chai";
-import { KeysUnavailable, asymmetricAlgorithms } from "../../../packages/core/src/auth/keys.js";
-import type { CandidateKey } from "../../../packages/core/src/auth/keys.js";
-import { RemoteKeys } from "../../../packages/core/src/auth/remote-keys.js";
-import type { RemoteKeysOptions } from "../../../packages/core/src/auth/remote-keys.js";
+import { KeysUnavailable, asymmetricAlgorithms } from "../../../packages/core/src/auth/keys/key-source.js";
+import type { CandidateKey } from "../../../packages/core/src/auth/keys/key-source.js";
+import { RemoteKeys } from "../../../packages/core/src/auth/keys/remote-keys.js";
+import type { RemoteKeysOptions } from "../../../packages/core/src/auth/keys/remote-keys.js";
 import { startServer } from "./http.js";
 import type { LocalServer } from "./http.js";
 import type { KeyPair } from "./mint.js";

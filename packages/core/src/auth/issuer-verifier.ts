@@ -2,10 +2,10 @@ import { decodeProtectedHeader, errors, jwtVerify } from "jose";
 import type { JWTHeaderParameters, JWTPayload, JWTVerifyOptions } from "jose";
 import type { Auth, ClaimRules } from "./claims.js";
 import { createAuth, refusalOfClaims, refusalOfFirstTime, refusalOfTime, values } from "./claims.js";
-import { isCanonical } from "./compact.js";
+import { isCanonical } from "./compact-jws.js";
 import type { IssuerScope } from "./issuer-scope.js";
-import type { KeySource } from "./keys.js";
-import { KeysUnavailable } from "./keys.js";
+import type { KeySource } from "./keys/key-source.js";
+import { KeysUnavailable } from "./keys/key-source.js";
 import type { TokenRefusal } from "./token-refusal.js";
 import { refuseToken, untimelyToken } from "./token-refusal.js";
 

@@ -4,7 +4,7 @@ import type { Auth } from "./claims.js";
 import { boundKey } from "./claims.js";
 import type { IssuerScope } from "./issuer-scope.js";
 import type { IssuerVerifier } from "./issuer-verifier.js";
-import type { KeySource } from "./keys.js";
+import type { KeySource } from "./keys/key-source.js";
 import { TokenCache } from "./token-cache.js";
 import type { TokenRefusal } from "./token-refusal.js";
 import { refuseToken } from "./token-refusal.js";

@@ -1,6 +1,6 @@
 import type { Auth } from "../auth/claims.js";
-import type { Scheme, TokenSource } from "../auth/bearer.js";
-import { readCredentials } from "../auth/bearer.js";
+import type { Scheme, TokenSource } from "../auth/credentials.js";
+import { readCredentials } from "../auth/credentials.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken, Verifier } from "../auth/verifier.js";
 import type { CacheService } from "../cache/cache-service.js";

@@ -1,4 +1,4 @@
-import type { Credentials, Scheme } from "../auth/bearer.js";
+import type { Credentials, Scheme } from "../auth/credentials.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import { authenticateChallenge, retryAfter } from "../http/fields.js";

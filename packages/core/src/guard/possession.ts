@@ -1,9 +1,9 @@
-import { DpopNonces } from "../auth/dpop-nonce.js";
-import { verifyProof } from "../auth/dpop-proof.js";
+import { DpopNonces } from "../auth/dpop/nonce.js";
+import { verifyProof } from "../auth/dpop/proof.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Exchange } from "../http/exchange.js";
 import type { Denied, Header } from "../http/verdict.js";
-import type { ResolvedDpop } from "../options/dpop.js";
+import type { ResolvedDpop } from "../auth/dpop/options.js";
 import type { Keyspace } from "../store/keys.js";
 import type { UseQuestion } from "../store/ports.js";
 import type { Challenges } from "./challenges.js";

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
-import type { TokenSource } from "../auth/bearer.js";
+import type { TokenSource } from "../auth/credentials.js";
 import { optionError } from "../lib/validate.js";
 import { announcesBody, readBody } from "./body.js";
 import { createFacts } from "./exchange.js";

@@ -1,12 +1,12 @@
 import { hkdfSync } from "node:crypto";
-import type { SigningKeyOption, SigningKeys } from "../auth/signing-keys.js";
-import { createSigningKeys } from "../auth/signing-keys.js";
+import type { SigningKeyOption, SigningKeys } from "../auth/keys/signing-keys.js";
+import { createSigningKeys } from "../auth/keys/signing-keys.js";
 import type { CookieOptions, ResolvedCookies } from "./session-cookies.js";
 import { resolveCookies } from "./session-cookies.js";
-import type { AuthOptions } from "./auth.js";
+import type { AuthOptions } from "../auth/options.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs, durationSeconds } from "../lib/duration.js";
-import type { IssuerOptions } from "./issuers.js";
+import type { IssuerOptions } from "../auth/issuer-options.js";
 import {
   checkInteger,
   checkObject,

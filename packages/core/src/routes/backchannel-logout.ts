@@ -1,10 +1,10 @@
 import type { Auth } from "../auth/claims.js";
 import { refusalOfNames } from "../auth/claims.js";
-import { isCompactJws, maxCompactLength } from "../auth/compact.js";
+import { isCompactJws, maxCompactLength } from "../auth/compact-jws.js";
 import { refusalOfLogoutToken } from "../auth/logout-token.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Check, Reply } from "../http/verdict.js";
-import type { ResolvedAuth } from "../options/auth.js";
+import type { ResolvedAuth } from "../auth/options.js";
 import { checkBoolean, checkFunction, checkObject, optionError, strings } from "../lib/validate.js";
 import type { Keyspace } from "../store/keys.js";
 import type { ForeignLogout } from "../sessions/ending.js";

@@ -1,11 +1,11 @@
 import { refusalOfNames } from "../auth/claims.js";
-import { isCompactJws, maxCompactLength } from "../auth/compact.js";
+import { isCompactJws, maxCompactLength } from "../auth/compact-jws.js";
 import { identifyingText } from "../auth/identifying-claim.js";
 import { untimelyToken } from "../auth/token-refusal.js";
 import type { Exchange } from "../http/exchange.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Check, Reply } from "../http/verdict.js";
-import type { ResolvedAuth } from "../options/auth.js";
+import type { ResolvedAuth } from "../auth/options.js";
 import { checkFunction, checkObject, optionError } from "../lib/validate.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { SecurityStore } from "../store/ports.js";

@@ -2,7 +2,7 @@ import type { IssuerVerifierOptions } from "../auth/issuer-verifier.js";
 import { IssuerVerifier } from "../auth/issuer-verifier.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import { Verifier } from "../auth/verifier.js";
-import type { ResolvedAuth } from "../options/auth.js";
+import type { ResolvedAuth } from "../auth/options.js";
 import type { SecurityStore } from "../store/ports.js";
 import { clockDiffers } from "../store/ports.js";
 

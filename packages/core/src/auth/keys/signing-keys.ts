@@ -2,8 +2,8 @@ import { KeyObject, createHash, createPrivateKey, createPublicKey, createSecretK
 import type { JsonWebKey } from "node:crypto";
 import { SignJWT } from "jose";
 import type { JSONWebKeySet, JWK, JWTPayload } from "jose";
-import { isList, kindOf, optionError, rangeError } from "../lib/validate.js";
-import { algorithmsOf, asymmetricAlgorithms } from "./keys.js";
+import { isList, kindOf, optionError, rangeError } from "../../lib/validate.js";
+import { algorithmsOf, asymmetricAlgorithms } from "./key-source.js";
 import { hmacAlgorithms, refusePublicKey } from "./secret-keys.js";
 
 /**

@@ -2,8 +2,8 @@ import { createPublicKey } from "node:crypto";
 import type { KeyObject } from "node:crypto";
 import type { JWTHeaderParameters } from "jose";
 import { FetchFailure } from "./fetch-json.js";
-import { algorithmsOf, keySelector } from "./keys.js";
-import type { KeySelector } from "./keys.js";
+import { algorithmsOf, keySelector } from "./key-source.js";
+import type { KeySelector } from "./key-source.js";
 
 /** What of a fetched key set verifies, and what does not. */
 export interface FetchedKeys {

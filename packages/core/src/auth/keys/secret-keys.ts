@@ -1,6 +1,6 @@
 import { KeyObject, X509Certificate, createPublicKey, createSecretKey, webcrypto } from "node:crypto";
-import { kindOf, optionError, rangeError } from "../lib/validate.js";
-import type { CandidateKey, KeySource } from "./keys.js";
+import { kindOf, optionError, rangeError } from "../../lib/validate.js";
+import type { CandidateKey, KeySource } from "./key-source.js";
 
 /** HMAC algorithms and the least length of their secrets in bytes (RFC 7518 3.2). */
 export const hmacAlgorithms: Readonly<Record<string, number>> = { HS256: 32, HS384: 48, HS512: 64 };

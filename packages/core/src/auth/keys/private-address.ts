@@ -1,5 +1,5 @@
 import { BlockList, isIPv4, isIPv6 } from "node:net";
-import { ipv4Inside, parseIPv6 } from "../http/address.js";
+import { ipv4Inside, parseIPv6 } from "../../http/address.js";
 
 /** What an IP address reaches: anybody's machine, one of this network (or none at all), or this machine itself. */
 export type Reach = "public" | "private" | "loopback";

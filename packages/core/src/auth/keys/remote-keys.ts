@@ -1,15 +1,15 @@
 import type { lookup } from "node:dns";
 import type { JWTHeaderParameters } from "jose";
-import { steadyNow } from "../lib/steady-clock.js";
-import type { Logger } from "../telemetry/logger.js";
-import type { Telemetry } from "../telemetry/telemetry.js";
+import { steadyNow } from "../../lib/steady-clock.js";
+import type { Logger } from "../../telemetry/logger.js";
+import type { Telemetry } from "../../telemetry/telemetry.js";
 import { discoverKeySet } from "./discovery.js";
 import { FetchFailure, fetchJson, reasonOf } from "./fetch-json.js";
 import type { FetchOptions } from "./fetch-json.js";
 import type { FetchedKeys } from "./fetched-keys.js";
 import { readKeySet } from "./fetched-keys.js";
-import type { CandidateKey, KeySelector, KeySource } from "./keys.js";
-import { KeysUnavailable } from "./keys.js";
+import type { CandidateKey, KeySelector, KeySource } from "./key-source.js";
+import { KeysUnavailable } from "./key-source.js";
 
 /** How keys are fetched and kept; users say it by `auth.remoteKeys`. */
 export interface RemoteKeysPolicy {

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { calculateJwkThumbprint, compactVerify, decodeJwt, decodeProtectedHeader, importJWK } from "jose";
 import type { JWK, JWTPayload, ProtectedHeaderParameters } from "jose";
-import { isCanonical, isCompactJws, maxCompactLength } from "./compact.js";
-import { asymmetricAlgorithms } from "./keys.js";
+import { isCanonical, isCompactJws, maxCompactLength } from "../compact-jws.js";
+import { asymmetricAlgorithms } from "../keys/key-source.js";
 import { normalizeTargetUri } from "./target-uri.js";
 
 /** What the proof that comes with a request must be about. */

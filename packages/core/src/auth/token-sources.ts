@@ -1,4 +1,4 @@
-import type { TokenReader, TokenSource } from "../auth/bearer.js";
+import type { TokenReader, TokenSource } from "./credentials.js";
 import { checkObject, checkString, isList, optionError, stringsOrNone } from "../lib/validate.js";
 
 /** A cookie that carries the token; see {@link AuthOptions.tokenFrom}. */

@@ -1,6 +1,6 @@
 import type { Exchange } from "../http/exchange.js";
 import { repeatedLines } from "../http/repeated-field.js";
-import { isCompactJws, maxCompactLength } from "./compact.js";
+import { isCompactJws, maxCompactLength } from "./compact-jws.js";
 
 /** Reads a token from somewhere of the application's own; undefined means that there is none. */
 export type TokenReader<Raw> = (raw: Raw) => string | undefined;

@@ -1,18 +1,18 @@
 import type { JSONWebKeySet } from "jose";
-import type { IssuerTest } from "../auth/issuer-verifier.js";
-import type { KeySource, PublicKeyOption } from "../auth/keys.js";
-import { asymmetricAlgorithms, createKeySet, createPublicKeys } from "../auth/keys.js";
-import type { SecretOption } from "../auth/secret-keys.js";
-import { createSecretKeys, hmacAlgorithms } from "../auth/secret-keys.js";
-import { guardLookup } from "../auth/guarded-lookup.js";
-import { RemoteKeys } from "../auth/remote-keys.js";
-import { TenantKeys } from "../auth/tenant-keys.js";
-import { isTrustworthyUrl } from "../lib/trustworthy-url.js";
-import type { Telemetry } from "../telemetry/telemetry.js";
-import type { Logger } from "../telemetry/logger.js";
-import type { RemoteKeysSettings } from "./remote-keys.js";
-import { resolveRemoteKeysPolicy } from "./remote-keys.js";
-import { checkString, isList, optionError, strings } from "../lib/validate.js";
+import type { IssuerTest } from "../issuer-verifier.js";
+import type { KeySource, PublicKeyOption } from "./key-source.js";
+import { asymmetricAlgorithms, createKeySet, createPublicKeys } from "./key-source.js";
+import type { SecretOption } from "./secret-keys.js";
+import { createSecretKeys, hmacAlgorithms } from "./secret-keys.js";
+import { guardLookup } from "./guarded-lookup.js";
+import { RemoteKeys } from "./remote-keys.js";
+import { TenantKeys } from "./tenant-keys.js";
+import { isTrustworthyUrl } from "../../lib/trustworthy-url.js";
+import type { Telemetry } from "../../telemetry/telemetry.js";
+import type { Logger } from "../../telemetry/logger.js";
+import type { RemoteKeysSettings } from "./remote-options.js";
+import { resolveRemoteKeysPolicy } from "./remote-options.js";
+import { checkString, isList, optionError, strings } from "../../lib/validate.js";
 
 /** The options that say with which keys an issuer's tokens are verified. */
 export interface KeyOptions {

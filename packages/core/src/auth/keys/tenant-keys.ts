@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
-import { isTrustworthyUrl } from "../lib/trustworthy-url.js";
+import { isTrustworthyUrl } from "../../lib/trustworthy-url.js";
 import { isForeignHostAllowed } from "./guarded-lookup.js";
-import type { KeySource } from "./keys.js";
+import type { KeySource } from "./key-source.js";
 
 /** Issuers whose keys are kept at once; the one longest unused makes room. */
 const maxTenants = 1000;

@@ -1,10 +1,10 @@
-import type { ConfirmationRules } from "../auth/claims.js";
-import type { Audience, IssuerTest, IssuerVerifierOptions } from "../auth/issuer-verifier.js";
+import type { ConfirmationRules } from "./claims.js";
+import type { Audience, IssuerTest, IssuerVerifierOptions } from "./issuer-verifier.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
-import type { AuthOptions } from "./auth.js";
-import type { KeyContext, ResolvedKeys } from "./issuer-keys.js";
-import { resolveKeys } from "./issuer-keys.js";
+import type { AuthOptions } from "./options.js";
+import type { KeyContext, ResolvedKeys } from "./keys/options.js";
+import { resolveKeys } from "./keys/options.js";
 import {
   checkBoolean,
   checkFunction,

@@ -1,7 +1,7 @@
-import type { RemoteKeysPolicy } from "../auth/remote-keys.js";
-import type { Duration } from "../lib/duration.js";
-import { durationMs } from "../lib/duration.js";
-import { checkBoolean, checkObject, rangeError } from "../lib/validate.js";
+import type { RemoteKeysPolicy } from "./remote-keys.js";
+import type { Duration } from "../../lib/duration.js";
+import { durationMs } from "../../lib/duration.js";
+import { checkBoolean, checkObject, rangeError } from "../../lib/validate.js";
 
 /** How keys are fetched from an issuer, and how long they serve while it is away. */
 export interface RemoteKeysSettings {

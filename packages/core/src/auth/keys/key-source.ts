@@ -2,7 +2,7 @@ import { KeyObject, createPublicKey } from "node:crypto";
 import { createLocalJWKSet, errors } from "jose";
 import type { JsonWebKey } from "node:crypto";
 import type { CryptoKey, JSONWebKeySet, JWK, JWTHeaderParameters } from "jose";
-import { kindOf, optionError, rangeError } from "../lib/validate.js";
+import { kindOf, optionError, rangeError } from "../../lib/validate.js";
 
 /** A key that may verify a token, with the algorithms it may do that by. */
 export interface CandidateKey {

@@ -1,7 +1,7 @@
-import { asymmetricAlgorithms } from "../auth/keys.js";
-import type { Duration } from "../lib/duration.js";
-import { durationMs } from "../lib/duration.js";
-import { checkBoolean, checkObject, optionError, strings } from "../lib/validate.js";
+import { asymmetricAlgorithms } from "../keys/key-source.js";
+import type { Duration } from "../../lib/duration.js";
+import { durationMs } from "../../lib/duration.js";
+import { checkBoolean, checkObject, optionError, strings } from "../../lib/validate.js";
 
 /** Tokens bound to a key of the client (DPoP, RFC 9449). */
 export interface DpopOptions {
