@@ -35,7 +35,7 @@ const owners = [
   { module: "rate-limiter-flexible", only: /^limits\/fixed-window\.ts$/ },
   { module: "@opentelemetry/api", only: /^opentelemetry\.ts$/ },
   { module: "ioredis", only: /^store\/redis\// },
-  { module: "jose", only: /^(auth\/|testing\.ts$)/ },
+  { module: "jose", only: /^(auth\/|sessions\/refresh-token\.ts$|testing\.ts$)/ },
 ];
 for (const file of core) {
   for (const { specifier } of importsOf(file)) {

@@ -22,7 +22,7 @@ import type { Revocations } from "./revocation/revocations.js";
 import { RevocationService } from "./revocation/revocations.js";
 import type { SessionServices } from "./sessions/create.js";
 import { createSessions } from "./sessions/create.js";
-import { EndingNews } from "./sessions/news.js";
+import { EndingNews } from "./sessions/events.js";
 import { marginSecondsFor } from "./store/margin.js";
 import { StoreFault, clockDiffers } from "./store/ports.js";
 import type { Telemetry } from "./telemetry/telemetry.js";

@@ -17,8 +17,8 @@ import type { RedisInstances, RedisTarget, ResolvedRedis } from "./redis.js";
 import { resolveRedis } from "./redis.js";
 import type { ResolvedService } from "./service.js";
 import { checkService, resolveService } from "./service.js";
-import type { ResolvedTokens, TokensOptions } from "./tokens.js";
-import { acceptOwnTokens, resolveTokens } from "./tokens.js";
+import type { ResolvedTokens, TokensOptions } from "../sessions/options.js";
+import { acceptOwnTokens, resolveTokens } from "../sessions/options.js";
 import { checkInteger, checkObject, checkOneOf, checkString, optionError } from "../lib/validate.js";
 
 /** What decides about a token while the store cannot say whether it is revoked. */

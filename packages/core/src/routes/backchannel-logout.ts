@@ -7,7 +7,7 @@ import type { Check, Reply } from "../http/verdict.js";
 import type { ResolvedAuth } from "../auth/options.js";
 import { checkBoolean, checkFunction, checkObject, optionError, strings } from "../lib/validate.js";
 import type { Keyspace } from "../store/keys.js";
-import type { ForeignLogout } from "../sessions/ending.js";
+import type { ForeignLogout } from "../sessions/logout.js";
 import type { SecurityStore } from "../store/ports.js";
 import { StoreFault } from "../store/ports.js";
 import { noStore, notRecorded, oauthError } from "./oauth.js";

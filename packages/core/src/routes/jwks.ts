@@ -1,5 +1,5 @@
 import type { Check } from "../http/verdict.js";
-import type { ResolvedTokens } from "../options/tokens.js";
+import type { ResolvedTokens } from "../sessions/options.js";
 import { checkObject, optionError } from "../lib/validate.js";
 import { answerAt, checkPath, readMethods, reply } from "./route.js";
 

@@ -1,5 +1,5 @@
-import type { ResolvedCookies } from "../options/session-cookies.js";
-import type { IssuedTokens } from "./tokens.js";
+import type { ResolvedCookies } from "./cookie-options.js";
+import type { IssuedTokens } from "./token-types.js";
 
 /** Tokens in cookies, as text for `Set-Cookie` (RFC 6265): HttpOnly, Secure, SameSite, and no Domain, so that no other host gets them. */
 export interface TokenCookies {

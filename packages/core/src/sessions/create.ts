@@ -1,19 +1,19 @@
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { ResolvedOptions } from "../options/options.js";
-import { resolveCookies } from "../options/session-cookies.js";
+import { resolveCookies } from "./cookie-options.js";
 import { optionError } from "../lib/validate.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { Keyspace } from "../store/keys.js";
 import type { Stores } from "../store/stores.js";
 import { createTokenCookies } from "./cookies.js";
-import type { SessionEnding } from "./ending.js";
-import { createSessionEnding } from "./ending.js";
-import type { EndingNews } from "./news.js";
+import type { SessionEnding } from "./logout.js";
+import { createSessionEnding } from "./logout.js";
+import type { EndingNews } from "./events.js";
 import type { Sessions } from "./sessions.js";
 import { SessionService } from "./sessions.js";
-import type { Tokens } from "./tokens.js";
-import { TokenService } from "./token-service.js";
+import type { Tokens } from "./token-types.js";
+import { TokenService } from "./tokens.js";
 
 /** What a gate offers about sessions. Where an option is missing, every call says which. */
 export interface SessionServices {

@@ -8,7 +8,7 @@ import type { Revocations } from "../revocation/revocations.js";
 import type { Keyspace } from "../store/keys.js";
 import type { SecurityStore } from "../store/ports.js";
 import type { SessionStore, StoredSession } from "../store/session-store.js";
-import type { Ending, EndingNews } from "./news.js";
+import type { Ending, EndingNews } from "./events.js";
 import { checkName, isName } from "./request.js";
 
 /** A session as its user may see it. */

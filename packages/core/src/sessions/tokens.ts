@@ -1,64 +1,288 @@
-import type { Identifier } from "../auth/identifying-claim.js";
-import type { LoginAttempt } from "../login/attempt.js";
+import { randomBytes } from "node:crypto";
+import { checkIdentifying } from "../auth/identifying-claim.js";
+import type { IssuerScope } from "../auth/issuer-scope.js";
+import type { RefreshClaims } from "./refresh-token.js";
+import { RefreshTokens, UnknownKey } from "./refresh-token.js";
+import { DenialError, deny } from "../http/verdict.js";
+import type { ResolvedTokens } from "./options.js";
+import { checkObject } from "../lib/validate.js";
+import type { CutoffRules } from "../revocation/cutoffs.js";
+import type { Keyspace } from "../store/keys.js";
+import type { SecurityStore } from "../store/ports.js";
+import { StoreFault } from "../store/ports.js";
+import type { Creation, LiveToken, Moment, SessionRecord, SessionStore } from "../store/session-store.js";
+import type { EndSession } from "./orphan-cleanup.js";
+import { Abandonment } from "./orphan-cleanup.js";
 import type { TokenCookies } from "./cookies.js";
-import type { Device } from "./request.js";
+import { createTokenCookies } from "./cookies.js";
+import { Handout } from "./mint-tokens.js";
+import type { EndingNews } from "./events.js";
+import type { IdentifyingClaims } from "./request.js";
+import { checkAttempt, checkName, readDevice, readGrant } from "./request.js";
 import type { TokenAnswer } from "./token-error.js";
+import type { IssuedTokens, IssueRequest, RefreshRequest, Tokens } from "./token-types.js";
+import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
 
-export interface IssueRequest {
-  /** Who has signed in: the `sub` of the tokens. */
-  readonly subject: string;
-  /** More claims of the access tokens; not those that the gate sets. @default {} */
-  readonly claims?: Readonly<Record<string, unknown>> | undefined;
-  /** @default [] */
-  readonly scopes?: readonly string[] | undefined;
-  /** The organisation that the user acts for: `sessions.revokeGroup(org)` ends the session. 42 is "42". @default none */
-  readonly org?: Identifier | undefined;
-  /** Where the user has signed in, for `sessions.list()`. @default {} */
-  readonly device?: Device | undefined;
-  /**
-   * The attempt to sign in (`req.loginAttempt`, `ctx.loginAttempt`), of a route behind `throttleLogin()`: says that the password
-   * was right. If the session cannot be started because of a fault, the attempt is taken back. @default none is settled
-   */
-  readonly attempt?: Pick<LoginAttempt, "succeed" | "interrupt"> | undefined;
+export interface TokenServiceOptions extends IdentifyingClaims {
+  readonly tokens: ResolvedTokens;
+  readonly store: SessionStore;
+  readonly security: SecurityStore;
+  readonly keys: Keyspace;
+  readonly issuers: IssuerScope;
+  readonly news: EndingNews;
+  readonly deadlineMs: number;
+  readonly cutoffs: CutoffRules;
+  /** Ends a session whose tokens nobody gets. */
+  readonly abandon: EndSession;
+  /** Told of a refresh token that was used again: probably stolen. */
+  readonly noteReuse: () => void;
 }
 
-export interface RefreshRequest {
-  /** Instead of those the session has; for roles and scopes that have changed. @default as they are */
-  readonly claims?: Readonly<Record<string, unknown>> | undefined;
-  readonly scopes?: readonly string[] | undefined;
-  /** Where the session is now. @default as it was */
-  readonly device?: Device | undefined;
-}
+/** Most access tokens of one session that live at once; a client that refreshes more often loses the oldest. */
+const maxAccess = 16;
 
-/** An access token and a refresh token of one session. */
-export interface IssuedTokens {
-  readonly accessToken: string;
-  readonly refreshToken: string;
-  readonly sessionId: string;
-  /** When the access token expires, in unix seconds. */
-  readonly expiresAt: number;
-  /** The same in seconds from now. */
-  readonly expiresIn: number;
-  readonly refreshExpiresAt: number;
-  readonly refreshExpiresIn: number;
-  readonly scopes: readonly string[];
-  /** The answer of a token endpoint, as JSON (RFC 6749 5.1); to be sent with `Cache-Control: no-store`. */
-  readonly response: Readonly<Record<string, unknown>>;
-}
+/** Every attempt waits for a second that is after the last cut-off. */
+const mostAttempts = 10;
 
-/** Issues access and refresh tokens. Every method rejects with a {@link StoreFault} (503) if the store cannot do its part. */
-export interface Tokens {
-  /**
-   * Starts a session. Rejects with a DenialError (409, `session_limit`) if the user has too many already, and with a
-   * TypeError for a request that makes no sense.
-   */
-  issue(request: IssueRequest): Promise<IssuedTokens>;
-  /**
-   * Replaces a refresh token, with a new access token. A token that was replaced before ends its session, but for the overlap:
-   * parallel and repeated calls get the same successor. Rejects with a {@link TokenError} (`invalid_grant`).
-   */
-  refresh(refreshToken: string | null | undefined, request?: RefreshRequest): Promise<IssuedTokens>;
-  /** What a token endpoint answers to an error of these methods; undefined for errors that are none of theirs. */
-  answer(error: unknown): TokenAnswer | undefined;
+/** A cut-off that is further ahead than this comes of a wrong clock, and is not waited for. */
+const longestWaitMs = 5000;
+
+export class TokenService implements Tokens {
   readonly cookies: TokenCookies;
+  readonly #options: TokenServiceOptions;
+  readonly #refreshTokens: RefreshTokens;
+  readonly #handout: Handout;
+  readonly #abandonment: Abandonment;
+
+  constructor(options: TokenServiceOptions) {
+    const { refreshKeys, issuer, cookies } = options.tokens;
+    this.#options = options;
+    this.#refreshTokens = new RefreshTokens(refreshKeys, issuer);
+    this.#handout = new Handout(options.tokens, this.#refreshTokens, options.orgClaim);
+    this.#abandonment = new Abandonment(options.abandon);
+    this.cookies = createTokenCookies(cookies);
+  }
+
+  async issue(request: IssueRequest): Promise<IssuedTokens> {
+    checkObject("issue()", request, ["subject", "claims", "scopes", "org", "device", "attempt"]);
+    const { attempt } = request;
+    if (attempt === undefined) return this.#issue(request);
+    checkAttempt(attempt);
+    try {
+      const issued = await this.#issue(request);
+      void attempt.succeed();
+      return issued;
+    } catch (error) {
+      // The password was right even if there is no room for another session. A fault is nobody's wrong guess.
+      void (error instanceof DenialError ? attempt.succeed() : attempt.interrupt());
+      throw error;
+    }
+  }
+
+  async #issue(request: IssueRequest): Promise<IssuedTokens> {
+    const { subject, claims = {}, scopes = [], device } = request;
+    const { keys, issuers, tokens, news } = this.#options;
+    checkName("subject", subject);
+    const org = request.org === undefined ? undefined : checkIdentifying("org", request.org);
+    if (org !== undefined) checkName("org", org);
+    const known = { ...readDevice(device), grant: readGrant(claims, scopes, this.#options) };
+    const principal = issuers.principal(tokens.issuer, subject);
+    const group = org === undefined ? undefined : issuers.qualify(tokens.issuer, org);
+    const id = randomBytes(16).toString("base64url");
+    await keys.settled();
+
+    const { record, evicted } = await this.#create(principal, group, { id, known, org });
+    if (evicted.length > 0) news.announce({ reason: "evicted", principal, sessionIds: evicted });
+    try {
+      await Promise.all(evicted.map((old) => this.#cutOff(old)));
+      await this.#track(principal, group, id, record, []);
+    } catch (error) {
+      await this.#abandonment.begin(principal, id);
+      throw error;
+    }
+    return this.#handout.make({ subject, sessionId: id, record, predecessor: undefined, nowMs: record.seenAt });
+  }
+
+  async refresh(refreshToken: string | null | undefined, request: RefreshRequest = {}): Promise<IssuedTokens> {
+    checkObject("refresh()", request, ["claims", "scopes", "device"]);
+    // It may be any value of a body of JSON, null included.
+    if ((refreshToken ?? "") === "") throw new TokenError("invalid_request", "no refresh token");
+    const presented = await this.#refreshTokens.read(refreshToken);
+    if (presented === undefined) throw new TokenError("invalid_grant", "the token is none of ours");
+    const { keys, store, tokens, news, noteReuse } = this.#options;
+    const { sessionId, org } = presented;
+    const principal = this.#principal(presented.subject);
+    await keys.settled();
+    const moment = await this.#judge(presented);
+    const successors = this.#refreshTokens.successors(presented);
+    const subject = keys.sessionsOf(principal);
+    const rotated = await store.rotate(subject, {
+      id: sessionId,
+      presented: presented.jti,
+      generation: presented.generation,
+      successor: successors.refresh,
+      access: successors.access,
+      issuedAt: Math.floor(moment.ms / 1000),
+      accessSeconds: tokens.accessSeconds,
+      idleMs: tokens.idleMs,
+      overlapMs: tokens.overlapMs,
+      maxAccess,
+      notAfter: this.#notAfter(moment),
+      changes: this.#changes(request),
+    });
+    if (rotated.outcome === "late") throw new StoreFault("timeout");
+    if (rotated.outcome === "missing") throw new TokenError("invalid_grant", "there is no such session");
+    if (rotated.outcome === "reused") {
+      noteReuse();
+      // The store has ended the session already, and finds none when the token is presented again.
+      news.announce({ reason: "reused", principal, sessionIds: [sessionId] });
+      await this.#cutOff(sessionId);
+      throw new TokenError("invalid_grant", "the token was used before");
+    }
+    const { record, surplus } = rotated;
+    const group = org === undefined ? undefined : this.#qualify(org);
+    await this.#track(principal, group, sessionId, record, [presented.jti, ...surplus]);
+    try {
+      const { subject: sub, jti } = presented;
+      return await this.#handout.make({ subject: sub, sessionId, record, predecessor: jti, nowMs: moment.ms });
+    } catch (error) {
+      if (error instanceof UnknownKey) throw new TokenError("invalid_grant", "another process has replaced the token");
+      throw error;
+    }
+  }
+
+  answer(error: unknown): TokenAnswer | undefined {
+    if (error instanceof TokenError)
+      return { status: error.status, headers: error.headers, body: { ...error.toJSON() } };
+    if (error instanceof StoreFault) return unavailableAnswer(error.headers);
+    if (error instanceof DenialError)
+      return { status: error.status, headers: { ...noStore, ...error.headers }, body: { ...error.problem } };
+    return undefined;
+  }
+
+  /** A session that is later than every cut-off, so that a sign-in right after "log out everywhere" works. */
+  async #create(
+    principal: string,
+    group: string | undefined,
+    {
+      id,
+      known,
+      org,
+    }: { id: string; known: Pick<SessionRecord, "ip" | "userAgent" | "label" | "grant">; org: string | undefined },
+  ): Promise<{ record: SessionRecord; evicted: readonly string[] }> {
+    const { keys, store, tokens } = this.#options;
+    const cutoffKeys = [keys.subjectCutoff(principal), ...(group === undefined ? [] : [keys.groupCutoff(group)])];
+    for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
+      const moment = await store.moment(cutoffKeys);
+      const [cutoff] = moment.cutoffs;
+      const issuedAt = Math.floor(moment.ms / 1000);
+      const latest = Math.max(...moment.cutoffs.map((one) => one ?? 0));
+      if (latest >= issuedAt) {
+        await waitUntil(latest + 1, moment);
+        continue;
+      }
+      const record: SessionRecord = {
+        createdAt: moment.ms,
+        seenAt: moment.ms,
+        endsAt: moment.ms + tokens.sessionMs,
+        idleEndsAt: moment.ms + tokens.idleMs,
+        issuedAt,
+        generation: 0,
+        current: randomBytes(24).toString("base64url"),
+        access: [{ jti: randomBytes(24).toString("base64url"), expiresAt: issuedAt + tokens.accessSeconds }],
+        ...(group === undefined ? {} : { org, orgTokens: keys.groupOf(group).shared }),
+        ...known,
+      };
+      const { maxSessions, onLimit } = tokens;
+      const creation: Creation = { id, record, cutoff, maxSessions, onLimit, notAfter: this.#notAfter(moment) };
+      const created = await store.create(keys.sessionsOf(principal), creation).catch(async (error: unknown) => {
+        // Its reply may be all that was lost.
+        await this.#abandonment.begin(principal, id);
+        throw error;
+      });
+      if (created.outcome === "created") return { record, evicted: created.evicted };
+      if (created.outcome === "late") throw new StoreFault("timeout");
+      if (created.outcome === "full")
+        throw new DenialError(deny("session_limit", { cause: "the user has as many sessions as may be" }));
+      await waitUntil(created.ended + 1, moment);
+    }
+    throw new StoreFault("overloaded");
+  }
+
+  /**
+   * The time for the tokens to come, which is no later than the look at the cut-offs: one that is moved afterwards then
+   * ends the new tokens too.
+   */
+  async #judge({ subject, sessionId, org, jti, issuedAt, expiresAt }: RefreshClaims): Promise<Moment> {
+    const { keys, store, security } = this.#options;
+    const cutoffKeys = [keys.subjectCutoff(this.#principal(subject)), keys.sessionCutoff(this.#qualify(sessionId))];
+    if (org !== undefined) cutoffKeys.push(keys.groupCutoff(this.#qualify(org)));
+    const moment = await store.moment(cutoffKeys);
+    const token = { revokedKey: keys.revokedToken(this.#qualify(jti)), cutoffKeys, issuedAt };
+    const answer = await security.ask({ beforeToken: [], token, afterToken: [] });
+    if (answer instanceof StoreFault) throw answer;
+    if (answer.revoked instanceof StoreFault) throw answer.revoked;
+    if (answer.revoked === true || moment.cutoffs.some((cutoff) => cutoff !== undefined && issuedAt <= cutoff))
+      throw new TokenError("invalid_grant", "the token is revoked");
+    if (expiresAt * 1000 <= moment.ms) throw new TokenError("invalid_grant", "the token is expired");
+    return moment;
+  }
+
+  #changes({
+    claims,
+    scopes,
+    device,
+  }: RefreshRequest): Partial<Pick<SessionRecord, "ip" | "userAgent" | "label" | "grant">> {
+    if ((claims === undefined) !== (scopes === undefined))
+      throw new TypeError("refresh() takes claims and scopes together: both are replaced");
+    return {
+      ...readDevice(device),
+      ...(claims === undefined ? {} : { grant: readGrant(claims, scopes, this.#options) }),
+    };
+  }
+
+  /** Makes the tokens known to other services before anybody has them. */
+  async #track(
+    principal: string,
+    group: string | undefined,
+    id: string,
+    { current, access, idleEndsAt }: SessionRecord,
+    drop: readonly string[],
+  ): Promise<void> {
+    const { keys, store, issuers } = this.#options;
+    const newest = access.slice(-1);
+    const add: LiveToken[] = [...newest, { jti: current, expiresAt: Math.floor(idleEndsAt / 1000) }];
+    const gone = drop.filter((jti) => !add.some((one) => one.jti === jti));
+    // Whoever ends the organisation may have another main issuer.
+    const member = { id, principal: issuers.universal(principal) };
+    await Promise.all([
+      store.trackSubject(keys.sessionsOf(principal), { add, drop: gone }),
+      group === undefined ? undefined : store.trackGroup(keys.groupOf(group), { add, drop: gone }, member, idleEndsAt),
+    ]);
+  }
+
+  #principal(subject: string): string {
+    return this.#options.issuers.principal(this.#options.tokens.issuer, subject);
+  }
+
+  #qualify(identifier: string): string {
+    return this.#options.issuers.qualify(this.#options.tokens.issuer, identifier);
+  }
+
+  async #cutOff(sessionId: string): Promise<void> {
+    const { security, keys, cutoffs } = this.#options;
+    await security.cutOff(keys.sessionCutoff(this.#qualify(sessionId)), cutoffs.lifeSeconds);
+  }
+
+  /** A call that nobody waits for any more must not be done later, when a stopped Redis goes on. */
+  #notAfter({ ms }: Moment): number {
+    return ms + 4 * this.#options.deadlineMs + 1000;
+  }
+}
+
+/** Until a second begins, by the store's clock. */
+async function waitUntil(second: number, { ms }: Moment): Promise<void> {
+  const wait = second * 1000 - ms;
+  if (wait > longestWaitMs) throw new StoreFault("skewed");
+  await new Promise((resolve) => setTimeout(resolve, Math.max(1, wait)));
 }

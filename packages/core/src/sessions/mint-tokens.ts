@@ -1,8 +1,8 @@
-import type { RefreshTokens } from "../auth/refresh-token.js";
-import type { ResolvedTokens } from "../options/tokens.js";
+import type { RefreshTokens } from "./refresh-token.js";
+import type { ResolvedTokens } from "./options.js";
 import type { LiveToken, SessionRecord } from "../store/session-store.js";
 import { claimsOfGrant } from "./request.js";
-import type { IssuedTokens } from "./tokens.js";
+import type { IssuedTokens } from "./token-types.js";
 
 export interface HandoutOf {
   readonly subject: string;

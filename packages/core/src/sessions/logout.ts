@@ -1,12 +1,12 @@
-import { RefreshTokens } from "../auth/refresh-token.js";
+import { RefreshTokens } from "./refresh-token.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
-import type { ResolvedTokens } from "../options/tokens.js";
+import type { ResolvedTokens } from "./options.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Keyspace } from "../store/keys.js";
 import type { SecurityStore } from "../store/ports.js";
 import { clockDiffers } from "../store/ports.js";
 import type { SessionStore } from "../store/session-store.js";
-import type { EndingNews } from "./news.js";
+import type { EndingNews } from "./events.js";
 import type { Sessions } from "./sessions.js";
 
 /** A logout that an issuer tells of. */
