@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { accountKeys, placeKeys } from "../../packages/core/src/login/keys.js";
+import { accountKeys, placeKeys } from "../../packages/core/src/login/login-keys.js";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
 import type {
   AttemptAnswer,

@@ -3,7 +3,7 @@ import type { RedisCluster } from "@portcullis/testkit";
 import { expect } from "chai";
 import { Cluster, Redis } from "ioredis";
 import { parseRedisUrl } from "../../packages/core/src/options/redis-url.js";
-import { accountKeys } from "../../packages/core/src/login/keys.js";
+import { accountKeys } from "../../packages/core/src/login/login-keys.js";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
 import type { AttemptOutcome, AttemptResult } from "../../packages/core/src/store/login-port.js";
 import { MemoryLoginStore } from "../../packages/core/src/store/memory/logins.js";

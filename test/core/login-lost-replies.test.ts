@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { accountKeys, placeKeys } from "../../packages/core/src/login/keys.js";
+import { accountKeys, placeKeys } from "../../packages/core/src/login/login-keys.js";
 import type { AttemptAnswer, AttemptQuestion, AttemptResult } from "../../packages/core/src/store/login-port.js";
 import { StoreFault } from "../../packages/core/src/store/ports.js";
 import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";

@@ -1,9 +1,9 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { createDeviceTokens } from "../../packages/core/src/login/device.js";
-import { foldAccount } from "../../packages/core/src/login/folding.js";
-import { normalizeAccount } from "../../packages/core/src/login/identifier.js";
-import { Turns } from "../../packages/core/src/login/turns.js";
+import { foldAccount } from "../../packages/core/src/login/account-folding.js";
+import { normalizeAccount } from "../../packages/core/src/login/account-name.js";
+import { Turns } from "../../packages/core/src/login/semaphore.js";
 import { MemoryLoginStore } from "../../packages/core/src/store/memory/logins.js";
 import type { UnblockOptions } from "@portcullis/core";
 import { openGate } from "./support/gate.js";

@@ -94,7 +94,7 @@ describe("what the documents claim", () => {
 
   it("list every option of throttleLogin() in docs/login.md, and no other", () => {
     const rows = sectionOf("docs/login.md", "Options of throttleLogin()").matchAll(/^\| `(\w+)/gm);
-    const members = membersOfInterface(`${core}/options/login.ts`, "ThrottleLoginOptions");
+    const members = membersOfInterface(`${core}/login/options.ts`, "ThrottleLoginOptions");
     expect(Array.from(rows, ([, name]) => name)).to.have.members([...members, "onDeny"]);
   });
 

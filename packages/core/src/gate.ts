@@ -10,7 +10,7 @@ import type { Denied } from "./http/verdict.js";
 import type { Finding } from "./examination.js";
 import type { Health } from "./health.js";
 import type { Logins } from "./login/logins.js";
-import type { ThrottleLoginOptions } from "./options/login.js";
+import type { ThrottleLoginOptions } from "./login/options.js";
 import type { RevocationPolicy } from "./options/options.js";
 import type { LimitOptions } from "./limits/options.js";
 import type { ResponseCacheOptions } from "./options/response-cache.js";

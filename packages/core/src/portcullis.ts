@@ -23,7 +23,7 @@ import type { Check } from "./http/verdict.js";
 import { resolveLimit } from "./limits/options.js";
 import { headersOf } from "./limits/policy.js";
 import { resolveResponseCache } from "./options/response-cache.js";
-import { resolveThrottleLogin } from "./options/login.js";
+import { resolveThrottleLogin } from "./login/options.js";
 import type { PortcullisOptions } from "./options/options.js";
 import { checkRevocationPolicy, resolveOptions } from "./options/options.js";
 import { unnamed } from "./options/service.js";

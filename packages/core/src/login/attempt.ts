@@ -2,7 +2,7 @@ import { checkObject, checkString } from "../lib/validate.js";
 import type { AttemptResult } from "../store/login-port.js";
 import { StoreFault } from "../store/ports.js";
 import type { DeviceTokens } from "./device.js";
-import { normalizeAccount } from "./identifier.js";
+import { normalizeAccount } from "./account-name.js";
 
 export interface SucceedOptions {
   /**

@@ -1,11 +1,11 @@
 import { canonicalAddress, unknownAddress } from "../http/address.js";
-import { resolveThrottleName } from "../options/login.js";
+import { resolveThrottleName } from "./options.js";
 import { checkObject, checkString, optionError } from "../lib/validate.js";
 import type { Keyspace } from "../store/keys.js";
 import type { LoginStore } from "../store/login-port.js";
-import { normalizeAccount } from "./identifier.js";
-import type { AccountKeys } from "./keys.js";
-import { accountKeys, memoryMs } from "./keys.js";
+import { normalizeAccount } from "./account-name.js";
+import type { AccountKeys } from "./login-keys.js";
+import { accountKeys, memoryMs } from "./login-keys.js";
 
 /** Whom to let try again at once: an account wherever it is tried, an address, or both. */
 export interface UnblockOptions {

@@ -1,5 +1,5 @@
 import type { Exchange } from "../http/exchange.js";
-import type { LoginOutcome } from "../options/login.js";
+import type { LoginOutcome } from "./options.js";
 import type { AttemptResult } from "../store/login-port.js";
 
 /** Those by which handlers say that a password was wrong, or that nobody has the name. */

@@ -6,7 +6,7 @@ import { handlerPatienceMs, onRequestDone } from "../http/handler-end.js";
 import { retryAfter } from "../http/fields.js";
 import type { Check, Denied, Verdict } from "../http/verdict.js";
 import { allowed, deny } from "../http/verdict.js";
-import type { ResolvedAttemptLimit, ResolvedLogin } from "../options/login.js";
+import type { ResolvedAttemptLimit, ResolvedLogin } from "./options.js";
 import type { Keyspace } from "../store/keys.js";
 import type {
   AttemptAnswer,
@@ -21,10 +21,10 @@ import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { createAttempt } from "./attempt.js";
 import { createDeviceTokens } from "./device.js";
-import { normalizeAccount } from "./identifier.js";
-import { accountKeys, knownMs, memoryMs, placeKeys } from "./keys.js";
+import { normalizeAccount } from "./account-name.js";
+import { accountKeys, knownMs, memoryMs, placeKeys } from "./login-keys.js";
 import { isSuccess, judgeStatus } from "./outcome.js";
-import { Turns } from "./turns.js";
+import { Turns } from "./semaphore.js";
 import { LoginWarnings } from "./warnings.js";
 
 export interface LoginServices {

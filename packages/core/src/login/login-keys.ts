@@ -1,5 +1,5 @@
 import type { Keyspace } from "../store/keys.js";
-import { foldAccount } from "./folding.js";
+import { foldAccount } from "./account-folding.js";
 
 /** How long it is remembered that attempts were used up, and with what blocks: a day. */
 export const memoryMs: number = 86_400_000;
