@@ -4,7 +4,7 @@ import { startCluster } from "@portcullis/testkit";
 import type { RedisCluster } from "@portcullis/testkit";
 import { CacheService } from "../../packages/core/src/cache/cache-service.js";
 import { createFacts } from "../../packages/core/src/http/exchange.js";
-import { resolveCache } from "../../packages/core/src/options/cache.js";
+import { resolveCache } from "../../packages/core/src/cache/options.js";
 import type { Channels } from "../../packages/core/src/store/channels.js";
 import { Keyspace } from "../../packages/core/src/store/keys.js";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";

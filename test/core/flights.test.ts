@@ -1,6 +1,6 @@
 import { expect } from "chai";
-import type { Outcome } from "../../packages/core/src/cache/response/flights.js";
-import { Flights } from "../../packages/core/src/cache/response/flights.js";
+import type { Outcome } from "../../packages/core/src/response-cache/flights.js";
+import { Flights } from "../../packages/core/src/response-cache/flights.js";
 import { until } from "../support/until.js";
 
 /** Longer than any test. */

@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { resolveResponseCache } from "../../packages/core/src/options/response-cache.js";
+import { resolveResponseCache } from "../../packages/core/src/response-cache/options.js";
 import { openGate } from "./support/gate.js";
 
 describe("the options of cacheResponse()", () => {

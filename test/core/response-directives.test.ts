@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import type { Directives } from "../../packages/core/src/cache/response/directives.js";
-import { readDirectives } from "../../packages/core/src/cache/response/directives.js";
+import type { Directives } from "../../packages/core/src/response-cache/directives.js";
+import { readDirectives } from "../../packages/core/src/response-cache/directives.js";
 
 const numRuns = process.env.SOAK === undefined ? 5000 : 500_000;
 

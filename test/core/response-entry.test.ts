@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { decodeRecord, encodeChoice, encodeResponse } from "../../packages/core/src/cache/response/entry.js";
+import { decodeRecord, encodeChoice, encodeResponse } from "../../packages/core/src/response-cache/entry.js";
 import { hostileIdentifiers } from "../support/hostile.js";
 import { storedResponse } from "./support/response-cache.js";
 

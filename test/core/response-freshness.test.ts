@@ -1,9 +1,9 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { readDate } from "../../packages/core/src/cache/response/dates.js";
-import { readDirectives, secondsOf } from "../../packages/core/src/cache/response/directives.js";
-import { currentAge, freshnessOf } from "../../packages/core/src/cache/response/freshness.js";
-import { decideReuse, standsInForError } from "../../packages/core/src/cache/response/reuse.js";
+import { readDate } from "../../packages/core/src/response-cache/dates.js";
+import { readDirectives, secondsOf } from "../../packages/core/src/response-cache/directives.js";
+import { currentAge, freshnessOf } from "../../packages/core/src/response-cache/freshness.js";
+import { decideReuse, standsInForError } from "../../packages/core/src/response-cache/reuse.js";
 import { fieldReader, nowMs, storeAt } from "./support/response-cache.js";
 
 describe("the directives of Cache-Control", () => {

@@ -1,9 +1,9 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { openRenewals } from "../../packages/core/src/cache/generations.js";
-import type { Found } from "../../packages/core/src/cache/response/response-store.js";
-import { ResponseStore } from "../../packages/core/src/cache/response/response-store.js";
-import { tagNamed, tagOfPath, tagOfTarget } from "../../packages/core/src/cache/response/tags.js";
+import type { Found } from "../../packages/core/src/response-cache/response-store.js";
+import { ResponseStore } from "../../packages/core/src/response-cache/response-store.js";
+import { tagNamed, tagOfPath, tagOfTarget } from "../../packages/core/src/response-cache/tags.js";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
 import { silentLogger } from "../support/logger.js";
 import { isSoak } from "../support/soak.js";

@@ -1,7 +1,7 @@
 import type { LimitOptions, ResponseCacheOptions } from "@portcullis/core";
 import { signToken, testAuth } from "@portcullis/testkit";
 import { expect } from "chai";
-import { isWellKnownCredential } from "../../packages/core/src/cache/response/credentials.js";
+import { isWellKnownCredential } from "../../packages/core/src/response-cache/credentials.js";
 import type { RunningApp } from "../support/app.js";
 import { describeOnEveryFramework } from "../support/every-gate.js";
 import type { StartApp } from "../support/every-gate.js";

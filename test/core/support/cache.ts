@@ -1,7 +1,7 @@
 import { CacheService } from "../../../packages/core/src/cache/cache-service.js";
 import { createFacts } from "../../../packages/core/src/index.js";
 import type { Auth, CacheOptions, GateCache, RequestCache } from "../../../packages/core/src/index.js";
-import { resolveCache } from "../../../packages/core/src/options/cache.js";
+import { resolveCache } from "../../../packages/core/src/cache/options.js";
 import type { CacheSignals, SignalledPrefix } from "../../../packages/core/src/store/cache-signals.js";
 import type { CacheEntry, CacheStore, Claim, Lease, Settlement } from "../../../packages/core/src/store/cache-store.js";
 import { Keyspace } from "../../../packages/core/src/store/keys.js";

@@ -1,7 +1,7 @@
-import { readDirectives } from "../../../packages/core/src/cache/response/directives.js";
-import type { StoredResponse } from "../../../packages/core/src/cache/response/entry.js";
-import type { FieldReader, Freshness, FreshnessDefaults } from "../../../packages/core/src/cache/response/freshness.js";
-import { freshnessOf } from "../../../packages/core/src/cache/response/freshness.js";
+import { readDirectives } from "../../../packages/core/src/response-cache/directives.js";
+import type { StoredResponse } from "../../../packages/core/src/response-cache/entry.js";
+import type { FieldReader, Freshness, FreshnessDefaults } from "../../../packages/core/src/response-cache/freshness.js";
+import { freshnessOf } from "../../../packages/core/src/response-cache/freshness.js";
 
 /** A whole second, as HTTP dates are. */
 export const nowMs = Date.UTC(2026, 10, 25, 12, 0, 0);

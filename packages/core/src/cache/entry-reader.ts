@@ -1,4 +1,4 @@
-import type { ResolvedCache } from "../options/cache.js";
+import type { ResolvedCache } from "./options.js";
 import type { CacheStore } from "../store/cache-store.js";
 import type { Keyspace } from "../store/keys.js";
 import { CachedEntry } from "./cached-entry.js";
@@ -6,7 +6,7 @@ import type { Codecs } from "./codec.js";
 import type { StoredEntry } from "./entry.js";
 import { longestHead, readEntry } from "./entry.js";
 import type { Generation, Generations } from "./generations.js";
-import type { Place } from "./places.js";
+import type { Place } from "./regions.js";
 
 export interface EntryReaderOptions {
   readonly store: CacheStore;

@@ -4,7 +4,7 @@ import type { CacheSignals } from "../store/cache-signals.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { Invalidations, allOf } from "./invalidations.js";
-import type { Place } from "./places.js";
+import type { Place } from "./regions.js";
 
 /** The random text that entries of a namespace, a view or a tag carry; another one there, and they do not count any more. */
 export interface Generation {

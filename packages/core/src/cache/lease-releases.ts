@@ -1,6 +1,6 @@
 import type { CacheStore } from "../store/cache-store.js";
 import { withdrawnMs } from "../store/cache-store.js";
-import { Retries } from "./retries.js";
+import { Retries } from "./invalidation-retries.js";
 
 /** Gives back leases that this process does not use, or cannot: whoever waits for them would wait until they run out. */
 export class LeaseReleases {

@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { CachedEntry } from "./cached-entry.js";
-import type { Place } from "./places.js";
+import type { Place } from "./regions.js";
 import type { CacheSignals } from "../store/cache-signals.js";
 
 export interface LocalTierOptions {

@@ -1,7 +1,7 @@
 import type { Auth } from "../auth/claims.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { Facts } from "../http/exchange.js";
-import type { Place } from "./places.js";
+import type { Place } from "./regions.js";
 
 /** What a request has read or written under one key. */
 export interface MemoCell {

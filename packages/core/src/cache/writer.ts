@@ -2,8 +2,8 @@ import type { CachedEntry } from "./cached-entry.js";
 import type { StoredEntry } from "./entry.js";
 import { writeEntry } from "./entry.js";
 import type { Stand } from "./entry-reader.js";
-import type { LayeredCache } from "./layered-cache.js";
-import type { Place } from "./places.js";
+import type { LayeredCache } from "./tiers.js";
+import type { Place } from "./regions.js";
 
 /** What is to be written. */
 export interface NewEntry {

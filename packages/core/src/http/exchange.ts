@@ -1,6 +1,6 @@
 import type { Auth } from "../auth/claims.js";
 import type { VerifiedToken } from "../auth/verifier.js";
-import type { RequestCache } from "../cache/request-cache.js";
+import type { RequestCache } from "../cache/cache-types.js";
 import type { Body } from "./body.js";
 import type { LoginAttempt } from "../login/attempt.js";
 import type { Quota } from "../limits/quota.js";

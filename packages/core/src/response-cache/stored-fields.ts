@@ -1,6 +1,6 @@
 import type { OutgoingHttpHeaders } from "node:http";
-import { bodyFields } from "../../http/interception.js";
-import type { Header } from "../../http/verdict.js";
+import { bodyFields } from "../http/interception.js";
+import type { Header } from "../http/verdict.js";
 
 /**
  * Fields of one exchange and not of its representation: of the connection (RFC 9110 7.6.1), of who asked, and of the moment.

@@ -1,6 +1,6 @@
 import type { OutgoingHttpHeaders } from "node:http";
-import type { Head, Interceptor, Outgoing, Returned } from "../../http/interception.js";
-import type { BodyForm, Header, Reply } from "../../http/verdict.js";
+import type { Head, Interceptor, Outgoing, Returned } from "../http/interception.js";
+import type { BodyForm, Header, Reply } from "../http/verdict.js";
 import { readDirectives } from "./directives.js";
 import type { StoredResponse } from "./entry.js";
 import type { FreshnessDefaults } from "./freshness.js";

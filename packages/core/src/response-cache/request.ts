@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import type { VerifiedToken } from "../../auth/verifier.js";
-import type { Exchange, Facts } from "../../http/exchange.js";
-import type { ResolvedResponseCache } from "../../options/response-cache.js";
-import { kindOf } from "../../lib/validate.js";
+import type { VerifiedToken } from "../auth/verifier.js";
+import type { Exchange, Facts } from "../http/exchange.js";
+import type { ResolvedResponseCache } from "./options.js";
+import { kindOf } from "../lib/validate.js";
 import type { Forward } from "./cache-status.js";
 import type { IdentitySources } from "./credentials.js";
 import { findCredentials } from "./credentials.js";

@@ -1,4 +1,4 @@
-import type { CodecChoice } from "../cache/codec.js";
+import type { CodecChoice } from "./codec.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
 import {

@@ -1,16 +1,16 @@
-import type { Check } from "../../http/verdict.js";
-import type { ResolvedResponseCache } from "../../options/response-cache.js";
-import type { Keyspace } from "../../store/keys.js";
-import type { CacheStore, StoreFault } from "../../store/ports.js";
-import type { Logger } from "../../telemetry/logger.js";
-import type { Telemetry } from "../../telemetry/telemetry.js";
-import { openRenewals } from "../generations.js";
-import type { Invalidations } from "../invalidations.js";
+import type { Check } from "../http/verdict.js";
+import type { ResolvedResponseCache } from "./options.js";
+import type { Keyspace } from "../store/keys.js";
+import type { CacheStore, StoreFault } from "../store/ports.js";
+import type { Logger } from "../telemetry/logger.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
+import { openRenewals } from "../cache/generations.js";
+import type { Invalidations } from "../cache/invalidations.js";
 import type { IdentitySources } from "./credentials.js";
 import { createResponseCache } from "./response-cache.js";
 import { ResponseStore } from "./response-store.js";
-import type { Responses } from "./responses.js";
-import { openResponses } from "./responses.js";
+import type { Responses } from "./purge.js";
+import { openResponses } from "./purge.js";
 
 export interface ResponseCachesOptions<Raw> {
   readonly store: CacheStore;

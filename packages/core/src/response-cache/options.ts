@@ -1,8 +1,8 @@
 import type { Of } from "../limits/policy.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
-import type { CredentialRules } from "../cache/response/credentials.js";
-import type { QueryRules } from "../cache/response/query.js";
+import type { CredentialRules } from "./credentials.js";
+import type { QueryRules } from "./query.js";
 import {
   checkBoolean,
   checkFunction,

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Exchange } from "../../http/exchange.js";
+import type { Exchange } from "../http/exchange.js";
 import { isWellKnownCredential } from "./credentials.js";
 import { isImplied } from "./implied-fields.js";
 import type { QueryRules } from "./query.js";

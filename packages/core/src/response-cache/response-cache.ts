@@ -1,7 +1,7 @@
-import type { Exchange } from "../../http/exchange.js";
-import type { Allowed, Check, Reply, Verdict } from "../../http/verdict.js";
-import { allowed } from "../../http/verdict.js";
-import type { ResolvedResponseCache } from "../../options/response-cache.js";
+import type { Exchange } from "../http/exchange.js";
+import type { Allowed, Check, Reply, Verdict } from "../http/verdict.js";
+import { allowed } from "../http/verdict.js";
+import type { ResolvedResponseCache } from "./options.js";
 import type { Forward, Handling } from "./cache-status.js";
 import type { IdentitySources } from "./credentials.js";
 import type { StoredResponse } from "./entry.js";

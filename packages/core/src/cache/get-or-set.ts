@@ -1,12 +1,12 @@
 import type { CachedEntry } from "./cached-entry.js";
 import type { Stand } from "./entry-reader.js";
 import { epochOf } from "./entry-reader.js";
-import { Flight } from "./flight.js";
+import { Flight } from "./joined-run.js";
 import { unchanged } from "./generations.js";
-import type { Mark } from "./in-flight.js";
-import type { LayeredCache } from "./layered-cache.js";
-import type { Job, Made, MakingFlight } from "./maker.js";
-import { Maker } from "./maker.js";
+import type { Mark } from "./read-tickets.js";
+import type { LayeredCache } from "./tiers.js";
+import type { Job, Made, MakingFlight } from "./factory-runner.js";
+import { Maker } from "./factory-runner.js";
 import type { Writer } from "./writer.js";
 
 /** A value that is wanted, and could not be had from memo or process. */

@@ -1,6 +1,6 @@
-import type { TokenReader, TokenSource } from "../../auth/credentials.js";
-import { findCookies } from "../../auth/credentials.js";
-import type { Exchange } from "../../http/exchange.js";
+import type { TokenReader, TokenSource } from "../auth/credentials.js";
+import { findCookies } from "../auth/credentials.js";
+import type { Exchange } from "../http/exchange.js";
 import { isImplied } from "./implied-fields.js";
 
 /** The application's own say about which request headers are credentials; names in lower case. */

@@ -1,7 +1,7 @@
 import type { Identifier } from "../auth/identifying-claim.js";
-import type { CachePolicy } from "../options/cache.js";
+import type { CachePolicy } from "./options.js";
 import type { Duration } from "../lib/duration.js";
-import type { FactoryContext } from "./maker.js";
+import type { FactoryContext } from "./factory-runner.js";
 
 export interface CacheSetOptions {
   /** How long the value is fresh. @default the `cache.ttl` of the gate */

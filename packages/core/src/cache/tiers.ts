@@ -1,4 +1,4 @@
-import type { ResolvedCache } from "../options/cache.js";
+import type { ResolvedCache } from "./options.js";
 import type { CacheStore } from "../store/cache-store.js";
 import type { Keyspace } from "../store/keys.js";
 import { StoreFault } from "../store/ports.js";
@@ -12,15 +12,15 @@ import { EntryReader, epochOf, keyOf, nothingSaid } from "./entry-reader.js";
 import type { Generation } from "./generations.js";
 import { Generations, openRenewals } from "./generations.js";
 import { HeldLeases } from "./held-leases.js";
-import type { Mark } from "./in-flight.js";
-import { InFlight } from "./in-flight.js";
+import type { Mark } from "./read-tickets.js";
+import { InFlight } from "./read-tickets.js";
 import { Invalidations } from "./invalidations.js";
 import { LeaseReleases } from "./lease-releases.js";
 import { LocalTier } from "./local-tier.js";
-import type { Place } from "./places.js";
-import { Places } from "./places.js";
+import type { Place } from "./regions.js";
+import { Places } from "./regions.js";
 import type { CacheSignals } from "../store/cache-signals.js";
-import { Waiting } from "./waiting.js";
+import { Waiting } from "./lease-waiters.js";
 
 export interface LayeredCacheOptions {
   readonly store: CacheStore;

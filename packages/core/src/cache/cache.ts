@@ -1,16 +1,16 @@
 import type { Identifier } from "../auth/identifying-claim.js";
 import { checkIdentifying } from "../auth/identifying-claim.js";
-import { resolveCachePolicy } from "../options/cache.js";
+import { resolveCachePolicy } from "./options.js";
 import { isList, kindOf, optionError } from "../lib/validate.js";
 import type { CachedEntry } from "./cached-entry.js";
 import type { CacheService } from "./cache-service.js";
-import type { FactoryContext } from "./maker.js";
-import { shorten } from "./maker.js";
-import type { Order } from "./obtainer.js";
-import type { Place } from "./places.js";
-import { sharedScope } from "./places.js";
+import type { FactoryContext } from "./factory-runner.js";
+import { shorten } from "./factory-runner.js";
+import type { Order } from "./get-or-set.js";
+import type { Place } from "./regions.js";
+import { sharedScope } from "./regions.js";
 import type { MemoCell, RequestScope } from "./request-scope.js";
-import type { CacheSetOptions, GateCache, GetOrSetOptions, RequestCache } from "./request-cache.js";
+import type { CacheSetOptions, GateCache, GetOrSetOptions, RequestCache } from "./cache-types.js";
 
 type Factory<T> = (context: FactoryContext<T>) => T | Promise<T>;
 

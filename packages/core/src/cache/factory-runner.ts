@@ -1,13 +1,13 @@
 import { randomBytes } from "node:crypto";
-import type { ResolvedCachePolicy } from "../options/cache.js";
+import type { ResolvedCachePolicy } from "./options.js";
 import type { Lease, Settlement } from "../store/cache-store.js";
 import { StoreFault } from "../store/ports.js";
 import type { CachedEntry } from "./cached-entry.js";
-import type { Flight } from "./flight.js";
+import type { Flight } from "./joined-run.js";
 import { unchanged } from "./generations.js";
-import type { LayeredCache } from "./layered-cache.js";
+import type { LayeredCache } from "./tiers.js";
 import type { LeaseReleases } from "./lease-releases.js";
-import type { Place } from "./places.js";
+import type { Place } from "./regions.js";
 import type { NewEntry, Stamps, Writer } from "./writer.js";
 
 /** What a factory is told. */

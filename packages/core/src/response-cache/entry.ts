@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { validateHeaderName, validateHeaderValue } from "node:http";
-import type { BodyForm, Header } from "../../http/verdict.js";
-import { bodyForms } from "../../http/verdict.js";
+import type { BodyForm, Header } from "../http/verdict.js";
+import { bodyForms } from "../http/verdict.js";
 
 /** A response as it is kept. Times are Unix milliseconds, durations seconds. */
 export interface StoredResponse {

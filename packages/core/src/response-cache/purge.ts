@@ -1,4 +1,4 @@
-import { checkObject, checkOneOf } from "../../lib/validate.js";
+import { checkObject, checkOneOf } from "../lib/validate.js";
 import type { ResponseStore } from "./response-store.js";
 import { tagNamed, tagOfPath, tagOfTarget } from "./tags.js";
 

@@ -1,5 +1,5 @@
-import { bodyFields } from "../../http/interception.js";
-import type { Header, Reply } from "../../http/verdict.js";
+import { bodyFields } from "../http/interception.js";
+import type { Header, Reply } from "../http/verdict.js";
 import type { Handling } from "./cache-status.js";
 import { cacheStatus } from "./cache-status.js";
 import type { StoredResponse } from "./entry.js";
