@@ -1,8 +1,8 @@
 import { expect } from "chai";
-import { Keyspace } from "../../packages/core/src/store/keys.js";
-import { cacheChannel, readNews } from "../../packages/core/src/store/cache-store.js";
-import type { Channels } from "../../packages/core/src/store/channels.js";
-import type { CacheStore } from "../../packages/core/src/store/ports.js";
+import { Keyspace } from "../../packages/core/src/store/keyspace.js";
+import { cacheChannel, readNews } from "../../packages/core/src/store/ports/cache.js";
+import type { Channels } from "../../packages/core/src/store/ports/channels.js";
+import type { CacheStore } from "../../packages/core/src/store/ports/decisions.js";
 import { until } from "../support/until.js";
 import { freshPrefix } from "../support/redis.js";
 

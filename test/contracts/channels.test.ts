@@ -2,10 +2,10 @@ import { startCluster, startProxy, startRedis, startSentinel } from "@portcullis
 import type { Proxy, RedisCluster, RedisServer } from "@portcullis/testkit";
 import { expect } from "chai";
 import { Cluster, Redis } from "ioredis";
-import { parseRedisUrl } from "../../packages/core/src/options/redis-url.js";
-import { Keyspace } from "../../packages/core/src/store/keys.js";
+import { parseRedisUrl } from "../../packages/core/src/store/redis/url.js";
+import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { MemoryChannels } from "../../packages/core/src/store/memory/channels.js";
-import { StoreFault } from "../../packages/core/src/store/ports.js";
+import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { RedisChannels } from "../../packages/core/src/store/redis/channels.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { RedisLike } from "../../packages/core/src/store/redis/connect.js";

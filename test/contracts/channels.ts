@@ -1,6 +1,6 @@
 import { expect } from "chai";
-import type { Channels } from "../../packages/core/src/store/channels.js";
-import { maxMessageBytes } from "../../packages/core/src/store/channels.js";
+import type { Channels } from "../../packages/core/src/store/ports/channels.js";
+import { maxMessageBytes } from "../../packages/core/src/store/ports/channels.js";
 import { until } from "../support/until.js";
 
 export interface Peers {

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { accountKeys, placeKeys } from "../../packages/core/src/login/login-keys.js";
-import { Keyspace } from "../../packages/core/src/store/keys.js";
+import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import type {
   AttemptAnswer,
   AttemptOutcome,
@@ -8,8 +8,8 @@ import type {
   AttemptResult,
   LoginStore,
   SignInPlace,
-} from "../../packages/core/src/store/login-port.js";
-import { StoreFault } from "../../packages/core/src/store/ports.js";
+} from "../../packages/core/src/store/ports/logins.js";
+import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { freshPrefix } from "../support/redis.js";
 
 /** The contract of every LoginStore: what the login throttle relies on, whichever store answers. */

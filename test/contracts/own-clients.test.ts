@@ -7,7 +7,7 @@ import type { Connection, RedisLike } from "../../packages/core/src/store/redis/
 import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";
 import { RedisQuotaRecords } from "../../packages/core/src/store/redis/limit-overrides.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
-import { RedisSecurityStore } from "../../packages/core/src/store/redis/security.js";
+import { RedisSecurityStore } from "../../packages/core/src/store/redis/decisions.js";
 import { RedisSessionStore } from "../../packages/core/src/store/redis/sessions.js";
 import { silentLogger } from "../support/logger.js";
 import { testRedisUrl } from "../support/redis.js";

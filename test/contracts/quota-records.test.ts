@@ -1,9 +1,9 @@
 import { startCluster } from "@portcullis/testkit";
 import { expect } from "chai";
 import { Cluster, Redis } from "ioredis";
-import { Keyspace } from "../../packages/core/src/store/keys.js";
+import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { MemoryQuotaRecords } from "../../packages/core/src/store/memory/limit-overrides.js";
-import { MemorySecurityStore } from "../../packages/core/src/store/memory/security.js";
+import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { RedisLike } from "../../packages/core/src/store/redis/connect.js";
 import { RedisQuotaRecords } from "../../packages/core/src/store/redis/limit-overrides.js";

@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { Keyspace } from "../../packages/core/src/store/keys.js";
+import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import type { QuotaRecords } from "../../packages/core/src/store/ports/limit-overrides.js";
 import { mostDemands, mostRules } from "../../packages/core/src/store/ports/limit-overrides.js";
 import { freshPrefix } from "../support/redis.js";

@@ -7,9 +7,9 @@ import type {
   Question,
   QuotaStore,
   SecurityStore,
-} from "../../packages/core/src/store/ports.js";
-import { exceeds, StoreFault } from "../../packages/core/src/store/ports.js";
-import { Keyspace } from "../../packages/core/src/store/keys.js";
+} from "../../packages/core/src/store/ports/decisions.js";
+import { exceeds, StoreFault } from "../../packages/core/src/store/ports/decisions.js";
+import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import type { Model } from "../core/support/algorithm-models.js";
 import { models } from "../core/support/algorithm-models.js";
 import { freshPrefix } from "../support/redis.js";

@@ -1,8 +1,8 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import type { Answer, Charge, Question, SecurityStore, Tally } from "../../packages/core/src/store/ports.js";
-import { StoreFault } from "../../packages/core/src/store/ports.js";
-import { Keyspace } from "../../packages/core/src/store/keys.js";
+import type { Answer, Charge, Question, SecurityStore, Tally } from "../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
+import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { nowSeconds } from "@portcullis/testkit";
 import { freshPrefix } from "../support/redis.js";
 import { isSoak } from "../support/soak.js";

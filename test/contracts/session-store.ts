@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { expect } from "chai";
-import { Keyspace } from "../../packages/core/src/store/keys.js";
-import type { SecurityStore } from "../../packages/core/src/store/ports.js";
-import { StoreFault } from "../../packages/core/src/store/ports.js";
+import { Keyspace } from "../../packages/core/src/store/keyspace.js";
+import type { SecurityStore } from "../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import type {
   Creation,
   Rotated,
@@ -10,7 +10,7 @@ import type {
   SessionRecord,
   SessionStore,
   SubjectKeys,
-} from "../../packages/core/src/store/session-store.js";
+} from "../../packages/core/src/store/ports/sessions.js";
 import { freshPrefix } from "../support/redis.js";
 
 export interface OpenSessionStore {

@@ -1,9 +1,9 @@
 import { startCluster } from "@portcullis/testkit";
 import { expect } from "chai";
 import { Cluster } from "ioredis";
-import { parseRedisUrl } from "../../packages/core/src/options/redis-url.js";
-import { Keyspace } from "../../packages/core/src/store/keys.js";
-import { MemorySecurityStore } from "../../packages/core/src/store/memory/security.js";
+import { parseRedisUrl } from "../../packages/core/src/store/redis/url.js";
+import { Keyspace } from "../../packages/core/src/store/keyspace.js";
+import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
 import { MemorySessionStore } from "../../packages/core/src/store/memory/sessions.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { Connection } from "../../packages/core/src/store/redis/connect.js";
@@ -13,9 +13,9 @@ import type {
   SessionRecord,
   SessionStore,
   SubjectKeys,
-} from "../../packages/core/src/store/session-store.js";
-import { StoreFault } from "../../packages/core/src/store/ports.js";
-import { RedisSecurityStore } from "../../packages/core/src/store/redis/security.js";
+} from "../../packages/core/src/store/ports/sessions.js";
+import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
+import { RedisSecurityStore } from "../../packages/core/src/store/redis/decisions.js";
 import { RedisSessionStore } from "../../packages/core/src/store/redis/sessions.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";

@@ -1,8 +1,8 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { Redis } from "ioredis";
-import type { Adjustment, Algorithm, Charge } from "../../packages/core/src/store/ports.js";
-import { exceeds, StoreFault } from "../../packages/core/src/store/ports.js";
+import type { Adjustment, Algorithm, Charge } from "../../packages/core/src/store/ports/decisions.js";
+import { exceeds, StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import { models } from "./support/algorithm-models.js";
 import type { ClockedStore } from "./support/clocked-stores.js";

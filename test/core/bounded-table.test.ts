@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import { BoundedTable } from "../../packages/core/src/store/memory/bounded.js";
 import type { Entry } from "../../packages/core/src/store/memory/bounded.js";
-import { MemorySecurityStore } from "../../packages/core/src/store/memory/security.js";
+import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
 import { ruledCharge } from "./support/clocked-stores.js";
 
 const far = Number.MAX_SAFE_INTEGER;

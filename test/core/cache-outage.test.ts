@@ -1,7 +1,7 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { expect } from "chai";
 import { events } from "../../packages/core/src/telemetry/events.js";
-import { StoreFault } from "../../packages/core/src/store/ports.js";
+import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { FakeCacheStore, faultOf, openProcess } from "./support/cache.js";
 
 describe("while the store is away", () => {

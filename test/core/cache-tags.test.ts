@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { StoreFault } from "../../packages/core/src/store/ports.js";
+import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { until } from "../support/until.js";
 import { FakeCacheStore, cacheKeys, faultOf, openProcess } from "./support/cache.js";
 

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { CounterTable } from "../../packages/core/src/store/memory/counters.js";
-import type { Charge, Tally } from "../../packages/core/src/store/ports.js";
+import type { Charge, Tally } from "../../packages/core/src/store/ports/decisions.js";
 
 function charge(key: string, more: Partial<Charge> = {}): Charge {
   return { key, limit: 5, windowSeconds: 60, cost: 1, ...more };

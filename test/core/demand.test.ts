@@ -1,9 +1,9 @@
 import { expect } from "chai";
 import { DemandReporter, DemandTable } from "../../packages/core/src/limits/top-keys.js";
-import { Keyspace } from "../../packages/core/src/store/keys.js";
+import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { MemoryQuotaRecords } from "../../packages/core/src/store/memory/limit-overrides.js";
-import { MemorySecurityStore } from "../../packages/core/src/store/memory/security.js";
-import { StoreFault } from "../../packages/core/src/store/ports.js";
+import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
+import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 
 function note(table: DemandTable, partition: string, points = 1): void {
   if (!table.add(partition, points)) table.introduce({ partition, points, key: `key of ${partition}` });

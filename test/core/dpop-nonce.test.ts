@@ -5,7 +5,7 @@ import { resolveDpop } from "../../packages/core/src/auth/dpop/options.js";
 import { Possession } from "../../packages/core/src/guard/possession.js";
 import { createChallenges } from "../../packages/core/src/guard/challenges.js";
 import type { VerifiedToken } from "../../packages/core/src/auth/verifier.js";
-import { Keyspace } from "../../packages/core/src/store/keys.js";
+import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { fakeExchange } from "./support/gate.js";
 
 const minute = 60_000;

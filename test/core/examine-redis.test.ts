@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { Redis } from "ioredis";
 import type { Connection } from "../../packages/core/src/store/redis/connect.js";
 import { examineRedis } from "../../packages/core/src/store/redis/examine.js";
-import { Keyspace } from "../../packages/core/src/store/keys.js";
+import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { findUnsafeOptions } from "../../packages/core/src/store/redis/topology.js";
 import { cleanUp } from "../support/clean-up.js";
 

@@ -1,9 +1,9 @@
 import { startRedis } from "@portcullis/testkit";
 import { expect } from "chai";
 import fc from "fast-check";
-import type { Algorithm, Charge, QuotaStore } from "../../packages/core/src/store/ports.js";
+import type { Algorithm, Charge, QuotaStore } from "../../packages/core/src/store/ports/decisions.js";
 import { AdjustmentQueue } from "../../packages/core/src/store/redis/adjustments.js";
-import { admitTogether } from "../../packages/core/src/store/redis/admission.js";
+import { admitTogether } from "../../packages/core/src/store/redis/decide-batch.js";
 import { admitAcrossSlots } from "../../packages/core/src/store/redis/cluster.js";
 import { RedisLeaseSource } from "../../packages/core/src/store/redis/lease-source.js";
 import { adjustScript } from "../../packages/core/src/store/redis/scripts/adjust.js";

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { inspect } from "node:util";
 import { expect } from "chai";
 import fc from "fast-check";
-import { Keyspace } from "../../packages/core/src/store/keys.js";
+import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { identifiers } from "./support/identifiers.js";
 
 const keys = new Keyspace("", "key-secret");

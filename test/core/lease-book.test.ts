@@ -3,7 +3,7 @@ import fc from "fast-check";
 import type { Reservation } from "../../packages/core/src/limits/leases/lease-manager.js";
 import { LeaseBook } from "../../packages/core/src/limits/leases/lease-manager.js";
 import type { LeaseGrant, LeaseRequest } from "../../packages/core/src/store/ports/leases.js";
-import type { Charge } from "../../packages/core/src/store/ports.js";
+import type { Charge } from "../../packages/core/src/store/ports/decisions.js";
 import { isSoak } from "../support/soak.js";
 
 const windowMs = 10_000;

@@ -1,9 +1,15 @@
 import { expect } from "chai";
 import { LeasedStore } from "../../packages/core/src/limits/leases/leased-store.js";
 import type { LeaseGrant, LeaseRequest, LeaseSource } from "../../packages/core/src/store/ports/leases.js";
-import { MemorySecurityStore } from "../../packages/core/src/store/memory/security.js";
-import type { Answer, Charge, Question, SecurityStore, TokenQuestion } from "../../packages/core/src/store/ports.js";
-import { StoreFault } from "../../packages/core/src/store/ports.js";
+import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
+import type {
+  Answer,
+  Charge,
+  Question,
+  SecurityStore,
+  TokenQuestion,
+} from "../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { until } from "../support/until.js";
 
 /** A store in process that can be away, and counts how often it is asked. */

@@ -1,8 +1,8 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { accountKeys, placeKeys } from "../../packages/core/src/login/login-keys.js";
-import type { AttemptAnswer, AttemptQuestion, AttemptResult } from "../../packages/core/src/store/login-port.js";
-import { StoreFault } from "../../packages/core/src/store/ports.js";
+import type { AttemptAnswer, AttemptQuestion, AttemptResult } from "../../packages/core/src/store/ports/logins.js";
+import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
 import { loginChargeScript } from "../../packages/core/src/store/redis/scripts/login-charge.js";

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import { Redis } from "ioredis";
-import type { Algorithm, Charge, ChargeRule, Tally } from "../../packages/core/src/store/ports.js";
-import { exceeds, StoreFault } from "../../packages/core/src/store/ports.js";
+import type { Algorithm, Charge, ChargeRule, Tally } from "../../packages/core/src/store/ports/decisions.js";
+import { exceeds, StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import type { ClockedStore } from "./support/clocked-stores.js";
 import { clockStart, openClockedMemory, openClockedRedis, ruledCharge } from "./support/clocked-stores.js";

@@ -1,6 +1,6 @@
 import { expect } from "chai";
-import { resolveRedis } from "../../packages/core/src/options/redis.js";
-import { parseRedisUrl } from "../../packages/core/src/options/redis-url.js";
+import { resolveRedis } from "../../packages/core/src/store/redis/options.js";
+import { parseRedisUrl } from "../../packages/core/src/store/redis/url.js";
 import type { RedisPlace } from "../../packages/core/src/store/redis/topology.js";
 
 const one = (host: string, port: number) => [{ host, port }];

@@ -1,8 +1,8 @@
 import { expect } from "chai";
 import { RuleBook, ruleNames } from "../../packages/core/src/limits/override-cache.js";
 import { MemoryQuotaRecords } from "../../packages/core/src/store/memory/limit-overrides.js";
-import { MemorySecurityStore } from "../../packages/core/src/store/memory/security.js";
-import { StoreFault } from "../../packages/core/src/store/ports.js";
+import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
+import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import type { QuotaRecords } from "../../packages/core/src/store/ports/limit-overrides.js";
 import { until } from "../support/until.js";
 

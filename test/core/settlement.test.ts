@@ -3,7 +3,7 @@ import { tokenExchange } from "../../packages/core/src/http/message-exchange.js"
 import { resolveLimit } from "../../packages/core/src/limits/options.js";
 import type { LimitOptions } from "../../packages/core/src/limits/options.js";
 import { Settlement } from "../../packages/core/src/limits/settlement.js";
-import type { Adjustment, Charge, QuotaStore } from "../../packages/core/src/store/ports.js";
+import type { Adjustment, Charge, QuotaStore } from "../../packages/core/src/store/ports/decisions.js";
 import { until } from "../support/until.js";
 import { ruledCharge } from "./support/clocked-stores.js";
 

@@ -1,16 +1,16 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { expect } from "chai";
-import { StoreFault } from "../../packages/core/src/store/ports.js";
-import type { Question } from "../../packages/core/src/store/ports.js";
+import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
+import type { Question } from "../../packages/core/src/store/ports/decisions.js";
 import { RedisCacheStore } from "../../packages/core/src/store/redis/cache.js";
 import type { Connection } from "../../packages/core/src/store/redis/connect.js";
 import { ClockComparison } from "../../packages/core/src/store/redis/clock-comparison.js";
 import { RedisChannels } from "../../packages/core/src/store/redis/channels.js";
 import { Tracking } from "../../packages/core/src/store/redis/tracking.js";
-import { Keyspace } from "../../packages/core/src/store/keys.js";
+import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { silentLogger } from "../support/logger.js";
 import { until } from "../support/until.js";
-import { RedisSecurityStore } from "../../packages/core/src/store/redis/security.js";
+import { RedisSecurityStore } from "../../packages/core/src/store/redis/decisions.js";
 
 interface Call {
   readonly command: string;

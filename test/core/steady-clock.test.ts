@@ -4,8 +4,8 @@ import { createChallenges } from "../../packages/core/src/guard/challenges.js";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
 import { steadyNow } from "../../packages/core/src/lib/steady-clock.js";
 import { MemoryLoginStore } from "../../packages/core/src/store/memory/logins.js";
-import { MemorySecurityStore } from "../../packages/core/src/store/memory/security.js";
-import type { Charge, Tally } from "../../packages/core/src/store/ports.js";
+import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
+import type { Charge, Tally } from "../../packages/core/src/store/ports/decisions.js";
 import { ruledCharge } from "./support/clocked-stores.js";
 
 const hour = 3_600_000;

@@ -1,8 +1,8 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { TrackedAnswers } from "../../packages/core/src/store/redis/tracked-answers.js";
-import type { Answer, Question, SecurityStore, TokenQuestion } from "../../packages/core/src/store/ports.js";
-import { StoreFault } from "../../packages/core/src/store/ports.js";
+import type { Answer, Question, SecurityStore, TokenQuestion } from "../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { isSoak } from "../support/soak.js";
 
 /** A store whose answers come when the test lets them, and a clock and invalidations it moves. */

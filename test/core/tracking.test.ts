@@ -4,7 +4,7 @@ import { startCluster, startRedis, startProxy } from "@portcullis/testkit";
 import type { Proxy, RedisServer } from "@portcullis/testkit";
 import { expect } from "chai";
 import { Cluster, Redis } from "ioredis";
-import { parseRedisUrl } from "../../packages/core/src/options/redis-url.js";
+import { parseRedisUrl } from "../../packages/core/src/store/redis/url.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { RedisLike } from "../../packages/core/src/store/redis/connect.js";
 import { Tracking } from "../../packages/core/src/store/redis/tracking.js";

@@ -8,7 +8,7 @@ import type { LoginApp } from "../support/login.js";
 import { startLogin, statuses } from "../support/login.js";
 import { operate } from "../support/redis.js";
 import { until } from "../support/until.js";
-import { StoreFault } from "../../packages/core/src/store/ports.js";
+import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { loginChargeScript } from "../../packages/core/src/store/redis/scripts/login-charge.js";
 import { loginSettleScript } from "../../packages/core/src/store/redis/scripts/login-settle.js";
 

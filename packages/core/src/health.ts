@@ -1,6 +1,6 @@
 import type { Degradation } from "./guard/degradation.js";
 import type { ResolvedOptions } from "./options/options.js";
-import type { StoreState } from "./store/ports.js";
+import type { StoreState } from "./store/ports/decisions.js";
 import type { Stores } from "./store/stores.js";
 
 /** The state of everything a gate depends on. */

@@ -23,10 +23,10 @@ import { RevocationService } from "./revocation/revocations.js";
 import type { SessionServices } from "./sessions/create.js";
 import { createSessions } from "./sessions/create.js";
 import { EndingNews } from "./sessions/events.js";
-import { marginSecondsFor } from "./store/margin.js";
-import { StoreFault, clockDiffers } from "./store/ports.js";
+import { marginSecondsFor } from "./store/cut-off-margin.js";
+import { StoreFault, clockDiffers } from "./store/ports/decisions.js";
 import type { Telemetry } from "./telemetry/telemetry.js";
-import type { Keyspace } from "./store/keys.js";
+import type { Keyspace } from "./store/keyspace.js";
 import { MemoryLoginStore } from "./store/memory/logins.js";
 import type { Stores } from "./store/stores.js";
 

@@ -1,12 +1,12 @@
 import type { Redis } from "ioredis";
-import { MemorySecurityStore } from "../../../packages/core/src/store/memory/security.js";
-import type { Adjustment, Answer, Charge, Question } from "../../../packages/core/src/store/ports.js";
+import { MemorySecurityStore } from "../../../packages/core/src/store/memory/decisions.js";
+import type { Adjustment, Answer, Charge, Question } from "../../../packages/core/src/store/ports/decisions.js";
 import { adjustmentLine } from "../../../packages/core/src/store/redis/adjustments.js";
-import { admitTogether } from "../../../packages/core/src/store/redis/admission.js";
+import { admitTogether } from "../../../packages/core/src/store/redis/decide-batch.js";
 import { withoutNumber, wordsOf } from "../../../packages/core/src/store/redis/give-backs.js";
 import { runScript } from "../../../packages/core/src/store/redis/scripts/script.js";
 import { adjustScriptWith } from "../../../packages/core/src/store/redis/scripts/adjust.js";
-import { admitScriptWith } from "../../../packages/core/src/store/redis/scripts/admit.js";
+import { admitScriptWith } from "../../../packages/core/src/store/redis/scripts/decide.js";
 import { freshPrefix } from "../../support/redis.js";
 
 /** A store whose clock the test moves. */

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { Redis } from "ioredis";
-import { Keyspace } from "../../../packages/core/src/store/keys.js";
+import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
 import { GiveBacks } from "../../../packages/core/src/store/redis/give-backs.js";
 import { Telemetry } from "../../../packages/core/src/telemetry/telemetry.js";
 import { freshPrefix, testRedisUrl } from "../../support/redis.js";

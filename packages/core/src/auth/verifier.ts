@@ -1,5 +1,5 @@
 import { decodeJwt } from "jose";
-import type { StoreFault, TokenQuestion } from "../store/ports.js";
+import type { StoreFault, TokenQuestion } from "../store/ports/decisions.js";
 import type { Auth } from "./claims.js";
 import { boundKey } from "./claims.js";
 import type { IssuerScope } from "./issuer-scope.js";

@@ -1,6 +1,6 @@
 import type { ResolvedCache } from "./options.js";
-import type { CacheStore } from "../store/cache-store.js";
-import type { Keyspace } from "../store/keys.js";
+import type { CacheStore } from "../store/ports/cache.js";
+import type { Keyspace } from "../store/keyspace.js";
 import { CachedEntry } from "./cached-entry.js";
 import type { Codecs } from "./codec.js";
 import type { StoredEntry } from "./entry.js";

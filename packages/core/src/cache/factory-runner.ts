@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { ResolvedCachePolicy } from "./options.js";
-import type { Lease, Settlement } from "../store/cache-store.js";
-import { StoreFault } from "../store/ports.js";
+import type { Lease, Settlement } from "../store/ports/cache.js";
+import { StoreFault } from "../store/ports/decisions.js";
 import type { CachedEntry } from "./cached-entry.js";
 import type { Flight } from "./joined-run.js";
 import { unchanged } from "./generations.js";

@@ -1,4 +1,4 @@
-import type { CacheStore } from "../store/cache-store.js";
+import type { CacheStore } from "../store/ports/cache.js";
 
 /** How long closing waits for the store: with the other good-byes less than the second that closing may take. */
 const goodbyeMs = 250;

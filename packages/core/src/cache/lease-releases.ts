@@ -1,5 +1,5 @@
-import type { CacheStore } from "../store/cache-store.js";
-import { withdrawnMs } from "../store/cache-store.js";
+import type { CacheStore } from "../store/ports/cache.js";
+import { withdrawnMs } from "../store/ports/cache.js";
 import { Retries } from "./invalidation-retries.js";
 
 /** Gives back leases that this process does not use, or cannot: whoever waits for them would wait until they run out. */

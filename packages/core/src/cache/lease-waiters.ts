@@ -1,6 +1,6 @@
-import type { CacheNews } from "../store/cache-store.js";
-import { cacheChannel, readNews } from "../store/cache-store.js";
-import type { Channels } from "../store/channels.js";
+import type { CacheNews } from "../store/ports/cache.js";
+import { cacheChannel, readNews } from "../store/ports/cache.js";
+import type { Channels } from "../store/ports/channels.js";
 
 /** What ended a wait: news of the key, a gap in the news, or that it is time to look again. */
 export type WaitEnd = CacheNews | "gap" | "time";

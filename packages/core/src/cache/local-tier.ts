@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { CachedEntry } from "./cached-entry.js";
 import type { Place } from "./regions.js";
-import type { CacheSignals } from "../store/cache-signals.js";
+import type { CacheSignals } from "../store/ports/cache-signals.js";
 
 export interface LocalTierOptions {
   readonly entries: number;

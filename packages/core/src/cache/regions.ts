@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { Generation } from "./generations.js";
 import type { Shelf } from "./local-tier.js";
-import type { Keyspace } from "../store/keys.js";
+import type { Keyspace } from "../store/keyspace.js";
 import type { CacheStatistics, NamespaceStatistics } from "../telemetry/cache-statistics.js";
 
 /** Where a view keeps its entries: a namespace, of everybody, of a user or of a tenant. */

@@ -1,7 +1,7 @@
 import type { ResolvedCache } from "./options.js";
-import type { CacheStore } from "../store/cache-store.js";
-import type { Keyspace } from "../store/keys.js";
-import { StoreFault } from "../store/ports.js";
+import type { CacheStore } from "../store/ports/cache.js";
+import type { Keyspace } from "../store/keyspace.js";
+import { StoreFault } from "../store/ports/decisions.js";
 import { CacheStatistics } from "../telemetry/cache-statistics.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
@@ -19,7 +19,7 @@ import { LeaseReleases } from "./lease-releases.js";
 import { LocalTier } from "./local-tier.js";
 import type { Place } from "./regions.js";
 import { Places } from "./regions.js";
-import type { CacheSignals } from "../store/cache-signals.js";
+import type { CacheSignals } from "../store/ports/cache-signals.js";
 import { Waiting } from "./lease-waiters.js";
 
 export interface LayeredCacheOptions {

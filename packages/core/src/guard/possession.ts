@@ -4,8 +4,8 @@ import type { VerifiedToken } from "../auth/verifier.js";
 import type { Exchange } from "../http/exchange.js";
 import type { Denied, Header } from "../http/verdict.js";
 import type { ResolvedDpop } from "../auth/dpop/options.js";
-import type { Keyspace } from "../store/keys.js";
-import type { UseQuestion } from "../store/ports.js";
+import type { Keyspace } from "../store/keyspace.js";
+import type { UseQuestion } from "../store/ports/decisions.js";
 import type { Challenges } from "./challenges.js";
 import { denyForClock } from "./challenges.js";
 

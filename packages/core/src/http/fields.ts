@@ -1,4 +1,4 @@
-import type { Algorithm } from "../store/ports.js";
+import type { Algorithm } from "../store/ports/decisions.js";
 import type { Header } from "./verdict.js";
 
 /**

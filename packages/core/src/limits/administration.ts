@@ -1,5 +1,5 @@
-import type { Keyspace } from "../store/keys.js";
-import type { SecurityStore } from "../store/ports.js";
+import type { Keyspace } from "../store/keyspace.js";
+import type { SecurityStore } from "../store/ports/decisions.js";
 import type { QuotaRecords } from "../store/ports/limit-overrides.js";
 import type { Logger } from "../telemetry/logger.js";
 import { ChargeFactory } from "./consumption.js";

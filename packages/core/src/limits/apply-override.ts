@@ -1,4 +1,4 @@
-import type { ChargeRule } from "../store/ports.js";
+import type { ChargeRule } from "../store/ports/decisions.js";
 import type { PolicyRules } from "./override-cache.js";
 
 /** What a policy comes to for one request, before its charge is made. */

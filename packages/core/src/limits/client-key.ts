@@ -3,7 +3,7 @@ import type { Identifier } from "../auth/identifying-claim.js";
 import { checkIdentifying } from "../auth/identifying-claim.js";
 import { canonicalAddress } from "../http/address.js";
 import { kindOf } from "../lib/validate.js";
-import type { Keyspace } from "../store/keys.js";
+import type { Keyspace } from "../store/keyspace.js";
 import type { PartitionPart, Policy } from "./policy.js";
 
 /** One part of a key: what the policy counts by. Of `{ claim }` the issuer belongs to it; a value of 42 is "42". */

@@ -1,6 +1,6 @@
 import { RateLimiterRedis } from "rate-limiter-flexible";
 import type { RateLimiterRes } from "rate-limiter-flexible";
-import type { Tally } from "../store/ports.js";
+import type { Tally } from "../store/ports/decisions.js";
 
 /** The state of one counter in rate-limiter-flexible's words; this file alone knows them. */
 export interface FixedWindowState {

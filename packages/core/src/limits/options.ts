@@ -5,7 +5,7 @@ import type { CountOnly, Of, PartitionPart, Policy, Settle } from "./policy.js";
 import { handlerPatienceMs } from "../http/handler-end.js";
 import { compileWideCondition } from "../http/path.js";
 import type { RouteCondition } from "../http/path.js";
-import type { Algorithm, BlockRule, ChargeRule } from "../store/ports.js";
+import type { Algorithm, BlockRule, ChargeRule } from "../store/ports/decisions.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs, durationSeconds } from "../lib/duration.js";
 import {

@@ -5,7 +5,7 @@ import { refuseToken } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import { canonicalAddress, mayBeProxy, unknownAddress } from "../http/address.js";
 import type { Exchange } from "../http/exchange.js";
-import type { Keyspace } from "../store/keys.js";
+import type { Keyspace } from "../store/keyspace.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { PartitionPart } from "./policy.js";
 

@@ -1,7 +1,7 @@
 import type { Facts } from "../http/exchange.js";
 import type { ConditionTest } from "../http/path.js";
 import type { Duration } from "../lib/duration.js";
-import type { Algorithm, Charge, ChargeRule } from "../store/ports.js";
+import type { Algorithm, Charge, ChargeRule } from "../store/ports/decisions.js";
 import type { AddressList } from "./address-list.js";
 import type { FixedWindows } from "./fixed-window.js";
 

@@ -2,8 +2,8 @@ import { rateLimitFields, retryAfter } from "../http/fields.js";
 import type { RateLimitFormat, RateLimitItem } from "../http/fields.js";
 import type { Denied } from "../http/verdict.js";
 import { deny } from "../http/verdict.js";
-import type { Algorithm, Charge, Tally } from "../store/ports.js";
-import { exceeds } from "../store/ports.js";
+import type { Algorithm, Charge, Tally } from "../store/ports/decisions.js";
+import { exceeds } from "../store/ports/decisions.js";
 import type { FixedWindowState } from "./fixed-window.js";
 import type { AppliedPolicy, Policy } from "./policy.js";
 

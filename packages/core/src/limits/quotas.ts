@@ -1,9 +1,9 @@
 import type { Duration } from "../lib/duration.js";
 import { durationMs, durationSeconds } from "../lib/duration.js";
 import { checkInteger, checkObject, optionError } from "../lib/validate.js";
-import type { Keyspace } from "../store/keys.js";
-import type { SecurityStore } from "../store/ports.js";
-import { StoreFault } from "../store/ports.js";
+import type { Keyspace } from "../store/keyspace.js";
+import type { SecurityStore } from "../store/ports/decisions.js";
+import { StoreFault } from "../store/ports/decisions.js";
 import type { QuotaRecords } from "../store/ports/limit-overrides.js";
 import { mostRules } from "../store/ports/limit-overrides.js";
 import { checkBucket, longestWindowSeconds, maxCount } from "./bounds.js";

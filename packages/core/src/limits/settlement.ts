@@ -1,6 +1,6 @@
 import type { Exchange } from "../http/exchange.js";
 import { onRequestDone } from "../http/handler-end.js";
-import type { Charge, QuotaStore } from "../store/ports.js";
+import type { Charge, QuotaStore } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
 import { checkCount } from "./bounds.js";
 import type { AppliedPolicy } from "./policy.js";

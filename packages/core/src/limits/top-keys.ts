@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import type { Keyspace } from "../store/keys.js";
+import type { Keyspace } from "../store/keyspace.js";
 import type { Demand, QuotaRecords } from "../store/ports/limit-overrides.js";
 
 /** Clients counted at once for one policy: those that ask most stay. */

@@ -1,6 +1,6 @@
 import { checkObject, checkString } from "../lib/validate.js";
-import type { AttemptResult } from "../store/login-port.js";
-import { StoreFault } from "../store/ports.js";
+import type { AttemptResult } from "../store/ports/logins.js";
+import { StoreFault } from "../store/ports/decisions.js";
 import type { DeviceTokens } from "./device.js";
 import { normalizeAccount } from "./account-name.js";
 

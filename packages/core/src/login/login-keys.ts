@@ -1,4 +1,4 @@
-import type { Keyspace } from "../store/keys.js";
+import type { Keyspace } from "../store/keyspace.js";
 import { foldAccount } from "./account-folding.js";
 
 /** How long it is remembered that attempts were used up, and with what blocks: a day. */

@@ -1,8 +1,8 @@
 import { canonicalAddress, unknownAddress } from "../http/address.js";
 import { resolveThrottleName } from "./options.js";
 import { checkObject, checkString, optionError } from "../lib/validate.js";
-import type { Keyspace } from "../store/keys.js";
-import type { LoginStore } from "../store/login-port.js";
+import type { Keyspace } from "../store/keyspace.js";
+import type { LoginStore } from "../store/ports/logins.js";
 import { normalizeAccount } from "./account-name.js";
 import type { AccountKeys } from "./login-keys.js";
 import { accountKeys, memoryMs } from "./login-keys.js";

@@ -1,6 +1,6 @@
 import type { Exchange } from "../http/exchange.js";
 import type { LoginOutcome } from "./options.js";
-import type { AttemptResult } from "../store/login-port.js";
+import type { AttemptResult } from "../store/ports/logins.js";
 
 /** Those by which handlers say that a password was wrong, or that nobody has the name. */
 const failures = new Set([400, 401, 403, 422]);

@@ -7,7 +7,7 @@ import { retryAfter } from "../http/fields.js";
 import type { Check, Denied, Verdict } from "../http/verdict.js";
 import { allowed, deny } from "../http/verdict.js";
 import type { ResolvedAttemptLimit, ResolvedLogin } from "./options.js";
-import type { Keyspace } from "../store/keys.js";
+import type { Keyspace } from "../store/keyspace.js";
 import type {
   AttemptAnswer,
   AttemptOutcome,
@@ -15,8 +15,8 @@ import type {
   AttemptResult,
   LoginStore,
   SignInPlace,
-} from "../store/login-port.js";
-import { StoreFault } from "../store/ports.js";
+} from "../store/ports/logins.js";
+import { StoreFault } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { createAttempt } from "./attempt.js";

@@ -1,10 +1,10 @@
 import { LRUCache } from "lru-cache";
-import type { Keyspace } from "../store/keys.js";
-import type { CacheEntry, Claim } from "../store/cache-store.js";
-import type { CacheStore } from "../store/ports.js";
+import type { Keyspace } from "../store/keyspace.js";
+import type { CacheEntry, Claim } from "../store/ports/cache.js";
+import type { CacheStore } from "../store/ports/decisions.js";
 import type { Invalidations } from "../cache/invalidations.js";
-import { isFirstGeneration, newGeneration, readGeneration, renewalMs } from "../store/cache-store.js";
-import { StoreFault } from "../store/ports.js";
+import { isFirstGeneration, newGeneration, readGeneration, renewalMs } from "../store/ports/cache.js";
+import { StoreFault } from "../store/ports/decisions.js";
 import type { Choice, StoredResponse } from "./entry.js";
 import { decodeRecord, encodeChoice, encodeResponse } from "./entry.js";
 import { pathPrefix, tagName } from "./tags.js";

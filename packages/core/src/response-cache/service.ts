@@ -1,7 +1,7 @@
 import type { Check } from "../http/verdict.js";
 import type { ResolvedResponseCache } from "./options.js";
-import type { Keyspace } from "../store/keys.js";
-import type { CacheStore, StoreFault } from "../store/ports.js";
+import type { Keyspace } from "../store/keyspace.js";
+import type { CacheStore, StoreFault } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { openRenewals } from "../cache/generations.js";

@@ -3,9 +3,9 @@ import type { Auth } from "../auth/claims.js";
 import { checkIdentifying, claimAt, identifyingText } from "../auth/identifying-claim.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import { checkInteger, checkObject } from "../lib/validate.js";
-import type { Keyspace } from "../store/keys.js";
-import type { RevokeOptions, SecurityStore, TokenQuestion } from "../store/ports.js";
-import { StoreFault } from "../store/ports.js";
+import type { Keyspace } from "../store/keyspace.js";
+import type { RevokeOptions, SecurityStore, TokenQuestion } from "../store/ports/decisions.js";
+import { StoreFault } from "../store/ports/decisions.js";
 import type { CutoffRules } from "./cutoffs.js";
 
 /** What names a token: the `auth` of a request, or the parts of it that matter. Without `jti` the token itself is needed. */

@@ -3,8 +3,8 @@ import { IssuerVerifier } from "../auth/issuer-verifier.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import { Verifier } from "../auth/verifier.js";
 import type { ResolvedAuth } from "../auth/options.js";
-import type { SecurityStore } from "../store/ports.js";
-import { clockDiffers } from "../store/ports.js";
+import type { SecurityStore } from "../store/ports/decisions.js";
+import { clockDiffers } from "../store/ports/decisions.js";
 
 /** What a route asks of tokens, where it is not what the guard asks. */
 export type TokenDemands = Partial<Omit<IssuerVerifierOptions, "keysOf" | "algorithms" | "issuer">>;

@@ -4,7 +4,7 @@ import { resolveCookies } from "./cookie-options.js";
 import { optionError } from "../lib/validate.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Revocations } from "../revocation/revocations.js";
-import type { Keyspace } from "../store/keys.js";
+import type { Keyspace } from "../store/keyspace.js";
 import type { Stores } from "../store/stores.js";
 import { createTokenCookies } from "./cookies.js";
 import type { SessionEnding } from "./logout.js";

@@ -1,6 +1,6 @@
 import type { IssuerScope } from "../auth/issuer-scope.js";
-import type { Channels } from "../store/channels.js";
-import { StoreFault } from "../store/ports.js";
+import type { Channels } from "../store/ports/channels.js";
+import { StoreFault } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
 
 /** What is told of sessions and tokens that have ended, to every process. */

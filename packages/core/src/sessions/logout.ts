@@ -2,10 +2,10 @@ import { RefreshTokens } from "./refresh-token.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { ResolvedTokens } from "./options.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
-import type { Keyspace } from "../store/keys.js";
-import type { SecurityStore } from "../store/ports.js";
-import { clockDiffers } from "../store/ports.js";
-import type { SessionStore } from "../store/session-store.js";
+import type { Keyspace } from "../store/keyspace.js";
+import type { SecurityStore } from "../store/ports/decisions.js";
+import { clockDiffers } from "../store/ports/decisions.js";
+import type { SessionStore } from "../store/ports/sessions.js";
 import type { EndingNews } from "./events.js";
 import type { Sessions } from "./sessions.js";
 

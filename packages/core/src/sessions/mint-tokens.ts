@@ -1,6 +1,6 @@
 import type { RefreshTokens } from "./refresh-token.js";
 import type { ResolvedTokens } from "./options.js";
-import type { LiveToken, SessionRecord } from "../store/session-store.js";
+import type { LiveToken, SessionRecord } from "../store/ports/sessions.js";
 import { claimsOfGrant } from "./request.js";
 import type { IssuedTokens } from "./token-types.js";
 

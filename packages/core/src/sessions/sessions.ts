@@ -5,9 +5,9 @@ import type { IssuerScope } from "../auth/issuer-scope.js";
 import { checkFunction, checkInteger, checkObject } from "../lib/validate.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Revocations } from "../revocation/revocations.js";
-import type { Keyspace } from "../store/keys.js";
-import type { SecurityStore } from "../store/ports.js";
-import type { SessionStore, StoredSession } from "../store/session-store.js";
+import type { Keyspace } from "../store/keyspace.js";
+import type { SecurityStore } from "../store/ports/decisions.js";
+import type { SessionStore, StoredSession } from "../store/ports/sessions.js";
 import type { Ending, EndingNews } from "./events.js";
 import { checkName, isName } from "./request.js";
 

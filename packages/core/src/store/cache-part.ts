@@ -1,10 +1,10 @@
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { BreakerControl } from "../lib/breaker.js";
-import type { CacheSignals } from "./cache-signals.js";
-import type { CacheStore } from "./cache-store.js";
-import type { MessageOutcome } from "./channels.js";
-import type { Keyspace } from "./keys.js";
+import type { CacheSignals } from "./ports/cache-signals.js";
+import type { CacheStore } from "./ports/cache.js";
+import type { MessageOutcome } from "./ports/channels.js";
+import type { Keyspace } from "./keyspace.js";
 import { MemoryCacheStore } from "./memory/cache.js";
 import { MemoryChannels } from "./memory/channels.js";
 import { RedisCacheStore } from "./redis/cache.js";

@@ -1,7 +1,7 @@
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import { operations } from "../lib/documentation.js";
 import type { Logger } from "../telemetry/logger.js";
-import type { SharedKeys } from "./keys.js";
+import type { SharedKeys } from "./keyspace.js";
 
 /**
  * `claim`: give the shared keys to an issuer if nobody has them; `force`: give them to it whoever has them; `look`: see who has

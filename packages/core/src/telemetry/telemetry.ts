@@ -1,6 +1,6 @@
 import type { DenialCode } from "../http/verdict.js";
-import type { MessageOutcome } from "../store/channels.js";
-import type { Algorithm, FaultKind } from "../store/ports.js";
+import type { MessageOutcome } from "../store/ports/channels.js";
+import type { Algorithm, FaultKind } from "../store/ports/decisions.js";
 import { events } from "./events.js";
 import type { Metric } from "./metrics.js";
 import { Counter, Histogram } from "./metrics.js";

@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import type { Charge } from "../../store/ports.js";
+import type { Charge } from "../../store/ports/decisions.js";
 import type { Lease } from "./lease.js";
 import { expire, lifeOf, runsLow, speedUp, startLife } from "./lease.js";
 import type { LeaseGrant, LeaseRequest } from "../../store/ports/leases.js";

@@ -1,5 +1,13 @@
-import type { Answer, Charge, Question, RevokeOptions, SecurityStore, StoreState, Tally } from "../../store/ports.js";
-import { refuses, StoreFault } from "../../store/ports.js";
+import type {
+  Answer,
+  Charge,
+  Question,
+  RevokeOptions,
+  SecurityStore,
+  StoreState,
+  Tally,
+} from "../../store/ports/decisions.js";
+import { refuses, StoreFault } from "../../store/ports/decisions.js";
 import type { Reservation } from "./lease-manager.js";
 import { LeaseBook } from "./lease-manager.js";
 import type { LeaseRequest, LeaseSource } from "../../store/ports/leases.js";

@@ -1,5 +1,5 @@
-import type { Adjustment, Charge, QuotaStore, Tally } from "../ports.js";
-import { blockedTally, exceeds, refuses } from "../ports.js";
+import type { Adjustment, Charge, QuotaStore, Tally } from "../ports/decisions.js";
+import { blockedTally, exceeds, refuses } from "../ports/decisions.js";
 import { BlockTable } from "./blocks.js";
 import type { BoundedTableOptions } from "./bounded.js";
 import { CounterTable } from "./counters.js";

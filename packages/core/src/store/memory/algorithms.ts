@@ -1,4 +1,4 @@
-import type { Algorithm, Charge, Tally } from "../ports.js";
+import type { Algorithm, Charge, Tally } from "../ports/decisions.js";
 import { slidingWindow } from "./sliding-window.js";
 import { slots } from "./slots.js";
 import { tokenBucket } from "./token-bucket.js";

@@ -1,4 +1,4 @@
-import type { BlockRule, Charge } from "../ports.js";
+import type { BlockRule, Charge } from "../ports/decisions.js";
 import { BoundedTable } from "./bounded.js";
 import type { Entry } from "./bounded.js";
 

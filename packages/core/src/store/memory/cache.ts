@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
-import type { CacheEntry, CacheNews, CacheStore, Claim, Lease, Settlement } from "../cache-store.js";
-import { cacheChannel, letterOf, newGeneration, renewalMs, renewedGeneration, withdrawnMs } from "../cache-store.js";
-import type { Channels } from "../channels.js";
+import type { CacheEntry, CacheNews, CacheStore, Claim, Lease, Settlement } from "../ports/cache.js";
+import { cacheChannel, letterOf, newGeneration, renewalMs, renewedGeneration, withdrawnMs } from "../ports/cache.js";
+import type { Channels } from "../ports/channels.js";
 
 export interface MemoryCacheStoreOptions {
   /** Most entries kept. @default 5_000 */

@@ -1,5 +1,5 @@
-import type { ChannelListener, Channels, MessageOutcome } from "../channels.js";
-import { Listeners, checkChannel, checkMessage } from "../channels.js";
+import type { ChannelListener, Channels, MessageOutcome } from "../ports/channels.js";
+import { Listeners, checkChannel, checkMessage } from "../ports/channels.js";
 
 export interface MemoryChannelsOptions {
   readonly observe?: ((outcome: MessageOutcome) => void) | undefined;

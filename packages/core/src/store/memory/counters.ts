@@ -1,4 +1,4 @@
-import type { Adjustment, Charge, Tally } from "../ports.js";
+import type { Adjustment, Charge, Tally } from "../ports/decisions.js";
 import { algorithms } from "./algorithms.js";
 import type { Counted, CountingAlgorithm } from "./algorithms.js";
 import { BoundedTable } from "./bounded.js";

@@ -8,7 +8,7 @@ import type {
   LoginStore,
   PairLimit,
   Pardon,
-} from "../login-port.js";
+} from "../ports/logins.js";
 import { steadyNow } from "../../lib/steady-clock.js";
 import type { Entry } from "./bounded.js";
 import { BoundedTable } from "./bounded.js";

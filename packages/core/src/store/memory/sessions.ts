@@ -1,5 +1,5 @@
-import type { SecurityStore } from "../ports.js";
-import { StoreFault } from "../ports.js";
+import type { SecurityStore } from "../ports/decisions.js";
+import { StoreFault } from "../ports/decisions.js";
 import { steadyNow } from "../../lib/steady-clock.js";
 import type {
   Created,
@@ -15,7 +15,7 @@ import type {
   SessionStore,
   StoredSession,
   SubjectKeys,
-} from "../session-store.js";
+} from "../ports/sessions.js";
 
 export interface MemorySessionStoreOptions {
   /** Where revocations go. */

@@ -1,4 +1,4 @@
-import type { Charge, Tally } from "../ports.js";
+import type { Charge, Tally } from "../ports/decisions.js";
 import type { Counted, CountingAlgorithm } from "./algorithms.js";
 
 /** A window is counted in this many parts, so that a request counts for the window and at most a twentieth more. */

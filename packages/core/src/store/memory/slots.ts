@@ -1,4 +1,4 @@
-import type { Charge, Tally } from "../ports.js";
+import type { Charge, Tally } from "../ports/decisions.js";
 import type { Counted, CountingAlgorithm } from "./algorithms.js";
 
 /** By slot, in the order of their ends: milliseconds of the store's clock until which it is held. */

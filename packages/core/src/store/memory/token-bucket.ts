@@ -1,4 +1,4 @@
-import type { Charge, Tally } from "../ports.js";
+import type { Charge, Tally } from "../ports/decisions.js";
 import type { Counted, CountingAlgorithm } from "./algorithms.js";
 
 /** What was taken and has not flowed back, in units of one request divided by the window's milliseconds. */

@@ -1,4 +1,4 @@
-import type { StoreFault } from "../ports.js";
+import type { StoreFault } from "./decisions.js";
 
 /** What a process wants to change about its part of one quota. */
 export interface LeaseRequest {

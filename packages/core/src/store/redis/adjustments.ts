@@ -1,5 +1,5 @@
-import type { Adjustment, Charge, QuotaStore } from "../ports.js";
-import { kinds } from "./admission.js";
+import type { Adjustment, Charge, QuotaStore } from "../ports/decisions.js";
+import { kinds } from "./decide-batch.js";
 import type { GiveBackLine } from "./give-back-lane.js";
 import type { GiveBacks } from "./give-backs.js";
 import { adjustScript } from "./scripts/adjust.js";

@@ -1,6 +1,6 @@
 import type { Breaker } from "../../lib/breaker.js";
-import type { FaultKind } from "../ports.js";
-import { StoreFault } from "../ports.js";
+import type { FaultKind } from "../ports/decisions.js";
+import { StoreFault } from "../ports/decisions.js";
 import { faultOfError } from "./faults.js";
 
 export interface BatcherOptions<Item, Answer> {

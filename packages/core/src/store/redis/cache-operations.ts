@@ -1,5 +1,5 @@
-import type { CacheEntry, Claim } from "../cache-store.js";
-import { StoreFault } from "../ports.js";
+import type { CacheEntry, Claim } from "../ports/cache.js";
+import { StoreFault } from "../ports/decisions.js";
 import type { RedisLike } from "./connect.js";
 import { faultOfError, faultOfPart } from "./faults.js";
 import { readListOf } from "./replies.js";

@@ -1,10 +1,10 @@
 import type { BreakerControl } from "../../lib/breaker.js";
 import { Breaker } from "../../lib/breaker.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
-import type { CacheEntry, CacheStore, Claim, Lease, Settlement } from "../cache-store.js";
-import { cacheChannel, letterOf, withdrawnMs } from "../cache-store.js";
-import { isGeneration, newGeneration, renewalMs, renewedGeneration } from "../cache-store.js";
-import { StoreFault } from "../ports.js";
+import type { CacheEntry, CacheStore, Claim, Lease, Settlement } from "../ports/cache.js";
+import { cacheChannel, letterOf, withdrawnMs } from "../ports/cache.js";
+import { isGeneration, newGeneration, renewalMs, renewedGeneration } from "../ports/cache.js";
+import { StoreFault } from "../ports/decisions.js";
 import type { BatchCall } from "./batcher.js";
 import { Batcher } from "./batcher.js";
 import type { CacheOperation, OperationAnswer } from "./cache-operations.js";

@@ -1,8 +1,8 @@
 import { LRUCache } from "lru-cache";
 import type { Logger } from "../../telemetry/logger.js";
-import type { ChannelListener, Channels, MessageOutcome } from "../channels.js";
-import { Listeners, Sender, checkChannel, checkMessage, maxMessageBytes, openEnvelope } from "../channels.js";
-import type { Keyspace } from "../keys.js";
+import type { ChannelListener, Channels, MessageOutcome } from "../ports/channels.js";
+import { Listeners, Sender, checkChannel, checkMessage, maxMessageBytes, openEnvelope } from "../ports/channels.js";
+import type { Keyspace } from "../keyspace.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
 import type { Tracking } from "./tracking.js";

@@ -1,7 +1,16 @@
-import type { Adjustment, Answer, Charge, Question, QuotaStore, Tally, TokenQuestion, UseQuestion } from "../ports.js";
-import { exceeds, isCutOff, refuses, StoreFault } from "../ports.js";
-import type { Admission } from "./admission.js";
-import { admitTogether } from "./admission.js";
+import type {
+  Adjustment,
+  Answer,
+  Charge,
+  Question,
+  QuotaStore,
+  Tally,
+  TokenQuestion,
+  UseQuestion,
+} from "../ports/decisions.js";
+import { exceeds, isCutOff, refuses, StoreFault } from "../ports/decisions.js";
+import type { Admission } from "./decide-batch.js";
+import { admitTogether } from "./decide-batch.js";
 import type { RedisLike } from "./connect.js";
 import { cork } from "./corked.js";
 import { faultOfError } from "./faults.js";

@@ -1,4 +1,4 @@
-import { StoreFault } from "../ports.js";
+import { StoreFault } from "../ports/decisions.js";
 import type { Connection } from "./connect.js";
 import { faultOfError } from "./faults.js";
 import type { UnreadablePart } from "./unreadable.js";

@@ -1,6 +1,6 @@
 import type { Finding } from "../../examination.js";
-import type { Keyspace } from "../keys.js";
-import { StoreFault } from "../ports.js";
+import type { Keyspace } from "../keyspace.js";
+import { StoreFault } from "../ports/decisions.js";
 import type { Connection, RedisLike } from "./connect.js";
 import { callWithin } from "./deadline.js";
 import { readPairs, readTime, textIn } from "./replies.js";

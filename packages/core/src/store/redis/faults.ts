@@ -1,4 +1,4 @@
-import { StoreFault } from "../ports.js";
+import { StoreFault } from "../ports/decisions.js";
 import { textIn, unreadable } from "./replies.js";
 
 /** Error words by which a server says that it cannot serve, as opposed to a value of a wrong type under one key. */

@@ -1,6 +1,6 @@
 import type { LeaseGrant, LeaseRequest, LeaseSource } from "../ports/leases.js";
-import { StoreFault } from "../ports.js";
-import { kinds } from "./admission.js";
+import { StoreFault } from "../ports/decisions.js";
+import { kinds } from "./decide-batch.js";
 import type { Connection } from "./connect.js";
 import { cork } from "./corked.js";
 import { faultOfError, faultOfPart } from "./faults.js";

@@ -1,13 +1,13 @@
 import { randomUUID } from "node:crypto";
-import { StoreFault } from "../ports.js";
+import { StoreFault } from "../ports/decisions.js";
 import type { Demand, DemandKeys, QuotaRecords, QuotaRule, QuotaRules, RuleTerms } from "../ports/limit-overrides.js";
 import { mostDemands, mostRules, readRule, writeRule } from "../ports/limit-overrides.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
 import { readFlag, readInteger, readList, readNumber, readOptionalText, readPairs } from "./replies.js";
 import { blockScript, readBlockScript } from "./scripts/block.js";
-import { addDemandScript, readDemandScript } from "./scripts/demand.js";
-import { changeRuleScript, readRulesScript } from "./scripts/rules.js";
+import { addDemandScript, readDemandScript } from "./scripts/top-keys.js";
+import { changeRuleScript, readRulesScript } from "./scripts/overrides.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 

@@ -10,8 +10,8 @@ import type {
   LoginStore,
   PairLimit,
   Pardon,
-} from "../login-port.js";
-import { StoreFault } from "../ports.js";
+} from "../ports/logins.js";
+import { StoreFault } from "../ports/decisions.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
 import { faultOfError, faultOfPart } from "./faults.js";

@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
-import type { Answer, Question, RevokeOptions, SecurityStore, StoreState } from "../ports.js";
-import { StoreFault } from "../ports.js";
+import type { Answer, Question, RevokeOptions, SecurityStore, StoreState } from "../ports/decisions.js";
+import { StoreFault } from "../ports/decisions.js";
 
 export interface LossAwareStoreOptions {
   readonly store: SecurityStore;

@@ -1,4 +1,4 @@
-import { StoreFault } from "../ports.js";
+import { StoreFault } from "../ports/decisions.js";
 import type { Connection, RedisLike } from "./connect.js";
 import { faultOfError } from "./faults.js";
 import { readInteger } from "./replies.js";

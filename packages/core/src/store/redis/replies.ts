@@ -1,4 +1,4 @@
-import { StoreFault } from "../ports.js";
+import { StoreFault } from "../ports/decisions.js";
 
 /**
  * Readers of what Redis answers. A client that the application made decides about the types of replies: `stringNumbers` makes

@@ -1,7 +1,7 @@
 import type { Logger } from "../../telemetry/logger.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
-import type { Keyspace } from "../keys.js";
-import type { SecurityStore } from "../ports.js";
+import type { Keyspace } from "../keyspace.js";
+import type { SecurityStore } from "../ports/decisions.js";
 import type { Connection } from "./connect.js";
 import { LossAwareStore } from "./loss-aware.js";
 import { LossDetector } from "./loss-detector.js";

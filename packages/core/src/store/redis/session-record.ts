@@ -1,5 +1,5 @@
-import type { LiveToken, SessionRecord } from "../session-store.js";
-import { StoreFault } from "../ports.js";
+import type { LiveToken, SessionRecord } from "../ports/sessions.js";
+import { StoreFault } from "../ports/decisions.js";
 
 const times = ["createdAt", "seenAt", "endsAt", "idleEndsAt", "issuedAt", "generation"] as const;
 const texts = ["previous", "org", "orgTokens", "ip", "userAgent", "label"] as const;

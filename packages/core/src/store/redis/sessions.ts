@@ -13,8 +13,8 @@ import type {
   StoredSession,
   SubjectKeys,
   TrackedTokens,
-} from "../session-store.js";
-import { StoreFault } from "../ports.js";
+} from "../ports/sessions.js";
+import { StoreFault } from "../ports/decisions.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
 import {

@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
-import type { Answer, Question, RevokeOptions, SecurityStore, StoreState, TokenQuestion } from "../ports.js";
-import { StoreFault, faultForAll } from "../ports.js";
+import type { Answer, Question, RevokeOptions, SecurityStore, StoreState, TokenQuestion } from "../ports/decisions.js";
+import { StoreFault, faultForAll } from "../ports/decisions.js";
 
 /** What keeps local answers coherent: Redis' invalidations, and a proof that they are heard. */
 export interface Invalidations {

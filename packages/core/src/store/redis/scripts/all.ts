@@ -1,5 +1,5 @@
 import { adjustScript } from "./adjust.js";
-import { admitScript } from "./admit.js";
+import { admitScript } from "./decide.js";
 import { cacheScript } from "./cache.js";
 import { cutOffScript } from "./cut-off.js";
 import { leaseScript } from "./lease.js";

@@ -24,7 +24,7 @@ export const cacheArguments = 5;
  * there was none; then for each entry its value, ms, and "1" if the same value there keeps a longer life. It returns the
  * generation under each key of a claim, and has stored the entries if these are the ones that were claimed.
  *
- * A lease is its owner, with a + at the end if somebody waits. A message is completed by a letter (store/cache-store.ts).
+ * A lease is its owner, with a + at the end if somebody waits. A message is completed by a letter (store/ports/cache.ts).
  * Returns for each operation a list, or the text of an error. Every call that may fail goes through `pcall`.
  */
 export const cacheScript: Script = defineScript(`

@@ -1,10 +1,10 @@
 import { createHash, createHmac } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { IssuerScope, checkIdentifier, subjectOfName } from "../auth/issuer-scope.js";
-import { sharedChannels } from "./channels.js";
-import type { Algorithm } from "./ports.js";
-import { StoreFault } from "./ports.js";
-import type { GroupKeys, SubjectKeys } from "./session-store.js";
+import { sharedChannels } from "./ports/channels.js";
+import type { Algorithm } from "./ports/decisions.js";
+import { StoreFault } from "./ports/decisions.js";
+import type { GroupKeys, SubjectKeys } from "./ports/sessions.js";
 
 /** Version of our own keys and values: old and new releases read each other's during a rolling deploy. */
 const version = 2;
@@ -28,7 +28,7 @@ export interface SharedKeys {
 export interface KeyOwners {
   /** @default one issuer, that nobody names */
   readonly issuers?: IssuerScope | undefined;
-  /** The service whose caches these are, as options/service.ts has it for keys. @default "default" */
+  /** The service whose caches these are, as store/service-name.ts has it for keys. @default "default" */
   readonly service?: string | undefined;
   /** @default this gate's */
   readonly shared?: SharedKeys | undefined;

@@ -1,5 +1,5 @@
-import type { RedisAddress, RedisPlace } from "../store/redis/topology.js";
-import { optionError } from "../lib/validate.js";
+import type { RedisAddress, RedisPlace } from "./topology.js";
+import { optionError } from "../../lib/validate.js";
 
 const form = /^redis(s)?(?:\+(sentinel|cluster|unix))?:\/\/(?:([^@/?#]*)@)?([^/?#@]*)(\/[^?#]*)?(?:\?db=(\d{1,5}))?$/;
 

@@ -1,10 +1,18 @@
 import type { BreakerControl } from "../../lib/breaker.js";
 import { Breaker } from "../../lib/breaker.js";
-import type { Answer, QuotaStore, Question, RevokeOptions, SecurityStore, StoreState, Tally } from "../ports.js";
-import { StoreFault, checkCutOff, faultForAll } from "../ports.js";
+import type {
+  Answer,
+  QuotaStore,
+  Question,
+  RevokeOptions,
+  SecurityStore,
+  StoreState,
+  Tally,
+} from "../ports/decisions.js";
+import { StoreFault, checkCutOff, faultForAll } from "../ports/decisions.js";
 import type { Logger } from "../../telemetry/logger.js";
 import { AdjustmentQueue } from "./adjustments.js";
-import { admitTogether } from "./admission.js";
+import { admitTogether } from "./decide-batch.js";
 import { Batcher } from "./batcher.js";
 import { ClockComparison } from "./clock-comparison.js";
 import { admitAcrossSlots } from "./cluster.js";

@@ -3,7 +3,7 @@
  * battery. A store that cannot answer says so with a {@link StoreFault} as a value: only bugs throw.
  */
 
-export type { CacheEntry, CacheStore } from "./cache-store.js";
+export type { CacheEntry, CacheStore } from "./cache.js";
 
 /** How a policy counts. */
 export type Algorithm = "fixed-window" | "sliding-window" | "token-bucket" | "concurrency";

@@ -3,7 +3,7 @@
  * bound the guessing of passwords: of an address, of an account at one place (a pair), of an account, and the pace at which an
  * exhausted account may still be tried.
  */
-import type { StoreFault } from "./ports.js";
+import type { StoreFault } from "./decisions.js";
 
 /** A fixed window that starts with its first attempt. */
 export interface AttemptLimit {

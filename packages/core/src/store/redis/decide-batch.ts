@@ -1,9 +1,9 @@
-import type { Algorithm, Answer, Charge, ChargeRule, Question, Tally } from "../ports.js";
-import { blockedTally, refuses, StoreFault } from "../ports.js";
+import type { Algorithm, Answer, Charge, ChargeRule, Question, Tally } from "../ports/decisions.js";
+import { blockedTally, refuses, StoreFault } from "../ports/decisions.js";
 import type { RedisLike } from "./connect.js";
 import { faultOfPart } from "./faults.js";
 import { integerIn, readInteger, readList, unreadable } from "./replies.js";
-import { admitScript } from "./scripts/admit.js";
+import { admitScript } from "./scripts/decide.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 

@@ -1,5 +1,5 @@
-import type { UseQuestion } from "../ports.js";
-import { StoreFault } from "../ports.js";
+import type { UseQuestion } from "../ports/decisions.js";
+import { StoreFault } from "../ports/decisions.js";
 
 /** Most uses remembered at once. Proofs live for a minute or so, so this is more than a thousand a second. */
 const capacity = 100_000;

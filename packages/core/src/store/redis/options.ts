@@ -1,7 +1,7 @@
-import type { RedisLike } from "../store/redis/connect.js";
-import type { RedisAddress, RedisPlace, RedisTls } from "../store/redis/topology.js";
-import { parseRedisUrl } from "./redis-url.js";
-import { checkInteger, checkObject, checkString, kindOf, optionError } from "../lib/validate.js";
+import type { RedisLike } from "./connect.js";
+import type { RedisAddress, RedisPlace, RedisTls } from "./topology.js";
+import { parseRedisUrl } from "./url.js";
+import { checkInteger, checkObject, checkString, kindOf, optionError } from "../../lib/validate.js";
 
 /** A Redis by its parts instead of by a URL. Give one of `url`, `host`, `path`, `sentinels` and `cluster`. */
 export interface RedisServerOptions {

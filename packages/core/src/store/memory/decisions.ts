@@ -1,8 +1,8 @@
-import type { Answer, Charge, Question, SecurityStore, StoreState, Tally, TokenQuestion } from "../ports.js";
-import { checkCutOff, exceeds, isCutOff, StoreFault } from "../ports.js";
+import type { Answer, Charge, Question, SecurityStore, StoreState, Tally, TokenQuestion } from "../ports/decisions.js";
+import { checkCutOff, exceeds, isCutOff, StoreFault } from "../ports/decisions.js";
 import { steadyNow } from "../../lib/steady-clock.js";
 import { MemoryQuotas } from "./adjustments.js";
-import { UseTable } from "./uses.js";
+import { UseTable } from "./replay.js";
 
 export interface MemorySecurityStoreOptions {
   /**
