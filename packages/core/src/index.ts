@@ -1,8 +1,8 @@
 export { createGate } from "./portcullis.js";
 export type { BindCheck } from "./portcullis.js";
 export type { AuthenticateOptions, DenyOptions, Gate, GuardOptions, Verification } from "./gate.js";
-export type { Finding, FindingCode } from "./examination.js";
-export type { Health } from "./health.js";
+export type { Finding, FindingCode } from "./health/examination.js";
+export type { Health } from "./health/monitor.js";
 export type { Routes } from "./routes/routes.js";
 export type { ClaimTest, RecentAuthOptions } from "./guard/authorization.js";
 export type { Auth, Claims, Register } from "./auth/claims.js";

@@ -1,7 +1,7 @@
 import { principalOf } from "./auth/principal.js";
 import { operations } from "./lib/documentation.js";
-import type { Finding } from "./examination.js";
-import { examineGate } from "./examination.js";
+import type { Finding } from "./health/examination.js";
+import { examineGate } from "./health/examination.js";
 import { UnnamedUse } from "./cache/unnamed-service.js";
 import { tokenPlaces } from "./response-cache/credentials.js";
 import { openResponseCaches } from "./response-cache/service.js";
@@ -13,7 +13,7 @@ import { requireAnyScope, requireClaim, requireRecentAuth, requireRole, requireS
 import { every, exceptWhere, onlyWhere, some } from "./guard/compose.js";
 import { Exposure } from "./guard/exposure.js";
 import { PreflightAnswers } from "./guard/preflight.js";
-import { HealthMonitor } from "./health.js";
+import { HealthMonitor } from "./health/monitor.js";
 import { checkSource, messageExchange, tokenExchange, tolerantSources } from "./http/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
 import { createLogins } from "./login/logins.js";

@@ -1,4 +1,4 @@
-import type { HealthMonitor } from "../health.js";
+import type { HealthMonitor } from "../health/monitor.js";
 import type { Check, Reply } from "../http/verdict.js";
 import { checkObject, optionError } from "../lib/validate.js";
 import { answerAt, checkPath, readMethods, replyJson } from "./route.js";

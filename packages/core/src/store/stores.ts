@@ -1,4 +1,4 @@
-import type { Finding } from "../examination.js";
+import type { Finding } from "../health/examination.js";
 import type { ResolvedOptions } from "../options/options.js";
 import type { BreakerControl } from "../lib/breaker.js";
 import { openMemoryCache, openRedisCache } from "./cache-part.js";

@@ -1,7 +1,7 @@
-import { unnamedService } from "./cache/unnamed-service.js";
-import type { ResolvedOptions } from "./options/options.js";
-import { StoreFault } from "./store/ports/decisions.js";
-import type { Stores } from "./store/stores.js";
+import { unnamedService } from "../cache/unnamed-service.js";
+import type { ResolvedOptions } from "../options/options.js";
+import { StoreFault } from "../store/ports/decisions.js";
+import type { Stores } from "../store/stores.js";
 
 /** Something about the surroundings of a gate that is wrong, or will be on a bad day. */
 export interface Finding {

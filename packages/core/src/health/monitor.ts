@@ -1,7 +1,7 @@
-import type { Degradation } from "./guard/degradation.js";
-import type { ResolvedOptions } from "./options/options.js";
-import type { StoreState } from "./store/ports/decisions.js";
-import type { Stores } from "./store/stores.js";
+import type { Degradation } from "../guard/degradation.js";
+import type { ResolvedOptions } from "../options/options.js";
+import type { StoreState } from "../store/ports/decisions.js";
+import type { Stores } from "../store/stores.js";
 
 /** The state of everything a gate depends on. */
 export interface Health {
