@@ -3,7 +3,7 @@ import { testAudience, testAuth, testIssuer, testSecret } from "@portcullis/test
 import { expect } from "chai";
 import fc from "fast-check";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
-import { resolveOptions } from "../../packages/core/src/options/options.js";
+import { resolveOptions } from "../../packages/core/src/options.js";
 import type { PortcullisOptions } from "../../packages/core/src/index.js";
 import { silentLogger } from "../support/logger.js";
 import { isSoak } from "../support/soak.js";

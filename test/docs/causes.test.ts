@@ -9,8 +9,8 @@ const folders = [
   "auth/claims.ts",
   "auth/issuer-verifier.ts",
   "auth/verifier.ts",
-  "guard/admission.ts",
-  "guard/authorization.ts",
+  "guard/guard.ts",
+  "guard/authorize.ts",
   "limits/partition.ts",
   "services.ts",
 ];

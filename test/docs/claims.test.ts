@@ -39,10 +39,10 @@ describe("what the documents claim", () => {
 
   describe("README.md", () => {
     const tables = [
-      { heading: "Options of portcullis()", file: "options/options.ts", type: "PortcullisOptions" },
+      { heading: "Options of portcullis()", file: "options.ts", type: "PortcullisOptions" },
       { heading: "Options of auth", file: "auth/options.ts", type: "AuthOptions" },
       { heading: "Options of a limit", file: "limits/options.ts", type: "LimitOptions" },
-      { heading: "The gate", file: "gate.ts", type: "Gate" },
+      { heading: "The gate", file: "gate-types.ts", type: "Gate" },
     ];
 
     for (const { heading, file, type } of tables) {

@@ -1,133 +1,310 @@
-import type { IncomingMessage } from "node:http";
-import type { Auth } from "./auth/claims.js";
-import type { Identifier } from "./auth/identifying-claim.js";
-import type { NamedUser } from "./auth/principal.js";
-import type { GateCache } from "./cache/cache-types.js";
-import type { Responses } from "./response-cache/purge.js";
-import type { ClaimTest, RecentAuthOptions } from "./guard/authorization.js";
-import type { RouteCondition } from "./http/path.js";
-import type { Denied } from "./http/verdict.js";
+import { principalOf } from "./auth/principal.js";
+import { operations } from "./lib/documentation.js";
 import type { Finding } from "./health/examination.js";
-import type { Health } from "./health/monitor.js";
-import type { Logins } from "./login/logins.js";
-import type { ThrottleLoginOptions } from "./login/options.js";
-import type { RevocationPolicy } from "./options/options.js";
-import type { LimitOptions } from "./limits/options.js";
-import type { ResponseCacheOptions } from "./response-cache/options.js";
-import type { Quotas } from "./limits/quotas.js";
-import type { BreakerControl } from "./lib/breaker.js";
-import type { Revocations } from "./revocation/revocations.js";
-import type { Routes } from "./routes/routes.js";
-import type { Sessions } from "./sessions/sessions.js";
-import type { Tokens } from "./sessions/token-types.js";
+import { examineGate } from "./health/examination.js";
+import { UnnamedUse } from "./cache/unnamed-service.js";
+import { tokenPlaces } from "./response-cache/credentials.js";
+import { openResponseCaches } from "./response-cache/service.js";
+import { IssuerScope } from "./auth/issuer-scope.js";
+import type { AuthenticateOptions, Gate, DenyOptions } from "./gate-types.js";
+import type { AdmissionParts } from "./guard/guard.js";
+import { createAdmission } from "./guard/guard.js";
+import { requireAnyScope, requireClaim, requireRecentAuth, requireRole, requireScopes } from "./guard/authorize.js";
+import { every, exceptWhere, onlyWhere, some } from "./guard/compose.js";
+import { Exposure } from "./guard/middleware.js";
+import { PreflightAnswers } from "./guard/preflight.js";
+import { HealthMonitor } from "./health/monitor.js";
+import { checkSource, messageExchange, tokenExchange, tolerantSources } from "./http/message-exchange.js";
+import { compileCondition, compileWideCondition } from "./http/path.js";
+import { createLogins } from "./login/logins.js";
+import { throttleLogin } from "./login/throttle.js";
+import type { Seat } from "./http/attachment.js";
+import type { Check } from "./http/verdict.js";
+import { resolveLimit } from "./limits/options.js";
+import { headersOf } from "./limits/policy.js";
+import { resolveResponseCache } from "./response-cache/options.js";
+import { resolveThrottleLogin } from "./login/options.js";
+import type { PortcullisOptions } from "./options.js";
+import { checkRevocationPolicy, resolveOptions } from "./options.js";
+import { unnamed } from "./store/service-name.js";
+import { checkBoolean, checkObject, checkOneOf, optionError } from "./lib/validate.js";
+import { resourceMetadata } from "./routes/resource-metadata.js";
+import { healthRoutes } from "./routes/health.js";
+import { backchannelLogoutRoute } from "./routes/backchannel-logout.js";
+import { jwksRoute } from "./routes/jwks.js";
+import { metricsRoute } from "./routes/metrics.js";
+import { revokeRoute } from "./routes/revoke.js";
+import { createServices } from "./services.js";
+import { Keyspace } from "./store/keyspace.js";
+import { clockDiffers } from "./store/ports/decisions.js";
+import { SharedIssuer } from "./store/shared-issuer.js";
+import { createStores } from "./store/stores.js";
 import type { Metric } from "./telemetry/metrics.js";
+import { gauge, labelled } from "./telemetry/metrics.js";
+import { Telemetry } from "./telemetry/telemetry.js";
 
-/** What a middleware does with a refusal: answer it, or throw a DenialError for the application's error handler. */
-export interface DenyOptions {
-  /** @default "respond" */
-  readonly onDeny?: "respond" | "throw" | undefined;
+/** Makes a middleware of one framework from a check, for exchanges as they are at this seat ({@link exchangeAt}). */
+export type BindCheck<Raw, Middleware> = (check: Check<Raw>, property: string, seat: Seat) => Middleware;
+
+/** Builds a gate: options, stores, services, and the middleware that `bind` makes of their checks. */
+export function createGate<Raw, Middleware extends object>(
+  options: PortcullisOptions<Raw>,
+  bind: BindCheck<Raw, Middleware>,
+): Gate<Raw, Middleware> {
+  const now = Date.now;
+  const telemetry = new Telemetry();
+  const resolved = resolveOptions(options, { telemetry });
+  const { auth, limits, logger, service } = resolved;
+  if (!resolved.storeChosen) {
+    logger.warn(
+      {},
+      'portcullis: no redis was given, so limits and revocations are per process; pass a URL, or "memory"',
+    );
+  }
+  const issuers = auth?.scope ?? new IssuerScope();
+  const shared = new SharedIssuer({ issuers, verifies: auth !== undefined, logger });
+  const keys = new Keyspace(resolved.prefix, resolved.keySecret, { issuers, service: service.keyText, shared });
+  const cachesInRedis = resolved.redis !== undefined && resolved.cache?.redis !== false;
+  const unnamedUse = cachesInRedis && service.keyText === unnamed ? new UnnamedUse(logger) : undefined;
+  let cachesUsed = false;
+  const stores = createStores(resolved, {
+    keys,
+    shared,
+    telemetry,
+    onCacheUse: cachesInRedis ? noteCaches : undefined,
+  });
+  const services = createServices(resolved, { stores, keys, telemetry, now });
+  const { cache } = services;
+  const renewals = cache?.cache.renewals;
+  const countedBy = new Set(headersOf(limits));
+  const responseCaches = openResponseCaches<Raw>({
+    ...{ store: stores.cache, keys, telemetry, logger, renewals, now },
+    identity: { headers: countedBy, ...tokenPlaces(services.sources, resolved.tokens?.cookies) },
+  });
+  stores.onReady(() => void logFindings());
+  const monitor = new HealthMonitor(resolved, stores, services.degradation);
+  const verification = { authentication: "required", limits: [], cache: false } as const;
+  const exposure = new Exposure<Raw, Middleware>({
+    bind: (check, seat) => bind(check, resolved.property, seat),
+    telemetry,
+    logger,
+  });
+  const sources = tolerantSources(services.sources, noteSourceError);
+  const verifyMessage = exposure.observe(createAdmission({ ...services, sources }, verification));
+  const verifyToken = exposure.observe(createAdmission({ ...services, sources: [{ kind: "header" }] }, verification));
+  let closed = false;
+  const preflights = new PreflightAnswers(logger);
+  let notedSourceError = false;
+
+  function noteCaches(): void {
+    cachesUsed = true;
+    unnamedUse?.note();
+  }
+
+  function noteSourceError(error: unknown): void {
+    if (notedSourceError) return;
+    notedSourceError = true;
+    const message =
+      "portcullis: auth.tokenFrom failed for a value given to verify() that is no request; it was refused";
+    logger.warn({ err: error }, message);
+  }
+
+  function admit(
+    parts: AdmissionParts<Raw>,
+    denyOptions?: DenyOptions,
+    preflight: AuthenticateOptions["preflight"] = "answer",
+  ): Middleware {
+    const identifies = parts.authentication !== "off";
+
+    function make(authentication: AdmissionParts<Raw>["authentication"]): Check<Raw> {
+      const admission = createAdmission(services, { ...parts, authentication });
+      return identifies && preflight === "answer" ? preflights.inPlaceOf(admission) : admission;
+    }
+
+    const lenient = make(parts.authentication === "required" ? "optional" : parts.authentication);
+    return exposure.expose(make(parts.authentication), denyOptions, { lenient, identifies });
+  }
+
+  /** A check of who was found out to be asking: by this gate, if it looks for that. */
+  function authorize(check: Check<Raw>): Middleware {
+    return exposure.expose(check, {}, { identifies: auth !== undefined });
+  }
+
+  async function examine(): Promise<readonly Finding[]> {
+    await keys.settled();
+    return examineGate({
+      ...{ resolved, stores, addresses: services.charges.addresses, sharedIssuer: shared },
+      ...{ cachesUsed, cachesUnnamed: unnamedUse?.noted === true },
+    });
+  }
+
+  /** Once, when there is a Redis to look at. */
+  async function logFindings(): Promise<void> {
+    const findings = await examine();
+    for (const { code, severity, message } of closed ? [] : findings) {
+      // Said when they were noticed.
+      if (code === "service_unnamed" || code === "shared_issuer_taken") continue;
+      const text = `portcullis: ${message} (see ${operations}#${code})`;
+      if (severity === "info") logger.debug({ code }, text);
+      else logger.warn({ code, severity }, text);
+    }
+  }
+
+  function readMetrics(): readonly Metric[] {
+    const { status, store, keys } = monitor.read();
+    const dependencies: [{ dependency: string }, number][] = [
+      [{ dependency: "store" }, store.status === "down" ? 0 : 1],
+    ];
+    if (keys !== "none") dependencies.push([{ dependency: "keys" }, keys === "down" ? 0 : 1]);
+    const metrics = [
+      ...telemetry.read(),
+      ...(services.cache?.metrics() ?? []),
+      gauge("portcullis_up", "0 while protected requests are refused for an outage.", [
+        [{}, status === "down" ? 0 : 1],
+      ]),
+      gauge("portcullis_dependency_up", "1 while a dependency answers, also if only in part.", dependencies),
+    ];
+    return service.name === undefined ? metrics : labelled(metrics, "service", service.name);
+  }
+
+  /** How a middleware finds out who is asking. */
+  function identification({
+    optional = auth?.optional,
+    onStoreError,
+  }: AuthenticateOptions): Pick<AdmissionParts<Raw>, "authentication" | "onStoreError"> {
+    if (optional !== undefined) checkBoolean("optional", optional);
+    if (onStoreError !== undefined) checkRevocationPolicy("onStoreError", onStoreError);
+    return { authentication: auth === undefined ? "off" : optional === true ? "optional" : "required", onStoreError };
+  }
+
+  return {
+    guard(guardOptions = {}) {
+      checkObject("guard()", guardOptions, ["optional", "checks", "onDeny", "onStoreError", "preflight"]);
+      const { checks: own, preflight } = guardOptions;
+      checkPreflight(preflight);
+      if (own === undefined)
+        return admit({ ...identification(guardOptions), limits, cache: true }, guardOptions, preflight);
+      if (!Array.isArray(own)) throw optionError("guard().checks", "must be a list of middleware made by this gate");
+      for (const name of ["optional", "onStoreError", "preflight"] as const) {
+        if (guardOptions[name] !== undefined)
+          throw optionError(`guard().${name}`, "does nothing beside checks; give it to authenticate() there");
+      }
+      const parts = (own as Middleware[]).map((middleware) => exposure.exposed("guard().checks", middleware));
+      return exposure.combine(parts, every, guardOptions.onDeny);
+    },
+    authenticate(authenticateOptions = {}) {
+      checkObject("authenticate()", authenticateOptions, ["optional", "onDeny", "onStoreError", "preflight"]);
+      const { preflight } = authenticateOptions;
+      checkPreflight(preflight);
+      if (auth === undefined) throw optionError("auth", "is required for authenticate()");
+      return admit(
+        { ...identification(authenticateOptions), limits: [], cache: false },
+        authenticateOptions,
+        preflight,
+      );
+    },
+    limit(policy, limitOptions = {}) {
+      checkObject("limit()", limitOptions, ["onDeny"]);
+      const own = [resolveLimit("limit()", policy)];
+      services.administration.quotas.register(own);
+      for (const name of headersOf(own)) countedBy.add(name);
+      return admit({ authentication: "off", limits: own, cache: false }, limitOptions);
+    },
+    throttleLogin(loginOptions) {
+      const throttle = throttleLogin(resolveThrottleLogin(loginOptions), services.logins);
+      return exposure.expose((exchange) => {
+        services.charges.examineAddress(exchange);
+        return throttle(exchange);
+      }, loginOptions);
+    },
+    requestCache() {
+      if (services.cache === undefined) throw optionError("cache", "is false, so there is no request cache");
+      return admit({ authentication: "off", limits: [], cache: true });
+    },
+    cacheResponse(cacheOptions = {}) {
+      const cacheResponse = responseCaches.create(resolveResponseCache(cacheOptions));
+      if (cachesInRedis) noteCaches();
+      return exposure.expose(cacheResponse);
+    },
+    requireScopes: (...scopes) => authorize(requireScopes(scopes, services.challenges)),
+    requireAnyScope: (...scopes) => authorize(requireAnyScope(scopes, services.challenges)),
+    requireClaim: (name, test) => authorize(requireClaim(name, test, services.challenges)),
+    requireRole: (...roles) => authorize(requireRole(roles, services.challenges)),
+    requireRecentAuth: (recency) =>
+      authorize(requireRecentAuth(recency, services.challenges, now, () => clockDiffers(stores.security))),
+    unless(condition, middleware) {
+      const matches = compileCondition("unless()", condition);
+      return exposure.combine([exposure.exposed("unless()", middleware)], (checks) =>
+        exceptWhere(matches, every(checks)),
+      );
+    },
+    when(condition, middleware) {
+      const matches = compileWideCondition("when()", condition);
+      return exposure.combine([exposure.exposed("when()", middleware)], (checks) => onlyWhere(matches, every(checks)));
+    },
+    some(...alternatives) {
+      const parts = alternatives.map((middleware) => exposure.exposed("some()", middleware));
+      if (parts.length === 0) throw optionError("some()", "needs at least one middleware of this gate");
+      return exposure.combine(parts, some);
+    },
+    optional(middleware) {
+      const { lenient, onDeny, identifies } = exposure.exposed("optional()", middleware);
+      return exposure.expose(lenient, { onDeny }, { lenient, identifies });
+    },
+    async verify(source) {
+      if (auth === undefined) throw optionError("auth", "is required for verify()");
+      checkSource(source);
+      const message = typeof source === "string" ? undefined : messageExchange<Raw>(source);
+      const exchange = message ?? tokenExchange<Raw>(typeof source === "string" ? source : "");
+      const verdict = await (message === undefined ? verifyToken : verifyMessage)(exchange);
+      if (!verdict.allowed) return verdict;
+      const { auth: who } = exchange.facts;
+      return who === undefined ? services.challenges.credentialsRequired() : { allowed: true, auth: who };
+    },
+    principal(user) {
+      if (auth === undefined) throw optionError("auth", "is required for principal()");
+      return principalOf(auth, user);
+    },
+    get cache() {
+      if (services.cache === undefined) throw optionError("cache", "is false, so there is no cache");
+      return services.cache.outside;
+    },
+    revocations: services.revocationsOrMissing,
+    tokens: services.tokens,
+    sessions: services.sessions,
+    responses: responseCaches.responses,
+    quotas: services.administration.quotas,
+    routes: {
+      resourceMetadata: (metadata = {}) =>
+        exposure.expose(resourceMetadata(metadata, auth, resolved.publicUrl, services.challenges)),
+      health: (healthOptions = {}) => exposure.expose(healthRoutes(healthOptions, monitor)),
+      metrics: (metricsOptions = {}) => exposure.expose(metricsRoute(metricsOptions, readMetrics)),
+      revoke: (revokeOptions = {}) =>
+        exposure.expose(
+          revokeRoute(revokeOptions, { ...services, auth, revokeRefreshToken: services.ending?.revokeRefreshToken }),
+        ),
+      backchannelLogout: (logoutOptions) =>
+        exposure.expose(
+          backchannelLogoutRoute(logoutOptions, { ...services, auth, keys, logOut: services.ending?.logOut }),
+        ),
+      jwks: (jwksOptions = {}) => exposure.expose(jwksRoute(jwksOptions, resolved.tokens)),
+    },
+    logins: createLogins(services.logins),
+    breakers: stores.breakers,
+    health: () => monitor.read(),
+    examine,
+    metrics: readMetrics,
+    drain: () => monitor.drain(),
+    async close() {
+      closed = true;
+      auth?.keys.close();
+      services.administration.close();
+      await Promise.all([services.cache?.close(), responseCaches.close()]);
+      await stores.close(() => services.settlement.close());
+    },
+  };
 }
 
-export interface AuthenticateOptions extends DenyOptions {
-  /** Let requests without a token pass as anonymous. @default the `auth.optional` of the gate */
-  readonly optional?: boolean | undefined;
-  /** What decides while the store cannot say whether a token is revoked. @default the gate's `revocation.onStoreError` */
-  readonly onStoreError?: RevocationPolicy | undefined;
-  /**
-   * A CORS preflight carries no token. `"answer"` ends it with 204 and without CORS fields, for CORS middleware before the
-   * gate; `"pass"` lets it pass as anonymous, for CORS middleware behind it. Handlers that do not look at the method answer
-   * a preflight that passes as any other request. @default "answer"
-   */
-  readonly preflight?: "answer" | "pass" | undefined;
-}
-
-export interface GuardOptions<Middleware> extends AuthenticateOptions {
-  /** Middleware of this gate to apply in this order, instead of authentication, limits and cache. */
-  readonly checks?: readonly Middleware[] | undefined;
-}
-
-/** What {@link Gate.verify} found: who it is, or why not. */
-export type Verification = { readonly allowed: true; readonly auth: Auth } | Denied;
-
-/**
- * A gate in front of an application, with middleware for one framework. `Raw` is that framework's request or context.
- */
-export interface Gate<Raw, Middleware> {
-  /** Authentication, revocation, the gate's limits and the request cache: one verdict, one question to the store. */
-  guard(options?: GuardOptions<Middleware>): Middleware;
-  /** Authentication and revocation alone. */
-  authenticate(options?: AuthenticateOptions): Middleware;
-  /** One rate-limit policy alone. Per-user limits need `guard()` or `authenticate()` before it. */
-  limit(policy: LimitOptions<Raw>, options?: DenyOptions): Middleware;
-  /**
-   * Brute-force protection for a login route: bounds the attempts of an address, of an account, and of both together, before a
-   * password is looked at. Handlers find the attempt as `loginAttempt`. Parse the body before it.
-   */
-  throttleLogin(options: ThrottleLoginOptions<Raw>): Middleware;
-  /** The request cache alone. */
-  requestCache(): Middleware;
-  /**
-   * A cache of whole responses in front of the handlers behind it, by the rules of RFC 9111: after `guard()`, since it answers
-   * whoever gets to it. Also ends what unsafe requests through it make out of date.
-   */
-  cacheResponse(options?: ResponseCacheOptions<Raw>): Middleware;
-  /** Passes requests whose token grants all of these scopes. Needs `guard()` or `authenticate()` before it. */
-  requireScopes(...scopes: string[]): Middleware;
-  /** Passes requests whose token grants at least one of these scopes. */
-  requireAnyScope(...scopes: string[]): Middleware;
-  /** Passes requests whose token has a claim (or a member of one, as `"org.plan"`) of this value, or that stands the test. */
-  requireClaim(name: string, test: ClaimTest): Middleware;
-  /** Passes requests whose token has at least one of these roles; see `auth.rolesClaim`. A role 42 is "42". */
-  requireRole(...roles: Identifier[]): Middleware;
-  /** Passes requests of a sign-in that is recent or strong enough, and says otherwise what a new one must bring (RFC 9470). */
-  requireRecentAuth(options: RecentAuthOptions): Middleware;
-  /** Applies a middleware of this gate to all requests but those that the condition matches: public paths. */
-  unless(condition: RouteCondition, middleware: Middleware): Middleware;
-  /** Applies a middleware of this gate only to requests that the condition matches. */
-  when(condition: RouteCondition, middleware: Middleware): Middleware;
-  /** Passes requests that one of these middleware of this gate passes, asked in order. */
-  some(...middleware: Middleware[]): Middleware;
-  /** Passes requests without credentials as anonymous, whatever this middleware of this gate says; bad ones are refused. */
-  optional(middleware: Middleware): Middleware;
-  /**
-   * Authentication and revocation outside middleware, for sockets and jobs: of the token that a request carries, or of a
-   * token. Resolves to `{ allowed: true, auth }`, or to a refusal with its status, headers and problem. No token is a
-   * refusal (`credentials_required`), and so is any other value that a client may have sent in its place.
-   */
-  verify(source: string | IncomingMessage | null | undefined): Promise<Verification>;
-  /**
-   * The text that `auth.principal` is for a user, for calls about users of another issuer than the main one: the only one, or
-   * `auth.sharedIssuer`. A TypeError for an issuer whose tokens this gate does not accept, or for none where there are several.
-   */
-  principal(user: NamedUser): string;
-  /** Middleware that answers paths of its own. */
-  readonly routes: Routes<Raw, Middleware>;
-  /** The cache outside requests: the same entries as `req.cache` and `ctx.cache`. A TypeError if `cache` is false. */
-  readonly cache: GateCache;
-  /** Ends tokens before their time. */
-  readonly revocations: Revocations;
-  /** Issues access and refresh tokens; needs option `tokens`. */
-  readonly tokens: Tokens;
-  /** Who is signed in, and the end of it. */
-  readonly sessions: Sessions;
-  /** Ends stored responses before their time. */
-  readonly responses: Responses;
-  /** What `throttleLogin()` counts, for those who run the service. */
-  readonly logins: Logins;
-  /** Quotas at run time: how a client stands, who asks most, blocks, and limits that change without a deployment. */
-  readonly quotas: Quotas;
-  /** The circuit breakers in front of Redis, to see and to work by hand; none with in-process stores. */
-  readonly breakers: readonly BreakerControl[];
-  health(): Health;
-  /**
-   * Looks at what the gate stands on: Redis' version, eviction policy, persistence, clock, permissions and slots, the keys of
-   * issuers, the trust in proxies. Never rejects. Also logged once, when Redis is first reached.
-   */
-  examine(): Promise<readonly Finding[]>;
-  /** The gate's counters, for a registry of metrics. */
-  metrics(): readonly Metric[];
-  /** Makes `routes.health()` say that this process is not ready, so that a load balancer sends it nothing new. */
-  drain(): void;
-  /** Ends connections and timers within a second, also when Redis is stopped. A client that was passed in stays open. */
-  close(): Promise<void>;
+function checkPreflight(preflight: unknown): void {
+  if (preflight !== undefined) checkOneOf("preflight", preflight, ["answer", "pass"]);
 }

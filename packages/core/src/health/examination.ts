@@ -1,5 +1,5 @@
 import { unnamedService } from "../cache/unnamed-service.js";
-import type { ResolvedOptions } from "../options/options.js";
+import type { ResolvedOptions } from "../options.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { Stores } from "../store/stores.js";
 

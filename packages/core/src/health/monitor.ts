@@ -1,5 +1,5 @@
 import type { Degradation } from "../guard/degradation.js";
-import type { ResolvedOptions } from "../options/options.js";
+import type { ResolvedOptions } from "../options.js";
 import type { StoreState } from "../store/ports/decisions.js";
 import type { Stores } from "../store/stores.js";
 

@@ -1,5 +1,5 @@
 import type { IssuerScope } from "../auth/issuer-scope.js";
-import type { ResolvedOptions } from "../options/options.js";
+import type { ResolvedOptions } from "../options.js";
 import { resolveCookies } from "./cookie-options.js";
 import { optionError } from "../lib/validate.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";

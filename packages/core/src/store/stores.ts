@@ -1,5 +1,5 @@
 import type { Finding } from "../health/examination.js";
-import type { ResolvedOptions } from "../options/options.js";
+import type { ResolvedOptions } from "../options.js";
 import type { BreakerControl } from "../lib/breaker.js";
 import { openMemoryCache, openRedisCache } from "./cache-part.js";
 import type { CacheSignals } from "./ports/cache-signals.js";

@@ -9,7 +9,7 @@ import type { Exchange, Facts } from "../http/exchange.js";
 import type { RateLimitFormat } from "../http/fields.js";
 import type { Decision, Denied } from "../http/verdict.js";
 import { allowed } from "../http/verdict.js";
-import type { RevocationPolicy } from "../options/options.js";
+import type { RevocationPolicy } from "../options.js";
 import type { Charged, ChargeFactory } from "../limits/consumption.js";
 import { findBlocked } from "../limits/deny-list.js";
 import { denyExhausted, quotaFields, settleQuota } from "../limits/quota.js";
@@ -25,7 +25,7 @@ import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Challenges } from "./challenges.js";
 import { denyForClock, denyUnavailable, schemeOf } from "./challenges.js";
 import type { Degradation } from "./degradation.js";
-import type { Possession, Proven } from "./possession.js";
+import type { Possession, Proven } from "./proof-of-possession.js";
 import { isPreflight } from "./preflight.js";
 
 /** What every admission of a gate works with. */

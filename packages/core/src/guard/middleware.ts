@@ -1,6 +1,6 @@
-import type { DenyOptions } from "../gate.js";
+import type { DenyOptions } from "../gate-types.js";
 import type { Exchange } from "../http/exchange.js";
-import type { Seat } from "../http/seat.js";
+import type { Seat } from "../http/attachment.js";
 import type { Check, Verdict } from "../http/verdict.js";
 import { checkOneOf, optionError } from "../lib/validate.js";
 import { events } from "../telemetry/events.js";
