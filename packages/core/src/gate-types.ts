@@ -7,7 +7,7 @@ import type { Responses } from "./response-cache/purge.js";
 import type { ClaimTest, RecentAuthOptions } from "./guard/authorize.js";
 import type { RouteCondition } from "./http/path.js";
 import type { Denied } from "./http/verdict.js";
-import type { Finding } from "./health/examination.js";
+import type { Finding } from "./lib/finding.js";
 import type { Health } from "./health/monitor.js";
 import type { Logins } from "./login/logins.js";
 import type { ThrottleLoginOptions } from "./login/options.js";

@@ -1,6 +1,6 @@
 import { principalOf } from "./auth/principal.js";
 import { operations } from "./lib/documentation.js";
-import type { Finding } from "./health/examination.js";
+import type { Finding } from "./lib/finding.js";
 import { examineGate } from "./health/examination.js";
 import { UnnamedUse } from "./cache/unnamed-service.js";
 import { tokenPlaces } from "./response-cache/credentials.js";

@@ -1,5 +1,5 @@
 import { operations } from "../lib/documentation.js";
-import type { Finding } from "../health/examination.js";
+import type { Finding } from "../lib/finding.js";
 import type { Logger } from "../telemetry/logger.js";
 
 /**

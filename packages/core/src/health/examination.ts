@@ -1,47 +1,9 @@
+import type { SeenAddresses } from "../limits/seen-addresses.js";
+import type { Finding } from "../lib/finding.js";
 import { unnamedService } from "../cache/unnamed-service.js";
 import type { ResolvedOptions } from "../options.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { Stores } from "../store/stores.js";
-
-/** Something about the surroundings of a gate that is wrong, or will be on a bad day. */
-export interface Finding {
-  /** A stable name; each has a heading in docs/operations.md. */
-  readonly code: FindingCode;
-  /** `error`: something does not work; `warning`: it will fail some day; `info`: worth knowing. */
-  readonly severity: "error" | "warning" | "info";
-  /** A sentence without identifiers, addresses and secrets. */
-  readonly message: string;
-}
-
-export type FindingCode =
-  | "store_in_process"
-  | "store_unreachable"
-  | "version_old"
-  | "replica"
-  | "eviction_policy"
-  | "cache_shared"
-  | "persistence_off"
-  | "clock_skew"
-  | "permission_missing"
-  | "cluster_incomplete"
-  | "client_options"
-  | "key_secret_default"
-  | "service_unnamed"
-  | "keys_missing"
-  | "proxies_trusted"
-  | "proxy_untrusted"
-  | "address_missing"
-  | "shared_issuer_taken";
-
-/** What is wrong with the addresses of clients, as far as requests have shown it. */
-export interface SeenAddresses {
-  /** Has a request come through an application that trusts every proxy? */
-  trustsEveryProxy(): boolean;
-  /** Was a limit's list `allow` not applied, since the address may be that of a proxy? */
-  distrustsProxy(): boolean;
-  /** Has a request come without an address that can be read? */
-  lacksAddresses(): boolean;
-}
 
 export interface Examined<Raw> {
   readonly resolved: ResolvedOptions<Raw>;

@@ -1,4 +1,4 @@
-import type { Finding } from "../health/examination.js";
+import type { Finding } from "../lib/finding.js";
 import type { ResolvedOptions } from "../options.js";
 import type { BreakerControl } from "../lib/breaker.js";
 import { openMemoryCache, openRedisCache } from "./cache-part.js";

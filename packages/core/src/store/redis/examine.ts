@@ -1,4 +1,4 @@
-import type { Finding } from "../../health/examination.js";
+import type { Finding } from "../../lib/finding.js";
 import type { Keyspace } from "../keyspace.js";
 import { StoreFault } from "../ports/decisions.js";
 import type { Connection, RedisLike } from "./connect.js";

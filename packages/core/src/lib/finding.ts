@@ -1,0 +1,29 @@
+/** Something about the surroundings of a gate that is wrong, or will be on a bad day. */
+export interface Finding {
+  /** A stable name; each has a heading in docs/operations.md. */
+  readonly code: FindingCode;
+  /** `error`: something does not work; `warning`: it will fail some day; `info`: worth knowing. */
+  readonly severity: "error" | "warning" | "info";
+  /** A sentence without identifiers, addresses and secrets. */
+  readonly message: string;
+}
+
+export type FindingCode =
+  | "store_in_process"
+  | "store_unreachable"
+  | "version_old"
+  | "replica"
+  | "eviction_policy"
+  | "cache_shared"
+  | "persistence_off"
+  | "clock_skew"
+  | "permission_missing"
+  | "cluster_incomplete"
+  | "client_options"
+  | "key_secret_default"
+  | "service_unnamed"
+  | "keys_missing"
+  | "proxies_trusted"
+  | "proxy_untrusted"
+  | "address_missing"
+  | "shared_issuer_taken";
