@@ -14,7 +14,7 @@ import { RedisCacheStore } from "../../packages/core/src/store/redis/cache.js";
 import { RedisChannels } from "../../packages/core/src/store/redis/channels.js";
 import { Tracking } from "../../packages/core/src/store/redis/tracking.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
-import type { RedisLike } from "../../packages/core/src/store/redis/connect.js";
+import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
 import { parseRedisUrl } from "../../packages/core/src/store/redis/url.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";

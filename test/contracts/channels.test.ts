@@ -8,7 +8,7 @@ import { MemoryChannels } from "../../packages/core/src/store/memory/channels.js
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { RedisChannels } from "../../packages/core/src/store/redis/channels.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
-import type { RedisLike } from "../../packages/core/src/store/redis/connect.js";
+import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
 import { Tracking } from "../../packages/core/src/store/redis/tracking.js";
 import { silentLogger } from "../support/logger.js";
 import { until } from "../support/until.js";

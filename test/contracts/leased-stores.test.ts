@@ -5,7 +5,8 @@ import { LeasedStore } from "../../packages/core/src/limits/leases/leased-store.
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import type { Charge, Question, SecurityStore } from "../../packages/core/src/store/ports/decisions.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
-import type { Connection, RedisLike } from "../../packages/core/src/store/redis/connect.js";
+import type { Connection } from "../../packages/core/src/store/redis/connect.js";
+import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
 import { RedisLeaseSource } from "../../packages/core/src/store/redis/lease-source.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
 import { RedisSecurityStore } from "../../packages/core/src/store/redis/decisions.js";

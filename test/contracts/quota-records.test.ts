@@ -5,7 +5,7 @@ import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { MemoryQuotaRecords } from "../../packages/core/src/store/memory/limit-overrides.js";
 import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
-import type { RedisLike } from "../../packages/core/src/store/redis/connect.js";
+import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
 import { RedisQuotaRecords } from "../../packages/core/src/store/redis/limit-overrides.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
 import { silentLogger } from "../support/logger.js";

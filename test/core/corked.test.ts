@@ -5,7 +5,7 @@ import { Socket } from "node:net";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
 import { admitAcrossSlots } from "../../packages/core/src/store/redis/cluster.js";
-import type { RedisLike } from "../../packages/core/src/store/redis/connect.js";
+import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
 import { cork } from "../../packages/core/src/store/redis/corked.js";
 import { freshPrefix } from "../support/redis.js";
 

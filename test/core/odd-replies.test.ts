@@ -7,7 +7,8 @@ import type { Answer, Charge, Question } from "../../packages/core/src/store/por
 import { faultForAll, StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { RedisCacheStore } from "../../packages/core/src/store/redis/cache.js";
 import { RedisChannels } from "../../packages/core/src/store/redis/channels.js";
-import type { Connection, RedisLike } from "../../packages/core/src/store/redis/connect.js";
+import type { Connection } from "../../packages/core/src/store/redis/connect.js";
+import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import { RedisLeaseSource } from "../../packages/core/src/store/redis/lease-source.js";
 import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";

@@ -6,7 +6,7 @@ import { expect } from "chai";
 import { Cluster, Redis } from "ioredis";
 import { parseRedisUrl } from "../../packages/core/src/store/redis/url.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
-import type { RedisLike } from "../../packages/core/src/store/redis/connect.js";
+import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
 import { Tracking } from "../../packages/core/src/store/redis/tracking.js";
 import { silentLogger } from "../support/logger.js";
 import { until } from "../support/until.js";

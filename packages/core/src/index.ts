@@ -92,7 +92,7 @@ export type { BreakerControl, BreakerState } from "./lib/breaker.js";
 export type { CheckableToken, NamedToken, Revocations, RevocableToken } from "./revocation/revocations.js";
 export { StoreFault } from "./store/ports/decisions.js";
 export type { Algorithm, FaultKind, RevokeOptions, StoreState } from "./store/ports/decisions.js";
-export type { RedisLike } from "./store/redis/connect.js";
+export type { RedisLike } from "./store/redis/client.js";
 export type { RedisTls } from "./store/redis/topology.js";
 export { events } from "./telemetry/events.js";
 export type { Metric, Sample } from "./telemetry/metrics.js";

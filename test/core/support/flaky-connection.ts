@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
-import type { Connection, RedisLike } from "../../../packages/core/src/store/redis/connect.js";
+import type { Connection } from "../../../packages/core/src/store/redis/connect.js";
+import type { RedisLike } from "../../../packages/core/src/store/redis/client.js";
 
 /**
  * What becomes of a script call: it arrives, it never does, or it runs and its answer does not come, or is late; or something

@@ -1,6 +1,6 @@
 import type { CacheEntry, Claim } from "../ports/cache.js";
 import { StoreFault } from "../ports/decisions.js";
-import type { RedisLike } from "./connect.js";
+import type { RedisLike } from "./client.js";
 import { faultOfError, faultOfPart } from "./faults.js";
 import { readListOf } from "./replies.js";
 import { cacheArguments, cacheScript } from "./scripts/cache.js";

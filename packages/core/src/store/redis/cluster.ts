@@ -11,7 +11,7 @@ import type {
 import { exceeds, isCutOff, refuses, StoreFault } from "../ports/decisions.js";
 import type { Admission } from "./decide-batch.js";
 import { admitTogether } from "./decide-batch.js";
-import type { RedisLike } from "./connect.js";
+import type { RedisLike } from "./client.js";
 import { cork } from "./corked.js";
 import { faultOfError } from "./faults.js";
 import { hashTag } from "./hash-tag.js";

@@ -1,4 +1,4 @@
-import type { RedisLike } from "./connect.js";
+import type { RedisLike } from "./client.js";
 
 /** What a socket of a node can do. */
 interface Corkable {

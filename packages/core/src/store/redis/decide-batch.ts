@@ -1,6 +1,6 @@
 import type { Algorithm, Answer, Charge, ChargeRule, Question, Tally } from "../ports/decisions.js";
 import { blockedTally, refuses, StoreFault } from "../ports/decisions.js";
-import type { RedisLike } from "./connect.js";
+import type { RedisLike } from "./client.js";
 import { faultOfPart } from "./faults.js";
 import { integerIn, readInteger, readList, unreadable } from "./replies.js";
 import { admitScript } from "./scripts/decide.js";

@@ -1,7 +1,8 @@
 import type { Finding } from "../../lib/finding.js";
 import type { Keyspace } from "../keyspace.js";
 import { StoreFault } from "../ports/decisions.js";
-import type { Connection, RedisLike } from "./connect.js";
+import type { Connection } from "./connect.js";
+import type { RedisLike } from "./client.js";
 import { callWithin } from "./deadline.js";
 import { readPairs, readTime, textIn } from "./replies.js";
 import { findUnsafeOptions } from "./topology.js";

@@ -1,4 +1,4 @@
-import type { RedisLike } from "./connect.js";
+import type { RedisLike } from "./client.js";
 import type { RedisAddress, RedisPlace, RedisTls } from "./topology.js";
 import { parseRedisUrl } from "./url.js";
 import { checkInteger, checkObject, checkString, kindOf, optionError } from "../../lib/validate.js";

@@ -1,5 +1,6 @@
 import { StoreFault } from "../ports/decisions.js";
-import type { Connection, RedisLike } from "./connect.js";
+import type { Connection } from "./connect.js";
+import type { RedisLike } from "./client.js";
 import { faultOfError } from "./faults.js";
 import { readInteger } from "./replies.js";
 import type { Script } from "./scripts/script.js";

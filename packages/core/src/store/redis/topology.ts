@@ -1,6 +1,6 @@
 import { Cluster, Redis } from "ioredis";
 import type { ClusterOptions, RedisOptions } from "ioredis";
-import type { RedisLike } from "./connect.js";
+import type { RedisLike } from "./client.js";
 
 export interface RedisAddress {
   readonly host: string;

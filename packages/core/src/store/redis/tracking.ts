@@ -1,5 +1,6 @@
 import type { Logger } from "../../telemetry/logger.js";
-import type { Connection, RedisLike } from "./connect.js";
+import type { Connection } from "./connect.js";
+import type { RedisLike } from "./client.js";
 import { StoreFault } from "../ports/decisions.js";
 import { faultOfError } from "./faults.js";
 import type { ListeningClient } from "./listening-client.js";

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { RedisLike } from "../connect.js";
+import type { RedisLike } from "../client.js";
 
 /** A Lua script with the digest under which Redis knows it. */
 export interface Script {
