@@ -1,6 +1,6 @@
 import type { Adjustment, Charge, Tally } from "../ports/decisions.js";
 import { algorithms } from "./algorithms.js";
-import type { Counted, CountingAlgorithm } from "./algorithms.js";
+import type { Counted, CountingAlgorithm } from "./counting-algorithm.js";
 import { BoundedTable } from "./bounded.js";
 import type { BoundedTableOptions, Entry } from "./bounded.js";
 

@@ -1,5 +1,5 @@
 import type { Charge, Tally } from "../ports/decisions.js";
-import type { Counted, CountingAlgorithm } from "./algorithms.js";
+import type { Counted, CountingAlgorithm } from "./counting-algorithm.js";
 
 /** A window is counted in this many parts, so that a request counts for the window and at most a twentieth more. */
 const partsOfWindow = 20;

@@ -1,5 +1,5 @@
 import type { Charge, Tally } from "../ports/decisions.js";
-import type { Counted, CountingAlgorithm } from "./algorithms.js";
+import type { Counted, CountingAlgorithm } from "./counting-algorithm.js";
 
 /** By slot, in the order of their ends: milliseconds of the store's clock until which it is held. */
 type Held = Map<string, number>;

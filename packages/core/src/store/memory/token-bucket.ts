@@ -1,5 +1,5 @@
 import type { Charge, Tally } from "../ports/decisions.js";
-import type { Counted, CountingAlgorithm } from "./algorithms.js";
+import type { Counted, CountingAlgorithm } from "./counting-algorithm.js";
 
 /** What was taken and has not flowed back, in units of one request divided by the window's milliseconds. */
 interface Debt {
