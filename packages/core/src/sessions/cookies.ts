@@ -1,15 +1,5 @@
+import type { TokenCookies } from "./token-types.js";
 import type { ResolvedCookies } from "./cookie-options.js";
-import type { IssuedTokens } from "./token-types.js";
-
-/** Tokens in cookies, as text for `Set-Cookie` (RFC 6265): HttpOnly, Secure, SameSite, and no Domain, so that no other host gets them. */
-export interface TokenCookies {
-  /** The values of `Set-Cookie` that give a browser these tokens: `res.append("Set-Cookie", cookies.write(tokens))`. */
-  write(tokens: IssuedTokens): string[];
-  /** The values of `Set-Cookie` that take them away. */
-  clear(): string[];
-  /** The refresh token in a `Cookie` header, if there is exactly one. */
-  readRefresh(header: string | undefined): string | undefined;
-}
 
 export function createTokenCookies(options: ResolvedCookies): TokenCookies {
   const { access, refresh, refreshPath, sameSite, secure } = options;

@@ -1,6 +1,6 @@
 import type { Identifier } from "../auth/identifying-claim.js";
 import type { LoginAttempt } from "../login/attempt.js";
-import type { TokenCookies } from "./cookies.js";
+
 import type { Device } from "./request.js";
 import type { TokenAnswer } from "./token-error.js";
 
@@ -61,4 +61,14 @@ export interface Tokens {
   /** What a token endpoint answers to an error of these methods; undefined for errors that are none of theirs. */
   answer(error: unknown): TokenAnswer | undefined;
   readonly cookies: TokenCookies;
+}
+
+/** Tokens in cookies, as text for `Set-Cookie` (RFC 6265): HttpOnly, Secure, SameSite, and no Domain, so that no other host gets them. */
+export interface TokenCookies {
+  /** The values of `Set-Cookie` that give a browser these tokens: `res.append("Set-Cookie", cookies.write(tokens))`. */
+  write(tokens: IssuedTokens): string[];
+  /** The values of `Set-Cookie` that take them away. */
+  clear(): string[];
+  /** The refresh token in a `Cookie` header, if there is exactly one. */
+  readRefresh(header: string | undefined): string | undefined;
 }

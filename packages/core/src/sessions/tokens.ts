@@ -13,14 +13,13 @@ import { StoreFault } from "../store/ports/decisions.js";
 import type { Creation, LiveToken, Moment, SessionRecord, SessionStore } from "../store/ports/sessions.js";
 import type { EndSession } from "./orphan-cleanup.js";
 import { Abandonment } from "./orphan-cleanup.js";
-import type { TokenCookies } from "./cookies.js";
+import type { TokenCookies, IssuedTokens, IssueRequest, RefreshRequest, Tokens } from "./token-types.js";
 import { createTokenCookies } from "./cookies.js";
 import { Handout } from "./mint-tokens.js";
 import type { EndingNews } from "./events.js";
 import type { IdentifyingClaims } from "./request.js";
 import { checkAttempt, checkName, readDevice, readGrant } from "./request.js";
 import type { TokenAnswer } from "./token-error.js";
-import type { IssuedTokens, IssueRequest, RefreshRequest, Tokens } from "./token-types.js";
 import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
 
 export interface TokenServiceOptions extends IdentifyingClaims {
