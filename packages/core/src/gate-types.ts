@@ -1,3 +1,4 @@
+import type { DenyOptions } from "./http/deny-options.js";
 import type { IncomingMessage } from "node:http";
 import type { Auth } from "./auth/claims.js";
 import type { Identifier } from "./auth/identifying-claim.js";
@@ -21,12 +22,6 @@ import type { Routes } from "./routes/routes.js";
 import type { Sessions } from "./sessions/sessions.js";
 import type { Tokens } from "./sessions/token-types.js";
 import type { Metric } from "./telemetry/metrics.js";
-
-/** What a middleware does with a refusal: answer it, or throw a DenialError for the application's error handler. */
-export interface DenyOptions {
-  /** @default "respond" */
-  readonly onDeny?: "respond" | "throw" | undefined;
-}
 
 export interface AuthenticateOptions extends DenyOptions {
   /** Let requests without a token pass as anonymous. @default the `auth.optional` of the gate */

@@ -1,6 +1,7 @@
 export { createGate } from "./gate.js";
 export type { BindCheck } from "./gate.js";
-export type { AuthenticateOptions, DenyOptions, Gate, GuardOptions, Verification } from "./gate-types.js";
+export type { AuthenticateOptions, Gate, GuardOptions, Verification } from "./gate-types.js";
+export type { DenyOptions } from "./http/deny-options.js";
 export type { Finding, FindingCode } from "./lib/finding.js";
 export type { Health } from "./health/monitor.js";
 export type { Routes } from "./routes/routes.js";

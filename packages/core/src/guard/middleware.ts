@@ -1,4 +1,4 @@
-import type { DenyOptions } from "../gate-types.js";
+import type { DenyOptions } from "../http/deny-options.js";
 import type { Exchange } from "../http/exchange.js";
 import type { Seat } from "../http/attachment.js";
 import type { Check, Verdict } from "../http/verdict.js";

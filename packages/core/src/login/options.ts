@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import type { DenyOptions } from "../gate-types.js";
+import type { DenyOptions } from "../http/deny-options.js";
 import type { Facts } from "../http/exchange.js";
 import type { Of } from "../limits/policy.js";
 import type { Duration } from "../lib/duration.js";
