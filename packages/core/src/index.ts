@@ -57,7 +57,7 @@ export type {
 export type { AudienceClaim, AuthOptions } from "./auth/options.js";
 export type { DpopOptions } from "./auth/dpop/options.js";
 export type { Duration } from "./lib/duration.js";
-export type { IssuerOptions } from "./auth/issuer-options.js";
+export type { IssuerOptions } from "./auth/options.js";
 export type { AttemptLimitOptions, LoginDeviceOptions, LoginOutcome, LoginVerdict } from "./login/options.js";
 export type { ThrottleLoginOptions } from "./login/options.js";
 export type { BlockOptions, LimitOptions } from "./limits/options.js";

@@ -11,7 +11,7 @@ import { createChallenges } from "./guard/challenges.js";
 import { Degradation } from "./guard/degradation.js";
 import { Possession } from "./guard/proof-of-possession.js";
 import type { LoginServices } from "./login/throttle.js";
-import type { ResolvedAuth } from "./auth/options.js";
+import type { ResolvedAuth } from "./auth/resolve.js";
 import type { ResolvedOptions } from "./options.js";
 import { optionError } from "./lib/validate.js";
 import type { Administration } from "./limits/administration.js";

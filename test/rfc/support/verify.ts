@@ -3,7 +3,7 @@ import type { Auth } from "../../../packages/core/src/index.js";
 import { IssuerVerifier } from "../../../packages/core/src/auth/issuer-verifier.js";
 import type { CandidateKey, KeySource } from "../../../packages/core/src/auth/keys/key-source.js";
 import { Verifier } from "../../../packages/core/src/auth/verifier.js";
-import { resolveAuth } from "../../../packages/core/src/auth/options.js";
+import { resolveAuth } from "../../../packages/core/src/auth/resolve.js";
 import type { AuthOptions } from "../../../packages/core/src/auth/options.js";
 import { Telemetry } from "../../../packages/core/src/telemetry/telemetry.js";
 import { silentLogger } from "../../support/logger.js";

@@ -4,7 +4,7 @@ import { isCompactJws, maxCompactLength } from "../auth/compact-jws.js";
 import { refusalOfLogoutToken } from "../auth/logout-token.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Check, Reply } from "../http/verdict.js";
-import type { ResolvedAuth } from "../auth/options.js";
+import type { ResolvedAuth } from "../auth/resolve.js";
 import { checkBoolean, checkFunction, checkObject, optionError, strings } from "../lib/validate.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { ForeignLogout } from "../sessions/logout.js";

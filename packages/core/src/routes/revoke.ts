@@ -5,7 +5,7 @@ import { untimelyToken } from "../auth/token-refusal.js";
 import type { Exchange } from "../http/exchange.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Check, Reply } from "../http/verdict.js";
-import type { ResolvedAuth } from "../auth/options.js";
+import type { ResolvedAuth } from "../auth/resolve.js";
 import { checkFunction, checkObject, optionError } from "../lib/validate.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { SecurityStore } from "../store/ports/decisions.js";

@@ -2,7 +2,7 @@ import type { IssuerVerifierOptions } from "../auth/issuer-verifier.js";
 import { IssuerVerifier } from "../auth/issuer-verifier.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import { Verifier } from "../auth/verifier.js";
-import type { ResolvedAuth } from "../auth/options.js";
+import type { ResolvedAuth } from "../auth/resolve.js";
 import type { SecurityStore } from "../store/ports/decisions.js";
 import { clockDiffers } from "../store/ports/decisions.js";
 

@@ -1,8 +1,9 @@
+import type { IssuerOptions, AuthOptions } from "./options.js";
+import { issuerOptions } from "./options.js";
 import type { ConfirmationRules } from "./claims.js";
 import type { Audience, IssuerTest, IssuerVerifierOptions } from "./issuer-verifier.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
-import type { AuthOptions } from "./options.js";
 import type { KeyContext, ResolvedKeys } from "./keys/options.js";
 import { resolveKeys } from "./keys/options.js";
 import {
@@ -15,40 +16,6 @@ import {
   strings,
   stringsOrNone,
 } from "../lib/validate.js";
-
-/** What may differ between issuers. */
-export type IssuerOption =
-  | "issuer"
-  | "secret"
-  | "publicKey"
-  | "jwks"
-  | "jwksUri"
-  | "audience"
-  | "algorithms"
-  | "remoteKeys"
-  | "requiredClaims"
-  | "strict"
-  | "maxTokenAge"
-  | "maxLifetime"
-  | "requireJti"
-  | "rolesClaim"
-  | "subjectClaim"
-  | "numericSubject"
-  | "validate";
-
-export const issuerOptions: readonly IssuerOption[] = [
-  ...(["issuer", "secret", "publicKey", "jwks", "jwksUri", "audience", "algorithms", "requiredClaims"] as const),
-  ...(["strict", "maxTokenAge", "maxLifetime", "requireJti", "rolesClaim", "validate", "remoteKeys"] as const),
-  ...(["subjectClaim", "numericSubject"] as const),
-];
-
-/**
- * One of several issuers: its keys, audience and algorithms. What it leaves out of the other members is as `auth` itself
- * says. A key of one issuer never verifies a token of another.
- */
-export type IssuerOptions = Partial<Pick<AuthOptions, IssuerOption>> & {
-  readonly issuer: string | readonly string[] | IssuerTest;
-};
 
 /** An issuer as resolved, with keys that are opened when every option is known to be right. */
 export interface ResolvedIssuer extends Omit<IssuerVerifierOptions, "keysOf" | "algorithms"> {
