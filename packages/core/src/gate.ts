@@ -20,7 +20,7 @@ import { compileCondition, compileWideCondition } from "./http/path.js";
 import { createLogins } from "./login/logins.js";
 import { throttleLogin } from "./login/throttle.js";
 import type { Seat } from "./http/attachment.js";
-import type { Check } from "./http/verdict.js";
+import type { Check } from "./http/check.js";
 import { resolveLimit } from "./limits/options.js";
 import { headersOf } from "./limits/policy.js";
 import { resolveResponseCache } from "./response-cache/options.js";

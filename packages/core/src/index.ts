@@ -45,7 +45,6 @@ export { DenialError, lateError } from "./http/verdict.js";
 export type {
   Allowed,
   BodyForm,
-  Check,
   Decision,
   Denied,
   DenialCode,
@@ -54,6 +53,7 @@ export type {
   Reply,
   Verdict,
 } from "./http/verdict.js";
+export type { Check } from "./http/check.js";
 export type { AudienceClaim, AuthOptions } from "./auth/options.js";
 export type { DpopOptions } from "./auth/dpop/options.js";
 export type { Duration } from "./lib/duration.js";

@@ -3,7 +3,7 @@ import type { Identifier } from "../auth/identifying-claim.js";
 import { checkIdentifying, claimAt, identifyingText, identifyingTexts, unfit } from "../auth/identifying-claim.js";
 import { isYes } from "../auth/issuer-verifier.js";
 import type { VerifiedToken } from "../auth/verifier.js";
-import type { Check } from "../http/verdict.js";
+import type { Check } from "../http/check.js";
 import { allowed } from "../http/verdict.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";

@@ -1,5 +1,6 @@
 import type { Exchange } from "../http/exchange.js";
-import type { Check, Denied, Header, Reply, Verdict } from "../http/verdict.js";
+import type { Denied, Header, Reply, Verdict } from "../http/verdict.js";
+import type { Check } from "../http/check.js";
 import { DenialError, allowed } from "../http/verdict.js";
 
 /** Passes a request that every check passes, asked in order; the first refusal, or answer of another kind, ends it. */

@@ -1,7 +1,8 @@
 import type { DenyOptions } from "../http/deny-options.js";
 import type { Exchange } from "../http/exchange.js";
 import type { Seat } from "../http/attachment.js";
-import type { Check, Verdict } from "../http/verdict.js";
+import type { Verdict } from "../http/verdict.js";
+import type { Check } from "../http/check.js";
 import { checkOneOf, optionError } from "../lib/validate.js";
 import { events } from "../telemetry/events.js";
 import type { Logger } from "../telemetry/logger.js";

@@ -1,5 +1,6 @@
 import type { Exchange } from "../http/exchange.js";
-import type { Check, Decision, Header, Reply, Verdict } from "../http/verdict.js";
+import type { Decision, Header, Reply, Verdict } from "../http/verdict.js";
+import type { Check } from "../http/check.js";
 import type { Logger } from "../telemetry/logger.js";
 
 /** A CORS preflight (Fetch 3.2.2). A browser sends no credentials with it, so that none can be asked for. */

@@ -1,5 +1,4 @@
 import { documentation } from "../lib/documentation.js";
-import type { Exchange } from "./exchange.js";
 
 /** The stable name of a reason to refuse a request; each has a heading in docs/errors.md. */
 export type DenialCode =
@@ -132,9 +131,6 @@ export interface Reply {
 export type Decision = Allowed | Denied;
 
 export type Verdict = Decision | Reply;
-
-/** Decides about a request; writes what it found out to `exchange.facts`. Bugs throw, refusals are values. */
-export type Check<Raw = unknown> = (exchange: Exchange<Raw>) => Verdict | Promise<Verdict>;
 
 export const allowed: Allowed = Object.freeze({ allowed: true, headers: Object.freeze([]) });
 

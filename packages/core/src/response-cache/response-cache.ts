@@ -1,5 +1,6 @@
 import type { Exchange } from "../http/exchange.js";
-import type { Allowed, Check, Reply, Verdict } from "../http/verdict.js";
+import type { Allowed, Reply, Verdict } from "../http/verdict.js";
+import type { Check } from "../http/check.js";
 import { allowed } from "../http/verdict.js";
 import type { ResolvedResponseCache } from "./options.js";
 import type { Forward, Handling } from "./cache-status.js";
