@@ -1,0 +1,73 @@
+import type { Quota } from "./quota.js";
+import { rateLimitFields, retryAfter } from "../http/fields.js";
+import type { RateLimitFormat } from "../http/fields.js";
+import type { Denied } from "../http/verdict.js";
+import { deny } from "../http/verdict.js";
+import type { Charge, Tally } from "../store/ports/decisions.js";
+import { exceeds } from "../store/ports/decisions.js";
+import type { FixedWindowState } from "./fixed-window.js";
+import type { AppliedPolicy, Policy } from "./policy.js";
+
+/** One policy after the decision. */
+export interface Settled {
+  readonly quota: Quota;
+  /** Does it let the request pass? */
+  readonly admitted: boolean;
+  /** Is the client blocked for having gone on after refusals? */
+  readonly blocked: boolean;
+}
+
+export function settleQuota<Raw>({ policy, charge }: AppliedPolicy<Raw>, tally: Tally): Settled {
+  const { admitted, remaining, resetMs } = stateOf(policy, charge, tally);
+  const quota: Quota = {
+    policy: policy.name,
+    algorithm: policy.algorithm,
+    limit: charge.limit,
+    windowSeconds: charge.windowSeconds,
+    remaining,
+    resetSeconds: Math.max(0, Math.ceil(resetMs / 1000)),
+    exceeded: !admitted,
+    shadow: policy.shadow,
+  };
+  return { quota, admitted: admitted || policy.shadow, blocked: tally.blocked === true };
+}
+
+function stateOf<Raw>({ algorithm, windows }: Policy<Raw>, charge: Charge, tally: Tally): FixedWindowState {
+  if (algorithm === "fixed-window") return windows.settle(charge.key, charge.limit, charge.cost, tally);
+  const { limit, burst = limit } = charge;
+  const remaining = Math.max(0, (limit === 0 ? 0 : burst) - tally.consumed);
+  return { admitted: !exceeds(charge, tally), remaining, resetMs: tally.resetMs };
+}
+
+/** The rate-limit fields; those in shadow are nobody's business. */
+export function quotaFields(
+  format: RateLimitFormat,
+  quotas: readonly Quota[],
+  nowMs: number,
+): ReturnType<typeof rateLimitFields> {
+  const shown = quotas.some(({ shadow }) => shadow) ? quotas.filter(({ shadow }) => !shadow) : quotas;
+  return rateLimitFields(format, shown, nowMs);
+}
+
+/** The refusal of the policies that are exhausted; undefined if none is. */
+export function denyExhausted(settled: readonly Settled[], format: RateLimitFormat, nowMs: number): Denied | undefined {
+  const violated = settled.filter(({ admitted }) => !admitted);
+  if (violated.length === 0) return undefined;
+  const quotas = violated.map(({ quota }) => quota);
+  const fields = quotaFields(
+    format,
+    settled.map(({ quota }) => quota),
+    nowMs,
+  );
+  return deny(refusalOf(violated), {
+    cause: "a rate limit is exhausted",
+    headers: [...fields, retryAfter(Math.max(...quotas.map(({ resetSeconds }) => resetSeconds)))],
+    violatedPolicies: quotas.map(({ policy }) => policy),
+  });
+}
+
+function refusalOf(violated: readonly Settled[]): "abuse_detected" | "concurrency_exceeded" | "quota_exceeded" {
+  if (violated.some(({ blocked }) => blocked)) return "abuse_detected";
+  const inFlight = violated.every(({ quota }) => quota.algorithm === "concurrency");
+  return inFlight ? "concurrency_exceeded" : "quota_exceeded";
+}
