@@ -2,8 +2,8 @@ import type { Codecs } from "./codec.js";
 import { jsonLetter } from "./codec.js";
 import type { StoredEntry } from "./entry.js";
 import { freezeAll, freezeTree } from "./freeze.js";
-import type { Generation } from "./generations.js";
-import { unchanged } from "./generations.js";
+import type { Generation } from "./generation.js";
+import { unchanged } from "./generation.js";
 
 export interface CachedEntryOptions {
   readonly stored: StoredEntry;

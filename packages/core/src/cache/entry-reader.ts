@@ -5,7 +5,8 @@ import { CachedEntry } from "./cached-entry.js";
 import type { Codecs } from "./codec.js";
 import type { StoredEntry } from "./entry.js";
 import { longestHead, readEntry } from "./entry.js";
-import type { Generation, Generations } from "./generations.js";
+import type { Generations } from "./generations.js";
+import type { Generation } from "./generation.js";
 import type { Place } from "./regions.js";
 
 export interface EntryReaderOptions {

@@ -4,7 +4,7 @@ import type { Lease, Settlement } from "../store/ports/cache.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { CachedEntry } from "./cached-entry.js";
 import type { Flight } from "./joined-run.js";
-import { unchanged } from "./generations.js";
+import { unchanged } from "./generation.js";
 import type { LayeredCache } from "./tiers.js";
 import type { LeaseReleases } from "./lease-releases.js";
 import type { Place } from "./regions.js";

@@ -1,3 +1,4 @@
+import type { Generation } from "./generation.js";
 import { LRUCache } from "lru-cache";
 import type { CacheStore } from "../store/ports/cache.js";
 import type { CacheSignals } from "../store/ports/cache-signals.js";
@@ -5,18 +6,6 @@ import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { Invalidations, allOf } from "./invalidations.js";
 import type { Place } from "./regions.js";
-
-/** The random text that entries of a namespace, a view or a tag carry; another one there, and they do not count any more. */
-export interface Generation {
-  readonly key: string;
-  value: string | undefined;
-  /** So long it is sure to live in the store; by the monotonic clock of this process. */
-  lastsUntil: number;
-  /** Grows whenever the value may have changed; entries kept in process remember which they were read under. */
-  epoch: number;
-  /** It is no longer told of changes: ask for another. */
-  dropped: boolean;
-}
 
 /** Outlives what is stamped with it, or that is a miss too early. */
 const leastTtlMs = 30 * 86_400_000;
@@ -151,14 +140,6 @@ export class Generations {
   #flush(): void {
     for (const known of this.#known.values()) forget(known);
   }
-}
-
-/** Has none of these changed since it was in its epoch? */
-export function unchanged(generations: readonly Generation[], epochs: readonly number[]): boolean {
-  for (let index = 0; index < epochs.length; index += 1) {
-    if (generations[index]?.epoch !== epochs[index]) return false;
-  }
-  return true;
 }
 
 function forget(generation: Generation): void {

@@ -2,7 +2,7 @@ import type { CachedEntry } from "./cached-entry.js";
 import type { Stand } from "./entry-reader.js";
 import { epochOf } from "./entry-reader.js";
 import { Flight } from "./joined-run.js";
-import { unchanged } from "./generations.js";
+import { unchanged } from "./generation.js";
 import type { Mark } from "./read-tickets.js";
 import type { LayeredCache } from "./tiers.js";
 import type { Job, Made, MakingFlight } from "./factory-runner.js";

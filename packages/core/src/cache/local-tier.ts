@@ -1,6 +1,6 @@
+import type { Kept, Shelf, Place } from "./regions.js";
 import { LRUCache } from "lru-cache";
 import type { CachedEntry } from "./cached-entry.js";
-import type { Place } from "./regions.js";
 import type { CacheSignals } from "../store/ports/cache-signals.js";
 
 export interface LocalTierOptions {
@@ -8,21 +8,6 @@ export interface LocalTierOptions {
   readonly bytes: number;
   readonly ttlMs: number;
   readonly signals: CacheSignals;
-}
-
-/** An entry in process. */
-interface Kept {
-  readonly entry: CachedEntry;
-  readonly storeKey: string;
-  readonly key: string;
-  readonly shelf: Shelf;
-  touchedAt: number;
-}
-
-/** What is kept of a place, by key as it is: making up and hashing the key of the store takes longer than all the rest. */
-export interface Shelf {
-  readonly prefix: string;
-  readonly kept: Map<string, Kept>;
 }
 
 /** An entry that is read more often than this counts as read once, by those that make room. */

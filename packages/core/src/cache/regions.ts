@@ -1,8 +1,9 @@
 import { LRUCache } from "lru-cache";
-import type { Generation } from "./generations.js";
-import type { Shelf } from "./local-tier.js";
+import type { Generation } from "./generation.js";
+
 import type { Keyspace } from "../store/keyspace.js";
 import type { CacheStatistics, NamespaceStatistics } from "../telemetry/cache-statistics.js";
+import type { CachedEntry } from "./cached-entry.js";
 
 /** Where a view keeps its entries: a namespace, of everybody, of a user or of a tenant. */
 export interface Place {
@@ -64,4 +65,19 @@ export class Places {
 function stepsOf(path: string): string[] {
   const names = path === "" ? [] : path.split(".");
   return ["", ...names.map((_, index) => names.slice(0, index + 1).join("."))];
+}
+
+/** An entry in process. */
+export interface Kept {
+  readonly entry: CachedEntry;
+  readonly storeKey: string;
+  readonly key: string;
+  readonly shelf: Shelf;
+  touchedAt: number;
+}
+
+/** What is kept of a place, by key as it is: making up and hashing the key of the store takes longer than all the rest. */
+export interface Shelf {
+  readonly prefix: string;
+  readonly kept: Map<string, Kept>;
 }

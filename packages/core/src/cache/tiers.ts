@@ -9,7 +9,7 @@ import type { CachedEntry } from "./cached-entry.js";
 import { Codecs } from "./codec.js";
 import type { Awaitable } from "./entry-reader.js";
 import { EntryReader, epochOf, keyOf, nothingSaid } from "./entry-reader.js";
-import type { Generation } from "./generations.js";
+import type { Generation } from "./generation.js";
 import { Generations, openRenewals } from "./generations.js";
 import { HeldLeases } from "./held-leases.js";
 import type { Mark } from "./read-tickets.js";
