@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { accessTokenHash, createDpopClient, signToken } from "@portcullis/testkit";
 import { DpopNonces } from "../../packages/core/src/auth/dpop/nonce.js";
 import { resolveDpop } from "../../packages/core/src/auth/dpop/options.js";
-import { Possession } from "../../packages/core/src/guard/proof-of-possession.js";
+import { ProofOfPossession } from "../../packages/core/src/guard/proof-of-possession.js";
 import { createChallenges } from "../../packages/core/src/guard/challenges.js";
 import type { VerifiedToken } from "../../packages/core/src/auth/verifier.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
@@ -45,7 +45,7 @@ describe("a nonce for DPoP proofs", () => {
     const keySecret = "a secret of the test";
     const publicUrl = "https://api.test";
     const challenges = createChallenges({ realm: undefined, dpop: { required: true, algorithms: ["ES256"] } });
-    const possession = new Possession({
+    const possession = new ProofOfPossession({
       dpop: resolveDpop({ nonce: true }, { publicUrl, keySecret })!,
       toleranceSeconds: 5,
       keys: new Keyspace("", keySecret),

@@ -8,18 +8,18 @@ import { openResponseCaches } from "./response-cache/service.js";
 import { IssuerScope } from "./auth/issuer-scope.js";
 import type { AuthenticateOptions, Gate } from "./gate-types.js";
 import type { DenyOptions } from "./http/deny-options.js";
-import type { AdmissionParts } from "./guard/guard.js";
-import { createAdmission } from "./guard/guard.js";
+import type { GuardParts } from "./guard/guard.js";
+import { createGuard } from "./guard/guard.js";
 import { requireAnyScope, requireClaim, requireRecentAuth, requireRole, requireScopes } from "./guard/authorize.js";
 import { every, exceptWhere, onlyWhere, some } from "./guard/compose.js";
-import { Exposure } from "./guard/middleware.js";
+import { MiddlewareFactory } from "./guard/middleware.js";
 import { PreflightAnswers } from "./guard/preflight.js";
 import { HealthMonitor } from "./health/monitor.js";
 import { checkSource, messageExchange, tokenExchange, tolerantSources } from "./http/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
 import { createLogins } from "./login/logins.js";
 import { throttleLogin } from "./login/throttle.js";
-import type { Seat } from "./http/attachment.js";
+import type { Attachment } from "./http/attachment.js";
 import type { Check } from "./http/check.js";
 import { resolveLimit } from "./limits/options.js";
 import { headersOf } from "./limits/policy.js";
@@ -45,7 +45,7 @@ import { gauge, labelled } from "./telemetry/metrics.js";
 import { Telemetry } from "./telemetry/telemetry.js";
 
 /** Makes a middleware of one framework from a check, for exchanges as they are at this seat ({@link exchangeAt}). */
-export type BindCheck<Raw, Middleware> = (check: Check<Raw>, property: string, seat: Seat) => Middleware;
+export type BindCheck<Raw, Middleware> = (check: Check<Raw>, property: string, seat: Attachment) => Middleware;
 
 /** Builds a gate: options, stores, services, and the middleware that `bind` makes of their checks. */
 export function createGate<Raw, Middleware extends object>(
@@ -85,14 +85,14 @@ export function createGate<Raw, Middleware extends object>(
   stores.onReady(() => void logFindings());
   const monitor = new HealthMonitor(resolved, stores, services.degradation);
   const verification = { authentication: "required", limits: [], cache: false } as const;
-  const exposure = new Exposure<Raw, Middleware>({
+  const exposure = new MiddlewareFactory<Raw, Middleware>({
     bind: (check, seat) => bind(check, resolved.property, seat),
     telemetry,
     logger,
   });
   const sources = tolerantSources(services.sources, noteSourceError);
-  const verifyMessage = exposure.observe(createAdmission({ ...services, sources }, verification));
-  const verifyToken = exposure.observe(createAdmission({ ...services, sources: [{ kind: "header" }] }, verification));
+  const verifyMessage = exposure.observe(createGuard({ ...services, sources }, verification));
+  const verifyToken = exposure.observe(createGuard({ ...services, sources: [{ kind: "header" }] }, verification));
   let closed = false;
   const preflights = new PreflightAnswers(logger);
   let notedSourceError = false;
@@ -111,24 +111,24 @@ export function createGate<Raw, Middleware extends object>(
   }
 
   function admit(
-    parts: AdmissionParts<Raw>,
+    parts: GuardParts<Raw>,
     denyOptions?: DenyOptions,
     preflight: AuthenticateOptions["preflight"] = "answer",
   ): Middleware {
     const identifies = parts.authentication !== "off";
 
-    function make(authentication: AdmissionParts<Raw>["authentication"]): Check<Raw> {
-      const admission = createAdmission(services, { ...parts, authentication });
+    function make(authentication: GuardParts<Raw>["authentication"]): Check<Raw> {
+      const admission = createGuard(services, { ...parts, authentication });
       return identifies && preflight === "answer" ? preflights.inPlaceOf(admission) : admission;
     }
 
     const lenient = make(parts.authentication === "required" ? "optional" : parts.authentication);
-    return exposure.expose(make(parts.authentication), denyOptions, { lenient, identifies });
+    return exposure.toMiddleware(make(parts.authentication), denyOptions, { lenient, identifies });
   }
 
   /** A check of who was found out to be asking: by this gate, if it looks for that. */
   function authorize(check: Check<Raw>): Middleware {
-    return exposure.expose(check, {}, { identifies: auth !== undefined });
+    return exposure.toMiddleware(check, {}, { identifies: auth !== undefined });
   }
 
   async function examine(): Promise<readonly Finding[]> {
@@ -172,7 +172,7 @@ export function createGate<Raw, Middleware extends object>(
   function identification({
     optional = auth?.optional,
     onStoreError,
-  }: AuthenticateOptions): Pick<AdmissionParts<Raw>, "authentication" | "onStoreError"> {
+  }: AuthenticateOptions): Pick<GuardParts<Raw>, "authentication" | "onStoreError"> {
     if (optional !== undefined) checkBoolean("optional", optional);
     if (onStoreError !== undefined) checkRevocationPolicy("onStoreError", onStoreError);
     return { authentication: auth === undefined ? "off" : optional === true ? "optional" : "required", onStoreError };
@@ -190,7 +190,7 @@ export function createGate<Raw, Middleware extends object>(
         if (guardOptions[name] !== undefined)
           throw optionError(`guard().${name}`, "does nothing beside checks; give it to authenticate() there");
       }
-      const parts = (own as Middleware[]).map((middleware) => exposure.exposed("guard().checks", middleware));
+      const parts = (own as Middleware[]).map((middleware) => exposure.checkOf("guard().checks", middleware));
       return exposure.combine(parts, every, guardOptions.onDeny);
     },
     authenticate(authenticateOptions = {}) {
@@ -213,7 +213,7 @@ export function createGate<Raw, Middleware extends object>(
     },
     throttleLogin(loginOptions) {
       const throttle = throttleLogin(resolveThrottleLogin(loginOptions), services.logins);
-      return exposure.expose((exchange) => {
+      return exposure.toMiddleware((exchange) => {
         services.charges.examineAddress(exchange);
         return throttle(exchange);
       }, loginOptions);
@@ -225,7 +225,7 @@ export function createGate<Raw, Middleware extends object>(
     cacheResponse(cacheOptions = {}) {
       const cacheResponse = responseCaches.create(resolveResponseCache(cacheOptions));
       if (cachesInRedis) noteCaches();
-      return exposure.expose(cacheResponse);
+      return exposure.toMiddleware(cacheResponse);
     },
     requireScopes: (...scopes) => authorize(requireScopes(scopes, services.challenges)),
     requireAnyScope: (...scopes) => authorize(requireAnyScope(scopes, services.challenges)),
@@ -235,22 +235,22 @@ export function createGate<Raw, Middleware extends object>(
       authorize(requireRecentAuth(recency, services.challenges, now, () => clockDiffers(stores.security))),
     unless(condition, middleware) {
       const matches = compileCondition("unless()", condition);
-      return exposure.combine([exposure.exposed("unless()", middleware)], (checks) =>
+      return exposure.combine([exposure.checkOf("unless()", middleware)], (checks) =>
         exceptWhere(matches, every(checks)),
       );
     },
     when(condition, middleware) {
       const matches = compileWideCondition("when()", condition);
-      return exposure.combine([exposure.exposed("when()", middleware)], (checks) => onlyWhere(matches, every(checks)));
+      return exposure.combine([exposure.checkOf("when()", middleware)], (checks) => onlyWhere(matches, every(checks)));
     },
     some(...alternatives) {
-      const parts = alternatives.map((middleware) => exposure.exposed("some()", middleware));
+      const parts = alternatives.map((middleware) => exposure.checkOf("some()", middleware));
       if (parts.length === 0) throw optionError("some()", "needs at least one middleware of this gate");
       return exposure.combine(parts, some);
     },
     optional(middleware) {
-      const { lenient, onDeny, identifies } = exposure.exposed("optional()", middleware);
-      return exposure.expose(lenient, { onDeny }, { lenient, identifies });
+      const { lenient, onDeny, identifies } = exposure.checkOf("optional()", middleware);
+      return exposure.toMiddleware(lenient, { onDeny }, { lenient, identifies });
     },
     async verify(source) {
       if (auth === undefined) throw optionError("auth", "is required for verify()");
@@ -277,18 +277,18 @@ export function createGate<Raw, Middleware extends object>(
     quotas: services.administration.quotas,
     routes: {
       resourceMetadata: (metadata = {}) =>
-        exposure.expose(resourceMetadata(metadata, auth, resolved.publicUrl, services.challenges)),
-      health: (healthOptions = {}) => exposure.expose(healthRoutes(healthOptions, monitor)),
-      metrics: (metricsOptions = {}) => exposure.expose(metricsRoute(metricsOptions, readMetrics)),
+        exposure.toMiddleware(resourceMetadata(metadata, auth, resolved.publicUrl, services.challenges)),
+      health: (healthOptions = {}) => exposure.toMiddleware(healthRoutes(healthOptions, monitor)),
+      metrics: (metricsOptions = {}) => exposure.toMiddleware(metricsRoute(metricsOptions, readMetrics)),
       revoke: (revokeOptions = {}) =>
-        exposure.expose(
+        exposure.toMiddleware(
           revokeRoute(revokeOptions, { ...services, auth, revokeRefreshToken: services.ending?.revokeRefreshToken }),
         ),
       backchannelLogout: (logoutOptions) =>
-        exposure.expose(
+        exposure.toMiddleware(
           backchannelLogoutRoute(logoutOptions, { ...services, auth, keys, logOut: services.ending?.logOut }),
         ),
-      jwks: (jwksOptions = {}) => exposure.expose(jwksRoute(jwksOptions, resolved.tokens)),
+      jwks: (jwksOptions = {}) => exposure.toMiddleware(jwksRoute(jwksOptions, resolved.tokens)),
     },
     logins: createLogins(services.logins),
     breakers: stores.breakers,

@@ -6,10 +6,10 @@ import type { Prepared } from "./auth/verifier.js";
 import { Verifier } from "./auth/verifier.js";
 import { IssuerVerifier } from "./auth/issuer-verifier.js";
 import { CacheService } from "./cache/cache-service.js";
-import type { AdmissionServices } from "./guard/guard.js";
+import type { GuardServices } from "./guard/guard.js";
 import { createChallenges } from "./guard/challenges.js";
 import { Degradation } from "./guard/degradation.js";
-import { Possession } from "./guard/proof-of-possession.js";
+import { ProofOfPossession } from "./guard/proof-of-possession.js";
 import type { LoginServices } from "./login/throttle.js";
 import type { ResolvedAuth } from "./auth/resolve.js";
 import type { ResolvedOptions } from "./options.js";
@@ -31,7 +31,7 @@ import { MemoryLoginStore } from "./store/memory/logins.js";
 import type { Stores } from "./store/stores.js";
 
 /** What admissions need, and what a gate offers besides. */
-export interface GateServices<Raw> extends AdmissionServices<Raw>, SessionServices {
+export interface GateServices<Raw> extends GuardServices<Raw>, SessionServices {
   /** Rejects every call where revocation is off. */
   readonly revocationsOrMissing: Revocations;
   readonly logins: LoginServices;
@@ -117,7 +117,7 @@ export function createServices<Raw>(
     possession:
       auth?.dpop === undefined
         ? undefined
-        : new Possession({
+        : new ProofOfPossession({
             dpop: auth.dpop,
             toleranceSeconds: auth.toleranceSeconds,
             clockDiffers: () => clockDiffers(store),

@@ -25,16 +25,16 @@ import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Challenges } from "./challenges.js";
 import { denyForClock, denyUnavailable, schemeOf } from "./challenges.js";
 import type { Degradation } from "./degradation.js";
-import type { Possession, Proven } from "./proof-of-possession.js";
+import type { ProofOfPossession, Proof } from "./proof-of-possession.js";
 import { isPreflight } from "./preflight.js";
 
 /** What every admission of a gate works with. */
-export interface AdmissionServices<Raw> {
+export interface GuardServices<Raw> {
   readonly store: SecurityStore;
   readonly verifier: Verifier | undefined;
   readonly sources: readonly TokenSource<Raw>[];
   /** Undefined where no token is bound to a key. */
-  readonly possession: Possession | undefined;
+  readonly possession: ProofOfPossession | undefined;
   readonly revocations: RevocationService | undefined;
   /** Whose the keys are that services share. */
   readonly sharedKeys: Pick<SharedKeys, "settled">;
@@ -51,7 +51,7 @@ export interface AdmissionServices<Raw> {
 }
 
 /** Which of a gate's services one middleware applies. */
-export interface AdmissionParts<Raw> {
+export interface GuardParts<Raw> {
   readonly authentication: "required" | "optional" | "off";
   readonly limits: readonly Policy<Raw>[];
   readonly cache: boolean;
@@ -60,14 +60,14 @@ export interface AdmissionParts<Raw> {
 }
 
 /** The check of an admission: it never answers in the application's place ({@link PreflightAnswers} does). */
-export type Admission<Raw> = (exchange: Exchange<Raw>) => Decision | Promise<Decision>;
+export type GuardCheck<Raw> = (exchange: Exchange<Raw>) => Decision | Promise<Decision>;
 
 /**
  * The way of a request, in one fold: credentials, verified token, one question to the store, verdict. The order of
  * refusals is the address' limits, then the token, then the other limits, so that bad tokens cost their sender something
  * and a revoked token cannot drain the quota of its victim. Whatever can be answered at once is.
  */
-export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: AdmissionParts<Raw>): Admission<Raw> {
+export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts<Raw>): GuardCheck<Raw> {
   const { store, verifier, sources, possession, revocations, charges, challenges, degradation, now } = services;
   const addressLimits = parts.limits.filter(countsAddresses);
   const otherLimits = parts.limits.filter((policy) => !countsAddresses(policy));
@@ -141,7 +141,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     exchange: Exchange<Raw>,
     verified: VerifiedToken | undefined,
     denial: Denied | undefined,
-    proof?: Proven,
+    proof?: Proof,
   ): Decision | Promise<Decision> {
     if (identifies) identify(exchange.facts, verified);
     const before = charges.charges(addressLimits, exchange, verified);
@@ -159,7 +159,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     exchange: Exchange<Raw>,
     verified: VerifiedToken | undefined,
     denial: Denied | undefined,
-    proof: Proven | undefined,
+    proof: Proof | undefined,
     before: Charged<Raw>,
     after: Charged<Raw>,
   ): Decision | Promise<Decision> {
@@ -293,7 +293,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
   }
 
   /** Where the store cannot say whether a proof is new, nobody can. */
-  function decideUse(facts: Facts, proof: Proven | undefined, repeated: Answer["repeated"]): Denied | undefined {
+  function decideUse(facts: Facts, proof: Proof | undefined, repeated: Answer["repeated"]): Denied | undefined {
     if (repeated === undefined) return undefined;
     if (repeated instanceof StoreFault)
       return denyUnavailable(`the store cannot say whether the DPoP proof is new: ${repeated.kind}`);
@@ -315,7 +315,7 @@ export function createAdmission<Raw>(services: AdmissionServices<Raw>, parts: Ad
     if (verified !== undefined) facts.identified = true;
   }
 
-  function allow(exchange: Exchange<Raw>, settled: readonly Settled[], proof: Proven | undefined): Decision {
+  function allow(exchange: Exchange<Raw>, settled: readonly Settled[], proof: Proof | undefined): Decision {
     const { facts } = exchange;
     if (parts.cache && services.cache !== undefined) {
       facts.cache ??= services.cache.create(facts, exchange);
@@ -342,7 +342,7 @@ interface Request<Raw> {
   readonly exchange: Exchange<Raw>;
   readonly verified: VerifiedToken | undefined;
   readonly denial: Denied | undefined;
-  readonly proof: Proven | undefined;
+  readonly proof: Proof | undefined;
   readonly before: readonly AppliedPolicy<Raw>[];
   readonly after: readonly AppliedPolicy<Raw>[];
 }

@@ -1,6 +1,6 @@
 import type { DenyOptions } from "../http/deny-options.js";
 import type { Exchange } from "../http/exchange.js";
-import type { Seat } from "../http/attachment.js";
+import type { Attachment } from "../http/attachment.js";
 import type { Verdict } from "../http/verdict.js";
 import type { Check } from "../http/check.js";
 import { checkOneOf, optionError } from "../lib/validate.js";
@@ -11,7 +11,7 @@ import { timeVerdict } from "../telemetry/time-verdict.js";
 import { anonymousToo, throwing } from "./compose.js";
 
 /** A middleware as its gate remembers it, to build others from it. */
-export interface Exposed<Raw> {
+export interface MiddlewareCheck<Raw> {
   readonly check: Check<Raw>;
   /** The same for requests with credentials; others pass as anonymous, with everything that needs nobody signed in. */
   readonly lenient: Check<Raw>;
@@ -20,27 +20,30 @@ export interface Exposed<Raw> {
   readonly identifies: boolean;
 }
 
-export interface ExposureOptions<Raw, Middleware> {
+export interface MiddlewareFactoryOptions<Raw, Middleware> {
   /** Makes a middleware of one framework from a check. */
-  readonly bind: (check: Check<Raw>, seat: Seat) => Middleware;
+  readonly bind: (check: Check<Raw>, seat: Attachment) => Middleware;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
 }
 
 /** Makes middleware of checks: observed, refusing as told, and remembered, so that other middleware can be made of it. */
-export class Exposure<Raw, Middleware extends object> {
-  readonly #options: ExposureOptions<Raw, Middleware>;
-  readonly #made = new WeakMap<Middleware, Exposed<Raw>>();
-  readonly #seats = seatsOf({});
+export class MiddlewareFactory<Raw, Middleware extends object> {
+  readonly #options: MiddlewareFactoryOptions<Raw, Middleware>;
+  readonly #made = new WeakMap<Middleware, MiddlewareCheck<Raw>>();
+  readonly #seats = attachmentsOf({});
 
-  constructor(options: ExposureOptions<Raw, Middleware>) {
+  constructor(options: MiddlewareFactoryOptions<Raw, Middleware>) {
     this.#options = options;
   }
 
-  expose(
+  toMiddleware(
     check: Check<Raw>,
     { onDeny = "respond" }: DenyOptions = {},
-    { lenient = anonymousToo(check), identifies = false }: Partial<Pick<Exposed<Raw>, "lenient" | "identifies">> = {},
+    {
+      lenient = anonymousToo(check),
+      identifies = false,
+    }: Partial<Pick<MiddlewareCheck<Raw>, "lenient" | "identifies">> = {},
   ): Middleware {
     checkOneOf("onDeny", onDeny, ["respond", "throw"]);
     const observed = this.observe(check);
@@ -51,7 +54,7 @@ export class Exposure<Raw, Middleware extends object> {
   }
 
   /** What a middleware of this gate was made of; that of others is a wrong option. */
-  exposed(option: string, middleware: Middleware): Exposed<Raw> {
+  checkOf(option: string, middleware: Middleware): MiddlewareCheck<Raw> {
     const known = this.#made.get(middleware);
     if (known === undefined) throw optionError(option, "takes middleware made by this gate");
     return known;
@@ -59,13 +62,13 @@ export class Exposure<Raw, Middleware extends object> {
 
   /** Middleware made of others: it throws if one of them does, unless told otherwise. */
   combine(
-    parts: readonly Exposed<Raw>[],
+    parts: readonly MiddlewareCheck<Raw>[],
     build: (checks: readonly Check<Raw>[]) => Check<Raw>,
     onDeny: "respond" | "throw" = parts.some((part) => part.onDeny === "throw") ? "throw" : "respond",
   ): Middleware {
     const lenient = build(parts.map((part) => part.lenient));
     const identifies = parts.some((part) => part.identifies);
-    return this.expose(build(parts.map(({ check }) => check)), { onDeny }, { lenient, identifies });
+    return this.toMiddleware(build(parts.map(({ check }) => check)), { onDeny }, { lenient, identifies });
   }
 
   /** The same check, with its verdicts counted, logged and published. */
@@ -96,6 +99,6 @@ export class Exposure<Raw, Middleware extends object> {
   }
 }
 
-function seatsOf(gate: object): { readonly front: Seat; readonly back: Seat } {
+function attachmentsOf(gate: object): { readonly front: Attachment; readonly back: Attachment } {
   return { front: { gate, identifies: true }, back: { gate, identifies: false } };
 }

@@ -9,7 +9,7 @@ import type { UseQuestion } from "../store/ports/decisions.js";
 import type { Challenges } from "./challenges.js";
 import { denyForClock } from "./challenges.js";
 
-export interface PossessionOptions {
+export interface ProofOfPossessionOptions {
   readonly dpop: ResolvedDpop;
   readonly toleranceSeconds: number;
   readonly keys: Keyspace;
@@ -21,20 +21,20 @@ export interface PossessionOptions {
 }
 
 /** A proof that holds, if the store has not seen it before. */
-export interface Proven {
+export interface Proof {
   readonly use: UseQuestion;
   /** For the response. */
   readonly headers: readonly Header[];
 }
 
 /** Proof that the sender of a bound token has the key it is bound to (DPoP, RFC 9449). */
-export class Possession {
-  readonly #options: PossessionOptions;
+export class ProofOfPossession {
+  readonly #options: ProofOfPossessionOptions;
   readonly #nonces: DpopNonces | undefined;
   /** A use must be remembered for as long as its proof may be accepted, on whichever clock. */
   readonly #useMs: number;
 
-  constructor(options: PossessionOptions) {
+  constructor(options: ProofOfPossessionOptions) {
     const { dpop, toleranceSeconds, now } = options;
     this.#options = options;
     this.#nonces = dpop.nonceSecret === undefined ? undefined : new DpopNonces(dpop.nonceSecret, now);
@@ -42,7 +42,7 @@ export class Possession {
   }
 
   /** Verifies the proof that comes with a token that is bound to this key. */
-  async prove<Raw>(exchange: Exchange<Raw>, { auth }: VerifiedToken, thumbprint: string): Promise<Proven | Denied> {
+  async prove<Raw>(exchange: Exchange<Raw>, { auth }: VerifiedToken, thumbprint: string): Promise<Proof | Denied> {
     const { dpop, toleranceSeconds, keys, challenges, clockDiffers, now } = this.#options;
     const proof = exchange.header("dpop");
     if (proof === undefined) return challenges.proofInvalid("the request has no DPoP proof");

@@ -2,7 +2,7 @@ import type { Exchange, Facts } from "./exchange.js";
 import { createFacts } from "./exchange.js";
 
 /** Where a middleware stands. */
-export interface Seat {
+export interface Attachment {
   /** Stands for its gate. */
   readonly gate: object;
   /** Does it find out who is asking, or decide by that? Then what another gate found out is nothing to it. */
@@ -23,14 +23,14 @@ const further = new WeakMap<Exchange, Map<object, Exchange>>();
  * with issuers of its own: a user of one with the scopes of another would be somebody whom neither knows. Only middleware
  * that identifies nobody goes by the first gate that does, so that a gate without `auth` limits the users of one that has it.
  */
-export function exchangeAt<E extends Exchange>(request: object, seat: Seat, make: (facts: Facts) => E): E {
+export function exchangeFor<E extends Exchange>(request: object, seat: Attachment, make: (facts: Facts) => E): E {
   const exchange = findExchange(request, seat, make);
   // What earlier middleware found out is not what this one does.
   exchange.facts.found = 0;
   return exchange;
 }
 
-function findExchange<E extends Exchange>(request: object, seat: Seat, make: (facts: Facts) => E): E {
+function findExchange<E extends Exchange>(request: object, seat: Attachment, make: (facts: Facts) => E): E {
   const visited: Visited<E> = request;
   const first = (visited[firstExchange] ??= make(createFacts()));
   const { facts } = first;
