@@ -3,13 +3,13 @@ import { expect } from "chai";
 import { Cluster, Redis } from "ioredis";
 import { LeasedStore } from "../../packages/core/src/limits/leases/leased-store.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
-import type { Charge, Question, SecurityStore } from "../../packages/core/src/store/ports/decisions.js";
+import type { Consumption, Question, DecisionStore } from "../../packages/core/src/store/ports/decisions.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { Connection } from "../../packages/core/src/store/redis/connect.js";
 import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
 import { RedisLeaseSource } from "../../packages/core/src/store/redis/lease-source.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
-import { RedisSecurityStore } from "../../packages/core/src/store/redis/decisions.js";
+import { RedisDecisionStore } from "../../packages/core/src/store/redis/decisions.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import { until } from "../support/until.js";
@@ -19,7 +19,7 @@ const cleanUp: (() => unknown)[] = [];
 
 function open(client: RedisLike): { store: LeasedStore; connection: Connection; source: RedisLeaseSource } {
   const connection = connect({ redis: client, deadlineMs: 1000, logger: silentLogger, scripts });
-  const inner = new RedisSecurityStore({ connection, deadlineMs: 1000, clockToleranceMs: 5000 });
+  const inner = new RedisDecisionStore({ connection, deadlineMs: 1000, clockToleranceMs: 5000 });
   const source = new RedisLeaseSource(connection, inner.giveBacks, () => true);
   const store = new LeasedStore({ store: inner, source, gatherMs: 1 });
   cleanUp.push(() => store.end());
@@ -27,8 +27,9 @@ function open(client: RedisLike): { store: LeasedStore; connection: Connection; 
 }
 
 /** Every charge may be answered from a lease. */
-function leasingAll(store: LeasedStore): SecurityStore {
-  const leased = (charges: readonly Charge[]): Charge[] => charges.map((charge) => ({ ...charge, leased: true }));
+function leasingAll(store: LeasedStore): DecisionStore {
+  const leased = (charges: readonly Consumption[]): Consumption[] =>
+    charges.map((charge) => ({ ...charge, leased: true }));
   return {
     ask: (question) =>
       store.ask({
@@ -49,11 +50,11 @@ function describeLeases(connected: () => RedisLike): void {
 
   describe("leases in Redis", () => {
     const keys = (): Keyspace => new Keyspace(freshPrefix(), "test");
-    const charge = (key: string, limit: number, cost = 1, windowSeconds = 60): Charge => ({
+    const charge = (key: string, limit: number, cost = 1, windowSeconds = 60): Consumption => ({
       ...{ key, limit, cost, windowSeconds },
       leased: true,
     });
-    const count = async (store: LeasedStore, one: Charge): Promise<number> => {
+    const count = async (store: LeasedStore, one: Consumption): Promise<number> => {
       const question: Question = { beforeToken: [one], token: undefined, afterToken: [] };
       const answer = await store.ask(question);
       if ("kind" in answer) throw answer;

@@ -6,9 +6,9 @@ import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { Connection } from "../../packages/core/src/store/redis/connect.js";
 import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
 import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";
-import { RedisQuotaRecords } from "../../packages/core/src/store/redis/limit-overrides.js";
+import { RedisLimitOverrides } from "../../packages/core/src/store/redis/limit-overrides.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
-import { RedisSecurityStore } from "../../packages/core/src/store/redis/decisions.js";
+import { RedisDecisionStore } from "../../packages/core/src/store/redis/decisions.js";
 import { RedisSessionStore } from "../../packages/core/src/store/redis/sessions.js";
 import { silentLogger } from "../support/logger.js";
 import { testRedisUrl } from "../support/redis.js";
@@ -56,8 +56,8 @@ describe("clients of the user's own", function () {
         cleanUp.push(() => own.disconnect());
         connection = connect({ redis: own, deadlineMs, logger: silentLogger, scripts });
       });
-      const security = (): RedisSecurityStore =>
-        new RedisSecurityStore({ connection, deadlineMs, clockToleranceMs: 5000 });
+      const security = (): RedisDecisionStore =>
+        new RedisDecisionStore({ connection, deadlineMs, clockToleranceMs: 5000 });
 
       describeSecurityStore("the Redis store", security);
       describeSessionStore("the Redis store", () => ({
@@ -66,7 +66,7 @@ describe("clients of the user's own", function () {
       }));
       describeLoginStore("the Redis store", () => new RedisLoginStore({ connection, deadlineMs }));
       describeQuotaRecords("the Redis store", (keys) => ({
-        records: new RedisQuotaRecords({ connection, deadlineMs, rulesKey: keys.quotaRules() }),
+        records: new RedisLimitOverrides({ connection, deadlineMs, rulesKey: keys.quotaRules() }),
         count: (key) => client.call("INCR", key),
         counted: async (key) => Number((await client.call("GET", key)) ?? 0),
         close: () => undefined,

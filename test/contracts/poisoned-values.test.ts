@@ -1,27 +1,27 @@
 import { expect } from "chai";
 import { Redis } from "ioredis";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
-import type { Answer, Charge, ChargeRule } from "../../packages/core/src/store/ports/decisions.js";
+import type { Answer, Consumption, CountingMode } from "../../packages/core/src/store/ports/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import type { Connection } from "../../packages/core/src/store/redis/connect.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import { RedisLeaseSource } from "../../packages/core/src/store/redis/lease-source.js";
 import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";
-import { RedisQuotaRecords } from "../../packages/core/src/store/redis/limit-overrides.js";
+import { RedisLimitOverrides } from "../../packages/core/src/store/redis/limit-overrides.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
-import { RedisSecurityStore } from "../../packages/core/src/store/redis/decisions.js";
+import { RedisDecisionStore } from "../../packages/core/src/store/redis/decisions.js";
 import { RedisSessionStore } from "../../packages/core/src/store/redis/sessions.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 
 /** What a lenient parser takes for a number, and what none does. */
 const numbers = ["", " ", "abc", "nan", "inf", "-inf", "-5", "1.5", "1e3", "0x10", "99999999999999999999", "1 2"];
-const rule = (algorithm: ChargeRule["algorithm"]): ChargeRule => ({
+const rule = (algorithm: CountingMode["algorithm"]): CountingMode => ({
   algorithm,
   shadow: false,
   block: { after: 1, firstMs: 1000, longestMs: 1000 },
 });
-const plain: ChargeRule = { algorithm: "sliding-window", shadow: false, block: undefined };
+const plain: CountingMode = { algorithm: "sliding-window", shadow: false, block: undefined };
 
 async function faultOf(call: () => Promise<unknown>): Promise<unknown> {
   const outcome = await call().catch((error: unknown) => error);
@@ -44,13 +44,13 @@ describe("a value in Redis that is not what belongs under its key is a fault, ne
   after(() => redis.disconnect());
 
   it("in counters, windows, buckets and blocks", async () => {
-    const store = new RedisSecurityStore({ connection, ...common, clockToleranceMs: 5000 });
-    const charge = (more: Partial<Charge>): Charge => ({
+    const store = new RedisDecisionStore({ connection, ...common, clockToleranceMs: 5000 });
+    const charge = (more: Partial<Consumption>): Consumption => ({
       ...{ key: keys.quota("p", "a"), limit: 10, windowSeconds: 60, cost: 1 },
       ...more,
     });
     const blockKey = keys.quotaBlock("p", "a");
-    const cases: readonly (readonly [Charge, string, readonly string[]])[] = [
+    const cases: readonly (readonly [Consumption, string, readonly string[]])[] = [
       [charge({}), keys.quota("p", "a"), numbers],
       [
         charge({ rule: plain }),
@@ -81,9 +81,9 @@ describe("a value in Redis that is not what belongs under its key is a fault, ne
   });
 
   it("in leases and in the ends of blocks", async () => {
-    const security = new RedisSecurityStore({ connection, ...common, clockToleranceMs: 5000 });
+    const security = new RedisDecisionStore({ connection, ...common, clockToleranceMs: 5000 });
     const leases = new RedisLeaseSource(connection, security.giveBacks, () => true);
-    const records = new RedisQuotaRecords({ connection, ...common, rulesKey: keys.quotaRules() });
+    const records = new RedisLimitOverrides({ connection, ...common, rulesKey: keys.quotaRules() });
     for (const value of numbers) {
       const key = keys.quota("p", "a");
       await redis.set(key, value, "PX", 60_000);

@@ -2,11 +2,11 @@ import { startCluster } from "@portcullis/testkit";
 import { expect } from "chai";
 import { Cluster, Redis } from "ioredis";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
-import { MemoryQuotaRecords } from "../../packages/core/src/store/memory/limit-overrides.js";
-import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
+import { MemoryLimitOverrides } from "../../packages/core/src/store/memory/limit-overrides.js";
+import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
-import { RedisQuotaRecords } from "../../packages/core/src/store/redis/limit-overrides.js";
+import { RedisLimitOverrides } from "../../packages/core/src/store/redis/limit-overrides.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
@@ -16,7 +16,7 @@ import { describeQuotaRecords } from "./quota-records.js";
 function openOn(client: RedisLike, keys: Keyspace): OpenRecords {
   const connection = connect({ redis: client, deadlineMs: 2000, logger: silentLogger, scripts });
   return {
-    records: new RedisQuotaRecords({ connection, deadlineMs: 2000, rulesKey: keys.quotaRules() }),
+    records: new RedisLimitOverrides({ connection, deadlineMs: 2000, rulesKey: keys.quotaRules() }),
     count: (key) => client.call("INCR", key),
     counted: async (key) => Number((await client.call("GET", key)) ?? 0),
     close: () => connection.close(),
@@ -30,10 +30,10 @@ describe("quota records", () => {
   });
 
   describeQuotaRecords("the in-process store", () => {
-    const { quotas } = new MemorySecurityStore();
+    const { quotas } = new MemoryDecisionStore();
     const charge = (key: string, cost: number) => [{ key, limit: 100, windowSeconds: 60, cost }];
     return {
-      records: new MemoryQuotaRecords(quotas),
+      records: new MemoryLimitOverrides(quotas),
       count: (key) => Promise.resolve(quotas.count(charge(key, 1), quotas.peek(charge(key, 1)))),
       counted: (key) => Promise.resolve(quotas.peek(charge(key, 0))[0]!.consumed),
       close: () => undefined,

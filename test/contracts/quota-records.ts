@@ -1,12 +1,12 @@
 import { expect } from "chai";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
-import type { QuotaRecords } from "../../packages/core/src/store/ports/limit-overrides.js";
+import type { LimitOverrides } from "../../packages/core/src/store/ports/limit-overrides.js";
 import { mostDemands, mostRules } from "../../packages/core/src/store/ports/limit-overrides.js";
 import { freshPrefix } from "../support/redis.js";
 
 /** What a battery stands on: the records, and the counters that they may forget. */
 export interface OpenRecords {
-  readonly records: QuotaRecords;
+  readonly records: LimitOverrides;
   count(key: string): Promise<unknown>;
   counted(key: string): Promise<number>;
   close(): unknown;
@@ -17,7 +17,7 @@ export function describeQuotaRecords(name: string, open: (keys: Keyspace) => Ope
   describe(`${name} keeps the contract of quota records`, () => {
     let keys: Keyspace;
     let opened: OpenRecords;
-    let records: QuotaRecords;
+    let records: LimitOverrides;
 
     beforeEach(() => {
       keys = new Keyspace(freshPrefix(), "test");

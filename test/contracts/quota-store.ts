@@ -3,10 +3,10 @@ import fc from "fast-check";
 import type {
   Algorithm,
   Answer,
-  Charge,
+  Consumption,
   Question,
-  QuotaStore,
-  SecurityStore,
+  UsageCorrections,
+  DecisionStore,
 } from "../../packages/core/src/store/ports/decisions.js";
 import { exceeds, StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
@@ -16,7 +16,7 @@ import { freshPrefix } from "../support/redis.js";
 import { tallyOf } from "./security-store.js";
 import { isSoak } from "../support/soak.js";
 
-type Store = SecurityStore & { readonly quotas: QuotaStore };
+type Store = DecisionStore & { readonly quotas: UsageCorrections };
 
 const algorithms = Object.keys(models) as Algorithm[];
 /** So long that the time a test takes does not matter. */
@@ -36,7 +36,7 @@ export function describeQuotaStore(name: string, open: () => Promise<Store> | St
       keys = new Keyspace(freshPrefix(), "test");
     });
 
-    const charge = (algorithm: Algorithm, partition: string, limit: number, cost = 1): Charge => ({
+    const charge = (algorithm: Algorithm, partition: string, limit: number, cost = 1): Consumption => ({
       key: keys.quota("p", partition, algorithm, windowSeconds),
       ...{ limit, windowSeconds, cost, rule: { algorithm, shadow: false, block: undefined } },
       ...(algorithm === "concurrency" ? { slot: `slot${++slots}` } : {}),
@@ -46,7 +46,7 @@ export function describeQuotaStore(name: string, open: () => Promise<Store> | St
       if (answer instanceof StoreFault) throw answer;
       return answer;
     };
-    const fits = async (asked: Charge): Promise<boolean> =>
+    const fits = async (asked: Consumption): Promise<boolean> =>
       !exceeds(asked, tallyOf((await ask({ beforeToken: [asked] })).beforeToken[0]));
 
     for (const algorithm of algorithms) {
@@ -83,7 +83,7 @@ export function describeQuotaStore(name: string, open: () => Promise<Store> | St
           const now = Date.now();
           const terms = { limit: 6, burst: 6, windowMs: windowSeconds * 1000 };
           const model = new Map<Algorithm, Model>(algorithms.map((of) => [of, models[of](terms)]));
-          const counted: { charge: Charge; receipt: number; correct: (by: number, now: number) => void }[] = [];
+          const counted: { charge: Consumption; receipt: number; correct: (by: number, now: number) => void }[] = [];
           for (const taken of steps) {
             if (!Array.isArray(taken)) {
               // Once for each, and no more than it took: what a bucket is given back twice depends on the time between.

@@ -1,16 +1,22 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import type { Answer, Charge, Question, SecurityStore, Tally } from "../../packages/core/src/store/ports/decisions.js";
+import type {
+  Answer,
+  Consumption,
+  Question,
+  DecisionStore,
+  CounterState,
+} from "../../packages/core/src/store/ports/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { nowSeconds } from "@portcullis/testkit";
 import { freshPrefix } from "../support/redis.js";
 import { isSoak } from "../support/soak.js";
 
-/** The contract of every SecurityStore: what the guard relies on, whichever store answers. */
-export function describeSecurityStore(name: string, open: () => Promise<SecurityStore> | SecurityStore): void {
+/** The contract of every DecisionStore: what the guard relies on, whichever store answers. */
+export function describeSecurityStore(name: string, open: () => Promise<DecisionStore> | DecisionStore): void {
   describe(`${name} keeps the contract of a security store`, () => {
-    let store: SecurityStore;
+    let store: DecisionStore;
     let keys: Keyspace;
 
     before(async () => {
@@ -20,7 +26,7 @@ export function describeSecurityStore(name: string, open: () => Promise<Security
       keys = new Keyspace(freshPrefix(), "test");
     });
 
-    const charge = (policy: string, partition: string, limit: number, cost = 1, windowSeconds = 60): Charge => ({
+    const charge = (policy: string, partition: string, limit: number, cost = 1, windowSeconds = 60): Consumption => ({
       key: keys.quota(policy, partition),
       limit,
       windowSeconds,
@@ -332,9 +338,14 @@ export function describeSecurityStore(name: string, open: () => Promise<Security
 }
 
 /** The model: who refuses, and what that counts. */
-function decide(model: Map<string, number>, before: Charge[], jti: string | undefined, after: Charge[]): string {
-  const fits = ({ key, cost, limit }: Charge): boolean => (model.get(key) ?? 0) + cost <= limit;
-  const count = ({ key, cost }: Charge): unknown => model.set(key, (model.get(key) ?? 0) + cost);
+function decide(
+  model: Map<string, number>,
+  before: Consumption[],
+  jti: string | undefined,
+  after: Consumption[],
+): string {
+  const fits = ({ key, cost, limit }: Consumption): boolean => (model.get(key) ?? 0) + cost <= limit;
+  const count = ({ key, cost }: Consumption): unknown => model.set(key, (model.get(key) ?? 0) + cost);
   if (!before.every(fits)) return "before";
   if (jti === "bad") return (before.forEach(count), "revoked");
   if (!after.every(fits)) return "after";
@@ -343,18 +354,18 @@ function decide(model: Map<string, number>, before: Charge[], jti: string | unde
 }
 
 function decisionOf({ beforeToken, afterToken }: Omit<Question, "token">, answer: Answer): string {
-  const refuses = (charges: readonly Charge[], tallies: Answer["afterToken"]): boolean =>
+  const refuses = (charges: readonly Consumption[], tallies: Answer["afterToken"]): boolean =>
     charges.some(({ limit }, index) => tallies[index] !== undefined && consumed(tallies[index]) > limit);
   if (refuses(beforeToken, answer.beforeToken)) return "before";
   if (answer.revoked === true) return "revoked";
   return refuses(afterToken, answer.afterToken) ? "after" : "admitted";
 }
 
-export function tallyOf(part: Tally | StoreFault | undefined): Tally {
+export function tallyOf(part: CounterState | StoreFault | undefined): CounterState {
   if (part === undefined || part instanceof StoreFault) throw new Error(`no tally but ${String(part)}`);
   return part;
 }
 
-export function consumed(part: Tally | StoreFault | undefined): number {
+export function consumed(part: CounterState | StoreFault | undefined): number {
   return tallyOf(part).consumed;
 }

@@ -2,26 +2,26 @@ import { startCluster } from "@portcullis/testkit";
 import type { RedisCluster } from "@portcullis/testkit";
 import { Cluster, Redis } from "ioredis";
 import { Redis as Redis5 } from "ioredis5";
-import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
+import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { Connection } from "../../packages/core/src/store/redis/connect.js";
 import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
-import { RedisSecurityStore } from "../../packages/core/src/store/redis/decisions.js";
+import { RedisDecisionStore } from "../../packages/core/src/store/redis/decisions.js";
 import { parseRedisUrl } from "../../packages/core/src/store/redis/url.js";
 import { silentLogger } from "../support/logger.js";
 import { testRedisUrl } from "../support/redis.js";
 import { describeQuotaStore } from "./quota-store.js";
 import { describeSecurityStore } from "./security-store.js";
 
-function openRedis(redis: string | RedisLike): { store: RedisSecurityStore; connection: Connection } {
+function openRedis(redis: string | RedisLike): { store: RedisDecisionStore; connection: Connection } {
   const connection = connect({
     redis: typeof redis === "string" ? parseRedisUrl("redis", redis) : redis,
     deadlineMs: 1000,
     logger: silentLogger,
     scripts,
   });
-  return { connection, store: new RedisSecurityStore({ connection, deadlineMs: 1000, clockToleranceMs: 5000 }) };
+  return { connection, store: new RedisDecisionStore({ connection, deadlineMs: 1000, clockToleranceMs: 5000 }) };
 }
 
 describe("security stores", () => {
@@ -30,8 +30,8 @@ describe("security stores", () => {
     for (const clean of cleanUp.reverse()) await clean();
   });
 
-  describeSecurityStore("the in-process store", () => new MemorySecurityStore());
-  describeQuotaStore("the in-process store", () => new MemorySecurityStore());
+  describeSecurityStore("the in-process store", () => new MemoryDecisionStore());
+  describeQuotaStore("the in-process store", () => new MemoryDecisionStore());
 
   for (const describeStore of [describeSecurityStore, describeQuotaStore]) {
     describeStore("the Redis store", () => {

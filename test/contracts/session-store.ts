@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { expect } from "chai";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
-import type { SecurityStore } from "../../packages/core/src/store/ports/decisions.js";
+import type { DecisionStore } from "../../packages/core/src/store/ports/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import type {
   Creation,
@@ -15,7 +15,7 @@ import { freshPrefix } from "../support/redis.js";
 
 export interface OpenSessionStore {
   readonly store: SessionStore;
-  readonly security: SecurityStore;
+  readonly security: DecisionStore;
 }
 
 const day = 86_400_000;
@@ -27,7 +27,7 @@ export function describeSessionStore(
 ): void {
   describe(`${name} keeps the contract of a session store`, () => {
     let store: SessionStore;
-    let security: SecurityStore;
+    let security: DecisionStore;
     let keys: Keyspace;
     let alice: SubjectKeys;
     let nowMs: number;

@@ -3,7 +3,7 @@ import { expect } from "chai";
 import { Cluster } from "ioredis";
 import { parseRedisUrl } from "../../packages/core/src/store/redis/url.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
-import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
+import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
 import { MemorySessionStore } from "../../packages/core/src/store/memory/sessions.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { Connection } from "../../packages/core/src/store/redis/connect.js";
@@ -15,7 +15,7 @@ import type {
   SubjectKeys,
 } from "../../packages/core/src/store/ports/sessions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
-import { RedisSecurityStore } from "../../packages/core/src/store/redis/decisions.js";
+import { RedisDecisionStore } from "../../packages/core/src/store/redis/decisions.js";
 import { RedisSessionStore } from "../../packages/core/src/store/redis/sessions.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
@@ -28,7 +28,7 @@ const margins = { marginSeconds: 300, longestSeconds: 2_592_000 };
 function onRedis(connection: Connection): OpenSessionStore {
   return {
     store: new RedisSessionStore({ connection, deadlineMs: 1000, ...margins }),
-    security: new RedisSecurityStore({ connection, deadlineMs: 1000, clockToleranceMs: 5000 }),
+    security: new RedisDecisionStore({ connection, deadlineMs: 1000, clockToleranceMs: 5000 }),
   };
 }
 
@@ -107,7 +107,7 @@ describe("session stores", () => {
   });
 
   describeSessionStore("the in-process store", () => {
-    const security = new MemorySecurityStore();
+    const security = new MemoryDecisionStore();
     const store = new MemorySessionStore({
       security,
       cutoffAt: (key) => security.cutoffAt(key),
@@ -121,7 +121,7 @@ describe("session stores", () => {
     let jump = 0;
     Date.now = () => right() + jump;
     try {
-      const security = new MemorySecurityStore({ records: 1 });
+      const security = new MemoryDecisionStore({ records: 1 });
       const expiresAt = Math.floor(right() / 1000) + 3600;
       await security.revoke("stolen", expiresAt);
       jump = 7_200_000;
@@ -143,7 +143,7 @@ describe("session stores", () => {
       let jump = 0;
       Date.now = () => right() + jump;
       const store = new MemorySessionStore({
-        ...{ security: new MemorySecurityStore(), cutoffAt: () => undefined, marginSeconds: 300 },
+        ...{ security: new MemoryDecisionStore(), cutoffAt: () => undefined, marginSeconds: 300 },
       });
       const rotation = {
         ...{ id: "s", presented: "refresh-s", generation: 0, successor: "next", access: "a", accessSeconds: 60 },

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { Redis } from "ioredis";
-import type { Adjustment, Algorithm, Charge } from "../../packages/core/src/store/ports/decisions.js";
+import type { Adjustment, Algorithm, Consumption } from "../../packages/core/src/store/ports/decisions.js";
 import { exceeds, StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import { models } from "./support/algorithm-models.js";
@@ -57,7 +57,7 @@ async function compare(algorithm: Algorithm, store: ClockedStore, { operations, 
       continue;
     }
     const cost = isSlot ? 1 : one.cost;
-    const charge: Charge = {
+    const charge: Consumption = {
       ...{ key, limit, windowSeconds, cost, rule },
       ...(isSlot ? { slot: `s${index}` } : {}),
       ...(algorithm === "token-bucket" ? { burst } : {}),

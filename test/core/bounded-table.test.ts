@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import { BoundedTable } from "../../packages/core/src/store/memory/bounded.js";
 import type { Entry } from "../../packages/core/src/store/memory/bounded.js";
-import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
+import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
 import { ruledCharge } from "./support/clocked-stores.js";
 
 const far = Number.MAX_SAFE_INTEGER;
@@ -45,7 +45,7 @@ describe("a bounded table that many share", () => {
 describe("a client who is blocked in this process", () => {
   it("stays blocked through a flood of a hundred thousand others", () => {
     let now = 0;
-    const store = new MemorySecurityStore({ now: () => now });
+    const store = new MemoryDecisionStore({ now: () => now });
     const rule = {
       algorithm: "fixed-window",
       shadow: false,

@@ -3,8 +3,8 @@ import { expect } from "chai";
 import { Cluster } from "ioredis";
 import { Socket } from "node:net";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
-import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
-import { admitAcrossSlots } from "../../packages/core/src/store/redis/cluster.js";
+import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
+import { decideAcrossSlots } from "../../packages/core/src/store/redis/cluster.js";
 import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
 import { cork } from "../../packages/core/src/store/redis/corked.js";
 import { freshPrefix } from "../support/redis.js";
@@ -32,9 +32,9 @@ describe("a flush to a Cluster", function () {
         use: { key: keys.proof("thumbprint", `${round}-${index}`), ttlMs: 60_000 },
         afterToken: [{ key: keys.quota("user", `user-${index}`), limit: 10, windowSeconds: 60, cost: 1 }],
       }));
-    const terms = { partMs: 5000, quotas: new MemorySecurityStore().quotas };
+    const terms = { partMs: 5000, quotas: new MemoryDecisionStore().quotas };
     // Scripts are known and all connections made.
-    await admitAcrossSlots(client, ask("first"), terms);
+    await decideAcrossSlots(client, ask("first"), terms);
 
     const ports = new Set(cluster.seeds.map(({ port }) => port));
     let writes = 0;
@@ -45,7 +45,7 @@ describe("a flush to a Cluster", function () {
         originals[name].apply(this, words);
       };
     cleanUp.push(() => Object.assign(prototype, { _write: originals._write, _writev: originals._writev }));
-    const { answers } = await admitAcrossSlots(client, ask("second"), terms);
+    const { answers } = await decideAcrossSlots(client, ask("second"), terms);
     expect(answers.every(({ revoked }) => revoked === false)).to.equal(true);
     expect(writes).to.be.at.most(3);
   });

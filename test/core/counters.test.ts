@@ -1,9 +1,9 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { CounterTable } from "../../packages/core/src/store/memory/counters.js";
-import type { Charge, Tally } from "../../packages/core/src/store/ports/decisions.js";
+import type { Consumption, CounterState } from "../../packages/core/src/store/ports/decisions.js";
 
-function charge(key: string, more: Partial<Charge> = {}): Charge {
+function charge(key: string, more: Partial<Consumption> = {}): Consumption {
   return { key, limit: 5, windowSeconds: 60, cost: 1, ...more };
 }
 
@@ -11,7 +11,7 @@ function openTable(capacity: number, random?: () => number) {
   const clock = { ms: 1_000_000 };
   const table = new CounterTable({ now: () => clock.ms, capacity, ...(random === undefined ? {} : { random }) });
   /** What a store does: count it if it fits. */
-  function admit(one: Charge): boolean {
+  function admit(one: Consumption): boolean {
     if (table.peek(one).consumed > one.limit) return false;
     table.count(one);
     return true;
@@ -82,13 +82,13 @@ describe("a counter", () => {
 class Model {
   readonly #windows = new Map<string, { consumed: number; end: number }>();
 
-  peek({ key, cost, windowSeconds }: Charge, now: number): Tally {
+  peek({ key, cost, windowSeconds }: Consumption, now: number): CounterState {
     const window = this.#windows.get(key);
     if (window === undefined || window.end <= now) return { consumed: cost, resetMs: windowSeconds * 1000 };
     return { consumed: window.consumed + cost, resetMs: window.end - now };
   }
 
-  count(one: Charge, now: number): void {
+  count(one: Consumption, now: number): void {
     const { consumed, resetMs } = this.peek(one, now);
     if (one.cost > 0) this.#windows.set(one.key, { consumed, end: now + resetMs });
   }

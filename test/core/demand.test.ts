@@ -1,8 +1,8 @@
 import { expect } from "chai";
 import { DemandReporter, DemandTable } from "../../packages/core/src/limits/top-keys.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
-import { MemoryQuotaRecords } from "../../packages/core/src/store/memory/limit-overrides.js";
-import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
+import { MemoryLimitOverrides } from "../../packages/core/src/store/memory/limit-overrides.js";
+import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 
 function note(table: DemandTable, partition: string, points = 1): void {
@@ -43,7 +43,7 @@ describe("a table of who asks most", () => {
 
 describe("a reporter of who asks most", () => {
   const keys = new Keyspace("", "test");
-  const open = () => new MemoryQuotaRecords(new MemorySecurityStore().quotas);
+  const open = () => new MemoryLimitOverrides(new MemoryDecisionStore().quotas);
 
   it("tells what is asked when it is asked, and knows again whom it has told of", async () => {
     const reporter = new DemandReporter(open(), keys);

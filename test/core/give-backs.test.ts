@@ -1,10 +1,10 @@
 import { startRedis } from "@portcullis/testkit";
 import { expect } from "chai";
 import fc from "fast-check";
-import type { Algorithm, Charge, QuotaStore } from "../../packages/core/src/store/ports/decisions.js";
+import type { Algorithm, Consumption, UsageCorrections } from "../../packages/core/src/store/ports/decisions.js";
 import { AdjustmentQueue } from "../../packages/core/src/store/redis/adjustments.js";
-import { admitTogether } from "../../packages/core/src/store/redis/decide-batch.js";
-import { admitAcrossSlots } from "../../packages/core/src/store/redis/cluster.js";
+import { decideBatch } from "../../packages/core/src/store/redis/decide-batch.js";
+import { decideAcrossSlots } from "../../packages/core/src/store/redis/cluster.js";
 import { RedisLeaseSource } from "../../packages/core/src/store/redis/lease-source.js";
 import { adjustScript } from "../../packages/core/src/store/redis/scripts/adjust.js";
 import { runScript } from "../../packages/core/src/store/redis/scripts/script.js";
@@ -18,7 +18,7 @@ import type { OpenedGiveBacks } from "./support/give-backs.js";
 import { setUpGiveBacks } from "./support/give-backs.js";
 
 interface Opened extends OpenedGiveBacks {
-  readonly quotas: QuotaStore;
+  readonly quotas: UsageCorrections;
 }
 
 const windowSeconds = 86_400;
@@ -32,20 +32,20 @@ describe("what is given back to Redis", function () {
     return Object.assign(opening, { quotas: new AdjustmentQueue(opening.giveBacks) });
   }
 
-  const charge = (algorithm: Algorithm, more: Partial<Charge> = {}): Charge =>
+  const charge = (algorithm: Algorithm, more: Partial<Consumption> = {}): Consumption =>
     ruledCharge({
       ...{ key: rig.keys.quota("p", "a", algorithm, windowSeconds), limit: 1000, windowSeconds },
       rule: { algorithm, shadow: false, block: undefined },
       ...more,
     });
-  async function count(one: Charge): Promise<number> {
-    const { answers } = await admitTogether(rig.client, [{ beforeToken: [one], token: undefined, afterToken: [] }]);
+  async function count(one: Consumption): Promise<number> {
+    const { answers } = await decideBatch(rig.client, [{ beforeToken: [one], token: undefined, afterToken: [] }]);
     const tally = answers[0]?.beforeToken[0];
     return tally !== undefined && "receipt" in tally ? (tally.receipt ?? -1) : -1;
   }
   async function consumed(algorithm: Algorithm): Promise<number> {
     const asked = charge(algorithm, { cost: 0, slot: algorithm === "concurrency" ? "asked" : undefined });
-    const { answers } = await admitTogether(rig.client, [{ beforeToken: [asked], token: undefined, afterToken: [] }]);
+    const { answers } = await decideBatch(rig.client, [{ beforeToken: [asked], token: undefined, afterToken: [] }]);
     const tally = answers[0]?.beforeToken[0];
     return tally !== undefined && "consumed" in tally ? tally.consumed : -1;
   }
@@ -193,7 +193,7 @@ describe("what is given back to Redis", function () {
     const opening = open();
     const [odd, empty, good] = ["odd", "empty", "good"].map((name) =>
       charge("fixed-window", { key: rig.keys.quota("p", name), cost: name === "good" ? 2 : 1 }),
-    ) as [Charge, Charge, Charge];
+    ) as [Consumption, Consumption, Consumption];
     const receipts = [await count(odd), await count(empty), await count(good)];
     await rig.client.set(odd.key, "0.5", "KEEPTTL");
     opening.quotas.adjust([
@@ -253,20 +253,20 @@ describe("what is given back to Redis", function () {
   });
 
   describe("in a Cluster, where a request is refused by another slot", () => {
-    const ip = (limit: number): Charge => ({
+    const ip = (limit: number): Consumption => ({
       ...{ key: `${rig.prefix}{1}:ip`, limit, windowSeconds: 60, cost: 1 },
     });
-    const plain = (): Charge => ({ key: `${rig.prefix}{2}:user`, limit: 9, windowSeconds: 60, cost: 1 });
-    const slot = (): Charge => charge("concurrency", { key: `${rig.prefix}{2}:slots`, slot: "s" });
+    const plain = (): Consumption => ({ key: `${rig.prefix}{2}:user`, limit: 9, windowSeconds: 60, cost: 1 });
+    const slot = (): Consumption => charge("concurrency", { key: `${rig.prefix}{2}:slots`, slot: "s" });
 
     /** A request with two charges that the first of them refuses, while this becomes of the call for the second. */
-    async function refused(second: Charge, fate: Fate, later: readonly Fate[] = []): Promise<Opened> {
+    async function refused(second: Consumption, fate: Fate, later: readonly Fate[] = []): Promise<Opened> {
       const opening = open(true);
       const { client: flaky } = opening.flaky.connection;
       const terms = { partMs: 100, quotas: opening.quotas };
-      await admitAcrossSlots(flaky, [{ beforeToken: [ip(99)], token: undefined, afterToken: [] }], terms);
+      await decideAcrossSlots(flaky, [{ beforeToken: [ip(99)], token: undefined, afterToken: [] }], terms);
       opening.flaky.fates = ["pass", fate, ...later];
-      const { answers } = await admitAcrossSlots(
+      const { answers } = await decideAcrossSlots(
         flaky,
         [{ beforeToken: [ip(0)], token: undefined, afterToken: [second] }],
         terms,

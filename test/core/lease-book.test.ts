@@ -3,7 +3,7 @@ import fc from "fast-check";
 import type { Reservation } from "../../packages/core/src/limits/leases/lease-manager.js";
 import { LeaseBook } from "../../packages/core/src/limits/leases/lease-manager.js";
 import type { LeaseGrant, LeaseRequest } from "../../packages/core/src/store/ports/leases.js";
-import type { Charge } from "../../packages/core/src/store/ports/decisions.js";
+import type { Consumption } from "../../packages/core/src/store/ports/decisions.js";
 import { isSoak } from "../support/soak.js";
 
 const windowMs = 10_000;
@@ -13,7 +13,7 @@ const runs = isSoak ? 500 : 150;
 class Model {
   readonly #counters = new Map<string, { consumed: number; end: number }>();
 
-  count({ key, limit, cost }: Charge, now: number): boolean {
+  count({ key, limit, cost }: Consumption, now: number): boolean {
     let counter = this.#counters.get(key);
     if (counter === undefined || counter.end <= now) counter = { consumed: 0, end: now + windowMs };
     if (counter.consumed + cost > limit) return false;
@@ -56,7 +56,7 @@ class World {
   }
 
   /** One request, as a leased store makes it. Points that a lease covers need no answer of the store. */
-  request(process: number, charge: Charge): "leased" | "counted" | "refused" {
+  request(process: number, charge: Consumption): "leased" | "counted" | "refused" {
     const book = this.book(process);
     const reservation = book.reserve(charge);
     const rest = { ...charge, cost: charge.cost - (reservation?.points ?? 0) };
@@ -91,7 +91,12 @@ class World {
   }
 }
 
-const charge = (key: string, limit: number, cost = 1): Charge => ({ key, limit, cost, windowSeconds: windowMs / 1000 });
+const charge = (key: string, limit: number, cost = 1): Consumption => ({
+  key,
+  limit,
+  cost,
+  windowSeconds: windowMs / 1000,
+});
 
 describe("parts of a quota", () => {
   const step = fc.record({

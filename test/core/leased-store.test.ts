@@ -1,22 +1,22 @@
 import { expect } from "chai";
 import { LeasedStore } from "../../packages/core/src/limits/leases/leased-store.js";
 import type { LeaseGrant, LeaseRequest, LeaseSource } from "../../packages/core/src/store/ports/leases.js";
-import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
+import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
 import type {
   Answer,
-  Charge,
+  Consumption,
   Question,
-  SecurityStore,
+  DecisionStore,
   TokenQuestion,
 } from "../../packages/core/src/store/ports/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { until } from "../support/until.js";
 
 /** A store in process that can be away, and counts how often it is asked. */
-class Shelf implements SecurityStore {
-  readonly #inner = new MemorySecurityStore();
-  readonly revoke: SecurityStore["revoke"] = (key, expiresAt) => this.#inner.revoke(key, expiresAt);
-  readonly cutOff: SecurityStore["cutOff"] = (...words) => this.#inner.cutOff(...words);
+class Shelf implements DecisionStore {
+  readonly #inner = new MemoryDecisionStore();
+  readonly revoke: DecisionStore["revoke"] = (key, expiresAt) => this.#inner.revoke(key, expiresAt);
+  readonly cutOff: DecisionStore["cutOff"] = (...words) => this.#inner.cutOff(...words);
   asked = 0;
   away: StoreFault | undefined;
 
@@ -33,7 +33,7 @@ class Shelf implements SecurityStore {
     this.#inner.close();
   }
 
-  counter(charge: Charge): number {
+  counter(charge: Consumption): number {
     const answer = this.#inner.ask({ beforeToken: [{ ...charge, cost: 0 }], token: undefined, afterToken: [] });
     return (answer.beforeToken[0] as { consumed: number }).consumed;
   }
@@ -64,7 +64,7 @@ class Source implements LeaseSource {
 
   #grant({ key, take }: LeaseRequest): LeaseGrant {
     const granted = take === 0 ? 0 : 10;
-    const charge: Charge = { key, limit: 1000, windowSeconds: 60, cost: granted };
+    const charge: Consumption = { key, limit: 1000, windowSeconds: 60, cost: granted };
     if (granted > 0) {
       this.#shelf.ask({ beforeToken: [charge], token: undefined, afterToken: [] });
       this.#shelf.asked -= 1;
@@ -73,8 +73,14 @@ class Source implements LeaseSource {
   }
 }
 
-const charge = (key: string, limit = 1000, cost = 1): Charge => ({ key, limit, cost, windowSeconds: 60, leased: true });
-const exact = (key: string, limit = 1000): Charge => ({ key, limit, cost: 1, windowSeconds: 60 });
+const charge = (key: string, limit = 1000, cost = 1): Consumption => ({
+  key,
+  limit,
+  cost,
+  windowSeconds: 60,
+  leased: true,
+});
+const exact = (key: string, limit = 1000): Consumption => ({ key, limit, cost: 1, windowSeconds: 60 });
 const token: TokenQuestion = { revokedKey: "revoked:bad", cutoffKeys: [], issuedAt: 1 };
 
 describe("a store with leases", () => {
@@ -99,7 +105,7 @@ describe("a store with leases", () => {
       tally === undefined || tally instanceof StoreFault ? undefined : tally.consumed,
     );
   /** Has ten points of this quota in the process. */
-  async function lease(one: Charge): Promise<void> {
+  async function lease(one: Consumption): Promise<void> {
     const known = source.requests.length;
     await ask({ beforeToken: [one] });
     await ask({ beforeToken: [one] });

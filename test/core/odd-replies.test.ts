@@ -3,7 +3,7 @@ import { expect } from "chai";
 import fc from "fast-check";
 import { signToken, testAuth } from "@portcullis/testkit";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
-import type { Answer, Charge, Question } from "../../packages/core/src/store/ports/decisions.js";
+import type { Answer, Consumption, Question } from "../../packages/core/src/store/ports/decisions.js";
 import { faultForAll, StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { RedisCacheStore } from "../../packages/core/src/store/redis/cache.js";
 import { RedisChannels } from "../../packages/core/src/store/redis/channels.js";
@@ -12,8 +12,8 @@ import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import { RedisLeaseSource } from "../../packages/core/src/store/redis/lease-source.js";
 import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";
-import { RedisQuotaRecords } from "../../packages/core/src/store/redis/limit-overrides.js";
-import { RedisSecurityStore } from "../../packages/core/src/store/redis/decisions.js";
+import { RedisLimitOverrides } from "../../packages/core/src/store/redis/limit-overrides.js";
+import { RedisDecisionStore } from "../../packages/core/src/store/redis/decisions.js";
 import { RedisSessionStore } from "../../packages/core/src/store/redis/sessions.js";
 import { Tracking } from "../../packages/core/src/store/redis/tracking.js";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
@@ -43,14 +43,14 @@ function open(
   return { ...connection, isCluster, said, told };
 }
 
-const charge = (name: string, more: Partial<Charge> = {}): Charge => ({
+const charge = (name: string, more: Partial<Consumption> = {}): Consumption => ({
   key: `{1}:${name}`,
   limit: 10,
   windowSeconds: 60,
   cost: 1,
   ...more,
 });
-const ruled: Partial<Charge> = {
+const ruled: Partial<Consumption> = {
   rule: { algorithm: "sliding-window", shadow: false, block: { after: 1, firstMs: 1, longestMs: 1 } },
   blockKey: "{1}:block",
 };
@@ -96,7 +96,7 @@ describe("a reply that says nothing we know", () => {
       await fc.assert(
         fc.asyncProperty(noise, async (reply) => {
           const connection = open(() => reply, isCluster);
-          const store = new RedisSecurityStore({ connection, deadlineMs: 5000, clockToleranceMs: 5000 });
+          const store = new RedisDecisionStore({ connection, deadlineMs: 5000, clockToleranceMs: 5000 });
           const answer = await store.ask(question);
           const parts = answer instanceof StoreFault ? faultForAll(question, answer) : answer;
           for (const part of [...parts.beforeToken, parts.revoked, parts.repeated, ...parts.afterToken])
@@ -143,12 +143,12 @@ describe("a reply that says nothing we know", () => {
         const connection = open(() => reply, isCluster);
         const tracking = new Tracking({ connection, logger: silentLogger });
         const channels = new RedisChannels({ connection, tracking, keys, deadlineMs: 5000, logger: silentLogger });
-        const security = new RedisSecurityStore({ connection, deadlineMs: 5000, clockToleranceMs: 5000 });
+        const security = new RedisDecisionStore({ connection, deadlineMs: 5000, clockToleranceMs: 5000 });
         const sessions = new RedisSessionStore({
           ...{ connection, keys, deadlineMs: 5000, marginSeconds: 300, longestSeconds: 1000 },
         });
         const logins = new RedisLoginStore({ connection, deadlineMs: 5000 });
-        const rules = new RedisQuotaRecords({ connection, deadlineMs: 5000, rulesKey: keys.quotaRules() });
+        const rules = new RedisLimitOverrides({ connection, deadlineMs: 5000, rulesKey: keys.quotaRules() });
         const cache = new RedisCacheStore({ connection, channels, deadlineMs: 5000 });
         const leases = new RedisLeaseSource(connection, security.giveBacks, () => true);
         const calls: readonly (() => unknown)[] = [
@@ -207,7 +207,7 @@ describe("an answer of which one part cannot be read", () => {
         fc.oneof(noise, fc.constant(-1)),
         async (at, odd) => {
           const connection = open(() => admitted().map((part, index) => (index === at ? odd : part)));
-          const store = new RedisSecurityStore({ connection, deadlineMs: 5000, clockToleranceMs: 60_000 });
+          const store = new RedisDecisionStore({ connection, deadlineMs: 5000, clockToleranceMs: 60_000 });
           const answer = (await store.ask(question)) as Answer;
           const parts: unknown[] = [answer.revoked, answer.repeated, answer.beforeToken[0], answer.afterToken[0]];
           const faulty = [-1, 0, 1, 2, 2, 3, 3, 3][at] ?? -1;
@@ -230,7 +230,7 @@ describe("an answer of which one part cannot be read", () => {
       ["nan", ...admitted().slice(1)],
       admitted().slice(1),
     ]) {
-      const store = new RedisSecurityStore({
+      const store = new RedisDecisionStore({
         ...{ connection: open(() => reply), deadlineMs: 5000, clockToleranceMs: 5000 },
       });
       expect(await store.ask(question))
@@ -242,7 +242,7 @@ describe("an answer of which one part cannot be read", () => {
 
   it("is read as it is where the same numbers are text or bytes", async () => {
     const read = async (reply: unknown): Promise<unknown> => {
-      const store = new RedisSecurityStore({
+      const store = new RedisDecisionStore({
         ...{ connection: open(() => reply), deadlineMs: 5000, clockToleranceMs: 60_000 },
       });
       return store.ask(question);
@@ -256,7 +256,7 @@ describe("an answer of which one part cannot be read", () => {
   it("grants no more points than were asked for", async () => {
     for (const granted of [2, "2", -1, "many"]) {
       const connection = open(() => [granted, 5, 1000, 1000]);
-      const store = new RedisSecurityStore({ connection, deadlineMs: 5000, clockToleranceMs: 5000 });
+      const store = new RedisDecisionStore({ connection, deadlineMs: 5000, clockToleranceMs: 5000 });
       cleanUpInTest(() => store.close());
       const leases = new RedisLeaseSource(connection, store.giveBacks, () => true);
       const [grant] = await leases.exchange([
@@ -271,7 +271,7 @@ describe("what cannot be read", () => {
   it("is counted every time, and said once for each part with its reason", async () => {
     const poisoned = admitted().map((part, index) => (index === 1 ? "WRONGTYPE not a cut-off" : part));
     const connection = open(() => poisoned);
-    const store = new RedisSecurityStore({ connection, deadlineMs: 5000, clockToleranceMs: 60_000 });
+    const store = new RedisDecisionStore({ connection, deadlineMs: 5000, clockToleranceMs: 60_000 });
     cleanUpInTest(() => store.close());
     for (let round = 0; round < 3; round += 1) {
       const { revoked } = (await store.ask(question)) as Answer;
@@ -292,7 +292,7 @@ describe("what cannot be read", () => {
 
   it("names the client where a reply is of a form that nobody asked for", async () => {
     const connection = open(() => new Map());
-    const store = new RedisSecurityStore({ connection, deadlineMs: 5000, clockToleranceMs: 60_000 });
+    const store = new RedisDecisionStore({ connection, deadlineMs: 5000, clockToleranceMs: 60_000 });
     cleanUpInTest(() => store.close());
     await outcomeOf(() => store.ask(question));
     await outcomeOf(() => store.revoke("k", 1));

@@ -1,6 +1,11 @@
 import { expect } from "chai";
 import { Redis } from "ioredis";
-import type { Algorithm, Charge, ChargeRule, Tally } from "../../packages/core/src/store/ports/decisions.js";
+import type {
+  Algorithm,
+  Consumption,
+  CountingMode,
+  CounterState,
+} from "../../packages/core/src/store/ports/decisions.js";
 import { exceeds, StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import type { ClockedStore } from "./support/clocked-stores.js";
@@ -26,17 +31,17 @@ for (const [where, open] of [
     });
 
     const key = (name: string): string => `${prefix}{1}:${name}`;
-    const rule = (more: Partial<ChargeRule>): ChargeRule => ({
+    const rule = (more: Partial<CountingMode>): CountingMode => ({
       ...{ algorithm: "fixed-window", shadow: false, block: undefined },
       ...more,
     });
-    const ask = async (...charges: Charge[]): Promise<Tally[]> =>
+    const ask = async (...charges: Consumption[]): Promise<CounterState[]> =>
       (await store.ask({ beforeToken: charges }, now)).beforeToken.map(tallyOf);
-    const fits = async (charge: Charge): Promise<boolean> => !exceeds(charge, (await ask(charge))[0]!);
+    const fits = async (charge: Consumption): Promise<boolean> => !exceeds(charge, (await ask(charge))[0]!);
 
     describe("a block", () => {
       const block = { after: 2, firstMs: 10_000, longestMs: 60_000 };
-      const charge = (): Charge =>
+      const charge = (): Consumption =>
         ruledCharge({ key: key("a"), blockKey: key("block"), limit: 1, windowSeconds: 5, rule: rule({ block }) });
 
       it("begins after so many refusals within a window, and outlasts that", async () => {
@@ -60,7 +65,7 @@ for (const [where, open] of [
       it("is twice as long each time, up to the longest, until the client has kept quiet for that", async () => {
         const lengths: number[] = [];
         const provoke = async (): Promise<void> => {
-          let tally: Tally | undefined;
+          let tally: CounterState | undefined;
           while (tally?.blocked !== true) [tally] = await ask(charge());
           lengths.push(tally.resetMs);
           now += tally.resetMs;
@@ -81,7 +86,7 @@ for (const [where, open] of [
     });
 
     describe("a policy in shadow", () => {
-      const shadow = (): Charge => ruledCharge({ key: key("s"), limit: 1, rule: rule({ shadow: true }) });
+      const shadow = (): Consumption => ruledCharge({ key: key("s"), limit: 1, rule: rule({ shadow: true }) });
 
       it("is measured like any other, and refuses nothing", async () => {
         const enforced = ruledCharge({ key: key("e") });
@@ -100,7 +105,7 @@ for (const [where, open] of [
     });
 
     describe("a slot", () => {
-      const slot = (name: string): Charge =>
+      const slot = (name: string): Consumption =>
         ruledCharge({
           key: key("c"),
           limit: 1,
@@ -145,7 +150,7 @@ for (const [where, open] of [
     describe("policies of different algorithms together", () => {
       it("count all or nothing", async () => {
         const slot = { algorithm: "concurrency" } as const;
-        const charges = (index: number): Charge[] => [
+        const charges = (index: number): Consumption[] => [
           ruledCharge({ key: key("w"), limit: 9 }),
           ruledCharge({ key: key("s"), limit: 9, rule: rule({ algorithm: "sliding-window" }) }),
           ruledCharge({ key: key("b"), limit: 60, burst: 2, rule: rule({ algorithm: "token-bucket" }) }),
@@ -205,7 +210,7 @@ for (const [where, open] of [
   });
 }
 
-function tallyOf(part: Tally | StoreFault): Tally {
+function tallyOf(part: CounterState | StoreFault): CounterState {
   if (part instanceof StoreFault) throw part;
   return part;
 }

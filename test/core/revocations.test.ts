@@ -6,8 +6,8 @@ import { IssuerScope } from "../../packages/core/src/auth/issuer-scope.js";
 import { CutoffRules } from "../../packages/core/src/revocation/cutoffs.js";
 import { RevocationService } from "../../packages/core/src/revocation/revocations.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
-import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
-import type { SecurityStore } from "../../packages/core/src/store/ports/decisions.js";
+import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
+import type { DecisionStore } from "../../packages/core/src/store/ports/decisions.js";
 import { admit, openGate, refuse } from "./support/gate.js";
 import { identifiers } from "./support/identifiers.js";
 import { withClaims } from "./support/mint.js";
@@ -18,8 +18,8 @@ const month = 30 * 86_400;
 /** A service on a store that notes what it is told. */
 function openService(maxLifetimeSeconds = month, issuers: IssuerScope = new IssuerScope()) {
   const told: (readonly [key: string, seconds: number])[] = [];
-  const memory = new MemorySecurityStore({ now: () => start * 1000 });
-  const store: SecurityStore = {
+  const memory = new MemoryDecisionStore({ now: () => start * 1000 });
+  const store: DecisionStore = {
     ask: (question) => memory.ask(question),
     revoke(key, expiresAt) {
       told.push([key, expiresAt]);

@@ -1,16 +1,16 @@
 import { expect } from "chai";
 import { RuleBook, ruleNames } from "../../packages/core/src/limits/override-cache.js";
-import { MemoryQuotaRecords } from "../../packages/core/src/store/memory/limit-overrides.js";
-import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
+import { MemoryLimitOverrides } from "../../packages/core/src/store/memory/limit-overrides.js";
+import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
-import type { QuotaRecords } from "../../packages/core/src/store/ports/limit-overrides.js";
+import type { LimitOverrides } from "../../packages/core/src/store/ports/limit-overrides.js";
 import { until } from "../support/until.js";
 
 const rule = (limit: number) => ({ limit, windowSeconds: undefined });
 
 describe("the rules that a process knows", () => {
   let clock: number;
-  let records: MemoryQuotaRecords;
+  let records: MemoryLimitOverrides;
   let reads: number;
   let away: boolean;
   let book: RuleBook;
@@ -19,15 +19,15 @@ describe("the rules that a process knows", () => {
     clock = 1_000_000;
     reads = 0;
     away = false;
-    records = new MemoryQuotaRecords(new MemorySecurityStore().quotas, () => clock);
-    const shared: QuotaRecords = Object.create(records, {
+    records = new MemoryLimitOverrides(new MemoryDecisionStore().quotas, () => clock);
+    const shared: LimitOverrides = Object.create(records, {
       readRules: {
         value: (known: string | undefined) => {
           reads += 1;
           return away ? Promise.reject(new StoreFault("unreachable")) : records.readRules(known);
         },
       },
-    }) as QuotaRecords;
+    }) as LimitOverrides;
     book = new RuleBook({ records: shared, shared: true, now: () => clock, intervalMs: 5 });
   });
   afterEach(() => book.close());
@@ -73,7 +73,7 @@ describe("the rules that a process knows", () => {
 
   it("hold as long as the store says, whatever clock of a process is set", async () => {
     const { now } = Date;
-    const kept = new MemoryQuotaRecords(new MemorySecurityStore().quotas);
+    const kept = new MemoryLimitOverrides(new MemoryDecisionStore().quotas);
     const shared = new RuleBook({ records: kept, shared: true, intervalMs: 5 });
     try {
       await kept.setRule(ruleNames.block("a", "x"), rule(0), 60_000);

@@ -3,7 +3,7 @@ import { tokenExchange } from "../../packages/core/src/http/message-exchange.js"
 import { resolveLimit } from "../../packages/core/src/limits/options.js";
 import type { LimitOptions } from "../../packages/core/src/limits/options.js";
 import { Settlement } from "../../packages/core/src/limits/settlement.js";
-import type { Adjustment, Charge, QuotaStore } from "../../packages/core/src/store/ports/decisions.js";
+import type { Adjustment, Consumption, UsageCorrections } from "../../packages/core/src/store/ports/decisions.js";
 import { until } from "../support/until.js";
 import { ruledCharge } from "./support/clocked-stores.js";
 
@@ -18,9 +18,9 @@ function open() {
   let now = 0;
   const said: string[] = [];
   const adjusted: Adjustment[] = [];
-  const renewed: Charge[] = [];
+  const renewed: Consumption[] = [];
   const expiring: [slot: string | undefined, afterMs: number][] = [];
-  const store: QuotaStore = {
+  const store: UsageCorrections = {
     adjust: (adjustments) => void adjusted.push(...adjustments),
     renew: (charges) => void renewed.push(...charges),
     expire: ({ slot }, afterMs) => void expiring.push([slot, afterMs]),
@@ -29,7 +29,7 @@ function open() {
   const settlement = new Settlement({ logger, now: () => now });
 
   /** A request with one charge; returns its end. */
-  function follow(options: Partial<LimitOptions>, charge: Partial<Charge>): Followed {
+  function follow(options: Partial<LimitOptions>, charge: Partial<Consumption>): Followed {
     const policy = resolveLimit("limit", { name: "p", per: "ip", limit: 5, window: "1m", ...options });
     const closing: ((status: number) => void)[] = [];
     const handled: (() => void)[] = [];

@@ -10,7 +10,7 @@ import { Tracking } from "../../packages/core/src/store/redis/tracking.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { silentLogger } from "../support/logger.js";
 import { until } from "../support/until.js";
-import { RedisSecurityStore } from "../../packages/core/src/store/redis/decisions.js";
+import { RedisDecisionStore } from "../../packages/core/src/store/redis/decisions.js";
 
 interface Call {
   readonly command: string;
@@ -68,7 +68,7 @@ describe("a Cluster whose clock is another than ours", () => {
       command === "TIME"
         ? Promise.resolve([String(Math.floor((Date.now() + aheadMs) / 1000)), "0"])
         : call(command, ...args);
-    const store = new RedisSecurityStore({
+    const store = new RedisDecisionStore({
       connection: { ...connection, isCluster: true },
       ...{ deadlineMs: 5000, clockToleranceMs: 5000 },
     });
@@ -98,7 +98,7 @@ describe("a clock that differs, as far as is known", () => {
       asked += 1;
       return Promise.resolve([String(Math.floor((Date.now() + aheadMs) / 1000)), "0"]);
     };
-    const store = new RedisSecurityStore({ connection, deadlineMs, clockToleranceMs: 5000 });
+    const store = new RedisDecisionStore({ connection, deadlineMs, clockToleranceMs: 5000 });
     await until(() => store.state().clockDiffers === true);
     expect(asked).to.equal(1);
     aheadMs = 0;
@@ -129,7 +129,7 @@ describe("a clock that differs, as far as is known", () => {
 describe("a server that answers, but always after the deadline", () => {
   it("opens the breaker of the security store at the 5th time: a reply nobody waits for is no success", async () => {
     const { connection, calls } = openConnection();
-    const store = new RedisSecurityStore({ connection, deadlineMs, clockToleranceMs: 1000 });
+    const store = new RedisDecisionStore({ connection, deadlineMs, clockToleranceMs: 1000 });
     let asked = 0;
     while (store.state().status === "up" && asked < 50) {
       const answer = await store.ask(question);
@@ -207,7 +207,7 @@ describe("a server whose clock is not ours", () => {
   ] as const) {
     it(`and ${how} is not believed that a token is good, but that it is revoked`, async () => {
       const { connection, calls } = openConnection();
-      const store = new RedisSecurityStore({ connection, deadlineMs: 5000, clockToleranceMs: 5000 });
+      const store = new RedisDecisionStore({ connection, deadlineMs: 5000, clockToleranceMs: 5000 });
       async function ask(revoked: number, ahead: number): Promise<unknown> {
         const asking = store.ask(question);
         await turn();

@@ -4,8 +4,8 @@ import { createChallenges } from "../../packages/core/src/guard/challenges.js";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
 import { steadyNow } from "../../packages/core/src/lib/steady-clock.js";
 import { MemoryLoginStore } from "../../packages/core/src/store/memory/logins.js";
-import { MemorySecurityStore } from "../../packages/core/src/store/memory/decisions.js";
-import type { Charge, Tally } from "../../packages/core/src/store/ports/decisions.js";
+import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
+import type { Consumption, CounterState } from "../../packages/core/src/store/ports/decisions.js";
 import { ruledCharge } from "./support/clocked-stores.js";
 
 const hour = 3_600_000;
@@ -22,7 +22,7 @@ describe("what this process counts", () => {
     Date.now = () => realNow() + ms;
   };
   const rule = { algorithm: "fixed-window", shadow: false, block: undefined } as const;
-  const charges: Readonly<Record<string, Charge>> = {
+  const charges: Readonly<Record<string, Consumption>> = {
     "a fixed window": ruledCharge({ key: "w", limit: 1 }),
     "a sliding window": ruledCharge({ key: "s", limit: 1, rule: { ...rule, algorithm: "sliding-window" } }),
     "a token bucket": ruledCharge({ key: "b", limit: 1, burst: 1, rule: { ...rule, algorithm: "token-bucket" } }),
@@ -31,9 +31,10 @@ describe("what this process counts", () => {
 
   for (const [name, charge] of Object.entries(charges)) {
     it(`ends neither sooner nor later when the wall clock is set (${name})`, () => {
-      const store = new MemorySecurityStore();
+      const store = new MemoryDecisionStore();
       const consumed = (): number =>
-        (store.ask({ beforeToken: [charge], token: undefined, afterToken: [] }).beforeToken[0] as Tally).consumed;
+        (store.ask({ beforeToken: [charge], token: undefined, afterToken: [] }).beforeToken[0] as CounterState)
+          .consumed;
       expect(consumed()).to.equal(1);
       for (const ms of [2 * hour, -2 * hour, 0]) {
         jump(ms);
@@ -45,13 +46,13 @@ describe("what this process counts", () => {
   }
 
   it("keeps blocks and used proofs for their time", () => {
-    const { quotas } = new MemorySecurityStore();
+    const { quotas } = new MemoryDecisionStore();
     quotas.block("eve", hour);
     for (const ms of [2 * hour, -2 * hour, 0]) {
       jump(ms);
       expect(quotas.blockedMs("eve")).to.be.within(hour - 60_000, hour);
     }
-    const store = new MemorySecurityStore();
+    const store = new MemoryDecisionStore();
     const repeated = (): unknown =>
       store.ask({ beforeToken: [], token: undefined, use: { key: "p", ttlMs: 60_000 }, afterToken: [] }).repeated;
     expect(repeated()).to.equal(false);
@@ -97,7 +98,7 @@ describe("what this process counts", () => {
         return fakeNow;
       }
     }
-    const { quotas } = new MemorySecurityStore();
+    const { quotas } = new MemoryDecisionStore();
     quotas.block("eve", 60_000);
     globalThis.Date = FakeDate as DateConstructor;
     expect(quotas.blockedMs("eve")).to.equal(0);

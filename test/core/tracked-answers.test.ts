@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { TrackedAnswers } from "../../packages/core/src/store/redis/tracked-answers.js";
-import type { Answer, Question, SecurityStore, TokenQuestion } from "../../packages/core/src/store/ports/decisions.js";
+import type { Answer, Question, DecisionStore, TokenQuestion } from "../../packages/core/src/store/ports/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { isSoak } from "../support/soak.js";
 
@@ -16,7 +16,7 @@ function open(boundMs = 2000) {
       const cutoff = cutoffs.get(key);
       return cutoff !== undefined && (issuedAt === undefined || issuedAt <= cutoff);
     });
-  const store: SecurityStore = {
+  const store: DecisionStore = {
     async ask({ token, beforeToken }: Question): Promise<Answer> {
       if (token !== undefined) state.asked += 1;
       // Read first, answer later: what changes in between is the race.

@@ -11,7 +11,7 @@ import type { Ending } from "../../packages/core/src/sessions/events.js";
 import { EndingNews } from "../../packages/core/src/sessions/events.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { MemoryChannels } from "../../packages/core/src/store/memory/channels.js";
-import type { SecurityStore } from "../../packages/core/src/store/ports/decisions.js";
+import type { DecisionStore } from "../../packages/core/src/store/ports/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import type { SessionStore } from "../../packages/core/src/store/ports/sessions.js";
 import { cleanUp } from "../support/clean-up.js";
@@ -122,11 +122,11 @@ describe("an ending of sessions of which Redis has done only a part", function (
       const issuers = new IssuerScope({ known: [testIssuer] });
       const news = new EndingNews(new MemoryChannels(), issuers, silentLogger);
       news.listen((ending) => heard.push(ending));
-      const security: Partial<SecurityStore> = { cutOff: () => Promise.resolve(1000) };
+      const security: Partial<DecisionStore> = { cutOff: () => Promise.resolve(1000) };
       const store: Partial<SessionStore> = { end: () => Promise.reject(new StoreFault("timeout")) };
       const ending = createSessionEnding({
         ...{ news, keys: new Keyspace("", "test", { issuers }), issuers },
-        security: security as SecurityStore,
+        security: security as DecisionStore,
         store: store as SessionStore,
         cutoffs: new CutoffRules({
           ...{ maxLifetimeSeconds: 60, marginSeconds: 0, cutoffMarginSeconds: 0, ownIssuer: undefined },

@@ -1,12 +1,12 @@
 import type { Redis } from "ioredis";
-import { MemorySecurityStore } from "../../../packages/core/src/store/memory/decisions.js";
-import type { Adjustment, Answer, Charge, Question } from "../../../packages/core/src/store/ports/decisions.js";
+import { MemoryDecisionStore } from "../../../packages/core/src/store/memory/decisions.js";
+import type { Adjustment, Answer, Consumption, Question } from "../../../packages/core/src/store/ports/decisions.js";
 import { adjustmentLine } from "../../../packages/core/src/store/redis/adjustments.js";
-import { admitTogether } from "../../../packages/core/src/store/redis/decide-batch.js";
+import { decideBatch } from "../../../packages/core/src/store/redis/decide-batch.js";
 import { withoutNumber, wordsOf } from "../../../packages/core/src/store/redis/give-backs.js";
 import { runScript } from "../../../packages/core/src/store/redis/scripts/script.js";
 import { adjustScriptWith } from "../../../packages/core/src/store/redis/scripts/adjust.js";
-import { admitScriptWith } from "../../../packages/core/src/store/redis/scripts/decide.js";
+import { decideScriptWith } from "../../../packages/core/src/store/redis/scripts/decide.js";
 import { freshPrefix } from "../../support/redis.js";
 
 /** A store whose clock the test moves. */
@@ -22,7 +22,7 @@ const nothing: Question = { beforeToken: [], token: undefined, afterToken: [] };
 
 export function openClockedMemory(): ClockedStore {
   let now = 0;
-  const store = new MemorySecurityStore({ now: () => now });
+  const store = new MemoryDecisionStore({ now: () => now });
   return {
     async ask(question, at) {
       now = at;
@@ -39,11 +39,11 @@ export function openClockedMemory(): ClockedStore {
 export function openClockedRedis(client: Redis): ClockedStore {
   const key = `${freshPrefix()}clock`;
   const clock = `local now = tonumber(redis.call('GET', '${key}'))\n`;
-  const [admit, adjust] = [admitScriptWith(clock), adjustScriptWith(clock)];
+  const [admit, adjust] = [decideScriptWith(clock), adjustScriptWith(clock)];
   return {
     async ask(question, now) {
       await client.set(key, now, "EX", 600);
-      const { answers } = await admitTogether(client, [{ ...nothing, ...question }], admit);
+      const { answers } = await decideBatch(client, [{ ...nothing, ...question }], admit);
       if (answers[0] === undefined) throw new Error("no answer");
       return answers[0];
     },
@@ -55,7 +55,7 @@ export function openClockedRedis(client: Redis): ClockedStore {
 }
 
 /** A charge of a policy with a rule. */
-export function ruledCharge(more: Partial<Charge> & Pick<Charge, "key">): Charge {
+export function ruledCharge(more: Partial<Consumption> & Pick<Consumption, "key">): Consumption {
   const rule = { algorithm: "fixed-window", shadow: false, block: undefined } as const;
   return { limit: 5, windowSeconds: 60, cost: 1, rule, ...more };
 }

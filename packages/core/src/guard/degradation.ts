@@ -6,7 +6,7 @@ import type { Settled } from "../limits/outcome.js";
 import { denyExhausted, settleQuota } from "../limits/outcome.js";
 import type { Counted } from "../limits/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
-import { MemorySecurityStore } from "../store/memory/decisions.js";
+import { MemoryDecisionStore } from "../store/memory/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import { steadyNow } from "../lib/steady-clock.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
@@ -38,12 +38,12 @@ export interface LocalDecision<Raw> {
 /** What decides where the store could not: the table in docs/operations.md. */
 export class Degradation {
   readonly #options: DegradationOptions;
-  readonly #local: MemorySecurityStore;
+  readonly #local: MemoryDecisionStore;
   #lastAnswerAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: DegradationOptions) {
     this.#options = options;
-    this.#local = new MemorySecurityStore();
+    this.#local = new MemoryDecisionStore();
   }
 
   /** The store answered about a token: the grace period starts anew. */

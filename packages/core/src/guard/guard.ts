@@ -19,7 +19,7 @@ import { countsAddresses } from "../limits/policy.js";
 import type { Counted, Settlement } from "../limits/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import type { SharedKeys } from "../store/keyspace.js";
-import type { Answer, Question, QuotaStore, SecurityStore, Tally } from "../store/ports/decisions.js";
+import type { Answer, Question, UsageCorrections, DecisionStore, CounterState } from "../store/ports/decisions.js";
 import { StoreFault, clockDiffers, faultForAll } from "../store/ports/decisions.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Challenges } from "./challenges.js";
@@ -30,7 +30,7 @@ import { isPreflight } from "./preflight.js";
 
 /** What every admission of a gate works with. */
 export interface GuardServices<Raw> {
-  readonly store: SecurityStore;
+  readonly store: DecisionStore;
   readonly verifier: Verifier | undefined;
   readonly sources: readonly TokenSource<Raw>[];
   /** Undefined where no token is bound to a key. */
@@ -39,7 +39,7 @@ export interface GuardServices<Raw> {
   /** Whose the keys are that services share. */
   readonly sharedKeys: Pick<SharedKeys, "settled">;
   readonly charges: ChargeFactory<Raw>;
-  readonly quotas: QuotaStore;
+  readonly quotas: UsageCorrections;
   readonly settlement: Settlement<Raw>;
   readonly telemetry: Telemetry;
   readonly cache: CacheService | undefined;
@@ -229,7 +229,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   function settle(
     exchange: Exchange<Raw>,
     applied: readonly AppliedPolicy<Raw>[],
-    tallies: readonly (Tally | StoreFault | undefined)[],
+    tallies: readonly (CounterState | StoreFault | undefined)[],
     already: readonly Settled[],
   ): { settled: Settled[]; denial: Denied | undefined } {
     const settled = [...already];

@@ -5,7 +5,7 @@ import type { Exchange } from "../http/exchange.js";
 import type { Denied, Header } from "../http/verdict.js";
 import type { ResolvedDpop } from "../auth/dpop/options.js";
 import type { Keyspace } from "../store/keyspace.js";
-import type { UseQuestion } from "../store/ports/decisions.js";
+import type { ReplayCheck } from "../store/ports/decisions.js";
 import type { Challenges } from "./challenges.js";
 import { denyForClock } from "./challenges.js";
 
@@ -22,7 +22,7 @@ export interface ProofOfPossessionOptions {
 
 /** A proof that holds, if the store has not seen it before. */
 export interface Proof {
-  readonly use: UseQuestion;
+  readonly use: ReplayCheck;
   /** For the response. */
   readonly headers: readonly Header[];
 }

@@ -1,6 +1,6 @@
 import type { Keyspace } from "../store/keyspace.js";
-import type { SecurityStore } from "../store/ports/decisions.js";
-import type { QuotaRecords } from "../store/ports/limit-overrides.js";
+import type { DecisionStore } from "../store/ports/decisions.js";
+import type { LimitOverrides } from "../store/ports/limit-overrides.js";
 import type { Logger } from "../telemetry/logger.js";
 import { ChargeFactory } from "./consumption.js";
 import { DemandReporter } from "./top-keys.js";
@@ -8,8 +8,8 @@ import { QuotaService } from "./quotas.js";
 import { RuleBook } from "./override-cache.js";
 
 export interface AdministrationOptions {
-  readonly store: SecurityStore;
-  readonly records: QuotaRecords;
+  readonly store: DecisionStore;
+  readonly records: LimitOverrides;
   /** Do other processes change the rules too? */
   readonly shared: boolean;
   readonly keys: Keyspace;

@@ -1,4 +1,4 @@
-import type { ChargeRule } from "../store/ports/decisions.js";
+import type { CountingMode } from "../store/ports/decisions.js";
 import type { PolicyRules } from "./override-cache.js";
 
 /** What a policy comes to for one request, before its charge is made. */
@@ -19,7 +19,7 @@ export function overrule(terms: Terms, { everybody, clients }: PolicyRules): Ter
 }
 
 /** Has the record of blocks read that policies without a `block` do not look at, and blocks nobody by itself. */
-export function withBlocks(rule: ChargeRule | undefined): ChargeRule {
+export function withBlocks(rule: CountingMode | undefined): CountingMode {
   const { algorithm, shadow } = rule ?? { algorithm: "fixed-window", shadow: false };
   return { algorithm, shadow, block: { after: 0, firstMs: 1, longestMs: 1 } };
 }

@@ -6,7 +6,7 @@ import type { VerifiedToken } from "../auth/verifier.js";
 import type { Exchange } from "../http/exchange.js";
 import { durationSeconds } from "../lib/duration.js";
 import type { Keyspace } from "../store/keyspace.js";
-import type { Charge } from "../store/ports/decisions.js";
+import type { Consumption } from "../store/ports/decisions.js";
 import { checkBucket, checkCount, longestWindowSeconds, maxCount } from "./bounds.js";
 import type { DemandReporter } from "./top-keys.js";
 import type { Terms } from "./apply-override.js";
@@ -34,7 +34,7 @@ export interface ChargeFactoryOptions extends PartitionOptions {
 
 /** What may be asked about a client without a request of theirs. */
 export interface PeekedCharge {
-  readonly charge: Charge;
+  readonly charge: Consumption;
   /** Undefined where a function of the application decides about it. */
   readonly limit: number | undefined;
   readonly windowSeconds: number | undefined;
@@ -194,7 +194,7 @@ export class ChargeFactory<Raw> {
         `portcullis: limit "${name}" is decided by functions of a request, so only a request can tell`,
       );
     const seconds = windowSeconds ?? 1;
-    const charge: Charge = {
+    const charge: Consumption = {
       key: this.#keys.quota(name, partition, algorithm, seconds),
       limit: limit ?? maxCount,
       windowSeconds: seconds,

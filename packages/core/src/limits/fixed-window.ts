@@ -1,6 +1,6 @@
 import { RateLimiterRedis } from "rate-limiter-flexible";
 import type { RateLimiterRes } from "rate-limiter-flexible";
-import type { Tally } from "../store/ports/decisions.js";
+import type { CounterState } from "../store/ports/decisions.js";
 
 /** The state of one counter in rate-limiter-flexible's words; this file alone knows them. */
 export interface FixedWindowState {
@@ -25,7 +25,7 @@ class FixedWindowLimiter extends RateLimiterRedis {
     super({ storeClient: {}, points, duration: 1, keyPrefix: "" });
   }
 
-  settle(key: string, cost: number, { consumed, resetMs }: Tally): FixedWindowState {
+  settle(key: string, cost: number, { consumed, resetMs }: CounterState): FixedWindowState {
     const { consumedPoints, remainingPoints, msBeforeNext } = this._getRateLimiterRes(key, cost, [consumed, resetMs]);
     return { admitted: consumedPoints <= this.points, remaining: remainingPoints, resetMs: msBeforeNext };
   }
@@ -38,7 +38,7 @@ const maxLimiters = 256;
 export class FixedWindows {
   readonly #limiters = new Map<number, FixedWindowLimiter>();
 
-  settle(key: string, limit: number, cost: number, tally: Tally): FixedWindowState {
+  settle(key: string, limit: number, cost: number, tally: CounterState): FixedWindowState {
     let limiter = this.#limiters.get(limit);
     if (limiter === undefined) {
       limiter = new FixedWindowLimiter(limit);

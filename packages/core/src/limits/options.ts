@@ -5,7 +5,7 @@ import type { CountOnly, Of, PartitionPart, Policy, Settle } from "./policy.js";
 import { handlerPatienceMs } from "../http/handler-end.js";
 import { compileWideCondition } from "../http/path.js";
 import type { RouteCondition } from "../http/path.js";
-import type { Algorithm, BlockRule, ChargeRule } from "../store/ports/decisions.js";
+import type { Algorithm, BlockRule, CountingMode } from "../store/ports/decisions.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs, durationSeconds } from "../lib/duration.js";
 import {
@@ -152,7 +152,7 @@ export function resolveLimit<Raw>(option: string, options: LimitOptions<Raw>): P
       `${option}.precision`,
       '"leased" is for fixed windows without settle, countOnly, block and shadow',
     );
-  const rule: ChargeRule | undefined = isRuled ? { algorithm, shadow, block } : undefined;
+  const rule: CountingMode | undefined = isRuled ? { algorithm, shadow, block } : undefined;
   return {
     ...{ name, per, limit, algorithm, burst, windowSeconds, cost, settle, countOnly, skip, shadow, rule },
     ...{ precision, onStoreError },

@@ -3,7 +3,7 @@ import { rateLimitFields, retryAfter } from "../http/fields.js";
 import type { RateLimitFormat } from "../http/fields.js";
 import type { Denied } from "../http/verdict.js";
 import { deny } from "../http/verdict.js";
-import type { Charge, Tally } from "../store/ports/decisions.js";
+import type { Consumption, CounterState } from "../store/ports/decisions.js";
 import { exceeds } from "../store/ports/decisions.js";
 import type { FixedWindowState } from "./fixed-window.js";
 import type { AppliedPolicy, Policy } from "./policy.js";
@@ -17,7 +17,7 @@ export interface Settled {
   readonly blocked: boolean;
 }
 
-export function settleQuota<Raw>({ policy, charge }: AppliedPolicy<Raw>, tally: Tally): Settled {
+export function settleQuota<Raw>({ policy, charge }: AppliedPolicy<Raw>, tally: CounterState): Settled {
   const { admitted, remaining, resetMs } = stateOf(policy, charge, tally);
   const quota: Quota = {
     policy: policy.name,
@@ -32,7 +32,7 @@ export function settleQuota<Raw>({ policy, charge }: AppliedPolicy<Raw>, tally: 
   return { quota, admitted: admitted || policy.shadow, blocked: tally.blocked === true };
 }
 
-function stateOf<Raw>({ algorithm, windows }: Policy<Raw>, charge: Charge, tally: Tally): FixedWindowState {
+function stateOf<Raw>({ algorithm, windows }: Policy<Raw>, charge: Consumption, tally: CounterState): FixedWindowState {
   if (algorithm === "fixed-window") return windows.settle(charge.key, charge.limit, charge.cost, tally);
   const { limit, burst = limit } = charge;
   const remaining = Math.max(0, (limit === 0 ? 0 : burst) - tally.consumed);

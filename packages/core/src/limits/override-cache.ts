@@ -1,4 +1,4 @@
-import type { QuotaRecords, QuotaRule } from "../store/ports/limit-overrides.js";
+import type { LimitOverrides, QuotaRule } from "../store/ports/limit-overrides.js";
 import { steadyNow } from "../lib/steady-clock.js";
 
 /** What operators decided about one policy. */
@@ -10,7 +10,7 @@ export interface PolicyRules {
 }
 
 export interface RuleBookOptions {
-  readonly records: QuotaRecords;
+  readonly records: LimitOverrides;
   /** Do other processes change the rules too? */
   readonly shared: boolean;
   /** Milliseconds of a clock that nobody sets. @default {@link steadyNow} */

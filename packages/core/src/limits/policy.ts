@@ -1,7 +1,7 @@
 import type { Facts } from "../http/exchange.js";
 import type { ConditionTest } from "../http/path.js";
 import type { Duration } from "../lib/duration.js";
-import type { Algorithm, Charge, ChargeRule } from "../store/ports/decisions.js";
+import type { Algorithm, Consumption, CountingMode } from "../store/ports/decisions.js";
 import type { AddressList } from "./address-list.js";
 import type { FixedWindows } from "./fixed-window.js";
 
@@ -40,7 +40,7 @@ export interface Policy<Raw> {
   readonly onStoreError: "local" | "allow" | "deny";
   readonly precision: "exact" | "leased";
   /** Undefined for a plain fixed window. */
-  readonly rule: ChargeRule | undefined;
+  readonly rule: CountingMode | undefined;
   readonly windows: FixedWindows;
   /** Needs no function of the application, so that its charges can be made at once, and kept. */
   readonly isPlain: boolean;
@@ -49,7 +49,7 @@ export interface Policy<Raw> {
 /** A policy as it applies to one request. */
 export interface AppliedPolicy<Raw> {
   readonly policy: Policy<Raw>;
-  readonly charge: Charge;
+  readonly charge: Consumption;
 }
 
 /** Does it count by the client's address alone? Such policies are asked first, also for requests with bad tokens. */

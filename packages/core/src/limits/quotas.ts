@@ -2,9 +2,9 @@ import type { Duration } from "../lib/duration.js";
 import { durationMs, durationSeconds } from "../lib/duration.js";
 import { checkInteger, checkObject, optionError } from "../lib/validate.js";
 import type { Keyspace } from "../store/keyspace.js";
-import type { SecurityStore } from "../store/ports/decisions.js";
+import type { DecisionStore } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
-import type { QuotaRecords } from "../store/ports/limit-overrides.js";
+import type { LimitOverrides } from "../store/ports/limit-overrides.js";
 import { mostRules } from "../store/ports/limit-overrides.js";
 import { checkBucket, longestWindowSeconds, maxCount } from "./bounds.js";
 import type { ChargeFactory } from "./consumption.js";
@@ -73,8 +73,8 @@ export interface Quotas {
 }
 
 export interface QuotaServiceOptions<Raw> {
-  readonly store: SecurityStore;
-  readonly records: QuotaRecords;
+  readonly store: DecisionStore;
+  readonly records: LimitOverrides;
   readonly keys: Keyspace;
   readonly charges: ChargeFactory<Raw>;
   readonly rules: RuleBook;

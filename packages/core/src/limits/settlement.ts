@@ -1,6 +1,6 @@
 import type { Exchange } from "../http/exchange.js";
 import { onRequestDone } from "../http/handler-end.js";
-import type { Charge, QuotaStore } from "../store/ports/decisions.js";
+import type { Consumption, UsageCorrections } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
 import { checkCount } from "./bounds.js";
 import type { AppliedPolicy } from "./policy.js";
@@ -10,7 +10,7 @@ import { settlesLater } from "./policy.js";
 export interface Counted<Raw> {
   readonly applied: AppliedPolicy<Raw>;
   readonly receipt: number;
-  readonly store: QuotaStore;
+  readonly store: UsageCorrections;
 }
 
 export interface SettlementOptions {
@@ -26,8 +26,8 @@ const tickMs = 250;
 
 /** A slot of `concurrency` that a request in flight holds, or has asked for. */
 interface Held {
-  readonly charge: Charge;
-  readonly store: QuotaStore;
+  readonly charge: Consumption;
+  readonly store: UsageCorrections;
   /** How long its handler may work on for a client who has gone. */
   readonly patienceMs: number;
   /** Infinity for one that is not renewed. */
@@ -43,7 +43,7 @@ export class Settlement<Raw> {
   readonly #logger: Logger;
   readonly #now: () => number;
   /** By its charge, of which each request has its own. */
-  readonly #held = new Map<Charge, Held>();
+  readonly #held = new Map<Consumption, Held>();
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -53,7 +53,7 @@ export class Settlement<Raw> {
   }
 
   /** A slot is asked for: from now on it may be taken, until {@link answered}. */
-  expect({ policy, charge }: AppliedPolicy<Raw>, store: QuotaStore): void {
+  expect({ policy, charge }: AppliedPolicy<Raw>, store: UsageCorrections): void {
     if (this.#closed) return;
     this.#held.set(charge, {
       charge,
@@ -64,7 +64,7 @@ export class Settlement<Raw> {
   }
 
   /** It was not taken, or is followed from now on. */
-  answered(charge: Charge): void {
+  answered(charge: Consumption): void {
     if (!this.#held.delete(charge) || this.#held.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
@@ -137,7 +137,7 @@ export class Settlement<Raw> {
   }
 }
 
-function patienceOf<Raw>({ releaseAfterMs }: AppliedPolicy<Raw>["policy"], { windowSeconds }: Charge): number {
+function patienceOf<Raw>({ releaseAfterMs }: AppliedPolicy<Raw>["policy"], { windowSeconds }: Consumption): number {
   return Math.min(releaseAfterMs, windowSeconds * 1000);
 }
 

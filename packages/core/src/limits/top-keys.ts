@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Keyspace } from "../store/keyspace.js";
-import type { Demand, QuotaRecords } from "../store/ports/limit-overrides.js";
+import type { Demand, LimitOverrides } from "../store/ports/limit-overrides.js";
 
 /** Clients counted at once for one policy: those that ask most stay. */
 const capacity = 256;
@@ -67,14 +67,14 @@ export class DemandTable {
 
 /** Tells the other processes now and then who asked most here; never on the way of a request. */
 export class DemandReporter {
-  readonly #records: QuotaRecords;
+  readonly #records: LimitOverrides;
   readonly #keys: Keyspace;
   readonly #tables = new Map<string, DemandTable>();
   readonly #known = new LRUCache<string, string>({ max: remembered });
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(records: QuotaRecords, keys: Keyspace) {
+  constructor(records: LimitOverrides, keys: Keyspace) {
     this.#records = records;
     this.#keys = keys;
   }

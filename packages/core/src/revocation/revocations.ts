@@ -4,7 +4,7 @@ import { checkIdentifying, claimAt, identifyingText } from "../auth/identifying-
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import { checkInteger, checkObject } from "../lib/validate.js";
 import type { Keyspace } from "../store/keyspace.js";
-import type { RevokeOptions, SecurityStore, TokenQuestion } from "../store/ports/decisions.js";
+import type { RevokeOptions, DecisionStore, TokenQuestion } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { CutoffRules } from "./cutoffs.js";
 
@@ -54,7 +54,7 @@ export interface Revocations {
 }
 
 export interface RevocationServiceOptions {
-  readonly store: SecurityStore;
+  readonly store: DecisionStore;
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
   /** Records outlive the token by this much, so that another service's clock tolerance does not revive it. */

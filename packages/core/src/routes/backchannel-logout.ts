@@ -9,7 +9,7 @@ import type { ResolvedAuth } from "../auth/resolve.js";
 import { checkBoolean, checkFunction, checkObject, optionError, strings } from "../lib/validate.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { ForeignLogout } from "../sessions/logout.js";
-import type { SecurityStore } from "../store/ports/decisions.js";
+import type { DecisionStore } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import { noStore, notRecorded, oauthError } from "./oauth.js";
 import { answerAt, checkPath, reply } from "./route.js";
@@ -43,7 +43,7 @@ export interface BackchannelLogout {
 
 export interface LogoutServices<Raw> {
   readonly auth: ResolvedAuth<Raw> | undefined;
-  readonly store: SecurityStore;
+  readonly store: DecisionStore;
   readonly keys: Keyspace;
   /** Ends the session, or all of the user up to `issuedAt`. Undefined where revocation is off. */
   readonly logOut: ((logout: ForeignLogout) => Promise<void>) | undefined;

@@ -9,7 +9,7 @@ import type { Check } from "../http/check.js";
 import type { ResolvedAuth } from "../auth/resolve.js";
 import { checkFunction, checkObject, optionError } from "../lib/validate.js";
 import type { Revocations } from "../revocation/revocations.js";
-import type { SecurityStore } from "../store/ports/decisions.js";
+import type { DecisionStore } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { OAuthClients } from "./clients.js";
 import { resolveClients } from "./clients.js";
@@ -43,7 +43,7 @@ export type RevokeRefreshToken = (token: string) => Promise<boolean>;
 
 export interface RevokeServices<Raw> {
   readonly auth: ResolvedAuth<Raw> | undefined;
-  readonly store: Pick<SecurityStore, "state">;
+  readonly store: Pick<DecisionStore, "state">;
   /** Undefined where revocation is off. */
   readonly revocations: Revocations | undefined;
   /** Undefined where the gate issues no tokens. */

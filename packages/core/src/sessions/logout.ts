@@ -3,7 +3,7 @@ import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { ResolvedTokens } from "./options.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Keyspace } from "../store/keyspace.js";
-import type { SecurityStore } from "../store/ports/decisions.js";
+import type { DecisionStore } from "../store/ports/decisions.js";
 import { clockDiffers } from "../store/ports/decisions.js";
 import type { SessionStore } from "../store/ports/sessions.js";
 import type { EndingNews } from "./events.js";
@@ -29,7 +29,7 @@ export interface SessionEnding {
 export interface SessionEndingOptions {
   readonly sessions: Sessions;
   readonly store: SessionStore;
-  readonly security: SecurityStore;
+  readonly security: DecisionStore;
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
   readonly news: EndingNews;

@@ -8,7 +8,7 @@ import type { ResolvedTokens } from "./options.js";
 import { checkObject } from "../lib/validate.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Keyspace } from "../store/keyspace.js";
-import type { SecurityStore } from "../store/ports/decisions.js";
+import type { DecisionStore } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { Creation, LiveToken, Moment, SessionRecord, SessionStore } from "../store/ports/sessions.js";
 import type { EndSession } from "./orphan-cleanup.js";
@@ -25,7 +25,7 @@ import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
 export interface TokenServiceOptions extends IdentifyingClaims {
   readonly tokens: ResolvedTokens;
   readonly store: SessionStore;
-  readonly security: SecurityStore;
+  readonly security: DecisionStore;
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
   readonly news: EndingNews;

@@ -8,37 +8,37 @@ import type { Keyspace } from "./keyspace.js";
 import type { LoginStore } from "./ports/logins.js";
 import { MemoryChannels } from "./memory/channels.js";
 import { MemoryLoginStore } from "./memory/logins.js";
-import { MemorySecurityStore } from "./memory/decisions.js";
+import { MemoryDecisionStore } from "./memory/decisions.js";
 import { MemorySessionStore } from "./memory/sessions.js";
 import { marginSecondsFor } from "./cut-off-margin.js";
-import { MemoryQuotaRecords } from "./memory/limit-overrides.js";
+import { MemoryLimitOverrides } from "./memory/limit-overrides.js";
 import type { SharedIssuer } from "./shared-issuer.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import type { CacheStore, QuotaStore, SecurityStore } from "./ports/decisions.js";
+import type { CacheStore, UsageCorrections, DecisionStore } from "./ports/decisions.js";
 import { LeasedStore } from "../limits/leases/leased-store.js";
 import { RedisChannels } from "./redis/channels.js";
 import { examineRedis } from "./redis/examine.js";
 import { connect } from "./redis/connect.js";
 import { RedisIssuerMarker } from "./redis/issuer-marker.js";
-import type { QuotaRecords } from "./ports/limit-overrides.js";
+import type { LimitOverrides } from "./ports/limit-overrides.js";
 import { RedisLeaseSource } from "./redis/lease-source.js";
 import { RedisLoginStore } from "./redis/logins.js";
-import { RedisQuotaRecords } from "./redis/limit-overrides.js";
+import { RedisLimitOverrides } from "./redis/limit-overrides.js";
 import { scripts } from "./redis/scripts/all.js";
 import { cacheScript } from "./redis/scripts/cache.js";
 import { guardRevocations } from "./redis/revocation-guard.js";
-import { RedisSecurityStore } from "./redis/decisions.js";
+import { RedisDecisionStore } from "./redis/decisions.js";
 import { Tracking } from "./redis/tracking.js";
 import { RedisSessionStore } from "./redis/sessions.js";
 import type { SessionStore } from "./ports/sessions.js";
 
 /** The stores of a gate. */
 export interface Stores {
-  readonly security: SecurityStore;
+  readonly security: DecisionStore;
   /** What becomes of the charges that `security` counted. */
-  readonly quotas: QuotaStore;
+  readonly quotas: UsageCorrections;
   /** What operators decide about quotas, and who asks most. */
-  readonly quotaRecords: QuotaRecords;
+  readonly quotaRecords: LimitOverrides;
   readonly cache: CacheStore;
   /** What is heard of changes to the cache. */
   readonly cacheSignals: CacheSignals;
@@ -83,7 +83,7 @@ export function createStores<Raw>(
   const marginSeconds = marginSecondsFor(toleranceSeconds);
   if (redis === undefined) {
     shared.start(undefined);
-    const memory = new MemorySecurityStore();
+    const memory = new MemoryDecisionStore();
     const memoryCache = openMemoryCache();
     return {
       security: memory,
@@ -95,7 +95,7 @@ export function createStores<Raw>(
       }),
       cache: memoryCache.store,
       cacheSignals: memoryCache.signals,
-      quotaRecords: new MemoryQuotaRecords(memory.quotas),
+      quotaRecords: new MemoryLimitOverrides(memory.quotas),
       channels: new MemoryChannels({ observe }),
       logins: new MemoryLoginStore(),
       breakers: [],
@@ -115,7 +115,7 @@ export function createStores<Raw>(
   const tracking = new Tracking({ connection, logger });
   const channels = new RedisChannels({ connection, tracking, keys, deadlineMs, logger, observe });
   const clockToleranceMs = Math.max(1000, toleranceSeconds * 1000);
-  const store = new RedisSecurityStore({
+  const store = new RedisDecisionStore({
     ...{ connection, deadlineMs, clockToleranceMs, telemetry, logger },
     giveBackKey: (tag, process) => keys.giveBacks(tag, process),
   });
@@ -151,7 +151,7 @@ export function createStores<Raw>(
     quotas: store.quotas,
     cache: cache.store,
     cacheSignals: cache.signals,
-    quotaRecords: new RedisQuotaRecords({ connection, deadlineMs, rulesKey: keys.quotaRules() }),
+    quotaRecords: new RedisLimitOverrides({ connection, deadlineMs, rulesKey: keys.quotaRules() }),
     channels,
     sessions: new RedisSessionStore({ connection, deadlineMs, marginSeconds, longestSeconds }),
     logins,

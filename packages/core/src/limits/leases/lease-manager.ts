@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import type { Charge } from "../../store/ports/decisions.js";
+import type { Consumption } from "../../store/ports/decisions.js";
 import type { Lease } from "./lease.js";
 import { expire, lifeOf, runsLow, speedUp, startLife } from "./lease.js";
 import type { LeaseGrant, LeaseRequest } from "../../store/ports/leases.js";
@@ -52,7 +52,7 @@ export class LeaseBook {
   }
 
   /** Sets points aside: all that the charge costs, or as many as there are. Undefined where the store must be asked. */
-  reserve({ key, limit, cost }: Charge): Reservation | undefined {
+  reserve({ key, limit, cost }: Consumption): Reservation | undefined {
     const lease = this.#leases.get(key);
     // Under a lower limit than theirs, only the store knows whether there is room for these points.
     if (lease === undefined || limit < lease.limit) return undefined;
@@ -80,7 +80,7 @@ export class LeaseBook {
   }
 
   /** The store counted this by itself, up to `consumed`: a quota that is asked for again is worth leasing. */
-  noteCounted({ key, limit, cost, windowSeconds }: Charge, consumed: number): void {
+  noteCounted({ key, limit, cost, windowSeconds }: Consumption, consumed: number): void {
     if (cost === 0) return;
     const now = this.#now();
     const known = this.#leases.get(key);

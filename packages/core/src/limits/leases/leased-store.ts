@@ -1,11 +1,11 @@
 import type {
   Answer,
-  Charge,
+  Consumption,
   Question,
   RevokeOptions,
-  SecurityStore,
+  DecisionStore,
   StoreState,
-  Tally,
+  CounterState,
 } from "../../store/ports/decisions.js";
 import { refuses, StoreFault } from "../../store/ports/decisions.js";
 import type { Reservation } from "./lease-manager.js";
@@ -13,7 +13,7 @@ import { LeaseBook } from "./lease-manager.js";
 import type { LeaseRequest, LeaseSource } from "../../store/ports/leases.js";
 
 export interface LeasedStoreOptions {
-  readonly store: SecurityStore;
+  readonly store: DecisionStore;
   readonly source: LeaseSource;
   /** Milliseconds from a monotonic clock. */
   readonly now?: () => number;
@@ -33,10 +33,10 @@ const goodbyeMs = 250;
 
 /** A charge, and what a lease of this process covers of it. */
 interface Part {
-  readonly charge: Charge;
+  readonly charge: Consumption;
   readonly reservation: Reservation | undefined;
   /** What the store must be asked for; undefined where the lease covers it all. */
-  readonly asked: Charge | undefined;
+  readonly asked: Consumption | undefined;
 }
 
 /**
@@ -44,8 +44,8 @@ interface Part {
  * Points are set aside first and given out when every other part of the question allows the request, so that all or nothing
  * and the order of refusals hold as ever. Renewals are made beside the requests, many in one call.
  */
-export class LeasedStore implements SecurityStore {
-  readonly #store: SecurityStore;
+export class LeasedStore implements DecisionStore {
+  readonly #store: DecisionStore;
   readonly #source: LeaseSource;
   readonly #now: () => number;
   readonly #book: LeaseBook;
@@ -109,7 +109,7 @@ export class LeasedStore implements SecurityStore {
     this.#store.close();
   }
 
-  #split(charge: Charge): Part {
+  #split(charge: Consumption): Part {
     const reservation = charge.leased === true ? this.#book.reserve(charge) : undefined;
     if (reservation === undefined) return { charge, reservation, asked: charge };
     const rest = charge.cost - reservation.points;
@@ -125,7 +125,7 @@ export class LeasedStore implements SecurityStore {
     const answer = late instanceof StoreFault ? faultsOf(late, asked(before), asked(after)) : late;
     const revoked = token === undefined ? undefined : late instanceof StoreFault ? late : late.revoked;
     const repeated = use === undefined ? undefined : late instanceof StoreFault ? late : late.repeated;
-    const told = (parts: readonly Part[], tallies: Answer["afterToken"]): (Tally | StoreFault)[] =>
+    const told = (parts: readonly Part[], tallies: Answer["afterToken"]): (CounterState | StoreFault)[] =>
       this.#tell(parts, tallies);
     const nobody = after.map(() => undefined);
     if (isRefused(before, answer.beforeToken)) {
@@ -153,7 +153,7 @@ export class LeasedStore implements SecurityStore {
   }
 
   /** One entry for each part: what the store said, or what the lease says. */
-  #tell(parts: readonly Part[], tallies: Answer["afterToken"]): (Tally | StoreFault)[] {
+  #tell(parts: readonly Part[], tallies: Answer["afterToken"]): (CounterState | StoreFault)[] {
     let next = 0;
     return parts.map(({ reservation, asked: asks }) => {
       if (asks !== undefined || reservation === undefined) return tallies[next++] ?? new StoreFault("unreadable");
@@ -240,15 +240,15 @@ export class LeasedStore implements SecurityStore {
   }
 }
 
-function isLeased({ leased }: Charge): boolean {
+function isLeased({ leased }: Consumption): boolean {
   return leased === true;
 }
 
-function asked(parts: readonly Part[]): Charge[] {
+function asked(parts: readonly Part[]): Consumption[] {
   return parts.flatMap((part) => part.asked ?? []);
 }
 
-function faultsOf(fault: StoreFault, before: readonly Charge[], after: readonly Charge[]): Answer {
+function faultsOf(fault: StoreFault, before: readonly Consumption[], after: readonly Consumption[]): Answer {
   return { beforeToken: before.map(() => fault), revoked: undefined, afterToken: after.map(() => fault) };
 }
 

@@ -1,11 +1,11 @@
-import type { Adjustment, Charge, QuotaStore, Tally } from "../ports/decisions.js";
-import { blockedTally, exceeds, refuses } from "../ports/decisions.js";
+import type { Adjustment, Consumption, UsageCorrections, CounterState } from "../ports/decisions.js";
+import { blockedState, exceeds, refuses } from "../ports/decisions.js";
 import { BlockTable } from "./blocks.js";
 import type { BoundedTableOptions } from "./bounded.js";
 import { CounterTable } from "./counters.js";
 
 /** Counters and blocks of this process: first all charges are looked at, then all are counted, or none. */
-export class MemoryQuotas implements QuotaStore {
+export class MemoryCorrections implements UsageCorrections {
   readonly #counters: CounterTable;
   readonly #blocks: BlockTable;
 
@@ -15,17 +15,17 @@ export class MemoryQuotas implements QuotaStore {
   }
 
   /** How the charges would stand, without counting them. */
-  peek(charges: readonly Charge[]): Tally[] {
-    const tallies: Tally[] = [];
+  peek(charges: readonly Consumption[]): CounterState[] {
+    const tallies: CounterState[] = [];
     for (const charge of charges) {
       const blockedMs = charge.blockKey === undefined ? 0 : this.#blocks.blockedMs(charge.blockKey);
-      tallies.push(blockedMs > 0 ? blockedTally(charge, blockedMs) : this.#counters.peek(charge));
+      tallies.push(blockedMs > 0 ? blockedState(charge, blockedMs) : this.#counters.peek(charge));
     }
     return tallies;
   }
 
   /** Do these charges refuse their request? Notes their refusals, which may block their client: then in the tallies too. */
-  refuse(charges: readonly Charge[], tallies: Tally[]): boolean {
+  refuse(charges: readonly Consumption[], tallies: CounterState[]): boolean {
     let refused = false;
     for (let index = 0; index < charges.length; index += 1) {
       const charge = charges[index];
@@ -33,14 +33,14 @@ export class MemoryQuotas implements QuotaStore {
       if (charge === undefined || tally === undefined || !exceeds(charge, tally)) continue;
       refused ||= refuses(charge, tally);
       const blockedMs = tally.blocked === true ? 0 : this.#strike(charge);
-      if (blockedMs > 0) tallies[index] = blockedTally(charge, blockedMs);
+      if (blockedMs > 0) tallies[index] = blockedState(charge, blockedMs);
     }
     return refused;
   }
 
   /** Counts charges that were not refused. Returns their tallies, of those with a rule with a receipt. */
-  count(charges: readonly Charge[], tallies: readonly Tally[]): readonly Tally[] {
-    let receipts: Tally[] | undefined;
+  count(charges: readonly Consumption[], tallies: readonly CounterState[]): readonly CounterState[] {
+    let receipts: CounterState[] | undefined;
     for (let index = 0; index < charges.length; index += 1) {
       const charge = charges[index];
       const tally = tallies[index];
@@ -56,7 +56,7 @@ export class MemoryQuotas implements QuotaStore {
     for (const adjustment of adjustments) this.#counters.adjust(adjustment);
   }
 
-  renew(charges: readonly Charge[]): void {
+  renew(charges: readonly Consumption[]): void {
     for (const charge of charges) this.#counters.adjust({ charge, receipt: 0, by: 1 });
   }
 
@@ -83,7 +83,7 @@ export class MemoryQuotas implements QuotaStore {
     return this.#blocks.blockedMs(blockKey);
   }
 
-  #strike(charge: Charge): number {
+  #strike(charge: Consumption): number {
     const { blockKey, rule } = charge;
     if (blockKey === undefined || rule?.block === undefined || rule.block.after === 0) return 0;
     return this.#blocks.strike(charge, blockKey, rule.block);

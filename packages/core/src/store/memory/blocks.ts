@@ -1,4 +1,4 @@
-import type { BlockRule, Charge } from "../ports/decisions.js";
+import type { BlockRule, Consumption } from "../ports/decisions.js";
 import { BoundedTable } from "./bounded.js";
 import type { Entry } from "./bounded.js";
 
@@ -44,7 +44,7 @@ export class BlockTable {
   }
 
   /** Notes a refusal. Returns how long the client is blocked for it; 0 if not yet. */
-  strike({ windowSeconds, owner }: Charge, blockKey: string, { after, firstMs, longestMs }: BlockRule): number {
+  strike({ windowSeconds, owner }: Consumption, blockKey: string, { after, firstMs, longestMs }: BlockRule): number {
     const now = this.#now();
     const known = this.#blocks.get(blockKey);
     const block = known !== undefined && known.endsAt > now ? known : createBlock(blockKey, owner);

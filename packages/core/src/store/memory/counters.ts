@@ -1,4 +1,4 @@
-import type { Adjustment, Charge, Tally } from "../ports/decisions.js";
+import type { Adjustment, Consumption, CounterState } from "../ports/decisions.js";
 import { algorithms } from "./algorithms.js";
 import type { Counted, CountingAlgorithm } from "./counting-algorithm.js";
 import { BoundedTable } from "./bounded.js";
@@ -25,7 +25,7 @@ export class CounterTable {
   }
 
   /** The counter as it would stand with this charge, without counting it. */
-  peek(charge: Charge): Tally {
+  peek(charge: Consumption): CounterState {
     const { key, cost, windowSeconds } = charge;
     const counter = this.#counters.get(key);
     const now = this.#now();
@@ -37,7 +37,7 @@ export class CounterTable {
   }
 
   /** Counts a charge that fits. Returns its receipt. */
-  count(charge: Charge): number {
+  count(charge: Consumption): number {
     const { key, cost, limit, windowSeconds, rule, owner } = charge;
     const now = this.#now();
     const counter = this.#counters.get(key);
@@ -82,7 +82,11 @@ export class CounterTable {
     }
   }
 
-  #keep({ key, limit, burst = limit, owner }: Charge, counter: Counter | undefined, counted: Counted<unknown>): void {
+  #keep(
+    { key, limit, burst = limit, owner }: Consumption,
+    counter: Counter | undefined,
+    counted: Counted<unknown>,
+  ): void {
     const { state, consumed, endsAt } = counted;
     if (endsAt <= this.#now()) {
       if (counter !== undefined) this.#counters.remove(counter);
@@ -105,6 +109,6 @@ function createCounter(
   return { key, owner, endsAt, weight, pinnedFrom, state, slot: 0, ownerSlot: 0 };
 }
 
-function algorithmOf({ rule }: Charge): CountingAlgorithm<unknown> | undefined {
+function algorithmOf({ rule }: Consumption): CountingAlgorithm<unknown> | undefined {
   return rule === undefined || rule.algorithm === "fixed-window" ? undefined : algorithms[rule.algorithm];
 }

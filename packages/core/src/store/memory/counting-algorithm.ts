@@ -1,4 +1,4 @@
-import type { Charge, Tally } from "../ports/decisions.js";
+import type { Consumption, CounterState } from "../ports/decisions.js";
 
 /** What a charge leaves behind. */
 export interface Counted<State> {
@@ -16,12 +16,12 @@ export interface Counted<State> {
  */
 export interface CountingAlgorithm<State> {
   /** How it would stand with this charge. */
-  peek(charge: Charge, state: State | undefined, now: number): Tally;
+  peek(charge: Consumption, state: State | undefined, now: number): CounterState;
   /** Counts a charge that fits. */
-  count(charge: Charge, state: State | undefined, now: number): Counted<State>;
+  count(charge: Consumption, state: State | undefined, now: number): Counted<State>;
   /** Corrects a charge that was counted; undefined if nothing is left to correct. */
   adjust(
-    charge: Charge,
+    charge: Consumption,
     state: State | undefined,
     now: number,
     by: number,

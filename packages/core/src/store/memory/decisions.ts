@@ -1,10 +1,18 @@
-import type { Answer, Charge, Question, SecurityStore, StoreState, Tally, TokenQuestion } from "../ports/decisions.js";
+import type {
+  Answer,
+  Consumption,
+  Question,
+  DecisionStore,
+  StoreState,
+  CounterState,
+  TokenQuestion,
+} from "../ports/decisions.js";
 import { checkCutOff, exceeds, isCutOff, StoreFault } from "../ports/decisions.js";
 import { steadyNow } from "../../lib/steady-clock.js";
-import { MemoryQuotas } from "./adjustments.js";
-import { UseTable } from "./replay.js";
+import { MemoryCorrections } from "./adjustments.js";
+import { ReplayTable } from "./replay.js";
 
-export interface MemorySecurityStoreOptions {
+export interface MemoryDecisionStoreOptions {
   /**
    * Unix milliseconds. @default the wall clock for revocation records, whose ends are those of tokens, and
    * {@link steadyNow} for counters, blocks and uses, which last so long after they began
@@ -25,24 +33,24 @@ interface Record {
 }
 
 /** Counters and revocation records of this process alone: for development, tests and the local fallback. */
-export class MemorySecurityStore implements SecurityStore {
+export class MemoryDecisionStore implements DecisionStore {
   readonly #now: () => number;
   readonly #steady: () => number;
-  readonly #quotas: MemoryQuotas;
-  readonly #uses: UseTable;
+  readonly #quotas: MemoryCorrections;
+  readonly #uses: ReplayTable;
   readonly #records = new Map<string, Record>();
   readonly #mostRecords: number;
 
-  constructor({ now, counters = 12_000, records = 50_000 }: MemorySecurityStoreOptions = {}) {
+  constructor({ now, counters = 12_000, records = 50_000 }: MemoryDecisionStoreOptions = {}) {
     const steady = now ?? steadyNow;
     this.#now = now ?? Date.now;
     this.#steady = steady;
-    this.#quotas = new MemoryQuotas({ now: steady, capacity: counters });
-    this.#uses = new UseTable(steady);
+    this.#quotas = new MemoryCorrections({ now: steady, capacity: counters });
+    this.#uses = new ReplayTable(steady);
     this.#mostRecords = records;
   }
 
-  get quotas(): MemoryQuotas {
+  get quotas(): MemoryCorrections {
     return this.#quotas;
   }
 
@@ -140,7 +148,7 @@ export class MemorySecurityStore implements SecurityStore {
 const nothing: Pick<Answer, "revoked" | "cutoff"> = { revoked: undefined };
 
 /** Tallies of a refused request: those over their limit as they would stand, the others as they stand. */
-function uncounted(charges: readonly Charge[], tallies: readonly Tally[]): Tally[] {
+function uncounted(charges: readonly Consumption[], tallies: readonly CounterState[]): CounterState[] {
   return tallies.map((tally, index) => {
     const charge = charges[index];
     return charge === undefined || exceeds(charge, tally)

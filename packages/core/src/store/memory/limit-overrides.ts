@@ -1,4 +1,4 @@
-import type { Demand, DemandKeys, QuotaRecords, QuotaRule, QuotaRules, RuleTerms } from "../ports/limit-overrides.js";
+import type { Demand, DemandKeys, LimitOverrides, QuotaRule, QuotaRules, RuleTerms } from "../ports/limit-overrides.js";
 import { mostDemands, mostRules } from "../ports/limit-overrides.js";
 import { steadyNow } from "../../lib/steady-clock.js";
 
@@ -19,7 +19,7 @@ interface Kept {
 }
 
 /** What operators decide, for this process alone. */
-export class MemoryQuotaRecords implements QuotaRecords {
+export class MemoryLimitOverrides implements LimitOverrides {
   readonly #quotas: ChangeableQuotas;
   readonly #now: () => number;
   readonly #rules = new Map<string, Kept>();

@@ -1,11 +1,11 @@
-import type { UseQuestion } from "../ports/decisions.js";
+import type { ReplayCheck } from "../ports/decisions.js";
 import { StoreFault } from "../ports/decisions.js";
 
 /** Most uses remembered at once. Proofs live for a minute or so, so this is more than a thousand a second. */
 const capacity = 100_000;
 
 /** What is good once, as far as this process has seen it used. */
-export class UseTable {
+export class ReplayTable {
   /** Milliseconds of the clock until which a use is remembered, in the order of the uses. */
   readonly #until = new Map<string, number>();
   readonly #now: () => number;
@@ -15,7 +15,7 @@ export class UseTable {
   }
 
   /** Was it used before? Forgetting a live one to make room would let it be used again, so a full table says so instead. */
-  repeats({ key, ttlMs }: UseQuestion): boolean | StoreFault {
+  repeats({ key, ttlMs }: ReplayCheck): boolean | StoreFault {
     const now = this.#now();
     const known = this.#until.get(key);
     if (known !== undefined && known > now) return true;

@@ -1,4 +1,4 @@
-import type { Charge, Tally } from "../ports/decisions.js";
+import type { Consumption, CounterState } from "../ports/decisions.js";
 import type { Counted, CountingAlgorithm } from "./counting-algorithm.js";
 
 /** A window is counted in this many parts, so that a request counts for the window and at most a twentieth more. */
@@ -9,7 +9,7 @@ type Parts = Map<number, number>;
 
 /** See scripts/algorithms.ts: no window of any position ever holds more than the limit. */
 export const slidingWindow: CountingAlgorithm<Parts> = {
-  peek({ limit, cost, windowSeconds }, parts, now): Tally {
+  peek({ limit, cost, windowSeconds }, parts, now): CounterState {
     const { size, windowMs, current } = clockOf(windowSeconds, now);
     const live = livingParts(parts, current);
     const consumed = sum(live);
@@ -50,7 +50,7 @@ function sum(parts: readonly [number, number][]): number {
   return parts.reduce((total, [, count]) => total + count, 0);
 }
 
-function add({ windowSeconds }: Charge, parts: Parts, now: number, part: number, by: number): Counted<Parts> {
+function add({ windowSeconds }: Consumption, parts: Parts, now: number, part: number, by: number): Counted<Parts> {
   const { size, windowMs, current } = clockOf(windowSeconds, now);
   const counts = new Map(livingParts(parts, current));
   const count = Math.max(0, (counts.get(part) ?? 0) + by);

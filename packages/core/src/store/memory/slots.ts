@@ -1,4 +1,4 @@
-import type { Charge, Tally } from "../ports/decisions.js";
+import type { Consumption, CounterState } from "../ports/decisions.js";
 import type { Counted, CountingAlgorithm } from "./counting-algorithm.js";
 
 /** By slot, in the order of their ends: milliseconds of the store's clock until which it is held. */
@@ -8,7 +8,7 @@ type Held = Map<string, number>;
 const retryMs = 1000;
 
 export const slots: CountingAlgorithm<Held> = {
-  peek({ limit, cost }, held, now): Tally {
+  peek({ limit, cost }, held, now): CounterState {
     const consumed = (held === undefined ? 0 : release(held, now).size) + cost;
     return { consumed, resetMs: consumed > limit ? retryMs : 0 };
   },
@@ -24,7 +24,7 @@ export const slots: CountingAlgorithm<Held> = {
   },
 };
 
-function hold({ slot = "", windowSeconds }: Charge, held: Held, now: number): Counted<Held> {
+function hold({ slot = "", windowSeconds }: Consumption, held: Held, now: number): Counted<Held> {
   // Deleted first, so that the order stays that of the ends.
   held.delete(slot);
   release(held, now).set(slot, now + windowSeconds * 1000);

@@ -1,4 +1,4 @@
-import type { Charge, Tally } from "../ports/decisions.js";
+import type { Consumption, CounterState } from "../ports/decisions.js";
 import type { Counted, CountingAlgorithm } from "./counting-algorithm.js";
 
 /** What was taken and has not flowed back, in units of one request divided by the window's milliseconds. */
@@ -10,7 +10,7 @@ interface Debt {
 
 /** GCRA (ITU-T I.371) as a debt that flows back: `limit` units each millisecond. See scripts/algorithms.ts. */
 export const tokenBucket: CountingAlgorithm<Debt> = {
-  peek({ limit, burst = limit, cost, windowSeconds }, state, now): Tally {
+  peek({ limit, burst = limit, cost, windowSeconds }, state, now): CounterState {
     const windowMs = windowSeconds * 1000;
     const capacity = limit === 0 ? 0 : burst;
     const next = debtAt(state, limit, now) + cost * windowMs;
@@ -46,7 +46,7 @@ function wait(next: number, capacity: number, cost: number, limit: number, windo
   return Math.ceil((next - Math.max(0, (capacity - more) * windowMs)) / limit);
 }
 
-function owe({ limit, windowSeconds }: Charge, debt: number, now: number): Counted<Debt> {
+function owe({ limit, windowSeconds }: Consumption, debt: number, now: number): Counted<Debt> {
   const endsAt = limit === 0 ? now : now + Math.ceil(debt / limit);
   const consumed = Math.ceil(debt / (windowSeconds * 1000));
   return { state: { debt, at: now }, consumed, endsAt, receipt: endsAt };

@@ -9,7 +9,7 @@ export type { CacheEntry, CacheStore } from "./cache.js";
 export type Algorithm = "fixed-window" | "sliding-window" | "token-bucket" | "concurrency";
 
 /** Count `cost` against a limit, unless that would exceed it. */
-export interface Charge {
+export interface Consumption {
   /** Says which algorithm its value belongs to: one key never changes its algorithm. */
   readonly key: string;
   /** Requests (or units of cost) per window; of `concurrency`, requests at once. */
@@ -19,7 +19,7 @@ export interface Charge {
   /** A whole number from 0; 0 asks without counting. */
   readonly cost: number;
   /** Everything but a plain fixed window, which is undefined. */
-  readonly rule?: ChargeRule | undefined;
+  readonly rule?: CountingMode | undefined;
   /** Of `token-bucket`: the most it holds. @default limit */
   readonly burst?: number | undefined;
   /** Of `concurrency`: the slot that this request takes. */
@@ -33,7 +33,7 @@ export interface Charge {
 }
 
 /** What the charges of one policy have in common, beyond a plain fixed window. Their tallies bear a receipt. */
-export interface ChargeRule {
+export interface CountingMode {
   readonly algorithm: Algorithm;
   /** Measured, never refused. */
   readonly shadow: boolean;
@@ -51,12 +51,12 @@ export interface BlockRule {
 }
 
 /** Is this charge over its limit? Whether that refuses the request, its rule says. */
-export function exceeds({ limit, burst }: Charge, { consumed }: Tally): boolean {
+export function exceeds({ limit, burst }: Consumption, { consumed }: CounterState): boolean {
   return consumed > (burst === undefined || limit === 0 ? limit : burst);
 }
 
 /** Does this charge refuse its request? */
-export function refuses(charge: Charge, tally: Tally): boolean {
+export function refuses(charge: Consumption, tally: CounterState): boolean {
   return exceeds(charge, tally) && charge.rule?.shadow !== true;
 }
 
@@ -79,7 +79,7 @@ export function isCutOff({ issuedAt }: TokenQuestion, cutoff: number): boolean {
 }
 
 /** Something that is good once, such as a DPoP proof: recorded at its first use. */
-export interface UseQuestion {
+export interface ReplayCheck {
   readonly key: string;
   /** How long a second use is recognised. */
   readonly ttlMs: number;
@@ -91,14 +91,14 @@ export interface UseQuestion {
  * repeated use still count against `beforeToken`: bad tokens cost their sender something.
  */
 export interface Question {
-  readonly beforeToken: readonly Charge[];
+  readonly beforeToken: readonly Consumption[];
   readonly token: TokenQuestion | undefined;
-  readonly use?: UseQuestion | undefined;
-  readonly afterToken: readonly Charge[];
+  readonly use?: ReplayCheck | undefined;
+  readonly afterToken: readonly Consumption[];
 }
 
 /** One counter after the decision; see {@link exceeds}. */
-export interface Tally {
+export interface CounterState {
   /** With this request if it was admitted or refused here; without it if it was refused elsewhere. */
   readonly consumed: number;
   /** Milliseconds until more is available; if it is refused, until this charge would fit. */
@@ -110,19 +110,19 @@ export interface Tally {
 }
 
 /** What a blocked client is told, whatever the counter holds. */
-export function blockedTally({ limit, burst = limit, cost }: Charge, resetMs: number): Tally {
+export function blockedState({ limit, burst = limit, cost }: Consumption, resetMs: number): CounterState {
   return { consumed: Math.max(limit, burst) + Math.max(1, cost), resetMs, blocked: true };
 }
 
 /** The answer to a {@link Question}: each part has an answer or a fault of its own; undefined means not reached. */
 export interface Answer {
-  readonly beforeToken: readonly (Tally | StoreFault)[];
+  readonly beforeToken: readonly (CounterState | StoreFault)[];
   readonly revoked: boolean | StoreFault | undefined;
   /** The latest cut-off of a token that is revoked by one, in unix seconds. */
   readonly cutoff?: number | undefined;
   /** Was {@link Question.use} used before? */
   readonly repeated?: boolean | StoreFault | undefined;
-  readonly afterToken: readonly (Tally | StoreFault | undefined)[];
+  readonly afterToken: readonly (CounterState | StoreFault | undefined)[];
 }
 
 export interface RevokeOptions {
@@ -131,7 +131,7 @@ export interface RevokeOptions {
 }
 
 /** Decides about requests: the counters and the revocation records. */
-export interface SecurityStore {
+export interface DecisionStore {
   /** Answers synchronously where it can. A fault means that nothing could be asked. */
   ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault>;
   /** Records a revocation until `expiresAt` (unix seconds, by the store's clock). Rejects with a StoreFault. */
@@ -148,7 +148,7 @@ export interface SecurityStore {
 
 /** A correction of a charge that was counted: what is known when the request is done. */
 export interface Adjustment {
-  readonly charge: Charge;
+  readonly charge: Consumption;
   /** As the tally said; of a slot, below 0 if nobody knows whether it was taken. */
   readonly receipt: number;
   /** Units to charge more, or to give back if below 0; of `concurrency`, above 0 holds the slot for another window. */
@@ -159,16 +159,16 @@ export interface Adjustment {
  * What becomes of charges after the request. Nobody waits for it. A correction that fails is repeated until its window has
  * ended, and takes effect once. What is lost with a process leaves a request counted, never uncounted, and a slot expires.
  */
-export interface QuotaStore {
+export interface UsageCorrections {
   /** Corrects charges, within the window they were counted in: never below zero, nor in the window after it. */
   adjust(adjustments: readonly Adjustment[]): void;
   /** Holds slots of `concurrency` for another window, unless they were given back or have expired. */
-  renew(charges: readonly Charge[]): void;
+  renew(charges: readonly Consumption[]): void;
   /**
    * Lets a slot of `concurrency` end after so long, unless it ends earlier: for a process that will not be there to give it
    * back. A store that ends with the process has nothing to do.
    */
-  expire(charge: Charge, afterMs: number): void;
+  expire(charge: Consumption, afterMs: number): void;
 }
 
 /** `up`: answers; `degraded`: answers in part; `down`: does not answer. */
@@ -182,7 +182,7 @@ export interface StoreState {
 }
 
 /** Is the clock of this process known to be wrong, by that of the store? */
-export function clockDiffers(store: Pick<SecurityStore, "state">): boolean {
+export function clockDiffers(store: Pick<DecisionStore, "state">): boolean {
   return store.state().clockDiffers === true;
 }
 
@@ -222,7 +222,7 @@ export class StoreFault extends Error {
   }
 }
 
-/** Checks what {@link SecurityStore.cutOff} is asked for: NaN would revoke nothing. */
+/** Checks what {@link DecisionStore.cutOff} is asked for: NaN would revoke nothing. */
 export function checkCutOff(ttlSeconds: number, at: number | undefined): void {
   if (!(Number.isSafeInteger(ttlSeconds) && ttlSeconds > 0))
     throw new RangeError("a cut-off is kept for whole seconds");

@@ -28,7 +28,7 @@ export interface Demand {
 export const mostRules = 1000;
 
 /** Every method rejects with a StoreFault if the store cannot do it. */
-export interface QuotaRecords {
+export interface LimitOverrides {
   /** The rules in force. Resolves to undefined if nothing has changed since the version `known`. */
   readRules(known: string | undefined): Promise<QuotaRules | undefined>;
   /** Resolves to false if there are {@link mostRules} others in force. An undefined `lifeMs` holds until it is removed. */

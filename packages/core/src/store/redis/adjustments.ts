@@ -1,11 +1,11 @@
-import type { Adjustment, Charge, QuotaStore } from "../ports/decisions.js";
+import type { Adjustment, Consumption, UsageCorrections } from "../ports/decisions.js";
 import { kinds } from "./decide-batch.js";
 import type { GiveBackLine } from "./give-back-lane.js";
 import type { GiveBacks } from "./give-backs.js";
 import { adjustScript } from "./scripts/adjust.js";
 
 /** Corrects charges in Redis, each once, as soon as Redis can be reached within the window of the charge. */
-export class AdjustmentQueue implements QuotaStore {
+export class AdjustmentQueue implements UsageCorrections {
   readonly #giveBacks: GiveBacks;
 
   constructor(giveBacks: GiveBacks) {
@@ -20,12 +20,12 @@ export class AdjustmentQueue implements QuotaStore {
     }
   }
 
-  renew(charges: readonly Charge[]): void {
+  renew(charges: readonly Consumption[]): void {
     for (const charge of charges)
       this.#giveBacks.push(adjustScript, adjustmentLine({ charge, receipt: 0, by: 1 }), false);
   }
 
-  expire({ key, limit, windowSeconds, slot = "" }: Charge, afterMs: number): void {
+  expire({ key, limit, windowSeconds, slot = "" }: Consumption, afterMs: number): void {
     const args = ["expire", limit, afterMs, 0, slot];
     this.#giveBacks.push(adjustScript, { key, args, lifeMs: windowSeconds * 1000 }, false);
   }

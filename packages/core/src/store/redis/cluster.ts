@@ -1,16 +1,16 @@
 import type {
   Adjustment,
   Answer,
-  Charge,
+  Consumption,
   Question,
-  QuotaStore,
-  Tally,
+  UsageCorrections,
+  CounterState,
   TokenQuestion,
-  UseQuestion,
+  ReplayCheck,
 } from "../ports/decisions.js";
 import { exceeds, isCutOff, refuses, StoreFault } from "../ports/decisions.js";
-import type { Admission } from "./decide-batch.js";
-import { admitTogether } from "./decide-batch.js";
+import type { BatchDecision } from "./decide-batch.js";
+import { decideBatch } from "./decide-batch.js";
 import type { RedisLike } from "./client.js";
 import { cork } from "./corked.js";
 import { faultOfError } from "./faults.js";
@@ -21,7 +21,7 @@ export interface AcrossSlotsOptions {
   /** How long the answer of one slot may take. */
   readonly partMs: number;
   /** Gives back what a refusal in another slot makes void. */
-  readonly quotas: QuotaStore;
+  readonly quotas: UsageCorrections;
 }
 
 /**
@@ -29,11 +29,11 @@ export interface AcrossSlotsOptions {
  * call, the revocation records as single-key reads, all at once. Inside a slot a decision is all or nothing; across slots
  * it is check, charge, and refund what a refusal elsewhere makes void.
  */
-export async function admitAcrossSlots(
+export async function decideAcrossSlots(
   client: RedisLike,
   questions: readonly Question[],
   { partMs, quotas }: AcrossSlotsOptions,
-): Promise<Admission> {
+): Promise<BatchDecision> {
   const bySlot = new Map<string, Part[]>();
   const parts = questions.map((question, index) => [
     ...split(question.beforeToken, index, "beforeToken"),
@@ -47,7 +47,7 @@ export async function admitAcrossSlots(
   let serverTimeMs = Number.NaN;
   const corked = cork(client);
   const calls = [...bySlot.values()].map(async (slotParts) => {
-    const admission = await admitTogether(client, slotParts.map(asQuestion));
+    const admission = await decideBatch(client, slotParts.map(asQuestion));
     serverTimeMs = admission.serverTimeMs;
     slotParts.forEach((part, index) => {
       part.tallies = admission.answers[index]?.beforeToken;
@@ -79,15 +79,15 @@ interface Part {
   readonly tag: string;
   readonly question: number;
   readonly phase: "beforeToken" | "afterToken";
-  readonly charges: Charge[];
+  readonly charges: Consumption[];
   /** Undefined until its script call answers. */
-  tallies?: readonly (Tally | StoreFault)[] | undefined;
+  tallies?: readonly (CounterState | StoreFault)[] | undefined;
   serverTimeMs?: number;
   /** The request was refused elsewhere: what was counted here is to be given back. */
   isVoid?: true;
 }
 
-function split(charges: readonly Charge[], question: number, phase: Part["phase"]): Part[] {
+function split(charges: readonly Consumption[], question: number, phase: Part["phase"]): Part[] {
   const parts: Part[] = [];
   for (const charge of charges) {
     const tag = hashTag(charge.key);
@@ -135,21 +135,21 @@ async function readCutoff(client: RedisLike, key: string): Promise<number | unde
   return cutoff;
 }
 
-async function isRepeated(client: RedisLike, { key, ttlMs }: UseQuestion): Promise<boolean> {
+async function isRepeated(client: RedisLike, { key, ttlMs }: ReplayCheck): Promise<boolean> {
   return !readWritten(await client.call("SET", key, "1", "NX", "PX", ttlMs));
 }
 
 function combine(
-  quotas: QuotaStore,
+  quotas: UsageCorrections,
   question: Question,
   parts: readonly Part[],
   { revoked, cutoff, repeated }: Pick<Answer, "revoked" | "cutoff" | "repeated">,
 ): Answer {
   const { beforeToken, afterToken } = question;
   const unreached = afterToken.map(() => undefined);
-  const tallies = (charges: readonly Charge[]): (Tally | StoreFault)[] =>
-    charges.map((charge) => tallyOf(parts, charge));
-  if (beforeToken.some((charge) => isRefusal(charge, tallyOf(parts, charge)))) {
+  const tallies = (charges: readonly Consumption[]): (CounterState | StoreFault)[] =>
+    charges.map((charge) => stateOf(parts, charge));
+  if (beforeToken.some((charge) => isRefusal(charge, stateOf(parts, charge)))) {
     refund(quotas, parts);
     return { beforeToken: tallies(beforeToken), revoked: undefined, afterToken: unreached };
   }
@@ -160,7 +160,7 @@ function combine(
     );
     return { beforeToken: tallies(beforeToken), revoked, ...byCutoff(cutoff), repeated, afterToken: unreached };
   }
-  if (afterToken.some((charge) => isRefusal(charge, tallyOf(parts, charge)))) refund(quotas, parts);
+  if (afterToken.some((charge) => isRefusal(charge, stateOf(parts, charge)))) refund(quotas, parts);
   return {
     beforeToken: tallies(beforeToken),
     revoked,
@@ -173,7 +173,7 @@ function byCutoff(cutoff: number | undefined): Pick<Answer, "cutoff"> {
   return cutoff === undefined ? {} : { cutoff };
 }
 
-function tallyOf(parts: readonly Part[], charge: Charge): Tally | StoreFault {
+function stateOf(parts: readonly Part[], charge: Consumption): CounterState | StoreFault {
   for (const { charges, tallies } of parts) {
     const index = charges.indexOf(charge);
     if (index !== -1) return tallies?.[index] ?? new StoreFault("timeout");
@@ -181,7 +181,7 @@ function tallyOf(parts: readonly Part[], charge: Charge): Tally | StoreFault {
   return unreadable();
 }
 
-function isRefusal(charge: Charge, tally: Tally | StoreFault | undefined): boolean {
+function isRefusal(charge: Consumption, tally: CounterState | StoreFault | undefined): boolean {
   return tally !== undefined && !(tally instanceof StoreFault) && refuses(charge, tally);
 }
 
@@ -189,7 +189,7 @@ function isRefusal(charge: Charge, tally: Tally | StoreFault | undefined): boole
  * Gives back what was counted in slots that did not refuse. Where the answer is late, that waits for it; a request whose answer
  * never comes stays counted, but does not keep its slots of `concurrency`, which are known by their names.
  */
-function refund(quotas: QuotaStore, parts: readonly Part[]): void {
+function refund(quotas: UsageCorrections, parts: readonly Part[]): void {
   for (const part of parts) {
     const { charges, tallies, serverTimeMs = 0 } = part;
     if (tallies === undefined) {

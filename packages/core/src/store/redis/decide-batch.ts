@@ -1,25 +1,25 @@
-import type { Algorithm, Answer, Charge, ChargeRule, Question, Tally } from "../ports/decisions.js";
-import { blockedTally, refuses, StoreFault } from "../ports/decisions.js";
+import type { Algorithm, Answer, Consumption, CountingMode, Question, CounterState } from "../ports/decisions.js";
+import { blockedState, refuses, StoreFault } from "../ports/decisions.js";
 import type { RedisLike } from "./client.js";
 import { faultOfPart } from "./faults.js";
 import { integerIn, readInteger, readList, unreadable } from "./replies.js";
-import { admitScript } from "./scripts/decide.js";
+import { decideScript } from "./scripts/decide.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 
 /** What one script call says about a batch. */
-export interface Admission {
+export interface BatchDecision {
   readonly answers: readonly Answer[];
   /** Redis' clock, in unix milliseconds. */
   readonly serverTimeMs: number;
 }
 
 /** Asks all questions in one script call. Their keys must be in one slot, or the server standalone. */
-export async function admitTogether(
+export async function decideBatch(
   client: RedisLike,
   questions: readonly Question[],
-  script: Script = admitScript,
-): Promise<Admission> {
+  script: Script = decideScript,
+): Promise<BatchDecision> {
   const keys: string[] = [];
   for (const { token } of questions) if (token !== undefined) keys.push(token.revokedKey, ...token.cutoffKeys);
   const args: (string | number)[] = [keys.length];
@@ -35,9 +35,9 @@ function encode({ beforeToken, token, use, afterToken }: Question, keys: string[
     use?.ttlMs ?? "",
     afterToken.length,
   );
-  for (const charge of beforeToken) encodeCharge(charge, keys, args);
+  for (const charge of beforeToken) encodeConsumption(charge, keys, args);
   if (use !== undefined) keys.push(use.key);
-  for (const charge of afterToken) encodeCharge(charge, keys, args);
+  for (const charge of afterToken) encodeConsumption(charge, keys, args);
 }
 
 /** What the scripts call the algorithms. */
@@ -48,15 +48,15 @@ export const kinds: Readonly<Record<Algorithm, string>> = {
   concurrency: "slots",
 };
 
-function encodeCharge(charge: Charge, keys: string[], args: (string | number)[]): void {
+function encodeConsumption(charge: Consumption, keys: string[], args: (string | number)[]): void {
   keys.push(charge.key);
-  if (charge.rule !== undefined) return encodeRule(charge, charge.rule, keys, args);
+  if (charge.rule !== undefined) return encodeMode(charge, charge.rule, keys, args);
   args.push(charge.limit, charge.windowSeconds * 1000, charge.cost);
 }
 
-function encodeRule(
-  { limit, windowSeconds, cost, burst, slot, blockKey }: Charge,
-  { algorithm, shadow, block }: ChargeRule,
+function encodeMode(
+  { limit, windowSeconds, cost, burst, slot, blockKey }: Consumption,
+  { algorithm, shadow, block }: CountingMode,
   keys: string[],
   args: (string | number)[],
 ): void {
@@ -73,11 +73,11 @@ function encodeRule(
  * Reads the script's flat list. A part that cannot be read is a fault of that part; a list of another length, or without the
  * time, is an answer to something else, and throws.
  */
-function decode(questions: readonly Question[], reply: unknown): Admission {
+function decode(questions: readonly Question[], reply: unknown): BatchDecision {
   const list = readList(reply);
   let at = 0;
 
-  function decodeTally(charge: Charge): Tally | StoreFault | undefined {
+  function decodeTally(charge: Consumption): CounterState | StoreFault | undefined {
     const [said, reset] = [list[at], list[at + 1]];
     const receipt = charge.rule === undefined ? -1 : integerIn(list[at + 2], -1);
     at += charge.rule === undefined ? 2 : 3;
@@ -86,7 +86,7 @@ function decode(questions: readonly Question[], reply: unknown): Admission {
     if (consumed === -1) return undefined;
     const resetMs = integerIn(reset, 0);
     if (resetMs === undefined || receipt === undefined) return unreadable();
-    if (consumed === -2) return charge.blockKey === undefined ? unreadable() : blockedTally(charge, resetMs);
+    if (consumed === -2) return charge.blockKey === undefined ? unreadable() : blockedState(charge, resetMs);
     return receipt === -1 ? { consumed, resetMs } : { consumed, resetMs, receipt };
   }
 
@@ -126,7 +126,7 @@ function decode(questions: readonly Question[], reply: unknown): Admission {
   return { answers, serverTimeMs };
 }
 
-function isRefused(charges: readonly Charge[], tallies: readonly (Tally | StoreFault)[]): boolean {
+function isRefused(charges: readonly Consumption[], tallies: readonly (CounterState | StoreFault)[]): boolean {
   return charges.some((charge, index) => {
     const tally = tallies[index];
     return tally !== undefined && !(tally instanceof StoreFault) && refuses(charge, tally);

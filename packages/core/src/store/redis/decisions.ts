@@ -2,20 +2,20 @@ import type { BreakerControl } from "../../lib/breaker.js";
 import { Breaker } from "../../lib/breaker.js";
 import type {
   Answer,
-  QuotaStore,
+  UsageCorrections,
   Question,
   RevokeOptions,
-  SecurityStore,
+  DecisionStore,
   StoreState,
-  Tally,
+  CounterState,
 } from "../ports/decisions.js";
 import { StoreFault, checkCutOff, faultForAll } from "../ports/decisions.js";
 import type { Logger } from "../../telemetry/logger.js";
 import { AdjustmentQueue } from "./adjustments.js";
-import { admitTogether } from "./decide-batch.js";
+import { decideBatch } from "./decide-batch.js";
 import { Batcher } from "./batcher.js";
 import { ClockComparison } from "./clock-comparison.js";
-import { admitAcrossSlots } from "./cluster.js";
+import { decideAcrossSlots } from "./cluster.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
@@ -27,7 +27,7 @@ import { revokeScript } from "./scripts/revoke.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 
-export interface RedisSecurityStoreOptions {
+export interface RedisDecisionStoreOptions {
   readonly connection: Connection;
   readonly deadlineMs: number;
   readonly telemetry?: Telemetry | undefined;
@@ -48,7 +48,7 @@ interface Item {
 }
 
 /** Counters and revocation records in Redis, asked in batches: the questions of all concurrent requests are one call. */
-export class RedisSecurityStore implements SecurityStore {
+export class RedisDecisionStore implements DecisionStore {
   readonly #connection: Connection;
   readonly #deadlineMs: number;
   readonly #clocks: ClockComparison;
@@ -58,11 +58,11 @@ export class RedisSecurityStore implements SecurityStore {
   readonly #writes: Breaker;
   readonly #replicated: ReplicatedWriter;
   /** Corrections of what was counted. */
-  readonly quotas: QuotaStore;
+  readonly quotas: UsageCorrections;
   /** What carries them out, for other counters on the same connection too. */
   readonly giveBacks: GiveBacks;
 
-  constructor(options: RedisSecurityStoreOptions) {
+  constructor(options: RedisDecisionStoreOptions) {
     const { connection, deadlineMs, clockToleranceMs, telemetry = new Telemetry() } = options;
     const { logger = silent, giveBackKey = keyOfGiveBacks } = options;
     this.#reads = new Breaker({ name: "redis.security", telemetry });
@@ -161,10 +161,10 @@ export class RedisSecurityStore implements SecurityStore {
   async #send(items: readonly Item[]): Promise<Answer[]> {
     const sentAt = performance.now();
     const { client, isCluster } = this.#connection;
-    const questions = items.map(({ question, charged }) => (charged ? question : withoutCharges(question)));
+    const questions = items.map(({ question, charged }) => (charged ? question : withoutConsumptions(question)));
     const { answers, serverTimeMs } = isCluster
-      ? await admitAcrossSlots(client, questions, { partMs: this.#deadlineMs * 0.8, quotas: this.quotas })
-      : await admitTogether(client, questions);
+      ? await decideAcrossSlots(client, questions, { partMs: this.#deadlineMs * 0.8, quotas: this.quotas })
+      : await decideBatch(client, questions);
     if (Number.isNaN(serverTimeMs)) this.#askTime();
     else this.#clocks.compare(sentAt, serverTimeMs);
     return answers.map((answer, index) => this.#complete(items[index], answer));
@@ -242,10 +242,14 @@ function isTrouble(part: unknown): part is StoreFault {
   return part instanceof StoreFault && part.outage && part.kind !== "skewed";
 }
 
-function writtenParts({ beforeToken, repeated, afterToken }: Answer): (Tally | boolean | StoreFault | undefined)[] {
+function writtenParts({
+  beforeToken,
+  repeated,
+  afterToken,
+}: Answer): (CounterState | boolean | StoreFault | undefined)[] {
   return [...beforeToken, repeated, ...afterToken];
 }
 
-function withoutCharges({ token }: Question): Question {
+function withoutConsumptions({ token }: Question): Question {
   return { beforeToken: [], token, afterToken: [] };
 }

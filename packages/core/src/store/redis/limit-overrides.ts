@@ -1,20 +1,20 @@
 import { randomUUID } from "node:crypto";
 import { StoreFault } from "../ports/decisions.js";
-import type { Demand, DemandKeys, QuotaRecords, QuotaRule, QuotaRules, RuleTerms } from "../ports/limit-overrides.js";
+import type { Demand, DemandKeys, LimitOverrides, QuotaRule, QuotaRules, RuleTerms } from "../ports/limit-overrides.js";
 import { mostDemands, mostRules, readRule, writeRule } from "../ports/limit-overrides.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
 import { readFlag, readInteger, readList, readNumber, readOptionalText, readPairs } from "./replies.js";
 import { blockScript, readBlockScript } from "./scripts/block.js";
-import { addDemandScript, readDemandScript } from "./scripts/top-keys.js";
-import { changeRuleScript, readRulesScript } from "./scripts/overrides.js";
+import { addTopKeysScript, readTopKeysScript } from "./scripts/top-keys.js";
+import { changeOverrideScript, readOverridesScript } from "./scripts/overrides.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 
 /** Rules outlive a month without any process; each change and each new process renews that. */
 const lifeMs = 30 * 86_400_000;
 
-export interface RedisQuotaRecordsOptions {
+export interface RedisLimitOverridesOptions {
   readonly connection: Connection;
   readonly deadlineMs: number;
   /** The hash of all rules. */
@@ -22,10 +22,10 @@ export interface RedisQuotaRecordsOptions {
 }
 
 /** What operators decide, in Redis for all processes: one small hash of rules, two small sorted sets for each policy. */
-export class RedisQuotaRecords implements QuotaRecords {
-  readonly #options: RedisQuotaRecordsOptions;
+export class RedisLimitOverrides implements LimitOverrides {
+  readonly #options: RedisLimitOverridesOptions;
 
-  constructor(options: RedisQuotaRecordsOptions) {
+  constructor(options: RedisLimitOverridesOptions) {
     this.#options = options;
   }
 
@@ -35,7 +35,7 @@ export class RedisQuotaRecords implements QuotaRecords {
       const version = (await this.#call(readOptionalText, "HGET", rulesKey, "version")) ?? "";
       if (version === known) return undefined;
     }
-    const { now, all } = await this.#run(readRulesScript, [rulesKey], [lifeMs], readDatedPairs);
+    const { now, all } = await this.#run(readOverridesScript, [rulesKey], [lifeMs], readDatedPairs);
     const rules = new Map<string, QuotaRule>();
     let read = "";
     for (const [name, text] of all) {
@@ -77,17 +77,17 @@ export class RedisQuotaRecords implements QuotaRecords {
 
   async addDemand(keys: DemandKeys, demands: readonly Demand[]): Promise<void> {
     const pairs = demands.flatMap(({ partition, points }) => [points, partition]);
-    await this.#run(addDemandScript, keys, [mostDemands, ...pairs], readFlag);
+    await this.#run(addTopKeysScript, keys, [mostDemands, ...pairs], readFlag);
   }
 
   async readDemand(keys: DemandKeys, most: number): Promise<readonly Demand[]> {
-    const pairs = await this.#run(readDemandScript, keys, [most], readPairs);
+    const pairs = await this.#run(readTopKeysScript, keys, [most], readPairs);
     return pairs.map(([partition, points]) => ({ partition, points: readNumber(points) }));
   }
 
   async #change(name: string, rule: string, life: number | ""): Promise<boolean> {
     const { rulesKey } = this.#options;
-    return this.#run(changeRuleScript, [rulesKey], [name, rule, life, randomUUID(), mostRules, lifeMs], readFlag);
+    return this.#run(changeOverrideScript, [rulesKey], [name, rule, life, randomUUID(), mostRules, lifeMs], readFlag);
   }
 
   async #run<T>(

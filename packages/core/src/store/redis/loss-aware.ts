@@ -1,9 +1,9 @@
 import { LRUCache } from "lru-cache";
-import type { Answer, Question, RevokeOptions, SecurityStore, StoreState } from "../ports/decisions.js";
+import type { Answer, Question, RevokeOptions, DecisionStore, StoreState } from "../ports/decisions.js";
 import { StoreFault } from "../ports/decisions.js";
 
 export interface LossAwareStoreOptions {
-  readonly store: SecurityStore;
+  readonly store: DecisionStore;
   /** Must tokens be refused while data is missing? */
   readonly denies: () => boolean;
   readonly isLost: () => boolean;
@@ -21,8 +21,8 @@ const recentMs = 60_000;
  * A security store that may lose what it was told: it repeats the revocations of the last minute after a loss or a new
  * connection, and, if told so, says that it does not know instead of "not revoked".
  */
-export class LossAwareStore implements SecurityStore {
-  readonly #store: SecurityStore;
+export class LossAwareStore implements DecisionStore {
+  readonly #store: DecisionStore;
   readonly #options: LossAwareStoreOptions;
   readonly #recent: LRUCache<string, Repeat>;
 

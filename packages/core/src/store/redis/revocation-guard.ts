@@ -1,7 +1,7 @@
 import type { Logger } from "../../telemetry/logger.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import type { Keyspace } from "../keyspace.js";
-import type { SecurityStore } from "../ports/decisions.js";
+import type { DecisionStore } from "../ports/decisions.js";
 import type { Connection } from "./connect.js";
 import { LossAwareStore } from "./loss-aware.js";
 import { LossDetector } from "./loss-detector.js";
@@ -9,7 +9,7 @@ import { TrackedAnswers } from "./tracked-answers.js";
 import type { Tracking } from "./tracking.js";
 
 export interface RevocationGuardOptions {
-  readonly store: SecurityStore;
+  readonly store: DecisionStore;
   readonly connection: Connection;
   readonly tracking: Tracking;
   readonly keys: Keyspace;
@@ -23,7 +23,7 @@ export interface RevocationGuardOptions {
 }
 
 /** A Redis security store that notices when Redis has forgotten revocations, and may answer from this process. */
-export function guardRevocations(options: RevocationGuardOptions): SecurityStore {
+export function guardRevocations(options: RevocationGuardOptions): DecisionStore {
   const { store, connection, tracking, keys, telemetry, logger, onDataLoss, trackedMs } = options;
   const denies = onDataLoss === "deny";
   const detector = new LossDetector({
@@ -54,7 +54,7 @@ export function guardRevocations(options: RevocationGuardOptions): SecurityStore
   return closingWith(tracked, [() => detector.close(), stopHealing]);
 }
 
-function closingWith(store: SecurityStore, closers: readonly (() => unknown)[]): SecurityStore {
+function closingWith(store: DecisionStore, closers: readonly (() => unknown)[]): DecisionStore {
   return {
     ask: (question) => store.ask(question),
     revoke: (key, expiresAt, options) => store.revoke(key, expiresAt, options),

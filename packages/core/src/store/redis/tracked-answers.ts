@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import type { Answer, Question, RevokeOptions, SecurityStore, StoreState, TokenQuestion } from "../ports/decisions.js";
+import type { Answer, Question, RevokeOptions, DecisionStore, StoreState, TokenQuestion } from "../ports/decisions.js";
 import { StoreFault, faultForAll } from "../ports/decisions.js";
 
 /** What keeps local answers coherent: Redis' invalidations, and a proof that they are heard. */
@@ -9,7 +9,7 @@ export interface Invalidations {
 }
 
 export interface TrackedAnswersOptions {
-  readonly store: SecurityStore;
+  readonly store: DecisionStore;
   readonly invalidations: Invalidations;
   /** How old a local answer may be. */
   readonly boundMs: number;
@@ -38,8 +38,8 @@ interface Mark {
  * most (design 6.1: `check: "tracked"`). Only trusted while the invalidations prove that they are heard; otherwise, and
  * for everything else, the store is asked as ever.
  */
-export class TrackedAnswers implements SecurityStore {
-  readonly #store: SecurityStore;
+export class TrackedAnswers implements DecisionStore {
+  readonly #store: DecisionStore;
   readonly #invalidations: Invalidations;
   readonly #boundMs: number;
   readonly #now: () => number;

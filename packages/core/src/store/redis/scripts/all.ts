@@ -1,5 +1,5 @@
 import { adjustScript } from "./adjust.js";
-import { admitScript } from "./decide.js";
+import { decideScript } from "./decide.js";
 import { cacheScript } from "./cache.js";
 import { cutOffScript } from "./cut-off.js";
 import { leaseScript } from "./lease.js";
@@ -21,7 +21,7 @@ import { endGroupScript, joinTokensScript, listMembersScript, noteTokensScript }
 
 /** Every script, to be loaded when a connection is made. */
 export const scripts: readonly Script[] = [
-  ...[adjustScript, admitScript, cacheScript, cutOffScript, leaseScript, markerScript, revokeScript],
+  ...[adjustScript, decideScript, cacheScript, cutOffScript, leaseScript, markerScript, revokeScript],
   ...[createSessionScript, endSessionsScript, listSessionsScript, momentScript, removeSessionsScript],
   ...[rotateSessionScript, endGroupScript, joinTokensScript, listMembersScript, noteTokensScript],
   ...[loginChargeScript, loginSettleScript, sharedIssuerScript],

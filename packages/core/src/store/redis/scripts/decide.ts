@@ -29,7 +29,7 @@ local call, pcall, match = redis.call, redis.pcall, string.match
  * It reads first and writes last, and every call that may fail goes through `pcall`: a poisoned key or a full memory
  * harms one part of one answer. There is no `#!lua` line, with which Redis would refuse the whole script under OOM.
  */
-export function admitScriptWith(clock: string): Script {
+export function decideScriptWith(clock: string): Script {
   return defineScript(`${localsLua}${clock}${wholeLua}${slidingLua}${bucketLua}${peekLua}${countLua}${blockLua}
 local peekers = { window = peekWindow, sliding = peekSliding, bucket = peekBucket, slots = peekSlots }
 local counters = { window = countWindow, sliding = countSliding, bucket = countBucket, slots = countSlots }
@@ -185,4 +185,4 @@ return out
 `);
 }
 
-export const admitScript: Script = admitScriptWith(clockLua);
+export const decideScript: Script = decideScriptWith(clockLua);

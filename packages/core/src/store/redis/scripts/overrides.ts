@@ -6,7 +6,7 @@ import { defineScript } from "./script.js";
  * name, `limit:window:` ("" removes the rule), how long it holds in ms ("" for ever), the new version, how many rules
  * there may be, and how long the hash lives. Returns 0 if there are too many.
  */
-export const changeRuleScript: Script = defineScript(`
+export const changeOverrideScript: Script = defineScript(`
 local name, rule, life, version, most, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -38,7 +38,7 @@ return 1
  * Reads all rules and lets them live on. KEYS[1]: the hash. ARGV[1]: how long it lives in ms. Returns Redis' clock in ms, by
  * which the rules end, then names and rules in turn.
  */
-export const readRulesScript: Script = defineScript(`
+export const readOverridesScript: Script = defineScript(`
 local time = redis.call('TIME')
 local all = redis.call('HGETALL', KEYS[1])
 if #all > 0 then redis.pcall('PEXPIRE', KEYS[1], ARGV[1]) end

@@ -10,7 +10,7 @@ local minute = math.floor(time[1] / 60)
  * Adds to what was asked for in this minute. KEYS: the sorted sets of even and of odd minutes; each expires when the
  * next minute of its kind begins. ARGV: how many members are kept, then points and member in turn.
  */
-export const addDemandScript: Script = defineScript(`${minuteLua}
+export const addTopKeysScript: Script = defineScript(`${minuteLua}
 local key = KEYS[minute % 2 + 1]
 for i = 2, #ARGV, 2 do redis.call('ZINCRBY', key, ARGV[i], ARGV[i + 1]) end
 redis.call('ZREMRANGEBYRANK', key, 0, -ARGV[1] - 1)
@@ -19,7 +19,7 @@ return 1
 `);
 
 /** What was asked for in this minute and the one before. KEYS: as above. ARGV[1]: how many. Returns members and points in turn. */
-export const readDemandScript: Script = defineScript(`
+export const readTopKeysScript: Script = defineScript(`
 local all, out = redis.call('ZUNION', 2, KEYS[1], KEYS[2], 'WITHSCORES'), {}
 for i = #all - 1, 1, -2 do
   if #out >= 2 * ARGV[1] then break end
