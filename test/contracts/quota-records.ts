@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import type { LimitOverrides } from "../../packages/core/src/store/ports/limit-overrides.js";
-import { mostDemands, mostRules } from "../../packages/core/src/store/ports/limit-overrides.js";
+import { maxTopKeys, maxOverrides } from "../../packages/core/src/store/ports/limit-overrides.js";
 import { freshPrefix } from "../support/redis.js";
 
 /** What a battery stands on: the records, and the counters that they may forget. */
@@ -80,7 +80,7 @@ export function describeQuotaRecords(name: string, open: (keys: Keyspace) => Ope
 
     it("takes no more rules than every process can hold, but changes those it has", async function () {
       this.timeout(30_000);
-      for (let index = 0; index < mostRules; index += 100) {
+      for (let index = 0; index < maxOverrides; index += 100) {
         const names = Array.from({ length: 100 }, (_, more) => `limit:a:${index + more}`);
         for (const set of await Promise.all(names.map((one) => records.setRule(one, rule(1), undefined))))
           expect(set).to.equal(true);
@@ -131,15 +131,15 @@ export function describeQuotaRecords(name: string, open: (keys: Keyspace) => Ope
 
     it("remembers a bounded number of those that asked, and drops the least", async () => {
       const demand = keys.demand("p");
-      const demands = Array.from({ length: mostDemands + 100 }, (_, index) => ({
+      const demands = Array.from({ length: maxTopKeys + 100 }, (_, index) => ({
         partition: `k${index}`,
         points: index + 1,
       }));
       for (let start = 0; start < demands.length; start += 50)
         await records.addDemand(demand, demands.slice(start, start + 50));
       const kept = await records.readDemand(demand, 10_000);
-      expect(kept.length).to.be.at.most(2 * mostDemands);
-      expect(kept[0]).to.deep.equal({ partition: `k${mostDemands + 99}`, points: mostDemands + 100 });
+      expect(kept.length).to.be.at.most(2 * maxTopKeys);
+      expect(kept[0]).to.deep.equal({ partition: `k${maxTopKeys + 99}`, points: maxTopKeys + 100 });
     });
   });
 }

@@ -1,17 +1,17 @@
 import { expect } from "chai";
-import { DemandReporter, DemandTable } from "../../packages/core/src/limits/top-keys.js";
+import { TopKeysReporter, TopKeysTable } from "../../packages/core/src/limits/top-keys.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { MemoryLimitOverrides } from "../../packages/core/src/store/memory/limit-overrides.js";
 import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 
-function note(table: DemandTable, partition: string, points = 1): void {
+function note(table: TopKeysTable, partition: string, points = 1): void {
   if (!table.add(partition, points)) table.introduce({ partition, points, key: `key of ${partition}` });
 }
 
 describe("a table of who asks most", () => {
   it("sums what each asked, tells the most first, and begins anew", () => {
-    const table = new DemandTable();
+    const table = new TopKeysTable();
     note(table, "a", 2);
     note(table, "b", 5);
     note(table, "a", 1);
@@ -23,7 +23,7 @@ describe("a table of who asks most", () => {
   });
 
   it("keeps those that ask much through a flood of those that ask once, and is bounded", () => {
-    const table = new DemandTable();
+    const table = new TopKeysTable();
     for (let index = 0; index < 100_000; index += 1) {
       note(table, `flood-${index}`);
       if (index % 20 === 0) note(table, `busy-${(index / 20) % 5}`);
@@ -35,7 +35,7 @@ describe("a table of who asks most", () => {
   });
 
   it("knows hostile names as others", () => {
-    const table = new DemandTable();
+    const table = new TopKeysTable();
     for (const name of ["__proto__", "constructor", "", "a:b"]) note(table, name);
     expect(table.take()).to.have.length(4);
   });
@@ -46,7 +46,7 @@ describe("a reporter of who asks most", () => {
   const open = () => new MemoryLimitOverrides(new MemoryDecisionStore().quotas);
 
   it("tells what is asked when it is asked, and knows again whom it has told of", async () => {
-    const reporter = new DemandReporter(open(), keys);
+    const reporter = new TopKeysReporter(open(), keys);
     reporter.introduce("p", { partition: "~a", points: 3, key: "192.0.2.1" });
     reporter.introduce("p", { partition: "~free", points: 0, key: "192.0.2.2" });
     expect(await reporter.busiest("p", 10)).to.deep.equal([{ partition: "~a", points: 3 }]);
@@ -58,7 +58,7 @@ describe("a reporter of who asks most", () => {
 
   it("keeps nobody waiting for a store that is away, and rejects for who asks", async () => {
     const away = Object.assign(open(), { addDemand: () => Promise.reject(new StoreFault("unreachable")) });
-    const reporter = new DemandReporter(away, keys);
+    const reporter = new TopKeysReporter(away, keys);
     reporter.introduce("p", { partition: "a", points: 3, key: undefined });
     const failure = await reporter.busiest("p", 10).then(String, (error: unknown) => error);
     expect(failure).to.be.instanceOf(StoreFault);

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import type { Reservation } from "../../packages/core/src/limits/leases/lease-manager.js";
-import { LeaseBook } from "../../packages/core/src/limits/leases/lease-manager.js";
+import { LeaseManager } from "../../packages/core/src/limits/leases/lease-manager.js";
 import type { LeaseGrant, LeaseRequest } from "../../packages/core/src/store/ports/leases.js";
 import type { Consumption } from "../../packages/core/src/store/ports/decisions.js";
 import { isSoak } from "../support/soak.js";
@@ -47,12 +47,12 @@ class Model {
 class World {
   now = 1_000_000;
   readonly model = new Model();
-  readonly books: LeaseBook[];
+  readonly books: LeaseManager[];
   /** What was admitted, by quota and window. */
   readonly admitted = new Map<string, number>();
 
   constructor(processes: number, capacity?: number) {
-    this.books = Array.from({ length: processes }, () => new LeaseBook({ now: () => this.now, capacity }));
+    this.books = Array.from({ length: processes }, () => new LeaseManager({ now: () => this.now, capacity }));
   }
 
   /** One request, as a leased store makes it. Points that a lease covers need no answer of the store. */
@@ -86,7 +86,7 @@ class World {
     });
   }
 
-  book(process: number): LeaseBook {
+  book(process: number): LeaseManager {
     return this.books[process]!;
   }
 }

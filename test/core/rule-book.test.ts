@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { RuleBook, ruleNames } from "../../packages/core/src/limits/override-cache.js";
+import { OverrideCache, ruleNames } from "../../packages/core/src/limits/override-cache.js";
 import { MemoryLimitOverrides } from "../../packages/core/src/store/memory/limit-overrides.js";
 import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
@@ -13,7 +13,7 @@ describe("the rules that a process knows", () => {
   let records: MemoryLimitOverrides;
   let reads: number;
   let away: boolean;
-  let book: RuleBook;
+  let book: OverrideCache;
 
   beforeEach(() => {
     clock = 1_000_000;
@@ -28,7 +28,7 @@ describe("the rules that a process knows", () => {
         },
       },
     }) as LimitOverrides;
-    book = new RuleBook({ records: shared, shared: true, now: () => clock, intervalMs: 5 });
+    book = new OverrideCache({ records: shared, shared: true, now: () => clock, intervalMs: 5 });
   });
   afterEach(() => book.close());
 
@@ -74,7 +74,7 @@ describe("the rules that a process knows", () => {
   it("hold as long as the store says, whatever clock of a process is set", async () => {
     const { now } = Date;
     const kept = new MemoryLimitOverrides(new MemoryDecisionStore().quotas);
-    const shared = new RuleBook({ records: kept, shared: true, intervalMs: 5 });
+    const shared = new OverrideCache({ records: kept, shared: true, intervalMs: 5 });
     try {
       await kept.setRule(ruleNames.block("a", "x"), rule(0), 60_000);
       await shared.refresh();
@@ -93,7 +93,7 @@ describe("the rules that a process knows", () => {
   it("are read again every minute, since clocks drift and machines sleep", async () => {
     await records.setRule(ruleNames.block("a", "x"), rule(0), 120_000);
     let ours = 0;
-    const sleeper = new RuleBook({ records, shared: true, now: () => ours, intervalMs: 1_000_000 });
+    const sleeper = new OverrideCache({ records, shared: true, now: () => ours, intervalMs: 1_000_000 });
     await sleeper.refresh();
     const { generation } = sleeper;
     // The store's clock goes on by two minutes while ours goes on by one.
@@ -133,7 +133,7 @@ describe("the rules that a process knows", () => {
   });
 
   it("need no timer in a process of its own, unless some of them end", async () => {
-    const alone = new RuleBook({ records, shared: false, now: () => clock, intervalMs: 5 });
+    const alone = new OverrideCache({ records, shared: false, now: () => clock, intervalMs: 5 });
     alone.start();
     await alone.refresh();
     expect(alone.rulesOf("a")).to.equal(undefined);

@@ -2,8 +2,8 @@ import type { VerifiedToken } from "../auth/verifier.js";
 import type { Denied } from "../http/verdict.js";
 import type { RevocationPolicy } from "../options.js";
 import type { AppliedPolicy } from "../limits/policy.js";
-import type { Settled } from "../limits/outcome.js";
-import { denyExhausted, settleQuota } from "../limits/outcome.js";
+import type { AppliedQuota } from "../limits/outcome.js";
+import { denyExhausted, quotaAfter } from "../limits/outcome.js";
 import type { Counted } from "../limits/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import { MemoryDecisionStore } from "../store/memory/decisions.js";
@@ -98,12 +98,12 @@ export class Degradation {
       token: undefined,
       afterToken: [],
     });
-    const settled: Settled[] = [];
+    const settled: AppliedQuota[] = [];
     const counted: Counted<Raw>[] = [];
     local.forEach((applied, index) => {
       const tally = answer.beforeToken[index];
       if (tally === undefined || tally instanceof StoreFault) return;
-      settled.push(settleQuota(applied, tally));
+      settled.push(quotaAfter(applied, tally));
       if (tally.receipt !== undefined) counted.push({ applied, receipt: tally.receipt, store: this.#local.quotas });
     });
     return { denial: denyExhausted(settled, false, this.#options.now()), counted };

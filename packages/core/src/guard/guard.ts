@@ -10,10 +10,10 @@ import type { RateLimitFormat } from "../http/fields.js";
 import type { Decision, Denied } from "../http/verdict.js";
 import { allowed } from "../http/verdict.js";
 import type { RevocationPolicy } from "../options.js";
-import type { Charged, ChargeFactory } from "../limits/consumption.js";
+import type { Consumed, ConsumptionFactory } from "../limits/consumption.js";
 import { findBlocked } from "../limits/deny-list.js";
-import { denyExhausted, quotaFields, settleQuota } from "../limits/outcome.js";
-import type { Settled } from "../limits/outcome.js";
+import { denyExhausted, quotaFields, quotaAfter } from "../limits/outcome.js";
+import type { AppliedQuota } from "../limits/outcome.js";
 import type { AppliedPolicy, Policy } from "../limits/policy.js";
 import { countsAddresses } from "../limits/policy.js";
 import type { Counted, Settlement } from "../limits/settlement.js";
@@ -38,7 +38,7 @@ export interface GuardServices<Raw> {
   readonly revocations: RevocationService | undefined;
   /** Whose the keys are that services share. */
   readonly sharedKeys: Pick<SharedKeys, "settled">;
-  readonly charges: ChargeFactory<Raw>;
+  readonly charges: ConsumptionFactory<Raw>;
   readonly quotas: UsageCorrections;
   readonly settlement: Settlement<Raw>;
   readonly telemetry: Telemetry;
@@ -160,8 +160,8 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     verified: VerifiedToken | undefined,
     denial: Denied | undefined,
     proof: Proof | undefined,
-    before: Charged<Raw>,
-    after: Charged<Raw>,
+    before: Consumed<Raw>,
+    after: Consumed<Raw>,
   ): Decision | Promise<Decision> {
     if (!("code" in after) && !("code" in before)) return ask({ exchange, verified, denial, proof, before, after });
     const refusal = "code" in after ? after : (before as TokenRefusal);
@@ -230,8 +230,8 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     exchange: Exchange<Raw>,
     applied: readonly AppliedPolicy<Raw>[],
     tallies: readonly (CounterState | StoreFault | undefined)[],
-    already: readonly Settled[],
-  ): { settled: Settled[]; denial: Denied | undefined } {
+    already: readonly AppliedQuota[],
+  ): { settled: AppliedQuota[]; denial: Denied | undefined } {
     const settled = [...already];
     const unanswered: { applied: AppliedPolicy<Raw>; fault: StoreFault }[] = [];
     let counted: Counted<Raw>[] | undefined;
@@ -244,7 +244,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
         if (policy.charge.slot !== undefined && mayHaveRun(tally))
           (counted ??= []).push({ applied: policy, receipt: inDoubt, store: services.quotas });
       } else if (tally !== undefined) {
-        const state = settleQuota(policy, tally);
+        const state = quotaAfter(policy, tally);
         settled.push(state);
         if (state.quota.exceeded) services.telemetry.limited(state);
         if (tally.receipt !== undefined)
@@ -315,7 +315,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     if (verified !== undefined) facts.identified = true;
   }
 
-  function allow(exchange: Exchange<Raw>, settled: readonly Settled[], proof: Proof | undefined): Decision {
+  function allow(exchange: Exchange<Raw>, settled: readonly AppliedQuota[], proof: Proof | undefined): Decision {
     const { facts } = exchange;
     if (parts.cache && services.cache !== undefined) {
       facts.cache ??= services.cache.create(facts, exchange);

@@ -2,10 +2,10 @@ import type { Keyspace } from "../store/keyspace.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
 import type { LimitOverrides } from "../store/ports/limit-overrides.js";
 import type { Logger } from "../telemetry/logger.js";
-import { ChargeFactory } from "./consumption.js";
-import { DemandReporter } from "./top-keys.js";
+import { ConsumptionFactory } from "./consumption.js";
+import { TopKeysReporter } from "./top-keys.js";
 import { QuotaService } from "./quotas.js";
-import { RuleBook } from "./override-cache.js";
+import { OverrideCache } from "./override-cache.js";
 
 export interface AdministrationOptions {
   readonly store: DecisionStore;
@@ -21,16 +21,16 @@ export interface AdministrationOptions {
 
 /** What charges requests, and what operators change about it. */
 export interface Administration<Raw> {
-  readonly charges: ChargeFactory<Raw>;
+  readonly charges: ConsumptionFactory<Raw>;
   readonly quotas: QuotaService<Raw>;
   close(): void;
 }
 
 export function administerQuotas<Raw>(options: AdministrationOptions): Administration<Raw> {
   const { store, records, shared, keys, ipv6PrefixLength, verifies, logger } = options;
-  const rules = new RuleBook({ records, shared });
-  const demand = new DemandReporter(records, keys);
-  const charges = new ChargeFactory<Raw>({ keys, ipv6PrefixLength, logger, rules, demand });
+  const rules = new OverrideCache({ records, shared });
+  const demand = new TopKeysReporter(records, keys);
+  const charges = new ConsumptionFactory<Raw>({ keys, ipv6PrefixLength, logger, rules, demand });
   return {
     charges,
     quotas: new QuotaService({ store, records, keys, charges, rules, demand, ipv6PrefixLength, verifies }),

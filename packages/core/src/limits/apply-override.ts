@@ -1,5 +1,5 @@
 import type { CountingMode } from "../store/ports/decisions.js";
-import type { PolicyRules } from "./override-cache.js";
+import type { PolicyOverrides } from "./override-cache.js";
 
 /** What a policy comes to for one request, before its charge is made. */
 export interface Terms {
@@ -11,7 +11,7 @@ export interface Terms {
 }
 
 /** The terms under what operators decided: a rule of the client's own, or else that for everybody. */
-export function overrule(terms: Terms, { everybody, clients }: PolicyRules): Terms {
+export function applyOverride(terms: Terms, { everybody, clients }: PolicyOverrides): Terms {
   const rule = clients.get(terms.partition) ?? everybody;
   if (rule === undefined) return terms;
   const { limit = terms.limit, windowSeconds = terms.windowSeconds } = rule;

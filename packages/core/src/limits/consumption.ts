@@ -8,14 +8,14 @@ import { durationSeconds } from "../lib/duration.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { Consumption } from "../store/ports/decisions.js";
 import { checkBucket, checkCount, longestWindowSeconds, maxCount } from "./bounds.js";
-import type { DemandReporter } from "./top-keys.js";
+import type { TopKeysReporter } from "./top-keys.js";
 import type { Terms } from "./apply-override.js";
-import { overrule, withBlocks } from "./apply-override.js";
+import { applyOverride, withBlocks } from "./apply-override.js";
 import type { PartitionOptions } from "./partition.js";
 import { PartitionFinder } from "./partition.js";
 import type { AppliedPolicy, PartitionPart, Policy } from "./policy.js";
 import { countsAddresses } from "./policy.js";
-import type { RuleBook } from "./override-cache.js";
+import type { OverrideCache } from "./override-cache.js";
 
 /** Callers whose charges are remembered, for each policy; others' are made anew. */
 const rememberedPartitions = 5000;
@@ -23,17 +23,17 @@ const rememberedPartitions = 5000;
 type Maybe<T> = T | undefined;
 
 /** What a request is charged for, or why its token does not say whom to charge. */
-export type Charged<Raw> = readonly AppliedPolicy<Raw>[] | TokenRefusal;
+export type Consumed<Raw> = readonly AppliedPolicy<Raw>[] | TokenRefusal;
 
-export interface ChargeFactoryOptions extends PartitionOptions {
+export interface ConsumptionFactoryOptions extends PartitionOptions {
   /** What operators decided. */
-  readonly rules: RuleBook;
+  readonly rules: OverrideCache;
   /** Notes who asks. */
-  readonly demand: DemandReporter;
+  readonly demand: TopKeysReporter;
 }
 
 /** What may be asked about a client without a request of theirs. */
-export interface PeekedCharge {
+export interface PeekedConsumption {
   readonly charge: Consumption;
   /** Undefined where a function of the application decides about it. */
   readonly limit: number | undefined;
@@ -41,20 +41,20 @@ export interface PeekedCharge {
 }
 
 /** Turns policies into the charges of a request. */
-export class ChargeFactory<Raw> {
+export class ConsumptionFactory<Raw> {
   readonly #keys: Keyspace;
   readonly #partitions: PartitionFinder<Raw>;
   /** By policy and partition: charges that are the same at every request. */
   #plainCharges = new WeakMap<Policy<Raw>, LRUCache<string, AppliedPolicy<Raw>>>();
   /** What no other process' slots begin with. */
   readonly #slotPrefix = randomBytes(9).toString("base64url");
-  readonly #rules: RuleBook;
-  readonly #demand: DemandReporter;
+  readonly #rules: OverrideCache;
+  readonly #demand: TopKeysReporter;
   #slots = 0;
   /** The rules under which the charges were made that are kept. */
   #generation = 0;
 
-  constructor(options: ChargeFactoryOptions) {
+  constructor(options: ConsumptionFactoryOptions) {
     this.#keys = options.keys;
     this.#rules = options.rules;
     this.#demand = options.demand;
@@ -79,7 +79,7 @@ export class ChargeFactory<Raw> {
     policies: readonly Policy<Raw>[],
     exchange: Exchange<Raw>,
     token: VerifiedToken | undefined,
-  ): Charged<Raw> | Promise<Charged<Raw>> {
+  ): Consumed<Raw> | Promise<Consumed<Raw>> {
     if (this.#generation !== this.#rules.generation) this.#forgetCharges();
     const applied: (AppliedPolicy<Raw> | Promise<Maybe<AppliedPolicy<Raw> | TokenRefusal>>)[] = [];
     let refusal: Maybe<TokenRefusal>;
@@ -182,7 +182,7 @@ export class ChargeFactory<Raw> {
   }
 
   /** A charge that counts nothing, of a client who may not be asking now. */
-  peek(policy: Policy<Raw>, partition: string): PeekedCharge {
+  peek(policy: Policy<Raw>, partition: string): PeekedConsumption {
     const { name, algorithm } = policy;
     const rules = this.#rules.rulesOf(name);
     const rule = rules?.clients.get(partition) ?? rules?.everybody;
@@ -209,7 +209,7 @@ export class ChargeFactory<Raw> {
   #apply(policy: Policy<Raw>, exchange: Exchange<Raw>, terms: Terms): AppliedPolicy<Raw> {
     const { name, algorithm, rule } = policy;
     const rules = this.#rules.rulesOf(name);
-    const { partition, limit, burst, windowSeconds, cost } = rules === undefined ? terms : overrule(terms, rules);
+    const { partition, limit, burst, windowSeconds, cost } = rules === undefined ? terms : applyOverride(terms, rules);
     const key = this.#keys.quota(name, partition, algorithm, windowSeconds);
     const owner = countsAddresses(policy) ? undefined : this.#partitions.address(exchange);
     if (rules?.blocks.has(partition) === true) {

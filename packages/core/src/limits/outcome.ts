@@ -9,7 +9,7 @@ import type { FixedWindowState } from "./fixed-window.js";
 import type { AppliedPolicy, Policy } from "./policy.js";
 
 /** One policy after the decision. */
-export interface Settled {
+export interface AppliedQuota {
   readonly quota: Quota;
   /** Does it let the request pass? */
   readonly admitted: boolean;
@@ -17,7 +17,7 @@ export interface Settled {
   readonly blocked: boolean;
 }
 
-export function settleQuota<Raw>({ policy, charge }: AppliedPolicy<Raw>, tally: CounterState): Settled {
+export function quotaAfter<Raw>({ policy, charge }: AppliedPolicy<Raw>, tally: CounterState): AppliedQuota {
   const { admitted, remaining, resetMs } = stateOf(policy, charge, tally);
   const quota: Quota = {
     policy: policy.name,
@@ -50,7 +50,11 @@ export function quotaFields(
 }
 
 /** The refusal of the policies that are exhausted; undefined if none is. */
-export function denyExhausted(settled: readonly Settled[], format: RateLimitFormat, nowMs: number): Denied | undefined {
+export function denyExhausted(
+  settled: readonly AppliedQuota[],
+  format: RateLimitFormat,
+  nowMs: number,
+): Denied | undefined {
   const violated = settled.filter(({ admitted }) => !admitted);
   if (violated.length === 0) return undefined;
   const quotas = violated.map(({ quota }) => quota);
@@ -66,7 +70,7 @@ export function denyExhausted(settled: readonly Settled[], format: RateLimitForm
   });
 }
 
-function refusalOf(violated: readonly Settled[]): "abuse_detected" | "concurrency_exceeded" | "quota_exceeded" {
+function refusalOf(violated: readonly AppliedQuota[]): "abuse_detected" | "concurrency_exceeded" | "quota_exceeded" {
   if (violated.some(({ blocked }) => blocked)) return "abuse_detected";
   const inFlight = violated.every(({ quota }) => quota.algorithm === "concurrency");
   return inFlight ? "concurrency_exceeded" : "quota_exceeded";

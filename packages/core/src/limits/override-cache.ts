@@ -2,14 +2,14 @@ import type { LimitOverrides, QuotaRule } from "../store/ports/limit-overrides.j
 import { steadyNow } from "../lib/steady-clock.js";
 
 /** What operators decided about one policy. */
-export interface PolicyRules {
+export interface PolicyOverrides {
   /** For all clients that have no rule of their own. */
   readonly everybody: QuotaRule | undefined;
   readonly clients: ReadonlyMap<string, QuotaRule>;
   readonly blocks: ReadonlyMap<string, QuotaRule>;
 }
 
-export interface RuleBookOptions {
+export interface OverrideCacheOptions {
   readonly records: LimitOverrides;
   /** Do other processes change the rules too? */
   readonly shared: boolean;
@@ -37,14 +37,14 @@ const rereadMs = 60_000;
  * waits for it. While the store is away the last known ones hold. How long a rule still holds is what the store said, and the
  * time since by a monotonic clock: the wall clock of the process decides nothing.
  */
-export class RuleBook {
-  readonly #options: RuleBookOptions;
+export class OverrideCache {
+  readonly #options: OverrideCacheOptions;
   readonly #now: () => number;
   #version = "";
   /** When the rules were read. */
   #readAt = Number.NEGATIVE_INFINITY;
   #rules: ReadonlyMap<string, QuotaRule> = new Map();
-  #byPolicy = new Map<string, PolicyRules>();
+  #byPolicy = new Map<string, PolicyOverrides>();
   /** The version and the names of the rules in force. */
   #state = "";
   #nextEnd = Number.POSITIVE_INFINITY;
@@ -53,7 +53,7 @@ export class RuleBook {
   #looking = false;
   #closed = false;
 
-  constructor(options: RuleBookOptions) {
+  constructor(options: OverrideCacheOptions) {
     this.#options = options;
     this.#now = options.now ?? steadyNow;
   }
@@ -63,7 +63,7 @@ export class RuleBook {
     return this.#generation;
   }
 
-  rulesOf(policy: string): PolicyRules | undefined {
+  rulesOf(policy: string): PolicyOverrides | undefined {
     return this.#byPolicy.size === 0 ? undefined : this.#byPolicy.get(policy);
   }
 

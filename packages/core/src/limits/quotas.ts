@@ -5,14 +5,14 @@ import type { Keyspace } from "../store/keyspace.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { LimitOverrides } from "../store/ports/limit-overrides.js";
-import { mostRules } from "../store/ports/limit-overrides.js";
+import { maxOverrides } from "../store/ports/limit-overrides.js";
 import { checkBucket, longestWindowSeconds, maxCount } from "./bounds.js";
-import type { ChargeFactory } from "./consumption.js";
-import type { DemandReporter } from "./top-keys.js";
+import type { ConsumptionFactory } from "./consumption.js";
+import type { TopKeysReporter } from "./top-keys.js";
 import type { QuotaKey } from "./client-key.js";
 import { partitionOf } from "./client-key.js";
 import type { Policy } from "./policy.js";
-import type { RuleBook } from "./override-cache.js";
+import type { OverrideCache } from "./override-cache.js";
 import { ruleNames } from "./override-cache.js";
 
 /** The state of one client under one policy. */
@@ -76,9 +76,9 @@ export interface QuotaServiceOptions<Raw> {
   readonly store: DecisionStore;
   readonly records: LimitOverrides;
   readonly keys: Keyspace;
-  readonly charges: ChargeFactory<Raw>;
-  readonly rules: RuleBook;
-  readonly demand: DemandReporter;
+  readonly charges: ConsumptionFactory<Raw>;
+  readonly rules: OverrideCache;
+  readonly demand: TopKeysReporter;
   readonly ipv6PrefixLength: number;
   readonly verifies: boolean;
 }
@@ -183,7 +183,7 @@ export class QuotaService<Raw> implements Quotas {
     const { records, rules } = this.#options;
     const { limit, windowSeconds } = rule;
     if (!(await records.setRule(name, { limit, windowSeconds }, lifeMs)))
-      throw new RangeError(`portcullis: there are ${mostRules} overrides and blocks already; clear some`);
+      throw new RangeError(`portcullis: there are ${maxOverrides} overrides and blocks already; clear some`);
     await rules.refresh();
   }
 

@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Keyspace } from "../store/keyspace.js";
-import type { Demand, LimitOverrides } from "../store/ports/limit-overrides.js";
+import type { TopKeysPart, LimitOverrides } from "../store/ports/limit-overrides.js";
 
 /** Clients counted at once for one policy: those that ask most stay. */
 const capacity = 256;
@@ -13,20 +13,20 @@ const intervalMs = 5000;
 const remembered = 2000;
 
 /** A client who asks, under one policy. */
-export interface Asker {
+export interface TopKey {
   readonly partition: string;
   /** What the application knows it as; never leaves this process. */
   readonly key: string | undefined;
   readonly points: number;
 }
 
-interface Counted extends Asker {
+interface Counted extends TopKey {
   points: number;
   slot: number;
 }
 
 /** How much the clients of one policy have asked for since the last time; bounded, O(1) a request. */
-export class DemandTable {
+export class TopKeysTable {
   readonly #byPartition = new Map<string, Counted>();
   #askers: Counted[] = [];
 
@@ -38,7 +38,7 @@ export class DemandTable {
     return true;
   }
 
-  introduce({ partition, key, points }: Asker): void {
+  introduce({ partition, key, points }: TopKey): void {
     const slot = this.#askers.length < capacity ? this.#askers.length : this.#forgetOne();
     const asker = { partition, key, points, slot };
     this.#askers[slot] = asker;
@@ -46,7 +46,7 @@ export class DemandTable {
   }
 
   /** Those that asked most, the most first; it begins anew. */
-  take(): readonly Asker[] {
+  take(): readonly TopKey[] {
     const askers = this.#askers;
     this.#askers = [];
     this.#byPartition.clear();
@@ -66,10 +66,10 @@ export class DemandTable {
 }
 
 /** Tells the other processes now and then who asked most here; never on the way of a request. */
-export class DemandReporter {
+export class TopKeysReporter {
   readonly #records: LimitOverrides;
   readonly #keys: Keyspace;
-  readonly #tables = new Map<string, DemandTable>();
+  readonly #tables = new Map<string, TopKeysTable>();
   readonly #known = new LRUCache<string, string>({ max: remembered });
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
@@ -84,11 +84,11 @@ export class DemandReporter {
     return this.#tables.get(policy)?.add(partition, points) === true;
   }
 
-  introduce(policy: string, asker: Asker): void {
+  introduce(policy: string, asker: TopKey): void {
     if (this.#closed) return;
     let table = this.#tables.get(policy);
     if (table === undefined) {
-      table = new DemandTable();
+      table = new TopKeysTable();
       this.#tables.set(policy, table);
     }
     table.introduce(asker);
@@ -101,7 +101,7 @@ export class DemandReporter {
   }
 
   /** Rejects with a StoreFault. */
-  async busiest(policy: string, most: number): Promise<readonly Demand[]> {
+  async busiest(policy: string, most: number): Promise<readonly TopKeysPart[]> {
     await this.#tell(policy);
     return this.#records.readDemand(this.#keys.demand(policy), most);
   }

@@ -4,7 +4,7 @@ import type { Lease } from "./lease.js";
 import { expire, lifeOf, runsLow, speedUp, startLife } from "./lease.js";
 import type { LeaseGrant, LeaseRequest } from "../../store/ports/leases.js";
 
-export interface LeaseBookOptions {
+export interface LeaseManagerOptions {
   /** Milliseconds from a monotonic clock. */
   readonly now: () => number;
   /** Quotas leased at once; others are counted exactly. @default 20_000 */
@@ -26,7 +26,7 @@ const candidates = 10_000;
  * life of the lease, twice that while demand grows. What lies idle for a life is given back. Nothing here waits or calls:
  * `collect` says what to ask of the store, and `settle` takes the answer.
  */
-export class LeaseBook {
+export class LeaseManager {
   readonly #now: () => number;
   readonly #capacity: number;
   readonly #leases = new Map<string, Lease>();
@@ -37,7 +37,7 @@ export class LeaseBook {
   /** Given back before the next renewal of the same quota. */
   readonly #returns: LeaseRequest[] = [];
 
-  constructor({ now, capacity = 20_000 }: LeaseBookOptions) {
+  constructor({ now, capacity = 20_000 }: LeaseManagerOptions) {
     this.#now = now;
     this.#capacity = capacity;
   }

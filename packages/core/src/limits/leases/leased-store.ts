@@ -9,7 +9,7 @@ import type {
 } from "../../store/ports/decisions.js";
 import { refuses, StoreFault } from "../../store/ports/decisions.js";
 import type { Reservation } from "./lease-manager.js";
-import { LeaseBook } from "./lease-manager.js";
+import { LeaseManager } from "./lease-manager.js";
 import type { LeaseRequest, LeaseSource } from "../../store/ports/leases.js";
 
 export interface LeasedStoreOptions {
@@ -48,7 +48,7 @@ export class LeasedStore implements DecisionStore {
   readonly #store: DecisionStore;
   readonly #source: LeaseSource;
   readonly #now: () => number;
-  readonly #book: LeaseBook;
+  readonly #book: LeaseManager;
   readonly #gatherMs: number;
   #gathering: NodeJS.Timeout | undefined;
   #sweeping: NodeJS.Timeout | undefined;
@@ -59,7 +59,7 @@ export class LeasedStore implements DecisionStore {
     this.#store = store;
     this.#source = source;
     this.#now = now;
-    this.#book = new LeaseBook({ now, capacity });
+    this.#book = new LeaseManager({ now, capacity });
     this.#gatherMs = gatherMs;
   }
 

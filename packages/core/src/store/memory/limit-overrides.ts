@@ -1,5 +1,12 @@
-import type { Demand, DemandKeys, LimitOverrides, QuotaRule, QuotaRules, RuleTerms } from "../ports/limit-overrides.js";
-import { mostDemands, mostRules } from "../ports/limit-overrides.js";
+import type {
+  TopKeysPart,
+  TopKeysKeys,
+  LimitOverrides,
+  QuotaRule,
+  QuotaRules,
+  RuleTerms,
+} from "../ports/limit-overrides.js";
+import { maxTopKeys, maxOverrides } from "../ports/limit-overrides.js";
 import { steadyNow } from "../../lib/steady-clock.js";
 
 const minuteMs = 60_000;
@@ -47,7 +54,7 @@ export class MemoryLimitOverrides implements LimitOverrides {
   setRule(name: string, { limit, windowSeconds }: RuleTerms, lifeMs: number | undefined): Promise<boolean> {
     const now = this.#now();
     for (const [other, { endsAt }] of this.#rules) if (endsAt !== undefined && endsAt <= now) this.#rules.delete(other);
-    if (this.#rules.size >= mostRules && !this.#rules.has(name)) return Promise.resolve(false);
+    if (this.#rules.size >= maxOverrides && !this.#rules.has(name)) return Promise.resolve(false);
     const endsAt = lifeMs === undefined ? undefined : now + lifeMs;
     this.#rules.set(name, { terms: { limit, windowSeconds }, endsAt });
     this.#version += 1;
@@ -78,7 +85,7 @@ export class MemoryLimitOverrides implements LimitOverrides {
     return Promise.resolve(this.#quotas.blockedMs(blockKey));
   }
 
-  addDemand(keys: DemandKeys, demands: readonly Demand[]): Promise<void> {
+  addDemand(keys: TopKeysKeys, demands: readonly TopKeysPart[]): Promise<void> {
     const minute = Math.floor(this.#now() / minuteMs);
     const key = keys[minute % 2 === 0 ? 0 : 1];
     let known = this.#demands.get(key);
@@ -88,11 +95,11 @@ export class MemoryLimitOverrides implements LimitOverrides {
     }
     for (const { partition, points } of demands)
       known.points.set(partition, (known.points.get(partition) ?? 0) + points);
-    if (known.points.size > mostDemands) known.points = new Map(sorted(known.points).slice(0, mostDemands));
+    if (known.points.size > maxTopKeys) known.points = new Map(sorted(known.points).slice(0, maxTopKeys));
     return Promise.resolve();
   }
 
-  readDemand(keys: DemandKeys, most: number): Promise<readonly Demand[]> {
+  readDemand(keys: TopKeysKeys, most: number): Promise<readonly TopKeysPart[]> {
     const oldest = Math.floor(this.#now() / minuteMs) - 1;
     const sums = new Map<string, number>();
     for (const key of keys) {

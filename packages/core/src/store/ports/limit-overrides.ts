@@ -19,19 +19,19 @@ export interface QuotaRules {
 }
 
 /** How much was asked for one partition of a policy. */
-export interface Demand {
+export interface TopKeysPart {
   readonly partition: string;
   readonly points: number;
 }
 
 /** Rules kept at once: each process holds them all. */
-export const mostRules = 1000;
+export const maxOverrides = 1000;
 
 /** Every method rejects with a StoreFault if the store cannot do it. */
 export interface LimitOverrides {
   /** The rules in force. Resolves to undefined if nothing has changed since the version `known`. */
   readRules(known: string | undefined): Promise<QuotaRules | undefined>;
-  /** Resolves to false if there are {@link mostRules} others in force. An undefined `lifeMs` holds until it is removed. */
+  /** Resolves to false if there are {@link maxOverrides} others in force. An undefined `lifeMs` holds until it is removed. */
   setRule(name: string, rule: RuleTerms, lifeMs: number | undefined): Promise<boolean>;
   removeRule(name: string): Promise<void>;
   /** Forgets counters. */
@@ -42,16 +42,16 @@ export interface LimitOverrides {
   /** Milliseconds until a block ends; 0 for a client who is not blocked. */
   readBlock(blockKey: string): Promise<number>;
   /** Adds what was asked for lately; what is oldest is forgotten after two minutes, and what is least when there is too much. */
-  addDemand(keys: DemandKeys, demands: readonly Demand[]): Promise<void>;
+  addDemand(keys: TopKeysKeys, demands: readonly TopKeysPart[]): Promise<void>;
   /** The most asked for in the last one to two minutes, the most first. */
-  readDemand(keys: DemandKeys, most: number): Promise<readonly Demand[]>;
+  readDemand(keys: TopKeysKeys, most: number): Promise<readonly TopKeysPart[]>;
 }
 
 /** One for even minutes and one for odd ones. */
-export type DemandKeys = readonly [even: string, odd: string];
+export type TopKeysKeys = readonly [even: string, odd: string];
 
 /** Partitions whose demand is remembered for each policy. */
-export const mostDemands = 500;
+export const maxTopKeys = 500;
 
 /**
  * The beginning of a rule as text: `<limit>:<window seconds>:<end>`, empty where undefined. The store writes the end after

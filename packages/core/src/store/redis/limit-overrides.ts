@@ -1,7 +1,14 @@
 import { randomUUID } from "node:crypto";
 import { StoreFault } from "../ports/decisions.js";
-import type { Demand, DemandKeys, LimitOverrides, QuotaRule, QuotaRules, RuleTerms } from "../ports/limit-overrides.js";
-import { mostDemands, mostRules, readRule, writeRule } from "../ports/limit-overrides.js";
+import type {
+  TopKeysPart,
+  TopKeysKeys,
+  LimitOverrides,
+  QuotaRule,
+  QuotaRules,
+  RuleTerms,
+} from "../ports/limit-overrides.js";
+import { maxTopKeys, maxOverrides, readRule, writeRule } from "../ports/limit-overrides.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./deadline.js";
 import { readFlag, readInteger, readList, readNumber, readOptionalText, readPairs } from "./replies.js";
@@ -75,19 +82,24 @@ export class RedisLimitOverrides implements LimitOverrides {
     return this.#run(readBlockScript, [blockKey], [], readInteger);
   }
 
-  async addDemand(keys: DemandKeys, demands: readonly Demand[]): Promise<void> {
+  async addDemand(keys: TopKeysKeys, demands: readonly TopKeysPart[]): Promise<void> {
     const pairs = demands.flatMap(({ partition, points }) => [points, partition]);
-    await this.#run(addTopKeysScript, keys, [mostDemands, ...pairs], readFlag);
+    await this.#run(addTopKeysScript, keys, [maxTopKeys, ...pairs], readFlag);
   }
 
-  async readDemand(keys: DemandKeys, most: number): Promise<readonly Demand[]> {
+  async readDemand(keys: TopKeysKeys, most: number): Promise<readonly TopKeysPart[]> {
     const pairs = await this.#run(readTopKeysScript, keys, [most], readPairs);
     return pairs.map(([partition, points]) => ({ partition, points: readNumber(points) }));
   }
 
   async #change(name: string, rule: string, life: number | ""): Promise<boolean> {
     const { rulesKey } = this.#options;
-    return this.#run(changeOverrideScript, [rulesKey], [name, rule, life, randomUUID(), mostRules, lifeMs], readFlag);
+    return this.#run(
+      changeOverrideScript,
+      [rulesKey],
+      [name, rule, life, randomUUID(), maxOverrides, lifeMs],
+      readFlag,
+    );
   }
 
   async #run<T>(
