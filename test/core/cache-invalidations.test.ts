@@ -2,7 +2,7 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { expect } from "chai";
 import fc from "fast-check";
 import { Invalidations } from "../../packages/core/src/cache/invalidations.js";
-import { Retries } from "../../packages/core/src/cache/invalidation-retries.js";
+import { InvalidationRetries } from "../../packages/core/src/cache/invalidation-retries.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { events } from "../../packages/core/src/telemetry/events.js";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
@@ -226,7 +226,7 @@ describe("invalidations that are missed when their process closes", () => {
 
 describe("what is repeated", () => {
   it("gets its turn although others fail for ever, and is bounded in number and time", async () => {
-    const retries = new Retries(200);
+    const retries = new InvalidationRetries(200);
     const done: string[] = [];
     const fail = (): Promise<never> => Promise.reject(new StoreFault("unreachable"));
     for (let index = 0; index < 199; index += 1) retries.add(`stuck ${index}`, fail);

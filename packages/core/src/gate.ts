@@ -2,7 +2,7 @@ import { principalOf } from "./auth/principal.js";
 import { operations } from "./lib/documentation.js";
 import type { Finding } from "./lib/finding.js";
 import { examineGate } from "./health/examination.js";
-import { UnnamedUse } from "./cache/unnamed-service.js";
+import { UnnamedServiceWarning } from "./cache/unnamed-service.js";
 import { tokenPlaces } from "./response-cache/credentials.js";
 import { openResponseCaches } from "./response-cache/service.js";
 import { IssuerScope } from "./auth/issuer-scope.js";
@@ -66,7 +66,7 @@ export function createGate<Raw, Middleware extends object>(
   const shared = new SharedIssuer({ issuers, verifies: auth !== undefined, logger });
   const keys = new Keyspace(resolved.prefix, resolved.keySecret, { issuers, service: service.keyText, shared });
   const cachesInRedis = resolved.redis !== undefined && resolved.cache?.redis !== false;
-  const unnamedUse = cachesInRedis && service.keyText === unnamed ? new UnnamedUse(logger) : undefined;
+  const unnamedUse = cachesInRedis && service.keyText === unnamed ? new UnnamedServiceWarning(logger) : undefined;
   let cachesUsed = false;
   const stores = createStores(resolved, {
     keys,

@@ -9,14 +9,14 @@ import type { Logger } from "../telemetry/logger.js";
 import type { Metric } from "../telemetry/metrics.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { CacheView } from "./cache.js";
-import { LayeredCache } from "./tiers.js";
-import { Obtainer } from "./get-or-set.js";
-import type { Place } from "./regions.js";
+import { TieredCache } from "./tiers.js";
+import { GetOrSet } from "./get-or-set.js";
+import type { Region } from "./regions.js";
 import { sharedScope } from "./regions.js";
 import type { GateCache, RequestCache } from "./cache-types.js";
 import type { CacheSignals } from "../store/ports/cache-signals.js";
 import { RequestScope } from "./request-scope.js";
-import { UserWarning } from "./shared-user-warning.js";
+import { SharedUserWarning } from "./shared-user-warning.js";
 import { Writer } from "./writer.js";
 
 export interface CacheServiceOptions {
@@ -32,24 +32,24 @@ export interface CacheServiceOptions {
 
 /** The cache of a gate: what the caches of all requests share, and the one outside requests. */
 export class CacheService {
-  readonly cache: LayeredCache;
+  readonly cache: TieredCache;
   readonly writer: Writer;
-  readonly obtainer: Obtainer;
-  readonly warning: UserWarning;
+  readonly obtainer: GetOrSet;
+  readonly warning: SharedUserWarning;
   readonly policy: ResolvedCachePolicy;
   readonly refreshesEarly: boolean;
   /** Outside requests: nothing is remembered, and users and tenants are named. */
   readonly outside: GateCache;
   readonly #options: CacheServiceOptions;
-  readonly #shared: Place;
+  readonly #shared: Region;
   readonly #warnedOfSize = new Set<string>();
 
   constructor(options: CacheServiceOptions) {
     this.#options = options;
-    this.cache = new LayeredCache(options);
+    this.cache = new TieredCache(options);
     this.writer = new Writer(this.cache);
-    this.obtainer = new Obtainer(this.cache, this.writer);
-    this.warning = new UserWarning(options.logger);
+    this.obtainer = new GetOrSet(this.cache, this.writer);
+    this.warning = new SharedUserWarning(options.logger);
     this.policy = options.options.policy;
     this.refreshesEarly = this.policy.earlyRefresh !== undefined;
     this.#shared = this.cache.places.at(sharedScope, "");
@@ -83,7 +83,7 @@ export class CacheService {
   }
 
   /** A value that `getOrSet` has made is returned all the same. */
-  warnOfSize({ statistics: { namespace } }: Place, size: number): void {
+  warnOfSize({ statistics: { namespace } }: Region, size: number): void {
     if (this.#warnedOfSize.has(namespace)) return;
     this.#warnedOfSize.add(namespace);
     const message = "portcullis: a value was not cached, since it is larger than cache.maxValueSize";

@@ -6,8 +6,8 @@ import type { CachedEntry } from "./cached-entry.js";
 import type { CacheService } from "./cache-service.js";
 import type { FactoryContext } from "./factory-runner.js";
 import { shorten } from "./factory-runner.js";
-import type { Order } from "./get-or-set.js";
-import type { Place } from "./regions.js";
+import type { GetOrSetRequest } from "./get-or-set.js";
+import type { Region } from "./regions.js";
 import { sharedScope } from "./regions.js";
 import type { MemoCell, RequestScope } from "./request-scope.js";
 import type { CacheSetOptions, GateCache, GetOrSetOptions, RequestCache } from "./cache-types.js";
@@ -24,11 +24,11 @@ const absent: MemoCell = { promise: Promise.resolve(undefined), isHit: false };
 export class CacheView implements RequestCache, GateCache {
   readonly #service: CacheService;
   readonly #request: RequestScope;
-  readonly #place: Place;
+  readonly #place: Region;
   /** What this request remembers of this place; made when it is first asked. */
   #known: Map<string, MemoCell> | undefined;
 
-  constructor(service: CacheService, request: RequestScope, place: Place) {
+  constructor(service: CacheService, request: RequestScope, place: Region) {
     this.#service = service;
     this.#request = request;
     this.#place = place;
@@ -198,7 +198,7 @@ export class CacheView implements RequestCache, GateCache {
     return obtaining;
   }
 
-  async #readOrObtain(order: Order): Promise<unknown> {
+  async #readOrObtain(order: GetOrSetRequest): Promise<unknown> {
     const { key, force, policy } = order;
     const before = this.#memo?.get(key);
     if (!force && before !== undefined && before.isHit === undefined) await before.promise;
@@ -212,7 +212,7 @@ export class CacheView implements RequestCache, GateCache {
     return value;
   }
 
-  #order<T>(options: GetOrSetOptions, factory: Factory<T>): Order {
+  #order<T>(options: GetOrSetOptions, factory: Factory<T>): GetOrSetRequest {
     const { key, forceFresh = false, signal } = options;
     return {
       place: this.#place,

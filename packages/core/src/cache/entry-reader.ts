@@ -7,7 +7,7 @@ import type { StoredEntry } from "./entry.js";
 import { longestHead, readEntry } from "./entry.js";
 import type { Generations } from "./generations.js";
 import type { Generation } from "./generation.js";
-import type { Place } from "./regions.js";
+import type { Region } from "./regions.js";
 
 export interface EntryReaderOptions {
   readonly store: CacheStore;
@@ -18,13 +18,13 @@ export interface EntryReaderOptions {
 }
 
 /** The generations of entries, and the epochs they were seen in. */
-export interface Stand {
+export interface GenerationSnapshot {
   readonly generations: readonly Generation[];
   readonly epochs: readonly number[];
 }
 
 /** Generations that the store has just told, in the epochs they were asked for in. */
-export interface Said extends Stand {
+export interface GenerationsRead extends GenerationSnapshot {
   readonly values: readonly (string | undefined)[];
 }
 
@@ -54,7 +54,7 @@ export class EntryReader {
   }
 
   /** The generations that entries of a place with these tags stand and fall with. */
-  generationsOf(place: Place, tags: readonly string[]): readonly Generation[] {
+  generationsOf(place: Region, tags: readonly string[]): readonly Generation[] {
     const own = this.#generations.of(place);
     return tags.length === 0 ? own : [...own, ...tags.map((tag) => this.tagged(this.#keys.identifier(tag)))];
   }
@@ -66,10 +66,10 @@ export class EntryReader {
 
   /** An entry that still counts, from its text. `said` has generations that the store has just told. */
   interpret(
-    place: Place,
+    place: Region,
     text: string | undefined,
     askedAt: number,
-    said: Said = nothingSaid,
+    said: GenerationsRead = noGenerationsRead,
   ): Awaitable<CachedEntry | undefined> {
     if (text === undefined || text.length > this.#options.maxValueSize + longestHead) return undefined;
     const stored = readEntry(text);
@@ -85,7 +85,13 @@ export class EntryReader {
   }
 
   /** Does it stand by the generations there are? */
-  #judge(place: Place, stored: StoredEntry, stand: Stand, said: Said, askedAt: number): CachedEntry | undefined {
+  #judge(
+    place: Region,
+    stored: StoredEntry,
+    stand: GenerationSnapshot,
+    said: GenerationsRead,
+    askedAt: number,
+  ): CachedEntry | undefined {
     const { generations } = stand;
     const own = generations.length - stored.tags.length;
     let stamp = "";
@@ -101,7 +107,12 @@ export class EntryReader {
     return entry.isReadable && performance.now() < entry.usableUntil ? entry : undefined;
   }
 
-  entryOf({ tracked }: Place, stored: StoredEntry, { generations, epochs }: Stand, askedAt: number): CachedEntry {
+  entryOf(
+    { tracked }: Region,
+    stored: StoredEntry,
+    { generations, epochs }: GenerationSnapshot,
+    askedAt: number,
+  ): CachedEntry {
     const { local, copies } = this.#options;
     return new CachedEntry({
       stored,
@@ -129,7 +140,7 @@ export class EntryReader {
   }
 
   /** What the store says of generations, and what it has said already. */
-  async #ask(unknown: readonly Generation[], said: Said): Promise<Said> {
+  async #ask(unknown: readonly Generation[], said: GenerationsRead): Promise<GenerationsRead> {
     const epochs = unknown.map(epochOf);
     const values = await this.#store.getMany(unknown.map(keyOf));
     const told = this.learn(unknown, epochs, values);
@@ -141,14 +152,18 @@ export class EntryReader {
   }
 
   /** Takes in what the store said of generations that were asked for in these epochs. */
-  learn(generations: readonly Generation[], epochs: readonly number[], values: Said["values"]): Said {
+  learn(
+    generations: readonly Generation[],
+    epochs: readonly number[],
+    values: GenerationsRead["values"],
+  ): GenerationsRead {
     const known = generations.map((one, index) => this.#generations.learn(one, values[index], epochs[index] ?? -1));
     return { generations, epochs: known, values };
   }
 }
 
 /** What the store has just told is as old as the text that came with it; what is known may be younger. */
-function valueOf(generation: Generation, { generations, values }: Said): string | undefined {
+function valueOf(generation: Generation, { generations, values }: GenerationsRead): string | undefined {
   const index = generations.indexOf(generation);
   return index === -1 ? generation.value : values[index];
 }
@@ -162,10 +177,10 @@ export function epochOf({ epoch }: Generation): number {
 }
 
 const noGenerations: readonly Generation[] = [];
-export const nothingSaid: Said = { generations: noGenerations, epochs: [], values: [] };
+export const noGenerationsRead: GenerationsRead = { generations: noGenerations, epochs: [], values: [] };
 
 /** An entry that was read with a generation that has changed meanwhile must not stand by what it is now. */
-function epochsOf(all: readonly Generation[], said: Said): readonly number[] {
+function epochsOf(all: readonly Generation[], said: GenerationsRead): readonly number[] {
   if (said.generations.length === 0) return all.map(epochOf);
   return all.map((one) => said.epochs[said.generations.indexOf(one)] ?? one.epoch);
 }

@@ -3,12 +3,12 @@ import type { ResolvedCachePolicy } from "./options.js";
 import type { Lease, Settlement } from "../store/ports/cache.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { CachedEntry } from "./cached-entry.js";
-import type { Flight } from "./joined-run.js";
+import type { JoinedRun } from "./joined-run.js";
 import { unchanged } from "./generation.js";
-import type { LayeredCache } from "./tiers.js";
+import type { TieredCache } from "./tiers.js";
 import type { LeaseReleases } from "./lease-releases.js";
-import type { Place } from "./regions.js";
-import type { NewEntry, Stamps, Writer } from "./writer.js";
+import type { Region } from "./regions.js";
+import type { NewEntry, EntryGenerations, Writer } from "./writer.js";
 
 /** What a factory is told. */
 export interface FactoryContext<T = unknown> {
@@ -19,8 +19,8 @@ export interface FactoryContext<T = unknown> {
 }
 
 /** A value to be made. */
-export interface Job {
-  readonly place: Place;
+export interface FactoryRun {
+  readonly place: Region;
   readonly key: string;
   readonly tags: readonly string[];
   readonly policy: ResolvedCachePolicy;
@@ -36,19 +36,19 @@ export interface Job {
 }
 
 /** What came of it: for who made it the value itself, for all others the entry. */
-export interface Made {
+export interface FactoryResult {
   readonly value: unknown;
   readonly entry: CachedEntry | undefined;
 }
 
 /** Undefined if another process is at it, and nobody here waits for it. */
-export type MakingFlight = Flight<Made | undefined>;
+export type FactoryFlight = JoinedRun<FactoryResult | undefined>;
 
 interface HeldLease {
   readonly waitMs: number;
   /** What is stored there now. */
   readonly text: string | undefined;
-  readonly stamps: Stamps;
+  readonly stamps: EntryGenerations;
   readonly storeKey: string;
   readonly owner: string;
   readonly askedAt: number;
@@ -62,18 +62,18 @@ const leaseMs = 3000;
  * there, and look at the lease again every moment, since news may be lost. An owner that dies is replaced when its lease runs
  * out, one that fails at once. Whoever finds the store away makes the value alone.
  */
-export class Maker {
-  readonly #cache: LayeredCache;
+export class FactoryRunner {
+  readonly #cache: TieredCache;
   readonly #writer: Writer;
   readonly #releases: LeaseReleases;
 
-  constructor(cache: LayeredCache, writer: Writer) {
+  constructor(cache: TieredCache, writer: Writer) {
     this.#cache = cache;
     this.#writer = writer;
     this.#releases = cache.releases;
   }
 
-  async make(job: Job, flight: MakingFlight): Promise<Made | undefined> {
+  async make(job: FactoryRun, flight: FactoryFlight): Promise<FactoryResult | undefined> {
     const { place, key, tags, stale } = job;
     const storeKey = this.#cache.storeKey(place, key);
     for (;;) {
@@ -93,12 +93,12 @@ export class Maker {
         waiter.cancel();
       }
       const entry = await this.#cache.fetch(place, key, tags);
-      if (entry !== undefined && isNews(entry, stale)) return { value: entry.read(), entry };
+      if (entry !== undefined && isNewValue(entry, stale)) return { value: entry.read(), entry };
     }
   }
 
   /** Undefined while the store is down. */
-  async #lease({ place, tags, policy, force }: Job, storeKey: string): Promise<HeldLease | undefined> {
+  async #lease({ place, tags, policy, force }: FactoryRun, storeKey: string): Promise<HeldLease | undefined> {
     const { store } = this.#cache;
     const owner = randomBytes(12).toString("base64url");
     const askedAt = performance.now();
@@ -116,7 +116,7 @@ export class Maker {
     }
   }
 
-  async #makeForAll(job: Job, flight: MakingFlight, lease: HeldLease): Promise<Made> {
+  async #makeForAll(job: FactoryRun, flight: FactoryFlight, lease: HeldLease): Promise<FactoryResult> {
     const { place, key, force, stale } = job;
     const { storeKey, owner, stamps, askedAt } = lease;
     const { store } = this.#cache;
@@ -146,7 +146,7 @@ export class Maker {
         const there = await Promise.resolve(this.#cache.entries.interpret(place, lease.text, askedAt)).catch(
           () => undefined,
         );
-        if (there !== undefined && isNews(there, stale)) return { value: there.read(), entry: there };
+        if (there !== undefined && isNewValue(there, stale)) return { value: there.read(), entry: there };
       }
       const value = await this.#call(job, flight);
       const fresh = this.#encode(job, value);
@@ -168,7 +168,7 @@ export class Maker {
   }
 
   /** Without a lease: the value is kept in process for as long as one is without proof. */
-  async #makeAlone(job: Job, flight: MakingFlight): Promise<Made> {
+  async #makeAlone(job: FactoryRun, flight: FactoryFlight): Promise<FactoryResult> {
     const { place, key, tags } = job;
     const askedAt = performance.now();
     const generations = this.#cache.entries.generationsOf(place, tags);
@@ -188,7 +188,7 @@ export class Maker {
     }
   }
 
-  async #call({ place, factory, stale }: Job, { signal }: MakingFlight): Promise<unknown> {
+  async #call({ place, factory, stale }: FactoryRun, { signal }: FactoryFlight): Promise<unknown> {
     signal.throwIfAborted();
     const since = performance.now();
     let failed = true;
@@ -203,7 +203,7 @@ export class Maker {
   }
 
   /** Undefined for what is not kept. */
-  #encode({ key, tags, policy, review, tooLarge }: Job, value: unknown): NewEntry | undefined {
+  #encode({ key, tags, policy, review, tooLarge }: FactoryRun, value: unknown): NewEntry | undefined {
     const { ttlMs, graceMs, jitter, negativeTtlMs } = policy;
     const isNothing = value === undefined || value === null;
     if (value === undefined && negativeTtlMs === undefined) return undefined;
@@ -234,6 +234,6 @@ function mayHold(leased: PromiseSettledResult<Lease>): boolean {
 }
 
 /** Is it fresh, and another one than what there was? */
-function isNews(entry: CachedEntry, stale: CachedEntry | undefined): boolean {
+function isNewValue(entry: CachedEntry, stale: CachedEntry | undefined): boolean {
   return performance.now() < entry.freshUntil && (stale === undefined || entry.createdAt > stale.createdAt);
 }

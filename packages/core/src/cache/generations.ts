@@ -5,7 +5,7 @@ import type { CacheSignals } from "../store/ports/cache-signals.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { Invalidations, allOf } from "./invalidations.js";
-import type { Place } from "./regions.js";
+import type { Region } from "./regions.js";
 
 /** Outlives what is stamped with it, or that is a miss too early. */
 const leastTtlMs = 30 * 86_400_000;
@@ -65,7 +65,7 @@ export class Generations {
   }
 
   /** Of a place, as it looked them up a moment ago. */
-  of(place: Place): readonly Generation[] {
+  of(place: Region): readonly Generation[] {
     const now = performance.now();
     const known = place.stand;
     if (now - place.lookedUpAt < lookUpMs && !known.some(({ dropped }) => dropped)) return known;

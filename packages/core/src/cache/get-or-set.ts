@@ -1,43 +1,43 @@
 import type { CachedEntry } from "./cached-entry.js";
-import type { Stand } from "./entry-reader.js";
+import type { GenerationSnapshot } from "./entry-reader.js";
 import { epochOf } from "./entry-reader.js";
-import { Flight } from "./joined-run.js";
+import { JoinedRun } from "./joined-run.js";
 import { unchanged } from "./generation.js";
-import type { Mark } from "./read-tickets.js";
-import type { LayeredCache } from "./tiers.js";
-import type { Job, Made, MakingFlight } from "./factory-runner.js";
-import { Maker } from "./factory-runner.js";
+import type { ReadTicket } from "./read-tickets.js";
+import type { TieredCache } from "./tiers.js";
+import type { FactoryRun, FactoryResult, FactoryFlight } from "./factory-runner.js";
+import { FactoryRunner } from "./factory-runner.js";
 import type { Writer } from "./writer.js";
 
 /** A value that is wanted, and could not be had from memo or process. */
-export interface Order extends Omit<Job, "stale"> {
+export interface GetOrSetRequest extends Omit<FactoryRun, "stale"> {
   /** Aborted when the request behind it ends. */
   readonly request: AbortSignal | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
 /** A making that is under way, and what it stands and falls with since it began. */
-interface UnderWay extends Stand {
-  readonly flight: MakingFlight;
-  readonly mark: Mark;
+interface UnderWay extends GenerationSnapshot {
+  readonly flight: FactoryFlight;
+  readonly mark: ReadTicket;
 }
 
 /** The soft time-out came first. */
 const slow = Symbol("slow");
 
 /** The policy of `getOrSet`: what is good enough, who makes what is not, and how long anybody waits. */
-export class Obtainer {
-  readonly #cache: LayeredCache;
-  readonly #maker: Maker;
+export class GetOrSet {
+  readonly #cache: TieredCache;
+  readonly #maker: FactoryRunner;
   readonly #flights = new Map<string, UnderWay>();
 
-  constructor(cache: LayeredCache, writer: Writer) {
+  constructor(cache: TieredCache, writer: Writer) {
     this.#cache = cache;
-    this.#maker = new Maker(cache, writer);
+    this.#maker = new FactoryRunner(cache, writer);
   }
 
   /** `isMissing`: the caller knows that there is nothing in the store. */
-  async obtain(order: Order, isMissing: boolean): Promise<unknown> {
+  async obtain(order: GetOrSetRequest, isMissing: boolean): Promise<unknown> {
     const { place, key, tags, policy, force, signal } = order;
     const { statistics } = place;
     signal?.throwIfAborted();
@@ -74,14 +74,14 @@ export class Obtainer {
   }
 
   /** Makes a new value in the background if the time for that has come. */
-  refreshEarly(entry: CachedEntry, order: Order): void {
+  refreshEarly(entry: CachedEntry, order: GetOrSetRequest): void {
     const { earlyRefresh } = order.policy;
     if (earlyRefresh === undefined) return;
     const dueAt = entry.bornAt + earlyRefresh * (entry.freshUntil - entry.bornAt);
     if (performance.now() >= dueAt) this.#makeBehind({ ...order, stale: entry });
   }
 
-  async #make(job: Order & Job): Promise<unknown> {
+  async #make(job: GetOrSetRequest & FactoryRun): Promise<unknown> {
     const { policy, request, signal, force } = job;
     const { flight, isNew } = this.#flightOf(job, force);
     flight.background = false;
@@ -91,7 +91,7 @@ export class Obtainer {
     return isNew || made.entry === undefined ? made.value : made.entry.read();
   }
 
-  #makeBehind(job: Order & Job): void {
+  #makeBehind(job: GetOrSetRequest & FactoryRun): void {
     const { flight, isNew } = this.#flightOf(job, false);
     const joining = { hardMs: job.policy.hardTimeoutMs, request: undefined, signal: undefined };
     if (isNew) flight.join(joining).catch(() => undefined);
@@ -101,7 +101,7 @@ export class Obtainer {
    * The making that is under way, or a new one. One that is forced takes no part in what began before it; nor does one that
    * comes after an invalidation, since its caller must not get what was read before.
    */
-  #flightOf(job: Job, force: boolean): { readonly flight: MakingFlight; readonly isNew: boolean } {
+  #flightOf(job: FactoryRun, force: boolean): { readonly flight: FactoryFlight; readonly isNew: boolean } {
     const { place, key, tags } = job;
     const name = place.prefix + key;
     const known = this.#flights.get(name);
@@ -109,7 +109,7 @@ export class Obtainer {
     const cache = this.#cache;
     const generations = cache.entries.generationsOf(place, tags);
     const mark = cache.watch(cache.storeKey(place, key));
-    const flight: MakingFlight = new Flight<Made | undefined>(
+    const flight: FactoryFlight = new JoinedRun<FactoryResult | undefined>(
       (own) => this.#maker.make(job, own),
       () => {
         cache.unwatch(mark);

@@ -13,7 +13,7 @@ interface Retry {
  * Repeats what the store missed until it works, a part at a time, with pauses of up to a second. It is bounded: the oldest
  * makes room.
  */
-export class Retries {
+export class InvalidationRetries {
   readonly #most: number;
   /** The one that was attempted last at the end. */
   readonly #waiting = new Map<string, Retry>();

@@ -2,7 +2,7 @@ import { LRUCache } from "lru-cache";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import { Retries } from "./invalidation-retries.js";
+import { InvalidationRetries } from "./invalidation-retries.js";
 
 export interface InvalidationsOptions {
   /** Does it in the store, by the key there. Rejects with a StoreFault; may be repeated. */
@@ -50,7 +50,7 @@ export class Invalidations {
   /** By key of the store. */
   readonly #pending = new Map<string, Pending>();
   /** Those that were missed. */
-  readonly #retries = new Retries(mostPending);
+  readonly #retries = new InvalidationRetries(mostPending);
   /** Those that the store has had lately. */
   readonly #recent = new LRUCache<string, true>({ max: mostPending, ttl: recentMs, ttlResolution: 0 });
   #marks = 0;

@@ -13,7 +13,7 @@ export interface JoinOptions {
  * The making of one value in this process, for all who ask meanwhile. It goes on as long as one of them needs it; then its
  * signal is aborted, and it is over, whatever its factory does.
  */
-export class Flight<T> {
+export class JoinedRun<T> {
   readonly #controller = new AbortController();
   readonly #promise: Promise<T>;
   readonly #joined = new Set<() => void>();
@@ -21,7 +21,7 @@ export class Flight<T> {
   /** Does nobody wait for it? Then it may give up where another process is at it. */
   background = true;
 
-  constructor(make: (flight: Flight<T>) => Promise<T>, onEnd: () => void) {
+  constructor(make: (flight: JoinedRun<T>) => Promise<T>, onEnd: () => void) {
     this.#promise = new Promise<T>((resolve, reject) => {
       this.signal.addEventListener("abort", () => reject(this.signal.reason as Error), { once: true });
       // A moment later, so that its first caller is counted.

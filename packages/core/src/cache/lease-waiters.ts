@@ -23,7 +23,7 @@ export interface WaitingOptions {
 const lookMs = 250;
 
 /** Those in this process who wait for other processes to make a value. */
-export class Waiting {
+export class LeaseWaiters {
   readonly #options: WaitingOptions;
   readonly #waiters = new Map<string, Set<(end: WaitEnd) => void>>();
   #stop: (() => void) | undefined;

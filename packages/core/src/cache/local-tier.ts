@@ -1,4 +1,4 @@
-import type { Kept, Shelf, Place } from "./regions.js";
+import type { Kept, LocalRegion, Region } from "./regions.js";
 import { LRUCache } from "lru-cache";
 import type { CachedEntry } from "./cached-entry.js";
 import type { CacheSignals } from "../store/ports/cache-signals.js";
@@ -24,7 +24,7 @@ export class LocalTier {
   /** By key of the store. */
   readonly #entries: LRUCache<string, Kept>;
   /** Those that are not empty, by place: a place that is made anew finds its own again. */
-  readonly #shelves = new Map<string, Shelf>();
+  readonly #shelves = new Map<string, LocalRegion>();
   readonly #ttlMs: number;
   readonly #signals: CacheSignals;
 
@@ -40,7 +40,7 @@ export class LocalTier {
   }
 
   /** An entry that may be used at this time, fresh or in its grace. */
-  get(place: Place, key: string, now: number): CachedEntry | undefined {
+  get(place: Region, key: string, now: number): CachedEntry | undefined {
     const kept = this.#shelfOf(place).kept.get(key);
     if (kept === undefined) return undefined;
     if (now - kept.touchedAt > touchMs) {
@@ -53,7 +53,7 @@ export class LocalTier {
     return entry;
   }
 
-  set(place: Place, key: string, storeKey: string, entry: CachedEntry): void {
+  set(place: Region, key: string, storeKey: string, entry: CachedEntry): void {
     const shelf = this.#shelfOf(place);
     const kept = { entry, storeKey, key, shelf, touchedAt: 0 };
     this.#entries.set(storeKey, kept);
@@ -71,7 +71,7 @@ export class LocalTier {
     this.#entries.clear();
   }
 
-  #shelfOf(place: Place): Shelf {
+  #shelfOf(place: Region): LocalRegion {
     const { prefix } = place;
     return (place.shelf ??= this.#shelves.get(prefix) ?? { prefix, kept: new Map() });
   }

@@ -1,22 +1,22 @@
 /** Something that is being read. A change of its key meanwhile makes the answer unfit to be kept (decisions 15). */
-export interface Mark {
+export interface ReadTicket {
   readonly key: string;
   fit: boolean;
   /** Another read of the same key. */
-  next: Mark | undefined;
+  next: ReadTicket | undefined;
 }
 
 /** What is being read now, by key. */
-export class InFlight {
-  readonly #marks = new Map<string, Mark>();
+export class ReadTickets {
+  readonly #marks = new Map<string, ReadTicket>();
 
-  begin(key: string): Mark {
+  begin(key: string): ReadTicket {
     const mark = { key, fit: true, next: this.#marks.get(key) };
     this.#marks.set(key, mark);
     return mark;
   }
 
-  end(mark: Mark): void {
+  end(mark: ReadTicket): void {
     const { key, next } = mark;
     let before = this.#marks.get(key);
     if (before === mark) {

@@ -6,13 +6,13 @@ import type { CacheStatistics, NamespaceStatistics } from "../telemetry/cache-st
 import type { CachedEntry } from "./cached-entry.js";
 
 /** Where a view keeps its entries: a namespace, of everybody, of a user or of a tenant. */
-export interface Place {
+export interface Region {
   readonly scope: string;
   readonly path: string;
   /** Before a key: its name in this process. */
   readonly prefix: string;
   /** What is kept of it in process, once it has been looked for. */
-  shelf: Shelf | undefined;
+  shelf: LocalRegion | undefined;
   readonly tracked: boolean;
   /** Keys of the generations whose renewal empties this place, the widest first; the last one's empties no other. */
   readonly generations: readonly string[];
@@ -26,11 +26,11 @@ export interface Place {
 export const sharedScope = "shared";
 
 /** All places of a cache; each view of each request gets at one. */
-export class Places {
+export class Regions {
   readonly #keys: Keyspace;
   readonly #tracked: true | readonly string[];
   readonly #statistics: CacheStatistics;
-  readonly #places = new LRUCache<string, Place>({ max: 2000 });
+  readonly #places = new LRUCache<string, Region>({ max: 2000 });
 
   constructor(keys: Keyspace, tracked: true | readonly string[], statistics: CacheStatistics) {
     this.#keys = keys;
@@ -39,13 +39,13 @@ export class Places {
   }
 
   /** Of a scope, and a path of namespaces ("a.b"; "" for none). */
-  at(scope: string, path: string): Place {
+  at(scope: string, path: string): Region {
     const name = `${scope}:${path}`;
     const known = this.#places.get(name);
     if (known !== undefined) return known;
     const steps = stepsOf(path);
     const own = scope === sharedScope ? [] : steps.map((step) => `s:${scope}:${step}`);
-    const place: Place = {
+    const place: Region = {
       scope,
       path,
       prefix: `${name}:`,
@@ -72,12 +72,12 @@ export interface Kept {
   readonly entry: CachedEntry;
   readonly storeKey: string;
   readonly key: string;
-  readonly shelf: Shelf;
+  readonly shelf: LocalRegion;
   touchedAt: number;
 }
 
 /** What is kept of a place, by key as it is: making up and hashing the key of the store takes longer than all the rest. */
-export interface Shelf {
+export interface LocalRegion {
   readonly prefix: string;
   readonly kept: Map<string, Kept>;
 }

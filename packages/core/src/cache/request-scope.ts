@@ -1,7 +1,7 @@
 import type { Auth } from "../auth/claims.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { Facts } from "../http/exchange.js";
-import type { Place } from "./regions.js";
+import type { Region } from "./regions.js";
 
 /** What a request has read or written under one key. */
 export interface MemoCell {
@@ -45,7 +45,7 @@ export class RequestScope {
   }
 
   /** What the request remembers of a place, by key; undefined if it remembers nothing. */
-  memoOf({ prefix }: Place): Map<string, MemoCell> | undefined {
+  memoOf({ prefix }: Region): Map<string, MemoCell> | undefined {
     if (!this.#remembers) return undefined;
     this.#memos ??= new Map();
     const known = this.#memos.get(prefix);

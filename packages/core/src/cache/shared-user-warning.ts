@@ -12,7 +12,7 @@ const leastLength = 3;
  * and shape of keys, and never if the key names the user. The default logger shows each message once only; the fields say
  * where. A write that is meant so says `shared: true`.
  */
-export class UserWarning {
+export class SharedUserWarning {
   readonly #logger: Logger;
   readonly #enabled: boolean;
   readonly #seen = new Set<string>();

@@ -8,19 +8,19 @@ import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CachedEntry } from "./cached-entry.js";
 import { Codecs } from "./codec.js";
 import type { Awaitable } from "./entry-reader.js";
-import { EntryReader, epochOf, keyOf, nothingSaid } from "./entry-reader.js";
+import { EntryReader, epochOf, keyOf, noGenerationsRead } from "./entry-reader.js";
 import type { Generation } from "./generation.js";
 import { Generations, openRenewals } from "./generations.js";
 import { HeldLeases } from "./held-leases.js";
-import type { Mark } from "./read-tickets.js";
-import { InFlight } from "./read-tickets.js";
+import type { ReadTicket } from "./read-tickets.js";
+import { ReadTickets } from "./read-tickets.js";
 import { Invalidations } from "./invalidations.js";
 import { LeaseReleases } from "./lease-releases.js";
 import { LocalTier } from "./local-tier.js";
-import type { Place } from "./regions.js";
-import { Places } from "./regions.js";
+import type { Region } from "./regions.js";
+import { Regions } from "./regions.js";
 import type { CacheSignals } from "../store/ports/cache-signals.js";
-import { Waiting } from "./lease-waiters.js";
+import { LeaseWaiters } from "./lease-waiters.js";
 
 export interface LayeredCacheOptions {
   readonly store: CacheStore;
@@ -33,7 +33,7 @@ export interface LayeredCacheOptions {
 
 /** A read that is under way. */
 interface Reading {
-  readonly place: Place;
+  readonly place: Region;
   readonly key: string;
   readonly storeKey: string;
   /** Generations that are read along, and the epochs they were in. */
@@ -41,13 +41,13 @@ interface Reading {
   readonly epochs: readonly number[];
   readonly askedAt: number;
   /** None where nothing is kept in process. */
-  readonly mark: Mark | undefined;
+  readonly mark: ReadTicket | undefined;
 }
 
 /** Longer keys are not kept in process. */
 const longestName = 256;
 /** The cache of a process: the tier in it, the store below, and what keeps the two in step. */
-export class LayeredCache {
+export class TieredCache {
   readonly store: CacheStore;
   readonly keys: Keyspace;
   readonly options: ResolvedCache;
@@ -55,17 +55,17 @@ export class LayeredCache {
   readonly generations: Generations;
   /** Also those of tags by which responses end. */
   readonly renewals: Invalidations;
-  readonly waiting: Waiting;
+  readonly waiting: LeaseWaiters;
   readonly releases: LeaseReleases;
   readonly leases: HeldLeases;
   readonly local: LocalTier | undefined;
   readonly statistics: CacheStatistics = new CacheStatistics();
-  readonly places: Places;
+  readonly places: Regions;
   readonly entries: EntryReader;
   readonly #telemetry: Telemetry;
   readonly #signals: CacheSignals;
   #listens = false;
-  readonly #inFlight = new InFlight();
+  readonly #inFlight = new ReadTickets();
   /** Deletions that the store does not have yet: for this process these entries are gone. */
   readonly #deletions: Invalidations;
 
@@ -75,7 +75,7 @@ export class LayeredCache {
     this.keys = keys;
     this.options = options;
     this.codecs = new Codecs(options.codec);
-    this.places = new Places(keys, tracked, this.statistics);
+    this.places = new Regions(keys, tracked, this.statistics);
     this.#telemetry = telemetry;
     this.#signals = signals;
     this.local = local === undefined ? undefined : new LocalTier({ ...local, signals });
@@ -90,7 +90,7 @@ export class LayeredCache {
     const overflowed = (): void => this.entries.distrust();
     this.#deletions.listen({ changed: (key) => this.forget(key), overflowed });
     renewals.listen({ overflowed });
-    this.waiting = new Waiting({
+    this.waiting = new LeaseWaiters({
       channels: signals.channels,
       onDeleted: (key) => this.forget(key),
       onGap: () => this.flush(),
@@ -111,7 +111,7 @@ export class LayeredCache {
     this.waiting.listen();
   }
 
-  storeKey({ scope, path }: Place, key: string): string {
+  storeKey({ scope, path }: Region, key: string): string {
     return this.keys.cacheEntry(scope, path, key);
   }
 
@@ -119,7 +119,7 @@ export class LayeredCache {
    * The entry under a key, fresh or in its grace. Reads are misses while the store is down. Every hit in the store passes
    * here: promises, closures and long keys in maps are what it costs.
    */
-  fetch(place: Place, key: string, tags: readonly string[] = noTags): Promise<CachedEntry | undefined> {
+  fetch(place: Region, key: string, tags: readonly string[] = noTags): Promise<CachedEntry | undefined> {
     const storeKey = this.storeKey(place, key);
     if (this.tombstone(storeKey) !== undefined) return nothing;
     this.#listen();
@@ -143,7 +143,7 @@ export class LayeredCache {
   #take(reading: Reading, texts: readonly (string | undefined)[]): Awaitable<CachedEntry | undefined> {
     const { place, asked, epochs, askedAt } = reading;
     try {
-      const said = asked.length === 0 ? nothingSaid : this.entries.learn(asked, epochs, texts.slice(1));
+      const said = asked.length === 0 ? noGenerationsRead : this.entries.learn(asked, epochs, texts.slice(1));
       const entry = this.entries.interpret(place, texts[0], askedAt, said);
       if (!(entry instanceof Promise)) return this.#found(reading, entry);
       return entry.then(
@@ -169,17 +169,17 @@ export class LayeredCache {
   }
 
   /** Keeps an entry in process. */
-  keep(place: Place, key: string, storeKey: string, entry: CachedEntry): void {
+  keep(place: Region, key: string, storeKey: string, entry: CachedEntry): void {
     if (key.length <= longestName && entry.stands()) this.local?.set(place, key, storeKey, entry);
   }
 
   /** This key is about to change, or being made: `fit` says afterwards whether anybody else has changed it. */
-  watch(storeKey: string): Mark {
+  watch(storeKey: string): ReadTicket {
     this.#listen();
     return this.#inFlight.begin(storeKey);
   }
 
-  unwatch(mark: Mark): void {
+  unwatch(mark: ReadTicket): void {
     this.#inFlight.end(mark);
   }
 
@@ -200,7 +200,7 @@ export class LayeredCache {
   }
 
   /** Rejects with a StoreFault if the store missed it; for this process the entry is then gone all the same. */
-  async delete(place: Place, key: string): Promise<void> {
+  async delete(place: Region, key: string): Promise<void> {
     await this.#deletions.run(this.storeKey(place, key));
   }
 
@@ -208,7 +208,7 @@ export class LayeredCache {
     await this.generations.renew([this.entries.tagged(this.keys.identifier(tag))]);
   }
 
-  async clear({ generations }: Place): Promise<void> {
+  async clear({ generations }: Region): Promise<void> {
     await this.generations.renew(generations.slice(-1).map((one) => this.generations.named(one)));
   }
 

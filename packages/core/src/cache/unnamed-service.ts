@@ -14,7 +14,7 @@ export const unnamedService: Finding = {
 };
 
 /** Notices that a gate whose service has no name uses a cache in Redis. Says so once, when that begins. */
-export class UnnamedUse {
+export class UnnamedServiceWarning {
   readonly #logger: Logger;
   #noted = false;
 

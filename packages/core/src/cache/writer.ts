@@ -1,9 +1,9 @@
 import type { CachedEntry } from "./cached-entry.js";
 import type { StoredEntry } from "./entry.js";
 import { writeEntry } from "./entry.js";
-import type { Stand } from "./entry-reader.js";
-import type { LayeredCache } from "./tiers.js";
-import type { Place } from "./regions.js";
+import type { GenerationSnapshot } from "./entry-reader.js";
+import type { TieredCache } from "./tiers.js";
+import type { Region } from "./regions.js";
 
 /** What is to be written. */
 export interface NewEntry {
@@ -17,7 +17,7 @@ export interface NewEntry {
 }
 
 /** The generations something was begun under, with their values. */
-export interface Stamps extends Stand {
+export interface EntryGenerations extends GenerationSnapshot {
   readonly values: readonly string[];
 }
 
@@ -30,21 +30,21 @@ export interface Composed {
 
 /** Makes entries of values, with the stamps of what they stand and fall with. */
 export class Writer {
-  readonly #cache: LayeredCache;
+  readonly #cache: TieredCache;
 
-  constructor(cache: LayeredCache) {
+  constructor(cache: TieredCache) {
     this.#cache = cache;
   }
 
   /** The stamps of what is begun now. Rejects with a StoreFault. */
-  async stamps(place: Place, tags: readonly string[], ttlMs: number): Promise<Stamps> {
+  async stamps(place: Region, tags: readonly string[], ttlMs: number): Promise<EntryGenerations> {
     const generations = this.#cache.entries.generationsOf(place, tags);
     const values = await this.#cache.generations.ensure(generations, ttlMs);
     return { generations, values, epochs: generations.map(({ epoch }) => epoch) };
   }
 
   /** An entry that is made now; without values of generations it counts in this process alone. */
-  compose(place: Place, entry: NewEntry, values: readonly string[]): Composed {
+  compose(place: Region, entry: NewEntry, values: readonly string[]): Composed {
     const { letter, payload, freshMs, graceMs, tags } = entry;
     const own = place.generations.length;
     const stored: StoredEntry = {
@@ -60,14 +60,21 @@ export class Writer {
   }
 
   /** An entry that this process has made, as others get it; kept in process if nothing has changed meanwhile. */
-  keep(place: Place, key: string, { stored }: Composed, stand: Stand, askedAt: number, fit: boolean): CachedEntry {
+  keep(
+    place: Region,
+    key: string,
+    { stored }: Composed,
+    stand: GenerationSnapshot,
+    askedAt: number,
+    fit: boolean,
+  ): CachedEntry {
     const entry = this.#cache.entries.entryOf(place, stored, stand, askedAt);
     if (fit) this.#cache.keep(place, key, this.#cache.storeKey(place, key), entry);
     return entry;
   }
 
   /** Writes what can be written; all have the same tags. A deletion missed before is then made good, not one meanwhile. */
-  async write(place: Place, entries: readonly NewEntry[]): Promise<void> {
+  async write(place: Region, entries: readonly NewEntry[]): Promise<void> {
     const cache = this.#cache;
     const writes = entries.map((entry) => {
       const storeKey = cache.storeKey(place, entry.key);
