@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { expect } from "chai";
 import fc from "fast-check";
 import { IssuerScope } from "../../packages/core/src/auth/issuer-scope.js";
-import { EndingNews } from "../../packages/core/src/sessions/events.js";
-import type { Ending } from "../../packages/core/src/sessions/events.js";
+import { SessionEvents } from "../../packages/core/src/sessions/events.js";
+import type { SessionEnded } from "../../packages/core/src/sessions/events.js";
 import type { ChannelListener } from "../../packages/core/src/store/ports/channels.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { silentLogger } from "../support/logger.js";
@@ -272,7 +272,7 @@ describe("identities of several gates on one Redis", () => {
 
   it("are told of to those gates alone that accept them, each by its own text", () => {
     const listeners: ChannelListener[] = [];
-    const heard = new Map<Gate, Ending[]>();
+    const heard = new Map<Gate, SessionEnded[]>();
     const news = new Map(
       gates.map((one) => {
         let own: ChannelListener | undefined;
@@ -288,7 +288,7 @@ describe("identities of several gates on one Redis", () => {
           },
           isAlive: () => true,
         };
-        const endings = new EndingNews(channels, one.scope, silentLogger);
+        const endings = new SessionEvents(channels, one.scope, silentLogger);
         endings.listen((ending) => heard.set(one, [...(heard.get(one) ?? []), ending]));
         return [one, endings];
       }),

@@ -6,9 +6,9 @@ import { expect } from "chai";
 import type { Redis } from "ioredis";
 import { IssuerScope } from "../../packages/core/src/auth/issuer-scope.js";
 import { CutoffRules } from "../../packages/core/src/revocation/cutoffs.js";
-import { createSessionEnding } from "../../packages/core/src/sessions/logout.js";
-import type { Ending } from "../../packages/core/src/sessions/events.js";
-import { EndingNews } from "../../packages/core/src/sessions/events.js";
+import { createLogout } from "../../packages/core/src/sessions/logout.js";
+import type { SessionEnded } from "../../packages/core/src/sessions/events.js";
+import { SessionEvents } from "../../packages/core/src/sessions/events.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { MemoryChannels } from "../../packages/core/src/store/memory/channels.js";
 import type { DecisionStore } from "../../packages/core/src/store/ports/decisions.js";
@@ -118,13 +118,13 @@ describe("an ending of sessions of which Redis has done only a part", function (
 
   for (const sessionId of ["s", undefined]) {
     it(`is told also where a provider logs out ${sessionId === undefined ? "a user" : "a session"}`, async () => {
-      const heard: Ending[] = [];
+      const heard: SessionEnded[] = [];
       const issuers = new IssuerScope({ known: [testIssuer] });
-      const news = new EndingNews(new MemoryChannels(), issuers, silentLogger);
+      const news = new SessionEvents(new MemoryChannels(), issuers, silentLogger);
       news.listen((ending) => heard.push(ending));
       const security: Partial<DecisionStore> = { cutOff: () => Promise.resolve(1000) };
       const store: Partial<SessionStore> = { end: () => Promise.reject(new StoreFault("timeout")) };
-      const ending = createSessionEnding({
+      const ending = createLogout({
         ...{ news, keys: new Keyspace("", "test", { issuers }), issuers },
         security: security as DecisionStore,
         store: store as SessionStore,

@@ -77,7 +77,7 @@ export type { CookieOptions } from "./sessions/cookie-options.js";
 export type { TokensOptions } from "./sessions/options.js";
 export type { SigningKeyOption } from "./auth/keys/signing-keys.js";
 export type { TokenCookies } from "./sessions/token-types.js";
-export type { Ending, EndingReason } from "./sessions/events.js";
+export type { SessionEnded as Ending, EndingReason } from "./sessions/events.js";
 export type { Device } from "./sessions/request.js";
 export type { EndedSessions, ListOptions, Session, Sessions, Subject } from "./sessions/sessions.js";
 export { TokenError } from "./sessions/token-error.js";

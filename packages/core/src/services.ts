@@ -22,7 +22,7 @@ import type { Revocations } from "./revocation/revocations.js";
 import { RevocationService } from "./revocation/revocations.js";
 import type { SessionServices } from "./sessions/create.js";
 import { createSessions } from "./sessions/create.js";
-import { EndingNews } from "./sessions/events.js";
+import { SessionEvents } from "./sessions/events.js";
 import { marginSecondsFor } from "./store/cut-off-margin.js";
 import { StoreFault, clockDiffers } from "./store/ports/decisions.js";
 import type { Telemetry } from "./telemetry/telemetry.js";
@@ -54,7 +54,7 @@ export function createServices<Raw>(
 ): GateServices<Raw> {
   const { auth, instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
-  const news = new EndingNews(stores.channels, keys.issuers, logger);
+  const news = new SessionEvents(stores.channels, keys.issuers, logger);
   const cutoffs =
     auth === undefined || revocation === undefined
       ? undefined

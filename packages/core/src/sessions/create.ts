@@ -7,9 +7,9 @@ import type { Revocations } from "../revocation/revocations.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { Stores } from "../store/stores.js";
 import { createTokenCookies } from "./cookies.js";
-import type { SessionEnding } from "./logout.js";
-import { createSessionEnding } from "./logout.js";
-import type { EndingNews } from "./events.js";
+import type { Logout } from "./logout.js";
+import { createLogout } from "./logout.js";
+import type { SessionEvents } from "./events.js";
 import type { Sessions } from "./sessions.js";
 import { SessionService } from "./sessions.js";
 import type { Tokens } from "./token-types.js";
@@ -20,13 +20,13 @@ export interface SessionServices {
   readonly tokens: Tokens;
   readonly sessions: Sessions;
   /** Undefined where there are no sessions. */
-  readonly ending: SessionEnding | undefined;
+  readonly ending: Logout | undefined;
 }
 
 export interface SessionFoundation {
   readonly stores: Pick<Stores, "sessions" | "security">;
   readonly keys: Keyspace;
-  readonly news: EndingNews;
+  readonly news: SessionEvents;
   /** Undefined where revocation is off. */
   readonly revocations: Revocations | undefined;
   readonly cutoffs: CutoffRules | undefined;
@@ -54,7 +54,7 @@ export function createSessions<Raw>(
   const { toleranceSeconds } = auth;
   return {
     sessions,
-    ending: createSessionEnding({ ...common, sessions, toleranceSeconds, tokens, now }),
+    ending: createLogout({ ...common, sessions, toleranceSeconds, tokens, now }),
     tokens:
       tokens === undefined
         ? missingTokens

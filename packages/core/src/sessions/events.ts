@@ -4,7 +4,7 @@ import { StoreFault } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
 
 /** What is told of sessions and tokens that have ended, to every process. */
-export interface Ending {
+export interface SessionEnded {
   readonly reason: EndingReason;
   /** Whose names these are: a digest of the issuer, as keys in Redis have it. */
   readonly issuer: string;
@@ -21,7 +21,8 @@ export interface Ending {
 }
 
 /** An ending as it is told here: a principal says whose it is. */
-export type Announcement = Omit<Ending, "issuer"> & ({ readonly issuer: string } | { readonly principal: string });
+export type Announcement = Omit<SessionEnded, "issuer"> &
+  ({ readonly issuer: string } | { readonly principal: string });
 
 /**
  * `revoked`: by `sessions.revoke` or `revokeOthers`; `all`: of a subject; `group`: of an organisation; `evicted`: for a
@@ -37,7 +38,7 @@ const channel = "sessions";
 const idsInMessage = 500;
 
 interface Listener {
-  readonly hear: (ending: Ending) => void;
+  readonly hear: (ending: SessionEnded) => void;
   readonly missed: () => void;
 }
 
@@ -45,7 +46,7 @@ interface Listener {
  * Tells endings to every process, and hears of theirs. This process hears its own at once, whatever becomes of the message;
  * it listens to others as soon as somebody here does.
  */
-export class EndingNews {
+export class SessionEvents {
   readonly #channels: Channels;
   readonly #issuers: IssuerScope;
   readonly #logger: Logger;
@@ -62,7 +63,7 @@ export class EndingNews {
   announce(announced: Announcement): void {
     const { principal } = announced;
     const issuer = "issuer" in announced ? announced.issuer : this.#issuers.parse(announced.principal).issuer;
-    const ending: Ending = { ...announced, issuer };
+    const ending: SessionEnded = { ...announced, issuer };
     this.#tell(ending);
     const said = principal === undefined ? ending : { ...ending, principal: this.#issuers.universal(principal) };
     for (const part of inParts(said)) {
@@ -74,7 +75,7 @@ export class EndingNews {
   }
 
   /** Returns how to stop listening. `missed` is called when messages may have been lost, and when listening begins. */
-  listen(hear: (ending: Ending) => void, missed: () => void = () => undefined): () => void {
+  listen(hear: (ending: SessionEnded) => void, missed: () => void = () => undefined): () => void {
     const listener = { hear, missed };
     const isFirst = this.#listeners.size === 0;
     this.#listeners.add(listener);
@@ -93,13 +94,13 @@ export class EndingNews {
   }
 
   #hear(message: string, own: boolean): void {
-    const ending = own ? undefined : readEnding(message);
+    const ending = own ? undefined : readSessionEnded(message);
     if (ending === undefined || !this.#issuers.accepts(ending.issuer)) return;
     const principal = ending.principal === undefined ? undefined : this.#issuers.local(ending.principal);
     if (principal !== undefined || ending.principal === undefined) this.#tell({ ...ending, principal });
   }
 
-  #tell(ending: Ending): void {
+  #tell(ending: SessionEnded): void {
     this.#each(({ hear }) => hear(ending));
   }
 
@@ -115,17 +116,17 @@ export class EndingNews {
   }
 }
 
-function inParts(ending: Ending): Ending[] {
+function inParts(ending: SessionEnded): SessionEnded[] {
   const { sessionIds } = ending;
   if (sessionIds === undefined || sessionIds.length <= idsInMessage) return [ending];
-  const parts: Ending[] = [];
+  const parts: SessionEnded[] = [];
   for (let start = 0; start < sessionIds.length; start += idsInMessage)
     parts.push({ ...ending, sessionIds: sessionIds.slice(start, start + idsInMessage) });
   return parts;
 }
 
 /** Undefined for what no release of ours has said. */
-function readEnding(message: string): Ending | undefined {
+function readSessionEnded(message: string): SessionEnded | undefined {
   let value: unknown;
   try {
     value = JSON.parse(message);
@@ -133,12 +134,12 @@ function readEnding(message: string): Ending | undefined {
     return undefined;
   }
   if (typeof value !== "object" || value === null) return undefined;
-  const { reason, issuer, principal, sessionIds, org, jti, cutoff } = value as Record<keyof Ending, unknown>;
+  const { reason, issuer, principal, sessionIds, org, jti, cutoff } = value as Record<keyof SessionEnded, unknown>;
   if (!reasons.some((known) => known === reason)) return undefined;
   if (typeof issuer !== "string") return undefined;
   if (![principal, org, jti].every((text) => text === undefined || typeof text === "string")) return undefined;
   if (cutoff !== undefined && typeof cutoff !== "number") return undefined;
   if (sessionIds !== undefined && !(Array.isArray(sessionIds) && sessionIds.every((id) => typeof id === "string")))
     return undefined;
-  return { reason, issuer, principal, sessionIds, org, jti, cutoff } as Ending;
+  return { reason, issuer, principal, sessionIds, org, jti, cutoff } as SessionEnded;
 }

@@ -6,7 +6,7 @@ import type { Keyspace } from "../store/keyspace.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
 import { clockDiffers } from "../store/ports/decisions.js";
 import type { SessionStore } from "../store/ports/sessions.js";
-import type { EndingNews } from "./events.js";
+import type { SessionEvents } from "./events.js";
 import type { Sessions } from "./sessions.js";
 
 /** A logout that an issuer tells of. */
@@ -19,20 +19,20 @@ export interface ForeignLogout {
 }
 
 /** How sessions end at the word of others: of clients that revoke tokens, and of OpenID providers. */
-export interface SessionEnding {
+export interface Logout {
   /** Ends the session of a refresh token. Resolves to whether it is one of ours. Undefined where none are issued. */
   readonly revokeRefreshToken: ((token: string) => Promise<boolean>) | undefined;
   /** Ends the session, or all that the user had then. To do so twice does no more. */
   readonly logOut: (logout: ForeignLogout) => Promise<void>;
 }
 
-export interface SessionEndingOptions {
+export interface LogoutOptions {
   readonly sessions: Sessions;
   readonly store: SessionStore;
   readonly security: DecisionStore;
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
-  readonly news: EndingNews;
+  readonly news: SessionEvents;
   readonly cutoffs: CutoffRules;
   /** How far our own issuer's clock may be from the store's. */
   readonly toleranceSeconds: number;
@@ -41,7 +41,7 @@ export interface SessionEndingOptions {
   readonly now: () => number;
 }
 
-export function createSessionEnding(options: SessionEndingOptions): SessionEnding {
+export function createLogout(options: LogoutOptions): Logout {
   const { sessions, store, security, keys, issuers, news, cutoffs, toleranceSeconds, tokens, now } = options;
   return {
     revokeRefreshToken: tokens === undefined ? undefined : revokerOf(tokens),

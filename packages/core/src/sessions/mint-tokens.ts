@@ -4,7 +4,7 @@ import type { LiveToken, SessionRecord } from "../store/ports/sessions.js";
 import { claimsOfGrant } from "./request.js";
 import type { IssuedTokens } from "./token-types.js";
 
-export interface HandoutOf {
+export interface MintRequest {
   readonly subject: string;
   readonly sessionId: string;
   readonly record: SessionRecord;
@@ -15,7 +15,7 @@ export interface HandoutOf {
 }
 
 /** Makes the tokens that the record of a session says. */
-export class Handout {
+export class TokenMint {
   readonly #tokens: ResolvedTokens;
   readonly #refreshTokens: RefreshTokens;
   readonly #orgClaim: string;
@@ -27,7 +27,7 @@ export class Handout {
   }
 
   /** Signs what the record says. The same record makes the same tokens. */
-  async make({ subject, sessionId, record, predecessor, nowMs }: HandoutOf): Promise<IssuedTokens> {
+  async make({ subject, sessionId, record, predecessor, nowMs }: MintRequest): Promise<IssuedTokens> {
     const tokens = this.#tokens;
     const { org, issuedAt, generation, current, access } = record;
     const { claims, scopes } = claimsOfGrant(record.grant);

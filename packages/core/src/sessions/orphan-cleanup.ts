@@ -11,7 +11,7 @@ const most = 100;
  * Ends sessions whose tokens nobody gets, since the store failed while they began: they must not count against the user's
  * number of sessions, nor stand in a list. What fails is tried again in the background for some seconds.
  */
-export class Abandonment {
+export class OrphanCleanup {
   readonly #end: EndSession;
   #underWay = 0;
 

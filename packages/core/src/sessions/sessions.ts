@@ -8,7 +8,7 @@ import type { Revocations } from "../revocation/revocations.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
 import type { SessionStore, StoredSession } from "../store/ports/sessions.js";
-import type { Ending, EndingNews } from "./events.js";
+import type { SessionEnded, SessionEvents } from "./events.js";
 import { checkName, isName } from "./request.js";
 
 /** A session as its user may see it. */
@@ -64,7 +64,7 @@ export interface Sessions {
 }
 
 /** An ending as listeners get it. */
-export interface EndedSessions extends Ending {
+export interface EndedSessions extends SessionEnded {
   /** Is this the end of what somebody has been let in for? */
   concerns(auth: Auth): boolean;
 }
@@ -75,7 +75,7 @@ export interface SessionServiceOptions {
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
   readonly revocations: Revocations;
-  readonly news: EndingNews;
+  readonly news: SessionEvents;
   readonly cutoffs: CutoffRules;
   /** The claim that names the organisation of a token. */
   readonly orgClaim: string;
@@ -233,7 +233,7 @@ export class SessionService implements Sessions {
 }
 
 function concerns(
-  { issuer, principal, sessionIds, org, jti, cutoff }: Ending,
+  { issuer, principal, sessionIds, org, jti, cutoff }: SessionEnded,
   auth: Auth,
   { issuers, orgClaim, cutoffs }: Pick<SessionServiceOptions, "issuers" | "orgClaim" | "cutoffs">,
 ): boolean {

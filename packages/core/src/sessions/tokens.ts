@@ -10,13 +10,13 @@ import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
-import type { Creation, LiveToken, Moment, SessionRecord, SessionStore } from "../store/ports/sessions.js";
+import type { Creation, LiveToken, ClockReading, SessionRecord, SessionStore } from "../store/ports/sessions.js";
 import type { EndSession } from "./orphan-cleanup.js";
-import { Abandonment } from "./orphan-cleanup.js";
+import { OrphanCleanup } from "./orphan-cleanup.js";
 import type { TokenCookies, IssuedTokens, IssueRequest, RefreshRequest, Tokens } from "./token-types.js";
 import { createTokenCookies } from "./cookies.js";
-import { Handout } from "./mint-tokens.js";
-import type { EndingNews } from "./events.js";
+import { TokenMint } from "./mint-tokens.js";
+import type { SessionEvents } from "./events.js";
 import type { IdentifyingClaims } from "./request.js";
 import { checkAttempt, checkName, readDevice, readGrant } from "./request.js";
 import type { TokenAnswer } from "./token-error.js";
@@ -28,7 +28,7 @@ export interface TokenServiceOptions extends IdentifyingClaims {
   readonly security: DecisionStore;
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
-  readonly news: EndingNews;
+  readonly news: SessionEvents;
   readonly deadlineMs: number;
   readonly cutoffs: CutoffRules;
   /** Ends a session whose tokens nobody gets. */
@@ -50,15 +50,15 @@ export class TokenService implements Tokens {
   readonly cookies: TokenCookies;
   readonly #options: TokenServiceOptions;
   readonly #refreshTokens: RefreshTokens;
-  readonly #handout: Handout;
-  readonly #abandonment: Abandonment;
+  readonly #handout: TokenMint;
+  readonly #abandonment: OrphanCleanup;
 
   constructor(options: TokenServiceOptions) {
     const { refreshKeys, issuer, cookies } = options.tokens;
     this.#options = options;
     this.#refreshTokens = new RefreshTokens(refreshKeys, issuer);
-    this.#handout = new Handout(options.tokens, this.#refreshTokens, options.orgClaim);
-    this.#abandonment = new Abandonment(options.abandon);
+    this.#handout = new TokenMint(options.tokens, this.#refreshTokens, options.orgClaim);
+    this.#abandonment = new OrphanCleanup(options.abandon);
     this.cookies = createTokenCookies(cookies);
   }
 
@@ -212,7 +212,7 @@ export class TokenService implements Tokens {
    * The time for the tokens to come, which is no later than the look at the cut-offs: one that is moved afterwards then
    * ends the new tokens too.
    */
-  async #judge({ subject, sessionId, org, jti, issuedAt, expiresAt }: RefreshClaims): Promise<Moment> {
+  async #judge({ subject, sessionId, org, jti, issuedAt, expiresAt }: RefreshClaims): Promise<ClockReading> {
     const { keys, store, security } = this.#options;
     const cutoffKeys = [keys.subjectCutoff(this.#principal(subject)), keys.sessionCutoff(this.#qualify(sessionId))];
     if (org !== undefined) cutoffKeys.push(keys.groupCutoff(this.#qualify(org)));
@@ -274,13 +274,13 @@ export class TokenService implements Tokens {
   }
 
   /** A call that nobody waits for any more must not be done later, when a stopped Redis goes on. */
-  #notAfter({ ms }: Moment): number {
+  #notAfter({ ms }: ClockReading): number {
     return ms + 4 * this.#options.deadlineMs + 1000;
   }
 }
 
 /** Until a second begins, by the store's clock. */
-async function waitUntil(second: number, { ms }: Moment): Promise<void> {
+async function waitUntil(second: number, { ms }: ClockReading): Promise<void> {
   const wait = second * 1000 - ms;
   if (wait > longestWaitMs) throw new StoreFault("skewed");
   await new Promise((resolve) => setTimeout(resolve, Math.max(1, wait)));

@@ -7,7 +7,7 @@ import type {
   GroupKeys,
   LiveToken,
   Membership,
-  Moment,
+  ClockReading,
   Rotated,
   Rotation,
   Selection,
@@ -53,7 +53,7 @@ export class MemorySessionStore implements SessionStore {
     this.#steady = options.now ?? steadyNow;
   }
 
-  moment(cutoffKeys: readonly string[]): Promise<Moment> {
+  moment(cutoffKeys: readonly string[]): Promise<ClockReading> {
     return Promise.resolve({ ms: this.#now(), cutoffs: cutoffKeys.map((key) => this.#options.cutoffAt(key)) });
   }
 

@@ -31,7 +31,7 @@ export interface GroupKeys {
 }
 
 /** The store's clock and what cut-offs it knows, read together. */
-export interface Moment {
+export interface ClockReading {
   /** Unix milliseconds. */
   readonly ms: number;
   /** Unix seconds, in the order of the keys. */
@@ -150,7 +150,7 @@ export interface Membership {
 
 export interface SessionStore {
   /** The clock and the cut-offs under these keys, of which there is at least one. */
-  moment(cutoffKeys: readonly string[]): Promise<Moment>;
+  moment(cutoffKeys: readonly string[]): Promise<ClockReading>;
   /** Adds a session, if the limit and the last ending allow it. */
   create(keys: SubjectKeys, creation: Creation): Promise<Created>;
   /** Replaces a refresh token, once. */

@@ -4,7 +4,7 @@ import type {
   GroupKeys,
   LiveToken,
   Membership,
-  Moment,
+  ClockReading,
   Rotated,
   Rotation,
   Selection,
@@ -71,7 +71,7 @@ export class RedisSessionStore implements SessionStore {
   }
 
   /** In a Cluster each key has a clock of its own: the earliest counts, so that no cut-off is missed. */
-  async moment(cutoffKeys: readonly string[]): Promise<Moment> {
+  async moment(cutoffKeys: readonly string[]): Promise<ClockReading> {
     const groups = this.#isCluster ? cutoffKeys.map((key) => [key]) : [cutoffKeys];
     const moments = await this.#within(() =>
       Promise.all(
