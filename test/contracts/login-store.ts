@@ -7,7 +7,7 @@ import type {
   AttemptQuestion,
   AttemptResult,
   LoginStore,
-  SignInPlace,
+  KnownAddress,
 } from "../../packages/core/src/store/ports/logins.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { freshPrefix } from "../support/redis.js";
@@ -52,7 +52,7 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
         },
       };
     };
-    const placeOf = (account: string, ip: string): SignInPlace => {
+    const placeOf = (account: string, ip: string): KnownAddress => {
       const own = accountKeys(keys, "login", account);
       const { pairKey, knownKey } = placeKeys(keys, "login", own, keys.digest(ip));
       return { pair: { key: pairKey, spelling: own.spelling }, knownKey };
@@ -66,7 +66,7 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
       question: AttemptQuestion,
       answer: Pick<AttemptOutcome, "counted">,
       result: AttemptResult,
-      signedIn?: SignInPlace,
+      signedIn?: KnownAddress,
     ) => {
       const fault = await store.settle({
         question,
@@ -79,7 +79,7 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
       });
       expect(fault).to.equal(undefined);
     };
-    const attempt = async (question: AttemptQuestion, result: AttemptResult = "failed", signedIn?: SignInPlace) => {
+    const attempt = async (question: AttemptQuestion, result: AttemptResult = "failed", signedIn?: KnownAddress) => {
       const answer = await charge(question);
       if (answer.refusedBy === undefined) await settle(question, answer, result, signedIn);
       return answer;

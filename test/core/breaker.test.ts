@@ -49,15 +49,15 @@ describe("a breaker", () => {
   it("lets a probe through at once when there is reason to hope, one at a time, and never what an operator keeps away", () => {
     const { breaker, call, failTimes } = openBreaker();
     failTimes(5);
-    breaker.hasten();
+    breaker.allowProbe();
     expect([breaker.enter(), breaker.enter()]).to.deep.equal([true, false]);
     breaker.fail();
     expect([breaker.state, call("succeed")]).to.deep.equal(["open", false]);
-    breaker.hasten();
+    breaker.allowProbe();
     expect(call("succeed")).to.be.true;
     expect(breaker.state).to.equal("closed");
     breaker.open();
-    breaker.hasten();
+    breaker.allowProbe();
     expect(call("succeed")).to.be.false;
   });
 

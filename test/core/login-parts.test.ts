@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { createDeviceTokens } from "../../packages/core/src/login/device.js";
 import { foldAccount } from "../../packages/core/src/login/account-folding.js";
 import { normalizeAccount } from "../../packages/core/src/login/account-name.js";
-import { Turns } from "../../packages/core/src/login/semaphore.js";
+import { Semaphore } from "../../packages/core/src/login/semaphore.js";
 import { MemoryLoginStore } from "../../packages/core/src/store/memory/logins.js";
 import type { UnblockOptions } from "@portcullis/core";
 import { openGate } from "./support/gate.js";
@@ -163,7 +163,7 @@ describe("device tokens", () => {
 
 describe("turns", () => {
   it("are taken in the order of asking, and given back once", async () => {
-    const turns = new Turns({ parallel: 1, patienceMs: 60_000, mostWaiting: 10, longestMs: 60_000 });
+    const turns = new Semaphore({ parallel: 1, patienceMs: 60_000, mostWaiting: 10, longestMs: 60_000 });
     const order: string[] = [];
     const first = await turns.take();
     const [second, third] = ["second", "third"].map(async (name) => {
@@ -183,7 +183,7 @@ describe("turns", () => {
   });
 
   it("are waited for by so many, and so long, and by nobody who has gone", async () => {
-    const turns = new Turns({ parallel: 1, patienceMs: 5, mostWaiting: 2, longestMs: 60_000 });
+    const turns = new Semaphore({ parallel: 1, patienceMs: 5, mostWaiting: 2, longestMs: 60_000 });
     const release = await turns.take();
     const gone = new AbortController();
     const waiting = [turns.take(gone.signal), turns.take()];
@@ -198,7 +198,7 @@ describe("turns", () => {
 
 describe("a turn", () => {
   it("ends after its longest time, and is then given to the next", async () => {
-    const turns = new Turns({ parallel: 1, patienceMs: 60_000, mostWaiting: 10, longestMs: 5 });
+    const turns = new Semaphore({ parallel: 1, patienceMs: 60_000, mostWaiting: 10, longestMs: 5 });
     const first = await turns.take();
     const second = await turns.take();
     expect(second).to.be.a("function");

@@ -103,7 +103,7 @@ export class Breaker implements BreakerControl {
   }
 
   /** There is reason to hope, such as a new connection: let the next caller probe, instead of waiting for the pause to end. */
-  hasten(): void {
+  allowProbe(): void {
     this.#probeAt = Math.min(this.#probeAt, this.#now());
   }
 

@@ -1,7 +1,7 @@
 /** Gives a turn back; further calls do nothing. */
 export type Release = () => void;
 
-export interface TurnsOptions {
+export interface SemaphoreOptions {
   /** How many may have a turn at once. */
   readonly parallel: number;
   /** How long one may wait for a turn. */
@@ -20,12 +20,12 @@ interface Waiting {
  * Bounds how much work of a kind goes on at once, in the order of asking. Password hashes are made to be slow: a few hundred
  * at once would take the processor from everybody for seconds.
  */
-export class Turns {
-  readonly #options: TurnsOptions;
+export class Semaphore {
+  readonly #options: SemaphoreOptions;
   readonly #waiting = new Set<Waiting>();
   #taken = 0;
 
-  constructor(options: TurnsOptions) {
+  constructor(options: SemaphoreOptions) {
     this.#options = options;
   }
 

@@ -15,7 +15,7 @@ import type {
   AttemptQuestion,
   AttemptResult,
   LoginStore,
-  SignInPlace,
+  KnownAddress,
 } from "../store/ports/logins.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
@@ -25,7 +25,7 @@ import { createDeviceTokens } from "./device.js";
 import { normalizeAccount } from "./account-name.js";
 import { accountKeys, knownMs, memoryMs, placeKeys } from "./login-keys.js";
 import { isSuccess, judgeStatus } from "./outcome.js";
-import { Turns } from "./semaphore.js";
+import { Semaphore } from "./semaphore.js";
 import { LoginWarnings } from "./warnings.js";
 
 export interface LoginServices {
@@ -70,7 +70,7 @@ interface Settling {
 export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginServices): Check<Raw> {
   const { name, onStoreError } = options;
   const { keys, store, local, telemetry, logger, now } = services;
-  const turns = new Turns({ parallel: options.parallel, patienceMs, mostWaiting, longestMs: longestTurnMs });
+  const turns = new Semaphore({ parallel: options.parallel, patienceMs, mostWaiting, longestMs: longestTurnMs });
   const device =
     options.device === undefined
       ? undefined
@@ -226,7 +226,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     return { isSaid: () => first !== undefined, settle: (result, signedIn) => (first ??= settle(result, signedIn)) };
   }
 
-  function placeOf(account: string, ip: string | undefined): SignInPlace {
+  function placeOf(account: string, ip: string | undefined): KnownAddress {
     const own = accountKeys(keys, name, account);
     const { pairKey, knownKey } = placeKeys(keys, name, own, addressOf(ip));
     return { pair: { key: pairKey, spelling: own.spelling }, knownKey };

@@ -7,7 +7,7 @@ import type {
   AttemptQuestion,
   LoginStore,
   PairLimit,
-  Pardon,
+  LoginReset,
 } from "../ports/logins.js";
 import { steadyNow } from "../../lib/steady-clock.js";
 import type { Entry } from "./bounded.js";
@@ -84,7 +84,7 @@ export class MemoryLoginStore implements LoginStore {
     if (knownKey !== undefined) this.#notes.set(knownKey, this.#now(), { ttl: knownMs });
   }
 
-  pardon({ addressKey, account }: Pardon): Promise<void> {
+  pardon({ addressKey, account }: LoginReset): Promise<void> {
     if (addressKey !== undefined) this.#forget(addressKey);
     if (account !== undefined) {
       for (const key of account.counters) this.#forget(key);

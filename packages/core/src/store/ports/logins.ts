@@ -64,7 +64,7 @@ export interface AttemptAnswer {
 export type AttemptResult = "succeeded" | "failed" | "unchecked" | "interrupted";
 
 /** Where an account that the application has found under another name is known from now on. */
-export interface SignInPlace {
+export interface KnownAddress {
   readonly pair: Pick<PairLimit, "key" | "spelling">;
   readonly knownKey: string;
 }
@@ -80,7 +80,7 @@ export interface AttemptOutcome {
   readonly counted: boolean | undefined;
   readonly result: AttemptResult;
   /** With `succeeded`, the place of the account that has signed in. @default that of the question */
-  readonly signedIn?: SignInPlace | undefined;
+  readonly signedIn?: KnownAddress | undefined;
   /** How a pair is blocked when its attempts are used up: for its window, then twice as long each time, up to `longestMs`. */
   readonly block: { readonly longestMs: number; readonly memoryMs: number };
   /** How long a place is known after a sign-in. */
@@ -90,7 +90,7 @@ export interface AttemptOutcome {
 }
 
 /** Whose counters to forget. */
-export interface Pardon {
+export interface LoginReset {
   readonly addressKey?: string | undefined;
   readonly account?:
     | {
@@ -111,5 +111,5 @@ export interface LoginStore {
   /** Settles an admitted attempt, in one round trip. Resolves to a fault if that could not be recorded. */
   settle(outcome: AttemptOutcome): Promise<StoreFault | undefined>;
   /** Rejects with a StoreFault. */
-  pardon(pardon: Pardon): Promise<void>;
+  pardon(pardon: LoginReset): Promise<void>;
 }

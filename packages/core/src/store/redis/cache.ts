@@ -75,8 +75,8 @@ export class RedisCacheStore implements CacheStore {
     connection.onConnect(() => {
       if (!isFirst) for (const listener of this.#returnListeners) listener();
       isFirst = false;
-      this.#reading.hasten();
-      this.#writing.hasten();
+      this.#reading.allowProbe();
+      this.#writing.allowProbe();
       this.#reads.wake();
       this.#operations.wake();
     });

@@ -93,7 +93,7 @@ export class RedisDecisionStore implements DecisionStore {
     });
     this.quotas = new AdjustmentQueue(this.giveBacks);
     connection.onConnect(() => {
-      for (const breaker of [this.#reads, this.#writes]) breaker.hasten();
+      for (const breaker of [this.#reads, this.#writes]) breaker.allowProbe();
       this.#batcher.wake();
       // A process whose clock is wrong from the start may refuse every token, and so ask nothing else.
       this.#askTime();

@@ -9,7 +9,7 @@ import type {
   AttemptResult,
   LoginStore,
   PairLimit,
-  Pardon,
+  LoginReset,
 } from "../ports/logins.js";
 import { StoreFault } from "../ports/decisions.js";
 import type { Connection } from "./connect.js";
@@ -107,7 +107,7 @@ export class RedisLoginStore implements LoginStore {
     return this.#settle(operationsOf(outcome), lifeOf(question));
   }
 
-  async pardon({ addressKey, account }: Pardon): Promise<void> {
+  async pardon({ addressKey, account }: LoginReset): Promise<void> {
     const operations: Operation[] = [];
     if (addressKey !== undefined) operations.push([addressKey, "clear"]);
     if (account !== undefined) {
