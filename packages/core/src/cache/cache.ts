@@ -3,7 +3,7 @@ import { checkIdentifying } from "../auth/identifying-claim.js";
 import { resolveCachePolicy } from "./options.js";
 import { isList, kindOf, optionError } from "../lib/validate.js";
 import type { CachedEntry } from "./cached-entry.js";
-import type { CacheService } from "./cache-service.js";
+import type { CacheParts } from "./cache-parts.js";
 import type { FactoryContext } from "./factory-runner.js";
 import { shorten } from "./factory-runner.js";
 import type { GetOrSetRequest } from "./get-or-set.js";
@@ -22,13 +22,13 @@ const absent: MemoCell = { promise: Promise.resolve(undefined), isHit: false };
  * `get` and `getOrSet` free of closures and of `async`.
  */
 export class CacheView implements RequestCache, GateCache {
-  readonly #service: CacheService;
+  readonly #service: CacheParts;
   readonly #request: RequestScope;
   readonly #place: Region;
   /** What this request remembers of this place; made when it is first asked. */
   #known: Map<string, MemoCell> | undefined;
 
-  constructor(service: CacheService, request: RequestScope, place: Region) {
+  constructor(service: CacheParts, request: RequestScope, place: Region) {
     this.#service = service;
     this.#request = request;
     this.#place = place;
