@@ -14,10 +14,10 @@ const tracked = execFileSync("git", ["ls-files", "--cached", "--others", "--excl
 const read = (file) => readFileSync(join(root, file), "utf8");
 const violations = [];
 
-/** @returns {{ specifier: string, typeOnly: boolean }[]} */
+/** What a file imports: specifiers, as they are written. */
 function importsOf(file) {
-  return [...read(file).matchAll(/^(?:import|export)\s+(type\s+)?(?:[^"';]*?\sfrom\s+)?"([^"]+)"/gm)].map(
-    ([, type, specifier]) => ({ specifier, typeOnly: type !== undefined }),
+  return [...read(file).matchAll(/^(?:import|export)\s+(?:type\s+)?(?:[^"';]*?\sfrom\s+)?"([^"]+)"/gm)].map(
+    ([, specifier]) => specifier,
   );
 }
 
@@ -30,7 +30,7 @@ function target(file, specifier) {
   return specifier.startsWith(".") ? normalize(join(dirname(file), specifier)).replace(/\.js$/, ".ts") : undefined;
 }
 
-// 1. Layers: who may import what.
+// 1. Who may import which package.
 const owners = [
   { module: "rate-limiter-flexible", only: /^limits\/fixed-window\.ts$/ },
   { module: "@opentelemetry/api", only: /^opentelemetry\.ts$/ },
@@ -38,39 +38,54 @@ const owners = [
   { module: "jose", only: /^(auth\/|sessions\/refresh-token\.ts$|testing\.ts$)/ },
 ];
 for (const file of core) {
-  for (const { specifier } of importsOf(file)) {
+  for (const specifier of importsOf(file)) {
     const name = inCore(file);
     if (/^(express|koa|@portcullis\/)/.test(specifier))
       violations.push(`${file} knows ${specifier}; core knows no framework`);
     const owner = owners.find(({ module }) => module === specifier);
     if (owner !== undefined && !owner.only.test(name))
       violations.push(`${file} imports ${specifier}, which belongs to ${owner.only}`);
-    const imported = target(file, specifier);
-    if (imported === undefined) continue;
-    const to = inCore(imported);
-    if (
-      to.startsWith("guard/") &&
-      !/^(guard\/|routes\/|gate-types\.ts|health\/monitor\.ts|services\.ts|gate\.ts|index\.ts)/.test(name)
-    )
-      violations.push(`${file} imports ${to}, which is above it`);
-    if (to === "gate.ts" && name !== "index.ts") violations.push(`${file} imports the composition root`);
-    for (const [from, never] of [
-      ["store/memory/", "store/redis/"],
-      ["store/redis/", "store/memory/"],
-    ]) {
-      if (name.startsWith(from) && to.startsWith(never))
-        violations.push(`${file} imports ${to}; stores do not know each other`);
-    }
   }
 }
 
-// 2. No cycles among imports that exist at run time.
+// The folders of core, and which others each may use: the table of docs/ARCHITECTURE.md, which is tested by that.
+const everywhere = ["lib", "telemetry"];
+const exceptions = ["http/exchange.ts", "http/message-exchange.ts"];
+const arrows = new Map(
+  [...read("docs/ARCHITECTURE.md").matchAll(/^\| `([a-z/-]+)` \| [^|]+ \| ([^|]+) \|$/gm)].map(([, folder, others]) => [
+    folder,
+    others.trim() === "every folder" ? undefined : [...others.matchAll(/`([^`]+)`/g)].map(([, other]) => other),
+  ]),
+);
+function folderOf(name) {
+  if (!name.includes("/")) return "gate";
+  const folder = dirname(name);
+  return arrows.has(folder) ? folder : dirname(folder);
+}
+for (const file of core) {
+  const name = inCore(file);
+  const from = folderOf(name);
+  if (!arrows.has(from)) violations.push(`${file} is in a folder that docs/ARCHITECTURE.md does not name`);
+  const allowed = arrows.get(from);
+  if (allowed === undefined || exceptions.includes(name)) continue;
+  for (const specifier of importsOf(file)) {
+    const imported = target(file, specifier);
+    if (imported === undefined) continue;
+    const to = folderOf(inCore(imported));
+    const isOptions = to === "gate" && inCore(imported) === "options.ts";
+    if (to !== from && !everywhere.includes(to) && !(allowed.includes(to) && (to !== "gate" || isOptions)))
+      violations.push(`${file} imports ${inCore(imported)}; ${from} may not use ${to}`);
+  }
+}
+for (const folder of arrows.keys())
+  if (!core.some((file) => folderOf(inCore(file)) === folder)) violations.push(`there is no folder ${folder} in core`);
+
+// 2. No cycles among imports, those of types included.
 const edges = new Map(
   core.map((file) => [
     file,
     importsOf(file)
-      .filter(({ typeOnly }) => !typeOnly)
-      .map(({ specifier }) => target(file, specifier))
+      .map((specifier) => target(file, specifier))
       .filter((to) => to !== undefined),
   ]),
 );
