@@ -44,8 +44,8 @@ import type { Metric } from "./telemetry/metrics.js";
 import { gauge, labelled } from "./telemetry/metrics.js";
 import { Telemetry } from "./telemetry/telemetry.js";
 
-/** Makes a middleware of one framework from a check, for exchanges as they are at this seat ({@link exchangeAt}). */
-export type BindCheck<Raw, Middleware> = (check: Check<Raw>, property: string, seat: Attachment) => Middleware;
+/** Makes a middleware of one framework from a check, for exchanges as they are at this attachment ({@link exchangeFor}). */
+export type BindCheck<Raw, Middleware> = (check: Check<Raw>, property: string, attachment: Attachment) => Middleware;
 
 /** Builds a gate: options, stores, services, and the middleware that `bind` makes of their checks. */
 export function createGate<Raw, Middleware extends object>(
@@ -85,14 +85,14 @@ export function createGate<Raw, Middleware extends object>(
   stores.onReady(() => void logFindings());
   const monitor = new HealthMonitor(resolved, stores, services.degradation);
   const verification = { authentication: "required", limits: [], cache: false } as const;
-  const exposure = new MiddlewareFactory<Raw, Middleware>({
-    bind: (check, seat) => bind(check, resolved.property, seat),
+  const factory = new MiddlewareFactory<Raw, Middleware>({
+    bind: (check, attachment) => bind(check, resolved.property, attachment),
     telemetry,
     logger,
   });
   const sources = tolerantSources(services.sources, noteSourceError);
-  const verifyMessage = exposure.observe(createGuard({ ...services, sources }, verification));
-  const verifyToken = exposure.observe(createGuard({ ...services, sources: [{ kind: "header" }] }, verification));
+  const verifyMessage = factory.observe(createGuard({ ...services, sources }, verification));
+  const verifyToken = factory.observe(createGuard({ ...services, sources: [{ kind: "header" }] }, verification));
   let closed = false;
   const preflights = new PreflightAnswers(logger);
   let notedSourceError = false;
@@ -123,12 +123,12 @@ export function createGate<Raw, Middleware extends object>(
     }
 
     const lenient = make(parts.authentication === "required" ? "optional" : parts.authentication);
-    return exposure.toMiddleware(make(parts.authentication), denyOptions, { lenient, identifies });
+    return factory.toMiddleware(make(parts.authentication), denyOptions, { lenient, identifies });
   }
 
   /** A check of who was found out to be asking: by this gate, if it looks for that. */
   function authorize(check: Check<Raw>): Middleware {
-    return exposure.toMiddleware(check, {}, { identifies: auth !== undefined });
+    return factory.toMiddleware(check, {}, { identifies: auth !== undefined });
   }
 
   async function examine(): Promise<readonly Finding[]> {
@@ -190,8 +190,8 @@ export function createGate<Raw, Middleware extends object>(
         if (guardOptions[name] !== undefined)
           throw optionError(`guard().${name}`, "does nothing beside checks; give it to authenticate() there");
       }
-      const parts = (own as Middleware[]).map((middleware) => exposure.checkOf("guard().checks", middleware));
-      return exposure.combine(parts, every, guardOptions.onDeny);
+      const parts = (own as Middleware[]).map((middleware) => factory.checkOf("guard().checks", middleware));
+      return factory.combine(parts, every, guardOptions.onDeny);
     },
     authenticate(authenticateOptions = {}) {
       checkObject("authenticate()", authenticateOptions, ["optional", "onDeny", "onStoreError", "preflight"]);
@@ -213,7 +213,7 @@ export function createGate<Raw, Middleware extends object>(
     },
     throttleLogin(loginOptions) {
       const throttle = throttleLogin(resolveThrottleLogin(loginOptions), services.logins);
-      return exposure.toMiddleware((exchange) => {
+      return factory.toMiddleware((exchange) => {
         services.charges.examineAddress(exchange);
         return throttle(exchange);
       }, loginOptions);
@@ -225,7 +225,7 @@ export function createGate<Raw, Middleware extends object>(
     cacheResponse(cacheOptions = {}) {
       const cacheResponse = responseCaches.create(resolveResponseCache(cacheOptions));
       if (cachesInRedis) noteCaches();
-      return exposure.toMiddleware(cacheResponse);
+      return factory.toMiddleware(cacheResponse);
     },
     requireScopes: (...scopes) => authorize(requireScopes(scopes, services.challenges)),
     requireAnyScope: (...scopes) => authorize(requireAnyScope(scopes, services.challenges)),
@@ -235,22 +235,22 @@ export function createGate<Raw, Middleware extends object>(
       authorize(requireRecentAuth(recency, services.challenges, now, () => clockDiffers(stores.security))),
     unless(condition, middleware) {
       const matches = compileCondition("unless()", condition);
-      return exposure.combine([exposure.checkOf("unless()", middleware)], (checks) =>
+      return factory.combine([factory.checkOf("unless()", middleware)], (checks) =>
         exceptWhere(matches, every(checks)),
       );
     },
     when(condition, middleware) {
       const matches = compileWideCondition("when()", condition);
-      return exposure.combine([exposure.checkOf("when()", middleware)], (checks) => onlyWhere(matches, every(checks)));
+      return factory.combine([factory.checkOf("when()", middleware)], (checks) => onlyWhere(matches, every(checks)));
     },
     some(...alternatives) {
-      const parts = alternatives.map((middleware) => exposure.checkOf("some()", middleware));
+      const parts = alternatives.map((middleware) => factory.checkOf("some()", middleware));
       if (parts.length === 0) throw optionError("some()", "needs at least one middleware of this gate");
-      return exposure.combine(parts, some);
+      return factory.combine(parts, some);
     },
     optional(middleware) {
-      const { lenient, onDeny, identifies } = exposure.checkOf("optional()", middleware);
-      return exposure.toMiddleware(lenient, { onDeny }, { lenient, identifies });
+      const { lenient, onDeny, identifies } = factory.checkOf("optional()", middleware);
+      return factory.toMiddleware(lenient, { onDeny }, { lenient, identifies });
     },
     async verify(source) {
       if (auth === undefined) throw optionError("auth", "is required for verify()");
@@ -277,18 +277,18 @@ export function createGate<Raw, Middleware extends object>(
     quotas: services.administration.quotas,
     routes: {
       resourceMetadata: (metadata = {}) =>
-        exposure.toMiddleware(resourceMetadata(metadata, auth, resolved.publicUrl, services.challenges)),
-      health: (healthOptions = {}) => exposure.toMiddleware(healthRoutes(healthOptions, monitor)),
-      metrics: (metricsOptions = {}) => exposure.toMiddleware(metricsRoute(metricsOptions, readMetrics)),
+        factory.toMiddleware(resourceMetadata(metadata, auth, resolved.publicUrl, services.challenges)),
+      health: (healthOptions = {}) => factory.toMiddleware(healthRoutes(healthOptions, monitor)),
+      metrics: (metricsOptions = {}) => factory.toMiddleware(metricsRoute(metricsOptions, readMetrics)),
       revoke: (revokeOptions = {}) =>
-        exposure.toMiddleware(
+        factory.toMiddleware(
           revokeRoute(revokeOptions, { ...services, auth, revokeRefreshToken: services.ending?.revokeRefreshToken }),
         ),
       backchannelLogout: (logoutOptions) =>
-        exposure.toMiddleware(
+        factory.toMiddleware(
           backchannelLogoutRoute(logoutOptions, { ...services, auth, keys, logOut: services.ending?.logOut }),
         ),
-      jwks: (jwksOptions = {}) => exposure.toMiddleware(jwksRoute(jwksOptions, resolved.tokens)),
+      jwks: (jwksOptions = {}) => factory.toMiddleware(jwksRoute(jwksOptions, resolved.tokens)),
     },
     logins: createLogins(services.logins),
     breakers: stores.breakers,

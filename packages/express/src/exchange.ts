@@ -1,10 +1,10 @@
-import { exchangeAt, NodeExchange } from "@portcullis/core";
-import type { Exchange, Facts, Seat } from "@portcullis/core";
+import { exchangeFor, NodeExchange } from "@portcullis/core";
+import type { Exchange, Facts, Attachment } from "@portcullis/core";
 import type { Request, Response } from "express";
 
-/** The exchange of a request, as middleware at this seat sees it. */
-export function exchangeOf(req: Request, seat: Seat): Exchange<Request> {
-  return exchangeAt(req, seat, (facts) => new ExpressExchange(req, facts));
+/** The exchange of a request, as middleware at this attachment sees it. */
+export function exchangeOf(req: Request, attachment: Attachment): Exchange<Request> {
+  return exchangeFor(req, attachment, (facts) => new ExpressExchange(req, facts));
 }
 
 class ExpressExchange extends NodeExchange<Request> {

@@ -1,17 +1,17 @@
-import type { Check, Denied, Reply, Seat, Verdict } from "@portcullis/core";
+import type { Check, Denied, Reply, Attachment, Verdict } from "@portcullis/core";
 import { adoptMessage, lateError, showFacts, writeAnswer } from "@portcullis/core";
 import type { NextFunction, Request, RequestHandler, Response } from "express";
 import { exchangeOf } from "./exchange.js";
 
 /** A check as Express middleware: writes the answer, or the facts on the request, and goes on. */
-export function bindCheck(check: Check<Request>, property: string, seat: Seat): RequestHandler {
+export function bindCheck(check: Check<Request>, property: string, attachment: Attachment): RequestHandler {
   return function portcullisMiddleware(req, res, next) {
     // Called by no application of Express.
     if (typeof next !== "function" || (req.app as unknown) === undefined) {
       const error = adoptMessage(req, res, next);
       if (error !== undefined) return next(error);
     }
-    const exchange = exchangeOf(req, seat);
+    const exchange = exchangeOf(req, attachment);
 
     function settle(verdict: Verdict): void {
       if (!verdict.allowed) return respond(verdict, res, next);

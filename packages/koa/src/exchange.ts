@@ -1,10 +1,10 @@
-import { exchangeAt, NodeExchange, onHandlingEnd } from "@portcullis/core";
-import type { Facts, Handling, Seat } from "@portcullis/core";
+import { exchangeFor, NodeExchange, onHandlingEnd } from "@portcullis/core";
+import type { Facts, Handling, Attachment } from "@portcullis/core";
 import type { Context } from "koa";
 
-/** The exchange of a context, as middleware at this seat sees it. */
-export function exchangeOf(ctx: Context, seat: Seat): KoaExchange {
-  return exchangeAt(ctx, seat, (facts) => new KoaExchange(ctx, facts));
+/** The exchange of a context, as middleware at this attachment sees it. */
+export function exchangeOf(ctx: Context, attachment: Attachment): KoaExchange {
+  return exchangeFor(ctx, attachment, (facts) => new KoaExchange(ctx, facts));
 }
 
 export class KoaExchange extends NodeExchange<Context> implements Handling {

@@ -1,4 +1,4 @@
-import type { Check, Seat } from "@portcullis/core";
+import type { Check, Attachment } from "@portcullis/core";
 import {
   beginHandling,
   endHandling,
@@ -14,11 +14,11 @@ import type { Context, Middleware } from "koa";
 import { exchangeOf } from "./exchange.js";
 
 /** A check as Koa middleware: writes the answer, or the facts on the context, and goes on. */
-export function bindCheck(check: Check<Context>, property: string, seat: Seat): Middleware {
+export function bindCheck(check: Check<Context>, property: string, attachment: Attachment): Middleware {
   return async function portcullisMiddleware(ctx, next, callback?: unknown) {
     if (typeof next !== "function" || typeof ctx.originalUrl !== "string" || (ctx.request as unknown) === undefined)
       return failCall(foreignCall("middleware for Koa was called without a context of Koa and next"), callback);
-    const exchange = exchangeOf(ctx, seat);
+    const exchange = exchangeOf(ctx, attachment);
     beginHandling(exchange);
     try {
       const answer = check(exchange);
