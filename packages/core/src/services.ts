@@ -114,7 +114,7 @@ export function createServices<Raw>(
     administration,
     verifier: auth === undefined ? undefined : openVerifier(auth),
     sources: auth?.sources ?? [],
-    possession:
+    proofOfPossession:
       auth?.dpop === undefined
         ? undefined
         : new ProofOfPossession({

@@ -30,7 +30,7 @@ export interface CachePartsOptions {
 export class CacheParts {
   readonly cache: TieredCache;
   readonly writer: Writer;
-  readonly obtainer: GetOrSet;
+  readonly getOrSet: GetOrSet;
   readonly warning: SharedUserWarning;
   readonly policy: ResolvedCachePolicy;
   readonly refreshesEarly: boolean;
@@ -41,7 +41,7 @@ export class CacheParts {
     this.#options = options;
     this.cache = new TieredCache(options);
     this.writer = new Writer(this.cache);
-    this.obtainer = new GetOrSet(this.cache, this.writer);
+    this.getOrSet = new GetOrSet(this.cache, this.writer);
     this.warning = new SharedUserWarning(options.logger);
     this.policy = options.options.policy;
     this.refreshesEarly = this.policy.earlyRefresh !== undefined;

@@ -17,7 +17,7 @@ export class CacheService extends CacheParts {
   constructor(options: CachePartsOptions) {
     super(options);
     this.#memo = options.options.memo;
-    this.#shared = this.cache.places.at(sharedScope, "");
+    this.#shared = this.cache.regions.at(sharedScope, "");
     this.outside = new CacheView(this, new RequestScope(undefined, undefined, false), this.#shared);
   }
 

@@ -24,20 +24,20 @@ const absent: MemoCell = { promise: Promise.resolve(undefined), isHit: false };
 export class CacheView implements RequestCache, GateCache {
   readonly #service: CacheParts;
   readonly #request: RequestScope;
-  readonly #place: Region;
+  readonly #region: Region;
   /** What this request remembers of this place; made when it is first asked. */
   #known: Map<string, MemoCell> | undefined;
 
   constructor(service: CacheParts, request: RequestScope, place: Region) {
     this.#service = service;
     this.#request = request;
-    this.#place = place;
+    this.#region = place;
   }
 
   get<T>(key: string): Promise<T | undefined> {
     const cell = this.#memo?.get(key);
     if (cell !== undefined) {
-      this.#place.statistics.count(cell.isHit === false ? "miss" : "memo");
+      this.#region.statistics.count(cell.isHit === false ? "miss" : "memo");
       return cell.promise as Promise<T | undefined>;
     }
     const entry = this.#peek(key);
@@ -49,13 +49,13 @@ export class CacheView implements RequestCache, GateCache {
     if (forceFresh !== true) {
       const cell = this.#memo?.get(key);
       if (cell?.isHit === true) {
-        this.#place.statistics.count("memo");
+        this.#region.statistics.count("memo");
         return cell.promise as Promise<T>;
       }
       const entry = cell === undefined ? this.#peek(key) : undefined;
       if (entry !== undefined) {
         if (earlyRefresh !== undefined || this.#service.refreshesEarly) {
-          this.#service.obtainer.refreshEarly(entry, this.#order(options, factory));
+          this.#service.getOrSet.refreshEarly(entry, this.#order(options, factory));
         }
         return this.#answer(key, entry) as Promise<T>;
       }
@@ -86,7 +86,7 @@ export class CacheView implements RequestCache, GateCache {
     }
     const common = { letter: codecs.letter, graceMs, tags };
     await this.#service.writer.write(
-      this.#place,
+      this.#region,
       encoded.map(({ key, payload }) => ({ ...common, key, payload, freshMs: shorten(ttlMs, jitter) })),
     );
   }
@@ -94,8 +94,8 @@ export class CacheView implements RequestCache, GateCache {
   async delete(key: string): Promise<void> {
     checkKey(key);
     this.#memo?.set(key, absent);
-    this.#request.making.delete(this.#place.prefix + key);
-    await this.#service.cache.delete(this.#place, key);
+    this.#request.making.delete(this.#region.prefix + key);
+    await this.#service.cache.delete(this.#region, key);
   }
 
   async deleteByTag(tag: string): Promise<void> {
@@ -106,7 +106,7 @@ export class CacheView implements RequestCache, GateCache {
 
   async clear(): Promise<void> {
     this.#forget();
-    await this.#service.cache.clear(this.#place);
+    await this.#service.cache.clear(this.#region);
   }
 
   async has(key: string): Promise<boolean> {
@@ -120,7 +120,7 @@ export class CacheView implements RequestCache, GateCache {
   namespace(name: string): CacheView {
     if (typeof name !== "string" || !namespaceName.test(name))
       throw new TypeError("a cache namespace is 1 to 64 letters, digits, _ and -");
-    const { scope, path } = this.#place;
+    const { scope, path } = this.#region;
     return this.#view(scope, path === "" ? name : `${path}.${name}`);
   }
 
@@ -129,23 +129,23 @@ export class CacheView implements RequestCache, GateCache {
       throw new TypeError("cache.forUser() needs a signed-in user; mount guard() or authenticate() before it");
     if (typeof principal !== "string")
       throw optionError("cache.forUser()", `takes auth.principal, a non-empty string, not ${kindOf(principal)}`);
-    return this.#view(`user:${this.#service.cache.keys.holder(principal, this.#request.issuers)}`, this.#place.path);
+    return this.#view(`user:${this.#service.cache.keys.holder(principal, this.#request.issuers)}`, this.#region.path);
   }
 
   forTenant(tenant: Identifier | undefined = this.#service.tenantOf(this.#request)): CacheView {
     if (tenant === undefined || tenant === "")
       throw new TypeError("cache.forTenant() needs a signed-in user whose token names a tenant: see cache.tenantClaim");
     const text = checkIdentifying("cache.forTenant()", tenant);
-    return this.#view(`tenant:${this.#service.cache.keys.holder(text, this.#request.issuers)}`, this.#place.path);
+    return this.#view(`tenant:${this.#service.cache.keys.holder(text, this.#request.issuers)}`, this.#region.path);
   }
 
   /** Undefined where nothing is remembered. */
   get #memo(): Map<string, MemoCell> | undefined {
-    return (this.#known ??= this.#request.memoOf(this.#place));
+    return (this.#known ??= this.#request.memoOf(this.#region));
   }
 
   #view(scope: string, path: string): CacheView {
-    return new CacheView(this.#service, this.#request, this.#service.cache.places.at(scope, path));
+    return new CacheView(this.#service, this.#request, this.#service.cache.regions.at(scope, path));
   }
 
   /** What this process has, if it is fresh. */
@@ -153,12 +153,12 @@ export class CacheView implements RequestCache, GateCache {
     const { local } = this.#service.cache;
     if (local === undefined || typeof key !== "string") return undefined;
     const now = performance.now();
-    const entry = local.get(this.#place, key, now);
+    const entry = local.get(this.#region, key, now);
     return entry !== undefined && now < entry.freshUntil ? entry : undefined;
   }
 
   #answer(key: string, entry: CachedEntry): Promise<unknown> {
-    this.#place.statistics.count("local");
+    this.#region.statistics.count("local");
     const promise = Promise.resolve(entry.read());
     // An answer that there is nothing is one too.
     this.#memo?.set(key, { promise, isHit: true });
@@ -167,10 +167,10 @@ export class CacheView implements RequestCache, GateCache {
 
   #read(key: string): Promise<unknown> {
     if (!isKey(key)) return Promise.reject(new TypeError(badKey));
-    const { statistics } = this.#place;
+    const { statistics } = this.#region;
     const memo = this.#memo;
     let cell: MemoCell | undefined;
-    const promise = this.#service.cache.fetch(this.#place, key).then((entry) => {
+    const promise = this.#service.cache.fetch(this.#region, key).then((entry) => {
       const isHit = entry !== undefined && performance.now() < entry.freshUntil;
       statistics.count(isHit ? "store" : "miss");
       if (cell !== undefined) cell.isHit = isHit;
@@ -187,7 +187,7 @@ export class CacheView implements RequestCache, GateCache {
     checkKey(options.key);
     const order = this.#order(options, factory);
     const { making } = this.#request;
-    const name = this.#place.prefix + order.key;
+    const name = this.#region.prefix + order.key;
     const underWay = order.force ? undefined : making.get(name);
     if (underWay !== undefined) return underWay;
     const obtaining = this.#readOrObtain(order).finally(() => {
@@ -205,7 +205,7 @@ export class CacheView implements RequestCache, GateCache {
     if (!force && before?.isHit === true) return before.promise;
     // A read that found nothing has not looked for what is in its grace.
     const isMissing = before?.isHit === false && policy.graceMs === 0;
-    const value = await this.#service.obtainer.obtain(order, isMissing);
+    const value = await this.#service.getOrSet.obtain(order, isMissing);
     // What this request wrote or deleted meanwhile is newer.
     if (value !== undefined && this.#memo?.get(key) === before)
       this.#memo?.set(key, { promise: Promise.resolve(value), isHit: true });
@@ -215,7 +215,7 @@ export class CacheView implements RequestCache, GateCache {
   #order<T>(options: GetOrSetOptions, factory: Factory<T>): GetOrSetRequest {
     const { key, forceFresh = false, signal } = options;
     return {
-      place: this.#place,
+      place: this.#region,
       key,
       tags: checkTags(options.tags),
       policy: resolveCachePolicy("", options, this.#service.policy),
@@ -224,15 +224,15 @@ export class CacheView implements RequestCache, GateCache {
       request: this.#request.signal,
       signal,
       review: (payload) => this.#review(options, key, payload),
-      tooLarge: (size) => this.#service.warnOfSize(this.#place, size),
+      tooLarge: (size) => this.#service.warnOfSize(this.#region, size),
     };
   }
 
   #review({ shared }: CacheSetOptions, key: string, payload: string): void {
     const { warning } = this.#service;
-    if (warning.isSilent || shared === true || this.#place.scope !== sharedScope) return;
+    if (warning.isSilent || shared === true || this.#region.scope !== sharedScope) return;
     const auth = this.#request.auth;
-    if (auth !== undefined) warning.review(auth, this.#place.path, key, payload);
+    if (auth !== undefined) warning.review(auth, this.#region.path, key, payload);
   }
 
   /** Everything this request remembers may be gone. */

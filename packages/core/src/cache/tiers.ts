@@ -60,7 +60,7 @@ export class TieredCache {
   readonly leases: HeldLeases;
   readonly local: LocalTier | undefined;
   readonly statistics: CacheStatistics = new CacheStatistics();
-  readonly places: Regions;
+  readonly regions: Regions;
   readonly entries: EntryReader;
   readonly #telemetry: Telemetry;
   readonly #signals: CacheSignals;
@@ -75,7 +75,7 @@ export class TieredCache {
     this.keys = keys;
     this.options = options;
     this.codecs = new Codecs(options.codec);
-    this.places = new Regions(keys, tracked, this.statistics);
+    this.regions = new Regions(keys, tracked, this.statistics);
     this.#telemetry = telemetry;
     this.#signals = signals;
     this.local = local === undefined ? undefined : new LocalTier({ ...local, signals });

@@ -34,7 +34,7 @@ export interface GuardServices<Raw> {
   readonly verifier: Verifier | undefined;
   readonly sources: readonly TokenSource<Raw>[];
   /** Undefined where no token is bound to a key. */
-  readonly possession: ProofOfPossession | undefined;
+  readonly proofOfPossession: ProofOfPossession | undefined;
   readonly revocations: RevocationService | undefined;
   /** Whose the keys are that services share. */
   readonly sharedKeys: Pick<SharedKeys, "settled">;
@@ -68,7 +68,17 @@ export type GuardCheck<Raw> = (exchange: Exchange<Raw>) => Decision | Promise<De
  * and a revoked token cannot drain the quota of its victim. Whatever can be answered at once is.
  */
 export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts<Raw>): GuardCheck<Raw> {
-  const { store, verifier, sources, possession, revocations, charges, challenges, degradation, now } = services;
+  const {
+    store,
+    verifier,
+    sources,
+    proofOfPossession: possession,
+    revocations,
+    charges,
+    challenges,
+    degradation,
+    now,
+  } = services;
   const addressLimits = parts.limits.filter(countsAddresses);
   const otherLimits = parts.limits.filter((policy) => !countsAddresses(policy));
   const denyLists = parts.limits.filter(({ deny }) => deny !== undefined);
