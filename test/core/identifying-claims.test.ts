@@ -8,7 +8,7 @@ import {
   identifyingTexts,
   unfit,
 } from "../../packages/core/src/auth/identifying-claim.js";
-import { createFacts } from "../../packages/core/src/index.js";
+import { createFacts } from "../../packages/core/src/adapter.js";
 import type { Auth, Denied, EndedSessions, RequestCache } from "../../packages/core/src/index.js";
 import { cleanUpInTest } from "../support/clean-up.js";
 import { openProcess } from "./support/cache.js";

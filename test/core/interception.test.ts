@@ -5,8 +5,8 @@ import { connect as connectHttp2, createServer as createHttp2Server } from "node
 import type { IncomingHttpHeaders } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { expect } from "chai";
-import type { Interceptor, Outgoing } from "../../packages/core/src/index.js";
-import { interceptResponse } from "../../packages/core/src/index.js";
+import type { Interceptor, Outgoing } from "../../packages/core/src/adapter.js";
+import { interceptResponse } from "../../packages/core/src/adapter.js";
 import { send } from "../support/http.js";
 
 describe("an intercepted response", () => {

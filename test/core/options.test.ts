@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { testAuth } from "@portcullis/testkit";
 import { expect } from "chai";
-import { createGate } from "../../packages/core/src/index.js";
+import { createGate } from "../../packages/core/src/adapter.js";
 import { silentLogger } from "../support/logger.js";
 import type { FakeGate } from "./support/gate.js";
 import { openGate } from "./support/gate.js";

@@ -1,4 +1,4 @@
-import { createGate } from "@portcullis/core";
+import { createGate } from "@portcullis/core/adapter";
 import type { EndedSessions, Gate, IssuedTokens } from "@portcullis/core";
 import { startRedis, testIssuer, testSecret } from "@portcullis/testkit";
 import type { RedisServer } from "@portcullis/testkit";

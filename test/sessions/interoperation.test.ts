@@ -1,4 +1,4 @@
-import { createGate } from "@portcullis/core";
+import { createGate } from "@portcullis/core/adapter";
 import type { Gate } from "@portcullis/core";
 import { nowSeconds, signToken, testAuth, testSecret } from "@portcullis/testkit";
 import { expect } from "chai";

@@ -1,4 +1,4 @@
-import { createGate } from "@portcullis/core";
+import { createGate } from "@portcullis/core/adapter";
 import type { Gate, IssuedTokens, PortcullisOptions } from "@portcullis/core";
 import { startCluster, startRedis, testIssuer, testSecret } from "@portcullis/testkit";
 import { expect } from "chai";

@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from "node:crypto";
-import { createGate } from "@portcullis/core";
+import { createGate } from "@portcullis/core/adapter";
 import type { AuthOptions, Gate } from "@portcullis/core";
 import { testIssuer, testSecret } from "@portcullis/testkit";
 import { expect } from "chai";

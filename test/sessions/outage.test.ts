@@ -1,4 +1,4 @@
-import { createGate } from "@portcullis/core";
+import { createGate } from "@portcullis/core/adapter";
 import type { Gate, PortcullisOptions } from "@portcullis/core";
 import { findFreePort, startCluster, startProxy, startRedis, testIssuer, testSecret } from "@portcullis/testkit";
 import type { RedisServer } from "@portcullis/testkit";

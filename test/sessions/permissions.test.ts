@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { createGate } from "@portcullis/core";
+import { createGate } from "@portcullis/core/adapter";
 import type { Gate } from "@portcullis/core";
 import { startRedis, testIssuer, testSecret } from "@portcullis/testkit";
 import type { RedisServer } from "@portcullis/testkit";

@@ -1,4 +1,4 @@
-import { createGate } from "@portcullis/core";
+import { createGate } from "@portcullis/core/adapter";
 import type { PortcullisOptions } from "@portcullis/core";
 import { testIssuer, testSecret } from "@portcullis/testkit";
 import { expect } from "chai";

@@ -1,4 +1,5 @@
-import { DenialError, TokenError, createGate } from "@portcullis/core";
+import { DenialError, TokenError } from "@portcullis/core";
+import { createGate } from "@portcullis/core/adapter";
 import type { Gate, PortcullisOptions } from "@portcullis/core";
 import { testIssuer, testSecret } from "@portcullis/testkit";
 import { expect } from "chai";

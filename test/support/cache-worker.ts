@@ -1,4 +1,4 @@
-import { createGate } from "@portcullis/core";
+import { createGate } from "@portcullis/core/adapter";
 import type { CacheOptions } from "@portcullis/core";
 import { Redis } from "ioredis";
 import { silentLogger } from "./logger.js";

@@ -1,5 +1,3 @@
-export { createGate } from "./gate.js";
-export type { BindCheck } from "./gate.js";
 export type { AuthenticateOptions, Gate, GuardOptions, Verification } from "./gate-types.js";
 export type { DenyOptions } from "./http/deny-options.js";
 export type { Finding, FindingCode } from "./lib/finding.js";
@@ -13,7 +11,6 @@ export type { TokenReader } from "./auth/credentials.js";
 export type { IssuerTest, TokenValidator } from "./auth/issuer-verifier.js";
 export type { PublicKeyOption } from "./auth/keys/key-source.js";
 export type { SecretOption } from "./auth/keys/secret-keys.js";
-export { watchAttempt } from "./login/attempt.js";
 export type { LoginAttempt, SucceedOptions } from "./login/attempt.js";
 export type { Logins, UnblockOptions } from "./login/logins.js";
 export type { CacheCodec, CodecChoice } from "./cache/codec.js";
@@ -21,39 +18,13 @@ export type { FactoryContext } from "./cache/factory-runner.js";
 export type { Cache, CacheSetOptions, GateCache, GetOrSetOptions, RequestCache } from "./cache/cache-types.js";
 export { CacheTimeout } from "./cache/timeout.js";
 export type { PurgePathOptions, Responses } from "./response-cache/purge.js";
-export { readBody } from "./http/body.js";
-export type { Body } from "./http/body.js";
-export { createFacts, showFacts } from "./http/exchange.js";
-export { adoptMessage, failCall, foreignCall } from "./http/adopt-message.js";
-export { exchangeFor } from "./http/attachment.js";
-export type { Attachment } from "./http/attachment.js";
-export type { Exchange, Facts } from "./http/exchange.js";
+export type { Facts } from "./http/exchange.js";
+export { abortOnDisconnect, onResponseEnd } from "./http/response-end.js";
 export type { RateLimitFormat } from "./http/fields.js";
 export type { RouteCondition } from "./http/path.js";
-export { restoreHeld, runBehind } from "./http/held-response.js";
-export type { HoldingContext } from "./http/held-response.js";
-export { interceptResponse } from "./http/interception.js";
-export type { Interception, Interceptor, Outgoing, Returned } from "./http/interception.js";
-export { beginHandling, endHandling, onHandlerEnd, onHandlingEnd } from "./http/handler-end.js";
-export type { Handling } from "./http/handler-end.js";
-export { abortOnDisconnect, onResponseEnd } from "./http/response-end.js";
-export { NodeExchange } from "./http/node-exchange.js";
-export { writeAnswer } from "./http/write-answer.js";
-export { messageClassesOf } from "./http/serving.js";
-export type { MessageClasses, MessagePrototypes, ServeOptions, Serving } from "./http/serving.js";
-export { DenialError, lateError } from "./http/verdict.js";
-export type {
-  Allowed,
-  BodyForm,
-  Decision,
-  Denied,
-  DenialCode,
-  Header,
-  Problem,
-  Reply,
-  Verdict,
-} from "./http/verdict.js";
-export type { Check } from "./http/check.js";
+export type { ServeOptions, Serving } from "./http/serving.js";
+export { DenialError } from "./http/verdict.js";
+export type { Denied, DenialCode, Header, Problem } from "./http/verdict.js";
 export type { AudienceClaim, AuthOptions } from "./auth/options.js";
 export type { DpopOptions } from "./auth/dpop/options.js";
 export type { Duration } from "./lib/duration.js";

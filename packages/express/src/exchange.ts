@@ -1,5 +1,5 @@
-import { exchangeFor, NodeExchange } from "@portcullis/core";
-import type { Exchange, Facts, Attachment } from "@portcullis/core";
+import { exchangeFor, NodeExchange } from "@portcullis/core/adapter";
+import type { Exchange, Facts, Attachment } from "@portcullis/core/adapter";
 import type { Request, Response } from "express";
 
 /** The exchange of a request, as middleware at this attachment sees it. */

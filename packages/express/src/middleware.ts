@@ -1,5 +1,5 @@
-import type { Check, Denied, Reply, Attachment, Verdict } from "@portcullis/core";
-import { adoptMessage, lateError, showFacts, writeAnswer } from "@portcullis/core";
+import type { Check, Denied, Reply, Attachment, Verdict } from "@portcullis/core/adapter";
+import { adoptMessage, lateError, showFacts, writeAnswer } from "@portcullis/core/adapter";
 import type { NextFunction, Request, RequestHandler, Response } from "express";
 import { exchangeOf } from "./exchange.js";
 

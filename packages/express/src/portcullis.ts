@@ -1,6 +1,6 @@
 import { createServer } from "node:http";
-import { createGate, messageClassesOf } from "@portcullis/core";
 import type { Gate, PortcullisOptions, Serving } from "@portcullis/core";
+import { createGate, messageClassesOf } from "@portcullis/core/adapter";
 import type { Express, Request, RequestHandler } from "express";
 import { bindCheck } from "./middleware.js";
 

@@ -1,5 +1,5 @@
-import { exchangeFor, NodeExchange, onHandlingEnd } from "@portcullis/core";
-import type { Facts, Handling, Attachment } from "@portcullis/core";
+import { exchangeFor, NodeExchange, onHandlingEnd } from "@portcullis/core/adapter";
+import type { Facts, Handling, Attachment } from "@portcullis/core/adapter";
 import type { Context } from "koa";
 
 /** The exchange of a context, as middleware at this attachment sees it. */

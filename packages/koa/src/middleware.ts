@@ -1,4 +1,4 @@
-import type { Check, Attachment } from "@portcullis/core";
+import type { Check, Attachment } from "@portcullis/core/adapter";
 import {
   beginHandling,
   endHandling,
@@ -9,7 +9,7 @@ import {
   runBehind,
   showFacts,
   watchAttempt,
-} from "@portcullis/core";
+} from "@portcullis/core/adapter";
 import type { Context, Middleware } from "koa";
 import { exchangeOf } from "./exchange.js";
 

@@ -1,6 +1,6 @@
 import { createServer } from "node:http";
-import { createGate } from "@portcullis/core";
 import type { Gate, PortcullisOptions, Serving } from "@portcullis/core";
+import { createGate } from "@portcullis/core/adapter";
 import type Koa from "koa";
 import type { Context, Middleware } from "koa";
 import { bindCheck } from "./middleware.js";

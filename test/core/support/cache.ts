@@ -1,5 +1,5 @@
 import { CacheService } from "../../../packages/core/src/cache/cache-service.js";
-import { createFacts } from "../../../packages/core/src/index.js";
+import { createFacts } from "../../../packages/core/src/adapter.js";
 import type { Auth, CacheOptions, GateCache, RequestCache } from "../../../packages/core/src/index.js";
 import { resolveCache } from "../../../packages/core/src/cache/options.js";
 import type { CacheSignals, SignalledPrefix } from "../../../packages/core/src/store/ports/cache-signals.js";

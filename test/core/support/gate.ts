@@ -1,5 +1,6 @@
-import { createFacts, createGate } from "../../../packages/core/src/index.js";
-import type { Auth, Decision, Denied, Exchange, Gate, PortcullisOptions } from "../../../packages/core/src/index.js";
+import { createFacts, createGate } from "../../../packages/core/src/adapter.js";
+import type { Auth, Denied, Gate, PortcullisOptions } from "../../../packages/core/src/index.js";
+import type { Decision, Exchange } from "../../../packages/core/src/adapter.js";
 import { cleanUpInTest } from "../../support/clean-up.js";
 import { silentLogger } from "../../support/logger.js";
 

@@ -1,5 +1,6 @@
 import type { IssueRequest, PortcullisOptions } from "@portcullis/core";
-import { TokenError, createGate } from "@portcullis/core";
+import { TokenError } from "@portcullis/core";
+import { createGate } from "@portcullis/core/adapter";
 import { silentLogger } from "../../support/logger.js";
 
 /** What a process with a gate is asked to do; the answers come back with the same number. */

@@ -1,0 +1,25 @@
+// What an adapter of a web framework imports, as @portcullis/core/adapter.
+export { createGate } from "./gate.js";
+export type { BindCheck } from "./gate.js";
+export { watchAttempt } from "./login/attempt.js";
+export { readBody } from "./http/body.js";
+export type { Body } from "./http/body.js";
+export { createFacts, showFacts } from "./http/exchange.js";
+export type { Exchange, Facts } from "./http/exchange.js";
+export { adoptMessage, failCall, foreignCall } from "./http/adopt-message.js";
+export { exchangeFor } from "./http/attachment.js";
+export type { Attachment } from "./http/attachment.js";
+export type { Check } from "./http/check.js";
+export { restoreHeld, runBehind } from "./http/held-response.js";
+export type { HoldingContext } from "./http/held-response.js";
+export { interceptResponse } from "./http/interception.js";
+export type { Interception, Interceptor, Outgoing, Returned } from "./http/interception.js";
+export { beginHandling, endHandling, onHandlerEnd, onHandlingEnd } from "./http/handler-end.js";
+export type { Handling } from "./http/handler-end.js";
+export { abortOnDisconnect, onResponseEnd } from "./http/response-end.js";
+export { NodeExchange } from "./http/node-exchange.js";
+export { writeAnswer } from "./http/write-answer.js";
+export { messageClassesOf } from "./http/serving.js";
+export type { MessageClasses, MessagePrototypes } from "./http/serving.js";
+export { lateError } from "./http/verdict.js";
+export type { Allowed, BodyForm, Decision, Denied, Header, Reply, Verdict } from "./http/verdict.js";
