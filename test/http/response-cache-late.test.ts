@@ -1,5 +1,7 @@
+import { get } from "node:http";
 import type { ServerResponse } from "node:http";
 import { Readable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "chai";
 import type { RequestHandler } from "express";
 import type { AnyMiddleware } from "../support/app.js";
@@ -9,6 +11,7 @@ import { send } from "../support/http.js";
 import type { OriginAnswer } from "../support/origin.js";
 import { origin } from "../support/origin.js";
 import type { CachedApp } from "../support/response-cache.js";
+import { latch } from "../support/response-cache.js";
 
 /** Middleware that changes the head at the last moment, as sessions do, of whichever framework. */
 function whenHeadIsMade(change: (res: ServerResponse) => void): AnyMiddleware {
@@ -53,6 +56,35 @@ describeOnEveryGate("a head that is changed when it is made", (start) => {
 
   const numbered = (url: string, calls: number): OriginAnswer => ({
     body: bodies[url.slice(1)]?.(`secret ${calls}`) ?? "",
+  });
+
+  it("leaves nothing for others where it was never made, since the client has gone", async () => {
+    const [asked, left] = [latch(), latch()];
+    let calls = 0;
+    const app = await start(undefined, {
+      routes: {},
+      use: (gate) => [
+        gate.cacheResponse({ ttl: "1m" }),
+        whenHeadIsMade((res) => void res.setHeader("set-cookie", "sid=1")),
+        origin(async () => {
+          calls += 1;
+          asked.open();
+          if (calls === 1) await left.opened;
+          return { body: `secret ${calls === 1 ? "of the first" : calls}` };
+        }),
+      ],
+    });
+    const first = get(`${app.url}/text`).on("error", () => undefined);
+    await asked.opened;
+    const closed = new Promise((resolve) => first.once("close", resolve));
+    first.destroy();
+    await closed;
+    // The server hears of that at its next turns.
+    await sleep(50);
+    left.open();
+    await sleep(50);
+    const texts = [(await send(`${app.url}/text`)).text, (await send(`${app.url}/text`)).text];
+    expect(texts).to.deep.equal(["secret 2", "secret 3"]);
   });
 
   const forbidding = {

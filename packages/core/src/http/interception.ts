@@ -58,10 +58,10 @@ export interface Interceptor {
   /** Called instead of `returned` where a handler has thrown, with the status of its error. A reply hides the error. */
   failed?(status: number): Reply | undefined;
   /**
-   * Called once, after `begin`: when the head has been made, or when the response of a framework that holds it is over
-   * without one. Before or after `complete`.
+   * Called once, after `begin`: when the head has been made, or with nothing when the response is over without one, since its
+   * client has gone. Before or after `complete`.
    */
-  headMade?(head: Head): void;
+  headMade?(head: Head | undefined): void;
   /** Called once, when the head of a response is sent and its body is not at its end, unless the response was replaced. */
   headSent(): void;
   /**
@@ -82,7 +82,7 @@ export interface Interception {
   uncover(): void;
   /** Calls `begin` for a response that is never sent. */
   beginUnsent(): void;
-  /** Calls `headMade` for a response that is never sent. */
+  /** Calls `headMade` with nothing for a response that is never sent. */
   endUnsent(): void;
 }
 
@@ -226,12 +226,12 @@ export function interceptResponse(
     interceptor.headSent();
   }
 
-  /** HTTP/2 makes a head by itself where there is no body. */
+  /** HTTP/2 makes a head by itself where there is no body. Node makes none for a client that has gone. */
   function noteHead(reached?: Head["reached"]): void {
     if (isHeadMade) return;
     isHeadMade = true;
     const { statusCode: status } = res;
-    interceptor.headMade?.({ status, fields: fieldsOf(res), reached });
+    interceptor.headMade?.(res.headersSent ? { status, fields: fieldsOf(res), reached } : undefined);
   }
 
   const interceptedWriteHead = function interceptedWriteHead(status: number, ...rest: unknown[]): ServerResponse {

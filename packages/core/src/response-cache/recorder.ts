@@ -226,9 +226,12 @@ export function recordResponse(options: RecorderOptions): Recorder {
   }
 
   /** Middleware that changes the head late may forbid to store the response, and choose among several; it allows nothing. */
-  function headMade({ status, fields, reached }: Head): void {
+  function headMade(head: Head | undefined): void {
     isHeadMade = true;
     if (made === undefined || decided === undefined) return;
+    // Nobody knows what its head would have said, nor whether the handler has answered a client that has gone.
+    if (head === undefined) return giveUp();
+    const { status, fields, reached } = head;
     // What a framework holds has been recorded before: later changes are not the handler's.
     if (reached === "unknown") made = undefined;
     else if (reached !== undefined && !isReturned) made = examine({ ...decided, status, fields: reached }, made.form);
