@@ -26,6 +26,18 @@ const failing: Record<string, (res: ServerResponse) => unknown> = {
   "a field without a value": (res) => res.writeHead(200, { "X-Own": undefined }).end("body"),
 };
 
+/** Ways to send that throw, of a response that says that it may be stored. */
+const failingFresh: Record<string, (res: ServerResponse) => unknown> = {
+  ...failing,
+  "write null": (res) => res.write(null),
+  "write an object after a part": (res) => (res.write("part"), res.write({ a: 1 })),
+  "a field that may not be": (res) => res.writeHead(200, { "x-a": "a\nb" }),
+  "a list of fields that may not be": (res) => res.writeHead(200, ["x-a", "a\nb"]),
+  "a field that may not be, and a reason": (res) => res.writeHead(200, "OK", { "x a": "b" }),
+  "a status that may not be": (res) => res.writeHead(20_000),
+  "a status that is none": (res) => res.writeHead("none" as never),
+};
+
 const bytes = (): Uint8Array => runInNewContext("new Uint8Array([104, 101, 108, 108, 111])") as Uint8Array;
 
 const whole: Record<string, (res: ServerResponse) => unknown> = {
@@ -47,6 +59,17 @@ function attempt(way: Way, res: ServerResponse): void {
     res.statusCode = 500;
     res.statusMessage = "";
     res.end("failed");
+  }
+}
+
+/** Answers an error with the status and the fields of the response that failed. */
+function attemptFresh(way: Way, res: ServerResponse): void {
+  res.setHeader("Cache-Control", "max-age=60");
+  try {
+    way(res);
+  } catch {
+    res.statusMessage = "";
+    if (!res.writableEnded) res.end("ERROR PAGE");
   }
 }
 
@@ -100,6 +123,24 @@ function describeSending<M>(grounds: readonly Ground<M>[], bind: Binding<M>): vo
         for (const [name] of ways) await expectSame(plain, cached, name, false);
       });
 
+      it("leaves nothing for others where the answer to the error keeps the status and the fields", async () => {
+        const ways = Object.entries(failingFresh).map(
+          ([name, way]) => [name, bind((res) => attemptFresh(way, res))] as const,
+        );
+        const { plain, cached } = await serveBoth(ground, ways);
+        for (const [name] of ways) await expectSame(plain, cached, name, false);
+      });
+
+      it("is answered by its error handler where a head fails once that says 304 or 412", async () => {
+        const ways = conditional.map(([name, way]) => [name, bind(failOnce(way))] as const);
+        const cached = await ground.serve({ behind: ways }, { ttl: "1m" });
+        for (const [name] of ways)
+          for (const method of ground.methods)
+            for (const headers of [{ "if-none-match": '"x"' }, { "if-none-match": "*" }, { "if-match": '"y"' }])
+              for (let round = 0; round < 2; round += 1)
+                await expectFailed(cached, `/${encodeURIComponent(name)}`, { method, headers });
+      });
+
       it("may give fields the names of what every object has, and let a response be chosen by them", async () => {
         const ways = Object.entries(named).map(([name, way]) => [name, bind(way)] as const);
         const { plain, cached } = await serveBoth(ground, ways, [bind.front]);
@@ -113,6 +154,34 @@ function describeSending<M>(grounds: readonly Ground<M>[], bind: Binding<M>): vo
       });
     });
   }
+}
+
+/** Responses with a condition that is met. */
+const conditional: [string, Way][] = [
+  ["whole", (res) => res.setHeader("ETag", '"x"').end("page")],
+  ["in parts", (res) => (res.setHeader("ETag", '"x"').write("pa"), res.end("ge"))],
+  ["written head", (res) => res.writeHead(200, { ETag: '"x"' }).end("page")],
+];
+
+/** A head that middleware fails to make once, as a session whose store does not answer. */
+function failOnce(way: Way): Way {
+  return (res) => {
+    const writeHead = res.writeHead.bind(res) as (...given: unknown[]) => ServerResponse;
+    let hasFailed = false;
+    res.writeHead = function (...given: unknown[]) {
+      if (hasFailed) return writeHead(...given);
+      hasFailed = true;
+      throw new Error("the sessions do not answer");
+    };
+    way(res);
+  };
+}
+
+async function expectFailed(ask: Ask, path: string, options: Parameters<Ask>[1]): Promise<void> {
+  const { status, headers } = await ask(path, options);
+  expect(status, `${path} ${JSON.stringify(options)}`).to.equal(500);
+  expect(String(headers["cache-status"])).not.to.include("stored");
+  expect(String(headers["cache-status"])).not.to.include("hit");
 }
 
 describeSending(expressGrounds, byExpress);
@@ -182,6 +251,17 @@ for (const ground of expressGrounds) {
   });
 }
 
+for (const ground of expressGrounds) {
+  it(`a 304 whose head fails is answered with 500 on ${ground.name}, although its handler never ends`, async () => {
+    const handle: RequestHandler = (_req, res) => failOnce(() => res.set(validators).write("part"))(res);
+    const ask = await ground.serve({ behind: [["lasts", handle]] }, { ttl: "1m" });
+    for (let round = 0; round < 2; round += 1) {
+      const { status, bytes: body } = await ask("/lasts", { headers: { "if-none-match": '"v1"' } });
+      expect([status, body.toString()]).to.deep.equal([500, ""]);
+    }
+  });
+}
+
 for (const ground of koaGrounds) {
   it(`a 304 has the fields of its response on ${ground.name}, although its stream fails, or its body comes later`, async () => {
     const ask = await ground.serve(
@@ -231,6 +311,87 @@ for (const ground of koaGrounds) {
   it(`a status that was set past the context is not lost on ${ground.name}`, async () => {
     const { plain, cached } = await serveBoth(ground, [["past", (ctx) => void (ctx.res.statusCode = 200)]]);
     await expectSame(plain, cached, "past", false);
+  });
+}
+
+for (const ground of koaGrounds) {
+  it(`a response that its handler destroys leaves nothing for others on ${ground.name}`, async () => {
+    const ways: readonly (readonly [string, Way])[] = [
+      ["response", (res) => res.destroy()],
+      ["response with an error", (res) => res.destroy(new Error("lost"))],
+      ["socket", (res) => (res as { stream?: { destroy(): void } }).stream?.destroy() ?? res.socket?.destroy()],
+    ];
+    const calls = new Map<string, number>();
+    const handlers = ways.flatMap(([name, destroy]) =>
+      ["no body", "text"].map((kind) => {
+        const handle = (ctx: Context): void => {
+          const count = (calls.get(ctx.path) ?? 0) + 1;
+          calls.set(ctx.path, count);
+          if (kind === "text" || count > 1) ctx.body = "page";
+          if (count === 1) destroy(ctx.res);
+        };
+        return [`${name}, ${kind}`, handle as Middleware] as const;
+      }),
+    );
+    const ask = await ground.serve({ behind: handlers }, { ttl: "1m" });
+    for (const [name] of handlers) {
+      const path = `/${encodeURIComponent(name)}`;
+      await ask(path).catch(() => undefined);
+      const { status, bytes: body, headers } = await ask(path);
+      expect([status, body.toString()], name).to.deep.equal([200, "page"]);
+      expect(headers["cache-status"], name).to.include("fwd=uri-miss; stored");
+    }
+  });
+
+  it(`a stored response stands in for an error that Koa sends by itself on ${ground.name}, with its body`, async () => {
+    let hasBroken = false;
+    // Stale when it comes.
+    const makeOld = (res: ServerResponse): void => {
+      res.setHeader("Cache-Control", "max-age=60, stale-if-error=60");
+      res.setHeader("Age", "61");
+    };
+    const handlers: readonly (readonly [string, Middleware])[] = [
+      [
+        "sent by Koa",
+        (ctx) => {
+          ctx.respond = false;
+          if (hasBroken) throw new Error("broken");
+          ctx.res.statusCode = 200;
+          makeOld(ctx.res);
+          ctx.res.end("page");
+        },
+      ],
+      [
+        "in parts",
+        (ctx) => {
+          ctx.respond = false;
+          if (hasBroken) throw new Error("broken");
+          ctx.res.statusCode = 200;
+          makeOld(ctx.res);
+          ctx.res.write("pa");
+          ctx.res.end("ge");
+        },
+      ],
+      [
+        "sent by the handler",
+        (ctx) => {
+          ctx.respond = false;
+          makeOld(ctx.res);
+          ctx.res.statusCode = hasBroken ? 503 : 200;
+          ctx.res.end(hasBroken ? "broken" : "page");
+        },
+      ],
+    ];
+    const ask = await ground.serve({ behind: handlers }, { etag: false });
+    for (const [name] of handlers) await ask(`/${encodeURIComponent(name)}`);
+    hasBroken = true;
+    // Over HTTP/2, Koa does not answer HEAD where its middleware throws.
+    const methods = ground.name.includes("HTTP/2") ? (["GET"] as const) : ground.methods;
+    for (const [name] of handlers)
+      for (const method of methods) {
+        const { status, bytes: body } = await ask(`/${encodeURIComponent(name)}`, { method });
+        expect([status, body.toString()], `${method} ${name}`).to.deep.equal([200, method === "GET" ? "page" : ""]);
+      }
   });
 }
 

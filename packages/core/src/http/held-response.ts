@@ -1,7 +1,8 @@
 import type { IncomingMessage } from "node:http";
 import { ServerResponse, STATUS_CODES } from "node:http";
 import { Readable } from "node:stream";
-import { fieldsOf } from "./interception.js";
+import { isDead } from "./response-end.js";
+import { fieldsOf } from "./response-head.js";
 import type { Interception, Interceptor } from "./interception.js";
 import type { BodyForm, Reply } from "./verdict.js";
 import { writeAnswer } from "./write-answer.js";
@@ -72,13 +73,15 @@ function showHeld(ctx: HoldingContext, interception: Interception): void {
   const { res } = ctx;
   const { interceptor, before } = interception;
   interception.uncover();
-  const held = readHeld(ctx);
+  // One that is destroyed, by its handler or since its client has gone, says nothing to anybody.
+  const held = res.destroyed || isDead(res) ? undefined : readHeld(ctx);
   const answer = interceptor.returned?.({
     status: ctx.status,
     fields: fieldsOf(res),
     before,
     form: held?.form,
     body: held?.bytes,
+    afterError: interception.hasFailed,
     set: (name, value) => void res.setHeader(name, value),
   });
   if (answer === undefined || answer === "pass" || held === undefined) return;

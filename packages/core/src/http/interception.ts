@@ -1,7 +1,8 @@
-import type { IncomingMessage, OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from "node:http";
-import { types } from "node:util";
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import { bytesOf, isChunk, wholeOf } from "./chunks.js";
 import { isDead } from "./response-end.js";
-import type { BodyForm, Header, Reply } from "./verdict.js";
+import { applyHead, fieldsOf, isStatus, setAll } from "./response-head.js";
+import type { BodyForm, Reply } from "./verdict.js";
 import { writeAnswer } from "./write-answer.js";
 
 /** A response that is about to be sent. */
@@ -13,6 +14,11 @@ export interface Outgoing {
   readonly before: OutgoingHttpHeaders;
   /** The whole body, if it is known before the first byte is sent. */
   readonly body: Uint8Array | undefined;
+  /**
+   * Has sending something thrown before? Then this may be the answer to that error, with fields and a status that belong to
+   * what was not sent.
+   */
+  readonly afterError: boolean;
   readonly set: (name: string, value: string) => void;
 }
 
@@ -78,6 +84,8 @@ export interface Interception {
   readonly before: OutgoingHttpHeaders;
   /** Has nothing been sent, or begun to be? */
   readonly isWaiting: boolean;
+  /** Has a handler tried to send something, and failed? */
+  readonly hasFailed: boolean;
   /** Gives the hidden fields back to the request, for middleware in front of the interceptor. */
   uncover(): void;
   /** Calls `begin` for a response that is never sent. */
@@ -99,7 +107,8 @@ export const bodyFields: readonly string[] = [
 /** Of a response that has begun already. */
 function noInterception(interceptor: Interceptor): Interception {
   const nothing = (): void => undefined;
-  return { interceptor, before: {}, isWaiting: false, uncover: nothing, beginUnsent: nothing, endUnsent: nothing };
+  const state = { isWaiting: false, hasFailed: false };
+  return { interceptor, before: {}, ...state, uncover: nothing, beginUnsent: nothing, endUnsent: nothing };
 }
 
 /**
@@ -124,7 +133,9 @@ export function interceptResponse(
   let size = 0;
   /** The body of a response that is sent in one piece, while it is. */
   let whole: Uint8Array | undefined;
-  let isEnding = false;
+  /** Is a body sent at once, by functions that may call each other? */
+  let isSendingWhole = false;
+  let hasFailed = false;
   let isHeadSent = false;
   let isHeadMade = false;
   /** Sends what takes the place of a response whose handler has not ended it yet. */
@@ -147,7 +158,7 @@ export function interceptResponse(
     const { statusCode: status } = res;
     const fields = fieldsOf(res);
     const set = (name: string, value: string): void => void res.setHeader(name, value);
-    const answer = interceptor.begin({ status, fields, before, body, set });
+    const answer = interceptor.begin({ status, fields, before, body, afterError: hasFailed, set });
     if (answer === "follow") {
       state = "following";
       whole = body;
@@ -165,7 +176,15 @@ export function interceptResponse(
   function replace(answer: Pick<Reply, "status" | "headers" | "body" | "form" | "removed">): void {
     if (req.httpVersionMajor === 1) res.statusMessage = "";
     state = "replaced";
-    writeAnswer(res, answer, { write, end });
+    isSendingWhole = true;
+    try {
+      writeAnswer(res, answer, { write, end });
+    } catch (error) {
+      fail();
+      throw error;
+    } finally {
+      isSendingWhole = false;
+    }
     noteHead();
   }
 
@@ -179,8 +198,17 @@ export function interceptResponse(
     const stated = Object.getOwnPropertyDescriptor(res, "headersSent");
     // To its handler the head has been sent. What is set after that, as by the answer to an error, goes nowhere.
     Object.defineProperty(res, "headersSent", { value: true, configurable: true });
-    const timer = setTimeout(send, patienceMs);
+    const timer = setTimeout(sendLate, patienceMs);
     held = send;
+
+    /** Its handler is elsewhere: nobody but the client can hear of an error. */
+    function sendLate(): void {
+      try {
+        send();
+      } catch {
+        sendFailure();
+      }
+    }
 
     function send(): void {
       held = undefined;
@@ -193,11 +221,20 @@ export function interceptResponse(
     }
   }
 
+  function sendFailure(): void {
+    try {
+      for (const name of res.getHeaderNames()) res.removeHeader(name);
+      replace({ status: 500, headers: [], body: "" });
+    } catch {
+      res.destroy();
+    }
+  }
+
   function follow(chunk: unknown, encoding: unknown): void {
     if (state !== "following" || !isChunk(chunk)) return;
     const bytes = bytesOf(chunk, encoding, "copy");
     size += bytes?.length ?? Infinity;
-    if (size > interceptor.mostBytes) return lose();
+    if (size > interceptor.mostBytes) return giveUp();
     if (bytes !== undefined) chunks.push(bytes);
   }
 
@@ -209,15 +246,20 @@ export function interceptResponse(
     interceptor.complete(body.byteLength > interceptor.mostBytes ? undefined : body);
   }
 
-  /**
-   * The body will not be known. So it is where sending throws: what is sent after that is no part of the response that was
-   * announced, but the answer to an error.
-   */
-  function lose(): void {
-    if (state !== "following") return;
+  /** The body will not be known. */
+  function giveUp(): void {
     state = "passing";
     chunks.length = 0;
     interceptor.complete(undefined);
+  }
+
+  /**
+   * Sending has thrown: what is sent after that is no part of the response that was meant or announced, but the answer to the
+   * error.
+   */
+  function fail(): void {
+    hasFailed = true;
+    if (state === "following" || (state === "replaced" && !res.headersSent)) giveUp();
   }
 
   function noteHeadSent(): void {
@@ -238,15 +280,17 @@ export function interceptResponse(
     // Middleware behind has put itself in front of this function, and has just changed the head.
     const isChanged = state !== "waiting" && res.writeHead !== interceptedWriteHead;
     const reached = !isChanged ? undefined : state === "replaced" ? "unknown" : fieldsOf(res);
-    if (state === "waiting") {
-      applyHead(res, status, rest);
-      begin(undefined);
-    }
-    if (state === "replaced" && (res.headersSent || held !== undefined)) return res;
     try {
+      if (state === "waiting") {
+        // Node throws, and changes nothing.
+        if (!isStatus(status)) return writeHead(status);
+        applyHead(res, status, rest);
+        begin(undefined);
+      }
+      if (state === "replaced" && (res.headersSent || held !== undefined)) return res;
       writeHead(res.statusCode);
     } catch (error) {
-      lose();
+      fail();
       throw error;
     }
     noteHead(reached);
@@ -262,7 +306,7 @@ export function interceptResponse(
     try {
       flushHeaders();
     } catch (error) {
-      lose();
+      fail();
       throw error;
     }
     noteHead();
@@ -272,18 +316,18 @@ export function interceptResponse(
   res.write = function interceptedWrite(chunk: unknown, encoding?: unknown, done?: Done) {
     // Of what is no chunk nothing is sent: Node throws, and another response may follow.
     if (state === "waiting" && isChunk(chunk)) begin(undefined);
+    // The `end` of HTTP/2 calls this.
+    if (isSendingWhole) return write(chunk, encoding, done);
     if (state === "replaced") {
       const told = typeof encoding === "function" ? (encoding as Done) : done;
       if (told !== undefined) queueMicrotask(told);
       return true;
     }
-    // That of HTTP/2 ends a response by it.
-    if (isEnding) return write(chunk, encoding, done);
     let isFlowing: boolean;
     try {
       isFlowing = write(chunk, encoding, done);
     } catch (error) {
-      if (isChunk(chunk) || !res.headersSent) lose();
+      fail();
       throw error;
     }
     follow(chunk, encoding);
@@ -303,14 +347,14 @@ export function interceptResponse(
       return res;
     }
     let ended: ServerResponse;
-    isEnding = true;
+    isSendingWhole = true;
     try {
       ended = end(chunk, encoding, done);
     } catch (error) {
-      lose();
+      fail();
       throw error;
     } finally {
-      isEnding = false;
+      isSendingWhole = false;
     }
     if (whole === undefined) follow(chunk, encoding);
     finish();
@@ -323,6 +367,9 @@ export function interceptResponse(
     before,
     get isWaiting() {
       return state === "waiting";
+    },
+    get hasFailed() {
+      return hasFailed;
     },
     uncover,
     beginUnsent(): void {
@@ -338,61 +385,4 @@ export function interceptResponse(
  */
 function isBrokenOff(res: ServerResponse): boolean {
   return isDead(res) && !res.hasHeader("content-length");
-}
-
-/** What `writeHead` was given, as if it had been set before. */
-function applyHead(res: ServerResponse, status: number, rest: readonly unknown[]): void {
-  res.statusCode = status;
-  const [first, second] = rest;
-  if (typeof first === "string") res.statusMessage = first;
-  // As Node reads it: the fields are the second argument, also behind a reason that is undefined or null.
-  const given = typeof first === "string" ? second : (second ?? first);
-  if (Array.isArray(given)) {
-    // HTTP/2 takes pairs, too.
-    const list = (Array.isArray(given[0]) ? given.flat() : given) as readonly unknown[];
-    for (let at = 0; at + 1 < list.length; at += 2) res.removeHeader(String(list[at]));
-    for (let at = 0; at + 1 < list.length; at += 2) {
-      const value = list[at + 1];
-      res.appendHeader(String(list[at]), Array.isArray(value) ? value.map(String) : String(value));
-    }
-  } else if (typeof given === "object" && given !== null) {
-    for (const [name, value] of Object.entries(given as OutgoingHttpHeaders)) {
-      // Node throws at a value that is undefined.
-      res.setHeader(name, value as OutgoingHttpHeader);
-    }
-  }
-}
-
-/** The fields of a response by themselves: a field may have the name of what every other object has. */
-export function fieldsOf(res: Pick<ServerResponse, "getHeaders">): OutgoingHttpHeaders {
-  return Object.assign(Object.create(null) as OutgoingHttpHeaders, res.getHeaders());
-}
-
-function setAll(
-  res: ServerResponse,
-  fields: Iterable<readonly [string, OutgoingHttpHeader | undefined] | Header>,
-): void {
-  for (const [name, value] of fields) if (value !== undefined) res.setHeader(name, value);
-}
-
-/** May it be written? */
-function isChunk(chunk: unknown): chunk is string | Uint8Array {
-  // Also one of another realm, as test runners and `node:vm` have them.
-  return typeof chunk === "string" || types.isUint8Array(chunk);
-}
-
-/** What the end of a response says if it says it all; undefined if that cannot be told. */
-function wholeOf(chunk: unknown, encoding: unknown): Buffer | undefined {
-  return isChunk(chunk) ? bytesOf(chunk, encoding, "same") : Buffer.alloc(0);
-}
-
-/**
- * A chunk as bytes: the same ones, or a copy where they are kept for longer than its owner may leave them alone. Undefined
- * for a text in an encoding that nobody knows.
- */
-function bytesOf(chunk: string | Uint8Array, encoding: unknown, how: "same" | "copy"): Buffer | undefined {
-  if (typeof chunk !== "string")
-    return how === "copy" ? Buffer.from(chunk) : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-  if (typeof encoding !== "string") return Buffer.from(chunk);
-  return Buffer.isEncoding(encoding) ? Buffer.from(chunk, encoding) : undefined;
 }

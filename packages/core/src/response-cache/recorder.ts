@@ -140,7 +140,7 @@ export function recordResponse(options: RecorderOptions): Recorder {
     const instead = status >= 500 ? standIn(status) : undefined;
     if (instead !== undefined) return instead;
     size = textOf(fields["content-length"]);
-    const storable = form === undefined ? undefined : examine(outgoing, form);
+    const storable = form === undefined || outgoing.afterError ? undefined : examine(outgoing, form);
     mayTag = storable !== undefined;
     made = request.stores ? storable : undefined;
     decided = outgoing;

@@ -1,0 +1,44 @@
+import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import type { Header } from "./verdict.js";
+
+/** May a head have it? As Node reads it. */
+export function isStatus(status: unknown): boolean {
+  const code = (status as number) | 0;
+  return code >= 100 && code <= 999;
+}
+
+/** What `writeHead` was given, as if it had been set before. */
+export function applyHead(res: ServerResponse, status: number, rest: readonly unknown[]): void {
+  res.statusCode = status;
+  const [first, second] = rest;
+  if (typeof first === "string") res.statusMessage = first;
+  // As Node reads it: the fields are the second argument, also behind a reason that is undefined or null.
+  const given = typeof first === "string" ? second : (second ?? first);
+  if (Array.isArray(given)) {
+    // HTTP/2 takes pairs, too.
+    const list = (Array.isArray(given[0]) ? given.flat() : given) as readonly unknown[];
+    for (let at = 0; at + 1 < list.length; at += 2) res.removeHeader(String(list[at]));
+    for (let at = 0; at + 1 < list.length; at += 2) {
+      const value = list[at + 1];
+      res.appendHeader(String(list[at]), Array.isArray(value) ? value.map(String) : String(value));
+    }
+  } else if (typeof given === "object" && given !== null) {
+    for (const [name, value] of Object.entries(given as OutgoingHttpHeaders)) {
+      // Node throws at a value that is undefined.
+      res.setHeader(name, value as OutgoingHttpHeader);
+    }
+  }
+}
+
+/** The fields of a response by themselves: a field may have the name of what every other object has. */
+export function fieldsOf(res: Pick<ServerResponse, "getHeaders">): OutgoingHttpHeaders {
+  return Object.assign(Object.create(null) as OutgoingHttpHeaders, res.getHeaders());
+}
+
+/** Sets fields; those without a value are left out. */
+export function setAll(
+  res: ServerResponse,
+  fields: Iterable<readonly [string, OutgoingHttpHeader | undefined] | Header>,
+): void {
+  for (const [name, value] of fields) if (value !== undefined) res.setHeader(name, value);
+}
