@@ -141,6 +141,85 @@ function describeSending<M>(grounds: readonly Ground<M>[], bind: Binding<M>): vo
                 await expectFailed(cached, `/${encodeURIComponent(name)}`, { method, headers });
       });
 
+      it("is answered by its error handler with all that this gives writeHead", async () => {
+        const page = { "Content-Type": "text/plain", "Content-Length": 6, "Cache-Control": "no-store" };
+        const ways = Object.entries(starts).map(([name, start]) => {
+          const way = bind((res) => {
+            res.setHeader("Cache-Control", "max-age=60");
+            try {
+              failOnce(start)(res);
+            } catch {
+              res.writeHead(500, "Broken", page);
+              res.end("failed");
+            }
+          });
+          return [name, way] as const;
+        });
+        const { plain, cached } = await serveBoth(ground, ways);
+        for (const [name] of ways) await expectSame(plain, cached, name, false);
+      });
+
+      it("is sent with the head that middleware behind the cache makes of it, and stored only if that head allows it", async () => {
+        const ways = Object.entries(starts).flatMap(([name, start]) =>
+          Object.entries(lateHeads).map(
+            ([head, { rest }]) => [`${name}, ${head}`, bind(makeHead(rest, start))] as const,
+          ),
+        );
+        const { plain, cached } = await serveBoth(ground, ways);
+        for (const [name] of ways) {
+          const isStored = Object.entries(lateHeads).some(([head, late]) => late.isStored && name.endsWith(head));
+          await expectSame(plain, cached, name, isStored);
+        }
+      });
+
+      it("answers a condition where its response announces trailers, or ends with what Node takes for nothing", async () => {
+        const ends: Record<string, (res: ServerResponse) => unknown> = {
+          "a trailer": (res) => (res.setHeader("Trailer", "X-T"), res.end("page")),
+          "a trailer, in parts": (res) => (res.setHeader("Trailer", "X-T"), res.write("pa"), res.end("ge")),
+          false: (res) => res.end(false),
+          zero: (res) => res.end(0),
+        };
+        const ways = Object.entries(ends).map(([name, way]) => {
+          const handle = bind((res) => {
+            res.statusCode = 200;
+            res.setHeader("ETag", '"v"');
+            return way(res);
+          });
+          return [name, handle] as const;
+        });
+        const cached = await ground.serve({ behind: ways }, { ttl: "1m" });
+        for (const [name] of ways)
+          for (const ifNoneMatch of ['"v"', "*", '"v"']) {
+            const path = `/${encodeURIComponent(name)}`;
+            const { status } = await cached(path, { headers: { "if-none-match": ifNoneMatch } });
+            expect(status, `${name} ${ifNoneMatch}`).to.equal(304);
+          }
+      });
+
+      it("leaves nothing for others where it destroys its connection, although the length is right", async () => {
+        const breaks: Record<string, (res: ServerResponse) => unknown> = {
+          "the response, and an end": (res) => (res.destroy(), res.end("fin")),
+          "the response, and parts": (res) => (res.destroy(), res.write("fi"), res.end("n")),
+          "the connection": (res) => (res.req.socket.destroy(), res.end("fin")),
+        };
+        let hasBroken = false;
+        const ways = Object.entries(breaks).map(([name, way]) => {
+          const handle = bind((res) => {
+            res.statusCode = 200;
+            res.setHeader("Content-Length", 3);
+            return hasBroken ? res.end("new") : way(res);
+          });
+          return [name, handle] as const;
+        });
+        const cached = await ground.serve({ behind: ways }, { ttl: "1m" });
+        for (const round of [0, 1])
+          for (const [name] of ways) {
+            hasBroken = round === 1;
+            const answer = await cached(`/${encodeURIComponent(name)}`).catch(() => undefined);
+            expect(answer?.bytes.toString(), name).to.equal(round === 0 ? undefined : "new");
+          }
+      });
+
       it("may give fields the names of what every object has, and let a response be chosen by them", async () => {
         const ways = Object.entries(named).map(([name, way]) => [name, bind(way)] as const);
         const { plain, cached } = await serveBoth(ground, ways, [bind.front]);
@@ -156,6 +235,32 @@ function describeSending<M>(grounds: readonly Ground<M>[], bind: Binding<M>): vo
   }
 }
 
+/** Ways to begin and end a response. */
+const starts: Record<string, Way> = {
+  whole: (res) => res.end("page"),
+  "in parts": (res) => (res.write("pa"), res.end("ge")),
+  flushed: (res) => (res.flushHeaders(), res.end("page")),
+};
+
+/** Arguments of `writeHead` that middleware behind the cache adds, and whether the response may be stored with them. */
+const lateHeads: Record<string, { readonly isStored: boolean; readonly rest: readonly unknown[] }> = {
+  private: { isStored: false, rest: [{ "Cache-Control": "private" }] },
+  cookie: { isStored: false, rest: ["Fine", { "Set-Cookie": "a=1" }] },
+  field: { isStored: true, rest: [{ "X-Late": "1" }] },
+  list: { isStored: true, rest: [["X-Late", "1"]] },
+};
+
+/** A handler whose head is made with more by middleware behind the cache. */
+function makeHead(rest: readonly unknown[], way: Way): Way {
+  return (res) => {
+    const writeHead = res.writeHead.bind(res) as (...given: unknown[]) => ServerResponse;
+    res.writeHead = (status: number) => writeHead(status, ...rest);
+    res.setHeader("Cache-Control", "max-age=60");
+    res.statusCode = 200;
+    return way(res);
+  };
+}
+
 /** Responses with a condition that is met. */
 const conditional: [string, Way][] = [
   ["whole", (res) => res.setHeader("ETag", '"x"').end("page")],
@@ -166,14 +271,18 @@ const conditional: [string, Way][] = [
 /** A head that middleware fails to make once, as a session whose store does not answer. */
 function failOnce(way: Way): Way {
   return (res) => {
-    const writeHead = res.writeHead.bind(res) as (...given: unknown[]) => ServerResponse;
-    let hasFailed = false;
-    res.writeHead = function (...given: unknown[]) {
-      if (hasFailed) return writeHead(...given);
-      hasFailed = true;
-      throw new Error("the sessions do not answer");
-    };
-    way(res);
+    failHead(res);
+    return way(res);
+  };
+}
+
+function failHead(res: ServerResponse): void {
+  const writeHead = res.writeHead.bind(res) as (...given: unknown[]) => ServerResponse;
+  let hasFailed = false;
+  res.writeHead = function (...given: unknown[]) {
+    if (hasFailed) return writeHead(...given);
+    hasFailed = true;
+    throw new Error("the sessions do not answer");
   };
 }
 
@@ -228,9 +337,7 @@ for (const ground of expressGrounds) {
             (_req, res) => {
               res.set(validators).write("part");
               setImmediate(() => {
-                res.removeHeader("ETag");
-                res.status(500).set({ "Content-Type": "text/html", "Content-Length": "6" });
-                res.end("failed");
+                res.status(500).end("failed");
               });
             },
           ],
@@ -256,8 +363,8 @@ for (const ground of expressGrounds) {
     const handle: RequestHandler = (_req, res) => failOnce(() => res.set(validators).write("part"))(res);
     const ask = await ground.serve({ behind: [["lasts", handle]] }, { ttl: "1m" });
     for (let round = 0; round < 2; round += 1) {
-      const { status, bytes: body } = await ask("/lasts", { headers: { "if-none-match": '"v1"' } });
-      expect([status, body.toString()]).to.deep.equal([500, ""]);
+      const { status } = await ask("/lasts", { headers: { "if-none-match": '"v1"' } });
+      expect(status).to.equal(500);
     }
   });
 }
@@ -315,6 +422,28 @@ for (const ground of koaGrounds) {
 }
 
 for (const ground of koaGrounds) {
+  for (const where of ["in front of", "behind"])
+    it(`a response whose head fails ${where} the cache leaves nothing for others on ${ground.name}`, async () => {
+      let calls = 0;
+      const failing: Middleware = async (ctx, next) => {
+        if (calls === 0) failHead(ctx.res);
+        await next();
+      };
+      const handle = (ctx: Context): void => {
+        calls += 1;
+        ctx.body = `page ${calls}`;
+      };
+      const both: Middleware = async (ctx) => {
+        await failing(ctx, () => Promise.resolve(handle(ctx)));
+      };
+      const behind = [["page", where === "behind" ? both : handle]] as const;
+      const ask = await ground.serve({ front: where === "behind" ? [] : [failing], behind }, { ttl: "1m" });
+      const first = await ask("/page");
+      expect(first.status).to.equal(500);
+      const second = await ask("/page");
+      expect([second.status, second.bytes.toString()]).to.deep.equal([200, "page 2"]);
+    });
+
   it(`a response that its handler destroys leaves nothing for others on ${ground.name}`, async () => {
     const ways: readonly (readonly [string, Way])[] = [
       ["response", (res) => res.destroy()],
@@ -401,6 +530,26 @@ for (const ground of koaGrounds.filter(({ name }) => name.startsWith("Koa 2"))) 
     const handlers = bodies.map(
       (body, index) => [`${index}`, ((ctx) => void (ctx.body = body)) as Middleware] as const,
     );
+    const { plain, cached } = await serveBoth(ground, handlers);
+    for (const [name] of handlers) await expectSame(plain, cached, name, true);
+  });
+}
+
+for (const ground of koaGrounds.filter(({ name }) => name.includes("HTTP/2"))) {
+  it(`every view of a buffer is stored as it is sent on ${ground.name}`, async () => {
+    const view = new DataView(new Uint8Array([65, 66]).buffer);
+    const ways: readonly (readonly [string, Way])[] = [
+      ["whole", (res) => res.end(new Uint16Array([65, 66]))],
+      ["in parts", (res) => (res.write(view), res.end("c"))],
+      ["at the end", (res) => (res.write("x"), res.end(new Uint32Array([67])))],
+    ];
+    const handlers = ways.map(([name, way]) => {
+      const handle = byKoa((res) => {
+        res.statusCode = 200;
+        return way(res);
+      });
+      return [name, handle] as const;
+    });
     const { plain, cached } = await serveBoth(ground, handlers);
     for (const [name] of handlers) await expectSame(plain, cached, name, true);
   });

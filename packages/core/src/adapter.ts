@@ -13,7 +13,7 @@ export type { Check } from "./http/check.js";
 export { restoreHeld, runBehind } from "./http/held-response.js";
 export type { HoldingContext } from "./http/held-response.js";
 export { interceptResponse } from "./http/interception.js";
-export type { Interception, Interceptor, Outgoing, Returned } from "./http/interception.js";
+export type { Interception, Interceptor, Outgoing, Returned } from "./http/interceptor.js";
 export { beginHandling, endHandling, onHandlerEnd, onHandlingEnd } from "./http/handler-end.js";
 export type { Handling } from "./http/handler-end.js";
 export { abortOnDisconnect, onResponseEnd } from "./http/response-end.js";

@@ -4,7 +4,7 @@ import type { RequestCache } from "../cache/cache-types.js";
 import type { Body } from "./body.js";
 import type { LoginAttempt } from "../login/attempt.js";
 import type { Quota } from "../limits/quota.js";
-import type { Interceptor } from "./interception.js";
+import type { Interceptor } from "./interceptor.js";
 
 /** One HTTP request as the core sees it: the small read-only host object that an adapter provides. */
 export interface Exchange<Raw = unknown> {

@@ -3,7 +3,7 @@ import { ServerResponse, STATUS_CODES } from "node:http";
 import { Readable } from "node:stream";
 import { isDead } from "./response-end.js";
 import { fieldsOf } from "./response-head.js";
-import type { Interception, Interceptor } from "./interception.js";
+import type { Interception, Interceptor } from "./interceptor.js";
 import type { BodyForm, Reply } from "./verdict.js";
 import { writeAnswer } from "./write-answer.js";
 

@@ -1,98 +1,10 @@
-import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { bytesOf, isChunk, wholeOf } from "./chunks.js";
+import type { Head, Interception, Interceptor } from "./interceptor.js";
 import { isDead } from "./response-end.js";
-import { applyHead, fieldsOf, isStatus, setAll } from "./response-head.js";
-import type { BodyForm, Reply } from "./verdict.js";
+import { applyHead, fieldsOf, isHead, setAll } from "./response-head.js";
+import type { Reply } from "./verdict.js";
 import { writeAnswer } from "./write-answer.js";
-
-/** A response that is about to be sent. */
-export interface Outgoing {
-  readonly status: number;
-  /** Its fields, by their lower-case names. */
-  readonly fields: OutgoingHttpHeaders;
-  /** Those that stood there before the handler. */
-  readonly before: OutgoingHttpHeaders;
-  /** The whole body, if it is known before the first byte is sent. */
-  readonly body: Uint8Array | undefined;
-  /**
-   * Has sending something thrown before? Then this may be the answer to that error, with fields and a status that belong to
-   * what was not sent.
-   */
-  readonly afterError: boolean;
-  readonly set: (name: string, value: string) => void;
-}
-
-/** A response whose handlers have returned, while middleware in front of the interceptor may still change it. */
-export interface Returned extends Outgoing {
-  /** Undefined for a body that cannot be given again. */
-  readonly form: BodyForm | undefined;
-}
-
-/** The head of a response when it has been made: middleware may change it until then, also after a handler has ended. */
-export interface Head {
-  readonly status: number;
-  /** As they are sent, by their lower-case names. */
-  readonly fields: OutgoingHttpHeaders;
-  /**
-   * The fields as they reached the interceptor, where middleware behind it has waited for the head to change them, as
-   * sessions do to set a cookie; `"unknown"` if something else is sent instead. Undefined where none has waited.
-   */
-  readonly reached: OutgoingHttpHeaders | "unknown" | undefined;
-}
-
-/** Sees a response on its way out, and may answer in its place. */
-export interface Interceptor {
-  /** Request fields that the handler must not see, because what they ask for is done here. */
-  readonly hidden: readonly string[];
-  /** A body of more bytes is not kept. */
-  readonly mostBytes: number;
-  /**
-   * Must `begin` be called for a response that is never sent, too? Some frameworks, Koa 2 for one, send nothing where the
-   * client has gone, although their handlers have done their work. @default false
-   */
-  readonly beginsUnsent?: boolean | undefined;
-  /**
-   * Called once, before the first byte. A reply goes out instead of the response; `"notModified"` makes it a 304;
-   * `"follow"` asks for the body, `"pass"` for nothing more.
-   */
-  begin(outgoing: Outgoing): Reply | "notModified" | "follow" | "pass";
-  /**
-   * Called before `begin` where the framework holds the response until its middleware has returned, as Koa does. A reply
-   * takes the place of the response; `"follow"` asks for the body. Not called for a response that a handler sends itself.
-   */
-  returned?(response: Returned): Reply | "follow" | "pass";
-  /** Called instead of `returned` where a handler has thrown, with the status of its error. A reply hides the error. */
-  failed?(status: number): Reply | undefined;
-  /**
-   * Called once, after `begin`: when the head has been made, or with nothing when the response is over without one, since its
-   * client has gone. Before or after `complete`.
-   */
-  headMade?(head: Head | undefined): void;
-  /** Called once, when the head of a response is sent and its body is not at its end, unless the response was replaced. */
-  headSent(): void;
-  /**
-   * The whole body; undefined if it was too large, as soon as it is, or if sending has failed. Not called for a response that
-   * breaks off, also where its handler ends it because of that.
-   */
-  complete(body: Uint8Array | undefined): void;
-}
-
-/** One interceptor on its response. */
-export interface Interception {
-  readonly interceptor: Interceptor;
-  /** The fields of the response before the handler. */
-  readonly before: OutgoingHttpHeaders;
-  /** Has nothing been sent, or begun to be? */
-  readonly isWaiting: boolean;
-  /** Has a handler tried to send something, and failed? */
-  readonly hasFailed: boolean;
-  /** Gives the hidden fields back to the request, for middleware in front of the interceptor. */
-  uncover(): void;
-  /** Calls `begin` for a response that is never sent. */
-  beginUnsent(): void;
-  /** Calls `headMade` with nothing for a response that is never sent. */
-  endUnsent(): void;
-}
 
 type Done = (error?: Error | null) => void;
 
@@ -102,6 +14,7 @@ const patienceMs = 100;
 /** Fields about a body, which a 304 does not have (RFC 9110 15.4.5). */
 export const bodyFields: readonly string[] = [
   ...["content-type", "content-length", "content-encoding", "content-language", "content-range", "transfer-encoding"],
+  "trailer",
 ];
 
 /** Of a response that has begun already. */
@@ -127,6 +40,8 @@ export function interceptResponse(
   const write = res.write.bind(res) as (chunk: unknown, encoding: unknown, done: unknown) => boolean;
   const end = res.end.bind(res) as (chunk?: unknown, encoding?: unknown, done?: unknown) => ServerResponse;
   const flushHeaders = res.flushHeaders.bind(res);
+  const destroy = res.destroy.bind(res);
+  const isHttp1 = req.httpVersionMajor === 1;
   const before = fieldsOf(res);
   let state: "waiting" | "following" | "passing" | "replaced" = "waiting";
   const chunks: Buffer[] = [];
@@ -136,6 +51,8 @@ export function interceptResponse(
   /** Is a body sent at once, by functions that may call each other? */
   let isSendingWhole = false;
   let hasFailed = false;
+  /** Has this process ended the response by itself, before it was complete? */
+  let isDestroyed = false;
   let isHeadSent = false;
   let isHeadMade = false;
   /** Sends what takes the place of a response whose handler has not ended it yet. */
@@ -163,7 +80,8 @@ export function interceptResponse(
       state = "following";
       whole = body;
     } else if (answer === "notModified") {
-      for (const name of bodyFields) res.removeHeader(name);
+      // Node frames no body by itself any more where a field of framing was removed, although it was not there.
+      for (const name of bodyFields) if (res.hasHeader(name)) res.removeHeader(name);
       if (isEnd) replace({ status: 304, headers: [], body: "" });
       else replaceLater();
     } else if (answer !== "pass") {
@@ -174,7 +92,7 @@ export function interceptResponse(
   }
 
   function replace(answer: Pick<Reply, "status" | "headers" | "body" | "form" | "removed">): void {
-    if (req.httpVersionMajor === 1) res.statusMessage = "";
+    if (isHttp1) res.statusMessage = "";
     state = "replaced";
     isSendingWhole = true;
     try {
@@ -190,34 +108,42 @@ export function interceptResponse(
 
   /**
    * Frameworks take it for an abort if a response ends while they still send a file. So its handler ends it, whose body goes
-   * nowhere; or we do after a moment, since that body may be endless.
+   * nowhere; or we do after a moment, since that body may be endless. In HTTP/1 the head is made at once, so that middleware
+   * that cannot make it tells the handler; in HTTP/2 a head of this status ends the response.
    */
   function replaceLater(): void {
     state = "replaced";
+    if (isHttp1) {
+      res.statusMessage = "";
+      res.statusCode = 304;
+      try {
+        res.writeHead(304);
+      } catch (error) {
+        fail();
+        throw error;
+      }
+    }
     const fields = Object.entries(res.getHeaders());
     const stated = Object.getOwnPropertyDescriptor(res, "headersSent");
     // To its handler the head has been sent. What is set after that, as by the answer to an error, goes nowhere.
-    Object.defineProperty(res, "headersSent", { value: true, configurable: true });
-    const timer = setTimeout(sendLate, patienceMs);
+    if (!isHttp1) Object.defineProperty(res, "headersSent", { value: true, configurable: true });
+    const timer = setTimeout(send, patienceMs);
     held = send;
 
-    /** Its handler is elsewhere: nobody but the client can hear of an error. */
-    function sendLate(): void {
-      try {
-        send();
-      } catch {
-        sendFailure();
-      }
-    }
-
+    /** The handler may be elsewhere: nobody but the client can hear of an error. */
     function send(): void {
       held = undefined;
       clearTimeout(timer);
+      if (isHttp1) return void end();
       if (stated === undefined) Reflect.deleteProperty(res, "headersSent");
       else Object.defineProperty(res, "headersSent", stated);
       for (const name of res.getHeaderNames()) res.removeHeader(name);
       setAll(res, fields);
-      replace({ status: 304, headers: [], body: "" });
+      try {
+        replace({ status: 304, headers: [], body: "" });
+      } catch {
+        sendFailure();
+      }
     }
   }
 
@@ -231,7 +157,7 @@ export function interceptResponse(
   }
 
   function follow(chunk: unknown, encoding: unknown): void {
-    if (state !== "following" || !isChunk(chunk)) return;
+    if (state !== "following" || !isChunk(chunk, isHttp1)) return;
     const bytes = bytesOf(chunk, encoding, "copy");
     size += bytes?.length ?? Infinity;
     if (size > interceptor.mostBytes) return giveUp();
@@ -258,7 +184,9 @@ export function interceptResponse(
    * error.
    */
   function fail(): void {
+    if (!hasFailed && !isHeadMade) interceptor.sendingFailed?.();
     hasFailed = true;
+    if (state === "waiting") uncover();
     if (state === "following" || (state === "replaced" && !res.headersSent)) giveUp();
   }
 
@@ -273,21 +201,35 @@ export function interceptResponse(
     if (isHeadMade) return;
     isHeadMade = true;
     const { statusCode: status } = res;
-    interceptor.headMade?.(res.headersSent ? { status, fields: fieldsOf(res), reached } : undefined);
+    const isMeant = res.headersSent && !hasFailed && !isDestroyed;
+    interceptor.headMade?.(isMeant ? { status, fields: fieldsOf(res), reached } : undefined);
+  }
+
+  function isReplaced(): boolean {
+    return state === "replaced";
+  }
+
+  /** Has Node throw, which changes nothing. */
+  function refuse(status: number, rest: readonly unknown[]): ServerResponse {
+    fail();
+    writeHead(status, ...(rest as []));
+    state = "passing";
+    return res;
   }
 
   const interceptedWriteHead = function interceptedWriteHead(status: number, ...rest: unknown[]): ServerResponse {
-    // Middleware behind has put itself in front of this function, and has just changed the head.
+    // Middleware behind has put itself in front of this function, and changes the head now.
     const isChanged = state !== "waiting" && res.writeHead !== interceptedWriteHead;
-    const reached = !isChanged ? undefined : state === "replaced" ? "unknown" : fieldsOf(res);
+    let reached: Head["reached"];
     try {
-      if (state === "waiting") {
-        // Node throws, and changes nothing.
-        if (!isStatus(status)) return writeHead(status);
-        applyHead(res, status, rest);
-        begin(undefined);
-      }
       if (state === "replaced" && (res.headersSent || held !== undefined)) return res;
+      if (!isHead(status, rest)) return refuse(status, rest);
+      if (!res.headersSent) applyHead(res, status, rest);
+      if (isChanged) reached = state === "replaced" ? "unknown" : fieldsOf(res);
+      if (state === "waiting") {
+        begin(undefined);
+        if (isReplaced()) return res;
+      }
       writeHead(res.statusCode);
     } catch (error) {
       fail();
@@ -295,7 +237,7 @@ export function interceptResponse(
     }
     noteHead(reached);
     // In HTTP/1 it goes out with the first byte of the body, or when it is flushed.
-    if (req.httpVersionMajor > 1) noteHeadSent();
+    if (!isHttp1) noteHeadSent();
     return res;
   };
   res.writeHead = interceptedWriteHead;
@@ -315,7 +257,8 @@ export function interceptResponse(
 
   res.write = function interceptedWrite(chunk: unknown, encoding?: unknown, done?: Done) {
     // Of what is no chunk nothing is sent: Node throws, and another response may follow.
-    if (state === "waiting" && isChunk(chunk)) begin(undefined);
+    if (state === "waiting" && isChunk(chunk, isHttp1)) begin(undefined);
+    else if (state === "waiting") fail();
     // The `end` of HTTP/2 calls this.
     if (isSendingWhole) return write(chunk, encoding, done);
     if (state === "replaced") {
@@ -336,9 +279,11 @@ export function interceptResponse(
   };
 
   res.end = function interceptedEnd(chunk?: unknown, encoding?: unknown, done?: unknown) {
-    const isPart = state !== "passing" && isBrokenOff(res);
-    const isLast = isChunk(chunk) || chunk === undefined || chunk === null || typeof chunk === "function";
-    if (state === "waiting" && isLast) begin(isPart ? undefined : wholeOf(chunk, encoding), true);
+    const isPart = state !== "passing" && (isDestroyed || isBrokenOff(res, isHttp1));
+    const isEmpty = chunk === undefined || chunk === null || typeof chunk === "function" || (isHttp1 && !chunk);
+    const isLast = isEmpty || isChunk(chunk, isHttp1);
+    if (state === "waiting" && isLast) begin(isPart ? undefined : wholeOf(chunk, encoding, isHttp1), true);
+    else if (state === "waiting") fail();
     held?.();
     if (isPart && state === "following") state = "passing";
     if (state === "replaced") {
@@ -362,6 +307,11 @@ export function interceptResponse(
     return ended;
   };
 
+  res.destroy = function interceptedDestroy(error?: Error) {
+    if (!res.writableEnded) isDestroyed = true;
+    return destroy(error);
+  };
+
   return {
     interceptor,
     before,
@@ -381,8 +331,9 @@ export function interceptResponse(
 
 /**
  * A handler may end its response because its client has gone. What it has written by then is the whole only where the length
- * says so.
+ * says so, and the handler has not destroyed the connection by itself, just now.
  */
-function isBrokenOff(res: ServerResponse): boolean {
-  return isDead(res) && !res.hasHeader("content-length");
+function isBrokenOff(res: ServerResponse, isHttp1: boolean): boolean {
+  // Node destroys a response of HTTP/1 a moment after its socket.
+  return isDead(res) && (!res.hasHeader("content-length") || (isHttp1 && !res.destroyed));
 }

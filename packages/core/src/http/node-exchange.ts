@@ -6,7 +6,7 @@ import type { Exchange, Facts } from "./exchange.js";
 import { handlerPatienceMs, onHandlerEnd, onRequestDone } from "./handler-end.js";
 import type { HoldingContext } from "./held-response.js";
 import { heldBytes } from "./held-response.js";
-import type { Interception, Interceptor } from "./interception.js";
+import type { Interception, Interceptor } from "./interceptor.js";
 import { interceptResponse } from "./interception.js";
 import { abortOnDisconnect, onResponseEnd } from "./response-end.js";
 

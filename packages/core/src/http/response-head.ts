@@ -1,19 +1,25 @@
 import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { Header } from "./verdict.js";
 
-/** May a head have it? As Node reads it. */
-export function isStatus(status: unknown): boolean {
+/** Does Node take these arguments of `writeHead`? It refuses other statuses, and lists with a name and no value. */
+export function isHead(status: unknown, rest: readonly unknown[]): boolean {
   const code = (status as number) | 0;
-  return code >= 100 && code <= 999;
+  const given = fieldsGiven(rest);
+  const isOdd = Array.isArray(given) && !Array.isArray(given[0]) && given.length % 2 !== 0;
+  return code >= 100 && code <= 999 && !isOdd;
+}
+
+/** As Node reads it: the fields are the second argument, also behind a reason that is undefined or null. */
+function fieldsGiven([first, second]: readonly unknown[]): unknown {
+  return typeof first === "string" ? second : (second ?? first);
 }
 
 /** What `writeHead` was given, as if it had been set before. */
 export function applyHead(res: ServerResponse, status: number, rest: readonly unknown[]): void {
   res.statusCode = status;
-  const [first, second] = rest;
-  if (typeof first === "string") res.statusMessage = first;
-  // As Node reads it: the fields are the second argument, also behind a reason that is undefined or null.
-  const given = typeof first === "string" ? second : (second ?? first);
+  const [reason] = rest;
+  if (typeof reason === "string") res.statusMessage = reason;
+  const given = fieldsGiven(rest);
   if (Array.isArray(given)) {
     // HTTP/2 takes pairs, too.
     const list = (Array.isArray(given[0]) ? given.flat() : given) as readonly unknown[];

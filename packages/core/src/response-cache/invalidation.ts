@@ -1,5 +1,5 @@
 import type { Exchange } from "../http/exchange.js";
-import type { Interceptor } from "../http/interception.js";
+import type { Interceptor } from "../http/interceptor.js";
 import { textOf } from "./stored-fields.js";
 import { tagOfPath } from "./tags.js";
 

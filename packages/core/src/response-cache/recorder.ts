@@ -1,5 +1,5 @@
 import type { OutgoingHttpHeaders } from "node:http";
-import type { Head, Interceptor, Outgoing, Returned } from "../http/interception.js";
+import type { Head, Interceptor, Outgoing, Returned } from "../http/interceptor.js";
 import type { BodyForm, Header, Reply } from "../http/verdict.js";
 import { readDirectives } from "./directives.js";
 import type { StoredResponse } from "./entry.js";
@@ -55,6 +55,8 @@ export function judgeResponse(options: JudgeOptions): Interceptor {
     hidden: [],
     mostBytes: 0,
     begin(outgoing) {
+      // The answer to an error has no conditions.
+      if (outgoing.afterError) return "pass";
       const etag = tagOf(outgoing, options.etag);
       if (isUnmet(outgoing, etag, options)) return options.unmet(outgoing.status);
       return isSpared(outgoing, etag, options) ? "notModified" : "pass";
@@ -115,12 +117,14 @@ export function recordResponse(options: RecorderOptions): Recorder {
   let isForAll = false;
   let isRefused = false;
   let isWithdrawn = false;
+  /** Has the response been said to be stored? */
+  let isTold = false;
 
   function begin(outgoing: Outgoing): ReturnType<Interceptor["begin"]> {
     const { body, fields } = outgoing;
     const isSent = !isDecided;
     const answer = isSent ? decide(outgoing, body === undefined ? "parts" : "whole") : "pass";
-    if (typeof answer === "object") return answer;
+    if (typeof answer === "object" || outgoing.afterError) return answer;
     const etag = tagOf(outgoing, mayTag && options.etag);
     if (isSent && made !== undefined && etag !== undefined && fields.etag === undefined)
       made = { ...made, fields: [...made.fields, ["etag", etag]] };
@@ -145,7 +149,8 @@ export function recordResponse(options: RecorderOptions): Recorder {
     made = request.stores ? storable : undefined;
     decided = outgoing;
     if (made === undefined) settle(undefined, 0);
-    if (name !== false) tellStatus(outgoing, name, made !== undefined && body !== undefined && storing);
+    isTold = made !== undefined && body !== undefined && storing;
+    if (name !== false) outgoing.set("Cache-Status", statusField(outgoing, name, isTold));
     return made === undefined ? "pass" : "follow";
   }
 
@@ -202,10 +207,11 @@ export function recordResponse(options: RecorderOptions): Recorder {
     };
   }
 
-  function tellStatus({ fields, set }: Outgoing, self: string, stored: boolean): void {
+  /** The field with what caches behind this one have said. */
+  function statusField({ fields }: Outgoing, self: string, stored: boolean): string {
     const others = textOf(fields["cache-status"]);
     const own = cacheStatus(self, { forwarded, stored, detail: withheldFor });
-    set("Cache-Status", others === undefined ? own : `${others}, ${own}`);
+    return others === undefined ? own : `${others}, ${own}`;
   }
 
   function complete(body: Uint8Array | undefined): void {
@@ -242,6 +248,13 @@ export function recordResponse(options: RecorderOptions): Recorder {
     if (whole !== undefined) finish(made, whole);
   }
 
+  /** The field outlives the head that could not be made. */
+  function sendingFailed(): void {
+    giveUp();
+    if (decided !== undefined && name !== false && isTold)
+      decided.set("Cache-Status", statusField(decided, name, false));
+  }
+
   function isForbidden(fields: OutgoingHttpHeaders): boolean {
     const setsCookie = fields["set-cookie"] !== undefined;
     // A refusal that was sent instead says nothing else of the response.
@@ -261,7 +274,8 @@ export function recordResponse(options: RecorderOptions): Recorder {
   }
 
   const { hidden } = request;
-  return { hidden, mostBytes, begin, returned, failed, headMade, headSent: options.headSent, complete, withdraw };
+  const { headSent } = options;
+  return { hidden, mostBytes, begin, returned, failed, headMade, sendingFailed, headSent, complete, withdraw };
 }
 
 function withVary(fields: readonly Header[], names: readonly string[]): Header[] {
