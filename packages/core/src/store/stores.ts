@@ -15,6 +15,8 @@ import { MemoryLimitOverrides } from "./memory/limit-overrides.js";
 import type { SharedIssuer } from "./shared-issuer.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CacheStore, UsageCorrections, DecisionStore } from "./ports/decisions.js";
+import type { StoreHealth } from "./ports/health.js";
+import type { RevocationStore } from "./ports/revocation.js";
 import { LeasedStore } from "../limits/leases/leased-store.js";
 import { RedisChannels } from "./redis/channels.js";
 import { examineRedis } from "./redis/examine.js";
@@ -33,9 +35,10 @@ import { RedisSessionStore } from "./redis/sessions.js";
 import type { SessionStore } from "./ports/sessions.js";
 
 /** The stores of a gate. */
-export interface Stores {
-  readonly security: DecisionStore;
-  /** What becomes of the charges that `security` counted. */
+export interface Stores extends StoreHealth {
+  readonly decisions: DecisionStore;
+  readonly revocations: RevocationStore;
+  /** Corrections of the consumptions that `decisions` has counted. */
   readonly quotas: UsageCorrections;
   /** What operators decide about quotas, and who asks most. */
   readonly quotaRecords: LimitOverrides;
@@ -86,7 +89,9 @@ export function createStores<Raw>(
     const memory = new MemoryDecisionStore();
     const memoryCache = openMemoryCache();
     return {
-      security: memory,
+      decisions: memory,
+      revocations: memory,
+      state: () => memory.state(),
       quotas: memory.quotas,
       sessions: new MemorySessionStore({
         security: memory,
@@ -130,14 +135,14 @@ export function createStores<Raw>(
   );
   const guarded =
     auth === undefined || revocation === undefined
-      ? store
+      ? { decisions: store, revocations: store, health: store, close: () => undefined }
       : guardRevocations({
           ...{ store, connection, tracking, keys, telemetry, logger, ...revocation },
           onLoss: () => shared.renew(),
         });
   const [, writes] = store.breakers;
   const source = new RedisLeaseSource(connection, store.giveBacks, () => writes.state === "closed");
-  const security = new LeasedStore({ store: guarded, source });
+  const leased = new LeasedStore({ store: guarded.decisions, source });
   const backplane = apart === undefined ? { tracking, channels } : undefined;
   const common = { keys, deadlineMs, telemetry, logger, observe };
   const cache =
@@ -147,7 +152,9 @@ export function createStores<Raw>(
   const longestSeconds = Math.ceil(auth?.maxLifetimeSeconds ?? 0);
   const logins = new RedisLoginStore({ connection, deadlineMs, telemetry, giveBacks: store.giveBacks });
   return {
-    security,
+    decisions: leased,
+    revocations: guarded.revocations,
+    state: () => guarded.health.state(),
     quotas: store.quotas,
     cache: cache.store,
     cacheSignals: cache.signals,
@@ -176,7 +183,10 @@ export function createStores<Raw>(
       shared.close();
       cache.close();
       tracking.close();
-      await security.end();
+      const ended = leased.end();
+      guarded.close();
+      store.close();
+      await ended;
       leave();
       await store.giveBacks.close();
       await Promise.all([connection.close(), apart?.close()]);

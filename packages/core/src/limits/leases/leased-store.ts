@@ -1,12 +1,4 @@
-import type {
-  Answer,
-  Consumption,
-  Question,
-  RevokeOptions,
-  DecisionStore,
-  StoreState,
-  CounterState,
-} from "../../store/ports/decisions.js";
+import type { Answer, Consumption, Question, DecisionStore, CounterState } from "../../store/ports/decisions.js";
 import { refuses, StoreFault } from "../../store/ports/decisions.js";
 import type { Reservation } from "./lease-manager.js";
 import { LeaseManager } from "./lease-manager.js";
@@ -78,18 +70,6 @@ export class LeasedStore implements DecisionStore {
       : this.#conclude(question, before, after, answer);
   }
 
-  async revoke(key: string, expiresAt: number, options?: RevokeOptions): Promise<void> {
-    await this.#store.revoke(key, expiresAt, options);
-  }
-
-  async cutOff(key: string, ttlSeconds: number, at?: number): Promise<number> {
-    return this.#store.cutOff(key, ttlSeconds, at);
-  }
-
-  state(): StoreState {
-    return this.#store.state();
-  }
-
   /** Gives back what was leased and not used, as far as that can be done at once. */
   async end(): Promise<void> {
     this.#book.drain();
@@ -102,11 +82,11 @@ export class LeasedStore implements DecisionStore {
     clearTimeout(timer);
   }
 
+  /** Ends renewals. The store that is asked stays open. */
   close(): void {
     this.#closed = true;
     clearTimeout(this.#gathering);
     clearInterval(this.#sweeping);
-    this.#store.close();
   }
 
   #split(charge: Consumption): Part {

@@ -1,13 +1,8 @@
-import type {
-  Answer,
-  Consumption,
-  Question,
-  DecisionStore,
-  StoreState,
-  CounterState,
-  TokenQuestion,
-} from "../ports/decisions.js";
-import { checkCutOff, exceeds, isCutOff, StoreFault } from "../ports/decisions.js";
+import type { Answer, Consumption, Question, DecisionStore, CounterState, TokenQuestion } from "../ports/decisions.js";
+import { exceeds, isCutOff, StoreFault } from "../ports/decisions.js";
+import type { StoreHealth, StoreState } from "../ports/health.js";
+import type { RevocationStore } from "../ports/revocation.js";
+import { checkCutOff } from "../ports/revocation.js";
 import { steadyNow } from "../../lib/steady-clock.js";
 import { MemoryCorrections } from "./adjustments.js";
 import { ReplayTable } from "./replay.js";
@@ -33,7 +28,7 @@ interface Record {
 }
 
 /** Counters and revocation records of this process alone: for development, tests and the local fallback. */
-export class MemoryDecisionStore implements DecisionStore {
+export class MemoryDecisionStore implements DecisionStore, RevocationStore, StoreHealth {
   readonly #now: () => number;
   readonly #steady: () => number;
   readonly #quotas: MemoryCorrections;

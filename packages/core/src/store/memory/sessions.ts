@@ -1,4 +1,4 @@
-import type { DecisionStore } from "../ports/decisions.js";
+import type { RevocationStore } from "../ports/revocation.js";
 import { StoreFault } from "../ports/decisions.js";
 import { steadyNow } from "../../lib/steady-clock.js";
 import type {
@@ -19,7 +19,7 @@ import type {
 
 export interface MemorySessionStoreOptions {
   /** Where revocations go. */
-  readonly security: DecisionStore;
+  readonly security: RevocationStore;
   /** Unix seconds of a cut-off; undefined if there is none. */
   readonly cutoffAt: (key: string) => number | undefined;
   readonly marginSeconds: number;

@@ -125,25 +125,10 @@ export interface Answer {
   readonly afterToken: readonly (CounterState | StoreFault | undefined)[];
 }
 
-export interface RevokeOptions {
-  /** How many replicas must have the record too, within a second; else it rejects, though the master has it. @default 0 */
-  readonly replicas?: number | undefined;
-}
-
-/** Decides about requests: the counters and the revocation records. */
+/** Decides about requests, by the counters and the revocation records. */
 export interface DecisionStore {
   /** Answers synchronously where it can. A fault means that nothing could be asked. */
   ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault>;
-  /** Records a revocation until `expiresAt` (unix seconds, by the store's clock). Rejects with a StoreFault. */
-  revoke(key: string, expiresAt: number, options?: RevokeOptions): Promise<void>;
-  /**
-   * Moves a cut-off to now, by the store's clock, or to `at` (unix seconds) if that is earlier, and never back; keeps it for
-   * `ttlSeconds`. Resolves to it in unix seconds.
-   */
-  cutOff(key: string, ttlSeconds: number, at?: number): Promise<number>;
-  state(): StoreState;
-  /** Fails what is waiting; nothing may be asked afterwards. */
-  close(): void;
 }
 
 /** A correction of a charge that was counted: what is known when the request is done. */
@@ -169,21 +154,6 @@ export interface UsageCorrections {
    * back. A store that ends with the process has nothing to do.
    */
   expire(charge: Consumption, afterMs: number): void;
-}
-
-/** `up`: answers; `degraded`: answers in part; `down`: does not answer. */
-export interface StoreState {
-  readonly kind: "memory" | "redis";
-  readonly status: "up" | "degraded" | "down";
-  /** What is wrong, in short fixed phrases. */
-  readonly findings: readonly string[];
-  /** Is the clock of this process known to be further from the store's than is forgiven? Then it judges no times. */
-  readonly clockDiffers?: true | undefined;
-}
-
-/** Is the clock of this process known to be wrong, by that of the store? */
-export function clockDiffers(store: Pick<DecisionStore, "state">): boolean {
-  return store.state().clockDiffers === true;
 }
 
 /**
@@ -220,14 +190,6 @@ export class StoreFault extends Error {
   get outage(): boolean {
     return this.kind !== "unreadable";
   }
-}
-
-/** Checks what {@link DecisionStore.cutOff} is asked for: NaN would revoke nothing. */
-export function checkCutOff(ttlSeconds: number, at: number | undefined): void {
-  if (!(Number.isSafeInteger(ttlSeconds) && ttlSeconds > 0))
-    throw new RangeError("a cut-off is kept for whole seconds");
-  if (at !== undefined && !(Number.isFinite(at) && at >= 0))
-    throw new RangeError("a cut-off is a time in unix seconds");
 }
 
 /** The answer of a store that has nothing to say but why: the same fault for every part of the question. */

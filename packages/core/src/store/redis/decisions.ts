@@ -1,15 +1,10 @@
 import type { BreakerControl } from "../../lib/breaker.js";
 import { Breaker } from "../../lib/breaker.js";
-import type {
-  Answer,
-  UsageCorrections,
-  Question,
-  RevokeOptions,
-  DecisionStore,
-  StoreState,
-  CounterState,
-} from "../ports/decisions.js";
-import { StoreFault, checkCutOff, faultForAll } from "../ports/decisions.js";
+import type { Answer, UsageCorrections, Question, DecisionStore, CounterState } from "../ports/decisions.js";
+import { StoreFault, faultForAll } from "../ports/decisions.js";
+import type { StoreHealth, StoreState } from "../ports/health.js";
+import type { RevocationStore, RevokeOptions } from "../ports/revocation.js";
+import { checkCutOff } from "../ports/revocation.js";
 import type { Logger } from "../../telemetry/logger.js";
 import { AdjustmentQueue } from "./adjustments.js";
 import { decideBatch } from "./decide-batch.js";
@@ -48,7 +43,7 @@ interface Item {
 }
 
 /** Counters and revocation records in Redis, asked in batches: the questions of all concurrent requests are one call. */
-export class RedisDecisionStore implements DecisionStore {
+export class RedisDecisionStore implements DecisionStore, RevocationStore, StoreHealth {
   readonly #connection: Connection;
   readonly #deadlineMs: number;
   readonly #clocks: ClockComparison;

@@ -1,9 +1,11 @@
 import { LRUCache } from "lru-cache";
-import type { Answer, Question, RevokeOptions, DecisionStore, StoreState } from "../ports/decisions.js";
+import type { Answer, Question, DecisionStore } from "../ports/decisions.js";
 import { StoreFault } from "../ports/decisions.js";
+import type { StoreHealth, StoreState } from "../ports/health.js";
+import type { RevocationStore, RevokeOptions } from "../ports/revocation.js";
 
 export interface LossAwareStoreOptions {
-  readonly store: DecisionStore;
+  readonly store: DecisionStore & RevocationStore & StoreHealth;
   /** Must tokens be refused while data is missing? */
   readonly denies: () => boolean;
   readonly isLost: () => boolean;
@@ -21,8 +23,8 @@ const recentMs = 60_000;
  * A security store that may lose what it was told: it repeats the revocations of the last minute after a loss or a new
  * connection, and, if told so, says that it does not know instead of "not revoked".
  */
-export class LossAwareStore implements DecisionStore {
-  readonly #store: DecisionStore;
+export class LossAwareStore implements DecisionStore, RevocationStore, StoreHealth {
+  readonly #store: LossAwareStoreOptions["store"];
   readonly #options: LossAwareStoreOptions;
   readonly #recent: LRUCache<string, Repeat>;
 
@@ -60,10 +62,6 @@ export class LossAwareStore implements DecisionStore {
     if (!this.#options.isLost()) return state;
     const findings = [...state.findings, "data was lost"];
     return { ...state, status: state.status === "up" ? "degraded" : state.status, findings };
-  }
-
-  close(): void {
-    this.#store.close();
   }
 
   #doubt(answer: Answer | StoreFault): Answer | StoreFault {

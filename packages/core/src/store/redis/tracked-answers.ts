@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
-import type { Answer, Question, RevokeOptions, DecisionStore, StoreState, TokenQuestion } from "../ports/decisions.js";
+import type { Answer, Question, DecisionStore, TokenQuestion } from "../ports/decisions.js";
 import { StoreFault, faultForAll } from "../ports/decisions.js";
+import type { RevocationStore, RevokeOptions } from "../ports/revocation.js";
 
 /** What keeps local answers coherent: Redis' invalidations, and a proof that they are heard. */
 export interface Invalidations {
@@ -9,7 +10,7 @@ export interface Invalidations {
 }
 
 export interface TrackedAnswersOptions {
-  readonly store: DecisionStore;
+  readonly store: DecisionStore & RevocationStore;
   readonly invalidations: Invalidations;
   /** How old a local answer may be. */
   readonly boundMs: number;
@@ -38,8 +39,8 @@ interface Mark {
  * most (design 6.1: `check: "tracked"`). Only trusted while the invalidations prove that they are heard; otherwise, and
  * for everything else, the store is asked as ever.
  */
-export class TrackedAnswers implements DecisionStore {
-  readonly #store: DecisionStore;
+export class TrackedAnswers implements DecisionStore, RevocationStore {
+  readonly #store: TrackedAnswersOptions["store"];
   readonly #invalidations: Invalidations;
   readonly #boundMs: number;
   readonly #now: () => number;
@@ -85,15 +86,6 @@ export class TrackedAnswers implements DecisionStore {
   flush(): void {
     this.#known.clear();
     for (const marks of this.#marks.values()) for (const mark of marks) mark.fit = false;
-  }
-
-  state(): StoreState {
-    return this.#store.state();
-  }
-
-  close(): void {
-    this.flush();
-    this.#store.close();
   }
 
   #askTheRest(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
