@@ -1,5 +1,7 @@
+import type { ConsumptionGroup } from "../../store/ports/decide.js";
+import { decide, KnownChecks } from "../../store/ports/decide.js";
 import type { Answer, Consumption, Question, DecisionStore, CounterState } from "../../store/ports/decisions.js";
-import { refuses, StoreFault } from "../../store/ports/decisions.js";
+import { faultForAll, refuses, StoreFault } from "../../store/ports/decisions.js";
 import type { Reservation } from "./lease-manager.js";
 import { LeaseManager } from "./lease-manager.js";
 import type { LeaseRequest, LeaseSource } from "../../store/ports/leases.js";
@@ -63,7 +65,7 @@ export class LeasedStore implements DecisionStore {
     this.#gather();
     const [askedBefore, askedAfter] = [asked(before), asked(after)];
     if (askedBefore.length === 0 && askedAfter.length === 0 && token === undefined && use === undefined)
-      return { beforeToken: this.#tell(before, []), revoked: undefined, afterToken: this.#tell(after, []) };
+      return { beforeToken: statesOf(this.#book, before), revoked: undefined, afterToken: statesOf(this.#book, after) };
     const answer = this.#store.ask({ beforeToken: askedBefore, token, use, afterToken: askedAfter });
     return answer instanceof Promise
       ? answer.then((late) => this.#conclude(question, before, after, late))
@@ -96,67 +98,19 @@ export class LeasedStore implements DecisionStore {
     return { charge, reservation, asked: rest === 0 ? undefined : { ...charge, cost: rest } };
   }
 
-  #conclude(
-    { token, use }: Question,
-    before: readonly Part[],
-    after: readonly Part[],
-    late: Answer | StoreFault,
-  ): Answer {
-    const answer = late instanceof StoreFault ? faultsOf(late, asked(before), asked(after)) : late;
-    const revoked = token === undefined ? undefined : late instanceof StoreFault ? late : late.revoked;
-    const repeated = use === undefined ? undefined : late instanceof StoreFault ? late : late.repeated;
-    const told = (parts: readonly Part[], tallies: Answer["afterToken"]): (CounterState | StoreFault)[] =>
-      this.#tell(parts, tallies);
-    const nobody = after.map(() => undefined);
-    if (isRefused(before, answer.beforeToken)) {
-      this.#release([...before, ...after]);
-      return { beforeToken: told(before, answer.beforeToken), revoked: undefined, afterToken: nobody };
-    }
-    if (revoked === true || (repeated !== undefined && repeated !== false)) {
-      this.#release(after);
-      this.#note(before, answer.beforeToken);
-      const { cutoff } = answer;
-      const said = { revoked, ...(cutoff === undefined ? undefined : { cutoff }), repeated };
-      return { beforeToken: told(before, answer.beforeToken), ...said, afterToken: nobody };
-    }
-    if (isRefused(after, answer.afterToken)) this.#release([...before, ...after]);
-    else {
-      this.#note(before, answer.beforeToken);
-      this.#note(after, answer.afterToken);
-    }
-    return {
-      beforeToken: told(before, answer.beforeToken),
-      revoked,
-      repeated,
-      afterToken: told(after, answer.afterToken),
-    };
-  }
-
-  /** One entry for each part: what the store said, or what the lease says. */
-  #tell(parts: readonly Part[], tallies: Answer["afterToken"]): (CounterState | StoreFault)[] {
-    let next = 0;
-    return parts.map(({ reservation, asked: asks }) => {
-      if (asks !== undefined || reservation === undefined) return tallies[next++] ?? new StoreFault("unreadable");
-      const { lease } = reservation;
-      return { consumed: lease.consumed - lease.held, resetMs: this.#book.resetMs(lease) };
-    });
-  }
-
-  #release(parts: readonly Part[]): void {
-    for (const { reservation } of parts) if (reservation !== undefined) this.#book.release(reservation);
-  }
-
-  /** Tells the book what the store counted, and puts back points whose other half it could not count. */
-  #note(parts: readonly Part[], tallies: Answer["afterToken"]): void {
-    let next = 0;
-    for (const { charge, reservation, asked: asks } of parts) {
-      if (asks === undefined) continue;
-      const tally = tallies[next++];
-      const fault = tally instanceof StoreFault;
-      if (!fault && charge.leased === true) this.#book.noteCounted(asks, tally?.consumed ?? 0);
-      else if (fault && reservation !== undefined) this.#book.release(reservation);
-    }
+  #conclude(question: Question, before: readonly Part[], after: readonly Part[], late: Answer | StoreFault): Answer {
+    const answer =
+      late instanceof StoreFault
+        ? faultForAll({ ...question, beforeToken: asked(before), afterToken: asked(after) }, late)
+        : late;
+    const decision = decide(
+      question,
+      new LeasedGroup(this.#book, before, answer.beforeToken),
+      new LeasedGroup(this.#book, after, answer.afterToken),
+      new KnownChecks(answer),
+    );
     this.#gather();
+    return decision;
   }
 
   /** Renewals go out together, a little later; lives end by a timer of their own. */
@@ -228,16 +182,63 @@ function asked(parts: readonly Part[]): Consumption[] {
   return parts.flatMap((part) => part.asked ?? []);
 }
 
-function faultsOf(fault: StoreFault, before: readonly Consumption[], after: readonly Consumption[]): Answer {
-  return { beforeToken: before.map(() => fault), revoked: undefined, afterToken: after.map(() => fault) };
+/** Consumptions of one question, each of which a lease covers in full or in part, or the store has counted. */
+class LeasedGroup implements ConsumptionGroup {
+  readonly #leases: LeaseManager;
+  readonly #parts: readonly Part[];
+  /** What the store has answered, for each part that was asked for. */
+  readonly #states: Answer["afterToken"];
+
+  constructor(leases: LeaseManager, parts: readonly Part[], states: Answer["afterToken"]) {
+    this.#leases = leases;
+    this.#parts = parts;
+    this.#states = states;
+  }
+
+  /** A lease never refuses. */
+  refuses(): boolean {
+    let next = 0;
+    return this.#parts.some(({ asked: asks }) => asks !== undefined && refuses(asks, this.#states[next++]));
+  }
+
+  /** Notes what the store has counted, and puts back points whose other half it could not count. */
+  count(): (CounterState | StoreFault)[] {
+    let next = 0;
+    for (const { charge, reservation, asked: asks } of this.#parts) {
+      if (asks === undefined) continue;
+      const state = this.#states[next++];
+      const fault = state instanceof StoreFault;
+      if (!fault && charge.leased === true) this.#leases.noteCounted(asks, state?.consumed ?? 0);
+      else if (fault && reservation !== undefined) this.#leases.release(reservation);
+    }
+    return statesOf(this.#leases, this.#parts, this.#states);
+  }
+
+  leave(): (CounterState | StoreFault)[] {
+    this.#release();
+    return statesOf(this.#leases, this.#parts, this.#states);
+  }
+
+  skip(): undefined[] {
+    this.#release();
+    return this.#parts.map(() => undefined);
+  }
+
+  #release(): void {
+    for (const { reservation } of this.#parts) if (reservation !== undefined) this.#leases.release(reservation);
+  }
 }
 
-/** Did the store refuse one of these? What a lease covers is never refused. */
-function isRefused(parts: readonly Part[], tallies: Answer["afterToken"]): boolean {
+/** One entry for each part: the store's answer, or what the lease says. */
+function statesOf(
+  leases: LeaseManager,
+  parts: readonly Part[],
+  states: Answer["afterToken"] = [],
+): (CounterState | StoreFault)[] {
   let next = 0;
-  return parts.some(({ asked: asks }) => {
-    if (asks === undefined) return false;
-    const tally = tallies[next++];
-    return tally !== undefined && !(tally instanceof StoreFault) && refuses(asks, tally);
+  return parts.map(({ reservation, asked: asks }) => {
+    if (asks !== undefined || reservation === undefined) return states[next++] ?? new StoreFault("unreadable");
+    const { lease } = reservation;
+    return { consumed: lease.consumed - lease.held, resetMs: leases.resetMs(lease) };
   });
 }

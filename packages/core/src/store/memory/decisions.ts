@@ -1,3 +1,5 @@
+import type { ConsumptionGroup, TokenChecks } from "../ports/decide.js";
+import { decide } from "../ports/decide.js";
 import type { Answer, Consumption, Question, DecisionStore, CounterState, TokenQuestion } from "../ports/decisions.js";
 import { exceeds, isCutOff, StoreFault } from "../ports/decisions.js";
 import type { StoreHealth, StoreState } from "../ports/health.js";
@@ -32,7 +34,7 @@ export class MemoryDecisionStore implements DecisionStore, RevocationStore, Stor
   readonly #now: () => number;
   readonly #steady: () => number;
   readonly #quotas: MemoryCorrections;
-  readonly #uses: ReplayTable;
+  readonly #checks: TokenChecks;
   readonly #records = new Map<string, Record>();
   readonly #mostRecords: number;
 
@@ -41,7 +43,11 @@ export class MemoryDecisionStore implements DecisionStore, RevocationStore, Stor
     this.#now = now ?? Date.now;
     this.#steady = steady;
     this.#quotas = new MemoryCorrections({ now: steady, capacity: counters });
-    this.#uses = new ReplayTable(steady);
+    const replays = new ReplayTable(steady);
+    this.#checks = {
+      findRevocation: (token) => this.#findRevocation(token),
+      checkReplay: (check) => replays.repeats(check),
+    };
     this.#mostRecords = records;
   }
 
@@ -49,30 +55,10 @@ export class MemoryDecisionStore implements DecisionStore, RevocationStore, Stor
     return this.#quotas;
   }
 
-  ask({ beforeToken, token, use, afterToken }: Question): Answer {
-    const quotas = this.#quotas;
-    const before = quotas.peek(beforeToken);
-    const unreached = afterToken.map(() => undefined);
-    if (quotas.refuse(beforeToken, before)) {
-      return { beforeToken: uncounted(beforeToken, before), revoked: undefined, afterToken: unreached };
-    }
-    const finding = token === undefined ? nothing : this.#findRevocation(token);
-    const { revoked } = finding;
-    const repeated = use === undefined || revoked === true ? undefined : this.#uses.repeats(use);
-    if (revoked === true || (repeated !== undefined && repeated !== false)) {
-      return { beforeToken: quotas.count(beforeToken, before), ...finding, repeated, afterToken: unreached };
-    }
-    const after = quotas.peek(afterToken);
-    if (quotas.refuse(afterToken, after)) {
-      const [first, last] = [uncounted(beforeToken, before), uncounted(afterToken, after)];
-      return { beforeToken: first, revoked, repeated, afterToken: last };
-    }
-    return {
-      beforeToken: quotas.count(beforeToken, before),
-      revoked,
-      repeated,
-      afterToken: quotas.count(afterToken, after),
-    };
+  ask(question: Question): Answer {
+    const before = new MemoryGroup(this.#quotas, question.beforeToken);
+    const after = new MemoryGroup(this.#quotas, question.afterToken);
+    return decide(question, before, after, this.#checks);
   }
 
   revoke(key: string, expiresAt: number): Promise<void> {
@@ -140,14 +126,39 @@ export class MemoryDecisionStore implements DecisionStore, RevocationStore, Stor
   }
 }
 
-const nothing: Pick<Answer, "revoked" | "cutoff"> = { revoked: undefined };
+/** Consumptions of one question, on the counters of this process. */
+class MemoryGroup implements ConsumptionGroup {
+  readonly #counters: MemoryCorrections;
+  readonly #consumptions: readonly Consumption[];
+  #states: CounterState[] = none;
 
-/** Tallies of a refused request: those over their limit as they would stand, the others as they stand. */
-function uncounted(charges: readonly Consumption[], tallies: readonly CounterState[]): CounterState[] {
-  return tallies.map((tally, index) => {
-    const charge = charges[index];
-    return charge === undefined || exceeds(charge, tally)
-      ? tally
-      : { ...tally, consumed: tally.consumed - charge.cost };
-  });
+  constructor(counters: MemoryCorrections, consumptions: readonly Consumption[]) {
+    this.#counters = counters;
+    this.#consumptions = consumptions;
+  }
+
+  refuses(): boolean {
+    this.#states = this.#counters.peek(this.#consumptions);
+    return this.#counters.refuse(this.#consumptions, this.#states);
+  }
+
+  count(): readonly CounterState[] {
+    return this.#counters.count(this.#consumptions, this.#states);
+  }
+
+  /** Counters over their limit as they would stand with the request, the others as they stand. */
+  leave(): CounterState[] {
+    return this.#states.map((state, index) => {
+      const consumption = this.#consumptions[index];
+      return consumption === undefined || exceeds(consumption, state)
+        ? state
+        : { ...state, consumed: state.consumed - consumption.cost };
+    });
+  }
+
+  skip(): undefined[] {
+    return this.#consumptions.map(() => undefined);
+  }
 }
+
+const none: CounterState[] = [];

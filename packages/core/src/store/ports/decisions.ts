@@ -55,9 +55,18 @@ export function exceeds({ limit, burst }: Consumption, { consumed }: CounterStat
   return consumed > (burst === undefined || limit === 0 ? limit : burst);
 }
 
-/** Does this charge refuse its request? */
-export function refuses(charge: Consumption, tally: CounterState): boolean {
-  return exceeds(charge, tally) && charge.rule?.shadow !== true;
+/** Does this consumption refuse its request? One that the store could not count does not. */
+export function refuses(consumption: Consumption, state: CounterState | StoreFault | undefined): boolean {
+  if (state === undefined || state instanceof StoreFault) return false;
+  return exceeds(consumption, state) && consumption.rule?.shadow !== true;
+}
+
+/** Does one of these consumptions refuse their request? The states are in their order. */
+export function someRefuses(
+  consumptions: readonly Consumption[],
+  states: readonly (CounterState | StoreFault | undefined)[],
+): boolean {
+  return consumptions.some((consumption, index) => refuses(consumption, states[index]));
 }
 
 /** Is this token revoked: by itself, or by a cut-off time at or after its `iat`? */
@@ -86,9 +95,7 @@ export interface ReplayCheck {
 }
 
 /**
- * Everything one request asks, answered together. In this order: the charges before the token, the token, its use, the
- * charges after it. The first refusal stops, and a refused request counts nowhere, except that a revoked token and a
- * repeated use still count against `beforeToken`: bad tokens cost their sender something.
+ * Everything that one request asks of the store, answered together, in the order of `decide` (store/ports/decide.ts).
  */
 export interface Question {
   readonly beforeToken: readonly Consumption[];

@@ -1,8 +1,9 @@
 import type { CacheEntry, Claim } from "../ports/cache.js";
-import { StoreFault } from "../ports/decisions.js";
+import type { StoreFault } from "../ports/decisions.js";
 import type { RedisLike } from "./client.js";
 import { faultOfError, faultOfPart } from "./faults.js";
 import { readListOf } from "./replies.js";
+import { callEachSlot } from "./hash-slot.js";
 import { cacheArguments, cacheScript } from "./scripts/cache.js";
 import { runScript } from "./scripts/script.js";
 
@@ -34,17 +35,11 @@ export async function runOperations(
   operations: readonly CacheOperation[],
 ): Promise<(OperationAnswer | StoreFault)[]> {
   if (!isCluster) return runTogether(client, channel, operations);
-  const answers = new Map<CacheOperation, OperationAnswer | StoreFault>();
-  await Promise.all(
-    bySlot(operations, ({ key }) => key).map(async (slot) => {
-      const together = await runTogether(client, channel, slot).catch(faultOfError);
-      slot.forEach((operation, index) => {
-        const answer = together instanceof StoreFault ? together : together[index];
-        if (answer !== undefined) answers.set(operation, answer);
-      });
-    }),
+  return callEachSlot(
+    operations,
+    ({ key }) => key,
+    (slot) => runTogether(client, channel, slot).catch((error: unknown) => slot.map(() => faultOfError(error))),
   );
-  return operations.map((operation) => answers.get(operation) ?? new StoreFault("unreadable"));
 }
 
 /** Stores entries if the generations that they name are granted; all keys share a slot, unless there is only one server. */
@@ -65,19 +60,6 @@ export function keepOperation(
       ...entries.flatMap(({ value, ttlMs, keepsLongerLife }) => [value, Math.ceil(ttlMs), keepsLongerLife ? "1" : ""]),
     ],
   };
-}
-
-/** Items by the hash tag of their key. */
-export function bySlot<T>(items: readonly T[], keyOf: (item: T) => string): T[][] {
-  const slots = new Map<string, T[]>();
-  for (const item of items) {
-    const key = keyOf(item);
-    const tag = /\{([^}]*)\}/.exec(key)?.[1] ?? key;
-    const slot = slots.get(tag);
-    if (slot === undefined) slots.set(tag, [item]);
-    else slot.push(item);
-  }
-  return [...slots.values()];
 }
 
 async function runTogether(

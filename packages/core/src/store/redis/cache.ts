@@ -8,9 +8,10 @@ import { StoreFault } from "../ports/decisions.js";
 import type { BatchCall } from "./batcher.js";
 import { Batcher } from "./batcher.js";
 import type { CacheOperation, OperationAnswer } from "./cache-operations.js";
-import { bySlot, keepOperation, runOperations } from "./cache-operations.js";
+import { keepOperation, runOperations } from "./cache-operations.js";
 import type { RedisChannels } from "./channels.js";
 import type { Connection } from "./connect.js";
+import { callEachSlot, groupBySlot } from "./hash-slot.js";
 import { readFlag, readInteger, readListOf, readOptionalText, readText, unreadable } from "./replies.js";
 import { ServerClock } from "./server-clock.js";
 
@@ -123,7 +124,7 @@ export class RedisCacheStore implements CacheStore {
     }
     // An entry names its generations, so that one that is renewed between the two steps ends it.
     const found = new Map<Claim, string>();
-    const claimed = bySlot(claims, ({ key }) => key);
+    const claimed = groupBySlot(claims, keyOf);
     const answers = await this.#all(claimed.map((slot) => keepOperation([], slot, limits)));
     this.#told(() => {
       for (const [index, slot] of claimed.entries()) {
@@ -133,7 +134,7 @@ export class RedisCacheStore implements CacheStore {
     });
     const generations = claims.map((claim) => found.get(claim) ?? "");
     if (claims.every(({ named }, index) => named === generations[index]))
-      await this.#all(bySlot(entries, ({ key }) => key).map((slot) => keepOperation(slot, [], limits)));
+      await this.#all(groupBySlot(entries, keyOf).map((slot) => keepOperation(slot, [], limits)));
     return generations;
   }
 
@@ -240,6 +241,10 @@ export class RedisCacheStore implements CacheStore {
   }
 }
 
+function keyOf({ key }: { readonly key: string }): string {
+  return key;
+}
+
 function readGeneration(reply: unknown): string {
   const generation = readGenerationOrNone(reply);
   if (generation === "") throw unreadable();
@@ -269,12 +274,9 @@ async function readInParts(
 
 /** One MGET for each hash tag of ours. */
 async function readAcrossSlots(client: Connection["client"], keys: readonly string[]): Promise<(string | undefined)[]> {
-  const values = new Map<string, string | undefined>();
-  await Promise.all(
-    bySlot(keys, (key) => key).map(async (slotKeys) => {
-      const found = await readTogether(client, slotKeys);
-      slotKeys.forEach((key, index) => values.set(key, found[index]));
-    }),
+  return callEachSlot(
+    keys,
+    (key) => key,
+    (slot) => readTogether(client, slot),
   );
-  return keys.map((key) => values.get(key));
 }

@@ -1,3 +1,5 @@
+import type { ConsumptionGroup } from "../ports/decide.js";
+import { decide, KnownChecks } from "../ports/decide.js";
 import type {
   Adjustment,
   Answer,
@@ -8,13 +10,13 @@ import type {
   TokenQuestion,
   ReplayCheck,
 } from "../ports/decisions.js";
-import { exceeds, isCutOff, refuses, StoreFault } from "../ports/decisions.js";
+import { exceeds, isCutOff, refuses, someRefuses, StoreFault } from "../ports/decisions.js";
 import type { BatchDecision } from "./decide-batch.js";
 import { decideBatch } from "./decide-batch.js";
 import type { RedisLike } from "./client.js";
 import { cork } from "./corked.js";
 import { faultOfError } from "./faults.js";
-import { hashTag } from "./hash-tag.js";
+import { groupBySlot } from "./hash-slot.js";
 import { integerIn, readFlag, readOptionalText, readWritten, unreadable } from "./replies.js";
 
 export interface AcrossSlotsOptions {
@@ -34,24 +36,19 @@ export async function decideAcrossSlots(
   questions: readonly Question[],
   { partMs, quotas }: AcrossSlotsOptions,
 ): Promise<BatchDecision> {
-  const bySlot = new Map<string, Part[]>();
-  const parts = questions.map((question, index) => [
-    ...split(question.beforeToken, index, "beforeToken"),
-    ...split(question.afterToken, index, "afterToken"),
-  ]);
-  for (const part of parts.flat()) {
-    const slot = bySlot.get(part.tag);
-    if (slot === undefined) bySlot.set(part.tag, [part]);
-    else slot.push(part);
-  }
+  const groups = questions.map(({ beforeToken, afterToken }) => ({
+    before: new ClusterGroup(quotas, beforeToken),
+    after: new ClusterGroup(quotas, afterToken),
+  }));
+  const parts = groups.flatMap(({ before, after }) => [...before.parts, ...after.parts]);
   let serverTimeMs = Number.NaN;
   const corked = cork(client);
-  const calls = [...bySlot.values()].map(async (slotParts) => {
-    const admission = await decideBatch(client, slotParts.map(asQuestion));
-    serverTimeMs = admission.serverTimeMs;
+  const calls = groupBySlot(parts, ({ key }) => key).map(async (slotParts) => {
+    const batch = await decideBatch(client, slotParts.map(asQuestion));
+    serverTimeMs = batch.serverTimeMs;
     slotParts.forEach((part, index) => {
-      part.tallies = admission.answers[index]?.beforeToken;
-      part.serverTimeMs = admission.serverTimeMs;
+      part.states = batch.answers[index]?.beforeToken;
+      part.serverTimeMs = batch.serverTimeMs;
       // Its request was refused before this answer came.
       if (part.isVoid === true) refund(quotas, [part]);
     });
@@ -67,39 +64,64 @@ export async function decideAcrossSlots(
   // All of the above has been sent by now, in this turn.
   corked.release();
   const failures = await settleWithin(partMs, [...calls, ...reads, ...uses]);
-  const answers = questions.map((question, index) =>
-    combine(quotas, question, parts[index] ?? [], { ...(findings[index] ?? unasked), repeated: repeated[index] }),
-  );
+  const answers = groups.map(({ before, after }, index) => {
+    const checks = new KnownChecks({ ...(findings[index] ?? unasked), repeated: repeated[index] });
+    return decide(questions[index] ?? nothingAsked, before, after, checks);
+  });
   if (failures.length > 0 && answers.every(isLost)) throw failures[0] ?? new StoreFault("timeout");
   return { answers, serverTimeMs };
 }
 
-/** The charges of one question in one slot. */
+/** The consumptions of one group in one slot. */
 interface Part {
-  readonly tag: string;
-  readonly question: number;
-  readonly phase: "beforeToken" | "afterToken";
-  readonly charges: Consumption[];
+  /** The key of the first one. */
+  readonly key: string;
+  readonly consumptions: readonly Consumption[];
   /** Undefined until its script call answers. */
-  tallies?: readonly (CounterState | StoreFault)[] | undefined;
+  states?: readonly (CounterState | StoreFault)[] | undefined;
   serverTimeMs?: number;
   /** The request was refused elsewhere: what was counted here is to be given back. */
   isVoid?: true;
 }
 
-function split(charges: readonly Consumption[], question: number, phase: Part["phase"]): Part[] {
-  const parts: Part[] = [];
-  for (const charge of charges) {
-    const tag = hashTag(charge.key);
-    const part = parts.find((known) => known.tag === tag);
-    if (part === undefined) parts.push({ tag, question, phase, charges: [charge] });
-    else part.charges.push(charge);
+/** Consumptions of one question, which the slots of a Cluster have counted by themselves: what must not count is refunded. */
+class ClusterGroup implements ConsumptionGroup {
+  readonly parts: readonly Part[];
+  readonly #quotas: UsageCorrections;
+  readonly #consumptions: readonly Consumption[];
+
+  constructor(quotas: UsageCorrections, consumptions: readonly Consumption[]) {
+    this.#quotas = quotas;
+    this.#consumptions = consumptions;
+    this.parts = groupBySlot(consumptions, ({ key }) => key).map((slot) => ({
+      key: slot[0]?.key ?? "",
+      consumptions: slot,
+    }));
   }
-  return parts;
+
+  refuses(): boolean {
+    return this.#consumptions.some((consumption) => refuses(consumption, stateOf(this.parts, consumption)));
+  }
+
+  count(): (CounterState | StoreFault)[] {
+    return this.#consumptions.map((consumption) => stateOf(this.parts, consumption));
+  }
+
+  leave(): (CounterState | StoreFault)[] {
+    refund(this.#quotas, this.parts);
+    return this.count();
+  }
+
+  skip(): undefined[] {
+    refund(this.#quotas, this.parts);
+    return this.#consumptions.map(() => undefined);
+  }
 }
 
-function asQuestion({ charges }: Part): Question {
-  return { beforeToken: charges, token: undefined, afterToken: [] };
+const nothingAsked: Question = { beforeToken: [], token: undefined, afterToken: [] };
+
+function asQuestion({ consumptions }: Part): Question {
+  return { beforeToken: consumptions, token: undefined, afterToken: [] };
 }
 
 type Finding = Pick<Answer, "revoked" | "cutoff">;
@@ -139,50 +161,12 @@ async function isRepeated(client: RedisLike, { key, ttlMs }: ReplayCheck): Promi
   return !readWritten(await client.call("SET", key, "1", "NX", "PX", ttlMs));
 }
 
-function combine(
-  quotas: UsageCorrections,
-  question: Question,
-  parts: readonly Part[],
-  { revoked, cutoff, repeated }: Pick<Answer, "revoked" | "cutoff" | "repeated">,
-): Answer {
-  const { beforeToken, afterToken } = question;
-  const unreached = afterToken.map(() => undefined);
-  const tallies = (charges: readonly Consumption[]): (CounterState | StoreFault)[] =>
-    charges.map((charge) => stateOf(parts, charge));
-  if (beforeToken.some((charge) => isRefusal(charge, stateOf(parts, charge)))) {
-    refund(quotas, parts);
-    return { beforeToken: tallies(beforeToken), revoked: undefined, afterToken: unreached };
-  }
-  if (revoked === true || (repeated !== undefined && repeated !== false)) {
-    refund(
-      quotas,
-      parts.filter(({ phase }) => phase === "afterToken"),
-    );
-    return { beforeToken: tallies(beforeToken), revoked, ...byCutoff(cutoff), repeated, afterToken: unreached };
-  }
-  if (afterToken.some((charge) => isRefusal(charge, stateOf(parts, charge)))) refund(quotas, parts);
-  return {
-    beforeToken: tallies(beforeToken),
-    revoked,
-    repeated,
-    afterToken: tallies(afterToken),
-  };
-}
-
-function byCutoff(cutoff: number | undefined): Pick<Answer, "cutoff"> {
-  return cutoff === undefined ? {} : { cutoff };
-}
-
-function stateOf(parts: readonly Part[], charge: Consumption): CounterState | StoreFault {
-  for (const { charges, tallies } of parts) {
-    const index = charges.indexOf(charge);
-    if (index !== -1) return tallies?.[index] ?? new StoreFault("timeout");
+function stateOf(parts: readonly Part[], consumption: Consumption): CounterState | StoreFault {
+  for (const { consumptions, states } of parts) {
+    const index = consumptions.indexOf(consumption);
+    if (index !== -1) return states?.[index] ?? new StoreFault("timeout");
   }
   return unreadable();
-}
-
-function isRefusal(charge: Consumption, tally: CounterState | StoreFault | undefined): boolean {
-  return tally !== undefined && !(tally instanceof StoreFault) && refuses(charge, tally);
 }
 
 /**
@@ -191,20 +175,20 @@ function isRefusal(charge: Consumption, tally: CounterState | StoreFault | undef
  */
 function refund(quotas: UsageCorrections, parts: readonly Part[]): void {
   for (const part of parts) {
-    const { charges, tallies, serverTimeMs = 0 } = part;
-    if (tallies === undefined) {
+    const { consumptions, states, serverTimeMs = 0 } = part;
+    if (states === undefined) {
       part.isVoid = true;
       quotas.adjust(
-        charges.filter(({ slot }) => slot !== undefined).map((charge) => ({ charge, receipt: -1, by: -1 })),
+        consumptions.filter(({ slot }) => slot !== undefined).map((charge) => ({ charge, receipt: -1, by: -1 })),
       );
       continue;
     }
-    if (charges.some((charge, index) => isRefusal(charge, tallies[index]))) continue;
+    if (someRefuses(consumptions, states)) continue;
     const adjustments: Adjustment[] = [];
-    part.tallies = tallies.map((tally, index) => {
-      const charge = charges[index];
-      if (charge === undefined || tally instanceof StoreFault || exceeds(charge, tally)) return tally;
-      const { consumed, resetMs, receipt = serverTimeMs + resetMs } = tally;
+    part.states = states.map((state, index) => {
+      const charge = consumptions[index];
+      if (charge === undefined || state instanceof StoreFault || exceeds(charge, state)) return state;
+      const { consumed, resetMs, receipt = serverTimeMs + resetMs } = state;
       adjustments.push({ charge, receipt, by: -charge.cost });
       return { consumed: consumed - charge.cost, resetMs };
     });

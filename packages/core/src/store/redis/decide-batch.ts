@@ -1,5 +1,14 @@
-import type { Algorithm, Answer, Consumption, CountingMode, Question, CounterState } from "../ports/decisions.js";
-import { blockedState, refuses, StoreFault } from "../ports/decisions.js";
+import type {
+  Algorithm,
+  Answer,
+  Consumption,
+  CountingMode,
+  Question,
+  CounterState,
+  StoreFault,
+} from "../ports/decisions.js";
+import { isRefusedToken } from "../ports/decide.js";
+import { blockedState, someRefuses } from "../ports/decisions.js";
 import type { RedisLike } from "./client.js";
 import { faultOfPart } from "./faults.js";
 import { integerIn, readInteger, readList, unreadable } from "./replies.js";
@@ -108,11 +117,11 @@ function decode(questions: readonly Question[], reply: unknown): BatchDecision {
     const before = beforeToken.map((charge) => decodeTally(charge) ?? unreadable());
     let after = afterToken.map(decodeTally);
     // "Not reached" is an answer only behind a refusal. Anywhere else it would let pass what nobody has judged.
-    if (!isRefused(beforeToken, before)) {
+    if (!someRefuses(beforeToken, before)) {
       if (token !== undefined) revoked ??= unreadable();
       if (use !== undefined && revoked !== true) repeated ??= unreadable();
-      const reached = revoked !== true && (use === undefined || repeated === false);
-      if (reached && after.includes(undefined)) after = after.map((tally) => tally ?? unreadable());
+      if (!isRefusedToken(revoked, repeated) && after.includes(undefined))
+        after = after.map((tally) => tally ?? unreadable());
     }
     answers.push({
       revoked,
@@ -124,11 +133,4 @@ function decode(questions: readonly Question[], reply: unknown): BatchDecision {
   }
   if (at !== list.length) throw unreadable();
   return { answers, serverTimeMs };
-}
-
-function isRefused(charges: readonly Consumption[], tallies: readonly (CounterState | StoreFault)[]): boolean {
-  return charges.some((charge, index) => {
-    const tally = tallies[index];
-    return tally !== undefined && !(tally instanceof StoreFault) && refuses(charge, tally);
-  });
 }

@@ -7,7 +7,7 @@ import type { Connection } from "./connect.js";
 import { faultOfError, faultOfPart } from "./faults.js";
 import type { Arguments, Batch, CallArguments, GiveBackLine } from "./give-back-lane.js";
 import { GiveBackLane } from "./give-back-lane.js";
-import { hashTag } from "./hash-tag.js";
+import { hashTag } from "./hash-slot.js";
 import { textIn } from "./replies.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";

@@ -5,7 +5,7 @@ import type { Connection } from "./connect.js";
 import { cork } from "./corked.js";
 import { faultOfError, faultOfPart } from "./faults.js";
 import type { GiveBacks } from "./give-backs.js";
-import { hashTag } from "./hash-tag.js";
+import { callEachSlot } from "./hash-slot.js";
 import { integerIn, readListOf, unreadable } from "./replies.js";
 import { adjustScript } from "./scripts/adjust.js";
 import { leaseScript } from "./scripts/lease.js";
@@ -49,23 +49,14 @@ export class RedisLeaseSource implements LeaseSource {
 
   async #take(requests: readonly LeaseRequest[]): Promise<(LeaseGrant | StoreFault)[]> {
     if (!this.#connection.isCluster) return this.#exchangeInSlot(requests);
-    const bySlot = new Map<string, LeaseRequest[]>();
-    for (const request of requests) {
-      const tag = hashTag(request.key);
-      bySlot.set(tag, [...(bySlot.get(tag) ?? []), request]);
-    }
-    const grants = new Map<LeaseRequest, LeaseGrant | StoreFault>();
     const corked = cork(this.#connection.client);
-    const calls = [...bySlot.values()].map(async (part) => {
-      const answers = await this.#exchangeInSlot(part).catch(faultOfError);
-      part.forEach((request, index) => {
-        const answer = answers instanceof StoreFault ? answers : answers[index];
-        if (answer !== undefined) grants.set(request, answer);
-      });
-    });
+    const grants = callEachSlot(
+      requests,
+      ({ key }) => key,
+      (slot) => this.#exchangeInSlot(slot).catch((error: unknown) => slot.map(() => faultOfError(error))),
+    );
     corked.release();
-    await Promise.all(calls);
-    return requests.map((request) => grants.get(request) ?? new StoreFault("unreadable"));
+    return grants;
   }
 
   async #exchangeInSlot(requests: readonly LeaseRequest[]): Promise<(LeaseGrant | StoreFault)[]> {

@@ -18,6 +18,7 @@ import { faultOfError, faultOfPart } from "./faults.js";
 import type { CallArguments, GiveBackLine } from "./give-back-lane.js";
 import type { GiveBacks, Tentative } from "./give-backs.js";
 import { withoutNumber, wordsOf } from "./give-backs.js";
+import { groupBySlot } from "./hash-slot.js";
 import { readFlag, readInteger, readListOf, readText, textIn, unreadable } from "./replies.js";
 import { loginChargeScript } from "./scripts/login-charge.js";
 import { loginSettleScript } from "./scripts/login-settle.js";
@@ -133,7 +134,7 @@ export class RedisLoginStore implements LoginStore {
     const call = async (keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> =>
       this.#call(loginSettleScript, keys, args, readSettled);
     const replies = await Promise.all(
-      (isCluster ? bySlot(operations) : [operations]).map(async (together) => {
+      (isCluster ? groupBySlot(operations, ([key]) => key) : [operations]).map(async (together) => {
         const lines = linesOf(together, lifeMs ?? 0);
         // In a Cluster the failures that other services read are in a slot of their own, where we remember nothing.
         const isKept = lifeMs !== undefined && (!isCluster || isOurs(together));
@@ -287,15 +288,4 @@ function lifeOf({ address, pair, account }: AttemptQuestion): number {
 /** Does one of our hash tags, rather than a name, decide about the slot? */
 function isOurs(operations: readonly Operation[]): boolean {
   return operations.every(([key]) => /^[^{}]*\{\d+\}:/.test(key));
-}
-
-function bySlot(operations: readonly Operation[]): Operation[][] {
-  const slots = new Map<string, Operation[]>();
-  for (const operation of operations) {
-    const tag = /\{([^}]*)\}/.exec(operation[0])?.[1] ?? operation[0];
-    const known = slots.get(tag);
-    if (known === undefined) slots.set(tag, [operation]);
-    else known.push(operation);
-  }
-  return [...slots.values()];
 }
