@@ -4,7 +4,7 @@ import { Redis } from "ioredis";
 import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
 import type { Answer, Consumption, CountingMode, Question } from "../../packages/core/src/store/ports/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
-import { adjustmentLine } from "../../packages/core/src/store/redis/adjustments.js";
+import { adjustmentLine } from "../../packages/core/src/store/redis/usage-corrections.js";
 import { decideAcrossSlots } from "../../packages/core/src/store/redis/cluster.js";
 import { withoutNumber, wordsOf } from "../../packages/core/src/store/redis/give-backs.js";
 import { adjustScript } from "../../packages/core/src/store/redis/scripts/adjust.js";

@@ -8,7 +8,7 @@ import type { RevocationStore } from "../../packages/core/src/store/ports/revoca
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { Connection } from "../../packages/core/src/store/redis/connect.js";
 import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
-import { RedisLeaseSource } from "../../packages/core/src/store/redis/lease-source.js";
+import { RedisLeaseSource } from "../../packages/core/src/store/redis/leases.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
 import { RedisDecisionStore } from "../../packages/core/src/store/redis/decisions.js";
 import { silentLogger } from "../support/logger.js";

@@ -1,8 +1,7 @@
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { BreakerControl } from "../lib/breaker.js";
-import type { CacheSignals } from "./ports/cache-signals.js";
-import type { CacheStore } from "./ports/cache.js";
+import type { CacheSignals, CacheStore } from "./ports/cache.js";
 import type { MessageOutcome } from "./ports/channels.js";
 import type { Keyspace } from "./keyspace.js";
 import { MemoryCacheStore } from "./memory/cache.js";

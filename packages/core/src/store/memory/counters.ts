@@ -1,8 +1,10 @@
-import type { Adjustment, Consumption, CounterState } from "../ports/decisions.js";
-import { algorithms } from "./algorithms.js";
+import type { Adjustment, Consumption, CounterState, Algorithm } from "../ports/decisions.js";
 import type { Counted, CountingAlgorithm } from "./counting-algorithm.js";
-import { BoundedTable } from "./bounded.js";
 import type { BoundedTableOptions, Entry } from "./bounded.js";
+import { BoundedTable } from "./bounded.js";
+import { slidingWindow } from "./sliding-window.js";
+import { slots } from "./concurrency.js";
+import { tokenBucket } from "./token-bucket.js";
 
 /** Of a fixed window, its weight is what it has consumed and its end the end of the window. */
 interface Counter extends Entry {
@@ -112,3 +114,10 @@ function createCounter(
 function algorithmOf({ rule }: Consumption): CountingAlgorithm<unknown> | undefined {
   return rule === undefined || rule.algorithm === "fixed-window" ? undefined : algorithms[rule.algorithm];
 }
+
+/** Every algorithm but the fixed window, which the table of counters knows itself. */
+export const algorithms: Readonly<Record<Exclude<Algorithm, "fixed-window">, CountingAlgorithm<unknown>>> = {
+  "sliding-window": slidingWindow,
+  "token-bucket": tokenBucket,
+  concurrency: slots,
+};

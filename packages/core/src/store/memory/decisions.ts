@@ -6,7 +6,7 @@ import type { StoreHealth, StoreState } from "../ports/health.js";
 import type { RevocationStore } from "../ports/revocation.js";
 import { checkCutOff } from "../ports/revocation.js";
 import { steadyNow } from "../../lib/steady-clock.js";
-import { MemoryCorrections } from "./adjustments.js";
+import { MemoryCorrections } from "./usage-corrections.js";
 import { ReplayTable } from "./replay.js";
 
 export interface MemoryDecisionStoreOptions {

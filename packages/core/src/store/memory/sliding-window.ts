@@ -7,7 +7,7 @@ const partsOfWindow = 20;
 /** By the number of the part since 1970, in ascending order: what was counted in it. */
 type Parts = Map<number, number>;
 
-/** See scripts/algorithms.ts: no window of any position ever holds more than the limit. */
+/** See redis/scripts/counting.ts: no window of any position ever holds more than the limit. */
 export const slidingWindow: CountingAlgorithm<Parts> = {
   peek({ limit, cost, windowSeconds }, parts, now): CounterState {
     const { size, windowMs, current } = clockOf(windowSeconds, now);

@@ -8,7 +8,7 @@ interface Debt {
   readonly at: number;
 }
 
-/** GCRA (ITU-T I.371) as a debt that flows back: `limit` units each millisecond. See scripts/algorithms.ts. */
+/** GCRA (ITU-T I.371) as a debt that flows back: `limit` units each millisecond. See redis/scripts/counting.ts. */
 export const tokenBucket: CountingAlgorithm<Debt> = {
   peek({ limit, burst = limit, cost, windowSeconds }, state, now): CounterState {
     const windowMs = windowSeconds * 1000;

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import type { Channels } from "./channels.js";
 
 /**
  * What the cache asks of a store: values as text, the generations by which it is told which of them still count, and the
@@ -131,4 +132,21 @@ export function letterOf(news: CacheNews): string {
 export function readNews(message: string): { readonly key: string; readonly news: CacheNews } | undefined {
   const news = newsOf.get(message.at(-1));
   return news === undefined || message.at(-2) !== " " ? undefined : { key: message.slice(0, -2), news };
+}
+
+/** Who wants to know when keys with a prefix change. */
+export interface SignalledPrefix {
+  readonly prefix: string;
+  /** This key was written, deleted, expired or evicted. */
+  invalidate(key: string): void;
+  /** Any key may have changed unheard. */
+  flush(): void;
+}
+
+/** What a process hears of what others do to the cache. */
+export interface CacheSignals {
+  readonly channels: Channels;
+  track(tracked: SignalledPrefix): void;
+  /** Has everything been heard that changed longer than this ago? */
+  isAlive(withinMs: number): boolean;
 }

@@ -1,7 +1,7 @@
 import type { Breaker } from "../../lib/breaker.js";
 import type { FaultKind } from "../ports/decisions.js";
 import { StoreFault } from "../ports/decisions.js";
-import { faultOfError } from "./faults.js";
+import { faultOfError } from "./replies.js";
 
 export interface BatcherOptions<Item, Answer> {
   /** Answers a batch, in order, in one round trip. A rejection is a fault of the whole batch. */

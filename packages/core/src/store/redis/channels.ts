@@ -4,7 +4,7 @@ import type { ChannelListener, Channels, MessageOutcome } from "../ports/channel
 import { Listeners, Sender, checkChannel, checkMessage, maxMessageBytes, openEnvelope } from "../ports/channels.js";
 import type { Keyspace } from "../keyspace.js";
 import type { Connection } from "./connect.js";
-import { callWithin } from "./deadline.js";
+import { callWithin } from "./connect.js";
 import type { Tracking } from "./tracking.js";
 
 export interface RedisChannelsOptions {

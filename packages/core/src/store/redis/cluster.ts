@@ -14,10 +14,9 @@ import { exceeds, isCutOff, refuses, someRefuses, StoreFault } from "../ports/de
 import type { BatchDecision } from "./decide-batch.js";
 import { decideBatch } from "./decide-batch.js";
 import type { RedisLike } from "./client.js";
-import { cork } from "./corked.js";
-import { faultOfError } from "./faults.js";
+import { cork } from "./client.js";
+import { faultOfError, integerIn, readFlag, readOptionalText, readWritten, unreadable } from "./replies.js";
 import { groupBySlot } from "./hash-slot.js";
-import { integerIn, readFlag, readOptionalText, readWritten, unreadable } from "./replies.js";
 
 export interface AcrossSlotsOptions {
   /** How long the answer of one slot may take. */

@@ -2,13 +2,12 @@ import type { RedisLike } from "./client.js";
 import { Cluster } from "ioredis";
 import type { Logger } from "../../telemetry/logger.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
-import { connectMasters, refreshSlots } from "./cluster-nodes.js";
-import { faultOfError } from "./faults.js";
+import type { TellUnreadable, UnreadablePart } from "./replies.js";
+import { faultOfError, createUnreadableReport } from "./replies.js";
 import type { Script } from "./scripts/script.js";
 import type { OwnClient, RedisPlace } from "./topology.js";
 import { createClient, findUnsafeOptions, retrySoon } from "./topology.js";
-import type { TellUnreadable } from "./unreadable.js";
-import { createUnreadableReport } from "./unreadable.js";
+import { StoreFault } from "../ports/decisions.js";
 
 export interface Connection {
   readonly client: RedisLike;
@@ -164,4 +163,122 @@ async function pause(ms: number): Promise<void> {
   await new Promise<void>((resolve) => {
     setTimeout(resolve, ms).unref();
   });
+}
+
+/**
+ * A single call with a deadline, for what is not batched. Rejects with a StoreFault; what arrives later is dropped.
+ * Before the first connection it waits for that, up to the deadline, or until the connection is closed.
+ */
+export async function callWithin<T>(
+  deadlineMs: number,
+  connection: Connection,
+  call: () => Promise<T>,
+  part: UnreadablePart = "other",
+): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const stops: (() => void)[] = [];
+    const timer = setTimeout(() => setImmediate(() => giveUp("timeout")), deadlineMs);
+
+    function stopWaiting(): void {
+      for (const stop of stops) stop();
+    }
+
+    function giveUp(kind: "timeout" | "unreachable"): void {
+      stopWaiting();
+      clearTimeout(timer);
+      reject(new StoreFault(kind));
+    }
+
+    function start(): void {
+      stopWaiting();
+      call()
+        .then(resolve, (error: unknown) => {
+          connection.unreadable?.(part, error);
+          reject(faultOfError(error));
+        })
+        .finally(() => clearTimeout(timer));
+    }
+
+    if (connection.hasConnected()) {
+      start();
+      return;
+    }
+    stops.push(connection.onConnect(start));
+    // Otherwise the timer would keep a process that has closed its gate from ending.
+    const stop = connection.onClose?.(() => giveUp("unreachable"));
+    if (stop !== undefined) stops.push(stop);
+  });
+}
+
+/** A client of one node of a Cluster, as ioredis keeps it. */
+interface NodeClient {
+  readonly status: string;
+  connect(): Promise<unknown>;
+  once(event: "ready" | "end", listener: () => void): unknown;
+  off(event: "ready" | "end", listener: () => void): unknown;
+}
+
+/** A node that is away must not keep those that are there from being used. */
+const patienceMs = 1000;
+
+/**
+ * Resolves when a Cluster's masters are connected, or after a second. ioredis connects to a node when the first command
+ * goes there, and until it has done so fails all others (with `enableOfflineQueue: false`): the first requests of a
+ * process, and what it examines, would meet a Redis that seems away.
+ */
+export async function connectMasters(client: object): Promise<void> {
+  if (!("nodes" in client) || typeof client.nodes !== "function") return;
+  await Promise.all((client.nodes as (role: "master") => NodeClient[])("master").map(connected));
+}
+
+async function connected(node: NodeClient): Promise<void> {
+  if (node.status === "ready") return;
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(done, patienceMs);
+    function done(): void {
+      clearTimeout(timer);
+      node.off("ready", done);
+      node.off("end", done);
+      resolve();
+    }
+    node.once("ready", done);
+    node.once("end", done);
+    if (node.status === "wait") node.connect().catch(done);
+  });
+}
+
+/** What a client of a Cluster has for its slots. */
+interface SlotsClient {
+  readonly status: string;
+  refreshSlotsCache(): void;
+  on(event: "-node", listener: () => void): unknown;
+  off(event: "-node", listener: () => void): unknown;
+}
+
+const slotsEveryMs = 500;
+/** For so long after a node has gone its successor is looked for at every tick. */
+const seekingMs = 10_000;
+const tickMs = 125;
+
+/**
+ * Asks a Cluster for its slots every half second, and four times as often when a node has gone; returns how to stop that. It
+ * stands for `slotsRefreshInterval`, after which a process may never end: an answer that comes after `disconnect()` starts
+ * the next round (ioredis 5 and 6).
+ */
+export function refreshSlots(client: SlotsClient): () => void {
+  let askedAt = performance.now();
+  let goneAt = Number.NEGATIVE_INFINITY;
+  const note = (): void => void (goneAt = performance.now());
+  const timer = setInterval(() => {
+    const now = performance.now();
+    if (client.status !== "ready" || (now - goneAt > seekingMs && now - askedAt < slotsEveryMs - tickMs / 2)) return;
+    askedAt = now;
+    client.refreshSlotsCache();
+  }, tickMs);
+  timer.unref();
+  client.on("-node", note);
+  return () => {
+    clearInterval(timer);
+    client.off("-node", note);
+  };
 }

@@ -10,8 +10,7 @@ import type {
 import { isRefusedToken } from "../ports/decide.js";
 import { blockedState, someRefuses } from "../ports/decisions.js";
 import type { RedisLike } from "./client.js";
-import { faultOfPart } from "./faults.js";
-import { integerIn, readInteger, readList, unreadable } from "./replies.js";
+import { faultOfPart, integerIn, readInteger, readList, unreadable } from "./replies.js";
 import { decideScript } from "./scripts/decide.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";

@@ -3,7 +3,7 @@ import type { Keyspace } from "../keyspace.js";
 import { StoreFault } from "../ports/decisions.js";
 import type { Connection } from "./connect.js";
 import type { RedisLike } from "./client.js";
-import { callWithin } from "./deadline.js";
+import { callWithin } from "./connect.js";
 import { readPairs, readTime, textIn } from "./replies.js";
 import { findUnsafeOptions } from "./topology.js";
 

@@ -4,11 +4,10 @@ import type { Logger } from "../../telemetry/logger.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import { StoreFault } from "../ports/decisions.js";
 import type { Connection } from "./connect.js";
-import { faultOfError, faultOfPart } from "./faults.js";
+import { faultOfError, faultOfPart, textIn } from "./replies.js";
 import type { Arguments, Batch, CallArguments, GiveBackLine } from "./give-back-lane.js";
 import { GiveBackLane } from "./give-back-lane.js";
 import { hashTag } from "./hash-slot.js";
-import { textIn } from "./replies.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 

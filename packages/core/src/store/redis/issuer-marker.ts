@@ -1,9 +1,9 @@
 import type { Claim, IssuerMarker } from "../shared-issuer.js";
 import type { Connection } from "./connect.js";
-import { callWithin } from "./deadline.js";
+import { callWithin } from "./connect.js";
 import { readText } from "./replies.js";
 import { runScript } from "./scripts/script.js";
-import { sharedIssuerScript } from "./scripts/shared-issuer.js";
+import { sharedIssuerScript } from "./scripts/markers.js";
 
 export interface RedisIssuerMarkerOptions {
   readonly connection: Connection;

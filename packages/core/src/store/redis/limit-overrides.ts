@@ -10,11 +10,16 @@ import type {
 } from "../ports/limit-overrides.js";
 import { maxTopKeys, maxOverrides, readRule, writeRule } from "../ports/limit-overrides.js";
 import type { Connection } from "./connect.js";
-import { callWithin } from "./deadline.js";
+import { callWithin } from "./connect.js";
 import { readFlag, readInteger, readList, readNumber, readOptionalText, readPairs } from "./replies.js";
-import { blockScript, readBlockScript } from "./scripts/block.js";
-import { addTopKeysScript, readTopKeysScript } from "./scripts/top-keys.js";
-import { changeOverrideScript, readOverridesScript } from "./scripts/overrides.js";
+import {
+  blockScript,
+  readBlockScript,
+  addTopKeysScript,
+  readTopKeysScript,
+  changeOverrideScript,
+  readOverridesScript,
+} from "./scripts/limit-overrides.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 

@@ -13,15 +13,22 @@ import type {
 } from "../ports/logins.js";
 import { StoreFault } from "../ports/decisions.js";
 import type { Connection } from "./connect.js";
-import { callWithin } from "./deadline.js";
-import { faultOfError, faultOfPart } from "./faults.js";
+import { callWithin } from "./connect.js";
+import {
+  faultOfError,
+  faultOfPart,
+  readFlag,
+  readInteger,
+  readListOf,
+  readText,
+  textIn,
+  unreadable,
+} from "./replies.js";
 import type { CallArguments, GiveBackLine } from "./give-back-lane.js";
 import type { GiveBacks, Tentative } from "./give-backs.js";
 import { withoutNumber, wordsOf } from "./give-backs.js";
 import { groupBySlot } from "./hash-slot.js";
-import { readFlag, readInteger, readListOf, readText, textIn, unreadable } from "./replies.js";
-import { loginChargeScript } from "./scripts/login-charge.js";
-import { loginSettleScript } from "./scripts/login-settle.js";
+import { loginChargeScript, loginSettleScript } from "./scripts/logins.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 

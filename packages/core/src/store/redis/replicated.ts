@@ -1,8 +1,7 @@
 import { StoreFault } from "../ports/decisions.js";
 import type { Connection } from "./connect.js";
 import type { RedisLike } from "./client.js";
-import { faultOfError } from "./faults.js";
-import { readInteger } from "./replies.js";
+import { faultOfError, readInteger } from "./replies.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 

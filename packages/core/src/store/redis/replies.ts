@@ -1,4 +1,6 @@
 import { StoreFault } from "../ports/decisions.js";
+import type { Logger } from "../../telemetry/logger.js";
+import type { Telemetry } from "../../telemetry/telemetry.js";
 
 /**
  * Readers of what Redis answers. A client that the application made decides about the types of replies: `stringNumbers` makes
@@ -129,4 +131,87 @@ export function readWritten(reply: unknown): boolean {
   const said = readOptionalText(reply);
   if (said !== undefined && said !== "OK") throw unreadable();
   return said === "OK";
+}
+
+/** Error words by which a server says that it cannot serve, as opposed to a value of a wrong type under one key. */
+const outages = new Set([
+  "OOM",
+  "MISCONF",
+  "READONLY",
+  "LOADING",
+  "BUSY",
+  "MASTERDOWN",
+  "CLUSTERDOWN",
+  "NOREPLICAS",
+  "NOAUTH",
+  "WRONGPASS",
+  "NOPERM",
+  "TRYAGAIN",
+  "UNBLOCKED",
+]);
+
+/**
+ * The fault behind an error reply, of a whole call or of one part of a script's answer. Only the error's first word is
+ * kept: the rest may quote arguments. ioredis even hangs the whole command, AUTH's password included, on its errors.
+ */
+export function faultOfReply(message: string): StoreFault {
+  const word = /^-?([A-Z]+)/.exec(message)?.[1];
+  if (word !== undefined && outages.has(word)) return new StoreFault("refused", word);
+  if (/max number of clients/.test(message)) return new StoreFault("refused", "MAXCLIENTS");
+  // A script error carries the word of the command that failed inside it.
+  const inner = /\b(OOM|MISCONF|READONLY|NOPERM)\b/.exec(message)?.[1];
+  return inner === undefined ? new StoreFault("unreadable", word ?? "ERR") : new StoreFault("refused", inner);
+}
+
+/** The fault behind a part of a script's answer that is not what was asked for: the text of an error, or nothing we know. */
+export function faultOfPart(reply: unknown): StoreFault {
+  const text = textIn(reply);
+  return text !== undefined && /^-?[A-Z]+ /.test(text) ? faultOfReply(text) : unreadable();
+}
+
+/** The fault behind an error that ioredis threw. */
+export function faultOfError(error: unknown): StoreFault {
+  if (error instanceof StoreFault) return error;
+  if (!(error instanceof Error)) return new StoreFault("unreachable");
+  if (error.name === "ReplyError") return faultOfReply(error.message);
+  return new StoreFault(error.message === "Command timed out" ? "timeout" : "unreachable");
+}
+
+/** What a value, or a reply, that cannot be read was about. */
+export type UnreadablePart =
+  | "batch"
+  | "revocation"
+  | "proof"
+  | "limit"
+  | "lease"
+  | "rules"
+  | "login"
+  | "session"
+  | "cache"
+  | "marker"
+  | "clock"
+  | "tracking"
+  | "other";
+
+/** Told of a fault; passes over those that are no matter of reading. */
+export type TellUnreadable = (part: UnreadablePart, error: unknown) => void;
+
+const messages = {
+  value: "portcullis: a value in Redis is not what belongs under its key",
+  reply: "portcullis: a reply of the Redis client cannot be read; look at its options and reply transformers",
+} as const;
+
+/** Counts what cannot be read, and says it once for each part and reason: it may come with every request. */
+export function createUnreadableReport(logger: Logger, telemetry: Telemetry): TellUnreadable {
+  const said = new Set<string>();
+  return function tellUnreadable(part, error) {
+    const fault = faultOfError(error);
+    if (fault.outage) return;
+    const reason = fault.reply === unreadReply ? "reply" : "value";
+    telemetry.unreadable(part, reason);
+    const key = `${part} ${reason}`;
+    if (said.has(key)) return;
+    said.add(key);
+    logger.warn({ part, reason: fault.reply }, messages[reason]);
+  };
 }

@@ -5,8 +5,7 @@ import type { DecisionStore } from "../ports/decisions.js";
 import type { StoreHealth } from "../ports/health.js";
 import type { RevocationStore } from "../ports/revocation.js";
 import type { Connection } from "./connect.js";
-import { LossAwareStore } from "./loss-aware.js";
-import { LossDetector } from "./loss-detector.js";
+import { LossAwareStore, LossDetector } from "./data-loss.js";
 import { TrackedAnswers } from "./tracked-answers.js";
 import type { Tracking } from "./tracking.js";
 

@@ -16,7 +16,7 @@ import type {
 } from "../ports/sessions.js";
 import { StoreFault } from "../ports/decisions.js";
 import type { Connection } from "./connect.js";
-import { callWithin } from "./deadline.js";
+import { callWithin } from "./connect.js";
 import {
   integerIn,
   readInteger,
@@ -30,7 +30,7 @@ import {
   readTime,
   unreadable,
 } from "./replies.js";
-import { revokeScript } from "./scripts/revoke.js";
+import { revokeScript } from "./scripts/revocation.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 import {
@@ -40,10 +40,12 @@ import {
   momentScript,
   removeSessionsScript,
   rotateSessionScript,
+  endGroupScript,
+  joinTokensScript,
+  listMembersScript,
+  noteTokensScript,
 } from "./scripts/sessions.js";
-import { readRecord } from "./session-record.js";
 import { keyPrefixOf } from "./topology.js";
-import { endGroupScript, joinTokensScript, listMembersScript, noteTokensScript } from "./scripts/tracked-tokens.js";
 
 export interface RedisSessionStoreOptions {
   readonly connection: Connection;
@@ -348,4 +350,42 @@ function readMember(name: string): Membership {
 
 function tokensOfRecord({ current, idleEndsAt, access }: SessionRecord): LiveToken[] {
   return [{ jti: current, expiresAt: idleEndsAt / 1000 }, ...access];
+}
+
+const times = ["createdAt", "seenAt", "endsAt", "idleEndsAt", "issuedAt", "generation"] as const;
+const texts = ["previous", "org", "orgTokens", "ip", "userAgent", "label"] as const;
+
+/** A session as its record has it. Throws a {@link StoreFault} for what is none: it would never end. */
+export function readRecord(text: string): SessionRecord {
+  const value = parse(text);
+  const { access } = value;
+  const isRecord =
+    times.every((name) => Number.isFinite(value[name]) && Number(value[name]) >= 0) &&
+    [value.current, value.grant].every((one) => typeof one === "string") &&
+    texts.every((name) => value[name] === undefined || typeof value[name] === "string") &&
+    (Array.isArray(access) ? access.every(isLiveToken) : isEmpty(access));
+  if (!isRecord) throw new StoreFault("unreadable", "WRONGTYPE");
+  return { ...(value as unknown as SessionRecord), access: Array.isArray(access) ? (access as LiveToken[]) : [] };
+}
+
+function parse(text: string): Readonly<Record<string, unknown>> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // Its text may name a user.
+  }
+  if (typeof value !== "object" || value === null) throw new StoreFault("unreadable", "WRONGTYPE");
+  return value as Readonly<Record<string, unknown>>;
+}
+
+function isLiveToken(value: unknown): value is LiveToken {
+  if (typeof value !== "object" || value === null) return false;
+  const { jti, expiresAt } = value as Partial<LiveToken>;
+  return typeof jti === "string" && Number.isFinite(expiresAt);
+}
+
+/** Lua cannot tell an empty list from an empty object, and writes this. */
+function isEmpty(value: unknown): boolean {
+  return typeof value === "object" && value !== null && Object.keys(value).length === 0;
 }

@@ -1,5 +1,5 @@
-import { bucketLua, clockLua, slidingLua, wholeLua } from "./algorithms.js";
-import { blockLua, countLua, peekLua } from "./counting.js";
+import { bucketLua, slidingLua, blockLua, countLua, peekLua } from "./counting.js";
+import { clockLua, wholeLua } from "./lua.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
