@@ -7,6 +7,7 @@ import type { Keyspace } from "../store/keyspace.js";
 import type { DecisionStore, TokenQuestion } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { RevocationStore, RevokeOptions } from "../store/ports/revocation.js";
+import { recordEnd } from "../store/ports/revocation.js";
 import type { CutoffRules } from "./cutoffs.js";
 
 /** What names a token: the `auth` of a request, or the parts of it that matter. Without `jti` the token itself is needed. */
@@ -98,7 +99,7 @@ export class RevocationService implements Revocations {
     }
     // Not by maxLifetime: one without `iat` is too long-lived today, and is not any more when little of its life is left.
     const latest = now() / 1000 + longestRecordSeconds;
-    const expiresAt = Math.ceil(Math.min(token.expiresAt, latest)) + marginSeconds;
+    const expiresAt = recordEnd(Math.min(token.expiresAt, latest), marginSeconds);
     await this.#options.keys.settled();
     const key = this.#recordKey(token);
     await store.revoke(key, expiresAt, options);

@@ -14,6 +14,9 @@ const shards = 64;
 
 const plain = /^[A-Za-z0-9_.-]{1,64}$/;
 
+/** How long a key that all processes share, such as the overrides of limits, outlives the last process. Each use renews it. */
+export const sharedKeyMs: number = 30 * 86_400_000;
+
 /** Are the `auth:` keys that services share those of this gate's issuer? */
 export interface SharedKeys {
   /** Undefined while nobody knows. */
@@ -263,6 +266,22 @@ export class Keyspace {
     return this.#own(`cache:${this.#service}:${namespace}:{${this.#shard(name)}}:${name}`);
   }
 
+  static isCacheEntry(key: string): boolean {
+    return key.includes(entryFamily);
+  }
+
+  /** The key of the lease on a cache entry: in the slot of the entry, and under no prefix of {@link cachePrefixes}. */
+  static cacheLease(entry: string): string {
+    const { prefix, rest } = splitEntry(entry);
+    return `${prefix}making:${rest}`;
+  }
+
+  /** Where it is noted that an owner no longer wants the lease on a cache entry: an owner asks for one lease only. */
+  static cacheWithdrawal(entry: string, owner: string): string {
+    const { prefix, rest } = splitEntry(entry);
+    return `${prefix}withdrawn:${rest.slice(0, rest.indexOf("}") + 1)}:${owner}`;
+  }
+
   /** What the keys of a cache namespace, and of those within it, begin with; of all namespaces without one. */
   cachePrefixes(namespace?: string): string[] {
     const family = this.#own(`cache:${this.#service}:`);
@@ -306,7 +325,7 @@ export class Keyspace {
   }
 
   #own(rest: string): string {
-    return `${this.#prefix}portcullis:${version}:${rest}`;
+    return this.#prefix + ownFamilies + rest;
   }
 
   /**
@@ -354,6 +373,16 @@ const ourOwn: SharedKeys = { areOurs: true, isPresumed: false, settled: () => un
 function isLiteral(identifier: string): boolean {
   checkIdentifier(identifier);
   return identifier.length <= 512 && identifier.isWellFormed() && Buffer.byteLength(identifier) <= 512;
+}
+
+const ownFamilies = `portcullis:${version}:`;
+const entryFamily = `${ownFamilies}cache:`;
+
+/** A cache entry's key, without its family. Throws for any other key: a lease must never have the key of a value. */
+function splitEntry(entry: string): { prefix: string; rest: string } {
+  const at = entry.lastIndexOf(entryFamily);
+  if (at === -1) throw new TypeError("only a cache entry has a lease");
+  return { prefix: entry.slice(0, at) + ownFamilies, rest: entry.slice(at + entryFamily.length) };
 }
 
 /** A part of a key that is the same for all services, whatever their `keySecret`. */

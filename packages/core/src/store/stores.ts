@@ -10,13 +10,13 @@ import { MemoryChannels } from "./memory/channels.js";
 import { MemoryLoginStore } from "./memory/logins.js";
 import { MemoryDecisionStore } from "./memory/decisions.js";
 import { MemorySessionStore } from "./memory/sessions.js";
-import { marginSecondsFor } from "./cut-off-margin.js";
 import { MemoryLimitOverrides } from "./memory/limit-overrides.js";
 import type { SharedIssuer } from "./shared-issuer.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CacheStore, UsageCorrections, DecisionStore } from "./ports/decisions.js";
 import type { StoreHealth } from "./ports/health.js";
 import type { RevocationStore } from "./ports/revocation.js";
+import { marginSecondsFor, recordEnd } from "./ports/revocation.js";
 import { LeasedStore } from "../limits/leases/leased-store.js";
 import { RedisChannels } from "./redis/channels.js";
 import { examineRedis } from "./redis/examine.js";
@@ -124,12 +124,12 @@ export function createStores<Raw>(
     ...{ connection, deadlineMs, clockToleranceMs, telemetry, logger },
     giveBackKey: (tag, process) => keys.giveBacks(tag, process),
   });
-  const recordSeconds = (auth?.maxLifetimeSeconds ?? 0) + marginSeconds;
+  const recordSeconds = recordEnd(auth?.maxLifetimeSeconds ?? 0, marginSeconds);
   shared.start(
     new RedisIssuerMarker({
       connection,
       key: keys.sharedIssuer(),
-      lifeMs: Math.ceil(Math.max(shortestMarkerSeconds, recordSeconds)) * 1000,
+      lifeMs: Math.max(shortestMarkerSeconds, recordSeconds) * 1000,
     }),
     deadlineMs,
   );

@@ -1,4 +1,5 @@
 import type { RevocationStore } from "../ports/revocation.js";
+import { recordEnd } from "../ports/revocation.js";
 import { StoreFault } from "../ports/decisions.js";
 import { steadyNow } from "../../lib/steady-clock.js";
 import type {
@@ -200,7 +201,7 @@ export class MemorySessionStore implements SessionStore {
   async #revoke({ revoked }: SubjectKeys, tokens: readonly LiveToken[]): Promise<void> {
     const { security, marginSeconds } = this.#options;
     await Promise.all(
-      tokens.map(({ jti, expiresAt }) => security.revoke(revoked + jti, Math.ceil(expiresAt) + marginSeconds)),
+      tokens.map(({ jti, expiresAt }) => security.revoke(revoked + jti, recordEnd(expiresAt, marginSeconds))),
     );
   }
 }

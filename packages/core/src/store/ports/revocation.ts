@@ -14,6 +14,24 @@ export interface RevocationStore {
   cutOff(key: string, ttlSeconds: number, at?: number): Promise<number>;
 }
 
+/** A revocation record outlives its token by at least this, since another service may forgive that much clock difference. */
+const minMarginSeconds = 300;
+
+/** How many seconds a revocation record outlives its token, where so many seconds of clock difference are forgiven here. */
+export function marginSecondsFor(toleranceSeconds: number): number {
+  return Math.max(Math.ceil(toleranceSeconds), minMarginSeconds);
+}
+
+/**
+ * When the record of a revoked token ends, in unix seconds. The scripts that revoke tokens by themselves have a twin of
+ * this function: `revokeLua` in store/redis/scripts/revocation.ts.
+ *
+ * @param expiresAt when the token expires, in unix seconds
+ */
+export function recordEnd(expiresAt: number, marginSeconds: number): number {
+  return Math.ceil(expiresAt) + marginSeconds;
+}
+
 /** Checks the arguments of {@link RevocationStore.cutOff}: NaN would revoke nothing. */
 export function checkCutOff(ttlSeconds: number, at: number | undefined): void {
   if (!(Number.isSafeInteger(ttlSeconds) && ttlSeconds > 0))

@@ -15,6 +15,7 @@ import { StoreFault } from "../ports/decisions.js";
 import type { BatchCall } from "./batcher.js";
 import { Batcher } from "./batcher.js";
 import type { RedisChannels } from "./channels.js";
+import { Keyspace } from "../keyspace.js";
 import type { Connection } from "./connect.js";
 import { callEachSlot, groupBySlot } from "./hash-slot.js";
 import {
@@ -367,22 +368,11 @@ async function runTogether(
   return replies.map((reply) => (Array.isArray(reply) ? (reply as OperationAnswer) : faultOfPart(reply)));
 }
 
+/** The keys of an operation, as the script takes them. A generation has no lease: where it is deleted, its key stands twice. */
 function keysOf({ name, key, keys: all, args: [owner] }: CacheOperation): readonly string[] {
   if (all !== undefined) return all;
-  const keys = [key, leaseOf(key)];
-  return name === "lease" || name === "withdraw" ? [...keys, withdrawalOf(key, String(owner))] : keys;
-}
-
-/** Where it is noted that an owner does not want the lease of a value any more: an owner asks for one lease only. */
-function withdrawalOf(key: string, owner: string): string {
-  const family = key.replace(/portcullis:(\d+):cache:([^{:]*:[^{:]*):(\{[^}]*\}).*$/s, "portcullis:$1:withdrawn:$2:$3");
-  return `${family}:${owner}`;
-}
-
-/**
- * Where the lease of a value is: in its slot, and not among what is tracked. Service and namespace stand between the family
- * and the hash tag, so that no prefix is taken for the family.
- */
-function leaseOf(key: string): string {
-  return key.replace(/portcullis:(\d+):cache:([^{:]*:[^{:]*):\{/, "portcullis:$1:making:$2:{");
+  if (name === "gen" || name === "renew") return [key];
+  if (name === "del" && !Keyspace.isCacheEntry(key)) return [key, key];
+  const keys = [key, Keyspace.cacheLease(key)];
+  return name === "lease" || name === "withdraw" ? [...keys, Keyspace.cacheWithdrawal(key, String(owner))] : keys;
 }

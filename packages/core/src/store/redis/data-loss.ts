@@ -10,6 +10,7 @@ import type { Answer, Question, DecisionStore } from "../ports/decisions.js";
 import { StoreFault } from "../ports/decisions.js";
 import type { StoreHealth, StoreState } from "../ports/health.js";
 import type { RevocationStore, RevokeOptions } from "../ports/revocation.js";
+import { sharedKeyMs } from "../keyspace.js";
 
 export interface LossDetectorOptions {
   readonly connection: Connection;
@@ -24,9 +25,6 @@ export interface LossDetectorOptions {
   /** @default 1000 */
   readonly heartbeatMs?: number;
 }
-
-/** A marker outlives a month without any process; each look renews it. */
-const markerMs = 30 * 86_400_000;
 
 /**
  * Notices that Redis has lost what it had (FLUSHALL, a restart without persistence, eviction, the promotion of a replica
@@ -81,7 +79,7 @@ export class LossDetector {
     const { connection, replace } = this.#options;
     // Another one each time, or a marker that this process has just made anew would look like the one that is gone.
     const offered = replace || !this.#known.has(key) ? randomUUID() : "";
-    const found = readText(await runScript(connection.client, markerScript, [key], [offered, markerMs]));
+    const found = readText(await runScript(connection.client, markerScript, [key], [offered, sharedKeyMs]));
     return found === "" ? undefined : found;
   }
 

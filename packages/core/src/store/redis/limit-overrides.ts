@@ -22,9 +22,7 @@ import {
 } from "./scripts/limit-overrides.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
-
-/** Rules outlive a month without any process; each change and each new process renews that. */
-const lifeMs = 30 * 86_400_000;
+import { sharedKeyMs } from "../keyspace.js";
 
 export interface RedisLimitOverridesOptions {
   readonly connection: Connection;
@@ -47,7 +45,7 @@ export class RedisLimitOverrides implements LimitOverrides {
       const version = (await this.#call(readOptionalText, "HGET", rulesKey, "version")) ?? "";
       if (version === known) return undefined;
     }
-    const { now, all } = await this.#run(readOverridesScript, [rulesKey], [lifeMs], readDatedPairs);
+    const { now, all } = await this.#run(readOverridesScript, [rulesKey], [sharedKeyMs], readDatedPairs);
     const rules = new Map<string, QuotaRule>();
     let read = "";
     for (const [name, text] of all) {
@@ -102,7 +100,7 @@ export class RedisLimitOverrides implements LimitOverrides {
     return this.#run(
       changeOverrideScript,
       [rulesKey],
-      [name, rule, life, randomUUID(), maxOverrides, lifeMs],
+      [name, rule, life, randomUUID(), maxOverrides, sharedKeyMs],
       readFlag,
     );
   }

@@ -15,6 +15,7 @@ import type {
   TrackedTokens,
 } from "../ports/sessions.js";
 import { StoreFault } from "../ports/decisions.js";
+import { recordEnd } from "../ports/revocation.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./connect.js";
 import {
@@ -189,7 +190,7 @@ export class RedisSessionStore implements SessionStore {
     const pairs = add.flatMap(({ jti, expiresAt }) => [jti, expiresAt]);
     const noted = [...member, marginSeconds, add.length, ...pairs, ...drop];
     const dead = await this.#within(async () => readTexts(await this.#run(noteTokensScript, notes, noted)));
-    const latest = Math.max(0, ...add.map(({ expiresAt }) => Math.ceil(expiresAt) + marginSeconds));
+    const latest = Math.max(0, ...add.map(({ expiresAt }) => recordEnd(expiresAt, marginSeconds)));
     const joined = [latest, longestSeconds + marginSeconds, add.length, ...add.map(({ jti }) => jti), ...drop, ...dead];
     await this.#within(() => this.#run(joinTokensScript, [shared], joined));
   }
@@ -269,7 +270,7 @@ export class RedisSessionStore implements SessionStore {
     const { marginSeconds } = this.#options;
     await Promise.all(
       tokens.map(async ({ jti, expiresAt }) =>
-        readInteger(await this.#run(revokeScript, [revoked + jti], [Math.ceil(expiresAt) + marginSeconds])),
+        readInteger(await this.#run(revokeScript, [revoked + jti], [recordEnd(expiresAt, marginSeconds)])),
       ),
     );
   }

@@ -9,8 +9,7 @@ import { clockLua, naturalLua, wholeLua } from "./lua.js";
  */
 export const changeOverrideScript: Script = defineScript(`
 local name, rule, life, version, most, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+${clockLua}
 local all, count, known = redis.call('HGETALL', KEYS[1]), 0, false
 for i = 1, #all, 2 do
   if all[i] ~= 'version' then

@@ -1,4 +1,4 @@
-import { naturalLua } from "./lua.js";
+import { clockLua, naturalLua } from "./lua.js";
 import { undoableLua, onceLua } from "./once.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
@@ -19,9 +19,7 @@ import { defineScript } from "./script.js";
  * Returns who refuses ("" for nobody), ms until the next attempt, and 1 or 0 for: exhausted, counted by the account. An error
  * text in their place if something could not be read or written.
  */
-export const loginChargeScript: Script = defineScript(`${undoableLua}${naturalLua}
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+export const loginChargeScript: Script = defineScript(`${undoableLua}${naturalLua}${clockLua}
 local at, fault = 0, nil
 
 local function key()
@@ -151,9 +149,7 @@ return { '', 0, exhausted and 1 or 0, counted }
  *
  * Returns OK, or the text of the first error.
  */
-export const loginSettleScript: Script = defineScript(`${onceLua}
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+export const loginSettleScript: Script = defineScript(`${onceLua}${clockLua}
 local fault = nil
 local began, ended, byAccount = string.match(note or '', '^(%d+):(%d+):(%d)$')
 if ended then age = now - tonumber(ended) end

@@ -3,6 +3,17 @@ import { defineScript } from "./script.js";
 import { naturalLua } from "./lua.js";
 
 /**
+ * Revokes a token inside a script about other things, which has `try` (lua.ts) and `now` in ms. It is the twin of
+ * `recordEnd` in store/ports/revocation.ts.
+ */
+export const revokeLua = `
+local function revokeToken(key, expires, margin)
+  local till = math.ceil(expires) + margin
+  if till * 1000 > now then try('SET', key, 'revoked', 'EXAT', till) end
+end
+`;
+
+/**
  * Records a revocation until a time by Redis' own clock. KEYS[1]: the record. ARGV[1]: unix seconds.
  * A token that is dead by then needs no record. A longer life that the record already has is kept.
  */

@@ -1,4 +1,5 @@
-import { naturalLua, tryLua } from "./lua.js";
+import { clockLua, naturalLua, tryLua } from "./lua.js";
+import { revokeLua } from "./revocation.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
@@ -14,9 +15,7 @@ import { defineScript } from "./script.js";
  * `sweep` removes what has been finished, many at once: last, so that what fails in between can be repeated. In a Cluster
  * `finish` only marks the record, and the caller removes it when the tokens are revoked.
  */
-const prelude = `${naturalLua}${tryLua}
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+const prelude = `${naturalLua}${tryLua}${clockLua}
 local index, records = KEYS[1], KEYS[2]
 local whole, client = string.sub(ARGV[1], 1, 1) == '1', string.sub(ARGV[1], 2)
 local prefix, margin, longest, shared = client .. ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), client .. ARGV[5]
@@ -25,9 +24,9 @@ local function keep(key, till)
   if try('PTTL', key) < till - now then try('PEXPIREAT', key, till) end
 end
 
+${revokeLua}
 local function revoke(jti, expires)
-  local till = math.ceil(expires) + margin
-  if till * 1000 > now then try('SET', prefix .. jti, 'revoked', 'EXAT', till) end
+  revokeToken(prefix .. jti, expires, margin)
 end
 
 local function forget(id)
@@ -288,9 +287,7 @@ return out
  * follow; jti and expiry of each; then jti of tokens to drop; with KEYS[2] first of all the member and its end in ms.
  * Returns the jti of some tokens that are dead.
  */
-export const noteTokensScript: Script = defineScript(`${tryLua}
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+export const noteTokensScript: Script = defineScript(`${tryLua}${clockLua}
 local arg = 1
 
 local function keep(key, till)
@@ -351,18 +348,18 @@ return redis.call('ZRANGEBYSCORE', KEYS[1], time[1] * 1000 + math.floor(time[2] 
  * organisation's sessions. ARGV: what the keys of revoked tokens begin with; how many seconds a record outlives its token;
  * how many seconds a token lives at most. Returns the sessions. For one server.
  */
-export const endGroupScript: Script = defineScript(`${tryLua}
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+export const endGroupScript: Script =
+  defineScript(`${tryLua}${clockLua}
 local margin, longest = tonumber(ARGV[2]), tonumber(ARGV[3])
+${revokeLua}
 local sessions, tokens = try('ZRANGEBYSCORE', KEYS[3], now, '+inf'), {}
 for i, jti in ipairs(membersOf(KEYS[1])) do
   tokens[i] = { jti, tonumber(try('ZSCORE', KEYS[2], jti) or nil) or now / 1000 + longest }
 end
 
 for _, token in ipairs(tokens) do
-  local jti, till = token[1], math.ceil(token[2]) + margin
-  if till * 1000 > now then try('SET', ARGV[1] .. jti, 'revoked', 'EXAT', till) end
+  local jti = token[1]
+  revokeToken(ARGV[1] .. jti, token[2], margin)
   try('SREM', KEYS[1], jti)
   try('ZREM', KEYS[2], jti)
 end
