@@ -30,7 +30,7 @@ function open(boundMs = 2000) {
   };
   const answers = new TrackedAnswers({
     store,
-    boundMs,
+    maxAgeMs: boundMs,
     invalidations: { isAlive: () => state.alive },
     now: () => state.ms,
   });

@@ -62,7 +62,7 @@ export class SharedIssuer implements SharedKeys {
   #isAsking = false;
   /** Until the answer, or until nobody waits for it any more. */
   #waiting: Promise<void> | undefined;
-  #patienceMs = 0;
+  #waitTimeoutMs = 0;
   #timer: NodeJS.Timeout | undefined;
   #stopListening: (() => void) | undefined;
 
@@ -87,13 +87,13 @@ export class SharedIssuer implements SharedKeys {
     return this.#conflict;
   }
 
-  /** Begins to ask; without a marker the keys are this process' own. A call waits for the answer for `patienceMs` at most. */
-  start(marker: IssuerMarker | undefined, patienceMs = 0): void {
+  /** Begins to ask; without a marker the keys are this process' own. A call waits for the answer for `waitTimeoutMs` at most. */
+  start(marker: IssuerMarker | undefined, waitTimeoutMs = 0): void {
     if (marker === undefined) this.#areOurs ??= true;
     const { sharing, isSaid } = this.#options.issuers;
     if (marker === undefined || (sharing === undefined && isSaid)) return;
     this.#marker = marker;
-    this.#patienceMs = patienceMs;
+    this.#waitTimeoutMs = waitTimeoutMs;
     this.#stopListening = marker.onConnect(() => this.renew());
     this.#lookAgainLater();
     this.renew();
@@ -158,7 +158,7 @@ export class SharedIssuer implements SharedKeys {
   #waitFor(asking: Promise<void>): void {
     let timer: NodeJS.Timeout | undefined;
     const enough = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, this.#patienceMs);
+      timer = setTimeout(resolve, this.#waitTimeoutMs);
     });
     this.#waiting = Promise.race([asking, enough]).finally(() => {
       clearTimeout(timer);

@@ -74,7 +74,7 @@ export interface StoreParts {
 }
 
 /** The marker outlives a day without any process, and every record under the shared keys. */
-const shortestMarkerSeconds = 86_400;
+const minMarkerSeconds = 86_400;
 
 /** In-process stores, or both on one Redis connection. */
 export function createStores<Raw>(
@@ -129,7 +129,7 @@ export function createStores<Raw>(
     new RedisIssuerMarker({
       connection,
       key: keys.sharedIssuer(),
-      lifeMs: Math.max(shortestMarkerSeconds, recordSeconds) * 1000,
+      lifeMs: Math.max(minMarkerSeconds, recordSeconds) * 1000,
     }),
     deadlineMs,
   );

@@ -17,12 +17,12 @@ export interface Reservation {
 }
 
 /** Quotas that were asked for once, to see which are asked for again. */
-const candidates = 10_000;
+const maxCandidates = 10_000;
 
 /**
  * The parts of quotas that this process holds. It leases what is asked for repeatedly: as much as it gave out in the last
  * life of the lease, twice that while demand grows. What lies idle for a life is given back. Nothing here waits or calls:
- * `collect` says what to ask of the store, and `settle` takes the answer.
+ * `collect` says what to ask of the store, and `apply` takes the answer.
  */
 export class LeaseManager {
   readonly #now: () => number;
@@ -30,8 +30,8 @@ export class LeaseManager {
   readonly #leases = new Map<string, Lease>();
   /** By length of life, those that began first coming first. */
   readonly #lives = new Map<number, Set<Lease>>();
-  readonly #seen = new LRUCache<string, number>({ max: candidates });
-  readonly #wanting = new Set<Lease>();
+  readonly #seen = new LRUCache<string, number>({ max: maxCandidates });
+  readonly #renewals = new Set<Lease>();
   /** Given back before the next renewal of the same quota. */
   readonly #returns: LeaseRequest[] = [];
 
@@ -45,8 +45,8 @@ export class LeaseManager {
   }
 
   /** Is there something to ask of the store? */
-  get wants(): boolean {
-    return this.#wanting.size > 0 || this.#returns.length > 0;
+  get hasRequests(): boolean {
+    return this.#renewals.size > 0 || this.#returns.length > 0;
   }
 
   /** Sets points aside: all that the charge costs, or as many as there are. Undefined where the store must be asked. */
@@ -92,21 +92,21 @@ export class LeaseManager {
     if (before === undefined || now - before > lifeMs) return void this.#seen.set(key, now);
     if (this.#leases.size >= this.#capacity) return;
     this.#seen.delete(key);
-    const born = { held: 0, consumed, windowEnd: 0, windowEndsAt: 0, used: cost, pace: 2 * cost };
+    const initial = { held: 0, consumed, windowEnd: 0, windowEndsAt: 0, used: cost, pace: 2 * cost };
     const lease: Lease = {
       key,
       limit,
       lifeMs,
       windowMs: windowSeconds * 1000,
-      ...born,
-      bornAt: now,
+      ...initial,
+      startedAt: now,
       asOf: now,
       sparseUntil: 0,
       renewing: false,
     };
     this.#leases.set(key, lease);
     this.#queue(lease);
-    this.#wanting.add(lease);
+    this.#renewals.add(lease);
   }
 
   /** Ends lives that are over: gives back what lay idle, and forgets what nobody asked for. */
@@ -114,7 +114,7 @@ export class LeaseManager {
     const now = this.#now();
     for (const [lifeMs, queue] of this.#lives) {
       for (const lease of queue) {
-        if (lease.bornAt + lifeMs > now) break;
+        if (lease.startedAt + lifeMs > now) break;
         queue.delete(lease);
         this.#endLife(lease, now);
       }
@@ -122,13 +122,13 @@ export class LeaseManager {
     }
   }
 
-  /** What to ask of the store next, in one call; whoever takes it must come back with `settle` or `fail`. */
-  collect(most: number): LeaseRequest[] {
+  /** What to ask of the store next, in one call; whoever takes it must come back with `apply` or `fail`. */
+  collect(maxRequests: number): LeaseRequest[] {
     const now = this.#now();
-    const requests = this.#returns.splice(0, most);
-    for (const lease of this.#wanting) {
-      if (requests.length >= most) break;
-      this.#wanting.delete(lease);
+    const requests = this.#returns.splice(0, maxRequests);
+    for (const lease of this.#renewals) {
+      if (requests.length >= maxRequests) break;
+      this.#renewals.delete(lease);
       expire(lease, now);
       lease.renewing = true;
       requests.push({ ...this.#idle(lease, 0), take: Math.max(1, lease.pace - lease.held) });
@@ -137,7 +137,7 @@ export class LeaseManager {
   }
 
   /** The answer to one request, which went out at `sentAt`: the window ends no earlier than this makes of it. */
-  settle(
+  apply(
     { key, take, windowMs }: LeaseRequest,
     { granted, consumed, resetMs, windowEnd }: LeaseGrant,
     sentAt: number,
@@ -176,20 +176,20 @@ export class LeaseManager {
     for (const lease of this.#leases.values()) this.#giveBack(lease, lease.held);
     this.#leases.clear();
     this.#lives.clear();
-    this.#wanting.clear();
+    this.#renewals.clear();
   }
 
   #renewIfLow(lease: Lease, now: number): void {
     if (!runsLow(lease, now)) return;
-    speedUp(lease, now);
-    this.#wanting.add(lease);
+    raisePace(lease, now);
+    this.#renewals.add(lease);
   }
 
   #endLife(lease: Lease, now: number): void {
     expire(lease, now);
     if (lease.used === 0) {
       this.#giveBack(lease, lease.held);
-      this.#wanting.delete(lease);
+      this.#renewals.delete(lease);
       this.#leases.delete(lease.key);
       return;
     }
@@ -238,7 +238,7 @@ export interface Lease {
   used: number;
   /** Points that this life is expected to give out. */
   pace: number;
-  bornAt: number;
+  startedAt: number;
   /** When the answer was asked for that the above is from. */
   asOf: number;
   /** Nothing more is asked for before: the last request brought nothing. */
@@ -246,13 +246,13 @@ export interface Lease {
   renewing: boolean;
 }
 
-const shortestLifeMs = 250;
-const longestLifeMs = 5000;
+const minLifeMs = 250;
+const maxLifeMs = 5000;
 const livesOfWindow = 20;
 
 /** How long points may lie idle in a process: a twentieth of the window, from a quarter of a second to five. */
 export function lifeOf(windowSeconds: number): number {
-  return Math.min(longestLifeMs, Math.max(shortestLifeMs, (windowSeconds * 1000) / livesOfWindow));
+  return Math.min(maxLifeMs, Math.max(minLifeMs, (windowSeconds * 1000) / livesOfWindow));
 }
 
 /** Are so few points left that more should be asked for, before they are gone? */
@@ -261,8 +261,8 @@ export function runsLow({ held, pace, renewing, sparseUntil }: Lease, now: numbe
 }
 
 /** Expects as many points for a life as its beginning suggests, but not more than twice what was expected so far. */
-export function speedUp(lease: Lease, now: number): void {
-  const elapsed = Math.max(1, now - lease.bornAt);
+export function raisePace(lease: Lease, now: number): void {
+  const elapsed = Math.max(1, now - lease.startedAt);
   const projected = Math.ceil((lease.used * lease.lifeMs) / elapsed);
   lease.pace = Math.min(2 * lease.pace, Math.max(lease.pace, projected));
 }
@@ -271,7 +271,7 @@ export function speedUp(lease: Lease, now: number): void {
 export function startLife(lease: Lease, now: number): void {
   lease.pace = lease.used;
   lease.used = 0;
-  lease.bornAt = now;
+  lease.startedAt = now;
 }
 
 /** Points of a window that has ended are worth nothing. */

@@ -20,10 +20,10 @@ export interface LeasedStoreOptions {
 const sweepMs = 100;
 const maxBatch = 64;
 /** An exchange that is not answered by then holds up no others. */
-const patienceMs = 1000;
+const exchangeTimeoutMs = 1000;
 const maxInFlight = 2;
 /** How long closing waits for what is given back. */
-const goodbyeMs = 250;
+const quitTimeoutMs = 250;
 
 /** A charge, and what a lease of this process covers of it. */
 interface Part {
@@ -42,7 +42,7 @@ export class LeasedStore implements DecisionStore {
   readonly #store: DecisionStore;
   readonly #source: LeaseSource;
   readonly #now: () => number;
-  readonly #book: LeaseManager;
+  readonly #leases: LeaseManager;
   readonly #gatherMs: number;
   #gathering: NodeJS.Timeout | undefined;
   #sweeping: NodeJS.Timeout | undefined;
@@ -53,7 +53,7 @@ export class LeasedStore implements DecisionStore {
     this.#store = store;
     this.#source = source;
     this.#now = now;
-    this.#book = new LeaseManager({ now, capacity });
+    this.#leases = new LeaseManager({ now, capacity });
     this.#gatherMs = gatherMs;
   }
 
@@ -65,21 +65,25 @@ export class LeasedStore implements DecisionStore {
     this.#gather();
     const [askedBefore, askedAfter] = [asked(before), asked(after)];
     if (askedBefore.length === 0 && askedAfter.length === 0 && token === undefined && use === undefined)
-      return { beforeToken: statesOf(this.#book, before), revoked: undefined, afterToken: statesOf(this.#book, after) };
+      return {
+        beforeToken: statesOf(this.#leases, before),
+        revoked: undefined,
+        afterToken: statesOf(this.#leases, after),
+      };
     const answer = this.#store.ask({ beforeToken: askedBefore, token, use, afterToken: askedAfter });
     return answer instanceof Promise
-      ? answer.then((late) => this.#conclude(question, before, after, late))
+      ? answer.then((reply) => this.#conclude(question, before, after, reply))
       : this.#conclude(question, before, after, answer);
   }
 
   /** Gives back what was leased and not used, as far as that can be done at once. */
   async end(): Promise<void> {
-    this.#book.drain();
+    this.#leases.drain();
     const calls: Promise<void>[] = [];
-    while (this.#book.wants && this.#source.isUp()) calls.push(this.#exchange());
+    while (this.#leases.hasRequests && this.#source.isUp()) calls.push(this.#exchange());
     this.close();
     let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, goodbyeMs)));
+    const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, quitTimeoutMs)));
     await Promise.race([Promise.all(calls), timeout]);
     clearTimeout(timer);
   }
@@ -92,21 +96,21 @@ export class LeasedStore implements DecisionStore {
   }
 
   #split(charge: Consumption): Part {
-    const reservation = charge.leased === true ? this.#book.reserve(charge) : undefined;
+    const reservation = charge.leased === true ? this.#leases.reserve(charge) : undefined;
     if (reservation === undefined) return { charge, reservation, asked: charge };
     const rest = charge.cost - reservation.points;
     return { charge, reservation, asked: rest === 0 ? undefined : { ...charge, cost: rest } };
   }
 
-  #conclude(question: Question, before: readonly Part[], after: readonly Part[], late: Answer | StoreFault): Answer {
+  #conclude(question: Question, before: readonly Part[], after: readonly Part[], reply: Answer | StoreFault): Answer {
     const answer =
-      late instanceof StoreFault
-        ? faultForAll({ ...question, beforeToken: asked(before), afterToken: asked(after) }, late)
-        : late;
+      reply instanceof StoreFault
+        ? faultForAll({ ...question, beforeToken: asked(before), afterToken: asked(after) }, reply)
+        : reply;
     const decision = decide(
       question,
-      new LeasedGroup(this.#book, before, answer.beforeToken),
-      new LeasedGroup(this.#book, after, answer.afterToken),
+      new LeasedGroup(this.#leases, before, answer.beforeToken),
+      new LeasedGroup(this.#leases, after, answer.afterToken),
       new KnownChecks(answer),
     );
     this.#gather();
@@ -116,14 +120,14 @@ export class LeasedStore implements DecisionStore {
   /** Renewals go out together, a little later; lives end by a timer of their own. */
   #gather(): void {
     if (this.#closed) return;
-    if (this.#book.size > 0) this.#sweeping ??= setInterval(() => this.#sweep(), sweepMs).unref();
-    if (this.#book.wants) this.#gathering ??= setTimeout(() => this.#renew(), this.#gatherMs).unref();
+    if (this.#leases.size > 0) this.#sweeping ??= setInterval(() => this.#sweep(), sweepMs).unref();
+    if (this.#leases.hasRequests) this.#gathering ??= setTimeout(() => this.#renew(), this.#gatherMs).unref();
   }
 
   #sweep(): void {
-    this.#book.sweep();
+    this.#leases.sweep();
     this.#gather();
-    if (this.#book.size > 0) return;
+    if (this.#leases.size > 0) return;
     clearInterval(this.#sweeping);
     this.#sweeping = undefined;
   }
@@ -131,45 +135,45 @@ export class LeasedStore implements DecisionStore {
   #renew(): void {
     this.#gathering = undefined;
     // Whatever is wanted meanwhile is asked for exactly.
-    while (this.#book.wants && this.#inFlight < maxInFlight && this.#source.isUp()) void this.#exchange();
+    while (this.#leases.hasRequests && this.#inFlight < maxInFlight && this.#source.isUp()) void this.#exchange();
     this.#gather();
   }
 
   /** Never rejects. */
   async #exchange(): Promise<void> {
-    const requests = this.#book.collect(maxBatch);
+    const requests = this.#leases.collect(maxBatch);
     const sentAt = this.#now();
-    let landed = false;
-    const land = (): void => {
-      if (!landed) this.#inFlight -= 1;
-      landed = true;
+    let isOver = false;
+    const leave = (): void => {
+      if (!isOver) this.#inFlight -= 1;
+      isOver = true;
     };
     const failAll = (): void => {
-      if (!landed) for (const request of requests) this.#book.fail(request);
-      land();
+      if (!isOver) for (const request of requests) this.#leases.fail(request);
+      leave();
     };
     this.#inFlight += 1;
-    const patience = setTimeout(failAll, patienceMs).unref();
+    const timeout = setTimeout(failAll, exchangeTimeoutMs).unref();
     try {
       const answers = await this.#source.exchange(requests);
-      this.#settle(requests, answers, sentAt);
+      this.#apply(requests, answers, sentAt);
     } catch {
       failAll();
     }
-    clearTimeout(patience);
-    land();
+    clearTimeout(timeout);
+    leave();
     this.#gather();
   }
 
-  #settle(
+  #apply(
     requests: readonly LeaseRequest[],
     answers: Awaited<ReturnType<LeaseSource["exchange"]>>,
     sentAt: number,
   ): void {
     requests.forEach((request, index) => {
       const grant = answers[index];
-      if (grant === undefined || grant instanceof StoreFault) this.#book.fail(request);
-      else this.#book.settle(request, grant, sentAt);
+      if (grant === undefined || grant instanceof StoreFault) this.#leases.fail(request);
+      else this.#leases.apply(request, grant, sentAt);
     });
   }
 }

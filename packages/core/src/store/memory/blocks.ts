@@ -11,8 +11,8 @@ interface Block extends Entry {
 }
 
 /** Most clients whose refusals are remembered at once. */
-const capacity = 10_000;
-const highestLevel = 40;
+const maxClients = 10_000;
+const maxLevel = 40;
 
 /** Who is blocked in this process, and who is about to be. */
 export class BlockTable {
@@ -21,7 +21,7 @@ export class BlockTable {
 
   constructor(now: () => number) {
     this.#now = now;
-    this.#blocks = new BoundedTable({ now, capacity });
+    this.#blocks = new BoundedTable({ now, capacity: maxClients });
   }
 
   /** Milliseconds until a block ends; 0 for a client who is not blocked. */
@@ -55,7 +55,7 @@ export class BlockTable {
     block.strikes += 1;
     let blockedMs = 0;
     if (block.strikes >= after) {
-      block.level = Math.min(block.level + 1, highestLevel);
+      block.level = Math.min(block.level + 1, maxLevel);
       block.strikes = 0;
       blockedMs = Math.min(firstMs * 2 ** (block.level - 1), longestMs);
       block.until = now + blockedMs;
@@ -71,6 +71,6 @@ export class BlockTable {
 }
 
 function createBlock(key: string, owner: string | undefined): Block {
-  const entry: Entry = { key, owner, endsAt: 0, weight: 0, pinnedFrom: 1, slot: 0, ownerSlot: 0 };
+  const entry: Entry = { key, owner, endsAt: 0, weight: 0, pinnedFrom: 1, position: 0, ownerPosition: 0 };
   return { ...entry, until: 0, level: 0, strikes: 0, strikesEnd: 0 };
 }

@@ -9,8 +9,8 @@ export interface Entry {
   pinnedFrom: number;
   /** Nobody may fill more than a share of the table; undefined is nobody in particular. */
   readonly owner: string | undefined;
-  slot: number;
-  ownerSlot: number;
+  position: number;
+  ownerPosition: number;
 }
 
 export interface BoundedTableOptions {
@@ -37,7 +37,7 @@ export class BoundedTable<E extends Entry> {
   readonly #random: () => number;
   readonly #entries = new Map<string, E>();
   /** The same entries by position, to draw a random one. */
-  readonly #slots: E[] = [];
+  readonly #list: E[] = [];
   readonly #owned = new Map<string, E[]>();
   #hand = 0;
 
@@ -49,7 +49,7 @@ export class BoundedTable<E extends Entry> {
   }
 
   get size(): number {
-    return this.#slots.length;
+    return this.#list.length;
   }
 
   get(key: string): E | undefined {
@@ -65,11 +65,11 @@ export class BoundedTable<E extends Entry> {
     const owned = entry.owner === undefined ? undefined : this.#owned.get(entry.owner);
     if (owned !== undefined && owned.length >= this.#share) {
       if (!this.#makeRoom(owned, force)) return false;
-    } else if (this.#slots.length >= this.#capacity && !this.#makeRoom(this.#slots, force)) {
+    } else if (this.#list.length >= this.#capacity && !this.#makeRoom(this.#list, force)) {
       return false;
     }
-    entry.slot = this.#slots.length;
-    this.#slots.push(entry);
+    entry.position = this.#list.length;
+    this.#list.push(entry);
     this.#entries.set(entry.key, entry);
     if (entry.owner !== undefined) this.#own(entry, entry.owner);
     return true;
@@ -77,17 +77,17 @@ export class BoundedTable<E extends Entry> {
 
   remove(entry: E): void {
     this.#entries.delete(entry.key);
-    const last = this.#slots.pop();
+    const last = this.#list.pop();
     if (last !== undefined && last !== entry) {
-      last.slot = entry.slot;
-      this.#slots[entry.slot] = last;
+      last.position = entry.position;
+      this.#list[entry.position] = last;
     }
     if (entry.owner !== undefined) this.#disown(entry, entry.owner);
   }
 
   #own(entry: E, owner: string): void {
     const owned = this.#owned.get(owner);
-    entry.ownerSlot = owned?.length ?? 0;
+    entry.ownerPosition = owned?.length ?? 0;
     if (owned === undefined) this.#owned.set(owner, [entry]);
     else owned.push(entry);
   }
@@ -97,8 +97,8 @@ export class BoundedTable<E extends Entry> {
     const last = owned?.pop();
     if (owned === undefined || last === undefined) return;
     if (last !== entry) {
-      last.ownerSlot = entry.ownerSlot;
-      owned[entry.ownerSlot] = last;
+      last.ownerPosition = entry.ownerPosition;
+      owned[entry.ownerPosition] = last;
     }
     if (owned.length === 0) this.#owned.delete(owner);
   }
@@ -106,9 +106,9 @@ export class BoundedTable<E extends Entry> {
   /** Two steps of a clock hand for each addition: what has ended goes away without a timer. */
   #sweep(): void {
     const now = this.#now();
-    for (let step = 0; step < 2 && this.#slots.length > 0; step += 1) {
-      this.#hand = (this.#hand + 1) % this.#slots.length;
-      const entry = this.#slots[this.#hand];
+    for (let step = 0; step < 2 && this.#list.length > 0; step += 1) {
+      this.#hand = (this.#hand + 1) % this.#list.length;
+      const entry = this.#list[this.#hand];
       if (entry !== undefined && entry.endsAt <= now) this.remove(entry);
     }
   }

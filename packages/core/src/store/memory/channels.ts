@@ -19,7 +19,7 @@ export class MemoryChannels implements Channels {
     checkMessage(message);
     await Promise.resolve();
     if (this.#listeners.has(channel)) this.#observe("own");
-    this.#listeners.tell(channel, message, true);
+    this.#listeners.dispatch(channel, message, true);
   }
 
   subscribe(channel: string, listener: ChannelListener, onGap?: () => void): () => void {

@@ -108,7 +108,7 @@ function createCounter(
   pinnedFrom: number,
   state?: unknown,
 ): Counter {
-  return { key, owner, endsAt, weight, pinnedFrom, state, slot: 0, ownerSlot: 0 };
+  return { key, owner, endsAt, weight, pinnedFrom, state, position: 0, ownerPosition: 0 };
 }
 
 function algorithmOf({ rule }: Consumption): CountingAlgorithm<unknown> | undefined {

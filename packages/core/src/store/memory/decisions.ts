@@ -36,7 +36,7 @@ export class MemoryDecisionStore implements DecisionStore, RevocationStore, Stor
   readonly #quotas: MemoryCorrections;
   readonly #checks: TokenChecks;
   readonly #records = new Map<string, Record>();
-  readonly #mostRecords: number;
+  readonly #maxRecords: number;
 
   constructor({ now, counters = 12_000, records = 50_000 }: MemoryDecisionStoreOptions = {}) {
     const steady = now ?? steadyNow;
@@ -48,7 +48,7 @@ export class MemoryDecisionStore implements DecisionStore, RevocationStore, Stor
       findRevocation: (token) => this.#findRevocation(token),
       checkReplay: (check) => replays.repeats(check),
     };
-    this.#mostRecords = records;
+    this.#maxRecords = records;
   }
 
   get quotas(): MemoryCorrections {
@@ -112,11 +112,11 @@ export class MemoryDecisionStore implements DecisionStore, RevocationStore, Stor
   /** A live record is never dropped to make room: a revocation that finds none fails aloud. */
   #record(key: string, cutoff: number | undefined, expiresAtMs: number): Promise<void> {
     if (expiresAtMs <= this.#now()) return Promise.resolve();
-    if (this.#records.size >= this.#mostRecords && !this.#records.has(key)) {
+    if (this.#records.size >= this.#maxRecords && !this.#records.has(key)) {
       for (const [known, record] of this.#records) {
         if (record.expiresAtMs <= this.#now() && record.keptUntil <= this.#steady()) this.#records.delete(known);
       }
-      if (this.#records.size >= this.#mostRecords) return Promise.reject(new StoreFault("overloaded"));
+      if (this.#records.size >= this.#maxRecords) return Promise.reject(new StoreFault("overloaded"));
     }
     const known = this.#read(key);
     const latest = Math.max(expiresAtMs, known?.expiresAtMs ?? 0);

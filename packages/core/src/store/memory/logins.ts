@@ -31,7 +31,7 @@ interface Attempts extends Entry {
 }
 
 /** Places, pardons and levels kept: to forget one costs its owner a little comfort, or an attacker a shorter block. */
-const mostNotes = 10_000;
+const maxNotes = 10_000;
 
 /** Attempts to sign in, as far as this process has seen them: for development, tests and while Redis is down. */
 export class MemoryLoginStore implements LoginStore {
@@ -43,7 +43,7 @@ export class MemoryLoginStore implements LoginStore {
   readonly #levels: LRUCache<string, number>;
 
   constructor({ now = steadyNow, counters = 10_000 }: MemoryLoginStoreOptions = {}) {
-    const notes = { max: mostNotes, ttl: 1, ttlResolution: 0, perf: { now } };
+    const notes = { max: maxNotes, ttl: 1, ttlResolution: 0, perf: { now } };
     this.#now = now;
     this.#counters = new BoundedTable({ now, capacity: counters });
     this.#notes = new LRUCache(notes);
@@ -146,7 +146,7 @@ export class MemoryLoginStore implements LoginStore {
     if (ended !== undefined) this.#counters.remove(ended);
     const now = this.#now();
     const counter: Attempts = {
-      ...{ key, owner, weight: 1, pinnedFrom: limit, endsAt: now + windowMs, slot: 0, ownerSlot: 0 },
+      ...{ key, owner, weight: 1, pinnedFrom: limit, endsAt: now + windowMs, position: 0, ownerPosition: 0 },
       ...{ startedAt: now, blocked: false, pacedUntil: 0, spellings: undefined },
     };
     // An attempt that is counted nowhere would be one of any number.

@@ -2,7 +2,7 @@ import type { ReplayCheck } from "../ports/decisions.js";
 import { StoreFault } from "../ports/decisions.js";
 
 /** Most uses remembered at once. Proofs live for a minute or so, so this is more than a thousand a second. */
-const capacity = 100_000;
+const maxUses = 100_000;
 
 /** What is good once, as far as this process has seen it used. */
 export class ReplayTable {
@@ -20,7 +20,7 @@ export class ReplayTable {
     const known = this.#until.get(key);
     if (known !== undefined && known > now) return true;
     this.#forgetExpired(now);
-    if (this.#until.size >= capacity) return new StoreFault("overloaded");
+    if (this.#until.size >= maxUses) return new StoreFault("overloaded");
     this.#until.set(key, now + ttlMs);
     return false;
   }

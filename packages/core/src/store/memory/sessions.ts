@@ -29,7 +29,7 @@ export interface MemorySessionStoreOptions {
 }
 
 /** Most sessions kept; a sign-in that finds no room fails aloud. */
-const capacity = 100_000;
+const maxSessionsKept = 100_000;
 
 interface Subject {
   readonly sessions: Map<string, SessionRecord>;
@@ -69,8 +69,8 @@ export class MemorySessionStore implements SessionStore {
     }
     const surplus = maxSessions === undefined ? 0 : live.length - maxSessions + 1;
     if (surplus > 0 && onLimit === "refuse") return { outcome: "full" };
-    if (this.#count >= capacity) this.#forgetExpired();
-    if (this.#count >= capacity) throw new StoreFault("overloaded");
+    if (this.#count >= maxSessionsKept) this.#forgetExpired();
+    if (this.#count >= maxSessionsKept) throw new StoreFault("overloaded");
     const evicted = surplus > 0 ? live.slice(-surplus) : [];
     for (const old of evicted) this.#forget(keys, old.id);
     this.#subject(keys).sessions.set(id, record);

@@ -4,7 +4,7 @@ import { BlockTable } from "./blocks.js";
 import type { BoundedTableOptions } from "./bounded.js";
 import { CounterTable } from "./counters.js";
 
-/** Counters and blocks of this process: first all charges are looked at, then all are counted, or none. */
+/** Counters and blocks of this process: first all consumptions are looked at, then all are counted, or none. */
 export class MemoryCorrections implements UsageCorrections {
   readonly #counters: CounterTable;
   readonly #blocks: BlockTable;
@@ -14,50 +14,50 @@ export class MemoryCorrections implements UsageCorrections {
     this.#blocks = new BlockTable(options.now);
   }
 
-  /** How the charges would stand, without counting them. */
-  peek(charges: readonly Consumption[]): CounterState[] {
-    const tallies: CounterState[] = [];
-    for (const charge of charges) {
+  /** How the consumptions would stand, without counting them. */
+  peek(consumptions: readonly Consumption[]): CounterState[] {
+    const states: CounterState[] = [];
+    for (const charge of consumptions) {
       const blockedMs = charge.blockKey === undefined ? 0 : this.#blocks.blockedMs(charge.blockKey);
-      tallies.push(blockedMs > 0 ? blockedState(charge, blockedMs) : this.#counters.peek(charge));
+      states.push(blockedMs > 0 ? blockedState(charge, blockedMs) : this.#counters.peek(charge));
     }
-    return tallies;
+    return states;
   }
 
-  /** Do these charges refuse their request? Notes their refusals, which may block their client: then in the tallies too. */
-  refuse(charges: readonly Consumption[], tallies: CounterState[]): boolean {
+  /** Do these consumptions refuse their request? Notes their refusals, which may block their client: then in the states too. */
+  refuse(consumptions: readonly Consumption[], states: CounterState[]): boolean {
     let refused = false;
-    for (let index = 0; index < charges.length; index += 1) {
-      const charge = charges[index];
-      const tally = tallies[index];
-      if (charge === undefined || tally === undefined || !exceeds(charge, tally)) continue;
-      refused ||= refuses(charge, tally);
-      const blockedMs = tally.blocked === true ? 0 : this.#strike(charge);
-      if (blockedMs > 0) tallies[index] = blockedState(charge, blockedMs);
+    for (let index = 0; index < consumptions.length; index += 1) {
+      const charge = consumptions[index];
+      const state = states[index];
+      if (charge === undefined || state === undefined || !exceeds(charge, state)) continue;
+      refused ||= refuses(charge, state);
+      const blockedMs = state.blocked === true ? 0 : this.#strike(charge);
+      if (blockedMs > 0) states[index] = blockedState(charge, blockedMs);
     }
     return refused;
   }
 
-  /** Counts charges that were not refused. Returns their tallies, of those with a rule with a receipt. */
-  count(charges: readonly Consumption[], tallies: readonly CounterState[]): readonly CounterState[] {
+  /** Counts consumptions that were not refused. Returns their states, of those with a rule with a receipt. */
+  count(consumptions: readonly Consumption[], states: readonly CounterState[]): readonly CounterState[] {
     let receipts: CounterState[] | undefined;
-    for (let index = 0; index < charges.length; index += 1) {
-      const charge = charges[index];
-      const tally = tallies[index];
+    for (let index = 0; index < consumptions.length; index += 1) {
+      const charge = consumptions[index];
+      const state = states[index];
       // What is over its limit here is only measured.
-      if (charge === undefined || tally === undefined || exceeds(charge, tally)) continue;
+      if (charge === undefined || state === undefined || exceeds(charge, state)) continue;
       const receipt = this.#counters.count(charge);
-      if (charge.rule !== undefined) (receipts ??= [...tallies])[index] = { ...tally, receipt };
+      if (charge.rule !== undefined) (receipts ??= [...states])[index] = { ...state, receipt };
     }
-    return receipts ?? tallies;
+    return receipts ?? states;
   }
 
   adjust(adjustments: readonly Adjustment[]): void {
     for (const adjustment of adjustments) this.#counters.adjust(adjustment);
   }
 
-  renew(charges: readonly Consumption[]): void {
-    for (const charge of charges) this.#counters.adjust({ charge, receipt: 0, by: 1 });
+  renew(consumptions: readonly Consumption[]): void {
+    for (const charge of consumptions) this.#counters.adjust({ charge, receipt: 0, by: 1 });
   }
 
   /** Nobody else counts here, and what ends after the gate is given back as ever. */

@@ -1,4 +1,5 @@
 import type { Answer, Question, ReplayCheck, TokenQuestion } from "./decisions.js";
+import { isRefusedToken } from "./decisions.js";
 
 /** The consumptions before the token, or those after it: they count all or none. */
 export interface ConsumptionGroup {
@@ -59,11 +60,6 @@ export function decide(
   }
   if (after.refuses()) return { beforeToken: before.leave(), revoked, repeated, afterToken: after.leave() };
   return { beforeToken: before.count(), revoked, repeated, afterToken: after.count() };
-}
-
-/** Do the checks of the token end the decision? */
-export function isRefusedToken(revoked: Answer["revoked"], repeated: Answer["repeated"]): boolean {
-  return revoked === true || (repeated !== undefined && repeated !== false);
 }
 
 const unasked: Pick<Answer, "revoked" | "cutoff"> = { revoked: undefined };

@@ -2,18 +2,20 @@
 export interface StoreState {
   readonly kind: "memory" | "redis";
   readonly status: "up" | "degraded" | "down";
-  /** What is wrong, in short fixed phrases. */
+  /** The problems, in short fixed phrases. */
   readonly findings: readonly string[];
-  /** Is the clock of this process known to be further from the store's than is forgiven? Then it judges no times. */
+  /**
+   * The clock of this process differs from the store's by more than the tolerance: this process then judges no times.
+   */
   readonly clockDiffers?: true | undefined;
 }
 
-/** The state of a store, as the last calls have found it. Reading it calls nobody. */
+/** The state of a store, as its last calls have shown it. Reading the state makes no call. */
 export interface StoreHealth {
   state(): StoreState;
 }
 
-/** Is the clock of this process known to be wrong, by that of the store? */
+/** Does the clock of this process differ from the store's by more than the tolerance? */
 export function clockDiffers(store: StoreHealth): boolean {
   return store.state().clockDiffers === true;
 }

@@ -1,5 +1,8 @@
 export interface RevokeOptions {
-  /** How many replicas must have the record too, within a second; else it rejects, though the master has it. @default 0 */
+  /**
+   * How many replicas must have the record too, within a second. Otherwise the call rejects, although the master has
+   * the record. @default 0
+   */
   readonly replicas?: number | undefined;
 }
 
@@ -8,16 +11,22 @@ export interface RevocationStore {
   /** Records a revocation until `expiresAt` (unix seconds, by the store's clock). Rejects with a StoreFault. */
   revoke(key: string, expiresAt: number, options?: RevokeOptions): Promise<void>;
   /**
-   * Moves a cut-off to now, by the store's clock, or to `at` (unix seconds) if that is earlier, and never back; keeps it for
-   * `ttlSeconds`. Resolves to it in unix seconds.
+   * Moves a cut-off to now, by the store's clock, or to `at` (unix seconds) if that is earlier. A cut-off never moves
+   * back. It is kept for `ttlSeconds`. Resolves to the cut-off in unix seconds.
    */
   cutOff(key: string, ttlSeconds: number, at?: number): Promise<number>;
 }
 
-/** A revocation record outlives its token by at least this, since another service may forgive that much clock difference. */
+/**
+ * The minimum time between the expiry of a token and the end of its record: another service may allow that clock
+ * difference.
+ */
 const minMarginSeconds = 300;
 
-/** How many seconds a revocation record outlives its token, where so many seconds of clock difference are forgiven here. */
+/**
+ * How many seconds a revocation record outlives its token, where the clock tolerance of this gate is
+ * `toleranceSeconds`.
+ */
 export function marginSecondsFor(toleranceSeconds: number): number {
   return Math.max(Math.ceil(toleranceSeconds), minMarginSeconds);
 }

@@ -36,7 +36,7 @@ const stallMs = 50;
 
 interface Entry<Item, Answer> {
   readonly item: Item;
-  readonly settle: (answer: Answer | StoreFault) => void;
+  readonly resolve: (answer: Answer | StoreFault) => void;
 }
 
 interface Batch<Item, Answer> {
@@ -45,7 +45,7 @@ interface Batch<Item, Answer> {
   /** Milliseconds from a monotonic clock. */
   readonly since: number;
   sent: boolean;
-  settled: boolean;
+  isDone: boolean;
 }
 
 /** What the batches of one turn of the event loop share. */
@@ -80,11 +80,11 @@ export class Batcher<Item, Answer> {
 
   /** Resolves within the deadline, to a fault at the latest then; never rejects. */
   ask(item: Item): StoreFault | Promise<Answer | StoreFault> {
-    return this.#refuse() ?? new Promise((settle) => this.#collect(item, settle));
+    return this.#refuse() ?? new Promise((resolve) => this.#collect(item, resolve));
   }
 
   /** The same, but rejects with a fault. */
-  demand(item: Item): Promise<Answer> {
+  askOrReject(item: Item): Promise<Answer> {
     const refused = this.#refuse();
     if (refused !== undefined) return Promise.reject(refused);
     return new Promise((resolve, reject) => {
@@ -98,10 +98,10 @@ export class Batcher<Item, Answer> {
     return this.#options.breaker.enter() ? undefined : new StoreFault("open");
   }
 
-  #collect(item: Item, settle: (answer: Answer | StoreFault) => void): void {
+  #collect(item: Item, resolve: (answer: Answer | StoreFault) => void): void {
     this.#pending += 1;
     if (this.#collected.length === 0) setImmediate(() => this.#flush());
-    this.#collected.push({ item, settle });
+    this.#collected.push({ item, resolve });
   }
 
   /** Sends what is waiting, as far as connection and flight limit allow; called again when the connection is made. */
@@ -138,7 +138,7 @@ export class Batcher<Item, Answer> {
     };
     for (let start = 0; start < collected.length; start += maxBatch) {
       const entries = collected.length <= maxBatch ? collected : collected.slice(start, start + maxBatch);
-      batches.push({ entries, turn, since, sent: false, settled: false });
+      batches.push({ entries, turn, since, sent: false, isDone: false });
     }
     this.#waiting.push(...batches);
     this.wake();
@@ -167,30 +167,30 @@ export class Batcher<Item, Answer> {
   }
 
   #finish(batch: Batch<Item, Answer>, answers: readonly (Answer | StoreFault)[]): void {
-    if (batch.settled) return;
+    if (batch.isDone) return;
     const { judge, breaker } = this.#options;
     if (judge === undefined) breaker.succeed();
     else judge(itemsOf(batch), answers);
-    this.#settle(batch, undefined, (index) => answers[index] as Answer | StoreFault);
+    this.#resolve(batch, undefined, (index) => answers[index] as Answer | StoreFault);
   }
 
   #fail(batch: Batch<Item, Answer>, fault: StoreFault): void {
-    if (batch.settled) return;
+    if (batch.isDone) return;
     const { breaker, giveUp } = this.#options;
     if (!fault.outage) breaker.succeed();
     else if (batch.turn.stalled) breaker.abandon();
     else if (!batch.turn.failed) breaker.fail();
     batch.turn.failed ||= fault.outage;
     giveUp?.(itemsOf(batch), fault);
-    this.#settle(batch, fault.kind, () => fault);
+    this.#resolve(batch, fault.kind, () => fault);
   }
 
-  #settle(
+  #resolve(
     batch: Batch<Item, Answer>,
     fault: FaultKind | undefined,
     answerAt: (index: number) => Answer | StoreFault,
   ): void {
-    batch.settled = true;
+    batch.isDone = true;
     batch.turn.open -= 1;
     if (batch.turn.open === 0) clearTimeout(batch.turn.deadline);
     if (batch.sent) this.#inFlight -= 1;
@@ -198,7 +198,7 @@ export class Batcher<Item, Answer> {
     const { entries, since } = batch;
     this.#options.observe?.({ questions: entries.length, durationMs: performance.now() - since, fault });
     this.#pending -= entries.length;
-    entries.forEach(({ settle }, index) => settle(answerAt(index)));
+    entries.forEach(({ resolve }, index) => resolve(answerAt(index)));
     this.wake();
   }
 }

@@ -106,7 +106,7 @@ export class RedisCacheStore implements CacheStore {
   }
 
   getMany(keys: readonly string[]): Promise<(string | undefined)[]> {
-    return keys.length === 0 ? Promise.resolve([]) : this.#reads.demand(keys);
+    return keys.length === 0 ? Promise.resolve([]) : this.#reads.askOrReject(keys);
   }
 
   async setMany(entries: readonly CacheEntry[]): Promise<void> {

@@ -55,7 +55,7 @@ export class RedisChannels implements Channels {
       });
     } else {
       const stop = this.#options.tracking.subscribe(name, {
-        hear: (bytes) => this.#hear(channel, bytes),
+        receive: (bytes) => this.#receive(channel, bytes),
         gap: () => this.#listeners.reportGap(channel),
       });
       this.#stops.set(channel, stop);
@@ -84,7 +84,7 @@ export class RedisChannels implements Channels {
     return this.#sender.seal(message);
   }
 
-  #hear(channel: string, bytes: Buffer): void {
+  #receive(channel: string, bytes: Buffer): void {
     const { observe, logger } = this.#options;
     const envelope = bytes.length > maxBytes ? undefined : openEnvelope(bytes.toString());
     if (envelope === undefined) {
@@ -97,7 +97,7 @@ export class RedisChannels implements Channels {
     const own = envelope.origin === this.#sender.origin;
     observe?.(own ? "own" : "heard");
     try {
-      this.#listeners.tell(channel, message, own);
+      this.#listeners.dispatch(channel, message, own);
     } catch {
       // Here it would end the process: this runs in an event handler of the client.
       logger.warn({}, "portcullis: a listener on a channel threw");

@@ -48,8 +48,8 @@ export interface ConnectOptions {
   readonly telemetry?: Telemetry | undefined;
 }
 
-const goodbyeMs = 300;
-const replicaPatienceMs = 10_000;
+const quitTimeoutMs = 300;
+const replicaRetryMs = 10_000;
 
 /** Connects at once; a server that is away is tried again for ever, and errors go to the log, never to the process. */
 export function connect({
@@ -133,7 +133,7 @@ export function connect({
     },
     unreadable: createUnreadableReport(logger, telemetry),
     leaveReplica() {
-      if (own === undefined || performance.now() - leftReplicaAt < replicaPatienceMs) return;
+      if (own === undefined || performance.now() - leftReplicaAt < replicaRetryMs) return;
       leftReplicaAt = performance.now();
       own.disconnect(true);
     },
@@ -145,7 +145,7 @@ export function connect({
       client.off("ready", ready);
       nodes?.off("-node", greetSuccessor);
       if (own === undefined) return;
-      if (own.status === "ready") await Promise.race([own.quit().catch(() => undefined), pause(goodbyeMs)]);
+      if (own.status === "ready") await Promise.race([own.quit().catch(() => undefined), pause(quitTimeoutMs)]);
       own.disconnect();
     },
   };
@@ -219,7 +219,7 @@ interface NodeClient {
 }
 
 /** A node that is away must not keep those that are there from being used. */
-const patienceMs = 1000;
+const masterTimeoutMs = 1000;
 
 /**
  * Resolves when a Cluster's masters are connected, or after a second. ioredis connects to a node when the first command
@@ -234,7 +234,7 @@ export async function connectMasters(client: object): Promise<void> {
 async function connected(node: NodeClient): Promise<void> {
   if (node.status === "ready") return;
   await new Promise<void>((resolve) => {
-    const timer = setTimeout(done, patienceMs);
+    const timer = setTimeout(done, masterTimeoutMs);
     function done(): void {
       clearTimeout(timer);
       node.off("ready", done);

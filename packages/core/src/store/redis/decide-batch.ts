@@ -7,8 +7,7 @@ import type {
   CounterState,
   StoreFault,
 } from "../ports/decisions.js";
-import { isRefusedToken } from "../ports/decide.js";
-import { blockedState, someRefuses } from "../ports/decisions.js";
+import { blockedState, isRefusedToken, someRefuses } from "../ports/decisions.js";
 import type { RedisLike } from "./client.js";
 import { faultOfPart, integerIn, readInteger, readList, unreadable } from "./replies.js";
 import { decideScript } from "./scripts/decide.js";

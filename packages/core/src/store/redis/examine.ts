@@ -21,7 +21,7 @@ export interface ExamineOptions {
 }
 
 /** An examination is no request: it may take longer than one. */
-const patienceMs = 2000;
+const examineTimeoutMs = 2000;
 
 /** What is wrong with a Redis, or will be on its bad day. Rejects with a StoreFault if it does not answer at all. */
 export async function examineRedis(options: ExamineOptions): Promise<Finding[]> {
@@ -44,7 +44,7 @@ export async function examineRedis(options: ExamineOptions): Promise<Finding[]> 
 type Ask = (...command: [string, ...string[]]) => Promise<unknown>;
 
 function askerOf(connection: Connection): Ask {
-  return async (...command) => callWithin(patienceMs, connection, () => connection.client.call(...command));
+  return async (...command) => callWithin(examineTimeoutMs, connection, () => connection.client.call(...command));
 }
 
 /** The fields of INFO; none where the user may not ask. */
@@ -161,7 +161,7 @@ async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
   ];
   const refused = await Promise.all(
     tries.map(async ([what, ...command]) => {
-      const fault = await callWithin(patienceMs, connection, () => client.call(...command)).catch(
+      const fault = await callWithin(examineTimeoutMs, connection, () => client.call(...command)).catch(
         (error: unknown) => error,
       );
       return fault instanceof StoreFault && ["NOPERM", "NOAUTH"].includes(fault.reply ?? "") ? what : undefined;

@@ -177,7 +177,7 @@ export class GiveBackLane {
   }
 
   /** False if it was settled already. */
-  settle(batch: Batch): boolean {
+  finish(batch: Batch): boolean {
     const index = this.#waiting.indexOf(batch);
     if (index !== -1) this.#waiting.splice(index, 1);
     return this.#open.delete(batch);
@@ -205,7 +205,7 @@ export class GiveBackLane {
     const now = performance.now();
     let dropped = 0;
     for (const batch of this.#waiting.filter(({ hasEnded }) => hasEnded)) {
-      this.settle(batch);
+      this.finish(batch);
       dropped += batch.lines.length;
     }
     const live = this.#collected.filter(({ endsAt }) => endsAt > now);

@@ -26,18 +26,18 @@ export interface GiveBacksOptions {
 }
 
 /** Give-backs that are on their way or wait for Redis, of one process; more are lost, and counted as such. */
-const mostHeld = 10_000;
+const maxHeld = 10_000;
 /** An attempt that is not answered by then is repeated. */
-const patienceMs = 1000;
-const firstPauseMs = 50;
-const longestPauseMs = 1000;
+const attemptTimeoutMs = 1000;
+const minPauseMs = 50;
+const maxPauseMs = 1000;
 /** How long closing waits for the last attempts: with the other good-byes less than the second that closing may take. */
-const goodbyeMs = 300;
+const quitTimeoutMs = 300;
 /** A slot whose taking was not answered is given back once more after this: its taking may have been overtaken. */
 const againMs = 2000;
 /** What Redis remembers of a process that was closed. */
 const memoryAfterCloseMs = 60_000;
-const longestDecisionMs = 60_000;
+const maxDecisionMs = 60_000;
 /** Without a Cluster all keys are in one place. */
 const onlyTag = "0";
 
@@ -77,7 +77,7 @@ export class GiveBacks {
   constructor(options: GiveBacksOptions) {
     this.#options = options;
     this.#stopListening = options.connection.onConnect(() => {
-      for (const lane of this.#lanes.values()) this.#hasten(lane);
+      for (const lane of this.#lanes.values()) this.#retrySoon(lane);
     });
   }
 
@@ -91,7 +91,7 @@ export class GiveBacks {
     if (this.#closing !== undefined || !this.#takes(1)) return;
     const lane = this.#laneOf(line.key);
     lane.add(script, line, once);
-    if (lane.failing) this.#rest(lane);
+    if (lane.failing) this.#pause(lane);
     else if (!this.#scheduled) {
       this.#scheduled = true;
       setImmediate(() => this.#flush());
@@ -113,7 +113,7 @@ export class GiveBacks {
     const batch = this.#laneOf(first.key).open(script, lines, true);
     const reply = await call(...batch.encode());
     if (reply instanceof StoreFault && !isFinal(reply)) this.#keep(batch);
-    else this.#settle(batch);
+    else this.#finish(batch);
     return reply;
   }
 
@@ -128,7 +128,7 @@ export class GiveBacks {
     call: (...words: Arguments) => Promise<T | StoreFault>,
   ): Promise<Tentative<T>> {
     const [first] = lines;
-    const isFull = this.#held + lines.length > mostHeld;
+    const isFull = this.#held + lines.length > maxHeld;
     if (first === undefined || this.#closing !== undefined || isFull) {
       const reply = await call(...withoutNumber([keys, args]));
       if (isFull && reply instanceof StoreFault && reply.kind !== "open") this.#miss(lines.length);
@@ -137,7 +137,7 @@ export class GiveBacks {
     this.#held += lines.length;
     const batch = this.#laneOf(first.key).open(script, lines, true, true);
     const reply = await call(...batch.encodeCall([keys, args]));
-    if (!(reply instanceof StoreFault)) this.#settle(batch);
+    if (!(reply instanceof StoreFault)) this.#finish(batch);
     else if (reply.kind === "open" || this.#isClosing) this.#drop(batch);
     else return { reply, lost: this.#lose(batch) };
     return { reply };
@@ -145,7 +145,7 @@ export class GiveBacks {
 
   #lose(batch: Batch): LostCall {
     let isDecided = false;
-    const { decisionMs = longestDecisionMs } = this.#options;
+    const { decisionMs = maxDecisionMs } = this.#options;
     const timer = this.#later(decisionMs, () => decide(() => false));
     const decide = (chosen: (line: GiveBackLine) => boolean): void => {
       if (isDecided || this.#closing !== undefined) return;
@@ -168,7 +168,7 @@ export class GiveBacks {
     this.#stopListening();
     const { connection, mayCall } = this.#options;
     for (const timer of this.#timers) clearTimeout(timer);
-    if (mayCall()) await this.#sayGoodbye();
+    if (mayCall()) await this.#sendLast();
     if (mayCall() && connection.isUp())
       for (const { memory, isUsed } of this.#lanes.values())
         if (isUsed) connection.client.call("PEXPIRE", memory, memoryAfterCloseMs).catch(() => undefined);
@@ -176,12 +176,12 @@ export class GiveBacks {
   }
 
   /** Calls may be on a connection that is dead without knowing it. */
-  async #sayGoodbye(): Promise<void> {
+  async #sendLast(): Promise<void> {
     const { connection } = this.#options;
     const lanes = [...this.#lanes.values()];
-    const endsAt = performance.now() + goodbyeMs;
+    const endsAt = performance.now() + quitTimeoutMs;
     let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, goodbyeMs)));
+    const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, quitTimeoutMs)));
     while (this.#underWay.size > 0 || lanes.some(({ hasWaiting }) => hasWaiting)) {
       if (connection.isUp()) {
         for (const lane of lanes) this.#sendAll(lane);
@@ -189,7 +189,7 @@ export class GiveBacks {
       } else await Promise.race([this.#connected(), timeout]);
       if (performance.now() >= endsAt) break;
       // A call that fails at once must not be made again and again.
-      if (lanes.some(({ hasWaiting }) => hasWaiting)) await pause(firstPauseMs);
+      if (lanes.some(({ hasWaiting }) => hasWaiting)) await pause(minPauseMs);
     }
     clearTimeout(timer);
   }
@@ -212,7 +212,7 @@ export class GiveBacks {
   }
 
   #takes(lines: number): boolean {
-    if (this.#held + lines <= mostHeld) {
+    if (this.#held + lines <= maxHeld) {
       this.#held += lines;
       return true;
     }
@@ -266,13 +266,13 @@ export class GiveBacks {
       let isOver = false;
       const end = (fault: StoreFault | undefined): void => {
         // A reply after its time still says that the batch has run.
-        if (fault === undefined || isFinal(fault)) this.#settle(batch);
+        if (fault === undefined || isFinal(fault)) this.#finish(batch);
         else if (!isOver) this.#keep(batch);
         if (!isOver) resolve();
         isOver = true;
         this.#cancel(timer);
       };
-      const timer = this.#later(patienceMs, () => end(new StoreFault("timeout")));
+      const timer = this.#later(attemptTimeoutMs, () => end(new StoreFault("timeout")));
       runScript(this.#options.connection.client, batch.script, ...batch.encode()).then(
         (reply) => end(textIn(reply) === "OK" ? undefined : faultOfPart(reply)),
         (error: unknown) => end(faultOfError(error)),
@@ -287,9 +287,9 @@ export class GiveBacks {
     return attempt;
   }
 
-  #settle(batch: Batch): void {
+  #finish(batch: Batch): void {
     const { lane, script } = batch;
-    if (!lane.settle(batch) || this.#closing !== undefined) return;
+    if (!lane.finish(batch) || this.#closing !== undefined) return;
     this.#held -= batch.lines.length;
     const again = batch.lines.filter(({ twice }) => twice === true);
     if (again.length > 0)
@@ -303,7 +303,7 @@ export class GiveBacks {
 
   /** Of a batch that nobody has answered, and nobody will send. */
   #drop(batch: Batch): void {
-    if (batch.lane.settle(batch) && this.#closing === undefined) this.#held -= batch.lines.length;
+    if (batch.lane.finish(batch) && this.#closing === undefined) this.#held -= batch.lines.length;
   }
 
   #keep(batch: Batch): void {
@@ -312,17 +312,17 @@ export class GiveBacks {
 
   #fail(lane: GiveBackLane): void {
     lane.fail();
-    this.#rest(lane);
+    this.#pause(lane);
   }
 
-  #rest(lane: GiveBackLane): void {
+  #pause(lane: GiveBackLane): void {
     if (lane.timer !== undefined || this.#closing !== undefined) return;
-    const pauseMs = Math.min(longestPauseMs, firstPauseMs * 2 ** Math.min(lane.failures, 10));
+    const pauseMs = Math.min(maxPauseMs, minPauseMs * 2 ** Math.min(lane.failures, 10));
     lane.timer = this.#later(pauseMs * (0.75 + Math.random() / 4), () => this.#retry(lane));
   }
 
   /** There is reason to hope. */
-  #hasten(lane: GiveBackLane): void {
+  #retrySoon(lane: GiveBackLane): void {
     if (!lane.failing) return;
     lane.failures = 0;
     this.#retry(lane);
@@ -334,7 +334,7 @@ export class GiveBacks {
     lane.timer = undefined;
     this.#held -= lane.dropEnded();
     const { connection, mayCall } = this.#options;
-    if (lane.underWay > 0) return this.#rest(lane);
+    if (lane.underWay > 0) return this.#pause(lane);
     if (!lane.hasWaiting) return lane.recover();
     if (connection.isUp() && mayCall()) void this.#try(lane.next());
     else this.#fail(lane);

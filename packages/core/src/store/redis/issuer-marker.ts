@@ -13,7 +13,7 @@ export interface RedisIssuerMarkerOptions {
 }
 
 /** Longer than a request waits: a late answer is good for those that come after it. */
-const patienceMs = 2000;
+const claimTimeoutMs = 2000;
 
 /** The marker as a key of Redis. */
 export class RedisIssuerMarker implements IssuerMarker {
@@ -25,7 +25,7 @@ export class RedisIssuerMarker implements IssuerMarker {
 
   async claim(issuer: string, how: Claim): Promise<string | undefined> {
     const { connection, key, lifeMs } = this.#options;
-    const holder = await callWithin(patienceMs, connection, async () =>
+    const holder = await callWithin(claimTimeoutMs, connection, async () =>
       readText(await runScript(connection.client, sharedIssuerScript, [key], [issuer, lifeMs, how])),
     );
     return holder === "" ? undefined : holder;

@@ -6,9 +6,9 @@ import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 
 /** How long replicas may take. */
-const patienceMs = 1000;
+const replicaTimeoutMs = 1000;
 /** How long a write may wait for those before it. */
-const queueMs = 2000;
+const queueTimeoutMs = 2000;
 
 /**
  * Writes that wait for replicas (WAIT), on a connection of their own: a connection that waits answers nobody else. It is made
@@ -38,7 +38,7 @@ export class ReplicatedWriter {
     replicas: number,
   ): Promise<void> {
     if (this.#connection.isCluster) throw new TypeError("replicas cannot be waited for in a Cluster");
-    const dueAt = performance.now() + queueMs;
+    const dueAt = performance.now() + queueTimeoutMs;
     const turn = this.#last.then(() => {
       // Those before it have waited in vain.
       if (performance.now() > dueAt) throw new StoreFault("timeout");
@@ -64,7 +64,7 @@ export class ReplicatedWriter {
     try {
       const client = await this.#open();
       readInteger(await runScript(client, script, keys, args));
-      reached = readInteger(await client.call("WAIT", replicas, patienceMs));
+      reached = readInteger(await client.call("WAIT", replicas, replicaTimeoutMs));
     } catch (error) {
       const fault = faultOfError(error);
       this.#connection.unreadable?.("revocation", fault);
@@ -110,7 +110,7 @@ interface WaitingClient extends RedisLike {
 const waitingOptions = {
   lazyConnect: true,
   connectionName: "portcullis-wait",
-  commandTimeout: patienceMs + 500,
+  commandTimeout: replicaTimeoutMs + 500,
   socketTimeout: undefined,
   // Nobody waits for it to come back: the next write that needs it connects anew.
   retryStrategy: () => null,

@@ -61,7 +61,7 @@ export function guardRevocations(options: RevocationGuardOptions): GuardedRevoca
   }
   if (trackedMs === undefined) return { decisions: aware, revocations: aware, health: aware, close };
 
-  const tracked = new TrackedAnswers({ store: aware, invalidations: tracking, boundMs: trackedMs });
+  const tracked = new TrackedAnswers({ store: aware, invalidations: tracking, maxAgeMs: trackedMs });
   for (const prefix of keys.revocationPrefixes()) {
     tracking.track({ prefix, invalidate: (key) => tracked.invalidate(key), flush: () => tracked.flush() });
   }
