@@ -40,22 +40,25 @@ export interface Stores extends StoreHealth {
   readonly revocations: RevocationStore;
   /** Corrections of the consumptions that `decisions` has counted. */
   readonly quotas: UsageCorrections;
-  /** What operators decide about quotas, and who asks most. */
+  /** Limit overrides of operators, and top keys. */
   readonly quotaRecords: LimitOverrides;
   readonly cache: CacheStore;
-  /** What is heard of changes to the cache. */
+  /** Changes that other processes make to the cache. */
   readonly cacheSignals: CacheSignals;
-  /** What the processes of this gate tell each other. */
+  /** Messages between the processes of this gate. */
   readonly channels: Channels;
   readonly sessions: SessionStore;
   readonly logins: LoginStore;
-  /** None for stores in process. */
+  /** Empty for stores in process. */
   readonly breakers: readonly BreakerControl[];
-  /** What is wrong with the surroundings, of a gate that uses a cache or not. Rejects with a StoreFault if they do not answer. */
+  /**
+   * Finds problems of the server, of its options and of the client. Rejects with a StoreFault if the server does not
+   * answer.
+   */
   examine(cachesUsed: boolean): Promise<Finding[]>;
-  /** Called once, when there is something to examine; never for stores in process. */
+  /** Calls the listener once, when the first connection is made; never for stores in process. */
   onReady(listener: () => void): void;
-  /** `leave` is called when nothing is asked any more, and what is given back still goes out. */
+  /** Calls `leave` when no more questions are asked; give-backs are still sent after it. */
   close(leave: () => void): Promise<void>;
 }
 
@@ -66,7 +69,7 @@ type StoreOptions<Raw> = Pick<
 
 export interface StoreParts {
   readonly keys: Keyspace;
-  /** Asked of the store whose the shared keys are. */
+  /** Finds out whom the shared keys belong to. */
   readonly shared: SharedIssuer;
   readonly telemetry: Telemetry;
   /** Called after each round trip to a cache in Redis. */
@@ -76,7 +79,7 @@ export interface StoreParts {
 /** The marker outlives a day without any process, and every record under the shared keys. */
 const minMarkerSeconds = 86_400;
 
-/** In-process stores, or both on one Redis connection. */
+/** Opens the stores: in process, or in Redis. */
 export function createStores<Raw>(
   { redis, deadlineMs, logger, auth, tokens, revocation, cache: caching }: StoreOptions<Raw>,
   { keys, shared, telemetry, onCacheUse }: StoreParts,

@@ -5,34 +5,34 @@ import type { LeaseGrant, LeaseRequest } from "../../store/ports/leases.js";
 export interface LeaseManagerOptions {
   /** Milliseconds from a monotonic clock. */
   readonly now: () => number;
-  /** Quotas leased at once; others are counted exactly. @default 20_000 */
+  /** Maximum number of leases; other quotas are counted in the store. @default 20_000 */
   readonly capacity?: number | undefined;
 }
 
-/** Points set aside for one request. */
+/** Points that are reserved for one request. */
 export interface Reservation {
   readonly lease: Lease;
   readonly points: number;
   readonly windowEnd: number;
 }
 
-/** Quotas that were asked for once, to see which are asked for again. */
+/** Maximum number of quotas that were used once: a quota that is used again gets a lease. */
 const maxCandidates = 10_000;
 
 /**
- * The parts of quotas that this process holds. It leases what is asked for repeatedly: as much as it gave out in the last
- * life of the lease, twice that while demand grows. What lies idle for a life is given back. Nothing here waits or calls:
- * `collect` says what to ask of the store, and `apply` takes the answer.
+ * The parts of quotas that this process holds. A quota that is used repeatedly gets a lease: as many points as the last
+ * life of the lease has used, and twice as many while the use grows. Points that stay unused for a life are given back.
+ * The manager neither waits nor calls: `collect` returns the requests to the store, and `apply` takes the answers.
  */
 export class LeaseManager {
   readonly #now: () => number;
   readonly #capacity: number;
   readonly #leases = new Map<string, Lease>();
-  /** By length of life, those that began first coming first. */
+  /** Leases by the length of their life, the oldest first. */
   readonly #lives = new Map<number, Set<Lease>>();
   readonly #seen = new LRUCache<string, number>({ max: maxCandidates });
   readonly #renewals = new Set<Lease>();
-  /** Given back before the next renewal of the same quota. */
+  /** Points to give back. */
   readonly #returns: LeaseRequest[] = [];
 
   constructor({ now, capacity = 20_000 }: LeaseManagerOptions) {
@@ -44,15 +44,15 @@ export class LeaseManager {
     return this.#leases.size;
   }
 
-  /** Is there something to ask of the store? */
+  /** Are there requests to the store? */
   get hasRequests(): boolean {
     return this.#renewals.size > 0 || this.#returns.length > 0;
   }
 
-  /** Sets points aside: all that the charge costs, or as many as there are. Undefined where the store must be asked. */
+  /** Reserves points: the whole cost, or as many as the lease holds. Undefined if only the store can answer. */
   reserve({ key, limit, cost }: Consumption): Reservation | undefined {
     const lease = this.#leases.get(key);
-    // Under a lower limit than theirs, only the store knows whether there is room for these points.
+    // Under a limit that is lower than the one of the lease, only the store knows whether the points are left.
     if (lease === undefined || limit < lease.limit) return undefined;
     const now = this.#now();
     expire(lease, now);
@@ -64,7 +64,7 @@ export class LeaseManager {
     return { lease, points, windowEnd: lease.windowEnd };
   }
 
-  /** Puts back what a request that was refused elsewhere did not need. */
+  /** Puts back the points of a request that was refused elsewhere. */
   release({ lease, points, windowEnd }: Reservation): void {
     if (lease.windowEnd !== windowEnd) return;
     if (this.#leases.get(lease.key) !== lease) return this.#return({ ...this.#idle(lease, points), windowEnd });
@@ -77,7 +77,7 @@ export class LeaseManager {
     return Math.max(0, windowEndsAt - this.#now());
   }
 
-  /** The store counted this by itself, up to `consumed`: a quota that is asked for again is worth leasing. */
+  /** Notes a consumption that the store has counted, with its counter. A second one in a short time creates a lease. */
   noteCounted({ key, limit, cost, windowSeconds }: Consumption, consumed: number): void {
     if (cost === 0) return;
     const now = this.#now();
@@ -109,7 +109,7 @@ export class LeaseManager {
     this.#renewals.add(lease);
   }
 
-  /** Ends lives that are over: gives back what lay idle, and forgets what nobody asked for. */
+  /** Ends the lives that are over: gives back unused points, and drops leases that were not used. */
   sweep(): void {
     const now = this.#now();
     for (const [lifeMs, queue] of this.#lives) {
@@ -122,7 +122,7 @@ export class LeaseManager {
     }
   }
 
-  /** What to ask of the store next, in one call; whoever takes it must come back with `apply` or `fail`. */
+  /** Returns the next requests for one call. The caller must answer each with `apply` or `fail`. */
   collect(maxRequests: number): LeaseRequest[] {
     const now = this.#now();
     const requests = this.#returns.splice(0, maxRequests);
@@ -136,7 +136,7 @@ export class LeaseManager {
     return requests;
   }
 
-  /** The answer to one request, which went out at `sentAt`: the window ends no earlier than this makes of it. */
+  /** Takes the answer to a request that was sent at `sentAt`. The end of the window is computed from that time. */
   apply(
     { key, take, windowMs }: LeaseRequest,
     { granted, consumed, resetMs, windowEnd }: LeaseGrant,
@@ -156,14 +156,16 @@ export class LeaseManager {
     const isAnother = lease.windowEnd !== windowEnd;
     if (isAnother) lease.held = 0;
     lease.held += granted;
-    // What was counted meanwhile may have been answered first.
+    // A later count may have been answered first.
     lease.consumed = isAnother && lease.windowEnd !== 0 ? consumed : Math.max(lease.consumed, consumed);
     lease.windowEnd = windowEnd;
     lease.windowEndsAt = sentAt + resetMs;
     lease.asOf = sentAt;
   }
 
-  /** The request came to nothing, or to an answer that never came: then what was granted is lost until the window ends. */
+  /**
+   * Notes that a request has failed. If only its answer was lost, the granted points are lost until the window ends.
+   */
   fail({ key, take }: LeaseRequest): void {
     const lease = this.#leases.get(key);
     if (take === 0 || lease === undefined) return;
@@ -171,7 +173,7 @@ export class LeaseManager {
     lease.sparseUntil = this.#now() + lease.lifeMs / 2;
   }
 
-  /** Ends every lease; `collect` then has what is to be given back. */
+  /** Ends all leases; `collect` then returns their points. */
   drain(): void {
     for (const lease of this.#leases.values()) this.#giveBack(lease, lease.held);
     this.#leases.clear();
@@ -205,7 +207,7 @@ export class LeaseManager {
     lease.consumed -= points;
   }
 
-  /** While the store is away they pile up, but not for ever; what is dropped comes back with the next window. */
+  /** The number is bounded while the store is away. Dropped points come back with the next window. */
   #return(request: LeaseRequest): void {
     if (this.#returns.length < this.#capacity) this.#returns.push(request);
   }
@@ -221,27 +223,27 @@ export class LeaseManager {
   }
 }
 
-/** A part of one quota that this process gives out by itself. Times are milliseconds of the process' monotonic clock. */
+/** A part of one quota that this process holds. Times are milliseconds of the monotonic clock. */
 export interface Lease {
   readonly key: string;
   readonly limit: number;
   readonly lifeMs: number;
   readonly windowMs: number;
-  /** Points that are counted in the store and not given out yet. */
+  /** Points that the store has counted and that no request has used. */
   held: number;
-  /** The store's counter, as it was last seen. */
+  /** The counter in the store, as last read. */
   consumed: number;
   windowEndsAt: number;
-  /** The same by the store's clock, which tells this window from others. */
+  /** The same by the store's clock, which identifies the window. */
   windowEnd: number;
-  /** Points given out in this life. */
+  /** Points used in this life. */
   used: number;
-  /** Points that this life is expected to give out. */
+  /** Expected points of this life. */
   pace: number;
   startedAt: number;
-  /** When the answer was asked for that the above is from. */
+  /** When the request was sent whose answer was applied last. */
   asOf: number;
-  /** Nothing more is asked for before: the last request brought nothing. */
+  /** No request is made before this time, since the last one got no points. */
   sparseUntil: number;
   renewing: boolean;
 }
@@ -250,31 +252,31 @@ const minLifeMs = 250;
 const maxLifeMs = 5000;
 const livesOfWindow = 20;
 
-/** How long points may lie idle in a process: a twentieth of the window, from a quarter of a second to five. */
+/** How long points may stay unused in a process: a twentieth of the window, from 250 ms to 5 s. */
 export function lifeOf(windowSeconds: number): number {
   return Math.min(maxLifeMs, Math.max(minLifeMs, (windowSeconds * 1000) / livesOfWindow));
 }
 
-/** Are so few points left that more should be asked for, before they are gone? */
+/** Are so few points left that more must be requested now? */
 export function runsLow({ held, pace, renewing, sparseUntil }: Lease, now: number): boolean {
   return !renewing && held <= pace / 4 && now >= sparseUntil;
 }
 
-/** Expects as many points for a life as its beginning suggests, but not more than twice what was expected so far. */
+/** Raises the expected points to the projection of this life so far, at most to twice the former value. */
 export function raisePace(lease: Lease, now: number): void {
   const elapsed = Math.max(1, now - lease.startedAt);
   const projected = Math.ceil((lease.used * lease.lifeMs) / elapsed);
   lease.pace = Math.min(2 * lease.pace, Math.max(lease.pace, projected));
 }
 
-/** Begins a new life, in which as many points are expected as in the one that ended. */
+/** Begins a new life, with the used points of the last one as the expected points. */
 export function startLife(lease: Lease, now: number): void {
   lease.pace = lease.used;
   lease.used = 0;
   lease.startedAt = now;
 }
 
-/** Points of a window that has ended are worth nothing. */
+/** Drops the points of a window that has ended. */
 export function expire(lease: Lease, now: number): void {
   if (now >= lease.windowEndsAt) lease.held = 0;
 }

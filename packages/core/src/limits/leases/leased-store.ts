@@ -11,32 +11,32 @@ export interface LeasedStoreOptions {
   readonly source: LeaseSource;
   /** Milliseconds from a monotonic clock. */
   readonly now?: () => number;
-  /** Quotas leased at once. @default 20_000 */
+  /** Maximum number of leases. @default 20_000 */
   readonly capacity?: number | undefined;
-  /** How long renewals wait for each other, to share a call: they come early enough for it. @default 20 */
+  /** How long renewals wait for each other, to share a call. They are early enough for that. @default 20 */
   readonly gatherMs?: number | undefined;
 }
 
 const sweepMs = 100;
 const maxBatch = 64;
-/** An exchange that is not answered by then holds up no others. */
+/** After this time an unanswered exchange no longer delays others. */
 const exchangeTimeoutMs = 1000;
 const maxInFlight = 2;
-/** How long closing waits for what is given back. */
+/** How long closing waits until points are given back. */
 const quitTimeoutMs = 250;
 
-/** A charge, and what a lease of this process covers of it. */
+/** A consumption, with the part of it that a lease covers. */
 interface Part {
   readonly charge: Consumption;
   readonly reservation: Reservation | undefined;
-  /** What the store must be asked for; undefined where the lease covers it all. */
+  /** The part that the store must count; undefined if the lease covers all. */
   readonly asked: Consumption | undefined;
 }
 
 /**
- * Answers charges with `leased` from this process' part of the quota where it has one, and asks the store for all others.
- * Points are set aside first and given out when every other part of the question allows the request, so that all or nothing
- * and the order of refusals hold as ever. Renewals are made beside the requests, many in one call.
+ * Answers consumptions with `leased` from the leases of this process where there is one, and asks the store for all
+ * others. Points are reserved first, and used only if every other part of the question allows the request: the order of
+ * a decision holds, and it counts all or nothing. Renewals are sent beside the requests, many in one call.
  */
 export class LeasedStore implements DecisionStore {
   readonly #store: DecisionStore;
@@ -76,7 +76,7 @@ export class LeasedStore implements DecisionStore {
       : this.#conclude(question, before, after, answer);
   }
 
-  /** Gives back what was leased and not used, as far as that can be done at once. */
+  /** Gives back unused points, within a short time, and closes. */
   async end(): Promise<void> {
     this.#leases.drain();
     const calls: Promise<void>[] = [];
@@ -117,7 +117,7 @@ export class LeasedStore implements DecisionStore {
     return decision;
   }
 
-  /** Renewals go out together, a little later; lives end by a timer of their own. */
+  /** Schedules renewals, which share a call, and the end of lives. */
   #gather(): void {
     if (this.#closed) return;
     if (this.#leases.size > 0) this.#sweeping ??= setInterval(() => this.#sweep(), sweepMs).unref();
@@ -134,7 +134,7 @@ export class LeasedStore implements DecisionStore {
 
   #renew(): void {
     this.#gathering = undefined;
-    // Whatever is wanted meanwhile is asked for exactly.
+    // Requests that come meanwhile are counted in the store.
     while (this.#leases.hasRequests && this.#inFlight < maxInFlight && this.#source.isUp()) void this.#exchange();
     this.#gather();
   }
@@ -186,11 +186,11 @@ function asked(parts: readonly Part[]): Consumption[] {
   return parts.flatMap((part) => part.asked ?? []);
 }
 
-/** Consumptions of one question, each of which a lease covers in full or in part, or the store has counted. */
+/** Consumptions of one question: a lease covers each in full or in part, or the store has counted it. */
 class LeasedGroup implements ConsumptionGroup {
   readonly #leases: LeaseManager;
   readonly #parts: readonly Part[];
-  /** What the store has answered, for each part that was asked for. */
+  /** The answers of the store, for the parts that were asked. */
   readonly #states: Answer["afterToken"];
 
   constructor(leases: LeaseManager, parts: readonly Part[], states: Answer["afterToken"]) {
@@ -205,7 +205,7 @@ class LeasedGroup implements ConsumptionGroup {
     return this.#parts.some(({ asked: asks }) => asks !== undefined && refuses(asks, this.#states[next++]));
   }
 
-  /** Notes what the store has counted, and puts back points whose other half it could not count. */
+  /** Notes the counts of the store, and puts back points if the store could not count the rest of their consumption. */
   count(): (CounterState | StoreFault)[] {
     let next = 0;
     for (const { charge, reservation, asked: asks } of this.#parts) {
@@ -233,7 +233,7 @@ class LeasedGroup implements ConsumptionGroup {
   }
 }
 
-/** One entry for each part: the store's answer, or what the lease says. */
+/** One state for each part: the answer of the store, or the state of the lease. */
 function statesOf(
   leases: LeaseManager,
   parts: readonly Part[],

@@ -2,7 +2,7 @@ import type { BlockRule, Consumption } from "../ports/decisions.js";
 import { BoundedTable } from "./bounded.js";
 import type { Entry } from "./bounded.js";
 
-/** Its weight is 1 while the client is blocked, so that it is never forgotten then. */
+/** The block of a client. Its weight is 1 while the client is blocked, so that it is not dropped then. */
 interface Block extends Entry {
   until: number;
   level: number;
@@ -10,11 +10,11 @@ interface Block extends Entry {
   strikesEnd: number;
 }
 
-/** Most clients whose refusals are remembered at once. */
+/** Maximum number of clients whose refusals are kept. */
 const maxClients = 10_000;
 const maxLevel = 40;
 
-/** Who is blocked in this process, and who is about to be. */
+/** The blocked clients of this process, and the refusals that may lead to a block. */
 export class BlockTable {
   readonly #now: () => number;
   readonly #blocks: BoundedTable<Block>;
@@ -24,20 +24,20 @@ export class BlockTable {
     this.#blocks = new BoundedTable({ now, capacity: maxClients });
   }
 
-  /** Milliseconds until a block ends; 0 for a client who is not blocked. */
+  /** Milliseconds until a block ends; 0 for a client that is not blocked. */
   blockedMs(blockKey: string): number {
     const block = this.#blocks.get(blockKey);
     return block === undefined ? 0 : Math.max(0, block.until - this.#now());
   }
 
-  /** Blocks a client by hand. */
+  /** Blocks a client, as an operator does. */
   block(blockKey: string, lifeMs: number): void {
     this.unblock(blockKey);
     const until = this.#now() + lifeMs;
     this.#blocks.add({ ...createBlock(blockKey, undefined), until, endsAt: until, level: 1, weight: 1 });
   }
 
-  /** Forgets a client's block and the refusals before it. */
+  /** Drops the block of a client, with the refusals before it. */
   unblock(blockKey: string): void {
     const known = this.#blocks.get(blockKey);
     if (known !== undefined) this.#blocks.remove(known);

@@ -11,25 +11,31 @@ import { ReplayTable } from "./replay.js";
 
 export interface MemoryDecisionStoreOptions {
   /**
-   * Unix milliseconds. @default the wall clock for revocation records, whose ends are those of tokens, and
-   * {@link steadyNow} for counters, blocks and uses, which last so long after they began
+   * Unix milliseconds. @default the wall clock for revocation records, which end with their tokens, and {@link
+   * steadyNow} for counters, blocks and replay records, which have a duration
    */
   readonly now?: () => number;
-  /** Most counters kept. @default 12_000 */
+  /** Maximum number of counters. @default 12_000 */
   readonly counters?: number;
-  /** Most revocation records kept. @default 50_000 */
+  /** Maximum number of revocation records. @default 50_000 */
   readonly records?: number;
 }
 
 interface Record {
-  /** Unix seconds. */
+  /** Unix seconds; undefined for the record of a token. */
   readonly cutoff: number | undefined;
   readonly expiresAtMs: number;
-  /** The same by the clock that nobody sets: until then the wall clock may be set back, and the token lives again. */
+  /**
+   * The same by the monotonic clock: if the wall clock is set back, the token is valid again, and the record must be
+   * there.
+   */
   readonly keptUntil: number;
 }
 
-/** Counters and revocation records of this process alone: for development, tests and the local fallback. */
+/**
+ * Counters and revocation records of this process alone: for development, for tests, and for limits while Redis is
+ * down.
+ */
 export class MemoryDecisionStore implements DecisionStore, RevocationStore, StoreHealth {
   readonly #now: () => number;
   readonly #steady: () => number;
@@ -69,14 +75,17 @@ export class MemoryDecisionStore implements DecisionStore, RevocationStore, Stor
     checkCutOff(ttlSeconds, at);
     const now = Math.floor(this.#now() / 1000);
     const known = this.#read(key);
-    // What is no cut-off says no time to go back to: now ends every token there is.
+    // A record that is no cut-off contains no time to go back to. The time of now revokes every token.
     const isUnknown = known !== undefined && known.cutoff === undefined;
     const cutoff = Math.max(at === undefined || isUnknown ? now : Math.min(Math.floor(at), now), known?.cutoff ?? 0);
     await this.#record(key, cutoff, this.#now() + ttlSeconds * 1000);
     return cutoff;
   }
 
-  /** A cut-off in unix seconds, if there is one. Throws a {@link StoreFault} for what is none. */
+  /**
+   * Reads a cut-off in unix seconds; undefined without one. Throws a {@link StoreFault} for a record that is no
+   * cut-off.
+   */
   cutoffAt(key: string): number | undefined {
     const record = this.#read(key);
     if (record !== undefined && record.cutoff === undefined) throw new StoreFault("unreadable", "WRONGTYPE");
@@ -109,7 +118,7 @@ export class MemoryDecisionStore implements DecisionStore, RevocationStore, Stor
     return record !== undefined && record.expiresAtMs > this.#now() ? record : undefined;
   }
 
-  /** A live record is never dropped to make room: a revocation that finds none fails aloud. */
+  /** Writes a record. A live record is never dropped to make room: the new revocation is rejected instead. */
   #record(key: string, cutoff: number | undefined, expiresAtMs: number): Promise<void> {
     if (expiresAtMs <= this.#now()) return Promise.resolve();
     if (this.#records.size >= this.#maxRecords && !this.#records.has(key)) {
@@ -146,7 +155,7 @@ class MemoryGroup implements ConsumptionGroup {
     return this.#counters.count(this.#consumptions, this.#states);
   }
 
-  /** Counters over their limit as they would stand with the request, the others as they stand. */
+  /** Counters over their limit include the request, the others do not. */
   leave(): CounterState[] {
     return this.#states.map((state, index) => {
       const consumption = this.#consumptions[index];

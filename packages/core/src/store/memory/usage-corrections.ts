@@ -4,7 +4,7 @@ import { BlockTable } from "./blocks.js";
 import type { BoundedTableOptions } from "./bounded.js";
 import { CounterTable } from "./counters.js";
 
-/** Counters and blocks of this process: first all consumptions are looked at, then all are counted, or none. */
+/** Counters and blocks of this process, with their corrections. */
 export class MemoryCorrections implements UsageCorrections {
   readonly #counters: CounterTable;
   readonly #blocks: BlockTable;
@@ -14,40 +14,42 @@ export class MemoryCorrections implements UsageCorrections {
     this.#blocks = new BlockTable(options.now);
   }
 
-  /** How the consumptions would stand, without counting them. */
+  /** Returns the counter states with the consumptions, without counting them. */
   peek(consumptions: readonly Consumption[]): CounterState[] {
     const states: CounterState[] = [];
-    for (const charge of consumptions) {
-      const blockedMs = charge.blockKey === undefined ? 0 : this.#blocks.blockedMs(charge.blockKey);
-      states.push(blockedMs > 0 ? blockedState(charge, blockedMs) : this.#counters.peek(charge));
+    for (const consumption of consumptions) {
+      const blockedMs = consumption.blockKey === undefined ? 0 : this.#blocks.blockedMs(consumption.blockKey);
+      states.push(blockedMs > 0 ? blockedState(consumption, blockedMs) : this.#counters.peek(consumption));
     }
     return states;
   }
 
-  /** Do these consumptions refuse their request? Notes their refusals, which may block their client: then in the states too. */
+  /**
+   * Do these consumptions refuse their request? Notes refusals. If that blocks the client, the block is in the states.
+   */
   refuse(consumptions: readonly Consumption[], states: CounterState[]): boolean {
     let refused = false;
     for (let index = 0; index < consumptions.length; index += 1) {
-      const charge = consumptions[index];
+      const consumption = consumptions[index];
       const state = states[index];
-      if (charge === undefined || state === undefined || !exceeds(charge, state)) continue;
-      refused ||= refuses(charge, state);
-      const blockedMs = state.blocked === true ? 0 : this.#strike(charge);
-      if (blockedMs > 0) states[index] = blockedState(charge, blockedMs);
+      if (consumption === undefined || state === undefined || !exceeds(consumption, state)) continue;
+      refused ||= refuses(consumption, state);
+      const blockedMs = state.blocked === true ? 0 : this.#strike(consumption);
+      if (blockedMs > 0) states[index] = blockedState(consumption, blockedMs);
     }
     return refused;
   }
 
-  /** Counts consumptions that were not refused. Returns their states, of those with a rule with a receipt. */
+  /** Counts consumptions. Returns their states; a state has a receipt if the consumption has a counting mode. */
   count(consumptions: readonly Consumption[], states: readonly CounterState[]): readonly CounterState[] {
     let receipts: CounterState[] | undefined;
     for (let index = 0; index < consumptions.length; index += 1) {
-      const charge = consumptions[index];
+      const consumption = consumptions[index];
       const state = states[index];
-      // What is over its limit here is only measured.
-      if (charge === undefined || state === undefined || exceeds(charge, state)) continue;
-      const receipt = this.#counters.count(charge);
-      if (charge.rule !== undefined) (receipts ??= [...states])[index] = { ...state, receipt };
+      // A consumption over its limit is in shadow here, and is not counted.
+      if (consumption === undefined || state === undefined || exceeds(consumption, state)) continue;
+      const receipt = this.#counters.count(consumption);
+      if (consumption.rule !== undefined) (receipts ??= [...states])[index] = { ...state, receipt };
     }
     return receipts ?? states;
   }
@@ -57,15 +59,15 @@ export class MemoryCorrections implements UsageCorrections {
   }
 
   renew(consumptions: readonly Consumption[]): void {
-    for (const charge of consumptions) this.#counters.adjust({ charge, receipt: 0, by: 1 });
+    for (const consumption of consumptions) this.#counters.adjust({ charge: consumption, receipt: 0, by: 1 });
   }
 
-  /** Nobody else counts here, and what ends after the gate is given back as ever. */
+  /** Does nothing: the counters end with the process. */
   expire(): void {
     return undefined;
   }
 
-  /** Forgets a counter. */
+  /** Deletes a counter. */
   forget(key: string): void {
     this.#counters.forget(key);
   }
@@ -78,14 +80,14 @@ export class MemoryCorrections implements UsageCorrections {
     this.#blocks.unblock(blockKey);
   }
 
-  /** Milliseconds until a block ends; 0 for a client who is not blocked. */
+  /** Milliseconds until a block ends; 0 for a client that is not blocked. */
   blockedMs(blockKey: string): number {
     return this.#blocks.blockedMs(blockKey);
   }
 
-  #strike(charge: Consumption): number {
-    const { blockKey, rule } = charge;
+  #strike(consumption: Consumption): number {
+    const { blockKey, rule } = consumption;
     if (blockKey === undefined || rule?.block === undefined || rule.block.after === 0) return 0;
-    return this.#blocks.strike(charge, blockKey, rule.block);
+    return this.#blocks.strike(consumption, blockKey, rule.block);
   }
 }

@@ -42,16 +42,16 @@ export interface RedisCacheStoreOptions {
   readonly onUse?: (() => void) | undefined;
 }
 
-/** Reads of one round trip, each of a value and of the generations that it stands and falls with. */
+/** Maximum number of reads in one round trip. Each reads a value and its generations. */
 const maxReads = 128;
-/** Keys of one MGET. */
+/** Maximum number of keys of one MGET. */
 const maxKeys = 256;
-/** Operations of one script call. */
+/** Maximum number of operations of one script call. */
 const maxOperations = 64;
 
 /**
- * Cached values in Redis. All reads of a turn of the event loop, of all requests, are one MGET, and all writes one script
- * call (one of each per slot in Cluster).
+ * Cached values in Redis. All reads of one turn of the event loop are one MGET, and all writes are one script call; in
+ * a Cluster, one for each hash slot.
  */
 export class RedisCacheStore implements CacheStore {
   readonly #connection: Connection;
@@ -127,7 +127,7 @@ export class RedisCacheStore implements CacheStore {
     const answers = await this.#all(
       keys.map((key) => ({ name: "gen", key, args: [newGeneration(), Math.ceil(ttlMs)] })),
     );
-    return answers.map(([generation]) => this.#told(() => readGeneration(generation)));
+    return answers.map(([generation]) => this.#readOrReport(() => readGeneration(generation)));
   }
 
   async renewGenerations(keys: readonly string[]): Promise<void> {
@@ -138,13 +138,13 @@ export class RedisCacheStore implements CacheStore {
     const limits = { lifeMs: Math.max(0, ...entries.map(({ ttlMs }) => ttlMs)), untilMs };
     if (!this.#connection.isCluster) {
       const [answer] = await this.#all([keepOperation(entries, claims, limits)]);
-      return this.#told(() => readListOf(answer, claims.length).map(readGenerationOrNone));
+      return this.#readOrReport(() => readListOf(answer, claims.length).map(readGenerationOrNone));
     }
-    // An entry names its generations, so that one that is renewed between the two steps ends it.
+    // An entry names its generations: a renewal between the two steps makes the entry a miss.
     const found = new Map<Claim, string>();
     const claimed = groupBySlot(claims, keyOf);
     const answers = await this.#all(claimed.map((slot) => keepOperation([], slot, limits)));
-    this.#told(() => {
+    this.#readOrReport(() => {
       for (const [index, slot] of claimed.entries()) {
         const generations = readListOf(answers[index], slot.length).map(readGenerationOrNone);
         slot.forEach((claim, place) => found.set(claim, generations[place] ?? ""));
@@ -158,7 +158,7 @@ export class RedisCacheStore implements CacheStore {
 
   async lease(key: string, owner: string, ms: number, force = false): Promise<Lease> {
     const [waitMs, found] = await this.#one("lease", key, [owner, ms, force ? "1" : ""]);
-    return this.#told(() => {
+    return this.#readOrReport(() => {
       const value = readText(found);
       return { waitMs: readInteger(waitMs), value: value === "" ? undefined : value };
     });
@@ -166,14 +166,14 @@ export class RedisCacheStore implements CacheStore {
 
   async extend(key: string, owner: string, ms: number): Promise<boolean> {
     const [kept] = await this.#one("extend", key, [owner, ms]);
-    return this.#told(() => readFlag(kept));
+    return this.#readOrReport(() => readFlag(kept));
   }
 
   async settle(key: string, owner: string, settlement: Settlement): Promise<boolean> {
     const { outcome } = settlement;
     const [value, ttlMs] = outcome === "filled" ? [settlement.value, Math.ceil(settlement.ttlMs)] : ["", ""];
     const [settled] = await this.#one("settle", key, [owner, ttlMs, value, this.#message(key), letterOf(outcome)]);
-    return this.#told(() => readFlag(settled));
+    return this.#readOrReport(() => readFlag(settled));
   }
 
   async withdraw(key: string, owner: string): Promise<void> {
@@ -204,7 +204,7 @@ export class RedisCacheStore implements CacheStore {
     return answer;
   }
 
-  /** Nothing of this is left under way when it rejects. */
+  /** Waits for all operations, also if one of them fails. */
   async #all(operations: readonly CacheOperation[]): Promise<OperationAnswer[]> {
     const answers = await Promise.all(operations.map(async (operation) => this.#operations.ask(operation)));
     return answers.map((answer) => {
@@ -213,8 +213,8 @@ export class RedisCacheStore implements CacheStore {
     });
   }
 
-  /** What is read of an answer; a fault is told before it is thrown. */
-  #told<T>(read: () => T): T {
+  /** Reads an answer. A fault is reported before it is thrown. */
+  #readOrReport<T>(read: () => T): T {
     try {
       return read();
     } catch (error) {
@@ -290,7 +290,7 @@ async function readInParts(
   return (await Promise.all(parts)).flat();
 }
 
-/** One MGET for each hash tag of ours. */
+/** Reads keys with one MGET for each hash slot. */
 async function readAcrossSlots(client: Connection["client"], keys: readonly string[]): Promise<(string | undefined)[]> {
   return callEachSlot(
     keys,
@@ -299,27 +299,27 @@ async function readAcrossSlots(client: Connection["client"], keys: readonly stri
   );
 }
 
-/** One operation of the cache script; see there. */
+/** One operation of the cache script (scripts/cache.ts). */
 export interface CacheOperation {
   readonly name: "set" | "del" | "gen" | "renew" | "lease" | "extend" | "settle" | "withdraw" | "keep";
-  /** Of keep, any of its keys. */
+  /** With `keep`, any of its keys. */
   readonly key: string;
-  /** All keys of keep; they share a slot. */
+  /** With `keep`, all keys. They share a hash slot. */
   readonly keys?: readonly string[];
   readonly args: readonly (string | number)[];
 }
 
-/** What the script lists for one operation, to be read as the operation says. */
+/** The answer of the script to one operation; its elements depend on the operation. */
 export type OperationAnswer = readonly unknown[];
 
 export interface KeepLimits {
-  /** The generations live at least so long. */
+  /** The minimum life of the generations. */
   readonly lifeMs: number;
-  /** No generation is made later; by the clock of Redis. */
+  /** No generation is created after this time, by the clock of Redis. */
   readonly untilMs: number;
 }
 
-/** Runs operations in one script call, or in a Cluster in one for each slot, at once. */
+/** Runs operations in one script call; in a Cluster, in one for each hash slot, at the same time. */
 export async function runOperations(
   client: RedisLike,
   isCluster: boolean,
@@ -334,7 +334,7 @@ export async function runOperations(
   );
 }
 
-/** Stores entries if the generations that they name are granted; all keys share a slot, unless there is only one server. */
+/** An operation that stores entries if their generations are current. In a Cluster all keys share a hash slot. */
 export function keepOperation(
   entries: readonly CacheEntry[],
   claims: readonly Claim[],
@@ -368,7 +368,9 @@ async function runTogether(
   return replies.map((reply) => (Array.isArray(reply) ? (reply as OperationAnswer) : faultOfPart(reply)));
 }
 
-/** The keys of an operation, as the script takes them. A generation has no lease: where it is deleted, its key stands twice. */
+/**
+ * The keys of an operation, as the script takes them. A generation has no lease: to delete it, its key is passed twice.
+ */
 function keysOf({ name, key, keys: all, args: [owner] }: CacheOperation): readonly string[] {
   if (all !== undefined) return all;
   if (name === "gen" || name === "renew") return [key];

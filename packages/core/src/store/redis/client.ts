@@ -1,9 +1,9 @@
-/** What Portcullis needs of a Redis client: the part that `Redis` and `Cluster` of ioredis 5 and 6 share. */
+/** The part of a Redis client that Portcullis uses: `Redis` and `Cluster` of ioredis 5 and 6 have it. */
 export interface RedisLike {
   readonly status: string;
-  /** Called if the client was made with `lazyConnect`. */
+  /** Called if the client was created with `lazyConnect`. */
   connect?(): Promise<unknown>;
-  /** Another client of the same server: what tracking listens on. */
+  /** Creates another client of the same server, for tracking. */
   duplicate?(options?: object): unknown;
   readonly isCluster?: boolean;
   call(command: string, ...args: (string | number)[]): Promise<unknown>;
@@ -11,15 +11,15 @@ export interface RedisLike {
   off(event: "ready" | "error", listener: (error: Error) => void): unknown;
 }
 
-/** What a socket of a node can do. */
+/** The part of a socket that corking uses. */
 interface Corkable {
   cork(): void;
   uncork(): void;
 }
 
 /**
- * Holds back what is sent to the masters of a Cluster until `release`, so that each node gets one write and not one for
- * each command. What one turn sends must be released in the same turn.
+ * Collects the commands to the masters of a Cluster until `release`, so that each node gets one write instead of one
+ * for each command. `release` must follow in the same turn of the event loop.
  */
 export function cork(client: RedisLike): { release: () => void } {
   const sockets = socketsOf(client);

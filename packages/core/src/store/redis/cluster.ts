@@ -19,16 +19,16 @@ import { faultOfError, integerIn, readFlag, readOptionalText, readWritten, unrea
 import { groupBySlot } from "./hash-slot.js";
 
 export interface AcrossSlotsOptions {
-  /** How long the answer of one slot may take. */
+  /** Timeout of the answer of one hash slot. */
   readonly partMs: number;
-  /** Gives back what a refusal in another slot makes void. */
+  /** Refunds consumptions of a request that another hash slot refuses. */
   readonly quotas: UsageCorrections;
 }
 
 /**
- * The questions of a batch on Redis Cluster, where one script sees one slot: the charges of each slot go out as one script
- * call, the revocation records as single-key reads, all at once. Inside a slot a decision is all or nothing; across slots
- * it is check, charge, and refund what a refusal elsewhere makes void.
+ * Answers the questions of a batch on Redis Cluster, where one script sees one hash slot. The consumptions of each slot
+ * are one script call, and revocation records are single-key reads, all at the same time. Inside a slot a decision
+ * counts all or nothing. Across slots, `decide` refunds the consumptions that must not count.
  */
 export async function decideAcrossSlots(
   client: RedisLike,
@@ -48,7 +48,7 @@ export async function decideAcrossSlots(
     slotParts.forEach((part, index) => {
       part.states = batch.answers[index]?.beforeToken;
       part.serverTimeMs = batch.serverTimeMs;
-      // Its request was refused before this answer came.
+      // The request was refused before this answer came.
       if (part.isVoid === true) refund(quotas, [part]);
     });
   });
@@ -60,7 +60,7 @@ export async function decideAcrossSlots(
   const uses = questions.map(async ({ use }, index) => {
     repeated[index] = use === undefined ? undefined : await isRepeated(client, use).catch(faultOfError);
   });
-  // All of the above has been sent by now, in this turn.
+  // All commands above were sent in this turn.
   corked.release();
   const failures = await settleWithin(partMs, [...calls, ...reads, ...uses]);
   const answers = groups.map(({ before, after }, index) => {
@@ -73,17 +73,17 @@ export async function decideAcrossSlots(
 
 /** The consumptions of one group in one slot. */
 interface Part {
-  /** The key of the first one. */
+  /** The key of the first consumption. */
   readonly key: string;
   readonly consumptions: readonly Consumption[];
   /** Undefined until its script call answers. */
   states?: readonly (CounterState | StoreFault)[] | undefined;
   serverTimeMs?: number;
-  /** The request was refused elsewhere: what was counted here is to be given back. */
+  /** The request was refused elsewhere: the consumptions must be refunded. */
   isVoid?: true;
 }
 
-/** Consumptions of one question, which the slots of a Cluster have counted by themselves: what must not count is refunded. */
+/** Consumptions of one question. The hash slots have counted them already; those that must not count are refunded. */
 class ClusterGroup implements ConsumptionGroup {
   readonly parts: readonly Part[];
   readonly #quotas: UsageCorrections;
@@ -128,8 +128,8 @@ type Finding = Pick<Answer, "revoked" | "cutoff">;
 const unasked: Finding = { revoked: undefined };
 
 /**
- * Whether each key exists, whatever its type; only cut-offs that do are read, in a second round. What revokes is decisive, also
- * where something else cannot be read.
+ * Looks for a record and cut-offs. First, the existence of each key is asked, whatever its type; then existing cut-offs
+ * are read. A revocation is decisive, even if another key cannot be read.
  */
 async function findRevocation(client: RedisLike, token: TokenQuestion): Promise<Finding> {
   const [isRecorded, ...cutoffs] = await Promise.all([
@@ -169,8 +169,8 @@ function stateOf(parts: readonly Part[], consumption: Consumption): CounterState
 }
 
 /**
- * Gives back what was counted in slots that did not refuse. Where the answer is late, that waits for it; a request whose answer
- * never comes stays counted, but does not keep its slots of `concurrency`, which are known by their names.
+ * Refunds the consumptions of hash slots that did not refuse. A late answer is refunded when it comes. Without an
+ * answer the request stays counted, but its slots of `concurrency` are given back by their names.
  */
 function refund(quotas: UsageCorrections, parts: readonly Part[]): void {
   for (const part of parts) {
@@ -178,36 +178,41 @@ function refund(quotas: UsageCorrections, parts: readonly Part[]): void {
     if (states === undefined) {
       part.isVoid = true;
       quotas.adjust(
-        consumptions.filter(({ slot }) => slot !== undefined).map((charge) => ({ charge, receipt: -1, by: -1 })),
+        consumptions
+          .filter(({ slot }) => slot !== undefined)
+          .map((consumption) => ({ charge: consumption, receipt: -1, by: -1 })),
       );
       continue;
     }
     if (someRefuses(consumptions, states)) continue;
     const adjustments: Adjustment[] = [];
     part.states = states.map((state, index) => {
-      const charge = consumptions[index];
-      if (charge === undefined || state instanceof StoreFault || exceeds(charge, state)) return state;
+      const consumption = consumptions[index];
+      if (consumption === undefined || state instanceof StoreFault || exceeds(consumption, state)) return state;
       const { consumed, resetMs, receipt = serverTimeMs + resetMs } = state;
-      adjustments.push({ charge, receipt, by: -charge.cost });
-      return { consumed: consumed - charge.cost, resetMs };
+      adjustments.push({ charge: consumption, receipt, by: -consumption.cost });
+      return { consumed: consumed - consumption.cost, resetMs };
     });
     quotas.adjust(adjustments);
   }
 }
 
-/** Did nothing of this question arrive? */
+/** Has no part of this question an answer? */
 function isLost({ beforeToken, revoked, repeated, afterToken }: Answer): boolean {
   return [...beforeToken, revoked, repeated, ...afterToken].every(
     (part) => part === undefined || part instanceof StoreFault,
   );
 }
 
-/** Waits for all, but not longer than a stopped node may hold up the answers of the others. Resolves to the failures. */
+/**
+ * Waits for all calls, up to `ms`, so that a stopped node does not delay the answers of the others. Resolves to the
+ * failures.
+ */
 async function settleWithin(ms: number, calls: readonly Promise<void>[]): Promise<StoreFault[]> {
   const failures: StoreFault[] = [];
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<void>((resolve) => {
-    // One more turn, as in the batcher: after a stall of our own the replies are there, but not read yet.
+    // One more turn, as in the batcher: after a blocked event loop the replies have arrived, but are not read yet.
     timer = setTimeout(() => {
       setImmediate(() => {
         failures.push(new StoreFault("timeout"));

@@ -14,22 +14,22 @@ import { sharedKeyMs } from "../keyspace.js";
 
 export interface LossDetectorOptions {
   readonly connection: Connection;
-  /** Keys of ours, one in each part of the store that can be lost on its own. */
+  /** Marker keys, one in each part of the store that may be lost separately. */
   readonly markers: readonly string[];
-  /** Create markers that are missing? Not where a loss must be seen by every process until somebody looks. */
+  /** Create missing markers? Not if every process must see the loss until an operator acts. */
   readonly replace: boolean;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
-  /** Told that data was lost. */
+  /** Called when a loss of data is detected. */
   readonly onLoss: () => void;
   /** @default 1000 */
   readonly heartbeatMs?: number;
 }
 
 /**
- * Notices that Redis has lost what it had (FLUSHALL, a restart without persistence, eviction, the promotion of a replica
- * that had nothing): a marker that was there is missing, or another. Looks every second and after each connection, so a
- * loss is known within two seconds. A process that starts takes what it finds for the truth.
+ * Detects a loss of data in Redis (FLUSHALL, a restart without persistence, eviction, the promotion of an empty
+ * replica): a known marker is missing, or has another value. Markers are read every second and after each connection,
+ * so that a loss is detected within two seconds. A process that starts accepts the markers that it finds.
  */
 export class LossDetector {
   readonly #options: LossDetectorOptions;
@@ -37,14 +37,14 @@ export class LossDetector {
   #timer: NodeJS.Timeout | undefined;
   #stopListening: (() => void) | undefined;
   #looking = false;
-  /** Markers that were missing when they were last looked for. */
+  /** Markers that were missing at the last look. */
   readonly #missing = new Set<string>();
 
   constructor(options: LossDetectorOptions) {
     this.#options = options;
   }
 
-  /** Is data missing that this process knew to be there? For good where markers are not replaced, until they are back. */
+  /** Is a known marker missing? If markers are not replaced, until the marker is back. */
   get lost(): boolean {
     return this.#missing.size > 0;
   }
@@ -67,17 +67,17 @@ export class LossDetector {
     const { markers, connection } = this.#options;
     if (this.#looking || !connection.isUp()) return;
     this.#looking = true;
-    // What cannot be read is an outage, which others notice and report; the rest of a Cluster may lose data meanwhile.
+    // A failed read is an outage, which is reported elsewhere. Another node of a Cluster may lose data meanwhile.
     const found = await Promise.allSettled(markers.map(async (key) => [key, await this.#read(key)] as const));
     this.#looking = false;
     for (const one of found) if (one.status === "rejected") connection.unreadable?.("marker", one.reason);
     this.#judge(found.flatMap((one) => (one.status === "fulfilled" ? [one.value] : [])));
   }
 
-  /** Creates the marker at the first look only, or where losses are just reported. */
+  /** Reads a marker. Creates it at the first look, or always if losses are only reported. */
   async #read(key: string): Promise<string | undefined> {
     const { connection, replace } = this.#options;
-    // Another one each time, or a marker that this process has just made anew would look like the one that is gone.
+    // A new value each time: otherwise a marker that was created again would look like the lost one.
     const offered = replace || !this.#known.has(key) ? randomUUID() : "";
     const found = readText(await runScript(connection.client, markerScript, [key], [offered, sharedKeyMs]));
     return found === "" ? undefined : found;
@@ -101,22 +101,22 @@ export class LossDetector {
 
 export interface LossAwareStoreOptions {
   readonly store: DecisionStore & RevocationStore & StoreHealth;
-  /** Must tokens be refused while data is missing? */
+  /** Must tokens be refused while data is lost? */
   readonly denies: () => boolean;
   readonly isLost: () => boolean;
   /** Milliseconds from a monotonic clock. */
   readonly now?: () => number;
 }
 
-/** Writes a revocation or a cut-off again, as it was. */
+/** Writes the same revocation or cut-off again. */
 type Repeat = () => Promise<unknown>;
 
-/** Revocations written within this time are written again after a loss: a replica may not have had them. */
+/** Revocations of this time are written again after a loss: a promoted replica may not have them. */
 const recentMs = 60_000;
 
 /**
- * A security store that may lose what it was told: it repeats the revocations of the last minute after a loss or a new
- * connection, and, if told so, says that it does not know instead of "not revoked".
+ * A store that may lose data. It repeats the revocations of the last minute after a loss or a new connection. If tokens
+ * must be refused while data is lost, it answers with a fault instead of "not revoked".
  */
 export class LossAwareStore implements DecisionStore, RevocationStore, StoreHealth {
   readonly #store: LossAwareStoreOptions["store"];
@@ -133,7 +133,7 @@ export class LossAwareStore implements DecisionStore, RevocationStore, StoreHeal
   ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
     const answer = this.#store.ask(question);
     if (!this.#options.isLost()) return answer;
-    return answer instanceof Promise ? answer.then((late) => this.#doubt(late)) : this.#doubt(answer);
+    return answer instanceof Promise ? answer.then((late) => this.#withoutLost(late)) : this.#withoutLost(answer);
   }
 
   async revoke(key: string, expiresAt: number, options?: RevokeOptions): Promise<void> {
@@ -147,7 +147,7 @@ export class LossAwareStore implements DecisionStore, RevocationStore, StoreHeal
     return cutoff;
   }
 
-  /** Repeats what was written lately. A failure is no worse than the loss. */
+  /** Repeats the recent writes. A failure is no worse than the loss. */
   async heal(): Promise<void> {
     await Promise.all([...this.#recent.values()].map((repeat) => repeat().catch(() => undefined)));
   }
@@ -159,7 +159,7 @@ export class LossAwareStore implements DecisionStore, RevocationStore, StoreHeal
     return { ...state, status: state.status === "up" ? "degraded" : state.status, findings };
   }
 
-  #doubt(answer: Answer | StoreFault): Answer | StoreFault {
+  #withoutLost(answer: Answer | StoreFault): Answer | StoreFault {
     if (answer instanceof StoreFault || answer.revoked !== false || !this.#options.denies()) return answer;
     return { ...answer, revoked: new StoreFault("lost") };
   }

@@ -13,54 +13,60 @@ import { runScript } from "./scripts/script.js";
 
 export interface GiveBacksOptions {
   readonly connection: Connection;
-  /** Where Redis remembers the calls of a process, in the slot of this hash tag. */
+  /** The key of the numbers of a process, in the hash slot of this tag. */
   readonly memoryKey: (tag: string, process: string) => string;
-  /** Are writes known to work? While they are not, nothing new is sent but one call at a time. */
+  /** Do writes work? While they do not, one call at a time is sent. */
   readonly isWell: () => boolean;
-  /** False while an operator keeps calls away from Redis. */
+  /** False while an operator holds the circuit breaker open. */
   readonly mayCall: () => boolean;
-  /** How long it may take until it is known whether a call is undone. @default a minute: no login turn lasts longer */
+  /** How long the decision may take whether a call is undone. @default one minute, the maximum of a login attempt */
   readonly decisionMs?: number | undefined;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
 }
 
-/** Give-backs that are on their way or wait for Redis, of one process; more are lost, and counted as such. */
+/**
+ * Maximum number of give-backs of one process that wait or are in flight. Further ones are lost, and counted in a
+ * metric.
+ */
 const maxHeld = 10_000;
-/** An attempt that is not answered by then is repeated. */
+/** After this time an unanswered attempt is repeated. */
 const attemptTimeoutMs = 1000;
 const minPauseMs = 50;
 const maxPauseMs = 1000;
-/** How long closing waits for the last attempts: with the other good-byes less than the second that closing may take. */
+/**
+ * How long closing waits for the last attempts. With the other timeouts it is less than the second that closing may
+ * take.
+ */
 const quitTimeoutMs = 300;
-/** A slot whose taking was not answered is given back once more after this: its taking may have been overtaken. */
+/** When a slot of unknown state is given back once more: the first give-back may have overtaken the count. */
 const againMs = 2000;
-/** What Redis remembers of a process that was closed. */
+/** How long Redis remembers the numbers of a closed process. */
 const memoryAfterCloseMs = 60_000;
 const maxDecisionMs = 60_000;
-/** Without a Cluster all keys are in one place. */
+/** The hash tag of all keys without a Cluster. */
 const onlyTag = "0";
 
 /** A call whose reply was lost. */
 export interface LostCall {
   /**
-   * Gives back the lines that are chosen, once, if the call has run or will have. The first word counts; without one for a
-   * minute, nothing is given back.
+   * Gives back the chosen lines, once, if the call has run or will run. Only the first call of `undo` counts. Without
+   * one within a minute, nothing is given back.
    */
   undo(chosen: (line: GiveBackLine) => boolean): void;
 }
 
-/** The reply of a call that may be undone; only without one there is something to decide. */
+/** The reply of a call that may be undone. `lost` exists only if the reply was lost. */
 export interface Tentative<T> {
   readonly reply: T | StoreFault;
   readonly lost?: LostCall | undefined;
 }
 
 /**
- * Corrections of what Redis has counted: slots, refunds, settlements and leases that are given back. Those of one turn of the
- * event loop are one call, in a Cluster one for each slot. A call that fails is repeated until Redis has said that it ran, or
- * until its window has ended; its number, which Redis remembers, lets it take effect once, whether the call or its reply was
- * lost. Nobody waits for it.
+ * Corrections of counts in Redis: slots, refunds, adjusted consumptions and leases. The lines of one turn of the event
+ * loop are one call; in a Cluster, one for each hash slot. A failed call is repeated until Redis has answered it, or
+ * until its window has ended. Redis remembers its number, so that it takes effect once, even if only its reply was
+ * lost. No request waits for a give-back.
  */
 export class GiveBacks {
   readonly #options: GiveBacksOptions;
@@ -81,12 +87,12 @@ export class GiveBacks {
     });
   }
 
-  /** How many are on their way or wait. */
+  /** The number of give-backs that wait or are in flight. */
   get held(): number {
     return this.#held;
   }
 
-  /** Sends a line with others of this turn. `once` is false for a line that does no harm when it runs twice. */
+  /** Sends a line together with the others of this turn. `once` is false for a line that may run twice without harm. */
   push(script: Script, line: GiveBackLine, once: boolean): void {
     if (this.#closing !== undefined || !this.#takes(1)) return;
     const lane = this.#laneOf(line.key);
@@ -99,8 +105,8 @@ export class GiveBacks {
   }
 
   /**
-   * Makes the first attempt by `call`, for a caller who waits for its outcome, and repeats it if that failed. Resolves to
-   * what `call` resolves to. The keys of the lines share a slot.
+   * Makes the first attempt by `call`, for a caller that waits for its result, and repeats a failed attempt later.
+   * Resolves to the result of `call`. The keys of the lines share a hash slot.
    */
   async attempt(
     script: Script,
@@ -118,8 +124,8 @@ export class GiveBacks {
   }
 
   /**
-   * Makes a call that counts, by `call`. `script` and `lines` give back what it has counted, if its reply is lost and its caller
-   * says so: by the number of the call Redis knows whether it ran, and keeps it from running afterwards. All keys share a slot.
+   * Makes a call that counts. If its reply is lost, the caller may give its counts back by `script` and `lines`: Redis
+   * knows by the number of the call whether it has run, and prevents a later run. All keys share a hash slot.
    */
   async tentatively<T>(
     script: Script,
@@ -159,7 +165,7 @@ export class GiveBacks {
     return { undo: decide };
   }
 
-  /** Tries everything for a moment longer, also on a connection that is made anew; nothing is given back afterwards. */
+  /** Sends all give-backs for a short time, also on a new connection. Later ones are lost. */
   async close(): Promise<void> {
     return (this.#closing ??= this.#close());
   }
@@ -175,7 +181,7 @@ export class GiveBacks {
     this.#forget();
   }
 
-  /** Calls may be on a connection that is dead without knowing it. */
+  /** Sends the last attempts. A call in flight may be on a dead connection, so that it is repeated on a new one. */
   async #sendLast(): Promise<void> {
     const { connection } = this.#options;
     const lanes = [...this.#lanes.values()];
@@ -188,7 +194,7 @@ export class GiveBacks {
         await Promise.race([Promise.all(this.#underWay), timeout]);
       } else await Promise.race([this.#connected(), timeout]);
       if (performance.now() >= endsAt) break;
-      // A call that fails at once must not be made again and again.
+      // A call that fails at once must not be repeated in a loop.
       if (lanes.some(({ hasWaiting }) => hasWaiting)) await pause(minPauseMs);
     }
     clearTimeout(timer);
@@ -260,12 +266,12 @@ export class GiveBacks {
     for (const batch of [...lane.takeWaiting(), ...lane.compose()]) void this.#try(batch);
   }
 
-  /** Resolves when the attempt was answered, or when it is too late for that. */
+  /** Sends a batch. Resolves at the answer, or at the timeout of the attempt. */
   #try(batch: Batch): Promise<void> {
     const attempt = new Promise<void>((resolve) => {
       let isOver = false;
       const end = (fault: StoreFault | undefined): void => {
-        // A reply after its time still says that the batch has run.
+        // A reply after the timeout still says that the batch has run.
         if (fault === undefined || isFinal(fault)) this.#finish(batch);
         else if (!isOver) this.#keep(batch);
         if (!isOver) resolve();
@@ -301,7 +307,7 @@ export class GiveBacks {
     this.#sendAll(lane);
   }
 
-  /** Of a batch that nobody has answered, and nobody will send. */
+  /** Removes an unanswered batch that will not be sent again. */
   #drop(batch: Batch): void {
     if (batch.lane.finish(batch) && this.#closing === undefined) this.#held -= batch.lines.length;
   }
@@ -321,14 +327,14 @@ export class GiveBacks {
     lane.timer = this.#later(pauseMs * (0.75 + Math.random() / 4), () => this.#retry(lane));
   }
 
-  /** There is reason to hope. */
+  /** Retries at once, since a connection was made. */
   #retrySoon(lane: GiveBackLane): void {
     if (!lane.failing) return;
     lane.failures = 0;
     this.#retry(lane);
   }
 
-  /** One batch goes ahead; the others follow if it is answered. */
+  /** Sends one batch; the others follow if it is answered. */
   #retry(lane: GiveBackLane): void {
     if (lane.timer !== undefined) this.#cancel(lane.timer);
     lane.timer = undefined;
@@ -356,14 +362,14 @@ export class GiveBacks {
 }
 
 /**
- * Has the call run, although it answered with a fault? Only where a key holds what is not ours. Any other error, in whatever
- * words, may be one of a proxy or a server that did nothing; to repeat what has run does no harm.
+ * Has the call run, although its reply is a fault? Only if a key holds a value of another type. Any other error may
+ * come from a proxy, or from a server that did nothing; a repeated call does no harm.
  */
 function isFinal({ kind, reply }: StoreFault): boolean {
   return kind === "unreadable" && reply === "WRONGTYPE";
 }
 
-/** A call that is never repeated, and never undone. */
+/** Encodes a call that is never repeated, and never undone. */
 export function withoutNumber([keys, args]: CallArguments): Arguments {
   return [
     [keys[0] ?? "", ...keys],
@@ -371,7 +377,7 @@ export function withoutNumber([keys, args]: CallArguments): Arguments {
   ];
 }
 
-/** What a script is asked to make of all lines at once. */
+/** The keys and arguments of all lines, for one script call. */
 export function wordsOf(lines: readonly GiveBackLine[]): CallArguments {
   return [lines.map(({ key }) => key), lines.flatMap(({ args }) => args)];
 }

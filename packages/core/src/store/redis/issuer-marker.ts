@@ -8,11 +8,11 @@ import { sharedIssuerScript } from "./scripts/markers.js";
 export interface RedisIssuerMarkerOptions {
   readonly connection: Connection;
   readonly key: string;
-  /** As long as a record under the shared keys may live: until then they belong to whom they belonged to. */
+  /** Life of the marker: as long as a record under the shared keys, so that the owner does not change before. */
   readonly lifeMs: number;
 }
 
-/** Longer than a request waits: a late answer is good for those that come after it. */
+/** Timeout of a claim. It is longer than a request waits: a late answer serves later requests. */
 const claimTimeoutMs = 2000;
 
 /** The marker as a key of Redis. */

@@ -27,11 +27,13 @@ import { sharedKeyMs } from "../keyspace.js";
 export interface RedisLimitOverridesOptions {
   readonly connection: Connection;
   readonly deadlineMs: number;
-  /** The hash of all rules. */
+  /** The key of the hash of all overrides. */
   readonly rulesKey: string;
 }
 
-/** What operators decide, in Redis for all processes: one small hash of rules, two small sorted sets for each policy. */
+/**
+ * Limit overrides and top keys in Redis, for all processes: one hash of overrides, and two sorted sets for each policy.
+ */
 export class RedisLimitOverrides implements LimitOverrides {
   readonly #options: RedisLimitOverridesOptions;
 
@@ -55,7 +57,7 @@ export class RedisLimitOverrides implements LimitOverrides {
       }
       const rule = readRule(text, now);
       if (rule !== undefined) rules.set(name, rule);
-      // The others still hold: one that nobody can read must not undo what operators decided about them.
+      // The other overrides stay in force, although one cannot be read.
       else this.#options.connection.unreadable?.("rules", new StoreFault("unreadable", "WRONGTYPE"));
     }
     return { version: read, rules };
@@ -127,7 +129,7 @@ export class RedisLimitOverrides implements LimitOverrides {
   }
 }
 
-/** Redis' clock in ms, and the pairs that were read at that time. */
+/** Reads Redis' time in ms, and the pairs at that time. */
 function readDatedPairs(reply: unknown): { now: number; all: [name: string, value: string][] } {
   const [now, ...all] = readList(reply);
   return { now: readInteger(now), all: readPairs(all) };

@@ -42,8 +42,8 @@ export class ServerClock {
 }
 
 /**
- * How far our wall clock is from Redis'. What is kept is Redis' time by our monotonic clock, so that a wall clock that jumps
- * is found out without asking again: also where every token is refused by it, so that nothing more is asked.
+ * How far our wall clock is from Redis'. What is kept is Redis' time by our monotonic clock, so that a wall clock that
+ * jumps is found out without asking again: also where every token is refused by it, so that nothing more is asked.
  */
 export class ClockComparison {
   readonly #toleranceMs: number;

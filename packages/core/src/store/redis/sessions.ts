@@ -212,7 +212,10 @@ export class RedisSessionStore implements SessionStore {
     );
   }
 
-  /** The ids of ended sessions. In a Cluster what the script could not do to their tokens, in the slots of those, is done first. */
+  /**
+   * The ids of ended sessions. In a Cluster what the script could not do to their tokens, in the slots of those, is
+   * done first.
+   */
   async #finish({ index, records, shared, revoked }: SubjectKeys, pairs: readonly Pair[]): Promise<string[]> {
     const ids = pairs.map(([id]) => id);
     if (!this.#isCluster || ids.length === 0) return ids;

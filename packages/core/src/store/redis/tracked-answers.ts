@@ -35,9 +35,9 @@ interface ReadTicket {
 }
 
 /**
- * Keeps the answer "not revoked" in this process, until Redis says that one of its keys was written, and for the bound at
- * most (design 6.1: `check: "tracked"`). Only trusted while the invalidations prove that they are heard; otherwise, and
- * for everything else, the store is asked as ever.
+ * Keeps the answer "not revoked" in this process, until Redis says that one of its keys was written, and for the bound
+ * at most (design 6.1: `check: "tracked"`). Only trusted while the invalidations prove that they are heard; otherwise,
+ * and for everything else, the store is asked as ever.
  */
 export class TrackedAnswers implements DecisionStore, RevocationStore {
   readonly #store: TrackedAnswersOptions["store"];
