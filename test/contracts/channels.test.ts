@@ -24,7 +24,7 @@ function open(redis: string | RedisLike, cleanUp: (() => unknown)[]) {
     logger: silentLogger,
     scripts: [],
   });
-  const tracking = new Tracking({ connection, logger: silentLogger, heartbeatMs: 20, patienceMs: 400 });
+  const tracking = new Tracking({ connection, logger: silentLogger, heartbeatMs: 20, proofTimeoutMs: 400 });
   const outcomes: string[] = [];
   const channels = new RedisChannels({
     connection,

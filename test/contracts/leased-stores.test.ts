@@ -4,10 +4,11 @@ import { Cluster, Redis } from "ioredis";
 import { LeasedStore } from "../../packages/core/src/limits/leases/leased-store.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import type { Consumption, Question, DecisionStore } from "../../packages/core/src/store/ports/decisions.js";
+import type { RevocationStore } from "../../packages/core/src/store/ports/revocation.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { Connection } from "../../packages/core/src/store/redis/connect.js";
 import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
-import { RedisLeaseSource } from "../../packages/core/src/store/redis/lease-source.js";
+import { RedisLeaseSource } from "../../packages/core/src/store/redis/leases.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
 import { RedisDecisionStore } from "../../packages/core/src/store/redis/decisions.js";
 import { silentLogger } from "../support/logger.js";
@@ -17,17 +18,22 @@ import { consumed, describeSecurityStore } from "./security-store.js";
 
 const cleanUp: (() => unknown)[] = [];
 
-function open(client: RedisLike): { store: LeasedStore; connection: Connection; source: RedisLeaseSource } {
+function open(client: RedisLike): {
+  store: LeasedStore;
+  inner: RedisDecisionStore;
+  connection: Connection;
+  source: RedisLeaseSource;
+} {
   const connection = connect({ redis: client, deadlineMs: 1000, logger: silentLogger, scripts });
   const inner = new RedisDecisionStore({ connection, deadlineMs: 1000, clockToleranceMs: 5000 });
   const source = new RedisLeaseSource(connection, inner.giveBacks, () => true);
   const store = new LeasedStore({ store: inner, source, gatherMs: 1 });
   cleanUp.push(() => store.end());
-  return { store, connection, source };
+  return { store, inner, connection, source };
 }
 
 /** Every charge may be answered from a lease. */
-function leasingAll(store: LeasedStore): DecisionStore {
+function leasingAll({ store, inner }: ReturnType<typeof open>): DecisionStore & RevocationStore {
   const leased = (charges: readonly Consumption[]): Consumption[] =>
     charges.map((charge) => ({ ...charge, leased: true }));
   return {
@@ -37,16 +43,14 @@ function leasingAll(store: LeasedStore): DecisionStore {
         beforeToken: leased(question.beforeToken),
         afterToken: leased(question.afterToken),
       }),
-    revoke: (key, expiresAt) => store.revoke(key, expiresAt),
-    cutOff: (key, ttlSeconds, at) => store.cutOff(key, ttlSeconds, at),
-    state: () => store.state(),
-    close: () => store.close(),
+    revoke: (key, expiresAt) => inner.revoke(key, expiresAt),
+    cutOff: (key, ttlSeconds, at) => inner.cutOff(key, ttlSeconds, at),
   };
 }
 
 /** What leases do in Redis, standalone and in a Cluster. */
 function describeLeases(connected: () => RedisLike): void {
-  describeSecurityStore("a store that leases", () => leasingAll(open(connected()).store));
+  describeSecurityStore("a store that leases", () => leasingAll(open(connected())));
 
   describe("leases in Redis", () => {
     const keys = (): Keyspace => new Keyspace(freshPrefix(), "test");

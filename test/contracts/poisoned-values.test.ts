@@ -5,7 +5,7 @@ import type { Answer, Consumption, CountingMode } from "../../packages/core/src/
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import type { Connection } from "../../packages/core/src/store/redis/connect.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
-import { RedisLeaseSource } from "../../packages/core/src/store/redis/lease-source.js";
+import { RedisLeaseSource } from "../../packages/core/src/store/redis/leases.js";
 import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";
 import { RedisLimitOverrides } from "../../packages/core/src/store/redis/limit-overrides.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";

@@ -8,15 +8,18 @@ import type {
   CounterState,
 } from "../../packages/core/src/store/ports/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
+import type { RevocationStore } from "../../packages/core/src/store/ports/revocation.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { nowSeconds } from "@portcullis/testkit";
 import { freshPrefix } from "../support/redis.js";
 import { isSoak } from "../support/soak.js";
 
-/** The contract of every DecisionStore: what the guard relies on, whichever store answers. */
-export function describeSecurityStore(name: string, open: () => Promise<DecisionStore> | DecisionStore): void {
+type Store = DecisionStore & RevocationStore;
+
+/** The contract of every DecisionStore with its RevocationStore: what the guard relies on, whichever store answers. */
+export function describeSecurityStore(name: string, open: () => Promise<Store> | Store): void {
   describe(`${name} keeps the contract of a security store`, () => {
-    let store: DecisionStore;
+    let store: Store;
     let keys: Keyspace;
 
     before(async () => {

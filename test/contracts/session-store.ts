@@ -3,6 +3,7 @@ import { expect } from "chai";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import type { DecisionStore } from "../../packages/core/src/store/ports/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
+import type { RevocationStore } from "../../packages/core/src/store/ports/revocation.js";
 import type {
   Creation,
   Rotated,
@@ -15,7 +16,7 @@ import { freshPrefix } from "../support/redis.js";
 
 export interface OpenSessionStore {
   readonly store: SessionStore;
-  readonly security: DecisionStore;
+  readonly security: DecisionStore & RevocationStore;
 }
 
 const day = 86_400_000;
@@ -27,7 +28,7 @@ export function describeSessionStore(
 ): void {
   describe(`${name} keeps the contract of a session store`, () => {
     let store: SessionStore;
-    let security: DecisionStore;
+    let security: OpenSessionStore["security"];
     let keys: Keyspace;
     let alice: SubjectKeys;
     let nowMs: number;

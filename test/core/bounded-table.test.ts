@@ -7,7 +7,7 @@ import { ruledCharge } from "./support/clocked-stores.js";
 const far = Number.MAX_SAFE_INTEGER;
 
 function entry(key: string, owner?: string, weight = 1, pinnedFrom = far): Entry {
-  return { key, owner, weight, pinnedFrom, endsAt: far, slot: 0, ownerSlot: 0 };
+  return { key, owner, weight, pinnedFrom, endsAt: far, position: 0, ownerPosition: 0 };
 }
 
 describe("a bounded table that many share", () => {

@@ -1,7 +1,6 @@
 import { EventEmitter } from "node:events";
 import { expect } from "chai";
-import { connect } from "../../packages/core/src/store/redis/connect.js";
-import { callWithin } from "../../packages/core/src/store/redis/deadline.js";
+import { connect, callWithin } from "../../packages/core/src/store/redis/connect.js";
 import { openLatch } from "../support/latch.js";
 import { silentLogger } from "../support/logger.js";
 

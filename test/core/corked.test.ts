@@ -6,7 +6,7 @@ import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
 import { decideAcrossSlots } from "../../packages/core/src/store/redis/cluster.js";
 import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
-import { cork } from "../../packages/core/src/store/redis/corked.js";
+import { cork } from "../../packages/core/src/store/redis/client.js";
 import { freshPrefix } from "../support/redis.js";
 
 type Write = (this: Socket, ...words: never[]) => void;

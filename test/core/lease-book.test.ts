@@ -82,7 +82,7 @@ class World {
     this.now += delayMs ?? 0;
     requests.forEach((request, index) => {
       if (delayMs === undefined) book.fail(request);
-      else book.settle(request, grants[index]!, sentAt);
+      else book.apply(request, grants[index]!, sentAt);
     });
   }
 
@@ -142,7 +142,8 @@ describe("parts of a quota", () => {
           steps.map((one) => ({ ...one, delay: one.delay ?? 1 })),
         );
         for (const book of world.books) book.drain();
-        for (let process = 0; process < 4; process += 1) while (world.book(process).wants) world.exchange(process, 0);
+        for (let process = 0; process < 4; process += 1)
+          while (world.book(process).hasRequests) world.exchange(process, 0);
         for (const key of ["a", "b"]) {
           const window = `${key} ${world.model.windowOf(key, world.now)}`;
           expect(world.model.consumed(key, world.now)).to.equal(world.admitted.get(window) ?? 0);
@@ -190,7 +191,7 @@ describe("a process that is asked again and again for one quota", () => {
   it("leases nothing for those who ask once", () => {
     const world = new World(1);
     for (let index = 0; index < 1000; index += 1) world.request(0, charge(`k${index}`, 1000));
-    expect(world.book(0).wants).to.equal(false);
+    expect(world.book(0).hasRequests).to.equal(false);
     expect(world.book(0).size).to.equal(0);
   });
 
@@ -219,7 +220,7 @@ describe("a process that is asked again and again for one quota", () => {
     world.now += windowMs;
     expect(world.request(0, charge("a", 1000))).to.equal("counted");
     world.book(0).drain();
-    while (world.book(0).wants) world.exchange(0, 0);
+    while (world.book(0).hasRequests) world.exchange(0, 0);
     expect(world.model.consumed("a", world.now)).to.equal(1);
   });
 
@@ -283,7 +284,7 @@ describe("a book of leases", () => {
     const reservation = book.reserve(charge("a", 1000)) as Reservation;
     book.drain();
     book.release(reservation);
-    while (book.wants) world.exchange(0, 0);
+    while (book.hasRequests) world.exchange(0, 0);
     expect(world.model.consumed("a", world.now)).to.equal(20);
   });
 });

@@ -15,22 +15,13 @@ import { until } from "../support/until.js";
 /** A store in process that can be away, and counts how often it is asked. */
 class Shelf implements DecisionStore {
   readonly #inner = new MemoryDecisionStore();
-  readonly revoke: DecisionStore["revoke"] = (key, expiresAt) => this.#inner.revoke(key, expiresAt);
-  readonly cutOff: DecisionStore["cutOff"] = (...words) => this.#inner.cutOff(...words);
+  readonly revoke: MemoryDecisionStore["revoke"] = (key, expiresAt) => this.#inner.revoke(key, expiresAt);
   asked = 0;
   away: StoreFault | undefined;
 
   ask(question: Question): Answer | StoreFault {
     this.asked += 1;
     return this.away ?? this.#inner.ask(question);
-  }
-
-  state() {
-    return this.#inner.state();
-  }
-
-  close(): void {
-    this.#inner.close();
   }
 
   counter(charge: Consumption): number {
@@ -153,7 +144,7 @@ describe("a store with leases", () => {
   it("charges a revoked token's sender from a lease, and its user nothing", async () => {
     await lease(charge("ip"));
     await lease(charge("user"));
-    await store.revoke("revoked:bad", Date.now() / 1000 + 60);
+    await shelf.revoke("revoked:bad", Date.now() / 1000 + 60);
     const refused = await ask({ beforeToken: [charge("ip")], token, afterToken: [charge("user")] });
     expect(refused.revoked).to.equal(true);
     expect(consumed(refused)).to.deep.equal([3, undefined]);

@@ -5,8 +5,7 @@ import type { AttemptAnswer, AttemptQuestion, AttemptResult } from "../../packag
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
-import { loginChargeScript } from "../../packages/core/src/store/redis/scripts/login-charge.js";
-import { loginSettleScript } from "../../packages/core/src/store/redis/scripts/login-settle.js";
+import { loginChargeScript, loginSettleScript } from "../../packages/core/src/store/redis/scripts/logins.js";
 import { isSoak } from "../support/soak.js";
 import { until } from "../support/until.js";
 import type { Fate } from "./support/flaky-connection.js";

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "chai";
 import type { Connection } from "../../packages/core/src/store/redis/connect.js";
-import { LossDetector } from "../../packages/core/src/store/redis/loss-detector.js";
+import { LossDetector } from "../../packages/core/src/store/redis/data-loss.js";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
 import { cleanUp } from "../support/clean-up.js";
 import { silentLogger } from "../support/logger.js";

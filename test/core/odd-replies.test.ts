@@ -10,7 +10,7 @@ import { RedisChannels } from "../../packages/core/src/store/redis/channels.js";
 import type { Connection } from "../../packages/core/src/store/redis/connect.js";
 import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
 import { connect } from "../../packages/core/src/store/redis/connect.js";
-import { RedisLeaseSource } from "../../packages/core/src/store/redis/lease-source.js";
+import { RedisLeaseSource } from "../../packages/core/src/store/redis/leases.js";
 import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";
 import { RedisLimitOverrides } from "../../packages/core/src/store/redis/limit-overrides.js";
 import { RedisDecisionStore } from "../../packages/core/src/store/redis/decisions.js";

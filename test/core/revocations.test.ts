@@ -7,7 +7,7 @@ import { CutoffRules } from "../../packages/core/src/revocation/cutoffs.js";
 import { RevocationService } from "../../packages/core/src/revocation/revocations.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
-import type { DecisionStore } from "../../packages/core/src/store/ports/decisions.js";
+import type { RevocationStore } from "../../packages/core/src/store/ports/revocation.js";
 import { admit, openGate, refuse } from "./support/gate.js";
 import { identifiers } from "./support/identifiers.js";
 import { withClaims } from "./support/mint.js";
@@ -19,8 +19,7 @@ const month = 30 * 86_400;
 function openService(maxLifetimeSeconds = month, issuers: IssuerScope = new IssuerScope()) {
   const told: (readonly [key: string, seconds: number])[] = [];
   const memory = new MemoryDecisionStore({ now: () => start * 1000 });
-  const store: DecisionStore = {
-    ask: (question) => memory.ask(question),
+  const store: RevocationStore = {
     revoke(key, expiresAt) {
       told.push([key, expiresAt]);
       return memory.revoke(key, expiresAt);
@@ -29,12 +28,11 @@ function openService(maxLifetimeSeconds = month, issuers: IssuerScope = new Issu
       told.push([key, ttlSeconds]);
       return memory.cutOff(key, ttlSeconds);
     },
-    state: () => memory.state(),
-    close: () => memory.close(),
   };
   const keys = new Keyspace("", "key-secret", { issuers });
   const service = new RevocationService({
     store,
+    decisions: memory,
     keys,
     issuers,
     marginSeconds: 300,

@@ -4,7 +4,7 @@ import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import type { Question } from "../../packages/core/src/store/ports/decisions.js";
 import { RedisCacheStore } from "../../packages/core/src/store/redis/cache.js";
 import type { Connection } from "../../packages/core/src/store/redis/connect.js";
-import { ClockComparison } from "../../packages/core/src/store/redis/clock-comparison.js";
+import { ClockComparison } from "../../packages/core/src/store/redis/server-clock.js";
 import { RedisChannels } from "../../packages/core/src/store/redis/channels.js";
 import { Tracking } from "../../packages/core/src/store/redis/tracking.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { TrackedAnswers } from "../../packages/core/src/store/redis/tracked-answers.js";
 import type { Answer, Question, DecisionStore, TokenQuestion } from "../../packages/core/src/store/ports/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
+import type { RevocationStore } from "../../packages/core/src/store/ports/revocation.js";
 import { isSoak } from "../support/soak.js";
 
 /** A store whose answers come when the test lets them, and a clock and invalidations it moves. */
@@ -16,7 +17,7 @@ function open(boundMs = 2000) {
       const cutoff = cutoffs.get(key);
       return cutoff !== undefined && (issuedAt === undefined || issuedAt <= cutoff);
     });
-  const store: DecisionStore = {
+  const store: DecisionStore & RevocationStore = {
     async ask({ token, beforeToken }: Question): Promise<Answer> {
       if (token !== undefined) state.asked += 1;
       // Read first, answer later: what changes in between is the race.
@@ -26,12 +27,10 @@ function open(boundMs = 2000) {
     },
     revoke: (key) => Promise.resolve(void revoked.add(key)),
     cutOff: (key, _ttl, at = 0) => Promise.resolve((cutoffs.set(key, at), at)),
-    state: () => ({ kind: "redis", status: "up", findings: [] }),
-    close: () => undefined,
   };
   const answers = new TrackedAnswers({
     store,
-    boundMs,
+    maxAgeMs: boundMs,
     invalidations: { isAlive: () => state.alive },
     now: () => state.ms,
   });

@@ -40,14 +40,14 @@ describe("tracking of keys", function () {
       logger: silentLogger,
       scripts: [],
     });
-    const tracking = new Tracking({ connection, logger: silentLogger, heartbeatMs: 20, patienceMs: 400 });
+    const tracking = new Tracking({ connection, logger: silentLogger, heartbeatMs: 20, proofTimeoutMs: 400 });
     const heard: string[] = [];
     const messages: string[] = [];
     let flushes = 0;
     for (const prefix of ["a:", "b:"]) {
       tracking.track({ prefix, invalidate: (key) => heard.push(key), flush: () => (flushes += 1) });
     }
-    tracking.subscribe("channel", { hear: (message) => messages.push(message.toString()), gap: () => undefined });
+    tracking.subscribe("channel", { receive: (message) => messages.push(message.toString()), gap: () => undefined });
     cleanUp.push(async () => {
       tracking.close();
       await connection.close();
@@ -131,7 +131,7 @@ describe("tracking of keys", function () {
     const late: string[] = [];
     let gaps = 0;
     const stop = tracking.subscribe("late", {
-      hear: (message) => late.push(message.toString()),
+      receive: (message) => late.push(message.toString()),
       gap: () => (gaps += 1),
     });
     await until(() => gaps === 1);
@@ -178,7 +178,7 @@ describe("tracking of keys", function () {
     cleanUp.push(() => tracking.close());
     await until(() => connection.isUp());
     expect(await admin.client("LIST")).not.to.include("portcullis-tracking");
-    tracking.subscribe("channel", { hear: () => undefined, gap: () => undefined });
+    tracking.subscribe("channel", { receive: () => undefined, gap: () => undefined });
     await until(async () => String(await admin.client("LIST")).includes("portcullis-tracking"));
   });
 

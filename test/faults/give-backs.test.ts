@@ -11,7 +11,7 @@ import { openLatch } from "../support/latch.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, operate } from "../support/redis.js";
 import { until } from "../support/until.js";
-import { loginChargeScript } from "../../packages/core/src/store/redis/scripts/login-charge.js";
+import { loginChargeScript } from "../../packages/core/src/store/redis/scripts/logins.js";
 
 /** A Redis, and what goes wrong with it. */
 interface Place {

@@ -9,8 +9,7 @@ import { startLogin, statuses } from "../support/login.js";
 import { operate } from "../support/redis.js";
 import { until } from "../support/until.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
-import { loginChargeScript } from "../../packages/core/src/store/redis/scripts/login-charge.js";
-import { loginSettleScript } from "../../packages/core/src/store/redis/scripts/login-settle.js";
+import { loginChargeScript, loginSettleScript } from "../../packages/core/src/store/redis/scripts/logins.js";
 
 type Tail<List extends unknown[]> = List extends [unknown, ...infer Rest] ? Rest : never;
 

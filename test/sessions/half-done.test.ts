@@ -11,7 +11,7 @@ import type { SessionEnded } from "../../packages/core/src/sessions/events.js";
 import { SessionEvents } from "../../packages/core/src/sessions/events.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { MemoryChannels } from "../../packages/core/src/store/memory/channels.js";
-import type { DecisionStore } from "../../packages/core/src/store/ports/decisions.js";
+import type { RevocationStore } from "../../packages/core/src/store/ports/revocation.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import type { SessionStore } from "../../packages/core/src/store/ports/sessions.js";
 import { cleanUp } from "../support/clean-up.js";
@@ -122,11 +122,12 @@ describe("an ending of sessions of which Redis has done only a part", function (
       const issuers = new IssuerScope({ known: [testIssuer] });
       const news = new SessionEvents(new MemoryChannels(), issuers, silentLogger);
       news.listen((ending) => heard.push(ending));
-      const security: Partial<DecisionStore> = { cutOff: () => Promise.resolve(1000) };
+      const security: Partial<RevocationStore> = { cutOff: () => Promise.resolve(1000) };
       const store: Partial<SessionStore> = { end: () => Promise.reject(new StoreFault("timeout")) };
       const ending = createLogout({
         ...{ news, keys: new Keyspace("", "test", { issuers }), issuers },
-        security: security as DecisionStore,
+        security: security as RevocationStore,
+        health: { state: () => ({ kind: "memory", status: "up", findings: [] }) },
         store: store as SessionStore,
         cutoffs: new CutoffRules({
           ...{ maxLifetimeSeconds: 60, marginSeconds: 0, cutoffMarginSeconds: 0, ownIssuer: undefined },

@@ -37,7 +37,7 @@ import { metricsRoute } from "./routes/metrics.js";
 import { revokeRoute } from "./routes/revoke.js";
 import { createServices } from "./services.js";
 import { Keyspace } from "./store/keyspace.js";
-import { clockDiffers } from "./store/ports/decisions.js";
+import { clockDiffers } from "./store/ports/health.js";
 import { SharedIssuer } from "./store/shared-issuer.js";
 import { createStores } from "./store/stores.js";
 import type { Metric } from "./telemetry/metrics.js";
@@ -232,7 +232,7 @@ export function createGate<Raw, Middleware extends object>(
     requireClaim: (name, test) => authorize(requireClaim(name, test, services.challenges)),
     requireRole: (...roles) => authorize(requireRole(roles, services.challenges)),
     requireRecentAuth: (recency) =>
-      authorize(requireRecentAuth(recency, services.challenges, now, () => clockDiffers(stores.security))),
+      authorize(requireRecentAuth(recency, services.challenges, now, () => clockDiffers(stores))),
     unless(condition, middleware) {
       const matches = compileCondition("unless()", condition);
       return factory.combine([factory.checkOf("unless()", middleware)], (checks) =>

@@ -23,8 +23,9 @@ import { RevocationService } from "./revocation/revocations.js";
 import type { SessionServices } from "./sessions/create.js";
 import { createSessions } from "./sessions/create.js";
 import { SessionEvents } from "./sessions/events.js";
-import { marginSecondsFor } from "./store/cut-off-margin.js";
-import { StoreFault, clockDiffers } from "./store/ports/decisions.js";
+import { StoreFault } from "./store/ports/decisions.js";
+import { clockDiffers } from "./store/ports/health.js";
+import { marginSecondsFor } from "./store/ports/revocation.js";
 import type { Telemetry } from "./telemetry/telemetry.js";
 import type { Keyspace } from "./store/keyspace.js";
 import { MemoryLoginStore } from "./store/memory/logins.js";
@@ -68,7 +69,8 @@ export function createServices<Raw>(
     auth === undefined || revocation === undefined || cutoffs === undefined
       ? undefined
       : new RevocationService({
-          store: stores.security,
+          store: stores.revocations,
+          decisions: stores.decisions,
           keys,
           issuers: auth.scope,
           marginSeconds: marginSecondsFor(auth.toleranceSeconds),
@@ -103,7 +105,7 @@ export function createServices<Raw>(
     return { partition, question, lasts: !(question instanceof StoreFault) && !keys.isPresumed };
   }
 
-  const { security: store, quotaRecords: records } = stores;
+  const { decisions: store, quotaRecords: records } = stores;
   const shared = resolved.redis !== undefined;
   const verifies = auth !== undefined;
   const administration = administerQuotas<Raw>({ store, records, shared, keys, ipv6PrefixLength, verifies, logger });
@@ -111,6 +113,7 @@ export function createServices<Raw>(
 
   return {
     store,
+    health: stores,
     administration,
     verifier: auth === undefined ? undefined : openVerifier(auth),
     sources: auth?.sources ?? [],
@@ -120,7 +123,7 @@ export function createServices<Raw>(
         : new ProofOfPossession({
             dpop: auth.dpop,
             toleranceSeconds: auth.toleranceSeconds,
-            clockDiffers: () => clockDiffers(store),
+            clockDiffers: () => clockDiffers(stores),
             ...{ keys, challenges, now },
           }),
     revocations,

@@ -2,8 +2,15 @@ import { CacheService } from "../../../packages/core/src/cache/cache-service.js"
 import { createFacts } from "../../../packages/core/src/adapter.js";
 import type { Auth, CacheOptions, GateCache, RequestCache } from "../../../packages/core/src/index.js";
 import { resolveCache } from "../../../packages/core/src/cache/options.js";
-import type { CacheSignals, SignalledPrefix } from "../../../packages/core/src/store/ports/cache-signals.js";
-import type { CacheEntry, CacheStore, Claim, Lease, Settlement } from "../../../packages/core/src/store/ports/cache.js";
+import type {
+  CacheSignals,
+  SignalledPrefix,
+  CacheEntry,
+  CacheStore,
+  Claim,
+  Lease,
+  Settlement,
+} from "../../../packages/core/src/store/ports/cache.js";
 import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
 import { MemoryCacheStore } from "../../../packages/core/src/store/memory/cache.js";
 import { MemoryChannels } from "../../../packages/core/src/store/memory/channels.js";

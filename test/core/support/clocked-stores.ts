@@ -1,7 +1,7 @@
 import type { Redis } from "ioredis";
 import { MemoryDecisionStore } from "../../../packages/core/src/store/memory/decisions.js";
 import type { Adjustment, Answer, Consumption, Question } from "../../../packages/core/src/store/ports/decisions.js";
-import { adjustmentLine } from "../../../packages/core/src/store/redis/adjustments.js";
+import { adjustmentLine } from "../../../packages/core/src/store/redis/usage-corrections.js";
 import { decideBatch } from "../../../packages/core/src/store/redis/decide-batch.js";
 import { withoutNumber, wordsOf } from "../../../packages/core/src/store/redis/give-backs.js";
 import { runScript } from "../../../packages/core/src/store/redis/scripts/script.js";

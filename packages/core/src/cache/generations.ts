@@ -1,7 +1,6 @@
 import type { Generation } from "./generation.js";
 import { LRUCache } from "lru-cache";
-import type { CacheStore } from "../store/ports/cache.js";
-import type { CacheSignals } from "../store/ports/cache-signals.js";
+import type { CacheStore, CacheSignals } from "../store/ports/cache.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { Invalidations, allOf } from "./invalidations.js";

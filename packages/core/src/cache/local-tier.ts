@@ -1,7 +1,7 @@
 import type { Kept, LocalRegion, Region } from "./regions.js";
 import { LRUCache } from "lru-cache";
 import type { CachedEntry } from "./cached-entry.js";
-import type { CacheSignals } from "../store/ports/cache-signals.js";
+import type { CacheSignals } from "../store/ports/cache.js";
 
 export interface LocalTierOptions {
   readonly entries: number;

@@ -1,5 +1,5 @@
 import type { ResolvedCache } from "./options.js";
-import type { CacheStore } from "../store/ports/cache.js";
+import type { CacheStore, CacheSignals } from "../store/ports/cache.js";
 import type { Keyspace } from "../store/keyspace.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import { CacheStatistics } from "../telemetry/cache-statistics.js";
@@ -19,7 +19,6 @@ import { LeaseReleases } from "./lease-releases.js";
 import { LocalTier } from "./local-tier.js";
 import type { Region } from "./regions.js";
 import { Regions } from "./regions.js";
-import type { CacheSignals } from "../store/ports/cache-signals.js";
 import { LeaseWaiters } from "./lease-waiters.js";
 
 export interface LayeredCacheOptions {

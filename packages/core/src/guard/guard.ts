@@ -20,7 +20,9 @@ import type { Counted, Settlement } from "../limits/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import type { SharedKeys } from "../store/keyspace.js";
 import type { Answer, Question, UsageCorrections, DecisionStore, CounterState } from "../store/ports/decisions.js";
-import { StoreFault, clockDiffers, faultForAll } from "../store/ports/decisions.js";
+import { StoreFault, faultForAll } from "../store/ports/decisions.js";
+import type { StoreHealth } from "../store/ports/health.js";
+import { clockDiffers } from "../store/ports/health.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Challenges } from "./challenges.js";
 import { denyForClock, denyUnavailable, schemeOf } from "./challenges.js";
@@ -31,6 +33,7 @@ import { isPreflight } from "./preflight.js";
 /** What every admission of a gate works with. */
 export interface GuardServices<Raw> {
   readonly store: DecisionStore;
+  readonly health: StoreHealth;
   readonly verifier: Verifier | undefined;
   readonly sources: readonly TokenSource<Raw>[];
   /** Undefined where no token is bound to a key. */
@@ -119,7 +122,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     scheme: Scheme,
   ): Decision | Promise<Decision> {
     if ("code" in outcome) {
-      const isOurFault = outcome.code === "token_untimely" && clockDiffers(store);
+      const isOurFault = outcome.code === "token_untimely" && clockDiffers(services.health);
       return charge(exchange, undefined, isOurFault ? denyForClock() : challenges.tokenRefused(outcome, scheme));
     }
     return outcome.boundTo === undefined && scheme === "Bearer"

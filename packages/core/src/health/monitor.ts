@@ -1,6 +1,6 @@
 import type { Degradation } from "../guard/degradation.js";
 import type { ResolvedOptions } from "../options.js";
-import type { StoreState } from "../store/ports/decisions.js";
+import type { StoreState } from "../store/ports/health.js";
 import type { Stores } from "../store/stores.js";
 
 /** The state of everything a gate depends on. */
@@ -38,7 +38,7 @@ export class HealthMonitor<Raw> {
 
   read(): Health {
     const { auth, storeChosen } = this.#resolved;
-    const store = this.#stores.security.state();
+    const store = this.#stores.state();
     const keys = auth === undefined ? "none" : auth.keys.status();
     const partly = [store.status, keys].includes("degraded") || !storeChosen;
     return { status: store.status === "down" || keys === "down" ? "down" : partly ? "degraded" : "up", store, keys };

@@ -4,8 +4,10 @@ import { checkIdentifying, claimAt, identifyingText } from "../auth/identifying-
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import { checkInteger, checkObject } from "../lib/validate.js";
 import type { Keyspace } from "../store/keyspace.js";
-import type { RevokeOptions, DecisionStore, TokenQuestion } from "../store/ports/decisions.js";
+import type { DecisionStore, TokenQuestion } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
+import type { RevocationStore, RevokeOptions } from "../store/ports/revocation.js";
+import { recordEnd } from "../store/ports/revocation.js";
 import type { CutoffRules } from "./cutoffs.js";
 
 /** What names a token: the `auth` of a request, or the parts of it that matter. Without `jti` the token itself is needed. */
@@ -54,7 +56,8 @@ export interface Revocations {
 }
 
 export interface RevocationServiceOptions {
-  readonly store: DecisionStore;
+  readonly store: RevocationStore;
+  readonly decisions: DecisionStore;
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
   /** Records outlive the token by this much, so that another service's clock tolerance does not revive it. */
@@ -96,7 +99,7 @@ export class RevocationService implements Revocations {
     }
     // Not by maxLifetime: one without `iat` is too long-lived today, and is not any more when little of its life is left.
     const latest = now() / 1000 + longestRecordSeconds;
-    const expiresAt = Math.ceil(Math.min(token.expiresAt, latest)) + marginSeconds;
+    const expiresAt = recordEnd(Math.min(token.expiresAt, latest), marginSeconds);
     await this.#options.keys.settled();
     const key = this.#recordKey(token);
     await store.revoke(key, expiresAt, options);
@@ -121,7 +124,11 @@ export class RevocationService implements Revocations {
     checkCheckable(token);
     this.#options.issuers.checkToken(token);
     await this.#options.keys.settled();
-    const answer = await this.#options.store.ask({ beforeToken: [], token: this.questionFor(token), afterToken: [] });
+    const answer = await this.#options.decisions.ask({
+      beforeToken: [],
+      token: this.questionFor(token),
+      afterToken: [],
+    });
     if (answer instanceof StoreFault) throw answer;
     if (answer.revoked instanceof StoreFault) throw answer.revoked;
     return answer.revoked === true;

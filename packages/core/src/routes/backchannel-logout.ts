@@ -10,6 +10,7 @@ import { checkBoolean, checkFunction, checkObject, optionError, strings } from "
 import type { Keyspace } from "../store/keyspace.js";
 import type { ForeignLogout } from "../sessions/logout.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
+import type { StoreHealth } from "../store/ports/health.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import { noStore, notRecorded, oauthError } from "./oauth.js";
 import { answerAt, checkPath, reply } from "./route.js";
@@ -44,6 +45,7 @@ export interface BackchannelLogout {
 export interface LogoutServices<Raw> {
   readonly auth: ResolvedAuth<Raw> | undefined;
   readonly store: DecisionStore;
+  readonly health: StoreHealth;
   readonly keys: Keyspace;
   /** Ends the session, or all of the user up to `issuedAt`. Undefined where revocation is off. */
   readonly logOut: ((logout: ForeignLogout) => Promise<void>) | undefined;
@@ -59,7 +61,7 @@ export interface LogoutServices<Raw> {
  */
 export function backchannelLogoutRoute<Raw>(
   options: BackchannelLogoutOptions<Raw>,
-  { auth, store, keys, logOut, now }: LogoutServices<Raw>,
+  { auth, store, health, keys, logOut, now }: LogoutServices<Raw>,
 ): Check<Raw> {
   checkObject("backchannelLogout()", options, ["audience", "path", "requireType", "onLogout"]);
   const { path = "/backchannel-logout", requireType = true, onLogout } = options;
@@ -93,7 +95,7 @@ export function backchannelLogoutRoute<Raw>(
       const token = form.kind === "invalid" ? undefined : onlyField(form.fields, "logout_token");
       if (typeof token !== "string" || token.length > maxCompactLength || !isCompactJws(token)) return refuse();
       const outcome = await verifier.verify(token);
-      if ("code" in outcome) return isOurFault(outcome, store) ? notRecorded() : refuse();
+      if ("code" in outcome) return isOurFault(outcome, health) ? notRecorded() : refuse();
       const { issuer, sessionId, issuedAt = 0, expiresAt, jti = "" } = outcome.auth;
       const user = userOf(outcome.auth);
       if (user === undefined && sessionId === undefined) return refuse();

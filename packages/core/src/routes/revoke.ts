@@ -9,7 +9,7 @@ import type { Check } from "../http/check.js";
 import type { ResolvedAuth } from "../auth/resolve.js";
 import { checkFunction, checkObject, optionError } from "../lib/validate.js";
 import type { Revocations } from "../revocation/revocations.js";
-import type { DecisionStore } from "../store/ports/decisions.js";
+import type { StoreHealth } from "../store/ports/health.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { OAuthClients } from "./clients.js";
 import { resolveClients } from "./clients.js";
@@ -43,7 +43,7 @@ export type RevokeRefreshToken = (token: string) => Promise<boolean>;
 
 export interface RevokeServices<Raw> {
   readonly auth: ResolvedAuth<Raw> | undefined;
-  readonly store: Pick<DecisionStore, "state">;
+  readonly health: StoreHealth;
   /** Undefined where revocation is off. */
   readonly revocations: Revocations | undefined;
   /** Undefined where the gate issues no tokens. */
@@ -63,7 +63,7 @@ const anyTimeSeconds = 10 * 366 * 86_400;
 export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: RevokeServices<Raw>): Check<Raw> {
   checkObject("revoke()", options, ["path", "clients", "authenticateClient"]);
   const { path = "/revoke", clients } = options;
-  const { auth, store, revocations, revokeRefreshToken, now } = services;
+  const { auth, health, revocations, revokeRefreshToken, now } = services;
   checkPath("revoke().path", path);
   if (options.authenticateClient !== undefined)
     checkFunction("revoke().authenticateClient", options.authenticateClient);
@@ -132,7 +132,7 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
       return oauthError(400, "unsupported_token_type", "Refresh tokens are not revoked here");
     }
     // Where nobody can say whether it is a good token, nobody may say that it is revoked.
-    return outcome !== undefined && "code" in outcome && isOurFault(outcome, store) ? notRecorded() : done;
+    return outcome !== undefined && "code" in outcome && isOurFault(outcome, health) ? notRecorded() : done;
   }
 }
 

@@ -3,8 +3,8 @@ import { IssuerVerifier } from "../auth/issuer-verifier.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import { Verifier } from "../auth/verifier.js";
 import type { ResolvedAuth } from "../auth/resolve.js";
-import type { DecisionStore } from "../store/ports/decisions.js";
-import { clockDiffers } from "../store/ports/decisions.js";
+import type { StoreHealth } from "../store/ports/health.js";
+import { clockDiffers } from "../store/ports/health.js";
 
 /** What a route asks of tokens, where it is not what the guard asks. */
 export type TokenDemands = Partial<Omit<IssuerVerifierOptions, "keysOf" | "algorithms" | "issuer">>;
@@ -27,6 +27,6 @@ export function createTokenVerifier<Raw>(
 }
 
 /** Is a token refused for the issuer's keys or for our clock, so that nobody can say whether it is good? */
-export function isOurFault({ code }: TokenRefusal, store: Pick<DecisionStore, "state">): boolean {
-  return code === "keys_unavailable" || (code === "token_untimely" && clockDiffers(store));
+export function isOurFault({ code }: TokenRefusal, health: StoreHealth): boolean {
+  return code === "keys_unavailable" || (code === "token_untimely" && clockDiffers(health));
 }

@@ -24,7 +24,7 @@ export interface SessionServices {
 }
 
 export interface SessionFoundation {
-  readonly stores: Pick<Stores, "sessions" | "security">;
+  readonly stores: Pick<Stores, "sessions" | "decisions" | "revocations" | "state">;
   readonly keys: Keyspace;
   readonly news: SessionEvents;
   /** Undefined where revocation is off. */
@@ -43,7 +43,7 @@ export function createSessions<Raw>(
   const issuers: IssuerScope = auth.scope;
   const common = {
     store: stores.sessions,
-    security: stores.security,
+    security: stores.revocations,
     keys,
     issuers,
     orgClaim: revocation.orgClaim,
@@ -54,12 +54,13 @@ export function createSessions<Raw>(
   const { toleranceSeconds } = auth;
   return {
     sessions,
-    ending: createLogout({ ...common, sessions, toleranceSeconds, tokens, now }),
+    ending: createLogout({ ...common, health: stores, sessions, toleranceSeconds, tokens, now }),
     tokens:
       tokens === undefined
         ? missingTokens
         : new TokenService({
             ...common,
+            decisions: stores.decisions,
             tokens,
             tenantClaim: cache?.tenantClaim,
             deadlineMs,

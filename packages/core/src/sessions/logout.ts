@@ -3,8 +3,9 @@ import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { ResolvedTokens } from "./options.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Keyspace } from "../store/keyspace.js";
-import type { DecisionStore } from "../store/ports/decisions.js";
-import { clockDiffers } from "../store/ports/decisions.js";
+import type { StoreHealth } from "../store/ports/health.js";
+import { clockDiffers } from "../store/ports/health.js";
+import type { RevocationStore } from "../store/ports/revocation.js";
 import type { SessionStore } from "../store/ports/sessions.js";
 import type { SessionEvents } from "./events.js";
 import type { Sessions } from "./sessions.js";
@@ -29,7 +30,8 @@ export interface Logout {
 export interface LogoutOptions {
   readonly sessions: Sessions;
   readonly store: SessionStore;
-  readonly security: DecisionStore;
+  readonly security: RevocationStore;
+  readonly health: StoreHealth;
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
   readonly news: SessionEvents;
@@ -42,7 +44,7 @@ export interface LogoutOptions {
 }
 
 export function createLogout(options: LogoutOptions): Logout {
-  const { sessions, store, security, keys, issuers, news, cutoffs, toleranceSeconds, tokens, now } = options;
+  const { sessions, store, security, health, keys, issuers, news, cutoffs, toleranceSeconds, tokens, now } = options;
   return {
     revokeRefreshToken: tokens === undefined ? undefined : revokerOf(tokens),
     async logOut({ issuer, principal, sessionId, issuedAt }) {
@@ -68,7 +70,7 @@ export function createLogout(options: LogoutOptions): Logout {
       const claims = await refreshTokens.read(token);
       if (claims === undefined) return false;
       // Where our clock is known to be wrong, what may have expired is ended all the same.
-      const isAlive = claims.expiresAt > now() / 1000 || clockDiffers(security);
+      const isAlive = claims.expiresAt > now() / 1000 || clockDiffers(health);
       if (isAlive) await sessions.revoke(issuers.principal(issuer, claims.subject), claims.sessionId);
       return true;
     };

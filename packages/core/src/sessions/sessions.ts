@@ -6,7 +6,7 @@ import { checkFunction, checkInteger, checkObject } from "../lib/validate.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { Keyspace } from "../store/keyspace.js";
-import type { DecisionStore } from "../store/ports/decisions.js";
+import type { RevocationStore } from "../store/ports/revocation.js";
 import type { SessionStore, StoredSession } from "../store/ports/sessions.js";
 import type { SessionEnded, SessionEvents } from "./events.js";
 import { checkName, isName } from "./request.js";
@@ -71,7 +71,7 @@ export interface EndedSessions extends SessionEnded {
 
 export interface SessionServiceOptions {
   readonly store: SessionStore;
-  readonly security: DecisionStore;
+  readonly security: RevocationStore;
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
   readonly revocations: Revocations;

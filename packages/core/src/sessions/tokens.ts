@@ -9,6 +9,7 @@ import { checkObject } from "../lib/validate.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
+import type { RevocationStore } from "../store/ports/revocation.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { Creation, LiveToken, ClockReading, SessionRecord, SessionStore } from "../store/ports/sessions.js";
 import type { EndSession } from "./orphan-cleanup.js";
@@ -25,7 +26,8 @@ import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
 export interface TokenServiceOptions extends IdentifyingClaims {
   readonly tokens: ResolvedTokens;
   readonly store: SessionStore;
-  readonly security: DecisionStore;
+  readonly decisions: DecisionStore;
+  readonly security: RevocationStore;
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
   readonly news: SessionEvents;
@@ -213,12 +215,12 @@ export class TokenService implements Tokens {
    * ends the new tokens too.
    */
   async #judge({ subject, sessionId, org, jti, issuedAt, expiresAt }: RefreshClaims): Promise<ClockReading> {
-    const { keys, store, security } = this.#options;
+    const { keys, store, decisions } = this.#options;
     const cutoffKeys = [keys.subjectCutoff(this.#principal(subject)), keys.sessionCutoff(this.#qualify(sessionId))];
     if (org !== undefined) cutoffKeys.push(keys.groupCutoff(this.#qualify(org)));
     const moment = await store.moment(cutoffKeys);
     const token = { revokedKey: keys.revokedToken(this.#qualify(jti)), cutoffKeys, issuedAt };
-    const answer = await security.ask({ beforeToken: [], token, afterToken: [] });
+    const answer = await decisions.ask({ beforeToken: [], token, afterToken: [] });
     if (answer instanceof StoreFault) throw answer;
     if (answer.revoked instanceof StoreFault) throw answer.revoked;
     if (answer.revoked === true || moment.cutoffs.some((cutoff) => cutoff !== undefined && issuedAt <= cutoff))

@@ -1,8 +1,7 @@
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { BreakerControl } from "../lib/breaker.js";
-import type { CacheSignals } from "./ports/cache-signals.js";
-import type { CacheStore } from "./ports/cache.js";
+import type { CacheSignals, CacheStore } from "./ports/cache.js";
 import type { MessageOutcome } from "./ports/channels.js";
 import type { Keyspace } from "./keyspace.js";
 import { MemoryCacheStore } from "./memory/cache.js";
@@ -12,7 +11,7 @@ import { RedisChannels } from "./redis/channels.js";
 import type { Connection } from "./redis/connect.js";
 import { Tracking } from "./redis/tracking.js";
 
-/** What the cache stands on. */
+/** The store of the cache, with the signals about it. */
 export interface CachePart {
   readonly store: CacheStore;
   readonly signals: CacheSignals;
@@ -20,7 +19,7 @@ export interface CachePart {
   close(): void;
 }
 
-/** In this process: nobody else changes anything. */
+/** A cache in this process: no other process changes it. */
 export function openMemoryCache(): CachePart {
   const channels = new MemoryChannels();
   const store = new MemoryCacheStore({ channels });
@@ -30,7 +29,7 @@ export function openMemoryCache(): CachePart {
 
 export interface RedisCacheOptions {
   readonly connection: Connection;
-  /** What listens on this Redis already, where the cache has none of its own. */
+  /** The listening connection that exists already if the cache shares the Redis; undefined if it has its own. */
   readonly backplane: { readonly tracking: Tracking; readonly channels: RedisChannels } | undefined;
   readonly keys: Keyspace;
   readonly deadlineMs: number;

@@ -14,35 +14,42 @@ const shards = 64;
 
 const plain = /^[A-Za-z0-9_.-]{1,64}$/;
 
-/** Are the `auth:` keys that services share those of this gate's issuer? */
+/**
+ * How long a key that all processes share, such as the overrides of limits, outlives the last process. Each use renews
+ * it.
+ */
+export const sharedKeyMs: number = 30 * 86_400_000;
+
+/** Says whether the shared `auth:` keys belong to this gate's issuer. */
 export interface SharedKeys {
-  /** Undefined while nobody knows. */
+  /** Undefined while the answer is unknown. */
   readonly areOurs: boolean | undefined;
-  /** Is that an assumption, which the next look may correct? Keys that rest on it must be made anew each time. */
+  /** Is the answer an assumption that may change? Then keys must be made anew for each use. */
   readonly isPresumed: boolean;
-  /** Resolves when it is known, or when nobody can tell now; undefined where it is known already. */
+  /** Resolves when the answer is known, or cannot be found out now; undefined if it is known already. */
   settled(): Promise<void> | undefined;
 }
 
-/** What keys say besides the identifier they are for. */
+/** The parts of keys besides the identifier. */
 export interface KeyOwners {
-  /** @default one issuer, that nobody names */
+  /** @default one issuer without a name */
   readonly issuers?: IssuerScope | undefined;
-  /** The service whose caches these are, as store/service-name.ts has it for keys. @default "default" */
+  /** The service that the caches belong to, in the form of store/service-name.ts. @default "default" */
   readonly service?: string | undefined;
-  /** @default this gate's */
+  /** @default the shared keys belong to this gate */
   readonly shared?: SharedKeys | undefined;
 }
 
 /**
- * The one place that turns identifiers into key text.
+ * Turns identifiers into the text of keys and channels. No other code does.
  *
- * Every identifier belongs to an issuer ({@link IssuerScope}), and so does every key: two issuers' users of one name never
- * meet. The shared `auth:` families, which know no issuer, belong to one issuer of a Redis; they take its identifiers
- * literally, as the other services write them. Caches belong to one service besides.
+ * Every identifier belongs to an issuer ({@link IssuerScope}), and so does every key: users of two issuers never share
+ * a key, even with the same name. The shared `auth:` families do not contain an issuer. They belong to one issuer of a
+ * Redis and contain its identifiers literally, as other services write them. Keys of caches also contain the service.
  *
- * Our own keys take a short, plain identifier literally and any other as a keyed digest (HMAC-SHA-256, RFC 2104), so that two
- * identifiers never meet in one key, e-mail and IP addresses are not readable in Redis, and no user text chooses the slot.
+ * Keys of Portcullis contain a short, plain identifier literally, and any other as a keyed digest (HMAC-SHA-256, RFC
+ * 2104). So two identifiers never share a key, e-mail and IP addresses are not readable in Redis, and no user text
+ * chooses the hash slot.
  */
 export class Keyspace {
   readonly issuers: IssuerScope;
@@ -65,25 +72,25 @@ export class Keyspace {
   }
 
   /**
-   * Wait for it before a key of a family that may be shared is made: resolves when it is known whose these are, or when
-   * nobody can tell now; undefined where it is known. Whoever makes such a key all the same gets a StoreFault.
+   * Must be awaited before a key of a shared family is made. Resolves when the owner of these keys is known, or cannot
+   * be found out now; undefined if it is known already. While it is unknown, making such a key throws a StoreFault.
    */
   settled(): Promise<void> | undefined {
     return this.#shared.settled();
   }
 
-  /** May keys of a family that may be shared be others tomorrow? */
+  /** May keys of shared families change later? */
   get isPresumed(): boolean {
     return this.#shared.isPresumed;
   }
 
-  /** The same while nobody knows whose the shared keys are, as if they were ours: to try what Redis permits. */
+  /** A keyspace that owns the shared keys while their owner is unknown: to test the permissions in Redis. */
   presumed(): Keyspace {
     const shared = { ...ourOwn, areOurs: this.#shared.areOurs ?? true };
     return new Keyspace(this.#prefix, this.#secret, { issuers: this.issuers, service: this.#service, shared });
   }
 
-  /** Where it is kept which issuer has the shared `auth:` keys. */
+  /** The marker of the issuer that owns the shared `auth:` keys. */
   sharedIssuer(): string {
     return this.#own("shared-issuer");
   }
@@ -94,8 +101,9 @@ export class Keyspace {
   }
 
   /**
-   * A token without `jti` is known by its signing input, which a respelled signature does not change. The issuer is that whose
-   * key has verified it: the claim in it may be anybody's, where a gate names no issuer.
+   * The record of a token without `jti`, named by its signing input: another spelling of the signature does not change
+   * that. The issuer is the one whose key has verified the token, since the claim `iss` proves nothing where a gate
+   * names no issuer.
    */
   revokedInput(signingInput: string, issuer?: string): string {
     return this.#own(`revoked:input:${this.issuers.digestFor(issuer)}:${sha256(signingInput)}`);
@@ -118,7 +126,7 @@ export class Keyspace {
     return this.#own(`cutoff:org:${issuer}:${readable(name)}`);
   }
 
-  /** Everything about the sessions of a subject. */
+  /** All keys about the sessions of a subject. */
   sessionsOf(principal: string): SubjectKeys {
     const { issuer, name } = this.issuers.parse(principal);
     const tagged = this.#tagged(issuer, name);
@@ -132,7 +140,7 @@ export class Keyspace {
     };
   }
 
-  /** Everything about the sessions of an organisation. */
+  /** All keys about the sessions of an organisation. */
   groupOf(org: string): GroupKeys {
     const { issuer, name } = this.issuers.parse(org);
     const tagged = this.#tagged(issuer, name);
@@ -144,50 +152,47 @@ export class Keyspace {
     };
   }
 
-  /**
-   * A user, or somebody else who is named with an issuer, as a part of our keys. The issuers are those of the gate that has
-   * verified the token, which may be another: a bare name is one of its users.
-   */
+  /** An identifier with its issuer, as a part of keys. `issuers` are those of the gate that has verified the token. */
   holder(identifier: string, issuers: IssuerScope = this.issuers): string {
     const { issuer, name } = issuers.parse(identifier);
     return `${issuer}:${this.identifier(name)}`;
   }
 
-  /** Whom a limit counts, as part of its key: a user. */
+  /** The partition of a limit: a user. */
   userPartition(principal: string): string {
     return `u:${this.holder(principal)}`;
   }
 
-  /** All whose token of an issuer has this value in a claim; the issuers are those of the gate that has verified it. */
+  /** The partition of all tokens of an issuer with this value of a claim. `issuers` are those of the verifying gate. */
   claimPartition(issuer: string, claim: string, value: string, issuers: IssuerScope = this.issuers): string {
     return `c:${issuers.digestFor(issuer)}:${this.digestOf(claim, value)}`;
   }
 
-  /** A client by its address, in its one spelling. */
+  /** The partition of a client address, in its canonical spelling. */
   addressPartition(address: string): string {
     return `a:${this.issuers.home}:${this.digest(address)}`;
   }
 
-  /** All who send this value in a header. */
+  /** The partition of all requests with this value of a header. */
   headerPartition(header: string, value: string): string {
     return `h:${this.issuers.home}:${this.digestOf(header.toLowerCase(), value)}`;
   }
 
-  /** What the key function of a policy returned. */
+  /** The partition that the key function of a policy has returned. */
   customPartition(key: string): string {
     return `k:${this.issuers.home}:${this.identifier(key)}`;
   }
 
   /**
-   * A counter; all policies of one partition key share a slot, so that one script decides about them together. Counters of
-   * another algorithm or window are other keys, so that a value is never read as what it is not.
+   * The counter of a policy. All policies of one partition share a hash slot, so that one script decides about them.
+   * Another algorithm or window has another key, so that no value is read in the wrong format.
    */
   quota(policy: string, partition: string, algorithm: Algorithm = "fixed-window", windowSeconds = 0): string {
     const family = algorithm === "fixed-window" ? "quota" : `quota-${algorithm}-${windowSeconds}`;
     return this.#partitioned(family, policy, partition);
   }
 
-  /** Where blocks of a client are kept, in the slot of its counters. */
+  /** The block of a client, in the hash slot of its counters. */
   quotaBlock(policy: string, partition: string): string {
     return this.#partitioned("quota-block", policy, partition);
   }
@@ -197,73 +202,89 @@ export class Keyspace {
     return this.#own(`${family}:{${this.#shard(partition)}}:${policy}:${partition}`);
   }
 
-  /** The numbers of give-backs that Redis remembers of one process, in the slot of the counters with this hash tag. */
+  /** The numbers of the give-backs of one process, in the hash slot of this tag. */
   giveBacks(tag: string, process: string): string {
     return this.#own(`give-backs:{${tag}}:${process}`);
   }
 
-  /** What the login throttle keeps. What belongs to one owner, an account or an address, shares a slot. */
+  /** A key of the login throttle. All keys of one owner, an account or an address, share a hash slot. */
   login(throttle: string, kind: string, owner: string, place?: string): string {
     const name = place === undefined ? `${kind}:${owner}` : `${kind}:${owner}:${place}`;
     return this.#own(`login:{${this.#shard(owner)}}:${this.issuers.home}:${throttle}:${name}`);
   }
 
-  /** The failures of the last minute, which other services read. */
+  /** The failed logins of the last minute, which other services read. */
   failedLogins(identifier: string): string {
     const { home } = this.issuers;
-    // While nobody knows whose they are, a count of a minute may be missing in them.
+    // While the owner of the shared keys is unknown, the count of a minute may be missing there.
     return this.#shared.areOurs === undefined
       ? this.#own(`failed:${home}:${readable(identifier)}`)
       : this.#family("auth:failed", "failed", home, identifier, identifier);
   }
 
-  /** What operators decided about quotas. */
+  /** The overrides of limits by operators. */
   quotaRules(): string {
     return this.#own(`quota-rules:{${this.#shard("quota-rules")}}:${this.issuers.home}`);
   }
 
-  /** Who asks most of a policy, in even minutes and in odd ones. */
+  /** The top keys of a policy, of even and of odd minutes. */
   demand(policy: string): [even: string, odd: string] {
     const key = this.#own(`quota-demand:{${this.#shard(policy)}}:${this.issuers.home}:${policy}`);
     return [`${key}:0`, `${key}:1`];
   }
 
-  /** The use of a DPoP proof: its `jti` is unique for the key that signed it. */
+  /** The replay record of a DPoP proof: its `jti` is unique for the key that has signed it. */
   proof(thumbprint: string, jti: string): string {
     const name = `${this.issuers.home}:${this.identifier(thumbprint)}:${this.identifier(jti)}`;
     return this.#own(`proof:{${this.#shard(name)}}:${name}`);
   }
 
-  /** The use of a logout token: its `jti` is unique for its issuer. */
+  /** The replay record of a logout token: its `jti` is unique for its issuer. */
   logoutToken(issuer: string, jti: string): string {
     const name = `${this.issuers.digestFor(issuer)}:${this.identifier(jti)}`;
     return this.#own(`logout:{${this.#shard(name)}}:${name}`);
   }
 
-  /** Keys by which a loss of data is noticed: one, or in a Cluster one for each of our hash tags. */
+  /** The markers that show a loss of data: one, or in a Cluster one for each hash tag. */
   markers(isCluster: boolean): string[] {
     const tags = isCluster ? Array.from({ length: shards }, (_, shard) => shard) : [0];
     return tags.map((tag) => this.#own(`marker:{${tag}}`));
   }
 
-  /** What the keys of all revocations and cut-offs begin with. */
+  /** The prefixes of all revocations and cut-offs. */
   revocationPrefixes(): string[] {
     const families = ["auth:revoked:", "auth:cutoff:"].map((family) => this.#prefix + family);
     return [...families, this.#own("revoked:"), this.#own("cutoff:")];
   }
 
-  /** A channel: of all processes with this prefix, or of those of this service. */
+  /** The name of a channel in Redis: of all processes with this prefix, or of those of this service. */
   channel(name: string): string {
     return this.#own(sharedChannels.has(name) ? `channel:${name}` : `channel:${this.#service}:${name}`);
   }
 
-  /** A cache entry; the scope tells the view of a user or a tenant from the shared one. */
+  /** A cache entry. The scope separates the views of a user, of a tenant, and of everybody. */
   cacheEntry(scope: string, namespace: string, key: string): string {
     const name = `${scope}:${this.identifier(key)}`;
     return this.#own(`cache:${this.#service}:${namespace}:{${this.#shard(name)}}:${name}`);
   }
 
-  /** What the keys of a cache namespace, and of those within it, begin with; of all namespaces without one. */
+  static isCacheEntry(key: string): boolean {
+    return key.includes(entryFamily);
+  }
+
+  /** The key of the lease on a cache entry: in the slot of the entry, and under no prefix of {@link cachePrefixes}. */
+  static cacheLease(entry: string): string {
+    const { prefix, rest } = splitEntry(entry);
+    return `${prefix}making:${rest}`;
+  }
+
+  /** The note that an owner no longer wants the lease on a cache entry. An owner asks for one lease only. */
+  static cacheWithdrawal(entry: string, owner: string): string {
+    const { prefix, rest } = splitEntry(entry);
+    return `${prefix}withdrawn:${rest.slice(0, rest.indexOf("}") + 1)}:${owner}`;
+  }
+
+  /** The prefixes of a cache namespace and of the namespaces within it; without a namespace, of all. */
   cachePrefixes(namespace?: string): string[] {
     const family = this.#own(`cache:${this.#service}:`);
     return namespace === undefined ? [family] : [`${family}${namespace}:`, `${family}${namespace}.`];
@@ -278,13 +299,13 @@ export class Keyspace {
     return this.#own(`generation:${this.#service}:`);
   }
 
-  /** An identifier as a part of one of our own keys: without `:`, and never equal for two different identifiers. */
+  /** An identifier as a part of a key: without `:`, and different for different identifiers. */
   identifier(text: string): string {
     checkIdentifier(text);
     return plain.test(text) ? text : this.digest(text);
   }
 
-  /** The keyed digest of an identifier, for what must not be readable. `~` sets it apart from every plain one. */
+  /** The keyed digest of an identifier that must not be readable. No plain identifier begins with `~`. */
   digest(text: string): string {
     checkIdentifier(text);
     const known = this.#digests.get(text);
@@ -295,7 +316,7 @@ export class Keyspace {
     return digest;
   }
 
-  /** The keyed digest of several texts, which no other texts have: each is told with its length. */
+  /** The keyed digest of several texts. Each is preceded by its length, so that no other texts have this digest. */
   digestOf(...parts: readonly string[]): string {
     let text = "";
     for (const part of parts) {
@@ -306,25 +327,22 @@ export class Keyspace {
   }
 
   #own(rest: string): string {
-    return `${this.#prefix}portcullis:${version}:${rest}`;
+    return this.#prefix + ownFamilies + rest;
   }
 
-  /**
-   * A key of a shared family, literal for the issuer that these belong to; of another's it is one of our own. So is that of a
-   * name which other services do not know: its literal is undefined.
-   */
+  /** A key of a shared family if the issuer owns the family and other services know the name; else a key of our own. */
   #family(shared: string, own: string, issuer: string, name: string, literal: string | undefined): string {
     return literal !== undefined && this.#areShared(issuer) && isLiteral(literal)
       ? `${this.#prefix}${shared}:${literal}`
       : this.#own(`${own}:${issuer}:${readable(name)}`);
   }
 
-  /** What the key of a revoked token of this issuer begins with, for a `jti` that is taken literally. */
+  /** The prefix of the records of this issuer's revoked tokens, for a `jti` that is taken literally. */
   #revokedPrefix(issuer: string): string {
     return this.#areShared(issuer) ? `${this.#prefix}auth:revoked:` : this.#own(`revoked:jti:${issuer}:`);
   }
 
-  /** A StoreFault while nobody knows: the wrong key would say that a token is not revoked. */
+  /** Throws a StoreFault while the owner is unknown: under the wrong key a token would seem not to be revoked. */
   #areShared(issuer: string): boolean {
     if (issuer !== this.issuers.sharing) return false;
     const { areOurs } = this.#shared;
@@ -332,7 +350,7 @@ export class Keyspace {
     return areOurs;
   }
 
-  /** A name of an issuer, with the hash tag by which all keys of it share a slot. */
+  /** A name with its issuer, and the hash tag that all its keys share. */
   #tagged(issuer: string, name: string): string {
     const holder = `${issuer}:${this.identifier(name)}`;
     return `{${this.#shard(holder)}}:${holder}`;
@@ -356,7 +374,17 @@ function isLiteral(identifier: string): boolean {
   return identifier.length <= 512 && identifier.isWellFormed() && Buffer.byteLength(identifier) <= 512;
 }
 
-/** A part of a key that is the same for all services, whatever their `keySecret`. */
+const ownFamilies = `portcullis:${version}:`;
+const entryFamily = `${ownFamilies}cache:`;
+
+/** A cache entry's key, without its family. Throws for any other key: a lease must never have the key of a value. */
+function splitEntry(entry: string): { prefix: string; rest: string } {
+  const at = entry.lastIndexOf(entryFamily);
+  if (at === -1) throw new TypeError("only a cache entry has a lease");
+  return { prefix: entry.slice(0, at) + ownFamilies, rest: entry.slice(at + entryFamily.length) };
+}
+
+/** A part of a key that does not depend on `keySecret`, so that it is the same for all services. */
 function readable(identifier: string): string {
   checkIdentifier(identifier);
   return plain.test(identifier) ? identifier : `~${sha256(identifier)}`;

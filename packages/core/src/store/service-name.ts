@@ -2,15 +2,15 @@ import { createHash } from "node:crypto";
 import type { Audience } from "../auth/issuer-verifier.js";
 import { checkString, optionError } from "../lib/validate.js";
 
-/** The service of a gate: what several services on one Redis must not share is kept under it. */
+/** The service of a gate. Keys and channels that several services on one Redis must not share contain it. */
 export interface ResolvedService {
-  /** What option `service` says. */
+  /** The value of option `service`. */
   readonly name: string | undefined;
-  /** The part of keys and channels that says the service. No two of a name, a digest and {@link unnamed} are equal. */
+  /** The service as part of keys and channels. A name, a digest and {@link unnamed} are never equal. */
   readonly keyText: string;
 }
 
-/** The service of all gates that say neither `service` nor `auth.audience`. */
+/** The service of all gates with neither `service` nor `auth.audience`. */
 export const unnamed = "default";
 
 export function checkService(service: unknown): asserts service is string {
@@ -21,7 +21,7 @@ export function checkService(service: unknown): asserts service is string {
     throw optionError("service", 'must not be "default", which stands for services without a name; say "orders-api"');
 }
 
-/** Expects a name that was checked. */
+/** Takes the name, or a digest of the audiences. Expects a checked name. */
 export function resolveService(
   name: string | undefined,
   auth: { readonly issuers: readonly { readonly audience: Audience }[] } | undefined,
@@ -31,11 +31,11 @@ export function resolveService(
   if (audiences.every((audience) => audience === false)) return { name, keyText: unnamed };
   const members = new Set(audiences.flatMap(membersOf));
   const digest = createHash("sha256").update(JSON.stringify([...members].sort()));
-  // `~` is in no name.
+  // No name contains `~`.
   return { name, keyText: `~${digest.digest("hex").slice(0, 32)}` };
 }
 
-/** Claim and value of each audience, as text that says where each ends. */
+/** Claim and value of each audience, as unambiguous text. */
 function membersOf(audience: Audience): string[] {
   if (audience === false) return ["false"];
   const { claim, values } = "claim" in audience ? audience : { claim: "aud", values: audience };

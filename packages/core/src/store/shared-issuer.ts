@@ -4,24 +4,27 @@ import type { Logger } from "../telemetry/logger.js";
 import type { SharedKeys } from "./keyspace.js";
 
 /**
- * `claim`: give the shared keys to an issuer if nobody has them; `force`: give them to it whoever has them; `look`: see who has
- * them. An issuer that has them keeps them for longer by each of the first two.
+ * `claim` gives the shared keys to an issuer if they have no owner; `force` gives them to it in any case; `look` reads
+ * the owner. The first two also extend the marker of an issuer that owns the keys.
  */
 export type Claim = "claim" | "force" | "look";
 
-/** Where it is kept whose the shared keys are. */
+/** The record of the issuer that owns the shared keys. */
 export interface IssuerMarker {
-  /** The digest of the issuer that has the shared keys now, or had them until this call; undefined if none has. Rejects with a StoreFault. */
+  /**
+   * Resolves to the digest of the issuer that owns the shared keys, or that owned them until this call; undefined
+   * without an owner. Rejects with a StoreFault.
+   */
   claim(issuer: string, how: Claim): Promise<string | undefined>;
-  /** Can the store be asked at all? */
+  /** Can the store be asked now? */
   isUp(): boolean;
-  /** Calls the listener whenever there is a new connection; returns how to stop that. */
+  /** Calls the listener at each new connection. Returns a function that removes the listener. */
   onConnect(listener: () => void): () => void;
 }
 
 export interface SharedIssuerOptions {
   readonly issuers: IssuerScope;
-  /** Does the gate verify tokens? One that does not takes the keys from nobody. */
+  /** Does the gate verify tokens? A gate that does not never claims the keys. */
   readonly verifies: boolean;
   readonly logger: Logger;
 }
@@ -37,32 +40,32 @@ const unsaid =
 const late =
   "the auth: keys of this Redis have become those of this gate's issuer after it began to keep its own apart, so that other processes of the issuer do not see what it revokes; start it anew";
 
-/** A marker that is lost is written again so soon; one that is there is kept alive. */
+/** Interval in which the marker is extended, or written again after a loss. */
 const renewalMs = 60_000;
 
-/** So often it is asked while nobody knows. */
+/** Interval of the questions while the owner is unknown. */
 const retryMs = 1000;
 
 /**
- * Whose are the `auth:` keys, which services of other makers read and write too, and which know no issuer? They belong to
- * one issuer of a Redis: the first whose gate writes its digest to the marker. A gate of another issuer keeps what it
- * would write there under keys of its own, or one issuer's users would be signed out by the other's. A process decides
- * once, since what it has written must be found again; after that a lost marker changes nothing, and every process writes
- * it again for the issuer that had them. So the processes of one issuer decide alike, whichever of them starts when.
+ * Finds out whom the shared `auth:` keys belong to. Other services read and write these keys too, and they contain no
+ * issuer. They belong to one issuer of a Redis: the first whose gate writes its digest to the marker. A gate of another
+ * issuer uses keys of its own instead: otherwise the users of one issuer could sign out those of the other. A process
+ * decides once, since it must find its records again. A lost marker changes nothing later, and every process writes it
+ * again for the former owner. So all processes of one issuer decide alike, in whatever order they start.
  */
 export class SharedIssuer implements SharedKeys {
   readonly #options: SharedIssuerOptions;
   readonly #how: Claim;
   #areOurs: boolean | undefined;
   #isPresumed = false;
-  /** The issuer that had them when this process looked last. */
+  /** The owner at the last look. */
   #holder: string | undefined;
   #conflict: SharedIssuer["conflict"];
   #marker: IssuerMarker | undefined;
   #isAsking = false;
-  /** Until the answer, or until nobody waits for it any more. */
+  /** Pending until the answer, or until the wait times out. */
   #waiting: Promise<void> | undefined;
-  #patienceMs = 0;
+  #waitTimeoutMs = 0;
   #timer: NodeJS.Timeout | undefined;
   #stopListening: (() => void) | undefined;
 
@@ -82,31 +85,33 @@ export class SharedIssuer implements SharedKeys {
     return this.#isPresumed;
   }
 
-  /** What is wrong, in a sentence, if another issuer has the shared keys. */
+  /** The conflict as a sentence, if another issuer owns the shared keys. */
   get conflict(): string | undefined {
     return this.#conflict;
   }
 
-  /** Begins to ask; without a marker the keys are this process' own. A call waits for the answer for `patienceMs` at most. */
-  start(marker: IssuerMarker | undefined, patienceMs = 0): void {
+  /**
+   * Begins to ask. Without a marker the keys belong to this process. A call waits up to `waitTimeoutMs` for the answer.
+   */
+  start(marker: IssuerMarker | undefined, waitTimeoutMs = 0): void {
     if (marker === undefined) this.#areOurs ??= true;
     const { sharing, isSaid } = this.#options.issuers;
     if (marker === undefined || (sharing === undefined && isSaid)) return;
     this.#marker = marker;
-    this.#patienceMs = patienceMs;
+    this.#waitTimeoutMs = waitTimeoutMs;
     this.#stopListening = marker.onConnect(() => this.renew());
     this.#lookAgainLater();
     this.renew();
   }
 
-  /** Resolves when it is known whose the keys are, or when nobody can tell now; undefined where it is known already. */
+  /** Resolves when the owner is known, or cannot be found out now; undefined if it is known already. */
   settled(): Promise<void> | undefined {
     if (this.#areOurs !== undefined) return undefined;
     if (this.#isPresumed) this.renew();
     return this.#waiting;
   }
 
-  /** Looks at the marker again: it may be lost. A fault is asked about again; each request meets it by itself. */
+  /** Looks at the marker again, which may be lost. After a fault the next look follows later. */
   renew(): void {
     const marker = this.#marker;
     if (marker === undefined || this.#isAsking) return;
@@ -131,13 +136,13 @@ export class SharedIssuer implements SharedKeys {
 
   #judge(holder: string | undefined): void {
     const { issuers, verifies, logger } = this.#options;
-    // Counts of a minute may change their keys, and are missed by nobody here; what a gate has revoked must stay.
+    // Without verification, only counts of a minute use these keys, and they may change their keys. Revocations must not.
     if (!verifies) {
       this.#areOurs = holder === undefined || holder === issuers.sharing;
       return;
     }
     this.#holder = holder ?? this.#holder;
-    // The store takes no writes: the next issuer that asks may be told the same.
+    // The store takes no writes: it may give the same answer to the next issuer.
     this.#isPresumed = this.#areOurs === undefined && this.#holder === undefined;
     if (this.#isPresumed || this.#holder === undefined) return;
     this.#areOurs ??= this.#holder === issuers.sharing;
@@ -158,7 +163,7 @@ export class SharedIssuer implements SharedKeys {
   #waitFor(asking: Promise<void>): void {
     let timer: NodeJS.Timeout | undefined;
     const enough = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, this.#patienceMs);
+      timer = setTimeout(resolve, this.#waitTimeoutMs);
     });
     this.#waiting = Promise.race([asking, enough]).finally(() => {
       clearTimeout(timer);

@@ -2,7 +2,7 @@ import type { Finding } from "../lib/finding.js";
 import type { ResolvedOptions } from "../options.js";
 import type { BreakerControl } from "../lib/breaker.js";
 import { openMemoryCache, openRedisCache } from "./cache-part.js";
-import type { CacheSignals } from "./ports/cache-signals.js";
+import type { CacheSignals } from "./ports/cache.js";
 import type { Channels, MessageOutcome } from "./ports/channels.js";
 import type { Keyspace } from "./keyspace.js";
 import type { LoginStore } from "./ports/logins.js";
@@ -10,18 +10,20 @@ import { MemoryChannels } from "./memory/channels.js";
 import { MemoryLoginStore } from "./memory/logins.js";
 import { MemoryDecisionStore } from "./memory/decisions.js";
 import { MemorySessionStore } from "./memory/sessions.js";
-import { marginSecondsFor } from "./cut-off-margin.js";
 import { MemoryLimitOverrides } from "./memory/limit-overrides.js";
 import type { SharedIssuer } from "./shared-issuer.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CacheStore, UsageCorrections, DecisionStore } from "./ports/decisions.js";
+import type { StoreHealth } from "./ports/health.js";
+import type { RevocationStore } from "./ports/revocation.js";
+import { marginSecondsFor, recordEnd } from "./ports/revocation.js";
 import { LeasedStore } from "../limits/leases/leased-store.js";
 import { RedisChannels } from "./redis/channels.js";
 import { examineRedis } from "./redis/examine.js";
 import { connect } from "./redis/connect.js";
 import { RedisIssuerMarker } from "./redis/issuer-marker.js";
 import type { LimitOverrides } from "./ports/limit-overrides.js";
-import { RedisLeaseSource } from "./redis/lease-source.js";
+import { RedisLeaseSource } from "./redis/leases.js";
 import { RedisLoginStore } from "./redis/logins.js";
 import { RedisLimitOverrides } from "./redis/limit-overrides.js";
 import { scripts } from "./redis/scripts/all.js";
@@ -33,26 +35,30 @@ import { RedisSessionStore } from "./redis/sessions.js";
 import type { SessionStore } from "./ports/sessions.js";
 
 /** The stores of a gate. */
-export interface Stores {
-  readonly security: DecisionStore;
-  /** What becomes of the charges that `security` counted. */
+export interface Stores extends StoreHealth {
+  readonly decisions: DecisionStore;
+  readonly revocations: RevocationStore;
+  /** Corrections of the consumptions that `decisions` has counted. */
   readonly quotas: UsageCorrections;
-  /** What operators decide about quotas, and who asks most. */
+  /** Limit overrides of operators, and top keys. */
   readonly quotaRecords: LimitOverrides;
   readonly cache: CacheStore;
-  /** What is heard of changes to the cache. */
+  /** Changes that other processes make to the cache. */
   readonly cacheSignals: CacheSignals;
-  /** What the processes of this gate tell each other. */
+  /** Messages between the processes of this gate. */
   readonly channels: Channels;
   readonly sessions: SessionStore;
   readonly logins: LoginStore;
-  /** None for stores in process. */
+  /** Empty for stores in process. */
   readonly breakers: readonly BreakerControl[];
-  /** What is wrong with the surroundings, of a gate that uses a cache or not. Rejects with a StoreFault if they do not answer. */
+  /**
+   * Finds problems of the server, of its options and of the client. Rejects with a StoreFault if the server does not
+   * answer.
+   */
   examine(cachesUsed: boolean): Promise<Finding[]>;
-  /** Called once, when there is something to examine; never for stores in process. */
+  /** Calls the listener once, when the first connection is made; never for stores in process. */
   onReady(listener: () => void): void;
-  /** `leave` is called when nothing is asked any more, and what is given back still goes out. */
+  /** Calls `leave` when no more questions are asked; give-backs are still sent after it. */
   close(leave: () => void): Promise<void>;
 }
 
@@ -63,7 +69,7 @@ type StoreOptions<Raw> = Pick<
 
 export interface StoreParts {
   readonly keys: Keyspace;
-  /** Asked of the store whose the shared keys are. */
+  /** Finds out whom the shared keys belong to. */
   readonly shared: SharedIssuer;
   readonly telemetry: Telemetry;
   /** Called after each round trip to a cache in Redis. */
@@ -71,9 +77,9 @@ export interface StoreParts {
 }
 
 /** The marker outlives a day without any process, and every record under the shared keys. */
-const shortestMarkerSeconds = 86_400;
+const minMarkerSeconds = 86_400;
 
-/** In-process stores, or both on one Redis connection. */
+/** Opens the stores: in process, or in Redis. */
 export function createStores<Raw>(
   { redis, deadlineMs, logger, auth, tokens, revocation, cache: caching }: StoreOptions<Raw>,
   { keys, shared, telemetry, onCacheUse }: StoreParts,
@@ -86,7 +92,9 @@ export function createStores<Raw>(
     const memory = new MemoryDecisionStore();
     const memoryCache = openMemoryCache();
     return {
-      security: memory,
+      decisions: memory,
+      revocations: memory,
+      state: () => memory.state(),
       quotas: memory.quotas,
       sessions: new MemorySessionStore({
         security: memory,
@@ -119,25 +127,25 @@ export function createStores<Raw>(
     ...{ connection, deadlineMs, clockToleranceMs, telemetry, logger },
     giveBackKey: (tag, process) => keys.giveBacks(tag, process),
   });
-  const recordSeconds = (auth?.maxLifetimeSeconds ?? 0) + marginSeconds;
+  const recordSeconds = recordEnd(auth?.maxLifetimeSeconds ?? 0, marginSeconds);
   shared.start(
     new RedisIssuerMarker({
       connection,
       key: keys.sharedIssuer(),
-      lifeMs: Math.ceil(Math.max(shortestMarkerSeconds, recordSeconds)) * 1000,
+      lifeMs: Math.max(minMarkerSeconds, recordSeconds) * 1000,
     }),
     deadlineMs,
   );
   const guarded =
     auth === undefined || revocation === undefined
-      ? store
+      ? { decisions: store, revocations: store, health: store, close: () => undefined }
       : guardRevocations({
           ...{ store, connection, tracking, keys, telemetry, logger, ...revocation },
           onLoss: () => shared.renew(),
         });
   const [, writes] = store.breakers;
   const source = new RedisLeaseSource(connection, store.giveBacks, () => writes.state === "closed");
-  const security = new LeasedStore({ store: guarded, source });
+  const leased = new LeasedStore({ store: guarded.decisions, source });
   const backplane = apart === undefined ? { tracking, channels } : undefined;
   const common = { keys, deadlineMs, telemetry, logger, observe };
   const cache =
@@ -147,7 +155,9 @@ export function createStores<Raw>(
   const longestSeconds = Math.ceil(auth?.maxLifetimeSeconds ?? 0);
   const logins = new RedisLoginStore({ connection, deadlineMs, telemetry, giveBacks: store.giveBacks });
   return {
-    security,
+    decisions: leased,
+    revocations: guarded.revocations,
+    state: () => guarded.health.state(),
     quotas: store.quotas,
     cache: cache.store,
     cacheSignals: cache.signals,
@@ -176,7 +186,10 @@ export function createStores<Raw>(
       shared.close();
       cache.close();
       tracking.close();
-      await security.end();
+      const ended = leased.end();
+      guarded.close();
+      store.close();
+      await ended;
       leave();
       await store.giveBacks.close();
       await Promise.all([connection.close(), apart?.close()]);

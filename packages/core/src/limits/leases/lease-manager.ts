@@ -1,40 +1,38 @@
 import { LRUCache } from "lru-cache";
 import type { Consumption } from "../../store/ports/decisions.js";
-import type { Lease } from "./lease.js";
-import { expire, lifeOf, runsLow, speedUp, startLife } from "./lease.js";
 import type { LeaseGrant, LeaseRequest } from "../../store/ports/leases.js";
 
 export interface LeaseManagerOptions {
   /** Milliseconds from a monotonic clock. */
   readonly now: () => number;
-  /** Quotas leased at once; others are counted exactly. @default 20_000 */
+  /** Maximum number of leases; other quotas are counted in the store. @default 20_000 */
   readonly capacity?: number | undefined;
 }
 
-/** Points set aside for one request. */
+/** Points that are reserved for one request. */
 export interface Reservation {
   readonly lease: Lease;
   readonly points: number;
   readonly windowEnd: number;
 }
 
-/** Quotas that were asked for once, to see which are asked for again. */
-const candidates = 10_000;
+/** Maximum number of quotas that were used once: a quota that is used again gets a lease. */
+const maxCandidates = 10_000;
 
 /**
- * The parts of quotas that this process holds. It leases what is asked for repeatedly: as much as it gave out in the last
- * life of the lease, twice that while demand grows. What lies idle for a life is given back. Nothing here waits or calls:
- * `collect` says what to ask of the store, and `settle` takes the answer.
+ * The parts of quotas that this process holds. A quota that is used repeatedly gets a lease: as many points as the last
+ * life of the lease has used, and twice as many while the use grows. Points that stay unused for a life are given back.
+ * The manager neither waits nor calls: `collect` returns the requests to the store, and `apply` takes the answers.
  */
 export class LeaseManager {
   readonly #now: () => number;
   readonly #capacity: number;
   readonly #leases = new Map<string, Lease>();
-  /** By length of life, those that began first coming first. */
+  /** Leases by the length of their life, the oldest first. */
   readonly #lives = new Map<number, Set<Lease>>();
-  readonly #seen = new LRUCache<string, number>({ max: candidates });
-  readonly #wanting = new Set<Lease>();
-  /** Given back before the next renewal of the same quota. */
+  readonly #seen = new LRUCache<string, number>({ max: maxCandidates });
+  readonly #renewals = new Set<Lease>();
+  /** Points to give back. */
   readonly #returns: LeaseRequest[] = [];
 
   constructor({ now, capacity = 20_000 }: LeaseManagerOptions) {
@@ -46,15 +44,15 @@ export class LeaseManager {
     return this.#leases.size;
   }
 
-  /** Is there something to ask of the store? */
-  get wants(): boolean {
-    return this.#wanting.size > 0 || this.#returns.length > 0;
+  /** Are there requests to the store? */
+  get hasRequests(): boolean {
+    return this.#renewals.size > 0 || this.#returns.length > 0;
   }
 
-  /** Sets points aside: all that the charge costs, or as many as there are. Undefined where the store must be asked. */
+  /** Reserves points: the whole cost, or as many as the lease holds. Undefined if only the store can answer. */
   reserve({ key, limit, cost }: Consumption): Reservation | undefined {
     const lease = this.#leases.get(key);
-    // Under a lower limit than theirs, only the store knows whether there is room for these points.
+    // Under a limit that is lower than the one of the lease, only the store knows whether the points are left.
     if (lease === undefined || limit < lease.limit) return undefined;
     const now = this.#now();
     expire(lease, now);
@@ -66,7 +64,7 @@ export class LeaseManager {
     return { lease, points, windowEnd: lease.windowEnd };
   }
 
-  /** Puts back what a request that was refused elsewhere did not need. */
+  /** Puts back the points of a request that was refused elsewhere. */
   release({ lease, points, windowEnd }: Reservation): void {
     if (lease.windowEnd !== windowEnd) return;
     if (this.#leases.get(lease.key) !== lease) return this.#return({ ...this.#idle(lease, points), windowEnd });
@@ -79,7 +77,7 @@ export class LeaseManager {
     return Math.max(0, windowEndsAt - this.#now());
   }
 
-  /** The store counted this by itself, up to `consumed`: a quota that is asked for again is worth leasing. */
+  /** Notes a consumption that the store has counted, with its counter. A second one in a short time creates a lease. */
   noteCounted({ key, limit, cost, windowSeconds }: Consumption, consumed: number): void {
     if (cost === 0) return;
     const now = this.#now();
@@ -94,29 +92,29 @@ export class LeaseManager {
     if (before === undefined || now - before > lifeMs) return void this.#seen.set(key, now);
     if (this.#leases.size >= this.#capacity) return;
     this.#seen.delete(key);
-    const born = { held: 0, consumed, windowEnd: 0, windowEndsAt: 0, used: cost, pace: 2 * cost };
+    const initial = { held: 0, consumed, windowEnd: 0, windowEndsAt: 0, used: cost, pace: 2 * cost };
     const lease: Lease = {
       key,
       limit,
       lifeMs,
       windowMs: windowSeconds * 1000,
-      ...born,
-      bornAt: now,
+      ...initial,
+      startedAt: now,
       asOf: now,
       sparseUntil: 0,
       renewing: false,
     };
     this.#leases.set(key, lease);
     this.#queue(lease);
-    this.#wanting.add(lease);
+    this.#renewals.add(lease);
   }
 
-  /** Ends lives that are over: gives back what lay idle, and forgets what nobody asked for. */
+  /** Ends the lives that are over: gives back unused points, and drops leases that were not used. */
   sweep(): void {
     const now = this.#now();
     for (const [lifeMs, queue] of this.#lives) {
       for (const lease of queue) {
-        if (lease.bornAt + lifeMs > now) break;
+        if (lease.startedAt + lifeMs > now) break;
         queue.delete(lease);
         this.#endLife(lease, now);
       }
@@ -124,13 +122,13 @@ export class LeaseManager {
     }
   }
 
-  /** What to ask of the store next, in one call; whoever takes it must come back with `settle` or `fail`. */
-  collect(most: number): LeaseRequest[] {
+  /** Returns the next requests for one call. The caller must answer each with `apply` or `fail`. */
+  collect(maxRequests: number): LeaseRequest[] {
     const now = this.#now();
-    const requests = this.#returns.splice(0, most);
-    for (const lease of this.#wanting) {
-      if (requests.length >= most) break;
-      this.#wanting.delete(lease);
+    const requests = this.#returns.splice(0, maxRequests);
+    for (const lease of this.#renewals) {
+      if (requests.length >= maxRequests) break;
+      this.#renewals.delete(lease);
       expire(lease, now);
       lease.renewing = true;
       requests.push({ ...this.#idle(lease, 0), take: Math.max(1, lease.pace - lease.held) });
@@ -138,8 +136,8 @@ export class LeaseManager {
     return requests;
   }
 
-  /** The answer to one request, which went out at `sentAt`: the window ends no earlier than this makes of it. */
-  settle(
+  /** Takes the answer to a request that was sent at `sentAt`. The end of the window is computed from that time. */
+  apply(
     { key, take, windowMs }: LeaseRequest,
     { granted, consumed, resetMs, windowEnd }: LeaseGrant,
     sentAt: number,
@@ -158,14 +156,16 @@ export class LeaseManager {
     const isAnother = lease.windowEnd !== windowEnd;
     if (isAnother) lease.held = 0;
     lease.held += granted;
-    // What was counted meanwhile may have been answered first.
+    // A later count may have been answered first.
     lease.consumed = isAnother && lease.windowEnd !== 0 ? consumed : Math.max(lease.consumed, consumed);
     lease.windowEnd = windowEnd;
     lease.windowEndsAt = sentAt + resetMs;
     lease.asOf = sentAt;
   }
 
-  /** The request came to nothing, or to an answer that never came: then what was granted is lost until the window ends. */
+  /**
+   * Notes that a request has failed. If only its answer was lost, the granted points are lost until the window ends.
+   */
   fail({ key, take }: LeaseRequest): void {
     const lease = this.#leases.get(key);
     if (take === 0 || lease === undefined) return;
@@ -173,25 +173,25 @@ export class LeaseManager {
     lease.sparseUntil = this.#now() + lease.lifeMs / 2;
   }
 
-  /** Ends every lease; `collect` then has what is to be given back. */
+  /** Ends all leases; `collect` then returns their points. */
   drain(): void {
     for (const lease of this.#leases.values()) this.#giveBack(lease, lease.held);
     this.#leases.clear();
     this.#lives.clear();
-    this.#wanting.clear();
+    this.#renewals.clear();
   }
 
   #renewIfLow(lease: Lease, now: number): void {
     if (!runsLow(lease, now)) return;
-    speedUp(lease, now);
-    this.#wanting.add(lease);
+    raisePace(lease, now);
+    this.#renewals.add(lease);
   }
 
   #endLife(lease: Lease, now: number): void {
     expire(lease, now);
     if (lease.used === 0) {
       this.#giveBack(lease, lease.held);
-      this.#wanting.delete(lease);
+      this.#renewals.delete(lease);
       this.#leases.delete(lease.key);
       return;
     }
@@ -207,7 +207,7 @@ export class LeaseManager {
     lease.consumed -= points;
   }
 
-  /** While the store is away they pile up, but not for ever; what is dropped comes back with the next window. */
+  /** The number is bounded while the store is away. Dropped points come back with the next window. */
   #return(request: LeaseRequest): void {
     if (this.#returns.length < this.#capacity) this.#returns.push(request);
   }
@@ -221,4 +221,62 @@ export class LeaseManager {
     if (queue === undefined) this.#lives.set(lease.lifeMs, new Set([lease]));
     else queue.add(lease);
   }
+}
+
+/** A part of one quota that this process holds. Times are milliseconds of the monotonic clock. */
+export interface Lease {
+  readonly key: string;
+  readonly limit: number;
+  readonly lifeMs: number;
+  readonly windowMs: number;
+  /** Points that the store has counted and that no request has used. */
+  held: number;
+  /** The counter in the store, as last read. */
+  consumed: number;
+  windowEndsAt: number;
+  /** The same by the store's clock, which identifies the window. */
+  windowEnd: number;
+  /** Points used in this life. */
+  used: number;
+  /** Expected points of this life. */
+  pace: number;
+  startedAt: number;
+  /** When the request was sent whose answer was applied last. */
+  asOf: number;
+  /** No request is made before this time, since the last one got no points. */
+  sparseUntil: number;
+  renewing: boolean;
+}
+
+const minLifeMs = 250;
+const maxLifeMs = 5000;
+const livesOfWindow = 20;
+
+/** How long points may stay unused in a process: a twentieth of the window, from 250 ms to 5 s. */
+export function lifeOf(windowSeconds: number): number {
+  return Math.min(maxLifeMs, Math.max(minLifeMs, (windowSeconds * 1000) / livesOfWindow));
+}
+
+/** Are so few points left that more must be requested now? */
+export function runsLow({ held, pace, renewing, sparseUntil }: Lease, now: number): boolean {
+  return !renewing && held <= pace / 4 && now >= sparseUntil;
+}
+
+/** Raises the expected points to the projection of this life so far, at most to twice the former value. */
+export function raisePace(lease: Lease, now: number): void {
+  const elapsed = Math.max(1, now - lease.startedAt);
+  const projected = Math.ceil((lease.used * lease.lifeMs) / elapsed);
+  lease.pace = Math.min(2 * lease.pace, Math.max(lease.pace, projected));
+}
+
+/** Begins a new life, with the used points of the last one as the expected points. */
+export function startLife(lease: Lease, now: number): void {
+  lease.pace = lease.used;
+  lease.used = 0;
+  lease.startedAt = now;
+}
+
+/** Drops the points of a window that has ended. */
+export function expire(lease: Lease, now: number): void {
+  if (now >= lease.windowEndsAt) lease.held = 0;
 }

@@ -1,13 +1,7 @@
-import type {
-  Answer,
-  Consumption,
-  Question,
-  RevokeOptions,
-  DecisionStore,
-  StoreState,
-  CounterState,
-} from "../../store/ports/decisions.js";
-import { refuses, StoreFault } from "../../store/ports/decisions.js";
+import type { ConsumptionGroup } from "../../store/ports/decide.js";
+import { decide, KnownChecks } from "../../store/ports/decide.js";
+import type { Answer, Consumption, Question, DecisionStore, CounterState } from "../../store/ports/decisions.js";
+import { faultForAll, refuses, StoreFault } from "../../store/ports/decisions.js";
 import type { Reservation } from "./lease-manager.js";
 import { LeaseManager } from "./lease-manager.js";
 import type { LeaseRequest, LeaseSource } from "../../store/ports/leases.js";
@@ -17,38 +11,38 @@ export interface LeasedStoreOptions {
   readonly source: LeaseSource;
   /** Milliseconds from a monotonic clock. */
   readonly now?: () => number;
-  /** Quotas leased at once. @default 20_000 */
+  /** Maximum number of leases. @default 20_000 */
   readonly capacity?: number | undefined;
-  /** How long renewals wait for each other, to share a call: they come early enough for it. @default 20 */
+  /** How long renewals wait for each other, to share a call. They are early enough for that. @default 20 */
   readonly gatherMs?: number | undefined;
 }
 
 const sweepMs = 100;
 const maxBatch = 64;
-/** An exchange that is not answered by then holds up no others. */
-const patienceMs = 1000;
+/** After this time an unanswered exchange no longer delays others. */
+const exchangeTimeoutMs = 1000;
 const maxInFlight = 2;
-/** How long closing waits for what is given back. */
-const goodbyeMs = 250;
+/** How long closing waits until points are given back. */
+const quitTimeoutMs = 250;
 
-/** A charge, and what a lease of this process covers of it. */
+/** A consumption, with the part of it that a lease covers. */
 interface Part {
   readonly charge: Consumption;
   readonly reservation: Reservation | undefined;
-  /** What the store must be asked for; undefined where the lease covers it all. */
+  /** The part that the store must count; undefined if the lease covers all. */
   readonly asked: Consumption | undefined;
 }
 
 /**
- * Answers charges with `leased` from this process' part of the quota where it has one, and asks the store for all others.
- * Points are set aside first and given out when every other part of the question allows the request, so that all or nothing
- * and the order of refusals hold as ever. Renewals are made beside the requests, many in one call.
+ * Answers consumptions with `leased` from the leases of this process where there is one, and asks the store for all
+ * others. Points are reserved first, and used only if every other part of the question allows the request: the order of
+ * a decision holds, and it counts all or nothing. Renewals are sent beside the requests, many in one call.
  */
 export class LeasedStore implements DecisionStore {
   readonly #store: DecisionStore;
   readonly #source: LeaseSource;
   readonly #now: () => number;
-  readonly #book: LeaseManager;
+  readonly #leases: LeaseManager;
   readonly #gatherMs: number;
   #gathering: NodeJS.Timeout | undefined;
   #sweeping: NodeJS.Timeout | undefined;
@@ -59,7 +53,7 @@ export class LeasedStore implements DecisionStore {
     this.#store = store;
     this.#source = source;
     this.#now = now;
-    this.#book = new LeaseManager({ now, capacity });
+    this.#leases = new LeaseManager({ now, capacity });
     this.#gatherMs = gatherMs;
   }
 
@@ -71,171 +65,115 @@ export class LeasedStore implements DecisionStore {
     this.#gather();
     const [askedBefore, askedAfter] = [asked(before), asked(after)];
     if (askedBefore.length === 0 && askedAfter.length === 0 && token === undefined && use === undefined)
-      return { beforeToken: this.#tell(before, []), revoked: undefined, afterToken: this.#tell(after, []) };
+      return {
+        beforeToken: statesOf(this.#leases, before),
+        revoked: undefined,
+        afterToken: statesOf(this.#leases, after),
+      };
     const answer = this.#store.ask({ beforeToken: askedBefore, token, use, afterToken: askedAfter });
     return answer instanceof Promise
-      ? answer.then((late) => this.#conclude(question, before, after, late))
+      ? answer.then((reply) => this.#conclude(question, before, after, reply))
       : this.#conclude(question, before, after, answer);
   }
 
-  async revoke(key: string, expiresAt: number, options?: RevokeOptions): Promise<void> {
-    await this.#store.revoke(key, expiresAt, options);
-  }
-
-  async cutOff(key: string, ttlSeconds: number, at?: number): Promise<number> {
-    return this.#store.cutOff(key, ttlSeconds, at);
-  }
-
-  state(): StoreState {
-    return this.#store.state();
-  }
-
-  /** Gives back what was leased and not used, as far as that can be done at once. */
+  /** Gives back unused points, within a short time, and closes. */
   async end(): Promise<void> {
-    this.#book.drain();
+    this.#leases.drain();
     const calls: Promise<void>[] = [];
-    while (this.#book.wants && this.#source.isUp()) calls.push(this.#exchange());
+    while (this.#leases.hasRequests && this.#source.isUp()) calls.push(this.#exchange());
     this.close();
     let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, goodbyeMs)));
+    const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, quitTimeoutMs)));
     await Promise.race([Promise.all(calls), timeout]);
     clearTimeout(timer);
   }
 
+  /** Ends renewals. The store that is asked stays open. */
   close(): void {
     this.#closed = true;
     clearTimeout(this.#gathering);
     clearInterval(this.#sweeping);
-    this.#store.close();
   }
 
   #split(charge: Consumption): Part {
-    const reservation = charge.leased === true ? this.#book.reserve(charge) : undefined;
+    const reservation = charge.leased === true ? this.#leases.reserve(charge) : undefined;
     if (reservation === undefined) return { charge, reservation, asked: charge };
     const rest = charge.cost - reservation.points;
     return { charge, reservation, asked: rest === 0 ? undefined : { ...charge, cost: rest } };
   }
 
-  #conclude(
-    { token, use }: Question,
-    before: readonly Part[],
-    after: readonly Part[],
-    late: Answer | StoreFault,
-  ): Answer {
-    const answer = late instanceof StoreFault ? faultsOf(late, asked(before), asked(after)) : late;
-    const revoked = token === undefined ? undefined : late instanceof StoreFault ? late : late.revoked;
-    const repeated = use === undefined ? undefined : late instanceof StoreFault ? late : late.repeated;
-    const told = (parts: readonly Part[], tallies: Answer["afterToken"]): (CounterState | StoreFault)[] =>
-      this.#tell(parts, tallies);
-    const nobody = after.map(() => undefined);
-    if (isRefused(before, answer.beforeToken)) {
-      this.#release([...before, ...after]);
-      return { beforeToken: told(before, answer.beforeToken), revoked: undefined, afterToken: nobody };
-    }
-    if (revoked === true || (repeated !== undefined && repeated !== false)) {
-      this.#release(after);
-      this.#note(before, answer.beforeToken);
-      const { cutoff } = answer;
-      const said = { revoked, ...(cutoff === undefined ? undefined : { cutoff }), repeated };
-      return { beforeToken: told(before, answer.beforeToken), ...said, afterToken: nobody };
-    }
-    if (isRefused(after, answer.afterToken)) this.#release([...before, ...after]);
-    else {
-      this.#note(before, answer.beforeToken);
-      this.#note(after, answer.afterToken);
-    }
-    return {
-      beforeToken: told(before, answer.beforeToken),
-      revoked,
-      repeated,
-      afterToken: told(after, answer.afterToken),
-    };
-  }
-
-  /** One entry for each part: what the store said, or what the lease says. */
-  #tell(parts: readonly Part[], tallies: Answer["afterToken"]): (CounterState | StoreFault)[] {
-    let next = 0;
-    return parts.map(({ reservation, asked: asks }) => {
-      if (asks !== undefined || reservation === undefined) return tallies[next++] ?? new StoreFault("unreadable");
-      const { lease } = reservation;
-      return { consumed: lease.consumed - lease.held, resetMs: this.#book.resetMs(lease) };
-    });
-  }
-
-  #release(parts: readonly Part[]): void {
-    for (const { reservation } of parts) if (reservation !== undefined) this.#book.release(reservation);
-  }
-
-  /** Tells the book what the store counted, and puts back points whose other half it could not count. */
-  #note(parts: readonly Part[], tallies: Answer["afterToken"]): void {
-    let next = 0;
-    for (const { charge, reservation, asked: asks } of parts) {
-      if (asks === undefined) continue;
-      const tally = tallies[next++];
-      const fault = tally instanceof StoreFault;
-      if (!fault && charge.leased === true) this.#book.noteCounted(asks, tally?.consumed ?? 0);
-      else if (fault && reservation !== undefined) this.#book.release(reservation);
-    }
+  #conclude(question: Question, before: readonly Part[], after: readonly Part[], reply: Answer | StoreFault): Answer {
+    const answer =
+      reply instanceof StoreFault
+        ? faultForAll({ ...question, beforeToken: asked(before), afterToken: asked(after) }, reply)
+        : reply;
+    const decision = decide(
+      question,
+      new LeasedGroup(this.#leases, before, answer.beforeToken),
+      new LeasedGroup(this.#leases, after, answer.afterToken),
+      new KnownChecks(answer),
+    );
     this.#gather();
+    return decision;
   }
 
-  /** Renewals go out together, a little later; lives end by a timer of their own. */
+  /** Schedules renewals, which share a call, and the end of lives. */
   #gather(): void {
     if (this.#closed) return;
-    if (this.#book.size > 0) this.#sweeping ??= setInterval(() => this.#sweep(), sweepMs).unref();
-    if (this.#book.wants) this.#gathering ??= setTimeout(() => this.#renew(), this.#gatherMs).unref();
+    if (this.#leases.size > 0) this.#sweeping ??= setInterval(() => this.#sweep(), sweepMs).unref();
+    if (this.#leases.hasRequests) this.#gathering ??= setTimeout(() => this.#renew(), this.#gatherMs).unref();
   }
 
   #sweep(): void {
-    this.#book.sweep();
+    this.#leases.sweep();
     this.#gather();
-    if (this.#book.size > 0) return;
+    if (this.#leases.size > 0) return;
     clearInterval(this.#sweeping);
     this.#sweeping = undefined;
   }
 
   #renew(): void {
     this.#gathering = undefined;
-    // Whatever is wanted meanwhile is asked for exactly.
-    while (this.#book.wants && this.#inFlight < maxInFlight && this.#source.isUp()) void this.#exchange();
+    // Requests that come meanwhile are counted in the store.
+    while (this.#leases.hasRequests && this.#inFlight < maxInFlight && this.#source.isUp()) void this.#exchange();
     this.#gather();
   }
 
   /** Never rejects. */
   async #exchange(): Promise<void> {
-    const requests = this.#book.collect(maxBatch);
+    const requests = this.#leases.collect(maxBatch);
     const sentAt = this.#now();
-    let landed = false;
-    const land = (): void => {
-      if (!landed) this.#inFlight -= 1;
-      landed = true;
+    let isOver = false;
+    const leave = (): void => {
+      if (!isOver) this.#inFlight -= 1;
+      isOver = true;
     };
     const failAll = (): void => {
-      if (!landed) for (const request of requests) this.#book.fail(request);
-      land();
+      if (!isOver) for (const request of requests) this.#leases.fail(request);
+      leave();
     };
     this.#inFlight += 1;
-    const patience = setTimeout(failAll, patienceMs).unref();
+    const timeout = setTimeout(failAll, exchangeTimeoutMs).unref();
     try {
       const answers = await this.#source.exchange(requests);
-      this.#settle(requests, answers, sentAt);
+      this.#apply(requests, answers, sentAt);
     } catch {
       failAll();
     }
-    clearTimeout(patience);
-    land();
+    clearTimeout(timeout);
+    leave();
     this.#gather();
   }
 
-  #settle(
+  #apply(
     requests: readonly LeaseRequest[],
     answers: Awaited<ReturnType<LeaseSource["exchange"]>>,
     sentAt: number,
   ): void {
     requests.forEach((request, index) => {
       const grant = answers[index];
-      if (grant === undefined || grant instanceof StoreFault) this.#book.fail(request);
-      else this.#book.settle(request, grant, sentAt);
+      if (grant === undefined || grant instanceof StoreFault) this.#leases.fail(request);
+      else this.#leases.apply(request, grant, sentAt);
     });
   }
 }
@@ -248,16 +186,63 @@ function asked(parts: readonly Part[]): Consumption[] {
   return parts.flatMap((part) => part.asked ?? []);
 }
 
-function faultsOf(fault: StoreFault, before: readonly Consumption[], after: readonly Consumption[]): Answer {
-  return { beforeToken: before.map(() => fault), revoked: undefined, afterToken: after.map(() => fault) };
+/** Consumptions of one question: a lease covers each in full or in part, or the store has counted it. */
+class LeasedGroup implements ConsumptionGroup {
+  readonly #leases: LeaseManager;
+  readonly #parts: readonly Part[];
+  /** The answers of the store, for the parts that were asked. */
+  readonly #states: Answer["afterToken"];
+
+  constructor(leases: LeaseManager, parts: readonly Part[], states: Answer["afterToken"]) {
+    this.#leases = leases;
+    this.#parts = parts;
+    this.#states = states;
+  }
+
+  /** A lease never refuses. */
+  refuses(): boolean {
+    let next = 0;
+    return this.#parts.some(({ asked: asks }) => asks !== undefined && refuses(asks, this.#states[next++]));
+  }
+
+  /** Notes the counts of the store, and puts back points if the store could not count the rest of their consumption. */
+  count(): (CounterState | StoreFault)[] {
+    let next = 0;
+    for (const { charge, reservation, asked: asks } of this.#parts) {
+      if (asks === undefined) continue;
+      const state = this.#states[next++];
+      const fault = state instanceof StoreFault;
+      if (!fault && charge.leased === true) this.#leases.noteCounted(asks, state?.consumed ?? 0);
+      else if (fault && reservation !== undefined) this.#leases.release(reservation);
+    }
+    return statesOf(this.#leases, this.#parts, this.#states);
+  }
+
+  leave(): (CounterState | StoreFault)[] {
+    this.#release();
+    return statesOf(this.#leases, this.#parts, this.#states);
+  }
+
+  skip(): undefined[] {
+    this.#release();
+    return this.#parts.map(() => undefined);
+  }
+
+  #release(): void {
+    for (const { reservation } of this.#parts) if (reservation !== undefined) this.#leases.release(reservation);
+  }
 }
 
-/** Did the store refuse one of these? What a lease covers is never refused. */
-function isRefused(parts: readonly Part[], tallies: Answer["afterToken"]): boolean {
+/** One state for each part: the answer of the store, or the state of the lease. */
+function statesOf(
+  leases: LeaseManager,
+  parts: readonly Part[],
+  states: Answer["afterToken"] = [],
+): (CounterState | StoreFault)[] {
   let next = 0;
-  return parts.some(({ asked: asks }) => {
-    if (asks === undefined) return false;
-    const tally = tallies[next++];
-    return tally !== undefined && !(tally instanceof StoreFault) && refuses(asks, tally);
+  return parts.map(({ reservation, asked: asks }) => {
+    if (asks !== undefined || reservation === undefined) return states[next++] ?? new StoreFault("unreadable");
+    const { lease } = reservation;
+    return { consumed: lease.consumed - lease.held, resetMs: leases.resetMs(lease) };
   });
 }

@@ -2,7 +2,7 @@ import type { BlockRule, Consumption } from "../ports/decisions.js";
 import { BoundedTable } from "./bounded.js";
 import type { Entry } from "./bounded.js";
 
-/** Its weight is 1 while the client is blocked, so that it is never forgotten then. */
+/** The block of a client. Its weight is 1 while the client is blocked, so that it is not dropped then. */
 interface Block extends Entry {
   until: number;
   level: number;
@@ -10,34 +10,34 @@ interface Block extends Entry {
   strikesEnd: number;
 }
 
-/** Most clients whose refusals are remembered at once. */
-const capacity = 10_000;
-const highestLevel = 40;
+/** Maximum number of clients whose refusals are kept. */
+const maxClients = 10_000;
+const maxLevel = 40;
 
-/** Who is blocked in this process, and who is about to be. */
+/** The blocked clients of this process, and the refusals that may lead to a block. */
 export class BlockTable {
   readonly #now: () => number;
   readonly #blocks: BoundedTable<Block>;
 
   constructor(now: () => number) {
     this.#now = now;
-    this.#blocks = new BoundedTable({ now, capacity });
+    this.#blocks = new BoundedTable({ now, capacity: maxClients });
   }
 
-  /** Milliseconds until a block ends; 0 for a client who is not blocked. */
+  /** Milliseconds until a block ends; 0 for a client that is not blocked. */
   blockedMs(blockKey: string): number {
     const block = this.#blocks.get(blockKey);
     return block === undefined ? 0 : Math.max(0, block.until - this.#now());
   }
 
-  /** Blocks a client by hand. */
+  /** Blocks a client, as an operator does. */
   block(blockKey: string, lifeMs: number): void {
     this.unblock(blockKey);
     const until = this.#now() + lifeMs;
     this.#blocks.add({ ...createBlock(blockKey, undefined), until, endsAt: until, level: 1, weight: 1 });
   }
 
-  /** Forgets a client's block and the refusals before it. */
+  /** Drops the block of a client, with the refusals before it. */
   unblock(blockKey: string): void {
     const known = this.#blocks.get(blockKey);
     if (known !== undefined) this.#blocks.remove(known);
@@ -55,7 +55,7 @@ export class BlockTable {
     block.strikes += 1;
     let blockedMs = 0;
     if (block.strikes >= after) {
-      block.level = Math.min(block.level + 1, highestLevel);
+      block.level = Math.min(block.level + 1, maxLevel);
       block.strikes = 0;
       blockedMs = Math.min(firstMs * 2 ** (block.level - 1), longestMs);
       block.until = now + blockedMs;
@@ -71,6 +71,6 @@ export class BlockTable {
 }
 
 function createBlock(key: string, owner: string | undefined): Block {
-  const entry: Entry = { key, owner, endsAt: 0, weight: 0, pinnedFrom: 1, slot: 0, ownerSlot: 0 };
+  const entry: Entry = { key, owner, endsAt: 0, weight: 0, pinnedFrom: 1, position: 0, ownerPosition: 0 };
   return { ...entry, until: 0, level: 0, strikes: 0, strikesEnd: 0 };
 }

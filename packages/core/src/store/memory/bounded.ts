@@ -1,16 +1,16 @@
-/** What a bounded table knows of an entry. */
+/** The part of an entry that a bounded table uses. */
 export interface Entry {
   readonly key: string;
-  /** Milliseconds of the store's clock: what it holds means nothing afterwards. */
+  /** The end of the entry, in milliseconds of the store's clock. */
   endsAt: number;
-  /** How much it holds; the least goes first. */
+  /** Consumption of the entry; the lowest weight is dropped first. */
   weight: number;
-  /** At or above this weight it refuses, and is never forgotten before it ends. */
+  /** At or above this weight the entry refuses requests, and is not dropped before its end. */
   pinnedFrom: number;
-  /** Nobody may fill more than a share of the table; undefined is nobody in particular. */
+  /** An owner may fill only a share of the table; undefined is no owner. */
   readonly owner: string | undefined;
-  slot: number;
-  ownerSlot: number;
+  position: number;
+  ownerPosition: number;
 }
 
 export interface BoundedTableOptions {
@@ -19,16 +19,17 @@ export interface BoundedTableOptions {
   readonly random?: (() => number) | undefined;
 }
 
-/** Entries looked at to find one that may be forgotten; and the rounds of that. */
+/** Random entries of one round in the search for an entry to drop, and the maximum number of rounds. */
 const sample = 16;
 const rounds = 4;
-/** One owner may hold an eighth of the table. */
+/** An owner may hold one eighth of the table. */
 const shares = 8;
 
 /**
- * Entries by key, bounded, without timers, O(1) for each call. When it is full, the lightest entry of a random sample makes
- * room, never one that refuses: so a flood of new keys pushes out the flood, and neither frees a client who is over the
- * limit nor shuts out one who is not. An owner whose share is full makes room among its own entries.
+ * A bounded table of entries by key, without timers, O(1) for each call. A full table drops the entry with the lowest
+ * weight of a random sample, and never one that refuses. So a flood of new keys drops its own entries: it neither frees
+ * a client that is over the limit, nor refuses one that is not. An owner with a full share drops one of its own
+ * entries.
  */
 export class BoundedTable<E extends Entry> {
   readonly #now: () => number;
@@ -36,8 +37,8 @@ export class BoundedTable<E extends Entry> {
   readonly #share: number;
   readonly #random: () => number;
   readonly #entries = new Map<string, E>();
-  /** The same entries by position, to draw a random one. */
-  readonly #slots: E[] = [];
+  /** The same entries in a list, to draw a random one. */
+  readonly #list: E[] = [];
   readonly #owned = new Map<string, E[]>();
   #hand = 0;
 
@@ -49,7 +50,7 @@ export class BoundedTable<E extends Entry> {
   }
 
   get size(): number {
-    return this.#slots.length;
+    return this.#list.length;
   }
 
   get(key: string): E | undefined {
@@ -57,19 +58,19 @@ export class BoundedTable<E extends Entry> {
   }
 
   /**
-   * False if nothing may make room for it. With `force` an entry that refuses does, if there is no other: where to go uncounted
-   * would be worse than to free somebody before the time.
+   * Adds an entry. Returns false if no other entry may be dropped. With `force`, an entry that refuses is dropped if
+   * there is no other: for counters where an uncounted request is worse than a client that is freed too early.
    */
   add(entry: E, force = false): boolean {
     this.#sweep();
     const owned = entry.owner === undefined ? undefined : this.#owned.get(entry.owner);
     if (owned !== undefined && owned.length >= this.#share) {
       if (!this.#makeRoom(owned, force)) return false;
-    } else if (this.#slots.length >= this.#capacity && !this.#makeRoom(this.#slots, force)) {
+    } else if (this.#list.length >= this.#capacity && !this.#makeRoom(this.#list, force)) {
       return false;
     }
-    entry.slot = this.#slots.length;
-    this.#slots.push(entry);
+    entry.position = this.#list.length;
+    this.#list.push(entry);
     this.#entries.set(entry.key, entry);
     if (entry.owner !== undefined) this.#own(entry, entry.owner);
     return true;
@@ -77,17 +78,17 @@ export class BoundedTable<E extends Entry> {
 
   remove(entry: E): void {
     this.#entries.delete(entry.key);
-    const last = this.#slots.pop();
+    const last = this.#list.pop();
     if (last !== undefined && last !== entry) {
-      last.slot = entry.slot;
-      this.#slots[entry.slot] = last;
+      last.position = entry.position;
+      this.#list[entry.position] = last;
     }
     if (entry.owner !== undefined) this.#disown(entry, entry.owner);
   }
 
   #own(entry: E, owner: string): void {
     const owned = this.#owned.get(owner);
-    entry.ownerSlot = owned?.length ?? 0;
+    entry.ownerPosition = owned?.length ?? 0;
     if (owned === undefined) this.#owned.set(owner, [entry]);
     else owned.push(entry);
   }
@@ -97,18 +98,18 @@ export class BoundedTable<E extends Entry> {
     const last = owned?.pop();
     if (owned === undefined || last === undefined) return;
     if (last !== entry) {
-      last.ownerSlot = entry.ownerSlot;
-      owned[entry.ownerSlot] = last;
+      last.ownerPosition = entry.ownerPosition;
+      owned[entry.ownerPosition] = last;
     }
     if (owned.length === 0) this.#owned.delete(owner);
   }
 
-  /** Two steps of a clock hand for each addition: what has ended goes away without a timer. */
+  /** Drops ended entries without a timer: two steps of a clock hand for each addition. */
   #sweep(): void {
     const now = this.#now();
-    for (let step = 0; step < 2 && this.#slots.length > 0; step += 1) {
-      this.#hand = (this.#hand + 1) % this.#slots.length;
-      const entry = this.#slots[this.#hand];
+    for (let step = 0; step < 2 && this.#list.length > 0; step += 1) {
+      this.#hand = (this.#hand + 1) % this.#list.length;
+      const entry = this.#list[this.#hand];
       if (entry !== undefined && entry.endsAt <= now) this.remove(entry);
     }
   }

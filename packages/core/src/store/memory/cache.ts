@@ -4,13 +4,13 @@ import { cacheChannel, letterOf, newGeneration, renewalMs, renewedGeneration, wi
 import type { Channels } from "../ports/channels.js";
 
 export interface MemoryCacheStoreOptions {
-  /** Most entries kept. @default 5_000 */
+  /** Maximum number of entries. @default 5_000 */
   readonly entries?: number;
-  /** Most characters of keys and values kept. @default 16_777_216 */
+  /** Maximum number of characters of all keys and values. @default 16_777_216 */
   readonly size?: number;
   /** Milliseconds of any clock. */
   readonly now?: () => number;
-  /** Where news is told; nobody hears it without. */
+  /** The channels for messages about values; without them no message is sent. */
   readonly channels?: Channels | undefined;
 }
 
@@ -20,13 +20,13 @@ interface Holder {
   awaited: boolean;
 }
 
-/** Cached values of this process alone; the least recently used make room. */
+/** Cached values of this process alone. The least recently used values are dropped. */
 export class MemoryCacheStore implements CacheStore {
   readonly #values: LRUCache<string, string>;
-  /** Of several to one value, none of which may take the place of values. */
+  /** Generations, apart from values: there are several for each value, and they must not displace values. */
   readonly #generations: LRUCache<string, string>;
   readonly #leases = new Map<string, Holder>();
-  /** Owner and key of each. */
+  /** Withdrawn leases, by owner and key. */
   readonly #withdrawn: LRUCache<string, true>;
   readonly #channels: Channels | undefined;
   readonly #now: () => number;
@@ -60,19 +60,19 @@ export class MemoryCacheStore implements CacheStore {
 
   setMany(entries: readonly CacheEntry[]): Promise<void> {
     for (const { key, value, ttlMs } of entries) {
-      const holder = this.#release(key);
+      const holder = this.#endLease(key);
       this.#values.set(key, value, { ttl: ttlMs });
-      if (holder?.awaited === true) this.#tell(key, "filled");
+      if (holder?.awaited === true) this.#publish(key, "filled");
     }
     return Promise.resolve();
   }
 
   deleteMany(keys: readonly string[]): Promise<void> {
     for (const key of keys) {
-      this.#release(key);
+      this.#endLease(key);
       this.#values.delete(key);
       this.#generations.delete(key);
-      this.#tell(key, "deleted");
+      this.#publish(key, "deleted");
     }
     return Promise.resolve();
   }
@@ -116,26 +116,26 @@ export class MemoryCacheStore implements CacheStore {
   }
 
   extend(key: string, owner: string, ms: number): Promise<boolean> {
-    const holder = this.#held(key, owner);
+    const holder = this.#leaseOf(key, owner);
     if (holder !== undefined) holder.until = this.#now() + ms;
     return Promise.resolve(holder !== undefined);
   }
 
   settle(key: string, owner: string, settlement: Settlement): Promise<boolean> {
-    const holder = this.#held(key, owner);
+    const holder = this.#leaseOf(key, owner);
     if (holder === undefined) return Promise.resolve(false);
     this.#leases.delete(key);
     if (settlement.outcome === "filled") this.#values.set(key, settlement.value, { ttl: settlement.ttlMs });
-    if (holder.awaited) this.#tell(key, settlement.outcome);
+    if (holder.awaited) this.#publish(key, settlement.outcome);
     return Promise.resolve(true);
   }
 
   withdraw(key: string, owner: string): Promise<void> {
-    if (this.#held(key, owner) === undefined) this.#withdrawn.set(`${owner} ${key}`, true);
+    if (this.#leaseOf(key, owner) === undefined) this.#withdrawn.set(`${owner} ${key}`, true);
     return this.settle(key, owner, { outcome: "failed" }).then(() => undefined);
   }
 
-  /** It is never away. */
+  /** Does nothing: this store is never away. */
   onReturn(): void {
     return undefined;
   }
@@ -147,25 +147,25 @@ export class MemoryCacheStore implements CacheStore {
     this.#withdrawn.clear();
   }
 
-  /** A generation that lives for so long at least, and as long as the one that was there would have. */
+  /** Sets a generation that lives for at least `ttlMs`, and not shorter than the former one. */
   #extend(key: string, generation: string, ttlMs: number): string {
     const ttl = Math.max(ttlMs, this.#generations.getRemainingTTL(key));
     this.#generations.set(key, generation, { ttl });
     return generation;
   }
 
-  #held(key: string, owner: string): Holder | undefined {
+  #leaseOf(key: string, owner: string): Holder | undefined {
     const holder = this.#leases.get(key);
     return holder?.owner === owner && holder.until > this.#now() ? holder : undefined;
   }
 
-  #release(key: string): Holder | undefined {
+  #endLease(key: string): Holder | undefined {
     const holder = this.#leases.get(key);
     this.#leases.delete(key);
     return holder;
   }
 
-  #tell(key: string, news: CacheNews): void {
+  #publish(key: string, news: CacheNews): void {
     void this.#channels?.publish(cacheChannel, `${key} ${letterOf(news)}`);
   }
 }

@@ -5,7 +5,7 @@ export interface MemoryChannelsOptions {
   readonly observe?: ((outcome: MessageOutcome) => void) | undefined;
 }
 
-/** Channels of a process that has nobody else to talk to. Messages arrive a moment after they were sent, as elsewhere. */
+/** Channels within one process. Messages arrive asynchronously, as in Redis. */
 export class MemoryChannels implements Channels {
   readonly #listeners = new Listeners();
   readonly #observe: (outcome: MessageOutcome) => void;
@@ -19,7 +19,7 @@ export class MemoryChannels implements Channels {
     checkMessage(message);
     await Promise.resolve();
     if (this.#listeners.has(channel)) this.#observe("own");
-    this.#listeners.tell(channel, message, true);
+    this.#listeners.dispatch(channel, message, true);
   }
 
   subscribe(channel: string, listener: ChannelListener, onGap?: () => void): () => void {

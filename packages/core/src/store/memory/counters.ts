@@ -1,16 +1,18 @@
-import type { Adjustment, Consumption, CounterState } from "../ports/decisions.js";
-import { algorithms } from "./algorithms.js";
+import type { Adjustment, Consumption, CounterState, Algorithm } from "../ports/decisions.js";
 import type { Counted, CountingAlgorithm } from "./counting-algorithm.js";
-import { BoundedTable } from "./bounded.js";
 import type { BoundedTableOptions, Entry } from "./bounded.js";
+import { BoundedTable } from "./bounded.js";
+import { slidingWindow } from "./sliding-window.js";
+import { slots } from "./concurrency.js";
+import { tokenBucket } from "./token-bucket.js";
 
-/** Of a fixed window, its weight is what it has consumed and its end the end of the window. */
+/** A counter. With a fixed window, the weight is the consumption, and the end is the end of the window. */
 interface Counter extends Entry {
-  /** Of another algorithm. */
+  /** The state of an algorithm other than the fixed window. */
   state: unknown;
 }
 
-/** Counters of all algorithms, bounded. If all are refusing, a newcomer is counted by its own request only. */
+/** A bounded table of counters of all algorithms. While every counter refuses, a new client has no counter. */
 export class CounterTable {
   readonly #now: () => number;
   readonly #counters: BoundedTable<Counter>;
@@ -24,30 +26,30 @@ export class CounterTable {
     return this.#counters.size;
   }
 
-  /** The counter as it would stand with this charge, without counting it. */
-  peek(charge: Consumption): CounterState {
-    const { key, cost, windowSeconds } = charge;
+  /** Returns the counter state with this consumption, without counting it. */
+  peek(consumption: Consumption): CounterState {
+    const { key, cost, windowSeconds } = consumption;
     const counter = this.#counters.get(key);
     const now = this.#now();
-    const algorithm = algorithmOf(charge);
-    if (algorithm !== undefined) return algorithm.peek(charge, counter?.state, now);
+    const algorithm = algorithmOf(consumption);
+    if (algorithm !== undefined) return algorithm.peek(consumption, counter?.state, now);
     return counter === undefined || counter.endsAt <= now
       ? { consumed: cost, resetMs: windowSeconds * 1000 }
       : { consumed: counter.weight + cost, resetMs: counter.endsAt - now };
   }
 
-  /** Counts a charge that fits. Returns its receipt. */
-  count(charge: Consumption): number {
-    const { key, cost, limit, windowSeconds, rule, owner } = charge;
+  /** Counts a consumption that fits. Returns its receipt. */
+  count(consumption: Consumption): number {
+    const { key, cost, limit, windowSeconds, rule, owner } = consumption;
     const now = this.#now();
     const counter = this.#counters.get(key);
-    const algorithm = algorithmOf(charge);
+    const algorithm = algorithmOf(consumption);
     if (algorithm !== undefined) {
-      const counted = algorithm.count(charge, counter?.state, now);
-      if (cost > 0) this.#keep(charge, counter, counted);
+      const counted = algorithm.count(consumption, counter?.state, now);
+      if (cost > 0) this.#keep(consumption, counter, counted);
       return counted.receipt;
     }
-    // Of a charge that will be settled, the window begins with it, whatever it costs.
+    // A consumption that will be adjusted begins the window, also with cost 0.
     if (cost === 0 && rule === undefined) return now;
     if (counter === undefined) {
       const endsAt = now + windowSeconds * 1000;
@@ -69,14 +71,14 @@ export class CounterTable {
     if (counter !== undefined) this.#counters.remove(counter);
   }
 
-  /** Corrects a charge within the window that it was counted in. */
-  adjust({ charge, receipt, by }: Adjustment): void {
+  /** Corrects a consumption within the window that it was counted in. */
+  adjust({ charge: consumption, receipt, by }: Adjustment): void {
     const now = this.#now();
-    const counter = this.#counters.get(charge.key);
-    const algorithm = algorithmOf(charge);
+    const counter = this.#counters.get(consumption.key);
+    const algorithm = algorithmOf(consumption);
     if (algorithm !== undefined) {
-      const counted = algorithm.adjust(charge, counter?.state, now, by, receipt);
-      if (counted !== undefined) this.#keep(charge, counter, counted);
+      const counted = algorithm.adjust(consumption, counter?.state, now, by, receipt);
+      if (counted !== undefined) this.#keep(consumption, counter, counted);
     } else if (counter !== undefined && counter.endsAt === receipt && receipt > now) {
       counter.weight = Math.max(0, counter.weight + by);
     }
@@ -106,9 +108,16 @@ function createCounter(
   pinnedFrom: number,
   state?: unknown,
 ): Counter {
-  return { key, owner, endsAt, weight, pinnedFrom, state, slot: 0, ownerSlot: 0 };
+  return { key, owner, endsAt, weight, pinnedFrom, state, position: 0, ownerPosition: 0 };
 }
 
 function algorithmOf({ rule }: Consumption): CountingAlgorithm<unknown> | undefined {
   return rule === undefined || rule.algorithm === "fixed-window" ? undefined : algorithms[rule.algorithm];
 }
+
+/** All algorithms but the fixed window, which is part of {@link CounterTable}. */
+export const algorithms: Readonly<Record<Exclude<Algorithm, "fixed-window">, CountingAlgorithm<unknown>>> = {
+  "sliding-window": slidingWindow,
+  "token-bucket": tokenBucket,
+  concurrency: slots,
+};

@@ -1,27 +1,27 @@
 import type { Consumption, CounterState } from "../ports/decisions.js";
 
-/** What a charge leaves behind. */
+/** The result of a count. */
 export interface Counted<State> {
   readonly state: State;
-  /** Units held now; at or above the limit, the counter refuses. */
+  /** Units held now. At or above the limit, the counter refuses. */
   readonly consumed: number;
-  /** Milliseconds of the store's clock: the state means nothing afterwards. */
+  /** The end of the state, in milliseconds of the store's clock. */
   readonly endsAt: number;
   readonly receipt: number;
 }
 
 /**
- * An algorithm in process: whole numbers below 2^53, so that it decides as the scripts do. A state belongs to the
- * algorithm, which may change it.
+ * An algorithm in process. It works on whole numbers below 2^53, so that it decides as the scripts do. The algorithm
+ * owns its states, and may change them.
  */
 export interface CountingAlgorithm<State> {
-  /** How it would stand with this charge. */
-  peek(charge: Consumption, state: State | undefined, now: number): CounterState;
-  /** Counts a charge that fits. */
-  count(charge: Consumption, state: State | undefined, now: number): Counted<State>;
-  /** Corrects a charge that was counted; undefined if nothing is left to correct. */
+  /** Returns the counter state with this consumption. */
+  peek(consumption: Consumption, state: State | undefined, now: number): CounterState;
+  /** Counts a consumption that fits. */
+  count(consumption: Consumption, state: State | undefined, now: number): Counted<State>;
+  /** Corrects a consumption that was counted. Undefined if there is nothing left to correct. */
   adjust(
-    charge: Consumption,
+    consumption: Consumption,
     state: State | undefined,
     now: number,
     by: number,

@@ -1,83 +1,70 @@
-import type {
-  Answer,
-  Consumption,
-  Question,
-  DecisionStore,
-  StoreState,
-  CounterState,
-  TokenQuestion,
-} from "../ports/decisions.js";
-import { checkCutOff, exceeds, isCutOff, StoreFault } from "../ports/decisions.js";
+import type { ConsumptionGroup, TokenChecks } from "../ports/decide.js";
+import { decide } from "../ports/decide.js";
+import type { Answer, Consumption, Question, DecisionStore, CounterState, TokenQuestion } from "../ports/decisions.js";
+import { exceeds, isCutOff, StoreFault } from "../ports/decisions.js";
+import type { StoreHealth, StoreState } from "../ports/health.js";
+import type { RevocationStore } from "../ports/revocation.js";
+import { checkCutOff } from "../ports/revocation.js";
 import { steadyNow } from "../../lib/steady-clock.js";
-import { MemoryCorrections } from "./adjustments.js";
+import { MemoryCorrections } from "./usage-corrections.js";
 import { ReplayTable } from "./replay.js";
 
 export interface MemoryDecisionStoreOptions {
   /**
-   * Unix milliseconds. @default the wall clock for revocation records, whose ends are those of tokens, and
-   * {@link steadyNow} for counters, blocks and uses, which last so long after they began
+   * Unix milliseconds. @default the wall clock for revocation records, which end with their tokens, and {@link
+   * steadyNow} for counters, blocks and replay records, which have a duration
    */
   readonly now?: () => number;
-  /** Most counters kept. @default 12_000 */
+  /** Maximum number of counters. @default 12_000 */
   readonly counters?: number;
-  /** Most revocation records kept. @default 50_000 */
+  /** Maximum number of revocation records. @default 50_000 */
   readonly records?: number;
 }
 
 interface Record {
-  /** Unix seconds. */
+  /** Unix seconds; undefined for the record of a token. */
   readonly cutoff: number | undefined;
   readonly expiresAtMs: number;
-  /** The same by the clock that nobody sets: until then the wall clock may be set back, and the token lives again. */
+  /**
+   * The same by the monotonic clock: if the wall clock is set back, the token is valid again, and the record must be
+   * there.
+   */
   readonly keptUntil: number;
 }
 
-/** Counters and revocation records of this process alone: for development, tests and the local fallback. */
-export class MemoryDecisionStore implements DecisionStore {
+/**
+ * Counters and revocation records of this process alone: for development, for tests, and for limits while Redis is
+ * down.
+ */
+export class MemoryDecisionStore implements DecisionStore, RevocationStore, StoreHealth {
   readonly #now: () => number;
   readonly #steady: () => number;
   readonly #quotas: MemoryCorrections;
-  readonly #uses: ReplayTable;
+  readonly #checks: TokenChecks;
   readonly #records = new Map<string, Record>();
-  readonly #mostRecords: number;
+  readonly #maxRecords: number;
 
   constructor({ now, counters = 12_000, records = 50_000 }: MemoryDecisionStoreOptions = {}) {
     const steady = now ?? steadyNow;
     this.#now = now ?? Date.now;
     this.#steady = steady;
     this.#quotas = new MemoryCorrections({ now: steady, capacity: counters });
-    this.#uses = new ReplayTable(steady);
-    this.#mostRecords = records;
+    const replays = new ReplayTable(steady);
+    this.#checks = {
+      findRevocation: (token) => this.#findRevocation(token),
+      checkReplay: (check) => replays.repeats(check),
+    };
+    this.#maxRecords = records;
   }
 
   get quotas(): MemoryCorrections {
     return this.#quotas;
   }
 
-  ask({ beforeToken, token, use, afterToken }: Question): Answer {
-    const quotas = this.#quotas;
-    const before = quotas.peek(beforeToken);
-    const unreached = afterToken.map(() => undefined);
-    if (quotas.refuse(beforeToken, before)) {
-      return { beforeToken: uncounted(beforeToken, before), revoked: undefined, afterToken: unreached };
-    }
-    const finding = token === undefined ? nothing : this.#findRevocation(token);
-    const { revoked } = finding;
-    const repeated = use === undefined || revoked === true ? undefined : this.#uses.repeats(use);
-    if (revoked === true || (repeated !== undefined && repeated !== false)) {
-      return { beforeToken: quotas.count(beforeToken, before), ...finding, repeated, afterToken: unreached };
-    }
-    const after = quotas.peek(afterToken);
-    if (quotas.refuse(afterToken, after)) {
-      const [first, last] = [uncounted(beforeToken, before), uncounted(afterToken, after)];
-      return { beforeToken: first, revoked, repeated, afterToken: last };
-    }
-    return {
-      beforeToken: quotas.count(beforeToken, before),
-      revoked,
-      repeated,
-      afterToken: quotas.count(afterToken, after),
-    };
+  ask(question: Question): Answer {
+    const before = new MemoryGroup(this.#quotas, question.beforeToken);
+    const after = new MemoryGroup(this.#quotas, question.afterToken);
+    return decide(question, before, after, this.#checks);
   }
 
   revoke(key: string, expiresAt: number): Promise<void> {
@@ -88,14 +75,17 @@ export class MemoryDecisionStore implements DecisionStore {
     checkCutOff(ttlSeconds, at);
     const now = Math.floor(this.#now() / 1000);
     const known = this.#read(key);
-    // What is no cut-off says no time to go back to: now ends every token there is.
+    // A record that is no cut-off contains no time to go back to. The time of now revokes every token.
     const isUnknown = known !== undefined && known.cutoff === undefined;
     const cutoff = Math.max(at === undefined || isUnknown ? now : Math.min(Math.floor(at), now), known?.cutoff ?? 0);
     await this.#record(key, cutoff, this.#now() + ttlSeconds * 1000);
     return cutoff;
   }
 
-  /** A cut-off in unix seconds, if there is one. Throws a {@link StoreFault} for what is none. */
+  /**
+   * Reads a cut-off in unix seconds; undefined without one. Throws a {@link StoreFault} for a record that is no
+   * cut-off.
+   */
   cutoffAt(key: string): number | undefined {
     const record = this.#read(key);
     if (record !== undefined && record.cutoff === undefined) throw new StoreFault("unreadable", "WRONGTYPE");
@@ -128,14 +118,14 @@ export class MemoryDecisionStore implements DecisionStore {
     return record !== undefined && record.expiresAtMs > this.#now() ? record : undefined;
   }
 
-  /** A live record is never dropped to make room: a revocation that finds none fails aloud. */
+  /** Writes a record. A live record is never dropped to make room: the new revocation is rejected instead. */
   #record(key: string, cutoff: number | undefined, expiresAtMs: number): Promise<void> {
     if (expiresAtMs <= this.#now()) return Promise.resolve();
-    if (this.#records.size >= this.#mostRecords && !this.#records.has(key)) {
+    if (this.#records.size >= this.#maxRecords && !this.#records.has(key)) {
       for (const [known, record] of this.#records) {
         if (record.expiresAtMs <= this.#now() && record.keptUntil <= this.#steady()) this.#records.delete(known);
       }
-      if (this.#records.size >= this.#mostRecords) return Promise.reject(new StoreFault("overloaded"));
+      if (this.#records.size >= this.#maxRecords) return Promise.reject(new StoreFault("overloaded"));
     }
     const known = this.#read(key);
     const latest = Math.max(expiresAtMs, known?.expiresAtMs ?? 0);
@@ -145,14 +135,39 @@ export class MemoryDecisionStore implements DecisionStore {
   }
 }
 
-const nothing: Pick<Answer, "revoked" | "cutoff"> = { revoked: undefined };
+/** Consumptions of one question, on the counters of this process. */
+class MemoryGroup implements ConsumptionGroup {
+  readonly #counters: MemoryCorrections;
+  readonly #consumptions: readonly Consumption[];
+  #states: CounterState[] = none;
 
-/** Tallies of a refused request: those over their limit as they would stand, the others as they stand. */
-function uncounted(charges: readonly Consumption[], tallies: readonly CounterState[]): CounterState[] {
-  return tallies.map((tally, index) => {
-    const charge = charges[index];
-    return charge === undefined || exceeds(charge, tally)
-      ? tally
-      : { ...tally, consumed: tally.consumed - charge.cost };
-  });
+  constructor(counters: MemoryCorrections, consumptions: readonly Consumption[]) {
+    this.#counters = counters;
+    this.#consumptions = consumptions;
+  }
+
+  refuses(): boolean {
+    this.#states = this.#counters.peek(this.#consumptions);
+    return this.#counters.refuse(this.#consumptions, this.#states);
+  }
+
+  count(): readonly CounterState[] {
+    return this.#counters.count(this.#consumptions, this.#states);
+  }
+
+  /** Counters over their limit include the request, the others do not. */
+  leave(): CounterState[] {
+    return this.#states.map((state, index) => {
+      const consumption = this.#consumptions[index];
+      return consumption === undefined || exceeds(consumption, state)
+        ? state
+        : { ...state, consumed: state.consumed - consumption.cost };
+    });
+  }
+
+  skip(): undefined[] {
+    return this.#consumptions.map(() => undefined);
+  }
 }
+
+const none: CounterState[] = [];

@@ -11,7 +11,7 @@ import { steadyNow } from "../../lib/steady-clock.js";
 
 const minuteMs = 60_000;
 
-/** The counters and blocks of this process, as far as operators change them. */
+/** The counters and blocks of this process that operators may change. */
 export interface ChangeableQuotas {
   forget(key: string): void;
   block(blockKey: string, lifeMs: number): void;
@@ -19,13 +19,13 @@ export interface ChangeableQuotas {
   blockedMs(blockKey: string): number;
 }
 
-/** A rule with its end by the clock of these records. */
+/** An override with its end by the clock of this store. */
 interface Kept {
   readonly terms: RuleTerms;
   readonly endsAt: number | undefined;
 }
 
-/** What operators decide, for this process alone. */
+/** Limit overrides and top keys of this process alone. */
 export class MemoryLimitOverrides implements LimitOverrides {
   readonly #quotas: ChangeableQuotas;
   readonly #now: () => number;
@@ -33,7 +33,7 @@ export class MemoryLimitOverrides implements LimitOverrides {
   readonly #demands = new Map<string, { minute: number; points: Map<string, number> }>();
   #version = 0;
 
-  /** @param now milliseconds of a clock that nobody sets */
+  /** @param now milliseconds of a monotonic clock */
   constructor(quotas: ChangeableQuotas, now: () => number = steadyNow) {
     this.#quotas = quotas;
     this.#now = now;

@@ -14,51 +14,51 @@ import type { Entry } from "./bounded.js";
 import { BoundedTable } from "./bounded.js";
 
 export interface MemoryLoginStoreOptions {
-  /** Milliseconds of a clock that nobody sets. @default {@link steadyNow} */
+  /** Milliseconds of a monotonic clock. @default {@link steadyNow} */
   readonly now?: (() => number) | undefined;
-  /** Most counters kept. @default 10_000 */
+  /** Maximum number of counters. @default 10_000 */
   readonly counters?: number | undefined;
 }
 
-/** A counter of attempts: its weight says how many. */
+/** A counter of attempts; the weight is their number. */
 interface Attempts extends Entry {
   readonly startedAt: number;
   blocked: boolean;
-  /** Until when an exhausted account may not be tried again. */
+  /** The time before which an exhausted account may not be tried again. */
   pacedUntil: number;
-  /** Of a pair: how many of the attempts were made under each spelling of the account's name. */
+  /** In a counter of account and IP address: the number of attempts for each spelling of the account's name. */
   spellings: Map<string, number> | undefined;
 }
 
-/** Places, pardons and levels kept: to forget one costs its owner a little comfort, or an attacker a shorter block. */
-const mostNotes = 10_000;
+/** Maximum number of known addresses, of resets, and of block levels. The loss of one does little harm. */
+const maxNotes = 10_000;
 
-/** Attempts to sign in, as far as this process has seen them: for development, tests and while Redis is down. */
+/** Login attempts of this process alone: for development, for tests, and while Redis is down. */
 export class MemoryLoginStore implements LoginStore {
   readonly #now: () => number;
   readonly #counters: BoundedTable<Attempts>;
-  /** Keys of places with a known account, and times of pardons. */
+  /** Known addresses of accounts, and times of resets. */
   readonly #notes: LRUCache<string, number>;
-  /** How often the attempts of a pair were used up by failures. */
+  /** The number of blocks of each account and IP address. */
   readonly #levels: LRUCache<string, number>;
 
   constructor({ now = steadyNow, counters = 10_000 }: MemoryLoginStoreOptions = {}) {
-    const notes = { max: mostNotes, ttl: 1, ttlResolution: 0, perf: { now } };
+    const notes = { max: maxNotes, ttl: 1, ttlResolution: 0, perf: { now } };
     this.#now = now;
     this.#counters = new BoundedTable({ now, capacity: counters });
     this.#notes = new LRUCache(notes);
     this.#levels = new LRUCache(notes);
   }
 
-  /** Never anything but an answer. */
+  /** Resolves always to an answer, never to a fault. */
   charge(question: AttemptQuestion): Promise<AttemptAnswer> {
     return Promise.resolve(this.#charge(question));
   }
 
-  /** Of failures no other service could hear here. */
+  /** Keeps no count of failures: no other service reads this memory. */
   settle({ question, counted, result, signedIn, block, knownMs }: AttemptOutcome): Promise<undefined> {
     const { address, pair, account } = question;
-    // Of an attempt that was counted elsewhere nothing is to be given back here.
+    // The attempt was counted in another store: there is nothing to give back here.
     if (counted === undefined) {
       if (result !== "succeeded") return Promise.resolve(undefined);
       this.#forgive(signedIn?.pair ?? pair);
@@ -79,7 +79,7 @@ export class MemoryLoginStore implements LoginStore {
     return Promise.resolve(undefined);
   }
 
-  /** This place is known from now on. */
+  /** Makes the address known for this account. */
   #note(knownKey: string | undefined, knownMs: number): void {
     if (knownKey !== undefined) this.#notes.set(knownKey, this.#now(), { ttl: knownMs });
   }
@@ -105,7 +105,7 @@ export class MemoryLoginStore implements LoginStore {
     const pacedUntil = this.#live(allKey)?.pacedUntil ?? 0;
     if (exhausted && pacedUntil > now)
       return { refusedBy: "account", retryMs: pacedUntil - now, exhausted, counted: false };
-    // One address may fill its share of the table and no more.
+    // An address may fill only its share of the table.
     const owner = address.key;
     this.#count(address, owner);
     const tried = this.#count(pair, owner);
@@ -130,7 +130,7 @@ export class MemoryLoginStore implements LoginStore {
     return !this.#notes.has(knownKey) && keys.some((key) => (this.#live(key)?.weight ?? 0) >= limit);
   }
 
-  /** A counter whose window has not ended. */
+  /** Returns a counter whose window has not ended. */
   #live(key: string): Attempts | undefined {
     const counter = this.#counters.get(key);
     return counter !== undefined && counter.endsAt > this.#now() ? counter : undefined;
@@ -146,10 +146,10 @@ export class MemoryLoginStore implements LoginStore {
     if (ended !== undefined) this.#counters.remove(ended);
     const now = this.#now();
     const counter: Attempts = {
-      ...{ key, owner, weight: 1, pinnedFrom: limit, endsAt: now + windowMs, slot: 0, ownerSlot: 0 },
+      ...{ key, owner, weight: 1, pinnedFrom: limit, endsAt: now + windowMs, position: 0, ownerPosition: 0 },
       ...{ startedAt: now, blocked: false, pacedUntil: 0, spellings: undefined },
     };
-    // An attempt that is counted nowhere would be one of any number.
+    // Without a counter the number of attempts would be unlimited.
     this.#counters.add(counter, true);
     return counter;
   }
@@ -158,11 +158,11 @@ export class MemoryLoginStore implements LoginStore {
     const counter = this.#live(key);
     if (counter === undefined) return;
     counter.weight -= 1;
-    // Whoever gets each attempt back could fill the table with names.
+    // Otherwise refunded attempts could fill the table with names.
     if (counter.weight <= 0) this.#counters.remove(counter);
   }
 
-  /** Nothing if the attempts of the spelling were forgotten: the others' are not its own. */
+  /** Gives back one attempt of this spelling. Attempts of other spellings stay. */
   #refundPair({ key, spelling }: PairLimit): void {
     const spellings = this.#live(key)?.spellings;
     const tried = spellings?.get(spelling) ?? 0;
@@ -172,7 +172,7 @@ export class MemoryLoginStore implements LoginStore {
     else spellings?.delete(spelling);
   }
 
-  /** Forgets what a spelling has counted; the whole pair if that was all. */
+  /** Deletes the attempts of a spelling, and the counter if there are no others. */
   #forgive({ key, spelling }: Pick<PairLimit, "key" | "spelling">): void {
     const counter = this.#live(key);
     const rest = (counter?.weight ?? 0) - (counter?.spellings?.get(spelling) ?? 0);

@@ -1,12 +1,15 @@
 import type { ReplayCheck } from "../ports/decisions.js";
 import { StoreFault } from "../ports/decisions.js";
 
-/** Most uses remembered at once. Proofs live for a minute or so, so this is more than a thousand a second. */
-const capacity = 100_000;
+/**
+ * Maximum number of records. A proof lives for about a minute, so that this allows more than a thousand proofs a
+ * second.
+ */
+const maxUses = 100_000;
 
-/** What is good once, as far as this process has seen it used. */
+/** The replay records of this process. */
 export class ReplayTable {
-  /** Milliseconds of the clock until which a use is remembered, in the order of the uses. */
+  /** The ends of the records in milliseconds, in the order of the first uses. */
   readonly #until = new Map<string, number>();
   readonly #now: () => number;
 
@@ -14,18 +17,18 @@ export class ReplayTable {
     this.#now = now;
   }
 
-  /** Was it used before? Forgetting a live one to make room would let it be used again, so a full table says so instead. */
+  /** Is this a replay? Records the first use. A full table answers with a fault: it must not drop a live record. */
   repeats({ key, ttlMs }: ReplayCheck): boolean | StoreFault {
     const now = this.#now();
     const known = this.#until.get(key);
     if (known !== undefined && known > now) return true;
     this.#forgetExpired(now);
-    if (this.#until.size >= capacity) return new StoreFault("overloaded");
+    if (this.#until.size >= maxUses) return new StoreFault("overloaded");
     this.#until.set(key, now + ttlMs);
     return false;
   }
 
-  /** A gate remembers all its uses equally long, so the oldest expire first. */
+  /** All records of a gate have the same duration, so that the oldest end first. */
   #forgetExpired(now: number): void {
     for (const [key, until] of this.#until) {
       if (until > now) return;

@@ -1,4 +1,5 @@
-import type { DecisionStore } from "../ports/decisions.js";
+import type { RevocationStore } from "../ports/revocation.js";
+import { recordEnd } from "../ports/revocation.js";
 import { StoreFault } from "../ports/decisions.js";
 import { steadyNow } from "../../lib/steady-clock.js";
 import type {
@@ -18,21 +19,21 @@ import type {
 } from "../ports/sessions.js";
 
 export interface MemorySessionStoreOptions {
-  /** Where revocations go. */
-  readonly security: DecisionStore;
-  /** Unix seconds of a cut-off; undefined if there is none. */
+  /** Records revocations. */
+  readonly security: RevocationStore;
+  /** Reads a cut-off in unix seconds; undefined without one. */
   readonly cutoffAt: (key: string) => number | undefined;
   readonly marginSeconds: number;
-  /** Unix milliseconds. @default the wall clock for times that tokens name, and {@link steadyNow} for the overlap */
+  /** Unix milliseconds. @default the wall clock for the times of tokens, and {@link steadyNow} for the overlap */
   readonly now?: () => number;
 }
 
-/** Most sessions kept; a sign-in that finds no room fails aloud. */
-const capacity = 100_000;
+/** Maximum number of sessions. Beyond it a sign-in is rejected. */
+const maxSessionsKept = 100_000;
 
 interface Subject {
   readonly sessions: Map<string, SessionRecord>;
-  /** When all sessions were ended last, unix seconds. */
+  /** The last time when all sessions were ended, in unix seconds. */
   ended: number;
 }
 
@@ -41,7 +42,7 @@ export class MemorySessionStore implements SessionStore {
   readonly #options: MemorySessionStoreOptions;
   readonly #now: () => number;
   readonly #steady: () => number;
-  /** When refresh tokens were replaced, by the clock that nobody sets. */
+  /** The times when refresh tokens were replaced, by the monotonic clock. */
   readonly #rotatedAt = new WeakMap<SessionRecord, number>();
   readonly #subjects = new Map<string, Subject>();
   readonly #groups = new Map<string, Map<string, Membership & { endsAt: number }>>();
@@ -68,8 +69,8 @@ export class MemorySessionStore implements SessionStore {
     }
     const surplus = maxSessions === undefined ? 0 : live.length - maxSessions + 1;
     if (surplus > 0 && onLimit === "refuse") return { outcome: "full" };
-    if (this.#count >= capacity) this.#forgetExpired();
-    if (this.#count >= capacity) throw new StoreFault("overloaded");
+    if (this.#count >= maxSessionsKept) this.#forgetExpired();
+    if (this.#count >= maxSessionsKept) throw new StoreFault("overloaded");
     const evicted = surplus > 0 ? live.slice(-surplus) : [];
     for (const old of evicted) this.#forget(keys, old.id);
     this.#subject(keys).sessions.set(id, record);
@@ -140,7 +141,7 @@ export class MemorySessionStore implements SessionStore {
     return chosen.map(({ id }) => id);
   }
 
-  /** Nobody else reads this process' memory. */
+  /** Does nothing: no other service reads this memory. */
   trackSubject(): Promise<void> {
     return Promise.resolve();
   }
@@ -167,7 +168,7 @@ export class MemorySessionStore implements SessionStore {
     return subject;
   }
 
-  /** Those that would end last come first. */
+  /** Live sessions in descending order of their idle end. */
   #live({ index }: SubjectKeys): StoredSession[] {
     const sessions = [...(this.#subjects.get(index)?.sessions ?? [])];
     return sessions
@@ -183,7 +184,7 @@ export class MemorySessionStore implements SessionStore {
     this.#forgetIdle(index, subject);
   }
 
-  /** When all were ended matters for as long as a sign-in takes. */
+  /** Drops a subject without sessions. The time of the last ending matters only while a sign-in may be in progress. */
   #forgetIdle(index: string, { sessions, ended }: Subject): void {
     if (sessions.size === 0 && ended < this.#now() / 1000 - 60) this.#subjects.delete(index);
   }
@@ -200,7 +201,7 @@ export class MemorySessionStore implements SessionStore {
   async #revoke({ revoked }: SubjectKeys, tokens: readonly LiveToken[]): Promise<void> {
     const { security, marginSeconds } = this.#options;
     await Promise.all(
-      tokens.map(({ jti, expiresAt }) => security.revoke(revoked + jti, Math.ceil(expiresAt) + marginSeconds)),
+      tokens.map(({ jti, expiresAt }) => security.revoke(revoked + jti, recordEnd(expiresAt, marginSeconds))),
     );
   }
 }

@@ -1,13 +1,13 @@
 import type { Consumption, CounterState } from "../ports/decisions.js";
 import type { Counted, CountingAlgorithm } from "./counting-algorithm.js";
 
-/** A window is counted in this many parts, so that a request counts for the window and at most a twentieth more. */
+/** The number of parts of a window. A request counts for the window and at most one part longer. */
 const partsOfWindow = 20;
 
-/** By the number of the part since 1970, in ascending order: what was counted in it. */
+/** The count of each part, by the number of the part since 1970, in ascending order. */
 type Parts = Map<number, number>;
 
-/** See scripts/algorithms.ts: no window of any position ever holds more than the limit. */
+/** Sliding window, as in redis/scripts/counting.ts: no window at any position contains more than the limit. */
 export const slidingWindow: CountingAlgorithm<Parts> = {
   peek({ limit, cost, windowSeconds }, parts, now): CounterState {
     const { size, windowMs, current } = clockOf(windowSeconds, now);
@@ -23,15 +23,15 @@ export const slidingWindow: CountingAlgorithm<Parts> = {
     return { consumed: consumed + cost, resetMs: (last + 1) * size + windowMs - now };
   },
 
-  count(charge, parts = new Map(), now): Counted<Parts> {
-    const { current } = clockOf(charge.windowSeconds, now);
-    return add(charge, parts, now, current, charge.cost);
+  count(consumption, parts = new Map(), now): Counted<Parts> {
+    const { current } = clockOf(consumption.windowSeconds, now);
+    return add(consumption, parts, now, current, consumption.cost);
   },
 
-  adjust(charge, parts = new Map(), now, by, receipt): Counted<Parts> | undefined {
-    const { current } = clockOf(charge.windowSeconds, now);
+  adjust(consumption, parts = new Map(), now, by, receipt): Counted<Parts> | undefined {
+    const { current } = clockOf(consumption.windowSeconds, now);
     if (receipt < current - partsOfWindow || (by < 0 && !parts.has(receipt))) return undefined;
-    return add(charge, parts, now, receipt, by);
+    return add(consumption, parts, now, receipt, by);
   },
 };
 

@@ -1,14 +1,14 @@
 import type { Consumption, CounterState } from "../ports/decisions.js";
 import type { Counted, CountingAlgorithm } from "./counting-algorithm.js";
 
-/** What was taken and has not flowed back, in units of one request divided by the window's milliseconds. */
+/** Tokens that were taken and have not flowed back, in units of one request divided by the window's milliseconds. */
 interface Debt {
   readonly debt: number;
   /** Milliseconds of the store's clock. */
   readonly at: number;
 }
 
-/** GCRA (ITU-T I.371) as a debt that flows back: `limit` units each millisecond. See scripts/algorithms.ts. */
+/** GCRA (ITU-T I.371) as a debt that flows back: `limit` units each millisecond. See redis/scripts/counting.ts. */
 export const tokenBucket: CountingAlgorithm<Debt> = {
   peek({ limit, burst = limit, cost, windowSeconds }, state, now): CounterState {
     const windowMs = windowSeconds * 1000;
@@ -17,19 +17,23 @@ export const tokenBucket: CountingAlgorithm<Debt> = {
     return { consumed: Math.ceil(next / windowMs), resetMs: wait(next, capacity, cost, limit, windowMs) };
   },
 
-  count(charge, state, now): Counted<Debt> {
-    return owe(charge, debtAt(state, charge.limit, now) + charge.cost * charge.windowSeconds * 1000, now);
+  count(consumption, state, now): Counted<Debt> {
+    return owe(
+      consumption,
+      debtAt(state, consumption.limit, now) + consumption.cost * consumption.windowSeconds * 1000,
+      now,
+    );
   },
 
-  adjust(charge, state, now, by, receipt): Counted<Debt> | undefined {
-    const { limit, windowSeconds } = charge;
+  adjust(consumption, state, now, by, receipt): Counted<Debt> | undefined {
+    const { limit, windowSeconds } = consumption;
     if (limit === 0) return undefined;
     const debt = debtAt(state, limit, now);
     const change = by * windowSeconds * 1000;
-    if (by > 0) return owe(charge, Math.min(debt + change, Number.MAX_SAFE_INTEGER), now);
-    // What has flowed back since the charge was there for others, so that it is not given back a second time.
+    if (by > 0) return owe(consumption, Math.min(debt + change, Number.MAX_SAFE_INTEGER), now);
+    // The part that has flowed back since the count was available to others: it is not given back a second time.
     const back = Math.max(0, receipt - now) * limit;
-    return owe(charge, debt - Math.min(-change, back, debt), now);
+    return owe(consumption, debt - Math.min(-change, back, debt), now);
   },
 };
 
@@ -37,7 +41,7 @@ function debtAt(state: Debt | undefined, limit: number, now: number): number {
   return state === undefined ? 0 : Math.max(0, state.debt - Math.max(0, now - state.at) * limit);
 }
 
-/** Milliseconds until the next unit is there, or until a charge that does not fit does. */
+/** Milliseconds until the next unit is available, or until a consumption fits that does not fit now. */
 function wait(next: number, capacity: number, cost: number, limit: number, windowMs: number): number {
   const room = capacity * windowMs;
   if (next > room) return cost > capacity ? windowMs : Math.ceil((next - room) / limit);

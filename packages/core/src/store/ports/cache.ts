@@ -1,56 +1,63 @@
 import { randomBytes } from "node:crypto";
+import type { Channels } from "./channels.js";
 
 /**
- * What the cache asks of a store: values as text, the generations by which it is told which of them still count, and the
- * leases of those who are making one. Every method rejects with a StoreFault if the store cannot answer.
+ * The port of the cache: values as text, the generations that make values misses, and the leases of factory runs. Every
+ * method rejects with a StoreFault if the store cannot answer.
  */
 export interface CacheStore {
-  /** Milliseconds of the store's clock, which all processes share. */
+  /** The time in milliseconds, by the clock of the store: all processes share it. */
   now(): number;
-  /** One text for each key, undefined for a miss. */
+  /** Resolves to one text for each key; undefined is a miss. */
   getMany(keys: readonly string[]): Promise<(string | undefined)[]>;
-  /** Ends the leases of these keys: what is being made there is older. */
+  /** Stores values, and ends the leases of their keys: a value that is still being made is older. */
   setMany(entries: readonly CacheEntry[]): Promise<void>;
-  /** Ends their leases too, and tells all processes. */
+  /** Deletes values, ends the leases of their keys, and tells all processes. */
   deleteMany(keys: readonly string[]): Promise<void>;
-  /** The generation under each key; a new one where there is none. They live for at least `ttlMs` more. */
+  /**
+   * Resolves to the generation under each key, and creates the missing ones. Each lives for at least `ttlMs` from now.
+   */
   ensureGenerations(keys: readonly string[], ttlMs: number): Promise<string[]>;
-  /** Puts a new generation under each key; the life of one that is there stays, and is at least {@link renewalMs}. */
+  /** Replaces the generation under each key. Its remaining life stays, and is at least {@link renewalMs}. */
   renewGenerations(keys: readonly string[]): Promise<void>;
   /**
-   * Stores entries that name generations, if all of these are what they were when the making of the entries began. One that
-   * did not exist then is made, until this moment of the store's clock; each lives at least as long as the entries.
-   * Returns the generation under each key, "" for none: the entries are stored if all are those that they name.
+   * Stores entries that name generations, if each generation is the same as when the factory began. A generation that
+   * did not exist then is created, until `untilMs` by the store's clock. Each generation lives at least as long as the
+   * entries. Resolves to the generation under each key, or "" for none. The entries are stored if all of them are the
+   * named ones.
    */
   keep(entries: readonly CacheEntry[], claims: readonly Claim[], untilMs: number): Promise<string[]>;
-  /** Asks to be the one who makes the value of a key, for `ms`; `force` takes it from whoever has it. */
+  /** Asks for the lease of a key: the right to make its value, for `ms`. `force` takes the lease from another owner. */
   lease(key: string, owner: string, ms: number, force?: boolean): Promise<Lease>;
-  /** Keeps a lease for `ms` more; false if it is lost. */
+  /** Extends a lease to `ms` from now. Resolves to false if the lease is lost. */
   extend(key: string, owner: string, ms: number): Promise<boolean>;
-  /** Ends a lease, stores what was made, and tells whoever waits. False if the lease was lost: then nothing is stored. */
+  /**
+   * Ends a lease, stores the value, and tells the waiting processes. Resolves to false, and stores nothing, if the
+   * lease was lost.
+   */
   settle(key: string, owner: string, settlement: Settlement): Promise<boolean>;
   /**
-   * Ends a lease whose request has had no answer. The request may still be on its way: for {@link withdrawnMs} the store
-   * gives no lease to this owner.
+   * Ends a lease whose request was not answered. The request may still be on its way: for {@link withdrawnMs} the store
+   * grants no lease to this owner.
    */
   withdraw(key: string, owner: string): Promise<void>;
   /**
-   * Calls the listener whenever the store is there again after it was away: it may have lost what it confirmed last, as
-   * a replica that takes the place of its master has. Before anything is read from it.
+   * Calls the listener whenever the store is reachable again, before the first read. The store may have lost its last
+   * writes, as a replica has that is promoted.
    */
   onReturn(listener: () => void): void;
-  /** Fails what is waiting; nothing may be asked afterwards. */
+  /** Rejects every call that waits. No call may follow. */
   close(): void;
 }
 
-/** A command that was on its way when Redis stood still may run when it goes on, and only then would the lease begin. */
+/** How long a withdrawal is remembered. A command that was sent while Redis was paused may run much later. */
 export const withdrawnMs = 60_000;
 
 export interface CacheEntry {
   readonly key: string;
   readonly value: string;
   readonly ttlMs: number;
-  /** The same value there already keeps its life, if that is longer. */
+  /** If the stored value is the same and lives longer, its life stays. */
   readonly keepsLongerLife?: boolean;
 }
 
@@ -58,62 +65,65 @@ export interface CacheEntry {
 export interface Claim {
   readonly key: string;
   readonly named: string;
-  /** There was none when the making of the entry began. */
+  /** There was no generation when the factory began. */
   readonly isNew: boolean;
 }
 
 /**
- * How long a renewal is remembered where there was no generation. Who began to make an entry when there was none must have
- * stored it by then: later it could not see that there was a renewal meanwhile.
+ * How long a renewed generation lives where there was none before. A factory that began without a generation must store
+ * its entry within this time: later it could not detect the renewal.
  */
 export const renewalMs = 60_000;
 
 /**
- * A generation for what is about to be stored. Generations are random, never counted: one that is made after a loss of data
- * must not be one that was there before.
+ * Creates a generation for an entry. Generations are random, not counted: after a loss of data a counter would repeat
+ * former generations.
  */
 export function newGeneration(): string {
   return `g${randomBytes(6).toString("base64url")}`;
 }
 
-/** A generation that ends what was stored before. */
+/** Creates a generation that makes all earlier entries misses. */
 export function renewedGeneration(): string {
   return `r${randomBytes(6).toString("base64url")}`;
 }
 
-/** What the store has under the key of a generation; "" for none, and for what is no generation of ours. */
+/** Reads a stored generation. Returns "" for none, and for text that is not a generation. */
 export function readGeneration(text: string | undefined): string {
   return text !== undefined && isGeneration(text) ? text : "";
 }
 
-/** Of any kind. */
+/** Is this text a generation of either kind? */
 export function isGeneration(text: string): boolean {
   return /^[\w-]{1,16}$/.test(text);
 }
 
-/** Was this generation made for an entry, and not to end one? Then nothing was ended since it exists. */
+/** Was this generation created for an entry? Then there was no renewal since. */
 export function isFirstGeneration(generation: string): boolean {
   return generation.startsWith("g");
 }
 
 export interface Lease {
-  /** 0: it is yours. Otherwise somebody has it for so many milliseconds more, and tells when the value is there. */
+  /**
+   * 0 if the lease is granted. Otherwise the remaining milliseconds of the lease of another owner, who will tell its
+   * end.
+   */
   readonly waitMs: number;
-  /** What is stored there now. */
+  /** The value that is stored now. */
   readonly value: string | undefined;
 }
 
-/** How the making of a value ended. */
+/** The end of a factory run. */
 export type Settlement =
   | { readonly outcome: "filled"; readonly value: string; readonly ttlMs: number }
-  /** It made nothing; that is the answer for all who wait, and not kept. */
+  /** The factory returned undefined. All waiting calls get undefined, and nothing is stored. */
   | { readonly outcome: "nothing" }
-  /** It made what cannot be kept: who waits makes their own. */
+  /** The value cannot be stored. Each waiting call runs its own factory. */
   | { readonly outcome: "unkept" }
-  /** It failed: one of those who wait takes over. */
+  /** The factory failed. One of the waiting calls takes over. */
   | { readonly outcome: "failed" };
 
-/** The channel on which processes tell each other of deleted and made values. */
+/** The channel with messages about deleted values and ended factory runs. */
 export const cacheChannel = "cache";
 
 export type CacheNews = Settlement["outcome"] | "deleted";
@@ -123,12 +133,30 @@ const newsOf: ReadonlyMap<string | undefined, CacheNews> = new Map(
   Object.entries(letters).map(([news, letter]) => [letter, news as CacheNews]),
 );
 
-/** How a message ends; before that come the key and a blank. */
+/** The last letter of a message. Before it come the key and a blank. */
 export function letterOf(news: CacheNews): string {
   return letters[news];
 }
 
+/** Reads a message. Undefined for any other text. */
 export function readNews(message: string): { readonly key: string; readonly news: CacheNews } | undefined {
   const news = newsOf.get(message.at(-1));
   return news === undefined || message.at(-2) !== " " ? undefined : { key: message.slice(0, -2), news };
+}
+
+/** A listener for changes of all keys with a prefix. */
+export interface SignalledPrefix {
+  readonly prefix: string;
+  /** The key was written, was deleted, has expired, or was evicted. */
+  invalidate(key: string): void;
+  /** Any key may have changed without a message: forget all keys, and those that are being read. */
+  flush(): void;
+}
+
+/** Changes that other processes make to the cache. */
+export interface CacheSignals {
+  readonly channels: Channels;
+  track(tracked: SignalledPrefix): void;
+  /** Has every change been received that is older than this? */
+  isAlive(withinMs: number): boolean;
 }

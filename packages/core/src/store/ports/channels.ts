@@ -1,33 +1,33 @@
 import { randomBytes } from "node:crypto";
 
-/** Told of a message, and whether this process sent it itself. Must not throw. */
+/** Receives a message; `own` says that this process has sent it. Must not throw. */
 export type ChannelListener = (message: string, own: boolean) => void;
 
 /**
- * What processes tell each other: every message reaches every process that listens at most once, its sender included, in
- * no particular order. Nothing keeps messages for those who are away. So they only ever say that something changed, and
- * whoever keeps state by them passes `onGap`.
+ * Messages between processes (publish and subscribe). A message reaches each subscribed process at most once, its
+ * sender included, in no particular order. No message is kept for a process that is away. A message therefore says only
+ * that something has changed, and a subscriber that keeps state passes `onGap`.
  */
 export interface Channels {
-  /** Rejects with a StoreFault if it could not be sent, and with a RangeError if it is longer than 64 KiB. */
+  /** Sends a message. Rejects with a StoreFault if the store cannot send it, and with a RangeError above 64 KiB. */
   publish(channel: string, message: string): Promise<void>;
   /**
-   * Calls the listener with every message of a channel, until the function that is returned is called. `onGap` is called
-   * when this process begins to listen, and after every time in which it may have missed messages: forget what was kept by
-   * them, and ask anew. Names of channels are constants of the code: letters, digits, `.`, `_` and `-`.
+   * Calls the listener with every message of a channel, until the returned function is called. `onGap` is called when
+   * the subscription begins, and whenever messages may have been lost: drop the state that rests on messages, and read
+   * it anew. A channel name is a constant in the code: letters, digits, `.`, `_` and `-`.
    */
   subscribe(channel: string, listener: ChannelListener, onGap?: () => void): () => void;
-  /** Has everything been heard that was said longer than this ago? */
+  /** Has every message been received that is older than this? */
   isAlive(withinMs: number): boolean;
 }
 
-/** What became of a message that arrived. */
+/** The outcome of a message that has arrived, as metrics name it. */
 export type MessageOutcome = "heard" | "own" | "garbage" | "huge";
 
-/** Longest message in bytes: a message says that something changed, and is no way to move data. */
+/** The maximum size of a message in bytes: messages report changes and carry no data. */
 export const maxMessageBytes = 65_536;
 
-/** Channels of what all services of a Redis share; every other one is a service's own. */
+/** Channels that all services of a Redis share. Every other channel belongs to one service. */
 export const sharedChannels: ReadonlySet<string> = new Set(["sessions"]);
 
 const channelName = /^[A-Za-z0-9_.-]{1,64}$/;
@@ -41,7 +41,7 @@ export function checkMessage(message: string): void {
     throw new RangeError(`a message is at most ${maxMessageBytes} bytes long`);
 }
 
-/** A message with its sender and a number: what tells own ones and second copies apart. */
+/** A message with its sender and its number, by which own messages and second copies are found. */
 export interface Envelope {
   readonly origin: string;
   /** Unique among the messages of all processes. */
@@ -49,7 +49,7 @@ export interface Envelope {
   readonly message: string;
 }
 
-/** Puts the messages of one process into envelopes: `1:<origin>:<number>:<message>`. */
+/** Writes the envelopes of one process: `1:<origin>:<number>:<message>`. */
 export class Sender {
   readonly origin: string = randomBytes(9).toString("base64url");
   #sent = 0;
@@ -62,7 +62,7 @@ export class Sender {
 
 const sealed = /^1:([A-Za-z0-9_-]{12}):([0-9a-z]{1,11}):/;
 
-/** Undefined for whatever no release of ours has sent. */
+/** Reads an envelope. Undefined for text that is no envelope. */
 export function openEnvelope(text: string): Envelope | undefined {
   const match = sealed.exec(text);
   if (match === null) return undefined;
@@ -70,11 +70,11 @@ export function openEnvelope(text: string): Envelope | undefined {
   return { origin, id: `${origin}:${number}`, message: text.slice(head.length) };
 }
 
-/** Who listens to what in this process. */
+/** The listeners of this process, by channel. */
 export class Listeners {
   readonly #channels = new Map<string, Set<Subscription>>();
 
-  /** Returns how to remove it, which says whether it was the last of its channel. */
+  /** Returns a function that removes the listener, and returns true if it was the last one of its channel. */
   add(channel: string, listener: ChannelListener, onGap: () => void = () => undefined): () => boolean {
     const subscription = { listener, onGap };
     const known = this.#channels.get(channel) ?? new Set();
@@ -90,7 +90,7 @@ export class Listeners {
     return this.#channels.has(channel);
   }
 
-  tell(channel: string, message: string, own: boolean): void {
+  dispatch(channel: string, message: string, own: boolean): void {
     for (const { listener } of [...(this.#channels.get(channel) ?? [])]) listener(message, own);
   }
 

@@ -1,35 +1,35 @@
 import type { StoreFault } from "./decisions.js";
 
-/** What a process wants to change about its part of one quota. */
+/** A change of the part of one quota that this process holds. */
 export interface LeaseRequest {
   readonly key: string;
   /** Requests (or units of cost) per window. */
   readonly limit: number;
-  /** Points to take; fewer may be granted, near the limit none. */
+  /** Points to take. Fewer may be granted, and near the limit none. */
   readonly take: number;
-  /** Points that were taken and not used. */
+  /** Points to give back, which were taken and not used. */
   readonly giveBack: number;
-  /** The window that they were taken from; into no other are they given back. */
+  /** The window that the points were taken from. They are given back into no other window. */
   readonly windowEnd: number;
-  /** How long a window lasts. */
+  /** Duration of a window. */
   readonly windowMs: number;
 }
 
 export interface LeaseGrant {
-  /** Already counted by the store. */
+  /** Points that the store has counted for this process. */
   readonly granted: number;
-  /** The counter, with what was granted. */
+  /** The counter, with the granted points. */
   readonly consumed: number;
-  /** Milliseconds until the window ends; 0 if there is none. */
+  /** Milliseconds until the window ends; 0 without a window. */
   readonly resetMs: number;
-  /** When the window ends by the store's clock: what tells it from others. */
+  /** The end of the window by the store's clock, which identifies the window. */
   readonly windowEnd: number;
 }
 
-/** Where parts of quotas come from. */
+/** Grants parts of quotas. */
 export interface LeaseSource {
-  /** Can it be asked now? */
+  /** Can the source be asked now? */
   isUp(): boolean;
-  /** One answer for each request, in one round trip. Rejects if nothing could be asked. */
+  /** Resolves to one answer for each request, in one round trip. Rejects if the source could not be asked. */
   exchange(requests: readonly LeaseRequest[]): Promise<readonly (LeaseGrant | StoreFault)[]>;
 }

@@ -1,67 +1,75 @@
-/** What operators decide about quotas, and who asks most: kept for all processes, never read on the way of a request. */
+/** Limit overrides of operators, and top keys. All processes share them; no request waits for them. */
 
-/** A decision about a policy, or about one client of it, that takes the place of the options. */
+/** An override: limit and window of a policy, or of one client of it, in place of the options. */
 export interface QuotaRule {
   /** Requests (or units of cost) per window. */
   readonly limit: number | undefined;
   readonly windowSeconds: number | undefined;
-  /** Milliseconds for which it still held by the store's clock when it was read; undefined holds until it is removed. */
+  /** Remaining milliseconds by the store's clock, at the time of the read; undefined lasts until it is removed. */
   readonly leftMs: number | undefined;
 }
 
-/** What a rule changes, without how long it holds. */
+/** The terms of an override, without its duration. */
 export type RuleTerms = Omit<QuotaRule, "leftMs">;
 
-/** All rules by their name, and what tells this state of them from others. */
+/** All overrides by name, with the version of this state. */
 export interface QuotaRules {
   readonly version: string;
   readonly rules: ReadonlyMap<string, QuotaRule>;
 }
 
-/** How much was asked for one partition of a policy. */
+/** The consumption of one partition of a policy. */
 export interface TopKeysPart {
   readonly partition: string;
   readonly points: number;
 }
 
-/** Rules kept at once: each process holds them all. */
+/** The maximum number of overrides: each process holds all of them. */
 export const maxOverrides = 1000;
 
-/** Every method rejects with a StoreFault if the store cannot do it. */
+/** The port for operators. Every method rejects with a StoreFault if the store cannot answer. */
 export interface LimitOverrides {
-  /** The rules in force. Resolves to undefined if nothing has changed since the version `known`. */
+  /** Resolves to the overrides in force, or to undefined if nothing has changed since the version `known`. */
   readRules(known: string | undefined): Promise<QuotaRules | undefined>;
-  /** Resolves to false if there are {@link maxOverrides} others in force. An undefined `lifeMs` holds until it is removed. */
+  /**
+   * Resolves to false if there are {@link maxOverrides} others. Without `lifeMs` the override lasts until it is
+   * removed.
+   */
   setRule(name: string, rule: RuleTerms, lifeMs: number | undefined): Promise<boolean>;
   removeRule(name: string): Promise<void>;
-  /** Forgets counters. */
+  /** Deletes counters. */
   forget(keys: readonly string[]): Promise<void>;
-  /** Blocks a client, in the record that policies with a `block` write too. */
+  /** Blocks a client, in the record that a policy with a `block` writes too. */
   block(blockKey: string, lifeMs: number): Promise<void>;
   unblock(blockKey: string): Promise<void>;
-  /** Milliseconds until a block ends; 0 for a client who is not blocked. */
+  /** Resolves to the milliseconds until a block ends; 0 for a client that is not blocked. */
   readBlock(blockKey: string): Promise<number>;
-  /** Adds what was asked for lately; what is oldest is forgotten after two minutes, and what is least when there is too much. */
+  /**
+   * Adds recent consumption. It is kept for one to two minutes, for at most {@link maxTopKeys} partitions of a policy.
+   */
   addDemand(keys: TopKeysKeys, demands: readonly TopKeysPart[]): Promise<void>;
-  /** The most asked for in the last one to two minutes, the most first. */
+  /** Resolves to the partitions that have consumed most in the last one to two minutes, in descending order. */
   readDemand(keys: TopKeysKeys, most: number): Promise<readonly TopKeysPart[]>;
 }
 
-/** One for even minutes and one for odd ones. */
+/** The keys of even and of odd minutes. */
 export type TopKeysKeys = readonly [even: string, odd: string];
 
-/** Partitions whose demand is remembered for each policy. */
+/** The maximum number of partitions that are kept for each policy. */
 export const maxTopKeys = 500;
 
 /**
- * The beginning of a rule as text: `<limit>:<window seconds>:<end>`, empty where undefined. The store writes the end after
- * it, in unix milliseconds by its own clock.
+ * Writes the beginning of an override as text: `<limit>:<window seconds>:`, each empty where undefined. The store
+ * appends the end, in unix milliseconds by its own clock.
  */
 export function writeRule({ limit, windowSeconds }: RuleTerms): string {
   return `${limit ?? ""}:${windowSeconds ?? ""}:`;
 }
 
-/** Undefined for what no release of ours wrote, and for a rule that had ended by `now`, the time of the store. */
+/**
+ * Reads an override. Undefined for text that is none, and for an override that has ended by `now`, the time of the
+ * store.
+ */
 export function readRule(text: string, now: number): QuotaRule | undefined {
   const match = /^(\d{1,13})?:(\d{1,7})?:(\d{1,15})?$/.exec(text);
   if (match === null) return undefined;

@@ -1,7 +1,7 @@
 /**
  * What the login throttle asks of a store. The in-process store and the Redis store pass one contract battery. Counters
- * bound the guessing of passwords: of an address, of an account at one place (a pair), of an account, and the pace at which an
- * exhausted account may still be tried.
+ * bound the guessing of passwords: of an address, of an account at one place (a pair), of an account, and the pace at
+ * which an exhausted account may still be tried.
  */
 import type { StoreFault } from "./decisions.js";
 
@@ -13,22 +13,24 @@ export interface AttemptLimit {
 }
 
 /**
- * The attempts of an account at one place. All spellings of its name that a database may take for equal count together; a
- * success takes back only what its own spelling has counted, since the others may be another account.
+ * The attempts of an account at one place. All spellings of its name that a database may take for equal count together;
+ * a success takes back only what its own spelling has counted, since the others may be another account.
  */
 export interface PairLimit extends AttemptLimit {
   readonly spelling: string;
 }
 
 /**
- * The counters of an account, wherever it is tried from: of all spellings of its name, and of this one if that is not the
- * same. They never block: they only slow down, or ask for more, as soon as one is exhausted.
+ * The counters of an account, wherever it is tried from: of all spellings of its name, and of this one if that is not
+ * the same. They never block: they only slow down, or ask for more, as soon as one is exhausted.
  */
 export interface AccountLimit {
   readonly keys: readonly string[];
   readonly limit: number;
   readonly windowMs: number;
-  /** Exists if a sign-in of this account succeeded at this place before: the counter then neither counts nor applies. */
+  /**
+   * Exists if a sign-in of this account succeeded at this place before: the counter then neither counts nor applies.
+   */
   readonly knownKey: string;
   readonly paceKey: string;
   /** One attempt in this time, once the counter is exhausted; undefined lets all pass and only says so. */
@@ -58,8 +60,9 @@ export interface AttemptAnswer {
 }
 
 /**
- * `succeeded` forgets what the pair has counted, and gives one attempt back to each other counter. `unchecked`: no password
- * was looked at, so the attempt is taken back. `interrupted`, by a fault: as that, but the address has counted it.
+ * `succeeded` forgets what the pair has counted, and gives one attempt back to each other counter. `unchecked`: no
+ * password was looked at, so the attempt is taken back. `interrupted`, by a fault: as that, but the address has counted
+ * it.
  */
 export type AttemptResult = "succeeded" | "failed" | "unchecked" | "interrupted";
 
@@ -74,14 +77,17 @@ export interface AttemptOutcome {
   /** The same object that was charged. */
   readonly question: AttemptQuestion;
   /**
-   * As the answer said; undefined if that was a fault. The store then may have counted the attempt all the same: only what it
-   * has counted is given back.
+   * As the answer said; undefined if that was a fault. The store then may have counted the attempt all the same: only
+   * what it has counted is given back.
    */
   readonly counted: boolean | undefined;
   readonly result: AttemptResult;
   /** With `succeeded`, the place of the account that has signed in. @default that of the question */
   readonly signedIn?: KnownAddress | undefined;
-  /** How a pair is blocked when its attempts are used up: for its window, then twice as long each time, up to `longestMs`. */
+  /**
+   * How a pair is blocked when its attempts are used up: for its window, then twice as long each time, up to
+   * `longestMs`.
+   */
   readonly block: { readonly longestMs: number; readonly memoryMs: number };
   /** How long a place is known after a sign-in. */
   readonly knownMs: number;
@@ -104,8 +110,8 @@ export interface LoginReset {
 
 export interface LoginStore {
   /**
-   * Admits and counts an attempt, or refuses it, in one round trip. After a fault the store takes back whatever it has counted
-   * if the caller settles the attempt within a minute, and leaves it counted if not.
+   * Admits and counts an attempt, or refuses it, in one round trip. After a fault the store takes back whatever it has
+   * counted if the caller settles the attempt within a minute, and leaves it counted if not.
    */
   charge(question: AttemptQuestion): Promise<AttemptAnswer | StoreFault>;
   /** Settles an admitted attempt, in one round trip. Resolves to a fault if that could not be recorded. */

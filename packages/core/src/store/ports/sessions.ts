@@ -1,6 +1,6 @@
 /**
- * What sessions ask of a store: one record for each session, kept together for each subject, and the sets of tokens that
- * other services share. Every method rejects with a StoreFault if the store cannot do it.
+ * What sessions ask of a store: one record for each session, kept together for each subject, and the sets of tokens
+ * that other services share. Every method rejects with a StoreFault if the store cannot do it.
  */
 
 /** The keys of one subject: `index`, `records`, `ended` and `tokens` share a slot, `shared` has one of its own. */
@@ -165,6 +165,8 @@ export interface SessionStore {
   trackSubject(keys: SubjectKeys, tokens: TrackedTokens): Promise<void>;
   /** The same for an organisation; the member is kept until it ends (unix milliseconds). */
   trackGroup(keys: GroupKeys, tokens: TrackedTokens, member: Membership, endsAt: number): Promise<void>;
-  /** Revokes every token that an organisation's shared set names, and resolves to its sessions, which are left to end. */
+  /**
+   * Revokes every token that an organisation's shared set names, and resolves to its sessions, which are left to end.
+   */
   endGroup(keys: GroupKeys): Promise<readonly Membership[]>;
 }

@@ -1,19 +1,19 @@
 import type { Breaker } from "../../lib/breaker.js";
 import type { FaultKind } from "../ports/decisions.js";
 import { StoreFault } from "../ports/decisions.js";
-import { faultOfError } from "./faults.js";
+import { faultOfError } from "./replies.js";
 
 export interface BatcherOptions<Item, Answer> {
-  /** Answers a batch, in order, in one round trip. A rejection is a fault of the whole batch. */
+  /** Sends a batch in one round trip. Resolves to the answers in order; a rejection is a fault of the whole batch. */
   readonly send: (items: readonly Item[]) => Promise<readonly (Answer | StoreFault)[]>;
   readonly breaker: Breaker;
-  /** Judges answers that came in time, and tells the breaker. @default they are a success */
+  /** Judges answers that came in time, and informs the breaker. @default they are a success */
   readonly judge?: (items: readonly Item[], answers: readonly (Answer | StoreFault)[]) => void;
-  /** Told that a batch came to nothing, and why. */
+  /** Called when a batch has failed, with the fault. */
   readonly giveUp?: (items: readonly Item[], fault: StoreFault) => void;
-  /** Told of every batch, answered or not. */
+  /** Called after every batch, answered or not. */
   readonly observe?: (call: BatchCall) => void;
-  /** False while the connection is being made for the first time: batches then wait, up to the deadline. */
+  /** False until the first connection is made: batches then wait, up to the deadline. */
   readonly ready: () => boolean;
   readonly deadlineMs: number;
   readonly maxBatch: number;
@@ -26,17 +26,17 @@ export interface BatchCall {
   readonly fault: FaultKind | undefined;
 }
 
-/** Batches under way at once: a slow one does not hold up the next. */
+/** Maximum number of batches in flight: a slow batch does not delay the next one. */
 const maxInFlight = 2;
-/** Questions waiting or under way at once (the bulkhead): 64 full batches; more are refused at once. */
+/** Maximum number of items that wait or are in flight (bulkhead): 64 full batches. Further items fail at once. */
 const maxPending = 4096;
 
-/** Timers are this late on a busy machine without anything being wrong. */
+/** On a busy machine timers may be late by this much. */
 const stallMs = 50;
 
 interface Entry<Item, Answer> {
   readonly item: Item;
-  readonly settle: (answer: Answer | StoreFault) => void;
+  readonly resolve: (answer: Answer | StoreFault) => void;
 }
 
 interface Batch<Item, Answer> {
@@ -45,26 +45,29 @@ interface Batch<Item, Answer> {
   /** Milliseconds from a monotonic clock. */
   readonly since: number;
   sent: boolean;
-  settled: boolean;
+  isDone: boolean;
 }
 
-/** What the batches of one turn of the event loop share. */
+/** The state that the batches of one turn of the event loop share. */
 interface Turn {
-  /** Batches that are not settled. */
+  /** The number of batches without an answer. */
   open: number;
-  /** Its callers are about to be answered: what was not sent must not be, and count them as well. */
+  /**
+   * The deadline has passed. A batch that was not sent must not be sent any more: it would count although its callers
+   * failed.
+   */
   expired: boolean;
-  /** The breaker knows already: one stall is one failure, however many batches it holds up. */
+  /** The breaker has noted a failure: one stall is one failure, however many batches it delays. */
   failed: boolean;
-  /** Our own event loop stood still for longer than the deadline. */
+  /** The event loop of this process was blocked for longer than the deadline. */
   stalled: boolean;
   deadline: NodeJS.Timeout;
 }
 
 /**
- * Folds the questions of all concurrent requests into few calls. Questions are collected during a turn of the event loop
- * and sent in `setImmediate`, after the poll phase has read every socket that was ready; one deadline timer serves
- * the whole turn. A reply that comes after it is dropped, and is no success to the breaker.
+ * Combines the items of concurrent requests in few calls. Items are collected during a turn of the event loop and sent
+ * in `setImmediate`, after the poll phase has read every ready socket. One deadline timer serves the whole turn. A
+ * reply after the deadline is dropped, and is no success for the breaker.
  */
 export class Batcher<Item, Answer> {
   readonly #options: BatcherOptions<Item, Answer>;
@@ -78,13 +81,13 @@ export class Batcher<Item, Answer> {
     this.#options = options;
   }
 
-  /** Resolves within the deadline, to a fault at the latest then; never rejects. */
+  /** Resolves within the deadline, to the answer or a fault. Never rejects. */
   ask(item: Item): StoreFault | Promise<Answer | StoreFault> {
-    return this.#refuse() ?? new Promise((settle) => this.#collect(item, settle));
+    return this.#refuse() ?? new Promise((resolve) => this.#collect(item, resolve));
   }
 
-  /** The same, but rejects with a fault. */
-  demand(item: Item): Promise<Answer> {
+  /** The same, but rejects with the fault. */
+  askOrReject(item: Item): Promise<Answer> {
     const refused = this.#refuse();
     if (refused !== undefined) return Promise.reject(refused);
     return new Promise((resolve, reject) => {
@@ -98,17 +101,19 @@ export class Batcher<Item, Answer> {
     return this.#options.breaker.enter() ? undefined : new StoreFault("open");
   }
 
-  #collect(item: Item, settle: (answer: Answer | StoreFault) => void): void {
+  #collect(item: Item, resolve: (answer: Answer | StoreFault) => void): void {
     this.#pending += 1;
     if (this.#collected.length === 0) setImmediate(() => this.#flush());
-    this.#collected.push({ item, settle });
+    this.#collected.push({ item, resolve });
   }
 
-  /** Sends what is waiting, as far as connection and flight limit allow; called again when the connection is made. */
+  /**
+   * Sends waiting batches, as far as the connection and the limit of batches allow. Called again at each connection.
+   */
   readonly wake = (): void => {
     while (this.#inFlight < maxInFlight && this.#options.ready()) {
       const batch = this.#waiting[0];
-      // What has expired is about to be settled, which calls here again.
+      // An expired batch is resolved soon, which calls this function again.
       if (batch === undefined || batch.turn.expired) return;
       this.#waiting.shift();
       this.#send(batch);
@@ -138,16 +143,16 @@ export class Batcher<Item, Answer> {
     };
     for (let start = 0; start < collected.length; start += maxBatch) {
       const entries = collected.length <= maxBatch ? collected : collected.slice(start, start + maxBatch);
-      batches.push({ entries, turn, since, sent: false, settled: false });
+      batches.push({ entries, turn, since, sent: false, isDone: false });
     }
     this.#waiting.push(...batches);
     this.wake();
   }
 
   /**
-   * After a stall of our own event loop the timer is late while replies wait unread in the socket: one more turn reads them
-   * first, so that our stall is not taken for an outage of theirs. What is not there even then says little about them: it
-   * is a timeout to its caller, and nothing to the breaker.
+   * Fails batches after the deadline. If the event loop was blocked, replies may wait unread in the socket: one more
+   * turn reads them first, so that a blocked process is not taken for an outage of the server. A reply that is missing
+   * even then is a timeout for its caller, and no failure for the breaker.
    */
   #expire(turn: Turn, batches: readonly Batch<Item, Answer>[], due: number): void {
     turn.expired = true;
@@ -167,30 +172,30 @@ export class Batcher<Item, Answer> {
   }
 
   #finish(batch: Batch<Item, Answer>, answers: readonly (Answer | StoreFault)[]): void {
-    if (batch.settled) return;
+    if (batch.isDone) return;
     const { judge, breaker } = this.#options;
     if (judge === undefined) breaker.succeed();
     else judge(itemsOf(batch), answers);
-    this.#settle(batch, undefined, (index) => answers[index] as Answer | StoreFault);
+    this.#resolve(batch, undefined, (index) => answers[index] as Answer | StoreFault);
   }
 
   #fail(batch: Batch<Item, Answer>, fault: StoreFault): void {
-    if (batch.settled) return;
+    if (batch.isDone) return;
     const { breaker, giveUp } = this.#options;
     if (!fault.outage) breaker.succeed();
     else if (batch.turn.stalled) breaker.abandon();
     else if (!batch.turn.failed) breaker.fail();
     batch.turn.failed ||= fault.outage;
     giveUp?.(itemsOf(batch), fault);
-    this.#settle(batch, fault.kind, () => fault);
+    this.#resolve(batch, fault.kind, () => fault);
   }
 
-  #settle(
+  #resolve(
     batch: Batch<Item, Answer>,
     fault: FaultKind | undefined,
     answerAt: (index: number) => Answer | StoreFault,
   ): void {
-    batch.settled = true;
+    batch.isDone = true;
     batch.turn.open -= 1;
     if (batch.turn.open === 0) clearTimeout(batch.turn.deadline);
     if (batch.sent) this.#inFlight -= 1;
@@ -198,7 +203,7 @@ export class Batcher<Item, Answer> {
     const { entries, since } = batch;
     this.#options.observe?.({ questions: entries.length, durationMs: performance.now() - since, fault });
     this.#pending -= entries.length;
-    entries.forEach(({ settle }, index) => settle(answerAt(index)));
+    entries.forEach(({ resolve }, index) => resolve(answerAt(index)));
     this.wake();
   }
 }

@@ -2,17 +2,36 @@ import type { BreakerControl } from "../../lib/breaker.js";
 import { Breaker } from "../../lib/breaker.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
 import type { CacheEntry, CacheStore, Claim, Lease, Settlement } from "../ports/cache.js";
-import { cacheChannel, letterOf, withdrawnMs } from "../ports/cache.js";
-import { isGeneration, newGeneration, renewalMs, renewedGeneration } from "../ports/cache.js";
+import {
+  cacheChannel,
+  letterOf,
+  withdrawnMs,
+  isGeneration,
+  newGeneration,
+  renewalMs,
+  renewedGeneration,
+} from "../ports/cache.js";
 import { StoreFault } from "../ports/decisions.js";
 import type { BatchCall } from "./batcher.js";
 import { Batcher } from "./batcher.js";
-import type { CacheOperation, OperationAnswer } from "./cache-operations.js";
-import { bySlot, keepOperation, runOperations } from "./cache-operations.js";
 import type { RedisChannels } from "./channels.js";
+import { Keyspace } from "../keyspace.js";
 import type { Connection } from "./connect.js";
-import { readFlag, readInteger, readListOf, readOptionalText, readText, unreadable } from "./replies.js";
+import { callEachSlot, groupBySlot } from "./hash-slot.js";
+import {
+  readFlag,
+  readInteger,
+  readListOf,
+  readOptionalText,
+  readText,
+  unreadable,
+  faultOfError,
+  faultOfPart,
+} from "./replies.js";
 import { ServerClock } from "./server-clock.js";
+import type { RedisLike } from "./client.js";
+import { cacheArguments, cacheScript } from "./scripts/cache.js";
+import { runScript } from "./scripts/script.js";
 
 export interface RedisCacheStoreOptions {
   readonly connection: Connection;
@@ -23,16 +42,16 @@ export interface RedisCacheStoreOptions {
   readonly onUse?: (() => void) | undefined;
 }
 
-/** Reads of one round trip, each of a value and of the generations that it stands and falls with. */
+/** Maximum number of reads in one round trip. Each reads a value and its generations. */
 const maxReads = 128;
-/** Keys of one MGET. */
+/** Maximum number of keys of one MGET. */
 const maxKeys = 256;
-/** Operations of one script call. */
+/** Maximum number of operations of one script call. */
 const maxOperations = 64;
 
 /**
- * Cached values in Redis. All reads of a turn of the event loop, of all requests, are one MGET, and all writes one script
- * call (one of each per slot in Cluster).
+ * Cached values in Redis. All reads of one turn of the event loop are one MGET, and all writes are one script call; in
+ * a Cluster, one for each hash slot.
  */
 export class RedisCacheStore implements CacheStore {
   readonly #connection: Connection;
@@ -87,7 +106,7 @@ export class RedisCacheStore implements CacheStore {
   }
 
   getMany(keys: readonly string[]): Promise<(string | undefined)[]> {
-    return keys.length === 0 ? Promise.resolve([]) : this.#reads.demand(keys);
+    return keys.length === 0 ? Promise.resolve([]) : this.#reads.askOrReject(keys);
   }
 
   async setMany(entries: readonly CacheEntry[]): Promise<void> {
@@ -108,7 +127,7 @@ export class RedisCacheStore implements CacheStore {
     const answers = await this.#all(
       keys.map((key) => ({ name: "gen", key, args: [newGeneration(), Math.ceil(ttlMs)] })),
     );
-    return answers.map(([generation]) => this.#told(() => readGeneration(generation)));
+    return answers.map(([generation]) => this.#readOrReport(() => readGeneration(generation)));
   }
 
   async renewGenerations(keys: readonly string[]): Promise<void> {
@@ -119,13 +138,13 @@ export class RedisCacheStore implements CacheStore {
     const limits = { lifeMs: Math.max(0, ...entries.map(({ ttlMs }) => ttlMs)), untilMs };
     if (!this.#connection.isCluster) {
       const [answer] = await this.#all([keepOperation(entries, claims, limits)]);
-      return this.#told(() => readListOf(answer, claims.length).map(readGenerationOrNone));
+      return this.#readOrReport(() => readListOf(answer, claims.length).map(readGenerationOrNone));
     }
-    // An entry names its generations, so that one that is renewed between the two steps ends it.
+    // An entry names its generations: a renewal between the two steps makes the entry a miss.
     const found = new Map<Claim, string>();
-    const claimed = bySlot(claims, ({ key }) => key);
+    const claimed = groupBySlot(claims, keyOf);
     const answers = await this.#all(claimed.map((slot) => keepOperation([], slot, limits)));
-    this.#told(() => {
+    this.#readOrReport(() => {
       for (const [index, slot] of claimed.entries()) {
         const generations = readListOf(answers[index], slot.length).map(readGenerationOrNone);
         slot.forEach((claim, place) => found.set(claim, generations[place] ?? ""));
@@ -133,13 +152,13 @@ export class RedisCacheStore implements CacheStore {
     });
     const generations = claims.map((claim) => found.get(claim) ?? "");
     if (claims.every(({ named }, index) => named === generations[index]))
-      await this.#all(bySlot(entries, ({ key }) => key).map((slot) => keepOperation(slot, [], limits)));
+      await this.#all(groupBySlot(entries, keyOf).map((slot) => keepOperation(slot, [], limits)));
     return generations;
   }
 
   async lease(key: string, owner: string, ms: number, force = false): Promise<Lease> {
     const [waitMs, found] = await this.#one("lease", key, [owner, ms, force ? "1" : ""]);
-    return this.#told(() => {
+    return this.#readOrReport(() => {
       const value = readText(found);
       return { waitMs: readInteger(waitMs), value: value === "" ? undefined : value };
     });
@@ -147,14 +166,14 @@ export class RedisCacheStore implements CacheStore {
 
   async extend(key: string, owner: string, ms: number): Promise<boolean> {
     const [kept] = await this.#one("extend", key, [owner, ms]);
-    return this.#told(() => readFlag(kept));
+    return this.#readOrReport(() => readFlag(kept));
   }
 
   async settle(key: string, owner: string, settlement: Settlement): Promise<boolean> {
     const { outcome } = settlement;
     const [value, ttlMs] = outcome === "filled" ? [settlement.value, Math.ceil(settlement.ttlMs)] : ["", ""];
     const [settled] = await this.#one("settle", key, [owner, ttlMs, value, this.#message(key), letterOf(outcome)]);
-    return this.#told(() => readFlag(settled));
+    return this.#readOrReport(() => readFlag(settled));
   }
 
   async withdraw(key: string, owner: string): Promise<void> {
@@ -185,7 +204,7 @@ export class RedisCacheStore implements CacheStore {
     return answer;
   }
 
-  /** Nothing of this is left under way when it rejects. */
+  /** Waits for all operations, also if one of them fails. */
   async #all(operations: readonly CacheOperation[]): Promise<OperationAnswer[]> {
     const answers = await Promise.all(operations.map(async (operation) => this.#operations.ask(operation)));
     return answers.map((answer) => {
@@ -194,8 +213,8 @@ export class RedisCacheStore implements CacheStore {
     });
   }
 
-  /** What is read of an answer; a fault is told before it is thrown. */
-  #told<T>(read: () => T): T {
+  /** Reads an answer. A fault is reported before it is thrown. */
+  #readOrReport<T>(read: () => T): T {
     try {
       return read();
     } catch (error) {
@@ -240,6 +259,10 @@ export class RedisCacheStore implements CacheStore {
   }
 }
 
+function keyOf({ key }: { readonly key: string }): string {
+  return key;
+}
+
 function readGeneration(reply: unknown): string {
   const generation = readGenerationOrNone(reply);
   if (generation === "") throw unreadable();
@@ -267,14 +290,91 @@ async function readInParts(
   return (await Promise.all(parts)).flat();
 }
 
-/** One MGET for each hash tag of ours. */
+/** Reads keys with one MGET for each hash slot. */
 async function readAcrossSlots(client: Connection["client"], keys: readonly string[]): Promise<(string | undefined)[]> {
-  const values = new Map<string, string | undefined>();
-  await Promise.all(
-    bySlot(keys, (key) => key).map(async (slotKeys) => {
-      const found = await readTogether(client, slotKeys);
-      slotKeys.forEach((key, index) => values.set(key, found[index]));
-    }),
+  return callEachSlot(
+    keys,
+    (key) => key,
+    (slot) => readTogether(client, slot),
   );
-  return keys.map((key) => values.get(key));
+}
+
+/** One operation of the cache script (scripts/cache.ts). */
+export interface CacheOperation {
+  readonly name: "set" | "del" | "gen" | "renew" | "lease" | "extend" | "settle" | "withdraw" | "keep";
+  /** With `keep`, any of its keys. */
+  readonly key: string;
+  /** With `keep`, all keys. They share a hash slot. */
+  readonly keys?: readonly string[];
+  readonly args: readonly (string | number)[];
+}
+
+/** The answer of the script to one operation; its elements depend on the operation. */
+export type OperationAnswer = readonly unknown[];
+
+export interface KeepLimits {
+  /** The minimum life of the generations. */
+  readonly lifeMs: number;
+  /** No generation is created after this time, by the clock of Redis. */
+  readonly untilMs: number;
+}
+
+/** Runs operations in one script call; in a Cluster, in one for each hash slot, at the same time. */
+export async function runOperations(
+  client: RedisLike,
+  isCluster: boolean,
+  channel: string,
+  operations: readonly CacheOperation[],
+): Promise<(OperationAnswer | StoreFault)[]> {
+  if (!isCluster) return runTogether(client, channel, operations);
+  return callEachSlot(
+    operations,
+    ({ key }) => key,
+    (slot) => runTogether(client, channel, slot).catch((error: unknown) => slot.map(() => faultOfError(error))),
+  );
+}
+
+/** An operation that stores entries if their generations are current. In a Cluster all keys share a hash slot. */
+export function keepOperation(
+  entries: readonly CacheEntry[],
+  claims: readonly Claim[],
+  limits: KeepLimits,
+): CacheOperation {
+  const { lifeMs, untilMs } = limits;
+  const keys = [...claims, ...entries].map(({ key }) => key);
+  return {
+    name: "keep",
+    key: keys[0] ?? "",
+    keys,
+    args: [
+      ...[claims.length, entries.length, Math.ceil(lifeMs), Math.floor(untilMs)],
+      ...claims.flatMap(({ named, isNew }) => [named, isNew ? "1" : ""]),
+      ...entries.flatMap(({ value, ttlMs, keepsLongerLife }) => [value, Math.ceil(ttlMs), keepsLongerLife ? "1" : ""]),
+    ],
+  };
+}
+
+async function runTogether(
+  client: RedisLike,
+  channel: string,
+  operations: readonly CacheOperation[],
+): Promise<(OperationAnswer | StoreFault)[]> {
+  const keys = operations.flatMap(keysOf);
+  const args = operations.flatMap(({ name, args: own }) => [
+    name,
+    ...(name === "keep" ? own : Array.from({ length: cacheArguments }, (_, index) => own[index] ?? "")),
+  ]);
+  const replies = readListOf(await runScript(client, cacheScript, keys, [channel, ...args]), operations.length);
+  return replies.map((reply) => (Array.isArray(reply) ? (reply as OperationAnswer) : faultOfPart(reply)));
+}
+
+/**
+ * The keys of an operation, as the script takes them. A generation has no lease: to delete it, its key is passed twice.
+ */
+function keysOf({ name, key, keys: all, args: [owner] }: CacheOperation): readonly string[] {
+  if (all !== undefined) return all;
+  if (name === "gen" || name === "renew") return [key];
+  if (name === "del" && !Keyspace.isCacheEntry(key)) return [key, key];
+  const keys = [key, Keyspace.cacheLease(key)];
+  return name === "lease" || name === "withdraw" ? [...keys, Keyspace.cacheWithdrawal(key, String(owner))] : keys;
 }

@@ -4,7 +4,7 @@ import type { ChannelListener, Channels, MessageOutcome } from "../ports/channel
 import { Listeners, Sender, checkChannel, checkMessage, maxMessageBytes, openEnvelope } from "../ports/channels.js";
 import type { Keyspace } from "../keyspace.js";
 import type { Connection } from "./connect.js";
-import { callWithin } from "./deadline.js";
+import { callWithin } from "./connect.js";
 import type { Tracking } from "./tracking.js";
 
 export interface RedisChannelsOptions {
@@ -16,21 +16,20 @@ export interface RedisChannelsOptions {
   readonly observe?: ((outcome: MessageOutcome) => void) | undefined;
 }
 
-/** Envelopes around the longest message. */
+/** Maximum size of an envelope. */
 const maxBytes = maxMessageBytes + 64;
 
 /**
- * Channels of Redis, heard on the connections that {@link Tracking} keeps alive and proves so. In a Cluster a message
- * reaches every node, and is heard from each master: its second copies are dropped, so that one link between two nodes may
- * fail without a message being lost.
+ * Channels in Redis, received on the connections of {@link Tracking}. In a Cluster a message reaches every node and is
+ * received from each master; second copies are dropped. So no message is lost if a link between two nodes fails.
  */
 export class RedisChannels implements Channels {
   readonly #options: RedisChannelsOptions;
   readonly #sender = new Sender();
   readonly #listeners = new Listeners();
-  /** By channel: how to stop listening to it. */
+  /** Functions that unsubscribe, by channel. */
   readonly #stops = new Map<string, () => void>();
-  /** Messages of which more copies may come. */
+  /** The ids of received messages; undefined if there are no second copies. */
   readonly #seen: LRUCache<string, true> | undefined;
 
   constructor(options: RedisChannelsOptions) {
@@ -55,7 +54,7 @@ export class RedisChannels implements Channels {
       });
     } else {
       const stop = this.#options.tracking.subscribe(name, {
-        hear: (bytes) => this.#hear(channel, bytes),
+        receive: (bytes) => this.#receive(channel, bytes),
         gap: () => this.#listeners.reportGap(channel),
       });
       this.#stops.set(channel, stop);
@@ -72,19 +71,19 @@ export class RedisChannels implements Channels {
     return this.#options.tracking.isAlive(withinMs);
   }
 
-  /** What Redis calls a channel: for a script that publishes. */
+  /** The name of a channel in Redis, for a script that publishes. */
   nameOf(channel: string): string {
     checkChannel(channel);
     return this.#options.keys.channel(channel);
   }
 
-  /** A message as it travels: for a script that publishes. */
+  /** A message in its envelope, for a script that publishes. */
   seal(message: string): string {
     checkMessage(message);
     return this.#sender.seal(message);
   }
 
-  #hear(channel: string, bytes: Buffer): void {
+  #receive(channel: string, bytes: Buffer): void {
     const { observe, logger } = this.#options;
     const envelope = bytes.length > maxBytes ? undefined : openEnvelope(bytes.toString());
     if (envelope === undefined) {
@@ -97,9 +96,9 @@ export class RedisChannels implements Channels {
     const own = envelope.origin === this.#sender.origin;
     observe?.(own ? "own" : "heard");
     try {
-      this.#listeners.tell(channel, message, own);
+      this.#listeners.dispatch(channel, message, own);
     } catch {
-      // Here it would end the process: this runs in an event handler of the client.
+      // An error here would end the process, since this runs in an event handler of the client.
       logger.warn({}, "portcullis: a listener on a channel threw");
     }
   }

@@ -1,3 +1,5 @@
+import type { ConsumptionGroup } from "../ports/decide.js";
+import { decide, KnownChecks } from "../ports/decide.js";
 import type {
   Adjustment,
   Answer,
@@ -8,51 +10,45 @@ import type {
   TokenQuestion,
   ReplayCheck,
 } from "../ports/decisions.js";
-import { exceeds, isCutOff, refuses, StoreFault } from "../ports/decisions.js";
+import { exceeds, isCutOff, refuses, someRefuses, StoreFault } from "../ports/decisions.js";
 import type { BatchDecision } from "./decide-batch.js";
 import { decideBatch } from "./decide-batch.js";
 import type { RedisLike } from "./client.js";
-import { cork } from "./corked.js";
-import { faultOfError } from "./faults.js";
-import { hashTag } from "./hash-tag.js";
-import { integerIn, readFlag, readOptionalText, readWritten, unreadable } from "./replies.js";
+import { cork } from "./client.js";
+import { faultOfError, integerIn, readFlag, readOptionalText, readWritten, unreadable } from "./replies.js";
+import { groupBySlot } from "./hash-slot.js";
 
 export interface AcrossSlotsOptions {
-  /** How long the answer of one slot may take. */
+  /** Timeout of the answer of one hash slot. */
   readonly partMs: number;
-  /** Gives back what a refusal in another slot makes void. */
+  /** Refunds consumptions of a request that another hash slot refuses. */
   readonly quotas: UsageCorrections;
 }
 
 /**
- * The questions of a batch on Redis Cluster, where one script sees one slot: the charges of each slot go out as one script
- * call, the revocation records as single-key reads, all at once. Inside a slot a decision is all or nothing; across slots
- * it is check, charge, and refund what a refusal elsewhere makes void.
+ * Answers the questions of a batch on Redis Cluster, where one script sees one hash slot. The consumptions of each slot
+ * are one script call, and revocation records are single-key reads, all at the same time. Inside a slot a decision
+ * counts all or nothing. Across slots, `decide` refunds the consumptions that must not count.
  */
 export async function decideAcrossSlots(
   client: RedisLike,
   questions: readonly Question[],
   { partMs, quotas }: AcrossSlotsOptions,
 ): Promise<BatchDecision> {
-  const bySlot = new Map<string, Part[]>();
-  const parts = questions.map((question, index) => [
-    ...split(question.beforeToken, index, "beforeToken"),
-    ...split(question.afterToken, index, "afterToken"),
-  ]);
-  for (const part of parts.flat()) {
-    const slot = bySlot.get(part.tag);
-    if (slot === undefined) bySlot.set(part.tag, [part]);
-    else slot.push(part);
-  }
+  const groups = questions.map(({ beforeToken, afterToken }) => ({
+    before: new ClusterGroup(quotas, beforeToken),
+    after: new ClusterGroup(quotas, afterToken),
+  }));
+  const parts = groups.flatMap(({ before, after }) => [...before.parts, ...after.parts]);
   let serverTimeMs = Number.NaN;
   const corked = cork(client);
-  const calls = [...bySlot.values()].map(async (slotParts) => {
-    const admission = await decideBatch(client, slotParts.map(asQuestion));
-    serverTimeMs = admission.serverTimeMs;
+  const calls = groupBySlot(parts, ({ key }) => key).map(async (slotParts) => {
+    const batch = await decideBatch(client, slotParts.map(asQuestion));
+    serverTimeMs = batch.serverTimeMs;
     slotParts.forEach((part, index) => {
-      part.tallies = admission.answers[index]?.beforeToken;
-      part.serverTimeMs = admission.serverTimeMs;
-      // Its request was refused before this answer came.
+      part.states = batch.answers[index]?.beforeToken;
+      part.serverTimeMs = batch.serverTimeMs;
+      // The request was refused before this answer came.
       if (part.isVoid === true) refund(quotas, [part]);
     });
   });
@@ -64,42 +60,67 @@ export async function decideAcrossSlots(
   const uses = questions.map(async ({ use }, index) => {
     repeated[index] = use === undefined ? undefined : await isRepeated(client, use).catch(faultOfError);
   });
-  // All of the above has been sent by now, in this turn.
+  // All commands above were sent in this turn.
   corked.release();
   const failures = await settleWithin(partMs, [...calls, ...reads, ...uses]);
-  const answers = questions.map((question, index) =>
-    combine(quotas, question, parts[index] ?? [], { ...(findings[index] ?? unasked), repeated: repeated[index] }),
-  );
+  const answers = groups.map(({ before, after }, index) => {
+    const checks = new KnownChecks({ ...(findings[index] ?? unasked), repeated: repeated[index] });
+    return decide(questions[index] ?? nothingAsked, before, after, checks);
+  });
   if (failures.length > 0 && answers.every(isLost)) throw failures[0] ?? new StoreFault("timeout");
   return { answers, serverTimeMs };
 }
 
-/** The charges of one question in one slot. */
+/** The consumptions of one group in one slot. */
 interface Part {
-  readonly tag: string;
-  readonly question: number;
-  readonly phase: "beforeToken" | "afterToken";
-  readonly charges: Consumption[];
+  /** The key of the first consumption. */
+  readonly key: string;
+  readonly consumptions: readonly Consumption[];
   /** Undefined until its script call answers. */
-  tallies?: readonly (CounterState | StoreFault)[] | undefined;
+  states?: readonly (CounterState | StoreFault)[] | undefined;
   serverTimeMs?: number;
-  /** The request was refused elsewhere: what was counted here is to be given back. */
+  /** The request was refused elsewhere: the consumptions must be refunded. */
   isVoid?: true;
 }
 
-function split(charges: readonly Consumption[], question: number, phase: Part["phase"]): Part[] {
-  const parts: Part[] = [];
-  for (const charge of charges) {
-    const tag = hashTag(charge.key);
-    const part = parts.find((known) => known.tag === tag);
-    if (part === undefined) parts.push({ tag, question, phase, charges: [charge] });
-    else part.charges.push(charge);
+/** Consumptions of one question. The hash slots have counted them already; those that must not count are refunded. */
+class ClusterGroup implements ConsumptionGroup {
+  readonly parts: readonly Part[];
+  readonly #quotas: UsageCorrections;
+  readonly #consumptions: readonly Consumption[];
+
+  constructor(quotas: UsageCorrections, consumptions: readonly Consumption[]) {
+    this.#quotas = quotas;
+    this.#consumptions = consumptions;
+    this.parts = groupBySlot(consumptions, ({ key }) => key).map((slot) => ({
+      key: slot[0]?.key ?? "",
+      consumptions: slot,
+    }));
   }
-  return parts;
+
+  refuses(): boolean {
+    return this.#consumptions.some((consumption) => refuses(consumption, stateOf(this.parts, consumption)));
+  }
+
+  count(): (CounterState | StoreFault)[] {
+    return this.#consumptions.map((consumption) => stateOf(this.parts, consumption));
+  }
+
+  leave(): (CounterState | StoreFault)[] {
+    refund(this.#quotas, this.parts);
+    return this.count();
+  }
+
+  skip(): undefined[] {
+    refund(this.#quotas, this.parts);
+    return this.#consumptions.map(() => undefined);
+  }
 }
 
-function asQuestion({ charges }: Part): Question {
-  return { beforeToken: charges, token: undefined, afterToken: [] };
+const nothingAsked: Question = { beforeToken: [], token: undefined, afterToken: [] };
+
+function asQuestion({ consumptions }: Part): Question {
+  return { beforeToken: consumptions, token: undefined, afterToken: [] };
 }
 
 type Finding = Pick<Answer, "revoked" | "cutoff">;
@@ -107,8 +128,8 @@ type Finding = Pick<Answer, "revoked" | "cutoff">;
 const unasked: Finding = { revoked: undefined };
 
 /**
- * Whether each key exists, whatever its type; only cut-offs that do are read, in a second round. What revokes is decisive, also
- * where something else cannot be read.
+ * Looks for a record and cut-offs. First, the existence of each key is asked, whatever its type; then existing cut-offs
+ * are read. A revocation is decisive, even if another key cannot be read.
  */
 async function findRevocation(client: RedisLike, token: TokenQuestion): Promise<Finding> {
   const [isRecorded, ...cutoffs] = await Promise.all([
@@ -139,92 +160,59 @@ async function isRepeated(client: RedisLike, { key, ttlMs }: ReplayCheck): Promi
   return !readWritten(await client.call("SET", key, "1", "NX", "PX", ttlMs));
 }
 
-function combine(
-  quotas: UsageCorrections,
-  question: Question,
-  parts: readonly Part[],
-  { revoked, cutoff, repeated }: Pick<Answer, "revoked" | "cutoff" | "repeated">,
-): Answer {
-  const { beforeToken, afterToken } = question;
-  const unreached = afterToken.map(() => undefined);
-  const tallies = (charges: readonly Consumption[]): (CounterState | StoreFault)[] =>
-    charges.map((charge) => stateOf(parts, charge));
-  if (beforeToken.some((charge) => isRefusal(charge, stateOf(parts, charge)))) {
-    refund(quotas, parts);
-    return { beforeToken: tallies(beforeToken), revoked: undefined, afterToken: unreached };
-  }
-  if (revoked === true || (repeated !== undefined && repeated !== false)) {
-    refund(
-      quotas,
-      parts.filter(({ phase }) => phase === "afterToken"),
-    );
-    return { beforeToken: tallies(beforeToken), revoked, ...byCutoff(cutoff), repeated, afterToken: unreached };
-  }
-  if (afterToken.some((charge) => isRefusal(charge, stateOf(parts, charge)))) refund(quotas, parts);
-  return {
-    beforeToken: tallies(beforeToken),
-    revoked,
-    repeated,
-    afterToken: tallies(afterToken),
-  };
-}
-
-function byCutoff(cutoff: number | undefined): Pick<Answer, "cutoff"> {
-  return cutoff === undefined ? {} : { cutoff };
-}
-
-function stateOf(parts: readonly Part[], charge: Consumption): CounterState | StoreFault {
-  for (const { charges, tallies } of parts) {
-    const index = charges.indexOf(charge);
-    if (index !== -1) return tallies?.[index] ?? new StoreFault("timeout");
+function stateOf(parts: readonly Part[], consumption: Consumption): CounterState | StoreFault {
+  for (const { consumptions, states } of parts) {
+    const index = consumptions.indexOf(consumption);
+    if (index !== -1) return states?.[index] ?? new StoreFault("timeout");
   }
   return unreadable();
 }
 
-function isRefusal(charge: Consumption, tally: CounterState | StoreFault | undefined): boolean {
-  return tally !== undefined && !(tally instanceof StoreFault) && refuses(charge, tally);
-}
-
 /**
- * Gives back what was counted in slots that did not refuse. Where the answer is late, that waits for it; a request whose answer
- * never comes stays counted, but does not keep its slots of `concurrency`, which are known by their names.
+ * Refunds the consumptions of hash slots that did not refuse. A late answer is refunded when it comes. Without an
+ * answer the request stays counted, but its slots of `concurrency` are given back by their names.
  */
 function refund(quotas: UsageCorrections, parts: readonly Part[]): void {
   for (const part of parts) {
-    const { charges, tallies, serverTimeMs = 0 } = part;
-    if (tallies === undefined) {
+    const { consumptions, states, serverTimeMs = 0 } = part;
+    if (states === undefined) {
       part.isVoid = true;
       quotas.adjust(
-        charges.filter(({ slot }) => slot !== undefined).map((charge) => ({ charge, receipt: -1, by: -1 })),
+        consumptions
+          .filter(({ slot }) => slot !== undefined)
+          .map((consumption) => ({ charge: consumption, receipt: -1, by: -1 })),
       );
       continue;
     }
-    if (charges.some((charge, index) => isRefusal(charge, tallies[index]))) continue;
+    if (someRefuses(consumptions, states)) continue;
     const adjustments: Adjustment[] = [];
-    part.tallies = tallies.map((tally, index) => {
-      const charge = charges[index];
-      if (charge === undefined || tally instanceof StoreFault || exceeds(charge, tally)) return tally;
-      const { consumed, resetMs, receipt = serverTimeMs + resetMs } = tally;
-      adjustments.push({ charge, receipt, by: -charge.cost });
-      return { consumed: consumed - charge.cost, resetMs };
+    part.states = states.map((state, index) => {
+      const consumption = consumptions[index];
+      if (consumption === undefined || state instanceof StoreFault || exceeds(consumption, state)) return state;
+      const { consumed, resetMs, receipt = serverTimeMs + resetMs } = state;
+      adjustments.push({ charge: consumption, receipt, by: -consumption.cost });
+      return { consumed: consumed - consumption.cost, resetMs };
     });
     quotas.adjust(adjustments);
   }
 }
 
-/** Did nothing of this question arrive? */
+/** Has no part of this question an answer? */
 function isLost({ beforeToken, revoked, repeated, afterToken }: Answer): boolean {
   return [...beforeToken, revoked, repeated, ...afterToken].every(
     (part) => part === undefined || part instanceof StoreFault,
   );
 }
 
-/** Waits for all, but not longer than a stopped node may hold up the answers of the others. Resolves to the failures. */
+/**
+ * Waits for all calls, up to `ms`, so that a stopped node does not delay the answers of the others. Resolves to the
+ * failures.
+ */
 async function settleWithin(ms: number, calls: readonly Promise<void>[]): Promise<StoreFault[]> {
   const failures: StoreFault[] = [];
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<void>((resolve) => {
-    // One more turn, as in the batcher: after a stall of our own the replies are there, but not read yet.
+    // One more turn, as in the batcher: after a blocked event loop the replies have arrived, but are not read yet.
     timer = setTimeout(() => {
       setImmediate(() => {
         failures.push(new StoreFault("timeout"));

@@ -2,39 +2,41 @@ import type { RedisLike } from "./client.js";
 import { Cluster } from "ioredis";
 import type { Logger } from "../../telemetry/logger.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
-import { connectMasters, refreshSlots } from "./cluster-nodes.js";
-import { faultOfError } from "./faults.js";
+import type { TellUnreadable, UnreadablePart } from "./replies.js";
+import { faultOfError, createUnreadableReport } from "./replies.js";
 import type { Script } from "./scripts/script.js";
 import type { OwnClient, RedisPlace } from "./topology.js";
 import { createClient, findUnsafeOptions, retrySoon } from "./topology.js";
-import type { TellUnreadable } from "./unreadable.js";
-import { createUnreadableReport } from "./unreadable.js";
+import { StoreFault } from "../ports/decisions.js";
 
 export interface Connection {
   readonly client: RedisLike;
   readonly isCluster: boolean;
-  /** What options a client that the user made should have and has not. */
+  /** Options that the client of the user should have and does not have. */
   readonly unsafeOptions: readonly string[];
-  /** False until the first connection is made; true ever after, so that a lost connection fails at once. */
+  /** False until the first connection is made, and true afterwards: on a lost connection calls fail at once. */
   readonly hasConnected: () => boolean;
-  /** Can commands go out now? */
+  /** Can commands be sent now? */
   isUp(): boolean;
-  /** Calls the listener whenever a connection is made, or a Cluster goes on without a node; returns how to stop that. */
+  /**
+   * Calls the listener at each connection, and when a Cluster loses a node. Returns a function that removes the
+   * listener.
+   */
   onConnect(listener: () => void): () => void;
-  /** Calls the listener when the gate closes the connection; returns how to stop that. */
+  /** Calls the listener when the gate closes the connection. Returns a function that removes the listener. */
   onClose?(listener: () => void): () => void;
   /**
-   * Connects anew, since the server says it is a read-only replica and the address may lead to the master by now. Not more
-   * often than every 10 s: reads work on a replica too, and would fail meanwhile.
+   * Connects anew, after a read-only replica has answered: the address may lead to the master by now. At most once in
+   * 10 s, since reads work on a replica and fail during the reconnection.
    */
   leaveReplica(): void;
-  /** Told of values and replies that cannot be read. */
+  /** Reports values and replies that cannot be read. */
   readonly unreadable?: TellUnreadable | undefined;
-  /** Ends our own client within 300 ms, even on a stopped server; a client the user made is left to its user. */
+  /** Ends a client of our own within 300 ms, even with a stopped server. A client of the user stays open. */
   close(): Promise<void>;
 }
 
-/** What a client of a Cluster tells besides. */
+/** The events of a Cluster client. */
 interface ClusterNodes {
   on(event: "-node", listener: () => void): unknown;
   off(event: "-node", listener: () => void): unknown;
@@ -44,15 +46,15 @@ export interface ConnectOptions {
   readonly redis: RedisPlace | RedisLike;
   readonly deadlineMs: number;
   readonly logger: Logger;
-  /** Loaded whenever a connection is made, so that the first request need not send their text. */
+  /** Scripts that are loaded at each connection, so that the first request need not send their text. */
   readonly scripts: readonly Script[];
   readonly telemetry?: Telemetry | undefined;
 }
 
-const goodbyeMs = 300;
-const replicaPatienceMs = 10_000;
+const quitTimeoutMs = 300;
+const replicaRetryMs = 10_000;
 
-/** Connects at once; a server that is away is tried again for ever, and errors go to the log, never to the process. */
+/** Connects at once, and retries without end. Errors go to the log and never end the process. */
 export function connect({
   redis,
   deadlineMs,
@@ -74,8 +76,8 @@ export function connect({
   let stopRefreshing: (() => void) | undefined;
 
   /**
-   * A client under Sentinel ends for good, retryStrategy or not, if it hears of a failover while it asks a sentinel for the
-   * master (ioredis 5 and 6: the failover detector disconnects the connector that is connecting).
+   * Connects a client again that has ended. With Sentinel, ioredis 5 and 6 end a client for good, despite its
+   * `retryStrategy`, if a failover is detected while the client asks a sentinel for the master.
    */
   function revive(client: OwnClient): void {
     if (closing) return;
@@ -89,7 +91,7 @@ export function connect({
     for (const listener of listeners) listener();
   }
 
-  /** A replica may have taken its place, without the last writes and without the scripts. */
+  /** A node is gone. The promoted replica may not have the last writes and the scripts. */
   function greetSuccessor(): void {
     if (connected && !closing) greet();
   }
@@ -99,7 +101,7 @@ export function connect({
     logger.warn({ fault: faultOfError(error).kind }, "portcullis: the connection to Redis failed");
   }
 
-  /** A Cluster is ready before its nodes are. */
+  /** A Cluster client is ready before its nodes are. */
   function ready(): void {
     if (!isCluster) greet();
     else void connectMasters(client).then(() => closing || client.status !== "ready" || greet());
@@ -134,7 +136,7 @@ export function connect({
     },
     unreadable: createUnreadableReport(logger, telemetry),
     leaveReplica() {
-      if (own === undefined || performance.now() - leftReplicaAt < replicaPatienceMs) return;
+      if (own === undefined || performance.now() - leftReplicaAt < replicaRetryMs) return;
       leftReplicaAt = performance.now();
       own.disconnect(true);
     },
@@ -146,7 +148,7 @@ export function connect({
       client.off("ready", ready);
       nodes?.off("-node", greetSuccessor);
       if (own === undefined) return;
-      if (own.status === "ready") await Promise.race([own.quit().catch(() => undefined), pause(goodbyeMs)]);
+      if (own.status === "ready") await Promise.race([own.quit().catch(() => undefined), pause(quitTimeoutMs)]);
       own.disconnect();
     },
   };
@@ -164,4 +166,122 @@ async function pause(ms: number): Promise<void> {
   await new Promise<void>((resolve) => {
     setTimeout(resolve, ms).unref();
   });
+}
+
+/**
+ * Makes a single call with a deadline. Rejects with a StoreFault; a later reply is dropped. Before the first connection
+ * the call waits, up to the deadline or until the connection is closed.
+ */
+export async function callWithin<T>(
+  deadlineMs: number,
+  connection: Connection,
+  call: () => Promise<T>,
+  part: UnreadablePart = "other",
+): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const stops: (() => void)[] = [];
+    const timer = setTimeout(() => setImmediate(() => giveUp("timeout")), deadlineMs);
+
+    function stopWaiting(): void {
+      for (const stop of stops) stop();
+    }
+
+    function giveUp(kind: "timeout" | "unreachable"): void {
+      stopWaiting();
+      clearTimeout(timer);
+      reject(new StoreFault(kind));
+    }
+
+    function start(): void {
+      stopWaiting();
+      call()
+        .then(resolve, (error: unknown) => {
+          connection.unreadable?.(part, error);
+          reject(faultOfError(error));
+        })
+        .finally(() => clearTimeout(timer));
+    }
+
+    if (connection.hasConnected()) {
+      start();
+      return;
+    }
+    stops.push(connection.onConnect(start));
+    // Otherwise the timer would keep the process alive after the gate is closed.
+    const stop = connection.onClose?.(() => giveUp("unreachable"));
+    if (stop !== undefined) stops.push(stop);
+  });
+}
+
+/** The ioredis client of one node of a Cluster. */
+interface NodeClient {
+  readonly status: string;
+  connect(): Promise<unknown>;
+  once(event: "ready" | "end", listener: () => void): unknown;
+  off(event: "ready" | "end", listener: () => void): unknown;
+}
+
+/** Timeout of the connection to one master, so that a missing node does not delay the others. */
+const masterTimeoutMs = 1000;
+
+/**
+ * Connects to the masters of a Cluster. Resolves when they are connected, or after a second. Otherwise ioredis would
+ * connect to a node at its first command, and fail all other commands until then (with `enableOfflineQueue: false`):
+ * the first requests and the examination would fail.
+ */
+export async function connectMasters(client: object): Promise<void> {
+  if (!("nodes" in client) || typeof client.nodes !== "function") return;
+  await Promise.all((client.nodes as (role: "master") => NodeClient[])("master").map(connected));
+}
+
+async function connected(node: NodeClient): Promise<void> {
+  if (node.status === "ready") return;
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(done, masterTimeoutMs);
+    function done(): void {
+      clearTimeout(timer);
+      node.off("ready", done);
+      node.off("end", done);
+      resolve();
+    }
+    node.once("ready", done);
+    node.once("end", done);
+    if (node.status === "wait") node.connect().catch(done);
+  });
+}
+
+/** The part of a Cluster client that refreshes its slots. */
+interface SlotsClient {
+  readonly status: string;
+  refreshSlotsCache(): void;
+  on(event: "-node", listener: () => void): unknown;
+  off(event: "-node", listener: () => void): unknown;
+}
+
+const slotsEveryMs = 500;
+/** How long after the loss of a node its successor is searched for at every tick. */
+const seekingMs = 10_000;
+const tickMs = 125;
+
+/**
+ * Refreshes the slots of a Cluster every half second, and four times as often after the loss of a node. Returns a
+ * function that stops this. It replaces the option `slotsRefreshInterval`, with which a process may never end: in
+ * ioredis 5 and 6, an answer after `disconnect()` starts the next refresh.
+ */
+export function refreshSlots(client: SlotsClient): () => void {
+  let askedAt = performance.now();
+  let goneAt = Number.NEGATIVE_INFINITY;
+  const note = (): void => void (goneAt = performance.now());
+  const timer = setInterval(() => {
+    const now = performance.now();
+    if (client.status !== "ready" || (now - goneAt > seekingMs && now - askedAt < slotsEveryMs - tickMs / 2)) return;
+    askedAt = now;
+    client.refreshSlotsCache();
+  }, tickMs);
+  timer.unref();
+  client.on("-node", note);
+  return () => {
+    clearInterval(timer);
+    client.off("-node", note);
+  };
 }

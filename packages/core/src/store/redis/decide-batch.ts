@@ -1,20 +1,27 @@
-import type { Algorithm, Answer, Consumption, CountingMode, Question, CounterState } from "../ports/decisions.js";
-import { blockedState, refuses, StoreFault } from "../ports/decisions.js";
+import type {
+  Algorithm,
+  Answer,
+  Consumption,
+  CountingMode,
+  Question,
+  CounterState,
+  StoreFault,
+} from "../ports/decisions.js";
+import { blockedState, isRefusedToken, someRefuses } from "../ports/decisions.js";
 import type { RedisLike } from "./client.js";
-import { faultOfPart } from "./faults.js";
-import { integerIn, readInteger, readList, unreadable } from "./replies.js";
+import { faultOfPart, integerIn, readInteger, readList, unreadable } from "./replies.js";
 import { decideScript } from "./scripts/decide.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 
-/** What one script call says about a batch. */
+/** The answer of one script call to a batch. */
 export interface BatchDecision {
   readonly answers: readonly Answer[];
-  /** Redis' clock, in unix milliseconds. */
+  /** The time by Redis' clock, in unix milliseconds. */
   readonly serverTimeMs: number;
 }
 
-/** Asks all questions in one script call. Their keys must be in one slot, or the server standalone. */
+/** Asks all questions in one script call. In a Cluster their keys must share a hash slot. */
 export async function decideBatch(
   client: RedisLike,
   questions: readonly Question[],
@@ -35,12 +42,12 @@ function encode({ beforeToken, token, use, afterToken }: Question, keys: string[
     use?.ttlMs ?? "",
     afterToken.length,
   );
-  for (const charge of beforeToken) encodeConsumption(charge, keys, args);
+  for (const consumption of beforeToken) encodeConsumption(consumption, keys, args);
   if (use !== undefined) keys.push(use.key);
-  for (const charge of afterToken) encodeConsumption(charge, keys, args);
+  for (const consumption of afterToken) encodeConsumption(consumption, keys, args);
 }
 
-/** What the scripts call the algorithms. */
+/** The names of the algorithms in scripts. */
 export const kinds: Readonly<Record<Algorithm, string>> = {
   "fixed-window": "window",
   "sliding-window": "sliding",
@@ -48,10 +55,10 @@ export const kinds: Readonly<Record<Algorithm, string>> = {
   concurrency: "slots",
 };
 
-function encodeConsumption(charge: Consumption, keys: string[], args: (string | number)[]): void {
-  keys.push(charge.key);
-  if (charge.rule !== undefined) return encodeMode(charge, charge.rule, keys, args);
-  args.push(charge.limit, charge.windowSeconds * 1000, charge.cost);
+function encodeConsumption(consumption: Consumption, keys: string[], args: (string | number)[]): void {
+  keys.push(consumption.key);
+  if (consumption.rule !== undefined) return encodeMode(consumption, consumption.rule, keys, args);
+  args.push(consumption.limit, consumption.windowSeconds * 1000, consumption.cost);
 }
 
 function encodeMode(
@@ -70,23 +77,23 @@ function encodeMode(
 }
 
 /**
- * Reads the script's flat list. A part that cannot be read is a fault of that part; a list of another length, or without the
- * time, is an answer to something else, and throws.
+ * Reads the flat list of the script. A part that cannot be read is a fault of that part. A list of another length, or
+ * without the time, answers another question: then this function throws.
  */
 function decode(questions: readonly Question[], reply: unknown): BatchDecision {
   const list = readList(reply);
   let at = 0;
 
-  function decodeTally(charge: Consumption): CounterState | StoreFault | undefined {
+  function decodeState(consumption: Consumption): CounterState | StoreFault | undefined {
     const [said, reset] = [list[at], list[at + 1]];
-    const receipt = charge.rule === undefined ? -1 : integerIn(list[at + 2], -1);
-    at += charge.rule === undefined ? 2 : 3;
+    const receipt = consumption.rule === undefined ? -1 : integerIn(list[at + 2], -1);
+    at += consumption.rule === undefined ? 2 : 3;
     const consumed = integerIn(said, -2);
     if (consumed === undefined) return faultOfPart(said);
     if (consumed === -1) return undefined;
     const resetMs = integerIn(reset, 0);
     if (resetMs === undefined || receipt === undefined) return unreadable();
-    if (consumed === -2) return charge.blockKey === undefined ? unreadable() : blockedState(charge, resetMs);
+    if (consumed === -2) return consumption.blockKey === undefined ? unreadable() : blockedState(consumption, resetMs);
     return receipt === -1 ? { consumed, resetMs } : { consumed, resetMs, receipt };
   }
 
@@ -105,14 +112,14 @@ function decode(questions: readonly Question[], reply: unknown): BatchDecision {
     let revoked: Answer["revoked"] =
       token === undefined || finding === -1 ? undefined : finding === undefined ? faultOfPart(said) : finding > 0;
     let repeated = use === undefined ? undefined : decodeRepeated();
-    const before = beforeToken.map((charge) => decodeTally(charge) ?? unreadable());
-    let after = afterToken.map(decodeTally);
-    // "Not reached" is an answer only behind a refusal. Anywhere else it would let pass what nobody has judged.
-    if (!isRefused(beforeToken, before)) {
+    const before = beforeToken.map((consumption) => decodeState(consumption) ?? unreadable());
+    let after = afterToken.map(decodeState);
+    // "Not reached" is an answer only after a refusal. Anywhere else it would allow what no store has decided.
+    if (!someRefuses(beforeToken, before)) {
       if (token !== undefined) revoked ??= unreadable();
       if (use !== undefined && revoked !== true) repeated ??= unreadable();
-      const reached = revoked !== true && (use === undefined || repeated === false);
-      if (reached && after.includes(undefined)) after = after.map((tally) => tally ?? unreadable());
+      if (!isRefusedToken(revoked, repeated) && after.includes(undefined))
+        after = after.map((state) => state ?? unreadable());
     }
     answers.push({
       revoked,
@@ -124,11 +131,4 @@ function decode(questions: readonly Question[], reply: unknown): BatchDecision {
   }
   if (at !== list.length) throw unreadable();
   return { answers, serverTimeMs };
-}
-
-function isRefused(charges: readonly Consumption[], tallies: readonly (CounterState | StoreFault)[]): boolean {
-  return charges.some((charge, index) => {
-    const tally = tallies[index];
-    return tally !== undefined && !(tally instanceof StoreFault) && refuses(charge, tally);
-  });
 }

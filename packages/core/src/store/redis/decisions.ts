@@ -1,29 +1,23 @@
 import type { BreakerControl } from "../../lib/breaker.js";
 import { Breaker } from "../../lib/breaker.js";
-import type {
-  Answer,
-  UsageCorrections,
-  Question,
-  RevokeOptions,
-  DecisionStore,
-  StoreState,
-  CounterState,
-} from "../ports/decisions.js";
-import { StoreFault, checkCutOff, faultForAll } from "../ports/decisions.js";
+import type { Answer, UsageCorrections, Question, DecisionStore, CounterState } from "../ports/decisions.js";
+import { StoreFault, faultForAll } from "../ports/decisions.js";
+import type { StoreHealth, StoreState } from "../ports/health.js";
+import type { RevocationStore, RevokeOptions } from "../ports/revocation.js";
+import { checkCutOff } from "../ports/revocation.js";
 import type { Logger } from "../../telemetry/logger.js";
-import { AdjustmentQueue } from "./adjustments.js";
+import { AdjustmentQueue } from "./usage-corrections.js";
 import { decideBatch } from "./decide-batch.js";
 import { Batcher } from "./batcher.js";
-import { ClockComparison } from "./clock-comparison.js";
+import { ClockComparison } from "./server-clock.js";
 import { decideAcrossSlots } from "./cluster.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
 import type { Connection } from "./connect.js";
-import { callWithin } from "./deadline.js";
+import { callWithin } from "./connect.js";
 import { GiveBacks } from "./give-backs.js";
 import { readInteger, readTime } from "./replies.js";
 import { ReplicatedWriter } from "./replicated.js";
-import { cutOffScript } from "./scripts/cut-off.js";
-import { revokeScript } from "./scripts/revoke.js";
+import { cutOffScript, revokeScript } from "./scripts/revocation.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 
@@ -32,34 +26,34 @@ export interface RedisDecisionStoreOptions {
   readonly deadlineMs: number;
   readonly telemetry?: Telemetry | undefined;
   readonly logger?: Logger | undefined;
-  /** Where Redis remembers what this process has given back. @default a key without a prefix */
+  /** The key of the numbers of give-backs of this process. @default a key without a prefix */
   readonly giveBackKey?: ((tag: string, process: string) => string) | undefined;
-  /** How far our clock may be from Redis' before revocation answers are no longer trusted. */
+  /** Tolerated difference between the clocks of this process and of Redis. Beyond it, "not revoked" is not trusted. */
   readonly clockToleranceMs: number;
 }
 
-/** Questions of one script call: more would hold up other clients of a shared Redis. */
+/** Maximum number of questions of one script call: more would delay other clients of a shared Redis. */
 const maxBatch = 64;
 
 interface Item {
   readonly question: Question;
-  /** False while writes fail: then only the token is asked. */
-  readonly charged: boolean;
+  /** False while writes fail: then only the token is asked about. */
+  readonly isCounted: boolean;
 }
 
-/** Counters and revocation records in Redis, asked in batches: the questions of all concurrent requests are one call. */
-export class RedisDecisionStore implements DecisionStore {
+/** Counters and revocation records in Redis. The questions of concurrent requests are one call. */
+export class RedisDecisionStore implements DecisionStore, RevocationStore, StoreHealth {
   readonly #connection: Connection;
   readonly #deadlineMs: number;
   readonly #clocks: ClockComparison;
   readonly #batcher: Batcher<Item, Answer>;
-  /** Reads may work where writes do not (OOM, MISCONF, READONLY), so each has a breaker. */
+  /** Reads may work while writes fail (OOM, MISCONF, READONLY), so that each has a breaker. */
   readonly #reads: Breaker;
   readonly #writes: Breaker;
   readonly #replicated: ReplicatedWriter;
-  /** Corrections of what was counted. */
+  /** Corrections of consumptions. */
   readonly quotas: UsageCorrections;
-  /** What carries them out, for other counters on the same connection too. */
+  /** The give-backs of corrections, and of other counters on the same connection. */
   readonly giveBacks: GiveBacks;
 
   constructor(options: RedisDecisionStoreOptions) {
@@ -95,7 +89,7 @@ export class RedisDecisionStore implements DecisionStore {
     connection.onConnect(() => {
       for (const breaker of [this.#reads, this.#writes]) breaker.allowProbe();
       this.#batcher.wake();
-      // A process whose clock is wrong from the start may refuse every token, and so ask nothing else.
+      // A process with a wrong clock may refuse every token, and so ask no questions that show the time.
       this.#askTime();
     });
     if (connection.isUp()) this.#askTime();
@@ -105,10 +99,10 @@ export class RedisDecisionStore implements DecisionStore {
     const { beforeToken, token, use, afterToken } = question;
     const writes = beforeToken.length + afterToken.length + (use === undefined ? 0 : 1);
     if (writes === 0 && token === undefined) return { beforeToken: [], revoked: undefined, afterToken: [] };
-    const charged = writes > 0 && this.#writes.enter();
-    if (!charged && token === undefined) return new StoreFault("open");
-    const answer = this.#batcher.ask({ question, charged });
-    if (charged && answer instanceof StoreFault) this.#writes.abandon();
+    const isCounted = writes > 0 && this.#writes.enter();
+    if (!isCounted && token === undefined) return new StoreFault("open");
+    const answer = this.#batcher.ask({ question, isCounted });
+    if (isCounted && answer instanceof StoreFault) this.#writes.abandon();
     return answer;
   }
 
@@ -134,7 +128,7 @@ export class RedisDecisionStore implements DecisionStore {
     const differs = this.#clocks.differs();
     if (differs) {
       findings.push("its clock and ours disagree");
-      // Time in which the machine slept passes on the wall clock alone.
+      // While the machine sleeps, only the wall clock goes on.
       this.#askTime();
     }
     const down = !this.#connection.isUp() || this.#reads.state !== "closed";
@@ -142,13 +136,13 @@ export class RedisDecisionStore implements DecisionStore {
     return { kind: "redis", status, findings, ...(differs ? { clockDiffers: true } : {}) };
   }
 
-  /** Nothing is asked any more. What is given back still goes out, until `giveBacks` is closed too. */
+  /** Ends questions. Give-backs are still sent, until `giveBacks` is closed too. */
   close(): void {
     this.#batcher.close();
     this.#replicated.close();
   }
 
-  /** A script that says what it has written: a reply that cannot be read leaves that open, and so it rejects. */
+  /** Runs a script that writes. Rejects if its reply cannot be read: then the write is uncertain. */
   async #write(script: Script, key: string, ...args: (number | string)[]): Promise<number> {
     return callWithin(
       this.#deadlineMs,
@@ -161,7 +155,7 @@ export class RedisDecisionStore implements DecisionStore {
   async #send(items: readonly Item[]): Promise<Answer[]> {
     const sentAt = performance.now();
     const { client, isCluster } = this.#connection;
-    const questions = items.map(({ question, charged }) => (charged ? question : withoutConsumptions(question)));
+    const questions = items.map(({ question, isCounted }) => (isCounted ? question : withoutConsumptions(question)));
     const { answers, serverTimeMs } = isCluster
       ? await decideAcrossSlots(client, questions, { partMs: this.#deadlineMs * 0.8, quotas: this.quotas })
       : await decideBatch(client, questions);
@@ -170,7 +164,7 @@ export class RedisDecisionStore implements DecisionStore {
     return answers.map((answer, index) => this.#complete(items[index], answer));
   }
 
-  /** Where no batch says what time it is: in a Cluster only the scripts of limits do. At most once a second. */
+  /** Asks for the time, at most once a second. In a Cluster, only answers with consumptions contain it. */
   #askTime(): void {
     const sentAt = performance.now();
     if (sentAt - this.#clocks.comparedAt < compareMs) return;
@@ -184,37 +178,42 @@ export class RedisDecisionStore implements DecisionStore {
   #judge(items: readonly Item[], answers: readonly (Answer | StoreFault)[]): void {
     const parts = answers.map((answer) => (answer instanceof StoreFault ? nothing : answer));
     for (const part of parts) this.#tellUnreadable(part);
-    if (parts.some(({ revoked }) => isTrouble(revoked))) this.#reads.fail();
+    if (parts.some(({ revoked }) => isServerFault(revoked))) this.#reads.fail();
     else this.#reads.succeed();
-    const charged = parts.filter((_, index) => items[index]?.charged === true);
-    if (charged.length === 0) return;
-    const faults = charged.flatMap(writtenParts).filter(isTrouble);
+    const counted = parts.filter((_, index) => items[index]?.isCounted === true);
+    if (counted.length === 0) return;
+    const faults = counted.flatMap(writtenParts).filter(isServerFault);
     if (faults.length === 0) return this.#writes.succeed();
     this.#writes.fail();
     if (this.#writes.state === "open" && faults.some(({ reply }) => reply === "READONLY"))
       this.#connection.leaveReplica();
   }
 
-  /** A poisoned key harms one part of one answer, while the server is well: nobody else would hear of it. */
+  /**
+   * Reports parts that cannot be read. A wrong value under one key is no fault of the batch, so that no other code
+   * reports it.
+   */
   #tellUnreadable({ beforeToken, revoked, repeated, afterToken }: Answer): void {
     const { unreadable: tell } = this.#connection;
     if (tell === undefined) return;
     if (revoked instanceof StoreFault) tell("revocation", revoked);
     if (repeated instanceof StoreFault) tell("proof", repeated);
-    for (const tally of beforeToken) if (tally instanceof StoreFault) tell("limit", tally);
-    for (const tally of afterToken) if (tally instanceof StoreFault) tell("limit", tally);
+    for (const state of beforeToken) if (state instanceof StoreFault) tell("limit", state);
+    for (const state of afterToken) if (state instanceof StoreFault) tell("limit", state);
   }
 
-  #complete(item: Item | undefined, said: Answer): Answer {
-    const answer = this.#doubt(said);
-    if (item === undefined || item.charged) return answer;
+  #complete(item: Item | undefined, reply: Answer): Answer {
+    const answer = this.#withoutSkewed(reply);
+    if (item === undefined || item.isCounted) return answer;
     const unwritten = faultForAll(item.question, new StoreFault("open"));
     const { revoked } = answer;
     return { ...unwritten, revoked, ...(answer.cutoff === undefined ? undefined : { cutoff: answer.cutoff }) };
   }
 
-  /** By a clock that is wrong, what is dead may look alive: a token, or a proof whose use Redis has forgotten by now. */
-  #doubt(answer: Answer): Answer {
+  /**
+   * With a wrong clock, an expired token or an old proof may look valid: then "not revoked" and "no replay" are faults.
+   */
+  #withoutSkewed(answer: Answer): Answer {
     const { revoked, repeated } = answer;
     if ((revoked !== false && repeated !== false) || !this.#clocks.differs()) return answer;
     const skewed = new StoreFault("skewed");
@@ -232,13 +231,13 @@ function keyOfGiveBacks(tag: string, process: string): string {
   return `portcullis:give-backs:{${tag}}:${process}`;
 }
 
-/** The clocks are compared at least so often. */
+/** Minimum interval of the comparison of clocks. */
 const compareMs = 1000;
 
 const nothing: Answer = { beforeToken: [], revoked: undefined, afterToken: [] };
 
-/** Trouble of the server, as opposed to one of a key or of our clock. */
-function isTrouble(part: unknown): part is StoreFault {
+/** Is this a fault of the server, and not of one key or of a clock? */
+function isServerFault(part: unknown): part is StoreFault {
   return part instanceof StoreFault && part.outage && part.kind !== "skewed";
 }
 

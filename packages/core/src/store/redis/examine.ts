@@ -3,7 +3,7 @@ import type { Keyspace } from "../keyspace.js";
 import { StoreFault } from "../ports/decisions.js";
 import type { Connection } from "./connect.js";
 import type { RedisLike } from "./client.js";
-import { callWithin } from "./deadline.js";
+import { callWithin } from "./connect.js";
 import { readPairs, readTime, textIn } from "./replies.js";
 import { findUnsafeOptions } from "./topology.js";
 
@@ -12,18 +12,20 @@ export interface ExamineOptions {
   readonly keys: Keyspace;
   /** Are cached values in this Redis too? */
   readonly caches: boolean;
-  /** Where those are that have been used. */
+  /** The Redis of the caches that are in use; undefined without any. */
   readonly cache: Connection | undefined;
-  /** Are sessions kept in it? */
+  /** Are sessions in this Redis? */
   readonly keepsSessions: boolean;
-  /** How far the clocks may be apart. */
+  /** Tolerated difference of the clocks. */
   readonly clockToleranceMs: number;
 }
 
-/** An examination is no request: it may take longer than one. */
-const patienceMs = 2000;
+/** Timeout of one call. An examination may take longer than a request. */
+const examineTimeoutMs = 2000;
 
-/** What is wrong with a Redis, or will be on its bad day. Rejects with a StoreFault if it does not answer at all. */
+/**
+ * Finds problems of a Redis, present ones and those of an outage. Rejects with a StoreFault if Redis does not answer.
+ */
 export async function examineRedis(options: ExamineOptions): Promise<Finding[]> {
   const { connection } = options;
   const { client } = connection;
@@ -34,7 +36,7 @@ export async function examineRedis(options: ExamineOptions): Promise<Finding[]> 
     examineMemory(ask, options),
     examinePersistence(ask),
     examineClock(ask, options.clockToleranceMs),
-    // A replica refuses writes whoever asks, and a refused write costs the connection.
+    // A replica refuses every write, and a refused write costs the connection.
     server.some(({ code }) => code === "replica") ? [] : examinePermissions(options),
     connection.isCluster ? examineCluster(ask) : [],
   ]);
@@ -44,10 +46,10 @@ export async function examineRedis(options: ExamineOptions): Promise<Finding[]> 
 type Ask = (...command: [string, ...string[]]) => Promise<unknown>;
 
 function askerOf(connection: Connection): Ask {
-  return async (...command) => callWithin(patienceMs, connection, () => connection.client.call(...command));
+  return async (...command) => callWithin(examineTimeoutMs, connection, () => connection.client.call(...command));
 }
 
-/** The fields of INFO; none where the user may not ask. */
+/** Reads the fields of INFO; none if the Redis user has no permission. */
 async function readInfo(ask: Ask, section: string): Promise<ReadonlyMap<string, string>> {
   const reply = await ask("INFO", section).catch(() => "");
   const lines = (textIn(reply) ?? "").split("\r\n");
@@ -94,7 +96,7 @@ async function examineMemory(ask: Ask, options: ExamineOptions): Promise<Finding
   return [{ code: "cache_shared", severity: limited ? "warning" : "info", message }];
 }
 
-/** Are caches in the same server? Another connection may lead to another database of it, which is the same memory. */
+/** Are caches in the same server? Another database of the server uses the same memory. */
 async function isCacheShared(ask: Ask, { connection, cache }: ExamineOptions): Promise<boolean> {
   if (cache === undefined || cache === connection) return cache !== undefined;
   const [own, other] = await Promise.all([ask, askerOf(cache)].map(async (one) => readInfo(one, "server")));
@@ -135,7 +137,7 @@ async function examineClock(ask: Ask, toleranceMs: number): Promise<Finding[]> {
   ];
 }
 
-/** Tries what requests need, on keys that nobody has, or that end within a second. */
+/** Tests the permissions that requests need, on keys that are unused or end within a second. */
 async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
   const { connection, caches, keepsSessions } = options;
   const { client } = connection;
@@ -161,7 +163,7 @@ async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
   ];
   const refused = await Promise.all(
     tries.map(async ([what, ...command]) => {
-      const fault = await callWithin(patienceMs, connection, () => client.call(...command)).catch(
+      const fault = await callWithin(examineTimeoutMs, connection, () => client.call(...command)).catch(
         (error: unknown) => error,
       );
       return fault instanceof StoreFault && ["NOPERM", "NOAUTH"].includes(fault.reply ?? "") ? what : undefined;
@@ -174,7 +176,7 @@ async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
   ];
 }
 
-/** Of a client that was passed in: ours has the options it needs. */
+/** Examines the options of a client of the user. */
 function examineClient(client: RedisLike): Finding[] {
   const unsafe = findUnsafeOptions(client);
   if (unsafe.length === 0) return [];

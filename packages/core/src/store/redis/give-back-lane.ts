@@ -1,33 +1,33 @@
 import type { Script } from "./scripts/script.js";
 
-/** One correction: the key, what its script makes of it, and for how long it is worth repeating. */
+/** One correction: the key, the arguments of its script, and how long it is repeated. */
 export interface GiveBackLine {
   readonly key: string;
   readonly args: readonly (string | number)[];
   readonly lifeMs: number;
-  /** Repeat it once more, although it was answered. */
+  /** Repeat the line once more, although it was answered. */
   readonly twice?: true | undefined;
 }
 
 /** Keys and arguments of a script call, as `onceLua` reads them. */
 export type Arguments = [keys: string[], args: (string | number)[]];
 
-/** The same before a number is put in front. */
+/** Keys and arguments without the number of the call. */
 export type CallArguments = readonly [keys: readonly string[], args: readonly (string | number)[]];
 
-/** Lines of one script call: more would hold up other clients of a shared Redis. */
+/** Maximum number of lines of one script call: more would delay other clients of a shared Redis. */
 const maxLines = 256;
-/** Beyond the life of its lines, for a call that is on its way when that ends. */
+/** How much longer than its lines a number is remembered, for a call that is on its way at the end. */
 const marginMs = 5000;
 
-/** Lines that go out as one script call, and again as the same call until one is answered. */
+/** Lines that are sent as one script call. The same call is repeated until it is answered. */
 export class Batch {
   readonly lane: GiveBackLane;
   readonly script: Script;
   #lines: readonly GiveBackLine[];
-  /** 0 for one that does no harm when it runs twice. */
+  /** The number of the call; 0 if the call may run twice without harm. */
   readonly number: number;
-  /** Is it the undoing of a call, which has its number? */
+  /** Does this batch undo the call with its number? */
   readonly undoes: boolean;
   readonly #since = performance.now();
   readonly #lifeMs: number;
@@ -45,7 +45,7 @@ export class Batch {
     return this.#lines;
   }
 
-  /** Leaves out the other lines, before the first of them is sent. Returns how many those are. */
+  /** Drops the other lines, before the batch is sent. Returns their number. */
   narrow(keeps: (line: GiveBackLine) => boolean): number {
     const all = this.#lines.length;
     this.#lines = this.#lines.filter(keeps);
@@ -67,7 +67,7 @@ export class Batch {
     ];
   }
 
-  /** The call that this batch undoes. */
+  /** Encodes the call that this batch undoes. */
   encodeCall([keys, args]: CallArguments): Arguments {
     return this.#numbered(this.number, keys, args);
   }
@@ -85,7 +85,7 @@ export class Batch {
   }
 }
 
-/** A line that was not sent yet. */
+/** A line that is not sent yet. */
 interface Collected {
   readonly script: Script;
   readonly line: GiveBackLine;
@@ -93,20 +93,20 @@ interface Collected {
   readonly endsAt: number;
 }
 
-/** What is given back to keys that share a slot, and what is known of that slot. */
+/** The give-backs of one hash slot, and the state of that slot. */
 export class GiveBackLane {
-  /** Where Redis remembers the numbers of this lane. */
+  /** The key under which Redis remembers the numbers of this lane. */
   readonly memory: string;
   timer: NodeJS.Timeout | undefined;
-  /** Attempts that failed, one after the other. */
+  /** The number of failed attempts in a row. */
   failures = 0;
-  /** Attempts that are not answered. */
+  /** The number of unanswered attempts. */
   underWay = 0;
   #failing = false;
   #lastNumber = 0;
-  /** Batches that are not settled. Their numbers ascend. */
+  /** Unfinished batches, in ascending order of their numbers. */
   readonly #open = new Set<Batch>();
-  /** Those of them that nobody is sending. */
+  /** Unfinished batches that are not in flight. */
   #waiting: Batch[] = [];
   #collected: Collected[] = [];
 
@@ -126,12 +126,12 @@ export class GiveBackLane {
     return this.#waiting.length > 0 || this.#collected.length > 0;
   }
 
-  /** Does Redis remember anything of it? */
+  /** Does Redis remember numbers of this lane? */
   get isUsed(): boolean {
     return this.#lastNumber > 0;
   }
 
-  /** No batch up to this number is open. */
+  /** All batches up to this number are finished. */
   get low(): number {
     for (const { number } of this.#open) if (number !== 0) return number - 1;
     return this.#lastNumber;
@@ -147,7 +147,7 @@ export class GiveBackLane {
     return batch;
   }
 
-  /** Makes batches of what was collected: lines that may run twice apart, since they need no memory. */
+  /** Makes batches of the collected lines. Lines that may run twice are apart, since they need no number. */
   compose(): Batch[] {
     const groups = new Map<Script, [twice: GiveBackLine[], once: GiveBackLine[]]>();
     for (const { script, line, once } of this.#collected) {
@@ -166,7 +166,7 @@ export class GiveBackLane {
     return batches;
   }
 
-  /** The batch to try next. There is one if {@link hasWaiting}. */
+  /** Returns the next batch to send. There is one if {@link hasWaiting}. */
   next(): Batch {
     if (this.#waiting.length === 0) this.#waiting = this.compose();
     return this.#waiting.shift() as Batch;
@@ -176,14 +176,17 @@ export class GiveBackLane {
     return this.#waiting.splice(0);
   }
 
-  /** False if it was settled already. */
-  settle(batch: Batch): boolean {
+  /** Removes a batch. Returns false if it was finished already. */
+  finish(batch: Batch): boolean {
     const index = this.#waiting.indexOf(batch);
     if (index !== -1) this.#waiting.splice(index, 1);
     return this.#open.delete(batch);
   }
 
-  /** The batch waits behind the others, so that one that can never run holds up none. False if it was settled already. */
+  /**
+   * Puts a failed batch behind the others, so that one that can never run does not delay them. Returns false if it was
+   * finished already.
+   */
   keep(batch: Batch): boolean {
     if (!this.#open.has(batch)) return false;
     if (!this.#waiting.includes(batch)) this.#waiting.push(batch);
@@ -200,12 +203,12 @@ export class GiveBackLane {
     this.failures = 0;
   }
 
-  /** Forgets what is worth nothing any more. Returns how many lines that were. */
+  /** Drops lines whose window has ended. Returns their number. */
   dropEnded(): number {
     const now = performance.now();
     let dropped = 0;
     for (const batch of this.#waiting.filter(({ hasEnded }) => hasEnded)) {
-      this.settle(batch);
+      this.finish(batch);
       dropped += batch.lines.length;
     }
     const live = this.#collected.filter(({ endsAt }) => endsAt > now);

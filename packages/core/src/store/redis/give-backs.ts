@@ -4,64 +4,69 @@ import type { Logger } from "../../telemetry/logger.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import { StoreFault } from "../ports/decisions.js";
 import type { Connection } from "./connect.js";
-import { faultOfError, faultOfPart } from "./faults.js";
+import { faultOfError, faultOfPart, textIn } from "./replies.js";
 import type { Arguments, Batch, CallArguments, GiveBackLine } from "./give-back-lane.js";
 import { GiveBackLane } from "./give-back-lane.js";
-import { hashTag } from "./hash-tag.js";
-import { textIn } from "./replies.js";
+import { hashTag } from "./hash-slot.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 
 export interface GiveBacksOptions {
   readonly connection: Connection;
-  /** Where Redis remembers the calls of a process, in the slot of this hash tag. */
+  /** The key of the numbers of a process, in the hash slot of this tag. */
   readonly memoryKey: (tag: string, process: string) => string;
-  /** Are writes known to work? While they are not, nothing new is sent but one call at a time. */
+  /** Do writes work? While they do not, one call at a time is sent. */
   readonly isWell: () => boolean;
-  /** False while an operator keeps calls away from Redis. */
+  /** False while an operator holds the circuit breaker open. */
   readonly mayCall: () => boolean;
-  /** How long it may take until it is known whether a call is undone. @default a minute: no login turn lasts longer */
+  /** How long the decision may take whether a call is undone. @default one minute, the maximum of a login attempt */
   readonly decisionMs?: number | undefined;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
 }
 
-/** Give-backs that are on their way or wait for Redis, of one process; more are lost, and counted as such. */
-const mostHeld = 10_000;
-/** An attempt that is not answered by then is repeated. */
-const patienceMs = 1000;
-const firstPauseMs = 50;
-const longestPauseMs = 1000;
-/** How long closing waits for the last attempts: with the other good-byes less than the second that closing may take. */
-const goodbyeMs = 300;
-/** A slot whose taking was not answered is given back once more after this: its taking may have been overtaken. */
+/**
+ * Maximum number of give-backs of one process that wait or are in flight. Further ones are lost, and counted in a
+ * metric.
+ */
+const maxHeld = 10_000;
+/** After this time an unanswered attempt is repeated. */
+const attemptTimeoutMs = 1000;
+const minPauseMs = 50;
+const maxPauseMs = 1000;
+/**
+ * How long closing waits for the last attempts. With the other timeouts it is less than the second that closing may
+ * take.
+ */
+const quitTimeoutMs = 300;
+/** When a slot of unknown state is given back once more: the first give-back may have overtaken the count. */
 const againMs = 2000;
-/** What Redis remembers of a process that was closed. */
+/** How long Redis remembers the numbers of a closed process. */
 const memoryAfterCloseMs = 60_000;
-const longestDecisionMs = 60_000;
-/** Without a Cluster all keys are in one place. */
+const maxDecisionMs = 60_000;
+/** The hash tag of all keys without a Cluster. */
 const onlyTag = "0";
 
 /** A call whose reply was lost. */
 export interface LostCall {
   /**
-   * Gives back the lines that are chosen, once, if the call has run or will have. The first word counts; without one for a
-   * minute, nothing is given back.
+   * Gives back the chosen lines, once, if the call has run or will run. Only the first call of `undo` counts. Without
+   * one within a minute, nothing is given back.
    */
   undo(chosen: (line: GiveBackLine) => boolean): void;
 }
 
-/** The reply of a call that may be undone; only without one there is something to decide. */
+/** The reply of a call that may be undone. `lost` exists only if the reply was lost. */
 export interface Tentative<T> {
   readonly reply: T | StoreFault;
   readonly lost?: LostCall | undefined;
 }
 
 /**
- * Corrections of what Redis has counted: slots, refunds, settlements and leases that are given back. Those of one turn of the
- * event loop are one call, in a Cluster one for each slot. A call that fails is repeated until Redis has said that it ran, or
- * until its window has ended; its number, which Redis remembers, lets it take effect once, whether the call or its reply was
- * lost. Nobody waits for it.
+ * Corrections of counts in Redis: slots, refunds, adjusted consumptions and leases. The lines of one turn of the event
+ * loop are one call; in a Cluster, one for each hash slot. A failed call is repeated until Redis has answered it, or
+ * until its window has ended. Redis remembers its number, so that it takes effect once, even if only its reply was
+ * lost. No request waits for a give-back.
  */
 export class GiveBacks {
   readonly #options: GiveBacksOptions;
@@ -78,21 +83,21 @@ export class GiveBacks {
   constructor(options: GiveBacksOptions) {
     this.#options = options;
     this.#stopListening = options.connection.onConnect(() => {
-      for (const lane of this.#lanes.values()) this.#hasten(lane);
+      for (const lane of this.#lanes.values()) this.#retrySoon(lane);
     });
   }
 
-  /** How many are on their way or wait. */
+  /** The number of give-backs that wait or are in flight. */
   get held(): number {
     return this.#held;
   }
 
-  /** Sends a line with others of this turn. `once` is false for a line that does no harm when it runs twice. */
+  /** Sends a line together with the others of this turn. `once` is false for a line that may run twice without harm. */
   push(script: Script, line: GiveBackLine, once: boolean): void {
     if (this.#closing !== undefined || !this.#takes(1)) return;
     const lane = this.#laneOf(line.key);
     lane.add(script, line, once);
-    if (lane.failing) this.#rest(lane);
+    if (lane.failing) this.#pause(lane);
     else if (!this.#scheduled) {
       this.#scheduled = true;
       setImmediate(() => this.#flush());
@@ -100,8 +105,8 @@ export class GiveBacks {
   }
 
   /**
-   * Makes the first attempt by `call`, for a caller who waits for its outcome, and repeats it if that failed. Resolves to
-   * what `call` resolves to. The keys of the lines share a slot.
+   * Makes the first attempt by `call`, for a caller that waits for its result, and repeats a failed attempt later.
+   * Resolves to the result of `call`. The keys of the lines share a hash slot.
    */
   async attempt(
     script: Script,
@@ -114,13 +119,13 @@ export class GiveBacks {
     const batch = this.#laneOf(first.key).open(script, lines, true);
     const reply = await call(...batch.encode());
     if (reply instanceof StoreFault && !isFinal(reply)) this.#keep(batch);
-    else this.#settle(batch);
+    else this.#finish(batch);
     return reply;
   }
 
   /**
-   * Makes a call that counts, by `call`. `script` and `lines` give back what it has counted, if its reply is lost and its caller
-   * says so: by the number of the call Redis knows whether it ran, and keeps it from running afterwards. All keys share a slot.
+   * Makes a call that counts. If its reply is lost, the caller may give its counts back by `script` and `lines`: Redis
+   * knows by the number of the call whether it has run, and prevents a later run. All keys share a hash slot.
    */
   async tentatively<T>(
     script: Script,
@@ -129,7 +134,7 @@ export class GiveBacks {
     call: (...words: Arguments) => Promise<T | StoreFault>,
   ): Promise<Tentative<T>> {
     const [first] = lines;
-    const isFull = this.#held + lines.length > mostHeld;
+    const isFull = this.#held + lines.length > maxHeld;
     if (first === undefined || this.#closing !== undefined || isFull) {
       const reply = await call(...withoutNumber([keys, args]));
       if (isFull && reply instanceof StoreFault && reply.kind !== "open") this.#miss(lines.length);
@@ -138,7 +143,7 @@ export class GiveBacks {
     this.#held += lines.length;
     const batch = this.#laneOf(first.key).open(script, lines, true, true);
     const reply = await call(...batch.encodeCall([keys, args]));
-    if (!(reply instanceof StoreFault)) this.#settle(batch);
+    if (!(reply instanceof StoreFault)) this.#finish(batch);
     else if (reply.kind === "open" || this.#isClosing) this.#drop(batch);
     else return { reply, lost: this.#lose(batch) };
     return { reply };
@@ -146,7 +151,7 @@ export class GiveBacks {
 
   #lose(batch: Batch): LostCall {
     let isDecided = false;
-    const { decisionMs = longestDecisionMs } = this.#options;
+    const { decisionMs = maxDecisionMs } = this.#options;
     const timer = this.#later(decisionMs, () => decide(() => false));
     const decide = (chosen: (line: GiveBackLine) => boolean): void => {
       if (isDecided || this.#closing !== undefined) return;
@@ -160,7 +165,7 @@ export class GiveBacks {
     return { undo: decide };
   }
 
-  /** Tries everything for a moment longer, also on a connection that is made anew; nothing is given back afterwards. */
+  /** Sends all give-backs for a short time, also on a new connection. Later ones are lost. */
   async close(): Promise<void> {
     return (this.#closing ??= this.#close());
   }
@@ -169,28 +174,28 @@ export class GiveBacks {
     this.#stopListening();
     const { connection, mayCall } = this.#options;
     for (const timer of this.#timers) clearTimeout(timer);
-    if (mayCall()) await this.#sayGoodbye();
+    if (mayCall()) await this.#sendLast();
     if (mayCall() && connection.isUp())
       for (const { memory, isUsed } of this.#lanes.values())
         if (isUsed) connection.client.call("PEXPIRE", memory, memoryAfterCloseMs).catch(() => undefined);
     this.#forget();
   }
 
-  /** Calls may be on a connection that is dead without knowing it. */
-  async #sayGoodbye(): Promise<void> {
+  /** Sends the last attempts. A call in flight may be on a dead connection, so that it is repeated on a new one. */
+  async #sendLast(): Promise<void> {
     const { connection } = this.#options;
     const lanes = [...this.#lanes.values()];
-    const endsAt = performance.now() + goodbyeMs;
+    const endsAt = performance.now() + quitTimeoutMs;
     let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, goodbyeMs)));
+    const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, quitTimeoutMs)));
     while (this.#underWay.size > 0 || lanes.some(({ hasWaiting }) => hasWaiting)) {
       if (connection.isUp()) {
         for (const lane of lanes) this.#sendAll(lane);
         await Promise.race([Promise.all(this.#underWay), timeout]);
       } else await Promise.race([this.#connected(), timeout]);
       if (performance.now() >= endsAt) break;
-      // A call that fails at once must not be made again and again.
-      if (lanes.some(({ hasWaiting }) => hasWaiting)) await pause(firstPauseMs);
+      // A call that fails at once must not be repeated in a loop.
+      if (lanes.some(({ hasWaiting }) => hasWaiting)) await pause(minPauseMs);
     }
     clearTimeout(timer);
   }
@@ -213,7 +218,7 @@ export class GiveBacks {
   }
 
   #takes(lines: number): boolean {
-    if (this.#held + lines <= mostHeld) {
+    if (this.#held + lines <= maxHeld) {
       this.#held += lines;
       return true;
     }
@@ -261,19 +266,19 @@ export class GiveBacks {
     for (const batch of [...lane.takeWaiting(), ...lane.compose()]) void this.#try(batch);
   }
 
-  /** Resolves when the attempt was answered, or when it is too late for that. */
+  /** Sends a batch. Resolves at the answer, or at the timeout of the attempt. */
   #try(batch: Batch): Promise<void> {
     const attempt = new Promise<void>((resolve) => {
       let isOver = false;
       const end = (fault: StoreFault | undefined): void => {
-        // A reply after its time still says that the batch has run.
-        if (fault === undefined || isFinal(fault)) this.#settle(batch);
+        // A reply after the timeout still says that the batch has run.
+        if (fault === undefined || isFinal(fault)) this.#finish(batch);
         else if (!isOver) this.#keep(batch);
         if (!isOver) resolve();
         isOver = true;
         this.#cancel(timer);
       };
-      const timer = this.#later(patienceMs, () => end(new StoreFault("timeout")));
+      const timer = this.#later(attemptTimeoutMs, () => end(new StoreFault("timeout")));
       runScript(this.#options.connection.client, batch.script, ...batch.encode()).then(
         (reply) => end(textIn(reply) === "OK" ? undefined : faultOfPart(reply)),
         (error: unknown) => end(faultOfError(error)),
@@ -288,9 +293,9 @@ export class GiveBacks {
     return attempt;
   }
 
-  #settle(batch: Batch): void {
+  #finish(batch: Batch): void {
     const { lane, script } = batch;
-    if (!lane.settle(batch) || this.#closing !== undefined) return;
+    if (!lane.finish(batch) || this.#closing !== undefined) return;
     this.#held -= batch.lines.length;
     const again = batch.lines.filter(({ twice }) => twice === true);
     if (again.length > 0)
@@ -302,9 +307,9 @@ export class GiveBacks {
     this.#sendAll(lane);
   }
 
-  /** Of a batch that nobody has answered, and nobody will send. */
+  /** Removes an unanswered batch that will not be sent again. */
   #drop(batch: Batch): void {
-    if (batch.lane.settle(batch) && this.#closing === undefined) this.#held -= batch.lines.length;
+    if (batch.lane.finish(batch) && this.#closing === undefined) this.#held -= batch.lines.length;
   }
 
   #keep(batch: Batch): void {
@@ -313,29 +318,29 @@ export class GiveBacks {
 
   #fail(lane: GiveBackLane): void {
     lane.fail();
-    this.#rest(lane);
+    this.#pause(lane);
   }
 
-  #rest(lane: GiveBackLane): void {
+  #pause(lane: GiveBackLane): void {
     if (lane.timer !== undefined || this.#closing !== undefined) return;
-    const pauseMs = Math.min(longestPauseMs, firstPauseMs * 2 ** Math.min(lane.failures, 10));
+    const pauseMs = Math.min(maxPauseMs, minPauseMs * 2 ** Math.min(lane.failures, 10));
     lane.timer = this.#later(pauseMs * (0.75 + Math.random() / 4), () => this.#retry(lane));
   }
 
-  /** There is reason to hope. */
-  #hasten(lane: GiveBackLane): void {
+  /** Retries at once, since a connection was made. */
+  #retrySoon(lane: GiveBackLane): void {
     if (!lane.failing) return;
     lane.failures = 0;
     this.#retry(lane);
   }
 
-  /** One batch goes ahead; the others follow if it is answered. */
+  /** Sends one batch; the others follow if it is answered. */
   #retry(lane: GiveBackLane): void {
     if (lane.timer !== undefined) this.#cancel(lane.timer);
     lane.timer = undefined;
     this.#held -= lane.dropEnded();
     const { connection, mayCall } = this.#options;
-    if (lane.underWay > 0) return this.#rest(lane);
+    if (lane.underWay > 0) return this.#pause(lane);
     if (!lane.hasWaiting) return lane.recover();
     if (connection.isUp() && mayCall()) void this.#try(lane.next());
     else this.#fail(lane);
@@ -357,14 +362,14 @@ export class GiveBacks {
 }
 
 /**
- * Has the call run, although it answered with a fault? Only where a key holds what is not ours. Any other error, in whatever
- * words, may be one of a proxy or a server that did nothing; to repeat what has run does no harm.
+ * Has the call run, although its reply is a fault? Only if a key holds a value of another type. Any other error may
+ * come from a proxy, or from a server that did nothing; a repeated call does no harm.
  */
 function isFinal({ kind, reply }: StoreFault): boolean {
   return kind === "unreadable" && reply === "WRONGTYPE";
 }
 
-/** A call that is never repeated, and never undone. */
+/** Encodes a call that is never repeated, and never undone. */
 export function withoutNumber([keys, args]: CallArguments): Arguments {
   return [
     [keys[0] ?? "", ...keys],
@@ -372,7 +377,7 @@ export function withoutNumber([keys, args]: CallArguments): Arguments {
   ];
 }
 
-/** What a script is asked to make of all lines at once. */
+/** The keys and arguments of all lines, for one script call. */
 export function wordsOf(lines: readonly GiveBackLine[]): CallArguments {
   return [lines.map(({ key }) => key), lines.flatMap(({ args }) => args)];
 }

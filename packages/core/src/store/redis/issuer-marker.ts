@@ -1,19 +1,19 @@
 import type { Claim, IssuerMarker } from "../shared-issuer.js";
 import type { Connection } from "./connect.js";
-import { callWithin } from "./deadline.js";
+import { callWithin } from "./connect.js";
 import { readText } from "./replies.js";
 import { runScript } from "./scripts/script.js";
-import { sharedIssuerScript } from "./scripts/shared-issuer.js";
+import { sharedIssuerScript } from "./scripts/markers.js";
 
 export interface RedisIssuerMarkerOptions {
   readonly connection: Connection;
   readonly key: string;
-  /** As long as a record under the shared keys may live: until then they belong to whom they belonged to. */
+  /** Life of the marker: as long as a record under the shared keys, so that the owner does not change before. */
   readonly lifeMs: number;
 }
 
-/** Longer than a request waits: a late answer is good for those that come after it. */
-const patienceMs = 2000;
+/** Timeout of a claim. It is longer than a request waits: a late answer serves later requests. */
+const claimTimeoutMs = 2000;
 
 /** The marker as a key of Redis. */
 export class RedisIssuerMarker implements IssuerMarker {
@@ -25,7 +25,7 @@ export class RedisIssuerMarker implements IssuerMarker {
 
   async claim(issuer: string, how: Claim): Promise<string | undefined> {
     const { connection, key, lifeMs } = this.#options;
-    const holder = await callWithin(patienceMs, connection, async () =>
+    const holder = await callWithin(claimTimeoutMs, connection, async () =>
       readText(await runScript(connection.client, sharedIssuerScript, [key], [issuer, lifeMs, how])),
     );
     return holder === "" ? undefined : holder;

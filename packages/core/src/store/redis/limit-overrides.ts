@@ -10,25 +10,30 @@ import type {
 } from "../ports/limit-overrides.js";
 import { maxTopKeys, maxOverrides, readRule, writeRule } from "../ports/limit-overrides.js";
 import type { Connection } from "./connect.js";
-import { callWithin } from "./deadline.js";
+import { callWithin } from "./connect.js";
 import { readFlag, readInteger, readList, readNumber, readOptionalText, readPairs } from "./replies.js";
-import { blockScript, readBlockScript } from "./scripts/block.js";
-import { addTopKeysScript, readTopKeysScript } from "./scripts/top-keys.js";
-import { changeOverrideScript, readOverridesScript } from "./scripts/overrides.js";
+import {
+  blockScript,
+  readBlockScript,
+  addTopKeysScript,
+  readTopKeysScript,
+  changeOverrideScript,
+  readOverridesScript,
+} from "./scripts/limit-overrides.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
-
-/** Rules outlive a month without any process; each change and each new process renews that. */
-const lifeMs = 30 * 86_400_000;
+import { sharedKeyMs } from "../keyspace.js";
 
 export interface RedisLimitOverridesOptions {
   readonly connection: Connection;
   readonly deadlineMs: number;
-  /** The hash of all rules. */
+  /** The key of the hash of all overrides. */
   readonly rulesKey: string;
 }
 
-/** What operators decide, in Redis for all processes: one small hash of rules, two small sorted sets for each policy. */
+/**
+ * Limit overrides and top keys in Redis, for all processes: one hash of overrides, and two sorted sets for each policy.
+ */
 export class RedisLimitOverrides implements LimitOverrides {
   readonly #options: RedisLimitOverridesOptions;
 
@@ -42,7 +47,7 @@ export class RedisLimitOverrides implements LimitOverrides {
       const version = (await this.#call(readOptionalText, "HGET", rulesKey, "version")) ?? "";
       if (version === known) return undefined;
     }
-    const { now, all } = await this.#run(readOverridesScript, [rulesKey], [lifeMs], readDatedPairs);
+    const { now, all } = await this.#run(readOverridesScript, [rulesKey], [sharedKeyMs], readDatedPairs);
     const rules = new Map<string, QuotaRule>();
     let read = "";
     for (const [name, text] of all) {
@@ -52,7 +57,7 @@ export class RedisLimitOverrides implements LimitOverrides {
       }
       const rule = readRule(text, now);
       if (rule !== undefined) rules.set(name, rule);
-      // The others still hold: one that nobody can read must not undo what operators decided about them.
+      // The other overrides stay in force, although one cannot be read.
       else this.#options.connection.unreadable?.("rules", new StoreFault("unreadable", "WRONGTYPE"));
     }
     return { version: read, rules };
@@ -97,7 +102,7 @@ export class RedisLimitOverrides implements LimitOverrides {
     return this.#run(
       changeOverrideScript,
       [rulesKey],
-      [name, rule, life, randomUUID(), maxOverrides, lifeMs],
+      [name, rule, life, randomUUID(), maxOverrides, sharedKeyMs],
       readFlag,
     );
   }
@@ -124,7 +129,7 @@ export class RedisLimitOverrides implements LimitOverrides {
   }
 }
 
-/** Redis' clock in ms, and the pairs that were read at that time. */
+/** Reads Redis' time in ms, and the pairs at that time. */
 function readDatedPairs(reply: unknown): { now: number; all: [name: string, value: string][] } {
   const [now, ...all] = readList(reply);
   return { now: readInteger(now), all: readPairs(all) };

@@ -13,14 +13,22 @@ import type {
 } from "../ports/logins.js";
 import { StoreFault } from "../ports/decisions.js";
 import type { Connection } from "./connect.js";
-import { callWithin } from "./deadline.js";
-import { faultOfError, faultOfPart } from "./faults.js";
+import { callWithin } from "./connect.js";
+import {
+  faultOfError,
+  faultOfPart,
+  readFlag,
+  readInteger,
+  readListOf,
+  readText,
+  textIn,
+  unreadable,
+} from "./replies.js";
 import type { CallArguments, GiveBackLine } from "./give-back-lane.js";
 import type { GiveBacks, Tentative } from "./give-backs.js";
 import { withoutNumber, wordsOf } from "./give-backs.js";
-import { readFlag, readInteger, readListOf, readText, textIn, unreadable } from "./replies.js";
-import { loginChargeScript } from "./scripts/login-charge.js";
-import { loginSettleScript } from "./scripts/login-settle.js";
+import { groupBySlot } from "./hash-slot.js";
+import { loginChargeScript, loginSettleScript } from "./scripts/logins.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 
@@ -28,22 +36,25 @@ export interface RedisLoginStoreOptions {
   readonly connection: Connection;
   readonly deadlineMs: number;
   readonly telemetry?: Telemetry | undefined;
-  /** Repeats settlements that failed, and undoes charges whose reply was lost. @default they are lost, and stay */
+  /** Repeats failed outcomes, and undoes counts whose reply was lost. @default neither is done */
   readonly giveBacks?: GiveBacks | undefined;
 }
 
-/** One operation of the script that settles: the key, what to do, and up to four arguments. */
+/** One operation of `loginSettleScript`: the key, the name, and up to four arguments. */
 type Operation = readonly [key: string, name: string, ...rest: (string | number)[]];
 
 type Charged = Tentative<AttemptAnswer>;
 
-/** Attempts to sign in, in Redis: one script call to count one and one to settle it (one for each slot in a Cluster). */
+/**
+ * Login attempts in Redis: one script call counts an attempt, and one records its outcome. In a Cluster, one for each
+ * hash slot.
+ */
 export class RedisLoginStore implements LoginStore {
   readonly #connection: Connection;
   readonly #deadlineMs: number;
   readonly #breaker: Breaker;
   readonly #giveBacks: GiveBacks | undefined;
-  /** How to settle what was counted, perhaps, of attempts whose charge came to a fault. */
+  /** Functions that undo the counts of attempts whose reply was a fault: they may have been counted. */
   readonly #unanswered = new WeakMap<AttemptQuestion, (result: AttemptResult) => void>();
 
   constructor({ connection, deadlineMs, telemetry = new Telemetry(), giveBacks }: RedisLoginStoreOptions) {
@@ -65,7 +76,7 @@ export class RedisLoginStore implements LoginStore {
     const addressUndo = linesOf([refundAddress(address)], lifeMs);
     const accountUndo = linesOf(undoAccount(question), lifeMs);
     if (this.#connection.isCluster)
-      return this.#admitTogether(
+      return this.#countInBoth(
         question,
         await Promise.all([this.#charge(addressPart, addressUndo), this.#charge(accountPart, accountUndo)]),
       );
@@ -74,8 +85,8 @@ export class RedisLoginStore implements LoginStore {
     return reply;
   }
 
-  /** All or nothing: what one slot has counted is taken back if the other refuses, or as far as nobody has guessed. */
-  #admitTogether(
+  /** Counts in both hash slots or in none: takes a count back if the other slot refuses or fails. */
+  #countInBoth(
     question: AttemptQuestion,
     ofBoth: readonly [ofAddress: Charged, ofAccount: Charged],
   ): AttemptAnswer | StoreFault {
@@ -88,7 +99,7 @@ export class RedisLoginStore implements LoginStore {
       const counted: Operation[] = isAdmitted(ofAddress) ? [refundAddress(question.address)] : [];
       if (isAdmitted(ofAccount)) counted.push(...refundOf(question, ofAccount.reply.counted));
       const takenBack = counted.filter(([key]) => isTakenBack({ key }));
-      void this.#settle(takenBack, lifeOf(question));
+      void this.#apply(takenBack, lifeOf(question));
     };
     if (refused !== undefined) settle("unchecked");
     else if (failed !== undefined && ofBoth.some((one) => one.lost !== undefined || isAdmitted(one)))
@@ -98,13 +109,13 @@ export class RedisLoginStore implements LoginStore {
 
   async settle(outcome: AttemptOutcome): Promise<StoreFault | undefined> {
     const { question, counted, result } = outcome;
-    if (counted !== undefined) return this.#settle(operationsOf(outcome), lifeOf(question));
-    const settleCounted = this.#unanswered.get(question);
+    if (counted !== undefined) return this.#apply(operationsOf(outcome), lifeOf(question));
+    const undoCounted = this.#unanswered.get(question);
     this.#unanswered.delete(question);
-    settleCounted?.(result);
-    // Where nothing was sent, a failure has nothing to block; but earlier failures may be there, which a success forgets.
-    if (result !== "succeeded" && (result !== "failed" || settleCounted === undefined)) return undefined;
-    return this.#settle(operationsOf(outcome), lifeOf(question));
+    undoCounted?.(result);
+    // If nothing was sent, a failure blocks nothing; but a success must delete earlier failures.
+    if (result !== "succeeded" && (result !== "failed" || undoCounted === undefined)) return undefined;
+    return this.#apply(operationsOf(outcome), lifeOf(question));
   }
 
   async pardon({ addressKey, account }: LoginReset): Promise<void> {
@@ -115,11 +126,11 @@ export class RedisLoginStore implements LoginStore {
       operations.push(...[...counters, paceKey].map((key): Operation => [key, "clear"]));
       operations.push([pardonKey, "note", memoryMs]);
     }
-    const fault = await this.#settle(operations);
+    const fault = await this.#apply(operations);
     if (fault !== undefined) throw fault;
   }
 
-  /** The lines take back what is counted. */
+  /** Counts an attempt. The lines undo the count. */
   async #charge(words: CallArguments, undo: readonly GiveBackLine[]): Promise<Charged> {
     const call = async (keys: readonly string[], args: readonly (string | number)[]) =>
       this.#call(loginChargeScript, keys, args, readAttempt);
@@ -127,15 +138,15 @@ export class RedisLoginStore implements LoginStore {
     return this.#giveBacks.tentatively(loginSettleScript, undo, words, call);
   }
 
-  /** The first fault, if there is one. With a life, what failed is repeated for so long; the caller need not know. */
-  async #settle(operations: readonly Operation[], lifeMs?: number): Promise<StoreFault | undefined> {
+  /** Runs operations. Resolves to the first fault. With `lifeMs`, failed operations are repeated for that time. */
+  async #apply(operations: readonly Operation[], lifeMs?: number): Promise<StoreFault | undefined> {
     const { isCluster } = this.#connection;
     const call = async (keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> =>
       this.#call(loginSettleScript, keys, args, readSettled);
     const replies = await Promise.all(
-      (isCluster ? bySlot(operations) : [operations]).map(async (together) => {
+      (isCluster ? groupBySlot(operations, ([key]) => key) : [operations]).map(async (together) => {
         const lines = linesOf(together, lifeMs ?? 0);
-        // In a Cluster the failures that other services read are in a slot of their own, where we remember nothing.
+        // In a Cluster, the failures that other services read are in a hash slot without memory of numbers.
         const isKept = lifeMs !== undefined && (!isCluster || isOurs(together));
         if (this.#giveBacks === undefined || !isKept) return call(...withoutNumber(wordsOf(lines)));
         return this.#giveBacks.attempt(loginSettleScript, lines, call);
@@ -144,7 +155,7 @@ export class RedisLoginStore implements LoginStore {
     return replies.find((reply) => reply instanceof StoreFault);
   }
 
-  /** The script's reply; its error text, and whatever else goes wrong, as a fault. */
+  /** Runs a script. Resolves to its reply, or to a fault. */
   async #call<T>(
     script: Script,
     keys: readonly string[],
@@ -165,7 +176,7 @@ export class RedisLoginStore implements LoginStore {
   }
 }
 
-/** Throws the fault that the script's error text tells of. */
+/** Reads the reply to an attempt. Throws the fault of an error text. */
 function readAttempt(reply: unknown): AttemptAnswer {
   if (textIn(reply) !== undefined) throw faultOfPart(reply);
   const [refusedBy, retryMs, exhausted, counted] = readListOf(reply, 4);
@@ -220,7 +231,7 @@ function linesOf(operations: readonly Operation[], lifeMs: number): GiveBackLine
   return operations.map(([key, name, a = "", b = "", c = "", d = ""]) => ({ key, args: [name, a, b, c, d], lifeMs }));
 }
 
-/** What an outcome changes, in order. */
+/** The operations of an outcome, in order. */
 function operationsOf({
   question,
   counted,
@@ -254,15 +265,15 @@ function refundAddress({ key, windowMs }: AttemptLimit): Operation {
   return [key, "refund", windowMs];
 }
 
-/** What is taken back of an attempt that became this. */
+/** Selects the counts that this result takes back. */
 function choose({ address, account }: AttemptQuestion, result: AttemptResult): (line: { key: string }) => boolean {
   if (result === "failed") return () => false;
   if (result === "unchecked") return () => true;
-  // A guess uses its turn in the pace, right or wrong.
+  // Every tested password counts for the minimum interval.
   return ({ key }) => key !== account?.paceKey && (result === "succeeded" || key !== address.key);
 }
 
-/** Takes back what an account's slot has counted of an attempt, by what the script has noted. */
+/** Operations that undo the counts in the hash slot of the account, by the note of the script. */
 function undoAccount({ pair, account }: AttemptQuestion): Operation[] {
   const operations: Operation[] = [[pair.key, "refund-pair", pair.spelling]];
   if (account === undefined) return operations;
@@ -271,7 +282,7 @@ function undoAccount({ pair, account }: AttemptQuestion): Operation[] {
   return paceMs === undefined ? operations : [...operations, [paceKey, "release-pace"]];
 }
 
-/** Takes back what an account's slot has counted; first the pair. */
+/** Operations that refund an attempt in the hash slot of the account; the first is about account and IP address. */
 function refundOf({ pair, account }: AttemptQuestion, counted: boolean): Operation[] {
   const operations: Operation[] = [[pair.key, "refund-pair", pair.spelling]];
   if (account !== undefined && counted)
@@ -279,23 +290,12 @@ function refundOf({ pair, account }: AttemptQuestion, counted: boolean): Operati
   return operations;
 }
 
-/** How long a settlement is worth repeating. */
+/** How long an outcome is repeated. */
 function lifeOf({ address, pair, account }: AttemptQuestion): number {
   return Math.max(pair.windowMs, address.windowMs, account?.windowMs ?? 0);
 }
 
-/** Does one of our hash tags, rather than a name, decide about the slot? */
+/** Have all keys a hash tag of Portcullis? */
 function isOurs(operations: readonly Operation[]): boolean {
   return operations.every(([key]) => /^[^{}]*\{\d+\}:/.test(key));
-}
-
-function bySlot(operations: readonly Operation[]): Operation[][] {
-  const slots = new Map<string, Operation[]>();
-  for (const operation of operations) {
-    const tag = /\{([^}]*)\}/.exec(operation[0])?.[1] ?? operation[0];
-    const known = slots.get(tag);
-    if (known === undefined) slots.set(tag, [operation]);
-    else known.push(operation);
-  }
-  return [...slots.values()];
 }

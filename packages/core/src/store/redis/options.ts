@@ -3,29 +3,29 @@ import type { RedisAddress, RedisPlace, RedisTls } from "./topology.js";
 import { parseRedisUrl } from "./url.js";
 import { checkInteger, checkObject, checkString, kindOf, optionError } from "../../lib/validate.js";
 
-/** A Redis by its parts instead of by a URL. Give one of `url`, `host`, `path`, `sentinels` and `cluster`. */
+/** A Redis server as an object. Exactly one of `url`, `host`, `path`, `sentinels` and `cluster` is required. */
 export interface RedisServerOptions {
-  /** As for `redis` itself; the other members then add to it. */
+  /** A URL as for `redis` itself. The other members add to it. */
   readonly url?: string | undefined;
   readonly host?: string | undefined;
   /** @default 6379 */
   readonly port?: number | undefined;
-  /** A unix socket. */
+  /** The path of a unix socket. */
   readonly path?: string | undefined;
-  /** The sentinels that know the master. */
+  /** The sentinels of the master. */
   readonly sentinels?: readonly RedisNode[] | undefined;
-  /** The name under which they know it. */
+  /** The name of the master in the sentinels. */
   readonly name?: string | undefined;
-  /** Some nodes of a Redis Cluster; the others are found through them. */
+  /** Some nodes of a Redis Cluster. The other nodes are discovered. */
   readonly cluster?: readonly RedisNode[] | undefined;
-  /** The ACL user. @default the server's default user */
+  /** The ACL user. @default the default user of the server */
   readonly username?: string | undefined;
   readonly password?: string | undefined;
   readonly sentinelUsername?: string | undefined;
   readonly sentinelPassword?: string | undefined;
   /** The number of the database; 0 in a Cluster. @default 0 */
   readonly db?: number | undefined;
-  /** TLS: `true`, or certificates. The server's certificate is always checked. @default as the URL says */
+  /** TLS: `true`, or certificates. The certificate of the server is always verified. @default as in the URL */
   readonly tls?: boolean | RedisTls | undefined;
 }
 
@@ -36,17 +36,17 @@ export interface RedisNode {
   readonly port?: number | undefined;
 }
 
-/** One Redis: a URL, its parts, or a client. */
+/** A Redis: a URL, an object, or an ioredis client. */
 export type RedisTarget = string | RedisLike | RedisServerOptions;
 
-/** Two instances: one that keeps every record, and one that may evict what it likes. */
+/** Two instances of Redis: one that never evicts keys, and one for caches that may. */
 export interface RedisInstances {
   /** Revocation records and counters. */
   readonly security: RedisTarget;
   readonly cache: RedisTarget;
 }
 
-/** Undefined: in-process stores. The same place twice is one connection. */
+/** The resolved option; undefined means stores in process. The same object twice means one connection. */
 export interface ResolvedRedis {
   readonly security: RedisPlace | RedisLike;
   readonly cache: RedisPlace | RedisLike;
@@ -59,7 +59,7 @@ const known = [
 const expected =
   'must be a URL such as "redis://127.0.0.1:6379", { host, port } or the like, an ioredis client, or "memory"';
 
-/** A forgotten REDIS_URL must not quietly make revocation a matter of one process. */
+/** Resolves option `redis`. In production it is required, so that a missing REDIS_URL is an error. */
 export function resolveRedis(redis: unknown): ResolvedRedis | undefined {
   if (redis === undefined) {
     if (process.env.NODE_ENV !== "production") return undefined;
@@ -139,7 +139,7 @@ const nowhere: RedisPlace = {
   tls: undefined,
 };
 
-/** What makes sense for one topology only. */
+/** Checks members that go with one topology only. */
 function checkWhole(option: string, place: RedisPlace, options: RedisServerOptions): void {
   const sentinel = place.topology === "sentinel";
   if (sentinel && place.masterName === undefined)

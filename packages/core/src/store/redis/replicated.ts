@@ -1,37 +1,36 @@
 import { StoreFault } from "../ports/decisions.js";
 import type { Connection } from "./connect.js";
 import type { RedisLike } from "./client.js";
-import { faultOfError } from "./faults.js";
-import { readInteger } from "./replies.js";
+import { faultOfError, readInteger } from "./replies.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 
-/** How long replicas may take. */
-const patienceMs = 1000;
-/** How long a write may wait for those before it. */
-const queueMs = 2000;
+/** Timeout of the replicas. */
+const replicaTimeoutMs = 1000;
+/** How long a write may wait for earlier writes. */
+const queueTimeoutMs = 2000;
 
 /**
- * Writes that wait for replicas (WAIT), on a connection of their own: a connection that waits answers nobody else. It is made
- * when it is first needed.
+ * Writes that wait for replicas (WAIT), on a connection of their own, since WAIT blocks the connection. The connection
+ * is made at the first write.
  */
 export class ReplicatedWriter {
   readonly #connection: Connection;
   readonly #stopListening: () => void;
   #client: WaitingClient | undefined;
-  /** One write after the other: WAIT counts for everything its connection has written before. */
+  /** The last write. Writes run one after the other, since WAIT covers all earlier writes of its connection. */
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
-  /** Was its connection made before the last that the gate made? The write that is under way may end on it. */
+  /** Is the connection older than the last connection of the gate? A write in progress may end on it. */
   #isOutdated = false;
 
   constructor(connection: Connection) {
     this.#connection = connection;
-    // The master may be another one now, which the connection that waits would not notice.
+    // There may be another master now, which this connection would not notice.
     this.#stopListening = connection.onConnect(() => (this.#isOutdated = true));
   }
 
-  /** Rejects with a StoreFault if fewer replicas have it in time; the master then has it all the same. */
+  /** Rejects with a StoreFault if too few replicas have the write in time. The master has it all the same. */
   async write(
     script: Script,
     keys: readonly string[],
@@ -39,9 +38,9 @@ export class ReplicatedWriter {
     replicas: number,
   ): Promise<void> {
     if (this.#connection.isCluster) throw new TypeError("replicas cannot be waited for in a Cluster");
-    const dueAt = performance.now() + queueMs;
+    const dueAt = performance.now() + queueTimeoutMs;
     const turn = this.#last.then(() => {
-      // Those before it have waited in vain.
+      // Earlier writes have timed out.
       if (performance.now() > dueAt) throw new StoreFault("timeout");
       return this.#write(script, keys, args, replicas);
     });
@@ -65,11 +64,11 @@ export class ReplicatedWriter {
     try {
       const client = await this.#open();
       readInteger(await runScript(client, script, keys, args));
-      reached = readInteger(await client.call("WAIT", replicas, patienceMs));
+      reached = readInteger(await client.call("WAIT", replicas, replicaTimeoutMs));
     } catch (error) {
       const fault = faultOfError(error);
       this.#connection.unreadable?.("revocation", fault);
-      // It may be silent for as long as TCP hopes, while another master serves.
+      // The connection may stay silent until TCP gives up, while another master serves.
       if (fault.reply === undefined) this.#drop();
       throw fault;
     }
@@ -96,7 +95,7 @@ export class ReplicatedWriter {
     return client;
   }
 
-  /** The next write makes another. */
+  /** Drops the connection. The next write makes a new one. */
   #drop(): void {
     this.#client?.disconnect();
     this.#client = undefined;
@@ -111,8 +110,8 @@ interface WaitingClient extends RedisLike {
 const waitingOptions = {
   lazyConnect: true,
   connectionName: "portcullis-wait",
-  commandTimeout: patienceMs + 500,
+  commandTimeout: replicaTimeoutMs + 500,
   socketTimeout: undefined,
-  // Nobody waits for it to come back: the next write that needs it connects anew.
+  // No automatic reconnection: the next write connects anew.
   retryStrategy: () => null,
 };

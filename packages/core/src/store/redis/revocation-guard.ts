@@ -2,14 +2,15 @@ import type { Logger } from "../../telemetry/logger.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import type { Keyspace } from "../keyspace.js";
 import type { DecisionStore } from "../ports/decisions.js";
+import type { StoreHealth } from "../ports/health.js";
+import type { RevocationStore } from "../ports/revocation.js";
 import type { Connection } from "./connect.js";
-import { LossAwareStore } from "./loss-aware.js";
-import { LossDetector } from "./loss-detector.js";
+import { LossAwareStore, LossDetector } from "./data-loss.js";
 import { TrackedAnswers } from "./tracked-answers.js";
 import type { Tracking } from "./tracking.js";
 
 export interface RevocationGuardOptions {
-  readonly store: DecisionStore;
+  readonly store: DecisionStore & RevocationStore & StoreHealth;
   readonly connection: Connection;
   readonly tracking: Tracking;
   readonly keys: Keyspace;
@@ -22,8 +23,17 @@ export interface RevocationGuardOptions {
   readonly trackedMs: number | undefined;
 }
 
-/** A Redis security store that notices when Redis has forgotten revocations, and may answer from this process. */
-export function guardRevocations(options: RevocationGuardOptions): DecisionStore {
+/** The ports of a guarded store. */
+export interface GuardedRevocations {
+  readonly decisions: DecisionStore;
+  readonly revocations: RevocationStore;
+  readonly health: StoreHealth;
+  /** The store itself stays open. */
+  close(): void;
+}
+
+/** Notices when Redis has lost revocations, and may answer from this process. */
+export function guardRevocations(options: RevocationGuardOptions): GuardedRevocations {
   const { store, connection, tracking, keys, telemetry, logger, onDataLoss, trackedMs } = options;
   const denies = onDataLoss === "deny";
   const detector = new LossDetector({
@@ -45,24 +55,15 @@ export function guardRevocations(options: RevocationGuardOptions): DecisionStore
     first = false;
   });
   detector.start();
-  if (trackedMs === undefined) return closingWith(aware, [() => detector.close(), stopHealing]);
+  function close(): void {
+    detector.close();
+    stopHealing();
+  }
+  if (trackedMs === undefined) return { decisions: aware, revocations: aware, health: aware, close };
 
-  const tracked = new TrackedAnswers({ store: aware, invalidations: tracking, boundMs: trackedMs });
+  const tracked = new TrackedAnswers({ store: aware, invalidations: tracking, maxAgeMs: trackedMs });
   for (const prefix of keys.revocationPrefixes()) {
     tracking.track({ prefix, invalidate: (key) => tracked.invalidate(key), flush: () => tracked.flush() });
   }
-  return closingWith(tracked, [() => detector.close(), stopHealing]);
-}
-
-function closingWith(store: DecisionStore, closers: readonly (() => unknown)[]): DecisionStore {
-  return {
-    ask: (question) => store.ask(question),
-    revoke: (key, expiresAt, options) => store.revoke(key, expiresAt, options),
-    cutOff: (key, ttlSeconds, at) => store.cutOff(key, ttlSeconds, at),
-    state: () => store.state(),
-    close() {
-      for (const close of closers) close();
-      store.close();
-    },
-  };
+  return { decisions: tracked, revocations: tracked, health: aware, close };
 }

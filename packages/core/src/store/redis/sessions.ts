@@ -15,8 +15,9 @@ import type {
   TrackedTokens,
 } from "../ports/sessions.js";
 import { StoreFault } from "../ports/decisions.js";
+import { recordEnd } from "../ports/revocation.js";
 import type { Connection } from "./connect.js";
-import { callWithin } from "./deadline.js";
+import { callWithin } from "./connect.js";
 import {
   integerIn,
   readInteger,
@@ -30,7 +31,7 @@ import {
   readTime,
   unreadable,
 } from "./replies.js";
-import { revokeScript } from "./scripts/revoke.js";
+import { revokeScript } from "./scripts/revocation.js";
 import type { Script } from "./scripts/script.js";
 import { runScript } from "./scripts/script.js";
 import {
@@ -40,10 +41,12 @@ import {
   momentScript,
   removeSessionsScript,
   rotateSessionScript,
+  endGroupScript,
+  joinTokensScript,
+  listMembersScript,
+  noteTokensScript,
 } from "./scripts/sessions.js";
-import { readRecord } from "./session-record.js";
 import { keyPrefixOf } from "./topology.js";
-import { endGroupScript, joinTokensScript, listMembersScript, noteTokensScript } from "./scripts/tracked-tokens.js";
 
 export interface RedisSessionStoreOptions {
   readonly connection: Connection;
@@ -187,7 +190,7 @@ export class RedisSessionStore implements SessionStore {
     const pairs = add.flatMap(({ jti, expiresAt }) => [jti, expiresAt]);
     const noted = [...member, marginSeconds, add.length, ...pairs, ...drop];
     const dead = await this.#within(async () => readTexts(await this.#run(noteTokensScript, notes, noted)));
-    const latest = Math.max(0, ...add.map(({ expiresAt }) => Math.ceil(expiresAt) + marginSeconds));
+    const latest = Math.max(0, ...add.map(({ expiresAt }) => recordEnd(expiresAt, marginSeconds)));
     const joined = [latest, longestSeconds + marginSeconds, add.length, ...add.map(({ jti }) => jti), ...drop, ...dead];
     await this.#within(() => this.#run(joinTokensScript, [shared], joined));
   }
@@ -209,7 +212,10 @@ export class RedisSessionStore implements SessionStore {
     );
   }
 
-  /** The ids of ended sessions. In a Cluster what the script could not do to their tokens, in the slots of those, is done first. */
+  /**
+   * The ids of ended sessions. In a Cluster what the script could not do to their tokens, in the slots of those, is
+   * done first.
+   */
   async #finish({ index, records, shared, revoked }: SubjectKeys, pairs: readonly Pair[]): Promise<string[]> {
     const ids = pairs.map(([id]) => id);
     if (!this.#isCluster || ids.length === 0) return ids;
@@ -267,7 +273,7 @@ export class RedisSessionStore implements SessionStore {
     const { marginSeconds } = this.#options;
     await Promise.all(
       tokens.map(async ({ jti, expiresAt }) =>
-        readInteger(await this.#run(revokeScript, [revoked + jti], [Math.ceil(expiresAt) + marginSeconds])),
+        readInteger(await this.#run(revokeScript, [revoked + jti], [recordEnd(expiresAt, marginSeconds)])),
       ),
     );
   }
@@ -348,4 +354,42 @@ function readMember(name: string): Membership {
 
 function tokensOfRecord({ current, idleEndsAt, access }: SessionRecord): LiveToken[] {
   return [{ jti: current, expiresAt: idleEndsAt / 1000 }, ...access];
+}
+
+const times = ["createdAt", "seenAt", "endsAt", "idleEndsAt", "issuedAt", "generation"] as const;
+const texts = ["previous", "org", "orgTokens", "ip", "userAgent", "label"] as const;
+
+/** A session as its record has it. Throws a {@link StoreFault} for what is none: it would never end. */
+export function readRecord(text: string): SessionRecord {
+  const value = parse(text);
+  const { access } = value;
+  const isRecord =
+    times.every((name) => Number.isFinite(value[name]) && Number(value[name]) >= 0) &&
+    [value.current, value.grant].every((one) => typeof one === "string") &&
+    texts.every((name) => value[name] === undefined || typeof value[name] === "string") &&
+    (Array.isArray(access) ? access.every(isLiveToken) : isEmpty(access));
+  if (!isRecord) throw new StoreFault("unreadable", "WRONGTYPE");
+  return { ...(value as unknown as SessionRecord), access: Array.isArray(access) ? (access as LiveToken[]) : [] };
+}
+
+function parse(text: string): Readonly<Record<string, unknown>> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // Its text may name a user.
+  }
+  if (typeof value !== "object" || value === null) throw new StoreFault("unreadable", "WRONGTYPE");
+  return value as Readonly<Record<string, unknown>>;
+}
+
+function isLiveToken(value: unknown): value is LiveToken {
+  if (typeof value !== "object" || value === null) return false;
+  const { jti, expiresAt } = value as Partial<LiveToken>;
+  return typeof jti === "string" && Number.isFinite(expiresAt);
+}
+
+/** Lua cannot tell an empty list from an empty object, and writes this. */
+function isEmpty(value: unknown): boolean {
+  return typeof value === "object" && value !== null && Object.keys(value).length === 0;
 }

@@ -98,8 +98,8 @@ const disconnectMs = 500;
 const departures = new WeakMap<object, number>();
 
 /**
- * A server that says so is no master any more: connect anew, and send nothing twice (1, not 2). Once for all replies that
- * say it: ioredis adds a listener to the connection for each, until it has closed.
+ * A server that says so is no master any more: connect anew, and send nothing twice (1, not 2). Once for all replies
+ * that say it: ioredis adds a listener to the connection for each, until it has closed.
  */
 function leavesReplica(this: unknown, error: Error): false | 1 {
   if (!/^(READONLY|MASTERDOWN)/.test(error.message)) return false;
@@ -114,8 +114,8 @@ function leavesReplica(this: unknown, error: Error): false | 1 {
 /**
  * Options for connections on the request path, as measured against stopped, killed and failing servers: nothing is sent
  * twice (a reply may be lost after its INCR ran), and a connection that is silent while it owes an answer is given up.
- * `commandTimeout` only clears up behind our own deadline. It is far longer, because after a stall of our event loop its
- * timer would fire before the replies that are already there are read.
+ * `commandTimeout` only clears up behind our own deadline. It is far longer, because after a stall of our event loop
+ * its timer would fire before the replies that are already there are read.
  */
 const connectionOptions = (deadlineMs: number) =>
   ({
@@ -157,7 +157,10 @@ const clusterOptions = (credentials: Pick<RedisOptions, "username" | "password" 
 
 type Options = Readonly<Record<string, unknown>>;
 
-/** The options of a client that are wrong in front of requests, with what they should be; none where they cannot be read. */
+/**
+ * The options of a client that are wrong in front of requests, with what they should be; none where they cannot be
+ * read.
+ */
 export function findUnsafeOptions(client: RedisLike): string[] {
   const options = (client as { readonly options?: Options }).options;
   if (typeof options !== "object") return [];
@@ -175,8 +178,8 @@ export function findUnsafeOptions(client: RedisLike): string[] {
 }
 
 /**
- * What a client that the user made puts before every key of a command and of a script's KEYS. It does not know the keys among
- * a script's arguments, nor those that the server tells of.
+ * What a client that the user made puts before every key of a command and of a script's KEYS. It does not know the keys
+ * among a script's arguments, nor those that the server tells of.
  */
 export function keyPrefixOf(client: RedisLike): string {
   const prefix = (client as { readonly options?: Options }).options?.keyPrefix;

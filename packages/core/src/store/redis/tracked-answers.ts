@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
-import type { Answer, Question, RevokeOptions, DecisionStore, StoreState, TokenQuestion } from "../ports/decisions.js";
+import type { Answer, Question, DecisionStore, TokenQuestion } from "../ports/decisions.js";
 import { StoreFault, faultForAll } from "../ports/decisions.js";
+import type { RevocationStore, RevokeOptions } from "../ports/revocation.js";
 
 /** What keeps local answers coherent: Redis' invalidations, and a proof that they are heard. */
 export interface Invalidations {
@@ -9,16 +10,16 @@ export interface Invalidations {
 }
 
 export interface TrackedAnswersOptions {
-  readonly store: DecisionStore;
+  readonly store: DecisionStore & RevocationStore;
   readonly invalidations: Invalidations;
   /** How old a local answer may be. */
-  readonly boundMs: number;
+  readonly maxAgeMs: number;
   /** Milliseconds from a monotonic clock. */
   readonly now?: () => number;
 }
 
 /** Keys known at once: of a token its record and its cut-offs. */
-const capacity = 30_000;
+const maxKeys = 30_000;
 
 /** What is known of one key. */
 interface Known {
@@ -28,28 +29,28 @@ interface Known {
 }
 
 /** A question under way. An invalidation of one of its keys makes its answer unfit to be kept. */
-interface Mark {
+interface ReadTicket {
   readonly keys: readonly string[];
-  fit: boolean;
+  isCurrent: boolean;
 }
 
 /**
- * Keeps the answer "not revoked" in this process, until Redis says that one of its keys was written, and for the bound at
- * most (design 6.1: `check: "tracked"`). Only trusted while the invalidations prove that they are heard; otherwise, and
- * for everything else, the store is asked as ever.
+ * Keeps the answer "not revoked" in this process, until Redis says that one of its keys was written, and for the bound
+ * at most (design 6.1: `check: "tracked"`). Only trusted while the invalidations prove that they are heard; otherwise,
+ * and for everything else, the store is asked as ever.
  */
-export class TrackedAnswers implements DecisionStore {
-  readonly #store: DecisionStore;
+export class TrackedAnswers implements DecisionStore, RevocationStore {
+  readonly #store: TrackedAnswersOptions["store"];
   readonly #invalidations: Invalidations;
-  readonly #boundMs: number;
+  readonly #maxAgeMs: number;
   readonly #now: () => number;
-  readonly #known = new LRUCache<string, Known>({ max: capacity });
-  readonly #marks = new Map<string, Set<Mark>>();
+  readonly #known = new LRUCache<string, Known>({ max: maxKeys });
+  readonly #tickets = new Map<string, Set<ReadTicket>>();
 
-  constructor({ store, invalidations, boundMs, now = () => performance.now() }: TrackedAnswersOptions) {
+  constructor({ store, invalidations, maxAgeMs, now = () => performance.now() }: TrackedAnswersOptions) {
     this.#store = store;
     this.#invalidations = invalidations;
-    this.#boundMs = boundMs;
+    this.#maxAgeMs = maxAgeMs;
     this.#now = now;
   }
 
@@ -58,10 +59,10 @@ export class TrackedAnswers implements DecisionStore {
     if (token === undefined) return this.#store.ask(question);
     if (this.#isKnownGood(token)) return this.#askTheRest(question);
     const askedAt = this.#now();
-    const mark = this.#mark(token);
+    const ticket = this.#openTicket(token);
     const answer = this.#store.ask(question);
-    if (!(answer instanceof Promise)) return this.#learn(answer, token, mark, askedAt);
-    return answer.then((late) => this.#learn(late, token, mark, askedAt));
+    if (!(answer instanceof Promise)) return this.#learn(answer, token, ticket, askedAt);
+    return answer.then((late) => this.#learn(late, token, ticket, askedAt));
   }
 
   async revoke(key: string, expiresAt: number, options?: RevokeOptions): Promise<void> {
@@ -78,22 +79,13 @@ export class TrackedAnswers implements DecisionStore {
   /** This key may have changed. */
   invalidate(key: string): void {
     this.#known.delete(key);
-    for (const mark of this.#marks.get(key) ?? []) mark.fit = false;
+    for (const ticket of this.#tickets.get(key) ?? []) ticket.isCurrent = false;
   }
 
   /** Every key may have changed. */
   flush(): void {
     this.#known.clear();
-    for (const marks of this.#marks.values()) for (const mark of marks) mark.fit = false;
-  }
-
-  state(): StoreState {
-    return this.#store.state();
-  }
-
-  close(): void {
-    this.flush();
-    this.#store.close();
+    for (const tickets of this.#tickets.values()) for (const ticket of tickets) ticket.isCurrent = false;
   }
 
   #askTheRest(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
@@ -104,7 +96,7 @@ export class TrackedAnswers implements DecisionStore {
   }
 
   #isKnownGood({ revokedKey, cutoffKeys, issuedAt = Number.NEGATIVE_INFINITY }: TokenQuestion): boolean {
-    if (!this.#invalidations.isAlive(this.#boundMs)) return false;
+    if (!this.#invalidations.isAlive(this.#maxAgeMs)) return false;
     const now = this.#now();
     const isGood = (key: string, at: number): boolean => {
       const known = this.#known.get(key);
@@ -113,29 +105,29 @@ export class TrackedAnswers implements DecisionStore {
     return isGood(revokedKey, Number.NEGATIVE_INFINITY) && cutoffKeys.every((key) => isGood(key, issuedAt));
   }
 
-  #mark({ revokedKey, cutoffKeys }: TokenQuestion): Mark {
-    const mark = { keys: [revokedKey, ...cutoffKeys], fit: true };
-    for (const key of mark.keys) {
-      const marks = this.#marks.get(key);
-      if (marks === undefined) this.#marks.set(key, new Set([mark]));
-      else marks.add(mark);
+  #openTicket({ revokedKey, cutoffKeys }: TokenQuestion): ReadTicket {
+    const ticket = { keys: [revokedKey, ...cutoffKeys], isCurrent: true };
+    for (const key of ticket.keys) {
+      const tickets = this.#tickets.get(key);
+      if (tickets === undefined) this.#tickets.set(key, new Set([ticket]));
+      else tickets.add(ticket);
     }
-    return mark;
+    return ticket;
   }
 
-  #unmark(mark: Mark): void {
-    for (const key of mark.keys) {
-      const marks = this.#marks.get(key);
-      marks?.delete(mark);
-      if (marks?.size === 0) this.#marks.delete(key);
+  #closeTicket(ticket: ReadTicket): void {
+    for (const key of ticket.keys) {
+      const tickets = this.#tickets.get(key);
+      tickets?.delete(ticket);
+      if (tickets?.size === 0) this.#tickets.delete(key);
     }
   }
 
-  #learn(answer: Answer | StoreFault, token: TokenQuestion, mark: Mark, askedAt: number): Answer | StoreFault {
-    this.#unmark(mark);
-    if (answer instanceof StoreFault || answer.revoked !== false || !mark.fit) return answer;
+  #learn(answer: Answer | StoreFault, token: TokenQuestion, ticket: ReadTicket, askedAt: number): Answer | StoreFault {
+    this.#closeTicket(ticket);
+    if (answer instanceof StoreFault || answer.revoked !== false || !ticket.isCurrent) return answer;
     const { revokedKey, cutoffKeys, issuedAt = Number.NEGATIVE_INFINITY } = token;
-    const until = askedAt + this.#boundMs;
+    const until = askedAt + this.#maxAgeMs;
     this.#known.set(revokedKey, { okFrom: Number.NEGATIVE_INFINITY, until });
     for (const key of cutoffKeys) this.#known.set(key, { okFrom: issuedAt, until });
     return answer;

@@ -1,83 +1,76 @@
 import type { Logger } from "../../telemetry/logger.js";
 import type { Connection } from "./connect.js";
 import type { RedisLike } from "./client.js";
+import type { SignalledPrefix } from "../ports/cache.js";
 import { StoreFault } from "../ports/decisions.js";
-import { faultOfError } from "./faults.js";
-import type { ListeningClient } from "./listening-client.js";
-import { readInteger } from "./replies.js";
+import { faultOfError, readInteger } from "./replies.js";
 import { keyPrefixOf } from "./topology.js";
-import { listenerOptions } from "./listening-client.js";
 
-/** Who wants to know when keys with a prefix change. Prefixes of one tracking must not begin with each other. */
-export interface TrackedPrefix {
-  readonly prefix: string;
-  /** This key was written, deleted, expired or evicted. */
-  invalidate(key: string): void;
-  /** Any key may have changed unheard: forget them all, and what is being read as well. */
-  flush(): void;
-}
-
-/** Who wants to hear what is said on a channel. */
+/** The subscriber of one channel. */
 export interface ChannelSubscriber {
-  hear(message: Buffer): void;
-  /** Messages may have been missed. Also called when this begins to listen. */
+  receive(message: Buffer): void;
+  /** Called when messages may have been lost, and when the subscription begins. */
   gap(): void;
 }
 
 export interface TrackingOptions {
   readonly connection: Connection;
   readonly logger: Logger;
-  /** A proof of life is asked for this often. @default 500 */
+  /** Time between two pings on each connection. @default 500 */
   readonly heartbeatMs?: number;
-  /** A connection that owes a proof for longer is made anew. @default 2000 */
-  readonly patienceMs?: number;
+  /** A connection whose ping is not answered for this time is made anew. @default 2000 */
+  readonly proofTimeoutMs?: number;
 }
 
 const invalidations = "__redis__:invalidate";
 
 /**
- * Redis' client-side-caching invalidation: one more connection to each master, which tracks key prefixes in broadcast
- * mode and hears channels too. (It redirects its invalidations to itself, which RESP2 permits to a subscriber.) One for
- * each Redis, whatever is heard of it; it connects when the first wants to hear something.
+ * Invalidation messages (Redis' client-side caching) and messages of channels, on one more connection to each master.
+ * The connection tracks key prefixes in broadcast mode, and redirects the invalidations to itself, which RESP2 permits
+ * to a subscriber. There is one Tracking for each Redis. It connects when the first prefix is tracked or the first
+ * channel is subscribed to.
  *
- * Messages of a connection arrive in order. So an answered ping proves that everything invalidated before the ping was
- * sent has been heard, and `isAlive(ms)` means: whatever changed longer than that ago is known here. After each
- * (re)connection everything is flushed. To be free of races, mark a key as in flight before asking Redis for it, let
- * `invalidate` and `flush` clear the mark, and keep an answer only if its mark still stands.
+ * Messages of a connection arrive in order. An answered ping therefore proves that every earlier message has arrived,
+ * and `isAlive(ms)` means that every change of more than `ms` ago is known here. Each new connection flushes
+ * everything. To avoid a race, open a read ticket for a key before Redis is asked for it, let `invalidate` and `flush`
+ * end the ticket, and keep the answer only if the ticket is still current.
  */
 export class Tracking {
   readonly #connection: Connection;
   readonly #logger: Logger;
   readonly #heartbeatMs: number;
-  readonly #patienceMs: number;
-  /** What the client puts before every key, which whoever tracks knows nothing of. */
+  readonly #proofTimeoutMs: number;
+  /** The client puts this before every key. Tracked prefixes do not contain it. */
   readonly #keyPrefix: string;
-  readonly #tracked: TrackedPrefix[] = [];
+  readonly #tracked: SignalledPrefix[] = [];
   readonly #channels = new Map<string, ChannelSubscriber>();
   readonly #nodes = new Map<string, Node>();
   readonly #waiting = new Set<() => void>();
   #provenAt = Number.NEGATIVE_INFINITY;
-  #heart: NodeJS.Timeout | undefined;
+  #heartbeat: NodeJS.Timeout | undefined;
   #stopListening: (() => void) | undefined;
-  #complained = false;
+  #hasWarned = false;
   #closed = false;
 
-  constructor({ connection, logger, heartbeatMs = 500, patienceMs = 2000 }: TrackingOptions) {
+  constructor({ connection, logger, heartbeatMs = 500, proofTimeoutMs = 2000 }: TrackingOptions) {
     this.#connection = connection;
     this.#keyPrefix = keyPrefixOf(connection.client);
     this.#logger = logger;
     this.#heartbeatMs = heartbeatMs;
-    this.#patienceMs = patienceMs;
+    this.#proofTimeoutMs = proofTimeoutMs;
   }
 
-  /** A prefix that comes late makes the connections anew, since Redis takes no commands from a subscriber. */
-  track(tracked: TrackedPrefix): void {
+  /**
+   * Tracks one more prefix. No prefix may begin with another. Connections that listen already are made anew, since
+   * Redis takes no commands from a subscriber.
+   */
+  track(tracked: SignalledPrefix): void {
     this.#tracked.push(tracked);
     for (const node of this.#nodes.values()) if (node.tracks) renew(node);
     this.#start();
   }
 
-  /** Each channel once. Returns how to stop. Messages that come while a connection is away are lost: then there is a gap. */
+  /** Subscribes to a channel; each channel has one subscriber. Returns a function that unsubscribes. */
   subscribe(channel: string, subscriber: ChannelSubscriber): () => void {
     this.#channels.set(channel, subscriber);
     for (const node of this.#nodes.values()) if (node.listens) void this.#listen(node, channel);
@@ -86,27 +79,27 @@ export class Tracking {
   }
 
   #start(): void {
-    if (this.#heart !== undefined || this.#closed) return;
-    this.#heart = setInterval(() => this.#beat(), this.#heartbeatMs);
-    this.#heart.unref();
+    if (this.#heartbeat !== undefined || this.#closed) return;
+    this.#heartbeat = setInterval(() => this.#checkNodes(), this.#heartbeatMs);
+    this.#heartbeat.unref();
     let first = !this.#connection.hasConnected();
     // A failover may have led the other connection to another master: follow it.
     this.#stopListening = this.#connection.onConnect(() => {
-      if (first) this.#beat();
+      if (first) this.#checkNodes();
       else for (const node of this.#nodes.values()) renew(node);
       first = false;
     });
-    if (!first) this.#beat();
+    if (!first) this.#checkNodes();
   }
 
-  /** Has everything been heard that changed longer than `withinMs` ago? */
+  /** Has every message arrived that is older than `withinMs`? */
   isAlive(withinMs: number): boolean {
     return performance.now() - this.#provenAt <= withinMs;
   }
 
-  /** Resolves when the connections listen, or after `ms`, to whether they do. */
+  /** Waits up to `ms` until the connections listen. Resolves to false if they do not. */
   async ready(ms: number): Promise<boolean> {
-    if (this.isAlive(this.#patienceMs) || this.#closed) return !this.#closed;
+    if (this.isAlive(this.#proofTimeoutMs) || this.#closed) return !this.#closed;
     return new Promise((resolve) => {
       const timer = setTimeout(() => settle(false), ms);
       const wake = (): void => settle(true);
@@ -121,7 +114,7 @@ export class Tracking {
 
   close(): void {
     this.#closed = true;
-    clearInterval(this.#heart);
+    clearInterval(this.#heartbeat);
     this.#stopListening?.();
     for (const node of this.#nodes.values()) node.client.disconnect();
     this.#nodes.clear();
@@ -129,25 +122,25 @@ export class Tracking {
     for (const wake of [...this.#waiting]) wake();
   }
 
-  #beat(): void {
+  #checkNodes(): void {
     if (this.#closed) return;
     this.#reconcile();
     for (const node of this.#nodes.values()) {
-      if (node.armed) this.#prove(node);
-      // It may end for good as the other connection may (connect.ts).
+      if (node.armed) this.#ping(node);
+      // A client may end for good; connect.ts says why.
       else if (node.client.status === "end") node.client.connect().catch(() => undefined);
-      else this.#hurry(node);
+      else this.#endStalled(node);
     }
   }
 
-  /** A connection that is made but does not come to listen, since its peer is silent, would never end by itself. */
-  #hurry(node: Node): void {
-    if (node.connectedAt === undefined || performance.now() - node.connectedAt <= this.#patienceMs) return;
+  /** Ends a connection that was made but never began to listen: with a silent peer it would not end by itself. */
+  #endStalled(node: Node): void {
+    if (node.connectedAt === undefined || performance.now() - node.connectedAt <= this.#proofTimeoutMs) return;
     this.#disarm(node);
     renew(node);
   }
 
-  /** One connection to each master there is now. */
+  /** Opens a connection to each master of now, and closes those to former masters. */
   #reconcile(): void {
     const { client } = this.#connection;
     const masters = new Map<string, RedisLike>();
@@ -159,11 +152,11 @@ export class Tracking {
       node.client.disconnect();
     }
     for (const [address, master] of masters) if (!this.#nodes.has(address)) this.#open(address, master);
-    this.#judge();
+    this.#updateProof();
   }
 
   #open(address: string, master: RedisLike): void {
-    if (master.duplicate === undefined) return this.#complain(new StoreFault("refused"));
+    if (master.duplicate === undefined) return this.#warn(new StoreFault("refused"));
     const client = master.duplicate(listenerOptions) as ListeningClient;
     const node: Node = { client, leaving: false, ...disarmed };
     this.#nodes.set(address, node);
@@ -178,7 +171,7 @@ export class Tracking {
       this.#disarm(node);
     });
     client.on("messageBuffer", (channel: Buffer, message: Buffer | Buffer[] | null) => {
-      this.#hear(channel.toString(), message);
+      this.#receive(channel.toString(), message);
     });
     client.connect().catch(() => undefined);
   }
@@ -198,21 +191,21 @@ export class Tracking {
       this.#flush();
       this.#reportGaps();
       node.armed = true;
-      this.#prove(node);
-      this.#complained = false;
+      this.#ping(node);
+      this.#hasWarned = false;
     } catch (error) {
-      this.#complain(error);
+      this.#warn(error);
       if (!this.#closed && client.status === "ready") setTimeout(() => renew(node), 1000).unref();
     }
   }
 
-  /** One more channel on a connection that listens already: what was said before it did is a gap. */
+  /** Subscribes to a channel on a connection that listens already. Earlier messages of the channel are a gap. */
   async #listen(node: Node, channel: string): Promise<void> {
     try {
       await node.client.subscribe(channel);
       this.#channels.get(channel)?.gap();
     } catch (error) {
-      this.#complain(error);
+      this.#warn(error);
       if (!this.#closed && node.client.status === "ready") renew(node);
     }
   }
@@ -227,14 +220,14 @@ export class Tracking {
 
   #disarm(node: Node): void {
     Object.assign(node, disarmed);
-    this.#judge();
+    this.#updateProof();
   }
 
-  /** Asks for a proof of life, if none is owed; one that is owed for too long means a connection that only looks alive. */
-  #prove(node: Node): void {
+  /** Sends a ping if none is pending. A ping that is pending for too long shows a connection that only looks alive. */
+  #ping(node: Node): void {
     const now = performance.now();
     if (node.askedAt !== undefined) {
-      if (now - node.askedAt <= this.#patienceMs) return;
+      if (now - node.askedAt <= this.#proofTimeoutMs) return;
       this.#disarm(node);
       renew(node);
       return;
@@ -245,23 +238,23 @@ export class Tracking {
         if (node.askedAt !== now) return;
         node.askedAt = undefined;
         node.provenAt = now;
-        this.#judge();
-        if (this.isAlive(this.#patienceMs)) for (const wake of [...this.#waiting]) wake();
+        this.#updateProof();
+        if (this.isAlive(this.#proofTimeoutMs)) for (const wake of [...this.#waiting]) wake();
       },
       () => undefined,
     );
   }
 
-  #judge(): void {
+  #updateProof(): void {
     this.#provenAt =
       this.#nodes.size === 0
         ? Number.NEGATIVE_INFINITY
         : Math.min(...Array.from(this.#nodes.values(), ({ provenAt }) => provenAt));
   }
 
-  #hear(channel: string, message: Buffer | Buffer[] | null): void {
+  #receive(channel: string, message: Buffer | Buffer[] | null): void {
     if (channel !== invalidations) {
-      if (Buffer.isBuffer(message)) this.#channels.get(channel)?.hear(message);
+      if (Buffer.isBuffer(message)) this.#channels.get(channel)?.receive(message);
       return;
     }
     if (!Array.isArray(message)) return this.#flush();
@@ -281,35 +274,35 @@ export class Tracking {
     for (const subscriber of this.#channels.values()) subscriber.gap();
   }
 
-  #complain(error: unknown): void {
+  #warn(error: unknown): void {
     this.#connection.unreadable?.("tracking", error);
     const fault = faultOfError(error).kind;
-    if (fault === "unreachable" || this.#complained || this.#closed) return;
-    this.#complained = true;
+    if (fault === "unreachable" || this.#hasWarned || this.#closed) return;
+    this.#hasWarned = true;
     this.#logger.warn({ fault }, "portcullis: Redis refuses to tell of changes");
   }
 }
 
 interface Node {
   readonly client: ListeningClient;
-  /** Its connection is told to close, so that another is made. */
+  /** The connection is closing, so that another one is made. */
   leaving: boolean;
-  /** Redis was told the prefixes there were; one more needs another connection. */
+  /** Redis knows the prefixes of the time; one more prefix needs a new connection. */
   tracks: boolean;
-  /** Redis was told the channels there were. */
+  /** The connection has subscribed to the channels of the time. */
   listens: boolean;
   armed: boolean;
-  /** When there was a connection at all. */
+  /** When the connection was made. */
   connectedAt: number | undefined;
-  /** When the last ping that was answered went out. */
+  /** When the last answered ping was sent. */
   provenAt: number;
-  /** When the ping that is not answered went out. */
+  /** When the pending ping was sent. */
   askedAt: number | undefined;
 }
 
 /**
- * Makes another connection, once however many reasons there are: until a connection has closed, ioredis adds a listener to
- * it each time, and a Cluster that loses nodes gives many reasons at once.
+ * Makes a new connection. Further calls do nothing until the old one has closed: ioredis would add a listener for each
+ * call, and a Cluster that loses nodes calls many times at once.
  */
 function renew(node: Node): void {
   if (node.leaving || !["connecting", "connect", "ready"].includes(node.client.status)) return;
@@ -334,3 +327,32 @@ function addressOf(node: RedisLike): string {
   const { host, port } = (node as unknown as { options: { host?: string; port?: number } }).options;
   return `${host ?? ""}:${port ?? 0}`;
 }
+
+/** The part of an ioredis client that Tracking uses. */
+export interface ListeningClient {
+  readonly status: string;
+  connect(): Promise<unknown>;
+  disconnect(reconnect?: boolean): void;
+  call(command: string, ...args: (string | number)[]): Promise<unknown>;
+  subscribe(...channels: string[]): Promise<unknown>;
+  unsubscribe(...channels: string[]): Promise<unknown>;
+  on(event: string, listener: (...values: never[]) => void): unknown;
+}
+
+/** The heartbeat takes the place of socket timeouts: a subscriber without messages may still be well connected. */
+export const listenerOptions: object = {
+  protocol: 2,
+  lazyConnect: true,
+  connectionName: "portcullis-tracking",
+  keyPrefix: "",
+  readOnly: false,
+  enableOfflineQueue: false,
+  autoResubscribe: false,
+  autoResendUnfulfilledCommands: false,
+  maxRetriesPerRequest: 0,
+  commandTimeout: undefined,
+  socketTimeout: undefined,
+  connectTimeout: 1000,
+  disconnectTimeout: 500,
+  retryStrategy: (attempt: number): number => Math.random() * Math.min(1000, 50 * 2 ** Math.min(attempt, 5)) + 25,
+};

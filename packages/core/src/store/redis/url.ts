@@ -9,7 +9,8 @@ const form = /^redis(s)?(?:\+(sentinel|cluster|unix))?:\/\/(?:([^@/?#]*)@)?([^/?
  * | URL | what |
  * |---|---|
  * | `redis://[user:password@]host[:port][/db]` | one server |
- * | `redis+sentinel://[user:password@]host[:port],host[:port]/name[/db]` | the master that these sentinels know by this name |
+ * | `redis+sentinel://[user:password@]host[:port],host[:port]/name[/db]` | the master that these sentinels know by this
+ * name |
  * | `redis+cluster://[user:password@]host[:port],host[:port]` | a Cluster with these nodes and others |
  * | `redis+unix://[user:password@]/path/of/socket[?db=1]` | a unix socket |
  *

@@ -1,8 +1,8 @@
 import { onceLua } from "./once.js";
-import { bucketLua, clockLua, slidingLua, wholeLua } from "./algorithms.js";
+import { bucketLua, slidingLua } from "./counting.js";
+import { clockLua, errorTextLua, wholeLua } from "./lua.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
-import { errorTextLua } from "./try.js";
 
 /**
  * Corrects charges that were counted, each within the window that its receipt names: never below zero, keeping its TTL.

@@ -5,8 +5,8 @@ import { defineScript } from "./script.js";
 export const cacheArguments = 5;
 
 /**
- * Runs operations of the cache, each on a key and its lease (two KEYS; a third for lease and withdraw: where the withdrawal of
- * this owner is noted). ARGV: the channel on which news is told; then for each operation its name and five arguments:
+ * Runs operations of the cache, each on a key and its lease (two KEYS; for gen and renew the key alone; for lease and withdraw a
+ * third: where the withdrawal of this owner is noted). ARGV: the channel on which news is told; then for each operation its name and five arguments:
  *
  * | operation | arguments |
  * |---|---|
@@ -83,12 +83,13 @@ local function keep(a, k)
   return failure or found, arguments, keys
 end
 
+local keysOf = { gen = 1, renew = 1, lease = 3, withdraw = 3 }
 local i, a, k = 0, 2, 0
 while ARGV[a] do
   i = i + 1
   local name, x, ms, y, message = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
   local key, lease, withdrawal = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
-  local arguments, keys = 6, (name == 'lease' or name == 'withdraw') and 3 or 2
+  local arguments, keys = 6, keysOf[name] or 2
   if name == 'keep' then
     out[i], arguments, keys = keep(a, k)
   elseif name == 'set' then

@@ -1,5 +1,5 @@
-import { bucketLua, clockLua, slidingLua, wholeLua } from "./algorithms.js";
-import { blockLua, countLua, peekLua } from "./counting.js";
+import { bucketLua, slidingLua, blockLua, countLua, peekLua } from "./counting.js";
+import { clockLua, wholeLua } from "./lua.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
@@ -10,7 +10,8 @@ local call, pcall, match = redis.call, redis.pcall, string.match
 `;
 
 /**
- * Decides about a batch of requests in one call (see {@link Question} for the order of the parts).
+ * Decides about a batch of requests in one call. The order of the parts is that of `decide` in store/ports/decide.ts, the
+ * only twin of the loop at the end: a change here is a change there.
  *
  * KEYS begin with what revocation asks about, of all requests: of each that has a token its record and its cut-offs. Then,
  * for each request: the charges before the token, the use, the charges after it. ARGV begins with how many keys there are

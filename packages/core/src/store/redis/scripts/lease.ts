@@ -1,4 +1,4 @@
-import { naturalLua } from "./algorithms.js";
+import { naturalLua } from "./lua.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 

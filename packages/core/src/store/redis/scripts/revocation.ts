@@ -1,6 +1,30 @@
-import { naturalLua } from "./algorithms.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
+import { naturalLua } from "./lua.js";
+
+/**
+ * Revokes a token inside a script about other things, which has `try` (lua.ts) and `now` in ms. It is the twin of
+ * `recordEnd` in store/ports/revocation.ts.
+ */
+export const revokeLua = `
+local function revokeToken(key, expires, margin)
+  local till = math.ceil(expires) + margin
+  if till * 1000 > now then try('SET', key, 'revoked', 'EXAT', till) end
+end
+`;
+
+/**
+ * Records a revocation until a time by Redis' own clock. KEYS[1]: the record. ARGV[1]: unix seconds.
+ * A token that is dead by then needs no record. A longer life that the record already has is kept.
+ */
+export const revokeScript: Script = defineScript(`
+local now, till = tonumber(redis.call('TIME')[1]), tonumber(ARGV[1])
+if till <= now then return 0 end
+local ttl = redis.call('TTL', KEYS[1])
+if ttl >= 0 and now + ttl >= till then return 1 end
+redis.call('SET', KEYS[1], 'revoked', 'EXAT', ARGV[1])
+return 1
+`);
 
 /**
  * Moves a cut-off to now by Redis' own clock, never back. KEYS[1]: the cut-off. ARGV[1]: how long it is kept, in seconds.

@@ -2,28 +2,27 @@ import type { LeaseGrant, LeaseRequest, LeaseSource } from "../ports/leases.js";
 import { StoreFault } from "../ports/decisions.js";
 import { kinds } from "./decide-batch.js";
 import type { Connection } from "./connect.js";
-import { cork } from "./corked.js";
-import { faultOfError, faultOfPart } from "./faults.js";
+import { cork } from "./client.js";
+import { faultOfError, faultOfPart, integerIn, readListOf, unreadable } from "./replies.js";
 import type { GiveBacks } from "./give-backs.js";
-import { hashTag } from "./hash-tag.js";
-import { integerIn, readListOf, unreadable } from "./replies.js";
+import { callEachSlot } from "./hash-slot.js";
 import { adjustScript } from "./scripts/adjust.js";
 import { leaseScript } from "./scripts/lease.js";
 import { runScript } from "./scripts/script.js";
 
-/** What is granted to who gives back. */
+/** The grant of a request that gives back. */
 const nothing: LeaseGrant = { granted: 0, consumed: 0, resetMs: 0, windowEnd: 0 };
 
 /**
- * Parts of quotas from Redis: one script call, in Cluster one for each of our hash tags, all at once. What is given
- * back goes the way of all give-backs, which does not lose it.
+ * Takes parts of quotas from Redis with one script call; in a Cluster, with one for each hash slot, at the same time.
+ * Points are given back as {@link GiveBacks}, so that they are not lost.
  */
 export class RedisLeaseSource implements LeaseSource {
   readonly #connection: Connection;
   readonly #giveBacks: GiveBacks;
   readonly #takesWrites: () => boolean;
 
-  /** @param takesWrites false while writes are known to fail, so that nothing is asked in vain */
+  /** @param takesWrites false while writes fail: then nothing is asked */
   constructor(connection: Connection, giveBacks: GiveBacks, takesWrites: () => boolean) {
     this.#connection = connection;
     this.#giveBacks = giveBacks;
@@ -49,23 +48,14 @@ export class RedisLeaseSource implements LeaseSource {
 
   async #take(requests: readonly LeaseRequest[]): Promise<(LeaseGrant | StoreFault)[]> {
     if (!this.#connection.isCluster) return this.#exchangeInSlot(requests);
-    const bySlot = new Map<string, LeaseRequest[]>();
-    for (const request of requests) {
-      const tag = hashTag(request.key);
-      bySlot.set(tag, [...(bySlot.get(tag) ?? []), request]);
-    }
-    const grants = new Map<LeaseRequest, LeaseGrant | StoreFault>();
     const corked = cork(this.#connection.client);
-    const calls = [...bySlot.values()].map(async (part) => {
-      const answers = await this.#exchangeInSlot(part).catch(faultOfError);
-      part.forEach((request, index) => {
-        const answer = answers instanceof StoreFault ? answers : answers[index];
-        if (answer !== undefined) grants.set(request, answer);
-      });
-    });
+    const grants = callEachSlot(
+      requests,
+      ({ key }) => key,
+      (slot) => this.#exchangeInSlot(slot).catch((error: unknown) => slot.map(() => faultOfError(error))),
+    );
     corked.release();
-    await Promise.all(calls);
-    return requests.map((request) => grants.get(request) ?? new StoreFault("unreadable"));
+    return grants;
   }
 
   async #exchangeInSlot(requests: readonly LeaseRequest[]): Promise<(LeaseGrant | StoreFault)[]> {
@@ -80,12 +70,12 @@ export class RedisLeaseSource implements LeaseSource {
   }
 }
 
-/** More than was asked for is granted to nobody. */
+/** Reads a grant. More points than requested are a fault. */
 function readGrant({ take }: LeaseRequest, [said, ...rest]: readonly unknown[]): LeaseGrant | StoreFault {
   const granted = integerIn(said, 0);
   if (granted === undefined) return faultOfPart(said);
   const [consumed, resetMs] = rest.map((number) => integerIn(number, 0));
-  // Below 0 where the counter does not exist or has no end.
+  // Below 0 if the counter does not exist or has no end.
   const windowEnd = integerIn(rest[2], -2);
   if (granted > take || consumed === undefined || resetMs === undefined || windowEnd === undefined) return unreadable();
   return { granted, consumed, resetMs, windowEnd };

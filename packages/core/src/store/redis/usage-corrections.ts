@@ -4,7 +4,7 @@ import type { GiveBackLine } from "./give-back-lane.js";
 import type { GiveBacks } from "./give-backs.js";
 import { adjustScript } from "./scripts/adjust.js";
 
-/** Corrects charges in Redis, each once, as soon as Redis can be reached within the window of the charge. */
+/** Corrects consumptions in Redis, each once, as soon as Redis can be reached within the window of the consumption. */
 export class AdjustmentQueue implements UsageCorrections {
   readonly #giveBacks: GiveBacks;
 
@@ -20,9 +20,9 @@ export class AdjustmentQueue implements UsageCorrections {
     }
   }
 
-  renew(charges: readonly Consumption[]): void {
-    for (const charge of charges)
-      this.#giveBacks.push(adjustScript, adjustmentLine({ charge, receipt: 0, by: 1 }), false);
+  renew(consumptions: readonly Consumption[]): void {
+    for (const consumption of consumptions)
+      this.#giveBacks.push(adjustScript, adjustmentLine({ charge: consumption, receipt: 0, by: 1 }), false);
   }
 
   expire({ key, limit, windowSeconds, slot = "" }: Consumption, afterMs: number): void {
@@ -32,8 +32,8 @@ export class AdjustmentQueue implements UsageCorrections {
 }
 
 /** A correction as the adjusting script reads it. */
-export function adjustmentLine({ charge, receipt, by }: Adjustment): GiveBackLine {
-  const { key, limit, windowSeconds, rule, slot } = charge;
+export function adjustmentLine({ charge: consumption, receipt, by }: Adjustment): GiveBackLine {
+  const { key, limit, windowSeconds, rule, slot } = consumption;
   const kind = slot !== undefined && by > 0 ? "renew" : kinds[rule?.algorithm ?? "fixed-window"];
   const windowMs = windowSeconds * 1000;
   const args = [kind, limit, windowMs, by, slot ?? receipt];

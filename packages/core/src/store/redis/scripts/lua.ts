@@ -1,3 +1,23 @@
+/** Lua that scripts share. `now` is Redis' clock in ms. */
+
+export const clockLua = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+`;
+
+/** Reads a whole number below 2^53. `tonumber` alone takes "nan", "inf", "0x10" and blanks for numbers. */
+export const naturalLua: string = `
+local function natural(text)
+  local number = #text <= 16 and string.match(text, '^%d+$') and tonumber(text)
+  return number and number < 2 ^ 53 and number or nil
+end
+`;
+
+/** Writes a whole number: Lua's own way rounds. */
+export const wholeLua: string = `${naturalLua}
+local function whole(number) return string.format('%.0f', number) end
+`;
+
 /** What Lua's `pcall` has caught: Redis makes a text of an error of its own, which was a table in older ones. */
 export const errorTextLua = `
 local function textOf(problem)

@@ -1,0 +1,65 @@
+import type { Answer, Question, ReplayCheck, TokenQuestion } from "./decisions.js";
+import { isRefusedToken } from "./decisions.js";
+
+/** The consumptions before the token, or those after it: they count all or none. */
+export interface ConsumptionGroup {
+  /** Looks at the counters. Does one of them refuse the request? */
+  refuses(): boolean;
+  /** Counts the consumptions, and returns the counter states with them. */
+  count(): Answer["beforeToken"];
+  /** Counts nothing, since a counter of this group or of the other refuses the request. Returns the counter states. */
+  leave(): Answer["beforeToken"];
+  /** Counts nothing, since the request was refused before this group. */
+  skip(): undefined[];
+}
+
+/** The checks between the two groups. */
+export interface TokenChecks {
+  findRevocation(token: TokenQuestion): Pick<Answer, "revoked" | "cutoff">;
+  /** Records the first use. Was there one before? */
+  checkReplay(check: ReplayCheck): Answer["repeated"];
+}
+
+/** The checks of a token whose results are known already. */
+export class KnownChecks implements TokenChecks {
+  readonly #results: Pick<Answer, "revoked" | "cutoff" | "repeated">;
+
+  constructor(results: Pick<Answer, "revoked" | "cutoff" | "repeated">) {
+    this.#results = results;
+  }
+
+  findRevocation(): Pick<Answer, "revoked" | "cutoff"> {
+    return this.#results;
+  }
+
+  checkReplay(): Answer["repeated"] {
+    return this.#results.repeated;
+  }
+}
+
+/**
+ * The order of a decision: the consumptions before the token, the token, the replay check, the consumptions after the
+ * token. The first refusal ends it. A refused request counts nowhere, with one exception: a revoked token and a replay
+ * still count in the group before the token, so that bad tokens cost their sender something. A replay check that the
+ * store could not make refuses too.
+ *
+ * The script in store/redis/scripts/decide.ts is the only twin of this function: a change here is a change there.
+ */
+export function decide(
+  { token, use }: Question,
+  before: ConsumptionGroup,
+  after: ConsumptionGroup,
+  checks: TokenChecks,
+): Answer {
+  if (before.refuses()) return { beforeToken: before.leave(), revoked: undefined, afterToken: after.skip() };
+  const { revoked, cutoff } = token === undefined ? unasked : checks.findRevocation(token);
+  const repeated = use === undefined || revoked === true ? undefined : checks.checkReplay(use);
+  if (isRefusedToken(revoked, repeated)) {
+    const afterToken = after.skip();
+    return { beforeToken: before.count(), revoked, ...(cutoff === undefined ? {} : { cutoff }), repeated, afterToken };
+  }
+  if (after.refuses()) return { beforeToken: before.leave(), revoked, repeated, afterToken: after.leave() };
+  return { beforeToken: before.count(), revoked, repeated, afterToken: after.count() };
+}
+
+const unasked: Pick<Answer, "revoked" | "cutoff"> = { revoked: undefined };
