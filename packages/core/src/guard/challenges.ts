@@ -1,9 +1,9 @@
 import type { Credentials, Scheme } from "../auth/credentials.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
-import { authenticateChallenge, retryAfter } from "../http/fields.js";
+import { authenticateChallenge } from "../http/fields.js";
 import type { Denied, Header } from "../http/verdict.js";
-import { deny } from "../http/verdict.js";
+import { deny, unavailable } from "../http/verdict.js";
 
 /** The refusals of a gate that carry its challenge, with headers made once. Every cause of a code has the same answer. */
 export interface Challenges {
@@ -93,7 +93,7 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
       }
     },
     tokenRefused: ({ code, cause }, scheme) =>
-      code === "keys_unavailable" ? deny(code, { cause, headers: [retryAfter(1)] }) : tokenInvalid(cause, scheme),
+      code === "keys_unavailable" ? unavailable(cause, code) : tokenInvalid(cause, scheme),
     proofInvalid: (cause) =>
       deny("dpop_proof_invalid", { cause, headers: [challenge({ error: "invalid_dpop_proof" }, "DPoP")] }),
     nonceRequired: (nonce) =>
@@ -121,12 +121,7 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
   };
 }
 
-/** The store had to decide and cannot: an outage, answered as such and never as the client's fault. */
-export function denyUnavailable(cause: string): Denied {
-  return deny("store_unavailable", { cause, headers: [retryAfter(1)] });
-}
-
-/** Our clock is known to be wrong, so that what it says of a token is no fault of the client's. */
+/** The clock of this process is known to be wrong, so a token that it refuses may be good: an outage, not the client's fault. */
 export function denyForClock(): Denied {
-  return denyUnavailable("the clock of this process and that of the store differ, so times cannot be judged");
+  return unavailable("the clock of this process and that of the store differ, so times cannot be judged");
 }

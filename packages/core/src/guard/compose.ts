@@ -1,6 +1,7 @@
 import type { Exchange } from "../http/exchange.js";
 import type { Denied, Header, Reply, Verdict } from "../http/verdict.js";
 import type { Check } from "../http/check.js";
+import { outage } from "../lib/outage.js";
 import { DenialError, allowed } from "../http/verdict.js";
 
 /** Passes a request that every check passes, asked in order; the first refusal, or answer of another kind, ends it. */
@@ -50,7 +51,7 @@ export function some<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
       facts.auth = auth;
       facts.verified = verified;
     }
-    return denials.find(({ status }) => status === 503) ?? denials[0] ?? allowed;
+    return denials.find(({ status }) => status === outage.status) ?? denials[0] ?? allowed;
   };
 }
 

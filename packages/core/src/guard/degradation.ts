@@ -1,5 +1,6 @@
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Denied } from "../http/verdict.js";
+import { unavailable } from "../http/verdict.js";
 import type { RevocationPolicy } from "../options.js";
 import type { AppliedPolicy } from "../limits/policy.js";
 import type { AppliedQuota } from "../limits/outcome.js";
@@ -11,7 +12,6 @@ import { StoreFault } from "../store/ports/decisions.js";
 import { steadyNow } from "../lib/steady-clock.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Challenges } from "./challenges.js";
-import { denyUnavailable } from "./challenges.js";
 
 export interface DegradationOptions {
   readonly revocations: RevocationService | undefined;
@@ -70,7 +70,7 @@ export class Degradation {
     const refused = this.refusesUnknown(policy);
     const name = typeof policy === "object" ? "grace" : policy;
     telemetry.degraded("revocation", name, fault.kind, refused ? "denied" : "allowed");
-    return refused ? denyUnavailable(`the store cannot say whether the token is revoked: ${fault.kind}`) : undefined;
+    return refused ? unavailable(`the store cannot say whether the token is revoked: ${fault.kind}`) : undefined;
   }
 
   /**
@@ -88,7 +88,7 @@ export class Degradation {
   #decideLocally<Raw>(unanswered: readonly Unanswered<Raw>[]): LocalDecision<Raw> {
     const denying = unanswered.find(({ applied: { policy } }) => policy.onStoreError === "deny" && !policy.shadow);
     if (denying !== undefined)
-      return { denial: denyUnavailable(`the store cannot count: ${denying.fault.kind}`), counted: [] };
+      return { denial: unavailable(`the store cannot count: ${denying.fault.kind}`), counted: [] };
     const local = unanswered
       .filter(({ applied }) => applied.policy.onStoreError === "local")
       .map(({ applied }) => this.#divide(applied));

@@ -8,7 +8,7 @@ import { foundOut } from "../http/exchange.js";
 import type { Exchange, Facts } from "../http/exchange.js";
 import type { RateLimitFormat } from "../http/fields.js";
 import type { Decision, Denied } from "../http/verdict.js";
-import { allowed } from "../http/verdict.js";
+import { allowed, unavailable } from "../http/verdict.js";
 import type { RevocationPolicy } from "../options.js";
 import type { Consumed, ConsumptionFactory } from "../limits/consumption.js";
 import { findBlocked } from "../limits/deny-list.js";
@@ -23,7 +23,7 @@ import type { Answer, Question, UsageCorrections, DecisionStore, CounterState } 
 import { StoreFault, clockDiffers, faultForAll } from "../store/ports/decisions.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Challenges } from "./challenges.js";
-import { denyForClock, denyUnavailable, schemeOf } from "./challenges.js";
+import { denyForClock, schemeOf } from "./challenges.js";
 import type { Degradation } from "./degradation.js";
 import type { ProofOfPossession, Proof } from "./proof-of-possession.js";
 import { isPreflight } from "./preflight.js";
@@ -306,7 +306,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   function decideUse(facts: Facts, proof: Proof | undefined, repeated: Answer["repeated"]): Denied | undefined {
     if (repeated === undefined) return undefined;
     if (repeated instanceof StoreFault)
-      return denyUnavailable(`the store cannot say whether the DPoP proof is new: ${repeated.kind}`);
+      return unavailable(`the store cannot say whether the DPoP proof is new: ${repeated.kind}`);
     if (repeated) return challenges.proofInvalid("the DPoP proof was used before");
     if (proof !== undefined) facts.proofs = [...facts.proofs, proof.use.key];
     return undefined;

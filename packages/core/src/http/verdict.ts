@@ -1,4 +1,5 @@
 import { documentation } from "../lib/documentation.js";
+import { outage } from "../lib/outage.js";
 
 /** The stable name of a reason to refuse a request; each has a heading in docs/errors.md. */
 export type DenialCode =
@@ -66,12 +67,12 @@ const denials: Readonly<Record<DenialCode, DenialKind>> = {
     type: "https://iana.org/assignments/http-problem-types#abnormal-usage-detected",
   },
   capacity_exceeded: {
-    status: 503,
+    status: outage.status,
     title: "There are too many attempts to sign in under way",
     type: "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
   },
-  store_unavailable: { status: 503, title: "A dependency that decides about this request is unavailable" },
-  keys_unavailable: { status: 503, title: "The keys that verify access tokens are unavailable" },
+  store_unavailable: { status: outage.status, title: "A dependency that decides about this request is unavailable" },
+  keys_unavailable: { status: outage.status, title: "The keys that verify access tokens are unavailable" },
 };
 
 /** An RFC 9457 problem. */
@@ -153,6 +154,16 @@ export function deny(code: DenialCode, { cause, headers = [], violatedPolicies }
     body: prepared.body,
     cause,
   };
+}
+
+const outageFields: readonly Header[] = Object.entries(outage.headers);
+
+/** The refusal for an outage: a dependency that had to decide cannot. It is never the client's fault. */
+export function unavailable(
+  cause: string,
+  code: "store_unavailable" | "keys_unavailable" | "capacity_exceeded" = "store_unavailable",
+): Denied {
+  return deny(code, { cause, headers: outageFields });
 }
 
 interface PreparedAnswer {

@@ -6,7 +6,7 @@ import { handlerPatienceMs, onRequestDone } from "../http/handler-end.js";
 import { retryAfter } from "../http/fields.js";
 import type { Denied, Verdict } from "../http/verdict.js";
 import type { Check } from "../http/check.js";
-import { allowed, deny } from "../http/verdict.js";
+import { allowed, deny, unavailable } from "../http/verdict.js";
 import type { ResolvedAttemptLimit, ResolvedLogin } from "./options.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type {
@@ -96,7 +96,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     const release = await turns.take(exchange.signal);
     if (release === undefined) {
       await settling.settle("unchecked", account);
-      return deny("capacity_exceeded", { cause: "too many logins are under way", headers: [retryAfter(1)] });
+      return unavailable("too many logins are under way", "capacity_exceeded");
     }
     // A client who reads slowly, or waits behind another response, keeps no turn that its handler needs no more.
     exchange.onHandled(release);
@@ -175,7 +175,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     // No password is looked at, so that nobody has guessed.
     if (!isAdmitted) void store.settle({ ...outcomeOf(question, account), counted: undefined, result: "unchecked" });
     return stricter === undefined || instead instanceof StoreFault
-      ? deny("store_unavailable", { cause: `the store cannot count: ${answer.kind}`, headers: [retryAfter(1)] })
+      ? unavailable(`the store cannot count: ${answer.kind}`)
       : { store: withoutAnswer(question), question: stricter, answer: instead };
   }
 

@@ -3,6 +3,8 @@
  * battery. A store that cannot answer says so with a {@link StoreFault} as a value: only bugs throw.
  */
 
+import { OutageError } from "../../lib/outage.js";
+
 export type { CacheEntry, CacheStore } from "./cache.js";
 
 /** How a policy counts. */
@@ -199,13 +201,9 @@ export type FaultKind =
  * The store could not answer. Thrown to the caller only by services used outside the guard, such as
  * `revocations.revoke`; Express and Koa then answer 503. Its message never holds a key or an argument.
  */
-export class StoreFault extends Error {
+export class StoreFault extends OutageError {
   override readonly name = "StoreFault";
   readonly code = "store_unavailable";
-  readonly status = 503;
-  readonly statusCode = 503;
-  readonly expose = true;
-  readonly headers: Readonly<Record<string, string>> = { "Retry-After": "1" };
   readonly kind: FaultKind;
   /** The server's error word, such as `OOM` or `READONLY`, where it gave one. */
   readonly reply: string | undefined;
