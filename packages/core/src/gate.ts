@@ -15,12 +15,11 @@ import { every, exceptWhere, onlyWhere, some } from "./guard/compose.js";
 import { MiddlewareFactory } from "./guard/middleware.js";
 import { PreflightAnswers } from "./guard/preflight.js";
 import { HealthMonitor } from "./health/monitor.js";
-import { checkSource, messageExchange, tokenExchange, tolerantSources } from "./http/message-exchange.js";
+import { checkSource, messageExchange, tokenExchange, tolerantSources } from "./guard/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
 import { createLogins } from "./login/logins.js";
 import { throttleLogin } from "./login/throttle.js";
-import type { Attachment } from "./http/attachment.js";
-import type { Check } from "./http/check.js";
+import type { Attachment, Check } from "./request/state.js";
 import { resolveLimit } from "./limits/options.js";
 import { headersOf } from "./limits/policy.js";
 import { resolveResponseCache } from "./response-cache/options.js";
@@ -259,7 +258,7 @@ export function createGate<Raw, Middleware extends object>(
       const exchange = message ?? tokenExchange<Raw>(typeof source === "string" ? source : "");
       const verdict = await (message === undefined ? verifyToken : verifyMessage)(exchange);
       if (!verdict.allowed) return verdict;
-      const { auth: who } = exchange.facts;
+      const { auth: who } = exchange.state.facts;
       return who === undefined ? services.challenges.credentialsRequired() : { allowed: true, auth: who };
     },
     principal(user) {

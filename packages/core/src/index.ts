@@ -18,7 +18,7 @@ export type { FactoryContext } from "./cache/factory-runner.js";
 export type { Cache, CacheSetOptions, GateCache, GetOrSetOptions, RequestCache } from "./cache/cache-types.js";
 export { CacheTimeout } from "./cache/timeout.js";
 export type { PurgePathOptions, Responses } from "./response-cache/purge.js";
-export type { Facts } from "./http/exchange.js";
+export type { Facts } from "./request/facts.js";
 export { abortOnDisconnect, onResponseEnd } from "./http/response-end.js";
 export type { RateLimitFormat } from "./http/fields.js";
 export type { RouteCondition } from "./http/path.js";

@@ -1,15 +1,15 @@
 import { exchangeFor, NodeExchange } from "@portcullis/core/adapter";
-import type { Exchange, Facts, Attachment } from "@portcullis/core/adapter";
+import type { Attachment, GateExchange, RequestState } from "@portcullis/core/adapter";
 import type { Request, Response } from "express";
 
 /** The exchange of a request, as middleware at this attachment sees it. */
-export function exchangeOf(req: Request, attachment: Attachment): Exchange<Request> {
-  return exchangeFor(req, attachment, (facts) => new ExpressExchange(req, facts));
+export function exchangeOf(req: Request, attachment: Attachment): GateExchange<Request> {
+  return exchangeFor(req, attachment, (state) => new ExpressExchange(req, state));
 }
 
-class ExpressExchange extends NodeExchange<Request> {
-  constructor(req: Request, facts: Facts) {
-    super(req, req, req.res as Response, facts);
+class ExpressExchange extends NodeExchange<Request, RequestState> {
+  constructor(req: Request, state: RequestState) {
+    super(req, req, req.res as Response, state);
   }
 
   get url(): string {

@@ -1,5 +1,5 @@
 import type { Check, Denied, Reply, Attachment, Verdict } from "@portcullis/core/adapter";
-import { adoptMessage, lateError, showFacts, writeAnswer } from "@portcullis/core/adapter";
+import { adoptMessage, lateError, writeAnswer } from "@portcullis/core/adapter";
 import type { NextFunction, Request, RequestHandler, Response } from "express";
 import { exchangeOf } from "./exchange.js";
 
@@ -15,7 +15,7 @@ export function bindCheck(check: Check<Request>, property: string, attachment: A
 
     function settle(verdict: Verdict): void {
       if (!verdict.allowed) return respond(verdict, res, next);
-      showFacts(req, property, exchange.facts);
+      exchange.state.showFacts(req, property);
       if (!res.headersSent) for (const [name, value] of verdict.headers) res.setHeader(name, value);
       next();
     }

@@ -7,7 +7,6 @@ import {
   lateError,
   restoreHeld,
   runBehind,
-  showFacts,
   watchAttempt,
 } from "@portcullis/core/adapter";
 import type { Context, Middleware } from "koa";
@@ -35,8 +34,8 @@ export function bindCheck(check: Check<Context>, property: string, attachment: A
         ctx.body = typeof verdict.body === "string" ? verdict.body : Buffer.from(verdict.body);
         return;
       }
-      showFacts(ctx, property, exchange.facts);
-      const { loginAttempt } = exchange.facts;
+      exchange.state.showFacts(ctx, property);
+      const { loginAttempt } = exchange.state.facts;
       const interception = exchange.takeInterception();
       if (interception !== undefined) await runBehind(ctx, interception, next);
       else await (loginAttempt === undefined ? next() : watchAttempt(loginAttempt, next));

@@ -3,7 +3,7 @@ import type { Identifier } from "../auth/identifying-claim.js";
 import { checkIdentifying, claimAt, identifyingText, identifyingTexts, unfit } from "../auth/identifying-claim.js";
 import { isYes } from "../auth/issuer-verifier.js";
 import type { VerifiedToken } from "../auth/verifier.js";
-import type { Check } from "../http/check.js";
+import type { Check } from "../request/state.js";
 import { allowed } from "../http/verdict.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
@@ -119,8 +119,8 @@ function signedIn<Raw>(
   challenges: Challenges,
   decide: (auth: Auth, verified: VerifiedToken | undefined) => ReturnType<Check<Raw>>,
 ): Check<Raw> {
-  return ({ facts: { auth, verified } }) =>
-    auth === undefined ? challenges.credentialsRequired() : decide(auth, verified);
+  return ({ state: { facts, verified } }) =>
+    facts.auth === undefined ? challenges.credentialsRequired() : decide(facts.auth, verified);
 }
 
 function checkTokens(option: string, what: string, values: readonly unknown[]): void {

@@ -1,6 +1,5 @@
-import type { Exchange } from "../http/exchange.js";
 import type { Denied, Header, Reply, Verdict } from "../http/verdict.js";
-import type { Check } from "../http/check.js";
+import type { Check, GateExchange } from "../request/state.js";
 import { outage } from "../lib/outage.js";
 import { DenialError, allowed } from "../http/verdict.js";
 
@@ -25,12 +24,12 @@ function withHeaders(headers: readonly Header[], reply: Reply): Reply {
 }
 
 /** Applies a check only to requests that the condition does not match. */
-export function exceptWhere<Raw>(matches: (exchange: Exchange<Raw>) => boolean, check: Check<Raw>): Check<Raw> {
+export function exceptWhere<Raw>(matches: (exchange: GateExchange<Raw>) => boolean, check: Check<Raw>): Check<Raw> {
   return (exchange) => (matches(exchange) ? allowed : check(exchange));
 }
 
 /** Applies a check only to requests that the condition matches. */
-export function onlyWhere<Raw>(matches: (exchange: Exchange<Raw>) => boolean, check: Check<Raw>): Check<Raw> {
+export function onlyWhere<Raw>(matches: (exchange: GateExchange<Raw>) => boolean, check: Check<Raw>): Check<Raw> {
   return (exchange) => (matches(exchange) ? check(exchange) : allowed);
 }
 
@@ -41,15 +40,14 @@ export function onlyWhere<Raw>(matches: (exchange: Exchange<Raw>) => boolean, ch
  */
 export function some<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
   return async function checkSome(exchange) {
-    const { facts } = exchange;
-    const { auth, verified } = facts;
+    const { state } = exchange;
+    const { verified } = state;
     const denials: Denied[] = [];
     for (const check of checks) {
       const verdict = await check(exchange);
       if (verdict.allowed || verdict.problem === undefined) return verdict;
       denials.push(verdict);
-      facts.auth = auth;
-      facts.verified = verified;
+      state.restore(verified);
     }
     return denials.find(({ status }) => status === outage.status) ?? denials[0] ?? allowed;
   };

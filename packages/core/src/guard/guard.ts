@@ -4,8 +4,6 @@ import { readCredentials } from "../auth/credentials.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken, Verifier } from "../auth/verifier.js";
 import type { CacheService } from "../cache/cache-service.js";
-import { foundOut } from "../http/exchange.js";
-import type { Exchange, Facts } from "../http/exchange.js";
 import type { RateLimitFormat } from "../http/fields.js";
 import type { Decision, Denied } from "../http/verdict.js";
 import { allowed, unavailable } from "../http/verdict.js";
@@ -27,6 +25,7 @@ import { denyForClock, schemeOf } from "./challenges.js";
 import type { Degradation } from "./degradation.js";
 import type { ProofOfPossession, Proof } from "./proof-of-possession.js";
 import { isPreflight } from "./preflight.js";
+import type { GateExchange, RequestState } from "../request/state.js";
 
 /** What every admission of a gate works with. */
 export interface GuardServices<Raw> {
@@ -60,7 +59,7 @@ export interface GuardParts<Raw> {
 }
 
 /** The check of an admission: it never answers in the application's place ({@link PreflightAnswers} does). */
-export type GuardCheck<Raw> = (exchange: Exchange<Raw>) => Decision | Promise<Decision>;
+export type GuardCheck<Raw> = (exchange: GateExchange<Raw>) => Decision | Promise<Decision>;
 
 /**
  * The way of a request, in one fold: credentials, verified token, one question to the store, verdict. The order of
@@ -85,11 +84,11 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
 
   const identifies = verifier !== undefined && parts.authentication !== "off";
 
-  return function admit(exchange: Exchange<Raw>): Decision | Promise<Decision> {
+  return function admit(exchange: GateExchange<Raw>): Decision | Promise<Decision> {
     const blocked = denyLists.length === 0 ? undefined : findBlocked(denyLists, exchange, services.telemetry);
     if (blocked !== undefined) return refuse(exchange, blocked);
     if (verifier === undefined || parts.authentication === "off") {
-      return charge(exchange, exchange.facts.verified, undefined);
+      return charge(exchange, exchange.state.verified, undefined);
     }
     if (isPreflight(exchange)) return charge(exchange, undefined, undefined);
     // At the very start nobody knows yet under which keys revocations are.
@@ -99,7 +98,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
       : settling.then(() => admitSender(exchange, verifier));
   };
 
-  function admitSender(exchange: Exchange<Raw>, verifier: Verifier): Decision | Promise<Decision> {
+  function admitSender(exchange: GateExchange<Raw>, verifier: Verifier): Decision | Promise<Decision> {
     const credentials = readCredentials(exchange, sources);
     if (credentials.kind === "none") {
       const denial = parts.authentication === "required" ? challenges.credentialsRequired() : undefined;
@@ -114,7 +113,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   }
 
   function chargeVerified(
-    exchange: Exchange<Raw>,
+    exchange: GateExchange<Raw>,
     outcome: VerifiedToken | TokenRefusal,
     scheme: Scheme,
   ): Decision | Promise<Decision> {
@@ -129,7 +128,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
 
   /** A token that is bound to a key is worth nothing without a proof; one that is not cannot be proven (RFC 9449 7). */
   function chargeProven(
-    exchange: Exchange<Raw>,
+    exchange: GateExchange<Raw>,
     verified: VerifiedToken,
     scheme: Scheme,
   ): Decision | Promise<Decision> {
@@ -148,12 +147,12 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
 
   /** A request that is already denied still counts against its address, and nothing else. */
   function charge(
-    exchange: Exchange<Raw>,
+    exchange: GateExchange<Raw>,
     verified: VerifiedToken | undefined,
     denial: Denied | undefined,
     proof?: Proof,
   ): Decision | Promise<Decision> {
-    if (identifies) identify(exchange.facts, verified);
+    if (identifies) exchange.state.identify(verified);
     const before = charges.charges(addressLimits, exchange, verified);
     const after = denial === undefined ? charges.charges(otherLimits, exchange, verified) : [];
     if (before instanceof Promise || after instanceof Promise) {
@@ -166,7 +165,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
 
   /** A token that does not say rightly whom to charge is refused like any bad one: only its address is charged. */
   function askFor(
-    exchange: Exchange<Raw>,
+    exchange: GateExchange<Raw>,
     verified: VerifiedToken | undefined,
     denial: Denied | undefined,
     proof: Proof | undefined,
@@ -187,15 +186,15 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
 
   function ask(request: Request<Raw>): Decision | Promise<Decision> {
     const { exchange, verified, proof, before, after } = request;
-    const asked = tokenQuestion(exchange.facts, verified);
+    const asked = tokenQuestion(exchange.state, verified);
     const unknown = asked instanceof StoreFault ? asked : undefined;
     const token = asked instanceof StoreFault ? undefined : asked;
     for (const applied of [...before, ...after]) {
-      exchange.facts.settled.add(applied.policy);
+      exchange.state.markDone(applied.policy);
       if (applied.charge.slot !== undefined) services.settlement.expect(applied, services.quotas);
     }
     // Another middleware of this request may have used the proof already.
-    const use = proof === undefined || exchange.facts.proofs.includes(proof.use.key) ? undefined : proof.use;
+    const use = proof === undefined || exchange.state.isProofRecorded(proof.use.key) ? undefined : proof.use;
     if (before.length === 0 && after.length === 0 && token === undefined && use === undefined)
       return conclude(request, unknown === undefined ? nothingAsked : { ...nothingAsked, revoked: unknown });
     const question: Question = {
@@ -214,9 +213,9 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
       : conclude(request, orFaults(answer, question));
   }
 
-  function tokenQuestion({ settled }: Facts, verified: VerifiedToken | undefined): VerifiedToken["question"] {
+  function tokenQuestion(state: RequestState, verified: VerifiedToken | undefined): VerifiedToken["question"] {
     if (revocations === undefined || verified === undefined || parts.authentication === "off") return undefined;
-    return settled.has(verified) ? undefined : verified.question;
+    return state.isDone(verified) ? undefined : verified.question;
   }
 
   function conclude(request: Request<Raw>, answer: Answer): Decision {
@@ -225,8 +224,8 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     const refusal =
       first.denial ??
       denial ??
-      decideToken(exchange.facts, verified, answer) ??
-      decideUse(exchange.facts, proof, answer.repeated);
+      decideToken(exchange.state, verified, answer) ??
+      decideUse(exchange.state, proof, answer.repeated);
     if (refusal !== undefined) {
       giveBack(after, answer.afterToken);
       return refuse(exchange, refusal);
@@ -237,7 +236,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
 
   /** What the store counted, added to what is settled already, and what stands in for what it could not count. */
   function settle(
-    exchange: Exchange<Raw>,
+    exchange: GateExchange<Raw>,
     applied: readonly AppliedPolicy<Raw>[],
     tallies: readonly (CounterState | StoreFault | undefined)[],
     already: readonly AppliedQuota[],
@@ -286,7 +285,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   }
 
   function decideToken(
-    facts: Facts,
+    state: RequestState,
     verified: VerifiedToken | undefined,
     { revoked, cutoff }: Answer,
   ): Denied | undefined {
@@ -298,44 +297,34 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
       if (question !== undefined && !(question instanceof StoreFault)) revocations?.remember(question);
       return challenges.tokenInvalid(causeOfRevocation(verified.auth, cutoff), schemeOf(verified));
     }
-    facts.settled.add(verified);
+    state.markDone(verified);
     return undefined;
   }
 
   /** Where the store cannot say whether a proof is new, nobody can. */
-  function decideUse(facts: Facts, proof: Proof | undefined, repeated: Answer["repeated"]): Denied | undefined {
+  function decideUse(state: RequestState, proof: Proof | undefined, repeated: Answer["repeated"]): Denied | undefined {
     if (repeated === undefined) return undefined;
     if (repeated instanceof StoreFault)
       return unavailable(`the store cannot say whether the DPoP proof is new: ${repeated.kind}`);
     if (repeated) return challenges.proofInvalid("the DPoP proof was used before");
-    if (proof !== undefined) facts.proofs = [...facts.proofs, proof.use.key];
+    if (proof !== undefined) state.markProofRecorded(proof.use.key);
     return undefined;
   }
 
   /** A limit on its own does not sign out whom it refuses: the application may go on, and knows who is asking. */
-  function refuse({ facts }: Exchange<Raw>, denial: Denied): Denied {
-    if (identifies) identify(facts, undefined);
+  function refuse({ state }: GateExchange<Raw>, denial: Denied): Denied {
+    if (identifies) state.identify(undefined);
     return denial;
   }
 
-  function identify(facts: Facts, verified: VerifiedToken | undefined): void {
-    facts.verified = verified;
-    facts.auth = verified?.auth;
-    facts.found |= foundOut.auth;
-    if (verified !== undefined) facts.identified = true;
-  }
-
-  function allow(exchange: Exchange<Raw>, settled: readonly AppliedQuota[], proof: Proof | undefined): Decision {
-    const { facts } = exchange;
-    if (parts.cache && services.cache !== undefined) {
-      facts.cache ??= services.cache.create(facts, exchange);
-      facts.found |= foundOut.cache;
-    }
+  function allow(exchange: GateExchange<Raw>, settled: readonly AppliedQuota[], proof: Proof | undefined): Decision {
+    const { state } = exchange;
+    if (parts.cache && services.cache !== undefined)
+      state.setCache(state.facts.cache ?? services.cache.create(state, exchange));
     const more = proof?.headers ?? [];
     if (settled.length === 0) return more.length === 0 ? allowed : { allowed: true, headers: more };
-    facts.quotas = [...facts.quotas, ...settled.map(({ quota }) => quota)];
-    facts.found |= foundOut.quotas;
-    const fields = quotaFields(services.headers, facts.quotas, now());
+    state.addQuotas(settled.map(({ quota }) => quota));
+    const fields = quotaFields(services.headers, state.facts.quotas, now());
     return { allowed: true, headers: more.length === 0 ? fields : [...fields, ...more] };
   }
 }
@@ -349,7 +338,7 @@ function causeOfRevocation({ issuedAt }: Auth, cutoff: number | undefined): stri
 
 /** One request on its way, when everything about it is known but the store's answer. */
 interface Request<Raw> {
-  readonly exchange: Exchange<Raw>;
+  readonly exchange: GateExchange<Raw>;
   readonly verified: VerifiedToken | undefined;
   readonly denial: Denied | undefined;
   readonly proof: Proof | undefined;

@@ -1,8 +1,6 @@
 import type { DenyOptions } from "../http/deny-options.js";
-import type { Exchange } from "../http/exchange.js";
-import type { Attachment } from "../http/attachment.js";
 import type { Verdict } from "../http/verdict.js";
-import type { Check } from "../http/check.js";
+import type { Attachment, Check, GateExchange } from "../request/state.js";
 import { checkOneOf, optionError } from "../lib/validate.js";
 import { events } from "../telemetry/events.js";
 import type { Logger } from "../telemetry/logger.js";
@@ -73,8 +71,8 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
 
   /** The same check, with its verdicts counted, logged and published. */
   observe<V extends Verdict>(
-    check: (exchange: Exchange<Raw>) => V | Promise<V>,
-  ): (exchange: Exchange<Raw>) => V | Promise<V> {
+    check: (exchange: GateExchange<Raw>) => V | Promise<V>,
+  ): (exchange: GateExchange<Raw>) => V | Promise<V> {
     const { telemetry, logger } = this.#options;
 
     function note(verdict: V): V {
@@ -88,7 +86,7 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
       return verdict;
     }
 
-    function decide(exchange: Exchange<Raw>): V | Promise<V> {
+    function decide(exchange: GateExchange<Raw>): V | Promise<V> {
       const verdict = check(exchange);
       return verdict instanceof Promise ? verdict.then(note) : note(verdict);
     }

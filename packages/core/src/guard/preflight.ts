@@ -1,10 +1,9 @@
-import type { Exchange } from "../http/exchange.js";
 import type { Decision, Header, Reply, Verdict } from "../http/verdict.js";
-import type { Check } from "../http/check.js";
+import type { Check, GateExchange } from "../request/state.js";
 import type { Logger } from "../telemetry/logger.js";
 
 /** A CORS preflight (Fetch 3.2.2). A browser sends no credentials with it, so that none can be asked for. */
-export function isPreflight<Raw>(exchange: Exchange<Raw>): boolean {
+export function isPreflight<Raw>(exchange: GateExchange<Raw>): boolean {
   return (
     exchange.method === "OPTIONS" &&
     exchange.header("origin") !== undefined &&
@@ -27,7 +26,7 @@ export class PreflightAnswers {
    * The same admission, but a preflight that it lets pass gets its whole answer here. Passed on, it would be a request that
    * nobody has authenticated, before a handler that may not look at the method.
    */
-  inPlaceOf<Raw>(admit: (exchange: Exchange<Raw>) => Decision | Promise<Decision>): Check<Raw> {
+  inPlaceOf<Raw>(admit: (exchange: GateExchange<Raw>) => Decision | Promise<Decision>): Check<Raw> {
     const answer = (decision: Decision): Verdict => this.#answer(decision);
     return function admitOrAnswer(exchange) {
       const decision = admit(exchange);

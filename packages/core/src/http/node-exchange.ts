@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { TLSSocket } from "node:tls";
 import type { Body } from "./body.js";
 import { announcesBody, readBody } from "./body.js";
-import type { Exchange, Facts } from "./exchange.js";
+import type { Exchange } from "./exchange.js";
 import { handlerPatienceMs, onHandlerEnd, onRequestDone } from "./handler-end.js";
 import type { HoldingContext } from "./held-response.js";
 import { heldBytes } from "./held-response.js";
@@ -14,17 +14,18 @@ import { abortOnDisconnect, onResponseEnd } from "./response-end.js";
  * What the exchanges of all frameworks on node:http have in common. An adapter adds what its framework knows better: the
  * URL before routers change it, the address of the client behind trusted proxies, and the body that a parser has made.
  */
-export abstract class NodeExchange<Raw> implements Exchange<Raw> {
+export abstract class NodeExchange<Raw, State = unknown> implements Exchange<Raw> {
   readonly raw: Raw;
-  readonly facts: Facts;
+  /** The state of the request at one gate, as `exchangeFor()` passes it to the adapter. */
+  readonly state: State;
   readonly holdsResponse: boolean = false;
   readonly #req: IncomingMessage;
   readonly #res: ServerResponse;
   #interception: Interception | undefined;
 
-  constructor(raw: Raw, req: IncomingMessage, res: ServerResponse, facts: Facts) {
+  constructor(raw: Raw, req: IncomingMessage, res: ServerResponse, state: State) {
     this.raw = raw;
-    this.facts = facts;
+    this.state = state;
     this.#req = req;
     this.#res = res;
   }

@@ -2,10 +2,10 @@ import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import type { TokenSource } from "../auth/credentials.js";
 import { optionError } from "../lib/validate.js";
-import { announcesBody, readBody } from "./body.js";
-import { createFacts } from "./exchange.js";
-import type { Exchange } from "./exchange.js";
-import { abortOnConnectionEnd, onConnectionEnd } from "./response-end.js";
+import { announcesBody, readBody } from "../http/body.js";
+import { abortOnConnectionEnd, onConnectionEnd } from "../http/response-end.js";
+import type { GateExchange } from "../request/state.js";
+import { RequestState } from "../request/state.js";
 
 /** The parts of a request that decide. A mock, or the handshake of a socket library, may lack all but the headers. */
 interface MessageParts {
@@ -22,7 +22,7 @@ interface MessageParts {
  * Undefined for a value that is no request: a socket library may hand on what a client has sent instead of a token, so
  * the value can be anything that a client can make.
  */
-export function messageExchange<Raw>(source: unknown): Exchange<Raw> | undefined {
+export function messageExchange<Raw>(source: unknown): GateExchange<Raw> | undefined {
   const parts = readParts(source);
   if (parts === undefined) return undefined;
   const { method, url, headers, ip, rawHeaders } = parts;
@@ -33,7 +33,7 @@ export function messageExchange<Raw>(source: unknown): Exchange<Raw> | undefined
     url,
     ip,
     trustsEveryProxy: false,
-    facts: createFacts(),
+    state: new RequestState(),
     get signal() {
       return abortOnConnectionEnd(message);
     },
@@ -124,14 +124,14 @@ function isTexts(value: unknown): value is readonly string[] {
 }
 
 /** The exchange of a token alone; an empty one is none. */
-export function tokenExchange<Raw>(token: string): Exchange<Raw> {
+export function tokenExchange<Raw>(token: string): GateExchange<Raw> {
   return {
     raw: undefined as Raw,
     method: "GET",
     url: "/",
     ip: undefined,
     trustsEveryProxy: false,
-    facts: createFacts(),
+    state: new RequestState(),
     signal: new AbortController().signal,
     // There is no response, so it does not end.
     onClose: () => undefined,
