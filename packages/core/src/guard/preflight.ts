@@ -1,15 +1,7 @@
 import type { Decision, Header, Reply, Verdict } from "../http/verdict.js";
 import type { Check, GateExchange } from "../request/state.js";
 import type { Logger } from "../telemetry/logger.js";
-
-/** A CORS preflight (Fetch 3.2.2). A browser sends no credentials with it, so that none can be asked for. */
-export function isPreflight<Raw>(exchange: GateExchange<Raw>): boolean {
-  return (
-    exchange.method === "OPTIONS" &&
-    exchange.header("origin") !== undefined &&
-    exchange.header("access-control-request-method") !== undefined
-  );
-}
+import { isPreflight } from "./identify.js";
 
 const noStore: Header = ["Cache-Control", "no-store"];
 
