@@ -7,7 +7,7 @@ import { tokenPlaces } from "./response-cache/credentials.js";
 import { openResponseCaches } from "./response-cache/service.js";
 import { IssuerScope } from "./auth/issuer-scope.js";
 import type { AuthenticateOptions, Gate } from "./gate-types.js";
-import type { DenyOptions } from "./http/deny-options.js";
+import type { DenyOptions } from "./http/verdict.js";
 import type { GuardParts } from "./guard/guard.js";
 import { createGuard } from "./guard/guard.js";
 import { requireAnyScope, requireClaim, requireRecentAuth, requireRole, requireScopes } from "./guard/authorize.js";

@@ -1,5 +1,5 @@
 export type { AuthenticateOptions, Gate, GuardOptions, Verification } from "./gate-types.js";
-export type { DenyOptions } from "./http/deny-options.js";
+export type { DenialCode, Denied, DenyOptions, Header, Problem } from "./http/verdict.js";
 export type { Finding, FindingCode } from "./lib/finding.js";
 export type { Health } from "./health/monitor.js";
 export type { Routes } from "./routes/routes.js";
@@ -24,7 +24,6 @@ export type { RateLimitFormat } from "./http/fields.js";
 export type { RouteCondition } from "./http/path.js";
 export type { ServeOptions, Serving } from "./http/serving.js";
 export { DenialError } from "./http/verdict.js";
-export type { Denied, DenialCode, Header, Problem } from "./http/verdict.js";
 export type { AudienceClaim, AuthOptions } from "./auth/options.js";
 export type { DpopOptions } from "./auth/dpop/options.js";
 export type { Duration } from "./lib/duration.js";

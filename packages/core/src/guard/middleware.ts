@@ -1,11 +1,9 @@
-import type { DenyOptions } from "../http/deny-options.js";
-import type { Verdict } from "../http/verdict.js";
+import type { DenyOptions, Verdict } from "../http/verdict.js";
 import type { Attachment, Check, GateExchange } from "../request/state.js";
 import { checkOneOf, optionError } from "../lib/validate.js";
 import { events } from "../telemetry/events.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import { timeVerdict } from "../telemetry/time-verdict.js";
 import { anonymousToo, throwing } from "./compose.js";
 
 /** A middleware as its gate remembers it, to build others from it. */
@@ -99,4 +97,19 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
 
 function attachmentsOf(gate: object): { readonly front: Attachment; readonly back: Attachment } {
   return { front: { gate, identifies: true }, back: { gate, identifies: false } };
+}
+
+/** Publishes how long a decision took, in the asynchronous context of its request. */
+function timeVerdict<V extends Verdict>(decide: () => V | Promise<V>): V | Promise<V> {
+  const start = performance.now();
+
+  function publish(verdict: V): V {
+    const durationMs = performance.now() - start;
+    if (verdict.allowed) events.verdict.publish({ code: "allowed", status: undefined, durationMs });
+    else events.verdict.publish({ code: verdict.problem?.code ?? "answered", status: verdict.status, durationMs });
+    return verdict;
+  }
+
+  const verdict = decide();
+  return verdict instanceof Promise ? verdict.then(publish) : publish(verdict);
 }

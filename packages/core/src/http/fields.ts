@@ -1,4 +1,5 @@
 import type { Algorithm } from "../store/ports/decisions.js";
+import type { Exchange } from "./exchange.js";
 import type { Header } from "./verdict.js";
 
 /**
@@ -94,3 +95,34 @@ export function authenticateChallenge(scheme: string, parameters: Readonly<Recor
 
 /** What may stand inside a quoted parameter of a challenge (RFC 6750 3: %x20-21 / %x23-5B / %x5D-7E). */
 export const challengeText: RegExp = /^[\x20-\x21\x23-\x5B\x5D-\x7E]+$/;
+
+/**
+ * The values of a field that stands on several lines of a request; undefined if there is at most one line, or if the
+ * framework does not show them. Node keeps only the first line of some fields in `headers`, Authorization among them.
+ */
+export function repeatedLines(
+  { rawHeaders }: Pick<Exchange, "rawHeaders">,
+  lowerCaseName: string,
+): readonly string[] | undefined {
+  if (rawHeaders === undefined || !mayRepeat(rawHeaders, lowerCaseName)) return undefined;
+  const lines = rawHeaders.filter((_, at) => at % 2 === 1 && rawHeaders[at - 1]?.toLowerCase() === lowerCaseName);
+  return lines.length > 1 ? lines : undefined;
+}
+
+/** Every request with a token comes by here: so length and initial are compared, and names only if two have both. */
+function mayRepeat(rawHeaders: readonly string[], lowerCaseName: string): boolean {
+  const { length } = lowerCaseName;
+  const initial = lowerCaseName.charCodeAt(0);
+  let alike = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at];
+    if (name?.length === length && (name.charCodeAt(0) | 32) === initial) alike += 1;
+  }
+  return alike > 1;
+}
+
+/** Do the lines of a field say different things, so that others may go by another one than we do? */
+export function isContradictory(exchange: Pick<Exchange, "rawHeaders">, lowerCaseName: string): boolean {
+  const [first, ...others] = repeatedLines(exchange, lowerCaseName) ?? [];
+  return others.some((line) => line.trim() !== first?.trim());
+}

@@ -202,6 +202,12 @@ export function lateError(answer: Denied | Reply): DenialError | undefined {
   return answer.problem === undefined ? undefined : new DenialError(answer);
 }
 
+/** How a middleware refuses: with an answer, or with a `DenialError` for the application's error handler. */
+export interface DenyOptions {
+  /** @default "respond" */
+  readonly onDeny?: "respond" | "throw" | undefined;
+}
+
 /**
  * A refusal as an error, for `onDeny: "throw"` and for responses that have already begun.
  * Express and Koa answer with `status` and `headers` when nothing else handles it.

@@ -90,6 +90,14 @@ export function isList<T>(value: T | readonly T[] | undefined): value is readonl
   return Array.isArray(value);
 }
 
+/** Is it an https URL, or an http URL of this machine? */
+export function isTrustworthyUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname, username, password } = new URL(text);
+  if (username !== "" || password !== "") return false;
+  return protocol === "https:" || (protocol === "http:" && ["localhost", "127.0.0.1", "[::1]"].includes(hostname));
+}
+
 /** The known name within two edits of a mistyped one. */
 function nearest(name: string, known: readonly string[]): string | undefined {
   let best: string | undefined;

@@ -2,7 +2,7 @@ import type { Exchange } from "../http/exchange.js";
 import type { Header, Reply } from "../http/verdict.js";
 import { outage } from "../lib/outage.js";
 import { onlyField } from "../http/form.js";
-import { isContradictory } from "../http/repeated-field.js";
+import { isContradictory } from "../http/fields.js";
 import { replyJson } from "./route.js";
 
 /** What a request says of the client that makes it (RFC 6749 2.3.1). */
