@@ -103,13 +103,14 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
       }),
     scopeInsufficient(scopes, scheme) {
       const headers = [challenge({ error: "insufficient_scope", scope: scopes.join(" ") }, scheme)];
-      return deny("scope_insufficient", { cause: "a scope is missing", headers });
+      return deny("scope_insufficient", { cause: "a required scope is missing", headers });
     },
-    claimInsufficient: () => deny("claim_insufficient", { cause: "a claim is missing or does not suffice" }),
+    claimInsufficient: () =>
+      deny("claim_insufficient", { cause: "a required claim is missing, or its value is not accepted" }),
     authenticationStale(maxAgeSeconds, acr, scheme) {
       const parameters = {
         error: "insufficient_user_authentication",
-        error_description: "A more recent or a stronger sign-in is needed",
+        error_description: "A more recent or stronger sign-in is required",
         ...(acr === undefined ? {} : { acr_values: acr.join(" ") }),
         ...(maxAgeSeconds === undefined ? {} : { max_age: String(maxAgeSeconds) }),
       };
@@ -123,5 +124,5 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
 
 /** The clock of this process is known to be wrong, so a token that it refuses may be good: an outage, not the client's fault. */
 export function denyForClock(): Denied {
-  return unavailable("the clock of this process and that of the store differ, so times cannot be judged");
+  return unavailable("the clocks of this process and the store differ, so the times in the token cannot be checked");
 }

@@ -82,7 +82,7 @@ export function createIdentify<Raw>(
     if (boundTo === undefined)
       return scheme === "Bearer" ? outcome : challenges.tokenInvalid("the token is bound to no key", scheme);
     if (proofOfPossession === undefined || scheme !== "DPoP")
-      return challenges.tokenInvalid("a DPoP-bound token came as a Bearer token", scheme);
+      return challenges.tokenInvalid("a DPoP-bound token was sent as a Bearer token", scheme);
     return proofOfPossession
       .prove(exchange, outcome, boundTo)
       .then((proof) => ("use" in proof ? { verified: outcome, proof } : proof));
