@@ -3,7 +3,7 @@ import type { Check, GateExchange } from "../request/state.js";
 import { outage } from "../lib/outage.js";
 import { DenialError, allowed } from "../http/verdict.js";
 
-/** Passes a request that every check passes, asked in order; the first refusal, or answer of another kind, ends it. */
+/** Passes a request that every check passes. Checks run in order; the first refusal or reply is the verdict. */
 export function every<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
   const [only] = checks;
   if (checks.length === 1 && only !== undefined) return only;
@@ -18,7 +18,7 @@ export function every<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
   };
 }
 
-/** An answer behind checks that have passed the request, with the fields they have for its response. */
+/** A reply with the header fields of the checks before it. */
 function withHeaders(headers: readonly Header[], reply: Reply): Reply {
   return headers.length === 0 ? reply : { ...reply, headers: [...headers, ...reply.headers] };
 }
@@ -34,9 +34,9 @@ export function onlyWhere<Raw>(matches: (exchange: GateExchange<Raw>) => boolean
 }
 
 /**
- * Passes a request that one of the checks passes, asked in order, or answers it if one of them does. If none does, an outage
- * among the refusals is the answer, since it may have hidden a yes; else the first refusal. Each finds what was known before them: a refusal must not sign
- * out whom it is about, or limits per user would not count in what follows.
+ * Passes a request that any of the checks passes; checks run in order, and a reply ends them. If all refuse, the verdict is the
+ * refusal for an outage, if there is one, since that check might have passed the request; else the first refusal. Each check
+ * starts with the identity from before: a refusal must not sign the user out, or later limits per user would not count.
  */
 export function some<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
   return async function checkSome(exchange) {
@@ -53,19 +53,19 @@ export function some<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
   };
 }
 
-/** Passes requests without credentials as anonymous; credentials that are there must be good all the same. */
+/** Passes requests without credentials as anonymous. Bad credentials are still refused. */
 export function anonymousToo<Raw>(check: Check<Raw>): Check<Raw> {
-  function admit(verdict: Verdict): Verdict {
+  function allowAnonymous(verdict: Verdict): Verdict {
     return !verdict.allowed && verdict.problem?.code === "credentials_required" ? allowed : verdict;
   }
 
   return function checkUnlessAnonymous(exchange) {
     const verdict = check(exchange);
-    return verdict instanceof Promise ? verdict.then(admit) : admit(verdict);
+    return verdict instanceof Promise ? verdict.then(allowAnonymous) : allowAnonymous(verdict);
   };
 }
 
-/** Turns a refusal into an error for the application's own error handling. */
+/** Throws a refusal as an error, for the application's own error handling. */
 export function throwing<Raw>(check: Check<Raw>): Check<Raw> {
   function throwDenial(verdict: Verdict): Verdict {
     if (!verdict.allowed && verdict.problem !== undefined) throw new DenialError(verdict);

@@ -23,19 +23,19 @@ export interface DegradationOptions {
   readonly now: () => number;
 }
 
-/** A policy that the store could not count, and why. */
+/** A policy that the store could not count, with the reason. */
 export interface Unanswered<Raw> {
   readonly applied: AppliedPolicy<Raw>;
   readonly fault: StoreFault;
 }
 
-/** What was decided without the store, and what was counted for it. */
+/** A decision without the store, and the consumptions that this process counted for it. */
 export interface LocalDecision<Raw> {
   readonly denial: Denied | undefined;
   readonly counted: readonly Counted<Raw>[];
 }
 
-/** What decides where the store could not: the table in docs/operations.md. */
+/** Decides by policy while the store cannot: the table in docs/operations.md. */
 export class Degradation {
   readonly #options: DegradationOptions;
   readonly #local: MemoryDecisionStore;
@@ -46,18 +46,18 @@ export class Degradation {
     this.#local = new MemoryDecisionStore();
   }
 
-  /** The store answered about a token: the grace period starts anew. */
+  /** The store has answered about a token: the grace period starts again. */
   noteAnswer(): void {
     this.#lastAnswerAt = steadyNow();
   }
 
-  /** Would a token be refused now about which the store cannot say whether it is revoked? */
+  /** Would a token be refused now if the store cannot say whether it is revoked? */
   refusesUnknown(policy: RevocationPolicy = this.#options.revocationPolicy): boolean {
     if (typeof policy === "object") return steadyNow() - this.#lastAnswerAt > policy.graceMs;
     return policy === "deny";
   }
 
-  /** May a token pass about which the store could not say whether it is revoked? Undefined means yes. */
+  /** The refusal of a token if the store could not say whether it is revoked; undefined if the token may pass. */
   decideRevocation(
     { question }: VerifiedToken,
     fault: StoreFault,
@@ -74,8 +74,8 @@ export class Degradation {
   }
 
   /**
-   * Decides about policies that the store could not count: by a bounded count of this process, by letting the request
-   * pass, or by refusing it. The counts are ours alone, so a request that passes gets no fields about them.
+   * Decides about policies that the store could not count: by a count in this process, by letting the request pass, or by
+   * refusing it. Other processes do not know these counts, so a request that passes gets no rate-limit fields for them.
    */
   decideLimits<Raw>(unanswered: readonly Unanswered<Raw>[]): LocalDecision<Raw> {
     const decision = this.#decideLocally(unanswered);
@@ -98,18 +98,18 @@ export class Degradation {
       token: undefined,
       afterToken: [],
     });
-    const settled: AppliedQuota[] = [];
+    const quotas: AppliedQuota[] = [];
     const counted: Counted<Raw>[] = [];
     local.forEach((applied, index) => {
-      const tally = answer.beforeToken[index];
-      if (tally === undefined || tally instanceof StoreFault) return;
-      settled.push(quotaAfter(applied, tally));
-      if (tally.receipt !== undefined) counted.push({ applied, receipt: tally.receipt, store: this.#local.quotas });
+      const counter = answer.beforeToken[index];
+      if (counter === undefined || counter instanceof StoreFault) return;
+      quotas.push(quotaAfter(applied, counter));
+      if (counter.receipt !== undefined) counted.push({ applied, receipt: counter.receipt, store: this.#local.quotas });
     });
-    return { denial: denyExhausted(settled, false, this.#options.now()), counted };
+    return { denial: denyExhausted(quotas, false, this.#options.now()), counted };
   }
 
-  /** This process' part of a limit. */
+  /** The share of this process in a limit. */
   #divide<Raw>({ policy, charge }: AppliedPolicy<Raw>): AppliedPolicy<Raw> {
     const { instances } = this.#options;
     const burst = charge.burst === undefined ? undefined : Math.ceil(charge.burst / instances);

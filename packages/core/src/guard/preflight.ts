@@ -15,13 +15,13 @@ export class PreflightAnswers {
   }
 
   /**
-   * The same admission, but a preflight that it lets pass gets its whole answer here. Passed on, it would be a request that
-   * nobody has authenticated, before a handler that may not look at the method.
+   * The guard, but a preflight that passes it is answered here. Otherwise an unauthenticated request would reach a handler, and
+   * the handler may not look at the method.
    */
-  inPlaceOf<Raw>(admit: (exchange: GateExchange<Raw>) => Decision | Promise<Decision>): Check<Raw> {
+  inPlaceOf<Raw>(guard: (exchange: GateExchange<Raw>) => Decision | Promise<Decision>): Check<Raw> {
     const answer = (decision: Decision): Verdict => this.#answer(decision);
-    return function admitOrAnswer(exchange) {
-      const decision = admit(exchange);
+    return function guardOrAnswer(exchange) {
+      const decision = guard(exchange);
       if (!isPreflight(exchange)) return decision;
       return decision instanceof Promise ? decision.then(answer) : answer(decision);
     };

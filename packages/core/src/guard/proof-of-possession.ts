@@ -14,34 +14,34 @@ export interface ProofOfPossessionOptions {
   readonly toleranceSeconds: number;
   readonly keys: Keyspace;
   readonly challenges: Challenges;
-  /** Is our clock known to be wrong? @default it never is */
+  /** Is the clock of this process known to be wrong? @default never */
   readonly clockDiffers?: (() => boolean) | undefined;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
 
-/** A proof that holds, if the store has not seen it before. */
+/** A proof that is valid if the store has not seen it before. */
 export interface Proof {
   readonly use: ReplayCheck;
-  /** For the response. */
+  /** Fields for the response: a new nonce. */
   readonly headers: readonly Header[];
 }
 
-/** Proof that the sender of a bound token has the key it is bound to (DPoP, RFC 9449). */
+/** Verifies that the sender of a bound token has the key that the token is bound to (DPoP, RFC 9449). */
 export class ProofOfPossession {
   readonly #options: ProofOfPossessionOptions;
   readonly #nonces: DpopNonces | undefined;
-  /** A use must be remembered for as long as its proof may be accepted, on whichever clock. */
-  readonly #useMs: number;
+  /** A proof is remembered for as long as it may be accepted, by any of the clocks. */
+  readonly #rememberMs: number;
 
   constructor(options: ProofOfPossessionOptions) {
     const { dpop, toleranceSeconds, now } = options;
     this.#options = options;
     this.#nonces = dpop.nonceSecret === undefined ? undefined : new DpopNonces(dpop.nonceSecret, now);
-    this.#useMs = Math.ceil((dpop.maxAgeSeconds + 2 * toleranceSeconds) * 1000) + 1000;
+    this.#rememberMs = Math.ceil((dpop.maxAgeSeconds + 2 * toleranceSeconds) * 1000) + 1000;
   }
 
-  /** Verifies the proof that comes with a token that is bound to this key. */
+  /** Verifies the proof for a token that is bound to the key with this thumbprint. */
   async prove<Raw>(exchange: Exchange<Raw>, { auth }: VerifiedToken, thumbprint: string): Promise<Proof | Denied> {
     const { dpop, toleranceSeconds, keys, challenges, clockDiffers, now } = this.#options;
     const proof = exchange.header("dpop");
@@ -64,11 +64,11 @@ export class ProofOfPossession {
     if (this.#nonces !== undefined && freshness === "unknown") return challenges.nonceRequired(this.#nonces.current());
     const headers: readonly Header[] =
       this.#nonces !== undefined && freshness === "stale" ? [["DPoP-Nonce", this.#nonces.current()]] : [];
-    return { use: { key: keys.proof(thumbprint, verified.jti), ttlMs: this.#useMs }, headers };
+    return { use: { key: keys.proof(thumbprint, verified.jti), ttlMs: this.#rememberMs }, headers };
   }
 }
 
-/** The path alone, also of a request line in absolute form, whose host is the client's word. */
+/** The path alone, also of a request line in absolute form: the client chooses the host there. */
 function pathOf(url: string): string {
   const path = url.startsWith("/") ? url : url.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, "");
   return path.startsWith("/") ? path : `/${path}`;

@@ -31,7 +31,7 @@ interface DenialKind {
   readonly type?: string;
 }
 
-/** Every way to say no: the one table from a code to its status, title and type. */
+/** The table of refusals: status, title and type of each code. */
 const denials: Readonly<Record<DenialCode, DenialKind>> = {
   credentials_required: { status: 401, title: "Credentials are required" },
   token_invalid: { status: 401, title: "The access token is not valid" },
@@ -86,49 +86,49 @@ export interface Problem {
 
 export type Header = readonly [name: string, value: string];
 
-/** The request may pass; the headers go on the response. */
+/** The request may pass. The headers are set on the response. */
 export interface Allowed {
   readonly allowed: true;
   readonly headers: readonly Header[];
 }
 
-/** The request is refused, with the whole answer. */
+/** The request is refused. This is the whole answer. */
 export interface Denied {
   readonly allowed: false;
   readonly status: number;
   readonly headers: readonly Header[];
   readonly problem: Problem;
-  /** The problem as JSON, ready to send. */
+  /** The problem as JSON. */
   readonly body: string;
-  /** A short phrase for logs, never sent to the client. */
+  /** A short phrase for logs. It is never sent to the client. */
   readonly cause: string;
   readonly form?: undefined;
   readonly removed?: undefined;
 }
 
 /**
- * How a handler gave its body. To node:http: `whole`, in one piece with the end of the response, or in `parts`. To a
- * framework that holds responses, as Koa does: a value for `json`, `text`, `bytes`, a `stream`, `null`; a status and no body
- * (`none`), or neither (`unset`).
+ * The way in which a handler has set its body. On node:http: `whole`, in one piece with the end of the response, or in `parts`.
+ * On a framework that holds responses, as Koa does: a value for `json`, `text`, `bytes`, a `stream`, `null`; a status without a
+ * body (`none`), or neither (`unset`).
  */
 export type BodyForm = (typeof bodyForms)[number];
 
 export const bodyForms = ["whole", "parts", "json", "text", "bytes", "stream", "null", "none", "unset"] as const;
 
-/** The request is answered here, by one of the gate's own routes. */
+/** The request is answered by the gate itself: by a route, a response cache, or for a preflight. */
 export interface Reply {
   readonly allowed: false;
   readonly status: number;
   readonly headers: readonly Header[];
   readonly body: string | Uint8Array;
-  /** For the response of a handler, given again: how the handler gave its body. */
+  /** For a stored response: the way in which the handler has set its body. */
   readonly form?: BodyForm | undefined;
-  /** Fields, in lower case, that stood on the response before its handler, which removed them. */
+  /** Lower-case names of fields that were set before the handler, and that the handler has removed. */
   readonly removed?: readonly string[] | undefined;
   readonly problem?: undefined;
 }
 
-/** What a check that only admits or refuses says. */
+/** The verdict of a check that only allows or refuses. */
 export type Decision = Allowed | Denied;
 
 export type Verdict = Decision | Reply;
@@ -136,7 +136,7 @@ export type Verdict = Decision | Reply;
 export const allowed: Allowed = Object.freeze({ allowed: true, headers: Object.freeze([]) });
 
 export interface DenialDetails {
-  /** Why, in a short fixed phrase for logs; no identifiers. */
+  /** The reason in a short fixed phrase for logs, without identifiers. */
   readonly cause: string;
   /** Response headers besides the content type and `Cache-Control: no-store`. */
   readonly headers?: readonly Header[];
@@ -197,7 +197,7 @@ const plainAnswers = Object.fromEntries(
   (Object.keys(denials) as DenialCode[]).map((code) => [code, prepare(code)]),
 ) as Record<DenialCode, PreparedAnswer>;
 
-/** What is left of an answer when the response has already begun: a refusal becomes an error, another answer nothing. */
+/** The error for a refusal that comes after the response has begun; undefined for a reply, which is dropped. */
 export function lateError(answer: Denied | Reply): DenialError | undefined {
   return answer.problem === undefined ? undefined : new DenialError(answer);
 }
