@@ -2,7 +2,7 @@ import { exchangeFor, NodeExchange, onHandlingEnd } from "@portcullis/core/adapt
 import type { Attachment, Handling, RequestState } from "@portcullis/core/adapter";
 import type { Context } from "koa";
 
-/** The exchange of a context, as middleware at this attachment sees it. */
+/** The exchange of a context at this attachment. */
 export function exchangeOf(ctx: Context, attachment: Attachment): KoaExchange {
   return exchangeFor(ctx, attachment, (state) => new KoaExchange(ctx, state));
 }

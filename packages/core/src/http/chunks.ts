@@ -1,19 +1,19 @@
 import { types } from "node:util";
 
-/** May it be written? */
+/** Is the value a chunk that can be written? */
 export function isChunk(chunk: unknown): chunk is string | Uint8Array {
-  // Also one of another realm, as test runners and `node:vm` have them.
+  // It may come from another realm, as in test runners and `node:vm`.
   return typeof chunk === "string" || types.isUint8Array(chunk);
 }
 
-/** What the end of a response says if it says it all; undefined if that cannot be told. */
+/** The whole body of a response that is sent with its end alone; undefined if its encoding is unknown. */
 export function wholeOf(chunk: unknown, encoding: unknown): Buffer | undefined {
   return isChunk(chunk) ? bytesOf(chunk, encoding, "same") : Buffer.alloc(0);
 }
 
 /**
- * A chunk as bytes: the same ones, or a copy where they are kept for longer than its owner may leave them alone. Undefined
- * for a text in an encoding that nobody knows.
+ * The bytes of a chunk: the same memory, or a copy for bytes that are kept, since the owner of a chunk may reuse it. Undefined
+ * for a text in an unknown encoding.
  */
 export function bytesOf(chunk: string | Uint8Array, encoding: unknown, how: "same" | "copy"): Buffer | undefined {
   if (typeof chunk !== "string")

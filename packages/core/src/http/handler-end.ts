@@ -12,12 +12,12 @@ import { onResponseEnd } from "./response-end.js";
 export const handlerPatienceMs = 10_000;
 
 /**
- * Calls the listener once, when the request is done: its response is over and its handler has ended, or `patienceMs` have
+ * Calls the listener once, when the request is done: its response is over and its handler has ended, or `waitMs` have
  * passed since the response was over. The status is 0 if the response broke off.
  */
 export function onRequestDone(
   exchange: Pick<Exchange, "onClose" | "onHandled">,
-  patienceMs: number,
+  waitMs: number,
   listener: (status: number) => void,
 ): void {
   let handled = false;
@@ -28,15 +28,15 @@ export function onRequestDone(
   });
   exchange.onClose((status) => {
     if (handled) return listener(status);
-    const timer = setTimeout(settle, patienceMs).unref();
+    const timer = setTimeout(conclude, waitMs).unref();
 
-    function settle(): void {
+    function conclude(): void {
       finish = undefined;
       clearTimeout(timer);
       listener(status);
     }
 
-    finish = settle;
+    finish = conclude;
   });
 }
 

@@ -8,15 +8,15 @@ import { writeAnswer } from "./write-answer.js";
 /** A response that is about to be sent. */
 export interface Outgoing {
   readonly status: number;
-  /** Its fields, by their lower-case names. */
+  /** The header fields by lower-case name. */
   readonly fields: OutgoingHttpHeaders;
-  /** Those that stood there before the handler. */
+  /** The fields that were set before the handler ran. */
   readonly before: OutgoingHttpHeaders;
-  /** The whole body, if it is known before the first byte is sent. */
+  /** The whole body if it is known before the first byte is sent. */
   readonly body: Uint8Array | undefined;
   /**
-   * Has sending something thrown before? Then this may be the answer to that error, with fields and a status that belong to
-   * what was not sent.
+   * Has an earlier attempt to send thrown? Then this may be the answer to that error, with fields and a status of the response
+   * that was not sent.
    */
   readonly afterError: boolean;
   readonly set: (name: string, value: string) => void;
@@ -24,87 +24,87 @@ export interface Outgoing {
 
 /** A response whose handlers have returned, while middleware in front of the interceptor may still change it. */
 export interface Returned extends Outgoing {
-  /** Undefined for a body that cannot be given again. */
+  /** Undefined for a body that cannot be stored and sent again. */
   readonly form: BodyForm | undefined;
 }
 
-/** The head of a response when it has been made: middleware may change it until then, also after a handler has ended. */
+/** The final head of a response. Middleware may change a head until it is sent, also after the handler has ended. */
 export interface Head {
   readonly status: number;
-  /** As they are sent, by their lower-case names. */
+  /** The fields that are sent, by lower-case name. */
   readonly fields: OutgoingHttpHeaders;
   /**
-   * The fields as they reached the interceptor, where middleware behind it has waited for the head to change them, as
-   * sessions do to set a cookie; `"unknown"` if something else is sent instead. Undefined where none has waited.
+   * The fields as they reached the interceptor, if middleware behind it changes the head at the last moment, as session
+   * middleware does to set a cookie; `"unknown"` if another response is sent instead. Undefined without such middleware.
    */
   readonly reached: OutgoingHttpHeaders | "unknown" | undefined;
 }
 
-/** Sees a response on its way out, and may answer in its place. */
+/** Gets a response before it is sent, and may replace it. */
 export interface Interceptor {
-  /** Request fields that the handler must not see, because what they ask for is done here. */
+  /** Request fields that are hidden from the handler, because the interceptor handles them. */
   readonly hidden: readonly string[];
   /** A body of more bytes is not kept. */
   readonly mostBytes: number;
   /**
-   * Must `begin` be called for a response that is never sent, too? Some frameworks, Koa 2 for one, send nothing where the
-   * client has gone, although their handlers have done their work. @default false
+   * Must `begin` also be called for a response that is never sent? Some frameworks, such as Koa 2, send nothing if the client
+   * has gone, although the handler has done its work. @default false
    */
   readonly beginsUnsent?: boolean | undefined;
   /**
-   * Called once, before the first byte. A reply goes out instead of the response; `"notModified"` makes it a 304;
-   * `"follow"` asks for the body, `"pass"` for nothing more.
+   * Called once, before the first byte. A reply is sent instead of the response; `"notModified"` makes the response a 304;
+   * `"follow"` asks for the body; `"pass"` asks for nothing more.
    */
   begin(outgoing: Outgoing): Reply | "notModified" | "follow" | "pass";
   /**
-   * Called before `begin` where the framework holds the response until its middleware has returned, as Koa does. A reply
-   * takes the place of the response; `"follow"` asks for the body. Not called for a response that a handler sends itself.
+   * Called before `begin` if the framework holds the response until its middleware has returned, as Koa does. A reply replaces
+   * the response; `"follow"` asks for the body. Not called for a response that a handler sends itself.
    */
   returned?(response: Returned): Reply | "follow" | "pass";
-  /** Called instead of `returned` where a handler has thrown, with the status of its error. A reply hides the error. */
+  /** Called instead of `returned` if a handler has thrown, with the status of its error. A reply hides the error. */
   failed?(status: number): Reply | undefined;
   /**
-   * Called once, after `begin`: when the head has been made, or with nothing when the response is over without one, since its
-   * client has gone. Before or after `complete`.
+   * Called once, after `begin`: with the final head, or with undefined if the response is over without a head because its client
+   * has gone. It may come before or after `complete`.
    */
   headMade?(head: Head | undefined): void;
-  /** Called once, when the head of a response is sent and its body is not at its end, unless the response was replaced. */
+  /** Called once, when the head is sent before the body is complete, unless the response was replaced. */
   headSent(): void;
   /**
-   * The whole body; undefined if it was too large, as soon as it is, or if sending has failed. Not called for a response that
-   * breaks off, also where its handler ends it because of that.
+   * Called with the whole body; or with undefined as soon as the body is too large or sending has failed. Not called for a
+   * response that breaks off, also if its handler ends it for that reason.
    */
   complete(body: Uint8Array | undefined): void;
 }
 
-/** One interceptor on its response. */
+/** An interceptor on one response. */
 export interface Interception {
   readonly interceptor: Interceptor;
   /** The fields of the response before the handler. */
   readonly before: OutgoingHttpHeaders;
-  /** Has nothing been sent, or begun to be? */
+  /** Has nothing been sent yet? */
   readonly isWaiting: boolean;
-  /** Has a handler tried to send something, and failed? */
+  /** Has an attempt to send thrown? */
   readonly hasFailed: boolean;
-  /** Gives the hidden fields back to the request, for middleware in front of the interceptor. */
+  /** Restores the hidden fields of the request, for middleware in front of the interceptor. */
   uncover(): void;
   /** Calls `begin` for a response that is never sent. */
   beginUnsent(): void;
-  /** Calls `headMade` with nothing for a response that is never sent. */
+  /** Calls `headMade` with undefined for a response that is never sent. */
   endUnsent(): void;
 }
 
 type Done = (error?: Error | null) => void;
 
-/** A file has been read after this time, or is so long that its end is not waited for. */
+/** Time to wait for the end of a handler whose response is replaced: enough to read most files. */
 const patienceMs = 100;
 
-/** Fields about a body, which a 304 does not have (RFC 9110 15.4.5). */
+/** Fields that describe a body. A 304 does not have them (RFC 9110 15.4.5). */
 export const bodyFields: readonly string[] = [
   ...["content-type", "content-length", "content-encoding", "content-language", "content-range", "transfer-encoding"],
 ];
 
-/** Of a response that has begun already. */
+/** The interception of a response that has already begun. */
 function noInterception(interceptor: Interceptor): Interception {
   const nothing = (): void => undefined;
   const state = { isWaiting: false, hasFailed: false };
@@ -112,9 +112,9 @@ function noInterception(interceptor: Interceptor): Interception {
 }
 
 /**
- * Puts an interceptor between a handler and its response. Bytes go out when the handler writes them: nothing is held back.
- * Whoever wraps the response later, as compression does, is seen with what it makes of it. `heldBody` is the body that a
- * framework holds and does not write, because the method is HEAD.
+ * Puts an interceptor between a handler and its response. Bytes are sent when the handler writes them: nothing is held back.
+ * Middleware that wraps the response later, such as compression, runs first, so the interceptor gets its output. `heldBody`
+ * returns the body that a framework holds and does not write because the method is HEAD.
  */
 export function interceptResponse(
   req: IncomingMessage,
@@ -131,14 +131,14 @@ export function interceptResponse(
   let state: "waiting" | "following" | "passing" | "replaced" = "waiting";
   const chunks: Buffer[] = [];
   let size = 0;
-  /** The body of a response that is sent in one piece, while it is. */
+  /** The body of a response that is being sent in one piece. */
   let whole: Uint8Array | undefined;
-  /** Is a body sent at once, by functions that may call each other? */
+  /** Is a whole body being sent? The functions of the response may call each other then. */
   let isSendingWhole = false;
   let hasFailed = false;
   let isHeadSent = false;
   let isHeadMade = false;
-  /** Sends what takes the place of a response whose handler has not ended it yet. */
+  /** Sends the replacement of a response that its handler has not ended yet. */
   let held: (() => void) | undefined;
   const covered: Record<string, unknown> = {};
   for (const name of interceptor.hidden) {
@@ -151,7 +151,7 @@ export function interceptResponse(
   }
 
   function begin(written: Uint8Array | undefined, isEnd = false): void {
-    // First, so that whatever the interceptor does to the response does not come back here.
+    // First, so that calls by the interceptor do not come back here.
     state = "passing";
     uncover();
     const body = req.method === "HEAD" ? (heldBody?.() ?? written) : written;
@@ -189,19 +189,19 @@ export function interceptResponse(
   }
 
   /**
-   * Frameworks take it for an abort if a response ends while they still send a file. So its handler ends it, whose body goes
-   * nowhere; or we do after a moment, since that body may be endless.
+   * A framework takes it for an abort if a response ends while it still sends a file. So the replacement is sent when the handler
+   * ends the response, whose body is dropped; or after a short time, since that body may be endless.
    */
   function replaceLater(): void {
     state = "replaced";
     const fields = Object.entries(res.getHeaders());
     const stated = Object.getOwnPropertyDescriptor(res, "headersSent");
-    // To its handler the head has been sent. What is set after that, as by the answer to an error, goes nowhere.
+    // For its handler the head has been sent. Fields that are set later, as for the answer to an error, are dropped.
     Object.defineProperty(res, "headersSent", { value: true, configurable: true });
     const timer = setTimeout(sendLate, patienceMs);
     held = send;
 
-    /** Its handler is elsewhere: nobody but the client can hear of an error. */
+    /** The handler has returned, so an error can be told to the client only. */
     function sendLate(): void {
       try {
         send();
@@ -238,7 +238,7 @@ export function interceptResponse(
     if (bytes !== undefined) chunks.push(bytes);
   }
 
-  /** The last byte is there, unless there were too many before. */
+  /** The body is complete, unless it was too large. */
   function finish(): void {
     if (state !== "following") return;
     state = "passing";
@@ -246,17 +246,14 @@ export function interceptResponse(
     interceptor.complete(body.byteLength > interceptor.mostBytes ? undefined : body);
   }
 
-  /** The body will not be known. */
+  /** Stops collecting the body. */
   function giveUp(): void {
     state = "passing";
     chunks.length = 0;
     interceptor.complete(undefined);
   }
 
-  /**
-   * Sending has thrown: what is sent after that is no part of the response that was meant or announced, but the answer to the
-   * error.
-   */
+  /** Sending has thrown. Bytes that are sent later belong to the answer to this error, not to the response. */
   function fail(): void {
     hasFailed = true;
     if (state === "following" || (state === "replaced" && !res.headersSent)) giveUp();
@@ -268,7 +265,7 @@ export function interceptResponse(
     interceptor.headSent();
   }
 
-  /** HTTP/2 makes a head by itself where there is no body. Node makes none for a client that has gone. */
+  /** HTTP/2 makes a head by itself if there is no body. Node makes no head for a client that has gone. */
   function noteHead(reached?: Head["reached"]): void {
     if (isHeadMade) return;
     isHeadMade = true;
@@ -277,12 +274,12 @@ export function interceptResponse(
   }
 
   const interceptedWriteHead = function interceptedWriteHead(status: number, ...rest: unknown[]): ServerResponse {
-    // Middleware behind has put itself in front of this function, and has just changed the head.
+    // Middleware behind the interceptor has wrapped this function, and has just changed the head.
     const isChanged = state !== "waiting" && res.writeHead !== interceptedWriteHead;
     const reached = !isChanged ? undefined : state === "replaced" ? "unknown" : fieldsOf(res);
     try {
       if (state === "waiting") {
-        // Node throws, and changes nothing.
+        // Node throws and changes nothing.
         if (!isStatus(status)) return writeHead(status);
         applyHead(res, status, rest);
         begin(undefined);
@@ -294,7 +291,7 @@ export function interceptResponse(
       throw error;
     }
     noteHead(reached);
-    // In HTTP/1 it goes out with the first byte of the body, or when it is flushed.
+    // In HTTP/1 the head is sent with the first byte of the body, or when it is flushed.
     if (req.httpVersionMajor > 1) noteHeadSent();
     return res;
   };
@@ -314,9 +311,9 @@ export function interceptResponse(
   };
 
   res.write = function interceptedWrite(chunk: unknown, encoding?: unknown, done?: Done) {
-    // Of what is no chunk nothing is sent: Node throws, and another response may follow.
+    // For a value that is not a chunk, Node throws and sends nothing. Another response may follow.
     if (state === "waiting" && isChunk(chunk)) begin(undefined);
-    // The `end` of HTTP/2 calls this.
+    // `end` of HTTP/2 calls this function.
     if (isSendingWhole) return write(chunk, encoding, done);
     if (state === "replaced") {
       const told = typeof encoding === "function" ? (encoding as Done) : done;
@@ -380,8 +377,8 @@ export function interceptResponse(
 }
 
 /**
- * A handler may end its response because its client has gone. What it has written by then is the whole only where the length
- * says so.
+ * Has the response of a client that has gone broken off? A handler may end it for that reason, so the body is complete only if
+ * `Content-Length` says so.
  */
 function isBrokenOff(res: ServerResponse): boolean {
   return isDead(res) && !res.hasHeader("content-length");

@@ -1,21 +1,21 @@
 import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { Header } from "./verdict.js";
 
-/** May a head have it? As Node reads it. */
+/** Is the status valid for a head, by the rules of Node? */
 export function isStatus(status: unknown): boolean {
   const code = (status as number) | 0;
   return code >= 100 && code <= 999;
 }
 
-/** What `writeHead` was given, as if it had been set before. */
+/** Applies the arguments of `writeHead` to a response. */
 export function applyHead(res: ServerResponse, status: number, rest: readonly unknown[]): void {
   res.statusCode = status;
   const [first, second] = rest;
   if (typeof first === "string") res.statusMessage = first;
-  // As Node reads it: the fields are the second argument, also behind a reason that is undefined or null.
+  // As in Node: the fields are the second argument, also after a reason that is undefined or null.
   const given = typeof first === "string" ? second : (second ?? first);
   if (Array.isArray(given)) {
-    // HTTP/2 takes pairs, too.
+    // HTTP/2 also accepts pairs.
     const list = (Array.isArray(given[0]) ? given.flat() : given) as readonly unknown[];
     for (let at = 0; at + 1 < list.length; at += 2) res.removeHeader(String(list[at]));
     for (let at = 0; at + 1 < list.length; at += 2) {
@@ -24,18 +24,18 @@ export function applyHead(res: ServerResponse, status: number, rest: readonly un
     }
   } else if (typeof given === "object" && given !== null) {
     for (const [name, value] of Object.entries(given as OutgoingHttpHeaders)) {
-      // Node throws at a value that is undefined.
+      // Node throws for an undefined value.
       res.setHeader(name, value as OutgoingHttpHeader);
     }
   }
 }
 
-/** The fields of a response by themselves: a field may have the name of what every other object has. */
+/** The fields of a response in an object without a prototype: a field may have the name of an inherited property. */
 export function fieldsOf(res: Pick<ServerResponse, "getHeaders">): OutgoingHttpHeaders {
   return Object.assign(Object.create(null) as OutgoingHttpHeaders, res.getHeaders());
 }
 
-/** Sets fields; those without a value are left out. */
+/** Sets fields on a response. Fields without a value are left out. */
 export function setAll(
   res: ServerResponse,
   fields: Iterable<readonly [string, OutgoingHttpHeader | undefined] | Header>,
