@@ -3,7 +3,7 @@ import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken, Verifier } from "../auth/verifier.js";
 import type { CacheService } from "../cache/cache-service.js";
 import type { RateLimitFormat } from "../http/fields.js";
-import type { Decision, Denied } from "../http/verdict.js";
+import type { Decision, Denied, Header, Reply, Verdict } from "../http/verdict.js";
 import { allowed, unavailable } from "../http/verdict.js";
 import type { Consumed, ConsumptionFactory } from "../limits/consumption.js";
 import { findBlocked } from "../limits/deny-list.js";
@@ -13,15 +13,15 @@ import type { AppliedPolicy, Policy } from "../limits/policy.js";
 import { countsAddresses } from "../limits/policy.js";
 import type { Counted, Settlement } from "../limits/settlement.js";
 import type { RevocationPolicy } from "../options.js";
-import type { GateExchange, RequestState } from "../request/state.js";
+import type { Check, GateExchange, RequestState } from "../request/state.js";
 import type { Answer, Question, UsageCorrections, CounterState } from "../store/ports/decisions.js";
 import { StoreFault, faultForAll } from "../store/ports/decisions.js";
+import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { schemeOf } from "./challenges.js";
 import type { Degradation } from "./degradation.js";
-import type { Identity, IdentifyServices } from "./identify.js";
-import { createIdentify } from "./identify.js";
-import type { Proof } from "./proof-of-possession.js";
+import type { Identity, IdentifyServices, Proof } from "./identify.js";
+import { createIdentify, isPreflight } from "./identify.js";
 
 /** The services that the guards of one gate share. */
 export interface GuardServices<Raw> extends IdentifyServices<Raw> {
@@ -303,4 +303,39 @@ const emptyAnswer: Answer = { beforeToken: [], revoked: undefined, afterToken: [
 /** If nothing could be asked at all, every part of the question has the same fault. */
 function orFaults(answer: Answer | StoreFault, question: Question): Answer {
   return answer instanceof StoreFault ? faultForAll(question, answer) : answer;
+}
+
+const noStore: Header = ["Cache-Control", "no-store"];
+
+/** Answers the CORS preflights of one gate. */
+export class PreflightAnswers {
+  readonly #logger: Logger;
+  #warned = false;
+
+  constructor(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  /**
+   * The guard, but a preflight that passes it is answered here. Otherwise an unauthenticated request would reach a handler, and
+   * the handler may not look at the method.
+   */
+  inPlaceOf<Raw>(guard: (exchange: GateExchange<Raw>) => Decision | Promise<Decision>): Check<Raw> {
+    const answer = (decision: Decision): Verdict => this.#answer(decision);
+    return function guardOrAnswer(exchange) {
+      const decision = guard(exchange);
+      if (!isPreflight(exchange)) return decision;
+      return decision instanceof Promise ? decision.then(answer) : answer(decision);
+    };
+  }
+
+  #answer(decision: Decision): Decision | Reply {
+    if (!decision.allowed) return decision;
+    if (!this.#warned) {
+      this.#warned = true;
+      const advice = 'put the CORS middleware before the gate, or say preflight: "pass" if it stands behind it';
+      this.#logger.warn({}, `portcullis: a CORS preflight was answered without CORS fields; ${advice}`);
+    }
+    return { allowed: false, status: 204, headers: [...decision.headers, noStore], body: "" };
+  }
 }
