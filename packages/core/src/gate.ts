@@ -117,7 +117,7 @@ export function createGate<Raw, Middleware extends object>(
 
     function make(authentication: GuardParts<Raw>["authentication"]): Check<Raw> {
       const admission = createGuard(services, { ...parts, authentication });
-      return identifies && preflight === "answer" ? preflights.inPlaceOf(admission) : admission;
+      return identifies && preflight === "answer" ? preflights.wrap(admission) : admission;
     }
 
     const lenient = make(parts.authentication === "required" ? "optional" : parts.authentication);

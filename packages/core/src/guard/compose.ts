@@ -54,19 +54,19 @@ export function some<Raw>(checks: readonly Check<Raw>[]): Check<Raw> {
 }
 
 /** Passes requests without credentials as anonymous. Bad credentials are still refused. */
-export function anonymousToo<Raw>(check: Check<Raw>): Check<Raw> {
-  function allowAnonymous(verdict: Verdict): Verdict {
+export function allowAnonymous<Raw>(check: Check<Raw>): Check<Raw> {
+  function allowWithout(verdict: Verdict): Verdict {
     return !verdict.allowed && verdict.problem?.code === "credentials_required" ? allowed : verdict;
   }
 
   return function checkUnlessAnonymous(exchange) {
     const verdict = check(exchange);
-    return verdict instanceof Promise ? verdict.then(allowAnonymous) : allowAnonymous(verdict);
+    return verdict instanceof Promise ? verdict.then(allowWithout) : allowWithout(verdict);
   };
 }
 
 /** Throws a refusal as an error, for the application's own error handling. */
-export function throwing<Raw>(check: Check<Raw>): Check<Raw> {
+export function throwOnDenial<Raw>(check: Check<Raw>): Check<Raw> {
   function throwDenial(verdict: Verdict): Verdict {
     if (!verdict.allowed && verdict.problem !== undefined) throw new DenialError(verdict);
     return verdict;

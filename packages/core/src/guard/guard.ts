@@ -320,7 +320,7 @@ export class PreflightAnswers {
    * The guard, but a preflight that passes it is answered here. Otherwise an unauthenticated request would reach a handler, and
    * the handler may not look at the method.
    */
-  inPlaceOf<Raw>(guard: (exchange: GateExchange<Raw>) => Decision | Promise<Decision>): Check<Raw> {
+  wrap<Raw>(guard: (exchange: GateExchange<Raw>) => Decision | Promise<Decision>): Check<Raw> {
     const answer = (decision: Decision): Verdict => this.#answer(decision);
     return function guardOrAnswer(exchange) {
       const decision = guard(exchange);

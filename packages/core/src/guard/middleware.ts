@@ -4,7 +4,7 @@ import { checkOneOf, optionError } from "../lib/validate.js";
 import { events } from "../telemetry/events.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import { anonymousToo, throwing } from "./compose.js";
+import { allowAnonymous, throwOnDenial } from "./compose.js";
 
 /** The checks behind a middleware, from which `some()`, `unless()` and others make new middleware. */
 export interface MiddlewareCheck<Raw> {
@@ -37,14 +37,14 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
     check: Check<Raw>,
     { onDeny = "respond" }: DenyOptions = {},
     {
-      lenient = anonymousToo(check),
+      lenient = allowAnonymous(check),
       identifies = false,
     }: Partial<Pick<MiddlewareCheck<Raw>, "lenient" | "identifies">> = {},
   ): Middleware {
     checkOneOf("onDeny", onDeny, ["respond", "throw"]);
     const observed = this.observe(check);
     const attachment = identifies ? this.#attachments.identifying : this.#attachments.plain;
-    const middleware = this.#options.bind(onDeny === "throw" ? throwing(observed) : observed, attachment);
+    const middleware = this.#options.bind(onDeny === "throw" ? throwOnDenial(observed) : observed, attachment);
     this.#checks.set(middleware, { check, onDeny, lenient, identifies });
     return middleware;
   }
