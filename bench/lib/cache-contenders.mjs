@@ -21,7 +21,7 @@ async function openPortcullis(redis, prefix) {
   const remote = createBareGate({ redis, prefix, logger, cache: { ttl: ttlMs, local: false } });
   const request = new FakeExchange();
   await local.requestCache()(request);
-  const { cache } = request.facts;
+  const { cache } = request.state.facts;
   return {
     name: "Portcullis",
     tiers: 2,

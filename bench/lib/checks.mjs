@@ -1,5 +1,5 @@
 // The gate's checks without a framework: core alone, called with exchanges made by hand.
-import { createFacts, createGate } from "../../packages/core/dist/adapter.js";
+import { RequestState, createGate } from "../../packages/core/dist/adapter.js";
 
 /** A gate whose middleware are its checks. */
 export function createBareGate(options) {
@@ -12,7 +12,7 @@ export class FakeExchange {
   raw = undefined;
   method = "GET";
   url = "/";
-  facts = createFacts();
+  state = new RequestState();
   #authorization;
 
   constructor(ip, authorization) {

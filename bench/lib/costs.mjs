@@ -89,7 +89,7 @@ async function createOperations() {
     { name: "express-rate-limit's MemoryStore: the counter alone", runLater: () => store.increment(address) },
     {
       name: "an empty exchange, part of each of ours",
-      run: () => new FakeExchange(address, bearer).facts,
+      run: () => new FakeExchange(address, bearer).state,
     },
     ...(await createRejections()),
   ];

@@ -48,7 +48,7 @@ async function growInProcess(_url, { callers, signOutShare }) {
     expectDenied(await guard(new FakeExchange(address, forged)), 401);
     const exchange = new FakeExchange(address, valid);
     expectAllowed(await guard(exchange));
-    await exchange.facts.cache.forUser().set("profile", profile);
+    await exchange.state.facts.cache.forUser().set("profile", profile);
   }
 }
 
@@ -66,7 +66,7 @@ async function growOnRedis(url, { callers, signOutShare }) {
     expectDenied(await guard(new FakeExchange(address, forged)), 401);
     const exchange = new FakeExchange(address, valid);
     expectAllowed(await guard(exchange));
-    await exchange.facts.cache.forUser().set("profile", profile);
+    await exchange.state.facts.cache.forUser().set("profile", profile);
   }
 }
 
@@ -84,7 +84,7 @@ async function growWithoutRedis(url, { callers, signOutShare }) {
     expectDenied(await guard(new FakeExchange(address, forged)), 401);
     const exchange = new FakeExchange(address, valid);
     expectAllowed(await guard(exchange));
-    const outcome = await exchange.facts.cache.forUser().delete("profile").catch(expectFault);
+    const outcome = await exchange.state.facts.cache.forUser().delete("profile").catch(expectFault);
     if (outcome !== "fault") throw new Error("a deletion was done by a Redis that is gone");
   }
 }

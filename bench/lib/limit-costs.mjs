@@ -42,7 +42,7 @@ function createOperations() {
     },
     {
       name: "an empty exchange, part of each of ours",
-      run: (call) => new FakeExchange(address(call), undefined).facts,
+      run: (call) => new FakeExchange(address(call), undefined).state,
     },
   ];
 }

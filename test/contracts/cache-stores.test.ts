@@ -3,7 +3,7 @@ import { Cluster, Redis } from "ioredis";
 import { startCluster } from "@portcullis/testkit";
 import type { RedisCluster } from "@portcullis/testkit";
 import { CacheService } from "../../packages/core/src/cache/cache-service.js";
-import { createFacts } from "../../packages/core/src/http/exchange.js";
+import { RequestState } from "../../packages/core/src/request/state.js";
 import { resolveCache } from "../../packages/core/src/cache/options.js";
 import type { Channels } from "../../packages/core/src/store/ports/channels.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
@@ -90,11 +90,11 @@ describe("cache stores", () => {
     });
     const admin = new Redis(testRedisUrl());
     cleanUp.push(() => admin.disconnect());
-    await factory.create(createFacts()).set("warm", 1);
+    await factory.create(new RequestState()).set("warm", 1);
     const before = await mgets(admin);
     await Promise.all(
       Array.from({ length: 20 }, async () => {
-        const cache = factory.create(createFacts());
+        const cache = factory.create(new RequestState());
         await Promise.all([cache.get("a"), cache.get("a"), cache.getMany(["a", "b", "c"]), cache.has("d")]);
         await cache.get("a");
       }),

@@ -219,9 +219,9 @@ describe("a guard made optional", () => {
         const verdict = await middleware.check(exchange);
         statuses.push(verdict.allowed ? 200 : verdict.status);
         if (!verdict.allowed) continue;
-        expect(exchange.facts.auth).to.equal(undefined);
-        expect(exchange.facts.cache, "the cache that handlers count on").not.to.equal(undefined);
-        expect(exchange.facts.quotas.map(({ policy }) => policy)).to.deep.equal(["address", "tenant"]);
+        expect(exchange.state.facts.auth).to.equal(undefined);
+        expect(exchange.state.facts.cache, "the cache that handlers count on").not.to.equal(undefined);
+        expect(exchange.state.facts.quotas.map(({ policy }) => policy)).to.deep.equal(["address", "tenant"]);
       }
       expect(statuses).to.deep.equal([200, 200, 429, 429]);
     });

@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { isTrustworthyUrl } from "../../packages/core/src/lib/trustworthy-url.js";
+import { isTrustworthyUrl } from "../../packages/core/src/lib/validate.js";
 import { FakeIssuer, keySet, outcome, until } from "./support/issuer.js";
 
 describe("the keys of an issuer, by discovery", () => {

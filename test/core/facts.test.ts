@@ -82,7 +82,7 @@ describe("the facts of a token", () => {
     await gate.revocations.revoke(await admit(gate, token));
     const exchange = fakeExchange({ headers: { authorization: `Bearer ${token}` } });
     expect((await gate.guard().check(exchange)).allowed).to.be.false;
-    expect([exchange.facts.auth, exchange.facts.verified, exchange.facts.cache]).to.deep.equal([
+    expect([exchange.state.facts.auth, exchange.state.verified, exchange.state.facts.cache]).to.deep.equal([
       undefined,
       undefined,
       undefined,
@@ -165,7 +165,7 @@ describe("any claims that JSON can say", () => {
         const exchange = fakeExchange({ headers: { authorization: `Bearer ${token}` } });
         const verdict = await gate.guard().check(exchange);
         if (!verdict.allowed) return ["token_invalid", "token_too_large"].includes(verdict.problem.code);
-        const { auth } = exchange.facts;
+        const { auth } = exchange.state.facts;
         return (
           auth !== undefined &&
           [auth.subject, auth.issuer, auth.principal, auth.jti ?? "", auth.sessionId ?? ""].every(

@@ -182,7 +182,7 @@ describe("a challenge reads back as what it says", () => {
   it("of a missing scope names the scopes that are needed", async () => {
     const gate = openGate({ auth: { ...testAuth, realm: "api" } });
     const exchange = fakeExchange();
-    exchange.facts.auth = { scopes: ["orders:read"] } as never;
+    exchange.state.identify({ auth: { scopes: ["orders:read"] } } as never);
     const verdict = await gate.requireScopes("orders:read", "orders:write").check(exchange);
     const [, text = ""] = verdict.headers.find(([name]) => name === "WWW-Authenticate") ?? [];
     expect(parseChallenge(text).parameters).to.deep.equal({

@@ -8,8 +8,9 @@ import {
   identifyingTexts,
   unfit,
 } from "../../packages/core/src/auth/identifying-claim.js";
-import { createFacts } from "../../packages/core/src/adapter.js";
-import type { Auth, Denied, EndedSessions, RequestCache } from "../../packages/core/src/index.js";
+import type { VerifiedToken } from "../../packages/core/src/auth/verifier.js";
+import { RequestState } from "../../packages/core/src/adapter.js";
+import type { Denied, EndedSessions, RequestCache } from "../../packages/core/src/index.js";
 import { cleanUpInTest } from "../support/clean-up.js";
 import { openProcess } from "./support/cache.js";
 import type { FakeProcess } from "./support/cache.js";
@@ -21,9 +22,9 @@ import { withClaims } from "./support/mint.js";
 const wrong: readonly unknown[] = [true, false, 0.5, -1.5, 2 ** 53, -(2 ** 53), 1e300, [], ["a"], {}, { a: 1 }];
 /** The cache of a request whose token some gate has verified. */
 function cacheOf({ service }: FakeProcess, principal: string, claims: object): RequestCache {
-  const facts = createFacts();
-  facts.auth = { principal, subject: principal, issuer: "issuer", claims } as Auth;
-  return service.create(facts);
+  const state = new RequestState();
+  state.identify({ auth: { principal, subject: principal, issuer: "issuer", claims } } as VerifiedToken);
+  return service.create(state);
 }
 
 /** Also not in JSON. */

@@ -132,8 +132,8 @@ for (const where of ["memory", "redis"] as const) {
       await gate.quotas.setOverride("ip", { limit: 2, window: "10s" });
       const exchange = fakeExchange({ ip: address });
       await gate.guard().check(exchange);
-      expect(exchange.facts.quotas[0]).to.include({ limit: 2, windowSeconds: 10, remaining: 1 });
-      expect(exchange.facts.quotas[0]?.resetSeconds).to.be.within(9, 10);
+      expect(exchange.state.facts.quotas[0]).to.include({ limit: 2, windowSeconds: 10, remaining: 1 });
+      expect(exchange.state.facts.quotas[0]?.resetSeconds).to.be.within(9, 10);
       expect((await gate.quotas.peek("ip", address)).windowSeconds).to.equal(10);
     });
 
@@ -173,7 +173,7 @@ for (const where of ["memory", "redis"] as const) {
       const token = await signToken({ sub: "alice@example.com", tenant: "acme" });
       const exchange = fakeExchange({ headers: { authorization: `Bearer ${token}`, "x-api-key": "k-1" } });
       await gate.guard().check(exchange);
-      const { principal, issuer } = exchange.facts.auth!;
+      const { principal, issuer } = exchange.state.facts.auth!;
       const keys: [string, QuotaKey][] = [
         ["user", principal],
         ["key", "k-1"],

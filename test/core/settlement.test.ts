@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { tokenExchange } from "../../packages/core/src/http/message-exchange.js";
+import { tokenExchange } from "../../packages/core/src/guard/message-exchange.js";
 import { resolveLimit } from "../../packages/core/src/limits/options.js";
 import type { LimitOptions } from "../../packages/core/src/limits/options.js";
 import { Settlement } from "../../packages/core/src/limits/settlement.js";

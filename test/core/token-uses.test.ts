@@ -193,7 +193,7 @@ describe("what confirms the sender of a token", () => {
     return (await refuse(gate, withClaims({ cnf }))).cause;
   }
 
-  const bound = "a DPoP-bound token came as a Bearer token";
+  const bound = "a DPoP-bound token was sent as a Bearer token";
   const unproven = "cnf asks for a proof that auth.dpop or auth.certificateBound would allow";
 
   it("may have members beside the key that are not understood (RFC 7800 3.1)", async () => {

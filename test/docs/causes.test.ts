@@ -10,6 +10,7 @@ const folders = [
   "auth/issuer-verifier.ts",
   "auth/verifier.ts",
   "guard/guard.ts",
+  "guard/identify.ts",
   "guard/authorize.ts",
   "limits/partition.ts",
   "services.ts",

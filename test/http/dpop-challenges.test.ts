@@ -40,7 +40,7 @@ for (const adapter of allAdapters) {
     const bound = (claims: object = {}) => signToken({ cnf: { jkt: client.thumbprint }, ...claims });
     const scope = 'error="insufficient_scope", scope="a b"';
     const stale =
-      'error="insufficient_user_authentication", error_description="A more recent or a stronger sign-in is needed", acr_values="phr", max_age="300"';
+      'error="insufficient_user_authentication", error_description="A more recent or stronger sign-in is required", acr_values="phr", max_age="300"';
     const invalid =
       'error="invalid_token", error_description="The access token is malformed, expired, revoked or not meant for this API"';
     const algs = 'algs="ES256"';

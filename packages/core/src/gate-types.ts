@@ -1,4 +1,4 @@
-import type { DenyOptions } from "./http/deny-options.js";
+import type { Denied, DenyOptions } from "./http/verdict.js";
 import type { IncomingMessage } from "node:http";
 import type { Auth } from "./auth/claims.js";
 import type { Identifier } from "./auth/identifying-claim.js";
@@ -7,7 +7,6 @@ import type { GateCache } from "./cache/cache-types.js";
 import type { Responses } from "./response-cache/purge.js";
 import type { ClaimTest, RecentAuthOptions } from "./guard/authorize.js";
 import type { RouteCondition } from "./http/path.js";
-import type { Denied } from "./http/verdict.js";
 import type { Finding } from "./lib/finding.js";
 import type { Health } from "./health/monitor.js";
 import type { Logins } from "./login/logins.js";

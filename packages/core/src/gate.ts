@@ -7,20 +7,18 @@ import { tokenPlaces } from "./response-cache/credentials.js";
 import { openResponseCaches } from "./response-cache/service.js";
 import { IssuerScope } from "./auth/issuer-scope.js";
 import type { AuthenticateOptions, Gate } from "./gate-types.js";
-import type { DenyOptions } from "./http/deny-options.js";
+import type { DenyOptions } from "./http/verdict.js";
 import type { GuardParts } from "./guard/guard.js";
-import { createGuard } from "./guard/guard.js";
+import { PreflightAnswers, createGuard } from "./guard/guard.js";
 import { requireAnyScope, requireClaim, requireRecentAuth, requireRole, requireScopes } from "./guard/authorize.js";
 import { every, exceptWhere, onlyWhere, some } from "./guard/compose.js";
 import { MiddlewareFactory } from "./guard/middleware.js";
-import { PreflightAnswers } from "./guard/preflight.js";
 import { HealthMonitor } from "./health/monitor.js";
-import { checkSource, messageExchange, tokenExchange, tolerantSources } from "./http/message-exchange.js";
+import { checkSource, messageExchange, tokenExchange, tolerantSources } from "./guard/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
 import { createLogins } from "./login/logins.js";
 import { throttleLogin } from "./login/throttle.js";
-import type { Attachment } from "./http/attachment.js";
-import type { Check } from "./http/check.js";
+import type { Attachment, Check } from "./request/state.js";
 import { resolveLimit } from "./limits/options.js";
 import { headersOf } from "./limits/policy.js";
 import { resolveResponseCache } from "./response-cache/options.js";
@@ -119,7 +117,7 @@ export function createGate<Raw, Middleware extends object>(
 
     function make(authentication: GuardParts<Raw>["authentication"]): Check<Raw> {
       const admission = createGuard(services, { ...parts, authentication });
-      return identifies && preflight === "answer" ? preflights.inPlaceOf(admission) : admission;
+      return identifies && preflight === "answer" ? preflights.wrap(admission) : admission;
     }
 
     const lenient = make(parts.authentication === "required" ? "optional" : parts.authentication);
@@ -259,7 +257,7 @@ export function createGate<Raw, Middleware extends object>(
       const exchange = message ?? tokenExchange<Raw>(typeof source === "string" ? source : "");
       const verdict = await (message === undefined ? verifyToken : verifyMessage)(exchange);
       if (!verdict.allowed) return verdict;
-      const { auth: who } = exchange.facts;
+      const { auth: who } = exchange.state.facts;
       return who === undefined ? services.challenges.credentialsRequired() : { allowed: true, auth: who };
     },
     principal(user) {

@@ -1,6 +1,6 @@
 import type { RateLimitFormat } from "./http/fields.js";
 import { rateLimitFormats } from "./http/fields.js";
-import { isTrustworthyUrl } from "./lib/trustworthy-url.js";
+import { checkInteger, checkObject, checkOneOf, checkString, isTrustworthyUrl, optionError } from "./lib/validate.js";
 import type { Policy } from "./limits/policy.js";
 import type { Logger } from "./telemetry/logger.js";
 import { createDefaultLogger } from "./telemetry/logger.js";
@@ -20,7 +20,6 @@ import type { ResolvedService } from "./store/service-name.js";
 import { checkService, resolveService } from "./store/service-name.js";
 import type { ResolvedTokens, TokensOptions } from "./sessions/options.js";
 import { acceptOwnTokens, resolveTokens } from "./sessions/options.js";
-import { checkInteger, checkObject, checkOneOf, checkString, optionError } from "./lib/validate.js";
 
 /** What decides about a token while the store cannot say whether it is revoked. */
 export type RevocationPolicy = "deny" | "allow" | { readonly graceMs: number };

@@ -9,7 +9,7 @@ import { CacheService } from "./cache/cache-service.js";
 import type { GuardServices } from "./guard/guard.js";
 import { createChallenges } from "./guard/challenges.js";
 import { Degradation } from "./guard/degradation.js";
-import { ProofOfPossession } from "./guard/proof-of-possession.js";
+import { ProofOfPossession } from "./guard/identify.js";
 import type { LoginServices } from "./login/throttle.js";
 import type { ResolvedAuth } from "./auth/resolve.js";
 import type { ResolvedOptions } from "./options.js";

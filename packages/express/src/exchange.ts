@@ -1,15 +1,15 @@
 import { exchangeFor, NodeExchange } from "@portcullis/core/adapter";
-import type { Exchange, Facts, Attachment } from "@portcullis/core/adapter";
+import type { Attachment, GateExchange, RequestState } from "@portcullis/core/adapter";
 import type { Request, Response } from "express";
 
-/** The exchange of a request, as middleware at this attachment sees it. */
-export function exchangeOf(req: Request, attachment: Attachment): Exchange<Request> {
-  return exchangeFor(req, attachment, (facts) => new ExpressExchange(req, facts));
+/** The exchange of a request at this attachment. */
+export function exchangeOf(req: Request, attachment: Attachment): GateExchange<Request> {
+  return exchangeFor(req, attachment, (state) => new ExpressExchange(req, state));
 }
 
-class ExpressExchange extends NodeExchange<Request> {
-  constructor(req: Request, facts: Facts) {
-    super(req, req, req.res as Response, facts);
+class ExpressExchange extends NodeExchange<Request, RequestState> {
+  constructor(req: Request, state: RequestState) {
+    super(req, req, req.res as Response, state);
   }
 
   get url(): string {
@@ -33,7 +33,7 @@ class ExpressExchange extends NodeExchange<Request> {
     return this.raw.body as unknown;
   }
 
-  /** A request of node:http itself has no application, and so no settings. */
+  /** A setting of the application. A request of node:http has no application, so it has no settings. */
   #setting(name: string): unknown {
     return (this.raw.app as Request["app"] | undefined)?.get(name);
   }

@@ -3,17 +3,17 @@ import type { Auth, LoginAttempt, Quota, RequestCache } from "@portcullis/core";
 export * from "./unaugmented.js";
 
 declare global {
-  // The way Express lets middleware say what it puts on a request.
+  // Express lets middleware declare the properties of a request in this way.
   // eslint-disable-next-line @typescript-eslint/no-namespace
   namespace Express {
     interface Request {
-      /** Who is asking; undefined for an anonymous request. Set by `guard()` and `authenticate()`. */
+      /** The user and the claims of the token; undefined for an anonymous request. Set by `guard()` and `authenticate()`. */
       auth?: Auth | undefined;
       /** The cache of this request. Set by `guard()` and `requestCache()`. */
       cache: RequestCache;
-      /** The rate limits that apply to this request. Set by `guard()` and `limit()`. */
+      /** The state of the rate limits of this request. Set by `guard()` and `limit()`. */
       quotas: readonly Quota[];
-      /** The attempt to sign in. Set by `throttleLogin()`. */
+      /** The sign-in attempt. Set by `throttleLogin()`. */
       loginAttempt?: LoginAttempt | undefined;
     }
   }

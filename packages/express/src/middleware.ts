@@ -1,21 +1,21 @@
-import type { Check, Denied, Reply, Attachment, Verdict } from "@portcullis/core/adapter";
-import { adoptMessage, lateError, showFacts, writeAnswer } from "@portcullis/core/adapter";
+import type { Attachment, Check, Denied, Reply, Verdict } from "@portcullis/core/adapter";
+import { adoptMessage, lateError, writeAnswer } from "@portcullis/core/adapter";
 import type { NextFunction, Request, RequestHandler, Response } from "express";
 import { exchangeOf } from "./exchange.js";
 
-/** A check as Express middleware: writes the answer, or the facts on the request, and goes on. */
+/** Makes Express middleware of a check. It writes the answer, or shows the facts on the request and calls `next`. */
 export function bindCheck(check: Check<Request>, property: string, attachment: Attachment): RequestHandler {
   return function portcullisMiddleware(req, res, next) {
-    // Called by no application of Express.
+    // The caller is not an Express application.
     if (typeof next !== "function" || (req.app as unknown) === undefined) {
       const error = adoptMessage(req, res, next);
       if (error !== undefined) return next(error);
     }
     const exchange = exchangeOf(req, attachment);
 
-    function settle(verdict: Verdict): void {
+    function apply(verdict: Verdict): void {
       if (!verdict.allowed) return respond(verdict, res, next);
-      showFacts(req, property, exchange.facts);
+      exchange.state.showFacts(req, property);
       if (!res.headersSent) for (const [name, value] of verdict.headers) res.setHeader(name, value);
       next();
     }
@@ -26,8 +26,8 @@ export function bindCheck(check: Check<Request>, property: string, attachment: A
     } catch (error) {
       return next(error);
     }
-    if (verdict instanceof Promise) verdict.then(settle, next);
-    else settle(verdict);
+    if (verdict instanceof Promise) verdict.then(apply, next);
+    else apply(verdict);
   };
 }
 

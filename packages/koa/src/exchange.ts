@@ -1,19 +1,19 @@
 import { exchangeFor, NodeExchange, onHandlingEnd } from "@portcullis/core/adapter";
-import type { Facts, Handling, Attachment } from "@portcullis/core/adapter";
+import type { Attachment, Handling, RequestState } from "@portcullis/core/adapter";
 import type { Context } from "koa";
 
-/** The exchange of a context, as middleware at this attachment sees it. */
+/** The exchange of a context at this attachment. */
 export function exchangeOf(ctx: Context, attachment: Attachment): KoaExchange {
-  return exchangeFor(ctx, attachment, (facts) => new KoaExchange(ctx, facts));
+  return exchangeFor(ctx, attachment, (state) => new KoaExchange(ctx, state));
 }
 
-export class KoaExchange extends NodeExchange<Context> implements Handling {
+export class KoaExchange extends NodeExchange<Context, RequestState> implements Handling {
   override readonly holdsResponse = true;
   running = 0;
   awaiting: (() => void)[] | undefined;
 
-  constructor(ctx: Context, facts: Facts) {
-    super(ctx, ctx.req, ctx.res, facts);
+  constructor(ctx: Context, state: RequestState) {
+    super(ctx, ctx.req, ctx.res, state);
   }
 
   get url(): string {

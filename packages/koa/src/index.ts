@@ -4,13 +4,13 @@ export * from "./unaugmented.js";
 
 declare module "koa" {
   interface ExtendableContext {
-    /** Who is asking; undefined for an anonymous request. Set by `guard()` and `authenticate()`. */
+    /** The user and the claims of the token; undefined for an anonymous request. Set by `guard()` and `authenticate()`. */
     auth?: Auth | undefined;
     /** The cache of this request. Set by `guard()` and `requestCache()`. */
     cache: RequestCache;
-    /** The rate limits that apply to this request. Set by `guard()` and `limit()`. */
+    /** The state of the rate limits of this request. Set by `guard()` and `limit()`. */
     quotas: readonly Quota[];
-    /** The attempt to sign in. Set by `throttleLogin()`. */
+    /** The sign-in attempt. Set by `throttleLogin()`. */
     loginAttempt?: LoginAttempt | undefined;
   }
 }

@@ -1,4 +1,4 @@
-import type { Check, Attachment } from "@portcullis/core/adapter";
+import type { Attachment, Check } from "@portcullis/core/adapter";
 import {
   beginHandling,
   endHandling,
@@ -7,13 +7,12 @@ import {
   lateError,
   restoreHeld,
   runBehind,
-  showFacts,
   watchAttempt,
 } from "@portcullis/core/adapter";
 import type { Context, Middleware } from "koa";
 import { exchangeOf } from "./exchange.js";
 
-/** A check as Koa middleware: writes the answer, or the facts on the context, and goes on. */
+/** Makes Koa middleware of a check. It writes the answer, or shows the facts on the context and calls `next`. */
 export function bindCheck(check: Check<Context>, property: string, attachment: Attachment): Middleware {
   return async function portcullisMiddleware(ctx, next, callback?: unknown) {
     if (typeof next !== "function" || typeof ctx.originalUrl !== "string" || (ctx.request as unknown) === undefined)
@@ -35,8 +34,8 @@ export function bindCheck(check: Check<Context>, property: string, attachment: A
         ctx.body = typeof verdict.body === "string" ? verdict.body : Buffer.from(verdict.body);
         return;
       }
-      showFacts(ctx, property, exchange.facts);
-      const { loginAttempt } = exchange.facts;
+      exchange.state.showFacts(ctx, property);
+      const { loginAttempt } = exchange.state.facts;
       const interception = exchange.takeInterception();
       if (interception !== undefined) await runBehind(ctx, interception, next);
       else await (loginAttempt === undefined ? next() : watchAttempt(loginAttempt, next));

@@ -1,6 +1,7 @@
 import { CacheService } from "../../../packages/core/src/cache/cache-service.js";
-import { createFacts } from "../../../packages/core/src/adapter.js";
-import type { Auth, CacheOptions, GateCache, RequestCache } from "../../../packages/core/src/index.js";
+import type { VerifiedToken } from "../../../packages/core/src/auth/verifier.js";
+import { RequestState } from "../../../packages/core/src/adapter.js";
+import type { CacheOptions, GateCache, RequestCache } from "../../../packages/core/src/index.js";
 import { resolveCache } from "../../../packages/core/src/cache/options.js";
 import type {
   CacheSignals,
@@ -176,10 +177,10 @@ export function openProcess(
     service,
     cache: service.outside,
     request(principal, signal) {
-      const facts = createFacts();
+      const state = new RequestState();
       const auth = { principal, subject: principal, issuer: "issuer", claims: { sub: principal } };
-      facts.auth = principal === undefined ? undefined : (auth as unknown as Auth);
-      return service.create(facts, signal === undefined ? undefined : { signal });
+      if (principal !== undefined) state.identify({ auth } as unknown as VerifiedToken);
+      return service.create(state, signal === undefined ? undefined : { signal });
     },
   };
 }

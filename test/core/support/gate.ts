@@ -1,12 +1,12 @@
-import { createFacts, createGate } from "../../../packages/core/src/adapter.js";
+import { RequestState, createGate } from "../../../packages/core/src/adapter.js";
 import type { Auth, Denied, Gate, PortcullisOptions } from "../../../packages/core/src/index.js";
-import type { Decision, Exchange } from "../../../packages/core/src/adapter.js";
+import type { Decision, GateExchange } from "../../../packages/core/src/adapter.js";
 import { cleanUpInTest } from "../../support/clean-up.js";
 import { silentLogger } from "../../support/logger.js";
 
 /** What the smallest possible adapter makes of a check: the check itself. */
 export interface FakeMiddleware {
-  readonly check: (exchange: Exchange<undefined>) => Decision | Promise<Decision>;
+  readonly check: (exchange: GateExchange<undefined>) => Decision | Promise<Decision>;
 }
 
 export type FakeGate = Gate<undefined, FakeMiddleware>;
@@ -29,7 +29,7 @@ export interface FakeRequest {
   readonly ip?: string;
   /** By lower-case name. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** As {@link Exchange.rawHeaders}. */
+  /** As {@link GateExchange.rawHeaders}. */
   readonly rawHeaders?: readonly string[];
 }
 
@@ -39,7 +39,7 @@ export function fakeExchange({
   ip = "192.0.2.1",
   headers = {},
   rawHeaders,
-}: FakeRequest = {}): Exchange<undefined> {
+}: FakeRequest = {}): GateExchange<undefined> {
   const byName = new Map(Object.entries(headers));
   return {
     raw: undefined,
@@ -47,7 +47,7 @@ export function fakeExchange({
     url,
     ip,
     trustsEveryProxy: false,
-    facts: createFacts(),
+    state: new RequestState(),
     signal: new AbortController().signal,
     onClose: () => undefined,
     onHandled: () => undefined,
@@ -69,7 +69,7 @@ export interface Outcome {
 export async function present(gate: FakeGate, token: string): Promise<Outcome> {
   const exchange = fakeExchange({ headers: { authorization: `Bearer ${token}` } });
   const verdict = await gate.guard().check(exchange);
-  return { verdict, auth: exchange.facts.auth };
+  return { verdict, auth: exchange.state.facts.auth };
 }
 
 /** The facts of a token that must be accepted. */

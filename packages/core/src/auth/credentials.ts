@@ -1,5 +1,5 @@
 import type { Exchange } from "../http/exchange.js";
-import { repeatedLines } from "../http/repeated-field.js";
+import { repeatedLines } from "../http/fields.js";
 import { isCompactJws, maxCompactLength } from "./compact-jws.js";
 
 /** Reads a token from somewhere of the application's own; undefined means that there is none. */

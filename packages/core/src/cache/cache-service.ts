@@ -1,10 +1,10 @@
-import type { Facts } from "../http/exchange.js";
 import type { CachePartsOptions } from "./cache-parts.js";
 import { CacheParts } from "./cache-parts.js";
 import type { GateCache, RequestCache } from "./cache-types.js";
 import { CacheView } from "./cache.js";
 import type { Region } from "./regions.js";
 import { sharedScope } from "./regions.js";
+import type { RequestSender } from "./request-scope.js";
 import { RequestScope } from "./request-scope.js";
 
 /** The cache of a gate: the views of requests, and the one outside requests. */
@@ -22,7 +22,7 @@ export class CacheService extends CacheParts {
   }
 
   /** The cache of one request. */
-  create(facts: Facts, source?: { readonly signal: AbortSignal }): RequestCache {
-    return new CacheView(this, new RequestScope(facts, source, this.#memo), this.#shared);
+  create(sender: RequestSender, source?: { readonly signal: AbortSignal }): RequestCache {
+    return new CacheView(this, new RequestScope(sender, source, this.#memo), this.#shared);
   }
 }

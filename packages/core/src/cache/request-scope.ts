@@ -1,6 +1,6 @@
 import type { Auth } from "../auth/claims.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
-import type { Facts } from "../http/exchange.js";
+import type { VerifiedToken } from "../auth/verifier.js";
 import type { Region } from "./regions.js";
 
 /** What a request has read or written under one key. */
@@ -10,28 +10,38 @@ export interface MemoCell {
   isHit: boolean | undefined;
 }
 
+/** The sender of a request as its gate knows it now: that may change with every check. */
+export interface RequestSender {
+  readonly facts: { readonly auth: Auth | undefined };
+  readonly verified: Pick<VerifiedToken, "issuers"> | undefined;
+}
+
 /** What all views of one request share; cheap to make, since most requests never ask. */
 export class RequestScope {
-  readonly #facts: Facts | undefined;
+  readonly #sender: RequestSender | undefined;
   readonly #source: { readonly signal: AbortSignal } | undefined;
   readonly #remembers: boolean;
   #memos: Map<string, Map<string, MemoCell>> | undefined;
   #making: Map<string, Promise<unknown>> | undefined;
 
-  /** Without facts it is no request: nobody is signed in. */
-  constructor(facts: Facts | undefined, source: { readonly signal: AbortSignal } | undefined, remembers: boolean) {
-    this.#facts = facts;
+  /** Without a sender it is no request: nobody is signed in. */
+  constructor(
+    sender: RequestSender | undefined,
+    source: { readonly signal: AbortSignal } | undefined,
+    remembers: boolean,
+  ) {
+    this.#sender = sender;
     this.#source = source;
     this.#remembers = remembers;
   }
 
   get auth(): Auth | undefined {
-    return this.#facts?.auth;
+    return this.#sender?.facts.auth;
   }
 
   /** Those of the gate that found out who is asking; undefined if nobody is, and outside requests. */
   get issuers(): IssuerScope | undefined {
-    return this.#facts?.verified?.issuers;
+    return this.#sender?.verified?.issuers;
   }
 
   /** Ends with the request. */

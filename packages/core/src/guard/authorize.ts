@@ -3,7 +3,7 @@ import type { Identifier } from "../auth/identifying-claim.js";
 import { checkIdentifying, claimAt, identifyingText, identifyingTexts, unfit } from "../auth/identifying-claim.js";
 import { isYes } from "../auth/issuer-verifier.js";
 import type { VerifiedToken } from "../auth/verifier.js";
-import type { Check } from "../http/check.js";
+import type { Check } from "../request/state.js";
 import { allowed } from "../http/verdict.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
@@ -12,20 +12,20 @@ import type { Challenges } from "./challenges.js";
 import { denyForClock, schemeOf } from "./challenges.js";
 
 /**
- * What a claim must be: this value, or what the function says of it. The function sees undefined for a missing claim. A text
- * and an integer are equal if they are the same as text: 42 is "42".
+ * The test of a claim: the value that it must equal, or a function that returns true for accepted values. The function gets
+ * undefined for a missing claim. A text and an integer are equal if they are the same text: 42 equals "42".
  */
 export type ClaimTest = string | number | boolean | ((value: unknown, auth: Auth) => boolean);
 
-/** How strong and how recent a sign-in must be (RFC 9470). */
+/** Requirements on the strength and the age of a sign-in (RFC 9470). */
 export interface RecentAuthOptions {
-  /** Longest time since the sign-in (claim `auth_time`). */
+  /** Maximum time since the sign-in (claim `auth_time`). */
   readonly maxAge?: Duration | undefined;
-  /** Accepted authentication context classes (claim `acr`), the preferred one first. */
+  /** Accepted authentication context classes (claim `acr`), the preferred class first. */
   readonly acr?: string | readonly string[] | undefined;
 }
 
-/** The characters of a scope token (RFC 6749 3.3); they may stand in a challenge. */
+/** The characters of a scope token (RFC 6749 3.3). A challenge may contain them without escaping. */
 const scopeToken = /^[\x21\x23-\x5B\x5D-\x7E]+$/;
 
 /** Passes tokens that grant all of these scopes; 403 `insufficient_scope` otherwise (RFC 6750 3.1). */
@@ -48,7 +48,7 @@ export function requireAnyScope<Raw>(scopes: readonly string[], challenges: Chal
   );
 }
 
-/** Passes tokens with a claim (or a member of one, as `"org.plan"`) that stands the test; 403 otherwise. */
+/** Passes tokens whose claim (or a member of a claim, as `"org.plan"`) passes the test; 403 otherwise. */
 export function requireClaim<Raw>(name: string, test: ClaimTest, challenges: Challenges): Check<Raw> {
   checkString("requireClaim()", name);
   if (!["string", "number", "boolean", "function"].includes(typeof test)) {
@@ -62,10 +62,10 @@ export function requireClaim<Raw>(name: string, test: ClaimTest, challenges: Cha
   });
 }
 
-/** Claims in which issuers keep roles, where the gate is not told another. */
+/** Claims that may hold roles if `rolesClaim` is not set. */
 const roleClaims = ["roles", "role"];
 
-/** Passes tokens with at least one of these roles; 403 otherwise, and 401 for a role that is neither text nor an integer. */
+/** Passes tokens with at least one of these roles; 403 otherwise. A role that is neither text nor an integer is 401. */
 export function requireRole<Raw>(roles: readonly Identifier[], challenges: Challenges): Check<Raw> {
   if (roles.length === 0) throw optionError("requireRole()", 'needs at least one role, such as "admin"');
   const wanted = roles.map((role) => checkIdentifying("requireRole()", role));
@@ -82,7 +82,7 @@ export function requireRole<Raw>(roles: readonly Identifier[], challenges: Chall
   });
 }
 
-/** Passes tokens of a sign-in that is recent and strong enough; 401 with what is missing otherwise (RFC 9470 3). */
+/** Passes tokens of a sign-in that is recent and strong enough; otherwise 401 with the requirements (RFC 9470 3). */
 export function requireRecentAuth<Raw>(
   options: RecentAuthOptions,
   challenges: Challenges,
@@ -107,20 +107,20 @@ export function requireRecentAuth<Raw>(
   });
 }
 
-/** Of two clocks, the issuer's may be ahead a little; milliseconds taken for seconds are ahead for ever. */
-const aheadSeconds = 60;
+/** Tolerance for an issuer whose clock is ahead. An `auth_time` in milliseconds would be far more ahead than that. */
+const clockToleranceSeconds = 60;
 
-function isWithin(ageSeconds: number, mostSeconds: number): boolean {
-  return ageSeconds <= mostSeconds && ageSeconds >= -aheadSeconds;
+function isWithin(ageSeconds: number, maxSeconds: number): boolean {
+  return ageSeconds <= maxSeconds && ageSeconds >= -clockToleranceSeconds;
 }
 
-/** Nobody signed in is 401, before anything is asked of the token. */
+/** A check of the token; an anonymous request is 401. */
 function signedIn<Raw>(
   challenges: Challenges,
   decide: (auth: Auth, verified: VerifiedToken | undefined) => ReturnType<Check<Raw>>,
 ): Check<Raw> {
-  return ({ facts: { auth, verified } }) =>
-    auth === undefined ? challenges.credentialsRequired() : decide(auth, verified);
+  return ({ state: { facts, verified } }) =>
+    facts.auth === undefined ? challenges.credentialsRequired() : decide(facts.auth, verified);
 }
 
 function checkTokens(option: string, what: string, values: readonly unknown[]): void {

@@ -1,41 +1,41 @@
 import type { Credentials, Scheme } from "../auth/credentials.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
-import { authenticateChallenge, retryAfter } from "../http/fields.js";
+import { authenticateChallenge } from "../http/fields.js";
 import type { Denied, Header } from "../http/verdict.js";
-import { deny } from "../http/verdict.js";
+import { deny, unavailable } from "../http/verdict.js";
 
-/** The refusals of a gate that carry its challenge, with headers made once. Every cause of a code has the same answer. */
+/** The refusals of a gate that carry its challenge. Every cause of one code has the same answer. */
 export interface Challenges {
-  /** Names the address of the API's metadata in every challenge from now on (RFC 9728 5.1). */
+  /** Adds the URL of the API's metadata to every challenge from now on (RFC 9728 5.1). */
   announce(metadataUrl: string): void;
   credentialsRequired(): Denied;
-  /** For a token that is malformed, expired, revoked, meant for another audience, and so on: the client learns no more. */
+  /** The refusal of any bad token. The client does not learn why it is refused; the cause is for logs. */
   tokenInvalid(cause: string, scheme?: Scheme): Denied;
-  /** For what the request presented instead of a usable token. */
+  /** The refusal of credentials without a usable token. */
   badCredentials(credentials: Exclude<Credentials, { kind: "none" | "token" }>): Denied;
   tokenRefused(refusal: TokenRefusal, scheme: Scheme): Denied;
-  /** For a bound token without a proof that holds (RFC 9449 7.1). */
+  /** The refusal of a bound token without a valid proof of possession (RFC 9449 7.1). */
   proofInvalid(cause: string): Denied;
-  /** For a proof without a nonce of ours (RFC 9449 9). */
+  /** The refusal of a proof without a current nonce of this API (RFC 9449 9). */
   nonceRequired(nonce: string): Denied;
   scopeInsufficient(scopes: readonly string[], scheme: Scheme): Denied;
   claimInsufficient(): Denied;
-  /** RFC 9470: what a new sign-in must bring. */
+  /** The refusal of a sign-in that is too old or too weak, with the requirements for a new one (RFC 9470). */
   authenticationStale(maxAgeSeconds: number | undefined, acr: readonly string[] | undefined, scheme: Scheme): Denied;
 }
 
-/** The scheme by which a token that was accepted has come: what is wrong is said in the challenge of that one. */
+/** The scheme of an accepted token. The challenge of this scheme carries the error. */
 export function schemeOf(verified: VerifiedToken | undefined): Scheme {
   return verified?.boundTo === undefined ? "Bearer" : "DPoP";
 }
 
 const description = "The access token is malformed, expired, revoked or not meant for this API";
 
-/** How a gate challenges: with which schemes, and what it says of itself in each. */
+/** The parameters of a gate's challenges. */
 export interface ChallengeOptions {
   readonly realm: string | undefined;
-  /** Algorithms of DPoP proofs (RFC 9449 7.1); undefined where there are none. */
+  /** The accepted algorithms of DPoP proofs (RFC 9449 7.1); undefined without `auth.dpop`. */
   readonly dpop?: { readonly required: boolean; readonly algorithms: readonly string[] } | undefined;
 }
 
@@ -46,7 +46,7 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
   const accepted: readonly Scheme[] = dpop === undefined ? ["Bearer"] : dpop.required ? ["DPoP"] : ["Bearer", "DPoP"];
   let { required, invalid, ambiguous } = prepare();
 
-  /** One challenge for each accepted scheme; what went wrong is said in that of the scheme that was used. */
+  /** One challenge for each accepted scheme. The challenge of the scheme that was used carries the error. */
   function challenge(parameters: Parameters = {}, used: Scheme = accepted[0] ?? "Bearer"): Header {
     const texts = accepted.map((scheme) =>
       authenticateChallenge(scheme, {
@@ -59,6 +59,7 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
     return ["WWW-Authenticate", texts.join(", ")];
   }
 
+  /** Headers that do not depend on the request are made once. */
   function prepare(): Record<"required" | "ambiguous", Header[]> & { invalid: Record<Scheme, Header[]> } {
     const parameters = { error: "invalid_token", error_description: description };
     return {
@@ -93,7 +94,7 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
       }
     },
     tokenRefused: ({ code, cause }, scheme) =>
-      code === "keys_unavailable" ? deny(code, { cause, headers: [retryAfter(1)] }) : tokenInvalid(cause, scheme),
+      code === "keys_unavailable" ? unavailable(cause, code) : tokenInvalid(cause, scheme),
     proofInvalid: (cause) =>
       deny("dpop_proof_invalid", { cause, headers: [challenge({ error: "invalid_dpop_proof" }, "DPoP")] }),
     nonceRequired: (nonce) =>
@@ -103,13 +104,14 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
       }),
     scopeInsufficient(scopes, scheme) {
       const headers = [challenge({ error: "insufficient_scope", scope: scopes.join(" ") }, scheme)];
-      return deny("scope_insufficient", { cause: "a scope is missing", headers });
+      return deny("scope_insufficient", { cause: "a required scope is missing", headers });
     },
-    claimInsufficient: () => deny("claim_insufficient", { cause: "a claim is missing or does not suffice" }),
+    claimInsufficient: () =>
+      deny("claim_insufficient", { cause: "a required claim is missing, or its value is not accepted" }),
     authenticationStale(maxAgeSeconds, acr, scheme) {
       const parameters = {
         error: "insufficient_user_authentication",
-        error_description: "A more recent or a stronger sign-in is needed",
+        error_description: "A more recent or stronger sign-in is required",
         ...(acr === undefined ? {} : { acr_values: acr.join(" ") }),
         ...(maxAgeSeconds === undefined ? {} : { max_age: String(maxAgeSeconds) }),
       };
@@ -121,12 +123,7 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
   };
 }
 
-/** The store had to decide and cannot: an outage, answered as such and never as the client's fault. */
-export function denyUnavailable(cause: string): Denied {
-  return deny("store_unavailable", { cause, headers: [retryAfter(1)] });
-}
-
-/** Our clock is known to be wrong, so that what it says of a token is no fault of the client's. */
+/** The clock of this process is known to be wrong, so a token that it refuses may be good: an outage, not the client's fault. */
 export function denyForClock(): Denied {
-  return denyUnavailable("the clock of this process and that of the store differ, so times cannot be judged");
+  return unavailable("the clocks of this process and the store differ, so the times in the token cannot be checked");
 }

@@ -1,5 +1,6 @@
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Denied } from "../http/verdict.js";
+import { unavailable } from "../http/verdict.js";
 import type { RevocationPolicy } from "../options.js";
 import type { AppliedPolicy } from "../limits/policy.js";
 import type { AppliedQuota } from "../limits/outcome.js";
@@ -11,7 +12,6 @@ import { StoreFault } from "../store/ports/decisions.js";
 import { steadyNow } from "../lib/steady-clock.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Challenges } from "./challenges.js";
-import { denyUnavailable } from "./challenges.js";
 
 export interface DegradationOptions {
   readonly revocations: RevocationService | undefined;
@@ -23,19 +23,19 @@ export interface DegradationOptions {
   readonly now: () => number;
 }
 
-/** A policy that the store could not count, and why. */
+/** A policy that the store could not count, with the reason. */
 export interface Unanswered<Raw> {
   readonly applied: AppliedPolicy<Raw>;
   readonly fault: StoreFault;
 }
 
-/** What was decided without the store, and what was counted for it. */
+/** A decision without the store, and the consumptions that this process counted for it. */
 export interface LocalDecision<Raw> {
   readonly denial: Denied | undefined;
   readonly counted: readonly Counted<Raw>[];
 }
 
-/** What decides where the store could not: the table in docs/operations.md. */
+/** Decides by policy while the store cannot: the table in docs/operations.md. */
 export class Degradation {
   readonly #options: DegradationOptions;
   readonly #local: MemoryDecisionStore;
@@ -46,18 +46,18 @@ export class Degradation {
     this.#local = new MemoryDecisionStore();
   }
 
-  /** The store answered about a token: the grace period starts anew. */
+  /** The store has answered about a token: the grace period starts again. */
   noteAnswer(): void {
     this.#lastAnswerAt = steadyNow();
   }
 
-  /** Would a token be refused now about which the store cannot say whether it is revoked? */
+  /** Would a token be refused now if the store cannot say whether it is revoked? */
   refusesUnknown(policy: RevocationPolicy = this.#options.revocationPolicy): boolean {
     if (typeof policy === "object") return steadyNow() - this.#lastAnswerAt > policy.graceMs;
     return policy === "deny";
   }
 
-  /** May a token pass about which the store could not say whether it is revoked? Undefined means yes. */
+  /** The refusal of a token if the store could not say whether it is revoked; undefined if the token may pass. */
   decideRevocation(
     { question }: VerifiedToken,
     fault: StoreFault,
@@ -70,12 +70,12 @@ export class Degradation {
     const refused = this.refusesUnknown(policy);
     const name = typeof policy === "object" ? "grace" : policy;
     telemetry.degraded("revocation", name, fault.kind, refused ? "denied" : "allowed");
-    return refused ? denyUnavailable(`the store cannot say whether the token is revoked: ${fault.kind}`) : undefined;
+    return refused ? unavailable(`the store cannot say whether the token is revoked: ${fault.kind}`) : undefined;
   }
 
   /**
-   * Decides about policies that the store could not count: by a bounded count of this process, by letting the request
-   * pass, or by refusing it. The counts are ours alone, so a request that passes gets no fields about them.
+   * Decides about policies that the store could not count: by a count in this process, by letting the request pass, or by
+   * refusing it. Other processes do not know these counts, so a request that passes gets no rate-limit fields for them.
    */
   decideLimits<Raw>(unanswered: readonly Unanswered<Raw>[]): LocalDecision<Raw> {
     const decision = this.#decideLocally(unanswered);
@@ -88,7 +88,7 @@ export class Degradation {
   #decideLocally<Raw>(unanswered: readonly Unanswered<Raw>[]): LocalDecision<Raw> {
     const denying = unanswered.find(({ applied: { policy } }) => policy.onStoreError === "deny" && !policy.shadow);
     if (denying !== undefined)
-      return { denial: denyUnavailable(`the store cannot count: ${denying.fault.kind}`), counted: [] };
+      return { denial: unavailable(`the store cannot count: ${denying.fault.kind}`), counted: [] };
     const local = unanswered
       .filter(({ applied }) => applied.policy.onStoreError === "local")
       .map(({ applied }) => this.#divide(applied));
@@ -98,18 +98,18 @@ export class Degradation {
       token: undefined,
       afterToken: [],
     });
-    const settled: AppliedQuota[] = [];
+    const quotas: AppliedQuota[] = [];
     const counted: Counted<Raw>[] = [];
     local.forEach((applied, index) => {
-      const tally = answer.beforeToken[index];
-      if (tally === undefined || tally instanceof StoreFault) return;
-      settled.push(quotaAfter(applied, tally));
-      if (tally.receipt !== undefined) counted.push({ applied, receipt: tally.receipt, store: this.#local.quotas });
+      const counter = answer.beforeToken[index];
+      if (counter === undefined || counter instanceof StoreFault) return;
+      quotas.push(quotaAfter(applied, counter));
+      if (counter.receipt !== undefined) counted.push({ applied, receipt: counter.receipt, store: this.#local.quotas });
     });
-    return { denial: denyExhausted(settled, false, this.#options.now()), counted };
+    return { denial: denyExhausted(quotas, false, this.#options.now()), counted };
   }
 
-  /** This process' part of a limit. */
+  /** The share of this process in a limit. */
   #divide<Raw>({ policy, charge }: AppliedPolicy<Raw>): AppliedPolicy<Raw> {
     const { instances } = this.#options;
     const burst = charge.burst === undefined ? undefined : Math.ceil(charge.burst / instances);

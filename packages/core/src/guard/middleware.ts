@@ -1,37 +1,33 @@
-import type { DenyOptions } from "../http/deny-options.js";
-import type { Exchange } from "../http/exchange.js";
-import type { Attachment } from "../http/attachment.js";
-import type { Verdict } from "../http/verdict.js";
-import type { Check } from "../http/check.js";
+import type { DenyOptions, Verdict } from "../http/verdict.js";
+import type { Attachment, Check, GateExchange } from "../request/state.js";
 import { checkOneOf, optionError } from "../lib/validate.js";
 import { events } from "../telemetry/events.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import { timeVerdict } from "../telemetry/time-verdict.js";
-import { anonymousToo, throwing } from "./compose.js";
+import { allowAnonymous, throwOnDenial } from "./compose.js";
 
-/** A middleware as its gate remembers it, to build others from it. */
+/** The checks behind a middleware, from which `some()`, `unless()` and others make new middleware. */
 export interface MiddlewareCheck<Raw> {
   readonly check: Check<Raw>;
-  /** The same for requests with credentials; others pass as anonymous, with everything that needs nobody signed in. */
+  /** The check that lets requests without credentials pass as anonymous, but applies every part that needs no user. */
   readonly lenient: Check<Raw>;
   readonly onDeny: "respond" | "throw";
-  /** Does it find out who is asking, or decide by that? */
+  /** Does the check identify the sender, or decide by identity? */
   readonly identifies: boolean;
 }
 
 export interface MiddlewareFactoryOptions<Raw, Middleware> {
   /** Makes a middleware of one framework from a check. */
-  readonly bind: (check: Check<Raw>, seat: Attachment) => Middleware;
+  readonly bind: (check: Check<Raw>, attachment: Attachment) => Middleware;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
 }
 
-/** Makes middleware of checks: observed, refusing as told, and remembered, so that other middleware can be made of it. */
+/** Makes middleware of checks, observes their verdicts, and remembers which check a middleware was made of. */
 export class MiddlewareFactory<Raw, Middleware extends object> {
   readonly #options: MiddlewareFactoryOptions<Raw, Middleware>;
-  readonly #made = new WeakMap<Middleware, MiddlewareCheck<Raw>>();
-  readonly #seats = attachmentsOf({});
+  readonly #checks = new WeakMap<Middleware, MiddlewareCheck<Raw>>();
+  readonly #attachments = attachmentsOf({});
 
   constructor(options: MiddlewareFactoryOptions<Raw, Middleware>) {
     this.#options = options;
@@ -41,26 +37,26 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
     check: Check<Raw>,
     { onDeny = "respond" }: DenyOptions = {},
     {
-      lenient = anonymousToo(check),
+      lenient = allowAnonymous(check),
       identifies = false,
     }: Partial<Pick<MiddlewareCheck<Raw>, "lenient" | "identifies">> = {},
   ): Middleware {
     checkOneOf("onDeny", onDeny, ["respond", "throw"]);
     const observed = this.observe(check);
-    const seat = identifies ? this.#seats.front : this.#seats.back;
-    const middleware = this.#options.bind(onDeny === "throw" ? throwing(observed) : observed, seat);
-    this.#made.set(middleware, { check, onDeny, lenient, identifies });
+    const attachment = identifies ? this.#attachments.identifying : this.#attachments.plain;
+    const middleware = this.#options.bind(onDeny === "throw" ? throwOnDenial(observed) : observed, attachment);
+    this.#checks.set(middleware, { check, onDeny, lenient, identifies });
     return middleware;
   }
 
-  /** What a middleware of this gate was made of; that of others is a wrong option. */
+  /** The checks of a middleware of this gate. A middleware of another gate is a wrong option. */
   checkOf(option: string, middleware: Middleware): MiddlewareCheck<Raw> {
-    const known = this.#made.get(middleware);
+    const known = this.#checks.get(middleware);
     if (known === undefined) throw optionError(option, "takes middleware made by this gate");
     return known;
   }
 
-  /** Middleware made of others: it throws if one of them does, unless told otherwise. */
+  /** A middleware made of others. It throws refusals if one of them does, unless `onDeny` is given. */
   combine(
     parts: readonly MiddlewareCheck<Raw>[],
     build: (checks: readonly Check<Raw>[]) => Check<Raw>,
@@ -71,10 +67,10 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
     return this.toMiddleware(build(parts.map(({ check }) => check)), { onDeny }, { lenient, identifies });
   }
 
-  /** The same check, with its verdicts counted, logged and published. */
+  /** The check with verdicts that are counted, logged and published. */
   observe<V extends Verdict>(
-    check: (exchange: Exchange<Raw>) => V | Promise<V>,
-  ): (exchange: Exchange<Raw>) => V | Promise<V> {
+    check: (exchange: GateExchange<Raw>) => V | Promise<V>,
+  ): (exchange: GateExchange<Raw>) => V | Promise<V> {
     const { telemetry, logger } = this.#options;
 
     function note(verdict: V): V {
@@ -88,7 +84,7 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
       return verdict;
     }
 
-    function decide(exchange: Exchange<Raw>): V | Promise<V> {
+    function decide(exchange: GateExchange<Raw>): V | Promise<V> {
       const verdict = check(exchange);
       return verdict instanceof Promise ? verdict.then(note) : note(verdict);
     }
@@ -99,6 +95,21 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
   }
 }
 
-function attachmentsOf(gate: object): { readonly front: Attachment; readonly back: Attachment } {
-  return { front: { gate, identifies: true }, back: { gate, identifies: false } };
+function attachmentsOf(gate: object): { readonly identifying: Attachment; readonly plain: Attachment } {
+  return { identifying: { gate, identifies: true }, plain: { gate, identifies: false } };
+}
+
+/** Publishes the duration of a decision, in the asynchronous context of its request. */
+function timeVerdict<V extends Verdict>(decide: () => V | Promise<V>): V | Promise<V> {
+  const start = performance.now();
+
+  function publish(verdict: V): V {
+    const durationMs = performance.now() - start;
+    if (verdict.allowed) events.verdict.publish({ code: "allowed", status: undefined, durationMs });
+    else events.verdict.publish({ code: verdict.problem?.code ?? "answered", status: verdict.status, durationMs });
+    return verdict;
+  }
+
+  const verdict = decide();
+  return verdict instanceof Promise ? verdict.then(publish) : publish(verdict);
 }

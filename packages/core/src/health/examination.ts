@@ -8,17 +8,17 @@ import type { Stores } from "../store/stores.js";
 export interface Examined<Raw> {
   readonly resolved: ResolvedOptions<Raw>;
   readonly stores: Stores;
-  /** What requests so far have shown of clients' addresses. */
+  /** The addresses of clients that requests have shown so far. */
   readonly addresses: SeenAddresses;
-  /** What is wrong with whose the shared keys are. */
+  /** The conflict about the issuer of shared keys, if there is one. */
   readonly sharedIssuer: { readonly conflict: string | undefined };
-  /** Has a cache in Redis been used, or set up to be? */
+  /** Has a cache in Redis been used or configured? */
   readonly cachesUsed: boolean;
   /** Does a service without a name use a cache in Redis? */
   readonly cachesUnnamed: boolean;
 }
 
-/** Looks at everything a gate stands on. Never rejects: what does not answer is a finding. */
+/** Examines everything a gate depends on. It never rejects: a dependency that does not answer is a finding. */
 export async function examineGate<Raw>({
   resolved,
   stores,

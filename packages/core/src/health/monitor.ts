@@ -3,22 +3,22 @@ import type { ResolvedOptions } from "../options.js";
 import type { StoreState } from "../store/ports/health.js";
 import type { Stores } from "../store/stores.js";
 
-/** The state of everything a gate depends on. */
+/** The state of all dependencies of a gate. */
 export interface Health {
-  /** `up`: all well; `degraded`: a policy for bad days decides in part; `down`: protected requests are refused. */
+  /** `up`: no problem; `degraded`: policies for outages decide in part; `down`: protected requests are refused. */
   readonly status: "up" | "degraded" | "down";
   readonly store: StoreState;
   /** `degraded` while one of several issuers has no keys. */
   readonly keys: "up" | "degraded" | "down" | "none";
 }
 
-/** Should this process get requests? */
+/** Whether this process should get requests. */
 export interface Readiness {
   readonly ready: boolean;
   readonly status: Health["status"] | "draining";
 }
 
-/** What a gate's last calls found out about its dependencies; it asks nobody itself. */
+/** The state of a gate's dependencies, as its last calls have found them. It makes no calls itself. */
 export class HealthMonitor<Raw> {
   readonly #resolved: ResolvedOptions<Raw>;
   readonly #stores: Stores;
@@ -45,8 +45,8 @@ export class HealthMonitor<Raw> {
   }
 
   /**
-   * Not while requests would be refused for an outage: keys that were never loaded, or a store that is away where a part
-   * does not go on without it. A restart helps neither, so neither is a matter of liveness.
+   * Not ready while requests would be refused for an outage: the keys were never loaded, or the store is unavailable and a part
+   * of the gate requires it. A restart does not help in either case, so they do not affect liveness.
    */
   readiness(): Readiness {
     const { status, store, keys } = this.read();

@@ -1,13 +1,13 @@
 import { isIPv4, isIPv6 } from "node:net";
 import type { Exchange } from "./exchange.js";
 
-/** What stands for every client whose address is missing or is no IP address: one bucket, never a fresh one each. */
+/** The one address of all clients whose address is missing or is not an IP address: they share a bucket. */
 export const unknownAddress = "unknown";
 
 /**
- * The one spelling of a client's address that limits count by: IPv4 in dotted form, IPv6 cut to its network, since one client
- * commands a whole network. IPv6 that a translator or a tunnel makes of an IPv4 address counts as that IPv4 address
- * ({@link ipv4Inside}): all IPv4 clients behind a NAT64 would otherwise share one network. Zone and port are dropped.
+ * The canonical text of a client's address, by which limits count: IPv4 in dotted form, IPv6 cut to its network, since one
+ * client controls a whole network. An IPv6 address that a translator or a tunnel makes of an IPv4 address counts as this IPv4
+ * address ({@link ipv4Inside}): all IPv4 clients behind a NAT64 would otherwise share one network. Zone and port are dropped.
  */
 export function canonicalAddress(text: string | undefined, ipv6PrefixLength: number): string {
   if (text === undefined) return unknownAddress;
@@ -20,19 +20,20 @@ export function canonicalAddress(text: string | undefined, ipv6PrefixLength: num
   const groups = parseIPv6(plain);
   const inside = ipv4Inside(groups);
   if (inside !== undefined) return inside.address;
-  // In the prefix for local translators (RFC 8215) an address is one IPv4 host, wherever in it that stands.
+  // In the prefix for local translators (RFC 8215) each address is one IPv4 host; its position is not fixed.
   const length = isLocalTranslation(groups) ? 128 : ipv6PrefixLength;
   return `${mask(groups, length)
     .map((group) => group.toString(16))
     .join(":")}/${length}`;
 }
 
-/** How an IPv6 address carries an IPv4 address. */
+/** The mechanism by which an IPv6 address carries an IPv4 address. */
 export type Carriage = "mapped" | "nat64" | "6to4" | "teredo";
 
 /**
  * The IPv4 address inside an IPv6 address: IPv4-mapped (RFC 4291 2.5.5.2), NAT64 with the well-known prefix (RFC 6052 2.1),
- * 6to4 (RFC 3056), Teredo (RFC 4380 4, the client's). Not IPv4-compatible ones, which RFC 4291 has given up: `::1` is one.
+ * 6to4 (RFC 3056), Teredo (RFC 4380 4, the address of the client). IPv4-compatible addresses are left out: RFC 4291 has
+ * deprecated them, and `::1` looks like one.
  */
 export function ipv4Inside(groups: readonly number[]): { by: Carriage; address: string } | undefined {
   const [a = 0, b = 0, c = 0, , , f = 0, high = 0, low = 0] = groups;
@@ -40,7 +41,7 @@ export function ipv4Inside(groups: readonly number[]): { by: Carriage; address: 
   if (a === 0 && f === 0xffff && isEmpty(0, 5)) return { by: "mapped", address: dotted(high, low) };
   if (a === 0x64 && b === 0xff9b && isEmpty(2, 6)) return { by: "nat64", address: dotted(high, low) };
   if (a === 0x2002) return { by: "6to4", address: dotted(b, c) };
-  // A NAT that rewrites addresses in packets must not find it, so all its bits are turned over.
+  // All bits are inverted, so that a NAT that rewrites addresses in packets does not find it.
   if (a === 0x2001 && b === 0) return { by: "teredo", address: dotted(high ^ 0xffff, low ^ 0xffff) };
   return undefined;
 }
@@ -53,7 +54,7 @@ function dotted(high: number, low: number): string {
   return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
 }
 
-/** `192.0.2.1:443` and `[2001:db8::1]:443`, as some proxies write them, without the port. */
+/** The address without the port that some proxies write: `192.0.2.1:443`, `[2001:db8::1]:443`. */
 function withoutPort(text: string): string {
   const match = /^(?:\[([^\]]*)\]|(\d+\.\d+\.\d+\.\d+))(?::\d+)?$/.exec(text);
   return match?.[1] ?? match?.[2] ?? text;
@@ -83,7 +84,7 @@ function mask(groups: readonly number[], prefixLength: number): number[] {
   });
 }
 
-/** The headers in which proxies and content delivery networks tell the address of the client, or what else they hide. */
+/** The headers in which proxies and content delivery networks pass on the client's address, or other parts of its request. */
 const forwardingHeaders = [
   ...["x-forwarded-for", "forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-forwarded"],
   ...["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-server", "x-original-forwarded-for"],
@@ -92,12 +93,12 @@ const forwardingHeaders = [
 ];
 
 /**
- * May the address of this request be that of a proxy? The request was forwarded, by its headers, and the framework did not
- * read one of them: it trusts no proxy, or not this one, or reads another header.
+ * May the address of this request be that of a proxy? Its headers say that it was forwarded, and the framework has not read the
+ * address from them: it trusts no proxy, or not this one, or reads another header.
  */
 export function mayBeProxy(exchange: Pick<Exchange, "addressHeader" | "header">): boolean {
   const { addressHeader } = exchange;
-  // A header of blanks and commas tells no address: frameworks then take that of the socket.
+  // With a header of blanks and commas, frameworks take the address of the socket.
   if (addressHeader !== undefined && /[^\s,]/.test(exchange.header(addressHeader) ?? "")) return false;
   return forwardingHeaders.some((name) => exchange.header(name) !== undefined);
 }

@@ -1,4 +1,4 @@
-/** The parts of a request and a response of node:http that middleware needs. */
+/** The parts of a request of node:http that middleware needs. */
 interface PlainRequest {
   readonly headers?: unknown;
   readonly method?: unknown;
@@ -15,9 +15,9 @@ interface PlainResponse {
 }
 
 /**
- * Gives a request of node:http itself what Express gives to its own: for `createServer()`, connect, or the engine of
- * Socket.IO. Nobody trusts a proxy there, so the address is that of the socket. Returns an error, at every call, where a
- * part is missing: without an address all clients would count as one. Without `next` it throws.
+ * Adds the properties of an Express request to a request of node:http: for `createServer()`, connect, or the engine of
+ * Socket.IO. No proxy is trusted there, so the address is that of the socket. Returns an error, at every call, if a part is
+ * missing: without an address all clients would count as one. Throws without `next`.
  */
 export function adoptMessage(req: unknown, res: unknown, next: unknown): TypeError | undefined {
   if (typeof next !== "function") throw foreignCall("middleware for Express was called without next");
@@ -42,7 +42,7 @@ export function foreignCall(problem: string): TypeError {
   return new TypeError(`portcullis: ${problem}; ${advice}, or ask gate.verify() outside of it`);
 }
 
-/** Hands on an error to the callback of frameworks that do not look at what middleware returns or throws. */
+/** Passes an error to the callback of frameworks that ignore a returned promise and a thrown error. */
 export function failCall(error: TypeError, callback: unknown): void {
   if (typeof callback !== "function") throw error;
   (callback as (error: TypeError) => void)(error);
@@ -57,8 +57,8 @@ function define(request: PlainRequest, name: string, value: unknown): void {
 }
 
 /**
- * The address of the socket, until an application of Express behind takes the request over: its own `ip` goes by its trust in
- * proxies, and a property of the request would hide it.
+ * Adds the address of the socket as `ip`, until an Express application behind takes over the request: its own `ip` follows its
+ * proxy-trust setting, and a plain property of the request would hide it.
  */
 function giveAddress(request: PlainRequest): void {
   if (request.ip !== undefined) return;

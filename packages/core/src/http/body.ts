@@ -1,12 +1,12 @@
 import type { IncomingMessage } from "node:http";
 import type { Http2Stream } from "node:http2";
 
-/** The body of a request: as something before has parsed it, as it came, or why there is none. */
+/** The body of a request: parsed by an earlier middleware, as bytes, or the reason why there is none. */
 export type Body =
   | { readonly kind: "parsed"; readonly value: unknown }
   | { readonly kind: "bytes"; readonly bytes: Buffer }
   | { readonly kind: "too_large" }
-  /** The client went away before its end. */
+  /** The client went away before the end of the body. */
   | { readonly kind: "incomplete" };
 
 /** Does a body follow the head of a request? In HTTP/1 two fields say so; in HTTP/2 the head itself, with no field. */
@@ -17,10 +17,11 @@ export function announcesBody(message: IncomingMessage): boolean {
 }
 
 /**
- * Reads the body of a request, unless a parser has: `parsed` is what it left. (Some leave an empty object where they have read
- * nothing, so the stream is asked.) Of a body that is too large the rest is read and dropped, so that the client hears why.
+ * Reads the body of a request, unless a parser has read it before: `parsed` is the value of the parser. (Some parsers leave an
+ * empty object without reading, so the stream decides.) The rest of a body that is too large is read and dropped, so that the
+ * client gets the answer.
  */
-export async function readBody(message: IncomingMessage, parsed: unknown, mostBytes: number): Promise<Body> {
+export async function readBody(message: IncomingMessage, parsed: unknown, maxBytes: number): Promise<Body> {
   if (message.readableDidRead) {
     if (parsed === undefined)
       throw new TypeError("portcullis: the body of this request was read, and nothing left of it");
@@ -30,21 +31,21 @@ export async function readBody(message: IncomingMessage, parsed: unknown, mostBy
     const chunks: Buffer[] = [];
     let size = 0;
 
-    function settle(body: Body): void {
-      message.off("data", collect).off("end", finish).off("close", giveUp).off("error", giveUp);
+    function finish(body: Body): void {
+      message.off("data", collect).off("end", complete).off("close", giveUp).off("error", giveUp);
       resolve(body);
     }
 
     function collect(chunk: Buffer): void {
       size += chunk.length;
-      if (size <= mostBytes) return void chunks.push(chunk);
-      settle({ kind: "too_large" });
+      if (size <= maxBytes) return void chunks.push(chunk);
+      finish({ kind: "too_large" });
       message.resume();
     }
 
-    const finish = (): void => settle({ kind: "bytes", bytes: Buffer.concat(chunks) });
-    const giveUp = (): void => settle({ kind: "incomplete" });
-    message.on("data", collect).on("end", finish).on("close", giveUp).on("error", giveUp);
+    const complete = (): void => finish({ kind: "bytes", bytes: Buffer.concat(chunks) });
+    const giveUp = (): void => finish({ kind: "incomplete" });
+    message.on("data", collect).on("end", complete).on("close", giveUp).on("error", giveUp);
     if (message.destroyed) giveUp();
   });
 }

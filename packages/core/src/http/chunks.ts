@@ -15,8 +15,8 @@ export function wholeOf(chunk: unknown, encoding: unknown, isHttp1: boolean): Bu
 }
 
 /**
- * A chunk as bytes: the same ones, or a copy where they are kept for longer than its owner may leave them alone. Undefined
- * for a text in an encoding that nobody knows.
+ * The bytes of a chunk: the same memory, or a copy for bytes that are kept, since the owner of a chunk may reuse it. Undefined
+ * for a text in an unknown encoding.
  */
 export function bytesOf(chunk: Chunk, encoding: unknown, how: "same" | "copy"): Buffer | undefined {
   if (typeof chunk !== "string") {

@@ -1,15 +1,16 @@
 import type { Algorithm } from "../store/ports/decisions.js";
+import type { Exchange } from "./exchange.js";
 import type { Header } from "./verdict.js";
 
 /**
- * The form of the rate-limit response fields: draft-ietf-httpapi-ratelimit-headers as of drafts 8 to 11, 7 or 6,
- * the `X-RateLimit-*` fields older clients know, or `false` for none.
+ * The format of the rate-limit response fields: draft-ietf-httpapi-ratelimit-headers in drafts 8 to 11, 7 or 6, the older
+ * `X-RateLimit-*` fields (`"legacy"`), or `false` for no fields.
  */
 export type RateLimitFormat = "draft-8" | "draft-7" | "draft-6" | "legacy" | false;
 
 export const rateLimitFormats = ["draft-8", "draft-7", "draft-6", "legacy"] as const;
 
-/** What the fields say of one policy. */
+/** The state of one policy in the fields. */
 export interface RateLimitItem {
   readonly policy: string;
   readonly limit: number;
@@ -25,7 +26,7 @@ export function rateLimitFields(format: RateLimitFormat, items: readonly RateLim
   if (format === false || items.length === 0) return [];
   if (format === "draft-8") return structuredFields(items);
   const windows = items.filter(isWindow);
-  // The older forms know no other unit than requests per window.
+  // The older formats have only requests per window.
   if (windows.length === 0) return [];
   const { limit, remaining, resetSeconds, windowSeconds } = tightest(windows);
   const policy: Header = ["RateLimit-Policy", `${limit};w=${windowSeconds}`];
@@ -70,7 +71,7 @@ function threeFields(prefix: string, limit: number, remaining: number, reset: nu
   ];
 }
 
-/** The older forms have room for one policy: the one that will refuse first. */
+/** The policy that will refuse first: the older formats have room for one. */
 function tightest(items: readonly RateLimitItem[]): RateLimitItem {
   return items.reduce((least, item) =>
     item.remaining < least.remaining || (item.remaining === least.remaining && item.resetSeconds > least.resetSeconds)
@@ -92,5 +93,36 @@ export function authenticateChallenge(scheme: string, parameters: Readonly<Recor
   return text === "" ? scheme : `${scheme} ${text}`;
 }
 
-/** What may stand inside a quoted parameter of a challenge (RFC 6750 3: %x20-21 / %x23-5B / %x5D-7E). */
+/** Text that a quoted parameter of a challenge may contain (RFC 6750 3: %x20-21 / %x23-5B / %x5D-7E). */
 export const challengeText: RegExp = /^[\x20-\x21\x23-\x5B\x5D-\x7E]+$/;
+
+/**
+ * The values of a request field that is on several lines; undefined if it is on one line at most, or if the framework does not
+ * show the lines. Node keeps only the first line of some fields in `headers`, such as Authorization.
+ */
+export function repeatedLines(
+  { rawHeaders }: Pick<Exchange, "rawHeaders">,
+  lowerCaseName: string,
+): readonly string[] | undefined {
+  if (rawHeaders === undefined || !mayRepeat(rawHeaders, lowerCaseName)) return undefined;
+  const lines = rawHeaders.filter((_, at) => at % 2 === 1 && rawHeaders[at - 1]?.toLowerCase() === lowerCaseName);
+  return lines.length > 1 ? lines : undefined;
+}
+
+/** A quick test for every request with a token: it compares length and first letter instead of whole names. */
+function mayRepeat(rawHeaders: readonly string[], lowerCaseName: string): boolean {
+  const { length } = lowerCaseName;
+  const firstLetter = lowerCaseName.charCodeAt(0);
+  let alike = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at];
+    if (name?.length === length && (name.charCodeAt(0) | 32) === firstLetter) alike += 1;
+  }
+  return alike > 1;
+}
+
+/** Do the lines of a field differ? Then another server may use another line than this process does. */
+export function isContradictory(exchange: Pick<Exchange, "rawHeaders">, lowerCaseName: string): boolean {
+  const [first, ...others] = repeatedLines(exchange, lowerCaseName) ?? [];
+  return others.some((line) => line.trim() !== first?.trim());
+}

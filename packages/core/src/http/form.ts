@@ -1,9 +1,9 @@
 import type { Exchange } from "./exchange.js";
 
-/** More than any form of OAuth needs: two tokens of the largest size. */
-const mostBytes = 32_768;
+/** Enough for every form of OAuth: two tokens of maximum size. */
+const maxBytes = 32_768;
 
-/** The fields of a form, or why there are none. */
+/** The fields of a form, or the reason why there are none. */
 export type Form =
   | { readonly kind: "fields"; readonly fields: URLSearchParams }
   | { readonly kind: "too_large" }
@@ -11,12 +11,12 @@ export type Form =
 
 const invalid: Form = { kind: "invalid" };
 
-/** The body of a request as `application/x-www-form-urlencoded` (WHATWG URL 5), parsed here or by a parser before. */
+/** The body of a request as `application/x-www-form-urlencoded` (WHATWG URL 5), parsed here or by an earlier middleware. */
 export async function readForm<Raw>(exchange: Exchange<Raw>): Promise<Form> {
   const type = exchange.header("content-type")?.split(";")[0]?.trim().toLowerCase();
   if (type !== "application/x-www-form-urlencoded") return invalid;
   if ((exchange.header("content-encoding") ?? "identity") !== "identity") return invalid;
-  const body = await exchange.readBody(mostBytes);
+  const body = await exchange.readBody(maxBytes);
   switch (body.kind) {
     case "bytes":
       return { kind: "fields", fields: new URLSearchParams(body.bytes.toString("utf8")) };
@@ -29,7 +29,7 @@ export async function readForm<Raw>(exchange: Exchange<Raw>): Promise<Form> {
   }
 }
 
-/** What parsers make of a form: text, bytes, or an object of text and lists of it. */
+/** The fields of a parsed form: text, bytes, or an object with texts and lists of texts. */
 function fieldsOf(value: unknown): Form {
   if (typeof value === "string") return { kind: "fields", fields: new URLSearchParams(value) };
   if (value instanceof Uint8Array)
@@ -45,7 +45,7 @@ function fieldsOf(value: unknown): Form {
   return { kind: "fields", fields };
 }
 
-/** The one value of a field; undefined if it is missing or empty, null if it is repeated, as none may be (RFC 6749 3.1). */
+/** The value of a field; undefined if it is missing or empty, null if it is repeated (RFC 6749 3.1 forbids that). */
 export function onlyField(fields: URLSearchParams, name: string): string | undefined | null {
   const values = fields.getAll(name);
   if (values.length > 1) return null;

@@ -4,20 +4,20 @@ import type { Exchange } from "./exchange.js";
 import { onResponseEnd } from "./response-end.js";
 
 /**
- * When a handler has ended. A client that leaves does not end the work for it: whatever bounds work, or counts it, must wait
+ * The end of a handler. The work for a client goes on after the client has gone, so code that limits or counts work must wait
  * for the handler too.
  */
 
-/** How long a handler may work on for a client who has gone, unless a limit's `releaseAfter` says otherwise. */
+/** Maximum time to wait for a handler after its response is over. A limit may set another with `releaseAfter`. */
 export const handlerPatienceMs = 10_000;
 
 /**
- * Calls the listener once, when the request is done: its response is over and its handler has ended, at the latest
- * `patienceMs` after the response was over. The status is 0 where the response broke off.
+ * Calls the listener once, when the request is done: its response is over and its handler has ended, or `waitMs` have
+ * passed since the response was over. The status is 0 if the response broke off.
  */
 export function onRequestDone(
   exchange: Pick<Exchange, "onClose" | "onHandled">,
-  patienceMs: number,
+  waitMs: number,
   listener: (status: number) => void,
 ): void {
   let handled = false;
@@ -28,25 +28,25 @@ export function onRequestDone(
   });
   exchange.onClose((status) => {
     if (handled) return listener(status);
-    const timer = setTimeout(settle, patienceMs).unref();
+    const timer = setTimeout(conclude, waitMs).unref();
 
-    function settle(): void {
+    function conclude(): void {
       finish = undefined;
       clearTimeout(timer);
       listener(status);
     }
 
-    finish = settle;
+    finish = conclude;
   });
 }
 
-/** Who waits for the handler behind a response, by that response; undefined when it has ended. */
+/** The listeners for the end of the handler of a response; undefined when it has ended. */
 const waiting = new WeakMap<ServerResponse, { listeners: (() => void)[] | undefined }>();
 
 /**
- * Calls the listener once, when the handler has ended or destroyed its response, dead or alive, or when a response that it
- * had begun is over. For frameworks that do not wait for their handlers, such as Express. The response is changed by the
- * first call, so call it only where something waits for the handler.
+ * Calls the listener once, when the handler has ended or destroyed its response (with or without a client), or when a response
+ * that it had begun is over. For frameworks that do not wait for their handlers, such as Express. The first call changes the
+ * response, so call this only if something waits for the handler.
  */
 export function onHandlerEnd(res: ServerResponse, listener: () => void): void {
   let state = waiting.get(res);
@@ -61,10 +61,10 @@ export function onHandlerEnd(res: ServerResponse, listener: () => void): void {
 
 function watch(res: ServerResponse, state: { listeners: (() => void)[] | undefined }): void {
   const end = res.end.bind(res) as (...given: unknown[]) => ServerResponse;
-  // That of a WebSocket handshake, as engine.io makes it, has no more than it needs to refuse: no events, and no `destroy`.
+  // The response of a WebSocket handshake, as engine.io makes it, has no events and no `destroy`.
   const isForeign = !(res instanceof EventEmitter);
 
-  function tell(): void {
+  function notify(): void {
     const listeners = state.listeners ?? [];
     state.listeners = undefined;
     for (const listener of listeners) listener();
@@ -72,37 +72,37 @@ function watch(res: ServerResponse, state: { listeners: (() => void)[] | undefin
 
   res.end = function noticedEnd(...given: unknown[]) {
     const ended = end(...given);
-    tell();
+    notify();
     return ended;
   };
   if (!isForeign) {
     const destroy = res.destroy.bind(res);
     res.destroy = function noticedDestroy(error?: Error) {
       const destroyed = destroy(error);
-      tell();
+      notify();
       return destroyed;
     };
   }
-  // A stream that was piped to a response does not end a dead one; nor does anybody end a handshake that was accepted.
+  // A piped stream does not end a response without a client, and nobody ends an accepted handshake.
   onResponseEnd(res, () => {
-    if (isForeign || res.headersSent || res.writableEnded) tell();
+    if (isForeign || res.headersSent || res.writableEnded) notify();
   });
 }
 
-/** The middleware of one gate on one request, in a framework that waits for what stands behind a middleware, such as Koa. */
+/** The running middleware of one gate on one request, in a framework whose middleware waits for the handler, such as Koa. */
 export interface Handling {
-  /** How many of them are running. */
+  /** The number of middleware that are running. */
   running: number;
-  /** Who waits for the last of them. */
+  /** The listeners for the end of the last one. */
   awaiting: (() => void)[] | undefined;
 }
 
-/** A middleware begins: before its check, since the client may leave during that. */
+/** Records that a middleware begins. Call it before its check, since the client may leave during the check. */
 export function beginHandling(handling: Handling): void {
   handling.running += 1;
 }
 
-/** A middleware ends: with its refusal, or when all that stands behind it has ended. */
+/** Records that a middleware ends: with its refusal, or when everything behind it has ended. */
 export function endHandling(handling: Handling): void {
   handling.running -= 1;
   const { running, awaiting } = handling;
@@ -111,7 +111,7 @@ export function endHandling(handling: Handling): void {
   for (const listener of awaiting) listener();
 }
 
-/** Calls the listener once, when no middleware is running any more. */
+/** Calls the listener once, when no middleware is running. */
 export function onHandlingEnd(handling: Handling, listener: () => void): void {
   if (handling.running === 0) queueMicrotask(listener);
   else (handling.awaiting ??= []).push(listener);

@@ -7,24 +7,24 @@ import type { Interception, Interceptor } from "./interceptor.js";
 import type { BodyForm, Reply } from "./verdict.js";
 import { writeAnswer } from "./write-answer.js";
 
-/** A context of a framework that sends its body when all middleware has returned, as Koa's is. */
+/** The context of a framework that sends the body when all middleware has returned, as Koa does. */
 export interface HoldingContext {
   status: number;
   body: unknown;
-  /** False: a handler sends the response itself. */
+  /** False if a handler sends the response itself. */
   respond?: boolean | undefined;
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
   readonly response: object;
   readonly app: {
-    /** What its responses inherit from. */
+    /** The prototype of its responses. */
     readonly response: object;
     listenerCount(event: string): number;
     emit(event: string, ...values: unknown[]): boolean;
   };
 }
 
-/** The body of a context, as it can be given again. */
+/** The body of a context in a form that can be sent again. */
 interface Held {
   readonly form: BodyForm;
   /** Undefined for a stream. */
@@ -34,8 +34,8 @@ interface Held {
 const nothing = Buffer.alloc(0);
 
 /**
- * Runs the middleware behind an interceptor, and shows the interceptor the response that it leaves on the context, or its
- * error. Middleware in front runs after that, and finds the same on the context whether the response was stored or made.
+ * Runs the middleware behind an interceptor, and passes the response on the context, or the error, to the interceptor.
+ * Middleware in front runs after that, and finds the same context for a stored response and for a new one.
  */
 export async function runBehind(
   ctx: HoldingContext,
@@ -49,19 +49,19 @@ export async function runBehind(
     const reply = isHeld(ctx, interception) ? interceptor.failed?.(statusOf(error)) : undefined;
     interception.uncover();
     if (reply === undefined) throw error;
-    // As Koa does with an error that nobody catches: it is logged, although the client does not hear of it.
+    // As Koa does with an uncaught error: it is logged, although the client does not get it.
     if (ctx.app.listenerCount("error") > 0) ctx.app.emit("error", error, ctx);
     return replaceHeld(ctx, reply, interception);
   }
   if (isHeld(ctx, interception)) showHeld(ctx, interception);
 }
 
-/** Is the response on the context, and nothing of it sent? */
+/** Is the response on the context, with nothing sent? */
 function isHeld({ respond, res }: HoldingContext, interception: Interception): boolean {
   return interception.isWaiting && respond !== false && !res.headersSent && !res.writableEnded;
 }
 
-/** The status of the answer that Koa makes of an error. */
+/** The status of Koa's answer to an error. */
 function statusOf(error: unknown): number {
   const { status, statusCode, code } = Object(error) as Readonly<Record<string, unknown>>;
   if (code === "ENOENT") return 404;
@@ -73,7 +73,7 @@ function showHeld(ctx: HoldingContext, interception: Interception): void {
   const { res } = ctx;
   const { interceptor, before } = interception;
   interception.uncover();
-  // One that is destroyed, by its handler or since its client has gone, says nothing to anybody.
+  // A destroyed response, or one whose client has gone, is not stored.
   const held = res.destroyed || isDead(res) ? undefined : readHeld(ctx);
   const answer = interceptor.returned?.({
     status: ctx.status,
@@ -88,20 +88,20 @@ function showHeld(ctx: HoldingContext, interception: Interception): void {
   if (answer !== "follow") return replaceHeld(ctx, answer, interception);
   const { form, bytes } = held;
   if (bytes === undefined) return followStream(streamOf(ctx), interceptor);
-  // What differs between a value and its JSON, such as a Date, must not differ between a miss and a hit.
+  // A value may differ from its JSON, as a Date does. A miss and a hit must not differ, so both get the JSON.
   if (form === "json") keepFields(ctx, () => (ctx.body = JSON.parse(bytes.toString()) as unknown));
   interceptor.complete(bytes.byteLength > interceptor.mostBytes ? undefined : bytes);
 }
 
-/** Undefined for a body that cannot be given again, or cannot be read without taking it from the response. */
+/** The body on the context; undefined if it cannot be sent again, or cannot be read without consuming it. */
 function readHeld(ctx: HoldingContext): Held | undefined {
   const { body, status, req, res, response } = ctx;
   const { _explicitStatus: isExplicit = false } = response as { readonly _explicitStatus?: unknown };
-  // Whoever sets a status for a context sets it explicitly; only one that nobody has set can be given again as none.
+  // A status that is set on a context is explicit. Without an explicit one, only the initial 404 can be restored.
   if (isExplicit === false && (body !== undefined || status !== 404)) return undefined;
   if (body === null) return { form: "null", bytes: nothing };
   if (body === undefined) {
-    // The text of the body will be the reason phrase, which is not kept. HTTP/2 has none.
+    // Koa sends the reason phrase as the body, and the phrase is not stored. HTTP/2 has none.
     const reason = req.httpVersionMajor > 1 ? "" : (res.statusMessage as string | undefined);
     const isUsual = reason === undefined || reason === "" || reason === STATUS_CODES[status];
     if (typeof isExplicit !== "boolean" || !isUsual) return undefined;
@@ -118,15 +118,15 @@ function readJson(value: unknown): Held | undefined {
   try {
     const text = JSON.stringify(value) as string | undefined;
     if (text === undefined) return undefined;
-    // A value may become null or a string, by its `toJSON`; given to a context, these are not JSON.
+    // `toJSON` may make null or a string of a value. On a context these are not sent as JSON.
     return text === "null" || text.startsWith('"') ? undefined : { form: "json", bytes: Buffer.from(text) };
   } catch {
-    // Koa will fail on it, too.
+    // Koa fails on it, too.
     return undefined;
   }
 }
 
-/** Bytes of a body that is not a stream: what is sent of it. */
+/** The bytes that are sent for a body on the context; undefined for a stream. */
 export function heldBytes(ctx: HoldingContext): Uint8Array | undefined {
   const { body } = ctx;
   if (typeof body === "string") return Buffer.from(body);
@@ -149,13 +149,13 @@ function isWebBody(body: unknown): body is WebBody {
   return body instanceof Blob || body instanceof ReadableStream || body instanceof Response;
 }
 
-/** Do applications of this kind send bodies of the web as they are? Koa 2 sends them as JSON. */
+/** Does the application send web bodies (Blob, ReadableStream, Response) as streams? Koa 2 sends them as JSON. */
 const sendingWebBodies = new WeakMap<object, boolean>();
 
 function sendsWebBodies({ app, req }: HoldingContext): boolean {
   let known = sendingWebBodies.get(app);
   if (known === undefined) {
-    // A response of its own, since a body changes the fields of the one that it is given to.
+    // A separate response, since a body changes the fields of its response.
     const probe = Object.assign(Object.create(app.response) as { body: unknown }, {
       req,
       res: new ServerResponse(req),
@@ -167,7 +167,7 @@ function sendsWebBodies({ app, req }: HoldingContext): boolean {
   return known;
 }
 
-/** The stream on a context. What Koa 3 would read as a stream when it sends it is read as one from here on. */
+/** The stream on a context. A web body is replaced by a stream, as Koa 3 would do when it sends the body. */
 function streamOf(ctx: HoldingContext): AnyStream {
   const { body } = ctx;
   if (!isWebBody(body)) return body as AnyStream;
@@ -178,8 +178,8 @@ function streamOf(ctx: HoldingContext): AnyStream {
 }
 
 /**
- * Collects the bytes of a stream while others read it. Its events are seen without a listener, since a listener would make it
- * flow, or change who decides that.
+ * Collects the bytes of a stream while others read it. It wraps `emit` instead of adding a listener, since a listener would make
+ * the stream flow.
  */
 function followStream(stream: AnyStream, interceptor: Interceptor): void {
   const emit = stream.emit.bind(stream) as (event: string | symbol, ...values: unknown[]) => boolean;
@@ -190,7 +190,7 @@ function followStream(stream: AnyStream, interceptor: Interceptor): void {
   function collect(chunk: unknown): void {
     const bytes =
       typeof chunk === "string"
-        ? // Whatever it was decoded from, a text is written as UTF-8.
+        ? // Text is written as UTF-8, whatever its original encoding was.
           Buffer.from(chunk)
         : chunk instanceof Uint8Array
           ? Buffer.from(chunk)
@@ -213,28 +213,28 @@ function followStream(stream: AnyStream, interceptor: Interceptor): void {
   };
 }
 
-/** Fields that a context changes with its body. */
+/** Fields that a context changes when its body is set. */
 const fieldsWithBody = ["content-type", "content-length", "transfer-encoding"];
 
-/** Changes the body, and leaves the fields as they are. */
+/** Changes the body without a change of the fields. */
 function keepFields({ res }: HoldingContext, change: () => void): void {
   const before = fieldsWithBody.map((name) => [name, res.getHeader(name)] as const);
   change();
   for (const [name, value] of before) {
     if (value !== undefined) res.setHeader(name, value);
-    // Node does not frame the body by itself any more where these were removed, although they were not there.
+    // Node stops framing the body by itself if these fields are removed, even if they were not set.
     else if (res.hasHeader(name)) res.removeHeader(name);
   }
 }
 
-/** Puts a stored response in the place of what a handler has left on the context. */
+/** Replaces the response of a handler on the context by a reply. */
 function replaceHeld(ctx: HoldingContext, reply: Reply, { before }: Interception): void {
   for (const name of ctx.res.getHeaderNames()) ctx.res.removeHeader(name);
   for (const [name, value] of Object.entries(before)) if (value !== undefined) ctx.res.setHeader(name, value);
   restoreHeld(ctx, reply);
 }
 
-/** Gives a context the response of a handler again, as the handler left it. */
+/** Restores the stored response of a handler on a context, in the form that the handler used. */
 export function restoreHeld(ctx: HoldingContext, reply: Reply): void {
   const { status, headers, removed = [], form = "bytes" } = reply;
   const { res } = ctx;

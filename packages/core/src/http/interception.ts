@@ -8,16 +8,16 @@ import { writeAnswer } from "./write-answer.js";
 
 type Done = (error?: Error | null) => void;
 
-/** A file has been read after this time, or is so long that its end is not waited for. */
+/** Time to wait for the end of a handler whose response is replaced: enough to read most files. */
 const patienceMs = 100;
 
-/** Fields about a body, which a 304 does not have (RFC 9110 15.4.5). */
+/** Fields that describe a body. A 304 does not have them (RFC 9110 15.4.5). */
 export const bodyFields: readonly string[] = [
   ...["content-type", "content-length", "content-encoding", "content-language", "content-range", "transfer-encoding"],
   "trailer",
 ];
 
-/** Of a response that has begun already. */
+/** The interception of a response that has already begun. */
 function noInterception(interceptor: Interceptor): Interception {
   const nothing = (): void => undefined;
   const state = { isWaiting: false, hasFailed: false };
@@ -25,9 +25,9 @@ function noInterception(interceptor: Interceptor): Interception {
 }
 
 /**
- * Puts an interceptor between a handler and its response. Bytes go out when the handler writes them: nothing is held back.
- * Whoever wraps the response later, as compression does, is seen with what it makes of it. `heldBody` is the body that a
- * framework holds and does not write, because the method is HEAD.
+ * Puts an interceptor between a handler and its response. Bytes are sent when the handler writes them: nothing is held back.
+ * Middleware that wraps the response later, such as compression, runs first, so the interceptor gets its output. `heldBody`
+ * returns the body that a framework holds and does not write because the method is HEAD.
  */
 export function interceptResponse(
   req: IncomingMessage,
@@ -46,16 +46,16 @@ export function interceptResponse(
   let state: "waiting" | "following" | "passing" | "replaced" = "waiting";
   const chunks: Buffer[] = [];
   let size = 0;
-  /** The body of a response that is sent in one piece, while it is. */
+  /** The body of a response that is being sent in one piece. */
   let whole: Uint8Array | undefined;
-  /** Is a body sent at once, by functions that may call each other? */
+  /** Is a whole body being sent? The functions of the response may call each other then. */
   let isSendingWhole = false;
   let hasFailed = false;
   /** Has this process ended the response by itself, before it was complete? */
   let isDestroyed = false;
   let isHeadSent = false;
   let isHeadMade = false;
-  /** Sends what takes the place of a response whose handler has not ended it yet. */
+  /** Sends the replacement of a response that its handler has not ended yet. */
   let held: (() => void) | undefined;
   const covered: Record<string, unknown> = {};
   for (const name of interceptor.hidden) {
@@ -68,7 +68,7 @@ export function interceptResponse(
   }
 
   function begin(written: Uint8Array | undefined, isEnd = false): void {
-    // First, so that whatever the interceptor does to the response does not come back here.
+    // First, so that calls by the interceptor do not come back here.
     state = "passing";
     uncover();
     const body = req.method === "HEAD" ? (heldBody?.() ?? written) : written;
@@ -164,7 +164,7 @@ export function interceptResponse(
     if (bytes !== undefined) chunks.push(bytes);
   }
 
-  /** The last byte is there, unless there were too many before. */
+  /** The body is complete, unless it was too large. */
   function finish(): void {
     if (state !== "following") return;
     state = "passing";
@@ -172,17 +172,14 @@ export function interceptResponse(
     interceptor.complete(body.byteLength > interceptor.mostBytes ? undefined : body);
   }
 
-  /** The body will not be known. */
+  /** Stops collecting the body. */
   function giveUp(): void {
     state = "passing";
     chunks.length = 0;
     interceptor.complete(undefined);
   }
 
-  /**
-   * Sending has thrown: what is sent after that is no part of the response that was meant or announced, but the answer to the
-   * error.
-   */
+  /** Sending has thrown. Bytes that are sent later belong to the answer to this error, not to the response. */
   function fail(): void {
     if (!hasFailed && !isHeadMade) interceptor.sendingFailed?.();
     hasFailed = true;
@@ -196,7 +193,7 @@ export function interceptResponse(
     interceptor.headSent();
   }
 
-  /** HTTP/2 makes a head by itself where there is no body. Node makes none for a client that has gone. */
+  /** HTTP/2 makes a head by itself if there is no body. Node makes no head for a client that has gone. */
   function noteHead(reached?: Head["reached"]): void {
     if (isHeadMade) return;
     isHeadMade = true;

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { TLSSocket } from "node:tls";
 import type { Body } from "./body.js";
 import { announcesBody, readBody } from "./body.js";
-import type { Exchange, Facts } from "./exchange.js";
+import type { Exchange } from "./exchange.js";
 import { handlerPatienceMs, onHandlerEnd, onRequestDone } from "./handler-end.js";
 import type { HoldingContext } from "./held-response.js";
 import { heldBytes } from "./held-response.js";
@@ -11,20 +11,21 @@ import { interceptResponse } from "./interception.js";
 import { abortOnDisconnect, onResponseEnd } from "./response-end.js";
 
 /**
- * What the exchanges of all frameworks on node:http have in common. An adapter adds what its framework knows better: the
- * URL before routers change it, the address of the client behind trusted proxies, and the body that a parser has made.
+ * The base of exchanges of frameworks on node:http. An adapter adds what depends on its framework: the URL before routers change
+ * it, the address of the client behind trusted proxies, and the body of a parser.
  */
-export abstract class NodeExchange<Raw> implements Exchange<Raw> {
+export abstract class NodeExchange<Raw, State = unknown> implements Exchange<Raw> {
   readonly raw: Raw;
-  readonly facts: Facts;
+  /** The state of the request at one gate, as `exchangeFor()` passes it to the adapter. */
+  readonly state: State;
   readonly holdsResponse: boolean = false;
   readonly #req: IncomingMessage;
   readonly #res: ServerResponse;
   #interception: Interception | undefined;
 
-  constructor(raw: Raw, req: IncomingMessage, res: ServerResponse, facts: Facts) {
+  constructor(raw: Raw, req: IncomingMessage, res: ServerResponse, state: State) {
     this.raw = raw;
-    this.facts = facts;
+    this.state = state;
     this.#req = req;
     this.#res = res;
   }
@@ -34,7 +35,7 @@ export abstract class NodeExchange<Raw> implements Exchange<Raw> {
   abstract get trustsEveryProxy(): boolean;
   abstract get addressHeader(): string | undefined;
 
-  /** What a body parser before the gate has made of the body; undefined where there was none. */
+  /** The body as a parser before the gate has parsed it; undefined without one. */
   protected abstract get parsedBody(): unknown;
 
   get method(): string {
@@ -57,7 +58,7 @@ export abstract class NodeExchange<Raw> implements Exchange<Raw> {
     onResponseEnd(this.#res, listener);
   }
 
-  /** For frameworks that do not wait for their handlers; others know better when a handler has ended. */
+  /** For frameworks that do not wait for their handlers. Others override it. */
   onHandled(listener: () => void): void {
     onHandlerEnd(this.#res, listener);
   }
@@ -71,7 +72,7 @@ export abstract class NodeExchange<Raw> implements Exchange<Raw> {
     if (interceptor.beginsUnsent === true) onRequestDone(this, handlerPatienceMs, () => interception.beginUnsent());
   }
 
-  /** The interception of the check that ran last, if its interceptor sees responses that the framework holds. */
+  /** The interception of the check that ran last, if its interceptor handles responses that the framework holds. */
   takeInterception(): Interception | undefined {
     const interception = this.#interception;
     this.#interception = undefined;
@@ -85,7 +86,7 @@ export abstract class NodeExchange<Raw> implements Exchange<Raw> {
   get clientCertificate(): boolean {
     const socket = tlsOf(this.#req);
     if (socket?.authorized === true) return true;
-    // Where the server asked for a certificate: without a reason it did not. An unknown one names a client all the same.
+    // Without a reason the server did not ask for a certificate. An unverified certificate still names a client.
     const reason: unknown = socket?.authorizationError;
     return reason !== undefined && reason !== null && socket?.getPeerX509Certificate?.() !== undefined;
   }
@@ -95,20 +96,20 @@ export abstract class NodeExchange<Raw> implements Exchange<Raw> {
   }
 
   header(name: string): string | undefined {
-    // Adapters for serverless platforms give Content-Length as a number.
+    // Adapters of serverless platforms set Content-Length as a number.
     const value: string | number | string[] | undefined = this.#req.headers[name];
     if (typeof value === "string" || value === undefined) return value;
     if (Array.isArray(value)) return value.join(", ");
-    // `Vary` may name what every object has, such as its constructor; no field of a request has that name.
+    // `Vary` may name a property that every object has, such as its constructor. It is not a field.
     return typeof value === "number" ? String(value) : undefined;
   }
 
-  readBody(mostBytes: number): Promise<Body> {
-    return readBody(this.#req, this.parsedBody, mostBytes);
+  readBody(maxBytes: number): Promise<Body> {
+    return readBody(this.#req, this.parsedBody, maxBytes);
   }
 }
 
-/** The TLS connection of a request. Requests of serverless platforms and tests may lack any part of a socket. */
+/** The TLS connection of a request. Requests of serverless platforms and tests may have an incomplete socket. */
 function tlsOf({ socket }: IncomingMessage): Partial<TLSSocket> | undefined {
   const connection = socket as Partial<TLSSocket> | undefined;
   return connection?.encrypted === true ? connection : undefined;

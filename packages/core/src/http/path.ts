@@ -1,11 +1,11 @@
 import { checkObject, checkString, kindOf, optionError } from "../lib/validate.js";
 import type { Exchange } from "./exchange.js";
 
-/** Which requests a condition means; all given members must match. */
+/** The requests that a condition matches: all given members must match. */
 export interface RouteCondition {
-  /** An exact path, `"/public/*"` for everything below one, a regular expression, or several. Without the query. */
+  /** An exact path, `"/public/*"` for everything below a path, a regular expression, or a list of these. Without the query. */
   readonly path?: string | RegExp | readonly (string | RegExp)[] | undefined;
-  /** A method, or several. */
+  /** A method, or a list of methods. */
   readonly method?: string | readonly string[] | undefined;
 }
 
@@ -15,8 +15,8 @@ type PathTest = (path: string) => boolean;
 export type ConditionTest = (exchange: Pick<Exchange, "method" | "url">) => boolean;
 
 /**
- * The narrow reading of a condition, for what frees from a check: the exact spelling only. A path that could mean one thing
- * here and another to a router, a proxy or a file server matches nothing ({@link isExact}).
+ * The narrow reading of a condition, for `unless()`: it matches the exact spelling only. A path that a router, a proxy or a file
+ * server could read differently does not match ({@link isExact}).
  */
 export function compileCondition(option: string, condition: RouteCondition): ConditionTest {
   const { paths, methods } = readCondition(option, condition);
@@ -30,9 +30,9 @@ export function compileCondition(option: string, condition: RouteCondition): Con
 }
 
 /**
- * The wide reading of a condition, for what applies a check: every spelling by which a router may find the route. Case and
- * a trailing slash do not matter, HEAD is GET, and a path that nobody can read for sure ({@link isReadable}) matches.
- * Nor does the case of a method: HTTP/2 carries `post`, and Express looks for the handler of a method in lower case.
+ * The wide reading of a condition, for `when()`: it matches every spelling by which a router may find the route. Case and a
+ * trailing slash do not matter, HEAD matches GET, and an ambiguous path ({@link isReadable}) matches. The case of a method does
+ * not matter either: HTTP/2 carries `post`, and Express looks for the handler of a method in lower case.
  */
 export function compileWideCondition(option: string, condition: RouteCondition): ConditionTest {
   const { paths, methods } = readCondition(option, condition);
@@ -74,8 +74,8 @@ function widen(path: string | RegExp): string | RegExp {
 }
 
 /**
- * A readable path in lower case: as it is and decoded, each also without path parameters and what a second parser would
- * take for a query, and each with and without a slash at its end.
+ * The spellings of a readable path in lower case: raw and decoded; both also without path parameters and without the part that a
+ * second parser would take for a query; all with and without a slash at the end.
  */
 function spellings(path: string): string[] {
   const plain = path.toLowerCase();
@@ -96,10 +96,10 @@ function withAndWithoutSlash(path: string): string[] {
 function compilePath(option: string, path: unknown): PathTest {
   if (path instanceof RegExp) {
     const expression = new RegExp(path.source, path.flags);
-    return function test(asked) {
-      // A global or sticky expression goes on from where it stopped, and would answer differently the next time.
+    return function test(requested) {
+      // A global or sticky expression continues after its last match, so it would answer differently the next time.
       expression.lastIndex = 0;
-      return expression.test(asked);
+      return expression.test(requested);
     };
   }
   if (typeof path !== "string" || !path.startsWith("/")) {
@@ -107,9 +107,9 @@ function compilePath(option: string, path: unknown): PathTest {
   }
   if (path.replace(/\/\*$/, "").includes("*"))
     throw optionError(option, 'may have "*" only at its end, as "/public/*"');
-  if (!path.endsWith("/*")) return (asked) => asked === path;
+  if (!path.endsWith("/*")) return (requested) => requested === path;
   const parent = path.slice(0, -1);
-  return (asked) => asked.startsWith(parent);
+  return (requested) => requested.startsWith(parent);
 }
 
 function compileMethod(option: string, method: unknown): string {
@@ -117,47 +117,47 @@ function compileMethod(option: string, method: unknown): string {
   return method.toUpperCase();
 }
 
-/** The path up to the query. A fragment has no place in a request, so `#` is left for {@link isReadable} to find. */
+/** The path up to the query. A request has no fragment, so `#` is kept, and {@link isReadable} refuses it. */
 function pathOf(url: string): string {
   const end = url.indexOf("?");
   return end === -1 ? url : url.slice(0, end);
 }
 
 /**
- * An absolute path of visible ASCII (RFC 3986 has no other), without the fragment that only clients use and the backslash
- * that some parsers take for a slash. Parsers trim blanks, U+00A0 and U+FEFF among them, off the ends.
+ * An absolute path of visible ASCII (RFC 3986 allows no other characters), without `#`, which begins a fragment, and without the
+ * backslash, which some parsers take for a slash. Parsers trim blanks, such as U+00A0 and U+FEFF, at the ends.
  */
 const absolutePath = /^\/[\x21\x22\x24-\x5b\x5d-\x7e]*$/;
 /** Empty segments and dot segments (RFC 3986 3.3), also with path parameters, as in `..;`. */
 const oddSegment = /\/(?:[/;]|\.{1,2}(?:[/;]|$))/;
 /** Encoded dots, slashes and backslashes, and control characters. */
 const oddEncoding = /%(?:2[ef]|5c|7f|[01][0-9a-f])/i;
-/** In what was decoded once, this was encoded twice, however its percent sign and its digits were written. */
+/** An escape in decoded text: it was encoded twice. */
 const encoded = /%[0-9a-f]{2}/i;
 
-/** Does everybody who parses this path find the same segments in it? */
+/** Does every parser find the same segments in this path? */
 function isReadable(path: string): boolean {
   if (!absolutePath.test(path) || oddSegment.test(path)) return false;
   if (!path.includes("%")) return true;
   if (oddEncoding.test(path)) return false;
   const decoded = decode(path);
-  // Undefined: no UTF-8, as over-long encodings of a slash are none (RFC 3629 3).
+  // Undefined means invalid UTF-8, such as an over-long encoding of a slash (RFC 3629 3).
   if (decoded === undefined) return false;
   const folded = decoded.normalize("NFKC");
   if (encoded.test(folded)) return false;
   return !/[\\\p{Cc}]/u.test(folded) && !oddSegment.test(decoded) && !oddSegment.test(folded);
 }
 
-/** Has a readable path no path parameters, and no encoded character that would divide it if it were decoded first? */
+/** Has a readable path no path parameters, and no encoded character that would be a delimiter after decoding? */
 function isExact(path: string): boolean {
   if (path.includes(";")) return false;
   if (!path.includes("%")) return true;
   const folded = decode(path)?.normalize("NFKC") ?? "";
-  return divisionsOf(folded) === divisionsOf(path.replace(/%../g, ""));
+  return delimitersOf(folded) === delimitersOf(path.replace(/%../g, ""));
 }
 
-/** The characters that may mean more than themselves. */
-function divisionsOf(text: string): string {
+/** The delimiters of a path. */
+function delimitersOf(text: string): string {
   return text.replace(/[^/\\.;?#%]/g, "");
 }
 
@@ -169,7 +169,7 @@ function decode(path: string): string | undefined {
   }
 }
 
-/** One or several, as a list of the gate's own. */
+/** A copy of a list, or a list of one value. */
 function asList<T>(value: T | readonly T[]): readonly T[] {
   return Array.isArray(value) ? [...(value as readonly T[])] : [value as T];
 }

@@ -14,14 +14,14 @@ function fieldsGiven([first, second]: readonly unknown[]): unknown {
   return typeof first === "string" ? second : (second ?? first);
 }
 
-/** What `writeHead` was given, as if it had been set before. */
+/** Applies the arguments of `writeHead` to a response. */
 export function applyHead(res: ServerResponse, status: number, rest: readonly unknown[]): void {
   res.statusCode = status;
   const [reason] = rest;
   if (typeof reason === "string") res.statusMessage = reason;
   const given = fieldsGiven(rest);
   if (Array.isArray(given)) {
-    // HTTP/2 takes pairs, too.
+    // HTTP/2 also accepts pairs.
     const list = (Array.isArray(given[0]) ? given.flat() : given) as readonly unknown[];
     for (let at = 0; at + 1 < list.length; at += 2) res.removeHeader(String(list[at]));
     for (let at = 0; at + 1 < list.length; at += 2) {
@@ -30,18 +30,18 @@ export function applyHead(res: ServerResponse, status: number, rest: readonly un
     }
   } else if (typeof given === "object" && given !== null) {
     for (const [name, value] of Object.entries(given as OutgoingHttpHeaders)) {
-      // Node throws at a value that is undefined.
+      // Node throws for an undefined value.
       res.setHeader(name, value as OutgoingHttpHeader);
     }
   }
 }
 
-/** The fields of a response by themselves: a field may have the name of what every other object has. */
+/** The fields of a response in an object without a prototype: a field may have the name of an inherited property. */
 export function fieldsOf(res: Pick<ServerResponse, "getHeaders">): OutgoingHttpHeaders {
   return Object.assign(Object.create(null) as OutgoingHttpHeaders, res.getHeaders());
 }
 
-/** Sets fields; those without a value are left out. */
+/** Sets fields on a response. Fields without a value are left out. */
 export function setAll(
   res: ServerResponse,
   fields: Iterable<readonly [string, OutgoingHttpHeader | undefined] | Header>,

@@ -1,4 +1,5 @@
 import { documentation } from "../lib/documentation.js";
+import { outage } from "../lib/outage.js";
 
 /** The stable name of a reason to refuse a request; each has a heading in docs/errors.md. */
 export type DenialCode =
@@ -30,18 +31,18 @@ interface DenialKind {
   readonly type?: string;
 }
 
-/** Every way to say no: the one table from a code to its status, title and type. */
+/** The table of refusals: status, title and type of each code. */
 const denials: Readonly<Record<DenialCode, DenialKind>> = {
   credentials_required: { status: 401, title: "Credentials are required" },
   token_invalid: { status: 401, title: "The access token is not valid" },
   token_too_large: { status: 401, title: "The access token is too large" },
   dpop_proof_invalid: { status: 401, title: "The DPoP proof is not valid" },
-  dpop_nonce_required: { status: 401, title: "The DPoP proof needs the nonce in DPoP-Nonce" },
+  dpop_nonce_required: { status: 401, title: "The DPoP proof must contain the nonce from the DPoP-Nonce header" },
   request_invalid: { status: 400, title: "The request carries more than one access token" },
   origin_refused: { status: 403, title: "The request comes from an origin that is not allowed" },
-  scope_insufficient: { status: 403, title: "The access token does not grant the scope this needs" },
-  claim_insufficient: { status: 403, title: "The access token does not have the claims this needs" },
-  authentication_stale: { status: 401, title: "A more recent or a stronger sign-in is needed" },
+  scope_insufficient: { status: 403, title: "The access token does not grant the required scope" },
+  claim_insufficient: { status: 403, title: "The access token does not have the required claims" },
+  authentication_stale: { status: 401, title: "A more recent or stronger sign-in is required" },
   quota_exceeded: {
     status: 429,
     title: "Request cannot be satisfied as assigned quota has been exceeded",
@@ -58,20 +59,20 @@ const denials: Readonly<Record<DenialCode, DenialKind>> = {
     type: "https://iana.org/assignments/http-problem-types#abnormal-usage-detected",
   },
   blocked: { status: 403, title: "Requests from this address are not accepted" },
-  session_limit: { status: 409, title: "The user has as many sessions as may be" },
-  account_missing: { status: 400, title: "The request names no account to sign in to" },
+  session_limit: { status: 409, title: "The user already has the maximum number of sessions" },
+  account_missing: { status: 400, title: "The request does not name an account" },
   attempts_exceeded: {
     status: 429,
-    title: "There have been too many attempts to sign in",
+    title: "Too many sign-in attempts",
     type: "https://iana.org/assignments/http-problem-types#abnormal-usage-detected",
   },
   capacity_exceeded: {
-    status: 503,
-    title: "There are too many attempts to sign in under way",
+    status: outage.status,
+    title: "Too many sign-ins are in progress",
     type: "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
   },
-  store_unavailable: { status: 503, title: "A dependency that decides about this request is unavailable" },
-  keys_unavailable: { status: 503, title: "The keys that verify access tokens are unavailable" },
+  store_unavailable: { status: outage.status, title: "A dependency that is required for this request is unavailable" },
+  keys_unavailable: { status: outage.status, title: "The keys that verify access tokens are unavailable" },
 };
 
 /** An RFC 9457 problem. */
@@ -85,49 +86,49 @@ export interface Problem {
 
 export type Header = readonly [name: string, value: string];
 
-/** The request may pass; the headers go on the response. */
+/** The request may pass. The headers are set on the response. */
 export interface Allowed {
   readonly allowed: true;
   readonly headers: readonly Header[];
 }
 
-/** The request is refused, with the whole answer. */
+/** The request is refused. This is the whole answer. */
 export interface Denied {
   readonly allowed: false;
   readonly status: number;
   readonly headers: readonly Header[];
   readonly problem: Problem;
-  /** The problem as JSON, ready to send. */
+  /** The problem as JSON. */
   readonly body: string;
-  /** A short phrase for logs, never sent to the client. */
+  /** A short phrase for logs. It is never sent to the client. */
   readonly cause: string;
   readonly form?: undefined;
   readonly removed?: undefined;
 }
 
 /**
- * How a handler gave its body. To node:http: `whole`, in one piece with the end of the response, or in `parts`. To a
- * framework that holds responses, as Koa does: a value for `json`, `text`, `bytes`, a `stream`, `null`; a status and no body
- * (`none`), or neither (`unset`).
+ * The way in which a handler has set its body. On node:http: `whole`, in one piece with the end of the response, or in `parts`.
+ * On a framework that holds responses, as Koa does: a value for `json`, `text`, `bytes`, a `stream`, `null`; a status without a
+ * body (`none`), or neither (`unset`).
  */
 export type BodyForm = (typeof bodyForms)[number];
 
 export const bodyForms = ["whole", "parts", "json", "text", "bytes", "stream", "null", "none", "unset"] as const;
 
-/** The request is answered here, by one of the gate's own routes. */
+/** The request is answered by the gate itself: by a route, a response cache, or for a preflight. */
 export interface Reply {
   readonly allowed: false;
   readonly status: number;
   readonly headers: readonly Header[];
   readonly body: string | Uint8Array;
-  /** For the response of a handler, given again: how the handler gave its body. */
+  /** For a stored response: the way in which the handler has set its body. */
   readonly form?: BodyForm | undefined;
-  /** Fields, in lower case, that stood on the response before its handler, which removed them. */
+  /** Lower-case names of fields that were set before the handler, and that the handler has removed. */
   readonly removed?: readonly string[] | undefined;
   readonly problem?: undefined;
 }
 
-/** What a check that only admits or refuses says. */
+/** The verdict of a check that only allows or refuses. */
 export type Decision = Allowed | Denied;
 
 export type Verdict = Decision | Reply;
@@ -135,7 +136,7 @@ export type Verdict = Decision | Reply;
 export const allowed: Allowed = Object.freeze({ allowed: true, headers: Object.freeze([]) });
 
 export interface DenialDetails {
-  /** Why, in a short fixed phrase for logs; no identifiers. */
+  /** The reason in a short fixed phrase for logs, without identifiers. */
   readonly cause: string;
   /** Response headers besides the content type and `Cache-Control: no-store`. */
   readonly headers?: readonly Header[];
@@ -153,6 +154,16 @@ export function deny(code: DenialCode, { cause, headers = [], violatedPolicies }
     body: prepared.body,
     cause,
   };
+}
+
+const outageFields: readonly Header[] = Object.entries(outage.headers);
+
+/** The refusal for an outage: a dependency that had to decide cannot. It is never the client's fault. */
+export function unavailable(
+  cause: string,
+  code: "store_unavailable" | "keys_unavailable" | "capacity_exceeded" = "store_unavailable",
+): Denied {
+  return deny(code, { cause, headers: outageFields });
 }
 
 interface PreparedAnswer {
@@ -186,9 +197,15 @@ const plainAnswers = Object.fromEntries(
   (Object.keys(denials) as DenialCode[]).map((code) => [code, prepare(code)]),
 ) as Record<DenialCode, PreparedAnswer>;
 
-/** What is left of an answer when the response has already begun: a refusal becomes an error, another answer nothing. */
+/** The error for a refusal that comes after the response has begun; undefined for a reply, which is dropped. */
 export function lateError(answer: Denied | Reply): DenialError | undefined {
   return answer.problem === undefined ? undefined : new DenialError(answer);
+}
+
+/** How a middleware refuses: with an answer, or with a `DenialError` for the application's error handler. */
+export interface DenyOptions {
+  /** @default "respond" */
+  readonly onDeny?: "respond" | "throw" | undefined;
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { ServerResponse } from "node:http";
 import type { Denied, Reply } from "./verdict.js";
 
-/** What is written to: the response itself, or what it had before an interceptor changed it. */
+/** The target of the bytes: the response, or its original functions behind an interceptor. */
 interface Writer {
   write(chunk: unknown, encoding?: unknown, done?: unknown): boolean;
   end(chunk?: unknown, encoding?: unknown, done?: unknown): unknown;
@@ -10,8 +10,8 @@ interface Writer {
 type Answer = Pick<Denied | Reply, "status" | "headers" | "body" | "form" | "removed">;
 
 /**
- * Writes an answer to a response of node:http, in as many pieces as its handler has: middleware that compresses decides by
- * that, and so does Node on how the body is framed.
+ * Writes an answer to a response of node:http, in one piece or in parts as its handler did: compressing middleware and Node's
+ * framing of the body depend on that.
  */
 export function writeAnswer(
   res: ServerResponse,
@@ -21,8 +21,8 @@ export function writeAnswer(
   res.statusCode = status;
   for (const name of removed) if (res.hasHeader(name)) res.removeHeader(name);
   for (const [name, value] of headers) res.setHeader(name, value);
-  const isInParts = form === "parts" || form === "stream";
-  if (!isInParts) return void writer.end(body);
+  const inParts = form === "parts" || form === "stream";
+  if (!inParts) return void writer.end(body);
   if (body.length > 0) writer.write(body);
   writer.end();
 }

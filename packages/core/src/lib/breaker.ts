@@ -4,11 +4,11 @@ export type BreakerState = "closed" | "open" | "half-open";
 
 export interface BreakerOptions {
   readonly name: string;
-  /** Told of every change. */
+  /** Gets every change of state. */
   readonly telemetry?: Telemetry | undefined;
   /** Milliseconds from a monotonic clock. */
   readonly now?: () => number;
-  /** From 0 to 1; spreads the probes of many processes. */
+  /** Returns 0 to 1; spreads the probes of many processes. */
   readonly random?: () => number;
 }
 
@@ -16,22 +16,22 @@ export interface BreakerOptions {
 export interface BreakerControl {
   readonly name: string;
   readonly state: BreakerState;
-  /** Keeps calls away from the other side until `close()`, say while it is being repaired: no probes are let through. */
+  /** Refuses all calls, also probes, until `close()` is called: for example while the dependency is repaired. */
   open(): void;
-  /** Closes at once, and lets it work by itself again. */
+  /** Closes the breaker at once; from then on it works automatically again. */
   close(): void;
 }
 
 const consecutiveFailures = 5;
 const sampleWindowMs = 10_000;
 const sampleSize = 20;
-const failureShare = 0.5;
+const failureRatio = 0.5;
 const openMs = 1000;
 
 /**
- * A circuit breaker (Nygard, Release It!). It opens on the 5th consecutive failure, or when half of at least 20 calls
- * within 10 s failed; after 0.75 to 1.25 s it lets one call through as a probe, whose outcome closes or opens it again.
- * While a probe is under way every other caller is refused at once, never queued.
+ * A circuit breaker (Nygard, Release It!). It opens on the 5th consecutive failure, or when half of at least 20 calls within
+ * 10 s have failed. After 0.75 to 1.25 s it allows one call as a probe, whose outcome closes it or opens it again. During a
+ * probe every other caller is refused at once, never queued.
  */
 export class Breaker implements BreakerControl {
   readonly name: string;
@@ -45,7 +45,7 @@ export class Breaker implements BreakerControl {
   #windowStart: number;
   #probeAt = 0;
   #probing = false;
-  /** Kept open by an operator. */
+  /** An operator keeps it open. */
   #held = false;
 
   constructor({ name, telemetry, now = () => performance.now(), random = Math.random }: BreakerOptions) {
@@ -60,12 +60,12 @@ export class Breaker implements BreakerControl {
     return this.#state;
   }
 
-  /** Does an operator keep calls away? */
+  /** Does an operator keep the breaker open? */
   get isHeld(): boolean {
     return this.#held;
   }
 
-  /** May this call go out? True makes the caller answerable: it must report `succeed`, `fail` or `abandon`. */
+  /** May a call be made now? After true, the caller must report `succeed`, `fail` or `abandon`. */
   enter(): boolean {
     if (this.#state === "closed") return true;
     if (this.#state === "open") {
@@ -90,19 +90,19 @@ export class Breaker implements BreakerControl {
     this.#failures += 1;
     const failedProbe = this.#state === "half-open" && this.#probing;
     this.#probing = false;
-    const tooMany = this.#calls >= sampleSize && this.#failures >= this.#calls * failureShare;
+    const tooMany = this.#calls >= sampleSize && this.#failures >= this.#calls * failureRatio;
     if (failedProbe || (this.#state === "closed" && (this.#consecutive >= consecutiveFailures || tooMany))) {
       this.#probeAt = this.#now() + openMs * (0.75 + this.#random() / 2);
       this.#move("open");
     }
   }
 
-  /** The call never went out: it says nothing about the other side. */
+  /** The call was not made, so it says nothing about the dependency. */
   abandon(): void {
     this.#probing = false;
   }
 
-  /** There is reason to hope, such as a new connection: let the next caller probe, instead of waiting for the pause to end. */
+  /** Lets the next call probe without waiting for the pause to end, for example after a new connection. */
   allowProbe(): void {
     this.#probeAt = Math.min(this.#probeAt, this.#now());
   }

@@ -1,6 +1,6 @@
-/** Where every problem `type` and every start-up error points: one heading for each code. */
+/** The page of problem types and option errors, with one heading for each code. */
 export const documentation = "https://github.com/portcullis/portcullis/blob/main/docs/errors.md";
-/** Where every finding of an examination points. */
+/** The page of findings. */
 export const operations = "https://github.com/portcullis/portcullis/blob/main/docs/operations.md";
-/** Where the warnings of login throttles point. */
+/** The page of the warnings of login throttles. */
 export const logins = "https://github.com/portcullis/portcullis/blob/main/docs/login.md";

@@ -3,28 +3,28 @@ import { optionError, rangeError } from "./validate.js";
 const unitMs = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 
 /**
- * A length of time: a number of milliseconds, or a string such as `"30s"`, `"5m"`, `"2h"`
+ * A duration: a number of milliseconds, or a string such as `"30s"`, `"5m"`, `"2h"`
  * (units `ms`, `s`, `m`, `h`, `d`).
  */
 export type Duration = number | `${number}${keyof typeof unitMs}`;
 
-const longestMs = 100 * 366 * unitMs.d;
+const maxMs = 100 * 366 * unitMs.d;
 
-/** Milliseconds of a duration option. Zero, fractions of a millisecond and anything else unclear are a RangeError. */
-export function durationMs(option: string, value: unknown, atMostMs: number = longestMs): number {
+/** The milliseconds of a duration option. Zero, fractions of a millisecond and unreadable text are a RangeError. */
+export function durationMs(option: string, value: unknown, limitMs: number = maxMs): number {
   const ms = parse(option, value);
-  if (!Number.isSafeInteger(ms) || ms < 1 || ms > atMostMs) {
+  if (!Number.isSafeInteger(ms) || ms < 1 || ms > limitMs) {
     throw rangeError(
       option,
-      `must be a duration of 1 to ${atMostMs} ms: a number of milliseconds, or a string such as "30s", "5m", "2h"`,
+      `must be a duration of 1 to ${limitMs} ms: a number of milliseconds, or a string such as "30s", "5m", "2h"`,
     );
   }
   return ms;
 }
 
-/** Whole seconds of a duration option: what rate-limit windows are measured in. */
-export function durationSeconds(option: string, value: unknown, atMostSeconds: number): number {
-  const ms = durationMs(option, value, atMostSeconds * 1000);
+/** The whole seconds of a duration option, such as the window of a rate limit. */
+export function durationSeconds(option: string, value: unknown, limitSeconds: number): number {
+  const ms = durationMs(option, value, limitSeconds * 1000);
   if (ms % 1000 !== 0) throw rangeError(option, `must be whole seconds, such as "30s", not ${ms} ms`);
   return ms / 1000;
 }

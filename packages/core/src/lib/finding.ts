@@ -1,8 +1,8 @@
-/** Something about the surroundings of a gate that is wrong, or will be on a bad day. */
+/** One result of `examine()`: a fault, or a risk, in the environment of a gate. */
 export interface Finding {
-  /** A stable name; each has a heading in docs/operations.md. */
+  /** A stable name; each name has a heading in docs/operations.md. */
   readonly code: FindingCode;
-  /** `error`: something does not work; `warning`: it will fail some day; `info`: worth knowing. */
+  /** `error`: something does not work; `warning`: it will fail in some event; `info`: no action is needed. */
   readonly severity: "error" | "warning" | "info";
   /** A sentence without identifiers, addresses and secrets. */
   readonly message: string;

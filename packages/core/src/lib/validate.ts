@@ -1,28 +1,28 @@
 import { documentation } from "./documentation.js";
 
-/** Says what is wrong with an option, what to write instead, and where that is documented. */
+/** The message of an option error: the problem, the correct form, and a link to the documentation. */
 function explain(option: string, problem: string): string {
   return `portcullis: ${option} ${problem} (see ${documentation}#option_invalid)`;
 }
 
-/** A wrong kind of value, a missing or an unknown option. */
+/** The error for a value of the wrong type, and for a missing or an unknown option. */
 export function optionError(option: string, problem: string): TypeError {
   return Object.assign(new TypeError(explain(option, problem)), { code: "option_invalid" });
 }
 
-/** The right kind of value, out of its bounds. */
+/** The error for a value of the right type that is out of range. */
 export function rangeError(option: string, problem: string): RangeError {
   return Object.assign(new RangeError(explain(option, problem)), { code: "option_invalid" });
 }
 
-/** A value as it may stand in an error message: its type only, since options carry secrets. */
+/** The type of a value, for an error message. The value itself may be a secret. */
 export function kindOf(value: unknown): string {
   if (value === null) return "null";
   if (Array.isArray(value)) return "an array";
   return typeof value === "object" ? "an object" : typeof value;
 }
 
-/** Refuses what is not a plain options object, and every name that is not known, with the nearest one that is. */
+/** Throws for a value that is not an options object, and for an unknown name; the error suggests the nearest known name. */
 export function checkObject(option: string, value: unknown, known: readonly string[]): asserts value is object {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw optionError(option, `must be an object, not ${kindOf(value)}`);
@@ -53,10 +53,10 @@ export function checkFunction(option: string, value: unknown): void {
   if (typeof value !== "function") throw optionError(option, `must be a function, not ${kindOf(value)}`);
 }
 
-export function checkInteger(option: string, value: unknown, least: number, most: number): asserts value is number {
+export function checkInteger(option: string, value: unknown, min: number, max: number): asserts value is number {
   if (typeof value !== "number") throw optionError(option, `must be a whole number, not ${kindOf(value)}`);
-  if (!Number.isInteger(value) || value < least || value > most) {
-    throw rangeError(option, `must be a whole number from ${least} to ${most}, not ${value}`);
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw rangeError(option, `must be a whole number from ${min} to ${max}, not ${value}`);
   }
 }
 
@@ -70,7 +70,7 @@ export function checkOneOf<T extends string>(
   }
 }
 
-/** One or more non-empty strings, as a list. */
+/** The list of an option that takes a non-empty string, or a non-empty list of them. */
 export function strings(option: string, value: unknown): readonly string[] {
   const list: readonly unknown[] = isList(value) ? value : [value];
   if (list.length === 0) throw optionError(option, "must not be an empty list");
@@ -90,13 +90,21 @@ export function isList<T>(value: T | readonly T[] | undefined): value is readonl
   return Array.isArray(value);
 }
 
-/** The known name within two edits of a mistyped one. */
+/** Is it an https URL, or an http URL of this machine? */
+export function isTrustworthyUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname, username, password } = new URL(text);
+  if (username !== "" || password !== "") return false;
+  return protocol === "https:" || (protocol === "http:" && ["localhost", "127.0.0.1", "[::1]"].includes(hostname));
+}
+
+/** The known name within two edits of a misspelled name. */
 function nearest(name: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
-  let least = 3;
+  let fewest = 3;
   for (const candidate of known) {
     const edits = distance(name.toLowerCase(), candidate.toLowerCase());
-    if (edits < least) [best, least] = [candidate, edits];
+    if (edits < fewest) [best, fewest] = [candidate, edits];
   }
   return best;
 }

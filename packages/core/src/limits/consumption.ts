@@ -4,6 +4,7 @@ import type { SeenAddresses } from "./seen-addresses.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Exchange } from "../http/exchange.js";
+import type { GateExchange } from "../request/state.js";
 import { durationSeconds } from "../lib/duration.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { Consumption } from "../store/ports/decisions.js";
@@ -77,7 +78,7 @@ export class ConsumptionFactory<Raw> {
    */
   charges(
     policies: readonly Policy<Raw>[],
-    exchange: Exchange<Raw>,
+    exchange: GateExchange<Raw>,
     token: VerifiedToken | undefined,
   ): Consumed<Raw> | Promise<Consumed<Raw>> {
     if (this.#generation !== this.#rules.generation) this.#forgetCharges();
@@ -85,7 +86,7 @@ export class ConsumptionFactory<Raw> {
     let refusal: Maybe<TokenRefusal>;
     let waits = false;
     for (const policy of policies) {
-      if (exchange.facts.settled.has(policy) || !this.#appliesTo(policy, exchange)) continue;
+      if (exchange.state.isDone(policy) || !this.#appliesTo(policy, exchange)) continue;
       const charge = isPlain(policy)
         ? this.#plainCharge(policy, exchange, token)
         : this.#charge(policy, exchange, token);
@@ -151,11 +152,14 @@ export class ConsumptionFactory<Raw> {
 
   async #charge(
     policy: Policy<Raw>,
-    exchange: Exchange<Raw>,
+    exchange: GateExchange<Raw>,
     token: VerifiedToken | undefined,
   ): Promise<Maybe<AppliedPolicy<Raw> | TokenRefusal>> {
     const { name, per, limit, burst, windowSeconds, cost, skip } = policy;
-    const { raw, facts } = exchange;
+    const {
+      raw,
+      state: { facts },
+    } = exchange;
     if (skip !== undefined && (await skip(raw, facts))) return undefined;
     const parts: string[] = [];
     for (const part of per) {

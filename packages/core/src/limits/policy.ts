@@ -1,4 +1,4 @@
-import type { Facts } from "../http/exchange.js";
+import type { Facts } from "../request/facts.js";
 import type { ConditionTest } from "../http/path.js";
 import type { Duration } from "../lib/duration.js";
 import type { Algorithm, Consumption, CountingMode } from "../store/ports/decisions.js";

@@ -1,4 +1,4 @@
-import type { Exchange } from "../http/exchange.js";
+import type { GateExchange } from "../request/state.js";
 import { onRequestDone } from "../http/handler-end.js";
 import type { Consumption, UsageCorrections } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
@@ -71,7 +71,7 @@ export class Settlement<Raw> {
   }
 
   /** Sees to these charges until their request is done. */
-  follow(exchange: Exchange<Raw>, charged: readonly Counted<Raw>[]): void {
+  follow(exchange: GateExchange<Raw>, charged: readonly Counted<Raw>[]): void {
     const followed = charged.filter(({ applied }) => settlesLater(applied.policy));
     if (followed.length === 0) return;
     const held = followed.filter(({ applied }) => applied.charge.slot !== undefined);
@@ -104,7 +104,7 @@ export class Settlement<Raw> {
   }
 
   /** A handler that works on for a client who has gone keeps its slots, but no longer than they last. */
-  #hold(exchange: Exchange<Raw>, counted: readonly Counted<Raw>[]): void {
+  #hold(exchange: GateExchange<Raw>, counted: readonly Counted<Raw>[]): void {
     const now = this.#now();
     const slots = counted.map(({ applied: { policy, charge }, store }): Held => {
       const renewAt = now + charge.windowSeconds * 1000 * renewAfter;
@@ -119,7 +119,7 @@ export class Settlement<Raw> {
 
   #settle(
     { applied: { policy, charge }, receipt, store }: Counted<Raw>,
-    exchange: Exchange<Raw>,
+    exchange: GateExchange<Raw>,
     status: number,
   ): void {
     const adjust = (real: number): void => {
@@ -129,7 +129,7 @@ export class Settlement<Raw> {
     if (policy.algorithm === "concurrency" || isForgiven(policy.countOnly, status)) return adjust(0);
     if (policy.settle === undefined) return;
     Promise.resolve()
-      .then(() => policy.settle?.(exchange.raw, exchange.facts, status))
+      .then(() => policy.settle?.(exchange.raw, exchange.state.facts, status))
       .then((real) => adjust(real === undefined ? charge.cost : checkCount(policy.name, "settle", real)))
       .catch(() => {
         this.#logger.warn({ policy: policy.name }, `portcullis: limit "${policy.name}" could not be settled`);

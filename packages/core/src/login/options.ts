@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
-import type { DenyOptions } from "../http/deny-options.js";
-import type { Facts } from "../http/exchange.js";
+import type { DenyOptions } from "../http/verdict.js";
+import type { Facts } from "../request/facts.js";
 import type { Of } from "../limits/policy.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";

@@ -1,4 +1,4 @@
-import type { Exchange } from "../http/exchange.js";
+import type { GateExchange } from "../request/state.js";
 import type { LoginOutcome } from "./options.js";
 import type { AttemptResult } from "../store/ports/logins.js";
 
@@ -11,13 +11,13 @@ const failures = new Set([400, 401, 403, 422]);
  */
 export async function judgeStatus<Raw>(
   outcome: LoginOutcome<Raw>,
-  { raw, facts }: Exchange<Raw>,
+  { raw, state }: GateExchange<Raw>,
   status: number,
 ): Promise<AttemptResult | undefined> {
   // The client went away, and may have seen what it wanted to know.
   if (status === 0) return undefined;
   if (typeof outcome === "function") {
-    const answer: unknown = await outcome(raw, facts, status);
+    const answer: unknown = await outcome(raw, state.facts, status);
     if (answer === "succeeded" || answer === "failed" || answer === "unchecked") return answer;
     if (answer !== undefined) throw new TypeError("no outcome");
   }

@@ -1,12 +1,10 @@
 import { findCookies } from "../auth/credentials.js";
 import { canonicalAddress } from "../http/address.js";
-import { foundOut } from "../http/exchange.js";
-import type { Exchange } from "../http/exchange.js";
 import { handlerPatienceMs, onRequestDone } from "../http/handler-end.js";
 import { retryAfter } from "../http/fields.js";
 import type { Denied, Verdict } from "../http/verdict.js";
-import type { Check } from "../http/check.js";
-import { allowed, deny } from "../http/verdict.js";
+import type { Check, GateExchange } from "../request/state.js";
+import { allowed, deny, unavailable } from "../http/verdict.js";
 import type { ResolvedAttemptLimit, ResolvedLogin } from "./options.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type {
@@ -78,11 +76,11 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
   const warnings = new LoginWarnings({ name, logger, telemetry, now });
 
   return async function throttle(exchange): Promise<Verdict> {
-    const { facts } = exchange;
-    if (facts.settled.has(options)) return allowed;
-    const account = normalizeAccount(await options.account(exchange.raw, facts));
+    const { state } = exchange;
+    if (state.isDone(options)) return allowed;
+    const account = normalizeAccount(await options.account(exchange.raw, state.facts));
     if (account === undefined) return deny("account_missing", { cause: "the request names no account to sign in to" });
-    facts.settled.add(options);
+    state.markDone(options);
     const trusted = device?.tokens.read(await readDeviceToken(exchange), account);
     const charged = await charge(createQuestion(exchange, account, trusted), account);
     if (!("answer" in charged)) return charged;
@@ -96,7 +94,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     const release = await turns.take(exchange.signal);
     if (release === undefined) {
       await settling.settle("unchecked", account);
-      return deny("capacity_exceeded", { cause: "too many logins are under way", headers: [retryAfter(1)] });
+      return unavailable("too many logins are under way", "capacity_exceeded");
     }
     // A client who reads slowly, or waits behind another response, keeps no turn that its handler needs no more.
     exchange.onHandled(release);
@@ -105,8 +103,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
       release();
       void conclude(exchange, account, settling, status);
     });
-    facts.found |= foundOut.loginAttempt;
-    facts.loginAttempt = createAttempt({
+    const attempt = createAttempt({
       account,
       stepUp: answer.exhausted && options.paceMs === undefined,
       trustedDevice: trusted !== undefined,
@@ -116,12 +113,13 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
         return settling.settle(result, signedIn);
       },
     });
+    state.setLoginAttempt(attempt);
     return allowed;
   };
 
   /** Settles an attempt of which the handler has said nothing. */
   async function conclude(
-    exchange: Exchange<Raw>,
+    exchange: GateExchange<Raw>,
     account: string,
     { isSaid, settle }: Settling,
     status: number,
@@ -136,12 +134,12 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     }
   }
 
-  async function readDeviceToken(exchange: Exchange<Raw>): Promise<unknown> {
-    if (device?.token !== undefined) return device.token(exchange.raw, exchange.facts);
+  async function readDeviceToken(exchange: GateExchange<Raw>): Promise<unknown> {
+    if (device?.token !== undefined) return device.token(exchange.raw, exchange.state.facts);
     return device === undefined ? undefined : findCookies(exchange.header("cookie"), device.cookie)[0];
   }
 
-  function createQuestion(exchange: Exchange<Raw>, account: string, trusted: string | undefined): AttemptQuestion {
+  function createQuestion(exchange: GateExchange<Raw>, account: string, trusted: string | undefined): AttemptQuestion {
     const own = accountKeys(keys, name, account);
     const { owner, spelling, pardonKey, paceKey } = own;
     if (trusted !== undefined) {
@@ -175,7 +173,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     // No password is looked at, so that nobody has guessed.
     if (!isAdmitted) void store.settle({ ...outcomeOf(question, account), counted: undefined, result: "unchecked" });
     return stricter === undefined || instead instanceof StoreFault
-      ? deny("store_unavailable", { cause: `the store cannot count: ${answer.kind}`, headers: [retryAfter(1)] })
+      ? unavailable(`the store cannot count: ${answer.kind}`)
       : { store: withoutAnswer(question), question: stricter, answer: instead };
   }
 

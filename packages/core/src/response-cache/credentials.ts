@@ -1,6 +1,7 @@
 import type { TokenReader, TokenSource } from "../auth/credentials.js";
 import { findCookies } from "../auth/credentials.js";
 import type { Exchange } from "../http/exchange.js";
+import type { GateExchange } from "../request/state.js";
 import { isImplied } from "./implied-fields.js";
 
 /** The application's own say about which request headers are credentials; names in lower case. */
@@ -99,7 +100,7 @@ export function tokenPlaces<Raw>(
 
 /** What makes a request one of somebody (RFC 9111 3.5 says it of Authorization); undefined for an anonymous one. */
 export function findCredentials<Raw>(
-  exchange: Exchange<Raw>,
+  exchange: GateExchange<Raw>,
   { add, except }: CredentialRules,
   identity: IdentitySources<Raw>,
 ): FoundCredentials | undefined {
@@ -110,7 +111,7 @@ export function findCredentials<Raw>(
   const where =
     (exchange.header("authorization") === undefined ? undefined : "authorization") ??
     headers[0] ??
-    (exchange.facts.identified ? "token" : tokenBeside(exchange, identity)) ??
+    (exchange.state.identified ? "token" : tokenBeside(exchange, identity)) ??
     (exchange.clientCertificate === true ? "certificate" : undefined);
   return where === undefined ? undefined : { where, headers };
 }

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { VerifiedToken } from "../auth/verifier.js";
-import type { Exchange, Facts } from "../http/exchange.js";
+import type { Exchange } from "../http/exchange.js";
+import type { GateExchange, RequestState } from "../request/state.js";
 import type { ResolvedResponseCache } from "./options.js";
 import { kindOf } from "../lib/validate.js";
 import type { Forward } from "./cache-status.js";
@@ -47,12 +48,13 @@ const conditions: readonly string[] = ["if-none-match", "if-modified-since"];
 
 /** What there is to know of a request, or why the cache keeps out of its way. */
 export async function readRequest<Raw>(
-  exchange: Exchange<Raw>,
+  exchange: GateExchange<Raw>,
   options: ResolvedResponseCache<Raw>,
   identity: IdentitySources<Raw>,
   turn: Turn,
 ): Promise<CacheableRequest | Forward> {
-  const { method, raw, facts } = exchange;
+  const { method, raw, state } = exchange;
+  const { facts } = state;
   if (method !== "GET" && method !== "HEAD") return "method";
   // An absolute or ill-formed target (RFC 9112 3.2) is read differently by routers, handlers and purges.
   if (!exchange.url.startsWith("/") || exchange.url.includes("#")) return "bypass";
@@ -61,7 +63,7 @@ export async function readRequest<Raw>(
   // A handler may wait for a body, or answer by it, and the key knows nothing of it (RFC 9110 9.3.1).
   if (exchange.hasBody) return "bypass";
   if (options.skip !== undefined && (await options.skip(raw, facts))) return "bypass";
-  const whose = options.per === "user" ? partitionOf(facts) : "everyone";
+  const whose = options.per === "user" ? partitionOf(state) : "everyone";
   const further = options.partition === undefined ? "" : readPartition(await options.partition(raw, facts));
   if (whose === undefined || further === undefined) return "bypass";
   const names = typeof options.tags === "function" ? await options.tags(raw, facts) : options.tags;
@@ -70,7 +72,7 @@ export async function readRequest<Raw>(
   // A user may come with an API key of one of several customers, or in the name of somebody else.
   const besides = options.per === "user" ? (found?.headers ?? []).map((name) => [name, exchange.header(name)]) : [];
   const behind = turn.depth === 0 ? [] : [turn.depth];
-  const known = identitiesOf(facts);
+  const known = identitiesOf(state);
   const primary = primaryKey(exchange, target, JSON.stringify([whose, further, ...besides, ...behind]));
   const directives = readDirectives(honoursRequests ? requested(exchange) : undefined);
   const hidden = honoursRequests ? conditions : [...conditions, ...beyond];
@@ -83,7 +85,7 @@ export async function readRequest<Raw>(
     credentials: found !== undefined,
     credentialsIn: found?.where,
     cookies: exchange.header("cookie") !== undefined,
-    isSomebodyElse: () => identitiesOf(facts) !== known,
+    isSomebodyElse: () => identitiesOf(state) !== known,
     stores: method === "GET" && !directives.has("no-store"),
     insists: ["no-cache", "no-store", "max-age"].some((name) => directives.has(name)) || method === "HEAD",
     preconditions: {
@@ -132,16 +134,13 @@ const ofOneToken: ReadonlySet<string> = new Set(["exp", "iat", "nbf", "jti"]);
  * Whose the response is: the user of this gate, with what other gates know of who is asking; undefined if this gate knows
  * nobody.
  */
-function partitionOf(facts: Facts): string | undefined {
-  return facts.verified === undefined || facts.verified.partition === "" ? undefined : identitiesOf(facts);
+function partitionOf(state: RequestState): string | undefined {
+  return state.verified === undefined || state.verified.partition === "" ? undefined : identitiesOf(state);
 }
 
 /** Who is asking, as far as the gates of this request have found out. */
-function identitiesOf(facts: Facts): string {
-  const found: string[] = [];
-  let one: Facts | undefined = facts.first ?? facts;
-  for (; one !== undefined; one = one.next) if (one.verified !== undefined) found.push(identityOf(one.verified));
-  return found.join(" ");
+function identitiesOf(state: RequestState): string {
+  return state.verifiedTokens.map(identityOf).join(" ");
 }
 
 /** What a token says of its user, with scopes, roles and session. */

@@ -1,6 +1,5 @@
-import type { Exchange } from "../http/exchange.js";
 import type { Allowed, Reply, Verdict } from "../http/verdict.js";
-import type { Check } from "../http/check.js";
+import type { Check, GateExchange } from "../request/state.js";
 import { allowed } from "../http/verdict.js";
 import type { ResolvedResponseCache } from "./options.js";
 import type { Forward, Handling } from "./cache-status.js";
@@ -66,27 +65,27 @@ export function createResponseCache<Raw>(
   const moment = (): Moment => ({ processMs: now(), storeMs: storeNow() });
 
   return function cacheResponse(exchange): Verdict | Promise<Verdict> {
-    const { settled } = exchange.facts;
+    const { state } = exchange;
     if (!isUnsafe(exchange.method)) {
       // The same one twice.
-      if (settled.has(cacheResponse)) return allowed;
-      settled.add(cacheResponse);
-      return answer(exchange, takeOver(settled));
+      if (state.isDone(cacheResponse)) return allowed;
+      state.markDone(cacheResponse);
+      return answer(exchange, takeOver(state.first));
     }
-    if (settled.has(store)) return allowed;
-    settled.add(store);
+    if (state.isDone(store)) return allowed;
+    state.markDone(store);
     exchange.intercept(invalidateAfter(exchange, (tag) => void store.purge(tag).catch(store.report)));
     return allowed;
   };
 
-  async function answer(exchange: Exchange<Raw>, turn: Turn): Promise<Verdict> {
+  async function answer(exchange: GateExchange<Raw>, turn: Turn): Promise<Verdict> {
     const request = await readRequest(exchange, options, identity, turn);
     if (typeof request !== "string") return lookUp(exchange, request);
     count("bypass");
     return { allowed: true, headers: statusFields(name, { forwarded: request }) };
   }
 
-  async function lookUp(exchange: Exchange<Raw>, request: CacheableRequest, again = false): Promise<Verdict> {
+  async function lookUp(exchange: GateExchange<Raw>, request: CacheableRequest, again = false): Promise<Verdict> {
     const begun = flights.moment;
     const found = await store.find(request);
     const stored = found.response !== undefined && meets(request, found.response) ? found.response : undefined;
@@ -110,7 +109,7 @@ export function createResponseCache<Raw>(
   }
 
   /** Waits for another request for the same, if there is one; else the others wait for this one. */
-  async function collapse(exchange: Exchange<Raw>, miss: Miss, key: string): Promise<Verdict> {
+  async function collapse(exchange: GateExchange<Raw>, miss: Miss, key: string): Promise<Verdict> {
     const { request, found, why } = miss;
     const { patience } = flights;
     for (;;) {
@@ -136,7 +135,7 @@ export function createResponseCache<Raw>(
     );
   }
 
-  function forward(exchange: Exchange<Raw>, miss: Miss, flight?: Flight<Shared>): Allowed {
+  function forward(exchange: GateExchange<Raw>, miss: Miss, flight?: Flight<Shared>): Allowed {
     const { found, stored, why } = miss;
     const request = asItCame(exchange, miss.request);
     count("miss");
@@ -185,7 +184,12 @@ export function createResponseCache<Raw>(
   }
 
   /** Answers from the store, instead of the handler. */
-  function send(exchange: Exchange<Raw>, request: CacheableRequest, stored: StoredResponse, handling: Handling): Reply {
+  function send(
+    exchange: GateExchange<Raw>,
+    request: CacheableRequest,
+    stored: StoredResponse,
+    handling: Handling,
+  ): Reply {
     if (exchange.holdsResponse === true) {
       const unmet = (): Reply => preconditionFailed(name, handling);
       exchange.intercept(judgeResponse({ request, etag: options.etag, unmet, now }));
@@ -194,7 +198,7 @@ export function createResponseCache<Raw>(
   }
 
   function tell(
-    { holdsResponse }: Exchange<Raw>,
+    { holdsResponse }: GateExchange<Raw>,
     { preconditions }: CacheableRequest,
     stored: StoredResponse,
     handling: Handling,

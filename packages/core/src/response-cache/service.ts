@@ -1,4 +1,4 @@
-import type { Check } from "../http/check.js";
+import type { Check } from "../request/state.js";
 import type { ResolvedResponseCache } from "./options.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { CacheStore, StoreFault } from "../store/ports/decisions.js";

@@ -6,14 +6,14 @@ export interface Turn {
   withdraw: () => void;
 }
 
-/** The cache that a request has met last, by the set that all gates of the request share. */
-const last = new WeakMap<ReadonlySet<object>, Turn>();
+/** The cache that a request has met last, by the state at the first gate of the request. */
+const last = new WeakMap<object, Turn>();
 
 /**
  * Of several caches on the way of one request, the last decides: it stands next to the handler, with the rules that were
  * written for it. Those before it store nothing, and look for nothing of the last one's, since theirs may be wider rules.
  */
-export function takeOver(request: ReadonlySet<object>): Turn {
+export function takeOver(request: object): Turn {
   const before = last.get(request);
   before?.withdraw();
   const turn: Turn = { depth: before === undefined ? 0 : before.depth + 1, withdraw: () => undefined };

@@ -4,7 +4,7 @@ import { isCompactJws, maxCompactLength } from "../auth/compact-jws.js";
 import { refusalOfLogoutToken } from "../auth/logout-token.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Reply } from "../http/verdict.js";
-import type { Check } from "../http/check.js";
+import type { Check } from "../request/state.js";
 import type { ResolvedAuth } from "../auth/resolve.js";
 import { checkBoolean, checkFunction, checkObject, optionError, strings } from "../lib/validate.js";
 import type { Keyspace } from "../store/keyspace.js";

@@ -1,6 +1,6 @@
 import type { HealthMonitor } from "../health/monitor.js";
 import type { Reply } from "../http/verdict.js";
-import type { Check } from "../http/check.js";
+import type { Check } from "../request/state.js";
 import { checkObject, optionError } from "../lib/validate.js";
 import { answerAt, checkPath, readMethods, replyJson } from "./route.js";
 

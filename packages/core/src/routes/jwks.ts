@@ -1,4 +1,4 @@
-import type { Check } from "../http/check.js";
+import type { Check } from "../request/state.js";
 import type { ResolvedTokens } from "../sessions/options.js";
 import { checkObject, optionError } from "../lib/validate.js";
 import { answerAt, checkPath, readMethods, reply } from "./route.js";

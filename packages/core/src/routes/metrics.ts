@@ -1,4 +1,4 @@
-import type { Check } from "../http/check.js";
+import type { Check } from "../request/state.js";
 import { checkObject } from "../lib/validate.js";
 import type { Metric } from "../telemetry/metrics.js";
 import { prometheusText } from "../telemetry/metrics.js";

@@ -1,7 +1,8 @@
 import type { Exchange } from "../http/exchange.js";
 import type { Header, Reply } from "../http/verdict.js";
+import { outage } from "../lib/outage.js";
 import { onlyField } from "../http/form.js";
-import { isContradictory } from "../http/repeated-field.js";
+import { isContradictory } from "../http/fields.js";
 import { replyJson } from "./route.js";
 
 /** What a request says of the client that makes it (RFC 6749 2.3.1). */
@@ -28,7 +29,8 @@ export function oauthError(
 
 /** Says that what was asked for was not done, and may be asked for again. */
 export function notRecorded(): Reply {
-  return oauthError(503, "temporarily_unavailable", "This could not be recorded; try again", [["Retry-After", "1"]]);
+  const headers = Object.entries(outage.headers);
+  return oauthError(outage.status, "temporarily_unavailable", "This could not be recorded; try again", headers);
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Challenges } from "../guard/challenges.js";
-import type { Check } from "../http/check.js";
+import type { Check } from "../request/state.js";
 import type { ResolvedAuth } from "../auth/resolve.js";
 import { checkObject, checkString, optionError } from "../lib/validate.js";
 import { answerAt, readMethods, replyJson } from "./route.js";

@@ -5,7 +5,7 @@ import { untimelyToken } from "../auth/token-refusal.js";
 import type { Exchange } from "../http/exchange.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Reply } from "../http/verdict.js";
-import type { Check } from "../http/check.js";
+import type { Check } from "../request/state.js";
 import type { ResolvedAuth } from "../auth/resolve.js";
 import { checkFunction, checkObject, optionError } from "../lib/validate.js";
 import type { Revocations } from "../revocation/revocations.js";

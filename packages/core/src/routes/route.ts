@@ -1,6 +1,6 @@
 import type { Exchange } from "../http/exchange.js";
 import type { Header, Reply, Verdict } from "../http/verdict.js";
-import type { Check } from "../http/check.js";
+import type { Check } from "../request/state.js";
 import { allowed } from "../http/verdict.js";
 import { optionError } from "../lib/validate.js";
 

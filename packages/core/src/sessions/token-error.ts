@@ -1,3 +1,5 @@
+import { outage } from "../lib/outage.js";
+
 /** What was wrong with a request to a token endpoint, in the words of RFC 6749 5.2. */
 export type TokenErrorCode = "invalid_request" | "invalid_grant" | "temporarily_unavailable";
 
@@ -46,5 +48,5 @@ export const noStore: Readonly<Record<string, string>> = Object.freeze({ "Cache-
 /** The answer to a client whose request failed because the store is away. */
 export function unavailableAnswer(headers: Readonly<Record<string, string>>): TokenAnswer {
   const body = { error: "temporarily_unavailable", error_description: descriptions.temporarily_unavailable };
-  return { status: 503, headers: { ...noStore, ...headers }, body };
+  return { status: outage.status, headers: { ...noStore, ...headers }, body };
 }

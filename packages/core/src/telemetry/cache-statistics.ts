@@ -1,19 +1,19 @@
 import { events } from "./events.js";
 import type { Metric, Sample } from "./metrics.js";
 
-/** How a read of the cache was answered: from the request's memo, this process, the store, past its time, or not. */
+/** The answer of a cache read: by the memo of the request, by this process, by the store, with a stale value, or a miss. */
 export type CacheOutcome = "memo" | "local" | "store" | "stale" | "miss";
 
-/** Namespaces that have numbers of their own; the rest are "other", so that names made of users' text cost nothing. */
+/** Maximum number of namespaces with statistics. Further ones are counted as "other": names may be made of users' text. */
 const maxNamespaces = 100;
 
-/** What was counted in one namespace. */
+/** The statistics of one namespace. */
 export class NamespaceStatistics {
   readonly namespace: string;
   readonly reads: Record<CacheOutcome, number> = { memo: 0, local: 0, store: 0, stale: 0, miss: 0 };
   made = 0;
   failed = 0;
-  /** Of all factories, those that failed too. */
+  /** Run time of all factories, including failed ones. */
   factorySeconds = 0;
 
   constructor(namespace: string) {
@@ -34,7 +34,7 @@ export class NamespaceStatistics {
   }
 }
 
-/** The statistics of a cache, by namespace: a closed set of labels. */
+/** The statistics of a cache by namespace. The number of labels is bounded. */
 export class CacheStatistics {
   readonly #namespaces = new Map<string, NamespaceStatistics>();
 

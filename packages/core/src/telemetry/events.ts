@@ -2,7 +2,7 @@ import { channel } from "node:diagnostics_channel";
 import type { Channel } from "node:diagnostics_channel";
 
 /**
- * What Portcullis publishes on `node:diagnostics_channel`; nobody listening costs nothing.
+ * The channels of `node:diagnostics_channel` on which Portcullis publishes. Without a subscriber a message costs nothing.
  * Messages carry codes and counts, never tokens, keys or identifiers.
  *
  * | channel | message |
@@ -15,8 +15,8 @@ import type { Channel } from "node:diagnostics_channel";
  * | `portcullis:store` | `{ store, questions, durationMs, fault }`: a round trip to the store, answered or not |
  * | `portcullis:cache` | `{ namespace, outcome }`: a read of the cache; `outcome` is "memo", "local", "store", "stale" or "miss" |
  * | `portcullis:cache-factory` | `{ namespace, outcome, durationMs }`: a factory of `getOrSet` has ended; "made" or "failed" |
- * | `portcullis:cache-invalidation` | `{ outcome, fault }`: Redis missed an invalidation of the cache ("missed"), has it now ("repeated"), or will not hear of it ("dropped") |
- * | `portcullis:login` | `{ throttle, warning }`: a login throttle is used in an odd way; `warning` is "unsaid_success", "outcome_failed" or "frequent_success" |
+ * | `portcullis:cache-invalidation` | `{ outcome, fault }`: an invalidation of the cache did not reach Redis ("missed"), reached it later ("repeated"), or was given up ("dropped") |
+ * | `portcullis:login` | `{ throttle, warning }`: a login throttle may be used wrongly; `warning` is "unsaid_success", "outcome_failed" or "frequent_success" |
  * | `portcullis:data-lost` | `{}`: Redis has lost data, so revoked tokens may be accepted again |
  */
 export const events: {

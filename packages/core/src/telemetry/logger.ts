@@ -1,10 +1,10 @@
-/** The part of a pino-like logger that Portcullis calls. Nothing secret is ever passed to it. */
+/** The methods of a logger, such as pino, that Portcullis calls. It never logs a secret. */
 export interface Logger {
   debug(fields: object, message: string): void;
   warn(fields: object, message: string): void;
 }
 
-/** Silent but for warnings, which go to `process.emitWarning` once each. */
+/** The default logger: it drops debug messages and passes each warning to `process.emitWarning` once. */
 export function createDefaultLogger(): Logger {
   const warned = new Set<string>();
   return {

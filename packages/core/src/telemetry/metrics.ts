@@ -1,12 +1,12 @@
 /** One value of a metric. */
 export interface Sample {
-  /** What follows the metric's name: `_bucket`, `_sum` or `_count` of a histogram, else nothing. */
+  /** The suffix of the metric's name: `_bucket`, `_sum` or `_count` for a histogram, else empty. */
   readonly suffix: "" | "_bucket" | "_sum" | "_count";
   readonly labels: Readonly<Record<string, string>>;
   readonly value: number;
 }
 
-/** A metric with all its values, as a registry of metrics takes it. Names follow Prometheus' conventions. */
+/** A metric with all its values, for a registry of metrics. Names follow the conventions of Prometheus. */
 export interface Metric {
   readonly name: string;
   readonly help: string;
@@ -16,7 +16,7 @@ export interface Metric {
 
 type Labels = Readonly<Record<string, string>>;
 
-/** Counts by labels, whose values come from closed sets: no user's text is ever a label. */
+/** A counter with labels. Label values come from closed sets, never from users. */
 export class Counter {
   readonly #name: string;
   readonly #help: string;
@@ -40,10 +40,10 @@ export class Counter {
   }
 }
 
-/** Upper bounds in seconds; the deadline of 50 ms is one of them. */
+/** Upper bounds of the buckets in seconds. One of them is the deadline of 50 ms. */
 const bounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 10];
 
-/** How long something took, in seconds, by one label. */
+/** A histogram of durations in seconds, with one label. */
 export class Histogram {
   readonly #name: string;
   readonly #help: string;
@@ -87,7 +87,7 @@ export class Histogram {
   }
 }
 
-/** A value that is asked for when it is read. */
+/** A gauge with the current values. */
 export function gauge(name: string, help: string, samples: readonly (readonly [Labels, number])[]): Metric {
   return {
     name,
@@ -97,7 +97,7 @@ export function gauge(name: string, help: string, samples: readonly (readonly [L
   };
 }
 
-/** The same metrics, all with one more label. */
+/** The metrics with one more label. */
 export function labelled(metrics: readonly Metric[], label: string, content: string): Metric[] {
   return metrics.map((metric) => ({
     ...metric,

@@ -5,33 +5,33 @@ import { events } from "./events.js";
 import type { Metric } from "./metrics.js";
 import { Counter, Histogram } from "./metrics.js";
 
-/** As in {@link Breaker.state}. */
+/** The same as `BreakerState` of lib/breaker.ts, which imports this file. */
 type BreakerState = "closed" | "open" | "half-open";
 
-/** A part of the gate that goes by a policy while the store is away. */
+/** A part of the gate that follows a policy while the store is unavailable. */
 export type DegradablePart = "revocation" | "limit" | "cache" | "login";
 
-/** What is odd about the way a login throttle is used. */
+/** A sign that a login throttle is used wrongly. */
 export type LoginWarning = "unsaid_success" | "outcome_failed" | "frequent_success";
 
-/** A policy whose limit a request is over. */
+/** A policy whose limit a request exceeds. */
 export interface Limited {
   readonly quota: { readonly policy: string; readonly algorithm: Algorithm; readonly shadow: boolean };
   readonly blocked: boolean;
 }
 
-/** A call to the store: one round trip, for however many questions. */
+/** One round trip to the store, with one or more questions. */
 export interface StoreCall {
   readonly store: "security" | "cache";
   readonly questions: number;
   readonly durationMs: number;
-  /** Undefined if it was answered. */
+  /** Undefined if the store answered. */
   readonly fault: FaultKind | undefined;
 }
 
 /**
- * What a gate tells of itself: counted always, since a counter costs nanoseconds, and published on
- * `node:diagnostics_channel` to whoever listens. Codes and counts only: no token, key or identifier gets here.
+ * The metrics and events of a gate. Counters are always on, since a counter costs nanoseconds; events are published on
+ * `node:diagnostics_channel` if there is a subscriber. It gets codes and counts only: no token, key or identifier.
  */
 export class Telemetry {
   #allowed = 0;
@@ -99,7 +99,7 @@ export class Telemetry {
     if (events.degraded.hasSubscribers) events.degraded.publish({ part, policy, fault, outcome });
   }
 
-  /** A request was over a limit. Names of policies are the application's, never a client's. */
+  /** A request exceeded a limit. The names of policies come from the application, never from a client. */
   limited({ quota: { policy, algorithm, shadow }, blocked }: Limited): void {
     const outcome = shadow ? "shadow" : blocked ? "blocked" : "refused";
     this.#limited.add({ policy, outcome });
@@ -119,7 +119,7 @@ export class Telemetry {
     if (events.storeCall.hasSubscribers) events.storeCall.publish(call);
   }
 
-  /** A value in Redis, or a reply of its client, is not what was asked for. */
+  /** A value in Redis, or a reply of its client, could not be read. */
   unreadable(part: string, reason: "value" | "reply"): void {
     this.#unreadable.add({ part, reason });
   }
@@ -129,7 +129,7 @@ export class Telemetry {
     if (events.dataLost.hasSubscribers) events.dataLost.publish({});
   }
 
-  /** Corrections of what was counted were lost, since too many waited for the store. */
+  /** Corrections of consumptions were dropped, since too many were waiting for the store. */
   giveBacksLost(count: number): void {
     this.#lostGiveBacks += count;
   }
@@ -138,18 +138,18 @@ export class Telemetry {
     this.#keyFetches.add({ outcome });
   }
 
-  /** What became of a request at a cache of responses. */
+  /** The outcome of a request at a response cache. */
   responseFound(outcome: "hit" | "stale" | "collapsed" | "miss" | "bypass"): void {
     this.#responses.add({ outcome });
   }
 
-  /** Redis missed an invalidation; has one that it had missed; or will not hear of one, because too many are waiting. */
+  /** An invalidation did not reach Redis, reached it later, or was dropped because too many are waiting. */
   invalidationEnded(outcome: "missed" | "repeated" | "dropped", fault: FaultKind | undefined): void {
     this.#invalidations.add({ outcome });
     if (events.cacheInvalidation.hasSubscribers) events.cacheInvalidation.publish({ outcome, fault });
   }
 
-  /** Names of throttles are the application's, never a client's. */
+  /** The names of throttles come from the application, never from a client. */
   loginWarned(throttle: string, warning: LoginWarning): void {
     this.#loginWarnings.add({ throttle, warning });
     if (events.login.hasSubscribers) events.login.publish({ throttle, warning });
@@ -159,7 +159,7 @@ export class Telemetry {
     this.#messages.add({ outcome });
   }
 
-  /** Every counter. Those that have counted nothing yet have no samples, except where a zero says something. */
+  /** All metrics. A counter that has counted nothing has no samples, except where a zero is informative. */
   read(): Metric[] {
     const allowed = total(
       "portcullis_allowed_total",
@@ -208,7 +208,7 @@ export class Telemetry {
   }
 }
 
-/** A counter without labels, which is worth telling also at zero. */
+/** A counter without labels, which is shown also at zero. */
 function total(name: string, help: string, value: number): Metric {
   return { name, help, type: "counter", samples: [{ suffix: "", labels: {}, value }] };
 }

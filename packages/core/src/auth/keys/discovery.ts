@@ -1,4 +1,4 @@
-import { isTrustworthyUrl } from "../../lib/trustworthy-url.js";
+import { isTrustworthyUrl } from "../../lib/validate.js";
 import { FetchFailure, fetchJson } from "./fetch-json.js";
 import type { FetchOptions } from "./fetch-json.js";
 import { isLoopbackHost } from "./guarded-lookup.js";

@@ -7,12 +7,11 @@ import { createSecretKeys, hmacAlgorithms } from "./secret-keys.js";
 import { guardLookup } from "./guarded-lookup.js";
 import { RemoteKeys } from "./remote-keys.js";
 import { TenantKeys } from "./tenant-keys.js";
-import { isTrustworthyUrl } from "../../lib/trustworthy-url.js";
+import { checkString, isList, isTrustworthyUrl, optionError, strings } from "../../lib/validate.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import type { Logger } from "../../telemetry/logger.js";
 import type { RemoteKeysSettings } from "./remote-options.js";
 import { resolveRemoteKeysPolicy } from "./remote-options.js";
-import { checkString, isList, optionError, strings } from "../../lib/validate.js";
 
 /** The options that say with which keys an issuer's tokens are verified. */
 export interface KeyOptions {

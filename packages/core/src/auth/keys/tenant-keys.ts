@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import { isTrustworthyUrl } from "../../lib/trustworthy-url.js";
+import { isTrustworthyUrl } from "../../lib/validate.js";
 import { isForeignHostAllowed } from "./guarded-lookup.js";
 import type { KeySource } from "./key-source.js";
 

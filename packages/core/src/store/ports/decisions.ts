@@ -3,6 +3,8 @@
  * battery. A store that cannot answer returns a {@link StoreFault} as a value: only bugs throw.
  */
 
+import { OutageError } from "../../lib/outage.js";
+
 export type { CacheEntry, CacheStore } from "./cache.js";
 
 /** The algorithm of a policy. */
@@ -190,13 +192,9 @@ export type FaultKind =
  * The store could not answer. Only services outside the guard, such as `revocations.revoke`, throw it to the caller;
  * Express and Koa then answer 503. The message never contains a key or an argument.
  */
-export class StoreFault extends Error {
+export class StoreFault extends OutageError {
   override readonly name = "StoreFault";
   readonly code = "store_unavailable";
-  readonly status = 503;
-  readonly statusCode = 503;
-  readonly expose = true;
-  readonly headers: Readonly<Record<string, string>> = { "Retry-After": "1" };
   readonly kind: FaultKind;
   /** The error word of the server, such as `OOM` or `READONLY`; undefined without one. */
   readonly reply: string | undefined;

@@ -348,8 +348,7 @@ return redis.call('ZRANGEBYSCORE', KEYS[1], time[1] * 1000 + math.floor(time[2] 
  * organisation's sessions. ARGV: what the keys of revoked tokens begin with; how many seconds a record outlives its token;
  * how many seconds a token lives at most. Returns the sessions. For one server.
  */
-export const endGroupScript: Script =
-  defineScript(`${tryLua}${clockLua}
+export const endGroupScript: Script = defineScript(`${tryLua}${clockLua}
 local margin, longest = tonumber(ARGV[2]), tonumber(ARGV[3])
 ${revokeLua}
 local sessions, tokens = try('ZRANGEBYSCORE', KEYS[3], now, '+inf'), {}

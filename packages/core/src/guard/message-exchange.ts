@@ -2,27 +2,27 @@ import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import type { TokenSource } from "../auth/credentials.js";
 import { optionError } from "../lib/validate.js";
-import { announcesBody, readBody } from "./body.js";
-import { createFacts } from "./exchange.js";
-import type { Exchange } from "./exchange.js";
-import { abortOnConnectionEnd, onConnectionEnd } from "./response-end.js";
+import { announcesBody, readBody } from "../http/body.js";
+import { abortOnConnectionEnd, onConnectionEnd } from "../http/response-end.js";
+import type { GateExchange } from "../request/state.js";
+import { RequestState } from "../request/state.js";
 
-/** The parts of a request that decide. A mock, or the handshake of a socket library, may lack all but the headers. */
+/** The parts of a message that checks use. A mock, or the handshake of a socket library, may have only headers. */
 interface MessageParts {
   readonly method: string;
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly ip: string | undefined;
-  /** Undefined where the value has none that can be read. */
+  /** Undefined if the message has none, or none that can be read. */
   readonly rawHeaders: readonly string[] | undefined;
 }
 
 /**
- * The exchange of a request that no framework has seen: a WebSocket handshake, say. Its callbacks get the message itself.
- * Undefined for a value that is no request: a socket library may hand on what a client has sent instead of a token, so
- * the value can be anything that a client can make.
+ * The exchange of a request that no framework has handled, such as a WebSocket handshake. Functions of the application get the
+ * message itself. Undefined for a value that is not a request: a socket library may pass on a value that a client has sent
+ * instead of a token, so the source may be any value.
  */
-export function messageExchange<Raw>(source: unknown): Exchange<Raw> | undefined {
+export function messageExchange<Raw>(source: unknown): GateExchange<Raw> | undefined {
   const parts = readParts(source);
   if (parts === undefined) return undefined;
   const { method, url, headers, ip, rawHeaders } = parts;
@@ -33,14 +33,14 @@ export function messageExchange<Raw>(source: unknown): Exchange<Raw> | undefined
     url,
     ip,
     trustsEveryProxy: false,
-    facts: createFacts(),
+    state: new RequestState(),
     get signal() {
       return abortOnConnectionEnd(message);
     },
     onClose: (listener) => onConnectionEnd(message, listener),
-    // Nobody says when: what waits for the handler waits for the connection.
+    // The end of the handler is unknown, so its listeners wait for the end of the connection.
     onHandled: (listener) => onConnectionEnd(message, () => listener()),
-    // It is answered elsewhere.
+    // Another library sends the response.
     intercept: () => undefined,
     rawHeaders,
     get hasBody() {
@@ -48,13 +48,13 @@ export function messageExchange<Raw>(source: unknown): Exchange<Raw> | undefined
     },
     headerNames: Object.keys(headers),
     header: (name) => headers[name],
-    readBody: (mostBytes) => readBody(message, undefined, mostBytes),
+    readBody: (maxBytes) => readBody(message, undefined, maxBytes),
   };
 }
 
 /**
- * Refuses the mistakes of an application that would look like a client without a token for ever. No client can send such a
- * value: they have functions, which no format of messages carries.
+ * Throws for values that only a mistake of the application can pass. They would otherwise look like a client without a token
+ * for ever. No client can send such a value: it has methods, and no message format carries functions.
  */
 export function checkSource(source: unknown): void {
   if (source instanceof Promise) throw optionError("verify()", "was given a promise; await it, and pass its value");
@@ -66,8 +66,8 @@ export function checkSource(source: unknown): void {
 }
 
 /**
- * The sources of a token for such exchanges. A function of the application was written for its framework's request: where
- * it throws at a value that is no stream, as every request of node:http is, the value carries no token.
+ * The token sources for such exchanges. A function of the application is written for the request of its framework. If it throws
+ * for a value that is not a stream, and so not a request of node:http, the value carries no token.
  */
 export function tolerantSources<Raw>(
   sources: readonly TokenSource<Raw>[],
@@ -90,7 +90,7 @@ export function tolerantSources<Raw>(
   });
 }
 
-/** Reads each property once: a getter of a strange object may throw, or answer differently the next time. */
+/** Reads each property once: a getter may throw, or return another value the next time. */
 function readParts(source: unknown): MessageParts | undefined {
   if (typeof source !== "object" || source === null) return undefined;
   try {
@@ -109,7 +109,7 @@ function readParts(source: unknown): MessageParts | undefined {
   }
 }
 
-/** Text, and lists of it joined; a field with another value is left out, since node:http makes none. */
+/** Headers as text; lists are joined. Other values are left out, since node:http has none. */
 function copyHeaders(headers: object): Record<string, string> {
   const copy = Object.create(null) as Record<string, string>;
   for (const [name, value] of Object.entries(headers)) {
@@ -123,17 +123,17 @@ function isTexts(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.every((one) => typeof one === "string");
 }
 
-/** The exchange of a token alone; an empty one is none. */
-export function tokenExchange<Raw>(token: string): Exchange<Raw> {
+/** The exchange of a token alone. An empty text is no token. */
+export function tokenExchange<Raw>(token: string): GateExchange<Raw> {
   return {
     raw: undefined as Raw,
     method: "GET",
     url: "/",
     ip: undefined,
     trustsEveryProxy: false,
-    facts: createFacts(),
+    state: new RequestState(),
     signal: new AbortController().signal,
-    // There is no response, so it does not end.
+    // There is no response that could end.
     onClose: () => undefined,
     onHandled: () => undefined,
     intercept: () => undefined,

@@ -1,0 +1,173 @@
+import { DpopNonces } from "../auth/dpop/nonce.js";
+import type { ResolvedDpop } from "../auth/dpop/options.js";
+import { verifyProof } from "../auth/dpop/proof.js";
+import type { Credentials, Scheme, TokenSource } from "../auth/credentials.js";
+import { readCredentials } from "../auth/credentials.js";
+import type { TokenRefusal } from "../auth/token-refusal.js";
+import type { VerifiedToken, Verifier } from "../auth/verifier.js";
+import type { Exchange } from "../http/exchange.js";
+import type { Denied, Header } from "../http/verdict.js";
+import type { RevocationService } from "../revocation/revocations.js";
+import type { Keyspace, SharedKeys } from "../store/keyspace.js";
+import type { ReplayCheck } from "../store/ports/decisions.js";
+import type { StoreHealth } from "../store/ports/health.js";
+import { clockDiffers } from "../store/ports/health.js";
+import type { Challenges } from "./challenges.js";
+import { denyForClock } from "./challenges.js";
+
+export interface IdentifyServices<Raw> {
+  readonly health: StoreHealth;
+  readonly sources: readonly TokenSource<Raw>[];
+  /** Undefined where no token is bound to a key. */
+  readonly proofOfPossession: ProofOfPossession | undefined;
+  readonly revocations: RevocationService | undefined;
+  /** The issuer of the keys that several services share. */
+  readonly sharedKeys: Pick<SharedKeys, "settled">;
+  readonly challenges: Challenges;
+}
+
+/** A token that is bound to a key, with a proof that its sender has this key. The store may have seen the proof before. */
+export interface ProvenToken {
+  readonly verified: VerifiedToken;
+  readonly proof: Proof;
+}
+
+/** The sender of a request; undefined for an anonymous one. */
+export type Identity = VerifiedToken | ProvenToken | undefined;
+
+type Identified = Identity | Denied;
+
+/** Finds out who has sent a request: the identity, or why its credentials are refused. It has no side effects. */
+export type Identify<Raw> = (exchange: Exchange<Raw>) => Identified | Promise<Identified>;
+
+/**
+ * Reads the credentials of a request, verifies the token, and verifies the proof of possession of a token that is bound to a
+ * key. A token that was verified before is answered synchronously. It does not ask the store: the guard asks whether the token
+ * is revoked and whether the proof is new.
+ */
+export function createIdentify<Raw>(
+  services: IdentifyServices<Raw>,
+  verifier: Verifier,
+  authentication: "required" | "optional",
+): Identify<Raw> {
+  const { health, sources, proofOfPossession, revocations, sharedKeys, challenges } = services;
+
+  return function identify(exchange) {
+    if (isPreflight(exchange)) return undefined;
+    // Shortly after the start it is not known yet under which keys revocations are stored.
+    const settling = revocations === undefined ? undefined : sharedKeys.settled();
+    return settling === undefined ? identifyNow(exchange) : settling.then(() => identifyNow(exchange));
+  };
+
+  function identifyNow(exchange: Exchange<Raw>): Identified | Promise<Identified> {
+    const credentials = readCredentials(exchange, sources);
+    if (credentials.kind !== "token") return withoutToken(credentials);
+    const { token, scheme } = credentials;
+    const outcome = verifier.verify(token);
+    return outcome instanceof Promise
+      ? outcome.then((late) => checkPossession(exchange, late, scheme))
+      : checkPossession(exchange, outcome, scheme);
+  }
+
+  function withoutToken(credentials: Exclude<Credentials, { kind: "token" }>): Denied | undefined {
+    if (credentials.kind !== "none") return challenges.badCredentials(credentials);
+    return authentication === "required" ? challenges.credentialsRequired() : undefined;
+  }
+
+  /** A bound token is worth nothing without a proof, and an unbound token cannot be proven (RFC 9449 7). */
+  function checkPossession(
+    exchange: Exchange<Raw>,
+    outcome: VerifiedToken | TokenRefusal,
+    scheme: Scheme,
+  ): Identified | Promise<Identified> {
+    if ("code" in outcome) return refuse(outcome, scheme);
+    const { boundTo } = outcome;
+    if (boundTo === undefined)
+      return scheme === "Bearer" ? outcome : challenges.tokenInvalid("the token is bound to no key", scheme);
+    if (proofOfPossession === undefined || scheme !== "DPoP")
+      return challenges.tokenInvalid("a DPoP-bound token was sent as a Bearer token", scheme);
+    return proofOfPossession
+      .prove(exchange, outcome, boundTo)
+      .then((proof) => ("use" in proof ? { verified: outcome, proof } : proof));
+  }
+
+  function refuse(refusal: TokenRefusal, scheme: Scheme): Denied {
+    return refusal.code === "token_untimely" && clockDiffers(health)
+      ? denyForClock()
+      : challenges.tokenRefused(refusal, scheme);
+  }
+}
+
+/** Is the request a CORS preflight (Fetch 3.2.2)? Browsers send no credentials with it, so none can be required. */
+export function isPreflight<Raw>(exchange: Exchange<Raw>): boolean {
+  return (
+    exchange.method === "OPTIONS" &&
+    exchange.header("origin") !== undefined &&
+    exchange.header("access-control-request-method") !== undefined
+  );
+}
+
+export interface ProofOfPossessionOptions {
+  readonly dpop: ResolvedDpop;
+  readonly toleranceSeconds: number;
+  readonly keys: Keyspace;
+  readonly challenges: Challenges;
+  /** Is the clock of this process known to be wrong? @default never */
+  readonly clockDiffers?: (() => boolean) | undefined;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
+
+/** A proof that is valid if the store has not seen it before. */
+export interface Proof {
+  readonly use: ReplayCheck;
+  /** Fields for the response: a new nonce. */
+  readonly headers: readonly Header[];
+}
+
+/** Verifies that the sender of a bound token has the key that the token is bound to (DPoP, RFC 9449). */
+export class ProofOfPossession {
+  readonly #options: ProofOfPossessionOptions;
+  readonly #nonces: DpopNonces | undefined;
+  /** A proof is remembered for as long as it may be accepted, by any of the clocks. */
+  readonly #rememberMs: number;
+
+  constructor(options: ProofOfPossessionOptions) {
+    const { dpop, toleranceSeconds, now } = options;
+    this.#options = options;
+    this.#nonces = dpop.nonceSecret === undefined ? undefined : new DpopNonces(dpop.nonceSecret, now);
+    this.#rememberMs = Math.ceil((dpop.maxAgeSeconds + 2 * toleranceSeconds) * 1000) + 1000;
+  }
+
+  /** Verifies the proof for a token that is bound to the key with this thumbprint. */
+  async prove<Raw>(exchange: Exchange<Raw>, { auth }: VerifiedToken, thumbprint: string): Promise<Proof | Denied> {
+    const { dpop, toleranceSeconds, keys, challenges, clockDiffers, now } = this.#options;
+    const proof = exchange.header("dpop");
+    if (proof === undefined) return challenges.proofInvalid("the request has no DPoP proof");
+    const verified = await verifyProof(proof, {
+      method: exchange.method,
+      uri: dpop.baseUrl + pathOf(exchange.url),
+      accessToken: auth.token,
+      thumbprint,
+      algorithms: dpop.algorithms,
+      nowSeconds: now() / 1000,
+      maxAgeSeconds: dpop.maxAgeSeconds,
+      toleranceSeconds,
+    });
+    if ("cause" in verified)
+      return verified.isUntimely === true && clockDiffers?.() === true
+        ? denyForClock()
+        : challenges.proofInvalid(verified.cause);
+    const freshness = this.#nonces?.judge(verified.nonce ?? "");
+    if (this.#nonces !== undefined && freshness === "unknown") return challenges.nonceRequired(this.#nonces.current());
+    const headers: readonly Header[] =
+      this.#nonces !== undefined && freshness === "stale" ? [["DPoP-Nonce", this.#nonces.current()]] : [];
+    return { use: { key: keys.proof(thumbprint, verified.jti), ttlMs: this.#rememberMs }, headers };
+  }
+}
+
+/** The path alone, also of a request line in absolute form: the client chooses the host there. */
+function pathOf(url: string): string {
+  const path = url.startsWith("/") ? url : url.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, "");
+  return path.startsWith("/") ? path : `/${path}`;
+}

@@ -1,0 +1,19 @@
+import type { Auth } from "../auth/claims.js";
+import type { RequestCache } from "../cache/cache-types.js";
+import type { Quota } from "../limits/quota.js";
+import type { LoginAttempt } from "../login/attempt.js";
+
+/**
+ * What the checks of a gate have found out about a request so far. Functions of the application get it as their second
+ * argument; handlers find its members on the request or the context.
+ */
+export interface Facts {
+  /** The user and the claims of the token; undefined for an anonymous request. */
+  readonly auth: Auth | undefined;
+  /** The cache of this request; undefined before `guard()` or `requestCache()`. */
+  readonly cache: RequestCache | undefined;
+  /** The state of every rate limit that was applied to this request. */
+  readonly quotas: readonly Quota[];
+  /** The sign-in attempt that `throttleLogin()` let through; undefined before it. */
+  readonly loginAttempt: LoginAttempt | undefined;
+}

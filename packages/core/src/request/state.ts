@@ -1,0 +1,270 @@
+import type { Auth } from "../auth/claims.js";
+import type { VerifiedToken } from "../auth/verifier.js";
+import type { RequestCache } from "../cache/cache-types.js";
+import type { Exchange } from "../http/exchange.js";
+import type { Verdict } from "../http/verdict.js";
+import type { Quota } from "../limits/quota.js";
+import type { LoginAttempt } from "../login/attempt.js";
+import type { Facts } from "./facts.js";
+
+/** An exchange at one gate, with the state that the middleware of this gate shares. */
+export interface GateExchange<Raw = unknown> extends Exchange<Raw> {
+  readonly state: RequestState;
+}
+
+/** Decides about a request and records in `exchange.state` what it found out. Refusals are values; only bugs throw. */
+export type Check<Raw = unknown> = (exchange: GateExchange<Raw>) => Verdict | Promise<Verdict>;
+
+/** The place of a middleware: its gate, and whether it identifies the sender of a request. */
+export interface Attachment {
+  /** Any object that stands for the gate. */
+  readonly gate: object;
+  /** Does the middleware identify the sender, or decide by identity? Then it ignores what another gate found out. */
+  readonly identifies: boolean;
+}
+
+/** Bits of the facts that a run of a middleware has found out. */
+const found = { auth: 1, cache: 2, quotas: 4, loginAttempt: 8 } as const;
+
+type WritableFacts = { -readonly [Name in keyof Facts]: Facts[Name] };
+
+/** The part of the state that all gates of one request share. */
+interface SharedState {
+  identified: boolean;
+  proofs: readonly string[];
+  cacheShown: boolean;
+  quotasShown: boolean;
+  readonly done: object[];
+}
+
+const noProofs: readonly string[] = [];
+
+/**
+ * The state of one request at one gate: its facts, and what the checks must know of each other. A request may pass several
+ * gates that each identify its sender. Each of them has a state: identity is separate, everything else is shared.
+ */
+export class RequestState {
+  /** The gate that identifies the sender here; undefined before one does. */
+  gate: object | undefined = undefined;
+  /** The state at the first gate of this request. */
+  readonly first: RequestState;
+  /** The state at another gate of this request. */
+  #next: RequestState | undefined = undefined;
+  readonly #facts: WritableFacts;
+  readonly #shared: SharedState;
+  #verified: VerifiedToken | undefined = undefined;
+  /** The sum of the bits of {@link found} for the middleware that runs now. */
+  #found = 0;
+  /** The `auth` that this gate has shown last. */
+  #ownAuth: Auth | undefined = undefined;
+  /** The property under which any gate has shown {@link #lastAuth}; kept at the first gate that used this property. */
+  #property: string | undefined = undefined;
+  #lastAuth: Auth | undefined = undefined;
+
+  /** @param first The state at the first gate of the same request; none for a new request. */
+  constructor(first?: RequestState) {
+    if (first === undefined) {
+      this.first = this;
+      this.#facts = { auth: undefined, cache: undefined, quotas: [], loginAttempt: undefined };
+      this.#shared = { identified: false, proofs: noProofs, cacheShown: false, quotasShown: false, done: [] };
+    } else {
+      this.first = first;
+      this.#facts = new FurtherFacts(first.#facts);
+      this.#shared = first.#shared;
+      this.#next = first.#next;
+      first.#next = this;
+    }
+  }
+
+  /** The facts as handlers and functions of the application see them. */
+  get facts(): Facts {
+    return this.#facts;
+  }
+
+  /** The token behind `facts.auth`. */
+  get verified(): VerifiedToken | undefined {
+    return this.#verified;
+  }
+
+  /** Has any gate identified the sender of this request? */
+  get identified(): boolean {
+    return this.#shared.identified;
+  }
+
+  /** The tokens that the gates of this request have accepted. */
+  get verifiedTokens(): readonly VerifiedToken[] {
+    const tokens: VerifiedToken[] = [];
+    let state: RequestState | undefined = this.first;
+    for (; state !== undefined; state = state.#next) if (state.#verified !== undefined) tokens.push(state.#verified);
+    return tokens;
+  }
+
+  /** A middleware begins to run: what others have found out is not new. */
+  begin(): void {
+    this.#found = 0;
+  }
+
+  /** Records the sender of the request; undefined for nobody, and after a refusal. */
+  identify(verified: VerifiedToken | undefined): void {
+    this.restore(verified);
+    this.#found |= found.auth;
+    if (verified !== undefined) this.#shared.identified = true;
+  }
+
+  /** Brings back the sender that was known before a check that refused. */
+  restore(verified: VerifiedToken | undefined): void {
+    this.#verified = verified;
+    this.#facts.auth = verified?.auth;
+  }
+
+  setCache(cache: RequestCache): void {
+    this.#facts.cache = cache;
+    this.#found |= found.cache;
+  }
+
+  addQuotas(quotas: readonly Quota[]): void {
+    this.#facts.quotas = [...this.#facts.quotas, ...quotas];
+    this.#found |= found.quotas;
+  }
+
+  setLoginAttempt(attempt: LoginAttempt): void {
+    this.#facts.loginAttempt = attempt;
+    this.#found |= found.loginAttempt;
+  }
+
+  /**
+   * Is this part of the checks done? A policy has counted the request, a token was not revoked, a throttle or a response cache
+   * has let the request pass: no part is asked twice.
+   */
+  isDone(part: object): boolean {
+    return this.#shared.done.includes(part);
+  }
+
+  markDone(part: object): void {
+    this.#shared.done.push(part);
+  }
+
+  /** Has the store recorded the DPoP proof with this key? Gates with other issuers have other keys for the same proof. */
+  isProofRecorded(key: string): boolean {
+    return this.#shared.proofs.includes(key);
+  }
+
+  markProofRecorded(key: string): void {
+    this.#shared.proofs = [...this.#shared.proofs, key];
+  }
+
+  /**
+   * Shows what this run of a middleware has found out on the framework's request or context, where handlers find it. What the
+   * application has put there instead, or has removed, stays so unless the fact is new.
+   */
+  showFacts(target: object, property: string): void {
+    const shown = target as Record<string, unknown>;
+    const shared = this.#shared;
+    if ((this.#found & found.auth) !== 0) this.#showAuth(shown, property);
+    if ((this.#found & found.cache) !== 0 && !shared.cacheShown) {
+      shown.cache = this.#facts.cache;
+      shared.cacheShown = true;
+    }
+    // Handlers may rely on a list, also behind middleware that limits nothing.
+    if ((this.#found & found.quotas) !== 0 || (!shared.quotasShown && shown.quotas === undefined)) {
+      shown.quotas = this.#facts.quotas;
+      shared.quotasShown = true;
+    }
+    if ((this.#found & found.loginAttempt) !== 0) shown.loginAttempt = this.#facts.loginAttempt;
+  }
+
+  /**
+   * `auth` replaces what this gate, or another one with the same property, has shown before; so does an undefined `auth`. A
+   * value of the application is replaced only by an `auth` that is new at this gate.
+   */
+  #showAuth(shown: Record<string, unknown>, property: string): void {
+    const { auth } = this.#facts;
+    const record = this.#recordOf(property);
+    const isKnown = auth === undefined || auth.token === this.#ownAuth?.token;
+    if (isKnown && shown[property] !== record.#lastAuth) return;
+    shown[property] = auth;
+    this.#ownAuth = auth;
+    record.#property = property;
+    record.#lastAuth = auth;
+  }
+
+  /** The state that keeps what gates have shown last under a property. */
+  #recordOf(property: string): RequestState {
+    let state: RequestState | undefined = this.first;
+    while (state !== undefined && state.#property !== property) state = state.#next;
+    return state ?? this;
+  }
+}
+
+/** The facts at a gate after the first one: identity is its own, the rest is that of the first gate. */
+class FurtherFacts implements WritableFacts {
+  auth: Auth | undefined = undefined;
+  loginAttempt: LoginAttempt | undefined = undefined;
+  readonly #first: WritableFacts;
+
+  constructor(first: WritableFacts) {
+    this.#first = first;
+  }
+
+  get cache(): RequestCache | undefined {
+    return this.#first.cache;
+  }
+
+  set cache(cache: RequestCache | undefined) {
+    this.#first.cache = cache;
+  }
+
+  get quotas(): readonly Quota[] {
+    return this.#first.quotas;
+  }
+
+  set quotas(quotas: readonly Quota[]) {
+    this.#first.quotas = quotas;
+  }
+}
+
+const firstExchange = Symbol("portcullis.exchange");
+
+interface VisitedRequest<E> {
+  [firstExchange]?: E | undefined;
+}
+
+/** The exchanges at the gates after the first one, by the exchange at the first one and by gate. */
+const furtherExchanges = new WeakMap<GateExchange, Map<object, GateExchange>>();
+
+/**
+ * The exchange of a request at this attachment, made when it is first needed. A request may pass several gates, each with
+ * issuers of its own: a user of one gate with the scopes of another would be a user whom neither gate knows. Middleware that
+ * does not identify uses the first gate that does, so that a gate without `auth` limits the users of one that has it.
+ */
+export function exchangeFor<E extends GateExchange>(
+  request: object,
+  attachment: Attachment,
+  make: (state: RequestState) => E,
+): E {
+  const exchange = findExchange(request, attachment, make);
+  exchange.state.begin();
+  return exchange;
+}
+
+function findExchange<E extends GateExchange>(
+  request: object,
+  { gate, identifies }: Attachment,
+  make: (state: RequestState) => E,
+): E {
+  const visited: VisitedRequest<E> = request;
+  const first = (visited[firstExchange] ??= make(new RequestState()));
+  const { state } = first;
+  if (state.gate === gate) return first;
+  if (state.gate === undefined) {
+    if (identifies) state.gate = gate;
+    return first;
+  }
+  const known = furtherExchanges.get(first)?.get(gate);
+  if (known !== undefined) return known as E;
+  if (!identifies) return first;
+  const further = make(new RequestState(state));
+  further.state.gate = gate;
+  furtherExchanges.set(first, (furtherExchanges.get(first) ?? new Map<object, GateExchange>()).set(gate, further));
+  return further;
+}
