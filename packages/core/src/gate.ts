@@ -282,11 +282,11 @@ export function createGate<Raw, Middleware extends object>(
       metrics: (metricsOptions = {}) => factory.toMiddleware(metricsRoute(metricsOptions, readMetrics)),
       revoke: (revokeOptions = {}) =>
         factory.toMiddleware(
-          revokeRoute(revokeOptions, { ...services, auth, revokeRefreshToken: services.ending?.revokeRefreshToken }),
+          revokeRoute(revokeOptions, { ...services, auth, revokeRefreshToken: services.logout?.revokeRefreshToken }),
         ),
       backchannelLogout: (logoutOptions) =>
         factory.toMiddleware(
-          backchannelLogoutRoute(logoutOptions, { ...services, auth, keys, logOut: services.ending?.logOut }),
+          backchannelLogoutRoute(logoutOptions, { ...services, auth, keys, logOut: services.logout?.logOut }),
         ),
       jwks: (jwksOptions = {}) => factory.toMiddleware(jwksRoute(jwksOptions, resolved.tokens)),
     },

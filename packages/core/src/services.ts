@@ -125,7 +125,7 @@ export function createServices<Raw>(
           }),
     revocations,
     sharedKeys: keys,
-    ...createSessions(resolved, { stores, keys, news, revocations, cutoffs, now }),
+    ...createSessions(resolved, { stores, keys, events: news, revocations, cutoffs, now }),
     revocationsOrMissing: revocations ?? missingRevocations,
     logins: {
       store: stores.logins,

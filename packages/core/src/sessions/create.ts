@@ -20,13 +20,13 @@ export interface SessionServices {
   readonly tokens: Tokens;
   readonly sessions: Sessions;
   /** Undefined where there are no sessions. */
-  readonly ending: Logout | undefined;
+  readonly logout: Logout | undefined;
 }
 
 export interface SessionFoundation {
   readonly stores: Pick<Stores, "sessions" | "security">;
   readonly keys: Keyspace;
-  readonly news: SessionEvents;
+  readonly events: SessionEvents;
   /** Undefined where revocation is off. */
   readonly revocations: Revocations | undefined;
   readonly cutoffs: CutoffRules | undefined;
@@ -36,34 +36,27 @@ export interface SessionFoundation {
 
 export function createSessions<Raw>(
   { auth, revocation, tokens, cache, deadlineMs, logger }: ResolvedOptions<Raw>,
-  { stores, keys, news, revocations, cutoffs, now }: SessionFoundation,
+  { stores, keys, events, revocations, cutoffs, now }: SessionFoundation,
 ): SessionServices {
   if (auth === undefined || revocation === undefined || revocations === undefined || cutoffs === undefined)
-    return { sessions: missingSessions, tokens: missingTokens, ending: undefined };
+    return { sessions: missingSessions, tokens: missingTokens, logout: undefined };
   const issuers: IssuerScope = auth.scope;
-  const common = {
-    store: stores.sessions,
-    security: stores.security,
-    keys,
-    issuers,
-    orgClaim: revocation.orgClaim,
-    news,
-    cutoffs,
-  };
-  const sessions = new SessionService({ ...common, revocations, issuer: tokens?.issuer });
+  const common = { store: stores.sessions, security: stores.security, keys, issuers, orgClaim: revocation.orgClaim };
   const { toleranceSeconds } = auth;
+  const logout = createLogout({ ...common, events, cutoffs, toleranceSeconds, tokens, now });
+  const { endSessions } = logout;
   return {
-    sessions,
-    ending: createLogout({ ...common, sessions, toleranceSeconds, tokens, now }),
+    logout,
+    sessions: new SessionService({ ...common, events, cutoffs, revocations, endSessions, issuer: tokens?.issuer }),
     tokens:
       tokens === undefined
         ? missingTokens
         : new TokenService({
             ...common,
             tokens,
+            endSessions,
             tenantClaim: cache?.tenantClaim,
             deadlineMs,
-            abandon: (principal, id) => sessions.revoke(principal, id),
             noteReuse() {
               logger.warn(
                 { code: "refresh_reused" },

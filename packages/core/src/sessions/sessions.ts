@@ -6,9 +6,9 @@ import { checkFunction, checkInteger, checkObject } from "../lib/validate.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { Keyspace } from "../store/keyspace.js";
-import type { DecisionStore } from "../store/ports/decisions.js";
 import type { SessionStore, StoredSession } from "../store/ports/sessions.js";
 import type { SessionEnded, SessionEvents } from "./events.js";
+import type { EndSessions } from "./logout.js";
 import { checkName, isName } from "./request.js";
 
 /** A session as its user may see it. */
@@ -71,20 +71,17 @@ export interface EndedSessions extends SessionEnded {
 
 export interface SessionServiceOptions {
   readonly store: SessionStore;
-  readonly security: DecisionStore;
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
   readonly revocations: Revocations;
-  readonly news: SessionEvents;
+  readonly endSessions: EndSessions;
+  readonly events: SessionEvents;
   readonly cutoffs: CutoffRules;
   /** The claim that names the organisation of a token. */
   readonly orgClaim: string;
   /** Whose organisations `revokeGroup` means, where there are several issuers. */
   readonly issuer: string | undefined;
 }
-
-/** How many subjects' sessions are ended at once for an organisation. */
-const groupBatch = 100;
 
 export class SessionService implements Sessions {
   readonly #options: SessionServiceOptions;
@@ -116,107 +113,50 @@ export class SessionService implements Sessions {
   }
 
   async revoke(subject: Subject | Auth | undefined, sessionId?: string): Promise<boolean> {
+    const { endSessions, issuers, revocations } = this.#options;
     if (sessionId !== undefined) {
       // It may be what a client asks for: a session of that name is none.
       if (!isName(sessionId)) return false;
-      return this.#end(this.#principal(subject), sessionId, false);
+      const principal = this.#principal(subject);
+      return (await endSessions({ scope: "session", principal, sessionId, recordedOnly: true })) > 0;
     }
     if (typeof subject !== "object" || (subject as Auth | null) === null || !("token" in subject))
       throw new TypeError("revoke() needs the auth of a request, or a subject and a session id; nobody is signed in");
-    const principal = this.#options.issuers.principalOf(subject);
-    await this.#options.revocations.revoke(subject);
+    const principal = issuers.principalOf(subject);
+    await revocations.revoke(subject);
     if (subject.sessionId === undefined || principal === "") return true;
     // The token proves that the session is the user's, also one of another service, of which there is no record here.
-    await this.#end(principal, subject.sessionId, true);
+    await endSessions({ scope: "session", principal, sessionId: subject.sessionId });
     return true;
   }
 
   async revokeOthers(auth: Auth | undefined): Promise<number> {
-    const { keys, store } = this.#options;
     if (typeof auth !== "object" || (auth as Auth | null) === null)
       throw new TypeError("revokeOthers() needs the auth of a request; nobody is signed in");
     if (auth.sessionId === undefined)
       throw new TypeError("revokeOthers() needs a token with a session (sid); this one has none");
-    const principal = this.#principal(auth);
     const { sessionId, jti } = auth;
-    await keys.settled();
-    const subject = keys.sessionsOf(principal);
-    const others = (await store.ids(subject)).filter((id) => id !== sessionId);
-    await this.#cutOffEach(principal, others);
-    const ended = await store.end(subject, { kind: "except", id: sessionId, jti });
-    // What has signed in between the two is no older than its own tokens.
-    const late = ended.filter((id) => !others.includes(id));
-    await this.#cutOffEach(principal, late, true);
-    return ended.length;
+    return this.#options.endSessions({ scope: "others", principal: this.#principal(auth), sessionId, jti });
   }
 
   async revokeAll(subject: Subject): Promise<number> {
-    const { keys, store, news } = this.#options;
-    const principal = this.#principal(subject);
-    await keys.settled();
-    const cutoff = await this.#cutOff(keys.subjectCutoff(principal));
-    // The tokens are dead from here on, whether or not the rest can be done.
-    news.announce({ reason: "all", principal, cutoff });
-    const ended = await store.end(keys.sessionsOf(principal), { kind: "all", endedAt: cutoff });
-    return ended.length;
+    return this.#options.endSessions({ scope: "user", principal: this.#principal(subject) });
   }
 
   async revokeGroup(named: Identifier): Promise<number> {
     const org = checkIdentifying("the organisation", named);
     checkName("the organisation", org);
-    const { keys, store, news, issuers, issuer } = this.#options;
-    const group = issuers.qualify(issuer, org);
-    await keys.settled();
-    const cutoff = await this.#cutOff(keys.groupCutoff(group));
-    news.announce({ reason: "group", issuer: issuers.parse(group).issuer, org, cutoff });
-    const members = await store.endGroup(keys.groupOf(group));
-    let count = 0;
-    for (let start = 0; start < members.length; start += groupBatch) {
-      const ended = await Promise.all(
-        members
-          .slice(start, start + groupBatch)
-          .map(({ id, principal }) => store.end(keys.sessionsOf(principal), { kind: "only", id })),
-      );
-      count += ended.flat().length;
-    }
-    return count;
+    const { endSessions, issuers, issuer } = this.#options;
+    return endSessions({ scope: "group", group: issuers.qualify(issuer, org) });
   }
 
   onRevoked(listener: (ended: EndedSessions) => void, onMissed?: () => void): () => void {
     checkFunction("onRevoked()", listener);
     if (onMissed !== undefined) checkFunction("onRevoked().onMissed", onMissed);
-    const { news } = this.#options;
-    return news.listen(
+    return this.#options.events.listen(
       (ending) => listener({ ...ending, concerns: (auth) => concerns(ending, auth, this.#options) }),
       onMissed,
     );
-  }
-
-  /** Ends one session of a user. Its cut-off is written only if it is the user's, by our record or by a token. */
-  async #end(principal: string, id: string, isProven: boolean): Promise<boolean> {
-    const { keys, store, news, issuers } = this.#options;
-    await keys.settled();
-    const subject = keys.sessionsOf(principal);
-    const isKnown = (await store.ids(subject)).includes(id);
-    if (!isKnown && !isProven) return false;
-    await this.#cutOff(keys.sessionCutoff(issuers.beside(principal, id)));
-    news.announce({ reason: "revoked", principal, sessionIds: [id] });
-    const ended = await store.end(subject, { kind: "only", id });
-    return ended.length > 0;
-  }
-
-  /** Cuts off sessions, and tells of those that are over: the ones it could cut off, or all that the store has ended. */
-  async #cutOffEach(principal: string, ids: readonly string[], areEnded = false): Promise<void> {
-    const { keys, news, issuers } = this.#options;
-    const cutoffKeys = ids.map((id) => keys.sessionCutoff(issuers.beside(principal, id)));
-    const outcomes = await Promise.allSettled(cutoffKeys.map(async (key) => this.#cutOff(key)));
-    const over = ids.filter((_, index) => areEnded || outcomes[index]?.status === "fulfilled");
-    if (over.length > 0) news.announce({ reason: "revoked", principal, sessionIds: over });
-    for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
-  }
-
-  async #cutOff(key: string): Promise<number> {
-    return this.#options.security.cutOff(key, this.#options.cutoffs.lifeSeconds);
   }
 
   #principal(subject: Subject | undefined): string {

@@ -6,17 +6,15 @@ import { RefreshTokens, UnknownKey } from "./refresh-token.js";
 import { DenialError, deny } from "../http/verdict.js";
 import type { ResolvedTokens } from "./options.js";
 import { checkObject } from "../lib/validate.js";
-import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { Creation, LiveToken, ClockReading, SessionRecord, SessionStore } from "../store/ports/sessions.js";
-import type { EndSession } from "./orphan-cleanup.js";
-import { OrphanCleanup } from "./orphan-cleanup.js";
+import type { EndSessions } from "./logout.js";
+import { OrphanCleanup } from "./logout.js";
 import type { TokenCookies, IssuedTokens, IssueRequest, RefreshRequest, Tokens } from "./token-types.js";
 import { createTokenCookies } from "./cookies.js";
 import { TokenMint } from "./mint-tokens.js";
-import type { SessionEvents } from "./events.js";
 import type { IdentifyingClaims } from "./request.js";
 import { checkAttempt, checkName, readDevice, readGrant } from "./request.js";
 import type { TokenAnswer } from "./token-error.js";
@@ -28,11 +26,8 @@ export interface TokenServiceOptions extends IdentifyingClaims {
   readonly security: DecisionStore;
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
-  readonly news: SessionEvents;
+  readonly endSessions: EndSessions;
   readonly deadlineMs: number;
-  readonly cutoffs: CutoffRules;
-  /** Ends a session whose tokens nobody gets. */
-  readonly abandon: EndSession;
   /** Told of a refresh token that was used again: probably stolen. */
   readonly noteReuse: () => void;
 }
@@ -50,15 +45,15 @@ export class TokenService implements Tokens {
   readonly cookies: TokenCookies;
   readonly #options: TokenServiceOptions;
   readonly #refreshTokens: RefreshTokens;
-  readonly #handout: TokenMint;
-  readonly #abandonment: OrphanCleanup;
+  readonly #mint: TokenMint;
+  readonly #orphans: OrphanCleanup;
 
   constructor(options: TokenServiceOptions) {
     const { refreshKeys, issuer, cookies } = options.tokens;
     this.#options = options;
     this.#refreshTokens = new RefreshTokens(refreshKeys, issuer);
-    this.#handout = new TokenMint(options.tokens, this.#refreshTokens, options.orgClaim);
-    this.#abandonment = new OrphanCleanup(options.abandon);
+    this.#mint = new TokenMint(options.tokens, this.#refreshTokens, options.orgClaim);
+    this.#orphans = new OrphanCleanup(options.endSessions);
     this.cookies = createTokenCookies(cookies);
   }
 
@@ -80,7 +75,7 @@ export class TokenService implements Tokens {
 
   async #issue(request: IssueRequest): Promise<IssuedTokens> {
     const { subject, claims = {}, scopes = [], device } = request;
-    const { keys, issuers, tokens, news } = this.#options;
+    const { keys, issuers, tokens, endSessions } = this.#options;
     checkName("subject", subject);
     const org = request.org === undefined ? undefined : checkIdentifying("org", request.org);
     if (org !== undefined) checkName("org", org);
@@ -91,15 +86,15 @@ export class TokenService implements Tokens {
     await keys.settled();
 
     const { record, evicted } = await this.#create(principal, group, { id, known, org });
-    if (evicted.length > 0) news.announce({ reason: "evicted", principal, sessionIds: evicted });
     try {
-      await Promise.all(evicted.map((old) => this.#cutOff(old)));
+      if (evicted.length > 0)
+        await endSessions({ scope: "deleted", reason: "evicted", principal, sessionIds: evicted });
       await this.#track(principal, group, id, record, []);
     } catch (error) {
-      await this.#abandonment.begin(principal, id);
+      await this.#orphans.end(principal, id);
       throw error;
     }
-    return this.#handout.make({ subject, sessionId: id, record, predecessor: undefined, nowMs: record.seenAt });
+    return this.#mint.make({ subject, sessionId: id, record, predecessor: undefined, nowMs: record.seenAt });
   }
 
   async refresh(refreshToken: string | null | undefined, request: RefreshRequest = {}): Promise<IssuedTokens> {
@@ -108,7 +103,7 @@ export class TokenService implements Tokens {
     if ((refreshToken ?? "") === "") throw new TokenError("invalid_request", "no refresh token");
     const presented = await this.#refreshTokens.read(refreshToken);
     if (presented === undefined) throw new TokenError("invalid_grant", "the token is none of ours");
-    const { keys, store, tokens, news, noteReuse } = this.#options;
+    const { keys, store, tokens, endSessions, noteReuse } = this.#options;
     const { sessionId, org } = presented;
     const principal = this.#principal(presented.subject);
     await keys.settled();
@@ -134,8 +129,7 @@ export class TokenService implements Tokens {
     if (rotated.outcome === "reused") {
       noteReuse();
       // The store has ended the session already, and finds none when the token is presented again.
-      news.announce({ reason: "reused", principal, sessionIds: [sessionId] });
-      await this.#cutOff(sessionId);
+      await endSessions({ scope: "deleted", reason: "reused", principal, sessionIds: [sessionId] });
       throw new TokenError("invalid_grant", "the token was used before");
     }
     const { record, surplus } = rotated;
@@ -143,7 +137,7 @@ export class TokenService implements Tokens {
     await this.#track(principal, group, sessionId, record, [presented.jti, ...surplus]);
     try {
       const { subject: sub, jti } = presented;
-      return await this.#handout.make({ subject: sub, sessionId, record, predecessor: jti, nowMs: moment.ms });
+      return await this.#mint.make({ subject: sub, sessionId, record, predecessor: jti, nowMs: moment.ms });
     } catch (error) {
       if (error instanceof UnknownKey) throw new TokenError("invalid_grant", "another process has replaced the token");
       throw error;
@@ -196,7 +190,7 @@ export class TokenService implements Tokens {
       const creation: Creation = { id, record, cutoff, maxSessions, onLimit, notAfter: this.#notAfter(moment) };
       const created = await store.create(keys.sessionsOf(principal), creation).catch(async (error: unknown) => {
         // Its reply may be all that was lost.
-        await this.#abandonment.begin(principal, id);
+        await this.#orphans.end(principal, id);
         throw error;
       });
       if (created.outcome === "created") return { record, evicted: created.evicted };
@@ -266,11 +260,6 @@ export class TokenService implements Tokens {
 
   #qualify(identifier: string): string {
     return this.#options.issuers.qualify(this.#options.tokens.issuer, identifier);
-  }
-
-  async #cutOff(sessionId: string): Promise<void> {
-    const { security, keys, cutoffs } = this.#options;
-    await security.cutOff(keys.sessionCutoff(this.#qualify(sessionId)), cutoffs.lifeSeconds);
   }
 
   /** A call that nobody waits for any more must not be done later, when a stopped Redis goes on. */
