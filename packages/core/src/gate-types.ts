@@ -20,7 +20,7 @@ import type { BreakerControl } from "./lib/breaker.js";
 import type { Revocations } from "./revocation/revocations.js";
 import type { Routes } from "./routes/routes.js";
 import type { Sessions } from "./sessions/sessions.js";
-import type { Tokens } from "./sessions/token-types.js";
+import type { Tokens } from "./sessions/tokens.js";
 import type { Metric } from "./telemetry/metrics.js";
 
 export interface AuthenticateOptions extends DenyOptions {

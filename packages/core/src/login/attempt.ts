@@ -1,3 +1,4 @@
+import { serializeCookie } from "../http/cookies.js";
 import { checkObject, checkString } from "../lib/validate.js";
 import type { AttemptResult } from "../store/ports/logins.js";
 import { StoreFault } from "../store/ports/decisions.js";
@@ -73,8 +74,8 @@ export function createAttempt({ account, stepUp, trustedDevice, device, settle }
     deviceToken: () => issueToken().token,
     deviceCookie() {
       const { token, cookie, lifetimeMs } = issueToken();
-      const age = Math.floor(lifetimeMs / 1000);
-      return `${cookie}=${token}; Path=/; Max-Age=${age}; HttpOnly; Secure; SameSite=Strict`;
+      const maxAgeSeconds = lifetimeMs / 1000;
+      return serializeCookie(cookie, token, { path: "/", maxAgeSeconds, sameSite: "Strict", secure: true });
     },
   };
 }

@@ -1,10 +1,11 @@
 import { availableParallelism } from "node:os";
+import { checkCookieName } from "../http/cookies.js";
 import type { DenyOptions } from "../http/deny-options.js";
 import type { Facts } from "../http/exchange.js";
 import type { Of } from "../limits/policy.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
-import { checkFunction, checkInteger, checkObject, checkOneOf, checkString, optionError } from "../lib/validate.js";
+import { checkFunction, checkInteger, checkObject, checkOneOf, optionError } from "../lib/validate.js";
 
 /** So many attempts in a time that starts with the first of them. */
 export interface AttemptLimitOptions {
@@ -153,9 +154,7 @@ function resolveDevice<Raw>(options: LoginDeviceOptions<Raw>): ResolvedLogin<Raw
   const isText = typeof secret === "string";
   if (!(isText || secret instanceof Uint8Array) || (isText ? Buffer.byteLength(secret) : secret.length) < 32)
     throw optionError("throttleLogin().device.secret", "must be at least 32 bytes, random and the same everywhere");
-  checkString("throttleLogin().device.cookie", cookie);
-  if (!/^[\w!#$%&'*+.^`|~-]+$/.test(cookie))
-    throw optionError("throttleLogin().device.cookie", "must be the name of a cookie, such as __Host-device");
+  checkCookieName("throttleLogin().device.cookie", cookie, { secure: true, path: "/" });
   if (token !== undefined) checkFunction("throttleLogin().device.token", token);
   return { secret, lifetimeMs: durationMs("throttleLogin().device.lifetime", lifetime), cookie, token };
 }

@@ -1,4 +1,4 @@
-import { findCookies } from "../auth/credentials.js";
+import { findCookies } from "../http/cookies.js";
 import { canonicalAddress } from "../http/address.js";
 import { foundOut } from "../http/exchange.js";
 import type { Exchange } from "../http/exchange.js";

@@ -1,8 +1,8 @@
 import type { RefreshTokens } from "./refresh-token.js";
 import type { ResolvedTokens } from "./options.js";
 import type { LiveToken, SessionRecord } from "../store/ports/sessions.js";
-import { claimsOfGrant } from "./request.js";
-import type { IssuedTokens } from "./token-types.js";
+import type { IssuedTokens } from "./issue-request.js";
+import { claimsOfGrant } from "./issue-request.js";
 
 export interface MintRequest {
   readonly subject: string;

@@ -9,7 +9,7 @@ import type { Keyspace } from "../store/keyspace.js";
 import type { SessionStore, StoredSession } from "../store/ports/sessions.js";
 import type { SessionEnded, SessionEvents } from "./events.js";
 import type { EndSessions } from "./logout.js";
-import { checkName, isName } from "./request.js";
+import { checkName, isName } from "./issue-request.js";
 
 /** A session as its user may see it. */
 export interface Session {

@@ -12,13 +12,30 @@ import { StoreFault } from "../store/ports/decisions.js";
 import type { Creation, LiveToken, ClockReading, SessionRecord, SessionStore } from "../store/ports/sessions.js";
 import type { EndSessions } from "./logout.js";
 import { OrphanCleanup } from "./logout.js";
-import type { TokenCookies, IssuedTokens, IssueRequest, RefreshRequest, Tokens } from "./token-types.js";
+import type { TokenCookies } from "./cookies.js";
 import { createTokenCookies } from "./cookies.js";
+import type { IdentifyingClaims, IssuedTokens, IssueRequest, RefreshRequest } from "./issue-request.js";
 import { TokenMint } from "./mint-tokens.js";
-import type { IdentifyingClaims } from "./request.js";
-import { checkAttempt, checkName, readDevice, readGrant } from "./request.js";
+import { checkAttempt, checkName, readDevice, readGrant } from "./issue-request.js";
 import type { TokenAnswer } from "./token-error.js";
 import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
+
+/** Issues access and refresh tokens. Every method rejects with a {@link StoreFault} (503) if the store cannot do its part. */
+export interface Tokens {
+  /**
+   * Starts a session. Rejects with a DenialError (409, `session_limit`) if the user has too many already, and with a
+   * TypeError for a request that makes no sense.
+   */
+  issue(request: IssueRequest): Promise<IssuedTokens>;
+  /**
+   * Replaces a refresh token, with a new access token. A token that was replaced before ends its session, but for the overlap:
+   * parallel and repeated calls get the same successor. Rejects with a {@link TokenError} (`invalid_grant`).
+   */
+  refresh(refreshToken: string | null | undefined, request?: RefreshRequest): Promise<IssuedTokens>;
+  /** What a token endpoint answers to an error of these methods; undefined for errors that are none of theirs. */
+  answer(error: unknown): TokenAnswer | undefined;
+  readonly cookies: TokenCookies;
+}
 
 export interface TokenServiceOptions extends IdentifyingClaims {
   readonly tokens: ResolvedTokens;

@@ -1,18 +1,17 @@
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { ResolvedOptions } from "../options.js";
-import { resolveCookies } from "./cookie-options.js";
+import { createTokenCookies, resolveCookies } from "./cookies.js";
 import { optionError } from "../lib/validate.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { Stores } from "../store/stores.js";
-import { createTokenCookies } from "./cookies.js";
 import type { Logout } from "./logout.js";
 import { createLogout } from "./logout.js";
 import type { SessionEvents } from "./events.js";
 import type { Sessions } from "./sessions.js";
 import { SessionService } from "./sessions.js";
-import type { Tokens } from "./token-types.js";
+import type { Tokens } from "./tokens.js";
 import { TokenService } from "./tokens.js";
 
 /** What a gate offers about sessions. Where an option is missing, every call says which. */

@@ -1,5 +1,7 @@
+import type { Identifier } from "../auth/identifying-claim.js";
 import { identifyingClaim, unfit } from "../auth/identifying-claim.js";
 import { declaresOtherUse } from "../auth/token-use.js";
+import type { LoginAttempt } from "../login/attempt.js";
 
 /** Where a session was started, for its user to recognise it by. */
 export interface Device {
@@ -9,6 +11,48 @@ export interface Device {
   readonly userAgent?: string | undefined;
   /** A name, such as "Alice's phone". */
   readonly label?: string | undefined;
+}
+
+export interface IssueRequest {
+  /** Who has signed in: the `sub` of the tokens. */
+  readonly subject: string;
+  /** More claims of the access tokens; not those that the gate sets. @default {} */
+  readonly claims?: Readonly<Record<string, unknown>> | undefined;
+  /** @default [] */
+  readonly scopes?: readonly string[] | undefined;
+  /** The organisation that the user acts for: `sessions.revokeGroup(org)` ends the session. 42 is "42". @default none */
+  readonly org?: Identifier | undefined;
+  /** Where the user has signed in, for `sessions.list()`. @default {} */
+  readonly device?: Device | undefined;
+  /**
+   * The attempt to sign in (`req.loginAttempt`, `ctx.loginAttempt`), of a route behind `throttleLogin()`: says that the password
+   * was right. If the session cannot be started because of a fault, the attempt is taken back. @default none is settled
+   */
+  readonly attempt?: Pick<LoginAttempt, "succeed" | "interrupt"> | undefined;
+}
+
+export interface RefreshRequest {
+  /** Instead of those the session has; for roles and scopes that have changed. @default as they are */
+  readonly claims?: Readonly<Record<string, unknown>> | undefined;
+  readonly scopes?: readonly string[] | undefined;
+  /** Where the session is now. @default as it was */
+  readonly device?: Device | undefined;
+}
+
+/** An access token and a refresh token of one session. */
+export interface IssuedTokens {
+  readonly accessToken: string;
+  readonly refreshToken: string;
+  readonly sessionId: string;
+  /** When the access token expires, in unix seconds. */
+  readonly expiresAt: number;
+  /** The same in seconds from now. */
+  readonly expiresIn: number;
+  readonly refreshExpiresAt: number;
+  readonly refreshExpiresIn: number;
+  readonly scopes: readonly string[];
+  /** The answer of a token endpoint, as JSON (RFC 6749 5.1); to be sent with `Cache-Control: no-store`. */
+  readonly response: Readonly<Record<string, unknown>>;
 }
 
 /** What the access tokens of a session say. */
