@@ -1,8 +1,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { createDeviceTokens } from "../../packages/core/src/login/device.js";
-import { foldAccount } from "../../packages/core/src/login/account-folding.js";
-import { normalizeAccount } from "../../packages/core/src/login/account-name.js";
+import { createDeviceTokens } from "../../packages/core/src/login/device-token.js";
+import { foldAccount, normalizeAccount } from "../../packages/core/src/login/account-name.js";
 import { Semaphore } from "../../packages/core/src/login/semaphore.js";
 import { MemoryLoginStore } from "../../packages/core/src/store/memory/logins.js";
 import type { UnblockOptions } from "@portcullis/core";

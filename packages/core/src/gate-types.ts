@@ -10,7 +10,7 @@ import type { RouteCondition } from "./http/path.js";
 import type { Denied } from "./http/verdict.js";
 import type { Finding } from "./lib/finding.js";
 import type { Health } from "./health/monitor.js";
-import type { Logins } from "./login/logins.js";
+import type { Logins } from "./login/unblock.js";
 import type { ThrottleLoginOptions } from "./login/options.js";
 import type { RevocationPolicy } from "./options.js";
 import type { LimitOptions } from "./limits/options.js";

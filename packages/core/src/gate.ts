@@ -17,7 +17,7 @@ import { PreflightAnswers } from "./guard/preflight.js";
 import { HealthMonitor } from "./health/monitor.js";
 import { checkSource, messageExchange, tokenExchange, tolerantSources } from "./http/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
-import { createLogins } from "./login/logins.js";
+import { createLogins } from "./login/unblock.js";
 import { throttleLogin } from "./login/throttle.js";
 import type { Attachment } from "./http/attachment.js";
 import type { Check } from "./http/check.js";

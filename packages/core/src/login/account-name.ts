@@ -1,3 +1,5 @@
+import { LRUCache } from "lru-cache";
+
 /** Longer than any name or e-mail address (RFC 5321 4.5.3.1) that somebody types. */
 const mostCharacters = 512;
 
@@ -23,3 +25,97 @@ export function normalizeAccount(name: unknown): string | undefined {
 
 /** Zero-width and other default-ignorable characters (Unicode 5.21). */
 const invisible = /\p{Default_Ignorable_Code_Point}/gu;
+
+/**
+ * The spelling of an account's name under which a database may find it: many collations take letters for equal that differ
+ * by accent or case alone (MySQL's utf8mb4_0900_ai_ci, SQL Server's CI_AI), so that each spelling would be a counter of its
+ * own. Expects a normalized name. Compatibility forms are decomposed; letters of Latin, Greek and Cyrillic lose their marks
+ * and strokes, ligatures come apart, digits of all scripts are those of ASCII, as the root collation of Unicode (UTS 10) has
+ * them equal at its first level; a double s is one, since some collations take a sharp s for one and some for two. Marks of
+ * other scripts are letters or vowels, and stay. It may take two accounts for one, which costs them a shared counter.
+ */
+export function foldAccount(account: string): string {
+  const folded = plain.test(account) ? account : foldLetters(account.normalize("NFKD"));
+  const name = folded
+    .replace(smallIota, "")
+    .replace(/l\u00b7/g, "l")
+    .replace(/s+/g, "s")
+    .replace(/\s+/g, " ")
+    .trim();
+  return name === "" ? account : name;
+}
+
+/** ASCII is folded already, but for a double s. */
+const plain = /^[\x20-\x7e]*$/;
+const accented = /[\p{Script=Latin}\p{Script=Greek}\p{Script=Cyrillic}]/u;
+const numeric = /[\p{N}\p{So}]/u;
+const unseen = /[\p{Cf}\p{Cn}\p{Co}\p{Sk}\p{So}]/u;
+
+/** The iota under a letter is a mark, which upper case makes a letter of: under Greek vowels, and anywhere by hand. */
+const smallIota = /(?<=[^\p{Script=Greek}\s]|[\u03b1\u03b7\u03c9])\u03b9+/gu;
+
+function foldLetters(text: string): string {
+  const hasAccentedScript = accented.test(text);
+  let folded = "";
+  // Is the last letter one of a script whose marks are letters?
+  let foreign = false;
+  // A mark that stands alone is a blank with a mark in its decomposed form.
+  for (const letter of text.replace(/ (?=\p{M})/gu, "")) {
+    if (letter <= "\x7f") {
+      folded += letter;
+      foreign = false;
+    } else if (/\p{M}/u.test(letter)) {
+      folded += foreign ? letter : (baseOf(letter) ?? "");
+    } else if (accented.test(letter) || numeric.test(letter)) {
+      foreign = false;
+      folded += baseOf(letter) ?? (unseen.test(letter) ? "" : letter);
+    } else if (!foreign && (unseen.test(letter) || isIgnored(letter))) {
+      continue;
+      // Some collations do not see what is beyond the first plane of Unicode.
+    } else if (!(hasAccentedScript && letter.length > 1)) {
+      folded += letter;
+      foreign = /\p{L}/u.test(letter);
+    }
+  }
+  return folded;
+}
+
+const collator = new Intl.Collator("en", { sensitivity: "base" });
+const bases = listBases();
+const known = new LRUCache<string, string>({ max: 5000 });
+
+/** The plain letters or digits that the collation has equal to a letter; undefined if there are none. */
+function baseOf(letter: string): string | undefined {
+  let base = known.get(letter);
+  if (base === undefined) known.set(letter, (base = findBase(letter) ?? ""));
+  return base === "" ? undefined : base;
+}
+
+function findBase(letter: string): string | undefined {
+  let [low, high] = [0, bases.length - 1];
+  while (low <= high) {
+    const middle = (low + high) >> 1;
+    const order = collator.compare(letter, bases[middle] as string);
+    if (order === 0) return bases[middle];
+    if (order < 0) high = middle - 1;
+    else low = middle + 1;
+  }
+  return undefined;
+}
+
+function isIgnored(letter: string): boolean {
+  return collator.compare(`x${letter}`, "x") === 0;
+}
+
+/** Digits, letters and pairs of letters of ASCII, and the letters of Greek and Cyrillic that have no marks, as they sort. */
+function listBases(): string[] {
+  const letters = Array.from("abcdefghijklmnopqrstuvwxyz");
+  const pairs = letters.flatMap((first) => letters.map((second) => first + second));
+  const others = [...range(0x3b1, 0x3c1), ...range(0x3c3, 0x3c9), ...range(0x430, 0x44f), ...range(0x450, 0x45f)];
+  const unmarked = others.filter((letter) => letter.normalize("NFKD") === letter);
+  return [...Array.from("0123456789"), ...letters, ...pairs, ...unmarked].sort(collator.compare);
+}
+
+function range(first: number, last: number): string[] {
+  return Array.from({ length: last - first + 1 }, (_, index) => String.fromCodePoint(first + index));
+}

@@ -1,5 +1,5 @@
 import type { Keyspace } from "../store/keyspace.js";
-import { foldAccount } from "./account-folding.js";
+import { foldAccount } from "./account-name.js";
 
 /** How long it is remembered that attempts were used up, and with what blocks: a day. */
 export const memoryMs: number = 86_400_000;

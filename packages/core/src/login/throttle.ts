@@ -21,7 +21,7 @@ import { StoreFault } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { createAttempt } from "./attempt.js";
-import { createDeviceTokens } from "./device.js";
+import { createDeviceTokens } from "./device-token.js";
 import { normalizeAccount } from "./account-name.js";
 import { accountKeys, knownMs, memoryMs, placeKeys } from "./login-keys.js";
 import { isSuccess, judgeStatus } from "./outcome.js";

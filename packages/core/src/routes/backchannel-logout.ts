@@ -11,8 +11,8 @@ import type { Keyspace } from "../store/keyspace.js";
 import type { ForeignLogout } from "../sessions/logout.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
-import { noStore, notRecorded, oauthError } from "./oauth.js";
-import { answerAt, checkPath, reply } from "./route.js";
+import { noStore, notRecorded, oauthError } from "./oauth-error.js";
+import { answerAt, checkPath, reply } from "./endpoint.js";
 import { createTokenVerifier, isOurFault } from "./token-verifier.js";
 
 export interface BackchannelLogoutOptions<Raw = unknown> {

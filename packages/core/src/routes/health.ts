@@ -2,7 +2,7 @@ import type { HealthMonitor } from "../health/monitor.js";
 import type { Reply } from "../http/verdict.js";
 import type { Check } from "../http/check.js";
 import { checkObject, optionError } from "../lib/validate.js";
-import { answerAt, checkPath, readMethods, replyJson } from "./route.js";
+import { answerAt, checkPath, readMethods, replyJson } from "./endpoint.js";
 
 export interface HealthRouteOptions<Raw = unknown> {
   /** @default "/healthz" */

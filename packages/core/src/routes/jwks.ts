@@ -1,7 +1,7 @@
 import type { Check } from "../http/check.js";
 import type { ResolvedTokens } from "../sessions/options.js";
 import { checkObject, optionError } from "../lib/validate.js";
-import { answerAt, checkPath, readMethods, reply } from "./route.js";
+import { answerAt, checkPath, readMethods, reply } from "./endpoint.js";
 
 export interface JwksRouteOptions {
   /** @default "/.well-known/jwks.json" */

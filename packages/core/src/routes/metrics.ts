@@ -2,7 +2,7 @@ import type { Check } from "../http/check.js";
 import { checkObject } from "../lib/validate.js";
 import type { Metric } from "../telemetry/metrics.js";
 import { prometheusText } from "../telemetry/metrics.js";
-import { answerAt, checkPath, readMethods, reply } from "./route.js";
+import { answerAt, checkPath, readMethods, reply } from "./endpoint.js";
 
 export interface MetricsRouteOptions {
   /** @default "/metrics" */

@@ -2,7 +2,7 @@ import type { Challenges } from "../guard/challenges.js";
 import type { Check } from "../http/check.js";
 import type { ResolvedAuth } from "../auth/resolve.js";
 import { checkObject, checkString, optionError } from "../lib/validate.js";
-import { answerAt, readMethods, replyJson } from "./route.js";
+import { answerAt, readMethods, replyJson } from "./endpoint.js";
 
 /** What clients may want to know besides what the gate knows itself (RFC 9728 2). */
 export interface ResourceMetadataOptions {

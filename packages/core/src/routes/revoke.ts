@@ -11,11 +11,10 @@ import { checkFunction, checkObject, optionError } from "../lib/validate.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
-import type { OAuthClients } from "./clients.js";
-import { resolveClients } from "./clients.js";
-import type { ClientCredentials } from "./oauth.js";
-import { noStore, notRecorded, oauthError, readClient } from "./oauth.js";
-import { answerAt, checkPath, reply } from "./route.js";
+import type { ClientCredentials, OAuthClients } from "./client-authentication.js";
+import { readClient, resolveClients } from "./client-authentication.js";
+import { noStore, notRecorded, oauthError } from "./oauth-error.js";
+import { answerAt, checkPath, reply } from "./endpoint.js";
 import { createTokenVerifier, isOurFault } from "./token-verifier.js";
 
 export interface RevokeRouteOptions<Raw = unknown> {

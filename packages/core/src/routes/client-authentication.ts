@@ -1,6 +1,15 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import type { Exchange } from "../http/exchange.js";
+import { onlyField } from "../http/form.js";
+import { isContradictory } from "../http/repeated-field.js";
 import { checkObject, checkString, isList, kindOf, optionError } from "../lib/validate.js";
-import type { ClientCredentials } from "./oauth.js";
+
+/** What a request says of the client that makes it (RFC 6749 2.3.1). */
+export interface ClientCredentials {
+  readonly id: string;
+  /** Undefined for a public client. */
+  readonly secret: string | undefined;
+}
 
 /** A client of an OAuth endpoint: what it must show. */
 export type OAuthClient =
@@ -59,4 +68,36 @@ function readSecrets(option: string, client: unknown): Secrets {
 /** Digests have one length, as the comparison needs it; that of a secret is not told either. */
 function digestOf(secret: string): Buffer {
   return createHash("sha256").update(secret).digest();
+}
+
+/**
+ * The client that a request names, in the Authorization header or in the form; undefined if it names none, null if it does
+ * so in two ways (RFC 6749 2.3), or not in one that can be read.
+ */
+export function readClient<Raw>(
+  exchange: Exchange<Raw>,
+  fields: URLSearchParams,
+): ClientCredentials | undefined | null {
+  const basic = isContradictory(exchange, "authorization") ? null : readBasic(exchange.header("authorization"));
+  const [id, secret] = [onlyField(fields, "client_id"), onlyField(fields, "client_secret")];
+  if (basic === null || id === null || secret === null) return null;
+  if (basic !== undefined) return secret === undefined && (id ?? basic.id) === basic.id ? basic : null;
+  if (id === undefined) return secret === undefined ? undefined : null;
+  return { id, secret };
+}
+
+/** Both parts are form-encoded before they are joined. */
+function readBasic(header: string | undefined): ClientCredentials | undefined | null {
+  const [, encoded] = /^basic +([A-Za-z0-9+/_-]+=*) *$/i.exec(header ?? "") ?? [];
+  if (encoded === undefined) return /^basic\b/i.test(header ?? "") ? null : undefined;
+  const text = Buffer.from(encoded, "base64").toString("utf8");
+  const colon = text.indexOf(":");
+  try {
+    const [id, secret] = [text.slice(0, colon), text.slice(colon + 1)].map((part) =>
+      decodeURIComponent(part.replaceAll("+", " ")),
+    );
+    return colon < 1 || id === undefined || secret === undefined ? null : { id, secret };
+  } catch {
+    return null;
+  }
 }

@@ -1,0 +1,22 @@
+import type { Header, Reply } from "../http/verdict.js";
+import { replyJson } from "./endpoint.js";
+
+export const noStore: Header = ["Cache-Control", "no-store"];
+
+export type OAuthErrorCode =
+  "invalid_request" | "invalid_client" | "unauthorized_client" | "unsupported_token_type" | "temporarily_unavailable";
+
+/** An error in the words of RFC 6749 5.2: what clients of such endpoints understand. */
+export function oauthError(
+  status: number,
+  error: OAuthErrorCode,
+  description: string,
+  headers: readonly Header[] = [],
+): Reply {
+  return replyJson(status, { error, error_description: description }, [...headers, noStore]);
+}
+
+/** Says that what was asked for was not done, and may be asked for again. */
+export function notRecorded(): Reply {
+  return oauthError(503, "temporarily_unavailable", "This could not be recorded; try again", [["Retry-After", "1"]]);
+}
