@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
 
 /** Longer than any name or e-mail address (RFC 5321 4.5.3.1) that somebody types. */
-const mostCharacters = 512;
+const maxCharacters = 512;
 
 /**
  * The one spelling of an account's name that attempts are counted by, so that case, Unicode forms, blanks and invisible
@@ -10,7 +10,7 @@ const mostCharacters = 512;
  * accounts of an application for one; that costs them a shared counter, never a way around.
  */
 export function normalizeAccount(name: unknown): string | undefined {
-  if (typeof name !== "string" || name.length > mostCharacters || !name.isWellFormed()) return undefined;
+  if (typeof name !== "string" || name.length > maxCharacters || !name.isWellFormed()) return undefined;
   const folded = name
     .normalize("NFKC")
     .replace(invisible, "")
@@ -49,7 +49,7 @@ export function foldAccount(account: string): string {
 const plain = /^[\x20-\x7e]*$/;
 const accented = /[\p{Script=Latin}\p{Script=Greek}\p{Script=Cyrillic}]/u;
 const numeric = /[\p{N}\p{So}]/u;
-const unseen = /[\p{Cf}\p{Cn}\p{Co}\p{Sk}\p{So}]/u;
+const invisibleSymbol = /[\p{Cf}\p{Cn}\p{Co}\p{Sk}\p{So}]/u;
 
 /** The iota under a letter is a mark, which upper case makes a letter of: under Greek vowels, and anywhere by hand. */
 const smallIota = /(?<=[^\p{Script=Greek}\s]|[\u03b1\u03b7\u03c9])\u03b9+/gu;
@@ -58,23 +58,23 @@ function foldLetters(text: string): string {
   const hasAccentedScript = accented.test(text);
   let folded = "";
   // Is the last letter one of a script whose marks are letters?
-  let foreign = false;
+  let keepsMarks = false;
   // A mark that stands alone is a blank with a mark in its decomposed form.
   for (const letter of text.replace(/ (?=\p{M})/gu, "")) {
     if (letter <= "\x7f") {
       folded += letter;
-      foreign = false;
+      keepsMarks = false;
     } else if (/\p{M}/u.test(letter)) {
-      folded += foreign ? letter : (baseOf(letter) ?? "");
+      folded += keepsMarks ? letter : (baseOf(letter) ?? "");
     } else if (accented.test(letter) || numeric.test(letter)) {
-      foreign = false;
-      folded += baseOf(letter) ?? (unseen.test(letter) ? "" : letter);
-    } else if (!foreign && (unseen.test(letter) || isIgnored(letter))) {
+      keepsMarks = false;
+      folded += baseOf(letter) ?? (invisibleSymbol.test(letter) ? "" : letter);
+    } else if (!keepsMarks && (invisibleSymbol.test(letter) || isIgnored(letter))) {
       continue;
       // Some collations do not see what is beyond the first plane of Unicode.
     } else if (!(hasAccentedScript && letter.length > 1)) {
       folded += letter;
-      foreign = /\p{L}/u.test(letter);
+      keepsMarks = /\p{L}/u.test(letter);
     }
   }
   return folded;
@@ -82,12 +82,12 @@ function foldLetters(text: string): string {
 
 const collator = new Intl.Collator("en", { sensitivity: "base" });
 const bases = listBases();
-const known = new LRUCache<string, string>({ max: 5000 });
+const knownBases = new LRUCache<string, string>({ max: 5000 });
 
 /** The plain letters or digits that the collation has equal to a letter; undefined if there are none. */
 function baseOf(letter: string): string | undefined {
-  let base = known.get(letter);
-  if (base === undefined) known.set(letter, (base = findBase(letter) ?? ""));
+  let base = knownBases.get(letter);
+  if (base === undefined) knownBases.set(letter, (base = findBase(letter) ?? ""));
   return base === "" ? undefined : base;
 }
 

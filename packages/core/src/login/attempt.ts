@@ -49,15 +49,15 @@ export interface AttemptParts {
   /** Makes device tokens, and cookies of them; undefined if no device is trusted. */
   readonly device: { readonly tokens: DeviceTokens; readonly cookie: string; readonly lifetimeMs: number } | undefined;
   /** Settles the attempt, for the account that has signed in. The first call counts. */
-  readonly settle: (result: AttemptResult, account: string) => Promise<void>;
+  readonly resolve: (result: AttemptResult, account: string) => Promise<void>;
 }
 
-export function createAttempt({ account, stepUp, trustedDevice, device, settle }: AttemptParts): LoginAttempt {
+export function createAttempt({ account, stepUp, trustedDevice, device, resolve }: AttemptParts): LoginAttempt {
   let signedIn = account;
 
   function issueToken(): { token: string; cookie: string; lifetimeMs: number } {
     if (device === undefined) throw new TypeError("throttleLogin() trusts no device: give it the option device");
-    void settle("succeeded", signedIn);
+    void resolve("succeeded", signedIn);
     return { ...device, token: device.tokens.issue(signedIn) };
   }
 
@@ -66,11 +66,11 @@ export function createAttempt({ account, stepUp, trustedDevice, device, settle }
     trustedDevice,
     succeed(options = {}) {
       signedIn = readAccount(options) ?? signedIn;
-      return settle("succeeded", signedIn);
+      return resolve("succeeded", signedIn);
     },
-    fail: () => settle("failed", account),
-    cancel: () => settle("unchecked", account),
-    interrupt: () => settle("interrupted", account),
+    fail: () => resolve("failed", account),
+    cancel: () => resolve("unchecked", account),
+    interrupt: () => resolve("interrupted", account),
     deviceToken: () => issueToken().token,
     deviceCookie() {
       const { token, cookie, lifetimeMs } = issueToken();

@@ -7,7 +7,7 @@ export const memoryMs: number = 86_400_000;
 /** How long a place is known where an account has signed in. */
 export const knownMs: number = 30 * 86_400_000;
 
-/** The keys of an account that do not depend on where it is tried, in one slot with those of {@link placeKeys}. */
+/** The keys of an account that do not depend on where it is tried, in one slot with those of {@link accountAndIpKeys}. */
 export interface AccountKeys {
   /** A digest of the folded name: all spellings that a database may take for the account. No name can be read in Redis. */
   readonly owner: string;
@@ -37,7 +37,7 @@ export function accountKeys(keys: Keyspace, throttle: string, account: string): 
  * The keys of an account at an address, which is a digest. All spellings share a pair, or each would have attempts of its
  * own; a place is known for the spelling alone, or somebody with an account of a similar name would be known there, too.
  */
-export function placeKeys(
+export function accountAndIpKeys(
   keys: Keyspace,
   throttle: string,
   { owner, spelling }: AccountKeys,

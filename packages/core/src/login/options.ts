@@ -95,14 +95,14 @@ export interface ResolvedLogin<Raw> {
   readonly onStoreError: "local" | "deny";
 }
 
-const known = [
+const knownOptions = [
   ...["account", "name", "pair", "ip", "accountLimit", "onAccountLimit", "pace", "longestBlock", "device", "parallel"],
   ...["onStoreError", "onDeny", "outcome"],
 ];
-const longestWindowMs = 24 * 86_400_000;
+const maxWindowMs = 24 * 86_400_000;
 
 export function resolveThrottleLogin<Raw>(options: ThrottleLoginOptions<Raw>): ResolvedLogin<Raw> {
-  checkObject("throttleLogin()", options, known);
+  checkObject("throttleLogin()", options, knownOptions);
   const { account, pair, ip, accountLimit, onAccountLimit = "delay", pace, longestBlock = "1h", device } = options;
   const { parallel = Math.min(4, availableParallelism()), onStoreError = "local", outcome = "said" } = options;
   if (typeof account !== "function")
@@ -123,7 +123,7 @@ export function resolveThrottleLogin<Raw>(options: ThrottleLoginOptions<Raw>): R
     ip: resolveAttemptLimit("throttleLogin().ip", ip, 30, "15m"),
     accountLimit: resolveAttemptLimit("throttleLogin().accountLimit", accountLimit, 50, "1h"),
     paceMs: onAccountLimit === "delay" ? durationMs("throttleLogin().pace", pace ?? "10s", 3_600_000) : undefined,
-    longestBlockMs: durationMs("throttleLogin().longestBlock", longestBlock, longestWindowMs),
+    longestBlockMs: durationMs("throttleLogin().longestBlock", longestBlock, maxWindowMs),
     device: device === undefined ? undefined : resolveDevice(device),
     outcome,
     parallel,
@@ -139,13 +139,13 @@ export function resolveThrottleName(option: string, name: unknown = "login"): st
 function resolveAttemptLimit(
   option: string,
   options: AttemptLimitOptions = {},
-  usualLimit: number,
-  usualWindow: Duration,
+  defaultLimit: number,
+  defaultWindow: Duration,
 ): ResolvedAttemptLimit {
   checkObject(option, options, ["limit", "window"]);
-  const { limit = usualLimit, window = usualWindow } = options;
+  const { limit = defaultLimit, window = defaultWindow } = options;
   checkInteger(`${option}.limit`, limit, 1, 1_000_000_000);
-  return { limit, windowMs: durationMs(`${option}.window`, window, longestWindowMs) };
+  return { limit, windowMs: durationMs(`${option}.window`, window, maxWindowMs) };
 }
 
 function resolveDevice<Raw>(options: LoginDeviceOptions<Raw>): ResolvedLogin<Raw>["device"] {

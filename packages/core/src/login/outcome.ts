@@ -3,13 +3,13 @@ import type { LoginOutcome } from "./options.js";
 import type { AttemptResult } from "../store/ports/logins.js";
 
 /** Those by which handlers say that a password was wrong, or that nobody has the name. */
-const failures = new Set([400, 401, 403, 422]);
+const failureStatuses = new Set([400, 401, 403, 422]);
 
 /**
  * What became of an attempt of which the handler said nothing, by the status of its response; undefined if that does not
  * tell: then the attempt stays counted, and nothing is forgotten. Rejects if the application's function throws.
  */
-export async function judgeStatus<Raw>(
+export async function resultOfStatus<Raw>(
   outcome: LoginOutcome<Raw>,
   { raw, facts }: Exchange<Raw>,
   status: number,
@@ -22,7 +22,7 @@ export async function judgeStatus<Raw>(
     if (answer !== undefined) throw new TypeError("no outcome");
   }
   if (status >= 500) return "interrupted";
-  if (failures.has(status)) return "failed";
+  if (failureStatuses.has(status)) return "failed";
   return outcome === "status" && isSuccess(status) ? "succeeded" : undefined;
 }
 

@@ -23,8 +23,8 @@ import type { Telemetry } from "../telemetry/telemetry.js";
 import { createAttempt } from "./attempt.js";
 import { createDeviceTokens } from "./device-token.js";
 import { normalizeAccount } from "./account-name.js";
-import { accountKeys, knownMs, memoryMs, placeKeys } from "./login-keys.js";
-import { isSuccess, judgeStatus } from "./outcome.js";
+import { accountKeys, knownMs, memoryMs, accountAndIpKeys } from "./login-keys.js";
+import { isSuccess, resultOfStatus } from "./outcome.js";
 import { Semaphore } from "./semaphore.js";
 import { LoginWarnings } from "./warnings.js";
 
@@ -42,10 +42,10 @@ export interface LoginServices {
 }
 
 /** Longer than this nobody waits for an answer to a login. */
-const patienceMs = 5000;
-const mostWaiting = 1000;
+const waitTimeoutMs = 5000;
+const maxWaiting = 1000;
 /** Longer than any handler needs for a login: one that never answers must not keep its turn. */
-const longestTurnMs = 60_000;
+const maxHoldMs = 60_000;
 /** As the other services count failures. */
 const failuresMs = 60_000;
 
@@ -57,10 +57,10 @@ interface Charged {
 }
 
 /** What is told of an attempt, once. */
-interface Settling {
-  readonly isSaid: () => boolean;
+interface Resolution {
+  readonly isResolved: () => boolean;
   /** The first call counts; later ones wait for it. */
-  readonly settle: (result: AttemptResult, account: string) => Promise<void>;
+  readonly resolve: (result: AttemptResult, account: string) => Promise<void>;
 }
 
 /**
@@ -70,7 +70,7 @@ interface Settling {
 export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginServices): Check<Raw> {
   const { name, onStoreError } = options;
   const { keys, store, local, telemetry, logger, now } = services;
-  const turns = new Semaphore({ parallel: options.parallel, patienceMs, mostWaiting, longestMs: longestTurnMs });
+  const semaphore = new Semaphore({ parallel: options.parallel, waitTimeoutMs, maxWaiting, maxHoldMs });
   const device =
     options.device === undefined
       ? undefined
@@ -92,10 +92,10 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
         cause: `too many attempts: ${answer.refusedBy}`,
         headers: [retryAfter(answer.retryMs / 1000)],
       });
-    const settling = openSettling(charged, account, exchange.ip);
-    const release = await turns.take(exchange.signal);
+    const resolution = openResolution(charged, account, exchange.ip);
+    const release = await semaphore.acquire(exchange.signal);
     if (release === undefined) {
-      await settling.settle("unchecked", account);
+      await resolution.resolve("unchecked", account);
       return deny("capacity_exceeded", { cause: "too many logins are under way", headers: [retryAfter(1)] });
     }
     // A client who reads slowly, or waits behind another response, keeps no turn that its handler needs no more.
@@ -103,7 +103,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     // A handler does not know that its client has gone, and works on: otherwise aborting would get around the bound.
     onRequestDone(exchange, handlerPatienceMs, (status) => {
       release();
-      void conclude(exchange, account, settling, status);
+      void conclude(exchange, account, resolution, status);
     });
     facts.found |= foundOut.loginAttempt;
     facts.loginAttempt = createAttempt({
@@ -111,9 +111,9 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
       stepUp: answer.exhausted && options.paceMs === undefined,
       trustedDevice: trusted !== undefined,
       device,
-      settle: (result, signedIn) => {
+      resolve: (result, signedIn) => {
         release();
-        return settling.settle(result, signedIn);
+        return resolution.resolve(result, signedIn);
       },
     });
     return allowed;
@@ -123,16 +123,16 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
   async function conclude(
     exchange: Exchange<Raw>,
     account: string,
-    { isSaid, settle }: Settling,
+    { isResolved, resolve }: Resolution,
     status: number,
   ): Promise<void> {
-    if (isSaid()) return;
+    if (isResolved()) return;
     try {
-      const result = await judgeStatus(options.outcome, exchange, status);
-      if (result !== undefined) await settle(result, account);
-      else if (isSuccess(status) && !isSaid()) warnings.unsaid();
+      const result = await resultOfStatus(options.outcome, exchange, status);
+      if (result !== undefined) await resolve(result, account);
+      else if (isSuccess(status) && !isResolved()) warnings.unreportedSuccess();
     } catch {
-      warnings.unjudged();
+      warnings.failedOutcome();
     }
   }
 
@@ -142,22 +142,22 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
   }
 
   function createQuestion(exchange: Exchange<Raw>, account: string, trusted: string | undefined): AttemptQuestion {
-    const own = accountKeys(keys, name, account);
-    const { owner, spelling, pardonKey, paceKey } = own;
+    const ownKeys = accountKeys(keys, name, account);
+    const { owner, spelling, pardonKey, paceKey } = ownKeys;
     if (trusted !== undefined) {
-      const place = keys.digest(trusted);
-      const pair = { key: keys.login(name, "device", owner, place), spelling, ...options.pair };
+      const device = keys.digest(trusted);
+      const accountAndDevice = { key: keys.login(name, "device", owner, device), spelling, ...options.pair };
       // The device stands for its address, or whoever provokes faults there would never be out of attempts.
-      const address = { key: keys.login(name, "device-ip", owner, place), ...options.ip };
-      return { address, pair, pardonKey, account: undefined };
+      const address = { key: keys.login(name, "device-ip", owner, device), ...options.ip };
+      return { address, pair: accountAndDevice, pardonKey, account: undefined };
     }
     const address = addressOf(exchange.ip);
-    const { pairKey, knownKey } = placeKeys(keys, name, own, address);
+    const { pairKey, knownKey } = accountAndIpKeys(keys, name, ownKeys, address);
     return {
       address: { key: keys.login(name, "ip", address), ...options.ip },
       pair: { key: pairKey, spelling, ...options.pair },
       pardonKey,
-      account: { keys: own.counters, ...options.accountLimit, knownKey, paceKey, paceMs: options.paceMs },
+      account: { keys: ownKeys.counters, ...options.accountLimit, knownKey, paceKey, paceMs: options.paceMs },
     };
   }
 
@@ -168,15 +168,15 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
   async function charge(question: AttemptQuestion, account: string): Promise<Charged | Denied> {
     const answer = await store.charge(question);
     if (!(answer instanceof StoreFault)) return { store, question, answer };
-    const stricter = onStoreError === "local" ? makeStricter(question, services.instances) : undefined;
-    const instead = stricter === undefined ? answer : await local.charge(stricter);
-    const isAdmitted = !(instead instanceof StoreFault) && instead.refusedBy === undefined;
+    const stricter = onStoreError === "local" ? stricterQuestion(question, services.instances) : undefined;
+    const fallback = stricter === undefined ? answer : await local.charge(stricter);
+    const isAdmitted = !(fallback instanceof StoreFault) && fallback.refusedBy === undefined;
     telemetry.degraded("login", onStoreError, answer.kind, isAdmitted ? "allowed" : "denied");
     // No password is looked at, so that nobody has guessed.
     if (!isAdmitted) void store.settle({ ...outcomeOf(question, account), counted: undefined, result: "unchecked" });
-    return stricter === undefined || instead instanceof StoreFault
+    return stricter === undefined || fallback instanceof StoreFault
       ? deny("store_unavailable", { cause: `the store cannot count: ${answer.kind}`, headers: [retryAfter(1)] })
-      : { store: withoutAnswer(question), question: stricter, answer: instead };
+      : { store: withoutAnswer(question), question: stricter, answer: fallback };
   }
 
   /**
@@ -206,35 +206,38 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
   }
 
   /** A failure to settle costs comfort, never safety: the attempt stays counted. */
-  function openSettling(
+  function openResolution(
     { store: counting, question, answer }: Charged,
     account: string,
     ip: string | undefined,
-  ): Settling {
+  ): Resolution {
     let first: Promise<void> | undefined;
 
-    async function settle(result: AttemptResult, signedIn: string): Promise<void> {
+    async function record(result: AttemptResult, signedIn: string): Promise<void> {
       if (result === "succeeded") warnings.succeeded(keys.digest(signedIn));
       await counting.settle({
         ...outcomeOf(question, account),
         counted: answer.counted,
         result,
-        signedIn: signedIn === account ? undefined : placeOf(signedIn, ip),
+        signedIn: signedIn === account ? undefined : knownAddressOf(signedIn, ip),
       });
     }
 
-    return { isSaid: () => first !== undefined, settle: (result, signedIn) => (first ??= settle(result, signedIn)) };
+    return {
+      isResolved: () => first !== undefined,
+      resolve: (result, signedIn) => (first ??= record(result, signedIn)),
+    };
   }
 
-  function placeOf(account: string, ip: string | undefined): KnownAddress {
-    const own = accountKeys(keys, name, account);
-    const { pairKey, knownKey } = placeKeys(keys, name, own, addressOf(ip));
-    return { pair: { key: pairKey, spelling: own.spelling }, knownKey };
+  function knownAddressOf(account: string, ip: string | undefined): KnownAddress {
+    const ownKeys = accountKeys(keys, name, account);
+    const { pairKey, knownKey } = accountAndIpKeys(keys, name, ownKeys, addressOf(ip));
+    return { pair: { key: pairKey, spelling: ownKeys.spelling }, knownKey };
   }
 }
 
 /** Half of each limit, and this process' part of that. */
-function makeStricter(question: AttemptQuestion, instances: number): AttemptQuestion {
+function stricterQuestion(question: AttemptQuestion, instances: number): AttemptQuestion {
   const { address, pair, account } = question;
   return {
     ...question,

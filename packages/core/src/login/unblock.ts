@@ -22,7 +22,7 @@ export interface Logins {
    * Forgets the attempts of an account in all spellings of its name, its blocks at all addresses included, or of an address.
    * Rejects with a StoreFault (503) if the store cannot do it.
    */
-  unblock(whom: UnblockOptions): Promise<void>;
+  unblock(target: UnblockOptions): Promise<void>;
 }
 
 export interface LoginsServices {
@@ -35,17 +35,17 @@ export interface LoginsServices {
 
 export function createLogins({ store, local, keys, ipv6PrefixLength }: LoginsServices): Logins {
   return {
-    async unblock(whom) {
-      checkObject("unblock()", whom, ["account", "ip", "name"]);
-      const { account, ip } = whom;
-      const name = resolveThrottleName("unblock().name", whom.name);
+    async unblock(target) {
+      checkObject("unblock()", target, ["account", "ip", "name"]);
+      const { account, ip } = target;
+      const name = resolveThrottleName("unblock().name", target.name);
       if (account === undefined && ip === undefined) throw optionError("unblock()", "needs an account, an ip or both");
-      const pardon = {
+      const reset = {
         addressKey: ip === undefined ? undefined : addressKey(name, ip),
-        account: account === undefined ? undefined : pardonOf(name, account),
+        account: account === undefined ? undefined : accountReset(name, account),
       };
-      await local.pardon(pardon);
-      await store.pardon(pardon);
+      await local.pardon(reset);
+      await store.pardon(reset);
     },
   };
 
@@ -58,7 +58,7 @@ export function createLogins({ store, local, keys, ipv6PrefixLength }: LoginsSer
     return keys.login(name, "ip", keys.digest(address));
   }
 
-  function pardonOf(name: string, account: unknown): AccountKeys & { memoryMs: number } {
+  function accountReset(name: string, account: unknown): AccountKeys & { memoryMs: number } {
     const normalized = normalizeAccount(account);
     if (normalized === undefined) throw optionError("unblock().account", "must be the name of an account");
     return { ...accountKeys(keys, name, normalized), memoryMs };

@@ -13,23 +13,23 @@ export interface LoginWarningsOptions {
 }
 
 /** More than so many sign-ins of one account in a minute are probably none, or wrong passwords that count as right. */
-const mostSuccesses = 20;
+const maxSuccesses = 20;
 const minuteMs = 60_000;
-const mostAccounts = 5000;
+const maxAccounts = 5000;
 
 /** What a throttle finds odd about the way it is used: counted always, and logged without names. */
 export class LoginWarnings {
   readonly #options: LoginWarningsOptions;
-  readonly #successes = new LRUCache<string, { count: number; readonly until: number }>({ max: mostAccounts });
-  readonly #said = new Set<LoginWarning>();
-  #quietUntil = 0;
+  readonly #successes = new LRUCache<string, { count: number; readonly until: number }>({ max: maxAccounts });
+  readonly #logged = new Set<LoginWarning>();
+  #mutedUntil = 0;
 
   constructor(options: LoginWarningsOptions) {
     this.#options = options;
   }
 
   /** A 2xx of which nobody said that it was a success. Logged once. */
-  unsaid(): void {
+  unreportedSuccess(): void {
     this.#once(
       "unsaid_success",
       "a login was answered 2xx without a word of success, so the attempt stays counted: call succeed() of the attempt (or " +
@@ -39,7 +39,7 @@ export class LoginWarnings {
   }
 
   /** The function `outcome` threw, or answered what is no outcome. Logged once. */
-  unjudged(): void {
+  failedOutcome(): void {
     this.#once(
       "outcome_failed",
       'outcome must return "succeeded", "failed", "unchecked" or undefined, and must not throw',
@@ -49,26 +49,26 @@ export class LoginWarnings {
   /** A sign-in of an account, which is a digest. Logged at most once a minute. */
   succeeded(account: string): void {
     const now = this.#options.now();
-    let tally = this.#successes.get(account);
-    if (tally === undefined || tally.until <= now) {
-      tally = { count: 0, until: now + minuteMs };
-      this.#successes.set(account, tally);
+    let counter = this.#successes.get(account);
+    if (counter === undefined || counter.until <= now) {
+      counter = { count: 0, until: now + minuteMs };
+      this.#successes.set(account, counter);
     }
-    tally.count += 1;
-    if (tally.count !== mostSuccesses + 1) return;
+    counter.count += 1;
+    if (counter.count !== maxSuccesses + 1) return;
     this.#options.telemetry.loginWarned(this.#options.name, "frequent_success");
-    if (this.#quietUntil > now) return;
-    this.#quietUntil = now + minuteMs;
+    if (this.#mutedUntil > now) return;
+    this.#mutedUntil = now + minuteMs;
     this.#log(
       "frequent_success",
-      `one account has signed in more than ${mostSuccesses} times in a minute: are wrong passwords said to be right?`,
+      `one account has signed in more than ${maxSuccesses} times in a minute: are wrong passwords said to be right?`,
     );
   }
 
   #once(warning: LoginWarning, problem: string): void {
     this.#options.telemetry.loginWarned(this.#options.name, warning);
-    if (this.#said.has(warning)) return;
-    this.#said.add(warning);
+    if (this.#logged.has(warning)) return;
+    this.#logged.add(warning);
     this.#log(warning, problem);
   }
 
