@@ -13,7 +13,7 @@ import type { DecisionStore } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import { noStore, notRecorded, oauthError } from "./oauth-error.js";
 import { answerAt, checkPath, reply } from "./endpoint.js";
-import { createTokenVerifier, isOurFault } from "./token-verifier.js";
+import { createTokenVerifier, isUnverifiable } from "./token-verifier.js";
 
 export interface BackchannelLogoutOptions<Raw = unknown> {
   /** The client id (or ids) under which this application is known to its OpenID providers: the `aud` of logout tokens. */
@@ -93,7 +93,7 @@ export function backchannelLogoutRoute<Raw>(
       const token = form.kind === "invalid" ? undefined : onlyField(form.fields, "logout_token");
       if (typeof token !== "string" || token.length > maxCompactLength || !isCompactJws(token)) return refuse();
       const outcome = await verifier.verify(token);
-      if ("code" in outcome) return isOurFault(outcome, store) ? notRecorded() : refuse();
+      if ("code" in outcome) return isUnverifiable(outcome, store) ? notRecorded() : refuse();
       const { issuer, sessionId, issuedAt = 0, expiresAt, jti = "" } = outcome.auth;
       const user = userOf(outcome.auth);
       if (user === undefined && sessionId === undefined) return refuse();

@@ -24,7 +24,7 @@ export type OAuthClients = Readonly<Record<string, OAuthClient>>;
 type Secrets = readonly Buffer[] | "public";
 
 /** What an unknown client is compared with, so that the time of the answer does not tell which clients exist. */
-const nobody: Secrets = [randomBytes(32)];
+const unknownSecrets: Secrets = [randomBytes(32)];
 
 /** Tells whether a client has shown that it is one of these (RFC 6749 2.3). */
 export function resolveClients(option: string, clients: unknown): (client: ClientCredentials | undefined) => boolean {
@@ -36,7 +36,7 @@ export function resolveClients(option: string, clients: unknown): (client: Clien
 
   return function isKnown(client) {
     if (client === undefined) return false;
-    const secrets = known.get(client.id) ?? nobody;
+    const secrets = known.get(client.id) ?? unknownSecrets;
     // A client that sends a secret it cannot have is not the one that is meant. An empty one is none (RFC 6749 2.3.1).
     if (secrets === "public") return (client.secret ?? "") === "";
     const digest = digestOf(client.secret ?? "");

@@ -4,7 +4,7 @@ import type { Check } from "../http/check.js";
 import { allowed } from "../http/verdict.js";
 import { optionError } from "../lib/validate.js";
 
-export interface RouteMatch<Raw> {
+export interface Endpoint<Raw> {
   /** The methods it answers; others go on. */
   readonly methods: readonly string[];
   /** The whole path it answers, without the query; other paths go on. */
@@ -13,11 +13,11 @@ export interface RouteMatch<Raw> {
 }
 
 /** A check that answers the requests of its own paths and lets all others pass. */
-export function answerAt<Raw>(...routes: readonly RouteMatch<Raw>[]): Check<Raw> {
-  const byPath = new Map(routes.map((route) => [route.path, route]));
-  return function answerRoute(exchange): Verdict | Promise<Verdict> {
-    const route = byPath.get(pathOf(exchange.url));
-    return route === undefined || !route.methods.includes(exchange.method) ? allowed : route.answer(exchange);
+export function answerAt<Raw>(...endpoints: readonly Endpoint<Raw>[]): Check<Raw> {
+  const byPath = new Map(endpoints.map((endpoint) => [endpoint.path, endpoint]));
+  return function answerEndpoint(exchange): Verdict | Promise<Verdict> {
+    const endpoint = byPath.get(pathOf(exchange.url));
+    return endpoint === undefined || !endpoint.methods.includes(exchange.method) ? allowed : endpoint.answer(exchange);
   };
 }
 

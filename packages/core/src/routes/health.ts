@@ -31,19 +31,19 @@ export function healthRoutes<Raw>(options: HealthRouteOptions<Raw>, monitor: Hea
     throw optionError("health().details", "must be true, false, or a function of the request that answers true");
   const alive = replyJson(200, { status: "up" }, uncached);
 
-  function tellReadiness(detailed: boolean): Reply {
+  function replyReadiness(detailed: boolean): Reply {
     const { ready, status } = monitor.readiness();
     const { store, keys } = monitor.read();
     const dependencies = detailed ? { store, keys: { status: keys } } : undefined;
     return replyJson(ready ? 200 : 503, { status, dependencies }, uncached);
   }
 
-  async function askForDetails(mayKnow: Exclude<typeof details, boolean>, raw: Raw): Promise<Reply> {
+  async function replyWithDetailsIf(isAllowed: Exclude<typeof details, boolean>, raw: Raw): Promise<Reply> {
     try {
-      const answer: unknown = await mayKnow(raw);
-      return tellReadiness(answer === true);
+      const answer: unknown = await isAllowed(raw);
+      return replyReadiness(answer === true);
     } catch {
-      return tellReadiness(false);
+      return replyReadiness(false);
     }
   }
 
@@ -52,7 +52,7 @@ export function healthRoutes<Raw>(options: HealthRouteOptions<Raw>, monitor: Hea
     {
       methods: readMethods,
       path: readinessPath,
-      answer: ({ raw }) => (typeof details === "boolean" ? tellReadiness(details) : askForDetails(details, raw)),
+      answer: ({ raw }) => (typeof details === "boolean" ? replyReadiness(details) : replyWithDetailsIf(details, raw)),
     },
   );
 }

@@ -15,7 +15,7 @@ import type { ClientCredentials, OAuthClients } from "./client-authentication.js
 import { readClient, resolveClients } from "./client-authentication.js";
 import { noStore, notRecorded, oauthError } from "./oauth-error.js";
 import { answerAt, checkPath, reply } from "./endpoint.js";
-import { createTokenVerifier, isOurFault } from "./token-verifier.js";
+import { createTokenVerifier, isUnverifiable } from "./token-verifier.js";
 
 export interface RevokeRouteOptions<Raw = unknown> {
   /** @default "/revoke" */
@@ -52,7 +52,7 @@ export interface RevokeServices<Raw> {
 }
 
 /** Longer than a token lives: it may begin to be good at any time. */
-const anyTimeSeconds = 10 * 366 * 86_400;
+const maxNotBeforeSeconds = 10 * 366 * 86_400;
 
 /**
  * Token revocation (RFC 7009): verifies what it revokes, so that nobody fills the store with tokens that nobody has, and
@@ -75,7 +75,7 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
   const verifier = createTokenVerifier(
     auth,
     ({ rules }) => ({
-      rules: { ...rules, toleranceSeconds: anyTimeSeconds, exactExpiry: true, maxTokenAgeSeconds: undefined },
+      rules: { ...rules, toleranceSeconds: maxNotBeforeSeconds, exactExpiry: true, maxTokenAgeSeconds: undefined },
       refusalOf: (_header, claims, seconds) =>
         refusalOfNames(claims, rules) ??
         (Number(claims.exp) <= seconds ? untimelyToken("the token is expired") : undefined),
@@ -131,7 +131,7 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
       return oauthError(400, "unsupported_token_type", "Refresh tokens are not revoked here");
     }
     // Where nobody can say whether it is a good token, nobody may say that it is revoked.
-    return outcome !== undefined && "code" in outcome && isOurFault(outcome, store) ? notRecorded() : done;
+    return outcome !== undefined && "code" in outcome && isUnverifiable(outcome, store) ? notRecorded() : done;
   }
 }
 

@@ -7,17 +7,17 @@ import type { DecisionStore } from "../store/ports/decisions.js";
 import { clockDiffers } from "../store/ports/decisions.js";
 
 /** What a route asks of tokens, where it is not what the guard asks. */
-export type TokenDemands = Partial<Omit<IssuerVerifierOptions, "keysOf" | "algorithms" | "issuer">>;
+export type TokenRequirements = Partial<Omit<IssuerVerifierOptions, "keysOf" | "algorithms" | "issuer">>;
 
 /** A verifier of the gate's issuers, with their keys, whose tokens must satisfy something else than those of requests. */
 export function createTokenVerifier<Raw>(
   { issuers, scope, byIssuer }: ResolvedAuth<Raw>,
-  demandsOn: (issuer: IssuerVerifierOptions) => TokenDemands,
+  requirementsOf: (issuer: IssuerVerifierOptions) => TokenRequirements,
   now: () => number,
 ): Verifier {
   return new Verifier({
     issuers: issuers.map(
-      (issuer) => new IssuerVerifier({ ...issuer, validate: undefined, ...demandsOn(issuer) }, scope, now),
+      (issuer) => new IssuerVerifier({ ...issuer, validate: undefined, ...requirementsOf(issuer) }, scope, now),
     ),
     byIssuer,
     // Each comes once.
@@ -27,6 +27,6 @@ export function createTokenVerifier<Raw>(
 }
 
 /** Is a token refused for the issuer's keys or for our clock, so that nobody can say whether it is good? */
-export function isOurFault({ code }: TokenRefusal, store: Pick<DecisionStore, "state">): boolean {
+export function isUnverifiable({ code }: TokenRefusal, store: Pick<DecisionStore, "state">): boolean {
   return code === "keys_unavailable" || (code === "token_untimely" && clockDiffers(store));
 }

@@ -35,11 +35,11 @@ const reasons = ["revoked", "all", "group", "evicted", "reused", "token"] as con
 const channel = "sessions";
 
 /** Ids in one message: it stays far below the longest that channels carry. */
-const idsInMessage = 500;
+const maxIdsPerMessage = 500;
 
 interface Listener {
-  readonly hear: (ending: SessionEnded) => void;
-  readonly missed: () => void;
+  readonly onEnd: (ending: SessionEnded) => void;
+  readonly onMissed: () => void;
 }
 
 /**
@@ -64,9 +64,9 @@ export class SessionEvents {
     const { principal } = announced;
     const issuer = "issuer" in announced ? announced.issuer : this.#issuers.parse(announced.principal).issuer;
     const ending: SessionEnded = { ...announced, issuer };
-    this.#tell(ending);
-    const said = principal === undefined ? ending : { ...ending, principal: this.#issuers.universal(principal) };
-    for (const part of inParts(said)) {
+    this.#deliver(ending);
+    const universal = principal === undefined ? ending : { ...ending, principal: this.#issuers.universal(principal) };
+    for (const part of splitIds(universal)) {
       this.#channels.publish(channel, JSON.stringify(part)).catch((error: unknown) => {
         const fault = error instanceof StoreFault ? error.kind : "unreachable";
         this.#logger.warn({ fault }, "portcullis: other processes were not told that sessions have ended");
@@ -75,15 +75,15 @@ export class SessionEvents {
   }
 
   /** Returns how to stop listening. `missed` is called when messages may have been lost, and when listening begins. */
-  listen(hear: (ending: SessionEnded) => void, missed: () => void = () => undefined): () => void {
-    const listener = { hear, missed };
+  listen(onEnd: (ending: SessionEnded) => void, onMissed: () => void = () => undefined): () => void {
+    const listener = { onEnd, onMissed };
     const isFirst = this.#listeners.size === 0;
     this.#listeners.add(listener);
     if (isFirst) {
       this.#stop = this.#channels.subscribe(
         channel,
-        (message, own) => this.#hear(message, own),
-        () => this.#each((one) => one.missed()),
+        (message, own) => this.#receive(message, own),
+        () => this.#notify((one) => one.onMissed()),
       );
     }
     return () => {
@@ -93,19 +93,19 @@ export class SessionEvents {
     };
   }
 
-  #hear(message: string, own: boolean): void {
+  #receive(message: string, own: boolean): void {
     const ending = own ? undefined : readSessionEnded(message);
     if (ending === undefined || !this.#issuers.accepts(ending.issuer)) return;
     const principal = ending.principal === undefined ? undefined : this.#issuers.local(ending.principal);
-    if (principal !== undefined || ending.principal === undefined) this.#tell({ ...ending, principal });
+    if (principal !== undefined || ending.principal === undefined) this.#deliver({ ...ending, principal });
   }
 
-  #tell(ending: SessionEnded): void {
-    this.#each(({ hear }) => hear(ending));
+  #deliver(ending: SessionEnded): void {
+    this.#notify(({ onEnd }) => onEnd(ending));
   }
 
   /** A listener that fails harms neither the others nor what ended the session. */
-  #each(call: (listener: Listener) => void): void {
+  #notify(call: (listener: Listener) => void): void {
     for (const listener of [...this.#listeners]) {
       try {
         call(listener);
@@ -116,16 +116,16 @@ export class SessionEvents {
   }
 }
 
-function inParts(ending: SessionEnded): SessionEnded[] {
+function splitIds(ending: SessionEnded): SessionEnded[] {
   const { sessionIds } = ending;
-  if (sessionIds === undefined || sessionIds.length <= idsInMessage) return [ending];
+  if (sessionIds === undefined || sessionIds.length <= maxIdsPerMessage) return [ending];
   const parts: SessionEnded[] = [];
-  for (let start = 0; start < sessionIds.length; start += idsInMessage)
-    parts.push({ ...ending, sessionIds: sessionIds.slice(start, start + idsInMessage) });
+  for (let start = 0; start < sessionIds.length; start += maxIdsPerMessage)
+    parts.push({ ...ending, sessionIds: sessionIds.slice(start, start + maxIdsPerMessage) });
   return parts;
 }
 
-/** Undefined for what no release of ours has said. */
+/** Undefined for a message that no release has sent. */
 function readSessionEnded(message: string): SessionEnded | undefined {
   let value: unknown;
   try {

@@ -62,13 +62,13 @@ export interface Grant {
 }
 
 /** Characters of what a client says of itself that are kept; more is cut off. */
-const longest = { ip: 64, userAgent: 512, label: 128 } as const;
+const maxCharacters = { ip: 64, userAgent: 512, label: 128 } as const;
 
 /** Bytes of claims and scopes together: every request carries them. */
-const largestGrant = 4096;
+const maxGrantBytes = 4096;
 
 /** What only the gate may say of a token. */
-const reserved = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "scope", "scp", "token_use", "typ"];
+const reservedClaims = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "scope", "scp", "token_use", "typ"];
 
 /** A non-empty text of up to 512 bytes that is well-formed: what a subject or an organisation is named by. */
 export function checkName(what: string, name: unknown): asserts name is string {
@@ -103,7 +103,7 @@ export function readDevice(device: unknown): Device {
 function readText(name: keyof Device, text: unknown): Device {
   if (text === undefined || text === "") return {};
   if (typeof text !== "string") throw new TypeError(`device.${name} must be a string`);
-  return { [name]: text.slice(0, longest[name]).toWellFormed() };
+  return { [name]: text.slice(0, maxCharacters[name]).toWellFormed() };
 }
 
 /** Claims that say whose a token is. */
@@ -119,7 +119,7 @@ export function readGrant(claims: unknown, scopes: unknown, { orgClaim, tenantCl
   if (typeof claims !== "object" || claims === null || Array.isArray(claims))
     throw new TypeError("claims must be an object");
   const given = claims as Readonly<Record<string, unknown>>;
-  const taken = Object.keys(claims).find((name) => [...reserved, orgClaim].includes(name));
+  const taken = Object.keys(claims).find((name) => [...reservedClaims, orgClaim].includes(name));
   // The organisation may be a member of another claim, as "org.id".
   const isTaken = taken !== undefined || identifyingClaim(given, orgClaim) !== undefined;
   if (isTaken) throw new TypeError(`claims must not have "${taken ?? orgClaim}", which is said by other means`);
@@ -134,8 +134,8 @@ export function readGrant(claims: unknown, scopes: unknown, { orgClaim, tenantCl
   if (!Array.isArray(scopes) || !scopes.every(isScope))
     throw new TypeError("scopes must be a list of scopes without blanks (RFC 6749 3.3)");
   const grant = JSON.stringify({ claims: given, scopes } satisfies Grant);
-  if (Buffer.byteLength(grant) > largestGrant)
-    throw new TypeError(`claims and scopes must not have more than ${largestGrant} bytes together`);
+  if (Buffer.byteLength(grant) > maxGrantBytes)
+    throw new TypeError(`claims and scopes must not have more than ${maxGrantBytes} bytes together`);
   return grant;
 }
 

@@ -66,16 +66,16 @@ export interface ResolvedTokens {
   readonly cookies: ResolvedCookies;
 }
 
-const known = [
+const knownOptions = [
   ...["signingKey", "algorithm", "issuer", "audience", "accessLifetime", "idleLifetime", "sessionLifetime"],
   ...["maxSessions", "onLimit", "overlap", "refreshSecret", "cookies"],
 ];
 
 /** Successors of a used refresh token must be the same only while a lost answer is asked for again. */
-const longestOverlapMs = 10_000;
+const maxOverlapMs = 10_000;
 
 export function resolveTokens<Raw>(options: TokensOptions, auth: Partial<AuthOptions<Raw>> = {}): ResolvedTokens {
-  checkObject("tokens", options, known);
+  checkObject("tokens", options, knownOptions);
   const { issuer = auth.issuer, audience = auth.audience } = options;
   const { accessLifetime = "15m", idleLifetime = "14d", sessionLifetime = "90d" } = options;
   const { maxSessions, onLimit = "evictOldest", overlap = "10s", cookies = {} } = options;
@@ -101,7 +101,7 @@ export function resolveTokens<Raw>(options: TokensOptions, auth: Partial<AuthOpt
     sessionMs,
     maxSessions,
     onLimit,
-    overlapMs: overlap === 0 ? 0 : durationMs("tokens.overlap", overlap, longestOverlapMs),
+    overlapMs: overlap === 0 ? 0 : durationMs("tokens.overlap", overlap, maxOverlapMs),
     refreshKeys: resolveRefreshKeys(options.refreshSecret, keys),
     cookies: resolveCookies("tokens.cookies", cookies),
   };

@@ -56,7 +56,7 @@ export function createSessions<Raw>(
             endSessions,
             tenantClaim: cache?.tenantClaim,
             deadlineMs,
-            noteReuse() {
+            onReuse() {
               logger.warn(
                 { code: "refresh_reused" },
                 "portcullis: a refresh token was used again; its session has ended",

@@ -15,7 +15,8 @@ import { OrphanCleanup } from "./logout.js";
 import type { TokenCookies } from "./cookies.js";
 import { createTokenCookies } from "./cookies.js";
 import type { IdentifyingClaims, IssuedTokens, IssueRequest, RefreshRequest } from "./issue-request.js";
-import { TokenMint } from "./mint-tokens.js";
+import type { MintTokens } from "./mint-tokens.js";
+import { createTokenMint } from "./mint-tokens.js";
 import { checkAttempt, checkName, readDevice, readGrant } from "./issue-request.js";
 import type { TokenAnswer } from "./token-error.js";
 import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
@@ -46,30 +47,39 @@ export interface TokenServiceOptions extends IdentifyingClaims {
   readonly endSessions: EndSessions;
   readonly deadlineMs: number;
   /** Told of a refresh token that was used again: probably stolen. */
-  readonly noteReuse: () => void;
+  readonly onReuse: () => void;
 }
+
+/** What a sign-in says about its session. */
+interface NewSession {
+  readonly id: string;
+  readonly org: string | undefined;
+  readonly description: SessionDescription;
+}
+
+type SessionDescription = Pick<SessionRecord, "ip" | "userAgent" | "label" | "grant">;
 
 /** Most access tokens of one session that live at once; a client that refreshes more often loses the oldest. */
 const maxAccess = 16;
 
 /** Every attempt waits for a second that is after the last cut-off. */
-const mostAttempts = 10;
+const maxAttempts = 10;
 
 /** A cut-off that is further ahead than this comes of a wrong clock, and is not waited for. */
-const longestWaitMs = 5000;
+const maxWaitMs = 5000;
 
 export class TokenService implements Tokens {
   readonly cookies: TokenCookies;
   readonly #options: TokenServiceOptions;
   readonly #refreshTokens: RefreshTokens;
-  readonly #mint: TokenMint;
+  readonly #mintTokens: MintTokens;
   readonly #orphans: OrphanCleanup;
 
   constructor(options: TokenServiceOptions) {
     const { refreshKeys, issuer, cookies } = options.tokens;
     this.#options = options;
     this.#refreshTokens = new RefreshTokens(refreshKeys, issuer);
-    this.#mint = new TokenMint(options.tokens, this.#refreshTokens, options.orgClaim);
+    this.#mintTokens = createTokenMint(options.tokens, this.#refreshTokens, options.orgClaim);
     this.#orphans = new OrphanCleanup(options.endSessions);
     this.cookies = createTokenCookies(cookies);
   }
@@ -96,13 +106,13 @@ export class TokenService implements Tokens {
     checkName("subject", subject);
     const org = request.org === undefined ? undefined : checkIdentifying("org", request.org);
     if (org !== undefined) checkName("org", org);
-    const known = { ...readDevice(device), grant: readGrant(claims, scopes, this.#options) };
+    const description = { ...readDevice(device), grant: readGrant(claims, scopes, this.#options) };
     const principal = issuers.principal(tokens.issuer, subject);
     const group = org === undefined ? undefined : issuers.qualify(tokens.issuer, org);
     const id = randomBytes(16).toString("base64url");
     await keys.settled();
 
-    const { record, evicted } = await this.#create(principal, group, { id, known, org });
+    const { record, evicted } = await this.#create(principal, group, { id, description, org });
     try {
       if (evicted.length > 0)
         await endSessions({ scope: "deleted", reason: "evicted", principal, sessionIds: evicted });
@@ -111,7 +121,7 @@ export class TokenService implements Tokens {
       await this.#orphans.end(principal, id);
       throw error;
     }
-    return this.#mint.make({ subject, sessionId: id, record, predecessor: undefined, nowMs: record.seenAt });
+    return this.#mintTokens({ subject, sessionId: id, record, predecessor: undefined, nowMs: record.seenAt });
   }
 
   async refresh(refreshToken: string | null | undefined, request: RefreshRequest = {}): Promise<IssuedTokens> {
@@ -120,11 +130,11 @@ export class TokenService implements Tokens {
     if ((refreshToken ?? "") === "") throw new TokenError("invalid_request", "no refresh token");
     const presented = await this.#refreshTokens.read(refreshToken);
     if (presented === undefined) throw new TokenError("invalid_grant", "the token is none of ours");
-    const { keys, store, tokens, endSessions, noteReuse } = this.#options;
+    const { keys, store, tokens, endSessions, onReuse } = this.#options;
     const { sessionId, org } = presented;
     const principal = this.#principal(presented.subject);
     await keys.settled();
-    const moment = await this.#judge(presented);
+    const reading = await this.#checkNotRevoked(presented);
     const successors = this.#refreshTokens.successors(presented);
     const subject = keys.sessionsOf(principal);
     const rotated = await store.rotate(subject, {
@@ -133,18 +143,18 @@ export class TokenService implements Tokens {
       generation: presented.generation,
       successor: successors.refresh,
       access: successors.access,
-      issuedAt: Math.floor(moment.ms / 1000),
+      issuedAt: Math.floor(reading.ms / 1000),
       accessSeconds: tokens.accessSeconds,
       idleMs: tokens.idleMs,
       overlapMs: tokens.overlapMs,
       maxAccess,
-      notAfter: this.#notAfter(moment),
+      notAfter: this.#notAfter(reading),
       changes: this.#changes(request),
     });
     if (rotated.outcome === "late") throw new StoreFault("timeout");
     if (rotated.outcome === "missing") throw new TokenError("invalid_grant", "there is no such session");
     if (rotated.outcome === "reused") {
-      noteReuse();
+      onReuse();
       // The store has ended the session already, and finds none when the token is presented again.
       await endSessions({ scope: "deleted", reason: "reused", principal, sessionIds: [sessionId] });
       throw new TokenError("invalid_grant", "the token was used before");
@@ -154,7 +164,7 @@ export class TokenService implements Tokens {
     await this.#track(principal, group, sessionId, record, [presented.jti, ...surplus]);
     try {
       const { subject: sub, jti } = presented;
-      return await this.#mint.make({ subject: sub, sessionId, record, predecessor: jti, nowMs: moment.ms });
+      return await this.#mintTokens({ subject: sub, sessionId, record, predecessor: jti, nowMs: reading.ms });
     } catch (error) {
       if (error instanceof UnknownKey) throw new TokenError("invalid_grant", "another process has replaced the token");
       throw error;
@@ -174,37 +184,33 @@ export class TokenService implements Tokens {
   async #create(
     principal: string,
     group: string | undefined,
-    {
-      id,
-      known,
-      org,
-    }: { id: string; known: Pick<SessionRecord, "ip" | "userAgent" | "label" | "grant">; org: string | undefined },
+    { id, description, org }: NewSession,
   ): Promise<{ record: SessionRecord; evicted: readonly string[] }> {
     const { keys, store, tokens } = this.#options;
     const cutoffKeys = [keys.subjectCutoff(principal), ...(group === undefined ? [] : [keys.groupCutoff(group)])];
-    for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
-      const moment = await store.moment(cutoffKeys);
-      const [cutoff] = moment.cutoffs;
-      const issuedAt = Math.floor(moment.ms / 1000);
-      const latest = Math.max(...moment.cutoffs.map((one) => one ?? 0));
+    for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
+      const reading = await store.moment(cutoffKeys);
+      const [cutoff] = reading.cutoffs;
+      const issuedAt = Math.floor(reading.ms / 1000);
+      const latest = Math.max(...reading.cutoffs.map((one) => one ?? 0));
       if (latest >= issuedAt) {
-        await waitUntil(latest + 1, moment);
+        await waitUntil(latest + 1, reading);
         continue;
       }
       const record: SessionRecord = {
-        createdAt: moment.ms,
-        seenAt: moment.ms,
-        endsAt: moment.ms + tokens.sessionMs,
-        idleEndsAt: moment.ms + tokens.idleMs,
+        createdAt: reading.ms,
+        seenAt: reading.ms,
+        endsAt: reading.ms + tokens.sessionMs,
+        idleEndsAt: reading.ms + tokens.idleMs,
         issuedAt,
         generation: 0,
         current: randomBytes(24).toString("base64url"),
         access: [{ jti: randomBytes(24).toString("base64url"), expiresAt: issuedAt + tokens.accessSeconds }],
         ...(group === undefined ? {} : { org, orgTokens: keys.groupOf(group).shared }),
-        ...known,
+        ...description,
       };
       const { maxSessions, onLimit } = tokens;
-      const creation: Creation = { id, record, cutoff, maxSessions, onLimit, notAfter: this.#notAfter(moment) };
+      const creation: Creation = { id, record, cutoff, maxSessions, onLimit, notAfter: this.#notAfter(reading) };
       const created = await store.create(keys.sessionsOf(principal), creation).catch(async (error: unknown) => {
         // Its reply may be all that was lost.
         await this.#orphans.end(principal, id);
@@ -214,7 +220,7 @@ export class TokenService implements Tokens {
       if (created.outcome === "late") throw new StoreFault("timeout");
       if (created.outcome === "full")
         throw new DenialError(deny("session_limit", { cause: "the user has as many sessions as may be" }));
-      await waitUntil(created.ended + 1, moment);
+      await waitUntil(created.ended + 1, reading);
     }
     throw new StoreFault("overloaded");
   }
@@ -223,26 +229,22 @@ export class TokenService implements Tokens {
    * The time for the tokens to come, which is no later than the look at the cut-offs: one that is moved afterwards then
    * ends the new tokens too.
    */
-  async #judge({ subject, sessionId, org, jti, issuedAt, expiresAt }: RefreshClaims): Promise<ClockReading> {
+  async #checkNotRevoked({ subject, sessionId, org, jti, issuedAt, expiresAt }: RefreshClaims): Promise<ClockReading> {
     const { keys, store, security } = this.#options;
     const cutoffKeys = [keys.subjectCutoff(this.#principal(subject)), keys.sessionCutoff(this.#qualify(sessionId))];
     if (org !== undefined) cutoffKeys.push(keys.groupCutoff(this.#qualify(org)));
-    const moment = await store.moment(cutoffKeys);
+    const reading = await store.moment(cutoffKeys);
     const token = { revokedKey: keys.revokedToken(this.#qualify(jti)), cutoffKeys, issuedAt };
     const answer = await security.ask({ beforeToken: [], token, afterToken: [] });
     if (answer instanceof StoreFault) throw answer;
     if (answer.revoked instanceof StoreFault) throw answer.revoked;
-    if (answer.revoked === true || moment.cutoffs.some((cutoff) => cutoff !== undefined && issuedAt <= cutoff))
+    if (answer.revoked === true || reading.cutoffs.some((cutoff) => cutoff !== undefined && issuedAt <= cutoff))
       throw new TokenError("invalid_grant", "the token is revoked");
-    if (expiresAt * 1000 <= moment.ms) throw new TokenError("invalid_grant", "the token is expired");
-    return moment;
+    if (expiresAt * 1000 <= reading.ms) throw new TokenError("invalid_grant", "the token is expired");
+    return reading;
   }
 
-  #changes({
-    claims,
-    scopes,
-    device,
-  }: RefreshRequest): Partial<Pick<SessionRecord, "ip" | "userAgent" | "label" | "grant">> {
+  #changes({ claims, scopes, device }: RefreshRequest): Partial<SessionDescription> {
     if ((claims === undefined) !== (scopes === undefined))
       throw new TypeError("refresh() takes claims and scopes together: both are replaced");
     return {
@@ -288,6 +290,6 @@ export class TokenService implements Tokens {
 /** Until a second begins, by the store's clock. */
 async function waitUntil(second: number, { ms }: ClockReading): Promise<void> {
   const wait = second * 1000 - ms;
-  if (wait > longestWaitMs) throw new StoreFault("skewed");
+  if (wait > maxWaitMs) throw new StoreFault("skewed");
   await new Promise((resolve) => setTimeout(resolve, Math.max(1, wait)));
 }
