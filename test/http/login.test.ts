@@ -28,7 +28,7 @@ describeOnEveryFramework("the login throttle", (start) => {
     expect(byPair.headers["cache-control"]).to.equal("no-store");
     expect(byPair.json).to.deep.equal({
       type: "https://iana.org/assignments/http-problem-types#abnormal-usage-detected",
-      title: "There have been too many attempts to sign in",
+      title: "Too many attempts to sign in",
       status: 429,
       code: "attempts_exceeded",
     });

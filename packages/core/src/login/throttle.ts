@@ -49,6 +49,13 @@ const maxHoldMs = 60_000;
 /** As the other services count failures. */
 const failuresMs = 60_000;
 
+/** Causes by the counter that refuses the attempt. */
+const refusalCauses = {
+  address: "too many attempts from this address or device",
+  pair: "too many attempts for this account from this address or device",
+  account: "too many attempts for this account",
+} as const;
+
 /** An attempt that was counted, and where. */
 interface Charged {
   readonly store: Pick<LoginStore, "settle">;
@@ -81,7 +88,8 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     const { facts } = exchange;
     if (facts.settled.has(options)) return allowed;
     const account = normalizeAccount(await options.account(exchange.raw, facts));
-    if (account === undefined) return deny("account_missing", { cause: "the request names no account to sign in to" });
+    if (account === undefined)
+      return deny("account_missing", { cause: "the request does not name an account to sign in to" });
     facts.settled.add(options);
     const trusted = device?.tokens.read(await readDeviceToken(exchange), account);
     const charged = await charge(createQuestion(exchange, account, trusted), account);
@@ -89,14 +97,14 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     const { answer } = charged;
     if (answer.refusedBy !== undefined)
       return deny("attempts_exceeded", {
-        cause: `too many attempts: ${answer.refusedBy}`,
+        cause: refusalCauses[answer.refusedBy],
         headers: [retryAfter(answer.retryMs / 1000)],
       });
     const resolution = openResolution(charged, account, exchange.ip);
     const release = await semaphore.acquire(exchange.signal);
     if (release === undefined) {
       await resolution.resolve("unchecked", account);
-      return deny("capacity_exceeded", { cause: "too many logins are under way", headers: [retryAfter(1)] });
+      return deny("capacity_exceeded", { cause: "too many sign-ins are in progress", headers: [retryAfter(1)] });
     }
     // A client who reads slowly, or waits behind another response, keeps no turn that its handler needs no more.
     exchange.onHandled(release);

@@ -32,7 +32,7 @@ export class LoginWarnings {
   unreportedSuccess(): void {
     this.#once(
       "unsaid_success",
-      "a login was answered 2xx without a word of success, so the attempt stays counted: call succeed() of the attempt (or " +
+      "a login was answered 2xx, but no success was reported, so the attempt stays counted: call succeed() of the attempt (or " +
         'tokens.issue({ attempt }), deviceCookie()) when the password is right, or set outcome: "status" if no wrong ' +
         "password is ever answered 2xx",
     );
@@ -61,7 +61,7 @@ export class LoginWarnings {
     this.#mutedUntil = now + minuteMs;
     this.#log(
       "frequent_success",
-      `one account has signed in more than ${maxSuccesses} times in a minute: are wrong passwords said to be right?`,
+      `one account has signed in more than ${maxSuccesses} times in a minute: are wrong passwords reported as right?`,
     );
   }
 

@@ -126,5 +126,5 @@ const done = reply(200, "application/json", "", [noStore]);
 
 /** The same for every cause: whoever guesses learns nothing. */
 function refuse(): Reply {
-  return oauthError(400, "invalid_request", "The request carries no logout token that is valid here and new");
+  return oauthError(400, "invalid_request", "The logout token is missing, invalid or already used");
 }

@@ -18,5 +18,7 @@ export function oauthError(
 
 /** Says that what was asked for was not done, and may be asked for again. */
 export function notRecorded(): Reply {
-  return oauthError(503, "temporarily_unavailable", "This could not be recorded; try again", [["Retry-After", "1"]]);
+  return oauthError(503, "temporarily_unavailable", "The request could not be recorded; try again", [
+    ["Retry-After", "1"],
+  ]);
 }

@@ -89,18 +89,18 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
     async answer(exchange) {
       const form = await readForm(exchange);
       if (form.kind === "too_large") return oauthError(413, "invalid_request", "The request is too large");
-      if (form.kind === "invalid") return oauthError(400, "invalid_request", "The request is no form");
+      if (form.kind === "invalid") return oauthError(400, "invalid_request", "The request body is not a form");
       const { fields } = form;
       const client = readClient(exchange, fields);
       if (client === null)
         return oauthError(
           400,
           "invalid_request",
-          "The request names its client in two ways, or in none that can be read",
+          "The request names its client twice, or in a way that cannot be read",
         );
       if (authenticateClient !== undefined && !(await isClient(client, exchange))) return unknownClient();
       const [token, hint] = [onlyField(fields, "token"), onlyField(fields, "token_type_hint")];
-      if (token === undefined) return oauthError(400, "invalid_request", "The request carries no token");
+      if (token === undefined) return oauthError(400, "invalid_request", "The request has no token");
       if (token === null || hint === null) return oauthError(400, "invalid_request", "A parameter is repeated");
       try {
         return await revoke(token, hint, authenticateClient === undefined ? undefined : client?.id);
@@ -143,7 +143,5 @@ function isIssuedTo(claims: Readonly<Record<string, unknown>>, clientId: string)
 }
 
 function unknownClient(): Reply {
-  return oauthError(401, "invalid_client", "The client is unknown, or has not shown that it is this client", [
-    ["WWW-Authenticate", "Basic"],
-  ]);
+  return oauthError(401, "invalid_client", "Client authentication failed", [["WWW-Authenticate", "Basic"]]);
 }

@@ -69,7 +69,7 @@ export class SessionEvents {
     for (const part of splitIds(universal)) {
       this.#channels.publish(channel, JSON.stringify(part)).catch((error: unknown) => {
         const fault = error instanceof StoreFault ? error.kind : "unreachable";
-        this.#logger.warn({ fault }, "portcullis: other processes were not told that sessions have ended");
+        this.#logger.warn({ fault }, "portcullis: the end of sessions could not be published to other processes");
       });
     }
   }

@@ -2,8 +2,8 @@
 export type TokenErrorCode = "invalid_request" | "invalid_grant" | "temporarily_unavailable";
 
 const descriptions: Readonly<Record<TokenErrorCode, string>> = {
-  invalid_request: "The request carries no refresh token",
-  invalid_grant: "The refresh token is expired, revoked, used before, or none of ours",
+  invalid_request: "The request has no refresh token",
+  invalid_grant: "The refresh token is expired, revoked, already used, or was not issued here",
   temporarily_unavailable: "Tokens cannot be issued at the moment",
 };
 

@@ -129,7 +129,7 @@ export class TokenService implements Tokens {
     // It may be any value of a body of JSON, null included.
     if ((refreshToken ?? "") === "") throw new TokenError("invalid_request", "no refresh token");
     const presented = await this.#refreshTokens.read(refreshToken);
-    if (presented === undefined) throw new TokenError("invalid_grant", "the token is none of ours");
+    if (presented === undefined) throw new TokenError("invalid_grant", "the token was not issued here");
     const { keys, store, tokens, endSessions, onReuse } = this.#options;
     const { sessionId, org } = presented;
     const principal = this.#principal(presented.subject);
@@ -166,7 +166,8 @@ export class TokenService implements Tokens {
       const { subject: sub, jti } = presented;
       return await this.#mintTokens({ subject: sub, sessionId, record, predecessor: jti, nowMs: reading.ms });
     } catch (error) {
-      if (error instanceof UnknownKey) throw new TokenError("invalid_grant", "another process has replaced the token");
+      if (error instanceof UnknownKey)
+        throw new TokenError("invalid_grant", "the successor was made with a key that this process does not have");
       throw error;
     }
   }
@@ -219,7 +220,7 @@ export class TokenService implements Tokens {
       if (created.outcome === "created") return { record, evicted: created.evicted };
       if (created.outcome === "late") throw new StoreFault("timeout");
       if (created.outcome === "full")
-        throw new DenialError(deny("session_limit", { cause: "the user has as many sessions as may be" }));
+        throw new DenialError(deny("session_limit", { cause: "the user already has the maximum number of sessions" }));
       await waitUntil(created.ended + 1, reading);
     }
     throw new StoreFault("overloaded");
