@@ -1,14 +1,14 @@
-/** Gives a turn back; further calls do nothing. */
+/** Releases a permit. Further calls do nothing. */
 export type Release = () => void;
 
 export interface SemaphoreOptions {
-  /** How many may have a turn at once. */
+  /** Number of permits. */
   readonly parallel: number;
-  /** How long one may wait for a turn. */
+  /** Longest wait for a permit. */
   readonly waitTimeoutMs: number;
-  /** How many may wait. */
+  /** Most callers that wait at a time. */
   readonly maxWaiting: number;
-  /** A turn ends after this time, whatever became of the work. */
+  /** A permit is released after this time, even if the work goes on. */
   readonly maxHoldMs: number;
 }
 
@@ -17,8 +17,8 @@ interface Waiting {
 }
 
 /**
- * Bounds how much work of a kind goes on at once, in the order of asking. Password hashes are made to be slow: a few hundred
- * at once would take the processor from everybody for seconds.
+ * Bounds the sign-ins in progress. Permits are given in the order of the calls. Password hashes are slow by design: a few
+ * hundred at a time would block the processor for seconds.
  */
 export class Semaphore {
   readonly #options: SemaphoreOptions;
@@ -29,7 +29,7 @@ export class Semaphore {
     this.#options = options;
   }
 
-  /** How to give the turn back; undefined if there was none in time, or the caller went away. */
+  /** Resolves to the release of a permit. Undefined if there was none in time, or if the caller went away. */
   acquire(signal?: AbortSignal): Promise<Release | undefined> {
     const { parallel, maxWaiting, waitTimeoutMs } = this.#options;
     if (this.#held < parallel) return Promise.resolve(this.#start());

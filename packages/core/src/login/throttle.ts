@@ -30,7 +30,7 @@ import { LoginWarnings } from "./warnings.js";
 
 export interface LoginServices {
   readonly store: LoginStore;
-  /** Counts in this process while the store is down. */
+  /** Counts in this process, while the store is down. */
   readonly local: LoginStore;
   readonly keys: Keyspace;
   readonly telemetry: Telemetry;
@@ -41,12 +41,12 @@ export interface LoginServices {
   readonly now: () => number;
 }
 
-/** Longer than this nobody waits for an answer to a login. */
+/** Longest wait for the semaphore. */
 const waitTimeoutMs = 5000;
 const maxWaiting = 1000;
-/** Longer than any handler needs for a login: one that never answers must not keep its turn. */
+/** Longer than any handler needs for a login. A handler that never responds must not keep its permit. */
 const maxHoldMs = 60_000;
-/** As the other services count failures. */
+/** The window in which other services count failures. */
 const failuresMs = 60_000;
 
 /** Causes by the counter that refuses the attempt. */
@@ -56,14 +56,14 @@ const refusalCauses = {
   account: "too many attempts for this account",
 } as const;
 
-/** An attempt that was counted, and where. */
+/** An attempt that was counted, and the store that counted it. */
 interface Charged {
   readonly store: Pick<LoginStore, "settle">;
   readonly question: AttemptQuestion;
   readonly answer: AttemptAnswer;
 }
 
-/** What is told of an attempt, once. */
+/** The result of an attempt, which is recorded once. */
 interface Resolution {
   readonly isResolved: () => boolean;
   /** The first call counts; later ones wait for it. */
@@ -71,8 +71,8 @@ interface Resolution {
 }
 
 /**
- * The check in front of a login route. An attempt is counted before its password is looked at, so that no number of parallel
- * guesses gets past a limit, and taken back when it succeeds.
+ * The check in front of a login route. An attempt is counted before its password is checked, so that parallel guesses cannot
+ * exceed a limit, and it is taken back when it succeeds.
  */
 export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginServices): Check<Raw> {
   const { name, onStoreError } = options;
@@ -106,9 +106,9 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
       await resolution.resolve("unchecked", account);
       return deny("capacity_exceeded", { cause: "too many sign-ins are in progress", headers: [retryAfter(1)] });
     }
-    // A client who reads slowly, or waits behind another response, keeps no turn that its handler needs no more.
+    // A client that reads slowly, or waits behind another response, must not keep the permit after its handler has ended.
     exchange.onHandled(release);
-    // A handler does not know that its client has gone, and works on: otherwise aborting would get around the bound.
+    // A handler goes on when its client has gone. So the permit is kept: otherwise aborted requests would exceed the bound.
     onRequestDone(exchange, handlerPatienceMs, (status) => {
       release();
       void conclude(exchange, account, resolution, status);
@@ -127,7 +127,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     return allowed;
   };
 
-  /** Settles an attempt of which the handler has said nothing. */
+  /** Records the result of an attempt that the handler did not report. */
   async function conclude(
     exchange: Exchange<Raw>,
     account: string,
@@ -155,7 +155,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     if (trusted !== undefined) {
       const device = keys.digest(trusted);
       const accountAndDevice = { key: keys.login(name, "device", owner, device), spelling, ...options.pair };
-      // The device stands for its address, or whoever provokes faults there would never be out of attempts.
+      // The device has an address counter too: otherwise a client that provokes faults would never run out of attempts.
       const address = { key: keys.login(name, "device-ip", owner, device), ...options.ip };
       return { address, pair: accountAndDevice, pardonKey, account: undefined };
     }
@@ -180,7 +180,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     const fallback = stricter === undefined ? answer : await local.charge(stricter);
     const isAdmitted = !(fallback instanceof StoreFault) && fallback.refusedBy === undefined;
     telemetry.degraded("login", onStoreError, answer.kind, isAdmitted ? "allowed" : "denied");
-    // No password is looked at, so that nobody has guessed.
+    // No password is checked, so this was no guess.
     if (!isAdmitted) void store.settle({ ...outcomeOf(question, account), counted: undefined, result: "unchecked" });
     return stricter === undefined || fallback instanceof StoreFault
       ? deny("store_unavailable", { cause: `the store cannot count: ${answer.kind}`, headers: [retryAfter(1)] })
@@ -188,8 +188,8 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
   }
 
   /**
-   * Where to settle an attempt that was counted in process. The store may have counted it, and those before it, although its
-   * replies were lost: a failure stays counted in both places.
+   * Records the result of an attempt that was counted in process. The store may have counted it too, although its reply was
+   * lost: a failure stays counted in both.
    */
   function withoutAnswer(question: AttemptQuestion): Charged["store"] {
     return {
@@ -200,7 +200,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     };
   }
 
-  /** What an outcome says of every attempt. */
+  /** The parts of an outcome that are the same for every result. */
   function outcomeOf(
     question: AttemptQuestion,
     account: string,
@@ -213,7 +213,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     };
   }
 
-  /** A failure to settle costs comfort, never safety: the attempt stays counted. */
+  /** If the result cannot be recorded, the attempt stays counted: that is safe. */
   function openResolution(
     { store: counting, question, answer }: Charged,
     account: string,
@@ -244,7 +244,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
   }
 }
 
-/** Half of each limit, and this process' part of that. */
+/** Half of each limit, divided by the number of processes. */
 function stricterQuestion(question: AttemptQuestion, instances: number): AttemptQuestion {
   const { address, pair, account } = question;
   return {

@@ -4,7 +4,7 @@ import type { Logger } from "../telemetry/logger.js";
 import type { LoginWarning, Telemetry } from "../telemetry/telemetry.js";
 
 export interface LoginWarningsOptions {
-  /** Of the throttle. */
+  /** Name of the throttle. */
   readonly name: string;
   readonly logger: Logger;
   readonly telemetry: Telemetry;
@@ -12,12 +12,12 @@ export interface LoginWarningsOptions {
   readonly now: () => number;
 }
 
-/** More than so many sign-ins of one account in a minute are probably none, or wrong passwords that count as right. */
+/** More sign-ins of one account in a minute are suspicious: wrong passwords may be reported as right. */
 const maxSuccesses = 20;
 const minuteMs = 60_000;
 const maxAccounts = 5000;
 
-/** What a throttle finds odd about the way it is used: counted always, and logged without names. */
+/** Warnings about the use of a throttle. Each is counted; logs contain no names. */
 export class LoginWarnings {
   readonly #options: LoginWarningsOptions;
   readonly #successes = new LRUCache<string, { count: number; readonly until: number }>({ max: maxAccounts });
@@ -28,7 +28,7 @@ export class LoginWarnings {
     this.#options = options;
   }
 
-  /** A 2xx of which nobody said that it was a success. Logged once. */
+  /** A 2xx response for which the handler reported no success. Logged once. */
   unreportedSuccess(): void {
     this.#once(
       "unsaid_success",
@@ -38,7 +38,7 @@ export class LoginWarnings {
     );
   }
 
-  /** The function `outcome` threw, or answered what is no outcome. Logged once. */
+  /** The function `outcome` threw, or returned an invalid value. Logged once. */
   failedOutcome(): void {
     this.#once(
       "outcome_failed",
@@ -46,7 +46,7 @@ export class LoginWarnings {
     );
   }
 
-  /** A sign-in of an account, which is a digest. Logged at most once a minute. */
+  /** A sign-in of an account, given as a digest. Too many are logged at most once a minute. */
   succeeded(account: string): void {
     const now = this.#options.now();
     let counter = this.#successes.get(account);

@@ -16,21 +16,21 @@ import { answerAt, checkPath, reply } from "./endpoint.js";
 import { createTokenVerifier, isUnverifiable } from "./token-verifier.js";
 
 export interface BackchannelLogoutOptions<Raw = unknown> {
-  /** The client id (or ids) under which this application is known to its OpenID providers: the `aud` of logout tokens. */
+  /** The client id (or ids) of this application at its OpenID providers: the `aud` of logout tokens. */
   readonly audience: string | readonly string[];
   /** @default "/backchannel-logout" */
   readonly path?: string | undefined;
-  /** Must the header say `logout+jwt`? `false` for providers that do not say so, if none of their other tokens fits. @default true */
+  /** Requires `logout+jwt` as `typ`. `false` is for providers that leave it out, if none of their other tokens is accepted here. @default true */
   readonly requireType?: boolean | undefined;
   /**
-   * Ends what the application keeps itself for that session or user. It may be called again for the same logout. If it
-   * fails the provider is told that the logout did.
+   * Ends the application's own state of the session or user. It may be called again for the same logout. If it fails, the
+   * logout fails for the provider too.
    * @default nothing
    */
   readonly onLogout?: ((logout: BackchannelLogout, raw: Raw) => void | Promise<void>) | undefined;
 }
 
-/** Who was logged out, and of what. */
+/** The user and the session that were logged out. */
 export interface BackchannelLogout {
   readonly issuer: string;
   /** The user, by the first claim of `auth.subjectClaim`; undefined if only the session is named. */
@@ -52,10 +52,10 @@ export interface LogoutServices<Raw> {
 }
 
 /**
- * The endpoint at which an OpenID provider says that somebody has logged out (OpenID Connect Back-Channel Logout 1.0).
+ * The endpoint at which an OpenID provider reports a logout (OpenID Connect Back-Channel Logout 1.0).
  *
- * What ends, ends before the token's use is recorded, and ends the same if it is done twice: so a provider that repeats a
- * logout because its answer was lost is heard, and a stolen logout token ends nothing that began after it.
+ * The sessions end before the use of the token is recorded, and ending them twice does no more. So a provider may repeat a
+ * logout whose response was lost, and a stolen logout token ends no session that began after it.
  */
 export function backchannelLogoutRoute<Raw>(
   options: BackchannelLogoutOptions<Raw>,
@@ -109,7 +109,7 @@ export function backchannelLogoutRoute<Raw>(
     },
   });
 
-  /** Access tokens name the user by the first claim that they have: another one may be that of somebody else. */
+  /** Access tokens name the user by the first claim that they have. A later claim may name another user. */
   function userOf(named: Auth): Auth | undefined {
     return named.principal === "" || scope.isOfLaterClaim(named.principal) ? undefined : named;
   }
@@ -124,7 +124,7 @@ export function backchannelLogoutRoute<Raw>(
 
 const done = reply(200, "application/json", "", [noStore]);
 
-/** The same for every cause: whoever guesses learns nothing. */
+/** One response for every cause, so that guesses reveal nothing. */
 function refuse(): Reply {
   return oauthError(400, "invalid_request", "The logout token is missing, invalid or already used");
 }

@@ -4,18 +4,18 @@ import { onlyField } from "../http/form.js";
 import { isContradictory } from "../http/repeated-field.js";
 import { checkObject, checkString, isList, kindOf, optionError } from "../lib/validate.js";
 
-/** What a request says of the client that makes it (RFC 6749 2.3.1). */
+/** The credentials of a client in a request (RFC 6749 2.3.1). */
 export interface ClientCredentials {
   readonly id: string;
   /** Undefined for a public client. */
   readonly secret: string | undefined;
 }
 
-/** A client of an OAuth endpoint: what it must show. */
+/** A client of an OAuth endpoint, and its secret. */
 export type OAuthClient =
-  /** A confidential client. Of several secrets each is good, so that one can take the place of another. */
+  /** A confidential client. Each secret of a list is accepted, so that secrets can be replaced. */
   | { readonly secret: string | readonly string[]; readonly public?: undefined }
-  /** A public client (RFC 6749 2.1), such as an app in a browser: it has no secret, and says only who it is. */
+  /** A public client (RFC 6749 2.1), such as an app in a browser: it has an id and no secret. */
   | { readonly public: true; readonly secret?: undefined };
 
 /** Clients by their ids. */
@@ -23,10 +23,10 @@ export type OAuthClients = Readonly<Record<string, OAuthClient>>;
 
 type Secrets = readonly Buffer[] | "public";
 
-/** What an unknown client is compared with, so that the time of the answer does not tell which clients exist. */
+/** Compared with the secret of an unknown client, so that the response time does not reveal which clients exist. */
 const unknownSecrets: Secrets = [randomBytes(32)];
 
-/** Tells whether a client has shown that it is one of these (RFC 6749 2.3). */
+/** Returns a function that authenticates clients (RFC 6749 2.3). */
 export function resolveClients(option: string, clients: unknown): (client: ClientCredentials | undefined) => boolean {
   if (typeof clients !== "object" || clients === null || Array.isArray(clients))
     throw optionError(option, `must be an object such as { web: { secret } }, not ${kindOf(clients)}`);
@@ -37,10 +37,10 @@ export function resolveClients(option: string, clients: unknown): (client: Clien
   return function isKnown(client) {
     if (client === undefined) return false;
     const secrets = known.get(client.id) ?? unknownSecrets;
-    // A client that sends a secret it cannot have is not the one that is meant. An empty one is none (RFC 6749 2.3.1).
+    // A public client has no secret: a request with one is from another client. An empty secret counts as none (RFC 6749 2.3.1).
     if (secrets === "public") return (client.secret ?? "") === "";
     const digest = digestOf(client.secret ?? "");
-    // Each is compared, whichever fits.
+    // All are compared, so that the time does not reveal which one fits.
     return secrets.filter((secret) => timingSafeEqual(secret, digest)).length > 0;
   };
 }
@@ -65,14 +65,14 @@ function readSecrets(option: string, client: unknown): Secrets {
   });
 }
 
-/** Digests have one length, as the comparison needs it; that of a secret is not told either. */
+/** Digests have one length, as the comparison needs, and hide the length of the secret. */
 function digestOf(secret: string): Buffer {
   return createHash("sha256").update(secret).digest();
 }
 
 /**
- * The client that a request names, in the Authorization header or in the form; undefined if it names none, null if it does
- * so in two ways (RFC 6749 2.3), or not in one that can be read.
+ * The client that a request names in the Authorization header or in the form. Undefined if it names none. Null if it names
+ * one twice (RFC 6749 2.3), or in a way that cannot be read.
  */
 export function readClient<Raw>(
   exchange: Exchange<Raw>,
@@ -86,7 +86,7 @@ export function readClient<Raw>(
   return { id, secret };
 }
 
-/** Both parts are form-encoded before they are joined. */
+/** Reads HTTP Basic. Both parts were form-encoded before they were joined. */
 function readBasic(header: string | undefined): ClientCredentials | undefined | null {
   const [, encoded] = /^basic +([A-Za-z0-9+/_-]+=*) *$/i.exec(header ?? "") ?? [];
   if (encoded === undefined) return /^basic\b/i.test(header ?? "") ? null : undefined;

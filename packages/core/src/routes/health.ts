@@ -5,14 +5,14 @@ import { checkObject, optionError } from "../lib/validate.js";
 import { answerAt, checkPath, readMethods, replyJson } from "./endpoint.js";
 
 export interface HealthRouteOptions<Raw = unknown> {
-  /** @default "/healthz" */
+  /** Path of the liveness check. @default "/healthz" */
   readonly livenessPath?: string | undefined;
-  /** @default "/readyz" */
+  /** Path of the readiness check. @default "/readyz" */
   readonly readinessPath?: string | undefined;
   /**
-   * Who is told the state of each dependency at the path of readiness: true for everybody who can ask, or a function of the
-   * request that answers exactly true. One that throws answers no: a load balancer must not take that for a process that
-   * is down. The status alone tells strangers nothing to plan an attack by.
+   * Adds the state of each dependency to the readiness response: `true` for every client, or a function of the request that
+   * returns exactly true. A function that throws counts as false, so that a load balancer does not see a failure. The state
+   * of dependencies could help an attacker.
    * @default false
    */
   readonly details?: boolean | ((raw: Raw) => boolean | Promise<boolean>) | undefined;
@@ -20,7 +20,7 @@ export interface HealthRouteOptions<Raw = unknown> {
 
 const uncached = [["Cache-Control", "no-store"]] as const;
 
-/** Liveness: the process answers. Readiness: it would not refuse requests for an outage; 503 otherwise. */
+/** Liveness: 200 while the process runs. Readiness: 503 while an outage makes the gate refuse requests, else 200. */
 export function healthRoutes<Raw>(options: HealthRouteOptions<Raw>, monitor: HealthMonitor<Raw>): Check<Raw> {
   checkObject("health()", options, ["livenessPath", "readinessPath", "details"]);
   const { livenessPath = "/healthz", readinessPath = "/readyz", details = false } = options;

@@ -6,7 +6,7 @@ export const noStore: Header = ["Cache-Control", "no-store"];
 export type OAuthErrorCode =
   "invalid_request" | "invalid_client" | "unauthorized_client" | "unsupported_token_type" | "temporarily_unavailable";
 
-/** An error in the words of RFC 6749 5.2: what clients of such endpoints understand. */
+/** An error response of RFC 6749 5.2, which clients of OAuth endpoints understand. */
 export function oauthError(
   status: number,
   error: OAuthErrorCode,
@@ -16,7 +16,7 @@ export function oauthError(
   return replyJson(status, { error, error_description: description }, [...headers, noStore]);
 }
 
-/** Says that what was asked for was not done, and may be asked for again. */
+/** The response to a request that was not carried out, and that the client may repeat. */
 export function notRecorded(): Reply {
   return oauthError(503, "temporarily_unavailable", "The request could not be recorded; try again", [
     ["Retry-After", "1"],

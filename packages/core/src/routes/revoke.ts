@@ -18,26 +18,26 @@ import { answerAt, checkPath, reply } from "./endpoint.js";
 import { createTokenVerifier, isUnverifiable } from "./token-verifier.js";
 
 export interface RevokeRouteOptions<Raw = unknown> {
-  /** @default "/revoke" */
+  /** Path of the endpoint. @default "/revoke" */
   readonly path?: string | undefined;
   /**
-   * The clients that may revoke tokens, by their ids: `{ web: { secret }, app: { public: true } }`. They show their secret by
-   * HTTP Basic or in the form (RFC 6749 2.3.1), and it is compared in constant time. A token that names another client in
-   * `client_id` or `azp` is then refused.
-   * @default whoever has a token may revoke it
+   * The clients that may revoke tokens, by their ids: `{ web: { secret }, app: { public: true } }`. A client sends its secret
+   * by HTTP Basic or in the form (RFC 6749 2.3.1). Secrets are compared in constant time. A token that names another client in
+   * `client_id` or `azp` is refused.
+   * @default every client that has a token may revoke it
    */
   readonly clients?: OAuthClients | undefined;
   /**
-   * Instead of `clients`, for clients that are kept elsewhere: says whether the client may revoke tokens; exactly true is
-   * yes. It gets what the request says of the client (undefined if nothing), and the request. Compare secrets with
-   * `crypto.timingSafeEqual()`, and refuse a client whose own secret is unknown.
-   * @default whoever has a token may revoke it
+   * Authenticates clients that are not in a list: returns exactly true if the client may revoke tokens. Gets the credentials in
+   * the request (undefined if there are none), and the request. Compare secrets with `crypto.timingSafeEqual()`, and refuse a
+   * client whose secret you do not know. Excludes `clients`.
+   * @default every client that has a token may revoke it
    */
   readonly authenticateClient?:
     ((client: ClientCredentials | undefined, raw: Raw) => boolean | Promise<boolean>) | undefined;
 }
 
-/** Ends the session of a refresh token. Resolves to whether it was one of ours. */
+/** Ends the session of a refresh token. Resolves to whether the token was issued here. */
 export type RevokeRefreshToken = (token: string) => Promise<boolean>;
 
 export interface RevokeServices<Raw> {
@@ -51,13 +51,13 @@ export interface RevokeServices<Raw> {
   readonly now: () => number;
 }
 
-/** Longer than a token lives: it may begin to be good at any time. */
+/** Longer than a token lives: the token may become valid at any time in the future. */
 const maxNotBeforeSeconds = 10 * 366 * 86_400;
 
 /**
- * Token revocation (RFC 7009): verifies what it revokes, so that nobody fills the store with tokens that nobody has, and
- * answers 200 also for a token that is unknown or has expired: the client's aim is reached. It verifies less than the guard
- * does: what is refused today, since it is not valid yet or `auth.validate` says so, may pass tomorrow.
+ * Token revocation (RFC 7009). It verifies tokens before it revokes them, so that nobody can fill the store with invented
+ * tokens. An unknown or expired token gets 200 too: it is not valid any more. It verifies less than the guard: a token that
+ * is not valid yet, or that `auth.validate` refuses, may become valid later.
  */
 export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: RevokeServices<Raw>): Check<Raw> {
   checkObject("revoke()", options, ["path", "clients", "authenticateClient"]);
@@ -116,7 +116,7 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
     return answer === true;
   }
 
-  /** The hint is for a server that must look a token up: this one sees what it is. */
+  /** The hint is for servers that must look a token up. Here the token itself shows its type. */
   async function revoke(token: string, hint: string | undefined, clientId: string | undefined): Promise<Reply> {
     const outcome = token.length <= maxCompactLength && isCompactJws(token) ? await verifier.verify(token) : undefined;
     if (outcome !== undefined && !("code" in outcome)) {
@@ -130,7 +130,7 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
     } else if (hint === "refresh_token") {
       return oauthError(400, "unsupported_token_type", "Refresh tokens are not revoked here");
     }
-    // Where nobody can say whether it is a good token, nobody may say that it is revoked.
+    // A token that could not be verified may be valid, so the response must not say that it is revoked.
     return outcome !== undefined && "code" in outcome && isUnverifiable(outcome, store) ? notRecorded() : done;
   }
 }

@@ -2,17 +2,17 @@ import { checkCookieName, findCookies, serializeCookie } from "../http/cookies.j
 import { checkBoolean, checkObject, checkOneOf, optionError } from "../lib/validate.js";
 import type { IssuedTokens } from "./issue-request.js";
 
-/** The cookies that carry tokens to a browser. Always HttpOnly; Secure unless told otherwise. */
+/** Names and attributes of the cookies that carry tokens to a browser. The cookies are always HttpOnly. */
 export interface CookieOptions {
-  /** The cookie of the access token, as in `auth.tokenFrom`; `false` for none, where the page keeps it in memory. @default "__Host-access" */
+  /** Name of the access-token cookie, as in `auth.tokenFrom`. `false`: no cookie, the page keeps the token in memory. @default "__Host-access" */
   readonly access?: string | false | undefined;
-  /** The cookie of the refresh token. @default "__Secure-refresh" */
+  /** Name of the refresh-token cookie. @default "__Secure-refresh" */
   readonly refresh?: string | undefined;
-  /** The path that the refresh token is sent to, and no other. @default "/auth" */
+  /** Path of the refresh-token cookie: browsers send it to this path only. @default "/auth" */
   readonly refreshPath?: string | undefined;
-  /** @default "strict" */
+  /** The attribute SameSite. @default "strict" */
   readonly sameSite?: "strict" | "lax" | "none" | undefined;
-  /** `false` for development over http; then the names need not, and must not, begin with `__Host-` or `__Secure-`. @default true */
+  /** The attribute Secure. `false` is for development over http: names must then not begin with `__Host-` or `__Secure-`. @default true */
   readonly secure?: boolean | undefined;
 }
 
@@ -41,13 +41,13 @@ export function resolveCookies(option: string, options: CookieOptions): Resolved
   return { access: access === false ? undefined : access, refresh, refreshPath, sameSite: sameSites[sameSite], secure };
 }
 
-/** Tokens in cookies, as text for `Set-Cookie` (RFC 6265): HttpOnly, Secure, SameSite, and no Domain, so that no other host gets them. */
+/** Tokens as cookies (RFC 6265): HttpOnly, Secure, SameSite, and without Domain, so that no other host gets them. */
 export interface TokenCookies {
-  /** The values of `Set-Cookie` that give a browser these tokens: `res.append("Set-Cookie", cookies.write(tokens))`. */
+  /** Values of `Set-Cookie` that store the tokens in the browser: `res.append("Set-Cookie", cookies.write(tokens))`. */
   write(tokens: IssuedTokens): string[];
-  /** The values of `Set-Cookie` that take them away. */
+  /** Values of `Set-Cookie` that delete both cookies. */
   clear(): string[];
-  /** The refresh token in a `Cookie` header, if there is exactly one. */
+  /** The refresh token of a `Cookie` header. Undefined if there is none, or more than one. */
   readRefresh(header: string | undefined): string | undefined;
 }
 

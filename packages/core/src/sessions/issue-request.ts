@@ -3,7 +3,7 @@ import { identifyingClaim, unfit } from "../auth/identifying-claim.js";
 import { declaresOtherUse } from "../auth/token-use.js";
 import type { LoginAttempt } from "../login/attempt.js";
 
-/** Where a session was started, for its user to recognise it by. */
+/** The device of a session, by which its user recognises it in a list. */
 export interface Device {
   /** The client's address, such as `req.ip`. */
   readonly ip?: string | undefined;
@@ -14,28 +14,29 @@ export interface Device {
 }
 
 export interface IssueRequest {
-  /** Who has signed in: the `sub` of the tokens. */
+  /** The user: the `sub` of the tokens. */
   readonly subject: string;
-  /** More claims of the access tokens; not those that the gate sets. @default {} */
+  /** Further claims of the access tokens, except those that the gate sets. @default {} */
   readonly claims?: Readonly<Record<string, unknown>> | undefined;
   /** @default [] */
   readonly scopes?: readonly string[] | undefined;
-  /** The organisation that the user acts for: `sessions.revokeGroup(org)` ends the session. 42 is "42". @default none */
+  /** The organisation of the session: `sessions.revokeGroup(org)` ends it. 42 is the same as "42". @default none */
   readonly org?: Identifier | undefined;
-  /** Where the user has signed in, for `sessions.list()`. @default {} */
+  /** The device of the sign-in, for `sessions.list()`. @default {} */
   readonly device?: Device | undefined;
   /**
-   * The attempt to sign in (`req.loginAttempt`, `ctx.loginAttempt`), of a route behind `throttleLogin()`: says that the password
-   * was right. If the session cannot be started because of a fault, the attempt is taken back. @default none is settled
+   * The login attempt (`req.loginAttempt`, `ctx.loginAttempt`) of a route behind `throttleLogin()`. It is reported as a
+   * success. If a fault keeps the session from starting, the attempt is taken back instead. @default no attempt is reported
    */
   readonly attempt?: Pick<LoginAttempt, "succeed" | "interrupt"> | undefined;
 }
 
 export interface RefreshRequest {
-  /** Instead of those the session has; for roles and scopes that have changed. @default as they are */
+  /** New claims of the session, for roles that have changed. Only together with `scopes`. @default unchanged */
   readonly claims?: Readonly<Record<string, unknown>> | undefined;
+  /** New scopes of the session. Only together with `claims`. @default unchanged */
   readonly scopes?: readonly string[] | undefined;
-  /** Where the session is now. @default as it was */
+  /** The device at the time of the refresh. @default unchanged */
   readonly device?: Device | undefined;
 }
 
@@ -44,45 +45,47 @@ export interface IssuedTokens {
   readonly accessToken: string;
   readonly refreshToken: string;
   readonly sessionId: string;
-  /** When the access token expires, in unix seconds. */
+  /** Expiry of the access token, in unix seconds. */
   readonly expiresAt: number;
-  /** The same in seconds from now. */
+  /** Seconds until the access token expires. */
   readonly expiresIn: number;
+  /** Expiry of the refresh token, in unix seconds. */
   readonly refreshExpiresAt: number;
+  /** Seconds until the refresh token expires. */
   readonly refreshExpiresIn: number;
   readonly scopes: readonly string[];
-  /** The answer of a token endpoint, as JSON (RFC 6749 5.1); to be sent with `Cache-Control: no-store`. */
+  /** The response of a token endpoint, as JSON (RFC 6749 5.1). Send it with `Cache-Control: no-store`. */
   readonly response: Readonly<Record<string, unknown>>;
 }
 
-/** What the access tokens of a session say. */
+/** Claims and scopes of the access tokens of a session. */
 export interface Grant {
   readonly claims: Readonly<Record<string, unknown>>;
   readonly scopes: readonly string[];
 }
 
-/** Characters of what a client says of itself that are kept; more is cut off. */
+/** Longest texts about a device. The rest is cut off. */
 const maxCharacters = { ip: 64, userAgent: 512, label: 128 } as const;
 
-/** Bytes of claims and scopes together: every request carries them. */
+/** Most bytes of claims and scopes together, since every request carries them. */
 const maxGrantBytes = 4096;
 
-/** What only the gate may say of a token. */
+/** Claims that only the gate sets. */
 const reservedClaims = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "scope", "scp", "token_use", "typ"];
 
-/** A non-empty text of up to 512 bytes that is well-formed: what a subject or an organisation is named by. */
+/** Requires the name of a subject or an organisation: non-empty well-formed text of at most 512 bytes. */
 export function checkName(what: string, name: unknown): asserts name is string {
   if (typeof name !== "string" || name === "") throw new TypeError(`${what} must be a non-empty string`);
   if (!name.isWellFormed() || Buffer.byteLength(name) > 512)
     throw new TypeError(`${what} must be well-formed text of at most 512 bytes`);
 }
 
-/** Could a subject, an organisation or a session have this name? */
+/** Is this text that can name a subject, an organisation or a session? */
 export function isName(name: unknown): name is string {
   return typeof name === "string" && name !== "" && name.isWellFormed() && Buffer.byteLength(name) <= 512;
 }
 
-/** An attempt of `throttleLogin()`, or a stand-in for one. */
+/** Requires a login attempt, or an object with the same two methods. */
 export function checkAttempt(attempt: unknown): void {
   const { succeed, interrupt } = (attempt ?? {}) as { succeed?: unknown; interrupt?: unknown };
   if (typeof succeed !== "function" || typeof interrupt !== "function")
@@ -106,7 +109,7 @@ function readText(name: keyof Device, text: unknown): Device {
   return { [name]: text.slice(0, maxCharacters[name]).toWellFormed() };
 }
 
-/** Claims that say whose a token is. */
+/** Names of the claims that identify the owner of a token. */
 export interface IdentifyingClaims {
   /** The claim that names the organisation. */
   readonly orgClaim: string;
@@ -114,7 +117,7 @@ export interface IdentifyingClaims {
   readonly tenantClaim: string | undefined;
 }
 
-/** Claims and scopes as they are kept, as JSON. */
+/** Claims and scopes as the session record keeps them, as JSON. A TypeError for claims that the gate would refuse or sets itself. */
 export function readGrant(claims: unknown, scopes: unknown, { orgClaim, tenantClaim }: IdentifyingClaims): string {
   if (typeof claims !== "object" || claims === null || Array.isArray(claims))
     throw new TypeError("claims must be an object");
@@ -141,7 +144,7 @@ function isScope(scope: unknown): boolean {
   return typeof scope === "string" && /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(scope);
 }
 
-/** The claims of an access token that come of its grant. */
+/** Claims of an access token, from the grant of its session. */
 export function claimsOfGrant(grant: string): { claims: Record<string, unknown>; scopes: readonly string[] } {
   const { claims, scopes } = JSON.parse(grant) as Grant;
   return { claims: { ...claims, ...(scopes.length === 0 ? {} : { scope: scopes.join(" ") }) }, scopes };

@@ -9,7 +9,7 @@ import type { SessionEvents } from "./events.js";
 import type { ResolvedTokens } from "./options.js";
 import { RefreshTokens } from "./refresh-token.js";
 
-/** The sessions that end, and the reason where it does not follow from them. */
+/** The sessions that end. */
 export type SessionEnd =
   /** One session; with `recordedOnly` only if the user has a record of it, since the id is what a client says. */
   | {
@@ -181,8 +181,8 @@ export function createLogout(options: LogoutOptions): Logout {
           : { scope: "session", principal, sessionId },
       );
     } else if (principal !== undefined) {
-      // What began after the logout goes on, but for what the difference of clocks may hide: of another issuer's tokens
-      // each comparison with a cut-off forgives that already, and twice would refuse sign-ins for twice as long.
+      // Sessions that began after the logout go on. The tolerance is for the difference of clocks: for another issuer, each
+      // comparison with a cut-off has it already, and adding it twice would refuse sign-ins for twice as long.
       const at = Math.floor(issuedAt + (cutoffs.isOwn(issuer) ? toleranceSeconds : 0));
       await endSessions({ scope: "user", principal, at: Math.max(0, at) });
     }

@@ -14,7 +14,7 @@ export interface MintRequest {
   readonly nowMs: number;
 }
 
-/** Signs the tokens that the record of a session describes. The same record makes the same tokens. */
+/** Signs the tokens that the record of a session describes. The same record gives the same tokens. */
 export type MintTokens = (request: MintRequest) => Promise<IssuedTokens>;
 
 export function createTokenMint(tokens: ResolvedTokens, refreshTokens: RefreshTokens, orgClaim: string): MintTokens {

@@ -14,11 +14,11 @@ import { SessionService } from "./sessions.js";
 import type { Tokens } from "./tokens.js";
 import { TokenService } from "./tokens.js";
 
-/** What a gate offers about sessions. Where an option is missing, every call says which. */
+/** The session services of a gate. If an option is missing, every call rejects and names it. */
 export interface SessionServices {
   readonly tokens: Tokens;
   readonly sessions: Sessions;
-  /** Undefined where there are no sessions. */
+  /** Undefined where the gate has no sessions. */
   readonly logout: Logout | undefined;
 }
 

@@ -21,19 +21,19 @@ import { checkAttempt, checkName, readDevice, readGrant } from "./issue-request.
 import type { TokenAnswer } from "./token-error.js";
 import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
 
-/** Issues access and refresh tokens. Every method rejects with a {@link StoreFault} (503) if the store cannot do its part. */
+/** Issues access and refresh tokens. Every method rejects with a {@link StoreFault} (503) if the store is unavailable. */
 export interface Tokens {
   /**
-   * Starts a session. Rejects with a DenialError (409, `session_limit`) if the user has too many already, and with a
-   * TypeError for a request that makes no sense.
+   * Starts a session. Rejects with a DenialError (409, `session_limit`) if the user already has the maximum number of sessions,
+   * and with a TypeError for an invalid request.
    */
   issue(request: IssueRequest): Promise<IssuedTokens>;
   /**
-   * Replaces a refresh token, with a new access token. A token that was replaced before ends its session, but for the overlap:
-   * parallel and repeated calls get the same successor. Rejects with a {@link TokenError} (`invalid_grant`).
+   * Replaces a refresh token, and issues a new access token. Within `tokens.overlap`, parallel and repeated calls get the same
+   * tokens; later the use of a replaced token ends its session. Rejects with a {@link TokenError} (`invalid_grant`).
    */
   refresh(refreshToken: string | null | undefined, request?: RefreshRequest): Promise<IssuedTokens>;
-  /** What a token endpoint answers to an error of these methods; undefined for errors that are none of theirs. */
+  /** The response of a token endpoint to an error of these methods. Undefined for other errors. */
   answer(error: unknown): TokenAnswer | undefined;
   readonly cookies: TokenCookies;
 }
@@ -46,11 +46,11 @@ export interface TokenServiceOptions extends IdentifyingClaims {
   readonly issuers: IssuerScope;
   readonly endSessions: EndSessions;
   readonly deadlineMs: number;
-  /** Told of a refresh token that was used again: probably stolen. */
+  /** Called when a refresh token is used again: it was probably stolen. */
   readonly onReuse: () => void;
 }
 
-/** What a sign-in says about its session. */
+/** The session that a sign-in starts. */
 interface NewSession {
   readonly id: string;
   readonly org: string | undefined;
@@ -59,13 +59,13 @@ interface NewSession {
 
 type SessionDescription = Pick<SessionRecord, "ip" | "userAgent" | "label" | "grant">;
 
-/** Most access tokens of one session that live at once; a client that refreshes more often loses the oldest. */
+/** Most live access tokens of one session. A client that refreshes more often loses the oldest. */
 const maxAccess = 16;
 
-/** Every attempt waits for a second that is after the last cut-off. */
+/** Most attempts to create a session. Each waits for the second after the last cut-off. */
 const maxAttempts = 10;
 
-/** A cut-off that is further ahead than this comes of a wrong clock, and is not waited for. */
+/** Longest wait for a cut-off to pass. One that is further in the future comes from a wrong clock. */
 const maxWaitMs = 5000;
 
 export class TokenService implements Tokens {
@@ -94,7 +94,7 @@ export class TokenService implements Tokens {
       void attempt.succeed();
       return issued;
     } catch (error) {
-      // The password was right even if there is no room for another session. A fault is nobody's wrong guess.
+      // The password was right, even if the user has the maximum number of sessions. A fault is not a wrong guess.
       void (error instanceof DenialError ? attempt.succeed() : attempt.interrupt());
       throw error;
     }
@@ -126,7 +126,7 @@ export class TokenService implements Tokens {
 
   async refresh(refreshToken: string | null | undefined, request: RefreshRequest = {}): Promise<IssuedTokens> {
     checkObject("refresh()", request, ["claims", "scopes", "device"]);
-    // It may be any value of a body of JSON, null included.
+    // A JSON body may hold any value here, null included.
     if ((refreshToken ?? "") === "") throw new TokenError("invalid_request", "no refresh token");
     const presented = await this.#refreshTokens.read(refreshToken);
     if (presented === undefined) throw new TokenError("invalid_grant", "the token was not issued here");
@@ -155,7 +155,7 @@ export class TokenService implements Tokens {
     if (rotated.outcome === "missing") throw new TokenError("invalid_grant", "there is no such session");
     if (rotated.outcome === "reused") {
       onReuse();
-      // The store has ended the session already, and finds none when the token is presented again.
+      // The store has deleted the session already: if the token comes once more, there is no session.
       await endSessions({ scope: "deleted", reason: "reused", principal, sessionIds: [sessionId] });
       throw new TokenError("invalid_grant", "the token was used before");
     }
@@ -181,7 +181,7 @@ export class TokenService implements Tokens {
     return undefined;
   }
 
-  /** A session that is later than every cut-off, so that a sign-in right after "log out everywhere" works. */
+  /** Creates a session that is later than every cut-off, so that a sign-in right after "log out everywhere" works. */
   async #create(
     principal: string,
     group: string | undefined,
@@ -213,7 +213,7 @@ export class TokenService implements Tokens {
       const { maxSessions, onLimit } = tokens;
       const creation: Creation = { id, record, cutoff, maxSessions, onLimit, notAfter: this.#notAfter(reading) };
       const created = await store.create(keys.sessionsOf(principal), creation).catch(async (error: unknown) => {
-        // Its reply may be all that was lost.
+        // The session may exist: perhaps only the reply was lost.
         await this.#orphans.end(principal, id);
         throw error;
       });
@@ -227,8 +227,8 @@ export class TokenService implements Tokens {
   }
 
   /**
-   * The time for the tokens to come, which is no later than the look at the cut-offs: one that is moved afterwards then
-   * ends the new tokens too.
+   * Refuses a revoked or expired token. Resolves to the time of the new tokens, which is no later than the reading of the
+   * cut-offs: a cut-off that moves afterwards then revokes the new tokens too.
    */
   async #checkNotRevoked({ subject, sessionId, org, jti, issuedAt, expiresAt }: RefreshClaims): Promise<ClockReading> {
     const { keys, store, security } = this.#options;
@@ -254,7 +254,7 @@ export class TokenService implements Tokens {
     };
   }
 
-  /** Makes the tokens known to other services before anybody has them. */
+  /** Tells other services about the tokens before the client has them. */
   async #track(
     principal: string,
     group: string | undefined,
@@ -266,7 +266,7 @@ export class TokenService implements Tokens {
     const newest = access.slice(-1);
     const add: LiveToken[] = [...newest, { jti: current, expiresAt: Math.floor(idleEndsAt / 1000) }];
     const gone = drop.filter((jti) => !add.some((one) => one.jti === jti));
-    // Whoever ends the organisation may have another main issuer.
+    // The gate that ends the organisation's sessions may have another main issuer.
     const member = { id, principal: issuers.universal(principal) };
     await Promise.all([
       store.trackSubject(keys.sessionsOf(principal), { add, drop: gone }),
@@ -282,13 +282,13 @@ export class TokenService implements Tokens {
     return this.#options.issuers.qualify(this.#options.tokens.issuer, identifier);
   }
 
-  /** A call that nobody waits for any more must not be done later, when a stopped Redis goes on. */
+  /** The latest time, by the store's clock, at which a call may run. When a stopped Redis continues, no caller waits any more. */
   #notAfter({ ms }: ClockReading): number {
     return ms + 4 * this.#options.deadlineMs + 1000;
   }
 }
 
-/** Until a second begins, by the store's clock. */
+/** Waits until a second begins by the store's clock. */
 async function waitUntil(second: number, { ms }: ClockReading): Promise<void> {
   const wait = second * 1000 - ms;
   if (wait > maxWaitMs) throw new StoreFault("skewed");
