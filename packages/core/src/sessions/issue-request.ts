@@ -76,8 +76,7 @@ const reservedClaims = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", 
 /** Requires the name of a subject or an organisation: non-empty well-formed text of at most 512 bytes. */
 export function checkName(what: string, name: unknown): asserts name is string {
   if (typeof name !== "string" || name === "") throw new TypeError(`${what} must be a non-empty string`);
-  if (!name.isWellFormed() || Buffer.byteLength(name) > 512)
-    throw new TypeError(`${what} must be well-formed text of at most 512 bytes`);
+  if (!isName(name)) throw new TypeError(`${what} must be well-formed text of at most 512 bytes`);
 }
 
 /** Is this text that can name a subject, an organisation or a session? */
