@@ -1,9 +1,25 @@
+import type { ResolvedAuth } from "../auth/resolve.js";
+import type { Challenges } from "../guard/challenges.js";
+import type { HealthMonitor } from "../health/monitor.js";
+import type { Check } from "../http/check.js";
+import type { Revocations } from "../revocation/revocations.js";
+import type { Logout } from "../sessions/logout.js";
+import type { ResolvedTokens } from "../sessions/options.js";
+import type { Keyspace } from "../store/keyspace.js";
+import type { DecisionStore } from "../store/ports/decisions.js";
+import type { Metric } from "../telemetry/metrics.js";
 import type { BackchannelLogoutOptions } from "./backchannel-logout.js";
+import { backchannelLogoutRoute } from "./backchannel-logout.js";
 import type { HealthRouteOptions } from "./health.js";
+import { healthRoutes } from "./health.js";
 import type { JwksRouteOptions } from "./jwks.js";
+import { jwksRoute } from "./jwks.js";
 import type { MetricsRouteOptions } from "./metrics.js";
+import { metricsRoute } from "./metrics.js";
 import type { ResourceMetadataOptions } from "./resource-metadata.js";
+import { resourceMetadata } from "./resource-metadata.js";
 import type { RevokeRouteOptions } from "./revoke.js";
+import { revokeRoute } from "./revoke.js";
 
 /** Middleware with paths of its own, which lets all other requests pass: `app.use(gate.routes.resourceMetadata())`. */
 export interface Routes<Raw, Middleware> {
@@ -32,4 +48,39 @@ export interface Routes<Raw, Middleware> {
   backchannelLogout(options: BackchannelLogoutOptions<Raw>): Middleware;
   /** The counters of the gate in the text format of Prometheus, at `/metrics`. Every client can read them: keep the path internal. */
   metrics(options?: MetricsRouteOptions): Middleware;
+}
+
+export interface RouteServices<Raw> {
+  readonly auth: ResolvedAuth<Raw> | undefined;
+  readonly publicUrl: string | undefined;
+  readonly resolvedTokens: ResolvedTokens | undefined;
+  readonly store: DecisionStore;
+  readonly keys: Keyspace;
+  readonly challenges: Challenges;
+  /** Undefined where revocation is off. */
+  readonly revocations: Revocations | undefined;
+  /** Undefined where the gate has no sessions. */
+  readonly logout: Logout | undefined;
+  readonly monitor: HealthMonitor<Raw>;
+  readonly readMetrics: () => readonly Metric[];
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
+
+/** The routes of a gate. `toMiddleware` makes middleware of one framework from a check. */
+export function createRoutes<Raw, Middleware>(
+  services: RouteServices<Raw>,
+  toMiddleware: (check: Check<Raw>) => Middleware,
+): Routes<Raw, Middleware> {
+  const { auth, publicUrl, resolvedTokens, challenges, logout, monitor, readMetrics } = services;
+  return {
+    resourceMetadata: (options = {}) => toMiddleware(resourceMetadata(options, auth, publicUrl, challenges)),
+    health: (options = {}) => toMiddleware(healthRoutes(options, monitor)),
+    jwks: (options = {}) => toMiddleware(jwksRoute(options, resolvedTokens)),
+    revoke: (options = {}) =>
+      toMiddleware(revokeRoute(options, { ...services, revokeRefreshToken: logout?.revokeRefreshToken })),
+    backchannelLogout: (options) =>
+      toMiddleware(backchannelLogoutRoute(options, { ...services, logOut: logout?.logOut })),
+    metrics: (options = {}) => toMiddleware(metricsRoute(options, readMetrics)),
+  };
 }
