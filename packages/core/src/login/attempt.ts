@@ -56,7 +56,7 @@ export function createAttempt({ account, stepUp, trustedDevice, device, resolve 
   let signedIn = account;
 
   function issueToken(): { token: string; cookie: string; lifetimeMs: number } {
-    if (device === undefined) throw new TypeError("throttleLogin() trusts no device: give it the option device");
+    if (device === undefined) throw new TypeError("a device token needs the option device of throttleLogin()");
     void resolve("succeeded", signedIn);
     return { ...device, token: device.tokens.issue(signedIn) };
   }

@@ -108,7 +108,7 @@ export function resolveThrottleLogin<Raw>(options: ThrottleLoginOptions<Raw>): R
   if (typeof account !== "function")
     throw optionError(
       "throttleLogin().account",
-      "must be a function that returns whose account it is, such as (req) => req.body?.username",
+      "must be a function that returns the name of the account, such as (req) => req.body?.username",
     );
   checkOneOf("throttleLogin().onAccountLimit", onAccountLimit, ["delay", "step-up"]);
   checkOneOf("throttleLogin().onStoreError", onStoreError, ["local", "deny"]);
@@ -153,7 +153,10 @@ function resolveDevice<Raw>(options: LoginDeviceOptions<Raw>): ResolvedLogin<Raw
   const { secret, lifetime = "90d", cookie = "__Host-device", token } = options;
   const isText = typeof secret === "string";
   if (!(isText || secret instanceof Uint8Array) || (isText ? Buffer.byteLength(secret) : secret.length) < 32)
-    throw optionError("throttleLogin().device.secret", "must be at least 32 bytes, random and the same everywhere");
+    throw optionError(
+      "throttleLogin().device.secret",
+      "must be at least 32 bytes, random and the same in all processes",
+    );
   checkCookieName("throttleLogin().device.cookie", cookie, { secure: true, path: "/" });
   if (token !== undefined) checkFunction("throttleLogin().device.token", token);
   return { secret, lifetimeMs: durationMs("throttleLogin().device.lifetime", lifetime), cookie, token };

@@ -70,7 +70,7 @@ export function backchannelLogoutRoute<Raw>(
     throw optionError("backchannelLogout().audience", "is required: the client id that your OpenID provider knows");
   const audience = strings("backchannelLogout().audience", options.audience);
   if (auth === undefined || logOut === undefined)
-    throw optionError("revocation", "is off for this gate, or auth is missing, so nobody can be logged out");
+    throw optionError("revocation", "must not be false, and auth is required, for routes.backchannelLogout()");
   const { toleranceSeconds, scope } = auth;
   const rules = { toleranceSeconds, requireType };
   const verifier = createTokenVerifier(

@@ -71,7 +71,7 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
   const authenticateClient: RevokeRouteOptions<Raw>["authenticateClient"] =
     clients === undefined ? options.authenticateClient : resolveClients("revoke().clients", clients);
   if (auth === undefined || revocations === undefined)
-    throw optionError("revocation", "is off for this gate, or auth is missing, so routes.revoke() can revoke nothing");
+    throw optionError("revocation", "must not be false, and auth is required, for routes.revoke()");
   const verifier = createTokenVerifier(
     auth,
     ({ rules }) => ({

@@ -122,7 +122,7 @@ export function acceptOwnTokens<Raw>(
   const { sharedIssuer } = given;
   // Users who sign in here have bare names. So the shared `auth:` keys, if this gate has them, must be those of its issuer.
   if (sharedIssuer !== undefined && sharedIssuer !== false && sharedIssuer !== issuer)
-    throw optionError("auth.sharedIssuer", "must be tokens.issuer or false, where the gate issues tokens");
+    throw optionError("auth.sharedIssuer", "must be tokens.issuer or false, since the gate issues tokens");
   if (given.issuers !== undefined) {
     const issuers = isList(given.issuers) ? given.issuers : [];
     const listed = issuers.some((one: Partial<IssuerOptions> | undefined) =>
@@ -139,7 +139,10 @@ export function acceptOwnTokens<Raw>(
   if (isTest ? !keyed : accepted?.includes(issuer) === false)
     throw optionError("auth.issuer", "is not tokens.issuer; to accept tokens of both, list the other in auth.issuers");
   if (isTextual(given.audience) && !strings("auth.audience", given.audience).some((one) => audience.includes(one)))
-    throw optionError("auth.audience", "has none of tokens.audience, so the gate would refuse what it issues");
+    throw optionError(
+      "auth.audience",
+      "must have a value in common with tokens.audience, or the gate would refuse its own tokens",
+    );
   if (keyed) return auth;
   return { ...auth, ...own, algorithms: auth.algorithms ?? algorithms, audience: given.audience ?? audience };
 }

@@ -67,7 +67,7 @@ export function createSessions<Raw>(
 }
 
 function refuseSessions(): Promise<never> {
-  return Promise.reject(optionError("revocation", "is off for this gate, or auth is missing, so it has no sessions"));
+  return Promise.reject(optionError("revocation", "must not be false, and auth is required, for sessions"));
 }
 
 const missingSessions: Sessions = {
@@ -77,7 +77,7 @@ const missingSessions: Sessions = {
   revokeAll: refuseSessions,
   revokeGroup: refuseSessions,
   onRevoked() {
-    throw optionError("revocation", "is off for this gate, or auth is missing, so it has no sessions");
+    throw optionError("revocation", "must not be false, and auth is required, for sessions");
   },
 };
 
