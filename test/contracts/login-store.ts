@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { accountKeys, placeKeys } from "../../packages/core/src/login/login-keys.js";
+import { accountKeys, accountAndIpKeys } from "../../packages/core/src/login/login-keys.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import type {
   AttemptAnswer,
@@ -37,7 +37,7 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
       const { pair = 5, windowMs = 60_000, ip: most = 30, account: all = 50 } = limits;
       const own = accountKeys(keys, "login", account);
       const address = keys.digest(ip);
-      const { pairKey, knownKey } = placeKeys(keys, "login", own, address);
+      const { pairKey, knownKey } = accountAndIpKeys(keys, "login", own, address);
       return {
         address: { key: keys.login("login", "ip", address), limit: most, windowMs: 900_000 },
         pair: { key: pairKey, spelling: own.spelling, limit: pair, windowMs },
@@ -54,7 +54,7 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
     };
     const placeOf = (account: string, ip: string): KnownAddress => {
       const own = accountKeys(keys, "login", account);
-      const { pairKey, knownKey } = placeKeys(keys, "login", own, keys.digest(ip));
+      const { pairKey, knownKey } = accountAndIpKeys(keys, "login", own, keys.digest(ip));
       return { pair: { key: pairKey, spelling: own.spelling }, knownKey };
     };
     const charge = async (question: AttemptQuestion): Promise<AttemptAnswer> => {

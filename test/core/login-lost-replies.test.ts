@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { accountKeys, placeKeys } from "../../packages/core/src/login/login-keys.js";
+import { accountKeys, accountAndIpKeys } from "../../packages/core/src/login/login-keys.js";
 import type { AttemptAnswer, AttemptQuestion, AttemptResult } from "../../packages/core/src/store/ports/logins.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { RedisLoginStore } from "../../packages/core/src/store/redis/logins.js";
@@ -43,7 +43,7 @@ for (const isCluster of [false, true]) {
       more: { pair?: number; account?: number; paceMs?: number } = {},
     ): AttemptQuestion => {
       const own = accountKeys(rig.keys, "login", "\u00e1lice");
-      const { pairKey, knownKey } = placeKeys(rig.keys, "login", own, rig.keys.digest(ip));
+      const { pairKey, knownKey } = accountAndIpKeys(rig.keys, "login", own, rig.keys.digest(ip));
       const { pair = 1000, account = 1000, paceMs = 600_000 } = more;
       return {
         address: { key: rig.keys.login("login", "ip", rig.keys.digest(ip)), limit: 1000, windowMs: 900_000 },

@@ -1,8 +1,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { createDeviceTokens } from "../../packages/core/src/login/device.js";
-import { foldAccount } from "../../packages/core/src/login/account-folding.js";
-import { normalizeAccount } from "../../packages/core/src/login/account-name.js";
+import { createDeviceTokens } from "../../packages/core/src/login/device-token.js";
+import { foldAccount, normalizeAccount } from "../../packages/core/src/login/account-name.js";
 import { Semaphore } from "../../packages/core/src/login/semaphore.js";
 import { MemoryLoginStore } from "../../packages/core/src/store/memory/logins.js";
 import type { UnblockOptions } from "@portcullis/core";
@@ -163,11 +162,11 @@ describe("device tokens", () => {
 
 describe("turns", () => {
   it("are taken in the order of asking, and given back once", async () => {
-    const turns = new Semaphore({ parallel: 1, patienceMs: 60_000, mostWaiting: 10, longestMs: 60_000 });
+    const semaphore = new Semaphore({ parallel: 1, waitTimeoutMs: 60_000, maxWaiting: 10, maxHoldMs: 60_000 });
     const order: string[] = [];
-    const first = await turns.take();
+    const first = await semaphore.acquire();
     const [second, third] = ["second", "third"].map(async (name) => {
-      const release = await turns.take();
+      const release = await semaphore.acquire();
       order.push(name);
       return release;
     });
@@ -179,33 +178,33 @@ describe("turns", () => {
     next?.();
     (await third)?.();
     expect(order).to.deep.equal(["second", "third"]);
-    expect(await turns.take()).to.be.a("function");
+    expect(await semaphore.acquire()).to.be.a("function");
   });
 
   it("are waited for by so many, and so long, and by nobody who has gone", async () => {
-    const turns = new Semaphore({ parallel: 1, patienceMs: 5, mostWaiting: 2, longestMs: 60_000 });
-    const release = await turns.take();
+    const semaphore = new Semaphore({ parallel: 1, waitTimeoutMs: 5, maxWaiting: 2, maxHoldMs: 60_000 });
+    const release = await semaphore.acquire();
     const gone = new AbortController();
-    const waiting = [turns.take(gone.signal), turns.take()];
-    expect(await turns.take(), "no room to wait").to.equal(undefined);
+    const waiting = [semaphore.acquire(gone.signal), semaphore.acquire()];
+    expect(await semaphore.acquire(), "no room to wait").to.equal(undefined);
     gone.abort();
     expect(await Promise.all(waiting)).to.deep.equal([undefined, undefined]);
-    expect(await turns.take(gone.signal)).to.equal(undefined);
+    expect(await semaphore.acquire(gone.signal)).to.equal(undefined);
     release?.();
-    expect(await turns.take()).to.be.a("function");
+    expect(await semaphore.acquire()).to.be.a("function");
   });
 });
 
 describe("a turn", () => {
   it("ends after its longest time, and is then given to the next", async () => {
-    const turns = new Semaphore({ parallel: 1, patienceMs: 60_000, mostWaiting: 10, longestMs: 5 });
-    const first = await turns.take();
-    const second = await turns.take();
+    const semaphore = new Semaphore({ parallel: 1, waitTimeoutMs: 60_000, maxWaiting: 10, maxHoldMs: 5 });
+    const first = await semaphore.acquire();
+    const second = await semaphore.acquire();
     expect(second).to.be.a("function");
     // The first has ended already: giving it back frees nothing.
     first?.();
     const order: string[] = [];
-    const third = turns.take().then((release) => (order.push("third"), release));
+    const third = semaphore.acquire().then((release) => (order.push("third"), release));
     second?.();
     (await third)?.();
     expect(order).to.deep.equal(["third"]);

@@ -263,7 +263,7 @@ for (const adapter of adapters) {
           (error: unknown) => error,
         );
       expect(await refused({}, {})).to.match(/audience is required: the client id/);
-      expect(await refused({ revocation: false }, { audience: client })).to.match(/revocation is off/);
+      expect(await refused({ revocation: false }, { audience: client })).to.match(/revocation must not be false/);
       expect(await refused({}, { audience: client, requireType: 1 })).to.match(/requireType must be true or false/);
       expect(await refused({}, { audience: client, onLogout: 1 })).to.match(/onLogout must be a function/);
     });

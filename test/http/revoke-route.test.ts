@@ -247,7 +247,7 @@ for (const adapter of adapters) {
     it("says at the start what is missing", async () => {
       const refused = async (options: Partial<AnyOptions>, route: unknown) =>
         start(options, behind(route as RouteOptions)).catch((error: unknown) => error);
-      expect(await refused({ revocation: false }, {})).to.match(/revocation is off/);
+      expect(await refused({ revocation: false }, {})).to.match(/revocation must not be false/);
       expect(await refused({}, { path: "revoke" })).to.match(/revoke\(\).path must be a path/);
       expect(await refused({}, { authenticateClient: "web" })).to.match(/authenticateClient must be a function/);
       expect(await refused({}, { paths: "/r" })).to.match(/did you mean path/);

@@ -125,14 +125,13 @@ describe("an ending of sessions of which Redis has done only a part", function (
       const security: Partial<RevocationStore> = { cutOff: () => Promise.resolve(1000) };
       const store: Partial<SessionStore> = { end: () => Promise.reject(new StoreFault("timeout")) };
       const ending = createLogout({
-        ...{ news, keys: new Keyspace("", "test", { issuers }), issuers },
+        ...{ events: news, keys: new Keyspace("", "test", { issuers }), issuers },
         security: security as RevocationStore,
         health: { state: () => ({ kind: "memory", status: "up", findings: [] }) },
         store: store as SessionStore,
         cutoffs: new CutoffRules({
           ...{ maxLifetimeSeconds: 60, marginSeconds: 0, cutoffMarginSeconds: 0, ownIssuer: undefined },
         }),
-        sessions: {} as never,
         ...{ toleranceSeconds: 0, tokens: undefined, now: Date.now },
       });
       const logout = ending.logOut({ issuer: testIssuer, principal: "alice", sessionId, issuedAt: 1000 });

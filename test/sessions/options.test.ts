@@ -102,7 +102,11 @@ describe("the options of tokens", () => {
 describe("auth beside tokens", () => {
   const keyed = { secret: testSecret, algorithms: ["HS256"], issuer: testIssuer, audience: "shop" };
   const wrong: readonly [string, object, RegExp][] = [
-    ["another audience", { ...keyed, audience: "stock" }, /auth\.audience has none of tokens\.audience/],
+    [
+      "another audience",
+      { ...keyed, audience: "stock" },
+      /auth\.audience must have a value in common with tokens\.audience/,
+    ],
     ["another issuer", { ...keyed, issuer: ["https://other.test"] }, /auth\.issuer is not tokens\.issuer/],
     [
       "another shared issuer",

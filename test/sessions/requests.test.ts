@@ -150,7 +150,7 @@ describe("the answer of a token endpoint", () => {
       headers: { "Cache-Control": "no-store" },
       body: {
         error: "invalid_grant",
-        error_description: "The refresh token is expired, revoked, used before, or none of ours",
+        error_description: "The refresh token is expired, revoked, already used, or was not issued here",
       },
     });
     expect(JSON.parse(JSON.stringify(refused))).to.have.property("error", "invalid_grant");

@@ -9,7 +9,7 @@ import type { ClaimTest, RecentAuthOptions } from "./guard/authorize.js";
 import type { RouteCondition } from "./http/path.js";
 import type { Finding } from "./lib/finding.js";
 import type { Health } from "./health/monitor.js";
-import type { Logins } from "./login/logins.js";
+import type { Logins } from "./login/unblock.js";
 import type { ThrottleLoginOptions } from "./login/options.js";
 import type { RevocationPolicy } from "./options.js";
 import type { LimitOptions } from "./limits/options.js";
@@ -19,7 +19,7 @@ import type { BreakerControl } from "./lib/breaker.js";
 import type { Revocations } from "./revocation/revocations.js";
 import type { Routes } from "./routes/routes.js";
 import type { Sessions } from "./sessions/sessions.js";
-import type { Tokens } from "./sessions/token-types.js";
+import type { Tokens } from "./sessions/tokens.js";
 import type { Metric } from "./telemetry/metrics.js";
 
 export interface AuthenticateOptions extends DenyOptions {

@@ -16,7 +16,7 @@ import { MiddlewareFactory } from "./guard/middleware.js";
 import { HealthMonitor } from "./health/monitor.js";
 import { checkSource, messageExchange, tokenExchange, tolerantSources } from "./guard/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
-import { createLogins } from "./login/logins.js";
+import { createLogins } from "./login/unblock.js";
 import { throttleLogin } from "./login/throttle.js";
 import type { Attachment, Check } from "./request/state.js";
 import { resolveLimit } from "./limits/options.js";
@@ -27,12 +27,7 @@ import type { PortcullisOptions } from "./options.js";
 import { checkRevocationPolicy, resolveOptions } from "./options.js";
 import { unnamed } from "./store/service-name.js";
 import { checkBoolean, checkObject, checkOneOf, optionError } from "./lib/validate.js";
-import { resourceMetadata } from "./routes/resource-metadata.js";
-import { healthRoutes } from "./routes/health.js";
-import { backchannelLogoutRoute } from "./routes/backchannel-logout.js";
-import { jwksRoute } from "./routes/jwks.js";
-import { metricsRoute } from "./routes/metrics.js";
-import { revokeRoute } from "./routes/revoke.js";
+import { createRoutes } from "./routes/routes.js";
 import { createServices } from "./services.js";
 import { Keyspace } from "./store/keyspace.js";
 import { clockDiffers } from "./store/ports/health.js";
@@ -273,21 +268,18 @@ export function createGate<Raw, Middleware extends object>(
     sessions: services.sessions,
     responses: responseCaches.responses,
     quotas: services.administration.quotas,
-    routes: {
-      resourceMetadata: (metadata = {}) =>
-        factory.toMiddleware(resourceMetadata(metadata, auth, resolved.publicUrl, services.challenges)),
-      health: (healthOptions = {}) => factory.toMiddleware(healthRoutes(healthOptions, monitor)),
-      metrics: (metricsOptions = {}) => factory.toMiddleware(metricsRoute(metricsOptions, readMetrics)),
-      revoke: (revokeOptions = {}) =>
-        factory.toMiddleware(
-          revokeRoute(revokeOptions, { ...services, auth, revokeRefreshToken: services.ending?.revokeRefreshToken }),
-        ),
-      backchannelLogout: (logoutOptions) =>
-        factory.toMiddleware(
-          backchannelLogoutRoute(logoutOptions, { ...services, auth, keys, logOut: services.ending?.logOut }),
-        ),
-      jwks: (jwksOptions = {}) => factory.toMiddleware(jwksRoute(jwksOptions, resolved.tokens)),
-    },
+    routes: createRoutes<Raw, Middleware>(
+      {
+        ...services,
+        auth,
+        keys,
+        monitor,
+        readMetrics,
+        publicUrl: resolved.publicUrl,
+        resolvedTokens: resolved.tokens,
+      },
+      (check) => factory.toMiddleware(check),
+    ),
     logins: createLogins(services.logins),
     breakers: stores.breakers,
     health: () => monitor.read(),

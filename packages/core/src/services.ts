@@ -20,8 +20,8 @@ import { Settlement } from "./limits/settlement.js";
 import { CutoffRules } from "./revocation/cutoffs.js";
 import type { Revocations } from "./revocation/revocations.js";
 import { RevocationService } from "./revocation/revocations.js";
-import type { SessionServices } from "./sessions/create.js";
-import { createSessions } from "./sessions/create.js";
+import type { SessionServices } from "./sessions/session-services.js";
+import { createSessions } from "./sessions/session-services.js";
 import { SessionEvents } from "./sessions/events.js";
 import { StoreFault } from "./store/ports/decisions.js";
 import { clockDiffers } from "./store/ports/health.js";
@@ -128,7 +128,7 @@ export function createServices<Raw>(
           }),
     revocations,
     sharedKeys: keys,
-    ...createSessions(resolved, { stores, keys, news, revocations, cutoffs, now }),
+    ...createSessions(resolved, { stores, keys, events: news, revocations, cutoffs, now }),
     revocationsOrMissing: revocations ?? missingRevocations,
     logins: {
       store: stores.logins,

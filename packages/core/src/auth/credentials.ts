@@ -1,3 +1,4 @@
+import { findCookies } from "../http/cookies.js";
 import type { Exchange } from "../http/exchange.js";
 import { repeatedLines } from "../http/fields.js";
 import { isCompactJws, maxCompactLength } from "./compact-jws.js";
@@ -124,21 +125,6 @@ function readCookie<Raw>(exchange: Exchange<Raw>, name: string, origins: Readonl
   const credentials = checkToken(value);
   if (credentials.kind !== "token" || !mustProveOrigin(exchange) || isOwnOrigin(exchange, origins)) return credentials;
   return { kind: "foreign_origin", cause: "a cookie on an unsafe method or a handshake, not from an allowed origin" };
-}
-
-/** The values of a cookie, but for empty ones. */
-export function findCookies(header: string | undefined, name: string): string[] {
-  const found: string[] = [];
-  for (const pair of header?.split(";") ?? []) {
-    const equals = pair.indexOf("=");
-    if (equals === -1 || pair.slice(0, equals).trim() !== name) continue;
-    const value = pair
-      .slice(equals + 1)
-      .trim()
-      .replace(/^"(.*)"$/, "$1");
-    if (value !== "") found.push(value);
-  }
-  return found;
 }
 
 /** Unsafe methods, and the GETs that open a connection on which the page then reads: WebSocket and server-sent events. */

@@ -1,62 +1,63 @@
+import { serializeCookie } from "../http/cookies.js";
 import { checkObject, checkString } from "../lib/validate.js";
 import type { AttemptResult } from "../store/ports/logins.js";
 import { StoreFault } from "../store/ports/decisions.js";
-import type { DeviceTokens } from "./device.js";
+import type { DeviceTokens } from "./device-token.js";
 import { normalizeAccount } from "./account-name.js";
 
 export interface SucceedOptions {
   /**
-   * The name of the account in your database, if it may be another than the request names: what is remembered of the sign-in
-   * then belongs to that account. @default the account that the request names
+   * The name of the account in your database, if the request may name it differently. The known address, the device and the
+   * reset of failures then belong to that account. @default the account that the request names
    */
   readonly account?: string | undefined;
 }
 
 /**
- * One attempt to sign in that the throttle has let through, as the handler of the login route finds it. A success must be
- * said: by `succeed()`, `deviceCookie()`, `deviceToken()`, or `tokens.issue({ attempt })`. Of the calls that say what became
- * of it the first counts; none rejects for a fault of the store.
+ * A login attempt that the throttle has let through, for the handler of the login route. A success must be reported, by
+ * `succeed()`, `deviceCookie()`, `deviceToken()` or `tokens.issue({ attempt })`. The first report counts. No method rejects for
+ * a fault of the store.
  */
 export interface LoginAttempt {
   /**
-   * True if the account has been tried so often, by whomever, that a password alone should not do: ask for a second factor, a
-   * code by mail, or a challenge that programs fail. Only with `onAccountLimit: "step-up"`.
+   * True if there were so many attempts for the account, from all addresses, that a password alone is not enough: ask for a
+   * second factor, a code by mail, or a challenge that programs fail. Only with `onAccountLimit: "step-up"`.
    */
   readonly stepUp: boolean;
-  /** Has this account signed in on this device before, as its device token says? */
+  /** True if the device token shows that this account has signed in on this device before. */
   readonly trustedDevice: boolean;
-  /** The password was right: forgets the failures at this place. */
+  /** Reports that the password was right: resets the failures of this account at this address or device. */
   succeed(options?: SucceedOptions): Promise<void>;
-  /** The password was wrong, or nobody has that name. */
+  /** Reports that the password was wrong, or that no account has the name. */
   fail(): Promise<void>;
-  /** No password was looked at: takes the attempt back. */
+  /** Reports that no password was checked: takes the attempt back. */
   cancel(): Promise<void>;
-  /** A fault kept the sign-in from being completed: takes the attempt back from the account; the address has counted it. */
+  /** Reports that a fault prevented the sign-in: takes the attempt back from the account. It still counts for the address. */
   interrupt(): Promise<void>;
-  /** A token by which `throttleLogin({ device })` knows this device again. Says that the password was right. */
+  /** A token by which `throttleLogin({ device })` recognises this device. Reports that the password was right. */
   deviceToken(): string;
-  /** The same as the value of a Set-Cookie field: `__Host-`, Secure, HttpOnly, SameSite=Strict. */
+  /** The same token as the value of a `Set-Cookie` field: `__Host-`, Secure, HttpOnly, SameSite=Strict. */
   deviceCookie(): string;
 }
 
-/** What an attempt is made of. */
+/** The parts of an attempt. */
 export interface AttemptParts {
   /** The name in the request, normalized. */
   readonly account: string;
   readonly stepUp: boolean;
   readonly trustedDevice: boolean;
-  /** Makes device tokens, and cookies of them; undefined if no device is trusted. */
+  /** Issues device tokens, as text or cookies. Undefined if no device is trusted. */
   readonly device: { readonly tokens: DeviceTokens; readonly cookie: string; readonly lifetimeMs: number } | undefined;
-  /** Settles the attempt, for the account that has signed in. The first call counts. */
-  readonly settle: (result: AttemptResult, account: string) => Promise<void>;
+  /** Records the result of the attempt, for the account that has signed in. The first call counts. */
+  readonly resolve: (result: AttemptResult, account: string) => Promise<void>;
 }
 
-export function createAttempt({ account, stepUp, trustedDevice, device, settle }: AttemptParts): LoginAttempt {
+export function createAttempt({ account, stepUp, trustedDevice, device, resolve }: AttemptParts): LoginAttempt {
   let signedIn = account;
 
   function issueToken(): { token: string; cookie: string; lifetimeMs: number } {
-    if (device === undefined) throw new TypeError("throttleLogin() trusts no device: give it the option device");
-    void settle("succeeded", signedIn);
+    if (device === undefined) throw new TypeError("a device token needs the option device of throttleLogin()");
+    void resolve("succeeded", signedIn);
     return { ...device, token: device.tokens.issue(signedIn) };
   }
 
@@ -65,23 +66,23 @@ export function createAttempt({ account, stepUp, trustedDevice, device, settle }
     trustedDevice,
     succeed(options = {}) {
       signedIn = readAccount(options) ?? signedIn;
-      return settle("succeeded", signedIn);
+      return resolve("succeeded", signedIn);
     },
-    fail: () => settle("failed", account),
-    cancel: () => settle("unchecked", account),
-    interrupt: () => settle("interrupted", account),
+    fail: () => resolve("failed", account),
+    cancel: () => resolve("unchecked", account),
+    interrupt: () => resolve("interrupted", account),
     deviceToken: () => issueToken().token,
     deviceCookie() {
       const { token, cookie, lifetimeMs } = issueToken();
-      const age = Math.floor(lifetimeMs / 1000);
-      return `${cookie}=${token}; Path=/; Max-Age=${age}; HttpOnly; Secure; SameSite=Strict`;
+      const maxAgeSeconds = lifetimeMs / 1000;
+      return serializeCookie(cookie, token, { path: "/", maxAgeSeconds, sameSite: "Strict", secure: true });
     },
   };
 }
 
 /**
- * Runs what is behind the throttle. A fault of the store that comes out of it takes the attempt back, whatever status the
- * application's error handler gives the response.
+ * Runs the handlers behind the throttle. If they reject with a fault of the store, the attempt is taken back, whatever status
+ * the error handler of the application sends.
  */
 export async function watchAttempt<T>(attempt: LoginAttempt, next: () => Promise<T>): Promise<T> {
   try {
@@ -92,7 +93,7 @@ export async function watchAttempt<T>(attempt: LoginAttempt, next: () => Promise
   }
 }
 
-/** A name in the database is taken as it is if it is none that could be typed. */
+/** The name in the database. It is used as it is if it cannot be normalized. */
 function readAccount(options: SucceedOptions): string | undefined {
   checkObject("succeed()", options, ["account"]);
   if (options.account === undefined) return undefined;

@@ -1,19 +1,19 @@
 import type { Keyspace } from "../store/keyspace.js";
-import { foldAccount } from "./account-folding.js";
+import { foldAccount } from "./account-name.js";
 
-/** How long it is remembered that attempts were used up, and with what blocks: a day. */
+/** Time for which exhausted limits and blocks are remembered: a day. */
 export const memoryMs: number = 86_400_000;
 
-/** How long a place is known where an account has signed in. */
+/** Time for which an address is known after a sign-in of the account. */
 export const knownMs: number = 30 * 86_400_000;
 
-/** The keys of an account that do not depend on where it is tried, in one slot with those of {@link placeKeys}. */
+/** The keys of an account for all addresses. They share a slot with those of {@link accountAndIpKeys}. */
 export interface AccountKeys {
-  /** A digest of the folded name: all spellings that a database may take for the account. No name can be read in Redis. */
+  /** A digest of the folded name, for all spellings that a database may equate. No name can be read in Redis. */
   readonly owner: string;
   /** A digest of the exact name. */
   readonly spelling: string;
-  /** The counter of all spellings, and that of this one where it is not the folded name itself. */
+  /** The counter of all spellings, and that of this spelling unless it is the folded name itself. */
   readonly counters: readonly string[];
   readonly paceKey: string;
   readonly pardonKey: string;
@@ -34,10 +34,10 @@ export function accountKeys(keys: Keyspace, throttle: string, account: string): 
 }
 
 /**
- * The keys of an account at an address, which is a digest. All spellings share a pair, or each would have attempts of its
- * own; a place is known for the spelling alone, or somebody with an account of a similar name would be known there, too.
+ * The keys of an account at an address, which is a digest. All spellings share one counter, or each spelling would have
+ * attempts of its own. But the address is known for one spelling only, or the owner of a similar name would be known there too.
  */
-export function placeKeys(
+export function accountAndIpKeys(
   keys: Keyspace,
   throttle: string,
   { owner, spelling }: AccountKeys,

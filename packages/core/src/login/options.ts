@@ -1,69 +1,70 @@
 import { availableParallelism } from "node:os";
+import { checkCookieName } from "../http/cookies.js";
 import type { DenyOptions } from "../http/verdict.js";
 import type { Facts } from "../request/facts.js";
 import type { Of } from "../limits/policy.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
-import { checkFunction, checkInteger, checkObject, checkOneOf, checkString, optionError } from "../lib/validate.js";
+import { checkFunction, checkInteger, checkObject, checkOneOf, optionError } from "../lib/validate.js";
 
-/** So many attempts in a time that starts with the first of them. */
+/** A number of attempts in a window, which starts with the first attempt. */
 export interface AttemptLimitOptions {
   readonly limit?: number | undefined;
   readonly window?: Duration | undefined;
 }
 
 export interface LoginDeviceOptions<Raw = unknown> {
-  /** Signs device tokens; at least 32 bytes, the same for all processes. */
+  /** The secret that signs device tokens: at least 32 bytes, the same for all processes. */
   readonly secret: string | Uint8Array;
-  /** How long a device is known. @default "90d" */
+  /** Lifetime of a device token. @default "90d" */
   readonly lifetime?: Duration | undefined;
-  /** The cookie that carries the token; `__Host-` keeps it to this host and to https. @default "__Host-device" */
+  /** Name of the cookie with the token. The prefix `__Host-` limits it to this host and to https. @default "__Host-device" */
   readonly cookie?: string | undefined;
-  /** Finds the token elsewhere, such as in a header of an app. @default the cookie */
+  /** Reads the token from another part of the request, such as a header. @default reads the cookie */
   readonly token?: Of<string | undefined, Raw> | undefined;
 }
 
-/** What became of an attempt: `unchecked` if no password was looked at. Undefined leaves it to the rules of "said". */
+/** The result of an attempt. `unchecked`: no password was checked. Undefined: the rules of "said" apply. */
 export type LoginVerdict = "succeeded" | "failed" | "unchecked" | undefined;
 
-/** How an attempt is judged of which the handler says nothing. */
+/** The rule for attempts whose result the handler does not report. */
 export type LoginOutcome<Raw = unknown> =
   "said" | "status" | ((raw: Raw, facts: Facts, status: number) => LoginVerdict | Promise<LoginVerdict>);
 
 export interface ThrottleLoginOptions<Raw = unknown> extends DenyOptions {
-  /** Whose account an attempt is for: what the request names, whether there is such an account or not. */
+  /** Returns the name of the account in the request, whether or not such an account exists. */
   readonly account: Of<unknown, Raw>;
-  /** Tells several throttles apart. @default "login" */
+  /** Name of the throttle. Throttles of one name share their counters. @default "login" */
   readonly name?: string | undefined;
-  /** For an account and an address together, or an account and a trusted device. @default { limit: 5, window: "1m" } */
+  /** Limit for an account at one address, or on one trusted device. @default { limit: 5, window: "1m" } */
   readonly pair?: AttemptLimitOptions | undefined;
-  /** For an address, over all accounts. @default { limit: 30, window: "15m" } */
+  /** Limit for an address, over all accounts. @default { limit: 30, window: "15m" } */
   readonly ip?: AttemptLimitOptions | undefined;
-  /** For an account, over all addresses where it has not signed in before. @default { limit: 50, window: "1h" } */
+  /** Limit for an account, over all addresses at which it has not signed in before. @default { limit: 50, window: "1h" } */
   readonly accountLimit?: AttemptLimitOptions | undefined;
   /**
-   * When `accountLimit` is exhausted: `"delay"` lets one attempt pass in every `pace`; `"step-up"` lets all pass with
-   * `stepUp: true`, for a handler that then asks for more than a password.
+   * Policy when `accountLimit` is exhausted. `"delay"` lets one attempt pass in every `pace`. `"step-up"` lets all attempts pass
+   * with `stepUp: true`: the handler must then ask for more than a password.
    * @default "delay"
    */
   readonly onAccountLimit?: "delay" | "step-up" | undefined;
-  /** @default "10s" */
+  /** Minimum time between two attempts for an account whose limit is exhausted. @default "10s" */
   readonly pace?: Duration | undefined;
-  /** A pair whose attempts are used up by failures waits for its window, then twice as long each time, up to this. @default "1h" */
+  /** Longest block of an account at an address. The first block lasts for the window of `pair`, each further one twice as long. @default "1h" */
   readonly longestBlock?: Duration | undefined;
-  /** Gives devices on which an account has signed in before a counter of their own. @default no device is trusted */
+  /** Gives each device on which an account has signed in before counters of its own. @default no device is trusted */
   readonly device?: LoginDeviceOptions<Raw> | undefined;
   /**
-   * How an attempt is judged of which the handler says nothing, by the status of its response. `"said"`: 400, 401, 403 and 422
-   * are failures, 5xx a fault that takes the attempt back from the account; after any other the attempt stays counted, so
-   * that a success must be said. `"status"`: as that, and 2xx is a success; only where no wrong password is answered 2xx. A
-   * function is asked for each status but that of a response whose client has gone.
+   * The result of an attempt that the handler does not report, by the status of the response. `"said"`: 400, 401, 403 and 422
+   * are failures, and 5xx is a fault, which takes the attempt back from the account. After any other status the attempt stays
+   * counted, so that the handler must report a success. `"status"`: the same, and 2xx is a success; use it only if no wrong
+   * password is answered with 2xx. A function is called with every status, except for a response whose client has gone.
    * @default "said"
    */
   readonly outcome?: LoginOutcome<Raw> | undefined;
-  /** How many logins may be under way at once in this process; others wait up to 5 s. @default the number of CPUs, at most 4 */
+  /** Maximum number of sign-ins in progress in this process. Others wait up to 5 s. @default the number of CPUs, at most 4 */
   readonly parallel?: number | undefined;
-  /** While the store is down: half of each limit, counted in this process (divided by `instances`), or 503. @default "local" */
+  /** Policy while the store is down. `"local"`: this process counts, with half of each limit divided by `instances`. `"deny"`: 503. @default "local" */
   readonly onStoreError?: "local" | "deny" | undefined;
 }
 
@@ -78,7 +79,7 @@ export interface ResolvedLogin<Raw> {
   readonly pair: ResolvedAttemptLimit;
   readonly ip: ResolvedAttemptLimit;
   readonly accountLimit: ResolvedAttemptLimit;
-  /** Undefined: step-up. */
+  /** Undefined for step-up. */
   readonly paceMs: number | undefined;
   readonly longestBlockMs: number;
   readonly device:
@@ -94,20 +95,20 @@ export interface ResolvedLogin<Raw> {
   readonly onStoreError: "local" | "deny";
 }
 
-const known = [
+const knownOptions = [
   ...["account", "name", "pair", "ip", "accountLimit", "onAccountLimit", "pace", "longestBlock", "device", "parallel"],
   ...["onStoreError", "onDeny", "outcome"],
 ];
-const longestWindowMs = 24 * 86_400_000;
+const maxWindowMs = 24 * 86_400_000;
 
 export function resolveThrottleLogin<Raw>(options: ThrottleLoginOptions<Raw>): ResolvedLogin<Raw> {
-  checkObject("throttleLogin()", options, known);
+  checkObject("throttleLogin()", options, knownOptions);
   const { account, pair, ip, accountLimit, onAccountLimit = "delay", pace, longestBlock = "1h", device } = options;
   const { parallel = Math.min(4, availableParallelism()), onStoreError = "local", outcome = "said" } = options;
   if (typeof account !== "function")
     throw optionError(
       "throttleLogin().account",
-      "must be a function that returns whose account it is, such as (req) => req.body?.username",
+      "must be a function that returns the name of the account, such as (req) => req.body?.username",
     );
   checkOneOf("throttleLogin().onAccountLimit", onAccountLimit, ["delay", "step-up"]);
   checkOneOf("throttleLogin().onStoreError", onStoreError, ["local", "deny"]);
@@ -122,7 +123,7 @@ export function resolveThrottleLogin<Raw>(options: ThrottleLoginOptions<Raw>): R
     ip: resolveAttemptLimit("throttleLogin().ip", ip, 30, "15m"),
     accountLimit: resolveAttemptLimit("throttleLogin().accountLimit", accountLimit, 50, "1h"),
     paceMs: onAccountLimit === "delay" ? durationMs("throttleLogin().pace", pace ?? "10s", 3_600_000) : undefined,
-    longestBlockMs: durationMs("throttleLogin().longestBlock", longestBlock, longestWindowMs),
+    longestBlockMs: durationMs("throttleLogin().longestBlock", longestBlock, maxWindowMs),
     device: device === undefined ? undefined : resolveDevice(device),
     outcome,
     parallel,
@@ -138,13 +139,13 @@ export function resolveThrottleName(option: string, name: unknown = "login"): st
 function resolveAttemptLimit(
   option: string,
   options: AttemptLimitOptions = {},
-  usualLimit: number,
-  usualWindow: Duration,
+  defaultLimit: number,
+  defaultWindow: Duration,
 ): ResolvedAttemptLimit {
   checkObject(option, options, ["limit", "window"]);
-  const { limit = usualLimit, window = usualWindow } = options;
+  const { limit = defaultLimit, window = defaultWindow } = options;
   checkInteger(`${option}.limit`, limit, 1, 1_000_000_000);
-  return { limit, windowMs: durationMs(`${option}.window`, window, longestWindowMs) };
+  return { limit, windowMs: durationMs(`${option}.window`, window, maxWindowMs) };
 }
 
 function resolveDevice<Raw>(options: LoginDeviceOptions<Raw>): ResolvedLogin<Raw>["device"] {
@@ -152,10 +153,11 @@ function resolveDevice<Raw>(options: LoginDeviceOptions<Raw>): ResolvedLogin<Raw
   const { secret, lifetime = "90d", cookie = "__Host-device", token } = options;
   const isText = typeof secret === "string";
   if (!(isText || secret instanceof Uint8Array) || (isText ? Buffer.byteLength(secret) : secret.length) < 32)
-    throw optionError("throttleLogin().device.secret", "must be at least 32 bytes, random and the same everywhere");
-  checkString("throttleLogin().device.cookie", cookie);
-  if (!/^[\w!#$%&'*+.^`|~-]+$/.test(cookie))
-    throw optionError("throttleLogin().device.cookie", "must be the name of a cookie, such as __Host-device");
+    throw optionError(
+      "throttleLogin().device.secret",
+      "must be at least 32 bytes, random and the same in all processes",
+    );
+  checkCookieName("throttleLogin().device.cookie", cookie, { secure: true, path: "/" });
   if (token !== undefined) checkFunction("throttleLogin().device.token", token);
   return { secret, lifetimeMs: durationMs("throttleLogin().device.lifetime", lifetime), cookie, token };
 }

@@ -2,19 +2,19 @@ import type { GateExchange } from "../request/state.js";
 import type { LoginOutcome } from "./options.js";
 import type { AttemptResult } from "../store/ports/logins.js";
 
-/** Those by which handlers say that a password was wrong, or that nobody has the name. */
-const failures = new Set([400, 401, 403, 422]);
+/** Statuses of a handler that found the password wrong, or no account of that name. */
+const failureStatuses = new Set([400, 401, 403, 422]);
 
 /**
- * What became of an attempt of which the handler said nothing, by the status of its response; undefined if that does not
- * tell: then the attempt stays counted, and nothing is forgotten. Rejects if the application's function throws.
+ * The result of an attempt that the handler did not report, by the status of the response. Undefined if the status does not
+ * tell: then the attempt stays counted, and no counter is reset. Rejects if the function of the application throws.
  */
-export async function judgeStatus<Raw>(
+export async function resultOfStatus<Raw>(
   outcome: LoginOutcome<Raw>,
   { raw, state }: GateExchange<Raw>,
   status: number,
 ): Promise<AttemptResult | undefined> {
-  // The client went away, and may have seen what it wanted to know.
+  // The client went away, and may have seen the result.
   if (status === 0) return undefined;
   if (typeof outcome === "function") {
     const answer: unknown = await outcome(raw, state.facts, status);
@@ -22,7 +22,7 @@ export async function judgeStatus<Raw>(
     if (answer !== undefined) throw new TypeError("no outcome");
   }
   if (status >= 500) return "interrupted";
-  if (failures.has(status)) return "failed";
+  if (failureStatuses.has(status)) return "failed";
   return outcome === "status" && isSuccess(status) ? "succeeded" : undefined;
 }
 

@@ -1,44 +1,44 @@
-/** Gives a turn back; further calls do nothing. */
+/** Releases a permit. Further calls do nothing. */
 export type Release = () => void;
 
 export interface SemaphoreOptions {
-  /** How many may have a turn at once. */
+  /** Number of permits. */
   readonly parallel: number;
-  /** How long one may wait for a turn. */
-  readonly patienceMs: number;
-  /** How many may wait. */
-  readonly mostWaiting: number;
-  /** A turn ends after this time, whatever became of the work. */
-  readonly longestMs: number;
+  /** Longest wait for a permit. */
+  readonly waitTimeoutMs: number;
+  /** Most callers that wait at a time. */
+  readonly maxWaiting: number;
+  /** A permit is released after this time, even if the work goes on. */
+  readonly maxHoldMs: number;
 }
 
 interface Waiting {
-  readonly settle: (release: Release | undefined) => void;
+  readonly finish: (release: Release | undefined) => void;
 }
 
 /**
- * Bounds how much work of a kind goes on at once, in the order of asking. Password hashes are made to be slow: a few hundred
- * at once would take the processor from everybody for seconds.
+ * Bounds the sign-ins in progress. Permits are given in the order of the calls. Password hashes are slow by design: a few
+ * hundred at a time would block the processor for seconds.
  */
 export class Semaphore {
   readonly #options: SemaphoreOptions;
   readonly #waiting = new Set<Waiting>();
-  #taken = 0;
+  #held = 0;
 
   constructor(options: SemaphoreOptions) {
     this.#options = options;
   }
 
-  /** How to give the turn back; undefined if there was none in time, or the caller went away. */
-  take(signal?: AbortSignal): Promise<Release | undefined> {
-    const { parallel, mostWaiting, patienceMs } = this.#options;
-    if (this.#taken < parallel) return Promise.resolve(this.#start());
-    if (this.#waiting.size >= mostWaiting || signal?.aborted === true) return Promise.resolve(undefined);
+  /** Resolves to the release of a permit. Undefined if there was none in time, or if the caller went away. */
+  acquire(signal?: AbortSignal): Promise<Release | undefined> {
+    const { parallel, maxWaiting, waitTimeoutMs } = this.#options;
+    if (this.#held < parallel) return Promise.resolve(this.#start());
+    if (this.#waiting.size >= maxWaiting || signal?.aborted === true) return Promise.resolve(undefined);
     return new Promise((resolve) => {
-      const giveUp = (): void => entry.settle(undefined);
-      const timer = setTimeout(giveUp, patienceMs);
+      const giveUp = (): void => entry.finish(undefined);
+      const timer = setTimeout(giveUp, waitTimeoutMs);
       const entry: Waiting = {
-        settle: (release) => {
+        finish: (release) => {
           clearTimeout(timer);
           signal?.removeEventListener("abort", giveUp);
           this.#waiting.delete(entry);
@@ -51,17 +51,17 @@ export class Semaphore {
   }
 
   #start(): Release {
-    this.#taken += 1;
-    let over = false;
+    this.#held += 1;
+    let released = false;
     const release = (): void => {
-      if (over) return;
-      over = true;
+      if (released) return;
+      released = true;
       clearTimeout(timer);
-      this.#taken -= 1;
+      this.#held -= 1;
       const [next] = this.#waiting;
-      next?.settle(this.#start());
+      next?.finish(this.#start());
     };
-    const timer = setTimeout(release, this.#options.longestMs).unref();
+    const timer = setTimeout(release, this.#options.maxHoldMs).unref();
     return release;
   }
 }

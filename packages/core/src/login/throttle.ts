@@ -1,4 +1,4 @@
-import { findCookies } from "../auth/credentials.js";
+import { findCookies } from "../http/cookies.js";
 import { canonicalAddress } from "../http/address.js";
 import { handlerPatienceMs, onRequestDone } from "../http/handler-end.js";
 import { retryAfter } from "../http/fields.js";
@@ -19,16 +19,16 @@ import { StoreFault } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { createAttempt } from "./attempt.js";
-import { createDeviceTokens } from "./device.js";
+import { createDeviceTokens } from "./device-token.js";
 import { normalizeAccount } from "./account-name.js";
-import { accountKeys, knownMs, memoryMs, placeKeys } from "./login-keys.js";
-import { isSuccess, judgeStatus } from "./outcome.js";
+import { accountKeys, knownMs, memoryMs, accountAndIpKeys } from "./login-keys.js";
+import { isSuccess, resultOfStatus } from "./outcome.js";
 import { Semaphore } from "./semaphore.js";
 import { LoginWarnings } from "./warnings.js";
 
 export interface LoginServices {
   readonly store: LoginStore;
-  /** Counts in this process while the store is down. */
+  /** Counts in this process, while the store is down. */
   readonly local: LoginStore;
   readonly keys: Keyspace;
   readonly telemetry: Telemetry;
@@ -39,36 +39,43 @@ export interface LoginServices {
   readonly now: () => number;
 }
 
-/** Longer than this nobody waits for an answer to a login. */
-const patienceMs = 5000;
-const mostWaiting = 1000;
-/** Longer than any handler needs for a login: one that never answers must not keep its turn. */
-const longestTurnMs = 60_000;
-/** As the other services count failures. */
+/** Longest wait for the semaphore. */
+const waitTimeoutMs = 5000;
+const maxWaiting = 1000;
+/** Longer than any handler needs for a login. A handler that never responds must not keep its permit. */
+const maxHoldMs = 60_000;
+/** The window in which other services count failures. */
 const failuresMs = 60_000;
 
-/** An attempt that was counted, and where. */
+/** Causes by the counter that refuses the attempt. */
+const refusalCauses = {
+  address: "too many attempts from this address or device",
+  pair: "too many attempts for this account from this address or device",
+  account: "too many attempts for this account",
+} as const;
+
+/** An attempt that was counted, and the store that counted it. */
 interface Charged {
   readonly store: Pick<LoginStore, "settle">;
   readonly question: AttemptQuestion;
   readonly answer: AttemptAnswer;
 }
 
-/** What is told of an attempt, once. */
-interface Settling {
-  readonly isSaid: () => boolean;
+/** The result of an attempt, which is recorded once. */
+interface Resolution {
+  readonly isResolved: () => boolean;
   /** The first call counts; later ones wait for it. */
-  readonly settle: (result: AttemptResult, account: string) => Promise<void>;
+  readonly resolve: (result: AttemptResult, account: string) => Promise<void>;
 }
 
 /**
- * The check in front of a login route. An attempt is counted before its password is looked at, so that no number of parallel
- * guesses gets past a limit, and taken back when it succeeds.
+ * The check in front of a login route. An attempt is counted before its password is checked, so that parallel guesses cannot
+ * exceed a limit, and it is taken back when it succeeds.
  */
 export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginServices): Check<Raw> {
   const { name, onStoreError } = options;
   const { keys, store, local, telemetry, logger, now } = services;
-  const turns = new Semaphore({ parallel: options.parallel, patienceMs, mostWaiting, longestMs: longestTurnMs });
+  const semaphore = new Semaphore({ parallel: options.parallel, waitTimeoutMs, maxWaiting, maxHoldMs });
   const device =
     options.device === undefined
       ? undefined
@@ -79,7 +86,8 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     const { state } = exchange;
     if (state.isDone(options)) return allowed;
     const account = normalizeAccount(await options.account(exchange.raw, state.facts));
-    if (account === undefined) return deny("account_missing", { cause: "the request names no account to sign in to" });
+    if (account === undefined)
+      return deny("account_missing", { cause: "the request does not name an account to sign in to" });
     state.markDone(options);
     const trusted = device?.tokens.read(await readDeviceToken(exchange), account);
     const charged = await charge(createQuestion(exchange, account, trusted), account);
@@ -87,50 +95,50 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     const { answer } = charged;
     if (answer.refusedBy !== undefined)
       return deny("attempts_exceeded", {
-        cause: `too many attempts: ${answer.refusedBy}`,
+        cause: refusalCauses[answer.refusedBy],
         headers: [retryAfter(answer.retryMs / 1000)],
       });
-    const settling = openSettling(charged, account, exchange.ip);
-    const release = await turns.take(exchange.signal);
+    const resolution = openResolution(charged, account, exchange.ip);
+    const release = await semaphore.acquire(exchange.signal);
     if (release === undefined) {
-      await settling.settle("unchecked", account);
-      return unavailable("too many logins are under way", "capacity_exceeded");
+      await resolution.resolve("unchecked", account);
+      return unavailable("too many sign-ins are in progress", "capacity_exceeded");
     }
-    // A client who reads slowly, or waits behind another response, keeps no turn that its handler needs no more.
+    // A client that reads slowly, or waits behind another response, must not keep the permit after its handler has ended.
     exchange.onHandled(release);
-    // A handler does not know that its client has gone, and works on: otherwise aborting would get around the bound.
+    // A handler goes on when its client has gone. So the permit is kept: otherwise aborted requests would exceed the bound.
     onRequestDone(exchange, handlerPatienceMs, (status) => {
       release();
-      void conclude(exchange, account, settling, status);
+      void conclude(exchange, account, resolution, status);
     });
     const attempt = createAttempt({
       account,
       stepUp: answer.exhausted && options.paceMs === undefined,
       trustedDevice: trusted !== undefined,
       device,
-      settle: (result, signedIn) => {
+      resolve: (result, signedIn) => {
         release();
-        return settling.settle(result, signedIn);
+        return resolution.resolve(result, signedIn);
       },
     });
     state.setLoginAttempt(attempt);
     return allowed;
   };
 
-  /** Settles an attempt of which the handler has said nothing. */
+  /** Records the result of an attempt that the handler did not report. */
   async function conclude(
     exchange: GateExchange<Raw>,
     account: string,
-    { isSaid, settle }: Settling,
+    { isResolved, resolve }: Resolution,
     status: number,
   ): Promise<void> {
-    if (isSaid()) return;
+    if (isResolved()) return;
     try {
-      const result = await judgeStatus(options.outcome, exchange, status);
-      if (result !== undefined) await settle(result, account);
-      else if (isSuccess(status) && !isSaid()) warnings.unsaid();
+      const result = await resultOfStatus(options.outcome, exchange, status);
+      if (result !== undefined) await resolve(result, account);
+      else if (isSuccess(status) && !isResolved()) warnings.unreportedSuccess();
     } catch {
-      warnings.unjudged();
+      warnings.failedOutcome();
     }
   }
 
@@ -140,22 +148,22 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
   }
 
   function createQuestion(exchange: GateExchange<Raw>, account: string, trusted: string | undefined): AttemptQuestion {
-    const own = accountKeys(keys, name, account);
-    const { owner, spelling, pardonKey, paceKey } = own;
+    const ownKeys = accountKeys(keys, name, account);
+    const { owner, spelling, pardonKey, paceKey } = ownKeys;
     if (trusted !== undefined) {
-      const place = keys.digest(trusted);
-      const pair = { key: keys.login(name, "device", owner, place), spelling, ...options.pair };
-      // The device stands for its address, or whoever provokes faults there would never be out of attempts.
-      const address = { key: keys.login(name, "device-ip", owner, place), ...options.ip };
-      return { address, pair, pardonKey, account: undefined };
+      const device = keys.digest(trusted);
+      const accountAndDevice = { key: keys.login(name, "device", owner, device), spelling, ...options.pair };
+      // The device has an address counter too: otherwise a client that provokes faults would never run out of attempts.
+      const address = { key: keys.login(name, "device-ip", owner, device), ...options.ip };
+      return { address, pair: accountAndDevice, pardonKey, account: undefined };
     }
     const address = addressOf(exchange.ip);
-    const { pairKey, knownKey } = placeKeys(keys, name, own, address);
+    const { pairKey, knownKey } = accountAndIpKeys(keys, name, ownKeys, address);
     return {
       address: { key: keys.login(name, "ip", address), ...options.ip },
       pair: { key: pairKey, spelling, ...options.pair },
       pardonKey,
-      account: { keys: own.counters, ...options.accountLimit, knownKey, paceKey, paceMs: options.paceMs },
+      account: { keys: ownKeys.counters, ...options.accountLimit, knownKey, paceKey, paceMs: options.paceMs },
     };
   }
 
@@ -166,20 +174,20 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
   async function charge(question: AttemptQuestion, account: string): Promise<Charged | Denied> {
     const answer = await store.charge(question);
     if (!(answer instanceof StoreFault)) return { store, question, answer };
-    const stricter = onStoreError === "local" ? makeStricter(question, services.instances) : undefined;
-    const instead = stricter === undefined ? answer : await local.charge(stricter);
-    const isAdmitted = !(instead instanceof StoreFault) && instead.refusedBy === undefined;
+    const stricter = onStoreError === "local" ? stricterQuestion(question, services.instances) : undefined;
+    const fallback = stricter === undefined ? answer : await local.charge(stricter);
+    const isAdmitted = !(fallback instanceof StoreFault) && fallback.refusedBy === undefined;
     telemetry.degraded("login", onStoreError, answer.kind, isAdmitted ? "allowed" : "denied");
-    // No password is looked at, so that nobody has guessed.
+    // No password is checked, so this was no guess.
     if (!isAdmitted) void store.settle({ ...outcomeOf(question, account), counted: undefined, result: "unchecked" });
-    return stricter === undefined || instead instanceof StoreFault
+    return stricter === undefined || fallback instanceof StoreFault
       ? unavailable(`the store cannot count: ${answer.kind}`)
-      : { store: withoutAnswer(question), question: stricter, answer: instead };
+      : { store: withoutAnswer(question), question: stricter, answer: fallback };
   }
 
   /**
-   * Where to settle an attempt that was counted in process. The store may have counted it, and those before it, although its
-   * replies were lost: a failure stays counted in both places.
+   * Records the result of an attempt that was counted in process. The store may have counted it too, although its reply was
+   * lost: a failure stays counted in both.
    */
   function withoutAnswer(question: AttemptQuestion): Charged["store"] {
     return {
@@ -190,7 +198,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     };
   }
 
-  /** What an outcome says of every attempt. */
+  /** The parts of an outcome that are the same for every result. */
   function outcomeOf(
     question: AttemptQuestion,
     account: string,
@@ -203,36 +211,39 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     };
   }
 
-  /** A failure to settle costs comfort, never safety: the attempt stays counted. */
-  function openSettling(
+  /** If the result cannot be recorded, the attempt stays counted: that is safe. */
+  function openResolution(
     { store: counting, question, answer }: Charged,
     account: string,
     ip: string | undefined,
-  ): Settling {
+  ): Resolution {
     let first: Promise<void> | undefined;
 
-    async function settle(result: AttemptResult, signedIn: string): Promise<void> {
+    async function record(result: AttemptResult, signedIn: string): Promise<void> {
       if (result === "succeeded") warnings.succeeded(keys.digest(signedIn));
       await counting.settle({
         ...outcomeOf(question, account),
         counted: answer.counted,
         result,
-        signedIn: signedIn === account ? undefined : placeOf(signedIn, ip),
+        signedIn: signedIn === account ? undefined : knownAddressOf(signedIn, ip),
       });
     }
 
-    return { isSaid: () => first !== undefined, settle: (result, signedIn) => (first ??= settle(result, signedIn)) };
+    return {
+      isResolved: () => first !== undefined,
+      resolve: (result, signedIn) => (first ??= record(result, signedIn)),
+    };
   }
 
-  function placeOf(account: string, ip: string | undefined): KnownAddress {
-    const own = accountKeys(keys, name, account);
-    const { pairKey, knownKey } = placeKeys(keys, name, own, addressOf(ip));
-    return { pair: { key: pairKey, spelling: own.spelling }, knownKey };
+  function knownAddressOf(account: string, ip: string | undefined): KnownAddress {
+    const ownKeys = accountKeys(keys, name, account);
+    const { pairKey, knownKey } = accountAndIpKeys(keys, name, ownKeys, addressOf(ip));
+    return { pair: { key: pairKey, spelling: ownKeys.spelling }, knownKey };
   }
 }
 
-/** Half of each limit, and this process' part of that. */
-function makeStricter(question: AttemptQuestion, instances: number): AttemptQuestion {
+/** Half of each limit, divided by the number of processes. */
+function stricterQuestion(question: AttemptQuestion, instances: number): AttemptQuestion {
   const { address, pair, account } = question;
   return {
     ...question,

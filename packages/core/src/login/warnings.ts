@@ -4,7 +4,7 @@ import type { Logger } from "../telemetry/logger.js";
 import type { LoginWarning, Telemetry } from "../telemetry/telemetry.js";
 
 export interface LoginWarningsOptions {
-  /** Of the throttle. */
+  /** Name of the throttle. */
   readonly name: string;
   readonly logger: Logger;
   readonly telemetry: Telemetry;
@@ -12,63 +12,63 @@ export interface LoginWarningsOptions {
   readonly now: () => number;
 }
 
-/** More than so many sign-ins of one account in a minute are probably none, or wrong passwords that count as right. */
-const mostSuccesses = 20;
+/** More sign-ins of one account in a minute are suspicious: wrong passwords may be reported as right. */
+const maxSuccesses = 20;
 const minuteMs = 60_000;
-const mostAccounts = 5000;
+const maxAccounts = 5000;
 
-/** What a throttle finds odd about the way it is used: counted always, and logged without names. */
+/** Warnings about the use of a throttle. Each is counted; logs contain no names. */
 export class LoginWarnings {
   readonly #options: LoginWarningsOptions;
-  readonly #successes = new LRUCache<string, { count: number; readonly until: number }>({ max: mostAccounts });
-  readonly #said = new Set<LoginWarning>();
-  #quietUntil = 0;
+  readonly #successes = new LRUCache<string, { count: number; readonly until: number }>({ max: maxAccounts });
+  readonly #logged = new Set<LoginWarning>();
+  #mutedUntil = 0;
 
   constructor(options: LoginWarningsOptions) {
     this.#options = options;
   }
 
-  /** A 2xx of which nobody said that it was a success. Logged once. */
-  unsaid(): void {
+  /** A 2xx response for which the handler reported no success. Logged once. */
+  unreportedSuccess(): void {
     this.#once(
       "unsaid_success",
-      "a login was answered 2xx without a word of success, so the attempt stays counted: call succeed() of the attempt (or " +
+      "a login was answered 2xx, but no success was reported, so the attempt stays counted: call succeed() of the attempt (or " +
         'tokens.issue({ attempt }), deviceCookie()) when the password is right, or set outcome: "status" if no wrong ' +
         "password is ever answered 2xx",
     );
   }
 
-  /** The function `outcome` threw, or answered what is no outcome. Logged once. */
-  unjudged(): void {
+  /** The function `outcome` threw, or returned an invalid value. Logged once. */
+  failedOutcome(): void {
     this.#once(
       "outcome_failed",
       'outcome must return "succeeded", "failed", "unchecked" or undefined, and must not throw',
     );
   }
 
-  /** A sign-in of an account, which is a digest. Logged at most once a minute. */
+  /** A sign-in of an account, given as a digest. Too many are logged at most once a minute. */
   succeeded(account: string): void {
     const now = this.#options.now();
-    let tally = this.#successes.get(account);
-    if (tally === undefined || tally.until <= now) {
-      tally = { count: 0, until: now + minuteMs };
-      this.#successes.set(account, tally);
+    let counter = this.#successes.get(account);
+    if (counter === undefined || counter.until <= now) {
+      counter = { count: 0, until: now + minuteMs };
+      this.#successes.set(account, counter);
     }
-    tally.count += 1;
-    if (tally.count !== mostSuccesses + 1) return;
+    counter.count += 1;
+    if (counter.count !== maxSuccesses + 1) return;
     this.#options.telemetry.loginWarned(this.#options.name, "frequent_success");
-    if (this.#quietUntil > now) return;
-    this.#quietUntil = now + minuteMs;
+    if (this.#mutedUntil > now) return;
+    this.#mutedUntil = now + minuteMs;
     this.#log(
       "frequent_success",
-      `one account has signed in more than ${mostSuccesses} times in a minute: are wrong passwords said to be right?`,
+      `one account has signed in more than ${maxSuccesses} times in a minute: are wrong passwords reported as right?`,
     );
   }
 
   #once(warning: LoginWarning, problem: string): void {
     this.#options.telemetry.loginWarned(this.#options.name, warning);
-    if (this.#said.has(warning)) return;
-    this.#said.add(warning);
+    if (this.#logged.has(warning)) return;
+    this.#logged.add(warning);
     this.#log(warning, problem);
   }
 

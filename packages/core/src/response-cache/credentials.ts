@@ -1,5 +1,5 @@
 import type { TokenReader, TokenSource } from "../auth/credentials.js";
-import { findCookies } from "../auth/credentials.js";
+import { findCookies } from "../http/cookies.js";
 import type { Exchange } from "../http/exchange.js";
 import type { GateExchange } from "../request/state.js";
 import { isImplied } from "./implied-fields.js";

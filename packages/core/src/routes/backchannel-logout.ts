@@ -12,26 +12,26 @@ import type { ForeignLogout } from "../sessions/logout.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
 import type { StoreHealth } from "../store/ports/health.js";
 import { StoreFault } from "../store/ports/decisions.js";
-import { noStore, notRecorded, oauthError } from "./oauth.js";
-import { answerAt, checkPath, reply } from "./route.js";
-import { createTokenVerifier, isOurFault } from "./token-verifier.js";
+import { noStore, notRecorded, oauthError } from "./oauth-error.js";
+import { answerAt, checkPath, reply } from "./endpoint.js";
+import { createTokenVerifier, isUnverifiable } from "./token-verifier.js";
 
 export interface BackchannelLogoutOptions<Raw = unknown> {
-  /** The client id (or ids) under which this application is known to its OpenID providers: the `aud` of logout tokens. */
+  /** The client id (or ids) of this application at its OpenID providers: the `aud` of logout tokens. */
   readonly audience: string | readonly string[];
   /** @default "/backchannel-logout" */
   readonly path?: string | undefined;
-  /** Must the header say `logout+jwt`? `false` for providers that do not say so, if none of their other tokens fits. @default true */
+  /** Requires `logout+jwt` as `typ`. `false` is for providers that leave it out, if none of their other tokens is accepted here. @default true */
   readonly requireType?: boolean | undefined;
   /**
-   * Ends what the application keeps itself for that session or user. It may be called again for the same logout. If it
-   * fails the provider is told that the logout did.
+   * Ends the application's own state of the session or user. It may be called again for the same logout. If it fails, the
+   * logout fails for the provider too.
    * @default nothing
    */
   readonly onLogout?: ((logout: BackchannelLogout, raw: Raw) => void | Promise<void>) | undefined;
 }
 
-/** Who was logged out, and of what. */
+/** The user and the session that were logged out. */
 export interface BackchannelLogout {
   readonly issuer: string;
   /** The user, by the first claim of `auth.subjectClaim`; undefined if only the session is named. */
@@ -54,10 +54,10 @@ export interface LogoutServices<Raw> {
 }
 
 /**
- * The endpoint at which an OpenID provider says that somebody has logged out (OpenID Connect Back-Channel Logout 1.0).
+ * The endpoint at which an OpenID provider reports a logout (OpenID Connect Back-Channel Logout 1.0).
  *
- * What ends, ends before the token's use is recorded, and ends the same if it is done twice: so a provider that repeats a
- * logout because its answer was lost is heard, and a stolen logout token ends nothing that began after it.
+ * The sessions end before the use of the token is recorded, and ending them twice does no more. So a provider may repeat a
+ * logout whose response was lost, and a stolen logout token ends no session that began after it.
  */
 export function backchannelLogoutRoute<Raw>(
   options: BackchannelLogoutOptions<Raw>,
@@ -72,7 +72,7 @@ export function backchannelLogoutRoute<Raw>(
     throw optionError("backchannelLogout().audience", "is required: the client id that your OpenID provider knows");
   const audience = strings("backchannelLogout().audience", options.audience);
   if (auth === undefined || logOut === undefined)
-    throw optionError("revocation", "is off for this gate, or auth is missing, so nobody can be logged out");
+    throw optionError("revocation", "must not be false, and auth is required, for routes.backchannelLogout()");
   const { toleranceSeconds, scope } = auth;
   const rules = { toleranceSeconds, requireType };
   const verifier = createTokenVerifier(
@@ -95,7 +95,7 @@ export function backchannelLogoutRoute<Raw>(
       const token = form.kind === "invalid" ? undefined : onlyField(form.fields, "logout_token");
       if (typeof token !== "string" || token.length > maxCompactLength || !isCompactJws(token)) return refuse();
       const outcome = await verifier.verify(token);
-      if ("code" in outcome) return isOurFault(outcome, health) ? notRecorded() : refuse();
+      if ("code" in outcome) return isUnverifiable(outcome, health) ? notRecorded() : refuse();
       const { issuer, sessionId, issuedAt = 0, expiresAt, jti = "" } = outcome.auth;
       const user = userOf(outcome.auth);
       if (user === undefined && sessionId === undefined) return refuse();
@@ -111,7 +111,7 @@ export function backchannelLogoutRoute<Raw>(
     },
   });
 
-  /** Access tokens name the user by the first claim that they have: another one may be that of somebody else. */
+  /** Access tokens name the user by the first claim that they have. A later claim may name another user. */
   function userOf(named: Auth): Auth | undefined {
     return named.principal === "" || scope.isOfLaterClaim(named.principal) ? undefined : named;
   }
@@ -126,7 +126,7 @@ export function backchannelLogoutRoute<Raw>(
 
 const done = reply(200, "application/json", "", [noStore]);
 
-/** The same for every cause: whoever guesses learns nothing. */
+/** One response for every cause, so that guesses reveal nothing. */
 function refuse(): Reply {
-  return oauthError(400, "invalid_request", "The request carries no logout token that is valid here and new");
+  return oauthError(400, "invalid_request", "The logout token is missing, invalid or already used");
 }

@@ -2,17 +2,17 @@ import type { HealthMonitor } from "../health/monitor.js";
 import type { Reply } from "../http/verdict.js";
 import type { Check } from "../request/state.js";
 import { checkObject, optionError } from "../lib/validate.js";
-import { answerAt, checkPath, readMethods, replyJson } from "./route.js";
+import { answerAt, checkPath, readMethods, replyJson } from "./endpoint.js";
 
 export interface HealthRouteOptions<Raw = unknown> {
-  /** @default "/healthz" */
+  /** Path of the liveness check. @default "/healthz" */
   readonly livenessPath?: string | undefined;
-  /** @default "/readyz" */
+  /** Path of the readiness check. @default "/readyz" */
   readonly readinessPath?: string | undefined;
   /**
-   * Who is told the state of each dependency at the path of readiness: true for everybody who can ask, or a function of the
-   * request that answers exactly true. One that throws answers no: a load balancer must not take that for a process that
-   * is down. The status alone tells strangers nothing to plan an attack by.
+   * Adds the state of each dependency to the readiness response: `true` for every client, or a function of the request that
+   * returns exactly true. A function that throws counts as false, so that a load balancer does not see a failure. The state
+   * of dependencies could help an attacker.
    * @default false
    */
   readonly details?: boolean | ((raw: Raw) => boolean | Promise<boolean>) | undefined;
@@ -20,7 +20,7 @@ export interface HealthRouteOptions<Raw = unknown> {
 
 const uncached = [["Cache-Control", "no-store"]] as const;
 
-/** Liveness: the process answers. Readiness: it would not refuse requests for an outage; 503 otherwise. */
+/** Liveness: 200 while the process runs. Readiness: 503 while an outage makes the gate refuse requests, else 200. */
 export function healthRoutes<Raw>(options: HealthRouteOptions<Raw>, monitor: HealthMonitor<Raw>): Check<Raw> {
   checkObject("health()", options, ["livenessPath", "readinessPath", "details"]);
   const { livenessPath = "/healthz", readinessPath = "/readyz", details = false } = options;
@@ -31,19 +31,19 @@ export function healthRoutes<Raw>(options: HealthRouteOptions<Raw>, monitor: Hea
     throw optionError("health().details", "must be true, false, or a function of the request that answers true");
   const alive = replyJson(200, { status: "up" }, uncached);
 
-  function tellReadiness(detailed: boolean): Reply {
+  function replyReadiness(detailed: boolean): Reply {
     const { ready, status } = monitor.readiness();
     const { store, keys } = monitor.read();
     const dependencies = detailed ? { store, keys: { status: keys } } : undefined;
     return replyJson(ready ? 200 : 503, { status, dependencies }, uncached);
   }
 
-  async function askForDetails(mayKnow: Exclude<typeof details, boolean>, raw: Raw): Promise<Reply> {
+  async function replyWithDetailsIf(isAllowed: Exclude<typeof details, boolean>, raw: Raw): Promise<Reply> {
     try {
-      const answer: unknown = await mayKnow(raw);
-      return tellReadiness(answer === true);
+      const answer: unknown = await isAllowed(raw);
+      return replyReadiness(answer === true);
     } catch {
-      return tellReadiness(false);
+      return replyReadiness(false);
     }
   }
 
@@ -52,7 +52,7 @@ export function healthRoutes<Raw>(options: HealthRouteOptions<Raw>, monitor: Hea
     {
       methods: readMethods,
       path: readinessPath,
-      answer: ({ raw }) => (typeof details === "boolean" ? tellReadiness(details) : askForDetails(details, raw)),
+      answer: ({ raw }) => (typeof details === "boolean" ? replyReadiness(details) : replyWithDetailsIf(details, raw)),
     },
   );
 }

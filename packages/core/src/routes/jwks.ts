@@ -1,14 +1,14 @@
 import type { Check } from "../request/state.js";
 import type { ResolvedTokens } from "../sessions/options.js";
 import { checkObject, optionError } from "../lib/validate.js";
-import { answerAt, checkPath, readMethods, reply } from "./route.js";
+import { answerAt, checkPath, readMethods, reply } from "./endpoint.js";
 
 export interface JwksRouteOptions {
-  /** @default "/.well-known/jwks.json" */
+  /** Path of the key set. @default "/.well-known/jwks.json" */
   readonly path?: string | undefined;
 }
 
-/** Others fetch a new key when they meet its `kid`; an old one must go on being served for as long as its tokens live. */
+/** Verifiers fetch again for an unknown `kid`. A retired key must stay in the set while its tokens live. */
 const maxAgeSeconds = 300;
 
 /** The public keys that verify the gate's own tokens (RFC 7517). */

@@ -2,14 +2,14 @@ import type { Check } from "../request/state.js";
 import { checkObject } from "../lib/validate.js";
 import type { Metric } from "../telemetry/metrics.js";
 import { prometheusText } from "../telemetry/metrics.js";
-import { answerAt, checkPath, readMethods, reply } from "./route.js";
+import { answerAt, checkPath, readMethods, reply } from "./endpoint.js";
 
 export interface MetricsRouteOptions {
-  /** @default "/metrics" */
+  /** Path of the metrics. @default "/metrics" */
   readonly path?: string | undefined;
 }
 
-/** The gate's counters as Prometheus scrapes them. */
+/** The counters of the gate, in the text format of Prometheus. */
 export function metricsRoute<Raw>(options: MetricsRouteOptions, read: () => readonly Metric[]): Check<Raw> {
   checkObject("metrics()", options, ["path"]);
   const { path = "/metrics" } = options;

@@ -2,15 +2,15 @@ import type { Challenges } from "../guard/challenges.js";
 import type { Check } from "../request/state.js";
 import type { ResolvedAuth } from "../auth/resolve.js";
 import { checkObject, checkString, optionError } from "../lib/validate.js";
-import { answerAt, readMethods, replyJson } from "./route.js";
+import { answerAt, readMethods, replyJson } from "./endpoint.js";
 
-/** What clients may want to know besides what the gate knows itself (RFC 9728 2). */
+/** Members of the metadata that the gate does not know itself (RFC 9728 2). */
 export interface ResourceMetadataOptions {
-  /** The issuers clients may get tokens from. @default the issuers of `auth` */
+  /** `authorization_servers`: the issuers of tokens for this API. @default the issuers of `auth` */
   readonly authorizationServers?: readonly string[] | undefined;
-  /** `scopes_supported` @default left out */
+  /** `scopes_supported`. @default left out */
   readonly scopes?: readonly string[] | undefined;
-  /** `resource_name`, for people. @default left out */
+  /** `resource_name`, a name to show to users. @default left out */
   readonly name?: string | undefined;
   /** `resource_documentation`, a URL. @default left out */
   readonly documentation?: string | undefined;
@@ -18,7 +18,7 @@ export interface ResourceMetadataOptions {
 
 const wellKnown = "/.well-known/oauth-protected-resource";
 
-/** The protected resource metadata of an API (RFC 9728), and its address in the gate's challenges. */
+/** Serves the protected resource metadata of an API (RFC 9728), and puts its URL into the challenges of the gate. */
 export function resourceMetadata<Raw>(
   options: ResourceMetadataOptions,
   auth: ResolvedAuth<Raw> | undefined,

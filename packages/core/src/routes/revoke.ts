@@ -11,34 +11,33 @@ import { checkFunction, checkObject, optionError } from "../lib/validate.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { StoreHealth } from "../store/ports/health.js";
 import { StoreFault } from "../store/ports/decisions.js";
-import type { OAuthClients } from "./clients.js";
-import { resolveClients } from "./clients.js";
-import type { ClientCredentials } from "./oauth.js";
-import { noStore, notRecorded, oauthError, readClient } from "./oauth.js";
-import { answerAt, checkPath, reply } from "./route.js";
-import { createTokenVerifier, isOurFault } from "./token-verifier.js";
+import type { ClientCredentials, OAuthClients } from "./client-authentication.js";
+import { readClient, resolveClients } from "./client-authentication.js";
+import { noStore, notRecorded, oauthError } from "./oauth-error.js";
+import { answerAt, checkPath, reply } from "./endpoint.js";
+import { createTokenVerifier, isUnverifiable } from "./token-verifier.js";
 
 export interface RevokeRouteOptions<Raw = unknown> {
-  /** @default "/revoke" */
+  /** Path of the endpoint. @default "/revoke" */
   readonly path?: string | undefined;
   /**
-   * The clients that may revoke tokens, by their ids: `{ web: { secret }, app: { public: true } }`. They show their secret by
-   * HTTP Basic or in the form (RFC 6749 2.3.1), and it is compared in constant time. A token that names another client in
-   * `client_id` or `azp` is then refused.
-   * @default whoever has a token may revoke it
+   * The clients that may revoke tokens, by their ids: `{ web: { secret }, app: { public: true } }`. A client sends its secret
+   * by HTTP Basic or in the form (RFC 6749 2.3.1). Secrets are compared in constant time. A token that names another client in
+   * `client_id` or `azp` is refused.
+   * @default every client that has a token may revoke it
    */
   readonly clients?: OAuthClients | undefined;
   /**
-   * Instead of `clients`, for clients that are kept elsewhere: says whether the client may revoke tokens; exactly true is
-   * yes. It gets what the request says of the client (undefined if nothing), and the request. Compare secrets with
-   * `crypto.timingSafeEqual()`, and refuse a client whose own secret is unknown.
-   * @default whoever has a token may revoke it
+   * Authenticates clients that are not in a list: returns exactly true if the client may revoke tokens. Gets the credentials in
+   * the request (undefined if there are none), and the request. Compare secrets with `crypto.timingSafeEqual()`, and refuse a
+   * client whose secret you do not know. Excludes `clients`.
+   * @default every client that has a token may revoke it
    */
   readonly authenticateClient?:
     ((client: ClientCredentials | undefined, raw: Raw) => boolean | Promise<boolean>) | undefined;
 }
 
-/** Ends the session of a refresh token. Resolves to whether it was one of ours. */
+/** Ends the session of a refresh token. Resolves to whether the token was issued here. */
 export type RevokeRefreshToken = (token: string) => Promise<boolean>;
 
 export interface RevokeServices<Raw> {
@@ -52,13 +51,13 @@ export interface RevokeServices<Raw> {
   readonly now: () => number;
 }
 
-/** Longer than a token lives: it may begin to be good at any time. */
-const anyTimeSeconds = 10 * 366 * 86_400;
+/** Longer than a token lives: the token may become valid at any time in the future. */
+const maxNotBeforeSeconds = 10 * 366 * 86_400;
 
 /**
- * Token revocation (RFC 7009): verifies what it revokes, so that nobody fills the store with tokens that nobody has, and
- * answers 200 also for a token that is unknown or has expired: the client's aim is reached. It verifies less than the guard
- * does: what is refused today, since it is not valid yet or `auth.validate` says so, may pass tomorrow.
+ * Token revocation (RFC 7009). It verifies tokens before it revokes them, so that nobody can fill the store with invented
+ * tokens. An unknown or expired token gets 200 too: it is not valid any more. It verifies less than the guard: a token that
+ * is not valid yet, or that `auth.validate` refuses, may become valid later.
  */
 export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: RevokeServices<Raw>): Check<Raw> {
   checkObject("revoke()", options, ["path", "clients", "authenticateClient"]);
@@ -72,11 +71,11 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
   const authenticateClient: RevokeRouteOptions<Raw>["authenticateClient"] =
     clients === undefined ? options.authenticateClient : resolveClients("revoke().clients", clients);
   if (auth === undefined || revocations === undefined)
-    throw optionError("revocation", "is off for this gate, or auth is missing, so routes.revoke() can revoke nothing");
+    throw optionError("revocation", "must not be false, and auth is required, for routes.revoke()");
   const verifier = createTokenVerifier(
     auth,
     ({ rules }) => ({
-      rules: { ...rules, toleranceSeconds: anyTimeSeconds, exactExpiry: true, maxTokenAgeSeconds: undefined },
+      rules: { ...rules, toleranceSeconds: maxNotBeforeSeconds, exactExpiry: true, maxTokenAgeSeconds: undefined },
       refusalOf: (_header, claims, seconds) =>
         refusalOfNames(claims, rules) ??
         (Number(claims.exp) <= seconds ? untimelyToken("the token is expired") : undefined),
@@ -90,18 +89,18 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
     async answer(exchange) {
       const form = await readForm(exchange);
       if (form.kind === "too_large") return oauthError(413, "invalid_request", "The request is too large");
-      if (form.kind === "invalid") return oauthError(400, "invalid_request", "The request is no form");
+      if (form.kind === "invalid") return oauthError(400, "invalid_request", "The request body is not a form");
       const { fields } = form;
       const client = readClient(exchange, fields);
       if (client === null)
         return oauthError(
           400,
           "invalid_request",
-          "The request names its client in two ways, or in none that can be read",
+          "The request names its client twice, or in a way that cannot be read",
         );
       if (authenticateClient !== undefined && !(await isClient(client, exchange))) return unknownClient();
       const [token, hint] = [onlyField(fields, "token"), onlyField(fields, "token_type_hint")];
-      if (token === undefined) return oauthError(400, "invalid_request", "The request carries no token");
+      if (token === undefined) return oauthError(400, "invalid_request", "The request has no token");
       if (token === null || hint === null) return oauthError(400, "invalid_request", "A parameter is repeated");
       try {
         return await revoke(token, hint, authenticateClient === undefined ? undefined : client?.id);
@@ -117,7 +116,7 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
     return answer === true;
   }
 
-  /** The hint is for a server that must look a token up: this one sees what it is. */
+  /** The hint is for servers that must look a token up. Here the token itself shows its type. */
   async function revoke(token: string, hint: string | undefined, clientId: string | undefined): Promise<Reply> {
     const outcome = token.length <= maxCompactLength && isCompactJws(token) ? await verifier.verify(token) : undefined;
     if (outcome !== undefined && !("code" in outcome)) {
@@ -131,8 +130,8 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
     } else if (hint === "refresh_token") {
       return oauthError(400, "unsupported_token_type", "Refresh tokens are not revoked here");
     }
-    // Where nobody can say whether it is a good token, nobody may say that it is revoked.
-    return outcome !== undefined && "code" in outcome && isOurFault(outcome, health) ? notRecorded() : done;
+    // A token that could not be verified may be valid, so the response must not say that it is revoked.
+    return outcome !== undefined && "code" in outcome && isUnverifiable(outcome, health) ? notRecorded() : done;
   }
 }
 
@@ -144,7 +143,5 @@ function isIssuedTo(claims: Readonly<Record<string, unknown>>, clientId: string)
 }
 
 function unknownClient(): Reply {
-  return oauthError(401, "invalid_client", "The client is unknown, or has not shown that it is this client", [
-    ["WWW-Authenticate", "Basic"],
-  ]);
+  return oauthError(401, "invalid_client", "Client authentication failed", [["WWW-Authenticate", "Basic"]]);
 }

@@ -1,21 +1,38 @@
+import type { ResolvedAuth } from "../auth/resolve.js";
+import type { Challenges } from "../guard/challenges.js";
+import type { HealthMonitor } from "../health/monitor.js";
+import type { Check } from "../request/state.js";
+import type { Revocations } from "../revocation/revocations.js";
+import type { Logout } from "../sessions/logout.js";
+import type { ResolvedTokens } from "../sessions/options.js";
+import type { Keyspace } from "../store/keyspace.js";
+import type { DecisionStore } from "../store/ports/decisions.js";
+import type { StoreHealth } from "../store/ports/health.js";
+import type { Metric } from "../telemetry/metrics.js";
 import type { BackchannelLogoutOptions } from "./backchannel-logout.js";
+import { backchannelLogoutRoute } from "./backchannel-logout.js";
 import type { HealthRouteOptions } from "./health.js";
+import { healthRoutes } from "./health.js";
 import type { JwksRouteOptions } from "./jwks.js";
+import { jwksRoute } from "./jwks.js";
 import type { MetricsRouteOptions } from "./metrics.js";
+import { metricsRoute } from "./metrics.js";
 import type { ResourceMetadataOptions } from "./resource-metadata.js";
+import { resourceMetadata } from "./resource-metadata.js";
 import type { RevokeRouteOptions } from "./revoke.js";
+import { revokeRoute } from "./revoke.js";
 
-/** Middleware that answers paths of its own and lets all other requests pass: `app.use(gate.routes.resourceMetadata())`. */
+/** Middleware with paths of its own, which lets all other requests pass: `app.use(gate.routes.resourceMetadata())`. */
 export interface Routes<Raw, Middleware> {
   /**
-   * Tells clients which authorization servers and scopes this API knows (RFC 9728), at
-   * `/.well-known/oauth-protected-resource` followed by the path of `publicUrl`. From then on every challenge of the gate
-   * names that address in its parameter `resource_metadata`. Needs `publicUrl` and `auth`.
+   * The protected resource metadata (RFC 9728): authorization servers and scopes of this API, at
+   * `/.well-known/oauth-protected-resource` followed by the path of `publicUrl`. Every challenge of the gate then names its URL
+   * in the parameter `resource_metadata`. Needs `publicUrl` and `auth`.
    */
   resourceMetadata(options?: ResourceMetadataOptions): Middleware;
   /**
-   * Liveness at `/healthz`, always 200; readiness at `/readyz`, 503 while protected requests would be refused for an outage
-   * or after `drain()`. Both answer `{ status }` as JSON; option `details` says more.
+   * Liveness at `/healthz`, always 200. Readiness at `/readyz`, 503 after `drain()` and while an outage makes the gate refuse
+   * protected requests. Both respond with `{ status }` as JSON; the option `details` adds the state of each dependency.
    */
   health(options?: HealthRouteOptions<Raw>): Middleware;
   /**
@@ -23,13 +40,49 @@ export interface Routes<Raw, Middleware> {
    * key.
    */
   jwks(options?: JwksRouteOptions): Middleware;
-  /** Lets clients revoke their tokens (RFC 7009), at `/revoke`: access tokens, and refresh tokens that the gate issued. */
+  /** Token revocation by clients (RFC 7009), at `/revoke`: access tokens, and refresh tokens that the gate issued. */
   revoke(options?: RevokeRouteOptions<Raw>): Middleware;
   /**
-   * Hears from OpenID providers that somebody has logged out (OpenID Connect Back-Channel Logout 1.0), at
-   * `/backchannel-logout`, and ends the session or all tokens of the user.
+   * Logout by an OpenID provider (OpenID Connect Back-Channel Logout 1.0), at `/backchannel-logout`: ends the session, or all
+   * sessions and tokens of the user.
    */
   backchannelLogout(options: BackchannelLogoutOptions<Raw>): Middleware;
-  /** The gate's counters in the text format of Prometheus, at `/metrics`. Whoever can ask sees them: keep it internal. */
+  /** The counters of the gate in the text format of Prometheus, at `/metrics`. Every client can read them: keep the path internal. */
   metrics(options?: MetricsRouteOptions): Middleware;
+}
+
+export interface RouteServices<Raw> {
+  readonly auth: ResolvedAuth<Raw> | undefined;
+  readonly publicUrl: string | undefined;
+  readonly resolvedTokens: ResolvedTokens | undefined;
+  readonly store: DecisionStore;
+  readonly health: StoreHealth;
+  readonly keys: Keyspace;
+  readonly challenges: Challenges;
+  /** Undefined where revocation is off. */
+  readonly revocations: Revocations | undefined;
+  /** Undefined where the gate has no sessions. */
+  readonly logout: Logout | undefined;
+  readonly monitor: HealthMonitor<Raw>;
+  readonly readMetrics: () => readonly Metric[];
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
+
+/** The routes of a gate. `toMiddleware` makes middleware of one framework from a check. */
+export function createRoutes<Raw, Middleware>(
+  services: RouteServices<Raw>,
+  toMiddleware: (check: Check<Raw>) => Middleware,
+): Routes<Raw, Middleware> {
+  const { auth, publicUrl, resolvedTokens, challenges, logout, monitor, readMetrics } = services;
+  return {
+    resourceMetadata: (options = {}) => toMiddleware(resourceMetadata(options, auth, publicUrl, challenges)),
+    health: (options = {}) => toMiddleware(healthRoutes(options, monitor)),
+    jwks: (options = {}) => toMiddleware(jwksRoute(options, resolvedTokens)),
+    revoke: (options = {}) =>
+      toMiddleware(revokeRoute(options, { ...services, revokeRefreshToken: logout?.revokeRefreshToken })),
+    backchannelLogout: (options) =>
+      toMiddleware(backchannelLogoutRoute(options, { ...services, logOut: logout?.logOut })),
+    metrics: (options = {}) => toMiddleware(metricsRoute(options, readMetrics)),
+  };
 }

@@ -6,27 +6,27 @@ import type { ResolvedAuth } from "../auth/resolve.js";
 import type { StoreHealth } from "../store/ports/health.js";
 import { clockDiffers } from "../store/ports/health.js";
 
-/** What a route asks of tokens, where it is not what the guard asks. */
-export type TokenDemands = Partial<Omit<IssuerVerifierOptions, "keysOf" | "algorithms" | "issuer">>;
+/** Requirements of a route on tokens, where they differ from those of the guard. */
+export type TokenRequirements = Partial<Omit<IssuerVerifierOptions, "keysOf" | "algorithms" | "issuer">>;
 
-/** A verifier of the gate's issuers, with their keys, whose tokens must satisfy something else than those of requests. */
+/** A verifier with the issuers and keys of the gate, and other requirements than for requests. */
 export function createTokenVerifier<Raw>(
   { issuers, scope, byIssuer }: ResolvedAuth<Raw>,
-  demandsOn: (issuer: IssuerVerifierOptions) => TokenDemands,
+  requirementsOf: (issuer: IssuerVerifierOptions) => TokenRequirements,
   now: () => number,
 ): Verifier {
   return new Verifier({
     issuers: issuers.map(
-      (issuer) => new IssuerVerifier({ ...issuer, validate: undefined, ...demandsOn(issuer) }, scope, now),
+      (issuer) => new IssuerVerifier({ ...issuer, validate: undefined, ...requirementsOf(issuer) }, scope, now),
     ),
     byIssuer,
-    // Each comes once.
+    // Each token comes once.
     cacheSize: 1,
     prepare: () => ({ question: undefined, partition: "", lasts: true }),
   });
 }
 
-/** Is a token refused for the issuer's keys or for our clock, so that nobody can say whether it is good? */
-export function isOurFault({ code }: TokenRefusal, health: StoreHealth): boolean {
+/** Was the token refused because the keys of the issuer are missing, or because our clock is wrong? Then it may be valid. */
+export function isUnverifiable({ code }: TokenRefusal, health: StoreHealth): boolean {
   return code === "keys_unavailable" || (code === "token_untimely" && clockDiffers(health));
 }

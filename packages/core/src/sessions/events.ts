@@ -3,30 +3,31 @@ import type { Channels } from "../store/ports/channels.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
 
-/** What is told of sessions and tokens that have ended, to every process. */
+/** The event that sessions or tokens have ended. Every process gets it. */
 export interface SessionEnded {
   readonly reason: EndingReason;
-  /** Whose names these are: a digest of the issuer, as keys in Redis have it. */
+  /** The issuer of the names below: a digest, as in the keys in Redis. */
   readonly issuer: string;
-  /** Whose; undefined for an organisation and for a token. */
+  /** The user. Undefined for an organisation and for a token. */
   readonly principal?: string | undefined;
-  /** Which sessions; undefined if all that the cut-off says. */
+  /** The sessions. Undefined if `cutoff` says which. */
   readonly sessionIds?: readonly string[] | undefined;
   /** The organisation whose sessions have ended. */
   readonly org?: string | undefined;
-  /** The token that has ended, without its session. */
+  /** The token that was revoked alone, without its session. */
   readonly jti?: string | undefined;
-  /** Tokens issued at or before it are over, in unix seconds; undefined where the rest says which. */
+  /** Tokens issued at or before this time are revoked. Unix seconds. Undefined where the other members say which. */
   readonly cutoff?: number | undefined;
 }
 
-/** An ending as it is told here: a principal says whose it is. */
+/** An event before it is published: the principal tells the issuer. */
 export type Announcement = Omit<SessionEnded, "issuer"> &
   ({ readonly issuer: string } | { readonly principal: string });
 
 /**
- * `revoked`: by `sessions.revoke` or `revokeOthers`; `all`: of a subject; `group`: of an organisation; `evicted`: for a
- * newer one; `reused`: because a refresh token was used again; `token`: by `revocations.revoke`.
+ * `revoked`: one session ended by `sessions.revoke` or `revokeOthers`; `all`: all sessions of a user; `group`: all of an
+ * organisation; `evicted`: a newer session took its place; `reused`: a refresh token was used again; `token`: one token was
+ * revoked by `revocations.revoke`.
  */
 export type EndingReason = (typeof reasons)[number];
 
@@ -34,17 +35,17 @@ const reasons = ["revoked", "all", "group", "evicted", "reused", "token"] as con
 
 const channel = "sessions";
 
-/** Ids in one message: it stays far below the longest that channels carry. */
-const idsInMessage = 500;
+/** Most session ids in one message, so that it stays far below the limit of channels. */
+const maxIdsPerMessage = 500;
 
 interface Listener {
-  readonly hear: (ending: SessionEnded) => void;
-  readonly missed: () => void;
+  readonly onEnd: (ending: SessionEnded) => void;
+  readonly onMissed: () => void;
 }
 
 /**
- * Tells endings to every process, and hears of theirs. This process hears its own at once, whatever becomes of the message;
- * it listens to others as soon as somebody here does.
+ * Publishes to all processes that sessions have ended, and receives their events. Listeners of this process get its own
+ * events at once, even if publishing fails. The channel is subscribed to with the first listener.
  */
 export class SessionEvents {
   readonly #channels: Channels;
@@ -59,31 +60,31 @@ export class SessionEvents {
     this.#logger = logger;
   }
 
-  /** Never rejects: the sessions have ended, whether or not somebody hears of it. */
+  /** Never throws: the sessions have ended even if nothing can be published. */
   announce(announced: Announcement): void {
     const { principal } = announced;
     const issuer = "issuer" in announced ? announced.issuer : this.#issuers.parse(announced.principal).issuer;
     const ending: SessionEnded = { ...announced, issuer };
-    this.#tell(ending);
-    const said = principal === undefined ? ending : { ...ending, principal: this.#issuers.universal(principal) };
-    for (const part of inParts(said)) {
+    this.#deliver(ending);
+    const universal = principal === undefined ? ending : { ...ending, principal: this.#issuers.universal(principal) };
+    for (const part of splitIds(universal)) {
       this.#channels.publish(channel, JSON.stringify(part)).catch((error: unknown) => {
         const fault = error instanceof StoreFault ? error.kind : "unreachable";
-        this.#logger.warn({ fault }, "portcullis: other processes were not told that sessions have ended");
+        this.#logger.warn({ fault }, "portcullis: the end of sessions could not be published to other processes");
       });
     }
   }
 
-  /** Returns how to stop listening. `missed` is called when messages may have been lost, and when listening begins. */
-  listen(hear: (ending: SessionEnded) => void, missed: () => void = () => undefined): () => void {
-    const listener = { hear, missed };
+  /** Returns a function that removes the listener. `onMissed` is called at the start, and when events may have been lost. */
+  listen(onEnd: (ending: SessionEnded) => void, onMissed: () => void = () => undefined): () => void {
+    const listener = { onEnd, onMissed };
     const isFirst = this.#listeners.size === 0;
     this.#listeners.add(listener);
     if (isFirst) {
       this.#stop = this.#channels.subscribe(
         channel,
-        (message, own) => this.#hear(message, own),
-        () => this.#each((one) => one.missed()),
+        (message, own) => this.#receive(message, own),
+        () => this.#notify((one) => one.onMissed()),
       );
     }
     return () => {
@@ -93,19 +94,19 @@ export class SessionEvents {
     };
   }
 
-  #hear(message: string, own: boolean): void {
+  #receive(message: string, own: boolean): void {
     const ending = own ? undefined : readSessionEnded(message);
     if (ending === undefined || !this.#issuers.accepts(ending.issuer)) return;
     const principal = ending.principal === undefined ? undefined : this.#issuers.local(ending.principal);
-    if (principal !== undefined || ending.principal === undefined) this.#tell({ ...ending, principal });
+    if (principal !== undefined || ending.principal === undefined) this.#deliver({ ...ending, principal });
   }
 
-  #tell(ending: SessionEnded): void {
-    this.#each(({ hear }) => hear(ending));
+  #deliver(ending: SessionEnded): void {
+    this.#notify(({ onEnd }) => onEnd(ending));
   }
 
-  /** A listener that fails harms neither the others nor what ended the session. */
-  #each(call: (listener: Listener) => void): void {
+  /** An error of one listener must not reach the other listeners, nor the call that ended the session. */
+  #notify(call: (listener: Listener) => void): void {
     for (const listener of [...this.#listeners]) {
       try {
         call(listener);
@@ -116,16 +117,16 @@ export class SessionEvents {
   }
 }
 
-function inParts(ending: SessionEnded): SessionEnded[] {
+function splitIds(ending: SessionEnded): SessionEnded[] {
   const { sessionIds } = ending;
-  if (sessionIds === undefined || sessionIds.length <= idsInMessage) return [ending];
+  if (sessionIds === undefined || sessionIds.length <= maxIdsPerMessage) return [ending];
   const parts: SessionEnded[] = [];
-  for (let start = 0; start < sessionIds.length; start += idsInMessage)
-    parts.push({ ...ending, sessionIds: sessionIds.slice(start, start + idsInMessage) });
+  for (let start = 0; start < sessionIds.length; start += maxIdsPerMessage)
+    parts.push({ ...ending, sessionIds: sessionIds.slice(start, start + maxIdsPerMessage) });
   return parts;
 }
 
-/** Undefined for what no release of ours has said. */
+/** Undefined for a message that no release has sent. */
 function readSessionEnded(message: string): SessionEnded | undefined {
   let value: unknown;
   try {

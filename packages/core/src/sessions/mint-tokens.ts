@@ -1,8 +1,8 @@
 import type { RefreshTokens } from "./refresh-token.js";
 import type { ResolvedTokens } from "./options.js";
 import type { LiveToken, SessionRecord } from "../store/ports/sessions.js";
-import { claimsOfGrant } from "./request.js";
-import type { IssuedTokens } from "./token-types.js";
+import type { IssuedTokens } from "./issue-request.js";
+import { claimsOfGrant } from "./issue-request.js";
 
 export interface MintRequest {
   readonly subject: string;
@@ -14,28 +14,18 @@ export interface MintRequest {
   readonly nowMs: number;
 }
 
-/** Makes the tokens that the record of a session says. */
-export class TokenMint {
-  readonly #tokens: ResolvedTokens;
-  readonly #refreshTokens: RefreshTokens;
-  readonly #orgClaim: string;
+/** Signs the tokens that the record of a session describes. The same record gives the same tokens. */
+export type MintTokens = (request: MintRequest) => Promise<IssuedTokens>;
 
-  constructor(tokens: ResolvedTokens, refreshTokens: RefreshTokens, orgClaim: string) {
-    this.#tokens = tokens;
-    this.#refreshTokens = refreshTokens;
-    this.#orgClaim = orgClaim;
-  }
-
-  /** Signs what the record says. The same record makes the same tokens. */
-  async make({ subject, sessionId, record, predecessor, nowMs }: MintRequest): Promise<IssuedTokens> {
-    const tokens = this.#tokens;
+export function createTokenMint(tokens: ResolvedTokens, refreshTokens: RefreshTokens, orgClaim: string): MintTokens {
+  return async function mintTokens({ subject, sessionId, record, predecessor, nowMs }) {
     const { org, issuedAt, generation, current, access } = record;
     const { claims, scopes } = claimsOfGrant(record.grant);
     const newest = access.at(-1) as LiveToken;
     const refreshExpiresAt = Math.floor(record.idleEndsAt / 1000);
     const accessToken = await tokens.keys.sign({
       ...claims,
-      ...(org === undefined ? {} : { [this.#orgClaim]: org }),
+      ...(org === undefined ? {} : { [orgClaim]: org }),
       iss: tokens.issuer,
       sub: subject,
       aud: tokens.audience.length === 1 ? (tokens.audience[0] as string) : [...tokens.audience],
@@ -44,7 +34,7 @@ export class TokenMint {
       iat: issuedAt,
       exp: newest.expiresAt,
     });
-    const refreshToken = await this.#refreshTokens.sign(
+    const refreshToken = await refreshTokens.sign(
       { subject, sessionId, org, jti: current, generation, issuedAt, expiresAt: refreshExpiresAt },
       predecessor,
     );
@@ -67,5 +57,5 @@ export class TokenMint {
         ...(scopes.length === 0 ? {} : { scope: scopes.join(" ") }),
       },
     };
-  }
+  };
 }

@@ -1,8 +1,8 @@
 import { hkdfSync } from "node:crypto";
 import type { SigningKeyOption, SigningKeys } from "../auth/keys/signing-keys.js";
 import { createSigningKeys } from "../auth/keys/signing-keys.js";
-import type { CookieOptions, ResolvedCookies } from "./cookie-options.js";
-import { resolveCookies } from "./cookie-options.js";
+import type { CookieOptions, ResolvedCookies } from "./cookies.js";
+import { resolveCookies } from "./cookies.js";
 import type { AuthOptions, IssuerOptions } from "../auth/options.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs, durationSeconds } from "../lib/duration.js";
@@ -17,37 +17,37 @@ import {
   strings,
 } from "../lib/validate.js";
 
-/** How `gate.tokens` issues tokens. A gate that issues tokens accepts them: what `auth` leaves out is taken from here. */
+/** Options of `gate.tokens`. A gate accepts the tokens that it issues: options that `auth` leaves out are taken from here. */
 export interface TokensOptions {
   /**
-   * The key that signs: a private key (PEM, JWK or KeyObject) or an HMAC secret. Of a list the first signs and all verify, so
-   * that `[now, next]`, then `[next, now]`, then `[next]` rotates without a refused token.
+   * The signing key: a private key (PEM, JWK or KeyObject) or an HMAC secret. In a list, the first key signs and all keys
+   * verify: `[current, next]`, then `[next, current]`, then `[next]` rotates without refusing a token.
    */
   readonly signingKey: SigningKeyOption | readonly SigningKeyOption[];
-  /** The signature algorithm. @default that of the JWK, else "HS256" for a secret, "RS256" for RSA, that of the curve */
+  /** The signature algorithm. @default the `alg` of the JWK, else "HS256" for a secret, "RS256" for RSA, or that of the curve */
   readonly algorithm?: string | undefined;
   /** The `iss` of the tokens. @default the `issuer` of `auth` */
   readonly issuer?: string | undefined;
   /** The `aud` of the tokens. @default the `audience` of `auth` */
   readonly audience?: string | readonly string[] | undefined;
-  /** How long an access token lives. @default "15m" */
+  /** Lifetime of an access token. @default "15m" */
   readonly accessLifetime?: Duration | undefined;
-  /** How long a session lives without being refreshed; not longer than `auth.maxLifetime`. @default "14d" */
+  /** Lifetime of a session without a refresh, at most `auth.maxLifetime`. @default "14d" */
   readonly idleLifetime?: Duration | undefined;
-  /** How long a session lives at most, refreshed or not. @default "90d" */
+  /** Longest lifetime of a session, refreshes included. @default "90d" */
   readonly sessionLifetime?: Duration | undefined;
-  /** Most sessions of one user at once. @default any number */
+  /** Maximum number of sessions of one user at a time. @default unlimited */
   readonly maxSessions?: number | undefined;
-  /** A sign-in beyond `maxSessions` is refused (409 `session_limit`), or ends the session that would end first. @default "evictOldest" */
+  /** A sign-in beyond `maxSessions` is refused (409 `session_limit`), or ends the session that would expire first. @default "evictOldest" */
   readonly onLimit?: "refuse" | "evictOldest" | undefined;
-  /** How long a refresh token that was just used gets the same successor again, at most 10 s; `0` for never. @default "10s" */
+  /** Time in which a refresh token that was just used gets the same successor again, at most 10 s. `0`: never. @default "10s" */
   readonly overlap?: Duration | undefined;
   /**
-   * What refresh tokens are signed with and derived from: at least 32 bytes, the same for all processes. Of a list the first
-   * signs and all verify. @default derived from `signingKey`
+   * The secret that signs refresh tokens: at least 32 bytes, the same for all processes. In a list, the first secret signs
+   * and all verify. @default derived from `signingKey`
    */
   readonly refreshSecret?: string | Uint8Array | readonly (string | Uint8Array)[] | undefined;
-  /** Names and attributes of the cookies that `tokens.cookies` writes. @default `__Host-access` and `__Secure-refresh` */
+  /** Names and attributes of the cookies of `tokens.cookies`. @default `__Host-access` and `__Secure-refresh` */
   readonly cookies?: CookieOptions | undefined;
 }
 
@@ -61,21 +61,21 @@ export interface ResolvedTokens {
   readonly maxSessions: number | undefined;
   readonly onLimit: "refuse" | "evictOldest";
   readonly overlapMs: number;
-  /** HMAC keys of refresh tokens: the first signs. */
+  /** HMAC keys of refresh tokens. The first signs, all verify. */
   readonly refreshKeys: readonly Buffer[];
   readonly cookies: ResolvedCookies;
 }
 
-const known = [
+const knownOptions = [
   ...["signingKey", "algorithm", "issuer", "audience", "accessLifetime", "idleLifetime", "sessionLifetime"],
   ...["maxSessions", "onLimit", "overlap", "refreshSecret", "cookies"],
 ];
 
-/** Successors of a used refresh token must be the same only while a lost answer is asked for again. */
-const longestOverlapMs = 10_000;
+/** A client asks again for a lost answer within seconds. Later the use of an old token means theft. */
+const maxOverlapMs = 10_000;
 
 export function resolveTokens<Raw>(options: TokensOptions, auth: Partial<AuthOptions<Raw>> = {}): ResolvedTokens {
-  checkObject("tokens", options, known);
+  checkObject("tokens", options, knownOptions);
   const { issuer = auth.issuer, audience = auth.audience } = options;
   const { accessLifetime = "15m", idleLifetime = "14d", sessionLifetime = "90d" } = options;
   const { maxSessions, onLimit = "evictOldest", overlap = "10s", cookies = {} } = options;
@@ -101,13 +101,13 @@ export function resolveTokens<Raw>(options: TokensOptions, auth: Partial<AuthOpt
     sessionMs,
     maxSessions,
     onLimit,
-    overlapMs: overlap === 0 ? 0 : durationMs("tokens.overlap", overlap, longestOverlapMs),
+    overlapMs: overlap === 0 ? 0 : durationMs("tokens.overlap", overlap, maxOverlapMs),
     refreshKeys: resolveRefreshKeys(options.refreshSecret, keys),
     cookies: resolveCookies("tokens.cookies", cookies),
   };
 }
 
-/** What `auth` must be for the gate to accept what it issues: keys that it does not name itself are those of `tokens`. */
+/** Completes `auth` so that the gate accepts its own tokens: if `auth` names no keys, those of `tokens` are used. */
 export function acceptOwnTokens<Raw>(
   auth: AuthOptions<Raw> | undefined,
   { issuer, audience, keys }: ResolvedTokens,
@@ -120,9 +120,9 @@ export function acceptOwnTokens<Raw>(
   if (auth === undefined) return { ...own, audience };
   const given = auth as Partial<AuthOptions<Raw>>;
   const { sharedIssuer } = given;
-  // The users who sign in here have bare names, and so the keys that other services know, if this gate has those.
+  // Users who sign in here have bare names. So the shared `auth:` keys, if this gate has them, must be those of its issuer.
   if (sharedIssuer !== undefined && sharedIssuer !== false && sharedIssuer !== issuer)
-    throw optionError("auth.sharedIssuer", "must be tokens.issuer or false, where the gate issues tokens");
+    throw optionError("auth.sharedIssuer", "must be tokens.issuer or false, since the gate issues tokens");
   if (given.issuers !== undefined) {
     const issuers = isList(given.issuers) ? given.issuers : [];
     const listed = issuers.some((one: Partial<IssuerOptions> | undefined) =>
@@ -133,13 +133,16 @@ export function acceptOwnTokens<Raw>(
       : { ...auth, issuers: [...issuers, { ...own, audience, subjectClaim: "sub" }] };
   }
   const keyed = (["secret", "publicKey", "jwks", "jwksUri"] as const).some((name) => given[name] !== undefined);
-  // What is neither a text, a list nor a function is told of where auth is resolved.
+  // Resolving auth reports a value that is neither text, nor a list, nor a function.
   const accepted = isTextual(given.issuer) ? [given.issuer].flat() : undefined;
   const isTest = typeof given.issuer === "function";
   if (isTest ? !keyed : accepted?.includes(issuer) === false)
     throw optionError("auth.issuer", "is not tokens.issuer; to accept tokens of both, list the other in auth.issuers");
   if (isTextual(given.audience) && !strings("auth.audience", given.audience).some((one) => audience.includes(one)))
-    throw optionError("auth.audience", "has none of tokens.audience, so the gate would refuse what it issues");
+    throw optionError(
+      "auth.audience",
+      "must have a value in common with tokens.audience, or the gate would refuse its own tokens",
+    );
   if (keyed) return auth;
   return { ...auth, ...own, algorithms: auth.algorithms ?? algorithms, audience: given.audience ?? audience };
 }
@@ -150,7 +153,7 @@ function isTextual(value: unknown): value is string | readonly string[] {
 
 const refreshInfo = "portcullis refresh tokens v1";
 
-/** Always derived, so that no key is used for two purposes. */
+/** The keys are always derived, so that no key has two purposes. */
 function resolveRefreshKeys(given: TokensOptions["refreshSecret"], { material }: SigningKeys): readonly Buffer[] {
   const secrets = given === undefined ? material : refreshSecrets(given);
   return secrets.map((secret) => Buffer.from(hkdfSync("sha256", secret, "", refreshInfo, 32)));

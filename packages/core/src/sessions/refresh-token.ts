@@ -4,13 +4,13 @@ import { SignJWT, errors, jwtVerify } from "jose";
 import type { JWTPayload } from "jose";
 import { isCanonical, maxCompactLength } from "../auth/compact-jws.js";
 
-/** What a refresh token says. */
+/** Claims of a refresh token. */
 export interface RefreshClaims {
   readonly subject: string;
   readonly sessionId: string;
   readonly org: string | undefined;
   readonly jti: string;
-  /** How many refresh tokens of the session came before it. */
+  /** Number of refresh tokens of the session before this one. */
   readonly generation: number;
   /** Unix seconds. */
   readonly issuedAt: number;
@@ -18,7 +18,7 @@ export interface RefreshClaims {
   readonly expiresAt: number;
 }
 
-/** The tokens that follow a refresh token: the same for everybody who asks with the same key. */
+/** The `jti` of the two tokens that follow a refresh token. Every process with the same key derives the same. */
 export interface Successors {
   readonly refresh: string;
   readonly access: string;
@@ -27,8 +27,8 @@ export interface Successors {
 const typ = "rt+jwt";
 
 /**
- * Signs and reads refresh tokens: JWTs by HMAC, because what is asked for twice must be the same text. Nothing in the
- * store says what a token is: the `jti` is there, and only who has the key makes a token of it.
+ * Signs and reads refresh tokens. They are JWTs with an HMAC, because a repeated request must get the same text. The store
+ * has the `jti` only: nobody makes a token of it without the key.
  */
 export class RefreshTokens {
   readonly #keys: readonly KeyObject[];
@@ -39,10 +39,10 @@ export class RefreshTokens {
     this.#issuer = issuer;
   }
 
-  /** The text of a token whose `jti` is {@link Successors.refresh} of the one with this; of a first token, by the first key. */
+  /** Signs a token whose `jti` was derived from its predecessor, by the key that derived it. A first token is signed by the first key. */
   async sign(claims: RefreshClaims, predecessor: string | undefined): Promise<string> {
     const { subject, sessionId, org, jti, generation, issuedAt, expiresAt } = claims;
-    // During a rotation of the keys another process may have derived it with another key than our first.
+    // During a key rotation, another process may have derived it with another key than our first.
     const key =
       predecessor === undefined
         ? this.#keys[0]
@@ -62,7 +62,7 @@ export class RefreshTokens {
     return new SignJWT(payload).setProtectedHeader({ alg: "HS256", typ }).sign(key);
   }
 
-  /** Undefined for what is no refresh token of ours. Whether it has expired is for the store's clock to say. */
+  /** Undefined if the token was not issued here. The expiry is not checked: it depends on the store's clock. */
   async read(token: unknown): Promise<RefreshClaims | undefined> {
     if (typeof token !== "string" || token.length > maxCompactLength || !isCanonical(token)) return undefined;
     for (const key of this.#keys) {
@@ -81,7 +81,7 @@ export class RefreshTokens {
     return undefined;
   }
 
-  /** What follows a token, by our first key. */
+  /** The successors of a token, by our first key. */
   successors({ jti, sessionId, generation }: RefreshClaims): Successors {
     const [key] = this.#keys as [KeyObject];
     const next = generation + 1;
@@ -92,7 +92,7 @@ export class RefreshTokens {
   }
 }
 
-/** A successor was derived with a key that this process does not have. */
+/** The successor was derived with a key that this process does not have. */
 export class UnknownKey extends Error {
   override readonly name = "UnknownKey";
 }

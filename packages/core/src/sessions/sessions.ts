@@ -6,19 +6,19 @@ import { checkFunction, checkInteger, checkObject } from "../lib/validate.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { Keyspace } from "../store/keyspace.js";
-import type { RevocationStore } from "../store/ports/revocation.js";
 import type { SessionStore, StoredSession } from "../store/ports/sessions.js";
 import type { SessionEnded, SessionEvents } from "./events.js";
-import { checkName, isName } from "./request.js";
+import type { EndSessions } from "./logout.js";
+import { checkName, isName } from "./issue-request.js";
 
-/** A session as its user may see it. */
+/** A session, as its user may see it. */
 export interface Session {
   readonly id: string;
   /** Unix seconds. */
   readonly createdAt: number;
-  /** When it was refreshed last, in unix seconds. */
+  /** Time of the last refresh, in unix seconds. */
   readonly lastSeenAt: number;
-  /** When it ends unless it is refreshed, in unix seconds. */
+  /** Time at which the session expires unless it is refreshed, in unix seconds. */
   readonly expiresAt: number;
   readonly ip: string | undefined;
   readonly userAgent: string | undefined;
@@ -27,64 +27,61 @@ export interface Session {
 }
 
 export interface ListOptions {
-  /** From 1 to 1000. @default 100 */
+  /** Most sessions in the result, 1 to 1000. @default 100 */
   readonly limit?: number | undefined;
-  /** How many to leave out. @default 0 */
+  /** Number of sessions to skip. @default 0 */
   readonly offset?: number | undefined;
 }
 
-/** A user: `auth` of a request or its `principal`, which is the `sub` where there is one issuer. */
+/** A user: the `auth` of a request, or its `principal`, which is the `sub` if the gate has one issuer. */
 export type Subject = string | Pick<Auth, "principal">;
 
 /**
- * Who is signed in, and the end of it. Every method rejects with a {@link StoreFault} (503) if the store cannot do all of it,
- * and may then be called again.
+ * Lists and ends sessions. Every method rejects with a {@link StoreFault} (503) if the store cannot do all of it, and can
+ * then be called again.
  */
 export interface Sessions {
-  /** The live sessions of a user, those seen last first. */
+  /** The live sessions of a user, the most recently seen first. */
   list(subject: Subject, options?: ListOptions): Promise<readonly Session[]>;
   /**
-   * Ends the session of a request: log-out. A token without a session is revoked alone. Or ends one session of a user;
-   * nobody else's has that effect. Resolves to whether there was one.
+   * Logs out: ends the session of a request. A token without a session is revoked alone. With a subject and an id, ends that
+   * session of that user; an id of another user ends nothing. Resolves to whether a session ended.
    */
   revoke(auth: Auth | undefined): Promise<boolean>;
   revoke(subject: Subject, sessionId: string): Promise<boolean>;
-  /** Ends all sessions of the user but that of the request, and every other token that `auth:user_tokens:<subject>` names. */
+  /** Ends all sessions of the user except that of the request, and revokes every other token that `auth:user_tokens:<subject>` names. */
   revokeOthers(auth: Auth | undefined): Promise<number>;
-  /** Log out everywhere: ends all sessions and all tokens that the user has so far, whoever issued them. Resolves to how many sessions there were. */
+  /** Logs out everywhere: ends all sessions and revokes all tokens of the user up to now, also those of other services. Resolves to the number of sessions. */
   revokeAll(subject: Subject): Promise<number>;
-  /** Ends all sessions and tokens of an organisation so far; 42 is "42". Resolves to how many sessions there were. */
+  /** Ends all sessions and revokes all tokens of an organisation up to now. 42 is the same as "42". Resolves to the number of sessions. */
   revokeGroup(org: Identifier): Promise<number>;
   /**
-   * Calls the listener in this process when sessions or tokens end in any: the base for closing live connections. Returns how
-   * to stop. `onMissed` is called at first, and whenever messages may have been lost because Redis was away: verify
-   * again who is connected.
+   * Calls the listener when sessions or tokens end in any process: use it to close live connections. Returns a function that
+   * removes the listener. `onMissed` is called at the start, and when events may have been lost because Redis was down: then
+   * verify the tokens of all connections again.
    */
   onRevoked(listener: (ended: EndedSessions) => void, onMissed?: () => void): () => void;
 }
 
-/** An ending as listeners get it. */
+/** The event as listeners get it. */
 export interface EndedSessions extends SessionEnded {
-  /** Is this the end of what somebody has been let in for? */
+  /** Has the token with this `auth` ended? */
   concerns(auth: Auth): boolean;
 }
 
 export interface SessionServiceOptions {
   readonly store: SessionStore;
-  readonly security: RevocationStore;
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
   readonly revocations: Revocations;
-  readonly news: SessionEvents;
+  readonly endSessions: EndSessions;
+  readonly events: SessionEvents;
   readonly cutoffs: CutoffRules;
   /** The claim that names the organisation of a token. */
   readonly orgClaim: string;
-  /** Whose organisations `revokeGroup` means, where there are several issuers. */
+  /** The issuer of the organisations of `revokeGroup`, where the gate has several. */
   readonly issuer: string | undefined;
 }
-
-/** How many subjects' sessions are ended at once for an organisation. */
-const groupBatch = 100;
 
 export class SessionService implements Sessions {
   readonly #options: SessionServiceOptions;
@@ -103,7 +100,7 @@ export class SessionService implements Sessions {
     await keys.settled();
     const sessions = await store.list(keys.sessionsOf(principal), offset, limit);
     if (sessions.length === 0) return [];
-    // A cut-off may be another's, who knows nothing of our records.
+    // Another service may have written a cut-off without deleting our records.
     const orgs = [...new Set(sessions.flatMap(({ record: { org } }) => (org === undefined ? [] : [org])))];
     const groupKeys = orgs.map((org) => keys.groupCutoff(issuers.beside(principal, org)));
     const cutoffKeys = [keys.subjectCutoff(principal), ...groupKeys];
@@ -116,114 +113,57 @@ export class SessionService implements Sessions {
   }
 
   async revoke(subject: Subject | Auth | undefined, sessionId?: string): Promise<boolean> {
+    const { endSessions, issuers, revocations } = this.#options;
     if (sessionId !== undefined) {
-      // It may be what a client asks for: a session of that name is none.
+      // The id may come from a client. No session has such an id.
       if (!isName(sessionId)) return false;
-      return this.#end(this.#principal(subject), sessionId, false);
+      const principal = this.#principal(subject);
+      return (await endSessions({ scope: "session", principal, sessionId, recordedOnly: true })) > 0;
     }
     if (typeof subject !== "object" || (subject as Auth | null) === null || !("token" in subject))
       throw new TypeError("revoke() needs the auth of a request, or a subject and a session id; nobody is signed in");
-    const principal = this.#options.issuers.principalOf(subject);
-    await this.#options.revocations.revoke(subject);
+    const principal = issuers.principalOf(subject);
+    await revocations.revoke(subject);
     if (subject.sessionId === undefined || principal === "") return true;
-    // The token proves that the session is the user's, also one of another service, of which there is no record here.
-    await this.#end(principal, subject.sessionId, true);
+    // The token proves that the session belongs to the user. A session of another service has no record here.
+    await endSessions({ scope: "session", principal, sessionId: subject.sessionId });
     return true;
   }
 
   async revokeOthers(auth: Auth | undefined): Promise<number> {
-    const { keys, store } = this.#options;
     if (typeof auth !== "object" || (auth as Auth | null) === null)
       throw new TypeError("revokeOthers() needs the auth of a request; nobody is signed in");
     if (auth.sessionId === undefined)
       throw new TypeError("revokeOthers() needs a token with a session (sid); this one has none");
-    const principal = this.#principal(auth);
     const { sessionId, jti } = auth;
-    await keys.settled();
-    const subject = keys.sessionsOf(principal);
-    const others = (await store.ids(subject)).filter((id) => id !== sessionId);
-    await this.#cutOffEach(principal, others);
-    const ended = await store.end(subject, { kind: "except", id: sessionId, jti });
-    // What has signed in between the two is no older than its own tokens.
-    const late = ended.filter((id) => !others.includes(id));
-    await this.#cutOffEach(principal, late, true);
-    return ended.length;
+    return this.#options.endSessions({ scope: "others", principal: this.#principal(auth), sessionId, jti });
   }
 
   async revokeAll(subject: Subject): Promise<number> {
-    const { keys, store, news } = this.#options;
-    const principal = this.#principal(subject);
-    await keys.settled();
-    const cutoff = await this.#cutOff(keys.subjectCutoff(principal));
-    // The tokens are dead from here on, whether or not the rest can be done.
-    news.announce({ reason: "all", principal, cutoff });
-    const ended = await store.end(keys.sessionsOf(principal), { kind: "all", endedAt: cutoff });
-    return ended.length;
+    return this.#options.endSessions({ scope: "user", principal: this.#principal(subject) });
   }
 
   async revokeGroup(named: Identifier): Promise<number> {
     const org = checkIdentifying("the organisation", named);
     checkName("the organisation", org);
-    const { keys, store, news, issuers, issuer } = this.#options;
-    const group = issuers.qualify(issuer, org);
-    await keys.settled();
-    const cutoff = await this.#cutOff(keys.groupCutoff(group));
-    news.announce({ reason: "group", issuer: issuers.parse(group).issuer, org, cutoff });
-    const members = await store.endGroup(keys.groupOf(group));
-    let count = 0;
-    for (let start = 0; start < members.length; start += groupBatch) {
-      const ended = await Promise.all(
-        members
-          .slice(start, start + groupBatch)
-          .map(({ id, principal }) => store.end(keys.sessionsOf(principal), { kind: "only", id })),
-      );
-      count += ended.flat().length;
-    }
-    return count;
+    const { endSessions, issuers, issuer } = this.#options;
+    return endSessions({ scope: "group", group: issuers.qualify(issuer, org) });
   }
 
   onRevoked(listener: (ended: EndedSessions) => void, onMissed?: () => void): () => void {
     checkFunction("onRevoked()", listener);
     if (onMissed !== undefined) checkFunction("onRevoked().onMissed", onMissed);
-    const { news } = this.#options;
-    return news.listen(
+    return this.#options.events.listen(
       (ending) => listener({ ...ending, concerns: (auth) => concerns(ending, auth, this.#options) }),
       onMissed,
     );
-  }
-
-  /** Ends one session of a user. Its cut-off is written only if it is the user's, by our record or by a token. */
-  async #end(principal: string, id: string, isProven: boolean): Promise<boolean> {
-    const { keys, store, news, issuers } = this.#options;
-    await keys.settled();
-    const subject = keys.sessionsOf(principal);
-    const isKnown = (await store.ids(subject)).includes(id);
-    if (!isKnown && !isProven) return false;
-    await this.#cutOff(keys.sessionCutoff(issuers.beside(principal, id)));
-    news.announce({ reason: "revoked", principal, sessionIds: [id] });
-    const ended = await store.end(subject, { kind: "only", id });
-    return ended.length > 0;
-  }
-
-  /** Cuts off sessions, and tells of those that are over: the ones it could cut off, or all that the store has ended. */
-  async #cutOffEach(principal: string, ids: readonly string[], areEnded = false): Promise<void> {
-    const { keys, news, issuers } = this.#options;
-    const cutoffKeys = ids.map((id) => keys.sessionCutoff(issuers.beside(principal, id)));
-    const outcomes = await Promise.allSettled(cutoffKeys.map(async (key) => this.#cutOff(key)));
-    const over = ids.filter((_, index) => areEnded || outcomes[index]?.status === "fulfilled");
-    if (over.length > 0) news.announce({ reason: "revoked", principal, sessionIds: over });
-    for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
-  }
-
-  async #cutOff(key: string): Promise<number> {
-    return this.#options.security.cutOff(key, this.#options.cutoffs.lifeSeconds);
   }
 
   #principal(subject: Subject | undefined): string {
     const isAuth = typeof subject === "object" && (subject as object | null) !== null;
     const { issuers } = this.#options;
     const principal: unknown = isAuth ? issuers.principalOf(subject) : subject;
-    // Another issuer's is longer than the name of its user, who has signed in all the same.
+    // The principal of another issuer is longer than the name in it, so the name is checked.
     checkName(
       "the subject",
       typeof principal === "string" && principal !== "" ? issuers.parse(principal).name : principal,
@@ -237,7 +177,7 @@ function concerns(
   auth: Auth,
   { issuers, orgClaim, cutoffs }: Pick<SessionServiceOptions, "issuers" | "orgClaim" | "cutoffs">,
 ): boolean {
-  // Who is connected may have come in by another gate.
+  // Another gate may have verified the token of the connection.
   if (issuers.issuerOf(auth) !== issuer) return false;
   if (principal !== undefined && !issuers.isOf(principal, auth)) return false;
   if (org !== undefined && identifyingClaim(auth.claims, orgClaim) !== org) return false;

@@ -1,15 +1,15 @@
 import { outage } from "../lib/outage.js";
 
-/** What was wrong with a request to a token endpoint, in the words of RFC 6749 5.2. */
+/** The error of a request to a token endpoint (RFC 6749 5.2). */
 export type TokenErrorCode = "invalid_request" | "invalid_grant" | "temporarily_unavailable";
 
 const descriptions: Readonly<Record<TokenErrorCode, string>> = {
-  invalid_request: "The request carries no refresh token",
-  invalid_grant: "The refresh token is expired, revoked, used before, or none of ours",
+  invalid_request: "The request has no refresh token",
+  invalid_grant: "The refresh token is expired, revoked, already used, or was not issued here",
   temporarily_unavailable: "Tokens cannot be issued at the moment",
 };
 
-/** An answer of a token endpoint, for whichever framework. */
+/** A response of a token endpoint, for any framework. */
 export interface TokenAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -17,8 +17,8 @@ export interface TokenAnswer {
 }
 
 /**
- * A refusal of `tokens.refresh()`. Express and Koa answer with its status and headers if nothing else handles it; its
- * JSON is that of RFC 6749 5.2: `res.status(error.status).set(error.headers).json(error)`.
+ * The refusal of `tokens.refresh()`. Express and Koa answer with its status and headers if no error handler does. Its JSON
+ * follows RFC 6749 5.2: `res.status(error.status).set(error.headers).json(error)`.
  */
 export class TokenError extends Error {
   override readonly name = "TokenError";
@@ -27,13 +27,13 @@ export class TokenError extends Error {
   readonly statusCode = 400;
   readonly expose = true;
   readonly headers: Readonly<Record<string, string>> = noStore;
-  /** Why, in a short fixed phrase for logs. */
+  /** The reason, a short fixed phrase for logs. */
   readonly reason: string;
 
   constructor(code: TokenErrorCode, reason: string) {
     super(descriptions[code]);
     this.code = code;
-    // Not for the client: whoever presents a stolen token learns nothing from it.
+    // The client does not get it: it would tell a thief about a stolen token.
     this.reason = reason;
   }
 
@@ -42,10 +42,10 @@ export class TokenError extends Error {
   }
 }
 
-/** Tokens and what is said about them belong into no cache (RFC 6749 5.1). */
+/** No cache may store tokens or errors about them (RFC 6749 5.1). */
 export const noStore: Readonly<Record<string, string>> = Object.freeze({ "Cache-Control": "no-store" });
 
-/** The answer to a client whose request failed because the store is away. */
+/** The response while the store is unavailable. */
 export function unavailableAnswer(headers: Readonly<Record<string, string>>): TokenAnswer {
   const body = { error: "temporarily_unavailable", error_description: descriptions.temporarily_unavailable };
   return { status: outage.status, headers: { ...noStore, ...headers }, body };

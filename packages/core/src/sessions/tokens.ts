@@ -6,22 +6,38 @@ import { RefreshTokens, UnknownKey } from "./refresh-token.js";
 import { DenialError, deny } from "../http/verdict.js";
 import type { ResolvedTokens } from "./options.js";
 import { checkObject } from "../lib/validate.js";
-import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
 import type { RevocationStore } from "../store/ports/revocation.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { Creation, LiveToken, ClockReading, SessionRecord, SessionStore } from "../store/ports/sessions.js";
-import type { EndSession } from "./orphan-cleanup.js";
-import { OrphanCleanup } from "./orphan-cleanup.js";
-import type { TokenCookies, IssuedTokens, IssueRequest, RefreshRequest, Tokens } from "./token-types.js";
+import type { EndSessions } from "./logout.js";
+import { OrphanCleanup } from "./logout.js";
+import type { TokenCookies } from "./cookies.js";
 import { createTokenCookies } from "./cookies.js";
-import { TokenMint } from "./mint-tokens.js";
-import type { SessionEvents } from "./events.js";
-import type { IdentifyingClaims } from "./request.js";
-import { checkAttempt, checkName, readDevice, readGrant } from "./request.js";
+import type { IdentifyingClaims, IssuedTokens, IssueRequest, RefreshRequest } from "./issue-request.js";
+import type { MintTokens } from "./mint-tokens.js";
+import { createTokenMint } from "./mint-tokens.js";
+import { checkAttempt, checkName, readDevice, readGrant } from "./issue-request.js";
 import type { TokenAnswer } from "./token-error.js";
 import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
+
+/** Issues access and refresh tokens. Every method rejects with a {@link StoreFault} (503) if the store is unavailable. */
+export interface Tokens {
+  /**
+   * Starts a session. Rejects with a DenialError (409, `session_limit`) if the user already has the maximum number of sessions,
+   * and with a TypeError for an invalid request.
+   */
+  issue(request: IssueRequest): Promise<IssuedTokens>;
+  /**
+   * Replaces a refresh token, and issues a new access token. Within `tokens.overlap`, parallel and repeated calls get the same
+   * tokens; later the use of a replaced token ends its session. Rejects with a {@link TokenError} (`invalid_grant`).
+   */
+  refresh(refreshToken: string | null | undefined, request?: RefreshRequest): Promise<IssuedTokens>;
+  /** The response of a token endpoint to an error of these methods. Undefined for other errors. */
+  answer(error: unknown): TokenAnswer | undefined;
+  readonly cookies: TokenCookies;
+}
 
 export interface TokenServiceOptions extends IdentifyingClaims {
   readonly tokens: ResolvedTokens;
@@ -30,37 +46,43 @@ export interface TokenServiceOptions extends IdentifyingClaims {
   readonly security: RevocationStore;
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
-  readonly news: SessionEvents;
+  readonly endSessions: EndSessions;
   readonly deadlineMs: number;
-  readonly cutoffs: CutoffRules;
-  /** Ends a session whose tokens nobody gets. */
-  readonly abandon: EndSession;
-  /** Told of a refresh token that was used again: probably stolen. */
-  readonly noteReuse: () => void;
+  /** Called when a refresh token is used again: it was probably stolen. */
+  readonly onReuse: () => void;
 }
 
-/** Most access tokens of one session that live at once; a client that refreshes more often loses the oldest. */
+/** The session that a sign-in starts. */
+interface NewSession {
+  readonly id: string;
+  readonly org: string | undefined;
+  readonly description: SessionDescription;
+}
+
+type SessionDescription = Pick<SessionRecord, "ip" | "userAgent" | "label" | "grant">;
+
+/** Most live access tokens of one session. A client that refreshes more often loses the oldest. */
 const maxAccess = 16;
 
-/** Every attempt waits for a second that is after the last cut-off. */
-const mostAttempts = 10;
+/** Most attempts to create a session. Each waits for the second after the last cut-off. */
+const maxAttempts = 10;
 
-/** A cut-off that is further ahead than this comes of a wrong clock, and is not waited for. */
-const longestWaitMs = 5000;
+/** Longest wait for a cut-off to pass. One that is further in the future comes from a wrong clock. */
+const maxWaitMs = 5000;
 
 export class TokenService implements Tokens {
   readonly cookies: TokenCookies;
   readonly #options: TokenServiceOptions;
   readonly #refreshTokens: RefreshTokens;
-  readonly #handout: TokenMint;
-  readonly #abandonment: OrphanCleanup;
+  readonly #mintTokens: MintTokens;
+  readonly #orphans: OrphanCleanup;
 
   constructor(options: TokenServiceOptions) {
     const { refreshKeys, issuer, cookies } = options.tokens;
     this.#options = options;
     this.#refreshTokens = new RefreshTokens(refreshKeys, issuer);
-    this.#handout = new TokenMint(options.tokens, this.#refreshTokens, options.orgClaim);
-    this.#abandonment = new OrphanCleanup(options.abandon);
+    this.#mintTokens = createTokenMint(options.tokens, this.#refreshTokens, options.orgClaim);
+    this.#orphans = new OrphanCleanup(options.endSessions);
     this.cookies = createTokenCookies(cookies);
   }
 
@@ -74,7 +96,7 @@ export class TokenService implements Tokens {
       void attempt.succeed();
       return issued;
     } catch (error) {
-      // The password was right even if there is no room for another session. A fault is nobody's wrong guess.
+      // The password was right, even if the user has the maximum number of sessions. A fault is not a wrong guess.
       void (error instanceof DenialError ? attempt.succeed() : attempt.interrupt());
       throw error;
     }
@@ -82,39 +104,39 @@ export class TokenService implements Tokens {
 
   async #issue(request: IssueRequest): Promise<IssuedTokens> {
     const { subject, claims = {}, scopes = [], device } = request;
-    const { keys, issuers, tokens, news } = this.#options;
+    const { keys, issuers, tokens, endSessions } = this.#options;
     checkName("subject", subject);
     const org = request.org === undefined ? undefined : checkIdentifying("org", request.org);
     if (org !== undefined) checkName("org", org);
-    const known = { ...readDevice(device), grant: readGrant(claims, scopes, this.#options) };
+    const description = { ...readDevice(device), grant: readGrant(claims, scopes, this.#options) };
     const principal = issuers.principal(tokens.issuer, subject);
     const group = org === undefined ? undefined : issuers.qualify(tokens.issuer, org);
     const id = randomBytes(16).toString("base64url");
     await keys.settled();
 
-    const { record, evicted } = await this.#create(principal, group, { id, known, org });
-    if (evicted.length > 0) news.announce({ reason: "evicted", principal, sessionIds: evicted });
+    const { record, evicted } = await this.#create(principal, group, { id, description, org });
     try {
-      await Promise.all(evicted.map((old) => this.#cutOff(old)));
+      if (evicted.length > 0)
+        await endSessions({ scope: "deleted", reason: "evicted", principal, sessionIds: evicted });
       await this.#track(principal, group, id, record, []);
     } catch (error) {
-      await this.#abandonment.begin(principal, id);
+      await this.#orphans.end(principal, id);
       throw error;
     }
-    return this.#handout.make({ subject, sessionId: id, record, predecessor: undefined, nowMs: record.seenAt });
+    return this.#mintTokens({ subject, sessionId: id, record, predecessor: undefined, nowMs: record.seenAt });
   }
 
   async refresh(refreshToken: string | null | undefined, request: RefreshRequest = {}): Promise<IssuedTokens> {
     checkObject("refresh()", request, ["claims", "scopes", "device"]);
-    // It may be any value of a body of JSON, null included.
+    // A JSON body may hold any value here, null included.
     if ((refreshToken ?? "") === "") throw new TokenError("invalid_request", "no refresh token");
     const presented = await this.#refreshTokens.read(refreshToken);
-    if (presented === undefined) throw new TokenError("invalid_grant", "the token is none of ours");
-    const { keys, store, tokens, news, noteReuse } = this.#options;
+    if (presented === undefined) throw new TokenError("invalid_grant", "the token was not issued here");
+    const { keys, store, tokens, endSessions, onReuse } = this.#options;
     const { sessionId, org } = presented;
     const principal = this.#principal(presented.subject);
     await keys.settled();
-    const moment = await this.#judge(presented);
+    const reading = await this.#checkNotRevoked(presented);
     const successors = this.#refreshTokens.successors(presented);
     const subject = keys.sessionsOf(principal);
     const rotated = await store.rotate(subject, {
@@ -123,21 +145,20 @@ export class TokenService implements Tokens {
       generation: presented.generation,
       successor: successors.refresh,
       access: successors.access,
-      issuedAt: Math.floor(moment.ms / 1000),
+      issuedAt: Math.floor(reading.ms / 1000),
       accessSeconds: tokens.accessSeconds,
       idleMs: tokens.idleMs,
       overlapMs: tokens.overlapMs,
       maxAccess,
-      notAfter: this.#notAfter(moment),
+      notAfter: this.#notAfter(reading),
       changes: this.#changes(request),
     });
     if (rotated.outcome === "late") throw new StoreFault("timeout");
     if (rotated.outcome === "missing") throw new TokenError("invalid_grant", "there is no such session");
     if (rotated.outcome === "reused") {
-      noteReuse();
-      // The store has ended the session already, and finds none when the token is presented again.
-      news.announce({ reason: "reused", principal, sessionIds: [sessionId] });
-      await this.#cutOff(sessionId);
+      onReuse();
+      // The store has deleted the session already: if the token comes once more, there is no session.
+      await endSessions({ scope: "deleted", reason: "reused", principal, sessionIds: [sessionId] });
       throw new TokenError("invalid_grant", "the token was used before");
     }
     const { record, surplus } = rotated;
@@ -145,9 +166,10 @@ export class TokenService implements Tokens {
     await this.#track(principal, group, sessionId, record, [presented.jti, ...surplus]);
     try {
       const { subject: sub, jti } = presented;
-      return await this.#handout.make({ subject: sub, sessionId, record, predecessor: jti, nowMs: moment.ms });
+      return await this.#mintTokens({ subject: sub, sessionId, record, predecessor: jti, nowMs: reading.ms });
     } catch (error) {
-      if (error instanceof UnknownKey) throw new TokenError("invalid_grant", "another process has replaced the token");
+      if (error instanceof UnknownKey)
+        throw new TokenError("invalid_grant", "the successor was made with a key that this process does not have");
       throw error;
     }
   }
@@ -161,79 +183,71 @@ export class TokenService implements Tokens {
     return undefined;
   }
 
-  /** A session that is later than every cut-off, so that a sign-in right after "log out everywhere" works. */
+  /** Creates a session that is later than every cut-off, so that a sign-in right after "log out everywhere" works. */
   async #create(
     principal: string,
     group: string | undefined,
-    {
-      id,
-      known,
-      org,
-    }: { id: string; known: Pick<SessionRecord, "ip" | "userAgent" | "label" | "grant">; org: string | undefined },
+    { id, description, org }: NewSession,
   ): Promise<{ record: SessionRecord; evicted: readonly string[] }> {
     const { keys, store, tokens } = this.#options;
     const cutoffKeys = [keys.subjectCutoff(principal), ...(group === undefined ? [] : [keys.groupCutoff(group)])];
-    for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
-      const moment = await store.moment(cutoffKeys);
-      const [cutoff] = moment.cutoffs;
-      const issuedAt = Math.floor(moment.ms / 1000);
-      const latest = Math.max(...moment.cutoffs.map((one) => one ?? 0));
+    for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
+      const reading = await store.moment(cutoffKeys);
+      const [cutoff] = reading.cutoffs;
+      const issuedAt = Math.floor(reading.ms / 1000);
+      const latest = Math.max(...reading.cutoffs.map((one) => one ?? 0));
       if (latest >= issuedAt) {
-        await waitUntil(latest + 1, moment);
+        await waitUntil(latest + 1, reading);
         continue;
       }
       const record: SessionRecord = {
-        createdAt: moment.ms,
-        seenAt: moment.ms,
-        endsAt: moment.ms + tokens.sessionMs,
-        idleEndsAt: moment.ms + tokens.idleMs,
+        createdAt: reading.ms,
+        seenAt: reading.ms,
+        endsAt: reading.ms + tokens.sessionMs,
+        idleEndsAt: reading.ms + tokens.idleMs,
         issuedAt,
         generation: 0,
         current: randomBytes(24).toString("base64url"),
         access: [{ jti: randomBytes(24).toString("base64url"), expiresAt: issuedAt + tokens.accessSeconds }],
         ...(group === undefined ? {} : { org, orgTokens: keys.groupOf(group).shared }),
-        ...known,
+        ...description,
       };
       const { maxSessions, onLimit } = tokens;
-      const creation: Creation = { id, record, cutoff, maxSessions, onLimit, notAfter: this.#notAfter(moment) };
+      const creation: Creation = { id, record, cutoff, maxSessions, onLimit, notAfter: this.#notAfter(reading) };
       const created = await store.create(keys.sessionsOf(principal), creation).catch(async (error: unknown) => {
-        // Its reply may be all that was lost.
-        await this.#abandonment.begin(principal, id);
+        // The session may exist: perhaps only the reply was lost.
+        await this.#orphans.end(principal, id);
         throw error;
       });
       if (created.outcome === "created") return { record, evicted: created.evicted };
       if (created.outcome === "late") throw new StoreFault("timeout");
       if (created.outcome === "full")
-        throw new DenialError(deny("session_limit", { cause: "the user has as many sessions as may be" }));
-      await waitUntil(created.ended + 1, moment);
+        throw new DenialError(deny("session_limit", { cause: "the user already has the maximum number of sessions" }));
+      await waitUntil(created.ended + 1, reading);
     }
     throw new StoreFault("overloaded");
   }
 
   /**
-   * The time for the tokens to come, which is no later than the look at the cut-offs: one that is moved afterwards then
-   * ends the new tokens too.
+   * Refuses a revoked or expired token. Resolves to the time of the new tokens, which is no later than the reading of the
+   * cut-offs: a cut-off that moves afterwards then revokes the new tokens too.
    */
-  async #judge({ subject, sessionId, org, jti, issuedAt, expiresAt }: RefreshClaims): Promise<ClockReading> {
+  async #checkNotRevoked({ subject, sessionId, org, jti, issuedAt, expiresAt }: RefreshClaims): Promise<ClockReading> {
     const { keys, store, decisions } = this.#options;
     const cutoffKeys = [keys.subjectCutoff(this.#principal(subject)), keys.sessionCutoff(this.#qualify(sessionId))];
     if (org !== undefined) cutoffKeys.push(keys.groupCutoff(this.#qualify(org)));
-    const moment = await store.moment(cutoffKeys);
+    const reading = await store.moment(cutoffKeys);
     const token = { revokedKey: keys.revokedToken(this.#qualify(jti)), cutoffKeys, issuedAt };
     const answer = await decisions.ask({ beforeToken: [], token, afterToken: [] });
     if (answer instanceof StoreFault) throw answer;
     if (answer.revoked instanceof StoreFault) throw answer.revoked;
-    if (answer.revoked === true || moment.cutoffs.some((cutoff) => cutoff !== undefined && issuedAt <= cutoff))
+    if (answer.revoked === true || reading.cutoffs.some((cutoff) => cutoff !== undefined && issuedAt <= cutoff))
       throw new TokenError("invalid_grant", "the token is revoked");
-    if (expiresAt * 1000 <= moment.ms) throw new TokenError("invalid_grant", "the token is expired");
-    return moment;
+    if (expiresAt * 1000 <= reading.ms) throw new TokenError("invalid_grant", "the token is expired");
+    return reading;
   }
 
-  #changes({
-    claims,
-    scopes,
-    device,
-  }: RefreshRequest): Partial<Pick<SessionRecord, "ip" | "userAgent" | "label" | "grant">> {
+  #changes({ claims, scopes, device }: RefreshRequest): Partial<SessionDescription> {
     if ((claims === undefined) !== (scopes === undefined))
       throw new TypeError("refresh() takes claims and scopes together: both are replaced");
     return {
@@ -242,7 +256,7 @@ export class TokenService implements Tokens {
     };
   }
 
-  /** Makes the tokens known to other services before anybody has them. */
+  /** Tells other services about the tokens before the client has them. */
   async #track(
     principal: string,
     group: string | undefined,
@@ -254,7 +268,7 @@ export class TokenService implements Tokens {
     const newest = access.slice(-1);
     const add: LiveToken[] = [...newest, { jti: current, expiresAt: Math.floor(idleEndsAt / 1000) }];
     const gone = drop.filter((jti) => !add.some((one) => one.jti === jti));
-    // Whoever ends the organisation may have another main issuer.
+    // The gate that ends the organisation's sessions may have another main issuer.
     const member = { id, principal: issuers.universal(principal) };
     await Promise.all([
       store.trackSubject(keys.sessionsOf(principal), { add, drop: gone }),
@@ -270,20 +284,15 @@ export class TokenService implements Tokens {
     return this.#options.issuers.qualify(this.#options.tokens.issuer, identifier);
   }
 
-  async #cutOff(sessionId: string): Promise<void> {
-    const { security, keys, cutoffs } = this.#options;
-    await security.cutOff(keys.sessionCutoff(this.#qualify(sessionId)), cutoffs.lifeSeconds);
-  }
-
-  /** A call that nobody waits for any more must not be done later, when a stopped Redis goes on. */
+  /** The latest time, by the store's clock, at which a call may run. When a stopped Redis continues, no caller waits any more. */
   #notAfter({ ms }: ClockReading): number {
     return ms + 4 * this.#options.deadlineMs + 1000;
   }
 }
 
-/** Until a second begins, by the store's clock. */
+/** Waits until a second begins by the store's clock. */
 async function waitUntil(second: number, { ms }: ClockReading): Promise<void> {
   const wait = second * 1000 - ms;
-  if (wait > longestWaitMs) throw new StoreFault("skewed");
+  if (wait > maxWaitMs) throw new StoreFault("skewed");
   await new Promise((resolve) => setTimeout(resolve, Math.max(1, wait)));
 }

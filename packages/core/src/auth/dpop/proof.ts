@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
-import { calculateJwkThumbprint, compactVerify, decodeJwt, decodeProtectedHeader, importJWK } from "jose";
+import { compactVerify, decodeJwt, decodeProtectedHeader, importJWK } from "jose";
 import type { JWK, JWTPayload, ProtectedHeaderParameters } from "jose";
 import { isCanonical, isCompactJws, maxCompactLength } from "../compact-jws.js";
 import { asymmetricAlgorithms } from "../keys/key-source.js";
+import { identifyingMembers, jwkThumbprint } from "../keys/thumbprint.js";
 import { normalizeTargetUri } from "./target-uri.js";
 
 /** What the proof that comes with a request must be about. */
@@ -64,7 +65,7 @@ export async function verifyProof(proof: string, expected: ExpectedProof): Promi
   if ("cause" in key) return key;
   const verified = readClaims(parts.claims, expected);
   if ("cause" in verified) return verified;
-  if ((await thumbprintOf(key.jwk)) !== expected.thumbprint)
+  if (jwkThumbprint(key.jwk) !== expected.thumbprint)
     return refusal("the key of the proof is not the one that the token is bound to");
   return (await isSignedBy(key, proof)) ? verified : refusal("the signature of the proof does not verify");
 }
@@ -92,19 +93,13 @@ function readKey(header: ProtectedHeaderParameters, { algorithms }: ExpectedProo
   if ((use !== undefined && use !== "sig") || (meantFor !== undefined && meantFor !== alg))
     return refusal("the key of the proof is not for such signatures");
   if (kty === "RSA" && isCostly(jwk)) return refusal("the key of the proof is too large");
-  return { algorithm: alg, jwk: publicMembers(jwk) };
+  return { algorithm: alg, jwk: identifyingMembers(jwk) };
 }
 
 function isCostly({ n, e }: JWK): boolean {
   return (
     (typeof n === "string" && n.length > maxModulusLength) || (typeof e === "string" && e.length > maxExponentLength)
   );
-}
-
-/** The members that say which key it is, and no other: the thumbprint is theirs alone (RFC 7638 3.2). */
-function publicMembers({ kty, crv, x, y, n, e }: JWK): JWK {
-  if (kty === "RSA") return { kty, n, e } as JWK;
-  return (kty === "EC" ? { kty, crv, x, y } : { kty, crv, x }) as JWK;
 }
 
 function readClaims(claims: JWTPayload, expected: ExpectedProof): VerifiedProof | ProofRefusal {
@@ -126,14 +121,6 @@ function readClaims(claims: JWTPayload, expected: ExpectedProof): VerifiedProof 
   if (exp !== undefined && exp <= nowSeconds - toleranceSeconds) return untimely("the proof is expired");
   if (nbf !== undefined && nbf > nowSeconds + toleranceSeconds) return untimely("the proof is not valid yet");
   return { jti, thumbprint, issuedAt: iat, nonce };
-}
-
-async function thumbprintOf(jwk: JWK): Promise<string | undefined> {
-  try {
-    return await calculateJwkThumbprint(jwk, "sha256");
-  } catch {
-    return undefined;
-  }
 }
 
 /** Whatever is wrong with a key that its holder chose, weak or none at all, the proof proves nothing. */

@@ -1,10 +1,11 @@
-import { KeyObject, createHash, createPrivateKey, createPublicKey, createSecretKey } from "node:crypto";
+import { KeyObject, createPrivateKey, createPublicKey, createSecretKey } from "node:crypto";
 import type { JsonWebKey } from "node:crypto";
 import { SignJWT } from "jose";
 import type { JSONWebKeySet, JWK, JWTPayload } from "jose";
 import { isList, kindOf, optionError, rangeError } from "../../lib/validate.js";
 import { algorithmsOf, asymmetricAlgorithms } from "./key-source.js";
 import { hmacAlgorithms, refusePublicKey } from "./secret-keys.js";
+import { jwkThumbprint } from "./thumbprint.js";
 
 /**
  * A key that signs tokens: a private key as PEM, JWK or KeyObject, or an HMAC secret as text, bytes, JWK or KeyObject.
@@ -85,7 +86,7 @@ function keyPairs(option: string, keys: readonly ReadKey[], given: unknown): Sig
     if (algorithm === undefined || (alg !== undefined && alg !== algorithm))
       throw optionError(name, "must be an RSA or Ed25519 key, or an elliptic-curve key on P-256, P-384 or P-521");
     const members = open.export({ format: "jwk" }) as JWK;
-    return { ...members, kid: kid ?? thumbprint(members), alg: algorithm, use: "sig" };
+    return { ...members, kid: kid ?? jwkThumbprint(members), alg: algorithm, use: "sig" };
   });
   const [signing] = published;
   if (signing === undefined) throw optionError(option, "must not be an empty list");
@@ -139,10 +140,4 @@ function readPem(name: string, pem: string): ReadKey {
   } catch {
     throw optionError(name, "is not a readable PEM; a private key must not be encrypted");
   }
-}
-
-/** RFC 7638: SHA-256 over the required members in their lexicographic order. */
-function thumbprint({ crv, e, kty, n, x, y }: JWK): string {
-  const members = kty === "RSA" ? { e, kty, n } : kty === "EC" ? { crv, kty, x, y } : { crv, kty, x };
-  return createHash("sha256").update(JSON.stringify(members)).digest("base64url");
 }

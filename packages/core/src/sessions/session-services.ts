@@ -1,32 +1,31 @@
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { ResolvedOptions } from "../options.js";
-import { resolveCookies } from "./cookie-options.js";
+import { createTokenCookies, resolveCookies } from "./cookies.js";
 import { optionError } from "../lib/validate.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { Stores } from "../store/stores.js";
-import { createTokenCookies } from "./cookies.js";
 import type { Logout } from "./logout.js";
 import { createLogout } from "./logout.js";
 import type { SessionEvents } from "./events.js";
 import type { Sessions } from "./sessions.js";
 import { SessionService } from "./sessions.js";
-import type { Tokens } from "./token-types.js";
+import type { Tokens } from "./tokens.js";
 import { TokenService } from "./tokens.js";
 
-/** What a gate offers about sessions. Where an option is missing, every call says which. */
+/** The session services of a gate. If an option is missing, every call rejects and names it. */
 export interface SessionServices {
   readonly tokens: Tokens;
   readonly sessions: Sessions;
-  /** Undefined where there are no sessions. */
-  readonly ending: Logout | undefined;
+  /** Undefined where the gate has no sessions. */
+  readonly logout: Logout | undefined;
 }
 
 export interface SessionFoundation {
   readonly stores: Pick<Stores, "sessions" | "decisions" | "revocations" | "state">;
   readonly keys: Keyspace;
-  readonly news: SessionEvents;
+  readonly events: SessionEvents;
   /** Undefined where revocation is off. */
   readonly revocations: Revocations | undefined;
   readonly cutoffs: CutoffRules | undefined;
@@ -36,25 +35,18 @@ export interface SessionFoundation {
 
 export function createSessions<Raw>(
   { auth, revocation, tokens, cache, deadlineMs, logger }: ResolvedOptions<Raw>,
-  { stores, keys, news, revocations, cutoffs, now }: SessionFoundation,
+  { stores, keys, events, revocations, cutoffs, now }: SessionFoundation,
 ): SessionServices {
   if (auth === undefined || revocation === undefined || revocations === undefined || cutoffs === undefined)
-    return { sessions: missingSessions, tokens: missingTokens, ending: undefined };
+    return { sessions: missingSessions, tokens: missingTokens, logout: undefined };
   const issuers: IssuerScope = auth.scope;
-  const common = {
-    store: stores.sessions,
-    security: stores.revocations,
-    keys,
-    issuers,
-    orgClaim: revocation.orgClaim,
-    news,
-    cutoffs,
-  };
-  const sessions = new SessionService({ ...common, revocations, issuer: tokens?.issuer });
+  const common = { store: stores.sessions, security: stores.revocations, keys, issuers, orgClaim: revocation.orgClaim };
   const { toleranceSeconds } = auth;
+  const logout = createLogout({ ...common, health: stores, events, cutoffs, toleranceSeconds, tokens, now });
+  const { endSessions } = logout;
   return {
-    sessions,
-    ending: createLogout({ ...common, health: stores, sessions, toleranceSeconds, tokens, now }),
+    logout,
+    sessions: new SessionService({ ...common, events, cutoffs, revocations, endSessions, issuer: tokens?.issuer }),
     tokens:
       tokens === undefined
         ? missingTokens
@@ -62,10 +54,10 @@ export function createSessions<Raw>(
             ...common,
             decisions: stores.decisions,
             tokens,
+            endSessions,
             tenantClaim: cache?.tenantClaim,
             deadlineMs,
-            abandon: (principal, id) => sessions.revoke(principal, id),
-            noteReuse() {
+            onReuse() {
               logger.warn(
                 { code: "refresh_reused" },
                 "portcullis: a refresh token was used again; its session has ended",
@@ -76,7 +68,7 @@ export function createSessions<Raw>(
 }
 
 function refuseSessions(): Promise<never> {
-  return Promise.reject(optionError("revocation", "is off for this gate, or auth is missing, so it has no sessions"));
+  return Promise.reject(optionError("revocation", "must not be false, and auth is required, for sessions"));
 }
 
 const missingSessions: Sessions = {
@@ -86,7 +78,7 @@ const missingSessions: Sessions = {
   revokeAll: refuseSessions,
   revokeGroup: refuseSessions,
   onRevoked() {
-    throw optionError("revocation", "is off for this gate, or auth is missing, so it has no sessions");
+    throw optionError("revocation", "must not be false, and auth is required, for sessions");
   },
 };
 

@@ -4,20 +4,20 @@ import type { Check } from "../request/state.js";
 import { allowed } from "../http/verdict.js";
 import { optionError } from "../lib/validate.js";
 
-export interface RouteMatch<Raw> {
-  /** The methods it answers; others go on. */
+export interface Endpoint<Raw> {
+  /** Methods of the endpoint. Requests with other methods pass. */
   readonly methods: readonly string[];
-  /** The whole path it answers, without the query; other paths go on. */
+  /** Path of the endpoint, without the query. Requests for other paths pass. */
   readonly path: string;
   readonly answer: (exchange: Exchange<Raw>) => Reply | Promise<Reply>;
 }
 
-/** A check that answers the requests of its own paths and lets all others pass. */
-export function answerAt<Raw>(...routes: readonly RouteMatch<Raw>[]): Check<Raw> {
-  const byPath = new Map(routes.map((route) => [route.path, route]));
-  return function answerRoute(exchange): Verdict | Promise<Verdict> {
-    const route = byPath.get(pathOf(exchange.url));
-    return route === undefined || !route.methods.includes(exchange.method) ? allowed : route.answer(exchange);
+/** A check that answers the requests for its endpoints and lets all others pass. */
+export function answerAt<Raw>(...endpoints: readonly Endpoint<Raw>[]): Check<Raw> {
+  const byPath = new Map(endpoints.map((endpoint) => [endpoint.path, endpoint]));
+  return function answerEndpoint(exchange): Verdict | Promise<Verdict> {
+    const endpoint = byPath.get(pathOf(exchange.url));
+    return endpoint === undefined || !endpoint.methods.includes(exchange.method) ? allowed : endpoint.answer(exchange);
   };
 }
 
@@ -28,7 +28,7 @@ function pathOf(url: string): string {
   return query === -1 ? url : url.slice(0, query);
 }
 
-/** A JSON answer. */
+/** A JSON response. */
 export function replyJson(status: number, value: unknown, headers: readonly Header[] = []): Reply {
   return reply(status, "application/json", JSON.stringify(value), headers);
 }
@@ -42,7 +42,7 @@ export function reply(status: number, contentType: string, body: string, headers
   };
 }
 
-/** An option that moves a route: an absolute path. */
+/** Requires the path of an endpoint: absolute, without a query. */
 export function checkPath(option: string, path: unknown): asserts path is string {
   if (typeof path === "string" && /^\/[A-Za-z0-9._~/-]*$/.test(path) && !path.includes("//")) return;
   throw optionError(option, 'must be a path such as "/healthz"');

@@ -7,27 +7,27 @@ import { normalizeAccount } from "./account-name.js";
 import type { AccountKeys } from "./login-keys.js";
 import { accountKeys, memoryMs } from "./login-keys.js";
 
-/** Whom to let try again at once: an account wherever it is tried, an address, or both. */
+/** The counters to reset: of an account at all addresses, of an address, or of both. */
 export interface UnblockOptions {
   readonly account?: string | undefined;
-  /** `"unknown"` for all clients whose address cannot be read. */
+  /** An address; `"unknown"` for all clients whose address cannot be read. */
   readonly ip?: string | undefined;
   /** The name of the throttle. @default "login" */
   readonly name?: string | undefined;
 }
 
-/** The attempts to sign in that `throttleLogin()` counts, for those who run the service. */
+/** Administration of the counters of `throttleLogin()`. */
 export interface Logins {
   /**
-   * Forgets the attempts of an account in all spellings of its name, its blocks at all addresses included, or of an address.
-   * Rejects with a StoreFault (503) if the store cannot do it.
+   * Resets the counters of an account in all spellings of its name, with its blocks at all addresses, or those of an address.
+   * Rejects with a StoreFault (503) if the store is unavailable.
    */
-  unblock(whom: UnblockOptions): Promise<void>;
+  unblock(target: UnblockOptions): Promise<void>;
 }
 
 export interface LoginsServices {
   readonly store: LoginStore;
-  /** Forgets what was counted while the store was down, in this process. */
+  /** The counters of this process, from times when the store was down. */
   readonly local: LoginStore;
   readonly keys: Keyspace;
   readonly ipv6PrefixLength: number;
@@ -35,30 +35,30 @@ export interface LoginsServices {
 
 export function createLogins({ store, local, keys, ipv6PrefixLength }: LoginsServices): Logins {
   return {
-    async unblock(whom) {
-      checkObject("unblock()", whom, ["account", "ip", "name"]);
-      const { account, ip } = whom;
-      const name = resolveThrottleName("unblock().name", whom.name);
+    async unblock(target) {
+      checkObject("unblock()", target, ["account", "ip", "name"]);
+      const { account, ip } = target;
+      const name = resolveThrottleName("unblock().name", target.name);
       if (account === undefined && ip === undefined) throw optionError("unblock()", "needs an account, an ip or both");
-      const pardon = {
+      const reset = {
         addressKey: ip === undefined ? undefined : addressKey(name, ip),
-        account: account === undefined ? undefined : pardonOf(name, account),
+        account: account === undefined ? undefined : accountReset(name, account),
       };
-      await local.pardon(pardon);
-      await store.pardon(pardon);
+      await local.pardon(reset);
+      await store.pardon(reset);
     },
   };
 
   function addressKey(name: string, ip: unknown): string {
     checkString("unblock().ip", ip);
     const address = canonicalAddress(ip, ipv6PrefixLength);
-    // A slip of the pen would let in all whose address cannot be read, and not the one who is meant.
+    // A typing error would unblock all clients whose address cannot be read, and not the one that is meant.
     if (address === unknownAddress && ip !== unknownAddress)
       throw optionError("unblock().ip", `must be an IP address, or "${unknownAddress}" for clients without one`);
     return keys.login(name, "ip", keys.digest(address));
   }
 
-  function pardonOf(name: string, account: unknown): AccountKeys & { memoryMs: number } {
+  function accountReset(name: string, account: unknown): AccountKeys & { memoryMs: number } {
     const normalized = normalizeAccount(account);
     if (normalized === undefined) throw optionError("unblock().account", "must be the name of an account");
     return { ...accountKeys(keys, name, normalized), memoryMs };

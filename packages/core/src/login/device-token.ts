@@ -1,10 +1,10 @@
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 
-/** Tells the devices on which an account has signed in before, by a token that the application keeps there. */
+/** Recognises the devices on which an account has signed in before, by a token that the device keeps. */
 export interface DeviceTokens {
-  /** A new token for this account. */
+  /** A new token of a device for this account. */
   issue(account: string): string;
-  /** The device that the token names; undefined if it is none of ours, another account's, or too old. */
+  /** The device that the token names. Undefined if the token was not issued here, is for another account, or is expired. */
   read(token: unknown, account: string): string | undefined;
 }
 
@@ -18,8 +18,8 @@ export interface DeviceTokenOptions {
 const shape = /^([A-Za-z0-9_-]{22})\.([0-9a-z]{1,9})\.([A-Za-z0-9_-]{43})$/;
 
 /**
- * Tokens `<device>.<expiry>.<MAC>`: a random name, unix seconds in base 36, and an HMAC-SHA-256 (RFC 2104) over both and the
- * account. They let nobody in: they give their holder a counter of attempts of its own.
+ * Device tokens have the form `<device>.<expiry>.<MAC>`: a random name, unix seconds in base 36, and an HMAC-SHA-256 (RFC 2104)
+ * over both and the account. A device token signs nobody in: it only gives its device counters of its own.
  */
 export function createDeviceTokens({ secret, lifetimeMs, now }: DeviceTokenOptions): DeviceTokens {
   const key = createHmac("sha256", secret).update("portcullis login device").digest();
