@@ -7,7 +7,7 @@ import type { Keyspace } from "../store/keyspace.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Metric } from "../telemetry/metrics.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import { TieredCache } from "./tiers.js";
+import { Tiers } from "./tiers.js";
 import { GetOrSet } from "./get-or-set.js";
 import type { Region } from "./regions.js";
 import type { CacheSignals } from "../store/ports/cache-signals.js";
@@ -28,7 +28,7 @@ export interface CachePartsOptions {
 
 /** The parts of a cache that the views of all requests share. */
 export class CacheParts {
-  readonly cache: TieredCache;
+  readonly cache: Tiers;
   readonly writer: Writer;
   readonly getOrSet: GetOrSet;
   readonly warning: SharedUserWarning;
@@ -39,7 +39,7 @@ export class CacheParts {
 
   constructor(options: CachePartsOptions) {
     this.#options = options;
-    this.cache = new TieredCache(options);
+    this.cache = new Tiers(options);
     this.writer = new Writer(this.cache);
     this.getOrSet = new GetOrSet(this.cache, this.writer);
     this.warning = new SharedUserWarning(options.logger);

@@ -5,7 +5,7 @@ import { isList, kindOf, optionError } from "../lib/validate.js";
 import type { CachedEntry } from "./cached-entry.js";
 import type { CacheParts } from "./cache-parts.js";
 import type { FactoryContext } from "./factory-runner.js";
-import { shorten } from "./factory-runner.js";
+import { applyJitter } from "./factory-runner.js";
 import type { GetOrSetRequest } from "./get-or-set.js";
 import type { Region } from "./regions.js";
 import { sharedScope } from "./regions.js";
@@ -26,12 +26,12 @@ export class CacheView implements RequestCache, GateCache {
   readonly #request: RequestScope;
   readonly #region: Region;
   /** What this request remembers of this place; made when it is first asked. */
-  #known: Map<string, MemoCell> | undefined;
+  #memoCells: Map<string, MemoCell> | undefined;
 
-  constructor(service: CacheParts, request: RequestScope, place: Region) {
+  constructor(service: CacheParts, request: RequestScope, region: Region) {
     this.#service = service;
     this.#request = request;
-    this.#region = place;
+    this.#region = region;
   }
 
   get<T>(key: string): Promise<T | undefined> {
@@ -40,8 +40,8 @@ export class CacheView implements RequestCache, GateCache {
       this.#region.statistics.count(cell.isHit === false ? "miss" : "memo");
       return cell.promise as Promise<T | undefined>;
     }
-    const entry = this.#peek(key);
-    return (entry === undefined ? this.#read(key) : this.#answer(key, entry)) as Promise<T | undefined>;
+    const entry = this.#readLocal(key);
+    return (entry === undefined ? this.#readStore(key) : this.#answerFrom(key, entry)) as Promise<T | undefined>;
   }
 
   getOrSet<T>(options: GetOrSetOptions, factory: Factory<T>): Promise<T> {
@@ -52,15 +52,15 @@ export class CacheView implements RequestCache, GateCache {
         this.#region.statistics.count("memo");
         return cell.promise as Promise<T>;
       }
-      const entry = cell === undefined ? this.#peek(key) : undefined;
+      const entry = cell === undefined ? this.#readLocal(key) : undefined;
       if (entry !== undefined) {
         if (earlyRefresh !== undefined || this.#service.refreshesEarly) {
-          this.#service.getOrSet.refreshEarly(entry, this.#order(options, factory));
+          this.#service.getOrSet.refreshEarly(entry, this.#requestOf(options, factory));
         }
-        return this.#answer(key, entry) as Promise<T>;
+        return this.#answerFrom(key, entry) as Promise<T>;
       }
     }
-    return this.#obtain(options, factory) as Promise<T>;
+    return this.#resolve(options, factory) as Promise<T>;
   }
 
   async set(key: string, value: unknown, options: CacheSetOptions = {}): Promise<void> {
@@ -81,31 +81,31 @@ export class CacheView implements RequestCache, GateCache {
       return { key, value, payload };
     });
     for (const { key, value, payload } of encoded) {
-      this.#review(options, key, payload);
+      this.#checkSharing(options, key, payload);
       this.#memo?.set(key, { promise: Promise.resolve(value), isHit: value !== undefined });
     }
     const common = { letter: codecs.letter, graceMs, tags };
     await this.#service.writer.write(
       this.#region,
-      encoded.map(({ key, payload }) => ({ ...common, key, payload, freshMs: shorten(ttlMs, jitter) })),
+      encoded.map(({ key, payload }) => ({ ...common, key, payload, freshMs: applyJitter(ttlMs, jitter) })),
     );
   }
 
   async delete(key: string): Promise<void> {
     checkKey(key);
     this.#memo?.set(key, absent);
-    this.#request.making.delete(this.#region.prefix + key);
+    this.#request.pending.delete(this.#region.prefix + key);
     await this.#service.cache.delete(this.#region, key);
   }
 
   async deleteByTag(tag: string): Promise<void> {
     const [checked = ""] = checkTags([tag]);
-    this.#forget();
+    this.#clearMemo();
     await this.#service.cache.deleteByTag(checked);
   }
 
   async clear(): Promise<void> {
-    this.#forget();
+    this.#clearMemo();
     await this.#service.cache.clear(this.#region);
   }
 
@@ -141,7 +141,7 @@ export class CacheView implements RequestCache, GateCache {
 
   /** Undefined where nothing is remembered. */
   get #memo(): Map<string, MemoCell> | undefined {
-    return (this.#known ??= this.#request.memoOf(this.#region));
+    return (this.#memoCells ??= this.#request.memoOf(this.#region));
   }
 
   #view(scope: string, path: string): CacheView {
@@ -149,7 +149,7 @@ export class CacheView implements RequestCache, GateCache {
   }
 
   /** What this process has, if it is fresh. */
-  #peek(key: string): CachedEntry | undefined {
+  #readLocal(key: string): CachedEntry | undefined {
     const { local } = this.#service.cache;
     if (local === undefined || typeof key !== "string") return undefined;
     const now = performance.now();
@@ -157,7 +157,7 @@ export class CacheView implements RequestCache, GateCache {
     return entry !== undefined && now < entry.freshUntil ? entry : undefined;
   }
 
-  #answer(key: string, entry: CachedEntry): Promise<unknown> {
+  #answerFrom(key: string, entry: CachedEntry): Promise<unknown> {
     this.#region.statistics.count("local");
     const promise = Promise.resolve(entry.read());
     // An answer that there is nothing is one too.
@@ -165,7 +165,7 @@ export class CacheView implements RequestCache, GateCache {
     return promise;
   }
 
-  #read(key: string): Promise<unknown> {
+  #readStore(key: string): Promise<unknown> {
     if (!isKey(key)) return Promise.reject(new TypeError(badKey));
     const { statistics } = this.#region;
     const memo = this.#memo;
@@ -183,61 +183,61 @@ export class CacheView implements RequestCache, GateCache {
     return promise;
   }
 
-  async #obtain<T>(options: GetOrSetOptions, factory: Factory<T>): Promise<unknown> {
+  async #resolve<T>(options: GetOrSetOptions, factory: Factory<T>): Promise<unknown> {
     checkKey(options.key);
-    const order = this.#order(options, factory);
-    const { making } = this.#request;
-    const name = this.#region.prefix + order.key;
-    const underWay = order.force ? undefined : making.get(name);
-    if (underWay !== undefined) return underWay;
-    const obtaining = this.#readOrObtain(order).finally(() => {
-      if (making.get(name) === obtaining) making.delete(name);
+    const request = this.#requestOf(options, factory);
+    const { pending } = this.#request;
+    const name = this.#region.prefix + request.key;
+    const pendingCall = request.force ? undefined : pending.get(name);
+    if (pendingCall !== undefined) return pendingCall;
+    const call = this.#resolveOnce(request).finally(() => {
+      if (pending.get(name) === call) pending.delete(name);
     });
     // Outside requests each call is one of its own, and only their making is shared.
-    if (this.#memo !== undefined) making.set(name, obtaining);
-    return obtaining;
+    if (this.#memo !== undefined) pending.set(name, call);
+    return call;
   }
 
-  async #readOrObtain(order: GetOrSetRequest): Promise<unknown> {
-    const { key, force, policy } = order;
+  async #resolveOnce(request: GetOrSetRequest): Promise<unknown> {
+    const { key, force, policy } = request;
     const before = this.#memo?.get(key);
     if (!force && before !== undefined && before.isHit === undefined) await before.promise;
     if (!force && before?.isHit === true) return before.promise;
     // A read that found nothing has not looked for what is in its grace.
     const isMissing = before?.isHit === false && policy.graceMs === 0;
-    const value = await this.#service.getOrSet.obtain(order, isMissing);
+    const value = await this.#service.getOrSet.resolve(request, isMissing);
     // What this request wrote or deleted meanwhile is newer.
     if (value !== undefined && this.#memo?.get(key) === before)
       this.#memo?.set(key, { promise: Promise.resolve(value), isHit: true });
     return value;
   }
 
-  #order<T>(options: GetOrSetOptions, factory: Factory<T>): GetOrSetRequest {
+  #requestOf<T>(options: GetOrSetOptions, factory: Factory<T>): GetOrSetRequest {
     const { key, forceFresh = false, signal } = options;
     return {
-      place: this.#region,
+      region: this.#region,
       key,
       tags: checkTags(options.tags),
       policy: resolveCachePolicy("", options, this.#service.policy),
       factory: factory as (context: FactoryContext) => unknown,
       force: forceFresh,
-      request: this.#request.signal,
+      requestSignal: this.#request.signal,
       signal,
-      review: (payload) => this.#review(options, key, payload),
-      tooLarge: (size) => this.#service.warnOfSize(this.#region, size),
+      checkPayload: (payload) => this.#checkSharing(options, key, payload),
+      onTooLarge: (size) => this.#service.warnOfSize(this.#region, size),
     };
   }
 
-  #review({ shared }: CacheSetOptions, key: string, payload: string): void {
+  #checkSharing({ shared }: CacheSetOptions, key: string, payload: string): void {
     const { warning } = this.#service;
     if (warning.isSilent || shared === true || this.#region.scope !== sharedScope) return;
     const auth = this.#request.auth;
-    if (auth !== undefined) warning.review(auth, this.#region.path, key, payload);
+    if (auth !== undefined) warning.check(auth, this.#region.path, key, payload);
   }
 
   /** Everything this request remembers may be gone. */
-  #forget(): void {
-    this.#request.forget();
+  #clearMemo(): void {
+    this.#request.clear();
   }
 }
 
@@ -256,7 +256,7 @@ const maxTags = 64;
 
 function checkTags(tags: readonly string[] | undefined): readonly string[] {
   if (tags === undefined) return noTags;
-  const isGood = isList(tags) && tags.length <= maxTags && tags.every((tag) => typeof tag === "string" && tag !== "");
-  if (!isGood) throw new TypeError(`tags are a list of at most ${maxTags} non-empty strings`);
+  const isValid = isList(tags) && tags.length <= maxTags && tags.every((tag) => typeof tag === "string" && tag !== "");
+  if (!isValid) throw new TypeError(`tags are a list of at most ${maxTags} non-empty strings`);
   return tags.length < 2 ? tags : [...new Set(tags)];
 }

@@ -9,7 +9,7 @@ export interface CachedEntryOptions {
   readonly stored: StoredEntry;
   readonly codecs: Codecs;
   /** May many requests share the value? Then it is frozen. */
-  readonly shares: boolean;
+  readonly isShared: boolean;
   /** When the store was asked, by a monotonic clock. */
   readonly askedAt: number;
   /** The store's clock less the monotonic one. */
@@ -20,23 +20,23 @@ export interface CachedEntryOptions {
   readonly tracked: boolean;
   /** Of the view and the tags, with the epochs it was read under. */
   readonly generations: readonly Generation[];
-  readonly epochs: readonly number[];
+  readonly versions: readonly number[];
 }
 
 /** An entry as it is used in this process; times by a monotonic clock where nothing else is said. */
 export class CachedEntry {
   /** By the store's clock. */
   readonly createdAt: number;
-  readonly bornAt: number;
+  readonly monotonicCreatedAt: number;
   readonly freshUntil: number;
   readonly usableUntil: number;
   readonly trustedUntil: number;
   readonly tracked: boolean;
   /** Does it say that there is nothing? */
-  readonly isNothing: boolean;
+  readonly isNegative: boolean;
   readonly size: number;
   readonly #generations: readonly Generation[];
-  readonly #epochs: readonly number[];
+  readonly #versions: readonly number[];
   readonly #codecs: Codecs;
   readonly #letter: string;
   #payload: string;
@@ -48,24 +48,24 @@ export class CachedEntry {
   constructor(options: CachedEntryOptions) {
     const { stored, offsetMs, askedAt } = options;
     this.createdAt = stored.createdAt;
-    this.bornAt = stored.createdAt - offsetMs;
-    this.freshUntil = this.bornAt + stored.freshMs;
+    this.monotonicCreatedAt = stored.createdAt - offsetMs;
+    this.freshUntil = this.monotonicCreatedAt + stored.freshMs;
     this.usableUntil = this.freshUntil + stored.graceMs;
     this.trustedUntil = askedAt + options.trustMs;
     this.tracked = options.tracked;
     this.#generations = options.generations;
-    this.#epochs = options.epochs;
-    this.isNothing = stored.letter === "0";
+    this.#versions = options.versions;
+    this.isNegative = stored.letter === "0";
     this.size = stored.payload.length;
     this.#codecs = options.codecs;
     this.#letter = stored.letter;
     this.#payload = stored.payload;
-    this.#load(options.shares);
+    this.#load(options.isShared);
   }
 
   /** Was it written by somebody who writes what we can read? */
   get isReadable(): boolean {
-    return this.isNothing || this.#loaded;
+    return this.isNegative || this.#loaded;
   }
 
   /** The value: frozen, or one that nobody else gets. Undefined if there is nothing. */
@@ -79,18 +79,18 @@ export class CachedEntry {
   }
 
   /** Has no generation changed since it was read? */
-  stands(): boolean {
-    return unchanged(this.#generations, this.#epochs);
+  isCurrent(): boolean {
+    return unchanged(this.#generations, this.#versions);
   }
 
-  #load(shares: boolean): void {
-    if (this.isNothing) {
+  #load(isShared: boolean): void {
+    if (this.isNegative) {
       this.#shared = true;
       return;
     }
     this.#value = this.#codecs.decode(this.#letter, this.#payload);
     this.#loaded = this.#value !== undefined;
-    this.#shared = this.#loaded && shares && this.#freeze();
+    this.#shared = this.#loaded && isShared && this.#freeze();
     if (this.#shared) this.#payload = "";
   }
 

@@ -4,7 +4,7 @@ import type { Keyspace } from "../store/keyspace.js";
 import { CachedEntry } from "./cached-entry.js";
 import type { Codecs } from "./codec.js";
 import type { StoredEntry } from "./entry.js";
-import { longestHead, readEntry } from "./entry.js";
+import { maxHeadLength, readEntry } from "./entry.js";
 import type { Generations } from "./generations.js";
 import type { Generation } from "./generation.js";
 import type { Region } from "./regions.js";
@@ -20,7 +20,7 @@ export interface EntryReaderOptions {
 /** The generations of entries, and the epochs they were seen in. */
 export interface GenerationSnapshot {
   readonly generations: readonly Generation[];
-  readonly epochs: readonly number[];
+  readonly versions: readonly number[];
 }
 
 /** Generations that the store has just told, in the epochs they were asked for in. */
@@ -54,111 +54,111 @@ export class EntryReader {
   }
 
   /** The generations that entries of a place with these tags stand and fall with. */
-  generationsOf(place: Region, tags: readonly string[]): readonly Generation[] {
-    const own = this.#generations.of(place);
-    return tags.length === 0 ? own : [...own, ...tags.map((tag) => this.tagged(this.#keys.identifier(tag)))];
+  generationsOf(region: Region, tags: readonly string[]): readonly Generation[] {
+    const own = this.#generations.ofRegion(region);
+    return tags.length === 0 ? own : [...own, ...tags.map((tag) => this.generationOfTag(this.#keys.identifier(tag)))];
   }
 
   /** The generation of a tag, by its name in keys. */
-  tagged(identifier: string): Generation {
-    return this.#generations.named(this.#keys.cacheGeneration(`t:${identifier}`));
+  generationOfTag(identifier: string): Generation {
+    return this.#generations.get(this.#keys.cacheGeneration(`t:${identifier}`));
   }
 
   /** An entry that still counts, from its text. `said` has generations that the store has just told. */
-  interpret(
-    place: Region,
+  read(
+    region: Region,
     text: string | undefined,
     askedAt: number,
-    said: GenerationsRead = noGenerationsRead,
+    generationsRead: GenerationsRead = noGenerationsRead,
   ): Awaitable<CachedEntry | undefined> {
-    if (text === undefined || text.length > this.#options.maxValueSize + longestHead) return undefined;
+    if (text === undefined || text.length > this.#options.maxValueSize + maxHeadLength) return undefined;
     const stored = readEntry(text);
     if (stored === undefined || stored.createdAt <= this.#distrustedUntil) return undefined;
-    const own = this.#generations.of(place);
-    const all = stored.tags.length === 0 ? own : [...own, ...stored.tags.map(([tag]) => this.tagged(tag))];
-    const stand = { generations: all, epochs: epochsOf(all, said) };
-    const unknown = this.unknown(all, said.generations);
-    if (unknown.length === 0) return this.#judge(place, stored, stand, said, askedAt);
-    return this.#ask(unknown, said).then((more) =>
-      this.#judge(place, stored, { generations: all, epochs: epochsOf(all, more) }, more, askedAt),
+    const own = this.#generations.ofRegion(region);
+    const all = stored.tags.length === 0 ? own : [...own, ...stored.tags.map(([tag]) => this.generationOfTag(tag))];
+    const snapshot = { generations: all, versions: versionsOf(all, generationsRead) };
+    const unknownOf = this.unknownOf(all, generationsRead.generations);
+    if (unknownOf.length === 0) return this.#validate(region, stored, snapshot, generationsRead, askedAt);
+    return this.#readUnknown(unknownOf, generationsRead).then((more) =>
+      this.#validate(region, stored, { generations: all, versions: versionsOf(all, more) }, more, askedAt),
     );
   }
 
   /** Does it stand by the generations there are? */
-  #judge(
-    place: Region,
+  #validate(
+    region: Region,
     stored: StoredEntry,
-    stand: GenerationSnapshot,
-    said: GenerationsRead,
+    snapshot: GenerationSnapshot,
+    generationsRead: GenerationsRead,
     askedAt: number,
   ): CachedEntry | undefined {
-    const { generations } = stand;
+    const { generations } = snapshot;
     const own = generations.length - stored.tags.length;
-    let stamp = "";
+    let joined = "";
     for (let index = 0; index < generations.length; index += 1) {
       const one = generations[index];
-      const value = one === undefined ? undefined : valueOf(one, said);
-      if (one === undefined || value === undefined || this.#generations.isMissed(one)) return undefined;
-      if (index < own) stamp = index === 0 ? value : `${stamp}.${value}`;
+      const value = one === undefined ? undefined : valueOf(one, generationsRead);
+      if (one === undefined || value === undefined || this.#generations.isRenewalPending(one)) return undefined;
+      if (index < own) joined = index === 0 ? value : `${joined}.${value}`;
       else if (stored.tags[index - own]?.[1] !== value) return undefined;
     }
-    if (stamp !== stored.stamp) return undefined;
-    const entry = this.entryOf(place, stored, stand, askedAt);
+    if (joined !== stored.generations) return undefined;
+    const entry = this.create(region, stored, snapshot, askedAt);
     return entry.isReadable && performance.now() < entry.usableUntil ? entry : undefined;
   }
 
-  entryOf(
+  create(
     { tracked }: Region,
     stored: StoredEntry,
-    { generations, epochs }: GenerationSnapshot,
+    { generations, versions }: GenerationSnapshot,
     askedAt: number,
   ): CachedEntry {
     const { local, copies } = this.#options;
     return new CachedEntry({
       stored,
       codecs: this.#codecs,
-      shares: local !== undefined && !copies,
+      isShared: local !== undefined && !copies,
       askedAt,
       offsetMs: this.#store.now() - performance.now(),
       trustMs: local?.ttlMs ?? 0,
       tracked,
       generations,
-      epochs,
+      versions,
     });
   }
 
   /** Those that the store must be asked for: mostly none or all, and then no list is made. */
-  unknown(all: readonly Generation[], said: readonly Generation[] = noGenerations): readonly Generation[] {
+  unknownOf(all: readonly Generation[], generationsRead: readonly Generation[] = noGenerations): readonly Generation[] {
     let count = 0;
-    for (const one of all) if (this.#isUnknown(one, said)) count += 1;
+    for (const one of all) if (this.#isUnknown(one, generationsRead)) count += 1;
     if (count === 0) return noGenerations;
-    return count === all.length ? all : all.filter((one) => this.#isUnknown(one, said));
+    return count === all.length ? all : all.filter((one) => this.#isUnknown(one, generationsRead));
   }
 
-  #isUnknown(one: Generation, said: readonly Generation[]): boolean {
-    return !said.includes(one) && !this.#generations.isKnown(one);
+  #isUnknown(one: Generation, generationsRead: readonly Generation[]): boolean {
+    return !generationsRead.includes(one) && !this.#generations.isKnown(one);
   }
 
   /** What the store says of generations, and what it has said already. */
-  async #ask(unknown: readonly Generation[], said: GenerationsRead): Promise<GenerationsRead> {
-    const epochs = unknown.map(epochOf);
-    const values = await this.#store.getMany(unknown.map(keyOf));
-    const told = this.learn(unknown, epochs, values);
+  async #readUnknown(unknownOf: readonly Generation[], generationsRead: GenerationsRead): Promise<GenerationsRead> {
+    const versions = unknownOf.map(versionOf);
+    const values = await this.#store.getMany(unknownOf.map(keyOf));
+    const learned = this.learn(unknownOf, versions, values);
     return {
-      generations: [...said.generations, ...unknown],
-      epochs: [...said.epochs, ...told.epochs],
-      values: [...said.values, ...values],
+      generations: [...generationsRead.generations, ...unknownOf],
+      versions: [...generationsRead.versions, ...learned.versions],
+      values: [...generationsRead.values, ...values],
     };
   }
 
   /** Takes in what the store said of generations that were asked for in these epochs. */
   learn(
     generations: readonly Generation[],
-    epochs: readonly number[],
+    versions: readonly number[],
     values: GenerationsRead["values"],
   ): GenerationsRead {
-    const known = generations.map((one, index) => this.#generations.learn(one, values[index], epochs[index] ?? -1));
-    return { generations, epochs: known, values };
+    const known = generations.map((one, index) => this.#generations.update(one, values[index], versions[index] ?? -1));
+    return { generations, versions: known, values };
   }
 }
 
@@ -172,15 +172,15 @@ export function keyOf({ key }: Generation): string {
   return key;
 }
 
-export function epochOf({ epoch }: Generation): number {
-  return epoch;
+export function versionOf({ version }: Generation): number {
+  return version;
 }
 
 const noGenerations: readonly Generation[] = [];
-export const noGenerationsRead: GenerationsRead = { generations: noGenerations, epochs: [], values: [] };
+export const noGenerationsRead: GenerationsRead = { generations: noGenerations, versions: [], values: [] };
 
 /** An entry that was read with a generation that has changed meanwhile must not stand by what it is now. */
-function epochsOf(all: readonly Generation[], said: GenerationsRead): readonly number[] {
-  if (said.generations.length === 0) return all.map(epochOf);
-  return all.map((one) => said.epochs[said.generations.indexOf(one)] ?? one.epoch);
+function versionsOf(all: readonly Generation[], generationsRead: GenerationsRead): readonly number[] {
+  if (generationsRead.generations.length === 0) return all.map(versionOf);
+  return all.map((one) => generationsRead.versions[generationsRead.generations.indexOf(one)] ?? one.version);
 }

@@ -7,7 +7,7 @@ export interface EntryHead {
   /** How long after that it may be used if nothing better is to be had. */
   readonly graceMs: number;
   /** The generations of its view, joined. */
-  readonly stamp: string;
+  readonly generations: string;
   /** Its tags as in keys, each with its generation. */
   readonly tags: readonly (readonly [tag: string, generation: string])[];
 }
@@ -16,32 +16,32 @@ export interface StoredEntry extends EntryHead {
   readonly payload: string;
 }
 
-const version = "p2";
+const formatVersion = "p2";
 /** Of times. */
 const radix = 36;
-const longestTime = 10;
-const longestStamp = 2000;
+const maxTimeLength = 10;
+const maxGenerationsLength = 2000;
 /** All of the first line. */
-export const longestHead = 25_000;
+export const maxHeadLength = 25_000;
 
 /**
  * `p2<letter> <created> <fresh> <grace> <stamp> <tag=generation,...>`, a line feed, the value. Times in base 36. `p2` is the
  * version: another one is a miss. Later releases may add fields to the first line; this one passes over them.
  */
 export function writeEntry(head: EntryHead, payload: string): string {
-  const { letter, createdAt, freshMs, graceMs, stamp, tags } = head;
+  const { letter, createdAt, freshMs, graceMs, generations, tags } = head;
   const times = [createdAt, freshMs, graceMs].map((ms) => Math.round(ms).toString(radix));
   const tagged = tags.map(([tag, generation]) => `${tag}=${generation}`).join(",");
-  return `${version}${letter} ${times.join(" ")} ${stamp} ${tagged}\n${payload}`;
+  return `${formatVersion}${letter} ${times.join(" ")} ${generations} ${tagged}\n${payload}`;
 }
 
 const tagList = /^[\w.~=,-]{1,20000}$/;
 
 /** Undefined for whatever no release of this version wrote. Read by hand: every hit in the store passes here. */
 export function readEntry(text: string): StoredEntry | undefined {
-  if (!text.startsWith(version) || text.charCodeAt(3) !== blank) return undefined;
+  if (!text.startsWith(formatVersion) || text.charCodeAt(3) !== blank) return undefined;
   const end = text.indexOf("\n");
-  if (end === -1 || end > longestHead || digitAt(text, 2) === undefined) return undefined;
+  if (end === -1 || end > maxHeadLength || digitAt(text, 2) === undefined) return undefined;
   const times = [0, 0, 0];
   let at = 4;
   for (let index = 0; index < times.length; index += 1) {
@@ -51,13 +51,13 @@ export function readEntry(text: string): StoredEntry | undefined {
     times[index] = time;
     at = next + 1;
   }
-  const stampEnd = text.indexOf(" ", at);
-  if (stampEnd === -1 || stampEnd > end || stampEnd - at > longestStamp) return undefined;
-  const tags = readTags(text, stampEnd + 1, end);
+  const generationsEnd = text.indexOf(" ", at);
+  if (generationsEnd === -1 || generationsEnd > end || generationsEnd - at > maxGenerationsLength) return undefined;
+  const tags = readTags(text, generationsEnd + 1, end);
   if (tags === undefined) return undefined;
   const [createdAt = 0, freshMs = 0, graceMs = 0] = times;
-  const stamp = text.slice(at, stampEnd);
-  return { letter: text.charAt(2), createdAt, freshMs, graceMs, stamp, tags, payload: text.slice(end + 1) };
+  const generations = text.slice(at, generationsEnd);
+  return { letter: text.charAt(2), createdAt, freshMs, graceMs, generations, tags, payload: text.slice(end + 1) };
 }
 
 const blank = 0x20;
@@ -71,7 +71,7 @@ function digitAt(text: string, at: number): number | undefined {
 
 /** What stands from `at` to before `end`, in base 36. */
 function readTime(text: string, at: number, end: number): number | undefined {
-  if (end <= at || end - at > longestTime) return undefined;
+  if (end <= at || end - at > maxTimeLength) return undefined;
   let time = 0;
   for (let index = at; index < end; index += 1) {
     const digit = digitAt(text, index);

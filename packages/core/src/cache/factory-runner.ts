@@ -3,9 +3,9 @@ import type { ResolvedCachePolicy } from "./options.js";
 import type { Lease, Settlement } from "../store/ports/cache.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { CachedEntry } from "./cached-entry.js";
-import type { JoinedRun } from "./joined-run.js";
+import type { SingleFlight } from "./joined-run.js";
 import { unchanged } from "./generation.js";
-import type { TieredCache } from "./tiers.js";
+import type { Tiers } from "./tiers.js";
 import type { LeaseReleases } from "./lease-releases.js";
 import type { Region } from "./regions.js";
 import type { NewEntry, EntryGenerations, Writer } from "./writer.js";
@@ -20,7 +20,7 @@ export interface FactoryContext<T = unknown> {
 
 /** A value to be made. */
 export interface FactoryRun {
-  readonly place: Region;
+  readonly region: Region;
   readonly key: string;
   readonly tags: readonly string[];
   readonly policy: ResolvedCachePolicy;
@@ -30,9 +30,9 @@ export interface FactoryRun {
   /** What there is already. */
   readonly stale: CachedEntry | undefined;
   /** Told of what is about to be kept. */
-  readonly review: (payload: string) => void;
+  readonly checkPayload: (payload: string) => void;
   /** Told that a value is too large to be kept. */
-  readonly tooLarge: (size: number) => void;
+  readonly onTooLarge: (size: number) => void;
 }
 
 /** What came of it: for who made it the value itself, for all others the entry. */
@@ -42,13 +42,13 @@ export interface FactoryResult {
 }
 
 /** Undefined if another process is at it, and nobody here waits for it. */
-export type FactoryFlight = JoinedRun<FactoryResult | undefined>;
+export type FactoryFlight = SingleFlight<FactoryResult | undefined>;
 
-interface HeldLease {
+interface LeaseReply {
   readonly waitMs: number;
   /** What is stored there now. */
   readonly text: string | undefined;
-  readonly stamps: EntryGenerations;
+  readonly generations: EntryGenerations;
   readonly storeKey: string;
   readonly owner: string;
   readonly askedAt: number;
@@ -63,104 +63,108 @@ const leaseMs = 3000;
  * out, one that fails at once. Whoever finds the store away makes the value alone.
  */
 export class FactoryRunner {
-  readonly #cache: TieredCache;
+  readonly #cache: Tiers;
   readonly #writer: Writer;
   readonly #releases: LeaseReleases;
 
-  constructor(cache: TieredCache, writer: Writer) {
+  constructor(cache: Tiers, writer: Writer) {
     this.#cache = cache;
     this.#writer = writer;
     this.#releases = cache.releases;
   }
 
-  async make(job: FactoryRun, flight: FactoryFlight): Promise<FactoryResult | undefined> {
-    const { place, key, tags, stale } = job;
-    const storeKey = this.#cache.storeKey(place, key);
+  async run(run: FactoryRun, flight: FactoryFlight): Promise<FactoryResult | undefined> {
+    const { region, key, tags, stale } = run;
+    const storeKey = this.#cache.storeKey(region, key);
     for (;;) {
       const waiter = this.#cache.waiting.register(storeKey);
       try {
-        const lease = await this.#lease(job, storeKey);
-        if (lease === undefined) return await this.#makeAlone(job, flight);
-        if (lease.waitMs === 0) return await this.#makeForAll(job, flight, lease);
-        if (flight.background) return undefined;
+        const lease = await this.#requestLease(run, storeKey);
+        if (lease === undefined) return await this.#runWithoutLease(run, flight);
+        if (lease.waitMs === 0) return await this.#runWithLease(run, flight, lease);
+        if (flight.isBackground) return undefined;
         const end = await waiter.wait(lease.waitMs, flight.signal);
         flight.signal.throwIfAborted();
         if (end === "nothing") return { value: undefined, entry: undefined };
-        if (end === "unkept") return await this.#makeAlone(job, flight);
+        if (end === "unkept") return await this.#runWithoutLease(run, flight);
         // The lease comes with what is stored.
         if (end === "time") continue;
       } finally {
         waiter.cancel();
       }
-      const entry = await this.#cache.fetch(place, key, tags);
+      const entry = await this.#cache.fetch(region, key, tags);
       if (entry !== undefined && isNewValue(entry, stale)) return { value: entry.read(), entry };
     }
   }
 
   /** Undefined while the store is down. */
-  async #lease({ place, tags, policy, force }: FactoryRun, storeKey: string): Promise<HeldLease | undefined> {
+  async #requestLease({ region, tags, policy, force }: FactoryRun, storeKey: string): Promise<LeaseReply | undefined> {
     const { store } = this.#cache;
     const owner = randomBytes(12).toString("base64url");
     const askedAt = performance.now();
     try {
       const leasing = store.lease(storeKey, owner, leaseMs, force);
       // Before the factory reads anything: what it reads may change from now on.
-      const stamping = this.#writer.stamps(place, tags, policy.ttlMs + policy.graceMs);
-      const [leased, stamped] = await Promise.allSettled([leasing, stamping]);
-      const isUseless = leased.status === "rejected" || stamped.status === "rejected";
+      const ensuring = this.#writer.ensureGenerations(region, tags, policy.ttlMs + policy.graceMs);
+      const [leased, ensured] = await Promise.allSettled([leasing, ensuring]);
+      const isUseless = leased.status === "rejected" || ensured.status === "rejected";
       if (isUseless && mayHold(leased)) this.#releases.giveBack(storeKey, owner);
-      const [{ waitMs, value }, stamps] = await Promise.all([leasing, stamping]);
-      return { waitMs, text: value, stamps, storeKey, owner, askedAt };
+      const [{ waitMs, value }, generations] = await Promise.all([leasing, ensuring]);
+      return { waitMs, text: value, generations, storeKey, owner, askedAt };
     } catch (error) {
-      return this.#cache.reportMiss(error);
+      return this.#cache.reportFault(error);
     }
   }
 
-  async #makeForAll(job: FactoryRun, flight: FactoryFlight, lease: HeldLease): Promise<FactoryResult> {
-    const { place, key, force, stale } = job;
-    const { storeKey, owner, stamps, askedAt } = lease;
+  async #runWithLease(run: FactoryRun, flight: FactoryFlight, lease: LeaseReply): Promise<FactoryResult> {
+    const { region, key, force, stale } = run;
+    const { storeKey, owner, generations, askedAt } = lease;
     const { store } = this.#cache;
-    let settled: Promise<boolean> | undefined;
-    const settle = (settlement: Settlement): Promise<boolean> =>
-      (settled ??= store.settle(storeKey, owner, settlement).catch((error: unknown) => {
+    let ending: Promise<boolean> | undefined;
+    const endLease = (settlement: Settlement): Promise<boolean> =>
+      (ending ??= store.settle(storeKey, owner, settlement).catch((error: unknown) => {
         this.#releases.giveBack(storeKey, owner);
-        this.#cache.reportMiss(error);
+        this.#cache.reportFault(error);
         return false;
       }));
-    const fail = (): void => void settle({ outcome: "failed" });
-    const heart = setInterval(() => void store.extend(storeKey, owner, leaseMs).catch(() => undefined), leaseMs / 3);
-    heart.unref();
+    const fail = (): void => void endLease({ outcome: "failed" });
+    const heartbeat = setInterval(
+      () => void store.extend(storeKey, owner, leaseMs).catch(() => undefined),
+      leaseMs / 3,
+    );
+    heartbeat.unref();
     const forget = this.#cache.leases.add({ key: storeKey, owner });
     const missed = this.#cache.tombstone(storeKey);
-    const mark = this.#cache.watch(storeKey);
+    const ticket = this.#cache.issueTicket(storeKey);
     /** At its end, and when it is given up: a factory may never settle. */
     const release = (): void => {
-      clearInterval(heart);
+      clearInterval(heartbeat);
       forget();
-      this.#cache.unwatch(mark);
+      this.#cache.closeTicket(ticket);
       fail();
     };
     flight.signal.addEventListener("abort", release, { once: true });
     try {
       if (!force && missed === undefined) {
-        const there = await Promise.resolve(this.#cache.entries.interpret(place, lease.text, askedAt)).catch(
+        const existing = await Promise.resolve(this.#cache.entries.read(region, lease.text, askedAt)).catch(
           () => undefined,
         );
-        if (there !== undefined && isNewValue(there, stale)) return { value: there.read(), entry: there };
+        if (existing !== undefined && isNewValue(existing, stale)) return { value: existing.read(), entry: existing };
       }
-      const value = await this.#call(job, flight);
-      const fresh = this.#encode(job, value);
-      if (fresh === undefined) {
+      const value = await this.#callFactory(run, flight);
+      const encoded = this.#encode(run, value);
+      if (encoded === undefined) {
         // Of those who wait, some may have asked after an invalidation that this making did not see: they make it anew.
-        const isNothing = value === undefined && mark.fit && unchanged(stamps.generations, stamps.epochs);
-        await settle({ outcome: isNothing ? "nothing" : value === undefined ? "failed" : "unkept" });
+        const isNothing =
+          value === undefined && ticket.isCurrent && unchanged(generations.generations, generations.versions);
+        await endLease({ outcome: isNothing ? "nothing" : value === undefined ? "failed" : "unkept" });
         return { value, entry: undefined };
       }
-      const composed = this.#writer.compose(place, fresh, stamps.values);
-      const kept = await settle({ outcome: "filled", value: composed.text, ttlMs: composed.ttlMs });
-      if (kept) this.#cache.bury(storeKey, missed);
+      const composed = this.#writer.compose(region, encoded, generations.values);
+      const kept = await endLease({ outcome: "filled", value: composed.text, ttlMs: composed.ttlMs });
+      if (kept) this.#cache.clearTombstone(storeKey, missed);
       // A value whose lease was lost is older than what is there by now.
-      return { value, entry: this.#writer.keep(place, key, composed, stamps, askedAt, kept && mark.fit) };
+      return { value, entry: this.#writer.keep(region, key, composed, generations, askedAt, kept && ticket.isCurrent) };
     } finally {
       flight.signal.removeEventListener("abort", release);
       release();
@@ -168,27 +172,27 @@ export class FactoryRunner {
   }
 
   /** Without a lease: the value is kept in process for as long as one is without proof. */
-  async #makeAlone(job: FactoryRun, flight: FactoryFlight): Promise<FactoryResult> {
-    const { place, key, tags } = job;
+  async #runWithoutLease(run: FactoryRun, flight: FactoryFlight): Promise<FactoryResult> {
+    const { region, key, tags } = run;
     const askedAt = performance.now();
-    const generations = this.#cache.entries.generationsOf(place, tags);
-    const stand = { generations, epochs: generations.map(({ epoch }) => epoch) };
-    const mark = this.#cache.watch(this.#cache.storeKey(place, key));
-    const release = (): void => this.#cache.unwatch(mark);
+    const generations = this.#cache.entries.generationsOf(region, tags);
+    const snapshot = { generations, versions: generations.map(({ version: epoch }) => epoch) };
+    const ticket = this.#cache.issueTicket(this.#cache.storeKey(region, key));
+    const release = (): void => this.#cache.closeTicket(ticket);
     flight.signal.addEventListener("abort", release, { once: true });
     try {
-      const value = await this.#call(job, flight);
-      const fresh = this.#encode(job, value);
-      if (fresh === undefined) return { value, entry: undefined };
-      const composed = this.#writer.compose(place, fresh, []);
-      return { value, entry: this.#writer.keep(place, key, composed, stand, askedAt, mark.fit) };
+      const value = await this.#callFactory(run, flight);
+      const encoded = this.#encode(run, value);
+      if (encoded === undefined) return { value, entry: undefined };
+      const composed = this.#writer.compose(region, encoded, []);
+      return { value, entry: this.#writer.keep(region, key, composed, snapshot, askedAt, ticket.isCurrent) };
     } finally {
       flight.signal.removeEventListener("abort", release);
       release();
     }
   }
 
-  async #call({ place, factory, stale }: FactoryRun, { signal }: FactoryFlight): Promise<unknown> {
+  async #callFactory({ region, factory, stale }: FactoryRun, { signal }: FactoryFlight): Promise<unknown> {
     signal.throwIfAborted();
     const since = performance.now();
     let failed = true;
@@ -198,31 +202,31 @@ export class FactoryRunner {
       failed = false;
       return value;
     } finally {
-      place.statistics.factoryEnded(performance.now() - since, failed);
+      region.statistics.factoryEnded(performance.now() - since, failed);
     }
   }
 
   /** Undefined for what is not kept. */
-  #encode({ key, tags, policy, review, tooLarge }: FactoryRun, value: unknown): NewEntry | undefined {
+  #encode({ key, tags, policy, checkPayload, onTooLarge }: FactoryRun, value: unknown): NewEntry | undefined {
     const { ttlMs, graceMs, jitter, negativeTtlMs } = policy;
     const isNothing = value === undefined || value === null;
     if (value === undefined && negativeTtlMs === undefined) return undefined;
-    const lives = isNothing && negativeTtlMs !== undefined ? negativeTtlMs : ttlMs;
-    const common = { key, tags, freshMs: shorten(lives, jitter), graceMs: isNothing ? 0 : graceMs };
+    const ttl = isNothing && negativeTtlMs !== undefined ? negativeTtlMs : ttlMs;
+    const common = { key, tags, freshMs: applyJitter(ttl, jitter), graceMs: isNothing ? 0 : graceMs };
     if (value === undefined) return { ...common, letter: "0", payload: "" };
     const { codecs, options } = this.#cache;
     const payload = codecs.encode(value);
     if (payload.length > options.maxValueSize) {
-      tooLarge(payload.length);
+      onTooLarge(payload.length);
       return undefined;
     }
-    review(payload);
+    checkPayload(payload);
     return { ...common, letter: codecs.letter, payload };
   }
 }
 
 /** By up to a part of it, at random. */
-export function shorten(ms: number, jitter: number): number {
+export function applyJitter(ms: number, jitter: number): number {
   return jitter === 0 ? ms : Math.max(1, ms * (1 - Math.random() * jitter));
 }
 

@@ -3,17 +3,17 @@ export interface Generation {
   readonly key: string;
   value: string | undefined;
   /** So long it is sure to live in the store; by the monotonic clock of this process. */
-  lastsUntil: number;
+  livesUntil: number;
   /** Grows whenever the value may have changed; entries kept in process remember which they were read under. */
-  epoch: number;
+  version: number;
   /** It is no longer told of changes: ask for another. */
-  dropped: boolean;
+  isEvicted: boolean;
 }
 
 /** Has none of these changed since it was in its epoch? */
-export function unchanged(generations: readonly Generation[], epochs: readonly number[]): boolean {
-  for (let index = 0; index < epochs.length; index += 1) {
-    if (generations[index]?.epoch !== epochs[index]) return false;
+export function unchanged(generations: readonly Generation[], versions: readonly number[]): boolean {
+  for (let index = 0; index < versions.length; index += 1) {
+    if (generations[index]?.version !== versions[index]) return false;
   }
   return true;
 }

@@ -8,7 +8,7 @@ import { Invalidations, allOf } from "./invalidations.js";
 import type { Region } from "./regions.js";
 
 /** Outlives what is stamped with it, or that is a miss too early. */
-const leastTtlMs = 30 * 86_400_000;
+const minTtlMs = 30 * 86_400_000;
 
 export interface RenewalsOptions {
   readonly store: CacheStore;
@@ -22,19 +22,19 @@ export interface RenewalsOptions {
  */
 export function openRenewals({ store, ...rest }: RenewalsOptions): Invalidations {
   const renewals = new Invalidations({ ...rest, apply: (key) => store.renewGenerations([key]) });
-  store.onReturn(() => renewals.repeatRecent());
+  store.onReturn(() => renewals.reapplyRecent());
   return renewals;
 }
 
 /** How often those of a place are looked up, which shows that they are in use. */
-const lookUpMs = 100;
+const lookUpIntervalMs = 100;
 
 export interface GenerationsOptions {
   readonly store: CacheStore;
   readonly signals: CacheSignals;
   readonly renewals: Invalidations;
   /** For how long unheard changes are put up with. */
-  readonly boundMs: number;
+  readonly maxStalenessMs: number;
 }
 
 /**
@@ -44,51 +44,51 @@ export interface GenerationsOptions {
 export class Generations {
   readonly #store: CacheStore;
   readonly #signals: CacheSignals;
-  #tracked = false;
-  readonly #boundMs: number;
+  #isTracked = false;
+  readonly #maxStalenessMs: number;
   readonly #renewals: Invalidations;
   /** Entries that remember one that is dropped would not hear of its changes any more. */
-  readonly #known = new LRUCache<string, Generation>({ max: 10_000, dispose: drop });
+  readonly #known = new LRUCache<string, Generation>({ max: 10_000, dispose: evict });
 
-  constructor({ store, signals, renewals, boundMs }: GenerationsOptions) {
+  constructor({ store, signals, renewals, maxStalenessMs }: GenerationsOptions) {
     this.#store = store;
     this.#signals = signals;
-    this.#boundMs = boundMs;
+    this.#maxStalenessMs = maxStalenessMs;
     this.#renewals = renewals;
     renewals.listen({ changed: (key) => this.#invalidate(key) });
   }
 
   /** Hears of changes of all keys that begin so. Without, every read asks. */
-  listen(prefix: string): void {
-    this.#tracked = true;
+  track(prefix: string): void {
+    this.#isTracked = true;
     this.#signals.track({ prefix, invalidate: (key) => this.#invalidate(key), flush: () => this.#flush() });
   }
 
   /** Of a place, as it looked them up a moment ago. */
-  of(place: Region): readonly Generation[] {
+  ofRegion(region: Region): readonly Generation[] {
     const now = performance.now();
-    const known = place.stand;
-    if (now - place.lookedUpAt < lookUpMs && !known.some(({ dropped }) => dropped)) return known;
-    place.lookedUpAt = now;
-    place.stand = place.generations.map((key) => this.named(key));
-    return place.stand;
+    const known = region.knownGenerations;
+    if (now - region.lookedUpAt < lookUpIntervalMs && !known.some(({ isEvicted: dropped }) => dropped)) return known;
+    region.lookedUpAt = now;
+    region.knownGenerations = region.generationKeys.map((key) => this.get(key));
+    return region.knownGenerations;
   }
 
-  named(key: string): Generation {
+  get(key: string): Generation {
     const known = this.#known.get(key);
     if (known !== undefined) return known;
-    const made: Generation = { key, value: undefined, lastsUntil: 0, epoch: 0, dropped: false };
+    const made: Generation = { key, value: undefined, livesUntil: 0, version: 0, isEvicted: false };
     this.#known.set(key, made);
     return made;
   }
 
   /** Need the store not be asked for its value? */
   isKnown({ value }: Generation): boolean {
-    return value !== undefined && this.#tracked && this.#signals.isAlive(this.#boundMs);
+    return value !== undefined && this.#isTracked && this.#signals.isAlive(this.#maxStalenessMs);
   }
 
   /** Is what is stored under it gone for this process? */
-  isMissed({ key }: Generation): boolean {
+  isRenewalPending({ key }: Generation): boolean {
     return this.#renewals.isPending(key);
   }
 
@@ -96,30 +96,31 @@ export class Generations {
    * Takes in what the store said, unless something has changed since `epoch`. Returns the epoch of what was said: one that
    * is over, if something has.
    */
-  learn(generation: Generation, value: string | undefined, epoch: number): number {
-    if (generation.epoch !== epoch) return epoch;
-    if (generation.value === value) return epoch;
-    if (generation.value !== undefined) generation.epoch += 1;
+  update(generation: Generation, value: string | undefined, version: number): number {
+    if (generation.version !== version) return version;
+    if (generation.value === value) return version;
+    if (generation.value !== undefined) generation.version += 1;
     generation.value = value;
     // It may be a renewal, which is not remembered for long.
-    generation.lastsUntil = 0;
-    return generation.epoch;
+    generation.livesUntil = 0;
+    return generation.version;
   }
 
   /** The values to stamp a new entry with. What was missed is made good first. Rejects with a StoreFault. */
   async ensure(generations: readonly Generation[], ttlMs: number): Promise<string[]> {
-    const lives = Math.max(leastTtlMs, ttlMs);
-    if (generations.some((one) => this.isMissed(one))) await this.#renewals.settle(generations.map(({ key }) => key));
+    const livesMs = Math.max(minTtlMs, ttlMs);
+    if (generations.some((one) => this.isRenewalPending(one)))
+      await this.#renewals.ensureApplied(generations.map(({ key }) => key));
     const now = performance.now();
-    const asked = generations.filter((one) => !this.isKnown(one) || one.lastsUntil < now);
+    const asked = generations.filter((one) => !this.isKnown(one) || one.livesUntil < now);
     if (asked.length === 0) return generations.map(({ value }) => value ?? "");
-    const epochs = asked.map(({ epoch }) => epoch);
+    const versions = asked.map(({ version }) => version);
     const keys = asked.map(({ key }) => key);
-    const values = await this.#store.ensureGenerations(keys, lives);
+    const values = await this.#store.ensureGenerations(keys, livesMs);
     asked.forEach((one, index) => {
-      this.learn(one, values[index], epochs[index] ?? -1);
+      this.update(one, values[index], versions[index] ?? -1);
       // What lasts for less than half of that is made to last by the store.
-      if (one.value === values[index]) one.lastsUntil = now + lives / 2;
+      if (one.value === values[index]) one.livesUntil = now + livesMs / 2;
     });
     return generations.map((one) => {
       const index = asked.indexOf(one);
@@ -129,25 +130,25 @@ export class Generations {
 
   /** Makes everything under these generations a miss, everywhere. Rejects with a StoreFault; here it is then a miss still. */
   async renew(generations: readonly Generation[]): Promise<void> {
-    await allOf(generations.map(({ key }) => this.#renewals.run(key)));
+    await allOf(generations.map(({ key }) => this.#renewals.invalidate(key)));
   }
 
   #invalidate(key: string): void {
     const known = this.#known.peek(key);
-    if (known !== undefined) forget(known);
+    if (known !== undefined) reset(known);
   }
 
   #flush(): void {
-    for (const known of this.#known.values()) forget(known);
+    for (const known of this.#known.values()) reset(known);
   }
 }
 
-function forget(generation: Generation): void {
+function reset(generation: Generation): void {
   generation.value = undefined;
-  generation.epoch += 1;
+  generation.version += 1;
 }
 
-function drop(generation: Generation): void {
-  forget(generation);
-  generation.dropped = true;
+function evict(generation: Generation): void {
+  reset(generation);
+  generation.isEvicted = true;
 }

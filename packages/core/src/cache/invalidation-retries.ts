@@ -1,28 +1,28 @@
 /** Attempts at once: one script call. */
-const atOnce = 64;
-const firstPauseMs = 100;
-const longestPauseMs = 1000;
+const batchSize = 64;
+const minDelayMs = 100;
+const maxDelayMs = 1000;
 
 interface Retry {
   readonly attempt: () => Promise<unknown>;
   /** Given up then. */
-  readonly until: number;
+  readonly expiresAt: number;
 }
 
 /**
  * Repeats what the store missed until it works, a part at a time, with pauses of up to a second. It is bounded: the oldest
  * makes room.
  */
-export class InvalidationRetries {
-  readonly #most: number;
+export class RetryQueue {
+  readonly #maxSize: number;
   /** The one that was attempted last at the end. */
   readonly #waiting = new Map<string, Retry>();
   #timer: NodeJS.Timeout | undefined;
-  #pauseMs = firstPauseMs;
+  #delayMs = minDelayMs;
   #closed = false;
 
-  constructor(most: number = 10_000) {
-    this.#most = most;
+  constructor(maxSize: number = 10_000) {
+    this.#maxSize = maxSize;
   }
 
   get size(): number {
@@ -32,9 +32,9 @@ export class InvalidationRetries {
   /** Repeats this, which rejects if it fails, for at most so long; it replaces what had the same name. */
   add(name: string, attempt: () => Promise<unknown>, forMs: number = Number.POSITIVE_INFINITY): void {
     this.#waiting.delete(name);
-    if (this.#waiting.size >= this.#most)
+    if (this.#waiting.size >= this.#maxSize)
       for (const oldest of [...this.#waiting.keys()].slice(0, 1)) this.delete(oldest);
-    this.#waiting.set(name, { attempt, until: performance.now() + forMs });
+    this.#waiting.set(name, { attempt, expiresAt: performance.now() + forMs });
     this.#schedule();
   }
 
@@ -50,26 +50,26 @@ export class InvalidationRetries {
 
   #schedule(): void {
     if (this.#timer !== undefined || this.#closed) return;
-    this.#timer = setTimeout(() => void this.#repeat(), this.#pauseMs * (0.75 + Math.random() / 2)).unref();
+    this.#timer = setTimeout(() => void this.#retryAll(), this.#delayMs * (0.75 + Math.random() / 2)).unref();
   }
 
   /** While some of it works, the next at once. */
-  async #repeat(): Promise<void> {
-    let worked = false;
-    while (await this.#repeatSome()) worked = true;
+  async #retryAll(): Promise<void> {
+    let succeeded = false;
+    while (await this.#retryBatch()) succeeded = true;
     this.#timer = undefined;
-    this.#pauseMs = worked ? firstPauseMs : Math.min(2 * this.#pauseMs, longestPauseMs);
+    this.#delayMs = succeeded ? minDelayMs : Math.min(2 * this.#delayMs, maxDelayMs);
     if (this.#waiting.size > 0) this.#schedule();
-    else this.#pauseMs = firstPauseMs;
+    else this.#delayMs = minDelayMs;
   }
 
   /** Those that were not attempted for longest. Did any work? */
-  async #repeatSome(): Promise<boolean> {
+  async #retryBatch(): Promise<boolean> {
     const now = performance.now();
     const batch: [string, Retry][] = [];
     for (const [name, retry] of this.#waiting) {
-      if (retry.until < now) this.#waiting.delete(name);
-      else if (batch.push([name, retry]) === atOnce) break;
+      if (retry.expiresAt < now) this.#waiting.delete(name);
+      else if (batch.push([name, retry]) === batchSize) break;
     }
     const outcomes = await Promise.allSettled(
       batch.map(async ([name, retry]) => {

@@ -2,7 +2,7 @@ import { LRUCache } from "lru-cache";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import { InvalidationRetries } from "./invalidation-retries.js";
+import { RetryQueue } from "./invalidation-retries.js";
 
 export interface InvalidationsOptions {
   /** Does it in the store, by the key there. Rejects with a StoreFault; may be repeated. */
@@ -19,28 +19,28 @@ export interface InvalidationListener {
 }
 
 /** An invalidation that the store does not have yet. */
-interface Pending {
+interface PendingInvalidation {
   /** Tells it from earlier and later ones of the same key; no generation looks like it. */
-  readonly mark: string;
+  readonly token: string;
   /** The attempt that is under way. */
   attempt: Promise<void> | undefined;
   /** It is repeated until the store has it: an attempt has failed, or the store has had it and may have lost it. */
   missed: boolean;
   /** The store had it once. */
-  readonly isAgain: boolean;
+  readonly isReapplied: boolean;
 }
 
-const mostPending = 10_000;
+const maxPending = 10_000;
 /** Those of this time are made again where the store may have lost them. */
 const recentMs = 60_000;
 /** How long closing tries to tell the store: with the other good-byes less than the second that closing may take. */
-const goodbyeMs = 250;
-const goodbyePauseMs = 20;
+const closeTimeoutMs = 250;
+const closeRetryMs = 20;
 
 /**
  * Invalidations on their way into the store. One that the store misses counts in this process all the same, and is repeated
  * until the store has it; then this process goes by the store again. Callers ask {@link isPending} before they use what was
- * stored, and may wait for the store with {@link settle}.
+ * stored, and may wait for the store with {@link ensureApplied}.
  */
 export class Invalidations {
   readonly #apply: (key: string) => Promise<void>;
@@ -48,12 +48,12 @@ export class Invalidations {
   readonly #logger: Logger;
   readonly #listeners: InvalidationListener[] = [];
   /** By key of the store. */
-  readonly #pending = new Map<string, Pending>();
+  readonly #pending = new Map<string, PendingInvalidation>();
   /** Those that were missed. */
-  readonly #retries = new InvalidationRetries(mostPending);
+  readonly #retries = new RetryQueue(maxPending);
   /** Those that the store has had lately. */
-  readonly #recent = new LRUCache<string, true>({ max: mostPending, ttl: recentMs, ttlResolution: 0 });
-  #marks = 0;
+  readonly #recent = new LRUCache<string, true>({ max: maxPending, ttl: recentMs, ttlResolution: 0 });
+  #tokens = 0;
   #closing: Promise<void> | undefined;
 
   constructor({ apply, telemetry, logger }: InvalidationsOptions) {
@@ -67,28 +67,33 @@ export class Invalidations {
   }
 
   /** Rejects with a StoreFault if the store missed it; it is repeated all the same. */
-  async run(key: string): Promise<void> {
+  async invalidate(key: string): Promise<void> {
     const before = this.#pending.get(key);
-    const missed = before?.missed === true && !before.isAgain;
-    if (before?.isAgain === true) this.#retries.delete(key);
-    const pending: Pending = { mark: this.#newMark(), attempt: undefined, missed, isAgain: false };
-    if (before === undefined && this.#pending.size >= mostPending) this.#drop();
+    const missed = before?.missed === true && !before.isReapplied;
+    if (before?.isReapplied === true) this.#retries.delete(key);
+    const pending: PendingInvalidation = { token: this.#nextToken(), attempt: undefined, missed, isReapplied: false };
+    if (before === undefined && this.#pending.size >= maxPending) this.#dropOldest();
     this.#pending.set(key, pending);
     if (pending.missed) this.#repeat(key, pending);
-    this.#tell(key);
+    this.#notify(key);
     await this.#attempt(key, pending);
   }
 
   /** The store may have lost those of the last minute: until it has them again they are as good as missed. */
-  repeatRecent(): void {
+  reapplyRecent(): void {
     if (this.#closing !== undefined) return;
     for (const key of this.#recent.keys()) {
       if (this.#pending.has(key)) continue;
-      if (this.#pending.size >= mostPending) return;
-      const pending: Pending = { mark: this.#newMark(), attempt: undefined, missed: true, isAgain: true };
+      if (this.#pending.size >= maxPending) return;
+      const pending: PendingInvalidation = {
+        token: this.#nextToken(),
+        attempt: undefined,
+        missed: true,
+        isReapplied: true,
+      };
       this.#pending.set(key, pending);
       this.#repeat(key, pending);
-      this.#tell(key);
+      this.#notify(key);
     }
   }
 
@@ -97,12 +102,12 @@ export class Invalidations {
     return this.#pending.size > 0 && this.#pending.has(key);
   }
 
-  markOf(key: string): string | undefined {
-    return this.#pending.size === 0 ? undefined : this.#pending.get(key)?.mark;
+  tokenOf(key: string): string | undefined {
+    return this.#pending.size === 0 ? undefined : this.#pending.get(key)?.token;
   }
 
   /** Sees to it that the store has those of these keys. Rejects with a StoreFault if it does not. */
-  async settle(keys: readonly string[]): Promise<void> {
+  async ensureApplied(keys: readonly string[]): Promise<void> {
     const attempts: Promise<void>[] = [];
     for (const key of keys) {
       const pending = this.#pending.get(key);
@@ -112,9 +117,9 @@ export class Invalidations {
   }
 
   /** What the one with this mark was about has been overwritten in the store. */
-  overtake(key: string, mark: string | undefined): void {
+  supersede(key: string, token: string | undefined): void {
     const pending = this.#pending.get(key);
-    if (pending !== undefined && pending.mark === mark) this.#remove(key, pending);
+    if (pending !== undefined && pending.token === token) this.#remove(key, pending);
   }
 
   /** Tries for a little longer: what the store misses then, other processes never hear of. The store must not be closed. */
@@ -125,13 +130,13 @@ export class Invalidations {
   async #close(): Promise<void> {
     this.#retries.close();
     if (this.#pending.size === 0) return;
-    const end = performance.now() + goodbyeMs;
+    const end = performance.now() + closeTimeoutMs;
     let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, goodbyeMs)));
+    const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, closeTimeoutMs)));
     while (this.#pending.size > 0 && performance.now() < end) {
-      const pause = new Promise<void>((resolve) => setTimeout(resolve, goodbyePauseMs));
-      const attempt = this.settle([...this.#pending.keys()]).catch(() => pause);
-      await Promise.race([attempt, late]);
+      const pause = new Promise<void>((resolve) => setTimeout(resolve, closeRetryMs));
+      const attempt = this.ensureApplied([...this.#pending.keys()]).catch(() => pause);
+      await Promise.race([attempt, timeout]);
     }
     clearTimeout(timer);
     const missed = this.#pending.size;
@@ -141,23 +146,23 @@ export class Invalidations {
     this.#logger.warn({ missed }, message);
   }
 
-  #attempt(key: string, pending: Pending): Promise<void> {
+  #attempt(key: string, pending: PendingInvalidation): Promise<void> {
     return (pending.attempt ??= this.#apply(key).then(
       () => {
-        if (!pending.isAgain) this.#recent.set(key, true);
+        if (!pending.isReapplied) this.#recent.set(key, true);
         if (this.#pending.get(key) === pending) this.#remove(key, pending);
         // What was read before the store had it must not be kept.
-        this.#tell(key);
+        this.#notify(key);
       },
       (error: unknown) => {
         pending.attempt = undefined;
-        if (this.#pending.get(key) === pending) this.#miss(key, pending, error);
+        if (this.#pending.get(key) === pending) this.#onMissed(key, pending, error);
         throw error;
       },
     ));
   }
 
-  #miss(key: string, pending: Pending, error: unknown): void {
+  #onMissed(key: string, pending: PendingInvalidation, error: unknown): void {
     if (pending.missed) return;
     pending.missed = true;
     const fault = error instanceof StoreFault ? error.kind : "unreadable";
@@ -169,19 +174,19 @@ export class Invalidations {
     this.#repeat(key, pending);
   }
 
-  #repeat(key: string, pending: Pending): void {
+  #repeat(key: string, pending: PendingInvalidation): void {
     this.#retries.add(key, () => this.#attempt(key, pending));
   }
 
-  #remove(key: string, { missed, isAgain }: Pending): void {
+  #remove(key: string, { missed, isReapplied }: PendingInvalidation): void {
     this.#pending.delete(key);
     if (!missed) return;
     this.#retries.delete(key);
-    if (!isAgain) this.#telemetry.invalidationEnded("repeated", undefined);
+    if (!isReapplied) this.#telemetry.invalidationEnded("repeated", undefined);
   }
 
   /** The oldest makes room. Other processes never hear of it; this one trusts nothing that was stored until now. */
-  #drop(): void {
+  #dropOldest(): void {
     for (const key of this.#pending.keys()) {
       this.#pending.delete(key);
       this.#retries.delete(key);
@@ -191,11 +196,11 @@ export class Invalidations {
     for (const { overflowed } of this.#listeners) overflowed?.();
   }
 
-  #newMark(): string {
-    return ` ${(this.#marks += 1)}`;
+  #nextToken(): string {
+    return ` ${(this.#tokens += 1)}`;
   }
 
-  #tell(key: string): void {
+  #notify(key: string): void {
     for (const { changed } of this.#listeners) changed?.(key);
   }
 }

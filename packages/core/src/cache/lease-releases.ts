@@ -1,11 +1,11 @@
 import type { CacheStore } from "../store/ports/cache.js";
 import { withdrawnMs } from "../store/ports/cache.js";
-import { InvalidationRetries } from "./invalidation-retries.js";
+import { RetryQueue } from "./invalidation-retries.js";
 
 /** Gives back leases that this process does not use, or cannot: whoever waits for them would wait until they run out. */
 export class LeaseReleases {
   readonly #store: CacheStore;
-  readonly #retries = new InvalidationRetries();
+  readonly #retries = new RetryQueue();
 
   constructor(store: CacheStore) {
     this.#store = store;

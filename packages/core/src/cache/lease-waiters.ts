@@ -20,23 +20,23 @@ export interface WaitingOptions {
 }
 
 /** News gets lost, and whoever makes the value may too: whoever waits looks again this often. */
-const lookMs = 250;
+const pollIntervalMs = 250;
 
 /** Those in this process who wait for other processes to make a value. */
 export class LeaseWaiters {
   readonly #options: WaitingOptions;
   readonly #waiters = new Map<string, Set<(end: WaitEnd) => void>>();
-  #stop: (() => void) | undefined;
+  #unsubscribe: (() => void) | undefined;
 
   constructor(options: WaitingOptions) {
     this.#options = options;
   }
 
   /** Listens; called when news first matters. */
-  listen(): void {
-    this.#stop ??= this.#options.channels.subscribe(
+  subscribe(): void {
+    this.#unsubscribe ??= this.#options.channels.subscribe(
       cacheChannel,
-      (message) => this.#hear(message),
+      (message) => this.#onMessage(message),
       () => {
         this.#options.onGap();
         for (const key of [...this.#waiters.keys()]) this.#wake(key, "gap");
@@ -46,11 +46,11 @@ export class LeaseWaiters {
 
   /** Call this before asking who makes the value, so that no news is missed. */
   register(key: string): Waiter {
-    this.listen();
+    this.subscribe();
     let end: WaitEnd | undefined;
     let wake: ((end: WaitEnd) => void) | undefined;
-    const notify = (how: WaitEnd): void => {
-      end ??= how;
+    const notify = (reason: WaitEnd): void => {
+      end ??= reason;
       wake?.(end);
     };
     const waiters = this.#waiters.get(key) ?? new Set();
@@ -65,13 +65,13 @@ export class LeaseWaiters {
         new Promise<WaitEnd>((resolve) => {
           const onTime = (): void => notify("time");
           // Not all at once, when a lease runs out.
-          const timer = setTimeout(onTime, Math.min(ms, lookMs) + Math.random() * 50);
+          const timer = setTimeout(onTime, Math.min(ms, pollIntervalMs) + Math.random() * 50);
           signal.addEventListener("abort", onTime, { once: true });
-          wake = (how) => {
+          wake = (reason) => {
             clearTimeout(timer);
             signal.removeEventListener("abort", onTime);
             cancel();
-            resolve(how);
+            resolve(reason);
           };
           if (end !== undefined) wake(end);
         }),
@@ -79,14 +79,14 @@ export class LeaseWaiters {
   }
 
   close(): void {
-    this.#stop?.();
+    this.#unsubscribe?.();
   }
 
-  #hear(message: string): void {
-    const heard = readNews(message);
-    if (heard === undefined) return;
-    if (heard.news === "deleted") this.#options.onDeleted(heard.key);
-    this.#wake(heard.key, heard.news);
+  #onMessage(message: string): void {
+    const event = readNews(message);
+    if (event === undefined) return;
+    if (event.news === "deleted") this.#options.onDeleted(event.key);
+    this.#wake(event.key, event.news);
   }
 
   #wake(key: string, end: WaitEnd): void {

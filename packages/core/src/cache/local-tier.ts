@@ -1,4 +1,4 @@
-import type { Kept, LocalRegion, Region } from "./regions.js";
+import type { LocalEntry, LocalRegion, Region } from "./regions.js";
 import { LRUCache } from "lru-cache";
 import type { CachedEntry } from "./cached-entry.js";
 import type { CacheSignals } from "../store/ports/cache-signals.js";
@@ -11,7 +11,7 @@ export interface LocalTierOptions {
 }
 
 /** An entry that is read more often than this counts as read once, by those that make room. */
-const touchMs = 100;
+const touchIntervalMs = 100;
 
 /** What an entry takes besides its text, by and large. */
 const overheadBytes = 400;
@@ -22,9 +22,9 @@ const overheadBytes = 400;
  */
 export class LocalTier {
   /** By key of the store. */
-  readonly #entries: LRUCache<string, Kept>;
+  readonly #entries: LRUCache<string, LocalEntry>;
   /** Those that are not empty, by place: a place that is made anew finds its own again. */
-  readonly #shelves = new Map<string, LocalRegion>();
+  readonly #regions = new Map<string, LocalRegion>();
   readonly #ttlMs: number;
   readonly #signals: CacheSignals;
 
@@ -35,31 +35,31 @@ export class LocalTier {
       max: entries,
       maxSize: bytes,
       sizeCalculation: ({ entry, key }, storeKey) => overheadBytes + 2 * (entry.size + key.length + storeKey.length),
-      dispose: (kept) => this.#unshelve(kept),
+      dispose: (local) => this.#removeFromRegion(local),
     });
   }
 
   /** An entry that may be used at this time, fresh or in its grace. */
-  get(place: Region, key: string, now: number): CachedEntry | undefined {
-    const kept = this.#shelfOf(place).kept.get(key);
-    if (kept === undefined) return undefined;
-    if (now - kept.touchedAt > touchMs) {
-      kept.touchedAt = now;
-      this.#entries.get(kept.storeKey);
+  get(region: Region, key: string, now: number): CachedEntry | undefined {
+    const local = this.#localRegionOf(region).entries.get(key);
+    if (local === undefined) return undefined;
+    if (now - local.touchedAt > touchIntervalMs) {
+      local.touchedAt = now;
+      this.#entries.get(local.storeKey);
     }
-    const { entry } = kept;
-    if (now >= entry.usableUntil || !entry.stands()) return undefined;
+    const { entry } = local;
+    if (now >= entry.usableUntil || !entry.isCurrent()) return undefined;
     if (now > entry.trustedUntil && !(entry.tracked && this.#signals.isAlive(this.#ttlMs))) return undefined;
     return entry;
   }
 
-  set(place: Region, key: string, storeKey: string, entry: CachedEntry): void {
-    const shelf = this.#shelfOf(place);
-    const kept = { entry, storeKey, key, shelf, touchedAt: 0 };
-    this.#entries.set(storeKey, kept);
+  set(region: Region, key: string, storeKey: string, entry: CachedEntry): void {
+    const localRegion = this.#localRegionOf(region);
+    const local = { entry, storeKey, key, region: localRegion, touchedAt: 0 };
+    this.#entries.set(storeKey, local);
     if (!this.#entries.has(storeKey)) return;
-    if (shelf.kept.size === 0) this.#shelves.set(shelf.prefix, shelf);
-    shelf.kept.set(key, kept);
+    if (localRegion.entries.size === 0) this.#regions.set(localRegion.prefix, localRegion);
+    localRegion.entries.set(key, local);
   }
 
   /** What is under this key of the store has changed. */
@@ -71,14 +71,15 @@ export class LocalTier {
     this.#entries.clear();
   }
 
-  #shelfOf(place: Region): LocalRegion {
-    const { prefix } = place;
-    return (place.shelf ??= this.#shelves.get(prefix) ?? { prefix, kept: new Map() });
+  #localRegionOf(region: Region): LocalRegion {
+    const { prefix } = region;
+    return (region.localRegion ??= this.#regions.get(prefix) ?? { prefix, entries: new Map() });
   }
 
-  #unshelve(kept: Kept): void {
-    const { key, shelf } = kept;
-    if (shelf.kept.get(key) === kept) shelf.kept.delete(key);
-    if (shelf.kept.size === 0 && this.#shelves.get(shelf.prefix) === shelf) this.#shelves.delete(shelf.prefix);
+  #removeFromRegion(local: LocalEntry): void {
+    const { key, region: localRegion } = local;
+    if (localRegion.entries.get(key) === local) localRegion.entries.delete(key);
+    if (localRegion.entries.size === 0 && this.#regions.get(localRegion.prefix) === localRegion)
+      this.#regions.delete(localRegion.prefix);
   }
 }

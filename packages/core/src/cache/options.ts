@@ -152,9 +152,9 @@ export function resolveCachePolicy(
   };
 }
 
-function checkPart(option: string, value: unknown, least: number, most: number): void {
-  if (typeof value !== "number" || !(value >= least && value <= most))
-    throw rangeError(option, `must be a number from ${least} to ${most}`);
+function checkPart(option: string, value: unknown, min: number, max: number): void {
+  if (typeof value !== "number" || !(value >= min && value <= max))
+    throw rangeError(option, `must be a number from ${min} to ${max}`);
 }
 
 function resolveLocal(options: LocalCacheOptions): NonNullable<ResolvedCache["local"]> {

@@ -1,38 +1,38 @@
 /** Something that is being read. A change of its key meanwhile makes the answer unfit to be kept (decisions 15). */
 export interface ReadTicket {
   readonly key: string;
-  fit: boolean;
+  isCurrent: boolean;
   /** Another read of the same key. */
   next: ReadTicket | undefined;
 }
 
 /** What is being read now, by key. */
 export class ReadTickets {
-  readonly #marks = new Map<string, ReadTicket>();
+  readonly #tickets = new Map<string, ReadTicket>();
 
-  begin(key: string): ReadTicket {
-    const mark = { key, fit: true, next: this.#marks.get(key) };
-    this.#marks.set(key, mark);
-    return mark;
+  issue(key: string): ReadTicket {
+    const ticket = { key, isCurrent: true, next: this.#tickets.get(key) };
+    this.#tickets.set(key, ticket);
+    return ticket;
   }
 
-  end(mark: ReadTicket): void {
-    const { key, next } = mark;
-    let before = this.#marks.get(key);
-    if (before === mark) {
-      if (next === undefined) this.#marks.delete(key);
-      else this.#marks.set(key, next);
+  close(ticket: ReadTicket): void {
+    const { key, next } = ticket;
+    let before = this.#tickets.get(key);
+    if (before === ticket) {
+      if (next === undefined) this.#tickets.delete(key);
+      else this.#tickets.set(key, next);
       return;
     }
-    while (before !== undefined && before.next !== mark) before = before.next;
+    while (before !== undefined && before.next !== ticket) before = before.next;
     if (before !== undefined) before.next = next;
   }
 
   invalidate(key: string): void {
-    for (let mark = this.#marks.get(key); mark !== undefined; mark = mark.next) mark.fit = false;
+    for (let ticket = this.#tickets.get(key); ticket !== undefined; ticket = ticket.next) ticket.isCurrent = false;
   }
 
   flush(): void {
-    for (const key of this.#marks.keys()) this.invalidate(key);
+    for (const key of this.#tickets.keys()) this.invalidate(key);
   }
 }

@@ -12,12 +12,12 @@ export interface Region {
   /** Before a key: its name in this process. */
   readonly prefix: string;
   /** What is kept of it in process, once it has been looked for. */
-  shelf: LocalRegion | undefined;
+  localRegion: LocalRegion | undefined;
   readonly tracked: boolean;
   /** Keys of the generations whose renewal empties this place, the widest first; the last one's empties no other. */
-  readonly generations: readonly string[];
+  readonly generationKeys: readonly string[];
   /** These generations as they were last looked up. */
-  stand: readonly Generation[];
+  knownGenerations: readonly Generation[];
   lookedUpAt: number;
   readonly statistics: NamespaceStatistics;
 }
@@ -30,7 +30,7 @@ export class Regions {
   readonly #keys: Keyspace;
   readonly #tracked: true | readonly string[];
   readonly #statistics: CacheStatistics;
-  readonly #places = new LRUCache<string, Region>({ max: 2000 });
+  readonly #regions = new LRUCache<string, Region>({ max: 2000 });
 
   constructor(keys: Keyspace, tracked: true | readonly string[], statistics: CacheStatistics) {
     this.#keys = keys;
@@ -41,43 +41,45 @@ export class Regions {
   /** Of a scope, and a path of namespaces ("a.b"; "" for none). */
   at(scope: string, path: string): Region {
     const name = `${scope}:${path}`;
-    const known = this.#places.get(name);
+    const known = this.#regions.get(name);
     if (known !== undefined) return known;
-    const steps = stepsOf(path);
-    const own = scope === sharedScope ? [] : steps.map((step) => `s:${scope}:${step}`);
-    const place: Region = {
+    const namespaces = namespacesOf(path);
+    const scoped = scope === sharedScope ? [] : namespaces.map((namespace) => `s:${scope}:${namespace}`);
+    const region: Region = {
       scope,
       path,
       prefix: `${name}:`,
-      shelf: undefined,
-      tracked: this.#tracked === true || this.#tracked.some((parent) => steps.includes(parent)),
-      generations: [...steps.map((step) => `n:${step}`), ...own].map((one) => this.#keys.cacheGeneration(one)),
-      stand: [],
+      localRegion: undefined,
+      tracked: this.#tracked === true || this.#tracked.some((parent) => namespaces.includes(parent)),
+      generationKeys: [...namespaces.map((namespace) => `n:${namespace}`), ...scoped].map((one) =>
+        this.#keys.cacheGeneration(one),
+      ),
+      knownGenerations: [],
       lookedUpAt: Number.NEGATIVE_INFINITY,
       statistics: this.#statistics.of(path),
     };
-    this.#places.set(name, place);
-    return place;
+    this.#regions.set(name, region);
+    return region;
   }
 }
 
 /** A namespace and all around it: "", "a", "a.b". */
-function stepsOf(path: string): string[] {
+function namespacesOf(path: string): string[] {
   const names = path === "" ? [] : path.split(".");
   return ["", ...names.map((_, index) => names.slice(0, index + 1).join("."))];
 }
 
 /** An entry in process. */
-export interface Kept {
+export interface LocalEntry {
   readonly entry: CachedEntry;
   readonly storeKey: string;
   readonly key: string;
-  readonly shelf: LocalRegion;
+  readonly region: LocalRegion;
   touchedAt: number;
 }
 
 /** What is kept of a place, by key as it is: making up and hashing the key of the store takes longer than all the rest. */
 export interface LocalRegion {
   readonly prefix: string;
-  readonly kept: Map<string, Kept>;
+  readonly entries: Map<string, LocalEntry>;
 }

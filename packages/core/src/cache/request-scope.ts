@@ -14,15 +14,15 @@ export interface MemoCell {
 export class RequestScope {
   readonly #facts: Facts | undefined;
   readonly #source: { readonly signal: AbortSignal } | undefined;
-  readonly #remembers: boolean;
+  readonly #hasMemo: boolean;
   #memos: Map<string, Map<string, MemoCell>> | undefined;
-  #making: Map<string, Promise<unknown>> | undefined;
+  #pending: Map<string, Promise<unknown>> | undefined;
 
   /** Without facts it is no request: nobody is signed in. */
-  constructor(facts: Facts | undefined, source: { readonly signal: AbortSignal } | undefined, remembers: boolean) {
+  constructor(facts: Facts | undefined, source: { readonly signal: AbortSignal } | undefined, hasMemo: boolean) {
     this.#facts = facts;
     this.#source = source;
-    this.#remembers = remembers;
+    this.#hasMemo = hasMemo;
   }
 
   get auth(): Auth | undefined {
@@ -40,13 +40,13 @@ export class RequestScope {
   }
 
   /** Calls of getOrSet under way, by name in the local tier. */
-  get making(): Map<string, Promise<unknown>> {
-    return (this.#making ??= new Map());
+  get pending(): Map<string, Promise<unknown>> {
+    return (this.#pending ??= new Map());
   }
 
   /** What the request remembers of a place, by key; undefined if it remembers nothing. */
   memoOf({ prefix }: Region): Map<string, MemoCell> | undefined {
-    if (!this.#remembers) return undefined;
+    if (!this.#hasMemo) return undefined;
     this.#memos ??= new Map();
     const known = this.#memos.get(prefix);
     if (known !== undefined) return known;
@@ -56,8 +56,8 @@ export class RequestScope {
   }
 
   /** Everything it remembers may be gone. */
-  forget(): void {
+  clear(): void {
     for (const memo of this.#memos?.values() ?? []) memo.clear();
-    this.#making?.clear();
+    this.#pending?.clear();
   }
 }

@@ -5,7 +5,7 @@ import type { Logger } from "../telemetry/logger.js";
 /** Warnings of one process: enough to be seen, too few to drown anybody. */
 const maxWarnings = 20;
 /** Shorter identifiers are in everything. */
-const leastLength = 3;
+const minLength = 3;
 
 /**
  * In development, says when what a signed-in user's request made is put where everybody finds it. Once for each namespace
@@ -27,7 +27,7 @@ export class SharedUserWarning {
     return !this.#enabled || this.#seen.size >= maxWarnings;
   }
 
-  review(auth: Auth, namespace: string, key: string, payload: string): void {
+  check(auth: Auth, namespace: string, key: string, payload: string): void {
     const name = `${namespace} ${shapeOf(key)}`;
     if (this.isSilent || this.#seen.has(name)) return;
     const identifiers = identifiersOf(auth);
@@ -53,7 +53,7 @@ function shapeOf(key: string): string {
 function identifiersOf({ subject, principal, sessionId, claims }: Auth): string[] {
   const { email, preferred_username: name, org_id: org, tid } = claims as Readonly<Record<string, unknown>>;
   return [subject, principal, sessionId, email, name, identifyingText(org), identifyingText(tid)].filter(
-    (one): one is string => typeof one === "string" && one.length >= leastLength,
+    (one): one is string => typeof one === "string" && one.length >= minLength,
   );
 }
 

@@ -8,7 +8,7 @@ import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CachedEntry } from "./cached-entry.js";
 import { Codecs } from "./codec.js";
 import type { Awaitable } from "./entry-reader.js";
-import { EntryReader, epochOf, keyOf, noGenerationsRead } from "./entry-reader.js";
+import { EntryReader, versionOf, keyOf, noGenerationsRead } from "./entry-reader.js";
 import type { Generation } from "./generation.js";
 import { Generations, openRenewals } from "./generations.js";
 import { HeldLeases } from "./held-leases.js";
@@ -22,7 +22,7 @@ import { Regions } from "./regions.js";
 import type { CacheSignals } from "../store/ports/cache-signals.js";
 import { LeaseWaiters } from "./lease-waiters.js";
 
-export interface LayeredCacheOptions {
+export interface TiersOptions {
   readonly store: CacheStore;
   readonly signals: CacheSignals;
   readonly keys: Keyspace;
@@ -32,22 +32,22 @@ export interface LayeredCacheOptions {
 }
 
 /** A read that is under way. */
-interface Reading {
-  readonly place: Region;
+interface PendingRead {
+  readonly region: Region;
   readonly key: string;
   readonly storeKey: string;
   /** Generations that are read along, and the epochs they were in. */
   readonly asked: readonly Generation[];
-  readonly epochs: readonly number[];
+  readonly versions: readonly number[];
   readonly askedAt: number;
   /** None where nothing is kept in process. */
-  readonly mark: ReadTicket | undefined;
+  readonly ticket: ReadTicket | undefined;
 }
 
 /** Longer keys are not kept in process. */
-const longestName = 256;
+const maxKeyLength = 256;
 /** The cache of a process: the tier in it, the store below, and what keeps the two in step. */
-export class TieredCache {
+export class Tiers {
   readonly store: CacheStore;
   readonly keys: Keyspace;
   readonly options: ResolvedCache;
@@ -64,12 +64,12 @@ export class TieredCache {
   readonly entries: EntryReader;
   readonly #telemetry: Telemetry;
   readonly #signals: CacheSignals;
-  #listens = false;
-  readonly #inFlight = new ReadTickets();
+  #isSubscribed = false;
+  readonly #tickets = new ReadTickets();
   /** Deletions that the store does not have yet: for this process these entries are gone. */
   readonly #deletions: Invalidations;
 
-  constructor({ store, signals, keys, options, telemetry, logger }: LayeredCacheOptions) {
+  constructor({ store, signals, keys, options, telemetry, logger }: TiersOptions) {
     const { local, tracked } = options;
     this.store = store;
     this.keys = keys;
@@ -83,32 +83,32 @@ export class TieredCache {
     this.leases = new HeldLeases(store);
     this.renewals = openRenewals({ store, telemetry, logger });
     const { codecs, renewals } = this;
-    const generations = new Generations({ store, signals, renewals, boundMs: local?.ttlMs ?? 0 });
+    const generations = new Generations({ store, signals, renewals, maxStalenessMs: local?.ttlMs ?? 0 });
     this.generations = generations;
     this.entries = new EntryReader({ store, keys, options, codecs, generations });
     this.#deletions = new Invalidations({ apply: (key) => store.deleteMany([key]), telemetry, logger });
     const overflowed = (): void => this.entries.distrust();
-    this.#deletions.listen({ changed: (key) => this.forget(key), overflowed });
+    this.#deletions.listen({ changed: (key) => this.invalidate(key), overflowed });
     renewals.listen({ overflowed });
     this.waiting = new LeaseWaiters({
       channels: signals.channels,
-      onDeleted: (key) => this.forget(key),
+      onDeleted: (key) => this.invalidate(key),
       onGap: () => this.flush(),
     });
   }
 
   /** Listens, from the first use on: a gate whose cache nobody uses needs no connection for it. */
-  #listen(): void {
-    if (this.#listens || this.local === undefined) return;
-    this.#listens = true;
+  #subscribe(): void {
+    if (this.#isSubscribed || this.local === undefined) return;
+    this.#isSubscribed = true;
     const { tracked } = this.options;
     const names = tracked === true ? [undefined] : tracked;
     for (const prefix of names.flatMap((name) => this.keys.cachePrefixes(name))) {
-      const invalidate = (key: string): void => this.forget(key);
+      const invalidate = (key: string): void => this.invalidate(key);
       this.#signals.track({ prefix, invalidate, flush: () => this.flush() });
     }
-    this.generations.listen(this.keys.generationPrefix());
-    this.waiting.listen();
+    this.generations.track(this.keys.generationPrefix());
+    this.waiting.subscribe();
   }
 
   storeKey({ scope, path }: Region, key: string): string {
@@ -119,101 +119,101 @@ export class TieredCache {
    * The entry under a key, fresh or in its grace. Reads are misses while the store is down. Every hit in the store passes
    * here: promises, closures and long keys in maps are what it costs.
    */
-  fetch(place: Region, key: string, tags: readonly string[] = noTags): Promise<CachedEntry | undefined> {
-    const storeKey = this.storeKey(place, key);
+  fetch(region: Region, key: string, tags: readonly string[] = noTags): Promise<CachedEntry | undefined> {
+    const storeKey = this.storeKey(region, key);
     if (this.tombstone(storeKey) !== undefined) return nothing;
-    this.#listen();
-    const asked = this.entries.unknown(this.entries.generationsOf(place, tags));
-    const reading: Reading = {
-      place,
+    this.#subscribe();
+    const asked = this.entries.unknownOf(this.entries.generationsOf(region, tags));
+    const reading: PendingRead = {
+      region,
       key,
       storeKey,
       asked,
-      epochs: asked.length === 0 ? noEpochs : asked.map(epochOf),
+      versions: asked.length === 0 ? noVersions : asked.map(versionOf),
       askedAt: performance.now(),
-      mark: this.local === undefined ? undefined : this.#inFlight.begin(storeKey),
+      ticket: this.local === undefined ? undefined : this.#tickets.issue(storeKey),
     };
     const keys = asked.length === 0 ? [storeKey] : [storeKey].concat(asked.map(keyOf));
     return this.store.getMany(keys).then(
-      (texts) => this.#take(reading, texts),
-      (error: unknown) => this.#lose(reading, error),
+      (texts) => this.#onReply(reading, texts),
+      (error: unknown) => this.#onFault(reading, error),
     );
   }
 
-  #take(reading: Reading, texts: readonly (string | undefined)[]): Awaitable<CachedEntry | undefined> {
-    const { place, asked, epochs, askedAt } = reading;
+  #onReply(reading: PendingRead, texts: readonly (string | undefined)[]): Awaitable<CachedEntry | undefined> {
+    const { region, asked, versions, askedAt } = reading;
     try {
-      const said = asked.length === 0 ? noGenerationsRead : this.entries.learn(asked, epochs, texts.slice(1));
-      const entry = this.entries.interpret(place, texts[0], askedAt, said);
-      if (!(entry instanceof Promise)) return this.#found(reading, entry);
+      const read = asked.length === 0 ? noGenerationsRead : this.entries.learn(asked, versions, texts.slice(1));
+      const entry = this.entries.read(region, texts[0], askedAt, read);
+      if (!(entry instanceof Promise)) return this.#onEntry(reading, entry);
       return entry.then(
-        (later) => this.#found(reading, later),
-        (error: unknown) => this.#lose(reading, error),
+        (later) => this.#onEntry(reading, later),
+        (error: unknown) => this.#onFault(reading, error),
       );
     } catch (error) {
-      return this.#lose(reading, error);
+      return this.#onFault(reading, error);
     }
   }
 
-  #found({ place, key, storeKey, mark }: Reading, entry: CachedEntry | undefined): CachedEntry | undefined {
-    if (mark !== undefined) this.#inFlight.end(mark);
+  #onEntry({ region, key, storeKey, ticket }: PendingRead, entry: CachedEntry | undefined): CachedEntry | undefined {
+    if (ticket !== undefined) this.#tickets.close(ticket);
     // A deletion that the store missed meanwhile counts here.
     if (entry === undefined || this.tombstone(storeKey) !== undefined) return undefined;
-    if (mark?.fit === true) this.keep(place, key, storeKey, entry);
+    if (ticket?.isCurrent === true) this.keep(region, key, storeKey, entry);
     return entry;
   }
 
-  #lose({ mark }: Reading, error: unknown): undefined {
-    if (mark !== undefined) this.#inFlight.end(mark);
-    return this.reportMiss(error);
+  #onFault({ ticket }: PendingRead, error: unknown): undefined {
+    if (ticket !== undefined) this.#tickets.close(ticket);
+    return this.reportFault(error);
   }
 
   /** Keeps an entry in process. */
-  keep(place: Region, key: string, storeKey: string, entry: CachedEntry): void {
-    if (key.length <= longestName && entry.stands()) this.local?.set(place, key, storeKey, entry);
+  keep(region: Region, key: string, storeKey: string, entry: CachedEntry): void {
+    if (key.length <= maxKeyLength && entry.isCurrent()) this.local?.set(region, key, storeKey, entry);
   }
 
   /** This key is about to change, or being made: `fit` says afterwards whether anybody else has changed it. */
-  watch(storeKey: string): ReadTicket {
-    this.#listen();
-    return this.#inFlight.begin(storeKey);
+  issueTicket(storeKey: string): ReadTicket {
+    this.#subscribe();
+    return this.#tickets.issue(storeKey);
   }
 
-  unwatch(mark: ReadTicket): void {
-    this.#inFlight.end(mark);
+  closeTicket(ticket: ReadTicket): void {
+    this.#tickets.close(ticket);
   }
 
   /** The mark of a deletion that the store does not have yet. */
   tombstone(storeKey: string): string | undefined {
-    return this.#deletions.markOf(storeKey);
+    return this.#deletions.tokenOf(storeKey);
   }
 
   /** What the deletion with this mark was about has been overwritten. */
-  bury(storeKey: string, mark: string | undefined): void {
-    this.#deletions.overtake(storeKey, mark);
+  clearTombstone(storeKey: string, ticket: string | undefined): void {
+    this.#deletions.supersede(storeKey, ticket);
   }
 
   /** Forgets what is kept of a key in process, and does not keep what is being read of it. */
-  forget(storeKey: string): void {
+  invalidate(storeKey: string): void {
     this.local?.invalidate(storeKey);
-    this.#inFlight.invalidate(storeKey);
+    this.#tickets.invalidate(storeKey);
   }
 
   /** Rejects with a StoreFault if the store missed it; for this process the entry is then gone all the same. */
-  async delete(place: Region, key: string): Promise<void> {
-    await this.#deletions.run(this.storeKey(place, key));
+  async delete(region: Region, key: string): Promise<void> {
+    await this.#deletions.invalidate(this.storeKey(region, key));
   }
 
   async deleteByTag(tag: string): Promise<void> {
-    await this.generations.renew([this.entries.tagged(this.keys.identifier(tag))]);
+    await this.generations.renew([this.entries.generationOfTag(this.keys.identifier(tag))]);
   }
 
-  async clear({ generations }: Region): Promise<void> {
-    await this.generations.renew(generations.slice(-1).map((one) => this.generations.named(one)));
+  async clear({ generationKeys: generations }: Region): Promise<void> {
+    await this.generations.renew(generations.slice(-1).map((one) => this.generations.get(one)));
   }
 
   /** The cache is a convenience: while its store is down, requests go on without it. */
-  reportMiss(error: unknown): undefined {
+  reportFault(error: unknown): undefined {
     if (!(error instanceof StoreFault)) throw error;
     this.#telemetry.degraded("cache", "allow", error.kind, "allowed");
     return undefined;
@@ -221,7 +221,7 @@ export class TieredCache {
 
   flush(): void {
     this.local?.flush();
-    this.#inFlight.flush();
+    this.#tickets.flush();
   }
 
   /** Resolves when the store may be closed. */
@@ -234,5 +234,5 @@ export class TieredCache {
 }
 
 const noTags: readonly string[] = [];
-const noEpochs: readonly number[] = [];
+const noVersions: readonly number[] = [];
 const nothing = Promise.resolve(undefined);

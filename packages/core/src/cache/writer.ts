@@ -2,7 +2,7 @@ import type { CachedEntry } from "./cached-entry.js";
 import type { StoredEntry } from "./entry.js";
 import { writeEntry } from "./entry.js";
 import type { GenerationSnapshot } from "./entry-reader.js";
-import type { TieredCache } from "./tiers.js";
+import type { Tiers } from "./tiers.js";
 import type { Region } from "./regions.js";
 
 /** What is to be written. */
@@ -30,30 +30,30 @@ export interface Composed {
 
 /** Makes entries of values, with the stamps of what they stand and fall with. */
 export class Writer {
-  readonly #cache: TieredCache;
+  readonly #cache: Tiers;
 
-  constructor(cache: TieredCache) {
+  constructor(cache: Tiers) {
     this.#cache = cache;
   }
 
   /** The stamps of what is begun now. Rejects with a StoreFault. */
-  async stamps(place: Region, tags: readonly string[], ttlMs: number): Promise<EntryGenerations> {
-    const generations = this.#cache.entries.generationsOf(place, tags);
+  async ensureGenerations(region: Region, tags: readonly string[], ttlMs: number): Promise<EntryGenerations> {
+    const generations = this.#cache.entries.generationsOf(region, tags);
     const values = await this.#cache.generations.ensure(generations, ttlMs);
-    return { generations, values, epochs: generations.map(({ epoch }) => epoch) };
+    return { generations, values, versions: generations.map(({ version: epoch }) => epoch) };
   }
 
   /** An entry that is made now; without values of generations it counts in this process alone. */
-  compose(place: Region, entry: NewEntry, values: readonly string[]): Composed {
+  compose(region: Region, entry: NewEntry, values: readonly string[]): Composed {
     const { letter, payload, freshMs, graceMs, tags } = entry;
-    const own = place.generations.length;
+    const own = region.generationKeys.length;
     const stored: StoredEntry = {
       letter,
       payload,
       createdAt: this.#cache.store.now(),
       freshMs,
       graceMs,
-      stamp: values.slice(0, own).join("."),
+      generations: values.slice(0, own).join("."),
       tags: tags.map((tag, index) => [this.#cache.keys.identifier(tag), values[own + index] ?? ""]),
     };
     return { stored, text: writeEntry(stored, payload), ttlMs: freshMs + graceMs };
@@ -61,42 +61,45 @@ export class Writer {
 
   /** An entry that this process has made, as others get it; kept in process if nothing has changed meanwhile. */
   keep(
-    place: Region,
+    region: Region,
     key: string,
     { stored }: Composed,
-    stand: GenerationSnapshot,
+    snapshot: GenerationSnapshot,
     askedAt: number,
-    fit: boolean,
+    isCurrent: boolean,
   ): CachedEntry {
-    const entry = this.#cache.entries.entryOf(place, stored, stand, askedAt);
-    if (fit) this.#cache.keep(place, key, this.#cache.storeKey(place, key), entry);
+    const entry = this.#cache.entries.create(region, stored, snapshot, askedAt);
+    if (isCurrent) this.#cache.keep(region, key, this.#cache.storeKey(region, key), entry);
     return entry;
   }
 
   /** Writes what can be written; all have the same tags. A deletion missed before is then made good, not one meanwhile. */
-  async write(place: Region, entries: readonly NewEntry[]): Promise<void> {
+  async write(region: Region, entries: readonly NewEntry[]): Promise<void> {
     const cache = this.#cache;
     const writes = entries.map((entry) => {
-      const storeKey = cache.storeKey(place, entry.key);
-      cache.forget(storeKey);
-      return { entry, storeKey, missed: cache.tombstone(storeKey), mark: cache.watch(storeKey) };
+      const storeKey = cache.storeKey(region, entry.key);
+      cache.invalidate(storeKey);
+      return { entry, storeKey, missed: cache.tombstone(storeKey), ticket: cache.issueTicket(storeKey) };
     });
     try {
       const askedAt = performance.now();
-      const longest = Math.max(0, ...entries.map(({ freshMs, graceMs }) => freshMs + graceMs));
-      const stamps = await this.stamps(place, entries[0]?.tags ?? [], longest);
-      const composed = writes.map((write) => ({ ...write, made: this.compose(place, write.entry, stamps.values) }));
+      const maxTtlMs = Math.max(0, ...entries.map(({ freshMs, graceMs }) => freshMs + graceMs));
+      const ensureGenerations = await this.ensureGenerations(region, entries[0]?.tags ?? [], maxTtlMs);
+      const composed = writes.map((write) => ({
+        ...write,
+        made: this.compose(region, write.entry, ensureGenerations.values),
+      }));
       await cache.store.setMany(
         composed.map(({ storeKey, made }) => ({ key: storeKey, value: made.text, ttlMs: made.ttlMs })),
       );
-      for (const { entry, storeKey, missed, mark, made } of composed) {
-        cache.bury(storeKey, missed);
-        this.keep(place, entry.key, made, stamps, askedAt, mark.fit);
+      for (const { entry, storeKey, missed, ticket, made } of composed) {
+        cache.clearTombstone(storeKey, missed);
+        this.keep(region, entry.key, made, ensureGenerations, askedAt, ticket.isCurrent);
       }
     } catch (error) {
-      cache.reportMiss(error);
+      cache.reportFault(error);
     } finally {
-      for (const { mark } of writes) cache.unwatch(mark);
+      for (const { ticket } of writes) cache.closeTicket(ticket);
     }
   }
 }

@@ -114,7 +114,7 @@ export class ResponseStore {
     const [askedAt, purges] = [this.#monotonic(), tagKeys.map((key) => this.#lastPurge(key))];
     const texts = isSettled ? await this.#read(keys) : undefined;
     const generations = tags.map((tag, index) => {
-      return [tag, this.#renewals.markOf(tagKeys[index] ?? "") ?? readGeneration(texts?.[index + 1])] as const;
+      return [tag, this.#renewals.tokenOf(tagKeys[index] ?? "") ?? readGeneration(texts?.[index + 1])] as const;
     });
     const answered = texts !== undefined;
     const found = { response: undefined, others: false, generations, answered, vary: known, askedAt, purges };
@@ -165,7 +165,7 @@ export class ResponseStore {
 
   /** Ends every response with this tag. Rejects if the store missed it; this process then knows it all the same. */
   async purge(tag: string): Promise<void> {
-    await this.#renewals.run(this.#tagKey(tag));
+    await this.#renewals.invalidate(this.#tagKey(tag));
   }
 
   /** Is a response that is made for one request as good for another, which found this? */
@@ -191,7 +191,7 @@ export class ResponseStore {
   async #settle(tagKeys: readonly string[]): Promise<boolean> {
     if (!tagKeys.some((key) => this.#renewals.isPending(key))) return true;
     try {
-      await this.#renewals.settle(tagKeys);
+      await this.#renewals.ensureApplied(tagKeys);
       return true;
     } catch (error) {
       this.report(error);
