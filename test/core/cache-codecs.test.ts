@@ -29,7 +29,7 @@ describe("the structured codec", () => {
         const { request, service } = openProcess(undefined, { codec: "structured", local });
         await request().set("k", value);
         for (let round = 0; round < 2; round += 1) expect(await request().get("k")).to.deep.equal(value);
-        service.cache.flush();
+        service.flush();
         expect(await request().get("k")).to.deep.equal(value);
       }
     });

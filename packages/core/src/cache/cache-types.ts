@@ -1,7 +1,14 @@
 import type { Identifier } from "../auth/identifying-claim.js";
 import type { CachePolicy } from "./options.js";
 import type { Duration } from "../lib/duration.js";
-import type { FactoryContext } from "./factory-runner.js";
+
+/** The argument of a factory. */
+export interface FactoryContext<T = unknown> {
+  /** Aborted when no caller waits for the value any more: their requests have ended, or `hardTimeout` is over. */
+  readonly signal: AbortSignal;
+  /** The value that the new one replaces, if there is one. */
+  readonly stale: T | undefined;
+}
 
 export interface CacheSetOptions {
   /** How long the value is fresh. @default the `cache.ttl` of the gate */

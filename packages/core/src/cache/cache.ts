@@ -1,16 +1,38 @@
 import type { Identifier } from "../auth/identifying-claim.js";
 import { checkIdentifying } from "../auth/identifying-claim.js";
-import { resolveCachePolicy } from "./options.js";
 import { isList, kindOf, optionError } from "../lib/validate.js";
-import type { CachedEntry } from "./cached-entry.js";
-import type { CacheParts } from "./cache-parts.js";
-import type { FactoryContext } from "./factory-runner.js";
+import type { Keyspace } from "../store/keyspace.js";
+import type { CacheSetOptions, FactoryContext, GateCache, GetOrSetOptions, RequestCache } from "./cache-types.js";
+import type { Codecs } from "./codec.js";
+import type { CachedEntry } from "./entry.js";
 import { applyJitter } from "./factory-runner.js";
-import type { GetOrSetRequest } from "./get-or-set.js";
-import type { Region } from "./regions.js";
+import type { GetOrSet, GetOrSetRequest } from "./get-or-set.js";
+import type { LocalTier } from "./local-tier.js";
+import type { ResolvedCachePolicy } from "./options.js";
+import { resolveCachePolicy } from "./options.js";
+import type { Region, Regions } from "./regions.js";
 import { sharedScope } from "./regions.js";
 import type { MemoCell, RequestScope } from "./request-scope.js";
-import type { CacheSetOptions, GateCache, GetOrSetOptions, RequestCache } from "./cache-types.js";
+import type { Tiers } from "./tiers.js";
+import type { OversizeWarning, SharedUserWarning } from "./warnings.js";
+
+/** The parts of a cache that its views use. They share one object, since each request makes a view. */
+export interface CacheParts {
+  readonly regions: Regions;
+  /** The tier in this process, which views ask without waiting; undefined where there is none. */
+  readonly local: LocalTier | undefined;
+  readonly tiers: Tiers;
+  readonly getOrSet: GetOrSet;
+  readonly codecs: Codecs;
+  readonly keys: Keyspace;
+  readonly policy: ResolvedCachePolicy;
+  /** UTF-16 units. */
+  readonly maxValueSize: number;
+  readonly sharedUserWarning: SharedUserWarning;
+  readonly oversizeWarning: OversizeWarning;
+  /** The tenant that the token of a request names; undefined without one. Throws a DenialError for a wrong claim. */
+  readonly tenantOf: (request: RequestScope) => string | undefined;
+}
 
 type Factory<T> = (context: FactoryContext<T>) => T | Promise<T>;
 
@@ -18,18 +40,18 @@ const namespaceName = /^[A-Za-z0-9_-]{1,64}$/;
 const absent: MemoCell = { promise: Promise.resolve(undefined), isHit: false };
 
 /**
- * A view of the cache. What memo or process can answer is answered synchronously, at the cost of a promise at most: keep
- * `get` and `getOrSet` free of closures and of `async`.
+ * A view of the cache. A hit in the memo or in process is answered synchronously and costs one promise at most: keep `get`
+ * and `getOrSet` free of closures and of `async`.
  */
 export class CacheView implements RequestCache, GateCache {
-  readonly #service: CacheParts;
+  readonly #parts: CacheParts;
   readonly #request: RequestScope;
   readonly #region: Region;
-  /** What this request remembers of this place; made when it is first asked. */
+  /** The memo of this region; created at the first read. */
   #memoCells: Map<string, MemoCell> | undefined;
 
-  constructor(service: CacheParts, request: RequestScope, region: Region) {
-    this.#service = service;
+  constructor(parts: CacheParts, request: RequestScope, region: Region) {
+    this.#parts = parts;
     this.#request = request;
     this.#region = region;
   }
@@ -54,8 +76,8 @@ export class CacheView implements RequestCache, GateCache {
       }
       const entry = cell === undefined ? this.#readLocal(key) : undefined;
       if (entry !== undefined) {
-        if (earlyRefresh !== undefined || this.#service.refreshesEarly) {
-          this.#service.getOrSet.refreshEarly(entry, this.#requestOf(options, factory));
+        if (earlyRefresh !== undefined || this.#parts.policy.earlyRefresh !== undefined) {
+          this.#parts.getOrSet.refreshEarly(entry, this.#requestOf(options, factory));
         }
         return this.#answerFrom(key, entry) as Promise<T>;
       }
@@ -71,13 +93,13 @@ export class CacheView implements RequestCache, GateCache {
     entries: Iterable<readonly [key: string, value: unknown]>,
     options: CacheSetOptions = {},
   ): Promise<void> {
-    const { ttlMs, graceMs, jitter } = resolveCachePolicy("", options, this.#service.policy);
+    const { ttlMs, graceMs, jitter } = resolveCachePolicy("", options, this.#parts.policy);
     const tags = checkTags(options.tags);
-    const { codecs } = this.#service.cache;
+    const { codecs } = this.#parts;
     const encoded = Array.from(entries, ([key, value]) => {
       checkKey(key);
       const payload = codecs.encode(value);
-      this.#service.checkSize(payload);
+      checkSize(payload, this.#parts.maxValueSize);
       return { key, value, payload };
     });
     for (const { key, value, payload } of encoded) {
@@ -85,7 +107,7 @@ export class CacheView implements RequestCache, GateCache {
       this.#memo?.set(key, { promise: Promise.resolve(value), isHit: value !== undefined });
     }
     const common = { letter: codecs.letter, graceMs, tags };
-    await this.#service.writer.write(
+    await this.#parts.tiers.write(
       this.#region,
       encoded.map(({ key, payload }) => ({ ...common, key, payload, freshMs: applyJitter(ttlMs, jitter) })),
     );
@@ -95,18 +117,18 @@ export class CacheView implements RequestCache, GateCache {
     checkKey(key);
     this.#memo?.set(key, absent);
     this.#request.pending.delete(this.#region.prefix + key);
-    await this.#service.cache.delete(this.#region, key);
+    await this.#parts.tiers.delete(this.#region, key);
   }
 
   async deleteByTag(tag: string): Promise<void> {
     const [checked = ""] = checkTags([tag]);
     this.#clearMemo();
-    await this.#service.cache.deleteByTag(checked);
+    await this.#parts.tiers.deleteByTag(checked);
   }
 
   async clear(): Promise<void> {
     this.#clearMemo();
-    await this.#service.cache.clear(this.#region);
+    await this.#parts.tiers.clear(this.#region);
   }
 
   async has(key: string): Promise<boolean> {
@@ -129,28 +151,28 @@ export class CacheView implements RequestCache, GateCache {
       throw new TypeError("cache.forUser() needs a signed-in user; mount guard() or authenticate() before it");
     if (typeof principal !== "string")
       throw optionError("cache.forUser()", `takes auth.principal, a non-empty string, not ${kindOf(principal)}`);
-    return this.#view(`user:${this.#service.cache.keys.holder(principal, this.#request.issuers)}`, this.#region.path);
+    return this.#view(`user:${this.#parts.keys.holder(principal, this.#request.issuers)}`, this.#region.path);
   }
 
-  forTenant(tenant: Identifier | undefined = this.#service.tenantOf(this.#request)): CacheView {
+  forTenant(tenant: Identifier | undefined = this.#parts.tenantOf(this.#request)): CacheView {
     if (tenant === undefined || tenant === "")
       throw new TypeError("cache.forTenant() needs a signed-in user whose token names a tenant: see cache.tenantClaim");
     const text = checkIdentifying("cache.forTenant()", tenant);
-    return this.#view(`tenant:${this.#service.cache.keys.holder(text, this.#request.issuers)}`, this.#region.path);
+    return this.#view(`tenant:${this.#parts.keys.holder(text, this.#request.issuers)}`, this.#region.path);
   }
 
-  /** Undefined where nothing is remembered. */
+  /** Undefined where the cache has no memo. */
   get #memo(): Map<string, MemoCell> | undefined {
     return (this.#memoCells ??= this.#request.memoOf(this.#region));
   }
 
   #view(scope: string, path: string): CacheView {
-    return new CacheView(this.#service, this.#request, this.#service.cache.regions.at(scope, path));
+    return new CacheView(this.#parts, this.#request, this.#parts.regions.at(scope, path));
   }
 
-  /** What this process has, if it is fresh. */
+  /** A fresh entry in this process. */
   #readLocal(key: string): CachedEntry | undefined {
-    const { local } = this.#service.cache;
+    const { local } = this.#parts;
     if (local === undefined || typeof key !== "string") return undefined;
     const now = performance.now();
     const entry = local.get(this.#region, key, now);
@@ -160,7 +182,7 @@ export class CacheView implements RequestCache, GateCache {
   #answerFrom(key: string, entry: CachedEntry): Promise<unknown> {
     this.#region.statistics.count("local");
     const promise = Promise.resolve(entry.read());
-    // An answer that there is nothing is one too.
+    // A negative entry is a hit, too.
     this.#memo?.set(key, { promise, isHit: true });
     return promise;
   }
@@ -170,7 +192,7 @@ export class CacheView implements RequestCache, GateCache {
     const { statistics } = this.#region;
     const memo = this.#memo;
     let cell: MemoCell | undefined;
-    const promise = this.#service.cache.fetch(this.#region, key).then((entry) => {
+    const promise = this.#parts.tiers.fetch(this.#region, key).then((entry) => {
       const isHit = entry !== undefined && performance.now() < entry.freshUntil;
       statistics.count(isHit ? "store" : "miss");
       if (cell !== undefined) cell.isHit = isHit;
@@ -193,7 +215,7 @@ export class CacheView implements RequestCache, GateCache {
     const call = this.#resolveOnce(request).finally(() => {
       if (pending.get(name) === call) pending.delete(name);
     });
-    // Outside requests each call is one of its own, and only their making is shared.
+    // Outside requests calls share only the run of the factory.
     if (this.#memo !== undefined) pending.set(name, call);
     return call;
   }
@@ -203,10 +225,10 @@ export class CacheView implements RequestCache, GateCache {
     const before = this.#memo?.get(key);
     if (!force && before !== undefined && before.isHit === undefined) await before.promise;
     if (!force && before?.isHit === true) return before.promise;
-    // A read that found nothing has not looked for what is in its grace.
+    // A read that was a miss has not looked for an entry in its grace.
     const isMissing = before?.isHit === false && policy.graceMs === 0;
-    const value = await this.#service.getOrSet.resolve(request, isMissing);
-    // What this request wrote or deleted meanwhile is newer.
+    const value = await this.#parts.getOrSet.resolve(request, isMissing);
+    // A write or a deletion by this request meanwhile is newer.
     if (value !== undefined && this.#memo?.get(key) === before)
       this.#memo?.set(key, { promise: Promise.resolve(value), isHit: true });
     return value;
@@ -218,27 +240,32 @@ export class CacheView implements RequestCache, GateCache {
       region: this.#region,
       key,
       tags: checkTags(options.tags),
-      policy: resolveCachePolicy("", options, this.#service.policy),
+      policy: resolveCachePolicy("", options, this.#parts.policy),
       factory: factory as (context: FactoryContext) => unknown,
       force: forceFresh,
       requestSignal: this.#request.signal,
       signal,
       checkPayload: (payload) => this.#checkSharing(options, key, payload),
-      onTooLarge: (size) => this.#service.warnOfSize(this.#region, size),
+      onTooLarge: (size) => this.#parts.oversizeWarning.warn(this.#region.statistics.namespace, size),
     };
   }
 
   #checkSharing({ shared }: CacheSetOptions, key: string, payload: string): void {
-    const { warning } = this.#service;
+    const { sharedUserWarning: warning } = this.#parts;
     if (warning.isSilent || shared === true || this.#region.scope !== sharedScope) return;
     const auth = this.#request.auth;
     if (auth !== undefined) warning.check(auth, this.#region.path, key, payload);
   }
 
-  /** Everything this request remembers may be gone. */
   #clearMemo(): void {
     this.#request.clear();
   }
+}
+
+function checkSize(payload: string, maxValueSize: number): void {
+  if (payload.length <= maxValueSize) return;
+  const message = `a cached value of ${payload.length} is larger than cache.maxValueSize, ${maxValueSize}`;
+  throw Object.assign(new RangeError(message), { code: "cache_value_too_large" });
 }
 
 const badKey = "a cache key is a non-empty string";

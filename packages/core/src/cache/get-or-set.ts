@@ -1,49 +1,58 @@
-import type { CachedEntry } from "./cached-entry.js";
-import type { GenerationSnapshot } from "./entry-reader.js";
-import { versionOf } from "./entry-reader.js";
-import { SingleFlight } from "./joined-run.js";
-import { unchanged } from "./generation.js";
-import type { ReadTicket } from "./read-tickets.js";
-import type { Tiers } from "./tiers.js";
-import type { FactoryRun, FactoryResult, FactoryFlight } from "./factory-runner.js";
-import { FactoryRunner } from "./factory-runner.js";
-import type { Writer } from "./writer.js";
+import type { Entries } from "./entries.js";
+import type { CachedEntry } from "./entry.js";
+import type { FactoryFlight, FactoryResult, FactoryRun, FactoryRunner } from "./factory-runner.js";
+import type { GenerationSnapshot } from "./generations.js";
+import { snapshotOf, unchanged } from "./generations.js";
+import type { LeaseWaiters } from "./leases.js";
+import { SingleFlight } from "./single-flight.js";
+import type { ReadTicket, Tiers } from "./tiers.js";
 
-/** A value that is wanted, and could not be had from memo or process. */
+/** A call of getOrSet that neither the memo nor the local tier could answer. */
 export interface GetOrSetRequest extends Omit<FactoryRun, "stale"> {
-  /** Aborted when the request behind it ends. */
+  /** Aborted when the HTTP request ends. */
   readonly requestSignal: AbortSignal | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
-/** A making that is under way, and what it stands and falls with since it began. */
+/** A run that callers may join while its key and its generations are unchanged. */
 interface ActiveFlight extends GenerationSnapshot {
   readonly flight: FactoryFlight;
   readonly ticket: ReadTicket;
 }
 
-/** The soft time-out came first. */
-const timedOut = Symbol("slow");
+/** The soft timeout came before the value. */
+const timedOut = Symbol("timed out");
 
-/** The policy of `getOrSet`: what is good enough, who makes what is not, and how long anybody waits. */
+export interface GetOrSetParts {
+  readonly tiers: Tiers;
+  readonly entries: Entries;
+  readonly waiters: LeaseWaiters;
+  readonly runner: FactoryRunner;
+}
+
+/** Decides for `getOrSet`: which stored entry is good enough, which calls share a run of the factory, how long they wait. */
 export class GetOrSet {
-  readonly #cache: Tiers;
+  readonly #tiers: Tiers;
+  readonly #entries: Entries;
+  readonly #waiters: LeaseWaiters;
   readonly #runner: FactoryRunner;
   readonly #flights = new Map<string, ActiveFlight>();
 
-  constructor(cache: Tiers, writer: Writer) {
-    this.#cache = cache;
-    this.#runner = new FactoryRunner(cache, writer);
+  constructor({ tiers, entries, waiters, runner }: GetOrSetParts) {
+    this.#tiers = tiers;
+    this.#entries = entries;
+    this.#waiters = waiters;
+    this.#runner = runner;
   }
 
-  /** `isMissing`: the caller knows that there is nothing in the store. */
+  /** Reads the store, or runs the factory. `isMissing`: the caller knows that the store has no entry. */
   async resolve(request: GetOrSetRequest, isMissing: boolean): Promise<unknown> {
     const { region, key, tags, policy, force, signal } = request;
     const { statistics } = region;
     signal?.throwIfAborted();
-    // Before anything is made: news of invalidations decide who may share it.
-    this.#cache.waiting.subscribe();
-    const found = force || isMissing ? undefined : await this.#cache.fetch(region, key, tags);
+    // Before a run begins: later invalidations decide which callers may share it.
+    this.#waiters.subscribe();
+    const found = force || isMissing ? undefined : await this.#tiers.fetch(region, key, tags);
     const now = performance.now();
     if (found !== undefined && now < found.freshUntil) {
       statistics.count("store");
@@ -73,7 +82,7 @@ export class GetOrSet {
     return stale.read();
   }
 
-  /** Makes a new value in the background if the time for that has come. */
+  /** Runs the factory in the background once the entry has reached the age of `earlyRefresh`. */
   refreshEarly(entry: CachedEntry, request: GetOrSetRequest): void {
     const { earlyRefresh } = request.policy;
     if (earlyRefresh === undefined) return;
@@ -86,7 +95,7 @@ export class GetOrSet {
     const { flight, isNew } = this.#joinOrStart(run, force);
     flight.isBackground = false;
     const result = await flight.join({ timeoutMs: policy.hardTimeoutMs, requestSignal, signal });
-    // It gave up before anybody waited for it: once more.
+    // The run was in the background and gave up before this caller joined it.
     if (result === undefined) return this.#runFactory(run);
     return isNew || result.entry === undefined ? result.value : result.entry.read();
   }
@@ -98,25 +107,25 @@ export class GetOrSet {
   }
 
   /**
-   * The making that is under way, or a new one. One that is forced takes no part in what began before it; nor does one that
-   * comes after an invalidation, since its caller must not get what was read before.
+   * The active run, or a new one. A forced call joins no run that began before it. A call after an invalidation joins none
+   * either: its caller must not get a value that was read before the invalidation.
    */
   #joinOrStart(run: FactoryRun, force: boolean): { readonly flight: FactoryFlight; readonly isNew: boolean } {
     const { region, key, tags } = run;
     const name = region.prefix + key;
     const known = this.#flights.get(name);
     if (known !== undefined && !force && isJoinable(known)) return { flight: known.flight, isNew: false };
-    const cache = this.#cache;
-    const generations = cache.entries.generationsOf(region, tags);
-    const ticket = cache.issueTicket(cache.storeKey(region, key));
+    const tiers = this.#tiers;
+    const snapshot = snapshotOf(this.#entries.generationsOf(region, tags));
+    const ticket = tiers.issueTicket(tiers.storeKey(region, key));
     const flight: FactoryFlight = new SingleFlight<FactoryResult | undefined>(
       (own) => this.#runner.run(run, own),
       () => {
-        cache.closeTicket(ticket);
+        tiers.closeTicket(ticket);
         if (this.#flights.get(name) === active) this.#flights.delete(name);
       },
     );
-    const active = { flight, ticket, generations, versions: generations.map(versionOf) };
+    const active = { flight, ticket, ...snapshot };
     this.#flights.set(name, active);
     return { flight, isNew: true };
   }
@@ -126,7 +135,7 @@ function isJoinable({ flight, ticket, generations, versions }: ActiveFlight): bo
   return !flight.signal.aborted && ticket.isCurrent && unchanged(generations, versions);
 }
 
-/** What a promise resolves to, or `slow` after a while; then nobody hears of its failure. */
+/** The result of a promise, or `timedOut` after `ms`; a later rejection is ignored. */
 async function withTimeout(ms: number | undefined, promise: Promise<unknown>): Promise<unknown> {
   if (ms === undefined) return promise;
   let timer: NodeJS.Timeout | undefined;

@@ -2,7 +2,7 @@ import { LRUCache } from "lru-cache";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import { RetryQueue } from "./invalidation-retries.js";
+import { RetryQueue } from "./retry-queue.js";
 
 export interface InvalidationsOptions {
   /** Does it in the store, by the key there. Rejects with a StoreFault; may be repeated. */

@@ -1,7 +1,6 @@
-import type { LocalEntry, LocalRegion, Region } from "./regions.js";
 import { LRUCache } from "lru-cache";
-import type { CachedEntry } from "./cached-entry.js";
 import type { CacheSignals } from "../store/ports/cache-signals.js";
+import type { CachedEntry } from "./entry.js";
 
 export interface LocalTierOptions {
   readonly entries: number;
@@ -10,20 +9,43 @@ export interface LocalTierOptions {
   readonly signals: CacheSignals;
 }
 
-/** An entry that is read more often than this counts as read once, by those that make room. */
+/** An entry in process. */
+interface LocalEntry {
+  readonly entry: CachedEntry;
+  readonly storeKey: string;
+  readonly key: string;
+  readonly region: LocalRegion;
+  touchedAt: number;
+}
+
+/** The entries of a region in process, by the application's key: to make and hash the key of the store takes longer. */
+export interface LocalRegion {
+  readonly prefix: string;
+  readonly entries: Map<string, LocalEntry>;
+}
+
+/** A cache region, as the local tier sees it. */
+export interface LocalRegionHolder {
+  /** Stands before a key in the names that this process uses. */
+  readonly prefix: string;
+  /** Undefined until the local tier has looked for it. */
+  localRegion: LocalRegion | undefined;
+}
+
+/** The LRU order counts several reads of an entry within this time as one. */
 const touchIntervalMs = 100;
 
-/** What an entry takes besides its text, by and large. */
+/** An entry takes about this much besides its text. */
 const overheadBytes = 400;
 
 /**
- * Values in this process, bounded by entries and by bytes. None is answered when it is older than `ttlMs`, unless the store
- * tells of changes of its key and proves that it does; none whose generations have changed.
+ * The tier in this process, bounded by entries and by bytes. It answers with an entry for `ttlMs`; for longer only while the
+ * store reports changes of its key, and proves that it does. An entry whose generations have changed is a miss.
  */
 export class LocalTier {
   /** By key of the store. */
   readonly #entries: LRUCache<string, LocalEntry>;
-  /** Those that are not empty, by place: a place that is made anew finds its own again. */
+  /** The regions that have entries, by prefix: a region that is created anew finds its entries again. */
   readonly #regions = new Map<string, LocalRegion>();
   readonly #ttlMs: number;
   readonly #signals: CacheSignals;
@@ -40,7 +62,7 @@ export class LocalTier {
   }
 
   /** An entry that may be used at this time, fresh or in its grace. */
-  get(region: Region, key: string, now: number): CachedEntry | undefined {
+  get(region: LocalRegionHolder, key: string, now: number): CachedEntry | undefined {
     const local = this.#localRegionOf(region).entries.get(key);
     if (local === undefined) return undefined;
     if (now - local.touchedAt > touchIntervalMs) {
@@ -53,16 +75,16 @@ export class LocalTier {
     return entry;
   }
 
-  set(region: Region, key: string, storeKey: string, entry: CachedEntry): void {
+  set(region: LocalRegionHolder, key: string, storeKey: string, entry: CachedEntry): void {
     const localRegion = this.#localRegionOf(region);
     const local = { entry, storeKey, key, region: localRegion, touchedAt: 0 };
     this.#entries.set(storeKey, local);
+    // An entry that is larger than the whole tier is not kept.
     if (!this.#entries.has(storeKey)) return;
     if (localRegion.entries.size === 0) this.#regions.set(localRegion.prefix, localRegion);
     localRegion.entries.set(key, local);
   }
 
-  /** What is under this key of the store has changed. */
   invalidate(storeKey: string): void {
     this.#entries.delete(storeKey);
   }
@@ -71,15 +93,14 @@ export class LocalTier {
     this.#entries.clear();
   }
 
-  #localRegionOf(region: Region): LocalRegion {
+  #localRegionOf(region: LocalRegionHolder): LocalRegion {
     const { prefix } = region;
     return (region.localRegion ??= this.#regions.get(prefix) ?? { prefix, entries: new Map() });
   }
 
   #removeFromRegion(local: LocalEntry): void {
-    const { key, region: localRegion } = local;
-    if (localRegion.entries.get(key) === local) localRegion.entries.delete(key);
-    if (localRegion.entries.size === 0 && this.#regions.get(localRegion.prefix) === localRegion)
-      this.#regions.delete(localRegion.prefix);
+    const { key, region } = local;
+    if (region.entries.get(key) === local) region.entries.delete(key);
+    if (region.entries.size === 0 && this.#regions.get(region.prefix) === region) this.#regions.delete(region.prefix);
   }
 }

@@ -1,30 +1,45 @@
-import { CacheTimeout } from "./timeout.js";
+/**
+ * The factory did not make a value within `hardTimeout`; Express and Koa answer 503. The factory is slow, or hangs, or reads
+ * a cached value whose factory waits for this one.
+ */
+export class CacheTimeout extends Error {
+  override readonly name = "CacheTimeout";
+  readonly code = "cache_timeout";
+  readonly status = 503;
+  readonly statusCode = 503;
+  readonly expose = true;
+  readonly headers: Readonly<Record<string, string>> = { "Retry-After": "1" };
+
+  constructor(ms: number) {
+    super(`a cached value was not made within ${ms} ms`);
+  }
+}
 
 export interface JoinOptions {
-  /** Nobody waits longer. */
+  /** The caller waits for this time at most. */
   readonly timeoutMs: number;
-  /** Of the request that asks: when it ends, it does not need the value any more. */
+  /** The signal of the HTTP request: when the request ends, it does not need the value any more. */
   readonly requestSignal: AbortSignal | undefined;
-  /** The caller's own: it then rejects at once. */
+  /** The caller's own signal: the call rejects at once when it is aborted. */
   readonly signal: AbortSignal | undefined;
 }
 
 /**
- * The making of one value in this process, for all who ask meanwhile. It goes on as long as one of them needs it; then its
- * signal is aborted, and it is over, whatever its factory does.
+ * One run of a function in this process, for all callers that join it meanwhile. When the last caller has left, its signal is
+ * aborted and it is over, also if the function goes on.
  */
 export class SingleFlight<T> {
   readonly #controller = new AbortController();
   readonly #promise: Promise<T>;
   readonly #joined = new Set<() => void>();
   #isOver = false;
-  /** Does nobody wait for it? Then it may give up where another process is at it. */
+  /** True while no caller waits for the value: the run may give up if another process makes the value. */
   isBackground = true;
 
   constructor(run: (flight: SingleFlight<T>) => Promise<T>, onEnd: () => void) {
     this.#promise = new Promise<T>((resolve, reject) => {
       this.signal.addEventListener("abort", () => reject(this.signal.reason as Error), { once: true });
-      // A moment later, so that its first caller is counted.
+      // After this turn, so that the first caller has joined.
       Promise.resolve()
         .then(() => run(this))
         .then(resolve, reject);
@@ -40,7 +55,7 @@ export class SingleFlight<T> {
     return this.#controller.signal;
   }
 
-  /** Needs the value, for a while; resolves to it, or rejects with what went wrong, or with a CacheTimeout. */
+  /** Resolves to the value. Rejects with the error of the run, or with a CacheTimeout. */
   join({ timeoutMs, requestSignal, signal }: JoinOptions): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       const leave = (): void => {
@@ -64,13 +79,13 @@ export class SingleFlight<T> {
       this.#promise.then(resolve, reject);
       if (signal?.aborted === true) return giveUp();
       signal?.addEventListener("abort", giveUp, { once: true });
-      // Whoever asks after its client has gone does so on purpose.
+      // A call after the end of its request is deliberate, and waits for the value.
       if (requestSignal?.aborted !== true) requestSignal?.addEventListener("abort", leave, { once: true });
     });
   }
 }
 
-/** As fetch and others reject when their signal is aborted; 499 is what logs call a client that went away. */
+/** The name and code that fetch uses for an aborted signal; 499 is the usual status in logs for a client that has gone. */
 const notWanted: Error = Object.assign(new Error("nobody waits for this value any more"), {
   name: "AbortError",
   code: "ABORT_ERR",
