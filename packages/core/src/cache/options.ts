@@ -132,7 +132,7 @@ export function resolveCachePolicy(
   const { ttl, grace, timeout, hardTimeout, swr = base.swr, earlyRefresh, jitter, negativeTtl } = options;
   const ms = (name: string, value: Duration | undefined): number | undefined =>
     value === undefined ? undefined : durationMs(prefix + name, value);
-  checkBoolean(`${prefix}swr`, swr);
+  if (options.swr !== undefined) checkBoolean(`${prefix}swr`, swr);
   if (earlyRefresh !== undefined) checkPart(`${prefix}earlyRefresh`, earlyRefresh, 0.01, 0.99);
   if (jitter !== undefined) checkPart(`${prefix}jitter`, jitter, 0, 0.5);
   const graceMs = ms("grace", grace) ?? base.graceMs;
