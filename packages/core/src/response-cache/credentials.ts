@@ -1,7 +1,7 @@
 import type { TokenReader, TokenSource } from "../auth/credentials.js";
 import { findCookies } from "../auth/credentials.js";
 import type { Exchange } from "../http/exchange.js";
-import { isImplied } from "./implied-fields.js";
+import { isTargetField } from "./implied-fields.js";
 
 /** The application's own say about which request headers are credentials; names in lower case. */
 export interface CredentialRules {
@@ -118,7 +118,7 @@ export function findCredentials<Raw>(
 /** A header that policies count by tells clients apart, unless by their address. */
 function isIdentity(name: string, counted: ReadonlySet<string>): boolean {
   // Every request has a User-Agent, and by what is implied the response is chosen already.
-  return counted.has(name) && !addresses.has(name) && name !== "user-agent" && !isImplied(name);
+  return counted.has(name) && !addresses.has(name) && name !== "user-agent" && !isTargetField(name);
 }
 
 /** A token that is not in Authorization: nobody may have looked for it, where the cache stands without a guard. */

@@ -5,7 +5,7 @@ const none: Directives = new Map();
 
 const tokenCharacters = /[!#$%&'*+.^_`|~0-9A-Za-z-]*/y;
 const plainArgument = /[^\s",;]*/y;
-const uninteresting = /[^,"]*/y;
+const betweenDirectives = /[^,"]*/y;
 
 /**
  * Reads a Cache-Control field, also a bad one: a directive is a token, and perhaps a token or a quoted string (RFC 9111 5.2).
@@ -43,7 +43,7 @@ class DirectiveReader {
         this.#at = comma === -1 ? field.length : comma + 1;
         continue;
       }
-      keep(found, name.toLowerCase(), this.#readArgument());
+      keepSmaller(found, name.toLowerCase(), this.#readArgument());
       this.#skipToNext();
     }
     return found;
@@ -60,7 +60,7 @@ class DirectiveReader {
   /** To the comma behind a directive, or to a quote without an end. */
   #skipToNext(): void {
     while (this.#at < this.#field.length) {
-      this.#take(uninteresting);
+      this.#take(betweenDirectives);
       if (!this.#skipQuoted()) return;
     }
   }
@@ -87,17 +87,17 @@ class DirectiveReader {
   }
 }
 
-function keep(found: Map<string, string>, name: string, value: string): void {
+function keepSmaller(found: Map<string, string>, name: string, value: string): void {
   const other = found.get(name);
   if (other === undefined || (readSeconds(value) ?? 0) < (readSeconds(other) ?? 0)) found.set(name, value);
 }
 
 /** Longer than anything is kept, and far from what loses precision (RFC 9111 1.2.2). */
-const mostSeconds = 2 ** 31;
+const maxSeconds = 2 ** 31;
 
 /** Whole seconds; undefined for anything else. */
 export function readSeconds(text: string): number | undefined {
-  return /^\d+$/.test(text) ? Math.min(Number(text), mostSeconds) : undefined;
+  return /^\d+$/.test(text) ? Math.min(Number(text), maxSeconds) : undefined;
 }
 
 /** The seconds of a directive: undefined if it is not there, `otherwise` if it is there without a number. */

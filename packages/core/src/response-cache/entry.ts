@@ -33,40 +33,40 @@ export interface StoredResponse {
 }
 
 /** In the place of a response: the request fields that choose among several. */
-export interface Choice {
+export interface VaryRecord {
   readonly vary: readonly string[];
 }
 
 /** Whose record this is, and of which version. */
-const mark = "r1:";
+const recordPrefix = "r1:";
 
 /** A record as text: what is known about the response as a line of JSON, then its body, as text where it is text. */
 export function encodeResponse({ body, ...known }: StoredResponse): string {
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   const isText = isUtf8(bytes);
   const head = JSON.stringify({ ...known, size: body.byteLength, isText });
-  return `${mark}${head}\n${isText ? bytes.toString("utf8") : bytes.toString("base64")}`;
+  return `${recordPrefix}${head}\n${isText ? bytes.toString("utf8") : bytes.toString("base64")}`;
 }
 
-export function encodeChoice({ vary }: Choice): string {
-  return `${mark}${JSON.stringify({ choice: vary })}\n`;
+export function encodeVary({ vary }: VaryRecord): string {
+  return `${recordPrefix}${JSON.stringify({ choice: vary })}\n`;
 }
 
 /** A record read back; undefined for whatever this release did not write: foreign, corrupt, cut off, of another version. */
-export function decodeRecord(text: string | undefined): StoredResponse | Choice | undefined {
-  if (text?.startsWith(mark) !== true) return undefined;
+export function decodeRecord(text: string | undefined): StoredResponse | VaryRecord | undefined {
+  if (text?.startsWith(recordPrefix) !== true) return undefined;
   const end = text.indexOf("\n");
   if (end === -1) return undefined;
   try {
-    const head = JSON.parse(text.slice(mark.length, end)) as unknown;
+    const head = JSON.parse(text.slice(recordPrefix.length, end)) as unknown;
     if (typeof head !== "object" || head === null) return undefined;
-    return "choice" in head ? readChoice(head) : readResponse(head, text.slice(end + 1));
+    return "choice" in head ? readVary(head) : readResponse(head, text.slice(end + 1));
   } catch {
     return undefined;
   }
 }
 
-function readChoice({ choice }: { readonly choice: unknown }): Choice | undefined {
+function readVary({ choice }: { readonly choice: unknown }): VaryRecord | undefined {
   return isNames(choice) ? { vary: choice } : undefined;
 }
 

@@ -79,7 +79,7 @@ function initialAge(field: FieldReader, requestMs: number, nowMs: number): numbe
 }
 
 /** One moment by two clocks; milliseconds. */
-export interface Moment {
+export interface ClockReading {
   /** Unix milliseconds by the clock of the process. */
   readonly processMs: number;
   /** By the clock of the store, which all processes share. */
@@ -90,7 +90,7 @@ export interface Moment {
  * Seconds since it was made, by the clock that says more. One that went back makes nothing younger than it was, and neither
  * does one that is behind that of the process that stored it.
  */
-export function currentAge(initialAge: number, stored: Moment, now: Moment): number {
+export function currentAge(initialAge: number, stored: ClockReading, now: ClockReading): number {
   const elapsedMs = Math.max(0, now.processMs - stored.processMs, now.storeMs - stored.storeMs);
   return initialAge + elapsedMs / 1000;
 }

@@ -15,9 +15,9 @@ const exact: ReadonlySet<string> = new Set([
 const families = /^(?:x-(?:envoy-)?(?:forwarded|original))(?:-|$)/;
 
 /** Where a client is, and which request it is: these differ from request to request. */
-const ofOneRequest = /-(?:for|ip|addr|address|remote|request-id|trace-id)$/;
+const perRequest = /-(?:for|ip|addr|address|remote|request-id|trace-id)$/;
 
 /** Does a request field of this lower-case name choose the response, whatever the response says? */
-export function isImplied(name: string): boolean {
-  return exact.has(name) || (families.test(name) && !ofOneRequest.test(name));
+export function isTargetField(name: string): boolean {
+  return exact.has(name) || (families.test(name) && !perRequest.test(name));
 }

@@ -1,6 +1,6 @@
 import type { Exchange } from "../http/exchange.js";
 import type { Interceptor } from "../http/interception.js";
-import { textOf } from "./stored-fields.js";
+import { fieldText } from "./stored-fields.js";
 import { tagOfPath } from "./tags.js";
 
 /**
@@ -14,7 +14,9 @@ export function invalidateAfter<Raw>(exchange: Exchange<Raw>, purge: (tag: strin
     beginsUnsent: true,
     begin({ status, fields }) {
       if (status >= 200 && status <= 399) {
-        const others = [fields.location, fields["content-location"]].map((to) => addressOf(textOf(to), exchange));
+        const others = [fields.location, fields["content-location"]].map((to) =>
+          targetOfReference(fieldText(to), exchange),
+        );
         const urls = [pathOf(exchange.url), ...others].filter((url) => url !== undefined);
         for (const tag of new Set(urls.map(tagOfPath))) purge(tag);
       }
@@ -29,7 +31,10 @@ export function invalidateAfter<Raw>(exchange: Exchange<Raw>, purge: (tag: strin
  * Path and query of a reference, relative to the request; undefined if it leads to another host. Behind a proxy its scheme
  * may be another one than that of the request, and with it the port that goes without saying.
  */
-function addressOf(reference: string | undefined, exchange: Pick<Exchange, "url" | "header">): string | undefined {
+function targetOfReference(
+  reference: string | undefined,
+  exchange: Pick<Exchange, "url" | "header">,
+): string | undefined {
   if (reference === undefined) return undefined;
   const authority = exchange.header(":authority") ?? exchange.header("host") ?? "localhost";
   // Not by URL resolution: a path may begin with two slashes, and is none the less a path.

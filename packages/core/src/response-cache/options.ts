@@ -108,7 +108,7 @@ const known = [
 ];
 
 /** More would not fit into one value of the store. */
-const mostBytes = 64 * 2 ** 20;
+const maxBodyBytes = 64 * 2 ** 20;
 
 export function resolveResponseCache<Raw>(options: ResponseCacheOptions<Raw>): ResolvedResponseCache<Raw> {
   const name = "cacheResponse()";
@@ -120,7 +120,7 @@ export function resolveResponseCache<Raw>(options: ResponseCacheOptions<Raw>): R
   if (typeof tags === "string") throw optionError(`${name}.tags`, 'must be a list such as ["orders"], or a function');
   if (partition !== undefined) checkFunction(`${name}.partition`, partition);
   if (skip !== undefined) checkFunction(`${name}.skip`, skip);
-  checkInteger(`${name}.maxSize`, maxSize, 1, mostBytes);
+  checkInteger(`${name}.maxSize`, maxSize, 1, maxBodyBytes);
   if (etag !== false) checkOneOf(`${name}.etag`, etag, ["weak", "strong"]);
   checkOneOf(`${name}.requestDirectives`, requestDirectives, ["honour", "ignore"]);
   if (cacheStatus !== false) checkStatusName(`${name}.cacheStatus`, cacheStatus);

@@ -7,7 +7,7 @@ export interface QueryRules {
 }
 
 /** Parsers stop after some parameters (1,000 in qs and node:querystring), and go by the order until there. */
-const mostParameters = 256;
+const maxParameters = 256;
 
 /**
  * The part of a query that chooses. A parameter is left out only if no parser can take it for a wanted one. One whose name
@@ -15,7 +15,7 @@ const mostParameters = 256;
  */
 export function reduceQuery(query: string, { only, sort }: QueryRules): string {
   const parameters = query.split("&");
-  if (parameters.length > mostParameters) return query;
+  if (parameters.length > maxParameters) return query;
   const kept = only === undefined ? parameters : keepWanted(parameters, only);
   if (kept === undefined) return query;
   return (sort ? sortByName(kept) : kept).join("&");

@@ -3,15 +3,15 @@ import type { Header, Reply } from "../http/verdict.js";
 import type { Handling } from "./cache-status.js";
 import { cacheStatus } from "./cache-status.js";
 import type { StoredResponse } from "./entry.js";
-import type { Moment } from "./freshness.js";
+import type { ClockReading } from "./freshness.js";
 import { currentAge } from "./freshness.js";
 import { secondsLeft } from "./reuse.js";
-import { fieldsOfNotModified } from "./stored-fields.js";
+import { notModifiedFields } from "./stored-fields.js";
 import type { Preconditions } from "./validators.js";
 import { isNotModified, isPreconditionFailed } from "./validators.js";
 
 /** How old a stored response is, in seconds. */
-export function ageOf({ initialAge, storedMs, storeMs }: StoredResponse, now: Moment): number {
+export function ageOf({ initialAge, storedMs, storeMs }: StoredResponse, now: ClockReading): number {
   return currentAge(initialAge, { processMs: storedMs, storeMs }, now);
 }
 
@@ -19,10 +19,10 @@ export function ageOf({ initialAge, storedMs, storeMs }: StoredResponse, now: Mo
  * The answer that a stored response is to a request: itself, or 304 if its client has it (RFC 9111 4.3.2). Without
  * preconditions it is itself.
  */
-export function replay(
+export function answerFromStored(
   stored: StoredResponse,
   preconditions: Preconditions | undefined,
-  { now, name, handling }: { readonly now: Moment; readonly name: string | false; readonly handling: Handling },
+  { now, name, handling }: { readonly now: ClockReading; readonly name: string | false; readonly handling: Handling },
 ): Reply {
   const age = ageOf(stored, now);
   const { processMs: nowMs } = now;
@@ -33,9 +33,9 @@ export function replay(
   const notModified =
     preconditions !== undefined && stored.status === 200 && isNotModified(preconditions, validators, nowMs);
   const fields: Header[] = [
-    ...(notModified ? fieldsOfNotModified(stored.fields) : stored.fields),
+    ...(notModified ? notModifiedFields(stored.fields) : stored.fields),
     ["age", String(Math.floor(age))],
-    ...statusFields(name, { ...handling, ttl: secondsLeft(stored, age) }),
+    ...cacheStatusFields(name, { ...handling, ttl: secondsLeft(stored, age) }),
   ];
   const { status, body, form, removed } = stored;
   if (notModified)
@@ -46,11 +46,15 @@ export function replay(
 }
 
 /** The answer to `only-if-cached` where nothing is stored (RFC 9111 5.2.1.7). */
-export function unsatisfiable(name: string | false): Reply {
+export function gatewayTimeout(name: string | false): Reply {
   return {
     allowed: false,
     status: 504,
-    headers: [["cache-control", "no-store"], ["content-length", "0"], ...statusFields(name, { forwarded: "request" })],
+    headers: [
+      ["cache-control", "no-store"],
+      ["content-length", "0"],
+      ...cacheStatusFields(name, { forwarded: "request" }),
+    ],
     body: "",
   };
 }
@@ -60,12 +64,12 @@ export function preconditionFailed(name: string | false, handling: Handling): Re
   return {
     allowed: false,
     status: 412,
-    headers: [["cache-control", "no-store"], ["content-length", "0"], ...statusFields(name, handling)],
+    headers: [["cache-control", "no-store"], ["content-length", "0"], ...cacheStatusFields(name, handling)],
     body: "",
   };
 }
 
 /** `Cache-Status`, unless it is left out. */
-export function statusFields(name: string | false, handling: Handling): Header[] {
+export function cacheStatusFields(name: string | false, handling: Handling): Header[] {
   return name === false ? [] : [["cache-status", cacheStatus(name, handling)]];
 }

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Exchange } from "../http/exchange.js";
 import { isWellKnownCredential } from "./credentials.js";
-import { isImplied } from "./implied-fields.js";
+import { isTargetField } from "./implied-fields.js";
 import type { QueryRules } from "./query.js";
 import { reduceQuery } from "./query.js";
 
@@ -22,7 +22,7 @@ export function primaryKey(
 ): string {
   let implied = exchange.secure === true ? "secure\n" : "";
   // X-Forwarded-User and its like say who is asking: a response that may be shared is one for all of them.
-  const names = exchange.headerNames.filter((name) => isImplied(name) && !isWellKnownCredential(name));
+  const names = exchange.headerNames.filter((name) => isTargetField(name) && !isWellKnownCredential(name));
   for (const name of names.sort()) implied += `${name}=${escape(exchange.header(name) ?? "")}\n`;
   return digest(`${escape(partition)}\n${escape(target)}\n${implied}`);
 }

@@ -11,27 +11,27 @@ import { readDirectives } from "./directives.js";
 import { primaryKey, targetOf, variantKey } from "./request-key.js";
 import type { Lookup } from "./response-store.js";
 import { tagNamed, tagOfPath, tagOfTarget } from "./tags.js";
-import type { Turn } from "./turns.js";
+import type { CachePass } from "./turns.js";
 import type { Preconditions } from "./validators.js";
 
 /** What the cache knows of a request that it may answer. */
 export interface CacheableRequest extends Lookup {
   readonly directives: Directives;
   /** Somebody is signed in, or says so: RFC 9111's Authorization. */
-  readonly credentials: boolean;
+  readonly hasCredentials: boolean;
   /** Where the credentials are; undefined without any. */
-  readonly credentialsIn: string | undefined;
-  readonly cookies: boolean;
+  readonly credentialsField: string | undefined;
+  readonly hasCookies: boolean;
   /** Has middleware behind the cache found out that somebody else is asking, too? */
-  readonly isSomebodyElse: () => boolean;
+  readonly hasNewIdentity: () => boolean;
   /** May what its handler says be stored? */
-  readonly stores: boolean;
+  readonly mayStore: boolean;
   /** Wants a response that is made for it. */
-  readonly insists: boolean;
+  readonly wantsOwnResponse: boolean;
   readonly preconditions: Preconditions;
   /** Fields that its handler must not see: the cache answers, or ignores, what they ask for. */
   readonly hidden: readonly string[];
-  readonly turn: Turn;
+  readonly pass: CachePass;
 }
 
 /** Unsafe methods change things (RFC 9110 9.2.1); so may those that nobody knows. */
@@ -40,60 +40,65 @@ export function isUnsafe(method: string): boolean {
 }
 
 /** Requests that ask for a part, for a certain state, or for another protocol; RFC 9111 3.3, RFC 9110 13.1 and 7.8. */
-const beyond: readonly string[] = ["range", "if-range", "if-match", "if-unmodified-since", "upgrade"];
+const uncacheableFields: readonly string[] = ["range", "if-range", "if-match", "if-unmodified-since", "upgrade"];
 
 /** Conditions are kept from the handler, so that it makes a whole response, and are answered by the cache. */
-const conditions: readonly string[] = ["if-none-match", "if-modified-since"];
+const conditionalFields: readonly string[] = ["if-none-match", "if-modified-since"];
 
 /** What there is to know of a request, or why the cache keeps out of its way. */
 export async function readRequest<Raw>(
   exchange: Exchange<Raw>,
   options: ResolvedResponseCache<Raw>,
   identity: IdentitySources<Raw>,
-  turn: Turn,
+  pass: CachePass,
 ): Promise<CacheableRequest | Forward> {
   const { method, raw, facts } = exchange;
   if (method !== "GET" && method !== "HEAD") return "method";
   // An absolute or ill-formed target (RFC 9112 3.2) is read differently by routers, handlers and purges.
   if (!exchange.url.startsWith("/") || exchange.url.includes("#")) return "bypass";
   const { honoursRequests } = options;
-  if (honoursRequests && beyond.some((name) => exchange.header(name) !== undefined)) return "bypass";
+  if (honoursRequests && uncacheableFields.some((name) => exchange.header(name) !== undefined)) return "bypass";
   // A handler may wait for a body, or answer by it, and the key knows nothing of it (RFC 9110 9.3.1).
   if (exchange.hasBody) return "bypass";
   if (options.skip !== undefined && (await options.skip(raw, facts))) return "bypass";
-  const whose = options.per === "user" ? partitionOf(facts) : "everyone";
-  const further = options.partition === undefined ? "" : readPartition(await options.partition(raw, facts));
-  if (whose === undefined || further === undefined) return "bypass";
+  const identityPart = options.per === "user" ? partitionOf(facts) : "everyone";
+  const partition = options.partition === undefined ? "" : readPartition(await options.partition(raw, facts));
+  if (identityPart === undefined || partition === undefined) return "bypass";
   const names = typeof options.tags === "function" ? await options.tags(raw, facts) : options.tags;
   const target = targetOf(exchange.url, options.query);
   const found = findCredentials(exchange, options.credentials, identity);
   // A user may come with an API key of one of several customers, or in the name of somebody else.
-  const besides = options.per === "user" ? (found?.headers ?? []).map((name) => [name, exchange.header(name)]) : [];
-  const behind = turn.depth === 0 ? [] : [turn.depth];
-  const known = identitiesOf(facts);
-  const primary = primaryKey(exchange, target, JSON.stringify([whose, further, ...besides, ...behind]));
-  const directives = readDirectives(honoursRequests ? requested(exchange) : undefined);
-  const hidden = honoursRequests ? conditions : [...conditions, ...beyond];
-  const judged = (name: string): string | undefined => (honoursRequests ? undefined : exchange.header(name));
+  const credentialFields =
+    options.per === "user" ? (found?.headers ?? []).map((name) => [name, exchange.header(name)]) : [];
+  const depth = pass.depth === 0 ? [] : [pass.depth];
+  const identityBefore = identitiesOf(facts);
+  const primary = primaryKey(
+    exchange,
+    target,
+    JSON.stringify([identityPart, partition, ...credentialFields, ...depth]),
+  );
+  const directives = readDirectives(honoursRequests ? requestCacheControl(exchange) : undefined);
+  const hidden = honoursRequests ? conditionalFields : [...conditionalFields, ...uncacheableFields];
+  const preconditionOf = (name: string): string | undefined => (honoursRequests ? undefined : exchange.header(name));
   return {
     primary,
-    variant: (vary) => variantKey(primary, vary, without(hidden, exchange)),
+    variant: (vary) => variantKey(primary, vary, withoutFields(hidden, exchange)),
     tags: [tagOfPath(target), tagOfTarget(target), ...names.map(tagNamed)],
     directives,
-    credentials: found !== undefined,
-    credentialsIn: found?.where,
-    cookies: exchange.header("cookie") !== undefined,
-    isSomebodyElse: () => identitiesOf(facts) !== known,
-    stores: method === "GET" && !directives.has("no-store"),
-    insists: ["no-cache", "no-store", "max-age"].some((name) => directives.has(name)) || method === "HEAD",
+    hasCredentials: found !== undefined,
+    credentialsField: found?.where,
+    hasCookies: exchange.header("cookie") !== undefined,
+    hasNewIdentity: () => identitiesOf(facts) !== identityBefore,
+    mayStore: method === "GET" && !directives.has("no-store"),
+    wantsOwnResponse: ["no-cache", "no-store", "max-age"].some((name) => directives.has(name)) || method === "HEAD",
     preconditions: {
       ifNoneMatch: exchange.header("if-none-match"),
       ifModifiedSince: exchange.header("if-modified-since"),
-      ifMatch: judged("if-match"),
-      ifUnmodifiedSince: judged("if-unmodified-since"),
+      ifMatch: preconditionOf("if-match"),
+      ifUnmodifiedSince: preconditionOf("if-unmodified-since"),
     },
     hidden,
-    turn,
+    pass,
   };
 }
 
@@ -105,19 +110,19 @@ function readPartition(value: unknown): string | undefined {
 }
 
 /** A request as it came: its handler may change or remove fields before the response says which of them choose it. */
-export function asItCame(exchange: Exchange, request: CacheableRequest): CacheableRequest {
+export function withReceivedFields(exchange: Exchange, request: CacheableRequest): CacheableRequest {
   const fields = new Map(exchange.headerNames.map((name) => [name, exchange.header(name)]));
-  const came = without(request.hidden, { header: (name) => fields.get(name) });
-  return { ...request, variant: (vary) => variantKey(request.primary, vary, came) };
+  const received = withoutFields(request.hidden, { header: (name) => fields.get(name) });
+  return { ...request, variant: (vary) => variantKey(request.primary, vary, received) };
 }
 
 /** The fields of a request but for those that its handler does not see. */
-function without(hidden: readonly string[], fields: Pick<Exchange, "header">): Pick<Exchange, "header"> {
+function withoutFields(hidden: readonly string[], fields: Pick<Exchange, "header">): Pick<Exchange, "header"> {
   return { header: (name) => (hidden.includes(name) ? undefined : fields.header(name)) };
 }
 
 /** Pragma is the old way to say it, where Cache-Control says nothing (RFC 9111 5.4). */
-function requested(exchange: Pick<Exchange, "header">): string | undefined {
+function requestCacheControl(exchange: Pick<Exchange, "header">): string | undefined {
   const field = exchange.header("cache-control");
   if (field !== undefined) return field;
   return /(?:^|[\s,])no-cache(?:$|[\s,])/i.test(exchange.header("pragma") ?? "") ? "no-cache" : undefined;
@@ -126,7 +131,7 @@ function requested(exchange: Pick<Exchange, "header">): string | undefined {
 const identities = new WeakMap<VerifiedToken, string>();
 
 /** Claims that differ from token to token of one user, and say nothing about what the user may see. */
-const ofOneToken: ReadonlySet<string> = new Set(["exp", "iat", "nbf", "jti"]);
+const perTokenClaims: ReadonlySet<string> = new Set(["exp", "iat", "nbf", "jti"]);
 
 /**
  * Whose the response is: the user of this gate, with what other gates know of who is asking; undefined if this gate knows
@@ -148,7 +153,7 @@ function identitiesOf(facts: Facts): string {
 function identityOf(token: VerifiedToken): string {
   const known = identities.get(token);
   if (known !== undefined) return known;
-  const claims = Object.entries(token.auth.claims).filter(([name]) => !ofOneToken.has(name));
+  const claims = Object.entries(token.auth.claims).filter(([name]) => !perTokenClaims.has(name));
   // With the issuer as the gate tells issuers apart: the claim in a token may be anybody's, where a gate names none.
   const text = JSON.stringify([token.partition, claims]);
   const identity = `user ${createHash("sha256").update(text).digest("base64url")}`;

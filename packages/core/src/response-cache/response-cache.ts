@@ -6,19 +6,19 @@ import type { ResolvedResponseCache } from "./options.js";
 import type { Forward, Handling } from "./cache-status.js";
 import type { IdentitySources } from "./credentials.js";
 import type { StoredResponse } from "./entry.js";
-import type { Flight } from "./flights.js";
-import { Flights } from "./flights.js";
-import type { Moment } from "./freshness.js";
+import type { Leader } from "./flights.js";
+import { RequestCollapser } from "./flights.js";
+import type { ClockReading } from "./freshness.js";
 import { invalidateAfter } from "./invalidation.js";
-import { judgeResponse, recordResponse } from "./recorder.js";
-import { ageOf, preconditionFailed, replay, statusFields, unsatisfiable } from "./replay.js";
+import { answerConditions, recordResponse } from "./recorder.js";
+import { ageOf, preconditionFailed, answerFromStored, cacheStatusFields, gatewayTimeout } from "./replay.js";
 import type { CacheableRequest } from "./request.js";
-import { asItCame, isUnsafe, readRequest } from "./request.js";
-import type { Found, ResponseStore, Start } from "./response-store.js";
-import { decideReuse, standsInForError } from "./reuse.js";
-import type { Turn } from "./turns.js";
-import { takeOver } from "./turns.js";
-import { mayMeet } from "./storable.js";
+import { withReceivedFields, isUnsafe, readRequest } from "./request.js";
+import type { LookupResult, ResponseStore, MakingStart } from "./response-store.js";
+import { decideReuse, mayServeOnError } from "./reuse.js";
+import type { CachePass } from "./turns.js";
+import { enterCache } from "./turns.js";
+import { mayServe } from "./storable.js";
 
 /** What became of a request at the cache. */
 export type ResponseOutcome = "hit" | "stale" | "collapsed" | "miss" | "bypass";
@@ -37,7 +37,7 @@ export interface ResponseCacheServices<Raw> {
 /** What a request found at the cache, and why it must go on. */
 interface Miss {
   readonly request: CacheableRequest;
-  readonly found: Found;
+  readonly found: LookupResult;
   /** A stale response, in case the handler fails. */
   readonly stored: StoredResponse | undefined;
   readonly why: Forward;
@@ -47,7 +47,7 @@ interface Miss {
 interface Shared {
   readonly response: StoredResponse;
   readonly variant: string;
-  readonly start: Start;
+  readonly start: MakingStart;
 }
 
 /** The shared cache of an origin server (RFC 9111), in front of its handlers: the whole way of a request. */
@@ -56,14 +56,14 @@ export function createResponseCache<Raw>(
   { store, identity, now, storeNow, count }: ResponseCacheServices<Raw>,
 ): Check<Raw> {
   const { cacheStatus: name } = options;
-  const flights = new Flights<Shared>({ waitMs: options.waitMs });
+  const collapser = new RequestCollapser<Shared>({ waitMs: options.waitMs });
   const defaults = {
     lifetime: options.ttlSeconds,
     staleWhileRevalidate: options.staleWhileRevalidateSeconds,
     staleIfError: options.staleIfErrorSeconds,
   };
 
-  const moment = (): Moment => ({ processMs: now(), storeMs: storeNow() });
+  const readClocks = (): ClockReading => ({ processMs: now(), storeMs: storeNow() });
 
   return function cacheResponse(exchange): Verdict | Promise<Verdict> {
     const { settled } = exchange.facts;
@@ -71,7 +71,7 @@ export function createResponseCache<Raw>(
       // The same one twice.
       if (settled.has(cacheResponse)) return allowed;
       settled.add(cacheResponse);
-      return answer(exchange, takeOver(settled));
+      return answer(exchange, enterCache(settled));
     }
     if (settled.has(store)) return allowed;
     settled.add(store);
@@ -79,79 +79,80 @@ export function createResponseCache<Raw>(
     return allowed;
   };
 
-  async function answer(exchange: Exchange<Raw>, turn: Turn): Promise<Verdict> {
-    const request = await readRequest(exchange, options, identity, turn);
+  async function answer(exchange: Exchange<Raw>, pass: CachePass): Promise<Verdict> {
+    const request = await readRequest(exchange, options, identity, pass);
     if (typeof request !== "string") return lookUp(exchange, request);
     count("bypass");
-    return { allowed: true, headers: statusFields(name, { forwarded: request }) };
+    return { allowed: true, headers: cacheStatusFields(name, { forwarded: request }) };
   }
 
   async function lookUp(exchange: Exchange<Raw>, request: CacheableRequest, again = false): Promise<Verdict> {
-    const begun = flights.moment;
+    const sequence = collapser.sequence;
     const found = await store.find(request);
-    const stored = found.response !== undefined && meets(request, found.response) ? found.response : undefined;
-    const reuse = stored === undefined ? "forward" : decideReuse(stored, ageOf(stored, moment()), request.directives);
+    const stored = found.response !== undefined && mayServeFrom(request, found.response) ? found.response : undefined;
+    const reuse =
+      stored === undefined ? "forward" : decideReuse(stored, ageOf(stored, readClocks()), request.directives);
     const key = request.variant(found.vary);
     if (
       stored !== undefined &&
-      (reuse === "fresh" || reuse === "stale" || (reuse === "revalidate" && flights.isUnderWay(key)))
+      (reuse === "fresh" || reuse === "stale" || (reuse === "revalidate" && collapser.isActive(key)))
     ) {
       count(reuse === "fresh" ? "hit" : "stale");
       return send(exchange, request, stored, {});
     }
-    if (request.directives.has("only-if-cached")) return unsatisfiable(name);
-    const isFresh = stored !== undefined && ageOf(stored, moment()) < stored.lifetime;
-    const why = stored === undefined ? (found.others ? "vary-miss" : "uri-miss") : isFresh ? "request" : "stale";
+    if (request.directives.has("only-if-cached")) return gatewayTimeout(name);
+    const isFresh = stored !== undefined && ageOf(stored, readClocks()) < stored.lifetime;
+    const why = stored === undefined ? (found.hasVariants ? "vary-miss" : "uri-miss") : isFresh ? "request" : "stale";
     const miss = { request, found, stored, why } as const;
     // The store was asked before another request had what it got stored.
-    if (!again && !request.insists && found.answered && flights.hasLandedSince(key, begun))
+    if (!again && !request.wantsOwnResponse && found.storeAnswered && collapser.hasSharedSince(key, sequence))
       return lookUp(exchange, request, true);
-    return request.insists ? forward(exchange, miss) : collapse(exchange, miss, key);
+    return request.wantsOwnResponse ? forward(exchange, miss) : collapse(exchange, miss, key);
   }
 
   /** Waits for another request for the same, if there is one; else the others wait for this one. */
   async function collapse(exchange: Exchange<Raw>, miss: Miss, key: string): Promise<Verdict> {
     const { request, found, why } = miss;
-    const { patience } = flights;
+    const { deadline } = collapser;
     for (;;) {
-      const flight = flights.start(key);
-      if (flight !== undefined) return forward(exchange, miss, flight);
-      const outcome = await flights.join(key, patience);
+      const leader = collapser.start(key);
+      if (leader !== undefined) return forward(exchange, miss, leader);
+      const outcome = await collapser.join(key, deadline);
       // Its own client may have gone meanwhile. All who leave together must not run the handler once each, for nobody.
-      if (outcome.kind !== "shared" && exchange.signal.aborted) return unsatisfiable(name);
+      if (outcome.kind !== "shared" && exchange.signal.aborted) return gatewayTimeout(name);
       if (outcome.kind === "abandoned") continue;
-      if (outcome.kind !== "shared" || !fits(request, found, outcome.value)) return forward(exchange, miss);
+      if (outcome.kind !== "shared" || !maySatisfy(request, found, outcome.value)) return forward(exchange, miss);
       count("collapsed");
       return send(exchange, request, outcome.value.response, { forwarded: why, collapsed: true });
     }
   }
 
   /** Is what another request got an answer to this one, although it was asked for earlier? */
-  function fits(request: CacheableRequest, found: Found, { response, variant, start }: Shared): boolean {
+  function maySatisfy(request: CacheableRequest, found: LookupResult, { response, variant, start }: Shared): boolean {
     return (
       request.variant(response.vary) === variant &&
-      meets(request, response) &&
-      store.isInForceFor(response, start, found) &&
-      decideReuse(response, ageOf(response, moment()), request.directives) !== "forward"
+      mayServeFrom(request, response) &&
+      store.isCurrentFor(response, start, found) &&
+      decideReuse(response, ageOf(response, readClocks()), request.directives) !== "forward"
     );
   }
 
-  function forward(exchange: Exchange<Raw>, miss: Miss, flight?: Flight<Shared>): Allowed {
+  function forward(exchange: Exchange<Raw>, miss: Miss, leader?: Leader<Shared>): Allowed {
     const { found, stored, why } = miss;
-    const request = asItCame(exchange, miss.request);
+    const request = withReceivedFields(exchange, miss.request);
     count("miss");
     // Not at once: what has no socket says that its response is over while that is being ended.
-    if (flight !== undefined) exchange.onClose(() => queueMicrotask(() => flight.abandon()));
+    if (leader !== undefined) exchange.onClose(() => queueMicrotask(() => leader.abandon()));
 
     function share(response: StoredResponse): void {
-      flight?.share({ response, variant: request.variant(response.vary), start: found });
+      leader?.share({ response, variant: request.variant(response.vary), start: found });
     }
 
     const recorder = recordResponse({
       request,
       forwarded: why,
       generations: found.generations,
-      storing: found.answered,
+      storeAnswered: found.storeAnswered,
       shared: options.per === "everyone",
       defaults,
       mostBytes: options.maxSize,
@@ -159,46 +160,50 @@ export function createResponseCache<Raw>(
       name,
       now,
       storeNow,
-      unmet: (status) => preconditionFailed(name, { forwarded: why, forwardStatus: status }),
-      standIn(status) {
-        if (stored === undefined || !standsInForError(stored, ageOf(stored, moment()))) return undefined;
+      preconditionFailed: (status) => preconditionFailed(name, { forwarded: why, forwardStatus: status }),
+      staleOnError(status) {
+        if (stored === undefined || !mayServeOnError(stored, ageOf(stored, readClocks()))) return undefined;
         if (store.isPurged(found)) return undefined;
         share(stored);
-        return tell(exchange, request, stored, { forwarded: why, forwardStatus: status });
+        return answerFrom(exchange, request, stored, { forwarded: why, forwardStatus: status });
       },
-      headSent: () => flight?.headSent(),
-      bodySpared: () => flight?.letGo(),
-      settle(response, seconds) {
-        if (response === undefined) return flight?.keep();
+      headSent: () => leader?.headSent(),
+      bodySkipped: () => leader?.release(),
+      onOutcome(response, seconds) {
+        if (response === undefined) return leader?.keepForItself();
         share(response);
-        if (found.answered) void store.keep(request, response, seconds, found);
+        if (found.storeAnswered) void store.keep(request, response, seconds, found);
       },
     });
-    request.turn.withdraw = () => recorder.withdraw();
+    request.pass.withdraw = () => recorder.withdraw();
     exchange.intercept(recorder);
     return allowed;
   }
 
   /** A user's own responses meet nobody else by their key. */
-  function meets(request: CacheableRequest, response: StoredResponse): boolean {
-    return options.per === "user" || mayMeet(request, response);
+  function mayServeFrom(request: CacheableRequest, response: StoredResponse): boolean {
+    return options.per === "user" || mayServe(request, response);
   }
 
   /** Answers from the store, instead of the handler. */
   function send(exchange: Exchange<Raw>, request: CacheableRequest, stored: StoredResponse, handling: Handling): Reply {
     if (exchange.holdsResponse === true) {
       const unmet = (): Reply => preconditionFailed(name, handling);
-      exchange.intercept(judgeResponse({ request, etag: options.etag, unmet, now }));
+      exchange.intercept(answerConditions({ request, etag: options.etag, preconditionFailed: unmet, now }));
     }
-    return tell(exchange, request, stored, handling);
+    return answerFrom(exchange, request, stored, handling);
   }
 
-  function tell(
+  function answerFrom(
     { holdsResponse }: Exchange<Raw>,
     { preconditions }: CacheableRequest,
     stored: StoredResponse,
     handling: Handling,
   ): Reply {
-    return replay(stored, holdsResponse === true ? undefined : preconditions, { now: moment(), name, handling });
+    return answerFromStored(stored, holdsResponse === true ? undefined : preconditions, {
+      now: readClocks(),
+      name,
+      handling,
+    });
   }
 }

@@ -26,7 +26,7 @@ export function decideReuse(stored: Stored, age: number, request: Directives): R
 }
 
 /** May a stored response of this age stand in for a server error (RFC 5861 4)? */
-export function standsInForError(stored: Pick<Freshness, "lifetime" | "staleIfError">, age: number): boolean {
+export function mayServeOnError(stored: Pick<Freshness, "lifetime" | "staleIfError">, age: number): boolean {
   return age < stored.lifetime + stored.staleIfError;
 }
 

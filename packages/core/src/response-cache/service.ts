@@ -43,7 +43,7 @@ export function openResponseCaches<Raw>({
   now,
 }: ResponseCachesOptions<Raw>): ResponseCaches<Raw> {
   const note = ({ kind }: StoreFault): void => telemetry.degraded("cache", "allow", kind, "allowed");
-  const responseStore = new ResponseStore({ store, keys, note, renewals });
+  const responseStore = new ResponseStore({ store, keys, onFault: note, renewals });
   const services = {
     store: responseStore,
     identity,

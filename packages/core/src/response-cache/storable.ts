@@ -7,8 +7,8 @@ export interface Candidate {
   readonly vary: readonly string[];
   readonly setsCookie: boolean;
   /** Did the request carry credentials? */
-  readonly credentials: boolean;
-  readonly cookies: boolean;
+  readonly hasCredentials: boolean;
+  readonly hasCookies: boolean;
   /** False for a view of one user's own. */
   readonly shared: boolean;
   readonly explicit: boolean;
@@ -20,15 +20,15 @@ export const storableStatuses: readonly number[] = [
 ];
 
 /** Those that may be kept although the response does not say how long (RFC 9110 15.1). */
-const withoutWord: ReadonlySet<number> = new Set([200, 203, 204, 300, 301, 308, 404, 405, 410, 414]);
+const heuristicallyCacheable: ReadonlySet<number> = new Set([200, 203, 204, 300, 301, 308, 404, 405, 410, 414]);
 
 /** Media types of what goes on for as long as somebody listens. */
-const liveTypes: ReadonlySet<string> = new Set(["text/event-stream", "multipart/x-mixed-replace"]);
+const endlessTypes: ReadonlySet<string> = new Set(["text/event-stream", "multipart/x-mixed-replace"]);
 
 /** Does this Content-Type announce a body without an end? */
-export function isLive(contentType: string | undefined): boolean {
+export function isEndless(contentType: string | undefined): boolean {
   const [type = ""] = (contentType ?? "").split(";", 1);
-  return liveTypes.has(type.trim().toLowerCase());
+  return endlessTypes.has(type.trim().toLowerCase());
 }
 
 /**
@@ -37,15 +37,15 @@ export function isLive(contentType: string | undefined): boolean {
  */
 export function isStorable(candidate: Candidate, statuses: ReadonlySet<number>): boolean {
   const { status, directives, shared, explicit } = candidate;
-  if (!statuses.has(status) || (!explicit && !withoutWord.has(status))) return false;
-  if (forbidsStoring(candidate, isForEveryone(directives))) return false;
-  return !shared || mayMeet(candidate, { open: isOpen(directives), explicit });
+  if (!statuses.has(status) || (!explicit && !heuristicallyCacheable.has(status))) return false;
+  if (forbidsStoring(candidate, isPublic(directives))) return false;
+  return !shared || mayServe(candidate, { open: mayBeShared(directives), explicit });
 }
 
 /** Does a response say that it must not be stored? `forEveryone`: it says that it is the same for all. */
 export function forbidsStoring(
   { directives, vary, setsCookie, shared }: Pick<Candidate, "directives" | "vary" | "setsCookie" | "shared">,
-  forEveryone: boolean,
+  isPublicResponse: boolean,
 ): boolean {
   // With must-understand, no-store is for caches that do not know the status (RFC 9111 5.2.2.3).
   if (directives.has("no-store") && !directives.has("must-understand")) return true;
@@ -53,32 +53,32 @@ export function forbidsStoring(
   if (directives.has("no-cache")) return true;
   if (vary.includes("*")) return true;
   if (!shared) return setsCookie;
-  return directives.has("private") || (setsCookie && !forEveryone);
+  return directives.has("private") || (setsCookie && !isPublicResponse);
 }
 
 /** Says that it is the same for all (RFC 9111 5.2.2.9 and 5.2.2.10). */
-export function isForEveryone(directives: Directives): boolean {
+export function isPublic(directives: Directives): boolean {
   return directives.has("public") || directives.has("s-maxage");
 }
 
 /** May a response to a request with credentials be shared (RFC 9111 3.5)? */
-export function isOpen(directives: Directives): boolean {
-  return isForEveryone(directives) || directives.has("must-revalidate");
+export function mayBeShared(directives: Directives): boolean {
+  return isPublic(directives) || directives.has("must-revalidate");
 }
 
 /**
  * A request with credentials leaves and gets only what says of itself that it may be shared. One with cookies leaves and gets
  * only what says at least how long it is good: a session that the gate knows nothing of may be in them.
  */
-export function mayMeet(
-  { credentials, cookies }: Pick<Candidate, "credentials" | "cookies">,
+export function mayServe(
+  { hasCredentials, hasCookies }: Pick<Candidate, "hasCredentials" | "hasCookies">,
   { open, explicit }: { readonly open: boolean; readonly explicit: boolean },
 ): boolean {
-  return open || (!credentials && (explicit || !cookies));
+  return open || (!hasCredentials && (explicit || !hasCookies));
 }
 
 /** Is it only for who asked that this is not stored? */
-export function isWithheld(candidate: Candidate, statuses: ReadonlySet<number>): boolean {
-  const anonymous = { ...candidate, credentials: false, cookies: false };
+export function isWithheldForCredentials(candidate: Candidate, statuses: ReadonlySet<number>): boolean {
+  const anonymous = { ...candidate, hasCredentials: false, hasCookies: false };
   return !isStorable(candidate, statuses) && isStorable(anonymous, statuses);
 }

@@ -1,5 +1,5 @@
 /** What one of several response caches on the way of a request does for it. */
-export interface Turn {
+export interface CachePass {
   /** How many caches the request has passed before. */
   readonly depth: number;
   /** Called when the request meets another cache behind this one. */
@@ -7,16 +7,16 @@ export interface Turn {
 }
 
 /** The cache that a request has met last, by the set that all gates of the request share. */
-const last = new WeakMap<ReadonlySet<object>, Turn>();
+const lastPasses = new WeakMap<ReadonlySet<object>, CachePass>();
 
 /**
  * Of several caches on the way of one request, the last decides: it stands next to the handler, with the rules that were
  * written for it. Those before it store nothing, and look for nothing of the last one's, since theirs may be wider rules.
  */
-export function takeOver(request: ReadonlySet<object>): Turn {
-  const before = last.get(request);
+export function enterCache(request: ReadonlySet<object>): CachePass {
+  const before = lastPasses.get(request);
   before?.withdraw();
-  const turn: Turn = { depth: before === undefined ? 0 : before.depth + 1, withdraw: () => undefined };
-  last.set(request, turn);
-  return turn;
+  const pass: CachePass = { depth: before === undefined ? 0 : before.depth + 1, withdraw: () => undefined };
+  lastPasses.set(request, pass);
+  return pass;
 }
