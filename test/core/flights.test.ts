@@ -1,6 +1,6 @@
 import { expect } from "chai";
-import type { Outcome } from "../../packages/core/src/response-cache/flights.js";
-import { RequestCollapser } from "../../packages/core/src/response-cache/flights.js";
+import type { Outcome } from "../../packages/core/src/response-cache/collapsing.js";
+import { RequestCollapser } from "../../packages/core/src/response-cache/collapsing.js";
 import { until } from "../support/until.js";
 
 /** Longer than any test. */

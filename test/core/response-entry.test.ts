@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { decodeRecord, encodeVary, encodeResponse } from "../../packages/core/src/response-cache/entry.js";
+import { decodeRecord, encodeVary, encodeResponse } from "../../packages/core/src/response-cache/stored-response.js";
 import { hostileIdentifiers } from "../support/hostile.js";
 import { storedResponse } from "./support/response-cache.js";
 

@@ -1,9 +1,13 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { readDate } from "../../packages/core/src/response-cache/dates.js";
-import { readDirectives, secondsOf } from "../../packages/core/src/response-cache/directives.js";
-import { currentAge, freshnessOf } from "../../packages/core/src/response-cache/freshness.js";
-import { decideReuse, mayServeOnError } from "../../packages/core/src/response-cache/reuse.js";
+import { readDate } from "../../packages/core/src/response-cache/http-date.js";
+import { readDirectives, secondsOf } from "../../packages/core/src/response-cache/cache-control.js";
+import {
+  currentAge,
+  decideReuse,
+  freshnessOf,
+  mayServeOnError,
+} from "../../packages/core/src/response-cache/freshness.js";
 import { fieldReader, nowMs, storeAt } from "./support/response-cache.js";
 
 describe("the directives of Cache-Control", () => {

@@ -4,7 +4,7 @@ import type { Finding } from "./lib/finding.js";
 import { examineGate } from "./health/examination.js";
 import { UnnamedServiceWarning } from "./cache/warnings.js";
 import { tokenPlaces } from "./response-cache/credentials.js";
-import { openResponseCaches } from "./response-cache/service.js";
+import { openResponseCaches } from "./response-cache/response-cache.js";
 import { IssuerScope } from "./auth/issuer-scope.js";
 import type { AuthenticateOptions, Gate } from "./gate-types.js";
 import type { DenyOptions } from "./http/deny-options.js";

@@ -23,7 +23,7 @@ export type {
   RequestCache,
 } from "./cache/cache-types.js";
 export { CacheTimeout } from "./cache/single-flight.js";
-export type { PurgePathOptions, Responses } from "./response-cache/purge.js";
+export type { PurgePathOptions, Responses } from "./response-cache/invalidation.js";
 export type { Facts } from "./http/exchange.js";
 export { abortOnDisconnect, onResponseEnd } from "./http/response-end.js";
 export type { RateLimitFormat } from "./http/fields.js";

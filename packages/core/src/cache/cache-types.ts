@@ -1,6 +1,6 @@
 import type { Identifier } from "../auth/identifying-claim.js";
-import type { CachePolicy } from "./options.js";
 import type { Duration } from "../lib/duration.js";
+import type { CachePolicy } from "./options.js";
 
 /** The argument of a factory. */
 export interface FactoryContext<T = unknown> {

@@ -1,11 +1,11 @@
-import type { ResolvedCache } from "./options.js";
-import type { CacheStore } from "../store/ports/cache.js";
 import type { Keyspace } from "../store/keyspace.js";
+import type { CacheStore } from "../store/ports/cache.js";
 import type { Codecs } from "./codec.js";
 import type { StoredEntry } from "./entry.js";
 import { CachedEntry, maxHeadLength, readEntry, writeEntry } from "./entry.js";
 import type { Generation, Generations, GenerationSnapshot, GenerationsRead } from "./generations.js";
 import { noGenerationsRead, versionOf } from "./generations.js";
+import type { ResolvedCache } from "./options.js";
 import type { Region } from "./regions.js";
 
 export interface EntriesOptions {

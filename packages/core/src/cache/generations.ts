@@ -3,7 +3,7 @@ import type { CacheStore } from "../store/ports/cache.js";
 import type { CacheSignals } from "../store/ports/cache-signals.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import { Invalidations, allOf } from "./invalidations.js";
+import { allOf, Invalidations } from "./invalidations.js";
 
 /** Random text that the entries of a namespace, a view or a tag carry. A new value makes these entries misses. */
 export interface Generation {

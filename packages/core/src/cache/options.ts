@@ -1,4 +1,3 @@
-import type { CodecChoice } from "./codec.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
 import {
@@ -12,6 +11,7 @@ import {
   rangeError,
   strings,
 } from "../lib/validate.js";
+import type { CodecChoice } from "./codec.js";
 
 /** How long a value is good, and what happens when it is not. Of the gate, and of one call. */
 export interface CachePolicy {

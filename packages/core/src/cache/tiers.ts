@@ -1,7 +1,7 @@
+import type { Keyspace } from "../store/keyspace.js";
 import type { CacheStore } from "../store/ports/cache.js";
 import type { CacheSignals } from "../store/ports/cache-signals.js";
 import { StoreFault } from "../store/ports/decisions.js";
-import type { Keyspace } from "../store/keyspace.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Awaitable, ComposedEntry, Entries, NewEntry } from "./entries.js";
 import type { CachedEntry } from "./entry.js";

@@ -1,7 +1,7 @@
 import type { TokenReader, TokenSource } from "../auth/credentials.js";
 import { findCookies } from "../auth/credentials.js";
 import type { Exchange } from "../http/exchange.js";
-import { isTargetField } from "./implied-fields.js";
+import { isTargetField } from "./target-uri.js";
 
 /** The application's own say about which request headers are credentials; names in lower case. */
 export interface CredentialRules {

@@ -1,8 +1,5 @@
-import type { Of } from "../limits/policy.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
-import type { CredentialRules } from "./credentials.js";
-import type { QueryRules } from "./query.js";
 import {
   checkBoolean,
   checkFunction,
@@ -13,6 +10,9 @@ import {
   optionError,
   stringsOrNone,
 } from "../lib/validate.js";
+import type { Of } from "../limits/policy.js";
+import type { CredentialRules } from "./credentials.js";
+import type { QueryRules } from "./target-uri.js";
 
 /** How `gate.cacheResponse()` keeps the responses of the handlers behind it. */
 export interface ResponseCacheOptions<Raw = unknown> {

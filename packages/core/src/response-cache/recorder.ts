@@ -1,23 +1,26 @@
 import type { OutgoingHttpHeaders } from "node:http";
 import type { Head, Interceptor, Outgoing, Returned } from "../http/interception.js";
 import type { BodyForm, Header, Reply } from "../http/verdict.js";
-import { readDirectives } from "./directives.js";
-import type { StoredResponse } from "./entry.js";
+import { readDirectives } from "./cache-control.js";
+import type { Forward } from "./cache-status.js";
+import { cacheStatus } from "./cache-status.js";
 import type { FreshnessDefaults } from "./freshness.js";
 import { freshnessOf, usefulSeconds } from "./freshness.js";
-import { cacheStatus } from "./cache-status.js";
-import type { Forward } from "./cache-status.js";
 import type { CacheableRequest } from "./request.js";
+import type { StoredResponse } from "./stored-response.js";
 import {
+  fieldsToStore,
+  fieldText,
   forbidsStoring,
-  isPublic,
   isEndless,
-  mayBeShared,
+  isPublic,
   isStorable,
   isWithheldForCredentials,
+  listMembers,
+  mayBeShared,
+  removedFields,
   storableStatuses,
-} from "./storable.js";
-import { removedFields, fieldsToStore, listMembers, fieldText } from "./stored-fields.js";
+} from "./storing.js";
 import { entityTag, isNotModified, isPreconditionFailed } from "./validators.js";
 
 export interface ConditionsOptions {

@@ -1,17 +1,17 @@
 import { createHash } from "node:crypto";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Exchange, Facts } from "../http/exchange.js";
-import type { ResolvedResponseCache } from "./options.js";
 import { kindOf } from "../lib/validate.js";
+import type { Directives } from "./cache-control.js";
+import { readDirectives } from "./cache-control.js";
+import { primaryKey, variantKey } from "./cache-key.js";
 import type { Forward } from "./cache-status.js";
 import type { IdentitySources } from "./credentials.js";
 import { findCredentials } from "./credentials.js";
-import type { Directives } from "./directives.js";
-import { readDirectives } from "./directives.js";
-import { primaryKey, targetOf, variantKey } from "./request-key.js";
+import type { ResolvedResponseCache } from "./options.js";
 import type { Lookup } from "./response-store.js";
 import { tagNamed, tagOfPath, tagOfTarget } from "./tags.js";
-import type { CachePass } from "./turns.js";
+import { targetOf } from "./target-uri.js";
 import type { Preconditions } from "./validators.js";
 
 /** What the cache knows of a request that it may answer. */
@@ -159,4 +159,27 @@ function identityOf(token: VerifiedToken): string {
   const identity = `user ${createHash("sha256").update(text).digest("base64url")}`;
   identities.set(token, identity);
   return identity;
+}
+
+/** What one of several response caches on the way of a request does for it. */
+export interface CachePass {
+  /** How many caches the request has passed before. */
+  readonly depth: number;
+  /** Called when the request meets another cache behind this one. */
+  withdraw: () => void;
+}
+
+/** The cache that a request has met last, by the set that all gates of the request share. */
+const lastPasses = new WeakMap<ReadonlySet<object>, CachePass>();
+
+/**
+ * Of several caches on the way of one request, the last decides: it stands next to the handler, with the rules that were
+ * written for it. Those before it store nothing, and look for nothing of the last one's, since theirs may be wider rules.
+ */
+export function enterCache(request: ReadonlySet<object>): CachePass {
+  const before = lastPasses.get(request);
+  before?.withdraw();
+  const pass: CachePass = { depth: before === undefined ? 0 : before.depth + 1, withdraw: () => undefined };
+  lastPasses.set(request, pass);
+  return pass;
 }

@@ -1,24 +1,30 @@
+import { openRenewals } from "../cache/generations.js";
+import type { Invalidations } from "../cache/invalidations.js";
+import type { Check } from "../http/check.js";
 import type { Exchange } from "../http/exchange.js";
 import type { Allowed, Reply, Verdict } from "../http/verdict.js";
-import type { Check } from "../http/check.js";
 import { allowed } from "../http/verdict.js";
-import type { ResolvedResponseCache } from "./options.js";
+import type { Keyspace } from "../store/keyspace.js";
+import type { CacheStore, StoreFault } from "../store/ports/decisions.js";
+import type { Logger } from "../telemetry/logger.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
+import { ageOf, answerFromStored, cacheStatusFields, gatewayTimeout, preconditionFailed } from "./answers.js";
 import type { Forward, Handling } from "./cache-status.js";
+import type { Leader } from "./collapsing.js";
+import { RequestCollapser } from "./collapsing.js";
 import type { IdentitySources } from "./credentials.js";
-import type { StoredResponse } from "./entry.js";
-import type { Leader } from "./flights.js";
-import { RequestCollapser } from "./flights.js";
 import type { ClockReading } from "./freshness.js";
-import { invalidateAfter } from "./invalidation.js";
+import { decideReuse, mayServeOnError } from "./freshness.js";
+import type { Responses } from "./invalidation.js";
+import { invalidateAfter, openResponses } from "./invalidation.js";
+import type { ResolvedResponseCache } from "./options.js";
 import { answerConditions, recordResponse } from "./recorder.js";
-import { ageOf, preconditionFailed, answerFromStored, cacheStatusFields, gatewayTimeout } from "./replay.js";
-import type { CacheableRequest } from "./request.js";
-import { withReceivedFields, isUnsafe, readRequest } from "./request.js";
-import type { LookupResult, ResponseStore, MakingStart } from "./response-store.js";
-import { decideReuse, mayServeOnError } from "./reuse.js";
-import type { CachePass } from "./turns.js";
-import { enterCache } from "./turns.js";
-import { mayServe } from "./storable.js";
+import type { CacheableRequest, CachePass } from "./request.js";
+import { enterCache, isUnsafe, readRequest, withReceivedFields } from "./request.js";
+import type { LookupResult, MakingStart } from "./response-store.js";
+import { ResponseStore } from "./response-store.js";
+import type { StoredResponse } from "./stored-response.js";
+import { mayServe } from "./storing.js";
 
 /** What became of a request at the cache. */
 export type ResponseOutcome = "hit" | "stale" | "collapsed" | "miss" | "bypass";
@@ -206,4 +212,50 @@ export function createResponseCache<Raw>(
       handling,
     });
   }
+}
+
+export interface ResponseCachesOptions<Raw> {
+  readonly store: CacheStore;
+  readonly keys: Keyspace;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
+  /** Of the cache of values, whose tags are those of responses; undefined where there is none. */
+  readonly renewals: Invalidations | undefined;
+  /** What the gate tells clients apart by. */
+  readonly identity: IdentitySources<Raw>;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
+
+/** The response caches of a gate: what they keep is one store. */
+export interface ResponseCaches<Raw> {
+  create(options: ResolvedResponseCache<Raw>): Check<Raw>;
+  readonly responses: Responses;
+  /** Resolves when the store may be closed. */
+  close(): Promise<void>;
+}
+
+export function openResponseCaches<Raw>({
+  store,
+  keys,
+  telemetry,
+  logger,
+  renewals = openRenewals({ store, telemetry, logger }),
+  identity,
+  now,
+}: ResponseCachesOptions<Raw>): ResponseCaches<Raw> {
+  const note = ({ kind }: StoreFault): void => telemetry.degraded("cache", "allow", kind, "allowed");
+  const responseStore = new ResponseStore({ store, keys, onFault: note, renewals });
+  const services = {
+    store: responseStore,
+    identity,
+    now,
+    storeNow: () => store.now(),
+    count: telemetry.responseFound.bind(telemetry),
+  };
+  return {
+    create: (options) => createResponseCache(options, services),
+    responses: openResponses(responseStore),
+    close: () => renewals.close(),
+  };
 }

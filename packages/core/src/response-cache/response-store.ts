@@ -1,12 +1,12 @@
 import { LRUCache } from "lru-cache";
+import type { Invalidations } from "../cache/invalidations.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { CacheEntry, Claim } from "../store/ports/cache.js";
-import type { CacheStore } from "../store/ports/decisions.js";
-import type { Invalidations } from "../cache/invalidations.js";
 import { isFirstGeneration, newGeneration, readGeneration, renewalMs } from "../store/ports/cache.js";
+import type { CacheStore } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
-import type { VaryRecord, StoredResponse } from "./entry.js";
-import { decodeRecord, encodeVary, encodeResponse } from "./entry.js";
+import type { StoredResponse, VaryRecord } from "./stored-response.js";
+import { decodeRecord, encodeResponse, encodeVary } from "./stored-response.js";
 import { pathPrefix, tagName } from "./tags.js";
 
 /** What was found for a request, and what a response made for it must remember. */

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readDate } from "./dates.js";
+import { readDate } from "./http-date.js";
 
 /** An entity tag for these bytes (RFC 9110 8.8.3). */
 export function entityTag(body: Uint8Array, kind: "strong" | "weak"): string {

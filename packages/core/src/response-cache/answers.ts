@@ -2,11 +2,10 @@ import { bodyFields } from "../http/interception.js";
 import type { Header, Reply } from "../http/verdict.js";
 import type { Handling } from "./cache-status.js";
 import { cacheStatus } from "./cache-status.js";
-import type { StoredResponse } from "./entry.js";
 import type { ClockReading } from "./freshness.js";
-import { currentAge } from "./freshness.js";
-import { secondsLeft } from "./reuse.js";
-import { notModifiedFields } from "./stored-fields.js";
+import { currentAge, secondsLeft } from "./freshness.js";
+import type { StoredResponse } from "./stored-response.js";
+import { notModifiedFields } from "./storing.js";
 import type { Preconditions } from "./validators.js";
 import { isNotModified, isPreconditionFailed } from "./validators.js";
 

@@ -1,18 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Exchange } from "../http/exchange.js";
 import { isWellKnownCredential } from "./credentials.js";
-import { isTargetField } from "./implied-fields.js";
-import type { QueryRules } from "./query.js";
-import { reduceQuery } from "./query.js";
-
-/** The address of a request: path and query as they were sent, or the part of the query that the rules leave. */
-export function targetOf(url: string, rules?: QueryRules): string {
-  const [target = ""] = url.split("#", 1);
-  const start = rules === undefined ? -1 : target.indexOf("?");
-  if (rules === undefined || start === -1) return target;
-  const query = reduceQuery(target.slice(start + 1), rules);
-  return query === "" ? target.slice(0, start) : `${target.slice(0, start)}?${query}`;
-}
+import { isTargetField } from "./target-uri.js";
 
 /** Everything by which a response is chosen before any `Vary` is known. */
 export function primaryKey(

@@ -1,3 +1,12 @@
+/** The address of a request: path and query as they were sent, or the part of the query that the rules leave. */
+export function targetOf(url: string, rules?: QueryRules): string {
+  const [target = ""] = url.split("#", 1);
+  const start = rules === undefined ? -1 : target.indexOf("?");
+  if (rules === undefined || start === -1) return target;
+  const query = reduceQuery(target.slice(start + 1), rules);
+  return query === "" ? target.slice(0, start) : `${target.slice(0, start)}?${query}`;
+}
+
 /** Which parameters of a query choose a response, and whether their order does. */
 export interface QueryRules {
   /** Names of parameters, decoded; undefined: all of them choose. */
@@ -71,4 +80,28 @@ function sortByName(parameters: readonly string[]): readonly string[] {
   const named = parameters.map((parameter) => ({ parameter, name: decodedName(parameter) ?? "" }));
   if (!named.every(({ parameter, name }) => plainName.test(name) && !/[;?]/.test(parameter))) return parameters;
   return named.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0)).map(({ parameter }) => parameter);
+}
+
+/**
+ * Request fields from which frameworks and applications make up who they are: links, redirects, methods. They choose the
+ * response whether it says so or not, so that nobody can leave a response made of their own in the place of all others.
+ * In HTTP/2 the authority and the scheme are pseudo-fields (RFC 9113 8.3.1); a request may have `Host` besides.
+ */
+const exactFields: ReadonlySet<string> = new Set([
+  ...["host", ":authority", ":scheme", "forwarded", "x-host", "x-http-host-override", "disguised-host", "x-scheme"],
+  ...["x-url-scheme", "x-proto", "x-https", "x-arr-ssl", "front-end-https", "cf-visitor", "cloudfront-forwarded-proto"],
+  ...["x-rewrite-url", "x-replaced-path", "x-waws-unencoded-url", "x-url", "x-request-uri", "x-uri", "base-url"],
+  ...["x-script-name", "x-base-path", "x-base-url", "x-context-path"],
+  ...["x-http-method-override", "x-http-method", "x-method-override"],
+]);
+
+/** Proxies and applications make up names of this form at will: X-Forwarded-Context, X-Original-Path. */
+const fieldFamilies = /^(?:x-(?:envoy-)?(?:forwarded|original))(?:-|$)/;
+
+/** Where a client is, and which request it is: these differ from request to request. */
+const perRequest = /-(?:for|ip|addr|address|remote|request-id|trace-id)$/;
+
+/** Does a request field of this lower-case name choose the response, whatever the response says? */
+export function isTargetField(name: string): boolean {
+  return exactFields.has(name) || (fieldFamilies.test(name) && !perRequest.test(name));
 }
