@@ -3,17 +3,17 @@ import { jsonLetter } from "./codec.js";
 import type { Generation } from "./generations.js";
 import { unchanged } from "./generations.js";
 
-/** What stands before a value in the store. Times in milliseconds, by the store's clock. */
+/** The first line of an entry in the store. Times are milliseconds, by the store's clock. */
 export interface EntryHead {
-  /** Of the codec that wrote the value; `0` if the answer is that there is nothing. */
+  /** The letter of the codec; `0` for a negative entry, which says that the value is undefined. */
   readonly letter: string;
   readonly createdAt: number;
   readonly freshMs: number;
-  /** How long after that it may be used if nothing better is to be had. */
+  /** How long after that the value may be used as a stale one. */
   readonly graceMs: number;
-  /** The generations of its view, joined. */
+  /** The generations of its region, joined with dots. */
   readonly generations: string;
-  /** Its tags as in keys, each with its generation. */
+  /** Its tags by their identifiers in keys, each with its generation. */
   readonly tags: readonly (readonly [tag: string, generation: string])[];
 }
 
@@ -22,16 +22,17 @@ export interface StoredEntry extends EntryHead {
 }
 
 const formatVersion = "p2";
-/** Of times. */
+/** The base of times. */
 const radix = 36;
 const maxTimeLength = 10;
 const maxGenerationsLength = 2000;
-/** All of the first line. */
+/** The length of the first line. */
 export const maxHeadLength = 25_000;
 
 /**
- * `p2<letter> <created> <fresh> <grace> <stamp> <tag=generation,...>`, a line feed, the value. Times in base 36. `p2` is the
- * version: another one is a miss. Later releases may add fields to the first line; this one passes over them.
+ * The text of an entry: `p2<letter> <created> <fresh> <grace> <generations> <tag=generation,...>`, a line feed, the value.
+ * Times are in base 36. `p2` is the version: an entry of another version is a miss. Later releases may add fields to the
+ * first line; this release ignores them.
  */
 export function writeEntry(head: EntryHead, payload: string): string {
   const { letter, createdAt, freshMs, graceMs, generations, tags } = head;
@@ -42,7 +43,7 @@ export function writeEntry(head: EntryHead, payload: string): string {
 
 const tagList = /^[\w.~=,-]{1,20000}$/;
 
-/** Undefined for whatever no release of this version wrote. Read by hand: every hit in the store passes here. */
+/** Undefined for text that is no entry of this version. Parsed by hand: each hit in the store parses an entry. */
 export function readEntry(text: string): StoredEntry | undefined {
   if (!text.startsWith(formatVersion) || text.charCodeAt(3) !== blank) return undefined;
   const end = text.indexOf("\n");
@@ -67,14 +68,14 @@ export function readEntry(text: string): StoredEntry | undefined {
 
 const blank = 0x20;
 
-/** The worth of a digit in base 36; undefined if it is none. */
+/** The value of a digit in base 36; undefined for another character. */
 function digitAt(text: string, at: number): number | undefined {
   const code = text.charCodeAt(at);
   if (code >= 0x30 && code <= 0x39) return code - 0x30;
   return code >= 0x61 && code <= 0x7a ? code - 0x61 + 10 : undefined;
 }
 
-/** What stands from `at` to before `end`, in base 36. */
+/** The number from `at` to before `end`, in base 36. */
 function readTime(text: string, at: number, end: number): number | undefined {
   if (end <= at || end - at > maxTimeLength) return undefined;
   let time = 0;
@@ -86,7 +87,7 @@ function readTime(text: string, at: number, end: number): number | undefined {
   return time;
 }
 
-/** The tags in a head that ends at `end`; fields of later releases may follow them. */
+/** The tags in a first line that ends at `end`; fields of later releases may follow them. */
 function readTags(text: string, at: number, end: number): StoredEntry["tags"] | undefined {
   if (at === end) return noTags;
   const next = text.indexOf(" ", at);
@@ -105,22 +106,22 @@ function readTag(text: string): readonly [string, string] {
 export interface CachedEntryOptions {
   readonly stored: StoredEntry;
   readonly codecs: Codecs;
-  /** May many requests share the value? Then it is frozen. */
+  /** `true`: requests share the value, so it is frozen. */
   readonly isShared: boolean;
-  /** When the store was asked, by a monotonic clock. */
+  /** The time when the store was asked, by a monotonic clock. */
   readonly askedAt: number;
-  /** The store's clock less the monotonic one. */
+  /** The store's clock minus the monotonic one. */
   readonly offsetMs: number;
-  /** How long it may be used in process without proof. */
+  /** How long it may be used in process without proof that it is unchanged. */
   readonly trustMs: number;
-  /** Does the store tell of changes of this key? */
+  /** True if the store reports changes of this key. */
   readonly tracked: boolean;
-  /** Of the view and the tags, with the epochs it was read under. */
+  /** The generations of the region and the tags, with the versions that they had at the read. */
   readonly generations: readonly Generation[];
   readonly versions: readonly number[];
 }
 
-/** An entry as it is used in this process; times by a monotonic clock where nothing else is said. */
+/** An entry in this process. Times are by a monotonic clock, except `createdAt`. */
 export class CachedEntry {
   /** By the store's clock. */
   readonly createdAt: number;
@@ -129,7 +130,7 @@ export class CachedEntry {
   readonly usableUntil: number;
   readonly trustedUntil: number;
   readonly tracked: boolean;
-  /** Does it say that there is nothing? */
+  /** True for an entry that says that the value is undefined. */
   readonly isNegative: boolean;
   readonly size: number;
   readonly #generations: readonly Generation[];
@@ -138,7 +139,7 @@ export class CachedEntry {
   readonly #letter: string;
   #payload: string;
   #value: unknown;
-  /** Is the value frozen, and the same for everybody? */
+  /** True if the value is frozen and all reads share it. */
   #shared = false;
   #loaded = false;
 
@@ -160,12 +161,12 @@ export class CachedEntry {
     this.#load(options.isShared);
   }
 
-  /** Was it written by somebody who writes what we can read? */
+  /** True if a codec of this process can read it. */
   get isReadable(): boolean {
     return this.isNegative || this.#loaded;
   }
 
-  /** The value: frozen, or one that nobody else gets. Undefined if there is nothing. */
+  /** The value: frozen, or a copy for this caller. Undefined for a negative entry. */
   read(): unknown {
     if (this.#shared) return this.#value;
     if (!this.#loaded) return this.#codecs.decode(this.#letter, this.#payload);
@@ -175,7 +176,7 @@ export class CachedEntry {
     return value;
   }
 
-  /** Has no generation changed since it was read? */
+  /** True while no generation has changed since the read. */
   isCurrent(): boolean {
     return unchanged(this.#generations, this.#versions);
   }
@@ -191,7 +192,7 @@ export class CachedEntry {
     if (this.#shared) this.#payload = "";
   }
 
-  /** False for what cannot be frozen. */
+  /** False for a value that cannot be frozen. */
   #freeze(): boolean {
     if (this.#letter !== jsonLetter) return freezeAll(this.#value);
     freezeTree(this.#value);
@@ -200,8 +201,8 @@ export class CachedEntry {
 }
 
 /**
- * Freezes a value with everything in it, so that many requests may share it; false if there is something that cannot be
- * frozen (Date, Map, Set, typed arrays: freezing does not keep their contents). Not recursive: values may be deep.
+ * Freezes a value and everything in it, so that requests may share it. False if a part cannot be frozen: freezing does not
+ * protect the contents of a Date, Map, Set or typed array. Without recursion, since values may be deep.
  */
 function freezeAll(root: unknown): boolean {
   if (typeof root !== "object" || root === null) return true;
@@ -219,7 +220,7 @@ function freezeAll(root: unknown): boolean {
   return true;
 }
 
-/** The same for what JSON has made: a tree, of objects and lists alone. */
+/** The same for a value from JSON: a tree of plain objects and arrays. */
 function freezeTree(root: unknown): void {
   const open: unknown[] = [root];
   while (open.length > 0) {

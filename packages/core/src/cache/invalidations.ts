@@ -5,42 +5,42 @@ import type { Telemetry } from "../telemetry/telemetry.js";
 import { RetryQueue } from "./retry-queue.js";
 
 export interface InvalidationsOptions {
-  /** Does it in the store, by the key there. Rejects with a StoreFault; may be repeated. */
+  /** Invalidates a key in the store. Rejects with a StoreFault; may be called again. */
   readonly apply: (key: string) => Promise<void>;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
 }
 
 export interface InvalidationListener {
-  /** This key is about to change in the store, or has changed: what is kept by it here is old. */
+  /** A key is about to change in the store, or has changed: entries in process that depend on it are old. */
   readonly changed?: ((key: string) => void) | undefined;
-  /** Too many were missed to remember each: whatever was stored until now may be old. */
+  /** Too many invalidations are missing in the store to remember each: any stored entry may be old. */
   readonly overflowed?: (() => void) | undefined;
 }
 
 /** An invalidation that the store does not have yet. */
 interface PendingInvalidation {
-  /** Tells it from earlier and later ones of the same key; no generation looks like it. */
+  /** Differs from earlier and later invalidations of the key, and from every generation. */
   readonly token: string;
-  /** The attempt that is under way. */
+  /** The pending attempt. */
   attempt: Promise<void> | undefined;
-  /** It is repeated until the store has it: an attempt has failed, or the store has had it and may have lost it. */
+  /** Repeated until the store has it: an attempt has failed, or the store may have lost it. */
   missed: boolean;
-  /** The store had it once. */
+  /** The store had it before, and may have lost it. */
   readonly isReapplied: boolean;
 }
 
 const maxPending = 10_000;
-/** Those of this time are made again where the store may have lost them. */
+/** Invalidations of this time are repeated when the store returns. */
 const recentMs = 60_000;
-/** How long closing tries to tell the store: with the other good-byes less than the second that closing may take. */
+/** How long closing tries to reach the store. All steps of closing together have a second. */
 const closeTimeoutMs = 250;
 const closeRetryMs = 20;
 
 /**
- * Invalidations on their way into the store. One that the store misses counts in this process all the same, and is repeated
- * until the store has it; then this process goes by the store again. Callers ask {@link isPending} before they use what was
- * stored, and may wait for the store with {@link ensureApplied}.
+ * Invalidations on their way into the store. An invalidation that the store missed takes effect in this process all the same,
+ * and is repeated until the store has it. Callers ask {@link isPending} before they use a stored entry, and may wait for the
+ * store with {@link ensureApplied}.
  */
 export class Invalidations {
   readonly #apply: (key: string) => Promise<void>;
@@ -49,9 +49,9 @@ export class Invalidations {
   readonly #listeners: InvalidationListener[] = [];
   /** By key of the store. */
   readonly #pending = new Map<string, PendingInvalidation>();
-  /** Those that were missed. */
+  /** Invalidations that the store missed. */
   readonly #retries = new RetryQueue(maxPending);
-  /** Those that the store has had lately. */
+  /** Invalidations that the store confirmed within the last minute. */
   readonly #recent = new LRUCache<string, true>({ max: maxPending, ttl: recentMs, ttlResolution: 0 });
   #tokens = 0;
   #closing: Promise<void> | undefined;
@@ -66,7 +66,7 @@ export class Invalidations {
     this.#listeners.push(listener);
   }
 
-  /** Rejects with a StoreFault if the store missed it; it is repeated all the same. */
+  /** Invalidates a key. Rejects with a StoreFault if the store missed it; it is repeated all the same. */
   async invalidate(key: string): Promise<void> {
     const before = this.#pending.get(key);
     const missed = before?.missed === true && !before.isReapplied;
@@ -79,7 +79,7 @@ export class Invalidations {
     await this.#attempt(key, pending);
   }
 
-  /** The store may have lost those of the last minute: until it has them again they are as good as missed. */
+  /** Repeats the invalidations of the last minute, which the store may have lost. Until then they count as missed. */
   reapplyRecent(): void {
     if (this.#closing !== undefined) return;
     for (const key of this.#recent.keys()) {
@@ -97,7 +97,7 @@ export class Invalidations {
     }
   }
 
-  /** Does the store not have it yet? Then what is stored under this key, or by it, is gone for this process. */
+  /** True while the store lacks an invalidation of this key: entries that depend on the key are gone for this process. */
   isPending(key: string): boolean {
     return this.#pending.size > 0 && this.#pending.has(key);
   }
@@ -106,7 +106,7 @@ export class Invalidations {
     return this.#pending.size === 0 ? undefined : this.#pending.get(key)?.token;
   }
 
-  /** Sees to it that the store has those of these keys. Rejects with a StoreFault if it does not. */
+  /** Resolves when the store has the invalidations of these keys. Rejects with a StoreFault if it does not take them. */
   async ensureApplied(keys: readonly string[]): Promise<void> {
     const attempts: Promise<void>[] = [];
     for (const key of keys) {
@@ -116,13 +116,13 @@ export class Invalidations {
     await allOf(attempts);
   }
 
-  /** What the one with this mark was about has been overwritten in the store. */
+  /** Drops the invalidation with this token: a newer value has replaced the old one in the store. */
   supersede(key: string, token: string | undefined): void {
     const pending = this.#pending.get(key);
     if (pending !== undefined && pending.token === token) this.#remove(key, pending);
   }
 
-  /** Tries for a little longer: what the store misses then, other processes never hear of. The store must not be closed. */
+  /** Tries a little longer: other processes never learn of an invalidation that the store lacks then. The store must be open. */
   close(): Promise<void> {
     return (this.#closing ??= this.#close());
   }
@@ -151,7 +151,7 @@ export class Invalidations {
       () => {
         if (!pending.isReapplied) this.#recent.set(key, true);
         if (this.#pending.get(key) === pending) this.#remove(key, pending);
-        // What was read before the store had it must not be kept.
+        // A read that began before the store had it must not be kept.
         this.#notify(key);
       },
       (error: unknown) => {
@@ -185,7 +185,7 @@ export class Invalidations {
     if (!isReapplied) this.#telemetry.invalidationEnded("repeated", undefined);
   }
 
-  /** The oldest makes room. Other processes never hear of it; this one trusts nothing that was stored until now. */
+  /** Drops the oldest. Other processes never learn of it; this process trusts no entry that was stored until now. */
   #dropOldest(): void {
     for (const key of this.#pending.keys()) {
       this.#pending.delete(key);
@@ -205,7 +205,7 @@ export class Invalidations {
   }
 }
 
-/** Resolves when all are settled; rejects with the first error then, and leaves nothing under way. */
+/** Waits for all promises, also after a rejection; then rejects with the first error. */
 export async function allOf(promises: readonly Promise<void>[]): Promise<void> {
   for (const outcome of await Promise.allSettled(promises)) {
     if (outcome.status === "rejected") throw outcome.reason;

@@ -3,14 +3,14 @@ import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { Facts } from "../http/exchange.js";
 import type { Region } from "./regions.js";
 
-/** What a request has read or written under one key. */
+/** The memo of one key: the value that the request has read or written. */
 export interface MemoCell {
   readonly promise: Promise<unknown>;
-  /** Undefined until it is known. */
+  /** Undefined until the read has ended. */
   isHit: boolean | undefined;
 }
 
-/** What all views of one request share; cheap to make, since most requests never ask. */
+/** The state that all views of one request share: user, signal, memo. Cheap to create, since most requests do not read. */
 export class RequestScope {
   readonly #facts: Facts | undefined;
   readonly #source: { readonly signal: AbortSignal } | undefined;
@@ -18,7 +18,7 @@ export class RequestScope {
   #memos: Map<string, Map<string, MemoCell>> | undefined;
   #pending: Map<string, Promise<unknown>> | undefined;
 
-  /** Without facts it is no request: nobody is signed in. */
+  /** Without facts it stands for calls outside requests: nobody is signed in. */
   constructor(facts: Facts | undefined, source: { readonly signal: AbortSignal } | undefined, hasMemo: boolean) {
     this.#facts = facts;
     this.#source = source;
@@ -29,22 +29,22 @@ export class RequestScope {
     return this.#facts?.auth;
   }
 
-  /** Those of the gate that found out who is asking; undefined if nobody is, and outside requests. */
+  /** The issuers of the gate that verified the token; undefined without a token. */
   get issuers(): IssuerScope | undefined {
     return this.#facts?.verified?.issuers;
   }
 
-  /** Ends with the request. */
+  /** Aborted when the request ends. */
   get signal(): AbortSignal | undefined {
     return this.#source?.signal;
   }
 
-  /** Calls of getOrSet under way, by name in the local tier. */
+  /** Pending calls of getOrSet, by the prefix of the region and the key. */
   get pending(): Map<string, Promise<unknown>> {
     return (this.#pending ??= new Map());
   }
 
-  /** What the request remembers of a place, by key; undefined if it remembers nothing. */
+  /** The memo of a region, by key; undefined where the cache has no memo. */
   memoOf({ prefix }: Region): Map<string, MemoCell> | undefined {
     if (!this.#hasMemo) return undefined;
     this.#memos ??= new Map();
@@ -55,7 +55,7 @@ export class RequestScope {
     return made;
   }
 
-  /** Everything it remembers may be gone. */
+  /** Clears the memo of all regions. */
   clear(): void {
     for (const memo of this.#memos?.values() ?? []) memo.clear();
     this.#pending?.clear();

@@ -1,21 +1,21 @@
-/** Attempts at once: one script call. */
+/** The attempts of a batch share one script call. */
 const batchSize = 64;
 const minDelayMs = 100;
 const maxDelayMs = 1000;
 
 interface Retry {
   readonly attempt: () => Promise<unknown>;
-  /** Given up then. */
+  /** The entry is dropped after this time. */
   readonly expiresAt: number;
 }
 
 /**
- * Repeats what the store missed until it works, a part at a time, with pauses of up to a second. It is bounded: the oldest
- * makes room.
+ * Repeats attempts until they succeed, a batch at a time, with pauses of up to a second. It is bounded: a new entry replaces
+ * the oldest one.
  */
 export class RetryQueue {
   readonly #maxSize: number;
-  /** The one that was attempted last at the end. */
+  /** In the order of the last attempt, oldest first. */
   readonly #waiting = new Map<string, Retry>();
   #timer: NodeJS.Timeout | undefined;
   #delayMs = minDelayMs;
@@ -29,7 +29,7 @@ export class RetryQueue {
     return this.#waiting.size;
   }
 
-  /** Repeats this, which rejects if it fails, for at most so long; it replaces what had the same name. */
+  /** Repeats an attempt while it rejects, for `forMs` at most. It replaces the entry of the same name. */
   add(name: string, attempt: () => Promise<unknown>, forMs: number = Number.POSITIVE_INFINITY): void {
     this.#waiting.delete(name);
     if (this.#waiting.size >= this.#maxSize)
@@ -53,7 +53,7 @@ export class RetryQueue {
     this.#timer = setTimeout(() => void this.#retryAll(), this.#delayMs * (0.75 + Math.random() / 2)).unref();
   }
 
-  /** While some of it works, the next at once. */
+  /** Goes on at once while an attempt of the last batch succeeded. */
   async #retryAll(): Promise<void> {
     let succeeded = false;
     while (await this.#retryBatch()) succeeded = true;
@@ -63,7 +63,7 @@ export class RetryQueue {
     else this.#delayMs = minDelayMs;
   }
 
-  /** Those that were not attempted for longest. Did any work? */
+  /** The entries whose last attempt is the oldest. True if any attempt succeeded. */
   async #retryBatch(): Promise<boolean> {
     const now = performance.now();
     const batch: [string, Retry][] = [];
@@ -73,7 +73,7 @@ export class RetryQueue {
     }
     const outcomes = await Promise.allSettled(
       batch.map(async ([name, retry]) => {
-        // What belongs to a node that is away must not keep the rest from its turn.
+        // To the end of the queue: attempts at a node that is down must not block the others.
         this.#waiting.delete(name);
         this.#waiting.set(name, retry);
         await retry.attempt();
