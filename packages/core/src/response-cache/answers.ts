@@ -9,14 +9,14 @@ import { notModifiedFields } from "./storing.js";
 import type { Preconditions } from "./validators.js";
 import { isNotModified, isPreconditionFailed } from "./validators.js";
 
-/** How old a stored response is, in seconds. */
+/** The age of a stored response, in seconds. */
 export function ageOf({ initialAge, storedMs, storeMs }: StoredResponse, now: ClockReading): number {
   return currentAge(initialAge, { processMs: storedMs, storeMs }, now);
 }
 
 /**
- * The answer that a stored response is to a request: itself, or 304 if its client has it (RFC 9111 4.3.2). Without
- * preconditions it is itself.
+ * The answer to a request from a stored response: the response; 304 if the client has it (RFC 9111 4.3.2); or 412 if
+ * a precondition fails. Without preconditions it is the response.
  */
 export function answerFromStored(
   stored: StoredResponse,
@@ -39,12 +39,12 @@ export function answerFromStored(
   const { status, body, form, removed } = stored;
   if (notModified)
     return { allowed: false, status: 304, headers: fields, removed: [...removed, ...bodyFields], body: "" };
-  // Node frames the body as it does for the handler, and middleware that compresses decides by the same.
+  // As from the handler: Node frames the body by it, and compressing middleware decides by it.
   if (stored.sized && status !== 204) fields.push(["content-length", String(body.byteLength)]);
   return { allowed: false, status, headers: fields, body, form, removed };
 }
 
-/** The answer to `only-if-cached` where nothing is stored (RFC 9111 5.2.1.7). */
+/** 504: the answer to `only-if-cached` without a stored response (RFC 9111 5.2.1.7). */
 export function gatewayTimeout(name: string | false): Reply {
   return {
     allowed: false,
@@ -58,7 +58,7 @@ export function gatewayTimeout(name: string | false): Reply {
   };
 }
 
-/** The answer to a request for another state of the resource (RFC 9110 15.5.13). */
+/** 412: the answer to a request whose precondition fails (RFC 9110 15.5.13). */
 export function preconditionFailed(name: string | false, handling: Handling): Reply {
   return {
     allowed: false,
@@ -68,7 +68,7 @@ export function preconditionFailed(name: string | false, handling: Handling): Re
   };
 }
 
-/** `Cache-Status`, unless it is left out. */
+/** The `Cache-Status` field, unless the cache has no name. */
 export function cacheStatusFields(name: string | false, handling: Handling): Header[] {
   return name === false ? [] : [["cache-status", cacheStatus(name, handling)]];
 }

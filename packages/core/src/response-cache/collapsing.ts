@@ -1,46 +1,46 @@
 import { LRUCache } from "lru-cache";
 
-/** What the first of several requests for one thing found: something for all, nothing that can be shared, or nothing yet. */
+/** How the leader of collapsed requests ended: with a result for all, with one for itself alone, or without any. */
 export type Outcome<T> = { readonly kind: "shared"; readonly value: T } | { readonly kind: "own" | "abandoned" };
 
 const own = { kind: "own" } as const;
 const abandoned = { kind: "abandoned" } as const;
 
-/** One request that makes what others wait for. Ended once; what is said later is ignored. */
+/** The request that goes on to the handler while the others wait. It ends once; later calls do nothing. */
 export interface Leader<T> {
-  /** Here is something for all. */
+  /** Ends with a result for all requests that wait. */
   share(value: T): void;
-  /** What it makes is for itself alone: the others need not wait. */
+  /** Ends with a result for this request alone: the others stop waiting. */
   keepForItself(): void;
-  /** It went away before it had anything: one of the others takes its place. */
+  /** Ends without a result, since its client has gone: another request becomes the leader. */
   abandon(): void;
-  /** The head of its response has been sent before the end of its body is known: it has a moment to become complete. */
+  /** The head of the response was sent before the body was complete: the others wait for `bodyMs` more. */
   headSent(): void;
-  /** Its client gets no body, so that there may never be one: the others need not wait for this one, but for the next. */
+  /** The client gets no body, so there may never be a whole one: the others stop waiting. When it has ended, the next request leads. */
   release(): void;
 }
 
 export interface RequestCollapserOptions {
-  /** How long anybody waits. */
+  /** How long a request waits, at most. */
   readonly waitMs: number;
   /** Milliseconds of any clock. */
   readonly now?: () => number;
-  /** How long the others still wait after {@link Leader.headSent}. @default 100 */
+  /** How long requests wait after {@link Leader.headSent}. @default 100 */
   readonly bodyMs?: number;
 }
 
 interface ActiveLeader<T> {
   readonly ended: Promise<Outcome<T>>;
-  /** Nobody waits for it any more, although it may still have something for all. */
+  /** No request waits for it any more, although it may still have a result for all. */
   released: boolean;
 }
 
-/** How long requests do not wait for each other where the last answer was for its own request alone. */
+/** How long requests for a key are not collapsed after a result for one request alone. */
 const unshareableMs = 10_000;
 
 /**
- * Requests of this process for the same thing: one makes it, the others wait for it, but not for ever. Nobody waits for a
- * body that comes in parts for longer than a moment: how fast it comes is up to the client that reads it.
+ * Collapses requests of this process with one key (RFC 9111 4): one goes on to the handler, the others wait for its response,
+ * up to a deadline. They wait a short time only for a body that is sent in parts: its client decides how fast it is read.
  */
 export class RequestCollapser<T> {
   readonly #waitMs: number;
@@ -48,7 +48,7 @@ export class RequestCollapser<T> {
   readonly #now: () => number;
   readonly #active = new Map<string, ActiveLeader<T>>();
   readonly #unshareable: LRUCache<string, true>;
-  /** When something for all was found for a key, in the order of all such events. */
+  /** The last result for all, by key; a number in the order of all such results. */
   readonly #lastShared = new LRUCache<string, number>({ max: 10_000 });
   #shared = 0;
 
@@ -59,27 +59,27 @@ export class RequestCollapser<T> {
     this.#unshareable = new LRUCache({ max: 10_000, ttl: unshareableMs, ttlResolution: 0, perf: { now } });
   }
 
-  /** A moment, to compare with. */
+  /** The number of results for all so far; see {@link hasSharedSince}. */
   get sequence(): number {
     return this.#shared;
   }
 
-  /** When a request that begins to wait now has waited long enough, however many flights it waits for one after another. */
+  /** The time until which a request that comes now waits, also for several leaders one after another. */
   get deadline(): number {
     return this.#now() + this.#waitMs;
   }
 
-  /** Has something for all been found since? Then whoever looked before need only look again. */
+  /** True if a key had a result for all since then: a request that read the store before finds it there now. */
   hasSharedSince(key: string, sequence: number): boolean {
     return (this.#lastShared.get(key) ?? 0) > sequence;
   }
 
-  /** Is a request at it, whether the others wait for it or not? */
+  /** True while a request with this key is at the handler, whether others wait for it or not. */
   isActive(key: string): boolean {
     return this.#active.has(key);
   }
 
-  /** Makes this request the one that the others wait for; undefined if there is one, or if waiting has proved useless. */
+  /** Makes this request the leader; undefined if there is one, or if the key is not collapsed now. */
   start(key: string): Leader<T> | undefined {
     if (this.#waitMs === 0 || this.#active.has(key) || this.#unshareable.has(key)) return undefined;
     let resolveOutcome: (outcome: Outcome<T>) => void = () => undefined;
@@ -106,12 +106,12 @@ export class RequestCollapser<T> {
       leader.released = true;
       resolveOutcome(own);
     };
-    // A response may never be over, such as one whose client does not read and whose handler does not care.
+    // A response may never end, for example if its client does not read and its handler does not check.
     const expire = (): void => {
       if (!leader.released) this.#unshareable.set(key, true);
       remove(own);
     };
-    // Twice the wait, so that the last who came before the first lost patience waits as long.
+    // Twice the wait: a request that comes just before the first deadline waits as long as the first one.
     const lifeTimer = setTimeout(expire, Math.min(2 * this.#waitMs, 2 ** 31 - 1)).unref();
     return {
       share: (value) => {
@@ -133,7 +133,7 @@ export class RequestCollapser<T> {
     };
   }
 
-  /** How the flight under way ends; `own` if there is none, or if it takes longer than this request's patience. */
+  /** How the leader ends; `own` without a leader, or after the deadline of this request. */
   async join(key: string, deadline: number): Promise<Outcome<T>> {
     const leader = this.#active.get(key);
     const leftMs = deadline - this.#now();

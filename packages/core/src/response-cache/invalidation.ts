@@ -6,8 +6,8 @@ import { fieldText } from "./storing.js";
 import { tagNamed, tagOfPath, tagOfTarget } from "./tags.js";
 
 /**
- * Ends the responses that an unsafe request made out of date, if it succeeded (RFC 9111 4.4): those of its own path with any
- * query, since a list may have many, and of the paths in `Location` and `Content-Location`, if they are of this host.
+ * Purges the responses that a successful unsafe request made out of date (RFC 9111 4.4): those of its path with any query,
+ * since one list may have many queries, and those of `Location` and `Content-Location` on this host.
  */
 export function invalidateAfter<Raw>(exchange: Exchange<Raw>, purge: (tag: string) => void): Interceptor {
   return {
@@ -30,8 +30,8 @@ export function invalidateAfter<Raw>(exchange: Exchange<Raw>, purge: (tag: strin
 }
 
 /**
- * Path and query of a reference, relative to the request; undefined if it leads to another host. Behind a proxy its scheme
- * may be another one than that of the request, and with it the port that goes without saying.
+ * The path and query of a reference, relative to the request; undefined for another host. Behind a proxy its scheme, and so
+ * its default port, may differ from those of the request.
  */
 function targetOfReference(
   reference: string | undefined,
@@ -39,7 +39,7 @@ function targetOfReference(
 ): string | undefined {
   if (reference === undefined) return undefined;
   const authority = exchange.header(":authority") ?? exchange.header("host") ?? "localhost";
-  // Not by URL resolution: a path may begin with two slashes, and is none the less a path.
+  // Text, not URL resolution: a path may begin with two slashes and is a path all the same.
   const from = `http://${authority}${pathOf(exchange.url)}`;
   if (!URL.canParse(reference, from)) return undefined;
   const to = new URL(reference, from);
@@ -47,7 +47,7 @@ function targetOfReference(
   return URL.canParse(own) && new URL(own).host === to.host ? `${to.pathname}${to.search}` : undefined;
 }
 
-/** Path and query of a target, which may be absolute (RFC 9112 3.2.2). */
+/** The path and query of a target, which may be absolute (RFC 9112 3.2.2). */
 function pathOf(url: string): string {
   const path = url.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, "");
   return path.startsWith("/") ? path : `/${path}`;
@@ -55,25 +55,25 @@ function pathOf(url: string): string {
 
 export interface PurgePathOptions {
   /**
-   * Which query strings of the path: `"any"`, whatever the path given says after `?`; or `"exact"`, those with the same
-   * parameters in any order and spelling. For a cache with the option `query`, that is the parameters that make a difference.
+   * The query strings of the path that are purged. `"any"`: all; a query in the given path is ignored. `"exact"`: those with
+   * the same parameters, in any order and spelling. A cache with the option `query` compares the parameters that it keeps.
    * @default "any"
    */
   readonly query?: "any" | "exact" | undefined;
 }
 
-/** Ends stored responses before their time. */
+/** Purges stored responses. */
 export interface Responses {
   /**
-   * Ends every response with one of these tags, in every process, also those that handlers are making right now; and every
-   * value of the cache with it, as `deleteByTag` of the cache ends responses: a tag is one for both. Rejects with
-   * a StoreFault if the store missed it; this process then treats them as gone, and repeats it until the store has it. It is
-   * repeated too when the store comes back within a minute, since it may be another one by then.
+   * Purges every response with one of these tags, in all processes, also responses that handlers are making now. It deletes
+   * the values of `req.cache` with these tags, too: both share their tags, so `deleteByTag` purges responses. Rejects with
+   * a StoreFault if the store missed it; this process then treats the responses as gone, and repeats the purge until the store
+   * has it. A purge is also repeated if the store returns within a minute, since it may be another store by then.
    */
   purge(...tags: string[]): Promise<void>;
   /**
-   * Ends every response for a path, as `"/orders/7"`, with any query, as an unsafe request to it does. Spellings by which
-   * a router finds the same count as one: upper and lower case, a slash at the end, escapes. Rejects as `purge` does.
+   * Purges every response for a path, such as `"/orders/7"`, with any query, as an unsafe request to the path does. Spellings
+   * that a router may treat alike are one path: upper and lower case, a slash at the end, escapes. Rejects like `purge`.
    */
   purgePath(path: string, options?: PurgePathOptions): Promise<void>;
 }

@@ -23,11 +23,12 @@ import {
 } from "./storing.js";
 import { entityTag, isNotModified, isPreconditionFailed } from "./validators.js";
 
+/** Options for the answer to the preconditions of a request. */
 export interface ConditionsOptions {
   readonly request: CacheableRequest;
-  /** The entity tag of a response that has none. */
+  /** The kind of entity tag that a response without one gets. */
   readonly etag: "weak" | "strong" | false;
-  /** What is said instead to whoever asks for another response than this one, of this status. */
+  /** The reply where a precondition fails for a response of this status. */
   readonly preconditionFailed: (status: number) => Reply;
   /** Unix milliseconds. */
   readonly now: () => number;
@@ -36,22 +37,23 @@ export interface ConditionsOptions {
 export interface RecorderOptions extends ConditionsOptions {
   /** Milliseconds by the clock of the store. */
   readonly storeNow: () => number;
-  /** Why the handler is asked. */
+  /** The reason why the request went on to the handler. */
   readonly forwarded: Forward;
-  /** What the response will have to remember; undefined if it cannot be stored, because the store does not answer. */
+  /** The generations of the tags before the handler ran. */
   readonly generations: StoredResponse["generations"];
+  /** False if the store did not answer: the response is not stored then. */
   readonly storeAnswered: boolean;
   readonly shared: boolean;
   readonly defaults: FreshnessDefaults;
   readonly mostBytes: number;
   readonly name: string | false;
-  /** What goes out instead of a server error, if anything does. */
+  /** The stale response that is sent instead of a server error, if there is one. */
   readonly staleOnError: (status: number) => Reply | undefined;
   /** The head of a response that may be stored was sent before its whole body was known. */
   readonly headSent: () => void;
-  /** The client gets a 304, and the body of the response may never be made. */
+  /** The client gets no body, so the body of the response may never be complete. */
   readonly bodySkipped: () => void;
-  /** The response, with how long it is worth keeping; undefined if it is for its own request alone. */
+  /** The complete response, and the seconds for which it is kept; undefined if it is for its own request alone. */
   readonly onOutcome: (response: StoredResponse | undefined, seconds: number) => void;
 }
 
@@ -59,7 +61,7 @@ type UnfinishedResponse = Omit<StoredResponse, "body">;
 
 const statuses: ReadonlySet<number> = new Set(storableStatuses);
 
-/** Answers the conditions of a request for which a stored response is sent, with what middleware in front made of it. */
+/** Answers the preconditions of a request that gets a stored response, after changes by middleware in front. */
 export function answerConditions(options: ConditionsOptions): Interceptor {
   const nothing = (): void => undefined;
   return {
@@ -75,7 +77,7 @@ export function answerConditions(options: ConditionsOptions): Interceptor {
   };
 }
 
-/** The entity tag of a response; made of its body and set, if it has none. */
+/** The entity tag of a response; a response without one gets one made of its body. */
 function entityTagOf({ status, fields, body, set }: Outgoing, kind: ConditionsOptions["etag"]): string | undefined {
   const stated = fieldText(fields.etag);
   if (stated !== undefined || kind === false) return stated;
@@ -85,7 +87,7 @@ function entityTagOf({ status, fields, body, set }: Outgoing, kind: ConditionsOp
   return tag;
 }
 
-/** Does the client have the response? Whoever says no-cache gets it from the frameworks in any case, and so from here. */
+/** True if the client has the response. With no-cache it gets the response, as from the frameworks. */
 function isClientCurrent(
   { status, fields }: Outgoing,
   etag: string | undefined,
@@ -95,7 +97,7 @@ function isClientCurrent(
   return isNotModified(request.preconditions, { etag, lastModified: fieldText(fields["last-modified"]) }, now());
 }
 
-/** Is the response another than that which the request is about (RFC 9110 13.2.2)? */
+/** True if a precondition fails for the response (RFC 9110 13.2.2). */
 function failsPrecondition(
   { status, fields }: Outgoing,
   etag: string | undefined,
@@ -105,13 +107,13 @@ function failsPrecondition(
   return status < 300 && isPreconditionFailed(request.preconditions, validators, now());
 }
 
-/** What watches the response of a handler. */
+/** Watches the response of a handler. */
 export interface Recorder extends Interceptor {
-  /** Stores and shares nothing: another cache behind this one does what is to be done. */
+  /** Stores and shares nothing from now on: another cache behind this one does. */
   withdraw(): void;
 }
 
-/** Watches the response of a handler, decides whether it may be stored, and answers the conditions of its request. */
+/** Watches the response of a handler, decides whether it may be stored, and answers the preconditions of its request. */
 export function recordResponse(options: RecorderOptions): Recorder {
   const {
     request,
@@ -130,19 +132,19 @@ export function recordResponse(options: RecorderOptions): Recorder {
   let unfinished: UnfinishedResponse | undefined;
   let seconds = 0;
   let size: string | undefined;
-  /** What the request had for which its response is not stored. */
+  /** The credentials for which the response is not stored, for `Cache-Status`. */
   let withheldFor: string | undefined;
-  /** May the response have an entity tag of this cache's? */
+  /** True if the cache may add an entity tag to the response. */
   let mayAddEntityTag = false;
-  /** Has it been decided before the response was sent? Then middleware in front may have changed it since. */
+  /** True once it is decided whether the response is stored; middleware in front may change the response afterwards. */
   let isDecided = false;
-  /** The response as it was decided about. */
+  /** The response as it was when that was decided. */
   let decided: Outgoing | undefined;
-  /** Its body, until its head is made. */
+  /** The whole body, until the head is made. */
   let wholeBody: Uint8Array | undefined;
   let isHeadMade = false;
   let isReturned = false;
-  /** Does the response say that it is the same for all? */
+  /** True if the response states that all clients may get it. */
   let isPublicResponse = false;
   let isRefused = false;
   let isWithdrawn = false;
@@ -163,7 +165,7 @@ export function recordResponse(options: RecorderOptions): Recorder {
     return isFailed ? options.preconditionFailed(outgoing.status) : "notModified";
   }
 
-  /** Decides whether the response is stored. A reply takes its place. */
+  /** Decides whether the response is stored. A reply is sent instead of the response. */
   function decide(outgoing: Outgoing, form: BodyForm | undefined): Reply | "follow" | "pass" {
     const { status, fields, body } = outgoing;
     isDecided = true;
@@ -188,7 +190,7 @@ export function recordResponse(options: RecorderOptions): Recorder {
     return stale;
   }
 
-  /** The response as it would be stored, without its body; undefined if it must not be, or need not. */
+  /** The response as it would be stored, without its body; undefined if it is not stored. */
   function unfinishedResponse(
     { status, fields, before, body }: Outgoing,
     form: BodyForm,
@@ -201,11 +203,11 @@ export function recordResponse(options: RecorderOptions): Recorder {
     if (freshness === undefined) return undefined;
     seconds = usefulSeconds(freshness);
     const vary = listMembers(field("vary"));
-    // Bytes in an encoding are for those who understand it, also if the handler forgot to say so.
+    // Encoded bytes are for clients that accept the encoding, also if the handler did not set Vary.
     if (fields["content-encoding"] !== undefined && !vary.includes("accept-encoding")) vary.push("accept-encoding");
     const { explicit } = freshness;
     const isLate = request.hasNewIdentity();
-    // It would be found by what was known of the user before.
+    // Its key was made from the identity that was known before.
     if (isLate && !shared) return undefined;
     const candidate = {
       ...{ status, directives, vary, shared, explicit },
@@ -259,20 +261,20 @@ export function recordResponse(options: RecorderOptions): Recorder {
     onOutcome(undefined, 0);
   }
 
-  /** Middleware that changes the head late may forbid to store the response, and choose among several; it allows nothing. */
+  /** Late changes of the head by middleware may forbid storing, and may add to `Vary`. They cannot allow storing. */
   function headMade(head: Head | undefined): void {
     isHeadMade = true;
     if (unfinished === undefined || decided === undefined) return;
-    // Nobody knows what its head would have said, nor whether the handler has answered a client that has gone.
+    // Without a head, the fields are unknown, and the handler may have answered a client that has gone.
     if (head === undefined) return giveUp();
     const { status, fields, reached } = head;
-    // What a framework holds has been recorded before: later changes are not the handler's.
+    // A response that the framework held was recorded before: later changes come from middleware.
     if (reached === "unknown") unfinished = undefined;
     else if (reached !== undefined && !isReturned)
       unfinished = unfinishedResponse({ ...decided, status, fields: reached }, unfinished.form);
     if (unfinished === undefined || isForbidden(fields)) return giveUp();
     unfinished = { ...unfinished, vary: [...new Set([...unfinished.vary, ...lateVary(fields)])].sort() };
-    // Middleware in front says its part again; what handlers have said late is for caches elsewhere, too.
+    // Middleware in front adds its Vary to each response again. Late additions by handlers are for other caches, too.
     if (typeof reached === "object" && isReturned)
       unfinished = { ...unfinished, fields: withVary(unfinished.fields, lateVary(reached)) };
     if (wholeBody !== undefined) finish(unfinished, wholeBody);
@@ -280,7 +282,7 @@ export function recordResponse(options: RecorderOptions): Recorder {
 
   function isForbidden(fields: OutgoingHttpHeaders): boolean {
     const setsCookie = fields["set-cookie"] !== undefined;
-    // A refusal that was sent instead says nothing else of the response.
+    // The fields of a refusal that was sent instead do not describe the response.
     const directives = readDirectives(isRefused ? undefined : fieldText(fields["cache-control"]));
     const vary = isRefused ? [] : listMembers(fieldText(fields.vary));
     return forbidsStoring({ directives, vary, setsCookie, shared }, isPublicResponse);
@@ -308,7 +310,7 @@ function withVary(fields: readonly Header[], names: readonly string[]): Header[]
   return all === "" ? others : [...others, ["vary", all]];
 }
 
-/** Fields that choose among responses, by what is sent. What compresses in front of the cache chooses for itself. */
+/** The `Vary` fields of the head that is sent, except accept-encoding, which compression in front of the cache adds. */
 function lateVary(fields: OutgoingHttpHeaders): string[] {
   return listMembers(fieldText(fields.vary)).filter((name) => name !== "accept-encoding" && name !== "*");
 }

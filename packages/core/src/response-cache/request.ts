@@ -14,38 +14,38 @@ import { tagNamed, tagOfPath, tagOfTarget } from "./tags.js";
 import { targetOf } from "./target-uri.js";
 import type { Preconditions } from "./validators.js";
 
-/** What the cache knows of a request that it may answer. */
+/** A request that the cache may answer. */
 export interface CacheableRequest extends Lookup {
   readonly directives: Directives;
-  /** Somebody is signed in, or says so: RFC 9111's Authorization. */
+  /** The request has Authorization (RFC 9111 3.5), or other credentials. */
   readonly hasCredentials: boolean;
-  /** Where the credentials are; undefined without any. */
+  /** The field with the credentials, or a word for another place; undefined without any. */
   readonly credentialsField: string | undefined;
   readonly hasCookies: boolean;
-  /** Has middleware behind the cache found out that somebody else is asking, too? */
+  /** True if middleware behind the cache has verified another token of the request. */
   readonly hasNewIdentity: () => boolean;
-  /** May what its handler says be stored? */
+  /** The response of the handler may be stored. */
   readonly mayStore: boolean;
-  /** Wants a response that is made for it. */
+  /** The request asks for a response of its own, and does not wait for another request. */
   readonly wantsOwnResponse: boolean;
   readonly preconditions: Preconditions;
-  /** Fields that its handler must not see: the cache answers, or ignores, what they ask for. */
+  /** Fields that the handler must not see: the cache acts on them, or ignores them. */
   readonly hidden: readonly string[];
   readonly pass: CachePass;
 }
 
-/** Unsafe methods change things (RFC 9110 9.2.1); so may those that nobody knows. */
+/** True for methods that are unsafe (RFC 9110 9.2.1), and for unknown methods, which may be. */
 export function isUnsafe(method: string): boolean {
   return !["GET", "HEAD", "OPTIONS", "TRACE"].includes(method);
 }
 
-/** Requests that ask for a part, for a certain state, or for another protocol; RFC 9111 3.3, RFC 9110 13.1 and 7.8. */
+/** Fields that ask for a part, a certain state, or another protocol (RFC 9111 3.3, RFC 9110 13.1 and 7.8). */
 const uncacheableFields: readonly string[] = ["range", "if-range", "if-match", "if-unmodified-since", "upgrade"];
 
-/** Conditions are kept from the handler, so that it makes a whole response, and are answered by the cache. */
+/** The cache evaluates these preconditions; the handler does not see them, so that it makes a whole response. */
 const conditionalFields: readonly string[] = ["if-none-match", "if-modified-since"];
 
-/** What there is to know of a request, or why the cache keeps out of its way. */
+/** Reads a request; returns the reason instead, if the request must go on to the handler. */
 export async function readRequest<Raw>(
   exchange: Exchange<Raw>,
   options: ResolvedResponseCache<Raw>,
@@ -54,11 +54,11 @@ export async function readRequest<Raw>(
 ): Promise<CacheableRequest | Forward> {
   const { method, raw, facts } = exchange;
   if (method !== "GET" && method !== "HEAD") return "method";
-  // An absolute or ill-formed target (RFC 9112 3.2) is read differently by routers, handlers and purges.
+  // Routers, handlers and purges may read an absolute or malformed target differently (RFC 9112 3.2).
   if (!exchange.url.startsWith("/") || exchange.url.includes("#")) return "bypass";
   const { honoursRequests } = options;
   if (honoursRequests && uncacheableFields.some((name) => exchange.header(name) !== undefined)) return "bypass";
-  // A handler may wait for a body, or answer by it, and the key knows nothing of it (RFC 9110 9.3.1).
+  // The response may depend on the body, which is no part of the key (RFC 9110 9.3.1).
   if (exchange.hasBody) return "bypass";
   if (options.skip !== undefined && (await options.skip(raw, facts))) return "bypass";
   const identityPart = options.per === "user" ? partitionOf(facts) : "everyone";
@@ -67,7 +67,7 @@ export async function readRequest<Raw>(
   const names = typeof options.tags === "function" ? await options.tags(raw, facts) : options.tags;
   const target = targetOf(exchange.url, options.query);
   const found = findCredentials(exchange, options.credentials, identity);
-  // A user may come with an API key of one of several customers, or in the name of somebody else.
+  // Further credentials are part of the key: the user may have API keys of several customers, or act for another user.
   const credentialFields =
     options.per === "user" ? (found?.headers ?? []).map((name) => [name, exchange.header(name)]) : [];
   const depth = pass.depth === 0 ? [] : [pass.depth];
@@ -102,26 +102,26 @@ export async function readRequest<Raw>(
   };
 }
 
-/** JSON, of which keys are made, makes the same of many values: no two tenants may become one. */
+/** Text only: JSON, which keys are made of, would turn different values into one key. */
 function readPartition(value: unknown): string | undefined {
   if (typeof value === "string") return value;
   if (value === undefined || value === null) return undefined;
   throw new TypeError(`portcullis: cacheResponse().partition must return a string or undefined, not ${kindOf(value)}`);
 }
 
-/** A request as it came: its handler may change or remove fields before the response says which of them choose it. */
+/** A request with its fields as received: the handler may change or remove fields before its `Vary` is known. */
 export function withReceivedFields(exchange: Exchange, request: CacheableRequest): CacheableRequest {
   const fields = new Map(exchange.headerNames.map((name) => [name, exchange.header(name)]));
   const received = withoutFields(request.hidden, { header: (name) => fields.get(name) });
   return { ...request, variant: (vary) => variantKey(request.primary, vary, received) };
 }
 
-/** The fields of a request but for those that its handler does not see. */
+/** The fields of a request, without those that the handler does not see. */
 function withoutFields(hidden: readonly string[], fields: Pick<Exchange, "header">): Pick<Exchange, "header"> {
   return { header: (name) => (hidden.includes(name) ? undefined : fields.header(name)) };
 }
 
-/** Pragma is the old way to say it, where Cache-Control says nothing (RFC 9111 5.4). */
+/** The Cache-Control field of a request; without one, `Pragma: no-cache` counts (RFC 9111 5.4). */
 function requestCacheControl(exchange: Pick<Exchange, "header">): string | undefined {
   const field = exchange.header("cache-control");
   if (field !== undefined) return field;
@@ -130,18 +130,18 @@ function requestCacheControl(exchange: Pick<Exchange, "header">): string | undef
 
 const identities = new WeakMap<VerifiedToken, string>();
 
-/** Claims that differ from token to token of one user, and say nothing about what the user may see. */
+/** Claims that differ between the tokens of one user, and do not change what the user may see. */
 const perTokenClaims: ReadonlySet<string> = new Set(["exp", "iat", "nbf", "jti"]);
 
 /**
- * Whose the response is: the user of this gate, with what other gates know of who is asking; undefined if this gate knows
- * nobody.
+ * The user whose response it is: the user of this gate, with the identities that other gates found; undefined if this gate
+ * found no user.
  */
 function partitionOf(facts: Facts): string | undefined {
   return facts.verified === undefined || facts.verified.partition === "" ? undefined : identitiesOf(facts);
 }
 
-/** Who is asking, as far as the gates of this request have found out. */
+/** The identities that all gates of the request have found so far. */
 function identitiesOf(facts: Facts): string {
   const found: string[] = [];
   let one: Facts | undefined = facts.first ?? facts;
@@ -149,32 +149,32 @@ function identitiesOf(facts: Facts): string {
   return found.join(" ");
 }
 
-/** What a token says of its user, with scopes, roles and session. */
+/** The identity that a token states: its user, scopes, roles and session. */
 function identityOf(token: VerifiedToken): string {
   const known = identities.get(token);
   if (known !== undefined) return known;
   const claims = Object.entries(token.auth.claims).filter(([name]) => !perTokenClaims.has(name));
-  // With the issuer as the gate tells issuers apart: the claim in a token may be anybody's, where a gate names none.
+  // The partition has the issuer that was verified: the claim alone proves nothing where a gate names no issuer.
   const text = JSON.stringify([token.partition, claims]);
   const identity = `user ${createHash("sha256").update(text).digest("base64url")}`;
   identities.set(token, identity);
   return identity;
 }
 
-/** What one of several response caches on the way of a request does for it. */
+/** The pass of a request through one of several response caches. */
 export interface CachePass {
-  /** How many caches the request has passed before. */
+  /** The number of caches that the request passed before. */
   readonly depth: number;
-  /** Called when the request meets another cache behind this one. */
+  /** Called when the request reaches another cache behind this one. */
   withdraw: () => void;
 }
 
-/** The cache that a request has met last, by the set that all gates of the request share. */
+/** The last pass of each request, by the set that all gates of the request share. */
 const lastPasses = new WeakMap<ReadonlySet<object>, CachePass>();
 
 /**
- * Of several caches on the way of one request, the last decides: it stands next to the handler, with the rules that were
- * written for it. Those before it store nothing, and look for nothing of the last one's, since theirs may be wider rules.
+ * Notes that a request has reached a cache. Of several caches the last one stores, since its rules were written for this
+ * handler. The caches before it store nothing, and cannot find its responses: their rules may be wider.
  */
 export function enterCache(request: ReadonlySet<object>): CachePass {
   const before = lastPasses.get(request);

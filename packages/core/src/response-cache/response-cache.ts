@@ -26,12 +26,12 @@ import { ResponseStore } from "./response-store.js";
 import type { StoredResponse } from "./stored-response.js";
 import { mayServe } from "./storing.js";
 
-/** What became of a request at the cache. */
+/** How the cache handled a request, for metrics. */
 export type ResponseOutcome = "hit" | "stale" | "collapsed" | "miss" | "bypass";
 
 export interface ResponseCacheServices<Raw> {
   readonly store: ResponseStore;
-  /** What the gate tells clients apart by. */
+  /** The places where the gate finds the identity of a client. */
   readonly identity: IdentitySources<Raw>;
   /** Unix milliseconds. */
   readonly now: () => number;
@@ -40,23 +40,23 @@ export interface ResponseCacheServices<Raw> {
   readonly count: (outcome: ResponseOutcome) => void;
 }
 
-/** What a request found at the cache, and why it must go on. */
+/** A request that must go on to the handler, with the reason and the result of its lookup. */
 interface Miss {
   readonly request: CacheableRequest;
   readonly found: LookupResult;
-  /** A stale response, in case the handler fails. */
+  /** A stored response, which may be used if the handler fails. */
   readonly stored: StoredResponse | undefined;
   readonly why: Forward;
 }
 
-/** A response for all who wait, and the key for which it was made. */
+/** A response for all requests that wait, with its key and the state before it was made. */
 interface Shared {
   readonly response: StoredResponse;
   readonly variant: string;
   readonly start: MakingStart;
 }
 
-/** The shared cache of an origin server (RFC 9111), in front of its handlers: the whole way of a request. */
+/** The cache of responses in front of the handlers of an origin server (RFC 9111): the whole way of a request. */
 export function createResponseCache<Raw>(
   options: ResolvedResponseCache<Raw>,
   { store, identity, now, storeNow, count }: ResponseCacheServices<Raw>,
@@ -74,7 +74,7 @@ export function createResponseCache<Raw>(
   return function cacheResponse(exchange): Verdict | Promise<Verdict> {
     const { settled } = exchange.facts;
     if (!isUnsafe(exchange.method)) {
-      // The same one twice.
+      // The same cache is mounted twice.
       if (settled.has(cacheResponse)) return allowed;
       settled.add(cacheResponse);
       return answer(exchange, enterCache(settled));
@@ -110,13 +110,13 @@ export function createResponseCache<Raw>(
     const isFresh = stored !== undefined && ageOf(stored, readClocks()) < stored.lifetime;
     const why = stored === undefined ? (found.hasVariants ? "vary-miss" : "uri-miss") : isFresh ? "request" : "stale";
     const miss = { request, found, stored, why } as const;
-    // The store was asked before another request had what it got stored.
+    // Another request has stored its response since this one asked the store.
     if (!again && !request.wantsOwnResponse && found.storeAnswered && collapser.hasSharedSince(key, sequence))
       return lookUp(exchange, request, true);
     return request.wantsOwnResponse ? forward(exchange, miss) : collapse(exchange, miss, key);
   }
 
-  /** Waits for another request for the same, if there is one; else the others wait for this one. */
+  /** Waits for the leader, if there is one; otherwise this request becomes the leader. */
   async function collapse(exchange: Exchange<Raw>, miss: Miss, key: string): Promise<Verdict> {
     const { request, found, why } = miss;
     const { deadline } = collapser;
@@ -124,7 +124,7 @@ export function createResponseCache<Raw>(
       const leader = collapser.start(key);
       if (leader !== undefined) return forward(exchange, miss, leader);
       const outcome = await collapser.join(key, deadline);
-      // Its own client may have gone meanwhile. All who leave together must not run the handler once each, for nobody.
+      // The client may have gone meanwhile: clients that leave together must not cause one handler call each.
       if (outcome.kind !== "shared" && exchange.signal.aborted) return gatewayTimeout(name);
       if (outcome.kind === "abandoned") continue;
       if (outcome.kind !== "shared" || !maySatisfy(request, found, outcome.value)) return forward(exchange, miss);
@@ -133,7 +133,7 @@ export function createResponseCache<Raw>(
     }
   }
 
-  /** Is what another request got an answer to this one, although it was asked for earlier? */
+  /** True if the response to another request, which may have come earlier, may answer this one. */
   function maySatisfy(request: CacheableRequest, found: LookupResult, { response, variant, start }: Shared): boolean {
     return (
       request.variant(response.vary) === variant &&
@@ -147,7 +147,7 @@ export function createResponseCache<Raw>(
     const { found, stored, why } = miss;
     const request = withReceivedFields(exchange, miss.request);
     count("miss");
-    // Not at once: what has no socket says that its response is over while that is being ended.
+    // In a microtask: a response without a socket reports its end while it is being ended.
     if (leader !== undefined) exchange.onClose(() => queueMicrotask(() => leader.abandon()));
 
     function share(response: StoredResponse): void {
@@ -186,12 +186,12 @@ export function createResponseCache<Raw>(
     return allowed;
   }
 
-  /** A user's own responses meet nobody else by their key. */
+  /** With one response for each user, the key keeps users apart. */
   function mayServeFrom(request: CacheableRequest, response: StoredResponse): boolean {
     return options.per === "user" || mayServe(request, response);
   }
 
-  /** Answers from the store, instead of the handler. */
+  /** Answers with a stored response instead of the handler. */
   function send(exchange: Exchange<Raw>, request: CacheableRequest, stored: StoredResponse, handling: Handling): Reply {
     if (exchange.holdsResponse === true) {
       const unmet = (): Reply => preconditionFailed(name, handling);
@@ -219,15 +219,15 @@ export interface ResponseCachesOptions<Raw> {
   readonly keys: Keyspace;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
-  /** Of the cache of values, whose tags are those of responses; undefined where there is none. */
+  /** The renewals of `req.cache`, which shares its tags with responses; undefined without one. */
   readonly renewals: Invalidations | undefined;
-  /** What the gate tells clients apart by. */
+  /** The places where the gate finds the identity of a client. */
   readonly identity: IdentitySources<Raw>;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
 
-/** The response caches of a gate: what they keep is one store. */
+/** The response caches of a gate, which share one store. */
 export interface ResponseCaches<Raw> {
   create(options: ResolvedResponseCache<Raw>): Check<Raw>;
   readonly responses: Responses;

@@ -3,40 +3,40 @@ import { bodyFields } from "../http/interception.js";
 import type { Header } from "../http/verdict.js";
 import type { Directives } from "./cache-control.js";
 
-/** What of a response and its request decides whether it may be stored. */
+/** The properties of a response and its request that decide whether it may be stored. */
 export interface Candidate {
   readonly status: number;
   readonly directives: Directives;
   readonly vary: readonly string[];
   readonly setsCookie: boolean;
-  /** Did the request carry credentials? */
+  /** True if the request has credentials. */
   readonly hasCredentials: boolean;
   readonly hasCookies: boolean;
-  /** False for a view of one user's own. */
+  /** False for a cache with one response for each user. */
   readonly shared: boolean;
   readonly explicit: boolean;
 }
 
-/** Final codes whose meaning this cache knows (RFC 9111 5.2.2.3) and that no failure has: those below 500, and no 206 or 304. */
+/** Final status codes that this cache understands (RFC 9111 3) and stores: no 206, no 304, no server error. */
 export const storableStatuses: readonly number[] = [
   ...[200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 405, 410, 414],
 ];
 
-/** Those that may be kept although the response does not say how long (RFC 9110 15.1). */
+/** Status codes that may be stored without a stated lifetime (RFC 9110 15.1). */
 const heuristicallyCacheable: ReadonlySet<number> = new Set([200, 203, 204, 300, 301, 308, 404, 405, 410, 414]);
 
-/** Media types of what goes on for as long as somebody listens. */
+/** Media types of bodies that last as long as the connection. */
 const endlessTypes: ReadonlySet<string> = new Set(["text/event-stream", "multipart/x-mixed-replace"]);
 
-/** Does this Content-Type announce a body without an end? */
+/** True if this Content-Type announces a body without an end. */
 export function isEndless(contentType: string | undefined): boolean {
   const [type = ""] = (contentType ?? "").split(";", 1);
   return endlessTypes.has(type.trim().toLowerCase());
 }
 
 /**
- * May a shared cache, or that of one user, store this (RFC 9111 3)? `statuses` are those it knows. A response without a
- * lifetime is asked about elsewhere.
+ * True if a shared cache, or the cache of one user, may store the response (RFC 9111 3). `statuses` are the status codes that
+ * the cache understands. The lifetime is checked elsewhere.
  */
 export function isStorable(candidate: Candidate, statuses: ReadonlySet<number>): boolean {
   const { status, directives, shared, explicit } = candidate;
@@ -45,33 +45,33 @@ export function isStorable(candidate: Candidate, statuses: ReadonlySet<number>):
   return !shared || mayServe(candidate, { open: mayBeShared(directives), explicit });
 }
 
-/** Does a response say that it must not be stored? `forEveryone`: it says that it is the same for all. */
+/** True if a response states that it must not be stored. `isPublicResponse`: it states that it is public. */
 export function forbidsStoring(
   { directives, vary, setsCookie, shared }: Pick<Candidate, "directives" | "vary" | "setsCookie" | "shared">,
   isPublicResponse: boolean,
 ): boolean {
   // With must-understand, no-store is for caches that do not know the status (RFC 9111 5.2.2.3).
   if (directives.has("no-store") && !directives.has("must-understand")) return true;
-  // It would have to be made again for every use.
+  // Each use would need a request to the handler (RFC 9111 5.2.2.4).
   if (directives.has("no-cache")) return true;
   if (vary.includes("*")) return true;
   if (!shared) return setsCookie;
   return directives.has("private") || (setsCookie && !isPublicResponse);
 }
 
-/** Says that it is the same for all (RFC 9111 5.2.2.9 and 5.2.2.10). */
+/** True for a response that states that all clients may get it (RFC 9111 5.2.2.9 and 5.2.2.10). */
 export function isPublic(directives: Directives): boolean {
   return directives.has("public") || directives.has("s-maxage");
 }
 
-/** May a response to a request with credentials be shared (RFC 9111 3.5)? */
+/** True if a response to a request with credentials may be shared (RFC 9111 3.5). */
 export function mayBeShared(directives: Directives): boolean {
   return isPublic(directives) || directives.has("must-revalidate");
 }
 
 /**
- * A request with credentials leaves and gets only what says of itself that it may be shared. One with cookies leaves and gets
- * only what says at least how long it is good: a session that the gate knows nothing of may be in them.
+ * True if a request may store a response, or get it. With credentials, the response must state that it may be shared. With
+ * cookies, it must state at least its lifetime: the cookies may hold a session that the gate does not know.
  */
 export function mayServe(
   { hasCredentials, hasCookies }: Pick<Candidate, "hasCredentials" | "hasCookies">,
@@ -80,15 +80,15 @@ export function mayServe(
   return open || (!hasCredentials && (explicit || !hasCookies));
 }
 
-/** Is it only for who asked that this is not stored? */
+/** True if the response is not stored only because of the credentials or cookies of the request. */
 export function isWithheldForCredentials(candidate: Candidate, statuses: ReadonlySet<number>): boolean {
   const anonymous = { ...candidate, hasCredentials: false, hasCookies: false };
   return !isStorable(candidate, statuses) && isStorable(anonymous, statuses);
 }
 
 /**
- * Fields of one exchange and not of its representation: of the connection (RFC 9110 7.6.1), of who asked, and of the moment.
- * They are neither stored nor replayed.
+ * Fields that belong to one exchange: to its connection (RFC 9110 7.6.1), to its client, or to its time. They are neither
+ * stored nor sent with a stored response (RFC 9111 3.1).
  */
 const unstoredFields: ReadonlySet<string> = new Set([
   ...["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"],
@@ -100,8 +100,8 @@ const unstoredFields: ReadonlySet<string> = new Set([
 const unstoredFamilies = /^(?:x-)?ratelimit(?:-|$)|^access-control-/;
 
 /**
- * The fields of a response to store: those that its handler gave it. What stood there before is not the handler's: whoever
- * set it sets it again on every response.
+ * The fields of a response to store: those that its handler set. Middleware in front of the cache set the fields that were
+ * there before, and sets them on each response again.
  */
 export function fieldsToStore(headers: OutgoingHttpHeaders, before: OutgoingHttpHeaders): Header[] {
   const nominated = new Set(listMembers(fieldText(headers.connection)));
@@ -114,16 +114,17 @@ export function fieldsToStore(headers: OutgoingHttpHeaders, before: OutgoingHttp
   return fields;
 }
 
-/** Fields in lower case that the handler removed. */
+/** The names of fields that the handler removed, in lower case. */
 export function removedFields(headers: OutgoingHttpHeaders, before: OutgoingHttpHeaders): string[] {
   return Object.keys(before).filter((name) => headers[name] === undefined);
 }
 
-/** The fields of a 304 (RFC 9110 15.4.5): those of the response, but for those about a body. */
+/** The fields of a 304 (RFC 9110 15.4.5): those of the response, except the fields about a body. */
 export function notModifiedFields(fields: readonly Header[]): Header[] {
   return fields.filter(([name]) => !bodyFields.includes(name));
 }
 
+/** The text of a field; several lines are joined. */
 export function fieldText(value: number | string | readonly string[] | undefined): string | undefined {
   return typeof value === "object" ? value.join(", ") : value === undefined ? undefined : String(value);
 }

@@ -1,4 +1,4 @@
-/** The address of a request: path and query as they were sent, or the part of the query that the rules leave. */
+/** The path and query of a request, as they were sent; with rules, the part of the query that they leave. */
 export function targetOf(url: string, rules?: QueryRules): string {
   const [target = ""] = url.split("#", 1);
   const start = rules === undefined ? -1 : target.indexOf("?");
@@ -7,20 +7,20 @@ export function targetOf(url: string, rules?: QueryRules): string {
   return query === "" ? target.slice(0, start) : `${target.slice(0, start)}?${query}`;
 }
 
-/** Which parameters of a query choose a response, and whether their order does. */
+/** The query parameters that select a response, and whether their order matters. */
 export interface QueryRules {
-  /** Names of parameters, decoded; undefined: all of them choose. */
+  /** Decoded names of parameters; undefined for all. */
   readonly only: ReadonlySet<string> | undefined;
-  /** Are queries the same that differ in the order of names alone? */
+  /** True: the order of parameters with different names does not matter. */
   readonly sort: boolean;
 }
 
-/** Parsers stop after some parameters (1,000 in qs and node:querystring), and go by the order until there. */
+/** Parsers ignore parameters after a maximum (1,000 in qs and node:querystring), so their order matters there. */
 const maxParameters = 256;
 
 /**
- * The part of a query that chooses. A parameter is left out only if no parser can take it for a wanted one. One whose name
- * may be read in several ways keeps the whole query as it was sent: the handler reads all of it.
+ * The part of a query that selects the response. A parameter is left out only if no parser can read it as a wanted one.
+ * A name that parsers may read in several ways keeps the whole query as it was sent.
  */
 export function reduceQuery(query: string, { only, sort }: QueryRules): string {
   const parameters = query.split("&");
@@ -42,7 +42,7 @@ function keepWanted(parameters: readonly string[], only: ReadonlySet<string>): r
   return kept;
 }
 
-/** Undefined where escapes are broken, which parsers repair in different ways. */
+/** The decoded name; undefined if its escapes are malformed, which parsers repair in different ways. */
 function decodedName(parameter: string): string | undefined {
   const [name = ""] = parameter.split("=", 1);
   if (!name.includes("%")) return name;
@@ -54,28 +54,28 @@ function decodedName(parameter: string): string | undefined {
 }
 
 /**
- * Names that every parser reads alike: without brackets and dots, which make nested values (qs), without blanks and `+`, and
- * without escapes that are left after decoding.
+ * Names that every parser reads alike: without brackets and dots, which make nested values (qs), and without blanks, `+` and
+ * escapes after decoding.
  */
 const plainName = /^[A-Za-z0-9_~-]+$/;
 
 function isCertainlyAnother(parameter: string, name: string | undefined, only: ReadonlySet<string>): boolean {
   if (name === undefined || !plainName.test(name)) return false;
-  // Some parsers separate parameters by a semicolon too, and begin a query at a later question mark.
+  // Some parsers separate parameters by semicolons, too, or begin the query at a later question mark.
   if (/[;?]/.test(parameter)) return false;
-  // On an object with a prototype such a name hides what the handler may call.
+  // On an object with a prototype, such a name hides a method that the handler may call.
   if (name in Object.prototype) return false;
   const folded = name.toLowerCase();
   for (const wanted of only) if (baseOf(wanted) === folded) return false;
   return true;
 }
 
-/** Where a wanted name is nested, its first part alone may mean the same value. */
+/** The first part of a nested name: some parsers read it as the same value. */
 function baseOf(wanted: string): string {
   return (/^[^[.]+/.exec(wanted)?.[0] ?? wanted).toLowerCase();
 }
 
-/** Parameters of one name keep their order, since parsers make lists of them. Uncertain names keep all as they are. */
+/** Sorts by name. Parameters of one name keep their order, since parsers make lists of them. Nothing is sorted if a name is uncertain. */
 function sortByName(parameters: readonly string[]): readonly string[] {
   const named = parameters.map((parameter) => ({ parameter, name: decodedName(parameter) ?? "" }));
   if (!named.every(({ parameter, name }) => plainName.test(name) && !/[;?]/.test(parameter))) return parameters;
@@ -83,9 +83,9 @@ function sortByName(parameters: readonly string[]): readonly string[] {
 }
 
 /**
- * Request fields from which frameworks and applications make up who they are: links, redirects, methods. They choose the
- * response whether it says so or not, so that nobody can leave a response made of their own in the place of all others.
- * In HTTP/2 the authority and the scheme are pseudo-fields (RFC 9113 8.3.1); a request may have `Host` besides.
+ * Request fields from which frameworks and applications reconstruct the target URI (RFC 9110 7.1) or the method, for links,
+ * redirects and routing. They are part of the cache key without any `Vary`, so that no client can store a response with its
+ * own values for all others. In HTTP/2 the authority and the scheme are pseudo-fields (RFC 9113 8.3.1), besides `Host`.
  */
 const exactFields: ReadonlySet<string> = new Set([
   ...["host", ":authority", ":scheme", "forwarded", "x-host", "x-http-host-override", "disguised-host", "x-scheme"],
@@ -95,13 +95,13 @@ const exactFields: ReadonlySet<string> = new Set([
   ...["x-http-method-override", "x-http-method", "x-method-override"],
 ]);
 
-/** Proxies and applications make up names of this form at will: X-Forwarded-Context, X-Original-Path. */
+/** Families of names that proxies and applications invent: X-Forwarded-Context, X-Original-Path. */
 const fieldFamilies = /^(?:x-(?:envoy-)?(?:forwarded|original))(?:-|$)/;
 
-/** Where a client is, and which request it is: these differ from request to request. */
+/** Fields of these families with the address of a client or the id of a request: they differ between requests. */
 const perRequest = /-(?:for|ip|addr|address|remote|request-id|trace-id)$/;
 
-/** Does a request field of this lower-case name choose the response, whatever the response says? */
+/** True if a request field of this lower-case name is part of every cache key. */
 export function isTargetField(name: string): boolean {
   return exactFields.has(name) || (fieldFamilies.test(name) && !perRequest.test(name));
 }
