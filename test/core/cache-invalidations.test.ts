@@ -218,7 +218,7 @@ describe("invalidations that are missed when their process closes", () => {
       await Promise.all([invalidations.close(), invalidations.close()]);
       expect(warnings.at(-1)).to.deep.equal([
         { missed: 1 },
-        "portcullis: closed before Redis had every invalidation of the cache; other processes may use what is old",
+        "portcullis: closed before Redis had every invalidation of the cache; other processes may use old values",
       ]);
     }
   });

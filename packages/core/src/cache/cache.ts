@@ -264,7 +264,7 @@ export class CacheView implements RequestCache, GateCache {
 
 function checkSize(payload: string, maxValueSize: number): void {
   if (payload.length <= maxValueSize) return;
-  const message = `a cached value of ${payload.length} is larger than cache.maxValueSize, ${maxValueSize}`;
+  const message = `a cached value of ${payload.length} UTF-16 units is larger than cache.maxValueSize, ${maxValueSize}`;
   throw Object.assign(new RangeError(message), { code: "cache_value_too_large" });
 }
 

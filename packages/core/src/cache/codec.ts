@@ -38,8 +38,12 @@ export class Codecs {
       text = undefined;
     }
     if (typeof text !== "string") {
-      const what = { j: "something JSON can say", s: "data without functions", c: "something the codec can say" };
-      throw new TypeError(`a cached value must be ${what[this.letter as "j"]}`);
+      const allowed = {
+        j: "a value that JSON can express",
+        s: "data without functions",
+        c: "a value that the codec can encode",
+      };
+      throw new TypeError(`a cached value must be ${allowed[this.letter as "j"]}`);
     }
     return text;
   }

@@ -142,7 +142,7 @@ export class Invalidations {
     const missed = this.#pending.size;
     if (missed === 0) return;
     const message =
-      "portcullis: closed before Redis had every invalidation of the cache; other processes may use what is old";
+      "portcullis: closed before Redis had every invalidation of the cache; other processes may use old values";
     this.#logger.warn({ missed }, message);
   }
 

@@ -137,9 +137,9 @@ export function resolveCachePolicy(
   if (jitter !== undefined) checkPart(`${prefix}jitter`, jitter, 0, 0.5);
   const graceMs = ms("grace", grace) ?? base.graceMs;
   if (options.swr === true && graceMs === 0)
-    throw optionError(`${prefix}swr`, 'answers with values past their ttl, so say for how long: grace: "1m"');
+    throw optionError(`${prefix}swr`, 'returns stale values: add the time for which they may be used, as grace: "1m"');
   if (timeout !== undefined && graceMs === 0)
-    throw optionError(`${prefix}timeout`, 'is for who could have an old value: add grace: "1m", or use hardTimeout');
+    throw optionError(`${prefix}timeout`, 'returns a stale value after this time: add grace: "1m", or use hardTimeout');
   return {
     ttlMs: ms("ttl", ttl) ?? base.ttlMs,
     graceMs,
@@ -173,7 +173,7 @@ function resolveTracked(tracked: boolean | readonly string[]): true | readonly s
   const names = strings("cache.tracked", tracked);
   for (const name of names) {
     if (!/^[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64})*$/.test(name))
-      throw optionError("cache.tracked", 'takes names of namespaces, such as ["rates", "catalogue.prices"]');
+      throw optionError("cache.tracked", 'must be names of namespaces, such as ["rates", "catalogue.prices"]');
   }
   return [...new Set(names)].filter((name) => !names.some((other) => name.startsWith(`${other}.`)));
 }

@@ -86,7 +86,7 @@ export class SingleFlight<T> {
 }
 
 /** The name and code that fetch uses for an aborted signal; 499 is the usual status in logs for a client that has gone. */
-const notWanted: Error = Object.assign(new Error("nobody waits for this value any more"), {
+const notWanted: Error = Object.assign(new Error("no call waits for this value any more"), {
   name: "AbortError",
   code: "ABORT_ERR",
   status: 499,

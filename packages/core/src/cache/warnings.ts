@@ -39,8 +39,8 @@ export class SharedUserWarning {
     this.#logger.warn(
       { namespace: namespace === "" ? "default" : namespace, at: callSite(), namesUser },
       namesUser
-        ? "portcullis: a cached value names the user who is signed in, and everybody may read it: write it by cache.forUser()"
-        : "portcullis: a signed-in user's request cached a value for everybody: write it by cache.forUser(), or say shared: true",
+        ? "portcullis: a cached value names the signed-in user, and all users may read it: write it with cache.forUser()"
+        : "portcullis: the request of a signed-in user cached a value for all users: write it with cache.forUser(), or set shared: true",
     );
   }
 }
@@ -92,8 +92,7 @@ export class OversizeWarning {
 export const unnamedService: Finding = {
   code: "service_unnamed",
   severity: "warning",
-  message:
-    'caches in Redis are shared with every service that has no name; say which one this is: service: "orders-api"',
+  message: 'all services without a name share their caches in Redis; name this one: service: "orders-api"',
 };
 
 /** Warns once, at the first use of a cache in Redis by a gate whose service has no name. */

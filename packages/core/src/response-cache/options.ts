@@ -167,7 +167,7 @@ function resolveCredentials(option: string, credentials: CredentialOptions): Cre
   // Only a response may allow a cache to ignore them (RFC 9111 3.5).
   for (const name of ["authorization", "cookie"])
     if (except.has(name))
-      throw optionError(`${option}.except`, `must not have "${name}"; let the response say public or s-maxage instead`);
+      throw optionError(`${option}.except`, `must not have "${name}"; set public or s-maxage on the response instead`);
   return { add, except };
 }
 
