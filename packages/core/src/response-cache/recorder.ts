@@ -45,7 +45,7 @@ export interface RecorderOptions extends ConditionsOptions {
   readonly storeAnswered: boolean;
   readonly shared: boolean;
   readonly defaults: FreshnessDefaults;
-  readonly mostBytes: number;
+  readonly maxBytes: number;
   readonly name: string | false;
   /** The stale response that is sent instead of a server error, if there is one. */
   readonly staleOnError: (status: number) => Reply | undefined;
@@ -122,7 +122,7 @@ export function recordResponse(options: RecorderOptions): Recorder {
     storeAnswered,
     shared,
     defaults,
-    mostBytes,
+    maxBytes,
     name,
     now,
     staleOnError,
@@ -196,7 +196,7 @@ export function recordResponse(options: RecorderOptions): Recorder {
     form: BodyForm,
   ): UnfinishedResponse | undefined {
     const field = (wanted: string): string | undefined => fieldText(fields[wanted]);
-    if (body === undefined && (isEndless(field("content-type")) || Number(size) > mostBytes)) return undefined;
+    if (body === undefined && (isEndless(field("content-type")) || Number(size) > maxBytes)) return undefined;
     const directives = readDirectives(field("cache-control"));
     const nowMs = now();
     const freshness = freshnessOf(field, directives, defaults, { requestMs, nowMs, shared });
@@ -299,7 +299,17 @@ export function recordResponse(options: RecorderOptions): Recorder {
   }
 
   const { hidden } = request;
-  return { hidden, mostBytes, begin, returned, failed, headMade, headSent: options.headSent, complete, withdraw };
+  return {
+    hidden,
+    mostBytes: maxBytes,
+    begin,
+    returned,
+    failed,
+    headMade,
+    headSent: options.headSent,
+    complete,
+    withdraw,
+  };
 }
 
 function withVary(fields: readonly Header[], names: readonly string[]): Header[] {

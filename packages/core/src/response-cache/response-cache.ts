@@ -21,7 +21,7 @@ import type { ResolvedResponseCache } from "./options.js";
 import { answerConditions, recordResponse } from "./recorder.js";
 import type { CacheableRequest, CachePass } from "./request.js";
 import { enterCache, isUnsafe, readRequest, withReceivedFields } from "./request.js";
-import type { LookupResult, MakingStart } from "./response-store.js";
+import type { LookupResult, HandlerStart } from "./response-store.js";
 import { ResponseStore } from "./response-store.js";
 import type { StoredResponse } from "./stored-response.js";
 import { mayServe } from "./storing.js";
@@ -53,7 +53,7 @@ interface Miss {
 interface Shared {
   readonly response: StoredResponse;
   readonly variant: string;
-  readonly start: MakingStart;
+  readonly start: HandlerStart;
 }
 
 /** The cache of responses in front of the handlers of an origin server (RFC 9111): the whole way of a request. */
@@ -161,7 +161,7 @@ export function createResponseCache<Raw>(
       storeAnswered: found.storeAnswered,
       shared: options.per === "everyone",
       defaults,
-      mostBytes: options.maxSize,
+      maxBytes: options.maxSize,
       etag: options.etag,
       name,
       now,

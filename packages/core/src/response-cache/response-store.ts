@@ -27,7 +27,7 @@ export interface LookupResult {
 }
 
 /** The state when a handler began to make a response. */
-export type MakingStart = Pick<LookupResult, "generations" | "askedAt" | "purges">;
+export type HandlerStart = Pick<LookupResult, "generations" | "askedAt" | "purges">;
 
 /** The keys and tags of a request. */
 export interface Lookup {
@@ -55,7 +55,7 @@ const maxTtlMs = 30 * 86_400_000;
  * How long a handler may run that began when a tag had no generation, for its response to be stored or shared. The store
  * remembers a purge for a little longer.
  */
-const maxMakingMs = renewalMs - 5000;
+const maxHandlerMs = renewalMs - 5000;
 
 /** Other responses with the same tags may be stored meanwhile, and each may create the generation of a tag. */
 const maxAttempts = 3;
@@ -104,10 +104,10 @@ export class ResponseStore {
 
   async find({ primary, variant, tags }: Lookup): Promise<LookupResult> {
     const known = this.#varyFields.get(primary) ?? [];
-    const guess = variant(known);
+    const knownVariant = variant(known);
     const tagKeys = tags.map((tag) => this.#tagKey(tag));
     const keys = [this.#entryKey(primary), ...tagKeys];
-    if (guess !== primary) keys.push(this.#entryKey(guess));
+    if (knownVariant !== primary) keys.push(this.#entryKey(knownVariant));
     // The store must have the purges that it missed before its responses are used.
     const isPurgedInStore = await this.#ensurePurged(tagKeys);
     const [askedAt, purges] = [this.#monotonic(), tagKeys.map((key) => this.#lastPurge(key))];
@@ -123,7 +123,7 @@ export class ResponseStore {
     const { vary } = first;
     this.#varyFields.set(primary, vary);
     const key = variant(vary);
-    const text = key === guess ? texts?.at(-1) : (await this.#read([this.#entryKey(key)]))?.[0];
+    const text = key === knownVariant ? texts?.at(-1) : (await this.#read([this.#entryKey(key)]))?.[0];
     const second = decodeRecord(text);
     const response = second === undefined || isVaryRecord(second) ? undefined : this.#currentOf(second, generations);
     return { ...found, response, hasVariants: true, vary };
@@ -137,15 +137,19 @@ export class ResponseStore {
     lookup: Omit<Lookup, "tags">,
     response: StoredResponse,
     seconds: number,
-    start: MakingStart,
+    start: HandlerStart,
   ): Promise<void> {
     const ttlMs = Math.min(seconds * 1000, maxTtlMs);
     if (!(ttlMs > 0) || this.isPurged(start)) return;
-    let claims = response.generations.map(([tag, began]) => {
-      return { key: this.#tagKey(tag), named: began === "" ? newGeneration() : began, isNew: began === "" };
+    let claims = response.generations.map(([tag, generationBefore]) => {
+      return {
+        key: this.#tagKey(tag),
+        named: generationBefore === "" ? newGeneration() : generationBefore,
+        isNew: generationBefore === "",
+      };
     });
     for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
-      const leftMs = maxMakingMs - (this.#monotonic() - start.askedAt);
+      const leftMs = maxHandlerMs - (this.#monotonic() - start.askedAt);
       if (leftMs <= 0 && claims.some(({ isNew }) => isNew)) return;
       const named = response.generations.map(([tag], index) => [tag, claims[index]?.named ?? ""] as const);
       const entries = this.#entries(lookup, { ...response, generations: named }, ttlMs);
@@ -173,17 +177,17 @@ export class ResponseStore {
   }
 
   /** True if a response that was made for one request is current for another request with this lookup result. */
-  isCurrentFor(response: StoredResponse, start: MakingStart, found: MakingStart): boolean {
+  isCurrentFor(response: StoredResponse, start: HandlerStart, found: HandlerStart): boolean {
     if (!isCurrent(response, found.generations)) return false;
     // For a tag without a generation, the store does not know of purges long ago, or before it lost its data.
     const isUnsure = response.generations.some(([, generation]) => generation === "");
     if (!isUnsure) return true;
-    const isSoon = Math.abs(found.askedAt - start.askedAt) < maxMakingMs;
+    const isSoon = Math.abs(found.askedAt - start.askedAt) < maxHandlerMs;
     return isSoon && start.purges.every((purge, index) => purge === found.purges[index]);
   }
 
   /** True if this process has purged one of the tags since then. */
-  isPurged({ generations, purges }: MakingStart): boolean {
+  isPurged({ generations, purges }: HandlerStart): boolean {
     return generations.some(([tag], index) => this.#lastPurge(this.#tagKey(tag)) !== purges[index]);
   }
 

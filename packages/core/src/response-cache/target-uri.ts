@@ -37,7 +37,7 @@ function keepWanted(parameters: readonly string[], only: ReadonlySet<string>): r
     const name = decodedName(parameter);
     if (name !== undefined && only.has(name)) kept.push(parameter);
     // Parsers skip an empty one.
-    else if (parameter !== "" && !isCertainlyAnother(parameter, name, only)) return undefined;
+    else if (parameter !== "" && !isUnwanted(parameter, name, only)) return undefined;
   }
   return kept;
 }
@@ -59,7 +59,7 @@ function decodedName(parameter: string): string | undefined {
  */
 const plainName = /^[A-Za-z0-9_~-]+$/;
 
-function isCertainlyAnother(parameter: string, name: string | undefined, only: ReadonlySet<string>): boolean {
+function isUnwanted(parameter: string, name: string | undefined, only: ReadonlySet<string>): boolean {
   if (name === undefined || !plainName.test(name)) return false;
   // Some parsers separate parameters by semicolons, too, or begin the query at a later question mark.
   if (/[;?]/.test(parameter)) return false;
