@@ -29,7 +29,7 @@ describe("the structured codec", () => {
         const { request, service } = openProcess(undefined, { codec: "structured", local });
         await request().set("k", value);
         for (let round = 0; round < 2; round += 1) expect(await request().get("k")).to.deep.equal(value);
-        service.cache.flush();
+        service.flush();
         expect(await request().get("k")).to.deep.equal(value);
       }
     });
@@ -109,7 +109,7 @@ function isValue(head: string, payload: string): boolean {
 describe("300 hostile texts as cached values", () => {
   const stamp = "generate";
   const heads = ["j", "s", "c", "0", "z"].map((letter) =>
-    writeEntry({ letter, createdAt: 1_000_000, freshMs: 60_000, graceMs: 0, stamp, tags: [] }, ""),
+    writeEntry({ letter, createdAt: 1_000_000, freshMs: 60_000, graceMs: 0, generations: stamp, tags: [] }, ""),
   );
   const payloads = [
     ...[

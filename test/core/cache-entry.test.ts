@@ -16,7 +16,7 @@ function readByGrammar(text: string): StoredEntry | undefined {
     return [tag.slice(0, Math.max(0, at)), tag.slice(at + 1)] as const;
   });
   const [createdAt = 0, freshMs = 0, graceMs = 0] = [created, fresh, grace].map((time) => Number.parseInt(time, 36));
-  return { letter, createdAt, freshMs, graceMs, stamp, tags, payload };
+  return { letter, createdAt, freshMs, graceMs, generations: stamp, tags, payload };
 }
 
 const time = fc.nat({ max: 2 ** 45 });
@@ -27,7 +27,7 @@ const head = fc.record({
   createdAt: time,
   freshMs: time,
   graceMs: time,
-  stamp: fc.array(word, { minLength: 1, maxLength: 4 }).map((words) => words.join(".")),
+  generations: fc.array(word, { minLength: 1, maxLength: 4 }).map((words) => words.join(".")),
   tags: fc.array(fc.tuple(name, word), { maxLength: 4 }),
 });
 
@@ -88,7 +88,7 @@ describe("the text of a cached entry", () => {
       createdAt: 1,
       freshMs: 2,
       graceMs: 3,
-      stamp: "s",
+      generations: "s",
       tags: [["a", "g"]],
       payload: "1",
     });

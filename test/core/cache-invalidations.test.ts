@@ -2,7 +2,7 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { expect } from "chai";
 import fc from "fast-check";
 import { Invalidations } from "../../packages/core/src/cache/invalidations.js";
-import { InvalidationRetries } from "../../packages/core/src/cache/invalidation-retries.js";
+import { RetryQueue } from "../../packages/core/src/cache/retry-queue.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { events } from "../../packages/core/src/telemetry/events.js";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
@@ -188,10 +188,10 @@ describe("invalidations on their way", () => {
     const attempts: (() => void)[] = [];
     const apply = (): Promise<void> => new Promise((resolve) => attempts.push(resolve));
     const invalidations = new Invalidations({ apply, telemetry: new Telemetry(), logger: silentLogger });
-    const first = invalidations.run("k");
-    const waiting = [invalidations.settle(["k"]), invalidations.settle(["k", "other"])];
+    const first = invalidations.invalidate("k");
+    const waiting = [invalidations.ensureApplied(["k"]), invalidations.ensureApplied(["k", "other"])];
     expect([attempts.length, invalidations.isPending("k")]).to.deep.equal([1, true]);
-    const second = invalidations.run("k");
+    const second = invalidations.invalidate("k");
     expect(attempts).to.have.length(2);
     attempts[0]?.();
     await Promise.all([first, ...waiting]);
@@ -199,7 +199,7 @@ describe("invalidations on their way", () => {
     attempts[1]?.();
     await second;
     expect(invalidations.isPending("k")).to.equal(false);
-    await invalidations.settle(["k"]);
+    await invalidations.ensureApplied(["k"]);
     expect(attempts).to.have.length(2);
     await invalidations.close();
   });
@@ -214,11 +214,11 @@ describe("invalidations that are missed when their process closes", () => {
       const warnings: unknown[] = [];
       const logger = { ...silentLogger, warn: (fields: unknown, text: string) => void warnings.push([fields, text]) };
       const invalidations = new Invalidations({ apply, telemetry: new Telemetry(), logger });
-      invalidations.run("k").catch(() => undefined);
+      invalidations.invalidate("k").catch(() => undefined);
       await Promise.all([invalidations.close(), invalidations.close()]);
       expect(warnings.at(-1)).to.deep.equal([
         { missed: 1 },
-        "portcullis: closed before Redis had every invalidation of the cache; other processes may use what is old",
+        "portcullis: closed before Redis had every invalidation of the cache; other processes may use old values",
       ]);
     }
   });
@@ -226,7 +226,7 @@ describe("invalidations that are missed when their process closes", () => {
 
 describe("what is repeated", () => {
   it("gets its turn although others fail for ever, and is bounded in number and time", async () => {
-    const retries = new InvalidationRetries(200);
+    const retries = new RetryQueue(200);
     const done: string[] = [];
     const fail = (): Promise<never> => Promise.reject(new StoreFault("unreachable"));
     for (let index = 0; index < 199; index += 1) retries.add(`stuck ${index}`, fail);

@@ -103,7 +103,7 @@ describe("the tier in process", () => {
       const before = store.reads.length;
       await process.request().get("k");
       expect(store.reads.length).to.equal(before + 1);
-      process.service.cache.flush();
+      process.service.flush();
     }
   });
 
@@ -181,14 +181,14 @@ describe("what the cache tells", () => {
       await cache.getOrSet({ key: "secret-key" }, () => 1);
       await cache.get("secret-key");
       await request().namespace("n").get("secret-key");
-      service.cache.flush();
+      service.flush();
       await request().namespace("n").get("secret-key");
       await request().get("missing-key");
       await faultOf(request().getOrSet({ key: "failing-key" }, () => Promise.reject(new Error("no"))));
       const old = { key: "stale-key", ttl: 1000, grace: "1h", swr: true } as const;
       await request().getOrSet(old, () => 1);
       store.clock.ms += 2000;
-      service.cache.flush();
+      service.flush();
       await request().getOrSet(old, () => 2);
     } finally {
       unsubscribe(events.cacheRead.name, note);

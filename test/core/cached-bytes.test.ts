@@ -10,7 +10,7 @@ const stamp = "generate";
 /** What this release writes before the value of a codec. */
 function headOf(letter: string): string {
   const times = { createdAt: 1_000_000, freshMs: 300_000, graceMs: 0 };
-  return writeEntry({ letter, ...times, stamp, tags: [] }, "");
+  return writeEntry({ letter, ...times, generations: stamp, tags: [] }, "");
 }
 const mark = headOf("j");
 const codecs = new Codecs("json");

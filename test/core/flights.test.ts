@@ -1,6 +1,6 @@
 import { expect } from "chai";
-import type { Outcome } from "../../packages/core/src/response-cache/flights.js";
-import { Flights } from "../../packages/core/src/response-cache/flights.js";
+import type { Outcome } from "../../packages/core/src/response-cache/collapsing.js";
+import { RequestCollapser } from "../../packages/core/src/response-cache/collapsing.js";
 import { until } from "../support/until.js";
 
 /** Longer than any test. */
@@ -8,8 +8,8 @@ const waitMs = 3_600_000;
 
 function open(options: { readonly waitMs?: number; readonly bodyMs?: number } = {}) {
   const clock = { ms: 0 };
-  const flights = new Flights<string>({ waitMs, now: () => clock.ms, ...options });
-  const join = (): Promise<Outcome<string>> => flights.join("k", flights.patience);
+  const flights = new RequestCollapser<string>({ waitMs, now: () => clock.ms, ...options });
+  const join = (): Promise<Outcome<string>> => flights.join("k", flights.deadline);
   return { clock, flights, join };
 }
 
@@ -23,14 +23,14 @@ describe("requests for one thing", () => {
     expect(await Promise.all(joined)).to.deep.equal(
       Array.from({ length: 2 }, () => ({ kind: "shared", value: "made" })),
     );
-    expect([flights.hasLandedSince("k", 0), await join()]).to.deep.equal([true, { kind: "own" }]);
+    expect([flights.hasSharedSince("k", 0), await join()]).to.deep.equal([true, { kind: "own" }]);
   });
 
   it("are let go at once by one that may never have a body, and who comes later takes its turn when that is over", async () => {
     const { flights, join } = open();
     const flight = flights.start("k");
     const joined = join();
-    flight?.letGo();
+    flight?.release();
     expect([await joined, await join()]).to.deep.equal([{ kind: "own" }, { kind: "own" }]);
     flight?.abandon();
     expect(flights.start("k")).not.to.equal(undefined);
@@ -43,13 +43,9 @@ describe("requests for one thing", () => {
     flight?.headSent();
     expect(new Set((await Promise.all(joined)).map(({ kind }) => kind))).to.deep.equal(new Set(["own"]));
     // It is not replaced either: the next would make the others wait again.
-    expect([flights.start("k"), flights.isUnderWay("k"), await join()]).to.deep.equal([
-      undefined,
-      true,
-      { kind: "own" },
-    ]);
+    expect([flights.start("k"), flights.isActive("k"), await join()]).to.deep.equal([undefined, true, { kind: "own" }]);
     flight?.share("whole");
-    expect([flights.hasLandedSince("k", 0), flights.isUnderWay("k")]).to.deep.equal([true, false]);
+    expect([flights.hasSharedSince("k", 0), flights.isActive("k")]).to.deep.equal([true, false]);
     expect(flights.start("k")).not.to.equal(undefined);
   });
 
@@ -64,7 +60,7 @@ describe("requests for one thing", () => {
 
   it("do not wait for longer than their patience, however many give up before them one after another", async () => {
     const { clock, flights } = open({ waitMs: 1000 });
-    const { patience } = flights;
+    const { deadline: patience } = flights;
     for (let round = 0; round < 3; round += 1) {
       const flight = flights.start("k");
       const joined = flights.join("k", patience);
@@ -79,12 +75,12 @@ describe("requests for one thing", () => {
   it("do not wait for ever for one whose response is never over", async () => {
     const { flights, join } = open({ waitMs: 20 });
     const flight = flights.start("k");
-    await until(() => !flights.isUnderWay("k"));
+    await until(() => !flights.isActive("k"));
     // Waiting has proved useless.
     expect([flights.start("k"), await join()]).to.deep.equal([undefined, { kind: "own" }]);
     // It may still come.
     flight?.share("late");
-    expect(flights.hasLandedSince("k", 0)).to.equal(true);
+    expect(flights.hasSharedSince("k", 0)).to.equal(true);
     expect(flights.start("k")).not.to.equal(undefined);
   });
 
@@ -95,7 +91,7 @@ describe("requests for one thing", () => {
     const second = flights.start("k");
     const joined = join();
     first?.share("of the first");
-    first?.keep();
+    first?.keepForItself();
     second?.share("of the second");
     expect(await joined).to.deep.equal({ kind: "shared", value: "of the second" });
   });

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import type { Directives } from "../../packages/core/src/response-cache/directives.js";
-import { readDirectives } from "../../packages/core/src/response-cache/directives.js";
+import type { Directives } from "../../packages/core/src/response-cache/cache-control.js";
+import { readDirectives } from "../../packages/core/src/response-cache/cache-control.js";
 
 const numRuns = process.env.SOAK === undefined ? 5000 : 500_000;
 

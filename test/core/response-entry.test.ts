@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { decodeRecord, encodeChoice, encodeResponse } from "../../packages/core/src/response-cache/entry.js";
+import { decodeRecord, encodeVary, encodeResponse } from "../../packages/core/src/response-cache/stored-response.js";
 import { hostileIdentifiers } from "../support/hostile.js";
 import { storedResponse } from "./support/response-cache.js";
 
@@ -78,6 +78,6 @@ describe("a stored response", () => {
   });
 
   it("is led to by the fields that choose it", () => {
-    expect(decodeRecord(encodeChoice(storedResponse))).to.deep.equal({ vary: ["accept"] });
+    expect(decodeRecord(encodeVary(storedResponse))).to.deep.equal({ vary: ["accept"] });
   });
 });

@@ -1,9 +1,13 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { readDate } from "../../packages/core/src/response-cache/dates.js";
-import { readDirectives, secondsOf } from "../../packages/core/src/response-cache/directives.js";
-import { currentAge, freshnessOf } from "../../packages/core/src/response-cache/freshness.js";
-import { decideReuse, standsInForError } from "../../packages/core/src/response-cache/reuse.js";
+import { readDate } from "../../packages/core/src/response-cache/http-date.js";
+import { readDirectives, secondsOf } from "../../packages/core/src/response-cache/cache-control.js";
+import {
+  currentAge,
+  decideReuse,
+  freshnessOf,
+  mayServeOnError,
+} from "../../packages/core/src/response-cache/freshness.js";
 import { fieldReader, nowMs, storeAt } from "./support/response-cache.js";
 
 describe("the directives of Cache-Control", () => {
@@ -225,7 +229,7 @@ describe("what a request gets of a stored response", () => {
   it("is a stale copy for a server error only within its window", () => {
     fc.assert(
       fc.property(seconds, seconds, seconds, (lifetime, age, staleIfError) => {
-        expect(standsInForError({ lifetime, staleIfError }, age)).to.equal(age - lifetime < staleIfError);
+        expect(mayServeOnError({ lifetime, staleIfError }, age)).to.equal(age - lifetime < staleIfError);
       }),
     );
   });

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { openRenewals } from "../../packages/core/src/cache/generations.js";
-import type { Found } from "../../packages/core/src/response-cache/response-store.js";
+import type { LookupResult } from "../../packages/core/src/response-cache/response-store.js";
 import { ResponseStore } from "../../packages/core/src/response-cache/response-store.js";
 import { tagNamed, tagOfPath, tagOfTarget } from "../../packages/core/src/response-cache/tags.js";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
@@ -21,7 +21,7 @@ function openProcesses(count: number): {
   const processes = Array.from({ length: count }, () => {
     const renewals = openRenewals({ store, ...common });
     const monotonic = (): number => store.clock.ms;
-    return new ResponseStore({ store, keys: cacheKeys, note: () => undefined, renewals, monotonic });
+    return new ResponseStore({ store, keys: cacheKeys, onFault: () => undefined, renewals, monotonic });
   });
   return { store, processes };
 }
@@ -46,7 +46,7 @@ interface Making {
   readonly moment: number;
   readonly url: number;
   readonly process: number;
-  readonly start: Found;
+  readonly start: LookupResult;
   /** A purge by another process was lost that the store held alone, so that the one at work cannot know of it any more. */
   excused: boolean;
   readonly purgedElsewhere: Set<string>;
@@ -135,7 +135,7 @@ describe("a purge", () => {
     const found = await responses.find(lookup(0));
     expect(found.generations).to.deep.equal(start.generations);
     const made = { ...storedResponse, generations: start.generations, vary: [] };
-    expect([responses.isInForceFor(made, start, soon), responses.isInForceFor(made, start, found)]).to.deep.equal([
+    expect([responses.isCurrentFor(made, start, soon), responses.isCurrentFor(made, start, found)]).to.deep.equal([
       true,
       false,
     ]);
@@ -158,7 +158,7 @@ describe("a purge", () => {
       store.goDown();
       const found = await responses.find(lookup(0));
       store.comeBack();
-      expect([meanwhile, found].map((one) => responses.isInForceFor(made, start, one))).to.deep.equal([true, false]);
+      expect([meanwhile, found].map((one) => responses.isCurrentFor(made, start, one))).to.deep.equal([true, false]);
       expect([responses.isPurged(start), responses.isPurged(found)]).to.deep.equal([true, false]);
       await store.deleteMany(tags.map(keyOf));
       await responses.keep(lookup(0), made, 60, start);

@@ -2,9 +2,8 @@ import { createRequire } from "node:module";
 import querystring from "node:querystring";
 import { expect } from "chai";
 import fc from "fast-check";
-import type { QueryRules } from "../../packages/core/src/response-cache/query.js";
-import { reduceQuery } from "../../packages/core/src/response-cache/query.js";
-import { targetOf } from "../../packages/core/src/response-cache/request-key.js";
+import type { QueryRules } from "../../packages/core/src/response-cache/target-uri.js";
+import { reduceQuery, targetOf } from "../../packages/core/src/response-cache/target-uri.js";
 import { isSoak } from "../support/soak.js";
 
 type Parser = (text: string, options?: object) => Readonly<Record<string, unknown>>;

@@ -4,7 +4,7 @@ import type { Auth } from "./auth/claims.js";
 import type { Identifier } from "./auth/identifying-claim.js";
 import type { NamedUser } from "./auth/principal.js";
 import type { GateCache } from "./cache/cache-types.js";
-import type { Responses } from "./response-cache/purge.js";
+import type { Responses } from "./response-cache/invalidation.js";
 import type { ClaimTest, RecentAuthOptions } from "./guard/authorize.js";
 import type { RouteCondition } from "./http/path.js";
 import type { Finding } from "./lib/finding.js";

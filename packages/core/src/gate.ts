@@ -2,9 +2,9 @@ import { principalOf } from "./auth/principal.js";
 import { operations } from "./lib/documentation.js";
 import type { Finding } from "./lib/finding.js";
 import { examineGate } from "./health/examination.js";
-import { UnnamedServiceWarning } from "./cache/unnamed-service.js";
+import { UnnamedServiceWarning } from "./cache/warnings.js";
 import { tokenPlaces } from "./response-cache/credentials.js";
-import { openResponseCaches } from "./response-cache/service.js";
+import { openResponseCaches } from "./response-cache/response-cache.js";
 import { IssuerScope } from "./auth/issuer-scope.js";
 import type { AuthenticateOptions, Gate } from "./gate-types.js";
 import type { DenyOptions } from "./http/verdict.js";
@@ -69,7 +69,7 @@ export function createGate<Raw, Middleware extends object>(
   });
   const services = createServices(resolved, { stores, keys, telemetry, now });
   const { cache } = services;
-  const renewals = cache?.cache.renewals;
+  const renewals = cache?.renewals;
   const countedBy = new Set(headersOf(limits));
   const responseCaches = openResponseCaches<Raw>({
     ...{ store: stores.cache, keys, telemetry, logger, renewals, now },

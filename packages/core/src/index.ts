@@ -14,10 +14,16 @@ export type { SecretOption } from "./auth/keys/secret-keys.js";
 export type { LoginAttempt, SucceedOptions } from "./login/attempt.js";
 export type { Logins, UnblockOptions } from "./login/unblock.js";
 export type { CacheCodec, CodecChoice } from "./cache/codec.js";
-export type { FactoryContext } from "./cache/factory-runner.js";
-export type { Cache, CacheSetOptions, GateCache, GetOrSetOptions, RequestCache } from "./cache/cache-types.js";
-export { CacheTimeout } from "./cache/timeout.js";
-export type { PurgePathOptions, Responses } from "./response-cache/purge.js";
+export type {
+  Cache,
+  CacheSetOptions,
+  FactoryContext,
+  GateCache,
+  GetOrSetOptions,
+  RequestCache,
+} from "./cache/cache-types.js";
+export { CacheTimeout } from "./cache/single-flight.js";
+export type { PurgePathOptions, Responses } from "./response-cache/invalidation.js";
 export type { Facts } from "./request/facts.js";
 export { abortOnDisconnect, onResponseEnd } from "./http/response-end.js";
 export type { RateLimitFormat } from "./http/fields.js";

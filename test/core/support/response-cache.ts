@@ -1,5 +1,5 @@
-import { readDirectives } from "../../../packages/core/src/response-cache/directives.js";
-import type { StoredResponse } from "../../../packages/core/src/response-cache/entry.js";
+import { readDirectives } from "../../../packages/core/src/response-cache/cache-control.js";
+import type { StoredResponse } from "../../../packages/core/src/response-cache/stored-response.js";
 import type { FieldReader, Freshness, FreshnessDefaults } from "../../../packages/core/src/response-cache/freshness.js";
 import { freshnessOf } from "../../../packages/core/src/response-cache/freshness.js";
 

@@ -1,18 +1,25 @@
 import type { Identifier } from "../auth/identifying-claim.js";
-import type { CachePolicy } from "./options.js";
 import type { Duration } from "../lib/duration.js";
-import type { FactoryContext } from "./factory-runner.js";
+import type { CachePolicy } from "./options.js";
+
+/** The argument of a factory. */
+export interface FactoryContext<T = unknown> {
+  /** Aborted when no caller waits for the value any more: their requests have ended, or `hardTimeout` is over. */
+  readonly signal: AbortSignal;
+  /** The value that the new one replaces, if there is one. */
+  readonly stale: T | undefined;
+}
 
 export interface CacheSetOptions {
   /** How long the value is fresh. @default the `cache.ttl` of the gate */
   readonly ttl?: Duration | undefined;
-  /** How long it is kept after that; see {@link CachePolicy.grace}. @default the `cache.grace` of the gate */
+  /** How long it is kept after `ttl`; see {@link CachePolicy.grace}. @default the `cache.grace` of the gate */
   readonly grace?: Duration | undefined;
   /** See {@link CachePolicy.jitter}. @default the `cache.jitter` of the gate */
   readonly jitter?: number | undefined;
-  /** By which `deleteByTag` finds it: at most 64. A tag is one for all namespaces, users and tenants. @default none */
+  /** Tags of the entry, 64 at most; `deleteByTag` deletes by them. All namespaces, users and tenants share one set of tags. @default none */
   readonly tags?: readonly string[] | undefined;
-  /** Says that a value made for a signed-in user is for everybody, so that nobody is warned of it. @default false */
+  /** `true`: the value may be shared although the request has a signed-in user, so there is no warning. @default false */
   readonly shared?: boolean | undefined;
 }
 
@@ -21,55 +28,55 @@ export interface GetOrSetOptions extends CacheSetOptions, CachePolicy {
   readonly grace?: Duration | undefined;
   readonly jitter?: number | undefined;
   readonly key: string;
-  /** Make a new value whatever there is, and let no older making overwrite it. @default false */
+  /** Call the factory also if there is a value; a factory call that began before cannot overwrite the result. @default false */
   readonly forceFresh?: boolean | undefined;
-  /** Rejects this call at once when it is aborted. @default none; the end of the request alone aborts the factory's signal */
+  /** Rejects this call at once when it is aborted. It does not abort the factory while other calls wait. @default none */
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * The cache of one request, as `req.cache` or `ctx.cache`. Two reads of one key in one request are one read and see one
- * value; the reads that all requests make in one turn of the event loop are one MGET. Values that are read are frozen and
- * shared by requests, unless `cache.local` is off or makes copies.
+ * The cache of one request, as `req.cache` or `ctx.cache`. A request reads each key once, and sees one value of it. The reads
+ * of all requests in one turn of the event loop are one MGET. Values are frozen and shared by requests, unless `cache.local`
+ * is off or makes copies.
  *
- * While the store is down, reads are misses, writes do nothing, and deletions reject: a lost one is never silent.
+ * While the store is down, reads are misses, writes do nothing, and deletions reject, so that no lost deletion goes unnoticed.
  */
 export interface RequestCache {
-  /** The value, or undefined if there is none that is fresh. */
+  /** The fresh value of a key; undefined without one. */
   get<T>(key: string): Promise<T | undefined>;
   set(key: string, value: unknown, options?: CacheSetOptions): Promise<void>;
-  /** Rejects with a StoreFault if the store could not delete it; this process then treats the entry as gone. */
+  /** Deletes an entry. Rejects with a StoreFault if the store missed it; this process then treats the entry as deleted. */
   delete(key: string): Promise<void>;
   has(key: string): Promise<boolean>;
-  /** The values in the order of the keys, undefined for each that there is none of. */
+  /** The fresh values in the order of the keys; undefined for each key without one. */
   getMany<T>(keys: readonly string[]): Promise<(T | undefined)[]>;
   setMany(entries: Iterable<readonly [key: string, value: unknown]>, options?: CacheSetOptions): Promise<void>;
   /**
-   * The value, or what the factory makes of it, which is then kept. Calls for one key share one factory call, in this process
-   * and in all others. A factory that fails leaves nothing behind; undefined is not kept (but see `negativeTtl`).
-   * Rejects with the factory's error, or a CacheTimeout, if there is no value in its grace.
+   * The value of a key, or the result of the factory, which is then stored. Calls for one key share one call of the factory,
+   * in all processes. An error of the factory is not stored; undefined is stored with `negativeTtl` only. Rejects with the
+   * error of the factory, or with a CacheTimeout, if there is no value in its grace.
    */
   getOrSet<T>(options: GetOrSetOptions, factory: (context: FactoryContext<T>) => T | Promise<T>): Promise<T>;
-  /** Makes every entry with this tag a miss, in all processes, whoever's it is. Rejects like `delete`. */
+  /** Deletes every entry with this tag, in all processes, also those of users and tenants. Rejects like `delete`. */
   deleteByTag(tag: string): Promise<void>;
-  /** Empties this view, with the namespaces within it; of a shared view also what users and tenants have there. Rejects like `delete`. */
+  /** Empties this view and the namespaces within it. A shared view is emptied with its users and tenants. Rejects like `delete`. */
   clear(): Promise<void>;
-  /** A view whose keys meet no other namespace's. Names are letters, digits, `_` and `-`. */
+  /** A view with keys of its own. The name is 1 to 64 letters, digits, `_` and `-`. */
   namespace(name: string): RequestCache;
-  /** A view whose keys meet no other user's and not the shared ones. Throws if nobody is signed in. */
+  /** The view of the signed-in user, with keys of its own. Throws a TypeError if nobody is signed in. */
   forUser(): RequestCache;
-  /** A view for everybody of the user's tenant, by the option `cache.tenantClaim`. Throws if there is none. */
+  /** The view of the user's tenant, by the option `cache.tenantClaim`. Throws a TypeError without a tenant. */
   forTenant(): RequestCache;
 }
 
-/** What every view of the cache can do, in a request or outside. */
+/** The methods of every view of the cache, in a request and outside. */
 export type Cache = Omit<RequestCache, "namespace" | "forUser" | "forTenant">;
 
-/** The cache outside requests, as `gate.cache`: the same entries. */
+/** The cache outside requests, as `gate.cache`. It has the same entries. */
 export interface GateCache extends Cache {
   namespace(name: string): GateCache;
   /** The view of the user with this `auth.principal`. */
   forUser(principal: string): GateCache;
-  /** The view of a tenant, by the name that its tokens have in `cache.tenantClaim`; 42 is "42". */
+  /** The view of a tenant, by the value that its tokens have in `cache.tenantClaim`. The number 42 is the same as "42". */
   forTenant(tenant: Identifier): GateCache;
 }

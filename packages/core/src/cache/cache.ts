@@ -1,16 +1,38 @@
 import type { Identifier } from "../auth/identifying-claim.js";
 import { checkIdentifying } from "../auth/identifying-claim.js";
-import { resolveCachePolicy } from "./options.js";
 import { isList, kindOf, optionError } from "../lib/validate.js";
-import type { CachedEntry } from "./cached-entry.js";
-import type { CacheParts } from "./cache-parts.js";
-import type { FactoryContext } from "./factory-runner.js";
-import { shorten } from "./factory-runner.js";
-import type { GetOrSetRequest } from "./get-or-set.js";
-import type { Region } from "./regions.js";
+import type { Keyspace } from "../store/keyspace.js";
+import type { CacheSetOptions, FactoryContext, GateCache, GetOrSetOptions, RequestCache } from "./cache-types.js";
+import type { Codecs } from "./codec.js";
+import type { CachedEntry } from "./entry.js";
+import { applyJitter } from "./factory-runner.js";
+import type { GetOrSet, GetOrSetRequest } from "./get-or-set.js";
+import type { LocalTier } from "./local-tier.js";
+import type { ResolvedCachePolicy } from "./options.js";
+import { resolveCachePolicy } from "./options.js";
+import type { Region, Regions } from "./regions.js";
 import { sharedScope } from "./regions.js";
 import type { MemoCell, RequestScope } from "./request-scope.js";
-import type { CacheSetOptions, GateCache, GetOrSetOptions, RequestCache } from "./cache-types.js";
+import type { Tiers } from "./tiers.js";
+import type { OversizeWarning, SharedUserWarning } from "./warnings.js";
+
+/** The parts of a cache that its views use. They share one object, since each request makes a view. */
+export interface CacheParts {
+  readonly regions: Regions;
+  /** The tier in this process, which views ask without waiting; undefined where there is none. */
+  readonly local: LocalTier | undefined;
+  readonly tiers: Tiers;
+  readonly getOrSet: GetOrSet;
+  readonly codecs: Codecs;
+  readonly keys: Keyspace;
+  readonly policy: ResolvedCachePolicy;
+  /** UTF-16 units. */
+  readonly maxValueSize: number;
+  readonly sharedUserWarning: SharedUserWarning;
+  readonly oversizeWarning: OversizeWarning;
+  /** The tenant that the token of a request names; undefined without one. Throws a DenialError for a wrong claim. */
+  readonly tenantOf: (request: RequestScope) => string | undefined;
+}
 
 type Factory<T> = (context: FactoryContext<T>) => T | Promise<T>;
 
@@ -18,20 +40,20 @@ const namespaceName = /^[A-Za-z0-9_-]{1,64}$/;
 const absent: MemoCell = { promise: Promise.resolve(undefined), isHit: false };
 
 /**
- * A view of the cache. What memo or process can answer is answered synchronously, at the cost of a promise at most: keep
- * `get` and `getOrSet` free of closures and of `async`.
+ * A view of the cache. A hit in the memo or in process is answered synchronously and costs one promise at most: keep `get`
+ * and `getOrSet` free of closures and of `async`.
  */
 export class CacheView implements RequestCache, GateCache {
-  readonly #service: CacheParts;
+  readonly #parts: CacheParts;
   readonly #request: RequestScope;
   readonly #region: Region;
-  /** What this request remembers of this place; made when it is first asked. */
-  #known: Map<string, MemoCell> | undefined;
+  /** The memo of this region; created at the first read. */
+  #memoCells: Map<string, MemoCell> | undefined;
 
-  constructor(service: CacheParts, request: RequestScope, place: Region) {
-    this.#service = service;
+  constructor(parts: CacheParts, request: RequestScope, region: Region) {
+    this.#parts = parts;
     this.#request = request;
-    this.#region = place;
+    this.#region = region;
   }
 
   get<T>(key: string): Promise<T | undefined> {
@@ -40,8 +62,8 @@ export class CacheView implements RequestCache, GateCache {
       this.#region.statistics.count(cell.isHit === false ? "miss" : "memo");
       return cell.promise as Promise<T | undefined>;
     }
-    const entry = this.#peek(key);
-    return (entry === undefined ? this.#read(key) : this.#answer(key, entry)) as Promise<T | undefined>;
+    const entry = this.#readLocal(key);
+    return (entry === undefined ? this.#readStore(key) : this.#answerFrom(key, entry)) as Promise<T | undefined>;
   }
 
   getOrSet<T>(options: GetOrSetOptions, factory: Factory<T>): Promise<T> {
@@ -52,15 +74,15 @@ export class CacheView implements RequestCache, GateCache {
         this.#region.statistics.count("memo");
         return cell.promise as Promise<T>;
       }
-      const entry = cell === undefined ? this.#peek(key) : undefined;
+      const entry = cell === undefined ? this.#readLocal(key) : undefined;
       if (entry !== undefined) {
-        if (earlyRefresh !== undefined || this.#service.refreshesEarly) {
-          this.#service.getOrSet.refreshEarly(entry, this.#order(options, factory));
+        if (earlyRefresh !== undefined || this.#parts.policy.earlyRefresh !== undefined) {
+          this.#parts.getOrSet.refreshEarly(entry, this.#requestOf(options, factory));
         }
-        return this.#answer(key, entry) as Promise<T>;
+        return this.#answerFrom(key, entry) as Promise<T>;
       }
     }
-    return this.#obtain(options, factory) as Promise<T>;
+    return this.#resolve(options, factory) as Promise<T>;
   }
 
   async set(key: string, value: unknown, options: CacheSetOptions = {}): Promise<void> {
@@ -71,42 +93,42 @@ export class CacheView implements RequestCache, GateCache {
     entries: Iterable<readonly [key: string, value: unknown]>,
     options: CacheSetOptions = {},
   ): Promise<void> {
-    const { ttlMs, graceMs, jitter } = resolveCachePolicy("", options, this.#service.policy);
+    const { ttlMs, graceMs, jitter } = resolveCachePolicy("", options, this.#parts.policy);
     const tags = checkTags(options.tags);
-    const { codecs } = this.#service.cache;
+    const { codecs } = this.#parts;
     const encoded = Array.from(entries, ([key, value]) => {
       checkKey(key);
       const payload = codecs.encode(value);
-      this.#service.checkSize(payload);
+      checkSize(payload, this.#parts.maxValueSize);
       return { key, value, payload };
     });
     for (const { key, value, payload } of encoded) {
-      this.#review(options, key, payload);
+      this.#checkSharing(options, key, payload);
       this.#memo?.set(key, { promise: Promise.resolve(value), isHit: value !== undefined });
     }
     const common = { letter: codecs.letter, graceMs, tags };
-    await this.#service.writer.write(
+    await this.#parts.tiers.write(
       this.#region,
-      encoded.map(({ key, payload }) => ({ ...common, key, payload, freshMs: shorten(ttlMs, jitter) })),
+      encoded.map(({ key, payload }) => ({ ...common, key, payload, freshMs: applyJitter(ttlMs, jitter) })),
     );
   }
 
   async delete(key: string): Promise<void> {
     checkKey(key);
     this.#memo?.set(key, absent);
-    this.#request.making.delete(this.#region.prefix + key);
-    await this.#service.cache.delete(this.#region, key);
+    this.#request.pending.delete(this.#region.prefix + key);
+    await this.#parts.tiers.delete(this.#region, key);
   }
 
   async deleteByTag(tag: string): Promise<void> {
     const [checked = ""] = checkTags([tag]);
-    this.#forget();
-    await this.#service.cache.deleteByTag(checked);
+    this.#clearMemo();
+    await this.#parts.tiers.deleteByTag(checked);
   }
 
   async clear(): Promise<void> {
-    this.#forget();
-    await this.#service.cache.clear(this.#region);
+    this.#clearMemo();
+    await this.#parts.tiers.clear(this.#region);
   }
 
   async has(key: string): Promise<boolean> {
@@ -129,48 +151,48 @@ export class CacheView implements RequestCache, GateCache {
       throw new TypeError("cache.forUser() needs a signed-in user; mount guard() or authenticate() before it");
     if (typeof principal !== "string")
       throw optionError("cache.forUser()", `takes auth.principal, a non-empty string, not ${kindOf(principal)}`);
-    return this.#view(`user:${this.#service.cache.keys.holder(principal, this.#request.issuers)}`, this.#region.path);
+    return this.#view(`user:${this.#parts.keys.holder(principal, this.#request.issuers)}`, this.#region.path);
   }
 
-  forTenant(tenant: Identifier | undefined = this.#service.tenantOf(this.#request)): CacheView {
+  forTenant(tenant: Identifier | undefined = this.#parts.tenantOf(this.#request)): CacheView {
     if (tenant === undefined || tenant === "")
       throw new TypeError("cache.forTenant() needs a signed-in user whose token names a tenant: see cache.tenantClaim");
     const text = checkIdentifying("cache.forTenant()", tenant);
-    return this.#view(`tenant:${this.#service.cache.keys.holder(text, this.#request.issuers)}`, this.#region.path);
+    return this.#view(`tenant:${this.#parts.keys.holder(text, this.#request.issuers)}`, this.#region.path);
   }
 
-  /** Undefined where nothing is remembered. */
+  /** Undefined where the cache has no memo. */
   get #memo(): Map<string, MemoCell> | undefined {
-    return (this.#known ??= this.#request.memoOf(this.#region));
+    return (this.#memoCells ??= this.#request.memoOf(this.#region));
   }
 
   #view(scope: string, path: string): CacheView {
-    return new CacheView(this.#service, this.#request, this.#service.cache.regions.at(scope, path));
+    return new CacheView(this.#parts, this.#request, this.#parts.regions.at(scope, path));
   }
 
-  /** What this process has, if it is fresh. */
-  #peek(key: string): CachedEntry | undefined {
-    const { local } = this.#service.cache;
+  /** A fresh entry in this process. */
+  #readLocal(key: string): CachedEntry | undefined {
+    const { local } = this.#parts;
     if (local === undefined || typeof key !== "string") return undefined;
     const now = performance.now();
     const entry = local.get(this.#region, key, now);
     return entry !== undefined && now < entry.freshUntil ? entry : undefined;
   }
 
-  #answer(key: string, entry: CachedEntry): Promise<unknown> {
+  #answerFrom(key: string, entry: CachedEntry): Promise<unknown> {
     this.#region.statistics.count("local");
     const promise = Promise.resolve(entry.read());
-    // An answer that there is nothing is one too.
+    // A negative entry is a hit, too.
     this.#memo?.set(key, { promise, isHit: true });
     return promise;
   }
 
-  #read(key: string): Promise<unknown> {
+  #readStore(key: string): Promise<unknown> {
     if (!isKey(key)) return Promise.reject(new TypeError(badKey));
     const { statistics } = this.#region;
     const memo = this.#memo;
     let cell: MemoCell | undefined;
-    const promise = this.#service.cache.fetch(this.#region, key).then((entry) => {
+    const promise = this.#parts.tiers.fetch(this.#region, key).then((entry) => {
       const isHit = entry !== undefined && performance.now() < entry.freshUntil;
       statistics.count(isHit ? "store" : "miss");
       if (cell !== undefined) cell.isHit = isHit;
@@ -183,62 +205,67 @@ export class CacheView implements RequestCache, GateCache {
     return promise;
   }
 
-  async #obtain<T>(options: GetOrSetOptions, factory: Factory<T>): Promise<unknown> {
+  async #resolve<T>(options: GetOrSetOptions, factory: Factory<T>): Promise<unknown> {
     checkKey(options.key);
-    const order = this.#order(options, factory);
-    const { making } = this.#request;
-    const name = this.#region.prefix + order.key;
-    const underWay = order.force ? undefined : making.get(name);
-    if (underWay !== undefined) return underWay;
-    const obtaining = this.#readOrObtain(order).finally(() => {
-      if (making.get(name) === obtaining) making.delete(name);
+    const request = this.#requestOf(options, factory);
+    const { pending } = this.#request;
+    const name = this.#region.prefix + request.key;
+    const pendingCall = request.force ? undefined : pending.get(name);
+    if (pendingCall !== undefined) return pendingCall;
+    const call = this.#resolveOnce(request).finally(() => {
+      if (pending.get(name) === call) pending.delete(name);
     });
-    // Outside requests each call is one of its own, and only their making is shared.
-    if (this.#memo !== undefined) making.set(name, obtaining);
-    return obtaining;
+    // Outside requests calls share only the run of the factory.
+    if (this.#memo !== undefined) pending.set(name, call);
+    return call;
   }
 
-  async #readOrObtain(order: GetOrSetRequest): Promise<unknown> {
-    const { key, force, policy } = order;
+  async #resolveOnce(request: GetOrSetRequest): Promise<unknown> {
+    const { key, force, policy } = request;
     const before = this.#memo?.get(key);
     if (!force && before !== undefined && before.isHit === undefined) await before.promise;
     if (!force && before?.isHit === true) return before.promise;
-    // A read that found nothing has not looked for what is in its grace.
+    // A read that was a miss has not looked for an entry in its grace.
     const isMissing = before?.isHit === false && policy.graceMs === 0;
-    const value = await this.#service.getOrSet.obtain(order, isMissing);
-    // What this request wrote or deleted meanwhile is newer.
+    const value = await this.#parts.getOrSet.resolve(request, isMissing);
+    // A write or a deletion by this request meanwhile is newer.
     if (value !== undefined && this.#memo?.get(key) === before)
       this.#memo?.set(key, { promise: Promise.resolve(value), isHit: true });
     return value;
   }
 
-  #order<T>(options: GetOrSetOptions, factory: Factory<T>): GetOrSetRequest {
+  #requestOf<T>(options: GetOrSetOptions, factory: Factory<T>): GetOrSetRequest {
     const { key, forceFresh = false, signal } = options;
     return {
-      place: this.#region,
+      region: this.#region,
       key,
       tags: checkTags(options.tags),
-      policy: resolveCachePolicy("", options, this.#service.policy),
+      policy: resolveCachePolicy("", options, this.#parts.policy),
       factory: factory as (context: FactoryContext) => unknown,
       force: forceFresh,
-      request: this.#request.signal,
+      requestSignal: this.#request.signal,
       signal,
-      review: (payload) => this.#review(options, key, payload),
-      tooLarge: (size) => this.#service.warnOfSize(this.#region, size),
+      checkPayload: (payload) => this.#checkSharing(options, key, payload),
+      onTooLarge: (size) => this.#parts.oversizeWarning.warn(this.#region.statistics.namespace, size),
     };
   }
 
-  #review({ shared }: CacheSetOptions, key: string, payload: string): void {
-    const { warning } = this.#service;
+  #checkSharing({ shared }: CacheSetOptions, key: string, payload: string): void {
+    const { sharedUserWarning: warning } = this.#parts;
     if (warning.isSilent || shared === true || this.#region.scope !== sharedScope) return;
     const auth = this.#request.auth;
-    if (auth !== undefined) warning.review(auth, this.#region.path, key, payload);
+    if (auth !== undefined) warning.check(auth, this.#region.path, key, payload);
   }
 
-  /** Everything this request remembers may be gone. */
-  #forget(): void {
-    this.#request.forget();
+  #clearMemo(): void {
+    this.#request.clear();
   }
+}
+
+function checkSize(payload: string, maxValueSize: number): void {
+  if (payload.length <= maxValueSize) return;
+  const message = `a cached value of ${payload.length} UTF-16 units is larger than cache.maxValueSize, ${maxValueSize}`;
+  throw Object.assign(new RangeError(message), { code: "cache_value_too_large" });
 }
 
 const badKey = "a cache key is a non-empty string";
@@ -256,7 +283,7 @@ const maxTags = 64;
 
 function checkTags(tags: readonly string[] | undefined): readonly string[] {
   if (tags === undefined) return noTags;
-  const isGood = isList(tags) && tags.length <= maxTags && tags.every((tag) => typeof tag === "string" && tag !== "");
-  if (!isGood) throw new TypeError(`tags are a list of at most ${maxTags} non-empty strings`);
+  const isValid = isList(tags) && tags.length <= maxTags && tags.every((tag) => typeof tag === "string" && tag !== "");
+  if (!isValid) throw new TypeError(`tags are a list of at most ${maxTags} non-empty strings`);
   return tags.length < 2 ? tags : [...new Set(tags)];
 }

@@ -1,21 +1,21 @@
 import { parse, stringify } from "devalue";
 
-/** A codec of your own: two functions. `decode` may throw; what it cannot read is a miss. */
+/** A codec of your own: two functions. `decode` may throw or return undefined; the entry is then a miss. */
 export interface CacheCodec {
   encode(value: unknown): string;
   decode(text: string): unknown;
 }
 
 /**
- * How values become text. `"json"`: what JSON can say. `"structured"`: also Date, Map, Set, BigInt, typed arrays, undefined
- * members, NaN, and cycles, by devalue.
+ * How values become text. `"json"`: values that JSON can express. `"structured"`: also Date, Map, Set, BigInt, typed arrays,
+ * undefined members, NaN, and cycles, by devalue.
  */
 export type CodecChoice = "json" | "structured" | CacheCodec;
 
-/** Of the codec whose values are trees without anything that cannot be frozen. */
+/** The letter of the JSON codec. Its values are trees, and each part of them can be frozen. */
 export const jsonLetter = "j";
 
-/** One letter before each value says which codec wrote it, so that releases with different codecs read each other. */
+/** The codecs. A letter before each value names its codec, so that releases with different codecs read each other. */
 export class Codecs {
   readonly letter: string;
   readonly #codecs: ReadonlyMap<string, CacheCodec>;
@@ -29,7 +29,7 @@ export class Codecs {
     this.#encode = (value) => codec.encode(value);
   }
 
-  /** A TypeError for what this codec cannot say. */
+  /** Throws a TypeError for a value that the codec cannot express. */
   encode(value: unknown): string {
     let text: unknown;
     try {
@@ -38,13 +38,17 @@ export class Codecs {
       text = undefined;
     }
     if (typeof text !== "string") {
-      const what = { j: "something JSON can say", s: "data without functions", c: "something the codec can say" };
-      throw new TypeError(`a cached value must be ${what[this.letter as "j"]}`);
+      const allowed = {
+        j: "a value that JSON can express",
+        s: "data without functions",
+        c: "a value that the codec can encode",
+      };
+      throw new TypeError(`a cached value must be ${allowed[this.letter as "j"]}`);
     }
     return text;
   }
 
-  /** Undefined for what cannot be read. */
+  /** Undefined for text that the codec cannot read. */
   decode(letter: string, text: string): unknown {
     try {
       return this.#codecs.get(letter)?.decode(text);

@@ -1,194 +1,215 @@
 import { randomBytes } from "node:crypto";
-import type { ResolvedCachePolicy } from "./options.js";
-import type { Lease, Settlement } from "../store/ports/cache.js";
+import type { CacheStore, Lease, Settlement } from "../store/ports/cache.js";
 import { StoreFault } from "../store/ports/decisions.js";
-import type { CachedEntry } from "./cached-entry.js";
-import type { JoinedRun } from "./joined-run.js";
-import { unchanged } from "./generation.js";
-import type { TieredCache } from "./tiers.js";
-import type { LeaseReleases } from "./lease-releases.js";
+import type { FactoryContext } from "./cache-types.js";
+import type { Codecs } from "./codec.js";
+import type { Entries, NewEntry } from "./entries.js";
+import type { CachedEntry } from "./entry.js";
+import type { EntryGenerations, Generations } from "./generations.js";
+import { snapshotOf, unchanged } from "./generations.js";
+import type { Leases, LeaseWaiters } from "./leases.js";
+import type { ResolvedCachePolicy } from "./options.js";
 import type { Region } from "./regions.js";
-import type { NewEntry, EntryGenerations, Writer } from "./writer.js";
+import type { SingleFlight } from "./single-flight.js";
+import type { Tiers } from "./tiers.js";
 
-/** What a factory is told. */
-export interface FactoryContext<T = unknown> {
-  /** Aborted when nobody waits for the value any more: their requests have ended, or `hardTimeout` has. */
-  readonly signal: AbortSignal;
-  /** The value to be replaced, if there is one. */
-  readonly stale: T | undefined;
-}
-
-/** A value to be made. */
+/** A call of a factory, and the rules for its result. */
 export interface FactoryRun {
-  readonly place: Region;
+  readonly region: Region;
   readonly key: string;
   readonly tags: readonly string[];
   readonly policy: ResolvedCachePolicy;
   readonly factory: (context: FactoryContext) => unknown;
-  /** Take over from whoever makes it, and take no value that is there. */
+  /** Take the lease from another process, and ignore the stored value. */
   readonly force: boolean;
-  /** What there is already. */
+  /** The entry that the result replaces. */
   readonly stale: CachedEntry | undefined;
-  /** Told of what is about to be kept. */
-  readonly review: (payload: string) => void;
-  /** Told that a value is too large to be kept. */
-  readonly tooLarge: (size: number) => void;
+  /** Called with the encoded value before it is stored. */
+  readonly checkPayload: (payload: string) => void;
+  /** Called when the encoded value is too large to be stored. */
+  readonly onTooLarge: (size: number) => void;
 }
 
-/** What came of it: for who made it the value itself, for all others the entry. */
+/** The result of a run. The caller that started it gets the value itself; others read the entry. */
 export interface FactoryResult {
   readonly value: unknown;
   readonly entry: CachedEntry | undefined;
 }
 
-/** Undefined if another process is at it, and nobody here waits for it. */
-export type FactoryFlight = JoinedRun<FactoryResult | undefined>;
+/** Resolves to undefined if another process makes the value, and no caller in this process waits for it. */
+export type FactoryFlight = SingleFlight<FactoryResult | undefined>;
 
-interface HeldLease {
+/** The reply to a request for the lease. */
+interface LeaseReply {
+  /** 0: this process holds the lease. */
   readonly waitMs: number;
-  /** What is stored there now. */
+  /** The stored entry. */
   readonly text: string | undefined;
-  readonly stamps: EntryGenerations;
+  readonly generations: EntryGenerations;
   readonly storeKey: string;
   readonly owner: string;
   readonly askedAt: number;
 }
 
-/** A lease lasts for as long as its owner lives, and is not much longer than that. */
+/** The owner extends its lease while it lives. After its death the others wait for this time at most. */
 const leaseMs = 3000;
 
+export interface FactoryRunnerOptions {
+  readonly store: CacheStore;
+  readonly tiers: Tiers;
+  readonly entries: Entries;
+  readonly generations: Generations;
+  readonly leases: Leases;
+  readonly waiters: LeaseWaiters;
+  readonly codecs: Codecs;
+  /** UTF-16 units. */
+  readonly maxValueSize: number;
+}
+
 /**
- * Makes values: one process at a time makes one, by a lease in the store; the others wait until they are told that it is
- * there, and look at the lease again every moment, since news may be lost. An owner that dies is replaced when its lease runs
- * out, one that fails at once. Whoever finds the store away makes the value alone.
+ * Runs a factory once for all processes: the process that holds the lease in the store runs it. The others wait for an event
+ * that the value is stored, and ask for the lease again from time to time, since events may be lost. A process that fails is
+ * replaced at once; a process that dies, when its lease expires. While the store is down, each process runs the factory.
  */
 export class FactoryRunner {
-  readonly #cache: TieredCache;
-  readonly #writer: Writer;
-  readonly #releases: LeaseReleases;
+  readonly #store: CacheStore;
+  readonly #tiers: Tiers;
+  readonly #entries: Entries;
+  readonly #generations: Generations;
+  readonly #leases: Leases;
+  readonly #waiters: LeaseWaiters;
+  readonly #codecs: Codecs;
+  readonly #maxValueSize: number;
 
-  constructor(cache: TieredCache, writer: Writer) {
-    this.#cache = cache;
-    this.#writer = writer;
-    this.#releases = cache.releases;
+  constructor({ store, tiers, entries, generations, leases, waiters, codecs, maxValueSize }: FactoryRunnerOptions) {
+    this.#store = store;
+    this.#tiers = tiers;
+    this.#entries = entries;
+    this.#generations = generations;
+    this.#leases = leases;
+    this.#waiters = waiters;
+    this.#codecs = codecs;
+    this.#maxValueSize = maxValueSize;
   }
 
-  async make(job: FactoryRun, flight: FactoryFlight): Promise<FactoryResult | undefined> {
-    const { place, key, tags, stale } = job;
-    const storeKey = this.#cache.storeKey(place, key);
+  async run(run: FactoryRun, flight: FactoryFlight): Promise<FactoryResult | undefined> {
+    const { region, key, tags, stale } = run;
+    const storeKey = this.#tiers.storeKey(region, key);
     for (;;) {
-      const waiter = this.#cache.waiting.register(storeKey);
+      const waiter = this.#waiters.register(storeKey);
       try {
-        const lease = await this.#lease(job, storeKey);
-        if (lease === undefined) return await this.#makeAlone(job, flight);
-        if (lease.waitMs === 0) return await this.#makeForAll(job, flight, lease);
-        if (flight.background) return undefined;
+        const lease = await this.#requestLease(run, storeKey);
+        if (lease === undefined) return await this.#runWithoutLease(run, flight);
+        if (lease.waitMs === 0) return await this.#runWithLease(run, flight, lease);
+        if (flight.isBackground) return undefined;
         const end = await waiter.wait(lease.waitMs, flight.signal);
         flight.signal.throwIfAborted();
         if (end === "nothing") return { value: undefined, entry: undefined };
-        if (end === "unkept") return await this.#makeAlone(job, flight);
-        // The lease comes with what is stored.
+        if (end === "unkept") return await this.#runWithoutLease(run, flight);
+        // The reply to the next request for the lease has the stored entry.
         if (end === "time") continue;
       } finally {
         waiter.cancel();
       }
-      const entry = await this.#cache.fetch(place, key, tags);
+      const entry = await this.#tiers.fetch(region, key, tags);
       if (entry !== undefined && isNewValue(entry, stale)) return { value: entry.read(), entry };
     }
   }
 
   /** Undefined while the store is down. */
-  async #lease({ place, tags, policy, force }: FactoryRun, storeKey: string): Promise<HeldLease | undefined> {
-    const { store } = this.#cache;
+  async #requestLease({ region, tags, policy, force }: FactoryRun, storeKey: string): Promise<LeaseReply | undefined> {
     const owner = randomBytes(12).toString("base64url");
     const askedAt = performance.now();
     try {
-      const leasing = store.lease(storeKey, owner, leaseMs, force);
-      // Before the factory reads anything: what it reads may change from now on.
-      const stamping = this.#writer.stamps(place, tags, policy.ttlMs + policy.graceMs);
-      const [leased, stamped] = await Promise.allSettled([leasing, stamping]);
-      const isUseless = leased.status === "rejected" || stamped.status === "rejected";
-      if (isUseless && mayHold(leased)) this.#releases.giveBack(storeKey, owner);
-      const [{ waitMs, value }, stamps] = await Promise.all([leasing, stamping]);
-      return { waitMs, text: value, stamps, storeKey, owner, askedAt };
+      const leasing = this.#store.lease(storeKey, owner, leaseMs, force);
+      // Generations are read before the factory reads its data, which may change from now on.
+      const ensuring = this.#generations.ensure(
+        this.#entries.generationsOf(region, tags),
+        policy.ttlMs + policy.graceMs,
+      );
+      const [leased, ensured] = await Promise.allSettled([leasing, ensuring]);
+      const isUseless = leased.status === "rejected" || ensured.status === "rejected";
+      if (isUseless && mayHold(leased)) this.#leases.giveBack(storeKey, owner);
+      const [{ waitMs, value }, generations] = await Promise.all([leasing, ensuring]);
+      return { waitMs, text: value, generations, storeKey, owner, askedAt };
     } catch (error) {
-      return this.#cache.reportMiss(error);
+      return this.#tiers.reportFault(error);
     }
   }
 
-  async #makeForAll(job: FactoryRun, flight: FactoryFlight, lease: HeldLease): Promise<FactoryResult> {
-    const { place, key, force, stale } = job;
-    const { storeKey, owner, stamps, askedAt } = lease;
-    const { store } = this.#cache;
-    let settled: Promise<boolean> | undefined;
-    const settle = (settlement: Settlement): Promise<boolean> =>
-      (settled ??= store.settle(storeKey, owner, settlement).catch((error: unknown) => {
-        this.#releases.giveBack(storeKey, owner);
-        this.#cache.reportMiss(error);
+  async #runWithLease(run: FactoryRun, flight: FactoryFlight, lease: LeaseReply): Promise<FactoryResult> {
+    const { region, key, force, stale } = run;
+    const { storeKey, owner, generations, askedAt } = lease;
+    let ending: Promise<boolean> | undefined;
+    const endLease = (settlement: Settlement): Promise<boolean> =>
+      (ending ??= this.#store.settle(storeKey, owner, settlement).catch((error: unknown) => {
+        this.#leases.giveBack(storeKey, owner);
+        this.#tiers.reportFault(error);
         return false;
       }));
-    const fail = (): void => void settle({ outcome: "failed" });
-    const heart = setInterval(() => void store.extend(storeKey, owner, leaseMs).catch(() => undefined), leaseMs / 3);
-    heart.unref();
-    const forget = this.#cache.leases.add({ key: storeKey, owner });
-    const missed = this.#cache.tombstone(storeKey);
-    const mark = this.#cache.watch(storeKey);
-    /** At its end, and when it is given up: a factory may never settle. */
+    const fail = (): void => void endLease({ outcome: "failed" });
+    const heartbeat = setInterval(
+      () => void this.#store.extend(storeKey, owner, leaseMs).catch(() => undefined),
+      leaseMs / 3,
+    );
+    heartbeat.unref();
+    const forget = this.#leases.hold({ key: storeKey, owner });
+    const tombstone = this.#tiers.tombstone(storeKey);
+    const ticket = this.#tiers.issueTicket(storeKey);
+    // Called at the end of the run, or when the run is aborted: the promise of a factory may never resolve.
     const release = (): void => {
-      clearInterval(heart);
+      clearInterval(heartbeat);
       forget();
-      this.#cache.unwatch(mark);
+      this.#tiers.closeTicket(ticket);
       fail();
     };
     flight.signal.addEventListener("abort", release, { once: true });
     try {
-      if (!force && missed === undefined) {
-        const there = await Promise.resolve(this.#cache.entries.interpret(place, lease.text, askedAt)).catch(
-          () => undefined,
-        );
-        if (there !== undefined && isNewValue(there, stale)) return { value: there.read(), entry: there };
+      if (!force && tombstone === undefined) {
+        const existing = await Promise.resolve(this.#entries.read(region, lease.text, askedAt)).catch(() => undefined);
+        if (existing !== undefined && isNewValue(existing, stale)) return { value: existing.read(), entry: existing };
       }
-      const value = await this.#call(job, flight);
-      const fresh = this.#encode(job, value);
-      if (fresh === undefined) {
-        // Of those who wait, some may have asked after an invalidation that this making did not see: they make it anew.
-        const isNothing = value === undefined && mark.fit && unchanged(stamps.generations, stamps.epochs);
-        await settle({ outcome: isNothing ? "nothing" : value === undefined ? "failed" : "unkept" });
+      const value = await this.#callFactory(run, flight);
+      const encoded = this.#encode(run, value);
+      if (encoded === undefined) {
+        // A waiting caller may have come after an invalidation that this run did not see: it needs a run of its own.
+        const isNothing =
+          value === undefined && ticket.isCurrent && unchanged(generations.generations, generations.versions);
+        await endLease({ outcome: isNothing ? "nothing" : value === undefined ? "failed" : "unkept" });
         return { value, entry: undefined };
       }
-      const composed = this.#writer.compose(place, fresh, stamps.values);
-      const kept = await settle({ outcome: "filled", value: composed.text, ttlMs: composed.ttlMs });
-      if (kept) this.#cache.bury(storeKey, missed);
-      // A value whose lease was lost is older than what is there by now.
-      return { value, entry: this.#writer.keep(place, key, composed, stamps, askedAt, kept && mark.fit) };
+      const composed = this.#entries.compose(region, encoded, generations.values);
+      const kept = await endLease({ outcome: "filled", value: composed.text, ttlMs: composed.ttlMs });
+      if (kept) this.#tiers.clearTombstone(storeKey, tombstone);
+      // Where the lease was lost, the store has a newer value.
+      return { value, entry: this.#tiers.admit(region, key, composed, generations, askedAt, kept && ticket.isCurrent) };
     } finally {
       flight.signal.removeEventListener("abort", release);
       release();
     }
   }
 
-  /** Without a lease: the value is kept in process for as long as one is without proof. */
-  async #makeAlone(job: FactoryRun, flight: FactoryFlight): Promise<FactoryResult> {
-    const { place, key, tags } = job;
+  /** The local tier keeps the value for `local.ttl`: the store cannot report changes of it. */
+  async #runWithoutLease(run: FactoryRun, flight: FactoryFlight): Promise<FactoryResult> {
+    const { region, key, tags } = run;
     const askedAt = performance.now();
-    const generations = this.#cache.entries.generationsOf(place, tags);
-    const stand = { generations, epochs: generations.map(({ epoch }) => epoch) };
-    const mark = this.#cache.watch(this.#cache.storeKey(place, key));
-    const release = (): void => this.#cache.unwatch(mark);
+    const snapshot = snapshotOf(this.#entries.generationsOf(region, tags));
+    const ticket = this.#tiers.issueTicket(this.#tiers.storeKey(region, key));
+    const release = (): void => this.#tiers.closeTicket(ticket);
     flight.signal.addEventListener("abort", release, { once: true });
     try {
-      const value = await this.#call(job, flight);
-      const fresh = this.#encode(job, value);
-      if (fresh === undefined) return { value, entry: undefined };
-      const composed = this.#writer.compose(place, fresh, []);
-      return { value, entry: this.#writer.keep(place, key, composed, stand, askedAt, mark.fit) };
+      const value = await this.#callFactory(run, flight);
+      const encoded = this.#encode(run, value);
+      if (encoded === undefined) return { value, entry: undefined };
+      const composed = this.#entries.compose(region, encoded, []);
+      return { value, entry: this.#tiers.admit(region, key, composed, snapshot, askedAt, ticket.isCurrent) };
     } finally {
       flight.signal.removeEventListener("abort", release);
       release();
     }
   }
 
-  async #call({ place, factory, stale }: FactoryRun, { signal }: FactoryFlight): Promise<unknown> {
+  async #callFactory({ region, factory, stale }: FactoryRun, { signal }: FactoryFlight): Promise<unknown> {
     signal.throwIfAborted();
     const since = performance.now();
     let failed = true;
@@ -198,42 +219,41 @@ export class FactoryRunner {
       failed = false;
       return value;
     } finally {
-      place.statistics.factoryEnded(performance.now() - since, failed);
+      region.statistics.factoryEnded(performance.now() - since, failed);
     }
   }
 
-  /** Undefined for what is not kept. */
-  #encode({ key, tags, policy, review, tooLarge }: FactoryRun, value: unknown): NewEntry | undefined {
+  /** Undefined for a value that is not stored. */
+  #encode({ key, tags, policy, checkPayload, onTooLarge }: FactoryRun, value: unknown): NewEntry | undefined {
     const { ttlMs, graceMs, jitter, negativeTtlMs } = policy;
     const isNothing = value === undefined || value === null;
     if (value === undefined && negativeTtlMs === undefined) return undefined;
-    const lives = isNothing && negativeTtlMs !== undefined ? negativeTtlMs : ttlMs;
-    const common = { key, tags, freshMs: shorten(lives, jitter), graceMs: isNothing ? 0 : graceMs };
+    const ttl = isNothing && negativeTtlMs !== undefined ? negativeTtlMs : ttlMs;
+    const common = { key, tags, freshMs: applyJitter(ttl, jitter), graceMs: isNothing ? 0 : graceMs };
     if (value === undefined) return { ...common, letter: "0", payload: "" };
-    const { codecs, options } = this.#cache;
-    const payload = codecs.encode(value);
-    if (payload.length > options.maxValueSize) {
-      tooLarge(payload.length);
+    const payload = this.#codecs.encode(value);
+    if (payload.length > this.#maxValueSize) {
+      onTooLarge(payload.length);
       return undefined;
     }
-    review(payload);
-    return { ...common, letter: codecs.letter, payload };
+    checkPayload(payload);
+    return { ...common, letter: this.#codecs.letter, payload };
   }
 }
 
-/** By up to a part of it, at random. */
-export function shorten(ms: number, jitter: number): number {
+/** Shortens a time at random, by the part `jitter` of it at most. */
+export function applyJitter(ms: number, jitter: number): number {
   return jitter === 0 ? ms : Math.max(1, ms * (1 - Math.random() * jitter));
 }
 
-/** May the lease have been got? Its answer may be lost, unless it was never asked for. */
+/** True if this process may hold the lease: the reply may be lost, unless the request was never sent. */
 function mayHold(leased: PromiseSettledResult<Lease>): boolean {
   if (leased.status === "fulfilled") return leased.value.waitMs === 0;
   const error: unknown = leased.reason;
   return !(error instanceof StoreFault && (error.kind === "open" || error.kind === "overloaded"));
 }
 
-/** Is it fresh, and another one than what there was? */
+/** True for a fresh entry that is newer than the stale one. */
 function isNewValue(entry: CachedEntry, stale: CachedEntry | undefined): boolean {
   return performance.now() < entry.freshUntil && (stale === undefined || entry.createdAt > stale.createdAt);
 }

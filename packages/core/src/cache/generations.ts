@@ -1,13 +1,71 @@
-import type { Generation } from "./generation.js";
 import { LRUCache } from "lru-cache";
 import type { CacheStore, CacheSignals } from "../store/ports/cache.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import { Invalidations, allOf } from "./invalidations.js";
-import type { Region } from "./regions.js";
+import { allOf, Invalidations } from "./invalidations.js";
 
-/** Outlives what is stamped with it, or that is a miss too early. */
-const leastTtlMs = 30 * 86_400_000;
+/** Random text that the entries of a namespace, a view or a tag carry. A new value makes these entries misses. */
+export interface Generation {
+  readonly key: string;
+  value: string | undefined;
+  /** The value lives in the store until this time at least; by the monotonic clock of this process. */
+  livesUntil: number;
+  /** Grows whenever the value may have changed. An entry in process remembers the version it was read with. */
+  version: number;
+  /** This object does not learn of changes any more: look the generation up again. */
+  isEvicted: boolean;
+}
+
+/** Generations, with the version that each had when the snapshot was taken. */
+export interface GenerationSnapshot {
+  readonly generations: readonly Generation[];
+  readonly versions: readonly number[];
+}
+
+/** Generations that were read from the store, with the versions they had before the read. */
+export interface GenerationsRead extends GenerationSnapshot {
+  readonly values: readonly (string | undefined)[];
+}
+
+/** Generations for a new entry: each has a value. */
+export interface EntryGenerations extends GenerationSnapshot {
+  readonly values: readonly string[];
+}
+
+/** The generations of a cache region. */
+export interface RegionGenerations {
+  /** Keys in the store, outermost namespace first. A new value of the last one empties this region only. */
+  readonly generationKeys: readonly string[];
+  /** The generations as they were last looked up. */
+  knownGenerations: readonly Generation[];
+  lookedUpAt: number;
+}
+
+/** True while no generation has changed since the versions were taken. */
+export function unchanged(generations: readonly Generation[], versions: readonly number[]): boolean {
+  for (let index = 0; index < versions.length; index += 1) {
+    if (generations[index]?.version !== versions[index]) return false;
+  }
+  return true;
+}
+
+export function keyOf({ key }: Generation): string {
+  return key;
+}
+
+export function versionOf({ version }: Generation): number {
+  return version;
+}
+
+export function snapshotOf(generations: readonly Generation[]): GenerationSnapshot {
+  return { generations, versions: generations.map(versionOf) };
+}
+
+const noGenerations: readonly Generation[] = [];
+export const noGenerationsRead: GenerationsRead = { generations: noGenerations, versions: [], values: [] };
+
+/** A generation lives longer than the entries that carry it. Where it does not, they are misses too early. */
+const minTtlMs = 30 * 86_400_000;
 
 export interface RenewalsOptions {
   readonly store: CacheStore;
@@ -16,137 +74,181 @@ export interface RenewalsOptions {
 }
 
 /**
- * Renewals of generations on their way into the store: one for all who go by them. The last ones are made again when the
- * store was away, since it may be another one by then, which has what they ended.
+ * Renewals of generations on their way into the store. All parts of a gate that rely on generations share them. Recent
+ * renewals are repeated when the store returns: it may be another store by then, with entries that they ended.
  */
 export function openRenewals({ store, ...rest }: RenewalsOptions): Invalidations {
   const renewals = new Invalidations({ ...rest, apply: (key) => store.renewGenerations([key]) });
-  store.onReturn(() => renewals.repeatRecent());
+  store.onReturn(() => renewals.reapplyRecent());
   return renewals;
 }
 
-/** How often those of a place are looked up, which shows that they are in use. */
-const lookUpMs = 100;
+/** A region looks its generations up this often, which keeps them in the LRU cache. */
+const lookUpIntervalMs = 100;
 
 export interface GenerationsOptions {
   readonly store: CacheStore;
   readonly signals: CacheSignals;
   readonly renewals: Invalidations;
-  /** For how long unheard changes are put up with. */
-  readonly boundMs: number;
+  /** A change may stay unnoticed for this time. */
+  readonly maxStalenessMs: number;
 }
 
 /**
- * Generations as they are known here (decisions 30). They are few and change seldom, so they are kept in process, and Redis
- * tells of their changes; while it does not prove that it would, they are read along with the values.
+ * The generations that this process knows. They are few and change seldom, so the process keeps them, and Redis reports
+ * their changes. While Redis does not prove that it reports changes, they are read along with the values.
  */
 export class Generations {
   readonly #store: CacheStore;
   readonly #signals: CacheSignals;
-  #tracked = false;
-  readonly #boundMs: number;
+  #isTracked = false;
+  readonly #maxStalenessMs: number;
   readonly #renewals: Invalidations;
-  /** Entries that remember one that is dropped would not hear of its changes any more. */
-  readonly #known = new LRUCache<string, Generation>({ max: 10_000, dispose: drop });
+  /** Entries that remember an evicted generation would not learn of its changes, so eviction ends them. */
+  readonly #known = new LRUCache<string, Generation>({ max: 10_000, dispose: evict });
 
-  constructor({ store, signals, renewals, boundMs }: GenerationsOptions) {
+  constructor({ store, signals, renewals, maxStalenessMs }: GenerationsOptions) {
     this.#store = store;
     this.#signals = signals;
-    this.#boundMs = boundMs;
+    this.#maxStalenessMs = maxStalenessMs;
     this.#renewals = renewals;
     renewals.listen({ changed: (key) => this.#invalidate(key) });
   }
 
-  /** Hears of changes of all keys that begin so. Without, every read asks. */
-  listen(prefix: string): void {
-    this.#tracked = true;
+  /** Subscribes to changes of all keys with this prefix. Without it every read asks the store. */
+  track(prefix: string): void {
+    this.#isTracked = true;
     this.#signals.track({ prefix, invalidate: (key) => this.#invalidate(key), flush: () => this.#flush() });
   }
 
-  /** Of a place, as it looked them up a moment ago. */
-  of(place: Region): readonly Generation[] {
+  /** The generations of a region. It looks them up again after a short time. */
+  ofRegion(region: RegionGenerations): readonly Generation[] {
     const now = performance.now();
-    const known = place.stand;
-    if (now - place.lookedUpAt < lookUpMs && !known.some(({ dropped }) => dropped)) return known;
-    place.lookedUpAt = now;
-    place.stand = place.generations.map((key) => this.named(key));
-    return place.stand;
+    const known = region.knownGenerations;
+    if (now - region.lookedUpAt < lookUpIntervalMs && !known.some(({ isEvicted }) => isEvicted)) return known;
+    region.lookedUpAt = now;
+    region.knownGenerations = region.generationKeys.map((key) => this.get(key));
+    return region.knownGenerations;
   }
 
-  named(key: string): Generation {
+  get(key: string): Generation {
     const known = this.#known.get(key);
     if (known !== undefined) return known;
-    const made: Generation = { key, value: undefined, lastsUntil: 0, epoch: 0, dropped: false };
-    this.#known.set(key, made);
-    return made;
+    const created: Generation = { key, value: undefined, livesUntil: 0, version: 0, isEvicted: false };
+    this.#known.set(key, created);
+    return created;
   }
 
-  /** Need the store not be asked for its value? */
+  /** False if the store must be asked for the value. */
   isKnown({ value }: Generation): boolean {
-    return value !== undefined && this.#tracked && this.#signals.isAlive(this.#boundMs);
+    return value !== undefined && this.#isTracked && this.#signals.isAlive(this.#maxStalenessMs);
   }
 
-  /** Is what is stored under it gone for this process? */
-  isMissed({ key }: Generation): boolean {
+  /** True while the store lacks a renewal: for this process every entry of the generation is gone. */
+  isRenewalPending({ key }: Generation): boolean {
     return this.#renewals.isPending(key);
   }
 
+  /** The generations that the store must be asked for. Mostly these are none or all; then no list is made. */
+  unknownOf(all: readonly Generation[], read: readonly Generation[] = noGenerations): readonly Generation[] {
+    let count = 0;
+    for (const generation of all) if (this.#isUnknown(generation, read)) count += 1;
+    if (count === 0) return noGenerations;
+    return count === all.length ? all : all.filter((generation) => this.#isUnknown(generation, read));
+  }
+
+  #isUnknown(generation: Generation, read: readonly Generation[]): boolean {
+    return !read.includes(generation) && !this.isKnown(generation);
+  }
+
+  /** Asks the store for generations. The result has those that were read before, too. */
+  async read(unknown: readonly Generation[], before: GenerationsRead): Promise<GenerationsRead> {
+    const asked = unknown.map(versionOf);
+    const values = await this.#store.getMany(unknown.map(keyOf));
+    const { versions } = this.learn(unknown, asked, values);
+    return {
+      generations: [...before.generations, ...unknown],
+      versions: [...before.versions, ...versions],
+      values: [...before.values, ...values],
+    };
+  }
+
+  /** Takes values from the store, for generations that had these versions before the read. */
+  learn(
+    generations: readonly Generation[],
+    versions: readonly number[],
+    values: GenerationsRead["values"],
+  ): GenerationsRead {
+    const learned = generations.map((generation, index) =>
+      this.#update(generation, values[index], versions[index] ?? -1),
+    );
+    return { generations, versions: learned, values };
+  }
+
   /**
-   * Takes in what the store said, unless something has changed since `epoch`. Returns the epoch of what was said: one that
-   * is over, if something has.
+   * Takes a value from the store, unless the generation has changed since `version`. Returns the version that belongs to the
+   * value: an old one, if the generation has changed.
    */
-  learn(generation: Generation, value: string | undefined, epoch: number): number {
-    if (generation.epoch !== epoch) return epoch;
-    if (generation.value === value) return epoch;
-    if (generation.value !== undefined) generation.epoch += 1;
+  #update(generation: Generation, value: string | undefined, version: number): number {
+    if (generation.version !== version) return version;
+    if (generation.value === value) return version;
+    if (generation.value !== undefined) generation.version += 1;
     generation.value = value;
-    // It may be a renewal, which is not remembered for long.
-    generation.lastsUntil = 0;
-    return generation.epoch;
+    // It may be a renewal, which the store does not keep for long.
+    generation.livesUntil = 0;
+    return generation.version;
   }
 
-  /** The values to stamp a new entry with. What was missed is made good first. Rejects with a StoreFault. */
-  async ensure(generations: readonly Generation[], ttlMs: number): Promise<string[]> {
-    const lives = Math.max(leastTtlMs, ttlMs);
-    if (generations.some((one) => this.isMissed(one))) await this.#renewals.settle(generations.map(({ key }) => key));
+  /** The generations for a new entry, after the renewals that the store lacks. Rejects with a StoreFault. */
+  async ensure(generations: readonly Generation[], ttlMs: number): Promise<EntryGenerations> {
+    const values = await this.#ensureValues(generations, ttlMs);
+    return { generations, values, versions: generations.map(versionOf) };
+  }
+
+  async #ensureValues(generations: readonly Generation[], ttlMs: number): Promise<string[]> {
+    const livesMs = Math.max(minTtlMs, ttlMs);
+    if (generations.some((generation) => this.isRenewalPending(generation)))
+      await this.#renewals.ensureApplied(generations.map(keyOf));
     const now = performance.now();
-    const asked = generations.filter((one) => !this.isKnown(one) || one.lastsUntil < now);
+    const asked = generations.filter((generation) => !this.isKnown(generation) || generation.livesUntil < now);
     if (asked.length === 0) return generations.map(({ value }) => value ?? "");
-    const epochs = asked.map(({ epoch }) => epoch);
-    const keys = asked.map(({ key }) => key);
-    const values = await this.#store.ensureGenerations(keys, lives);
-    asked.forEach((one, index) => {
-      this.learn(one, values[index], epochs[index] ?? -1);
-      // What lasts for less than half of that is made to last by the store.
-      if (one.value === values[index]) one.lastsUntil = now + lives / 2;
+    const versions = asked.map(versionOf);
+    const values = await this.#store.ensureGenerations(asked.map(keyOf), livesMs);
+    asked.forEach((generation, index) => {
+      this.#update(generation, values[index], versions[index] ?? -1);
+      // The store extends the life of a generation that has less than half of it left.
+      if (generation.value === values[index]) generation.livesUntil = now + livesMs / 2;
     });
-    return generations.map((one) => {
-      const index = asked.indexOf(one);
-      return (index === -1 ? one.value : values[index]) ?? "";
+    return generations.map((generation) => {
+      const index = asked.indexOf(generation);
+      return (index === -1 ? generation.value : values[index]) ?? "";
     });
   }
 
-  /** Makes everything under these generations a miss, everywhere. Rejects with a StoreFault; here it is then a miss still. */
+  /**
+   * Makes every entry of these generations a miss, in all processes. Rejects with a StoreFault; the entries are then misses
+   * in this process all the same.
+   */
   async renew(generations: readonly Generation[]): Promise<void> {
-    await allOf(generations.map(({ key }) => this.#renewals.run(key)));
+    await allOf(generations.map(({ key }) => this.#renewals.invalidate(key)));
   }
 
   #invalidate(key: string): void {
     const known = this.#known.peek(key);
-    if (known !== undefined) forget(known);
+    if (known !== undefined) reset(known);
   }
 
   #flush(): void {
-    for (const known of this.#known.values()) forget(known);
+    for (const known of this.#known.values()) reset(known);
   }
 }
 
-function forget(generation: Generation): void {
+function reset(generation: Generation): void {
   generation.value = undefined;
-  generation.epoch += 1;
+  generation.version += 1;
 }
 
-function drop(generation: Generation): void {
-  forget(generation);
-  generation.dropped = true;
+function evict(generation: Generation): void {
+  reset(generation);
+  generation.isEvicted = true;
 }

@@ -1,69 +1,78 @@
-import type { CachedEntry } from "./cached-entry.js";
-import type { GenerationSnapshot } from "./entry-reader.js";
-import { epochOf } from "./entry-reader.js";
-import { JoinedRun } from "./joined-run.js";
-import { unchanged } from "./generation.js";
-import type { ReadTicket } from "./read-tickets.js";
-import type { TieredCache } from "./tiers.js";
-import type { FactoryRun, FactoryResult, FactoryFlight } from "./factory-runner.js";
-import { FactoryRunner } from "./factory-runner.js";
-import type { Writer } from "./writer.js";
+import type { Entries } from "./entries.js";
+import type { CachedEntry } from "./entry.js";
+import type { FactoryFlight, FactoryResult, FactoryRun, FactoryRunner } from "./factory-runner.js";
+import type { GenerationSnapshot } from "./generations.js";
+import { snapshotOf, unchanged } from "./generations.js";
+import type { LeaseWaiters } from "./leases.js";
+import { SingleFlight } from "./single-flight.js";
+import type { ReadTicket, Tiers } from "./tiers.js";
 
-/** A value that is wanted, and could not be had from memo or process. */
+/** A call of getOrSet that neither the memo nor the local tier could answer. */
 export interface GetOrSetRequest extends Omit<FactoryRun, "stale"> {
-  /** Aborted when the request behind it ends. */
-  readonly request: AbortSignal | undefined;
+  /** Aborted when the HTTP request ends. */
+  readonly requestSignal: AbortSignal | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
-/** A making that is under way, and what it stands and falls with since it began. */
-interface UnderWay extends GenerationSnapshot {
+/** A run that callers may join while its key and its generations are unchanged. */
+interface ActiveFlight extends GenerationSnapshot {
   readonly flight: FactoryFlight;
-  readonly mark: ReadTicket;
+  readonly ticket: ReadTicket;
 }
 
-/** The soft time-out came first. */
-const slow = Symbol("slow");
+/** The soft timeout came before the value. */
+const timedOut = Symbol("timed out");
 
-/** The policy of `getOrSet`: what is good enough, who makes what is not, and how long anybody waits. */
+export interface GetOrSetParts {
+  readonly tiers: Tiers;
+  readonly entries: Entries;
+  readonly waiters: LeaseWaiters;
+  readonly runner: FactoryRunner;
+}
+
+/** Decides for `getOrSet`: which stored entry is good enough, which calls share a run of the factory, how long they wait. */
 export class GetOrSet {
-  readonly #cache: TieredCache;
-  readonly #maker: FactoryRunner;
-  readonly #flights = new Map<string, UnderWay>();
+  readonly #tiers: Tiers;
+  readonly #entries: Entries;
+  readonly #waiters: LeaseWaiters;
+  readonly #runner: FactoryRunner;
+  readonly #flights = new Map<string, ActiveFlight>();
 
-  constructor(cache: TieredCache, writer: Writer) {
-    this.#cache = cache;
-    this.#maker = new FactoryRunner(cache, writer);
+  constructor({ tiers, entries, waiters, runner }: GetOrSetParts) {
+    this.#tiers = tiers;
+    this.#entries = entries;
+    this.#waiters = waiters;
+    this.#runner = runner;
   }
 
-  /** `isMissing`: the caller knows that there is nothing in the store. */
-  async obtain(order: GetOrSetRequest, isMissing: boolean): Promise<unknown> {
-    const { place, key, tags, policy, force, signal } = order;
-    const { statistics } = place;
+  /** Reads the store, or runs the factory. `isMissing`: the caller knows that the store has no entry. */
+  async resolve(request: GetOrSetRequest, isMissing: boolean): Promise<unknown> {
+    const { region, key, tags, policy, force, signal } = request;
+    const { statistics } = region;
     signal?.throwIfAborted();
-    // Before anything is made: news of invalidations decide who may share it.
-    this.#cache.waiting.listen();
-    const found = force || isMissing ? undefined : await this.#cache.fetch(place, key, tags);
+    // Before a run begins: later invalidations decide which callers may share it.
+    this.#waiters.subscribe();
+    const found = force || isMissing ? undefined : await this.#tiers.fetch(region, key, tags);
     const now = performance.now();
     if (found !== undefined && now < found.freshUntil) {
       statistics.count("store");
-      this.refreshEarly(found, order);
+      this.refreshEarly(found, request);
       return found.read();
     }
     const stale = found !== undefined && now < found.freshUntil + policy.graceMs ? found : undefined;
-    const job = { ...order, stale };
+    const run = { ...request, stale };
     if (stale === undefined) {
       statistics.count("miss");
-      return this.#make(job);
+      return this.#runFactory(run);
     }
     if (policy.swr) {
-      this.#makeBehind(job);
+      this.#runInBackground(run);
     } else {
       try {
-        const made = await within(policy.timeoutMs, this.#make(job));
-        if (made !== slow) {
+        const result = await withTimeout(policy.timeoutMs, this.#runFactory(run));
+        if (result !== timedOut) {
           statistics.count("miss");
-          return made;
+          return result;
         }
       } catch (error) {
         if (signal?.aborted === true) throw error;
@@ -73,66 +82,66 @@ export class GetOrSet {
     return stale.read();
   }
 
-  /** Makes a new value in the background if the time for that has come. */
-  refreshEarly(entry: CachedEntry, order: GetOrSetRequest): void {
-    const { earlyRefresh } = order.policy;
+  /** Runs the factory in the background once the entry has reached the age of `earlyRefresh`. */
+  refreshEarly(entry: CachedEntry, request: GetOrSetRequest): void {
+    const { earlyRefresh } = request.policy;
     if (earlyRefresh === undefined) return;
-    const dueAt = entry.bornAt + earlyRefresh * (entry.freshUntil - entry.bornAt);
-    if (performance.now() >= dueAt) this.#makeBehind({ ...order, stale: entry });
+    const dueAt = entry.monotonicCreatedAt + earlyRefresh * (entry.freshUntil - entry.monotonicCreatedAt);
+    if (performance.now() >= dueAt) this.#runInBackground({ ...request, stale: entry });
   }
 
-  async #make(job: GetOrSetRequest & FactoryRun): Promise<unknown> {
-    const { policy, request, signal, force } = job;
-    const { flight, isNew } = this.#flightOf(job, force);
-    flight.background = false;
-    const made = await flight.join({ hardMs: policy.hardTimeoutMs, request, signal });
-    // It gave up before anybody waited for it: once more.
-    if (made === undefined) return this.#make(job);
-    return isNew || made.entry === undefined ? made.value : made.entry.read();
+  async #runFactory(run: GetOrSetRequest & FactoryRun): Promise<unknown> {
+    const { policy, requestSignal, signal, force } = run;
+    const { flight, isNew } = this.#joinOrStart(run, force);
+    flight.isBackground = false;
+    const result = await flight.join({ timeoutMs: policy.hardTimeoutMs, requestSignal, signal });
+    // The run was in the background and gave up before this caller joined it.
+    if (result === undefined) return this.#runFactory(run);
+    return isNew || result.entry === undefined ? result.value : result.entry.read();
   }
 
-  #makeBehind(job: GetOrSetRequest & FactoryRun): void {
-    const { flight, isNew } = this.#flightOf(job, false);
-    const joining = { hardMs: job.policy.hardTimeoutMs, request: undefined, signal: undefined };
+  #runInBackground(run: GetOrSetRequest & FactoryRun): void {
+    const { flight, isNew } = this.#joinOrStart(run, false);
+    const joining = { timeoutMs: run.policy.hardTimeoutMs, requestSignal: undefined, signal: undefined };
     if (isNew) flight.join(joining).catch(() => undefined);
   }
 
   /**
-   * The making that is under way, or a new one. One that is forced takes no part in what began before it; nor does one that
-   * comes after an invalidation, since its caller must not get what was read before.
+   * The active run, or a new one. A forced call joins no run that began before it. A call after an invalidation joins none
+   * either: its caller must not get a value that was read before the invalidation.
    */
-  #flightOf(job: FactoryRun, force: boolean): { readonly flight: FactoryFlight; readonly isNew: boolean } {
-    const { place, key, tags } = job;
-    const name = place.prefix + key;
+  #joinOrStart(run: FactoryRun, force: boolean): { readonly flight: FactoryFlight; readonly isNew: boolean } {
+    const { region, key, tags } = run;
+    const name = region.prefix + key;
     const known = this.#flights.get(name);
     if (known !== undefined && !force && isJoinable(known)) return { flight: known.flight, isNew: false };
-    const cache = this.#cache;
-    const generations = cache.entries.generationsOf(place, tags);
-    const mark = cache.watch(cache.storeKey(place, key));
-    const flight: FactoryFlight = new JoinedRun<FactoryResult | undefined>(
-      (own) => this.#maker.make(job, own),
+    const tiers = this.#tiers;
+    const snapshot = snapshotOf(this.#entries.generationsOf(region, tags));
+    const ticket = tiers.issueTicket(tiers.storeKey(region, key));
+    const flight: FactoryFlight = new SingleFlight<FactoryResult | undefined>(
+      (own) => this.#runner.run(run, own),
       () => {
-        cache.unwatch(mark);
-        if (this.#flights.get(name) === underWay) this.#flights.delete(name);
+        tiers.closeTicket(ticket);
+        if (this.#flights.get(name) === active) this.#flights.delete(name);
       },
     );
-    const underWay = { flight, mark, generations, epochs: generations.map(epochOf) };
-    this.#flights.set(name, underWay);
+    const active = { flight, ticket, ...snapshot };
+    this.#flights.set(name, active);
     return { flight, isNew: true };
   }
 }
 
-function isJoinable({ flight, mark, generations, epochs }: UnderWay): boolean {
-  return !flight.signal.aborted && mark.fit && unchanged(generations, epochs);
+function isJoinable({ flight, ticket, generations, versions }: ActiveFlight): boolean {
+  return !flight.signal.aborted && ticket.isCurrent && unchanged(generations, versions);
 }
 
-/** What a promise resolves to, or `slow` after a while; then nobody hears of its failure. */
-async function within(ms: number | undefined, promise: Promise<unknown>): Promise<unknown> {
+/** The result of a promise, or `timedOut` after `ms`; a later rejection is ignored. */
+async function withTimeout(ms: number | undefined, promise: Promise<unknown>): Promise<unknown> {
   if (ms === undefined) return promise;
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<typeof slow>((resolve) => {
-    timer = setTimeout(() => resolve(slow), ms);
+  const timeout = new Promise<typeof timedOut>((resolve) => {
+    timer = setTimeout(() => resolve(timedOut), ms);
   });
   promise.catch(() => undefined);
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+  return Promise.race([promise, timeout]).finally(() => clearTimeout(timer));
 }

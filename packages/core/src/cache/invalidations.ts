@@ -2,45 +2,45 @@ import { LRUCache } from "lru-cache";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import { InvalidationRetries } from "./invalidation-retries.js";
+import { RetryQueue } from "./retry-queue.js";
 
 export interface InvalidationsOptions {
-  /** Does it in the store, by the key there. Rejects with a StoreFault; may be repeated. */
+  /** Invalidates a key in the store. Rejects with a StoreFault; may be called again. */
   readonly apply: (key: string) => Promise<void>;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
 }
 
 export interface InvalidationListener {
-  /** This key is about to change in the store, or has changed: what is kept by it here is old. */
+  /** A key is about to change in the store, or has changed: entries in process that depend on it are old. */
   readonly changed?: ((key: string) => void) | undefined;
-  /** Too many were missed to remember each: whatever was stored until now may be old. */
+  /** Too many invalidations are missing in the store to remember each: any stored entry may be old. */
   readonly overflowed?: (() => void) | undefined;
 }
 
 /** An invalidation that the store does not have yet. */
-interface Pending {
-  /** Tells it from earlier and later ones of the same key; no generation looks like it. */
-  readonly mark: string;
-  /** The attempt that is under way. */
+interface PendingInvalidation {
+  /** Differs from earlier and later invalidations of the key, and from every generation. */
+  readonly token: string;
+  /** The pending attempt. */
   attempt: Promise<void> | undefined;
-  /** It is repeated until the store has it: an attempt has failed, or the store has had it and may have lost it. */
+  /** Repeated until the store has it: an attempt has failed, or the store may have lost it. */
   missed: boolean;
-  /** The store had it once. */
-  readonly isAgain: boolean;
+  /** The store had it before, and may have lost it. */
+  readonly isReapplied: boolean;
 }
 
-const mostPending = 10_000;
-/** Those of this time are made again where the store may have lost them. */
+const maxPending = 10_000;
+/** Invalidations of this time are repeated when the store returns. */
 const recentMs = 60_000;
-/** How long closing tries to tell the store: with the other good-byes less than the second that closing may take. */
-const goodbyeMs = 250;
-const goodbyePauseMs = 20;
+/** How long closing tries to reach the store. All steps of closing together have a second. */
+const closeTimeoutMs = 250;
+const closeRetryMs = 20;
 
 /**
- * Invalidations on their way into the store. One that the store misses counts in this process all the same, and is repeated
- * until the store has it; then this process goes by the store again. Callers ask {@link isPending} before they use what was
- * stored, and may wait for the store with {@link settle}.
+ * Invalidations on their way into the store. An invalidation that the store missed takes effect in this process all the same,
+ * and is repeated until the store has it. Callers ask {@link isPending} before they use a stored entry, and may wait for the
+ * store with {@link ensureApplied}.
  */
 export class Invalidations {
   readonly #apply: (key: string) => Promise<void>;
@@ -48,12 +48,12 @@ export class Invalidations {
   readonly #logger: Logger;
   readonly #listeners: InvalidationListener[] = [];
   /** By key of the store. */
-  readonly #pending = new Map<string, Pending>();
-  /** Those that were missed. */
-  readonly #retries = new InvalidationRetries(mostPending);
-  /** Those that the store has had lately. */
-  readonly #recent = new LRUCache<string, true>({ max: mostPending, ttl: recentMs, ttlResolution: 0 });
-  #marks = 0;
+  readonly #pending = new Map<string, PendingInvalidation>();
+  /** Invalidations that the store missed. */
+  readonly #retries = new RetryQueue(maxPending);
+  /** Invalidations that the store confirmed within the last minute. */
+  readonly #recent = new LRUCache<string, true>({ max: maxPending, ttl: recentMs, ttlResolution: 0 });
+  #tokens = 0;
   #closing: Promise<void> | undefined;
 
   constructor({ apply, telemetry, logger }: InvalidationsOptions) {
@@ -66,43 +66,48 @@ export class Invalidations {
     this.#listeners.push(listener);
   }
 
-  /** Rejects with a StoreFault if the store missed it; it is repeated all the same. */
-  async run(key: string): Promise<void> {
+  /** Invalidates a key. Rejects with a StoreFault if the store missed it; it is repeated all the same. */
+  async invalidate(key: string): Promise<void> {
     const before = this.#pending.get(key);
-    const missed = before?.missed === true && !before.isAgain;
-    if (before?.isAgain === true) this.#retries.delete(key);
-    const pending: Pending = { mark: this.#newMark(), attempt: undefined, missed, isAgain: false };
-    if (before === undefined && this.#pending.size >= mostPending) this.#drop();
+    const missed = before?.missed === true && !before.isReapplied;
+    if (before?.isReapplied === true) this.#retries.delete(key);
+    const pending: PendingInvalidation = { token: this.#nextToken(), attempt: undefined, missed, isReapplied: false };
+    if (before === undefined && this.#pending.size >= maxPending) this.#dropOldest();
     this.#pending.set(key, pending);
     if (pending.missed) this.#repeat(key, pending);
-    this.#tell(key);
+    this.#notify(key);
     await this.#attempt(key, pending);
   }
 
-  /** The store may have lost those of the last minute: until it has them again they are as good as missed. */
-  repeatRecent(): void {
+  /** Repeats the invalidations of the last minute, which the store may have lost. Until then they count as missed. */
+  reapplyRecent(): void {
     if (this.#closing !== undefined) return;
     for (const key of this.#recent.keys()) {
       if (this.#pending.has(key)) continue;
-      if (this.#pending.size >= mostPending) return;
-      const pending: Pending = { mark: this.#newMark(), attempt: undefined, missed: true, isAgain: true };
+      if (this.#pending.size >= maxPending) return;
+      const pending: PendingInvalidation = {
+        token: this.#nextToken(),
+        attempt: undefined,
+        missed: true,
+        isReapplied: true,
+      };
       this.#pending.set(key, pending);
       this.#repeat(key, pending);
-      this.#tell(key);
+      this.#notify(key);
     }
   }
 
-  /** Does the store not have it yet? Then what is stored under this key, or by it, is gone for this process. */
+  /** True while the store lacks an invalidation of this key: entries that depend on the key are gone for this process. */
   isPending(key: string): boolean {
     return this.#pending.size > 0 && this.#pending.has(key);
   }
 
-  markOf(key: string): string | undefined {
-    return this.#pending.size === 0 ? undefined : this.#pending.get(key)?.mark;
+  tokenOf(key: string): string | undefined {
+    return this.#pending.size === 0 ? undefined : this.#pending.get(key)?.token;
   }
 
-  /** Sees to it that the store has those of these keys. Rejects with a StoreFault if it does not. */
-  async settle(keys: readonly string[]): Promise<void> {
+  /** Resolves when the store has the invalidations of these keys. Rejects with a StoreFault if it does not take them. */
+  async ensureApplied(keys: readonly string[]): Promise<void> {
     const attempts: Promise<void>[] = [];
     for (const key of keys) {
       const pending = this.#pending.get(key);
@@ -111,13 +116,13 @@ export class Invalidations {
     await allOf(attempts);
   }
 
-  /** What the one with this mark was about has been overwritten in the store. */
-  overtake(key: string, mark: string | undefined): void {
+  /** Drops the invalidation with this token: a newer value has replaced the old one in the store. */
+  supersede(key: string, token: string | undefined): void {
     const pending = this.#pending.get(key);
-    if (pending !== undefined && pending.mark === mark) this.#remove(key, pending);
+    if (pending !== undefined && pending.token === token) this.#remove(key, pending);
   }
 
-  /** Tries for a little longer: what the store misses then, other processes never hear of. The store must not be closed. */
+  /** Tries a little longer: other processes never learn of an invalidation that the store lacks then. The store must be open. */
   close(): Promise<void> {
     return (this.#closing ??= this.#close());
   }
@@ -125,39 +130,39 @@ export class Invalidations {
   async #close(): Promise<void> {
     this.#retries.close();
     if (this.#pending.size === 0) return;
-    const end = performance.now() + goodbyeMs;
+    const end = performance.now() + closeTimeoutMs;
     let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, goodbyeMs)));
+    const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, closeTimeoutMs)));
     while (this.#pending.size > 0 && performance.now() < end) {
-      const pause = new Promise<void>((resolve) => setTimeout(resolve, goodbyePauseMs));
-      const attempt = this.settle([...this.#pending.keys()]).catch(() => pause);
-      await Promise.race([attempt, late]);
+      const pause = new Promise<void>((resolve) => setTimeout(resolve, closeRetryMs));
+      const attempt = this.ensureApplied([...this.#pending.keys()]).catch(() => pause);
+      await Promise.race([attempt, timeout]);
     }
     clearTimeout(timer);
     const missed = this.#pending.size;
     if (missed === 0) return;
     const message =
-      "portcullis: closed before Redis had every invalidation of the cache; other processes may use what is old";
+      "portcullis: closed before Redis had every invalidation of the cache; other processes may use old values";
     this.#logger.warn({ missed }, message);
   }
 
-  #attempt(key: string, pending: Pending): Promise<void> {
+  #attempt(key: string, pending: PendingInvalidation): Promise<void> {
     return (pending.attempt ??= this.#apply(key).then(
       () => {
-        if (!pending.isAgain) this.#recent.set(key, true);
+        if (!pending.isReapplied) this.#recent.set(key, true);
         if (this.#pending.get(key) === pending) this.#remove(key, pending);
-        // What was read before the store had it must not be kept.
-        this.#tell(key);
+        // A read that began before the store had it must not be kept.
+        this.#notify(key);
       },
       (error: unknown) => {
         pending.attempt = undefined;
-        if (this.#pending.get(key) === pending) this.#miss(key, pending, error);
+        if (this.#pending.get(key) === pending) this.#onMissed(key, pending, error);
         throw error;
       },
     ));
   }
 
-  #miss(key: string, pending: Pending, error: unknown): void {
+  #onMissed(key: string, pending: PendingInvalidation, error: unknown): void {
     if (pending.missed) return;
     pending.missed = true;
     const fault = error instanceof StoreFault ? error.kind : "unreadable";
@@ -169,19 +174,19 @@ export class Invalidations {
     this.#repeat(key, pending);
   }
 
-  #repeat(key: string, pending: Pending): void {
+  #repeat(key: string, pending: PendingInvalidation): void {
     this.#retries.add(key, () => this.#attempt(key, pending));
   }
 
-  #remove(key: string, { missed, isAgain }: Pending): void {
+  #remove(key: string, { missed, isReapplied }: PendingInvalidation): void {
     this.#pending.delete(key);
     if (!missed) return;
     this.#retries.delete(key);
-    if (!isAgain) this.#telemetry.invalidationEnded("repeated", undefined);
+    if (!isReapplied) this.#telemetry.invalidationEnded("repeated", undefined);
   }
 
-  /** The oldest makes room. Other processes never hear of it; this one trusts nothing that was stored until now. */
-  #drop(): void {
+  /** Drops the oldest. Other processes never learn of it; this process trusts no entry that was stored until now. */
+  #dropOldest(): void {
     for (const key of this.#pending.keys()) {
       this.#pending.delete(key);
       this.#retries.delete(key);
@@ -191,16 +196,16 @@ export class Invalidations {
     for (const { overflowed } of this.#listeners) overflowed?.();
   }
 
-  #newMark(): string {
-    return ` ${(this.#marks += 1)}`;
+  #nextToken(): string {
+    return ` ${(this.#tokens += 1)}`;
   }
 
-  #tell(key: string): void {
+  #notify(key: string): void {
     for (const { changed } of this.#listeners) changed?.(key);
   }
 }
 
-/** Resolves when all are settled; rejects with the first error then, and leaves nothing under way. */
+/** Waits for all promises, also after a rejection; then rejects with the first error. */
 export async function allOf(promises: readonly Promise<void>[]): Promise<void> {
   for (const outcome of await Promise.allSettled(promises)) {
     if (outcome.status === "rejected") throw outcome.reason;

@@ -1,7 +1,6 @@
-import type { Kept, LocalRegion, Region } from "./regions.js";
 import { LRUCache } from "lru-cache";
-import type { CachedEntry } from "./cached-entry.js";
 import type { CacheSignals } from "../store/ports/cache.js";
+import type { CachedEntry } from "./entry.js";
 
 export interface LocalTierOptions {
   readonly entries: number;
@@ -10,21 +9,44 @@ export interface LocalTierOptions {
   readonly signals: CacheSignals;
 }
 
-/** An entry that is read more often than this counts as read once, by those that make room. */
-const touchMs = 100;
+/** An entry in process. */
+interface LocalEntry {
+  readonly entry: CachedEntry;
+  readonly storeKey: string;
+  readonly key: string;
+  readonly region: LocalRegion;
+  touchedAt: number;
+}
 
-/** What an entry takes besides its text, by and large. */
+/** The entries of a region in process, by the application's key: to make and hash the key of the store takes longer. */
+export interface LocalRegion {
+  readonly prefix: string;
+  readonly entries: Map<string, LocalEntry>;
+}
+
+/** A cache region, as the local tier sees it. */
+export interface LocalRegionHolder {
+  /** Stands before a key in the names that this process uses. */
+  readonly prefix: string;
+  /** Undefined until the local tier has looked for it. */
+  localRegion: LocalRegion | undefined;
+}
+
+/** The LRU order counts several reads of an entry within this time as one. */
+const touchIntervalMs = 100;
+
+/** An entry takes about this much besides its text. */
 const overheadBytes = 400;
 
 /**
- * Values in this process, bounded by entries and by bytes. None is answered when it is older than `ttlMs`, unless the store
- * tells of changes of its key and proves that it does; none whose generations have changed.
+ * The tier in this process, bounded by entries and by bytes. It answers with an entry for `ttlMs`; for longer only while the
+ * store reports changes of its key, and proves that it does. An entry whose generations have changed is a miss.
  */
 export class LocalTier {
   /** By key of the store. */
-  readonly #entries: LRUCache<string, Kept>;
-  /** Those that are not empty, by place: a place that is made anew finds its own again. */
-  readonly #shelves = new Map<string, LocalRegion>();
+  readonly #entries: LRUCache<string, LocalEntry>;
+  /** The regions that have entries, by prefix: a region that is created anew finds its entries again. */
+  readonly #regions = new Map<string, LocalRegion>();
   readonly #ttlMs: number;
   readonly #signals: CacheSignals;
 
@@ -35,34 +57,34 @@ export class LocalTier {
       max: entries,
       maxSize: bytes,
       sizeCalculation: ({ entry, key }, storeKey) => overheadBytes + 2 * (entry.size + key.length + storeKey.length),
-      dispose: (kept) => this.#unshelve(kept),
+      dispose: (local) => this.#removeFromRegion(local),
     });
   }
 
   /** An entry that may be used at this time, fresh or in its grace. */
-  get(place: Region, key: string, now: number): CachedEntry | undefined {
-    const kept = this.#shelfOf(place).kept.get(key);
-    if (kept === undefined) return undefined;
-    if (now - kept.touchedAt > touchMs) {
-      kept.touchedAt = now;
-      this.#entries.get(kept.storeKey);
+  get(region: LocalRegionHolder, key: string, now: number): CachedEntry | undefined {
+    const local = this.#localRegionOf(region).entries.get(key);
+    if (local === undefined) return undefined;
+    if (now - local.touchedAt > touchIntervalMs) {
+      local.touchedAt = now;
+      this.#entries.get(local.storeKey);
     }
-    const { entry } = kept;
-    if (now >= entry.usableUntil || !entry.stands()) return undefined;
+    const { entry } = local;
+    if (now >= entry.usableUntil || !entry.isCurrent()) return undefined;
     if (now > entry.trustedUntil && !(entry.tracked && this.#signals.isAlive(this.#ttlMs))) return undefined;
     return entry;
   }
 
-  set(place: Region, key: string, storeKey: string, entry: CachedEntry): void {
-    const shelf = this.#shelfOf(place);
-    const kept = { entry, storeKey, key, shelf, touchedAt: 0 };
-    this.#entries.set(storeKey, kept);
+  set(region: LocalRegionHolder, key: string, storeKey: string, entry: CachedEntry): void {
+    const localRegion = this.#localRegionOf(region);
+    const local = { entry, storeKey, key, region: localRegion, touchedAt: 0 };
+    this.#entries.set(storeKey, local);
+    // An entry that is larger than the whole tier is not kept.
     if (!this.#entries.has(storeKey)) return;
-    if (shelf.kept.size === 0) this.#shelves.set(shelf.prefix, shelf);
-    shelf.kept.set(key, kept);
+    if (localRegion.entries.size === 0) this.#regions.set(localRegion.prefix, localRegion);
+    localRegion.entries.set(key, local);
   }
 
-  /** What is under this key of the store has changed. */
   invalidate(storeKey: string): void {
     this.#entries.delete(storeKey);
   }
@@ -71,14 +93,14 @@ export class LocalTier {
     this.#entries.clear();
   }
 
-  #shelfOf(place: Region): LocalRegion {
-    const { prefix } = place;
-    return (place.shelf ??= this.#shelves.get(prefix) ?? { prefix, kept: new Map() });
+  #localRegionOf(region: LocalRegionHolder): LocalRegion {
+    const { prefix } = region;
+    return (region.localRegion ??= this.#regions.get(prefix) ?? { prefix, entries: new Map() });
   }
 
-  #unshelve(kept: Kept): void {
-    const { key, shelf } = kept;
-    if (shelf.kept.get(key) === kept) shelf.kept.delete(key);
-    if (shelf.kept.size === 0 && this.#shelves.get(shelf.prefix) === shelf) this.#shelves.delete(shelf.prefix);
+  #removeFromRegion(local: LocalEntry): void {
+    const { key, region } = local;
+    if (region.entries.get(key) === local) region.entries.delete(key);
+    if (region.entries.size === 0 && this.#regions.get(region.prefix) === region) this.#regions.delete(region.prefix);
   }
 }

@@ -1,4 +1,3 @@
-import type { CodecChoice } from "./codec.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
 import {
@@ -12,54 +11,55 @@ import {
   rangeError,
   strings,
 } from "../lib/validate.js";
+import type { CodecChoice } from "./codec.js";
 
-/** How long a value is good, and what happens when it is not. Of the gate, and of one call. */
+/** How long a value is used, and what happens afterwards. The gate has a policy, and a call may change parts of it. */
 export interface CachePolicy {
   /** How long a value is fresh. @default "5m" */
   readonly ttl?: Duration | undefined;
-  /** How long after that it is kept, to be used if no new one is to be had (stale-if-error, RFC 5861 4). @default none */
+  /** Keep a value for this time after `ttl`, and use it if the factory fails (stale-if-error, RFC 5861 4). @default none */
   readonly grace?: Duration | undefined;
-  /** Who could have an old value waits for a new one so long; it is then made in the background. @default none */
+  /** Soft timeout: if a stale value exists, return it after this time and let the factory finish in the background. @default none */
   readonly timeout?: Duration | undefined;
-  /** Nobody waits longer: then a `CacheTimeout` (503), and the factory's signal is aborted. @default "30s" */
+  /** Hard timeout: reject with a `CacheTimeout` (503) after this time. The factory's signal is aborted when no call waits. @default "30s" */
   readonly hardTimeout?: Duration | undefined;
-  /** Answer from the grace at once, and make a new value in the background (RFC 5861 3). @default false */
+  /** Return a stale value in its grace at once, and make a new one in the background (RFC 5861 3). @default false */
   readonly swr?: boolean | undefined;
-  /** Make a new value in the background when this part of `ttl` has gone by: 0.01 to 0.99. @default never */
+  /** Make a new value in the background after this part of `ttl`: 0.01 to 0.99. @default never */
   readonly earlyRefresh?: number | undefined;
-  /** Shortens each `ttl` by up to this part at random, so that what was made together does not end together: 0 to 0.5. @default 0 */
+  /** Shorten each `ttl` at random by up to this part, 0 to 0.5, so that entries stored together do not expire together. @default 0 */
   readonly jitter?: number | undefined;
-  /** How long it is remembered that a factory found nothing (undefined or null). @default undefined is not kept, null is for `ttl` */
+  /** How long undefined or null from a factory is kept. @default undefined is not kept, null is kept for `ttl` */
   readonly negativeTtl?: Duration | undefined;
 }
 
 export interface LocalCacheOptions {
-  /** A value in process is used for so long without asking Redis, unless its namespace is tracked. @default "5s" */
+  /** How long a value in process is used without asking Redis. A tracked namespace needs no such limit. @default "5s" */
   readonly ttl?: Duration | undefined;
-  /** @default 5_000 */
+  /** Maximum number of entries. @default 5_000 */
   readonly entries?: number | undefined;
-  /** Roughly. @default 33_554_432 (32 MiB) */
+  /** Maximum size of all entries, roughly. @default 33_554_432 (32 MiB) */
   readonly bytes?: number | undefined;
-  /** Every read gets a value of its own, which it may change, and which takes as long as reading it. @default false: frozen */
+  /** `true`: each read decodes a copy, which the caller may change. `false`: reads share a frozen value. @default false */
   readonly copies?: boolean | undefined;
 }
 
 export interface CacheOptions extends CachePolicy {
-  /** Remember within a request what it has read. @default true */
+  /** The memo: a request reads each key once. @default true */
   readonly memo?: boolean | undefined;
   /** The tier in this process; `false` for none. */
   readonly local?: LocalCacheOptions | false | undefined;
-  /** `false` keeps values in this process alone. @default true: in the gate's Redis */
+  /** `true`: values are in the gate's Redis. `false`: they are in this process only. @default true */
   readonly redis?: boolean | undefined;
-  /** Namespaces whose every change Redis tells all processes, or `true` for all. @default [] */
+  /** Namespaces whose changes Redis reports to all processes at once; `true` for all. @default [] */
   readonly tracked?: boolean | readonly string[] | undefined;
-  /** @default "json" */
+  /** How values become text. @default "json" */
   readonly codec?: CodecChoice | undefined;
-  /** Longest encoded value, in UTF-16 units. @default 1_048_576 */
+  /** Maximum length of an encoded value, in UTF-16 units. @default 1_048_576 */
   readonly maxValueSize?: number | undefined;
   /**
-   * The claim (or its path, as `"org.id"`) that says which tenant a user belongs to, for `forTenant()`: text or an integer.
-   * A token with another value is refused.
+   * The claim that names the tenant of a user, for `forTenant()`: a name, or a path as `"org.id"`. Its value is text or an
+   * integer; a token with another value is refused.
    * @default none
    */
   readonly tenantClaim?: string | undefined;
@@ -123,7 +123,7 @@ export function resolveCache(options: CacheOptions): ResolvedCache {
   };
 }
 
-/** The policy of a gate or of one call, on top of another. */
+/** A policy whose missing parts come from `base`. */
 export function resolveCachePolicy(
   prefix: string,
   options: CachePolicy,
@@ -132,14 +132,14 @@ export function resolveCachePolicy(
   const { ttl, grace, timeout, hardTimeout, swr = base.swr, earlyRefresh, jitter, negativeTtl } = options;
   const ms = (name: string, value: Duration | undefined): number | undefined =>
     value === undefined ? undefined : durationMs(prefix + name, value);
-  checkBoolean(`${prefix}swr`, swr);
+  if (options.swr !== undefined) checkBoolean(`${prefix}swr`, swr);
   if (earlyRefresh !== undefined) checkPart(`${prefix}earlyRefresh`, earlyRefresh, 0.01, 0.99);
   if (jitter !== undefined) checkPart(`${prefix}jitter`, jitter, 0, 0.5);
   const graceMs = ms("grace", grace) ?? base.graceMs;
   if (options.swr === true && graceMs === 0)
-    throw optionError(`${prefix}swr`, 'answers with values past their ttl, so say for how long: grace: "1m"');
+    throw optionError(`${prefix}swr`, 'returns stale values: add the time for which they may be used, as grace: "1m"');
   if (timeout !== undefined && graceMs === 0)
-    throw optionError(`${prefix}timeout`, 'is for who could have an old value: add grace: "1m", or use hardTimeout');
+    throw optionError(`${prefix}timeout`, 'returns a stale value after this time: add grace: "1m", or use hardTimeout');
   return {
     ttlMs: ms("ttl", ttl) ?? base.ttlMs,
     graceMs,
@@ -152,9 +152,9 @@ export function resolveCachePolicy(
   };
 }
 
-function checkPart(option: string, value: unknown, least: number, most: number): void {
-  if (typeof value !== "number" || !(value >= least && value <= most))
-    throw rangeError(option, `must be a number from ${least} to ${most}`);
+function checkPart(option: string, value: unknown, min: number, max: number): void {
+  if (typeof value !== "number" || !(value >= min && value <= max))
+    throw rangeError(option, `must be a number from ${min} to ${max}`);
 }
 
 function resolveLocal(options: LocalCacheOptions): NonNullable<ResolvedCache["local"]> {
@@ -166,14 +166,14 @@ function resolveLocal(options: LocalCacheOptions): NonNullable<ResolvedCache["lo
   return { ttlMs: durationMs("cache.local.ttl", ttl, 3_600_000), entries, bytes };
 }
 
-/** Names of namespaces, with those within them. One that another one covers is left out. */
+/** Names of namespaces. A name within another one is left out. */
 function resolveTracked(tracked: boolean | readonly string[]): true | readonly string[] {
   if (typeof tracked === "boolean") return tracked ? true : [];
   if (Array.isArray(tracked) && tracked.length === 0) return [];
   const names = strings("cache.tracked", tracked);
   for (const name of names) {
     if (!/^[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64})*$/.test(name))
-      throw optionError("cache.tracked", 'takes names of namespaces, such as ["rates", "catalogue.prices"]');
+      throw optionError("cache.tracked", 'must be names of namespaces, such as ["rates", "catalogue.prices"]');
   }
   return [...new Set(names)].filter((name) => !names.some((other) => name.startsWith(`${other}.`)));
 }

@@ -1,36 +1,26 @@
 import { LRUCache } from "lru-cache";
-import type { Generation } from "./generation.js";
-
 import type { Keyspace } from "../store/keyspace.js";
 import type { CacheStatistics, NamespaceStatistics } from "../telemetry/cache-statistics.js";
-import type { CachedEntry } from "./cached-entry.js";
+import type { RegionGenerations } from "./generations.js";
+import type { LocalRegionHolder } from "./local-tier.js";
 
-/** Where a view keeps its entries: a namespace, of everybody, of a user or of a tenant. */
-export interface Region {
+/** The entries of one cache view: a namespace, of everybody, of a user or of a tenant. */
+export interface Region extends LocalRegionHolder, RegionGenerations {
   readonly scope: string;
   readonly path: string;
-  /** Before a key: its name in this process. */
-  readonly prefix: string;
-  /** What is kept of it in process, once it has been looked for. */
-  shelf: LocalRegion | undefined;
   readonly tracked: boolean;
-  /** Keys of the generations whose renewal empties this place, the widest first; the last one's empties no other. */
-  readonly generations: readonly string[];
-  /** These generations as they were last looked up. */
-  stand: readonly Generation[];
-  lookedUpAt: number;
   readonly statistics: NamespaceStatistics;
 }
 
-/** The scope of what everybody may see. Others are `user:<id>` and `tenant:<id>`. */
+/** The scope that everybody may read. Other scopes are `user:<id>` and `tenant:<id>`. */
 export const sharedScope = "shared";
 
-/** All places of a cache; each view of each request gets at one. */
+/** All regions of a cache, kept: each view of each request needs one. */
 export class Regions {
   readonly #keys: Keyspace;
   readonly #tracked: true | readonly string[];
   readonly #statistics: CacheStatistics;
-  readonly #places = new LRUCache<string, Region>({ max: 2000 });
+  readonly #regions = new LRUCache<string, Region>({ max: 2000 });
 
   constructor(keys: Keyspace, tracked: true | readonly string[], statistics: CacheStatistics) {
     this.#keys = keys;
@@ -38,46 +28,33 @@ export class Regions {
     this.#statistics = statistics;
   }
 
-  /** Of a scope, and a path of namespaces ("a.b"; "" for none). */
+  /** The region of a scope and a path of namespaces: "a.b", or "" for none. */
   at(scope: string, path: string): Region {
     const name = `${scope}:${path}`;
-    const known = this.#places.get(name);
+    const known = this.#regions.get(name);
     if (known !== undefined) return known;
-    const steps = stepsOf(path);
-    const own = scope === sharedScope ? [] : steps.map((step) => `s:${scope}:${step}`);
-    const place: Region = {
+    const namespaces = namespacesOf(path);
+    const scoped = scope === sharedScope ? [] : namespaces.map((namespace) => `s:${scope}:${namespace}`);
+    const region: Region = {
       scope,
       path,
       prefix: `${name}:`,
-      shelf: undefined,
-      tracked: this.#tracked === true || this.#tracked.some((parent) => steps.includes(parent)),
-      generations: [...steps.map((step) => `n:${step}`), ...own].map((one) => this.#keys.cacheGeneration(one)),
-      stand: [],
+      localRegion: undefined,
+      tracked: this.#tracked === true || this.#tracked.some((parent) => namespaces.includes(parent)),
+      generationKeys: [...namespaces.map((namespace) => `n:${namespace}`), ...scoped].map((generation) =>
+        this.#keys.cacheGeneration(generation),
+      ),
+      knownGenerations: [],
       lookedUpAt: Number.NEGATIVE_INFINITY,
       statistics: this.#statistics.of(path),
     };
-    this.#places.set(name, place);
-    return place;
+    this.#regions.set(name, region);
+    return region;
   }
 }
 
-/** A namespace and all around it: "", "a", "a.b". */
-function stepsOf(path: string): string[] {
+/** A namespace and the namespaces around it, outermost first: "", "a", "a.b". */
+function namespacesOf(path: string): string[] {
   const names = path === "" ? [] : path.split(".");
   return ["", ...names.map((_, index) => names.slice(0, index + 1).join("."))];
-}
-
-/** An entry in process. */
-export interface Kept {
-  readonly entry: CachedEntry;
-  readonly storeKey: string;
-  readonly key: string;
-  readonly shelf: LocalRegion;
-  touchedAt: number;
-}
-
-/** What is kept of a place, by key as it is: making up and hashing the key of the store takes longer than all the rest. */
-export interface LocalRegion {
-  readonly prefix: string;
-  readonly kept: Map<string, Kept>;
 }

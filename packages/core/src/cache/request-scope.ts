@@ -3,10 +3,10 @@ import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Region } from "./regions.js";
 
-/** What a request has read or written under one key. */
+/** The memo of one key: the value that the request has read or written. */
 export interface MemoCell {
   readonly promise: Promise<unknown>;
-  /** Undefined until it is known. */
+  /** Undefined until the read has ended. */
   isHit: boolean | undefined;
 }
 
@@ -16,47 +16,47 @@ export interface RequestSender {
   readonly verified: Pick<VerifiedToken, "issuers"> | undefined;
 }
 
-/** What all views of one request share; cheap to make, since most requests never ask. */
+/** The state that all views of one request share: user, signal, memo. Cheap to create, since most requests do not read. */
 export class RequestScope {
   readonly #sender: RequestSender | undefined;
   readonly #source: { readonly signal: AbortSignal } | undefined;
-  readonly #remembers: boolean;
+  readonly #hasMemo: boolean;
   #memos: Map<string, Map<string, MemoCell>> | undefined;
-  #making: Map<string, Promise<unknown>> | undefined;
+  #pending: Map<string, Promise<unknown>> | undefined;
 
-  /** Without a sender it is no request: nobody is signed in. */
+  /** Without a sender it stands for calls outside requests: nobody is signed in. */
   constructor(
     sender: RequestSender | undefined,
     source: { readonly signal: AbortSignal } | undefined,
-    remembers: boolean,
+    hasMemo: boolean,
   ) {
     this.#sender = sender;
     this.#source = source;
-    this.#remembers = remembers;
+    this.#hasMemo = hasMemo;
   }
 
   get auth(): Auth | undefined {
     return this.#sender?.facts.auth;
   }
 
-  /** Those of the gate that found out who is asking; undefined if nobody is, and outside requests. */
+  /** The issuers of the gate that verified the token; undefined without a token. */
   get issuers(): IssuerScope | undefined {
     return this.#sender?.verified?.issuers;
   }
 
-  /** Ends with the request. */
+  /** Aborted when the request ends. */
   get signal(): AbortSignal | undefined {
     return this.#source?.signal;
   }
 
-  /** Calls of getOrSet under way, by name in the local tier. */
-  get making(): Map<string, Promise<unknown>> {
-    return (this.#making ??= new Map());
+  /** Pending calls of getOrSet, by the prefix of the region and the key. */
+  get pending(): Map<string, Promise<unknown>> {
+    return (this.#pending ??= new Map());
   }
 
-  /** What the request remembers of a place, by key; undefined if it remembers nothing. */
+  /** The memo of a region, by key; undefined where the cache has no memo. */
   memoOf({ prefix }: Region): Map<string, MemoCell> | undefined {
-    if (!this.#remembers) return undefined;
+    if (!this.#hasMemo) return undefined;
     this.#memos ??= new Map();
     const known = this.#memos.get(prefix);
     if (known !== undefined) return known;
@@ -65,9 +65,9 @@ export class RequestScope {
     return made;
   }
 
-  /** Everything it remembers may be gone. */
-  forget(): void {
+  /** Clears the memo of all regions. */
+  clear(): void {
     for (const memo of this.#memos?.values() ?? []) memo.clear();
-    this.#making?.clear();
+    this.#pending?.clear();
   }
 }

@@ -1,237 +1,293 @@
-import type { ResolvedCache } from "./options.js";
-import type { CacheStore, CacheSignals } from "../store/ports/cache.js";
+import type { CacheSignals } from "../store/ports/cache.js";
 import type { Keyspace } from "../store/keyspace.js";
+import type { CacheStore } from "../store/ports/cache.js";
 import { StoreFault } from "../store/ports/decisions.js";
-import { CacheStatistics } from "../telemetry/cache-statistics.js";
-import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import type { CachedEntry } from "./cached-entry.js";
-import { Codecs } from "./codec.js";
-import type { Awaitable } from "./entry-reader.js";
-import { EntryReader, epochOf, keyOf, noGenerationsRead } from "./entry-reader.js";
-import type { Generation } from "./generation.js";
-import { Generations, openRenewals } from "./generations.js";
-import { HeldLeases } from "./held-leases.js";
-import type { ReadTicket } from "./read-tickets.js";
-import { ReadTickets } from "./read-tickets.js";
-import { Invalidations } from "./invalidations.js";
-import { LeaseReleases } from "./lease-releases.js";
-import { LocalTier } from "./local-tier.js";
+import type { Awaitable, ComposedEntry, Entries, NewEntry } from "./entries.js";
+import type { CachedEntry } from "./entry.js";
+import { keyOf, noGenerationsRead, versionOf } from "./generations.js";
+import type { Generation, GenerationSnapshot, Generations } from "./generations.js";
+import type { Invalidations } from "./invalidations.js";
+import type { LeaseWaiters } from "./leases.js";
+import type { LocalTier } from "./local-tier.js";
 import type { Region } from "./regions.js";
-import { Regions } from "./regions.js";
-import { LeaseWaiters } from "./lease-waiters.js";
 
-export interface LayeredCacheOptions {
+export interface TiersOptions {
   readonly store: CacheStore;
-  readonly signals: CacheSignals;
   readonly keys: Keyspace;
-  readonly options: ResolvedCache;
+  /** Undefined where nothing is kept in process. */
+  readonly local: LocalTier | undefined;
+  readonly entries: Entries;
+  readonly generations: Generations;
+  /** Deletions on their way into the store. */
+  readonly deletions: Invalidations;
+  readonly waiters: LeaseWaiters;
+  readonly signals: CacheSignals;
+  /** Namespaces whose changes the store reports; `true` for all. */
+  readonly tracked: true | readonly string[];
   readonly telemetry: Telemetry;
-  readonly logger: Logger;
 }
 
-/** A read that is under way. */
-interface Reading {
-  readonly place: Region;
+/** A read that waits for the store. */
+interface PendingRead {
+  readonly region: Region;
   readonly key: string;
   readonly storeKey: string;
-  /** Generations that are read along, and the epochs they were in. */
+  /** Generations that are read along, and the versions they had then. */
   readonly asked: readonly Generation[];
-  readonly epochs: readonly number[];
+  readonly versions: readonly number[];
   readonly askedAt: number;
   /** None where nothing is kept in process. */
-  readonly mark: ReadTicket | undefined;
+  readonly ticket: ReadTicket | undefined;
 }
 
 /** Longer keys are not kept in process. */
-const longestName = 256;
-/** The cache of a process: the tier in it, the store below, and what keeps the two in step. */
-export class TieredCache {
-  readonly store: CacheStore;
-  readonly keys: Keyspace;
-  readonly options: ResolvedCache;
-  readonly codecs: Codecs;
-  readonly generations: Generations;
-  /** Also those of tags by which responses end. */
-  readonly renewals: Invalidations;
-  readonly waiting: LeaseWaiters;
-  readonly releases: LeaseReleases;
-  readonly leases: HeldLeases;
-  readonly local: LocalTier | undefined;
-  readonly statistics: CacheStatistics = new CacheStatistics();
-  readonly regions: Regions;
-  readonly entries: EntryReader;
-  readonly #telemetry: Telemetry;
-  readonly #signals: CacheSignals;
-  #listens = false;
-  readonly #inFlight = new ReadTickets();
-  /** Deletions that the store does not have yet: for this process these entries are gone. */
-  readonly #deletions: Invalidations;
+const maxKeyLength = 256;
 
-  constructor({ store, signals, keys, options, telemetry, logger }: LayeredCacheOptions) {
-    const { local, tracked } = options;
-    this.store = store;
-    this.keys = keys;
-    this.options = options;
-    this.codecs = new Codecs(options.codec);
-    this.regions = new Regions(keys, tracked, this.statistics);
-    this.#telemetry = telemetry;
-    this.#signals = signals;
-    this.local = local === undefined ? undefined : new LocalTier({ ...local, signals });
-    this.releases = new LeaseReleases(store);
-    this.leases = new HeldLeases(store);
-    this.renewals = openRenewals({ store, telemetry, logger });
-    const { codecs, renewals } = this;
-    const generations = new Generations({ store, signals, renewals, boundMs: local?.ttlMs ?? 0 });
-    this.generations = generations;
-    this.entries = new EntryReader({ store, keys, options, codecs, generations });
-    this.#deletions = new Invalidations({ apply: (key) => store.deleteMany([key]), telemetry, logger });
-    const overflowed = (): void => this.entries.distrust();
-    this.#deletions.listen({ changed: (key) => this.forget(key), overflowed });
-    renewals.listen({ overflowed });
-    this.waiting = new LeaseWaiters({
-      channels: signals.channels,
-      onDeleted: (key) => this.forget(key),
-      onGap: () => this.flush(),
-    });
+/** The tiers of a cache: entries in this process, the store below, and the rules that keep the two in step. */
+export class Tiers {
+  readonly #store: CacheStore;
+  readonly #keys: Keyspace;
+  readonly #local: LocalTier | undefined;
+  readonly #entries: Entries;
+  readonly #generations: Generations;
+  /** For this process these entries are gone, although the store still has them. */
+  readonly #deletions: Invalidations;
+  readonly #waiters: LeaseWaiters;
+  readonly #signals: CacheSignals;
+  readonly #tracked: true | readonly string[];
+  readonly #telemetry: Telemetry;
+  readonly #tickets = new ReadTickets();
+  #isSubscribed = false;
+
+  constructor(options: TiersOptions) {
+    this.#store = options.store;
+    this.#keys = options.keys;
+    this.#local = options.local;
+    this.#entries = options.entries;
+    this.#generations = options.generations;
+    this.#deletions = options.deletions;
+    this.#waiters = options.waiters;
+    this.#signals = options.signals;
+    this.#tracked = options.tracked;
+    this.#telemetry = options.telemetry;
+    options.deletions.listen({ changed: (key) => this.invalidate(key) });
+    options.waiters.listen({ onDeleted: (key) => this.invalidate(key), onGap: () => this.flush() });
   }
 
-  /** Listens, from the first use on: a gate whose cache nobody uses needs no connection for it. */
-  #listen(): void {
-    if (this.#listens || this.local === undefined) return;
-    this.#listens = true;
-    const { tracked } = this.options;
-    const names = tracked === true ? [undefined] : tracked;
-    for (const prefix of names.flatMap((name) => this.keys.cachePrefixes(name))) {
-      const invalidate = (key: string): void => this.forget(key);
+  /** Subscribes to changes at the first use: a gate whose cache is not used needs no connection for it. */
+  #subscribe(): void {
+    if (this.#isSubscribed || this.#local === undefined) return;
+    this.#isSubscribed = true;
+    const names = this.#tracked === true ? [undefined] : this.#tracked;
+    for (const prefix of names.flatMap((name) => this.#keys.cachePrefixes(name))) {
+      const invalidate = (key: string): void => this.invalidate(key);
       this.#signals.track({ prefix, invalidate, flush: () => this.flush() });
     }
-    this.generations.listen(this.keys.generationPrefix());
-    this.waiting.listen();
+    this.#generations.track(this.#keys.generationPrefix());
+    this.#waiters.subscribe();
   }
 
   storeKey({ scope, path }: Region, key: string): string {
-    return this.keys.cacheEntry(scope, path, key);
+    return this.#keys.cacheEntry(scope, path, key);
   }
 
   /**
-   * The entry under a key, fresh or in its grace. Reads are misses while the store is down. Every hit in the store passes
-   * here: promises, closures and long keys in maps are what it costs.
+   * Reads the entry of a key from the store, fresh or in its grace. Reads are misses while the store is down. Every hit in
+   * the store takes this way, so promises, closures and long keys in maps are what it costs.
    */
-  fetch(place: Region, key: string, tags: readonly string[] = noTags): Promise<CachedEntry | undefined> {
-    const storeKey = this.storeKey(place, key);
+  fetch(region: Region, key: string, tags: readonly string[] = noTags): Promise<CachedEntry | undefined> {
+    const storeKey = this.storeKey(region, key);
     if (this.tombstone(storeKey) !== undefined) return nothing;
-    this.#listen();
-    const asked = this.entries.unknown(this.entries.generationsOf(place, tags));
-    const reading: Reading = {
-      place,
+    this.#subscribe();
+    const asked = this.#generations.unknownOf(this.#entries.generationsOf(region, tags));
+    const reading: PendingRead = {
+      region,
       key,
       storeKey,
       asked,
-      epochs: asked.length === 0 ? noEpochs : asked.map(epochOf),
+      versions: asked.length === 0 ? noVersions : asked.map(versionOf),
       askedAt: performance.now(),
-      mark: this.local === undefined ? undefined : this.#inFlight.begin(storeKey),
+      ticket: this.#local === undefined ? undefined : this.#tickets.issue(storeKey),
     };
     const keys = asked.length === 0 ? [storeKey] : [storeKey].concat(asked.map(keyOf));
-    return this.store.getMany(keys).then(
-      (texts) => this.#take(reading, texts),
-      (error: unknown) => this.#lose(reading, error),
+    return this.#store.getMany(keys).then(
+      (texts) => this.#onReply(reading, texts),
+      (error: unknown) => this.#onFault(reading, error),
     );
   }
 
-  #take(reading: Reading, texts: readonly (string | undefined)[]): Awaitable<CachedEntry | undefined> {
-    const { place, asked, epochs, askedAt } = reading;
+  #onReply(reading: PendingRead, texts: readonly (string | undefined)[]): Awaitable<CachedEntry | undefined> {
+    const { region, asked, versions, askedAt } = reading;
     try {
-      const said = asked.length === 0 ? noGenerationsRead : this.entries.learn(asked, epochs, texts.slice(1));
-      const entry = this.entries.interpret(place, texts[0], askedAt, said);
-      if (!(entry instanceof Promise)) return this.#found(reading, entry);
+      const read = asked.length === 0 ? noGenerationsRead : this.#generations.learn(asked, versions, texts.slice(1));
+      const entry = this.#entries.read(region, texts[0], askedAt, read);
+      if (!(entry instanceof Promise)) return this.#onEntry(reading, entry);
       return entry.then(
-        (later) => this.#found(reading, later),
-        (error: unknown) => this.#lose(reading, error),
+        (later) => this.#onEntry(reading, later),
+        (error: unknown) => this.#onFault(reading, error),
       );
     } catch (error) {
-      return this.#lose(reading, error);
+      return this.#onFault(reading, error);
     }
   }
 
-  #found({ place, key, storeKey, mark }: Reading, entry: CachedEntry | undefined): CachedEntry | undefined {
-    if (mark !== undefined) this.#inFlight.end(mark);
-    // A deletion that the store missed meanwhile counts here.
+  #onEntry({ region, key, storeKey, ticket }: PendingRead, entry: CachedEntry | undefined): CachedEntry | undefined {
+    if (ticket !== undefined) this.#tickets.close(ticket);
+    // A deletion during the read, which the store missed, ends the entry for this process.
     if (entry === undefined || this.tombstone(storeKey) !== undefined) return undefined;
-    if (mark?.fit === true) this.keep(place, key, storeKey, entry);
+    if (ticket?.isCurrent === true) this.#keep(region, key, storeKey, entry);
     return entry;
   }
 
-  #lose({ mark }: Reading, error: unknown): undefined {
-    if (mark !== undefined) this.#inFlight.end(mark);
-    return this.reportMiss(error);
+  #onFault({ ticket }: PendingRead, error: unknown): undefined {
+    if (ticket !== undefined) this.#tickets.close(ticket);
+    return this.reportFault(error);
   }
 
-  /** Keeps an entry in process. */
-  keep(place: Region, key: string, storeKey: string, entry: CachedEntry): void {
-    if (key.length <= longestName && entry.stands()) this.local?.set(place, key, storeKey, entry);
+  #keep(region: Region, key: string, storeKey: string, entry: CachedEntry): void {
+    if (key.length <= maxKeyLength && entry.isCurrent()) this.#local?.set(region, key, storeKey, entry);
   }
 
-  /** This key is about to change, or being made: `fit` says afterwards whether anybody else has changed it. */
-  watch(storeKey: string): ReadTicket {
-    this.#listen();
-    return this.#inFlight.begin(storeKey);
+  /** The entry that this process has made, as other reads get it; kept in process if `isCurrent`. */
+  admit(
+    region: Region,
+    key: string,
+    { stored }: ComposedEntry,
+    snapshot: GenerationSnapshot,
+    askedAt: number,
+    isCurrent: boolean,
+  ): CachedEntry {
+    const entry = this.#entries.create(region, stored, snapshot, askedAt);
+    if (isCurrent) this.#keep(region, key, this.storeKey(region, key), entry);
+    return entry;
   }
 
-  unwatch(mark: ReadTicket): void {
-    this.#inFlight.end(mark);
+  /**
+   * Writes entries that have the same tags; does nothing while the store is down. A write replaces an entry whose deletion
+   * the store missed before, but not one that is deleted during the write.
+   */
+  async write(region: Region, entries: readonly NewEntry[]): Promise<void> {
+    const writes = entries.map((entry) => {
+      const storeKey = this.storeKey(region, entry.key);
+      this.invalidate(storeKey);
+      return { entry, storeKey, tombstone: this.tombstone(storeKey), ticket: this.issueTicket(storeKey) };
+    });
+    try {
+      const askedAt = performance.now();
+      const maxTtlMs = Math.max(0, ...entries.map(({ freshMs, graceMs }) => freshMs + graceMs));
+      const generationsOfAll = this.#entries.generationsOf(region, entries[0]?.tags ?? noTags);
+      const generations = await this.#generations.ensure(generationsOfAll, maxTtlMs);
+      const composed = writes.map((write) => ({
+        ...write,
+        made: this.#entries.compose(region, write.entry, generations.values),
+      }));
+      await this.#store.setMany(
+        composed.map(({ storeKey, made }) => ({ key: storeKey, value: made.text, ttlMs: made.ttlMs })),
+      );
+      for (const { entry, storeKey, tombstone, ticket, made } of composed) {
+        this.clearTombstone(storeKey, tombstone);
+        this.admit(region, entry.key, made, generations, askedAt, ticket.isCurrent);
+      }
+    } catch (error) {
+      this.reportFault(error);
+    } finally {
+      for (const { ticket } of writes) this.closeTicket(ticket);
+    }
   }
 
-  /** The mark of a deletion that the store does not have yet. */
+  /** Call this before a value is made or written: the ticket shows afterwards whether the key was changed meanwhile. */
+  issueTicket(storeKey: string): ReadTicket {
+    this.#subscribe();
+    return this.#tickets.issue(storeKey);
+  }
+
+  closeTicket(ticket: ReadTicket): void {
+    this.#tickets.close(ticket);
+  }
+
+  /** The token of a deletion that the store does not have yet. */
   tombstone(storeKey: string): string | undefined {
-    return this.#deletions.markOf(storeKey);
+    return this.#deletions.tokenOf(storeKey);
   }
 
-  /** What the deletion with this mark was about has been overwritten. */
-  bury(storeKey: string, mark: string | undefined): void {
-    this.#deletions.overtake(storeKey, mark);
+  /** Drops the deletion with this token: a newer value has replaced the deleted one. */
+  clearTombstone(storeKey: string, token: string | undefined): void {
+    this.#deletions.supersede(storeKey, token);
   }
 
-  /** Forgets what is kept of a key in process, and does not keep what is being read of it. */
-  forget(storeKey: string): void {
-    this.local?.invalidate(storeKey);
-    this.#inFlight.invalidate(storeKey);
+  /** Drops the entry of a key in process, and keeps nothing of the reads of this key that are pending. */
+  invalidate(storeKey: string): void {
+    this.#local?.invalidate(storeKey);
+    this.#tickets.invalidate(storeKey);
   }
 
-  /** Rejects with a StoreFault if the store missed it; for this process the entry is then gone all the same. */
-  async delete(place: Region, key: string): Promise<void> {
-    await this.#deletions.run(this.storeKey(place, key));
+  /** Rejects with a StoreFault if the store missed it; the entry is then gone for this process all the same. */
+  async delete(region: Region, key: string): Promise<void> {
+    await this.#deletions.invalidate(this.storeKey(region, key));
   }
 
   async deleteByTag(tag: string): Promise<void> {
-    await this.generations.renew([this.entries.tagged(this.keys.identifier(tag))]);
+    await this.#generations.renew([this.#entries.generationOfTag(this.#keys.identifier(tag))]);
   }
 
-  async clear({ generations }: Region): Promise<void> {
-    await this.generations.renew(generations.slice(-1).map((one) => this.generations.named(one)));
+  async clear({ generationKeys }: Region): Promise<void> {
+    await this.#generations.renew(generationKeys.slice(-1).map((key) => this.#generations.get(key)));
   }
 
-  /** The cache is a convenience: while its store is down, requests go on without it. */
-  reportMiss(error: unknown): undefined {
+  /** Reports a fault of the store. The request goes on without the cache. */
+  reportFault(error: unknown): undefined {
     if (!(error instanceof StoreFault)) throw error;
     this.#telemetry.degraded("cache", "allow", error.kind, "allowed");
     return undefined;
   }
 
   flush(): void {
-    this.local?.flush();
-    this.#inFlight.flush();
+    this.#local?.flush();
+    this.#tickets.flush();
+  }
+}
+
+/** Belongs to a pending read, or to a value that is being made. It shows whether the key was changed meanwhile. */
+export interface ReadTicket {
+  readonly key: string;
+  /** False once the key was changed: the result must not be kept in process. */
+  isCurrent: boolean;
+  /** The ticket of another read of the same key. */
+  next: ReadTicket | undefined;
+}
+
+/** The open tickets, by key of the store; a linked list for each key, since almost all have one ticket. */
+class ReadTickets {
+  readonly #tickets = new Map<string, ReadTicket>();
+
+  issue(key: string): ReadTicket {
+    const ticket = { key, isCurrent: true, next: this.#tickets.get(key) };
+    this.#tickets.set(key, ticket);
+    return ticket;
   }
 
-  /** Resolves when the store may be closed. */
-  async close(): Promise<void> {
-    this.waiting.close();
-    this.releases.close();
-    this.flush();
-    await Promise.all([this.renewals.close(), this.#deletions.close(), this.leases.close()]);
+  close(ticket: ReadTicket): void {
+    const { key, next } = ticket;
+    let before = this.#tickets.get(key);
+    if (before === ticket) {
+      if (next === undefined) this.#tickets.delete(key);
+      else this.#tickets.set(key, next);
+      return;
+    }
+    while (before !== undefined && before.next !== ticket) before = before.next;
+    if (before !== undefined) before.next = next;
+  }
+
+  invalidate(key: string): void {
+    for (let ticket = this.#tickets.get(key); ticket !== undefined; ticket = ticket.next) ticket.isCurrent = false;
+  }
+
+  flush(): void {
+    for (const key of this.#tickets.keys()) this.invalidate(key);
   }
 }
 
 const noTags: readonly string[] = [];
-const noEpochs: readonly number[] = [];
+const noVersions: readonly number[] = [];
 const nothing = Promise.resolve(undefined);

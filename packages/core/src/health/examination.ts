@@ -1,6 +1,6 @@
 import type { SeenAddresses } from "../limits/seen-addresses.js";
 import type { Finding } from "../lib/finding.js";
-import { unnamedService } from "../cache/unnamed-service.js";
+import { unnamedService } from "../cache/warnings.js";
 import type { ResolvedOptions } from "../options.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { Stores } from "../store/stores.js";

@@ -1,15 +1,16 @@
-/** Why a request went on to the handler (RFC 9211 2.2). */
+/** The reason why a request went on to the handler (RFC 9211 2.2). */
 export type Forward = "bypass" | "method" | "uri-miss" | "vary-miss" | "miss" | "request" | "stale" | "partial";
 
+/** How the cache handled a request (RFC 9211 2). */
 export interface Handling {
-  /** Absent: it was answered from the cache. */
+  /** Absent: the cache answered. */
   readonly forwarded?: Forward | undefined;
-  /** What the handler said, where the client gets something else. */
+  /** The status of the handler, where the client gets another response. */
   readonly forwardStatus?: number | undefined;
   readonly stored?: boolean | undefined;
-  /** It waited for what another request got. */
+  /** It was answered with the response to another request. */
   readonly collapsed?: boolean | undefined;
-  /** For whoever looks for the reason; without quotes and backslashes. */
+  /** A text for people; without quotes and backslashes. */
   readonly detail?: string | undefined;
   /** Seconds until it is stale. */
   readonly ttl?: number | undefined;

@@ -2,17 +2,17 @@ import type { TokenReader, TokenSource } from "../auth/credentials.js";
 import { findCookies } from "../http/cookies.js";
 import type { Exchange } from "../http/exchange.js";
 import type { GateExchange } from "../request/state.js";
-import { isImplied } from "./implied-fields.js";
+import { isTargetField } from "./target-uri.js";
 
-/** The application's own say about which request headers are credentials; names in lower case. */
+/** The application's rules for which request headers are credentials; names in lower case. */
 export interface CredentialRules {
   readonly add: ReadonlySet<string>;
   readonly except: ReadonlySet<string>;
 }
 
-/** What a gate reads to tell its clients apart. */
+/** The places where a gate finds the identity of a client. */
 export interface IdentitySources<Raw> {
-  /** Headers by which policies count, in lower case. */
+  /** Headers that limit policies count by, in lower case. */
   readonly headers: ReadonlySet<string>;
   /** Cookies that carry tokens. */
   readonly cookies: readonly string[];
@@ -20,17 +20,17 @@ export interface IdentitySources<Raw> {
   readonly readers: readonly TokenReader<Raw>[];
 }
 
-/** Where credentials were found in a request. */
+/** The credentials of a request. */
 export interface FoundCredentials {
-  /** The name of a header or cookie, or a word for what is neither. */
+  /** The name of a header, or "cookie", "token" or "certificate". */
   readonly where: string;
-  /** The headers that carry some, but for Authorization. */
+  /** The headers with credentials, except Authorization. */
   readonly headers: readonly string[];
 }
 
 /**
- * Headers that carry credentials, or in which a proxy tells an application who is asking. Authorization is known elsewhere.
- * Names are compared with `-` for `_`: OIDC_CLAIM_sub of mod_auth_openidc, REMOTE_USER, SM_USER.
+ * Headers with credentials, or with the identity of a client that a proxy has verified; without Authorization. Names are
+ * compared with `-` for `_`: OIDC_CLAIM_sub of mod_auth_openidc, REMOTE_USER, SM_USER.
  */
 const exact: ReadonlySet<string> = new Set([
   ...["dpop", "signature-input", "userid", "eppn", "client-id", "x-client-id", "l5d-client-id", "x-spiffe-id"],
@@ -71,7 +71,7 @@ const endings = new RegExp(
   ].join("|")})$|(?<!csrf-?|xsrf-?)token$`,
 );
 
-/** Headers that carry an address tell where a client is, not who it is. */
+/** Headers with the address of a client, which is no identity. */
 const addresses: ReadonlySet<string> = new Set([
   ...["x-forwarded-for", "x-original-forwarded-for", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "client-ip"],
   ...["cf-connecting-ip", "cf-connecting-ipv6", "cf-pseudo-ipv4", "true-client-ip", "fastly-client-ip"],
@@ -80,14 +80,14 @@ const addresses: ReadonlySet<string> = new Set([
   ...["x-user-ip", "x-remote-addr", "x-remote-ip", "remote-addr"],
 ]);
 
-/** Does a header of this lower-case name carry credentials as far as is known everywhere? */
+/** True if a header of this lower-case name is widely used for credentials. */
 export function isWellKnownCredential(name: string): boolean {
   const usual = name.includes("_") ? name.replaceAll("_", "-") : name;
   if (addresses.has(usual)) return false;
   return exact.has(usual) || families.test(usual) || endings.test(usual);
 }
 
-/** The places beside Authorization where tokens of a gate are: those it reads, and the cookies that it writes. */
+/** The places of tokens besides Authorization: those that the gate reads, and the cookies that it sets. */
 export function tokenPlaces<Raw>(
   sources: readonly TokenSource<Raw>[],
   written: { readonly access: string | undefined; readonly refresh: string } | undefined,
@@ -98,7 +98,7 @@ export function tokenPlaces<Raw>(
   return { cookies: [...new Set(cookies)], readers };
 }
 
-/** What makes a request one of somebody (RFC 9111 3.5 says it of Authorization); undefined for an anonymous one. */
+/** The credentials of a request: Authorization (RFC 9111 3.5) and others; undefined for an anonymous request. */
 export function findCredentials<Raw>(
   exchange: GateExchange<Raw>,
   { add, except }: CredentialRules,
@@ -116,13 +116,13 @@ export function findCredentials<Raw>(
   return where === undefined ? undefined : { where, headers };
 }
 
-/** A header that policies count by tells clients apart, unless by their address. */
+/** True for a header that policies count by, unless it has an address. */
 function isIdentity(name: string, counted: ReadonlySet<string>): boolean {
-  // Every request has a User-Agent, and by what is implied the response is chosen already.
-  return counted.has(name) && !addresses.has(name) && name !== "user-agent" && !isImplied(name);
+  // Every request has a User-Agent. Target fields are part of the key already.
+  return counted.has(name) && !addresses.has(name) && name !== "user-agent" && !isTargetField(name);
 }
 
-/** A token that is not in Authorization: nobody may have looked for it, where the cache stands without a guard. */
+/** A token outside Authorization: without a guard in front of the cache, no middleware has looked for it. */
 function tokenBeside<Raw>(exchange: Exchange<Raw>, { cookies, readers }: IdentitySources<Raw>): string | undefined {
   if (cookies.length > 0) {
     const sent = exchange.header("cookie");
@@ -131,7 +131,7 @@ function tokenBeside<Raw>(exchange: Exchange<Raw>, { cookies, readers }: Identit
   return readers.some((read) => presents(read, exchange.raw)) ? "token" : undefined;
 }
 
-/** What fails to read a request cannot say that nobody is asking. */
+/** True also if the reader throws: the request may have a token all the same. */
 function presents<Raw>(read: TokenReader<Raw>, raw: Raw): boolean {
   try {
     const token: unknown = read(raw);

@@ -1,26 +1,26 @@
-import { readDate } from "./dates.js";
-import type { Directives } from "./directives.js";
-import { readSeconds, secondsOf } from "./directives.js";
+import type { Directives } from "./cache-control.js";
+import { readSeconds, secondsOf } from "./cache-control.js";
+import { readDate } from "./http-date.js";
 
-/** What a response says about its age and how long it may be used; all in seconds. */
+/** The age and the lifetimes of a response, in seconds. */
 export interface Freshness {
-  /** How old it was when it was stored (RFC 9111 4.2.3). */
+  /** The age when it was stored (RFC 9111 4.2.3). */
   readonly initialAge: number;
-  /** How old it may become and still be fresh (RFC 9111 4.2.1). */
+  /** The age up to which it is fresh (RFC 9111 4.2.1). */
   readonly lifetime: number;
-  /** Did the response say so itself? */
+  /** True if the response states its lifetime. */
   readonly explicit: boolean;
-  /** After that, how long others get it while one makes a new one (RFC 5861 3). */
+  /** How long after that it is used while one request makes a new response (RFC 5861 3). */
   readonly staleWhileRevalidate: number;
-  /** After that, how long it stands in for a server error (RFC 5861 4). */
+  /** How long after that it is used instead of a server error (RFC 5861 4). */
   readonly staleIfError: number;
-  /** It must not be used once it is stale, whatever a request says. */
+  /** A stale response must not be used, also if a request allows it (RFC 9111 5.2.2.2). */
   readonly mustRevalidate: boolean;
 }
 
-/** Where the response says nothing; seconds. */
+/** Values for a response that states none, in seconds. */
 export interface FreshnessDefaults {
-  /** Undefined: such responses are not stored. */
+  /** Undefined: a response without a lifetime is not stored. */
   readonly lifetime: number | undefined;
   readonly staleWhileRevalidate: number;
   readonly staleIfError: number;
@@ -29,7 +29,7 @@ export interface FreshnessDefaults {
 /** Fields of a response by their lower-case names. */
 export type FieldReader = (name: string) => string | undefined;
 
-/** Undefined if neither the response nor a default says how long it is fresh. Times are Unix milliseconds. */
+/** The freshness of a response; undefined if neither the response nor a default states a lifetime. Times are Unix milliseconds. */
 export function freshnessOf(
   field: FieldReader,
   directives: Directives,
@@ -55,7 +55,7 @@ export function freshnessOf(
   };
 }
 
-/** The first of these that is there, also if it is bad: then the response is stale from the start. */
+/** The lifetime by s-maxage, max-age or Expires, the first that is present. A malformed one is 0: the response is stale. */
 function explicitLifetime(
   field: FieldReader,
   directives: Directives,
@@ -70,7 +70,7 @@ function explicitLifetime(
   return until === undefined ? 0 : Math.max(0, (until - (readDate(field("date"), nowMs) ?? nowMs)) / 1000);
 }
 
-/** By the response's own Date and Age, if it came from elsewhere, and the time it took (RFC 9111 4.2.3). */
+/** The age by the Date and Age fields of the response, and by the time that it took (RFC 9111 4.2.3). */
 function initialAge(field: FieldReader, requestMs: number, nowMs: number): number {
   const date = readDate(field("date"), nowMs) ?? nowMs;
   const [first = ""] = (field("age") ?? "").split(",", 1);
@@ -78,8 +78,8 @@ function initialAge(field: FieldReader, requestMs: number, nowMs: number): numbe
   return Math.max(0, (nowMs - date) / 1000, age + (nowMs - requestMs) / 1000);
 }
 
-/** One moment by two clocks; milliseconds. */
-export interface Moment {
+/** One time by two clocks, in milliseconds. */
+export interface ClockReading {
   /** Unix milliseconds by the clock of the process. */
   readonly processMs: number;
   /** By the clock of the store, which all processes share. */
@@ -87,15 +87,48 @@ export interface Moment {
 }
 
 /**
- * Seconds since it was made, by the clock that says more. One that went back makes nothing younger than it was, and neither
- * does one that is behind that of the process that stored it.
+ * The age in seconds, by the clock that shows the longer time. A clock that was set back makes no response younger; neither
+ * does a clock behind that of the process that stored it.
  */
-export function currentAge(initialAge: number, stored: Moment, now: Moment): number {
+export function currentAge(initialAge: number, stored: ClockReading, now: ClockReading): number {
   const elapsedMs = Math.max(0, now.processMs - stored.processMs, now.storeMs - stored.storeMs);
   return initialAge + elapsedMs / 1000;
 }
 
-/** How long a response is worth keeping. */
+/** How long a response is kept, in seconds: while it is fresh, or may be used stale. */
 export function usefulSeconds({ initialAge, lifetime, staleWhileRevalidate, staleIfError }: Freshness): number {
   return lifetime - initialAge + Math.max(staleWhileRevalidate, staleIfError);
+}
+
+/**
+ * How a stored response may answer a request: `fresh`; `stale`, because the request allows it; `revalidate`, stale while
+ * another request makes a new response; `forward`, not at all.
+ */
+export type Reuse = "fresh" | "stale" | "revalidate" | "forward";
+
+type Stored = Pick<Freshness, "lifetime" | "staleWhileRevalidate" | "mustRevalidate">;
+
+/** Whether a stored response of this age, in seconds, answers a request (RFC 9111 4.2 and 5.2.1). */
+export function decideReuse(stored: Stored, age: number, request: Directives): Reuse {
+  if (request.has("no-cache") || request.has("no-store")) return "forward";
+  const maxAge = secondsOf(request, "max-age", 0);
+  if (maxAge !== undefined && age > maxAge) return "forward";
+  const left = stored.lifetime - age;
+  // A response is stale when its age equals its lifetime (RFC 9111 4.2).
+  if (left > 0 && left >= (secondsOf(request, "min-fresh", 0) ?? 0)) return "fresh";
+  if (left > 0 || request.has("min-fresh")) return "forward";
+  // max-stale without a number allows any age.
+  const maxStale = request.get("max-stale") === "" ? Infinity : secondsOf(request, "max-stale", 0);
+  if (maxStale !== undefined && !stored.mustRevalidate && -left <= maxStale) return "stale";
+  return -left < stored.staleWhileRevalidate ? "revalidate" : "forward";
+}
+
+/** True if a stored response of this age may be used instead of a server error (RFC 5861 4). */
+export function mayServeOnError(stored: Pick<Freshness, "lifetime" | "staleIfError">, age: number): boolean {
+  return age < stored.lifetime + stored.staleIfError;
+}
+
+/** The seconds until it is stale, for `Cache-Status` (RFC 9211 2.4). */
+export function secondsLeft({ lifetime }: Pick<Freshness, "lifetime">, age: number): number {
+  return Math.floor(lifetime - age);
 }

@@ -1,8 +1,5 @@
-import type { Of } from "../limits/policy.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
-import type { CredentialRules } from "./credentials.js";
-import type { QueryRules } from "./query.js";
 import {
   checkBoolean,
   checkFunction,
@@ -13,74 +10,77 @@ import {
   optionError,
   stringsOrNone,
 } from "../lib/validate.js";
+import type { Of } from "../limits/policy.js";
+import type { CredentialRules } from "./credentials.js";
+import type { QueryRules } from "./target-uri.js";
 
-/** How `gate.cacheResponse()` keeps the responses of the handlers behind it. */
+/** Options of `gate.cacheResponse()`, which caches the responses of the handlers behind it. */
 export interface ResponseCacheOptions<Raw = unknown> {
   /**
-   * How long responses are fresh that do not say so themselves (`Cache-Control: max-age`, `s-maxage`, or `Expires`).
-   * @default such responses are not stored
+   * How long a response is fresh that does not state it by `Cache-Control: max-age`, `s-maxage`, or `Expires`.
+   * @default such a response is not stored
    */
   readonly ttl?: Duration | undefined;
   /**
-   * Who may get a response that was made for somebody else: `"everyone"`, as in any shared cache, or nobody: `"user"` keeps
-   * one for each user, and for each set of claims in the user's tokens; anonymous requests then pass by.
+   * `"everyone"`: clients share responses, as in any shared cache. `"user"`: each user has responses of their own, one for each
+   * set of claims in the user's tokens; anonymous requests go on to the handler.
    * @default "everyone"
    */
   readonly per?: "everyone" | "user" | undefined;
-  /** Tags to end responses by, with `gate.responses.purge()`; or a function. @default none */
+  /** Tags of the responses, for `gate.responses.purge()`; or a function that returns them. @default none */
   readonly tags?: readonly string[] | Of<readonly string[], Raw> | undefined;
-  /** A further part of the key, such as the tenant; requests for which it is undefined pass by. @default none */
+  /** A further part of the key, such as the tenant. A request for which it is undefined goes on to the handler. @default none */
   readonly partition?: Of<string | undefined, Raw> | undefined;
-  /** True lets a request pass by the cache. @default never */
+  /** Returns true for a request that must go on to the handler. @default never */
   readonly skip?: Of<boolean, Raw> | undefined;
   /**
-   * The only query parameters that make a difference, by their decoded names; `sort: true` if the order of different names
-   * makes none either. A query in which a name may be read in two ways, as `q[]` and `q.x`, chooses as a whole.
-   * @default all of them, in the order as sent
+   * The only query parameters that are part of the key, by their decoded names; `sort: true` if the order of different names
+   * does not matter. If a name can be read in two ways, as `q[]` or `q.x`, the whole query is part of the key.
+   * @default all parameters, in the order sent
    */
   readonly query?: readonly string[] | QueryOptions | undefined;
   /**
-   * Which request headers count as credentials, besides Authorization, the headers and cookies that the gate itself tells
-   * clients apart by, and the well-known ones such as `X-Api-Key` and `X-Forwarded-User`. A request with credentials
-   * leaves and gets only a response that says that it may be shared (RFC 9111 3.5). @default those alone
+   * Request headers that count as credentials, besides Authorization, the headers and cookies by which the gate identifies
+   * clients, and well-known headers such as `X-Api-Key` and `X-Forwarded-User`. A request with credentials stores and gets
+   * only a response that states that it may be shared (RFC 9111 3.5). @default these headers and cookies
    */
   readonly credentials?: CredentialOptions | undefined;
-  /** How long a stale response serves others while one request makes a new one, if it does not say (RFC 5861). @default never */
+  /** How long a stale response is used while one request makes a new one, unless the response states it (RFC 5861 3). @default never */
   readonly staleWhileRevalidate?: Duration | undefined;
-  /** How long a stale response stands in for a server error, if it does not say (RFC 5861). @default never */
+  /** How long a stale response is used instead of a server error, unless the response states it (RFC 5861 4). @default never */
   readonly staleIfError?: Duration | undefined;
   /**
-   * How long requests for one thing wait for the first of them to answer; once its response goes out in parts, 100 ms at
-   * most. `false`: each asks the handler.
+   * How long requests with the same key wait for the response to the first one; once its body is sent in parts, for 100 ms
+   * at most. `false`: each request goes on to the handler.
    * @default "5s"
    */
   readonly wait?: Duration | false | undefined;
-  /** Larger bodies are not stored; bytes. @default 1_048_576 */
+  /** The maximum size of a stored body, in bytes. @default 1_048_576 */
   readonly maxSize?: number | undefined;
-  /** The entity tag of responses that have none; `false` for none. @default "weak" */
+  /** The entity tag that a response without one gets; `false` for none. @default "weak" */
   readonly etag?: "weak" | "strong" | false | undefined;
   /**
-   * Whether a request may ask for more or less freshness by `Cache-Control` (RFC 9111 5.2.1), and for more than the stored
-   * response by `Range` or `Upgrade`. With `"ignore"`, `If-Match` is judged by the stored response. @default "honour"
+   * `"honour"`: a request may ask for more or less freshness by `Cache-Control` (RFC 9111 5.2.1), and reaches the handler with
+   * `Range` or `Upgrade`. `"ignore"`: it may not, and the cache evaluates `If-Match`. @default "honour"
    */
   readonly requestDirectives?: "honour" | "ignore" | undefined;
-  /** How the cache calls itself in `Cache-Status` (RFC 9211); `false` leaves the field out. @default "portcullis" */
+  /** The name of the cache in `Cache-Status` (RFC 9211); `false` for no such field. @default "portcullis" */
   readonly cacheStatus?: string | false | undefined;
 }
 
-/** Which query parameters choose a response, and how. */
+/** The query parameters that are part of the key. */
 export interface QueryOptions {
-  /** The only parameters that make a difference, by their decoded names. @default all of them */
+  /** The decoded names of the only parameters that are part of the key. @default all parameters */
   readonly only?: readonly string[] | undefined;
-  /** True: the order of parameters with different names makes no difference. @default false */
+  /** True: the order of parameters with different names does not matter. @default false */
   readonly sort?: boolean | undefined;
 }
 
-/** Request headers that count as credentials, or do not. */
+/** Changes to the request headers that count as credentials. */
 export interface CredentialOptions {
-  /** More headers in which a client, or a proxy in front, says who is asking, such as `"X-Staff-Id"`. @default none */
+  /** More headers with which a client or a proxy identifies the user, such as `"X-Staff-Id"`. @default none */
   readonly add?: readonly string[] | undefined;
-  /** Headers that are no credentials here, although they would count, such as `"X-User-Country"`. @default none */
+  /** Headers that would count, but are no credentials here, such as `"X-User-Country"`. @default none */
   readonly except?: readonly string[] | undefined;
 }
 
@@ -94,7 +94,7 @@ export interface ResolvedResponseCache<Raw> {
   readonly credentials: CredentialRules;
   readonly staleWhileRevalidateSeconds: number;
   readonly staleIfErrorSeconds: number;
-  /** 0: nobody waits. */
+  /** 0: requests do not wait. */
   readonly waitMs: number;
   readonly maxSize: number;
   readonly etag: "weak" | "strong" | false;
@@ -107,8 +107,8 @@ const known = [
   ...["etag", "requestDirectives", "cacheStatus", "credentials"],
 ];
 
-/** More would not fit into one value of the store. */
-const mostBytes = 64 * 2 ** 20;
+/** A larger body would not fit into one value of the store. */
+const maxBodyBytes = 64 * 2 ** 20;
 
 export function resolveResponseCache<Raw>(options: ResponseCacheOptions<Raw>): ResolvedResponseCache<Raw> {
   const name = "cacheResponse()";
@@ -120,7 +120,7 @@ export function resolveResponseCache<Raw>(options: ResponseCacheOptions<Raw>): R
   if (typeof tags === "string") throw optionError(`${name}.tags`, 'must be a list such as ["orders"], or a function');
   if (partition !== undefined) checkFunction(`${name}.partition`, partition);
   if (skip !== undefined) checkFunction(`${name}.skip`, skip);
-  checkInteger(`${name}.maxSize`, maxSize, 1, mostBytes);
+  checkInteger(`${name}.maxSize`, maxSize, 1, maxBodyBytes);
   if (etag !== false) checkOneOf(`${name}.etag`, etag, ["weak", "strong"]);
   checkOneOf(`${name}.requestDirectives`, requestDirectives, ["honour", "ignore"]);
   if (cacheStatus !== false) checkStatusName(`${name}.cacheStatus`, cacheStatus);
@@ -164,10 +164,10 @@ function resolveCredentials(option: string, credentials: CredentialOptions): Cre
   ) as [ReadonlySet<string>, ReadonlySet<string>];
   const both = [...add].find((name) => except.has(name));
   if (both !== undefined) throw optionError(option, `has "${both}" in add and in except; write it in one of them`);
-  // Nothing frees a cache from them (RFC 9111 3.5); a response may.
+  // Only a response may allow a cache to ignore them (RFC 9111 3.5).
   for (const name of ["authorization", "cookie"])
     if (except.has(name))
-      throw optionError(`${option}.except`, `must not have "${name}"; let the response say public or s-maxage instead`);
+      throw optionError(`${option}.except`, `must not have "${name}"; set public or s-maxage on the response instead`);
   return { add, except };
 }
 

@@ -1,55 +1,68 @@
 import type { OutgoingHttpHeaders } from "node:http";
 import type { Head, Interceptor, Outgoing, Returned } from "../http/interceptor.js";
 import type { BodyForm, Header, Reply } from "../http/verdict.js";
-import { readDirectives } from "./directives.js";
-import type { StoredResponse } from "./entry.js";
+import { readDirectives } from "./cache-control.js";
+import type { Forward } from "./cache-status.js";
+import { cacheStatus } from "./cache-status.js";
 import type { FreshnessDefaults } from "./freshness.js";
 import { freshnessOf, usefulSeconds } from "./freshness.js";
-import { cacheStatus } from "./cache-status.js";
-import type { Forward } from "./cache-status.js";
 import type { CacheableRequest } from "./request.js";
-import { forbidsStoring, isForEveryone, isLive, isOpen, isStorable, isWithheld, storableStatuses } from "./storable.js";
-import { fieldsRemoved, fieldsToStore, listOf, textOf } from "./stored-fields.js";
+import type { StoredResponse } from "./stored-response.js";
+import {
+  fieldsToStore,
+  fieldText,
+  forbidsStoring,
+  isEndless,
+  isPublic,
+  isStorable,
+  isWithheldForCredentials,
+  listMembers,
+  mayBeShared,
+  removedFields,
+  storableStatuses,
+} from "./storing.js";
 import { entityTag, isNotModified, isPreconditionFailed } from "./validators.js";
 
-export interface JudgeOptions {
+/** Options for the answer to the preconditions of a request. */
+export interface ConditionsOptions {
   readonly request: CacheableRequest;
-  /** The entity tag of a response that has none. */
+  /** The kind of entity tag that a response without one gets. */
   readonly etag: "weak" | "strong" | false;
-  /** What is said instead to whoever asks for another response than this one, of this status. */
-  readonly unmet: (status: number) => Reply;
+  /** The reply where a precondition fails for a response of this status. */
+  readonly preconditionFailed: (status: number) => Reply;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
 
-export interface RecorderOptions extends JudgeOptions {
+export interface RecorderOptions extends ConditionsOptions {
   /** Milliseconds by the clock of the store. */
   readonly storeNow: () => number;
-  /** Why the handler is asked. */
+  /** The reason why the request went on to the handler. */
   readonly forwarded: Forward;
-  /** What the response will have to remember; undefined if it cannot be stored, because the store does not answer. */
+  /** The generations of the tags before the handler ran. */
   readonly generations: StoredResponse["generations"];
-  readonly storing: boolean;
+  /** False if the store did not answer: the response is not stored then. */
+  readonly storeAnswered: boolean;
   readonly shared: boolean;
   readonly defaults: FreshnessDefaults;
-  readonly mostBytes: number;
+  readonly maxBytes: number;
   readonly name: string | false;
-  /** What goes out instead of a server error, if anything does. */
-  readonly standIn: (status: number) => Reply | undefined;
+  /** The stale response that is sent instead of a server error, if there is one. */
+  readonly staleOnError: (status: number) => Reply | undefined;
   /** The head of a response that may be stored was sent before its whole body was known. */
   readonly headSent: () => void;
-  /** The client gets a 304, and the body of the response may never be made. */
-  readonly bodySpared: () => void;
-  /** The response, with how long it is worth keeping; undefined if it is for its own request alone. */
-  readonly settle: (response: StoredResponse | undefined, seconds: number) => void;
+  /** The client gets no body, so the body of the response may never be complete. */
+  readonly bodySkipped: () => void;
+  /** The complete response, and the seconds for which it is kept; undefined if it is for its own request alone. */
+  readonly onOutcome: (response: StoredResponse | undefined, seconds: number) => void;
 }
 
-type Unfinished = Omit<StoredResponse, "body">;
+type UnfinishedResponse = Omit<StoredResponse, "body">;
 
 const statuses: ReadonlySet<number> = new Set(storableStatuses);
 
-/** Answers the conditions of a request for which a stored response is sent, with what middleware in front made of it. */
-export function judgeResponse(options: JudgeOptions): Interceptor {
+/** Answers the preconditions of a request that gets a stored response, after changes by middleware in front. */
+export function answerConditions(options: ConditionsOptions): Interceptor {
   const nothing = (): void => undefined;
   return {
     hidden: [],
@@ -57,18 +70,18 @@ export function judgeResponse(options: JudgeOptions): Interceptor {
     begin(outgoing) {
       // The answer to an error has no conditions.
       if (outgoing.afterError) return "pass";
-      const etag = tagOf(outgoing, options.etag);
-      if (isUnmet(outgoing, etag, options)) return options.unmet(outgoing.status);
-      return isSpared(outgoing, etag, options) ? "notModified" : "pass";
+      const etag = entityTagOf(outgoing, options.etag);
+      if (failsPrecondition(outgoing, etag, options)) return options.preconditionFailed(outgoing.status);
+      return isClientCurrent(outgoing, etag, options) ? "notModified" : "pass";
     },
     headSent: nothing,
     complete: nothing,
   };
 }
 
-/** The entity tag of a response; made of its body and set, if it has none. */
-function tagOf({ status, fields, body, set }: Outgoing, kind: JudgeOptions["etag"]): string | undefined {
-  const stated = textOf(fields.etag);
+/** The entity tag of a response; a response without one gets one made of its body. */
+function entityTagOf({ status, fields, body, set }: Outgoing, kind: ConditionsOptions["etag"]): string | undefined {
+  const stated = fieldText(fields.etag);
   if (stated !== undefined || kind === false) return stated;
   if (status !== 200 || body === undefined || body.byteLength === 0) return undefined;
   const tag = entityTag(body, kind);
@@ -76,191 +89,216 @@ function tagOf({ status, fields, body, set }: Outgoing, kind: JudgeOptions["etag
   return tag;
 }
 
-/** Does the client have the response? Whoever says no-cache gets it from the frameworks in any case, and so from here. */
-function isSpared({ status, fields }: Outgoing, etag: string | undefined, { request, now }: JudgeOptions): boolean {
+/** True if the client has the response. With no-cache it gets the response, as from the frameworks. */
+function isClientCurrent(
+  { status, fields }: Outgoing,
+  etag: string | undefined,
+  { request, now }: ConditionsOptions,
+): boolean {
   if (status !== 200 || request.directives.has("no-cache")) return false;
-  return isNotModified(request.preconditions, { etag, lastModified: textOf(fields["last-modified"]) }, now());
+  return isNotModified(request.preconditions, { etag, lastModified: fieldText(fields["last-modified"]) }, now());
 }
 
-/** Is the response another than that which the request is about (RFC 9110 13.2.2)? */
-function isUnmet({ status, fields }: Outgoing, etag: string | undefined, { request, now }: JudgeOptions): boolean {
-  const validators = { etag, lastModified: textOf(fields["last-modified"]) };
+/** True if a precondition fails for the response (RFC 9110 13.2.2). */
+function failsPrecondition(
+  { status, fields }: Outgoing,
+  etag: string | undefined,
+  { request, now }: ConditionsOptions,
+): boolean {
+  const validators = { etag, lastModified: fieldText(fields["last-modified"]) };
   return status < 300 && isPreconditionFailed(request.preconditions, validators, now());
 }
 
-/** What watches the response of a handler. */
+/** Watches the response of a handler. */
 export interface Recorder extends Interceptor {
-  /** Stores and shares nothing: another cache behind this one does what is to be done. */
+  /** Stores and shares nothing from now on: another cache behind this one does. */
   withdraw(): void;
 }
 
-/** Watches the response of a handler, decides whether it may be stored, and answers the conditions of its request. */
+/** Watches the response of a handler, decides whether it may be stored, and answers the preconditions of its request. */
 export function recordResponse(options: RecorderOptions): Recorder {
-  const { request, forwarded, generations, storing, shared, defaults, mostBytes, name, now, standIn, settle } = options;
+  const {
+    request,
+    forwarded,
+    generations,
+    storeAnswered,
+    shared,
+    defaults,
+    maxBytes,
+    name,
+    now,
+    staleOnError,
+    onOutcome,
+  } = options;
   const requestMs = now();
-  let made: Unfinished | undefined;
+  let unfinished: UnfinishedResponse | undefined;
   let seconds = 0;
   let size: string | undefined;
-  /** What the request had for which its response is not stored. */
+  /** The credentials for which the response is not stored, for `Cache-Status`. */
   let withheldFor: string | undefined;
-  /** May the response have an entity tag of this cache's? */
-  let mayTag = false;
-  /** Has it been decided before the response was sent? Then middleware in front may have changed it since. */
+  /** True if the cache may add an entity tag to the response. */
+  let mayAddEntityTag = false;
+  /** True once it is decided whether the response is stored; middleware in front may change the response afterwards. */
   let isDecided = false;
-  /** The response as it was decided about. */
+  /** The response as it was when that was decided. */
   let decided: Outgoing | undefined;
-  /** Its body, until its head is made. */
-  let whole: Uint8Array | undefined;
+  /** The whole body, until the head is made. */
+  let wholeBody: Uint8Array | undefined;
   let isHeadMade = false;
   let isReturned = false;
-  /** Does the response say that it is the same for all? */
-  let isForAll = false;
+  /** True if the response states that all clients may get it. */
+  let isPublicResponse = false;
   let isRefused = false;
   let isWithdrawn = false;
-  /** Has the response been said to be stored? */
-  let isTold = false;
+  /** True if the response says in `Cache-Status` that it is stored. */
+  let isSaidStored = false;
 
   function begin(outgoing: Outgoing): ReturnType<Interceptor["begin"]> {
     const { body, fields } = outgoing;
     const isSent = !isDecided;
     const answer = isSent ? decide(outgoing, body === undefined ? "parts" : "whole") : "pass";
     if (typeof answer === "object" || outgoing.afterError) return answer;
-    const etag = tagOf(outgoing, mayTag && options.etag);
-    if (isSent && made !== undefined && etag !== undefined && fields.etag === undefined)
-      made = { ...made, fields: [...made.fields, ["etag", etag]] };
-    const isFailed = isUnmet(outgoing, etag, options);
-    if (!isFailed && !isSpared(outgoing, etag, options)) return answer;
-    if (made !== undefined && isSent && body !== undefined) complete(body);
-    else if (made !== undefined) options.bodySpared();
+    const etag = entityTagOf(outgoing, mayAddEntityTag && options.etag);
+    if (isSent && unfinished !== undefined && etag !== undefined && fields.etag === undefined)
+      unfinished = { ...unfinished, fields: [...unfinished.fields, ["etag", etag]] };
+    const isFailed = failsPrecondition(outgoing, etag, options);
+    if (!isFailed && !isClientCurrent(outgoing, etag, options)) return answer;
+    if (unfinished !== undefined && isSent && body !== undefined) complete(body);
+    else if (unfinished !== undefined) options.bodySkipped();
     isRefused = isFailed;
-    return isFailed ? options.unmet(outgoing.status) : "notModified";
+    return isFailed ? options.preconditionFailed(outgoing.status) : "notModified";
   }
 
-  /** Decides whether the response is stored. A reply takes its place. */
+  /** Decides whether the response is stored. A reply is sent instead of the response. */
   function decide(outgoing: Outgoing, form: BodyForm | undefined): Reply | "follow" | "pass" {
     const { status, fields, body } = outgoing;
     isDecided = true;
     if (isWithdrawn) return "pass";
-    const instead = status >= 500 ? standIn(status) : undefined;
-    if (instead !== undefined) return instead;
-    size = textOf(fields["content-length"]);
-    const storable = form === undefined || outgoing.afterError ? undefined : examine(outgoing, form);
-    mayTag = storable !== undefined;
-    made = request.stores ? storable : undefined;
+    const stale = status >= 500 ? staleOnError(status) : undefined;
+    if (stale !== undefined) return stale;
+    size = fieldText(fields["content-length"]);
+    const storable = form === undefined || outgoing.afterError ? undefined : unfinishedResponse(outgoing, form);
+    mayAddEntityTag = storable !== undefined;
+    unfinished = request.mayStore ? storable : undefined;
     decided = outgoing;
-    if (made === undefined) settle(undefined, 0);
-    isTold = made !== undefined && body !== undefined && storing;
-    if (name !== false) outgoing.set("Cache-Status", statusField(outgoing, name, isTold));
-    return made === undefined ? "pass" : "follow";
+    if (unfinished === undefined) onOutcome(undefined, 0);
+    isSaidStored = unfinished !== undefined && body !== undefined && storeAnswered;
+    if (name !== false) outgoing.set("Cache-Status", statusField(outgoing, name, isSaidStored));
+    return unfinished === undefined ? "pass" : "follow";
   }
 
   function failed(status: number): Reply | undefined {
     isDecided = true;
     if (isWithdrawn) return undefined;
-    const instead = status >= 500 ? standIn(status) : undefined;
-    if (instead === undefined) settle(undefined, 0);
-    return instead;
+    const stale = status >= 500 ? staleOnError(status) : undefined;
+    if (stale === undefined) onOutcome(undefined, 0);
+    return stale;
   }
 
-  /** The response as it would be stored, without its body; undefined if it must not be, or need not. */
-  function examine({ status, fields, before, body }: Outgoing, form: BodyForm): Unfinished | undefined {
-    const field = (wanted: string): string | undefined => textOf(fields[wanted]);
-    if (body === undefined && (isLive(field("content-type")) || Number(size) > mostBytes)) return undefined;
+  /** The response as it would be stored, without its body; undefined if it is not stored. */
+  function unfinishedResponse(
+    { status, fields, before, body }: Outgoing,
+    form: BodyForm,
+  ): UnfinishedResponse | undefined {
+    const field = (wanted: string): string | undefined => fieldText(fields[wanted]);
+    if (body === undefined && (isEndless(field("content-type")) || Number(size) > maxBytes)) return undefined;
     const directives = readDirectives(field("cache-control"));
     const nowMs = now();
     const freshness = freshnessOf(field, directives, defaults, { requestMs, nowMs, shared });
     if (freshness === undefined) return undefined;
     seconds = usefulSeconds(freshness);
-    const vary = listOf(field("vary"));
-    // Bytes in an encoding are for those who understand it, also if the handler forgot to say so.
+    const vary = listMembers(field("vary"));
+    // Encoded bytes are for clients that accept the encoding, also if the handler did not set Vary.
     if (fields["content-encoding"] !== undefined && !vary.includes("accept-encoding")) vary.push("accept-encoding");
     const { explicit } = freshness;
-    const isLate = request.isSomebodyElse();
-    // It would be found by what was known of the user before.
+    const isLate = request.hasNewIdentity();
+    // Its key was made from the identity that was known before.
     if (isLate && !shared) return undefined;
     const candidate = {
       ...{ status, directives, vary, shared, explicit },
-      credentials: request.credentials || isLate,
-      cookies: request.cookies,
+      hasCredentials: request.hasCredentials || isLate,
+      hasCookies: request.hasCookies,
       setsCookie: fields["set-cookie"] !== undefined,
     };
     if (!(seconds > 0)) return undefined;
     if (!isStorable(candidate, statuses)) {
-      if (isWithheld(candidate, statuses))
-        withheldFor = `credentials: ${request.credentialsIn ?? (isLate ? "token" : "cookie")}`;
+      if (isWithheldForCredentials(candidate, statuses))
+        withheldFor = `credentials: ${request.credentialsField ?? (isLate ? "token" : "cookie")}`;
       return undefined;
     }
-    isForAll = isForEveryone(directives);
+    isPublicResponse = isPublic(directives);
     const kept: Header[] = fieldsToStore(fields, before);
     return {
       status,
       fields: kept,
       form,
       sized: size !== undefined,
-      removed: fieldsRemoved(fields, before),
+      removed: removedFields(fields, before),
       storedMs: nowMs,
       storeMs: options.storeNow(),
       ...freshness,
-      open: isOpen(directives),
+      open: mayBeShared(directives),
       vary: vary.sort(),
       generations,
     };
   }
 
-  /** The field with what caches behind this one have said. */
+  /** The field `Cache-Status`, with the members of caches behind this one. */
   function statusField({ fields }: Outgoing, self: string, stored: boolean): string {
-    const others = textOf(fields["cache-status"]);
+    const others = fieldText(fields["cache-status"]);
     const own = cacheStatus(self, { forwarded, stored, detail: withheldFor });
     return others === undefined ? own : `${others}, ${own}`;
   }
 
   function complete(body: Uint8Array | undefined): void {
     const isWhole = body !== undefined && (size === undefined || Number(size) === body.byteLength);
-    if (!isWhole || made === undefined) return giveUp();
-    whole = body;
-    if (isHeadMade) finish(made, body);
+    if (!isWhole || unfinished === undefined) return giveUp();
+    wholeBody = body;
+    if (isHeadMade) finish(unfinished, body);
   }
 
-  function finish(known: Unfinished, body: Uint8Array): void {
-    made = undefined;
-    settle({ ...known, body }, seconds);
+  function finish(known: UnfinishedResponse, body: Uint8Array): void {
+    unfinished = undefined;
+    onOutcome({ ...known, body }, seconds);
   }
 
   function giveUp(): void {
-    made = undefined;
-    settle(undefined, 0);
+    unfinished = undefined;
+    onOutcome(undefined, 0);
   }
 
-  /** Middleware that changes the head late may forbid to store the response, and choose among several; it allows nothing. */
+  /** Late changes of the head by middleware may forbid storing, and may add to `Vary`. They cannot allow storing. */
   function headMade(head: Head | undefined): void {
     isHeadMade = true;
-    if (made === undefined || decided === undefined) return;
-    // Nobody knows what its head would have said, nor whether the handler has answered a client that has gone.
+    if (unfinished === undefined || decided === undefined) return;
+    // Without a head, the fields are unknown, and the handler may have answered a client that has gone.
     if (head === undefined) return giveUp();
     const { status, fields, reached } = head;
-    // What a framework holds has been recorded before: later changes are not the handler's.
-    if (reached === "unknown") made = undefined;
-    else if (reached !== undefined && !isReturned) made = examine({ ...decided, status, fields: reached }, made.form);
-    if (made === undefined || isForbidden(fields)) return giveUp();
-    made = { ...made, vary: [...new Set([...made.vary, ...lateVary(fields)])].sort() };
-    // Middleware in front says its part again; what handlers have said late is for caches elsewhere, too.
-    if (typeof reached === "object" && isReturned) made = { ...made, fields: withVary(made.fields, lateVary(reached)) };
-    if (whole !== undefined) finish(made, whole);
+    // A response that the framework held was recorded before: later changes come from middleware.
+    if (reached === "unknown") unfinished = undefined;
+    else if (reached !== undefined && !isReturned)
+      unfinished = unfinishedResponse({ ...decided, status, fields: reached }, unfinished.form);
+    if (unfinished === undefined || isForbidden(fields)) return giveUp();
+    unfinished = { ...unfinished, vary: [...new Set([...unfinished.vary, ...lateVary(fields)])].sort() };
+    // Middleware in front adds its Vary to each response again. Late additions by handlers are for other caches, too.
+    if (typeof reached === "object" && isReturned)
+      unfinished = { ...unfinished, fields: withVary(unfinished.fields, lateVary(reached)) };
+    if (wholeBody !== undefined) finish(unfinished, wholeBody);
   }
 
   /** The field outlives the head that could not be made. */
   function sendingFailed(): void {
     giveUp();
-    if (decided !== undefined && name !== false && isTold)
+    if (decided !== undefined && name !== false && isSaidStored)
       decided.set("Cache-Status", statusField(decided, name, false));
   }
 
   function isForbidden(fields: OutgoingHttpHeaders): boolean {
     const setsCookie = fields["set-cookie"] !== undefined;
-    // A refusal that was sent instead says nothing else of the response.
-    const said = readDirectives(isRefused ? undefined : textOf(fields["cache-control"]));
-    const vary = isRefused ? [] : listOf(textOf(fields.vary));
-    return forbidsStoring({ directives: said, vary, setsCookie, shared }, isForAll);
+    // The fields of a refusal that was sent instead do not describe the response.
+    const directives = readDirectives(isRefused ? undefined : fieldText(fields["cache-control"]));
+    const vary = isRefused ? [] : listMembers(fieldText(fields.vary));
+    return forbidsStoring({ directives, vary, setsCookie, shared }, isPublicResponse);
   }
 
   function returned(response: Returned): ReturnType<typeof decide> {
@@ -274,19 +312,29 @@ export function recordResponse(options: RecorderOptions): Recorder {
   }
 
   const { hidden } = request;
-  const { headSent } = options;
-  return { hidden, mostBytes, begin, returned, failed, headMade, sendingFailed, headSent, complete, withdraw };
+  return {
+    hidden,
+    mostBytes: maxBytes,
+    begin,
+    returned,
+    failed,
+    headMade,
+    sendingFailed,
+    headSent: options.headSent,
+    complete,
+    withdraw,
+  };
 }
 
 function withVary(fields: readonly Header[], names: readonly string[]): Header[] {
   const stated = fields.find(([name]) => name === "vary")?.[1];
-  const known = listOf(stated);
+  const known = listMembers(stated);
   const all = [...(stated === undefined ? [] : [stated]), ...names.filter((name) => !known.includes(name))].join(", ");
   const others = fields.filter(([name]) => name !== "vary");
   return all === "" ? others : [...others, ["vary", all]];
 }
 
-/** Fields that choose among responses, by what is sent. What compresses in front of the cache chooses for itself. */
+/** The `Vary` fields of the head that is sent, except accept-encoding, which compression in front of the cache adds. */
 function lateVary(fields: OutgoingHttpHeaders): string[] {
-  return listOf(textOf(fields.vary)).filter((name) => name !== "accept-encoding" && name !== "*");
+  return listMembers(fieldText(fields.vary)).filter((name) => name !== "accept-encoding" && name !== "*");
 }

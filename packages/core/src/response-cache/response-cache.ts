@@ -1,30 +1,36 @@
+import { openRenewals } from "../cache/generations.js";
+import type { Invalidations } from "../cache/invalidations.js";
 import type { Allowed, Reply, Verdict } from "../http/verdict.js";
 import type { Check, GateExchange } from "../request/state.js";
 import { allowed } from "../http/verdict.js";
-import type { ResolvedResponseCache } from "./options.js";
+import type { Keyspace } from "../store/keyspace.js";
+import type { CacheStore, StoreFault } from "../store/ports/decisions.js";
+import type { Logger } from "../telemetry/logger.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
+import { ageOf, answerFromStored, cacheStatusFields, gatewayTimeout, preconditionFailed } from "./answers.js";
 import type { Forward, Handling } from "./cache-status.js";
+import type { Leader } from "./collapsing.js";
+import { RequestCollapser } from "./collapsing.js";
 import type { IdentitySources } from "./credentials.js";
-import type { StoredResponse } from "./entry.js";
-import type { Flight } from "./flights.js";
-import { Flights } from "./flights.js";
-import type { Moment } from "./freshness.js";
-import { invalidateAfter } from "./invalidation.js";
-import { judgeResponse, recordResponse } from "./recorder.js";
-import { ageOf, preconditionFailed, replay, statusFields, unsatisfiable } from "./replay.js";
-import type { CacheableRequest } from "./request.js";
-import { asItCame, isUnsafe, readRequest } from "./request.js";
-import type { Found, ResponseStore, Start } from "./response-store.js";
-import { decideReuse, standsInForError } from "./reuse.js";
-import type { Turn } from "./turns.js";
-import { takeOver } from "./turns.js";
-import { mayMeet } from "./storable.js";
+import type { ClockReading } from "./freshness.js";
+import { decideReuse, mayServeOnError } from "./freshness.js";
+import type { Responses } from "./invalidation.js";
+import { invalidateAfter, openResponses } from "./invalidation.js";
+import type { ResolvedResponseCache } from "./options.js";
+import { answerConditions, recordResponse } from "./recorder.js";
+import type { CacheableRequest, CachePass } from "./request.js";
+import { enterCache, isUnsafe, readRequest, withReceivedFields } from "./request.js";
+import type { LookupResult, HandlerStart } from "./response-store.js";
+import { ResponseStore } from "./response-store.js";
+import type { StoredResponse } from "./stored-response.js";
+import { mayServe } from "./storing.js";
 
-/** What became of a request at the cache. */
+/** How the cache handled a request, for metrics. */
 export type ResponseOutcome = "hit" | "stale" | "collapsed" | "miss" | "bypass";
 
 export interface ResponseCacheServices<Raw> {
   readonly store: ResponseStore;
-  /** What the gate tells clients apart by. */
+  /** The places where the gate finds the identity of a client. */
   readonly identity: IdentitySources<Raw>;
   /** Unix milliseconds. */
   readonly now: () => number;
@@ -33,44 +39,44 @@ export interface ResponseCacheServices<Raw> {
   readonly count: (outcome: ResponseOutcome) => void;
 }
 
-/** What a request found at the cache, and why it must go on. */
+/** A request that must go on to the handler, with the reason and the result of its lookup. */
 interface Miss {
   readonly request: CacheableRequest;
-  readonly found: Found;
-  /** A stale response, in case the handler fails. */
+  readonly found: LookupResult;
+  /** A stored response, which may be used if the handler fails. */
   readonly stored: StoredResponse | undefined;
   readonly why: Forward;
 }
 
-/** A response for all who wait, and the key for which it was made. */
+/** A response for all requests that wait, with its key and the state before it was made. */
 interface Shared {
   readonly response: StoredResponse;
   readonly variant: string;
-  readonly start: Start;
+  readonly start: HandlerStart;
 }
 
-/** The shared cache of an origin server (RFC 9111), in front of its handlers: the whole way of a request. */
+/** The cache of responses in front of the handlers of an origin server (RFC 9111): the whole way of a request. */
 export function createResponseCache<Raw>(
   options: ResolvedResponseCache<Raw>,
   { store, identity, now, storeNow, count }: ResponseCacheServices<Raw>,
 ): Check<Raw> {
   const { cacheStatus: name } = options;
-  const flights = new Flights<Shared>({ waitMs: options.waitMs });
+  const collapser = new RequestCollapser<Shared>({ waitMs: options.waitMs });
   const defaults = {
     lifetime: options.ttlSeconds,
     staleWhileRevalidate: options.staleWhileRevalidateSeconds,
     staleIfError: options.staleIfErrorSeconds,
   };
 
-  const moment = (): Moment => ({ processMs: now(), storeMs: storeNow() });
+  const readClocks = (): ClockReading => ({ processMs: now(), storeMs: storeNow() });
 
   return function cacheResponse(exchange): Verdict | Promise<Verdict> {
     const { state } = exchange;
     if (!isUnsafe(exchange.method)) {
-      // The same one twice.
+      // The same cache is mounted twice.
       if (state.isDone(cacheResponse)) return allowed;
       state.markDone(cacheResponse);
-      return answer(exchange, takeOver(state.first));
+      return answer(exchange, enterCache(state.first));
     }
     if (state.isDone(store)) return allowed;
     state.markDone(store);
@@ -78,112 +84,113 @@ export function createResponseCache<Raw>(
     return allowed;
   };
 
-  async function answer(exchange: GateExchange<Raw>, turn: Turn): Promise<Verdict> {
-    const request = await readRequest(exchange, options, identity, turn);
+  async function answer(exchange: GateExchange<Raw>, pass: CachePass): Promise<Verdict> {
+    const request = await readRequest(exchange, options, identity, pass);
     if (typeof request !== "string") return lookUp(exchange, request);
     count("bypass");
-    return { allowed: true, headers: statusFields(name, { forwarded: request }) };
+    return { allowed: true, headers: cacheStatusFields(name, { forwarded: request }) };
   }
 
   async function lookUp(exchange: GateExchange<Raw>, request: CacheableRequest, again = false): Promise<Verdict> {
-    const begun = flights.moment;
+    const sequence = collapser.sequence;
     const found = await store.find(request);
-    const stored = found.response !== undefined && meets(request, found.response) ? found.response : undefined;
-    const reuse = stored === undefined ? "forward" : decideReuse(stored, ageOf(stored, moment()), request.directives);
+    const stored = found.response !== undefined && mayServeFrom(request, found.response) ? found.response : undefined;
+    const reuse =
+      stored === undefined ? "forward" : decideReuse(stored, ageOf(stored, readClocks()), request.directives);
     const key = request.variant(found.vary);
     if (
       stored !== undefined &&
-      (reuse === "fresh" || reuse === "stale" || (reuse === "revalidate" && flights.isUnderWay(key)))
+      (reuse === "fresh" || reuse === "stale" || (reuse === "revalidate" && collapser.isActive(key)))
     ) {
       count(reuse === "fresh" ? "hit" : "stale");
       return send(exchange, request, stored, {});
     }
-    if (request.directives.has("only-if-cached")) return unsatisfiable(name);
-    const isFresh = stored !== undefined && ageOf(stored, moment()) < stored.lifetime;
-    const why = stored === undefined ? (found.others ? "vary-miss" : "uri-miss") : isFresh ? "request" : "stale";
+    if (request.directives.has("only-if-cached")) return gatewayTimeout(name);
+    const isFresh = stored !== undefined && ageOf(stored, readClocks()) < stored.lifetime;
+    const why = stored === undefined ? (found.hasVariants ? "vary-miss" : "uri-miss") : isFresh ? "request" : "stale";
     const miss = { request, found, stored, why } as const;
-    // The store was asked before another request had what it got stored.
-    if (!again && !request.insists && found.answered && flights.hasLandedSince(key, begun))
+    // Another request has stored its response since this one asked the store.
+    if (!again && !request.wantsOwnResponse && found.storeAnswered && collapser.hasSharedSince(key, sequence))
       return lookUp(exchange, request, true);
-    return request.insists ? forward(exchange, miss) : collapse(exchange, miss, key);
+    return request.wantsOwnResponse ? forward(exchange, miss) : collapse(exchange, miss, key);
   }
 
-  /** Waits for another request for the same, if there is one; else the others wait for this one. */
+  /** Waits for the leader, if there is one; otherwise this request becomes the leader. */
   async function collapse(exchange: GateExchange<Raw>, miss: Miss, key: string): Promise<Verdict> {
     const { request, found, why } = miss;
-    const { patience } = flights;
+    const { deadline } = collapser;
     for (;;) {
-      const flight = flights.start(key);
-      if (flight !== undefined) return forward(exchange, miss, flight);
-      const outcome = await flights.join(key, patience);
-      // Its own client may have gone meanwhile. All who leave together must not run the handler once each, for nobody.
-      if (outcome.kind !== "shared" && exchange.signal.aborted) return unsatisfiable(name);
+      const leader = collapser.start(key);
+      if (leader !== undefined) return forward(exchange, miss, leader);
+      const outcome = await collapser.join(key, deadline);
+      // The client may have gone meanwhile: clients that leave together must not cause one handler call each.
+      if (outcome.kind !== "shared" && exchange.signal.aborted) return gatewayTimeout(name);
       if (outcome.kind === "abandoned") continue;
-      if (outcome.kind !== "shared" || !fits(request, found, outcome.value)) return forward(exchange, miss);
+      if (outcome.kind !== "shared" || !maySatisfy(request, found, outcome.value)) return forward(exchange, miss);
       count("collapsed");
       return send(exchange, request, outcome.value.response, { forwarded: why, collapsed: true });
     }
   }
 
-  /** Is what another request got an answer to this one, although it was asked for earlier? */
-  function fits(request: CacheableRequest, found: Found, { response, variant, start }: Shared): boolean {
+  /** True if the response to another request, which may have come earlier, may answer this one. */
+  function maySatisfy(request: CacheableRequest, found: LookupResult, { response, variant, start }: Shared): boolean {
     return (
       request.variant(response.vary) === variant &&
-      meets(request, response) &&
-      store.isInForceFor(response, start, found) &&
-      decideReuse(response, ageOf(response, moment()), request.directives) !== "forward"
+      mayServeFrom(request, response) &&
+      store.isCurrentFor(response, start, found) &&
+      decideReuse(response, ageOf(response, readClocks()), request.directives) !== "forward"
     );
   }
 
-  function forward(exchange: GateExchange<Raw>, miss: Miss, flight?: Flight<Shared>): Allowed {
+  function forward(exchange: GateExchange<Raw>, miss: Miss, leader?: Leader<Shared>): Allowed {
     const { found, stored, why } = miss;
-    const request = asItCame(exchange, miss.request);
+    const request = withReceivedFields(exchange, miss.request);
     count("miss");
-    // Not at once: what has no socket says that its response is over while that is being ended.
-    if (flight !== undefined) exchange.onClose(() => queueMicrotask(() => flight.abandon()));
+    // In a microtask: a response without a socket reports its end while it is being ended.
+    if (leader !== undefined) exchange.onClose(() => queueMicrotask(() => leader.abandon()));
 
     function share(response: StoredResponse): void {
-      flight?.share({ response, variant: request.variant(response.vary), start: found });
+      leader?.share({ response, variant: request.variant(response.vary), start: found });
     }
 
     const recorder = recordResponse({
       request,
       forwarded: why,
       generations: found.generations,
-      storing: found.answered,
+      storeAnswered: found.storeAnswered,
       shared: options.per === "everyone",
       defaults,
-      mostBytes: options.maxSize,
+      maxBytes: options.maxSize,
       etag: options.etag,
       name,
       now,
       storeNow,
-      unmet: (status) => preconditionFailed(name, { forwarded: why, forwardStatus: status }),
-      standIn(status) {
-        if (stored === undefined || !standsInForError(stored, ageOf(stored, moment()))) return undefined;
+      preconditionFailed: (status) => preconditionFailed(name, { forwarded: why, forwardStatus: status }),
+      staleOnError(status) {
+        if (stored === undefined || !mayServeOnError(stored, ageOf(stored, readClocks()))) return undefined;
         if (store.isPurged(found)) return undefined;
         share(stored);
-        return tell(exchange, request, stored, { forwarded: why, forwardStatus: status });
+        return answerFrom(exchange, request, stored, { forwarded: why, forwardStatus: status });
       },
-      headSent: () => flight?.headSent(),
-      bodySpared: () => flight?.letGo(),
-      settle(response, seconds) {
-        if (response === undefined) return flight?.keep();
+      headSent: () => leader?.headSent(),
+      bodySkipped: () => leader?.release(),
+      onOutcome(response, seconds) {
+        if (response === undefined) return leader?.keepForItself();
         share(response);
-        if (found.answered) void store.keep(request, response, seconds, found);
+        if (found.storeAnswered) void store.keep(request, response, seconds, found);
       },
     });
-    request.turn.withdraw = () => recorder.withdraw();
+    request.pass.withdraw = () => recorder.withdraw();
     exchange.intercept(recorder);
     return allowed;
   }
 
-  /** A user's own responses meet nobody else by their key. */
-  function meets(request: CacheableRequest, response: StoredResponse): boolean {
-    return options.per === "user" || mayMeet(request, response);
+  /** With one response for each user, the key keeps users apart. */
+  function mayServeFrom(request: CacheableRequest, response: StoredResponse): boolean {
+    return options.per === "user" || mayServe(request, response);
   }
 
-  /** Answers from the store, instead of the handler. */
+  /** Answers with a stored response instead of the handler. */
   function send(
     exchange: GateExchange<Raw>,
     request: CacheableRequest,
@@ -192,17 +199,67 @@ export function createResponseCache<Raw>(
   ): Reply {
     if (exchange.holdsResponse === true) {
       const unmet = (): Reply => preconditionFailed(name, handling);
-      exchange.intercept(judgeResponse({ request, etag: options.etag, unmet, now }));
+      exchange.intercept(answerConditions({ request, etag: options.etag, preconditionFailed: unmet, now }));
     }
-    return tell(exchange, request, stored, handling);
+    return answerFrom(exchange, request, stored, handling);
   }
 
-  function tell(
+  function answerFrom(
     { holdsResponse }: GateExchange<Raw>,
     { preconditions }: CacheableRequest,
     stored: StoredResponse,
     handling: Handling,
   ): Reply {
-    return replay(stored, holdsResponse === true ? undefined : preconditions, { now: moment(), name, handling });
+    return answerFromStored(stored, holdsResponse === true ? undefined : preconditions, {
+      now: readClocks(),
+      name,
+      handling,
+    });
   }
+}
+
+export interface ResponseCachesOptions<Raw> {
+  readonly store: CacheStore;
+  readonly keys: Keyspace;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
+  /** The renewals of `req.cache`, which shares its tags with responses; undefined without one. */
+  readonly renewals: Invalidations | undefined;
+  /** The places where the gate finds the identity of a client. */
+  readonly identity: IdentitySources<Raw>;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
+
+/** The response caches of a gate, which share one store. */
+export interface ResponseCaches<Raw> {
+  create(options: ResolvedResponseCache<Raw>): Check<Raw>;
+  readonly responses: Responses;
+  /** Resolves when the store may be closed. */
+  close(): Promise<void>;
+}
+
+export function openResponseCaches<Raw>({
+  store,
+  keys,
+  telemetry,
+  logger,
+  renewals = openRenewals({ store, telemetry, logger }),
+  identity,
+  now,
+}: ResponseCachesOptions<Raw>): ResponseCaches<Raw> {
+  const note = ({ kind }: StoreFault): void => telemetry.degraded("cache", "allow", kind, "allowed");
+  const responseStore = new ResponseStore({ store, keys, onFault: note, renewals });
+  const services = {
+    store: responseStore,
+    identity,
+    now,
+    storeNow: () => store.now(),
+    count: telemetry.responseFound.bind(telemetry),
+  };
+  return {
+    create: (options) => createResponseCache(options, services),
+    responses: openResponses(responseStore),
+    close: () => renewals.close(),
+  };
 }

@@ -1,37 +1,39 @@
 import { LRUCache } from "lru-cache";
+import type { Invalidations } from "../cache/invalidations.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { CacheEntry, Claim } from "../store/ports/cache.js";
-import type { CacheStore } from "../store/ports/decisions.js";
-import type { Invalidations } from "../cache/invalidations.js";
 import { isFirstGeneration, newGeneration, readGeneration, renewalMs } from "../store/ports/cache.js";
+import type { CacheStore } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
-import type { Choice, StoredResponse } from "./entry.js";
-import { decodeRecord, encodeChoice, encodeResponse } from "./entry.js";
+import type { StoredResponse, VaryRecord } from "./stored-response.js";
+import { decodeRecord, encodeResponse, encodeVary } from "./stored-response.js";
 import { pathPrefix, tagName } from "./tags.js";
 
-/** What was found for a request, and what a response made for it must remember. */
-export interface Found {
+/** The result of a lookup, and the state that a response made after it must remember. */
+export interface LookupResult {
   readonly response: StoredResponse | undefined;
-  /** Are there responses, but for other values of the fields that choose? */
-  readonly others: boolean;
-  /** The generation of each tag, as far as this process knows; "" where there is none. */
+  /** True if there are responses for other values of the `Vary` fields. */
+  readonly hasVariants: boolean;
+  /** The generation of each tag; "" for a tag without one. */
   readonly generations: StoredResponse["generations"];
-  /** Did the store answer? Without it nothing can be stored either. */
-  readonly answered: boolean;
-  /** The fields that choose, as far as known. */
+  /** False if the store did not answer; then no response is stored either. */
+  readonly storeAnswered: boolean;
+  /** The known `Vary` fields. */
   readonly vary: readonly string[];
-  /** When the store was asked; by the monotonic clock of this process. */
+  /** The time of the lookup, by the monotonic clock of this process. */
   readonly askedAt: number;
-  /** The last purge of each tag by this process, as a number in their order. */
+  /** The number of the last purge of each tag by this process. */
   readonly purges: readonly number[];
 }
 
-/** What a handler went by when it began to make a response. */
-export type Start = Pick<Found, "generations" | "askedAt" | "purges">;
+/** The state when a handler began to make a response. */
+export type HandlerStart = Pick<LookupResult, "generations" | "askedAt" | "purges">;
 
+/** The keys and tags of a request. */
 export interface Lookup {
+  /** The cache key without `Vary`. */
   readonly primary: string;
-  /** The key for the values that the request has in these fields. */
+  /** The cache key with the values that the request has in these fields. */
   readonly variant: (vary: readonly string[]) => string;
   readonly tags: readonly string[];
 }
@@ -39,62 +41,59 @@ export interface Lookup {
 export interface ResponseStoreOptions {
   readonly store: CacheStore;
   readonly keys: Keyspace;
-  readonly note: (fault: StoreFault) => void;
-  /** Purges on their way into the store; those of the cache's tags too. */
+  readonly onFault: (fault: StoreFault) => void;
+  /** Purges on their way into the store, with those of `req.cache`. */
   readonly renewals: Invalidations;
   /** Milliseconds of a monotonic clock. @default performance.now */
   readonly monotonic?: () => number;
 }
 
-/** Longer than this nothing is kept. */
-const longestMs = 30 * 86_400_000;
+/** The maximum time that a response is kept. */
+const maxTtlMs = 30 * 86_400_000;
 
 /**
- * How long a handler may run that began when a tag had no generation, and still have its response stored or shared: the store
+ * How long a handler may run that began when a tag had no generation, for its response to be stored or shared. The store
  * remembers a purge for a little longer.
  */
-const longestMakingMs = renewalMs - 5000;
+const maxHandlerMs = renewalMs - 5000;
 
-/** Other responses with the same tags may be stored meanwhile, and each may make one generation. */
-const mostAttempts = 3;
+/** Other responses with the same tags may be stored meanwhile, and each may create the generation of a tag. */
+const maxAttempts = 3;
 
-/** Purges of this process that it remembers by their tag. */
-const mostPurges = 10_000;
+/** The number of tags whose last purge this process remembers. */
+const maxPurges = 10_000;
 
 /**
- * Responses in the cache store. A tag has a random generation, which a purge replaces; a response is good only while all its
- * tags have the generations that it names: those from before its handler ran, so that one made while a purge happened is ended
- * too. A generation that is lost is a miss, and nothing of a URL lives longer than its longest variant.
+ * Responses in the cache store. A tag has a random generation, which a purge replaces. A response names the generations of its
+ * tags from before its handler ran, and is used only while these are current; so a purge during the handler ends it, too.
+ * A lost generation is a miss. The `Vary` record of a URL lives as long as its longest-lived response.
  */
 export class ResponseStore {
   readonly #store: CacheStore;
   readonly #keys: Keyspace;
-  readonly #note: (fault: StoreFault) => void;
+  readonly #onFault: (fault: StoreFault) => void;
   readonly #renewals: Invalidations;
   readonly #monotonic: () => number;
-  /** The fields that choose, by primary key, so that a response and what leads to it are one read. */
-  readonly #choices = new LRUCache<string, readonly string[]>({ max: 10_000 });
-  /** What was stored until then is not used; by the clock of the store. */
+  /** The known `Vary` fields by primary key, so that the `Vary` record and the response are one read. */
+  readonly #varyFields = new LRUCache<string, readonly string[]>({ max: 10_000 });
+  /** Responses that were stored until then are not used; by the clock of the store. */
   #distrustedUntil = Number.NEGATIVE_INFINITY;
-  /**
-   * The last purge of each tag that this process made, as a number in their order: the store may lose what it knows of one,
-   * or be away when it is asked.
-   */
+  /** The number of the last purge of each tag by this process: the store may lose a purge, or be down. */
   readonly #purged = new LRUCache<string, number>({
-    max: mostPurges,
+    max: maxPurges,
     dispose: (purge, _key, reason) => {
-      if (reason === "evict") this.#forgotten = purge;
+      if (reason === "evict") this.#lastForgotten = purge;
     },
   });
   #purges = 0;
-  /** The last purge that was forgotten. */
-  #forgotten = 0;
+  /** The number of the last purge that this process forgot. */
+  #lastForgotten = 0;
 
   constructor(options: ResponseStoreOptions) {
-    const { store, keys, note, renewals, monotonic = () => performance.now() } = options;
+    const { store, keys, onFault, renewals, monotonic = () => performance.now() } = options;
     this.#store = store;
     this.#keys = keys;
-    this.#note = note;
+    this.#onFault = onFault;
     this.#renewals = renewals;
     this.#monotonic = monotonic;
     renewals.listen({
@@ -103,95 +102,104 @@ export class ResponseStore {
     });
   }
 
-  async find({ primary, variant, tags }: Lookup): Promise<Found> {
-    const known = this.#choices.get(primary) ?? [];
-    const guess = variant(known);
+  async find({ primary, variant, tags }: Lookup): Promise<LookupResult> {
+    const known = this.#varyFields.get(primary) ?? [];
+    const knownVariant = variant(known);
     const tagKeys = tags.map((tag) => this.#tagKey(tag));
     const keys = [this.#entryKey(primary), ...tagKeys];
-    if (guess !== primary) keys.push(this.#entryKey(guess));
-    // Nothing is answered from the store before it has the purges that it missed.
-    const isSettled = await this.#settle(tagKeys);
+    if (knownVariant !== primary) keys.push(this.#entryKey(knownVariant));
+    // The store must have the purges that it missed before its responses are used.
+    const isPurgedInStore = await this.#ensurePurged(tagKeys);
     const [askedAt, purges] = [this.#monotonic(), tagKeys.map((key) => this.#lastPurge(key))];
-    const texts = isSettled ? await this.#read(keys) : undefined;
+    const texts = isPurgedInStore ? await this.#read(keys) : undefined;
     const generations = tags.map((tag, index) => {
-      return [tag, this.#renewals.markOf(tagKeys[index] ?? "") ?? readGeneration(texts?.[index + 1])] as const;
+      return [tag, this.#renewals.tokenOf(tagKeys[index] ?? "") ?? readGeneration(texts?.[index + 1])] as const;
     });
-    const answered = texts !== undefined;
-    const found = { response: undefined, others: false, generations, answered, vary: known, askedAt, purges };
+    const storeAnswered = texts !== undefined;
+    const found = { response: undefined, hasVariants: false, generations, storeAnswered, vary: known, askedAt, purges };
     const first = decodeRecord(texts?.[0]);
     if (first === undefined) return found;
-    if (!isChoice(first)) return { ...found, response: this.#inForce(first, generations), vary: [] };
+    if (!isVaryRecord(first)) return { ...found, response: this.#currentOf(first, generations), vary: [] };
     const { vary } = first;
-    this.#choices.set(primary, vary);
+    this.#varyFields.set(primary, vary);
     const key = variant(vary);
-    const text = key === guess ? texts?.at(-1) : (await this.#read([this.#entryKey(key)]))?.[0];
+    const text = key === knownVariant ? texts?.at(-1) : (await this.#read([this.#entryKey(key)]))?.[0];
     const second = decodeRecord(text);
-    const response = second === undefined || isChoice(second) ? undefined : this.#inForce(second, generations);
-    return { ...found, response, others: true, vary };
+    const response = second === undefined || isVaryRecord(second) ? undefined : this.#currentOf(second, generations);
+    return { ...found, response, hasVariants: true, vary };
   }
 
   /**
-   * Keeps a response, unless one of its tags was purged since its handler began, or the handler ran too long to tell. While
-   * the store is down it is not kept.
+   * Stores a response, unless one of its tags was purged since its handler began, or the handler ran so long that this is
+   * unknown. Does nothing while the store is down.
    */
-  async keep(lookup: Omit<Lookup, "tags">, response: StoredResponse, seconds: number, start: Start): Promise<void> {
-    const ttlMs = Math.min(seconds * 1000, longestMs);
+  async keep(
+    lookup: Omit<Lookup, "tags">,
+    response: StoredResponse,
+    seconds: number,
+    start: HandlerStart,
+  ): Promise<void> {
+    const ttlMs = Math.min(seconds * 1000, maxTtlMs);
     if (!(ttlMs > 0) || this.isPurged(start)) return;
-    let claims = response.generations.map(([tag, began]) => {
-      return { key: this.#tagKey(tag), named: began === "" ? newGeneration() : began, isNew: began === "" };
+    let claims = response.generations.map(([tag, generationBefore]) => {
+      return {
+        key: this.#tagKey(tag),
+        named: generationBefore === "" ? newGeneration() : generationBefore,
+        isNew: generationBefore === "",
+      };
     });
-    for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
-      const leftMs = longestMakingMs - (this.#monotonic() - start.askedAt);
+    for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
+      const leftMs = maxHandlerMs - (this.#monotonic() - start.askedAt);
       if (leftMs <= 0 && claims.some(({ isNew }) => isNew)) return;
       const named = response.generations.map(([tag], index) => [tag, claims[index]?.named ?? ""] as const);
       const entries = this.#entries(lookup, { ...response, generations: named }, ttlMs);
       const found = await this.#store.keep(entries, claims, this.#store.now() + leftMs).catch(this.report);
       if (found === undefined || claims.every((claim, index) => claim.named === found[index])) return;
-      // Another response with this tag may have been stored meanwhile; anything else that is there now, or is lost, ends it.
-      if (!claims.every((claim, index) => claim.named === found[index] || mayJoin(claim, found[index] ?? ""))) return;
+      // Another response with the tag may have created its generation meanwhile; any other change is a purge or a loss.
+      if (!claims.every((claim, index) => claim.named === found[index] || mayAdopt(claim, found[index] ?? ""))) return;
       claims = claims.map((claim, index) => ({ ...claim, named: found[index] || claim.named }));
     }
   }
 
-  /** A response, and in front of one that was chosen the fields by which it was. */
+  /** The entry of a response, and of its `Vary` record if it has one. */
   #entries({ primary, variant }: Omit<Lookup, "tags">, response: StoredResponse, ttlMs: number): CacheEntry[] {
     const key = variant(response.vary);
     const entry = { key: this.#entryKey(key), value: encodeResponse(response), ttlMs };
     if (key === primary) return [entry];
-    this.#choices.set(primary, response.vary);
-    // As long as the longest-lived of those it leads to.
-    return [{ key: this.#entryKey(primary), value: encodeChoice(response), ttlMs, keepsLongerLife: true }, entry];
+    this.#varyFields.set(primary, response.vary);
+    // The record lives as long as the longest-lived response that it leads to.
+    return [{ key: this.#entryKey(primary), value: encodeVary(response), ttlMs, keepsLongerLife: true }, entry];
   }
 
-  /** Ends every response with this tag. Rejects if the store missed it; this process then knows it all the same. */
+  /** Purges every response with this tag. Rejects if the store missed it; the purge takes effect in this process all the same. */
   async purge(tag: string): Promise<void> {
-    await this.#renewals.run(this.#tagKey(tag));
+    await this.#renewals.invalidate(this.#tagKey(tag));
   }
 
-  /** Is a response that is made for one request as good for another, which found this? */
-  isInForceFor(response: StoredResponse, start: Start, found: Start): boolean {
-    if (!isInForce(response, found.generations)) return false;
-    // Of a tag without a generation the store cannot tell that it was purged longer ago, or before the store went away.
+  /** True if a response that was made for one request is current for another request with this lookup result. */
+  isCurrentFor(response: StoredResponse, start: HandlerStart, found: HandlerStart): boolean {
+    if (!isCurrent(response, found.generations)) return false;
+    // For a tag without a generation, the store does not know of purges long ago, or before it lost its data.
     const isUnsure = response.generations.some(([, generation]) => generation === "");
     if (!isUnsure) return true;
-    const isSoon = Math.abs(found.askedAt - start.askedAt) < longestMakingMs;
+    const isSoon = Math.abs(found.askedAt - start.askedAt) < maxHandlerMs;
     return isSoon && start.purges.every((purge, index) => purge === found.purges[index]);
   }
 
-  /** Has this process purged one of the tags since then? */
-  isPurged({ generations, purges }: Start): boolean {
+  /** True if this process has purged one of the tags since then. */
+  isPurged({ generations, purges }: HandlerStart): boolean {
     return generations.some(([tag], index) => this.#lastPurge(this.#tagKey(tag)) !== purges[index]);
   }
 
   #lastPurge(key: string): number {
-    return this.#purges === 0 ? 0 : (this.#purged.peek(key) ?? this.#forgotten);
+    return this.#purges === 0 ? 0 : (this.#purged.peek(key) ?? this.#lastForgotten);
   }
 
-  /** Does the store have all purges of these keys? */
-  async #settle(tagKeys: readonly string[]): Promise<boolean> {
+  /** True once the store has all purges of these keys. */
+  async #ensurePurged(tagKeys: readonly string[]): Promise<boolean> {
     if (!tagKeys.some((key) => this.#renewals.isPending(key))) return true;
     try {
-      await this.#renewals.settle(tagKeys);
+      await this.#renewals.ensureApplied(tagKeys);
       return true;
     } catch (error) {
       this.report(error);
@@ -199,9 +207,9 @@ export class ResponseStore {
     }
   }
 
-  /** A response that was not purged since before it was made, as far as is known. */
-  #inForce(response: StoredResponse, now: StoredResponse["generations"]): StoredResponse | undefined {
-    return response.storeMs > this.#distrustedUntil && isInForce(response, now) ? response : undefined;
+  /** The response, if none of its tags was purged since before it was made. */
+  #currentOf(response: StoredResponse, now: StoredResponse["generations"]): StoredResponse | undefined {
+    return response.storeMs > this.#distrustedUntil && isCurrent(response, now) ? response : undefined;
   }
 
   async #read(keys: readonly string[]): Promise<(string | undefined)[] | undefined> {
@@ -213,17 +221,17 @@ export class ResponseStore {
     }
   }
 
-  /** The cache is a convenience: while its store is down, handlers answer. */
+  /** Reports a fault of the store. Handlers answer while it is down. */
   readonly report = (error: unknown): void => {
     if (!(error instanceof StoreFault)) throw error;
-    this.#note(error);
+    this.#onFault(error);
   };
 
   #entryKey(key: string): string {
     return this.#keys.cacheEntry("response", "", key);
   }
 
-  /** A tag of the application's is that of the cache too: who ends one ends the other. */
+  /** A tag of the application shares its generation with `req.cache`, so that a purge ends the entries of both. */
   #tagKey(tag: string): string {
     const name = tagName(tag);
     return name === undefined
@@ -232,16 +240,16 @@ export class ResponseStore {
   }
 }
 
-function isChoice(record: StoredResponse | Choice): record is Choice {
+function isVaryRecord(record: StoredResponse | VaryRecord): record is VaryRecord {
   return !("status" in record);
 }
 
-function mayJoin({ isNew }: Claim, found: string): boolean {
+function mayAdopt({ isNew }: Claim, found: string): boolean {
   return isNew && (found === "" || isFirstGeneration(found));
 }
 
-/** Was none of a response's tags purged since before it was made? */
-function isInForce({ generations }: StoredResponse, now: StoredResponse["generations"]): boolean {
+/** True if all generations of the response are the current ones. */
+function isCurrent({ generations }: StoredResponse, now: StoredResponse["generations"]): boolean {
   const current = new Map(now);
   return generations.every(([tag, generation]) => current.get(tag) === generation);
 }

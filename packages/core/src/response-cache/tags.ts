@@ -1,7 +1,7 @@
-/** What the tag of a path begins with. */
+/** The prefix of the tag of a path. */
 export const pathPrefix = "path ";
 
-/** The tag of all responses for one path, whatever their query. */
+/** The tag of all responses for one path, with any query. */
 export function tagOfPath(target: string): string {
   return `${pathPrefix}${foldPath(split(target).path)}`;
 }
@@ -12,12 +12,12 @@ export function tagOfTarget(target: string): string {
   return `target ${foldPath(path)}?${foldQuery(query)}`;
 }
 
-/** A tag as the application calls it. */
+/** The tag for a name that the application gave. */
 export function tagNamed(name: string): string {
   return `tag ${name}`;
 }
 
-/** What the application calls a tag; undefined for one that is not the application's. */
+/** The name that the application gave a tag; undefined for a tag of a path or a target. */
 export function tagName(tag: string): string | undefined {
   return tag.startsWith("tag ") ? tag.slice(4) : undefined;
 }
@@ -28,18 +28,18 @@ function split(target: string): { readonly path: string; readonly query: string 
   return start === -1 ? { path: whole, query: "" } : { path: whole.slice(0, start), query: whole.slice(start + 1) };
 }
 
-/** Paths that have one spelling only. */
+/** Paths with one spelling only. */
 const folded = /^(?:\/[a-z0-9_~-][a-z0-9._~-]*)+$/;
 
 /**
- * Marks that combine, more of them than any text has (UAX 15 13): to put them in order takes the square of their number.
- * The halfwidth sound marks become such ones.
+ * More combining marks in a row than any text has (UAX 15 13): normalization takes the square of their number. It turns the
+ * halfwidth sound marks into combining marks.
  */
 const longMarks = /([\p{M}\uff9e\uff9f]{30})[\p{M}\uff9e\uff9f]+/gu;
 
 /**
- * One spelling for all by which routers and file servers find the same: they may ignore case, a slash at the end, escapes,
- * empty segments and dot segments. Two resources may share one; then both end, and are made anew.
+ * One spelling of all paths that routers and file servers may treat alike: they may ignore case, a slash at the end, escapes,
+ * empty segments and dot segments. Two resources may share a spelling; a purge of one purges the other, too.
  */
 function foldPath(path: string): string {
   if (folded.test(path)) return path;
@@ -53,7 +53,7 @@ function foldPath(path: string): string {
   return `/${segments.join("/")}`;
 }
 
-/** One spelling for all queries in which parsers find the same: `+` is a blank, and no value is an empty one. */
+/** One spelling of all queries that parsers read alike: `+` is a blank, and an absent value is an empty one. */
 function foldQuery(query: string): string {
   const parameters = query.replaceAll("+", " ").split("&").map(decode);
   return parameters
@@ -66,8 +66,8 @@ function foldQuery(query: string): string {
 const percent = 0x25;
 
 /**
- * Decodes every escape, whatever stands beside it; bytes that are not UTF-8 all become U+FFFD. Not by `decodeURIComponent`: a
- * target may be full of what it throws at, and each throw costs as much as a whole target.
+ * Decodes every escape, also beside malformed ones; bytes that are not UTF-8 become U+FFFD. `decodeURIComponent` would throw at
+ * each malformed escape, and each throw costs as much as decoding a whole target.
  */
 function decode(text: string): string {
   if (!text.includes("%")) return text;

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readDate } from "./dates.js";
+import { readDate } from "./http-date.js";
 
 /** An entity tag for these bytes (RFC 9110 8.8.3). */
 export function entityTag(body: Uint8Array, kind: "strong" | "weak"): string {
@@ -11,7 +11,7 @@ export function entityTag(body: Uint8Array, kind: "strong" | "weak"): string {
 export interface Preconditions {
   readonly ifNoneMatch: string | undefined;
   readonly ifModifiedSince: string | undefined;
-  /** Undefined where the handler judges them. */
+  /** Undefined where the handler evaluates it. */
   readonly ifMatch?: string | undefined;
   readonly ifUnmodifiedSince?: string | undefined;
 }
@@ -21,7 +21,7 @@ interface Validators {
   readonly lastModified: string | undefined;
 }
 
-/** Is what the client has still good (RFC 9110 13.2.2)? If-Modified-Since counts only without If-None-Match. */
+/** True if the client has the current representation (RFC 9110 13.2.2). If-Modified-Since counts only without If-None-Match. */
 export function isNotModified(
   { ifNoneMatch, ifModifiedSince }: Preconditions,
   { etag, lastModified }: Validators,
@@ -34,8 +34,8 @@ export function isNotModified(
 }
 
 /**
- * Does the client ask for another state of the resource than this (RFC 9110 13.1.1 and 13.1.4)? If-Unmodified-Since counts
- * only without If-Match.
+ * True if the client asks for another representation than this (RFC 9110 13.1.1 and 13.1.4). If-Unmodified-Since counts only
+ * without If-Match.
  */
 export function isPreconditionFailed(
   { ifMatch, ifUnmodifiedSince }: Preconditions,
@@ -48,7 +48,7 @@ export function isPreconditionFailed(
   return since !== undefined && modified !== undefined && modified > since;
 }
 
-/** The strong comparison (RFC 9110 8.8.3.2): a weak tag equals none. */
+/** The strong comparison (RFC 9110 8.8.3.2): a weak tag equals no tag. */
 function namesTagStrongly(list: string, etag: string | undefined): boolean {
   if (list.trim() === "*") return true;
   return etag?.startsWith('"') === true && (list.match(tagInList) ?? []).some((tag) => tag === etag);

@@ -1,53 +1,42 @@
 import { createHash } from "node:crypto";
 import type { Exchange } from "../http/exchange.js";
 import { isWellKnownCredential } from "./credentials.js";
-import { isImplied } from "./implied-fields.js";
-import type { QueryRules } from "./query.js";
-import { reduceQuery } from "./query.js";
+import { isTargetField } from "./target-uri.js";
 
-/** The address of a request: path and query as they were sent, or the part of the query that the rules leave. */
-export function targetOf(url: string, rules?: QueryRules): string {
-  const [target = ""] = url.split("#", 1);
-  const start = rules === undefined ? -1 : target.indexOf("?");
-  if (rules === undefined || start === -1) return target;
-  const query = reduceQuery(target.slice(start + 1), rules);
-  return query === "" ? target.slice(0, start) : `${target.slice(0, start)}?${query}`;
-}
-
-/** Everything by which a response is chosen before any `Vary` is known. */
+/** The cache key without `Vary` (RFC 9111 2): target, fields that change the target, and partition. */
 export function primaryKey(
   exchange: Pick<Exchange, "header" | "headerNames" | "secure">,
   target: string,
   partition: string,
 ): string {
   let implied = exchange.secure === true ? "secure\n" : "";
-  // X-Forwarded-User and its like say who is asking: a response that may be shared is one for all of them.
-  const names = exchange.headerNames.filter((name) => isImplied(name) && !isWellKnownCredential(name));
+  // X-Forwarded-User and similar fields are credentials: a response that may be shared is shared by all users.
+  const names = exchange.headerNames.filter((name) => isTargetField(name) && !isWellKnownCredential(name));
   for (const name of names.sort()) implied += `${name}=${escape(exchange.header(name) ?? "")}\n`;
   return digest(`${escape(partition)}\n${escape(target)}\n${implied}`);
 }
 
-/** The same with the values of the fields that `Vary` names. */
+/** The cache key with the values of the fields that `Vary` names (RFC 9111 4.1). */
 export function variantKey(primary: string, vary: readonly string[], exchange: Pick<Exchange, "header">): string {
   return vary.length === 0 ? primary : digest(`${primary}\n${selection(vary, exchange)}`);
 }
 
-/** What the request says in these fields (RFC 9111 4.1). */
+/** The values of these request fields (RFC 9111 4.1). */
 export function selection(vary: readonly string[], exchange: Pick<Exchange, "header">): string {
   return vary.map((name) => `${name}${normalize(name, exchange.header(name))}`).join("\n");
 }
 
-/** Lists in which blanks around a comma mean nothing (RFC 9110 12.5). Other fields are compared as they are. */
+/** Lists in which blanks around a comma have no meaning (RFC 9110 12.5). Other fields are compared as they are. */
 const negotiation: ReadonlySet<string> = new Set(["accept", "accept-charset", "accept-encoding", "accept-language"]);
 
-/** An absent field is not an empty one. A quoted string may have commas and blanks that belong to it. */
+/** An absent field differs from an empty one. A value with a quoted string is compared as it is: its blanks may matter. */
 function normalize(name: string, value: string | undefined): string {
   if (value === undefined) return "";
   if (!negotiation.has(name) || value.includes('"')) return `:${value}`;
   return `:${value.split(",").map(trimBlanks).join(",")}`;
 }
 
-/** Blanks of HTTP alone: `trim()` takes more. */
+/** Removes the blanks of HTTP; `trim()` would remove more characters. */
 function trimBlanks(text: string): string {
   let [start, end] = [0, text.length];
   while (start < end && isBlank(text[start])) start += 1;
@@ -59,7 +48,7 @@ function isBlank(character: string | undefined): boolean {
   return character === " " || character === "\t";
 }
 
-/** No text can pretend to be the next line. */
+/** Escapes line feeds, so that no text looks like the next line. */
 function escape(text: string): string {
   return text.includes("\n") || text.includes("\\") ? text.replaceAll("\\", "\\\\").replaceAll("\n", "\\n") : text;
 }

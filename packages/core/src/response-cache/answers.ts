@@ -2,27 +2,26 @@ import { bodyFields } from "../http/interception.js";
 import type { Header, Reply } from "../http/verdict.js";
 import type { Handling } from "./cache-status.js";
 import { cacheStatus } from "./cache-status.js";
-import type { StoredResponse } from "./entry.js";
-import type { Moment } from "./freshness.js";
-import { currentAge } from "./freshness.js";
-import { secondsLeft } from "./reuse.js";
-import { fieldsOfNotModified } from "./stored-fields.js";
+import type { ClockReading } from "./freshness.js";
+import { currentAge, secondsLeft } from "./freshness.js";
+import type { StoredResponse } from "./stored-response.js";
+import { notModifiedFields } from "./storing.js";
 import type { Preconditions } from "./validators.js";
 import { isNotModified, isPreconditionFailed } from "./validators.js";
 
-/** How old a stored response is, in seconds. */
-export function ageOf({ initialAge, storedMs, storeMs }: StoredResponse, now: Moment): number {
+/** The age of a stored response, in seconds. */
+export function ageOf({ initialAge, storedMs, storeMs }: StoredResponse, now: ClockReading): number {
   return currentAge(initialAge, { processMs: storedMs, storeMs }, now);
 }
 
 /**
- * The answer that a stored response is to a request: itself, or 304 if its client has it (RFC 9111 4.3.2). Without
- * preconditions it is itself.
+ * The answer to a request from a stored response: the response; 304 if the client has it (RFC 9111 4.3.2); or 412 if
+ * a precondition fails. Without preconditions it is the response.
  */
-export function replay(
+export function answerFromStored(
   stored: StoredResponse,
   preconditions: Preconditions | undefined,
-  { now, name, handling }: { readonly now: Moment; readonly name: string | false; readonly handling: Handling },
+  { now, name, handling }: { readonly now: ClockReading; readonly name: string | false; readonly handling: Handling },
 ): Reply {
   const age = ageOf(stored, now);
   const { processMs: nowMs } = now;
@@ -33,39 +32,43 @@ export function replay(
   const notModified =
     preconditions !== undefined && stored.status === 200 && isNotModified(preconditions, validators, nowMs);
   const fields: Header[] = [
-    ...(notModified ? fieldsOfNotModified(stored.fields) : stored.fields),
+    ...(notModified ? notModifiedFields(stored.fields) : stored.fields),
     ["age", String(Math.floor(age))],
-    ...statusFields(name, { ...handling, ttl: secondsLeft(stored, age) }),
+    ...cacheStatusFields(name, { ...handling, ttl: secondsLeft(stored, age) }),
   ];
   const { status, body, form, removed } = stored;
   if (notModified)
     return { allowed: false, status: 304, headers: fields, removed: [...removed, ...bodyFields], body: "" };
-  // Node frames the body as it does for the handler, and middleware that compresses decides by the same.
+  // As from the handler: Node frames the body by it, and compressing middleware decides by it.
   if (stored.sized && status !== 204) fields.push(["content-length", String(body.byteLength)]);
   return { allowed: false, status, headers: fields, body, form, removed };
 }
 
-/** The answer to `only-if-cached` where nothing is stored (RFC 9111 5.2.1.7). */
-export function unsatisfiable(name: string | false): Reply {
+/** 504: the answer to `only-if-cached` without a stored response (RFC 9111 5.2.1.7). */
+export function gatewayTimeout(name: string | false): Reply {
   return {
     allowed: false,
     status: 504,
-    headers: [["cache-control", "no-store"], ["content-length", "0"], ...statusFields(name, { forwarded: "request" })],
+    headers: [
+      ["cache-control", "no-store"],
+      ["content-length", "0"],
+      ...cacheStatusFields(name, { forwarded: "request" }),
+    ],
     body: "",
   };
 }
 
-/** The answer to a request for another state of the resource (RFC 9110 15.5.13). */
+/** 412: the answer to a request whose precondition fails (RFC 9110 15.5.13). */
 export function preconditionFailed(name: string | false, handling: Handling): Reply {
   return {
     allowed: false,
     status: 412,
-    headers: [["cache-control", "no-store"], ["content-length", "0"], ...statusFields(name, handling)],
+    headers: [["cache-control", "no-store"], ["content-length", "0"], ...cacheStatusFields(name, handling)],
     body: "",
   };
 }
 
-/** `Cache-Status`, unless it is left out. */
-export function statusFields(name: string | false, handling: Handling): Header[] {
+/** The `Cache-Status` field, unless the cache has no name. */
+export function cacheStatusFields(name: string | false, handling: Handling): Header[] {
   return name === false ? [] : [["cache-status", cacheStatus(name, handling)]];
 }

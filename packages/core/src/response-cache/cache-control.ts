@@ -1,26 +1,26 @@
-/** Directives of a Cache-Control field by their lower-case names; without an argument the value is "". */
+/** The directives of a Cache-Control field by their lower-case names; the value is "" without an argument. */
 export type Directives = ReadonlyMap<string, string>;
 
 const none: Directives = new Map();
 
 const tokenCharacters = /[!#$%&'*+.^_`|~0-9A-Za-z-]*/y;
 const plainArgument = /[^\s",;]*/y;
-const uninteresting = /[^,"]*/y;
+const betweenDirectives = /[^,"]*/y;
 
 /**
- * Reads a Cache-Control field, also a bad one: a directive is a token, and perhaps a token or a quoted string (RFC 9111 5.2).
- * What is between two of them is skipped. Of a directive that is there twice the smaller number counts, and one that is
- * no number counts as 0: what is not understood makes nothing fresh (RFC 9111 4.2.1).
+ * Reads a Cache-Control field, also a malformed one. A directive is a token, with a token or a quoted string as its optional
+ * argument (RFC 9111 5.2); other text is skipped. Of a repeated directive the smaller number counts, and an argument that is
+ * no number counts as 0, so that a malformed field makes no response fresh (RFC 9111 4.2.1).
  */
 export function readDirectives(field: string | undefined): Directives {
   return field === undefined || field === "" ? none : new DirectiveReader(field).read();
 }
 
-/** Looks at each character a bounded number of times, whatever a client sends. */
+/** Reads each character a bounded number of times, for any input. */
 class DirectiveReader {
   readonly #field: string;
   #at = 0;
-  /** Once a quoted string has no end, no later one has: an end is a quote after an even number of backslashes. */
+  /** False once a quoted string had no end: no later one has an end then. An end is a quote after an even number of backslashes. */
   #mayClose = true;
 
   constructor(field: string) {
@@ -38,12 +38,12 @@ class DirectiveReader {
       }
       const name = this.#take(tokenCharacters);
       if (name === "") {
-        // No directive starts here: on to the next comma.
+        // No directive starts here: skip to the next comma.
         const comma = field.indexOf(",", this.#at);
         this.#at = comma === -1 ? field.length : comma + 1;
         continue;
       }
-      keep(found, name.toLowerCase(), this.#readArgument());
+      keepSmaller(found, name.toLowerCase(), this.#readArgument());
       this.#skipToNext();
     }
     return found;
@@ -57,15 +57,15 @@ class DirectiveReader {
     return this.#field.slice(start + 1, this.#at - 1).replace(/\\([^])/g, "$1");
   }
 
-  /** To the comma behind a directive, or to a quote without an end. */
+  /** Skips to the comma after a directive, or to a quote without an end. */
   #skipToNext(): void {
     while (this.#at < this.#field.length) {
-      this.#take(uninteresting);
+      this.#take(betweenDirectives);
       if (!this.#skipQuoted()) return;
     }
   }
 
-  /** Over a quoted string, if one with an end starts here. */
+  /** Skips a quoted string, if one with an end starts here. */
   #skipQuoted(): boolean {
     if (!this.#mayClose || this.#field[this.#at] !== '"') return false;
     for (let at = this.#at + 1; at < this.#field.length; at += 1) {
@@ -87,20 +87,20 @@ class DirectiveReader {
   }
 }
 
-function keep(found: Map<string, string>, name: string, value: string): void {
+function keepSmaller(found: Map<string, string>, name: string, value: string): void {
   const other = found.get(name);
   if (other === undefined || (readSeconds(value) ?? 0) < (readSeconds(other) ?? 0)) found.set(name, value);
 }
 
-/** Longer than anything is kept, and far from what loses precision (RFC 9111 1.2.2). */
-const mostSeconds = 2 ** 31;
+/** The largest number of seconds, far below a loss of precision (RFC 9111 1.2.2). */
+const maxSeconds = 2 ** 31;
 
-/** Whole seconds; undefined for anything else. */
+/** Whole seconds; undefined for other text. */
 export function readSeconds(text: string): number | undefined {
-  return /^\d+$/.test(text) ? Math.min(Number(text), mostSeconds) : undefined;
+  return /^\d+$/.test(text) ? Math.min(Number(text), maxSeconds) : undefined;
 }
 
-/** The seconds of a directive: undefined if it is not there, `otherwise` if it is there without a number. */
+/** The seconds of a directive: undefined if it is absent, `otherwise` if it has no number. */
 export function secondsOf(directives: Directives, name: string, otherwise: number): number | undefined {
   const text = directives.get(name);
   return text === undefined ? undefined : (readSeconds(text) ?? otherwise);

@@ -3,70 +3,70 @@ import { validateHeaderName, validateHeaderValue } from "node:http";
 import type { BodyForm, Header } from "../http/verdict.js";
 import { bodyForms } from "../http/verdict.js";
 
-/** A response as it is kept. Times are Unix milliseconds, durations seconds. */
+/** A stored response. Times are Unix milliseconds, durations are seconds. Its members are the members of the record in the store. */
 export interface StoredResponse {
   readonly status: number;
   readonly fields: readonly Header[];
   readonly body: Uint8Array;
-  /** How the handler gave the body. */
+  /** The form in which the handler gave the body. */
   readonly form: BodyForm;
-  /** Did the handler state the length of the body? */
+  /** True if the handler stated the length of the body. */
   readonly sized: boolean;
-  /** Fields that stood on the response before its handler, which removed them; in lower case. */
+  /** Fields that were set before the handler, and that the handler removed; in lower case. */
   readonly removed: readonly string[];
   readonly storedMs: number;
-  /** The same moment by the clock of the store; milliseconds. */
+  /** The same time by the clock of the store; milliseconds. */
   readonly storeMs: number;
   readonly initialAge: number;
   readonly lifetime: number;
   readonly staleWhileRevalidate: number;
   readonly staleIfError: number;
   readonly mustRevalidate: boolean;
-  /** Says that it may be shared, whoever asked for it. */
+  /** The response states that it may be shared, also if its request had credentials. */
   readonly open: boolean;
-  /** Said itself how long it is good. */
+  /** The response states its lifetime. */
   readonly explicit: boolean;
-  /** Request fields that chose it, in lower case. */
+  /** The request fields that `Vary` names, in lower case. */
   readonly vary: readonly string[];
-  /** The tags it has, each with its generation before the handler ran: a later one has ended it. */
+  /** Its tags, each with its generation before the handler ran: a later generation means that it was purged. */
   readonly generations: readonly (readonly [tag: string, generation: string])[];
 }
 
-/** In the place of a response: the request fields that choose among several. */
-export interface Choice {
+/** A record in the place of a response: the request fields that `Vary` names, by which one of several is selected. */
+export interface VaryRecord {
   readonly vary: readonly string[];
 }
 
-/** Whose record this is, and of which version. */
-const mark = "r1:";
+/** The prefix of a record, with its version. */
+const recordPrefix = "r1:";
 
-/** A record as text: what is known about the response as a line of JSON, then its body, as text where it is text. */
+/** The text of a record: a line of JSON, then the body, as text or in base64. */
 export function encodeResponse({ body, ...known }: StoredResponse): string {
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   const isText = isUtf8(bytes);
   const head = JSON.stringify({ ...known, size: body.byteLength, isText });
-  return `${mark}${head}\n${isText ? bytes.toString("utf8") : bytes.toString("base64")}`;
+  return `${recordPrefix}${head}\n${isText ? bytes.toString("utf8") : bytes.toString("base64")}`;
 }
 
-export function encodeChoice({ vary }: Choice): string {
-  return `${mark}${JSON.stringify({ choice: vary })}\n`;
+export function encodeVary({ vary }: VaryRecord): string {
+  return `${recordPrefix}${JSON.stringify({ choice: vary })}\n`;
 }
 
-/** A record read back; undefined for whatever this release did not write: foreign, corrupt, cut off, of another version. */
-export function decodeRecord(text: string | undefined): StoredResponse | Choice | undefined {
-  if (text?.startsWith(mark) !== true) return undefined;
+/** A record from its text; undefined for text that is foreign, corrupt, cut off, or of another version. */
+export function decodeRecord(text: string | undefined): StoredResponse | VaryRecord | undefined {
+  if (text?.startsWith(recordPrefix) !== true) return undefined;
   const end = text.indexOf("\n");
   if (end === -1) return undefined;
   try {
-    const head = JSON.parse(text.slice(mark.length, end)) as unknown;
+    const head = JSON.parse(text.slice(recordPrefix.length, end)) as unknown;
     if (typeof head !== "object" || head === null) return undefined;
-    return "choice" in head ? readChoice(head) : readResponse(head, text.slice(end + 1));
+    return "choice" in head ? readVary(head) : readResponse(head, text.slice(end + 1));
   } catch {
     return undefined;
   }
 }
 
-function readChoice({ choice }: { readonly choice: unknown }): Choice | undefined {
+function readVary({ choice }: { readonly choice: unknown }): VaryRecord | undefined {
   return isNames(choice) ? { vary: choice } : undefined;
 }
 
@@ -79,7 +79,7 @@ function readResponse(head: Partial<Record<keyof StoredResponse | "size" | "isTe
   if (typeof status !== "number" || !Number.isInteger(status) || status < 200 || status > 499) return undefined;
   if (!isPairs(fields) || !isNames(vary) || !isNames(removed) || !isPairs(generations)) return undefined;
   if (!bodyForms.some((known) => known === form)) return undefined;
-  // One that no purge could end.
+  // No purge could end such a response.
   if (generations.length === 0 || generations.some(([, generation]) => generation === "")) return undefined;
   for (const [name, value] of fields) {
     validateHeaderName(name);

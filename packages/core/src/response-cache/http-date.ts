@@ -13,7 +13,7 @@ export function readDate(text: string | undefined, nowMs: number): number | unde
   return month3 === undefined ? undefined : assemble(Number(year3), month3, day3, hour3, minute3, second3);
 }
 
-/** Two digits more than 50 years ahead are of the last century (RFC 9110 5.6.7). */
+/** A year of two digits that is more than 50 years in the future is in the last century (RFC 9110 5.6.7). */
 function fullYear(year: string, nowMs: number): number {
   if (year.length === 4) return Number(year);
   const thisYear = new Date(nowMs).getUTCFullYear();
