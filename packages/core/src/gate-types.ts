@@ -12,7 +12,7 @@ import type { Finding } from "./lib/finding.js";
 import type { Health } from "./health/monitor.js";
 import type { Logins } from "./login/logins.js";
 import type { ThrottleLoginOptions } from "./login/options.js";
-import type { RevocationPolicy } from "./options.js";
+import type { RevocationPolicy } from "./revocation/options.js";
 import type { LimitOptions } from "./limits/options.js";
 import type { ResponseCacheOptions } from "./response-cache/options.js";
 import type { Quotas } from "./limits/quotas.js";

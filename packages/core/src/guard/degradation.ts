@@ -1,6 +1,6 @@
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Denied } from "../http/verdict.js";
-import type { RevocationPolicy } from "../options.js";
+import type { RevocationPolicy } from "../revocation/options.js";
 import type { AppliedPolicy } from "../limits/policy.js";
 import type { AppliedQuota } from "../limits/outcome.js";
 import { denyExhausted, quotaAfter } from "../limits/outcome.js";

@@ -9,7 +9,7 @@ import type { Exchange, Facts } from "../http/exchange.js";
 import type { RateLimitFormat } from "../http/fields.js";
 import type { Decision, Denied } from "../http/verdict.js";
 import { allowed } from "../http/verdict.js";
-import type { RevocationPolicy } from "../options.js";
+import type { RevocationPolicy } from "../revocation/options.js";
 import type { Consumed, ConsumptionFactory } from "../limits/consumption.js";
 import { findBlocked } from "../limits/deny-list.js";
 import { denyExhausted, quotaFields, quotaAfter } from "../limits/outcome.js";
