@@ -1,7 +1,6 @@
 import { expect } from "chai";
 import { testSecret } from "@portcullis/testkit";
-import { reachOf } from "../../packages/core/src/auth/keys/private-address.js";
-import { guardLookup } from "../../packages/core/src/auth/keys/guarded-lookup.js";
+import { reachOf, guardLookup } from "../../packages/core/src/auth/keys/private-address.js";
 import { openGate } from "./support/gate.js";
 
 describe("the options of fetched keys", () => {

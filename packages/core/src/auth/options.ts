@@ -1,11 +1,11 @@
 import type { SecretOption } from "./keys/secret-keys.js";
-import type { PublicKeyOption } from "./keys/key-source.js";
+import type { PublicKeyOption } from "./keys/public-keys.js";
 import type { JSONWebKeySet } from "jose";
 import type { IssuerTest, TokenValidator } from "./issuer-verifier.js";
 
-import type { RemoteKeysSettings } from "./keys/remote-options.js";
+import type { RemoteKeysSettings } from "./keys/options.js";
 import type { Duration } from "../lib/duration.js";
-import type { TokenFrom } from "./token-sources.js";
+import type { TokenFrom } from "./credentials.js";
 import type { DpopOptions } from "./dpop/options.js";
 
 /**

@@ -10,7 +10,7 @@ import type { IssuerKeys, KeyContext } from "./keys/options.js";
 import type { ResolvedIssuer } from "./resolve-issuer.js";
 import { namesOf, resolveIssuer, resolveIssuers } from "./resolve-issuer.js";
 import { issuerOptions } from "./options.js";
-import { resolveSources } from "./token-sources.js";
+import { resolveSources } from "./credentials.js";
 import { checkBoolean, checkObject, checkString, optionError, rangeError } from "../lib/validate.js";
 
 export interface ResolvedAuth<Raw> {

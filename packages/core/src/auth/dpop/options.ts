@@ -1,4 +1,4 @@
-import { asymmetricAlgorithms } from "../keys/key-source.js";
+import { asymmetricAlgorithms } from "../keys/algorithms.js";
 import type { Duration } from "../../lib/duration.js";
 import { durationMs } from "../../lib/duration.js";
 import { checkBoolean, checkObject, optionError, strings } from "../../lib/validate.js";

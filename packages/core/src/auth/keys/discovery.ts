@@ -1,7 +1,7 @@
 import { isTrustworthyUrl } from "../../lib/trustworthy-url.js";
 import { FetchFailure, fetchJson } from "./fetch-json.js";
 import type { FetchOptions } from "./fetch-json.js";
-import { isLoopbackHost } from "./guarded-lookup.js";
+import { isLoopbackHost } from "./private-address.js";
 
 /**
  * The `jwks_uri` of an issuer's metadata: those of OpenID Connect Discovery 1.0 4, and where the issuer has none (an

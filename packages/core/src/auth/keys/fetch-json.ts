@@ -2,7 +2,7 @@ import type { lookup } from "node:dns";
 import { request as requestHttp } from "node:http";
 import type { IncomingMessage } from "node:http";
 import { request as requestHttps } from "node:https";
-import { AddressRefused, guardLookup } from "./guarded-lookup.js";
+import { AddressRefused, guardLookup } from "./private-address.js";
 
 export interface FetchOptions {
   /** Ends the request; its reason, if it is a FetchFailure, says why. */

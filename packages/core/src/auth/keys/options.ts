@@ -1,18 +1,46 @@
 import type { JSONWebKeySet } from "jose";
 import type { IssuerTest } from "../issuer-verifier.js";
-import type { KeySource, PublicKeyOption } from "./key-source.js";
-import { asymmetricAlgorithms, createKeySet, createPublicKeys } from "./key-source.js";
+import type { KeySource } from "./key-source.js";
+import type { PublicKeyOption } from "./public-keys.js";
+import { createKeySet } from "./key-set.js";
+import { createPublicKeys } from "./public-keys.js";
+import { asymmetricAlgorithms, hmacAlgorithms } from "./algorithms.js";
 import type { SecretOption } from "./secret-keys.js";
-import { createSecretKeys, hmacAlgorithms } from "./secret-keys.js";
-import { guardLookup } from "./guarded-lookup.js";
-import { RemoteKeys } from "./remote-keys.js";
-import { TenantKeys } from "./tenant-keys.js";
+import { createSecretKeys } from "./secret-keys.js";
+import { guardLookup } from "./private-address.js";
+import type { RemoteKeysPolicy } from "./remote-keys.js";
+import { RemoteKeys, TenantKeys } from "./remote-keys.js";
 import { isTrustworthyUrl } from "../../lib/trustworthy-url.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import type { Logger } from "../../telemetry/logger.js";
-import type { RemoteKeysSettings } from "./remote-options.js";
-import { resolveRemoteKeysPolicy } from "./remote-options.js";
-import { checkString, isList, optionError, strings } from "../../lib/validate.js";
+import type { Duration } from "../../lib/duration.js";
+import { durationMs } from "../../lib/duration.js";
+import {
+  checkBoolean,
+  checkObject,
+  checkString,
+  isList,
+  optionError,
+  rangeError,
+  strings,
+} from "../../lib/validate.js";
+
+/** How keys are fetched from an issuer, and how long they serve while it is away. */
+export interface RemoteKeysSettings {
+  /** Age at which keys are fetched anew, in the background. @default "10m" */
+  readonly refresh?: Duration | undefined;
+  /** How long keys serve while newer ones cannot be fetched. @default "24h" */
+  readonly maxStale?: Duration | undefined;
+  /** Between two fetches because of an unknown `kid`, and after a failed one, whatever came of them. @default "30s" */
+  readonly cooldown?: Duration | undefined;
+  /** For one attempt, metadata and key set together. @default "5s" */
+  readonly timeout?: Duration | undefined;
+  /**
+   * May the issuer be in a private network? Where a function accepts issuers, may they be on this machine? (An issuer that
+   * the options name may be on localhost anyway.) @default false
+   */
+  readonly allowPrivateAddresses?: boolean | undefined;
+}
 
 /** The options that say with which keys an issuer's tokens are verified. */
 export interface KeyOptions {
@@ -122,6 +150,33 @@ function resolveRemoteKeys(
   const url = jwksUri ?? onlyIssuer(option, issuer as readonly string[]);
   checkUrl(`${option}.${jwksUri === undefined ? "issuer" : "jwksUri"}`, url, policy.allowPrivateAddresses === true);
   return { algorithms, byIssuer: false, open: () => always(new RemoteKeys({ ...fetched, location })) };
+}
+
+const dayMs = 86_400_000;
+
+function resolveRemoteKeysPolicy(option: string, settings: RemoteKeysSettings): RemoteKeysPolicy {
+  checkObject(option, settings, ["refresh", "maxStale", "cooldown", "timeout", "allowPrivateAddresses"]);
+  const {
+    refresh = "10m",
+    maxStale = "24h",
+    cooldown = "30s",
+    timeout = "5s",
+    allowPrivateAddresses = false,
+  } = settings;
+  checkBoolean(`${option}.allowPrivateAddresses`, allowPrivateAddresses);
+  const policy = {
+    refreshMs: durationMs(`${option}.refresh`, refresh, dayMs),
+    maxStaleMs: durationMs(`${option}.maxStale`, maxStale, 30 * dayMs),
+    cooldownMs: durationMs(`${option}.cooldown`, cooldown, dayMs),
+    timeoutMs: durationMs(`${option}.timeout`, timeout, 60_000),
+    allowPrivateAddresses,
+  };
+  if (policy.maxStaleMs <= policy.refreshMs)
+    throw rangeError(
+      `${option}.maxStale`,
+      "must be longer than refresh, or keys would be given up before they are renewed",
+    );
+  return policy;
 }
 
 function resolveAlgorithms(option: string, given: readonly string[]): readonly string[] {

@@ -1,15 +1,18 @@
 import type { lookup } from "node:dns";
 import type { JWTHeaderParameters } from "jose";
+import { LRUCache } from "lru-cache";
 import { steadyNow } from "../../lib/steady-clock.js";
+import { isTrustworthyUrl } from "../../lib/trustworthy-url.js";
 import type { Logger } from "../../telemetry/logger.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import { discoverKeySet } from "./discovery.js";
 import { FetchFailure, fetchJson, reasonOf } from "./fetch-json.js";
 import type { FetchOptions } from "./fetch-json.js";
-import type { FetchedKeys } from "./fetched-keys.js";
-import { readKeySet } from "./fetched-keys.js";
-import type { CandidateKey, KeySelector, KeySource } from "./key-source.js";
-import { KeysUnavailable } from "./key-source.js";
+import type { FetchedKeys, KeySelector } from "./key-set.js";
+import { readKeySet } from "./key-set.js";
+import type { CandidateKey, KeySource } from "./key-source.js";
+import { KeysUnavailable, fixedSource } from "./key-source.js";
+import { isForeignHostAllowed } from "./private-address.js";
 
 /** How keys are fetched and kept; users say it by `auth.remoteKeys`. */
 export interface RemoteKeysPolicy {
@@ -262,5 +265,47 @@ export class RemoteKeys implements KeySource {
     const longest =
       this.#failures === 0 ? refreshMs : Math.min(first * 2 ** Math.min(this.#failures - 1, 20), refreshMs);
     return Math.ceil(longest * (0.75 + Math.random() / 4));
+  }
+}
+
+/** Issuers whose keys are kept at once; the one longest unused makes room. */
+const maxTenants = 1000;
+
+/** Of an issuer that nobody can be asked about safely: its tokens are refused, whatever the application says. */
+const noKeys: KeySource = fixedSource(() => []);
+
+/** The keys of issuers that a function accepts, each discovered when its first token comes. */
+export class TenantKeys {
+  readonly #open: (issuer: string) => KeySource;
+  readonly #allowPrivateAddresses: boolean;
+  readonly #tenants = new LRUCache<string, KeySource>({ max: maxTenants, dispose: (keys) => keys.close() });
+
+  constructor(open: (issuer: string) => KeySource, allowPrivateAddresses: boolean) {
+    this.#open = open;
+    this.#allowPrivateAddresses = allowPrivateAddresses;
+  }
+
+  of(issuer: string): KeySource {
+    if (!this.#mayAsk(issuer)) return noKeys;
+    const known = this.#tenants.get(issuer);
+    if (known !== undefined) return known;
+    const keys = this.#open(issuer);
+    this.#tenants.set(issuer, keys);
+    return keys;
+  }
+
+  /** The issuer is the word of a token that nobody has verified, so it must not make this process ask its own network. */
+  #mayAsk(issuer: string): boolean {
+    return isTrustworthyUrl(issuer) && isForeignHostAllowed(new URL(issuer).hostname, this.#allowPrivateAddresses);
+  }
+
+  /** No tenant is known before its first token, so there is nothing to be down. */
+  status(): "up" | "down" {
+    const all = [...this.#tenants.values()];
+    return all.length > 0 && all.every((keys) => keys.status() === "down") ? "down" : "up";
+  }
+
+  close(): void {
+    this.#tenants.clear();
   }
 }

@@ -1,9 +1,8 @@
 import { KeyObject, X509Certificate, createPublicKey, createSecretKey, webcrypto } from "node:crypto";
 import { kindOf, optionError, rangeError } from "../../lib/validate.js";
+import { hmacAlgorithms } from "./algorithms.js";
 import type { CandidateKey, KeySource } from "./key-source.js";
-
-/** HMAC algorithms and the least length of their secrets in bytes (RFC 7518 3.2). */
-export const hmacAlgorithms: Readonly<Record<string, number>> = { HS256: 32, HS384: 48, HS512: 64 };
+import { fixedSource } from "./key-source.js";
 
 export type SecretOption = string | Uint8Array | KeyObject;
 
@@ -29,21 +28,14 @@ export function createSecretKeys(
   }
   // Imported once for each algorithm: jose would import a KeyObject at every verification.
   const imported = new Map<string, Promise<readonly CandidateKey[]>>();
-  return {
-    candidates({ alg }) {
-      let candidates = imported.get(alg);
-      if (candidates === undefined) {
-        candidates = Promise.all(keys.map((key) => importHmacKey(key, alg)));
-        imported.set(alg, candidates);
-      }
-      return candidates;
-    },
-    version: () => 0,
-    status: () => "up",
-    close() {
-      return;
-    },
-  };
+  return fixedSource(({ alg }) => {
+    let candidates = imported.get(alg);
+    if (candidates === undefined) {
+      candidates = Promise.all(keys.map((key) => importHmacKey(key, alg)));
+      imported.set(alg, candidates);
+    }
+    return candidates;
+  });
 }
 
 async function importHmacKey(key: KeyObject, algorithm: string): Promise<CandidateKey> {

@@ -3,8 +3,8 @@ import type { JsonWebKey } from "node:crypto";
 import { SignJWT } from "jose";
 import type { JSONWebKeySet, JWK, JWTPayload } from "jose";
 import { isList, kindOf, optionError, rangeError } from "../../lib/validate.js";
-import { algorithmsOf, asymmetricAlgorithms } from "./key-source.js";
-import { hmacAlgorithms, refusePublicKey } from "./secret-keys.js";
+import { algorithmsOf, asymmetricAlgorithms, hmacAlgorithms } from "./algorithms.js";
+import { refusePublicKey } from "./secret-keys.js";
 
 /**
  * A key that signs tokens: a private key as PEM, JWK or KeyObject, or an HMAC secret as text, bytes, JWK or KeyObject.

@@ -1,9 +1,81 @@
 import { createPublicKey } from "node:crypto";
-import type { KeyObject } from "node:crypto";
-import type { JWTHeaderParameters } from "jose";
+import type { JsonWebKey, KeyObject } from "node:crypto";
+import { createLocalJWKSet, errors } from "jose";
+import type { JSONWebKeySet, JWK, JWTHeaderParameters } from "jose";
+import { optionError } from "../../lib/validate.js";
+import { algorithmsOf } from "./algorithms.js";
 import { FetchFailure } from "./fetch-json.js";
-import { algorithmsOf, keySelector } from "./key-source.js";
-import type { KeySelector } from "./key-source.js";
+import type { CandidateKey, KeySource } from "./key-source.js";
+import { fixedSource } from "./key-source.js";
+import { privateKeyError, refuseUnused } from "./public-keys.js";
+
+/** A fixed JSON Web Key Set (RFC 7517 5) of public keys; the header's `kid` and `alg` choose. */
+export function createKeySet(option: string, jwks: JSONWebKeySet, algorithms: readonly string[]): KeySource {
+  const select = keySelector(option, jwks, algorithms);
+  if (jwks.keys.length === 0) throw optionError(option, "has no keys");
+  const name = (index: number): string => (jwks.keys.length === 1 ? option : `${option}[${index}]`);
+  const candidates = jwks.keys.flatMap((jwk, index) => usableKey(name(index), jwk, algorithms));
+  refuseUnused(option, algorithms, candidates);
+  return fixedSource(async (header) => (await select(header)) ?? []);
+}
+
+/**
+ * A member of a set as a key, or none: a set may hold kinds of keys and uses that are of no use here (RFC 7517 5). What
+ * must not be there at all, a private or a weak key, fails.
+ */
+function usableKey(option: string, jwk: JWK, algorithms: readonly string[]): CandidateKey[] {
+  if (jwk.kty !== "oct" && "d" in jwk) throw privateKeyError(option);
+  const { kty, use, alg, key_ops: operations } = jwk;
+  const meantForThis =
+    kty !== "oct" &&
+    (use === undefined || use === "sig") &&
+    (operations === undefined || operations.includes("verify")) &&
+    (alg === undefined || algorithms.includes(alg));
+  if (!meantForThis) return [];
+  let key: KeyObject;
+  try {
+    key = createPublicKey({ key: jwk as JsonWebKey, format: "jwk" });
+  } catch {
+    return [];
+  }
+  const fitting = algorithmsOf(option, key);
+  return [
+    {
+      key,
+      algorithms: algorithms.filter((algorithm) => fitting.includes(algorithm) && (alg ?? algorithm) === algorithm),
+    },
+  ];
+}
+
+/** Chooses from a key set; undefined if no key has that `kid`, which a newer set may. */
+export type KeySelector = (header: JWTHeaderParameters) => Promise<readonly CandidateKey[] | undefined>;
+
+/** Of keys that a token without `kid` may be signed with. With more, a forged token would cost too many checks. */
+const maxTried = 10;
+
+function keySelector(option: string, jwks: unknown, algorithms: readonly string[]): KeySelector {
+  let select: ReturnType<typeof createLocalJWKSet>;
+  try {
+    select = createLocalJWKSet(jwks as JSONWebKeySet);
+  } catch {
+    throw optionError(option, 'must be a JSON Web Key Set: {"keys": [...]}');
+  }
+  return async function selectKeys(header) {
+    try {
+      return [{ key: await select(header), algorithms }];
+    } catch (error) {
+      if (error instanceof errors.JWKSNoMatchingKey) return undefined;
+      // Without a kid several keys may fit: each is tried.
+      if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
+      const keys: CandidateKey[] = [];
+      for await (const key of error) {
+        if (keys.length === maxTried) return [];
+        keys.push({ key, algorithms });
+      }
+      return keys;
+    }
+  };
+}
 
 /** What of a fetched key set verifies, and what does not. */
 export interface FetchedKeys {
