@@ -6,6 +6,7 @@ import { UnnamedServiceWarning } from "./cache/unnamed-service.js";
 import { tokenPlaces } from "./response-cache/credentials.js";
 import { openResponseCaches } from "./response-cache/service.js";
 import { IssuerScope } from "./auth/issuer-scope.js";
+import { openIssuers } from "./auth/issuers.js";
 import type { AuthenticateOptions, Gate } from "./gate-types.js";
 import type { DenyOptions } from "./http/deny-options.js";
 import type { GuardParts } from "./guard/guard.js";
@@ -53,18 +54,21 @@ export function createGate<Raw, Middleware extends object>(
   options: PortcullisOptions<Raw>,
   bind: BindCheck<Raw, Middleware>,
 ): Gate<Raw, Middleware> {
-  const now = Date.now;
-  const telemetry = new Telemetry();
-  const resolved = resolveOptions(options, { telemetry });
-  const { auth, limits, logger, service } = resolved;
+  // Options: read and checked. Nothing has started.
+  const resolved = resolveOptions(options);
+  const { limits, logger, service } = resolved;
   if (!resolved.storeChosen) {
     logger.warn(
       {},
       'portcullis: no redis was given, so limits and revocations are per process; pass a URL, or "memory"',
     );
   }
-  const issuers = auth?.scope ?? new IssuerScope();
-  const shared = new SharedIssuer({ issuers, verifies: auth !== undefined, logger });
+  const now = Date.now;
+  const telemetry = new Telemetry();
+
+  // Stores: connections open.
+  const issuers = resolved.auth?.scope ?? new IssuerScope();
+  const shared = new SharedIssuer({ issuers, verifies: resolved.auth !== undefined, logger });
   const keys = new Keyspace(resolved.prefix, resolved.keySecret, { issuers, service: service.keyText, shared });
   const cachesInRedis = resolved.redis !== undefined && resolved.cache?.redis !== false;
   const unnamedUse = cachesInRedis && service.keyText === unnamed ? new UnnamedServiceWarning(logger) : undefined;
@@ -75,27 +79,30 @@ export function createGate<Raw, Middleware extends object>(
     telemetry,
     onCacheUse: cachesInRedis ? noteCaches : undefined,
   });
-  const services = createServices(resolved, { stores, keys, telemetry, now });
-  const { cache } = services;
-  const renewals = cache?.cache.renewals;
+
+  // Services: keys of issuers are fetched.
+  const auth = resolved.auth === undefined ? undefined : openIssuers(resolved.auth, { logger, telemetry });
+  const services = createServices(resolved, { auth, stores, keys, telemetry, now });
   const countedBy = new Set(headersOf(limits));
   const responseCaches = openResponseCaches<Raw>({
-    ...{ store: stores.cache, keys, telemetry, logger, renewals, now },
+    ...{ store: stores.cache, keys, telemetry, logger, renewals: services.cache?.cache.renewals, now },
     identity: { headers: countedBy, ...tokenPlaces(services.sources, resolved.tokens?.cookies) },
   });
+  const monitor = new HealthMonitor(resolved, stores, services.degradation, auth?.keys);
   stores.onReady(() => void logFindings());
-  const monitor = new HealthMonitor(resolved, stores, services.degradation);
-  const verification = { authentication: "required", limits: [], cache: false } as const;
+  let closed = false;
+
+  // Middleware.
   const factory = new MiddlewareFactory<Raw, Middleware>({
     bind: (check, attachment) => bind(check, resolved.property, attachment),
     telemetry,
     logger,
   });
+  const preflights = new PreflightAnswers(logger);
+  const verification = { authentication: "required", limits: [], cache: false } as const;
   const sources = tolerantSources(services.sources, noteSourceError);
   const verifyMessage = factory.observe(createGuard({ ...services, sources }, verification));
   const verifyToken = factory.observe(createGuard({ ...services, sources: [{ kind: "header" }] }, verification));
-  let closed = false;
-  const preflights = new PreflightAnswers(logger);
   let notedSourceError = false;
 
   function noteCaches(): void {
@@ -135,7 +142,7 @@ export function createGate<Raw, Middleware extends object>(
   async function examine(): Promise<readonly Finding[]> {
     await keys.settled();
     return examineGate({
-      ...{ resolved, stores, addresses: services.charges.addresses, sharedIssuer: shared },
+      ...{ resolved, stores, keys: auth?.keys, addresses: services.charges.addresses, sharedIssuer: shared },
       ...{ cachesUsed, cachesUnnamed: unnamedUse?.noted === true },
     });
   }
@@ -264,8 +271,8 @@ export function createGate<Raw, Middleware extends object>(
       return who === undefined ? services.challenges.credentialsRequired() : { allowed: true, auth: who };
     },
     principal(user) {
-      if (auth === undefined) throw optionError("auth", "is required for principal()");
-      return principalOf(auth, user);
+      if (resolved.auth === undefined) throw optionError("auth", "is required for principal()");
+      return principalOf(resolved.auth, user);
     },
     get cache() {
       if (services.cache === undefined) throw optionError("cache", "is false, so there is no cache");
@@ -278,7 +285,7 @@ export function createGate<Raw, Middleware extends object>(
     quotas: services.administration.quotas,
     routes: {
       resourceMetadata: (metadata = {}) =>
-        factory.toMiddleware(resourceMetadata(metadata, auth, resolved.publicUrl, services.challenges)),
+        factory.toMiddleware(resourceMetadata(metadata, resolved.auth, resolved.publicUrl, services.challenges)),
       health: (healthOptions = {}) => factory.toMiddleware(healthRoutes(healthOptions, monitor)),
       metrics: (metricsOptions = {}) => factory.toMiddleware(metricsRoute(metricsOptions, readMetrics)),
       revoke: (revokeOptions = {}) =>

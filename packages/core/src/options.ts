@@ -4,10 +4,8 @@ import { isTrustworthyUrl } from "./lib/trustworthy-url.js";
 import type { Policy } from "./limits/policy.js";
 import type { Logger } from "./telemetry/logger.js";
 import { createDefaultLogger } from "./telemetry/logger.js";
-import type { Telemetry } from "./telemetry/telemetry.js";
-import type { ResolvedAuth } from "./auth/resolve.js";
-import type { AuthOptions } from "./auth/options.js";
-import { resolveAuth } from "./auth/resolve.js";
+import type { ResolvedAuth, AuthOptions } from "./auth/options.js";
+import { resolveAuth } from "./auth/options.js";
 import type { CacheOptions, ResolvedCache } from "./cache/options.js";
 import { resolveCache } from "./cache/options.js";
 import type { Duration } from "./lib/duration.js";
@@ -96,11 +94,11 @@ const known = [
   ...["ipv6PrefixLength", "instances", "publicUrl", "property", "logger", "tokens", "service"],
 ];
 
-/** Checks every option and fills in the defaults. Throws a TypeError or RangeError that says what to write instead. */
-export function resolveOptions<Raw>(
-  options: PortcullisOptions<Raw>,
-  { telemetry }: { readonly telemetry: Telemetry },
-): ResolvedOptions<Raw> {
+/**
+ * Checks every option and fills in the defaults; it starts nothing. Throws a TypeError or RangeError that says what to write
+ * instead.
+ */
+export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOptions<Raw> {
   checkObject("options", options, known);
   const {
     prefix = "",
@@ -143,16 +141,13 @@ export function resolveOptions<Raw>(
     logger,
     tokens,
   };
-  // Last, because keys may be fetched as soon as they are known to be wanted.
   const auth =
     given === undefined
       ? undefined
       : resolveAuth(given, {
-          logger,
           revocation: revocation !== false,
           publicUrl,
           keySecret: options.keySecret,
-          telemetry,
           ownIssuer: tokens?.issuer,
           longestIssuedSeconds: tokens === undefined ? 0 : tokens.idleMs / 1000,
         });

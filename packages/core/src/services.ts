@@ -11,7 +11,7 @@ import { createChallenges } from "./guard/challenges.js";
 import { Degradation } from "./guard/degradation.js";
 import { ProofOfPossession } from "./guard/proof-of-possession.js";
 import type { LoginServices } from "./login/throttle.js";
-import type { ResolvedAuth } from "./auth/resolve.js";
+import type { OpenedAuth } from "./auth/issuers.js";
 import type { ResolvedOptions } from "./options.js";
 import { optionError } from "./lib/validate.js";
 import type { Administration } from "./limits/administration.js";
@@ -39,7 +39,9 @@ export interface GateServices<Raw> extends GuardServices<Raw>, SessionServices {
 }
 
 /** What services stand on. */
-export interface Foundation {
+export interface Foundation<Raw> {
+  /** How tokens are verified, with open keys; undefined for a gate that verifies none. */
+  readonly auth: OpenedAuth<Raw> | undefined;
   readonly stores: Stores;
   readonly keys: Keyspace;
   readonly telemetry: Telemetry;
@@ -50,9 +52,9 @@ export interface Foundation {
 /** Everything between the options and the checks of a gate. */
 export function createServices<Raw>(
   resolved: ResolvedOptions<Raw>,
-  { stores, keys, telemetry, now }: Foundation,
+  { auth, stores, keys, telemetry, now }: Foundation<Raw>,
 ): GateServices<Raw> {
-  const { auth, instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
+  const { instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
   const news = new SessionEvents(stores.channels, keys.issuers, logger);
   const cutoffs =
@@ -78,7 +80,7 @@ export function createServices<Raw>(
           now,
         });
 
-  function openVerifier({ issuers, scope, byIssuer }: ResolvedAuth<Raw>): Verifier {
+  function openVerifier({ issuers, scope, byIssuer }: OpenedAuth<Raw>): Verifier {
     const verifiers = issuers.map((issuer) => new IssuerVerifier(issuer, scope, now));
     return new Verifier({ issuers: verifiers, byIssuer, cacheSize: 10_000, prepare });
   }

@@ -1,4 +1,4 @@
-import type { ResolvedAuth } from "./resolve.js";
+import type { ResolvedAuth } from "./options.js";
 import { checkObject, checkString, optionError } from "../lib/validate.js";
 import type { IssuerTest } from "./issuer-verifier.js";
 import { isYes } from "./issuer-verifier.js";

@@ -5,7 +5,7 @@ import { refusalOfLogoutToken } from "../auth/logout-token.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Reply } from "../http/verdict.js";
 import type { Check } from "../http/check.js";
-import type { ResolvedAuth } from "../auth/resolve.js";
+import type { OpenedAuth } from "../auth/issuers.js";
 import { checkBoolean, checkFunction, checkObject, optionError, strings } from "../lib/validate.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { ForeignLogout } from "../sessions/logout.js";
@@ -42,7 +42,7 @@ export interface BackchannelLogout {
 }
 
 export interface LogoutServices<Raw> {
-  readonly auth: ResolvedAuth<Raw> | undefined;
+  readonly auth: OpenedAuth<Raw> | undefined;
   readonly store: DecisionStore;
   readonly keys: Keyspace;
   /** Ends the session, or all of the user up to `issuedAt`. Undefined where revocation is off. */

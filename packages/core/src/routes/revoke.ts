@@ -6,7 +6,7 @@ import type { Exchange } from "../http/exchange.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Reply } from "../http/verdict.js";
 import type { Check } from "../http/check.js";
-import type { ResolvedAuth } from "../auth/resolve.js";
+import type { OpenedAuth } from "../auth/issuers.js";
 import { checkFunction, checkObject, optionError } from "../lib/validate.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
@@ -42,7 +42,7 @@ export interface RevokeRouteOptions<Raw = unknown> {
 export type RevokeRefreshToken = (token: string) => Promise<boolean>;
 
 export interface RevokeServices<Raw> {
-  readonly auth: ResolvedAuth<Raw> | undefined;
+  readonly auth: OpenedAuth<Raw> | undefined;
   readonly store: Pick<DecisionStore, "state">;
   /** Undefined where revocation is off. */
   readonly revocations: Revocations | undefined;

@@ -2,7 +2,7 @@ import type { IssuerVerifierOptions } from "../auth/issuer-verifier.js";
 import { IssuerVerifier } from "../auth/issuer-verifier.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import { Verifier } from "../auth/verifier.js";
-import type { ResolvedAuth } from "../auth/resolve.js";
+import type { OpenedAuth } from "../auth/issuers.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
 import { clockDiffers } from "../store/ports/decisions.js";
 
@@ -11,7 +11,7 @@ export type TokenDemands = Partial<Omit<IssuerVerifierOptions, "keysOf" | "algor
 
 /** A verifier of the gate's issuers, with their keys, whose tokens must satisfy something else than those of requests. */
 export function createTokenVerifier<Raw>(
-  { issuers, scope, byIssuer }: ResolvedAuth<Raw>,
+  { issuers, scope, byIssuer }: OpenedAuth<Raw>,
   demandsOn: (issuer: IssuerVerifierOptions) => TokenDemands,
   now: () => number,
 ): Verifier {

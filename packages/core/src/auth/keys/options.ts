@@ -63,10 +63,11 @@ export interface ResolvedKeys {
   readonly algorithms: readonly string[];
   /** Must an issuer be known to find its keys? */
   readonly byIssuer: boolean;
-  /** Fetches what is to be fetched: called when every other option is known to be right. */
-  readonly open: () => IssuerKeys;
+  /** Begins to fetch keys that are fetched. */
+  readonly open: (context: KeyContext) => IssuerKeys;
 }
 
+/** What fetched keys tell of themselves. */
 export interface KeyContext {
   readonly logger: Logger;
   readonly telemetry: Telemetry;
@@ -79,13 +80,12 @@ export function resolveKeys(
   option: string,
   options: KeyOptions,
   issuer: readonly string[] | IssuerTest | undefined,
-  context: KeyContext,
 ): ResolvedKeys {
   const given = keyOptions.filter((name) => options[name] !== undefined);
   if (given.length > 1) throw optionError(option, `has ${given.join(" and ")}; give one of them`);
   const { secret, publicKey, jwks, jwksUri } = options;
   if (jwksUri !== undefined || (given.length === 0 && issuer !== undefined)) {
-    return resolveRemoteKeys(option, options, issuer, context);
+    return resolveRemoteKeys(option, options, issuer);
   }
   if (options.remoteKeys !== undefined)
     throw optionError(`${option}.remoteKeys`, "is for keys that are fetched, by jwksUri or by discovery");
@@ -121,7 +121,6 @@ function resolveRemoteKeys(
   option: string,
   options: KeyOptions,
   issuer: readonly string[] | IssuerTest | undefined,
-  { logger, telemetry }: KeyContext,
 ): ResolvedKeys {
   const { jwksUri } = options;
   const algorithms =
@@ -129,14 +128,13 @@ function resolveRemoteKeys(
   refuseHmac(option, algorithms);
   const { remoteKeys = {} } = options;
   const policy = resolveRemoteKeysPolicy(`${option}.remoteKeys`, remoteKeys);
-  const fetched = { algorithms, logger, telemetry, ...policy };
   if (jwksUri === undefined && typeof issuer === "function") {
-    const openTenant = (tenant: string): KeySource =>
-      new RemoteKeys({ ...fetched, location: { issuer: tenant }, isNamed: false });
     return {
       algorithms,
       byIssuer: true,
-      open() {
+      open(context) {
+        const openTenant = (tenant: string): KeySource =>
+          new RemoteKeys({ algorithms, ...policy, ...context, location: { issuer: tenant }, isNamed: false });
         const tenants = new TenantKeys(openTenant, policy.allowPrivateAddresses === true);
         return {
           of: (tenant) => tenants.of(tenant ?? ""),
@@ -149,7 +147,11 @@ function resolveRemoteKeys(
   const location = jwksUri === undefined ? { issuer: onlyIssuer(option, issuer as readonly string[]) } : { jwksUri };
   const url = jwksUri ?? onlyIssuer(option, issuer as readonly string[]);
   checkUrl(`${option}.${jwksUri === undefined ? "issuer" : "jwksUri"}`, url, policy.allowPrivateAddresses === true);
-  return { algorithms, byIssuer: false, open: () => always(new RemoteKeys({ ...fetched, location })) };
+  return {
+    algorithms,
+    byIssuer: false,
+    open: (context) => always(new RemoteKeys({ algorithms, ...policy, ...context, location })),
+  };
 }
 
 const dayMs = 86_400_000;
