@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { OverrideCache, ruleNames } from "../../packages/core/src/limits/override-cache.js";
+import { OverrideCache, ruleNames } from "../../packages/core/src/limits/overrides.js";
 import { MemoryLimitOverrides } from "../../packages/core/src/store/memory/limit-overrides.js";
 import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";

@@ -15,7 +15,7 @@ import type { ThrottleLoginOptions } from "./login/options.js";
 import type { RevocationPolicy } from "./revocation/options.js";
 import type { LimitOptions } from "./limits/options.js";
 import type { ResponseCacheOptions } from "./response-cache/options.js";
-import type { Quotas } from "./limits/quotas.js";
+import type { Quotas } from "./limits/administration.js";
 import type { BreakerControl } from "./lib/breaker.js";
 import type { Revocations } from "./revocation/revocations.js";
 import type { Routes } from "./routes/routes.js";

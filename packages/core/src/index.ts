@@ -59,8 +59,8 @@ export type { IssuedTokens, IssueRequest, RefreshRequest, Tokens } from "./sessi
 export type { CredentialOptions, QueryOptions, ResponseCacheOptions } from "./response-cache/options.js";
 export type { RedisInstances, RedisNode, RedisServerOptions, RedisTarget } from "./store/redis/options.js";
 export type { Quota } from "./limits/quota.js";
-export type { QuotaKey, QuotaKeyPart } from "./limits/client-key.js";
-export type { BusyKey, QuotaOverride, Quotas, QuotaState } from "./limits/quotas.js";
+export type { QuotaKey, QuotaKeyPart } from "./limits/partition.js";
+export type { BusyKey, QuotaOverride, Quotas, QuotaState } from "./limits/administration.js";
 export type { CountOnly, Of, PartitionPart, Settle } from "./limits/policy.js";
 export type { BreakerControl, BreakerState } from "./lib/breaker.js";
 export type { CheckableToken, NamedToken, Revocations, RevocableToken } from "./revocation/revocations.js";

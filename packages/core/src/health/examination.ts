@@ -1,5 +1,5 @@
 import type { AuthKeys } from "../auth/issuers.js";
-import type { SeenAddresses } from "../limits/seen-addresses.js";
+import type { SeenAddresses } from "../limits/partition.js";
 import type { Finding } from "../lib/finding.js";
 import { unnamedService } from "../cache/unnamed-service.js";
 import type { ResolvedOptions } from "../options.js";

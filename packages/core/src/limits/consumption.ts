@@ -1,21 +1,18 @@
 import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
-import type { SeenAddresses } from "./seen-addresses.js";
+import type { SeenAddresses, PartitionOptions } from "./partition.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Exchange } from "../http/exchange.js";
 import { durationSeconds } from "../lib/duration.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { Consumption } from "../store/ports/decisions.js";
-import { checkBucket, checkCount, longestWindowSeconds, maxCount } from "./bounds.js";
+import { checkBucket, checkCount, longestWindowSeconds, maxCount, countsAddresses } from "./policy.js";
 import type { TopKeysReporter } from "./top-keys.js";
-import type { Terms } from "./apply-override.js";
-import { applyOverride, withBlocks } from "./apply-override.js";
-import type { PartitionOptions } from "./partition.js";
+import type { Terms, OverrideCache } from "./overrides.js";
+import { applyOverride, withBlocks } from "./overrides.js";
 import { PartitionFinder } from "./partition.js";
 import type { AppliedPolicy, PartitionPart, Policy } from "./policy.js";
-import { countsAddresses } from "./policy.js";
-import type { OverrideCache } from "./override-cache.js";
 
 /** Callers whose charges are remembered, for each policy; others' are made anew. */
 const rememberedPartitions = 5000;

@@ -1,5 +1,5 @@
 import { resolveAddressList } from "./address-list.js";
-import { checkBucket, longestWindowSeconds, maxCount } from "./bounds.js";
+import { checkBucket, longestWindowSeconds, maxCount } from "./policy.js";
 import { FixedWindows } from "./fixed-window.js";
 import type { CountOnly, Of, PartitionPart, Policy, Settle } from "./policy.js";
 import { handlerPatienceMs } from "../http/handler-end.js";

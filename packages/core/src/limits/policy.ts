@@ -1,9 +1,20 @@
-import type { Facts } from "../http/exchange.js";
+import type { Exchange, Facts } from "../http/exchange.js";
 import type { ConditionTest } from "../http/path.js";
 import type { Duration } from "../lib/duration.js";
 import type { Algorithm, Consumption, CountingMode } from "../store/ports/decisions.js";
 import type { AddressList } from "./address-list.js";
 import type { FixedWindows } from "./fixed-window.js";
+import type { Denied } from "../http/verdict.js";
+import { deny } from "../http/verdict.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
+import { rangeError } from "../lib/validate.js";
+
+/** Redis and JavaScript count exactly up to here. */
+export const maxCount = 1_000_000_000_000;
+export const longestWindowSeconds: number = 24 * 86_400;
+
+/** A token bucket counts in units of one request divided by the window's milliseconds: all of it below 2^52. */
+const maxUnits = 2 ** 52;
 
 /** A function of the application's request and of what is known about it. */
 export type Of<T, Raw> = (raw: Raw, facts: Facts) => T | Promise<T>;
@@ -69,4 +80,35 @@ export function headersOf<Raw>(policies: readonly Policy<Raw>[]): readonly strin
 
 function hasHeader<Raw>(part: PartitionPart<Raw>): part is { readonly header: string } {
   return typeof part === "object" && "header" in part;
+}
+
+/** The refusal of an address that one of these policies does not accept; nothing is counted for it. */
+export function findBlocked<Raw>(
+  policies: readonly Policy<Raw>[],
+  exchange: Exchange<Raw>,
+  telemetry: Telemetry,
+): Denied | undefined {
+  let denial: Denied | undefined;
+  for (const policy of policies) {
+    if (policy.when?.(exchange) === false || policy.deny?.has(exchange.ip) !== true) continue;
+    const { name, algorithm, shadow } = policy;
+    telemetry.limited({ quota: { policy: name, algorithm, shadow }, blocked: true });
+    if (!shadow) denial ??= deny("blocked", { cause: "the address is on a deny list" });
+  }
+  return denial;
+}
+
+export function checkCount(policy: string, what: "limit" | "burst" | "cost" | "settle", value: unknown): number {
+  if (Number.isInteger(value) && (value as number) >= 0 && (value as number) <= maxCount) return value as number;
+  throw new RangeError(
+    `portcullis: the ${what} function of limit "${policy}" must return a whole number from 0 to ${maxCount}`,
+  );
+}
+
+/** A bucket that is too large for its window would not be counted exactly. */
+export function checkBucket(policy: string, burst: number, windowSeconds: number): void {
+  const most = Math.floor(maxUnits / (windowSeconds * 1000));
+  if (burst > most) {
+    throw rangeError(`the burst of limit "${policy}"`, `must be at most ${most} for its window, or its window shorter`);
+  }
 }

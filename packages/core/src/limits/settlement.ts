@@ -2,9 +2,8 @@ import type { Exchange } from "../http/exchange.js";
 import { onRequestDone } from "../http/handler-end.js";
 import type { Consumption, UsageCorrections } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
-import { checkCount } from "./bounds.js";
+import { checkCount, settlesLater } from "./policy.js";
 import type { AppliedPolicy } from "./policy.js";
-import { settlesLater } from "./policy.js";
 
 /** A charge that a store has counted. */
 export interface Counted<Raw> {
