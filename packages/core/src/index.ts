@@ -8,7 +8,7 @@ export type { Auth, Claims, Register } from "./auth/claims.js";
 export type { Identifier } from "./auth/identifying-claim.js";
 export type { NamedUser } from "./auth/principal.js";
 export type { TokenReader } from "./auth/credentials.js";
-export type { IssuerTest, TokenValidator } from "./auth/issuer-verifier.js";
+export type { IssuerTest, TokenValidator } from "./auth/verifier.js";
 export type { PublicKeyOption } from "./auth/keys/public-keys.js";
 export type { SecretOption } from "./auth/keys/secret-keys.js";
 export type { LoginAttempt, SucceedOptions } from "./login/attempt.js";

@@ -1,9 +1,8 @@
 import { compactVerify, errors } from "jose";
 import type { Auth } from "../../../packages/core/src/index.js";
-import { IssuerVerifier } from "../../../packages/core/src/auth/issuer-verifier.js";
+import { IssuerVerifier, Verifier } from "../../../packages/core/src/auth/verifier.js";
 import type { CandidateKey, KeySource } from "../../../packages/core/src/auth/keys/key-source.js";
 import { openIssuers } from "../../../packages/core/src/auth/issuers.js";
-import { Verifier } from "../../../packages/core/src/auth/verifier.js";
 import { resolveAuth } from "../../../packages/core/src/auth/options.js";
 import type { AuthOptions } from "../../../packages/core/src/auth/options.js";
 import { Telemetry } from "../../../packages/core/src/telemetry/telemetry.js";

@@ -1,7 +1,7 @@
 import type { Exchange } from "../http/exchange.js";
+import { isCompactJws, maxCompactLength } from "./compact-jws.js";
 import { repeatedLines } from "../http/repeated-field.js";
 import { checkObject, checkString, isList, optionError, stringsOrNone } from "../lib/validate.js";
-import { isCompactJws, maxCompactLength } from "./compact-jws.js";
 
 /** Reads a token from somewhere of the application's own; undefined means that there is none. */
 export type TokenReader<Raw> = (raw: Raw) => string | undefined;

@@ -1,6 +1,6 @@
 import type { JSONWebKeySet } from "jose";
-import type { ConfirmationRules } from "./claims.js";
-import type { Audience, IssuerTest, IssuerVerifierOptions, TokenValidator } from "./issuer-verifier.js";
+import type { ConfirmationRules } from "./access-token.js";
+import type { Audience, IssuerTest, IssuerVerifierOptions, TokenValidator } from "./verifier.js";
 import type { RemoteKeysSettings, ResolvedKeys } from "./keys/options.js";
 import { resolveKeys } from "./keys/options.js";
 import type { PublicKeyOption } from "./keys/public-keys.js";

@@ -1,4 +1,4 @@
-import type { IssuerVerifierOptions } from "./issuer-verifier.js";
+import type { IssuerVerifierOptions } from "./verifier.js";
 import type { IssuerKeys, KeyContext } from "./keys/options.js";
 import type { ResolvedAuth } from "./options.js";
 

@@ -1,4 +1,5 @@
 import type { JWTPayload } from "jose";
+import { isTime } from "./claims.js";
 import type { TokenRefusal } from "./token-refusal.js";
 import { untimelyToken } from "./token-refusal.js";
 
@@ -40,10 +41,6 @@ function isLogout(events: unknown): boolean {
   if (typeof events !== "object" || events === null || !Object.hasOwn(events, logoutEvent)) return false;
   const event = (events as Record<string, unknown>)[logoutEvent];
   return typeof event === "object" && event !== null && !Array.isArray(event);
-}
-
-function isTime(value: unknown): value is number {
-  return typeof value === "number" && Number.isFinite(value);
 }
 
 function isText(value: unknown): value is string {

@@ -1,7 +1,7 @@
 import type { ResolvedAuth } from "./options.js";
 import { checkObject, checkString, optionError } from "../lib/validate.js";
-import type { IssuerTest } from "./issuer-verifier.js";
-import { isYes } from "./issuer-verifier.js";
+import type { IssuerTest } from "./verifier.js";
+import { isYes } from "./verifier.js";
 
 /** A user, as tokens name users. */
 export interface NamedUser {

@@ -1,7 +1,6 @@
-import type { IssuerVerifierOptions } from "../auth/issuer-verifier.js";
-import { IssuerVerifier } from "../auth/issuer-verifier.js";
+import type { IssuerVerifierOptions } from "../auth/verifier.js";
+import { IssuerVerifier, Verifier } from "../auth/verifier.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
-import { Verifier } from "../auth/verifier.js";
 import type { OpenedAuth } from "../auth/issuers.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
 import { clockDiffers } from "../store/ports/decisions.js";

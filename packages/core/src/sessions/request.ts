@@ -1,5 +1,5 @@
 import { identifyingClaim, unfit } from "../auth/identifying-claim.js";
-import { declaresOtherUse } from "../auth/token-use.js";
+import { declaresOtherUse } from "../auth/access-token.js";
 
 /** Where a session was started, for its user to recognise it by. */
 export interface Device {

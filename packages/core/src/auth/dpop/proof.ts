@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { calculateJwkThumbprint, compactVerify, decodeJwt, decodeProtectedHeader, importJWK } from "jose";
 import type { JWK, JWTPayload, ProtectedHeaderParameters } from "jose";
 import { isCanonical, isCompactJws, maxCompactLength } from "../compact-jws.js";
+import { isTime } from "../claims.js";
 import { asymmetricAlgorithms } from "../keys/algorithms.js";
 
 /** What the proof that comes with a request must be about. */
@@ -171,10 +172,6 @@ async function isSignedBy({ algorithm, jwk }: ProofKey, proof: string): Promise<
 /** base64url of SHA-256 of the token's ASCII: the claim `ath` (RFC 9449 4.2). */
 function hashOf(token: string): string {
   return createHash("sha256").update(token).digest("base64url");
-}
-
-function isTime(value: unknown): value is number {
-  return typeof value === "number" && Number.isFinite(value);
 }
 
 function refusal(cause: string): ProofRefusal {

@@ -1,5 +1,5 @@
 import type { JSONWebKeySet } from "jose";
-import type { IssuerTest } from "../issuer-verifier.js";
+import type { IssuerTest } from "../verifier.js";
 import type { KeySource } from "./key-source.js";
 import type { PublicKeyOption } from "./public-keys.js";
 import { createKeySet } from "./key-set.js";
