@@ -133,7 +133,7 @@ export function createServices<Raw>(
       local: new MemoryLoginStore(),
       ...{ keys, telemetry, logger, ipv6PrefixLength, instances, now },
     },
-    charges: administration.charges,
+    charges: administration.consumptions,
     quotas: stores.quotas,
     settlement: new Settlement({ logger }),
     telemetry,

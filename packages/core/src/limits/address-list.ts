@@ -4,7 +4,7 @@ import { canonicalAddress, ipv4Inside, parseIPv6 } from "../http/address.js";
 import { kindOf, optionError } from "../lib/validate.js";
 
 /** Addresses whose answer is remembered, for each list. */
-const remembered = 5000;
+const maxAnswers = 5000;
 
 /**
  * A list of addresses and networks. An address is looked for as it is, and as the IPv4 address that a translator or a tunnel
@@ -12,7 +12,7 @@ const remembered = 5000;
  */
 export class AddressList {
   readonly #list: BlockList;
-  readonly #answers = new LRUCache<string, boolean>({ max: remembered });
+  readonly #answers = new LRUCache<string, boolean>({ max: maxAnswers });
 
   constructor(list: BlockList) {
     this.#list = list;

@@ -10,63 +10,66 @@ import { checkBucket, longestWindowSeconds, maxCount } from "./policy.js";
 import type { QuotaKey } from "./partition.js";
 import { partitionOf } from "./partition.js";
 import type { Policy } from "./policy.js";
-import { ruleNames, OverrideCache } from "./overrides.js";
+import { overrideNames, OverrideCache } from "./overrides.js";
 import type { Logger } from "../telemetry/logger.js";
 import { ConsumptionFactory } from "./consumption.js";
 import { TopKeysReporter } from "./top-keys.js";
 
-/** The state of one client under one policy. */
+/** The state of one client under one policy: the result of `quotas.peek()`. */
 export interface QuotaState {
   readonly policy: string;
-  /** Requests (or units of cost) per window; undefined where a function decides it at each request. */
+  /** Requests (or units of cost) per window; undefined if a function decides it at each request. */
   readonly limit: number | undefined;
-  /** Undefined where a function decides it. */
+  /** Undefined if a function decides it. */
   readonly windowSeconds: number | undefined;
-  /** Points that processes have leased and not given out yet included. */
+  /** Requests (or units of cost) counted. Includes points that processes have leased and not used yet. */
   readonly consumed: number;
   readonly remaining: number | undefined;
-  /** Seconds until more is available; while blocked, until that ends. */
+  /** Seconds until more is available; for a blocked client, until the block ends. */
   readonly resetSeconds: number;
   readonly blocked: boolean;
 }
 
-/** One of the clients that ask most. */
+/** A client that sends many requests: a result of `quotas.busiest()`. */
 export interface BusyKey {
-  /** Its address or principal, if this process has lately served it among those that ask most. */
+  /** The address or principal of the client; undefined if this process has not served it among its busiest clients lately. */
   readonly key: string | undefined;
-  /** What names it in the store: a digest for addresses, header values and odd identifiers. Accepted as a key by every method. */
+  /**
+   * The name of the client in the store: a digest for addresses, header values and identifiers with unusual characters. Every
+   * method accepts it as a key.
+   */
   readonly partition: string;
-  /** What it asked for in the last one to two minutes, admitted or not. */
+  /** Requests (or units of cost) in the last one to two minutes, admitted or not. */
   readonly points: number;
 }
 
-/** What takes the place of a policy's options. */
+/** Values that replace those of a policy while the override holds. */
 export interface QuotaOverride {
-  /** Requests (or units of cost) per window; 0 refuses all. @default as the policy says */
+  /** Requests (or units of cost) per window; 0 refuses all. @default the limit of the policy */
   readonly limit?: number | undefined;
-  /** Whole seconds. A fixed window that is under way ends as it began. @default as the policy says */
+  /** Length of the window in whole seconds. A fixed window that has begun keeps its end. @default the window of the policy */
   readonly window?: Duration | undefined;
-  /** How long it holds. @default until it is cleared */
+  /** How long the override holds. @default until it is cleared */
   readonly for?: Duration | undefined;
 }
 
 /**
- * Quotas at run time, outside requests. Everything is in the store, for all processes; each method rejects with a
- * {@link StoreFault} (503) if the store cannot do it, and with a TypeError or RangeError for arguments that are wrong.
- * Blocks and overrides hold in this process at once, in others within a second, and while Redis is down as last known.
+ * Administration of quotas at run time, outside requests. Changes are stored for all processes. Each method rejects with a
+ * {@link StoreFault} (503) if the store cannot do it, and with a TypeError or RangeError for wrong arguments. Blocks and
+ * overrides hold in this process at once and in others within a second; while Redis is down, the last known ones hold.
  */
 export interface Quotas {
-  /** How a client stands, without counting anything. */
+  /** Resolves to the state of a client. Counts nothing. */
   peek(policy: string, key: QuotaKey): Promise<QuotaState>;
-  /** The clients that asked most in the last one to two minutes, the most first; an estimate. `limit` is 1 to 100. @default 10 */
+  /** Estimates the clients with the most requests in the last one to two minutes, busiest first. `limit`: 1 to 100. @default 10 */
   busiest(options: { readonly policy: string; readonly limit?: number | undefined }): Promise<readonly BusyKey[]>;
-  /** Gives a client its whole quota back. Blocks stay. */
+  /** Resets the counter of a client to 0. Blocks stay. */
   reset(policy: string, key: QuotaKey): Promise<void>;
-  /** Refuses a client under this policy for a while, whatever it has left. */
+  /** Blocks a client under this policy for a time, whatever quota it has left. */
   block(policy: string, key: QuotaKey, options: { readonly for: Duration }): Promise<void>;
-  /** Ends a block, whether it was made by hand or by the policy's own rule. */
+  /** Ends a block, whether `block()` or the option `block` of the policy made it. */
   unblock(policy: string, key: QuotaKey): Promise<void>;
-  /** Changes limit or window of one client, or of all that have no override of their own. */
+  /** Overrides limit or window of one client, or of all clients without an override of their own. */
   setOverride(policy: string, override: QuotaOverride): Promise<void>;
   setOverride(policy: string, key: QuotaKey | undefined, override: QuotaOverride): Promise<void>;
   clearOverride(policy: string, key?: QuotaKey): Promise<void>;
@@ -76,14 +79,14 @@ export interface QuotaServiceOptions<Raw> {
   readonly store: DecisionStore;
   readonly records: LimitOverrides;
   readonly keys: Keyspace;
-  readonly charges: ConsumptionFactory<Raw>;
-  readonly rules: OverrideCache;
-  readonly demand: TopKeysReporter;
+  readonly consumptions: ConsumptionFactory<Raw>;
+  readonly overrideCache: OverrideCache;
+  readonly topKeys: TopKeysReporter;
   readonly ipv6PrefixLength: number;
   readonly verifies: boolean;
 }
 
-const longestBlockMs = longestWindowSeconds * 1000;
+const maxBlockMs = longestWindowSeconds * 1000;
 
 export class QuotaService<Raw> implements Quotas {
   readonly #options: QuotaServiceOptions<Raw>;
@@ -93,25 +96,25 @@ export class QuotaService<Raw> implements Quotas {
     this.#options = options;
   }
 
-  /** Makes policies known by their names. */
+  /** Makes policies known by name. */
   register(policies: readonly Policy<Raw>[]): void {
     for (const policy of policies) this.#policies.set(policy.name, policy);
-    if (policies.length > 0) this.#options.rules.start();
+    if (policies.length > 0) this.#options.overrideCache.start();
   }
 
   async peek(name: string, key: QuotaKey): Promise<QuotaState> {
     const policy = this.#policy(name);
     const partition = this.#partition(policy, key);
-    const { store, charges, records, keys } = this.#options;
-    const { charge, limit, windowSeconds } = charges.peek(policy, partition);
+    const { store, consumptions, records, keys } = this.#options;
+    const { consumption, limit, windowSeconds } = consumptions.peek(policy, partition);
     const [answer, blockedMs] = await Promise.all([
-      store.ask({ beforeToken: [charge], token: undefined, afterToken: [] }),
+      store.ask({ beforeToken: [consumption], token: undefined, afterToken: [] }),
       records.readBlock(keys.quotaBlock(name, partition)),
     ]);
-    const tally = answer instanceof StoreFault ? answer : answer.beforeToken[0];
-    if (tally === undefined || tally instanceof StoreFault) throw tally ?? new StoreFault("unreadable");
-    const { limit: most, burst = most } = charge;
-    const { consumed, resetMs } = tally;
+    const counter = answer instanceof StoreFault ? answer : answer.beforeToken[0];
+    if (counter === undefined || counter instanceof StoreFault) throw counter ?? new StoreFault("unreadable");
+    const { limit: maxConsumed, burst = maxConsumed } = consumption;
+    const { consumed, resetMs } = counter;
     const blocked = blockedMs > 0;
     const remaining = limit === undefined ? undefined : blocked ? 0 : Math.max(0, burst - consumed);
     const resetSeconds = Math.max(0, Math.ceil((blocked ? blockedMs : resetMs) / 1000));
@@ -123,41 +126,41 @@ export class QuotaService<Raw> implements Quotas {
     const { limit = 10 } = options;
     const { name } = this.#policy(options.policy);
     checkInteger("busiest().limit", limit, 1, 100);
-    const { demand } = this.#options;
-    const found = await demand.busiest(name, limit);
-    return found.map(({ partition, points }) => ({ key: demand.keyOf(name, partition), partition, points }));
+    const { topKeys } = this.#options;
+    const found = await topKeys.busiest(name, limit);
+    return found.map(({ partition, points }) => ({ key: topKeys.keyOf(name, partition), partition, points }));
   }
 
   async reset(name: string, key: QuotaKey): Promise<void> {
     const policy = this.#policy(name);
-    const { charge } = this.#options.charges.peek(policy, this.#partition(policy, key));
-    await this.#options.records.forget([charge.key]);
+    const { consumption } = this.#options.consumptions.peek(policy, this.#partition(policy, key));
+    await this.#options.records.forget([consumption.key]);
   }
 
   async block(name: string, key: QuotaKey, options: { for: Duration }): Promise<void> {
     const policy = this.#policy(name);
     const partition = this.#partition(policy, key);
     checkObject("block()", options, ["for"]);
-    const lifeMs = durationMs("block().for", options.for, longestBlockMs);
+    const lifeMs = durationMs("block().for", options.for, maxBlockMs);
     await this.#options.records.block(this.#options.keys.quotaBlock(name, partition), lifeMs);
-    await this.#set(ruleNames.block(name, partition), { limit: 0, windowSeconds: undefined }, lifeMs);
+    await this.#set(overrideNames.block(name, partition), { limit: 0, windowSeconds: undefined }, lifeMs);
   }
 
   async unblock(name: string, key: QuotaKey): Promise<void> {
     const policy = this.#policy(name);
     const partition = this.#partition(policy, key);
-    const { records, rules, keys } = this.#options;
+    const { records, overrideCache, keys } = this.#options;
     await records.unblock(keys.quotaBlock(name, partition));
-    await records.removeRule(ruleNames.block(name, partition));
-    await rules.refresh();
+    await records.removeRule(overrideNames.block(name, partition));
+    await overrideCache.refresh();
   }
 
   async setOverride(
     name: string,
-    ...words: [override: QuotaOverride] | [key: QuotaKey | undefined, override: QuotaOverride]
+    ...args: [override: QuotaOverride] | [key: QuotaKey | undefined, override: QuotaOverride]
   ): Promise<void> {
     const policy = this.#policy(name);
-    const [key, override] = words.length === 1 ? [undefined, words[0]] : words;
+    const [key, override] = args.length === 1 ? [undefined, args[0]] : args;
     const partition = key === undefined ? undefined : this.#partition(policy, key);
     checkObject("setOverride()", override, ["limit", "window", "for"]);
     const { limit, window } = override;
@@ -168,23 +171,26 @@ export class QuotaService<Raw> implements Quotas {
       window === undefined ? undefined : durationSeconds("setOverride().window", window, longestWindowSeconds);
     const lifeMs = override.for === undefined ? undefined : durationMs("setOverride().for", override.for);
     checkBounds(policy, limit, windowSeconds);
-    await this.#set(ruleNames.limit(name, partition), { limit, windowSeconds }, lifeMs);
+    await this.#set(overrideNames.limit(name, partition), { limit, windowSeconds }, lifeMs);
   }
 
   async clearOverride(name: string, key?: QuotaKey): Promise<void> {
     const policy = this.#policy(name);
     const partition = key === undefined ? undefined : this.#partition(policy, key);
-    const { records, rules } = this.#options;
-    await records.removeRule(ruleNames.limit(name, partition));
-    await rules.refresh();
+    const { records, overrideCache } = this.#options;
+    await records.removeRule(overrideNames.limit(name, partition));
+    await overrideCache.refresh();
   }
 
-  async #set(name: string, rule: { limit?: number | undefined; windowSeconds?: number | undefined }, lifeMs?: number) {
-    const { records, rules } = this.#options;
-    const { limit, windowSeconds } = rule;
+  async #set(
+    name: string,
+    { limit, windowSeconds }: { limit?: number | undefined; windowSeconds?: number | undefined },
+    lifeMs?: number,
+  ): Promise<void> {
+    const { records, overrideCache } = this.#options;
     if (!(await records.setRule(name, { limit, windowSeconds }, lifeMs)))
       throw new RangeError(`portcullis: there are ${maxOverrides} overrides and blocks already; clear some`);
-    await rules.refresh();
+    await overrideCache.refresh();
   }
 
   #policy(name: string): Policy<Raw> {
@@ -199,17 +205,17 @@ export class QuotaService<Raw> implements Quotas {
   }
 }
 
-/** A bucket that is too large for its window would be found out at a request only. */
+/** Finds a bucket that is too large for its window now instead of at a request. */
 function checkBounds<Raw>(policy: Policy<Raw>, limit: number | undefined, windowSeconds: number | undefined): void {
   if (policy.algorithm !== "token-bucket") return;
-  const [most, seconds] = [policy.burst ?? limit ?? policy.limit, windowSeconds ?? policy.windowSeconds];
-  if (typeof most === "number" && typeof seconds === "number") checkBucket(policy.name, most, seconds);
+  const [burst, seconds] = [policy.burst ?? limit ?? policy.limit, windowSeconds ?? policy.windowSeconds];
+  if (typeof burst === "number" && typeof seconds === "number") checkBucket(policy.name, burst, seconds);
 }
 
 export interface AdministrationOptions {
   readonly store: DecisionStore;
   readonly records: LimitOverrides;
-  /** Do other processes change the rules too? */
+  /** Do other processes change overrides too? */
   readonly shared: boolean;
   readonly keys: Keyspace;
   readonly ipv6PrefixLength: number;
@@ -218,24 +224,32 @@ export interface AdministrationOptions {
   readonly logger: Logger;
 }
 
-/** What charges requests, and what operators change about it. */
+/** The parts of limits that outlive a request. */
 export interface Administration<Raw> {
-  readonly charges: ConsumptionFactory<Raw>;
+  readonly consumptions: ConsumptionFactory<Raw>;
   readonly quotas: QuotaService<Raw>;
   close(): void;
 }
 
+/** Creates the parts of limits that outlive a request. */
 export function administerQuotas<Raw>(options: AdministrationOptions): Administration<Raw> {
   const { store, records, shared, keys, ipv6PrefixLength, verifies, logger } = options;
-  const rules = new OverrideCache({ records, shared });
-  const demand = new TopKeysReporter(records, keys);
-  const charges = new ConsumptionFactory<Raw>({ keys, ipv6PrefixLength, logger, rules, demand });
+  const overrideCache = new OverrideCache({ store: records, shared });
+  const topKeys = new TopKeysReporter(records, keys);
+  const consumptions = new ConsumptionFactory<Raw>({
+    keys,
+    ipv6PrefixLength,
+    logger,
+    overrides: overrideCache,
+    topKeys,
+  });
+  const common = { store, records, keys, consumptions, overrideCache, topKeys, ipv6PrefixLength, verifies };
   return {
-    charges,
-    quotas: new QuotaService({ store, records, keys, charges, rules, demand, ipv6PrefixLength, verifies }),
+    consumptions,
+    quotas: new QuotaService(common),
     close() {
-      rules.close();
-      demand.close();
+      overrideCache.close();
+      topKeys.close();
     },
   };
 }

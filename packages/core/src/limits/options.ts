@@ -141,20 +141,20 @@ export function resolveLimit<Raw>(option: string, options: LimitOptions<Raw>): P
   checkOneOf(`${option}.onStoreError`, onStoreError, ["local", "allow", "deny"]);
   checkMeaning(option, options, algorithm);
   const windowSeconds = resolveWindow(`${option}.window`, options.window, algorithm);
-  const [most, seconds] = [burst ?? limit, windowSeconds];
-  if (algorithm === "token-bucket" && typeof most === "number" && typeof seconds === "number")
-    checkBucket(name, most, seconds);
+  const bucket = burst ?? limit;
+  if (algorithm === "token-bucket" && typeof bucket === "number" && typeof windowSeconds === "number")
+    checkBucket(name, bucket, windowSeconds);
   const block = options.block === undefined ? undefined : resolveBlock(`${option}.block`, options.block);
-  const isRuled =
+  const hasMode =
     algorithm !== "fixed-window" || shadow || block !== undefined || settle !== undefined || countOnly !== undefined;
-  if (isRuled && precision === "leased")
+  if (hasMode && precision === "leased")
     throw optionError(
       `${option}.precision`,
       '"leased" is for fixed windows without settle, countOnly, block and shadow',
     );
-  const rule: CountingMode | undefined = isRuled ? { algorithm, shadow, block } : undefined;
+  const mode: CountingMode | undefined = hasMode ? { algorithm, shadow, block } : undefined;
   return {
-    ...{ name, per, limit, algorithm, burst, windowSeconds, cost, settle, countOnly, skip, shadow, rule },
+    ...{ name, per, limit, algorithm, burst, windowSeconds, cost, settle, countOnly, skip, shadow, mode },
     ...{ precision, onStoreError },
     releaseAfterMs: resolveReleaseAfter(`${option}.releaseAfter`, options, windowSeconds),
     when: options.when === undefined ? undefined : compileWideCondition(`${option}.when`, options.when),

@@ -13,7 +13,7 @@ import type { Identifier } from "../auth/identifying-claim.js";
 import { kindOf } from "../lib/validate.js";
 
 /** Addresses whose partitions are remembered; others' are made anew. */
-const rememberedAddresses = 5000;
+const maxAddresses = 5000;
 
 /** What is wrong with the addresses of clients, as far as requests have shown it. */
 export interface SeenAddresses {
@@ -40,7 +40,7 @@ export class PartitionFinder<Raw> {
   readonly #ipv6PrefixLength: number;
   readonly #logger: Logger;
   /** By the address as the framework tells it: its partition. */
-  readonly #addresses = new LRUCache<string, string>({ max: rememberedAddresses });
+  readonly #addresses = new LRUCache<string, string>({ max: maxAddresses });
   #addressesExamined = false;
   #trustsEveryProxy = false;
   #distrustsProxy = false;

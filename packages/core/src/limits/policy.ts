@@ -9,24 +9,24 @@ import { deny } from "../http/verdict.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { rangeError } from "../lib/validate.js";
 
-/** Redis and JavaScript count exactly up to here. */
+/** The largest limit and cost. Redis and JavaScript count exactly up to it. */
 export const maxCount = 1_000_000_000_000;
 export const longestWindowSeconds: number = 24 * 86_400;
 
-/** A token bucket counts in units of one request divided by the window's milliseconds: all of it below 2^52. */
+/** A token bucket counts in units of one request divided by the milliseconds of the window. Its total stays below 2^52. */
 const maxUnits = 2 ** 52;
 
-/** A function of the application's request and of what is known about it. */
+/** A function of the application: of the request and the facts about it. */
 export type Of<T, Raw> = (raw: Raw, facts: Facts) => T | Promise<T>;
 
-/** Whom a policy counts by: one part of its partition key. */
+/** One part of the partition key of a policy: whom it counts. */
 export type PartitionPart<Raw> =
   "ip" | "user" | { readonly header: string } | { readonly claim: string } | Of<string, Raw>;
 
-/** Which responses count. Those that the client did not wait for count always. */
+/** Which responses count. A response that broke off counts always. */
 export type CountOnly = "failures" | "successes";
 
-/** What a response really cost: a function of the request, what is known about it, and the status (0 if none was sent). */
+/** The actual cost of a request: a function of the request, its facts, and the status of the response (0 if none was sent). */
 export type Settle<Raw> = (raw: Raw, facts: Facts, status: number) => number | undefined | Promise<number | undefined>;
 
 /** A rate-limit policy, resolved. */
@@ -51,9 +51,9 @@ export interface Policy<Raw> {
   readonly onStoreError: "local" | "allow" | "deny";
   readonly precision: "exact" | "leased";
   /** Undefined for a plain fixed window. */
-  readonly rule: CountingMode | undefined;
+  readonly mode: CountingMode | undefined;
   readonly windows: FixedWindows;
-  /** Needs no function of the application, so that its charges can be made at once, and kept. */
+  /** Calls no function of the application, so that its consumptions are made at once and cached. */
   readonly isPlain: boolean;
 }
 
@@ -63,17 +63,17 @@ export interface AppliedPolicy<Raw> {
   readonly charge: Consumption;
 }
 
-/** Does it count by the client's address alone? Such policies are asked first, also for requests with bad tokens. */
+/** Does the policy count by address alone? Such policies are asked first, also for requests with bad tokens. */
 export function countsAddresses<Raw>({ per }: Policy<Raw>): boolean {
   return per.length === 1 && per[0] === "ip";
 }
 
-/** Is there something to do when the request is done? */
-export function settlesLater<Raw>({ algorithm, countOnly, settle }: Policy<Raw>): boolean {
+/** Must its consumptions be corrected when the request is done? */
+export function needsCorrection<Raw>({ algorithm, countOnly, settle }: Policy<Raw>): boolean {
   return algorithm === "concurrency" || countOnly !== undefined || settle !== undefined;
 }
 
-/** The headers by which policies tell clients apart, in lower case. */
+/** The headers by which policies count, in lower case. */
 export function headersOf<Raw>(policies: readonly Policy<Raw>[]): readonly string[] {
   return policies.flatMap(({ per }) => per.flatMap((part) => (hasHeader(part) ? [part.header] : [])));
 }
@@ -82,7 +82,7 @@ function hasHeader<Raw>(part: PartitionPart<Raw>): part is { readonly header: st
   return typeof part === "object" && "header" in part;
 }
 
-/** The refusal of an address that one of these policies does not accept; nothing is counted for it. */
+/** The refusal (403) of an address on a deny list; it counts nothing. */
 export function findBlocked<Raw>(
   policies: readonly Policy<Raw>[],
   exchange: Exchange<Raw>,
@@ -105,10 +105,13 @@ export function checkCount(policy: string, what: "limit" | "burst" | "cost" | "s
   );
 }
 
-/** A bucket that is too large for its window would not be counted exactly. */
+/** Refuses a bucket that is too large for its window to be counted exactly. */
 export function checkBucket(policy: string, burst: number, windowSeconds: number): void {
-  const most = Math.floor(maxUnits / (windowSeconds * 1000));
-  if (burst > most) {
-    throw rangeError(`the burst of limit "${policy}"`, `must be at most ${most} for its window, or its window shorter`);
+  const maxBurst = Math.floor(maxUnits / (windowSeconds * 1000));
+  if (burst > maxBurst) {
+    throw rangeError(
+      `the burst of limit "${policy}"`,
+      `must be at most ${maxBurst} for its window, or its window shorter`,
+    );
   }
 }
