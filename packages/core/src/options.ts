@@ -149,7 +149,7 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
           publicUrl,
           keySecret: options.keySecret,
           ownIssuer: tokens?.issuer,
-          longestIssuedSeconds: tokens === undefined ? 0 : tokens.idleMs / 1000,
+          maxIssuedSeconds: tokens === undefined ? 0 : tokens.idleMs / 1000,
         });
   return { ...rest, auth, service: resolveService(options.service, auth) };
 }

@@ -55,7 +55,7 @@ export function createServices<Raw>(
 ): GateServices<Raw> {
   const { instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
-  const news = new SessionEvents(stores.channels, keys.issuers, logger);
+  const events = new SessionEvents(stores.channels, keys.issuers, logger);
   const cutoffs =
     auth === undefined || revocation === undefined
       ? undefined
@@ -74,7 +74,7 @@ export function createServices<Raw>(
           issuers: auth.scope,
           marginSeconds: marginSecondsFor(auth.toleranceSeconds),
           cutoffs,
-          news,
+          events,
           orgClaim: revocation.orgClaim,
           now,
         });
@@ -126,7 +126,7 @@ export function createServices<Raw>(
           }),
     revocations,
     sharedKeys: keys,
-    ...createSessions(resolved, { stores, keys, news, revocations, cutoffs, now }),
+    ...createSessions(resolved, { stores, keys, news: events, revocations, cutoffs, now }),
     revocationsOrMissing: revocations ?? missingRevocations,
     logins: {
       store: stores.logins,

@@ -43,7 +43,7 @@ export function refusalOfClaims(
   const unnamed = refusalOfNames(claims, rules);
   if (unnamed !== undefined) return unnamed;
   if (iat !== undefined && !isTime(iat)) return "iat is not a time";
-  if (iat !== undefined && exp - iat > rules.maxLifetimeSeconds) return livesTooLong;
+  if (iat !== undefined && exp - iat > rules.maxLifetimeSeconds) return lifetimeCause;
   if (jti === undefined && rules.requireJti) return "jti is missing and auth.requireJti is set";
   if (rules.strict === true && !isStrict(header, claims))
     return "the token is none of RFC 9068, and auth.strict is set";
@@ -61,10 +61,10 @@ export function refusalOfFirstTime(claims: JWTPayload, rules: ClaimRules, nowSec
   if (iat !== undefined && iat > nowSeconds + rules.toleranceSeconds) return "iat is in the future";
   const untimely = refusalOfTime(claims, rules, nowSeconds);
   if (untimely !== undefined) return untimely;
-  return iat === undefined && exp - nowSeconds > rules.maxLifetimeSeconds ? livesTooLong : undefined;
+  return iat === undefined && exp - nowSeconds > rules.maxLifetimeSeconds ? lifetimeCause : undefined;
 }
 
-const livesTooLong = "the token lives longer than auth.maxLifetime";
+const lifetimeCause = "the token lives longer than auth.maxLifetime";
 
 /**
  * A token that is bound to something nobody here verifies would be a Bearer token to whoever stole it. So each method that
@@ -142,7 +142,7 @@ function isObject(value: unknown): value is object {
 
 /** Names of claims and of header parameters, without regard to case, hyphens and underscores. */
 const declaringNames: ReadonlySet<string> = new Set(["typ", "type", "tokentype", "tokenuse", "use"]);
-const longestName = Math.max(...[...declaringNames].map((name) => name.length)) + 2;
+const maxNameLength = Math.max(...[...declaringNames].map((name) => name.length)) + 2;
 
 /**
  * Links in mails and messages: whoever has the mailbox may do this one thing. ASP.NET Identity says `ResetPassword` and
@@ -202,7 +202,7 @@ const accessTokenWords: ReadonlySet<string> = new Set(["at", "access"]);
 /** Does one of these claims or header parameters say that the token is something else than an access token? */
 export function declaresOtherUse(members: object): boolean {
   for (const [name, value] of Object.entries(members)) {
-    if (name.length > longestName || !declaringNames.has(withoutSeparators(name))) continue;
+    if (name.length > maxNameLength || !declaringNames.has(withoutSeparators(name))) continue;
     const words: readonly unknown[] = Array.isArray(value) ? value : [value];
     if (words.some((word) => typeof word === "string" && saysOtherUse(word))) return true;
   }
@@ -210,7 +210,7 @@ export function declaresOtherUse(members: object): boolean {
 }
 
 function saysOtherUse(text: string): boolean {
-  if (text.length > longestWord) return false;
+  if (text.length > maxWordLength) return false;
   const bare = text.trim().toLowerCase();
   const word = plainWord(bare);
   return otherUses.has(word) || (mediaType.test(bare) && !accessTokenWords.has(word));
@@ -222,7 +222,7 @@ function plainWord(text: string): string {
   return withoutSeparators(bare).replace(/^(?:token|jwt)(?=.)|(?:token|jwt)+$/g, "");
 }
 
-const longestWord = 100;
+const maxWordLength = 100;
 
 function withoutSeparators(text: string): string {
   return text.toLowerCase().replace(/[-_\s+.:/]/g, "");

@@ -24,10 +24,10 @@ export interface ScopedIdentifier {
 }
 
 /** The issuer of a gate that names none. */
-const nobody = "0".repeat(32);
+const noIssuer = "0".repeat(32);
 
 /** By the `auth` of a token: the issuers of the gate that has verified it, which tell whose its names are. */
-const verifiedWith = new WeakMap<object, IssuerScope>();
+const scopeByAuth = new WeakMap<object, IssuerScope>();
 
 /** What says of a token who issued it: its `auth`, or parts of that. */
 interface IssuedToken {
@@ -68,7 +68,7 @@ export class IssuerScope {
     this.#open = open;
     this.several = known.length > 1 || open;
     this.main = typeof shared === "string" ? shared : this.several ? own : known[0];
-    this.#mainDigest = this.main !== undefined ? this.digest(this.main) : this.several ? undefined : nobody;
+    this.#mainDigest = this.main !== undefined ? this.digest(this.main) : this.several ? undefined : noIssuer;
     this.sharing = shared === false ? undefined : this.#mainDigest;
     this.isSaid = shared !== undefined;
     this.home = this.#mainDigest ?? digestOfSeveral(known, open);
@@ -78,10 +78,10 @@ export class IssuerScope {
 
   /** The identifier as it is unique among all issuers. A TypeError if it cannot be told whose it is. */
   qualify(issuer: string | undefined, identifier: string): string {
-    const whose = this.#whose(issuer);
+    const named = this.#resolveIssuer(issuer);
     // What looks like another issuer's must not be taken for it.
-    if (whose === this.main && !qualified.test(identifier)) return identifier;
-    return textOf(whose === undefined ? nobody : this.digest(whose), identifier);
+    if (named === this.main && !qualified.test(identifier)) return identifier;
+    return textOf(named === undefined ? noIssuer : this.digest(named), identifier);
   }
 
   /** The principal of a user, whom the first claim of `auth.subjectClaim` names or else this later one. */
@@ -104,11 +104,11 @@ export class IssuerScope {
     if (match?.[1] !== undefined) {
       const name = identifier.slice(match[0].length);
       checkIdentifier(name);
-      if (!this.accepts(match[1])) throw new TypeError(foreign);
+      if (!this.accepts(match[1])) throw new TypeError(foreignMessage);
       return { issuer: match[1], name };
     }
     this.checkPrincipal(identifier);
-    return { issuer: this.#mainDigest ?? nobody, name: identifier };
+    return { issuer: this.#mainDigest ?? noIssuer, name: identifier };
   }
 
   /** A name that no issuer has given: of what belongs to the gate itself. */
@@ -147,16 +147,16 @@ export class IssuerScope {
 
   /** The digest of the issuer of a token, as the gate tells issuers apart. */
   digestFor(issuer: string | undefined): string {
-    const whose = this.#whose(issuer === "" ? undefined : issuer);
-    return whose === undefined || whose === this.main ? (this.#mainDigest ?? nobody) : this.digest(whose);
+    const named = this.#resolveIssuer(issuer === "" ? undefined : issuer);
+    return named === undefined || named === this.main ? (this.#mainDigest ?? noIssuer) : this.digest(named);
   }
 
-  #whose(issuer: string | undefined): string | undefined {
+  #resolveIssuer(issuer: string | undefined): string | undefined {
     this.#checkIssuer(issuer);
-    const whose = this.several ? (issuer ?? this.main) : this.main;
-    if (this.several && (whose === undefined || !(this.#open || this.known.includes(whose))))
+    const named = this.several ? (issuer ?? this.main) : this.main;
+    if (this.several && (named === undefined || !(this.#open || this.known.includes(named))))
       throw new TypeError("there are several issuers: say which of them issued the token");
-    return whose;
+    return named;
   }
 
   /** A principal as it came from `auth`. A TypeError for a bare `sub` that no issuer has as it is: it would name nobody. */
@@ -174,7 +174,7 @@ export class IssuerScope {
 
   /** Notes that a token with this `auth` was verified by the gate of these issuers. */
   note(auth: object): void {
-    verifiedWith.set(auth, this);
+    scopeByAuth.set(auth, this);
   }
 
   /**
@@ -183,19 +183,19 @@ export class IssuerScope {
    */
   issuerOf(token: IssuedToken): string | undefined {
     const issuer = typeof token.issuer === "string" ? token.issuer : "";
-    const digest = verifiedWith.get(token)?.digestFor(issuer) ?? this.#digestOfCopy(issuer);
+    const digest = scopeByAuth.get(token)?.digestFor(issuer) ?? this.#digestOfCopy(issuer);
     return digest !== undefined && this.accepts(digest) ? digest : undefined;
   }
 
   #digestOfCopy(issuer: string): string | undefined {
-    if (this.known.length === 0 && !this.#open) return nobody;
+    if (this.known.length === 0 && !this.#open) return noIssuer;
     return issuer === "" ? undefined : this.digest(issuer);
   }
 
   /** Is this the user of this token, whichever gate has verified it? */
   isOf(principal: string, token: IssuedToken & { readonly principal: string }): boolean {
     if (token.principal === "" || this.issuerOf(token) === undefined) return false;
-    return this.universal(principal) === (verifiedWith.get(token) ?? this).universal(token.principal);
+    return this.universal(principal) === (scopeByAuth.get(token) ?? this).universal(token.principal);
   }
 
   /**
@@ -205,14 +205,14 @@ export class IssuerScope {
   principalOf(subject: IssuedToken & { readonly principal: string }): string {
     const { principal, issuer } = subject;
     if (typeof principal !== "string" || principal === "" || typeof issuer !== "string") return principal;
-    if (this.issuerOf(subject) !== this.parse(principal).issuer) throw new TypeError(foreign);
+    if (this.issuerOf(subject) !== this.parse(principal).issuer) throw new TypeError(foreignMessage);
     return principal;
   }
 
   /** A TypeError for the `auth` of a token whose names are those of an issuer of another gate. */
   checkToken(token: IssuedToken): void {
     if (typeof token.issuer !== "string" || this.issuerOf(token) === this.digestFor(token.issuer)) return;
-    throw new TypeError(foreign);
+    throw new TypeError(foreignMessage);
   }
 
   /** 128 bits of SHA-256: whoever may choose the name of an accepted issuer must not find one that meets another. */
@@ -263,7 +263,7 @@ function digestOfSeveral(known: readonly string[], open: boolean): string {
   return createHash("sha256").update(Buffer.of(0xfe)).update(names).digest("hex").slice(0, 32);
 }
 
-const foreign =
+const foreignMessage =
   "the token or principal is of an issuer whose tokens this gate does not accept, or of another gate: call that gate";
 
 /** No text, or an empty one, would be one key for everybody who has none. */

@@ -7,7 +7,7 @@ import { untimelyToken } from "./token-refusal.js";
 export const logoutEvent = "http://schemas.openid.net/event/backchannel-logout";
 
 /** Such tokens are meant to be used at once; what claims to live longer would have to be remembered for as long. */
-const longestLifeSeconds = 86_400;
+const maxLifetimeSeconds = 86_400;
 
 export interface LogoutTokenRules {
   readonly toleranceSeconds: number;
@@ -29,7 +29,7 @@ export function refusalOfLogoutToken(
   if (requireType && !(typeof header.typ === "string" && /^(?:application\/)?logout\+jwt$/i.test(header.typ)))
     return "typ is not logout+jwt";
   if (!isTime(iat)) return "iat is missing";
-  if (!isTime(exp) || exp - iat > longestLifeSeconds) return "exp is missing or more than a day after iat";
+  if (!isTime(exp) || exp - iat > maxLifetimeSeconds) return "exp is missing or more than a day after iat";
   if (!isText(iss)) return "iss is missing";
   if (!isText(jti)) return "jti is missing";
   if ("nonce" in claims) return "there is a nonce, which only ID tokens have";

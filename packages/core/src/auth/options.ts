@@ -63,7 +63,7 @@ export interface AuthContext extends DpopContext {
   /** Of the tokens of the gate's own. */
   readonly ownIssuer?: string | undefined;
   /** How long the tokens of the gate's own live at most, in seconds. */
-  readonly longestIssuedSeconds?: number | undefined;
+  readonly maxIssuedSeconds?: number | undefined;
 }
 
 const known = [
@@ -96,7 +96,7 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
   const scope = resolveScope(issuers, options.sharedIssuer, context.ownIssuer);
   const sources = resolveSources<Raw>(tokenFrom, context.publicUrl);
   const maxLifetimeSeconds = Math.max(...issuers.map(({ rules }) => rules.maxLifetimeSeconds));
-  if ((context.longestIssuedSeconds ?? 0) > maxLifetimeSeconds)
+  if ((context.maxIssuedSeconds ?? 0) > maxLifetimeSeconds)
     throw rangeError("auth.maxLifetime", "must be at least tokens.idleLifetime: a cut-off must outlive every token");
   return {
     issuers,

@@ -59,7 +59,7 @@ export class Verifier {
   readonly #options: VerifierOptions;
   readonly #cache: TokenCache<Verification>;
   /** Verifications under way, by token: requests that come with one unknown token at once share one. */
-  readonly #underWay = new Map<string, Promise<VerifiedToken | TokenRefusal>>();
+  readonly #pending = new Map<string, Promise<VerifiedToken | TokenRefusal>>();
 
   constructor(options: VerifierOptions) {
     this.#options = options;
@@ -71,10 +71,10 @@ export class Verifier {
     if (known !== undefined && isUpToDate(known)) {
       return known.verifier.refusalNow(known.auth) ?? known;
     }
-    const underWay = this.#underWay.get(token);
-    if (underWay !== undefined) return underWay;
-    const verification = this.#verifyAnew(token).finally(() => this.#underWay.delete(token));
-    this.#underWay.set(token, verification);
+    const pending = this.#pending.get(token);
+    if (pending !== undefined) return pending;
+    const verification = this.#verifyAnew(token).finally(() => this.#pending.delete(token));
+    this.#pending.set(token, verification);
     return verification;
   }
 

@@ -50,7 +50,7 @@ export interface ResolvedRevocation {
 }
 
 /** A clock that is further ahead is to be set right: every sign-in within the margin is refused. */
-const longestCutoffMarginMs = 3_600_000;
+const maxCutoffMarginMs = 3_600_000;
 
 export function resolveRevocation(options: RevocationOptions): ResolvedRevocation {
   checkObject("revocation", options, [
@@ -68,7 +68,7 @@ export function resolveRevocation(options: RevocationOptions): ResolvedRevocatio
   const margin =
     cutoffMargin === undefined || cutoffMargin === 0
       ? cutoffMargin
-      : durationMs("revocation.cutoffMargin", cutoffMargin, longestCutoffMarginMs) / 1000;
+      : durationMs("revocation.cutoffMargin", cutoffMargin, maxCutoffMarginMs) / 1000;
   return { onStoreError, onDataLoss, trackedMs, orgClaim, cutoffMarginSeconds: margin };
 }
 

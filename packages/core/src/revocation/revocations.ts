@@ -63,7 +63,7 @@ export interface RevocationServiceOptions {
   /** The claim that names the organisation a token is for. */
   readonly orgClaim: string;
   /** Told of what has ended. */
-  readonly news: { announce(ending: TokenEnding): void };
+  readonly events: { announce(ending: TokenEnding): void };
   /** Unix milliseconds. */
   readonly now: () => number;
 }
@@ -73,7 +73,7 @@ type TokenEnding =
   | { readonly reason: "all"; readonly principal: string; readonly cutoff: number };
 
 /** Ten years: against milliseconds that are taken for seconds. */
-const longestRecordSeconds = 10 * 366 * 86_400;
+const maxRecordSeconds = 10 * 366 * 86_400;
 
 /** Revocation by `auth:revoked:<jti>` and by a cut-off time for each subject. */
 export class RevocationService implements Revocations {
@@ -88,32 +88,32 @@ export class RevocationService implements Revocations {
   async revoke(token: RevocableToken | undefined, options: RevokeOptions = {}): Promise<void> {
     checkObject("revoke()", options, ["replicas"]);
     if (options.replicas !== undefined) checkInteger("revoke().replicas", options.replicas, 0, 100);
-    const { store, issuers, marginSeconds, news, now } = this.#options;
+    const { store, issuers, marginSeconds, events, now } = this.#options;
     checkToken("revoke()", token);
     issuers.checkToken(token);
     if (typeof token.expiresAt !== "number" || Number.isNaN(token.expiresAt)) {
       throw new TypeError("revoke() needs expiresAt, the exp of the token in unix seconds");
     }
     // Not by maxLifetime: one without `iat` is too long-lived today, and is not any more when little of its life is left.
-    const latest = now() / 1000 + longestRecordSeconds;
+    const latest = now() / 1000 + maxRecordSeconds;
     const expiresAt = Math.ceil(Math.min(token.expiresAt, latest)) + marginSeconds;
     await this.#options.keys.settled();
     const key = this.#recordKey(token);
     await store.revoke(key, expiresAt, options);
     this.#known.set(key, true);
     if (token.jti !== undefined)
-      news.announce({ reason: "token", issuer: issuers.digestFor(token.issuer), jti: token.jti });
+      events.announce({ reason: "token", issuer: issuers.digestFor(token.issuer), jti: token.jti });
   }
 
   async revokeSubject(subject: string | Pick<Auth, "principal">): Promise<number> {
-    const { store, keys, issuers, cutoffs, news } = this.#options;
+    const { store, keys, issuers, cutoffs, events } = this.#options;
     const principal: unknown = isObject(subject) ? issuers.principalOf(subject) : subject;
     if (typeof principal !== "string" || principal === "")
       throw new TypeError("revokeSubject() needs a subject: a non-empty string, or the auth of a request");
     issuers.checkPrincipal(principal);
     await keys.settled();
     const cutoff = await store.cutOff(keys.subjectCutoff(principal), cutoffs.lifeSeconds);
-    news.announce({ reason: "all", principal, cutoff });
+    events.announce({ reason: "all", principal, cutoff });
     return cutoff;
   }
 

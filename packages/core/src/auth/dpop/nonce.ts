@@ -21,18 +21,18 @@ export class DpopNonces {
   }
 
   current(): string {
-    this.#turn();
+    this.#rotate();
     return this.#current;
   }
 
   /** `stale`: good once more, but the client should go on with the current one. */
   judge(nonce: string): "current" | "stale" | "unknown" {
-    this.#turn();
+    this.#rotate();
     if (isEqual(nonce, this.#current)) return "current";
     return isEqual(nonce, this.#previous) ? "stale" : "unknown";
   }
 
-  #turn(): void {
+  #rotate(): void {
     const period = Math.floor(this.#now() / periodMs);
     if (period === this.#period) return;
     this.#period = period;

@@ -84,7 +84,7 @@ export interface FetchedKeys {
   /** Equal for sets that verify the same, whatever their order and further members. */
   readonly fingerprint: string;
   /** What is wrong with keys that should not be in a set at all, as it may be logged. */
-  readonly complaints: readonly string[];
+  readonly problems: readonly string[];
   /** May a token with this header be signed with one of the keys that were left out? */
   mayBeRefused(header: JWTHeaderParameters): boolean;
 }
@@ -107,12 +107,12 @@ export function readKeySet(document: unknown, algorithms: readonly string[]): Fe
   const refusedKids: unknown[] = [];
   const complaints = new Set<string>();
   for (const jwk of keys as readonly unknown[]) {
-    const flaw = flawOf(jwk, algorithms);
-    if (flaw === undefined) {
+    const problem = problemOf(jwk, algorithms);
+    if (problem === undefined) {
       usable.push(pick(jwk as object));
       continue;
     }
-    if (flaw !== foreign) complaints.add(flaw);
+    if (problem !== foreign) complaints.add(problem);
     refusedKids.push((jwk as { kid?: unknown } | null)?.kid);
   }
   return {
@@ -121,7 +121,7 @@ export function readKeySet(document: unknown, algorithms: readonly string[]): Fe
       .map((jwk) => JSON.stringify(jwk))
       .toSorted()
       .join(),
-    complaints: [...complaints],
+    problems: [...complaints],
     mayBeRefused: ({ kid }) => refusedKids.length > 0 && (kid === undefined || refusedKids.includes(kid)),
   };
 }
@@ -130,7 +130,7 @@ export function readKeySet(document: unknown, algorithms: readonly string[]): Fe
 const foreign = "a key of another kind or use";
 
 /** Why a key of a set cannot verify; undefined if it can. */
-function flawOf(jwk: unknown, algorithms: readonly string[]): string | undefined {
+function problemOf(jwk: unknown, algorithms: readonly string[]): string | undefined {
   if (typeof jwk !== "object" || jwk === null) return "what is not a key";
   const { kty, use, key_ops: operations, alg } = jwk as FetchedKey;
   if (kty === "oct") return "a symmetric key, which anybody can read there";

@@ -10,7 +10,7 @@ export class AddressRefused extends Error {
 
 /** Does the host of a URL stand for this machine itself? */
 export function isLoopbackHost(hostname: string): boolean {
-  const host = bare(hostname);
+  const host = withoutBrackets(hostname);
   return host === "localhost" || (isIP(host) !== 0 && reachOf(host) === "loopback");
 }
 
@@ -32,7 +32,7 @@ function createFilter(
 /** Whether a host that the options do not name may be connected to, as far as the host alone says. */
 export function isForeignHostAllowed(hostname: string, allowPrivateAddresses: boolean): boolean {
   if (allowPrivateAddresses) return true;
-  const host = bare(hostname);
+  const host = withoutBrackets(hostname);
   return !isLoopbackHost(host) && (isIP(host) === 0 || reachOf(host) === "public");
 }
 
@@ -49,7 +49,7 @@ export function guardLookup(
   allowLoopback = true,
 ): LookupFunction {
   const isAllowed = createFilter(hostname, allowPrivateAddresses, allowLoopback);
-  const literal = bare(hostname);
+  const literal = withoutBrackets(hostname);
   if (isIP(literal) !== 0 && !isAllowed(literal)) throw refusal(hostname, allowLoopback);
   return function lookupAllowed(name, options, callback) {
     using(name, { ...options, all: true }, (error, addresses) => {
@@ -74,7 +74,7 @@ function refusal(hostname: string, allowLoopback: boolean): AddressRefused {
 }
 
 /** A literal IPv6 address as it stands in a URL, without its brackets. */
-function bare(hostname: string): string {
+function withoutBrackets(hostname: string): string {
   return hostname.replace(/^\[(.*)\]$/, "$1");
 }
 

@@ -47,7 +47,7 @@ export interface RemoteKeysOptions extends RemoteKeysPolicy {
 /** Until the second attempt while there are no keys at all; then it doubles from attempt to attempt. */
 const firstRetryMs = 1000;
 /** The longest until the next one if somebody asks for keys meanwhile. */
-const patienceMs = 10_000;
+const maxRetryMs = 10_000;
 
 /**
  * The keys of an identity provider, kept through its bad days: loaded at start and refreshed in the background, at most
@@ -62,12 +62,12 @@ export class RemoteKeys implements KeySource {
   /** The set as last fetched, good or not. */
   #fetched: FetchedKeys | undefined;
   #fingerprint = "";
-  #complaints = "";
+  #reported = "";
   #version = 0;
   #loadedAt = Number.NEGATIVE_INFINITY;
   #triedAt = Number.NEGATIVE_INFINITY;
   /** When an unknown `kid` last led to an attempt. */
-  #soughtAt = Number.NEGATIVE_INFINITY;
+  #unknownKidAt = Number.NEGATIVE_INFINITY;
   /** From the end of the last attempt to the next that nobody has to ask for. */
   #pauseMs = Number.POSITIVE_INFINITY;
   /** Attempts since the last that succeeded. */
@@ -93,11 +93,11 @@ export class RemoteKeys implements KeySource {
 
   async candidates(header: JWTHeaderParameters): Promise<readonly CandidateKey[]> {
     const refresh = this.#keepFresh();
-    if (this.#select === undefined) await (refresh ?? this.#loadAfter(Math.min(this.#pauseMs, patienceMs)));
+    if (this.#select === undefined) await (refresh ?? this.#loadAfter(Math.min(this.#pauseMs, maxRetryMs)));
     const known = await this.#choose(header);
     if (known !== undefined) return known;
-    await (refresh ?? this.#seek());
-    return (await this.#choose(header)) ?? this.#answerUnknown();
+    await (refresh ?? this.#fetchNewer());
+    return (await this.#choose(header)) ?? this.#noSuchKey();
   }
 
   /** Asked at every request, so that keys age also where every token is known already. */
@@ -110,7 +110,7 @@ export class RemoteKeys implements KeySource {
     void this.#keepFresh();
     if (this.#select !== undefined) return "up";
     // No requests come to a service that is not ready, so it must get ready without them.
-    void this.#loadAfter(Math.min(this.#pauseMs, patienceMs));
+    void this.#loadAfter(Math.min(this.#pauseMs, maxRetryMs));
     return "down";
   }
 
@@ -133,7 +133,7 @@ export class RemoteKeys implements KeySource {
   }
 
   /** After a failed attempt nobody knows whether the issuer has such a key by now. */
-  #answerUnknown(): readonly CandidateKey[] {
+  #noSuchKey(): readonly CandidateKey[] {
     if (this.#failures > 0) throw new KeysUnavailable("the key is unknown, and newer keys cannot be fetched");
     return [];
   }
@@ -160,11 +160,11 @@ export class RemoteKeys implements KeySource {
    * Looks for a key that is unknown. A refresh that went well a moment ago does not stand in the way: an issuer may have
    * begun to sign with a new key just then.
    */
-  async #seek(): Promise<void> {
+  async #fetchNewer(): Promise<void> {
     const { cooldownMs, now } = this.#options;
     if (this.#loading === undefined) {
-      if (!this.#hasPassed(cooldownMs, this.#failures === 0 ? this.#soughtAt : this.#triedAt)) return;
-      this.#soughtAt = now();
+      if (!this.#hasPassed(cooldownMs, this.#failures === 0 ? this.#unknownKidAt : this.#triedAt)) return;
+      this.#unknownKidAt = now();
     }
     await this.#loadAfter(0);
   }
@@ -188,8 +188,8 @@ export class RemoteKeys implements KeySource {
     const { now, timeoutMs, logger, telemetry } = this.#options;
     const abort = new AbortController();
     this.#abort = abort;
-    const late = new FetchFailure(`there was no whole answer within ${timeoutMs} ms`);
-    const deadline = setTimeout(() => abort.abort(late), timeoutMs).unref();
+    const timeout = new FetchFailure(`there was no whole answer within ${timeoutMs} ms`);
+    const deadline = setTimeout(() => abort.abort(timeout), timeoutMs).unref();
     try {
       this.#adopt(await this.#fetch(abort.signal));
       this.#failures = 0;
@@ -198,7 +198,7 @@ export class RemoteKeys implements KeySource {
       if (this.#closed) return;
       telemetry?.keysFetched("failed");
       this.#failures += 1;
-      const reason = reasonOf(abort.signal.aborted ? late : error);
+      const reason = reasonOf(abort.signal.aborted ? timeout : error);
       logger.warn({ reason }, `portcullis: fetching the keys of the token issuer failed; ${this.#consequence()}`);
     } finally {
       clearTimeout(deadline);
@@ -218,7 +218,7 @@ export class RemoteKeys implements KeySource {
 
   #adopt(fetched: FetchedKeys): void {
     this.#fetched = fetched;
-    this.#complain(fetched.complaints);
+    this.#reportUnused(fetched.problems);
     if (fetched.select === undefined) throw new FetchFailure("the key set has no key that can verify");
     this.#loadedAt = this.#options.now();
     this.#select = fetched.select;
@@ -227,14 +227,14 @@ export class RemoteKeys implements KeySource {
   }
 
   /** Once, and not at every refresh. */
-  #complain(complaints: readonly string[]): void {
+  #reportUnused(complaints: readonly string[]): void {
     const text = complaints.join("; ");
-    if (text !== "" && text !== this.#complaints) {
+    if (text !== "" && text !== this.#reported) {
       const message =
         "portcullis: the key set of the token issuer has keys that are not used; tokens signed with them are refused";
       this.#options.logger.warn({ reason: text }, message);
     }
-    this.#complaints = text;
+    this.#reported = text;
   }
 
   #consequence(): string {
@@ -286,7 +286,7 @@ export class TenantKeys {
   }
 
   of(issuer: string): KeySource {
-    if (!this.#mayAsk(issuer)) return noKeys;
+    if (!this.#mayFetch(issuer)) return noKeys;
     const known = this.#tenants.get(issuer);
     if (known !== undefined) return known;
     const keys = this.#open(issuer);
@@ -295,7 +295,7 @@ export class TenantKeys {
   }
 
   /** The issuer is the word of a token that nobody has verified, so it must not make this process ask its own network. */
-  #mayAsk(issuer: string): boolean {
+  #mayFetch(issuer: string): boolean {
     return isTrustworthyUrl(issuer) && isForeignHostAllowed(new URL(issuer).hostname, this.#allowPrivateAddresses);
   }
 

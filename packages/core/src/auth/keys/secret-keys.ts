@@ -17,12 +17,12 @@ export function createSecretKeys(
     throw optionError("auth.algorithms", `has "${wrong}", which a secret cannot verify; use HS256, HS384 or HS512`);
   }
   const keys = secrets.map((secret, index) => secretKey(secrets.length === 1 ? option : `${option}[${index}]`, secret));
-  const least = Math.max(...algorithms.map((algorithm) => hmacAlgorithms[algorithm] ?? 0));
+  const minBytes = Math.max(...algorithms.map((algorithm) => hmacAlgorithms[algorithm] ?? 0));
   for (const { symmetricKeySize = 0 } of keys) {
-    if (symmetricKeySize < least) {
+    if (symmetricKeySize < minBytes) {
       throw rangeError(
         option,
-        `must be at least ${least} bytes for ${algorithms.join(", ")}, not ${symmetricKeySize} (RFC 7518 3.2)`,
+        `must be at least ${minBytes} bytes for ${algorithms.join(", ")}, not ${symmetricKeySize} (RFC 7518 3.2)`,
       );
     }
   }

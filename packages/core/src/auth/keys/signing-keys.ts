@@ -48,15 +48,15 @@ interface ReadKey {
 
 function secretKeys(option: string, keys: readonly ReadKey[], given: unknown): SigningKeys {
   const algorithm = given ?? keys[0]?.alg ?? "HS256";
-  const least = typeof algorithm === "string" ? hmacAlgorithms[algorithm] : undefined;
-  if (least === undefined || typeof algorithm !== "string")
+  const minBytes = typeof algorithm === "string" ? hmacAlgorithms[algorithm] : undefined;
+  if (minBytes === undefined || typeof algorithm !== "string")
     throw optionError("tokens.algorithm", `must be one of ${Object.keys(hmacAlgorithms).join(", ")} for a secret`);
   for (const { name, key } of keys) {
     const { symmetricKeySize = 0 } = key;
-    if (symmetricKeySize < least)
+    if (symmetricKeySize < minBytes)
       throw rangeError(
         name,
-        `must be at least ${least} bytes for ${algorithm}, not ${symmetricKeySize} (RFC 7518 3.2)`,
+        `must be at least ${minBytes} bytes for ${algorithm}, not ${symmetricKeySize} (RFC 7518 3.2)`,
       );
     refusePublicKey(name, key.export());
   }
