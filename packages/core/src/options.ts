@@ -22,58 +22,63 @@ import type { ResolvedTokens, TokensOptions } from "./sessions/options.js";
 import { acceptOwnTokens, resolveTokens } from "./sessions/options.js";
 import { checkInteger, checkObject, checkOneOf, checkString, optionError } from "./lib/validate.js";
 
-/** Everything about a gate. All durations are milliseconds or strings such as `"30s"`, `"5m"`, `"2h"`. */
+/** The options of a gate. Durations are milliseconds or strings such as `"30s"`, `"5m"`, `"2h"`. */
 export interface PortcullisOptions<Raw = unknown> {
   /**
-   * Where to keep what processes share: a URL, its parts, a `Redis` or `Cluster` client of ioredis, two of these as
-   * `{ security, cache }`, or `"memory"` for this process alone. @default "memory" with a warning; in production (`NODE_ENV=production`) it must be given
+   * Store of the state that processes share: a URL, its parts, a `Redis` or `Cluster` client of ioredis, two of these as
+   * `{ security, cache }`, or `"memory"` for this process alone. Required in production (`NODE_ENV=production`).
+   * @default "memory" with a warning
    */
   readonly redis?: RedisTarget | RedisInstances | undefined;
-  /** Goes before every key. @default "" */
+  /** Prefix of every key in Redis. @default "" */
   readonly prefix?: string | undefined;
   /**
-   * The name of the service, 1 to 64 letters, digits, `_`, `-` and `.`: its caches and stored responses are its own on a
-   * Redis that several services share, and its metrics have it as a label. Gates that say the same name share them.
-   * @default in keys a digest of `auth.audience`, without that a name that all such services share; as a label none
+   * Name of the service: 1 to 64 letters, digits, `_`, `-` and `.`. It separates caches and stored responses of services on the
+   * same Redis, and is a label of the metrics. Gates with the same name share their caches.
+   * @default in keys a digest of `auth.audience`, or else a name that all such services share; no label
    */
   readonly service?: string | undefined;
-  /** Keys the digests that stand for addresses and odd identifiers in Redis. The same for all processes. */
+  /**
+   * Secret of the digests that stand for addresses and unusual identifiers in Redis. The same for all processes.
+   * @default a public value
+   */
   readonly keySecret?: string | undefined;
-  /** How tokens are verified. Left out: nobody is authenticated. */
+  /** Verification of tokens. @default none: every request is anonymous */
   readonly auth?: AuthOptions<Raw> | undefined;
-  /** How tokens are issued, by `gate.tokens`. Left out: they come from somebody else. */
+  /** Issuing of tokens by `gate.tokens`. @default none: another service issues them */
   readonly tokens?: TokensOptions | undefined;
-  /** `false` accepts revoked tokens. @default on wherever `auth` is */
+  /** Revocation of tokens; `false` accepts revoked tokens. @default on if `auth` is given */
   readonly revocation?: RevocationOptions | false | undefined;
   /** Rate-limit policies of `guard()`. @default [] */
   readonly limits?: readonly LimitOptions<Raw>[] | undefined;
   /** The request cache; `false` for none. @default { ttl: "5m" } */
   readonly cache?: CacheOptions | false | undefined;
-  /** The form of the rate-limit response fields. @default "draft-8" */
+  /** Form of the rate-limit fields in responses; `false` for none. @default "draft-8" */
   readonly headers?: RateLimitFormat | undefined;
-  /** How long a request waits for the store. @default 50 (ms) */
+  /** Maximum wait of a request for the store. @default 50 (ms) */
   readonly deadline?: Duration | undefined;
-  /** Clients with IPv6 addresses are counted by their network of this many bits. @default 56 */
+  /** Length in bits of the IPv6 networks by which limits count IPv6 addresses. @default 56 */
   readonly ipv6PrefixLength?: number | undefined;
-  /** Among how many processes a limit is divided while the store is down. @default 1 */
+  /** Number of processes among which a limit is divided while the store is down. @default 1 */
   readonly instances?: number | undefined;
-  /** Where clients find this API, such as `"https://api.example.com"`; never taken from the Host header. @default none */
+  /** URL at which clients reach this API, such as `"https://api.example.com"`; never taken from the Host header. @default none */
   readonly publicUrl?: string | undefined;
-  /** The property of the request under which handlers find `auth`. @default "auth" */
+  /** Property of the request that holds `auth` for handlers. @default "auth" */
   readonly property?: string | undefined;
-  /** Pino-like. @default silent but for warnings, through process.emitWarning */
+  /** Logger with the methods of pino. @default warnings only, by process.emitWarning */
   readonly logger?: Logger | undefined;
 }
 
+/** The options of a gate after they were checked, with defaults. */
 export interface ResolvedOptions<Raw> {
   /** Undefined: in-process stores. */
   readonly redis: ResolvedRedis | undefined;
-  /** Was `"memory"` chosen, or only left over? */
+  /** Was option `redis` given? */
   readonly storeChosen: boolean;
   readonly prefix: string;
   readonly service: ResolvedService;
   readonly keySecret: string;
-  /** Was it chosen, or is it the default that everybody knows? */
+  /** Was it given? The default is public. */
   readonly keySecretChosen: boolean;
   readonly auth: ResolvedAuth<Raw> | undefined;
   readonly tokens: ResolvedTokens | undefined;
@@ -170,7 +175,7 @@ function checkPrefix(prefix: unknown): void {
   }
 }
 
-/** Names that mean something else on a request, or on every object. */
+/** Names that have another meaning on a request or on every object. */
 const takenProperties = new Set(["cache", "quotas", "__proto__", "constructor", "prototype", "hasOwnProperty"]);
 
 function checkProperty(property: unknown): void {

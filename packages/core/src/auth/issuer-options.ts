@@ -20,62 +20,68 @@ import {
 
 /** The options that may differ between issuers. */
 export interface IssuerSettings {
-  /** HMAC secret, UTF-8 bytes; at least 32, 48 or 64 bytes for HS256, HS384, HS512. `[new, old]` rotates. */
+  /** HMAC secret: the UTF-8 bytes of a string; at least 32, 48 or 64 bytes for HS256, HS384, HS512. `[new, old]` rotates. */
   readonly secret?: SecretOption | readonly SecretOption[] | undefined;
-  /** PEM (SPKI), JWK or KeyObject; several rotate. */
+  /** Public key: PEM (SPKI), JWK or KeyObject. `[new, old]` rotates. */
   readonly publicKey?: PublicKeyOption | readonly PublicKeyOption[] | undefined;
   /** A fixed JSON Web Key Set. */
   readonly jwks?: JSONWebKeySet | undefined;
-  /** Where the issuer publishes its JSON Web Key Set. */
+  /** URL at which the issuer publishes its JSON Web Key Set. */
   readonly jwksUri?: string | undefined;
   /**
-   * The expected `iss`, one of several, or a function that says of an `iss` whether it is accepted (tenants of one
-   * provider). One issuer alone, or a function alone, is also where to discover the keys.
+   * Expected `iss`: one, a list, or a function that accepts an `iss` (tenants of one provider). Without a key option, a single
+   * issuer or a function also says where the keys are discovered.
    */
   readonly issuer?: string | readonly string[] | IssuerTest | undefined;
   /**
-   * The expected `aud`, or any of several; `{ claim, values }` if another claim says whom tokens are for; `false` accepts
-   * tokens meant for anybody.
+   * Expected `aud`: one, or a list of which one is enough. `{ claim, values }` if another claim holds the audience; `false`
+   * accepts tokens for any audience.
    */
   readonly audience?: string | readonly string[] | AudienceClaim | false | undefined;
-  /** Required with `secret`, `publicKey` and `jwks`. @default with `jwksUri` or `issuer`: the asymmetric ones that fit the key */
+  /**
+   * Accepted signature algorithms. Required with `secret`, `publicKey` and `jwks`.
+   * @default with `jwksUri` or discovery: the asymmetric algorithms that fit the key
+   */
   readonly algorithms?: readonly string[] | undefined;
-  /** How keys are fetched and kept, with `jwksUri` or `issuer` alone. @default { refresh: "10m", maxStale: "24h", cooldown: "30s", timeout: "5s" } */
+  /**
+   * How keys are fetched and kept, with `jwksUri` or discovery.
+   * @default { refresh: "10m", maxStale: "24h", cooldown: "30s", timeout: "5s" }
+   */
   readonly remoteKeys?: RemoteKeysSettings | undefined;
-  /** Longest `exp - iat`; longer-lived tokens are refused, since a cut-off must outlive every token. @default "30d" */
+  /** Maximum `exp - iat`. Tokens with a longer life are refused, since a cut-off must outlive every token. @default "30d" */
   readonly maxLifetime?: Duration | undefined;
-  /** Longest time since `iat`, which must then be present; checked at every request. @default none */
+  /** Maximum time since `iat`, checked at every request. Tokens without `iat` are then refused. @default none */
   readonly maxTokenAge?: Duration | undefined;
-  /** Accept only access tokens of RFC 9068: `typ` `at+jwt`, with `iss`, `aud`, `sub`, `client_id`, `iat` and `jti`. @default false */
+  /** Accept only access tokens that follow RFC 9068: `typ` `at+jwt`, with `iss`, `aud`, `sub`, `client_id`, `iat` and `jti`. @default false */
   readonly strict?: boolean | undefined;
-  /** The application's own say about a token, once for each token that is verified; only true lets it pass. @default none */
+  /** Check by the application, called once for each token, not at every request. Only `true` accepts the token. @default none */
   readonly validate?: TokenValidator | undefined;
-  /** Claims that must be present, besides `exp`. @default [] */
+  /** Claims that a token must have besides `exp`. @default [] */
   readonly requiredClaims?: readonly string[] | undefined;
-  /** Refuse tokens without `jti` instead of knowing them by their signing input. @default false */
+  /** Refuse tokens without `jti`, instead of identifying them by their signing input. @default false */
   readonly requireJti?: boolean | undefined;
-  /** The claim that holds the roles `requireRole()` looks for, or its path, as `"realm_access.roles"`. @default the claims `roles` and `role` */
+  /** Claim with the roles for `requireRole()`, or its path, such as `"realm_access.roles"`. @default the claims `roles` and `role` */
   readonly rolesClaim?: string | undefined;
   /**
-   * The claim that names the user, or its path, or a list of claims of which the first that a token has does, such as
-   * `["sub", "client_id"]`: `auth.subject` is its text. A client of a later claim is never the user of that name by the first
-   * one. Other services know the users of the first claim only. Tokens of `tokens` name users by `sub`.
+   * Claim that names the user, or its path, or a list such as `["sub", "client_id"]`: the first of them that a token has
+   * becomes `auth.subject`. A client named by a later claim is never the same user as one of that name by the first claim.
+   * Other services know the users of the first claim only. Tokens of `tokens` name users by `sub`.
    * @default "sub"
    */
   readonly subjectClaim?: string | readonly string[] | undefined;
-  /** May the claim that names the user be an integer? Then 42 is the user "42". @default false */
+  /** Allow an integer as the claim that names the user: 42 is the user "42". @default false */
   readonly numericSubject?: boolean | undefined;
 }
 
 /**
- * One of several issuers: its keys, audience and algorithms. What it leaves out of the other members is as `auth` itself
- * says. A key of one issuer never verifies a token of another.
+ * One of several issuers: its keys, audience and algorithms. For a member that it leaves out, the value of `auth` holds,
+ * except for keys and algorithms. A key of one issuer never verifies a token of another.
  */
 export interface IssuerOptions extends IssuerSettings {
   readonly issuer: string | readonly string[] | IssuerTest;
 }
 
-/** Another claim than `aud` that says whom a token is for, as `{ claim: "client_id", values: "my-app" }` with Amazon Cognito. */
+/** An audience in another claim than `aud`, such as `{ claim: "client_id", values: "my-app" }` with Amazon Cognito. */
 export interface AudienceClaim {
   readonly claim: string;
   readonly values: string | readonly string[];
@@ -87,19 +93,19 @@ export const issuerOptions: readonly (keyof IssuerSettings)[] = [
   ...(["subjectClaim", "numericSubject"] as const),
 ];
 
-/** An issuer as resolved. Its keys are not open yet. */
+/** An issuer after its options were checked. Its keys are not open yet. */
 export interface ResolvedIssuer extends Omit<IssuerVerifierOptions, "keysOf" | "algorithms"> {
   readonly keys: ResolvedKeys;
 }
 
-/** What all issuers have in common. */
+/** Rules that all issuers share. */
 export interface CommonRules {
   readonly toleranceSeconds: number;
   readonly exactExpiry: boolean;
   readonly confirmation: ConfirmationRules;
 }
 
-/** One issuer; `shared` says what its own options leave open. */
+/** Resolves the options of one issuer; `shared` holds the values for members that it leaves out. */
 export function resolveIssuer(
   option: string,
   own: IssuerSettings,
@@ -136,7 +142,7 @@ export function resolveIssuer(
   };
 }
 
-/** The members of `auth.issuers`. */
+/** Resolves `auth.issuers`. */
 export function resolveIssuers(
   issuers: readonly IssuerOptions[] | undefined,
   options: IssuerSettings,

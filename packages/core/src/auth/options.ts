@@ -11,45 +11,46 @@ import { durationMs } from "../lib/duration.js";
 import { checkBoolean, checkObject, checkString, optionError, rangeError } from "../lib/validate.js";
 
 /**
- * How access tokens are verified. Exactly one of `secret`, `publicKey`, `jwks`, `jwksUri` says with which keys; `issuer`
- * alone finds them by discovery (OpenID Connect Discovery 1.0, RFC 8414).
+ * Verification of access tokens. Exactly one of `secret`, `publicKey`, `jwks`, `jwksUri` gives the keys; with `issuer` alone
+ * they are discovered (OpenID Connect Discovery 1.0, RFC 8414).
  */
 export interface AuthOptions<Raw = unknown> extends IssuerSettings {
   /**
-   * The expected `aud`, or any of several; `{ claim, values }` if another claim says whom tokens are for; `false` accepts
-   * tokens meant for anybody.
+   * Expected `aud`: one, or a list of which one is enough. `{ claim, values }` if another claim holds the audience; `false`
+   * accepts tokens for any audience.
    */
   readonly audience: string | readonly string[] | AudienceClaim | false;
   /** Several issuers, each with its own keys, audience and algorithms. @default none */
   readonly issuers?: readonly IssuerOptions[] | undefined;
   /**
-   * Whose the `auth:` keys in Redis are, which other services read and write and which know no issuer: one of this gate's
-   * issuers, or `false` for none of them. Said, it holds at once; two gates that say different issuers are a finding.
-   * @default the only issuer, unless another gate has told Redis before that they are its issuer's
+   * Issuer of the tokens in the `auth:` keys of Redis. Other services read and write these keys, which name no issuer. One of
+   * the issuers of this gate, or `false` for none of them. Two gates with different values are a finding.
+   * @default the only issuer, unless another gate claimed the keys for its issuer before
    */
   readonly sharedIssuer?: string | false | undefined;
-  /** Clock difference forgiven for `nbf` and `iat`; for `exp` only if revocation is off. `0` forgives none. @default "5s" */
+  /** Tolerated clock difference for `nbf` and `iat`; for `exp` only if revocation is off. `0` tolerates none. @default "5s" */
   readonly clockTolerance?: Duration | undefined;
-  /** Where the token is: the Authorization header, a cookie, a function, or several of them. @default "header" */
+  /** Source of the token: the Authorization header, a cookie, a function, or a list of them. @default "header" */
   readonly tokenFrom?: TokenFrom<Raw> | readonly TokenFrom<Raw>[] | undefined;
   /** Tokens bound to a key of the client (DPoP, RFC 9449); needs `publicUrl`. @default false */
   readonly dpop?: boolean | DpopOptions | undefined;
-  /** Accept tokens bound to a TLS client certificate (RFC 8705), which the proxy in front must verify. @default false */
+  /** Accept tokens bound to a TLS client certificate (RFC 8705). A proxy in front must verify the certificate. @default false */
   readonly certificateBound?: boolean | undefined;
-  /** Let requests without a token pass as anonymous; a bad token is refused all the same. @default false */
+  /** Let requests without a token pass as anonymous. A bad token is still refused. @default false */
   readonly optional?: boolean | undefined;
   /** The realm of challenges (RFC 9110 11.5). @default none */
   readonly realm?: string | undefined;
 }
 
+/** The options of `auth` after they were checked. */
 export interface ResolvedAuth<Raw> {
   readonly issuers: readonly ResolvedIssuer[];
-  /** Must the issuer of a token be known to find its keys and rules? */
+  /** Does the (unverified) issuer of a token choose its keys and rules? */
   readonly byIssuer: boolean;
   readonly scope: IssuerScope;
-  /** Clock difference forgiven, in seconds. */
+  /** Tolerated clock difference in seconds. */
   readonly toleranceSeconds: number;
-  /** Of the issuer that allows the most. */
+  /** The longest `maxLifetime` of all issuers. */
   readonly maxLifetimeSeconds: number;
   readonly sources: readonly TokenSource<Raw>[];
   readonly dpop: ResolvedDpop | undefined;
@@ -57,12 +58,13 @@ export interface ResolvedAuth<Raw> {
   readonly realm: string | undefined;
 }
 
+/** Other options that decide about `auth`. */
 export interface AuthContext extends DpopContext {
   /** Is revocation on? Then `exp` has no tolerance. */
   readonly revocation: boolean;
-  /** Of the tokens of the gate's own. */
+  /** Issuer of the tokens that this gate issues. */
   readonly ownIssuer?: string | undefined;
-  /** How long the tokens of the gate's own live at most, in seconds. */
+  /** Maximum lifetime of the tokens that this gate issues, in seconds. */
   readonly maxIssuedSeconds?: number | undefined;
 }
 
@@ -117,7 +119,7 @@ function resolveScope(issuers: readonly ResolvedIssuer[], sharedIssuer: unknown,
   return new IssuerScope({ known: names, shared: checkShared(names, sharedIssuer, open), open, own });
 }
 
-/** Tokens that are issued here name their user by `sub`, and so do the records of their sessions. */
+/** Tokens of this gate name users by `sub`, and so do the records of their sessions. */
 function checkOwnSubject(issuers: readonly ResolvedIssuer[], own: string | undefined): void {
   if (own === undefined) return;
   const issuer =
@@ -126,7 +128,7 @@ function checkOwnSubject(issuers: readonly ResolvedIssuer[], own: string | undef
   throw optionError("auth.subjectClaim", 'must begin with "sub" for tokens.issuer, whose tokens name users by sub');
 }
 
-/** Whose the shared keys are must be said rightly: with a wrong name nobody's revocations would be seen. */
+/** With a wrong issuer, no revocation by other services would be seen. */
 function checkShared(names: readonly string[], shared: unknown, open: boolean): string | false | undefined {
   if (shared === undefined || shared === false) return shared;
   if (open || names.length === 0) checkString("auth.sharedIssuer", shared);

@@ -16,25 +16,25 @@ import { refuseToken, untimelyToken } from "./token-refusal.js";
 /** A token that was verified, with what every request that carries it needs again. */
 export interface VerifiedToken {
   readonly auth: Auth;
-  /** What to ask the store, or why that is not known now; undefined if revocation is off. */
+  /** The question whether it is revoked, or the fault that prevents it; undefined if revocation is off. */
   readonly question: TokenQuestion | StoreFault | undefined;
-  /** The user as a part of our keys; empty if the token names no subject. */
+  /** The user as a part of Redis keys; empty if the token has no subject. */
   readonly partition: string;
   /** The thumbprint of the key that must have signed a DPoP proof; undefined for a Bearer token. */
   readonly boundTo: string | undefined;
-  /** Where its issuer keeps roles, if the gate was told. */
+  /** The claim with its roles; undefined for the default claims. */
   readonly rolesClaim: string | undefined;
-  /** Tells whose its names are, also at another gate: the issuers of the gate that has verified it. */
+  /** The issuers of the gate that verified it; they tell its identifiers apart, also at another gate. */
   readonly issuers: IssuerScope;
 }
 
-/** What a gate makes of the facts of a token. */
+/** What a gate derives from a verified token. */
 export interface Prepared extends Pick<VerifiedToken, "question" | "partition"> {
-  /** Is it the same for the next request? */
+  /** Is the result valid for later requests too? */
   readonly lasts: boolean;
 }
 
-/** A verified token with what its verification rests on. */
+/** A verified token with the keys and rules that verified it. */
 interface Verification extends VerifiedToken {
   readonly verifier: IssuerVerifier;
   readonly keys: KeySource;
@@ -44,21 +44,18 @@ interface Verification extends VerifiedToken {
 export interface VerifierOptions {
   /** One for each configured issuer; the first that accepts an issuer verifies its tokens. */
   readonly issuers: readonly IssuerVerifier[];
-  /** Must the token's (unverified) issuer be known to find its verifier or keys? */
+  /** Does the (unverified) issuer of a token choose its verifier or keys? */
   readonly byIssuer: boolean;
   readonly cacheSize: number;
-  /** Called once for each token, when it was verified. It refuses one that does not say rightly whose it is. */
+  /** Called once for each verified token. Refuses a token whose identifying claims identify nobody. */
   readonly prepare: (auth: Auth) => Prepared | TokenRefusal;
 }
 
-/**
- * Verifies tokens of all issuers. A token seen before costs a look-up, and is answered synchronously, also when it has
- * expired since.
- */
+/** Verifies tokens of all issuers. A known token costs a look-up and is answered synchronously, also after its expiry. */
 export class Verifier {
   readonly #options: VerifierOptions;
   readonly #cache: TokenCache<Verification>;
-  /** Verifications under way, by token: requests that come with one unknown token at once share one. */
+  /** Verifications in progress, by token: concurrent requests with the same unknown token share one. */
   readonly #pending = new Map<string, Promise<VerifiedToken | TokenRefusal>>();
 
   constructor(options: VerifierOptions) {
@@ -106,12 +103,12 @@ export class Verifier {
   }
 }
 
-/** What was verified with a key that the issuer has taken back must not outlive it. */
+/** A verification must not outlive its key. */
 function isUpToDate({ keys, keysVersion }: Verification): boolean {
   return keys.version() === keysVersion;
 }
 
-/** Chooses among verifiers and nothing else: the one it chooses demands the same issuer of the verified token. */
+/** Only chooses the verifier, which then requires the same issuer of the verified token. */
 function unverifiedIssuer(token: string): string | undefined {
   try {
     const { iss } = decodeJwt(token) as { iss?: unknown };
@@ -121,33 +118,33 @@ function unverifiedIssuer(token: string): string | undefined {
   }
 }
 
-/** Says whether an issuer is one of those whose tokens are accepted. Exactly true is yes. */
+/** Decides whether the gate accepts tokens of an issuer. Only `true` accepts. */
 export type IssuerTest = (issuer: string) => boolean;
 
-/** For whom a token must be meant: its `aud` is one of these, or another claim is, or anybody. */
+/** The expected audience: values of `aud`, or of another claim, or any. */
 export type Audience = readonly string[] | false | { readonly claim: string; readonly values: readonly string[] };
 
-/** What tokens of one issuer (or of several that share keys and rules) must satisfy. */
+/** The rules for tokens of one issuer, or of several issuers that share keys and rules. */
 export interface IssuerVerifierOptions {
-  /** The keys of this issuer; it was accepted already, and is undefined if nobody asked. */
+  /** The keys of an accepted issuer; undefined if the issuer does not choose the keys. */
   readonly keysOf: (issuer: string | undefined) => KeySource;
   readonly algorithms: readonly string[];
-  /** Undefined: any. */
+  /** Undefined: any issuer. */
   readonly issuer: readonly string[] | IssuerTest | undefined;
   readonly audience: Audience;
   readonly requiredClaims: readonly string[];
   readonly rules: ClaimRules;
-  /** What else may refuse a token, instead of the rules for access tokens. */
+  /** Replaces the rules for access tokens, for routes that take other tokens. */
   readonly refusalOf?:
     | ((header: JWTHeaderParameters, claims: JWTPayload, nowSeconds: number) => string | TokenRefusal | undefined)
     | undefined;
-  /** The application's own say about a token, once it is verified. */
+  /** The check by the application, after all others. */
   readonly validate: TokenValidator | undefined;
-  /** Where `requireRole()` looks. */
+  /** The claim that `requireRole()` reads. */
   readonly rolesClaim: string | undefined;
 }
 
-/** Says true of a token that may pass; anything else refuses it. Asked once for each token, not at every request. */
+/** Decides whether a verified token is accepted. Only `true` accepts. Called once for each token, not at every request. */
 export type TokenValidator = (auth: Auth) => boolean | Promise<boolean>;
 
 /** Verifies compact JWTs of one issuer with jose. */
@@ -155,9 +152,9 @@ export class IssuerVerifier {
   readonly rolesClaim: string | undefined;
   readonly #options: IssuerVerifierOptions;
   readonly #joseOptions: JWTVerifyOptions;
-  /** Tells whose the names in its tokens are. */
+  /** Tells the identifiers of several issuers apart. */
   readonly issuers: IssuerScope;
-  /** Claims that name the user, and that must be there. */
+  /** Required claims that name the user. */
   readonly #requiredNames: readonly string[];
   /** Unix milliseconds. */
   readonly #now: () => number;
@@ -178,7 +175,7 @@ export class IssuerVerifier {
     };
   }
 
-  /** Is this the verifier for tokens that name this issuer? An error of the application's test is its bug. */
+  /** Does it verify tokens of this issuer? An error of the application's function is a bug, not a refusal. */
   accepts(issuer: string): boolean {
     const { issuer: accepted } = this.#options;
     if (typeof accepted !== "function") return accepted === undefined || accepted.includes(issuer);
@@ -189,13 +186,13 @@ export class IssuerVerifier {
     return this.#options.keysOf(issuer);
   }
 
-  /** Why a token that was verified a while ago is good no longer, or not yet; undefined if it still is. */
+  /** The refusal of a known token by the current time; undefined if it is still valid. */
   refusalNow({ claims }: Auth): TokenRefusal | undefined {
     const cause = refusalOfTime(claims, this.#options.rules, this.#now() / 1000);
     return cause === undefined ? undefined : untimelyToken(cause);
   }
 
-  /** The facts of a token, or why it is refused. An error of `validate` is the application's bug, not a refusal. */
+  /** Verifies a token. An error of `validate` is a bug of the application, not a refusal. */
   async verify(token: string, issuer: string | undefined, keys: KeySource): Promise<Auth | TokenRefusal> {
     const { validate } = this.#options;
     const auth = await this.#check(token, issuer, keys);
@@ -251,7 +248,7 @@ export class IssuerVerifier {
         });
         return { header: protectedHeader, payload };
       } catch (error) {
-        // Another key may fit. What is not of jose comes of the key: a weak or damaged one of a fetched set.
+        // Another key may fit. An error that is not from jose comes from a weak or damaged key of a fetched set.
         const goesOn = error instanceof errors.JWSSignatureVerificationFailed || !(error instanceof errors.JOSEError);
         if (!goesOn) throw error;
       }
@@ -260,24 +257,24 @@ export class IssuerVerifier {
   }
 }
 
-/** Is a claim that names the user as good as missing? */
+/** Does a claim that names the user name nobody? */
 function isEmpty(value: unknown): boolean {
   return value === "" || value === null;
 }
 
-/** Only true is a yes of the application's. A promise is none, and its failure must not end the process. */
+/** Only `true` is a yes. A promise is not, and its rejection must not end the process. */
 export function isYes(answer: unknown): boolean {
   if (answer instanceof Promise) answer.catch(() => undefined);
   return answer === true;
 }
 
-/** Has jose found a token expired, or not valid yet? */
+/** Did jose find the token expired or not valid yet? */
 function isUntimely(error: unknown): error is errors.JOSEError {
   if (error instanceof errors.JWTExpired) return true;
   return error instanceof errors.JWTClaimValidationFailed && error.claim === "nbf" && error.reason === "check_failed";
 }
 
-/** Some providers say in another claim than `aud` whom a token is for, such as Amazon Cognito in `client_id`. */
+/** Some providers put the audience in another claim than `aud`, such as Amazon Cognito in `client_id`. */
 function isMeantFor(claims: Auth["claims"], audience: Audience): boolean {
   if (audience === false || !("claim" in audience)) return true;
   return (
@@ -286,20 +283,19 @@ function isMeantFor(claims: Auth["claims"], audience: Audience): boolean {
   );
 }
 
-/** What an entry must tell of itself. */
+/** An entry of the cache. */
 export interface Tokened {
   readonly auth: { readonly token: string };
 }
 
-/** How much of a token finds its entry. The last characters belong to the signature, so they differ between tokens. */
+/** Characters of a token that are the key of its entry. The last ones belong to the signature and differ between tokens. */
 const tailLength = 32;
-/** Most characters of all tokens kept, so that large tokens do not take more memory than many. */
+/** Maximum characters of all cached tokens together, which bounds the memory for large tokens. */
 const maxCharacters = 8 * 1024 * 1024;
 
 /**
- * Tokens that were verified, so that a signature is checked once and not at every request. Exact: an entry is found by the
- * token's tail and used only if the whole token is equal. It belongs to one verifier. What may have changed since, expiry,
- * not-before and revocation, is checked again on every hit by those who know.
+ * Cache of verified tokens of one verifier, so that a signature is checked once. An entry is found by the end of the token and
+ * used only if the whole token is equal. Expiry, not-before and revocation are checked again at every request.
  */
 export class TokenCache<Entry extends Tokened> {
   readonly #entries: LRUCache<string, Entry>;

@@ -2,54 +2,58 @@ import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
 import { checkInteger, checkObject, checkOneOf, checkString, optionError } from "../lib/validate.js";
 
-/** What decides about a token while the store cannot say whether it is revoked. */
+/** Policy for tokens while the store cannot tell whether they are revoked. */
 export type RevocationPolicy = "deny" | "allow" | { readonly graceMs: number };
 
+/** Options of revocation. */
 export interface RevocationOptions {
   /**
-   * `"deny"` answers 503; `"allow"` lets a token pass unless this process knows it to be revoked; `{ graceMs }` allows
-   * for that long after the store's last answer and then denies.
+   * Policy while the store cannot answer: `"deny"` answers 503; `"allow"` accepts a token unless this process knows that it is
+   * revoked; `{ graceMs }` allows for that long after the last answer of the store and then denies.
    * @default "deny"
    */
   readonly onStoreError?: RevocationPolicy | undefined;
   /**
-   * `"asked"` asks Redis at every request; `"tracked"` keeps the answer "not revoked" in this process until Redis says that
-   * it changed, so that a revocation elsewhere may take up to `staleness` to be seen here.
+   * `"asked"` asks Redis at every request. `"tracked"` keeps the answer "not revoked" in this process until Redis tells that it
+   * changed; a revocation by another process may then take up to `staleness` to take effect here.
    * @default "asked"
    */
   readonly check?: "asked" | "tracked" | undefined;
-  /** With `check: "tracked"`: the longest that an answer is kept, and so the bound of what a revocation may take. @default "2s" */
+  /** With `check: "tracked"`: maximum age of a kept answer, and so the maximum delay of a revocation. @default "2s" */
   readonly staleness?: Duration | undefined;
   /**
-   * When Redis has lost data (FLUSHALL, a restart without persistence): `"report"` counts and logs it and goes on, `"deny"`
-   * answers 503 until the data is back or the process is started anew.
+   * Policy after Redis lost data (FLUSHALL, a restart without persistence): `"report"` counts and logs the loss and goes on;
+   * `"deny"` answers 503 until the data is back or the process restarts.
    * @default "report"
    */
   readonly onDataLoss?: "report" | "deny" | undefined;
   /**
-   * How far the clock of another issuer may be ahead of the store's: a cut-off also revokes its tokens whose `iat` is up to
-   * this much later, and so refuses a sign-in within it. Tokens of `tokens` take their time from the store and need none.
-   * `0` where the issuer does the same, as another gate does. @default `auth.clockTolerance`
+   * Maximum time that the clock of another issuer may be ahead of the clock of the store. A cut-off also revokes tokens of that
+   * issuer whose `iat` is up to this much later, and so refuses sign-ins within this time. Tokens of `tokens` take their time
+   * from the store and need no margin. Set `0` if the issuer does the same, as another gate does.
+   * @default `auth.clockTolerance`
    */
   readonly cutoffMargin?: Duration | undefined;
   /**
-   * The claim, or its path, that names the organisation whose tokens `sessions.revokeGroup(org)` ends: text or an integer.
+   * Claim that names the organisation, or its path: text or an integer. `sessions.revokeGroup(org)` ends the tokens of an
+   * organisation.
    * @default "org_id"
    */
   readonly orgClaim?: string | undefined;
 }
 
+/** The options of revocation after they were checked. */
 export interface ResolvedRevocation {
   readonly onStoreError: RevocationPolicy;
   readonly onDataLoss: "report" | "deny";
-  /** Undefined: every request asks. */
+  /** Maximum age of a kept answer; undefined if every request asks. */
   readonly trackedMs: number | undefined;
   readonly orgClaim: string;
   /** Undefined: the clock tolerance. */
   readonly cutoffMarginSeconds: number | undefined;
 }
 
-/** A clock that is further ahead is to be set right: every sign-in within the margin is refused. */
+/** A clock that is further ahead must be corrected: every sign-in within the margin is refused. */
 const maxCutoffMarginMs = 3_600_000;
 
 export function resolveRevocation(options: RevocationOptions): ResolvedRevocation {

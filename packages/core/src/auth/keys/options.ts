@@ -25,24 +25,24 @@ import {
   strings,
 } from "../../lib/validate.js";
 
-/** How keys are fetched from an issuer, and how long they serve while it is away. */
+/** How keys are fetched from an issuer, and how long they are used while it is unreachable. */
 export interface RemoteKeysSettings {
-  /** Age at which keys are fetched anew, in the background. @default "10m" */
+  /** Age of keys at which they are fetched again in the background. @default "10m" */
   readonly refresh?: Duration | undefined;
-  /** How long keys serve while newer ones cannot be fetched. @default "24h" */
+  /** Maximum age of keys that are used while newer ones cannot be fetched. @default "24h" */
   readonly maxStale?: Duration | undefined;
-  /** Between two fetches because of an unknown `kid`, and after a failed one, whatever came of them. @default "30s" */
+  /** Minimum time between fetches triggered by an unknown `kid`, and before a retry after a failed fetch. @default "30s" */
   readonly cooldown?: Duration | undefined;
-  /** For one attempt, metadata and key set together. @default "5s" */
+  /** Timeout of one attempt, for metadata and key set together. @default "5s" */
   readonly timeout?: Duration | undefined;
   /**
-   * May the issuer be in a private network? Where a function accepts issuers, may they be on this machine? (An issuer that
-   * the options name may be on localhost anyway.) @default false
+   * Allow issuers in a private network; for issuers that a function accepts, also on this machine. An issuer that the options
+   * name may always be on localhost. @default false
    */
   readonly allowPrivateAddresses?: boolean | undefined;
 }
 
-/** The options that say with which keys an issuer's tokens are verified. */
+/** The options that give the keys of an issuer. */
 export interface KeyOptions {
   readonly secret?: SecretOption | readonly SecretOption[] | undefined;
   readonly publicKey?: PublicKeyOption | readonly PublicKeyOption[] | undefined;
@@ -52,7 +52,7 @@ export interface KeyOptions {
   readonly remoteKeys?: RemoteKeysSettings | undefined;
 }
 
-/** The keys of one issuer, or of those that a function accepts. */
+/** The keys of one issuer, or of all issuers that a function accepts. */
 export interface IssuerKeys {
   of(issuer: string | undefined): KeySource;
   status(): "up" | "down";
@@ -61,13 +61,13 @@ export interface IssuerKeys {
 
 export interface ResolvedKeys {
   readonly algorithms: readonly string[];
-  /** Must an issuer be known to find its keys? */
+  /** Does the (unverified) issuer of a token choose its keys? */
   readonly byIssuer: boolean;
-  /** Begins to fetch keys that are fetched. */
+  /** Opens the keys; begins to fetch remote keys. */
   readonly open: (context: KeyContext) => IssuerKeys;
 }
 
-/** What fetched keys tell of themselves. */
+/** Where remote keys log and count their fetches. */
 export interface KeyContext {
   readonly logger: Logger;
   readonly telemetry: Telemetry;
@@ -75,7 +75,7 @@ export interface KeyContext {
 
 const keyOptions = ["secret", "publicKey", "jwks", "jwksUri"] as const;
 
-/** Exactly one of the key options, or an issuer whose keys are discovered. */
+/** Resolves the key options: exactly one of them, or an issuer whose keys are discovered. */
 export function resolveKeys(
   option: string,
   options: KeyOptions,
@@ -191,7 +191,7 @@ function resolveAlgorithms(option: string, given: readonly string[]): readonly s
   return algorithms;
 }
 
-/** Whoever knows a public key could sign with it as an HMAC secret (RFC 8725 2.1), so the two kinds never mix. */
+/** A public key used as an HMAC secret would let anybody sign (RFC 8725 2.1), so the two kinds never mix. */
 function refuseHmac(option: string, algorithms: readonly string[]): void {
   const hmac = algorithms.find((algorithm) => Object.hasOwn(hmacAlgorithms, algorithm));
   if (hmac === undefined) return;
