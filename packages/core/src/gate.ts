@@ -114,7 +114,7 @@ export function createGate<Raw, Middleware extends object>(
     if (notedSourceError) return;
     notedSourceError = true;
     const message =
-      "portcullis: auth.tokenFrom failed for a value given to verify() that is no request; it was refused";
+      "portcullis: auth.tokenFrom failed for a value that was passed to verify() and is not a request; verify() refused it";
     logger.warn({ err: error }, message);
   }
 
@@ -196,7 +196,10 @@ export function createGate<Raw, Middleware extends object>(
       if (!Array.isArray(own)) throw optionError("guard().checks", "must be a list of middleware made by this gate");
       for (const name of ["optional", "onStoreError", "preflight"] as const) {
         if (guardOptions[name] !== undefined)
-          throw optionError(`guard().${name}`, "does nothing beside checks; give it to authenticate() there");
+          throw optionError(
+            `guard().${name}`,
+            "has no effect together with checks; give it to authenticate() in that list",
+          );
       }
       const parts = (own as Middleware[]).map((middleware) => factory.checkOf("guard().checks", middleware));
       return factory.combine(parts, every, guardOptions.onDeny);

@@ -164,7 +164,9 @@ export function createServices<Raw>(
 }
 
 function refuseToRevoke(): Promise<never> {
-  return Promise.reject(optionError("revocation", "is off for this gate, so nothing can be revoked or asked"));
+  return Promise.reject(
+    optionError("revocation", "is false for this gate, so it can neither revoke tokens nor check them"),
+  );
 }
 
 const missingRevocations: Revocations = {

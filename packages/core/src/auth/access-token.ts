@@ -44,14 +44,15 @@ export function refusalOfClaims(
   if (unnamed !== undefined) return unnamed;
   if (iat !== undefined && !isTime(iat)) return "iat is not a time";
   if (iat !== undefined && exp - iat > rules.maxLifetimeSeconds) return lifetimeCause;
-  if (jti === undefined && rules.requireJti) return "jti is missing and auth.requireJti is set";
+  if (jti === undefined && rules.requireJti) return "jti is missing, which auth.requireJti requires";
   if (rules.strict === true && !isStrict(header, claims))
-    return "the token is none of RFC 9068, and auth.strict is set";
-  if (!isAccessTokenType(header.typ)) return "typ says that this is no access token";
-  if (header.b64 !== undefined) return "the payload of a token is always base64url";
-  if (declaresOtherUse(claims) || declaresOtherUse(header)) return "the claims say that this is no access token";
+    return "the token does not follow RFC 9068, which auth.strict requires";
+  if (!isAccessTokenType(header.typ)) return "typ is not the type of an access token";
+  if (header.b64 !== undefined) return "the header has the parameter b64, which tokens must not have";
+  if (declaresOtherUse(claims) || declaresOtherUse(header)) return "the token declares another use than access token";
   // Logout tokens need have no typ.
-  if (isObject(claims.events) && Object.hasOwn(claims.events, logoutEvent)) return "a logout token is no access token";
+  if (isObject(claims.events) && Object.hasOwn(claims.events, logoutEvent))
+    return "the token is a logout token, not an access token";
   return refusalOfConfirmation(cnf, rules.confirmation ?? onlyBearer);
 }
 
@@ -64,7 +65,7 @@ export function refusalOfFirstTime(claims: JWTPayload, rules: ClaimRules, nowSec
   return iat === undefined && exp - nowSeconds > rules.maxLifetimeSeconds ? lifetimeCause : undefined;
 }
 
-const lifetimeCause = "the token lives longer than auth.maxLifetime";
+const lifetimeCause = "the lifetime of the token exceeds auth.maxLifetime";
 
 /**
  * A token that is bound to something nobody here verifies would be a Bearer token to whoever stole it. So each method that
@@ -73,7 +74,7 @@ const lifetimeCause = "the token lives longer than auth.maxLifetime";
  */
 function refusalOfConfirmation(cnf: unknown, rules: ConfirmationRules): string | undefined {
   if (cnf === undefined)
-    return rules.dpop === "required" ? "the token is bound to no key, and auth.dpop.required is set" : undefined;
+    return rules.dpop === "required" ? "the token is not bound to a key, which auth.dpop.required requires" : undefined;
   if (!isObject(cnf)) return "cnf is not an object";
   const { jkt, "x5t#S256": certificate } = cnf as { readonly jkt?: unknown; readonly "x5t#S256"?: unknown };
   const asked = [
@@ -81,9 +82,9 @@ function refusalOfConfirmation(cnf: unknown, rules: ConfirmationRules): string |
     ...(isAbsent(certificate) ? [] : [rules.certificate && isThumbprint(certificate)]),
   ];
   if (asked.length === 0 || asked.includes(false))
-    return "cnf asks for a proof that auth.dpop or auth.certificateBound would allow";
+    return "cnf demands a proof that neither auth.dpop nor auth.certificateBound allows";
   return rules.dpop === "required" && isAbsent(jkt)
-    ? "the token is bound to no key, and auth.dpop.required is set"
+    ? "the token is not bound to a key, which auth.dpop.required requires"
     : undefined;
 }
 

@@ -200,5 +200,5 @@ function checkToken(token: unknown, scheme: Scheme = "Bearer"): Credentials {
 }
 
 function malformed(scheme: Scheme): Credentials {
-  return { kind: "malformed", scheme, cause: "what stands in the place of the token is not one" };
+  return { kind: "malformed", scheme, cause: "the credential is not a JWT" };
 }

@@ -151,7 +151,7 @@ export function resolveIssuers(
   const inVain = ["issuer", "secret", "publicKey", "jwks", "jwksUri", "algorithms"] as const;
   const misplaced = inVain.find((name) => options[name] !== undefined);
   if (misplaced !== undefined)
-    throw optionError(`auth.${misplaced}`, "belongs to each of auth.issuers, if those are given");
+    throw optionError(`auth.${misplaced}`, "must be given in each member of auth.issuers instead");
   if (!isList(issuers) || issuers.length === 0)
     throw optionError("auth.issuers", "must be a list of at least one issuer");
   const resolved = issuers.map((one, index) => {

@@ -155,14 +155,14 @@ export class IssuerScope {
     this.#checkIssuer(issuer);
     const named = this.several ? (issuer ?? this.main) : this.main;
     if (this.several && (named === undefined || !(this.#open || this.known.includes(named))))
-      throw new TypeError("there are several issuers: say which of them issued the token");
+      throw new TypeError("the gate has several issuers: pass the issuer of the token");
     return named;
   }
 
   /** A principal as it came from `auth`. A TypeError for a bare `sub` that no issuer has as it is: it would name nobody. */
   checkPrincipal(principal: string): void {
     if (this.#mainDigest !== undefined || qualified.test(principal)) return;
-    throw new TypeError("there are several issuers: pass the auth of the user, or its principal, not a bare sub");
+    throw new TypeError("the gate has several issuers: pass the auth of the user or its principal, not the sub alone");
   }
 
   /** The only issuer is not another: what is said of another's tokens would befall those of the only one. */

@@ -32,8 +32,8 @@ export function refusalOfLogoutToken(
   if (!isTime(exp) || exp - iat > maxLifetimeSeconds) return "exp is missing or more than a day after iat";
   if (!isText(iss)) return "iss is missing";
   if (!isText(jti)) return "jti is missing";
-  if ("nonce" in claims) return "there is a nonce, which only ID tokens have";
-  if (!isLogout(events)) return "events does not say that this is a logout";
+  if ("nonce" in claims) return "the token has a nonce, which only ID tokens have";
+  if (!isLogout(events)) return "events does not contain the logout event";
   return iat > nowSeconds + toleranceSeconds ? untimelyToken("iat is in the future") : undefined;
 }
 

@@ -133,7 +133,10 @@ function checkShared(names: readonly string[], shared: unknown, open: boolean): 
   if (shared === undefined || shared === false) return shared;
   if (open || names.length === 0) checkString("auth.sharedIssuer", shared);
   if (names.length === 0 && !open)
-    throw optionError("auth.sharedIssuer", "needs auth.issuer: without it a gate cannot tell whose a token is");
+    throw optionError(
+      "auth.sharedIssuer",
+      "needs auth.issuer: without it a gate cannot tell the issuers of tokens apart",
+    );
   if (open || names.some((name) => name === shared)) return shared as string;
   throw optionError(
     "auth.sharedIssuer",

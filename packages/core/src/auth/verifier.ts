@@ -79,7 +79,7 @@ export class Verifier {
     const { issuers, byIssuer, prepare } = this.#options;
     const issuer = byIssuer ? unverifiedIssuer(token) : undefined;
     const verifier = byIssuer ? issuers.find((one) => issuer !== undefined && one.accepts(issuer)) : issuers[0];
-    if (verifier === undefined) return refuseToken("no configured issuer issued the token");
+    if (verifier === undefined) return refuseToken("the gate does not accept the issuer of the token");
     const keys = verifier.keysOf(issuer);
     const keysVersion = keys.version();
     const auth = await verifier.verify(token, issuer, keys);
@@ -217,7 +217,7 @@ export class IssuerVerifier {
       // 4. Required claims that name the user are not empty.
       if (this.#requiredNames.some((name) => isEmpty(payload[name]))) return refuseToken("a required claim is empty");
       // 5. The audience, if another claim than aud says it.
-      if (!isMeantFor(payload, audience)) return refuseToken("the token is meant for somebody else");
+      if (!isMeantFor(payload, audience)) return refuseToken("the token is for another audience");
       // 6. Times, last: the clock of this process may be wrong, so another reason counts first.
       const untimely = refusalOf === undefined ? refusalOfFirstTime(payload, rules, nowSeconds) : undefined;
       if (untimely !== undefined) return untimelyToken(untimely);

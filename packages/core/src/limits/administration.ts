@@ -189,7 +189,9 @@ export class QuotaService<Raw> implements Quotas {
   ): Promise<void> {
     const { records, overrideCache } = this.#options;
     if (!(await records.setRule(name, { limit, windowSeconds }, lifeMs)))
-      throw new RangeError(`portcullis: there are ${maxOverrides} overrides and blocks already; clear some`);
+      throw new RangeError(
+        `portcullis: ${maxOverrides} overrides and blocks exist already, which is the maximum; clear some`,
+      );
     await overrideCache.refresh();
   }
 

@@ -172,13 +172,13 @@ export function resolveLimit<Raw>(option: string, options: LimitOptions<Raw>): P
 /** Refuses options that have no effect with this algorithm. */
 function checkMeaning<Raw>(option: string, options: LimitOptions<Raw>, algorithm: Algorithm): void {
   if (algorithm !== "token-bucket" && options.burst !== undefined)
-    throw optionError(`${option}.burst`, 'has a meaning for algorithm: "token-bucket" only');
+    throw optionError(`${option}.burst`, 'has an effect only with algorithm: "token-bucket"');
   if (algorithm !== "concurrency") return;
   for (const what of ["cost", "settle", "countOnly"] as const)
     if (options[what] !== undefined)
       throw optionError(
         `${option}.${what}`,
-        'has no meaning for algorithm: "concurrency": each request takes one slot',
+        'has no effect with algorithm: "concurrency": each request takes one slot',
       );
 }
 
@@ -217,7 +217,7 @@ function resolveReleaseAfter<Raw>(
 ): number {
   if (releaseAfter === undefined) return handlerPatienceMs;
   if (algorithm !== "concurrency" && settle === undefined && countOnly === undefined)
-    throw optionError(option, 'has a meaning only with algorithm: "concurrency", settle or countOnly');
+    throw optionError(option, 'has an effect only with algorithm: "concurrency", settle or countOnly');
   const mostSeconds = typeof windowSeconds === "number" ? windowSeconds : longestWindowSeconds;
   return durationMs(option, releaseAfter, mostSeconds * 1000);
 }

@@ -31,7 +31,7 @@ export interface PartitionOptions {
   readonly logger: Logger;
 }
 
-const withoutSubject = refuseToken("the token names no subject to limit");
+const withoutSubject = refuseToken("the token has no subject, which a limit per user needs");
 const unfitClaim = refuseToken("a claim that a limit counts by is neither text nor a safe integer");
 
 /** Finds out whom a policy counts a request by, as text for a key. */
@@ -172,7 +172,7 @@ export function partitionOf<Raw>({ name, per }: Policy<Raw>, key: QuotaKey, opti
   const parts: readonly QuotaKeyPart[] = Array.isArray(key) ? (key as QuotaKeyPart[]) : [key as QuotaKeyPart];
   if (parts.length !== per.length)
     throw new TypeError(
-      `portcullis: limit "${name}" counts by ${per.length} ${per.length === 1 ? "value" : "values"}, so its key has as many`,
+      `portcullis: limit "${name}" counts by ${per.length} ${per.length === 1 ? "value" : "values"}, so its key needs as many`,
     );
   return per.map((part, index) => partOf(name, part, parts[index], options)).join(":");
 }
@@ -215,7 +215,7 @@ function isPartition(key: QuotaKey): key is { readonly partition: string } {
 function checkPartition(partition: unknown): string {
   if (typeof partition === "string" && /^[A-Za-z0-9_.~-]{1,64}(:[A-Za-z0-9_.~-]{1,64})*$/.test(partition))
     return partition;
-  throw new TypeError("portcullis: a partition is what busiest() told, unchanged");
+  throw new TypeError("portcullis: a partition must be one that busiest() returned, unchanged");
 }
 
 function checkText(policy: string, rule: string, text: unknown): asserts text is string {

@@ -67,7 +67,7 @@ export function resolveRevocation(options: RevocationOptions): ResolvedRevocatio
   checkOneOf("revocation.check", check, ["asked", "tracked"]);
   checkOneOf("revocation.onDataLoss", onDataLoss, ["report", "deny"]);
   if (check === "asked" && staleness !== undefined)
-    throw optionError("revocation.staleness", 'has no meaning without check: "tracked": every request asks');
+    throw optionError("revocation.staleness", 'has no effect without check: "tracked"');
   const trackedMs = check === "tracked" ? durationMs("revocation.staleness", staleness ?? "2s", 60_000) : undefined;
   const margin =
     cutoffMargin === undefined || cutoffMargin === 0

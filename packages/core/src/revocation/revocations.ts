@@ -171,7 +171,7 @@ export class RevocationService implements Revocations {
     if (typeof jti === "string" && jti !== "") return keys.revokedToken(issuers.qualify(issuer, jti));
     const dot = typeof token === "string" ? token.lastIndexOf(".") : -1;
     if (jti !== undefined || token === undefined || dot === -1) {
-      throw new TypeError("a token is named by its jti, a non-empty string, or else by the token itself");
+      throw new TypeError("a token is identified by its jti, a non-empty string, or else by the token itself");
     }
     return keys.revokedInput(token.slice(0, dot), issuer);
   }
@@ -184,7 +184,7 @@ function isObject(value: unknown): value is object {
 /** An anonymous request has no `auth`: nothing is revoked, and nobody may think that it was. */
 function checkToken(method: string, token: unknown): asserts token is object {
   if (token === undefined || token === null)
-    throw new TypeError(`${method} needs a token, such as the auth of a request; nobody is signed in`);
+    throw new TypeError(`${method} needs a token, such as the auth of a request, but nobody is signed in`);
   if (!isObject(token))
     throw new TypeError(
       `${method} needs the auth of a request, or { jti } or { token } with its parts, not a ${typeof token}`,

@@ -47,7 +47,7 @@ export function resolveDpop(options: boolean | DpopOptions, context: DpopContext
   if (publicUrl === undefined)
     throw optionError("publicUrl", "is required with auth.dpop: proofs name the URL they are for");
   if (nonce && keySecret === undefined)
-    throw optionError("keySecret", "is required with auth.dpop.nonce: whoever knows it can make nonces");
+    throw optionError("keySecret", "is required with auth.dpop.nonce: with the default, anybody can make nonces");
   const unknown = strings("auth.dpop.algorithms", algorithms).find((one) => !asymmetricAlgorithms.includes(one));
   if (unknown !== undefined) throw optionError("auth.dpop.algorithms", `must be of ${asymmetricAlgorithms.join(", ")}`);
   return {

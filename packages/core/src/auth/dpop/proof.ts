@@ -90,7 +90,7 @@ function readKey(header: ProtectedHeaderParameters, { algorithms }: ExpectedProo
   const { kty, use, alg: meantFor } = jwk as JWK;
   if (kty !== "EC" && kty !== "RSA" && kty !== "OKP") return refusal("the key of the proof is not a public key");
   if ((use !== undefined && use !== "sig") || (meantFor !== undefined && meantFor !== alg))
-    return refusal("the key of the proof is not for such signatures");
+    return refusal("the key of the proof is not for signatures of this algorithm");
   if (kty === "RSA" && isCostly(jwk)) return refusal("the key of the proof is too large");
   return { algorithm: alg, jwk: publicMembers(jwk) };
 }

@@ -43,7 +43,7 @@ export async function fetchJson(url: string, options: FetchOptions): Promise<unk
   const { statusCode: status = 0 } = response;
   if (status !== 200) {
     response.destroy();
-    const kind = status >= 300 && status < 400 ? "is a redirect, which is not followed," : "is no document,";
+    const kind = status >= 300 && status < 400 ? "is a redirect, which is not followed," : "is not a document,";
     throw new FetchFailure(`the answer ${kind} with status ${status}`, status);
   }
   const chunks: Buffer[] = [];

@@ -148,7 +148,7 @@ function problemOf(jwk: unknown, algorithms: readonly string[]): string | undefi
   try {
     fitting = algorithmsOf("the key", key);
   } catch {
-    return "an RSA key that is too weak (RFC 7518 3.3 asks for 2048 bits)";
+    return "an RSA key that is too weak (RFC 7518 3.3 requires 2048 bits)";
   }
   return fitting.some((one) => algorithms.includes(one) && (alg ?? one) === one) ? undefined : foreign;
 }

@@ -88,7 +88,10 @@ export function resolveKeys(
     return resolveRemoteKeys(option, options, issuer);
   }
   if (options.remoteKeys !== undefined)
-    throw optionError(`${option}.remoteKeys`, "is for keys that are fetched, by jwksUri or by discovery");
+    throw optionError(
+      `${option}.remoteKeys`,
+      "has an effect only on keys that are fetched, by jwksUri or by discovery",
+    );
   if (given.length === 0) throw optionError(option, "needs one of secret, publicKey, jwks, jwksUri or issuer");
   if (options.algorithms === undefined) {
     throw optionError(
@@ -186,7 +189,7 @@ function resolveAlgorithms(option: string, given: readonly string[]): readonly s
   for (const algorithm of algorithms) {
     if (Object.hasOwn(hmacAlgorithms, algorithm) || asymmetricAlgorithms.includes(algorithm)) continue;
     const all = [...Object.keys(hmacAlgorithms), ...asymmetricAlgorithms];
-    throw optionError(`${option}.algorithms`, `has an unknown one; there are ${all.join(", ")}`);
+    throw optionError(`${option}.algorithms`, `has an unknown algorithm; known are ${all.join(", ")}`);
   }
   return algorithms;
 }
@@ -206,7 +209,7 @@ function onlyIssuer(option: string, issuers: readonly string[]): string {
   if (issuer === undefined || others.length > 0)
     throw optionError(
       `${option}.issuer`,
-      "must be one issuer where its keys are discovered; for more, use auth.issuers or a function",
+      "must be one issuer if its keys are discovered; for several, use auth.issuers or a function",
     );
   return issuer;
 }
@@ -220,7 +223,7 @@ function checkUrl(option: string, url: unknown, allowPrivateAddresses: boolean):
   } catch {
     throw optionError(
       option,
-      "has a private address; set remoteKeys: { allowPrivateAddresses: true } if it is meant to",
+      "has a private address; if this is intended, set remoteKeys: { allowPrivateAddresses: true }",
     );
   }
 }

@@ -64,11 +64,11 @@ export function guardLookup(
 }
 
 function refusal(hostname: string, allowLoopback: boolean): AddressRefused {
-  const advice = "if it is meant to, set remoteKeys: { allowPrivateAddresses: true }";
+  const advice = "if this is intended, set remoteKeys: { allowPrivateAddresses: true }";
   if (!isLoopbackHost(hostname)) return new AddressRefused(`the host has a private address; ${advice}`);
   return new AddressRefused(
     allowLoopback
-      ? "the host is meant to be this machine, but its address is not"
+      ? "the name of the host means this machine, but its address is another"
       : `the host is this machine, and the options do not name it; ${advice}`,
   );
 }

@@ -188,7 +188,7 @@ export class RemoteKeys implements KeySource {
     const { now, timeoutMs, logger, telemetry } = this.#options;
     const abort = new AbortController();
     this.#abort = abort;
-    const timeout = new FetchFailure(`there was no whole answer within ${timeoutMs} ms`);
+    const timeout = new FetchFailure(`there was no complete answer within ${timeoutMs} ms`);
     const deadline = setTimeout(() => abort.abort(timeout), timeoutMs).unref();
     try {
       this.#adopt(await this.#fetch(abort.signal));
