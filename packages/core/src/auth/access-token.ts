@@ -3,24 +3,24 @@ import type { SubjectRules } from "./claims.js";
 import { isTime, refusalOfNames } from "./claims.js";
 import { logoutEvent } from "./logout-token.js";
 
-/** What a token must satisfy beyond what jose checks. */
+/** Rules for access tokens beyond the checks of jose. */
 export interface ClaimRules extends SubjectRules {
-  /** Seconds of clock difference forgiven for `nbf` and `iat`. */
+  /** Tolerated clock difference for `nbf` and `iat`, in seconds. */
   readonly toleranceSeconds: number;
-  /** Longest `exp - iat` in seconds; a cut-off must outlive every token. */
+  /** Maximum `exp - iat` in seconds; a cut-off must outlive every token. */
   readonly maxLifetimeSeconds: number;
   readonly requireJti: boolean;
-  /** Longest time since `iat` in seconds; undefined for any. */
+  /** Maximum time since `iat` in seconds; undefined for any. */
   readonly maxTokenAgeSeconds?: number | undefined;
-  /** Only the profile for access tokens of RFC 9068? */
+  /** Must tokens follow RFC 9068? */
   readonly strict?: boolean | undefined;
-  /** What may confirm that the sender is the one a token was issued to (RFC 7800). */
+  /** Accepted proofs that the sender owns the token (RFC 7800). @default none */
   readonly confirmation?: ConfirmationRules | undefined;
-  /** Is `exp` exact? With revocation on, our records end with it, so the tolerance must not extend it. */
+  /** Is `exp` exact? With revocation on, records of revoked tokens end with `exp`, so the tolerance must not extend it. */
   readonly exactExpiry: boolean;
 }
 
-/** How senders may prove that a token is theirs; what nobody here can verify is refused. */
+/** Accepted proofs that the sender owns the token. A token that needs another proof is refused. */
 export interface ConfirmationRules {
   /** By a DPoP proof (RFC 9449). */
   readonly dpop: "off" | "optional" | "required";
@@ -31,8 +31,8 @@ export interface ConfirmationRules {
 const onlyBearer: ConfirmationRules = { dpop: "off", certificate: false };
 
 /**
- * Why a token whose signature, `iss`, `aud`, `exp` and `nbf` jose accepted must still be refused, at whatever time; undefined
- * if it may pass. The reason is a fixed phrase for logs.
+ * Checks header and claims of a token after jose checked signature, `iss`, `aud`, `exp` and `nbf`. Does not depend on the time.
+ * Returns the cause of a refusal, a fixed phrase for logs; undefined for none.
  */
 export function refusalOfClaims(
   header: Readonly<JWTHeaderParameters>,
@@ -50,13 +50,13 @@ export function refusalOfClaims(
   if (!isAccessTokenType(header.typ)) return "typ is not the type of an access token";
   if (header.b64 !== undefined) return "the header has the parameter b64, which tokens must not have";
   if (declaresOtherUse(claims) || declaresOtherUse(header)) return "the token declares another use than access token";
-  // Logout tokens need have no typ.
+  // Logout tokens may lack typ.
   if (isObject(claims.events) && Object.hasOwn(claims.events, logoutEvent))
     return "the token is a logout token, not an access token";
   return refusalOfConfirmation(cnf, rules.confirmation ?? onlyBearer);
 }
 
-/** Why a token must be refused for the time it is when it is verified; {@link refusalOfTime} is asked again later. */
+/** Checks the times of a new token. Returns the cause of a refusal. */
 export function refusalOfFirstTime(claims: JWTPayload, rules: ClaimRules, nowSeconds: number): string | undefined {
   const { exp = 0, iat } = claims;
   if (iat !== undefined && iat > nowSeconds + rules.toleranceSeconds) return "iat is in the future";
@@ -68,9 +68,8 @@ export function refusalOfFirstTime(claims: JWTPayload, rules: ClaimRules, nowSec
 const lifetimeCause = "the lifetime of the token exceeds auth.maxLifetime";
 
 /**
- * A token that is bound to something nobody here verifies would be a Bearer token to whoever stole it. So each method that
- * is known must be proven, and one at least must be there; members that are not understood are ignored beside it
- * (RFC 7800 3.1), as are other names of a key that is proven.
+ * Checks `cnf`. A token bound by a method that the gate cannot verify would be a Bearer token to a thief. So every known method
+ * must be enabled, and at least one known method must be present; unknown members beside it are ignored (RFC 7800 3.1).
  */
 function refusalOfConfirmation(cnf: unknown, rules: ConfirmationRules): string | undefined {
   if (cnf === undefined)
@@ -89,8 +88,8 @@ function refusalOfConfirmation(cnf: unknown, rules: ConfirmationRules): string |
 }
 
 /**
- * Why a token must be refused for the time it is: what was true when it was verified is asked again at every request. One
- * that does not say when it was issued is too old, as far as anybody knows.
+ * Checks the times of a token; called again at every request. Returns the cause of a refusal. With `maxTokenAge`, a token
+ * without `iat` counts as too old.
  */
 export function refusalOfTime(
   { exp, nbf, iat }: JWTPayload,
@@ -105,7 +104,7 @@ export function refusalOfTime(
   return undefined;
 }
 
-/** Some issuers write null for what they leave out. */
+/** Some issuers write null for an absent member. */
 function isAbsent(member: unknown): boolean {
   return member === undefined || member === null;
 }
@@ -115,7 +114,7 @@ function isThumbprint(value: unknown): boolean {
   return typeof value === "string" && /^[A-Za-z0-9_-]{43}$/.test(value);
 }
 
-/** What an access token of RFC 9068 must have (2.1, 2.2); the values are checked like everybody's. */
+/** Does the token have the type and the claims that RFC 9068 2.1 and 2.2 require? */
 function isStrict({ typ }: Readonly<JWTHeaderParameters>, claims: JWTPayload): boolean {
   const names = ["iss", "exp", "aud", "sub", "client_id", "iat", "jti"];
   return (
@@ -130,41 +129,41 @@ function isAccessTokenType(typ: unknown): boolean {
   return typeof typ === "string" && accessTokenTypes.has(typ.toLowerCase().replace(/^application\//, ""));
 }
 
-/** JOSE header types of access tokens (RFC 7519, RFC 9068); others are proofs, logout tokens, refresh tokens. */
+/** JOSE header types of access tokens (RFC 7519, RFC 9068). Other types are proofs, logout tokens or refresh tokens. */
 const accessTokenTypes = new Set(["jwt", "at+jwt"]);
 
 function isObject(value: unknown): value is object {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-// Tells access tokens from the other tokens of an issuer, by what those say of themselves: Keycloak's `typ`, Cognito's
-// `token_use`, `token_type` of djangorestframework-simplejwt, `type` of Flask-JWT-Extended, Casdoor's `tokenType`, `use`.
-// It is a closed list, since applications write words of their own (`"customer"`, `"app"`) into claims of these names.
+// Token use: other tokens of an issuer declare their use in a claim, such as `typ` (Keycloak), `token_use` (Cognito),
+// `token_type` (djangorestframework-simplejwt), `type` (Flask-JWT-Extended), `tokenType` (Casdoor), `use`. The words are a
+// closed list, since applications write words of their own (`"customer"`, `"app"`) into claims of these names.
 
-/** Names of claims and of header parameters, without regard to case, hyphens and underscores. */
+/** Names of claims and header parameters that declare a use, in lower case, without hyphens and underscores. */
 const declaringNames: ReadonlySet<string> = new Set(["typ", "type", "tokentype", "tokenuse", "use"]);
 const maxNameLength = Math.max(...[...declaringNames].map((name) => name.length)) + 2;
 
 /**
- * Links in mails and messages: whoever has the mailbox may do this one thing. ASP.NET Identity says `ResetPassword` and
- * `EmailConfirmation`, Devise `confirmation` and `unlock`, Supabase `recovery` and `invite`, recipes `forgot_password`.
+ * Tokens of links in mails and messages, which permit one action. Examples: `ResetPassword` and `EmailConfirmation` (ASP.NET
+ * Identity), `confirmation` and `unlock` (Devise), `recovery` and `invite` (Supabase), `forgot_password` (recipes).
  */
 const linkWords = [
   ...["reset", "verify", "verification", "registration", "recover", "recovery", "confirm", "confirmation"],
   ...["activate", "activation", "unlock", "invite", "invitation", "signup", "unsubscribe"],
 ];
-/** What means a link only together with its target: alone, these are words of any business. */
+/** Words that mean a link only together with a target; alone they are words of any business. */
 const changeWords = ["change", "update", "set", "forgot", "forgotten"];
 const linkTargets = ["account", "credentials", "email", "emailaddress", "mail", "password", "phone", "phonenumber"];
-/** Keycloak's own: required actions, the link to another provider's account, the invitation to an organisation. */
+/** Words of Keycloak: required actions, the link to an account of another provider, the invitation to an organisation. */
 const keycloakLinks = ["executeactions", "idpverifyaccountviaemail", "orgivt"];
 
-/** A sign-in by a link or a code that has yet to be exchanged for tokens. */
+/** A sign-in by a link or a code that must still be exchanged for tokens. */
 const signInWords = ["magic", "magiclink", "loginlink", "signinlink", "passwordless", "otp", "onetimepassword"];
 
 /**
- * Between the password and the second factor: to accept it is to do without the second factor. Auth0's `mfa_token` is one. A
- * token after the second factor says so in `amr` or `acr`, or with a word such as `mfa_verified`, which passes.
+ * Tokens between the password and the second factor, such as the `mfa_token` of Auth0. Accepting one would skip the second
+ * factor. A token after the second factor says so in `amr` or `acr`, or with a word such as `mfa_verified`, which passes.
  */
 const factors = ["mfa", "2fa", "twofa", "totp", "twofactor", "multifactor", "secondfactor"];
 const factorStages = [
@@ -172,7 +171,7 @@ const factorStages = [
   ...["setup", "enroll", "enrollment"],
 ];
 
-/** What the flows of OAuth and OpenID Connect pass around before there is a token, and what guards a form. */
+/** Artefacts of OAuth and OpenID Connect flows before a token exists, and tokens that protect forms. */
 const flowWords = [
   ...["authcode", "authorizationcode", "devicecode", "clientassertion", "requestobject", "idjag"],
   ...["preauth", "preauthentication", "prelogin", "csrf", "xsrf"],
@@ -180,9 +179,9 @@ const flowWords = [
 
 /** Words as {@link plainWord} makes them. */
 const otherUses: ReadonlySet<string> = new Set([
-  // For the issuer: they give new tokens, or say who signed in or out.
+  // Tokens for the issuer: for new tokens, or about sign-in and logout.
   ...["refresh", "rt", "offline", "id", "serializedid", "logout", "backchannellogout"],
-  // To register clients (RFC 7591, RFC 7592).
+  // Tokens that register clients (RFC 7591, RFC 7592).
   ...["registrationaccess", "initialaccess", "clientregistration"],
   ...linkWords,
   ...inBothOrders(linkWords, [...linkTargets, "user"]),
@@ -194,13 +193,13 @@ const otherUses: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * A media type of its own says what a JWT is for (RFC 8725 3.11): `dpop+jwt`, `logout+jwt`, `secevent+jwt`, `kb+jwt`,
- * `entity-statement+jwt`, `vc+sd-jwt`. That of access tokens is `at+jwt`; nobody writes a word of a business so.
+ * A media type that declares the use of a JWT (RFC 8725 3.11): `dpop+jwt`, `logout+jwt`, `secevent+jwt`, `kb+jwt`,
+ * `entity-statement+jwt`, `vc+sd-jwt`. The type of access tokens is `at+jwt`. Words of a business do not have this form.
  */
 const mediaType = /\+(?:sd-)?jwt$/;
 const accessTokenWords: ReadonlySet<string> = new Set(["at", "access"]);
 
-/** Does one of these claims or header parameters say that the token is something else than an access token? */
+/** Does a claim or header parameter declare that the token is not an access token? */
 export function declaresOtherUse(members: object): boolean {
   for (const [name, value] of Object.entries(members)) {
     if (name.length > maxNameLength || !declaringNames.has(withoutSeparators(name))) continue;
@@ -217,7 +216,7 @@ function saysOtherUse(text: string): boolean {
   return otherUses.has(word) || (mediaType.test(bare) && !accessTokenWords.has(word));
 }
 
-/** `refresh_token`, `Refresh Token`, `rt+jwt` and the URIs of RFC 8693 3 without case, separators, and "token" or "jwt". */
+/** Normalises `refresh_token`, `Refresh Token`, `rt+jwt` and the URIs of RFC 8693 3: no case, separators, "token" or "jwt". */
 function plainWord(text: string): string {
   const bare = text.replace(/^(?:application\/|urn:ietf:params:oauth:token-type:)/, "");
   return withoutSeparators(bare).replace(/^(?:token|jwt)(?=.)|(?:token|jwt)+$/g, "");
@@ -229,7 +228,7 @@ function withoutSeparators(text: string): string {
   return text.toLowerCase().replace(/[-_\s+.:/]/g, "");
 }
 
-/** `resetpassword` and `passwordreset`. */
+/** Both orders of a word and its target: `resetpassword` and `passwordreset`. */
 function inBothOrders(words: readonly string[], targets: readonly string[]): string[] {
   return words.flatMap((word) => targets.flatMap((target) => [word + target, target + word]));
 }

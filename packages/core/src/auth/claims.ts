@@ -3,8 +3,8 @@ import { claimAt, identifyingText, unfit } from "./identifying-claim.js";
 import type { IssuerScope } from "./issuer-scope.js";
 
 /**
- * Tells TypeScript which claims your tokens have, for `auth.claims` everywhere; `auth.validate` and `requiredClaims` are what
- * makes it true:
+ * Declares the claims of your tokens to TypeScript, for `auth.claims` everywhere. The options `auth.validate` and
+ * `requiredClaims` ensure that tokens have them:
  *
  * ```ts
  * declare module "@portcullis/core" {
@@ -17,10 +17,10 @@ import type { IssuerScope } from "./issuer-scope.js";
 // eslint-disable-next-line @typescript-eslint/no-empty-object-type -- users add its member by augmentation
 export interface Register {}
 
-/** The claims of a verified token, deeply frozen: they are shared by all requests that carry it. */
+/** The claims of a verified token. Deeply frozen, since all requests with the token share them. */
 export type Claims = Readonly<JWTPayload & (Register extends { claims: infer Registered } ? Registered : object)>;
 
-/** Who is asking, as a verified token says. Frozen. */
+/** The verified token of a request. Frozen. */
 export interface Auth<C = Claims> {
   /** The compact token. */
   readonly token: string;
@@ -28,8 +28,8 @@ export interface Auth<C = Claims> {
   readonly header: Readonly<JWTHeaderParameters>;
   readonly claims: C;
   /**
-   * Claim `sub`, or the first claim of `auth.subjectClaim` that the token has; empty if it has none, which per-user limits and
-   * views refuse. Text, also where the claim is a number.
+   * Claim `sub`, or the first claim of `auth.subjectClaim` that the token has, as text also if the claim is a number. Empty if
+   * the token has none; limits and cache views per user then refuse it.
    */
   readonly subject: string;
   /** Claim `jti`. */
@@ -40,7 +40,7 @@ export interface Auth<C = Claims> {
   readonly scopes: readonly string[];
   /** Claim `iss`; empty if the token has none. */
   readonly issuer: string;
-  /** Identifies the user across issuers and claims; per-user limits, views and cut-offs go by it. Empty without a subject. */
+  /** The user, unique across issuers and claims: key of limits, cache views and cut-offs per user. Empty without a subject. */
   readonly principal: string;
   /** Claim `iat`, unix seconds. */
   readonly issuedAt: number | undefined;
@@ -48,18 +48,18 @@ export interface Auth<C = Claims> {
   readonly expiresAt: number;
 }
 
-/** Which claim names the user of a token. */
+/** Rules for the claim that names the user. */
 export interface SubjectRules {
-  /** The first of them that a token has. Never empty. @default ["sub"] */
+  /** Claims of which the first that a token has names the user. Never empty. @default ["sub"] */
   readonly subjectClaims?: readonly string[] | undefined;
-  /** May it be an integer? @default false */
+  /** May the claim be an integer? @default false */
   readonly numericSubject?: boolean | undefined;
 }
 
-/** Why a token cannot be named, or has no end: nothing that is asked of the time. The reason is a fixed phrase for logs. */
+/** Checks that `exp` is there and that identifying claims identify. Returns the cause of a refusal, a fixed phrase for logs. */
 export function refusalOfNames(claims: JWTPayload, rules: SubjectRules): string | undefined {
   const { exp, iss, jti, sid } = claims;
-  // It may be anything: a null is no text either.
+  // The type of jose does not hold: sub may be any JSON value, also null.
   const sub: unknown = claims.sub;
   if (!isTime(exp)) return "exp is missing or is not a time";
   if (iss !== undefined && !isIdentifier(iss)) return "iss is not a non-empty string";
@@ -82,11 +82,11 @@ const onlySub: readonly string[] = ["sub"];
 interface FoundSubject {
   readonly text: string | typeof unfit;
   readonly value: unknown;
-  /** The claim, if it is not the first that may name users. */
+  /** The name of the claim, unless it is the first of the list. */
   readonly laterClaim: string | undefined;
 }
 
-/** The first of the claims that a token has; undefined if it has none of them. */
+/** Finds the claim that names the user; undefined for none. */
 function findSubject(claims: JWTPayload, rules: SubjectRules): FoundSubject | undefined {
   const { subjectClaims = onlySub } = rules;
   for (const [index, name] of subjectClaims.entries()) {
@@ -101,12 +101,12 @@ function readSubject(value: unknown, { numericSubject = false }: SubjectRules): 
   return typeof value === "number" && !numericSubject ? unfit : identifyingText(value);
 }
 
-/** The thumbprint (RFC 7638) of the key that a token is bound to, if it is. */
+/** The thumbprint (RFC 7638) of the key that a token is bound to; undefined for a Bearer token. */
 export function boundKey({ cnf }: Claims): string | undefined {
   return (cnf as { jkt?: string | null } | undefined)?.jkt ?? undefined;
 }
 
-/** The facts of a verified token, frozen with everything in it. */
+/** Creates the deeply frozen `auth` of a verified token. */
 export function createAuth(
   token: string,
   header: JWTHeaderParameters,
@@ -133,13 +133,13 @@ export function createAuth(
   return auth;
 }
 
-/** A claim of scopes, which some issuers write as a space-separated string and others as an array. */
+/** Reads a claim of scopes: a space-separated string or an array. */
 function words(claim: unknown): string[] {
   if (typeof claim === "string") return claim.split(" ").filter((word) => word !== "");
   return Array.isArray(claim) ? claim.filter((word): word is string => typeof word === "string" && word !== "") : [];
 }
 
-/** A claim that is one value or an array of them. A value with blanks is one all the same: nobody may spell two in it. */
+/** Reads a claim that is one value or an array of values. A value with blanks is still one value. */
 export function values(claim: unknown): string[] {
   const all: readonly unknown[] = Array.isArray(claim) ? claim : [claim];
   return all.filter((value): value is string => typeof value === "string" && value !== "");
@@ -154,7 +154,7 @@ function isIdentifier(value: unknown): value is string {
 }
 
 /**
- * Without recursion: a payload may nest as deep as its size allows. A member named `__proto__` goes: harmless here, it
+ * Freezes without recursion, since a payload may nest as deep as its size allows. Removes members named `__proto__`, which
  * would become the prototype of a copy made by assignment.
  */
 function freezeDeeply<T extends object>(root: T): T {

@@ -2,20 +2,20 @@ import type { IssuerVerifierOptions } from "./verifier.js";
 import type { IssuerKeys, KeyContext } from "./keys/options.js";
 import type { ResolvedAuth } from "./options.js";
 
-/** The issuers of a gate with their keys, which are fetched from now on. */
+/** The options of `auth` with open keys. */
 export interface OpenedAuth<Raw> extends Omit<ResolvedAuth<Raw>, "issuers"> {
   readonly issuers: readonly IssuerVerifierOptions[];
   readonly keys: AuthKeys;
 }
 
-/** The keys of all issuers. */
+/** The keys of all issuers of a gate. */
 export interface AuthKeys {
   /** `down` while no issuer has keys, `degraded` while one has none. */
   status(): "up" | "degraded" | "down";
   close(): void;
 }
 
-/** Opens the keys of every issuer: fetching begins, and lasts until they are closed. */
+/** Opens the keys of all issuers. Remote keys are fetched from now on, until they are closed. */
 export function openIssuers<Raw>(auth: ResolvedAuth<Raw>, context: KeyContext): OpenedAuth<Raw> {
   const opened = auth.issuers.map((issuer) => ({ issuer, keys: issuer.keys.open(context) }));
   return {

@@ -3,21 +3,22 @@ import { isTime } from "./claims.js";
 import type { TokenRefusal } from "./token-refusal.js";
 import { untimelyToken } from "./token-refusal.js";
 
-/** The event that a logout token tells of (OpenID Connect Back-Channel Logout 1.0, 2.4). */
+/** The event of a logout token (OpenID Connect Back-Channel Logout 1.0, 2.4). */
 export const logoutEvent = "http://schemas.openid.net/event/backchannel-logout";
 
-/** Such tokens are meant to be used at once; what claims to live longer would have to be remembered for as long. */
+/** Maximum `exp - iat`. Logout tokens are used at once, and their use is recorded until they expire. */
 const maxLifetimeSeconds = 86_400;
 
+/** Rules for logout tokens. */
 export interface LogoutTokenRules {
   readonly toleranceSeconds: number;
-  /** Must `typ` say that it is a logout token? Then no other token of the issuer can be taken for one. */
+  /** Must `typ` be `logout+jwt`? Then no other token of the issuer can be taken for a logout token. */
   readonly requireType: boolean;
 }
 
 /**
- * Why a token whose signature, `iss`, `aud`, `exp` and names hold is no logout token (2.6); undefined if it is one, of whoever
- * it names. A fixed phrase for logs.
+ * Checks a logout token (2.6) after signature, `iss`, `aud`, `exp` and identifiers were checked. Returns the cause of a
+ * refusal, a fixed phrase for logs; undefined for a logout token.
  */
 export function refusalOfLogoutToken(
   header: { readonly typ?: unknown },

@@ -5,7 +5,7 @@ import { isCanonical, isCompactJws, maxCompactLength } from "../compact-jws.js";
 import { isTime } from "../claims.js";
 import { asymmetricAlgorithms } from "../keys/algorithms.js";
 
-/** What the proof that comes with a request must be about. */
+/** The request that a proof must fit, and the rules for proofs. */
 export interface ExpectedProof {
   readonly method: string;
   /** Absolute, from option `publicUrl` and the path of the request; query and fragment do not matter. */
@@ -13,16 +13,16 @@ export interface ExpectedProof {
   readonly accessToken: string;
   /** The key that the access token is bound to: its claim `cnf.jkt`. */
   readonly thumbprint: string;
-  /** Signature algorithms; symmetric ones never count. */
+  /** Accepted signature algorithms. Symmetric ones are never accepted. */
   readonly algorithms: readonly string[];
   /** Unix seconds. */
   readonly nowSeconds: number;
   readonly maxAgeSeconds: number;
-  /** Seconds of clock difference forgiven. */
+  /** Tolerated clock difference in seconds. */
   readonly toleranceSeconds: number;
 }
 
-/** A proof that holds, but for whether it was seen before and whether its nonce is ours. */
+/** A valid proof, before the replay check and the check of its nonce. */
 export interface VerifiedProof {
   readonly jti: string;
   readonly thumbprint: string;
@@ -34,7 +34,7 @@ export interface VerifiedProof {
 export interface ProofRefusal {
   /** A fixed phrase for logs. */
   readonly cause: string;
-  /** Is it for what the time is by our clock? */
+  /** Is the refusal by the clock of this process? */
   readonly isUntimely?: true;
 }
 
@@ -44,15 +44,15 @@ interface ProofKey {
 }
 
 const maxJtiBytes = 512;
-/** Longest modulus (4096 bits) and exponent (32 bits) of an RSA key, in base64url: verifying by larger ones takes long. */
+/** Maximum modulus (4096 bits) and exponent (32 bits) of an RSA key in base64url. Larger keys take long to verify with. */
 const maxModulusLength = 683;
 const maxExponentLength = 6;
 /** Members of private and symmetric keys (RFC 7518 6.2.2, 6.3.2, 6.4.1). */
 const secretMembers = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 /**
- * Verifies one DPoP proof (RFC 9449 4.3) on its own; replay and nonces are somebody else's to know. What costs little is
- * looked at first and the signature last, so that a proof for another request is refused cheaply.
+ * Verifies one DPoP proof (RFC 9449 4.3), without replay check and nonce. Cheap checks come first and the signature last, so
+ * that a proof for another request is refused cheaply.
  */
 export async function verifyProof(proof: string, expected: ExpectedProof): Promise<VerifiedProof | ProofRefusal> {
   if (proof.length > maxCompactLength) return refusal("the proof is longer than 8192 characters");
@@ -101,7 +101,7 @@ function isCostly({ n, e }: JWK): boolean {
   );
 }
 
-/** The members that say which key it is, and no other: the thumbprint is theirs alone (RFC 7638 3.2). */
+/** The members that the thumbprint covers (RFC 7638 3.2), and no others. */
 function publicMembers({ kty, crv, x, y, n, e }: JWK): JWK {
   if (kty === "RSA") return { kty, n, e } as JWK;
   return (kty === "EC" ? { kty, crv, x, y } : { kty, crv, x }) as JWK;
@@ -117,7 +117,7 @@ function readClaims(claims: JWTPayload, expected: ExpectedProof): VerifiedProof 
   if (uri === undefined || uri !== normalizeTargetUri(expected.uri)) return refusal("the proof is for another URI");
   if (ath !== hashOf(expected.accessToken)) return refusal("the proof is for another access token");
   if (!isTime(iat)) return refusal("the iat of the proof is not a time");
-  // RFC 9449 asks for neither exp nor nbf; where they are, they mean what they always mean (RFC 7519 4.1.4, 4.1.5).
+  // RFC 9449 does not require exp and nbf. If present, they hold (RFC 7519 4.1.4, 4.1.5).
   if (exp !== undefined && !isTime(exp)) return refusal("the proof is expired");
   if (nbf !== undefined && !isTime(nbf)) return refusal("the proof is not valid yet");
   if (nonce !== undefined && typeof nonce !== "string") return refusal("the nonce of the proof is not a text");
@@ -128,14 +128,14 @@ function readClaims(claims: JWTPayload, expected: ExpectedProof): VerifiedProof 
   return { jti, thumbprint, issuedAt: iat, nonce };
 }
 
-/** What a URL parser would quietly drop, turn round or encode, so that two texts became one address. */
+/** Characters that a URL parser drops, turns or encodes, so that two texts would become one URL. */
 const odd = /[^\x21-\x7e]|\\/;
 const notPercentEncoded = /%(?![0-9a-f]{2})/i;
 const unreserved = /[A-Za-z0-9._~-]/;
 
 /**
- * An http(s) URI as RFC 9449 4.3 compares them: normalised by syntax and by scheme (RFC 3986 6.2.2, 6.2.3), without query
- * and fragment. Undefined for a text that is no such URI.
+ * Normalises an http(s) URI for the comparison of RFC 9449 4.3: by syntax and scheme (RFC 3986 6.2.2, 6.2.3), without query
+ * and fragment. Undefined for a text that is not such a URI.
  */
 function normalizeTargetUri(text: string): string | undefined {
   if (odd.test(text) || notPercentEncoded.test(text) || !/^https?:\/\/[^/?#]/i.test(text)) return undefined;
@@ -145,7 +145,7 @@ function normalizeTargetUri(text: string): string | undefined {
   return username === "" && password === "" ? `${protocol}//${host}${pathname}` : undefined;
 }
 
-/** What needs no percent-encoding has none, and the rest has capital digits. */
+/** Decodes unreserved characters and writes the digits of others in upper case. */
 function normalizeEncoding(triplet: string): string {
   const character = String.fromCharCode(Number.parseInt(triplet.slice(1), 16));
   return unreserved.test(character) ? character : triplet.toUpperCase();
@@ -159,7 +159,7 @@ async function thumbprintOf(jwk: JWK): Promise<string | undefined> {
   }
 }
 
-/** Whatever is wrong with a key that its holder chose, weak or none at all, the proof proves nothing. */
+/** False also for a key that is weak or cannot be imported: the holder chose it. */
 async function isSignedBy({ algorithm, jwk }: ProofKey, proof: string): Promise<boolean> {
   try {
     await compactVerify(proof, await importJWK(jwk, algorithm), { algorithms: [algorithm] });
