@@ -1,7 +1,7 @@
 import type { KeyObject } from "node:crypto";
 import { rangeError } from "../../lib/validate.js";
 
-/** HMAC algorithms and the least length of their secrets in bytes (RFC 7518 3.2). */
+/** HMAC algorithms and the minimum length of their secrets in bytes (RFC 7518 3.2). */
 export const hmacAlgorithms: Readonly<Record<string, number>> = { HS256: 32, HS384: 48, HS512: 64 };
 
 export const asymmetricAlgorithms: readonly string[] = [
@@ -15,7 +15,7 @@ const curveAlgorithms: Readonly<Record<string, string>> = {
   secp521r1: "ES512",
 };
 
-/** The algorithms that fit a public key (RFC 7518 3.1, RFC 8037, RFC 9864); none for a key of another kind. */
+/** Returns the algorithms that fit a public key (RFC 7518 3.1, RFC 8037, RFC 9864); none for a key of another kind. */
 export function algorithmsOf(option: string, key: KeyObject): readonly string[] {
   const { modulusLength = 0, publicExponent = 0n, namedCurve = "" } = key.asymmetricKeyDetails ?? {};
   switch (key.asymmetricKeyType) {

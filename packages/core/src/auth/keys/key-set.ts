@@ -9,7 +9,7 @@ import type { CandidateKey, KeySource } from "./key-source.js";
 import { fixedSource } from "./key-source.js";
 import { privateKeyError, refuseUnused } from "./public-keys.js";
 
-/** A fixed JSON Web Key Set (RFC 7517 5) of public keys; the header's `kid` and `alg` choose. */
+/** Creates a source of keys from a fixed JSON Web Key Set (RFC 7517 5) of public keys. `kid` and `alg` of a token choose the key. */
 export function createKeySet(option: string, jwks: JSONWebKeySet, algorithms: readonly string[]): KeySource {
   const select = keySelector(option, jwks, algorithms);
   if (jwks.keys.length === 0) throw optionError(option, "has no keys");
@@ -20,8 +20,7 @@ export function createKeySet(option: string, jwks: JSONWebKeySet, algorithms: re
 }
 
 /**
- * A member of a set as a key, or none: a set may hold kinds of keys and uses that are of no use here (RFC 7517 5). What
- * must not be there at all, a private or a weak key, fails.
+ * Reads a member of a fixed set. Keys of other kinds and uses are left out (RFC 7517 5). A private or a weak key is an error.
  */
 function usableKey(option: string, jwk: JWK, algorithms: readonly string[]): CandidateKey[] {
   if (jwk.kty !== "oct" && "d" in jwk) throw privateKeyError(option);
@@ -47,10 +46,10 @@ function usableKey(option: string, jwk: JWK, algorithms: readonly string[]): Can
   ];
 }
 
-/** Chooses from a key set; undefined if no key has that `kid`, which a newer set may. */
+/** Chooses keys of a set; undefined if no key has the `kid`, which a newer set may have. */
 export type KeySelector = (header: JWTHeaderParameters) => Promise<readonly CandidateKey[] | undefined>;
 
-/** Of keys that a token without `kid` may be signed with. With more, a forged token would cost too many checks. */
+/** Maximum number of keys tried for a token without `kid`. With more, a forged token would cost too many checks. */
 const maxTried = 10;
 
 function keySelector(option: string, jwks: unknown, algorithms: readonly string[]): KeySelector {
@@ -65,7 +64,7 @@ function keySelector(option: string, jwks: unknown, algorithms: readonly string[
       return [{ key: await select(header), algorithms }];
     } catch (error) {
       if (error instanceof errors.JWKSNoMatchingKey) return undefined;
-      // Without a kid several keys may fit: each is tried.
+      // Without kid several keys may fit.
       if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
       const keys: CandidateKey[] = [];
       for await (const key of error) {
@@ -77,26 +76,25 @@ function keySelector(option: string, jwks: unknown, algorithms: readonly string[
   };
 }
 
-/** What of a fetched key set verifies, and what does not. */
+/** A fetched key set: the keys that can verify, and the problems of the others. */
 export interface FetchedKeys {
   /** Undefined if no key of the set can verify. */
   readonly select: KeySelector | undefined;
-  /** Equal for sets that verify the same, whatever their order and further members. */
+  /** Equal for sets with the same keys, whatever their order and further members. */
   readonly fingerprint: string;
-  /** What is wrong with keys that should not be in a set at all, as it may be logged. */
+  /** Problems of keys that must not be in a set, for logs. */
   readonly problems: readonly string[];
-  /** May a token with this header be signed with one of the keys that were left out? */
+  /** May a token with this header be signed by a key that was left out? */
   mayBeRefused(header: JWTHeaderParameters): boolean;
 }
 
 type FetchedKey = Readonly<Record<string, unknown>>;
 
-/** The members of a public JWK that verifying needs once it may (RFC 7518 6, RFC 8037 2). Others may say anything. */
+/** Members of a public JWK that verification needs (RFC 7518 6, RFC 8037 2). Others are ignored. */
 const usedMembers = ["kty", "kid", "alg", "crv", "x", "y", "n", "e"];
 
 /**
- * Reads a key set that somebody else made. A set may hold what is of no use here (RFC 7517 5), and what is of no use to
- * anybody: such keys are left out, and the others verify.
+ * Reads a fetched key set. Keys that cannot verify are left out (RFC 7517 5); the others verify.
  *
  * @throws FetchFailure if it is not a key set
  */
@@ -126,10 +124,10 @@ export function readKeySet(document: unknown, algorithms: readonly string[]): Fe
   };
 }
 
-/** Not meant for this: no flaw of the set. */
+/** A key for another purpose, which is not a problem of the set. */
 const foreign = "a key of another kind or use";
 
-/** Why a key of a set cannot verify; undefined if it can. */
+/** The reason why a key cannot verify; undefined if it can. */
 function problemOf(jwk: unknown, algorithms: readonly string[]): string | undefined {
   if (typeof jwk !== "object" || jwk === null) return "what is not a key";
   const { kty, use, key_ops: operations, alg } = jwk as FetchedKey;

@@ -1,20 +1,20 @@
 import type { KeyObject } from "node:crypto";
 import type { CryptoKey, JWTHeaderParameters } from "jose";
 
-/** A key that may verify a token, with the algorithms it may do that by. */
+/** A key that may verify a token, with its accepted algorithms. */
 export interface CandidateKey {
   readonly key: KeyObject | CryptoKey;
   readonly algorithms: readonly string[];
 }
 
-/** Where keys come from. */
+/** A source of verification keys. */
 export interface KeySource {
   /**
-   * The keys a token with this (unverified) header may be signed with; none if no key fits.
+   * Returns the keys that may have signed a token with this (unverified) header; none if no key fits.
    * Rejects with {@link KeysUnavailable} if there are no keys to choose from.
    */
   candidates(header: JWTHeaderParameters): readonly CandidateKey[] | Promise<readonly CandidateKey[]>;
-  /** Grows whenever the keys change: what an older key verified must be verified again. */
+  /** Grows whenever the keys change. Tokens verified under an older version must be verified again. */
   version(): number;
   /** `down` while no key has ever been loaded. */
   status(): "up" | "down";

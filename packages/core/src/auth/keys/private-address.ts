@@ -3,21 +3,21 @@ import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
 import type { LookupFunction } from "node:net";
 import { ipv4Inside, parseIPv6 } from "../../http/address.js";
 
-/** Why an address must not be connected to. */
+/** The refusal to connect to an address. */
 export class AddressRefused extends Error {
   override readonly name = "AddressRefused";
 }
 
-/** Does the host of a URL stand for this machine itself? */
+/** Is the host of a URL this machine? */
 export function isLoopbackHost(hostname: string): boolean {
   const host = withoutBrackets(hostname);
   return host === "localhost" || (isIP(host) !== 0 && reachOf(host) === "loopback");
 }
 
 /**
- * Which addresses a host may have: `localhost` and loopback addresses only loopback ones, and none unless loopback is
- * allowed; all others only public ones, unless private ones are allowed. So a name that somebody else controls leads into
- * no network but the public one.
+ * Creates the filter of addresses for a host. `localhost` and loopback addresses may only have loopback addresses, and only
+ * if loopback is allowed. Other hosts may only have public addresses, unless private ones are allowed. So a name under foreign
+ * control leads to the public network only.
  */
 function createFilter(
   hostname: string,
@@ -29,7 +29,7 @@ function createFilter(
   return (address) => allowPrivateAddresses || reachOf(address) === "public";
 }
 
-/** Whether a host that the options do not name may be connected to, as far as the host alone says. */
+/** May the gate connect to a host that the options do not name? Checks the text of the host, not its addresses. */
 export function isForeignHostAllowed(hostname: string, allowPrivateAddresses: boolean): boolean {
   if (allowPrivateAddresses) return true;
   const host = withoutBrackets(hostname);
@@ -37,8 +37,8 @@ export function isForeignHostAllowed(hostname: string, allowPrivateAddresses: bo
 }
 
 /**
- * A look-up for one connection that gives it only addresses it may use: what is checked is what is connected to, since
- * there is no second look-up. A literal address is never looked up, so that is checked here and now.
+ * Creates the look-up of one connection, which returns allowed addresses only. The connection uses the checked addresses, since
+ * there is no second look-up. A literal address is never looked up, so it is checked at once.
  *
  * @throws AddressRefused for a literal address
  */
@@ -73,12 +73,12 @@ function refusal(hostname: string, allowLoopback: boolean): AddressRefused {
   );
 }
 
-/** A literal IPv6 address as it stands in a URL, without its brackets. */
+/** Removes the brackets of a literal IPv6 address in a URL. */
 function withoutBrackets(hostname: string): string {
   return hostname.replace(/^\[(.*)\]$/, "$1");
 }
 
-/** What an IP address reaches: anybody's machine, one of this network (or none at all), or this machine itself. */
+/** The reach of an IP address: the public network, a private network (or none), or this machine. */
 export type Reach = "public" | "private" | "loopback";
 
 /** IANA's special-purpose IPv4 networks that are not globally reachable, multicast and reserved ones. */
@@ -88,14 +88,14 @@ const specialIPv4 = blockList("ipv4", [
   ...["203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"],
 ]);
 
-/** The only IPv6 network that is given out for the public (RFC 4291 2.4), and what is not for it inside. */
+/** The IPv6 network for global unicast (RFC 4291 2.4), and special networks inside it. */
 const globalIPv6 = blockList("ipv6", ["2000::/3"]);
 const specialIPv6 = blockList("ipv6", ["2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"]);
 
 /**
- * How far an address reaches. An IPv4-mapped address is the IPv4 address inside. What a NAT64 leads to counts as that IPv4
- * address too, but never as loopback: this machine is not at the other side of a translator. Tunnels (6to4, Teredo) are
- * private whatever is inside, since they lead through machines that nobody answers for. What cannot be read is private.
+ * Returns the reach of an address. An IPv4-mapped address has the reach of its IPv4 address. So has a NAT64 address, but never
+ * loopback, since a translator does not lead back to this machine. Tunnels (6to4, Teredo) count as private, since they lead
+ * through unknown machines. Unreadable addresses count as private.
  */
 export function reachOf(address: string): Reach {
   if (isIPv4(address)) return reachOfIPv4(address);

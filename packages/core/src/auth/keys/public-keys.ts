@@ -8,7 +8,7 @@ import { fixedSource } from "./key-source.js";
 
 export type PublicKeyOption = string | JWK | KeyObject;
 
-/** Public keys of RSA (2048 bits at least), elliptic curves and Ed25519. Several rotate: each may verify. */
+/** Creates a source of fixed public keys: RSA (at least 2048 bits), elliptic curves, Ed25519. Each of several keys may verify. */
 export function createPublicKeys(
   option: string,
   keys: readonly PublicKeyOption[],
@@ -36,7 +36,7 @@ export function createPublicKeys(
   return fixedSource(({ alg }) => candidates.filter((candidate) => candidate.algorithms.includes(alg)));
 }
 
-/** A JWK may say itself what it is for (RFC 7517 4.2 to 4.4), and is then used for nothing else. */
+/** A JWK may restrict its use (RFC 7517 4.2 to 4.4). */
 function isMeantFor(option: string, given: PublicKeyOption, algorithm: string): boolean {
   if (typeof given === "string" || given instanceof KeyObject) return true;
   const { use, alg, key_ops: operations } = given;
@@ -67,13 +67,13 @@ function publicKey(option: string, given: unknown): KeyObject {
     if (typeof given === "object" && given !== null)
       return createPublicKey({ key: given as JsonWebKey, format: "jwk" });
   } catch {
-    // What OpenSSL says may quote the key.
+    // The message of OpenSSL may quote the key.
     throw optionError(option, "is not a readable public key; pass a PEM (SPKI), a JWK or a KeyObject");
   }
   throw optionError(option, `must be a PEM, a JWK or a KeyObject, not ${kindOf(given)}`);
 }
 
-/** A service that only verifies has no use for a private key, and could lose it. */
+/** A service that only verifies does not need the private key, and could leak it. */
 export function privateKeyError(option: string): TypeError {
   return optionError(option, "is a private key; pass the public key that belongs to it");
 }

@@ -6,7 +6,7 @@ import { fixedSource } from "./key-source.js";
 
 export type SecretOption = string | Uint8Array | KeyObject;
 
-/** Keys for HMAC: the UTF-8 bytes of a string, not its base64. Several rotate: each may verify. */
+/** Creates a source of HMAC keys. A string stands for its UTF-8 bytes, not for base64. Each of several keys may verify. */
 export function createSecretKeys(
   option: string,
   secrets: readonly SecretOption[],
@@ -58,11 +58,11 @@ function secretKey(option: string, secret: unknown): KeyObject {
   return createSecretKey(bytes);
 }
 
-/** A public key given as an HMAC secret would let everybody who has that key sign. */
+/** Refuses a public key as an HMAC secret: everybody who has the public key could sign. */
 export function refusePublicKey(option: string, bytes: Buffer): void {
   const text = bytes.toString("utf8");
   const isText = /-----BEGIN [A-Z ]+-----|^\s*(?:ssh-|ecdsa-)/.test(text) || /^\s*\{[^]*"kty"\s*:/.test(text);
-  // Some consoles, Keycloak's for one, show a public key as the base64 of its DER.
+  // Some consoles, such as that of Keycloak, show a public key as base64 of its DER.
   if (!isText && !isDer(bytes) && !isDer(Buffer.from(text, "base64"))) return;
   throw optionError(
     option,
@@ -71,7 +71,7 @@ export function refusePublicKey(option: string, bytes: Buffer): void {
 }
 
 function isDer(bytes: Buffer): boolean {
-  // Every such structure is a SEQUENCE (X.690 8.9) of some length; what else is, is no use to try.
+  // Every such structure is a SEQUENCE (X.690 8.9) of some length.
   if (bytes.length < 32 || bytes[0] !== 0x30) return false;
   return [
     () => createPublicKey({ key: bytes, format: "der", type: "spki" }),

@@ -8,24 +8,24 @@ import { refusePublicKey } from "./secret-keys.js";
 
 /**
  * A key that signs tokens: a private key as PEM, JWK or KeyObject, or an HMAC secret as text, bytes, JWK or KeyObject.
- * After the first of a list, public keys do too: those that are retired but still verify.
+ * In a list, the keys after the first may be public keys, which are retired but still verify.
  */
 export type SigningKeyOption = string | Uint8Array | JWK | KeyObject;
 
 /** The keys of an issuer: the first signs, all verify. */
 export interface SigningKeys {
   readonly algorithms: readonly string[];
-  /** The public keys, as they are published; undefined for HMAC secrets, which are not. */
+  /** The public keys to publish; undefined for HMAC secrets. */
   readonly published: JSONWebKeySet | undefined;
   /** The HMAC secrets; undefined for key pairs. */
   readonly secrets: readonly KeyObject[] | undefined;
-  /** The bytes of what is secret in each key, for other keys to be derived from. */
+  /** The secret bytes of each key, from which other keys are derived. */
   readonly material: readonly Buffer[];
-  /** A compact JWT signed by the first key; `typ` is that of access tokens (RFC 9068). */
+  /** Signs a compact JWT with the first key; `typ` is `at+jwt` (RFC 9068). */
   sign(claims: JWTPayload): Promise<string>;
 }
 
-/** Reads the keys. Everything that cannot sign or verify is an error at the start. */
+/** Creates the signing keys of an issuer. A key that cannot sign or verify is an error at start-up. */
 export function createSigningKeys(option: string, given: unknown, algorithm: unknown): SigningKeys {
   if (given === undefined)
     throw optionError(option, "is required: a private key (PEM, JWK or KeyObject), an HMAC secret, or a list of them");
@@ -41,7 +41,7 @@ export function createSigningKeys(option: string, given: unknown, algorithm: unk
 interface ReadKey {
   readonly name: string;
   readonly key: KeyObject;
-  /** Of a JWK. */
+  /** Key id of a JWK. */
   readonly kid: string | undefined;
   readonly alg: string | undefined;
 }
@@ -127,7 +127,7 @@ function readKey(name: string, given: unknown): ReadKey {
     const input = { key: given as JsonWebKey, format: "jwk" } as const;
     return { name, key: d === undefined ? createPublicKey(input) : createPrivateKey(input), kid, alg };
   } catch {
-    // What OpenSSL says may quote the key.
+    // The message of OpenSSL may quote the key.
     throw optionError(name, "is not a readable JWK");
   }
 }
