@@ -46,10 +46,10 @@ import type { Metric } from "./telemetry/metrics.js";
 import { gauge, labelled } from "./telemetry/metrics.js";
 import { Telemetry } from "./telemetry/telemetry.js";
 
-/** Makes a middleware of one framework from a check, for exchanges as they are at this attachment ({@link exchangeFor}). */
+/** Makes middleware of one framework from a check, for exchanges at this attachment ({@link exchangeFor}). */
 export type BindCheck<Raw, Middleware> = (check: Check<Raw>, property: string, attachment: Attachment) => Middleware;
 
-/** Builds a gate: options, stores, services, and the middleware that `bind` makes of their checks. */
+/** Creates a gate: options, stores, services, and middleware, which `bind` makes from checks. */
 export function createGate<Raw, Middleware extends object>(
   options: PortcullisOptions<Raw>,
   bind: BindCheck<Raw, Middleware>,
@@ -134,7 +134,7 @@ export function createGate<Raw, Middleware extends object>(
     return factory.toMiddleware(make(parts.authentication), denyOptions, { lenient, identifies });
   }
 
-  /** A check of who was found out to be asking: by this gate, if it looks for that. */
+  /** Makes middleware from a check of the verified token. */
   function authorize(check: Check<Raw>): Middleware {
     return factory.toMiddleware(check, {}, { identifies: auth !== undefined });
   }
@@ -147,11 +147,11 @@ export function createGate<Raw, Middleware extends object>(
     });
   }
 
-  /** Once, when there is a Redis to look at. */
+  /** Logs the findings once, when Redis is first reached. */
   async function logFindings(): Promise<void> {
     const findings = await examine();
     for (const { code, severity, message } of closed ? [] : findings) {
-      // Said when they were noticed.
+      // Logged already when they were noticed.
       if (code === "service_unnamed" || code === "shared_issuer_taken") continue;
       const text = `portcullis: ${message} (see ${operations}#${code})`;
       if (severity === "info") logger.debug({ code }, text);
@@ -176,7 +176,7 @@ export function createGate<Raw, Middleware extends object>(
     return service.name === undefined ? metrics : labelled(metrics, "service", service.name);
   }
 
-  /** How a middleware finds out who is asking. */
+  /** The options of authentication for one middleware. */
   function identification({
     optional = auth?.optional,
     onStoreError,

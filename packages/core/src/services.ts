@@ -29,17 +29,17 @@ import type { Keyspace } from "./store/keyspace.js";
 import { MemoryLoginStore } from "./store/memory/logins.js";
 import type { Stores } from "./store/stores.js";
 
-/** What admissions need, and what a gate offers besides. */
+/** The services of a gate: for guards, and for the calls of the gate. */
 export interface GateServices<Raw> extends GuardServices<Raw>, SessionServices {
-  /** Rejects every call where revocation is off. */
+  /** Rejects every call if revocation is off. */
   readonly revocationsOrMissing: Revocations;
   readonly logins: LoginServices;
   readonly administration: Administration<Raw>;
 }
 
-/** What services stand on. */
+/** The parts that services are built on. */
 export interface Foundation<Raw> {
-  /** How tokens are verified, with open keys; undefined for a gate that verifies none. */
+  /** Options of verification with open keys; undefined for a gate without `auth`. */
   readonly auth: OpenedAuth<Raw> | undefined;
   readonly stores: Stores;
   readonly keys: Keyspace;
@@ -48,7 +48,7 @@ export interface Foundation<Raw> {
   readonly now: () => number;
 }
 
-/** Everything between the options and the checks of a gate. */
+/** Creates the services of a gate from its options and stores. */
 export function createServices<Raw>(
   resolved: ResolvedOptions<Raw>,
   { auth, stores, keys, telemetry, now }: Foundation<Raw>,
@@ -84,7 +84,7 @@ export function createServices<Raw>(
     return new Verifier({ issuers: verifiers, byIssuer, cacheSize: 10_000, prepare });
   }
 
-  /** Claims that say whose every token is, and why one is refused that does not say it rightly. */
+  /** Identifying claims of every token, with the refusal of a value that identifies nobody. */
   const identifying = [
     {
       claim: revocation?.orgClaim,

@@ -15,13 +15,13 @@ import { kindOf } from "../lib/validate.js";
 /** Addresses whose partitions are remembered; others' are made anew. */
 const maxAddresses = 5000;
 
-/** What is wrong with the addresses of clients, as far as requests have shown it. */
+/** Problems with client addresses that requests have shown. */
 export interface SeenAddresses {
-  /** Has a request come through an application that trusts every proxy? */
+  /** Does the application trust every proxy? */
   trustsEveryProxy(): boolean;
-  /** Was a limit's list `allow` not applied, since the address may be that of a proxy? */
+  /** Was a list `allow` not applied because the address may be that of a proxy? */
   distrustsProxy(): boolean;
-  /** Has a request come without an address that can be read? */
+  /** Did a request have no readable address? */
   lacksAddresses(): boolean;
 }
 
@@ -34,12 +34,12 @@ export interface PartitionOptions {
 const withoutSubject = refuseToken("the token has no subject, which a limit per user needs");
 const unfitClaim = refuseToken("a claim that a limit counts by is neither text nor a safe integer");
 
-/** Finds out whom a policy counts a request by, as text for a key. */
+/** Finds the partition by which a policy counts a request, as text for a key. */
 export class PartitionFinder<Raw> {
   readonly #keys: Keyspace;
   readonly #ipv6PrefixLength: number;
   readonly #logger: Logger;
-  /** By the address as the framework tells it: its partition. */
+  /** Partitions by address, as the framework gives it. */
   readonly #addresses = new LRUCache<string, string>({ max: maxAddresses });
   #addressesExamined = false;
   #trustsEveryProxy = false;
@@ -52,17 +52,17 @@ export class PartitionFinder<Raw> {
     this.#logger = logger;
   }
 
-  /** Has the application been seen to trust every proxy? */
+  /** Does the application trust every proxy? */
   trustsEveryProxy(): boolean {
     return this.#trustsEveryProxy;
   }
 
-  /** Was an address not taken for a client's, since it may be that of a proxy? */
+  /** Was a list `allow` not applied because the address may be that of a proxy? */
   distrustsProxy(): boolean {
     return this.#distrustsProxy;
   }
 
-  /** May the address be that of a proxy? Then a list of addresses that pass uncounted would let everybody pass. */
+  /** May the address be that of a proxy? Then the list `allow` would let every client pass. */
   mayBeProxy(exchange: Exchange<Raw>): boolean {
     if (!mayBeProxy(exchange)) return false;
     if (!this.#distrustsProxy) {
@@ -76,15 +76,15 @@ export class PartitionFinder<Raw> {
     return true;
   }
 
-  /** Has a request come without an address that can be read? */
+  /** Did a request have no readable address? */
   lacksAddresses(): boolean {
     return this.#lacksAddresses;
   }
 
   /**
-   * Undefined where nobody is signed in: a policy per user, or by a claim, then does not apply, the others remain. Without
-   * the header it asks for, a request counts by its address, and without the claim by its user, or else by its address:
-   * never in one bucket for all. A token that does not say rightly whom it is for is refused.
+   * Finds one part of the partition. Undefined for an anonymous request and a policy by user or claim, which then does not
+   * apply. A request without the header counts by its address; a token without the claim counts by its user, or else by the
+   * address: never in one bucket for all. A claim that identifies nobody is a refusal.
    */
   find(
     part: Exclude<PartitionPart<Raw>, (...args: never[]) => unknown>,
@@ -106,7 +106,7 @@ export class PartitionFinder<Raw> {
     return token.partition === "" ? this.address(exchange) : token.partition;
   }
 
-  /** What the function of a policy returned, as a part of a key. No key is a mistake of the application. */
+  /** The key that a function returned, as a part of the partition. Throws a TypeError if it is not a non-empty string. */
   check(policy: string, key: unknown): string {
     if (typeof key === "string" && key !== "") return this.#keys.customPartition(key);
     throw new TypeError(`portcullis: the key function of limit "${policy}" must return a non-empty string`);
@@ -120,14 +120,14 @@ export class PartitionFinder<Raw> {
       const canonical = canonicalAddress(ip, this.#ipv6PrefixLength);
       if (canonical === unknownAddress && !this.#lacksAddresses) this.#noteMissing(exchange);
       address = this.#keys.addressPartition(canonical);
-      // Behind a careless proxy the text can be of any length.
+      // Behind a careless proxy the text may have any length.
       if (ip !== undefined && ip.length <= 64) this.#addresses.set(ip, address);
     }
     return address;
   }
 
   #noteMissing({ signal }: Exchange<Raw>): void {
-    // A socket that is gone has no address any more, and its client gets no answer.
+    // A closed socket has no address, and its client gets no answer.
     if (signal.aborted) return;
     this.#lacksAddresses = true;
     const advice = "let the application trust a proxy that tells it (Express: trust proxy, Koa: proxy)";
@@ -137,7 +137,7 @@ export class PartitionFinder<Raw> {
     );
   }
 
-  /** Once, at the first request: only then is the framework's setting known. */
+  /** Runs once, at the first request: the setting of the framework is not known earlier. */
   #examineProxies(exchange: Exchange<Raw>): void {
     this.#trustsEveryProxy = exchange.trustsEveryProxy;
     this.#addressesExamined = true;
@@ -150,12 +150,12 @@ export class PartitionFinder<Raw> {
   }
 }
 
-/** One part of a key: what the policy counts by. Of `{ claim }` the issuer belongs to it; a value of 42 is "42". */
+/** One part of a key. For `{ claim }` the issuer belongs to it; the value 42 is "42". */
 export type QuotaKeyPart = string | { readonly issuer: string; readonly value: Identifier };
 
 /**
- * Whom a policy counts: a client's address, a user's `principal`, the value of a header, or what the key function returned;
- * a list where `per` is one; or the `partition` that `busiest()` told.
+ * Names a client of a policy: its address, the `principal` of a user, the value of a header, or the key that the function
+ * returned; a list if `per` is a list; or the `partition` that `busiest()` returned.
  */
 export type QuotaKey = QuotaKeyPart | readonly QuotaKeyPart[] | { readonly partition: string };
 
@@ -166,7 +166,7 @@ export interface NamingOptions {
   readonly verifies: boolean;
 }
 
-/** The partition that requests of this client are counted under. Throws a TypeError for what could be nobody. */
+/** The partition of a client that a call names. Throws a TypeError for a key that no client can have. */
 export function partitionOf<Raw>({ name, per }: Policy<Raw>, key: QuotaKey, options: NamingOptions): string {
   if (isPartition(key)) return checkPartition(key.partition);
   const parts: readonly QuotaKeyPart[] = Array.isArray(key) ? (key as QuotaKeyPart[]) : [key as QuotaKeyPart];
@@ -183,7 +183,7 @@ function partOf<Raw>(
   key: unknown,
   { keys, ipv6PrefixLength, verifies }: NamingOptions,
 ): string {
-  // Another gate has found out who they are, and a name says not of which issuer they are.
+  // Another gate verified these users, and a name alone does not tell the issuer.
   if (!verifies && (part === "user" || (typeof part === "object" && "claim" in part)))
     throw new TypeError(
       `portcullis: limit "${policy}" counts users of other gates, since this one has no auth: name them by { partition }`,
@@ -211,7 +211,7 @@ function isPartition(key: QuotaKey): key is { readonly partition: string } {
   return typeof key === "object" && (key as QuotaKey | null) !== null && "partition" in key;
 }
 
-/** Parts as the Keyspace makes them; anything else would name a key that nobody counts under. */
+/** Checks the form that the Keyspace makes. Another text would name a key that no request counts under. */
 function checkPartition(partition: unknown): string {
   if (typeof partition === "string" && /^[A-Za-z0-9_.~-]{1,64}(:[A-Za-z0-9_.~-]{1,64})*$/.test(partition))
     return partition;
