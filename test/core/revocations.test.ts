@@ -35,7 +35,7 @@ function openService(maxLifetimeSeconds = month, issuers: IssuerScope = new Issu
   const keys = new Keyspace("", "key-secret", { issuers });
   const service = new RevocationService({
     store,
-    keys,
+    keyspace: keys,
     issuers,
     marginSeconds: 300,
     cutoffs: new CutoffRules({ maxLifetimeSeconds, marginSeconds: 300, cutoffMarginSeconds: 0, ownIssuer: undefined }),

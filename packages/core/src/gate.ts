@@ -68,25 +68,29 @@ export function createGate<Raw, Middleware extends object>(
 
   // Stores: connections open.
   const issuers = resolved.auth?.scope ?? new IssuerScope();
-  const shared = new SharedIssuer({ issuers, verifies: resolved.auth !== undefined, logger });
-  const keys = new Keyspace(resolved.prefix, resolved.keySecret, { issuers, service: service.keyText, shared });
+  const sharedIssuer = new SharedIssuer({ issuers, verifies: resolved.auth !== undefined, logger });
+  const keyspace = new Keyspace(resolved.prefix, resolved.keySecret, {
+    issuers,
+    service: service.keyText,
+    shared: sharedIssuer,
+  });
   const cachesInRedis = resolved.redis !== undefined && resolved.cache?.redis !== false;
   const unnamedUse = cachesInRedis && service.keyText === unnamed ? new UnnamedServiceWarning(logger) : undefined;
   let cachesUsed = false;
   const stores = createStores(resolved, {
-    keys,
-    shared,
+    keys: keyspace,
+    shared: sharedIssuer,
     telemetry,
     onCacheUse: cachesInRedis ? noteCaches : undefined,
   });
 
   // Services: keys of issuers are fetched.
   const auth = resolved.auth === undefined ? undefined : openIssuers(resolved.auth, { logger, telemetry });
-  const services = createServices(resolved, { auth, stores, keys, telemetry, now });
-  const countedBy = new Set(headersOf(limits));
+  const services = createServices(resolved, { auth, stores, keyspace, telemetry, now });
+  const limitHeaders = new Set(headersOf(limits));
   const responseCaches = openResponseCaches<Raw>({
-    ...{ store: stores.cache, keys, telemetry, logger, renewals: services.cache?.cache.renewals, now },
-    identity: { headers: countedBy, ...tokenPlaces(services.sources, resolved.tokens?.cookies) },
+    ...{ store: stores.cache, keys: keyspace, telemetry, logger, renewals: services.cache?.cache.renewals, now },
+    identity: { headers: limitHeaders, ...tokenPlaces(services.sources, resolved.tokens?.cookies) },
   });
   const monitor = new HealthMonitor(resolved, stores, services.degradation, auth?.keys);
   stores.onReady(() => void logFindings());
@@ -118,20 +122,20 @@ export function createGate<Raw, Middleware extends object>(
     logger.warn({ err: error }, message);
   }
 
-  function admit(
+  function createMiddleware(
     parts: GuardParts<Raw>,
     denyOptions?: DenyOptions,
     preflight: AuthenticateOptions["preflight"] = "answer",
   ): Middleware {
     const identifies = parts.authentication !== "off";
 
-    function make(authentication: GuardParts<Raw>["authentication"]): Check<Raw> {
-      const admission = createGuard(services, { ...parts, authentication });
-      return identifies && preflight === "answer" ? preflights.inPlaceOf(admission) : admission;
+    function checkWith(authentication: GuardParts<Raw>["authentication"]): Check<Raw> {
+      const guard = createGuard(services, { ...parts, authentication });
+      return identifies && preflight === "answer" ? preflights.inPlaceOf(guard) : guard;
     }
 
-    const lenient = make(parts.authentication === "required" ? "optional" : parts.authentication);
-    return factory.toMiddleware(make(parts.authentication), denyOptions, { lenient, identifies });
+    const lenient = checkWith(parts.authentication === "required" ? "optional" : parts.authentication);
+    return factory.toMiddleware(checkWith(parts.authentication), denyOptions, { lenient, identifies });
   }
 
   /** Makes middleware from a check of the verified token. */
@@ -140,9 +144,9 @@ export function createGate<Raw, Middleware extends object>(
   }
 
   async function examine(): Promise<readonly Finding[]> {
-    await keys.settled();
+    await keyspace.settled();
     return examineGate({
-      ...{ resolved, stores, keys: auth?.keys, addresses: services.charges.addresses, sharedIssuer: shared },
+      ...{ resolved, stores, keys: auth?.keys, addresses: services.charges.addresses, sharedIssuer },
       ...{ cachesUsed, cachesUnnamed: unnamedUse?.noted === true },
     });
   }
@@ -189,11 +193,11 @@ export function createGate<Raw, Middleware extends object>(
   return {
     guard(guardOptions = {}) {
       checkObject("guard()", guardOptions, ["optional", "checks", "onDeny", "onStoreError", "preflight"]);
-      const { checks: own, preflight } = guardOptions;
+      const { checks, preflight } = guardOptions;
       checkPreflight(preflight);
-      if (own === undefined)
-        return admit({ ...identification(guardOptions), limits, cache: true }, guardOptions, preflight);
-      if (!Array.isArray(own)) throw optionError("guard().checks", "must be a list of middleware made by this gate");
+      if (checks === undefined)
+        return createMiddleware({ ...identification(guardOptions), limits, cache: true }, guardOptions, preflight);
+      if (!Array.isArray(checks)) throw optionError("guard().checks", "must be a list of middleware made by this gate");
       for (const name of ["optional", "onStoreError", "preflight"] as const) {
         if (guardOptions[name] !== undefined)
           throw optionError(
@@ -201,7 +205,7 @@ export function createGate<Raw, Middleware extends object>(
             "has no effect together with checks; give it to authenticate() in that list",
           );
       }
-      const parts = (own as Middleware[]).map((middleware) => factory.checkOf("guard().checks", middleware));
+      const parts = (checks as Middleware[]).map((middleware) => factory.checkOf("guard().checks", middleware));
       return factory.combine(parts, every, guardOptions.onDeny);
     },
     authenticate(authenticateOptions = {}) {
@@ -209,7 +213,7 @@ export function createGate<Raw, Middleware extends object>(
       const { preflight } = authenticateOptions;
       checkPreflight(preflight);
       if (auth === undefined) throw optionError("auth", "is required for authenticate()");
-      return admit(
+      return createMiddleware(
         { ...identification(authenticateOptions), limits: [], cache: false },
         authenticateOptions,
         preflight,
@@ -219,8 +223,8 @@ export function createGate<Raw, Middleware extends object>(
       checkObject("limit()", limitOptions, ["onDeny"]);
       const own = [resolveLimit("limit()", policy)];
       services.administration.quotas.register(own);
-      for (const name of headersOf(own)) countedBy.add(name);
-      return admit({ authentication: "off", limits: own, cache: false }, limitOptions);
+      for (const name of headersOf(own)) limitHeaders.add(name);
+      return createMiddleware({ authentication: "off", limits: own, cache: false }, limitOptions);
     },
     throttleLogin(loginOptions) {
       const throttle = throttleLogin(resolveThrottleLogin(loginOptions), services.logins);
@@ -231,7 +235,7 @@ export function createGate<Raw, Middleware extends object>(
     },
     requestCache() {
       if (services.cache === undefined) throw optionError("cache", "is false, so there is no request cache");
-      return admit({ authentication: "off", limits: [], cache: true });
+      return createMiddleware({ authentication: "off", limits: [], cache: true });
     },
     cacheResponse(cacheOptions = {}) {
       const cacheResponse = responseCaches.create(resolveResponseCache(cacheOptions));
@@ -297,7 +301,7 @@ export function createGate<Raw, Middleware extends object>(
         ),
       backchannelLogout: (logoutOptions) =>
         factory.toMiddleware(
-          backchannelLogoutRoute(logoutOptions, { ...services, auth, keys, logOut: services.ending?.logOut }),
+          backchannelLogoutRoute(logoutOptions, { ...services, auth, keys: keyspace, logOut: services.ending?.logOut }),
         ),
       jwks: (jwksOptions = {}) => factory.toMiddleware(jwksRoute(jwksOptions, resolved.tokens)),
     },

@@ -42,7 +42,7 @@ export interface Foundation<Raw> {
   /** Options of verification with open keys; undefined for a gate without `auth`. */
   readonly auth: OpenedAuth<Raw> | undefined;
   readonly stores: Stores;
-  readonly keys: Keyspace;
+  readonly keyspace: Keyspace;
   readonly telemetry: Telemetry;
   /** Unix milliseconds. */
   readonly now: () => number;
@@ -51,11 +51,11 @@ export interface Foundation<Raw> {
 /** Creates the services of a gate from its options and stores. */
 export function createServices<Raw>(
   resolved: ResolvedOptions<Raw>,
-  { auth, stores, keys, telemetry, now }: Foundation<Raw>,
+  { auth, stores, keyspace, telemetry, now }: Foundation<Raw>,
 ): GateServices<Raw> {
   const { instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
-  const events = new SessionEvents(stores.channels, keys.issuers, logger);
+  const events = new SessionEvents(stores.channels, keyspace.issuers, logger);
   const cutoffs =
     auth === undefined || revocation === undefined
       ? undefined
@@ -70,7 +70,7 @@ export function createServices<Raw>(
       ? undefined
       : new RevocationService({
           store: stores.security,
-          keys,
+          keyspace,
           issuers: auth.scope,
           marginSeconds: marginSecondsFor(auth.toleranceSeconds),
           cutoffs,
@@ -99,15 +99,23 @@ export function createServices<Raw>(
   function prepare(facts: Auth): Prepared | TokenRefusal {
     for (const { claim, refusal } of identifying)
       if (claim !== undefined && identifyingClaim(facts.claims, claim) === unfit) return refusal;
-    const partition = facts.principal === "" ? "" : keys.userPartition(facts.principal);
+    const partition = facts.principal === "" ? "" : keyspace.userPartition(facts.principal);
     const question = revocations?.questionOrFault(facts);
-    return { partition, question, lasts: !(question instanceof StoreFault) && !keys.isPresumed };
+    return { partition, question, lasts: !(question instanceof StoreFault) && !keyspace.isPresumed };
   }
 
   const { security: store, quotaRecords: records } = stores;
   const shared = resolved.redis !== undefined;
   const verifies = auth !== undefined;
-  const administration = administerQuotas<Raw>({ store, records, shared, keys, ipv6PrefixLength, verifies, logger });
+  const administration = administerQuotas<Raw>({
+    store,
+    records,
+    shared,
+    keyspace,
+    ipv6PrefixLength,
+    verifies,
+    logger,
+  });
   administration.quotas.register(resolved.limits);
 
   return {
@@ -122,16 +130,16 @@ export function createServices<Raw>(
             dpop: auth.dpop,
             toleranceSeconds: auth.toleranceSeconds,
             clockDiffers: () => clockDiffers(store),
-            ...{ keys, challenges, now },
+            ...{ keys: keyspace, challenges, now },
           }),
     revocations,
-    sharedKeys: keys,
-    ...createSessions(resolved, { stores, keys, news: events, revocations, cutoffs, now }),
+    sharedKeys: keyspace,
+    ...createSessions(resolved, { stores, keys: keyspace, news: events, revocations, cutoffs, now }),
     revocationsOrMissing: revocations ?? missingRevocations,
     logins: {
       store: stores.logins,
       local: new MemoryLoginStore(),
-      ...{ keys, telemetry, logger, ipv6PrefixLength, instances, now },
+      ...{ keys: keyspace, telemetry, logger, ipv6PrefixLength, instances, now },
     },
     charges: administration.consumptions,
     quotas: stores.quotas,
@@ -143,7 +151,7 @@ export function createServices<Raw>(
         : new CacheService({
             store: stores.cache,
             signals: stores.cacheSignals,
-            keys,
+            keys: keyspace,
             options: resolved.cache,
             telemetry,
             logger,

@@ -78,7 +78,7 @@ export interface Quotas {
 export interface QuotaServiceOptions<Raw> {
   readonly store: DecisionStore;
   readonly records: LimitOverrides;
-  readonly keys: Keyspace;
+  readonly keyspace: Keyspace;
   readonly consumptions: ConsumptionFactory<Raw>;
   readonly overrideCache: OverrideCache;
   readonly topKeys: TopKeysReporter;
@@ -105,11 +105,11 @@ export class QuotaService<Raw> implements Quotas {
   async peek(name: string, key: QuotaKey): Promise<QuotaState> {
     const policy = this.#policy(name);
     const partition = this.#partition(policy, key);
-    const { store, consumptions, records, keys } = this.#options;
+    const { store, consumptions, records, keyspace } = this.#options;
     const { consumption, limit, windowSeconds } = consumptions.peek(policy, partition);
     const [answer, blockedMs] = await Promise.all([
       store.ask({ beforeToken: [consumption], token: undefined, afterToken: [] }),
-      records.readBlock(keys.quotaBlock(name, partition)),
+      records.readBlock(keyspace.quotaBlock(name, partition)),
     ]);
     const counter = answer instanceof StoreFault ? answer : answer.beforeToken[0];
     if (counter === undefined || counter instanceof StoreFault) throw counter ?? new StoreFault("unreadable");
@@ -142,15 +142,15 @@ export class QuotaService<Raw> implements Quotas {
     const partition = this.#partition(policy, key);
     checkObject("block()", options, ["for"]);
     const lifeMs = durationMs("block().for", options.for, maxBlockMs);
-    await this.#options.records.block(this.#options.keys.quotaBlock(name, partition), lifeMs);
+    await this.#options.records.block(this.#options.keyspace.quotaBlock(name, partition), lifeMs);
     await this.#set(overrideNames.block(name, partition), { limit: 0, windowSeconds: undefined }, lifeMs);
   }
 
   async unblock(name: string, key: QuotaKey): Promise<void> {
     const policy = this.#policy(name);
     const partition = this.#partition(policy, key);
-    const { records, overrideCache, keys } = this.#options;
-    await records.unblock(keys.quotaBlock(name, partition));
+    const { records, overrideCache, keyspace } = this.#options;
+    await records.unblock(keyspace.quotaBlock(name, partition));
     await records.removeRule(overrideNames.block(name, partition));
     await overrideCache.refresh();
   }
@@ -219,7 +219,7 @@ export interface AdministrationOptions {
   readonly records: LimitOverrides;
   /** Do other processes change overrides too? */
   readonly shared: boolean;
-  readonly keys: Keyspace;
+  readonly keyspace: Keyspace;
   readonly ipv6PrefixLength: number;
   /** Does this gate verify tokens? Otherwise the users it counts are those of other gates. */
   readonly verifies: boolean;
@@ -235,17 +235,17 @@ export interface Administration<Raw> {
 
 /** Creates the parts of limits that outlive a request. */
 export function administerQuotas<Raw>(options: AdministrationOptions): Administration<Raw> {
-  const { store, records, shared, keys, ipv6PrefixLength, verifies, logger } = options;
+  const { store, records, shared, keyspace, ipv6PrefixLength, verifies, logger } = options;
   const overrideCache = new OverrideCache({ store: records, shared });
-  const topKeys = new TopKeysReporter(records, keys);
+  const topKeys = new TopKeysReporter(records, keyspace);
   const consumptions = new ConsumptionFactory<Raw>({
-    keys,
+    keyspace,
     ipv6PrefixLength,
     logger,
     overrides: overrideCache,
     topKeys,
   });
-  const common = { store, records, keys, consumptions, overrideCache, topKeys, ipv6PrefixLength, verifies };
+  const common = { store, records, keyspace, consumptions, overrideCache, topKeys, ipv6PrefixLength, verifies };
   return {
     consumptions,
     quotas: new QuotaService(common),

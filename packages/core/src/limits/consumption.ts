@@ -37,7 +37,7 @@ export interface PeekedConsumption {
 
 /** Makes the consumptions of a request from policies. */
 export class ConsumptionFactory<Raw> {
-  readonly #keys: Keyspace;
+  readonly #keyspace: Keyspace;
   readonly #partitions: PartitionFinder<Raw>;
   /** By policy and partition: consumptions that are the same at every request. */
   #plainConsumptions = new WeakMap<Policy<Raw>, LRUCache<string, AppliedPolicy<Raw>>>();
@@ -50,7 +50,7 @@ export class ConsumptionFactory<Raw> {
   #generation = 0;
 
   constructor(options: ConsumptionFactoryOptions) {
-    this.#keys = options.keys;
+    this.#keyspace = options.keyspace;
     this.#overrides = options.overrides;
     this.#topKeys = options.topKeys;
     this.#partitions = new PartitionFinder(options);
@@ -190,7 +190,7 @@ export class ConsumptionFactory<Raw> {
       );
     const seconds = windowSeconds ?? 1;
     const consumption: Consumption = {
-      key: this.#keys.quota(name, partition, algorithm, seconds),
+      key: this.#keyspace.quota(name, partition, algorithm, seconds),
       limit: limit ?? maxCount,
       windowSeconds: seconds,
       cost: 0,
@@ -206,17 +206,17 @@ export class ConsumptionFactory<Raw> {
     const overrides = this.#overrides.overridesOf(name);
     const { partition, limit, burst, windowSeconds, cost } =
       overrides === undefined ? terms : applyOverride(terms, overrides);
-    const key = this.#keys.quota(name, partition, algorithm, windowSeconds);
+    const key = this.#keyspace.quota(name, partition, algorithm, windowSeconds);
     const owner = countsAddresses(policy) ? undefined : this.#partitions.address(exchange);
     if (overrides?.blocks.has(partition) === true) {
       // The limit of 0 refuses if the store cannot read the record of the block.
-      const blocked = { limit: 0, cost: Math.max(1, cost), blockKey: this.#keys.quotaBlock(name, partition) };
+      const blocked = { limit: 0, cost: Math.max(1, cost), blockKey: this.#keyspace.quotaBlock(name, partition) };
       return { policy, charge: { key, windowSeconds, owner, burst, rule: withBlocks(mode), ...blocked } };
     }
     const leased = policy.precision === "leased" ? true : undefined;
     if (mode === undefined) return { policy, charge: { key, limit, windowSeconds, cost, owner, leased } };
     if (algorithm === "token-bucket") checkBucket(name, burst ?? limit, windowSeconds);
-    const blockKey = mode.block === undefined ? undefined : this.#keys.quotaBlock(name, partition);
+    const blockKey = mode.block === undefined ? undefined : this.#keyspace.quotaBlock(name, partition);
     return { policy, charge: { key, limit, windowSeconds, cost, owner, rule: mode, burst, blockKey } };
   }
 
@@ -231,7 +231,7 @@ export class ConsumptionFactory<Raw> {
     const [part] = per;
     const alone = per.length === 1;
     // A principal of another gate would name another user here.
-    const principal = token?.issuers === this.#keys.issuers ? token.auth.principal : undefined;
+    const principal = token?.issuers === this.#keyspace.issuers ? token.auth.principal : undefined;
     const clientKey = alone && part === "ip" ? exchange.ip : alone && part === "user" ? principal : undefined;
     this.#topKeys.introduce(name, { partition, points, key: clientKey });
   }

@@ -26,7 +26,7 @@ export interface SeenAddresses {
 }
 
 export interface PartitionOptions {
-  readonly keys: Keyspace;
+  readonly keyspace: Keyspace;
   readonly ipv6PrefixLength: number;
   readonly logger: Logger;
 }
@@ -36,7 +36,7 @@ const unfitClaim = refuseToken("a claim that a limit counts by is neither text n
 
 /** Finds the partition by which a policy counts a request, as text for a key. */
 export class PartitionFinder<Raw> {
-  readonly #keys: Keyspace;
+  readonly #keyspace: Keyspace;
   readonly #ipv6PrefixLength: number;
   readonly #logger: Logger;
   /** Partitions by address, as the framework gives it. */
@@ -46,8 +46,8 @@ export class PartitionFinder<Raw> {
   #distrustsProxy = false;
   #lacksAddresses = false;
 
-  constructor({ keys, ipv6PrefixLength, logger }: PartitionOptions) {
-    this.#keys = keys;
+  constructor({ keyspace, ipv6PrefixLength, logger }: PartitionOptions) {
+    this.#keyspace = keyspace;
     this.#ipv6PrefixLength = ipv6PrefixLength;
     this.#logger = logger;
   }
@@ -97,18 +97,18 @@ export class PartitionFinder<Raw> {
       const value = exchange.header(part.header)?.trim();
       return value === undefined || value === ""
         ? this.address(exchange)
-        : this.#keys.headerPartition(part.header, value);
+        : this.#keyspace.headerPartition(part.header, value);
     }
     if (token === undefined) return undefined;
     const value = identifyingClaim(token.auth.claims, part.claim);
     if (value === unfit) return unfitClaim;
-    if (value !== undefined) return this.#keys.claimPartition(token.auth.issuer, part.claim, value, token.issuers);
+    if (value !== undefined) return this.#keyspace.claimPartition(token.auth.issuer, part.claim, value, token.issuers);
     return token.partition === "" ? this.address(exchange) : token.partition;
   }
 
   /** The key that a function returned, as a part of the partition. Throws a TypeError if it is not a non-empty string. */
   check(policy: string, key: unknown): string {
-    if (typeof key === "string" && key !== "") return this.#keys.customPartition(key);
+    if (typeof key === "string" && key !== "") return this.#keyspace.customPartition(key);
     throw new TypeError(`portcullis: the key function of limit "${policy}" must return a non-empty string`);
   }
 
@@ -119,7 +119,7 @@ export class PartitionFinder<Raw> {
     if (address === undefined) {
       const canonical = canonicalAddress(ip, this.#ipv6PrefixLength);
       if (canonical === unknownAddress && !this.#lacksAddresses) this.#noteMissing(exchange);
-      address = this.#keys.addressPartition(canonical);
+      address = this.#keyspace.addressPartition(canonical);
       // Behind a careless proxy the text may have any length.
       if (ip !== undefined && ip.length <= 64) this.#addresses.set(ip, address);
     }
@@ -160,7 +160,7 @@ export type QuotaKeyPart = string | { readonly issuer: string; readonly value: I
 export type QuotaKey = QuotaKeyPart | readonly QuotaKeyPart[] | { readonly partition: string };
 
 export interface NamingOptions {
-  readonly keys: Keyspace;
+  readonly keyspace: Keyspace;
   readonly ipv6PrefixLength: number;
   /** Does this gate verify tokens? */
   readonly verifies: boolean;
@@ -181,7 +181,7 @@ function partOf<Raw>(
   policy: string,
   part: PartitionPart<Raw>,
   key: unknown,
-  { keys, ipv6PrefixLength, verifies }: NamingOptions,
+  { keyspace, ipv6PrefixLength, verifies }: NamingOptions,
 ): string {
   // Another gate verified these users, and a name alone does not tell the issuer.
   if (!verifies && (part === "user" || (typeof part === "object" && "claim" in part)))
@@ -191,7 +191,7 @@ function partOf<Raw>(
   if (typeof part === "object" && "claim" in part) {
     const { issuer, value } = (key ?? {}) as { issuer?: unknown; value?: unknown };
     checkText(policy, "a claim is named by { issuer, value }, texts that are not empty;", issuer);
-    return keys.claimPartition(
+    return keyspace.claimPartition(
       issuer,
       part.claim,
       checkIdentifying(`the value of a claim of limit "${policy}"`, value),
@@ -201,10 +201,10 @@ function partOf<Raw>(
   if (part === "ip") {
     if (isIP(key) === 0)
       throw new TypeError(`portcullis: limit "${policy}" counts by address, so its key is an IP address`);
-    return keys.addressPartition(canonicalAddress(key, ipv6PrefixLength));
+    return keyspace.addressPartition(canonicalAddress(key, ipv6PrefixLength));
   }
-  if (typeof part === "object") return keys.headerPartition(part.header, key);
-  return part === "user" ? keys.userPartition(key) : keys.customPartition(key);
+  if (typeof part === "object") return keyspace.headerPartition(part.header, key);
+  return part === "user" ? keyspace.userPartition(key) : keyspace.customPartition(key);
 }
 
 function isPartition(key: QuotaKey): key is { readonly partition: string } {

@@ -68,15 +68,15 @@ export class TopKeysTable {
 /** Reports the busiest clients of this process to the store from time to time, beside the requests. */
 export class TopKeysReporter {
   readonly #records: LimitOverrides;
-  readonly #keys: Keyspace;
+  readonly #keyspace: Keyspace;
   readonly #tables = new Map<string, TopKeysTable>();
   readonly #names = new LRUCache<string, string>({ max: maxNames });
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(records: LimitOverrides, keys: Keyspace) {
+  constructor(records: LimitOverrides, keyspace: Keyspace) {
     this.#records = records;
-    this.#keys = keys;
+    this.#keyspace = keyspace;
   }
 
   /** Counts a request; false for a client that must be introduced first. */
@@ -103,7 +103,7 @@ export class TopKeysReporter {
   /** The busiest clients of all processes. Rejects with a StoreFault. */
   async busiest(policy: string, limit: number): Promise<readonly TopKeysPart[]> {
     await this.#flush(policy);
-    return this.#records.readDemand(this.#keys.demand(policy), limit);
+    return this.#records.readDemand(this.#keyspace.demand(policy), limit);
   }
 
   close(): void {
@@ -122,6 +122,6 @@ export class TopKeysReporter {
     const clients = this.#tables.get(policy)?.take() ?? [];
     for (const { partition, key } of clients) if (key !== undefined) this.#names.set(`${policy}:${partition}`, key);
     const counts = clients.filter(({ points }) => points > 0);
-    if (counts.length > 0) await this.#records.addDemand(this.#keys.demand(policy), counts);
+    if (counts.length > 0) await this.#records.addDemand(this.#keyspace.demand(policy), counts);
   }
 }

@@ -55,7 +55,7 @@ export interface Revocations {
 
 export interface RevocationServiceOptions {
   readonly store: DecisionStore;
-  readonly keys: Keyspace;
+  readonly keyspace: Keyspace;
   readonly issuers: IssuerScope;
   /** Time for which records outlive the token, so that the clock tolerance of another service does not revive it. */
   readonly marginSeconds: number;
@@ -97,7 +97,7 @@ export class RevocationService implements Revocations {
     // Not bounded by maxLifetime: a token without `iat` that lives too long today is accepted later, near its end.
     const latest = now() / 1000 + maxRecordSeconds;
     const expiresAt = Math.ceil(Math.min(token.expiresAt, latest)) + marginSeconds;
-    await this.#options.keys.settled();
+    await this.#options.keyspace.settled();
     const key = this.#recordKey(token);
     await store.revoke(key, expiresAt, options);
     this.#known.set(key, true);
@@ -106,13 +106,13 @@ export class RevocationService implements Revocations {
   }
 
   async revokeSubject(subject: string | Pick<Auth, "principal">): Promise<number> {
-    const { store, keys, issuers, cutoffs, events } = this.#options;
+    const { store, keyspace, issuers, cutoffs, events } = this.#options;
     const principal: unknown = isObject(subject) ? issuers.principalOf(subject) : subject;
     if (typeof principal !== "string" || principal === "")
       throw new TypeError("revokeSubject() needs a subject: a non-empty string, or the auth of a request");
     issuers.checkPrincipal(principal);
-    await keys.settled();
-    const cutoff = await store.cutOff(keys.subjectCutoff(principal), cutoffs.lifeSeconds);
+    await keyspace.settled();
+    const cutoff = await store.cutOff(keyspace.subjectCutoff(principal), cutoffs.lifeSeconds);
     events.announce({ reason: "all", principal, cutoff });
     return cutoff;
   }
@@ -120,7 +120,7 @@ export class RevocationService implements Revocations {
   async isRevoked(token: CheckableToken): Promise<boolean> {
     checkCheckable(token);
     this.#options.issuers.checkToken(token);
-    await this.#options.keys.settled();
+    await this.#options.keyspace.settled();
     const answer = await this.#options.store.ask({ beforeToken: [], token: this.questionFor(token), afterToken: [] });
     if (answer instanceof StoreFault) throw answer;
     if (answer.revoked instanceof StoreFault) throw answer.revoked;
@@ -157,23 +157,23 @@ export class RevocationService implements Revocations {
 
   /** The keys of the cut-offs of user, session and organisation that the token names. */
   #cutoffKeys({ principal = "", sessionId = "", issuer, claims }: CheckableToken): string[] {
-    const { keys, issuers, orgClaim } = this.#options;
+    const { keyspace, issuers, orgClaim } = this.#options;
     const org = claims === undefined ? undefined : claimAt(claims, orgClaim);
-    const cutoffs = principal === "" ? [] : [keys.subjectCutoff(principal)];
-    if (sessionId !== "") cutoffs.push(keys.sessionCutoff(issuers.qualify(issuer, sessionId)));
+    const cutoffs = principal === "" ? [] : [keyspace.subjectCutoff(principal)];
+    if (sessionId !== "") cutoffs.push(keyspace.sessionCutoff(issuers.qualify(issuer, sessionId)));
     if (identifyingText(org) !== undefined)
-      cutoffs.push(keys.groupCutoff(issuers.qualify(issuer, checkIdentifying(`the claim ${orgClaim}`, org))));
+      cutoffs.push(keyspace.groupCutoff(issuers.qualify(issuer, checkIdentifying(`the claim ${orgClaim}`, org))));
     return cutoffs;
   }
 
   #recordKey({ jti, token, issuer }: NamedToken): string {
-    const { keys, issuers } = this.#options;
-    if (typeof jti === "string" && jti !== "") return keys.revokedToken(issuers.qualify(issuer, jti));
+    const { keyspace, issuers } = this.#options;
+    if (typeof jti === "string" && jti !== "") return keyspace.revokedToken(issuers.qualify(issuer, jti));
     const dot = typeof token === "string" ? token.lastIndexOf(".") : -1;
     if (jti !== undefined || token === undefined || dot === -1) {
       throw new TypeError("a token is identified by its jti, a non-empty string, or else by the token itself");
     }
-    return keys.revokedInput(token.slice(0, dot), issuer);
+    return keyspace.revokedInput(token.slice(0, dot), issuer);
   }
 }
 
