@@ -6,7 +6,7 @@ import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisi
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 
 function note(table: TopKeysTable, partition: string, points = 1): void {
-  if (!table.add(partition, points)) table.introduce({ partition, points, key: `key of ${partition}` });
+  if (!table.add(partition, points)) table.insert({ partition, points, key: `key of ${partition}` });
 }
 
 describe("a table of who asks most", () => {

@@ -286,7 +286,7 @@ describe("a DPoP proof by an algorithm that proves nothing is refused", () => {
 describe("a DPoP proof with a key that proves nothing is refused", () => {
   const notPublic = "the key of the proof is not a public key";
   const noKey = "the proof has no key";
-  const otherUse = "the key of the proof is not for such signatures";
+  const otherUse = "the key of the proof is not for signatures of this algorithm";
   const unbound = "the key of the proof is not the one that the token is bound to";
   const cases: readonly (readonly [string, (jwk: JWK) => unknown, string])[] = [
     ["missing", () => undefined, noKey],

@@ -25,15 +25,15 @@ const ownRules = [
   /^exp is missing or is not a time$/,
   /^the token is expired$/,
   /^iat is (?:not a time|in the future)$/,
-  /^the token lives longer than auth\.maxLifetime$/,
+  /^the lifetime of the token exceeds auth\.maxLifetime$/,
   /^(?:iss|jti|sid) is not a non-empty string$/,
   /^the claim that names the user is (?:not text|a number, and auth\.numericSubject is not set)$/,
-  /^typ says that this is no access token$/,
-  /^the payload of a token is always base64url$/,
-  /^the claims say that this is no access token$/,
-  /^a logout token is no access token$/,
+  /^typ is not the type of an access token$/,
+  /^the header has the parameter b64, which tokens must not have$/,
+  /^the token declares another use than access token$/,
+  /^the token is a logout token, not an access token$/,
   /^cnf /,
-  /^what stands in the place of the token is not one$/,
+  /^the credential is not a JWT$/,
 ];
 
 describe("a token that nobody would think of", function () {

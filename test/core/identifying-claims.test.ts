@@ -182,7 +182,7 @@ describe("a token without sub", () => {
     it(`${what}, has no principal, and is refused by limits per user`, async () => {
       const auth = await admit(openGate({ auth: testAuth }), withClaims(claims));
       expect([auth.subject, auth.principal]).to.deep.equal(["", ""]);
-      const cause = "the token names no subject to limit";
+      const cause = "the token has no subject, which a limit per user needs";
       const gate = openGate({ auth: testAuth, limits: [user] });
       expect((await refuse(gate, withClaims(claims))).cause).to.equal(cause);
       const plain = openGate({ auth: testAuth });

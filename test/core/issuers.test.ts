@@ -124,9 +124,9 @@ describe("several issuers", () => {
     const wrong: [object, RegExp][] = [
       [{ issuers: [] }, /auth\.issuers must be a list of at least one/],
       [{ issuers: {} }, /auth\.issuers must be a list/],
-      [{ issuers: three, secret: testSecret }, /auth\.secret belongs to each of auth\.issuers/],
-      [{ issuers: three, issuer: a }, /auth\.issuer belongs to each/],
-      [{ issuers: three, algorithms: ["HS256"] }, /auth\.algorithms belongs to each/],
+      [{ issuers: three, secret: testSecret }, /auth\.secret must be given in each member of auth\.issuers/],
+      [{ issuers: three, issuer: a }, /auth\.issuer must be given in each/],
+      [{ issuers: three, algorithms: ["HS256"] }, /auth\.algorithms must be given in each/],
       [{ issuers: [{ secret: testSecret, algorithms: ["HS256"] }] }, /auth\.issuers\[0\]\.issuer is required/],
       [{ issuers: [three[0], { issuer: a, secret: otherSecret, algorithms: ["HS256"] }] }, /one issuer twice/],
       [{ issuers: [{ issuer: a, secret: "short", algorithms: ["HS256"] }] }, /auth\.issuers\[0\]\.secret/],

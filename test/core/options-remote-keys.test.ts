@@ -1,7 +1,6 @@
 import { expect } from "chai";
 import { testSecret } from "@portcullis/testkit";
-import { reachOf } from "../../packages/core/src/auth/keys/private-address.js";
-import { guardLookup } from "../../packages/core/src/auth/keys/guarded-lookup.js";
+import { reachOf, guardLookup } from "../../packages/core/src/auth/keys/private-address.js";
 import { openGate } from "./support/gate.js";
 
 describe("the options of fetched keys", () => {
@@ -17,7 +16,10 @@ describe("the options of fetched keys", () => {
       [{ jwksUri, remoteKeys: { cooldown: "soon" } }, /auth\.remoteKeys\.cooldown/],
       [{ jwksUri, remoteKeys: { allowPrivateAddresses: 1 } }, /auth\.remoteKeys\.allowPrivateAddresses/],
       [{ jwksUri, remoteKeys: null }, /auth\.remoteKeys must be an object/],
-      [{ secret: testSecret, algorithms: ["HS256"], remoteKeys: {} }, /auth\.remoteKeys is for keys that are fetched/],
+      [
+        { secret: testSecret, algorithms: ["HS256"], remoteKeys: {} },
+        /auth\.remoteKeys has an effect only on keys that are fetched/,
+      ],
       [{ jwksUri: "https://10.0.0.5/jwks" }, /private address/],
       [{ jwksUri: "https://[fd00::1]/jwks" }, /private address/],
       [{ jwksUri: "https://[::ffff:169.254.169.254]/jwks" }, /private address/],

@@ -2,7 +2,6 @@ import { inspect } from "node:util";
 import { testAudience, testAuth, testIssuer, testSecret } from "@portcullis/testkit";
 import { expect } from "chai";
 import fc from "fast-check";
-import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
 import { resolveOptions } from "../../packages/core/src/options.js";
 import type { PortcullisOptions } from "../../packages/core/src/index.js";
 import { silentLogger } from "../support/logger.js";
@@ -85,7 +84,7 @@ const paths: readonly Path[] = objects.flatMap((path) => {
   const options = changed(full, [...path, "zzzzzzzzzz"], (parent, name) => (parent[name] = 1));
   let message = "";
   try {
-    resolveOptions(options as PortcullisOptions, { telemetry: new Telemetry() });
+    resolveOptions(options as PortcullisOptions);
   } catch (error) {
     message = String(error);
   }
@@ -114,8 +113,7 @@ function drop(parent: Parent, name: string | number): void {
 /** What the options come to, or the error: enough to compare. */
 function outcome(options: object): string {
   try {
-    const resolved = resolveOptions(options as PortcullisOptions, { telemetry: new Telemetry() });
-    resolved.auth?.keys.close();
+    const resolved = resolveOptions(options as PortcullisOptions);
     return inspect(resolved, { depth: 10, sorted: true, breakLength: Infinity }).replaceAll(
       /_idle\w+: [^,}]+|asyncId: \d+/g,
       "",
@@ -211,7 +209,7 @@ describe("no message of an option error holds a value of the options", () => {
         for (const value of values) {
           try {
             const given = changed(alone, path, (parent, name) => (parent[name] = value)) as PortcullisOptions;
-            resolveOptions(given, { telemetry: new Telemetry() }).auth?.keys.close();
+            resolveOptions(given);
           } catch (error) {
             errors += 1;
             expect(inspect(error, { depth: 5, showHidden: true }), path.join(".")).not.to.match(

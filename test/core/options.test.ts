@@ -291,7 +291,7 @@ describe("a wrong use of a gate fails when the middleware is made", () => {
           throw error;
         },
         "revocation",
-        "is off",
+        "is false",
       );
     }
   });

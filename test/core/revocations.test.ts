@@ -33,12 +33,12 @@ function openService(maxLifetimeSeconds = month, issuers: IssuerScope = new Issu
   const service = new RevocationService({
     store,
     decisions: memory,
-    keys,
+    keyspace: keys,
     issuers,
     marginSeconds: 300,
     cutoffs: new CutoffRules({ maxLifetimeSeconds, marginSeconds: 300, cutoffMarginSeconds: 0, ownIssuer: undefined }),
     orgClaim: "org_id",
-    news: { announce: () => undefined },
+    events: { announce: () => undefined },
     now: () => start * 1000,
   });
   return { service, told };

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { testSecret } from "@portcullis/testkit";
 import { expect } from "chai";
 import { fetchJson } from "../../packages/core/src/auth/keys/fetch-json.js";
-import { AddressRefused, guardLookup } from "../../packages/core/src/auth/keys/guarded-lookup.js";
+import { AddressRefused, guardLookup } from "../../packages/core/src/auth/keys/private-address.js";
 import { RemoteKeys } from "../../packages/core/src/auth/keys/remote-keys.js";
 import { cleanUpInTest } from "../support/clean-up.js";
 import { openGate, refuse } from "./support/gate.js";

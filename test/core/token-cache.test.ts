@@ -2,13 +2,12 @@ import { createSecretKey } from "node:crypto";
 import { testSecret } from "@portcullis/testkit";
 import { expect } from "chai";
 import fc from "fast-check";
-import type { Auth, ClaimRules } from "../../packages/core/src/auth/claims.js";
+import type { Auth } from "../../packages/core/src/auth/claims.js";
+import type { ClaimRules } from "../../packages/core/src/auth/access-token.js";
 import { IssuerScope } from "../../packages/core/src/auth/issuer-scope.js";
-import { IssuerVerifier } from "../../packages/core/src/auth/issuer-verifier.js";
+import { IssuerVerifier, TokenCache, Verifier } from "../../packages/core/src/auth/verifier.js";
 import type { KeySource } from "../../packages/core/src/auth/keys/key-source.js";
-import { TokenCache } from "../../packages/core/src/auth/token-cache.js";
 import type { VerifiedToken } from "../../packages/core/src/auth/verifier.js";
-import { Verifier } from "../../packages/core/src/auth/verifier.js";
 import { claimsWith, forge, hs256 } from "./support/mint.js";
 
 const start = 2_000_000_000;

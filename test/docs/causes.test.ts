@@ -7,7 +7,7 @@ import { root, sectionOf } from "./documents.js";
 const folders = [
   "auth/credentials.ts",
   "auth/claims.ts",
-  "auth/issuer-verifier.ts",
+  "auth/access-token.ts",
   "auth/verifier.ts",
   "guard/guard.ts",
   "guard/identify.ts",

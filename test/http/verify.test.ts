@@ -213,7 +213,7 @@ it("verify() refuses what a function in auth.tokenFrom cannot read, and says so 
   }
   expect(warnings)
     .to.have.length(1)
-    .and.to.match(/auth\.tokenFrom failed for a value given to verify/);
+    .and.to.match(/auth\.tokenFrom failed for a value that was passed to verify/);
   const bug: unknown = await gate.verify(new IncomingMessage(new Socket())).catch((reason: unknown) => reason);
   expect(bug).to.be.instanceOf(TypeError);
   await gate.close();

@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { createPublicKeys } from "../../packages/core/src/auth/keys/key-source.js";
+import { createPublicKeys } from "../../packages/core/src/auth/keys/public-keys.js";
 import type { AuthOptions } from "../../packages/core/src/auth/options.js";
 import { forge, hmac } from "../core/support/mint.js";
 import { payloadSignedBy, unwrap, verifierAt } from "./support/verify.js";

@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import type { JSONWebKeySet } from "jose";
-import { createKeySet, createPublicKeys } from "../../packages/core/src/auth/keys/key-source.js";
+import { createKeySet } from "../../packages/core/src/auth/keys/key-set.js";
+import { createPublicKeys } from "../../packages/core/src/auth/keys/public-keys.js";
 import { createSecretKeys } from "../../packages/core/src/auth/keys/secret-keys.js";
 import { payloadSignedBy, unwrap, verifierAt } from "./support/verify.js";
 

@@ -2,7 +2,8 @@ import { createPrivateKey } from "node:crypto";
 import { accessTokenHash } from "@portcullis/testkit";
 import { expect } from "chai";
 import { verifyProof } from "../../packages/core/src/auth/dpop/proof.js";
-import { createKeySet, createPublicKeys } from "../../packages/core/src/auth/keys/key-source.js";
+import { createKeySet } from "../../packages/core/src/auth/keys/key-set.js";
+import { createPublicKeys } from "../../packages/core/src/auth/keys/public-keys.js";
 import { eddsa, forge } from "../core/support/mint.js";
 import { payloadSignedBy, verifierAt } from "./support/verify.js";
 

@@ -51,7 +51,9 @@ describe("RFC 9068, example of an access token (3, figure 2)", () => {
   });
 
   it("is refused by default, since it lives for 245 days (our profile: maxLifetime is 30 days)", async () => {
-    expect(await judge(sign(), { maxLifetime: undefined })).to.equal("the token lives longer than auth.maxLifetime");
+    expect(await judge(sign(), { maxLifetime: undefined })).to.equal(
+      "the lifetime of the token exceeds auth.maxLifetime",
+    );
   });
 
   describe("is refused where section 4 says so:", () => {

@@ -2,7 +2,7 @@ import { accessTokenHash, createDpopClient, nowSeconds, testAudience, testAuth }
 import { expect } from "chai";
 import { verifyProof } from "../../packages/core/src/auth/dpop/proof.js";
 import type { ExpectedProof } from "../../packages/core/src/auth/dpop/proof.js";
-import { createPublicKeys } from "../../packages/core/src/auth/keys/key-source.js";
+import { createPublicKeys } from "../../packages/core/src/auth/keys/public-keys.js";
 import { openGate, refuse } from "../core/support/gate.js";
 import { withClaims } from "../core/support/mint.js";
 import { payloadSignedBy, unwrap } from "./support/verify.js";

@@ -15,7 +15,6 @@ import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisi
 import { MemorySessionStore } from "../../packages/core/src/store/memory/sessions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import type { Selection } from "../../packages/core/src/store/ports/sessions.js";
-import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
 import { silentLogger } from "../support/logger.js";
 
 interface Bench extends SessionServices {
@@ -29,8 +28,7 @@ interface Bench extends SessionServices {
 /** The session services of a gate, of whose stores and channels every write and message is noted. */
 function openBench(options: Partial<TokensOptions>): Bench {
   const tokens = { signingKey: testSecret, issuer: testIssuer, audience: "shop", overlap: 0, ...options };
-  const telemetry = new Telemetry();
-  const resolved = resolveOptions<unknown>({ tokens, redis: "memory", logger: silentLogger }, { telemetry });
+  const resolved = resolveOptions<unknown>({ tokens, redis: "memory", logger: silentLogger });
   if (resolved.auth === undefined) throw new Error("the gate has no auth");
   const issuers = resolved.auth.scope;
   const keys = new Keyspace("", "test", { issuers });
@@ -74,7 +72,8 @@ function openBench(options: Partial<TokensOptions>): Bench {
   const common = { keys, cutoffs, now: Date.now };
   const revocations = new RevocationService({
     ...common,
-    news: events,
+    events,
+    keyspace: keys,
     store: security,
     decisions: security,
     issuers,

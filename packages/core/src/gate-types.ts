@@ -11,10 +11,10 @@ import type { Finding } from "./lib/finding.js";
 import type { Health } from "./health/monitor.js";
 import type { Logins } from "./login/unblock.js";
 import type { ThrottleLoginOptions } from "./login/options.js";
-import type { RevocationPolicy } from "./options.js";
+import type { RevocationPolicy } from "./revocation/options.js";
 import type { LimitOptions } from "./limits/options.js";
 import type { ResponseCacheOptions } from "./response-cache/options.js";
-import type { Quotas } from "./limits/quotas.js";
+import type { Quotas } from "./limits/administration.js";
 import type { BreakerControl } from "./lib/breaker.js";
 import type { Revocations } from "./revocation/revocations.js";
 import type { Routes } from "./routes/routes.js";
@@ -25,22 +25,22 @@ import type { Metric } from "./telemetry/metrics.js";
 export interface AuthenticateOptions extends DenyOptions {
   /** Let requests without a token pass as anonymous. @default the `auth.optional` of the gate */
   readonly optional?: boolean | undefined;
-  /** What decides while the store cannot say whether a token is revoked. @default the gate's `revocation.onStoreError` */
+  /** Policy while the store cannot tell whether a token is revoked. @default the gate's `revocation.onStoreError` */
   readonly onStoreError?: RevocationPolicy | undefined;
   /**
-   * A CORS preflight carries no token. `"answer"` ends it with 204 and without CORS fields, for CORS middleware before the
-   * gate; `"pass"` lets it pass as anonymous, for CORS middleware behind it. Handlers that do not look at the method answer
-   * a preflight that passes as any other request. @default "answer"
+   * Treatment of CORS preflights, which carry no token. `"answer"` answers 204 without CORS fields, for CORS middleware before
+   * the gate; `"pass"` lets them pass as anonymous, for CORS middleware behind the gate. A handler that ignores the method
+   * answers such a preflight like any other request. @default "answer"
    */
   readonly preflight?: "answer" | "pass" | undefined;
 }
 
 export interface GuardOptions<Middleware> extends AuthenticateOptions {
-  /** Middleware of this gate to apply in this order, instead of authentication, limits and cache. */
+  /** Middleware of this gate, applied in this order instead of authentication, limits and cache. */
   readonly checks?: readonly Middleware[] | undefined;
 }
 
-/** What {@link Gate.verify} found: who it is, or why not. */
+/** The result of {@link Gate.verify}: the verified token, or the refusal. */
 export type Verification = { readonly allowed: true; readonly auth: Auth } | Denied;
 
 /**
@@ -51,77 +51,79 @@ export interface Gate<Raw, Middleware> {
   guard(options?: GuardOptions<Middleware>): Middleware;
   /** Authentication and revocation alone. */
   authenticate(options?: AuthenticateOptions): Middleware;
-  /** One rate-limit policy alone. Per-user limits need `guard()` or `authenticate()` before it. */
+  /** One rate-limit policy alone. A limit per user needs `guard()` or `authenticate()` before it. */
   limit(policy: LimitOptions<Raw>, options?: DenyOptions): Middleware;
   /**
-   * Brute-force protection for a login route: bounds the attempts of an address, of an account, and of both together, before a
-   * password is looked at. Handlers find the attempt as `loginAttempt`. Parse the body before it.
+   * Brute-force protection for a login route: limits the attempts of an address, of an account, and of both together, before the
+   * password is checked. Handlers find the attempt as `loginAttempt`. Needs a body parser before it.
    */
   throttleLogin(options: ThrottleLoginOptions<Raw>): Middleware;
   /** The request cache alone. */
   requestCache(): Middleware;
   /**
-   * A cache of whole responses in front of the handlers behind it, by the rules of RFC 9111: after `guard()`, since it answers
-   * whoever gets to it. Also ends what unsafe requests through it make out of date.
+   * A cache of whole responses for the handlers behind it (RFC 9111). Put it after `guard()`: it answers every request that
+   * reaches it. Unsafe requests through it invalidate stored responses.
    */
   cacheResponse(options?: ResponseCacheOptions<Raw>): Middleware;
   /** Passes requests whose token grants all of these scopes. Needs `guard()` or `authenticate()` before it. */
   requireScopes(...scopes: string[]): Middleware;
   /** Passes requests whose token grants at least one of these scopes. */
   requireAnyScope(...scopes: string[]): Middleware;
-  /** Passes requests whose token has a claim (or a member of one, as `"org.plan"`) of this value, or that stands the test. */
+  /** Passes requests whose token has a claim (or a member of one, as `"org.plan"`) that equals a value or passes a test. */
   requireClaim(name: string, test: ClaimTest): Middleware;
-  /** Passes requests whose token has at least one of these roles; see `auth.rolesClaim`. A role 42 is "42". */
+  /** Passes requests whose token has at least one of these roles (`auth.rolesClaim`). The role 42 is "42". */
   requireRole(...roles: Identifier[]): Middleware;
-  /** Passes requests of a sign-in that is recent or strong enough, and says otherwise what a new one must bring (RFC 9470). */
+  /** Passes requests after a recent or strong enough sign-in; otherwise the challenge names what is needed (RFC 9470). */
   requireRecentAuth(options: RecentAuthOptions): Middleware;
-  /** Applies a middleware of this gate to all requests but those that the condition matches: public paths. */
+  /** Applies a middleware of this gate to all requests that the condition does not match, such as all but public paths. */
   unless(condition: RouteCondition, middleware: Middleware): Middleware;
   /** Applies a middleware of this gate only to requests that the condition matches. */
   when(condition: RouteCondition, middleware: Middleware): Middleware;
-  /** Passes requests that one of these middleware of this gate passes, asked in order. */
+  /** Passes requests that at least one of these middleware of this gate passes, tried in order. */
   some(...middleware: Middleware[]): Middleware;
-  /** Passes requests without credentials as anonymous, whatever this middleware of this gate says; bad ones are refused. */
+  /** Applies a middleware of this gate, but passes requests without credentials as anonymous. Bad credentials are refused. */
   optional(middleware: Middleware): Middleware;
   /**
-   * Authentication and revocation outside middleware, for sockets and jobs: of the token that a request carries, or of a
-   * token. Resolves to `{ allowed: true, auth }`, or to a refusal with its status, headers and problem. No token is a
-   * refusal (`credentials_required`), and so is any other value that a client may have sent in its place.
+   * Authentication and revocation outside middleware, for sockets and jobs. Takes a request or a token. Resolves to
+   * `{ allowed: true, auth }`, or to a refusal with status, headers and problem. A missing token, or a value that is not a
+   * token, is a refusal (`credentials_required`).
    */
   verify(source: string | IncomingMessage | null | undefined): Promise<Verification>;
   /**
-   * The text that `auth.principal` is for a user, for calls about users of another issuer than the main one: the only one, or
-   * `auth.sharedIssuer`. A TypeError for an issuer whose tokens this gate does not accept, or for none where there are several.
+   * Returns the `auth.principal` of a user, for calls about users of another issuer than the main one (the only issuer, or
+   * `auth.sharedIssuer`). Throws a TypeError for an issuer that the gate does not accept, or for a missing issuer if there are
+   * several.
    */
   principal(user: NamedUser): string;
-  /** Middleware that answers paths of its own. */
+  /** Middleware with paths of its own. */
   readonly routes: Routes<Raw, Middleware>;
-  /** The cache outside requests: the same entries as `req.cache` and `ctx.cache`. A TypeError if `cache` is false. */
+  /** The cache outside requests, with the entries of `req.cache` and `ctx.cache`. Throws a TypeError if `cache` is false. */
   readonly cache: GateCache;
-  /** Ends tokens before their time. */
+  /** Revokes tokens. */
   readonly revocations: Revocations;
-  /** Issues access and refresh tokens; needs option `tokens`. */
+  /** Issues access and refresh tokens. Needs option `tokens`. */
   readonly tokens: Tokens;
-  /** Who is signed in, and the end of it. */
+  /** Lists and ends sessions. */
   readonly sessions: Sessions;
-  /** Ends stored responses before their time. */
+  /** Purges stored responses. */
   readonly responses: Responses;
-  /** What `throttleLogin()` counts, for those who run the service. */
+  /** Administration of `throttleLogin()`. */
   readonly logins: Logins;
-  /** Quotas at run time: how a client stands, who asks most, blocks, and limits that change without a deployment. */
+  /** Administration of quotas: the state of a client, the busiest clients, blocks, and overrides of limits. */
   readonly quotas: Quotas;
-  /** The circuit breakers in front of Redis, to see and to work by hand; none with in-process stores. */
+  /** The circuit breakers in front of Redis, to read and to open or close by hand. Empty with in-process stores. */
   readonly breakers: readonly BreakerControl[];
+  /** The state of the gate and its dependencies. */
   health(): Health;
   /**
-   * Looks at what the gate stands on: Redis' version, eviction policy, persistence, clock, permissions and slots, the keys of
-   * issuers, the trust in proxies. Never rejects. Also logged once, when Redis is first reached.
+   * Examines the environment of the gate: Redis' version, eviction policy, persistence, clock, permissions and slots, the keys
+   * of issuers, the trust in proxies. Never rejects. The findings are also logged once, when Redis is first reached.
    */
   examine(): Promise<readonly Finding[]>;
-  /** The gate's counters, for a registry of metrics. */
+  /** The metrics of the gate, for a registry of metrics. */
   metrics(): readonly Metric[];
-  /** Makes `routes.health()` say that this process is not ready, so that a load balancer sends it nothing new. */
+  /** Makes `routes.health()` report that this process is not ready, so that a load balancer sends no new requests. */
   drain(): void;
-  /** Ends connections and timers within a second, also when Redis is stopped. A client that was passed in stays open. */
+  /** Closes connections and timers within a second, also if Redis is down. A client given as option stays open. */
   close(): Promise<void>;
 }

@@ -6,6 +6,7 @@ import { UnnamedServiceWarning } from "./cache/warnings.js";
 import { tokenPlaces } from "./response-cache/credentials.js";
 import { openResponseCaches } from "./response-cache/response-cache.js";
 import { IssuerScope } from "./auth/issuer-scope.js";
+import { openIssuers } from "./auth/issuers.js";
 import type { AuthenticateOptions, Gate } from "./gate-types.js";
 import type { DenyOptions } from "./http/verdict.js";
 import type { GuardParts } from "./guard/guard.js";
@@ -24,7 +25,8 @@ import { headersOf } from "./limits/policy.js";
 import { resolveResponseCache } from "./response-cache/options.js";
 import { resolveThrottleLogin } from "./login/options.js";
 import type { PortcullisOptions } from "./options.js";
-import { checkRevocationPolicy, resolveOptions } from "./options.js";
+import { resolveOptions } from "./options.js";
+import { checkRevocationPolicy } from "./revocation/options.js";
 import { unnamed } from "./store/service-name.js";
 import { checkBoolean, checkObject, checkOneOf, optionError } from "./lib/validate.js";
 import { createRoutes } from "./routes/routes.js";
@@ -37,57 +39,67 @@ import type { Metric } from "./telemetry/metrics.js";
 import { gauge, labelled } from "./telemetry/metrics.js";
 import { Telemetry } from "./telemetry/telemetry.js";
 
-/** Makes a middleware of one framework from a check, for exchanges as they are at this attachment ({@link exchangeFor}). */
+/** Makes middleware of one framework from a check, for exchanges at this attachment ({@link exchangeFor}). */
 export type BindCheck<Raw, Middleware> = (check: Check<Raw>, property: string, attachment: Attachment) => Middleware;
 
-/** Builds a gate: options, stores, services, and the middleware that `bind` makes of their checks. */
+/** Creates a gate: options, stores, services, and middleware, which `bind` makes from checks. */
 export function createGate<Raw, Middleware extends object>(
   options: PortcullisOptions<Raw>,
   bind: BindCheck<Raw, Middleware>,
 ): Gate<Raw, Middleware> {
-  const now = Date.now;
-  const telemetry = new Telemetry();
-  const resolved = resolveOptions(options, { telemetry });
-  const { auth, limits, logger, service } = resolved;
+  // Options: read and checked. Nothing has started.
+  const resolved = resolveOptions(options);
+  const { limits, logger, service } = resolved;
   if (!resolved.storeChosen) {
     logger.warn(
       {},
       'portcullis: no redis was given, so limits and revocations are per process; pass a URL, or "memory"',
     );
   }
-  const issuers = auth?.scope ?? new IssuerScope();
-  const shared = new SharedIssuer({ issuers, verifies: auth !== undefined, logger });
-  const keys = new Keyspace(resolved.prefix, resolved.keySecret, { issuers, service: service.keyText, shared });
+  const now = Date.now;
+  const telemetry = new Telemetry();
+
+  // Stores: connections open.
+  const issuers = resolved.auth?.scope ?? new IssuerScope();
+  const sharedIssuer = new SharedIssuer({ issuers, verifies: resolved.auth !== undefined, logger });
+  const keyspace = new Keyspace(resolved.prefix, resolved.keySecret, {
+    issuers,
+    service: service.keyText,
+    shared: sharedIssuer,
+  });
   const cachesInRedis = resolved.redis !== undefined && resolved.cache?.redis !== false;
   const unnamedUse = cachesInRedis && service.keyText === unnamed ? new UnnamedServiceWarning(logger) : undefined;
   let cachesUsed = false;
   const stores = createStores(resolved, {
-    keys,
-    shared,
+    keys: keyspace,
+    shared: sharedIssuer,
     telemetry,
     onCacheUse: cachesInRedis ? noteCaches : undefined,
   });
-  const services = createServices(resolved, { stores, keys, telemetry, now });
-  const { cache } = services;
-  const renewals = cache?.renewals;
-  const countedBy = new Set(headersOf(limits));
+
+  // Services: keys of issuers are fetched.
+  const auth = resolved.auth === undefined ? undefined : openIssuers(resolved.auth, { logger, telemetry });
+  const services = createServices(resolved, { auth, stores, keyspace, telemetry, now });
+  const limitHeaders = new Set(headersOf(limits));
   const responseCaches = openResponseCaches<Raw>({
-    ...{ store: stores.cache, keys, telemetry, logger, renewals, now },
-    identity: { headers: countedBy, ...tokenPlaces(services.sources, resolved.tokens?.cookies) },
+    ...{ store: stores.cache, keys: keyspace, telemetry, logger, renewals: services.cache?.renewals, now },
+    identity: { headers: limitHeaders, ...tokenPlaces(services.sources, resolved.tokens?.cookies) },
   });
+  const monitor = new HealthMonitor(resolved, stores, services.degradation, auth?.keys);
   stores.onReady(() => void logFindings());
-  const monitor = new HealthMonitor(resolved, stores, services.degradation);
-  const verification = { authentication: "required", limits: [], cache: false } as const;
+  let closed = false;
+
+  // Middleware.
   const factory = new MiddlewareFactory<Raw, Middleware>({
     bind: (check, attachment) => bind(check, resolved.property, attachment),
     telemetry,
     logger,
   });
+  const preflights = new PreflightAnswers(logger);
+  const verification = { authentication: "required", limits: [], cache: false } as const;
   const sources = tolerantSources(services.sources, noteSourceError);
   const verifyMessage = factory.observe(createGuard({ ...services, sources }, verification));
   const verifyToken = factory.observe(createGuard({ ...services, sources: [{ kind: "header" }] }, verification));
-  let closed = false;
-  const preflights = new PreflightAnswers(logger);
   let notedSourceError = false;
 
   function noteCaches(): void {
@@ -99,44 +111,44 @@ export function createGate<Raw, Middleware extends object>(
     if (notedSourceError) return;
     notedSourceError = true;
     const message =
-      "portcullis: auth.tokenFrom failed for a value given to verify() that is no request; it was refused";
+      "portcullis: auth.tokenFrom failed for a value that was passed to verify() and is not a request; verify() refused it";
     logger.warn({ err: error }, message);
   }
 
-  function admit(
+  function createMiddleware(
     parts: GuardParts<Raw>,
     denyOptions?: DenyOptions,
     preflight: AuthenticateOptions["preflight"] = "answer",
   ): Middleware {
     const identifies = parts.authentication !== "off";
 
-    function make(authentication: GuardParts<Raw>["authentication"]): Check<Raw> {
-      const admission = createGuard(services, { ...parts, authentication });
-      return identifies && preflight === "answer" ? preflights.wrap(admission) : admission;
+    function checkWith(authentication: GuardParts<Raw>["authentication"]): Check<Raw> {
+      const guard = createGuard(services, { ...parts, authentication });
+      return identifies && preflight === "answer" ? preflights.wrap(guard) : guard;
     }
 
-    const lenient = make(parts.authentication === "required" ? "optional" : parts.authentication);
-    return factory.toMiddleware(make(parts.authentication), denyOptions, { lenient, identifies });
+    const lenient = checkWith(parts.authentication === "required" ? "optional" : parts.authentication);
+    return factory.toMiddleware(checkWith(parts.authentication), denyOptions, { lenient, identifies });
   }
 
-  /** A check of who was found out to be asking: by this gate, if it looks for that. */
+  /** Makes middleware from a check of the verified token. */
   function authorize(check: Check<Raw>): Middleware {
     return factory.toMiddleware(check, {}, { identifies: auth !== undefined });
   }
 
   async function examine(): Promise<readonly Finding[]> {
-    await keys.settled();
+    await keyspace.settled();
     return examineGate({
-      ...{ resolved, stores, addresses: services.charges.addresses, sharedIssuer: shared },
+      ...{ resolved, stores, keys: auth?.keys, addresses: services.charges.addresses, sharedIssuer },
       ...{ cachesUsed, cachesUnnamed: unnamedUse?.noted === true },
     });
   }
 
-  /** Once, when there is a Redis to look at. */
+  /** Logs the findings once, when Redis is first reached. */
   async function logFindings(): Promise<void> {
     const findings = await examine();
     for (const { code, severity, message } of closed ? [] : findings) {
-      // Said when they were noticed.
+      // Logged already when they were noticed.
       if (code === "service_unnamed" || code === "shared_issuer_taken") continue;
       const text = `portcullis: ${message} (see ${operations}#${code})`;
       if (severity === "info") logger.debug({ code }, text);
@@ -161,7 +173,7 @@ export function createGate<Raw, Middleware extends object>(
     return service.name === undefined ? metrics : labelled(metrics, "service", service.name);
   }
 
-  /** How a middleware finds out who is asking. */
+  /** The options of authentication for one middleware. */
   function identification({
     optional = auth?.optional,
     onStoreError,
@@ -174,16 +186,19 @@ export function createGate<Raw, Middleware extends object>(
   return {
     guard(guardOptions = {}) {
       checkObject("guard()", guardOptions, ["optional", "checks", "onDeny", "onStoreError", "preflight"]);
-      const { checks: own, preflight } = guardOptions;
+      const { checks, preflight } = guardOptions;
       checkPreflight(preflight);
-      if (own === undefined)
-        return admit({ ...identification(guardOptions), limits, cache: true }, guardOptions, preflight);
-      if (!Array.isArray(own)) throw optionError("guard().checks", "must be a list of middleware made by this gate");
+      if (checks === undefined)
+        return createMiddleware({ ...identification(guardOptions), limits, cache: true }, guardOptions, preflight);
+      if (!Array.isArray(checks)) throw optionError("guard().checks", "must be a list of middleware made by this gate");
       for (const name of ["optional", "onStoreError", "preflight"] as const) {
         if (guardOptions[name] !== undefined)
-          throw optionError(`guard().${name}`, "does nothing beside checks; give it to authenticate() there");
+          throw optionError(
+            `guard().${name}`,
+            "has no effect together with checks; give it to authenticate() in that list",
+          );
       }
-      const parts = (own as Middleware[]).map((middleware) => factory.checkOf("guard().checks", middleware));
+      const parts = (checks as Middleware[]).map((middleware) => factory.checkOf("guard().checks", middleware));
       return factory.combine(parts, every, guardOptions.onDeny);
     },
     authenticate(authenticateOptions = {}) {
@@ -191,7 +206,7 @@ export function createGate<Raw, Middleware extends object>(
       const { preflight } = authenticateOptions;
       checkPreflight(preflight);
       if (auth === undefined) throw optionError("auth", "is required for authenticate()");
-      return admit(
+      return createMiddleware(
         { ...identification(authenticateOptions), limits: [], cache: false },
         authenticateOptions,
         preflight,
@@ -201,8 +216,8 @@ export function createGate<Raw, Middleware extends object>(
       checkObject("limit()", limitOptions, ["onDeny"]);
       const own = [resolveLimit("limit()", policy)];
       services.administration.quotas.register(own);
-      for (const name of headersOf(own)) countedBy.add(name);
-      return admit({ authentication: "off", limits: own, cache: false }, limitOptions);
+      for (const name of headersOf(own)) limitHeaders.add(name);
+      return createMiddleware({ authentication: "off", limits: own, cache: false }, limitOptions);
     },
     throttleLogin(loginOptions) {
       const throttle = throttleLogin(resolveThrottleLogin(loginOptions), services.logins);
@@ -213,7 +228,7 @@ export function createGate<Raw, Middleware extends object>(
     },
     requestCache() {
       if (services.cache === undefined) throw optionError("cache", "is false, so there is no request cache");
-      return admit({ authentication: "off", limits: [], cache: true });
+      return createMiddleware({ authentication: "off", limits: [], cache: true });
     },
     cacheResponse(cacheOptions = {}) {
       const cacheResponse = responseCaches.create(resolveResponseCache(cacheOptions));
@@ -256,8 +271,8 @@ export function createGate<Raw, Middleware extends object>(
       return who === undefined ? services.challenges.credentialsRequired() : { allowed: true, auth: who };
     },
     principal(user) {
-      if (auth === undefined) throw optionError("auth", "is required for principal()");
-      return principalOf(auth, user);
+      if (resolved.auth === undefined) throw optionError("auth", "is required for principal()");
+      return principalOf(resolved.auth, user);
     },
     get cache() {
       if (services.cache === undefined) throw optionError("cache", "is false, so there is no cache");
@@ -272,9 +287,10 @@ export function createGate<Raw, Middleware extends object>(
       {
         ...services,
         auth,
-        keys,
+        keys: keyspace,
         monitor,
         readMetrics,
+        resolvedAuth: resolved.auth,
         publicUrl: resolved.publicUrl,
         resolvedTokens: resolved.tokens,
       },

@@ -4,6 +4,7 @@ import { ROOT_CONTEXT, SpanStatusCode, metrics, trace } from "@opentelemetry/api
 import { events } from "./telemetry/events.js";
 import type { Metric } from "./telemetry/metrics.js";
 
+/** Options of {@link instrument}. */
 export interface InstrumentOptions {
   /** @default the global tracer "@portcullis/core" */
   readonly tracer?: Tracer | undefined;
@@ -11,7 +12,7 @@ export interface InstrumentOptions {
   readonly meter?: Meter | undefined;
 }
 
-/** What {@link instrument} needs of a gate. */
+/** The part of a gate that {@link instrument} needs. */
 export interface Measurable {
   metrics(): readonly Metric[];
 }
@@ -19,10 +20,10 @@ export interface Measurable {
 const scope = "@portcullis/core";
 
 /**
- * OpenTelemetry for a gate: its counters as observable instruments (of a histogram the sum and the count), a span
- * `portcullis.guard` for each decision, below the span of its request, and a span `portcullis.store` for each round trip,
- * which many requests share and which therefore stands alone. Spans are those of all gates of the process. Needs the
- * peer `@opentelemetry/api`. Returns how to stop.
+ * Instruments a gate with OpenTelemetry: its metrics as observable instruments (for a histogram the sum and the count), a span
+ * `portcullis.guard` for each decision as a child of the span of its request, and a root span `portcullis.store` for each
+ * round trip, which many requests share. Spans cover all gates of the process. Needs the peer `@opentelemetry/api`. Returns a
+ * function that stops it.
  */
 export function instrument(gate: Measurable, options: InstrumentOptions = {}): () => void {
   const { tracer = trace.getTracer(scope), meter = metrics.getMeter(scope) } = options;
@@ -70,7 +71,7 @@ interface StoreMessage {
   readonly fault: string | undefined;
 }
 
-/** An instrument for each metric that the gate lists now; the list of metrics is the same for its whole life. */
+/** Creates an instrument for each metric. A gate has the same metrics for all its life. */
 function observeMetrics(gate: Measurable, meter: Meter): () => void {
   const instruments = new Map<string, Observable>();
   for (const { name, help, type } of gate.metrics()) {

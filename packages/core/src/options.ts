@@ -4,10 +4,8 @@ import { checkInteger, checkObject, checkOneOf, checkString, isTrustworthyUrl, o
 import type { Policy } from "./limits/policy.js";
 import type { Logger } from "./telemetry/logger.js";
 import { createDefaultLogger } from "./telemetry/logger.js";
-import type { Telemetry } from "./telemetry/telemetry.js";
-import type { ResolvedAuth } from "./auth/resolve.js";
-import type { AuthOptions } from "./auth/options.js";
-import { resolveAuth } from "./auth/resolve.js";
+import type { ResolvedAuth, AuthOptions } from "./auth/options.js";
+import { resolveAuth } from "./auth/options.js";
 import type { CacheOptions, ResolvedCache } from "./cache/options.js";
 import { resolveCache } from "./cache/options.js";
 import type { Duration } from "./lib/duration.js";
@@ -16,110 +14,70 @@ import type { LimitOptions } from "./limits/options.js";
 import { resolveLimits } from "./limits/options.js";
 import type { RedisInstances, RedisTarget, ResolvedRedis } from "./store/redis/options.js";
 import { resolveRedis } from "./store/redis/options.js";
+import type { ResolvedRevocation, RevocationOptions } from "./revocation/options.js";
+import { resolveRevocation } from "./revocation/options.js";
 import type { ResolvedService } from "./store/service-name.js";
 import { checkService, resolveService } from "./store/service-name.js";
 import type { ResolvedTokens, TokensOptions } from "./sessions/options.js";
 import { acceptOwnTokens, resolveTokens } from "./sessions/options.js";
 
-/** What decides about a token while the store cannot say whether it is revoked. */
-export type RevocationPolicy = "deny" | "allow" | { readonly graceMs: number };
-
-export interface RevocationOptions {
-  /**
-   * `"deny"` answers 503; `"allow"` lets a token pass unless this process knows it to be revoked; `{ graceMs }` allows
-   * for that long after the store's last answer and then denies.
-   * @default "deny"
-   */
-  readonly onStoreError?: RevocationPolicy | undefined;
-  /**
-   * `"asked"` asks Redis at every request; `"tracked"` keeps the answer "not revoked" in this process until Redis says that
-   * it changed, so that a revocation elsewhere may take up to `staleness` to be seen here.
-   * @default "asked"
-   */
-  readonly check?: "asked" | "tracked" | undefined;
-  /** With `check: "tracked"`: the longest that an answer is kept, and so the bound of what a revocation may take. @default "2s" */
-  readonly staleness?: Duration | undefined;
-  /**
-   * When Redis has lost data (FLUSHALL, a restart without persistence): `"report"` counts and logs it and goes on, `"deny"`
-   * answers 503 until the data is back or the process is started anew.
-   * @default "report"
-   */
-  readonly onDataLoss?: "report" | "deny" | undefined;
-  /**
-   * How far the clock of another issuer may be ahead of the store's: a cut-off also revokes its tokens whose `iat` is up to
-   * this much later, and so refuses a sign-in within it. Tokens of `tokens` take their time from the store and need none.
-   * `0` where the issuer does the same, as another gate does. @default `auth.clockTolerance`
-   */
-  readonly cutoffMargin?: Duration | undefined;
-  /**
-   * The claim, or its path, that names the organisation whose tokens `sessions.revokeGroup(org)` ends: text or an integer.
-   * @default "org_id"
-   */
-  readonly orgClaim?: string | undefined;
-}
-
-export interface ResolvedRevocation {
-  readonly onStoreError: RevocationPolicy;
-  readonly onDataLoss: "report" | "deny";
-  /** Undefined: every request asks. */
-  readonly trackedMs: number | undefined;
-  readonly orgClaim: string;
-  /** Undefined: the clock tolerance. */
-  readonly cutoffMarginSeconds: number | undefined;
-}
-
-/** Everything about a gate. All durations are milliseconds or strings such as `"30s"`, `"5m"`, `"2h"`. */
+/** The options of a gate. Durations are milliseconds or strings such as `"30s"`, `"5m"`, `"2h"`. */
 export interface PortcullisOptions<Raw = unknown> {
   /**
-   * Where to keep what processes share: a URL, its parts, a `Redis` or `Cluster` client of ioredis, two of these as
-   * `{ security, cache }`, or `"memory"` for this process alone. @default "memory" with a warning; in production (`NODE_ENV=production`) it must be given
+   * Store of the state that processes share: a URL, its parts, a `Redis` or `Cluster` client of ioredis, two of these as
+   * `{ security, cache }`, or `"memory"` for this process alone. Required in production (`NODE_ENV=production`).
+   * @default "memory" with a warning
    */
   readonly redis?: RedisTarget | RedisInstances | undefined;
-  /** Goes before every key. @default "" */
+  /** Prefix of every key in Redis. @default "" */
   readonly prefix?: string | undefined;
   /**
-   * The name of the service, 1 to 64 letters, digits, `_`, `-` and `.`: its caches and stored responses are its own on a
-   * Redis that several services share, and its metrics have it as a label. Gates that say the same name share them.
-   * @default in keys a digest of `auth.audience`, without that a name that all such services share; as a label none
+   * Name of the service: 1 to 64 letters, digits, `_`, `-` and `.`. It separates caches and stored responses of services on the
+   * same Redis, and is a label of the metrics. Gates with the same name share their caches.
+   * @default in keys a digest of `auth.audience`, or else a name that all such services share; no label
    */
   readonly service?: string | undefined;
-  /** Keys the digests that stand for addresses and odd identifiers in Redis. The same for all processes. */
+  /**
+   * Secret of the digests that stand for addresses and unusual identifiers in Redis. The same for all processes.
+   * @default a public value
+   */
   readonly keySecret?: string | undefined;
-  /** How tokens are verified. Left out: nobody is authenticated. */
+  /** Verification of tokens. @default none: every request is anonymous */
   readonly auth?: AuthOptions<Raw> | undefined;
-  /** How tokens are issued, by `gate.tokens`. Left out: they come from somebody else. */
+  /** Issuing of tokens by `gate.tokens`. @default none: another service issues them */
   readonly tokens?: TokensOptions | undefined;
-  /** `false` accepts revoked tokens. @default on wherever `auth` is */
+  /** Revocation of tokens; `false` accepts revoked tokens. @default on if `auth` is given */
   readonly revocation?: RevocationOptions | false | undefined;
   /** Rate-limit policies of `guard()`. @default [] */
   readonly limits?: readonly LimitOptions<Raw>[] | undefined;
   /** The request cache; `false` for none. @default { ttl: "5m" } */
   readonly cache?: CacheOptions | false | undefined;
-  /** The form of the rate-limit response fields. @default "draft-8" */
+  /** Form of the rate-limit fields in responses; `false` for none. @default "draft-8" */
   readonly headers?: RateLimitFormat | undefined;
-  /** How long a request waits for the store. @default 50 (ms) */
+  /** Maximum wait of a request for the store. @default 50 (ms) */
   readonly deadline?: Duration | undefined;
-  /** Clients with IPv6 addresses are counted by their network of this many bits. @default 56 */
+  /** Length in bits of the IPv6 networks by which limits count IPv6 addresses. @default 56 */
   readonly ipv6PrefixLength?: number | undefined;
-  /** Among how many processes a limit is divided while the store is down. @default 1 */
+  /** Number of processes among which a limit is divided while the store is down. @default 1 */
   readonly instances?: number | undefined;
-  /** Where clients find this API, such as `"https://api.example.com"`; never taken from the Host header. @default none */
+  /** URL at which clients reach this API, such as `"https://api.example.com"`; never taken from the Host header. @default none */
   readonly publicUrl?: string | undefined;
-  /** The property of the request under which handlers find `auth`. @default "auth" */
+  /** Property of the request that holds `auth` for handlers. @default "auth" */
   readonly property?: string | undefined;
-  /** Pino-like. @default silent but for warnings, through process.emitWarning */
+  /** Logger with the methods of pino. @default warnings only, by process.emitWarning */
   readonly logger?: Logger | undefined;
 }
 
+/** The options of a gate after they were checked, with defaults. */
 export interface ResolvedOptions<Raw> {
   /** Undefined: in-process stores. */
   readonly redis: ResolvedRedis | undefined;
-  /** Was `"memory"` chosen, or only left over? */
+  /** Was option `redis` given? */
   readonly storeChosen: boolean;
   readonly prefix: string;
   readonly service: ResolvedService;
   readonly keySecret: string;
-  /** Was it chosen, or is it the default that everybody knows? */
+  /** Was it given? The default is public. */
   readonly keySecretChosen: boolean;
   readonly auth: ResolvedAuth<Raw> | undefined;
   readonly tokens: ResolvedTokens | undefined;
@@ -140,11 +98,11 @@ const known = [
   ...["ipv6PrefixLength", "instances", "publicUrl", "property", "logger", "tokens", "service"],
 ];
 
-/** Checks every option and fills in the defaults. Throws a TypeError or RangeError that says what to write instead. */
-export function resolveOptions<Raw>(
-  options: PortcullisOptions<Raw>,
-  { telemetry }: { readonly telemetry: Telemetry },
-): ResolvedOptions<Raw> {
+/**
+ * Checks every option and fills in the defaults; it starts nothing. Throws a TypeError or RangeError that says what to write
+ * instead.
+ */
+export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOptions<Raw> {
   checkObject("options", options, known);
   const {
     prefix = "",
@@ -187,49 +145,17 @@ export function resolveOptions<Raw>(
     logger,
     tokens,
   };
-  // Last, because keys may be fetched as soon as they are known to be wanted.
   const auth =
     given === undefined
       ? undefined
       : resolveAuth(given, {
-          logger,
           revocation: revocation !== false,
           publicUrl,
           keySecret: options.keySecret,
-          telemetry,
           ownIssuer: tokens?.issuer,
-          longestIssuedSeconds: tokens === undefined ? 0 : tokens.idleMs / 1000,
+          maxIssuedSeconds: tokens === undefined ? 0 : tokens.idleMs / 1000,
         });
   return { ...rest, auth, service: resolveService(options.service, auth) };
-}
-
-/** A clock that is further ahead is to be set right: every sign-in within the margin is refused. */
-const longestCutoffMarginMs = 3_600_000;
-
-function resolveRevocation(options: RevocationOptions): ResolvedRevocation {
-  checkObject("revocation", options, [
-    ...["onStoreError", "check", "staleness", "onDataLoss", "orgClaim", "cutoffMargin"],
-  ]);
-  const { onStoreError = "deny", check = "asked", staleness, onDataLoss = "report", orgClaim = "org_id" } = options;
-  const { cutoffMargin } = options;
-  checkString("revocation.orgClaim", orgClaim);
-  checkRevocationPolicy("revocation.onStoreError", onStoreError);
-  checkOneOf("revocation.check", check, ["asked", "tracked"]);
-  checkOneOf("revocation.onDataLoss", onDataLoss, ["report", "deny"]);
-  if (check === "asked" && staleness !== undefined)
-    throw optionError("revocation.staleness", 'has no meaning without check: "tracked": every request asks');
-  const trackedMs = check === "tracked" ? durationMs("revocation.staleness", staleness ?? "2s", 60_000) : undefined;
-  const margin =
-    cutoffMargin === undefined || cutoffMargin === 0
-      ? cutoffMargin
-      : durationMs("revocation.cutoffMargin", cutoffMargin, longestCutoffMarginMs) / 1000;
-  return { onStoreError, onDataLoss, trackedMs, orgClaim, cutoffMarginSeconds: margin };
-}
-
-export function checkRevocationPolicy(option: string, policy: unknown): asserts policy is RevocationPolicy {
-  if (typeof policy !== "object") return checkOneOf(option, policy, ["deny", "allow"]);
-  checkObject(option, policy, ["graceMs"]);
-  checkInteger(`${option}.graceMs`, (policy as { graceMs?: unknown }).graceMs, 1, 86_400_000);
 }
 
 function resolvePublicUrl(text: unknown): string {
@@ -248,7 +174,7 @@ function checkPrefix(prefix: unknown): void {
   }
 }
 
-/** Names that mean something else on a request, or on every object. */
+/** Names that have another meaning on a request or on every object. */
 const takenProperties = new Set(["cache", "quotas", "__proto__", "constructor", "prototype", "hasOwnProperty"]);
 
 function checkProperty(property: unknown): void {

@@ -3,15 +3,14 @@ import { identifyingClaim, unfit } from "./auth/identifying-claim.js";
 import type { TokenRefusal } from "./auth/token-refusal.js";
 import { refuseToken } from "./auth/token-refusal.js";
 import type { Prepared } from "./auth/verifier.js";
-import { Verifier } from "./auth/verifier.js";
-import { IssuerVerifier } from "./auth/issuer-verifier.js";
+import { Verifier, IssuerVerifier } from "./auth/verifier.js";
 import { CacheService } from "./cache/cache-service.js";
 import type { GuardServices } from "./guard/guard.js";
 import { createChallenges } from "./guard/challenges.js";
 import { Degradation } from "./guard/degradation.js";
 import { ProofOfPossession } from "./guard/identify.js";
 import type { LoginServices } from "./login/throttle.js";
-import type { ResolvedAuth } from "./auth/resolve.js";
+import type { OpenedAuth } from "./auth/issuers.js";
 import type { ResolvedOptions } from "./options.js";
 import { optionError } from "./lib/validate.js";
 import type { Administration } from "./limits/administration.js";
@@ -31,31 +30,33 @@ import type { Keyspace } from "./store/keyspace.js";
 import { MemoryLoginStore } from "./store/memory/logins.js";
 import type { Stores } from "./store/stores.js";
 
-/** What admissions need, and what a gate offers besides. */
+/** The services of a gate: for guards, and for the calls of the gate. */
 export interface GateServices<Raw> extends GuardServices<Raw>, SessionServices {
-  /** Rejects every call where revocation is off. */
+  /** Rejects every call if revocation is off. */
   readonly revocationsOrMissing: Revocations;
   readonly logins: LoginServices;
   readonly administration: Administration<Raw>;
 }
 
-/** What services stand on. */
-export interface Foundation {
+/** The parts that services are built on. */
+export interface Foundation<Raw> {
+  /** Options of verification with open keys; undefined for a gate without `auth`. */
+  readonly auth: OpenedAuth<Raw> | undefined;
   readonly stores: Stores;
-  readonly keys: Keyspace;
+  readonly keyspace: Keyspace;
   readonly telemetry: Telemetry;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
 
-/** Everything between the options and the checks of a gate. */
+/** Creates the services of a gate from its options and stores. */
 export function createServices<Raw>(
   resolved: ResolvedOptions<Raw>,
-  { stores, keys, telemetry, now }: Foundation,
+  { auth, stores, keyspace, telemetry, now }: Foundation<Raw>,
 ): GateServices<Raw> {
-  const { auth, instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
+  const { instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
-  const news = new SessionEvents(stores.channels, keys.issuers, logger);
+  const events = new SessionEvents(stores.channels, keyspace.issuers, logger);
   const cutoffs =
     auth === undefined || revocation === undefined
       ? undefined
@@ -71,21 +72,21 @@ export function createServices<Raw>(
       : new RevocationService({
           store: stores.revocations,
           decisions: stores.decisions,
-          keys,
+          keyspace,
           issuers: auth.scope,
           marginSeconds: marginSecondsFor(auth.toleranceSeconds),
           cutoffs,
-          news,
+          events,
           orgClaim: revocation.orgClaim,
           now,
         });
 
-  function openVerifier({ issuers, scope, byIssuer }: ResolvedAuth<Raw>): Verifier {
+  function openVerifier({ issuers, scope, byIssuer }: OpenedAuth<Raw>): Verifier {
     const verifiers = issuers.map((issuer) => new IssuerVerifier(issuer, scope, now));
     return new Verifier({ issuers: verifiers, byIssuer, cacheSize: 10_000, prepare });
   }
 
-  /** Claims that say whose every token is, and why one is refused that does not say it rightly. */
+  /** Identifying claims of every token, with the refusal of a value that identifies nobody. */
   const identifying = [
     {
       claim: revocation?.orgClaim,
@@ -100,15 +101,23 @@ export function createServices<Raw>(
   function prepare(facts: Auth): Prepared | TokenRefusal {
     for (const { claim, refusal } of identifying)
       if (claim !== undefined && identifyingClaim(facts.claims, claim) === unfit) return refusal;
-    const partition = facts.principal === "" ? "" : keys.userPartition(facts.principal);
+    const partition = facts.principal === "" ? "" : keyspace.userPartition(facts.principal);
     const question = revocations?.questionOrFault(facts);
-    return { partition, question, lasts: !(question instanceof StoreFault) && !keys.isPresumed };
+    return { partition, question, lasts: !(question instanceof StoreFault) && !keyspace.isPresumed };
   }
 
   const { decisions: store, quotaRecords: records } = stores;
   const shared = resolved.redis !== undefined;
   const verifies = auth !== undefined;
-  const administration = administerQuotas<Raw>({ store, records, shared, keys, ipv6PrefixLength, verifies, logger });
+  const administration = administerQuotas<Raw>({
+    store,
+    records,
+    shared,
+    keyspace,
+    ipv6PrefixLength,
+    verifies,
+    logger,
+  });
   administration.quotas.register(resolved.limits);
 
   return {
@@ -124,18 +133,18 @@ export function createServices<Raw>(
             dpop: auth.dpop,
             toleranceSeconds: auth.toleranceSeconds,
             clockDiffers: () => clockDiffers(stores),
-            ...{ keys, challenges, now },
+            ...{ keys: keyspace, challenges, now },
           }),
     revocations,
-    sharedKeys: keys,
-    ...createSessions(resolved, { stores, keys, events: news, revocations, cutoffs, now }),
+    sharedKeys: keyspace,
+    ...createSessions(resolved, { stores, keys: keyspace, events, revocations, cutoffs, now }),
     revocationsOrMissing: revocations ?? missingRevocations,
     logins: {
       store: stores.logins,
       local: new MemoryLoginStore(),
-      ...{ keys, telemetry, logger, ipv6PrefixLength, instances, now },
+      ...{ keys: keyspace, telemetry, logger, ipv6PrefixLength, instances, now },
     },
-    charges: administration.charges,
+    charges: administration.consumptions,
     quotas: stores.quotas,
     settlement: new Settlement({ logger }),
     telemetry,
@@ -145,7 +154,7 @@ export function createServices<Raw>(
         : new CacheService({
             store: stores.cache,
             signals: stores.cacheSignals,
-            keys,
+            keys: keyspace,
             options: resolved.cache,
             telemetry,
             logger,
@@ -166,7 +175,9 @@ export function createServices<Raw>(
 }
 
 function refuseToRevoke(): Promise<never> {
-  return Promise.reject(optionError("revocation", "is off for this gate, so nothing can be revoked or asked"));
+  return Promise.reject(
+    optionError("revocation", "is false for this gate, so it can neither revoke tokens nor check them"),
+  );
 }
 
 const missingRevocations: Revocations = {

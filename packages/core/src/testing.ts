@@ -1,20 +1,21 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { SignJWT } from "jose";
 
+/** Options of {@link createTokenFactory}. */
 export interface TokenFactoryOptions {
-  /** @default "https://issuer.test" */
+  /** Claim `iss`. @default "https://issuer.test" */
   readonly issuer?: string | undefined;
-  /** @default "test-api" */
+  /** Claim `aud`. @default "test-api" */
   readonly audience?: string | undefined;
-  /** The `sub` of tokens that are signed without another. @default "test-user" */
+  /** Claim `sub`, unless `sign()` gets another. @default "test-user" */
   readonly subject?: string | undefined;
-  /** How long tokens live, in seconds. @default 300 */
+  /** Lifetime of tokens in seconds. @default 300 */
   readonly lifetimeSeconds?: number | undefined;
 }
 
 /** Signs tokens for the tests of an application. */
 export interface TokenFactory {
-  /** The `auth` options of a gate that accepts its tokens. */
+  /** Option `auth` of a gate that accepts the tokens. */
   readonly auth: {
     readonly secret: string;
     readonly algorithms: readonly ["HS256"];
@@ -22,14 +23,14 @@ export interface TokenFactory {
     readonly audience: string;
   };
   /**
-   * A compact HS256 token with `iss`, `aud`, `sub`, `jti`, `iat` and `exp`. Claims and header parameters given override;
-   * a claim given as undefined is left out: so a test can make a token wrong in just one way.
+   * Signs a compact HS256 token with `iss`, `aud`, `sub`, `jti`, `iat` and `exp`. Given claims and header parameters override
+   * these; a claim given as undefined is left out. So a test can make a token that is wrong in one way only.
    */
   sign(claims?: Readonly<Record<string, unknown>>, header?: Readonly<Record<string, unknown>>): Promise<string>;
 }
 
 /**
- * A token factory with a random secret, for tests:
+ * Creates a token factory with a random secret, for tests:
  * `portcullis({ redis: "memory", auth: tokens.auth })` accepts what `tokens.sign({ scope: "orders:read" })` signs.
  */
 export function createTokenFactory(options: TokenFactoryOptions = {}): TokenFactory {

@@ -7,11 +7,11 @@ import { nowSeconds } from "./tokens.js";
 export interface DpopClient {
   readonly publicJwk: JWK;
   readonly privateKey: CryptoKey;
-  /** What a token bound to the key says as `cnf: { jkt }`. */
+  /** Member `jkt` of claim `cnf` of a token bound to the key. */
   readonly thumbprint: string;
   /**
-   * A proof that was made now. Claims and header parameters given override; one given as undefined is left out. Give
-   * `htm`, `htu`, and `ath` by {@link accessTokenHash}.
+   * Signs a proof issued now. Given claims and header parameters override the defaults; one given as undefined is left out. Pass
+   * `htm`, `htu`, and `ath` from {@link accessTokenHash}.
    */
   proof(claims: Readonly<Record<string, unknown>>, header?: Readonly<Record<string, unknown>>): Promise<string>;
 }
@@ -30,7 +30,7 @@ export async function createDpopClient(algorithm = "ES256"): Promise<DpopClient>
   };
 }
 
-/** The claim `ath` of a proof that comes with this access token. */
+/** Claim `ath` of a proof for this access token. */
 export function accessTokenHash(token: string): string {
   return createHash("sha256").update(token).digest("base64url");
 }

@@ -6,22 +6,22 @@ import { SignJWT, exportJWK, generateKeyPair } from "jose";
 import type { CryptoKey, JWK } from "jose";
 import { nowSeconds, testAudience } from "./tokens.js";
 
-/** What is wrong with an issuer on a bad day. */
+/** A fault of an issuer. */
 export type IssuerTrouble =
-  /** Connections are taken and never answered. */
+  /** Connections are accepted and never answered. */
   | "stopped"
-  /** One byte now and then. */
+  /** The answer comes one byte at a time. */
   | "slow"
   | "huge"
   | "garbage"
   | "html"
   | "error"
   | "redirect"
-  /** The metadata name another issuer. */
+  /** The metadata names another issuer. */
   | "impostor"
   /** A key set without keys. */
   | "empty"
-  /** A key set of keys that nobody may use: weak RSA, symmetric, private. */
+  /** A key set of keys that must not be used: weak RSA, symmetric, private. */
   | "unusable";
 
 interface SigningKey {
@@ -31,11 +31,11 @@ interface SigningKey {
 }
 
 /**
- * An identity provider on loopback, with its own HTTP server: discovery, key set, rotation, and the troubles of a bad day.
+ * An identity provider on loopback with its own HTTP server: discovery, key set, rotation, and faults.
  */
 export class TestIssuer {
   trouble: IssuerTrouble | undefined;
-  /** How often each path was asked for. */
+  /** Number of requests by path. */
   readonly fetches: Map<string, number> = new Map<string, number>();
   readonly #algorithm: string;
   #published: SigningKey[] = [];
@@ -54,7 +54,7 @@ export class TestIssuer {
     return issuer;
   }
 
-  /** The `iss` of its tokens, and where its metadata are. */
+  /** Claim `iss` of its tokens, and the base URL of its metadata. */
   get url(): string {
     return `http://127.0.0.1:${this.#port}`;
   }
@@ -63,7 +63,7 @@ export class TestIssuer {
     return `${this.url}/jwks`;
   }
 
-  /** A token by the current key, or by the one of this `kid`, even if it is not published any more. */
+  /** Signs a token with the current key, or with the key of this `kid`, also if it is no longer published. */
   async sign(
     claims: Readonly<Record<string, unknown>> = {},
     header: Readonly<Record<string, unknown>> = {},
@@ -77,7 +77,7 @@ export class TestIssuer {
       .sign(key.privateKey);
   }
 
-  /** A new key that signs from now on. With `overlap` the old ones stay published. */
+  /** Creates a new key, which signs from now on. With `overlap` the old keys stay published. */
   async rotate({ overlap = false }: { readonly overlap?: boolean } = {}): Promise<void> {
     const { privateKey, publicKey } = await generateKeyPair(this.#algorithm, { extractable: true });
     const kid = randomUUID();
@@ -86,7 +86,7 @@ export class TestIssuer {
     this.#published = [...(overlap ? this.#published : []), this.#signing];
   }
 
-  /** Publishes the new key before it signs, as careful issuers do; returns how to begin to sign with it. */
+  /** Publishes a new key before it signs. Returns a function that begins to sign with it. */
   async announce(): Promise<() => void> {
     const old = this.#signing;
     await this.rotate({ overlap: true });
@@ -105,7 +105,7 @@ export class TestIssuer {
     await closed;
   }
 
-  /** Takes connections again, at the same address. */
+  /** Accepts connections again at the same address. */
   async comeBack(): Promise<void> {
     const server = createServer((req, res) => void this.#answer(req, res));
     await new Promise<void>((resolve, reject) => {

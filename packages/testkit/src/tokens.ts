@@ -6,7 +6,7 @@ export const testSecret: string = "test-secret-".padEnd(64, "0123456789abcdef");
 export const testAudience = "test-api";
 export const testIssuer = "https://issuer.test";
 
-/** The `auth` options that accept what {@link signToken} signs. */
+/** Option `auth` of a gate that accepts the tokens of {@link signToken}. */
 export const testAuth: {
   readonly secret: string;
   readonly algorithms: readonly string[];
@@ -20,7 +20,7 @@ export function nowSeconds(): number {
 }
 
 /**
- * A compact HS256 token that is valid for five minutes. Claims given override; a claim given as undefined is left out.
+ * Signs a compact HS256 token that is valid for five minutes. Given claims override; a claim given as undefined is left out.
  */
 export async function signToken(
   claims: Record<string, unknown> = {},

@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { setTimeout as pause } from "node:timers/promises";
 import { expect } from "chai";
-import { KeysUnavailable, asymmetricAlgorithms } from "../../../packages/core/src/auth/keys/key-source.js";
+import { KeysUnavailable } from "../../../packages/core/src/auth/keys/key-source.js";
+import { asymmetricAlgorithms } from "../../../packages/core/src/auth/keys/algorithms.js";
 import type { CandidateKey } from "../../../packages/core/src/auth/keys/key-source.js";
 import { RemoteKeys } from "../../../packages/core/src/auth/keys/remote-keys.js";
 import type { RemoteKeysOptions } from "../../../packages/core/src/auth/keys/remote-keys.js";

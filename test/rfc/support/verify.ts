@@ -1,9 +1,9 @@
 import { compactVerify, errors } from "jose";
 import type { Auth } from "../../../packages/core/src/index.js";
-import { IssuerVerifier } from "../../../packages/core/src/auth/issuer-verifier.js";
+import { IssuerVerifier, Verifier } from "../../../packages/core/src/auth/verifier.js";
 import type { CandidateKey, KeySource } from "../../../packages/core/src/auth/keys/key-source.js";
-import { Verifier } from "../../../packages/core/src/auth/verifier.js";
-import { resolveAuth } from "../../../packages/core/src/auth/resolve.js";
+import { openIssuers } from "../../../packages/core/src/auth/issuers.js";
+import { resolveAuth } from "../../../packages/core/src/auth/options.js";
 import type { AuthOptions } from "../../../packages/core/src/auth/options.js";
 import { Telemetry } from "../../../packages/core/src/telemetry/telemetry.js";
 import { silentLogger } from "../../support/logger.js";
@@ -11,16 +11,8 @@ import { silentLogger } from "../../support/logger.js";
 /** How a gate with these options would judge tokens at that time: the facts, or why not. */
 export function verifierAt(unixSeconds: number, options: AuthOptions): (token: string) => Promise<Auth | string> {
   const now = (): number => unixSeconds * 1000;
-  const telemetry = new Telemetry();
-  const context = {
-    logger: silentLogger,
-    now,
-    telemetry,
-    revocation: true,
-    publicUrl: undefined,
-    keySecret: undefined,
-  };
-  const { issuers, byIssuer, scope } = resolveAuth(options, context);
+  const resolved = resolveAuth(options, { revocation: true, publicUrl: undefined, keySecret: undefined });
+  const { issuers, byIssuer, scope } = openIssuers(resolved, { logger: silentLogger, telemetry: new Telemetry() });
   const verifier = new Verifier({
     issuers: issuers.map((issuer) => new IssuerVerifier(issuer, scope, now)),
     byIssuer,

@@ -1,21 +1,55 @@
 import { findCookies } from "../http/cookies.js";
 import type { Exchange } from "../http/exchange.js";
-import { repeatedLines } from "../http/fields.js";
 import { isCompactJws, maxCompactLength } from "./compact-jws.js";
+import { repeatedLines } from "../http/fields.js";
+import { checkObject, checkString, isList, optionError, stringsOrNone } from "../lib/validate.js";
 
-/** Reads a token from somewhere of the application's own; undefined means that there is none. */
+/** A function of the application that reads the token of a request; undefined for none. */
 export type TokenReader<Raw> = (raw: Raw) => string | undefined;
 
-/** Where the token comes from, resolved. */
+/** A cookie that carries the token: a value of `auth.tokenFrom`. */
+export interface CookieSource {
+  /** Name of the cookie. */
+  readonly cookie: string;
+  /**
+   * Origins whose pages may use the cookie with unsafe methods, such as `"https://app.example.com"`, besides the origin of the
+   * API itself and of `publicUrl`. @default none
+   */
+  readonly origins?: readonly string[] | undefined;
+}
+
+export type TokenFrom<Raw> = "header" | CookieSource | TokenReader<Raw>;
+
+/** A source of tokens after its option was checked. */
 export type TokenSource<Raw> =
   | { readonly kind: "header" }
   | { readonly kind: "cookie"; readonly name: string; readonly origins: ReadonlySet<string> }
   | { readonly kind: "function"; readonly read: TokenReader<Raw> };
 
-/** How a token came: as it is (RFC 6750), or with a DPoP proof (RFC 9449 7.1). */
+export function resolveSources<Raw>(from: unknown, publicUrl: string | undefined): readonly TokenSource<Raw>[] {
+  const list: readonly unknown[] = isList(from) ? from : [from];
+  if (list.length === 0) throw optionError("auth.tokenFrom", "must not be an empty list");
+  const own = publicUrl === undefined ? [] : [new URL(publicUrl).origin];
+  return list.map((one) => resolveSource<Raw>(one, own));
+}
+
+function resolveSource<Raw>(from: unknown, own: readonly string[]): TokenSource<Raw> {
+  if (from === "header") return { kind: "header" };
+  if (typeof from === "function") return { kind: "function", read: from as TokenReader<Raw> };
+  checkObject("auth.tokenFrom", from, ["cookie", "origins"]);
+  const { cookie, origins = [] } = from as CookieSource;
+  checkString("auth.tokenFrom.cookie", cookie);
+  const allowed = stringsOrNone("auth.tokenFrom.origins", origins);
+  const wrong = allowed.find((origin) => !URL.canParse(origin) || new URL(origin).origin !== origin);
+  if (wrong !== undefined)
+    throw optionError("auth.tokenFrom.origins", 'must be origins such as "https://app.example.com"');
+  return { kind: "cookie", name: cookie, origins: new Set([...own, ...allowed]) };
+}
+
+/** The authentication scheme of a token: alone (RFC 6750), or with a DPoP proof (RFC 9449 7.1). */
 export type Scheme = "Bearer" | "DPoP";
 
-/** What a request presents. */
+/** The credentials of a request. */
 export type Credentials =
   | { readonly kind: "none" }
   | { readonly kind: "token"; readonly token: string; readonly scheme: Scheme }
@@ -26,7 +60,7 @@ const none: Credentials = { kind: "none" };
 
 const safeMethods = new Set(["GET", "HEAD", "OPTIONS"]);
 
-/** The one token of a request. A second one, from another source, makes it ambiguous (RFC 6750 2). */
+/** Reads the token of a request. A second token from another source makes the request ambiguous (RFC 6750 2). */
 export function readCredentials<Raw>(exchange: Exchange<Raw>, sources: readonly TokenSource<Raw>[]): Credentials {
   let found = none;
   for (const source of sources) {
@@ -49,7 +83,7 @@ function readSource<Raw>(exchange: Exchange<Raw>, source: TokenSource<Raw>): Cre
   }
 }
 
-/** A function that reads a header sees the first of its lines only, where Node keeps no other. */
+/** A function that reads a header sees only its first line where Node keeps no other. */
 function readFunction<Raw>(exchange: Exchange<Raw>, read: TokenReader<Raw>): Credentials {
   const credentials = checkToken(readNow(read, exchange.raw));
   if (credentials.kind === "none") return credentials;
@@ -79,7 +113,7 @@ function readHeader<Raw>(exchange: Exchange<Raw>): Credentials {
   return credentials.kind === "malformed" && joinsTokens(exchange, value) ? contradiction : credentials;
 }
 
-/** The field is no list (RFC 9110 11.6.2), so lines that differ leave it open by which a proxy or a handler goes. */
+/** The field is not a list (RFC 9110 11.6.2). If lines differ, a proxy or a handler may use another line than the gate. */
 function readLines(lines: readonly string[]): Credentials {
   const [first = none, ...others] = lines.map(readLine);
   return others.every((other) => isSame(first, other)) ? first : contradiction;
@@ -90,7 +124,7 @@ function isSame(one: Credentials, other: Credentials): boolean {
   return one.token === other.token && one.scheme === other.scheme;
 }
 
-/** Where a framework shows no lines, as on some serverless platforms, several have become one with commas between. */
+/** Without raw lines, as on some serverless platforms, several lines have been joined by commas. */
 function joinsTokens<Raw>({ rawHeaders }: Exchange<Raw>, value: string): boolean {
   if (rawHeaders !== undefined && rawHeaders.length > 0) return false;
   const [first, ...others] = value
@@ -100,7 +134,7 @@ function joinsTokens<Raw>({ rawHeaders }: Exchange<Raw>, value: string): boolean
   return first !== undefined && others.some((other) => !isSame(first, other));
 }
 
-/** `Bearer` or `DPoP` in any case, blanks, one token. Another scheme is no credentials of ours. */
+/** Reads `Bearer` or `DPoP` in any case, blanks, and one token. Another scheme counts as no credentials. */
 function readLine(value: string): Credentials {
   if (value === "") return none;
   const text = value.trim();
@@ -120,14 +154,14 @@ const schemes: Readonly<Record<string, Scheme | undefined>> = Object.assign(
 
 function readCookie<Raw>(exchange: Exchange<Raw>, name: string, origins: ReadonlySet<string>): Credentials {
   const [value, ...others] = findCookies(exchange.header("cookie"), name);
-  // Whoever has a page below the same domain can add a cookie of this name, and so sign somebody in as another.
+  // A page below the same domain can add a cookie of this name, and so sign a user in as another.
   if (others.some((other) => other !== value)) return { kind: "ambiguous", cause: "two cookies carry a token" };
   const credentials = checkToken(value);
   if (credentials.kind !== "token" || !mustProveOrigin(exchange) || isOwnOrigin(exchange, origins)) return credentials;
   return { kind: "foreign_origin", cause: "a cookie on an unsafe method or a handshake, not from an allowed origin" };
 }
 
-/** Unsafe methods, and the GETs that open a connection on which the page then reads: WebSocket and server-sent events. */
+/** Unsafe methods, and requests that open a connection which the page then reads: WebSocket and server-sent events. */
 function mustProveOrigin<Raw>(exchange: Exchange<Raw>): boolean {
   if (!safeMethods.has(exchange.method)) return true;
   return (
@@ -136,7 +170,7 @@ function mustProveOrigin<Raw>(exchange: Exchange<Raw>): boolean {
   );
 }
 
-/** Browsers send a cookie along whoever asks; these headers say who did, and pages cannot set them. */
+/** Browsers send cookies for every page. These headers name the origin of the page, and pages cannot set them. */
 function isOwnOrigin<Raw>(exchange: Exchange<Raw>, origins: ReadonlySet<string>): boolean {
   const origin = exchange.header("origin");
   if (origin !== undefined && origins.has(origin)) return true;
@@ -152,5 +186,5 @@ function checkToken(token: unknown, scheme: Scheme = "Bearer"): Credentials {
 }
 
 function malformed(scheme: Scheme): Credentials {
-  return { kind: "malformed", scheme, cause: "what stands in the place of the token is not one" };
+  return { kind: "malformed", scheme, cause: "the credential is not a JWT" };
 }

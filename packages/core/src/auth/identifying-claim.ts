@@ -1,15 +1,14 @@
 import { kindOf, optionError } from "../lib/validate.js";
 
-/** What is neither text nor an integer, and so names nobody: 401 in a token, a TypeError in a call. */
+/** Result for a value that is neither text nor a safe integer and identifies nobody: 401 in a token, a TypeError in a call. */
 export const unfit: unique symbol = Symbol("unfit");
 
-/** What names a tenant, an organisation or a role: 42 is "42". */
+/** The identifier of a tenant, an organisation or a role. 42 is "42". */
 export type Identifier = string | number;
 
 /**
- * A value that identifies, as the text that keys have: an integer as decimal text. Undefined for null and the empty text, as
- * for undefined: some issuers write these for what they leave out. Two numbers that JSON cannot tell apart would be one, so
- * only safe integers are numbers that identify.
+ * The text of an identifying value, for keys: an integer becomes decimal text. Undefined for undefined, null and the empty
+ * text, which some issuers write for an absent claim. Only safe integers identify, since JSON cannot tell larger ones apart.
  */
 export function identifyingText(value: unknown): string | undefined | typeof unfit {
   if (typeof value === "string") return value === "" ? undefined : value;
@@ -17,14 +16,14 @@ export function identifyingText(value: unknown): string | undefined | typeof unf
   return value === undefined || value === null ? undefined : unfit;
 }
 
-/** What a claim, or a member of one as "org.plan", says that identifies. */
+/** The text of an identifying claim, or of a member of a claim, such as "org.plan". */
 export function identifyingClaim(claims: object, name: string): string | undefined | typeof unfit {
   return identifyingText(claimAt(claims, name));
 }
 
 /**
- * Several values that identify, such as roles: one, a list of them, or the keys of an object. A key whose member is false or
- * null says that the role is not there.
+ * The texts of several identifying values, such as roles: one value, a list, or the keys of an object. A key whose member is
+ * false or null does not count.
  */
 export function identifyingTexts(value: unknown): readonly string[] | typeof unfit {
   const texts: string[] = [];
@@ -44,7 +43,7 @@ function partsOf(value: unknown): readonly unknown[] {
   );
 }
 
-/** The text of a value in a call. A TypeError for what names nobody. */
+/** The text of an identifying argument. Throws a TypeError for a value that identifies nobody. */
 export function checkIdentifying(what: string, value: unknown): string {
   const text = identifyingText(value);
   if (typeof text === "string") return text;
@@ -52,7 +51,7 @@ export function checkIdentifying(what: string, value: unknown): string {
   throw optionError(what, `must be a non-empty string or a safe integer, not ${given}`);
 }
 
-/** A claim by its name, or else by a path of names. Own members only, so that no prototype answers. */
+/** Reads a claim by its name, or else by a path of names. Reads own members only, never those of a prototype. */
 export function claimAt(claims: object, path: string): unknown {
   if (Object.hasOwn(claims, path)) return (claims as Record<string, unknown>)[path];
   let value: unknown = claims;

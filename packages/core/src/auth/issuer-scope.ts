@@ -1,64 +1,64 @@
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 
-/** Which issuers there are, and whose identifiers are those that other services know. */
+/** The issuers of a gate, and the issuer of the shared keys. */
 export interface IssuerScopeOptions {
-  /** The issuers that are known by name. @default none: tokens of any issuer, which are told apart by nothing */
+  /** Issuers known by name. @default none: the gate accepts any issuer and does not tell issuers apart */
   readonly known?: readonly string[] | undefined;
   /**
-   * The issuer of the `auth:` keys that other services share; `false`: none of these. @default the only one, unless another
-   * gate's issuer has them
+   * Issuer of the `auth:` keys that other services share; `false` for none. @default the only issuer, unless the issuer of
+   * another gate has them
    */
   readonly shared?: string | false | undefined;
-  /** Does a function accept issuers that are not known by name? @default false */
+  /** Does a function accept further issuers? @default false */
   readonly open?: boolean | undefined;
-  /** The issuer of the tokens that this gate issues itself: of several the main one. @default none */
+  /** Issuer of the tokens that this gate issues. It is the main issuer of several. @default none */
   readonly own?: string | undefined;
 }
 
-/** An identifier with whose it is: what becomes a key. */
+/** An identifier with its issuer, from which keys are made. */
 export interface ScopedIdentifier {
   /** A digest of the issuer: 32 hexadecimal digits. */
   readonly issuer: string;
   readonly name: string;
 }
 
-/** The issuer of a gate that names none. */
-const nobody = "0".repeat(32);
+/** The digest that stands for the issuer of a gate that names none. */
+const noIssuer = "0".repeat(32);
 
-/** By the `auth` of a token: the issuers of the gate that has verified it, which tell whose its names are. */
-const verifiedWith = new WeakMap<object, IssuerScope>();
+/** The issuers of the gate that verified a token, by its `auth`. */
+const scopeByAuth = new WeakMap<object, IssuerScope>();
 
-/** What says of a token who issued it: its `auth`, or parts of that. */
+/** The `auth` of a token, or the part of it that names the issuer. */
 interface IssuedToken {
   readonly issuer?: unknown;
 }
 
 /**
- * `sub` and `jti` are unique per issuer only (RFC 7519 4.1.2, 4.1.7). So identifiers of several issuers are told apart before
- * they become text: a bare one is that of the gate's main issuer, the only or the shared one; another issuer's begins with
- * `iss-<digest>.`. Before they become keys every one is taken apart into its issuer and its name.
+ * Keeps identifiers of several issuers apart, since `sub` and `jti` are unique per issuer only (RFC 7519 4.1.2, 4.1.7). As text,
+ * a bare identifier belongs to the main issuer of the gate (the only or the shared issuer); an identifier of another issuer
+ * begins with `iss-<digest>.`. For keys, every identifier is parsed into its issuer and its name.
  *
- * The name of a user is the text of the first claim of `auth.subjectClaim`, or `claim-<digest>` of a later claim and its text:
- * so a client that is called 42 is not the user 42.
+ * The name of a user is the text of the first claim of `auth.subjectClaim`, or `claim-<digest>` over a later claim and its
+ * text. So a client with the id 42 is not the user 42.
  */
 export class IssuerScope {
-  /** The issuers that are known by name. */
+  /** Issuers known by name. */
   readonly known: readonly string[];
-  /** The issuer of what names nobody, such as the attempts at a log-in: a digest. */
+  /** Digest of the issuer for records that name no user, such as login attempts. */
   readonly home: string;
-  /** The issuer, as a digest, that has the shared keys, or would have them; undefined if none of these. */
+  /** Digest of the issuer that has the shared keys or would have them; undefined for none. */
   readonly sharing: string | undefined;
-  /** Does an option say whose the shared keys are? */
+  /** Does an option name the issuer of the shared keys? */
   readonly isSaid: boolean;
-  /** May there be tokens of two issuers? */
+  /** Does the gate accept more than one issuer? */
   readonly several: boolean;
-  /** The issuer of bare identifiers; undefined if there is none, or if no issuer is known by name. */
+  /** Issuer of bare identifiers; undefined if there is none, or if no issuer is known by name. */
   readonly main: string | undefined;
   readonly #open: boolean;
-  /** The digest of the main issuer: that of bare identifiers. */
+  /** Digest of the main issuer. */
   readonly #mainDigest: string | undefined;
-  /** The digests of the issuers that are known by name. */
+  /** Digests of the issuers known by name. */
   readonly #known: ReadonlySet<string>;
   readonly #digests = new LRUCache<string, string>({ max: 1000 });
 
@@ -68,7 +68,7 @@ export class IssuerScope {
     this.#open = open;
     this.several = known.length > 1 || open;
     this.main = typeof shared === "string" ? shared : this.several ? own : known[0];
-    this.#mainDigest = this.main !== undefined ? this.digest(this.main) : this.several ? undefined : nobody;
+    this.#mainDigest = this.main !== undefined ? this.digest(this.main) : this.several ? undefined : noIssuer;
     this.sharing = shared === false ? undefined : this.#mainDigest;
     this.isSaid = shared !== undefined;
     this.home = this.#mainDigest ?? digestOfSeveral(known, open);
@@ -76,27 +76,27 @@ export class IssuerScope {
     this.#known = new Set([...main, ...known.map((issuer) => this.digest(issuer))]);
   }
 
-  /** The identifier as it is unique among all issuers. A TypeError if it cannot be told whose it is. */
+  /** Makes an identifier unique among all issuers. Throws a TypeError if its issuer is unknown. */
   qualify(issuer: string | undefined, identifier: string): string {
-    const whose = this.#whose(issuer);
-    // What looks like another issuer's must not be taken for it.
-    if (whose === this.main && !qualified.test(identifier)) return identifier;
-    return textOf(whose === undefined ? nobody : this.digest(whose), identifier);
+    const named = this.#resolveIssuer(issuer);
+    // An identifier that looks like one of another issuer must not be taken for it.
+    if (named === this.main && !qualified.test(identifier)) return identifier;
+    return textOf(named === undefined ? noIssuer : this.digest(named), identifier);
   }
 
-  /** The principal of a user, whom the first claim of `auth.subjectClaim` names or else this later one. */
+  /** The principal of a user named by the first claim of `auth.subjectClaim`, or by this later claim. */
   principal(issuer: string | undefined, subject: string, laterClaim?: string): string {
     return this.qualify(issuer, laterClaim === undefined ? firstName(subject) : laterName(laterClaim, subject));
   }
 
-  /** Is this the principal of a user whom a later claim of `auth.subjectClaim` names? */
+  /** Is this the principal of a user named by a later claim of `auth.subjectClaim`? */
   isOfLaterClaim(principal: string): boolean {
     return ofLaterClaim.test(this.parse(principal).name);
   }
 
   /**
-   * Takes an identifier apart that {@link qualify} has made. A TypeError for a bare one that no issuer has as it is, and for
-   * one of an issuer whose tokens this gate does not accept: a subject that looks like it names nobody of another gate.
+   * Parses an identifier made by {@link qualify}. Throws a TypeError for a bare identifier without a main issuer, and for one
+   * of an issuer that this gate does not accept.
    */
   parse(identifier: string): ScopedIdentifier {
     checkIdentifier(identifier);
@@ -104,30 +104,30 @@ export class IssuerScope {
     if (match?.[1] !== undefined) {
       const name = identifier.slice(match[0].length);
       checkIdentifier(name);
-      if (!this.accepts(match[1])) throw new TypeError(foreign);
+      if (!this.accepts(match[1])) throw new TypeError(foreignMessage);
       return { issuer: match[1], name };
     }
     this.checkPrincipal(identifier);
-    return { issuer: this.#mainDigest ?? nobody, name: identifier };
+    return { issuer: this.#mainDigest ?? noIssuer, name: identifier };
   }
 
-  /** A name that no issuer has given: of what belongs to the gate itself. */
+  /** Qualifies a name that belongs to the gate itself and to no issuer. */
   atHome(name: string): string {
     return textOf(this.home, name);
   }
 
-  /** Another name that the issuer of this identifier has given: of a session of a user, say. */
+  /** Qualifies another name by the issuer of this identifier, such as the session of a user. */
   beside(identifier: string, name: string): string {
     return textOf(this.parse(identifier).issuer, name);
   }
 
-  /** The same text for all gates, whichever issuer is their main one: what processes tell each other. */
+  /** The text that is the same for all gates, whichever issuer is their main one. Processes send it to each other. */
   universal(identifier: string): string {
     const { issuer, name } = this.parse(identifier);
     return textOf(issuer, name);
   }
 
-  /** A universal text as this gate writes it; undefined if its issuer is none of this gate's. */
+  /** The identifier of this gate for a universal text; undefined if the gate does not accept its issuer. */
   local(universal: string): string | undefined {
     const match = qualified.exec(universal);
     if (match?.[1] === undefined || !this.accepts(match[1])) return undefined;
@@ -135,87 +135,87 @@ export class IssuerScope {
     return match[1] === this.#mainDigest && !qualified.test(name) ? name : universal;
   }
 
-  /** Is this the digest of an issuer whose tokens this gate accepts? */
+  /** Does the gate accept the issuer with this digest? */
   accepts(digest: string): boolean {
     return this.#open || this.#known.has(digest);
   }
 
-  /** Is this the digest of an issuer that is known by name? */
+  /** Is an issuer with this digest known by name? */
   knows(digest: string): boolean {
     return this.#known.has(digest);
   }
 
-  /** The digest of the issuer of a token, as the gate tells issuers apart. */
+  /** The digest of the issuer of a token; the same for all issuers if the gate does not tell them apart. */
   digestFor(issuer: string | undefined): string {
-    const whose = this.#whose(issuer === "" ? undefined : issuer);
-    return whose === undefined || whose === this.main ? (this.#mainDigest ?? nobody) : this.digest(whose);
+    const named = this.#resolveIssuer(issuer === "" ? undefined : issuer);
+    return named === undefined || named === this.main ? (this.#mainDigest ?? noIssuer) : this.digest(named);
   }
 
-  #whose(issuer: string | undefined): string | undefined {
+  #resolveIssuer(issuer: string | undefined): string | undefined {
     this.#checkIssuer(issuer);
-    const whose = this.several ? (issuer ?? this.main) : this.main;
-    if (this.several && (whose === undefined || !(this.#open || this.known.includes(whose))))
-      throw new TypeError("there are several issuers: say which of them issued the token");
-    return whose;
+    const named = this.several ? (issuer ?? this.main) : this.main;
+    if (this.several && (named === undefined || !(this.#open || this.known.includes(named))))
+      throw new TypeError("the gate has several issuers: pass the issuer of the token");
+    return named;
   }
 
-  /** A principal as it came from `auth`. A TypeError for a bare `sub` that no issuer has as it is: it would name nobody. */
+  /** Checks a principal. Throws a TypeError for a bare `sub` if there is no main issuer: it would name nobody. */
   checkPrincipal(principal: string): void {
     if (this.#mainDigest !== undefined || qualified.test(principal)) return;
-    throw new TypeError("there are several issuers: pass the auth of the user, or its principal, not a bare sub");
+    throw new TypeError("the gate has several issuers: pass the auth of the user or its principal, not the sub alone");
   }
 
-  /** The only issuer is not another: what is said of another's tokens would befall those of the only one. */
+  /** Refuses another issuer than the only one, since the call would affect tokens of the only one. */
   #checkIssuer(issuer: string | undefined): void {
     const [only] = this.known;
     if (this.several || only === undefined || issuer === undefined || issuer === "" || issuer === only) return;
     throw new TypeError("the issuer is not one whose tokens this gate accepts");
   }
 
-  /** Notes that a token with this `auth` was verified by the gate of these issuers. */
+  /** Notes that the gate of these issuers verified a token with this `auth`. */
   note(auth: object): void {
-    verifiedWith.set(auth, this);
+    scopeByAuth.set(auth, this);
   }
 
   /**
-   * The issuer of a token as a digest, as the gate that has verified it tells issuers apart; undefined for an issuer whose
-   * tokens this gate does not accept. Of a copy of `auth` nobody knows who has verified it: it is told by its `iss`.
+   * The digest of the issuer of a token, as the gate that verified the token tells issuers apart; undefined for an issuer that
+   * this gate does not accept. For a copy of `auth`, whose verifier is unknown, `iss` decides.
    */
   issuerOf(token: IssuedToken): string | undefined {
     const issuer = typeof token.issuer === "string" ? token.issuer : "";
-    const digest = verifiedWith.get(token)?.digestFor(issuer) ?? this.#digestOfCopy(issuer);
+    const digest = scopeByAuth.get(token)?.digestFor(issuer) ?? this.#digestOfCopy(issuer);
     return digest !== undefined && this.accepts(digest) ? digest : undefined;
   }
 
   #digestOfCopy(issuer: string): string | undefined {
-    if (this.known.length === 0 && !this.#open) return nobody;
+    if (this.known.length === 0 && !this.#open) return noIssuer;
     return issuer === "" ? undefined : this.digest(issuer);
   }
 
-  /** Is this the user of this token, whichever gate has verified it? */
+  /** Does the principal name the user of this token, whichever gate verified it? */
   isOf(principal: string, token: IssuedToken & { readonly principal: string }): boolean {
     if (token.principal === "" || this.issuerOf(token) === undefined) return false;
-    return this.universal(principal) === (verifiedWith.get(token) ?? this).universal(token.principal);
+    return this.universal(principal) === (scopeByAuth.get(token) ?? this).universal(token.principal);
   }
 
   /**
-   * The principal of somebody whom a call names. A TypeError for the `auth` of another gate, which writes the principal of
-   * that issuer's user in another way: it would name somebody else here.
+   * The principal of the `auth` in a call. Throws a TypeError for the `auth` of another gate that writes principals in another
+   * way, since it would name another user here.
    */
   principalOf(subject: IssuedToken & { readonly principal: string }): string {
     const { principal, issuer } = subject;
     if (typeof principal !== "string" || principal === "" || typeof issuer !== "string") return principal;
-    if (this.issuerOf(subject) !== this.parse(principal).issuer) throw new TypeError(foreign);
+    if (this.issuerOf(subject) !== this.parse(principal).issuer) throw new TypeError(foreignMessage);
     return principal;
   }
 
-  /** A TypeError for the `auth` of a token whose names are those of an issuer of another gate. */
+  /** Throws a TypeError for the `auth` of a token whose issuer only another gate accepts. */
   checkToken(token: IssuedToken): void {
     if (typeof token.issuer !== "string" || this.issuerOf(token) === this.digestFor(token.issuer)) return;
-    throw new TypeError(foreign);
+    throw new TypeError(foreignMessage);
   }
 
-  /** 128 bits of SHA-256: whoever may choose the name of an accepted issuer must not find one that meets another. */
+  /** 128 bits of SHA-256, so that nobody can choose the name of an issuer whose digest equals another. */
   digest(issuer: string): string {
     const known = this.#digests.get(issuer);
     if (known !== undefined) return known;
@@ -227,10 +227,10 @@ export class IssuerScope {
 
 const qualified = /^iss-([0-9a-f]{32})\./;
 
-/** The name of a user whom a later claim names. */
+/** The name of a user named by a later claim. */
 const ofLaterClaim = /^claim-[0-9a-f]{32}$/;
 
-/** Texts of the first claim that could be taken for such a name get one more `first-` in front, which can be taken off. */
+/** Texts of the first claim that look like such a name get the prefix `first-`, which can be removed again. */
 const alike = /^(?:first-)*claim-[0-9a-f]{32}$/;
 
 function firstName(subject: string): string {
@@ -241,7 +241,7 @@ function laterName(claim: string, subject: string): string {
   return `claim-${digestOf(JSON.stringify([claim, subject]))}`;
 }
 
-/** The text of the first claim, by which other services know a user; undefined for one whom a later claim names. */
+/** The text of the first claim, by which other services know a user; undefined for a user named by a later claim. */
 export function subjectOfName(name: string): string | undefined {
   if (!alike.test(name)) return name;
   return ofLaterClaim.test(name) ? undefined : name.slice("first-".length);
@@ -251,22 +251,22 @@ function textOf(digest: string, name: string): string {
   return `iss-${digest}.${name}`;
 }
 
-/** No two texts give one digest, ill-formed ones included: no UTF-8 begins with the byte FF. */
+/** Different texts have different digests, also ill-formed ones: no UTF-8 begins with the byte FF. */
 function digestOf(text: string): string {
   const bytes = text.isWellFormed() ? text : Buffer.concat([Buffer.of(0xff), Buffer.from(text, "utf16le")]);
   return createHash("sha256").update(bytes).digest("hex").slice(0, 32);
 }
 
-/** The digest of a set of issuers, which no single issuer has: no UTF-8 begins with the byte FE. */
+/** The digest of a set of issuers. It differs from that of every single issuer: no UTF-8 begins with the byte FE. */
 function digestOfSeveral(known: readonly string[], open: boolean): string {
   const names = JSON.stringify([open, ...[...known].sort()]);
   return createHash("sha256").update(Buffer.of(0xfe)).update(names).digest("hex").slice(0, 32);
 }
 
-const foreign =
+const foreignMessage =
   "the token or principal is of an issuer whose tokens this gate does not accept, or of another gate: call that gate";
 
-/** No text, or an empty one, would be one key for everybody who has none. */
+/** An absent or empty identifier would be one key for all users without an identifier. */
 export function checkIdentifier(identifier: unknown): asserts identifier is string {
   if (typeof identifier !== "string" || identifier === "") throw new TypeError("an identifier is a non-empty string");
 }

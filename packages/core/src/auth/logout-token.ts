@@ -1,22 +1,24 @@
 import type { JWTPayload } from "jose";
+import { isTime } from "./claims.js";
 import type { TokenRefusal } from "./token-refusal.js";
 import { untimelyToken } from "./token-refusal.js";
 
-/** The event that a logout token tells of (OpenID Connect Back-Channel Logout 1.0, 2.4). */
+/** The event of a logout token (OpenID Connect Back-Channel Logout 1.0, 2.4). */
 export const logoutEvent = "http://schemas.openid.net/event/backchannel-logout";
 
-/** Such tokens are meant to be used at once; what claims to live longer would have to be remembered for as long. */
-const longestLifeSeconds = 86_400;
+/** Maximum `exp - iat`. Logout tokens are used at once, and their use is recorded until they expire. */
+const maxLifetimeSeconds = 86_400;
 
+/** Rules for logout tokens. */
 export interface LogoutTokenRules {
   readonly toleranceSeconds: number;
-  /** Must `typ` say that it is a logout token? Then no other token of the issuer can be taken for one. */
+  /** Must `typ` be `logout+jwt`? Then no other token of the issuer can be taken for a logout token. */
   readonly requireType: boolean;
 }
 
 /**
- * Why a token whose signature, `iss`, `aud`, `exp` and names hold is no logout token (2.6); undefined if it is one, of whoever
- * it names. A fixed phrase for logs.
+ * Checks a logout token (2.6) after signature, `iss`, `aud`, `exp` and identifiers were checked. Returns the cause of a
+ * refusal, a fixed phrase for logs; undefined for a logout token.
  */
 export function refusalOfLogoutToken(
   header: { readonly typ?: unknown },
@@ -28,11 +30,11 @@ export function refusalOfLogoutToken(
   if (requireType && !(typeof header.typ === "string" && /^(?:application\/)?logout\+jwt$/i.test(header.typ)))
     return "typ is not logout+jwt";
   if (!isTime(iat)) return "iat is missing";
-  if (!isTime(exp) || exp - iat > longestLifeSeconds) return "exp is missing or more than a day after iat";
+  if (!isTime(exp) || exp - iat > maxLifetimeSeconds) return "exp is missing or more than a day after iat";
   if (!isText(iss)) return "iss is missing";
   if (!isText(jti)) return "jti is missing";
-  if ("nonce" in claims) return "there is a nonce, which only ID tokens have";
-  if (!isLogout(events)) return "events does not say that this is a logout";
+  if ("nonce" in claims) return "the token has a nonce, which only ID tokens have";
+  if (!isLogout(events)) return "events does not contain the logout event";
   return iat > nowSeconds + toleranceSeconds ? untimelyToken("iat is in the future") : undefined;
 }
 
@@ -40,10 +42,6 @@ function isLogout(events: unknown): boolean {
   if (typeof events !== "object" || events === null || !Object.hasOwn(events, logoutEvent)) return false;
   const event = (events as Record<string, unknown>)[logoutEvent];
   return typeof event === "object" && event !== null && !Array.isArray(event);
-}
-
-function isTime(value: unknown): value is number {
-  return typeof value === "number" && Number.isFinite(value);
 }
 
 function isText(value: unknown): value is string {

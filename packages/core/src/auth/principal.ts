@@ -1,19 +1,19 @@
-import type { ResolvedAuth } from "./resolve.js";
+import type { ResolvedAuth } from "./options.js";
 import { checkObject, checkString, optionError } from "../lib/validate.js";
-import type { IssuerTest } from "./issuer-verifier.js";
-import { isYes } from "./issuer-verifier.js";
+import type { IssuerTest } from "./verifier.js";
+import { isYes } from "./verifier.js";
 
-/** A user, as tokens name users. */
+/** A user as tokens name users: argument of `gate.principal()`. */
 export interface NamedUser {
-  /** The `iss` of the tokens. @default the only issuer, or `auth.sharedIssuer` */
+  /** Claim `iss` of the tokens. @default the only issuer, or `auth.sharedIssuer` */
   readonly issuer?: string | undefined;
-  /** What the claim says: text, also where it is a number in the token. */
+  /** Value of the claim that names the user: text, also if it is a number in the token. */
   readonly subject: string;
-  /** The claim that names the user, one of `auth.subjectClaim`. @default the first of them */
+  /** Claim that names the user: one of `auth.subjectClaim`. @default the first of them */
   readonly claim?: string | undefined;
 }
 
-/** The principal that the tokens of a user have. A TypeError for a user of whom there can be none. */
+/** Returns the principal in the tokens of a user. Throws a TypeError for a user that no token can name. */
 export function principalOf<Raw>({ issuers, scope }: ResolvedAuth<Raw>, user: NamedUser): string {
   checkObject("principal()", user, ["issuer", "subject", "claim"]);
   const { issuer = scope.main, subject, claim } = user;

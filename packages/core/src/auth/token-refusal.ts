@@ -1,10 +1,10 @@
 /**
- * Why a token is refused. `token_untimely`: by our clock, so that it is no fault of the token where that is known to be
- * wrong. `keys_unavailable` is an outage.
+ * The refusal of a token. `token_untimely`: by the clock of this process, which may be known to be wrong. `keys_unavailable`:
+ * an outage of the issuer.
  */
 export interface TokenRefusal {
   readonly code: "token_invalid" | "token_untimely" | "keys_unavailable";
-  /** A fixed phrase or jose's error code, for logs. */
+  /** A fixed phrase or an error code of jose, for logs. */
   readonly cause: string;
 }
 
@@ -12,7 +12,7 @@ export function refuseToken(cause: string): TokenRefusal {
   return { code: "token_invalid", cause };
 }
 
-/** A refusal for what the time is by our clock. */
+/** A refusal by the clock of this process. */
 export function untimelyToken(cause: string): TokenRefusal {
   return { code: "token_untimely", cause };
 }

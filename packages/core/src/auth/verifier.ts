@@ -1,36 +1,40 @@
-import { decodeJwt } from "jose";
+import { decodeJwt, decodeProtectedHeader, errors, jwtVerify } from "jose";
+import type { JWTHeaderParameters, JWTPayload, JWTVerifyOptions } from "jose";
+import { LRUCache } from "lru-cache";
 import type { StoreFault, TokenQuestion } from "../store/ports/decisions.js";
+import type { ClaimRules } from "./access-token.js";
+import { refusalOfClaims, refusalOfFirstTime, refusalOfTime } from "./access-token.js";
 import type { Auth } from "./claims.js";
-import { boundKey } from "./claims.js";
+import { boundKey, createAuth, values } from "./claims.js";
+import { isCanonical } from "./compact-jws.js";
 import type { IssuerScope } from "./issuer-scope.js";
-import type { IssuerVerifier } from "./issuer-verifier.js";
 import type { KeySource } from "./keys/key-source.js";
-import { TokenCache } from "./token-cache.js";
+import { KeysUnavailable } from "./keys/key-source.js";
 import type { TokenRefusal } from "./token-refusal.js";
-import { refuseToken } from "./token-refusal.js";
+import { refuseToken, untimelyToken } from "./token-refusal.js";
 
 /** A token that was verified, with what every request that carries it needs again. */
 export interface VerifiedToken {
   readonly auth: Auth;
-  /** What to ask the store, or why that is not known now; undefined if revocation is off. */
+  /** The question whether it is revoked, or the fault that prevents it; undefined if revocation is off. */
   readonly question: TokenQuestion | StoreFault | undefined;
-  /** The user as a part of our keys; empty if the token names no subject. */
+  /** The user as a part of Redis keys; empty if the token has no subject. */
   readonly partition: string;
   /** The thumbprint of the key that must have signed a DPoP proof; undefined for a Bearer token. */
   readonly boundTo: string | undefined;
-  /** Where its issuer keeps roles, if the gate was told. */
+  /** The claim with its roles; undefined for the default claims. */
   readonly rolesClaim: string | undefined;
-  /** Tells whose its names are, also at another gate: the issuers of the gate that has verified it. */
+  /** The issuers of the gate that verified it; they tell its identifiers apart, also at another gate. */
   readonly issuers: IssuerScope;
 }
 
-/** What a gate makes of the facts of a token. */
+/** What a gate derives from a verified token. */
 export interface Prepared extends Pick<VerifiedToken, "question" | "partition"> {
-  /** Is it the same for the next request? */
+  /** Is the result valid for later requests too? */
   readonly lasts: boolean;
 }
 
-/** A verified token with what its verification rests on. */
+/** A verified token with the keys and rules that verified it. */
 interface Verification extends VerifiedToken {
   readonly verifier: IssuerVerifier;
   readonly keys: KeySource;
@@ -40,22 +44,19 @@ interface Verification extends VerifiedToken {
 export interface VerifierOptions {
   /** One for each configured issuer; the first that accepts an issuer verifies its tokens. */
   readonly issuers: readonly IssuerVerifier[];
-  /** Must the token's (unverified) issuer be known to find its verifier or keys? */
+  /** Does the (unverified) issuer of a token choose its verifier or keys? */
   readonly byIssuer: boolean;
   readonly cacheSize: number;
-  /** Called once for each token, when it was verified. It refuses one that does not say rightly whose it is. */
+  /** Called once for each verified token. Refuses a token whose identifying claims identify nobody. */
   readonly prepare: (auth: Auth) => Prepared | TokenRefusal;
 }
 
-/**
- * Verifies tokens of all issuers. A token seen before costs a look-up, and is answered synchronously, also when it has
- * expired since.
- */
+/** Verifies tokens of all issuers. A known token costs a look-up and is answered synchronously, also after its expiry. */
 export class Verifier {
   readonly #options: VerifierOptions;
   readonly #cache: TokenCache<Verification>;
-  /** Verifications under way, by token: requests that come with one unknown token at once share one. */
-  readonly #underWay = new Map<string, Promise<VerifiedToken | TokenRefusal>>();
+  /** Verifications in progress, by token: concurrent requests with the same unknown token share one. */
+  readonly #pending = new Map<string, Promise<VerifiedToken | TokenRefusal>>();
 
   constructor(options: VerifierOptions) {
     this.#options = options;
@@ -67,10 +68,10 @@ export class Verifier {
     if (known !== undefined && isUpToDate(known)) {
       return known.verifier.refusalNow(known.auth) ?? known;
     }
-    const underWay = this.#underWay.get(token);
-    if (underWay !== undefined) return underWay;
-    const verification = this.#verifyAnew(token).finally(() => this.#underWay.delete(token));
-    this.#underWay.set(token, verification);
+    const pending = this.#pending.get(token);
+    if (pending !== undefined) return pending;
+    const verification = this.#verifyAnew(token).finally(() => this.#pending.delete(token));
+    this.#pending.set(token, verification);
     return verification;
   }
 
@@ -78,7 +79,7 @@ export class Verifier {
     const { issuers, byIssuer, prepare } = this.#options;
     const issuer = byIssuer ? unverifiedIssuer(token) : undefined;
     const verifier = byIssuer ? issuers.find((one) => issuer !== undefined && one.accepts(issuer)) : issuers[0];
-    if (verifier === undefined) return refuseToken("no configured issuer issued the token");
+    if (verifier === undefined) return refuseToken("the gate does not accept the issuer of the token");
     const keys = verifier.keysOf(issuer);
     const keysVersion = keys.version();
     const auth = await verifier.verify(token, issuer, keys);
@@ -102,17 +103,229 @@ export class Verifier {
   }
 }
 
-/** What was verified with a key that the issuer has taken back must not outlive it. */
+/** A verification must not outlive its key. */
 function isUpToDate({ keys, keysVersion }: Verification): boolean {
   return keys.version() === keysVersion;
 }
 
-/** Chooses among verifiers and nothing else: the one it chooses demands the same issuer of the verified token. */
+/** Only chooses the verifier, which then requires the same issuer of the verified token. */
 function unverifiedIssuer(token: string): string | undefined {
   try {
     const { iss } = decodeJwt(token) as { iss?: unknown };
     return typeof iss === "string" && iss !== "" ? iss : undefined;
   } catch {
     return undefined;
+  }
+}
+
+/** Decides whether the gate accepts tokens of an issuer. Only `true` accepts. */
+export type IssuerTest = (issuer: string) => boolean;
+
+/** The expected audience: values of `aud`, or of another claim, or any. */
+export type Audience = readonly string[] | false | { readonly claim: string; readonly values: readonly string[] };
+
+/** The rules for tokens of one issuer, or of several issuers that share keys and rules. */
+export interface IssuerVerifierOptions {
+  /** The keys of an accepted issuer; undefined if the issuer does not choose the keys. */
+  readonly keysOf: (issuer: string | undefined) => KeySource;
+  readonly algorithms: readonly string[];
+  /** Undefined: any issuer. */
+  readonly issuer: readonly string[] | IssuerTest | undefined;
+  readonly audience: Audience;
+  readonly requiredClaims: readonly string[];
+  readonly rules: ClaimRules;
+  /** Replaces the rules for access tokens, for routes that take other tokens. */
+  readonly refusalOf?:
+    | ((header: JWTHeaderParameters, claims: JWTPayload, nowSeconds: number) => string | TokenRefusal | undefined)
+    | undefined;
+  /** The check by the application, after all others. */
+  readonly validate: TokenValidator | undefined;
+  /** The claim that `requireRole()` reads. */
+  readonly rolesClaim: string | undefined;
+}
+
+/** Decides whether a verified token is accepted. Only `true` accepts. Called once for each token, not at every request. */
+export type TokenValidator = (auth: Auth) => boolean | Promise<boolean>;
+
+/** Verifies compact JWTs of one issuer with jose. */
+export class IssuerVerifier {
+  readonly rolesClaim: string | undefined;
+  readonly #options: IssuerVerifierOptions;
+  readonly #joseOptions: JWTVerifyOptions;
+  /** Tells the identifiers of several issuers apart. */
+  readonly issuers: IssuerScope;
+  /** Required claims that name the user. */
+  readonly #requiredNames: readonly string[];
+  /** Unix milliseconds. */
+  readonly #now: () => number;
+
+  constructor(options: IssuerVerifierOptions, scope: IssuerScope, now: () => number) {
+    this.#options = options;
+    this.issuers = scope;
+    this.#now = now;
+    this.rolesClaim = options.rolesClaim;
+    const { audience, requiredClaims, rules, issuer } = options;
+    const { subjectClaims = [] } = rules;
+    this.#requiredNames = requiredClaims.filter((name) => name === "sub" || subjectClaims.includes(name));
+    this.#joseOptions = {
+      clockTolerance: rules.toleranceSeconds,
+      requiredClaims: ["exp", ...requiredClaims],
+      ...(typeof issuer === "object" ? { issuer: [...issuer] } : {}),
+      ...(audience === false || "claim" in audience ? {} : { audience: [...audience] }),
+    };
+  }
+
+  /** Does it verify tokens of this issuer? An error of the application's function is a bug, not a refusal. */
+  accepts(issuer: string): boolean {
+    const { issuer: accepted } = this.#options;
+    if (typeof accepted !== "function") return accepted === undefined || accepted.includes(issuer);
+    return isYes(accepted(issuer));
+  }
+
+  keysOf(issuer: string | undefined): KeySource {
+    return this.#options.keysOf(issuer);
+  }
+
+  /** The refusal of a known token by the current time; undefined if it is still valid. */
+  refusalNow({ claims }: Auth): TokenRefusal | undefined {
+    const cause = refusalOfTime(claims, this.#options.rules, this.#now() / 1000);
+    return cause === undefined ? undefined : untimelyToken(cause);
+  }
+
+  /** Verifies a token. An error of `validate` is a bug of the application, not a refusal. */
+  async verify(token: string, issuer: string | undefined, keys: KeySource): Promise<Auth | TokenRefusal> {
+    const { validate } = this.#options;
+    const auth = await this.#check(token, issuer, keys);
+    if ("code" in auth || validate === undefined) return auth;
+    const answer: unknown = await validate(auth);
+    return answer === true ? auth : refuseToken("auth.validate refuses the token");
+  }
+
+  /** The checks of a token, in their order. */
+  async #check(token: string, issuer: string | undefined, keys: KeySource): Promise<Auth | TokenRefusal> {
+    const { rules, audience, refusalOf } = this.#options;
+    try {
+      // 1. One spelling of the signature.
+      if (!isCanonical(token)) return refuseToken("the signature is not in canonical base64url");
+      // 2. Algorithm, key and signature; then exp, nbf, iss, aud and the required claims, by jose.
+      const { header, payload } = await this.#verifySignature(token, issuer, keys);
+      const nowSeconds = this.#now() / 1000;
+      // 3. The other claims and the header; a route may have rules of its own for them.
+      const refusal =
+        refusalOf === undefined ? refusalOfClaims(header, payload, rules) : refusalOf(header, payload, nowSeconds);
+      if (refusal !== undefined) return typeof refusal === "string" ? refuseToken(refusal) : refusal;
+      // 4. Required claims that name the user are not empty.
+      if (this.#requiredNames.some((name) => isEmpty(payload[name]))) return refuseToken("a required claim is empty");
+      // 5. The audience, if another claim than aud says it.
+      if (!isMeantFor(payload, audience)) return refuseToken("the token is for another audience");
+      // 6. Times, last: the clock of this process may be wrong, so another reason counts first.
+      const untimely = refusalOf === undefined ? refusalOfFirstTime(payload, rules, nowSeconds) : undefined;
+      if (untimely !== undefined) return untimelyToken(untimely);
+      return createAuth(token, header, payload, this.issuers, rules);
+    } catch (error) {
+      if (error instanceof KeysUnavailable) return { code: "keys_unavailable", cause: error.message };
+      if (isUntimely(error)) return untimelyToken(error.code);
+      // A weak key in a fetched set makes jose throw a TypeError: the token cannot be verified all the same.
+      return refuseToken(error instanceof errors.JOSEError ? error.code : "the token cannot be verified");
+    }
+  }
+
+  async #verifySignature(
+    token: string,
+    issuer: string | undefined,
+    keys: KeySource,
+  ): Promise<{ header: JWTHeaderParameters; payload: Auth["claims"] }> {
+    const unverified = decodeProtectedHeader(token) as JWTHeaderParameters;
+    if (!this.#options.algorithms.includes(unverified.alg)) throw new errors.JOSEAlgNotAllowed();
+    const candidates = await keys.candidates(unverified);
+    for (const candidate of candidates) {
+      try {
+        const { protectedHeader, payload } = await jwtVerify(token, candidate.key, {
+          ...this.#joseOptions,
+          ...(issuer === undefined ? {} : { issuer }),
+          algorithms: [...candidate.algorithms],
+          currentDate: new Date(this.#now()),
+        });
+        return { header: protectedHeader, payload };
+      } catch (error) {
+        // Another key may fit. An error that is not from jose comes from a weak or damaged key of a fetched set.
+        const goesOn = error instanceof errors.JWSSignatureVerificationFailed || !(error instanceof errors.JOSEError);
+        if (!goesOn) throw error;
+      }
+    }
+    throw candidates.length === 0 ? new errors.JWKSNoMatchingKey() : new errors.JWSSignatureVerificationFailed();
+  }
+}
+
+/** Does a claim that names the user name nobody? */
+function isEmpty(value: unknown): boolean {
+  return value === "" || value === null;
+}
+
+/** Only `true` is a yes. A promise is not, and its rejection must not end the process. */
+export function isYes(answer: unknown): boolean {
+  if (answer instanceof Promise) answer.catch(() => undefined);
+  return answer === true;
+}
+
+/** Did jose find the token expired or not valid yet? */
+function isUntimely(error: unknown): error is errors.JOSEError {
+  if (error instanceof errors.JWTExpired) return true;
+  return error instanceof errors.JWTClaimValidationFailed && error.claim === "nbf" && error.reason === "check_failed";
+}
+
+/** Some providers put the audience in another claim than `aud`, such as Amazon Cognito in `client_id`. */
+function isMeantFor(claims: Auth["claims"], audience: Audience): boolean {
+  if (audience === false || !("claim" in audience)) return true;
+  return (
+    Object.hasOwn(claims, audience.claim) &&
+    values(claims[audience.claim]).some((value) => audience.values.includes(value))
+  );
+}
+
+/** An entry of the cache. */
+export interface Tokened {
+  readonly auth: { readonly token: string };
+}
+
+/** Characters of a token that are the key of its entry. The last ones belong to the signature and differ between tokens. */
+const tailLength = 32;
+/** Maximum characters of all cached tokens together, which bounds the memory for large tokens. */
+const maxCharacters = 8 * 1024 * 1024;
+
+/**
+ * Cache of verified tokens of one verifier, so that a signature is checked once. An entry is found by the end of the token and
+ * used only if the whole token is equal. Expiry, not-before and revocation are checked again at every request.
+ */
+export class TokenCache<Entry extends Tokened> {
+  readonly #entries: LRUCache<string, Entry>;
+
+  constructor(size: number) {
+    this.#entries = new LRUCache({
+      max: size,
+      maxSize: maxCharacters,
+      sizeCalculation: ({ auth }) => auth.token.length,
+    });
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  get(token: string): Entry | undefined {
+    const entry = this.#entries.get(token.slice(-tailLength));
+    return entry !== undefined && entry.auth.token === token ? entry : undefined;
+  }
+
+  set(entry: Entry): void {
+    this.#entries.set(entry.auth.token.slice(-tailLength), entry);
+  }
+
+  delete(entry: Entry): void {
+    this.#entries.delete(entry.auth.token.slice(-tailLength));
+  }
+
+  clear(): void {
+    this.#entries.clear();
   }
 }

@@ -1,7 +1,7 @@
 import type { Auth } from "../auth/claims.js";
 import type { Identifier } from "../auth/identifying-claim.js";
 import { checkIdentifying, claimAt, identifyingText, identifyingTexts, unfit } from "../auth/identifying-claim.js";
-import { isYes } from "../auth/issuer-verifier.js";
+import { isYes } from "../auth/verifier.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Check } from "../request/state.js";
 import { allowed } from "../http/verdict.js";

@@ -1,10 +1,10 @@
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Denied } from "../http/verdict.js";
 import { unavailable } from "../http/verdict.js";
-import type { RevocationPolicy } from "../options.js";
+import type { RevocationPolicy } from "../revocation/options.js";
 import type { AppliedPolicy } from "../limits/policy.js";
-import type { AppliedQuota } from "../limits/outcome.js";
-import { denyExhausted, quotaAfter } from "../limits/outcome.js";
+import type { AppliedQuota } from "../limits/verdict.js";
+import { denyExhausted, quotaAfter } from "../limits/verdict.js";
 import type { Counted } from "../limits/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import { MemoryDecisionStore } from "../store/memory/decisions.js";

@@ -1,4 +1,5 @@
-import type { SeenAddresses } from "../limits/seen-addresses.js";
+import type { AuthKeys } from "../auth/issuers.js";
+import type { SeenAddresses } from "../limits/partition.js";
 import type { Finding } from "../lib/finding.js";
 import { unnamedService } from "../cache/warnings.js";
 import type { ResolvedOptions } from "../options.js";
@@ -8,6 +9,7 @@ import type { Stores } from "../store/stores.js";
 export interface Examined<Raw> {
   readonly resolved: ResolvedOptions<Raw>;
   readonly stores: Stores;
+  readonly keys: AuthKeys | undefined;
   /** The addresses of clients that requests have shown so far. */
   readonly addresses: SeenAddresses;
   /** The conflict about the issuer of shared keys, if there is one. */
@@ -22,12 +24,13 @@ export interface Examined<Raw> {
 export async function examineGate<Raw>({
   resolved,
   stores,
+  keys,
   addresses,
   sharedIssuer,
   cachesUsed,
   cachesUnnamed,
 }: Examined<Raw>): Promise<Finding[]> {
-  const { auth, redis, keySecretChosen, storeChosen } = resolved;
+  const { redis, keySecretChosen, storeChosen } = resolved;
   const findings: Finding[] = [];
   if (redis === undefined) {
     const severity = storeChosen ? "info" : "warning";
@@ -38,7 +41,7 @@ export async function examineGate<Raw>({
   }
   if (cachesUnnamed) findings.push(unnamedService);
   findings.push(...(await stores.examine(cachesUsed).catch(describeFault)));
-  if (auth !== undefined && auth.keys.status() !== "up") {
+  if (keys !== undefined && keys.status() !== "up") {
     findings.push({ code: "keys_missing", severity: "error", message: "the keys of a token issuer were never loaded" });
   }
   if (addresses.trustsEveryProxy()) {

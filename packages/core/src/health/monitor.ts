@@ -1,4 +1,5 @@
 import type { Degradation } from "../guard/degradation.js";
+import type { AuthKeys } from "../auth/issuers.js";
 import type { ResolvedOptions } from "../options.js";
 import type { StoreState } from "../store/ports/health.js";
 import type { Stores } from "../store/stores.js";
@@ -23,12 +24,14 @@ export class HealthMonitor<Raw> {
   readonly #resolved: ResolvedOptions<Raw>;
   readonly #stores: Stores;
   readonly #degradation: Degradation;
+  readonly #keys: AuthKeys | undefined;
   #draining = false;
 
-  constructor(resolved: ResolvedOptions<Raw>, stores: Stores, degradation: Degradation) {
+  constructor(resolved: ResolvedOptions<Raw>, stores: Stores, degradation: Degradation, keys: AuthKeys | undefined) {
     this.#resolved = resolved;
     this.#stores = stores;
     this.#degradation = degradation;
+    this.#keys = keys;
   }
 
   /** From now on the process is not ready, so that a load balancer sends it nothing new. */
@@ -37,9 +40,9 @@ export class HealthMonitor<Raw> {
   }
 
   read(): Health {
-    const { auth, storeChosen } = this.#resolved;
+    const { storeChosen } = this.#resolved;
     const store = this.#stores.state();
-    const keys = auth === undefined ? "none" : auth.keys.status();
+    const keys = this.#keys?.status() ?? "none";
     const partly = [store.status, keys].includes("degraded") || !storeChosen;
     return { status: store.status === "down" || keys === "down" ? "down" : partly ? "degraded" : "up", store, keys };
   }

@@ -3,22 +3,22 @@ import { LRUCache } from "lru-cache";
 import { canonicalAddress, ipv4Inside, parseIPv6 } from "../http/address.js";
 import { kindOf, optionError } from "../lib/validate.js";
 
-/** Addresses whose answer is remembered, for each list. */
-const remembered = 5000;
+/** Answers cached for each list. */
+const maxAnswers = 5000;
 
 /**
- * A list of addresses and networks. An address is looked for as it is, and as the IPv4 address that a translator or a tunnel
- * has put into it. IPv4-mapped IPv6 is the IPv4 address alone.
+ * A list of addresses and networks. It is searched for an address as it is, and for the IPv4 address inside it if a translator
+ * or a tunnel made it. An IPv4-mapped address is searched as IPv4 only.
  */
 export class AddressList {
   readonly #list: BlockList;
-  readonly #answers = new LRUCache<string, boolean>({ max: remembered });
+  readonly #answers = new LRUCache<string, boolean>({ max: maxAnswers });
 
   constructor(list: BlockList) {
     this.#list = list;
   }
 
-  /** Never true for what is no address. */
+  /** Is the address on the list? False for a text that is not an address. */
   has(ip: string | undefined): boolean {
     if (ip === undefined || ip.length > 64) return false;
     let answer = this.#answers.get(ip);
@@ -58,7 +58,7 @@ function addEntry(list: BlockList, option: string, entry: unknown): void {
   list.addSubnet(mapped ?? text, prefix - before, written === 4 || mapped !== undefined ? "ipv4" : "ipv6");
 }
 
-/** What an address is looked for as; nothing if it is none. */
+/** The forms of an address to search for; empty for a text that is not an address. */
 function formsOf(text: string): string[] {
   const written = text.replace(/%.*$/s, "");
   const counted = canonicalAddress(text, 128).replace("/128", "");

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
-import type { SeenAddresses } from "./seen-addresses.js";
+import type { SeenAddresses, PartitionOptions } from "./partition.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Exchange } from "../http/exchange.js";
@@ -8,105 +8,100 @@ import type { GateExchange } from "../request/state.js";
 import { durationSeconds } from "../lib/duration.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { Consumption } from "../store/ports/decisions.js";
-import { checkBucket, checkCount, longestWindowSeconds, maxCount } from "./bounds.js";
+import { checkBucket, checkCount, longestWindowSeconds, maxCount, countsAddresses } from "./policy.js";
 import type { TopKeysReporter } from "./top-keys.js";
-import type { Terms } from "./apply-override.js";
-import { applyOverride, withBlocks } from "./apply-override.js";
-import type { PartitionOptions } from "./partition.js";
+import type { Terms, OverrideCache } from "./overrides.js";
+import { applyOverride, withBlocks } from "./overrides.js";
 import { PartitionFinder } from "./partition.js";
 import type { AppliedPolicy, PartitionPart, Policy } from "./policy.js";
-import { countsAddresses } from "./policy.js";
-import type { OverrideCache } from "./override-cache.js";
 
-/** Callers whose charges are remembered, for each policy; others' are made anew. */
-const rememberedPartitions = 5000;
+/** Partitions whose consumption is cached, for each policy. */
+const maxPartitions = 5000;
 
 type Maybe<T> = T | undefined;
 
-/** What a request is charged for, or why its token does not say whom to charge. */
+/** The policies that a request consumes, or the refusal of a token that does not say whom to count. */
 export type Consumed<Raw> = readonly AppliedPolicy<Raw>[] | TokenRefusal;
 
 export interface ConsumptionFactoryOptions extends PartitionOptions {
-  /** What operators decided. */
-  readonly rules: OverrideCache;
-  /** Notes who asks. */
-  readonly demand: TopKeysReporter;
+  readonly overrides: OverrideCache;
+  readonly topKeys: TopKeysReporter;
 }
 
-/** What may be asked about a client without a request of theirs. */
+/** A consumption that only reads the counter of a client. */
 export interface PeekedConsumption {
-  readonly charge: Consumption;
-  /** Undefined where a function of the application decides about it. */
+  readonly consumption: Consumption;
+  /** Undefined if a function of the application decides it. */
   readonly limit: number | undefined;
   readonly windowSeconds: number | undefined;
 }
 
-/** Turns policies into the charges of a request. */
+/** Makes the consumptions of a request from policies. */
 export class ConsumptionFactory<Raw> {
-  readonly #keys: Keyspace;
+  readonly #keyspace: Keyspace;
   readonly #partitions: PartitionFinder<Raw>;
-  /** By policy and partition: charges that are the same at every request. */
-  #plainCharges = new WeakMap<Policy<Raw>, LRUCache<string, AppliedPolicy<Raw>>>();
-  /** What no other process' slots begin with. */
+  /** By policy and partition: consumptions that are the same at every request. */
+  #plainConsumptions = new WeakMap<Policy<Raw>, LRUCache<string, AppliedPolicy<Raw>>>();
+  /** Makes slots unique among all processes. */
   readonly #slotPrefix = randomBytes(9).toString("base64url");
-  readonly #rules: OverrideCache;
-  readonly #demand: TopKeysReporter;
+  readonly #overrides: OverrideCache;
+  readonly #topKeys: TopKeysReporter;
   #slots = 0;
-  /** The rules under which the charges were made that are kept. */
+  /** The generation of overrides under which the cached consumptions were made. */
   #generation = 0;
 
   constructor(options: ConsumptionFactoryOptions) {
-    this.#keys = options.keys;
-    this.#rules = options.rules;
-    this.#demand = options.demand;
+    this.#keyspace = options.keyspace;
+    this.#overrides = options.overrides;
+    this.#topKeys = options.topKeys;
     this.#partitions = new PartitionFinder(options);
   }
 
-  /** What requests have shown of clients' addresses. */
+  /** Findings about client addresses in the requests so far. */
   get addresses(): SeenAddresses {
     return this.#partitions;
   }
 
-  /** Says once what is wrong with the addresses of clients, where something else counts by them. */
+  /** Checks the address of a client, and warns once, for a caller that counts addresses itself. */
   examineAddress(exchange: Exchange<Raw>): void {
     this.#partitions.address(exchange);
   }
 
   /**
-   * The charges of these policies, in their order; fewer where a policy is skipped or has already counted this request. A
-   * refusal if one of them must count by what the token does not say rightly. Synchronous unless a function of the application is not.
+   * Makes the consumptions of these policies, in their order; none for a policy that is skipped or has counted this request
+   * already. Returns a refusal if a policy counts by a claim that identifies nobody. Synchronous for plain policies.
    */
   charges(
     policies: readonly Policy<Raw>[],
     exchange: GateExchange<Raw>,
     token: VerifiedToken | undefined,
   ): Consumed<Raw> | Promise<Consumed<Raw>> {
-    if (this.#generation !== this.#rules.generation) this.#forgetCharges();
+    if (this.#generation !== this.#overrides.generation) this.#forgetConsumptions();
     const applied: (AppliedPolicy<Raw> | Promise<Maybe<AppliedPolicy<Raw> | TokenRefusal>>)[] = [];
     let refusal: Maybe<TokenRefusal>;
-    let waits = false;
+    let isAsync = false;
     for (const policy of policies) {
       if (exchange.state.isDone(policy) || !this.#appliesTo(policy, exchange)) continue;
-      const charge = isPlain(policy)
-        ? this.#plainCharge(policy, exchange, token)
-        : this.#charge(policy, exchange, token);
-      if (charge === undefined) continue;
-      if ("code" in charge) {
-        refusal ??= charge;
+      const consumption = isPlain(policy)
+        ? this.#plainConsumption(policy, exchange, token)
+        : this.#consumption(policy, exchange, token);
+      if (consumption === undefined) continue;
+      if ("code" in consumption) {
+        refusal ??= consumption;
         continue;
       }
-      waits ||= charge instanceof Promise;
-      applied.push(charge);
+      isAsync ||= consumption instanceof Promise;
+      applied.push(consumption);
     }
-    if (!waits) return refusal ?? (applied as AppliedPolicy<Raw>[]);
-    return Promise.all(applied.map(async (charge) => charge)).then((all) => {
-      const charges: AppliedPolicy<Raw>[] = [];
-      for (const charge of all) {
-        if (charge === undefined) continue;
-        if ("code" in charge) refusal ??= charge;
-        else charges.push(charge);
+    if (!isAsync) return refusal ?? (applied as AppliedPolicy<Raw>[]);
+    return Promise.all(applied.map(async (one) => one)).then((all) => {
+      const consumptions: AppliedPolicy<Raw>[] = [];
+      for (const one of all) {
+        if (one === undefined) continue;
+        if ("code" in one) refusal ??= one;
+        else consumptions.push(one);
       }
-      return refusal ?? charges;
+      return refusal ?? consumptions;
     });
   }
 
@@ -115,24 +110,24 @@ export class ConsumptionFactory<Raw> {
     return allow === undefined || !allow.has(exchange.ip) || this.#partitions.mayBeProxy(exchange);
   }
 
-  #plainCharge(
+  #plainConsumption(
     policy: PlainPolicy<Raw>,
     exchange: Exchange<Raw>,
     token: VerifiedToken | undefined,
   ): Maybe<AppliedPolicy<Raw> | TokenRefusal> {
     const partition = this.#plainPartition(policy.per, exchange, token);
     if (typeof partition !== "string") return partition;
-    let charges = this.#plainCharges.get(policy);
-    if (charges === undefined) {
-      charges = new LRUCache({ max: rememberedPartitions });
-      this.#plainCharges.set(policy, charges);
+    let cached = this.#plainConsumptions.get(policy);
+    if (cached === undefined) {
+      cached = new LRUCache({ max: maxPartitions });
+      this.#plainConsumptions.set(policy, cached);
     }
-    let applied = charges.get(partition);
+    let applied = cached.get(partition);
     if (applied === undefined) {
       applied = this.#apply(policy, exchange, { ...policy, partition });
-      charges.set(partition, applied);
+      cached.set(partition, applied);
     }
-    this.#note(policy, partition, applied.charge.cost, exchange, token);
+    this.#noteTopKey(policy, partition, applied.charge.cost, exchange, token);
     return policy.algorithm === "concurrency" ? this.#withSlot(applied) : applied;
   }
 
@@ -150,7 +145,7 @@ export class ConsumptionFactory<Raw> {
     return partition;
   }
 
-  async #charge(
+  async #consumption(
     policy: Policy<Raw>,
     exchange: GateExchange<Raw>,
     token: VerifiedToken | undefined,
@@ -181,72 +176,73 @@ export class ConsumptionFactory<Raw> {
           : windowSeconds,
     };
     const applied = this.#apply(policy, exchange, terms);
-    this.#note(policy, terms.partition, terms.cost, exchange, token);
+    this.#noteTopKey(policy, terms.partition, terms.cost, exchange, token);
     return policy.algorithm === "concurrency" ? this.#withSlot(applied) : applied;
   }
 
-  /** A charge that counts nothing, of a client who may not be asking now. */
+  /** Makes a consumption of cost 0, which reads the counter of a client outside requests. */
   peek(policy: Policy<Raw>, partition: string): PeekedConsumption {
     const { name, algorithm } = policy;
-    const rules = this.#rules.rulesOf(name);
-    const rule = rules?.clients.get(partition) ?? rules?.everybody;
-    const limit = rule?.limit ?? numberOr(policy.limit);
-    const windowSeconds = rule?.windowSeconds ?? numberOr(policy.windowSeconds);
+    const overrides = this.#overrides.overridesOf(name);
+    const override = overrides?.clients.get(partition) ?? overrides?.everybody;
+    const limit = override?.limit ?? numberOr(policy.limit);
+    const windowSeconds = override?.windowSeconds ?? numberOr(policy.windowSeconds);
     const isOpen = (windowSeconds === undefined && algorithm !== "fixed-window") || limit === undefined;
     if (isOpen && algorithm !== "fixed-window")
       throw new TypeError(
         `portcullis: limit "${name}" is decided by functions of a request, so only a request can tell`,
       );
     const seconds = windowSeconds ?? 1;
-    const charge: Consumption = {
-      key: this.#keys.quota(name, partition, algorithm, seconds),
+    const consumption: Consumption = {
+      key: this.#keyspace.quota(name, partition, algorithm, seconds),
       limit: limit ?? maxCount,
       windowSeconds: seconds,
       cost: 0,
-      // With a rule, a fixed window would begin here.
+      // With a counting mode, a fixed window would begin here.
       rule: algorithm === "fixed-window" ? undefined : { algorithm, shadow: false, block: undefined },
       burst: algorithm === "token-bucket" ? (numberOr(policy.burst) ?? limit) : undefined,
     };
-    return { charge, limit, windowSeconds };
+    return { consumption, limit, windowSeconds };
   }
 
   #apply(policy: Policy<Raw>, exchange: Exchange<Raw>, terms: Terms): AppliedPolicy<Raw> {
-    const { name, algorithm, rule } = policy;
-    const rules = this.#rules.rulesOf(name);
-    const { partition, limit, burst, windowSeconds, cost } = rules === undefined ? terms : applyOverride(terms, rules);
-    const key = this.#keys.quota(name, partition, algorithm, windowSeconds);
+    const { name, algorithm, mode } = policy;
+    const overrides = this.#overrides.overridesOf(name);
+    const { partition, limit, burst, windowSeconds, cost } =
+      overrides === undefined ? terms : applyOverride(terms, overrides);
+    const key = this.#keyspace.quota(name, partition, algorithm, windowSeconds);
     const owner = countsAddresses(policy) ? undefined : this.#partitions.address(exchange);
-    if (rules?.blocks.has(partition) === true) {
-      // The limit refuses where the record of the block cannot be read: while the store is away.
-      const blocked = { limit: 0, cost: Math.max(1, cost), blockKey: this.#keys.quotaBlock(name, partition) };
-      return { policy, charge: { key, windowSeconds, owner, burst, rule: withBlocks(rule), ...blocked } };
+    if (overrides?.blocks.has(partition) === true) {
+      // The limit of 0 refuses if the store cannot read the record of the block.
+      const blocked = { limit: 0, cost: Math.max(1, cost), blockKey: this.#keyspace.quotaBlock(name, partition) };
+      return { policy, charge: { key, windowSeconds, owner, burst, rule: withBlocks(mode), ...blocked } };
     }
     const leased = policy.precision === "leased" ? true : undefined;
-    if (rule === undefined) return { policy, charge: { key, limit, windowSeconds, cost, owner, leased } };
+    if (mode === undefined) return { policy, charge: { key, limit, windowSeconds, cost, owner, leased } };
     if (algorithm === "token-bucket") checkBucket(name, burst ?? limit, windowSeconds);
-    const blockKey = rule.block === undefined ? undefined : this.#keys.quotaBlock(name, partition);
-    return { policy, charge: { key, limit, windowSeconds, cost, owner, rule, burst, blockKey } };
+    const blockKey = mode.block === undefined ? undefined : this.#keyspace.quotaBlock(name, partition);
+    return { policy, charge: { key, limit, windowSeconds, cost, owner, rule: mode, burst, blockKey } };
   }
 
-  #note(
+  #noteTopKey(
     { name, per }: Policy<Raw>,
     partition: string,
     points: number,
     exchange: Exchange<Raw>,
     token: VerifiedToken | undefined,
   ): void {
-    if (this.#demand.add(name, partition, points)) return;
+    if (this.#topKeys.add(name, partition, points)) return;
     const [part] = per;
     const alone = per.length === 1;
-    // A principal of another gate would name somebody else here.
-    const principal = token?.issuers === this.#keys.issuers ? token.auth.principal : undefined;
-    const known = alone && part === "ip" ? exchange.ip : alone && part === "user" ? principal : undefined;
-    this.#demand.introduce(name, { partition, points, key: known });
+    // A principal of another gate would name another user here.
+    const principal = token?.issuers === this.#keyspace.issuers ? token.auth.principal : undefined;
+    const clientKey = alone && part === "ip" ? exchange.ip : alone && part === "user" ? principal : undefined;
+    this.#topKeys.introduce(name, { partition, points, key: clientKey });
   }
 
-  #forgetCharges(): void {
-    this.#generation = this.#rules.generation;
-    this.#plainCharges = new WeakMap();
+  #forgetConsumptions(): void {
+    this.#generation = this.#overrides.generation;
+    this.#plainConsumptions = new WeakMap();
   }
 
   #withSlot({ policy, charge }: AppliedPolicy<Raw>): AppliedPolicy<Raw> {
@@ -269,7 +265,7 @@ type PlainPolicy<Raw> = Policy<Raw> & {
   cost: number;
 };
 
-/** Needs no function of the application, so it can be answered at once. */
+/** Calls no function of the application, so that its consumption is made at once. */
 function isPlain<Raw>(policy: Policy<Raw>): policy is PlainPolicy<Raw> {
   return policy.isPlain;
 }

@@ -1,5 +1,5 @@
 import { resolveAddressList } from "./address-list.js";
-import { checkBucket, longestWindowSeconds, maxCount } from "./bounds.js";
+import { checkBucket, longestWindowSeconds, maxCount } from "./policy.js";
 import { FixedWindows } from "./fixed-window.js";
 import type { CountOnly, Of, PartitionPart, Policy, Settle } from "./policy.js";
 import { handlerPatienceMs } from "../http/handler-end.js";
@@ -20,84 +20,88 @@ import {
   optionError,
 } from "../lib/validate.js";
 
-/** Blocks a client who goes on after being refused. */
+/** Blocks a client that goes on after refusals. */
 export interface BlockOptions {
-  /** How many refusals within one window lead to a block: a whole number from 1. */
+  /** Number of refusals within one window that lead to a block: a whole number from 1. */
   readonly after: number;
-  /** How long the first block lasts; each further one lasts twice as long. */
+  /** Duration of the first block. Each further block lasts twice as long. */
   readonly for: Duration;
-  /** The longest block. A client who keeps quiet for that long begins anew. @default "1d" */
+  /** Maximum duration of a block. A client without refusals for that long starts again with the first block. @default "1d" */
   readonly upTo?: Duration | undefined;
 }
 
-/** One rate-limit policy: so many requests (or units of cost) per window and partition key, or so many at once. */
+/** A rate-limit policy: a number of requests (or units of cost) per window and client, or of requests at once. */
 export interface LimitOptions<Raw = unknown> {
-  /** Names the policy in the RateLimit fields and in Redis: 1 to 64 letters, digits, `_`, `-` and `.`. */
+  /** Name of the policy in the RateLimit fields and in Redis: 1 to 64 letters, digits, `_`, `-` and `.`. */
   readonly name: string;
   /**
-   * Whom to count: the client's address, the signed-in user, the value of a header such as an API key, that of a claim such
-   * as a tenant, the key a function returns, or several of these together. `"user"` and `{ claim }` do not apply to
-   * anonymous requests; without the claim the user counts, else the address, as without the header. `"ip"` alone counts
-   * requests with bad tokens too. A header is what the client says: beside a policy by it, keep one by address.
+   * Client to count by: the address, the signed-in user, the value of a header such as an API key, the value of a claim such
+   * as a tenant, the key that a function returns, or a list of these together. `"user"` and `{ claim }` do not apply to
+   * anonymous requests. A token without the claim counts by its user, or else by the address; a request without the header
+   * counts by the address. `"ip"` alone counts requests with bad tokens too. Clients choose headers freely: add a policy by
+   * address to a policy by header.
    */
   readonly per: PartitionPart<Raw> | readonly PartitionPart<Raw>[];
-  /** A whole number from 0 (which refuses all), or a function of the request and its facts. */
+  /** Maximum per window: a whole number from 0 (which refuses all), or a function of the request and its facts. */
   readonly limit: number | Of<number, Raw>;
   /**
-   * `"fixed-window"`: so many per window, which begins with the first request. `"sliding-window"`: never more in any window
-   * of that length, wherever it begins; a request counts for the window and at most a twentieth more. `"token-bucket"`:
-   * `limit` per window as an even flow (GCRA), and `burst` at once. `"concurrency"`: so many requests in flight.
+   * `"fixed-window"`: `limit` per window, which begins with the first request. `"sliding-window"`: `limit` in any window of
+   * that length; a request counts for the window and at most a twentieth longer. `"token-bucket"`: `limit` per window as an
+   * even flow (GCRA), and `burst` at once. `"concurrency"`: `limit` requests in flight.
    * @default "fixed-window"
    */
   readonly algorithm?: Algorithm | undefined;
   /**
-   * Whole seconds, at most 24 days, or a function. Of `"concurrency"`: how long a slot is held when its process dies.
+   * Length of the window: whole seconds, at most 24 days, or a function. With `"concurrency"`: how long a slot is held after its
+   * process died.
    * @default "1m" for `"concurrency"`, else required
    */
   readonly window?: Duration | Of<Duration, Raw> | undefined;
-  /** Of `"token-bucket"`: how many at once after a quiet time; a whole number from 1, or a function. @default limit */
+  /** With `"token-bucket"`: maximum at once after a quiet time; a whole number from 1, or a function. @default limit */
   readonly burst?: number | Of<number, Raw> | undefined;
-  /** What one request counts: a whole number from 0, or a function. @default 1 */
+  /** Units that one request counts: a whole number from 0, or a function. @default 1 */
   readonly cost?: number | Of<number, Raw> | undefined;
   /**
-   * What the request really cost, known when it is done: the difference to `cost` is charged or given back then,
-   * within the same window. Undefined leaves it at `cost`. @default cost
+   * Function that returns the actual cost when the request is done. The difference to `cost` is then charged or given back,
+   * within the same window. If it returns undefined, `cost` stays. @default cost
    */
   readonly settle?: Settle<Raw> | undefined;
   /**
-   * Count only responses with a status from 400 (`"failures"`) or below (`"successes"`). All are counted at first and the
-   * others given back when they have ended, so that no more than `limit` are under way; what was cut off counts. @default all
+   * Count only responses with a status of at least 400 (`"failures"`) or less (`"successes"`). Every request counts at first and
+   * the others are given back at their end, so that at most `limit` are in progress. A response that broke off counts.
+   * @default all
    */
   readonly countOnly?: CountOnly | undefined;
   /**
-   * A slot is released, and `settle` and `countOnly` decide, when the response is over and its handler has ended: a client that
-   * leaves early does not end the work. This is how long they wait for the handler when the response is over. At most the
-   * window, also where that is shorter than the default. @default "10s"
+   * Maximum wait for the handler after the end of the response. A slot is released, and `settle` and `countOnly` decide, when
+   * the response is over and its handler has ended, since a client that leaves early does not end the work. At most the
+   * window, also if that is shorter than the default. @default "10s"
    */
   readonly releaseAfter?: Duration | undefined;
-  /** The requests this policy is for, by path and method, as in `when()`. @default all */
+  /** Requests that the policy applies to, by path and method, as in `when()`. @default all */
   readonly when?: RouteCondition | undefined;
-  /** True lets a request pass uncounted. @default never */
+  /** Function that returns true for a request that passes uncounted. @default none */
   readonly skip?: Of<boolean, Raw> | undefined;
   /**
-   * Addresses and networks (CIDR) that pass uncounted. Not applied to a request that was forwarded (`X-Forwarded-For` and its
-   * like) by a proxy that the application does not trust, since its address is then that of the proxy. @default none
+   * Addresses and networks (CIDR) that pass uncounted. Not applied to a request that a proxy forwarded (`X-Forwarded-For` and
+   * the like) which the application does not trust, since the address is then that of the proxy. @default none
    */
   readonly allow?: readonly string[] | undefined;
-  /** Addresses and networks (CIDR) that are refused: 403. @default none */
+  /** Addresses and networks (CIDR) that are refused with 403. @default none */
   readonly deny?: readonly string[] | undefined;
-  /** Blocks a client who goes on after being refused. @default none */
+  /** Blocks a client that goes on after refusals. @default none */
   readonly block?: BlockOptions | undefined;
-  /** Measure only: say in events, metrics and `quotas` what would be refused, and refuse nothing. @default false */
+  /** Measure only: report in events, metrics and `quotas` what would be refused, and refuse nothing. @default false */
   readonly shadow?: boolean | undefined;
   /**
-   * `"exact"` asks Redis at every request; `"leased"` lets a process take a part of the quota and answer from it, so that most
-   * requests ask nobody. The sum over processes never exceeds the quota; what idles in one process is given back within
-   * seconds. For plain fixed windows. @default "exact"
+   * `"exact"` asks Redis at every request. `"leased"` lets a process take a part of the quota and answer from it, so that most
+   * requests ask nothing. All processes together never exceed the quota; an unused part is given back within seconds. For
+   * plain fixed windows. @default "exact"
    */
   readonly precision?: "exact" | "leased" | undefined;
   /**
-   * While the store is down: count in this process alone (by limit / `instances`), let everything pass, or answer 503.
+   * Policy while the store is down: `"local"` counts in this process alone (by limit / `instances`), `"allow"` lets everything
+   * pass, `"deny"` answers 503.
    * @default "local"
    */
   readonly onStoreError?: "local" | "allow" | "deny" | undefined;
@@ -141,20 +145,20 @@ export function resolveLimit<Raw>(option: string, options: LimitOptions<Raw>): P
   checkOneOf(`${option}.onStoreError`, onStoreError, ["local", "allow", "deny"]);
   checkMeaning(option, options, algorithm);
   const windowSeconds = resolveWindow(`${option}.window`, options.window, algorithm);
-  const [most, seconds] = [burst ?? limit, windowSeconds];
-  if (algorithm === "token-bucket" && typeof most === "number" && typeof seconds === "number")
-    checkBucket(name, most, seconds);
+  const bucket = burst ?? limit;
+  if (algorithm === "token-bucket" && typeof bucket === "number" && typeof windowSeconds === "number")
+    checkBucket(name, bucket, windowSeconds);
   const block = options.block === undefined ? undefined : resolveBlock(`${option}.block`, options.block);
-  const isRuled =
+  const hasMode =
     algorithm !== "fixed-window" || shadow || block !== undefined || settle !== undefined || countOnly !== undefined;
-  if (isRuled && precision === "leased")
+  if (hasMode && precision === "leased")
     throw optionError(
       `${option}.precision`,
       '"leased" is for fixed windows without settle, countOnly, block and shadow',
     );
-  const rule: CountingMode | undefined = isRuled ? { algorithm, shadow, block } : undefined;
+  const mode: CountingMode | undefined = hasMode ? { algorithm, shadow, block } : undefined;
   return {
-    ...{ name, per, limit, algorithm, burst, windowSeconds, cost, settle, countOnly, skip, shadow, rule },
+    ...{ name, per, limit, algorithm, burst, windowSeconds, cost, settle, countOnly, skip, shadow, mode },
     ...{ precision, onStoreError },
     releaseAfterMs: resolveReleaseAfter(`${option}.releaseAfter`, options, windowSeconds),
     when: options.when === undefined ? undefined : compileWideCondition(`${option}.when`, options.when),
@@ -165,16 +169,16 @@ export function resolveLimit<Raw>(option: string, options: LimitOptions<Raw>): P
   };
 }
 
-/** Options that would do nothing for this algorithm are mistakes. */
+/** Refuses options that have no effect with this algorithm. */
 function checkMeaning<Raw>(option: string, options: LimitOptions<Raw>, algorithm: Algorithm): void {
   if (algorithm !== "token-bucket" && options.burst !== undefined)
-    throw optionError(`${option}.burst`, 'has a meaning for algorithm: "token-bucket" only');
+    throw optionError(`${option}.burst`, 'has an effect only with algorithm: "token-bucket"');
   if (algorithm !== "concurrency") return;
   for (const what of ["cost", "settle", "countOnly"] as const)
     if (options[what] !== undefined)
       throw optionError(
         `${option}.${what}`,
-        'has no meaning for algorithm: "concurrency": each request takes one slot',
+        'has no effect with algorithm: "concurrency": each request takes one slot',
       );
 }
 
@@ -213,7 +217,7 @@ function resolveReleaseAfter<Raw>(
 ): number {
   if (releaseAfter === undefined) return handlerPatienceMs;
   if (algorithm !== "concurrency" && settle === undefined && countOnly === undefined)
-    throw optionError(option, 'has a meaning only with algorithm: "concurrency", settle or countOnly');
+    throw optionError(option, 'has an effect only with algorithm: "concurrency", settle or countOnly');
   const mostSeconds = typeof windowSeconds === "number" ? windowSeconds : longestWindowSeconds;
   return durationMs(option, releaseAfter, mostSeconds * 1000);
 }

@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import { identifyingClaim, unfit } from "../auth/identifying-claim.js";
+import { identifyingClaim, unfit, checkIdentifying } from "../auth/identifying-claim.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import { refuseToken } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
@@ -7,49 +7,62 @@ import { canonicalAddress, mayBeProxy, unknownAddress } from "../http/address.js
 import type { Exchange } from "../http/exchange.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { Logger } from "../telemetry/logger.js";
-import type { PartitionPart } from "./policy.js";
+import type { PartitionPart, Policy } from "./policy.js";
+import { isIP } from "node:net";
+import type { Identifier } from "../auth/identifying-claim.js";
+import { kindOf } from "../lib/validate.js";
 
 /** Addresses whose partitions are remembered; others' are made anew. */
-const rememberedAddresses = 5000;
+const maxAddresses = 5000;
+
+/** Problems with client addresses that requests have shown. */
+export interface SeenAddresses {
+  /** Does the application trust every proxy? */
+  trustsEveryProxy(): boolean;
+  /** Was a list `allow` not applied because the address may be that of a proxy? */
+  distrustsProxy(): boolean;
+  /** Did a request have no readable address? */
+  lacksAddresses(): boolean;
+}
 
 export interface PartitionOptions {
-  readonly keys: Keyspace;
+  readonly keyspace: Keyspace;
   readonly ipv6PrefixLength: number;
   readonly logger: Logger;
 }
 
-const withoutSubject = refuseToken("the token names no subject to limit");
+const withoutSubject = refuseToken("the token has no subject, which a limit per user needs");
 const unfitClaim = refuseToken("a claim that a limit counts by is neither text nor a safe integer");
 
-/** Finds out whom a policy counts a request by, as text for a key. */
+/** Finds the partition by which a policy counts a request, as text for a key. */
 export class PartitionFinder<Raw> {
-  readonly #keys: Keyspace;
+  readonly #keyspace: Keyspace;
   readonly #ipv6PrefixLength: number;
   readonly #logger: Logger;
-  /** By the address as the framework tells it: its partition. */
-  readonly #addresses = new LRUCache<string, string>({ max: rememberedAddresses });
+  /** Partitions by address, as the framework gives it. */
+  readonly #addresses = new LRUCache<string, string>({ max: maxAddresses });
   #addressesExamined = false;
   #trustsEveryProxy = false;
   #distrustsProxy = false;
   #lacksAddresses = false;
 
-  constructor({ keys, ipv6PrefixLength, logger }: PartitionOptions) {
-    this.#keys = keys;
+  constructor({ keyspace, ipv6PrefixLength, logger }: PartitionOptions) {
+    this.#keyspace = keyspace;
     this.#ipv6PrefixLength = ipv6PrefixLength;
     this.#logger = logger;
   }
 
-  /** Has the application been seen to trust every proxy? */
+  /** Does the application trust every proxy? */
   trustsEveryProxy(): boolean {
     return this.#trustsEveryProxy;
   }
 
-  /** Was an address not taken for a client's, since it may be that of a proxy? */
+  /** Was a list `allow` not applied because the address may be that of a proxy? */
   distrustsProxy(): boolean {
     return this.#distrustsProxy;
   }
 
-  /** May the address be that of a proxy? Then a list of addresses that pass uncounted would let everybody pass. */
+  /** May the address be that of a proxy? Then the list `allow` would let every client pass. */
   mayBeProxy(exchange: Exchange<Raw>): boolean {
     if (!mayBeProxy(exchange)) return false;
     if (!this.#distrustsProxy) {
@@ -63,15 +76,15 @@ export class PartitionFinder<Raw> {
     return true;
   }
 
-  /** Has a request come without an address that can be read? */
+  /** Did a request have no readable address? */
   lacksAddresses(): boolean {
     return this.#lacksAddresses;
   }
 
   /**
-   * Undefined where nobody is signed in: a policy per user, or by a claim, then does not apply, the others remain. Without
-   * the header it asks for, a request counts by its address, and without the claim by its user, or else by its address:
-   * never in one bucket for all. A token that does not say rightly whom it is for is refused.
+   * Finds one part of the partition. Undefined for an anonymous request and a policy by user or claim, which then does not
+   * apply. A request without the header counts by its address; a token without the claim counts by its user, or else by the
+   * address: never in one bucket for all. A claim that identifies nobody is a refusal.
    */
   find(
     part: Exclude<PartitionPart<Raw>, (...args: never[]) => unknown>,
@@ -84,18 +97,18 @@ export class PartitionFinder<Raw> {
       const value = exchange.header(part.header)?.trim();
       return value === undefined || value === ""
         ? this.address(exchange)
-        : this.#keys.headerPartition(part.header, value);
+        : this.#keyspace.headerPartition(part.header, value);
     }
     if (token === undefined) return undefined;
     const value = identifyingClaim(token.auth.claims, part.claim);
     if (value === unfit) return unfitClaim;
-    if (value !== undefined) return this.#keys.claimPartition(token.auth.issuer, part.claim, value, token.issuers);
+    if (value !== undefined) return this.#keyspace.claimPartition(token.auth.issuer, part.claim, value, token.issuers);
     return token.partition === "" ? this.address(exchange) : token.partition;
   }
 
-  /** What the function of a policy returned, as a part of a key. No key is a mistake of the application. */
+  /** The key that a function returned, as a part of the partition. Throws a TypeError if it is not a non-empty string. */
   check(policy: string, key: unknown): string {
-    if (typeof key === "string" && key !== "") return this.#keys.customPartition(key);
+    if (typeof key === "string" && key !== "") return this.#keyspace.customPartition(key);
     throw new TypeError(`portcullis: the key function of limit "${policy}" must return a non-empty string`);
   }
 
@@ -106,15 +119,15 @@ export class PartitionFinder<Raw> {
     if (address === undefined) {
       const canonical = canonicalAddress(ip, this.#ipv6PrefixLength);
       if (canonical === unknownAddress && !this.#lacksAddresses) this.#noteMissing(exchange);
-      address = this.#keys.addressPartition(canonical);
-      // Behind a careless proxy the text can be of any length.
+      address = this.#keyspace.addressPartition(canonical);
+      // Behind a careless proxy the text may have any length.
       if (ip !== undefined && ip.length <= 64) this.#addresses.set(ip, address);
     }
     return address;
   }
 
   #noteMissing({ signal }: Exchange<Raw>): void {
-    // A socket that is gone has no address any more, and its client gets no answer.
+    // A closed socket has no address, and its client gets no answer.
     if (signal.aborted) return;
     this.#lacksAddresses = true;
     const advice = "let the application trust a proxy that tells it (Express: trust proxy, Koa: proxy)";
@@ -124,7 +137,7 @@ export class PartitionFinder<Raw> {
     );
   }
 
-  /** Once, at the first request: only then is the framework's setting known. */
+  /** Runs once, at the first request: the setting of the framework is not known earlier. */
   #examineProxies(exchange: Exchange<Raw>): void {
     this.#trustsEveryProxy = exchange.trustsEveryProxy;
     this.#addressesExamined = true;
@@ -135,4 +148,77 @@ export class PartitionFinder<Raw> {
       `portcullis: every proxy is trusted, so clients choose the address they are limited by; ${advice}`,
     );
   }
+}
+
+/** One part of a key. For `{ claim }` the issuer belongs to it; the value 42 is "42". */
+export type QuotaKeyPart = string | { readonly issuer: string; readonly value: Identifier };
+
+/**
+ * Names a client of a policy: its address, the `principal` of a user, the value of a header, or the key that the function
+ * returned; a list if `per` is a list; or the `partition` that `busiest()` returned.
+ */
+export type QuotaKey = QuotaKeyPart | readonly QuotaKeyPart[] | { readonly partition: string };
+
+export interface NamingOptions {
+  readonly keyspace: Keyspace;
+  readonly ipv6PrefixLength: number;
+  /** Does this gate verify tokens? */
+  readonly verifies: boolean;
+}
+
+/** The partition of a client that a call names. Throws a TypeError for a key that no client can have. */
+export function partitionOf<Raw>({ name, per }: Policy<Raw>, key: QuotaKey, options: NamingOptions): string {
+  if (isPartition(key)) return checkPartition(key.partition);
+  const parts: readonly QuotaKeyPart[] = Array.isArray(key) ? (key as QuotaKeyPart[]) : [key as QuotaKeyPart];
+  if (parts.length !== per.length)
+    throw new TypeError(
+      `portcullis: limit "${name}" counts by ${per.length} ${per.length === 1 ? "value" : "values"}, so its key needs as many`,
+    );
+  return per.map((part, index) => partOf(name, part, parts[index], options)).join(":");
+}
+
+function partOf<Raw>(
+  policy: string,
+  part: PartitionPart<Raw>,
+  key: unknown,
+  { keyspace, ipv6PrefixLength, verifies }: NamingOptions,
+): string {
+  // Another gate verified these users, and a name alone does not tell the issuer.
+  if (!verifies && (part === "user" || (typeof part === "object" && "claim" in part)))
+    throw new TypeError(
+      `portcullis: limit "${policy}" counts users of other gates, since this one has no auth: name them by { partition }`,
+    );
+  if (typeof part === "object" && "claim" in part) {
+    const { issuer, value } = (key ?? {}) as { issuer?: unknown; value?: unknown };
+    checkText(policy, "a claim is named by { issuer, value }, texts that are not empty;", issuer);
+    return keyspace.claimPartition(
+      issuer,
+      part.claim,
+      checkIdentifying(`the value of a claim of limit "${policy}"`, value),
+    );
+  }
+  checkText(policy, "a key is a non-empty text,", key);
+  if (part === "ip") {
+    if (isIP(key) === 0)
+      throw new TypeError(`portcullis: limit "${policy}" counts by address, so its key is an IP address`);
+    return keyspace.addressPartition(canonicalAddress(key, ipv6PrefixLength));
+  }
+  if (typeof part === "object") return keyspace.headerPartition(part.header, key);
+  return part === "user" ? keyspace.userPartition(key) : keyspace.customPartition(key);
+}
+
+function isPartition(key: QuotaKey): key is { readonly partition: string } {
+  return typeof key === "object" && (key as QuotaKey | null) !== null && "partition" in key;
+}
+
+/** Checks the form that the Keyspace makes. Another text would name a key that no request counts under. */
+function checkPartition(partition: unknown): string {
+  if (typeof partition === "string" && /^[A-Za-z0-9_.~-]{1,64}(:[A-Za-z0-9_.~-]{1,64})*$/.test(partition))
+    return partition;
+  throw new TypeError("portcullis: a partition must be one that busiest() returned, unchanged");
+}
+
+function checkText(policy: string, rule: string, text: unknown): asserts text is string {
+  if (typeof text === "string" && text !== "") return;
+  throw new TypeError(`portcullis: limit "${policy}": ${rule} not ${text === "" ? "an empty one" : kindOf(text)}`);
 }

@@ -1,21 +1,33 @@
+import type { Exchange } from "../http/exchange.js";
 import type { Facts } from "../request/facts.js";
 import type { ConditionTest } from "../http/path.js";
 import type { Duration } from "../lib/duration.js";
 import type { Algorithm, Consumption, CountingMode } from "../store/ports/decisions.js";
 import type { AddressList } from "./address-list.js";
 import type { FixedWindows } from "./fixed-window.js";
+import type { Denied } from "../http/verdict.js";
+import { deny } from "../http/verdict.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
+import { rangeError } from "../lib/validate.js";
 
-/** A function of the application's request and of what is known about it. */
+/** The largest limit and cost. Redis and JavaScript count exactly up to it. */
+export const maxCount = 1_000_000_000_000;
+export const longestWindowSeconds: number = 24 * 86_400;
+
+/** A token bucket counts in units of one request divided by the milliseconds of the window. Its total stays below 2^52. */
+const maxUnits = 2 ** 52;
+
+/** A function of the application: of the request and the facts about it. */
 export type Of<T, Raw> = (raw: Raw, facts: Facts) => T | Promise<T>;
 
-/** Whom a policy counts by: one part of its partition key. */
+/** One part of the partition key of a policy: whom it counts. */
 export type PartitionPart<Raw> =
   "ip" | "user" | { readonly header: string } | { readonly claim: string } | Of<string, Raw>;
 
-/** Which responses count. Those that the client did not wait for count always. */
+/** Which responses count. A response that broke off counts always. */
 export type CountOnly = "failures" | "successes";
 
-/** What a response really cost: a function of the request, what is known about it, and the status (0 if none was sent). */
+/** The actual cost of a request: a function of the request, its facts, and the status of the response (0 if none was sent). */
 export type Settle<Raw> = (raw: Raw, facts: Facts, status: number) => number | undefined | Promise<number | undefined>;
 
 /** A rate-limit policy, resolved. */
@@ -40,9 +52,9 @@ export interface Policy<Raw> {
   readonly onStoreError: "local" | "allow" | "deny";
   readonly precision: "exact" | "leased";
   /** Undefined for a plain fixed window. */
-  readonly rule: CountingMode | undefined;
+  readonly mode: CountingMode | undefined;
   readonly windows: FixedWindows;
-  /** Needs no function of the application, so that its charges can be made at once, and kept. */
+  /** Calls no function of the application, so that its consumptions are made at once and cached. */
   readonly isPlain: boolean;
 }
 
@@ -52,21 +64,55 @@ export interface AppliedPolicy<Raw> {
   readonly charge: Consumption;
 }
 
-/** Does it count by the client's address alone? Such policies are asked first, also for requests with bad tokens. */
+/** Does the policy count by address alone? Such policies are asked first, also for requests with bad tokens. */
 export function countsAddresses<Raw>({ per }: Policy<Raw>): boolean {
   return per.length === 1 && per[0] === "ip";
 }
 
-/** Is there something to do when the request is done? */
-export function settlesLater<Raw>({ algorithm, countOnly, settle }: Policy<Raw>): boolean {
+/** Must its consumptions be corrected when the request is done? */
+export function needsCorrection<Raw>({ algorithm, countOnly, settle }: Policy<Raw>): boolean {
   return algorithm === "concurrency" || countOnly !== undefined || settle !== undefined;
 }
 
-/** The headers by which policies tell clients apart, in lower case. */
+/** The headers by which policies count, in lower case. */
 export function headersOf<Raw>(policies: readonly Policy<Raw>[]): readonly string[] {
   return policies.flatMap(({ per }) => per.flatMap((part) => (hasHeader(part) ? [part.header] : [])));
 }
 
 function hasHeader<Raw>(part: PartitionPart<Raw>): part is { readonly header: string } {
   return typeof part === "object" && "header" in part;
+}
+
+/** The refusal (403) of an address on a deny list; it counts nothing. */
+export function findBlocked<Raw>(
+  policies: readonly Policy<Raw>[],
+  exchange: Exchange<Raw>,
+  telemetry: Telemetry,
+): Denied | undefined {
+  let denial: Denied | undefined;
+  for (const policy of policies) {
+    if (policy.when?.(exchange) === false || policy.deny?.has(exchange.ip) !== true) continue;
+    const { name, algorithm, shadow } = policy;
+    telemetry.limited({ quota: { policy: name, algorithm, shadow }, blocked: true });
+    if (!shadow) denial ??= deny("blocked", { cause: "the address is on a deny list" });
+  }
+  return denial;
+}
+
+export function checkCount(policy: string, what: "limit" | "burst" | "cost" | "settle", value: unknown): number {
+  if (Number.isInteger(value) && (value as number) >= 0 && (value as number) <= maxCount) return value as number;
+  throw new RangeError(
+    `portcullis: the ${what} function of limit "${policy}" must return a whole number from 0 to ${maxCount}`,
+  );
+}
+
+/** Refuses a bucket that is too large for its window to be counted exactly. */
+export function checkBucket(policy: string, burst: number, windowSeconds: number): void {
+  const maxBurst = Math.floor(maxUnits / (windowSeconds * 1000));
+  if (burst > maxBurst) {
+    throw rangeError(
+      `the burst of limit "${policy}"`,
+      `must be at most ${maxBurst} for its window, or its window shorter`,
+    );
+  }
 }

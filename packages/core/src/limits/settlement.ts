@@ -2,11 +2,10 @@ import type { GateExchange } from "../request/state.js";
 import { onRequestDone } from "../http/handler-end.js";
 import type { Consumption, UsageCorrections } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
-import { checkCount } from "./bounds.js";
+import { checkCount, needsCorrection } from "./policy.js";
 import type { AppliedPolicy } from "./policy.js";
-import { settlesLater } from "./policy.js";
 
-/** A charge that a store has counted. */
+/** A consumption that a store has counted. */
 export interface Counted<Raw> {
   readonly applied: AppliedPolicy<Raw>;
   readonly receipt: number;
@@ -19,30 +18,30 @@ export interface SettlementOptions {
   readonly now?: () => number;
 }
 
-/** Slots are renewed when this part of their time is over. */
-const renewAfter = 1 / 3;
-/** The shortest slot lasts a second, and one that has expired is not held again. */
+/** Slots are renewed after this share of their time. */
+const renewalShare = 1 / 3;
+/** Interval of renewals. The shortest slot lasts a second, and an expired slot is not taken again. */
 const tickMs = 250;
 
-/** A slot of `concurrency` that a request in flight holds, or has asked for. */
+/** A slot of `concurrency` that a request in flight holds or has asked for. */
 interface Held {
   readonly charge: Consumption;
   readonly store: UsageCorrections;
-  /** How long its handler may work on for a client who has gone. */
-  readonly patienceMs: number;
-  /** Infinity for one that is not renewed. */
+  /** Longest wait for the handler after the end of the response. */
+  readonly handlerWaitMs: number;
+  /** Infinity: never. */
   renewAt: number;
 }
 
 /**
- * What happens to charges when their request is done: slots are released, what does not count is given back, what cost
- * more is charged. A slot of a request that takes longer than its slot lasts is renewed until the response is over. Slots
- * that are held when the process ends are left with a life no longer than their handlers are waited for.
+ * Corrects consumptions when their request is done: releases slots, gives back requests that `countOnly` does not count, and
+ * adjusts costs by `settle`. Slots of long requests are renewed until their response is over. When the process ends, slots in
+ * use get a life no longer than the wait for their handlers.
  */
 export class Settlement<Raw> {
   readonly #logger: Logger;
   readonly #now: () => number;
-  /** By its charge, of which each request has its own. */
+  /** By consumption: each request has its own. */
   readonly #held = new Map<Consumption, Held>();
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
@@ -52,63 +51,63 @@ export class Settlement<Raw> {
     this.#now = now;
   }
 
-  /** A slot is asked for: from now on it may be taken, until {@link answered}. */
+  /** Notes that a slot is asked for. It may be taken from now on, until {@link answered}. */
   expect({ policy, charge }: AppliedPolicy<Raw>, store: UsageCorrections): void {
     if (this.#closed) return;
     this.#held.set(charge, {
       charge,
       store,
-      patienceMs: patienceOf(policy, charge),
+      handlerWaitMs: handlerWaitOf(policy, charge),
       renewAt: Number.POSITIVE_INFINITY,
     });
   }
 
-  /** It was not taken, or is followed from now on. */
+  /** Notes that a slot was not taken, or that {@link follow} watches it. */
   answered(charge: Consumption): void {
     if (!this.#held.delete(charge) || this.#held.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
 
-  /** Sees to these charges until their request is done. */
+  /** Corrects these consumptions when their request is done. */
   follow(exchange: GateExchange<Raw>, charged: readonly Counted<Raw>[]): void {
-    const followed = charged.filter(({ applied }) => settlesLater(applied.policy));
+    const followed = charged.filter(({ applied }) => needsCorrection(applied.policy));
     if (followed.length === 0) return;
     const held = followed.filter(({ applied }) => applied.charge.slot !== undefined);
     if (held.length > 0 && !this.#closed) this.#hold(exchange, held);
     for (const one of followed) {
       const { policy, charge } = one.applied;
-      onRequestDone(exchange, patienceOf(policy, charge), (status) => this.#settle(one, exchange, status));
+      onRequestDone(exchange, handlerWaitOf(policy, charge), (status) => this.#correct(one, exchange, status));
     }
   }
 
   /**
-   * Nobody renews the slots that are held, and nobody may be there to give them back. Called when no question goes out any
-   * more, so that this comes behind those that are under way.
+   * Shortens the life of slots in use, since this process will not renew them and may not release them. To be called when no
+   * more questions are sent, so that this command follows the last of them.
    */
   close(): void {
     this.#closed = true;
     clearInterval(this.#timer);
-    for (const { charge, store, patienceMs } of this.#held.values()) store.expire(charge, patienceMs);
+    for (const { charge, store, handlerWaitMs } of this.#held.values()) store.expire(charge, handlerWaitMs);
     this.#held.clear();
   }
 
-  /** Renews what is due; called by a timer. */
+  /** Renews the slots that are due. */
   renew(): void {
     const now = this.#now();
     for (const held of this.#held.values()) {
       if (held.renewAt > now) continue;
-      held.renewAt = now + held.charge.windowSeconds * 1000 * renewAfter;
+      held.renewAt = now + held.charge.windowSeconds * 1000 * renewalShare;
       held.store.renew([held.charge]);
     }
   }
 
-  /** A handler that works on for a client who has gone keeps its slots, but no longer than they last. */
+  /** Holds the slots of a request. After the response its handler keeps them, but they are no longer renewed. */
   #hold(exchange: GateExchange<Raw>, counted: readonly Counted<Raw>[]): void {
     const now = this.#now();
     const slots = counted.map(({ applied: { policy, charge }, store }): Held => {
-      const renewAt = now + charge.windowSeconds * 1000 * renewAfter;
-      return { charge, store, patienceMs: patienceOf(policy, charge), renewAt };
+      const renewAt = now + charge.windowSeconds * 1000 * renewalShare;
+      return { charge, store, handlerWaitMs: handlerWaitOf(policy, charge), renewAt };
     });
     for (const held of slots) this.#held.set(held.charge, held);
     this.#timer ??= setInterval(() => this.renew(), tickMs).unref();
@@ -117,32 +116,32 @@ export class Settlement<Raw> {
     });
   }
 
-  #settle(
+  #correct(
     { applied: { policy, charge }, receipt, store }: Counted<Raw>,
     exchange: GateExchange<Raw>,
     status: number,
   ): void {
-    const adjust = (real: number): void => {
-      if (real !== charge.cost) store.adjust([{ charge, receipt, by: real - charge.cost }]);
+    const adjust = (actual: number): void => {
+      if (actual !== charge.cost) store.adjust([{ charge, receipt, by: actual - charge.cost }]);
     };
     if (charge.slot !== undefined) this.answered(charge);
-    if (policy.algorithm === "concurrency" || isForgiven(policy.countOnly, status)) return adjust(0);
+    if (policy.algorithm === "concurrency" || isUncounted(policy.countOnly, status)) return adjust(0);
     if (policy.settle === undefined) return;
     Promise.resolve()
       .then(() => policy.settle?.(exchange.raw, exchange.state.facts, status))
-      .then((real) => adjust(real === undefined ? charge.cost : checkCount(policy.name, "settle", real)))
+      .then((cost) => adjust(cost === undefined ? charge.cost : checkCount(policy.name, "settle", cost)))
       .catch(() => {
         this.#logger.warn({ policy: policy.name }, `portcullis: limit "${policy.name}" could not be settled`);
       });
   }
 }
 
-function patienceOf<Raw>({ releaseAfterMs }: AppliedPolicy<Raw>["policy"], { windowSeconds }: Consumption): number {
+function handlerWaitOf<Raw>({ releaseAfterMs }: AppliedPolicy<Raw>["policy"], { windowSeconds }: Consumption): number {
   return Math.min(releaseAfterMs, windowSeconds * 1000);
 }
 
-/** A response that was cut off may have done its work: it counts. */
-function isForgiven(countOnly: "failures" | "successes" | undefined, status: number): boolean {
+/** A response that broke off counts: its work may be done. */
+function isUncounted(countOnly: "failures" | "successes" | undefined, status: number): boolean {
   if (countOnly === undefined || status === 0) return false;
   return countOnly === "failures" ? status < 400 : status >= 400;
 }

@@ -2,35 +2,35 @@ import { LRUCache } from "lru-cache";
 import type { Keyspace } from "../store/keyspace.js";
 import type { TopKeysPart, LimitOverrides } from "../store/ports/limit-overrides.js";
 
-/** Clients counted at once for one policy: those that ask most stay. */
-const capacity = 256;
-/** Looked at to find one that asks little. */
-const sample = 8;
-/** Clients of one policy that are told to the others at a time. */
-const told = 50;
+/** Clients counted at once for one policy; the busiest stay. */
+const maxClients = 256;
+/** Clients compared to find a quiet one to evict. */
+const sampleSize = 8;
+/** Clients of one policy in one report. */
+const maxReported = 50;
 const intervalMs = 5000;
-/** Clients whose names are remembered in this process. */
-const remembered = 2000;
+/** Clients whose addresses or principals are kept in this process. */
+const maxNames = 2000;
 
-/** A client who asks, under one policy. */
+/** A client of one policy and its requests. */
 export interface TopKey {
   readonly partition: string;
-  /** What the application knows it as; never leaves this process. */
+  /** The address or principal of the client; it never leaves this process. */
   readonly key: string | undefined;
   readonly points: number;
 }
 
-interface Counted extends TopKey {
+interface TableEntry extends TopKey {
   points: number;
   slot: number;
 }
 
-/** How much the clients of one policy have asked for since the last time; bounded, O(1) a request. */
+/** Counts the requests of each client of one policy since the last report. Bounded; O(1) a request. */
 export class TopKeysTable {
-  readonly #byPartition = new Map<string, Counted>();
-  #askers: Counted[] = [];
+  readonly #byPartition = new Map<string, TableEntry>();
+  #clients: TableEntry[] = [];
 
-  /** False for a client that must be introduced first. */
+  /** False for a client that is not in the table yet. */
   add(partition: string, points: number): boolean {
     const known = this.#byPartition.get(partition);
     if (known === undefined) return false;
@@ -38,72 +38,72 @@ export class TopKeysTable {
     return true;
   }
 
-  introduce({ partition, key, points }: TopKey): void {
-    const slot = this.#askers.length < capacity ? this.#askers.length : this.#forgetOne();
-    const asker = { partition, key, points, slot };
-    this.#askers[slot] = asker;
-    this.#byPartition.set(partition, asker);
+  insert({ partition, key, points }: TopKey): void {
+    const slot = this.#clients.length < maxClients ? this.#clients.length : this.#evictOne();
+    const client = { partition, key, points, slot };
+    this.#clients[slot] = client;
+    this.#byPartition.set(partition, client);
   }
 
-  /** Those that asked most, the most first; it begins anew. */
+  /** Returns the busiest clients, busiest first, and empties the table. */
   take(): readonly TopKey[] {
-    const askers = this.#askers;
-    this.#askers = [];
+    const clients = this.#clients;
+    this.#clients = [];
     this.#byPartition.clear();
-    return askers.sort((one, other) => other.points - one.points).slice(0, told);
+    return clients.sort((one, other) => other.points - one.points).slice(0, maxReported);
   }
 
-  /** The least of a random few makes room. */
-  #forgetOne(): number {
-    let least: Counted | undefined;
-    for (let drawn = 0; drawn < sample; drawn += 1) {
-      const asker = this.#askers[Math.floor(Math.random() * this.#askers.length)];
-      if (asker !== undefined && (least === undefined || asker.points < least.points)) least = asker;
+  /** Evicts the quietest of a few random clients. */
+  #evictOne(): number {
+    let least: TableEntry | undefined;
+    for (let drawn = 0; drawn < sampleSize; drawn += 1) {
+      const client = this.#clients[Math.floor(Math.random() * this.#clients.length)];
+      if (client !== undefined && (least === undefined || client.points < least.points)) least = client;
     }
     if (least !== undefined) this.#byPartition.delete(least.partition);
     return least?.slot ?? 0;
   }
 }
 
-/** Tells the other processes now and then who asked most here; never on the way of a request. */
+/** Reports the busiest clients of this process to the store from time to time, beside the requests. */
 export class TopKeysReporter {
   readonly #records: LimitOverrides;
-  readonly #keys: Keyspace;
+  readonly #keyspace: Keyspace;
   readonly #tables = new Map<string, TopKeysTable>();
-  readonly #known = new LRUCache<string, string>({ max: remembered });
+  readonly #names = new LRUCache<string, string>({ max: maxNames });
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(records: LimitOverrides, keys: Keyspace) {
+  constructor(records: LimitOverrides, keyspace: Keyspace) {
     this.#records = records;
-    this.#keys = keys;
+    this.#keyspace = keyspace;
   }
 
-  /** Notes what a known client asks for; false for one that must be introduced. */
+  /** Counts a request; false for a client that must be introduced first. */
   add(policy: string, partition: string, points: number): boolean {
     return this.#tables.get(policy)?.add(partition, points) === true;
   }
 
-  introduce(policy: string, asker: TopKey): void {
+  introduce(policy: string, client: TopKey): void {
     if (this.#closed) return;
     let table = this.#tables.get(policy);
     if (table === undefined) {
       table = new TopKeysTable();
       this.#tables.set(policy, table);
     }
-    table.introduce(asker);
+    table.insert(client);
     this.#timer ??= setTimeout(() => this.#report(), intervalMs).unref();
   }
 
-  /** What this process knows a client as; undefined if it has not seen it among those that ask most. */
+  /** The address or principal of a client; undefined if it was not among the busiest of this process. */
   keyOf(policy: string, partition: string): string | undefined {
-    return this.#known.get(`${policy}:${partition}`);
+    return this.#names.get(`${policy}:${partition}`);
   }
 
-  /** Rejects with a StoreFault. */
-  async busiest(policy: string, most: number): Promise<readonly TopKeysPart[]> {
-    await this.#tell(policy);
-    return this.#records.readDemand(this.#keys.demand(policy), most);
+  /** The busiest clients of all processes. Rejects with a StoreFault. */
+  async busiest(policy: string, limit: number): Promise<readonly TopKeysPart[]> {
+    await this.#flush(policy);
+    return this.#records.readDemand(this.#keyspace.demand(policy), limit);
   }
 
   close(): void {
@@ -114,14 +114,14 @@ export class TopKeysReporter {
   #report(): void {
     this.#timer = undefined;
     if (this.#closed) return;
-    // What cannot be told is lost: it says who was busy, and decides nothing.
-    for (const policy of this.#tables.keys()) this.#tell(policy).catch(() => undefined);
+    // A report that fails is lost: it decides nothing.
+    for (const policy of this.#tables.keys()) this.#flush(policy).catch(() => undefined);
   }
 
-  async #tell(policy: string): Promise<void> {
-    const askers = this.#tables.get(policy)?.take() ?? [];
-    for (const { partition, key } of askers) if (key !== undefined) this.#known.set(`${policy}:${partition}`, key);
-    const demands = askers.filter(({ points }) => points > 0);
-    if (demands.length > 0) await this.#records.addDemand(this.#keys.demand(policy), demands);
+  async #flush(policy: string): Promise<void> {
+    const clients = this.#tables.get(policy)?.take() ?? [];
+    for (const { partition, key } of clients) if (key !== undefined) this.#names.set(`${policy}:${partition}`, key);
+    const counts = clients.filter(({ points }) => points > 0);
+    if (counts.length > 0) await this.#records.addDemand(this.#keyspace.demand(policy), counts);
   }
 }

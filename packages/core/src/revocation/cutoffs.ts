@@ -1,16 +1,16 @@
-/** What of the options decides about cut-offs. */
+/** Options of cut-offs. */
 export interface CutoffOptions {
-  /** Longest `exp - iat` of a token. */
+  /** Maximum `exp - iat` of a token. */
   readonly maxLifetimeSeconds: number;
-  /** How long a record outlives its token. */
+  /** Time for which a record outlives its token. */
   readonly marginSeconds: number;
-  /** How far the clock of an issuer other than ours may be ahead of the store's. */
+  /** Maximum time that the clock of another issuer may be ahead of the clock of the store. */
   readonly cutoffMarginSeconds: number;
-  /** The issuer whose tokens take their `iat` from the store's clock; undefined where none are issued here. */
+  /** Issuer of the tokens of this gate, whose `iat` comes from the store; undefined if the gate issues none. */
   readonly ownIssuer: string | undefined;
 }
 
-/** When a token was issued, and by whom. */
+/** The issue time and the issuer of a token. */
 interface Issued {
   /** `iat`, unix seconds. */
   readonly issuedAt?: number | undefined;
@@ -18,12 +18,12 @@ interface Issued {
 }
 
 /**
- * How a token compares with a cut-off. A cut-off is in whole seconds by the store's clock and ends its whole second. A token's
- * `iat` is by its issuer's clock: where that is ahead, tokens issued before "log out everywhere" say that they are later,
- * for the whole of their life. So the `iat` of another issuer is taken for earlier by a margin.
+ * Compares tokens with cut-offs. A cut-off is a time in whole seconds by the clock of the store, and revokes tokens of its whole
+ * second. The `iat` of a token is by the clock of its issuer. If that clock is ahead, tokens issued before "log out everywhere"
+ * would look newer for all their life. So the `iat` of another issuer counts as earlier by a margin.
  */
 export class CutoffRules {
-  /** How long a cut-off is kept, in seconds: longer than any token that it revokes. */
+  /** Life of a cut-off in seconds: longer than every token that it revokes. */
   readonly lifeSeconds: number;
   readonly #marginSeconds: number;
   readonly #ownIssuer: string | undefined;
@@ -34,12 +34,12 @@ export class CutoffRules {
     this.lifeSeconds = Math.ceil(maxLifetimeSeconds) + marginSeconds + this.#marginSeconds;
   }
 
-  /** Is this the issuer whose tokens are issued here? One that is not named is: it is the only or the shared one. */
+  /** Does this gate issue the tokens of this issuer? An absent issuer means the only or the shared one. */
   isOwn(issuer: string | undefined): boolean {
     return this.#ownIssuer !== undefined && (issuer === undefined || issuer === this.#ownIssuer);
   }
 
-  /** What cut-offs are compared with, in unix seconds; undefined for a token without `iat`, which every cut-off revokes. */
+  /** The time to compare with cut-offs, in unix seconds; undefined for a token without `iat`, which every cut-off revokes. */
   comparable({ issuedAt, issuer }: Issued): number | undefined {
     if (issuedAt === undefined) return undefined;
     return Math.floor(issuedAt) - (this.isOwn(issuer) ? 0 : this.#marginSeconds);

@@ -10,63 +10,63 @@ import type { RevocationStore, RevokeOptions } from "../store/ports/revocation.j
 import { recordEnd } from "../store/ports/revocation.js";
 import type { CutoffRules } from "./cutoffs.js";
 
-/** What names a token: the `auth` of a request, or the parts of it that matter. Without `jti` the token itself is needed. */
+/** Identifies a token: the `auth` of a request, or parts of it. Without `jti` the token itself is needed. */
 export interface NamedToken {
   readonly jti?: string | undefined;
   readonly token?: string | undefined;
-  /** Matters where there are several issuers. */
+  /** Claim `iss`. Required if the gate has several issuers. */
   readonly issuer?: string | undefined;
 }
 
-/** A token to revoke, until it is dead by itself. */
+/** A token to revoke: argument of `revoke()`. */
 export interface RevocableToken extends NamedToken {
-  /** Unix seconds. */
+  /** Claim `exp`, unix seconds. */
   readonly expiresAt: number;
 }
 
-/** A token to ask about. */
+/** A token to check: argument of `isRevoked()`. */
 export interface CheckableToken extends NamedToken {
-  /** Whose cut-off to compare with. */
+  /** User whose cut-off applies. */
   readonly principal?: string | undefined;
-  /** The session whose cut-off to compare with: its `sid`. */
+  /** Session whose cut-off applies: claim `sid`. */
   readonly sessionId?: string | undefined;
-  /** Where the organisation is whose cut-off to compare with. */
+  /** Claims with the organisation whose cut-off applies. */
   readonly claims?: Readonly<Record<string, unknown>> | undefined;
-  /** Unix seconds. */
+  /** Claim `iat`, unix seconds. */
   readonly issuedAt?: number | undefined;
 }
 
-/** Ends tokens before their time. Every method rejects with a {@link StoreFault} (503) if the store cannot do it. */
+/** Revokes tokens. Every method rejects with a {@link StoreFault} (503) if the store cannot do it. */
 export interface Revocations {
   /**
-   * Revokes one token. Resolves only when the store has recorded it; a token already expired needs no record.
-   * Rejects with a TypeError if there is nothing to revoke: an anonymous request's `auth` is undefined. With `replicas` it
-   * resolves only when so many replicas have the record too, so that it outlives a failover; not in Cluster.
+   * Revokes one token. Resolves when the store has recorded it; an expired token needs no record. Rejects with a TypeError
+   * without a token, such as the undefined `auth` of an anonymous request. With `replicas` it resolves only when this number of
+   * replicas has the record too, so that the record outlives a failover; not in Cluster.
    */
   revoke(token: RevocableToken | undefined, options?: RevokeOptions): Promise<void>;
   /**
-   * Revokes every token of a subject issued up to now, by the store's clock, tokens without `iat` included.
-   * Resolves to the cut-off in unix seconds: a token is revoked if its `iat` is at or before it, or of another issuer
-   * than `tokens` up to `revocation.cutoffMargin` later. Where there are several
-   * issuers, pass `auth` or its `principal`: a bare `sub` may be somebody else's with another of them.
+   * Revokes all tokens of a subject that were issued up to now by the clock of the store, and its tokens without `iat`.
+   * Resolves to the cut-off in unix seconds. A token is revoked if its `iat` is not later than the cut-off; for tokens of another
+   * issuer than `tokens`, not later than `revocation.cutoffMargin` after it. With several issuers, pass `auth` or its
+   * `principal`: a bare `sub` may name another user at another issuer.
    */
   revokeSubject(subject: string | Pick<Auth, "principal">): Promise<number>;
-  /** Is this token revoked, by itself or by a cut-off? */
+  /** Resolves to true if the token is revoked, by a record of its own or by a cut-off. */
   isRevoked(token: CheckableToken): Promise<boolean>;
 }
 
 export interface RevocationServiceOptions {
   readonly store: RevocationStore;
   readonly decisions: DecisionStore;
-  readonly keys: Keyspace;
+  readonly keyspace: Keyspace;
   readonly issuers: IssuerScope;
-  /** Records outlive the token by this much, so that another service's clock tolerance does not revive it. */
+  /** Time for which records outlive the token, so that the clock tolerance of another service does not revive it. */
   readonly marginSeconds: number;
   readonly cutoffs: CutoffRules;
-  /** The claim that names the organisation a token is for. */
+  /** The claim that names the organisation of a token. */
   readonly orgClaim: string;
-  /** Told of what has ended. */
-  readonly news: { announce(ending: TokenEnding): void };
+  /** Publishes revocations. */
+  readonly events: { announce(ending: TokenEnding): void };
   /** Unix milliseconds. */
   readonly now: () => number;
 }
@@ -75,13 +75,13 @@ type TokenEnding =
   | { readonly reason: "token"; readonly issuer: string; readonly jti: string }
   | { readonly reason: "all"; readonly principal: string; readonly cutoff: number };
 
-/** Ten years: against milliseconds that are taken for seconds. */
-const longestRecordSeconds = 10 * 366 * 86_400;
+/** Maximum life of a record: ten years, in case the application passes milliseconds. */
+const maxRecordSeconds = 10 * 366 * 86_400;
 
-/** Revocation by `auth:revoked:<jti>` and by a cut-off time for each subject. */
+/** Revocation by a record for each token (`auth:revoked:<jti>`) and a cut-off for each subject. */
 export class RevocationService implements Revocations {
   readonly #options: RevocationServiceOptions;
-  /** What this process knows to be revoked, for the time the store is away and an allowance is configured. */
+  /** Tokens that this process knows to be revoked, for policies that allow tokens while the store is down. */
   readonly #known = new LRUCache<string, true>({ max: 10_000 });
 
   constructor(options: RevocationServiceOptions) {
@@ -91,39 +91,39 @@ export class RevocationService implements Revocations {
   async revoke(token: RevocableToken | undefined, options: RevokeOptions = {}): Promise<void> {
     checkObject("revoke()", options, ["replicas"]);
     if (options.replicas !== undefined) checkInteger("revoke().replicas", options.replicas, 0, 100);
-    const { store, issuers, marginSeconds, news, now } = this.#options;
+    const { store, issuers, marginSeconds, events, now } = this.#options;
     checkToken("revoke()", token);
     issuers.checkToken(token);
     if (typeof token.expiresAt !== "number" || Number.isNaN(token.expiresAt)) {
       throw new TypeError("revoke() needs expiresAt, the exp of the token in unix seconds");
     }
-    // Not by maxLifetime: one without `iat` is too long-lived today, and is not any more when little of its life is left.
-    const latest = now() / 1000 + longestRecordSeconds;
+    // Not bounded by maxLifetime: a token without `iat` that lives too long today is accepted later, near its end.
+    const latest = now() / 1000 + maxRecordSeconds;
     const expiresAt = recordEnd(Math.min(token.expiresAt, latest), marginSeconds);
-    await this.#options.keys.settled();
+    await this.#options.keyspace.settled();
     const key = this.#recordKey(token);
     await store.revoke(key, expiresAt, options);
     this.#known.set(key, true);
     if (token.jti !== undefined)
-      news.announce({ reason: "token", issuer: issuers.digestFor(token.issuer), jti: token.jti });
+      events.announce({ reason: "token", issuer: issuers.digestFor(token.issuer), jti: token.jti });
   }
 
   async revokeSubject(subject: string | Pick<Auth, "principal">): Promise<number> {
-    const { store, keys, issuers, cutoffs, news } = this.#options;
+    const { store, keyspace, issuers, cutoffs, events } = this.#options;
     const principal: unknown = isObject(subject) ? issuers.principalOf(subject) : subject;
     if (typeof principal !== "string" || principal === "")
       throw new TypeError("revokeSubject() needs a subject: a non-empty string, or the auth of a request");
     issuers.checkPrincipal(principal);
-    await keys.settled();
-    const cutoff = await store.cutOff(keys.subjectCutoff(principal), cutoffs.lifeSeconds);
-    news.announce({ reason: "all", principal, cutoff });
+    await keyspace.settled();
+    const cutoff = await store.cutOff(keyspace.subjectCutoff(principal), cutoffs.lifeSeconds);
+    events.announce({ reason: "all", principal, cutoff });
     return cutoff;
   }
 
   async isRevoked(token: CheckableToken): Promise<boolean> {
     checkCheckable(token);
     this.#options.issuers.checkToken(token);
-    await this.#options.keys.settled();
+    await this.#options.keyspace.settled();
     const answer = await this.#options.decisions.ask({
       beforeToken: [],
       token: this.questionFor(token),
@@ -134,7 +134,7 @@ export class RevocationService implements Revocations {
     return answer.revoked === true;
   }
 
-  /** A TypeError for a token that does not say rightly which organisation it is for. */
+  /** The question whether a token is revoked. Throws a TypeError if the claim of the organisation identifies nobody. */
   questionFor(token: CheckableToken): TokenQuestion {
     return {
       revokedKey: this.#recordKey(token),
@@ -143,7 +143,7 @@ export class RevocationService implements Revocations {
     };
   }
 
-  /** The fault instead while nobody knows under which key the token is revoked. */
+  /** Like {@link questionFor}, but returns the fault while the key of the record is unknown. */
   questionOrFault(token: CheckableToken): TokenQuestion | StoreFault {
     try {
       return this.questionFor(token);
@@ -153,7 +153,7 @@ export class RevocationService implements Revocations {
     }
   }
 
-  /** Remembers what the store said, for the time it is away. */
+  /** Remembers that a token is revoked, for the time when the store is down. */
   remember({ revokedKey }: TokenQuestion): void {
     this.#known.set(revokedKey, true);
   }
@@ -162,25 +162,25 @@ export class RevocationService implements Revocations {
     return this.#known.has(revokedKey);
   }
 
-  /** The cut-offs of the user, of the session and of the organisation, as far as the token names them. */
+  /** The keys of the cut-offs of user, session and organisation that the token names. */
   #cutoffKeys({ principal = "", sessionId = "", issuer, claims }: CheckableToken): string[] {
-    const { keys, issuers, orgClaim } = this.#options;
+    const { keyspace, issuers, orgClaim } = this.#options;
     const org = claims === undefined ? undefined : claimAt(claims, orgClaim);
-    const cutoffs = principal === "" ? [] : [keys.subjectCutoff(principal)];
-    if (sessionId !== "") cutoffs.push(keys.sessionCutoff(issuers.qualify(issuer, sessionId)));
+    const cutoffs = principal === "" ? [] : [keyspace.subjectCutoff(principal)];
+    if (sessionId !== "") cutoffs.push(keyspace.sessionCutoff(issuers.qualify(issuer, sessionId)));
     if (identifyingText(org) !== undefined)
-      cutoffs.push(keys.groupCutoff(issuers.qualify(issuer, checkIdentifying(`the claim ${orgClaim}`, org))));
+      cutoffs.push(keyspace.groupCutoff(issuers.qualify(issuer, checkIdentifying(`the claim ${orgClaim}`, org))));
     return cutoffs;
   }
 
   #recordKey({ jti, token, issuer }: NamedToken): string {
-    const { keys, issuers } = this.#options;
-    if (typeof jti === "string" && jti !== "") return keys.revokedToken(issuers.qualify(issuer, jti));
+    const { keyspace, issuers } = this.#options;
+    if (typeof jti === "string" && jti !== "") return keyspace.revokedToken(issuers.qualify(issuer, jti));
     const dot = typeof token === "string" ? token.lastIndexOf(".") : -1;
     if (jti !== undefined || token === undefined || dot === -1) {
-      throw new TypeError("a token is named by its jti, a non-empty string, or else by the token itself");
+      throw new TypeError("a token is identified by its jti, a non-empty string, or else by the token itself");
     }
-    return keys.revokedInput(token.slice(0, dot), issuer);
+    return keyspace.revokedInput(token.slice(0, dot), issuer);
   }
 }
 
@@ -188,17 +188,17 @@ function isObject(value: unknown): value is object {
   return typeof value === "object" && value !== null;
 }
 
-/** An anonymous request has no `auth`: nothing is revoked, and nobody may think that it was. */
+/** An anonymous request has no `auth`. Resolving without a revocation would mislead the caller. */
 function checkToken(method: string, token: unknown): asserts token is object {
   if (token === undefined || token === null)
-    throw new TypeError(`${method} needs a token, such as the auth of a request; nobody is signed in`);
+    throw new TypeError(`${method} needs a token, such as the auth of a request, but nobody is signed in`);
   if (!isObject(token))
     throw new TypeError(
       `${method} needs the auth of a request, or { jti } or { token } with its parts, not a ${typeof token}`,
     );
 }
 
-/** A part that cannot be compared with a cut-off would be passed over, and the token would count as not revoked. */
+/** A part of a wrong type would be skipped, and the token would count as not revoked. */
 function checkCheckable(token: CheckableToken): void {
   checkToken("isRevoked()", token);
   const { issuedAt, claims }: CheckableToken = token;

@@ -4,8 +4,8 @@ import { isCompactJws, maxCompactLength } from "../auth/compact-jws.js";
 import { refusalOfLogoutToken } from "../auth/logout-token.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Reply } from "../http/verdict.js";
+import type { OpenedAuth } from "../auth/issuers.js";
 import type { Check } from "../request/state.js";
-import type { ResolvedAuth } from "../auth/resolve.js";
 import { checkBoolean, checkFunction, checkObject, optionError, strings } from "../lib/validate.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { ForeignLogout } from "../sessions/logout.js";
@@ -43,7 +43,7 @@ export interface BackchannelLogout {
 }
 
 export interface LogoutServices<Raw> {
-  readonly auth: ResolvedAuth<Raw> | undefined;
+  readonly auth: OpenedAuth<Raw> | undefined;
   readonly store: DecisionStore;
   readonly health: StoreHealth;
   readonly keys: Keyspace;

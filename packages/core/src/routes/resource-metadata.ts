@@ -1,6 +1,6 @@
 import type { Challenges } from "../guard/challenges.js";
+import type { ResolvedAuth } from "../auth/options.js";
 import type { Check } from "../request/state.js";
-import type { ResolvedAuth } from "../auth/resolve.js";
 import { checkObject, checkString, optionError } from "../lib/validate.js";
 import { answerAt, readMethods, replyJson } from "./endpoint.js";
 

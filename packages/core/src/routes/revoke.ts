@@ -5,8 +5,8 @@ import { untimelyToken } from "../auth/token-refusal.js";
 import type { Exchange } from "../http/exchange.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Reply } from "../http/verdict.js";
+import type { OpenedAuth } from "../auth/issuers.js";
 import type { Check } from "../request/state.js";
-import type { ResolvedAuth } from "../auth/resolve.js";
 import { checkFunction, checkObject, optionError } from "../lib/validate.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { StoreHealth } from "../store/ports/health.js";
@@ -41,7 +41,7 @@ export interface RevokeRouteOptions<Raw = unknown> {
 export type RevokeRefreshToken = (token: string) => Promise<boolean>;
 
 export interface RevokeServices<Raw> {
-  readonly auth: ResolvedAuth<Raw> | undefined;
+  readonly auth: OpenedAuth<Raw> | undefined;
   readonly health: StoreHealth;
   /** Undefined where revocation is off. */
   readonly revocations: Revocations | undefined;

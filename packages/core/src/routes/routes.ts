@@ -1,4 +1,5 @@
-import type { ResolvedAuth } from "../auth/resolve.js";
+import type { OpenedAuth } from "../auth/issuers.js";
+import type { ResolvedAuth } from "../auth/options.js";
 import type { Challenges } from "../guard/challenges.js";
 import type { HealthMonitor } from "../health/monitor.js";
 import type { Check } from "../request/state.js";
@@ -52,7 +53,8 @@ export interface Routes<Raw, Middleware> {
 }
 
 export interface RouteServices<Raw> {
-  readonly auth: ResolvedAuth<Raw> | undefined;
+  readonly auth: OpenedAuth<Raw> | undefined;
+  readonly resolvedAuth: ResolvedAuth<Raw> | undefined;
   readonly publicUrl: string | undefined;
   readonly resolvedTokens: ResolvedTokens | undefined;
   readonly store: DecisionStore;
@@ -74,9 +76,9 @@ export function createRoutes<Raw, Middleware>(
   services: RouteServices<Raw>,
   toMiddleware: (check: Check<Raw>) => Middleware,
 ): Routes<Raw, Middleware> {
-  const { auth, publicUrl, resolvedTokens, challenges, logout, monitor, readMetrics } = services;
+  const { resolvedAuth, publicUrl, resolvedTokens, challenges, logout, monitor, readMetrics } = services;
   return {
-    resourceMetadata: (options = {}) => toMiddleware(resourceMetadata(options, auth, publicUrl, challenges)),
+    resourceMetadata: (options = {}) => toMiddleware(resourceMetadata(options, resolvedAuth, publicUrl, challenges)),
     health: (options = {}) => toMiddleware(healthRoutes(options, monitor)),
     jwks: (options = {}) => toMiddleware(jwksRoute(options, resolvedTokens)),
     revoke: (options = {}) =>

@@ -1,17 +1,16 @@
-import type { IssuerVerifierOptions } from "../auth/issuer-verifier.js";
-import { IssuerVerifier } from "../auth/issuer-verifier.js";
+import type { IssuerVerifierOptions } from "../auth/verifier.js";
+import { IssuerVerifier, Verifier } from "../auth/verifier.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
-import { Verifier } from "../auth/verifier.js";
-import type { ResolvedAuth } from "../auth/resolve.js";
-import type { StoreHealth } from "../store/ports/health.js";
+import type { OpenedAuth } from "../auth/issuers.js";
 import { clockDiffers } from "../store/ports/health.js";
+import type { StoreHealth } from "../store/ports/health.js";
 
 /** Requirements of a route on tokens, where they differ from those of the guard. */
 export type TokenRequirements = Partial<Omit<IssuerVerifierOptions, "keysOf" | "algorithms" | "issuer">>;
 
 /** A verifier with the issuers and keys of the gate, and other requirements than for requests. */
 export function createTokenVerifier<Raw>(
-  { issuers, scope, byIssuer }: ResolvedAuth<Raw>,
+  { issuers, scope, byIssuer }: OpenedAuth<Raw>,
   requirementsOf: (issuer: IssuerVerifierOptions) => TokenRequirements,
   now: () => number,
 ): Verifier {

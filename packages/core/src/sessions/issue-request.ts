@@ -1,6 +1,6 @@
 import type { Identifier } from "../auth/identifying-claim.js";
 import { identifyingClaim, unfit } from "../auth/identifying-claim.js";
-import { declaresOtherUse } from "../auth/token-use.js";
+import { declaresOtherUse } from "../auth/access-token.js";
 import type { LoginAttempt } from "../login/attempt.js";
 
 /** The device of a session, by which its user recognises it in a list. */

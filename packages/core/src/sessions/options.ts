@@ -1,9 +1,10 @@
 import { hkdfSync } from "node:crypto";
 import type { SigningKeyOption, SigningKeys } from "../auth/keys/signing-keys.js";
 import { createSigningKeys } from "../auth/keys/signing-keys.js";
-import type { CookieOptions, ResolvedCookies } from "./cookies.js";
+import type { IssuerOptions } from "../auth/issuer-options.js";
+import type { AuthOptions } from "../auth/options.js";
 import { resolveCookies } from "./cookies.js";
-import type { AuthOptions, IssuerOptions } from "../auth/options.js";
+import type { CookieOptions, ResolvedCookies } from "./cookies.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs, durationSeconds } from "../lib/duration.js";
 import {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Audience } from "../auth/issuer-verifier.js";
+import type { Audience } from "../auth/verifier.js";
 import { checkString, optionError } from "../lib/validate.js";
 
 /** The service of a gate. Keys and channels that several services on one Redis must not share contain it. */

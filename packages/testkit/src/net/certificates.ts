@@ -7,7 +7,7 @@ export interface Identity {
   readonly key: string;
 }
 
-/** An authority made up for a test, and what it has signed: a server on loopback and a client. */
+/** A certificate authority for tests, with certificates of a server on loopback and of a client. */
 export interface Certificates {
   /** The authority's certificate, in PEM. */
   readonly ca: string;
@@ -15,7 +15,7 @@ export interface Certificates {
   readonly client: Identity;
 }
 
-/** Makes an authority with a server's and a client's certificate (X.509, RFC 5280; ECDSA on P-256), good for a day. */
+/** Creates an authority with certificates of a server and a client (X.509, RFC 5280; ECDSA on P-256), valid for a day. */
 export function makeCertificates(): Certificates {
   const authority = generateKeyPairSync("ec", { namedCurve: "P-256" });
   function issue(name: string, publicKey: KeyObject, extensions: readonly Buffer[]): string {

@@ -1,7 +1,7 @@
 import { createServer, connect } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 
-/** What happens to a connection through the proxy. */
+/** Treatment of connections through the proxy. */
 export type ProxyMode =
   /** Bytes pass both ways. */
   | "pass"
@@ -10,42 +10,42 @@ export type ProxyMode =
   /** New connections are reset at once. */
   | "refuse";
 
-/** A TCP proxy on loopback in front of one server, which can fail as networks do. */
+/** A TCP proxy on loopback in front of one server, which simulates network faults. */
 export interface Proxy {
   readonly host: string;
   readonly port: number;
   /** `redis://127.0.0.1:<port>` */
   readonly url: string;
   mode: ProxyMode;
-  /** Milliseconds that replies are late. */
+  /** Delay of replies in milliseconds. */
   delayMs: number;
   /** Connections that are open now. */
   readonly connections: number;
   /** Replies that were lost by {@link Proxy.cutAfter}. */
   readonly cuts: number;
-  /** Loses the reply to the next command that contains this text, after it has run, and resets its connection; "" for none. */
+  /** Drops the reply to the next command that contains this text, after the command ran, and resets its connection; "" for none. */
   cutAfter(text: string): void;
   /**
-   * Resets the connection of the next command that contains this text before the server has it, and keeps the command: it
-   * is still in the network when its sender has given it up.
+   * Resets the connection of the next command that contains this text before the server gets it, and keeps the command, as if
+   * it were still in the network after its sender gave up.
    */
   strand(text: string): void;
   /** Commands that {@link Proxy.strand} keeps. */
   readonly stranded: number;
-  /** The server gets the commands that {@link Proxy.strand} has kept; resolves when it has answered them. */
+  /** Delivers the commands that {@link Proxy.strand} kept. Resolves when the server answered them. */
   deliver(): Promise<void>;
-  /** Connections stay open, and nothing passes any more: a peer that is frozen, or a network that drops packets. */
+  /** Keeps connections open and lets nothing pass, like a frozen peer or a network that drops packets. */
   freeze(): void;
-  /** What was held back passes again. */
+  /** Lets everything pass again. */
   thaw(): void;
-  /** Resets all connections; new ones are taken as the mode says. */
+  /** Resets all connections. The mode decides about new ones. */
   reset(): void;
   close(): Promise<void>;
 }
 
 const HOST = "127.0.0.1";
 
-/** The command that a server has got with those it answers now has run after this time. */
+/** Time after which a command that the server received together with others has run. */
 const ranMs = 20;
 
 /** Starts a proxy in front of a server on loopback. */

@@ -1,11 +1,11 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 
-/** How long one nonce is given out; it is accepted for as long again. */
+/** Time for which a nonce is current. It is accepted for the same time after that. */
 const periodMs = 5 * 60_000;
 
 /**
- * Nonces for DPoP proofs (RFC 9449 8, 9), without state: an HMAC of the time, so that every process with the same secret
- * knows them, and nobody else can tell those to come.
+ * Nonces for DPoP proofs (RFC 9449 8, 9) without state: an HMAC of the time. All processes with the same secret have the same
+ * nonces, and nobody else can predict them.
  */
 export class DpopNonces {
   readonly #secret: string;
@@ -21,18 +21,18 @@ export class DpopNonces {
   }
 
   current(): string {
-    this.#turn();
+    this.#rotate();
     return this.#current;
   }
 
-  /** `stale`: good once more, but the client should go on with the current one. */
+  /** `stale`: still accepted, but the client should use the current nonce next. */
   judge(nonce: string): "current" | "stale" | "unknown" {
-    this.#turn();
+    this.#rotate();
     if (isEqual(nonce, this.#current)) return "current";
     return isEqual(nonce, this.#previous) ? "stale" : "unknown";
   }
 
-  #turn(): void {
+  #rotate(): void {
     const period = Math.floor(this.#now() / periodMs);
     if (period === this.#period) return;
     this.#period = period;

@@ -1,4 +1,4 @@
-import { asymmetricAlgorithms } from "../keys/key-source.js";
+import { asymmetricAlgorithms } from "../keys/algorithms.js";
 import type { Duration } from "../../lib/duration.js";
 import { durationMs } from "../../lib/duration.js";
 import { checkBoolean, checkObject, optionError, strings } from "../../lib/validate.js";
@@ -7,30 +7,32 @@ import { checkBoolean, checkObject, optionError, strings } from "../../lib/valid
 export interface DpopOptions {
   /** Refuse tokens that are bound to no key. @default false */
   readonly required?: boolean | undefined;
-  /** Accepted algorithms of proofs. @default all asymmetric ones */
+  /** Accepted signature algorithms of proofs. @default all asymmetric algorithms */
   readonly algorithms?: readonly string[] | undefined;
-  /** How old a proof may be. @default "60s" */
+  /** Maximum age of a proof. @default "60s" */
   readonly maxAge?: Duration | undefined;
   /**
-   * Ask for a nonce of the gate in every proof (RFC 9449 8, 9), so that none can be made in advance. Needs `keySecret`.
+   * Require a nonce of the gate in every proof (RFC 9449 8, 9), so that proofs cannot be made in advance. Needs `keySecret`.
    * @default false
    */
   readonly nonce?: boolean | undefined;
 }
 
+/** The options of `auth.dpop` after they were checked. */
 export interface ResolvedDpop {
   readonly required: boolean;
   readonly algorithms: readonly string[];
   readonly maxAgeSeconds: number;
-  /** Where proofs say they were sent: `publicUrl`. */
+  /** Base of the URLs that proofs name: `publicUrl`. */
   readonly baseUrl: string;
-  /** Makes and recognises nonces; undefined where none are asked for. */
+  /** Secret of the nonces; undefined if proofs need none. */
   readonly nonceSecret: string | undefined;
 }
 
+/** Other options that DPoP needs. */
 export interface DpopContext {
   readonly publicUrl: string | undefined;
-  /** Undefined if it was left at its default, which everybody knows. */
+  /** Undefined for the default, which is public. */
   readonly keySecret: string | undefined;
 }
 
@@ -45,7 +47,7 @@ export function resolveDpop(options: boolean | DpopOptions, context: DpopContext
   if (publicUrl === undefined)
     throw optionError("publicUrl", "is required with auth.dpop: proofs name the URL they are for");
   if (nonce && keySecret === undefined)
-    throw optionError("keySecret", "is required with auth.dpop.nonce: whoever knows it can make nonces");
+    throw optionError("keySecret", "is required with auth.dpop.nonce: with the default, anybody can make nonces");
   const unknown = strings("auth.dpop.algorithms", algorithms).find((one) => !asymmetricAlgorithms.includes(one));
   if (unknown !== undefined) throw optionError("auth.dpop.algorithms", `must be of ${asymmetricAlgorithms.join(", ")}`);
   return {

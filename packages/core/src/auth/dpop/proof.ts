@@ -2,11 +2,11 @@ import { createHash } from "node:crypto";
 import { compactVerify, decodeJwt, decodeProtectedHeader, importJWK } from "jose";
 import type { JWK, JWTPayload, ProtectedHeaderParameters } from "jose";
 import { isCanonical, isCompactJws, maxCompactLength } from "../compact-jws.js";
-import { asymmetricAlgorithms } from "../keys/key-source.js";
+import { isTime } from "../claims.js";
+import { asymmetricAlgorithms } from "../keys/algorithms.js";
 import { identifyingMembers, jwkThumbprint } from "../keys/thumbprint.js";
-import { normalizeTargetUri } from "./target-uri.js";
 
-/** What the proof that comes with a request must be about. */
+/** The request that a proof must fit, and the rules for proofs. */
 export interface ExpectedProof {
   readonly method: string;
   /** Absolute, from option `publicUrl` and the path of the request; query and fragment do not matter. */
@@ -14,16 +14,16 @@ export interface ExpectedProof {
   readonly accessToken: string;
   /** The key that the access token is bound to: its claim `cnf.jkt`. */
   readonly thumbprint: string;
-  /** Signature algorithms; symmetric ones never count. */
+  /** Accepted signature algorithms. Symmetric ones are never accepted. */
   readonly algorithms: readonly string[];
   /** Unix seconds. */
   readonly nowSeconds: number;
   readonly maxAgeSeconds: number;
-  /** Seconds of clock difference forgiven. */
+  /** Tolerated clock difference in seconds. */
   readonly toleranceSeconds: number;
 }
 
-/** A proof that holds, but for whether it was seen before and whether its nonce is ours. */
+/** A valid proof, before the replay check and the check of its nonce. */
 export interface VerifiedProof {
   readonly jti: string;
   readonly thumbprint: string;
@@ -35,7 +35,7 @@ export interface VerifiedProof {
 export interface ProofRefusal {
   /** A fixed phrase for logs. */
   readonly cause: string;
-  /** Is it for what the time is by our clock? */
+  /** Is the refusal by the clock of this process? */
   readonly isUntimely?: true;
 }
 
@@ -45,15 +45,15 @@ interface ProofKey {
 }
 
 const maxJtiBytes = 512;
-/** Longest modulus (4096 bits) and exponent (32 bits) of an RSA key, in base64url: verifying by larger ones takes long. */
+/** Maximum modulus (4096 bits) and exponent (32 bits) of an RSA key in base64url. Larger keys take long to verify with. */
 const maxModulusLength = 683;
 const maxExponentLength = 6;
 /** Members of private and symmetric keys (RFC 7518 6.2.2, 6.3.2, 6.4.1). */
 const secretMembers = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 /**
- * Verifies one DPoP proof (RFC 9449 4.3) on its own; replay and nonces are somebody else's to know. What costs little is
- * looked at first and the signature last, so that a proof for another request is refused cheaply.
+ * Verifies one DPoP proof (RFC 9449 4.3), without replay check and nonce. Cheap checks come first and the signature last, so
+ * that a proof for another request is refused cheaply.
  */
 export async function verifyProof(proof: string, expected: ExpectedProof): Promise<VerifiedProof | ProofRefusal> {
   if (proof.length > maxCompactLength) return refusal("the proof is longer than 8192 characters");
@@ -91,7 +91,7 @@ function readKey(header: ProtectedHeaderParameters, { algorithms }: ExpectedProo
   const { kty, use, alg: meantFor } = jwk as JWK;
   if (kty !== "EC" && kty !== "RSA" && kty !== "OKP") return refusal("the key of the proof is not a public key");
   if ((use !== undefined && use !== "sig") || (meantFor !== undefined && meantFor !== alg))
-    return refusal("the key of the proof is not for such signatures");
+    return refusal("the key of the proof is not for signatures of this algorithm");
   if (kty === "RSA" && isCostly(jwk)) return refusal("the key of the proof is too large");
   return { algorithm: alg, jwk: identifyingMembers(jwk) };
 }
@@ -112,7 +112,7 @@ function readClaims(claims: JWTPayload, expected: ExpectedProof): VerifiedProof 
   if (uri === undefined || uri !== normalizeTargetUri(expected.uri)) return refusal("the proof is for another URI");
   if (ath !== hashOf(expected.accessToken)) return refusal("the proof is for another access token");
   if (!isTime(iat)) return refusal("the iat of the proof is not a time");
-  // RFC 9449 asks for neither exp nor nbf; where they are, they mean what they always mean (RFC 7519 4.1.4, 4.1.5).
+  // RFC 9449 does not require exp and nbf. If present, they hold (RFC 7519 4.1.4, 4.1.5).
   if (exp !== undefined && !isTime(exp)) return refusal("the proof is expired");
   if (nbf !== undefined && !isTime(nbf)) return refusal("the proof is not valid yet");
   if (nonce !== undefined && typeof nonce !== "string") return refusal("the nonce of the proof is not a text");
@@ -123,7 +123,30 @@ function readClaims(claims: JWTPayload, expected: ExpectedProof): VerifiedProof 
   return { jti, thumbprint, issuedAt: iat, nonce };
 }
 
-/** Whatever is wrong with a key that its holder chose, weak or none at all, the proof proves nothing. */
+/** Characters that a URL parser drops, turns or encodes, so that two texts would become one URL. */
+const odd = /[^\x21-\x7e]|\\/;
+const notPercentEncoded = /%(?![0-9a-f]{2})/i;
+const unreserved = /[A-Za-z0-9._~-]/;
+
+/**
+ * Normalises an http(s) URI for the comparison of RFC 9449 4.3: by syntax and scheme (RFC 3986 6.2.2, 6.2.3), without query
+ * and fragment. Undefined for a text that is not such a URI.
+ */
+function normalizeTargetUri(text: string): string | undefined {
+  if (odd.test(text) || notPercentEncoded.test(text) || !/^https?:\/\/[^/?#]/i.test(text)) return undefined;
+  const decoded = text.replace(/%[0-9a-f]{2}/gi, normalizeEncoding);
+  if (!URL.canParse(decoded)) return undefined;
+  const { protocol, host, pathname, username, password } = new URL(decoded);
+  return username === "" && password === "" ? `${protocol}//${host}${pathname}` : undefined;
+}
+
+/** Decodes unreserved characters and writes the digits of others in upper case. */
+function normalizeEncoding(triplet: string): string {
+  const character = String.fromCharCode(Number.parseInt(triplet.slice(1), 16));
+  return unreserved.test(character) ? character : triplet.toUpperCase();
+}
+
+/** False also for a key that is weak or cannot be imported: the holder chose it. */
 async function isSignedBy({ algorithm, jwk }: ProofKey, proof: string): Promise<boolean> {
   try {
     await compactVerify(proof, await importJWK(jwk, algorithm), { algorithms: [algorithm] });
@@ -136,10 +159,6 @@ async function isSignedBy({ algorithm, jwk }: ProofKey, proof: string): Promise<
 /** base64url of SHA-256 of the token's ASCII: the claim `ath` (RFC 9449 4.2). */
 function hashOf(token: string): string {
   return createHash("sha256").update(token).digest("base64url");
-}
-
-function isTime(value: unknown): value is number {
-  return typeof value === "number" && Number.isFinite(value);
 }
 
 function refusal(cause: string): ProofRefusal {

@@ -1,11 +1,11 @@
 import { isTrustworthyUrl } from "../../lib/validate.js";
 import { FetchFailure, fetchJson } from "./fetch-json.js";
 import type { FetchOptions } from "./fetch-json.js";
-import { isLoopbackHost } from "./guarded-lookup.js";
+import { isLoopbackHost } from "./private-address.js";
 
 /**
- * The `jwks_uri` of an issuer's metadata: those of OpenID Connect Discovery 1.0 4, and where the issuer has none (an
- * answer of 4xx) those of RFC 8414 3. An outage is not a reason to look elsewhere.
+ * Reads the `jwks_uri` from the metadata of an issuer: OpenID Connect Discovery 1.0 4, or RFC 8414 3 if the issuer answers
+ * 4xx. An outage does not lead to the second address.
  */
 export async function discoverKeySet(issuer: string, options: FetchOptions): Promise<string> {
   const { openId, oauth } = metadataUrls(issuer);
@@ -19,7 +19,7 @@ export async function discoverKeySet(issuer: string, options: FetchOptions): Pro
   return keySetOf(metadata, issuer, options.allowPrivateAddresses);
 }
 
-/** OpenID Connect appends its well-known path to the issuer's, RFC 8414 3.1 puts its own before it. */
+/** OpenID Connect appends its well-known path to the path of the issuer; RFC 8414 3.1 puts its own before it. */
 export function metadataUrls(issuer: string): { readonly openId: string; readonly oauth: string } {
   const { origin, pathname } = new URL(issuer);
   const path = pathname.replace(/\/$/, "");
@@ -42,7 +42,7 @@ function keySetOf(metadata: unknown, issuer: string, allowPrivateAddresses: bool
   if (typeof jwksUri !== "string" || !isTrustworthyUrl(jwksUri)) {
     throw new FetchFailure("the issuer's jwks_uri is not an https URL");
   }
-  // Another machine has no say about what to ask on this one.
+  // Another machine must not choose an address of this machine.
   const isHere = isLoopbackHost(new URL(issuer).hostname);
   if (isLoopbackHost(new URL(jwksUri).hostname) && !isHere && !allowPrivateAddresses) {
     throw new FetchFailure("the issuer's jwks_uri is an address of this machine, but the issuer is elsewhere");

@@ -1,19 +1,40 @@
 import type { JSONWebKeySet } from "jose";
-import type { IssuerTest } from "../issuer-verifier.js";
-import type { KeySource, PublicKeyOption } from "./key-source.js";
-import { asymmetricAlgorithms, createKeySet, createPublicKeys } from "./key-source.js";
+import type { IssuerTest } from "../verifier.js";
+import type { KeySource } from "./key-source.js";
+import type { PublicKeyOption } from "./public-keys.js";
+import { createKeySet } from "./key-set.js";
+import { createPublicKeys } from "./public-keys.js";
+import { asymmetricAlgorithms, hmacAlgorithms } from "./algorithms.js";
 import type { SecretOption } from "./secret-keys.js";
-import { createSecretKeys, hmacAlgorithms } from "./secret-keys.js";
-import { guardLookup } from "./guarded-lookup.js";
-import { RemoteKeys } from "./remote-keys.js";
-import { TenantKeys } from "./tenant-keys.js";
 import { checkString, isList, isTrustworthyUrl, optionError, strings } from "../../lib/validate.js";
+import { guardLookup } from "./private-address.js";
+import { RemoteKeys, TenantKeys } from "./remote-keys.js";
+import type { RemoteKeysPolicy } from "./remote-keys.js";
+import { createSecretKeys } from "./secret-keys.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import type { Logger } from "../../telemetry/logger.js";
-import type { RemoteKeysSettings } from "./remote-options.js";
-import { resolveRemoteKeysPolicy } from "./remote-options.js";
+import { durationMs } from "../../lib/duration.js";
+import type { Duration } from "../../lib/duration.js";
+import { checkBoolean, checkObject, rangeError } from "../../lib/validate.js";
 
-/** The options that say with which keys an issuer's tokens are verified. */
+/** How keys are fetched from an issuer, and how long they are used while it is unreachable. */
+export interface RemoteKeysSettings {
+  /** Age of keys at which they are fetched again in the background. @default "10m" */
+  readonly refresh?: Duration | undefined;
+  /** Maximum age of keys that are used while newer ones cannot be fetched. @default "24h" */
+  readonly maxStale?: Duration | undefined;
+  /** Minimum time between fetches triggered by an unknown `kid`, and before a retry after a failed fetch. @default "30s" */
+  readonly cooldown?: Duration | undefined;
+  /** Timeout of one attempt, for metadata and key set together. @default "5s" */
+  readonly timeout?: Duration | undefined;
+  /**
+   * Allow issuers in a private network; for issuers that a function accepts, also on this machine. An issuer that the options
+   * name may always be on localhost. @default false
+   */
+  readonly allowPrivateAddresses?: boolean | undefined;
+}
+
+/** The options that give the keys of an issuer. */
 export interface KeyOptions {
   readonly secret?: SecretOption | readonly SecretOption[] | undefined;
   readonly publicKey?: PublicKeyOption | readonly PublicKeyOption[] | undefined;
@@ -23,7 +44,7 @@ export interface KeyOptions {
   readonly remoteKeys?: RemoteKeysSettings | undefined;
 }
 
-/** The keys of one issuer, or of those that a function accepts. */
+/** The keys of one issuer, or of all issuers that a function accepts. */
 export interface IssuerKeys {
   of(issuer: string | undefined): KeySource;
   status(): "up" | "down";
@@ -32,12 +53,13 @@ export interface IssuerKeys {
 
 export interface ResolvedKeys {
   readonly algorithms: readonly string[];
-  /** Must an issuer be known to find its keys? */
+  /** Does the (unverified) issuer of a token choose its keys? */
   readonly byIssuer: boolean;
-  /** Fetches what is to be fetched: called when every other option is known to be right. */
-  readonly open: () => IssuerKeys;
+  /** Opens the keys; begins to fetch remote keys. */
+  readonly open: (context: KeyContext) => IssuerKeys;
 }
 
+/** Where remote keys log and count their fetches. */
 export interface KeyContext {
   readonly logger: Logger;
   readonly telemetry: Telemetry;
@@ -45,21 +67,23 @@ export interface KeyContext {
 
 const keyOptions = ["secret", "publicKey", "jwks", "jwksUri"] as const;
 
-/** Exactly one of the key options, or an issuer whose keys are discovered. */
+/** Resolves the key options: exactly one of them, or an issuer whose keys are discovered. */
 export function resolveKeys(
   option: string,
   options: KeyOptions,
   issuer: readonly string[] | IssuerTest | undefined,
-  context: KeyContext,
 ): ResolvedKeys {
   const given = keyOptions.filter((name) => options[name] !== undefined);
   if (given.length > 1) throw optionError(option, `has ${given.join(" and ")}; give one of them`);
   const { secret, publicKey, jwks, jwksUri } = options;
   if (jwksUri !== undefined || (given.length === 0 && issuer !== undefined)) {
-    return resolveRemoteKeys(option, options, issuer, context);
+    return resolveRemoteKeys(option, options, issuer);
   }
   if (options.remoteKeys !== undefined)
-    throw optionError(`${option}.remoteKeys`, "is for keys that are fetched, by jwksUri or by discovery");
+    throw optionError(
+      `${option}.remoteKeys`,
+      "has an effect only on keys that are fetched, by jwksUri or by discovery",
+    );
   if (given.length === 0) throw optionError(option, "needs one of secret, publicKey, jwks, jwksUri or issuer");
   if (options.algorithms === undefined) {
     throw optionError(
@@ -92,7 +116,6 @@ function resolveRemoteKeys(
   option: string,
   options: KeyOptions,
   issuer: readonly string[] | IssuerTest | undefined,
-  { logger, telemetry }: KeyContext,
 ): ResolvedKeys {
   const { jwksUri } = options;
   const algorithms =
@@ -100,14 +123,13 @@ function resolveRemoteKeys(
   refuseHmac(option, algorithms);
   const { remoteKeys = {} } = options;
   const policy = resolveRemoteKeysPolicy(`${option}.remoteKeys`, remoteKeys);
-  const fetched = { algorithms, logger, telemetry, ...policy };
   if (jwksUri === undefined && typeof issuer === "function") {
-    const openTenant = (tenant: string): KeySource =>
-      new RemoteKeys({ ...fetched, location: { issuer: tenant }, isNamed: false });
     return {
       algorithms,
       byIssuer: true,
-      open() {
+      open(context) {
+        const openTenant = (tenant: string): KeySource =>
+          new RemoteKeys({ algorithms, ...policy, ...context, location: { issuer: tenant }, isNamed: false });
         const tenants = new TenantKeys(openTenant, policy.allowPrivateAddresses === true);
         return {
           of: (tenant) => tenants.of(tenant ?? ""),
@@ -120,7 +142,38 @@ function resolveRemoteKeys(
   const location = jwksUri === undefined ? { issuer: onlyIssuer(option, issuer as readonly string[]) } : { jwksUri };
   const url = jwksUri ?? onlyIssuer(option, issuer as readonly string[]);
   checkUrl(`${option}.${jwksUri === undefined ? "issuer" : "jwksUri"}`, url, policy.allowPrivateAddresses === true);
-  return { algorithms, byIssuer: false, open: () => always(new RemoteKeys({ ...fetched, location })) };
+  return {
+    algorithms,
+    byIssuer: false,
+    open: (context) => always(new RemoteKeys({ algorithms, ...policy, ...context, location })),
+  };
+}
+
+const dayMs = 86_400_000;
+
+function resolveRemoteKeysPolicy(option: string, settings: RemoteKeysSettings): RemoteKeysPolicy {
+  checkObject(option, settings, ["refresh", "maxStale", "cooldown", "timeout", "allowPrivateAddresses"]);
+  const {
+    refresh = "10m",
+    maxStale = "24h",
+    cooldown = "30s",
+    timeout = "5s",
+    allowPrivateAddresses = false,
+  } = settings;
+  checkBoolean(`${option}.allowPrivateAddresses`, allowPrivateAddresses);
+  const policy = {
+    refreshMs: durationMs(`${option}.refresh`, refresh, dayMs),
+    maxStaleMs: durationMs(`${option}.maxStale`, maxStale, 30 * dayMs),
+    cooldownMs: durationMs(`${option}.cooldown`, cooldown, dayMs),
+    timeoutMs: durationMs(`${option}.timeout`, timeout, 60_000),
+    allowPrivateAddresses,
+  };
+  if (policy.maxStaleMs <= policy.refreshMs)
+    throw rangeError(
+      `${option}.maxStale`,
+      "must be longer than refresh, or keys would be given up before they are renewed",
+    );
+  return policy;
 }
 
 function resolveAlgorithms(option: string, given: readonly string[]): readonly string[] {
@@ -128,12 +181,12 @@ function resolveAlgorithms(option: string, given: readonly string[]): readonly s
   for (const algorithm of algorithms) {
     if (Object.hasOwn(hmacAlgorithms, algorithm) || asymmetricAlgorithms.includes(algorithm)) continue;
     const all = [...Object.keys(hmacAlgorithms), ...asymmetricAlgorithms];
-    throw optionError(`${option}.algorithms`, `has an unknown one; there are ${all.join(", ")}`);
+    throw optionError(`${option}.algorithms`, `has an unknown algorithm; known are ${all.join(", ")}`);
   }
   return algorithms;
 }
 
-/** Whoever knows a public key could sign with it as an HMAC secret (RFC 8725 2.1), so the two kinds never mix. */
+/** A public key used as an HMAC secret would let anybody sign (RFC 8725 2.1), so the two kinds never mix. */
 function refuseHmac(option: string, algorithms: readonly string[]): void {
   const hmac = algorithms.find((algorithm) => Object.hasOwn(hmacAlgorithms, algorithm));
   if (hmac === undefined) return;
@@ -148,7 +201,7 @@ function onlyIssuer(option: string, issuers: readonly string[]): string {
   if (issuer === undefined || others.length > 0)
     throw optionError(
       `${option}.issuer`,
-      "must be one issuer where its keys are discovered; for more, use auth.issuers or a function",
+      "must be one issuer if its keys are discovered; for several, use auth.issuers or a function",
     );
   return issuer;
 }
@@ -162,7 +215,7 @@ function checkUrl(option: string, url: unknown, allowPrivateAddresses: boolean):
   } catch {
     throw optionError(
       option,
-      "has a private address; set remoteKeys: { allowPrivateAddresses: true } if it is meant to",
+      "has a private address; if this is intended, set remoteKeys: { allowPrivateAddresses: true }",
     );
   }
 }

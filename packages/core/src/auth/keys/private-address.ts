@@ -1,7 +1,84 @@
-import { BlockList, isIPv4, isIPv6 } from "node:net";
+import { lookup as resolve } from "node:dns";
+import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
+import type { LookupFunction } from "node:net";
 import { ipv4Inside, parseIPv6 } from "../../http/address.js";
 
-/** What an IP address reaches: anybody's machine, one of this network (or none at all), or this machine itself. */
+/** The refusal to connect to an address. */
+export class AddressRefused extends Error {
+  override readonly name = "AddressRefused";
+}
+
+/** Is the host of a URL this machine? */
+export function isLoopbackHost(hostname: string): boolean {
+  const host = withoutBrackets(hostname);
+  return host === "localhost" || (isIP(host) !== 0 && reachOf(host) === "loopback");
+}
+
+/**
+ * Creates the filter of addresses for a host. `localhost` and loopback addresses may only have loopback addresses, and only
+ * if loopback is allowed. Other hosts may only have public addresses, unless private ones are allowed. So a name under foreign
+ * control leads to the public network only.
+ */
+function createFilter(
+  hostname: string,
+  allowPrivateAddresses: boolean,
+  allowLoopback: boolean,
+): (address: string) => boolean {
+  if (isLoopbackHost(hostname))
+    return (address) => (allowLoopback || allowPrivateAddresses) && reachOf(address) === "loopback";
+  return (address) => allowPrivateAddresses || reachOf(address) === "public";
+}
+
+/** May the gate connect to a host that the options do not name? Checks the text of the host, not its addresses. */
+export function isForeignHostAllowed(hostname: string, allowPrivateAddresses: boolean): boolean {
+  if (allowPrivateAddresses) return true;
+  const host = withoutBrackets(hostname);
+  return !isLoopbackHost(host) && (isIP(host) === 0 || reachOf(host) === "public");
+}
+
+/**
+ * Creates the look-up of one connection, which returns allowed addresses only. The connection uses the checked addresses, since
+ * there is no second look-up. A literal address is never looked up, so it is checked at once.
+ *
+ * @throws AddressRefused for a literal address
+ */
+export function guardLookup(
+  hostname: string,
+  allowPrivateAddresses: boolean,
+  using: typeof resolve = resolve,
+  allowLoopback = true,
+): LookupFunction {
+  const isAllowed = createFilter(hostname, allowPrivateAddresses, allowLoopback);
+  const literal = withoutBrackets(hostname);
+  if (isIP(literal) !== 0 && !isAllowed(literal)) throw refusal(hostname, allowLoopback);
+  return function lookupAllowed(name, options, callback) {
+    using(name, { ...options, all: true }, (error, addresses) => {
+      if (error !== null) return callback(error, "", 0);
+      const allowed = addresses.filter(({ address }) => isAllowed(address));
+      const [first] = allowed;
+      if (first === undefined) return callback(refusal(hostname, allowLoopback), "", 0);
+      if (options.all === true) callback(null, allowed);
+      else callback(null, first.address, first.family);
+    });
+  };
+}
+
+function refusal(hostname: string, allowLoopback: boolean): AddressRefused {
+  const advice = "if this is intended, set remoteKeys: { allowPrivateAddresses: true }";
+  if (!isLoopbackHost(hostname)) return new AddressRefused(`the host has a private address; ${advice}`);
+  return new AddressRefused(
+    allowLoopback
+      ? "the name of the host means this machine, but its address is another"
+      : `the host is this machine, and the options do not name it; ${advice}`,
+  );
+}
+
+/** Removes the brackets of a literal IPv6 address in a URL. */
+function withoutBrackets(hostname: string): string {
+  return hostname.replace(/^\[(.*)\]$/, "$1");
+}
+
+/** The reach of an IP address: the public network, a private network (or none), or this machine. */
 export type Reach = "public" | "private" | "loopback";
 
 /** IANA's special-purpose IPv4 networks that are not globally reachable, multicast and reserved ones. */
@@ -11,14 +88,14 @@ const specialIPv4 = blockList("ipv4", [
   ...["203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"],
 ]);
 
-/** The only IPv6 network that is given out for the public (RFC 4291 2.4), and what is not for it inside. */
+/** The IPv6 network for global unicast (RFC 4291 2.4), and special networks inside it. */
 const globalIPv6 = blockList("ipv6", ["2000::/3"]);
 const specialIPv6 = blockList("ipv6", ["2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"]);
 
 /**
- * How far an address reaches. An IPv4-mapped address is the IPv4 address inside. What a NAT64 leads to counts as that IPv4
- * address too, but never as loopback: this machine is not at the other side of a translator. Tunnels (6to4, Teredo) are
- * private whatever is inside, since they lead through machines that nobody answers for. What cannot be read is private.
+ * Returns the reach of an address. An IPv4-mapped address has the reach of its IPv4 address. So has a NAT64 address, but never
+ * loopback, since a translator does not lead back to this machine. Tunnels (6to4, Teredo) count as private, since they lead
+ * through unknown machines. Unreadable addresses count as private.
  */
 export function reachOf(address: string): Reach {
   if (isIPv4(address)) return reachOfIPv4(address);

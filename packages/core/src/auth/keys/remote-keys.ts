@@ -1,73 +1,76 @@
 import type { lookup } from "node:dns";
 import type { JWTHeaderParameters } from "jose";
+import { LRUCache } from "lru-cache";
 import { steadyNow } from "../../lib/steady-clock.js";
+import { isTrustworthyUrl } from "../../lib/validate.js";
 import type { Logger } from "../../telemetry/logger.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import { discoverKeySet } from "./discovery.js";
 import { FetchFailure, fetchJson, reasonOf } from "./fetch-json.js";
 import type { FetchOptions } from "./fetch-json.js";
-import type { FetchedKeys } from "./fetched-keys.js";
-import { readKeySet } from "./fetched-keys.js";
-import type { CandidateKey, KeySelector, KeySource } from "./key-source.js";
-import { KeysUnavailable } from "./key-source.js";
+import type { FetchedKeys, KeySelector } from "./key-set.js";
+import { readKeySet } from "./key-set.js";
+import type { CandidateKey, KeySource } from "./key-source.js";
+import { KeysUnavailable, fixedSource } from "./key-source.js";
+import { isForeignHostAllowed } from "./private-address.js";
 
-/** How keys are fetched and kept; users say it by `auth.remoteKeys`. */
+/** How keys are fetched and kept: `auth.remoteKeys` after it was checked. */
 export interface RemoteKeysPolicy {
-  /** Age at which keys are fetched anew, in the background. @default 10 minutes */
+  /** Age of keys at which they are fetched again in the background. @default 10 minutes */
   readonly refreshMs?: number | undefined;
-  /** Age at which keys are of no use any more. @default 24 hours */
+  /** Maximum age of keys that are used while newer ones cannot be fetched. @default 24 hours */
   readonly maxStaleMs?: number | undefined;
-  /** Between two fetches because of an unknown `kid`, and after a failed one, whatever came of them. @default 30 s */
+  /** Minimum time between fetches triggered by an unknown `kid`, and before a retry after a failed fetch. @default 30 s */
   readonly cooldownMs?: number | undefined;
-  /** For one attempt, metadata and key set together. @default 5 s */
+  /** Timeout of one attempt, for metadata and key set together. @default 5 s */
   readonly timeoutMs?: number | undefined;
-  /** Longest document. @default 512 KiB */
+  /** Maximum length of a document. @default 512 KiB */
   readonly maxBytes?: number | undefined;
-  /** May the issuer be in a private network? @default false */
+  /** Allow issuers in a private network? @default false */
   readonly allowPrivateAddresses?: boolean | undefined;
 }
 
 export interface RemoteKeysOptions extends RemoteKeysPolicy {
-  /** The address of the key set, or of the issuer whose metadata names it. */
+  /** The URL of the key set, or of the issuer whose metadata names it. */
   readonly location: { readonly jwksUri: string } | { readonly issuer: string };
-  /** Do the options name the location? Only then may it be on this machine without further permission. @default true */
+  /** Do the options name the location? Only then it may be on this machine. @default true */
   readonly isNamed?: boolean | undefined;
   readonly algorithms: readonly string[];
   readonly logger: Logger;
   readonly telemetry?: Telemetry | undefined;
-  /** Milliseconds of a clock that nobody sets: an age must neither end good keys nor keep old ones. @default {@link steadyNow} */
+  /** Milliseconds of a monotonic clock, so that a changed wall clock neither ends nor keeps keys. @default {@link steadyNow} */
   readonly now?: (() => number) | undefined;
-  /** How host names are resolved. @default that of node:dns */
+  /** Resolves host names. @default lookup of node:dns */
   readonly resolve?: typeof lookup | undefined;
 }
 
-/** Until the second attempt while there are no keys at all; then it doubles from attempt to attempt. */
+/** Pause before the second attempt while there are no keys at all. It doubles from attempt to attempt. */
 const firstRetryMs = 1000;
-/** The longest until the next one if somebody asks for keys meanwhile. */
-const patienceMs = 10_000;
+/** Maximum pause while requests wait for keys. */
+const maxRetryMs = 10_000;
 
 /**
- * The keys of an identity provider, kept through its bad days: loaded at start and refreshed in the background, at most
- * one fetch at a time; the last good keys serve while it is away or answers nonsense, but not longer than `maxStaleMs`;
- * an unknown `kid` fetches at most once in `cooldownMs`.
+ * The keys of an identity provider. They are loaded at start and refreshed in the background, one fetch at a time. While the
+ * provider fails, the last good keys are used for up to `maxStaleMs`. An unknown `kid` triggers at most one fetch in
+ * `cooldownMs`.
  */
 export class RemoteKeys implements KeySource {
   readonly #options: RemoteKeysOptions & {
     readonly [Name in keyof RemoteKeysPolicy | "now"]-?: NonNullable<RemoteKeysOptions[Name]>;
   };
   #select: KeySelector | undefined;
-  /** The set as last fetched, good or not. */
+  /** The last fetched set, also if it has no usable key. */
   #fetched: FetchedKeys | undefined;
   #fingerprint = "";
-  #complaints = "";
+  #reported = "";
   #version = 0;
   #loadedAt = Number.NEGATIVE_INFINITY;
   #triedAt = Number.NEGATIVE_INFINITY;
-  /** When an unknown `kid` last led to an attempt. */
-  #soughtAt = Number.NEGATIVE_INFINITY;
-  /** From the end of the last attempt to the next that nobody has to ask for. */
+  /** Time of the last attempt for an unknown `kid`. */
+  #unknownKidAt = Number.NEGATIVE_INFINITY;
+  /** Pause between the end of the last attempt and the next scheduled one. */
   #pauseMs = Number.POSITIVE_INFINITY;
-  /** Attempts since the last that succeeded. */
+  /** Failed attempts since the last success. */
   #failures = 0;
   #loading: Promise<void> | undefined;
   #abort: AbortController | undefined;
@@ -90,14 +93,14 @@ export class RemoteKeys implements KeySource {
 
   async candidates(header: JWTHeaderParameters): Promise<readonly CandidateKey[]> {
     const refresh = this.#keepFresh();
-    if (this.#select === undefined) await (refresh ?? this.#loadAfter(Math.min(this.#pauseMs, patienceMs)));
+    if (this.#select === undefined) await (refresh ?? this.#loadAfter(Math.min(this.#pauseMs, maxRetryMs)));
     const known = await this.#choose(header);
     if (known !== undefined) return known;
-    await (refresh ?? this.#seek());
-    return (await this.#choose(header)) ?? this.#answerUnknown();
+    await (refresh ?? this.#fetchNewer());
+    return (await this.#choose(header)) ?? this.#noSuchKey();
   }
 
-  /** Asked at every request, so that keys age also where every token is known already. */
+  /** Called at every request, so that keys age even if every token is known. */
   version(): number {
     void this.#keepFresh();
     return this.#version;
@@ -106,12 +109,12 @@ export class RemoteKeys implements KeySource {
   status(): "up" | "down" {
     void this.#keepFresh();
     if (this.#select !== undefined) return "up";
-    // No requests come to a service that is not ready, so it must get ready without them.
-    void this.#loadAfter(Math.min(this.#pauseMs, patienceMs));
+    // A service that is not ready gets no requests, so it must load keys without them.
+    void this.#loadAfter(Math.min(this.#pauseMs, maxRetryMs));
     return "down";
   }
 
-  /** What was verified with these keys must be verified anew: nobody would hear that the issuer has taken one back. */
+  /** Known tokens must be verified again, since nothing would notice that the issuer withdrew a key. */
   close(): void {
     this.#closed = true;
     this.#version += 1;
@@ -119,23 +122,23 @@ export class RemoteKeys implements KeySource {
     this.#abort?.abort();
   }
 
-  /** The keys that may have signed; undefined if only a newer set could have them. */
+  /** The keys that may have signed; undefined if only a newer set may have them. */
   async #choose(header: JWTHeaderParameters): Promise<readonly CandidateKey[] | undefined> {
     const chosen = await this.#select?.(header);
     if (chosen !== undefined) return chosen;
-    // The issuer has said with which key, and that one must not verify anything.
+    // The issuer published the key, but the key must not verify.
     if (this.#fetched?.mayBeRefused(header) === true) return [];
     if (this.#select === undefined) throw new KeysUnavailable("no usable keys have been loaded");
     return undefined;
   }
 
-  /** After a failed attempt nobody knows whether the issuer has such a key by now. */
-  #answerUnknown(): readonly CandidateKey[] {
+  /** After a failed attempt the issuer may have such a key by now, so the answer is an outage. */
+  #noSuchKey(): readonly CandidateKey[] {
     if (this.#failures > 0) throw new KeysUnavailable("the key is unknown, and newer keys cannot be fetched");
     return [];
   }
 
-  /** Refreshes old keys in the background, and gives up on those that are too old. The attempt, if it begins one. */
+  /** Refreshes old keys in the background and drops keys that are too old. Returns the attempt that it begins. */
   #keepFresh(): Promise<void> | undefined {
     if (this.#select === undefined) return undefined;
     const refresh = this.#loading === undefined && this.#hasPassed(this.#pauseMs) ? this.#load() : undefined;
@@ -147,28 +150,28 @@ export class RemoteKeys implements KeySource {
     return refresh;
   }
 
-  /** Since the last attempt, or another moment. A clock that was put back must not stop time for us. */
+  /** Has this time passed since the last attempt, or another time? A clock that was put back counts as passed. */
   #hasPassed(ms: number, since = this.#triedAt): boolean {
     const elapsed = this.#options.now() - since;
     return elapsed >= ms || elapsed < 0;
   }
 
   /**
-   * Looks for a key that is unknown. A refresh that went well a moment ago does not stand in the way: an issuer may have
-   * begun to sign with a new key just then.
+   * Fetches newer keys for an unknown `kid`. A successful refresh does not start the cooldown, since the issuer may have begun
+   * to use a new key right after it.
    */
-  async #seek(): Promise<void> {
+  async #fetchNewer(): Promise<void> {
     const { cooldownMs, now } = this.#options;
     if (this.#loading === undefined) {
-      if (!this.#hasPassed(cooldownMs, this.#failures === 0 ? this.#soughtAt : this.#triedAt)) return;
-      this.#soughtAt = now();
+      if (!this.#hasPassed(cooldownMs, this.#failures === 0 ? this.#unknownKidAt : this.#triedAt)) return;
+      this.#unknownKidAt = now();
     }
     await this.#loadAfter(0);
   }
 
   /**
-   * Waits for newer keys, if it is worth it: for an attempt that begins now, or for one under way unless the one before
-   * it has failed. So one request at a time stands and waits for an issuer that is away, and not all.
+   * Waits for an attempt that begins now, or for one in progress unless the attempt before it failed. So only one request at a
+   * time waits for an issuer that is down.
    */
   async #loadAfter(pauseMs: number): Promise<void> {
     if (this.#loading !== undefined) return this.#failures === 0 ? this.#loading : undefined;
@@ -185,8 +188,8 @@ export class RemoteKeys implements KeySource {
     const { now, timeoutMs, logger, telemetry } = this.#options;
     const abort = new AbortController();
     this.#abort = abort;
-    const late = new FetchFailure(`there was no whole answer within ${timeoutMs} ms`);
-    const deadline = setTimeout(() => abort.abort(late), timeoutMs).unref();
+    const timeout = new FetchFailure(`there was no complete answer within ${timeoutMs} ms`);
+    const deadline = setTimeout(() => abort.abort(timeout), timeoutMs).unref();
     try {
       this.#adopt(await this.#fetch(abort.signal));
       this.#failures = 0;
@@ -195,7 +198,7 @@ export class RemoteKeys implements KeySource {
       if (this.#closed) return;
       telemetry?.keysFetched("failed");
       this.#failures += 1;
-      const reason = reasonOf(abort.signal.aborted ? late : error);
+      const reason = reasonOf(abort.signal.aborted ? timeout : error);
       logger.warn({ reason }, `portcullis: fetching the keys of the token issuer failed; ${this.#consequence()}`);
     } finally {
       clearTimeout(deadline);
@@ -215,7 +218,7 @@ export class RemoteKeys implements KeySource {
 
   #adopt(fetched: FetchedKeys): void {
     this.#fetched = fetched;
-    this.#complain(fetched.complaints);
+    this.#reportUnused(fetched.problems);
     if (fetched.select === undefined) throw new FetchFailure("the key set has no key that can verify");
     this.#loadedAt = this.#options.now();
     this.#select = fetched.select;
@@ -223,15 +226,15 @@ export class RemoteKeys implements KeySource {
     this.#fingerprint = fetched.fingerprint;
   }
 
-  /** Once, and not at every refresh. */
-  #complain(complaints: readonly string[]): void {
+  /** Warns once about keys that are not used, not at every refresh. */
+  #reportUnused(complaints: readonly string[]): void {
     const text = complaints.join("; ");
-    if (text !== "" && text !== this.#complaints) {
+    if (text !== "" && text !== this.#reported) {
       const message =
         "portcullis: the key set of the token issuer has keys that are not used; tokens signed with them are refused";
       this.#options.logger.warn({ reason: text }, message);
     }
-    this.#complaints = text;
+    this.#reported = text;
   }
 
   #consequence(): string {
@@ -240,11 +243,11 @@ export class RemoteKeys implements KeySource {
       : "the last good keys stay in use";
   }
 
-  /** By a timer, so that keys stay fresh and come back also where no request asks for them. */
+  /** Schedules the next attempt by a timer, so that keys stay fresh without requests. */
   #schedule(): void {
     clearTimeout(this.#timer);
     if (this.#closed) return;
-    // The clock may stand or jump, as a test's or a suspended machine's does.
+    // The clock may stop or jump, as in tests or on a suspended machine.
     const remainingMs = this.#triedAt + this.#pauseMs - this.#options.now();
     this.#timer = setTimeout(
       () => {
@@ -255,12 +258,54 @@ export class RemoteKeys implements KeySource {
     ).unref();
   }
 
-  /** Until the next attempt that nobody has to ask for; by up to a quarter shorter, lest many processes come at once. */
+  /** Pause until the next scheduled attempt, shortened by up to a quarter so that processes do not fetch at once. */
   #choosePause(): number {
     const { refreshMs, cooldownMs } = this.#options;
     const first = this.#select === undefined ? firstRetryMs : cooldownMs;
     const longest =
       this.#failures === 0 ? refreshMs : Math.min(first * 2 ** Math.min(this.#failures - 1, 20), refreshMs);
     return Math.ceil(longest * (0.75 + Math.random() / 4));
+  }
+}
+
+/** Maximum number of issuers with open keys; the least recently used is closed. */
+const maxTenants = 1000;
+
+/** For an issuer whose address is not allowed. Its tokens are refused, whatever the application says. */
+const noKeys: KeySource = fixedSource(() => []);
+
+/** The keys of issuers that a function accepts. They are discovered when the first token of an issuer comes. */
+export class TenantKeys {
+  readonly #open: (issuer: string) => KeySource;
+  readonly #allowPrivateAddresses: boolean;
+  readonly #tenants = new LRUCache<string, KeySource>({ max: maxTenants, dispose: (keys) => keys.close() });
+
+  constructor(open: (issuer: string) => KeySource, allowPrivateAddresses: boolean) {
+    this.#open = open;
+    this.#allowPrivateAddresses = allowPrivateAddresses;
+  }
+
+  of(issuer: string): KeySource {
+    if (!this.#mayFetch(issuer)) return noKeys;
+    const known = this.#tenants.get(issuer);
+    if (known !== undefined) return known;
+    const keys = this.#open(issuer);
+    this.#tenants.set(issuer, keys);
+    return keys;
+  }
+
+  /** The issuer comes from an unverified token, so it must not lead this process into its own network. */
+  #mayFetch(issuer: string): boolean {
+    return isTrustworthyUrl(issuer) && isForeignHostAllowed(new URL(issuer).hostname, this.#allowPrivateAddresses);
+  }
+
+  /** `up` before the first token, when no issuer is known. */
+  status(): "up" | "down" {
+    const all = [...this.#tenants.values()];
+    return all.length > 0 && all.every((keys) => keys.status() === "down") ? "down" : "up";
+  }
+
+  close(): void {
+    this.#tenants.clear();
   }
 }

@@ -1,13 +1,12 @@
 import { KeyObject, X509Certificate, createPublicKey, createSecretKey, webcrypto } from "node:crypto";
 import { kindOf, optionError, rangeError } from "../../lib/validate.js";
+import { hmacAlgorithms } from "./algorithms.js";
 import type { CandidateKey, KeySource } from "./key-source.js";
-
-/** HMAC algorithms and the least length of their secrets in bytes (RFC 7518 3.2). */
-export const hmacAlgorithms: Readonly<Record<string, number>> = { HS256: 32, HS384: 48, HS512: 64 };
+import { fixedSource } from "./key-source.js";
 
 export type SecretOption = string | Uint8Array | KeyObject;
 
-/** Keys for HMAC: the UTF-8 bytes of a string, not its base64. Several rotate: each may verify. */
+/** Creates a source of HMAC keys. A string stands for its UTF-8 bytes, not for base64. Each of several keys may verify. */
 export function createSecretKeys(
   option: string,
   secrets: readonly SecretOption[],
@@ -18,32 +17,25 @@ export function createSecretKeys(
     throw optionError("auth.algorithms", `has "${wrong}", which a secret cannot verify; use HS256, HS384 or HS512`);
   }
   const keys = secrets.map((secret, index) => secretKey(secrets.length === 1 ? option : `${option}[${index}]`, secret));
-  const least = Math.max(...algorithms.map((algorithm) => hmacAlgorithms[algorithm] ?? 0));
+  const minBytes = Math.max(...algorithms.map((algorithm) => hmacAlgorithms[algorithm] ?? 0));
   for (const { symmetricKeySize = 0 } of keys) {
-    if (symmetricKeySize < least) {
+    if (symmetricKeySize < minBytes) {
       throw rangeError(
         option,
-        `must be at least ${least} bytes for ${algorithms.join(", ")}, not ${symmetricKeySize} (RFC 7518 3.2)`,
+        `must be at least ${minBytes} bytes for ${algorithms.join(", ")}, not ${symmetricKeySize} (RFC 7518 3.2)`,
       );
     }
   }
   // Imported once for each algorithm: jose would import a KeyObject at every verification.
   const imported = new Map<string, Promise<readonly CandidateKey[]>>();
-  return {
-    candidates({ alg }) {
-      let candidates = imported.get(alg);
-      if (candidates === undefined) {
-        candidates = Promise.all(keys.map((key) => importHmacKey(key, alg)));
-        imported.set(alg, candidates);
-      }
-      return candidates;
-    },
-    version: () => 0,
-    status: () => "up",
-    close() {
-      return;
-    },
-  };
+  return fixedSource(({ alg }) => {
+    let candidates = imported.get(alg);
+    if (candidates === undefined) {
+      candidates = Promise.all(keys.map((key) => importHmacKey(key, alg)));
+      imported.set(alg, candidates);
+    }
+    return candidates;
+  });
 }
 
 async function importHmacKey(key: KeyObject, algorithm: string): Promise<CandidateKey> {
@@ -66,11 +58,11 @@ function secretKey(option: string, secret: unknown): KeyObject {
   return createSecretKey(bytes);
 }
 
-/** A public key given as an HMAC secret would let everybody who has that key sign. */
+/** Refuses a public key as an HMAC secret: everybody who has the public key could sign. */
 export function refusePublicKey(option: string, bytes: Buffer): void {
   const text = bytes.toString("utf8");
   const isText = /-----BEGIN [A-Z ]+-----|^\s*(?:ssh-|ecdsa-)/.test(text) || /^\s*\{[^]*"kty"\s*:/.test(text);
-  // Some consoles, Keycloak's for one, show a public key as the base64 of its DER.
+  // Some consoles, such as that of Keycloak, show a public key as base64 of its DER.
   if (!isText && !isDer(bytes) && !isDer(Buffer.from(text, "base64"))) return;
   throw optionError(
     option,
@@ -79,7 +71,7 @@ export function refusePublicKey(option: string, bytes: Buffer): void {
 }
 
 function isDer(bytes: Buffer): boolean {
-  // Every such structure is a SEQUENCE (X.690 8.9) of some length; what else is, is no use to try.
+  // Every such structure is a SEQUENCE (X.690 8.9) of some length.
   if (bytes.length < 32 || bytes[0] !== 0x30) return false;
   return [
     () => createPublicKey({ key: bytes, format: "der", type: "spki" }),

@@ -3,30 +3,30 @@ import type { JsonWebKey } from "node:crypto";
 import { SignJWT } from "jose";
 import type { JSONWebKeySet, JWK, JWTPayload } from "jose";
 import { isList, kindOf, optionError, rangeError } from "../../lib/validate.js";
-import { algorithmsOf, asymmetricAlgorithms } from "./key-source.js";
-import { hmacAlgorithms, refusePublicKey } from "./secret-keys.js";
+import { algorithmsOf, asymmetricAlgorithms, hmacAlgorithms } from "./algorithms.js";
+import { refusePublicKey } from "./secret-keys.js";
 import { jwkThumbprint } from "./thumbprint.js";
 
 /**
  * A key that signs tokens: a private key as PEM, JWK or KeyObject, or an HMAC secret as text, bytes, JWK or KeyObject.
- * After the first of a list, public keys do too: those that are retired but still verify.
+ * In a list, the keys after the first may be public keys, which are retired but still verify.
  */
 export type SigningKeyOption = string | Uint8Array | JWK | KeyObject;
 
 /** The keys of an issuer: the first signs, all verify. */
 export interface SigningKeys {
   readonly algorithms: readonly string[];
-  /** The public keys, as they are published; undefined for HMAC secrets, which are not. */
+  /** The public keys to publish; undefined for HMAC secrets. */
   readonly published: JSONWebKeySet | undefined;
   /** The HMAC secrets; undefined for key pairs. */
   readonly secrets: readonly KeyObject[] | undefined;
-  /** The bytes of what is secret in each key, for other keys to be derived from. */
+  /** The secret bytes of each key, from which other keys are derived. */
   readonly material: readonly Buffer[];
-  /** A compact JWT signed by the first key; `typ` is that of access tokens (RFC 9068). */
+  /** Signs a compact JWT with the first key; `typ` is `at+jwt` (RFC 9068). */
   sign(claims: JWTPayload): Promise<string>;
 }
 
-/** Reads the keys. Everything that cannot sign or verify is an error at the start. */
+/** Creates the signing keys of an issuer. A key that cannot sign or verify is an error at start-up. */
 export function createSigningKeys(option: string, given: unknown, algorithm: unknown): SigningKeys {
   if (given === undefined)
     throw optionError(option, "is required: a private key (PEM, JWK or KeyObject), an HMAC secret, or a list of them");
@@ -42,22 +42,22 @@ export function createSigningKeys(option: string, given: unknown, algorithm: unk
 interface ReadKey {
   readonly name: string;
   readonly key: KeyObject;
-  /** Of a JWK. */
+  /** Key id of a JWK. */
   readonly kid: string | undefined;
   readonly alg: string | undefined;
 }
 
 function secretKeys(option: string, keys: readonly ReadKey[], given: unknown): SigningKeys {
   const algorithm = given ?? keys[0]?.alg ?? "HS256";
-  const least = typeof algorithm === "string" ? hmacAlgorithms[algorithm] : undefined;
-  if (least === undefined || typeof algorithm !== "string")
+  const minBytes = typeof algorithm === "string" ? hmacAlgorithms[algorithm] : undefined;
+  if (minBytes === undefined || typeof algorithm !== "string")
     throw optionError("tokens.algorithm", `must be one of ${Object.keys(hmacAlgorithms).join(", ")} for a secret`);
   for (const { name, key } of keys) {
     const { symmetricKeySize = 0 } = key;
-    if (symmetricKeySize < least)
+    if (symmetricKeySize < minBytes)
       throw rangeError(
         name,
-        `must be at least ${least} bytes for ${algorithm}, not ${symmetricKeySize} (RFC 7518 3.2)`,
+        `must be at least ${minBytes} bytes for ${algorithm}, not ${symmetricKeySize} (RFC 7518 3.2)`,
       );
     refusePublicKey(name, key.export());
   }
@@ -128,7 +128,7 @@ function readKey(name: string, given: unknown): ReadKey {
     const input = { key: given as JsonWebKey, format: "jwk" } as const;
     return { name, key: d === undefined ? createPublicKey(input) : createPrivateKey(input), kid, alg };
   } catch {
-    // What OpenSSL says may quote the key.
+    // The message of OpenSSL may quote the key.
     throw optionError(name, "is not a readable JWK");
   }
 }

@@ -8,17 +8,18 @@ import { exceeds } from "../store/ports/decisions.js";
 import type { FixedWindowState } from "./fixed-window.js";
 import type { AppliedPolicy, Policy } from "./policy.js";
 
-/** One policy after the decision. */
+/** A policy after the decision. */
 export interface AppliedQuota {
   readonly quota: Quota;
-  /** Does it let the request pass? */
+  /** Does the policy let the request pass? */
   readonly admitted: boolean;
-  /** Is the client blocked for having gone on after refusals? */
+  /** Is the client blocked because it went on after refusals? */
   readonly blocked: boolean;
 }
 
-export function quotaAfter<Raw>({ policy, charge }: AppliedPolicy<Raw>, tally: CounterState): AppliedQuota {
-  const { admitted, remaining, resetMs } = stateOf(policy, charge, tally);
+/** The quota of a request after its decision. */
+export function quotaAfter<Raw>({ policy, charge }: AppliedPolicy<Raw>, counter: CounterState): AppliedQuota {
+  const { admitted, remaining, resetMs } = stateOf(policy, charge, counter);
   const quota: Quota = {
     policy: policy.name,
     algorithm: policy.algorithm,
@@ -29,17 +30,21 @@ export function quotaAfter<Raw>({ policy, charge }: AppliedPolicy<Raw>, tally: C
     exceeded: !admitted,
     shadow: policy.shadow,
   };
-  return { quota, admitted: admitted || policy.shadow, blocked: tally.blocked === true };
+  return { quota, admitted: admitted || policy.shadow, blocked: counter.blocked === true };
 }
 
-function stateOf<Raw>({ algorithm, windows }: Policy<Raw>, charge: Consumption, tally: CounterState): FixedWindowState {
-  if (algorithm === "fixed-window") return windows.settle(charge.key, charge.limit, charge.cost, tally);
+function stateOf<Raw>(
+  { algorithm, windows }: Policy<Raw>,
+  charge: Consumption,
+  counter: CounterState,
+): FixedWindowState {
+  if (algorithm === "fixed-window") return windows.stateAfter(charge.key, charge.limit, charge.cost, counter);
   const { limit, burst = limit } = charge;
-  const remaining = Math.max(0, (limit === 0 ? 0 : burst) - tally.consumed);
-  return { admitted: !exceeds(charge, tally), remaining, resetMs: tally.resetMs };
+  const remaining = Math.max(0, (limit === 0 ? 0 : burst) - counter.consumed);
+  return { admitted: !exceeds(charge, counter), remaining, resetMs: counter.resetMs };
 }
 
-/** The rate-limit fields; those in shadow are nobody's business. */
+/** The rate-limit header fields, without policies in shadow. */
 export function quotaFields(
   format: RateLimitFormat,
   quotas: readonly Quota[],
@@ -49,18 +54,18 @@ export function quotaFields(
   return rateLimitFields(format, shown, nowMs);
 }
 
-/** The refusal of the policies that are exhausted; undefined if none is. */
+/** The refusal (429) for exhausted policies; undefined if none is exhausted. */
 export function denyExhausted(
-  settled: readonly AppliedQuota[],
+  applied: readonly AppliedQuota[],
   format: RateLimitFormat,
   nowMs: number,
 ): Denied | undefined {
-  const violated = settled.filter(({ admitted }) => !admitted);
+  const violated = applied.filter(({ admitted }) => !admitted);
   if (violated.length === 0) return undefined;
   const quotas = violated.map(({ quota }) => quota);
   const fields = quotaFields(
     format,
-    settled.map(({ quota }) => quota),
+    applied.map(({ quota }) => quota),
     nowMs,
   );
   return deny(refusalOf(violated), {

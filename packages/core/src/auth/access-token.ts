@@ -1,0 +1,234 @@
+import type { JWTHeaderParameters, JWTPayload } from "jose";
+import type { SubjectRules } from "./claims.js";
+import { isTime, refusalOfNames } from "./claims.js";
+import { logoutEvent } from "./logout-token.js";
+
+/** Rules for access tokens beyond the checks of jose. */
+export interface ClaimRules extends SubjectRules {
+  /** Tolerated clock difference for `nbf` and `iat`, in seconds. */
+  readonly toleranceSeconds: number;
+  /** Maximum `exp - iat` in seconds; a cut-off must outlive every token. */
+  readonly maxLifetimeSeconds: number;
+  readonly requireJti: boolean;
+  /** Maximum time since `iat` in seconds; undefined for any. */
+  readonly maxTokenAgeSeconds?: number | undefined;
+  /** Must tokens follow RFC 9068? */
+  readonly strict?: boolean | undefined;
+  /** Accepted proofs that the sender owns the token (RFC 7800). @default none */
+  readonly confirmation?: ConfirmationRules | undefined;
+  /** Is `exp` exact? With revocation on, records of revoked tokens end with `exp`, so the tolerance must not extend it. */
+  readonly exactExpiry: boolean;
+}
+
+/** Accepted proofs that the sender owns the token. A token that needs another proof is refused. */
+export interface ConfirmationRules {
+  /** By a DPoP proof (RFC 9449). */
+  readonly dpop: "off" | "optional" | "required";
+  /** By a TLS client certificate (RFC 8705), which the proxy in front verifies. */
+  readonly certificate: boolean;
+}
+
+const onlyBearer: ConfirmationRules = { dpop: "off", certificate: false };
+
+/**
+ * Checks header and claims of a token after jose checked signature, `iss`, `aud`, `exp` and `nbf`. Does not depend on the time.
+ * Returns the cause of a refusal, a fixed phrase for logs; undefined for none.
+ */
+export function refusalOfClaims(
+  header: Readonly<JWTHeaderParameters>,
+  claims: JWTPayload,
+  rules: ClaimRules,
+): string | undefined {
+  const { exp = 0, iat, jti, cnf } = claims;
+  const unnamed = refusalOfNames(claims, rules);
+  if (unnamed !== undefined) return unnamed;
+  if (iat !== undefined && !isTime(iat)) return "iat is not a time";
+  if (iat !== undefined && exp - iat > rules.maxLifetimeSeconds) return lifetimeCause;
+  if (jti === undefined && rules.requireJti) return "jti is missing, which auth.requireJti requires";
+  if (rules.strict === true && !isStrict(header, claims))
+    return "the token does not follow RFC 9068, which auth.strict requires";
+  if (!isAccessTokenType(header.typ)) return "typ is not the type of an access token";
+  if (header.b64 !== undefined) return "the header has the parameter b64, which tokens must not have";
+  if (declaresOtherUse(claims) || declaresOtherUse(header)) return "the token declares another use than access token";
+  // Logout tokens may lack typ.
+  if (isObject(claims.events) && Object.hasOwn(claims.events, logoutEvent))
+    return "the token is a logout token, not an access token";
+  return refusalOfConfirmation(cnf, rules.confirmation ?? onlyBearer);
+}
+
+/** Checks the times of a new token. Returns the cause of a refusal. */
+export function refusalOfFirstTime(claims: JWTPayload, rules: ClaimRules, nowSeconds: number): string | undefined {
+  const { exp = 0, iat } = claims;
+  if (iat !== undefined && iat > nowSeconds + rules.toleranceSeconds) return "iat is in the future";
+  const untimely = refusalOfTime(claims, rules, nowSeconds);
+  if (untimely !== undefined) return untimely;
+  return iat === undefined && exp - nowSeconds > rules.maxLifetimeSeconds ? lifetimeCause : undefined;
+}
+
+const lifetimeCause = "the lifetime of the token exceeds auth.maxLifetime";
+
+/**
+ * Checks `cnf`. A token bound by a method that the gate cannot verify would be a Bearer token to a thief. So every known method
+ * must be enabled, and at least one known method must be present; unknown members beside it are ignored (RFC 7800 3.1).
+ */
+function refusalOfConfirmation(cnf: unknown, rules: ConfirmationRules): string | undefined {
+  if (cnf === undefined)
+    return rules.dpop === "required" ? "the token is not bound to a key, which auth.dpop.required requires" : undefined;
+  if (!isObject(cnf)) return "cnf is not an object";
+  const { jkt, "x5t#S256": certificate } = cnf as { readonly jkt?: unknown; readonly "x5t#S256"?: unknown };
+  const asked = [
+    ...(isAbsent(jkt) ? [] : [rules.dpop !== "off" && isThumbprint(jkt)]),
+    ...(isAbsent(certificate) ? [] : [rules.certificate && isThumbprint(certificate)]),
+  ];
+  if (asked.length === 0 || asked.includes(false))
+    return "cnf demands a proof that neither auth.dpop nor auth.certificateBound allows";
+  return rules.dpop === "required" && isAbsent(jkt)
+    ? "the token is not bound to a key, which auth.dpop.required requires"
+    : undefined;
+}
+
+/**
+ * Checks the times of a token; called again at every request. Returns the cause of a refusal. With `maxTokenAge`, a token
+ * without `iat` counts as too old.
+ */
+export function refusalOfTime(
+  { exp, nbf, iat }: JWTPayload,
+  rules: ClaimRules,
+  nowSeconds: number,
+): string | undefined {
+  const { toleranceSeconds, exactExpiry, maxTokenAgeSeconds } = rules;
+  if (exp === undefined || exp <= nowSeconds - (exactExpiry ? 0 : toleranceSeconds)) return "the token is expired";
+  if (nbf !== undefined && nbf > nowSeconds + toleranceSeconds) return "the token is not valid yet";
+  if (maxTokenAgeSeconds !== undefined && (iat === undefined || nowSeconds - iat > maxTokenAgeSeconds))
+    return "the token is older than auth.maxTokenAge";
+  return undefined;
+}
+
+/** Some issuers write null for an absent member. */
+function isAbsent(member: unknown): boolean {
+  return member === undefined || member === null;
+}
+
+/** SHA-256 in base64url. */
+function isThumbprint(value: unknown): boolean {
+  return typeof value === "string" && /^[A-Za-z0-9_-]{43}$/.test(value);
+}
+
+/** Does the token have the type and the claims that RFC 9068 2.1 and 2.2 require? */
+function isStrict({ typ }: Readonly<JWTHeaderParameters>, claims: JWTPayload): boolean {
+  const names = ["iss", "exp", "aud", "sub", "client_id", "iat", "jti"];
+  return (
+    /^(?:application\/)?at\+jwt$/i.test(typeof typ === "string" ? typ : "") &&
+    names.every((name) => claims[name] !== undefined) &&
+    claims.sub !== ""
+  );
+}
+
+function isAccessTokenType(typ: unknown): boolean {
+  if (typ === undefined) return true;
+  return typeof typ === "string" && accessTokenTypes.has(typ.toLowerCase().replace(/^application\//, ""));
+}
+
+/** JOSE header types of access tokens (RFC 7519, RFC 9068). Other types are proofs, logout tokens or refresh tokens. */
+const accessTokenTypes = new Set(["jwt", "at+jwt"]);
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+// Token use: other tokens of an issuer declare their use in a claim, such as `typ` (Keycloak), `token_use` (Cognito),
+// `token_type` (djangorestframework-simplejwt), `type` (Flask-JWT-Extended), `tokenType` (Casdoor), `use`. The words are a
+// closed list, since applications write words of their own (`"customer"`, `"app"`) into claims of these names.
+
+/** Names of claims and header parameters that declare a use, in lower case, without hyphens and underscores. */
+const declaringNames: ReadonlySet<string> = new Set(["typ", "type", "tokentype", "tokenuse", "use"]);
+const maxNameLength = Math.max(...[...declaringNames].map((name) => name.length)) + 2;
+
+/**
+ * Tokens of links in mails and messages, which permit one action. Examples: `ResetPassword` and `EmailConfirmation` (ASP.NET
+ * Identity), `confirmation` and `unlock` (Devise), `recovery` and `invite` (Supabase), `forgot_password` (recipes).
+ */
+const linkWords = [
+  ...["reset", "verify", "verification", "registration", "recover", "recovery", "confirm", "confirmation"],
+  ...["activate", "activation", "unlock", "invite", "invitation", "signup", "unsubscribe"],
+];
+/** Words that mean a link only together with a target; alone they are words of any business. */
+const changeWords = ["change", "update", "set", "forgot", "forgotten"];
+const linkTargets = ["account", "credentials", "email", "emailaddress", "mail", "password", "phone", "phonenumber"];
+/** Words of Keycloak: required actions, the link to an account of another provider, the invitation to an organisation. */
+const keycloakLinks = ["executeactions", "idpverifyaccountviaemail", "orgivt"];
+
+/** A sign-in by a link or a code that must still be exchanged for tokens. */
+const signInWords = ["magic", "magiclink", "loginlink", "signinlink", "passwordless", "otp", "onetimepassword"];
+
+/**
+ * Tokens between the password and the second factor, such as the `mfa_token` of Auth0. Accepting one would skip the second
+ * factor. A token after the second factor says so in `amr` or `acr`, or with a word such as `mfa_verified`, which passes.
+ */
+const factors = ["mfa", "2fa", "twofa", "totp", "twofactor", "multifactor", "secondfactor"];
+const factorStages = [
+  ...["", "auth", "authentication", "login", "pending", "required", "challenge", "verify", "verification"],
+  ...["setup", "enroll", "enrollment"],
+];
+
+/** Artefacts of OAuth and OpenID Connect flows before a token exists, and tokens that protect forms. */
+const flowWords = [
+  ...["authcode", "authorizationcode", "devicecode", "clientassertion", "requestobject", "idjag"],
+  ...["preauth", "preauthentication", "prelogin", "csrf", "xsrf"],
+];
+
+/** Words as {@link plainWord} makes them. */
+const otherUses: ReadonlySet<string> = new Set([
+  // Tokens for the issuer: for new tokens, or about sign-in and logout.
+  ...["refresh", "rt", "offline", "id", "serializedid", "logout", "backchannellogout"],
+  // Tokens that register clients (RFC 7591, RFC 7592).
+  ...["registrationaccess", "initialaccess", "clientregistration"],
+  ...linkWords,
+  ...inBothOrders(linkWords, [...linkTargets, "user"]),
+  ...inBothOrders(changeWords, linkTargets),
+  ...keycloakLinks,
+  ...signInWords,
+  ...factors.flatMap((factor) => factorStages.map((stage) => factor + stage)),
+  ...flowWords,
+]);
+
+/**
+ * A media type that declares the use of a JWT (RFC 8725 3.11): `dpop+jwt`, `logout+jwt`, `secevent+jwt`, `kb+jwt`,
+ * `entity-statement+jwt`, `vc+sd-jwt`. The type of access tokens is `at+jwt`. Words of a business do not have this form.
+ */
+const mediaType = /\+(?:sd-)?jwt$/;
+const accessTokenWords: ReadonlySet<string> = new Set(["at", "access"]);
+
+/** Does a claim or header parameter declare that the token is not an access token? */
+export function declaresOtherUse(members: object): boolean {
+  for (const [name, value] of Object.entries(members)) {
+    if (name.length > maxNameLength || !declaringNames.has(withoutSeparators(name))) continue;
+    const words: readonly unknown[] = Array.isArray(value) ? value : [value];
+    if (words.some((word) => typeof word === "string" && saysOtherUse(word))) return true;
+  }
+  return false;
+}
+
+function saysOtherUse(text: string): boolean {
+  if (text.length > maxWordLength) return false;
+  const bare = text.trim().toLowerCase();
+  const word = plainWord(bare);
+  return otherUses.has(word) || (mediaType.test(bare) && !accessTokenWords.has(word));
+}
+
+/** Normalises `refresh_token`, `Refresh Token`, `rt+jwt` and the URIs of RFC 8693 3: no case, separators, "token" or "jwt". */
+function plainWord(text: string): string {
+  const bare = text.replace(/^(?:application\/|urn:ietf:params:oauth:token-type:)/, "");
+  return withoutSeparators(bare).replace(/^(?:token|jwt)(?=.)|(?:token|jwt)+$/g, "");
+}
+
+const maxWordLength = 100;
+
+function withoutSeparators(text: string): string {
+  return text.toLowerCase().replace(/[-_\s+.:/]/g, "");
+}
+
+/** Both orders of a word and its target: `resetpassword` and `passwordreset`. */
+function inBothOrders(words: readonly string[], targets: readonly string[]): string[] {
+  return words.flatMap((word) => targets.flatMap((target) => [word + target, target + word]));
+}
