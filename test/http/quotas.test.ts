@@ -2,7 +2,7 @@ import { startRedis } from "@portcullis/testkit";
 import { expect } from "chai";
 import { adapters } from "../support/app.js";
 import type { RunningApp } from "../support/app.js";
-import { commonRoutes, describeOnEveryGate } from "../support/every-gate.js";
+import { commonRoutes, describeOnEveryGate, withNodeAdapter } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix } from "../support/redis.js";
@@ -10,7 +10,7 @@ import { until } from "../support/until.js";
 
 const from = "203.0.113.7";
 
-describeOnEveryGate("quotas at run time", (start) => {
+withNodeAdapter(describeOnEveryGate)("quotas at run time", (start) => {
   const perAddress = { name: "ip", per: "ip", limit: 3, window: "1m" } as const;
 
   it("block, unblock, override and reset what requests meet", async () => {

@@ -1,9 +1,9 @@
 import { expect } from "chai";
 import { signToken } from "@portcullis/testkit";
-import { describeOnEveryGate } from "../support/every-gate.js";
+import { describeOnEveryGate, withNodeAdapter } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 
-describeOnEveryGate("revocation", (start) => {
+withNodeAdapter(describeOnEveryGate)("revocation", (start) => {
   it("refuses a revoked token at its next request, like any other bad token", async () => {
     const { url } = await start();
     const token = await signToken();

@@ -1,6 +1,6 @@
 import { accessTokenHash, createDpopClient, nowSeconds, signToken, testAuth, testIssuer } from "@portcullis/testkit";
 import { expect } from "chai";
-import { allAdapters } from "../support/app.js";
+import { allAdapters, nodeAdapter } from "../support/app.js";
 import type { AnyGate, AnyMiddleware, AnyOptions, RunningApp, TestApp } from "../support/app.js";
 import { cleanUp } from "../support/clean-up.js";
 import { send } from "../support/http.js";
@@ -8,7 +8,7 @@ import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import { openGate, partnerAuth, partnerIssuer, signPartnerToken } from "../support/several-gates.js";
 
-for (const adapter of allAdapters) {
+for (const adapter of [...allAdapters, nodeAdapter]) {
   describe(`several gates before one handler on ${adapter.name}`, () => {
     const open = (options: Partial<AnyOptions>): AnyGate => openGate(adapter, options);
 
