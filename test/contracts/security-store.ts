@@ -11,6 +11,7 @@ import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { nowSeconds } from "@portcullis/testkit";
 import { freshPrefix } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 import { isSoak } from "../support/soak.js";
 
 /** The contract of every DecisionStore: what the guard relies on, whichever store answers. */
@@ -218,7 +219,7 @@ export function describeSecurityStore(name: string, open: () => Promise<Decision
           ...[Number.NaN, 0, -1, 1.5].map((ttl) => [ttl, 1]),
         ] as [number, number][];
         for (const [ttl, at] of cases) {
-          const error = await store.cutOff(key, ttl, at).catch((reason: unknown) => reason);
+          const error = await rejectionOf(store.cutOff(key, ttl, at));
           expect(error, String([ttl, at])).to.be.instanceOf(RangeError);
         }
         expect((await ask({ token: token("j", "m") })).revoked).to.equal(false);

@@ -4,6 +4,7 @@ import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { MemoryLimitOverrides } from "../../packages/core/src/store/memory/limit-overrides.js";
 import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
+import { rejectionOf } from "../support/rejection.js";
 
 function note(table: TopKeysTable, partition: string, points = 1): void {
   if (!table.add(partition, points)) table.introduce({ partition, points, key: `key of ${partition}` });
@@ -60,7 +61,7 @@ describe("a reporter of who asks most", () => {
     const away = Object.assign(open(), { addDemand: () => Promise.reject(new StoreFault("unreachable")) });
     const reporter = new TopKeysReporter(away, keys);
     reporter.introduce("p", { partition: "a", points: 3, key: undefined });
-    const failure = await reporter.busiest("p", 10).then(String, (error: unknown) => error);
+    const failure = await rejectionOf(reporter.busiest("p", 10));
     expect(failure).to.be.instanceOf(StoreFault);
     reporter.close();
   });

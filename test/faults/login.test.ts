@@ -11,6 +11,7 @@ import { until } from "../support/until.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { loginChargeScript } from "../../packages/core/src/store/redis/scripts/login-charge.js";
 import { loginSettleScript } from "../../packages/core/src/store/redis/scripts/login-settle.js";
+import { rejectionOf } from "../support/rejection.js";
 
 type Tail<List extends unknown[]> = List extends [unknown, ...infer Rest] ? Rest : never;
 
@@ -82,7 +83,7 @@ for (const [index, [what, begin]] of Object.entries(outages).entries()) {
           expect(answer.headers["retry-after"]).to.equal("1");
         }
         expect(app.checks()).to.equal(1);
-        const refused = await app.gate.logins.unblock({ account: "alice" }).catch((error: unknown) => error);
+        const refused = await rejectionOf(app.gate.logins.unblock({ account: "alice" }));
         expect(refused).to.include({ status: 503 });
         await end();
       });

@@ -16,6 +16,7 @@ import { silentLogger } from "../support/logger.js";
 import { startLogin, statuses } from "../support/login.js";
 import type { LoginApp } from "../support/login.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 import { until } from "../support/until.js";
 
 const times = (count: number, status: number): number[] => Array<number>(count).fill(status);
@@ -401,9 +402,7 @@ for (const adapter of allAdapters) {
     it("is told from a request that makes no sense", async () => {
       const app = await startFaulty(() => undefined);
       for (const attempt of [{}, null, "x"]) {
-        const refused = await app.gate.tokens
-          .issue({ subject: "bob", attempt: attempt as never })
-          .catch((error: unknown) => error);
+        const refused = await rejectionOf(app.gate.tokens.issue({ subject: "bob", attempt: attempt as never }));
         expect(refused).to.be.instanceOf(TypeError);
         expect(String(refused)).to.include("attempt must be the loginAttempt of the request");
       }

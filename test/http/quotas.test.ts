@@ -6,6 +6,7 @@ import { commonRoutes, describeOnEveryGate, withNodeAdapter } from "../support/e
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 import { until } from "../support/until.js";
 
 const from = "203.0.113.7";
@@ -83,7 +84,7 @@ describe("quotas at run time while Redis is away", function () {
         () => app.gate.quotas.clearOverride("ip"),
       ];
       for (const call of calls) {
-        const failure: unknown = await call().catch((error: unknown) => error);
+        const failure: unknown = await rejectionOf(call());
         expect(failure).to.include({ name: "StoreFault", status: 503 });
       }
       expect((await send(`${app.url}/block`, { method: "POST", from: "203.0.113.1" })).status).to.equal(503);
