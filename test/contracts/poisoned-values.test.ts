@@ -29,7 +29,7 @@ async function faultOf(call: () => Promise<unknown>): Promise<unknown> {
   return outcome instanceof StoreFault ? outcome.kind : outcome;
 }
 
-describe("a value in Redis that is not what belongs under its key is a fault, never a number", () => {
+describe("a value in Redis of the wrong type or form is a fault, never a number", () => {
   let redis: Redis;
   let connection: Connection;
   let keys: Keyspace;

@@ -181,7 +181,7 @@ describe("forceFresh", () => {
   });
 });
 
-describe("what is not there", () => {
+describe("a missing value", () => {
   it("is remembered for negativeTtl", async () => {
     const { request, store } = openProcess();
     let calls = 0;

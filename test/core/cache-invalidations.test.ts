@@ -227,8 +227,8 @@ describe("invalidations that are missed when their process closes", () => {
   });
 });
 
-describe("what is repeated", () => {
-  it("gets its turn although others fail for ever, and is bounded in number and time", async () => {
+describe("a repeated invalidation", () => {
+  it("runs although other invalidations always fail, and is bounded in number and time", async () => {
     const retries = new InvalidationRetries(200);
     const done: string[] = [];
     const fail = (): Promise<never> => Promise.reject(new StoreFault("unreachable"));

@@ -6,7 +6,7 @@ import { FakeCacheStore, openProcess } from "./support/cache.js";
 import type { FakeProcess } from "./support/cache.js";
 
 /** Here no lease runs out: the clock of the store stands still, and whoever waits hears of an hour. */
-describe("who waits for another process to make a value", () => {
+describe("a caller that waits for another process to make a value", () => {
   const open: FakeProcess[] = [];
   afterEach(async () => {
     await Promise.all(open.splice(0).map(async ({ service }) => service.close()));

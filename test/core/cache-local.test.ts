@@ -170,8 +170,8 @@ describe("the tier in process", () => {
   });
 });
 
-describe("what the cache tells", () => {
-  it("is counted by namespace and by what answered, without keys", async () => {
+describe("the statistics of the cache", () => {
+  it("are counted by namespace and by the source of the answer, without keys", async () => {
     const { request, store, service } = await openWarm(undefined, { local });
     const said: unknown[] = [];
     const note = (message: unknown): void => void said.push(message);
@@ -211,7 +211,7 @@ describe("what the cache tells", () => {
     expect(text + JSON.stringify(said)).not.to.match(/-key/);
   });
 
-  it("has a bounded number of labels", async () => {
+  it("have a bounded number of labels", async () => {
     const { request, service } = openProcess();
     for (let index = 0; index < 500; index += 1) await request().namespace(`n${index}`).get("k");
     const namespaces = new Set(

@@ -258,7 +258,7 @@ describe("a number and its text name the same", () => {
   });
 });
 
-describe("a call with what names nobody", () => {
+describe("a call with a value that identifies no user", () => {
   it("is a TypeError that says what to pass, and has no effect", async () => {
     const gate = openGate({
       tokens: { signingKey: testSecret, issuer: testIssuer, audience: "shop" },

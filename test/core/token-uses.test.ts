@@ -175,7 +175,7 @@ describe("an access token", () => {
   });
 });
 
-describe("what confirms the sender of a token", () => {
+describe("the confirmation claim (cnf) of a token", () => {
   const jkt = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
   const certificate = { "x5t#S256": "b".repeat(43) };
   const publicUrl = "https://api.test";

@@ -215,7 +215,7 @@ describe("DPoP over two processes, one with Express and one with Koa", function 
 });
 
 for (const adapter of adapters) {
-  describe(`DPoP on ${adapter.name}, when Redis is the only one who knows`, function () {
+  describe(`DPoP on ${adapter.name}, when only Redis knows the used proofs`, function () {
     this.timeout(30_000);
 
     it("answers 503 while Redis is away, whatever revocation allows", async () => {
