@@ -11,6 +11,7 @@ import { connect } from "../../packages/core/src/store/redis/connect.js";
 import type { RedisLike } from "../../packages/core/src/store/redis/client.js";
 import { Tracking } from "../../packages/core/src/store/redis/tracking.js";
 import { silentLogger } from "../support/logger.js";
+import { rejectionOf } from "../support/rejection.js";
 import { until } from "../support/until.js";
 import { describeChannels } from "./channels.js";
 
@@ -184,7 +185,7 @@ describe("channels on a bad day", function () {
     const { channels } = await listen();
     server.pause();
     try {
-      const fault = await channels.publish("c", "x").catch((error: unknown) => error);
+      const fault = await rejectionOf(channels.publish("c", "x"));
       expect(fault).to.be.instanceOf(StoreFault).and.to.include({ status: 503 });
     } finally {
       server.resume();

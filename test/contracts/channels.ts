@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import type { Channels } from "../../packages/core/src/store/ports/channels.js";
 import { maxMessageBytes } from "../../packages/core/src/store/ports/channels.js";
+import { rejectionOf } from "../support/rejection.js";
 import { until } from "../support/until.js";
 
 export interface Peers {
@@ -59,7 +60,7 @@ export function describeChannels(name: string, open: () => Peers): void {
       for (const text of texts) await one.publish("texts", text);
       await until(() => heard.length === texts.length);
       expect(heard.map(([message]) => message).sort()).to.deep.equal([...texts].sort());
-      const refusal = await one.publish("texts", "x".repeat(maxMessageBytes + 1)).catch((error: unknown) => error);
+      const refusal = await rejectionOf(one.publish("texts", "x".repeat(maxMessageBytes + 1)));
       expect(refusal).to.be.instanceOf(RangeError);
     });
 
@@ -80,7 +81,7 @@ export function describeChannels(name: string, open: () => Peers): void {
     it("have names that are constants of the code", async () => {
       for (const channel of ["", "a b", "*", "a:b", "{x}", "\n"]) {
         expect(() => one.subscribe(channel, () => undefined)).to.throw(TypeError);
-        expect(await one.publish(channel, "x").catch((error: unknown) => error)).to.be.instanceOf(TypeError);
+        expect(await rejectionOf(one.publish(channel, "x"))).to.be.instanceOf(TypeError);
       }
     });
   });

@@ -72,7 +72,7 @@ describe("login stores", () => {
     describeLoginStore("the Redis store", () => openRedis(client).store);
   });
 
-  describe("what the Redis store keeps", () => {
+  describe("the Redis store", () => {
     let redis: Redis;
     let store: RedisLoginStore;
 

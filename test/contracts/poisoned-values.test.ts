@@ -13,6 +13,7 @@ import { RedisDecisionStore } from "../../packages/core/src/store/redis/decision
 import { RedisSessionStore } from "../../packages/core/src/store/redis/sessions.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 
 /** What a lenient parser takes for a number, and what none does. */
 const numbers = ["", " ", "abc", "nan", "inf", "-inf", "-5", "1.5", "1e3", "0x10", "99999999999999999999", "1 2"];
@@ -24,11 +25,11 @@ const rule = (algorithm: CountingMode["algorithm"]): CountingMode => ({
 const plain: CountingMode = { algorithm: "sliding-window", shadow: false, block: undefined };
 
 async function faultOf(call: () => Promise<unknown>): Promise<unknown> {
-  const outcome = await call().catch((error: unknown) => error);
+  const outcome = await rejectionOf(call());
   return outcome instanceof StoreFault ? outcome.kind : outcome;
 }
 
-describe("a value in Redis that is not what belongs under its key is a fault, never a number", () => {
+describe("a value in Redis of the wrong type or form is a fault, never a number", () => {
   let redis: Redis;
   let connection: Connection;
   let keys: Keyspace;

@@ -10,6 +10,7 @@ import { RedisLimitOverrides } from "../../packages/core/src/store/redis/limit-o
 import { scripts } from "../../packages/core/src/store/redis/scripts/all.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 import type { OpenRecords } from "./quota-records.js";
 import { describeQuotaRecords } from "./quota-records.js";
 
@@ -89,7 +90,7 @@ describe("quota records", () => {
         () => records.readDemand(keys.demand("a"), 5),
       ];
       for (const call of calls)
-        expect(await call().then(String, (error: unknown) => error)).to.include({
+        expect(await rejectionOf(call())).to.include({
           name: "StoreFault",
           kind: "unreadable",
         });
@@ -97,7 +98,7 @@ describe("quota records", () => {
       const gone = openOn(away, keys);
       await gone.count(keys.quota("p", "a")).then(undefined, () => undefined);
       away.disconnect();
-      expect(await gone.records.forget(["x"]).then(String, (error: unknown) => error)).to.include({
+      expect(await rejectionOf(gone.records.forget(["x"]))).to.include({
         name: "StoreFault",
       });
     });

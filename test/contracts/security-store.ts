@@ -12,6 +12,7 @@ import type { RevocationStore } from "../../packages/core/src/store/ports/revoca
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { nowSeconds } from "@portcullis/testkit";
 import { freshPrefix } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 import { isSoak } from "../support/soak.js";
 
 type Store = DecisionStore & RevocationStore;
@@ -221,7 +222,7 @@ export function describeSecurityStore(name: string, open: () => Promise<Store> |
           ...[Number.NaN, 0, -1, 1.5].map((ttl) => [ttl, 1]),
         ] as [number, number][];
         for (const [ttl, at] of cases) {
-          const error = await store.cutOff(key, ttl, at).catch((reason: unknown) => reason);
+          const error = await rejectionOf(store.cutOff(key, ttl, at));
           expect(error, String([ttl, at])).to.be.instanceOf(RangeError);
         }
         expect((await ask({ token: token("j", "m") })).revoked).to.equal(false);

@@ -19,6 +19,7 @@ import { RedisDecisionStore } from "../../packages/core/src/store/redis/decision
 import { RedisSessionStore } from "../../packages/core/src/store/redis/sessions.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 import { until } from "../support/until.js";
 import type { OpenSessionStore } from "./session-store.js";
 import { describeSessionStore } from "./session-store.js";
@@ -68,7 +69,7 @@ function create(store: SessionStore, subject: SubjectKeys, id: string, more: Par
 }
 
 async function expectUnreadable(call: Promise<unknown>, hint: string): Promise<void> {
-  const error = await call.catch((reason: unknown) => reason);
+  const error = await rejectionOf(call);
   expect(error, hint).to.be.instanceOf(StoreFault).and.include({ kind: "unreadable" });
 }
 
@@ -125,7 +126,7 @@ describe("session stores", () => {
       const expiresAt = Math.floor(right() / 1000) + 3600;
       await security.revoke("stolen", expiresAt);
       jump = 7_200_000;
-      const error = await security.revoke("other", expiresAt + 7200).catch((reason: unknown) => reason);
+      const error = await rejectionOf(security.revoke("other", expiresAt + 7200));
       expect(error).to.be.instanceOf(StoreFault).and.include({ kind: "overloaded" });
       jump = 0;
       const token = { revokedKey: "stolen", cutoffKeys: [], issuedAt: 1 };

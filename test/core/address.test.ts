@@ -177,7 +177,7 @@ describe("lists of addresses", () => {
   });
 });
 
-describe("what is no address", () => {
+describe("a text that is no address", () => {
   const junk: readonly (string | undefined)[] = [
     ...[
       undefined,
@@ -244,10 +244,11 @@ describe("what is no address", () => {
   ];
 
   for (const text of junk) {
-    it(`is one bucket with all such: ${JSON.stringify(text)}`, () => expect(canonical(text)).to.equal("unknown"));
+    it(`shares one bucket with all such texts: ${JSON.stringify(text)}`, () =>
+      expect(canonical(text)).to.equal("unknown"));
   }
 
-  it("never makes a bucket of its own, whatever it says", () => {
+  it("never makes a separate bucket, for any text", () => {
     const pieces = fc.constantFrom(
       "1",
       "255",

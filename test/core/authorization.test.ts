@@ -184,7 +184,7 @@ describe("a recent sign-in", () => {
   });
 });
 
-describe("nobody signed in", () => {
+describe("a request without a user", () => {
   it("passes no authorisation, whatever it asks", async () => {
     const all = [
       gate.requireScopes("a"),

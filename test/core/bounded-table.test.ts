@@ -42,7 +42,7 @@ describe("a bounded table that many share", () => {
   });
 });
 
-describe("a client who is blocked in this process", () => {
+describe("a client that is blocked in this process", () => {
   it("stays blocked through a flood of a hundred thousand others", () => {
     let now = 0;
     const store = new MemoryDecisionStore({ now: () => now });

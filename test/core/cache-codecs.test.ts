@@ -2,7 +2,8 @@ import { expect } from "chai";
 import fc from "fast-check";
 import type { CacheOptions } from "../../packages/core/src/index.js";
 import { readEntry, writeEntry } from "../../packages/core/src/cache/entry.js";
-import { FakeCacheStore, cacheKeys, faultOf, openProcess } from "./support/cache.js";
+import { rejectionOf } from "../support/rejection.js";
+import { FakeCacheStore, cacheKeys, openProcess } from "./support/cache.js";
 
 const own = {
   encode: (value: unknown) => `mine ${JSON.stringify(value)}`,
@@ -38,7 +39,7 @@ describe("the structured codec", () => {
   it("does not say functions", async () => {
     const { request, store } = openProcess(undefined, { codec: "structured" });
     for (const value of [() => 1, { a: Symbol("a") }, { f() {} }]) {
-      expect(await faultOf(request().set("k", value))).to.be.instanceOf(TypeError);
+      expect(await rejectionOf(request().set("k", value))).to.be.instanceOf(TypeError);
     }
     expect(store.written).to.have.length(0);
   });
@@ -90,7 +91,7 @@ describe("a codec of your own", () => {
       },
     });
     expect(await broken.request().get("k")).to.equal(undefined);
-    expect(await faultOf(broken.request().set("k", 1))).to.be.instanceOf(TypeError);
+    expect(await rejectionOf(broken.request().set("k", 1))).to.be.instanceOf(TypeError);
   });
 });
 

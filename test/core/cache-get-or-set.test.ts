@@ -1,7 +1,8 @@
 import { expect } from "chai";
 import { CacheTimeout } from "../../packages/core/src/index.js";
+import { rejectionOf } from "../support/rejection.js";
 import { until } from "../support/until.js";
-import { faultOf, openProcess } from "./support/cache.js";
+import { openProcess } from "./support/cache.js";
 
 /** A factory that counts its calls, and answers when told to. */
 function openFactory() {
@@ -29,7 +30,7 @@ describe("a value past its ttl", () => {
     expect(await request().getOrSet(options, failing)).to.equal("old");
     expect(await request().get("k")).to.equal(undefined);
     store.clock.ms += 60_000;
-    expect(await faultOf(request().getOrSet(options, failing))).to.be.instanceOf(Error);
+    expect(await rejectionOf(request().getOrSet(options, failing))).to.be.instanceOf(Error);
   });
 
   it("is replaced if a new one can be made, and shown to its factory", async () => {
@@ -71,7 +72,7 @@ describe("a factory", () => {
     const { request } = openProcess();
     const { calls, factory } = openFactory();
     const waiting = Array.from({ length: 10 }, () =>
-      faultOf(request().getOrSet({ key: "k", hardTimeout: 40 }, factory)),
+      rejectionOf(request().getOrSet({ key: "k", hardTimeout: 40 }, factory)),
     );
     for (const fault of await Promise.all(waiting)) {
       expect(fault).to.be.instanceOf(CacheTimeout).and.to.include({ code: "cache_timeout", status: 503 });
@@ -92,7 +93,7 @@ describe("a factory", () => {
       return Promise.resolve(true);
     };
     const hang = (): Promise<never> => new Promise(() => undefined);
-    expect(await faultOf(request().getOrSet({ key: "k", hardTimeout: 1300 }, hang))).to.be.instanceOf(CacheTimeout);
+    expect(await rejectionOf(request().getOrSet({ key: "k", hardTimeout: 1300 }, hang))).to.be.instanceOf(CacheTimeout);
     expect(extended).to.equal(1);
     await new Promise((resolve) => setTimeout(resolve, 1300));
     expect(extended).to.equal(1);
@@ -103,7 +104,7 @@ describe("a factory", () => {
     const [one, other] = [request(), request()];
     const hard = { hardTimeout: 50 } as const;
     const inner = (): Promise<string> => other.getOrSet({ key: "k", ...hard }, () => "never");
-    expect(await faultOf(one.getOrSet({ key: "k", ...hard }, inner))).to.be.instanceOf(CacheTimeout);
+    expect(await rejectionOf(one.getOrSet({ key: "k", ...hard }, inner))).to.be.instanceOf(CacheTimeout);
   });
 
   it("of two that wait for each other ends with the hard time-out", async () => {
@@ -111,7 +112,7 @@ describe("a factory", () => {
     const hard = { hardTimeout: 50 } as const;
     const ask = (key: string, then: string): Promise<unknown> =>
       request().getOrSet({ key, ...hard }, () => request().getOrSet({ key: then, ...hard }, () => ask(key, then)));
-    const faults = await Promise.all([faultOf(ask("a", "b")), faultOf(ask("b", "a"))]);
+    const faults = await Promise.all([rejectionOf(ask("a", "b")), rejectionOf(ask("b", "a"))]);
     expect(faults.every((fault) => fault instanceof CacheTimeout)).to.equal(true);
   });
 
@@ -120,7 +121,7 @@ describe("a factory", () => {
     const { calls, factory } = openFactory();
     const [first, second] = [new AbortController(), new AbortController()];
     const answers = [first, second].map(({ signal }) =>
-      faultOf(request(undefined, signal).getOrSet({ key: "k" }, factory)),
+      rejectionOf(request(undefined, signal).getOrSet({ key: "k" }, factory)),
     );
     await until(() => calls.length === 1);
     first.abort();
@@ -149,14 +150,16 @@ describe("a factory", () => {
     const { request } = openProcess();
     const { calls, factory } = openFactory();
     const own = new AbortController();
-    const impatient = faultOf(request().getOrSet({ key: "k", signal: own.signal }, factory));
+    const impatient = rejectionOf(request().getOrSet({ key: "k", signal: own.signal }, factory));
     const patient = request().getOrSet({ key: "k" }, factory);
     await until(() => calls.length === 1);
     own.abort(new RangeError("enough"));
     expect(await impatient).to.be.instanceOf(RangeError);
     calls[0]?.resolve("made");
     expect(await patient).to.equal("made");
-    expect(await faultOf(request().getOrSet({ key: "l", signal: own.signal }, factory))).to.be.instanceOf(RangeError);
+    expect(await rejectionOf(request().getOrSet({ key: "l", signal: own.signal }, factory))).to.be.instanceOf(
+      RangeError,
+    );
     expect(calls).to.have.length(1);
   });
 });
@@ -178,7 +181,7 @@ describe("forceFresh", () => {
   });
 });
 
-describe("what is not there", () => {
+describe("a missing value", () => {
   it("is remembered for negativeTtl", async () => {
     const { request, store } = openProcess();
     let calls = 0;
@@ -243,7 +246,7 @@ describe("options of getOrSet that mean nothing", () => {
     it(`reject, and nothing is made: ${JSON.stringify(options).slice(0, 60)}`, async () => {
       let calls = 0;
       const { request } = openProcess();
-      const fault = await faultOf(request().getOrSet({ key: "k", ...options }, () => (calls += 1)));
+      const fault = await rejectionOf(request().getOrSet({ key: "k", ...options }, () => (calls += 1)));
       expect(fault instanceof TypeError || fault instanceof RangeError).to.equal(true);
       expect(calls).to.equal(0);
     });

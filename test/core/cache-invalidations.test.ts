@@ -7,8 +7,9 @@ import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { events } from "../../packages/core/src/telemetry/events.js";
 import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
 import { silentLogger } from "../support/logger.js";
+import { isRejected, rejectionOf } from "../support/rejection.js";
 import { until } from "../support/until.js";
-import { FakeCacheStore, faultOf, openProcess } from "./support/cache.js";
+import { FakeCacheStore, openProcess } from "./support/cache.js";
 import type { FakeProcess } from "./support/cache.js";
 
 interface Told {
@@ -51,7 +52,7 @@ describe("an invalidation that the store missed", () => {
       const other = start(one.store);
       await one.cache.set("k", "old", { tags: ["t"] });
       one.store.goDown();
-      expect(await faultOf(invalidate(one.cache))).to.be.instanceOf(StoreFault);
+      expect(await rejectionOf(invalidate(one.cache))).to.be.instanceOf(StoreFault);
       const closing = one.service.close();
       await Promise.resolve();
       one.store.comeBack();
@@ -64,7 +65,7 @@ describe("an invalidation that the store missed", () => {
       const other = start(one.store);
       await one.cache.set("k", "old", { tags: ["t"] });
       one.store.goDown();
-      expect(await faultOf(invalidate(one.cache))).to.be.instanceOf(StoreFault);
+      expect(await rejectionOf(invalidate(one.cache))).to.be.instanceOf(StoreFault);
       one.store.comeBack();
       // Nobody writes, so that nothing but the repetition can make it good.
       await until(async () => (await other.cache.get("k")) === undefined);
@@ -88,7 +89,7 @@ describe("an invalidation that the store missed", () => {
     const process = openProcess(store, {}, logger);
     open.push(process);
     store.goDown();
-    for (const key of ["a", "b"]) await faultOf(process.cache.delete(key));
+    for (const key of ["a", "b"]) await rejectionOf(process.cache.delete(key));
     expect(told).to.deep.equal(Array.from({ length: 2 }, () => ({ outcome: "missed", fault: "unreachable" })));
     const message = "portcullis: Redis missed an invalidation of the cache; it is repeated until Redis has it";
     expect(warned).to.deep.equal([[{ fault: "unreachable" }, message]]);
@@ -100,7 +101,7 @@ describe("an invalidation that the store missed", () => {
   it("is not repeated once its entry was written anew", async () => {
     const { store, cache } = start();
     store.goDown();
-    await faultOf(cache.delete("k"));
+    await rejectionOf(cache.delete("k"));
     store.comeBack();
     await cache.set("k", "new");
     expect(count("repeated")).to.equal(1);
@@ -114,9 +115,11 @@ describe("an invalidation that the store missed", () => {
     await cache.set("first", "old");
     await cache.set("other", "old");
     store.goDown();
-    await faultOf(cache.delete("first"));
+    await rejectionOf(cache.delete("first"));
     for (let start = 0; start < 10_000; start += 100) {
-      await Promise.all(Array.from({ length: 100 }, async (_, index) => faultOf(cache.delete(`k ${start + index}`))));
+      await Promise.all(
+        Array.from({ length: 100 }, async (_, index) => rejectionOf(cache.delete(`k ${start + index}`))),
+      );
     }
     expect(count("dropped")).to.equal(1);
     store.comeBack();
@@ -158,7 +161,7 @@ describe("an invalidation that the store missed", () => {
           else {
             const attempt =
               op === "delete" ? cache?.delete(name) : op === "clear" ? cache?.clear() : cache?.deleteByTag(name);
-            const missed = (await faultOf(attempt ?? Promise.resolve())) !== undefined;
+            const missed = await isRejected(attempt ?? Promise.resolve());
             for (const one of op === "clear" ? ["a", "b"] : [name]) {
               for (const [at, known] of least.entries()) if (!missed || at === index) known[one] = version;
             }
@@ -224,8 +227,8 @@ describe("invalidations that are missed when their process closes", () => {
   });
 });
 
-describe("what is repeated", () => {
-  it("gets its turn although others fail for ever, and is bounded in number and time", async () => {
+describe("a repeated invalidation", () => {
+  it("runs although other invalidations always fail, and is bounded in number and time", async () => {
     const retries = new RetryQueue(200);
     const done: string[] = [];
     const fail = (): Promise<never> => Promise.reject(new StoreFault("unreachable"));

@@ -1,11 +1,12 @@
 import { expect } from "chai";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
+import { rejectionOf } from "../support/rejection.js";
 import { until } from "../support/until.js";
-import { FakeCacheStore, faultOf, openProcess } from "./support/cache.js";
+import { FakeCacheStore, openProcess } from "./support/cache.js";
 import type { FakeProcess } from "./support/cache.js";
 
 /** Here no lease runs out: the clock of the store stands still, and whoever waits hears of an hour. */
-describe("who waits for another process to make a value", () => {
+describe("a caller that waits for another process to make a value", () => {
   const open: FakeProcess[] = [];
   afterEach(async () => {
     await Promise.all(open.splice(0).map(async ({ service }) => service.close()));
@@ -151,7 +152,7 @@ describe("who waits for another process to make a value", () => {
     const one = start();
     const other = start(one.store);
     await hold(one);
-    const waiting = faultOf(other.request().getOrSet({ key: "k", hardTimeout: "1h" }, () => 1));
+    const waiting = rejectionOf(other.request().getOrSet({ key: "k", hardTimeout: "1h" }, () => 1));
     await new Promise((resolve) => setTimeout(resolve, 400));
     one.store.failure = new TypeError("a bug");
     expect(await waiting).to.be.instanceOf(TypeError);

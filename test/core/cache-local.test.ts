@@ -2,9 +2,10 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { expect } from "chai";
 import { events } from "../../packages/core/src/telemetry/events.js";
 import { prometheusText } from "../../packages/core/src/telemetry/metrics.js";
+import { rejectionOf } from "../support/rejection.js";
 import { until } from "../support/until.js";
 import type { FakeProcess } from "./support/cache.js";
-import { FakeCacheStore, cacheKeys, faultOf, openProcess } from "./support/cache.js";
+import { FakeCacheStore, cacheKeys, openProcess } from "./support/cache.js";
 
 const local = { ttl: "1m" } as const;
 const sharedKey = (key: string, namespace = ""): string => cacheKeys.cacheEntry("shared", namespace, key);
@@ -137,7 +138,7 @@ describe("the tier in process", () => {
     const ask = (): Promise<number> => request().getOrSet({ key: "k" }, () => (calls += 1));
     expect(await Promise.all([ask(), ask(), ask()])).to.deep.equal([1, 1, 1]);
     expect([await ask(), calls]).to.deep.equal([1, 1]);
-    expect(await faultOf(request().delete("k"))).to.include({ status: 503 });
+    expect(await rejectionOf(request().delete("k"))).to.include({ status: 503 });
     expect([await ask(), calls]).to.deep.equal([2, 2]);
   });
 
@@ -169,8 +170,8 @@ describe("the tier in process", () => {
   });
 });
 
-describe("what the cache tells", () => {
-  it("is counted by namespace and by what answered, without keys", async () => {
+describe("the statistics of the cache", () => {
+  it("are counted by namespace and by the source of the answer, without keys", async () => {
     const { request, store, service } = await openWarm(undefined, { local });
     const said: unknown[] = [];
     const note = (message: unknown): void => void said.push(message);
@@ -184,7 +185,7 @@ describe("what the cache tells", () => {
       service.flush();
       await request().namespace("n").get("secret-key");
       await request().get("missing-key");
-      await faultOf(request().getOrSet({ key: "failing-key" }, () => Promise.reject(new Error("no"))));
+      await rejectionOf(request().getOrSet({ key: "failing-key" }, () => Promise.reject(new Error("no"))));
       const old = { key: "stale-key", ttl: 1000, grace: "1h", swr: true } as const;
       await request().getOrSet(old, () => 1);
       store.clock.ms += 2000;
@@ -210,7 +211,7 @@ describe("what the cache tells", () => {
     expect(text + JSON.stringify(said)).not.to.match(/-key/);
   });
 
-  it("has a bounded number of labels", async () => {
+  it("have a bounded number of labels", async () => {
     const { request, service } = openProcess();
     for (let index = 0; index < 500; index += 1) await request().namespace(`n${index}`).get("k");
     const namespaces = new Set(

@@ -2,7 +2,8 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { expect } from "chai";
 import { events } from "../../packages/core/src/telemetry/events.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
-import { FakeCacheStore, faultOf, openProcess } from "./support/cache.js";
+import { rejectionOf } from "../support/rejection.js";
+import { FakeCacheStore, openProcess } from "./support/cache.js";
 
 describe("while the store is away", () => {
   it("reads are misses, writes do nothing, factories run, and each is said once", async () => {
@@ -46,7 +47,7 @@ describe("while the store is away", () => {
       request().delete("k"),
       request().getOrSet({ key: "k" }, () => 1),
     ]) {
-      expect(await faultOf(attempt))
+      expect(await rejectionOf(attempt))
         .to.be.instanceOf(TypeError)
         .and.to.include({ message: "a bug" });
     }
@@ -58,7 +59,7 @@ describe("a deletion that the store missed", () => {
     const process = openProcess();
     await process.request().set("k", "stale");
     process.store.goDown();
-    const error = await faultOf(process.request().delete("k"));
+    const error = await rejectionOf(process.request().delete("k"));
     expect(error).to.be.instanceOf(StoreFault).and.to.include({ status: 503 });
     return process;
   }
@@ -112,7 +113,7 @@ describe("a deletion that the store missed", () => {
     store.writesWait = new Promise((resolve) => (arrive = resolve));
     const write = request().set("k", "before");
     store.goDown();
-    expect(await faultOf(request().delete("k"))).to.be.instanceOf(StoreFault);
+    expect(await rejectionOf(request().delete("k"))).to.be.instanceOf(StoreFault);
     store.comeBack();
     arrive();
     await write;
@@ -123,7 +124,7 @@ describe("a deletion that the store missed", () => {
     const { store, request } = openProcess(new FakeCacheStore());
     for (const name of ["alice", "bob"]) await request(name).forUser().set("k", name);
     store.goDown();
-    await faultOf(request("alice").forUser().delete("k"));
+    await rejectionOf(request("alice").forUser().delete("k"));
     store.comeBack();
     expect(await request("alice").forUser().get("k")).to.equal(undefined);
     expect(await request("bob").forUser().get("k")).to.equal("bob");

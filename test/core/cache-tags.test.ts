@@ -1,7 +1,8 @@
 import { expect } from "chai";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
+import { rejectionOf } from "../support/rejection.js";
 import { until } from "../support/until.js";
-import { FakeCacheStore, cacheKeys, faultOf, openProcess } from "./support/cache.js";
+import { FakeCacheStore, cacheKeys, openProcess } from "./support/cache.js";
 
 describe("a tag", () => {
   it("that was ended before anything had it lasts as long as what gets it then", async () => {
@@ -90,7 +91,7 @@ describe("a tag", () => {
 
   for (const tag of ["", undefined, null, 5, {}, ["a"]]) {
     it(`is not ${JSON.stringify(tag)}`, async () => {
-      expect(await faultOf(openProcess().cache.deleteByTag(tag as string))).to.be.instanceOf(TypeError);
+      expect(await rejectionOf(openProcess().cache.deleteByTag(tag as string))).to.be.instanceOf(TypeError);
     });
   }
 
@@ -175,7 +176,7 @@ describe("a deletion of many that the store missed", () => {
       await process.request().set("k", "stale", { tags: ["x"] });
       await process.request().set("l", "stale", { tags: ["x"] });
       store.goDown();
-      expect(await faultOf(end(process))).to.be.instanceOf(StoreFault);
+      expect(await rejectionOf(end(process))).to.be.instanceOf(StoreFault);
       store.comeBack();
       expect(await process.request().get("k")).to.equal(undefined);
       await process.request().set("k", "fresh", { tags: ["x"] });

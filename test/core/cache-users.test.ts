@@ -1,5 +1,6 @@
 import { expect } from "chai";
-import { faultOf, openProcess } from "./support/cache.js";
+import { rejectionOf } from "../support/rejection.js";
+import { openProcess } from "./support/cache.js";
 
 describe("1000 interleaved requests of two users", () => {
   for (const [name, options] of [
@@ -109,7 +110,7 @@ describe("the size of a value", () => {
     const logger = { debug: () => undefined, warn: (_fields: object, message: string) => void warnings.push(message) };
     const { request, store } = openProcess(undefined, { maxValueSize: 100 }, logger);
     const long = "x".repeat(99);
-    expect(await faultOf(request().set("k", long)))
+    expect(await rejectionOf(request().set("k", long)))
       .to.be.instanceOf(RangeError)
       .and.to.include({ code: "cache_value_too_large" });
     for (const key of ["a", "b"]) expect(await request().getOrSet({ key }, () => long)).to.equal(long);

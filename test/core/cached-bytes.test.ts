@@ -208,7 +208,7 @@ async function readsAs(stored: string): Promise<unknown[]> {
 
 const miss = [undefined, false, [undefined], "made", "made"];
 
-describe("bytes in the store that are none of ours", () => {
+describe("bytes in the store that this cache has not written", () => {
   it("are more than 140 here", () => expect(noJson.length + foreign.length + foreignNumbers.length).to.be.above(140));
 
   for (const text of [...noJson.map((json) => mark + json), ...foreign]) {

@@ -1,6 +1,7 @@
 import { inspect } from "node:util";
 import { expect } from "chai";
 import fc from "fast-check";
+import { rejectionOf } from "../support/rejection.js";
 import { openProcess } from "./support/cache.js";
 
 /** From Node 26 on, JSON.stringify needs no stack, and says any depth. */
@@ -60,10 +61,7 @@ describe("a value", () => {
         });
       }
       for (const attempt of attempts) {
-        const error = await attempt().then(
-          () => undefined,
-          (reason: unknown) => reason,
-        );
+        const error = await rejectionOf(attempt());
         expect(error).to.be.instanceOf(TypeError);
         expect((error as Error).message).to.include("JSON");
       }
@@ -113,10 +111,7 @@ describe("a key", () => {
         cache.getOrSet({ key: bad }, () => 1),
       ];
       for (const attempt of attempts) {
-        const error = await attempt.then(
-          () => undefined,
-          (reason: unknown) => reason,
-        );
+        const error = await rejectionOf(attempt);
         expect(error).to.be.instanceOf(TypeError);
       }
       expect(store.written).to.have.length(0);

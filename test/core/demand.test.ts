@@ -4,13 +4,14 @@ import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { MemoryLimitOverrides } from "../../packages/core/src/store/memory/limit-overrides.js";
 import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
+import { rejectionOf } from "../support/rejection.js";
 
 function note(table: TopKeysTable, partition: string, points = 1): void {
   if (!table.add(partition, points)) table.insert({ partition, points, key: `key of ${partition}` });
 }
 
-describe("a table of who asks most", () => {
-  it("sums what each asked, tells the most first, and begins anew", () => {
+describe("a table of top keys", () => {
+  it("sums the requests of each key, returns the busiest first, and starts again", () => {
     const table = new TopKeysTable();
     note(table, "a", 2);
     note(table, "b", 5);
@@ -22,7 +23,7 @@ describe("a table of who asks most", () => {
     expect(table.take()).to.deep.equal([]);
   });
 
-  it("keeps those that ask much through a flood of those that ask once, and is bounded", () => {
+  it("keeps busy keys through a flood of keys with one request, and is bounded", () => {
     const table = new TopKeysTable();
     for (let index = 0; index < 100_000; index += 1) {
       note(table, `flood-${index}`);
@@ -41,11 +42,11 @@ describe("a table of who asks most", () => {
   });
 });
 
-describe("a reporter of who asks most", () => {
+describe("a reporter of top keys", () => {
   const keys = new Keyspace("", "test");
   const open = () => new MemoryLimitOverrides(new MemoryDecisionStore().quotas);
 
-  it("tells what is asked when it is asked, and knows again whom it has told of", async () => {
+  it("answers from the latest counts, and recognises keys that it has reported", async () => {
     const reporter = new TopKeysReporter(open(), keys);
     reporter.introduce("p", { partition: "~a", points: 3, key: "192.0.2.1" });
     reporter.introduce("p", { partition: "~free", points: 0, key: "192.0.2.2" });
@@ -56,11 +57,11 @@ describe("a reporter of who asks most", () => {
     reporter.close();
   });
 
-  it("keeps nobody waiting for a store that is away, and rejects for who asks", async () => {
+  it("does not wait for a store that is down, and rejects the call of an operator", async () => {
     const away = Object.assign(open(), { addDemand: () => Promise.reject(new StoreFault("unreachable")) });
     const reporter = new TopKeysReporter(away, keys);
     reporter.introduce("p", { partition: "a", points: 3, key: undefined });
-    const failure = await reporter.busiest("p", 10).then(String, (error: unknown) => error);
+    const failure = await rejectionOf(reporter.busiest("p", 10));
     expect(failure).to.be.instanceOf(StoreFault);
     reporter.close();
   });

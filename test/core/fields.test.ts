@@ -38,7 +38,7 @@ function isTightest(list: readonly RateLimitItem[], remaining: number, reset: nu
   return remaining === least && reset === longest;
 }
 
-describe("the rate-limit fields read back as what they say", () => {
+describe("the rate-limit fields can be parsed again", () => {
   it("in the form of drafts 8 to 11, policy by policy", () => {
     fc.assert(
       fc.property(items, (list) => {
@@ -149,7 +149,7 @@ function parseChallenge(text: string): { scheme: string; parameters: Record<stri
   return { scheme, parameters };
 }
 
-describe("a challenge reads back as what it says", () => {
+describe("a challenge can be parsed again", () => {
   it("with any realm that options accept", () => {
     fc.assert(
       fc.property(

@@ -25,7 +25,7 @@ function expectedOf(thumbprint: string): ExpectedProof {
   };
 }
 
-describe("a DPoP proof that nobody would think of", function () {
+describe("a random DPoP proof", function () {
   this.timeout(process.env.SOAK === undefined ? 60_000 : 1_800_000);
   let client: DpopClient;
   let thumbprint: string;

@@ -23,7 +23,7 @@ interface Opened extends OpenedGiveBacks {
 
 const windowSeconds = 86_400;
 
-describe("what is given back to Redis", function () {
+describe("a give-back to Redis", function () {
   this.timeout(60_000);
   const rig = setUpGiveBacks();
 
@@ -49,7 +49,7 @@ describe("what is given back to Redis", function () {
     const tally = answers[0]?.beforeToken[0];
     return tally !== undefined && "consumed" in tally ? tally.consumed : -1;
   }
-  it("is given back once, whatever requests and replies are lost, and no key is without an end", async () => {
+  it("takes effect once, with any lost requests and replies, and no key is without a TTL", async () => {
     const algorithms = ["fixed-window", "sliding-window", "token-bucket", "concurrency"] as const;
     const fate = fc.constantFrom<Fate>("pass", "lose request", "lose reply");
     const step = fc.record({
@@ -84,7 +84,7 @@ describe("what is given back to Redis", function () {
     );
   });
 
-  it("does nothing when a call comes again that was answered long ago", async () => {
+  it("has no effect when a call is repeated that was answered long ago", async () => {
     const opening = open();
     const one = charge("fixed-window", { cost: 5 });
     const receipt = await count(one);
@@ -99,7 +99,7 @@ describe("what is given back to Redis", function () {
     expect(await consumed("fixed-window")).to.equal(1);
   });
 
-  it("leaves a memory that does not grow with what was given back", async () => {
+  it("uses memory that does not grow with the number of give-backs", async () => {
     const opening = open();
     const one = charge("fixed-window", { cost: 500 });
     const receipt = await count(one);

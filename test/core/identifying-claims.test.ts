@@ -12,6 +12,7 @@ import type { VerifiedToken } from "../../packages/core/src/auth/verifier.js";
 import { RequestState } from "../../packages/core/src/adapter.js";
 import type { Denied, EndedSessions, RequestCache } from "../../packages/core/src/index.js";
 import { cleanUpInTest } from "../support/clean-up.js";
+import { rejectionOf } from "../support/rejection.js";
 import { openProcess } from "./support/cache.js";
 import type { FakeProcess } from "./support/cache.js";
 import type { FakeGate } from "./support/gate.js";
@@ -258,7 +259,7 @@ describe("a number and its text name the same", () => {
   });
 });
 
-describe("a call with what names nobody", () => {
+describe("a call with a value that identifies no user", () => {
   it("is a TypeError that says what to pass, and has no effect", async () => {
     const gate = openGate({
       tokens: { signingKey: testSecret, issuer: testIssuer, audience: "shop" },
@@ -273,9 +274,7 @@ describe("a call with what names nobody", () => {
     };
     for (const [what, call] of Object.entries(calls)) {
       for (const value of beyondJson) {
-        const error: unknown = await Promise.resolve()
-          .then(() => call(value as never))
-          .catch((reason: unknown) => reason);
+        const error: unknown = await rejectionOf(Promise.resolve().then(() => call(value as never)));
         expect(error, `${what} of ${typeof value}`).to.be.instanceOf(TypeError);
         expect((error as Error).message).to.include("non-empty string or a safe integer");
       }
@@ -285,9 +284,7 @@ describe("a call with what names nobody", () => {
       cache: { tenantClaim: "tenant.id" },
     });
     for (const id of wrong) {
-      const error: unknown = await own.tokens
-        .issue({ subject: "alice", claims: { tenant: { id } } })
-        .catch((reason: unknown) => reason);
+      const error: unknown = await rejectionOf(own.tokens.issue({ subject: "alice", claims: { tenant: { id } } }));
       expect(error, JSON.stringify(id)).to.be.instanceOf(TypeError);
     }
     await admit(own, (await own.tokens.issue({ subject: "alice", claims: { tenant: { id: 42 } } })).accessToken);
@@ -299,16 +296,14 @@ describe("a call with what names nobody", () => {
       revocation: { orgClaim: "org.id" },
     });
     for (const id of [...wrong, 42, "acme"]) {
-      const error: unknown = await own.tokens
-        .issue({ subject: "alice", claims: { org: { id } } })
-        .catch((reason: unknown) => reason);
+      const error: unknown = await rejectionOf(own.tokens.issue({ subject: "alice", claims: { org: { id } } }));
       expect(error, JSON.stringify(id)).to.be.instanceOf(TypeError);
     }
     const request = { subject: "alice", org: 42, claims: { org: { name: "ACME" } } };
     const { accessToken, refreshToken } = await own.tokens.issue(request);
     await admit(own, accessToken);
     await own.sessions.revokeGroup("42");
-    expect(await own.tokens.refresh(refreshToken).catch((reason: unknown) => reason)).to.be.a("Error");
+    expect(await rejectionOf(own.tokens.refresh(refreshToken))).to.be.a("Error");
   });
 
   it("is refused by cache.forUser(), where it is not text", () => {

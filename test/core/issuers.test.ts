@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import { nowSeconds, testAudience, testSecret } from "@portcullis/testkit";
 import type { IssuerOptions } from "@portcullis/core";
+import { rejectionOf } from "../support/rejection.js";
 import type { FakeGate, FakeOptions } from "./support/gate.js";
 import { admit, openGate, present, refuse } from "./support/gate.js";
 import { FakeIssuer, keySet } from "./support/issuer.js";
@@ -179,10 +180,7 @@ describe("an issuer as a function", () => {
         throw new Error("bug");
       },
     });
-    await present(gate, from("https://login.test/one")).then(
-      () => expect.fail("decided"),
-      (error: unknown) => expect(error).to.have.property("message", "bug"),
-    );
+    expect(await rejectionOf(present(gate, from("https://login.test/one")))).to.have.property("message", "bug");
   });
 
   it("may have the shared issuer named", async () => {

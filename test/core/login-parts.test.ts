@@ -4,6 +4,7 @@ import { createDeviceTokens } from "../../packages/core/src/login/device-token.j
 import { foldAccount, normalizeAccount } from "../../packages/core/src/login/account-name.js";
 import { Semaphore } from "../../packages/core/src/login/semaphore.js";
 import { MemoryLoginStore } from "../../packages/core/src/store/memory/logins.js";
+import { rejectionOf } from "../support/rejection.js";
 import type { UnblockOptions } from "@portcullis/core";
 import { openGate } from "./support/gate.js";
 
@@ -286,7 +287,7 @@ describe("throttleLogin()", () => {
       { account: "a", name: "a b" },
       { user: "a" },
     ]) {
-      const refused = await gate.logins.unblock(whom as UnblockOptions).catch((error: unknown) => error);
+      const refused = await rejectionOf(gate.logins.unblock(whom as UnblockOptions));
       expect(refused, JSON.stringify(whom)).to.include({ code: "option_invalid" });
     }
     await gate.close();

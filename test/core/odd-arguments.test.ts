@@ -3,6 +3,7 @@ import { expect } from "chai";
 import { StoreFault, TokenError } from "../../packages/core/src/index.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 import { openGate } from "./support/gate.js";
 import type { FakeGate } from "./support/gate.js";
 
@@ -96,7 +97,7 @@ describe("a value that a client chooses", () => {
   it("is a refusal where it is no refresh token, and no session where it is no session's name", async () => {
     const gate = openGate({ tokens: { signingKey: testSecret, issuer: testIssuer, audience: "shop" } });
     for (const value of [undefined, null, "", 5, {}, [], ["x"], true]) {
-      const error: unknown = await gate.tokens.refresh(value as never).catch((reason: unknown) => reason);
+      const error: unknown = await rejectionOf(gate.tokens.refresh(value as never));
       expect(gate.tokens.answer(error), JSON.stringify(value)).to.deep.include({ status: 400 });
       const isMissing = value === undefined || value === null || value === "";
       expect(error).to.include({ code: isMissing ? "invalid_request" : "invalid_grant" });
@@ -108,9 +109,7 @@ describe("a value that a client chooses", () => {
   it("is never compared as something else: a time that is no number, or a name that is no text", async () => {
     const gate = openGate({ auth: testAuth });
     for (const wrong of [{ issuedAt: "5" }, { issuedAt: Number.NaN }, { principal: 5 }, { sessionId: {} }]) {
-      const error: unknown = await gate.revocations
-        .isRevoked({ jti: "a", ...wrong } as never)
-        .catch((reason: unknown) => reason);
+      const error: unknown = await rejectionOf(gate.revocations.isRevoked({ jti: "a", ...wrong } as never));
       expect(error, JSON.stringify(wrong)).to.be.instanceOf(TypeError);
     }
   });

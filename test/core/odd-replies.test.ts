@@ -267,7 +267,7 @@ describe("an answer of which one part cannot be read", () => {
   });
 });
 
-describe("what cannot be read", () => {
+describe("an unreadable value or reply", () => {
   it("is counted every time, and said once for each part with its reason", async () => {
     const poisoned = admitted().map((part, index) => (index === 1 ? "WRONGTYPE not a cut-off" : part));
     const connection = open(() => poisoned);

@@ -1,5 +1,6 @@
 import { expect } from "chai";
 import { resolveResponseCache } from "../../packages/core/src/response-cache/options.js";
+import { rejectionOf } from "../support/rejection.js";
 import { openGate } from "./support/gate.js";
 
 describe("the options of cacheResponse()", () => {
@@ -86,12 +87,7 @@ describe("the options of cacheResponse()", () => {
       gate.responses.purge(1 as never),
       gate.responses.purgePath("orders"),
     ])
-      expect(
-        await attempt.then(
-          () => undefined,
-          (error: unknown) => error,
-        ),
-      ).to.be.instanceOf(TypeError);
+      expect(await rejectionOf(attempt)).to.be.instanceOf(TypeError);
     await gate.close();
   });
 });

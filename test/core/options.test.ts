@@ -3,6 +3,7 @@ import { testAuth } from "@portcullis/testkit";
 import { expect } from "chai";
 import { createGate } from "../../packages/core/src/adapter.js";
 import { silentLogger } from "../support/logger.js";
+import { rejectionOf } from "../support/rejection.js";
 import type { FakeGate } from "./support/gate.js";
 import { openGate } from "./support/gate.js";
 import { expectOptionError } from "./support/option-error.js";
@@ -282,10 +283,7 @@ describe("a wrong use of a gate fails when the middleware is made", () => {
       off.revocations.revokeSubject("a"),
       off.revocations.isRevoked({ jti: "a" }),
     ]) {
-      const error = await attempt.then(
-        () => undefined,
-        (reason: unknown) => reason,
-      );
+      const error = await rejectionOf(attempt);
       expectOptionError(
         () => {
           throw error;

@@ -15,7 +15,7 @@ for (const [where, open] of [
   ["in process", openClockedMemory],
   ["on Redis", openClockedRedis],
 ] as const) {
-  describe(`what policies add to counting, ${where}`, () => {
+  describe(`the counting modes of policies, ${where}`, () => {
     let store: ClockedStore;
     let prefix: string;
     let now: number;
@@ -164,10 +164,10 @@ for (const [where, open] of [
       });
     });
 
-    describe("what is given back or charged late", () => {
+    describe("a late charge or give-back", () => {
       const algorithms: Exclude<Algorithm, "concurrency">[] = ["fixed-window", "sliding-window", "token-bucket"];
       for (const algorithm of algorithms) {
-        it(`never makes a counter less than nothing (${algorithm})`, async () => {
+        it(`never makes a counter negative (${algorithm})`, async () => {
           const charge = ruledCharge({ key: key("a"), limit: 3, cost: 2, rule: rule({ algorithm }) });
           const receipt = (await ask(charge))[0]?.receipt ?? -1;
           for (let index = 0; index < 3; index += 1) await store.adjust({ charge, receipt, by: -2 }, now);

@@ -3,6 +3,7 @@ import { expect } from "chai";
 import { Redis } from "ioredis";
 import type { LimitOptions, QuotaKey } from "../../packages/core/src/index.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 import { until } from "../support/until.js";
 import type { FakeGate, FakeOptions } from "./support/gate.js";
 import { fakeExchange, openGate } from "./support/gate.js";
@@ -216,10 +217,7 @@ for (const where of ["memory", "redis"] as const) {
         ["more than may be told", () => quotas.busiest({ policy: "ip", limit: 1000 }), /from 1 to 100/],
       ];
       for (const [what, call, message] of wrong) {
-        const failure: unknown = await call().then(
-          () => undefined,
-          (error: unknown) => error,
-        );
+        const failure: unknown = await rejectionOf(call());
         expect(failure, what).to.be.instanceOf(Error);
         expect((failure as Error).message, what).to.match(message);
       }
@@ -228,7 +226,7 @@ for (const where of ["memory", "redis"] as const) {
 
     it("refuses to peek where only a request can tell", async () => {
       const gate = open([{ name: "plan", per: "ip", limit: () => 5, window: "1m", algorithm: "token-bucket" }]);
-      const failure: unknown = await gate.quotas.peek("plan", address).catch((error: unknown) => error);
+      const failure: unknown = await rejectionOf(gate.quotas.peek("plan", address));
       expect(failure).to.be.instanceOf(TypeError);
     });
 

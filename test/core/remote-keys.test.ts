@@ -1,5 +1,6 @@
 import { expect } from "chai";
 import { KeysUnavailable } from "../../packages/core/src/auth/keys/key-source.js";
+import { rejectionOf } from "../support/rejection.js";
 import { FakeIssuer, find, jwkOf, keySet, outcome, until } from "./support/issuer.js";
 import type { Answer } from "./support/issuer.js";
 import { rsa } from "./support/mint.js";
@@ -211,7 +212,7 @@ describe("the keys of an issuer", () => {
     expect(await outcome(keys)).to.equal("found");
     issuer.answer = (req) => req.socket.destroy();
     issuer.clock += 24 * 3_600_000 + 1;
-    const unnamed = await keys.candidates({ alg: "RS256" }).catch((error: unknown) => error);
+    const unnamed = await rejectionOf(keys.candidates({ alg: "RS256" }));
     expect(unnamed).to.be.instanceOf(KeysUnavailable);
     expect(await outcome(keys, "enc")).to.equal("unavailable");
   });

@@ -1,7 +1,8 @@
 import { expect } from "chai";
 import type { RequestCache } from "../../packages/core/src/index.js";
+import { rejectionOf } from "../support/rejection.js";
 import { until } from "../support/until.js";
-import { faultOf, openProcess } from "./support/cache.js";
+import { openProcess } from "./support/cache.js";
 
 describe("one request", () => {
   it("reads a key once, however often and in whatever way it asks", async () => {
@@ -80,7 +81,7 @@ describe("one request", () => {
     const { store, request } = openProcess();
     const cache = request();
     expect(
-      await faultOf(
+      await rejectionOf(
         cache.setMany([
           ["a", 1],
           ["b", undefined],
@@ -135,7 +136,7 @@ describe("getOrSet", () => {
       if (made === 1) return Promise.reject(new Error("of the application"));
       return Promise.resolve(made);
     }
-    const errors = await Promise.all(Array.from({ length: 20 }, () => faultOf(cache.getOrSet({ key: "k" }, make))));
+    const errors = await Promise.all(Array.from({ length: 20 }, () => rejectionOf(cache.getOrSet({ key: "k" }, make))));
     for (const error of errors) expect(error).to.be.instanceOf(Error).and.to.include({ message: "of the application" });
     expect([made, store.written.length]).to.deep.equal([1, 0]);
     expect(await cache.getOrSet({ key: "k" }, make)).to.equal(2);
@@ -147,7 +148,7 @@ describe("getOrSet", () => {
     const throwing = (): number => {
       throw new RangeError("at once");
     };
-    expect(await faultOf(cache.getOrSet({ key: "k" }, throwing))).to.be.instanceOf(RangeError);
+    expect(await rejectionOf(cache.getOrSet({ key: "k" }, throwing))).to.be.instanceOf(RangeError);
     expect(await cache.getOrSet({ key: "k" }, () => 5)).to.equal(5);
   });
 
@@ -219,7 +220,7 @@ describe("the time to live", () => {
         request().setMany([["k", 1]], options),
         request().getOrSet({ key: "k", ...options }, () => (made += 1)),
       ]) {
-        const error = await faultOf(attempt);
+        const error = await rejectionOf(attempt);
         expect(error instanceof RangeError || error instanceof TypeError).to.be.true;
         expect((error as Error).message).to.include("ttl");
       }

@@ -200,11 +200,11 @@ describe("the freshness of a response", () => {
   });
 });
 
-describe("what a request gets of a stored response", () => {
+describe("the answer from a stored response", () => {
   const seconds = fc.integer({ min: 0, max: 200 });
   const some = fc.option(seconds, { nil: undefined });
 
-  it("is what RFC 9111 5.2.1 and RFC 5861 say of lifetime, age and both sides' wishes", () => {
+  it("follows RFC 9111 5.2.1 and RFC 5861 for lifetime, age and the directives of both sides", () => {
     const wishes = fc.record({ "max-age": some, "min-fresh": some, "max-stale": some, "no-cache": fc.boolean() });
     fc.assert(
       fc.property(seconds, seconds, seconds, fc.boolean(), wishes, (lifetime, age, window, mustRevalidate, wish) => {

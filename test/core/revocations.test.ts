@@ -8,6 +8,7 @@ import { RevocationService } from "../../packages/core/src/revocation/revocation
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
 import type { RevocationStore } from "../../packages/core/src/store/ports/revocation.js";
+import { rejectionOf } from "../support/rejection.js";
 import { admit, openGate, refuse } from "./support/gate.js";
 import { identifiers } from "./support/identifiers.js";
 import { withClaims } from "./support/mint.js";
@@ -44,13 +45,6 @@ function openService(maxLifetimeSeconds = month, issuers: IssuerScope = new Issu
   return { service, told };
 }
 
-async function errorOf(promise: Promise<unknown>): Promise<unknown> {
-  return promise.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-}
-
 describe("revoking a token", () => {
   const expiries: readonly number[] = [
     start + 299.5,
@@ -84,7 +78,9 @@ describe("revoking a token", () => {
   for (const expiresAt of [Number.NaN, undefined, null, "2000000300", {}]) {
     it(`is a TypeError with exp ${inspect(expiresAt)}, not a record without end`, async () => {
       const { service, told } = openService();
-      expect(await errorOf(service.revoke({ jti: "a", expiresAt: expiresAt as number }))).to.be.instanceOf(TypeError);
+      expect(await rejectionOf(service.revoke({ jti: "a", expiresAt: expiresAt as number }))).to.be.instanceOf(
+        TypeError,
+      );
       expect(told).to.deep.equal([]);
     });
   }
@@ -103,7 +99,7 @@ describe("revoking a token", () => {
     it(`is a TypeError where nothing names it: ${inspect(token)}`, async () => {
       const { service, told } = openService();
       const named = token === undefined ? undefined : ({ expiresAt: start + 300, ...token } as never);
-      expect(await errorOf(service.revoke(named))).to.be.instanceOf(TypeError);
+      expect(await rejectionOf(service.revoke(named))).to.be.instanceOf(TypeError);
       expect(told).to.deep.equal([]);
     });
   }
@@ -159,7 +155,7 @@ describe("revoking a subject", () => {
   for (const subject of ["", undefined, null, 5, {}, ["alice"], { principal: "" }, { principal: 5 }]) {
     it(`is a TypeError for ${inspect(subject)}`, async () => {
       const { service, told } = openService();
-      expect(await errorOf(service.revokeSubject(subject as string))).to.be.instanceOf(TypeError);
+      expect(await rejectionOf(service.revokeSubject(subject as string))).to.be.instanceOf(TypeError);
       expect(told).to.deep.equal([]);
     });
   }
@@ -241,7 +237,7 @@ describe("users of several issuers", () => {
       const gate = openGate({ auth: { ...testAuth, issuer: [one, two] } });
       const token = withClaims({ iss: one, jti: "a" });
       await admit(gate, token);
-      const error = await errorOf(gate.revocations.revoke({ jti: "a", expiresAt: nowSeconds() + 300, issuer }));
+      const error = await rejectionOf(gate.revocations.revoke({ jti: "a", expiresAt: nowSeconds() + 300, issuer }));
       if (error === undefined) await refuse(gate, token);
       else expect(error).to.be.instanceOf(TypeError);
     });
@@ -251,7 +247,7 @@ describe("users of several issuers", () => {
     const gate = openGate({ auth: { ...testAuth, issuer: [one, two] } });
     const token = withClaims({ iss: one, sub: "alice", iat: nowSeconds() - 10 });
     await admit(gate, token);
-    const error = await errorOf(gate.revocations.revokeSubject("alice"));
+    const error = await rejectionOf(gate.revocations.revokeSubject("alice"));
     if (error === undefined) await refuse(gate, token);
     else expect(error).to.be.instanceOf(TypeError);
   });

@@ -4,6 +4,7 @@ import { MemoryLimitOverrides } from "../../packages/core/src/store/memory/limit
 import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import type { LimitOverrides } from "../../packages/core/src/store/ports/limit-overrides.js";
+import { rejectionOf } from "../support/rejection.js";
 import { until } from "../support/until.js";
 
 const rule = (limit: number) => ({ limit, windowSeconds: undefined });
@@ -53,7 +54,7 @@ describe("the rules that a process knows", () => {
     const before = reads;
     await until(() => reads > before + 3);
     expect(book.overridesOf("a")?.clients.get("~x")).to.include({ limit: 5 });
-    const failure = await book.refresh().then(String, (error: unknown) => error);
+    const failure = await rejectionOf(book.refresh());
     expect(failure).to.be.instanceOf(StoreFault);
   });
 

@@ -11,6 +11,7 @@ import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { silentLogger } from "../support/logger.js";
 import { until } from "../support/until.js";
 import { RedisDecisionStore } from "../../packages/core/src/store/redis/decisions.js";
+import { rejectionOf } from "../support/rejection.js";
 
 interface Call {
   readonly command: string;
@@ -189,10 +190,7 @@ describe("writes of the cache", () => {
     const { connection, calls } = openConnection();
     const store = openCache(connection);
     for (const write of [() => store.setMany([{ key: "a", value: "1", ttlMs: 5 }]), () => store.deleteMany(["a"])]) {
-      const error = await write().then(
-        () => undefined,
-        (reason: unknown) => reason,
-      );
+      const error = await rejectionOf(write());
       expect(error).to.be.instanceOf(StoreFault).and.to.include({ kind: "timeout" });
       calls.pop()?.reject(new Error("late"));
       await turn();

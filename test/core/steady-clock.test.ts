@@ -12,7 +12,7 @@ const hour = 3_600_000;
 const realNow = Date.now;
 const RealDate = Date;
 
-describe("what this process counts", () => {
+describe("a count of this process", () => {
   afterEach(() => {
     globalThis.Date = RealDate;
     Date.now = realNow;

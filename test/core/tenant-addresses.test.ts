@@ -7,6 +7,7 @@ import { fetchJson } from "../../packages/core/src/auth/keys/fetch-json.js";
 import { AddressRefused, guardLookup } from "../../packages/core/src/auth/keys/private-address.js";
 import { RemoteKeys } from "../../packages/core/src/auth/keys/remote-keys.js";
 import { cleanUpInTest } from "../support/clean-up.js";
+import { rejectionOf } from "../support/rejection.js";
 import { openGate, refuse } from "./support/gate.js";
 import { FakeIssuer, keySet, outcome, until } from "./support/issuer.js";
 import { claimsWith, forge } from "./support/mint.js";
@@ -119,7 +120,7 @@ describe("keys of an issuer that the options do not name", () => {
     // As the jwks_uri in the metadata of a public issuer.
     for (const host of ["127.0.0.1", "localhost", "[::1]", "[::ffff:7f00:1]", "127.1"]) {
       const url = `http://${host}:${port}/keys`;
-      const refused = await fetchJson(url, { ...options, allowLoopback: false }).catch((error: unknown) => error);
+      const refused = await rejectionOf(fetchJson(url, { ...options, allowLoopback: false }));
       expect(refused, host).to.be.instanceOf(AddressRefused);
     }
     expect(issuer.server.requests).to.deep.equal([]);

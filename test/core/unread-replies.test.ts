@@ -4,8 +4,8 @@ import { expect } from "chai";
 const source = new URL("../../packages/core/src/", import.meta.url);
 const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts"));
 
-describe("what is sent to Redis", () => {
-  // The errors of a pipeline's commands are in its results, and it resolves even offline (faults.md 55).
+describe("a command to Redis", () => {
+  // The errors of a pipeline's commands are in its results, and it resolves even offline.
   for (const [what, pattern] of [
     ["pipeline", /\.pipeline\(|autoPipelin/],
     ["transaction", /\.multi\(|\.exec\(\)|["'](?:MULTI|EXEC)["']/i],

@@ -78,14 +78,14 @@ describe("what the documents claim", () => {
     for (const { row, file, type } of facts) {
       it(`lists every member of ${type} in the row of ${row}, and no other`, () => {
         const text =
-          sectionOf("README.md", "What handlers find").match(new RegExp(`^\\| \`${row}\` .*$`, "m"))?.[0] ?? "";
+          sectionOf("README.md", "Facts for handlers").match(new RegExp(`^\\| \`${row}\` .*$`, "m"))?.[0] ?? "";
         const names = Array.from(text.split("|")[3]?.matchAll(/`(\w+)(?:\(\w*\))?`/g) ?? [], ([, name]) => name);
         expect(names).to.have.members(membersOfInterface(`${core}/${file}`, type));
       });
     }
 
     it("names every code that a request may get, with its status", () => {
-      const rows = sectionOf("README.md", "What a request gets").matchAll(/^\|[^|]*\| (\d+) \| \[`(\w+)`\]/gm);
+      const rows = sectionOf("README.md", "Answers to requests").matchAll(/^\|[^|]*\| (\d+) \| \[`(\w+)`\]/gm);
       const listed = Array.from(rows, ([, status, code]) => `${code ?? ""} ${status ?? ""}`);
       const codes = membersOfUnion(`${core}/http/verdict.ts`, "DenialCode") as DenialCode[];
       expect(listed).to.have.members(codes.map((code) => `${code} ${deny(code, { cause: "a test" }).status}`));

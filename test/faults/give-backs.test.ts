@@ -264,7 +264,7 @@ async function expectEnds(servers: readonly RedisServer[]): Promise<void> {
   }
 }
 
-describe("what ends while Redis is away", function () {
+describe("a slot, a settlement or a login that ends while Redis is down", function () {
   this.timeout(90_000);
 
   // What is charged and given back has no framework in it; the slots of all of them are tried in one outage.
@@ -287,7 +287,7 @@ describe("a slot of a request that was refused", function () {
   const longToken = (): Promise<string> => signToken({ exp: nowSeconds() + 4 * 3600 });
 
   for (const adapter of allAdapters) {
-    it(`is free again, though the answer that said it was taken is lost (${adapter.name})`, async () => {
+    it(`is free again, although the reply that confirmed it is lost (${adapter.name})`, async () => {
       const { proxy } = await startBehindProxy();
       const app = await adapter.start({
         options: { redis: proxy.url, auth: testAuth, logger: silentLogger, deadline, limits },
@@ -322,7 +322,7 @@ describe("a slot of a request that was refused", function () {
   });
 });
 
-describe("what is given back by a user who may do only what docs/operations.md says", () => {
+describe("a charge that a Redis user with only the permissions of docs/operations.md gives back", () => {
   it("is given back", async () => {
     const server = await startRedis();
     cleanUp(() => server.stop());

@@ -10,6 +10,7 @@ import { operate } from "../support/redis.js";
 import { until } from "../support/until.js";
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import { loginChargeScript, loginSettleScript } from "../../packages/core/src/store/redis/scripts/logins.js";
+import { rejectionOf } from "../support/rejection.js";
 
 type Tail<List extends unknown[]> = List extends [unknown, ...infer Rest] ? Rest : never;
 
@@ -81,7 +82,7 @@ for (const [index, [what, begin]] of Object.entries(outages).entries()) {
           expect(answer.headers["retry-after"]).to.equal("1");
         }
         expect(app.checks()).to.equal(1);
-        const refused = await app.gate.logins.unblock({ account: "alice" }).catch((error: unknown) => error);
+        const refused = await rejectionOf(app.gate.logins.unblock({ account: "alice" }));
         expect(refused).to.include({ status: 503 });
         await end();
       });

@@ -10,6 +10,7 @@ import { send } from "../support/http.js";
 import { issuerDigest, noIssuer } from "../support/issuer-digest.js";
 import { silentLogger } from "../support/logger.js";
 import { operate } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 import { until } from "../support/until.js";
 
 const customers = "https://customers.test";
@@ -253,7 +254,7 @@ describe("the shared auth: keys of a Redis", function () {
       const token = await tokenOf(customers);
       expect(await visit(app, token)).to.equal(onStoreError === "deny" ? 503 : 200);
       expect((await send(`${app.url}/me`)).status).to.equal(401);
-      const error = await app.gate.revocations.revokeSubject("42").catch((caught: unknown) => caught);
+      const error = await rejectionOf(app.gate.revocations.revokeSubject("42"));
       expect(error).to.include({ name: "StoreFault" });
       server.resume();
       await until(async () => (await findings(app)).includes("shared_issuer_taken"));

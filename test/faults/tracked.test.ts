@@ -8,6 +8,7 @@ import { cleanUp } from "../support/clean-up.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import { operate } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 
 /** The default bound of 2 s, and as much again for a slow machine. */
 const boundMs = 2000;
@@ -177,23 +178,16 @@ describe("revoke({ replicas })", function () {
       revocations.revoke(token("r1"), { replicas: 1 }),
       revocations.revoke(token("r2"), { replicas: 1 }),
     ]);
-    const lonely = await revocations.revoke(token("lonely"), { replicas: 2 }).then(
-      () => undefined,
-      (error: unknown) => error,
-    );
+    const lonely = await rejectionOf(revocations.revoke(token("lonely"), { replicas: 2 }));
     expect(lonely).to.include({ name: "StoreFault", kind: "refused", reply: "NOREPLICAS", status: 503 });
     expect(await revocations.isRevoked({ jti: "lonely" })).to.equal(true);
     operator.disconnect();
     await replica.stop();
-    const gone = await revocations.revoke(token("gone"), { replicas: 1 }).then(
-      () => undefined,
-      (error: unknown) => error,
-    );
+    const gone = await rejectionOf(revocations.revoke(token("gone"), { replicas: 1 }));
     expect(gone).to.include({ name: "StoreFault" });
     for (const wrong of [-1, 1.5, "1", Number.NaN])
-      await revocations.revoke(token("x"), { replicas: wrong as number }).then(
-        () => expect.fail("revoked"),
-        (error: unknown) => expect(String(error)).to.include("revoke().replicas"),
+      expect(String(await rejectionOf(revocations.revoke(token("x"), { replicas: wrong as number })))).to.include(
+        "revoke().replicas",
       );
   });
 });

@@ -1,9 +1,9 @@
 import { expect } from "chai";
 import { signToken, testAuth } from "@portcullis/testkit";
-import { describeOnEveryGate } from "../support/every-gate.js";
+import { describeOnEveryGate, withNodeAdapter } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 
-describeOnEveryGate("authentication", (start) => {
+withNodeAdapter(describeOnEveryGate)("authentication", (start) => {
   it("asks for credentials where there are none, without an error code", async () => {
     const { url } = await start();
     for (const headers of [{}, { authorization: "" }, { authorization: "Basic dTpw" }]) {

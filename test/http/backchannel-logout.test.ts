@@ -8,6 +8,7 @@ import { commonRoutes, describeOnEveryFramework } from "../support/every-gate.js
 import { form, send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 
 const client = "shop-web";
 const event = "http://schemas.openid.net/event/backchannel-logout";
@@ -259,9 +260,7 @@ for (const adapter of adapters) {
 
     it("says at the start what is missing", async () => {
       const refused = async (options: Partial<AnyOptions>, route: unknown) =>
-        start(options, { use: (gate) => [gate.routes.backchannelLogout(route as { audience: string })] }).catch(
-          (error: unknown) => error,
-        );
+        rejectionOf(start(options, { use: (gate) => [gate.routes.backchannelLogout(route as { audience: string })] }));
       expect(await refused({}, {})).to.match(/audience is required: the client id/);
       expect(await refused({ revocation: false }, { audience: client })).to.match(/revocation must not be false/);
       expect(await refused({}, { audience: client, requireType: 1 })).to.match(/requireType must be true or false/);

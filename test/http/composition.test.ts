@@ -2,10 +2,10 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { expect } from "chai";
 import { signToken, testAuth } from "@portcullis/testkit";
 import type { AnyGate } from "../support/app.js";
-import { commonRoutes, describeOnEveryGate } from "../support/every-gate.js";
+import { commonRoutes, describeOnEveryGate, withNodeAdapter } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 
-describeOnEveryGate("the gate", (start) => {
+withNodeAdapter(describeOnEveryGate)("the gate", (start) => {
   it("throws refusals on request, for the application's own error handler", async () => {
     const { url } = await start({}, { use: (gate) => [gate.guard({ onDeny: "throw" })] });
     const answer = await send(`${url}/me`);

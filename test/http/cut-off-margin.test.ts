@@ -10,6 +10,7 @@ import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import { issuerDigest } from "../support/issuer-digest.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 
 const inMargin = "the token is revoked: it was issued within revocation.cutoffMargin after a cut-off";
 /** Accepts tokens that say they are issued up to a minute from now. */
@@ -154,15 +155,12 @@ describe("a cut-off in Redis", () => {
 
   it("has a margin that is a duration of at most an hour", async () => {
     for (const cutoffMargin of ["2h", -1, 1.5, Number.NaN, "soon", null, true]) {
-      const started = adapters[0]!
-        .start({
+      const started = rejectionOf(
+        adapters[0]!.start({
           options: { redis: "memory", auth: testAuth, revocation: { cutoffMargin } as object },
           routes: {},
-        })
-        .then(
-          () => undefined,
-          (error: unknown) => error,
-        );
+        }),
+      );
       const error = await started;
       expect(error, String(cutoffMargin)).to.be.instanceOf(Error);
       expect((error as Error).message).to.match(/revocation\.cutoffMargin must/);

@@ -8,7 +8,7 @@ import { send } from "../support/http.js";
 const publicUrl = "https://api.example.com";
 
 for (const adapter of allAdapters) {
-  describe(`where both schemes are accepted on ${adapter.name}, what is wrong is said in the one that was used`, () => {
+  describe(`where both schemes are accepted on ${adapter.name}, the challenge uses the scheme of the request`, () => {
     let client: DpopClient;
     let app: RunningApp;
 

@@ -24,7 +24,7 @@ const mounted: Readonly<Record<string, (gate: AnyGate) => AnyMiddleware>> = {
 };
 
 for (const adapter of adapters) {
-  describe(`what a DPoP proof must be about on ${adapter.name}, behind a proxy that takes a prefix away,`, () => {
+  describe(`the URL of a DPoP proof on ${adapter.name}, behind a proxy that takes a prefix away,`, () => {
     let client: DpopClient;
     let app: RunningApp;
     let token: string;
@@ -42,7 +42,7 @@ for (const adapter of adapters) {
 
     const proofFor = (htu: string) => client.proof({ htm: "GET", htu, ath: accessTokenHash(token) });
 
-    it("is the URL that the client asked for: publicUrl and the whole path, wherever the guard is mounted", async () => {
+    it("is the URL that the client requested: publicUrl and the whole path, wherever the guard is mounted", async () => {
       const status = async (htu: string, headers: Record<string, string> = {}) => {
         const dpop = await proofFor(htu);
         return (

@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { accessTokenHash, createDpopClient, nowSeconds, signToken, testAuth } from "@portcullis/testkit";
 import type { DpopClient } from "@portcullis/testkit";
 import { adapters } from "../support/app.js";
-import { describeOnEveryFramework } from "../support/every-gate.js";
+import { describeOnEveryFramework, withNodeAdapter } from "../support/every-gate.js";
 import type { TestAnswer } from "../support/http.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
@@ -35,7 +35,7 @@ function codeOf({ json }: TestAnswer): string | undefined {
   return (json as { code?: string } | undefined)?.code;
 }
 
-describeOnEveryFramework("DPoP (RFC 9449)", (start) => {
+withNodeAdapter(describeOnEveryFramework)("DPoP (RFC 9449)", (start) => {
   const limits = [{ name: "ip", per: "ip", limit: 1000, window: "1m" }] as const;
   const open = (dpop: object | boolean = true, more: object = {}) =>
     start({ publicUrl, limits, auth: { ...testAuth, dpop }, ...more });
@@ -215,7 +215,7 @@ describe("DPoP over two processes, one with Express and one with Koa", function 
 });
 
 for (const adapter of adapters) {
-  describe(`DPoP on ${adapter.name}, when Redis is the only one who knows`, function () {
+  describe(`DPoP on ${adapter.name}, when only Redis knows the used proofs`, function () {
     this.timeout(30_000);
 
     it("answers 503 while Redis is away, whatever revocation allows", async () => {

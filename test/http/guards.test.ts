@@ -1,10 +1,10 @@
 import { expect } from "chai";
 import { nowSeconds, signToken, testAuth } from "@portcullis/testkit";
-import { allAdapters } from "../support/app.js";
+import { allAdapters, nodeAdapter } from "../support/app.js";
 import type { AnyGate, AnyMiddleware, RunningApp } from "../support/app.js";
 import { send } from "../support/http.js";
 
-for (const adapter of allAdapters) {
+for (const adapter of [...allAdapters, nodeAdapter]) {
   describe(`authorisation on ${adapter.name}`, () => {
     const running: RunningApp[] = [];
     afterEach(async () => {

@@ -6,7 +6,7 @@ import { openLatch } from "../support/latch.js";
 import { send } from "../support/http.js";
 import { until } from "../support/until.js";
 
-describeOnEveryFramework("what a request counts when its response has ended", (start) => {
+describeOnEveryFramework("the cost of a request when its response has ended is", (start) => {
   const visitor = async (url: string) => {
     const token = await signToken();
     return async (path: string, headers = {}): Promise<[status: number, remaining: number]> => {
@@ -37,7 +37,7 @@ describeOnEveryFramework("what a request counts when its response has ended", (s
       expect(await visit("/missing")).to.deep.equal([429, 0]);
     });
 
-    it(`what it really cost, more or less than was reserved (${algorithm})`, async () => {
+    it(`the real cost, more or less than was reserved (${algorithm})`, async () => {
       const { url } = await start({
         limits: [{ ...terms, limit: 30, cost: 5, settle: ({ headers }) => Number(headers["x-cost"]) }],
       });
@@ -49,7 +49,7 @@ describeOnEveryFramework("what a request counts when its response has ended", (s
     });
   }
 
-  it("at least what was reserved while it is under way", async () => {
+  it("at least the reserved cost while the request is in progress", async () => {
     const latch = openLatch();
     const { url } = await start(
       { limits: [{ name: "a", per: "user", limit: 10, window: "1h", cost: 5, settle: () => 0 }] },

@@ -1,9 +1,9 @@
 import { expect } from "chai";
 import { signToken, testAuth } from "@portcullis/testkit";
-import { describeOnEveryFramework } from "../support/every-gate.js";
+import { describeOnEveryFramework, withNodeAdapter } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 
-describeOnEveryFramework("rate limits", (start) => {
+withNodeAdapter(describeOnEveryFramework)("rate limits", (start) => {
   const perAddress = { name: "ip", per: "ip", limit: 3, window: "1m" } as const;
   const perUser = { name: "user", per: "user", limit: 2, window: "1h" } as const;
 

@@ -16,6 +16,7 @@ import { silentLogger } from "../support/logger.js";
 import { startLogin, statuses } from "../support/login.js";
 import type { LoginApp } from "../support/login.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 import { until } from "../support/until.js";
 
 const times = (count: number, status: number): number[] => Array<number>(count).fill(status);
@@ -51,7 +52,7 @@ async function checksOf(count: number, app: LoginApp): Promise<number> {
   return app.checks();
 }
 
-describeOnEveryFramework("what became of an attempt to sign in", (start) => {
+describeOnEveryFramework("the outcome of a sign-in attempt", (start) => {
   const wrongAnswers: Readonly<Record<string, unknown>> = {
     "an HTML form": "<p>Wrong user name or password</p><form>",
     GraphQL: { data: { login: null }, errors: [{ message: "wrong password" }] },
@@ -59,21 +60,21 @@ describeOnEveryFramework("what became of an attempt to sign in", (start) => {
   };
 
   for (const [what, body] of Object.entries(wrongAnswers)) {
-    it(`is no success of ${what} that answers 200 to a wrong password`, async () => {
+    it(`is no success for ${what} that answers 200 to a wrong password`, async () => {
       const app = await startLogin(start, {}, { answer: answering(200, body) });
       expect(await checksOf(30, app)).to.equal(5);
     });
   }
 
   for (const status of [201, 204, 302, 303, 404, 409, 418]) {
-    it(`is not told by a ${status} of which nothing is said: the attempt stays counted, nothing is forgotten`, async () => {
+    it(`is unknown for a ${status} without a report: the attempt stays counted, no failure is forgotten`, async () => {
       const app = await startLogin(start, {}, { answer: answering(status, {}) });
       const seen = await statuses(7, () => app.attempt("alice"));
       expect(seen).to.deep.equal([...times(5, status), 429, 429]);
     });
   }
 
-  it("is a success of a redirect if that is said", async () => {
+  it("is a success for a redirect if the handler reports it", async () => {
     const answer = async (request: TestRequest) => {
       if (!isRight(request)) return answering(302, {})(request);
       await request.loginAttempt?.succeed();
@@ -244,7 +245,7 @@ describeOnEveryFramework("what became of an attempt to sign in", (start) => {
 });
 
 for (const adapter of allAdapters) {
-  describe(`what became of an attempt to sign in on ${adapter.name}`, () => {
+  describe(`the outcome of a sign-in attempt on ${adapter.name}`, () => {
     const start: Parameters<typeof startLogin>[0] = async (options = {}, rest = {}) =>
       adapter.start({ options: { redis: "memory", logger: silentLogger, ...options }, routes: {}, ...rest });
 
@@ -401,9 +402,7 @@ for (const adapter of allAdapters) {
     it("is told from a request that makes no sense", async () => {
       const app = await startFaulty(() => undefined);
       for (const attempt of [{}, null, "x"]) {
-        const refused = await app.gate.tokens
-          .issue({ subject: "bob", attempt: attempt as never })
-          .catch((error: unknown) => error);
+        const refused = await rejectionOf(app.gate.tokens.issue({ subject: "bob", attempt: attempt as never }));
         expect(refused).to.be.instanceOf(TypeError);
         expect(String(refused)).to.include("attempt must be the loginAttempt of the request");
       }

@@ -77,7 +77,7 @@ const later: Readonly<Record<string, (gate: AnyGate) => AnyMiddleware>> = {
 };
 
 for (const adapter of allAdapters) {
-  describe(`what the application has done with the facts of its request, on ${adapter.name}`, () => {
+  describe(`a change of the facts by the application, on ${adapter.name}`, () => {
     const open = (options: Partial<AnyOptions>): AnyGate => openGate(adapter, options);
 
     async function start(
@@ -149,7 +149,7 @@ for (const adapter of allAdapters) {
       expect(await seen(use, ({ quotas }) => (quotas as unknown) === undefined)).to.equal(true);
     });
 
-    it("gives way to what a later limit has counted: quotas, all of them", async () => {
+    it("is replaced by the results of a later limit: quotas, all of them", async () => {
       const use = (gate: AnyGate): AnyMiddleware[] => [
         ...[gate.limit({ ...limit, per: "ip" }), act((shown) => (shown.quotas = []))],
         gate.limit({ ...limit, per: "ip", name: "second" }),
@@ -198,8 +198,8 @@ for (const adapter of allAdapters) {
       expect(answers[3]!.text).to.not.equal(answers[0]!.text);
     });
 
-    describe("where nobody is asking", () => {
-      it("what a gate showed before is cleared", async () => {
+    describe("without a user", () => {
+      it("a user that a gate showed before is cleared", async () => {
         const use = (gate: AnyGate): AnyMiddleware[] => [
           ...[gate.authenticate(), act((shown) => delete shown.headers.authorization)],
           gate.guard({ optional: true }),
@@ -207,7 +207,7 @@ for (const adapter of allAdapters) {
         expect(await seen(use)).to.equal(null);
       });
 
-      it("what the application has put there stays, before the gate has looked and after", async () => {
+      it("a value of the application stays, before and after the gate has run", async () => {
         const own = act((shown) => (shown.auth = { subject: "own" }));
         for (const use of [
           (gate: AnyGate) => [own, gate.guard({ optional: true })],
@@ -354,7 +354,7 @@ for (const adapter of allAdapters) {
 }
 
 for (const [name, framework] of Object.entries({ "Express 5": express, "Express 4": express4 })) {
-  describe(`what the application has done with the facts of its request, in parts of ${name}`, () => {
+  describe(`a change of the facts by the application, in parts of ${name}`, () => {
     it("stays in an application below, and in a router that is mounted twice", async () => {
       const gate = expressGate({ redis: "memory", auth: testAuth });
       const own: RequestHandler = (req, _res, next) => {

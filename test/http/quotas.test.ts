@@ -2,15 +2,16 @@ import { startRedis } from "@portcullis/testkit";
 import { expect } from "chai";
 import { adapters } from "../support/app.js";
 import type { RunningApp } from "../support/app.js";
-import { commonRoutes, describeOnEveryGate } from "../support/every-gate.js";
+import { commonRoutes, describeOnEveryGate, withNodeAdapter } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 import { until } from "../support/until.js";
 
 const from = "203.0.113.7";
 
-describeOnEveryGate("quotas at run time", (start) => {
+withNodeAdapter(describeOnEveryGate)("quotas at run time", (start) => {
   const perAddress = { name: "ip", per: "ip", limit: 3, window: "1m" } as const;
 
   it("block, unblock, override and reset what requests meet", async () => {
@@ -83,7 +84,7 @@ describe("quotas at run time while Redis is away", function () {
         () => app.gate.quotas.clearOverride("ip"),
       ];
       for (const call of calls) {
-        const failure: unknown = await call().catch((error: unknown) => error);
+        const failure: unknown = await rejectionOf(call());
         expect(failure).to.include({ name: "StoreFault", status: 503 });
       }
       expect((await send(`${app.url}/block`, { method: "POST", from: "203.0.113.1" })).status).to.equal(503);

@@ -1,9 +1,9 @@
 import { expect } from "chai";
 import { signToken } from "@portcullis/testkit";
-import { describeOnEveryGate } from "../support/every-gate.js";
+import { describeOnEveryGate, withNodeAdapter } from "../support/every-gate.js";
 import { send } from "../support/http.js";
 
-describeOnEveryGate("the request cache", (start) => {
+withNodeAdapter(describeOnEveryGate)("the request cache", (start) => {
   it("reads a key once in one request, keeps values between requests, and keeps users apart", async () => {
     let made = 0;
     const { url } = await start(

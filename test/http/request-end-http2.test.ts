@@ -35,7 +35,7 @@ interface Running {
 
 for (const { name, Framework } of frameworks) {
   for (const { store, redis } of stores) {
-    describe(`what is held for a request over HTTP/2 on ${name} ${store}`, () => {
+    describe(`a resource that is held for a request over HTTP/2 on ${name} ${store}`, () => {
       /** A login whose handler waits, behind a limit of each kind. */
       async function start(): Promise<Running> {
         const gate = portcullis({ redis: redis(), prefix: freshPrefix(), logger: silentLogger, deadline: 1000 });

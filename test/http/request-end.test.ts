@@ -41,7 +41,7 @@ function countClosed(): { count: number; watch: (res: ServerResponse) => void } 
   return closed;
 }
 
-describeOnEveryFramework("what is held for a request", (start) => {
+describeOnEveryFramework("a resource that is held for a request", (start) => {
   it("is given back for all requests of a pipelined connection that drops, without a warning", async () => {
     const warnings: Error[] = [];
     const note = (warning: Error): void => void warnings.push(warning);
@@ -62,7 +62,7 @@ describeOnEveryFramework("what is held for a request", (start) => {
     expect(warnings).to.deep.equal([]);
   });
 
-  it("is no turn of a login that waits behind another response, nor of one whose connection dropped", async () => {
+  it("is never the semaphore of a login that waits behind another response, or whose connection dropped", async () => {
     const latch = openLatch();
     let answered = 0;
     const app = await start(

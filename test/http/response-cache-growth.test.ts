@@ -10,7 +10,7 @@ import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import { until } from "../support/until.js";
 
 for (const adapter of allAdapters) {
-  describe(`what the response cache leaves in Redis on ${adapter.name}`, () => {
+  describe(`the data of the response cache in Redis on ${adapter.name}`, () => {
     const closing: (() => unknown)[] = [];
     let redis: Redis;
     let prefix: string;
@@ -36,7 +36,7 @@ for (const adapter of allAdapters) {
       return Promise.all(keys.map(async (key) => ({ key, leftMs: await redis.pttl(key) })));
     }
 
-    it("is gone with the last response for a URL, whatever was asked for, and with Vary", async () => {
+    it("ends with the last response for a URL, for all requests, and with Vary", async () => {
       const app = await serve(({ response }) => {
         response.setHeader("vary", "Accept-Encoding");
         return { headers: { "cache-control": "max-age=1" }, body: "[]" };
@@ -48,7 +48,7 @@ for (const adapter of allAdapters) {
       await until(async () => (await lives()).length === 0);
     });
 
-    it("is nothing for longer than a minute by unsafe requests to whatever has no response, and one key for a path", async () => {
+    it("lives for a minute at most after unsafe requests to paths without a response, in one key per path", async () => {
       const app = await serve(() => ({ status: 204 }));
       await Promise.all(Array.from({ length: 50 }, async (_, index) => post(`${app.url}/contact?x=${index}`)));
       await until(async () => (await lives()).length > 0);
@@ -87,7 +87,7 @@ for (const adapter of allAdapters) {
       expect(tag[0]?.leftMs).to.be.within(590_000, 600_000);
     });
 
-    it("is nothing of a response that was purged while its handler ran", async () => {
+    it("contains no response that was purged while its handler ran", async () => {
       let run: () => void = () => undefined;
       const app = await serve(async () => {
         await new Promise<void>((resolve) => (run = resolve));

@@ -11,6 +11,7 @@ import type { SendOptions, TestAnswer } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import { origin } from "../support/origin.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 import { latch } from "../support/response-cache.js";
 import { until } from "../support/until.js";
 
@@ -66,10 +67,7 @@ for (const adapter of adapters) {
       gate.open();
       for (const { text, status } of await Promise.all(asked))
         expect([text, status]).to.deep.equal([`made ${kept + 2}`, 200]);
-      const fault = await app.gate.responses.purgePath("/a").then(
-        () => undefined,
-        (error: unknown) => error,
-      );
+      const fault = await rejectionOf(app.gate.responses.purgePath("/a"));
       expect(fault).to.be.instanceOf(StoreFault);
       proxy.thaw();
       await until(async () => {

@@ -7,6 +7,7 @@ import { send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import { origin } from "../support/origin.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 import { serveCached } from "../support/response-cache.js";
 import { until } from "../support/until.js";
 
@@ -73,9 +74,7 @@ describeOnEveryFramework("the responses for a path", (start) => {
       ["/posts", "exact"],
       ["/posts", null],
     ] as const) {
-      const error: unknown = await gate.responses
-        .purgePath(path as string, options as object)
-        .catch((reason: unknown) => reason);
+      const error: unknown = await rejectionOf(gate.responses.purgePath(path as string, options as object));
       expect(error, JSON.stringify([path, options])).to.be.instanceOf(TypeError);
     }
     await gate.responses.purgePath("/posts", { query: undefined });

@@ -80,7 +80,7 @@ describeOnEveryFramework("a request that wants more than the stored response", (
   });
 });
 
-describeOnEveryFramework("what a response varies by", (start) => {
+describeOnEveryFramework("a field in Vary", (start) => {
   it("is compared as it was sent, also where blanks are the only difference", async () => {
     const app = await serveCached(start, ({ headers }) => ({
       headers: { "cache-control": "max-age=60", vary: "X-View" },

@@ -7,8 +7,8 @@ import { serveCached } from "../support/response-cache.js";
 
 const fresh = { "cache-control": "max-age=60" };
 
-describeOnEveryFramework("what the response cache keeps from whom", (start) => {
-  it("shares what a signed-in user got only if the response says that it may be shared", async () => {
+describeOnEveryFramework("the response cache between users", (start) => {
+  it("shares a response to a signed-in user only if the response allows sharing", async () => {
     const app = await serveCached(start, ({ url, auth }) => ({
       headers: { "cache-control": decodeURIComponent(url.slice(1)) },
       body: auth?.subject ?? "nobody",
@@ -54,7 +54,7 @@ describeOnEveryFramework("what the response cache keeps from whom", (start) => {
       expect((await send(`${app.url}/a`, { headers: { authorization } })).text).to.equal(authorization);
   });
 
-  it("lets no session in a cookie that it knows nothing of leave anything by the ttl alone", async () => {
+  it("stores no response to an unknown session cookie by the ttl alone", async () => {
     const app = await serveCached(
       start,
       ({ url, headers }) => ({
@@ -71,7 +71,7 @@ describeOnEveryFramework("what the response cache keeps from whom", (start) => {
       expect((await send(`${app.url}/explicit`, { headers: { cookie } })).text).to.equal("sid=1");
   });
 
-  it("keeps each user's own, and apart what two tokens of one user may see", async () => {
+  it("keeps one response per user, and one per set of claims of a user", async () => {
     const app = await serveCached(
       start,
       ({ auth }) => ({

@@ -1,9 +1,10 @@
 import { expect } from "chai";
 import { signToken } from "@portcullis/testkit";
-import { describeOnEveryGate } from "../support/every-gate.js";
+import { describeOnEveryGate, withNodeAdapter } from "../support/every-gate.js";
 import { send } from "../support/http.js";
+import { rejectionOf } from "../support/rejection.js";
 
-describeOnEveryGate("revocation", (start) => {
+withNodeAdapter(describeOnEveryGate)("revocation", (start) => {
   it("refuses a revoked token at its next request, like any other bad token", async () => {
     const { url } = await start();
     const token = await signToken();
@@ -50,7 +51,7 @@ describeOnEveryGate("revocation", (start) => {
       { expiresAt: 1e12 },
       { expiresAt: 1e12, jti: "" },
     ]) {
-      const error: unknown = await gate.revocations.revoke(nothing).catch((reason: unknown) => reason);
+      const error: unknown = await rejectionOf(gate.revocations.revoke(nothing));
       expect(error).to.be.instanceOf(TypeError);
     }
   });

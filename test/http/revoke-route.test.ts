@@ -7,6 +7,7 @@ import type { AnyMiddleware, AnyOptions, TestApp } from "../support/app.js";
 import { commonRoutes, describeOnEveryFramework } from "../support/every-gate.js";
 import { form, send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
+import { rejectionOf } from "../support/rejection.js";
 
 type RouteOptions = Parameters<Parameters<NonNullable<TestApp["use"]>>[0]["routes"]["revoke"]>[0];
 
@@ -67,7 +68,7 @@ describeOnEveryFramework("the revocation endpoint", (start) => {
       expect((await send(`${url}/me`, { token: accessToken })).status).to.equal(200);
       expect((await form(`${url}/revoke`, { token: refreshToken, token_type_hint: hint })).status).to.equal(200);
       expect((await send(`${url}/me`, { token: accessToken })).status).to.equal(401);
-      const refused = await gate.tokens.refresh(refreshToken).catch((error: unknown) => error);
+      const refused = await rejectionOf(gate.tokens.refresh(refreshToken));
       expect(refused).to.include({ code: "invalid_grant" });
       expect((await form(`${url}/revoke`, { token: refreshToken })).status, "again").to.equal(200);
     }
@@ -246,7 +247,7 @@ for (const adapter of adapters) {
 
     it("says at the start what is missing", async () => {
       const refused = async (options: Partial<AnyOptions>, route: unknown) =>
-        start(options, behind(route as RouteOptions)).catch((error: unknown) => error);
+        rejectionOf(start(options, behind(route as RouteOptions)));
       expect(await refused({ revocation: false }, {})).to.match(/revocation must not be false/);
       expect(await refused({}, { path: "revoke" })).to.match(/revoke\(\).path must be a path/);
       expect(await refused({}, { authenticateClient: "web" })).to.match(/authenticateClient must be a function/);
@@ -273,7 +274,7 @@ for (const adapter of adapters) {
         [null, /must be an object/],
       ];
       for (const [clients, problem] of wrong) {
-        const error: unknown = await start({}, behind({ clients } as RouteOptions)).catch((reason: unknown) => reason);
+        const error: unknown = await rejectionOf(start({}, behind({ clients } as RouteOptions)));
         expect(error, JSON.stringify(clients))
           .to.be.instanceOf(TypeError)
           .with.property("message")

@@ -10,7 +10,7 @@ import { freshPrefix, testRedisUrl } from "../support/redis.js";
 const channels = ["portcullis:denied", "portcullis:degraded", "portcullis:breaker"];
 
 for (const adapter of adapters) {
-  describe(`what the gate on ${adapter.name} says, in logs, events and answers`, function () {
+  describe(`the output of the gate on ${adapter.name}, in logs, events and answers`, function () {
     this.timeout(30_000);
 
     it("holds no token, secret, key or identifier, whatever goes wrong", async () => {

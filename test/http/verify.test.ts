@@ -9,6 +9,7 @@ import { expect } from "chai";
 import { accessTokenHash, createDpopClient, signToken, testAuth } from "@portcullis/testkit";
 import { send } from "../support/http.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 
 for (const [name, redis] of [
   ["in process", () => "memory"],
@@ -68,7 +69,7 @@ for (const [name, redis] of [
 
     it("says what to pass instead of a promise or a web request, which only the application can have made", async () => {
       for (const mistake of [Promise.resolve("x"), new Request("http://localhost"), new Headers()]) {
-        const error: unknown = await gate.verify(mistake as never).catch((reason: unknown) => reason);
+        const error: unknown = await rejectionOf(gate.verify(mistake as never));
         expect(error)
           .to.be.instanceOf(TypeError)
           .with.property("message")
@@ -214,7 +215,7 @@ it("verify() refuses what a function in auth.tokenFrom cannot read, and says so 
   expect(warnings)
     .to.have.length(1)
     .and.to.match(/auth\.tokenFrom failed for a value that was passed to verify/);
-  const bug: unknown = await gate.verify(new IncomingMessage(new Socket())).catch((reason: unknown) => reason);
+  const bug: unknown = await rejectionOf(gate.verify(new IncomingMessage(new Socket())));
   expect(bug).to.be.instanceOf(TypeError);
   await gate.close();
 });
@@ -238,7 +239,7 @@ function handshake(port: number, headers: Record<string, string>): Promise<numbe
 
 it("verify() says what is missing without auth", async () => {
   const gate = portcullis({ redis: "memory" });
-  const error: unknown = await gate.verify("x").catch((reason: unknown) => reason);
+  const error: unknown = await rejectionOf(gate.verify("x"));
   expect(error).to.be.instanceOf(TypeError);
   await gate.close();
 });

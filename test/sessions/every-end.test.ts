@@ -16,6 +16,7 @@ import { MemorySessionStore } from "../../packages/core/src/store/memory/session
 import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
 import type { Selection } from "../../packages/core/src/store/ports/sessions.js";
 import { silentLogger } from "../support/logger.js";
+import { rejectionOf } from "../support/rejection.js";
 
 interface Bench extends SessionServices {
   readonly auth: (tokens: IssuedTokens) => Parameters<SessionServices["sessions"]["revokeOthers"]>[0];
@@ -236,7 +237,7 @@ describe("every way in which a session ends", () => {
     const { refreshToken } = await bench.tokens.issue({ subject: "alice" });
     await bench.sessions.revokeAll("alice");
     bench.takeSteps();
-    const error = await bench.tokens.refresh(refreshToken).catch((reason: unknown) => reason);
+    const error = await rejectionOf(bench.tokens.refresh(refreshToken));
     expect(error).to.include({ name: "TokenError", reason: "the token is revoked" });
     expect(bench.takeSteps()).to.deep.equal([]);
   });

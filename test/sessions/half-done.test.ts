@@ -17,6 +17,7 @@ import type { SessionStore } from "../../packages/core/src/store/ports/sessions.
 import { cleanUp } from "../support/clean-up.js";
 import { silentLogger } from "../support/logger.js";
 import { operate } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 import { until } from "../support/until.js";
 
 type AnyGate = Gate<unknown, object>;
@@ -103,7 +104,7 @@ describe("an ending of sessions of which Redis has done only a part", function (
       const auths = { own: await authOf(gate, own), other: await authOf(gate, other) };
       if (name.includes("refresh")) await gate.tokens.refresh(other.refreshToken);
       await allow(may);
-      const error = await end(gate, own, other).catch((reason: unknown) => reason);
+      const error = await rejectionOf(end(gate, own, other));
       expect(error).to.be.instanceOf(StoreFault);
       await until(() => heard.length > 0);
       const concerned = (["own", "other"] as const).filter((one) => heard.some((ended) => ended.concerns(auths[one])));
@@ -135,7 +136,7 @@ describe("an ending of sessions of which Redis has done only a part", function (
         ...{ toleranceSeconds: 0, tokens: undefined, now: Date.now },
       });
       const logout = ending.logOut({ issuer: testIssuer, principal: "alice", sessionId, issuedAt: 1000 });
-      expect(await logout.catch((reason: unknown) => reason)).to.be.instanceOf(StoreFault);
+      expect(await rejectionOf(logout)).to.be.instanceOf(StoreFault);
       expect(heard.map(({ reason }) => reason)).to.deep.equal([sessionId === undefined ? "all" : "revoked"]);
     });
   }

@@ -5,6 +5,7 @@ import { expect } from "chai";
 import { Redis } from "ioredis";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 
 /** What the .NET services do with these keys, in the commands that StackExchange.Redis sends for it. */
 function otherService(redis: Redis, prefix: string) {
@@ -75,7 +76,7 @@ describe("sessions beside services that know only the shared keys", () => {
     const tokens = await gate.tokens.issue({ subject: "alice" });
     await other.revokeAll("alice");
     expect(await allowed(tokens.accessToken)).to.equal(false);
-    const error = await gate.tokens.refresh(tokens.refreshToken).catch((reason: unknown) => reason);
+    const error = await rejectionOf(gate.tokens.refresh(tokens.refreshToken));
     expect(error).to.include({ code: "invalid_grant" });
   });
 
@@ -148,7 +149,7 @@ describe("sessions beside services that know only the shared keys", () => {
   it("say so where a shared key is no set, and end what they know all the same", async () => {
     const tokens = await gate.tokens.issue({ subject: "alice" });
     await redis.set(`${prefix}auth:user_tokens:alice`, "no set", "EX", 60);
-    const error = await gate.tokens.issue({ subject: "alice" }).catch((reason: unknown) => reason);
+    const error = await rejectionOf(gate.tokens.issue({ subject: "alice" }));
     expect(error).to.include({ code: "store_unavailable", kind: "unreadable" });
     expect(await gate.sessions.revokeAll("alice")).to.equal(1);
     expect(await allowed(tokens.accessToken)).to.equal(false);

@@ -5,6 +5,7 @@ import type { AnyOptions } from "../support/app.js";
 import { describeOnEveryFramework } from "../support/every-gate.js";
 import type { StartApp } from "../support/every-gate.js";
 import { send } from "../support/http.js";
+import { rejectionOf } from "../support/rejection.js";
 
 const issuing = {
   auth: undefined,
@@ -35,10 +36,10 @@ describeOnEveryFramework("sessions", (start: StartApp) => {
     expect(second.sessionId).to.equal(first.sessionId);
     for (const { accessToken: token } of [first, second])
       expect((await send(`${url}/me`, { token })).status).to.equal(200);
-    expect(await rejection(gate.tokens.refresh(first.refreshToken))).to.include({ code: "invalid_grant" });
+    expect(await rejectionOf(gate.tokens.refresh(first.refreshToken))).to.include({ code: "invalid_grant" });
     for (const { accessToken: token } of [first, second])
       expect((await send(`${url}/me`, { token })).status).to.equal(401);
-    expect(await rejection(gate.tokens.refresh(second.refreshToken))).to.be.instanceOf(TokenError);
+    expect(await rejectionOf(gate.tokens.refresh(second.refreshToken))).to.be.instanceOf(TokenError);
     expect(await gate.sessions.list("alice")).to.be.empty;
   });
 
@@ -49,7 +50,7 @@ describeOnEveryFramework("sessions", (start: StartApp) => {
     expect(one?.refreshToken).to.equal(two?.refreshToken);
     expect((await send(`${url}/me`, { token: String(two?.accessToken) })).status).to.equal(200);
     await gate.tokens.refresh(one?.refreshToken);
-    expect(await rejection(gate.tokens.refresh(first.refreshToken))).to.be.instanceOf(TokenError);
+    expect(await rejectionOf(gate.tokens.refresh(first.refreshToken))).to.be.instanceOf(TokenError);
   });
 
   it("end one by one, all others, and all at once; a sign-in right after works", async () => {
@@ -85,15 +86,8 @@ describeOnEveryFramework("sessions", (start: StartApp) => {
   it("are limited in number", async () => {
     const { gate } = await start({ ...issuing, tokens: { ...issuing.tokens, maxSessions: 2, onLimit: "refuse" } });
     await Promise.all([1, 2].map(() => gate.tokens.issue({ subject: "alice" })));
-    const error = await rejection(gate.tokens.issue({ subject: "alice" }));
+    const error = await rejectionOf(gate.tokens.issue({ subject: "alice" }));
     expect(error).to.be.instanceOf(DenialError);
     expect(error).to.include({ code: "session_limit", status: 409 });
   });
 });
-
-async function rejection(promise: Promise<unknown>): Promise<unknown> {
-  return promise.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-}

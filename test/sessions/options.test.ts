@@ -5,6 +5,7 @@ import { testIssuer, testSecret } from "@portcullis/testkit";
 import { expect } from "chai";
 import { cleanUp } from "../support/clean-up.js";
 import { silentLogger } from "../support/logger.js";
+import { rejectionOf } from "../support/rejection.js";
 
 const right = { signingKey: testSecret, issuer: testIssuer, audience: "shop" };
 const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 });
@@ -133,7 +134,7 @@ describe("a gate without tokens", () => {
   it("says what is missing", async () => {
     const gate = openGate({ auth: { secret: testSecret, algorithms: ["HS256"], audience: false } });
     for (const call of [gate.tokens.issue({ subject: "alice" }), gate.tokens.refresh("x")])
-      expect(await call.catch((error: unknown) => error))
+      expect(await rejectionOf(call))
         .to.be.instanceOf(TypeError)
         .and.match(/tokens is required/);
     expect(() => gate.routes.jwks()).to.throw(/tokens is required/);

@@ -7,6 +7,7 @@ import { expect } from "chai";
 import { cleanUp } from "../support/clean-up.js";
 import { silentLogger } from "../support/logger.js";
 import { operate } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 
 describe("sessions with a user who may do only what docs/operations.md says", () => {
   const document = readFileSync(new URL("../../docs/operations.md", import.meta.url), "utf8");
@@ -51,7 +52,7 @@ describe("sessions with a user who may do only what docs/operations.md says", ()
     if (!verified.allowed) throw new Error(verified.cause);
     expect(await gate.sessions.list("alice")).to.have.length(2);
     expect(await gate.sessions.revokeOthers(verified.auth)).to.equal(1);
-    expect(await gate.tokens.refresh(second.refreshToken).catch((error: unknown) => error)).to.include({
+    expect(await rejectionOf(gate.tokens.refresh(second.refreshToken))).to.include({
       code: "invalid_grant",
     });
     expect(await gate.sessions.revokeGroup("acme")).to.equal(0);
@@ -61,7 +62,7 @@ describe("sessions with a user who may do only what docs/operations.md says", ()
 
   it("say what is missing", async () => {
     const gate = await openGate(common);
-    const error: unknown = await gate.tokens.issue({ subject: "alice" }).catch((reason: unknown) => reason);
+    const error: unknown = await rejectionOf(gate.tokens.issue({ subject: "alice" }));
     expect(error).to.include({ code: "store_unavailable" });
     const finding = (await gate.examine()).find(({ code }) => code === "permission_missing");
     expect(finding?.message).to.match(/keeping sessions, telling other services of tokens/);

@@ -5,6 +5,7 @@ import { expect } from "chai";
 import { Redis } from "ioredis";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 import type { Outcome } from "./support/issuer-process.js";
 import type { Issuer } from "./support/issuers.js";
 import { startIssuer } from "./support/issuers.js";
@@ -67,7 +68,7 @@ describe("two processes that issue tokens", function () {
       }));
       const successors = second.filter(({ ok, refreshToken }) => ok && refreshToken !== token);
       expect(new Set(successors.map(({ refreshToken }) => refreshToken)).size).to.be.at.most(1);
-      const error = await gate.tokens.refresh(first.refreshToken).catch((reason: unknown) => reason);
+      const error = await rejectionOf(gate.tokens.refresh(first.refreshToken));
       expect(error).to.have.property("code", "invalid_grant");
       expect(await gate.sessions.list(subject)).to.be.empty;
       expect(await all([...outcomes, ...second.filter(({ ok }) => ok)])).not.to.include(true);

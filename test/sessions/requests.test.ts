@@ -6,6 +6,7 @@ import { expect } from "chai";
 import { decodeJwt } from "jose";
 import { cleanUp } from "../support/clean-up.js";
 import { silentLogger } from "../support/logger.js";
+import { rejectionOf } from "../support/rejection.js";
 
 function openGate(tokens: PortcullisOptions["tokens"] | object = {}): Gate<unknown, object> {
   const gate = createGate<unknown, object>(
@@ -18,13 +19,6 @@ function openGate(tokens: PortcullisOptions["tokens"] | object = {}): Gate<unkno
   );
   cleanUp(() => gate.close());
   return gate;
-}
-
-async function rejection(promise: Promise<unknown>): Promise<unknown> {
-  return promise.then(
-    () => "no rejection",
-    (error: unknown) => error,
-  );
 }
 
 describe("a request for tokens", () => {
@@ -48,7 +42,7 @@ describe("a request for tokens", () => {
     it(`is a TypeError with ${what}, and starts no session`, async () => {
       const gate = openGate();
       const call = gate.tokens.issue({ subject: "alice", ...request });
-      expect(await rejection(call)).to.be.instanceOf(TypeError);
+      expect(await rejectionOf(call)).to.be.instanceOf(TypeError);
       expect(await gate.sessions.list("alice")).to.be.empty;
     });
   }
@@ -107,7 +101,7 @@ describe("a request to refresh", () => {
     expect((await gate.sessions.list("alice"))[0]).to.include({ ip: "192.0.2.2" });
     const again = await gate.tokens.refresh(refreshed.refreshToken);
     expect(decodeJwt(again.accessToken)).to.include({ scope: "b", plan: "pro" });
-    expect(await rejection(gate.tokens.refresh(again.refreshToken, { scopes: ["c"] }))).to.be.instanceOf(TypeError);
+    expect(await rejectionOf(gate.tokens.refresh(again.refreshToken, { scopes: ["c"] }))).to.be.instanceOf(TypeError);
     await gate.tokens.refresh(again.refreshToken);
   });
 
@@ -131,12 +125,12 @@ describe("a request to refresh", () => {
       [refreshToken],
       { token: refreshToken },
     ] as string[]) {
-      const error = await rejection(gate.tokens.refresh(token));
+      const error = await rejectionOf(gate.tokens.refresh(token));
       expect(error).to.be.instanceOf(TokenError).and.include({ code: "invalid_grant", status: 400 });
       expect(String(error)).not.to.include(refreshToken.slice(0, 20));
     }
     for (const token of [undefined, ""])
-      expect(await rejection(gate.tokens.refresh(token))).to.include({ code: "invalid_request", status: 400 });
+      expect(await rejectionOf(gate.tokens.refresh(token))).to.include({ code: "invalid_request", status: 400 });
     await gate.tokens.refresh(refreshToken);
   });
 });
@@ -144,7 +138,7 @@ describe("a request to refresh", () => {
 describe("the answer of a token endpoint", () => {
   it("is that of RFC 6749 to every error of these methods, and none of its business otherwise", async () => {
     const gate = openGate({ maxSessions: 1, onLimit: "refuse" });
-    const refused = await rejection(gate.tokens.refresh("none.of.ours"));
+    const refused = await rejectionOf(gate.tokens.refresh("none.of.ours"));
     expect(gate.tokens.answer(refused)).to.deep.equal({
       status: 400,
       headers: { "Cache-Control": "no-store" },
@@ -155,7 +149,7 @@ describe("the answer of a token endpoint", () => {
     });
     expect(JSON.parse(JSON.stringify(refused))).to.have.property("error", "invalid_grant");
     await gate.tokens.issue({ subject: "alice" });
-    const full = await rejection(gate.tokens.issue({ subject: "alice" }));
+    const full = await rejectionOf(gate.tokens.issue({ subject: "alice" }));
     expect(full).to.be.instanceOf(DenialError);
     expect(gate.tokens.answer(full)).to.deep.include({ status: 409 });
     expect(gate.tokens.answer(new Error("another"))).to.equal(undefined);

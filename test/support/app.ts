@@ -1,5 +1,5 @@
 import { createServer } from "node:http";
-import type { Server } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Auth, Gate, LoginAttempt, PortcullisOptions, Quota, RequestCache } from "@portcullis/core";
 import { portcullis as expressGate } from "@portcullis/express";
@@ -12,6 +12,8 @@ import Koa2 from "koa2";
 import type { Middleware } from "koa";
 import { cleanUpInTest } from "./clean-up.js";
 import { hear } from "./ear.js";
+import { portcullis as nodeGate } from "./node-adapter.js";
+import type { Middleware as NodeMiddleware } from "./node-adapter.js";
 
 /** What a handler of a test application sees, whichever framework runs it. */
 export interface TestRequest {
@@ -50,29 +52,46 @@ export interface RunningApp {
 
 export interface TestAdapter {
   readonly name: string;
+  /** A gate of this adapter without an application. */
+  createGate(options: AnyOptions): AnyGate;
   start(app: TestApp): Promise<RunningApp>;
 }
 
 /** The current major of each framework. */
 export const adapters: readonly TestAdapter[] = [
-  { name: "Express", start: (app) => startExpress(express, app) },
-  { name: "Koa", start: (app) => startKoa(Koa, app) },
+  { name: "Express", createGate: createExpressGate, start: (app) => startExpress(express, app) },
+  { name: "Koa", createGate: createKoaGate, start: (app) => startKoa(Koa, app) },
 ];
 
 /** Every major that is supported. */
 export const allAdapters: readonly TestAdapter[] = [
   ...adapters,
-  { name: "Express 4", start: (app) => startExpress(express4, app) },
-  { name: "Koa 2", start: (app) => startKoa(Koa2, app) },
+  { name: "Express 4", createGate: createExpressGate, start: (app) => startExpress(express4, app) },
+  { name: "Koa 2", createGate: createKoaGate, start: (app) => startKoa(Koa2, app) },
 ];
 
+/** The adapter that core's README shows. It has no framework: it stands for adapters that are made elsewhere. */
+export const nodeAdapter: TestAdapter = { name: "node:http", createGate: createNodeGate, start: startNode };
+
 type Handler = TestApp["routes"][string];
+
+function createExpressGate(options: AnyOptions): AnyGate {
+  return expressGate(options) as unknown as AnyGate;
+}
+
+function createKoaGate(options: AnyOptions): AnyGate {
+  return koaGate(options) as unknown as AnyGate;
+}
+
+function createNodeGate(options: AnyOptions): AnyGate {
+  return nodeGate(options) as unknown as AnyGate;
+}
 
 async function startExpress(
   framework: typeof express,
   { options, use, routes, behindProxy }: TestApp,
 ): Promise<RunningApp> {
-  const gate = expressGate(options) as unknown as AnyGate;
+  const gate = createExpressGate(options);
   const app = framework();
   app.set("env", "test");
   if (behindProxy !== undefined) app.set("trust proxy", behindProxy === "every" ? true : 1);
@@ -93,7 +112,7 @@ async function startExpress(
 }
 
 async function startKoa(Framework: typeof Koa, { options, use, routes, behindProxy }: TestApp): Promise<RunningApp> {
-  const gate = koaGate(options) as unknown as AnyGate;
+  const gate = createKoaGate(options);
   const app = new Framework({
     proxy: behindProxy !== undefined,
     maxIpsCount: behindProxy === "every" ? 0 : 1,
@@ -113,6 +132,47 @@ async function startKoa(Framework: typeof Koa, { options, use, routes, behindPro
     createServer((req, res) => void handle(req, res)),
     gate,
   );
+}
+
+async function startNode({ options, use, routes, behindProxy }: TestApp): Promise<RunningApp> {
+  const gate = createNodeGate(options);
+  const steps = (use?.(gate) ?? [gate.guard()]) as unknown as NodeMiddleware[];
+
+  async function handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const method = req.method === "HEAD" ? "GET" : req.method;
+    const path = new URL(`http://test${req.url}`).pathname;
+    const route = routes[`${method} ${path}`];
+    const result = await route?.(req as IncomingMessage & TestRequest, gate);
+    if (route === undefined || result === undefined) return void res.writeHead(route === undefined ? 404 : 204).end();
+    res.setHeader("Content-Type", "application/json");
+    res.end(JSON.stringify(result));
+  }
+
+  function fail(res: ServerResponse, error: unknown): void {
+    const { status = 500, headers = {} } = error as { status?: number; headers?: Record<string, string> };
+    if (res.headersSent) res.destroy();
+    else res.writeHead(status, headers).end();
+  }
+
+  return listen(
+    createServer((req, res) => {
+      if (behindProxy !== undefined) readProxyAddress(req);
+      const run = (index: number, error?: unknown): void => {
+        const step = steps[index];
+        if (error !== undefined) fail(res, error);
+        else if (step !== undefined) step(req, res, (problem) => run(index + 1, problem));
+        else handle(req, res).catch((problem: unknown) => fail(res, problem));
+      };
+      run(0);
+    }),
+    gate,
+  );
+}
+
+/** As a server reads the PROXY protocol: the address of the connection is the address of the client. */
+function readProxyAddress({ headers, socket }: IncomingMessage): void {
+  const address = String(headers["x-forwarded-for"] ?? "127.0.0.1");
+  Object.defineProperty(socket, "remoteAddress", { value: address, configurable: true });
 }
 
 async function listen(server: Server, gate: AnyGate): Promise<RunningApp> {

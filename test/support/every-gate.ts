@@ -1,14 +1,17 @@
 import { testAuth } from "@portcullis/testkit";
-import { allAdapters } from "./app.js";
+import { allAdapters, nodeAdapter } from "./app.js";
 import type { AnyOptions, RunningApp, TestAdapter, TestApp } from "./app.js";
 import { silentLogger } from "./logger.js";
 import { freshPrefix, testRedisUrl } from "./redis.js";
 import { isSoak } from "./soak.js";
 
+type Store = (typeof stores)[number];
+
 const stores = [
   { name: "in process", redis: () => "memory" },
   { name: "on Redis", redis: testRedisUrl },
-];
+] as const;
+const [inProcess, onRedis] = stores;
 
 /** What most tests ask. */
 export const commonRoutes: TestApp["routes"] = {
@@ -31,15 +34,18 @@ export function describeOnEveryGate(what: string, body: (start: StartApp) => voi
 export function describeOnEveryFramework(what: string, body: (start: StartApp) => void): void {
   if (isSoak) return describeOnEveryGate(what, body);
   for (const [index, adapter] of allAdapters.entries())
-    describeOn(adapter, stores[index === 0 || index === 3 ? 0 : 1]!, what, body);
+    describeOn(adapter, index === 0 || index === 3 ? inProcess : onRedis, what, body);
 }
 
-function describeOn(
-  adapter: TestAdapter,
-  { name, redis }: (typeof stores)[number],
-  what: string,
-  body: (start: StartApp) => void,
-): void {
+/** The same tests once more, on Redis, for the adapter in core's README: it proves that core's contract needs no framework. */
+export function withNodeAdapter(describeEach: typeof describeOnEveryGate): typeof describeOnEveryGate {
+  return function describeEachAndNode(what, body) {
+    describeEach(what, body);
+    describeOn(nodeAdapter, onRedis, what, body);
+  };
+}
+
+function describeOn(adapter: TestAdapter, { name, redis }: Store, what: string, body: (start: StartApp) => void): void {
   describe(`${what} on ${adapter.name} ${name}`, () => {
     const running: RunningApp[] = [];
 

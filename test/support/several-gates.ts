@@ -1,5 +1,3 @@
-import { portcullis as expressGate } from "@portcullis/express";
-import { portcullis as koaGate } from "@portcullis/koa";
 import { nowSeconds, testAudience } from "@portcullis/testkit";
 import { SignJWT } from "jose";
 import type { AnyGate, AnyOptions, TestAdapter } from "./app.js";
@@ -24,8 +22,7 @@ export async function signPartnerToken(claims: object): Promise<string> {
 
 /** A gate without an application, to stand beside the gate of one. It is closed after the test. */
 export function openGate(adapter: TestAdapter, options: Partial<AnyOptions>): AnyGate {
-  const create = adapter.name.startsWith("Koa") ? koaGate : expressGate;
-  const gate = create({ redis: "memory", ...options } as never) as unknown as AnyGate;
+  const gate = adapter.createGate({ redis: "memory", ...options });
   cleanUp(() => gate.close());
   return gate;
 }

@@ -2,6 +2,7 @@ import { makeCertificates, startProxy, startRedis } from "@portcullis/testkit";
 import type { Proxy, RedisServer } from "@portcullis/testkit";
 import { expect } from "chai";
 import { Redis } from "ioredis";
+import { isRejected } from "../support/rejection.js";
 
 describe("a proxy for tests", function () {
   this.timeout(30_000);
@@ -36,10 +37,7 @@ describe("a proxy for tests", function () {
   it("loses the reply of one command that has run", async () => {
     await client.ping();
     proxy.cutAfter("counter");
-    const failed = await client.incr("counter").then(
-      () => false,
-      () => true,
-    );
+    const failed = await isRejected(client.incr("counter"));
     expect(failed).to.equal(true);
     expect(await direct.get("counter")).to.equal("1");
     await new Promise((resolve) => client.once("ready", resolve));
@@ -88,10 +86,7 @@ describe("certificates for tests", function () {
       expect(await known.ping()).to.equal("PONG");
       for (const stranger of strangers) {
         stranger.on("error", () => undefined);
-        const rejected = await stranger.connect().then(
-          () => false,
-          () => true,
-        );
+        const rejected = await isRejected(stranger.connect());
         expect(rejected).to.equal(true);
       }
     } finally {

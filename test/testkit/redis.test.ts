@@ -13,6 +13,7 @@ import { expect } from "chai";
 import { Redis } from "ioredis";
 import { inspectServer } from "../../packages/testkit/src/redis/candidate.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
+import { rejectionOf } from "../support/rejection.js";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -121,9 +122,9 @@ describe("a Redis server for tests", () => {
   });
 
   it("says why a server did not start", async () => {
-    expect(await reasonOf(startRedis({ config: { maxmemory: "plenty" } }))).to.include("maxmemory plenty");
+    expect(String(await rejectionOf(startRedis({ config: { maxmemory: "plenty" } })))).to.include("maxmemory plenty");
     const { port } = await start();
-    expect(await reasonOf(startRedis({ port }))).to.match(/in use/i);
+    expect(String(await rejectionOf(startRedis({ port })))).to.match(/in use/i);
   });
 
   describe("and the process that started it", () => {
@@ -211,11 +212,4 @@ function isListening(port: number): Promise<boolean> {
     socket.once("connect", () => resolve(true)).once("error", () => resolve(false));
     socket.once("connect", () => socket.destroy());
   });
-}
-
-function reasonOf(promise: Promise<unknown>): Promise<string> {
-  return promise.then(
-    () => "no error",
-    (error: unknown) => (error as Error).message,
-  );
 }

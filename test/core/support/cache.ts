@@ -184,11 +184,3 @@ export function openProcess(
     },
   };
 }
-
-/** What a promise is rejected with; undefined if it is not. */
-export async function faultOf(promise: Promise<unknown>): Promise<unknown> {
-  return promise.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-}
