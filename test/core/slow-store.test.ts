@@ -188,7 +188,8 @@ describe("writes of the cache", () => {
   it("reject with a fault at the deadline, and drop what comes later", async () => {
     const { connection, calls } = openConnection();
     const store = openCache(connection);
-    for (const write of [() => store.setMany([{ key: "a", value: "1", ttlMs: 5 }]), () => store.deleteMany(["a"])]) {
+    const key = new Keyspace("", "test").cacheEntry("shared", "default", "a");
+    for (const write of [() => store.setMany([{ key, value: "1", ttlMs: 5 }]), () => store.deleteMany([key])]) {
       const error = await write().then(
         () => undefined,
         (reason: unknown) => reason,
