@@ -189,7 +189,8 @@ describe("writes of the cache", () => {
   it("reject with a fault at the deadline, and drop what comes later", async () => {
     const { connection, calls } = openConnection();
     const store = openCache(connection);
-    for (const write of [() => store.setMany([{ key: "a", value: "1", ttlMs: 5 }]), () => store.deleteMany(["a"])]) {
+    const key = new Keyspace("", "test").cacheEntry("shared", "default", "a");
+    for (const write of [() => store.setMany([{ key, value: "1", ttlMs: 5 }]), () => store.deleteMany([key])]) {
       const error = await rejectionOf(write());
       expect(error).to.be.instanceOf(StoreFault).and.to.include({ kind: "timeout" });
       calls.pop()?.reject(new Error("late"));

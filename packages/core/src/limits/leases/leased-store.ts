@@ -27,7 +27,7 @@ const quitTimeoutMs = 250;
 
 /** A consumption, with the part of it that a lease covers. */
 interface Part {
-  readonly charge: Consumption;
+  readonly consumption: Consumption;
   readonly reservation: Reservation | undefined;
   /** The part that the store must count; undefined if the lease covers all. */
   readonly asked: Consumption | undefined;
@@ -60,8 +60,8 @@ export class LeasedStore implements DecisionStore {
   ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
     const { beforeToken, token, use, afterToken } = question;
     if (!beforeToken.some(isLeased) && !afterToken.some(isLeased)) return this.#store.ask(question);
-    const before = beforeToken.map((charge) => this.#split(charge));
-    const after = afterToken.map((charge) => this.#split(charge));
+    const before = beforeToken.map((consumption) => this.#split(consumption));
+    const after = afterToken.map((consumption) => this.#split(consumption));
     this.#gather();
     const [askedBefore, askedAfter] = [asked(before), asked(after)];
     if (askedBefore.length === 0 && askedAfter.length === 0 && token === undefined && use === undefined)
@@ -95,11 +95,11 @@ export class LeasedStore implements DecisionStore {
     clearInterval(this.#sweeping);
   }
 
-  #split(charge: Consumption): Part {
-    const reservation = charge.leased === true ? this.#leases.reserve(charge) : undefined;
-    if (reservation === undefined) return { charge, reservation, asked: charge };
-    const rest = charge.cost - reservation.points;
-    return { charge, reservation, asked: rest === 0 ? undefined : { ...charge, cost: rest } };
+  #split(consumption: Consumption): Part {
+    const reservation = consumption.leased === true ? this.#leases.reserve(consumption) : undefined;
+    if (reservation === undefined) return { consumption, reservation, asked: consumption };
+    const rest = consumption.cost - reservation.points;
+    return { consumption, reservation, asked: rest === 0 ? undefined : { ...consumption, cost: rest } };
   }
 
   #conclude(question: Question, before: readonly Part[], after: readonly Part[], reply: Answer | StoreFault): Answer {
@@ -208,11 +208,11 @@ class LeasedGroup implements ConsumptionGroup {
   /** Notes the counts of the store, and puts back points if the store could not count the rest of their consumption. */
   count(): (CounterState | StoreFault)[] {
     let next = 0;
-    for (const { charge, reservation, asked: asks } of this.#parts) {
+    for (const { consumption, reservation, asked: asks } of this.#parts) {
       if (asks === undefined) continue;
       const state = this.#states[next++];
       const fault = state instanceof StoreFault;
-      if (!fault && charge.leased === true) this.#leases.noteCounted(asks, state?.consumed ?? 0);
+      if (!fault && consumption.leased === true) this.#leases.noteCounted(asks, state?.consumed ?? 0);
       else if (fault && reservation !== undefined) this.#leases.release(reservation);
     }
     return statesOf(this.#leases, this.#parts, this.#states);

@@ -1,11 +1,11 @@
 /**
- * What the login throttle asks of a store. The in-process store and the Redis store pass one contract battery. Counters
- * bound the guessing of passwords: of an address, of an account at one place (a pair), of an account, and the pace at
- * which an exhausted account may still be tried.
+ * The port of the login throttle. The store in process and the store in Redis pass one contract battery. Counters limit
+ * the guesses of passwords: of an IP address, of an account from one IP address (a pair), and of an account. A minimum
+ * interval (the pace) limits the attempts on an exhausted account.
  */
 import type { StoreFault } from "./decisions.js";
 
-/** A fixed window that starts with its first attempt. */
+/** A fixed window that begins with its first attempt. */
 export interface AttemptLimit {
   readonly key: string;
   readonly limit: number;
@@ -13,89 +13,89 @@ export interface AttemptLimit {
 }
 
 /**
- * The attempts of an account at one place. All spellings of its name that a database may take for equal count together;
- * a success takes back only what its own spelling has counted, since the others may be another account.
+ * The attempts on an account from one IP address. All spellings of the name that a database may take for equal count
+ * together. A success takes back the attempts of its own spelling only, since another spelling may be another account.
  */
 export interface PairLimit extends AttemptLimit {
   readonly spelling: string;
 }
 
 /**
- * The counters of an account, wherever it is tried from: of all spellings of its name, and of this one if that is not
- * the same. They never block: they only slow down, or ask for more, as soon as one is exhausted.
+ * The counters of an account from all IP addresses: of all spellings of its name, and of this spelling if that is
+ * another counter. They never block: an exhausted counter only slows attempts down, or asks for more.
  */
 export interface AccountLimit {
   readonly keys: readonly string[];
   readonly limit: number;
   readonly windowMs: number;
   /**
-   * Exists if a sign-in of this account succeeded at this place before: the counter then neither counts nor applies.
+   * Exists if this account has signed in from this IP address before: then the counters neither count nor apply.
    */
   readonly knownKey: string;
   readonly paceKey: string;
-  /** One attempt in this time, once the counter is exhausted; undefined lets all pass and only says so. */
+  /** Minimum interval of attempts while a counter is exhausted; undefined only reports the exhaustion. */
   readonly paceMs: number | undefined;
 }
 
-/** One attempt to sign in. It counts everywhere or nowhere. The keys of pair, pardon and account share a slot. */
+/** One login attempt. It counts everywhere or nowhere. The keys of pair, pardon and account share a hash slot. */
 export interface AttemptQuestion {
-  /** Of a device that is trusted, the device in its place. */
+  /** The IP address, or a trusted device in its place. */
   readonly address: AttemptLimit;
   readonly pair: PairLimit;
-  /** Holds the time of the last pardon: what was counted for the account before is void. */
+  /** Contains the time of the last reset: earlier counts of the account are void. */
   readonly pardonKey: string;
-  /** Undefined for a device that is trusted. */
+  /** Undefined for a trusted device. */
   readonly account: AccountLimit | undefined;
 }
 
 export interface AttemptAnswer {
-  /** The counter that refuses the attempt; a refused attempt counts nowhere. */
+  /** The counter that refuses the attempt. A refused attempt counts nowhere. */
   readonly refusedBy: "address" | "pair" | "account" | undefined;
-  /** Milliseconds until another attempt may pass; 0 if this one does. */
+  /** Milliseconds until another attempt is allowed; 0 if this one is. */
   readonly retryMs: number;
   /** Is a counter of the account exhausted? */
   readonly exhausted: boolean;
-  /** Do the account's counters count this attempt? Not where the place is known. */
+  /** Have the counters of the account counted this attempt? Not from a known IP address. */
   readonly counted: boolean;
 }
 
 /**
- * `succeeded` forgets what the pair has counted, and gives one attempt back to each other counter. `unchecked`: no
- * password was looked at, so the attempt is taken back. `interrupted`, by a fault: as that, but the address has counted
- * it.
+ * The result of an attempt. `succeeded` deletes the attempts of the pair, and refunds one attempt to each other
+ * counter. `unchecked` means that no password was tested: the attempt is refunded. `interrupted` means a fault: the
+ * attempt is refunded, except to the IP address.
  */
 export type AttemptResult = "succeeded" | "failed" | "unchecked" | "interrupted";
 
-/** Where an account that the application has found under another name is known from now on. */
+/** The IP address becomes known for an account that the application has found under another name. */
 export interface KnownAddress {
   readonly pair: Pick<PairLimit, "key" | "spelling">;
   readonly knownKey: string;
 }
 
-/** What became of an attempt that was admitted, or whose charge came to a fault. */
+/** The outcome of an attempt that was allowed, or whose count was a fault. */
 export interface AttemptOutcome {
-  /** The same object that was charged. */
+  /** The same object that was passed to {@link LoginStore.charge}. */
   readonly question: AttemptQuestion;
   /**
-   * As the answer said; undefined if that was a fault. The store then may have counted the attempt all the same: only
-   * what it has counted is given back.
+   * From the answer; undefined if that was a fault. The store may have counted the attempt all the same: only existing
+   * counts are given back.
    */
   readonly counted: boolean | undefined;
   readonly result: AttemptResult;
-  /** With `succeeded`, the place of the account that has signed in. @default that of the question */
+  /** With `succeeded`, the IP address of the account that has signed in. @default that of the question */
   readonly signedIn?: KnownAddress | undefined;
   /**
-   * How a pair is blocked when its attempts are used up: for its window, then twice as long each time, up to
+   * The block of a pair whose attempts are used up: for its window at first, then twice as long each time, up to
    * `longestMs`.
    */
   readonly block: { readonly longestMs: number; readonly memoryMs: number };
-  /** How long a place is known after a sign-in. */
+  /** How long an IP address is known after a sign-in. */
   readonly knownMs: number;
-  /** The counter of failures that other services read; its time starts with the first failure. */
+  /** The counter of failures that other services read. Its time begins with the first failure. */
   readonly failures: { readonly key: string; readonly ttlMs: number };
 }
 
-/** Whose counters to forget. */
+/** The counters to delete. */
 export interface LoginReset {
   readonly addressKey?: string | undefined;
   readonly account?:
@@ -110,12 +110,12 @@ export interface LoginReset {
 
 export interface LoginStore {
   /**
-   * Admits and counts an attempt, or refuses it, in one round trip. After a fault the store takes back whatever it has
-   * counted if the caller settles the attempt within a minute, and leaves it counted if not.
+   * Allows and counts an attempt, or refuses it, in one round trip. After a fault, the store undoes its counts if the
+   * caller records the outcome within a minute. Otherwise the attempt stays counted.
    */
   charge(question: AttemptQuestion): Promise<AttemptAnswer | StoreFault>;
-  /** Settles an admitted attempt, in one round trip. Resolves to a fault if that could not be recorded. */
+  /** Records the outcome of an attempt, in one round trip. Resolves to a fault if that fails. */
   settle(outcome: AttemptOutcome): Promise<StoreFault | undefined>;
-  /** Rejects with a StoreFault. */
+  /** Deletes counters. Rejects with a StoreFault. */
   pardon(pardon: LoginReset): Promise<void>;
 }

@@ -111,27 +111,23 @@ export class RedisCacheStore implements CacheStore {
 
   async setMany(entries: readonly CacheEntry[]): Promise<void> {
     await this.#all(
-      entries.map(({ key, value, ttlMs }) => ({
-        name: "set",
-        key,
-        args: [value, Math.ceil(ttlMs), "", this.#message(key)],
-      })),
+      entries.map(({ key, value, ttlMs }) =>
+        operationOn("set", key, [value, Math.ceil(ttlMs), "", this.#message(key)]),
+      ),
     );
   }
 
   async deleteMany(keys: readonly string[]): Promise<void> {
-    await this.#all(keys.map((key) => ({ name: "del", key, args: ["", "", "", this.#message(key)] })));
+    await this.#all(keys.map((key) => operationOn("del", key, ["", "", "", this.#message(key)])));
   }
 
   async ensureGenerations(keys: readonly string[], ttlMs: number): Promise<string[]> {
-    const answers = await this.#all(
-      keys.map((key) => ({ name: "gen", key, args: [newGeneration(), Math.ceil(ttlMs)] })),
-    );
+    const answers = await this.#all(keys.map((key) => operationOn("gen", key, [newGeneration(), Math.ceil(ttlMs)])));
     return answers.map(([generation]) => this.#readOrReport(() => readGeneration(generation)));
   }
 
   async renewGenerations(keys: readonly string[]): Promise<void> {
-    await this.#all(keys.map((key) => ({ name: "renew", key, args: [renewedGeneration(), renewalMs] })));
+    await this.#all(keys.map((key) => operationOn("renew", key, [renewedGeneration(), renewalMs])));
   }
 
   async keep(entries: readonly CacheEntry[], claims: readonly Claim[], untilMs: number): Promise<string[]> {
@@ -198,8 +194,8 @@ export class RedisCacheStore implements CacheStore {
     return this.#channels.seal(`${key} `);
   }
 
-  async #one(name: CacheOperation["name"], key: string, args: readonly (string | number)[]): Promise<OperationAnswer> {
-    const answer = await this.#operations.ask({ name, key, args });
+  async #one(...words: Parameters<typeof operationOn>): Promise<OperationAnswer> {
+    const answer = await this.#operations.ask(operationOn(...words));
     if (answer instanceof StoreFault) throw answer;
     return answer;
   }
@@ -300,19 +296,17 @@ async function readAcrossSlots(client: Connection["client"], keys: readonly stri
 }
 
 /** One operation of the cache script (scripts/cache.ts). */
-export interface CacheOperation {
+interface CacheOperation {
   readonly name: "set" | "del" | "gen" | "renew" | "lease" | "extend" | "settle" | "withdraw" | "keep";
-  /** With `keep`, any of its keys. */
-  readonly key: string;
-  /** With `keep`, all keys. They share a hash slot. */
-  readonly keys?: readonly string[];
+  /** The keys, as the script takes them. They share a hash slot. */
+  readonly keys: readonly string[];
   readonly args: readonly (string | number)[];
 }
 
 /** The answer of the script to one operation; its elements depend on the operation. */
-export type OperationAnswer = readonly unknown[];
+type OperationAnswer = readonly unknown[];
 
-export interface KeepLimits {
+interface KeepLimits {
   /** The minimum life of the generations. */
   readonly lifeMs: number;
   /** No generation is created after this time, by the clock of Redis. */
@@ -320,7 +314,7 @@ export interface KeepLimits {
 }
 
 /** Runs operations in one script call; in a Cluster, in one for each hash slot, at the same time. */
-export async function runOperations(
+async function runOperations(
   client: RedisLike,
   isCluster: boolean,
   channel: string,
@@ -329,23 +323,17 @@ export async function runOperations(
   if (!isCluster) return runTogether(client, channel, operations);
   return callEachSlot(
     operations,
-    ({ key }) => key,
+    ({ keys: [first = ""] }) => first,
     (slot) => runTogether(client, channel, slot).catch((error: unknown) => slot.map(() => faultOfError(error))),
   );
 }
 
 /** An operation that stores entries if their generations are current. In a Cluster all keys share a hash slot. */
-export function keepOperation(
-  entries: readonly CacheEntry[],
-  claims: readonly Claim[],
-  limits: KeepLimits,
-): CacheOperation {
+function keepOperation(entries: readonly CacheEntry[], claims: readonly Claim[], limits: KeepLimits): CacheOperation {
   const { lifeMs, untilMs } = limits;
-  const keys = [...claims, ...entries].map(({ key }) => key);
   return {
     name: "keep",
-    key: keys[0] ?? "",
-    keys,
+    keys: [...claims, ...entries].map(keyOf),
     args: [
       ...[claims.length, entries.length, Math.ceil(lifeMs), Math.floor(untilMs)],
       ...claims.flatMap(({ named, isNew }) => [named, isNew ? "1" : ""]),
@@ -359,7 +347,7 @@ async function runTogether(
   channel: string,
   operations: readonly CacheOperation[],
 ): Promise<(OperationAnswer | StoreFault)[]> {
-  const keys = operations.flatMap(keysOf);
+  const keys = operations.flatMap(({ keys: own }) => own);
   const args = operations.flatMap(({ name, args: own }) => [
     name,
     ...(name === "keep" ? own : Array.from({ length: cacheArguments }, (_, index) => own[index] ?? "")),
@@ -368,13 +356,15 @@ async function runTogether(
   return replies.map((reply) => (Array.isArray(reply) ? (reply as OperationAnswer) : faultOfPart(reply)));
 }
 
-/**
- * The keys of an operation, as the script takes them. A generation has no lease: to delete it, its key is passed twice.
- */
-function keysOf({ name, key, keys: all, args: [owner] }: CacheOperation): readonly string[] {
-  if (all !== undefined) return all;
-  if (name === "gen" || name === "renew") return [key];
-  if (name === "del" && !Keyspace.isCacheEntry(key)) return [key, key];
-  const keys = [key, Keyspace.cacheLease(key)];
-  return name === "lease" || name === "withdraw" ? [...keys, Keyspace.cacheWithdrawal(key, String(owner))] : keys;
+/** An operation on one key. A generation has no lease: to delete it, its key is passed twice. */
+function operationOn(
+  name: Exclude<CacheOperation["name"], "keep">,
+  key: string,
+  args: CacheOperation["args"],
+): CacheOperation {
+  if (name === "gen" || name === "renew") return { name, keys: [key], args };
+  if (name === "del" && !Keyspace.isCacheEntry(key)) return { name, keys: [key, key], args };
+  const lease = Keyspace.cacheLease(key);
+  if (name !== "lease" && name !== "withdraw") return { name, keys: [key, lease], args };
+  return { name, keys: [key, lease, Keyspace.cacheWithdrawal(key, String(args[0]))], args };
 }

@@ -17,13 +17,13 @@ export interface RevocationGuardOptions {
   readonly telemetry: Telemetry;
   readonly logger: Logger;
   readonly onDataLoss: "report" | "deny";
-  /** Told that Redis has lost what it had. */
+  /** Called when Redis has lost data. */
   readonly onLoss: () => void;
-  /** How old a local answer may be; undefined asks at every request. */
+  /** Maximum age of a local answer; undefined asks Redis at every request. */
   readonly trackedMs: number | undefined;
 }
 
-/** The ports of a guarded store. */
+/** The ports of a store whose losses of data are detected. */
 export interface GuardedRevocations {
   readonly decisions: DecisionStore;
   readonly revocations: RevocationStore;
@@ -32,7 +32,7 @@ export interface GuardedRevocations {
   close(): void;
 }
 
-/** Notices when Redis has lost revocations, and may answer from this process. */
+/** Adds the detection of lost revocations to a store and, if `trackedMs` is set, answers from this process. */
 export function guardRevocations(options: RevocationGuardOptions): GuardedRevocations {
   const { store, connection, tracking, keys, telemetry, logger, onDataLoss, trackedMs } = options;
   const denies = onDataLoss === "deny";
@@ -48,7 +48,7 @@ export function guardRevocations(options: RevocationGuardOptions): GuardedRevoca
     },
   });
   const aware = new LossAwareStore({ store, denies: () => denies, isLost: () => detector.lost });
-  // A replica that was promoted may not have had the last writes.
+  // A promoted replica may not have the last writes.
   let first = !connection.hasConnected();
   const stopHealing = connection.onConnect(() => {
     if (!first) void aware.heal();

@@ -1,10 +1,10 @@
 import type { Connection } from "./connect.js";
 import { readTime } from "./replies.js";
 
-/** After this long clocks may be apart by more than a cached value cares about. */
+/** Interval of the questions for the time: clocks drift apart. */
 const refreshMs = 60_000;
 
-/** What time it is for Redis, by a monotonic clock of ours: processes with wrong clocks agree on how old a value is. */
+/** Redis' time, computed by the monotonic clock: processes with wrong wall clocks agree on the age of a value. */
 export class ServerClock {
   readonly #connection: Connection;
   readonly #stop: () => void;
@@ -17,7 +17,7 @@ export class ServerClock {
     if (connection.isUp()) void this.#ask();
   }
 
-  /** Unix milliseconds; by our own clock before the first connection. */
+  /** Unix milliseconds; by the clock of this process before the first connection. */
   now(): number {
     const now = performance.now();
     if (now - this.#askedAt > refreshMs && this.#connection.isUp()) void this.#ask();
@@ -35,21 +35,22 @@ export class ServerClock {
       const theirs = readTime(await this.#connection.client.call("TIME"));
       this.#offsetMs = theirs - (sentAt + performance.now()) / 2;
     } catch (error) {
-      // An outage is noticed and reported by others; the last offset still holds.
+      // An outage is reported elsewhere. The last offset stays in use.
       this.#connection.unreadable?.("clock", error);
     }
   }
 }
 
 /**
- * How far our wall clock is from Redis'. What is kept is Redis' time by our monotonic clock, so that a wall clock that
- * jumps is found out without asking again: also where every token is refused by it, so that nothing more is asked.
+ * Compares the wall clock of this process with Redis' time. Redis' time is kept relative to the monotonic clock, so
+ * that a jump of the wall clock is detected without another question, even if every token is refused and nothing is
+ * asked.
  */
 export class ClockComparison {
   readonly #toleranceMs: number;
-  /** Redis' time less that of our monotonic clock. */
+  /** Redis' time minus the monotonic clock. */
   #offsetMs: number | undefined;
-  /** How far the offset may be wrong: Redis read its clock at some time between our sending and our receiving. */
+  /** Maximum error of the offset: Redis has read its clock at some time between request and reply. */
   #uncertaintyMs = 0;
   #comparedAt = Number.NEGATIVE_INFINITY;
 
@@ -57,19 +58,19 @@ export class ClockComparison {
     this.#toleranceMs = toleranceMs;
   }
 
-  /** When the clocks were last compared, or are about to be; of {@link performance}. */
+  /** The time of the last comparison, finished or in progress, by {@link performance}. */
   get comparedAt(): number {
     return this.#comparedAt;
   }
 
-  /** Notes that an answer is under way, so that nobody else asks. */
+  /** Notes that a comparison is in progress. */
   begin(): void {
     this.#comparedAt = performance.now();
   }
 
-  /** Notes what time it was for Redis after `sentAt`, of {@link performance}. */
+  /** Notes Redis' time in the reply to a request that was sent at `sentAt`, by {@link performance}. */
   compare(sentAt: number, serverTimeMs: number): void {
-    // What is no time says nothing of the clocks.
+    // A reply without a time says nothing about the clocks.
     if (!(serverTimeMs > 0)) return;
     const now = performance.now();
     this.#comparedAt = now;
@@ -77,7 +78,7 @@ export class ClockComparison {
     this.#uncertaintyMs = (now - sentAt) / 2;
   }
 
-  /** Are the clocks further apart than is forgiven, as far as is known? */
+  /** Do the clocks differ by more than the tolerance? False while that is unknown. */
   differs(): boolean {
     if (this.#offsetMs === undefined) return false;
     const apartMs = Math.abs(Date.now() - performance.now() - this.#offsetMs);

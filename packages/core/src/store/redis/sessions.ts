@@ -51,20 +51,20 @@ import { keyPrefixOf } from "./topology.js";
 export interface RedisSessionStoreOptions {
   readonly connection: Connection;
   readonly deadlineMs: number;
-  /** How long a revocation outlives its token. */
+  /** How long a revocation record outlives its token. */
   readonly marginSeconds: number;
-  /** How long a token lives at most. */
+  /** Maximum lifetime of a token. */
   readonly longestSeconds: number;
 }
 
-/** Ending a thousand sessions takes longer than a question of a request. */
+/** Timeout of bulk operations: to end a thousand sessions takes longer than a question of a request. */
 const bulkMs = 2000;
 
-/** Sessions in Redis: what concerns one subject is one script, as far as one slot goes. */
+/** Sessions in Redis. An operation on one subject is one script; in a Cluster, one for each hash slot. */
 export class RedisSessionStore implements SessionStore {
   readonly #options: RedisSessionStoreOptions;
   readonly #isCluster: boolean;
-  /** What the client does not add to keys that are arguments. */
+  /** The key prefix of the client, which it does not add to keys that are arguments. */
   readonly #keyPrefix: string;
 
   constructor(options: RedisSessionStoreOptions) {
@@ -73,7 +73,7 @@ export class RedisSessionStore implements SessionStore {
     this.#isCluster = options.connection.isCluster;
   }
 
-  /** In a Cluster each key has a clock of its own: the earliest counts, so that no cut-off is missed. */
+  /** In a Cluster each key may have another clock: the earliest time counts, so that no cut-off is missed. */
   async moment(cutoffKeys: readonly string[]): Promise<ClockReading> {
     const groups = this.#isCluster ? cutoffKeys.map((key) => [key]) : [cutoffKeys];
     const moments = await this.#within(() =>
@@ -179,7 +179,7 @@ export class RedisSessionStore implements SessionStore {
     return this.#within(async () => readTexts(await this.#run(listMembersScript, [members], [])).map(readMember));
   }
 
-  /** Adds first to what other services read, so that no token is handed out that they do not know. */
+  /** Notes the ends of tokens first, and then adds the tokens to the set that other services read. */
   async #track(
     notes: readonly string[],
     shared: string,
@@ -195,7 +195,7 @@ export class RedisSessionStore implements SessionStore {
     await this.#within(() => this.#run(joinTokensScript, [shared], joined));
   }
 
-  /** Runs a script about one subject, with what all of them need to know, and reads its reply. */
+  /** Runs a script about one subject, with the common arguments, and reads its reply. */
   async #subject<T>(
     script: Script,
     read: (reply: unknown) => T,
@@ -213,8 +213,7 @@ export class RedisSessionStore implements SessionStore {
   }
 
   /**
-   * The ids of ended sessions. In a Cluster what the script could not do to their tokens, in the slots of those, is
-   * done first.
+   * Returns the ids of ended sessions. In a Cluster, their tokens are in other hash slots, and are revoked here first.
    */
   async #finish({ index, records, shared, revoked }: SubjectKeys, pairs: readonly Pair[]): Promise<string[]> {
     const ids = pairs.map(([id]) => id);
@@ -238,7 +237,7 @@ export class RedisSessionStore implements SessionStore {
     return ids;
   }
 
-  /** In a Cluster: revokes what a shared set names. */
+  /** Revokes the tokens of a shared set, in a Cluster. */
   async #endShared(
     { tokens, shared, revoked }: Pick<SubjectKeys, "tokens" | "shared" | "revoked">,
     kept: readonly string[],
@@ -248,10 +247,10 @@ export class RedisSessionStore implements SessionStore {
     const doomed = (members ?? []).filter((jti) => !kept.includes(jti));
     if (doomed.length === 0) return;
     const known = await client.call("ZMSCORE", tokens, ...doomed).catch(ignoreWrongType);
-    // Of a key that holds something else, nothing is known; the last call here rejects.
+    // A key with a value of another type tells nothing; the last call here rejects.
     const scores = known === undefined ? doomed.map(() => null) : readListOf(known, doomed.length);
     const expiries = scores.map((score) => (score === null ? undefined : readNumber(score)));
-    // Tokens of another service, whose end nobody has noted. By our own clock, if that is behind, they might be dead already.
+    // Tokens of another service have no noted end. Redis' time is used: by a slow clock here they might seem expired.
     const latest = expiries.includes(undefined)
       ? readTime(await client.call("TIME")) / 1000 + this.#options.longestSeconds
       : 0;
@@ -287,7 +286,7 @@ export class RedisSessionStore implements SessionStore {
   }
 }
 
-/** A set of another type is no set of tokens: there is nothing in it to end. */
+/** Ignores a key of another type: it contains no tokens. */
 function ignoreWrongType(error: unknown): undefined {
   if (error instanceof Error && error.message.startsWith("WRONGTYPE")) return undefined;
   throw error;
@@ -303,10 +302,10 @@ function readCutoff(reply: unknown): number | undefined {
 
 type Pair = readonly [name: string, value: string];
 
-/** What a script answers that has sessions to end, for the caller to finish. */
+/** The reply of a script with ended sessions, which the caller must finish. */
 interface Unfinished<Outcome> {
   readonly outcome: Outcome;
-  /** Id and record of each. */
+  /** Id and record of each session. */
   readonly pairs: readonly Pair[];
 }
 
@@ -359,7 +358,7 @@ function tokensOfRecord({ current, idleEndsAt, access }: SessionRecord): LiveTok
 const times = ["createdAt", "seenAt", "endsAt", "idleEndsAt", "issuedAt", "generation"] as const;
 const texts = ["previous", "org", "orgTokens", "ip", "userAgent", "label"] as const;
 
-/** A session as its record has it. Throws a {@link StoreFault} for what is none: it would never end. */
+/** Reads the record of a session. Throws a {@link StoreFault} for any other text: such a session would never end. */
 export function readRecord(text: string): SessionRecord {
   const value = parse(text);
   const { access } = value;
@@ -377,7 +376,7 @@ function parse(text: string): Readonly<Record<string, unknown>> {
   try {
     value = JSON.parse(text);
   } catch {
-    // Its text may name a user.
+    // The text of the error may name a user.
   }
   if (typeof value !== "object" || value === null) throw new StoreFault("unreadable", "WRONGTYPE");
   return value as Readonly<Record<string, unknown>>;
@@ -389,7 +388,7 @@ function isLiveToken(value: unknown): value is LiveToken {
   return typeof jti === "string" && Number.isFinite(expiresAt);
 }
 
-/** Lua cannot tell an empty list from an empty object, and writes this. */
+/** Is this an empty object? Lua writes an empty list as an empty object. */
 function isEmpty(value: unknown): boolean {
   return typeof value === "object" && value !== null && Object.keys(value).length === 0;
 }

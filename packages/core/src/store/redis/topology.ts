@@ -7,27 +7,27 @@ export interface RedisAddress {
   readonly port: number;
 }
 
-/** Certificates as `node:tls` takes them. The server's certificate is always checked. */
+/** Certificates, as in `node:tls`. The certificate of the server is always verified. */
 export interface RedisTls {
-  /** The authority that signed the server's certificate, in PEM. @default those that Node trusts */
+  /** The certificate authority of the server's certificate, in PEM. @default the authorities that Node trusts */
   readonly ca?: string | Buffer | (string | Buffer)[] | undefined;
-  /** Our own certificate, where the server asks for one (mutual TLS), in PEM. */
+  /** The client certificate for mutual TLS, in PEM. */
   readonly cert?: string | Buffer | undefined;
-  /** The key of our own certificate, in PEM. */
+  /** The private key of the client certificate, in PEM. */
   readonly key?: string | Buffer | undefined;
   readonly passphrase?: string | undefined;
-  /** The name on the server's certificate. @default the host */
+  /** The name in the certificate of the server. @default the host */
   readonly servername?: string | undefined;
 }
 
-/** A Redis that Portcullis makes its own client for, resolved. */
+/** A resolved Redis for which Portcullis creates a client. */
 export interface RedisPlace {
   readonly topology: "standalone" | "sentinel" | "cluster";
   /** The server, the sentinels, or some nodes of the cluster. */
   readonly addresses: readonly RedisAddress[];
-  /** A unix socket instead of an address. */
+  /** The path of a unix socket, instead of an address. */
   readonly path: string | undefined;
-  /** Under which the sentinels know the master. */
+  /** The name of the master in the sentinels. */
   readonly masterName: string | undefined;
   readonly username: string | undefined;
   readonly password: string | undefined;
@@ -37,10 +37,10 @@ export interface RedisPlace {
   readonly tls: RedisTls | undefined;
 }
 
-/** A client of our own: what the two classes of ioredis share. */
+/** A client that Portcullis has created. */
 export type OwnClient = Redis | Cluster;
 
-/** Makes a client that is not connected yet, with the options of the request path. */
+/** Creates a client with the options of the request path. It is not connected yet. */
 export function createClient(place: RedisPlace, deadlineMs: number): OwnClient {
   const { topology, addresses, path, db } = place;
   const credentials = credentialsOf(place);
@@ -87,19 +87,19 @@ function sentinelCredentialsOf({
   };
 }
 
-/** Milliseconds until a connection is tried again: soon at first, and never in step with other processes. */
+/** Milliseconds before a connection is retried: soon at first, and with random jitter between processes. */
 export function retrySoon(attempt: number): number {
   return Math.random() * Math.min(1000, 50 * 2 ** Math.min(attempt, 6)) + 25;
 }
 
-/** How long ioredis lets a connection close before it destroys it. */
+/** How long ioredis waits for a connection to close before it destroys it. */
 const disconnectMs = 500;
-/** When clients last left a server, by the options that ioredis makes for each of them. */
+/** The times when clients last left a server, by the options object that ioredis creates for each client. */
 const departures = new WeakMap<object, number>();
 
 /**
- * A server that says so is no master any more: connect anew, and send nothing twice (1, not 2). Once for all replies
- * that say it: ioredis adds a listener to the connection for each, until it has closed.
+ * Reconnects after a reply of a former master, and sends nothing twice (1, not 2). Only the first such reply
+ * reconnects: ioredis would add a listener for each reply until the connection has closed.
  */
 function leavesReplica(this: unknown, error: Error): false | 1 {
   if (!/^(READONLY|MASTERDOWN)/.test(error.message)) return false;
@@ -112,10 +112,10 @@ function leavesReplica(this: unknown, error: Error): false | 1 {
 }
 
 /**
- * Options for connections on the request path, as measured against stopped, killed and failing servers: nothing is sent
- * twice (a reply may be lost after its INCR ran), and a connection that is silent while it owes an answer is given up.
- * `commandTimeout` only clears up behind our own deadline. It is far longer, because after a stall of our event loop
- * its timer would fire before the replies that are already there are read.
+ * Options for connections on the request path, tested with stopped, killed and failing servers. Nothing is sent twice,
+ * since a reply may be lost after its INCR has run. A connection is closed that is silent while replies are pending.
+ * `commandTimeout` only cleans up after the deadline of the gate. It is much longer: after a blocked event loop its
+ * timer would fire before replies that have arrived are read.
  */
 const connectionOptions = (deadlineMs: number) =>
   ({
@@ -131,7 +131,7 @@ const connectionOptions = (deadlineMs: number) =>
     reconnectOnError: leavesReplica,
   }) satisfies RedisOptions;
 
-/** The same for a client of one server: nothing is queued while it is offline. */
+/** Options for a client of one server. Nothing is queued while the client is offline. */
 const requestPathOptions = (deadlineMs: number) =>
   ({
     ...connectionOptions(deadlineMs),
@@ -140,7 +140,7 @@ const requestPathOptions = (deadlineMs: number) =>
     retryStrategy: retrySoon,
   }) satisfies RedisOptions;
 
-/** A command that a node has run is never sent to another, so nothing waits for a failover. */
+/** Options for a Cluster client. No command is sent to a second node, so that nothing waits for a failover. */
 const clusterOptions = (credentials: Pick<RedisOptions, "username" | "password" | "tls">, deadlineMs: number) =>
   ({
     lazyConnect: true,
@@ -158,8 +158,8 @@ const clusterOptions = (credentials: Pick<RedisOptions, "username" | "password" 
 type Options = Readonly<Record<string, unknown>>;
 
 /**
- * The options of a client that are wrong in front of requests, with what they should be; none where they cannot be
- * read.
+ * Finds options of a client that are unsafe on the request path, with the recommended values. Empty if the options
+ * cannot be read.
  */
 export function findUnsafeOptions(client: RedisLike): string[] {
   const options = (client as { readonly options?: Options }).options;
@@ -178,8 +178,8 @@ export function findUnsafeOptions(client: RedisLike): string[] {
 }
 
 /**
- * What a client that the user made puts before every key of a command and of a script's KEYS. It does not know the keys
- * among a script's arguments, nor those that the server tells of.
+ * The key prefix of a client of the user. The client adds it to the keys of commands and to the KEYS of scripts, but
+ * not to keys among the arguments of a script, nor to keys in messages of the server.
  */
 export function keyPrefixOf(client: RedisLike): string {
   const prefix = (client as { readonly options?: Options }).options?.keyPrefix;

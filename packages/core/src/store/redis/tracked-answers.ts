@@ -3,41 +3,41 @@ import type { Answer, Question, DecisionStore, TokenQuestion } from "../ports/de
 import { StoreFault, faultForAll } from "../ports/decisions.js";
 import type { RevocationStore, RevokeOptions } from "../ports/revocation.js";
 
-/** What keeps local answers coherent: Redis' invalidations, and a proof that they are heard. */
+/** The proof that invalidation messages arrive. */
 export interface Invalidations {
-  /** Has everything been heard that changed longer than this ago? */
+  /** Has every invalidation arrived that is older than this? */
   isAlive(withinMs: number): boolean;
 }
 
 export interface TrackedAnswersOptions {
   readonly store: DecisionStore & RevocationStore;
   readonly invalidations: Invalidations;
-  /** How old a local answer may be. */
+  /** Maximum age of a local answer. */
   readonly maxAgeMs: number;
   /** Milliseconds from a monotonic clock. */
   readonly now?: () => number;
 }
 
-/** Keys known at once: of a token its record and its cut-offs. */
+/** Maximum number of keys: a token has a record and cut-offs. */
 const maxKeys = 30_000;
 
-/** What is known of one key. */
+/** The known state of one key. */
 interface Known {
-  /** No token issued then or later is revoked by it; of a record that does not exist, none at all. */
+  /** The key revokes no token that was issued at this time or later. Minus infinity if the key does not exist. */
   readonly okFrom: number;
   readonly until: number;
 }
 
-/** A question under way. An invalidation of one of its keys makes its answer unfit to be kept. */
+/** A question in progress. An invalidation of one of its keys ends the ticket: then the answer must not be kept. */
 interface ReadTicket {
   readonly keys: readonly string[];
   isCurrent: boolean;
 }
 
 /**
- * Keeps the answer "not revoked" in this process, until Redis says that one of its keys was written, and for the bound
- * at most (design 6.1: `check: "tracked"`). Only trusted while the invalidations prove that they are heard; otherwise,
- * and for everything else, the store is asked as ever.
+ * Keeps the answer "not revoked" in this process (`check: "tracked"`), until Redis invalidates one of its keys, and for
+ * `maxAgeMs` at most. A local answer is used only while invalidations are proven to arrive. Otherwise, and for all
+ * other parts of a question, the store is asked.
  */
 export class TrackedAnswers implements DecisionStore, RevocationStore {
   readonly #store: TrackedAnswersOptions["store"];
@@ -76,13 +76,13 @@ export class TrackedAnswers implements DecisionStore, RevocationStore {
     return cutoff;
   }
 
-  /** This key may have changed. */
+  /** Drops a key, which may have changed. */
   invalidate(key: string): void {
     this.#known.delete(key);
     for (const ticket of this.#tickets.get(key) ?? []) ticket.isCurrent = false;
   }
 
-  /** Every key may have changed. */
+  /** Drops all keys. */
   flush(): void {
     this.#known.clear();
     for (const tickets of this.#tickets.values()) for (const ticket of tickets) ticket.isCurrent = false;
@@ -134,7 +134,7 @@ export class TrackedAnswers implements DecisionStore, RevocationStore {
   }
 }
 
-/** The token was answered here: not revoked, also where the store has nothing to say of the rest. */
+/** Adds the local answer "not revoked", even if the store has failed for the rest. */
 function withoutRevocation(answer: Answer | StoreFault, question: Question): Answer {
   return { ...(answer instanceof StoreFault ? faultForAll(question, answer) : answer), revoked: false };
 }

@@ -4,17 +4,16 @@ import { optionError } from "../../lib/validate.js";
 const form = /^redis(s)?(?:\+(sentinel|cluster|unix))?:\/\/(?:([^@/?#]*)@)?([^/?#@]*)(\/[^?#]*)?(?:\?db=(\d{1,5}))?$/;
 
 /**
- * A Redis by its URL (`rediss` for TLS):
+ * Reads the URL of a Redis (`rediss` for TLS):
  *
- * | URL | what |
+ * | URL | Redis |
  * |---|---|
  * | `redis://[user:password@]host[:port][/db]` | one server |
- * | `redis+sentinel://[user:password@]host[:port],host[:port]/name[/db]` | the master that these sentinels know by this
- * name |
+ * | `redis+sentinel://[user:password@]host[:port],host[:port]/name[/db]` | the master with this name |
  * | `redis+cluster://[user:password@]host[:port],host[:port]` | a Cluster with these nodes and others |
  * | `redis+unix://[user:password@]/path/of/socket[?db=1]` | a unix socket |
  *
- * User and password are percent-encoded; `:password@` names the default user. The URL never stands in an error.
+ * User and password are percent-encoded; `:password@` is for the default user. Errors never contain the URL.
  */
 export function parseRedisUrl(option: string, url: unknown): RedisPlace {
   const parts = typeof url === "string" ? form.exec(url) : null;
@@ -55,7 +54,7 @@ export function parseRedisUrl(option: string, url: unknown): RedisPlace {
 function parseUser(option: string, text: string): [username: string | undefined, password: string | undefined] {
   if (text === "") return [undefined, undefined];
   const colon = text.indexOf(":");
-  // Without a colon it is the password, as Redis' own command line takes it.
+  // Without a colon, redis-cli takes the text for the password.
   if (colon === -1) throw optionError(option, 'must have user and password as "user:password@", or ":password@"');
   const [username, password] = [text.slice(0, colon), text.slice(colon + 1)].map((part) => decode(option, part));
   return [username === "" ? undefined : username, password === "" ? undefined : password];

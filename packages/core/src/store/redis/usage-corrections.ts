@@ -4,7 +4,7 @@ import type { GiveBackLine } from "./give-back-lane.js";
 import type { GiveBacks } from "./give-backs.js";
 import { adjustScript } from "./scripts/adjust.js";
 
-/** Corrects consumptions in Redis, each once, as soon as Redis can be reached within the window of the consumption. */
+/** Corrects consumptions in Redis. Each correction takes effect once, as soon as Redis answers within its window. */
 export class AdjustmentQueue implements UsageCorrections {
   readonly #giveBacks: GiveBacks;
 
@@ -15,7 +15,7 @@ export class AdjustmentQueue implements UsageCorrections {
   adjust(adjustments: readonly Adjustment[]): void {
     for (const adjustment of adjustments) {
       if (adjustment.by === 0) continue;
-      // A slot is removed by its name, so that removing it twice does no harm.
+      // A slot is removed by its name: a second removal does no harm.
       this.#giveBacks.push(adjustScript, adjustmentLine(adjustment), adjustment.charge.slot === undefined);
     }
   }
@@ -31,7 +31,7 @@ export class AdjustmentQueue implements UsageCorrections {
   }
 }
 
-/** A correction as the adjusting script reads it. */
+/** Encodes a correction for `adjustScript`. */
 export function adjustmentLine({ charge: consumption, receipt, by }: Adjustment): GiveBackLine {
   const { key, limit, windowSeconds, rule, slot } = consumption;
   const kind = slot !== undefined && by > 0 ? "renew" : kinds[rule?.algorithm ?? "fixed-window"];

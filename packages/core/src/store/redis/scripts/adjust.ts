@@ -5,12 +5,13 @@ import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
 /**
- * Corrects charges that were counted, each within the window that its receipt names: never below zero, keeping its TTL.
- * After what `onceLua` reads, KEYS[i]: the counter. ARGV, five for each: `kind, limit, windowMs, by, receipt`, where `by` is
- * below 0 to give back; of a slot `slots` gives it back, `renew` holds it longer and `expire` no longer than `windowMs`, and
- * `receipt` is the slot. A slot that was given back or has expired is not held again.
+ * Corrects counted consumptions, each within the window of its receipt: never below zero, and with the same TTL. After
+ * the keys and arguments of `onceLua`, KEYS[i] is the counter. ARGV has five for each: `kind, limit, windowMs, by,
+ * receipt`. `by` is below 0 to give back. For a slot of concurrency, `slots` gives it back, `renew` holds it longer,
+ * `expire` ends it after `windowMs` at the latest, and `receipt` is the slot. A slot that was given back or has expired
+ * is not held again.
  *
- * Returns OK, or an error text of Redis, that of an outage rather than that of a poisoned key.
+ * Returns OK, or an error text of Redis. The error of an outage goes before the error of a wrong value under one key.
  */
 export function adjustScriptWith(clock: string): Script {
   return defineScript(`${clock}${onceLua}${wholeLua}${slidingLua}${bucketLua}${errorTextLua}

@@ -19,7 +19,7 @@ import {
   noteTokensScript,
 } from "./sessions.js";
 
-/** Every script, to be loaded when a connection is made. */
+/** All scripts. They are loaded at each connection. */
 export const scripts: readonly Script[] = [
   ...[adjustScript, decideScript, cacheScript, cutOffScript, leaseScript, markerScript, revokeScript],
   ...[createSessionScript, endSessionsScript, listSessionsScript, momentScript, removeSessionsScript],

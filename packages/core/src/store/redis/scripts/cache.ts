@@ -5,8 +5,9 @@ import { defineScript } from "./script.js";
 export const cacheArguments = 5;
 
 /**
- * Runs operations of the cache, each on a key and its lease (two KEYS; for gen and renew the key alone; for lease and withdraw a
- * third: where the withdrawal of this owner is noted). ARGV: the channel on which news is told; then for each operation its name and five arguments:
+ * Runs operations of the cache, each on a key and its lease (two KEYS; for gen and renew the key alone; for lease and
+ * withdraw a third: where the withdrawal of this owner is noted). ARGV: the channel on which news is told; then for
+ * each operation its name and five arguments:
  *
  * | operation | arguments |
  * |---|---|
@@ -19,13 +20,14 @@ export const cacheArguments = 5;
  * | settle | owner, ms, value or "", message, letter |
  * | withdraw | owner, ms of the note, "", message, letter |
  *
- * keep has as many KEYS as it says: those of claims, then those of entries. Its arguments are the numbers of both, ms (the
- * least life of the generations), Unix ms (no generation is made later); then for each claim its generation, and "1" where
- * there was none; then for each entry its value, ms, and "1" if the same value there keeps a longer life. It returns the
- * generation under each key of a claim, and has stored the entries if these are the ones that were claimed.
+ * keep has as many KEYS as it says: those of claims, then those of entries. Its arguments are the numbers of both, ms
+ * (the least life of the generations), Unix ms (no generation is made later); then for each claim its generation, and
+ * "1" where there was none; then for each entry its value, ms, and "1" if the same value there keeps a longer life. It
+ * returns the generation under each key of a claim, and has stored the entries if these are the ones that were claimed.
  *
- * A lease is its owner, with a + at the end if somebody waits. A message is completed by a letter (store/ports/cache.ts).
- * Returns for each operation a list, or the text of an error. Every call that may fail goes through `pcall`.
+ * A lease is its owner, with a + at the end if somebody waits. A message is completed by a letter
+ * (store/ports/cache.ts). Returns for each operation a list, or the text of an error. Every call that may fail goes
+ * through `pcall`.
  */
 export const cacheScript: Script = defineScript(`
 local out, channel = {}, ARGV[1]

@@ -3,8 +3,8 @@
  */
 
 /**
- * Sliding window: "<part>:<count>,...", a count for each twentieth of the window. A part is counted until its end is a whole
- * window ago, so that no window of any position holds more than the limit.
+ * Sliding window: "<part>:<count>,...", a count for each twentieth of the window. A part counts until one window after
+ * its end, so that no window at any position contains more than the limit.
  */
 export const slidingLua = `
 -- Nil for a value that is not a list of parts through and through.
@@ -47,8 +47,8 @@ end
 `;
 
 /**
- * Token bucket as GCRA does it: "<debt>:<time>". The debt is what was taken and has not flowed back, in units of one request
- * divided by the window's milliseconds, so that \`limit\` of them flow back each millisecond.
+ * Token bucket (GCRA): "<debt>:<time>". The debt is the tokens that were taken and have not flowed back, in units of
+ * one request divided by the window's milliseconds, so that \`limit\` of them flow back each millisecond.
  */
 export const bucketLua = `
 local function readDebt(value, limit)
@@ -65,7 +65,7 @@ local function writeDebt(key, debt, limit)
 end
 `;
 
-/** Looks at one charge: how much is consumed, when there is more, and whether it fits. Writes nothing. */
+/** Reads the counter of one charge (a consumption): sets `consumed`, `reset` and `refused`. Writes nothing. */
 export const peekLua = `
 local function peekWindow(charge)
   local value = pcall('GET', charge.key)
@@ -156,7 +156,9 @@ local function peekSlots(charge)
 end
 `;
 
-/** Counts one charge that fits: each returns the reply of its write, and leaves a receipt if the charge has a rule. */
+/**
+ * Counts one charge that fits. Returns the reply of the write, and sets a receipt if the charge has a counting mode.
+ */
 export const countLua = `
 local function countWindow(charge)
   if charge.rule then charge.receipt = now + charge.reset end

@@ -2,13 +2,16 @@ import { naturalLua } from "./lua.js";
 import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
-/** A process is granted at most this part of what remains: with little left nobody hoards it, and every request asks. */
+/**
+ * The divisor of the remaining quota: a process gets one sixteenth at most. Near the limit every request asks the
+ * store.
+ */
 const share = 16;
 
 /**
- * Takes parts of quotas counted in fixed windows for a process. KEYS[i]: a counter. ARGV, for each: `limit, take`. Returns four
- * numbers for each: what is granted (or an error text), the counter, the milliseconds until its window ends, and when that
- * is. Without a window there is nothing to take: a request begins it.
+ * Takes parts of quotas counted in fixed windows for a process. KEYS[i]: a counter. ARGV, for each: `limit, take`.
+ * Returns four numbers for each: the granted points (or an error text), the counter, the milliseconds until its window
+ * ends, and the time of that end. Without a window nothing is granted: a request begins the window.
  */
 export const leaseScript: Script = defineScript(`${naturalLua}
 local out, time = {}, redis.call('TIME')

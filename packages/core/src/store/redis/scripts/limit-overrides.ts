@@ -3,9 +3,9 @@ import { defineScript } from "./script.js";
 import { clockLua, naturalLua, wholeLua } from "./lua.js";
 
 /**
- * Changes one rule, drops those that have ended, and gives their state a new version. KEYS[1]: the hash of rules. ARGV: the
- * name, `limit:window:` ("" removes the rule), how long it holds in ms ("" for ever), the new version, how many rules
- * there may be, and how long the hash lives. Returns 0 if there are too many.
+ * Changes one override, drops those that have ended, and sets a new version. KEYS[1]: the hash of overrides. ARGV: the
+ * name, `limit:window:` ("" removes the override), its duration in ms ("" for no end), the new version, the maximum
+ * number of overrides, and the life of the hash in ms. Returns 0 if there are too many overrides.
  */
 export const changeOverrideScript: Script = defineScript(`
 local name, rule, life, version, most, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
@@ -35,8 +35,8 @@ return 1
 `);
 
 /**
- * Reads all rules and lets them live on. KEYS[1]: the hash. ARGV[1]: how long it lives in ms. Returns Redis' clock in ms, by
- * which the rules end, then names and rules in turn.
+ * Reads all overrides and extends the life of their hash. KEYS[1]: the hash. ARGV[1]: its life in ms. Returns Redis'
+ * time in ms, by which overrides end, then names and overrides in turn.
  */
 export const readOverridesScript: Script = defineScript(`
 local time = redis.call('TIME')
@@ -46,13 +46,13 @@ table.insert(all, 1, string.format('%.0f', time[1] * 1000 + math.floor(time[2] /
 return all
 `);
 
-/** Blocks a client by hand, in the form that the admitting script reads. KEYS[1]: the record. ARGV[1]: how long, in ms. */
+/** Blocks a client, in the format of `decideScript`. KEYS[1]: the record. ARGV[1]: the duration in ms. */
 export const blockScript: Script = defineScript(`${clockLua}${wholeLua}
 redis.call('SET', KEYS[1], whole(now + tonumber(ARGV[1])) .. ':1:0:0', 'PX', ARGV[1])
 return 1
 `);
 
-/** Milliseconds until a block ends, 0 if there is none. KEYS[1]: the record. */
+/** Returns the milliseconds until a block ends; 0 without a block. KEYS[1]: the record. */
 export const readBlockScript: Script = defineScript(`${clockLua}${naturalLua}
 local value = redis.call('GET', KEYS[1])
 local ends = string.match(value or '0:0:0:0', '^(%d+):%d+:%d+:%d+$')
@@ -66,8 +66,8 @@ local minute = math.floor(time[1] / 60)
 `;
 
 /**
- * Adds to what was asked for in this minute. KEYS: the sorted sets of even and of odd minutes; each expires when the
- * next minute of its kind begins. ARGV: how many members are kept, then points and member in turn.
+ * Adds consumption of this minute. KEYS: the sorted sets of even and of odd minutes; each expires when the next minute
+ * of its kind begins. ARGV: the maximum number of members, then points and member in turn.
  */
 export const addTopKeysScript: Script = defineScript(`${minuteLua}
 local key = KEYS[minute % 2 + 1]
@@ -77,7 +77,10 @@ redis.call('PEXPIREAT', key, string.format('%.0f', (minute + 2) * 60000))
 return 1
 `);
 
-/** What was asked for in this minute and the one before. KEYS: as above. ARGV[1]: how many. Returns members and points in turn. */
+/**
+ * Reads the consumption of this minute and the one before. KEYS: as above. ARGV[1]: the maximum number. Returns members
+ * and points in turn.
+ */
 export const readTopKeysScript: Script = defineScript(`
 local all, out = redis.call('ZUNION', 2, KEYS[1], KEYS[2], 'WITHSCORES'), {}
 for i = #all - 1, 1, -2 do

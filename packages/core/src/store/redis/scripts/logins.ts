@@ -6,18 +6,18 @@ import { defineScript } from "./script.js";
 /**
  * Admits an attempt to sign in, or refuses it, and counts it everywhere or nowhere (see `AttemptQuestion`).
  *
- * After what `undoableLua` reads, ARGV: the limit and the window in ms of the address; those of the pair, and the spelling of
- * the account; those of the account, the pace in ms or "", and how many counters the account has. A limit is "" if there is
- * none. KEYS, as far as there are limits: the address; the pair, the pardon; the counters of the account, the known place, the
- * pace. In a Cluster the address is asked apart, since it is in another slot.
+ * After what `undoableLua` reads, ARGV: the limit and the window in ms of the address; those of the pair, and the
+ * spelling of the account; those of the account, the pace in ms or "", and how many counters the account has. A limit
+ * is "" if there is none. KEYS, as far as there are limits: the address; the pair, the pardon; the counters of the
+ * account, the known place, the pace. In a Cluster the address is asked apart, since it is in another slot.
  *
- * A pair is a hash: `n` attempts, since `s`, until `u` (ms), `l` times used up, `b` for blocked, and for each spelling how
- * many of the attempts are its own, as `x:<spelling>`. The pace holds the time of the attempt that it let pass. The others are
- * plain counters. An attempt that is counted leaves a note for `loginSettleScript`, by which it is taken back if its reply is
- * lost: when it began and ended to be counted, and 1 or 0 for: by the account.
+ * A pair is a hash: `n` attempts, since `s`, until `u` (ms), `l` times used up, `b` for blocked, and for each spelling
+ * how many of the attempts are its own, as `x:<spelling>`. The pace holds the time of the attempt that it let pass. The
+ * others are plain counters. An attempt that is counted leaves a note for `loginSettleScript`, by which it is taken
+ * back if its reply is lost: when it began and ended to be counted, and 1 or 0 for: by the account.
  *
- * Returns who refuses ("" for nobody), ms until the next attempt, and 1 or 0 for: exhausted, counted by the account. An error
- * text in their place if something could not be read or written.
+ * Returns who refuses ("" for nobody), ms until the next attempt, and 1 or 0 for: exhausted, counted by the account. An
+ * error text in their place if something could not be read or written.
  */
 export const loginChargeScript: Script = defineScript(`${undoableLua}${naturalLua}${clockLua}
 local at, fault = 0, nil
@@ -133,16 +133,20 @@ return { '', 0, exhausted and 1 or 0, counted }
 
 /**
  * What becomes of attempts to sign in: one operation for each key. After what `onceLua` reads, ARGV, for each key: the
- * operation and four arguments. An operation that comes late, since it failed at first, leaves alone what began after it; one
- * that undoes an attempt whose reply was lost, what began after the attempt.
+ * operation and four arguments. An operation that comes late, since it failed at first, leaves alone what began after
+ * it; one that undoes an attempt whose reply was lost, what began after the attempt.
  *
  * - `clear` forgets a counter, or a pair.
- * - `refund windowMs` takes one attempt back from a counter, `refund-account windowMs` from one of an account, if it has counted
- *   the attempt that is undone, `refund-pair spelling` from a pair, unless the attempts of the spelling were forgotten: keeping
- *   its TTL, or nothing at all if that was its only attempt, since whoever gets each attempt back could fill Redis with names.
+ * - `refund windowMs` takes one attempt back from a counter, `refund-account windowMs` from one of an account, if it
+ * has counted
+ *   the attempt that is undone, `refund-pair spelling` from a pair, unless the attempts of the spelling were forgotten:
+ * keeping
+ *   its TTL, or nothing at all if that was its only attempt, since whoever gets each attempt back could fill Redis with
+ * names.
  * - `release-pace` lets an exhausted account be tried again, if the pace is that of the attempt that is undone.
  * - `forgive spelling` takes back what a spelling has counted in a pair, and forgets the pair if nothing is left.
- * - `block limit windowMs longestMs memoryMs`: a pair whose attempts are used up is blocked for its window, then twice as long
+ * - `block limit windowMs longestMs memoryMs`: a pair whose attempts are used up is blocked for its window, then twice
+ * as long
  *   each time.
  * - `fail ms` counts a failure for other services: its TTL starts with the first and is healed if it is missing.
  * - `note ms` writes the time under a key: of a known place, of a pardon.

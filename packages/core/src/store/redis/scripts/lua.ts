@@ -5,7 +5,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `;
 
-/** Reads a whole number below 2^53. `tonumber` alone takes "nan", "inf", "0x10" and blanks for numbers. */
+/** `natural` reads a whole number below 2^53. `tonumber` alone accepts "nan", "inf", "0x10" and blanks. */
 export const naturalLua: string = `
 local function natural(text)
   local number = #text <= 16 and string.match(text, '^%d+$') and tonumber(text)
@@ -13,12 +13,14 @@ local function natural(text)
 end
 `;
 
-/** Writes a whole number: Lua's own way rounds. */
+/** `whole` writes a whole number. Lua's `tostring` rounds. */
 export const wholeLua: string = `${naturalLua}
 local function whole(number) return string.format('%.0f', number) end
 `;
 
-/** What Lua's `pcall` has caught: Redis makes a text of an error of its own, which was a table in older ones. */
+/**
+ * `textOf` returns the text of an error that Lua's `pcall` has caught: a text, or a table in older versions of Redis.
+ */
 export const errorTextLua = `
 local function textOf(problem)
   return type(problem) == 'table' and problem.err or tostring(problem)
@@ -26,9 +28,9 @@ end
 `;
 
 /**
- * `try` calls Redis so that a key that holds something else harms itself alone: it answers nil, and `fault` is the first such
- * error, for the script to return at its end. Any other error ends the script there and then: a server that takes no writes
- * must not be told to forget what it could not revoke.
+ * `try` calls Redis. For a key with a value of another type it returns nil and sets `fault` to the first such error,
+ * which the script returns at its end. Any other error ends the script at once: a server that takes no writes must not
+ * delete what it could not revoke. `membersOf` reads a set.
  */
 export const tryLua: string = `${errorTextLua}
 local fault = nil

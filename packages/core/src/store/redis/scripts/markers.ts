@@ -2,9 +2,9 @@ import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
 /**
- * Reads a marker, creates it if it is missing, and renews it when half of its life is over. KEYS[1]: the marker. ARGV[1]:
- * what to create, or "" to create nothing. ARGV[2]: how long it lives, in ms. Returns the marker, or "" if
- * there is none. A server that takes no writes is no error here: that would cost the connection.
+ * Reads a marker of data, creates it if it is missing, and renews it after half of its life. KEYS[1]: the marker.
+ * ARGV[1]: the value of a new marker, or "" to create none. ARGV[2]: the life in ms. Returns the marker, or "" without
+ * one. A server that takes no writes is no error here: an error would cost the connection.
  */
 export const markerScript: Script = defineScript(`
 local found = redis.call('GET', KEYS[1])
@@ -18,9 +18,9 @@ return found
 `);
 
 /**
- * Says which issuer the shared keys belong to, and may give them to one. KEYS[1]: the marker. ARGV[1]: the digest of an
- * issuer. ARGV[2]: how long the marker lives, in ms; it is renewed when half of that is over. ARGV[3]: 'claim', 'force' or
- * 'look'. Returns the digest of the issuer that has them, or "" if none has: a server that takes no writes is no error here.
+ * Reads the owner of the shared keys, and may set it. KEYS[1]: the marker. ARGV[1]: the digest of an issuer. ARGV[2]:
+ * the life of the marker in ms; it is renewed after half of that. ARGV[3]: 'claim', 'force' or 'look'. Returns the
+ * digest of the owner, or "" without one. A server that takes no writes is no error here.
  */
 export const sharedIssuerScript: Script = defineScript(`
 local holder = redis.pcall('GET', KEYS[1])

@@ -1,17 +1,17 @@
 /**
- * The beginning of a script whose calls are repeated until one is answered, so that each takes effect once.
+ * The beginning of a script whose calls are repeated until they are answered. Each call takes effect once.
  *
- * KEYS[1]: what Redis remembers of the calls of one process (of an unnumbered call, any key). ARGV: the number of the call,
- * 0 for one that does no harm when it runs twice; the number up to which no call of the process is open; how long a repetition
- * may come, in ms; and for how long the call has been tried, in ms. The rest of the script finds `KEYS` and `ARGV` without
- * them, and the time of trying as `age`.
+ * KEYS[1]: the memory of the calls of one process (any key for a call without a number). ARGV: the number of the call,
+ * 0 if it may run twice without harm; the number up to which all calls are finished; how long a repetition may come, in
+ * ms; and the time since the first attempt, in ms. The rest of the script sees `KEYS` and `ARGV` without them, and this
+ * time as `age`.
  *
- * `-n` for a number undoes the call `n`, if that has left a note of what it did, which the rest of the script finds as `note`.
- * If it never ran, its number is taken, so that it does nothing when it comes late.
+ * The number `-n` undoes the call `n` if it has left a note of its effects, which the rest of the script sees as
+ * `note`. If the call has not run, its number is taken, so that it does nothing when it arrives late.
  *
- * The memory is a sorted set of numbers, with `low` for all up to its score: it holds the calls that are open, and no more,
- * but a call that a network delivers years late still finds its number taken. A full memory refuses the number first, so that
- * nothing is done by halves.
+ * The memory is a sorted set of numbers; the score of `low` stands for all numbers up to it. So the set contains only
+ * unfinished calls, and a call that arrives years late still finds its number taken. A server without memory refuses
+ * the number first, so that no call runs in part.
  */
 const numberLua = `
 local age, memory, id, low, life = tonumber(ARGV[4]), KEYS[1], ARGV[1], ARGV[2], ARGV[3]
@@ -58,8 +58,8 @@ end
 `;
 
 /**
- * The same for a script that may have nothing to do: it calls `takeNumber` before its first write, and after its last one
- * `leaveNote(text)`, by which the call can be undone.
+ * The same for a script that may have nothing to do. It calls `takeNumber` before its first write, and
+ * `leaveNote(text)` after the last one, by which the call can be undone.
  */
 export const undoableLua: string = `${numberLua}
 local function leaveNote(text)

@@ -15,7 +15,7 @@ end
 
 /**
  * Records a revocation until a time by Redis' own clock. KEYS[1]: the record. ARGV[1]: unix seconds.
- * A token that is dead by then needs no record. A longer life that the record already has is kept.
+ * An expired token needs no record. An existing record with a longer life stays.
  */
 export const revokeScript: Script = defineScript(`
 local now, till = tonumber(redis.call('TIME')[1]), tonumber(ARGV[1])
@@ -27,11 +27,11 @@ return 1
 `);
 
 /**
- * Moves a cut-off to now by Redis' own clock, never back. KEYS[1]: the cut-off. ARGV[1]: how long it is kept, in seconds.
- * ARGV[2]: an earlier time, to repeat a cut-off, or "". Returns the cut-off in unix seconds.
+ * Moves a cut-off to now by Redis' own clock, never back. KEYS[1]: the cut-off. ARGV[1]: how long it is kept, in
+ * seconds. ARGV[2]: an earlier time, to repeat a cut-off, or "". Returns the cut-off in unix seconds.
  *
- * A value that is no cut-off says no time to go back to, so it gives way to now, which ends every token there is. A longer
- * life that the cut-off already has is kept: another gate may accept tokens that live longer.
+ * A value that is no cut-off contains no time to go back to. It is replaced by the time of now, which revokes every
+ * token. An existing longer life stays: another gate may accept tokens with a longer life.
  */
 export const cutOffScript: Script = defineScript(`${naturalLua}
 local now = tonumber(redis.call('TIME')[1])

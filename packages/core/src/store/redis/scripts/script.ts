@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { RedisLike } from "../client.js";
 
-/** A Lua script with the digest under which Redis knows it. */
+/** A Lua script with its SHA-1 digest, by which Redis finds it. */
 export interface Script {
   readonly source: string;
   readonly sha1: string;
@@ -11,7 +11,7 @@ export function defineScript(source: string): Script {
   return { source, sha1: createHash("sha1").update(source).digest("hex") };
 }
 
-/** Runs a script by its digest; a server that does not know it yet (restart, failover, SCRIPT FLUSH) gets its text. */
+/** Runs a script by its digest. After a restart, a failover or SCRIPT FLUSH the server gets its text. */
 export async function runScript(
   client: RedisLike,
   { sha1, source }: Script,
@@ -21,7 +21,7 @@ export async function runScript(
   try {
     return await client.call("EVALSHA", sha1, keys.length, ...keys, ...args);
   } catch (error) {
-    // Nothing has run yet, so that asking again counts nothing twice.
+    // Nothing has run yet, so that the second call counts nothing twice.
     if (!(error instanceof Error && error.message.startsWith("NOSCRIPT"))) throw error;
     return client.call("EVAL", source, keys.length, ...keys, ...args);
   }

@@ -5,15 +5,16 @@ import { defineScript } from "./script.js";
 
 /**
  * What the scripts about the sessions of one subject share. KEYS begin with the index and the records, ARGV with:
- * 1: "1" if all keys are on this server, "0" in a Cluster, where the caller writes to the other slots himself; then what the
+ * 1: "1" if all keys are on this server, "0" in a Cluster, where the caller writes to the other slots himself; then
+ * what the
  *    client puts before keys, which these are to begin with as well;
  * 2: what the keys of revoked tokens begin with; 3: how many seconds a record outlives its token; 4: how many seconds a
  * token lives at most; 5: the subject's shared set.
  *
- * `decode` reads a record. One with a time that is none would never end, so it is an error.
- * `finish` ends a session: it revokes the access tokens; nothing is to be revoked of the refresh token, whose record goes.
- * `sweep` removes what has been finished, many at once: last, so that what fails in between can be repeated. In a Cluster
- * `finish` only marks the record, and the caller removes it when the tokens are revoked.
+ * `decode` reads a record. One with a time that is none would never end, so it is an error. `finish` ends a session: it
+ * revokes the access tokens; nothing is to be revoked of the refresh token, whose record goes. `sweep` removes what has
+ * been finished, many at once: last, so that what fails in between can be repeated. In a Cluster `finish` only marks
+ * the record, and the caller removes it when the tokens are revoked.
  */
 const prelude = `${naturalLua}${tryLua}${clockLua}
 local index, records = KEYS[1], KEYS[2]
@@ -105,9 +106,9 @@ end
 `;
 
 /**
- * Adds a session. KEYS: index, records, when all were ended last. ARGV from 6: id, record, its `iat`, when it ends, when the
- * caller stops waiting, the subject's cut-off or "", most sessions or 0, "1" to evict. Returns `created` with pairs of id and
- * record of what was evicted, or `late`, `behind` with the last ending, `full`.
+ * Adds a session. KEYS: index, records, when all were ended last. ARGV from 6: id, record, its `iat`, when it ends,
+ * when the caller stops waiting, the subject's cut-off or "", most sessions or 0, "1" to evict. Returns `created` with
+ * pairs of id and record of what was evicted, or `late`, `behind` with the last ending, `full`.
  */
 export const createSessionScript: Script = defineScript(`${prelude}
 local id, text, issued, ends = ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -146,11 +147,11 @@ return out
 `);
 
 /**
- * Replaces a refresh token. KEYS: index, records. ARGV from 6: id, jti and generation of the token, jti of its successor and of
- * the access token, their `iat`, life of the access token in s, idle life and overlap in ms, most access tokens, when the
- * caller stops waiting, changes of the record as JSON. Returns `rotated` with the record and pairs of jti and expiry of
- * access tokens that are too many; `repeated` with the record; `reused` with id and record; `over` with both, if an ending
- * was begun that the caller must finish; `missing`; `late`.
+ * Replaces a refresh token. KEYS: index, records. ARGV from 6: id, jti and generation of the token, jti of its
+ * successor and of the access token, their `iat`, life of the access token in s, idle life and overlap in ms, most
+ * access tokens, when the caller stops waiting, changes of the record as JSON. Returns `rotated` with the record and
+ * pairs of jti and expiry of access tokens that are too many; `repeated` with the record; `reused` with id and record;
+ * `over` with both, if an ending was begun that the caller must finish; `missing`; `late`.
  *
  * A token of a later generation than the record knows is one whose rotation a failover has lost: it goes on from there.
  */
@@ -201,9 +202,10 @@ return out
 `);
 
 /**
- * Ends sessions. KEYS: index, records, when all were ended last, the tokens by their expiry. ARGV from 6: `only`, `except` or
- * `all`, then the id, or with `all` the time in unix seconds, then with `except` the jti of a token that stays. Returns pairs of id and record of what it ended. On one server
- * it also revokes every other token in the shared set, unless it is one of the session that stays.
+ * Ends sessions. KEYS: index, records, when all were ended last, the tokens by their expiry. ARGV from 6: `only`,
+ * `except` or `all`, then the id, or with `all` the time in unix seconds, then with `except` the jti of a token that
+ * stays. Returns pairs of id and record of what it ended. On one server it also revokes every other token in the shared
+ * set, unless it is one of the session that stays.
  */
 export const endSessionsScript: Script = defineScript(`${prelude}
 local kind, which = ARGV[6], ARGV[7]
@@ -282,10 +284,10 @@ return out
 `);
 
 /**
- * Notes when the tokens of a shared set expire, and finds those that have. KEYS[1]: the tokens by their expiry; KEYS[2], for an
- * organisation: its sessions by their end. ARGV: the seconds that a token may be accepted after its expiry; how many tokens
- * follow; jti and expiry of each; then jti of tokens to drop; with KEYS[2] first of all the member and its end in ms.
- * Returns the jti of some tokens that are dead.
+ * Notes when the tokens of a shared set expire, and finds those that have. KEYS[1]: the tokens by their expiry;
+ * KEYS[2], for an organisation: its sessions by their end. ARGV: the seconds that a token may be accepted after its
+ * expiry; how many tokens follow; jti and expiry of each; then jti of tokens to drop; with KEYS[2] first of all the
+ * member and its end in ms. Returns the jti of some tokens that are dead.
  */
 export const noteTokensScript: Script = defineScript(`${tryLua}${clockLua}
 local arg = 1
@@ -317,9 +319,9 @@ return dead
 `);
 
 /**
- * Adds tokens to a set that other services share, takes others out, and sees to its life: never shortened, and given an end
- * where it has none. KEYS[1]: the set. ARGV: until when it must live, in unix seconds; for how many seconds if it had no
- * end; how many jti to add; those; then the jti to take out.
+ * Adds tokens to a set that other services share, takes others out, and sees to its life: never shortened, and given an
+ * end where it has none. KEYS[1]: the set. ARGV: until when it must live, in unix seconds; for how many seconds if it
+ * had no end; how many jti to add; those; then the jti to take out.
  */
 export const joinTokensScript: Script = defineScript(`${tryLua}
 local needed = math.max(1, tonumber(ARGV[1]) - tonumber(redis.call('TIME')[1]))
@@ -344,9 +346,9 @@ return redis.call('ZRANGEBYSCORE', KEYS[1], time[1] * 1000 + math.floor(time[2] 
 `);
 
 /**
- * Revokes every token that an organisation's shared set names, and empties it. KEYS: the set, the tokens by their expiry, the
- * organisation's sessions. ARGV: what the keys of revoked tokens begin with; how many seconds a record outlives its token;
- * how many seconds a token lives at most. Returns the sessions. For one server.
+ * Revokes every token that an organisation's shared set names, and empties it. KEYS: the set, the tokens by their
+ * expiry, the organisation's sessions. ARGV: what the keys of revoked tokens begin with; how many seconds a record
+ * outlives its token; how many seconds a token lives at most. Returns the sessions. For one server.
  */
 export const endGroupScript: Script = defineScript(`${tryLua}${clockLua}
 local margin, longest = tonumber(ARGV[2]), tonumber(ARGV[3])
