@@ -174,7 +174,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     return all.denial === undefined ? allow(exchange, all.quotas, proof) : refuse(exchange, all.denial);
   }
 
-  /** The quotas after these policies, added to those before them. What the store could not count, degradation decides. */
+  /** The quotas after these policies, added to those before them. Degradation decides about policies that the store could not count. */
   function decideLimits(
     exchange: GateExchange<Raw>,
     applied: readonly AppliedPolicy<Raw>[],
