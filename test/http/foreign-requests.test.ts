@@ -233,11 +233,11 @@ describe("middleware that was called with the arguments of another framework", (
     const wrong: Record<string, [unknown[], RegExp]> = {
       "a context and next": [[{ ...message, app: {}, req: {}, res: {} }, () => undefined], /without next/],
       "no next": [[message, response], /without next/],
-      "a request without headers": [[{ ...message, headers: undefined }, response, "next"], /no request/],
-      "a request without a URL": [[{ ...message, url: undefined }, response, "next"], /no request/],
-      "a web request": [[new Request("http://localhost"), response, "next"], /no response|address/],
-      "no response": [[message, undefined, "next"], /no response/],
-      "a web response": [[message, new Response(), "next"], /no response/],
+      "a request without headers": [[{ ...message, headers: undefined }, response, "next"], /not a request/],
+      "a request without a URL": [[{ ...message, url: undefined }, response, "next"], /not a request/],
+      "a web request": [[new Request("http://localhost"), response, "next"], /not a response|address/],
+      "no response": [[message, undefined, "next"], /not a response/],
+      "a web response": [[message, new Response(), "next"], /not a response/],
       "a request without an address": [[{ ...message, socket: undefined }, response, "next"], /no address/],
     };
     for (const [what, [args, problem]] of Object.entries(wrong)) {

@@ -67,7 +67,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   return function guard(exchange) {
     const blocked = denyLists.length === 0 ? undefined : findBlocked(denyLists, exchange, services.telemetry);
     if (blocked !== undefined) return refuse(exchange, blocked);
-    // What limits alone do not identify, another middleware of the gate may have.
+    // This guard does not identify, but another middleware of the gate may have done so.
     if (identify === undefined) return consume(exchange, exchange.state.verified, undefined, undefined);
     const identity = identify(exchange);
     return identity instanceof Promise
@@ -174,7 +174,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     return all.denial === undefined ? allow(exchange, all.quotas, proof) : refuse(exchange, all.denial);
   }
 
-  /** The quotas after these policies, added to those before them. What the store could not count, degradation decides. */
+  /** The quotas after these policies, added to those before them. Degradation decides about policies that the store could not count. */
   function decideLimits(
     exchange: GateExchange<Raw>,
     applied: readonly AppliedPolicy<Raw>[],
@@ -241,7 +241,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     return undefined;
   }
 
-  /** A proof must be new. If the store cannot say whether it is, nobody can. */
+  /** A proof must be new. If the store cannot say whether it is, the request is refused. */
   function decideProof(
     state: RequestState,
     proof: Proof | undefined,
@@ -255,7 +255,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     return undefined;
   }
 
-  /** A refusal by a guard that does not identify signs nobody out: the application may go on with the user it knows. */
+  /** Refuses a request. A guard that does not identify keeps the identity: the application may go on with its user. */
   function refuse({ state }: GateExchange<Raw>, denial: Denied): Denied {
     if (identify !== undefined) state.identify(undefined);
     return denial;
@@ -333,7 +333,7 @@ export class PreflightAnswers {
     if (!decision.allowed) return decision;
     if (!this.#warned) {
       this.#warned = true;
-      const advice = 'put the CORS middleware before the gate, or say preflight: "pass" if it stands behind it';
+      const advice = 'put the CORS middleware before the gate, or set preflight: "pass" if it comes after the gate';
       this.#logger.warn({}, `portcullis: a CORS preflight was answered without CORS fields; ${advice}`);
     }
     return { allowed: false, status: 204, headers: [...decision.headers, noStore], body: "" };

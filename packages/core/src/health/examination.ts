@@ -34,18 +34,22 @@ export async function examineGate<Raw>({
   const findings: Finding[] = [];
   if (redis === undefined) {
     const severity = storeChosen ? "info" : "warning";
-    findings.push({ code: "store_in_process", severity, message: "limits and revocations are those of this process" });
+    findings.push({ code: "store_in_process", severity, message: "limits and revocations apply to this process only" });
   } else if (!keySecretChosen) {
-    const message = "keySecret is the default, which everybody knows: addresses in Redis can be guessed";
+    const message = "keySecret has its default value, which is public: addresses in Redis can be guessed";
     findings.push({ code: "key_secret_default", severity: "info", message });
   }
   if (cachesUnnamed) findings.push(unnamedService);
   findings.push(...(await stores.examine(cachesUsed).catch(describeFault)));
   if (keys !== undefined && keys.status() !== "up") {
-    findings.push({ code: "keys_missing", severity: "error", message: "the keys of a token issuer were never loaded" });
+    findings.push({
+      code: "keys_missing",
+      severity: "error",
+      message: "the keys of a token issuer have never been loaded",
+    });
   }
   if (addresses.trustsEveryProxy()) {
-    const message = "the application trusts every proxy, so clients choose the address they are counted by";
+    const message = "the application trusts every proxy, so clients can choose the address that limits count by";
     findings.push({ code: "proxies_trusted", severity: "error", message });
   }
   if (addresses.distrustsProxy()) {
@@ -53,7 +57,7 @@ export async function examineGate<Raw>({
     findings.push({ code: "proxy_untrusted", severity: "error", message });
   }
   if (addresses.lacksAddresses()) {
-    const message = "requests come without a client address that can be read, and count as one client";
+    const message = "requests have no readable client address, so all of them count as one client";
     findings.push({ code: "address_missing", severity: "error", message });
   }
   const { conflict } = sharedIssuer;

@@ -25,9 +25,9 @@ export function adoptMessage(req: unknown, res: unknown, next: unknown): TypeErr
   const response = (res ?? {}) as PlainResponse;
   const { headers, method, url, socket } = request;
   if (typeof headers !== "object" || headers === null || typeof method !== "string" || typeof url !== "string")
-    return foreignCall("the first argument is no request of Express or node:http");
+    return foreignCall("the first argument is not a request of Express or node:http");
   if (typeof response.setHeader !== "function" || typeof response.end !== "function")
-    return foreignCall("the second argument is no response of Express or node:http");
+    return foreignCall("the second argument is not a response of Express or node:http");
   if (typeof request.ip !== "string" && (typeof socket !== "object" || (socket as object | null) === null))
     return foreignCall("the request has neither a socket nor an ip, so its client has no address");
   give(request, "res", response);

@@ -24,7 +24,7 @@ export function announcesBody(message: IncomingMessage): boolean {
 export async function readBody(message: IncomingMessage, parsed: unknown, maxBytes: number): Promise<Body> {
   if (message.readableDidRead) {
     if (parsed === undefined)
-      throw new TypeError("portcullis: the body of this request was read, and nothing left of it");
+      throw new TypeError("portcullis: the body of this request was read before, and no parsed body was left");
     return { kind: "parsed", value: parsed };
   }
   return new Promise((resolve) => {

@@ -59,9 +59,9 @@ export class CacheStatistics {
     ]);
     const seconds = all.map(({ namespace, factorySeconds }) => sample({ namespace }, factorySeconds));
     return [
-      counter("portcullis_cache_reads_total", "Reads of the cache, by what answered them.", reads),
+      counter("portcullis_cache_reads_total", "Reads of the cache, by outcome.", reads),
       counter("portcullis_cache_factory_calls_total", "Calls of the functions that make cached values.", calls),
-      counter("portcullis_cache_factory_seconds_total", "How long they took.", seconds),
+      counter("portcullis_cache_factory_seconds_total", "Run time of the functions that make cached values.", seconds),
     ];
   }
 }

@@ -57,31 +57,25 @@ export class Telemetry {
   );
   readonly #limited = new Counter(
     "portcullis_limited_total",
-    "Requests over a limit, by policy; those of policies in shadow passed.",
+    "Requests that exceeded a limit, by policy; requests over a limit in shadow mode passed.",
   );
   readonly #keyFetches = new Counter(
     "portcullis_key_fetches_total",
     "Fetches of the keys of token issuers, by outcome.",
   );
-  readonly #responses = new Counter(
-    "portcullis_responses_total",
-    "Requests at a cache of responses, by what became of them.",
-  );
+  readonly #responses = new Counter("portcullis_responses_total", "Requests at a response cache, by outcome.");
   readonly #invalidations = new Counter(
     "portcullis_cache_invalidations_total",
-    "Invalidations of the cache that Redis missed, and what became of them.",
+    "Invalidations of the cache that did not reach Redis at once, by outcome.",
   );
-  readonly #messages = new Counter(
-    "portcullis_channel_messages_total",
-    "Messages that arrived from processes, by what became of them.",
-  );
+  readonly #messages = new Counter("portcullis_channel_messages_total", "Messages from other processes, by outcome.");
   readonly #unreadable = new Counter(
     "portcullis_unreadable_total",
-    "Values in Redis, and replies of its client, that could not be read, by what they were about.",
+    "Values in Redis and replies of its client that could not be read, by part.",
   );
   readonly #loginWarnings = new Counter(
     "portcullis_login_warnings_total",
-    "What is odd about the way a login throttle is used, by throttle and warning.",
+    "Signs that a login throttle is used wrongly, by throttle and warning.",
   );
   readonly #breakers = new Map<string, BreakerState>();
 
@@ -163,7 +157,7 @@ export class Telemetry {
   read(): Metric[] {
     const allowed = total(
       "portcullis_allowed_total",
-      "Times a middleware of the gate let a request pass.",
+      "Requests that a middleware of the gate let pass.",
       this.#allowed,
     );
     const losses = total(
@@ -173,7 +167,7 @@ export class Telemetry {
     );
     const giveBacks = total(
       "portcullis_give_backs_lost_total",
-      "Slots, refunds and settlements that were lost because too many waited for the store.",
+      "Corrections of limits that were dropped because too many were waiting for the store.",
       this.#lostGiveBacks,
     );
     const breakers: Metric = {
