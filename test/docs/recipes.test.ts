@@ -4,8 +4,8 @@ import type { ExpressOptions } from "@portcullis/express";
 import { expect } from "chai";
 import { SignJWT } from "jose";
 import ts from "typescript";
-import type { FakeGate, FakeMiddleware, FakeOptions } from "../core/support/gate.js";
-import { admit, fakeExchange, openGate, present, refuse } from "../core/support/gate.js";
+import type { FakeGate, FakeMiddleware, FakeOptions } from "../support/fake-gate.js";
+import { admit, fakeExchange, openGate, present, refuse } from "../support/fake-gate.js";
 import { sectionOf } from "./documents.js";
 
 const document = "docs/authentication.md";

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { events } from "@portcullis/core";
 import ts from "typescript";
-import { openGate } from "../core/support/gate.js";
+import { openGate } from "../support/fake-gate.js";
 import { testRedisUrl } from "../support/redis.js";
 import { root, sectionOf } from "./documents.js";
 

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import { createPublicKeys } from "../../packages/core/src/auth/keys/public-keys.js";
 import type { AuthOptions } from "../../packages/core/src/auth/options.js";
-import { forge, hmac } from "../core/support/mint.js";
+import { forge, hmac } from "../auth/support/mint.js";
 import { payloadSignedBy, unwrap, verifierAt } from "./support/verify.js";
 
 // RFC 7515 A: the keys.

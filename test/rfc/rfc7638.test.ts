@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import { verifyProof } from "../../packages/core/src/auth/dpop/proof.js";
 import { accessTokenHash, nowSeconds } from "@portcullis/testkit";
-import { forge } from "../core/support/mint.js";
+import { forge } from "../auth/support/mint.js";
 import { unwrap } from "./support/verify.js";
 
 // RFC 7638 3.1: the key, with members that a thumbprint leaves out, and its thumbprint.

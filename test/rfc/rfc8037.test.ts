@@ -4,7 +4,7 @@ import { expect } from "chai";
 import { verifyProof } from "../../packages/core/src/auth/dpop/proof.js";
 import { createKeySet } from "../../packages/core/src/auth/keys/key-set.js";
 import { createPublicKeys } from "../../packages/core/src/auth/keys/public-keys.js";
-import { eddsa, forge } from "../core/support/mint.js";
+import { eddsa, forge } from "../auth/support/mint.js";
 import { payloadSignedBy, verifierAt } from "./support/verify.js";
 
 // RFC 8037 A.1 to A.4.

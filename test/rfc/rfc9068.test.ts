@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import type { AuthOptions } from "../../packages/core/src/auth/options.js";
-import { forge, hs256, rs256, rsa, secondRsa } from "../core/support/mint.js";
+import { forge, hs256, rs256, rsa, secondRsa } from "../auth/support/mint.js";
 import { verifierAt } from "./support/verify.js";
 
 // RFC 9068 3, figure 2: header and claims. The RFC shows no signature, so the key is ours.

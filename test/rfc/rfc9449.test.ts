@@ -3,8 +3,8 @@ import { expect } from "chai";
 import { verifyProof } from "../../packages/core/src/auth/dpop/proof.js";
 import type { ExpectedProof } from "../../packages/core/src/auth/dpop/proof.js";
 import { createPublicKeys } from "../../packages/core/src/auth/keys/public-keys.js";
-import { openGate, refuse } from "../core/support/gate.js";
-import { withClaims } from "../core/support/mint.js";
+import { openGate, refuse } from "../support/fake-gate.js";
+import { withClaims } from "../auth/support/mint.js";
 import { payloadSignedBy, unwrap } from "./support/verify.js";
 
 // RFC 9449: the key of figure 4, its thumbprint of figure 9, and the header that all proofs have.

@@ -1,0 +1,166 @@
+import { expect } from "chai";
+import fc from "fast-check";
+import { Redis } from "ioredis";
+import { MemoryDecisionStore } from "../../../packages/core/src/store/memory/decisions.js";
+import type { Answer, Consumption, CountingMode, Question } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { adjustmentLine } from "../../../packages/core/src/store/redis/usage-corrections.js";
+import { decideAcrossSlots } from "../../../packages/core/src/store/redis/cluster.js";
+import { withoutNumber, wordsOf } from "../../../packages/core/src/store/redis/give-backs.js";
+import { adjustScript } from "../../../packages/core/src/store/redis/scripts/adjust.js";
+import { runScript } from "../../../packages/core/src/store/redis/scripts/script.js";
+import { clockStart, openClockedRedis } from "../../limits/support/clocked-stores.js";
+import { freshPrefix, testRedisUrl } from "../../support/redis.js";
+import { isSoak } from "../../support/soak.js";
+
+const counter = fc.record({
+  algorithm: fc.constantFrom("plain", "fixed-window", "sliding-window", "token-bucket", "concurrency"),
+  limit: fc.constantFrom(0, 1, 2, 5),
+  burst: fc.constantFrom(1, 3, 6),
+  shadow: fc.boolean(),
+  blocks: fc.boolean(),
+});
+const picks = fc.uniqueArray(fc.record({ of: fc.nat({ max: 2 }), cost: fc.constantFrom(0, 1, 1, 2) }), {
+  maxLength: 2,
+  selector: ({ of }) => of,
+});
+const request = fc.record({
+  wait: fc.constantFrom(0, 0, 50, 4000, 31_000),
+  before: picks,
+  after: picks,
+  record: fc.option(fc.constantFrom("none", "none", "revoked"), { nil: undefined }),
+  cutoffs: fc.subarray(["none", "early", "late", "unreadable"]),
+  issuedAt: fc.constantFrom(undefined, 100, 1500, 5000),
+  use: fc.option(fc.nat({ max: 2 }), { nil: undefined }),
+});
+const run = fc.record({
+  before: fc.tuple(counter, counter, counter),
+  after: fc.tuple(counter, counter, counter),
+  requests: fc.array(request, { minLength: 1, maxLength: 20 }),
+});
+type Counter = typeof counter extends fc.Arbitrary<infer T> ? T : never;
+type Run = typeof run extends fc.Arbitrary<infer T> ? T : never;
+type Picks = Run["requests"][number]["before"];
+
+/** The same questions for every store: keys of one run, slots of one request. */
+function questionsOf({ before, after, requests }: Run, prefix: string): Question[] {
+  return requests.map((one, index) => {
+    const group = (name: string, counters: readonly Counter[], picked: Picks): Consumption[] =>
+      picked.map(({ of, cost }) => consumptionOf(`${prefix}{${name}${of}}`, counters[of] as Counter, cost, index));
+    return {
+      beforeToken: group("b", before, one.before),
+      token:
+        one.record === undefined
+          ? undefined
+          : {
+              revokedKey: prefix + one.record,
+              cutoffKeys: one.cutoffs.map((name) => `${prefix}cutoff-${name}`),
+              issuedAt: one.issuedAt,
+            },
+      use: one.use === undefined ? undefined : { key: `${prefix}use-${one.use}`, ttlMs: 3_600_000 },
+      afterToken: group("a", after, one.after),
+    };
+  });
+}
+
+function consumptionOf(key: string, { algorithm, limit, burst, shadow, blocks }: Counter, cost: number, index: number) {
+  const plain = { key, limit, cost, windowSeconds: 60 };
+  if (algorithm === "plain") return plain;
+  const block = blocks ? { after: 2, firstMs: 10_000, longestMs: 40_000 } : undefined;
+  const rule: CountingMode = { algorithm, shadow, block };
+  return {
+    ...plain,
+    rule,
+    ...(algorithm === "token-bucket" ? { burst } : {}),
+    ...(algorithm === "concurrency" ? { slot: `s${index}`, cost: Math.min(cost, 1) } : {}),
+    ...(blocks ? { blockKey: `${key}:block` } : {}),
+  };
+}
+
+const cutoffTimes = { early: 1000, late: 2000 };
+
+async function recordIn(memory: MemoryDecisionStore, client: Redis, prefix: string): Promise<void> {
+  const ends = clockStart / 1000 + 3600;
+  await memory.revoke(`${prefix}revoked`, ends);
+  await memory.revoke(`${prefix}cutoff-unreadable`, ends);
+  await client.set(`${prefix}revoked`, "revoked", "EX", 600);
+  await client.set(`${prefix}cutoff-unreadable`, "revoked", "EX", 600);
+  for (const [name, at] of Object.entries(cutoffTimes)) {
+    await memory.cutOff(`${prefix}cutoff-${name}`, 7200, at);
+    await client.set(`${prefix}cutoff-${name}`, at, "EX", 600);
+  }
+}
+
+/** An answer as text to compare: a part that was not asked and one that was not reached are the same. */
+function comparable({ beforeToken, revoked, cutoff, repeated, afterToken }: Answer, hasTimes: boolean): unknown {
+  const faultOr = (part: unknown): unknown => (part instanceof StoreFault ? `fault: ${part.kind}` : part);
+  const stateOr = (part: Answer["afterToken"][number]): unknown =>
+    hasTimes || part === undefined || part instanceof StoreFault ? faultOr(part) : part.consumed;
+  return {
+    before: beforeToken.map(stateOr),
+    revoked: faultOr(revoked),
+    cutoff,
+    repeated: faultOr(repeated),
+    after: afterToken.map(stateOr),
+  };
+}
+
+describe("a decision in process", () => {
+  let client: Redis;
+  before(() => {
+    client = new Redis(testRedisUrl());
+  });
+  after(() => client.disconnect());
+
+  it("is the decision of the script in Redis, in every part and every time, for any questions", async () => {
+    const redis = openClockedRedis(client);
+    await fc.assert(
+      fc.asyncProperty(run, async (one) => {
+        let now = clockStart;
+        const prefix = freshPrefix();
+        const memory = new MemoryDecisionStore({ now: () => now });
+        await recordIn(memory, client, prefix);
+        for (const [index, question] of questionsOf(one, prefix).entries()) {
+          now += one.requests[index]?.wait ?? 0;
+          const expected = comparable(memory.ask(question), true);
+          expect(comparable(await redis.ask(question, now), true)).to.deep.equal(expected);
+        }
+      }),
+      { numRuns: isSoak ? 200 : 40 },
+    );
+  });
+
+  it("is the decision of the slots of a Cluster together, for any questions without blocks and replays", async () => {
+    await fc.assert(
+      fc.asyncProperty(run, async (one) => {
+        const prefix = freshPrefix();
+        const memory = new MemoryDecisionStore({ now: () => clockStart });
+        await recordIn(memory, client, prefix);
+        const refunds: Promise<unknown>[] = [];
+        const quotas = {
+          adjust: (adjustments: Parameters<typeof memory.quotas.adjust>[0]) =>
+            refunds.push(
+              ...adjustments
+                .filter(({ by }) => by !== 0)
+                .map((one) => runScript(client, adjustScript, ...withoutNumber(wordsOf([adjustmentLine(one)])))),
+            ),
+          renew: () => undefined,
+          expire: () => undefined,
+        };
+        const calm = (counters: Run["before"]) => counters.map((each) => ({ ...each, blocks: false })) as Run["before"];
+        // The slots of a Cluster record a use, and note refusals, although another slot refuses the request.
+        const requests = one.requests.map((each, index) => ({
+          ...each,
+          use: each.use === undefined ? undefined : index,
+        }));
+        const questions = questionsOf({ before: calm(one.before), after: calm(one.after), requests }, prefix);
+        for (const question of questions) {
+          const { answers } = await decideAcrossSlots(client, [question], { partMs: 5000, quotas });
+          await Promise.all(refunds.splice(0));
+          expect(comparable(answers[0] as Answer, false)).to.deep.equal(comparable(memory.ask(question), false));
+        }
+      }),
+      { numRuns: isSoak ? 200 : 40 },
+    );
+  });
+});

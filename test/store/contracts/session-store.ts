@@ -1,0 +1,307 @@
+import { randomUUID } from "node:crypto";
+import { expect } from "chai";
+import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
+import type { DecisionStore } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import type { RevocationStore } from "../../../packages/core/src/store/ports/revocation.js";
+import type {
+  Creation,
+  Rotated,
+  Rotation,
+  SessionRecord,
+  SessionStore,
+  SubjectKeys,
+} from "../../../packages/core/src/store/ports/sessions.js";
+import { freshPrefix } from "../../support/redis.js";
+
+export interface OpenSessionStore {
+  readonly store: SessionStore;
+  readonly security: DecisionStore & RevocationStore;
+}
+
+const day = 86_400_000;
+
+/** The contract of every SessionStore: what `gate.tokens` and `gate.sessions` rely on, whichever store answers. */
+export function describeSessionStore(
+  name: string,
+  open: (keys: Keyspace) => Promise<OpenSessionStore> | OpenSessionStore,
+): void {
+  describe(`${name} keeps the contract of a session store`, () => {
+    let store: SessionStore;
+    let security: OpenSessionStore["security"];
+    let keys: Keyspace;
+    let alice: SubjectKeys;
+    let nowMs: number;
+
+    beforeEach(async () => {
+      keys = new Keyspace(freshPrefix(), "test");
+      ({ store, security } = await open(keys));
+      alice = keys.sessionsOf("alice");
+      ({ ms: nowMs } = await store.moment([keys.subjectCutoff("alice")]));
+    });
+
+    function recordOf(more: Partial<SessionRecord> = {}): SessionRecord {
+      const issuedAt = Math.floor(nowMs / 1000);
+      return {
+        createdAt: nowMs,
+        seenAt: nowMs,
+        endsAt: nowMs + 2 * day,
+        idleEndsAt: nowMs + day,
+        issuedAt,
+        generation: 0,
+        current: "r0",
+        access: [{ jti: `a-${randomUUID()}`, expiresAt: issuedAt + 900 }],
+        grant: "{}",
+        ...more,
+      };
+    }
+
+    async function create(id: string, more: Partial<SessionRecord> = {}, options: Partial<Creation> = {}) {
+      const record = recordOf(more);
+      const creation = {
+        id,
+        record,
+        cutoff: undefined,
+        maxSessions: undefined,
+        onLimit: "refuse",
+        ...options,
+      } as const;
+      return { record, ...(await store.create(alice, { notAfter: nowMs + 60_000, ...creation })) };
+    }
+
+    async function rotate(id: string, presented: string, more: Partial<Rotation> = {}): Promise<Rotated> {
+      const generation = Number(presented.slice(1));
+      return store.rotate(alice, {
+        id,
+        presented,
+        generation,
+        successor: `r${generation + 1}`,
+        access: `x-${id}-${generation + 1}`,
+        issuedAt: Math.floor(nowMs / 1000),
+        accessSeconds: 900,
+        idleMs: day,
+        overlapMs: 10_000,
+        maxAccess: 16,
+        notAfter: nowMs + 60_000,
+        changes: {},
+        ...more,
+      });
+    }
+
+    async function isRevoked(jti: string): Promise<boolean> {
+      const token = { revokedKey: keys.revokedToken(jti), cutoffKeys: [], issuedAt: 1 };
+      const answer = await security.ask({ beforeToken: [], token, afterToken: [] });
+      if (answer instanceof StoreFault) throw answer;
+      if (answer.revoked instanceof StoreFault) throw answer.revoked;
+      return answer.revoked === true;
+    }
+
+    const listed = async (): Promise<string[]> => (await store.list(alice, 0, 100)).map(({ id }) => id);
+
+    describe("its clock", () => {
+      it("is read with the cut-offs, in their order", async () => {
+        const [none, some] = [keys.subjectCutoff("nobody"), keys.subjectCutoff("somebody")];
+        const at = await security.cutOff(some, 60);
+        const { ms, cutoffs } = await store.moment([none, some]);
+        expect(cutoffs).to.deep.equal([undefined, at]);
+        expect(Math.floor(ms / 1000) - at).to.be.within(0, 2);
+      });
+    });
+
+    describe("sign-in", () => {
+      it("adds a session, with everything that is said of it", async () => {
+        const { outcome, record } = await create("s1", {
+          ip: "192.0.2.1",
+          label: 'caf\u00e9 "x"',
+          grant: '{"claims":{"a":[]}}',
+        });
+        expect(outcome).to.equal("created");
+        expect(await store.list(alice, 0, 10)).to.deep.equal([{ id: "s1", record }]);
+      });
+
+      it("refuses one too many, and takes it when there is room again", async () => {
+        await create("s1");
+        await create("s2");
+        expect(await create("s3", {}, { maxSessions: 2 })).to.include({ outcome: "full" });
+        await store.end(alice, { kind: "only", id: "s1" });
+        expect(await create("s3", {}, { maxSessions: 2 })).to.include({ outcome: "created" });
+        expect(await listed()).to.have.members(["s2", "s3"]);
+      });
+
+      it("ends those that would end first, with their tokens, where it is told to", async () => {
+        const { record } = await create("s1", { idleEndsAt: nowMs + 1000_000 });
+        await create("s2", { idleEndsAt: nowMs + 3000_000 });
+        await create("s3", { idleEndsAt: nowMs + 2000_000 });
+        const options = { maxSessions: 2, onLimit: "evictOldest" } as const;
+        const created = await create("s4", {}, options);
+        expect(created).to.deep.include({ outcome: "created" });
+        expect(created).to.have.property("evicted").with.members(["s1", "s3"]);
+        expect(await listed()).to.deep.equal(["s4", "s2"]);
+        expect(await isRevoked(record.access[0]!.jti)).to.equal(true);
+        expect(await rotate("s1", "r0")).to.include({ outcome: "missing" });
+      });
+
+      for (const onLimit of ["refuse", "evictOldest"] as const) {
+        it(`never lets 50 at once have more than may be (${onLimit})`, async () => {
+          const outcomes = await Promise.all(
+            Array.from({ length: 50 }, (_, index) => create(`s${index}`, {}, { maxSessions: 5, onLimit })),
+          );
+          const count = outcomes.filter(({ outcome }) => outcome === "created").length;
+          expect(count).to.equal(onLimit === "refuse" ? 5 : 50);
+          expect(await listed()).to.have.length(5);
+        });
+      }
+
+      it("counts neither sessions that have ended by themselves nor those that a cut-off has ended", async () => {
+        await create("over", { idleEndsAt: nowMs - 1 });
+        await create("cut", { issuedAt: Math.floor(nowMs / 1000) - 100 });
+        const options = { maxSessions: 1, cutoff: Math.floor(nowMs / 1000) - 50 };
+        expect(await create("s1", {}, options)).to.include({ outcome: "created" });
+        expect(await listed()).to.deep.equal(["s1"]);
+      });
+
+      it("is later than the second in which all sessions were ended", async () => {
+        const second = Math.floor(nowMs / 1000);
+        await store.end(alice, { kind: "all", endedAt: second });
+        expect(await create("s1")).to.include({ outcome: "behind", ended: second });
+        expect(await create("s1", { issuedAt: second + 1 })).to.include({ outcome: "created" });
+        expect(await store.create(keys.sessionsOf("bob"), { ...creationOf("s2"), record: recordOf() })).to.include({
+          outcome: "created",
+        });
+      });
+    });
+
+    function creationOf(id: string): Omit<Creation, "record"> {
+      return { id, cutoff: undefined, maxSessions: undefined, onLimit: "refuse", notAfter: nowMs + 60_000 };
+    }
+
+    describe("rotation", () => {
+      it("replaces the token, keeps what it is not told to change, and moves the end", async () => {
+        const { record } = await create("s1", { ip: "192.0.2.1", label: "phone", idleEndsAt: nowMs + 5000 });
+        const rotated = await rotate("s1", "r0", { changes: { ip: "192.0.2.2" } });
+        if (rotated.outcome !== "rotated") throw new Error(rotated.outcome);
+        const { current, previous, generation, ip, label, idleEndsAt, access, createdAt } = rotated.record;
+        expect({ current, previous, generation, ip, label }).to.deep.equal({
+          current: "r1",
+          previous: "r0",
+          generation: 1,
+          ip: "192.0.2.2",
+          label: "phone",
+        });
+        expect(createdAt).to.equal(record.createdAt);
+        expect(idleEndsAt - nowMs).to.be.within(day, day + 10_000);
+        expect(access.map(({ jti }) => jti)).to.deep.equal([record.access[0]!.jti, "x-s1-1"]);
+      });
+
+      it("never moves the last end, and no access token outlives it", async () => {
+        await create("s1", { endsAt: nowMs + 60_000 });
+        const rotated = await rotate("s1", "r0");
+        if (rotated.outcome !== "rotated") throw new Error(rotated.outcome);
+        expect(rotated.record.idleEndsAt).to.equal(nowMs + 60_000);
+        expect(rotated.record.access.at(-1)?.expiresAt).to.equal(Math.floor((nowMs + 60_000) / 1000));
+      });
+
+      it("answers a repetition in the overlap as the first time, until the successor is used", async () => {
+        await create("s1");
+        const answers = await Promise.all(Array.from({ length: 50 }, () => rotate("s1", "r0")));
+        const records = answers.map((answer) => ("record" in answer ? answer.record : undefined));
+        expect(answers.filter(({ outcome }) => outcome === "rotated")).to.have.length(1);
+        expect(answers.filter(({ outcome }) => outcome === "repeated")).to.have.length(49);
+        for (const record of records) expect(record).to.deep.equal(records[0]);
+        expect(await rotate("s1", "r1")).to.include({ outcome: "rotated" });
+        expect(await rotate("s1", "r0")).to.include({ outcome: "reused" });
+      });
+
+      it("ends the session at a reuse, access tokens included", async () => {
+        const { record } = await create("s1");
+        await rotate("s1", "r0");
+        expect(await rotate("s1", "r0", { overlapMs: -1 })).to.include({ outcome: "reused" });
+        for (const jti of [record.access[0]!.jti, "x-s1-1"]) expect(await isRevoked(jti), jti).to.equal(true);
+        expect(await rotate("s1", "r1")).to.include({ outcome: "missing" });
+        expect(await listed()).to.be.empty;
+      });
+
+      it("goes on from a token that is ahead of the record, whose rotation was lost", async () => {
+        await create("s1");
+        const rotated = await rotate("s1", "r1");
+        expect(rotated).to.include({ outcome: "rotated" });
+        expect(rotated).to.have.nested.property("record.generation", 2);
+        expect(await rotate("s1", "r0")).to.include({ outcome: "reused" });
+      });
+
+      it("does nothing that nobody waits for any more", async () => {
+        await create("s1");
+        expect(await rotate("s1", "r0", { notAfter: nowMs - 1 })).to.include({ outcome: "late" });
+        expect(await rotate("s1", "r0")).to.include({ outcome: "rotated" });
+        expect(await create("s2", {}, { notAfter: nowMs - 1 })).to.include({ outcome: "late" });
+        expect(await listed()).to.deep.equal(["s1"]);
+      });
+
+      it("keeps a bounded number of access tokens alive, and revokes the oldest", async () => {
+        const { record } = await create("s1");
+        for (let generation = 0; generation < 3; generation += 1)
+          await rotate("s1", `r${generation}`, { maxAccess: 3 });
+        expect(await isRevoked(record.access[0]!.jti)).to.equal(true);
+        for (const jti of ["x-s1-1", "x-s1-2", "x-s1-3"]) expect(await isRevoked(jti), jti).to.equal(false);
+      });
+
+      it("knows neither another's session nor one that has ended", async () => {
+        await create("s1");
+        await create("over", { idleEndsAt: nowMs - 1 });
+        expect(await rotate("over", "r0")).to.include({ outcome: "missing" });
+        expect(await rotate("none", "r0")).to.include({ outcome: "missing" });
+        alice = keys.sessionsOf("mallory");
+        expect(await rotate("s1", "r0")).to.include({ outcome: "missing" });
+      });
+    });
+
+    describe("ending", () => {
+      it("ends one, all but one, or all, with the tokens of those and of nobody else", async () => {
+        const records = await Promise.all(["s1", "s2", "s3", "s4"].map(async (id) => (await create(id)).record));
+        const revoked = () => Promise.all(records.map(({ access }) => isRevoked(access[0]!.jti)));
+        expect(await store.end(alice, { kind: "only", id: "s2" })).to.deep.equal(["s2"]);
+        expect(await revoked()).to.deep.equal([false, true, false, false]);
+        expect(await store.end(alice, { kind: "only", id: "s2" })).to.deep.equal([]);
+        expect(await store.end(alice, { kind: "except", id: "s3" })).to.have.members(["s1", "s4"]);
+        expect(await revoked()).to.deep.equal([true, true, false, true]);
+        expect(await rotate("s3", "r0")).to.include({ outcome: "rotated" });
+        expect(await store.end(alice, { kind: "all", endedAt: 1 })).to.deep.equal(["s3"]);
+        expect(await revoked()).to.deep.equal([true, true, true, true]);
+        expect(await isRevoked("x-s3-1")).to.equal(true);
+        expect(await listed()).to.be.empty;
+      });
+
+      it("takes hostile names for what they are", async () => {
+        const names = ["a:b", "*", "__proto__", "{x}", "a b", "\u0000", "\u{1f600}", "constructor"];
+        for (const subject of names) {
+          const owned = keys.sessionsOf(subject);
+          await store.create(owned, { ...creationOf(subject), record: recordOf() });
+        }
+        for (const [index, subject] of names.entries()) {
+          const owned = keys.sessionsOf(subject);
+          const other = names[(index + 1) % names.length] ?? "";
+          expect(await store.end(owned, { kind: "only", id: other }), subject).to.deep.equal([]);
+          expect((await store.list(owned, 0, 10)).map(({ id }) => id)).to.deep.equal([subject]);
+        }
+      });
+
+      it("resolves the members of an organisation, of which it revokes what is tracked", async () => {
+        const group = keys.groupOf("acme");
+        const { record } = await create("s1", { org: "acme", orgTokens: group.shared });
+        const tokens = { add: [...record.access], drop: [] };
+        await store.trackGroup(group, tokens, { id: "s1", principal: "al ice" }, record.idleEndsAt);
+        await store.trackGroup(group, tokens, { id: "old", principal: "bob" }, nowMs - 1);
+        expect(await store.endGroup(group)).to.deep.equal([{ id: "s1", principal: "al ice" }]);
+      });
+    });
+
+    describe("the list", () => {
+      it("is in pages, what ends last first", async () => {
+        for (const [index, id] of ["s1", "s2", "s3"].entries()) await create(id, { idleEndsAt: nowMs + day + index });
+        expect((await store.list(alice, 0, 2)).map(({ id }) => id)).to.deep.equal(["s3", "s2"]);
+        expect((await store.list(alice, 2, 2)).map(({ id }) => id)).to.deep.equal(["s1"]);
+        expect(await store.ids(alice)).to.have.members(["s1", "s2", "s3"]);
+      });
+    });
+  });
+}
