@@ -37,22 +37,7 @@ const fieldWords: Readonly<Record<string, string>> = {
 };
 
 /** Words that stand in names although a better one is known: each goes with the last name that has it, and none may be added. */
-const toRename = [
-  "adopt",
-  "busy",
-  "charge",
-  "corked",
-  "cutoffs",
-  "ending",
-  "flights",
-  "folding",
-  "foreign",
-  "guarded",
-  "holding",
-  "lane",
-  "refusal",
-  "turns",
-];
+const toRename = ["adopt", "busy", "cutoffs", "ending", "foreign", "holding", "lane", "refusal"];
 
 const glossary = [
   ...sectionOf("docs/ARCHITECTURE.md", "Glossary").matchAll(/^\| ([^|]+) \|/gm),

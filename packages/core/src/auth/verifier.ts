@@ -28,7 +28,7 @@ export interface VerifiedToken {
   readonly issuers: IssuerScope;
 }
 
-/** What a gate derives from a verified token. */
+/** Facts that a gate derives from a verified token. */
 export interface Prepared extends Pick<VerifiedToken, "question" | "partition"> {
   /** Is the result valid for later requests too? */
   readonly lasts: boolean;

@@ -6,7 +6,7 @@ export interface Outgoing {
   readonly status: number;
   /** Its fields, by their lower-case names. */
   readonly fields: OutgoingHttpHeaders;
-  /** Those that stood there before the handler. */
+  /** The fields that were set before the handler ran. */
   readonly before: OutgoingHttpHeaders;
   /** The whole body, if it is known before the first byte is sent. */
   readonly body: Uint8Array | undefined;

@@ -12,7 +12,7 @@ export interface RedisClusterOptions {
   readonly replicasPerMaster?: number | undefined;
   /** Where other nodes and clients find a node instead of at its own port: through a proxy, say. @default at its port */
   readonly announce?: ((node: { readonly port: number }) => Promise<number>) | undefined;
-  /** Of every node. */
+  /** The password of every node. */
   readonly password?: string | undefined;
   /** Further lines of redis.conf for every node. */
   readonly config?: Readonly<Record<string, string>> | undefined;
@@ -22,7 +22,7 @@ export interface RedisClusterOptions {
 export interface RedisCluster {
   /** Masters first; then the replicas: node `masters + i` replicates node `i % masters`. */
   readonly nodes: readonly RedisServer[];
-  /** What a cluster client is constructed with. */
+  /** The arguments of the constructor of a cluster client. */
   readonly seeds: readonly { readonly host: string; readonly port: number }[];
   /** Ends all nodes. */
   readonly stop: () => Promise<void>;

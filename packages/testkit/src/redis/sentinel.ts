@@ -9,7 +9,7 @@ export interface RedisSentinelOptions {
   readonly replicas?: number | undefined;
   /** How long a master may be silent until it is taken for dead. @default 600 */
   readonly downAfterMs?: number | undefined;
-  /** Of master and replicas. */
+  /** The password of master and replicas. */
   readonly password?: string | undefined;
   /** Where sentinels and clients find a server instead of at its own port: through a proxy, say. @default at its port */
   readonly announce?: ((server: RedisServer) => Promise<number>) | undefined;
@@ -95,7 +95,7 @@ function ownPort({ port }: RedisServer): Promise<number> {
   return Promise.resolve(port);
 }
 
-/** What a replica says of itself to the sentinels. */
+/** Makes a replica announce another port to the sentinels. */
 async function announceAs({ host, port }: RedisServer, announced: number, password = ""): Promise<void> {
   if (announced === port) return;
   const client = new Redis({ host, port, lazyConnect: true, ...(password !== "" && { password }) });

@@ -132,7 +132,7 @@ return { '', 0, exhausted and 1 or 0, counted }
 `);
 
 /**
- * What becomes of attempts to sign in: one operation for each key. After what `onceLua` reads, ARGV, for each key: the
+ * Records the results of attempts to sign in: one operation for each key. After what `onceLua` reads, ARGV, for each key: the
  * operation and four arguments. An operation that comes late, since it failed at first, leaves alone what began after
  * it; one that undoes an attempt whose reply was lost, what began after the attempt.
  *

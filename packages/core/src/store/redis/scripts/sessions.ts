@@ -4,7 +4,7 @@ import type { Script } from "./script.js";
 import { defineScript } from "./script.js";
 
 /**
- * What the scripts about the sessions of one subject share. KEYS begin with the index and the records, ARGV with:
+ * The common part of the scripts about the sessions of one subject. KEYS begin with the index and the records, ARGV with:
  * 1: "1" if all keys are on this server, "0" in a Cluster, where the caller writes to the other slots himself; then
  * what the
  *    client puts before keys, which these are to begin with as well;
