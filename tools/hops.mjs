@@ -44,10 +44,18 @@ try {
   session.disconnect();
 }
 
+async function untilUp(gate) {
+  for (let tries = 0; gate.health().store.status !== "up"; tries++) {
+    if (tries === 500) throw new Error("the gate has not reached Redis within 10 s");
+    await sleep(20);
+  }
+}
+
 async function measureAll() {
   const gate = open({ auth: testAuth, limits: [{ name: "ip", per: "ip", limit: 1e6, window: "1h" }] });
   const issuing = { signingKey: testSecret, issuer: testIssuer, audience: "hops", maxSessions: 1000 };
   const issuer = open({ auth: undefined, tokens: issuing });
+  for (const one of [gate, issuer]) await untilUp(one);
   const request = await serve(gate);
   const { cache } = gate;
   const { cache: storeCache } = open({ cache: { local: false } });
