@@ -220,6 +220,51 @@ function describeSending<M>(grounds: readonly Ground<M>[], bind: Binding<M>): vo
           }
       });
 
+      it("leaves nothing for others where a hook of its head sends something else, or destroys the connection", async () => {
+        const hooks: Record<string, (res: ServerResponse) => unknown> = {
+          "ends it": (res) => res.end("denied"),
+          "writes first": (res) => res.write("denied"),
+          "destroys the connection": (res) => res.req.socket.destroy(),
+        };
+        const ways = Object.entries(hooks).flatMap(([name, hook]) =>
+          Object.entries(starts).map(([start, way]) => [`${name}, ${start}`, hook, way] as const),
+        );
+        const handlers = ways.map(([name, hook, way]) => {
+          const handle = bind((res) => {
+            res.statusCode = 200;
+            res.setHeader("Content-Length", 4);
+            hookHead(res, hook);
+            try {
+              return way(res);
+            } catch {
+              return res.destroy();
+            }
+          });
+          return [name, handle] as const;
+        });
+        const cached = await ground.serve({ behind: handlers }, { ttl: "1m" });
+        for (const [name] of ways)
+          for (let round = 0; round < 2; round += 1) {
+            const answer = await cached(`/${encodeURIComponent(name)}`).catch(() => undefined);
+            expect(String(answer?.headers["cache-status"]), name).not.to.include("hit");
+          }
+      });
+
+      it("may send its head by a function that middleware in front has kept", async () => {
+        const kept =
+          (way: Way): Way =>
+          (res) => {
+            const writeHead = Object.getPrototypeOf(res) as {
+              writeHead(this: ServerResponse, status: number): unknown;
+            };
+            writeHead.writeHead.call(res, 200);
+            return way(res);
+          };
+        const ways = Object.entries(starts).map(([name, way]) => [name, bind(kept(way))] as const);
+        const { plain, cached } = await serveBoth(ground, ways);
+        for (const [name] of ways) await expectSame(plain, cached, name, false);
+      });
+
       it("may give fields the names of what every object has, and let a response be chosen by them", async () => {
         const ways = Object.entries(named).map(([name, way]) => [name, bind(way)] as const);
         const { plain, cached } = await serveBoth(ground, ways, [bind.front]);
@@ -273,6 +318,19 @@ function failOnce(way: Way): Way {
   return (res) => {
     failHead(res);
     return way(res);
+  };
+}
+
+/** Calls a hook once, before the head is made, as the package on-headers does. */
+function hookHead(res: ServerResponse, hook: (res: ServerResponse) => unknown): void {
+  const writeHead = res.writeHead.bind(res) as (...given: unknown[]) => ServerResponse;
+  let isCalled = false;
+  res.writeHead = function (...given: unknown[]) {
+    if (!isCalled) {
+      isCalled = true;
+      hook(res);
+    }
+    return writeHead(...(res.statusCode === given[0] ? given : [res.statusCode]));
   };
 }
 
@@ -443,6 +501,23 @@ for (const ground of koaGrounds) {
       const second = await ask("/page");
       expect([second.status, second.bytes.toString()]).to.deep.equal([200, "page 2"]);
     });
+
+  it(`a status or fields that middleware behind the cache sets late keep a response from others on ${ground.name}`, async () => {
+    const hooks: Record<string, (res: ServerResponse) => unknown> = {
+      "a failure": (res) => (res.statusCode = 503),
+      "not found": (res) => (res.statusCode = 404),
+      "stale at once": (res) => res.setHeader("Cache-Control", "max-age=0"),
+    };
+    const handlers = Object.entries(hooks).map(([name, hook]) => {
+      const handle = (ctx: Context): void => {
+        hookHead(ctx.res, hook);
+        ctx.body = "page";
+      };
+      return [name, handle as Middleware] as const;
+    });
+    const { plain, cached } = await serveBoth(ground, handlers);
+    for (const [name] of handlers) await expectSame(plain, cached, name, false);
+  });
 
   it(`a response that its handler destroys leaves nothing for others on ${ground.name}`, async () => {
     const ways: readonly (readonly [string, Way])[] = [

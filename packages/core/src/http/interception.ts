@@ -53,6 +53,8 @@ export function interceptResponse(
   let hasFailed = false;
   /** Has this process ended the response by itself, before it was complete? */
   let isDestroyed = false;
+  /** Had the client gone before the response began? */
+  let wasDead = false;
   let isHeadSent = false;
   let isHeadMade = false;
   /** Sends the replacement of a response that its handler has not ended yet. */
@@ -68,8 +70,12 @@ export function interceptResponse(
   }
 
   function begin(written: Uint8Array | undefined, isEnd = false): void {
+    // A function of the response that middleware in front has kept may have sent the head.
+    if (res.headersSent) fail();
     // First, so that calls by the interceptor do not come back here.
     state = "passing";
+    if (res.headersSent) return;
+    wasDead = isDead(res);
     uncover();
     const body = req.method === "HEAD" ? (heldBody?.() ?? written) : written;
     const { statusCode: status } = res;
@@ -198,7 +204,7 @@ export function interceptResponse(
     if (isHeadMade) return;
     isHeadMade = true;
     const { statusCode: status } = res;
-    const isMeant = res.headersSent && !hasFailed && !isDestroyed;
+    const isMeant = res.headersSent && !hasFailed && !isDestroyed && (wasDead || !isDead(res));
     interceptor.headMade?.(isMeant ? { status, fields: fieldsOf(res), reached } : undefined);
   }
 
@@ -256,8 +262,11 @@ export function interceptResponse(
     // Of what is no chunk nothing is sent: Node throws, and another response may follow.
     if (state === "waiting" && isChunk(chunk, isHttp1)) begin(undefined);
     else if (state === "waiting") fail();
-    // The `end` of HTTP/2 calls this.
-    if (isSendingWhole) return write(chunk, encoding, done);
+    // The `end` of HTTP/2 calls this. In HTTP/1 it is a hook of the head that writes, in front of the body.
+    if (isSendingWhole) {
+      if (isHttp1) fail();
+      return write(chunk, encoding, done);
+    }
     if (state === "replaced") {
       const told = typeof encoding === "function" ? (encoding as Done) : done;
       if (told !== undefined) queueMicrotask(told);
@@ -276,6 +285,11 @@ export function interceptResponse(
   };
 
   res.end = function interceptedEnd(chunk?: unknown, encoding?: unknown, done?: unknown) {
+    // A hook of the head ends the response, whose own body is then too late.
+    if (isSendingWhole) {
+      fail();
+      return end(chunk, encoding, done);
+    }
     const isPart = state !== "passing" && (isDestroyed || isBrokenOff(res, isHttp1));
     const isEmpty = chunk === undefined || chunk === null || typeof chunk === "function" || (isHttp1 && !chunk);
     const isLast = isEmpty || isChunk(chunk, isHttp1);

@@ -276,8 +276,12 @@ export function recordResponse(options: RecorderOptions): Recorder {
     const { status, fields, reached } = head;
     // A response that the framework held was recorded before: later changes come from middleware.
     if (reached === "unknown") unfinished = undefined;
-    else if (reached !== undefined && !isReturned)
-      unfinished = unfinishedResponse({ ...decided, status, fields: reached }, unfinished.form);
+    else if (reached !== undefined) {
+      const late = unfinishedResponse({ ...decided, status, fields: reached }, unfinished.form);
+      if (!isReturned) unfinished = late;
+      // It cannot be told which middleware has changed the head late: with another status, nothing is stored.
+      else if (late?.status !== unfinished.status) unfinished = undefined;
+    }
     if (unfinished === undefined || isForbidden(fields)) return giveUp();
     unfinished = { ...unfinished, vary: [...new Set([...unfinished.vary, ...lateVary(fields)])].sort() };
     // Middleware in front adds its Vary to each response again. Late additions by handlers are for other caches, too.
