@@ -80,7 +80,9 @@ export function interceptResponse(
     const body = req.method === "HEAD" ? (heldBody?.() ?? written) : written;
     const { statusCode: status } = res;
     const fields = fieldsOf(res);
-    const set = (name: string, value: string): void => void res.setHeader(name, value);
+    const set = (name: string, value: string): void => {
+      if (!res.headersSent) res.setHeader(name, value);
+    };
     const answer = interceptor.begin({ status, fields, before, body, afterError: hasFailed, set });
     if (answer === "follow") {
       state = "following";
