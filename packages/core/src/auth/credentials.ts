@@ -1,6 +1,6 @@
 import { findCookies } from "../http/cookies.js";
 import type { Exchange } from "../http/exchange.js";
-import { isCompactJws, maxCompactLength } from "./compact-jws.js";
+import { isCompactJws, maxCompactLength } from "./access-token.js";
 import { repeatedLines } from "../http/fields.js";
 import { checkObject, checkString, isList, optionError, stringsOrNone } from "../lib/validate.js";
 

@@ -1,6 +1,6 @@
 import type { Auth } from "../auth/claims.js";
 import { refusalOfNames } from "../auth/claims.js";
-import { isCompactJws, maxCompactLength } from "../auth/compact-jws.js";
+import { isCompactJws, maxCompactLength } from "../auth/access-token.js";
 import { refusalOfLogoutToken } from "../auth/logout-token.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Reply } from "../http/verdict.js";

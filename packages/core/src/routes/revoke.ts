@@ -1,5 +1,5 @@
 import { refusalOfNames } from "../auth/claims.js";
-import { isCompactJws, maxCompactLength } from "../auth/compact-jws.js";
+import { isCompactJws, maxCompactLength } from "../auth/access-token.js";
 import { identifyingText } from "../auth/identifying-claim.js";
 import { untimelyToken } from "../auth/token-refusal.js";
 import type { Exchange } from "../http/exchange.js";

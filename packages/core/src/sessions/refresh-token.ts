@@ -2,7 +2,7 @@ import { createHmac, createSecretKey } from "node:crypto";
 import type { KeyObject } from "node:crypto";
 import { SignJWT, errors, jwtVerify } from "jose";
 import type { JWTPayload } from "jose";
-import { isCanonical, maxCompactLength } from "../auth/compact-jws.js";
+import { isCanonical, maxCompactLength } from "../auth/access-token.js";
 
 /** Claims of a refresh token. */
 export interface RefreshClaims {

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { compactVerify, decodeJwt, decodeProtectedHeader, importJWK } from "jose";
 import type { JWK, JWTPayload, ProtectedHeaderParameters } from "jose";
-import { isCanonical, isCompactJws, maxCompactLength } from "../compact-jws.js";
+import { isCanonical, isCompactJws, maxCompactLength } from "../access-token.js";
 import { isTime } from "../claims.js";
 import { asymmetricAlgorithms } from "../keys/algorithms.js";
 import { identifyingMembers, jwkThumbprint } from "../keys/thumbprint.js";
