@@ -28,7 +28,7 @@ import { RedisLoginStore } from "./redis/logins.js";
 import { RedisLimitOverrides } from "./redis/limit-overrides.js";
 import { scripts } from "./redis/scripts/all.js";
 import { cacheScript } from "./redis/scripts/cache.js";
-import { guardRevocations } from "./redis/revocation-guard.js";
+import { guardRevocations } from "./redis/data-loss.js";
 import { RedisDecisionStore } from "./redis/decisions.js";
 import { Tracking } from "./redis/tracking.js";
 import { RedisSessionStore } from "./redis/sessions.js";
