@@ -8,7 +8,7 @@ import { adjustmentLine } from "../../../packages/core/src/store/redis/usage-cor
 import { decideAcrossSlots } from "../../../packages/core/src/store/redis/cluster.js";
 import { withoutNumber, wordsOf } from "../../../packages/core/src/store/redis/give-backs.js";
 import { adjustScript } from "../../../packages/core/src/store/redis/scripts/adjust.js";
-import { runScript } from "../../../packages/core/src/store/redis/scripts/script.js";
+import { runScript } from "../../../packages/core/src/store/redis/connect.js";
 import { clockStart, openClockedRedis } from "../../limits/support/clocked-stores.js";
 import { freshPrefix, testRedisUrl } from "../../support/redis.js";
 import { isSoak } from "../../support/soak.js";

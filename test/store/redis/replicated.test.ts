@@ -4,7 +4,7 @@ import { expect } from "chai";
 import type { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
 import type { Connection } from "../../../packages/core/src/store/redis/connect.js";
 import { ReplicatedWriter } from "../../../packages/core/src/store/redis/replicated.js";
-import { defineScript } from "../../../packages/core/src/store/redis/scripts/script.js";
+import { defineScript } from "../../../packages/core/src/store/redis/scripts/lua.js";
 
 const script = defineScript("return 1");
 

@@ -31,7 +31,7 @@ import {
 import { ServerClock } from "./server-clock.js";
 import type { RedisLike } from "./client.js";
 import { cacheArguments, cacheScript } from "./scripts/cache.js";
-import { runScript } from "./scripts/script.js";
+import { runScript } from "./connect.js";
 
 export interface RedisCacheStoreOptions {
   readonly connection: Connection;

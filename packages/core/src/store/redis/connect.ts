@@ -4,7 +4,7 @@ import type { Logger } from "../../telemetry/logger.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
 import type { TellUnreadable, UnreadablePart } from "./replies.js";
 import { faultOfError, createUnreadableReport } from "./replies.js";
-import type { Script } from "./scripts/script.js";
+import type { Script } from "./scripts/lua.js";
 import type { OwnClient, RedisPlace } from "./topology.js";
 import { createClient, findUnsafeOptions, retrySoon } from "./topology.js";
 import { StoreFault } from "../ports/decisions.js";
@@ -284,4 +284,20 @@ export function refreshSlots(client: SlotsClient): () => void {
     clearInterval(timer);
     client.off("-node", note);
   };
+}
+
+/** Runs a script by its digest. After a restart, a failover or SCRIPT FLUSH the server gets its text. */
+export async function runScript(
+  client: RedisLike,
+  { sha1, source }: Script,
+  keys: readonly string[],
+  args: readonly (string | number)[],
+): Promise<unknown> {
+  try {
+    return await client.call("EVALSHA", sha1, keys.length, ...keys, ...args);
+  } catch (error) {
+    // Nothing has run yet, so that the second call counts nothing twice.
+    if (!(error instanceof Error && error.message.startsWith("NOSCRIPT"))) throw error;
+    return client.call("EVAL", source, keys.length, ...keys, ...args);
+  }
 }

@@ -4,7 +4,7 @@ import type { Telemetry } from "../../telemetry/telemetry.js";
 import type { Connection } from "./connect.js";
 import { readText } from "./replies.js";
 import { markerScript } from "./scripts/markers.js";
-import { runScript } from "./scripts/script.js";
+import { runScript } from "./connect.js";
 import { LRUCache } from "lru-cache";
 import type { Answer, Question, DecisionStore } from "../ports/decisions.js";
 import { StoreFault } from "../ports/decisions.js";
@@ -14,7 +14,6 @@ import { sharedKeyMs } from "../keyspace.js";
 import type { Tracking } from "./tracking.js";
 import type { Keyspace } from "../keyspace.js";
 import { TrackedAnswers } from "./tracked-answers.js";
-
 
 export interface LossDetectorOptions {
   readonly connection: Connection;

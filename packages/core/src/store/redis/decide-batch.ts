@@ -11,8 +11,8 @@ import { blockedState, isRefusedToken, someRefuses } from "../ports/decisions.js
 import type { RedisLike } from "./client.js";
 import { faultOfPart, integerIn, readInteger, readList, unreadable } from "./replies.js";
 import { decideScript } from "./scripts/decide.js";
-import type { Script } from "./scripts/script.js";
-import { runScript } from "./scripts/script.js";
+import type { Script } from "./scripts/lua.js";
+import { runScript } from "./connect.js";
 
 /** The answer of one script call to a batch. */
 export interface BatchDecision {

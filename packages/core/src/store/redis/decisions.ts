@@ -13,13 +13,12 @@ import { ClockComparison } from "./server-clock.js";
 import { decideAcrossSlots } from "./cluster.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
 import type { Connection } from "./connect.js";
-import { callWithin } from "./connect.js";
+import { callWithin, runScript } from "./connect.js";
 import { GiveBacks } from "./give-backs.js";
 import { readInteger, readTime } from "./replies.js";
 import { ReplicatedWriter } from "./replicated.js";
 import { cutOffScript, revokeScript } from "./scripts/revocation.js";
-import type { Script } from "./scripts/script.js";
-import { runScript } from "./scripts/script.js";
+import type { Script } from "./scripts/lua.js";
 
 export interface RedisDecisionStoreOptions {
   readonly connection: Connection;

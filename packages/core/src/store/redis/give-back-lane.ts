@@ -1,4 +1,4 @@
-import type { Script } from "./scripts/script.js";
+import type { Script } from "./scripts/lua.js";
 
 /** One correction: the key, the arguments of its script, and how long it is repeated. */
 export interface GiveBackLine {

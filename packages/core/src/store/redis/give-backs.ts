@@ -8,8 +8,8 @@ import { faultOfError, faultOfPart, textIn } from "./replies.js";
 import type { Arguments, Batch, CallArguments, GiveBackLine } from "./give-back-lane.js";
 import { GiveBackLane } from "./give-back-lane.js";
 import { hashTag } from "./hash-slot.js";
-import type { Script } from "./scripts/script.js";
-import { runScript } from "./scripts/script.js";
+import type { Script } from "./scripts/lua.js";
+import { runScript } from "./connect.js";
 
 export interface GiveBacksOptions {
   readonly connection: Connection;

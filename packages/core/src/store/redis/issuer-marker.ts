@@ -1,8 +1,7 @@
 import type { Claim, IssuerMarker } from "../shared-issuer.js";
 import type { Connection } from "./connect.js";
-import { callWithin } from "./connect.js";
+import { callWithin, runScript } from "./connect.js";
 import { readText } from "./replies.js";
-import { runScript } from "./scripts/script.js";
 import { sharedIssuerScript } from "./scripts/markers.js";
 
 export interface RedisIssuerMarkerOptions {

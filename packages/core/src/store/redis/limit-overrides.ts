@@ -10,7 +10,7 @@ import type {
 } from "../ports/limit-overrides.js";
 import { maxTopKeys, maxOverrides, readRule, writeRule } from "../ports/limit-overrides.js";
 import type { Connection } from "./connect.js";
-import { callWithin } from "./connect.js";
+import { callWithin, runScript } from "./connect.js";
 import { readFlag, readInteger, readList, readNumber, readOptionalText, readPairs } from "./replies.js";
 import {
   blockScript,
@@ -20,8 +20,7 @@ import {
   changeOverrideScript,
   readOverridesScript,
 } from "./scripts/limit-overrides.js";
-import type { Script } from "./scripts/script.js";
-import { runScript } from "./scripts/script.js";
+import type { Script } from "./scripts/lua.js";
 import { sharedKeyMs } from "../keyspace.js";
 
 export interface RedisLimitOverridesOptions {

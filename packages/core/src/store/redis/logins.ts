@@ -13,7 +13,7 @@ import type {
 } from "../ports/logins.js";
 import { StoreFault } from "../ports/decisions.js";
 import type { Connection } from "./connect.js";
-import { callWithin } from "./connect.js";
+import { callWithin, runScript } from "./connect.js";
 import {
   faultOfError,
   faultOfPart,
@@ -29,8 +29,7 @@ import type { GiveBacks, Tentative } from "./give-backs.js";
 import { withoutNumber, wordsOf } from "./give-backs.js";
 import { groupBySlot } from "./hash-slot.js";
 import { loginChargeScript, loginSettleScript } from "./scripts/logins.js";
-import type { Script } from "./scripts/script.js";
-import { runScript } from "./scripts/script.js";
+import type { Script } from "./scripts/lua.js";
 
 export interface RedisLoginStoreOptions {
   readonly connection: Connection;

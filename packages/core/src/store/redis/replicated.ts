@@ -2,8 +2,8 @@ import { StoreFault } from "../ports/decisions.js";
 import type { Connection } from "./connect.js";
 import type { RedisLike } from "./client.js";
 import { faultOfError, readInteger } from "./replies.js";
-import type { Script } from "./scripts/script.js";
-import { runScript } from "./scripts/script.js";
+import type { Script } from "./scripts/lua.js";
+import { runScript } from "./connect.js";
 
 /** Timeout of the replicas. */
 const replicaTimeoutMs = 1000;

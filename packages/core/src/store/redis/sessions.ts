@@ -17,7 +17,7 @@ import type {
 import { StoreFault } from "../ports/decisions.js";
 import { recordEnd } from "../ports/revocation.js";
 import type { Connection } from "./connect.js";
-import { callWithin } from "./connect.js";
+import { callWithin, runScript } from "./connect.js";
 import {
   integerIn,
   readInteger,
@@ -32,8 +32,7 @@ import {
   unreadable,
 } from "./replies.js";
 import { revokeScript } from "./scripts/revocation.js";
-import type { Script } from "./scripts/script.js";
-import { runScript } from "./scripts/script.js";
+import type { Script } from "./scripts/lua.js";
 import {
   createSessionScript,
   endSessionsScript,

@@ -1,8 +1,7 @@
 import { onceLua } from "./once.js";
 import { bucketLua, slidingLua } from "./counting.js";
-import { clockLua, errorTextLua, wholeLua } from "./lua.js";
-import type { Script } from "./script.js";
-import { defineScript } from "./script.js";
+import { clockLua, errorTextLua, wholeLua, defineScript } from "./lua.js";
+import type { Script } from "./lua.js";
 
 /**
  * Corrects counted consumptions, each within the window of its receipt: never below zero, and with the same TTL. After

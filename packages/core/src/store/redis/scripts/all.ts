@@ -5,7 +5,7 @@ import { cutOffScript, revokeScript } from "./revocation.js";
 import { leaseScript } from "./lease.js";
 import { loginChargeScript, loginSettleScript } from "./logins.js";
 import { markerScript, sharedIssuerScript } from "./markers.js";
-import type { Script } from "./script.js";
+import type { Script } from "./lua.js";
 import {
   createSessionScript,
   endSessionsScript,

@@ -1,5 +1,5 @@
-import type { Script } from "./script.js";
-import { defineScript } from "./script.js";
+import type { Script } from "./lua.js";
+import { defineScript } from "./lua.js";
 
 /** Arguments of one operation, after its name; keep has more. */
 export const cacheArguments = 5;

@@ -1,7 +1,6 @@
 import { bucketLua, slidingLua, blockLua, countLua, peekLua } from "./counting.js";
-import { clockLua, wholeLua } from "./lua.js";
-import type { Script } from "./script.js";
-import { defineScript } from "./script.js";
+import { clockLua, wholeLua, defineScript } from "./lua.js";
+import type { Script } from "./lua.js";
 
 /** Globals cost a look-up each time. */
 const localsLua = `

@@ -1,6 +1,5 @@
-import { naturalLua } from "./lua.js";
-import type { Script } from "./script.js";
-import { defineScript } from "./script.js";
+import { naturalLua, defineScript } from "./lua.js";
+import type { Script } from "./lua.js";
 
 /**
  * The divisor of the remaining quota: a process gets one sixteenth at most. Near the limit every request asks the

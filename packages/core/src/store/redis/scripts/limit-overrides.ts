@@ -1,6 +1,5 @@
-import type { Script } from "./script.js";
-import { defineScript } from "./script.js";
-import { clockLua, naturalLua, wholeLua } from "./lua.js";
+import type { Script } from "./lua.js";
+import { defineScript, clockLua, naturalLua, wholeLua } from "./lua.js";
 
 /**
  * Changes one override, drops those that have ended, and sets a new version. KEYS[1]: the hash of overrides. ARGV: the

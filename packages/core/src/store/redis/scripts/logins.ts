@@ -1,7 +1,6 @@
-import { clockLua, naturalLua } from "./lua.js";
+import { clockLua, naturalLua, defineScript } from "./lua.js";
 import { undoableLua, onceLua } from "./once.js";
-import type { Script } from "./script.js";
-import { defineScript } from "./script.js";
+import type { Script } from "./lua.js";
 
 /**
  * Admits an attempt to sign in, or refuses it, and counts it everywhere or nowhere (see `AttemptQuestion`).

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 /** Lua that scripts share. `now` is Redis' clock in ms. */
 
 export const clockLua = `
@@ -51,3 +52,13 @@ local function membersOf(set)
   return {}
 end
 `;
+
+/** A Lua script with its SHA-1 digest, by which Redis finds it. */
+export interface Script {
+  readonly source: string;
+  readonly sha1: string;
+}
+
+export function defineScript(source: string): Script {
+  return { source, sha1: createHash("sha1").update(source).digest("hex") };
+}

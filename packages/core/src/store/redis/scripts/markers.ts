@@ -1,5 +1,5 @@
-import type { Script } from "./script.js";
-import { defineScript } from "./script.js";
+import type { Script } from "./lua.js";
+import { defineScript } from "./lua.js";
 
 /**
  * Reads a marker of data, creates it if it is missing, and renews it after half of its life. KEYS[1]: the marker.

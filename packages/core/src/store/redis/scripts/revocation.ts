@@ -1,6 +1,5 @@
-import type { Script } from "./script.js";
-import { defineScript } from "./script.js";
-import { naturalLua } from "./lua.js";
+import type { Script } from "./lua.js";
+import { defineScript, naturalLua } from "./lua.js";
 
 /**
  * Revokes a token inside a script about other things, which has `try` (lua.ts) and `now` in ms. It is the twin of

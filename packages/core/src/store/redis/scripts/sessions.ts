@@ -1,7 +1,6 @@
-import { clockLua, naturalLua, tryLua } from "./lua.js";
+import { clockLua, naturalLua, tryLua, defineScript } from "./lua.js";
 import { revokeLua } from "./revocation.js";
-import type { Script } from "./script.js";
-import { defineScript } from "./script.js";
+import type { Script } from "./lua.js";
 
 /**
  * The common part of the scripts about the sessions of one subject. KEYS begin with the index and the records, ARGV with:
