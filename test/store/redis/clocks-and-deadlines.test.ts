@@ -4,13 +4,12 @@ import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js"
 import type { Question } from "../../../packages/core/src/store/ports/decisions.js";
 import { RedisCacheStore } from "../../../packages/core/src/store/redis/cache.js";
 import type { Connection } from "../../../packages/core/src/store/redis/connect.js";
-import { ClockComparison } from "../../../packages/core/src/store/redis/server-clock.js";
+import { ClockComparison, RedisDecisionStore } from "../../../packages/core/src/store/redis/decisions.js";
 import { RedisChannels } from "../../../packages/core/src/store/redis/channels.js";
 import { Tracking } from "../../../packages/core/src/store/redis/tracking.js";
 import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
 import { silentLogger } from "../../support/logger.js";
 import { until } from "../../support/until.js";
-import { RedisDecisionStore } from "../../../packages/core/src/store/redis/decisions.js";
 import { rejectionOf } from "../../support/rejection.js";
 
 interface Call {

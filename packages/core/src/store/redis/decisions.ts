@@ -9,7 +9,7 @@ import type { Logger } from "../../telemetry/logger.js";
 import { AdjustmentQueue } from "./usage-corrections.js";
 import { decideBatch } from "./decide-batch.js";
 import { Batcher } from "./batcher.js";
-import { ClockComparison } from "./server-clock.js";
+
 import { decideAcrossSlots } from "./cluster.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
 import type { Connection } from "./connect.js";
@@ -19,6 +19,7 @@ import { readInteger, readTime } from "./replies.js";
 import { ReplicatedWriter } from "./replicated.js";
 import { cutOffScript, revokeScript } from "./scripts/revocation.js";
 import type { Script } from "./scripts/lua.js";
+
 
 export interface RedisDecisionStoreOptions {
   readonly connection: Connection;
@@ -250,4 +251,49 @@ function writtenParts({
 
 function withoutConsumptions({ token }: Question): Question {
   return { beforeToken: [], token, afterToken: [] };
+}
+
+/**
+ * Compares the wall clock of this process with Redis' time. Redis' time is kept relative to the monotonic clock, so
+ * that a jump of the wall clock is detected without another question, even if every token is refused and nothing is
+ * asked.
+ */
+export class ClockComparison {
+  readonly #toleranceMs: number;
+  /** Redis' time minus the monotonic clock. */
+  #offsetMs: number | undefined;
+  /** Maximum error of the offset: Redis has read its clock at some time between request and reply. */
+  #uncertaintyMs = 0;
+  #comparedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(toleranceMs: number) {
+    this.#toleranceMs = toleranceMs;
+  }
+
+  /** The time of the last comparison, finished or in progress, by {@link performance}. */
+  get comparedAt(): number {
+    return this.#comparedAt;
+  }
+
+  /** Notes that a comparison is in progress. */
+  begin(): void {
+    this.#comparedAt = performance.now();
+  }
+
+  /** Notes Redis' time in the reply to a request that was sent at `sentAt`, by {@link performance}. */
+  compare(sentAt: number, serverTimeMs: number): void {
+    // A reply without a time says nothing about the clocks.
+    if (!(serverTimeMs > 0)) return;
+    const now = performance.now();
+    this.#comparedAt = now;
+    this.#offsetMs = serverTimeMs - (sentAt + now) / 2;
+    this.#uncertaintyMs = (now - sentAt) / 2;
+  }
+
+  /** Do the clocks differ by more than the tolerance? False while that is unknown. */
+  differs(): boolean {
+    if (this.#offsetMs === undefined) return false;
+    const apartMs = Math.abs(Date.now() - performance.now() - this.#offsetMs);
+    return apartMs > this.#toleranceMs + this.#uncertaintyMs;
+  }
 }
