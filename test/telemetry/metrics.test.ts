@@ -1,5 +1,6 @@
 import { expect } from "chai";
-import { Counter, Histogram, gauge, prometheusText } from "../../packages/core/src/telemetry/metrics.js";
+import { gauge, prometheusText } from "../../packages/core/src/telemetry/metrics.js";
+import { Counter, Histogram } from "../../packages/core/src/telemetry/telemetry.js";
 
 describe("metrics", () => {
   it("count by labels", () => {
