@@ -20,7 +20,9 @@ function openVerifier(rules: Partial<ClaimRules> = {}, cacheSize = 100) {
       state.verified += 1;
       return [{ key: createSecretKey(Buffer.from(state.secret)), algorithms: ["HS256"] }];
     },
-    version: () => state.keysVersion,
+    get version() {
+      return state.keysVersion;
+    },
     status: () => "up",
     close: () => undefined,
   };

@@ -3,7 +3,6 @@ import type { SubjectRules } from "./claims.js";
 import { isTime, refusalOfNames } from "./claims.js";
 import { logoutEvent } from "./logout-token.js";
 
-
 /** Rules for access tokens beyond the checks of jose. */
 export interface ClaimRules extends SubjectRules {
   /** Tolerated clock difference for `nbf` and `iat`, in seconds. */
@@ -235,14 +234,14 @@ function inBothOrders(words: readonly string[], targets: readonly string[]): str
 }
 
 /** Three parts of base64url without padding: the compact form of RFC 7515 7.1. */
-export const compactJws = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
+const compactJws = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 
 /** Maximum length of a token in characters. Longer tokens are refused without parsing, which could take long. */
 export const maxCompactLength = 8192;
 
-/** Does the text have the form of a compact JWS? */
+/** Does the text have the form of a compact JWS, and at most {@link maxCompactLength} characters? */
 export function isCompactJws(text: string): boolean {
-  return compactJws.test(text);
+  return text.length <= maxCompactLength && compactJws.test(text);
 }
 
 /** Is the signature in canonical base64url? Spare bits at its end allow two spellings, which a cache would take for two tokens. */

@@ -80,7 +80,7 @@ export class Verifier {
     const verifier = byIssuer ? issuers.find((one) => issuer !== undefined && one.accepts(issuer)) : issuers[0];
     if (verifier === undefined) return refuseToken("the gate does not accept the issuer of the token");
     const keys = verifier.keysOf(issuer);
-    const keysVersion = keys.version();
+    const keysVersion = keys.version;
     const auth = await verifier.verify(token, issuer, keys);
     if ("code" in auth) return auth;
     const prepared = prepare(auth);
@@ -97,14 +97,14 @@ export class Verifier {
       keys,
       keysVersion,
     });
-    if (keys.version() === keysVersion && lasts) this.#cache.set(verified);
+    if (keys.version === keysVersion && lasts) this.#cache.set(verified);
     return verified;
   }
 }
 
 /** A verification must not outlive its key. */
 function isUpToDate({ keys, keysVersion }: Verification): boolean {
-  return keys.version() === keysVersion;
+  return keys.version === keysVersion;
 }
 
 /** Only chooses the verifier, which then requires the same issuer of the verified token. */

@@ -1,6 +1,6 @@
 import type { Auth } from "../auth/claims.js";
 import { refusalOfNames } from "../auth/claims.js";
-import { isCompactJws, maxCompactLength } from "../auth/access-token.js";
+import { isCompactJws } from "../auth/access-token.js";
 import { refusalOfLogoutToken } from "../auth/logout-token.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Reply } from "../http/verdict.js";
@@ -93,7 +93,7 @@ export function backchannelLogoutRoute<Raw>(
       const form = await readForm(exchange);
       if (form.kind === "too_large") return oauthError(413, "invalid_request", "The request is too large");
       const token = form.kind === "invalid" ? undefined : onlyField(form.fields, "logout_token");
-      if (typeof token !== "string" || token.length > maxCompactLength || !isCompactJws(token)) return refuse();
+      if (typeof token !== "string" || !isCompactJws(token)) return refuse();
       const outcome = await verifier.verify(token);
       if ("code" in outcome) return isUnverifiable(outcome, health) ? notRecorded() : refuse();
       const { issuer, sessionId, issuedAt = 0, expiresAt, jti = "" } = outcome.auth;

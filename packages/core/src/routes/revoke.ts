@@ -1,5 +1,5 @@
 import { refusalOfNames } from "../auth/claims.js";
-import { isCompactJws, maxCompactLength } from "../auth/access-token.js";
+import { isCompactJws } from "../auth/access-token.js";
 import { identifyingText } from "../auth/identifying-claim.js";
 import { untimelyToken } from "../auth/token-refusal.js";
 import type { Exchange } from "../http/exchange.js";
@@ -118,7 +118,7 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
 
   /** The hint is for servers that must look a token up. Here the token itself shows its type. */
   async function revoke(token: string, hint: string | undefined, clientId: string | undefined): Promise<Reply> {
-    const outcome = token.length <= maxCompactLength && isCompactJws(token) ? await verifier.verify(token) : undefined;
+    const outcome = isCompactJws(token) ? await verifier.verify(token) : undefined;
     if (outcome !== undefined && !("code" in outcome)) {
       if (clientId !== undefined && !isIssuedTo(outcome.auth.claims, clientId))
         return oauthError(400, "unauthorized_client", "The token was issued to another client");

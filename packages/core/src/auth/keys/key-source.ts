@@ -15,7 +15,7 @@ export interface KeySource {
    */
   candidates(header: JWTHeaderParameters): readonly CandidateKey[] | Promise<readonly CandidateKey[]>;
   /** Grows whenever the keys change. Tokens verified under an older version must be verified again. */
-  version(): number;
+  readonly version: number;
   /** `down` while no key has ever been loaded. */
   status(): "up" | "down";
   close(): void;
@@ -29,5 +29,5 @@ export class KeysUnavailable extends Error {
 
 /** A source of keys that never change. */
 export function fixedSource(candidates: KeySource["candidates"]): KeySource {
-  return { candidates, version: () => 0, status: () => "up", close: () => undefined };
+  return { candidates, version: 0, status: () => "up", close: () => undefined };
 }

@@ -100,8 +100,8 @@ export class RemoteKeys implements KeySource {
     return (await this.#choose(header)) ?? this.#noSuchKey();
   }
 
-  /** Called at every request, so that keys age even if every token is known. */
-  version(): number {
+  /** Read at every request, so that keys age even if every token is known. */
+  get version(): number {
     void this.#keepFresh();
     return this.#version;
   }
