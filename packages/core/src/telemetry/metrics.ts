@@ -1,4 +1,3 @@
-import type { Labels } from "./telemetry.js";
 /** One value of a metric. */
 export interface Sample {
   /** The suffix of the metric's name: `_bucket`, `_sum` or `_count` for a histogram, else empty. */
@@ -14,6 +13,8 @@ export interface Metric {
   readonly type: "counter" | "gauge" | "histogram";
   readonly samples: readonly Sample[];
 }
+
+export type Labels = Readonly<Record<string, string>>;
 
 /** A gauge with the current values. */
 export function gauge(name: string, help: string, samples: readonly (readonly [Labels, number])[]): Metric {

@@ -2,7 +2,7 @@ import type { DenialCode } from "../http/verdict.js";
 import type { MessageOutcome } from "../store/ports/channels.js";
 import type { Algorithm, FaultKind } from "../store/ports/decisions.js";
 import { events } from "./events.js";
-import type { Metric, Sample } from "./metrics.js";
+import type { Labels, Metric, Sample } from "./metrics.js";
 
 /** The same as `BreakerState` of lib/breaker.ts, which imports this file. */
 type BreakerState = "closed" | "open" | "half-open";
@@ -206,8 +206,6 @@ function total(name: string, help: string, value: number): Metric {
   return { name, help, type: "counter", samples: [{ suffix: "", labels: {}, value }] };
 }
 
-export type Labels = Readonly<Record<string, string>>;
-
 /** A counter with labels. Label values come from closed sets, never from users. */
 export class Counter {
   readonly #name: string;
@@ -233,7 +231,7 @@ export class Counter {
 }
 
 /** Upper bounds of the buckets in seconds. One of them is the deadline of 50 ms. */
-export const bounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 10];
+const bounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 10];
 
 /** A histogram of durations in seconds, with one label. */
 export class Histogram {
