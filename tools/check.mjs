@@ -32,7 +32,7 @@ function target(file, specifier) {
 
 // 1. Who may import which package.
 const owners = [
-  { module: "rate-limiter-flexible", only: /^limits\/fixed-window\.ts$/ },
+  { module: "rate-limiter-flexible", only: /^limits\/verdict\.ts$/ },
   { module: "@opentelemetry/api", only: /^opentelemetry\.ts$/ },
   { module: "ioredis", only: /^store\/redis\// },
   { module: "jose", only: /^(auth\/|sessions\/refresh-token\.ts$|testing\.ts$)/ },

@@ -106,11 +106,11 @@ export function createServices<Raw>(
     return { partition, question, lasts: !(question instanceof StoreFault) && !keyspace.isPresumed };
   }
 
-  const { decisions: store, quotaRecords: records } = stores;
+  const { decisions: store, leasedDecisions: leasedStore, quotaRecords: records } = stores;
   const shared = resolved.redis !== undefined;
   const verifies = auth !== undefined;
   const administration = administerQuotas<Raw>({
-    store,
+    store: leasedStore,
     records,
     shared,
     keyspace,
@@ -122,6 +122,7 @@ export function createServices<Raw>(
 
   return {
     store,
+    leasedStore,
     health: stores,
     administration,
     verifier: auth === undefined ? undefined : openVerifier(auth),

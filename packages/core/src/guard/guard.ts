@@ -24,7 +24,10 @@ import { createIdentify, isPreflight } from "./identify.js";
 
 /** The services that the guards of one gate share. */
 export interface GuardServices<Raw> extends IdentifyServices<Raw> {
+  /** Answers questions without leased consumptions. */
   readonly store: DecisionStore;
+  /** Answers all questions. */
+  readonly leasedStore: DecisionStore;
   /** Undefined for a gate without `auth`. */
   readonly verifier: Verifier | undefined;
   readonly charges: ConsumptionFactory<Raw>;
@@ -56,8 +59,9 @@ export type GuardCheck<Raw> = (exchange: GateExchange<Raw>) => Decision | Promis
  * use up the quota of its victim. A request that needs no answer from outside this process is decided synchronously.
  */
 export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts<Raw>): GuardCheck<Raw> {
-  const { store, verifier, revocations, charges, challenges, degradation, now } = services;
+  const { verifier, revocations, charges, challenges, degradation, now } = services;
   const { authentication } = parts;
+  const store = parts.limits.some(({ precision }) => precision === "leased") ? services.leasedStore : services.store;
   const addressLimits = parts.limits.filter(countsAddresses);
   const otherLimits = parts.limits.filter((policy) => !countsAddresses(policy));
   const denyLists = parts.limits.filter(({ deny }) => deny !== undefined);

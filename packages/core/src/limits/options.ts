@@ -1,6 +1,6 @@
 import { resolveAddressList } from "./address-list.js";
 import { checkBucket, longestWindowSeconds, maxCount } from "./policy.js";
-import { FixedWindows } from "./fixed-window.js";
+import { FixedWindows } from "./verdict.js";
 import type { CountOnly, Of, PartitionPart, Policy, Settle } from "./policy.js";
 import { handlerPatienceMs } from "../http/handler-end.js";
 import { compileWideCondition } from "../http/path.js";

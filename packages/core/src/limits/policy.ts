@@ -2,9 +2,8 @@ import type { Exchange } from "../http/exchange.js";
 import type { Facts } from "../request/facts.js";
 import type { ConditionTest } from "../http/path.js";
 import type { Duration } from "../lib/duration.js";
-import type { Algorithm, Consumption, CountingMode } from "../store/ports/decisions.js";
+import type { Algorithm, Consumption, CounterState, CountingMode } from "../store/ports/decisions.js";
 import type { AddressList } from "./address-list.js";
-import type { FixedWindows } from "./fixed-window.js";
 import type { Denied } from "../http/verdict.js";
 import { deny } from "../http/verdict.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
@@ -30,6 +29,18 @@ export type CountOnly = "failures" | "successes";
 /** The actual cost of a request: a function of the request, its facts, and the status of the response (0 if none was sent). */
 export type Settle<Raw> = (raw: Raw, facts: Facts, status: number) => number | undefined | Promise<number | undefined>;
 
+/** The state of one counter, as rate-limiter-flexible decides it. */
+export interface FixedWindowState {
+  readonly admitted: boolean;
+  readonly remaining: number;
+  readonly resetMs: number;
+}
+
+/** Decides about counters of fixed windows. */
+export interface FixedWindowDecision {
+  stateAfter(key: string, limit: number, cost: number, counter: CounterState): FixedWindowState;
+}
+
 /** A rate-limit policy, resolved. */
 export interface Policy<Raw> {
   readonly name: string;
@@ -53,7 +64,7 @@ export interface Policy<Raw> {
   readonly precision: "exact" | "leased";
   /** Undefined for a plain fixed window. */
   readonly mode: CountingMode | undefined;
-  readonly windows: FixedWindows;
+  readonly windows: FixedWindowDecision;
   /** Calls no function of the application, so that its consumptions are made at once and cached. */
   readonly isPlain: boolean;
 }

@@ -1,3 +1,5 @@
+import { RateLimiterRedis } from "rate-limiter-flexible";
+import type { RateLimiterRes } from "rate-limiter-flexible";
 import type { Quota } from "./quota.js";
 import { rateLimitFields, retryAfter } from "../http/fields.js";
 import type { RateLimitFormat } from "../http/fields.js";
@@ -5,8 +7,7 @@ import type { Denied } from "../http/verdict.js";
 import { deny } from "../http/verdict.js";
 import type { Consumption, CounterState } from "../store/ports/decisions.js";
 import { exceeds } from "../store/ports/decisions.js";
-import type { FixedWindowState } from "./fixed-window.js";
-import type { AppliedPolicy, Policy } from "./policy.js";
+import type { AppliedPolicy, FixedWindowDecision, FixedWindowState, Policy } from "./policy.js";
 
 /** A policy after the decision. */
 export interface AppliedQuota {
@@ -79,4 +80,43 @@ function refusalOf(violated: readonly AppliedQuota[]): "abuse_detected" | "concu
   if (violated.some(({ blocked }) => blocked)) return "abuse_detected";
   const inFlight = violated.every(({ quota }) => quota.algorithm === "concurrency");
   return inFlight ? "concurrency_exceeded" : "quota_exceeded";
+}
+
+/**
+ * The step of rate-limiter-flexible from a raw result to a decision. Its Redis limiter calls the step after its own script.
+ * Here the raw result comes from the one script call that serves all concurrent requests.
+ */
+class FixedWindowLimiter extends RateLimiterRedis {
+  declare _getRateLimiterRes: (
+    key: string,
+    points: number,
+    result: [consumed: number, ttlMs: number],
+  ) => RateLimiterRes;
+
+  constructor(points: number) {
+    // The store knows the end of the window, so the duration does not matter here.
+    super({ storeClient: {}, points, duration: 1, keyPrefix: "" });
+  }
+
+  stateAfter(key: string, cost: number, { consumed, resetMs }: CounterState): FixedWindowState {
+    const { consumedPoints, remainingPoints, msBeforeNext } = this._getRateLimiterRes(key, cost, [consumed, resetMs]);
+    return { admitted: consumedPoints <= this.points, remaining: remainingPoints, resetMs: msBeforeNext };
+  }
+}
+
+/** Limiters kept for one policy. A limit by function has few distinct values. */
+const maxLimiters = 256;
+
+/** The fixed windows of one policy: one limiter for each value of its limit. */
+export class FixedWindows implements FixedWindowDecision {
+  readonly #limiters = new Map<number, FixedWindowLimiter>();
+
+  stateAfter(key: string, limit: number, cost: number, counter: CounterState): FixedWindowState {
+    let limiter = this.#limiters.get(limit);
+    if (limiter === undefined) {
+      limiter = new FixedWindowLimiter(limit);
+      if (this.#limiters.size < maxLimiters) this.#limiters.set(limit, limiter);
+    }
+    return limiter.stateAfter(key, cost, counter);
+  }
 }

@@ -37,6 +37,8 @@ import type { SessionStore } from "./ports/sessions.js";
 /** The stores of a gate. */
 export interface Stores extends StoreHealth {
   readonly decisions: DecisionStore;
+  /** The same, and leases of this process answer consumptions with `leased`. */
+  readonly leasedDecisions: DecisionStore;
   readonly revocations: RevocationStore;
   /** Corrections of the consumptions that `decisions` has counted. */
   readonly quotas: UsageCorrections;
@@ -93,6 +95,7 @@ export function createStores<Raw>(
     const memoryCache = openMemoryCache();
     return {
       decisions: memory,
+      leasedDecisions: memory,
       revocations: memory,
       state: () => memory.state(),
       quotas: memory.quotas,
@@ -155,7 +158,8 @@ export function createStores<Raw>(
   const longestSeconds = Math.ceil(auth?.maxLifetimeSeconds ?? 0);
   const logins = new RedisLoginStore({ connection, deadlineMs, telemetry, giveBacks: store.giveBacks });
   return {
-    decisions: leased,
+    decisions: guarded.decisions,
+    leasedDecisions: leased,
     revocations: guarded.revocations,
     state: () => guarded.health.state(),
     quotas: store.quotas,
