@@ -28,10 +28,9 @@ import {
   faultOfError,
   faultOfPart,
 } from "./replies.js";
-import { ServerClock } from "./server-clock.js";
+import { ServerClock, runScript } from "./connect.js";
 import type { RedisLike } from "./client.js";
 import { cacheArguments, cacheScript } from "./scripts/cache.js";
-import { runScript } from "./connect.js";
 
 export interface RedisCacheStoreOptions {
   readonly connection: Connection;

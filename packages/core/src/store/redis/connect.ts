@@ -3,7 +3,7 @@ import { Cluster } from "ioredis";
 import type { Logger } from "../../telemetry/logger.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
 import type { TellUnreadable, UnreadablePart } from "./replies.js";
-import { faultOfError, createUnreadableReport } from "./replies.js";
+import { faultOfError, createUnreadableReport, readTime } from "./replies.js";
 import type { Script } from "./scripts/lua.js";
 import type { OwnClient, RedisPlace } from "./topology.js";
 import { createClient, findUnsafeOptions, retrySoon } from "./topology.js";
@@ -299,5 +299,45 @@ export async function runScript(
     // Nothing has run yet, so that the second call counts nothing twice.
     if (!(error instanceof Error && error.message.startsWith("NOSCRIPT"))) throw error;
     return client.call("EVAL", source, keys.length, ...keys, ...args);
+  }
+}
+
+/** Interval of the questions for the time: clocks drift apart. */
+export const refreshMs = 60_000;
+
+/** Redis' time, computed by the monotonic clock: processes with wrong wall clocks agree on the age of a value. */
+export class ServerClock {
+  readonly #connection: Connection;
+  readonly #stop: () => void;
+  #offsetMs: number | undefined;
+  #askedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+    this.#stop = connection.onConnect(() => void this.#ask());
+    if (connection.isUp()) void this.#ask();
+  }
+
+  /** Unix milliseconds; by the clock of this process before the first connection. */
+  now(): number {
+    const now = performance.now();
+    if (now - this.#askedAt > refreshMs && this.#connection.isUp()) void this.#ask();
+    return this.#offsetMs === undefined ? Date.now() : now + this.#offsetMs;
+  }
+
+  close(): void {
+    this.#stop();
+  }
+
+  async #ask(): Promise<void> {
+    const sentAt = performance.now();
+    this.#askedAt = sentAt;
+    try {
+      const theirs = readTime(await this.#connection.client.call("TIME"));
+      this.#offsetMs = theirs - (sentAt + performance.now()) / 2;
+    } catch (error) {
+      // An outage is reported elsewhere. The last offset stays in use.
+      this.#connection.unreadable?.("clock", error);
+    }
   }
 }
