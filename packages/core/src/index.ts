@@ -13,7 +13,7 @@ export type { PublicKeyOption } from "./auth/keys/public-keys.js";
 export type { SecretOption } from "./auth/keys/secret-keys.js";
 export type { LoginAttempt, SucceedOptions } from "./login/attempt.js";
 export type { Logins, UnblockOptions } from "./login/unblock.js";
-export type { CacheCodec, CodecChoice } from "./cache/codec.js";
+export type { CacheCodec, CodecChoice } from "./cache/entry.js";
 export type {
   Cache,
   CacheSetOptions,

@@ -1,7 +1,6 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { Codecs } from "../../../packages/core/src/cache/codec.js";
-import { readEntry, writeEntry } from "../../../packages/core/src/cache/entry.js";
+import { Codecs, readEntry, writeEntry } from "../../../packages/core/src/cache/entry.js";
 import { cacheKeys, openProcess } from "../support/cache-process.js";
 
 /** The generation of the namespace, as the tests put it into the store. */

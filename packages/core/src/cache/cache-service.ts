@@ -10,7 +10,7 @@ import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CacheParts, RequestSender } from "./cache.js";
 import { CacheView, RequestScope } from "./cache.js";
 import type { GateCache, RequestCache } from "./cache-types.js";
-import { Codecs } from "./codec.js";
+import { Codecs } from "./entry.js";
 import { Entries } from "./entries.js";
 import { FactoryRunner } from "./factory-runner.js";
 import { Generations, openRenewals } from "./generations.js";

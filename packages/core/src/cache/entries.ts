@@ -1,7 +1,6 @@
 import type { Keyspace } from "../store/keyspace.js";
 import type { CacheStore } from "../store/ports/cache.js";
-import type { Codecs } from "./codec.js";
-import type { StoredEntry } from "./entry.js";
+import type { Codecs, StoredEntry } from "./entry.js";
 import { CachedEntry, maxHeadLength, readEntry, writeEntry } from "./entry.js";
 import type { Generation, Generations, GenerationSnapshot, GenerationsRead } from "./generations.js";
 import { noGenerationsRead, versionOf } from "./generations.js";

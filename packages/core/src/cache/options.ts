@@ -11,7 +11,7 @@ import {
   rangeError,
   strings,
 } from "../lib/validate.js";
-import type { CodecChoice } from "./codec.js";
+import type { CodecChoice } from "./entry.js";
 
 /** How long a value is used, and what happens afterwards. The gate has a policy, and a call may change parts of it. */
 export interface CachePolicy {
