@@ -74,7 +74,7 @@ export function createGate<Raw, Middleware extends object>(
     keys: keyspace,
     shared: sharedIssuer,
     telemetry,
-    onCacheUse: cachesInRedis ? noteCaches : undefined,
+    onFirstCacheUse: cachesInRedis ? noteCaches : undefined,
   });
 
   // Services: keys of issuers are fetched.

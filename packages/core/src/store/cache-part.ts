@@ -36,16 +36,16 @@ export interface RedisCacheOptions {
   readonly telemetry: Telemetry;
   readonly logger: Logger;
   readonly observe: (outcome: MessageOutcome) => void;
-  /** Called after each round trip to the cache. */
-  readonly onUse: (() => void) | undefined;
+  /** Called after the first round trip to the cache. */
+  readonly onFirstUse: (() => void) | undefined;
 }
 
 export function openRedisCache(options: RedisCacheOptions): CachePart {
-  const { connection, backplane, keys, deadlineMs, telemetry, logger, observe, onUse } = options;
+  const { connection, backplane, keys, deadlineMs, telemetry, logger, observe, onFirstUse } = options;
   const tracking = backplane?.tracking ?? new Tracking({ connection, logger });
   const channels =
     backplane?.channels ?? new RedisChannels({ connection, tracking, keys, deadlineMs, logger, observe });
-  const store = new RedisCacheStore({ connection, channels, deadlineMs, telemetry, onUse });
+  const store = new RedisCacheStore({ connection, channels, deadlineMs, telemetry, onFirstUse });
   const signals: CacheSignals = {
     channels,
     track: (tracked) => tracking.track(tracked),

@@ -74,8 +74,8 @@ export interface StoreParts {
   /** Finds out whom the shared keys belong to. */
   readonly shared: SharedIssuer;
   readonly telemetry: Telemetry;
-  /** Called after each round trip to a cache in Redis. */
-  readonly onCacheUse?: (() => void) | undefined;
+  /** Called after the first round trip to the cache in Redis. */
+  readonly onFirstCacheUse?: (() => void) | undefined;
 }
 
 /** The marker outlives a day without any process, and every record under the shared keys. */
@@ -84,7 +84,7 @@ const minMarkerSeconds = 86_400;
 /** Opens the stores: in process, or in Redis. */
 export function createStores<Raw>(
   { redis, deadlineMs, logger, auth, tokens, revocation, cache: caching }: StoreOptions<Raw>,
-  { keys, shared, telemetry, onCacheUse }: StoreParts,
+  { keys, shared, telemetry, onFirstCacheUse }: StoreParts,
 ): Stores {
   const observe = (outcome: MessageOutcome): void => telemetry.messageArrived(outcome);
   const toleranceSeconds = auth?.toleranceSeconds ?? 5;
@@ -154,7 +154,7 @@ export function createStores<Raw>(
   const cache =
     caching?.redis === false
       ? openMemoryCache()
-      : openRedisCache({ connection: apart ?? connection, backplane, onUse: onCacheUse, ...common });
+      : openRedisCache({ connection: apart ?? connection, backplane, onFirstUse: onFirstCacheUse, ...common });
   const longestSeconds = Math.ceil(auth?.maxLifetimeSeconds ?? 0);
   const logins = new RedisLoginStore({ connection, deadlineMs, telemetry, giveBacks: store.giveBacks });
   return {

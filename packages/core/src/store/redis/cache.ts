@@ -38,7 +38,7 @@ export interface RedisCacheStoreOptions {
   readonly deadlineMs: number;
   readonly telemetry?: Telemetry | undefined;
   /** Called after each round trip. */
-  readonly onUse?: (() => void) | undefined;
+  readonly onFirstUse?: (() => void) | undefined;
 }
 
 /** Maximum number of reads in one round trip. Each reads a value and its generations. */
@@ -62,16 +62,18 @@ export class RedisCacheStore implements CacheStore {
   readonly #operations: Batcher<CacheOperation, OperationAnswer>;
   readonly #returnListeners: (() => void)[] = [];
 
-  constructor({ connection, channels, deadlineMs, telemetry = new Telemetry(), onUse }: RedisCacheStoreOptions) {
+  constructor({ connection, channels, deadlineMs, telemetry = new Telemetry(), onFirstUse }: RedisCacheStoreOptions) {
     this.#reading = new Breaker({ name: "redis.cache", telemetry });
     this.#writing = new Breaker({ name: "redis.cache.writes", telemetry });
     this.#connection = connection;
     this.#channels = channels;
     this.#clock = new ServerClock(connection);
     const giveUp = (_items: unknown, fault: StoreFault): void => connection.unreadable?.("cache", fault);
+    let isUsed = false;
     const observe = (call: BatchCall): void => {
       telemetry.storeCalled({ store: "cache", ...call });
-      onUse?.();
+      if (!isUsed) onFirstUse?.();
+      isUsed = true;
     };
     const common = { ready: connection.hasConnected, deadlineMs, observe };
     this.#reads = new Batcher({
