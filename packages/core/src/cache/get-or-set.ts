@@ -36,6 +36,7 @@ export class GetOrSet {
   readonly #entries: Entries;
   readonly #waiters: LeaseWaiters;
   readonly #runner: FactoryRunner;
+  #isSubscribed = false;
   readonly #flights = new Map<string, ActiveFlight>();
 
   constructor({ tiers, entries, waiters, runner }: GetOrSetParts) {
@@ -51,7 +52,8 @@ export class GetOrSet {
     const { statistics } = region;
     signal?.throwIfAborted();
     // Before a run begins: later invalidations decide which callers may share it.
-    this.#waiters.subscribe();
+    if (!this.#isSubscribed) this.#waiters.subscribe();
+    this.#isSubscribed = true;
     const found = force || isMissing ? undefined : await this.#tiers.fetch(region, key, tags);
     const now = performance.now();
     if (found !== undefined && now < found.freshUntil) {

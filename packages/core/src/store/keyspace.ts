@@ -1,3 +1,5 @@
+import type { SharedKeys } from "./shared-issuer.js";
+import { ourOwn } from "./shared-issuer.js";
 import { createHash, createHmac } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { IssuerScope, checkIdentifier, subjectOfName } from "../auth/issuer-scope.js";
@@ -19,16 +21,6 @@ const plain = /^[A-Za-z0-9_.-]{1,64}$/;
  * it.
  */
 export const sharedKeyMs: number = 30 * 86_400_000;
-
-/** Says whether the shared `auth:` keys belong to this gate's issuer. */
-export interface SharedKeys {
-  /** Undefined while the answer is unknown. */
-  readonly areOurs: boolean | undefined;
-  /** Is the answer an assumption that may change? Then keys must be made anew for each use. */
-  readonly isPresumed: boolean;
-  /** Resolves when the answer is known, or cannot be found out now; undefined if it is known already. */
-  settled(): Promise<void> | undefined;
-}
 
 /** The parts of keys besides the identifier. */
 export interface KeyOwners {
@@ -57,6 +49,8 @@ export class Keyspace {
   readonly #secret: string;
   readonly #service: string;
   readonly #shared: SharedKeys;
+  /** Is the owner of the shared keys known for good? */
+  #areKnown = false;
   readonly #seed: number;
   readonly #digests = new LRUCache<string, string>({ max: 5000 });
 
@@ -76,6 +70,8 @@ export class Keyspace {
    * be found out now; undefined if it is known already. While it is unknown, making such a key throws a StoreFault.
    */
   settled(): Promise<void> | undefined {
+    if (this.#areKnown) return undefined;
+    this.#areKnown = this.#shared.areOurs !== undefined && !this.#shared.isPresumed;
     return this.#shared.settled();
   }
 
@@ -365,8 +361,6 @@ export class Keyspace {
     return (hash >>> 16) % shards;
   }
 }
-
-const ourOwn: SharedKeys = { areOurs: true, isPresumed: false, settled: () => undefined };
 
 /** Well-formed text of 1 to 512 bytes: what the shared key families take as it is. */
 function isLiteral(identifier: string): boolean {

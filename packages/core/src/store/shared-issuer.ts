@@ -1,7 +1,6 @@
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import { operations } from "../lib/documentation.js";
 import type { Logger } from "../telemetry/logger.js";
-import type { SharedKeys } from "./keyspace.js";
 
 /**
  * `claim` gives the shared keys to an issuer if they have no owner; `force` gives them to it in any case; `look` reads
@@ -182,3 +181,15 @@ export class SharedIssuer implements SharedKeys {
     this.#timer.unref();
   }
 }
+
+/** Says whether the shared `auth:` keys belong to this gate's issuer. */
+export interface SharedKeys {
+  /** Undefined while the answer is unknown. */
+  readonly areOurs: boolean | undefined;
+  /** Is the answer an assumption that may change? Then keys must be made anew for each use. */
+  readonly isPresumed: boolean;
+  /** Resolves when the answer is known, or cannot be found out now; undefined if it is known already. */
+  settled(): Promise<void> | undefined;
+}
+
+export const ourOwn: SharedKeys = { areOurs: true, isPresumed: false, settled: () => undefined };

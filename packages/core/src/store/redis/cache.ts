@@ -37,7 +37,7 @@ export interface RedisCacheStoreOptions {
   readonly channels: RedisChannels;
   readonly deadlineMs: number;
   readonly telemetry?: Telemetry | undefined;
-  /** Called after each round trip. */
+  /** Called after the first round trip. */
   readonly onFirstUse?: (() => void) | undefined;
 }
 
