@@ -24,9 +24,9 @@ describe("a count of this process", () => {
   const rule = { algorithm: "fixed-window", shadow: false, block: undefined } as const;
   const charges: Readonly<Record<string, Consumption>> = {
     "a fixed window": ruledCharge({ key: "w", limit: 1 }),
-    "a sliding window": ruledCharge({ key: "s", limit: 1, rule: { ...rule, algorithm: "sliding-window" } }),
-    "a token bucket": ruledCharge({ key: "b", limit: 1, burst: 1, rule: { ...rule, algorithm: "token-bucket" } }),
-    "a slot": ruledCharge({ key: "c", limit: 1, slot: "one", rule: { ...rule, algorithm: "concurrency" } }),
+    "a sliding window": ruledCharge({ key: "s", limit: 1, mode: { ...rule, algorithm: "sliding-window" } }),
+    "a token bucket": ruledCharge({ key: "b", limit: 1, burst: 1, mode: { ...rule, algorithm: "token-bucket" } }),
+    "a slot": ruledCharge({ key: "c", limit: 1, slot: "one", mode: { ...rule, algorithm: "concurrency" } }),
   };
 
   for (const [name, charge] of Object.entries(charges)) {
@@ -38,7 +38,7 @@ describe("a count of this process", () => {
       expect(consumed()).to.equal(1);
       for (const ms of [2 * hour, -2 * hour, 0]) {
         jump(ms);
-        const [tally] = store.quotas.peek([charge]);
+        const [tally] = store.corrections.peek([charge]);
         expect(tally?.consumed, `after ${ms} ms`).to.equal(2);
         expect(tally?.resetMs, `after ${ms} ms`).to.be.within(0, 63_000);
       }
@@ -46,7 +46,7 @@ describe("a count of this process", () => {
   }
 
   it("keeps blocks and used proofs for their time", () => {
-    const { quotas } = new MemoryDecisionStore();
+    const { corrections: quotas } = new MemoryDecisionStore();
     quotas.block("eve", hour);
     for (const ms of [2 * hour, -2 * hour, 0]) {
       jump(ms);
@@ -54,7 +54,8 @@ describe("a count of this process", () => {
     }
     const store = new MemoryDecisionStore();
     const repeated = (): unknown =>
-      store.ask({ beforeToken: [], token: undefined, use: { key: "p", ttlMs: 60_000 }, afterToken: [] }).repeated;
+      store.ask({ beforeToken: [], token: undefined, replayCheck: { key: "p", ttlMs: 60_000 }, afterToken: [] })
+        .replayed;
     expect(repeated()).to.equal(false);
     jump(2 * hour);
     expect(repeated()).to.equal(true);
@@ -98,7 +99,7 @@ describe("a count of this process", () => {
         return fakeNow;
       }
     }
-    const { quotas } = new MemoryDecisionStore();
+    const { corrections: quotas } = new MemoryDecisionStore();
     quotas.block("eve", 60_000);
     globalThis.Date = FakeDate as DateConstructor;
     expect(quotas.blockedMs("eve")).to.equal(0);

@@ -139,7 +139,7 @@ export function createGate<Raw, Middleware extends object>(
   async function examine(): Promise<readonly Finding[]> {
     await keyspace.settled();
     return examineGate({
-      ...{ resolved, stores, keys: auth?.keys, addresses: services.charges.addresses, sharedIssuer },
+      ...{ resolved, stores, keys: auth?.keys, addresses: services.consumptions.addresses, sharedIssuer },
       ...{ cachesUsed, cachesUnnamed: unnamedUse?.noted === true },
     });
   }
@@ -222,7 +222,7 @@ export function createGate<Raw, Middleware extends object>(
     throttleLogin(loginOptions) {
       const throttle = throttleLogin(resolveThrottleLogin(loginOptions), services.logins);
       return factory.toMiddleware((exchange) => {
-        services.charges.examineAddress(exchange);
+        services.consumptions.examineAddress(exchange);
         return throttle(exchange);
       }, loginOptions);
     },

@@ -106,7 +106,7 @@ export function createServices<Raw>(
     return { partition, question, lasts: !(question instanceof StoreFault) && !keyspace.isPresumed };
   }
 
-  const { decisions: store, leasedDecisions: leasedStore, quotaRecords: records } = stores;
+  const { decisions: store, leasedDecisions: leasedStore, limitOverrides: records } = stores;
   const shared = resolved.redis !== undefined;
   const verifies = auth !== undefined;
   const administration = administerQuotas<Raw>({
@@ -145,8 +145,8 @@ export function createServices<Raw>(
       local: new MemoryLoginStore(),
       ...{ keys: keyspace, telemetry, logger, ipv6PrefixLength, instances, now },
     },
-    charges: administration.consumptions,
-    quotas: stores.quotas,
+    consumptions: administration.consumptions,
+    corrections: stores.corrections,
     settlement: new Settlement({ logger }),
     telemetry,
     cache:

@@ -30,7 +30,7 @@ export function openClockedMemory(): ClockedStore {
     },
     async adjust(adjustment, at) {
       now = at;
-      return Promise.resolve(store.quotas.adjust([adjustment]));
+      return Promise.resolve(store.corrections.adjust([adjustment]));
     },
   };
 }
@@ -57,5 +57,5 @@ export function openClockedRedis(client: Redis): ClockedStore {
 /** A charge of a policy with a rule. */
 export function ruledCharge(more: Partial<Consumption> & Pick<Consumption, "key">): Consumption {
   const rule = { algorithm: "fixed-window", shadow: false, block: undefined } as const;
-  return { limit: 5, windowSeconds: 60, cost: 1, rule, ...more };
+  return { limit: 5, windowSeconds: 60, cost: 1, mode: rule, ...more };
 }

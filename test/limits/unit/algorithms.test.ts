@@ -58,7 +58,7 @@ async function compare(algorithm: Algorithm, store: ClockedStore, { operations, 
     }
     const cost = isSlot ? 1 : one.cost;
     const charge: Consumption = {
-      ...{ key, limit, windowSeconds, cost, rule },
+      ...{ key, limit, windowSeconds, cost, mode: rule },
       ...(isSlot ? { slot: `s${index}` } : {}),
       ...(algorithm === "token-bucket" ? { burst } : {}),
     };
@@ -76,7 +76,7 @@ async function compare(algorithm: Algorithm, store: ClockedStore, { operations, 
       if (algorithm !== "token-bucket") expect(model.fits(cost, now + tally.resetMs - 1), "before it").to.equal(false);
     }
     if (tally.receipt === undefined) continue;
-    counted.push({ adjustment: { charge, receipt: tally.receipt }, correct: model.count(cost, now) });
+    counted.push({ adjustment: { consumption: charge, receipt: tally.receipt }, correct: model.count(cost, now) });
   }
 }
 

@@ -40,9 +40,9 @@ for (const [where, open] of [
     const fits = async (charge: Consumption): Promise<boolean> => !exceeds(charge, (await ask(charge))[0]!);
 
     describe("a block", () => {
-      const block = { after: 2, firstMs: 10_000, longestMs: 60_000 };
+      const block = { after: 2, firstMs: 10_000, maxMs: 60_000 };
       const charge = (): Consumption =>
-        ruledCharge({ key: key("a"), blockKey: key("block"), limit: 1, windowSeconds: 5, rule: rule({ block }) });
+        ruledCharge({ key: key("a"), blockKey: key("block"), limit: 1, windowSeconds: 5, mode: rule({ block }) });
 
       it("begins after so many refusals within a window, and outlasts that", async () => {
         const blocked: (true | undefined)[] = [];
@@ -86,7 +86,7 @@ for (const [where, open] of [
     });
 
     describe("a policy in shadow", () => {
-      const shadow = (): Consumption => ruledCharge({ key: key("s"), limit: 1, rule: rule({ shadow: true }) });
+      const shadow = (): Consumption => ruledCharge({ key: key("s"), limit: 1, mode: rule({ shadow: true }) });
 
       it("is measured like any other, and refuses nothing", async () => {
         const enforced = ruledCharge({ key: key("e") });
@@ -111,7 +111,7 @@ for (const [where, open] of [
           limit: 1,
           windowSeconds: 10,
           slot: name,
-          rule: rule({ algorithm: "concurrency" }),
+          mode: rule({ algorithm: "concurrency" }),
         });
 
       it("is held for as long as it is renewed, and no longer", async () => {
@@ -119,7 +119,7 @@ for (const [where, open] of [
         expect(await fits(charge)).to.equal(true);
         for (let round = 0; round < 4; round += 1) {
           now += 7_000;
-          await store.adjust({ charge, receipt: 0, by: 1 }, now);
+          await store.adjust({ consumption: charge, receipt: 0, by: 1 }, now);
         }
         now += 9_999;
         expect(await fits(slot("b"))).to.equal(false);
@@ -130,19 +130,19 @@ for (const [where, open] of [
       it("that was given back or has expired is not held again by a late renewal", async () => {
         const [one, other] = [slot("a"), slot("b")];
         await ask(one);
-        await store.adjust({ charge: one, receipt: 0, by: -1 }, now);
-        await store.adjust({ charge: one, receipt: 0, by: 1 }, now);
+        await store.adjust({ consumption: one, receipt: 0, by: -1 }, now);
+        await store.adjust({ consumption: one, receipt: 0, by: 1 }, now);
         expect(await fits(other)).to.equal(true);
         now += 10_000;
-        await store.adjust({ charge: other, receipt: 0, by: 1 }, now);
+        await store.adjust({ consumption: other, receipt: 0, by: 1 }, now);
         expect(await fits(slot("c"))).to.equal(true);
       });
 
       it("that was given back is not taken from another", async () => {
         await ask(slot("a"));
-        await store.adjust({ charge: slot("a"), receipt: 0, by: -1 }, now);
+        await store.adjust({ consumption: slot("a"), receipt: 0, by: -1 }, now);
         expect(await fits(slot("b"))).to.equal(true);
-        await store.adjust({ charge: slot("a"), receipt: 0, by: -1 }, now);
+        await store.adjust({ consumption: slot("a"), receipt: 0, by: -1 }, now);
         expect(await fits(slot("c"))).to.equal(false);
       });
     });
@@ -152,9 +152,9 @@ for (const [where, open] of [
         const slot = { algorithm: "concurrency" } as const;
         const charges = (index: number): Consumption[] => [
           ruledCharge({ key: key("w"), limit: 9 }),
-          ruledCharge({ key: key("s"), limit: 9, rule: rule({ algorithm: "sliding-window" }) }),
-          ruledCharge({ key: key("b"), limit: 60, burst: 2, rule: rule({ algorithm: "token-bucket" }) }),
-          ruledCharge({ key: key("c"), limit: 9, slot: `s${index}`, rule: rule(slot) }),
+          ruledCharge({ key: key("s"), limit: 9, mode: rule({ algorithm: "sliding-window" }) }),
+          ruledCharge({ key: key("b"), limit: 60, burst: 2, mode: rule({ algorithm: "token-bucket" }) }),
+          ruledCharge({ key: key("c"), limit: 9, slot: `s${index}`, mode: rule(slot) }),
         ];
         for (let index = 0; index < 5; index += 1) await ask(...charges(index));
         now += 1_000;
@@ -168,9 +168,9 @@ for (const [where, open] of [
       const algorithms: Exclude<Algorithm, "concurrency">[] = ["fixed-window", "sliding-window", "token-bucket"];
       for (const algorithm of algorithms) {
         it(`never makes a counter negative (${algorithm})`, async () => {
-          const charge = ruledCharge({ key: key("a"), limit: 3, cost: 2, rule: rule({ algorithm }) });
+          const charge = ruledCharge({ key: key("a"), limit: 3, cost: 2, mode: rule({ algorithm }) });
           const receipt = (await ask(charge))[0]?.receipt ?? -1;
-          for (let index = 0; index < 3; index += 1) await store.adjust({ charge, receipt, by: -2 }, now);
+          for (let index = 0; index < 3; index += 1) await store.adjust({ consumption: charge, receipt, by: -2 }, now);
           const seen = [await fits({ ...charge, cost: 3 }), await fits({ ...charge, cost: 1 })];
           expect(seen).to.deep.equal([true, false]);
         });
@@ -181,19 +181,19 @@ for (const [where, open] of [
             limit: 3,
             cost: 3,
             windowSeconds: 10,
-            rule: rule({ algorithm }),
+            mode: rule({ algorithm }),
           });
           const receipt = (await ask(charge))[0]?.receipt ?? -1;
           now += 11_000;
           expect(await fits(charge)).to.equal(true);
-          await store.adjust({ charge, receipt, by: -3 }, now);
+          await store.adjust({ consumption: charge, receipt, by: -3 }, now);
           expect(await fits({ ...charge, cost: 1 })).to.equal(false);
         });
 
         it(`may be more than was left, and is paid for by those who come next (${algorithm})`, async () => {
-          const charge = ruledCharge({ key: key("a"), limit: 5, rule: rule({ algorithm }) });
+          const charge = ruledCharge({ key: key("a"), limit: 5, mode: rule({ algorithm }) });
           const receipt = (await ask(charge))[0]?.receipt ?? -1;
-          await store.adjust({ charge, receipt, by: 9 }, now);
+          await store.adjust({ consumption: charge, receipt, by: 9 }, now);
           expect(await fits(charge)).to.equal(false);
         });
       }
@@ -203,7 +203,7 @@ for (const [where, open] of [
         const receipt = (await ask(charge))[0]?.receipt ?? -1;
         now += 4_000;
         await ask({ ...charge, cost: 1 });
-        await store.adjust({ charge, receipt, by: 3 }, now);
+        await store.adjust({ consumption: charge, receipt, by: 3 }, now);
         expect((await ask(charge))[0]).to.deep.include({ consumed: 4, resetMs: 6_000 });
       });
     });

@@ -155,10 +155,14 @@ describe("a store with leases", () => {
   it("charges a repeated proof's sender and not its user", async () => {
     await lease(charge("ip"));
     await lease(charge("user"));
-    const question = { beforeToken: [charge("ip")], use: { key: "p", ttlMs: 1000 }, afterToken: [charge("user")] };
-    expect((await ask(question)).repeated).to.equal(false);
+    const question = {
+      beforeToken: [charge("ip")],
+      replayCheck: { key: "p", ttlMs: 1000 },
+      afterToken: [charge("user")],
+    };
+    expect((await ask(question)).replayed).to.equal(false);
     const again = await ask(question);
-    expect([again.repeated, ...consumed(again)]).to.deep.equal([true, 4, undefined]);
+    expect([again.replayed, ...consumed(again)]).to.deep.equal([true, 4, undefined]);
     expect(consumed(await ask({ afterToken: [charge("user")] }))).to.deep.equal([4]);
   });
 

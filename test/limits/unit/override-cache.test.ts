@@ -20,7 +20,7 @@ describe("the rules that a process knows", () => {
     clock = 1_000_000;
     reads = 0;
     away = false;
-    records = new MemoryLimitOverrides(new MemoryDecisionStore().quotas, () => clock);
+    records = new MemoryLimitOverrides(new MemoryDecisionStore().corrections, () => clock);
     const shared: LimitOverrides = Object.create(records, {
       readRules: {
         value: (known: string | undefined) => {
@@ -74,7 +74,7 @@ describe("the rules that a process knows", () => {
 
   it("hold as long as the store says, whatever clock of a process is set", async () => {
     const { now } = Date;
-    const kept = new MemoryLimitOverrides(new MemoryDecisionStore().quotas);
+    const kept = new MemoryLimitOverrides(new MemoryDecisionStore().corrections);
     const shared = new OverrideCache({ store: kept, shared: true, intervalMs: 5 });
     try {
       await kept.setRule(overrideNames.block("a", "x"), rule(0), 60_000);

@@ -38,7 +38,7 @@ function open() {
       onClose: (listener: (status: number) => void) => void closing.push(listener),
       onHandled: (listener: () => void) => void handled.push(listener),
     };
-    const applied = { policy, charge: ruledCharge({ key: "k", ...charge }) };
+    const applied = { policy, consumption: ruledCharge({ key: "k", ...charge }) };
     settlement.follow(exchange, [{ applied, receipt: 7, store }]);
     const close = async (status: number): Promise<void> => {
       for (const listener of closing) listener(status);
@@ -157,8 +157,8 @@ describe("the settlement of a request", () => {
     follow({ ...options, releaseAfter: undefined }, { ...charge, windowSeconds: 2, slot: "short" });
     const policy = resolveLimit("limit", { name: "p", per: "ip", limit: 5, ...options });
     const [asked, refused] = ["asked", "refused"].map((slot) => ruledCharge({ key: "k", ...charge, slot }));
-    settlement.expect({ policy, charge: asked! }, store);
-    settlement.expect({ policy, charge: refused! }, store);
+    settlement.expect({ policy, consumption: asked! }, store);
+    settlement.expect({ policy, consumption: refused! }, store);
     settlement.answered(refused!);
     settlement.close();
     expect(expiring).to.deep.equal([
@@ -180,7 +180,7 @@ describe("the settlement of a request", () => {
     }
     expect(renewed.map(({ slot }) => slot)).to.deep.equal(["a", "a", "a", "a", "a", "a"]);
     await end(200);
-    expect(adjusted.map(({ charge, by }) => [charge.slot, by])).to.deep.equal([["a", -1]]);
+    expect(adjusted.map(({ consumption: charge, by }) => [charge.slot, by])).to.deep.equal([["a", -1]]);
     for (let minute = 0; minute < 10; minute += 1) {
       move(60_000);
       settlement.renew();

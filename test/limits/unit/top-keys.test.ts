@@ -44,7 +44,7 @@ describe("a table of top keys", () => {
 
 describe("a reporter of top keys", () => {
   const keys = new Keyspace("", "test");
-  const open = () => new MemoryLimitOverrides(new MemoryDecisionStore().quotas);
+  const open = () => new MemoryLimitOverrides(new MemoryDecisionStore().corrections);
 
   it("answers from the latest counts, and recognises keys that it has reported", async () => {
     const reporter = new TopKeysReporter(open(), keys);

@@ -74,7 +74,7 @@ describe("a tracked answer", () => {
       expect(await answers.ask(question)).to.deep.equal({
         beforeToken: [fault],
         revoked: false,
-        repeated: fault,
+        replayed: fault,
         afterToken: [fault, fault],
       });
     }

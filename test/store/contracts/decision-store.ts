@@ -262,18 +262,18 @@ export function describeSecurityStore(name: string, open: () => Promise<Store> |
       const use = (name: string, ttlMs = 60_000) => ({ key: keys.proof("thumbprint", name), ttlMs });
 
       it("is recorded once, whoever asks first", async () => {
-        const answers = await Promise.all(Array.from({ length: 50 }, () => ask({ use: use("one") })));
-        expect(answers.filter(({ repeated }) => repeated === false)).to.have.length(1);
-        expect(answers.filter(({ repeated }) => repeated === true)).to.have.length(49);
-        expect((await ask({ use: use("two") })).repeated).to.equal(false);
-        expect((await ask({})).repeated).to.equal(undefined);
+        const answers = await Promise.all(Array.from({ length: 50 }, () => ask({ replayCheck: use("one") })));
+        expect(answers.filter(({ replayed }) => replayed === false)).to.have.length(1);
+        expect(answers.filter(({ replayed }) => replayed === true)).to.have.length(49);
+        expect((await ask({ replayCheck: use("two") })).replayed).to.equal(false);
+        expect((await ask({})).replayed).to.equal(undefined);
       });
 
       it("is forgotten after its time", async () => {
-        expect((await ask({ use: use("short", 300) })).repeated).to.equal(false);
-        expect((await ask({ use: use("short", 300) })).repeated).to.equal(true);
+        expect((await ask({ replayCheck: use("short", 300) })).replayed).to.equal(false);
+        expect((await ask({ replayCheck: use("short", 300) })).replayed).to.equal(true);
         await new Promise((resolve) => setTimeout(resolve, 400));
-        expect((await ask({ use: use("short", 300) })).repeated).to.equal(false);
+        expect((await ask({ replayCheck: use("short", 300) })).replayed).to.equal(false);
       });
 
       it("comes after the address and the token, and before the user: repeated, it costs the address alone", async () => {
@@ -282,7 +282,7 @@ export function describeSecurityStore(name: string, open: () => Promise<Store> |
         const question = { beforeToken: [address], token: token("j"), use: use("p"), afterToken: [user] };
         expect(await ask(question)).to.deep.include({ revoked: false, repeated: false });
         const again = await ask(question);
-        expect([again.revoked, again.repeated, ...again.afterToken]).to.deep.equal([false, true, undefined]);
+        expect([again.revoked, again.replayed, ...again.afterToken]).to.deep.equal([false, true, undefined]);
         await settled();
         const counted = await ask({ beforeToken: [{ ...address, cost: 0 }], afterToken: [{ ...user, cost: 0 }] });
         expect([...counted.beforeToken, ...counted.afterToken].map(consumed)).to.deep.equal([2, 1]);
@@ -294,14 +294,14 @@ export function describeSecurityStore(name: string, open: () => Promise<Store> |
             ask({
               beforeToken: [charge("ip", String(index), 5)],
               token: token(`t${index}`),
-              ...(index % 2 === 0 ? { use: use(`u${index % 4}`) } : {}),
+              ...(index % 2 === 0 ? { replayCheck: use(`u${index % 4}`) } : {}),
               afterToken: [charge("user", String(index), 5)],
             }),
           ),
         );
-        const firsts = answers.filter(({ repeated }) => repeated === false).length;
-        expect([firsts, answers.filter(({ repeated }) => repeated === undefined).length]).to.deep.equal([2, 10]);
-        for (const { beforeToken, repeated, afterToken } of answers) {
+        const firsts = answers.filter(({ replayed }) => replayed === false).length;
+        expect([firsts, answers.filter(({ replayed }) => replayed === undefined).length]).to.deep.equal([2, 10]);
+        for (const { beforeToken, replayed: repeated, afterToken } of answers) {
           expect(beforeToken.map(consumed)).to.deep.equal([1]);
           expect(afterToken.map((part) => part !== undefined)).to.deep.equal([repeated !== true]);
         }

@@ -66,7 +66,7 @@ function questionsOf({ before, after, requests }: Run, prefix: string): Question
 function consumptionOf(key: string, { algorithm, limit, burst, shadow, blocks }: Counter, cost: number, index: number) {
   const plain = { key, limit, cost, windowSeconds: 60 };
   if (algorithm === "plain") return plain;
-  const block = blocks ? { after: 2, firstMs: 10_000, longestMs: 40_000 } : undefined;
+  const block = blocks ? { after: 2, firstMs: 10_000, maxMs: 40_000 } : undefined;
   const rule: CountingMode = { algorithm, shadow, block };
   return {
     ...plain,
@@ -92,7 +92,10 @@ async function recordIn(memory: MemoryDecisionStore, client: Redis, prefix: stri
 }
 
 /** An answer as text to compare: a part that was not asked and one that was not reached are the same. */
-function comparable({ beforeToken, revoked, cutoff, repeated, afterToken }: Answer, hasTimes: boolean): unknown {
+function comparable(
+  { beforeToken, revoked, cutoff, replayed: repeated, afterToken }: Answer,
+  hasTimes: boolean,
+): unknown {
   const faultOr = (part: unknown): unknown => (part instanceof StoreFault ? `fault: ${part.kind}` : part);
   const stateOr = (part: Answer["afterToken"][number]): unknown =>
     hasTimes || part === undefined || part instanceof StoreFault ? faultOr(part) : part.consumed;
@@ -138,7 +141,7 @@ describe("a decision in process", () => {
         await recordIn(memory, client, prefix);
         const refunds: Promise<unknown>[] = [];
         const quotas = {
-          adjust: (adjustments: Parameters<typeof memory.quotas.adjust>[0]) =>
+          adjust: (adjustments: Parameters<typeof memory.corrections.adjust>[0]) =>
             refunds.push(
               ...adjustments
                 .filter(({ by }) => by !== 0)

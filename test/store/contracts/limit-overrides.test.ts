@@ -31,7 +31,7 @@ describe("quota records", () => {
   });
 
   describeQuotaRecords("the in-process store", () => {
-    const { quotas } = new MemoryDecisionStore();
+    const { corrections: quotas } = new MemoryDecisionStore();
     const charge = (key: string, cost: number) => [{ key, limit: 100, windowSeconds: 60, cost }];
     return {
       records: new MemoryLimitOverrides(quotas),

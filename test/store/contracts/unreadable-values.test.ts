@@ -20,7 +20,7 @@ const numbers = ["", " ", "abc", "nan", "inf", "-inf", "-5", "1.5", "1e3", "0x10
 const rule = (algorithm: CountingMode["algorithm"]): CountingMode => ({
   algorithm,
   shadow: false,
-  block: { after: 1, firstMs: 1000, longestMs: 1000 },
+  block: { after: 1, firstMs: 1000, maxMs: 1000 },
 });
 const plain: CountingMode = { algorithm: "sliding-window", shadow: false, block: undefined };
 
@@ -54,17 +54,17 @@ describe("a value in Redis of the wrong type or form is a fault, never a number"
     const cases: readonly (readonly [Consumption, string, readonly string[]])[] = [
       [charge({}), keys.quota("p", "a"), numbers],
       [
-        charge({ rule: plain }),
+        charge({ mode: plain }),
         keys.quota("p", "a"),
         [...numbers, ":", "::,", "1:2,", ",1:2", "1:nan", "1:2:3", "1:99999999999999999999"],
       ],
       [
-        charge({ rule: { ...plain, algorithm: "token-bucket" } }),
+        charge({ mode: { ...plain, algorithm: "token-bucket" } }),
         keys.quota("p", "a"),
         [...numbers, "nan:1", "1:99999999999999999999"],
       ],
       [
-        charge({ rule: rule("fixed-window"), blockKey }),
+        charge({ mode: rule("fixed-window"), blockKey }),
         blockKey,
         [...numbers, "0:0:0", "99999999999999999999:0:0:0", "nan:0:0:0"],
       ],
@@ -73,7 +73,7 @@ describe("a value in Redis of the wrong type or form is a fault, never a number"
       for (const value of values) {
         await redis.set(key, value, "PX", 60_000);
         const { afterToken } = (await store.ask({ beforeToken: [], token: undefined, afterToken: [one] })) as Answer;
-        expect(afterToken[0], `${one.rule?.algorithm ?? "plain"} ${value}`).to.be.instanceOf(StoreFault);
+        expect(afterToken[0], `${one.mode?.algorithm ?? "plain"} ${value}`).to.be.instanceOf(StoreFault);
         expect(await redis.get(key), "it is left as it is").to.equal(value);
       }
       await redis.del(key);

@@ -16,7 +16,7 @@ import { freshPrefix } from "../../support/redis.js";
 import { tallyOf } from "./decision-store.js";
 import { isSoak } from "../../support/soak.js";
 
-type Store = DecisionStore & { readonly quotas: UsageCorrections };
+type Store = DecisionStore & { readonly corrections: UsageCorrections };
 
 const algorithms = Object.keys(models) as Algorithm[];
 /** So long that the time a test takes does not matter. */
@@ -38,7 +38,7 @@ export function describeQuotaStore(name: string, open: () => Promise<Store> | St
 
     const charge = (algorithm: Algorithm, partition: string, limit: number, cost = 1): Consumption => ({
       key: keys.quota("p", partition, algorithm, windowSeconds),
-      ...{ limit, windowSeconds, cost, rule: { algorithm, shadow: false, block: undefined } },
+      ...{ limit, windowSeconds, cost, mode: { algorithm, shadow: false, block: undefined } },
       ...(algorithm === "concurrency" ? { slot: `slot${++slots}` } : {}),
     });
     const ask = async (question: Partial<Question>): Promise<Answer> => {
@@ -58,8 +58,8 @@ export function describeQuotaStore(name: string, open: () => Promise<Store> | St
       it(`counts by what it really was, not less than nothing (${algorithm})`, async () => {
         const first = charge(algorithm, "a", 1);
         const { receipt = -1 } = tallyOf((await ask({ beforeToken: [first] })).beforeToken[0]);
-        store.quotas.adjust([{ charge: first, receipt, by: -1 }]);
-        store.quotas.adjust([{ charge: first, receipt, by: -1 }]);
+        store.corrections.adjust([{ consumption: first, receipt, by: -1 }]);
+        store.corrections.adjust([{ consumption: first, receipt, by: -1 }]);
         expect([await fits(charge(algorithm, "a", 1)), await fits(charge(algorithm, "a", 1))]).to.deep.equal([
           true,
           false,
@@ -91,7 +91,7 @@ export function describeQuotaStore(name: string, open: () => Promise<Store> | St
               if (target === undefined) continue;
               const by = target.charge.slot === undefined ? Math.max(taken.by, -target.charge.cost) : -1;
               if (by === 0) continue;
-              store.quotas.adjust([{ charge: target.charge, receipt: target.receipt, by }]);
+              store.corrections.adjust([{ consumption: target.charge, receipt: target.receipt, by }]);
               target.correct(by, now);
               continue;
             }

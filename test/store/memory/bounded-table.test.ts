@@ -49,10 +49,10 @@ describe("a client that is blocked in this process", () => {
     const rule = {
       algorithm: "fixed-window",
       shadow: false,
-      block: { after: 1, firstMs: 60_000, longestMs: 60_000 },
+      block: { after: 1, firstMs: 60_000, maxMs: 60_000 },
     } as const;
     const ask = (name: string): boolean => {
-      const charge = ruledCharge({ key: name, blockKey: `block:${name}`, limit: 1, windowSeconds: 1, rule });
+      const charge = ruledCharge({ key: name, blockKey: `block:${name}`, limit: 1, windowSeconds: 1, mode: rule });
       const tally = store.ask({ beforeToken: [charge], token: undefined, afterToken: [] }).beforeToken[0];
       return tally !== undefined && "blocked" in tally && tally.blocked === true;
     };

@@ -32,7 +32,7 @@ describe("a flush to a Cluster", function () {
         use: { key: keys.proof("thumbprint", `${round}-${index}`), ttlMs: 60_000 },
         afterToken: [{ key: keys.quota("user", `user-${index}`), limit: 10, windowSeconds: 60, cost: 1 }],
       }));
-    const terms = { partMs: 5000, quotas: new MemoryDecisionStore().quotas };
+    const terms = { partMs: 5000, quotas: new MemoryDecisionStore().corrections };
     // Scripts are known and all connections made.
     await decideAcrossSlots(client, ask("first"), terms);
 

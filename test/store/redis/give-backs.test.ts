@@ -35,7 +35,7 @@ describe("a give-back to Redis", function () {
   const charge = (algorithm: Algorithm, more: Partial<Consumption> = {}): Consumption =>
     ruledCharge({
       ...{ key: rig.keys.quota("p", "a", algorithm, windowSeconds), limit: 1000, windowSeconds },
-      rule: { algorithm, shadow: false, block: undefined },
+      mode: { algorithm, shadow: false, block: undefined },
       ...more,
     });
   async function count(one: Consumption): Promise<number> {
@@ -72,7 +72,7 @@ describe("a give-back to Redis", function () {
           const change = by === undefined ? 0 : isSlot ? -1 : Math.max(by, -cost);
           model.set(algorithm, (model.get(algorithm) ?? 0) + one.cost + change);
           opening.flaky.fates.push(...fates);
-          opening.quotas.adjust([{ charge: one, receipt, by: change }]);
+          opening.quotas.adjust([{ consumption: one, receipt, by: change }]);
           if (waits) await new Promise((resolve) => setImmediate(resolve));
         }
         await opening.settled();
@@ -88,11 +88,11 @@ describe("a give-back to Redis", function () {
     const opening = open();
     const one = charge("fixed-window", { cost: 5 });
     const receipt = await count(one);
-    opening.quotas.adjust([{ charge: one, receipt, by: -1 }]);
+    opening.quotas.adjust([{ consumption: one, receipt, by: -1 }]);
     await opening.settled();
     const [stray] = opening.flaky.sent;
     for (let round = 0; round < 3; round += 1) {
-      opening.quotas.adjust([{ charge: one, receipt, by: -1 }]);
+      opening.quotas.adjust([{ consumption: one, receipt, by: -1 }]);
       await opening.settled();
       await rig.client.call(String(stray?.[0]), ...(stray ?? []).slice(1));
     }
@@ -105,7 +105,7 @@ describe("a give-back to Redis", function () {
     const receipt = await count(one);
     for (let round = 0; round < 300; round += 1) {
       if (round % 3 === 0) opening.flaky.fates.push("lose reply");
-      opening.quotas.adjust([{ charge: one, receipt, by: -1 }]);
+      opening.quotas.adjust([{ consumption: one, receipt, by: -1 }]);
       if (round % 10 === 0) await opening.settled();
     }
     await opening.settled();
@@ -123,7 +123,7 @@ describe("a give-back to Redis", function () {
     const one = charge("fixed-window", { windowSeconds: 1, cost: 3 });
     const receipt = await count(one);
     opening.flaky.up = false;
-    opening.quotas.adjust([{ charge: one, receipt, by: -3 }]);
+    opening.quotas.adjust([{ consumption: one, receipt, by: -3 }]);
     await until(async () => (await rig.client.exists(one.key)) === 0);
     await count({ ...one, windowSeconds });
     opening.flaky.up = true;
@@ -136,7 +136,7 @@ describe("a give-back to Redis", function () {
     opening.flaky.up = false;
     const slots = Array.from({ length: 10_050 }, (_, index) => charge("concurrency", { slot: `s${index}` }));
     await rig.client.zadd(slots[0]!.key, ...slots.flatMap(({ slot = "" }) => [Date.now() + 60_000, slot]));
-    opening.quotas.adjust(slots.map((one) => ({ charge: one, receipt: 0, by: -1 })));
+    opening.quotas.adjust(slots.map((one) => ({ consumption: one, receipt: 0, by: -1 })));
     expect([opening.giveBacks.held, opening.lost()]).to.deep.equal([10_000, 50]);
     expect(opening.said).to.deep.equal(["portcullis: too many give-backs wait for Redis; further ones are lost"]);
     await new Promise((resolve) => setImmediate(resolve));
@@ -152,7 +152,7 @@ describe("a give-back to Redis", function () {
     const one = charge("concurrency", { slot: "s" });
     await count(one);
     opening.flaky.fates = ["lose request", "lose request", "lose request"];
-    opening.quotas.adjust([{ charge: one, receipt: 0, by: -1 }]);
+    opening.quotas.adjust([{ consumption: one, receipt: 0, by: -1 }]);
     await until(async () => (await rig.client.exists(one.key)) === 0);
     await until(() => opening.giveBacks.held === 0);
   });
@@ -163,7 +163,7 @@ describe("a give-back to Redis", function () {
     await count(one);
     opening.isHeld = true;
     opening.flaky.fates = ["lose request"];
-    opening.quotas.adjust([{ charge: one, receipt: 0, by: -1 }]);
+    opening.quotas.adjust([{ consumption: one, receipt: 0, by: -1 }]);
     await new Promise((resolve) => setImmediate(resolve));
     for (let round = 0; round < 3; round += 1) opening.flaky.reconnect();
     expect([opening.flaky.sent.length, opening.giveBacks.held]).to.deep.equal([1, 1]);
@@ -180,8 +180,8 @@ describe("a give-back to Redis", function () {
       const receipt = await count(refund);
       opening.flaky.fates = Array.from({ length: 5 }, () => fate);
       opening.quotas.adjust([
-        { charge: slot, receipt: 0, by: -1 },
-        { charge: refund, receipt, by: -4 },
+        { consumption: slot, receipt: 0, by: -1 },
+        { consumption: refund, receipt, by: -4 },
       ]);
       await opening.settled();
       expect(await consumed("concurrency")).to.equal(0);
@@ -197,10 +197,10 @@ describe("a give-back to Redis", function () {
     const receipts = [await count(odd), await count(empty), await count(good)];
     await rig.client.set(odd.key, "0.5", "KEEPTTL");
     opening.quotas.adjust([
-      { charge: odd, receipt: receipts[0]!, by: -1 },
-      { charge: empty, receipt: receipts[1]!, by: -1 },
-      { charge: empty, receipt: receipts[1]!, by: -1 },
-      { charge: good, receipt: receipts[2]!, by: -1 },
+      { consumption: odd, receipt: receipts[0]!, by: -1 },
+      { consumption: empty, receipt: receipts[1]!, by: -1 },
+      { consumption: empty, receipt: receipts[1]!, by: -1 },
+      { consumption: good, receipt: receipts[2]!, by: -1 },
     ]);
     await opening.settled();
     expect([
@@ -217,9 +217,9 @@ describe("a give-back to Redis", function () {
     await rig.client.expire(bad.key, 60);
     const receipt = await count(good);
     opening.quotas.adjust([
-      { charge: bad, receipt: 1, by: -1 },
-      { charge: charge("concurrency", { key: bad.key, slot: "s" }), receipt: 0, by: -1 },
-      { charge: good, receipt, by: -1 },
+      { consumption: bad, receipt: 1, by: -1 },
+      { consumption: charge("concurrency", { key: bad.key, slot: "s" }), receipt: 0, by: -1 },
+      { consumption: good, receipt, by: -1 },
     ]);
     await opening.settled();
     expect(await consumed("fixed-window")).to.equal(1);
@@ -246,7 +246,7 @@ describe("a give-back to Redis", function () {
     const opening = open();
     const one = charge("concurrency", { slot: "s" });
     // Its taking was not answered, and is overtaken.
-    opening.quotas.adjust([{ charge: one, receipt: -1, by: -1 }]);
+    opening.quotas.adjust([{ consumption: one, receipt: -1, by: -1 }]);
     await opening.settled();
     await count(one);
     await until(async () => (await rig.client.exists(one.key)) === 0);
@@ -333,7 +333,7 @@ describe("a give-back to Redis", function () {
     const one = charge("concurrency", { slot: "s" });
     await count(one);
     opening.flaky.up = false;
-    opening.quotas.adjust([{ charge: one, receipt: 0, by: -1 }]);
+    opening.quotas.adjust([{ consumption: one, receipt: 0, by: -1 }]);
     const closed = opening.giveBacks.close();
     opening.flaky.up = true;
     opening.flaky.reconnect();
@@ -346,18 +346,18 @@ describe("a give-back to Redis", function () {
     const one = charge("concurrency", { slot: "s" });
     await count(one);
     opening.flaky.fates = ["lose request"];
-    opening.quotas.adjust([{ charge: one, receipt: 0, by: -1 }]);
+    opening.quotas.adjust([{ consumption: one, receipt: 0, by: -1 }]);
     await new Promise((resolve) => setImmediate(resolve));
     await opening.giveBacks.close();
     expect(await rig.client.exists(one.key)).to.equal(0);
 
     const silent = open();
     silent.flaky.connection.client.call = () => new Promise(() => undefined);
-    silent.quotas.adjust([{ charge: one, receipt: 0, by: -1 }]);
+    silent.quotas.adjust([{ consumption: one, receipt: 0, by: -1 }]);
     const since = performance.now();
     await silent.giveBacks.close();
     expect(performance.now() - since).to.be.below(3000);
-    silent.quotas.adjust([{ charge: one, receipt: 0, by: -1 }]);
+    silent.quotas.adjust([{ consumption: one, receipt: 0, by: -1 }]);
     expect(silent.giveBacks.held).to.equal(0);
   });
 });

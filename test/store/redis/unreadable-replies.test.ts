@@ -51,13 +51,13 @@ const charge = (name: string, more: Partial<Consumption> = {}): Consumption => (
   ...more,
 });
 const ruled: Partial<Consumption> = {
-  rule: { algorithm: "sliding-window", shadow: false, block: { after: 1, firstMs: 1, longestMs: 1 } },
+  mode: { algorithm: "sliding-window", shadow: false, block: { after: 1, firstMs: 1, maxMs: 1 } },
   blockKey: "{1}:block",
 };
 const question: Question = {
   beforeToken: [charge("ip")],
   token: { revokedKey: "auth:revoked:a", cutoffKeys: ["auth:cutoff:a"], issuedAt: 1 },
-  use: { key: "use", ttlMs: 1000 },
+  replayCheck: { key: "use", ttlMs: 1000 },
   afterToken: [charge("user", ruled)],
 };
 /** What the script says of a request that is admitted. */
@@ -99,7 +99,7 @@ describe("a reply that says nothing we know", () => {
           const store = new RedisDecisionStore({ connection, deadlineMs: 5000, clockToleranceMs: 5000 });
           const answer = await store.ask(question);
           const parts = answer instanceof StoreFault ? faultForAll(question, answer) : answer;
-          for (const part of [...parts.beforeToken, parts.revoked, parts.repeated, ...parts.afterToken])
+          for (const part of [...parts.beforeToken, parts.revoked, parts.replayed, ...parts.afterToken])
             expect(part === undefined || part instanceof StoreFault, inspect(part)).to.equal(true);
           expect(parts.revoked).to.be.instanceOf(StoreFault);
           store.close();
@@ -209,7 +209,7 @@ describe("an answer of which one part cannot be read", () => {
           const connection = open(() => admitted().map((part, index) => (index === at ? odd : part)));
           const store = new RedisDecisionStore({ connection, deadlineMs: 5000, clockToleranceMs: 60_000 });
           const answer = (await store.ask(question)) as Answer;
-          const parts: unknown[] = [answer.revoked, answer.repeated, answer.beforeToken[0], answer.afterToken[0]];
+          const parts: unknown[] = [answer.revoked, answer.replayed, answer.beforeToken[0], answer.afterToken[0]];
           const faulty = [-1, 0, 1, 2, 2, 3, 3, 3][at] ?? -1;
           // -1 says of a receipt that nothing was counted, and is no number of anything else here.
           if (!(at === 7 && odd === -1)) expect(parts[faulty], `${at} ${String(odd)}`).to.be.instanceOf(StoreFault);
@@ -248,7 +248,7 @@ describe("an answer of which one part cannot be read", () => {
       return store.ask(question);
     };
     const expected = await read(admitted());
-    expect(expected).to.deep.include({ revoked: false, repeated: false });
+    expect(expected).to.deep.include({ revoked: false, replayed: false });
     expect(await read(admitted().map(String))).to.deep.equal(expected);
     expect(await read(admitted().map((part) => Buffer.from(String(part))))).to.deep.equal(expected);
   });

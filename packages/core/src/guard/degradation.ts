@@ -94,7 +94,7 @@ export class Degradation {
       .map(({ applied }) => this.#divide(applied));
     if (local.length === 0) return { denial: undefined, counted: [] };
     const answer = this.#local.ask({
-      beforeToken: local.map(({ charge }) => charge),
+      beforeToken: local.map(({ consumption }) => consumption),
       token: undefined,
       afterToken: [],
     });
@@ -104,15 +104,16 @@ export class Degradation {
       const counter = answer.beforeToken[index];
       if (counter === undefined || counter instanceof StoreFault) return;
       quotas.push(quotaAfter(applied, counter));
-      if (counter.receipt !== undefined) counted.push({ applied, receipt: counter.receipt, store: this.#local.quotas });
+      if (counter.receipt !== undefined)
+        counted.push({ applied, receipt: counter.receipt, store: this.#local.corrections });
     });
     return { denial: denyExhausted(quotas, false, this.#options.now()), counted };
   }
 
   /** The share of this process in a limit. */
-  #divide<Raw>({ policy, charge }: AppliedPolicy<Raw>): AppliedPolicy<Raw> {
+  #divide<Raw>({ policy, consumption }: AppliedPolicy<Raw>): AppliedPolicy<Raw> {
     const { instances } = this.#options;
-    const burst = charge.burst === undefined ? undefined : Math.ceil(charge.burst / instances);
-    return { policy, charge: { ...charge, limit: Math.ceil(charge.limit / instances), burst } };
+    const burst = consumption.burst === undefined ? undefined : Math.ceil(consumption.burst / instances);
+    return { policy, consumption: { ...consumption, limit: Math.ceil(consumption.limit / instances), burst } };
   }
 }

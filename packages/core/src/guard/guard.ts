@@ -30,8 +30,8 @@ export interface GuardServices<Raw> extends IdentifyServices<Raw> {
   readonly leasedStore: DecisionStore;
   /** Undefined for a gate without `auth`. */
   readonly verifier: Verifier | undefined;
-  readonly charges: ConsumptionFactory<Raw>;
-  readonly quotas: UsageCorrections;
+  readonly consumptions: ConsumptionFactory<Raw>;
+  readonly corrections: UsageCorrections;
   readonly settlement: Settlement<Raw>;
   readonly telemetry: Telemetry;
   readonly cache: CacheService | undefined;
@@ -59,7 +59,7 @@ export type GuardCheck<Raw> = (exchange: GateExchange<Raw>) => Decision | Promis
  * use up the quota of its victim. A request that needs no answer from outside this process is decided synchronously.
  */
 export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts<Raw>): GuardCheck<Raw> {
-  const { verifier, revocations, charges, challenges, degradation, now } = services;
+  const { verifier, revocations, consumptions, challenges, degradation, now } = services;
   const { authentication } = parts;
   const store = parts.limits.some(({ precision }) => precision === "leased") ? services.leasedStore : services.store;
   const addressLimits = parts.limits.filter(countsAddresses);
@@ -96,8 +96,8 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   ): Decision | Promise<Decision> {
     // Functions of the limits see who is asking.
     if (identify !== undefined) exchange.state.identify(verified);
-    const before = charges.charges(addressLimits, exchange, verified);
-    const after = denial === undefined ? charges.charges(otherLimits, exchange, verified) : [];
+    const before = consumptions.create(addressLimits, exchange, verified);
+    const after = denial === undefined ? consumptions.create(otherLimits, exchange, verified) : [];
     return before instanceof Promise || after instanceof Promise
       ? Promise.all([before, after]).then(([first, last]) => ask(exchange, verified, denial, proof, first, last))
       : ask(exchange, verified, denial, proof, before, after);
@@ -134,14 +134,15 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     for (const applied of before) expectAnswer(state, applied);
     for (const applied of after) expectAnswer(state, applied);
     // Another middleware of this request may have used the proof already.
-    const use = proof === undefined || state.isProofRecorded(proof.use.key) ? undefined : proof.use;
-    if (before.length === 0 && after.length === 0 && token === undefined && use === undefined)
+    const replayCheck =
+      proof === undefined || state.isProofRecorded(proof.replayCheck.key) ? undefined : proof.replayCheck;
+    if (before.length === 0 && after.length === 0 && token === undefined && replayCheck === undefined)
       return conclude(request, unknown === undefined ? emptyAnswer : { ...emptyAnswer, revoked: unknown });
     const question: Question = {
-      beforeToken: before.map(({ charge }) => charge),
+      beforeToken: before.map(({ consumption }) => consumption),
       token,
-      use,
-      afterToken: after.map(({ charge }) => charge),
+      replayCheck,
+      afterToken: after.map(({ consumption }) => consumption),
     };
     const answer = store.ask(question);
     if (unknown !== undefined)
@@ -160,7 +161,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
 
   function expectAnswer(state: RequestState, applied: AppliedPolicy<Raw>): void {
     state.markDone(applied.policy);
-    if (applied.charge.slot !== undefined) services.settlement.expect(applied, services.quotas);
+    if (applied.consumption.slot !== undefined) services.settlement.expect(applied, services.corrections);
   }
 
   /** The verdict, in the order of refusals. */
@@ -169,7 +170,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     const { state } = exchange;
     const address = decideLimits(exchange, before, answer.beforeToken, []);
     const refusal =
-      address.denial ?? denial ?? decideToken(state, verified, answer) ?? decideProof(state, proof, answer.repeated);
+      address.denial ?? denial ?? decideToken(state, verified, answer) ?? decideProof(state, proof, answer.replayed);
     if (refusal !== undefined) {
       giveBack(after, answer.afterToken);
       return refuse(exchange, refusal);
@@ -190,18 +191,18 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     let counted: Counted<Raw>[] | undefined;
     applied.forEach((policy, index) => {
       const counter = counters[index];
-      if (policy.charge.slot !== undefined) services.settlement.answered(policy.charge);
+      if (policy.consumption.slot !== undefined) services.settlement.answered(policy.consumption);
       if (counter instanceof StoreFault) {
         unanswered.push({ applied: policy, fault: counter });
         // Only the reply may have been lost.
-        if (policy.charge.slot !== undefined && mayHaveRun(counter))
-          (counted ??= []).push({ applied: policy, receipt: inDoubt, store: services.quotas });
+        if (policy.consumption.slot !== undefined && mayHaveRun(counter))
+          (counted ??= []).push({ applied: policy, receipt: inDoubt, store: services.corrections });
       } else if (counter !== undefined) {
         const after = quotaAfter(policy, counter);
         quotas.push(after);
         if (after.quota.exceeded) services.telemetry.limited(after);
         if (counter.receipt !== undefined)
-          (counted ??= []).push({ applied: policy, receipt: counter.receipt, store: services.quotas });
+          (counted ??= []).push({ applied: policy, receipt: counter.receipt, store: services.corrections });
       }
     });
     if (counted !== undefined) services.settlement.follow(exchange, counted);
@@ -217,14 +218,14 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
    * process refuses, such as a token about which a store with another clock cannot say anything.
    */
   function giveBack(applied: readonly AppliedPolicy<Raw>[], counters: Answer["afterToken"]): void {
-    applied.forEach(({ charge }, index) => {
+    applied.forEach(({ consumption }, index) => {
       const counter = counters[index];
-      if (charge.slot !== undefined) services.settlement.answered(charge);
+      if (consumption.slot !== undefined) services.settlement.answered(consumption);
       if (counter instanceof StoreFault) {
-        if (charge.slot !== undefined && mayHaveRun(counter))
-          services.quotas.adjust([{ charge, receipt: inDoubt, by: -charge.cost }]);
+        if (consumption.slot !== undefined && mayHaveRun(counter))
+          services.corrections.adjust([{ consumption, receipt: inDoubt, by: -consumption.cost }]);
       } else if (counter?.receipt !== undefined)
-        services.quotas.adjust([{ charge, receipt: counter.receipt, by: -charge.cost }]);
+        services.corrections.adjust([{ consumption, receipt: counter.receipt, by: -consumption.cost }]);
     });
   }
 
@@ -249,13 +250,13 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   function decideProof(
     state: RequestState,
     proof: Proof | undefined,
-    replayed: Answer["repeated"],
+    replayed: Answer["replayed"],
   ): Denied | undefined {
     if (replayed === undefined) return undefined;
     if (replayed instanceof StoreFault)
       return unavailable(`the store cannot say whether the DPoP proof is new: ${replayed.kind}`);
     if (replayed) return challenges.proofInvalid("the DPoP proof was used before");
-    if (proof !== undefined) state.markProofRecorded(proof.use.key);
+    if (proof !== undefined) state.markProofRecorded(proof.replayCheck.key);
     return undefined;
   }
 

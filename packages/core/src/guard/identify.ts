@@ -89,7 +89,7 @@ export function createIdentify<Raw>(
       return challenges.tokenInvalid("a DPoP-bound token was sent as a Bearer token", scheme);
     return proofOfPossession
       .prove(exchange, outcome, boundTo)
-      .then((proof) => ("use" in proof ? { verified: outcome, proof } : proof));
+      .then((proof) => ("replayCheck" in proof ? { verified: outcome, proof } : proof));
   }
 
   function refuse(refusal: TokenRefusal, scheme: Scheme): Denied {
@@ -121,7 +121,7 @@ export interface ProofOfPossessionOptions {
 
 /** A proof that is valid if the store has not seen it before. */
 export interface Proof {
-  readonly use: ReplayCheck;
+  readonly replayCheck: ReplayCheck;
   /** Fields for the response: a new nonce. */
   readonly headers: readonly Header[];
 }
@@ -163,7 +163,7 @@ export class ProofOfPossession {
     if (this.#nonces !== undefined && freshness === "unknown") return challenges.nonceRequired(this.#nonces.current());
     const headers: readonly Header[] =
       this.#nonces !== undefined && freshness === "stale" ? [["DPoP-Nonce", this.#nonces.current()]] : [];
-    return { use: { key: keys.proof(thumbprint, verified.jti), ttlMs: this.#rememberMs }, headers };
+    return { replayCheck: { key: keys.proof(thumbprint, verified.jti), ttlMs: this.#rememberMs }, headers };
   }
 }
 

@@ -71,7 +71,7 @@ export class ConsumptionFactory<Raw> {
    * Makes the consumptions of these policies, in their order; none for a policy that is skipped or has counted this request
    * already. Returns a refusal if a policy counts by a claim that identifies nobody. Synchronous for plain policies.
    */
-  charges(
+  create(
     policies: readonly Policy<Raw>[],
     exchange: GateExchange<Raw>,
     token: VerifiedToken | undefined,
@@ -127,7 +127,7 @@ export class ConsumptionFactory<Raw> {
       applied = this.#apply(policy, exchange, { ...policy, partition });
       cached.set(partition, applied);
     }
-    this.#noteTopKey(policy, partition, applied.charge.cost, exchange, token);
+    this.#noteTopKey(policy, partition, applied.consumption.cost, exchange, token);
     return policy.algorithm === "concurrency" ? this.#withSlot(applied) : applied;
   }
 
@@ -199,7 +199,7 @@ export class ConsumptionFactory<Raw> {
       windowSeconds: seconds,
       cost: 0,
       // With a counting mode, a fixed window would begin here.
-      rule: algorithm === "fixed-window" ? undefined : { algorithm, shadow: false, block: undefined },
+      mode: algorithm === "fixed-window" ? undefined : { algorithm, shadow: false, block: undefined },
       burst: algorithm === "token-bucket" ? (numberOr(policy.burst) ?? limit) : undefined,
     };
     return { consumption, limit, windowSeconds };
@@ -215,13 +215,13 @@ export class ConsumptionFactory<Raw> {
     if (overrides?.blocks.has(partition) === true) {
       // The limit of 0 refuses if the store cannot read the record of the block.
       const blocked = { limit: 0, cost: Math.max(1, cost), blockKey: this.#keyspace.quotaBlock(name, partition) };
-      return { policy, charge: { key, windowSeconds, owner, burst, rule: withBlocks(mode), ...blocked } };
+      return { policy, consumption: { key, windowSeconds, owner, burst, mode: withBlocks(mode), ...blocked } };
     }
     const leased = policy.precision === "leased" ? true : undefined;
-    if (mode === undefined) return { policy, charge: { key, limit, windowSeconds, cost, owner, leased } };
+    if (mode === undefined) return { policy, consumption: { key, limit, windowSeconds, cost, owner, leased } };
     if (algorithm === "token-bucket") checkBucket(name, burst ?? limit, windowSeconds);
     const blockKey = mode.block === undefined ? undefined : this.#keyspace.quotaBlock(name, partition);
-    return { policy, charge: { key, limit, windowSeconds, cost, owner, rule: mode, burst, blockKey } };
+    return { policy, consumption: { key, limit, windowSeconds, cost, owner, mode: mode, burst, blockKey } };
   }
 
   #noteTopKey(
@@ -245,9 +245,9 @@ export class ConsumptionFactory<Raw> {
     this.#plainConsumptions = new WeakMap();
   }
 
-  #withSlot({ policy, charge }: AppliedPolicy<Raw>): AppliedPolicy<Raw> {
+  #withSlot({ policy, consumption }: AppliedPolicy<Raw>): AppliedPolicy<Raw> {
     this.#slots += 1;
-    return { policy, charge: { ...charge, slot: `${this.#slotPrefix}${this.#slots.toString(36)}` } };
+    return { policy, consumption: { ...consumption, slot: `${this.#slotPrefix}${this.#slots.toString(36)}` } };
   }
 }
 

@@ -227,7 +227,7 @@ function resolveBlock(option: string, options: BlockOptions): BlockRule {
   const { after, upTo = "1d" } = options;
   checkInteger(`${option}.after`, after, 1, maxCount);
   const firstMs = durationMs(`${option}.for`, options.for, longestWindowSeconds * 1000);
-  const longestMs = durationMs(`${option}.upTo`, upTo, longestWindowSeconds * 1000);
-  if (longestMs < firstMs) throw optionError(`${option}.upTo`, "must not be shorter than for");
-  return { after, firstMs, longestMs };
+  const maxMs = durationMs(`${option}.upTo`, upTo, longestWindowSeconds * 1000);
+  if (maxMs < firstMs) throw optionError(`${option}.upTo`, "must not be shorter than for");
+  return { after, firstMs, maxMs };
 }

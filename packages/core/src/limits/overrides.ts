@@ -158,5 +158,5 @@ export function applyOverride(terms: Terms, { everybody, clients }: PolicyOverri
 /** Adds a block that never begins by itself, so that the store reads the record of blocks made by operators. */
 export function withBlocks(mode: CountingMode | undefined): CountingMode {
   const { algorithm, shadow } = mode ?? { algorithm: "fixed-window", shadow: false };
-  return { algorithm, shadow, block: { after: 0, firstMs: 1, longestMs: 1 } };
+  return { algorithm, shadow, block: { after: 0, firstMs: 1, maxMs: 1 } };
 }

@@ -72,7 +72,7 @@ export interface Policy<Raw> {
 /** A policy as it applies to one request. */
 export interface AppliedPolicy<Raw> {
   readonly policy: Policy<Raw>;
-  readonly charge: Consumption;
+  readonly consumption: Consumption;
 }
 
 /** Does the policy count by address alone? Such policies are asked first, also for requests with bad tokens. */

@@ -25,7 +25,7 @@ const tickMs = 250;
 
 /** A slot of `concurrency` that a request in flight holds or has asked for. */
 interface Held {
-  readonly charge: Consumption;
+  readonly consumption: Consumption;
   readonly store: UsageCorrections;
   /** Longest wait for the handler after the end of the response. */
   readonly handlerWaitMs: number;
@@ -52,19 +52,19 @@ export class Settlement<Raw> {
   }
 
   /** Notes that a slot is asked for. It may be taken from now on, until {@link answered}. */
-  expect({ policy, charge }: AppliedPolicy<Raw>, store: UsageCorrections): void {
+  expect({ policy, consumption }: AppliedPolicy<Raw>, store: UsageCorrections): void {
     if (this.#closed) return;
-    this.#held.set(charge, {
-      charge,
+    this.#held.set(consumption, {
+      consumption,
       store,
-      handlerWaitMs: handlerWaitOf(policy, charge),
+      handlerWaitMs: handlerWaitOf(policy, consumption),
       renewAt: Number.POSITIVE_INFINITY,
     });
   }
 
   /** Notes that a slot was not taken, or that {@link follow} watches it. */
-  answered(charge: Consumption): void {
-    if (!this.#held.delete(charge) || this.#held.size > 0) return;
+  answered(consumption: Consumption): void {
+    if (!this.#held.delete(consumption) || this.#held.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
@@ -73,11 +73,11 @@ export class Settlement<Raw> {
   follow(exchange: GateExchange<Raw>, charged: readonly Counted<Raw>[]): void {
     const followed = charged.filter(({ applied }) => needsCorrection(applied.policy));
     if (followed.length === 0) return;
-    const held = followed.filter(({ applied }) => applied.charge.slot !== undefined);
+    const held = followed.filter(({ applied }) => applied.consumption.slot !== undefined);
     if (held.length > 0 && !this.#closed) this.#hold(exchange, held);
     for (const one of followed) {
-      const { policy, charge } = one.applied;
-      onRequestDone(exchange, handlerWaitOf(policy, charge), (status) => this.#correct(one, exchange, status));
+      const { policy, consumption } = one.applied;
+      onRequestDone(exchange, handlerWaitOf(policy, consumption), (status) => this.#correct(one, exchange, status));
     }
   }
 
@@ -88,7 +88,7 @@ export class Settlement<Raw> {
   close(): void {
     this.#closed = true;
     clearInterval(this.#timer);
-    for (const { charge, store, handlerWaitMs } of this.#held.values()) store.expire(charge, handlerWaitMs);
+    for (const { consumption, store, handlerWaitMs } of this.#held.values()) store.expire(consumption, handlerWaitMs);
     this.#held.clear();
   }
 
@@ -97,19 +97,19 @@ export class Settlement<Raw> {
     const now = this.#now();
     for (const held of this.#held.values()) {
       if (held.renewAt > now) continue;
-      held.renewAt = now + held.charge.windowSeconds * 1000 * renewalShare;
-      held.store.renew([held.charge]);
+      held.renewAt = now + held.consumption.windowSeconds * 1000 * renewalShare;
+      held.store.renew([held.consumption]);
     }
   }
 
   /** Holds the slots of a request. After the response its handler keeps them, but they are no longer renewed. */
   #hold(exchange: GateExchange<Raw>, counted: readonly Counted<Raw>[]): void {
     const now = this.#now();
-    const slots = counted.map(({ applied: { policy, charge }, store }): Held => {
-      const renewAt = now + charge.windowSeconds * 1000 * renewalShare;
-      return { charge, store, handlerWaitMs: handlerWaitOf(policy, charge), renewAt };
+    const slots = counted.map(({ applied: { policy, consumption }, store }): Held => {
+      const renewAt = now + consumption.windowSeconds * 1000 * renewalShare;
+      return { consumption, store, handlerWaitMs: handlerWaitOf(policy, consumption), renewAt };
     });
-    for (const held of slots) this.#held.set(held.charge, held);
+    for (const held of slots) this.#held.set(held.consumption, held);
     this.#timer ??= setInterval(() => this.renew(), tickMs).unref();
     exchange.onClose(() => {
       for (const held of slots) held.renewAt = Number.POSITIVE_INFINITY;
@@ -117,19 +117,19 @@ export class Settlement<Raw> {
   }
 
   #correct(
-    { applied: { policy, charge }, receipt, store }: Counted<Raw>,
+    { applied: { policy, consumption }, receipt, store }: Counted<Raw>,
     exchange: GateExchange<Raw>,
     status: number,
   ): void {
     const adjust = (actual: number): void => {
-      if (actual !== charge.cost) store.adjust([{ charge, receipt, by: actual - charge.cost }]);
+      if (actual !== consumption.cost) store.adjust([{ consumption, receipt, by: actual - consumption.cost }]);
     };
-    if (charge.slot !== undefined) this.answered(charge);
+    if (consumption.slot !== undefined) this.answered(consumption);
     if (policy.algorithm === "concurrency" || isUncounted(policy.countOnly, status)) return adjust(0);
     if (policy.settle === undefined) return;
     Promise.resolve()
       .then(() => policy.settle?.(exchange.raw, exchange.state.facts, status))
-      .then((cost) => adjust(cost === undefined ? charge.cost : checkCount(policy.name, "settle", cost)))
+      .then((cost) => adjust(cost === undefined ? consumption.cost : checkCount(policy.name, "settle", cost)))
       .catch(() => {
         this.#logger.warn({ policy: policy.name }, `portcullis: limit "${policy.name}" could not be settled`);
       });

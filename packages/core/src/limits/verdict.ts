@@ -19,13 +19,13 @@ export interface AppliedQuota {
 }
 
 /** The quota of a request after its decision. */
-export function quotaAfter<Raw>({ policy, charge }: AppliedPolicy<Raw>, counter: CounterState): AppliedQuota {
-  const { admitted, remaining, resetMs } = stateOf(policy, charge, counter);
+export function quotaAfter<Raw>({ policy, consumption }: AppliedPolicy<Raw>, counter: CounterState): AppliedQuota {
+  const { admitted, remaining, resetMs } = stateOf(policy, consumption, counter);
   const quota: Quota = {
     policy: policy.name,
     algorithm: policy.algorithm,
-    limit: charge.limit,
-    windowSeconds: charge.windowSeconds,
+    limit: consumption.limit,
+    windowSeconds: consumption.windowSeconds,
     remaining,
     resetSeconds: Math.max(0, Math.ceil(resetMs / 1000)),
     exceeded: !admitted,
@@ -36,13 +36,14 @@ export function quotaAfter<Raw>({ policy, charge }: AppliedPolicy<Raw>, counter:
 
 function stateOf<Raw>(
   { algorithm, windows }: Policy<Raw>,
-  charge: Consumption,
+  consumption: Consumption,
   counter: CounterState,
 ): FixedWindowState {
-  if (algorithm === "fixed-window") return windows.stateAfter(charge.key, charge.limit, charge.cost, counter);
-  const { limit, burst = limit } = charge;
+  if (algorithm === "fixed-window")
+    return windows.stateAfter(consumption.key, consumption.limit, consumption.cost, counter);
+  const { limit, burst = limit } = consumption;
   const remaining = Math.max(0, (limit === 0 ? 0 : burst) - counter.consumed);
-  return { admitted: !exceeds(charge, counter), remaining, resetMs: counter.resetMs };
+  return { admitted: !exceeds(consumption, counter), remaining, resetMs: counter.resetMs };
 }
 
 /** The rate-limit header fields, without policies in shadow. */

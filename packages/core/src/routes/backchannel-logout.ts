@@ -117,10 +117,10 @@ export function backchannelLogoutRoute<Raw>(
   }
 
   async function isRepeated(key: string, ttlMs: number): Promise<boolean> {
-    const answer = await store.ask({ beforeToken: [], token: undefined, use: { key, ttlMs }, afterToken: [] });
+    const answer = await store.ask({ beforeToken: [], token: undefined, replayCheck: { key, ttlMs }, afterToken: [] });
     if (answer instanceof StoreFault) throw answer;
-    if (answer.repeated instanceof StoreFault) throw answer.repeated;
-    return answer.repeated !== false;
+    if (answer.replayed instanceof StoreFault) throw answer.replayed;
+    return answer.replayed !== false;
   }
 }
 

@@ -41,9 +41,9 @@ export interface Stores extends StoreHealth {
   readonly leasedDecisions: DecisionStore;
   readonly revocations: RevocationStore;
   /** Corrections of the consumptions that `decisions` has counted. */
-  readonly quotas: UsageCorrections;
+  readonly corrections: UsageCorrections;
   /** Limit overrides of operators, and top keys. */
-  readonly quotaRecords: LimitOverrides;
+  readonly limitOverrides: LimitOverrides;
   readonly cache: CacheStore;
   /** Changes that other processes make to the cache. */
   readonly cacheSignals: CacheSignals;
@@ -98,7 +98,7 @@ export function createStores<Raw>(
       leasedDecisions: memory,
       revocations: memory,
       state: () => memory.state(),
-      quotas: memory.quotas,
+      corrections: memory.corrections,
       sessions: new MemorySessionStore({
         security: memory,
         cutoffAt: (key) => memory.cutoffAt(key),
@@ -106,7 +106,7 @@ export function createStores<Raw>(
       }),
       cache: memoryCache.store,
       cacheSignals: memoryCache.signals,
-      quotaRecords: new MemoryLimitOverrides(memory.quotas),
+      limitOverrides: new MemoryLimitOverrides(memory.corrections),
       channels: new MemoryChannels({ observe }),
       logins: new MemoryLoginStore(),
       breakers: [],
@@ -162,10 +162,10 @@ export function createStores<Raw>(
     leasedDecisions: leased,
     revocations: guarded.revocations,
     state: () => guarded.health.state(),
-    quotas: store.quotas,
+    corrections: store.corrections,
     cache: cache.store,
     cacheSignals: cache.signals,
-    quotaRecords: new RedisLimitOverrides({ connection, deadlineMs, rulesKey: keys.quotaRules() }),
+    limitOverrides: new RedisLimitOverrides({ connection, deadlineMs, rulesKey: keys.quotaRules() }),
     channels,
     sessions: new RedisSessionStore({ connection, deadlineMs, marginSeconds, longestSeconds }),
     logins,

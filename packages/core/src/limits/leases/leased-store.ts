@@ -58,19 +58,19 @@ export class LeasedStore implements DecisionStore {
   }
 
   ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
-    const { beforeToken, token, use, afterToken } = question;
+    const { beforeToken, token, replayCheck, afterToken } = question;
     if (!beforeToken.some(isLeased) && !afterToken.some(isLeased)) return this.#store.ask(question);
     const before = beforeToken.map((consumption) => this.#split(consumption));
     const after = afterToken.map((consumption) => this.#split(consumption));
     this.#gather();
     const [askedBefore, askedAfter] = [asked(before), asked(after)];
-    if (askedBefore.length === 0 && askedAfter.length === 0 && token === undefined && use === undefined)
+    if (askedBefore.length === 0 && askedAfter.length === 0 && token === undefined && replayCheck === undefined)
       return {
         beforeToken: statesOf(this.#leases, before),
         revoked: undefined,
         afterToken: statesOf(this.#leases, after),
       };
-    const answer = this.#store.ask({ beforeToken: askedBefore, token, use, afterToken: askedAfter });
+    const answer = this.#store.ask({ beforeToken: askedBefore, token, replayCheck, afterToken: askedAfter });
     return answer instanceof Promise
       ? answer.then((reply) => this.#conclude(question, before, after, reply))
       : this.#conclude(question, before, after, answer);

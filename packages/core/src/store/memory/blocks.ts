@@ -44,7 +44,7 @@ export class BlockTable {
   }
 
   /** Notes a refusal. Returns how long the client is blocked for it; 0 if not yet. */
-  strike({ windowSeconds, owner }: Consumption, blockKey: string, { after, firstMs, longestMs }: BlockRule): number {
+  strike({ windowSeconds, owner }: Consumption, blockKey: string, { after, firstMs, maxMs }: BlockRule): number {
     const now = this.#now();
     const known = this.#blocks.get(blockKey);
     const block = known !== undefined && known.endsAt > now ? known : createBlock(blockKey, owner);
@@ -57,11 +57,11 @@ export class BlockTable {
     if (block.strikes >= after) {
       block.level = Math.min(block.level + 1, maxLevel);
       block.strikes = 0;
-      blockedMs = Math.min(firstMs * 2 ** (block.level - 1), longestMs);
+      blockedMs = Math.min(firstMs * 2 ** (block.level - 1), maxMs);
       block.until = now + blockedMs;
     }
     block.weight = block.until > now ? 1 : 0;
-    block.endsAt = Math.max(block.until, block.strikesEnd) + longestMs;
+    block.endsAt = Math.max(block.until, block.strikesEnd) + maxMs;
     if (block !== known) {
       if (known !== undefined) this.#blocks.remove(known);
       this.#blocks.add(block);

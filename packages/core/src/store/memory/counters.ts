@@ -40,7 +40,7 @@ export class CounterTable {
 
   /** Counts a consumption that fits. Returns its receipt. */
   count(consumption: Consumption): number {
-    const { key, cost, limit, windowSeconds, rule, owner } = consumption;
+    const { key, cost, limit, windowSeconds, mode: rule, owner } = consumption;
     const now = this.#now();
     const counter = this.#counters.get(key);
     const algorithm = algorithmOf(consumption);
@@ -72,7 +72,7 @@ export class CounterTable {
   }
 
   /** Corrects a consumption within the window that it was counted in. */
-  adjust({ charge: consumption, receipt, by }: Adjustment): void {
+  adjust({ consumption: consumption, receipt, by }: Adjustment): void {
     const now = this.#now();
     const counter = this.#counters.get(consumption.key);
     const algorithm = algorithmOf(consumption);
@@ -111,7 +111,7 @@ function createCounter(
   return { key, owner, endsAt, weight, pinnedFrom, state, position: 0, ownerPosition: 0 };
 }
 
-function algorithmOf({ rule }: Consumption): CountingAlgorithm<unknown> | undefined {
+function algorithmOf({ mode: rule }: Consumption): CountingAlgorithm<unknown> | undefined {
   return rule === undefined || rule.algorithm === "fixed-window" ? undefined : algorithms[rule.algorithm];
 }
 

@@ -57,7 +57,7 @@ export class MemoryDecisionStore implements DecisionStore, RevocationStore, Stor
     this.#maxRecords = records;
   }
 
-  get quotas(): MemoryCorrections {
+  get corrections(): MemoryCorrections {
     return this.#quotas;
   }
 

@@ -49,7 +49,7 @@ export class MemoryCorrections implements UsageCorrections {
       // A consumption over its limit is in shadow here, and is not counted.
       if (consumption === undefined || state === undefined || exceeds(consumption, state)) continue;
       const receipt = this.#counters.count(consumption);
-      if (consumption.rule !== undefined) (receipts ??= [...states])[index] = { ...state, receipt };
+      if (consumption.mode !== undefined) (receipts ??= [...states])[index] = { ...state, receipt };
     }
     return receipts ?? states;
   }
@@ -59,7 +59,7 @@ export class MemoryCorrections implements UsageCorrections {
   }
 
   renew(consumptions: readonly Consumption[]): void {
-    for (const consumption of consumptions) this.#counters.adjust({ charge: consumption, receipt: 0, by: 1 });
+    for (const consumption of consumptions) this.#counters.adjust({ consumption: consumption, receipt: 0, by: 1 });
   }
 
   /** Does nothing: the counters end with the process. */
@@ -86,7 +86,7 @@ export class MemoryCorrections implements UsageCorrections {
   }
 
   #strike(consumption: Consumption): number {
-    const { blockKey, rule } = consumption;
+    const { blockKey, mode: rule } = consumption;
     if (blockKey === undefined || rule?.block === undefined || rule.block.after === 0) return 0;
     return this.#blocks.strike(consumption, blockKey, rule.block);
   }

@@ -17,14 +17,14 @@ export interface ConsumptionGroup {
 export interface TokenChecks {
   findRevocation(token: TokenQuestion): Pick<Answer, "revoked" | "cutoff">;
   /** Records the first use. Was there one before? */
-  checkReplay(check: ReplayCheck): Answer["repeated"];
+  checkReplay(check: ReplayCheck): Answer["replayed"];
 }
 
 /** The checks of a token whose results are known already. */
 export class KnownChecks implements TokenChecks {
-  readonly #results: Pick<Answer, "revoked" | "cutoff" | "repeated">;
+  readonly #results: Pick<Answer, "revoked" | "cutoff" | "replayed">;
 
-  constructor(results: Pick<Answer, "revoked" | "cutoff" | "repeated">) {
+  constructor(results: Pick<Answer, "revoked" | "cutoff" | "replayed">) {
     this.#results = results;
   }
 
@@ -32,8 +32,8 @@ export class KnownChecks implements TokenChecks {
     return this.#results;
   }
 
-  checkReplay(): Answer["repeated"] {
-    return this.#results.repeated;
+  checkReplay(): Answer["replayed"] {
+    return this.#results.replayed;
   }
 }
 
@@ -46,20 +46,26 @@ export class KnownChecks implements TokenChecks {
  * The script in store/redis/scripts/decide.ts is the only twin of this function: a change here is a change there.
  */
 export function decide(
-  { token, use }: Question,
+  { token, replayCheck }: Question,
   before: ConsumptionGroup,
   after: ConsumptionGroup,
   checks: TokenChecks,
 ): Answer {
   if (before.refuses()) return { beforeToken: before.leave(), revoked: undefined, afterToken: after.skip() };
   const { revoked, cutoff } = token === undefined ? unasked : checks.findRevocation(token);
-  const repeated = use === undefined || revoked === true ? undefined : checks.checkReplay(use);
-  if (isRefusedToken(revoked, repeated)) {
+  const replayed = replayCheck === undefined || revoked === true ? undefined : checks.checkReplay(replayCheck);
+  if (isRefusedToken(revoked, replayed)) {
     const afterToken = after.skip();
-    return { beforeToken: before.count(), revoked, ...(cutoff === undefined ? {} : { cutoff }), repeated, afterToken };
+    return {
+      beforeToken: before.count(),
+      revoked,
+      ...(cutoff === undefined ? {} : { cutoff }),
+      replayed,
+      afterToken,
+    };
   }
-  if (after.refuses()) return { beforeToken: before.leave(), revoked, repeated, afterToken: after.leave() };
-  return { beforeToken: before.count(), revoked, repeated, afterToken: after.count() };
+  if (after.refuses()) return { beforeToken: before.leave(), revoked, replayed, afterToken: after.leave() };
+  return { beforeToken: before.count(), revoked, replayed, afterToken: after.count() };
 }
 
 const unasked: Pick<Answer, "revoked" | "cutoff"> = { revoked: undefined };

@@ -21,7 +21,7 @@ export interface Consumption {
   /** A whole number from 0; 0 reads the counter without counting. */
   readonly cost: number;
   /** The counting mode; undefined is a plain fixed window. */
-  readonly rule?: CountingMode | undefined;
+  readonly mode?: CountingMode | undefined;
   /** With `token-bucket`, the capacity of the bucket. @default limit */
   readonly burst?: number | undefined;
   /** With `concurrency`, the name of the slot that this request takes. */
@@ -51,7 +51,7 @@ export interface BlockRule {
   /** Duration of the first block. Each further block is twice as long. */
   readonly firstMs: number;
   /** The maximum duration of a block. A client that was quiet for this time begins with a first block again. */
-  readonly longestMs: number;
+  readonly maxMs: number;
 }
 
 /** Is this consumption over its limit? {@link refuses} says whether that refuses the request. */
@@ -62,7 +62,7 @@ export function exceeds({ limit, burst }: Consumption, { consumed }: CounterStat
 /** Does this consumption refuse its request? One that the store could not count does not. */
 export function refuses(consumption: Consumption, state: CounterState | StoreFault | undefined): boolean {
   if (state === undefined || state instanceof StoreFault) return false;
-  return exceeds(consumption, state) && consumption.rule?.shadow !== true;
+  return exceeds(consumption, state) && consumption.mode?.shadow !== true;
 }
 
 /** Does one of these consumptions refuse their request? The states are in their order. */
@@ -106,7 +106,7 @@ export interface ReplayCheck {
 export interface Question {
   readonly beforeToken: readonly Consumption[];
   readonly token: TokenQuestion | undefined;
-  readonly use?: ReplayCheck | undefined;
+  readonly replayCheck?: ReplayCheck | undefined;
   readonly afterToken: readonly Consumption[];
 }
 
@@ -133,14 +133,14 @@ export interface Answer {
   readonly revoked: boolean | StoreFault | undefined;
   /** The latest cut-off that revokes the token, in unix seconds. */
   readonly cutoff?: number | undefined;
-  /** Is {@link Question.use} a replay? */
-  readonly repeated?: boolean | StoreFault | undefined;
+  /** Is {@link Question.replayCheck} a replay? */
+  readonly replayed?: boolean | StoreFault | undefined;
   readonly afterToken: readonly (CounterState | StoreFault | undefined)[];
 }
 
 /** Do the checks of the token end the decision? */
-export function isRefusedToken(revoked: Answer["revoked"], repeated: Answer["repeated"]): boolean {
-  return revoked === true || (repeated !== undefined && repeated !== false);
+export function isRefusedToken(revoked: Answer["revoked"], replayed: Answer["replayed"]): boolean {
+  return revoked === true || (replayed !== undefined && replayed !== false);
 }
 
 /** Decides about requests, by the counters and the revocation records. */
@@ -151,7 +151,7 @@ export interface DecisionStore {
 
 /** A correction of a consumption that was counted, made when the request has ended. */
 export interface Adjustment {
-  readonly charge: Consumption;
+  readonly consumption: Consumption;
   /** The receipt of the counter state. Of a slot, below 0 if it is unknown whether it was taken. */
   readonly receipt: number;
   /**
@@ -171,12 +171,12 @@ export interface UsageCorrections {
    */
   adjust(adjustments: readonly Adjustment[]): void;
   /** Holds slots of `concurrency` for another window, unless they were given back or have expired. */
-  renew(charges: readonly Consumption[]): void;
+  renew(consumptions: readonly Consumption[]): void;
   /**
    * Ends a slot of `concurrency` after `afterMs`, unless it ends earlier: for a process that is about to end. A store
    * in process does nothing.
    */
-  expire(charge: Consumption, afterMs: number): void;
+  expire(consumption: Consumption, afterMs: number): void;
 }
 
 /**
@@ -212,11 +212,11 @@ export class StoreFault extends OutageError {
 }
 
 /** An answer with the same fault for every part of the question. */
-export function faultForAll({ beforeToken, token, use, afterToken }: Question, fault: StoreFault): Answer {
+export function faultForAll({ beforeToken, token, replayCheck, afterToken }: Question, fault: StoreFault): Answer {
   return {
     beforeToken: beforeToken.map(() => fault),
     revoked: token === undefined ? undefined : fault,
-    repeated: use === undefined ? undefined : fault,
+    replayed: replayCheck === undefined ? undefined : fault,
     afterToken: afterToken.map(() => fault),
   };
 }

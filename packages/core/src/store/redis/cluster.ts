@@ -56,15 +56,15 @@ export async function decideAcrossSlots(
   const reads = questions.map(async ({ token }, index) => {
     findings[index] = token === undefined ? unasked : await findRevocation(client, token);
   });
-  const repeated: (boolean | StoreFault | undefined)[] = questions.map(() => new StoreFault("timeout"));
-  const uses = questions.map(async ({ use }, index) => {
-    repeated[index] = use === undefined ? undefined : await isRepeated(client, use).catch(faultOfError);
+  const replayed: (boolean | StoreFault | undefined)[] = questions.map(() => new StoreFault("timeout"));
+  const replayChecks = questions.map(async ({ replayCheck }, index) => {
+    replayed[index] = replayCheck === undefined ? undefined : await isReplayed(client, replayCheck).catch(faultOfError);
   });
   // All commands above were sent in this turn.
   corked.release();
-  const failures = await settleWithin(partMs, [...calls, ...reads, ...uses]);
+  const failures = await settleWithin(partMs, [...calls, ...reads, ...replayChecks]);
   const answers = groups.map(({ before, after }, index) => {
-    const checks = new KnownChecks({ ...(findings[index] ?? unasked), repeated: repeated[index] });
+    const checks = new KnownChecks({ ...(findings[index] ?? unasked), replayed: replayed[index] });
     return decide(questions[index] ?? nothingAsked, before, after, checks);
   });
   if (failures.length > 0 && answers.every(isLost)) throw failures[0] ?? new StoreFault("timeout");
@@ -156,7 +156,7 @@ async function readCutoff(client: RedisLike, key: string): Promise<number | unde
   return cutoff;
 }
 
-async function isRepeated(client: RedisLike, { key, ttlMs }: ReplayCheck): Promise<boolean> {
+async function isReplayed(client: RedisLike, { key, ttlMs }: ReplayCheck): Promise<boolean> {
   return !readWritten(await client.call("SET", key, "1", "NX", "PX", ttlMs));
 }
 
@@ -180,7 +180,7 @@ function refund(quotas: UsageCorrections, parts: readonly Part[]): void {
       quotas.adjust(
         consumptions
           .filter(({ slot }) => slot !== undefined)
-          .map((consumption) => ({ charge: consumption, receipt: -1, by: -1 })),
+          .map((consumption) => ({ consumption, receipt: -1, by: -1 })),
       );
       continue;
     }
@@ -190,7 +190,7 @@ function refund(quotas: UsageCorrections, parts: readonly Part[]): void {
       const consumption = consumptions[index];
       if (consumption === undefined || state instanceof StoreFault || exceeds(consumption, state)) return state;
       const { consumed, resetMs, receipt = serverTimeMs + resetMs } = state;
-      adjustments.push({ charge: consumption, receipt, by: -consumption.cost });
+      adjustments.push({ consumption, receipt, by: -consumption.cost });
       return { consumed: consumed - consumption.cost, resetMs };
     });
     quotas.adjust(adjustments);
@@ -198,8 +198,8 @@ function refund(quotas: UsageCorrections, parts: readonly Part[]): void {
 }
 
 /** Has no part of this question an answer? */
-function isLost({ beforeToken, revoked, repeated, afterToken }: Answer): boolean {
-  return [...beforeToken, revoked, repeated, ...afterToken].every(
+function isLost({ beforeToken, revoked, replayed, afterToken }: Answer): boolean {
+  return [...beforeToken, revoked, replayed, ...afterToken].every(
     (part) => part === undefined || part instanceof StoreFault,
   );
 }

@@ -34,16 +34,20 @@ export async function decideBatch(
   return decode(questions, await runScript(client, script, keys, args));
 }
 
-function encode({ beforeToken, token, use, afterToken }: Question, keys: string[], args: (string | number)[]): void {
+function encode(
+  { beforeToken, token, replayCheck, afterToken }: Question,
+  keys: string[],
+  args: (string | number)[],
+): void {
   args.push(
     beforeToken.length,
     token === undefined ? 0 : 1 + token.cutoffKeys.length,
     token?.issuedAt ?? "",
-    use?.ttlMs ?? "",
+    replayCheck?.ttlMs ?? "",
     afterToken.length,
   );
   for (const consumption of beforeToken) encodeConsumption(consumption, keys, args);
-  if (use !== undefined) keys.push(use.key);
+  if (replayCheck !== undefined) keys.push(replayCheck.key);
   for (const consumption of afterToken) encodeConsumption(consumption, keys, args);
 }
 
@@ -57,7 +61,7 @@ export const kinds: Readonly<Record<Algorithm, string>> = {
 
 function encodeConsumption(consumption: Consumption, keys: string[], args: (string | number)[]): void {
   keys.push(consumption.key);
-  if (consumption.rule !== undefined) return encodeMode(consumption, consumption.rule, keys, args);
+  if (consumption.mode !== undefined) return encodeMode(consumption, consumption.mode, keys, args);
   args.push(consumption.limit, consumption.windowSeconds * 1000, consumption.cost);
 }
 
@@ -72,7 +76,7 @@ function encodeMode(
     args.push("", "", "");
   } else {
     keys.push(blockKey);
-    args.push(block.after, block.firstMs, block.longestMs);
+    args.push(block.after, block.firstMs, block.maxMs);
   }
 }
 
@@ -86,8 +90,8 @@ function decode(questions: readonly Question[], reply: unknown): BatchDecision {
 
   function decodeState(consumption: Consumption): CounterState | StoreFault | undefined {
     const [said, reset] = [list[at], list[at + 1]];
-    const receipt = consumption.rule === undefined ? -1 : integerIn(list[at + 2], -1);
-    at += consumption.rule === undefined ? 2 : 3;
+    const receipt = consumption.mode === undefined ? -1 : integerIn(list[at + 2], -1);
+    at += consumption.mode === undefined ? 2 : 3;
     const consumed = integerIn(said, -2);
     if (consumed === undefined) return faultOfPart(said);
     if (consumed === -1) return undefined;
@@ -97,7 +101,7 @@ function decode(questions: readonly Question[], reply: unknown): BatchDecision {
     return receipt === -1 ? { consumed, resetMs } : { consumed, resetMs, receipt };
   }
 
-  function decodeRepeated(): boolean | StoreFault | undefined {
+  function decodeReplayed(): boolean | StoreFault | undefined {
     const said = list[at++];
     const finding = integerIn(said, -1);
     if (finding === undefined) return faultOfPart(said);
@@ -106,25 +110,25 @@ function decode(questions: readonly Question[], reply: unknown): BatchDecision {
 
   const serverTimeMs = readInteger(list[at++]);
   const answers: Answer[] = [];
-  for (const { beforeToken, token, use, afterToken } of questions) {
+  for (const { beforeToken, token, replayCheck, afterToken } of questions) {
     const said = list[at++];
     const finding = integerIn(said, -1);
     let revoked: Answer["revoked"] =
       token === undefined || finding === -1 ? undefined : finding === undefined ? faultOfPart(said) : finding > 0;
-    let repeated = use === undefined ? undefined : decodeRepeated();
+    let replayed = replayCheck === undefined ? undefined : decodeReplayed();
     const before = beforeToken.map((consumption) => decodeState(consumption) ?? unreadable());
     let after = afterToken.map(decodeState);
     // "Not reached" is an answer only after a refusal. Anywhere else it would allow what no store has decided.
     if (!someRefuses(beforeToken, before)) {
       if (token !== undefined) revoked ??= unreadable();
-      if (use !== undefined && revoked !== true) repeated ??= unreadable();
-      if (!isRefusedToken(revoked, repeated) && after.includes(undefined))
+      if (replayCheck !== undefined && revoked !== true) replayed ??= unreadable();
+      if (!isRefusedToken(revoked, replayed) && after.includes(undefined))
         after = after.map((state) => state ?? unreadable());
     }
     answers.push({
       revoked,
       ...(revoked === true && finding !== undefined && finding > 1 ? { cutoff: finding - 2 } : undefined),
-      ...(use === undefined ? undefined : { repeated }),
+      ...(replayCheck === undefined ? undefined : { replayed }),
       beforeToken: before,
       afterToken: after,
     });

@@ -20,7 +20,6 @@ import { ReplicatedWriter } from "./replicated.js";
 import { cutOffScript, revokeScript } from "./scripts/revocation.js";
 import type { Script } from "./scripts/lua.js";
 
-
 export interface RedisDecisionStoreOptions {
   readonly connection: Connection;
   readonly deadlineMs: number;
@@ -52,7 +51,7 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
   readonly #writes: Breaker;
   readonly #replicated: ReplicatedWriter;
   /** Corrections of consumptions. */
-  readonly quotas: UsageCorrections;
+  readonly corrections: UsageCorrections;
   /** The give-backs of corrections, and of other counters on the same connection. */
   readonly giveBacks: GiveBacks;
 
@@ -85,7 +84,7 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
       mayCall: () => !this.#writes.isHeld,
       ...{ telemetry, logger },
     });
-    this.quotas = new AdjustmentQueue(this.giveBacks);
+    this.corrections = new AdjustmentQueue(this.giveBacks);
     connection.onConnect(() => {
       for (const breaker of [this.#reads, this.#writes]) breaker.allowProbe();
       this.#batcher.wake();
@@ -96,8 +95,8 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
   }
 
   ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
-    const { beforeToken, token, use, afterToken } = question;
-    const writes = beforeToken.length + afterToken.length + (use === undefined ? 0 : 1);
+    const { beforeToken, token, replayCheck, afterToken } = question;
+    const writes = beforeToken.length + afterToken.length + (replayCheck === undefined ? 0 : 1);
     if (writes === 0 && token === undefined) return { beforeToken: [], revoked: undefined, afterToken: [] };
     const isCounted = writes > 0 && this.#writes.enter();
     if (!isCounted && token === undefined) return new StoreFault("open");
@@ -157,7 +156,7 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
     const { client, isCluster } = this.#connection;
     const questions = items.map(({ question, isCounted }) => (isCounted ? question : withoutConsumptions(question)));
     const { answers, serverTimeMs } = isCluster
-      ? await decideAcrossSlots(client, questions, { partMs: this.#deadlineMs * 0.8, quotas: this.quotas })
+      ? await decideAcrossSlots(client, questions, { partMs: this.#deadlineMs * 0.8, quotas: this.corrections })
       : await decideBatch(client, questions);
     if (Number.isNaN(serverTimeMs)) this.#askTime();
     else this.#clocks.compare(sentAt, serverTimeMs);
@@ -193,11 +192,11 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
    * Reports parts that cannot be read. A wrong value under one key is no fault of the batch, so that no other code
    * reports it.
    */
-  #tellUnreadable({ beforeToken, revoked, repeated, afterToken }: Answer): void {
+  #tellUnreadable({ beforeToken, revoked, replayed, afterToken }: Answer): void {
     const { unreadable: tell } = this.#connection;
     if (tell === undefined) return;
     if (revoked instanceof StoreFault) tell("revocation", revoked);
-    if (repeated instanceof StoreFault) tell("proof", repeated);
+    if (replayed instanceof StoreFault) tell("proof", replayed);
     for (const state of beforeToken) if (state instanceof StoreFault) tell("limit", state);
     for (const state of afterToken) if (state instanceof StoreFault) tell("limit", state);
   }
@@ -214,13 +213,13 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
    * With a wrong clock, an expired token or an old proof may look valid: then "not revoked" and "no replay" are faults.
    */
   #withoutSkewed(answer: Answer): Answer {
-    const { revoked, repeated } = answer;
-    if ((revoked !== false && repeated !== false) || !this.#clocks.differs()) return answer;
+    const { revoked, replayed } = answer;
+    if ((revoked !== false && replayed !== false) || !this.#clocks.differs()) return answer;
     const skewed = new StoreFault("skewed");
     return {
       ...answer,
       revoked: revoked === false ? skewed : revoked,
-      repeated: repeated === false ? skewed : repeated,
+      replayed: replayed === false ? skewed : replayed,
     };
   }
 }
@@ -243,10 +242,10 @@ function isServerFault(part: unknown): part is StoreFault {
 
 function writtenParts({
   beforeToken,
-  repeated,
+  replayed,
   afterToken,
 }: Answer): (CounterState | boolean | StoreFault | undefined)[] {
-  return [...beforeToken, repeated, ...afterToken];
+  return [...beforeToken, replayed, ...afterToken];
 }
 
 function withoutConsumptions({ token }: Question): Question {

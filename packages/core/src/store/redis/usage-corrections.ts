@@ -16,13 +16,13 @@ export class AdjustmentQueue implements UsageCorrections {
     for (const adjustment of adjustments) {
       if (adjustment.by === 0) continue;
       // A slot is removed by its name: a second removal does no harm.
-      this.#giveBacks.push(adjustScript, adjustmentLine(adjustment), adjustment.charge.slot === undefined);
+      this.#giveBacks.push(adjustScript, adjustmentLine(adjustment), adjustment.consumption.slot === undefined);
     }
   }
 
   renew(consumptions: readonly Consumption[]): void {
     for (const consumption of consumptions)
-      this.#giveBacks.push(adjustScript, adjustmentLine({ charge: consumption, receipt: 0, by: 1 }), false);
+      this.#giveBacks.push(adjustScript, adjustmentLine({ consumption: consumption, receipt: 0, by: 1 }), false);
   }
 
   expire({ key, limit, windowSeconds, slot = "" }: Consumption, afterMs: number): void {
@@ -32,8 +32,8 @@ export class AdjustmentQueue implements UsageCorrections {
 }
 
 /** Encodes a correction for `adjustScript`. */
-export function adjustmentLine({ charge: consumption, receipt, by }: Adjustment): GiveBackLine {
-  const { key, limit, windowSeconds, rule, slot } = consumption;
+export function adjustmentLine({ consumption: consumption, receipt, by }: Adjustment): GiveBackLine {
+  const { key, limit, windowSeconds, mode: rule, slot } = consumption;
   const kind = slot !== undefined && by > 0 ? "renew" : kinds[rule?.algorithm ?? "fixed-window"];
   const windowMs = windowSeconds * 1000;
   const args = [kind, limit, windowMs, by, slot ?? receipt];

@@ -34,7 +34,7 @@ end
 function adjusters.bucket(key, limit, window, by, receipt)
   local debt = readDebt(redis.call('GET', key), limit)
   if not debt or limit == 0 then return end
-  -- What has flowed back since the charge was there for others, so that it is not given back a second time.
+  -- What has flowed back since the consumption was there for others, so that it is not given back a second time.
   local back = math.max(0, tonumber(receipt) - now) * limit
   if by < 0 then debt = debt - math.min(-by * window, back, debt) else debt = math.min(debt + by * window, 2 ^ 53 - 1) end
   writeDebt(key, debt, limit)

@@ -65,159 +65,159 @@ local function writeDebt(key, debt, limit)
 end
 `;
 
-/** Reads the counter of one charge (a consumption): sets `consumed`, `reset` and `refused`. Writes nothing. */
+/** Reads the counter of one consumption: sets `consumed`, `reset` and `refused`. Writes nothing. */
 export const peekLua = `
-local function peekWindow(charge)
-  local value = pcall('GET', charge.key)
-  local consumed, window = 0, charge.window
+local function peekWindow(consumption)
+  local value = pcall('GET', consumption.key)
+  local consumed, window = 0, consumption.window
   if not value then
-    charge.fresh, charge.reset = true, window
+    consumption.fresh, consumption.reset = true, window
   elseif type(value) == 'table' then
-    charge.fault = value.err
+    consumption.fault = value.err
     return
   else
     local number = natural(value)
     if not number then
-      charge.fault = 'WRONGTYPE not a counter'
+      consumption.fault = 'WRONGTYPE not a counter'
       return
     end
-    local ends = call('PEXPIRETIME', charge.key)
+    local ends = call('PEXPIRETIME', consumption.key)
     if ends < 0 then
       ends = now + window
-      pcall('PEXPIREAT', charge.key, ends)
+      pcall('PEXPIREAT', consumption.key, ends)
     end
     if ends > now then
-      consumed, charge.reset = number, ends - now
+      consumed, consumption.reset = number, ends - now
     else
-      charge.fresh, charge.reset = true, window
+      consumption.fresh, consumption.reset = true, window
     end
   end
-  charge.consumed = consumed
-  if consumed + charge.cost > charge.limit then charge.refused = true end
+  consumption.consumed = consumed
+  if consumed + consumption.cost > consumption.limit then consumption.refused = true end
 end
 
-local function read(charge)
-  local value = pcall('GET', charge.key)
-  if type(value) == 'table' then charge.fault = value.err end
+local function read(consumption)
+  local value = pcall('GET', consumption.key)
+  if type(value) == 'table' then consumption.fault = value.err end
   return value
 end
 
-local function peekSliding(charge)
-  local value = read(charge)
-  if charge.fault then return end
-  local size = charge.window / 20
+local function peekSliding(consumption)
+  local value = read(consumption)
+  if consumption.fault then return end
+  local size = consumption.window / 20
   local parts, number, consumed = readParts(value, size), math.floor(now / size), 0
   if not parts then
-    charge.fault = 'WRONGTYPE not a sliding window'
+    consumption.fault = 'WRONGTYPE not a sliding window'
     return
   end
   for _, part in ipairs(parts) do consumed = consumed + part[2] end
-  charge.parts, charge.number, charge.consumed = parts, number, consumed
-  charge.refused = consumed + charge.cost > charge.limit
+  consumption.parts, consumption.number, consumption.consumed = parts, number, consumed
+  consumption.refused = consumed + consumption.cost > consumption.limit
   local left, last = consumed, parts[1] and parts[1][1] or number
   for _, part in ipairs(parts) do
-    if left + charge.cost <= charge.limit then break end
+    if left + consumption.cost <= consumption.limit then break end
     left, last = left - part[2], part[1]
   end
-  charge.reset = (last + 1) * size + charge.window - now
+  consumption.reset = (last + 1) * size + consumption.window - now
 end
 
-local function peekBucket(charge)
-  local value = read(charge)
-  if charge.fault then return end
-  local debt = readDebt(value, charge.limit)
+local function peekBucket(consumption)
+  local value = read(consumption)
+  if consumption.fault then return end
+  local debt = readDebt(value, consumption.limit)
   if not debt then
-    charge.fault = 'WRONGTYPE not a token bucket'
+    consumption.fault = 'WRONGTYPE not a token bucket'
     return
   end
-  local window, limit = charge.window, charge.limit
-  local capacity = limit == 0 and 0 or charge.extra
-  local next = debt + charge.cost * window
-  charge.debt, charge.consumed, charge.refused = debt, math.ceil(debt / window), next > capacity * window
-  if charge.refused then
-    local never = charge.cost > capacity
-    charge.reset = never and window or math.ceil((next - capacity * window) / limit)
+  local window, limit = consumption.window, consumption.limit
+  local capacity = limit == 0 and 0 or consumption.extra
+  local next = debt + consumption.cost * window
+  consumption.debt, consumption.consumed, consumption.refused = debt, math.ceil(debt / window), next > capacity * window
+  if consumption.refused then
+    local never = consumption.cost > capacity
+    consumption.reset = never and window or math.ceil((next - capacity * window) / limit)
   elseif next == 0 then
-    charge.reset = 0
+    consumption.reset = 0
   else
     local more = math.floor((capacity * window - next) / window) + 1
-    charge.reset = math.ceil((next - math.max(0, (capacity - more) * window)) / limit)
+    consumption.reset = math.ceil((next - math.max(0, (capacity - more) * window)) / limit)
   end
 end
 
-local function peekSlots(charge)
-  local held = pcall('ZCOUNT', charge.key, '(' .. whole(now), '+inf')
+local function peekSlots(consumption)
+  local held = pcall('ZCOUNT', consumption.key, '(' .. whole(now), '+inf')
   if type(held) == 'table' then
-    charge.fault = held.err
+    consumption.fault = held.err
     return
   end
-  charge.consumed, charge.refused = held, held + charge.cost > charge.limit
-  charge.reset = charge.refused and 1000 or 0
+  consumption.consumed, consumption.refused = held, held + consumption.cost > consumption.limit
+  consumption.reset = consumption.refused and 1000 or 0
 end
 `;
 
 /**
- * Counts one charge that fits. Returns the reply of the write, and sets a receipt if the charge has a counting mode.
+ * Counts one consumption that fits. Returns the reply of the write, and sets a receipt if the consumption has a counting mode.
  */
 export const countLua = `
-local function countWindow(charge)
-  if charge.rule then charge.receipt = now + charge.reset end
-  if charge.fresh then return pcall('SET', charge.key, charge.cost, 'PXAT', now + charge.reset) end
-  if charge.cost > 0 then return pcall('INCRBY', charge.key, charge.cost) end
+local function countWindow(consumption)
+  if consumption.rule then consumption.receipt = now + consumption.reset end
+  if consumption.fresh then return pcall('SET', consumption.key, consumption.cost, 'PXAT', now + consumption.reset) end
+  if consumption.cost > 0 then return pcall('INCRBY', consumption.key, consumption.cost) end
 end
 
-local function countSliding(charge)
-  charge.receipt = charge.number
-  if charge.cost == 0 then return end
-  addToPart(charge.parts, charge.number, charge.cost)
-  return writeParts(charge.key, charge.parts, charge.window)
+local function countSliding(consumption)
+  consumption.receipt = consumption.number
+  if consumption.cost == 0 then return end
+  addToPart(consumption.parts, consumption.number, consumption.cost)
+  return writeParts(consumption.key, consumption.parts, consumption.window)
 end
 
-local function countBucket(charge)
-  local debt = charge.debt + charge.cost * charge.window
-  charge.receipt = charge.limit == 0 and now or now + math.ceil(debt / charge.limit)
-  if charge.cost > 0 then return writeDebt(charge.key, debt, charge.limit) end
+local function countBucket(consumption)
+  local debt = consumption.debt + consumption.cost * consumption.window
+  consumption.receipt = consumption.limit == 0 and now or now + math.ceil(debt / consumption.limit)
+  if consumption.cost > 0 then return writeDebt(consumption.key, debt, consumption.limit) end
 end
 
-local function countSlots(charge)
-  charge.receipt = 0
-  if charge.cost == 0 then return end
-  pcall('ZREMRANGEBYSCORE', charge.key, '-inf', whole(now))
-  local reply = pcall('ZADD', charge.key, whole(now + charge.window), charge.extra)
-  pcall('PEXPIRE', charge.key, charge.window)
+local function countSlots(consumption)
+  consumption.receipt = 0
+  if consumption.cost == 0 then return end
+  pcall('ZREMRANGEBYSCORE', consumption.key, '-inf', whole(now))
+  local reply = pcall('ZADD', consumption.key, whole(now + consumption.window), consumption.extra)
+  pcall('PEXPIRE', consumption.key, consumption.window)
   return reply
 end
 `;
 
 /** A block: "<until>:<level>:<strikes>:<end of the strikes>". Strikes are refusals within one window. */
 export const blockLua = `
-local function peekBlock(charge)
-  local value = pcall('GET', charge.blockKey)
+local function peekBlock(consumption)
+  local value = pcall('GET', consumption.blockKey)
   if type(value) == 'table' then
-    charge.fault = value.err
+    consumption.fault = value.err
     return
   end
   local ends, level, strikes, strikesEnd = match(value or '0:0:0:0', '^(%d+):(%d+):(%d+):(%d+)$')
   ends, strikesEnd = ends and natural(ends), ends and natural(strikesEnd)
   level, strikes = ends and natural(level), ends and natural(strikes)
   if not (ends and strikesEnd and level and strikes) then
-    charge.fault = 'WRONGTYPE not a block'
+    consumption.fault = 'WRONGTYPE not a block'
     return
   end
-  local forgotten = math.max(ends, strikesEnd) + charge.longest <= now
-  charge.level, charge.strikes, charge.strikesEnd = forgotten and 0 or level, strikes, strikesEnd
-  if ends > now then charge.blocked, charge.refused, charge.reset = true, true, ends - now end
+  local forgotten = math.max(ends, strikesEnd) + consumption.longest <= now
+  consumption.level, consumption.strikes, consumption.strikesEnd = forgotten and 0 or level, strikes, strikesEnd
+  if ends > now then consumption.blocked, consumption.refused, consumption.reset = true, true, ends - now end
 end
 
-local function strike(charge)
-  local level, strikes, strikesEnd, ends = charge.level, charge.strikes + 1, charge.strikesEnd, 0
-  if strikesEnd <= now then strikes, strikesEnd = 1, now + charge.window end
-  if strikes >= charge.after then
+local function strike(consumption)
+  local level, strikes, strikesEnd, ends = consumption.level, consumption.strikes + 1, consumption.strikesEnd, 0
+  if strikesEnd <= now then strikes, strikesEnd = 1, now + consumption.window end
+  if strikes >= consumption.after then
     level, strikes = math.min(level + 1, 40), 0
-    charge.reset = math.min(charge.first * 2 ^ (level - 1), charge.longest)
-    charge.blocked, ends = true, now + charge.reset
+    consumption.reset = math.min(consumption.first * 2 ^ (level - 1), consumption.longest)
+    consumption.blocked, ends = true, now + consumption.reset
   end
-  pcall('SET', charge.blockKey, table.concat({ whole(ends), whole(level), whole(strikes), whole(strikesEnd) }, ':'),
-    'PXAT', whole(math.max(ends, strikesEnd) + charge.longest))
+  pcall('SET', consumption.blockKey, table.concat({ whole(ends), whole(level), whole(strikes), whole(strikesEnd) }, ':'),
+    'PXAT', whole(math.max(ends, strikesEnd) + consumption.longest))
 end
 `;

@@ -13,16 +13,16 @@ local call, pcall, match = redis.call, redis.pcall, string.match
  * the only twin of the loop at the end: a change here is a change there.
  *
  * KEYS begin with what revocation asks about, of all requests: of each that has a token its record and its cut-offs.
- * Then, for each request: the charges before the token, the use, the charges after it. ARGV begins with how many keys
+ * Then, for each request: the consumptions before the token, the use, the consumptions after it. ARGV begins with how many keys
  * there are of the first kind; then, for each request: `before`, `tokens`, `issuedAt` ("" if none), `useMs` ("" if
- * none), `after`, where `before`, `tokens` and `after` say how many there are of each kind; then the charges in the
+ * none), `after`, where `before`, `tokens` and `after` say how many there are of each kind; then the consumptions in the
  * same order: of a plain fixed window its key, and `limit, windowMs, cost`; of one with a rule its key and that of its
  * block if it has one, and `kind, limit, windowMs, cost, burst or slot, shadow (1 or ""), strikes to a block ("" if
  * none), first and longest block`.
  *
  * Returns one flat list: the time in ms, then for each request `revoked` (0, 1 by its record, 2 + the latest cut-off if
  * by that, -1 not reached, or an error text), `repeated` (0, 1, -1 or an error text) if there is a use, and for each
- * charge `consumed` (-1 not reached, -2 blocked, or an error text), `resetMs`, and if it has a rule its receipt (-1 if
+ * consumption `consumed` (-1 not reached, -2 blocked, or an error text), `resetMs`, and if it has a rule its receipt (-1 if
  * it was not counted).
  *
  * Almost always nobody asks about a token that is revoked, so one EXISTS for the whole batch says so, of whatever type
@@ -41,70 +41,70 @@ local nothing = asked > 0 and pcall('EXISTS', unpack(KEYS, 1, asked)) == 0
 
 local function parseRule()
   local kind = ARGV[arg]
-  local charge = { key = KEYS[key], rule = true, kind = kind, limit = tonumber(ARGV[arg + 1]),
+  local consumption = { key = KEYS[key], rule = true, kind = kind, limit = tonumber(ARGV[arg + 1]),
     window = tonumber(ARGV[arg + 2]), cost = tonumber(ARGV[arg + 3]), shadow = ARGV[arg + 5] == '1',
     after = tonumber(ARGV[arg + 6]), consumed = 0 }
-  charge.extra = kind == 'bucket' and tonumber(ARGV[arg + 4]) or ARGV[arg + 4]
+  consumption.extra = kind == 'bucket' and tonumber(ARGV[arg + 4]) or ARGV[arg + 4]
   key = key + 1
-  if charge.after then
-    charge.blockKey, key = KEYS[key], key + 1
-    charge.first, charge.longest = tonumber(ARGV[arg + 7]), tonumber(ARGV[arg + 8])
+  if consumption.after then
+    consumption.blockKey, key = KEYS[key], key + 1
+    consumption.first, consumption.longest = tonumber(ARGV[arg + 7]), tonumber(ARGV[arg + 8])
   end
   arg = arg + 9
-  return charge
+  return consumption
 end
 
 local function parse(count)
-  local charges = {}
+  local consumptions = {}
   for i = 1, count do
     local limit = tonumber(ARGV[arg])
     if limit then
-      charges[i] = { key = KEYS[key], limit = limit, window = tonumber(ARGV[arg + 1]), cost = tonumber(ARGV[arg + 2]),
+      consumptions[i] = { key = KEYS[key], limit = limit, window = tonumber(ARGV[arg + 1]), cost = tonumber(ARGV[arg + 2]),
         consumed = 0, reset = 0 }
       key, arg = key + 1, arg + 3
     else
-      charges[i], charges.ruled = parseRule(), true
+      consumptions[i], consumptions.ruled = parseRule(), true
     end
   end
-  return charges
+  return consumptions
 end
 
-local function peek(charges)
+local function peek(consumptions)
   local refused = false
-  charges.reached = true
-  for i = 1, #charges do
-    local charge = charges[i]
-    if not charge.rule then
-      peekWindow(charge)
+  consumptions.reached = true
+  for i = 1, #consumptions do
+    local consumption = consumptions[i]
+    if not consumption.rule then
+      peekWindow(consumption)
     else
-      if charge.after then peekBlock(charge) end
-      if not charge.blocked and not charge.fault then peekers[charge.kind](charge) end
+      if consumption.after then peekBlock(consumption) end
+      if not consumption.blocked and not consumption.fault then peekers[consumption.kind](consumption) end
     end
-    if charge.refused and not charge.shadow then refused = true end
+    if consumption.refused and not consumption.shadow then refused = true end
   end
   return refused
 end
 
-local function count(charges)
-  for i = 1, #charges do
-    local charge = charges[i]
-    if not charge.fault and not charge.refused and (charge.cost > 0 or charge.rule) then
+local function count(consumptions)
+  for i = 1, #consumptions do
+    local consumption = consumptions[i]
+    if not consumption.fault and not consumption.refused and (consumption.cost > 0 or consumption.rule) then
       local reply
-      if charge.rule then reply = counters[charge.kind](charge) else reply = countWindow(charge) end
+      if consumption.rule then reply = counters[consumption.kind](consumption) else reply = countWindow(consumption) end
       if type(reply) == 'table' and reply.err then
-        charge.fault = reply.err
+        consumption.fault = reply.err
       else
-        charge.consumed = charge.consumed + charge.cost
-        if charge.rule then charge.counted = true end
+        consumption.consumed = consumption.consumed + consumption.cost
+        if consumption.rule then consumption.counted = true end
       end
     end
   end
 end
 
-local function punish(charges)
-  if not charges.ruled then return end
-  for _, charge in ipairs(charges) do
-    if charge.refused and not charge.blocked and charge.after and charge.after > 0 then strike(charge) end
+local function punish(consumptions)
+  if not consumptions.ruled then return end
+  for _, consumption in ipairs(consumptions) do
+    if consumption.refused and not consumption.blocked and consumption.after and consumption.after > 0 then strike(consumption) end
   end
 end
 
@@ -134,23 +134,23 @@ local function repeated(key, ms)
   return reply and 0 or 1
 end
 
-local function report(charges)
-  local at, reached = #out, charges.reached
-  for i = 1, #charges do
-    local charge = charges[i]
+local function report(consumptions)
+  local at, reached = #out, consumptions.reached
+  for i = 1, #consumptions do
+    local consumption = consumptions[i]
     if not reached then
       out[at + 1], out[at + 2] = -1, 0
-    elseif charge.fault then
-      out[at + 1], out[at + 2] = charge.fault, 0
-    elseif charge.blocked then
-      out[at + 1], out[at + 2] = -2, charge.reset
+    elseif consumption.fault then
+      out[at + 1], out[at + 2] = consumption.fault, 0
+    elseif consumption.blocked then
+      out[at + 1], out[at + 2] = -2, consumption.reset
     else
-      out[at + 1], out[at + 2] = charge.refused and charge.consumed + charge.cost or charge.consumed, charge.reset
+      out[at + 1], out[at + 2] = consumption.refused and consumption.consumed + consumption.cost or consumption.consumed, consumption.reset
     end
     at = at + 2
-    if charge.rule then
+    if consumption.rule then
       at = at + 1
-      out[at] = charge.counted and charge.receipt or -1
+      out[at] = consumption.counted and consumption.receipt or -1
     end
   end
 end

@@ -162,8 +162,8 @@ local record = decode(text)
 if record.idleEndsAt <= now then return { 'missing' } end
 if now > tonumber(ARGV[16]) then return { 'late' } end
 local isNext = presented == record.current or generation > record.generation
-local isRepeated = presented == record.previous and now - record.seenAt < tonumber(ARGV[14])
-if record.over then return { (isNext or isRepeated) and 'over' or 'reused', id, text } end
+local isReplayed = presented == record.previous and now - record.seenAt < tonumber(ARGV[14])
+if record.over then return { (isNext or isReplayed) and 'over' or 'reused', id, text } end
 
 if isNext then
   record.previous, record.current, record.generation = presented, ARGV[9], generation + 1
@@ -193,7 +193,7 @@ if isNext then
   end
   return { 'rotated', text, unpack(out) }
 end
-if isRepeated then return { 'repeated', text } end
+if isReplayed then return { 'repeated', text } end
 local out = { 'reused' }
 finish(id, text, out)
 sweep()
