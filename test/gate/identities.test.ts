@@ -144,8 +144,8 @@ const families: Readonly<Record<string, Family>> = {
     keys.failedLogins(one.name),
     [one.gate.home, one.name, one.gate.scope.sharing === one.gate.scope.home && isLiteral(one.name)],
   ],
-  "rules of operators": (keys, one) => [keys.quotaRules(), [one.gate.home]],
-  "who asks most": (keys, one) => [keys.demand("p")[0], [one.gate.home]],
+  "rules of operators": (keys, one) => [keys.limitOverrides(), [one.gate.home]],
+  "who asks most": (keys, one) => [keys.topKeys("p")[0], [one.gate.home]],
 };
 
 const keyspaces = new Map(

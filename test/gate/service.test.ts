@@ -118,8 +118,8 @@ describe("the service of a gate", () => {
       keys.quota("p", keys.userPartition("s")),
       keys.login("login", "account", "s"),
       keys.failedLogins("s"),
-      keys.quotaRules(),
-      ...keys.demand("p"),
+      keys.limitOverrides(),
+      ...keys.topKeys("p"),
       keys.proof("thumbprint", "j"),
       ...keys.markers(false),
     ];

@@ -25,7 +25,7 @@ describe("the rules that a process knows", () => {
       readRules: {
         value: (known: string | undefined) => {
           reads += 1;
-          return away ? Promise.reject(new StoreFault("unreachable")) : records.readRules(known);
+          return away ? Promise.reject(new StoreFault("unreachable")) : records.readOverrides(known);
         },
       },
     }) as LimitOverrides;
@@ -38,16 +38,16 @@ describe("the rules that a process knows", () => {
     await until(() => reads > 2);
     expect(book.overridesOf("a")).to.equal(undefined);
     const { generation } = book;
-    await records.setRule(overrideNames.limit("a"), rule(5), undefined);
+    await records.setOverride(overrideNames.limit("a"), rule(5), undefined);
     await until(() => book.overridesOf("a") !== undefined);
     expect(book.overridesOf("a")?.everybody).to.include({ limit: 5 });
     expect(book.generation).to.not.equal(generation);
-    await records.removeRule(overrideNames.limit("a"));
+    await records.removeOverride(overrideNames.limit("a"));
     await until(() => book.overridesOf("a") === undefined);
   });
 
   it("are kept while the store is away", async () => {
-    await records.setRule(overrideNames.limit("a", "~x"), rule(5), undefined);
+    await records.setOverride(overrideNames.limit("a", "~x"), rule(5), undefined);
     book.start();
     await until(() => book.overridesOf("a") !== undefined);
     away = true;
@@ -59,8 +59,8 @@ describe("the rules that a process knows", () => {
   });
 
   it("end with their time, by the next look, without asking anybody", async () => {
-    await records.setRule(overrideNames.block("a", "x"), rule(0), 60_000);
-    await records.setRule(overrideNames.block("a", "y"), rule(0), 90_000);
+    await records.setOverride(overrideNames.block("a", "x"), rule(0), 60_000);
+    await records.setOverride(overrideNames.block("a", "y"), rule(0), 90_000);
     await book.refresh();
     expect([...(book.overridesOf("a")?.blocks.keys() ?? [])]).to.deep.equal(["x", "y"]);
     away = true;
@@ -77,7 +77,7 @@ describe("the rules that a process knows", () => {
     const kept = new MemoryLimitOverrides(new MemoryDecisionStore().corrections);
     const shared = new OverrideCache({ store: kept, shared: true, intervalMs: 5 });
     try {
-      await kept.setRule(overrideNames.block("a", "x"), rule(0), 60_000);
+      await kept.setOverride(overrideNames.block("a", "x"), rule(0), 60_000);
       await shared.refresh();
       for (const jump of [7_200_000, -7_200_000, 0]) {
         Date.now = () => now() + jump;
@@ -92,7 +92,7 @@ describe("the rules that a process knows", () => {
   });
 
   it("are read again every minute, since clocks drift and machines sleep", async () => {
-    await records.setRule(overrideNames.block("a", "x"), rule(0), 120_000);
+    await records.setOverride(overrideNames.block("a", "x"), rule(0), 120_000);
     let ours = 0;
     const sleeper = new OverrideCache({ store: records, shared: true, now: () => ours, intervalMs: 1_000_000 });
     await sleeper.refresh();
@@ -109,7 +109,7 @@ describe("the rules that a process knows", () => {
   });
 
   it("are the same rules when they are read again, so that charges need not be made anew", async () => {
-    await records.setRule(overrideNames.limit("a"), rule(5), undefined);
+    await records.setOverride(overrideNames.limit("a"), rule(5), undefined);
     await book.refresh();
     const { generation } = book;
     clock += 60_000;
@@ -118,12 +118,12 @@ describe("the rules that a process knows", () => {
   });
 
   it("are told apart by kind, policy and client, whatever these are called", async () => {
-    await records.setRule(overrideNames.limit("a"), rule(1), undefined);
-    await records.setRule(overrideNames.limit("a", "p:q"), rule(2), undefined);
-    await records.setRule(overrideNames.block("a", "__proto__"), rule(0), 1000);
-    await records.setRule(overrideNames.limit("block", "limit"), rule(3), undefined);
-    await records.setRule("other:a", rule(4), undefined);
-    await records.setRule("garbage", rule(4), undefined);
+    await records.setOverride(overrideNames.limit("a"), rule(1), undefined);
+    await records.setOverride(overrideNames.limit("a", "p:q"), rule(2), undefined);
+    await records.setOverride(overrideNames.block("a", "__proto__"), rule(0), 1000);
+    await records.setOverride(overrideNames.limit("block", "limit"), rule(3), undefined);
+    await records.setOverride("other:a", rule(4), undefined);
+    await records.setOverride("garbage", rule(4), undefined);
     await book.refresh();
     const rules = book.overridesOf("a");
     expect(rules?.everybody?.limit).to.equal(1);
@@ -138,7 +138,7 @@ describe("the rules that a process knows", () => {
     alone.start();
     await alone.refresh();
     expect(alone.overridesOf("a")).to.equal(undefined);
-    await records.setRule(overrideNames.block("a", "x"), rule(0), 1000);
+    await records.setOverride(overrideNames.block("a", "x"), rule(0), 1000);
     await alone.refresh();
     expect(alone.overridesOf("a")?.blocks.size).to.equal(1);
     clock += 1000;

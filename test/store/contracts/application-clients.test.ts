@@ -66,7 +66,7 @@ describe("clients of the user's own", function () {
       }));
       describeLoginStore("the Redis store", () => new RedisLoginStore({ connection, deadlineMs }));
       describeQuotaRecords("the Redis store", (keys) => ({
-        records: new RedisLimitOverrides({ connection, deadlineMs, rulesKey: keys.quotaRules() }),
+        records: new RedisLimitOverrides({ connection, deadlineMs, rulesKey: keys.limitOverrides() }),
         count: (key) => client.call("INCR", key),
         counted: async (key) => Number((await client.call("GET", key)) ?? 0),
         close: () => undefined,

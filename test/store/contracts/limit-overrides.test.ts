@@ -17,7 +17,7 @@ import { describeQuotaRecords } from "./limit-overrides.js";
 function openOn(client: RedisLike, keys: Keyspace): OpenRecords {
   const connection = connect({ redis: client, deadlineMs: 2000, logger: silentLogger, scripts });
   return {
-    records: new RedisLimitOverrides({ connection, deadlineMs: 2000, rulesKey: keys.quotaRules() }),
+    records: new RedisLimitOverrides({ connection, deadlineMs: 2000, rulesKey: keys.limitOverrides() }),
     count: (key) => client.call("INCR", key),
     counted: async (key) => Number((await client.call("GET", key)) ?? 0),
     close: () => connection.close(),
@@ -54,40 +54,40 @@ describe("quota records", () => {
       const prefix = freshPrefix();
       const keys = new Keyspace(prefix, "test");
       const { records } = openOn(client, keys);
-      await records.setRule("limit:a", { limit: 1, windowSeconds: undefined }, undefined);
-      await records.addDemand(keys.demand("a"), [{ partition: "x", points: 1 }]);
+      await records.setOverride("limit:a", { limit: 1, windowSeconds: undefined }, undefined);
+      await records.addTopKeys(keys.topKeys("a"), [{ partition: "x", points: 1 }]);
       const found = await client.keys(`${prefix}*`);
       expect(found).to.have.length(2);
       for (const key of found) {
-        const isRules = key === keys.quotaRules();
+        const isRules = key === keys.limitOverrides();
         expect(await client.pttl(key), key).to.be.within(1, isRules ? 30 * 86_400_000 : 120_000);
         if (isRules) expect(await client.pttl(key)).to.be.greaterThan(29 * 86_400_000);
       }
-      await client.pexpire(keys.quotaRules(), 60_000);
-      await records.readRules("?");
-      expect(await client.pttl(keys.quotaRules())).to.be.greaterThan(29 * 86_400_000);
+      await client.pexpire(keys.limitOverrides(), 60_000);
+      await records.readOverrides("?");
+      expect(await client.pttl(keys.limitOverrides())).to.be.greaterThan(29 * 86_400_000);
     });
 
     it("skips what no release of ours wrote", async () => {
       const keys = new Keyspace(freshPrefix(), "test");
       const { records } = openOn(client, keys);
-      await records.setRule("limit:a", { limit: 1, windowSeconds: undefined }, undefined);
-      await client.hset(keys.quotaRules(), { "limit:b": "NaN:1:", "limit:c": "", "limit:d": "-5::", x: "1:2:3:4" });
-      expect([...((await records.readRules("?"))?.rules.keys() ?? [])]).to.deep.equal(["limit:a"]);
+      await records.setOverride("limit:a", { limit: 1, windowSeconds: undefined }, undefined);
+      await client.hset(keys.limitOverrides(), { "limit:b": "NaN:1:", "limit:c": "", "limit:d": "-5::", x: "1:2:3:4" });
+      expect([...((await records.readOverrides("?"))?.rules.keys() ?? [])]).to.deep.equal(["limit:a"]);
     });
 
     it("rejects with a StoreFault when a key is of another type, or the server is away", async () => {
       const keys = new Keyspace(freshPrefix(), "test");
       const { records } = openOn(client, keys);
-      await client.set(keys.quotaRules(), "poison", "PX", 60_000);
-      await client.set(keys.demand("a")[0], "poison", "PX", 60_000);
-      await client.set(keys.demand("a")[1], "poison", "PX", 60_000);
+      await client.set(keys.limitOverrides(), "poison", "PX", 60_000);
+      await client.set(keys.topKeys("a")[0], "poison", "PX", 60_000);
+      await client.set(keys.topKeys("a")[1], "poison", "PX", 60_000);
       const calls = [
-        () => records.readRules("?"),
-        () => records.setRule("limit:a", { limit: 1, windowSeconds: undefined }, undefined),
-        () => records.removeRule("limit:a"),
-        () => records.addDemand(keys.demand("a"), [{ partition: "x", points: 1 }]),
-        () => records.readDemand(keys.demand("a"), 5),
+        () => records.readOverrides("?"),
+        () => records.setOverride("limit:a", { limit: 1, windowSeconds: undefined }, undefined),
+        () => records.removeOverride("limit:a"),
+        () => records.addTopKeys(keys.topKeys("a"), [{ partition: "x", points: 1 }]),
+        () => records.readTopKeys(keys.topKeys("a"), 5),
       ];
       for (const call of calls)
         expect(await rejectionOf(call())).to.include({

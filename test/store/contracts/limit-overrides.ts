@@ -29,40 +29,40 @@ export function describeQuotaRecords(name: string, open: (keys: Keyspace) => Ope
 
     const rule = (limit?: number, windowSeconds?: number) => ({ limit, windowSeconds });
     const read = async (): Promise<Record<string, unknown>> => {
-      const found = await records.readRules("none of these");
+      const found = await records.readOverrides("none of these");
       return Object.fromEntries(found?.rules ?? []);
     };
 
     it("knows no rules at first, and says so by version", async () => {
-      const first = await records.readRules("none of these");
+      const first = await records.readOverrides("none of these");
       expect([...(first?.rules ?? [])]).to.deep.equal([]);
-      expect(await records.readRules(first?.version ?? "")).to.equal(undefined);
-      expect(await records.readRules(undefined)).to.deep.equal(first);
+      expect(await records.readOverrides(first?.version ?? "")).to.equal(undefined);
+      expect(await records.readOverrides(undefined)).to.deep.equal(first);
     });
 
     it("keeps rules until they are removed, and tells each state from the others", async () => {
       const versions = new Set<string>();
-      const note = async (): Promise<void> => void versions.add((await records.readRules("?"))?.version ?? "");
+      const note = async (): Promise<void> => void versions.add((await records.readOverrides("?"))?.version ?? "");
       await note();
-      expect(await records.setRule("limit:a", rule(5), undefined)).to.equal(true);
+      expect(await records.setOverride("limit:a", rule(5), undefined)).to.equal(true);
       await note();
-      expect(await records.setRule("limit:a:~x", rule(1_000_000_000_000, 2_073_600), undefined)).to.equal(true);
+      expect(await records.setOverride("limit:a:~x", rule(1_000_000_000_000, 2_073_600), undefined)).to.equal(true);
       await note();
-      expect(await records.setRule("limit:a", rule(undefined, 60), undefined)).to.equal(true);
+      expect(await records.setOverride("limit:a", rule(undefined, 60), undefined)).to.equal(true);
       await note();
       expect(await read()).to.deep.equal({
         "limit:a": { limit: undefined, windowSeconds: 60, leftMs: undefined },
         "limit:a:~x": { limit: 1_000_000_000_000, windowSeconds: 2_073_600, leftMs: undefined },
       });
-      await records.removeRule("limit:a");
+      await records.removeOverride("limit:a");
       await note();
       expect(Object.keys(await read())).to.deep.equal(["limit:a:~x"]);
       expect(versions.size).to.equal(5);
-      await records.removeRule("limit:never");
+      await records.removeOverride("limit:never");
     });
 
     it("tells of a rule how long it still holds, whatever the clock of the process says", async () => {
-      await records.setRule("block:a:x", rule(0), 60_000);
+      await records.setOverride("block:a:x", rule(0), 60_000);
       const { now } = Date;
       Date.now = () => now() + 7_200_000;
       const { leftMs } = (await read().finally(() => (Date.now = now)))["block:a:x"] as { leftMs: number };
@@ -70,11 +70,11 @@ export function describeQuotaRecords(name: string, open: (keys: Keyspace) => Ope
     });
 
     it("ends rules after their time", async () => {
-      await records.setRule("block:a:x", rule(0), 60_000);
-      await records.setRule("block:a:y", rule(0), 1);
+      await records.setOverride("block:a:x", rule(0), 60_000);
+      await records.setOverride("block:a:y", rule(0), 1);
       await new Promise((resolve) => setTimeout(resolve, 20));
       expect(Object.keys(await read())).to.deep.equal(["block:a:x"]);
-      await records.setRule("block:a:z", rule(0), 60_000);
+      await records.setOverride("block:a:z", rule(0), 60_000);
       expect(Object.keys(await read())).to.have.members(["block:a:x", "block:a:z"]);
     });
 
@@ -82,13 +82,13 @@ export function describeQuotaRecords(name: string, open: (keys: Keyspace) => Ope
       this.timeout(30_000);
       for (let index = 0; index < maxOverrides; index += 100) {
         const names = Array.from({ length: 100 }, (_, more) => `limit:a:${index + more}`);
-        for (const set of await Promise.all(names.map((one) => records.setRule(one, rule(1), undefined))))
+        for (const set of await Promise.all(names.map((one) => records.setOverride(one, rule(1), undefined))))
           expect(set).to.equal(true);
       }
-      expect(await records.setRule("limit:a:more", rule(1), undefined)).to.equal(false);
-      expect(await records.setRule("limit:a:7", rule(2), undefined)).to.equal(true);
-      await records.removeRule("limit:a:8");
-      expect(await records.setRule("limit:a:more", rule(1), undefined)).to.equal(true);
+      expect(await records.setOverride("limit:a:more", rule(1), undefined)).to.equal(false);
+      expect(await records.setOverride("limit:a:7", rule(2), undefined)).to.equal(true);
+      await records.removeOverride("limit:a:8");
+      expect(await records.setOverride("limit:a:more", rule(1), undefined)).to.equal(true);
     });
 
     it("forgets counters, and those only", async () => {
@@ -115,29 +115,29 @@ export function describeQuotaRecords(name: string, open: (keys: Keyspace) => Ope
     });
 
     it("sums what was asked for, the most first", async () => {
-      const demand = keys.demand("p");
-      await records.addDemand(demand, [
+      const demand = keys.topKeys("p");
+      await records.addTopKeys(demand, [
         { partition: "a", points: 5 },
         { partition: "~b", points: 1 },
       ]);
-      await records.addDemand(demand, [{ partition: "~b", points: 7 }]);
-      expect(await records.readDemand(demand, 10)).to.deep.equal([
+      await records.addTopKeys(demand, [{ partition: "~b", points: 7 }]);
+      expect(await records.readTopKeys(demand, 10)).to.deep.equal([
         { partition: "~b", points: 8 },
         { partition: "a", points: 5 },
       ]);
-      expect(await records.readDemand(demand, 1)).to.deep.equal([{ partition: "~b", points: 8 }]);
-      expect(await records.readDemand(keys.demand("q"), 10)).to.deep.equal([]);
+      expect(await records.readTopKeys(demand, 1)).to.deep.equal([{ partition: "~b", points: 8 }]);
+      expect(await records.readTopKeys(keys.topKeys("q"), 10)).to.deep.equal([]);
     });
 
     it("remembers a bounded number of those that asked, and drops the least", async () => {
-      const demand = keys.demand("p");
+      const demand = keys.topKeys("p");
       const demands = Array.from({ length: maxTopKeys + 100 }, (_, index) => ({
         partition: `k${index}`,
         points: index + 1,
       }));
       for (let start = 0; start < demands.length; start += 50)
-        await records.addDemand(demand, demands.slice(start, start + 50));
-      const kept = await records.readDemand(demand, 10_000);
+        await records.addTopKeys(demand, demands.slice(start, start + 50));
+      const kept = await records.readTopKeys(demand, 10_000);
       expect(kept.length).to.be.at.most(2 * maxTopKeys);
       expect(kept[0]).to.deep.equal({ partition: `k${maxTopKeys + 99}`, points: maxTopKeys + 100 });
     });

@@ -84,7 +84,7 @@ describe("a value in Redis of the wrong type or form is a fault, never a number"
   it("in leases and in the ends of blocks", async () => {
     const security = new RedisDecisionStore({ connection, ...common, clockToleranceMs: 5000 });
     const leases = new RedisLeaseSource(connection, security.giveBacks, () => true);
-    const records = new RedisLimitOverrides({ connection, ...common, rulesKey: keys.quotaRules() });
+    const records = new RedisLimitOverrides({ connection, ...common, rulesKey: keys.limitOverrides() });
     for (const value of numbers) {
       const key = keys.quota("p", "a");
       await redis.set(key, value, "PX", 60_000);

@@ -148,7 +148,7 @@ describe("a reply that says nothing we know", () => {
           ...{ connection, keys, deadlineMs: 5000, marginSeconds: 300, longestSeconds: 1000 },
         });
         const logins = new RedisLoginStore({ connection, deadlineMs: 5000 });
-        const rules = new RedisLimitOverrides({ connection, deadlineMs: 5000, rulesKey: keys.quotaRules() });
+        const rules = new RedisLimitOverrides({ connection, deadlineMs: 5000, rulesKey: keys.limitOverrides() });
         const cache = new RedisCacheStore({ connection, channels, deadlineMs: 5000 });
         const leases = new RedisLeaseSource(connection, security.giveBacks, () => true);
         const calls: readonly (() => unknown)[] = [
@@ -169,9 +169,9 @@ describe("a reply that says nothing we know", () => {
           () => sessions.end(subject, { kind: "only", id: "i" }),
           () => sessions.endGroup(group),
           () => logins.charge(attempts),
-          () => rules.setRule("a", { limit: 1, windowSeconds: undefined }, undefined),
+          () => rules.setOverride("a", { limit: 1, windowSeconds: undefined }, undefined),
           () => rules.readBlock("k"),
-          () => rules.readDemand(keys.demand("a"), 1),
+          () => rules.readTopKeys(keys.topKeys("a"), 1),
           () => cache.getMany(["{1}:k"]),
           () => cache.ensureGenerations(["{1}:k"], 1000),
           () => cache.keep([], [{ key: "{1}:k", named: "g", isNew: true }], 1),

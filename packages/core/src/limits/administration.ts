@@ -151,7 +151,7 @@ export class QuotaService<Raw> implements Quotas {
     const partition = this.#partition(policy, key);
     const { records, overrideCache, keyspace } = this.#options;
     await records.unblock(keyspace.quotaBlock(name, partition));
-    await records.removeRule(overrideNames.block(name, partition));
+    await records.removeOverride(overrideNames.block(name, partition));
     await overrideCache.refresh();
   }
 
@@ -178,7 +178,7 @@ export class QuotaService<Raw> implements Quotas {
     const policy = this.#policy(name);
     const partition = key === undefined ? undefined : this.#partition(policy, key);
     const { records, overrideCache } = this.#options;
-    await records.removeRule(overrideNames.limit(name, partition));
+    await records.removeOverride(overrideNames.limit(name, partition));
     await overrideCache.refresh();
   }
 
@@ -188,7 +188,7 @@ export class QuotaService<Raw> implements Quotas {
     lifeMs?: number,
   ): Promise<void> {
     const { records, overrideCache } = this.#options;
-    if (!(await records.setRule(name, { limit, windowSeconds }, lifeMs)))
+    if (!(await records.setOverride(name, { limit, windowSeconds }, lifeMs)))
       throw new RangeError(
         `portcullis: ${maxOverrides} overrides and blocks exist already, which is the maximum; clear some`,
       );

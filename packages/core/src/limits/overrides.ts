@@ -1,13 +1,13 @@
-import type { LimitOverrides, QuotaRule } from "../store/ports/limit-overrides.js";
+import type { LimitOverrides, LimitOverride } from "../store/ports/limit-overrides.js";
 import { steadyNow } from "../lib/steady-clock.js";
 import type { CountingMode } from "../store/ports/decisions.js";
 
 /** The overrides and blocks of one policy. */
 export interface PolicyOverrides {
   /** For all clients without an override of their own. */
-  readonly everybody: QuotaRule | undefined;
-  readonly clients: ReadonlyMap<string, QuotaRule>;
-  readonly blocks: ReadonlyMap<string, QuotaRule>;
+  readonly everybody: LimitOverride | undefined;
+  readonly clients: ReadonlyMap<string, LimitOverride>;
+  readonly blocks: ReadonlyMap<string, LimitOverride>;
 }
 
 export interface OverrideCacheOptions {
@@ -44,7 +44,7 @@ export class OverrideCache {
   #version = "";
   /** Time of the last read. */
   #readAt = Number.NEGATIVE_INFINITY;
-  #overrides: ReadonlyMap<string, QuotaRule> = new Map();
+  #overrides: ReadonlyMap<string, LimitOverride> = new Map();
   #byPolicy = new Map<string, PolicyOverrides>();
   /** The version, and the names of the overrides in force. */
   #state = "";
@@ -78,7 +78,7 @@ export class OverrideCache {
   /** Reads all overrides. Rejects with a StoreFault. */
   async refresh(): Promise<void> {
     const isOld = this.#now() - this.#readAt >= rereadMs;
-    const found = await this.#options.store.readRules(isOld ? undefined : this.#version);
+    const found = await this.#options.store.readOverrides(isOld ? undefined : this.#version);
     if (found === undefined || this.#closed) return;
     this.#version = found.version;
     this.#readAt = this.#now();
@@ -124,7 +124,7 @@ export class OverrideCache {
     this.#generation += 1;
   }
 
-  #index(name: string, override: QuotaRule): void {
+  #index(name: string, override: LimitOverride): void {
     const match = /^(limit|block):([^:]+)(?::(.+))?$/s.exec(name);
     if (match === null) return;
     const [, kind, policy = "", partition] = match;
@@ -132,7 +132,7 @@ export class OverrideCache {
     if (partition === undefined) this.#byPolicy.set(policy, { ...known, everybody: override });
     else {
       this.#byPolicy.set(policy, known);
-      const overrides = (kind === "block" ? known.blocks : known.clients) as Map<string, QuotaRule>;
+      const overrides = (kind === "block" ? known.blocks : known.clients) as Map<string, LimitOverride>;
       overrides.set(partition, override);
     }
   }

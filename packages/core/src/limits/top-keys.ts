@@ -103,7 +103,7 @@ export class TopKeysReporter {
   /** The busiest clients of all processes. Rejects with a StoreFault. */
   async busiest(policy: string, limit: number): Promise<readonly TopKeysPart[]> {
     await this.#flush(policy);
-    return this.#records.readDemand(this.#keyspace.demand(policy), limit);
+    return this.#records.readTopKeys(this.#keyspace.topKeys(policy), limit);
   }
 
   close(): void {
@@ -122,6 +122,6 @@ export class TopKeysReporter {
     const clients = this.#tables.get(policy)?.take() ?? [];
     for (const { partition, key } of clients) if (key !== undefined) this.#names.set(`${policy}:${partition}`, key);
     const counts = clients.filter(({ points }) => points > 0);
-    if (counts.length > 0) await this.#records.addDemand(this.#keyspace.demand(policy), counts);
+    if (counts.length > 0) await this.#records.addTopKeys(this.#keyspace.topKeys(policy), counts);
   }
 }

@@ -219,12 +219,12 @@ export class Keyspace {
   }
 
   /** The overrides of limits by operators. */
-  quotaRules(): string {
+  limitOverrides(): string {
     return this.#own(`quota-rules:{${this.#shard("quota-rules")}}:${this.issuers.home}`);
   }
 
   /** The top keys of a policy, of even and of odd minutes. */
-  demand(policy: string): [even: string, odd: string] {
+  topKeys(policy: string): [even: string, odd: string] {
     const key = this.#own(`quota-demand:{${this.#shard(policy)}}:${this.issuers.home}:${policy}`);
     return [`${key}:0`, `${key}:1`];
   }

@@ -165,7 +165,7 @@ export function createStores<Raw>(
     corrections: store.corrections,
     cache: cache.store,
     cacheSignals: cache.signals,
-    limitOverrides: new RedisLimitOverrides({ connection, deadlineMs, rulesKey: keys.quotaRules() }),
+    limitOverrides: new RedisLimitOverrides({ connection, deadlineMs, rulesKey: keys.limitOverrides() }),
     channels,
     sessions: new RedisSessionStore({ connection, deadlineMs, marginSeconds, longestSeconds }),
     logins,

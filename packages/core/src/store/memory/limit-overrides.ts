@@ -2,9 +2,9 @@ import type {
   TopKeysPart,
   TopKeysKeys,
   LimitOverrides,
-  QuotaRule,
-  QuotaRules,
-  RuleTerms,
+  LimitOverride,
+  LimitOverrideList,
+  OverrideTerms,
 } from "../ports/limit-overrides.js";
 import { maxTopKeys, maxOverrides } from "../ports/limit-overrides.js";
 import { steadyNow } from "../../lib/steady-clock.js";
@@ -21,7 +21,7 @@ export interface ChangeableQuotas {
 
 /** An override with its end by the clock of this store. */
 interface Kept {
-  readonly terms: RuleTerms;
+  readonly terms: OverrideTerms;
   readonly endsAt: number | undefined;
 }
 
@@ -39,11 +39,11 @@ export class MemoryLimitOverrides implements LimitOverrides {
     this.#now = now;
   }
 
-  readRules(known: string | undefined): Promise<QuotaRules | undefined> {
+  readOverrides(known: string | undefined): Promise<LimitOverrideList | undefined> {
     const version = String(this.#version);
     if (known === version) return Promise.resolve(undefined);
     const now = this.#now();
-    const rules = new Map<string, QuotaRule>();
+    const rules = new Map<string, LimitOverride>();
     for (const [name, { terms, endsAt }] of this.#rules) {
       const leftMs = endsAt === undefined ? undefined : endsAt - now;
       if (leftMs === undefined || leftMs > 0) rules.set(name, { ...terms, leftMs });
@@ -51,7 +51,7 @@ export class MemoryLimitOverrides implements LimitOverrides {
     return Promise.resolve({ version, rules });
   }
 
-  setRule(name: string, { limit, windowSeconds }: RuleTerms, lifeMs: number | undefined): Promise<boolean> {
+  setOverride(name: string, { limit, windowSeconds }: OverrideTerms, lifeMs: number | undefined): Promise<boolean> {
     const now = this.#now();
     for (const [other, { endsAt }] of this.#rules) if (endsAt !== undefined && endsAt <= now) this.#rules.delete(other);
     if (this.#rules.size >= maxOverrides && !this.#rules.has(name)) return Promise.resolve(false);
@@ -61,7 +61,7 @@ export class MemoryLimitOverrides implements LimitOverrides {
     return Promise.resolve(true);
   }
 
-  removeRule(name: string): Promise<void> {
+  removeOverride(name: string): Promise<void> {
     if (this.#rules.delete(name)) this.#version += 1;
     return Promise.resolve();
   }
@@ -85,7 +85,7 @@ export class MemoryLimitOverrides implements LimitOverrides {
     return Promise.resolve(this.#quotas.blockedMs(blockKey));
   }
 
-  addDemand(keys: TopKeysKeys, demands: readonly TopKeysPart[]): Promise<void> {
+  addTopKeys(keys: TopKeysKeys, demands: readonly TopKeysPart[]): Promise<void> {
     const minute = Math.floor(this.#now() / minuteMs);
     const key = keys[minute % 2 === 0 ? 0 : 1];
     let known = this.#demands.get(key);
@@ -99,7 +99,7 @@ export class MemoryLimitOverrides implements LimitOverrides {
     return Promise.resolve();
   }
 
-  readDemand(keys: TopKeysKeys, most: number): Promise<readonly TopKeysPart[]> {
+  readTopKeys(keys: TopKeysKeys, most: number): Promise<readonly TopKeysPart[]> {
     const oldest = Math.floor(this.#now() / minuteMs) - 1;
     const sums = new Map<string, number>();
     for (const key of keys) {

@@ -1,7 +1,7 @@
 /** Limit overrides of operators, and top keys. All processes share them; no request waits for them. */
 
 /** An override: limit and window of a policy, or of one client of it, in place of the options. */
-export interface QuotaRule {
+export interface LimitOverride {
   /** Requests (or units of cost) per window. */
   readonly limit: number | undefined;
   readonly windowSeconds: number | undefined;
@@ -10,12 +10,12 @@ export interface QuotaRule {
 }
 
 /** The terms of an override, without its duration. */
-export type RuleTerms = Omit<QuotaRule, "leftMs">;
+export type OverrideTerms = Omit<LimitOverride, "leftMs">;
 
 /** All overrides by name, with the version of this state. */
-export interface QuotaRules {
+export interface LimitOverrideList {
   readonly version: string;
-  readonly rules: ReadonlyMap<string, QuotaRule>;
+  readonly rules: ReadonlyMap<string, LimitOverride>;
 }
 
 /** The consumption of one partition of a policy. */
@@ -30,13 +30,13 @@ export const maxOverrides = 1000;
 /** The port for operators. Every method rejects with a StoreFault if the store cannot answer. */
 export interface LimitOverrides {
   /** Resolves to the overrides in force, or to undefined if nothing has changed since the version `known`. */
-  readRules(known: string | undefined): Promise<QuotaRules | undefined>;
+  readOverrides(known: string | undefined): Promise<LimitOverrideList | undefined>;
   /**
    * Resolves to false if there are {@link maxOverrides} others. Without `lifeMs` the override lasts until it is
    * removed.
    */
-  setRule(name: string, rule: RuleTerms, lifeMs: number | undefined): Promise<boolean>;
-  removeRule(name: string): Promise<void>;
+  setOverride(name: string, rule: OverrideTerms, lifeMs: number | undefined): Promise<boolean>;
+  removeOverride(name: string): Promise<void>;
   /** Deletes counters. */
   forget(keys: readonly string[]): Promise<void>;
   /** Blocks a client, in the record that a policy with a `block` writes too. */
@@ -47,9 +47,9 @@ export interface LimitOverrides {
   /**
    * Adds recent consumption. It is kept for one to two minutes, for at most {@link maxTopKeys} partitions of a policy.
    */
-  addDemand(keys: TopKeysKeys, demands: readonly TopKeysPart[]): Promise<void>;
+  addTopKeys(keys: TopKeysKeys, demands: readonly TopKeysPart[]): Promise<void>;
   /** Resolves to the partitions that have consumed most in the last one to two minutes, in descending order. */
-  readDemand(keys: TopKeysKeys, most: number): Promise<readonly TopKeysPart[]>;
+  readTopKeys(keys: TopKeysKeys, most: number): Promise<readonly TopKeysPart[]>;
 }
 
 /** The keys of even and of odd minutes. */
@@ -62,7 +62,7 @@ export const maxTopKeys = 500;
  * Writes the beginning of an override as text: `<limit>:<window seconds>:`, each empty where undefined. The store
  * appends the end, in unix milliseconds by its own clock.
  */
-export function writeRule({ limit, windowSeconds }: RuleTerms): string {
+export function writeOverride({ limit, windowSeconds }: OverrideTerms): string {
   return `${limit ?? ""}:${windowSeconds ?? ""}:`;
 }
 
@@ -70,7 +70,7 @@ export function writeRule({ limit, windowSeconds }: RuleTerms): string {
  * Reads an override. Undefined for text that is none, and for an override that has ended by `now`, the time of the
  * store.
  */
-export function readRule(text: string, now: number): QuotaRule | undefined {
+export function readOverride(text: string, now: number): LimitOverride | undefined {
   const match = /^(\d{1,13})?:(\d{1,7})?:(\d{1,15})?$/.exec(text);
   if (match === null) return undefined;
   const [limit, windowSeconds, end] = match.slice(1).map((digits) => (digits ? Number(digits) : undefined));

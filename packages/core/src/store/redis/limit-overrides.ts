@@ -4,11 +4,11 @@ import type {
   TopKeysPart,
   TopKeysKeys,
   LimitOverrides,
-  QuotaRule,
-  QuotaRules,
-  RuleTerms,
+  LimitOverride,
+  LimitOverrideList,
+  OverrideTerms,
 } from "../ports/limit-overrides.js";
-import { maxTopKeys, maxOverrides, readRule, writeRule } from "../ports/limit-overrides.js";
+import { maxTopKeys, maxOverrides, readOverride, writeOverride } from "../ports/limit-overrides.js";
 import type { Connection } from "./connect.js";
 import { callWithin, runScript } from "./connect.js";
 import { readFlag, readInteger, readList, readNumber, readOptionalText, readPairs } from "./replies.js";
@@ -40,21 +40,21 @@ export class RedisLimitOverrides implements LimitOverrides {
     this.#options = options;
   }
 
-  async readRules(known: string | undefined): Promise<QuotaRules | undefined> {
+  async readOverrides(known: string | undefined): Promise<LimitOverrideList | undefined> {
     const { rulesKey } = this.#options;
     if (known !== undefined) {
       const version = (await this.#call(readOptionalText, "HGET", rulesKey, "version")) ?? "";
       if (version === known) return undefined;
     }
     const { now, all } = await this.#run(readOverridesScript, [rulesKey], [sharedKeyMs], readDatedPairs);
-    const rules = new Map<string, QuotaRule>();
+    const rules = new Map<string, LimitOverride>();
     let read = "";
     for (const [name, text] of all) {
       if (name === "version") {
         read = text;
         continue;
       }
-      const rule = readRule(text, now);
+      const rule = readOverride(text, now);
       if (rule !== undefined) rules.set(name, rule);
       // The other overrides stay in force, although one cannot be read.
       else this.#options.connection.unreadable?.("rules", new StoreFault("unreadable", "WRONGTYPE"));
@@ -62,11 +62,11 @@ export class RedisLimitOverrides implements LimitOverrides {
     return { version: read, rules };
   }
 
-  async setRule(name: string, rule: RuleTerms, life: number | undefined): Promise<boolean> {
-    return this.#change(name, writeRule(rule), life ?? "");
+  async setOverride(name: string, rule: OverrideTerms, life: number | undefined): Promise<boolean> {
+    return this.#change(name, writeOverride(rule), life ?? "");
   }
 
-  async removeRule(name: string): Promise<void> {
+  async removeOverride(name: string): Promise<void> {
     await this.#change(name, "", "");
   }
 
@@ -86,12 +86,12 @@ export class RedisLimitOverrides implements LimitOverrides {
     return this.#run(readBlockScript, [blockKey], [], readInteger);
   }
 
-  async addDemand(keys: TopKeysKeys, demands: readonly TopKeysPart[]): Promise<void> {
+  async addTopKeys(keys: TopKeysKeys, demands: readonly TopKeysPart[]): Promise<void> {
     const pairs = demands.flatMap(({ partition, points }) => [points, partition]);
     await this.#run(addTopKeysScript, keys, [maxTopKeys, ...pairs], readFlag);
   }
 
-  async readDemand(keys: TopKeysKeys, most: number): Promise<readonly TopKeysPart[]> {
+  async readTopKeys(keys: TopKeysKeys, most: number): Promise<readonly TopKeysPart[]> {
     const pairs = await this.#run(readTopKeysScript, keys, [most], readPairs);
     return pairs.map(([partition, points]) => ({ partition, points: readNumber(points) }));
   }
