@@ -29,7 +29,7 @@ describe("an intercepted response", () => {
       res.setHeader("x-before", "1");
       interceptResponse(req, res, {
         hidden: ["x-hidden"],
-        mostBytes: 8,
+        maxBytes: 8,
         headSent: () => undefined,
         complete: (body) => void seen.bodies.push(body === undefined ? undefined : Buffer.from(body).toString()),
         ...interceptor,
@@ -85,7 +85,7 @@ describe("an intercepted response", () => {
     const server = createHttp2Server((req, res) => {
       interceptResponse(req as never, res as never, {
         hidden: [],
-        mostBytes: 8,
+        maxBytes: 8,
         begin: (outgoing) => (begun.push(outgoing), "pass"),
         headSent: () => undefined,
         complete: () => undefined,
@@ -178,7 +178,7 @@ describe("an intercepted response", () => {
       res.write("begun ");
       interceptResponse(req, res, {
         hidden: [],
-        mostBytes: 8,
+        maxBytes: 8,
         begin: () => ({ allowed: false, status: 500, headers: [], body: "" }),
         headSent: () => undefined,
         complete: () => undefined,

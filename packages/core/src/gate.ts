@@ -276,7 +276,7 @@ export function createGate<Raw, Middleware extends object>(
     },
     get cache() {
       if (services.cache === undefined) throw optionError("cache", "is false, so there is no cache");
-      return services.cache.outside;
+      return services.cache.gateView;
     },
     revocations: services.revocationsOrMissing,
     tokens: services.tokens,

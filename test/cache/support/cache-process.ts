@@ -8,9 +8,9 @@ import type {
   SignalledPrefix,
   CacheEntry,
   CacheStore,
-  Claim,
+  GenerationClaim,
   Lease,
-  Settlement,
+  LeaseOutcome,
 } from "../../../packages/core/src/store/ports/cache.js";
 import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
 import { MemoryCacheStore } from "../../../packages/core/src/store/memory/cache.js";
@@ -76,7 +76,7 @@ export class FakeCacheStore implements CacheStore {
     return this.inner.renewGenerations(keys);
   }
 
-  async keep(entries: readonly CacheEntry[], claims: readonly Claim[], untilMs: number): Promise<string[]> {
+  async keep(entries: readonly CacheEntry[], claims: readonly GenerationClaim[], untilMs: number): Promise<string[]> {
     this.#check();
     const found = await this.inner.keep(entries, claims, untilMs);
     if (claims.every(({ named }, index) => named === found[index])) this.written.push(...entries);
@@ -94,10 +94,10 @@ export class FakeCacheStore implements CacheStore {
     return this.inner.extend(key, owner, ms);
   }
 
-  async settle(key: string, owner: string, settlement: Settlement): Promise<boolean> {
+  async endLease(key: string, owner: string, settlement: LeaseOutcome): Promise<boolean> {
     this.#check();
     if (settlement.outcome === "filled") this.written.push({ key, ...settlement });
-    return this.inner.settle(key, owner, settlement);
+    return this.inner.endLease(key, owner, settlement);
   }
 
   async withdraw(key: string, owner: string): Promise<void> {
@@ -175,7 +175,7 @@ export function openProcess(
     store,
     signals,
     service,
-    cache: service.outside,
+    cache: service.gateView,
     request(principal, signal) {
       const state = new RequestState();
       const auth = { principal, subject: principal, issuer: "issuer", claims: { sub: principal } };

@@ -79,11 +79,11 @@ describe("a caller that waits for another process to make a value", () => {
     const one = start();
     const other = start(one.store);
     const { store } = one;
-    const settle = store.settle.bind(store);
-    store.settle = () => Promise.reject(new StoreFault("timeout"));
+    const settle = store.endLease.bind(store);
+    store.endLease = () => Promise.reject(new StoreFault("timeout"));
     expect(await one.request().getOrSet({ key: "k" }, () => "made")).to.equal("made");
     const waiting = other.request().getOrSet({ key: "k" }, () => "made by who waited");
-    store.settle = settle;
+    store.endLease = settle;
     expect(await waiting).to.equal("made by who waited");
   });
 
@@ -119,7 +119,7 @@ describe("a caller that waits for another process to make a value", () => {
     // Its channels are its own: it hears nothing of the others.
     const deaf = new FakeCacheStore();
     const finish = await hold(one);
-    for (const name of ["getMany", "ensureGenerations", "lease", "settle"] as const)
+    for (const name of ["getMany", "ensureGenerations", "lease", "endLease"] as const)
       deaf[name] = one.store[name].bind(one.store) as never;
     const lease = deaf.lease.bind(deaf);
     let asked = 0;

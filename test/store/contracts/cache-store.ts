@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
-import { cacheChannel, readNews } from "../../../packages/core/src/store/ports/cache.js";
+import { cacheChannel, readEvent } from "../../../packages/core/src/store/ports/cache.js";
 import type { Channels } from "../../../packages/core/src/store/ports/channels.js";
 import type { CacheStore } from "../../../packages/core/src/store/ports/decisions.js";
 import { until } from "../../support/until.js";
@@ -149,12 +149,12 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
         true,
         false,
       ]);
-      expect(await store.settle(key("k"), "b", value)).to.equal(false);
+      expect(await store.endLease(key("k"), "b", value)).to.equal(false);
       expect(await store.getMany([key("k")])).to.deep.equal([undefined]);
-      expect(await store.settle(key("k"), "a", value)).to.equal(true);
-      expect(await store.settle(key("k"), "a", value)).to.equal(false);
+      expect(await store.endLease(key("k"), "a", value)).to.equal(true);
+      expect(await store.endLease(key("k"), "a", value)).to.equal(false);
       expect(await store.lease(key("k"), "b", 60_000)).to.deep.equal({ waitMs: 0, value: "made" });
-      expect(await store.settle(key("k"), "b", { outcome: "failed" })).to.equal(true);
+      expect(await store.endLease(key("k"), "b", { outcome: "failed" })).to.equal(true);
       expect(await store.getMany([key("k")])).to.deep.equal(["made"]);
     });
 
@@ -163,8 +163,8 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
       await new Promise((resolve) => setTimeout(resolve, 60));
       expect((await store.lease(key("k"), "b", 60_000)).waitMs).to.equal(0);
       expect((await store.lease(key("k"), "c", 60_000, true)).waitMs).to.equal(0);
-      expect(await store.settle(key("k"), "b", { outcome: "filled", value: "old", ttlMs: 60_000 })).to.equal(false);
-      expect(await store.settle(key("k"), "c", { outcome: "filled", value: "new", ttlMs: 60_000 })).to.equal(true);
+      expect(await store.endLease(key("k"), "b", { outcome: "filled", value: "old", ttlMs: 60_000 })).to.equal(false);
+      expect(await store.endLease(key("k"), "c", { outcome: "filled", value: "new", ttlMs: 60_000 })).to.equal(true);
       expect(await store.getMany([key("k")])).to.deep.equal(["new"]);
     });
 
@@ -176,7 +176,7 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
       expect(await store.lease(key("k"), "a", 60_000)).to.deep.equal({ waitMs: 0, value: undefined });
       expect((await store.lease(key("k"), "late", 60_000, true)).waitMs).to.be.above(0);
       const made = { outcome: "filled", value: "made", ttlMs: 60_000 } as const;
-      expect(await store.settle(key("k"), "a", made)).to.equal(true);
+      expect(await store.endLease(key("k"), "a", made)).to.equal(true);
       expect((await store.lease(key("k"), "late", 60_000)).waitMs).to.be.above(0);
       expect(await store.lease(key("k"), "b", 60_000)).to.deep.equal({ waitMs: 0, value: "made" });
     });
@@ -197,7 +197,9 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
         await store.lease(key("k"), "a", 60_000);
         await change();
         const [before] = await store.getMany([key("k")]);
-        expect(await store.settle(key("k"), "a", { outcome: "filled", value: "older", ttlMs: 60_000 })).to.equal(false);
+        expect(await store.endLease(key("k"), "a", { outcome: "filled", value: "older", ttlMs: 60_000 })).to.equal(
+          false,
+        );
         expect(await store.getMany([key("k")])).to.deep.equal([before]);
       }
     });
@@ -207,7 +209,7 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
       let gaps = 0;
       const stop = news().subscribe(
         cacheChannel,
-        (message) => heard.push(readNews(message)),
+        (message) => heard.push(readEvent(message)),
         () => (gaps += 1),
       );
       try {
@@ -215,10 +217,10 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
         for (const outcome of ["filled", "nothing", "unkept", "failed"] as const) {
           const settlement = outcome === "filled" ? { outcome, value: "v", ttlMs: 60_000 } : { outcome };
           await store.lease(key(`quiet ${outcome}`), "a", 60_000);
-          await store.settle(key(`quiet ${outcome}`), "a", settlement);
+          await store.endLease(key(`quiet ${outcome}`), "a", settlement);
           await store.lease(key(outcome), "a", 60_000);
           await store.lease(key(outcome), "b", 60_000);
-          await store.settle(key(outcome), "a", settlement);
+          await store.endLease(key(outcome), "a", settlement);
         }
         await store.lease(key("withdrawn"), "a", 60_000);
         await store.lease(key("withdrawn"), "b", 60_000);

@@ -279,8 +279,8 @@ export function describeSecurityStore(name: string, open: () => Promise<Store> |
       it("comes after the address and the token, and before the user: repeated, it costs the address alone", async () => {
         const address = charge("ip", "1", 10);
         const user = charge("user", "u", 10);
-        const question = { beforeToken: [address], token: token("j"), use: use("p"), afterToken: [user] };
-        expect(await ask(question)).to.deep.include({ revoked: false, repeated: false });
+        const question = { beforeToken: [address], token: token("j"), replayCheck: use("p"), afterToken: [user] };
+        expect(await ask(question)).to.deep.include({ revoked: false, replayed: false });
         const again = await ask(question);
         expect([again.revoked, again.replayed, ...again.afterToken]).to.deep.equal([false, true, undefined]);
         await settled();
@@ -301,9 +301,9 @@ export function describeSecurityStore(name: string, open: () => Promise<Store> |
         );
         const firsts = answers.filter(({ replayed }) => replayed === false).length;
         expect([firsts, answers.filter(({ replayed }) => replayed === undefined).length]).to.deep.equal([2, 10]);
-        for (const { beforeToken, replayed: repeated, afterToken } of answers) {
+        for (const { beforeToken, replayed, afterToken } of answers) {
           expect(beforeToken.map(consumed)).to.deep.equal([1]);
-          expect(afterToken.map((part) => part !== undefined)).to.deep.equal([repeated !== true]);
+          expect(afterToken.map((part) => part !== undefined)).to.deep.equal([replayed !== true]);
         }
       });
     });

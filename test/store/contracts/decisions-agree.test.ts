@@ -57,7 +57,7 @@ function questionsOf({ before, after, requests }: Run, prefix: string): Question
               cutoffKeys: one.cutoffs.map((name) => `${prefix}cutoff-${name}`),
               issuedAt: one.issuedAt,
             },
-      use: one.use === undefined ? undefined : { key: `${prefix}use-${one.use}`, ttlMs: 3_600_000 },
+      replayCheck: one.use === undefined ? undefined : { key: `${prefix}use-${one.use}`, ttlMs: 3_600_000 },
       afterToken: group("a", after, one.after),
     };
   });
@@ -92,10 +92,7 @@ async function recordIn(memory: MemoryDecisionStore, client: Redis, prefix: stri
 }
 
 /** An answer as text to compare: a part that was not asked and one that was not reached are the same. */
-function comparable(
-  { beforeToken, revoked, cutoff, replayed: repeated, afterToken }: Answer,
-  hasTimes: boolean,
-): unknown {
+function comparable({ beforeToken, revoked, cutoff, replayed, afterToken }: Answer, hasTimes: boolean): unknown {
   const faultOr = (part: unknown): unknown => (part instanceof StoreFault ? `fault: ${part.kind}` : part);
   const stateOr = (part: Answer["afterToken"][number]): unknown =>
     hasTimes || part === undefined || part instanceof StoreFault ? faultOr(part) : part.consumed;
@@ -103,7 +100,7 @@ function comparable(
     before: beforeToken.map(stateOr),
     revoked: faultOr(revoked),
     cutoff,
-    repeated: faultOr(repeated),
+    replayed: faultOr(replayed),
     after: afterToken.map(stateOr),
   };
 }

@@ -29,7 +29,7 @@ describe("a flush to a Cluster", function () {
       Array.from({ length: 40 }, (_, index) => ({
         beforeToken: [{ key: keys.quota("ip", `ip-${index}`), limit: 10, windowSeconds: 60, cost: 1 }],
         token: { revokedKey: keys.revokedToken(`t-${index}`), cutoffKeys: [keys.subjectCutoff("alice")], issuedAt: 1 },
-        use: { key: keys.proof("thumbprint", `${round}-${index}`), ttlMs: 60_000 },
+        replayCheck: { key: keys.proof("thumbprint", `${round}-${index}`), ttlMs: 60_000 },
         afterToken: [{ key: keys.quota("user", `user-${index}`), limit: 10, windowSeconds: 60, cost: 1 }],
       }));
     const terms = { partMs: 5000, quotas: new MemoryDecisionStore().corrections };

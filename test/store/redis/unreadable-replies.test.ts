@@ -177,7 +177,7 @@ describe("a reply that says nothing we know", () => {
           () => cache.keep([], [{ key: "{1}:k", named: "g", isNew: true }], 1),
           () => cache.lease("portcullis:2:cache:s::{1}:k", "o", 1000),
           () => cache.extend("portcullis:2:cache:s::{1}:k", "o", 1000),
-          () => cache.settle("portcullis:2:cache:s::{1}:k", "o", { outcome: "filled", value: "v", ttlMs: 1 }),
+          () => cache.endLease("portcullis:2:cache:s::{1}:k", "o", { outcome: "filled", value: "v", ttlMs: 1 }),
           async () =>
             (
               await leases.exchange([{ key: "{1}:k", limit: 5, windowMs: 1000, take: 1, giveBack: 0, windowEnd: 0 }])

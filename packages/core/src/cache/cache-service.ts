@@ -38,7 +38,7 @@ export interface CacheServiceOptions {
 /** The cache of a gate: builds its parts, and gives each request a view of it. */
 export class CacheService {
   /** The view outside requests: it has no memo, and users and tenants are named. */
-  readonly outside: GateCache;
+  readonly gateView: GateCache;
   /** Renewals of generations on their way into the store; those of tags end responses, too. */
   readonly renewals: Invalidations;
   readonly #parts: CacheParts;
@@ -81,7 +81,7 @@ export class CacheService {
       tenantOf: (request) => tenantOf(request, { tenantClaim, refuse, keys }),
     };
     this.#shared = this.#parts.regions.at(sharedScope, "");
-    this.outside = new CacheView(this.#parts, new RequestScope(undefined, undefined, false), this.#shared);
+    this.gateView = new CacheView(this.#parts, new RequestScope(undefined, undefined, false), this.#shared);
   }
 
   /** The cache of one request. */

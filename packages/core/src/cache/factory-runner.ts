@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { CacheStore, Lease, Settlement } from "../store/ports/cache.js";
+import type { CacheStore, Lease, LeaseOutcome } from "../store/ports/cache.js";
 import { StoreFault } from "../store/ports/decisions.js";
 import type { FactoryContext } from "./cache-types.js";
 import type { Codecs, CachedEntry } from "./entry.js";
@@ -140,8 +140,8 @@ export class FactoryRunner {
     const { region, key, force, stale } = run;
     const { storeKey, owner, generations, askedAt } = lease;
     let ending: Promise<boolean> | undefined;
-    const endLease = (settlement: Settlement): Promise<boolean> =>
-      (ending ??= this.#store.settle(storeKey, owner, settlement).catch((error: unknown) => {
+    const endLease = (settlement: LeaseOutcome): Promise<boolean> =>
+      (ending ??= this.#store.endLease(storeKey, owner, settlement).catch((error: unknown) => {
         this.#leases.giveBack(storeKey, owner);
         this.#tiers.reportFault(error);
         return false;

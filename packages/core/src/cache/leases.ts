@@ -1,5 +1,5 @@
-import type { CacheNews, CacheStore } from "../store/ports/cache.js";
-import { cacheChannel, readNews, withdrawnMs } from "../store/ports/cache.js";
+import type { CacheEvent, CacheStore } from "../store/ports/cache.js";
+import { cacheChannel, readEvent, withdrawnMs } from "../store/ports/cache.js";
 import type { Channels } from "../store/ports/channels.js";
 import { RetryQueue } from "./retry-queue.js";
 
@@ -50,7 +50,7 @@ export class Leases {
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, closeTimeoutMs)));
     const ends = Array.from(this.#held, async ({ key, owner }) =>
-      this.#store.settle(key, owner, { outcome: "failed" }),
+      this.#store.endLease(key, owner, { outcome: "failed" }),
     );
     await Promise.race([Promise.allSettled(ends), timeout]);
     clearTimeout(timer);
@@ -58,7 +58,7 @@ export class Leases {
 }
 
 /** Why a wait ended: an event of the key, a gap in the events, or the time to ask for the lease again. */
-export type WaitEnd = CacheNews | "gap" | "time";
+export type WaitEnd = CacheEvent | "gap" | "time";
 
 export interface Waiter {
   /** Waits for `ms` at most, and for a quarter of a second at most. An event that came before the call ends it, too. */
@@ -143,7 +143,7 @@ export class LeaseWaiters {
   }
 
   #onMessage(message: string): void {
-    const event = readNews(message);
+    const event = readEvent(message);
     if (event === undefined) return;
     if (event.news === "deleted") this.#listener?.onDeleted(event.key);
     this.#wake(event.key, event.news);

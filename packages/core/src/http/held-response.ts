@@ -90,7 +90,7 @@ function showHeld(ctx: HoldingContext, interception: Interception): void {
   if (bytes === undefined) return followStream(streamOf(ctx), interceptor);
   // A value may differ from its JSON, as a Date does. A miss and a hit must not differ, so both get the JSON.
   if (form === "json") keepFields(ctx, () => (ctx.body = JSON.parse(bytes.toString()) as unknown));
-  interceptor.complete(bytes.byteLength > interceptor.mostBytes ? undefined : bytes);
+  interceptor.complete(bytes.byteLength > interceptor.maxBytes ? undefined : bytes);
 }
 
 /** The body on the context; undefined if it cannot be sent again, or cannot be read without consuming it. */
@@ -197,7 +197,7 @@ function followStream(stream: AnyStream, interceptor: Interceptor): void {
           : undefined;
     size += bytes?.byteLength ?? Infinity;
     if (bytes !== undefined) chunks.push(bytes);
-    if (size > interceptor.mostBytes) finish(undefined);
+    if (size > interceptor.maxBytes) finish(undefined);
   }
 
   function finish(body: Uint8Array | undefined): void {

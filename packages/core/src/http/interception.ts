@@ -168,7 +168,7 @@ export function interceptResponse(
     if (state !== "following" || !isChunk(chunk, isHttp1)) return;
     const bytes = bytesOf(chunk, encoding, "copy");
     size += bytes?.length ?? Infinity;
-    if (size > interceptor.mostBytes) return giveUp();
+    if (size > interceptor.maxBytes) return giveUp();
     if (bytes !== undefined) chunks.push(bytes);
   }
 
@@ -177,7 +177,7 @@ export function interceptResponse(
     if (state !== "following") return;
     state = "passing";
     const body = whole ?? Buffer.concat(chunks);
-    interceptor.complete(body.byteLength > interceptor.mostBytes ? undefined : body);
+    interceptor.complete(body.byteLength > interceptor.maxBytes ? undefined : body);
   }
 
   /** Stops collecting the body. */

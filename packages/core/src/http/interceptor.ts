@@ -41,7 +41,7 @@ export interface Interceptor {
   /** Request fields that the handler must not see, because what they ask for is done here. */
   readonly hidden: readonly string[];
   /** A body of more bytes is not kept. */
-  readonly mostBytes: number;
+  readonly maxBytes: number;
   /**
    * Must `begin` be called for a response that is never sent, too? Some frameworks, Koa 2 for one, send nothing where the
    * client has gone, although their handlers have done their work. @default false

@@ -12,7 +12,7 @@ import { tagNamed, tagOfPath, tagOfTarget } from "./tags.js";
 export function invalidateAfter<Raw>(exchange: Exchange<Raw>, purge: (tag: string) => void): Interceptor {
   return {
     hidden: [],
-    mostBytes: 0,
+    maxBytes: 0,
     beginsUnsent: true,
     begin({ status, fields }) {
       if (status >= 200 && status <= 399) {

@@ -66,7 +66,7 @@ export function answerConditions(options: ConditionsOptions): Interceptor {
   const nothing = (): void => undefined;
   return {
     hidden: [],
-    mostBytes: 0,
+    maxBytes: 0,
     begin(outgoing) {
       // The answer to an error has no conditions.
       if (outgoing.afterError) return "pass";
@@ -318,7 +318,7 @@ export function recordResponse(options: RecorderOptions): Recorder {
   const { hidden } = request;
   return {
     hidden,
-    mostBytes: maxBytes,
+    maxBytes: maxBytes,
     begin,
     returned,
     failed,

@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { Invalidations } from "../cache/invalidations.js";
 import type { Keyspace } from "../store/keyspace.js";
-import type { CacheEntry, Claim } from "../store/ports/cache.js";
+import type { CacheEntry, GenerationClaim } from "../store/ports/cache.js";
 import { isFirstGeneration, newGeneration, readGeneration, renewalMs } from "../store/ports/cache.js";
 import type { CacheStore } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
@@ -244,7 +244,7 @@ function isVaryRecord(record: StoredResponse | VaryRecord): record is VaryRecord
   return !("status" in record);
 }
 
-function mayAdopt({ isNew }: Claim, found: string): boolean {
+function mayAdopt({ isNew }: GenerationClaim, found: string): boolean {
   return isNew && (found === "" || isFirstGeneration(found));
 }
 

@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
-import type { CacheEntry, CacheNews, CacheStore, Claim, Lease, Settlement } from "../ports/cache.js";
-import { cacheChannel, letterOf, newGeneration, renewalMs, renewedGeneration, withdrawnMs } from "../ports/cache.js";
+import type { CacheEntry, CacheEvent, CacheStore, GenerationClaim, Lease, LeaseOutcome } from "../ports/cache.js";
+import { cacheChannel, eventLetter, newGeneration, renewalMs, renewedGeneration, withdrawnMs } from "../ports/cache.js";
 import type { Channels } from "../ports/channels.js";
 
 export interface MemoryCacheStoreOptions {
@@ -86,7 +86,7 @@ export class MemoryCacheStore implements CacheStore {
     return Promise.resolve();
   }
 
-  keep(entries: readonly CacheEntry[], claims: readonly Claim[], untilMs: number): Promise<string[]> {
+  keep(entries: readonly CacheEntry[], claims: readonly GenerationClaim[], untilMs: number): Promise<string[]> {
     const found = claims.map(({ key }) => this.#generations.get(key) ?? "");
     const isLate = this.#now() > untilMs;
     const isGranted = claims.every(
@@ -121,7 +121,7 @@ export class MemoryCacheStore implements CacheStore {
     return Promise.resolve(holder !== undefined);
   }
 
-  settle(key: string, owner: string, settlement: Settlement): Promise<boolean> {
+  endLease(key: string, owner: string, settlement: LeaseOutcome): Promise<boolean> {
     const holder = this.#leaseOf(key, owner);
     if (holder === undefined) return Promise.resolve(false);
     this.#leases.delete(key);
@@ -132,7 +132,7 @@ export class MemoryCacheStore implements CacheStore {
 
   withdraw(key: string, owner: string): Promise<void> {
     if (this.#leaseOf(key, owner) === undefined) this.#withdrawn.set(`${owner} ${key}`, true);
-    return this.settle(key, owner, { outcome: "failed" }).then(() => undefined);
+    return this.endLease(key, owner, { outcome: "failed" }).then(() => undefined);
   }
 
   /** Does nothing: this store is never away. */
@@ -165,7 +165,7 @@ export class MemoryCacheStore implements CacheStore {
     return holder;
   }
 
-  #publish(key: string, news: CacheNews): void {
-    void this.#channels?.publish(cacheChannel, `${key} ${letterOf(news)}`);
+  #publish(key: string, news: CacheEvent): void {
+    void this.#channels?.publish(cacheChannel, `${key} ${eventLetter(news)}`);
   }
 }

@@ -26,7 +26,7 @@ export interface CacheStore {
    * entries. Resolves to the generation under each key, or "" for none. The entries are stored if all of them are the
    * named ones.
    */
-  keep(entries: readonly CacheEntry[], claims: readonly Claim[], untilMs: number): Promise<string[]>;
+  keep(entries: readonly CacheEntry[], claims: readonly GenerationClaim[], untilMs: number): Promise<string[]>;
   /** Asks for the lease of a key: the right to make its value, for `ms`. `force` takes the lease from another owner. */
   lease(key: string, owner: string, ms: number, force?: boolean): Promise<Lease>;
   /** Extends a lease to `ms` from now. Resolves to false if the lease is lost. */
@@ -35,7 +35,7 @@ export interface CacheStore {
    * Ends a lease, stores the value, and tells the waiting processes. Resolves to false, and stores nothing, if the
    * lease was lost.
    */
-  settle(key: string, owner: string, settlement: Settlement): Promise<boolean>;
+  endLease(key: string, owner: string, settlement: LeaseOutcome): Promise<boolean>;
   /**
    * Ends a lease whose request was not answered. The request may still be on its way: for {@link withdrawnMs} the store
    * grants no lease to this owner.
@@ -62,7 +62,7 @@ export interface CacheEntry {
 }
 
 /** A generation that an entry names. */
-export interface Claim {
+export interface GenerationClaim {
   readonly key: string;
   readonly named: string;
   /** There was no generation when the factory began. */
@@ -114,7 +114,7 @@ export interface Lease {
 }
 
 /** The end of a factory run. */
-export type Settlement =
+export type LeaseOutcome =
   | { readonly outcome: "filled"; readonly value: string; readonly ttlMs: number }
   /** The factory returned undefined. All waiting calls get undefined, and nothing is stored. */
   | { readonly outcome: "nothing" }
@@ -126,20 +126,20 @@ export type Settlement =
 /** The channel with messages about deleted values and ended factory runs. */
 export const cacheChannel = "cache";
 
-export type CacheNews = Settlement["outcome"] | "deleted";
+export type CacheEvent = LeaseOutcome["outcome"] | "deleted";
 
 const letters = { filled: "f", nothing: "u", unkept: "n", failed: "x", deleted: "d" } as const;
-const newsOf: ReadonlyMap<string | undefined, CacheNews> = new Map(
-  Object.entries(letters).map(([news, letter]) => [letter, news as CacheNews]),
+const newsOf: ReadonlyMap<string | undefined, CacheEvent> = new Map(
+  Object.entries(letters).map(([news, letter]) => [letter, news as CacheEvent]),
 );
 
 /** The last letter of a message. Before it come the key and a blank. */
-export function letterOf(news: CacheNews): string {
+export function eventLetter(news: CacheEvent): string {
   return letters[news];
 }
 
 /** Reads a message. Undefined for any other text. */
-export function readNews(message: string): { readonly key: string; readonly news: CacheNews } | undefined {
+export function readEvent(message: string): { readonly key: string; readonly news: CacheEvent } | undefined {
   const news = newsOf.get(message.at(-1));
   return news === undefined || message.at(-2) !== " " ? undefined : { key: message.slice(0, -2), news };
 }

@@ -1,10 +1,10 @@
 import type { BreakerControl } from "../../lib/breaker.js";
 import { Breaker } from "../../lib/breaker.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
-import type { CacheEntry, CacheStore, Claim, Lease, Settlement } from "../ports/cache.js";
+import type { CacheEntry, CacheStore, GenerationClaim, Lease, LeaseOutcome } from "../ports/cache.js";
 import {
   cacheChannel,
-  letterOf,
+  eventLetter,
   withdrawnMs,
   isGeneration,
   newGeneration,
@@ -131,14 +131,14 @@ export class RedisCacheStore implements CacheStore {
     await this.#all(keys.map((key) => operationOn("renew", key, [renewedGeneration(), renewalMs])));
   }
 
-  async keep(entries: readonly CacheEntry[], claims: readonly Claim[], untilMs: number): Promise<string[]> {
+  async keep(entries: readonly CacheEntry[], claims: readonly GenerationClaim[], untilMs: number): Promise<string[]> {
     const limits = { lifeMs: Math.max(0, ...entries.map(({ ttlMs }) => ttlMs)), untilMs };
     if (!this.#connection.isCluster) {
       const [answer] = await this.#all([keepOperation(entries, claims, limits)]);
       return this.#readOrReport(() => readListOf(answer, claims.length).map(readGenerationOrNone));
     }
     // An entry names its generations: a renewal between the two steps makes the entry a miss.
-    const found = new Map<Claim, string>();
+    const found = new Map<GenerationClaim, string>();
     const claimed = groupBySlot(claims, keyOf);
     const answers = await this.#all(claimed.map((slot) => keepOperation([], slot, limits)));
     this.#readOrReport(() => {
@@ -166,15 +166,15 @@ export class RedisCacheStore implements CacheStore {
     return this.#readOrReport(() => readFlag(kept));
   }
 
-  async settle(key: string, owner: string, settlement: Settlement): Promise<boolean> {
+  async endLease(key: string, owner: string, settlement: LeaseOutcome): Promise<boolean> {
     const { outcome } = settlement;
     const [value, ttlMs] = outcome === "filled" ? [settlement.value, Math.ceil(settlement.ttlMs)] : ["", ""];
-    const [settled] = await this.#one("settle", key, [owner, ttlMs, value, this.#message(key), letterOf(outcome)]);
+    const [settled] = await this.#one("settle", key, [owner, ttlMs, value, this.#message(key), eventLetter(outcome)]);
     return this.#readOrReport(() => readFlag(settled));
   }
 
   async withdraw(key: string, owner: string): Promise<void> {
-    await this.#one("withdraw", key, [owner, withdrawnMs, "", this.#message(key), letterOf("failed")]);
+    await this.#one("withdraw", key, [owner, withdrawnMs, "", this.#message(key), eventLetter("failed")]);
   }
 
   onReturn(listener: () => void): void {
@@ -330,7 +330,11 @@ async function runOperations(
 }
 
 /** An operation that stores entries if their generations are current. In a Cluster all keys share a hash slot. */
-function keepOperation(entries: readonly CacheEntry[], claims: readonly Claim[], limits: KeepLimits): CacheOperation {
+function keepOperation(
+  entries: readonly CacheEntry[],
+  claims: readonly GenerationClaim[],
+  limits: KeepLimits,
+): CacheOperation {
   const { lifeMs, untilMs } = limits;
   return {
     name: "keep",
