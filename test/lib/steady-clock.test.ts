@@ -65,14 +65,14 @@ describe("a count of this process", () => {
     const store = new MemoryLoginStore();
     const question = {
       address: { key: "address", limit: 30, windowMs: 60_000 },
-      pair: { key: "pair", limit: 1, windowMs: 60_000, spelling: "s" },
-      pardonKey: "pardon",
+      accountAndIp: { key: "pair", limit: 1, windowMs: 60_000, spelling: "s" },
+      resetKey: "pardon",
       account: undefined,
     };
-    expect((await store.charge(question)).refusedBy).to.equal(undefined);
+    expect((await store.count(question)).refusedBy).to.equal(undefined);
     for (const ms of [2 * hour, -2 * hour, 0]) {
       jump(ms);
-      const answer = await store.charge(question);
+      const answer = await store.count(question);
       expect(answer.refusedBy).to.equal("pair");
       expect(answer.retryMs).to.be.within(1, 60_000);
     }

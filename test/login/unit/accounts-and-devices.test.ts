@@ -220,27 +220,27 @@ describe("the in-process login store", () => {
     const limit = (key: string, most: number) => ({ key, limit: most, windowMs: 60_000 });
     const victim = {
       address: limit("home", 30),
-      pair: { ...limit("victim", 5), spelling: "s" },
-      pardonKey: "p",
+      accountAndIp: { ...limit("victim", 5), spelling: "s" },
+      resetKey: "p",
       account: undefined,
     };
-    for (let index = 0; index < 5; index += 1) await store.charge(victim);
+    for (let index = 0; index < 5; index += 1) await store.count(victim);
     for (let index = 0; index < 40_000; index += 1) {
       now += 0.05;
       const address = limit(`address${index % 4000}`, 30);
-      void store.charge({ ...victim, address, pair: { ...limit(`flood${index}`, 5), spelling: "s" } });
+      void store.count({ ...victim, address, accountAndIp: { ...limit(`flood${index}`, 5), spelling: "s" } });
     }
-    expect((await store.charge(victim)).refusedBy).to.equal("pair");
+    expect((await store.count(victim)).refusedBy).to.equal("pair");
   });
 
   it("counts attempts also where every counter that it has room for refuses", async () => {
     const store = new MemoryLoginStore({ now: () => 0, counters: 2000 });
     const limit = (key: string, most: number) => ({ key, limit: most, windowMs: 60_000 });
     const ask = (address: string, account: string, most: number) =>
-      store.charge({
+      store.count({
         address: limit(address, most),
-        pair: { ...limit(`${account} at ${address}`, most), spelling: "s" },
-        pardonKey: "p",
+        accountAndIp: { ...limit(`${account} at ${address}`, most), spelling: "s" },
+        resetKey: "p",
         account: undefined,
       });
     for (let index = 0; index < 4000; index += 1) await ask(`address${index}`, "anybody", 1);

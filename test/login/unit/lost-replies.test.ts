@@ -47,11 +47,11 @@ for (const isCluster of [false, true]) {
       const { pair = 1000, account = 1000, paceMs = 600_000 } = more;
       return {
         address: { key: rig.keys.login("login", "ip", rig.keys.digest(ip)), limit: 1000, windowMs: 900_000 },
-        pair: { key: pairKey, spelling: own.spelling, limit: pair, windowMs: 600_000 },
-        pardonKey: own.pardonKey,
+        accountAndIp: { key: pairKey, spelling: own.spelling, limit: pair, windowMs: 600_000 },
+        resetKey: own.resetKey,
         account: {
           ...{ keys: own.counters, limit: account, windowMs: 3_600_000 },
-          ...{ knownKey, paceKey: own.paceKey, paceMs },
+          ...{ knownKey, intervalKey: own.intervalKey, minIntervalMs: paceMs },
         },
       };
     };
@@ -61,7 +61,7 @@ for (const isCluster of [false, true]) {
       knownMs: 86_400_000,
       failures: { key: rig.keys.failedLogins("alice"), ttlMs: 60_000 },
     });
-    async function counted({ address, pair, account }: AttemptQuestion): Promise<Counted> {
+    async function counted({ address, accountAndIp: pair, account }: AttemptQuestion): Promise<Counted> {
       const [folded = "", exact = ""] = account?.keys ?? [];
       const [ofAddress, ofFolded, ofExact] = await rig.client.mget(address.key, folded, exact);
       return [Number(ofAddress), Number(await rig.client.hget(pair.key, "n")), Number(ofFolded), Number(ofExact)];
@@ -70,7 +70,7 @@ for (const isCluster of [false, true]) {
     async function lose({ flaky, store }: Opened, question: AttemptQuestion, fate: Fate): Promise<RedisLoginStore> {
       flaky.fates = isCluster ? [fate, fate] : [fate];
       const one = store();
-      expect(await one.charge(question)).to.be.instanceOf(StoreFault);
+      expect(await one.count(question)).to.be.instanceOf(StoreFault);
       return one;
     }
 
@@ -94,9 +94,9 @@ for (const isCluster of [false, true]) {
             const [question, here] = [{ ...places[place]! }, model[place]!];
             const store = opening.store();
             opening.flaky.fates = isCluster ? [...charges] : [charges[0]];
-            const answer = await store.charge(question);
+            const answer = await store.count(question);
             opening.flaky.fates = [...later];
-            const fault = await store.settle(settlement(question, answer, result));
+            const fault = await store.record(settlement(question, answer, result));
             expect(fault === undefined || later.some((one) => one !== "pass")).to.equal(true);
             const [ofAddress, ofAccount] = isCluster ? charges : [charges[0], charges[0]];
             if (ofAddress !== "lose request" && (result === "failed" || result === "interrupted")) here.address += 1;
@@ -124,7 +124,7 @@ for (const isCluster of [false, true]) {
         const opening = open();
         const question = ask();
         const store = await lose(opening, question, "lose request");
-        await store.settle(settlement(question, new StoreFault("timeout"), result));
+        await store.record(settlement(question, new StoreFault("timeout"), result));
         await opening.settled();
         const charges = opening.flaky.sent.filter(([, digest]) => digest === loginChargeScript.sha1);
         for (const [command, ...words] of charges) await rig.client.call(String(command), ...words);
@@ -137,8 +137,8 @@ for (const isCluster of [false, true]) {
       const question = ask();
       opening.flaky.fates = isCluster ? ["delay reply", "delay reply"] : ["delay reply"];
       const store = opening.store(50);
-      expect(await store.charge(question)).to.include({ kind: "timeout" });
-      await store.settle(settlement(question, new StoreFault("timeout"), "unchecked"));
+      expect(await store.count(question)).to.include({ kind: "timeout" });
+      await store.record(settlement(question, new StoreFault("timeout"), "unchecked"));
       await opening.settled();
       opening.flaky.arrive();
       expect(await counted(question)).to.deep.equal([0, 0, 0, 0]);
@@ -149,15 +149,15 @@ for (const isCluster of [false, true]) {
         rig.renewPrefix();
         const opening = open();
         const from = (index: number): AttemptQuestion => ask(`192.0.2.${index}`, { account: 2 });
-        for (let index = 0; index < 2; index += 1) await opening.store().charge(from(index));
+        for (let index = 0; index < 2; index += 1) await opening.store().count(from(index));
         const question = from(3);
         const store = await lose(opening, question, "lose reply");
-        await store.settle(settlement(question, new StoreFault("timeout"), result));
+        await store.record(settlement(question, new StoreFault("timeout"), result));
         await opening.settled();
-        const answer = await opening.store().charge(from(4));
+        const answer = await opening.store().count(from(4));
         expect(answer, result).to.include({ refusedBy: result === "unchecked" ? undefined : "account" });
         // A turn that another attempt has taken since is not freed.
-        if (result === "unchecked") expect(await opening.store().charge(from(5))).to.include({ refusedBy: "account" });
+        if (result === "unchecked") expect(await opening.store().count(from(5))).to.include({ refusedBy: "account" });
       }
     });
 
@@ -166,11 +166,11 @@ for (const isCluster of [false, true]) {
       const question = ask();
       const store = await lose(opening, question, "lose reply");
       const { counters, ...rest } = { ...accountKeys(rig.keys, "login", "\u00e1lice"), memoryMs: 86_400_000 };
-      await opening.store().pardon({ addressKey: question.address.key, account: { ...rest, counters } });
+      await opening.store().reset({ addressKey: question.address.key, account: { ...rest, counters } });
       await new Promise((resolve) => setTimeout(resolve, 5));
       const again = ask();
-      await opening.store().charge(again);
-      await store.settle(settlement(question, new StoreFault("timeout"), "unchecked"));
+      await opening.store().count(again);
+      await store.record(settlement(question, new StoreFault("timeout"), "unchecked"));
       await opening.settled();
       expect(await counted(question)).to.deep.equal([1, 1, 1, 1]);
     });
@@ -180,7 +180,7 @@ for (const isCluster of [false, true]) {
       const question = ask();
       const store = await lose(opening, question, "lose reply");
       await rig.client.script("FLUSH");
-      await store.settle(settlement(question, new StoreFault("timeout"), "unchecked"));
+      await store.record(settlement(question, new StoreFault("timeout"), "unchecked"));
       await opening.settled();
       expect(await counted(question)).to.deep.equal([0, 0, 0, 0]);
     });
@@ -190,8 +190,8 @@ for (const isCluster of [false, true]) {
       const question = ask();
       const store = await lose(opening, question, "lose reply");
       await rig.client.del(await rig.client.keys(`${rig.prefix}*`));
-      await opening.store().charge(ask());
-      await store.settle(settlement(question, new StoreFault("timeout"), "unchecked"));
+      await opening.store().count(ask());
+      await store.record(settlement(question, new StoreFault("timeout"), "unchecked"));
       await opening.settled();
       expect(await counted(question)).to.deep.equal([1, 1, 1, 1]);
     });
@@ -202,7 +202,7 @@ for (const isCluster of [false, true]) {
       const store = await lose(opening, question, "lose reply");
       expect(opening.giveBacks.held).to.be.greaterThan(0);
       await until(() => opening.giveBacks.held === 0);
-      await store.settle(settlement(question, new StoreFault("timeout"), "unchecked"));
+      await store.record(settlement(question, new StoreFault("timeout"), "unchecked"));
       await opening.settled();
       expect(await counted(question)).to.deep.equal([1, 1, 1, 1]);
     });
@@ -212,7 +212,7 @@ for (const isCluster of [false, true]) {
       for (let round = 0; round < 30; round += 1) {
         const question = ask();
         const store = await lose(opening, question, "lose reply");
-        await store.settle(settlement(question, new StoreFault("timeout"), "unchecked"));
+        await store.record(settlement(question, new StoreFault("timeout"), "unchecked"));
         await opening.settled();
       }
       for (const key of await rig.client.keys(`${rig.prefix}*give-backs*`))
@@ -223,26 +223,26 @@ for (const isCluster of [false, true]) {
       const opening = open();
       const question = (): AttemptQuestion => ask("192.0.2.1", { pair: 1 });
       const failed = question();
-      const answer = await opening.store().charge(failed);
-      await opening.store().settle(settlement(failed, answer, "failed"));
+      const answer = await opening.store().count(failed);
+      await opening.store().record(settlement(failed, answer, "failed"));
       for (let round = 0; round < 3; round += 1) {
         const again = question();
         const store = await lose(opening, again, "lose reply");
-        await store.settle(settlement(again, new StoreFault("timeout"), "unchecked"));
+        await store.record(settlement(again, new StoreFault("timeout"), "unchecked"));
         await opening.settled();
       }
       expect(await counted(failed)).to.deep.equal([1, 1, 1, 1]);
-      expect(await opening.store().charge(question())).to.include({ refusedBy: "pair" });
+      expect(await opening.store().count(question())).to.include({ refusedBy: "pair" });
     });
 
     if (isCluster)
       it("in one slot is taken back at once if the other slot refuses, which counts more than the fault", async () => {
         const opening = open();
         const question = (): AttemptQuestion => ask("192.0.2.1", { pair: 1 });
-        await opening.store().charge(question());
+        await opening.store().count(question());
         for (const fate of ["lose reply", "lose request"] as const) {
           opening.flaky.fates = [fate];
-          expect(await opening.store().charge(question())).to.include({ refusedBy: "pair" });
+          expect(await opening.store().count(question())).to.include({ refusedBy: "pair" });
           await opening.settled();
           expect(await counted(question()), fate).to.deep.equal([1, 1, 1, 1]);
         }
@@ -251,12 +251,12 @@ for (const isCluster of [false, true]) {
       it("leaves those that are refused as they were: they write nothing", async () => {
         const opening = open();
         const question = (): AttemptQuestion => ask("192.0.2.1", { pair: 1 });
-        await opening.store().charge(question());
+        await opening.store().count(question());
         const dirty = async (): Promise<string | undefined> =>
           /rdb_changes_since_last_save:(\d+)/.exec(await rig.client.info("persistence"))?.[1];
         const before = await dirty();
         for (let round = 0; round < 3; round += 1)
-          expect(await opening.store().charge(question())).to.include({ refusedBy: "pair" });
+          expect(await opening.store().count(question())).to.include({ refusedBy: "pair" });
         expect(await dirty()).to.equal(before);
       });
 
@@ -270,11 +270,11 @@ for (const isCluster of [false, true]) {
           true,
         );
       const question = ask();
-      expect(await opening.store().charge(question)).to.include({ refusedBy: undefined });
+      expect(await opening.store().count(question)).to.include({ refusedBy: undefined });
       expect(opening.lost(), "of what was answered nothing is lost").to.equal(0);
       const store = await lose(opening, question, "lose reply");
       expect(opening.lost()).to.equal(5);
-      await store.settle(settlement(question, new StoreFault("timeout"), "unchecked"));
+      await store.record(settlement(question, new StoreFault("timeout"), "unchecked"));
       expect(await counted(question)).to.deep.equal([2, 2, 2, 2]);
     });
 
@@ -283,7 +283,7 @@ for (const isCluster of [false, true]) {
       const question = ask();
       const store = await lose(opening, question, "lose reply");
       opening.flaky.fates = isCluster ? ["lose request", "lose request"] : ["lose request"];
-      await store.settle(settlement(question, new StoreFault("timeout"), "unchecked"));
+      await store.record(settlement(question, new StoreFault("timeout"), "unchecked"));
       await new Promise((resolve) => setImmediate(resolve));
       await opening.giveBacks.close();
       expect(await counted(question)).to.deep.equal([0, 0, 0, 0]);

@@ -40,25 +40,25 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
       const { pairKey, knownKey } = accountAndIpKeys(keys, "login", own, address);
       return {
         address: { key: keys.login("login", "ip", address), limit: most, windowMs: 900_000 },
-        pair: { key: pairKey, spelling: own.spelling, limit: pair, windowMs },
-        pardonKey: own.pardonKey,
+        accountAndIp: { key: pairKey, spelling: own.spelling, limit: pair, windowMs },
+        resetKey: own.resetKey,
         account: {
           keys: own.counters,
           limit: all,
           windowMs: 3_600_000,
           knownKey,
-          paceKey: own.paceKey,
-          paceMs: "paceMs" in limits ? limits.paceMs : 10_000,
+          intervalKey: own.intervalKey,
+          minIntervalMs: "paceMs" in limits ? limits.paceMs : 10_000,
         },
       };
     };
     const placeOf = (account: string, ip: string): KnownAddress => {
       const own = accountKeys(keys, "login", account);
       const { pairKey, knownKey } = accountAndIpKeys(keys, "login", own, keys.digest(ip));
-      return { pair: { key: pairKey, spelling: own.spelling }, knownKey };
+      return { accountAndIp: { key: pairKey, spelling: own.spelling }, knownKey };
     };
     const charge = async (question: AttemptQuestion): Promise<AttemptAnswer> => {
-      const answer = await store.charge(question);
+      const answer = await store.count(question);
       if (answer instanceof StoreFault) throw answer;
       return answer;
     };
@@ -68,7 +68,7 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
       result: AttemptResult,
       signedIn?: KnownAddress,
     ) => {
-      const fault = await store.settle({
+      const fault = await store.record({
         question,
         counted: answer.counted,
         result,
@@ -205,7 +205,7 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
       await refusals(4, () => other);
       await attempt(mine, "succeeded");
       expect(await refusals(2, () => other)).to.deep.equal([undefined, "pair"]);
-      await store.pardon({ account: { ...accountKeys(keys, "login", "alice"), memoryMs: 86_400_000 } });
+      await store.reset({ account: { ...accountKeys(keys, "login", "alice"), memoryMs: 86_400_000 } });
       await new Promise((resolve) => setTimeout(resolve, 5));
       await refusals(4, () => mine);
       await attempt(mine, "succeeded");
@@ -244,7 +244,7 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
       const spellings = ["alice", "\u00e1lice", "alic\u00e9"];
       await refusals(12, (index) => ask(spellings[index % 3] ?? "", "192.0.2.1", { account: 2, paceMs: undefined }));
       await refusals(6, (index) => ask("\u00e1lice", `198.51.100.${index}`, { account: 2 }));
-      await store.pardon({ account: { ...accountKeys(keys, "login", "alice"), memoryMs: 86_400_000 } });
+      await store.reset({ account: { ...accountKeys(keys, "login", "alice"), memoryMs: 86_400_000 } });
       await new Promise((resolve) => setTimeout(resolve, 5));
       const seen = await refusals(3, (index) => ask(spellings[index] ?? "", "192.0.2.1", { account: 3 }));
       expect(seen).to.deep.equal(times(3, undefined));
@@ -280,11 +280,11 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
     });
 
     it("counts a trusted device apart from everything else", async () => {
-      const { pardonKey, owner, spelling } = accountKeys(keys, "login", "alice");
-      const pair = { key: keys.login("login", "device", owner, "d1"), spelling, limit: 5, windowMs: 60_000 };
+      const { resetKey, owner, spelling } = accountKeys(keys, "login", "alice");
+      const accountAndIp = { key: keys.login("login", "device", owner, "d1"), spelling, limit: 5, windowMs: 60_000 };
       await refusals(40, () => ask("alice", "192.0.2.1"));
       const address = { key: keys.login("login", "device-ip", owner, "d1"), limit: 30, windowMs: 900_000 };
-      const device = { address, pair, pardonKey, account: undefined };
+      const device = { address, accountAndIp, resetKey, account: undefined };
       expect(await refusals(6, () => device)).to.deep.equal([...times(5, undefined), "pair"]);
     });
 
@@ -292,19 +292,19 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
       const places = ["192.0.2.1", "192.0.2.2"];
       for (const ip of places) await refusals(6, () => ask("alice", ip, { account: 5 }));
       await refusals(6, () => ask("bob", "192.0.2.1"));
-      await store.pardon({ account: { ...accountKeys(keys, "login", "alice"), memoryMs: 86_400_000 } });
+      await store.reset({ account: { ...accountKeys(keys, "login", "alice"), memoryMs: 86_400_000 } });
       for (const ip of places) expect((await attempt(ask("alice", ip, { account: 5 }))).refusedBy).to.equal(undefined);
       expect((await attempt(ask("bob", "192.0.2.1"))).refusedBy).to.equal("pair");
       const crowded = (index: number) => ask(`user${index}`, "192.0.2.7", { ip: 2 });
       expect(await refusals(3, crowded)).to.deep.equal([undefined, undefined, "address"]);
-      await store.pardon({ addressKey: crowded(0).address.key });
+      await store.reset({ addressKey: crowded(0).address.key });
       expect(await refusals(1, crowded)).to.deep.equal([undefined]);
     });
 
     it("blocks anew after a pardon, with the shortest block", async () => {
       const alice = ask("alice", "192.0.2.1");
       await refusals(6, () => alice);
-      await store.pardon({ account: { ...accountKeys(keys, "login", "alice"), memoryMs: 86_400_000 } });
+      await store.reset({ account: { ...accountKeys(keys, "login", "alice"), memoryMs: 86_400_000 } });
       await new Promise((resolve) => setTimeout(resolve, 5));
       const seen = await refusals(6, () => alice);
       expect(seen).to.deep.equal([...times(5, undefined), "pair"]);

@@ -89,12 +89,12 @@ describe("login stores", () => {
     const outcome = (keys: Keyspace, result: AttemptResult) => ({
       question: {
         address: { key: keys.login("login", "ip", "a"), limit: 30, windowMs: 60_000 },
-        pair: { key: keys.login("login", "pair", "o", "a"), spelling: "s", limit: 2, windowMs: 60_000 },
-        pardonKey: keys.login("login", "pardon", "o"),
+        accountAndIp: { key: keys.login("login", "pair", "o", "a"), spelling: "s", limit: 2, windowMs: 60_000 },
+        resetKey: keys.login("login", "pardon", "o"),
         account: {
           keys: [keys.login("login", "account", "o"), keys.login("login", "account", "o", "s")],
-          ...{ limit: 50, windowMs: 60_000, paceMs: 1000 },
-          ...{ knownKey: keys.login("login", "known", "o", "a"), paceKey: keys.login("login", "pace", "o") },
+          ...{ limit: 50, windowMs: 60_000, minIntervalMs: 1000 },
+          ...{ knownKey: keys.login("login", "known", "o", "a"), intervalKey: keys.login("login", "pace", "o") },
         },
       },
       counted: true,
@@ -108,36 +108,36 @@ describe("login stores", () => {
       const prefix = freshPrefix();
       const keys = new Keyspace(prefix, "test");
       const key = `${prefix}auth:failed:alice@example.com`;
-      await store.settle(outcome(keys, "succeeded"));
+      await store.record(outcome(keys, "succeeded"));
       expect(await redis.exists(key)).to.equal(0);
-      await store.settle(outcome(keys, "failed"));
+      await store.record(outcome(keys, "failed"));
       expect(await redis.type(key)).to.equal("string");
       expect(await redis.pttl(key)).to.be.within(55_000, 60_000);
       // As the .NET service does it.
       expect(await redis.incr(key)).to.equal(2);
       await redis.pexpire(key, 20_000);
-      await store.settle(outcome(keys, "failed"));
+      await store.record(outcome(keys, "failed"));
       expect([await redis.get(key), (await redis.pttl(key)) <= 20_000]).to.deep.equal(["3", true]);
       await redis.persist(key);
-      await store.settle(outcome(keys, "failed"));
+      await store.record(outcome(keys, "failed"));
       expect(await redis.pttl(key), "a TTL that was lost is healed").to.be.within(1, 60_000);
     });
 
     it("has an end for every key, and heals counters that have lost theirs", async () => {
       const prefix = freshPrefix();
       const { question, ...rest } = outcome(new Keyspace(prefix, "test"), "failed");
-      await store.charge(question);
+      await store.count(question);
       for (const key of [question.address.key, ...question.account.keys]) await redis.persist(key);
       for (let round = 0; round < 3; round += 1) {
-        await store.charge(question);
-        await store.settle({ question, ...rest });
+        await store.count(question);
+        await store.record({ question, ...rest });
       }
       for (const result of ["interrupted", "unchecked", "succeeded"] as const)
-        await store.settle({ question, ...rest, result });
-      const other = { ...question, pair: { ...question.pair, spelling: "t" } };
-      await store.charge(question);
-      await store.charge(other);
-      await store.settle({ ...rest, question: other, result: "succeeded" });
+        await store.record({ question, ...rest, result });
+      const other = { ...question, accountAndIp: { ...question.accountAndIp, spelling: "t" } };
+      await store.count(question);
+      await store.count(other);
+      await store.record({ ...rest, question: other, result: "succeeded" });
       const names = await redis.keys(`${prefix}*`);
       expect(names.length).to.be.greaterThan(3);
       for (const key of names) expect(await redis.pttl(key), key).to.be.greaterThan(0);
@@ -147,28 +147,28 @@ describe("login stores", () => {
       const prefix = freshPrefix();
       const { question, ...rest } = outcome(new Keyspace(prefix, "test"), "unchecked");
       const charged = async (index: number): Promise<AttemptOutcome> => {
-        const pair = { ...question.pair, limit: 1000, spelling: `s${index}` };
+        const accountAndIp = { ...question.accountAndIp, limit: 1000, spelling: `s${index}` };
         const account = { ...question.account, keys: question.account.keys.map((key) => `${key}${index}`) };
-        const asked = { ...question, pair, account };
-        expect(await store.charge(asked)).to.include({ refusedBy: undefined });
+        const asked = { ...question, accountAndIp, account };
+        expect(await store.count(asked)).to.include({ refusedBy: undefined });
         return { question: asked, ...rest };
       };
       const failed = { ...(await charged(0)), result: "failed" } as const;
-      await store.settle(failed);
+      await store.record(failed);
       const names = (await redis.keys(`${prefix}*`)).sort();
-      const fields = await redis.hlen(question.pair.key);
-      for (let index = 1; index <= 20; index += 1) await store.settle(await charged(index));
+      const fields = await redis.hlen(question.accountAndIp.key);
+      for (let index = 1; index <= 20; index += 1) await store.record(await charged(index));
       expect((await redis.keys(`${prefix}*`)).sort()).to.deep.equal(names);
-      expect(await redis.hlen(question.pair.key)).to.equal(fields);
-      expect(await redis.hget(question.pair.key, "n")).to.equal("1");
+      expect(await redis.hlen(question.accountAndIp.key)).to.equal(fields);
+      expect(await redis.hget(question.accountAndIp.key, "n")).to.equal("1");
     });
 
     it("is asked once to count an attempt, and once to settle it", async () => {
       const { question, ...rest } = outcome(new Keyspace(freshPrefix(), "test"), "succeeded");
       const seen: number[] = [await scriptCalls(redis)];
-      await store.charge(question);
+      await store.count(question);
       seen.push(await scriptCalls(redis));
-      await store.settle({ question, ...rest });
+      await store.record({ question, ...rest });
       seen.push(await scriptCalls(redis));
       const [before = 0, charged = 0, settled = 0] = seen;
       expect([charged - before, settled - charged]).to.deep.equal([1, 1]);
@@ -179,8 +179,11 @@ describe("login stores", () => {
       const keys = new Keyspace(prefix, "test");
       const { owner } = accountKeys(keys, "login", "alice@example.com");
       const { question } = outcome(keys, "failed");
-      const pair = { ...question.pair, key: keys.login("login", "pair", owner, keys.digest("192.0.2.1")) };
-      await store.charge({ ...question, pair });
+      const accountAndIp = {
+        ...question.accountAndIp,
+        key: keys.login("login", "pair", owner, keys.digest("192.0.2.1")),
+      };
+      await store.count({ ...question, accountAndIp });
       for (const key of await redis.keys(`${prefix}portcullis:*`)) expect(key).to.not.match(/alice|192/);
     });
 
@@ -189,8 +192,8 @@ describe("login stores", () => {
       for (const key of question.account.keys) {
         await redis.rpush(key, "poison");
         await redis.expire(key, 60);
-        expect(await store.charge(question)).to.include({ kind: "unreadable" });
-        expect(await redis.exists(question.address.key, question.pair.key)).to.equal(0);
+        expect(await store.count(question)).to.include({ kind: "unreadable" });
+        expect(await redis.exists(question.address.key, question.accountAndIp.key)).to.equal(0);
         await redis.del(key);
       }
     });

@@ -37,7 +37,7 @@ export function describeSessionStore(
       keys = new Keyspace(freshPrefix(), "test");
       ({ store, security } = await open(keys));
       alice = keys.sessionsOf("alice");
-      ({ ms: nowMs } = await store.moment([keys.subjectCutoff("alice")]));
+      ({ ms: nowMs } = await store.readClock([keys.subjectCutoff("alice")]));
     });
 
     function recordOf(more: Partial<SessionRecord> = {}): SessionRecord {
@@ -102,7 +102,7 @@ export function describeSessionStore(
       it("is read with the cut-offs, in their order", async () => {
         const [none, some] = [keys.subjectCutoff("nobody"), keys.subjectCutoff("somebody")];
         const at = await security.cutOff(some, 60);
-        const { ms, cutoffs } = await store.moment([none, some]);
+        const { ms, cutoffs } = await store.readClock([none, some]);
         expect(cutoffs).to.deep.equal([undefined, at]);
         expect(Math.floor(ms / 1000) - at).to.be.within(0, 2);
       });

@@ -106,19 +106,19 @@ describe("a value in Redis of the wrong type or form is a fault, never a number"
       windowMs: 60_000,
       spelling: "s",
     });
-    const pardonKey = keys.login("web", "pardon", "a");
-    const pair = attempt("a");
+    const resetKey = keys.login("web", "pardon", "a");
+    const accountAndIp = attempt("a");
     const address = { key: keys.login("web", "ip", "x"), limit: 1000, windowMs: 60_000 };
-    const question = { address, pair, account: undefined, pardonKey };
+    const question = { address, accountAndIp, account: undefined, resetKey };
     for (const value of numbers) {
       for (const field of ["n", "s", "u"]) {
-        await redis.hset(pair.key, { n: 1, s: 1, u: 1, [field]: value });
-        expect(await store.charge(question), `${field} ${value}`).to.be.instanceOf(StoreFault);
-        await redis.del(pair.key);
+        await redis.hset(accountAndIp.key, { n: 1, s: 1, u: 1, [field]: value });
+        expect(await store.count(question), `${field} ${value}`).to.be.instanceOf(StoreFault);
+        await redis.del(accountAndIp.key);
       }
-      await redis.set(pardonKey, value, "PX", 60_000);
-      expect(await store.charge(question), `pardon ${value}`).to.be.instanceOf(StoreFault);
-      await redis.del(pardonKey);
+      await redis.set(resetKey, value, "PX", 60_000);
+      expect(await store.count(question), `pardon ${value}`).to.be.instanceOf(StoreFault);
+      await redis.del(resetKey);
     }
   });
 
@@ -179,7 +179,7 @@ describe("a value in Redis of the wrong type or form is a fault, never a number"
       expect(await faultOf(() => store.create(subject, creation)), `ended ${value}`).to.equal("unreadable");
       const cutoff = keys.subjectCutoff("alice");
       await redis.set(cutoff, value, "PX", 60_000);
-      expect(await faultOf(() => store.moment([cutoff])), `cut-off ${value}`).to.equal("unreadable");
+      expect(await faultOf(() => store.readClock([cutoff])), `cut-off ${value}`).to.equal("unreadable");
     }
   });
 });

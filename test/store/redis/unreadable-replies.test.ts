@@ -137,7 +137,12 @@ describe("a reply that says nothing we know", () => {
       access: [{ jti: "j", expiresAt: 1 }],
     };
     const attempt = { key: "{1}:k", limit: 1, windowMs: 1 };
-    const attempts = { address: attempt, pair: { ...attempt, spelling: "s" }, account: undefined, pardonKey: "{1}:p" };
+    const attempts = {
+      address: attempt,
+      accountAndIp: { ...attempt, spelling: "s" },
+      account: undefined,
+      resetKey: "{1}:p",
+    };
     await fc.assert(
       fc.asyncProperty(noise, fc.boolean(), async (reply, isCluster) => {
         const connection = open(() => reply, isCluster);
@@ -154,7 +159,7 @@ describe("a reply that says nothing we know", () => {
         const calls: readonly (() => unknown)[] = [
           () => security.revoke("k", 1),
           () => security.cutOff("k", 1),
-          () => sessions.moment(["a"]),
+          () => sessions.readClock(["a"]),
           () =>
             sessions.create(subject, {
               ...{ id: "i", record, cutoff: undefined, maxSessions: 1, onLimit: "refuse", notAfter: 1 },
@@ -168,7 +173,7 @@ describe("a reply that says nothing we know", () => {
           () => sessions.ids(subject),
           () => sessions.end(subject, { kind: "only", id: "i" }),
           () => sessions.endGroup(group),
-          () => logins.charge(attempts),
+          () => logins.count(attempts),
           () => rules.setOverride("a", { limit: 1, windowSeconds: undefined }, undefined),
           () => rules.readBlock("k"),
           () => rules.readTopKeys(keys.topKeys("a"), 1),

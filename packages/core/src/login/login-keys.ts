@@ -15,8 +15,8 @@ export interface AccountKeys {
   readonly spelling: string;
   /** The counter of all spellings, and that of this spelling unless it is the folded name itself. */
   readonly counters: readonly string[];
-  readonly paceKey: string;
-  readonly pardonKey: string;
+  readonly intervalKey: string;
+  readonly resetKey: string;
 }
 
 /** Expects a normalized name. */
@@ -28,8 +28,8 @@ export function accountKeys(keys: Keyspace, throttle: string, account: string): 
     owner,
     spelling,
     counters: folded === account ? [all] : [all, keys.login(throttle, "account", owner, spelling)],
-    paceKey: keys.login(throttle, "pace", owner),
-    pardonKey: keys.login(throttle, "pardon", owner),
+    intervalKey: keys.login(throttle, "pace", owner),
+    resetKey: keys.login(throttle, "pardon", owner),
   };
 }
 

@@ -55,8 +55,8 @@ const refusalCauses = {
 } as const;
 
 /** An attempt that was counted, and the store that counted it. */
-interface Charged {
-  readonly store: Pick<LoginStore, "settle">;
+interface CountedAttempt {
+  readonly store: Pick<LoginStore, "record">;
   readonly question: AttemptQuestion;
   readonly answer: AttemptAnswer;
 }
@@ -90,15 +90,15 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
       return deny("account_missing", { cause: "the request does not name an account to sign in to" });
     state.markDone(options);
     const trusted = device?.tokens.read(await readDeviceToken(exchange), account);
-    const charged = await charge(createQuestion(exchange, account, trusted), account);
-    if (!("answer" in charged)) return charged;
-    const { answer } = charged;
+    const counted = await countAttempt(createQuestion(exchange, account, trusted), account);
+    if (!("answer" in counted)) return counted;
+    const { answer } = counted;
     if (answer.refusedBy !== undefined)
       return deny("attempts_exceeded", {
         cause: refusalCauses[answer.refusedBy],
         headers: [retryAfter(answer.retryMs / 1000)],
       });
-    const resolution = openResolution(charged, account, exchange.ip);
+    const resolution = openResolution(counted, account, exchange.ip);
     const release = await semaphore.acquire(exchange.signal);
     if (release === undefined) {
       await resolution.resolve("unchecked", account);
@@ -149,21 +149,27 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
 
   function createQuestion(exchange: GateExchange<Raw>, account: string, trusted: string | undefined): AttemptQuestion {
     const ownKeys = accountKeys(keys, name, account);
-    const { owner, spelling, pardonKey, paceKey } = ownKeys;
+    const { owner, spelling, resetKey, intervalKey } = ownKeys;
     if (trusted !== undefined) {
       const device = keys.digest(trusted);
       const accountAndDevice = { key: keys.login(name, "device", owner, device), spelling, ...options.pair };
       // The device has an address counter too: otherwise a client that provokes faults would never run out of attempts.
       const address = { key: keys.login(name, "device-ip", owner, device), ...options.ip };
-      return { address, pair: accountAndDevice, pardonKey, account: undefined };
+      return { address, accountAndIp: accountAndDevice, resetKey, account: undefined };
     }
     const address = addressOf(exchange.ip);
     const { pairKey, knownKey } = accountAndIpKeys(keys, name, ownKeys, address);
     return {
       address: { key: keys.login(name, "ip", address), ...options.ip },
-      pair: { key: pairKey, spelling, ...options.pair },
-      pardonKey,
-      account: { keys: ownKeys.counters, ...options.accountLimit, knownKey, paceKey, paceMs: options.paceMs },
+      accountAndIp: { key: pairKey, spelling, ...options.pair },
+      resetKey,
+      account: {
+        keys: ownKeys.counters,
+        ...options.accountLimit,
+        knownKey,
+        intervalKey,
+        minIntervalMs: options.paceMs,
+      },
     };
   }
 
@@ -171,15 +177,15 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     return keys.digest(canonicalAddress(ip, services.ipv6PrefixLength));
   }
 
-  async function charge(question: AttemptQuestion, account: string): Promise<Charged | Denied> {
-    const answer = await store.charge(question);
+  async function countAttempt(question: AttemptQuestion, account: string): Promise<CountedAttempt | Denied> {
+    const answer = await store.count(question);
     if (!(answer instanceof StoreFault)) return { store, question, answer };
     const stricter = onStoreError === "local" ? stricterQuestion(question, services.instances) : undefined;
-    const fallback = stricter === undefined ? answer : await local.charge(stricter);
+    const fallback = stricter === undefined ? answer : await local.count(stricter);
     const isAdmitted = !(fallback instanceof StoreFault) && fallback.refusedBy === undefined;
     telemetry.degraded("login", onStoreError, answer.kind, isAdmitted ? "allowed" : "denied");
     // No password is checked, so this was no guess.
-    if (!isAdmitted) void store.settle({ ...outcomeOf(question, account), counted: undefined, result: "unchecked" });
+    if (!isAdmitted) void store.record({ ...outcomeOf(question, account), counted: undefined, result: "unchecked" });
     return stricter === undefined || fallback instanceof StoreFault
       ? unavailable(`the store cannot count: ${answer.kind}`)
       : { store: withoutAnswer(question), question: stricter, answer: fallback };
@@ -189,11 +195,11 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
    * Records the result of an attempt that was counted in process. The store may have counted it too, although its reply was
    * lost: a failure stays counted in both.
    */
-  function withoutAnswer(question: AttemptQuestion): Charged["store"] {
+  function withoutAnswer(question: AttemptQuestion): CountedAttempt["store"] {
     return {
-      settle(outcome) {
-        void store.settle({ ...outcome, question, counted: undefined });
-        return local.settle(outcome);
+      record(outcome) {
+        void store.record({ ...outcome, question, counted: undefined });
+        return local.record(outcome);
       },
     };
   }
@@ -213,7 +219,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
 
   /** If the result cannot be recorded, the attempt stays counted: that is safe. */
   function openResolution(
-    { store: counting, question, answer }: Charged,
+    { store: counting, question, answer }: CountedAttempt,
     account: string,
     ip: string | undefined,
   ): Resolution {
@@ -221,7 +227,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
 
     async function record(result: AttemptResult, signedIn: string): Promise<void> {
       if (result === "succeeded") warnings.succeeded(keys.digest(signedIn));
-      await counting.settle({
+      await counting.record({
         ...outcomeOf(question, account),
         counted: answer.counted,
         result,
@@ -238,17 +244,17 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
   function knownAddressOf(account: string, ip: string | undefined): KnownAddress {
     const ownKeys = accountKeys(keys, name, account);
     const { pairKey, knownKey } = accountAndIpKeys(keys, name, ownKeys, addressOf(ip));
-    return { pair: { key: pairKey, spelling: ownKeys.spelling }, knownKey };
+    return { accountAndIp: { key: pairKey, spelling: ownKeys.spelling }, knownKey };
   }
 }
 
 /** Half of each limit, divided by the number of processes. */
 function stricterQuestion(question: AttemptQuestion, instances: number): AttemptQuestion {
-  const { address, pair, account } = question;
+  const { address, accountAndIp, account } = question;
   return {
     ...question,
     address: halve(address, instances),
-    pair: halve(pair, instances),
+    accountAndIp: halve(accountAndIp, instances),
     account: account === undefined ? undefined : halve(account, instances),
   };
 }

@@ -44,8 +44,8 @@ export function createLogins({ store, local, keys, ipv6PrefixLength }: LoginsSer
         addressKey: ip === undefined ? undefined : addressKey(name, ip),
         account: account === undefined ? undefined : accountReset(name, account),
       };
-      await local.pardon(reset);
-      await store.pardon(reset);
+      await local.reset(reset);
+      await store.reset(reset);
     },
   };
 

@@ -104,7 +104,7 @@ export class SessionService implements Sessions {
     const orgs = [...new Set(sessions.flatMap(({ record: { org } }) => (org === undefined ? [] : [org])))];
     const groupKeys = orgs.map((org) => keys.groupCutoff(issuers.beside(principal, org)));
     const cutoffKeys = [keys.subjectCutoff(principal), ...groupKeys];
-    const { cutoffs } = await store.moment(cutoffKeys);
+    const { cutoffs } = await store.readClock(cutoffKeys);
     const isOver = ({ record }: StoredSession): boolean =>
       [cutoffs[0], record.org === undefined ? undefined : cutoffs[1 + orgs.indexOf(record.org)]].some(
         (cutoff) => cutoff !== undefined && record.issuedAt <= cutoff,

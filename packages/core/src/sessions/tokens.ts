@@ -192,7 +192,7 @@ export class TokenService implements Tokens {
     const { keys, store, tokens } = this.#options;
     const cutoffKeys = [keys.subjectCutoff(principal), ...(group === undefined ? [] : [keys.groupCutoff(group)])];
     for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
-      const reading = await store.moment(cutoffKeys);
+      const reading = await store.readClock(cutoffKeys);
       const [cutoff] = reading.cutoffs;
       const issuedAt = Math.floor(reading.ms / 1000);
       const latest = Math.max(...reading.cutoffs.map((one) => one ?? 0));
@@ -236,7 +236,7 @@ export class TokenService implements Tokens {
     const { keys, store, decisions } = this.#options;
     const cutoffKeys = [keys.subjectCutoff(this.#principal(subject)), keys.sessionCutoff(this.#qualify(sessionId))];
     if (org !== undefined) cutoffKeys.push(keys.groupCutoff(this.#qualify(org)));
-    const reading = await store.moment(cutoffKeys);
+    const reading = await store.readClock(cutoffKeys);
     const token = { revokedKey: keys.revokedToken(this.#qualify(jti)), cutoffKeys, issuedAt };
     const answer = await decisions.ask({ beforeToken: [], token, afterToken: [] });
     if (answer instanceof StoreFault) throw answer;

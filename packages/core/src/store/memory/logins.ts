@@ -6,7 +6,7 @@ import type {
   AttemptOutcome,
   AttemptQuestion,
   LoginStore,
-  PairLimit,
+  AccountAndIpLimit,
   LoginReset,
 } from "../ports/logins.js";
 import { steadyNow } from "../../lib/steady-clock.js";
@@ -51,30 +51,30 @@ export class MemoryLoginStore implements LoginStore {
   }
 
   /** Resolves always to an answer, never to a fault. */
-  charge(question: AttemptQuestion): Promise<AttemptAnswer> {
-    return Promise.resolve(this.#charge(question));
+  count(question: AttemptQuestion): Promise<AttemptAnswer> {
+    return Promise.resolve(this.#countAttempt(question));
   }
 
   /** Keeps no count of failures: no other service reads this memory. */
-  settle({ question, counted, result, signedIn, block, knownMs }: AttemptOutcome): Promise<undefined> {
-    const { address, pair, account } = question;
+  record({ question, counted, result, signedIn, block, knownMs }: AttemptOutcome): Promise<undefined> {
+    const { address, accountAndIp, account } = question;
     // The attempt was counted in another store: there is nothing to give back here.
     if (counted === undefined) {
       if (result !== "succeeded") return Promise.resolve(undefined);
-      this.#forgive(signedIn?.pair ?? pair);
+      this.#forgive(signedIn?.accountAndIp ?? accountAndIp);
       this.#note(signedIn?.knownKey ?? account?.knownKey, knownMs);
       return Promise.resolve(undefined);
     }
     if (result === "failed") {
-      this.#blockIfUsedUp(pair, block);
+      this.#blockIfUsedUp(accountAndIp, block);
       return Promise.resolve(undefined);
     }
-    if (result === "succeeded" && signedIn === undefined) this.#forgive(pair);
-    else this.#refundPair(pair);
+    if (result === "succeeded" && signedIn === undefined) this.#forgive(accountAndIp);
+    else this.#refundPair(accountAndIp);
     if (result !== "interrupted") this.#refund(address.key);
     if (account !== undefined && counted) for (const key of account.keys) this.#refund(key);
     if (result !== "succeeded") return Promise.resolve(undefined);
-    if (signedIn !== undefined) this.#forgive(signedIn.pair);
+    if (signedIn !== undefined) this.#forgive(signedIn.accountAndIp);
     this.#note(signedIn?.knownKey ?? account?.knownKey, knownMs);
     return Promise.resolve(undefined);
   }
@@ -84,21 +84,21 @@ export class MemoryLoginStore implements LoginStore {
     if (knownKey !== undefined) this.#notes.set(knownKey, this.#now(), { ttl: knownMs });
   }
 
-  pardon({ addressKey, account }: LoginReset): Promise<void> {
+  reset({ addressKey, account }: LoginReset): Promise<void> {
     if (addressKey !== undefined) this.#forget(addressKey);
     if (account !== undefined) {
       for (const key of account.counters) this.#forget(key);
-      this.#notes.set(account.pardonKey, this.#now(), { ttl: account.memoryMs });
+      this.#notes.set(account.resetKey, this.#now(), { ttl: account.memoryMs });
     }
     return Promise.resolve();
   }
 
-  #charge({ address, pair, pardonKey, account }: AttemptQuestion): AttemptAnswer {
+  #countAttempt({ address, accountAndIp, resetKey, account }: AttemptQuestion): AttemptAnswer {
     const now = this.#now();
-    const pardonedAt = this.#notes.get(pardonKey);
+    const pardonedAt = this.#notes.get(resetKey);
     if (pardonedAt !== undefined)
-      for (const key of [pair.key, ...(account?.keys ?? [])]) this.#forgetUntil(key, pardonedAt);
-    const refusal = this.#refusal("address", address) ?? this.#refusal("pair", pair);
+      for (const key of [accountAndIp.key, ...(account?.keys ?? [])]) this.#forgetUntil(key, pardonedAt);
+    const refusal = this.#refusal("address", address) ?? this.#refusal("pair", accountAndIp);
     if (refusal !== undefined) return refusal;
     const exhausted = account !== undefined && this.#isExhausted(account);
     const [allKey = ""] = account?.keys ?? [];
@@ -108,14 +108,14 @@ export class MemoryLoginStore implements LoginStore {
     // An address may fill only its share of the table.
     const owner = address.key;
     this.#count(address, owner);
-    const tried = this.#count(pair, owner);
+    const tried = this.#count(accountAndIp, owner);
     tried.spellings ??= new Map();
-    tried.spellings.set(pair.spelling, (tried.spellings.get(pair.spelling) ?? 0) + 1);
+    tried.spellings.set(accountAndIp.spelling, (tried.spellings.get(accountAndIp.spelling) ?? 0) + 1);
     const counted = account !== undefined && !this.#notes.has(account.knownKey);
     if (counted) {
-      const { limit, windowMs, paceMs = 0 } = account;
+      const { limit, windowMs, minIntervalMs = 0 } = account;
       const [ofAll] = account.keys.map((key) => this.#count({ key, limit, windowMs }, owner));
-      if (exhausted && ofAll !== undefined) ofAll.pacedUntil = now + paceMs;
+      if (exhausted && ofAll !== undefined) ofAll.pacedUntil = now + minIntervalMs;
     }
     return { refusedBy: undefined, retryMs: 0, exhausted, counted };
   }
@@ -163,7 +163,7 @@ export class MemoryLoginStore implements LoginStore {
   }
 
   /** Gives back one attempt of this spelling. Attempts of other spellings stay. */
-  #refundPair({ key, spelling }: PairLimit): void {
+  #refundPair({ key, spelling }: AccountAndIpLimit): void {
     const spellings = this.#live(key)?.spellings;
     const tried = spellings?.get(spelling) ?? 0;
     if (tried === 0) return;
@@ -173,7 +173,7 @@ export class MemoryLoginStore implements LoginStore {
   }
 
   /** Deletes the attempts of a spelling, and the counter if there are no others. */
-  #forgive({ key, spelling }: Pick<PairLimit, "key" | "spelling">): void {
+  #forgive({ key, spelling }: Pick<AccountAndIpLimit, "key" | "spelling">): void {
     const counter = this.#live(key);
     const rest = (counter?.weight ?? 0) - (counter?.spellings?.get(spelling) ?? 0);
     if (counter === undefined || rest <= 0) return this.#forget(key);

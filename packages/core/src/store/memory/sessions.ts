@@ -54,7 +54,7 @@ export class MemorySessionStore implements SessionStore {
     this.#steady = options.now ?? steadyNow;
   }
 
-  moment(cutoffKeys: readonly string[]): Promise<ClockReading> {
+  readClock(cutoffKeys: readonly string[]): Promise<ClockReading> {
     return Promise.resolve({ ms: this.#now(), cutoffs: cutoffKeys.map((key) => this.#options.cutoffAt(key)) });
   }
 

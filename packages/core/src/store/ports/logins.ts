@@ -16,7 +16,7 @@ export interface AttemptLimit {
  * The attempts on an account from one IP address. All spellings of the name that a database may take for equal count
  * together. A success takes back the attempts of its own spelling only, since another spelling may be another account.
  */
-export interface PairLimit extends AttemptLimit {
+export interface AccountAndIpLimit extends AttemptLimit {
   readonly spelling: string;
 }
 
@@ -32,18 +32,18 @@ export interface AccountLimit {
    * Exists if this account has signed in from this IP address before: then the counters neither count nor apply.
    */
   readonly knownKey: string;
-  readonly paceKey: string;
+  readonly intervalKey: string;
   /** Minimum interval of attempts while a counter is exhausted; undefined only reports the exhaustion. */
-  readonly paceMs: number | undefined;
+  readonly minIntervalMs: number | undefined;
 }
 
 /** One login attempt. It counts everywhere or nowhere. The keys of pair, pardon and account share a hash slot. */
 export interface AttemptQuestion {
   /** The IP address, or a trusted device in its place. */
   readonly address: AttemptLimit;
-  readonly pair: PairLimit;
+  readonly accountAndIp: AccountAndIpLimit;
   /** Contains the time of the last reset: earlier counts of the account are void. */
-  readonly pardonKey: string;
+  readonly resetKey: string;
   /** Undefined for a trusted device. */
   readonly account: AccountLimit | undefined;
 }
@@ -68,13 +68,13 @@ export type AttemptResult = "succeeded" | "failed" | "unchecked" | "interrupted"
 
 /** The IP address becomes known for an account that the application has found under another name. */
 export interface KnownAddress {
-  readonly pair: Pick<PairLimit, "key" | "spelling">;
+  readonly accountAndIp: Pick<AccountAndIpLimit, "key" | "spelling">;
   readonly knownKey: string;
 }
 
 /** The outcome of an attempt that was allowed, or whose count was a fault. */
 export interface AttemptOutcome {
-  /** The same object that was passed to {@link LoginStore.charge}. */
+  /** The same object that was passed to {@link LoginStore.count}. */
   readonly question: AttemptQuestion;
   /**
    * From the answer; undefined if that was a fault. The store may have counted the attempt all the same: only existing
@@ -101,8 +101,8 @@ export interface LoginReset {
   readonly account?:
     | {
         readonly counters: readonly string[];
-        readonly paceKey: string;
-        readonly pardonKey: string;
+        readonly intervalKey: string;
+        readonly resetKey: string;
         readonly memoryMs: number;
       }
     | undefined;
@@ -113,9 +113,9 @@ export interface LoginStore {
    * Allows and counts an attempt, or refuses it, in one round trip. After a fault, the store undoes its counts if the
    * caller records the outcome within a minute. Otherwise the attempt stays counted.
    */
-  charge(question: AttemptQuestion): Promise<AttemptAnswer | StoreFault>;
+  count(question: AttemptQuestion): Promise<AttemptAnswer | StoreFault>;
   /** Records the outcome of an attempt, in one round trip. Resolves to a fault if that fails. */
-  settle(outcome: AttemptOutcome): Promise<StoreFault | undefined>;
+  record(outcome: AttemptOutcome): Promise<StoreFault | undefined>;
   /** Deletes counters. Rejects with a StoreFault. */
-  pardon(pardon: LoginReset): Promise<void>;
+  reset(pardon: LoginReset): Promise<void>;
 }

@@ -152,7 +152,7 @@ export interface Membership {
 
 export interface SessionStore {
   /** Reads the time and the cut-offs under these keys; at least one key is required. */
-  moment(cutoffKeys: readonly string[]): Promise<ClockReading>;
+  readClock(cutoffKeys: readonly string[]): Promise<ClockReading>;
   /** Adds a session, if the limit and the last ending allow it. */
   create(keys: SubjectKeys, creation: Creation): Promise<Created>;
   /** Replaces a refresh token, once. */

@@ -8,7 +8,7 @@ import type {
   AttemptQuestion,
   AttemptResult,
   LoginStore,
-  PairLimit,
+  AccountAndIpLimit,
   LoginReset,
 } from "../ports/logins.js";
 import { StoreFault } from "../ports/decisions.js";
@@ -42,7 +42,7 @@ export interface RedisLoginStoreOptions {
 /** One operation of `loginSettleScript`: the key, the name, and up to four arguments. */
 type Operation = readonly [key: string, name: string, ...rest: (string | number)[]];
 
-type Charged = Tentative<AttemptAnswer>;
+type Counted = Tentative<AttemptAnswer>;
 
 /**
  * Login attempts in Redis: one script call counts an attempt, and one records its outcome. In a Cluster, one for each
@@ -67,19 +67,19 @@ export class RedisLoginStore implements LoginStore {
     return [this.#breaker];
   }
 
-  async charge(question: AttemptQuestion): Promise<AttemptAnswer | StoreFault> {
-    const { address, pair, account, pardonKey } = question;
+  async count(question: AttemptQuestion): Promise<AttemptAnswer | StoreFault> {
+    const { address, accountAndIp, account, resetKey } = question;
     const addressPart = encodeAddress(address);
-    const accountPart = encodeAccount(pair, pardonKey, account);
+    const accountPart = encodeAccount(accountAndIp, resetKey, account);
     const lifeMs = lifeOf(question);
     const addressUndo = linesOf([refundAddress(address)], lifeMs);
     const accountUndo = linesOf(undoAccount(question), lifeMs);
     if (this.#connection.isCluster)
       return this.#countInBoth(
         question,
-        await Promise.all([this.#charge(addressPart, addressUndo), this.#charge(accountPart, accountUndo)]),
+        await Promise.all([this.#count(addressPart, addressUndo), this.#count(accountPart, accountUndo)]),
       );
-    const { reply, lost } = await this.#charge(join(addressPart, accountPart), [...addressUndo, ...accountUndo]);
+    const { reply, lost } = await this.#count(join(addressPart, accountPart), [...addressUndo, ...accountUndo]);
     if (lost !== undefined) this.#unanswered.set(question, (result) => lost.undo(choose(question, result)));
     return reply;
   }
@@ -87,7 +87,7 @@ export class RedisLoginStore implements LoginStore {
   /** Counts in both hash slots or in none: takes a count back if the other slot refuses or fails. */
   #countInBoth(
     question: AttemptQuestion,
-    ofBoth: readonly [ofAddress: Charged, ofAccount: Charged],
+    ofBoth: readonly [ofAddress: Counted, ofAccount: Counted],
   ): AttemptAnswer | StoreFault {
     const [ofAddress, ofAccount] = ofBoth;
     const refused = ofBoth.find(({ reply }) => !(reply instanceof StoreFault) && reply.refusedBy !== undefined);
@@ -106,7 +106,7 @@ export class RedisLoginStore implements LoginStore {
     return (refused ?? failed ?? ofAccount).reply;
   }
 
-  async settle(outcome: AttemptOutcome): Promise<StoreFault | undefined> {
+  async record(outcome: AttemptOutcome): Promise<StoreFault | undefined> {
     const { question, counted, result } = outcome;
     if (counted !== undefined) return this.#apply(operationsOf(outcome), lifeOf(question));
     const undoCounted = this.#unanswered.get(question);
@@ -117,20 +117,20 @@ export class RedisLoginStore implements LoginStore {
     return this.#apply(operationsOf(outcome), lifeOf(question));
   }
 
-  async pardon({ addressKey, account }: LoginReset): Promise<void> {
+  async reset({ addressKey, account }: LoginReset): Promise<void> {
     const operations: Operation[] = [];
     if (addressKey !== undefined) operations.push([addressKey, "clear"]);
     if (account !== undefined) {
-      const { counters, paceKey, pardonKey, memoryMs } = account;
-      operations.push(...[...counters, paceKey].map((key): Operation => [key, "clear"]));
-      operations.push([pardonKey, "note", memoryMs]);
+      const { counters, intervalKey, resetKey, memoryMs } = account;
+      operations.push(...[...counters, intervalKey].map((key): Operation => [key, "clear"]));
+      operations.push([resetKey, "note", memoryMs]);
     }
     const fault = await this.#apply(operations);
     if (fault !== undefined) throw fault;
   }
 
   /** Counts an attempt. The lines undo the count. */
-  async #charge(words: CallArguments, undo: readonly GiveBackLine[]): Promise<Charged> {
+  async #count(words: CallArguments, undo: readonly GiveBackLine[]): Promise<Counted> {
     const call = async (keys: readonly string[], args: readonly (string | number)[]) =>
       this.#call(loginChargeScript, keys, args, readAttempt);
     if (this.#giveBacks === undefined) return { reply: await call(...withoutNumber(words)) };
@@ -201,17 +201,21 @@ function encodeAddress({ key, limit, windowMs }: AttemptLimit): CallArguments {
   return [[key], [limit, windowMs, "", "", "", "", "", "", ""]];
 }
 
-function encodeAccount(pair: PairLimit, pardonKey: string, account: AttemptQuestion["account"]): CallArguments {
-  const pairArgs = [pair.limit, pair.windowMs, pair.spelling];
+function encodeAccount(
+  accountAndIp: AccountAndIpLimit,
+  resetKey: string,
+  account: AttemptQuestion["account"],
+): CallArguments {
+  const pairArgs = [accountAndIp.limit, accountAndIp.windowMs, accountAndIp.spelling];
   if (account === undefined)
     return [
-      [pair.key, pardonKey],
+      [accountAndIp.key, resetKey],
       ["", "", ...pairArgs, "", "", "", ""],
     ];
-  const { keys, knownKey, paceKey, limit, windowMs, paceMs = "" } = account;
+  const { keys, knownKey, intervalKey, limit, windowMs, minIntervalMs = "" } = account;
   return [
-    [pair.key, pardonKey, ...keys, knownKey, paceKey],
-    ["", "", ...pairArgs, limit, windowMs, paceMs, keys.length],
+    [accountAndIp.key, resetKey, ...keys, knownKey, intervalKey],
+    ["", "", ...pairArgs, limit, windowMs, minIntervalMs, keys.length],
   ];
 }
 
@@ -222,8 +226,8 @@ function join([addressKeys, addressArgs]: CallArguments, [accountKeys, accountAr
   ];
 }
 
-function isAdmitted(charged: Charged): charged is { reply: AttemptAnswer } {
-  return !(charged.reply instanceof StoreFault) && charged.reply.refusedBy === undefined;
+function isAdmitted(counted: Counted): counted is { reply: AttemptAnswer } {
+  return !(counted.reply instanceof StoreFault) && counted.reply.refusedBy === undefined;
 }
 
 function linesOf(operations: readonly Operation[], lifeMs: number): GiveBackLine[] {
@@ -240,23 +244,30 @@ function operationsOf({
   knownMs,
   failures,
 }: AttemptOutcome): readonly Operation[] {
-  const { address, pair, account } = question;
+  const { address, accountAndIp, account } = question;
   if (result === "failed") {
-    const blocking: Operation = [pair.key, "block", pair.limit, pair.windowMs, block.longestMs, block.memoryMs];
+    const blocking: Operation = [
+      accountAndIp.key,
+      "block",
+      accountAndIp.limit,
+      accountAndIp.windowMs,
+      block.longestMs,
+      block.memoryMs,
+    ];
     return [blocking, [failures.key, "fail", failures.ttlMs]];
   }
   const knownKey = signedIn?.knownKey ?? account?.knownKey;
   const noted: Operation[] = knownKey === undefined ? [] : [[knownKey, "note", knownMs]];
-  if (counted === undefined) return [forgive(signedIn?.pair ?? pair), ...noted];
+  if (counted === undefined) return [forgive(signedIn?.accountAndIp ?? accountAndIp), ...noted];
   const operations = refundOf(question, counted);
   if (result !== "interrupted") operations.push(refundAddress(address));
   if (result !== "succeeded") return operations;
-  if (signedIn === undefined) operations[0] = forgive(pair);
-  else operations.push(forgive(signedIn.pair));
+  if (signedIn === undefined) operations[0] = forgive(accountAndIp);
+  else operations.push(forgive(signedIn.accountAndIp));
   return [...operations, ...noted];
 }
 
-function forgive({ key, spelling }: Pick<PairLimit, "key" | "spelling">): Operation {
+function forgive({ key, spelling }: Pick<AccountAndIpLimit, "key" | "spelling">): Operation {
   return [key, "forgive", spelling];
 }
 
@@ -269,29 +280,29 @@ function choose({ address, account }: AttemptQuestion, result: AttemptResult): (
   if (result === "failed") return () => false;
   if (result === "unchecked") return () => true;
   // Every tested password counts for the minimum interval.
-  return ({ key }) => key !== account?.paceKey && (result === "succeeded" || key !== address.key);
+  return ({ key }) => key !== account?.intervalKey && (result === "succeeded" || key !== address.key);
 }
 
 /** Operations that undo the counts in the hash slot of the account, by the note of the script. */
-function undoAccount({ pair, account }: AttemptQuestion): Operation[] {
-  const operations: Operation[] = [[pair.key, "refund-pair", pair.spelling]];
+function undoAccount({ accountAndIp, account }: AttemptQuestion): Operation[] {
+  const operations: Operation[] = [[accountAndIp.key, "refund-pair", accountAndIp.spelling]];
   if (account === undefined) return operations;
-  const { keys, windowMs, paceKey, paceMs } = account;
+  const { keys, windowMs, intervalKey, minIntervalMs } = account;
   operations.push(...keys.map((key): Operation => [key, "refund-account", windowMs]));
-  return paceMs === undefined ? operations : [...operations, [paceKey, "release-pace"]];
+  return minIntervalMs === undefined ? operations : [...operations, [intervalKey, "release-pace"]];
 }
 
 /** Operations that refund an attempt in the hash slot of the account; the first is about account and IP address. */
-function refundOf({ pair, account }: AttemptQuestion, counted: boolean): Operation[] {
-  const operations: Operation[] = [[pair.key, "refund-pair", pair.spelling]];
+function refundOf({ accountAndIp, account }: AttemptQuestion, counted: boolean): Operation[] {
+  const operations: Operation[] = [[accountAndIp.key, "refund-pair", accountAndIp.spelling]];
   if (account !== undefined && counted)
     operations.push(...account.keys.map((key): Operation => [key, "refund", account.windowMs]));
   return operations;
 }
 
 /** How long an outcome is repeated. */
-function lifeOf({ address, pair, account }: AttemptQuestion): number {
-  return Math.max(pair.windowMs, address.windowMs, account?.windowMs ?? 0);
+function lifeOf({ address, accountAndIp, account }: AttemptQuestion): number {
+  return Math.max(accountAndIp.windowMs, address.windowMs, account?.windowMs ?? 0);
 }
 
 /** Have all keys a hash tag of Portcullis? */

@@ -73,7 +73,7 @@ export class RedisSessionStore implements SessionStore {
   }
 
   /** In a Cluster each key may have another clock: the earliest time counts, so that no cut-off is missed. */
-  async moment(cutoffKeys: readonly string[]): Promise<ClockReading> {
+  async readClock(cutoffKeys: readonly string[]): Promise<ClockReading> {
     const groups = this.#isCluster ? cutoffKeys.map((key) => [key]) : [cutoffKeys];
     const moments = await this.#within(() =>
       Promise.all(
