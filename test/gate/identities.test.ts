@@ -154,7 +154,7 @@ const keyspaces = new Map(
     new Keyspace("", "secret", {
       issuers: one.scope,
       service: one.service,
-      shared: { areOurs: true, isPresumed: false, settled: () => undefined },
+      shared: { areOurs: true, isPresumed: false, resolved: () => undefined },
     }),
   ]),
 );
@@ -289,7 +289,7 @@ describe("identities of several gates on one Redis", () => {
           isAlive: () => true,
         };
         const endings = new SessionEvents(channels, one.scope, silentLogger);
-        endings.listen((ending) => heard.set(one, [...(heard.get(one) ?? []), ending]));
+        endings.subscribe((ending) => heard.set(one, [...(heard.get(one) ?? []), ending]));
         return [one, endings];
       }),
     );
@@ -297,7 +297,7 @@ describe("identities of several gates on one Redis", () => {
       for (const issuer of issuersAt(from))
         for (const name of names.slice(0, 45)) {
           heard.clear();
-          news.get(from)!.announce({ reason: "all", principal: from.scope.qualify(issuer, name), cutoff: 1 });
+          news.get(from)!.publish({ reason: "all", principal: from.scope.qualify(issuer, name), cutoff: 1 });
           for (const to of gates) {
             const ours = to === from || (from.accepts !== undefined && to.accepts?.includes(issuer) === true);
             // None of the others has a user of this principal.

@@ -51,7 +51,7 @@ function openBench(options: Partial<TokensOptions>): Bench {
     revoke: () => steps.push("revoke the token"),
   });
   const sessions = noting(
-    new MemorySessionStore({ security: memory, cutoffAt: (key) => memory.cutoffAt(key), marginSeconds: 0 }),
+    new MemorySessionStore({ revocationStore: memory, cutoffAt: (key) => memory.cutoffAt(key), marginSeconds: 0 }),
     {
       end: (_keys: unknown, selection: Selection) => steps.push(`delete ${selected(selection)}`),
       endGroup: () => steps.push("delete the tokens of the organisation"),
@@ -75,8 +75,8 @@ function openBench(options: Partial<TokensOptions>): Bench {
     ...common,
     events,
     keyspace: keys,
-    store: security,
-    decisions: security,
+    store: revocationStore,
+    decisions: revocationStore,
     issuers,
     marginSeconds: 0,
     orgClaim: "org_id",
@@ -84,7 +84,7 @@ function openBench(options: Partial<TokensOptions>): Bench {
   const services = createSessions(resolved, {
     ...common,
     events,
-    stores: { decisions: security, revocations: security, sessions, state: () => security.state() },
+    stores: { decisions: revocationStore, revocations: revocationStore, sessions, state: () => security.state() },
     revocations,
   });
   return {

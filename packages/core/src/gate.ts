@@ -137,7 +137,7 @@ export function createGate<Raw, Middleware extends object>(
   }
 
   async function examine(): Promise<readonly Finding[]> {
-    await keyspace.settled();
+    await keyspace.resolved();
     return examineGate({
       ...{ resolved, stores, keys: auth?.keys, addresses: services.consumptions.addresses, sharedIssuer },
       ...{ cachesUsed, cachesUnnamed: unnamedUse?.noted === true },

@@ -1,5 +1,5 @@
 import type { Auth } from "./auth/claims.js";
-import { identifyingClaim, unfit } from "./auth/identifying-claim.js";
+import { identifyingClaim, notIdentifying } from "./auth/identifying-claim.js";
 import type { TokenRefusal } from "./auth/token-refusal.js";
 import { refuseToken } from "./auth/token-refusal.js";
 import type { Prepared } from "./auth/verifier.js";
@@ -100,7 +100,7 @@ export function createServices<Raw>(
 
   function prepare(facts: Auth): Prepared | TokenRefusal {
     for (const { claim, refusal } of identifying)
-      if (claim !== undefined && identifyingClaim(facts.claims, claim) === unfit) return refusal;
+      if (claim !== undefined && identifyingClaim(facts.claims, claim) === notIdentifying) return refusal;
     const partition = facts.principal === "" ? "" : keyspace.userPartition(facts.principal);
     const question = revocations?.questionOrFault(facts);
     return { partition, question, lasts: !(question instanceof StoreFault) && !keyspace.isPresumed };

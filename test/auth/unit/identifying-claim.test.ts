@@ -6,7 +6,7 @@ import {
   identifyingClaim,
   identifyingText,
   identifyingTexts,
-  unfit,
+  notIdentifying,
 } from "../../../packages/core/src/auth/identifying-claim.js";
 import type { VerifiedToken } from "../../../packages/core/src/auth/verifier.js";
 import { RequestState } from "../../../packages/core/src/adapter.js";
@@ -48,7 +48,7 @@ describe("a value that identifies", () => {
 
   it("is not there where it is null, undefined or the empty text, and is nobody where it is anything else", () => {
     for (const value of [undefined, null, ""]) expect(identifyingText(value)).to.equal(undefined);
-    for (const value of beyondJson) expect(identifyingText(value), typeof value).to.equal(unfit);
+    for (const value of beyondJson) expect(identifyingText(value), typeof value).to.equal(notIdentifying);
   });
 
   it("is never the same for two values but a number and its text", () => {
@@ -65,7 +65,7 @@ describe("a value that identifies", () => {
     const claims = { "org.plan": 1, org: { plan: 2, id: 3 }, text: "abc", list: ["a"] };
     expect(identifyingClaim(claims, "org.plan")).to.equal("1");
     expect(identifyingClaim(claims, "org.id")).to.equal("3");
-    expect(identifyingClaim(claims, "list")).to.equal(unfit);
+    expect(identifyingClaim(claims, "list")).to.equal(notIdentifying);
     for (const name of ["toString", "constructor.name", "__proto__", "text.length", "org.toString", "org..id", ""])
       expect(identifyingClaim(claims, name), name).to.equal(undefined);
   });
@@ -76,7 +76,7 @@ describe("a value that identifies", () => {
     expect(identifyingTexts("a b")).to.deep.equal(["a b"]);
     expect(identifyingTexts(undefined)).to.deep.equal([]);
     for (const value of [true, 0.5, [["a"]], ["a", {}], ["a", 2 ** 53]])
-      expect(identifyingTexts(value)).to.equal(unfit);
+      expect(identifyingTexts(value)).to.equal(notIdentifying);
   });
 
   it("is a TypeError in a call that gives none, which says what to pass", () => {

@@ -39,7 +39,7 @@ function openService(maxLifetimeSeconds = month, issuers: IssuerScope = new Issu
     marginSeconds: 300,
     cutoffs: new CutoffRules({ maxLifetimeSeconds, marginSeconds: 300, cutoffMarginSeconds: 0, ownIssuer: undefined }),
     orgClaim: "org_id",
-    events: { announce: () => undefined },
+    events: { publish: () => undefined },
     now: () => start * 1000,
   });
   return { service, told };

@@ -122,12 +122,12 @@ describe("an ending of sessions of which Redis has done only a part", function (
       const heard: SessionEnded[] = [];
       const issuers = new IssuerScope({ known: [testIssuer] });
       const news = new SessionEvents(new MemoryChannels(), issuers, silentLogger);
-      news.listen((ending) => heard.push(ending));
-      const security: Partial<RevocationStore> = { cutOff: () => Promise.resolve(1000) };
+      news.subscribe((ending) => heard.push(ending));
+      const revocationStore: Partial<RevocationStore> = { cutOff: () => Promise.resolve(1000) };
       const store: Partial<SessionStore> = { end: () => Promise.reject(new StoreFault("timeout")) };
       const ending = createLogout({
         ...{ events: news, keys: new Keyspace("", "test", { issuers }), issuers },
-        security: security as RevocationStore,
+        revocationStore: security as RevocationStore,
         health: { state: () => ({ kind: "memory", status: "up", findings: [] }) },
         store: store as SessionStore,
         cutoffs: new CutoffRules({

@@ -29,7 +29,7 @@ const margins = { marginSeconds: 300, longestSeconds: 2_592_000 };
 function onRedis(connection: Connection): OpenSessionStore {
   return {
     store: new RedisSessionStore({ connection, deadlineMs: 1000, ...margins }),
-    security: new RedisDecisionStore({ connection, deadlineMs: 1000, clockToleranceMs: 5000 }),
+    revocationStore: new RedisDecisionStore({ connection, deadlineMs: 1000, clockToleranceMs: 5000 }),
   };
 }
 
@@ -110,7 +110,7 @@ describe("session stores", () => {
   describeSessionStore("the in-process store", () => {
     const security = new MemoryDecisionStore();
     const store = new MemorySessionStore({
-      security,
+      revocationStore,
       cutoffAt: (key) => security.cutoffAt(key),
       marginSeconds: 300,
     });
@@ -144,7 +144,7 @@ describe("session stores", () => {
       let jump = 0;
       Date.now = () => right() + jump;
       const store = new MemorySessionStore({
-        ...{ security: new MemoryDecisionStore(), cutoffAt: () => undefined, marginSeconds: 300 },
+        ...{ revocationStore: new MemoryDecisionStore(), cutoffAt: () => undefined, marginSeconds: 300 },
       });
       const rotation = {
         ...{ id: "s", presented: "refresh-s", generation: 0, successor: "next", access: "a", accessSeconds: 60 },

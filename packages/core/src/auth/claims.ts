@@ -1,5 +1,5 @@
 import type { JWTHeaderParameters, JWTPayload } from "jose";
-import { claimAt, identifyingText, unfit } from "./identifying-claim.js";
+import { claimAt, identifyingText, notIdentifying } from "./identifying-claim.js";
 import type { IssuerScope } from "./issuer-scope.js";
 
 /**
@@ -65,9 +65,9 @@ export function refusalOfNames(claims: JWTPayload, rules: SubjectRules): string 
   if (iss !== undefined && !isIdentifier(iss)) return "iss is not a non-empty string";
   if (jti !== undefined && !isIdentifier(jti)) return "jti is not a non-empty string";
   if (sid !== undefined && !isIdentifier(sid)) return "sid is not a non-empty string";
-  if (sub === null || readSubject(sub, rules) === unfit) return causeOfSubject(sub, rules);
+  if (sub === null || readSubject(sub, rules) === notIdentifying) return causeOfSubject(sub, rules);
   const named = findSubject(claims, rules);
-  return named?.text === unfit ? causeOfSubject(named.value, rules) : undefined;
+  return named?.text === notIdentifying ? causeOfSubject(named.value, rules) : undefined;
 }
 
 function causeOfSubject(value: unknown, { numericSubject = false }: SubjectRules): string {
@@ -80,7 +80,7 @@ function causeOfSubject(value: unknown, { numericSubject = false }: SubjectRules
 const onlySub: readonly string[] = ["sub"];
 
 interface FoundSubject {
-  readonly text: string | typeof unfit;
+  readonly text: string | typeof notIdentifying;
   readonly value: unknown;
   /** The name of the claim, unless it is the first of the list. */
   readonly laterClaim: string | undefined;
@@ -98,7 +98,7 @@ function findSubject(claims: JWTPayload, rules: SubjectRules): FoundSubject | un
 }
 
 function readSubject(value: unknown, { numericSubject = false }: SubjectRules): ReturnType<typeof identifyingText> {
-  return typeof value === "number" && !numericSubject ? unfit : identifyingText(value);
+  return typeof value === "number" && !numericSubject ? notIdentifying : identifyingText(value);
 }
 
 /** The thumbprint (RFC 7638) of the key that a token is bound to; undefined for a Bearer token. */

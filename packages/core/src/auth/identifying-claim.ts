@@ -1,7 +1,7 @@
 import { kindOf, optionError } from "../lib/validate.js";
 
 /** Result for a value that is neither text nor a safe integer and identifies nobody: 401 in a token, a TypeError in a call. */
-export const unfit: unique symbol = Symbol("unfit");
+export const notIdentifying: unique symbol = Symbol("unfit");
 
 /** The identifier of a tenant, an organisation or a role. 42 is "42". */
 export type Identifier = string | number;
@@ -10,14 +10,14 @@ export type Identifier = string | number;
  * The text of an identifying value, for keys: an integer becomes decimal text. Undefined for undefined, null and the empty
  * text, which some issuers write for an absent claim. Only safe integers identify, since JSON cannot tell larger ones apart.
  */
-export function identifyingText(value: unknown): string | undefined | typeof unfit {
+export function identifyingText(value: unknown): string | undefined | typeof notIdentifying {
   if (typeof value === "string") return value === "" ? undefined : value;
   if (Number.isSafeInteger(value)) return String(value);
-  return value === undefined || value === null ? undefined : unfit;
+  return value === undefined || value === null ? undefined : notIdentifying;
 }
 
 /** The text of an identifying claim, or of a member of a claim, such as "org.plan". */
-export function identifyingClaim(claims: object, name: string): string | undefined | typeof unfit {
+export function identifyingClaim(claims: object, name: string): string | undefined | typeof notIdentifying {
   return identifyingText(claimAt(claims, name));
 }
 
@@ -25,11 +25,11 @@ export function identifyingClaim(claims: object, name: string): string | undefin
  * The texts of several identifying values, such as roles: one value, a list, or the keys of an object. A key whose member is
  * false or null does not count.
  */
-export function identifyingTexts(value: unknown): readonly string[] | typeof unfit {
+export function identifyingTexts(value: unknown): readonly string[] | typeof notIdentifying {
   const texts: string[] = [];
   for (const one of partsOf(value)) {
     const text = identifyingText(one);
-    if (text === unfit) return unfit;
+    if (text === notIdentifying) return notIdentifying;
     if (text !== undefined) texts.push(text);
   }
   return texts;

@@ -1,4 +1,4 @@
-import { identifyingClaim, unfit } from "../auth/identifying-claim.js";
+import { identifyingClaim, notIdentifying } from "../auth/identifying-claim.js";
 import { DenialError, deny } from "../http/verdict.js";
 import type { Denied } from "../http/verdict.js";
 import type { Keyspace } from "../store/keyspace.js";
@@ -119,7 +119,7 @@ interface TenantRules {
 function tenantOf({ auth, issuers }: RequestScope, { tenantClaim, refuse, keys }: TenantRules): string | undefined {
   if (auth === undefined || tenantClaim === undefined) return undefined;
   const tenant = identifyingClaim(auth.claims, tenantClaim);
-  if (tenant === unfit)
+  if (tenant === notIdentifying)
     throw new DenialError(refuse("the claim of cache.tenantClaim is neither text nor a safe integer"));
   return tenant === undefined ? undefined : (issuers ?? keys.issuers).qualify(auth.issuer, tenant);
 }

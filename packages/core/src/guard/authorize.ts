@@ -1,6 +1,12 @@
 import type { Auth } from "../auth/claims.js";
 import type { Identifier } from "../auth/identifying-claim.js";
-import { checkIdentifying, claimAt, identifyingText, identifyingTexts, unfit } from "../auth/identifying-claim.js";
+import {
+  checkIdentifying,
+  claimAt,
+  identifyingText,
+  identifyingTexts,
+  notIdentifying,
+} from "../auth/identifying-claim.js";
 import { isYes } from "../auth/verifier.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Check } from "../request/state.js";
@@ -74,7 +80,7 @@ export function requireRole<Raw>(roles: readonly Identifier[], challenges: Chall
     let holds = false;
     for (const claim of claims) {
       const held = identifyingTexts(claimAt(auth.claims, claim));
-      if (held === unfit)
+      if (held === notIdentifying)
         return challenges.tokenInvalid("a role is neither text nor a safe integer", schemeOf(verified));
       holds ||= wanted.some((role) => held.includes(role));
     }

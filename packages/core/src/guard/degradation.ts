@@ -5,7 +5,7 @@ import type { RevocationPolicy } from "../revocation/options.js";
 import type { AppliedPolicy } from "../limits/policy.js";
 import type { AppliedQuota } from "../limits/verdict.js";
 import { denyExhausted, quotaAfter } from "../limits/verdict.js";
-import type { Counted } from "../limits/settlement.js";
+import type { CountedConsumption } from "../limits/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import { MemoryDecisionStore } from "../store/memory/decisions.js";
 import { StoreFault } from "../store/ports/decisions.js";
@@ -32,7 +32,7 @@ export interface Unanswered<Raw> {
 /** A decision without the store, and the consumptions that this process counted for it. */
 export interface LocalDecision<Raw> {
   readonly denial: Denied | undefined;
-  readonly counted: readonly Counted<Raw>[];
+  readonly counted: readonly CountedConsumption<Raw>[];
 }
 
 /** Decides by policy while the store cannot: the table in docs/operations.md. */
@@ -99,7 +99,7 @@ export class Degradation {
       afterToken: [],
     });
     const quotas: AppliedQuota[] = [];
-    const counted: Counted<Raw>[] = [];
+    const counted: CountedConsumption<Raw>[] = [];
     local.forEach((applied, index) => {
       const counter = answer.beforeToken[index];
       if (counter === undefined || counter instanceof StoreFault) return;

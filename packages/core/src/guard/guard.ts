@@ -10,7 +10,7 @@ import { findBlocked, countsAddresses } from "../limits/policy.js";
 import { denyExhausted, quotaFields, quotaAfter } from "../limits/verdict.js";
 import type { AppliedQuota } from "../limits/verdict.js";
 import type { AppliedPolicy, Policy } from "../limits/policy.js";
-import type { Counted, Settlement } from "../limits/settlement.js";
+import type { CountedConsumption, Settlement } from "../limits/settlement.js";
 import type { RevocationPolicy } from "../revocation/options.js";
 import type { Check, GateExchange, RequestState } from "../request/state.js";
 import { StoreFault, faultForAll } from "../store/ports/decisions.js";
@@ -188,7 +188,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   ): { quotas: AppliedQuota[]; denial: Denied | undefined } {
     const quotas = [...previous];
     const unanswered: { applied: AppliedPolicy<Raw>; fault: StoreFault }[] = [];
-    let counted: Counted<Raw>[] | undefined;
+    let counted: CountedConsumption<Raw>[] | undefined;
     applied.forEach((policy, index) => {
       const counter = counters[index];
       if (policy.consumption.slot !== undefined) services.settlement.answered(policy.consumption);

@@ -23,7 +23,7 @@ export interface IdentifyServices<Raw> {
   readonly proofOfPossession: ProofOfPossession | undefined;
   readonly revocations: RevocationService | undefined;
   /** The issuer of the keys that several services share. */
-  readonly sharedKeys: Pick<SharedKeys, "settled">;
+  readonly sharedKeys: Pick<SharedKeys, "resolved">;
   readonly challenges: Challenges;
 }
 
@@ -56,8 +56,8 @@ export function createIdentify<Raw>(
   return function identify(exchange) {
     if (isPreflight(exchange)) return undefined;
     // Shortly after the start it is not known yet under which keys revocations are stored.
-    const settling = revocations === undefined ? undefined : sharedKeys.settled();
-    return settling === undefined ? identifyNow(exchange) : settling.then(() => identifyNow(exchange));
+    const resolving = revocations === undefined ? undefined : sharedKeys.resolved();
+    return resolving === undefined ? identifyNow(exchange) : resolving.then(() => identifyNow(exchange));
   };
 
   function identifyNow(exchange: Exchange<Raw>): Identified | Promise<Identified> {

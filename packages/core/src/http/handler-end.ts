@@ -9,7 +9,7 @@ import { onResponseEnd } from "./response-end.js";
  */
 
 /** Maximum time to wait for a handler after its response is over. A limit may set another with `releaseAfter`. */
-export const handlerPatienceMs = 10_000;
+export const handlerWaitMs = 10_000;
 
 /**
  * Calls the listener once, when the request is done: its response is over and its handler has ended, or `waitMs` have

@@ -3,7 +3,7 @@ import type { TLSSocket } from "node:tls";
 import type { Body } from "./body.js";
 import { announcesBody, readBody } from "./body.js";
 import type { Exchange } from "./exchange.js";
-import { handlerPatienceMs, onHandlerEnd, onRequestDone } from "./handler-end.js";
+import { handlerWaitMs, onHandlerEnd, onRequestDone } from "./handler-end.js";
 import type { HoldingContext } from "./held-response.js";
 import { heldBytes } from "./held-response.js";
 import type { Interception, Interceptor } from "./interceptor.js";
@@ -68,8 +68,8 @@ export abstract class NodeExchange<Raw, State = unknown> implements Exchange<Raw
     const interception = interceptResponse(this.#req, this.#res, interceptor, heldBody);
     if (interceptor.returned !== undefined) this.#interception = interception;
     if (this.holdsResponse && interceptor.headMade !== undefined)
-      onRequestDone(this, handlerPatienceMs, () => interception.endUnsent());
-    if (interceptor.beginsUnsent === true) onRequestDone(this, handlerPatienceMs, () => interception.beginUnsent());
+      onRequestDone(this, handlerWaitMs, () => interception.endUnsent());
+    if (interceptor.beginsUnsent === true) onRequestDone(this, handlerWaitMs, () => interception.beginUnsent());
   }
 
   /** The interception of the check that ran last, if its interceptor handles responses that the framework holds. */

@@ -2,7 +2,7 @@ import { resolveAddressList } from "./address-list.js";
 import { checkBucket, longestWindowSeconds, maxCount } from "./policy.js";
 import { FixedWindows } from "./verdict.js";
 import type { CountOnly, Of, PartitionPart, Policy, Settle } from "./policy.js";
-import { handlerPatienceMs } from "../http/handler-end.js";
+import { handlerWaitMs } from "../http/handler-end.js";
 import { compileWideCondition } from "../http/path.js";
 import type { RouteCondition } from "../http/path.js";
 import type { Algorithm, BlockRule, CountingMode } from "../store/ports/decisions.js";
@@ -215,7 +215,7 @@ function resolveReleaseAfter<Raw>(
   { algorithm, settle, countOnly, releaseAfter }: LimitOptions<Raw>,
   windowSeconds: number | Of<Duration, Raw>,
 ): number {
-  if (releaseAfter === undefined) return handlerPatienceMs;
+  if (releaseAfter === undefined) return handlerWaitMs;
   if (algorithm !== "concurrency" && settle === undefined && countOnly === undefined)
     throw optionError(option, 'has an effect only with algorithm: "concurrency", settle or countOnly');
   const mostSeconds = typeof windowSeconds === "number" ? windowSeconds : longestWindowSeconds;

@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import { identifyingClaim, unfit, checkIdentifying } from "../auth/identifying-claim.js";
+import { identifyingClaim, notIdentifying, checkIdentifying } from "../auth/identifying-claim.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import { refuseToken } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
@@ -101,7 +101,7 @@ export class PartitionFinder<Raw> {
     }
     if (token === undefined) return undefined;
     const value = identifyingClaim(token.auth.claims, part.claim);
-    if (value === unfit) return unfitClaim;
+    if (value === notIdentifying) return unfitClaim;
     if (value !== undefined) return this.#keyspace.claimPartition(token.auth.issuer, part.claim, value, token.issuers);
     return token.partition === "" ? this.address(exchange) : token.partition;
   }

@@ -6,7 +6,7 @@ import { checkCount, needsCorrection } from "./policy.js";
 import type { AppliedPolicy } from "./policy.js";
 
 /** A consumption that a store has counted. */
-export interface Counted<Raw> {
+export interface CountedConsumption<Raw> {
   readonly applied: AppliedPolicy<Raw>;
   readonly receipt: number;
   readonly store: UsageCorrections;
@@ -70,7 +70,7 @@ export class Settlement<Raw> {
   }
 
   /** Corrects these consumptions when their request is done. */
-  follow(exchange: GateExchange<Raw>, charged: readonly Counted<Raw>[]): void {
+  follow(exchange: GateExchange<Raw>, charged: readonly CountedConsumption<Raw>[]): void {
     const followed = charged.filter(({ applied }) => needsCorrection(applied.policy));
     if (followed.length === 0) return;
     const held = followed.filter(({ applied }) => applied.consumption.slot !== undefined);
@@ -103,7 +103,7 @@ export class Settlement<Raw> {
   }
 
   /** Holds the slots of a request. After the response its handler keeps them, but they are no longer renewed. */
-  #hold(exchange: GateExchange<Raw>, counted: readonly Counted<Raw>[]): void {
+  #hold(exchange: GateExchange<Raw>, counted: readonly CountedConsumption<Raw>[]): void {
     const now = this.#now();
     const slots = counted.map(({ applied: { policy, consumption }, store }): Held => {
       const renewAt = now + consumption.windowSeconds * 1000 * renewalShare;
@@ -117,7 +117,7 @@ export class Settlement<Raw> {
   }
 
   #correct(
-    { applied: { policy, consumption }, receipt, store }: Counted<Raw>,
+    { applied: { policy, consumption }, receipt, store }: CountedConsumption<Raw>,
     exchange: GateExchange<Raw>,
     status: number,
   ): void {

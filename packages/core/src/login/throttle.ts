@@ -1,6 +1,6 @@
 import { findCookies } from "../http/cookies.js";
 import { canonicalAddress } from "../http/address.js";
-import { handlerPatienceMs, onRequestDone } from "../http/handler-end.js";
+import { handlerWaitMs, onRequestDone } from "../http/handler-end.js";
 import { retryAfter } from "../http/fields.js";
 import type { Denied, Verdict } from "../http/verdict.js";
 import type { Check, GateExchange } from "../request/state.js";
@@ -107,7 +107,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     // A client that reads slowly, or waits behind another response, must not keep the permit after its handler has ended.
     exchange.onHandled(release);
     // A handler goes on when its client has gone. So the permit is kept: otherwise aborted requests would exceed the bound.
-    onRequestDone(exchange, handlerPatienceMs, (status) => {
+    onRequestDone(exchange, handlerWaitMs, (status) => {
       release();
       void conclude(exchange, account, resolution, status);
     });

@@ -66,7 +66,7 @@ export interface RevocationServiceOptions {
   /** The claim that names the organisation of a token. */
   readonly orgClaim: string;
   /** Publishes revocations. */
-  readonly events: { announce(ending: TokenEnding): void };
+  readonly events: { publish(ending: TokenEnding): void };
   /** Unix milliseconds. */
   readonly now: () => number;
 }
@@ -100,12 +100,12 @@ export class RevocationService implements Revocations {
     // Not bounded by maxLifetime: a token without `iat` that lives too long today is accepted later, near its end.
     const latest = now() / 1000 + maxRecordSeconds;
     const expiresAt = recordEnd(Math.min(token.expiresAt, latest), marginSeconds);
-    await this.#options.keyspace.settled();
+    await this.#options.keyspace.resolved();
     const key = this.#recordKey(token);
     await store.revoke(key, expiresAt, options);
     this.#known.set(key, true);
     if (token.jti !== undefined)
-      events.announce({ reason: "token", issuer: issuers.digestFor(token.issuer), jti: token.jti });
+      events.publish({ reason: "token", issuer: issuers.digestFor(token.issuer), jti: token.jti });
   }
 
   async revokeSubject(subject: string | Pick<Auth, "principal">): Promise<number> {
@@ -114,16 +114,16 @@ export class RevocationService implements Revocations {
     if (typeof principal !== "string" || principal === "")
       throw new TypeError("revokeSubject() needs a subject: a non-empty string, or the auth of a request");
     issuers.checkPrincipal(principal);
-    await keyspace.settled();
+    await keyspace.resolved();
     const cutoff = await store.cutOff(keyspace.subjectCutoff(principal), cutoffs.lifeSeconds);
-    events.announce({ reason: "all", principal, cutoff });
+    events.publish({ reason: "all", principal, cutoff });
     return cutoff;
   }
 
   async isRevoked(token: CheckableToken): Promise<boolean> {
     checkCheckable(token);
     this.#options.issuers.checkToken(token);
-    await this.#options.keyspace.settled();
+    await this.#options.keyspace.resolved();
     const answer = await this.#options.decisions.ask({
       beforeToken: [],
       token: this.questionFor(token),

@@ -61,7 +61,7 @@ export class SessionEvents {
   }
 
   /** Never throws: the sessions have ended even if nothing can be published. */
-  announce(announced: Announcement): void {
+  publish(announced: Announcement): void {
     const { principal } = announced;
     const issuer = "issuer" in announced ? announced.issuer : this.#issuers.parse(announced.principal).issuer;
     const ending: SessionEnded = { ...announced, issuer };
@@ -76,7 +76,7 @@ export class SessionEvents {
   }
 
   /** Returns a function that removes the listener. `onMissed` is called at the start, and when events may have been lost. */
-  listen(onEnd: (ending: SessionEnded) => void, onMissed: () => void = () => undefined): () => void {
+  subscribe(onEnd: (ending: SessionEnded) => void, onMissed: () => void = () => undefined): () => void {
     const listener = { onEnd, onMissed };
     const isFirst = this.#listeners.size === 0;
     this.#listeners.add(listener);

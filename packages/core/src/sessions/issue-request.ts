@@ -1,5 +1,5 @@
 import type { Identifier } from "../auth/identifying-claim.js";
-import { identifyingClaim, unfit } from "../auth/identifying-claim.js";
+import { identifyingClaim, notIdentifying } from "../auth/identifying-claim.js";
 import { declaresOtherUse } from "../auth/access-token.js";
 import type { LoginAttempt } from "../login/attempt.js";
 
@@ -127,7 +127,7 @@ export function readGrant(claims: unknown, scopes: unknown, { orgClaim, tenantCl
   if (isTaken) throw new TypeError(`claims must not have "${taken ?? orgClaim}": the gate sets it`);
   if (declaresOtherUse(given))
     throw new TypeError("claims must not declare another kind of token than an access token: the gate would refuse it");
-  if (tenantClaim !== undefined && identifyingClaim(given, tenantClaim) === unfit)
+  if (tenantClaim !== undefined && identifyingClaim(given, tenantClaim) === notIdentifying)
     throw new TypeError(
       `claims must have a non-empty string or a safe integer as "${tenantClaim}" (cache.tenantClaim), or leave it out: the gate would refuse the token`,
     );

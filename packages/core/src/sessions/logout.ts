@@ -68,7 +68,7 @@ export interface Logout {
 
 export interface LogoutOptions {
   readonly store: SessionStore;
-  readonly security: RevocationStore;
+  readonly revocationStore: RevocationStore;
   readonly health: StoreHealth;
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
@@ -85,7 +85,7 @@ export interface LogoutOptions {
 const groupBatch = 100;
 
 export function createLogout(options: LogoutOptions): Logout {
-  const { store, security, health, keys, issuers, events, cutoffs, toleranceSeconds, tokens, now } = options;
+  const { store, revocationStore, health, keys, issuers, events, cutoffs, toleranceSeconds, tokens, now } = options;
   return { endSessions, logOut, revokeRefreshToken: tokens === undefined ? undefined : revokerOf(tokens) };
 
   /**
@@ -95,18 +95,18 @@ export function createLogout(options: LogoutOptions): Logout {
   async function endSessions(end: SessionEnd): Promise<number> {
     if (end.scope === "deleted") {
       const { reason, principal, sessionIds } = end;
-      events.announce({ reason, principal, sessionIds });
+      events.publish({ reason, principal, sessionIds });
       await Promise.all(sessionIds.map((id) => cutOff(keys.sessionCutoff(issuers.beside(principal, id)))));
       return 0;
     }
-    await keys.settled();
+    await keys.resolved();
     switch (end.scope) {
       case "session":
         return endSession(end);
       case "issuer-session": {
         const { issuer, sessionId } = end;
         await cutOff(keys.sessionCutoff(issuers.qualify(issuer, sessionId)));
-        events.announce({ reason: "revoked", issuer: issuers.digestFor(issuer), sessionIds: [sessionId] });
+        events.publish({ reason: "revoked", issuer: issuers.digestFor(issuer), sessionIds: [sessionId] });
         return 0;
       }
       case "others":
@@ -114,7 +114,7 @@ export function createLogout(options: LogoutOptions): Logout {
       case "user": {
         const { principal, at } = end;
         const cutoff = await cutOff(keys.subjectCutoff(principal), at);
-        events.announce({ reason: "all", principal, cutoff });
+        events.publish({ reason: "all", principal, cutoff });
         return (await store.end(keys.sessionsOf(principal), { kind: "all", endedAt: cutoff })).length;
       }
       case "group":
@@ -130,7 +130,7 @@ export function createLogout(options: LogoutOptions): Logout {
     const subject = keys.sessionsOf(principal);
     if (recordedOnly === true && !(await store.ids(subject)).includes(sessionId)) return 0;
     await cutOff(keys.sessionCutoff(issuers.beside(principal, sessionId)));
-    events.announce({ reason: "revoked", principal, sessionIds: [sessionId] });
+    events.publish({ reason: "revoked", principal, sessionIds: [sessionId] });
     return (await store.end(subject, { kind: "only", id: sessionId })).length;
   }
 
@@ -148,7 +148,7 @@ export function createLogout(options: LogoutOptions): Logout {
   async function endGroup(group: string): Promise<number> {
     const { issuer, name: org } = issuers.parse(group);
     const cutoff = await cutOff(keys.groupCutoff(group));
-    events.announce({ reason: "group", issuer, org, cutoff });
+    events.publish({ reason: "group", issuer, org, cutoff });
     const members = await store.endGroup(keys.groupOf(group));
     let count = 0;
     for (let start = 0; start < members.length; start += groupBatch) {
@@ -167,12 +167,12 @@ export function createLogout(options: LogoutOptions): Logout {
     const cutoffKeys = ids.map((id) => keys.sessionCutoff(issuers.beside(principal, id)));
     const outcomes = await Promise.allSettled(cutoffKeys.map(async (key) => cutOff(key)));
     const over = ids.filter((_, index) => areDeleted || outcomes[index]?.status === "fulfilled");
-    if (over.length > 0) events.announce({ reason: "revoked", principal, sessionIds: over });
+    if (over.length > 0) events.publish({ reason: "revoked", principal, sessionIds: over });
     for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
   }
 
   async function cutOff(key: string, at?: number): Promise<number> {
-    return security.cutOff(key, cutoffs.lifeSeconds, at);
+    return revocationStore.cutOff(key, cutoffs.lifeSeconds, at);
   }
 
   async function logOut({ issuer, principal, sessionId, issuedAt }: ForeignLogout): Promise<void> {

@@ -40,7 +40,13 @@ export function createSessions<Raw>(
   if (auth === undefined || revocation === undefined || revocations === undefined || cutoffs === undefined)
     return { sessions: missingSessions, tokens: missingTokens, logout: undefined };
   const issuers: IssuerScope = auth.scope;
-  const common = { store: stores.sessions, security: stores.revocations, keys, issuers, orgClaim: revocation.orgClaim };
+  const common = {
+    store: stores.sessions,
+    revocationStore: stores.revocations,
+    keys,
+    issuers,
+    orgClaim: revocation.orgClaim,
+  };
   const { toleranceSeconds } = auth;
   const logout = createLogout({ ...common, health: stores, events, cutoffs, toleranceSeconds, tokens, now });
   const { endSessions } = logout;

@@ -97,7 +97,7 @@ export class SessionService implements Sessions {
     checkInteger("list().offset", offset, 0, 1_000_000);
     const { keys, store, issuers } = this.#options;
     const principal = this.#principal(subject);
-    await keys.settled();
+    await keys.resolved();
     const sessions = await store.list(keys.sessionsOf(principal), offset, limit);
     if (sessions.length === 0) return [];
     // Another service may have written a cut-off without deleting our records.
@@ -153,7 +153,7 @@ export class SessionService implements Sessions {
   onRevoked(listener: (ended: EndedSessions) => void, onMissed?: () => void): () => void {
     checkFunction("onRevoked()", listener);
     if (onMissed !== undefined) checkFunction("onRevoked().onMissed", onMissed);
-    return this.#options.events.listen(
+    return this.#options.events.subscribe(
       (ending) => listener({ ...ending, concerns: (auth) => concerns(ending, auth, this.#options) }),
       onMissed,
     );

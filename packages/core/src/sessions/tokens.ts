@@ -43,7 +43,7 @@ export interface TokenServiceOptions extends IdentifyingClaims {
   readonly tokens: ResolvedTokens;
   readonly store: SessionStore;
   readonly decisions: DecisionStore;
-  readonly security: RevocationStore;
+  readonly revocationStore: RevocationStore;
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
   readonly endSessions: EndSessions;
@@ -112,7 +112,7 @@ export class TokenService implements Tokens {
     const principal = issuers.principal(tokens.issuer, subject);
     const group = org === undefined ? undefined : issuers.qualify(tokens.issuer, org);
     const id = randomBytes(16).toString("base64url");
-    await keys.settled();
+    await keys.resolved();
 
     const { record, evicted } = await this.#create(principal, group, { id, description, org });
     try {
@@ -135,7 +135,7 @@ export class TokenService implements Tokens {
     const { keys, store, tokens, endSessions, onReuse } = this.#options;
     const { sessionId, org } = presented;
     const principal = this.#principal(presented.subject);
-    await keys.settled();
+    await keys.resolved();
     const reading = await this.#checkNotRevoked(presented);
     const successors = this.#refreshTokens.successors(presented);
     const subject = keys.sessionsOf(principal);

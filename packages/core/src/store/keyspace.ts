@@ -69,10 +69,10 @@ export class Keyspace {
    * Must be awaited before a key of a shared family is made. Resolves when the owner of these keys is known, or cannot
    * be found out now; undefined if it is known already. While it is unknown, making such a key throws a StoreFault.
    */
-  settled(): Promise<void> | undefined {
+  resolved(): Promise<void> | undefined {
     if (this.#areKnown) return undefined;
     this.#areKnown = this.#shared.areOurs !== undefined && !this.#shared.isPresumed;
-    return this.#shared.settled();
+    return this.#shared.resolved();
   }
 
   /** May keys of shared families change later? */

@@ -104,7 +104,7 @@ export class SharedIssuer implements SharedKeys {
   }
 
   /** Resolves when the owner is known, or cannot be found out now; undefined if it is known already. */
-  settled(): Promise<void> | undefined {
+  resolved(): Promise<void> | undefined {
     if (this.#areOurs !== undefined) return undefined;
     if (this.#isPresumed) this.renew();
     return this.#waiting;
@@ -189,7 +189,7 @@ export interface SharedKeys {
   /** Is the answer an assumption that may change? Then keys must be made anew for each use. */
   readonly isPresumed: boolean;
   /** Resolves when the answer is known, or cannot be found out now; undefined if it is known already. */
-  settled(): Promise<void> | undefined;
+  resolved(): Promise<void> | undefined;
 }
 
-export const ourOwn: SharedKeys = { areOurs: true, isPresumed: false, settled: () => undefined };
+export const ourOwn: SharedKeys = { areOurs: true, isPresumed: false, resolved: () => undefined };

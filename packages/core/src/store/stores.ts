@@ -100,7 +100,7 @@ export function createStores<Raw>(
       state: () => memory.state(),
       corrections: memory.corrections,
       sessions: new MemorySessionStore({
-        security: memory,
+        revocationStore: memory,
         cutoffAt: (key) => memory.cutoffAt(key),
         marginSeconds,
       }),

@@ -20,7 +20,7 @@ import type {
 
 export interface MemorySessionStoreOptions {
   /** Records revocations. */
-  readonly security: RevocationStore;
+  readonly revocationStore: RevocationStore;
   /** Reads a cut-off in unix seconds; undefined without one. */
   readonly cutoffAt: (key: string) => number | undefined;
   readonly marginSeconds: number;
@@ -199,9 +199,9 @@ export class MemorySessionStore implements SessionStore {
   }
 
   async #revoke({ revoked }: SubjectKeys, tokens: readonly LiveToken[]): Promise<void> {
-    const { security, marginSeconds } = this.#options;
+    const { revocationStore, marginSeconds } = this.#options;
     await Promise.all(
-      tokens.map(({ jti, expiresAt }) => security.revoke(revoked + jti, recordEnd(expiresAt, marginSeconds))),
+      tokens.map(({ jti, expiresAt }) => revocationStore.revoke(revoked + jti, recordEnd(expiresAt, marginSeconds))),
     );
   }
 }
