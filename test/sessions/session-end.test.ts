@@ -45,7 +45,7 @@ function openBench(options: Partial<TokensOptions>): Bench {
   const selected = (one: Selection): string => (one.kind === "all" ? "all" : `${one.kind} ${numberOf(one.id)}`);
 
   const memory = new MemoryDecisionStore();
-  const security = noting(memory, {
+  const revocationStore = noting(memory, {
     cutOff: (key: string, _ttl: number, at?: number) =>
       steps.push(`cut off ${nameOf(key)}${at === undefined ? "" : ` at ${at}`}`),
     revoke: () => steps.push("revoke the token"),
@@ -84,7 +84,12 @@ function openBench(options: Partial<TokensOptions>): Bench {
   const services = createSessions(resolved, {
     ...common,
     events,
-    stores: { decisions: revocationStore, revocations: revocationStore, sessions, state: () => security.state() },
+    stores: {
+      decisions: revocationStore,
+      revocations: revocationStore,
+      sessions,
+      state: () => revocationStore.state(),
+    },
     revocations,
   });
   return {

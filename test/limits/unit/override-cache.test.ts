@@ -22,7 +22,7 @@ describe("the rules that a process knows", () => {
     away = false;
     records = new MemoryLimitOverrides(new MemoryDecisionStore().corrections, () => clock);
     const shared: LimitOverrides = Object.create(records, {
-      readRules: {
+      readOverrides: {
         value: (known: string | undefined) => {
           reads += 1;
           return away ? Promise.reject(new StoreFault("unreachable")) : records.readOverrides(known);

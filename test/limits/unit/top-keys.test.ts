@@ -58,7 +58,7 @@ describe("a reporter of top keys", () => {
   });
 
   it("does not wait for a store that is down, and rejects the call of an operator", async () => {
-    const away = Object.assign(open(), { addDemand: () => Promise.reject(new StoreFault("unreachable")) });
+    const away = Object.assign(open(), { addTopKeys: () => Promise.reject(new StoreFault("unreachable")) });
     const reporter = new TopKeysReporter(away, keys);
     reporter.introduce("p", { partition: "a", points: 3, key: undefined });
     const failure = await rejectionOf(reporter.busiest("p", 10));

@@ -70,7 +70,7 @@ describe("a tracked answer", () => {
     for (const answer of [fault, Promise.resolve(fault)]) {
       store.ask = () => answer;
       const use = { key: "u", ttlMs: 1 };
-      const question = { beforeToken: [charge], token: token("a"), use, afterToken: [charge, charge] };
+      const question = { beforeToken: [charge], token: token("a"), replayCheck: use, afterToken: [charge, charge] };
       expect(await answers.ask(question)).to.deep.equal({
         beforeToken: [fault],
         revoked: false,

@@ -127,7 +127,7 @@ describe("an ending of sessions of which Redis has done only a part", function (
       const store: Partial<SessionStore> = { end: () => Promise.reject(new StoreFault("timeout")) };
       const ending = createLogout({
         ...{ events: news, keys: new Keyspace("", "test", { issuers }), issuers },
-        revocationStore: security as RevocationStore,
+        revocationStore: revocationStore as RevocationStore,
         health: { state: () => ({ kind: "memory", status: "up", findings: [] }) },
         store: store as SessionStore,
         cutoffs: new CutoffRules({

@@ -62,7 +62,7 @@ describe("clients of the user's own", function () {
       describeSecurityStore("the Redis store", security);
       describeSessionStore("the Redis store", () => ({
         store: new RedisSessionStore({ connection, deadlineMs, marginSeconds: 300, longestSeconds: 2_592_000 }),
-        security: security(),
+        revocationStore: security(),
       }));
       describeLoginStore("the Redis store", () => new RedisLoginStore({ connection, deadlineMs }));
       describeQuotaRecords("the Redis store", (keys) => ({

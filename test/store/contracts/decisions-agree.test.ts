@@ -70,7 +70,7 @@ function consumptionOf(key: string, { algorithm, limit, burst, shadow, blocks }:
   const rule: CountingMode = { algorithm, shadow, block };
   return {
     ...plain,
-    rule,
+    mode: rule,
     ...(algorithm === "token-bucket" ? { burst } : {}),
     ...(algorithm === "concurrency" ? { slot: `s${index}`, cost: Math.min(cost, 1) } : {}),
     ...(blocks ? { blockKey: `${key}:block` } : {}),

@@ -16,7 +16,7 @@ import { freshPrefix } from "../../support/redis.js";
 
 export interface OpenSessionStore {
   readonly store: SessionStore;
-  readonly security: DecisionStore & RevocationStore;
+  readonly revocationStore: DecisionStore & RevocationStore;
 }
 
 const day = 86_400_000;
@@ -28,14 +28,14 @@ export function describeSessionStore(
 ): void {
   describe(`${name} keeps the contract of a session store`, () => {
     let store: SessionStore;
-    let security: OpenSessionStore["security"];
+    let revocationStore: OpenSessionStore["revocationStore"];
     let keys: Keyspace;
     let alice: SubjectKeys;
     let nowMs: number;
 
     beforeEach(async () => {
       keys = new Keyspace(freshPrefix(), "test");
-      ({ store, security } = await open(keys));
+      ({ store, revocationStore } = await open(keys));
       alice = keys.sessionsOf("alice");
       ({ ms: nowMs } = await store.readClock([keys.subjectCutoff("alice")]));
     });
@@ -90,7 +90,7 @@ export function describeSessionStore(
 
     async function isRevoked(jti: string): Promise<boolean> {
       const token = { revokedKey: keys.revokedToken(jti), cutoffKeys: [], issuedAt: 1 };
-      const answer = await security.ask({ beforeToken: [], token, afterToken: [] });
+      const answer = await revocationStore.ask({ beforeToken: [], token, afterToken: [] });
       if (answer instanceof StoreFault) throw answer;
       if (answer.revoked instanceof StoreFault) throw answer.revoked;
       return answer.revoked === true;
@@ -101,7 +101,7 @@ export function describeSessionStore(
     describe("its clock", () => {
       it("is read with the cut-offs, in their order", async () => {
         const [none, some] = [keys.subjectCutoff("nobody"), keys.subjectCutoff("somebody")];
-        const at = await security.cutOff(some, 60);
+        const at = await revocationStore.cutOff(some, 60);
         const { ms, cutoffs } = await store.readClock([none, some]);
         expect(cutoffs).to.deep.equal([undefined, at]);
         expect(Math.floor(ms / 1000) - at).to.be.within(0, 2);

@@ -108,13 +108,13 @@ describe("session stores", () => {
   });
 
   describeSessionStore("the in-process store", () => {
-    const security = new MemoryDecisionStore();
+    const revocationStore = new MemoryDecisionStore();
     const store = new MemorySessionStore({
       revocationStore,
-      cutoffAt: (key) => security.cutoffAt(key),
+      cutoffAt: (key) => revocationStore.cutoffAt(key),
       marginSeconds: 300,
     });
-    return { store, security };
+    return { store, revocationStore };
   });
 
   it("keep a record in process for a token that lives again when a wrong clock is set back", async () => {
@@ -122,15 +122,15 @@ describe("session stores", () => {
     let jump = 0;
     Date.now = () => right() + jump;
     try {
-      const security = new MemoryDecisionStore({ records: 1 });
+      const revocationStore = new MemoryDecisionStore({ records: 1 });
       const expiresAt = Math.floor(right() / 1000) + 3600;
-      await security.revoke("stolen", expiresAt);
+      await revocationStore.revoke("stolen", expiresAt);
       jump = 7_200_000;
-      const error = await rejectionOf(security.revoke("other", expiresAt + 7200));
+      const error = await rejectionOf(revocationStore.revoke("other", expiresAt + 7200));
       expect(error).to.be.instanceOf(StoreFault).and.include({ kind: "overloaded" });
       jump = 0;
       const token = { revokedKey: "stolen", cutoffKeys: [], issuedAt: 1 };
-      expect(security.ask({ beforeToken: [], token, afterToken: [] }).revoked).to.equal(true);
+      expect(revocationStore.ask({ beforeToken: [], token, afterToken: [] }).revoked).to.equal(true);
     } finally {
       Date.now = right;
     }

@@ -40,7 +40,7 @@ export class CounterTable {
 
   /** Counts a consumption that fits. Returns its receipt. */
   count(consumption: Consumption): number {
-    const { key, cost, limit, windowSeconds, mode: rule, owner } = consumption;
+    const { key, cost, limit, windowSeconds, mode, owner } = consumption;
     const now = this.#now();
     const counter = this.#counters.get(key);
     const algorithm = algorithmOf(consumption);
@@ -50,7 +50,7 @@ export class CounterTable {
       return counted.receipt;
     }
     // A consumption that will be adjusted begins the window, also with cost 0.
-    if (cost === 0 && rule === undefined) return now;
+    if (cost === 0 && mode === undefined) return now;
     if (counter === undefined) {
       const endsAt = now + windowSeconds * 1000;
       this.#counters.add(createCounter(key, owner, endsAt, cost, limit));
@@ -111,8 +111,8 @@ function createCounter(
   return { key, owner, endsAt, weight, pinnedFrom, state, position: 0, ownerPosition: 0 };
 }
 
-function algorithmOf({ mode: rule }: Consumption): CountingAlgorithm<unknown> | undefined {
-  return rule === undefined || rule.algorithm === "fixed-window" ? undefined : algorithms[rule.algorithm];
+function algorithmOf({ mode }: Consumption): CountingAlgorithm<unknown> | undefined {
+  return mode === undefined || mode.algorithm === "fixed-window" ? undefined : algorithms[mode.algorithm];
 }
 
 /** All algorithms but the fixed window, which is part of {@link CounterTable}. */

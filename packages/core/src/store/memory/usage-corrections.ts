@@ -86,8 +86,8 @@ export class MemoryCorrections implements UsageCorrections {
   }
 
   #strike(consumption: Consumption): number {
-    const { blockKey, mode: rule } = consumption;
-    if (blockKey === undefined || rule?.block === undefined || rule.block.after === 0) return 0;
-    return this.#blocks.strike(consumption, blockKey, rule.block);
+    const { blockKey, mode } = consumption;
+    if (blockKey === undefined || mode?.block === undefined || mode.block.after === 0) return 0;
+    return this.#blocks.strike(consumption, blockKey, mode.block);
   }
 }

@@ -26,7 +26,7 @@ export interface Consumption {
   readonly burst?: number | undefined;
   /** With `concurrency`, the name of the slot that this request takes. */
   readonly slot?: string | undefined;
-  /** The key of this client's block, in the hash slot of `key`. Needs `rule.block`. */
+  /** The key of this client's block, in the hash slot of `key`. Needs `mode.block`. */
   readonly blockKey?: string | undefined;
   /** May a process take a lease on a part of the quota and answer from it? A store in process does not. */
   readonly leased?: true | undefined;

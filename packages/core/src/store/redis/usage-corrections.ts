@@ -33,8 +33,8 @@ export class AdjustmentQueue implements UsageCorrections {
 
 /** Encodes a correction for `adjustScript`. */
 export function adjustmentLine({ consumption: consumption, receipt, by }: Adjustment): GiveBackLine {
-  const { key, limit, windowSeconds, mode: rule, slot } = consumption;
-  const kind = slot !== undefined && by > 0 ? "renew" : kinds[rule?.algorithm ?? "fixed-window"];
+  const { key, limit, windowSeconds, mode, slot } = consumption;
+  const kind = slot !== undefined && by > 0 ? "renew" : kinds[mode?.algorithm ?? "fixed-window"];
   const windowMs = windowSeconds * 1000;
   const args = [kind, limit, windowMs, by, slot ?? receipt];
   return { key, args, lifeMs: windowMs, ...(slot !== undefined && receipt < 0 ? { twice: true } : {}) };

@@ -161,7 +161,7 @@ end
  */
 export const countLua = `
 local function countWindow(consumption)
-  if consumption.rule then consumption.receipt = now + consumption.reset end
+  if consumption.mode then consumption.receipt = now + consumption.reset end
   if consumption.fresh then return pcall('SET', consumption.key, consumption.cost, 'PXAT', now + consumption.reset) end
   if consumption.cost > 0 then return pcall('INCRBY', consumption.key, consumption.cost) end
 end

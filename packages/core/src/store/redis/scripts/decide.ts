@@ -16,13 +16,13 @@ local call, pcall, match = redis.call, redis.pcall, string.match
  * Then, for each request: the consumptions before the token, the use, the consumptions after it. ARGV begins with how many keys
  * there are of the first kind; then, for each request: `before`, `tokens`, `issuedAt` ("" if none), `useMs` ("" if
  * none), `after`, where `before`, `tokens` and `after` say how many there are of each kind; then the consumptions in the
- * same order: of a plain fixed window its key, and `limit, windowMs, cost`; of one with a rule its key and that of its
+ * same order: of a plain fixed window its key, and `limit, windowMs, cost`; of one with a mode its key and that of its
  * block if it has one, and `kind, limit, windowMs, cost, burst or slot, shadow (1 or ""), strikes to a block ("" if
  * none), first and longest block`.
  *
  * Returns one flat list: the time in ms, then for each request `revoked` (0, 1 by its record, 2 + the latest cut-off if
  * by that, -1 not reached, or an error text), `repeated` (0, 1, -1 or an error text) if there is a use, and for each
- * consumption `consumed` (-1 not reached, -2 blocked, or an error text), `resetMs`, and if it has a rule its receipt (-1 if
+ * consumption `consumed` (-1 not reached, -2 blocked, or an error text), `resetMs`, and if it has a mode its receipt (-1 if
  * it was not counted).
  *
  * Almost always nobody asks about a token that is revoked, so one EXISTS for the whole batch says so, of whatever type
@@ -39,9 +39,9 @@ local out, arg, asked = { now }, 2, tonumber(ARGV[1])
 local key, record = asked + 1, 1
 local nothing = asked > 0 and pcall('EXISTS', unpack(KEYS, 1, asked)) == 0
 
-local function parseRule()
+local function parseMode()
   local kind = ARGV[arg]
-  local consumption = { key = KEYS[key], rule = true, kind = kind, limit = tonumber(ARGV[arg + 1]),
+  local consumption = { key = KEYS[key], mode = true, kind = kind, limit = tonumber(ARGV[arg + 1]),
     window = tonumber(ARGV[arg + 2]), cost = tonumber(ARGV[arg + 3]), shadow = ARGV[arg + 5] == '1',
     after = tonumber(ARGV[arg + 6]), consumed = 0 }
   consumption.extra = kind == 'bucket' and tonumber(ARGV[arg + 4]) or ARGV[arg + 4]
@@ -63,7 +63,7 @@ local function parse(count)
         consumed = 0, reset = 0 }
       key, arg = key + 1, arg + 3
     else
-      consumptions[i], consumptions.ruled = parseRule(), true
+      consumptions[i], consumptions.hasModes = parseMode(), true
     end
   end
   return consumptions
@@ -74,7 +74,7 @@ local function peek(consumptions)
   consumptions.reached = true
   for i = 1, #consumptions do
     local consumption = consumptions[i]
-    if not consumption.rule then
+    if not consumption.mode then
       peekWindow(consumption)
     else
       if consumption.after then peekBlock(consumption) end
@@ -88,21 +88,21 @@ end
 local function count(consumptions)
   for i = 1, #consumptions do
     local consumption = consumptions[i]
-    if not consumption.fault and not consumption.refused and (consumption.cost > 0 or consumption.rule) then
+    if not consumption.fault and not consumption.refused and (consumption.cost > 0 or consumption.mode) then
       local reply
-      if consumption.rule then reply = counters[consumption.kind](consumption) else reply = countWindow(consumption) end
+      if consumption.mode then reply = counters[consumption.kind](consumption) else reply = countWindow(consumption) end
       if type(reply) == 'table' and reply.err then
         consumption.fault = reply.err
       else
         consumption.consumed = consumption.consumed + consumption.cost
-        if consumption.rule then consumption.counted = true end
+        if consumption.mode then consumption.counted = true end
       end
     end
   end
 end
 
 local function punish(consumptions)
-  if not consumptions.ruled then return end
+  if not consumptions.hasModes then return end
   for _, consumption in ipairs(consumptions) do
     if consumption.refused and not consumption.blocked and consumption.after and consumption.after > 0 then strike(consumption) end
   end
@@ -148,7 +148,7 @@ local function report(consumptions)
       out[at + 1], out[at + 2] = consumption.refused and consumption.consumed + consumption.cost or consumption.consumed, consumption.reset
     end
     at = at + 2
-    if consumption.rule then
+    if consumption.mode then
       at = at + 1
       out[at] = consumption.counted and consumption.receipt or -1
     end
