@@ -13,7 +13,7 @@ import type { AppliedPolicy, Policy } from "../limits/policy.js";
 import type { Counted, Settlement } from "../limits/settlement.js";
 import type { RevocationPolicy } from "../revocation/options.js";
 import type { Check, GateExchange, RequestState } from "../request/state.js";
-import { StoreFault, faultForAll } from "../store/ports/decisions.js";
+import { StoreFault, faultForAll, refuses } from "../store/ports/decisions.js";
 import type { Answer, CounterState, DecisionStore, Question, UsageCorrections } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
@@ -124,6 +124,8 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   function askStore(request: PendingRequest<Raw>): Decision | Promise<Decision> {
     const { exchange, verified, proof, before, after } = request;
     const { state } = exchange;
+    const limited = state.limitRefusal;
+    if (limited !== undefined && isCountedBy(limited.keys, before, after)) return refuse(exchange, limited.denial);
     const asked = tokenQuestion(state, verified);
     const unknown = asked instanceof StoreFault ? asked : undefined;
     const token = asked instanceof StoreFault ? undefined : asked;
@@ -168,10 +170,33 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
       address.denial ?? denial ?? decideToken(state, verified, answer) ?? decideProof(state, proof, answer.repeated);
     if (refusal !== undefined) {
       giveBack(after, answer.afterToken);
+      reopen(request, answer, address.denial !== undefined, true);
       return refuse(exchange, refusal);
     }
     const all = decideLimits(exchange, after, answer.afterToken, address.quotas);
-    return all.denial === undefined ? allow(exchange, all.quotas, proof) : refuse(exchange, all.denial);
+    if (all.denial === undefined) return allow(exchange, all.quotas, proof);
+    reopen(request, answer, false, false);
+    return refuse(exchange, all.denial);
+  }
+
+  /** Policies that did not count the refused request count it if another middleware, such as an alternative, lets it pass. */
+  function reopen(
+    { exchange: { state }, before, after }: PendingRequest<Raw>,
+    { beforeToken, afterToken }: Answer,
+    isRefusedByAddress: boolean,
+    isGivenBack: boolean,
+  ): void {
+    // The store counts all or nothing.
+    const isLeft = [...keysOfRefusing(before, beforeToken), ...keysOfRefusing(after, afterToken)].length > 0;
+    before.forEach(({ policy }, index) => {
+      // A fault was counted in this process, unless that refused.
+      if (beforeToken[index] instanceof StoreFault ? isRefusedByAddress : isLeft) state.markUndone(policy);
+    });
+    after.forEach(({ policy }, index) => {
+      const counter = afterToken[index];
+      const isCounted = counter !== undefined && !(counter instanceof StoreFault) && !isLeft;
+      if (!isCounted || (isGivenBack && counter.receipt !== undefined)) state.markUndone(policy);
+    });
   }
 
   /** The quotas after these policies, added to those before them. Degradation decides about policies that the store could not count. */
@@ -202,6 +227,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     });
     if (counted !== undefined) services.settlement.follow(exchange, counted);
     const denial = denyExhausted(quotas, services.headers, now());
+    if (denial !== undefined) exchange.state.markLimited(keysOfRefusing(applied, counters), denial);
     if (denial !== undefined || unanswered.length === 0) return { quotas, denial };
     const local = degradation.decideLimits(unanswered);
     if (local.counted.length > 0) services.settlement.follow(exchange, local.counted);
@@ -296,6 +322,20 @@ const inDoubt = -1;
 /** May Redis have counted after all? Not if nothing was sent. */
 function mayHaveRun({ kind }: StoreFault): boolean {
   return kind !== "open" && kind !== "overloaded";
+}
+
+function isCountedBy(
+  keys: readonly string[],
+  ...groups: readonly (readonly Pick<AppliedPolicy<never>, "charge">[])[]
+): boolean {
+  return groups.some((applied) => applied.some(({ charge }) => keys.includes(charge.key)));
+}
+
+function keysOfRefusing(
+  applied: readonly Pick<AppliedPolicy<never>, "charge">[],
+  counters: Answer["afterToken"],
+): string[] {
+  return applied.filter(({ charge }, index) => refuses(charge, counters[index])).map(({ charge }) => charge.key);
 }
 
 const emptyAnswer: Answer = { beforeToken: [], revoked: undefined, afterToken: [] };
