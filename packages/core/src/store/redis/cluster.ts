@@ -10,7 +10,7 @@ import type {
   TokenQuestion,
   ReplayCheck,
 } from "../ports/decisions.js";
-import { exceeds, isCutOff, refuses, someRefuses, StoreFault } from "../ports/decisions.js";
+import { blockedState, exceeds, isCutOff, refuses, someRefuses, StoreFault } from "../ports/decisions.js";
 import type { BatchDecision } from "./decide-batch.js";
 import { decideBatch } from "./decide-batch.js";
 import type { RedisLike } from "./client.js";
@@ -37,7 +37,7 @@ export async function decideAcrossSlots(
 ): Promise<BatchDecision> {
   const groups = questions.map(({ beforeToken, afterToken }) => ({
     before: new ClusterGroup(quotas, beforeToken),
-    after: new ClusterGroup(quotas, afterToken),
+    after: new ClusterGroup(quotas, afterToken, "strikes later"),
   }));
   const parts = groups.flatMap(({ before, after }) => [...before.parts, ...after.parts]);
   let serverTimeMs = Number.NaN;
@@ -68,7 +68,30 @@ export async function decideAcrossSlots(
     return decide(questions[index] ?? nothingAsked, before, after, checks);
   });
   if (failures.length > 0 && answers.every(isLost)) throw failures[0] ?? new StoreFault("timeout");
-  return { answers, serverTimeMs };
+  const strikes = groups.flatMap(({ after }) => after.strikes());
+  if (strikes.length === 0) return { answers, serverTimeMs };
+  await settleWithin(partMs / 8, strike(client, strikes));
+  const noted = answers.map((answer, index) => ({ ...answer, afterToken: groups[index]?.after.struck(answer) ?? [] }));
+  return { answers: noted, serverTimeMs };
+}
+
+/** A refusal that may block its client. */
+interface Strike {
+  /** Costs more than any counter has room for, so that it is refused. */
+  readonly consumption: Consumption;
+  readonly note: (state: CounterState) => void;
+}
+
+/** Notes the refusals, with one script call for each slot. */
+function strike(client: RedisLike, strikes: readonly Strike[]): Promise<void>[] {
+  return groupBySlot(strikes, ({ consumption }) => consumption.key).map(async (slotStrikes) => {
+    const questions = slotStrikes.map(({ consumption }) => ({ ...nothingAsked, beforeToken: [consumption] }));
+    const { answers } = await decideBatch(client, questions);
+    slotStrikes.forEach(({ note }, index) => {
+      const state = answers[index]?.beforeToken[0];
+      if (state !== undefined && !(state instanceof StoreFault) && state.blocked === true) note(state);
+    });
+  });
 }
 
 /** The consumptions of one group in one slot. */
@@ -76,6 +99,8 @@ interface Part {
   /** The key of the first consumption. */
   readonly key: string;
   readonly consumptions: readonly Consumption[];
+  /** The same as they are asked. */
+  readonly asked: readonly Consumption[];
   /** Undefined until its script call answers. */
   states?: readonly (CounterState | StoreFault)[] | undefined;
   serverTimeMs?: number;
@@ -88,17 +113,48 @@ class ClusterGroup implements ConsumptionGroup {
   readonly parts: readonly Part[];
   readonly #quotas: UsageCorrections;
   readonly #consumptions: readonly Consumption[];
+  #isReached = false;
+  readonly #blocked = new Map<Consumption, CounterState>();
 
-  constructor(quotas: UsageCorrections, consumptions: readonly Consumption[]) {
+  /**
+   * @param striking "strikes later" if the request may be refused before this group, by a revoked token say: such
+   *   refusals must not block the owner of the token. Then only {@link strikes} block.
+   */
+  constructor(quotas: UsageCorrections, consumptions: readonly Consumption[], striking?: "strikes later") {
     this.#quotas = quotas;
     this.#consumptions = consumptions;
     this.parts = groupBySlot(consumptions, ({ key }) => key).map((slot) => ({
       key: slot[0]?.key ?? "",
       consumptions: slot,
+      asked: striking === undefined ? slot : slot.map(withoutStrike),
     }));
   }
 
+  /** The strikes of this group, if the decision reached it. */
+  strikes(): Strike[] {
+    if (!this.#isReached) return [];
+    const strikes: Strike[] = [];
+    for (const consumption of this.#consumptions) {
+      if (consumption.blockKey === undefined || (consumption.rule?.block?.after ?? 0) === 0) continue;
+      const state = stateOf(this.parts, consumption);
+      if (state instanceof StoreFault || state.blocked === true || !exceeds(consumption, state)) continue;
+      const { limit, burst = limit, cost } = consumption;
+      strikes.push({
+        consumption: { ...consumption, cost: Math.max(limit, burst, cost) + 1 },
+        note: ({ resetMs }) => void this.#blocked.set(consumption, blockedState(consumption, resetMs)),
+      });
+    }
+    return strikes;
+  }
+
+  /** The states of an answer, with the blocks that its strikes have begun. */
+  struck({ afterToken }: Answer): Answer["afterToken"] {
+    if (this.#blocked.size === 0) return afterToken;
+    return this.#consumptions.map((consumption, index) => this.#blocked.get(consumption) ?? afterToken[index]);
+  }
+
   refuses(): boolean {
+    this.#isReached = true;
     return this.#consumptions.some((consumption) => refuses(consumption, stateOf(this.parts, consumption)));
   }
 
@@ -119,8 +175,15 @@ class ClusterGroup implements ConsumptionGroup {
 
 const nothingAsked: Question = { beforeToken: [], token: undefined, afterToken: [] };
 
-function asQuestion({ consumptions }: Part): Question {
-  return { beforeToken: consumptions, token: undefined, afterToken: [] };
+function asQuestion({ asked }: Part): Question {
+  return { beforeToken: asked, token: undefined, afterToken: [] };
+}
+
+/** The same consumption, whose refusal leads to no block. */
+function withoutStrike(consumption: Consumption): Consumption {
+  const { rule } = consumption;
+  if (rule?.block === undefined || rule.block.after === 0) return consumption;
+  return { ...consumption, rule: { ...rule, block: { ...rule.block, after: 0 } } };
 }
 
 type Finding = Pick<Answer, "revoked" | "cutoff">;
