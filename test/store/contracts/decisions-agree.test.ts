@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { Redis } from "ioredis";
+import { LRUCache } from "lru-cache";
 import { MemoryDecisionStore } from "../../../packages/core/src/store/memory/decisions.js";
 import type {
   Answer,
@@ -140,6 +141,7 @@ describe("a decision in process", () => {
     await fc.assert(
       fc.asyncProperty(run, async (one) => {
         const prefix = freshPrefix();
+        const revokedKeys = new LRUCache<string, true>({ max: 9 });
         const memory = new MemoryDecisionStore({ now: () => clockStart });
         await recordIn(memory, client, prefix);
         const refunds: Promise<unknown>[] = [];
@@ -160,7 +162,7 @@ describe("a decision in process", () => {
         }));
         const questions = questionsOf({ ...one, requests }, prefix);
         for (const question of questions) {
-          const { answers } = await decideAcrossSlots(client, [question], { partMs: 5000, quotas });
+          const { answers } = await decideAcrossSlots(client, [question], { partMs: 5000, quotas, revokedKeys });
           await Promise.all(refunds.splice(0));
           expect(comparable(answers[0] as Answer, false)).to.deep.equal(comparable(memory.ask(question), false));
         }
@@ -183,11 +185,37 @@ describe("a decision in process", () => {
     const terms = {
       partMs: 5000,
       quotas: { adjust: () => undefined, renew: () => undefined, expire: () => undefined },
+      revokedKeys: new LRUCache<string, true>({ max: 9 }),
     };
     expect((await ask(undefined))?.afterToken).to.have.nested.property("[0].consumed", 1);
     for (let attempt = 0; attempt < 3; attempt += 1) expect((await ask(token))?.revoked).to.equal(true);
     expect(await client.exists(limit.blockKey)).to.equal(0);
     expect((await ask(undefined))?.afterToken).to.have.nested.property("[0].blocked", true);
     expect(await client.exists(limit.blockKey)).to.equal(1);
+  });
+
+  it("counts nothing for a token known to be revoked, not even for a moment, on a Cluster either", async () => {
+    const prefix = freshPrefix();
+    const token = { revokedKey: `${prefix}revoked`, cutoffKeys: [], issuedAt: undefined };
+    const limit = { key: `${prefix}{a}`, limit: 9, cost: 1, windowSeconds: 60 };
+    const refunds: unknown[] = [];
+    const terms = {
+      partMs: 5000,
+      quotas: { adjust: (all: unknown) => void refunds.push(all), renew: () => undefined, expire: () => undefined },
+      revokedKeys: new LRUCache<string, true>({ max: 9 }),
+    };
+    const ask = async () =>
+      (await decideAcrossSlots(client, [{ beforeToken: [], token, afterToken: [limit] }], terms)).answers[0];
+    await client.set(token.revokedKey, "revoked", "EX", 600);
+    expect((await ask())?.revoked).to.equal(true);
+    expect(refunds).to.have.length(1);
+    expect((await ask())?.revoked).to.equal(true);
+    expect(await client.get(limit.key)).to.equal("1");
+    expect(refunds).to.have.length(1);
+    // A record that is gone frees the token, which is counted from then on.
+    await client.del(token.revokedKey);
+    expect(await ask())
+      .to.deep.include({ revoked: false, repeated: undefined })
+      .and.have.nested.property("afterToken[0].consumed", 2);
   });
 });

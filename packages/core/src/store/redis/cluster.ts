@@ -1,3 +1,4 @@
+import type { LRUCache } from "lru-cache";
 import type { ConsumptionGroup } from "../ports/decide.js";
 import { decide, KnownChecks } from "../ports/decide.js";
 import type {
@@ -10,7 +11,15 @@ import type {
   TokenQuestion,
   ReplayCheck,
 } from "../ports/decisions.js";
-import { blockedState, exceeds, isCutOff, refuses, someRefuses, StoreFault } from "../ports/decisions.js";
+import {
+  blockedState,
+  exceeds,
+  isCutOff,
+  isRefusedToken,
+  refuses,
+  someRefuses,
+  StoreFault,
+} from "../ports/decisions.js";
 import type { BatchDecision } from "./decide-batch.js";
 import { decideBatch } from "./decide-batch.js";
 import type { RedisLike } from "./client.js";
@@ -23,6 +32,8 @@ export interface AcrossSlotsOptions {
   readonly partMs: number;
   /** Refunds consumptions of a request that another hash slot refuses. */
   readonly quotas: UsageCorrections;
+  /** Records of tokens that were revoked when last asked about. */
+  readonly revokedKeys: LRUCache<string, true>;
 }
 
 /**
@@ -33,25 +44,33 @@ export interface AcrossSlotsOptions {
 export async function decideAcrossSlots(
   client: RedisLike,
   questions: readonly Question[],
-  { partMs, quotas }: AcrossSlotsOptions,
+  { partMs, quotas, revokedKeys }: AcrossSlotsOptions,
 ): Promise<BatchDecision> {
+  const startedAt = performance.now();
+  // A count that is refunded at once still refuses the requests of the owner meanwhile.
+  const isSuspect = questions.map(({ token }) => token !== undefined && revokedKeys.has(token.revokedKey));
   const groups = questions.map(({ beforeToken, afterToken }) => ({
     before: new ClusterGroup(quotas, beforeToken),
     after: new ClusterGroup(quotas, afterToken, "strikes later"),
   }));
-  const parts = groups.flatMap(({ before, after }) => [...before.parts, ...after.parts]);
+  const parts = groups.flatMap(({ before, after }, index) =>
+    isSuspect[index] === true ? before.parts : [...before.parts, ...after.parts],
+  );
   let serverTimeMs = Number.NaN;
-  const corked = cork(client);
-  const calls = groupBySlot(parts, ({ key }) => key).map(async (slotParts) => {
-    const batch = await decideBatch(client, slotParts.map(asQuestion));
-    serverTimeMs = batch.serverTimeMs;
-    slotParts.forEach((part, index) => {
-      part.states = batch.answers[index]?.beforeToken;
-      part.serverTimeMs = batch.serverTimeMs;
-      // The request was refused before this answer came.
-      if (part.isVoid === true) refund(quotas, [part]);
+  const askParts = (asked: readonly Part[]): Promise<void>[] =>
+    groupBySlot(asked, ({ key }) => key).map(async (slotParts) => {
+      for (const part of slotParts) part.isSent = true;
+      const batch = await decideBatch(client, slotParts.map(asQuestion));
+      serverTimeMs = batch.serverTimeMs;
+      slotParts.forEach((part, index) => {
+        part.states = batch.answers[index]?.beforeToken;
+        part.serverTimeMs = batch.serverTimeMs;
+        // The request was refused before this answer came.
+        if (part.isVoid === true) refund(quotas, [part]);
+      });
     });
-  });
+  const corked = cork(client);
+  const calls = askParts(parts);
   const findings: Finding[] = questions.map(() => ({ revoked: new StoreFault("timeout") }));
   const reads = questions.map(async ({ token }, index) => {
     findings[index] = token === undefined ? unasked : await findRevocation(client, token);
@@ -63,6 +82,17 @@ export async function decideAcrossSlots(
   // All commands above were sent in this turn.
   corked.release();
   const failures = await settleWithin(partMs, [...calls, ...reads, ...uses]);
+  const late = groups.flatMap(({ before, after }, index) => {
+    const isRefused = before.refuses() || isRefusedToken(findings[index]?.revoked, repeated[index]);
+    return isSuspect[index] === true && !isRefused ? after.parts : [];
+  });
+  if (late.length > 0)
+    failures.push(...(await settleWithin(Math.max(1, startedAt + partMs - performance.now()), askParts(late))));
+  questions.forEach(({ token }, index) => {
+    if (token === undefined) return;
+    if (findings[index]?.revoked === true) revokedKeys.set(token.revokedKey, true);
+    else if (isSuspect[index] === true && findings[index]?.revoked === false) revokedKeys.delete(token.revokedKey);
+  });
   const answers = groups.map(({ before, after }, index) => {
     const checks = new KnownChecks({ ...(findings[index] ?? unasked), repeated: repeated[index] });
     return decide(questions[index] ?? nothingAsked, before, after, checks);
@@ -104,6 +134,7 @@ interface Part {
   /** Undefined until its script call answers. */
   states?: readonly (CounterState | StoreFault)[] | undefined;
   serverTimeMs?: number;
+  isSent?: true;
   /** The request was refused elsewhere: the consumptions must be refunded. */
   isVoid?: true;
 }
@@ -237,6 +268,7 @@ function stateOf(parts: readonly Part[], consumption: Consumption): CounterState
  */
 function refund(quotas: UsageCorrections, parts: readonly Part[]): void {
   for (const part of parts) {
+    if (part.isSent !== true) continue;
     const { consumptions, states, serverTimeMs = 0 } = part;
     if (states === undefined) {
       part.isVoid = true;
