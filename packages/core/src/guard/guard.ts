@@ -165,9 +165,10 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   function conclude(request: PendingRequest<Raw>, answer: Answer): Decision {
     const { exchange, verified, denial, proof, before, after } = request;
     const { state } = exchange;
+    // Recorded also where the request is refused for another reason: to an alternative it is no replay.
+    if (proof !== undefined && answer.repeated === false) state.markProofRecorded(proof.use.key);
     const address = decideLimits(exchange, before, answer.beforeToken, []);
-    const refusal =
-      address.denial ?? denial ?? decideToken(state, verified, answer) ?? decideProof(state, proof, answer.repeated);
+    const refusal = address.denial ?? denial ?? decideToken(state, verified, answer) ?? decideProof(answer.repeated);
     if (refusal !== undefined) {
       giveBack(after, answer.afterToken);
       reopen(request, answer, address.denial !== undefined, true);
@@ -268,17 +269,11 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   }
 
   /** A proof must be new. If the store cannot say whether it is, the request is refused. */
-  function decideProof(
-    state: RequestState,
-    proof: Proof | undefined,
-    replayed: Answer["repeated"],
-  ): Denied | undefined {
+  function decideProof(replayed: Answer["repeated"]): Denied | undefined {
     if (replayed === undefined) return undefined;
     if (replayed instanceof StoreFault)
       return unavailable(`the store cannot say whether the DPoP proof is new: ${replayed.kind}`);
-    if (replayed) return challenges.proofInvalid("the DPoP proof was used before");
-    if (proof !== undefined) state.markProofRecorded(proof.use.key);
-    return undefined;
+    return replayed ? challenges.proofInvalid("the DPoP proof was used before") : undefined;
   }
 
   /** Refuses a request. A guard that does not identify keeps the identity: the application may go on with its user. */
