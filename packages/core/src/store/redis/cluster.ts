@@ -39,7 +39,8 @@ export interface AcrossSlotsOptions {
 /**
  * Answers the questions of a batch on Redis Cluster, where one script sees one hash slot. The consumptions of each slot
  * are one script call, and revocation records are single-key reads, all at the same time. Inside a slot a decision
- * counts all or nothing. Across slots, `decide` refunds the consumptions that must not count.
+ * counts all or nothing. Across slots, `decide` refunds the consumptions that must not count. Two things follow in a
+ * second call, if at all: the consumptions after a token that was revoked before, and refusals that may block a client.
  */
 export async function decideAcrossSlots(
   client: RedisLike,
