@@ -235,5 +235,23 @@ for (const adapter of adapters) {
       expect((await send(`${app.url}/me`, { token: await signToken() })).status).to.equal(200);
       await app.close();
     });
+
+    it("takes the proof for no replay at an alternative, after another one refused it in doubt of its revocation", async () => {
+      const prefix = freshPrefix();
+      const app = await adapter.start({
+        options: {
+          ...{ redis: testRedisUrl(), prefix, publicUrl, deadline: 2000, logger: silentLogger },
+          auth: { ...testAuth, dpop: true },
+        },
+        use: (gate) => [gate.some(gate.guard(), gate.guard({ onStoreError: "allow" }))],
+        routes: { "GET /me": () => ({}) },
+      });
+      await operate(testRedisUrl()).set(`${prefix}auth:cutoff:alice`, "nan", "EX", 60);
+      const token = await bound();
+      const proof = await proofFor(token);
+      expect((await sendBound(app.url, token, proof)).status).to.equal(200);
+      expect((await sendBound(app.url, token, proof)).status).to.not.equal(200);
+      await app.close();
+    });
   });
 }

@@ -6,6 +6,7 @@ import type { AnyOptions, RunningApp } from "../../support/app.js";
 import { cleanUp } from "../../support/clean-up.js";
 import { send } from "../../support/http.js";
 import { silentLogger } from "../../support/logger.js";
+import { openLatch } from "../../support/latch.js";
 import { startLoopClock } from "../../support/loop-clock.js";
 import { operate } from "../../support/redis.js";
 import { until } from "../../support/until.js";
@@ -238,6 +239,31 @@ for (const adapter of adapters) {
         expect(answer.status).to.equal(200);
         expect(answer.headers.ratelimit).to.match(/^"sound";r=\d;t=\d+$/);
       }
+    });
+
+    it("holds a slot for what an alternative passes, after another one refused it in doubt of its revocation", async () => {
+      const latch = openLatch();
+      const { url } = await adapter.start({
+        options: {
+          redis: server.url,
+          auth: testAuth,
+          logger: silentLogger,
+          deadline: patient,
+          limits: [{ name: "slots", per: "user", algorithm: "concurrency", limit: 1, window: "5m" }],
+        },
+        use: (gate) => [gate.some(gate.guard(), gate.guard({ onStoreError: "allow" }))],
+        routes: { "GET /held": latch.wait },
+      });
+      await operate(server.url).set("auth:cutoff:alice", "nan");
+      const token = await signToken();
+      const held = send(`${url}/held`, { token });
+      await latch.waiting(1);
+      const second = send(`${url}/held`, { token });
+      await Promise.race([second, latch.waiting(2)]);
+      latch.open();
+      // Of the refusals of all alternatives, the outage is the answer.
+      expect((await second).status).to.equal(503);
+      expect((await held).status).to.equal(200);
     });
 
     it("heals a counter that has lost its end", async () => {

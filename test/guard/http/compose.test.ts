@@ -109,6 +109,26 @@ withNodeAdapter(describeOnEveryGate)("the gate", (start) => {
     expect((await send(`${url}/me`, { token: paying })).status).to.equal(200);
   });
 
+  it("refuses at every alternative what exhausted a limit that they share, as one refusal of that limit", async () => {
+    const block = { after: 2, for: "1h" } as const;
+    const { url } = await start(
+      {},
+      {
+        use(gate) {
+          const shared = gate.limit({ name: "shared", per: "ip", limit: 2, window: "1m", block });
+          const asAdmin = gate.guard({ checks: [gate.authenticate(), shared, gate.requireRole("admin")] });
+          return [gate.some(asAdmin, gate.guard({ checks: [shared, gate.authenticate()] }))];
+        },
+      },
+    );
+    const token = await signToken();
+    const answers = [];
+    for (let visit = 0; visit < 5; visit += 1) answers.push(await send(`${url}/me`, { token }));
+    expect(answers.map(({ status }) => status)).to.deep.equal([200, 200, 429, 429, 429]);
+    const codes = answers.slice(2).map(({ json }) => (json as { code: string }).code);
+    expect(codes).to.deep.equal(["quota_exceeded", "abuse_detected", "abuse_detected"]);
+  });
+
   it("answers HEAD like GET, without a body", async () => {
     const { url } = await start();
     const answer = await send(`${url}/me`, { method: "HEAD" });

@@ -3,6 +3,7 @@ import { adapters } from "../../support/app.js";
 import type { RunningApp } from "../../support/app.js";
 import { describeOnEveryFramework } from "../../support/every-gate.js";
 import type { StartApp } from "../../support/every-gate.js";
+import { send } from "../../support/http.js";
 import { silentLogger } from "../../support/logger.js";
 import type { AttemptOptions, LoginApp } from "../../support/login.js";
 import { startLogin, statuses } from "../../support/login.js";
@@ -17,6 +18,27 @@ describeOnEveryFramework("the login throttle", (start) => {
     expect(app.checks()).to.equal(5);
     expect(answers.filter(({ status }) => status === 401)).to.have.length(5);
     expect(answers.filter(({ status }) => status === 429)).to.have.length(95);
+  });
+
+  it("refuses at every alternative what it has refused", async () => {
+    const { url } = await start(
+      {},
+      {
+        use(gate) {
+          const throttle = gate.throttleLogin({ account: () => "alice", pair: { limit: 2 } });
+          return [
+            gate.some(gate.guard({ checks: [throttle, gate.authenticate()] }), gate.guard({ checks: [throttle] })),
+          ];
+        },
+        routes: {
+          "POST /login": () => {
+            throw Object.assign(new Error("wrong password"), { status: 401 });
+          },
+        },
+      },
+    );
+    const seen = await statuses(4, async () => send(`${url}/login`, { method: "POST" }));
+    expect(seen).to.deep.equal([401, 401, 429, 429]);
   });
 
   it("answers 429 with when to come back, and the same words for every cause", async () => {

@@ -1,8 +1,15 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { Redis } from "ioredis";
+import { LRUCache } from "lru-cache";
 import { MemoryDecisionStore } from "../../../packages/core/src/store/memory/decisions.js";
-import type { Answer, Consumption, CountingMode, Question } from "../../../packages/core/src/store/ports/decisions.js";
+import type {
+  Answer,
+  Consumption,
+  CountingMode,
+  Question,
+  TokenQuestion,
+} from "../../../packages/core/src/store/ports/decisions.js";
 import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
 import { adjustmentLine } from "../../../packages/core/src/store/redis/usage-corrections.js";
 import { decideAcrossSlots } from "../../../packages/core/src/store/redis/cluster.js";
@@ -130,10 +137,11 @@ describe("a decision in process", () => {
     );
   });
 
-  it("is the decision of the slots of a Cluster together, for any questions without blocks and replays", async () => {
+  it("is the decision of the slots of a Cluster together, for any questions without replays", async () => {
     await fc.assert(
       fc.asyncProperty(run, async (one) => {
         const prefix = freshPrefix();
+        const revokedKeys = new LRUCache<string, true>({ max: 9 });
         const memory = new MemoryDecisionStore({ now: () => clockStart });
         await recordIn(memory, client, prefix);
         const refunds: Promise<unknown>[] = [];
@@ -147,20 +155,67 @@ describe("a decision in process", () => {
           renew: () => undefined,
           expire: () => undefined,
         };
-        const calm = (counters: Run["before"]) => counters.map((each) => ({ ...each, blocks: false })) as Run["before"];
-        // The slots of a Cluster record a use, and note refusals, although another slot refuses the request.
+        // A slot of a Cluster records a use although another slot refuses the request.
         const requests = one.requests.map((each, index) => ({
           ...each,
           use: each.use === undefined ? undefined : index,
         }));
-        const questions = questionsOf({ before: calm(one.before), after: calm(one.after), requests }, prefix);
+        const questions = questionsOf({ ...one, requests }, prefix);
         for (const question of questions) {
-          const { answers } = await decideAcrossSlots(client, [question], { partMs: 5000, quotas });
+          const { answers } = await decideAcrossSlots(client, [question], { partMs: 5000, quotas, revokedKeys });
           await Promise.all(refunds.splice(0));
           expect(comparable(answers[0] as Answer, false)).to.deep.equal(comparable(memory.ask(question), false));
         }
       }),
       { numRuns: isSoak ? 200 : 40 },
     );
+  });
+
+  it("does not block the owner of a revoked token for refusals of that token, on a Cluster either", async () => {
+    const prefix = freshPrefix();
+    await client.set(`${prefix}revoked`, "revoked", "EX", 600);
+    const token = { revokedKey: `${prefix}revoked`, cutoffKeys: [], issuedAt: undefined };
+    const block = { after: 1, firstMs: 10_000, longestMs: 10_000 };
+    const limit = {
+      ...{ key: `${prefix}{a}`, blockKey: `${prefix}{a}:block`, limit: 1, cost: 1, windowSeconds: 60 },
+      rule: { algorithm: "fixed-window", shadow: false, block },
+    } as const;
+    const ask = async (each: TokenQuestion | undefined) =>
+      (await decideAcrossSlots(client, [{ beforeToken: [], token: each, afterToken: [limit] }], terms)).answers[0];
+    const terms = {
+      partMs: 5000,
+      quotas: { adjust: () => undefined, renew: () => undefined, expire: () => undefined },
+      revokedKeys: new LRUCache<string, true>({ max: 9 }),
+    };
+    expect((await ask(undefined))?.afterToken).to.have.nested.property("[0].consumed", 1);
+    for (let attempt = 0; attempt < 3; attempt += 1) expect((await ask(token))?.revoked).to.equal(true);
+    expect(await client.exists(limit.blockKey)).to.equal(0);
+    expect((await ask(undefined))?.afterToken).to.have.nested.property("[0].blocked", true);
+    expect(await client.exists(limit.blockKey)).to.equal(1);
+  });
+
+  it("counts nothing for a token known to be revoked, not even for a moment, on a Cluster either", async () => {
+    const prefix = freshPrefix();
+    const token = { revokedKey: `${prefix}revoked`, cutoffKeys: [], issuedAt: undefined };
+    const limit = { key: `${prefix}{a}`, limit: 9, cost: 1, windowSeconds: 60 };
+    const refunds: unknown[] = [];
+    const terms = {
+      partMs: 5000,
+      quotas: { adjust: (all: unknown) => void refunds.push(all), renew: () => undefined, expire: () => undefined },
+      revokedKeys: new LRUCache<string, true>({ max: 9 }),
+    };
+    const ask = async () =>
+      (await decideAcrossSlots(client, [{ beforeToken: [], token, afterToken: [limit] }], terms)).answers[0];
+    await client.set(token.revokedKey, "revoked", "EX", 600);
+    expect((await ask())?.revoked).to.equal(true);
+    expect(refunds).to.have.length(1);
+    expect((await ask())?.revoked).to.equal(true);
+    expect(await client.get(limit.key)).to.equal("1");
+    expect(refunds).to.have.length(1);
+    // A record that is gone frees the token, which is counted from then on.
+    await client.del(token.revokedKey);
+    expect(await ask())
+      .to.deep.include({ revoked: false, repeated: undefined })
+      .and.have.nested.property("afterToken[0].consumed", 2);
   });
 });

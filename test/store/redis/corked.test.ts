@@ -1,6 +1,7 @@
 import { startCluster } from "@portcullis/testkit";
 import { expect } from "chai";
 import { Cluster } from "ioredis";
+import { LRUCache } from "lru-cache";
 import { Socket } from "node:net";
 import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
 import { MemoryDecisionStore } from "../../../packages/core/src/store/memory/decisions.js";
@@ -32,7 +33,11 @@ describe("a flush to a Cluster", function () {
         replayCheck: { key: keys.proof("thumbprint", `${round}-${index}`), ttlMs: 60_000 },
         afterToken: [{ key: keys.quota("user", `user-${index}`), limit: 10, windowSeconds: 60, cost: 1 }],
       }));
-    const terms = { partMs: 5000, quotas: new MemoryDecisionStore().corrections };
+    const terms = {
+      partMs: 5000,
+      quotas: new MemoryDecisionStore().corrections,
+      revokedKeys: new LRUCache<string, true>({ max: 9 }),
+    };
     // Scripts are known and all connections made.
     await decideAcrossSlots(client, ask("first"), terms);
 

@@ -1,6 +1,7 @@
 import { startRedis } from "@portcullis/testkit";
 import { expect } from "chai";
 import fc from "fast-check";
+import { LRUCache } from "lru-cache";
 import type { Algorithm, Consumption, UsageCorrections } from "../../../packages/core/src/store/ports/decisions.js";
 import { AdjustmentQueue } from "../../../packages/core/src/store/redis/usage-corrections.js";
 import { decideBatch } from "../../../packages/core/src/store/redis/decide-batch.js";
@@ -263,7 +264,7 @@ describe("a give-back to Redis", function () {
     async function refused(second: Consumption, fate: Fate, later: readonly Fate[] = []): Promise<Opened> {
       const opening = open(true);
       const { client: flaky } = opening.flaky.connection;
-      const terms = { partMs: 100, quotas: opening.quotas };
+      const terms = { partMs: 100, quotas: opening.quotas, revokedKeys: new LRUCache<string, true>({ max: 9 }) };
       await decideAcrossSlots(flaky, [{ beforeToken: [ip(99)], token: undefined, afterToken: [] }], terms);
       opening.flaky.fates = ["pass", fate, ...later];
       const { answers } = await decideAcrossSlots(

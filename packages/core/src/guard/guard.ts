@@ -13,7 +13,7 @@ import type { AppliedPolicy, Policy } from "../limits/policy.js";
 import type { CountedConsumption, Settlement } from "../limits/settlement.js";
 import type { RevocationPolicy } from "../revocation/options.js";
 import type { Check, GateExchange, RequestState } from "../request/state.js";
-import { StoreFault, faultForAll } from "../store/ports/decisions.js";
+import { StoreFault, faultForAll, refuses } from "../store/ports/decisions.js";
 import type { Answer, CounterState, DecisionStore, Question, UsageCorrections } from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
@@ -128,6 +128,8 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   function askStore(request: PendingRequest<Raw>): Decision | Promise<Decision> {
     const { exchange, verified, proof, before, after } = request;
     const { state } = exchange;
+    const limited = state.limitRefusal;
+    if (limited !== undefined && isCountedBy(limited.keys, before, after)) return refuse(exchange, limited.denial);
     const asked = tokenQuestion(state, verified);
     const unknown = asked instanceof StoreFault ? asked : undefined;
     const token = asked instanceof StoreFault ? undefined : asked;
@@ -168,15 +170,39 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   function conclude(request: PendingRequest<Raw>, answer: Answer): Decision {
     const { exchange, verified, denial, proof, before, after } = request;
     const { state } = exchange;
+    // Recorded also where the request is refused for another reason: to an alternative it is no replay.
+    if (proof !== undefined && answer.replayed === false) state.markProofRecorded(proof.replayCheck.key);
     const address = decideLimits(exchange, before, answer.beforeToken, []);
-    const refusal =
-      address.denial ?? denial ?? decideToken(state, verified, answer) ?? decideProof(state, proof, answer.replayed);
+    const refusal = address.denial ?? denial ?? decideToken(state, verified, answer) ?? decideProof(answer.replayed);
     if (refusal !== undefined) {
       giveBack(after, answer.afterToken);
+      reopen(request, answer, address.denial !== undefined, true);
       return refuse(exchange, refusal);
     }
     const all = decideLimits(exchange, after, answer.afterToken, address.quotas);
-    return all.denial === undefined ? allow(exchange, all.quotas, proof) : refuse(exchange, all.denial);
+    if (all.denial === undefined) return allow(exchange, all.quotas, proof);
+    reopen(request, answer, false, false);
+    return refuse(exchange, all.denial);
+  }
+
+  /** Policies that did not count the refused request count it if another middleware, such as an alternative, lets it pass. */
+  function reopen(
+    { exchange: { state }, before, after }: PendingRequest<Raw>,
+    { beforeToken, afterToken }: Answer,
+    isRefusedByAddress: boolean,
+    isGivenBack: boolean,
+  ): void {
+    // The store counts all or nothing.
+    const isLeft = [...keysOfRefusing(before, beforeToken), ...keysOfRefusing(after, afterToken)].length > 0;
+    before.forEach(({ policy }, index) => {
+      // A fault was counted in this process, unless that refused.
+      if (beforeToken[index] instanceof StoreFault ? isRefusedByAddress : isLeft) state.markUndone(policy);
+    });
+    after.forEach(({ policy }, index) => {
+      const counter = afterToken[index];
+      const isCounted = counter !== undefined && !(counter instanceof StoreFault) && !isLeft;
+      if (!isCounted || (isGivenBack && counter.receipt !== undefined)) state.markUndone(policy);
+    });
   }
 
   /** The quotas after these policies, added to those before them. Degradation decides about policies that the store could not count. */
@@ -207,6 +233,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     });
     if (counted !== undefined) services.settlement.follow(exchange, counted);
     const denial = denyExhausted(quotas, services.headers, now());
+    if (denial !== undefined) exchange.state.markLimited(keysOfRefusing(applied, counters), denial);
     if (denial !== undefined || unanswered.length === 0) return { quotas, denial };
     const local = degradation.decideLimits(unanswered);
     if (local.counted.length > 0) services.settlement.follow(exchange, local.counted);
@@ -247,17 +274,11 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   }
 
   /** A proof must be new. If the store cannot say whether it is, the request is refused. */
-  function decideProof(
-    state: RequestState,
-    proof: Proof | undefined,
-    replayed: Answer["replayed"],
-  ): Denied | undefined {
+  function decideProof(replayed: Answer["replayed"]): Denied | undefined {
     if (replayed === undefined) return undefined;
     if (replayed instanceof StoreFault)
       return unavailable(`the store cannot say whether the DPoP proof is new: ${replayed.kind}`);
-    if (replayed) return challenges.proofInvalid("the DPoP proof was used before");
-    if (proof !== undefined) state.markProofRecorded(proof.replayCheck.key);
-    return undefined;
+    return replayed ? challenges.proofInvalid("the DPoP proof was used before") : undefined;
   }
 
   /** Refuses a request. A guard that does not identify keeps the identity: the application may go on with its user. */
@@ -301,6 +322,22 @@ const inDoubt = -1;
 /** May Redis have counted after all? Not if nothing was sent. */
 function mayHaveRun({ kind }: StoreFault): boolean {
   return kind !== "open" && kind !== "overloaded";
+}
+
+function isCountedBy(
+  keys: readonly string[],
+  ...groups: readonly (readonly Pick<AppliedPolicy<never>, "consumption">[])[]
+): boolean {
+  return groups.some((applied) => applied.some(({ consumption }) => keys.includes(consumption.key)));
+}
+
+function keysOfRefusing(
+  applied: readonly Pick<AppliedPolicy<never>, "consumption">[],
+  counters: Answer["afterToken"],
+): string[] {
+  return applied
+    .filter(({ consumption }, index) => refuses(consumption, counters[index]))
+    .map(({ consumption }) => consumption.key);
 }
 
 const emptyAnswer: Answer = { beforeToken: [], revoked: undefined, afterToken: [] };

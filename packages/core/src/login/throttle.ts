@@ -82,9 +82,20 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
       : { ...options.device, tokens: createDeviceTokens({ ...options.device, now }) };
   const warnings = new LoginWarnings({ name, logger, telemetry, now });
 
+  const refusals = new WeakMap<object, Verdict>();
+
   return async function throttle(exchange): Promise<Verdict> {
     const { state } = exchange;
-    if (state.isDone(options)) return allowed;
+    // A refused attempt must not pass where the same throttle stands in another alternative.
+    if (state.isDone(options)) return refusals.get(state.first) ?? allowed;
+    const verdict = await decide(exchange);
+    if (verdict.allowed) refusals.delete(state.first);
+    else refusals.set(state.first, verdict);
+    return verdict;
+  };
+
+  async function decide(exchange: GateExchange<Raw>): Promise<Verdict> {
+    const { state } = exchange;
     const account = normalizeAccount(await options.account(exchange.raw, state.facts));
     if (account === undefined)
       return deny("account_missing", { cause: "the request does not name an account to sign in to" });
@@ -123,7 +134,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     });
     state.setLoginAttempt(attempt);
     return allowed;
-  };
+  }
 
   /** Records the result of an attempt that the handler did not report. */
   async function conclude(

@@ -2,7 +2,7 @@ import type { Auth } from "../auth/claims.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { RequestCache } from "../cache/cache-types.js";
 import type { Exchange } from "../http/exchange.js";
-import type { Verdict } from "../http/verdict.js";
+import type { Denied, Verdict } from "../http/verdict.js";
 import type { Quota } from "../limits/quota.js";
 import type { LoginAttempt } from "../login/attempt.js";
 import type { Facts } from "./facts.js";
@@ -35,6 +35,13 @@ interface SharedState {
   cacheShown: boolean;
   quotasShown: boolean;
   readonly done: object[];
+  refusal: LimitRefusal | undefined;
+}
+
+/** The refusal of this request by limits, and the counters that refused it. */
+interface LimitRefusal {
+  readonly keys: readonly string[];
+  readonly denial: Denied;
 }
 
 const noProofs: readonly string[] = [];
@@ -66,7 +73,8 @@ export class RequestState {
     if (first === undefined) {
       this.first = this;
       this.#facts = { auth: undefined, cache: undefined, quotas: [], loginAttempt: undefined };
-      this.#shared = { identified: false, proofs: noProofs, cacheShown: false, quotasShown: false, done: [] };
+      const shown = { cacheShown: false, quotasShown: false };
+      this.#shared = { identified: false, proofs: noProofs, ...shown, done: [], refusal: undefined };
     } else {
       this.first = first;
       this.#facts = new FurtherFacts(first.#facts);
@@ -142,6 +150,22 @@ export class RequestState {
 
   markDone(part: object): void {
     this.#shared.done.push(part);
+  }
+
+  /** The request was refused before this part took effect: another middleware of the request does it anew. */
+  markUndone(part: object): void {
+    const { done } = this.#shared;
+    const index = done.lastIndexOf(part);
+    if (index !== -1) done.splice(index, 1);
+  }
+
+  /** The last refusal of this request by limits: the same counters refuse it again, without a second question. */
+  get limitRefusal(): LimitRefusal | undefined {
+    return this.#shared.refusal;
+  }
+
+  markLimited(keys: readonly string[], denial: Denied): void {
+    this.#shared.refusal = { keys, denial };
   }
 
   /** Has the store recorded the DPoP proof with this key? Gates with other issuers have other keys for the same proof. */

@@ -1,3 +1,4 @@
+import type { LRUCache } from "lru-cache";
 import type { ConsumptionGroup } from "../ports/decide.js";
 import { decide, KnownChecks } from "../ports/decide.js";
 import type {
@@ -10,7 +11,15 @@ import type {
   TokenQuestion,
   ReplayCheck,
 } from "../ports/decisions.js";
-import { exceeds, isCutOff, refuses, someRefuses, StoreFault } from "../ports/decisions.js";
+import {
+  blockedState,
+  exceeds,
+  isCutOff,
+  isRefusedToken,
+  refuses,
+  someRefuses,
+  StoreFault,
+} from "../ports/decisions.js";
 import type { BatchDecision } from "./decide-batch.js";
 import { decideBatch } from "./decide-batch.js";
 import type { RedisLike } from "./client.js";
@@ -23,35 +32,46 @@ export interface AcrossSlotsOptions {
   readonly partMs: number;
   /** Refunds consumptions of a request that another hash slot refuses. */
   readonly quotas: UsageCorrections;
+  /** Records of tokens that were revoked when last asked about. */
+  readonly revokedKeys: LRUCache<string, true>;
 }
 
 /**
  * Answers the questions of a batch on Redis Cluster, where one script sees one hash slot. The consumptions of each slot
  * are one script call, and revocation records are single-key reads, all at the same time. Inside a slot a decision
- * counts all or nothing. Across slots, `decide` refunds the consumptions that must not count.
+ * counts all or nothing. Across slots, `decide` refunds the consumptions that must not count. Two things follow in a
+ * second call, if at all: the consumptions after a token that was revoked before, and refusals that may block a client.
  */
 export async function decideAcrossSlots(
   client: RedisLike,
   questions: readonly Question[],
-  { partMs, quotas }: AcrossSlotsOptions,
+  { partMs, quotas, revokedKeys }: AcrossSlotsOptions,
 ): Promise<BatchDecision> {
+  const startedAt = performance.now();
+  // A count that is refunded at once still refuses the requests of the owner meanwhile.
+  const isSuspect = questions.map(({ token }) => token !== undefined && revokedKeys.has(token.revokedKey));
   const groups = questions.map(({ beforeToken, afterToken }) => ({
     before: new ClusterGroup(quotas, beforeToken),
-    after: new ClusterGroup(quotas, afterToken),
+    after: new ClusterGroup(quotas, afterToken, "strikes later"),
   }));
-  const parts = groups.flatMap(({ before, after }) => [...before.parts, ...after.parts]);
+  const parts = groups.flatMap(({ before, after }, index) =>
+    isSuspect[index] === true ? before.parts : [...before.parts, ...after.parts],
+  );
   let serverTimeMs = Number.NaN;
-  const corked = cork(client);
-  const calls = groupBySlot(parts, ({ key }) => key).map(async (slotParts) => {
-    const batch = await decideBatch(client, slotParts.map(asQuestion));
-    serverTimeMs = batch.serverTimeMs;
-    slotParts.forEach((part, index) => {
-      part.states = batch.answers[index]?.beforeToken;
-      part.serverTimeMs = batch.serverTimeMs;
-      // The request was refused before this answer came.
-      if (part.isVoid === true) refund(quotas, [part]);
+  const askParts = (asked: readonly Part[]): Promise<void>[] =>
+    groupBySlot(asked, ({ key }) => key).map(async (slotParts) => {
+      for (const part of slotParts) part.isSent = true;
+      const batch = await decideBatch(client, slotParts.map(asQuestion));
+      serverTimeMs = batch.serverTimeMs;
+      slotParts.forEach((part, index) => {
+        part.states = batch.answers[index]?.beforeToken;
+        part.serverTimeMs = batch.serverTimeMs;
+        // The request was refused before this answer came.
+        if (part.isVoid === true) refund(quotas, [part]);
+      });
     });
-  });
+  const corked = cork(client);
+  const calls = askParts(parts);
   const findings: Finding[] = questions.map(() => ({ revoked: new StoreFault("timeout") }));
   const reads = questions.map(async ({ token }, index) => {
     findings[index] = token === undefined ? unasked : await findRevocation(client, token);
@@ -63,12 +83,46 @@ export async function decideAcrossSlots(
   // All commands above were sent in this turn.
   corked.release();
   const failures = await settleWithin(partMs, [...calls, ...reads, ...replayChecks]);
+  const late = groups.flatMap(({ before, after }, index) => {
+    const isRefused = before.refuses() || isRefusedToken(findings[index]?.revoked, replayed[index]);
+    return isSuspect[index] === true && !isRefused ? after.parts : [];
+  });
+  if (late.length > 0)
+    failures.push(...(await settleWithin(Math.max(1, startedAt + partMs - performance.now()), askParts(late))));
+  questions.forEach(({ token }, index) => {
+    if (token === undefined) return;
+    if (findings[index]?.revoked === true) revokedKeys.set(token.revokedKey, true);
+    else if (isSuspect[index] === true && findings[index]?.revoked === false) revokedKeys.delete(token.revokedKey);
+  });
   const answers = groups.map(({ before, after }, index) => {
     const checks = new KnownChecks({ ...(findings[index] ?? unasked), replayed: replayed[index] });
     return decide(questions[index] ?? nothingAsked, before, after, checks);
   });
   if (failures.length > 0 && answers.every(isLost)) throw failures[0] ?? new StoreFault("timeout");
-  return { answers, serverTimeMs };
+  const strikes = groups.flatMap(({ after }) => after.strikes());
+  if (strikes.length === 0) return { answers, serverTimeMs };
+  await settleWithin(partMs / 8, strike(client, strikes));
+  const noted = answers.map((answer, index) => ({ ...answer, afterToken: groups[index]?.after.struck(answer) ?? [] }));
+  return { answers: noted, serverTimeMs };
+}
+
+/** A refusal that may block its client. */
+interface Strike {
+  /** Costs more than any counter has room for, so that it is refused. */
+  readonly consumption: Consumption;
+  readonly note: (state: CounterState) => void;
+}
+
+/** Notes the refusals, with one script call for each slot. */
+function strike(client: RedisLike, strikes: readonly Strike[]): Promise<void>[] {
+  return groupBySlot(strikes, ({ consumption }) => consumption.key).map(async (slotStrikes) => {
+    const questions = slotStrikes.map(({ consumption }) => ({ ...nothingAsked, beforeToken: [consumption] }));
+    const { answers } = await decideBatch(client, questions);
+    slotStrikes.forEach(({ note }, index) => {
+      const state = answers[index]?.beforeToken[0];
+      if (state !== undefined && !(state instanceof StoreFault) && state.blocked === true) note(state);
+    });
+  });
 }
 
 /** The consumptions of one group in one slot. */
@@ -76,9 +130,12 @@ interface Part {
   /** The key of the first consumption. */
   readonly key: string;
   readonly consumptions: readonly Consumption[];
+  /** The same as they are asked. */
+  readonly asked: readonly Consumption[];
   /** Undefined until its script call answers. */
   states?: readonly (CounterState | StoreFault)[] | undefined;
   serverTimeMs?: number;
+  isSent?: true;
   /** The request was refused elsewhere: the consumptions must be refunded. */
   isVoid?: true;
 }
@@ -88,17 +145,48 @@ class ClusterGroup implements ConsumptionGroup {
   readonly parts: readonly Part[];
   readonly #quotas: UsageCorrections;
   readonly #consumptions: readonly Consumption[];
+  #isReached = false;
+  readonly #blocked = new Map<Consumption, CounterState>();
 
-  constructor(quotas: UsageCorrections, consumptions: readonly Consumption[]) {
+  /**
+   * @param striking "strikes later" if the request may be refused before this group, by a revoked token say: such
+   *   refusals must not block the owner of the token. Then only {@link strikes} block.
+   */
+  constructor(quotas: UsageCorrections, consumptions: readonly Consumption[], striking?: "strikes later") {
     this.#quotas = quotas;
     this.#consumptions = consumptions;
     this.parts = groupBySlot(consumptions, ({ key }) => key).map((slot) => ({
       key: slot[0]?.key ?? "",
       consumptions: slot,
+      asked: striking === undefined ? slot : slot.map(withoutStrike),
     }));
   }
 
+  /** The strikes of this group, if the decision reached it. */
+  strikes(): Strike[] {
+    if (!this.#isReached) return [];
+    const strikes: Strike[] = [];
+    for (const consumption of this.#consumptions) {
+      if (consumption.blockKey === undefined || (consumption.mode?.block?.after ?? 0) === 0) continue;
+      const state = stateOf(this.parts, consumption);
+      if (state instanceof StoreFault || state.blocked === true || !exceeds(consumption, state)) continue;
+      const { limit, burst = limit, cost } = consumption;
+      strikes.push({
+        consumption: { ...consumption, cost: Math.max(limit, burst, cost) + 1 },
+        note: ({ resetMs }) => void this.#blocked.set(consumption, blockedState(consumption, resetMs)),
+      });
+    }
+    return strikes;
+  }
+
+  /** The states of an answer, with the blocks that its strikes have begun. */
+  struck({ afterToken }: Answer): Answer["afterToken"] {
+    if (this.#blocked.size === 0) return afterToken;
+    return this.#consumptions.map((consumption, index) => this.#blocked.get(consumption) ?? afterToken[index]);
+  }
+
   refuses(): boolean {
+    this.#isReached = true;
     return this.#consumptions.some((consumption) => refuses(consumption, stateOf(this.parts, consumption)));
   }
 
@@ -119,8 +207,15 @@ class ClusterGroup implements ConsumptionGroup {
 
 const nothingAsked: Question = { beforeToken: [], token: undefined, afterToken: [] };
 
-function asQuestion({ consumptions }: Part): Question {
-  return { beforeToken: consumptions, token: undefined, afterToken: [] };
+function asQuestion({ asked }: Part): Question {
+  return { beforeToken: asked, token: undefined, afterToken: [] };
+}
+
+/** The same consumption, whose refusal leads to no block. */
+function withoutStrike(consumption: Consumption): Consumption {
+  const { mode } = consumption;
+  if (mode?.block === undefined || mode.block.after === 0) return consumption;
+  return { ...consumption, mode: { ...mode, block: { ...mode.block, after: 0 } } };
 }
 
 type Finding = Pick<Answer, "revoked" | "cutoff">;
@@ -174,6 +269,7 @@ function stateOf(parts: readonly Part[], consumption: Consumption): CounterState
  */
 function refund(quotas: UsageCorrections, parts: readonly Part[]): void {
   for (const part of parts) {
+    if (part.isSent !== true) continue;
     const { consumptions, states, serverTimeMs = 0 } = part;
     if (states === undefined) {
       part.isVoid = true;

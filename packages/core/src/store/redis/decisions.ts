@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import type { BreakerControl } from "../../lib/breaker.js";
 import { Breaker } from "../../lib/breaker.js";
 import type { Answer, UsageCorrections, Question, DecisionStore, CounterState } from "../ports/decisions.js";
@@ -34,6 +35,9 @@ export interface RedisDecisionStoreOptions {
 /** Maximum number of questions of one script call: more would delay other clients of a shared Redis. */
 const maxBatch = 64;
 
+/** Tokens known to be revoked, which are asked about before their limits on a Cluster. */
+const maxRevokedKeys = 10_000;
+
 interface Item {
   readonly question: Question;
   /** False while writes fail: then only the token is asked about. */
@@ -50,6 +54,7 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
   readonly #reads: Breaker;
   readonly #writes: Breaker;
   readonly #replicated: ReplicatedWriter;
+  readonly #revokedKeys = new LRUCache<string, true>({ max: maxRevokedKeys });
   /** Corrections of consumptions. */
   readonly corrections: UsageCorrections;
   /** The give-backs of corrections, and of other counters on the same connection. */
@@ -156,7 +161,11 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
     const { client, isCluster } = this.#connection;
     const questions = items.map(({ question, isCounted }) => (isCounted ? question : withoutConsumptions(question)));
     const { answers, serverTimeMs } = isCluster
-      ? await decideAcrossSlots(client, questions, { partMs: this.#deadlineMs * 0.8, quotas: this.corrections })
+      ? await decideAcrossSlots(client, questions, {
+          partMs: this.#deadlineMs * 0.8,
+          quotas: this.corrections,
+          revokedKeys: this.#revokedKeys,
+        })
       : await decideBatch(client, questions);
     if (Number.isNaN(serverTimeMs)) this.#askTime();
     else this.#clocks.compare(sentAt, serverTimeMs);
