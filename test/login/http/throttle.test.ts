@@ -3,6 +3,7 @@ import { adapters } from "../../support/app.js";
 import type { RunningApp } from "../../support/app.js";
 import { describeOnEveryFramework } from "../../support/every-gate.js";
 import type { StartApp } from "../../support/every-gate.js";
+import { send } from "../../support/http.js";
 import { silentLogger } from "../../support/logger.js";
 import type { AttemptOptions, LoginApp } from "../../support/login.js";
 import { startLogin, statuses } from "../../support/login.js";
@@ -33,6 +34,21 @@ describeOnEveryFramework("the login throttle", (start) => {
       code: "attempts_exceeded",
     });
     expect(byAddress.text).to.equal(byPair.text);
+  });
+
+  it("refuses again where it is asked again for an attempt that it refused", async () => {
+    const { url } = await start(
+      {},
+      {
+        use: (gate) => {
+          const throttle = gate.throttleLogin({ account: () => "alice", pair: { limit: 2 } });
+          return [gate.some(throttle, throttle)];
+        },
+        routes: { "POST /login": () => Promise.reject(Object.assign(new Error("wrong"), { status: 401 })) },
+      },
+    );
+    const seen = await statuses(4, () => send(`${url}/login`, { method: "POST" }));
+    expect(seen).to.deep.equal([401, 401, 429, 429]);
   });
 
   it("does not let an attacker at one address lock the account's owner out, at home or anywhere", async () => {

@@ -168,10 +168,20 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
       address.denial ?? denial ?? decideToken(state, verified, answer) ?? decideProof(state, proof, answer.repeated);
     if (refusal !== undefined) {
       giveBack(after, answer.afterToken);
+      askAgain(state, after);
+      if (address.denial !== undefined) askAgain(state, before);
       return refuse(exchange, refusal);
     }
     const all = decideLimits(exchange, after, answer.afterToken, address.quotas);
-    return all.denial === undefined ? allow(exchange, all.quotas, proof) : refuse(exchange, all.denial);
+    if (all.denial === undefined) return allow(exchange, all.quotas, proof);
+    askAgain(state, before);
+    askAgain(state, after);
+    return refuse(exchange, all.denial);
+  }
+
+  /** A request that a limit has refused counts against no limit, so another middleware must not take the limits for counted. */
+  function askAgain(state: RequestState, applied: readonly AppliedPolicy<Raw>[]): void {
+    for (const { policy } of applied) state.markUndone(policy);
   }
 
   /** The quotas after these policies, added to those before them. Degradation decides about policies that the store could not count. */

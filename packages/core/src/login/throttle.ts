@@ -88,7 +88,6 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     const account = normalizeAccount(await options.account(exchange.raw, state.facts));
     if (account === undefined)
       return deny("account_missing", { cause: "the request does not name an account to sign in to" });
-    state.markDone(options);
     const trusted = device?.tokens.read(await readDeviceToken(exchange), account);
     const charged = await charge(createQuestion(exchange, account, trusted), account);
     if (!("answer" in charged)) return charged;
@@ -121,6 +120,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
         return resolution.resolve(result, signedIn);
       },
     });
+    state.markDone(options);
     state.setLoginAttempt(attempt);
     return allowed;
   };

@@ -144,6 +144,13 @@ export class RequestState {
     this.#shared.done.push(part);
   }
 
+  /** The part must be asked again: it has refused the request, or has not counted it since another part refused it. */
+  markUndone(part: object): void {
+    const { done } = this.#shared;
+    const at = done.indexOf(part);
+    if (at !== -1) done.splice(at, 1);
+  }
+
   /** Has the store recorded the DPoP proof with this key? Gates with other issuers have other keys for the same proof. */
   isProofRecorded(key: string): boolean {
     return this.#shared.proofs.includes(key);
