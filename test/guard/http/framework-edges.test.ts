@@ -12,8 +12,10 @@ import Koa2 from "koa2";
 import { signToken, testAuth } from "@portcullis/testkit";
 import { allAdapters } from "../../support/app.js";
 import type { AnyMiddleware, AnyOptions, RunningApp, TestApp } from "../../support/app.js";
+import { cleanUp } from "../../support/clean-up.js";
 import { silentLogger } from "../../support/logger.js";
 import { send } from "../../support/http.js";
+import { startServer } from "../../support/local-server.js";
 
 /** Middleware of either framework that takes away a setter, or makes the response refuse the fields of a limit. */
 function breakTarget(target: Breakable, second: unknown, third: (() => unknown) | undefined): unknown {
@@ -196,6 +198,34 @@ for (const adapter of allAdapters) {
       );
       expect((await send(`${url}/me`, { token: await signToken() })).json).to.deep.equal(["alice", true]);
     });
+  });
+}
+
+for (const [version, framework] of [
+  ["5", express],
+  ["4", express4],
+] as const) {
+  it(`a trust function of Express ${version} that fails is heard once, also if a function of a limit fails with it`, async () => {
+    const gate = expressGate({
+      redis: "memory",
+      auth: testAuth,
+      logger: silentLogger,
+      limits: [
+        { name: "own", per: (req) => req.ip ?? "none", limit: 9, window: "1m" },
+        { name: "user", per: "user", limit: 9, window: "1m" },
+      ],
+    });
+    const app = framework();
+    app.set("env", "test");
+    app.set("trust proxy", (ip: string) => {
+      if (ip === "garbage") throw new Error("no address");
+      return true;
+    });
+    app.use(gate.guard());
+    const server = await startServer(app);
+    cleanUp(() => gate.close());
+    const answer = await send(`${server.url}/me`, { token: await signToken(), from: "192.0.2.1, garbage, 192.0.2.2" });
+    expect(answer.status).to.equal(500);
   });
 }
 
