@@ -12,7 +12,7 @@ export interface MemoCell {
 
 /** The sender of a request as its gates know it now: that may change with every check. */
 export interface RequestSender {
-  /** What the gate knows whose user handlers see. */
+  /** The user whom handlers see, as its gate knows it. */
   readonly shown: {
     readonly facts: { readonly auth: Auth | undefined };
     readonly verified: Pick<VerifiedToken, "issuers"> | undefined;
