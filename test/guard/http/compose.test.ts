@@ -129,6 +129,19 @@ withNodeAdapter(describeOnEveryGate)("the gate", (start) => {
     expect((await send(`${url}/me`, { token: await signToken({ sub: "carol" }) })).status).to.equal(429);
   });
 
+  it("counts a request once towards a block, however often the limit refuses it", async () => {
+    const block = { after: 4, for: "1m", upTo: "1h" } as const;
+    const { url } = await start(
+      { limits: [{ name: "ip", per: "ip", limit: 1, window: "1m", block }] },
+      { use: (gate) => [gate.some(gate.guard({ optional: true }), gate.guard({ optional: true }))] },
+    );
+    const codes = [];
+    for (let round = 0; round < 6; round += 1) codes.push((await send(`${url}/me`)).json);
+    expect(codes.map((json) => (json as { code?: string }).code ?? "allowed")).to.deep.equal([
+      ...["allowed", "quota_exceeded", "quota_exceeded", "quota_exceeded", "abuse_detected", "abuse_detected"],
+    ]);
+  });
+
   it("answers HEAD like GET, without a body", async () => {
     const { url } = await start();
     const answer = await send(`${url}/me`, { method: "HEAD" });

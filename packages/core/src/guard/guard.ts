@@ -14,7 +14,14 @@ import type { Counted, Settlement } from "../limits/settlement.js";
 import type { RevocationPolicy } from "../revocation/options.js";
 import type { Check, GateExchange, RequestState } from "../request/state.js";
 import { StoreFault, faultForAll } from "../store/ports/decisions.js";
-import type { Answer, CounterState, DecisionStore, Question, UsageCorrections } from "../store/ports/decisions.js";
+import type {
+  Answer,
+  Consumption,
+  CounterState,
+  DecisionStore,
+  Question,
+  UsageCorrections,
+} from "../store/ports/decisions.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { schemeOf } from "./challenges.js";
@@ -137,10 +144,10 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     if (before.length === 0 && after.length === 0 && token === undefined && use === undefined)
       return conclude(request, unknown === undefined ? emptyAnswer : { ...emptyAnswer, revoked: unknown });
     const question: Question = {
-      beforeToken: before.map(({ charge }) => charge),
+      beforeToken: before.map((applied) => chargeOf(state, applied)),
       token,
       use,
-      afterToken: after.map(({ charge }) => charge),
+      afterToken: after.map((applied) => chargeOf(state, applied)),
     };
     const answer = store.ask(question);
     if (unknown !== undefined)
@@ -208,7 +215,10 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
       } else if (counter !== undefined) {
         const after = quotaAfter(policy, counter);
         quotas.push(after);
-        if (after.quota.exceeded) services.telemetry.limited(after);
+        if (after.quota.exceeded) {
+          services.telemetry.limited(after);
+          if (policy.charge.rule?.block !== undefined) exchange.state.markStruck(policy.policy);
+        }
         if (counter.receipt !== undefined)
           (counted ??= []).push({ applied: policy, receipt: counter.receipt, store: services.quotas });
       }
@@ -297,6 +307,13 @@ function causeOfRevocation({ issuedAt }: Auth, cutoff: number | undefined): stri
   return cutoff !== undefined && issuedAt !== undefined && Math.floor(issuedAt) > cutoff
     ? "the token is revoked: it was issued within revocation.cutoffMargin after a cut-off"
     : "the token is revoked";
+}
+
+/** The charge of a policy. If it has refused this request already, this does not count towards a block again. */
+function chargeOf<Raw>(state: RequestState, { policy, charge }: AppliedPolicy<Raw>): Consumption {
+  const { rule } = charge;
+  if (rule?.block === undefined || !state.isStruck(policy)) return charge;
+  return { ...charge, rule: { ...rule, block: { ...rule.block, after: 0 } } };
 }
 
 /** A request of which only the store's answer is not known yet. */

@@ -35,6 +35,8 @@ interface SharedState {
   cacheShown: boolean;
   quotasShown: boolean;
   readonly done: object[];
+  /** The parts that count refusals and have counted this request among them. */
+  struck: object[] | undefined;
 }
 
 const noProofs: readonly string[] = [];
@@ -73,7 +75,14 @@ export class RequestState {
     if (first === undefined) {
       this.first = this;
       this.#facts = { auth: undefined, cache: undefined, quotas: [], loginAttempt: undefined };
-      this.#shared = { identified: false, proofs: noProofs, cacheShown: false, quotasShown: false, done: [] };
+      this.#shared = {
+        identified: false,
+        proofs: noProofs,
+        cacheShown: false,
+        quotasShown: false,
+        done: [],
+        struck: undefined,
+      };
     } else {
       this.first = first;
       this.#facts = new FurtherFacts(first.#facts);
@@ -168,6 +177,15 @@ export class RequestState {
     const { done } = this.#shared;
     const at = done.indexOf(part);
     if (at !== -1) done.splice(at, 1);
+  }
+
+  /** Has this part counted the request as refused? It counts it once, however often it refuses it. */
+  isStruck(part: object): boolean {
+    return this.#shared.struck?.includes(part) === true;
+  }
+
+  markStruck(part: object): void {
+    (this.#shared.struck ??= []).push(part);
   }
 
   /** Has the store recorded the DPoP proof with this key? Gates with other issuers have other keys for the same proof. */
