@@ -116,6 +116,30 @@ for (const adapter of [...allAdapters, nodeAdapter]) {
         expect((await send(url, { token: await signToken({ sub }), headers })).json).to.deep.equal({ of: sub });
     });
 
+    it("keep what is cached for the user whom the handler sees, in whichever order they found out who asks", async () => {
+      const others = open({ auth: partnerAuth, property: "partner" });
+      const same = open({ auth: partnerAuth });
+      const look: TestApp["routes"][string] = async ({ auth, cache }) =>
+        cache.forUser().getOrSet({ key: "me" }, () => ({ of: auth?.subject }));
+      const partnerFirst = await start((gate) => [others.guard(), gate.guard()], look);
+      const partnerLast = await start((gate) => [gate.guard({ optional: true }), same.guard()], look);
+      const shop = { "x-partner": await signPartnerToken({ sub: "shop" }) };
+      const store = { "x-partner": await signPartnerToken({ sub: "store" }) };
+      const [alice, bob] = [await signToken({ sub: "alice" }), await signToken({ sub: "bob" })];
+      for (const [token, sub] of [
+        [alice, "alice"],
+        [bob, "bob"],
+      ] as const)
+        expect((await send(partnerFirst.url, { token, headers: shop })).json).to.deep.equal({ of: sub });
+      for (const [headers, sub] of [
+        [shop, "shop"],
+        [store, "store"],
+      ] as const) {
+        expect((await send(partnerLast.url, { token: alice, headers })).json).to.deep.equal({ of: sub });
+        expect((await send(partnerLast.url, { headers })).json).to.deep.equal({ of: sub });
+      }
+    });
+
     it("store no response to somebody whom another gate knows", async () => {
       const store = open({});
       const { url } = await start(

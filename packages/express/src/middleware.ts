@@ -1,6 +1,6 @@
-import type { Attachment, Check, Denied, Reply, Verdict } from "@portcullis/core/adapter";
+import type { Attachment, Check, Verdict } from "@portcullis/core/adapter";
 import { adoptMessage, lateError, writeAnswer } from "@portcullis/core/adapter";
-import type { NextFunction, Request, RequestHandler, Response } from "express";
+import type { Request, RequestHandler } from "express";
 import { exchangeOf } from "./exchange.js";
 
 /** Makes Express middleware of a check. It writes the answer, or shows the facts on the request and calls `next`. */
@@ -14,9 +14,15 @@ export function bindCheck(check: Check<Request>, property: string, attachment: A
     const exchange = exchangeOf(req, attachment);
 
     function apply(verdict: Verdict): void {
-      if (!verdict.allowed) return respond(verdict, res, next);
-      exchange.state.showFacts(req, property);
-      if (!res.headersSent) for (const [name, value] of verdict.headers) res.setHeader(name, value);
+      if (!verdict.allowed && res.headersSent) return next(lateError(verdict));
+      try {
+        if (!verdict.allowed) return writeAnswer(res, verdict);
+        exchange.state.showFacts(req, property);
+        if (!res.headersSent) for (const [name, value] of verdict.headers) res.setHeader(name, value);
+      } catch (error) {
+        // A property without a setter, or a function of other middleware. Nobody hears an error after a promise.
+        return next(error);
+      }
       next();
     }
 
@@ -29,9 +35,4 @@ export function bindCheck(check: Check<Request>, property: string, attachment: A
     if (verdict instanceof Promise) verdict.then(apply, next);
     else apply(verdict);
   };
-}
-
-function respond(answer: Denied | Reply, res: Response, next: NextFunction): void {
-  if (res.headersSent) return next(lateError(answer));
-  writeAnswer(res, answer);
 }

@@ -1,9 +1,12 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { expect } from "chai";
 import { signToken, testAuth } from "@portcullis/testkit";
+import { adapters } from "../../support/app.js";
 import type { AnyGate } from "../../support/app.js";
 import { commonRoutes, describeOnEveryGate, withNodeAdapter } from "../../support/every-gate.js";
 import { send } from "../../support/http.js";
+import { silentLogger } from "../../support/logger.js";
+import { freshPrefix, testRedisUrl } from "../../support/redis.js";
 
 withNodeAdapter(describeOnEveryGate)("the gate", (start) => {
   it("throws refusals on request, for the application's own error handler", async () => {
@@ -129,10 +132,59 @@ withNodeAdapter(describeOnEveryGate)("the gate", (start) => {
     expect(codes).to.deep.equal(["quota_exceeded", "abuse_detected", "abuse_detected"]);
   });
 
+  it("refuses what a limit refuses, also where the limit is asked again for the same request", async () => {
+    const limits = [
+      { name: "ip", per: "ip", limit: 2, window: "1m" },
+      { name: "user", per: "user", limit: 1, window: "1m" },
+    ] as const;
+    const { url } = await start(
+      { limits },
+      { use: (gate) => [gate.some(gate.guard(), gate.guard({ optional: true })), gate.guard()] },
+    );
+    const token = await signToken();
+    const statuses = [];
+    for (let round = 0; round < 3; round += 1) statuses.push((await send(`${url}/me`, { token })).status);
+    expect(statuses).to.deep.equal([200, 429, 429]);
+    expect((await send(`${url}/me`, { token: await signToken({ sub: "bob" }) })).status).to.equal(200);
+    expect((await send(`${url}/me`, { token: await signToken({ sub: "carol" }) })).status).to.equal(429);
+  });
+
+  it("counts a request once towards a block, however often the limit refuses it", async () => {
+    const block = { after: 4, for: "1m", upTo: "1h" } as const;
+    const { url } = await start(
+      { limits: [{ name: "ip", per: "ip", limit: 1, window: "1m", block }] },
+      { use: (gate) => [gate.some(gate.guard({ optional: true }), gate.guard({ optional: true }))] },
+    );
+    const codes = [];
+    for (let round = 0; round < 6; round += 1) codes.push((await send(`${url}/me`)).json);
+    expect(codes.map((json) => (json as { code?: string }).code ?? "allowed")).to.deep.equal([
+      ...["allowed", "quota_exceeded", "quota_exceeded", "quota_exceeded", "abuse_detected", "abuse_detected"],
+    ]);
+  });
+
   it("answers HEAD like GET, without a body", async () => {
     const { url } = await start();
     const answer = await send(`${url}/me`, { method: "HEAD" });
     expect(answer.status).to.equal(401);
     expect(answer.text).to.equal("");
+  });
+});
+
+describe("the gate while its store is away", () => {
+  it("refuses what it cannot count, also where the limit is asked again for the same request", async () => {
+    const { url, gate } = await adapters[0]!.start({
+      options: {
+        redis: testRedisUrl(),
+        prefix: freshPrefix(),
+        auth: testAuth,
+        logger: silentLogger,
+        limits: [{ name: "ip", per: "ip", limit: 2, window: "1m", onStoreError: "deny" }],
+      },
+      use: (made) => [made.some(made.guard(), made.guard({ optional: true }))],
+      routes: commonRoutes,
+    });
+    expect((await send(`${url}/me`)).status).to.equal(200);
+    for (const breaker of gate.breakers) breaker.open();
+    expect((await send(`${url}/me`)).status).to.equal(503);
   });
 });

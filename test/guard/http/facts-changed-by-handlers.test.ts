@@ -166,6 +166,23 @@ for (const adapter of allAdapters) {
       expect(seenAttempt).to.equal("own");
     });
 
+    it("finds no user behind a function of a limit that failed before the store was asked about the token", async () => {
+      const fails = { name: "fails", per: () => Promise.reject(new Error("a bug")), limit: 9, window: "1m" } as const;
+      const app = await start(
+        (gate) => [gate.requestCache(), goOn(gate.guard()), gate.requireScopes("orders")],
+        undefined,
+        {
+          limits: [fails],
+        },
+      );
+      const token = await signToken({ scope: "orders" });
+      const verdict = await app.gate.verify(token);
+      await app.gate.revocations.revoke(verdict.allowed ? verdict.auth : undefined);
+      const answer = await send(`${app.url}/me`, { token });
+      expect(answer.status).to.equal(401);
+      expect(answer.json).to.include({ code: "credentials_required" });
+    });
+
     it("gives way to somebody else whom the gate has found out to be asking", async () => {
       const bob = await signToken({ sub: "bob" });
       const use = (gate: AnyGate): AnyMiddleware[] => [

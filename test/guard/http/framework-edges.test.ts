@@ -1,5 +1,5 @@
 import { createServer, request } from "node:http";
-import type { IncomingMessage, Server } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { connect } from "node:net";
 import { portcullis as expressGate } from "@portcullis/express";
@@ -11,9 +11,33 @@ import Koa from "koa";
 import Koa2 from "koa2";
 import { signToken, testAuth } from "@portcullis/testkit";
 import { allAdapters } from "../../support/app.js";
-import type { AnyOptions, RunningApp, TestApp } from "../../support/app.js";
+import type { AnyMiddleware, AnyOptions, RunningApp, TestApp } from "../../support/app.js";
+import { cleanUp } from "../../support/clean-up.js";
 import { silentLogger } from "../../support/logger.js";
 import { send } from "../../support/http.js";
+import { startServer } from "../../support/local-server.js";
+
+/** Middleware of either framework that takes away a setter, or makes the response refuse the fields of a limit. */
+function breakTarget(target: Breakable, second: unknown, third: (() => unknown) | undefined): unknown {
+  const next = third ?? (second as () => unknown);
+  const res = (third === undefined ? target.res : second) as ServerResponse;
+  const broken = (target.req ?? target).headers?.["x-broken"];
+  if (broken === "auth") Object.defineProperty(target, "auth", { get: () => undefined });
+  if (broken === "setHeader") {
+    const setHeader = res.setHeader.bind(res);
+    res.setHeader = (name, value) => {
+      if (name === "RateLimit") throw new Error("no such field");
+      return setHeader(name, value);
+    };
+  }
+  return next();
+}
+
+interface Breakable {
+  readonly headers?: IncomingHttpHeaders;
+  readonly req?: Breakable;
+  readonly res?: unknown;
+}
 
 for (const adapter of allAdapters) {
   describe(`at the edges, the gate on ${adapter.name}`, () => {
@@ -114,6 +138,18 @@ for (const adapter of allAdapters) {
       expect((await send(`${url}/me`)).status).to.equal(500);
     });
 
+    it("hands on what fails when it shows its facts or sets its fields, also after it has waited", async () => {
+      const limits = [{ name: "own", per: () => Promise.resolve("everybody"), limit: 9, window: "1m" }] as const;
+      const { url } = await start(
+        { logger: silentLogger, limits },
+        { use: (gate) => [breakTarget as unknown as AnyMiddleware, gate.guard()] },
+      );
+      const token = await signToken();
+      for (const broken of ["auth", "setHeader"])
+        expect((await send(`${url}/me`, { token, headers: { "x-broken": broken } })).status).to.equal(500);
+      expect((await send(`${url}/me`, { token })).status).to.equal(200);
+    });
+
     it("is not disturbed by a client that goes away", async () => {
       const app = await start({
         limits: [
@@ -162,6 +198,34 @@ for (const adapter of allAdapters) {
       );
       expect((await send(`${url}/me`, { token: await signToken() })).json).to.deep.equal(["alice", true]);
     });
+  });
+}
+
+for (const [version, framework] of [
+  ["5", express],
+  ["4", express4],
+] as const) {
+  it(`a trust function of Express ${version} that fails is heard once, also if a function of a limit fails with it`, async () => {
+    const gate = expressGate({
+      redis: "memory",
+      auth: testAuth,
+      logger: silentLogger,
+      limits: [
+        { name: "own", per: (req) => req.ip ?? "none", limit: 9, window: "1m" },
+        { name: "user", per: "user", limit: 9, window: "1m" },
+      ],
+    });
+    const app = framework();
+    app.set("env", "test");
+    app.set("trust proxy", (ip: string) => {
+      if (ip === "garbage") throw new Error("no address");
+      return true;
+    });
+    app.use(gate.guard());
+    const server = await startServer(app);
+    cleanUp(() => gate.close());
+    const answer = await send(`${server.url}/me`, { token: await signToken(), from: "192.0.2.1, garbage, 192.0.2.2" });
+    expect(answer.status).to.equal(500);
   });
 }
 

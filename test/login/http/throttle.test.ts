@@ -57,6 +57,21 @@ describeOnEveryFramework("the login throttle", (start) => {
     expect(byAddress.text).to.equal(byPair.text);
   });
 
+  it("refuses again where it is asked again for an attempt that it refused", async () => {
+    const { url } = await start(
+      {},
+      {
+        use: (gate) => {
+          const throttle = gate.throttleLogin({ account: () => "alice", pair: { limit: 2 } });
+          return [gate.some(throttle, throttle)];
+        },
+        routes: { "POST /login": () => Promise.reject(Object.assign(new Error("wrong"), { status: 401 })) },
+      },
+    );
+    const seen = await statuses(4, () => send(`${url}/login`, { method: "POST" }));
+    expect(seen).to.deep.equal([401, 401, 429, 429]);
+  });
+
   it("does not let an attacker at one address lock the account's owner out, at home or anywhere", async () => {
     const app = await startLogin(start);
     const attacked = await statuses(60, () => app.attempt("alice", { from: "203.0.113.66" }));

@@ -297,10 +297,13 @@ export interface MemoCell {
   isHit: boolean | undefined;
 }
 
-/** The sender of a request as its gate knows it now: that may change with every check. */
+/** The sender of a request as its gates know it now: that may change with every check. */
 export interface RequestSender {
-  readonly facts: { readonly auth: Auth | undefined };
-  readonly verified: Pick<VerifiedToken, "issuers"> | undefined;
+  /** The user whom handlers see, as its gate knows it. */
+  readonly shown: {
+    readonly facts: { readonly auth: Auth | undefined };
+    readonly verified: Pick<VerifiedToken, "issuers"> | undefined;
+  };
 }
 
 /** The state that all views of one request share: user, signal, memo. Cheap to create, since most requests do not read. */
@@ -323,12 +326,12 @@ export class RequestScope {
   }
 
   get auth(): Auth | undefined {
-    return this.#sender?.facts.auth;
+    return this.#sender?.shown.facts.auth;
   }
 
   /** The issuers of the gate that verified the token; undefined without a token. */
   get issuers(): IssuerScope | undefined {
-    return this.#sender?.verified?.issuers;
+    return this.#sender?.shown.verified?.issuers;
   }
 
   /** Aborted when the request ends. */

@@ -99,7 +99,10 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     const before = consumptions.create(addressLimits, exchange, verified);
     const after = denial === undefined ? consumptions.create(otherLimits, exchange, verified) : [];
     return before instanceof Promise || after instanceof Promise
-      ? Promise.all([before, after]).then(([first, last]) => ask(exchange, verified, denial, proof, first, last))
+      ? Promise.all([before, after]).then(
+          ([first, last]) => ask(exchange, verified, denial, proof, first, last),
+          (error: unknown) => fail(exchange, error),
+        )
       : ask(exchange, verified, denial, proof, before, after);
   }
 
@@ -285,6 +288,12 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   function refuse({ state }: GateExchange<Raw>, denial: Denied): Denied {
     if (identify !== undefined) state.identify(undefined);
     return denial;
+  }
+
+  /** Hands on what a function of the application has thrown. Nobody has asked yet whether the token is revoked. */
+  function fail({ state }: GateExchange<Raw>, error: unknown): never {
+    if (identify !== undefined) state.identify(undefined);
+    throw error;
   }
 
   function allow(exchange: GateExchange<Raw>, quotas: readonly AppliedQuota[], proof: Proof | undefined): Decision {

@@ -81,10 +81,7 @@ export class ConsumptionFactory<Raw> {
     let refusal: Maybe<TokenRefusal>;
     let isAsync = false;
     for (const policy of policies) {
-      if (exchange.state.isDone(policy) || !this.#appliesTo(policy, exchange)) continue;
-      const consumption = isPlain(policy)
-        ? this.#plainConsumption(policy, exchange, token)
-        : this.#consumption(policy, exchange, token);
+      const consumption = this.#consumptionOf(policy, exchange, token);
       if (consumption === undefined) continue;
       if ("code" in consumption) {
         refusal ??= consumption;
@@ -103,6 +100,25 @@ export class ConsumptionFactory<Raw> {
       }
       return refusal ?? consumptions;
     });
+  }
+
+  /** An error is a rejection: another policy may be waiting for its functions, whose rejection nobody would hear. */
+  #consumptionOf(
+    policy: Policy<Raw>,
+    exchange: GateExchange<Raw>,
+    token: VerifiedToken | undefined,
+  ): Maybe<AppliedPolicy<Raw> | TokenRefusal> | Promise<Maybe<AppliedPolicy<Raw> | TokenRefusal>> {
+    try {
+      if (exchange.state.isDone(policy) || !this.#appliesTo(policy, exchange)) return undefined;
+      return isPlain(policy)
+        ? this.#plainConsumption(policy, exchange, token)
+        : this.#consumption(policy, exchange, token);
+    } catch (error) {
+      // Reading the address calls a function of the application, such as `trust proxy` of Express.
+      return Promise.resolve().then(() => {
+        throw error;
+      });
+    }
   }
 
   #appliesTo({ when, allow }: Policy<Raw>, exchange: Exchange<Raw>): boolean {

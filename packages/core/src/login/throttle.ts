@@ -99,7 +99,6 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     const account = normalizeAccount(await options.account(exchange.raw, state.facts));
     if (account === undefined)
       return deny("account_missing", { cause: "the request does not name an account to sign in to" });
-    state.markDone(options);
     const trusted = device?.tokens.read(await readDeviceToken(exchange), account);
     const counted = await countAttempt(createQuestion(exchange, account, trusted), account);
     if (!("answer" in counted)) return counted;
@@ -132,6 +131,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
         return resolution.resolve(result, signedIn);
       },
     });
+    state.markDone(options);
     state.setLoginAttempt(attempt);
     return allowed;
   }

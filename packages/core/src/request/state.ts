@@ -46,6 +46,9 @@ interface LimitRefusal {
 
 const noProofs: readonly string[] = [];
 
+/** The property of gates without option `property`. */
+const usualProperty = "auth";
+
 /**
  * The state of one request at one gate: its facts, and what the checks must know of each other. A request may pass several
  * gates that each identify its sender. Each of them has a state: identity is separate, everything else is shared.
@@ -67,6 +70,10 @@ export class RequestState {
   /** The property under which any gate has shown {@link #lastAuth}; kept at the first gate that used this property. */
   #property: string | undefined = undefined;
   #lastAuth: Auth | undefined = undefined;
+  /** The state at the gate that has shown {@link #lastAuth}. */
+  #shownBy: RequestState | undefined = undefined;
+  /** The property under which this gate shows its user. */
+  #ownProperty: string | undefined = undefined;
 
   /** @param first The state at the first gate of the same request; none for a new request. */
   constructor(first?: RequestState) {
@@ -92,6 +99,18 @@ export class RequestState {
   /** The token behind `facts.auth`. */
   get verified(): VerifiedToken | undefined {
     return this.#verified;
+  }
+
+  /**
+   * The state at the gate whose user handlers see as `auth`, for the cache of the request: what a handler keeps for this user
+   * must not come to the users of another gate. Without such a user it is the gate that shows a user as this one does.
+   */
+  get shown(): RequestState {
+    if (this.first.#next === undefined) return this;
+    const own = this.#ownProperty;
+    const usual = this.#shownAs(usualProperty);
+    if (usual !== undefined && (usual.#verified !== undefined || own === usualProperty)) return usual;
+    return (own === undefined ? undefined : this.#shownAs(own)) ?? this;
   }
 
   /** Has any gate identified the sender of this request? */
@@ -203,20 +222,28 @@ export class RequestState {
    */
   #showAuth(shown: Record<string, unknown>, property: string): void {
     const { auth } = this.#facts;
-    const record = this.#recordOf(property);
+    const record = this.#recordOf(property) ?? this;
     const isKnown = auth === undefined || auth.token === this.#ownAuth?.token;
     if (isKnown && shown[property] !== record.#lastAuth) return;
     shown[property] = auth;
     this.#ownAuth = auth;
     record.#property = property;
     record.#lastAuth = auth;
+    record.#shownBy = this;
+    this.#ownProperty = property;
+  }
+
+  /** The state at the gate that has shown a user last under a property. */
+  #shownAs(property: string): RequestState | undefined {
+    const record = this.#recordOf(property);
+    return record === undefined ? undefined : record.#shownBy;
   }
 
   /** The state that keeps what gates have shown last under a property. */
-  #recordOf(property: string): RequestState {
+  #recordOf(property: string): RequestState | undefined {
     let state: RequestState | undefined = this.first;
     while (state !== undefined && state.#property !== property) state = state.#next;
-    return state ?? this;
+    return state;
   }
 }
 
