@@ -124,9 +124,14 @@ export class SessionService implements Sessions {
       throw new TypeError("revoke() needs the auth of a request, or a subject and a session id; nobody is signed in");
     const principal = issuers.principalOf(subject);
     await revocations.revoke(subject);
-    if (subject.sessionId === undefined || principal === "") return true;
+    const { issuer, sessionId: own } = subject;
+    if (own === undefined) return true;
     // The token proves that the session belongs to the user. A session of another service has no record here.
-    await endSessions({ scope: "session", principal, sessionId: subject.sessionId });
+    await endSessions(
+      principal === ""
+        ? { scope: "issuer-session", issuer, sessionId: own }
+        : { scope: "session", principal, sessionId: own },
+    );
     return true;
   }
 
