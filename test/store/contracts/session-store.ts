@@ -271,6 +271,16 @@ export function describeSessionStore(
         expect(await listed()).to.be.empty;
       });
 
+      it("does not revoke the refresh token that was just replaced of the session that goes on", async () => {
+        const { record } = await create("s1");
+        const expiresAt = record.issuedAt + 900;
+        await store.trackSubject(alice, { drop: [], add: [{ jti: "r0", expiresAt }, ...record.access] });
+        expect(await rotate("s1", "r0")).to.include({ outcome: "rotated" });
+        expect(await store.end(alice, { kind: "except", id: "s1" })).to.deep.equal([]);
+        expect(await isRevoked("r0")).to.equal(false);
+        expect(await rotate("s1", "r0")).to.include({ outcome: "repeated" });
+      });
+
       it("takes hostile names for what they are", async () => {
         const names = ["a:b", "*", "__proto__", "{x}", "a b", "\u0000", "\u{1f600}", "constructor"];
         for (const subject of names) {

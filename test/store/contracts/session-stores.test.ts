@@ -239,6 +239,49 @@ describe("session stores", () => {
     it("revokes the tokens of other services though the clock of this process is far behind", () =>
       endsForeignTokens(connection, () => onRedis(connection)));
 
+    it("spares the tokens of the session that goes on, though it is refreshed in the midst of it", async () => {
+      const keys = new Keyspace(freshPrefix(), "test");
+      const subject = keys.sessionsOf("alice");
+      const { store } = onRedis(connection);
+      await create(store, subject, "s1");
+      const tokens = ["access-s1", "refresh-s1"].map((jti) => ({
+        jti,
+        expiresAt: Math.floor(Date.now() / 1000) + 900,
+      }));
+      await store.trackSubject(subject, { add: tokens, drop: [] });
+      const [access, refresh] = tokens.map((token) => ({ ...token, jti: `next ${token.jti}` }));
+      const refreshing = async (): Promise<void> => {
+        await store.rotate(subject, {
+          ...{ id: "s1", presented: "refresh-s1", generation: 0, successor: refresh!.jti, access: access!.jti },
+          ...{ issuedAt: Math.floor(Date.now() / 1000), accessSeconds: 900, idleMs: 1e6, overlapMs: 1000 },
+          ...{ maxAccess: 16, notAfter: 4e12, changes: {} },
+        });
+        await store.trackSubject(subject, { add: [access!, refresh!], drop: ["refresh-s1"] });
+      };
+
+      const { client } = connection;
+      let isRefreshed = false;
+      const slow = new Proxy(client, {
+        get(target, name) {
+          const member: unknown = Reflect.get(target, name, target);
+          if (name !== "call" || typeof member !== "function") return member;
+          return async (...args: unknown[]): Promise<unknown> => {
+            const reply: unknown = await Reflect.apply(member, target, args);
+            if (!isRefreshed && ["HGET", "HVALS", "SMEMBERS"].includes(String(args[0]))) {
+              isRefreshed = true;
+              await refreshing();
+            }
+            return reply;
+          };
+        },
+      });
+      const slowly = onRedis({ ...connection, client: slow, isUp: () => connection.isUp() });
+      expect(await slowly.store.end(subject, { kind: "except", id: "s1" })).to.deep.equal([]);
+      expect(isRefreshed).to.equal(true);
+      for (const jti of ["access-s1", "refresh-s1", access!.jti, refresh!.jti])
+        expect(await client.call("EXISTS", keys.revokedToken(jti)), jti).to.equal(0);
+    });
+
     it("revokes every token of a set though nothing says when they end", () =>
       endsDespitePoison(connection, ["tokens", "group tokens"]));
   });

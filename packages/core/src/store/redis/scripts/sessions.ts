@@ -223,7 +223,12 @@ for _, id in ipairs(kind == 'only' and { which } or try('HKEYS', records) or {})
     if isRecord then
       known[record.current] = true
       for _, token in ipairs(record.access) do known[token.jti] = true end
-      if not isStaying then doomed[#doomed + 1] = { id, text } end
+      if not isStaying then
+        doomed[#doomed + 1] = { id, text }
+      elseif record.previous then
+        -- A client that has lost the reply may still ask for its successor.
+        known[record.previous] = true
+      end
     elseif isStaying then
       -- Nobody knows which tokens are to stay.
       return redis.error_reply(textOf(record))
