@@ -271,6 +271,24 @@ export function describeSessionStore(
         expect(await listed()).to.be.empty;
       });
 
+      it("spares sessions that began later, with their tokens, where it is told to, and none where it is not", async () => {
+        const second = Math.floor(nowMs / 1000);
+        const began = { earlier: second - 9, then: second - 5, later: second - 4 };
+        const sessions = await Promise.all(
+          Object.entries(began).map(([id, seconds]) => create(id, { createdAt: seconds * 1000 + 999, current: id })),
+        );
+        const jtis = sessions.map(({ record }) => record.access[0]!.jti);
+        const track = { drop: [], add: ["later", ...jtis].map((jti) => ({ jti, expiresAt: second + 900 })) };
+        await store.trackSubject(alice, track);
+        const revoked = () => Promise.all([...jtis, "later"].map(isRevoked));
+        const ended = await store.end(alice, { kind: "all", endedAt: second - 5, sparesLater: true });
+        expect(ended).to.have.members(["earlier", "then"]);
+        expect(await revoked()).to.deep.equal([true, true, false, false]);
+        expect(await listed()).to.deep.equal(["later"]);
+        expect(await store.end(alice, { kind: "all", endedAt: second - 5 })).to.deep.equal(["later"]);
+        expect(await listed()).to.be.empty;
+      });
+
       it("does not revoke the refresh token that was just replaced of the session that goes on", async () => {
         const { record } = await create("s1");
         const expiresAt = record.issuedAt + 900;

@@ -132,7 +132,11 @@ export class MemorySessionStore implements SessionStore {
       const subject = this.#subject(keys);
       subject.ended = Math.max(subject.ended, selection.endedAt);
     }
-    const chosen = this.#live(keys).filter(({ id }) => kind === "all" || (kind === "only") === (id === selection.id));
+    const chosen = this.#live(keys).filter(({ id, record }) =>
+      kind === "all"
+        ? selection.sparesLater !== true || Math.floor(record.createdAt / 1000) <= selection.endedAt
+        : (kind === "only") === (id === selection.id),
+    );
     for (const { id } of chosen) this.#forget(keys, id);
     await this.#revoke(
       keys,

@@ -141,12 +141,13 @@ export class RedisSessionStore implements SessionStore {
     const { kind } = selection;
     const spared = (kind === "except" ? selection.jti : undefined) ?? "";
     const which = kind === "all" ? selection.endedAt : selection.id;
+    const word = kind === "all" && selection.sparesLater === true ? "until" : kind;
     const pairs = await this.#subject(
       endSessionsScript,
       readPairs,
       keys,
       [keys.ended, keys.tokens],
-      [kind, which, spared],
+      [word, which, spared],
       bulkMs,
     );
     const ended = await this.#finish(keys, pairs);

@@ -203,8 +203,8 @@ return out
 
 /**
  * Ends sessions. KEYS: index, records, when all were ended last, the tokens by their expiry. ARGV from 6: `only`,
- * `except` or `all`, then the id, or with `all` the time in unix seconds, then with `except` the jti of a token that
- * stays. Returns pairs of id and record of what it ended. On one server it also revokes every other token in the shared
+ * `except`, `all` or `until`, then the id, or with `all` and `until` the time in unix seconds, then with `except` the
+ * jti of a token that stays. `until` spares sessions that began after the time. Returns pairs of id and record of what it ended. On one server it also revokes every other token in the shared
  * set, unless it is one of the session that stays.
  */
 export const endSessionsScript: Script = defineScript(`${prelude}
@@ -221,6 +221,9 @@ for _, id in ipairs(kind == 'only' and { which } or try('HKEYS', records) or {})
   elseif text then
     local isRecord, record = pcall(decode, text)
     if isRecord then
+      if kind == 'until' and isTime(record.createdAt) and math.floor(record.createdAt / 1000) > tonumber(which) then
+        isStaying = true
+      end
       known[record.current] = true
       for _, token in ipairs(record.access) do known[token.jti] = true end
       if not isStaying then
@@ -243,7 +246,7 @@ if kind ~= 'only' and whole then
   end
 end
 
-if kind == 'all' then
+if kind == 'all' or kind == 'until' then
   local value = redis.pcall('GET', KEYS[3])
   local ended = math.max(tonumber(which), type(value) == 'string' and natural(value) or 0)
   try('SET', KEYS[3], string.format('%.0f', ended), 'EX', longest + margin)
