@@ -256,6 +256,12 @@ export function describeSessionStore(
     });
 
     describe("ending", () => {
+      it("makes room by the session that began first where several end at the same time", async () => {
+        for (const id of ["s1", "s2", "s3"]) await create(id);
+        const made = await create("s4", {}, { maxSessions: 3, onLimit: "evictOldest" });
+        expect(made).to.deep.include({ outcome: "created", evicted: ["s1"] });
+      });
+
       it("ends one, all but one, or all, with the tokens of those and of nobody else", async () => {
         const records = await Promise.all(["s1", "s2", "s3", "s4"].map(async (id) => (await create(id)).record));
         const revoked = () => Promise.all(records.map(({ access }) => isRevoked(access[0]!.jti)));

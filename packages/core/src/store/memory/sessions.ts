@@ -172,9 +172,9 @@ export class MemorySessionStore implements SessionStore {
     return subject;
   }
 
-  /** Live sessions in descending order of their idle end. */
+  /** Live sessions in descending order of their idle end; of those that end at once, the one that began last is first. */
   #live({ index }: SubjectKeys): StoredSession[] {
-    const sessions = [...(this.#subjects.get(index)?.sessions ?? [])];
+    const sessions = [...(this.#subjects.get(index)?.sessions ?? [])].reverse();
     return sessions
       .map(([id, record]) => ({ id, record }))
       .filter(({ record }) => record.idleEndsAt > this.#now())
