@@ -239,6 +239,34 @@ describe("session stores", () => {
     it("revokes the tokens of other services though the clock of this process is far behind", () =>
       endsForeignTokens(connection, () => onRedis(connection)));
 
+    it("ends what an earlier sign-in began to end to make room, when that sign-in failed midway", async () => {
+      const keys = new Keyspace(freshPrefix(), "test");
+      const subject = keys.sessionsOf("alice");
+      const { store } = onRedis(connection);
+      const record = keys.revokedToken("access-s1");
+      const failing = new Proxy(connection.client, {
+        get(target, name) {
+          const member: unknown = Reflect.get(target, name, target);
+          if (name !== "call" || typeof member !== "function") return member;
+          return (...args: unknown[]): unknown => {
+            const reply: unknown = args.includes(record)
+              ? Promise.reject(new Error("Connection is closed."))
+              : Reflect.apply(member, target, args);
+            return reply;
+          };
+        },
+      });
+      const half = onRedis({ ...connection, client: failing, isUp: () => connection.isUp() });
+      await create(store, subject, "s1");
+      const failed = await rejectionOf(create(half.store, subject, "s2", { maxSessions: 1 }));
+      expect(failed).to.be.instanceOf(StoreFault);
+      expect(await connection.client.call("EXISTS", record)).to.equal(0);
+      const made = await create(store, subject, "s3", { maxSessions: 1 });
+      expect(made.outcome === "created" && made.evicted).to.have.members(["s1", "s2"]);
+      expect(await connection.client.call("EXISTS", record)).to.equal(1);
+      expect(await store.ids(subject)).to.deep.equal(["s3"]);
+    });
+
     it("spares the tokens of the session that goes on, though it is refreshed in the midst of it", async () => {
       const keys = new Keyspace(freshPrefix(), "test");
       const subject = keys.sessionsOf("alice");

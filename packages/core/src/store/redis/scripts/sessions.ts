@@ -118,16 +118,21 @@ local ended = endedLast(KEYS[3])
 if ended >= issued then return { 'behind', ended } end
 
 for _, old in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', now)) do forget(old) end
-local count = redis.call('ZCARD', index)
+local count, out = redis.call('ZCARD', index), { 'created' }
 if (cutoff and most > 0) or redis.call('HLEN', records) > count then
   for _, old in ipairs(redis.call('HKEYS', records)) do
-    local record = decode(redis.call('HGET', records, old))
-    if record.endsAt <= now or (cutoff and record.issuedAt <= cutoff) then forget(old) end
+    local text = redis.call('HGET', records, old)
+    local record = decode(text)
+    if record.endsAt <= now or (cutoff and record.issuedAt <= cutoff) then
+      forget(old)
+    elseif record.over then
+      -- The sign-in that began to end it has failed: its tokens may not be revoked yet.
+      out[#out + 1], out[#out + 2] = old, text
+    end
   end
   count = redis.call('ZCARD', index)
 end
 
-local out = { 'created' }
 if most > 0 and count >= most then
   if not evicts then return { 'full' } end
   local surplus, texts = redis.call('ZRANGE', index, 0, count - most), {}
