@@ -117,6 +117,29 @@ describe("session stores", () => {
     return { store, security };
   });
 
+  it("keep a session in process whose tokens cannot be revoked since there is no room, so that its end can be repeated", async () => {
+    const security = new MemoryDecisionStore({ records: 1 });
+    const store = new MemorySessionStore({ security, cutoffAt: () => undefined, marginSeconds: 300 });
+    const keys = new Keyspace("", "test");
+    const subject = keys.sessionsOf("alice");
+    await create(store, subject, "s1");
+    await security.revoke("other", Math.floor(Date.now() / 1000) + 3600);
+    const rotation = {
+      ...{ id: "s1", presented: "used", generation: 0, successor: "next", access: "a", issuedAt: 1 },
+      ...{ accessSeconds: 1, idleMs: 1000, overlapMs: 1, maxAccess: 1, notAfter: 4e12, changes: {} },
+    };
+    const ends: Readonly<Record<string, () => Promise<unknown>>> = {
+      "the use of a token that was used before": () => store.rotate(subject, rotation),
+      "the end of all": () => store.end(subject, { kind: "all", endedAt: 1 }),
+      "a sign-in that makes room": () => create(store, subject, "s2", { maxSessions: 1 }),
+    };
+    for (const [end, call] of Object.entries(ends)) {
+      const error = await rejectionOf(call());
+      expect(error, end).to.be.instanceOf(StoreFault).and.include({ kind: "overloaded" });
+      expect(await store.ids(subject), end).to.deep.equal(["s1"]);
+    }
+  });
+
   it("keep a record in process for a token that lives again when a wrong clock is set back", async () => {
     const right = Date.now;
     let jump = 0;
