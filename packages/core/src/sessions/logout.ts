@@ -203,7 +203,8 @@ export function createLogout(options: LogoutOptions): Logout {
       const isAlive = claims.expiresAt > now() / 1000 || clockDiffers(health);
       const { subject, sessionId } = claims;
       const principal = issuers.principal(issuer, subject);
-      if (isAlive) await endSessions({ scope: "session", principal, sessionId, recordedOnly: true });
+      // Without a record too: Redis may have lost it, and the session has access tokens all the same.
+      if (isAlive) await endSessions({ scope: "session", principal, sessionId });
       return true;
     };
   }
