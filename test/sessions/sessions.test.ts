@@ -73,6 +73,20 @@ describeOnEveryFramework("sessions", (start: StartApp) => {
     expect(await status(bob.accessToken)).to.equal(200);
   });
 
+  it("end everywhere for a user of another issuer whose name is long or ill-formed", async () => {
+    const { url, gate } = await start({ auth: testAuth, revocation: { cutoffMargin: 0 } });
+    for (const sub of ["u".repeat(600), "\ud800"]) {
+      const [token, other] = [await signToken({ sub, sid: "s1" }), await signToken({ sub })];
+      const verified = await gate.verify(token);
+      if (!verified.allowed) throw new Error(verified.cause);
+      expect(await gate.sessions.list(verified.auth)).to.be.empty;
+      expect(await gate.sessions.revokeOthers(verified.auth)).to.equal(0);
+      expect(await gate.sessions.revokeAll(verified.auth)).to.equal(0);
+      for (const one of [token, other]) expect((await send(`${url}/me`, { token: one })).status).to.equal(401);
+    }
+    expect((await send(`${url}/me`, { token: await signToken() })).status).to.equal(200);
+  });
+
   it("end with all their tokens also where the tokens name no user", async () => {
     const { url, gate } = await start({ auth: testAuth });
     const tokens = await Promise.all(["s1", "s1", "s2"].map((sid) => signToken({ sub: undefined, sid })));

@@ -168,6 +168,8 @@ export class SessionService implements Sessions {
     const isAuth = typeof subject === "object" && (subject as object | null) !== null;
     const { issuers } = this.#options;
     const principal: unknown = isAuth ? issuers.principalOf(subject) : subject;
+    // A token of another issuer may have a longer or an ill-formed name: its user must be able to log out everywhere.
+    if (isAuth && "token" in subject && typeof principal === "string" && principal !== "") return principal;
     // The principal of another issuer is longer than the name in it, so the name is checked.
     checkName(
       "the subject",
