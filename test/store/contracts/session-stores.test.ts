@@ -318,7 +318,7 @@ describe("session stores", () => {
           if (name !== "call" || typeof member !== "function") return member;
           return async (...args: unknown[]): Promise<unknown> => {
             const reply: unknown = await Reflect.apply(member, target, args);
-            if (!isRefreshed && ["HGET", "HVALS", "SMEMBERS"].includes(String(args[0]))) {
+            if (!isRefreshed && ["HGET", "HGETALL", "SMEMBERS"].includes(String(args[0]))) {
               isRefreshed = true;
               await refreshing();
             }

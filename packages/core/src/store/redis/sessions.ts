@@ -267,8 +267,8 @@ export class RedisSessionStore implements SessionStore {
 
   /** The tokens of all sessions that go on. The previous refresh token may still get its successor. */
   async #tokensOf({ records }: SubjectKeys): Promise<string[]> {
-    const texts = readTexts(await this.#options.connection.client.call("HVALS", records));
-    return texts.map(readRecord).flatMap((record) => {
+    const pairs = readPairs(await this.#options.connection.client.call("HGETALL", records));
+    return readSessions(pairs).flatMap(({ record }) => {
       const names = tokensOfRecord(record).map(({ jti }) => jti);
       return record.previous === undefined ? names : [...names, record.previous];
     });
