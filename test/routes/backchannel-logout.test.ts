@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { TestIssuer, nowSeconds, testAudience } from "@portcullis/testkit";
-import type { BackchannelLogout } from "@portcullis/core";
+import { TestIssuer, nowSeconds, signToken, testAudience, testIssuer, testSecret } from "@portcullis/testkit";
+import type { BackchannelLogout, IssuedTokens } from "@portcullis/core";
 import { expect } from "chai";
 import type { AnyOptions, TestApp } from "../support/app.js";
 import { adapters } from "../support/app.js";
@@ -9,6 +9,7 @@ import { form, send } from "../support/http.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import { rejectionOf } from "../support/rejection.js";
+import { until } from "../support/until.js";
 
 const client = "shop-web";
 const event = "http://schemas.openid.net/event/backchannel-logout";
@@ -100,6 +101,38 @@ describeOnEveryFramework("the back-channel logout endpoint", (start) => {
     const count = (status: number) => answers.filter((answer) => answer.status === status).length;
     expect([count(200), count(400)]).to.deep.equal([1, 19]);
     expect((await send(`${apps[0]?.url}/me`, { token: await accessToken(issuer) })).status).to.equal(200);
+  });
+
+  it("ends the gate's own sessions that began before it, refreshed or not, and none that began later, also if it is repeated", async () => {
+    const tokens = { signingKey: testSecret, issuer: testIssuer, audience: testAudience };
+    const { url, gate } = await start({ auth: { audience: testAudience, clockTolerance: 0 }, tokens }, behind());
+    const early = await gate.tokens.issue({ subject: "alice" });
+    const statusOf = async ({ accessToken }: IssuedTokens) => (await send(`${url}/me`, { token: accessToken })).status;
+    const logOut = async (iat: number, jti: string) => {
+      const claims = { sub: "alice", aud: client, iat, jti, exp: iat + 600, events: { [event]: {} } };
+      const logout_token = await signToken(claims, { typ: "logout+jwt" });
+      return (await form(`${url}/backchannel-logout`, { logout_token })).status;
+    };
+    const past = nowSeconds() - 60;
+    for (const expected of [200, 400]) {
+      expect(await logOut(past, "late")).to.equal(expected);
+      expect(await statusOf(early)).to.equal(200);
+      expect(await gate.sessions.list("alice")).to.have.length(1);
+    }
+
+    const [session] = await gate.sessions.list("alice");
+    const begun = session?.createdAt ?? 0;
+    await until(() => nowSeconds() > begun);
+    const refreshed = await gate.tokens.refresh(early.refreshToken);
+    const ended: boolean[] = [];
+    const verified = await gate.verify(refreshed.accessToken);
+    if (!verified.allowed) throw new Error(verified.cause);
+    gate.sessions.onRevoked((one) => ended.push(one.concerns(verified.auth)));
+    expect(await logOut(begun, "then")).to.equal(200);
+    expect([await statusOf(early), await statusOf(refreshed)]).to.deep.equal([401, 401]);
+    expect(ended).to.include(true);
+    const late = await gate.tokens.issue({ subject: "alice" });
+    expect(await statusOf(late)).to.equal(200);
   });
 
   it("tells the application, which may say that it failed", async () => {

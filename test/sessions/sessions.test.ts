@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { DenialError, TokenError } from "@portcullis/core";
-import { testIssuer, testSecret } from "@portcullis/testkit";
+import { signToken, testAuth, testIssuer, testSecret } from "@portcullis/testkit";
 import type { AnyOptions } from "../support/app.js";
 import { describeOnEveryFramework } from "../support/every-gate.js";
 import type { StartApp } from "../support/every-gate.js";
@@ -71,6 +71,30 @@ describeOnEveryFramework("sessions", (start: StartApp) => {
     const again = await gate.tokens.issue({ subject: "alice" });
     expect(await status(again.accessToken)).to.equal(200);
     expect(await status(bob.accessToken)).to.equal(200);
+  });
+
+  it("end everywhere for a user of another issuer whose name is long or ill-formed", async () => {
+    const { url, gate } = await start({ auth: testAuth, revocation: { cutoffMargin: 0 } });
+    for (const sub of ["u".repeat(600), "\ud800"]) {
+      const [token, other] = [await signToken({ sub, sid: "s1" }), await signToken({ sub })];
+      const verified = await gate.verify(token);
+      if (!verified.allowed) throw new Error(verified.cause);
+      expect(await gate.sessions.list(verified.auth)).to.be.empty;
+      expect(await gate.sessions.revokeOthers(verified.auth)).to.equal(0);
+      expect(await gate.sessions.revokeAll(verified.auth)).to.equal(0);
+      for (const one of [token, other]) expect((await send(`${url}/me`, { token: one })).status).to.equal(401);
+    }
+    expect((await send(`${url}/me`, { token: await signToken() })).status).to.equal(200);
+  });
+
+  it("end with all their tokens also where the tokens name no user", async () => {
+    const { url, gate } = await start({ auth: testAuth });
+    const tokens = await Promise.all(["s1", "s1", "s2"].map((sid) => signToken({ sub: undefined, sid })));
+    const verified = await gate.verify(tokens[0]);
+    if (!verified.allowed) throw new Error(verified.cause);
+    expect(await gate.sessions.revoke(verified.auth)).to.equal(true);
+    const statuses = await Promise.all(tokens.map(async (token) => (await send(`${url}/me`, { token })).status));
+    expect(statuses).to.deep.equal([401, 401, 200]);
   });
 
   it("end with their organisation", async () => {

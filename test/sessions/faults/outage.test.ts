@@ -6,7 +6,7 @@ import { expect } from "chai";
 import { Redis } from "ioredis";
 import { adapters } from "../../support/app.js";
 import { cleanUp } from "../../support/clean-up.js";
-import { send } from "../../support/http.js";
+import { form, send } from "../../support/http.js";
 import { silentLogger } from "../../support/logger.js";
 import { operate } from "../../support/redis.js";
 import { isRejected, rejectionOf } from "../../support/rejection.js";
@@ -162,6 +162,20 @@ describe("sessions while Redis has a bad day", function () {
   });
 
   for (const adapter of adapters) {
+    it(`revokes the access tokens of a session that Redis has lost by its refresh token, on ${adapter.name}`, async () => {
+      const app = await adapter.start({
+        options: { redis: server.url, tokens, deadline: 1000, logger: silentLogger },
+        use: (gate) => [gate.routes.revoke()],
+        routes: {},
+      });
+      cleanUp(() => app.close());
+      const { accessToken, refreshToken } = await app.gate.tokens.issue({ subject: "alice" });
+      await operate(server.url).flushall();
+      expect((await app.gate.verify(accessToken)).allowed).to.equal(true);
+      expect((await form(`${app.url}/revoke`, { token: refreshToken })).status).to.equal(200);
+      expect((await app.gate.verify(accessToken)).allowed).to.equal(false);
+    });
+
     it(`tells the clients of ${adapter.name}`, async () => {
       const app = await adapter.start({
         options: { redis: server.url, tokens, deadline: 500, logger: silentLogger },

@@ -256,6 +256,12 @@ export function describeSessionStore(
     });
 
     describe("ending", () => {
+      it("makes room by the session that began first where several end at the same time", async () => {
+        for (const id of ["s1", "s2", "s3"]) await create(id);
+        const made = await create("s4", {}, { maxSessions: 3, onLimit: "evictOldest" });
+        expect(made).to.deep.include({ outcome: "created", evicted: ["s1"] });
+      });
+
       it("ends one, all but one, or all, with the tokens of those and of nobody else", async () => {
         const records = await Promise.all(["s1", "s2", "s3", "s4"].map(async (id) => (await create(id)).record));
         const revoked = () => Promise.all(records.map(({ access }) => isRevoked(access[0]!.jti)));
@@ -269,6 +275,34 @@ export function describeSessionStore(
         expect(await revoked()).to.deep.equal([true, true, true, true]);
         expect(await isRevoked("x-s3-1")).to.equal(true);
         expect(await listed()).to.be.empty;
+      });
+
+      it("spares sessions that began later, with their tokens, where it is told to, and none where it is not", async () => {
+        const second = Math.floor(nowMs / 1000);
+        const began = { earlier: second - 9, then: second - 5, later: second - 4 };
+        const sessions = await Promise.all(
+          Object.entries(began).map(([id, seconds]) => create(id, { createdAt: seconds * 1000 + 999, current: id })),
+        );
+        const jtis = sessions.map(({ record }) => record.access[0]!.jti);
+        const track = { drop: [], add: ["later", ...jtis].map((jti) => ({ jti, expiresAt: second + 900 })) };
+        await store.trackSubject(alice, track);
+        const revoked = () => Promise.all([...jtis, "later"].map(isRevoked));
+        const ended = await store.end(alice, { kind: "all", endedAt: second - 5, sparesLater: true });
+        expect(ended).to.have.members(["earlier", "then"]);
+        expect(await revoked()).to.deep.equal([true, true, false, false]);
+        expect(await listed()).to.deep.equal(["later"]);
+        expect(await store.end(alice, { kind: "all", endedAt: second - 5 })).to.deep.equal(["later"]);
+        expect(await listed()).to.be.empty;
+      });
+
+      it("does not revoke the refresh token that was just replaced of the session that goes on", async () => {
+        const { record } = await create("s1");
+        const expiresAt = record.issuedAt + 900;
+        await store.trackSubject(alice, { drop: [], add: [{ jti: "r0", expiresAt }, ...record.access] });
+        expect(await rotate("s1", "r0")).to.include({ outcome: "rotated" });
+        expect(await store.end(alice, { kind: "except", id: "s1" })).to.deep.equal([]);
+        expect(await isRevoked("r0")).to.equal(false);
+        expect(await rotate("s1", "r0")).to.include({ outcome: "repeated" });
       });
 
       it("takes hostile names for what they are", async () => {

@@ -117,6 +117,29 @@ describe("session stores", () => {
     return { store, revocationStore };
   });
 
+  it("keep a session in process whose tokens cannot be revoked since there is no room, so that its end can be repeated", async () => {
+    const security = new MemoryDecisionStore({ records: 1 });
+    const store = new MemorySessionStore({ revocationStore, cutoffAt: () => undefined, marginSeconds: 300 });
+    const keys = new Keyspace("", "test");
+    const subject = keys.sessionsOf("alice");
+    await create(store, subject, "s1");
+    await security.revoke("other", Math.floor(Date.now() / 1000) + 3600);
+    const rotation = {
+      ...{ id: "s1", presented: "used", generation: 0, successor: "next", access: "a", issuedAt: 1 },
+      ...{ accessSeconds: 1, idleMs: 1000, overlapMs: 1, maxAccess: 1, notAfter: 4e12, changes: {} },
+    };
+    const ends: Readonly<Record<string, () => Promise<unknown>>> = {
+      "the use of a token that was used before": () => store.rotate(subject, rotation),
+      "the end of all": () => store.end(subject, { kind: "all", endedAt: 1 }),
+      "a sign-in that makes room": () => create(store, subject, "s2", { maxSessions: 1 }),
+    };
+    for (const [end, call] of Object.entries(ends)) {
+      const error = await rejectionOf(call());
+      expect(error, end).to.be.instanceOf(StoreFault).and.include({ kind: "overloaded" });
+      expect(await store.ids(subject), end).to.deep.equal(["s1"]);
+    }
+  });
+
   it("keep a record in process for a token that lives again when a wrong clock is set back", async () => {
     const right = Date.now;
     let jump = 0;
@@ -238,6 +261,77 @@ describe("session stores", () => {
 
     it("revokes the tokens of other services though the clock of this process is far behind", () =>
       endsForeignTokens(connection, () => onRedis(connection)));
+
+    it("ends what an earlier sign-in began to end to make room, when that sign-in failed midway", async () => {
+      const keys = new Keyspace(freshPrefix(), "test");
+      const subject = keys.sessionsOf("alice");
+      const { store } = onRedis(connection);
+      const record = keys.revokedToken("access-s1");
+      const failing = new Proxy(connection.client, {
+        get(target, name) {
+          const member: unknown = Reflect.get(target, name, target);
+          if (name !== "call" || typeof member !== "function") return member;
+          return (...args: unknown[]): unknown => {
+            const reply: unknown = args.includes(record)
+              ? Promise.reject(new Error("Connection is closed."))
+              : Reflect.apply(member, target, args);
+            return reply;
+          };
+        },
+      });
+      const half = onRedis({ ...connection, client: failing, isUp: () => connection.isUp() });
+      await create(store, subject, "s1");
+      const failed = await rejectionOf(create(half.store, subject, "s2", { maxSessions: 1 }));
+      expect(failed).to.be.instanceOf(StoreFault);
+      expect(await connection.client.call("EXISTS", record)).to.equal(0);
+      const made = await create(store, subject, "s3", { maxSessions: 1 });
+      expect(made.outcome === "created" && made.evicted).to.have.members(["s1", "s2"]);
+      expect(await connection.client.call("EXISTS", record)).to.equal(1);
+      expect(await store.ids(subject)).to.deep.equal(["s3"]);
+    });
+
+    it("spares the tokens of the session that goes on, though it is refreshed in the midst of it", async () => {
+      const keys = new Keyspace(freshPrefix(), "test");
+      const subject = keys.sessionsOf("alice");
+      const { store } = onRedis(connection);
+      await create(store, subject, "s1");
+      const tokens = ["access-s1", "refresh-s1"].map((jti) => ({
+        jti,
+        expiresAt: Math.floor(Date.now() / 1000) + 900,
+      }));
+      await store.trackSubject(subject, { add: tokens, drop: [] });
+      const [access, refresh] = tokens.map((token) => ({ ...token, jti: `next ${token.jti}` }));
+      const refreshing = async (): Promise<void> => {
+        await store.rotate(subject, {
+          ...{ id: "s1", presented: "refresh-s1", generation: 0, successor: refresh!.jti, access: access!.jti },
+          ...{ issuedAt: Math.floor(Date.now() / 1000), accessSeconds: 900, idleMs: 1e6, overlapMs: 1000 },
+          ...{ maxAccess: 16, notAfter: 4e12, changes: {} },
+        });
+        await store.trackSubject(subject, { add: [access!, refresh!], drop: ["refresh-s1"] });
+      };
+
+      const { client } = connection;
+      let isRefreshed = false;
+      const slow = new Proxy(client, {
+        get(target, name) {
+          const member: unknown = Reflect.get(target, name, target);
+          if (name !== "call" || typeof member !== "function") return member;
+          return async (...args: unknown[]): Promise<unknown> => {
+            const reply: unknown = await Reflect.apply(member, target, args);
+            if (!isRefreshed && ["HGET", "HGETALL", "SMEMBERS"].includes(String(args[0]))) {
+              isRefreshed = true;
+              await refreshing();
+            }
+            return reply;
+          };
+        },
+      });
+      const slowly = onRedis({ ...connection, client: slow, isUp: () => connection.isUp() });
+      expect(await slowly.store.end(subject, { kind: "except", id: "s1" })).to.deep.equal([]);
+      expect(isRefreshed).to.equal(true);
+      for (const jti of ["access-s1", "refresh-s1", access!.jti, refresh!.jti])
+        expect(await client.call("EXISTS", keys.revokedToken(jti)), jti).to.equal(0);
+    });
 
     it("revokes every token of a set though nothing says when they end", () =>
       endsDespitePoison(connection, ["tokens", "group tokens"]));

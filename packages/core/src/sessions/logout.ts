@@ -28,7 +28,7 @@ export type SessionEnd =
       readonly sessionId: string;
       readonly jti: string | undefined;
     }
-  /** All sessions and tokens of a user that were issued up to `at` (unix seconds). @default now, by the store's clock */
+  /** All sessions of a user that began up to `at` (unix seconds), and the tokens. @default now, by the store's clock */
   | { readonly scope: "user"; readonly principal: string; readonly at?: number | undefined }
   /** All sessions and tokens of an organisation so far. `group` is its name with the issuer. */
   | { readonly scope: "group"; readonly group: string }
@@ -115,7 +115,11 @@ export function createLogout(options: LogoutOptions): Logout {
         const { principal, at } = end;
         const cutoff = await cutOff(keys.subjectCutoff(principal), at);
         events.publish({ reason: "all", principal, cutoff });
-        return (await store.end(keys.sessionsOf(principal), { kind: "all", endedAt: cutoff })).length;
+        const sparesLater = at !== undefined;
+        const ended = await store.end(keys.sessionsOf(principal), { kind: "all", endedAt: cutoff, sparesLater });
+        // A session that began before `at` may have been refreshed after it: then the cut-off does not tell its tokens.
+        if (sparesLater && ended.length > 0) events.publish({ reason: "all", principal, sessionIds: ended });
+        return ended.length;
       }
       case "group":
         return endGroup(end.group);
@@ -199,7 +203,8 @@ export function createLogout(options: LogoutOptions): Logout {
       const isAlive = claims.expiresAt > now() / 1000 || clockDiffers(health);
       const { subject, sessionId } = claims;
       const principal = issuers.principal(issuer, subject);
-      if (isAlive) await endSessions({ scope: "session", principal, sessionId, recordedOnly: true });
+      // Without a record too: Redis may have lost it, and the session has access tokens all the same.
+      if (isAlive) await endSessions({ scope: "session", principal, sessionId });
       return true;
     };
   }

@@ -124,9 +124,14 @@ export class SessionService implements Sessions {
       throw new TypeError("revoke() needs the auth of a request, or a subject and a session id; nobody is signed in");
     const principal = issuers.principalOf(subject);
     await revocations.revoke(subject);
-    if (subject.sessionId === undefined || principal === "") return true;
+    const { issuer, sessionId: own } = subject;
+    if (own === undefined) return true;
     // The token proves that the session belongs to the user. A session of another service has no record here.
-    await endSessions({ scope: "session", principal, sessionId: subject.sessionId });
+    await endSessions(
+      principal === ""
+        ? { scope: "issuer-session", issuer, sessionId: own }
+        : { scope: "session", principal, sessionId: own },
+    );
     return true;
   }
 
@@ -163,6 +168,8 @@ export class SessionService implements Sessions {
     const isAuth = typeof subject === "object" && (subject as object | null) !== null;
     const { issuers } = this.#options;
     const principal: unknown = isAuth ? issuers.principalOf(subject) : subject;
+    // A token of another issuer may have a longer or an ill-formed name: its user must be able to log out everywhere.
+    if (isAuth && "token" in subject && typeof principal === "string" && principal !== "") return principal;
     // The principal of another issuer is longer than the name in it, so the name is checked.
     checkName(
       "the subject",

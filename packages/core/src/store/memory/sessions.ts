@@ -72,13 +72,11 @@ export class MemorySessionStore implements SessionStore {
     if (this.#count >= maxSessionsKept) this.#forgetExpired();
     if (this.#count >= maxSessionsKept) throw new StoreFault("overloaded");
     const evicted = surplus > 0 ? live.slice(-surplus) : [];
-    for (const old of evicted) this.#forget(keys, old.id);
-    this.#subject(keys).sessions.set(id, record);
-    this.#count += 1;
-    await this.#revoke(
-      keys,
-      evicted.flatMap((old) => old.record.access),
-    );
+    this.#keep(keys, { id, record });
+    await this.#finish(keys, evicted).catch((error: unknown) => {
+      this.#forget(keys, id);
+      throw error;
+    });
     return { outcome: "created", evicted: evicted.map((old) => old.id) };
   }
 
@@ -92,8 +90,7 @@ export class MemorySessionStore implements SessionStore {
       const sinceMs = this.#steady() - (this.#rotatedAt.get(record) ?? Number.NEGATIVE_INFINITY);
       const repeats = presented === record.previous && sinceMs < rotation.overlapMs;
       if (repeats) return { outcome: "repeated", record, surplus: [] };
-      this.#forget(keys, id);
-      await this.#revoke(keys, record.access);
+      await this.#finish(keys, [{ id, record }]);
       return { outcome: "reused" };
     }
     const idleEndsAt = Math.min(now + idleMs, record.endsAt);
@@ -132,12 +129,12 @@ export class MemorySessionStore implements SessionStore {
       const subject = this.#subject(keys);
       subject.ended = Math.max(subject.ended, selection.endedAt);
     }
-    const chosen = this.#live(keys).filter(({ id }) => kind === "all" || (kind === "only") === (id === selection.id));
-    for (const { id } of chosen) this.#forget(keys, id);
-    await this.#revoke(
-      keys,
-      chosen.flatMap(({ record }) => record.access),
+    const chosen = this.#live(keys).filter(({ id, record }) =>
+      kind === "all"
+        ? selection.sparesLater !== true || Math.floor(record.createdAt / 1000) <= selection.endedAt
+        : (kind === "only") === (id === selection.id),
     );
+    await this.#finish(keys, chosen);
     return chosen.map(({ id }) => id);
   }
 
@@ -168,9 +165,9 @@ export class MemorySessionStore implements SessionStore {
     return subject;
   }
 
-  /** Live sessions in descending order of their idle end. */
+  /** Live sessions in descending order of their idle end; of those that end at once, the one that began last is first. */
   #live({ index }: SubjectKeys): StoredSession[] {
-    const sessions = [...(this.#subjects.get(index)?.sessions ?? [])];
+    const sessions = [...(this.#subjects.get(index)?.sessions ?? [])].reverse();
     return sessions
       .map(([id, record]) => ({ id, record }))
       .filter(({ record }) => record.idleEndsAt > this.#now())
@@ -195,6 +192,25 @@ export class MemorySessionStore implements SessionStore {
         if (idleEndsAt <= this.#now() && subject.sessions.delete(id)) this.#count -= 1;
       }
       this.#forgetIdle(index, subject);
+    }
+  }
+
+  #keep(keys: SubjectKeys, { id, record }: StoredSession): void {
+    this.#subject(keys).sessions.set(id, record);
+    this.#count += 1;
+  }
+
+  /** Ends sessions. If there is no room for the revocation of their tokens they stay, so that it can be repeated. */
+  async #finish(keys: SubjectKeys, sessions: readonly StoredSession[]): Promise<void> {
+    for (const { id } of sessions) this.#forget(keys, id);
+    try {
+      await this.#revoke(
+        keys,
+        sessions.flatMap(({ record }) => record.access),
+      );
+    } catch (error) {
+      for (const session of sessions) this.#keep(keys, session);
+      throw error;
     }
   }
 

@@ -133,7 +133,8 @@ export type Rotated =
 
 /** A selection of the sessions of a subject. */
 export type Selection =
-  | { readonly kind: "all"; readonly endedAt: number }
+  /** With `sparesLater`, sessions that began after `endedAt` go on. Without it they end too: clocks may go back. */
+  | { readonly kind: "all"; readonly endedAt: number; readonly sparesLater?: boolean | undefined }
   | { readonly kind: "only"; readonly id: string }
   /** `jti` is the token of the caller: a session of another service is known by this token only. */
   | { readonly kind: "except"; readonly id: string; readonly jti?: string | undefined };

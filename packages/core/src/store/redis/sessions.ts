@@ -140,18 +140,18 @@ export class RedisSessionStore implements SessionStore {
     const { kind } = selection;
     const spared = (kind === "except" ? selection.jti : undefined) ?? "";
     const which = kind === "all" ? selection.endedAt : selection.id;
+    const word = kind === "all" && selection.sparesLater === true ? "until" : kind;
     const pairs = await this.#subject(
       endSessionsScript,
       readPairs,
       keys,
       [keys.ended, keys.tokens],
-      [kind, which, spared],
+      [word, which, spared],
       bulkMs,
     );
     const ended = await this.#finish(keys, pairs);
     if (this.#isCluster && kind !== "only") {
-      const kept = kind === "except" ? [spared, ...(await this.#tokensOf(keys, selection.id))] : [];
-      await this.#within(() => this.#endShared(keys, kept), bulkMs);
+      await this.#within(() => this.#endShared(keys, async () => [spared, ...(await this.#tokensOf(keys))]), bulkMs);
     }
     return ended;
   }
@@ -174,7 +174,7 @@ export class RedisSessionStore implements SessionStore {
         bulkMs,
       );
     }
-    await this.#within(() => this.#endShared({ tokens, shared, revoked }, []), bulkMs);
+    await this.#within(() => this.#endShared({ tokens, shared, revoked }, async () => Promise.resolve([])), bulkMs);
     return this.#within(async () => readTexts(await this.#run(listMembersScript, [members], [])).map(readMember));
   }
 
@@ -236,14 +236,18 @@ export class RedisSessionStore implements SessionStore {
     return ids;
   }
 
-  /** Revokes the tokens of a shared set, in a Cluster. */
+  /**
+   * Revokes the tokens of a shared set, in a Cluster, but for those that `readKept` reads after the set: a session that
+   * goes on, or begins, may have put tokens there in the meantime.
+   */
   async #endShared(
     { tokens, shared, revoked }: Pick<SubjectKeys, "tokens" | "shared" | "revoked">,
-    kept: readonly string[],
+    readKept: () => Promise<readonly string[]>,
   ): Promise<void> {
     const { client } = this.#options.connection;
-    const members = await client.call("SMEMBERS", shared).then(readTexts, ignoreWrongType);
-    const doomed = (members ?? []).filter((jti) => !kept.includes(jti));
+    const members = (await client.call("SMEMBERS", shared).then(readTexts, ignoreWrongType)) ?? [];
+    const kept = new Set(members.length === 0 ? [] : await readKept());
+    const doomed = members.filter((jti) => !kept.has(jti));
     if (doomed.length === 0) return;
     const known = await client.call("ZMSCORE", tokens, ...doomed).catch(ignoreWrongType);
     // A key with a value of another type tells nothing; the last call here rejects.
@@ -260,10 +264,12 @@ export class RedisSessionStore implements SessionStore {
     await Promise.all([client.call("SREM", shared, ...doomed), client.call("ZREM", tokens, ...doomed)]);
   }
 
-  async #tokensOf({ records }: SubjectKeys, id: string): Promise<string[]> {
-    return this.#within(async () => {
-      const text = readOptionalText(await this.#options.connection.client.call("HGET", records, id));
-      return text === undefined ? [] : tokensOfRecord(readRecord(text)).map(({ jti }) => jti);
+  /** The tokens of all sessions that go on. The previous refresh token may still get its successor. */
+  async #tokensOf({ records }: SubjectKeys): Promise<string[]> {
+    const pairs = readPairs(await this.#options.connection.client.call("HGETALL", records));
+    return readSessions(pairs).flatMap(({ record }) => {
+      const names = tokensOfRecord(record).map(({ jti }) => jti);
+      return record.previous === undefined ? names : [...names, record.previous];
     });
   }
 

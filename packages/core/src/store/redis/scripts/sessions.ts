@@ -117,16 +117,21 @@ local ended = endedLast(KEYS[3])
 if ended >= issued then return { 'behind', ended } end
 
 for _, old in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', now)) do forget(old) end
-local count = redis.call('ZCARD', index)
+local count, out = redis.call('ZCARD', index), { 'created' }
 if (cutoff and most > 0) or redis.call('HLEN', records) > count then
   for _, old in ipairs(redis.call('HKEYS', records)) do
-    local record = decode(redis.call('HGET', records, old))
-    if record.endsAt <= now or (cutoff and record.issuedAt <= cutoff) then forget(old) end
+    local text = redis.call('HGET', records, old)
+    local record = decode(text)
+    if record.endsAt <= now or (cutoff and record.issuedAt <= cutoff) then
+      forget(old)
+    elseif record.over then
+      -- The sign-in that began to end it has failed: its tokens may not be revoked yet.
+      out[#out + 1], out[#out + 2] = old, text
+    end
   end
   count = redis.call('ZCARD', index)
 end
 
-local out = { 'created' }
 if most > 0 and count >= most then
   if not evicts then return { 'full' } end
   local surplus, texts = redis.call('ZRANGE', index, 0, count - most), {}
@@ -202,8 +207,8 @@ return out
 
 /**
  * Ends sessions. KEYS: index, records, when all were ended last, the tokens by their expiry. ARGV from 6: `only`,
- * `except` or `all`, then the id, or with `all` the time in unix seconds, then with `except` the jti of a token that
- * stays. Returns pairs of id and record of what it ended. On one server it also revokes every other token in the shared
+ * `except`, `all` or `until`, then the id, or with `all` and `until` the time in unix seconds, then with `except` the
+ * jti of a token that stays. `until` spares sessions that began after the time. Returns pairs of id and record of what it ended. On one server it also revokes every other token in the shared
  * set, unless it is one of the session that stays.
  */
 export const endSessionsScript: Script = defineScript(`${prelude}
@@ -220,9 +225,17 @@ for _, id in ipairs(kind == 'only' and { which } or try('HKEYS', records) or {})
   elseif text then
     local isRecord, record = pcall(decode, text)
     if isRecord then
+      if kind == 'until' and isTime(record.createdAt) and math.floor(record.createdAt / 1000) > tonumber(which) then
+        isStaying = true
+      end
       known[record.current] = true
       for _, token in ipairs(record.access) do known[token.jti] = true end
-      if not isStaying then doomed[#doomed + 1] = { id, text } end
+      if not isStaying then
+        doomed[#doomed + 1] = { id, text }
+      elseif record.previous then
+        -- A client that has lost the reply may still ask for its successor.
+        known[record.previous] = true
+      end
     elseif isStaying then
       -- Nobody knows which tokens are to stay.
       return redis.error_reply(textOf(record))
@@ -237,7 +250,7 @@ if kind ~= 'only' and whole then
   end
 end
 
-if kind == 'all' then
+if kind == 'all' or kind == 'until' then
   local value = redis.pcall('GET', KEYS[3])
   local ended = math.max(tonumber(which), type(value) == 'string' and natural(value) or 0)
   try('SET', KEYS[3], string.format('%.0f', ended), 'EX', longest + margin)
