@@ -118,12 +118,12 @@ describe("session stores", () => {
   });
 
   it("keep a session in process whose tokens cannot be revoked since there is no room, so that its end can be repeated", async () => {
-    const security = new MemoryDecisionStore({ records: 1 });
+    const revocationStore = new MemoryDecisionStore({ records: 1 });
     const store = new MemorySessionStore({ revocationStore, cutoffAt: () => undefined, marginSeconds: 300 });
     const keys = new Keyspace("", "test");
     const subject = keys.sessionsOf("alice");
     await create(store, subject, "s1");
-    await security.revoke("other", Math.floor(Date.now() / 1000) + 3600);
+    await revocationStore.revoke("other", Math.floor(Date.now() / 1000) + 3600);
     const rotation = {
       ...{ id: "s1", presented: "used", generation: 0, successor: "next", access: "a", issuedAt: 1 },
       ...{ accessSeconds: 1, idleMs: 1000, overlapMs: 1, maxAccess: 1, notAfter: 4e12, changes: {} },
