@@ -13,7 +13,7 @@ import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { MemoryChannels } from "../../packages/core/src/store/memory/channels.js";
 import { MemoryDecisionStore } from "../../packages/core/src/store/memory/decisions.js";
 import { MemorySessionStore } from "../../packages/core/src/store/memory/sessions.js";
-import { StoreFault } from "../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../packages/core/src/store/ports/fault.js";
 import type { Selection } from "../../packages/core/src/store/ports/sessions.js";
 import { silentLogger } from "../support/logger.js";
 import { rejectionOf } from "../support/rejection.js";

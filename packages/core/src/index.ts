@@ -67,8 +67,9 @@ export type { BusyKey, QuotaOverride, Quotas, QuotaState } from "./limits/admini
 export type { CountOnly, Of, PartitionPart, Settle } from "./limits/policy.js";
 export type { BreakerControl, BreakerState } from "./lib/breaker.js";
 export type { CheckableToken, NamedToken, Revocations, RevocableToken } from "./revocation/revocations.js";
-export { StoreFault } from "./store/ports/decisions.js";
-export type { Algorithm, FaultKind } from "./store/ports/decisions.js";
+export { StoreFault } from "./store/ports/fault.js";
+export type { Algorithm } from "./store/ports/decisions.js";
+export type { FaultKind } from "./store/ports/fault.js";
 export type { StoreState } from "./store/ports/health.js";
 export type { RevokeOptions } from "./store/ports/revocation.js";
 export type { RedisLike } from "./store/redis/client.js";

@@ -22,7 +22,7 @@ import { RevocationService } from "./revocation/revocations.js";
 import type { SessionServices } from "./sessions/session-services.js";
 import { createSessions } from "./sessions/session-services.js";
 import { SessionEvents } from "./sessions/events.js";
-import { StoreFault } from "./store/ports/decisions.js";
+import { StoreFault } from "./store/ports/fault.js";
 import { clockDiffers } from "./store/ports/health.js";
 import { marginSecondsFor } from "./store/ports/revocation.js";
 import type { Telemetry } from "./telemetry/telemetry.js";

@@ -15,7 +15,7 @@ import type {
 import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
 import { MemoryCacheStore } from "../../../packages/core/src/store/memory/cache.js";
 import { MemoryChannels } from "../../../packages/core/src/store/memory/channels.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { Telemetry } from "../../../packages/core/src/telemetry/telemetry.js";
 import { silentLogger } from "../../support/logger.js";
 

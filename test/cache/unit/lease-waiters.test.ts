@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { rejectionOf } from "../../support/rejection.js";
 import { until } from "../../support/until.js";
 import { FakeCacheStore, openProcess } from "../support/cache-process.js";

@@ -1,7 +1,7 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { expect } from "chai";
 import { events } from "../../../packages/core/src/telemetry/events.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { rejectionOf } from "../../support/rejection.js";
 import { FakeCacheStore, openProcess } from "../support/cache-process.js";
 

@@ -6,7 +6,8 @@ import type {
   CountingMode,
   CounterState,
 } from "../../../packages/core/src/store/ports/decisions.js";
-import { exceeds, StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { exceeds } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { freshPrefix, testRedisUrl } from "../../support/redis.js";
 import type { ClockedStore } from "../support/clocked-stores.js";
 import { clockStart, openClockedMemory, openClockedRedis, ruledCharge } from "../support/clocked-stores.js";

@@ -9,7 +9,7 @@ import type {
   DecisionStore,
   TokenQuestion,
 } from "../../../packages/core/src/store/ports/decisions.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { until } from "../../support/until.js";
 
 /** A store in process that can be away, and counts how often it is asked. */

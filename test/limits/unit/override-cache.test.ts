@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { OverrideCache, overrideNames } from "../../../packages/core/src/limits/overrides.js";
 import { MemoryLimitOverrides } from "../../../packages/core/src/store/memory/limit-overrides.js";
 import { MemoryDecisionStore } from "../../../packages/core/src/store/memory/decisions.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import type { LimitOverrides } from "../../../packages/core/src/store/ports/limit-overrides.js";
 import { rejectionOf } from "../../support/rejection.js";
 import { until } from "../../support/until.js";

@@ -3,7 +3,7 @@ import { TopKeysReporter, TopKeysTable } from "../../../packages/core/src/limits
 import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
 import { MemoryLimitOverrides } from "../../../packages/core/src/store/memory/limit-overrides.js";
 import { MemoryDecisionStore } from "../../../packages/core/src/store/memory/decisions.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { rejectionOf } from "../../support/rejection.js";
 
 function note(table: TopKeysTable, partition: string, points = 1): void {

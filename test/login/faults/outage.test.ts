@@ -8,7 +8,7 @@ import type { LoginApp } from "../../support/login.js";
 import { startLogin, statuses } from "../../support/login.js";
 import { operate } from "../../support/redis.js";
 import { until } from "../../support/until.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { loginChargeScript, loginSettleScript } from "../../../packages/core/src/store/redis/scripts/logins.js";
 import { rejectionOf } from "../../support/rejection.js";
 

@@ -2,7 +2,7 @@ import { expect } from "chai";
 import fc from "fast-check";
 import { accountKeys, accountAndIpKeys } from "../../../packages/core/src/login/login-keys.js";
 import type { AttemptAnswer, AttemptQuestion, AttemptResult } from "../../../packages/core/src/store/ports/logins.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { RedisLoginStore } from "../../../packages/core/src/store/redis/logins.js";
 import { scripts } from "../../../packages/core/src/store/redis/scripts/all.js";
 import { loginChargeScript, loginSettleScript } from "../../../packages/core/src/store/redis/scripts/logins.js";

@@ -7,7 +7,7 @@ import type {
   DecisionStore,
   TokenQuestion,
 } from "../../../packages/core/src/store/ports/decisions.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import type { RevocationStore } from "../../../packages/core/src/store/ports/revocation.js";
 import { isSoak } from "../../support/soak.js";
 

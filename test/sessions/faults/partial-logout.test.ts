@@ -12,7 +12,7 @@ import { SessionEvents } from "../../../packages/core/src/sessions/events.js";
 import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
 import { MemoryChannels } from "../../../packages/core/src/store/memory/channels.js";
 import type { RevocationStore } from "../../../packages/core/src/store/ports/revocation.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import type { SessionStore } from "../../../packages/core/src/store/ports/sessions.js";
 import { cleanUp } from "../../support/clean-up.js";
 import { silentLogger } from "../../support/logger.js";

@@ -5,7 +5,7 @@ import { Cluster, Redis } from "ioredis";
 import { parseRedisUrl } from "../../../packages/core/src/store/redis/url.js";
 import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
 import { MemoryChannels } from "../../../packages/core/src/store/memory/channels.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { RedisChannels } from "../../../packages/core/src/store/redis/channels.js";
 import { connect } from "../../../packages/core/src/store/redis/connect.js";
 import type { RedisLike } from "../../../packages/core/src/store/redis/client.js";

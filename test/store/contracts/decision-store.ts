@@ -7,7 +7,7 @@ import type {
   DecisionStore,
   CounterState,
 } from "../../../packages/core/src/store/ports/decisions.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import type { RevocationStore } from "../../../packages/core/src/store/ports/revocation.js";
 import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
 import { nowSeconds } from "@portcullis/testkit";

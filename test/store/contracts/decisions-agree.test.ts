@@ -10,7 +10,7 @@ import type {
   Question,
   TokenQuestion,
 } from "../../../packages/core/src/store/ports/decisions.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { adjustmentLine } from "../../../packages/core/src/store/redis/usage-corrections.js";
 import { decideAcrossSlots } from "../../../packages/core/src/store/redis/cluster.js";
 import { withoutNumber, wordsOf } from "../../../packages/core/src/store/redis/give-backs.js";

@@ -9,7 +9,7 @@ import type {
   LoginStore,
   KnownAddress,
 } from "../../../packages/core/src/store/ports/logins.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { freshPrefix } from "../../support/redis.js";
 
 /** The contract of every LoginStore: what the login throttle relies on, whichever store answers. */

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { expect } from "chai";
 import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
 import type { DecisionStore } from "../../../packages/core/src/store/ports/decisions.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import type { RevocationStore } from "../../../packages/core/src/store/ports/revocation.js";
 import type {
   Creation,

@@ -14,7 +14,7 @@ import type {
   SessionStore,
   SubjectKeys,
 } from "../../../packages/core/src/store/ports/sessions.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { RedisDecisionStore } from "../../../packages/core/src/store/redis/decisions.js";
 import { RedisSessionStore } from "../../../packages/core/src/store/redis/sessions.js";
 import { silentLogger } from "../../support/logger.js";

@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { Redis } from "ioredis";
 import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
 import type { Answer, Consumption, CountingMode } from "../../../packages/core/src/store/ports/decisions.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import type { Connection } from "../../../packages/core/src/store/redis/connect.js";
 import { connect } from "../../../packages/core/src/store/redis/connect.js";
 import { RedisLeaseSource } from "../../../packages/core/src/store/redis/leases.js";

@@ -8,7 +8,8 @@ import type {
   UsageCorrections,
   DecisionStore,
 } from "../../../packages/core/src/store/ports/decisions.js";
-import { exceeds, StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { exceeds } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
 import type { Model } from "../../limits/support/algorithm-models.js";
 import { models } from "../../limits/support/algorithm-models.js";

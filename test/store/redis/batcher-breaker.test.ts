@@ -1,7 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { expect } from "chai";
 import { Breaker } from "../../../packages/core/src/lib/breaker.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { kinds, openBatcher, range } from "../support/batcher.js";
 import type { Sent } from "../support/batcher.js";
 

@@ -4,7 +4,7 @@ import { Worker } from "node:worker_threads";
 import { expect } from "chai";
 import fc from "fast-check";
 import { Breaker } from "../../../packages/core/src/lib/breaker.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { Batcher } from "../../../packages/core/src/store/redis/batcher.js";
 import { kinds, openBatcher, range } from "../support/batcher.js";
 import type { Reply } from "../support/batcher.js";

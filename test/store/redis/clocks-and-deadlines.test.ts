@@ -1,6 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { expect } from "chai";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import type { Question } from "../../../packages/core/src/store/ports/decisions.js";
 import { RedisCacheStore } from "../../../packages/core/src/store/redis/cache.js";
 import type { Connection } from "../../../packages/core/src/store/redis/connect.js";

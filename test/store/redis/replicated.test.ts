@@ -1,7 +1,7 @@
 import { EventEmitter } from "node:events";
 import { setImmediate as turn } from "node:timers/promises";
 import { expect } from "chai";
-import type { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import type { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import type { Connection } from "../../../packages/core/src/store/redis/connect.js";
 import { ReplicatedWriter } from "../../../packages/core/src/store/redis/replicated.js";
 import { defineScript } from "../../../packages/core/src/store/redis/scripts/lua.js";

@@ -1,5 +1,5 @@
 import { Breaker } from "../../../packages/core/src/lib/breaker.js";
-import { StoreFault } from "../../../packages/core/src/store/ports/decisions.js";
+import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { Batcher } from "../../../packages/core/src/store/redis/batcher.js";
 
 export type Reply = string | StoreFault;

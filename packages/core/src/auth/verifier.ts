@@ -1,7 +1,8 @@
 import { decodeJwt, decodeProtectedHeader, errors, jwtVerify } from "jose";
 import type { JWTHeaderParameters, JWTPayload, JWTVerifyOptions } from "jose";
 import { LRUCache } from "lru-cache";
-import type { StoreFault, TokenQuestion } from "../store/ports/decisions.js";
+import type { TokenQuestion } from "../store/ports/decisions.js";
+import type { StoreFault } from "../store/ports/fault.js";
 import type { ClaimRules } from "./access-token.js";
 import { refusalOfClaims, refusalOfFirstTime, refusalOfTime, isCanonical } from "./access-token.js";
 import type { Auth } from "./claims.js";

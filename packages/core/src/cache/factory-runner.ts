@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { CacheStore, Lease, LeaseOutcome } from "../store/ports/cache.js";
-import { StoreFault } from "../store/ports/decisions.js";
+import { StoreFault } from "../store/ports/fault.js";
 import type { FactoryContext } from "./cache-types.js";
 import type { Codecs, CachedEntry } from "./entry.js";
 import type { Entries, NewEntry } from "./entries.js";

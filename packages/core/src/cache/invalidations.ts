@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import { StoreFault } from "../store/ports/decisions.js";
+import { StoreFault } from "../store/ports/fault.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { RetryQueue } from "./retry-queue.js";

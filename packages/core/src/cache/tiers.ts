@@ -1,7 +1,6 @@
-import type { CacheSignals } from "../store/ports/cache.js";
+import type { CacheSignals, CacheStore } from "../store/ports/cache.js";
 import type { Keyspace } from "../store/keyspace.js";
-import type { CacheStore } from "../store/ports/cache.js";
-import { StoreFault } from "../store/ports/decisions.js";
+import { StoreFault } from "../store/ports/fault.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Awaitable, ComposedEntry, Entries, NewEntry } from "./entries.js";
 import type { CachedEntry } from "./entry.js";

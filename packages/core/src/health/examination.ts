@@ -3,7 +3,7 @@ import type { SeenAddresses } from "../limits/partition.js";
 import type { Finding } from "../lib/finding.js";
 import { unnamedService } from "../cache/warnings.js";
 import type { ResolvedOptions } from "../options.js";
-import { StoreFault } from "../store/ports/decisions.js";
+import { StoreFault } from "../store/ports/fault.js";
 import type { Stores } from "../store/stores.js";
 
 export interface Examined<Raw> {

@@ -3,7 +3,7 @@ import { durationMs, durationSeconds } from "../lib/duration.js";
 import { checkInteger, checkObject, optionError } from "../lib/validate.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
-import { StoreFault } from "../store/ports/decisions.js";
+import { StoreFault } from "../store/ports/fault.js";
 import type { LimitOverrides } from "../store/ports/limit-overrides.js";
 import { maxOverrides } from "../store/ports/limit-overrides.js";
 import { checkBucket, longestWindowSeconds, maxCount } from "./policy.js";

@@ -1,7 +1,7 @@
 import { serializeCookie } from "../http/cookies.js";
 import { checkObject, checkString } from "../lib/validate.js";
 import type { AttemptResult } from "../store/ports/logins.js";
-import { StoreFault } from "../store/ports/decisions.js";
+import { StoreFault } from "../store/ports/fault.js";
 import type { DeviceTokens } from "./device-token.js";
 import { normalizeAccount } from "./account-name.js";
 

@@ -4,7 +4,7 @@ import type { Keyspace } from "../store/keyspace.js";
 import type { CacheEntry, GenerationClaim } from "../store/ports/cache.js";
 import { isFirstGeneration, newGeneration, readGeneration, renewalMs } from "../store/ports/cache.js";
 import type { CacheStore } from "../store/ports/decisions.js";
-import { StoreFault } from "../store/ports/decisions.js";
+import { StoreFault } from "../store/ports/fault.js";
 import type { StoredResponse, VaryRecord } from "./stored-response.js";
 import { decodeRecord, encodeResponse, encodeVary } from "./stored-response.js";
 import { pathPrefix, tagName } from "./tags.js";

@@ -5,7 +5,7 @@ import type { IssuerScope } from "../auth/issuer-scope.js";
 import { checkInteger, checkObject } from "../lib/validate.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { DecisionStore, TokenQuestion } from "../store/ports/decisions.js";
-import { StoreFault } from "../store/ports/decisions.js";
+import { StoreFault } from "../store/ports/fault.js";
 import type { RevocationStore, RevokeOptions } from "../store/ports/revocation.js";
 import { recordEnd } from "../store/ports/revocation.js";
 import type { CutoffRules } from "./cutoffs.js";

@@ -11,7 +11,7 @@ import type { Keyspace } from "../store/keyspace.js";
 import type { ForeignLogout } from "../sessions/logout.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
 import type { StoreHealth } from "../store/ports/health.js";
-import { StoreFault } from "../store/ports/decisions.js";
+import { StoreFault } from "../store/ports/fault.js";
 import { noStore, notRecorded, oauthError } from "./oauth-error.js";
 import { answerAt, checkPath, reply } from "./endpoint.js";
 import { createTokenVerifier, isUnverifiable } from "./token-verifier.js";

@@ -10,7 +10,7 @@ import type { Check } from "../request/state.js";
 import { checkFunction, checkObject, optionError } from "../lib/validate.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { StoreHealth } from "../store/ports/health.js";
-import { StoreFault } from "../store/ports/decisions.js";
+import { StoreFault } from "../store/ports/fault.js";
 import type { ClientCredentials, OAuthClients } from "./client-authentication.js";
 import { readClient, resolveClients } from "./client-authentication.js";
 import { noStore, notRecorded, oauthError } from "./oauth-error.js";

@@ -1,6 +1,6 @@
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { Channels } from "../store/ports/channels.js";
-import { StoreFault } from "../store/ports/decisions.js";
+import { StoreFault } from "../store/ports/fault.js";
 import type { Logger } from "../telemetry/logger.js";
 
 /** The event that sessions or tokens have ended. Every process gets it. */

@@ -9,7 +9,7 @@ import { checkObject } from "../lib/validate.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
 import type { RevocationStore } from "../store/ports/revocation.js";
-import { StoreFault } from "../store/ports/decisions.js";
+import { StoreFault } from "../store/ports/fault.js";
 import type { Creation, LiveToken, ClockReading, SessionRecord, SessionStore } from "../store/ports/sessions.js";
 import type { EndSessions } from "./logout.js";
 import { OrphanCleanup } from "./logout.js";

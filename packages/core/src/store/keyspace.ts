@@ -5,7 +5,7 @@ import { LRUCache } from "lru-cache";
 import { IssuerScope, checkIdentifier, subjectOfName } from "../auth/issuer-scope.js";
 import { sharedChannels } from "./ports/channels.js";
 import type { Algorithm } from "./ports/decisions.js";
-import { StoreFault } from "./ports/decisions.js";
+import { StoreFault } from "./ports/fault.js";
 import type { GroupKeys, SubjectKeys } from "./ports/sessions.js";
 
 /** Version of our own keys and values: old and new releases read each other's during a rolling deploy. */

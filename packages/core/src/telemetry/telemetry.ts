@@ -1,6 +1,7 @@
 import type { DenialCode } from "../http/verdict.js";
 import type { MessageOutcome } from "../store/ports/channels.js";
-import type { Algorithm, FaultKind } from "../store/ports/decisions.js";
+import type { Algorithm } from "../store/ports/decisions.js";
+import type { FaultKind } from "../store/ports/fault.js";
 import { events } from "./events.js";
 import type { Labels, Metric, Sample } from "./metrics.js";
 

@@ -1,7 +1,8 @@
 import type { ConsumptionGroup } from "../../store/ports/decide.js";
 import { decide, KnownChecks } from "../../store/ports/decide.js";
 import type { Answer, Consumption, Question, DecisionStore, CounterState } from "../../store/ports/decisions.js";
-import { faultForAll, refuses, StoreFault } from "../../store/ports/decisions.js";
+import { faultForAll, refuses } from "../../store/ports/decisions.js";
+import { StoreFault } from "../../store/ports/fault.js";
 import type { Reservation } from "./lease-manager.js";
 import { LeaseManager } from "./lease-manager.js";
 import type { LeaseRequest, LeaseSource } from "../../store/ports/leases.js";

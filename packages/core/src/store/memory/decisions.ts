@@ -1,7 +1,8 @@
 import type { ConsumptionGroup, TokenChecks } from "../ports/decide.js";
 import { decide } from "../ports/decide.js";
 import type { Answer, Consumption, Question, DecisionStore, CounterState, TokenQuestion } from "../ports/decisions.js";
-import { exceeds, isCutOff, StoreFault } from "../ports/decisions.js";
+import { exceeds, isCutOff } from "../ports/decisions.js";
+import { StoreFault } from "../ports/fault.js";
 import type { StoreHealth, StoreState } from "../ports/health.js";
 import type { RevocationStore } from "../ports/revocation.js";
 import { checkCutOff } from "../ports/revocation.js";

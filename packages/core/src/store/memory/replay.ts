@@ -1,5 +1,5 @@
 import type { ReplayCheck } from "../ports/decisions.js";
-import { StoreFault } from "../ports/decisions.js";
+import { StoreFault } from "../ports/fault.js";
 
 /**
  * Maximum number of records. A proof lives for about a minute, so that this allows more than a thousand proofs a

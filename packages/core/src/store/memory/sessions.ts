@@ -1,6 +1,6 @@
 import type { RevocationStore } from "../ports/revocation.js";
 import { recordEnd } from "../ports/revocation.js";
-import { StoreFault } from "../ports/decisions.js";
+import { StoreFault } from "../ports/fault.js";
 import { steadyNow } from "../../lib/steady-clock.js";
 import type {
   Created,

@@ -1,9 +1,4 @@
-/**
- * Decisions about requests. The store in process and the store in Redis implement the ports and pass one contract
- * battery. A store that cannot answer returns a {@link StoreFault} as a value: only bugs throw.
- */
-
-import { OutageError } from "../../lib/outage.js";
+import { StoreFault } from "./fault.js";
 
 export type { CacheEntry, CacheStore } from "./cache.js";
 
@@ -177,38 +172,6 @@ export interface UsageCorrections {
    * in process does nothing.
    */
   expire(consumption: Consumption, afterMs: number): void;
-}
-
-/**
- * Why a store could not answer. Faults of infrastructure are `unreachable`, `timeout`, `open` (the circuit breaker),
- * `overloaded`, `refused` (the server answers with an error such as OOM, READONLY, NOAUTH or LOADING), `skewed` (the
- * clocks of this process and of the server disagree) and `lost` (the server has lost data). `unreadable` is a value
- * under one key, or a reply of the client, that cannot be read.
- */
-export type FaultKind =
-  "unreachable" | "timeout" | "open" | "overloaded" | "refused" | "skewed" | "lost" | "unreadable";
-
-/**
- * The store could not answer. Only services outside the guard, such as `revocations.revoke`, throw it to the caller;
- * Express and Koa then answer 503. The message never contains a key or an argument.
- */
-export class StoreFault extends OutageError {
-  override readonly name = "StoreFault";
-  readonly code = "store_unavailable";
-  readonly kind: FaultKind;
-  /** The error word of the server, such as `OOM` or `READONLY`; undefined without one. */
-  readonly reply: string | undefined;
-
-  constructor(kind: FaultKind, reply?: string) {
-    super(reply === undefined ? `the store is unavailable: ${kind}` : `the store is unavailable: ${kind} (${reply})`);
-    this.kind = kind;
-    this.reply = reply;
-  }
-
-  /** Is the store itself in trouble, and not only the value under one key? */
-  get outage(): boolean {
-    return this.kind !== "unreadable";
-  }
 }
 
 /** An answer with the same fault for every part of the question. */

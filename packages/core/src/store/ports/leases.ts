@@ -1,4 +1,4 @@
-import type { StoreFault } from "./decisions.js";
+import type { StoreFault } from "./fault.js";
 
 /** A change of the part of one quota that this process holds. */
 export interface LeaseRequest {

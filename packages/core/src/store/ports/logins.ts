@@ -3,7 +3,7 @@
  * the guesses of passwords: of an IP address, of an account from one IP address (a pair), and of an account. A minimum
  * interval (the pace) limits the attempts on an exhausted account.
  */
-import type { StoreFault } from "./decisions.js";
+import type { StoreFault } from "./fault.js";
 
 /** A fixed window that begins with its first attempt. */
 export interface AttemptLimit {

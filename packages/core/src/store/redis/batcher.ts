@@ -1,6 +1,6 @@
 import type { Breaker } from "../../lib/breaker.js";
-import type { FaultKind } from "../ports/decisions.js";
-import { StoreFault } from "../ports/decisions.js";
+import type { FaultKind } from "../ports/fault.js";
+import { StoreFault } from "../ports/fault.js";
 import { faultOfError } from "./replies.js";
 
 export interface BatcherOptions<Item, Answer> {

@@ -11,7 +11,7 @@ import {
   renewalMs,
   renewedGeneration,
 } from "../ports/cache.js";
-import { StoreFault } from "../ports/decisions.js";
+import { StoreFault } from "../ports/fault.js";
 import type { BatchCall } from "./batcher.js";
 import { Batcher } from "./batcher.js";
 import type { RedisChannels } from "./channels.js";

@@ -11,15 +11,8 @@ import type {
   TokenQuestion,
   ReplayCheck,
 } from "../ports/decisions.js";
-import {
-  blockedState,
-  exceeds,
-  isCutOff,
-  isRefusedToken,
-  refuses,
-  someRefuses,
-  StoreFault,
-} from "../ports/decisions.js";
+import { blockedState, exceeds, isCutOff, isRefusedToken, refuses, someRefuses } from "../ports/decisions.js";
+import { StoreFault } from "../ports/fault.js";
 import type { BatchDecision } from "./decide-batch.js";
 import { decideBatch } from "./decide-batch.js";
 import type { RedisLike } from "./client.js";

@@ -7,7 +7,7 @@ import { faultOfError, createUnreadableReport, readTime } from "./replies.js";
 import type { Script } from "./scripts/lua.js";
 import type { OwnClient, RedisPlace } from "./topology.js";
 import { createClient, findUnsafeOptions, retrySoon } from "./topology.js";
-import { StoreFault } from "../ports/decisions.js";
+import { StoreFault } from "../ports/fault.js";
 
 export interface Connection {
   readonly client: RedisLike;

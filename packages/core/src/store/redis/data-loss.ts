@@ -7,7 +7,7 @@ import { markerScript } from "./scripts/markers.js";
 import { runScript } from "./connect.js";
 import { LRUCache } from "lru-cache";
 import type { Answer, Question, DecisionStore } from "../ports/decisions.js";
-import { StoreFault } from "../ports/decisions.js";
+import { StoreFault } from "../ports/fault.js";
 import type { StoreHealth, StoreState } from "../ports/health.js";
 import type { RevocationStore, RevokeOptions } from "../ports/revocation.js";
 import { sharedKeyMs } from "../keyspace.js";

@@ -1,12 +1,5 @@
-import type {
-  Algorithm,
-  Answer,
-  Consumption,
-  CountingMode,
-  Question,
-  CounterState,
-  StoreFault,
-} from "../ports/decisions.js";
+import type { Algorithm, Answer, Consumption, CountingMode, Question, CounterState } from "../ports/decisions.js";
+import type { StoreFault } from "../ports/fault.js";
 import { blockedState, isRefusedToken, someRefuses } from "../ports/decisions.js";
 import type { RedisLike } from "./client.js";
 import { faultOfPart, integerIn, readInteger, readList, unreadable } from "./replies.js";

@@ -1,6 +1,6 @@
 import type { Finding } from "../../lib/finding.js";
 import type { Keyspace } from "../keyspace.js";
-import { StoreFault } from "../ports/decisions.js";
+import { StoreFault } from "../ports/fault.js";
 import type { Connection } from "./connect.js";
 import type { RedisLike } from "./client.js";
 import { callWithin } from "./connect.js";

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Logger } from "../../telemetry/logger.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
-import { StoreFault } from "../ports/decisions.js";
+import { StoreFault } from "../ports/fault.js";
 import type { Connection } from "./connect.js";
 import { faultOfError, faultOfPart, textIn } from "./replies.js";
 import type { Arguments, Batch, CallArguments, GiveBackLine } from "./give-back-lane.js";

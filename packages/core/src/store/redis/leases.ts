@@ -1,5 +1,5 @@
 import type { LeaseGrant, LeaseRequest, LeaseSource } from "../ports/leases.js";
-import { StoreFault } from "../ports/decisions.js";
+import { StoreFault } from "../ports/fault.js";
 import { kinds } from "./decide-batch.js";
 import type { Connection } from "./connect.js";
 import { cork } from "./client.js";

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { StoreFault } from "../ports/decisions.js";
+import { StoreFault } from "../ports/fault.js";
 import type {
   TopKeysPart,
   TopKeysKeys,

@@ -11,7 +11,7 @@ import type {
   AccountAndIpLimit,
   LoginReset,
 } from "../ports/logins.js";
-import { StoreFault } from "../ports/decisions.js";
+import { StoreFault } from "../ports/fault.js";
 import type { Connection } from "./connect.js";
 import { callWithin, runScript } from "./connect.js";
 import {

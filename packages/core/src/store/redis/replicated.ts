@@ -1,4 +1,4 @@
-import { StoreFault } from "../ports/decisions.js";
+import { StoreFault } from "../ports/fault.js";
 import type { Connection } from "./connect.js";
 import type { RedisLike } from "./client.js";
 import { faultOfError, readInteger } from "./replies.js";

@@ -14,7 +14,7 @@ import type {
   SubjectKeys,
   TrackedTokens,
 } from "../ports/sessions.js";
-import { StoreFault } from "../ports/decisions.js";
+import { StoreFault } from "../ports/fault.js";
 import { recordEnd } from "../ports/revocation.js";
 import type { Connection } from "./connect.js";
 import { callWithin, runScript } from "./connect.js";

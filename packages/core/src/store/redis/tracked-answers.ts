@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { Answer, Question, DecisionStore, TokenQuestion } from "../ports/decisions.js";
-import { StoreFault, faultForAll } from "../ports/decisions.js";
+import { faultForAll } from "../ports/decisions.js";
+import { StoreFault } from "../ports/fault.js";
 import type { RevocationStore, RevokeOptions } from "../ports/revocation.js";
 
 /** The proof that invalidation messages arrive. */

@@ -2,7 +2,7 @@ import type { Logger } from "../../telemetry/logger.js";
 import type { Connection } from "./connect.js";
 import type { RedisLike } from "./client.js";
 import type { SignalledPrefix } from "../ports/cache.js";
-import { StoreFault } from "../ports/decisions.js";
+import { StoreFault } from "../ports/fault.js";
 import { faultOfError, readInteger } from "./replies.js";
 import { keyPrefixOf } from "./topology.js";
 

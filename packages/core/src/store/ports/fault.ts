@@ -1,0 +1,33 @@
+import { OutageError } from "../../lib/outage.js";
+
+/**
+ * Why a store could not answer. Faults of infrastructure are `unreachable`, `timeout`, `open` (the circuit breaker),
+ * `overloaded`, `refused` (the server answers with an error such as OOM, READONLY, NOAUTH or LOADING), `skewed` (the
+ * clocks of this process and of the server disagree) and `lost` (the server has lost data). `unreadable` is a value
+ * under one key, or a reply of the client, that cannot be read.
+ */
+export type FaultKind =
+  "unreachable" | "timeout" | "open" | "overloaded" | "refused" | "skewed" | "lost" | "unreadable";
+
+/**
+ * The store could not answer. Only services outside the guard, such as `revocations.revoke`, throw it to the caller;
+ * Express and Koa then answer 503. The message never contains a key or an argument.
+ */
+export class StoreFault extends OutageError {
+  override readonly name = "StoreFault";
+  readonly code = "store_unavailable";
+  readonly kind: FaultKind;
+  /** The error word of the server, such as `OOM` or `READONLY`; undefined without one. */
+  readonly reply: string | undefined;
+
+  constructor(kind: FaultKind, reply?: string) {
+    super(reply === undefined ? `the store is unavailable: ${kind}` : `the store is unavailable: ${kind} (${reply})`);
+    this.kind = kind;
+    this.reply = reply;
+  }
+
+  /** Is the store itself in trouble, and not only the value under one key? */
+  get outage(): boolean {
+    return this.kind !== "unreadable";
+  }
+}
