@@ -258,6 +258,13 @@ export class Keyspace {
     return this.#own(sharedChannels.has(name) ? `channel:${name}` : `channel:${this.#service}:${name}`);
   }
 
+  /** A key of coordination between the processes of this service. All keys of one name and family share a hash slot. */
+  coordination(family: "lock" | "leader" | "idempotency" | "one-time", name: string, part?: string): string {
+    const identifier = this.identifier(name);
+    const key = `${family}:${this.#service}:{${this.#shard(`${family}:${identifier}`)}}:${identifier}`;
+    return this.#own(part === undefined ? key : `${key}:${part}`);
+  }
+
   /** A cache entry. The scope separates the views of a user, of a tenant, and of everybody. */
   cacheEntry(scope: string, namespace: string, key: string): string {
     const name = `${scope}:${this.identifier(key)}`;
