@@ -60,7 +60,7 @@ describe("a nonce for DPoP proofs", () => {
       return possession.prove(fakeExchange({ headers: { dpop } }), verified, client.thumbprint);
     };
     const first = nonces.current();
-    expect(await prove(first)).to.have.property("use");
+    expect(await prove(first)).to.have.property("replayCheck");
     expect(await prove(first)).to.have.deep.property("headers", []);
     now += 5 * minute;
     const second = nonces.current();
