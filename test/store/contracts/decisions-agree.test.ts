@@ -175,10 +175,10 @@ describe("a decision in process", () => {
     const prefix = freshPrefix();
     await client.set(`${prefix}revoked`, "revoked", "EX", 600);
     const token = { revokedKey: `${prefix}revoked`, cutoffKeys: [], issuedAt: undefined };
-    const block = { after: 1, firstMs: 10_000, longestMs: 10_000 };
+    const block = { after: 1, firstMs: 10_000, maxMs: 10_000 };
     const limit = {
       ...{ key: `${prefix}{a}`, blockKey: `${prefix}{a}:block`, limit: 1, cost: 1, windowSeconds: 60 },
-      rule: { algorithm: "fixed-window", shadow: false, block },
+      mode: { algorithm: "fixed-window", shadow: false, block },
     } as const;
     const ask = async (each: TokenQuestion | undefined) =>
       (await decideAcrossSlots(client, [{ beforeToken: [], token: each, afterToken: [limit] }], terms)).answers[0];
@@ -215,7 +215,7 @@ describe("a decision in process", () => {
     // A record that is gone frees the token, which is counted from then on.
     await client.del(token.revokedKey);
     expect(await ask())
-      .to.deep.include({ revoked: false, repeated: undefined })
+      .to.deep.include({ revoked: false, replayed: undefined })
       .and.have.nested.property("afterToken[0].consumed", 2);
   });
 });
