@@ -39,6 +39,7 @@ const request = fc.record({
   cutoffs: fc.subarray(["none", "early", "late", "unreadable"]),
   issuedAt: fc.constantFrom(undefined, 100, 1500, 5000),
   use: fc.option(fc.nat({ max: 2 }), { nil: undefined }),
+  refusesUnknown: fc.constantFrom(undefined, false, true),
 });
 const run = fc.record({
   before: fc.tuple(counter, counter, counter),
@@ -66,6 +67,7 @@ function questionsOf({ before, after, requests }: Run, prefix: string): Question
             },
       replayCheck: one.use === undefined ? undefined : { key: `${prefix}use-${one.use}`, ttlMs: 3_600_000 },
       afterToken: group("a", after, one.after),
+      refusesUnknown: one.refusesUnknown,
     };
   });
 }
@@ -192,6 +194,32 @@ describe("a decision in process", () => {
     expect(await client.exists(limit.blockKey)).to.equal(0);
     expect((await ask(undefined))?.afterToken).to.have.nested.property("[0].blocked", true);
     expect(await client.exists(limit.blockKey)).to.equal(1);
+  });
+
+  it("gives back what it counted after a token that is unknown and refused therefore, on a Cluster either", async () => {
+    const prefix = freshPrefix();
+    const token = { revokedKey: `${prefix}revoked`, cutoffKeys: [`${prefix}cutoff`], issuedAt: undefined };
+    const limit = { key: `${prefix}{a}`, limit: 9, cost: 1, windowSeconds: 60 };
+    const refunds: { by: number }[] = [];
+    const terms = {
+      partMs: 5000,
+      quotas: {
+        adjust: (all: readonly { by: number }[]) => void refunds.push(...all),
+        renew: () => undefined,
+        expire: () => undefined,
+      },
+      revokedKeys: new LRUCache<string, true>({ max: 9 }),
+    };
+    const ask = async (refusesUnknown: boolean) => {
+      const question = { beforeToken: [], token, afterToken: [limit], refusesUnknown };
+      return (await decideAcrossSlots(client, [question], terms)).answers[0];
+    };
+    await client.set(`${prefix}cutoff`, "nan", "EX", 600);
+    expect((await ask(false))?.afterToken).to.have.nested.property("[0].consumed", 1);
+    expect(refunds).to.deep.equal([]);
+    const refused = await ask(true);
+    expect([refused?.revoked instanceof StoreFault, refused?.afterToken]).to.deep.equal([true, [undefined]]);
+    expect(refunds.map(({ by }) => by)).to.deep.equal([-1]);
   });
 
   it("counts nothing for a token known to be revoked, not even for a moment, on a Cluster either", async () => {
