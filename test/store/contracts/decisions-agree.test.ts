@@ -14,6 +14,7 @@ import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { adjustmentLine } from "../../../packages/core/src/store/redis/usage-corrections.js";
 import { decideAcrossSlots } from "../../../packages/core/src/store/redis/cluster.js";
 import { withoutNumber, wordsOf } from "../../../packages/core/src/store/redis/give-backs.js";
+import type { RedisLike } from "../../../packages/core/src/store/redis/client.js";
 import { adjustScript } from "../../../packages/core/src/store/redis/scripts/adjust.js";
 import { runScript } from "../../../packages/core/src/store/redis/connect.js";
 import { clockStart, openClockedRedis } from "../../limits/support/clocked-stores.js";
@@ -220,6 +221,32 @@ describe("a decision in process", () => {
     const refused = await ask(true);
     expect([refused?.revoked instanceof StoreFault, refused?.afterToken]).to.deep.equal([true, [undefined]]);
     expect(refunds.map(({ by }) => by)).to.deep.equal([-1]);
+  });
+
+  it("is no outage of the whole Cluster where only the node of the revocation records hangs", async () => {
+    const prefix = freshPrefix();
+    const hanging: RedisLike = {
+      status: "ready",
+      call: (command, ...args) => (command === "EXISTS" ? new Promise(() => undefined) : client.call(command, ...args)),
+      on: () => undefined,
+      off: () => undefined,
+    };
+    const refunds: unknown[] = [];
+    const terms = {
+      partMs: 500,
+      quotas: { adjust: (all: unknown) => void refunds.push(all), renew: () => undefined, expire: () => undefined },
+      revokedKeys: new LRUCache<string, true>({ max: 9 }),
+    };
+    const question = {
+      beforeToken: [],
+      token: { revokedKey: `${prefix}revoked`, cutoffKeys: [], issuedAt: undefined },
+      afterToken: [{ key: `${prefix}{a}`, limit: 9, cost: 1, windowSeconds: 60 }],
+      refusesUnknown: true,
+    };
+    const { answers } = await decideAcrossSlots(hanging, [question], terms);
+    expect(answers[0]?.revoked).to.be.instanceOf(StoreFault).and.to.include({ kind: "timeout" });
+    expect(answers[0]?.afterToken).to.deep.equal([undefined]);
+    expect(refunds).to.have.length(1);
   });
 
   it("counts nothing for a token known to be revoked, not even for a moment, on a Cluster either", async () => {
