@@ -152,6 +152,35 @@ describe("a store with leases", () => {
     expect(shelf.asked).to.equal(1);
   });
 
+  it("charges nobody's lease for a token that is unknown, if such a token is refused", async () => {
+    await lease(charge("ip"));
+    await lease(charge("user"));
+    await shelf.revoke("cutoff:odd", Date.now() / 1000 + 60);
+    const question = {
+      beforeToken: [charge("ip")],
+      token: { ...token, cutoffKeys: ["cutoff:odd"] },
+      afterToken: [charge("user")],
+    };
+    for (const sender of [3, 4, 5])
+      expect(consumed(await ask({ ...question, refusesUnknown: true }))).to.deep.equal([sender, undefined]);
+    expect(consumed(await ask({ ...question, refusesUnknown: false }))).to.deep.equal([6, 3]);
+  });
+
+  it("says of a slot that it may be taken, although a token that is unknown is refused", async () => {
+    await lease(charge("user"));
+    shelf.away = new StoreFault("timeout");
+    const slot: Consumption = {
+      ...exact("slots"),
+      slot: "s",
+      mode: { algorithm: "concurrency", shadow: false, block: undefined },
+    };
+    const answer = await ask({ token, afterToken: [charge("user"), slot], refusesUnknown: true });
+    expect(answer.revoked).to.equal(shelf.away);
+    expect(answer.afterToken).to.deep.equal([undefined, shelf.away]);
+    shelf.away = undefined;
+    expect(consumed(await ask({ afterToken: [charge("user")] }))).to.deep.equal([3]);
+  });
+
   it("charges a repeated proof's sender and not its user", async () => {
     await lease(charge("ip"));
     await lease(charge("user"));

@@ -143,6 +143,26 @@ export function describeSecurityStore(name: string, open: () => Promise<Store> |
         expect((await ask({ afterToken: [user] })).afterToken.map(consumed)).to.deep.equal([2]);
       });
 
+      it("counts after a token that it cannot say to be revoked only if such a token may pass", async () => {
+        await store.revoke(keys.subjectCutoff("odd"), nowSeconds() + 60);
+        const address = charge("ip", "1", 10);
+        const users = [charge("user", "u", 4), charge("wide", "u", 10)];
+        const question = { beforeToken: [address], token: token("j", "odd"), afterToken: users };
+        expect((await ask({ ...question, refusesUnknown: false })).afterToken.map(consumed)).to.deep.equal([1, 1]);
+        for (let index = 2; index <= 6; index += 1) {
+          const answer = await ask({ ...question, refusesUnknown: true });
+          expect(answer.revoked).to.be.instanceOf(StoreFault).and.to.include({ kind: "unreadable" });
+          expect(answer.beforeToken.map(consumed)).to.deep.equal([index]);
+          expect(answer.afterToken).to.deep.equal([undefined, undefined]);
+          await settled();
+        }
+        // A token that the store knows, and no token at all, are counted whatever the question says.
+        const known = await ask({ ...question, token: token("j"), refusesUnknown: true });
+        expect([known.revoked, ...known.afterToken.map(consumed)]).to.deep.equal([false, 2, 2]);
+        const none = await ask({ afterToken: users, refusesUnknown: true });
+        expect(none.afterToken.map(consumed)).to.deep.equal([3, 3]);
+      });
+
       it("needs no record for a token that is already dead", async () => {
         await store.revoke(keys.revokedToken("old"), nowSeconds() - 1);
         expect((await ask({ token: token("old") })).revoked).to.equal(false);

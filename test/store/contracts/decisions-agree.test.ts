@@ -14,6 +14,7 @@ import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { adjustmentLine } from "../../../packages/core/src/store/redis/usage-corrections.js";
 import { decideAcrossSlots } from "../../../packages/core/src/store/redis/cluster.js";
 import { withoutNumber, wordsOf } from "../../../packages/core/src/store/redis/give-backs.js";
+import type { RedisLike } from "../../../packages/core/src/store/redis/client.js";
 import { adjustScript } from "../../../packages/core/src/store/redis/scripts/adjust.js";
 import { runScript } from "../../../packages/core/src/store/redis/connect.js";
 import { clockStart, openClockedRedis } from "../../limits/support/clocked-stores.js";
@@ -39,6 +40,7 @@ const request = fc.record({
   cutoffs: fc.subarray(["none", "early", "late", "unreadable"]),
   issuedAt: fc.constantFrom(undefined, 100, 1500, 5000),
   use: fc.option(fc.nat({ max: 2 }), { nil: undefined }),
+  refusesUnknown: fc.constantFrom(undefined, false, true),
 });
 const run = fc.record({
   before: fc.tuple(counter, counter, counter),
@@ -66,6 +68,7 @@ function questionsOf({ before, after, requests }: Run, prefix: string): Question
             },
       replayCheck: one.use === undefined ? undefined : { key: `${prefix}use-${one.use}`, ttlMs: 3_600_000 },
       afterToken: group("a", after, one.after),
+      refusesUnknown: one.refusesUnknown,
     };
   });
 }
@@ -192,6 +195,58 @@ describe("a decision in process", () => {
     expect(await client.exists(limit.blockKey)).to.equal(0);
     expect((await ask(undefined))?.afterToken).to.have.nested.property("[0].blocked", true);
     expect(await client.exists(limit.blockKey)).to.equal(1);
+  });
+
+  it("gives back what it counted after a token that is unknown and refused therefore, on a Cluster either", async () => {
+    const prefix = freshPrefix();
+    const token = { revokedKey: `${prefix}revoked`, cutoffKeys: [`${prefix}cutoff`], issuedAt: undefined };
+    const limit = { key: `${prefix}{a}`, limit: 9, cost: 1, windowSeconds: 60 };
+    const refunds: { by: number }[] = [];
+    const terms = {
+      partMs: 5000,
+      quotas: {
+        adjust: (all: readonly { by: number }[]) => void refunds.push(...all),
+        renew: () => undefined,
+        expire: () => undefined,
+      },
+      revokedKeys: new LRUCache<string, true>({ max: 9 }),
+    };
+    const ask = async (refusesUnknown: boolean) => {
+      const question = { beforeToken: [], token, afterToken: [limit], refusesUnknown };
+      return (await decideAcrossSlots(client, [question], terms)).answers[0];
+    };
+    await client.set(`${prefix}cutoff`, "nan", "EX", 600);
+    expect((await ask(false))?.afterToken).to.have.nested.property("[0].consumed", 1);
+    expect(refunds).to.deep.equal([]);
+    const refused = await ask(true);
+    expect([refused?.revoked instanceof StoreFault, refused?.afterToken]).to.deep.equal([true, [undefined]]);
+    expect(refunds.map(({ by }) => by)).to.deep.equal([-1]);
+  });
+
+  it("is no outage of the whole Cluster where only the node of the revocation records hangs", async () => {
+    const prefix = freshPrefix();
+    const hanging: RedisLike = {
+      status: "ready",
+      call: (command, ...args) => (command === "EXISTS" ? new Promise(() => undefined) : client.call(command, ...args)),
+      on: () => undefined,
+      off: () => undefined,
+    };
+    const refunds: unknown[] = [];
+    const terms = {
+      partMs: 500,
+      quotas: { adjust: (all: unknown) => void refunds.push(all), renew: () => undefined, expire: () => undefined },
+      revokedKeys: new LRUCache<string, true>({ max: 9 }),
+    };
+    const question = {
+      beforeToken: [],
+      token: { revokedKey: `${prefix}revoked`, cutoffKeys: [], issuedAt: undefined },
+      afterToken: [{ key: `${prefix}{a}`, limit: 9, cost: 1, windowSeconds: 60 }],
+      refusesUnknown: true,
+    };
+    const { answers } = await decideAcrossSlots(hanging, [question], terms);
+    expect(answers[0]?.revoked).to.be.instanceOf(StoreFault).and.to.include({ kind: "timeout" });
+    expect(answers[0]?.afterToken).to.deep.equal([undefined]);
+    expect(refunds).to.have.length(1);
   });
 
   it("counts nothing for a token known to be revoked, not even for a moment, on a Cluster either", async () => {

@@ -1,7 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { expect } from "chai";
 import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
-import type { Question } from "../../../packages/core/src/store/ports/decisions.js";
+import type { Answer, Consumption, Question } from "../../../packages/core/src/store/ports/decisions.js";
 import { RedisCacheStore } from "../../../packages/core/src/store/redis/cache.js";
 import type { Connection } from "../../../packages/core/src/store/redis/connect.js";
 import { ClockComparison, RedisDecisionStore } from "../../../packages/core/src/store/redis/decisions.js";
@@ -224,4 +224,38 @@ describe("a server whose clock is not ours", () => {
       expect(store.state().status).to.equal("up");
     });
   }
+
+  it("is not asked to count for a token or a proof that is refused for that, and counts for what may pass", async () => {
+    const { connection, calls } = openConnection();
+    const store = new RedisDecisionStore({ connection, deadlineMs: 5000, clockToleranceMs: 5000 });
+    const charge = (key: string): Consumption => ({ key, limit: 9, windowSeconds: 60, cost: 1 });
+    async function ask(more: Partial<Question>, ahead: number): Promise<{ keys: unknown; answer: Answer }> {
+      const asked = { ...question, beforeToken: [charge("ip")], afterToken: [charge("user")], ...more };
+      const asking = store.ask(asked);
+      await turn();
+      const call = calls.pop();
+      const sent = call?.args.slice(2).filter((arg) => typeof arg === "string") ?? [];
+      const keys = ["ip", "user"].filter((key) => sent.includes(key));
+      const parts = asked.replayCheck === undefined ? [0] : [0, 0];
+      call?.resolve([Date.now() + ahead, ...parts, ...keys.flatMap(() => [1, 60_000])]);
+      return { keys, answer: (await asking) as Answer };
+    }
+    const counted = { consumed: 1, resetMs: 60_000 };
+    const strict = { refusesUnknown: true };
+    expect((await ask(strict, 3_600_000)).keys).to.deep.equal(["ip", "user"]);
+    // The clocks agree by this answer, but nobody has counted.
+    const refused = await ask(strict, 0);
+    expect(refused.keys).to.deep.equal(["ip"]);
+    expect(refused.answer.revoked).to.be.instanceOf(StoreFault).and.to.include({ kind: "skewed" });
+    expect([refused.answer.beforeToken, refused.answer.afterToken]).to.deep.equal([[counted], [undefined]]);
+    const passed = await ask(strict, 3_600_000);
+    expect(passed.keys).to.deep.equal(["ip", "user"]);
+    const lenient = await ask({ refusesUnknown: false }, 3_600_000);
+    expect([lenient.keys, lenient.answer.afterToken]).to.deep.equal([["ip", "user"], [counted]]);
+    const tokenless = await ask({ ...strict, token: undefined, replayCheck: undefined, beforeToken: [] }, 3_600_000);
+    expect(tokenless.keys).to.deep.equal(["user"]);
+    const proven = await ask({ refusesUnknown: false, replayCheck: { key: "proof", ttlMs: 1000 } }, 3_600_000);
+    expect([proven.keys, proven.answer.afterToken]).to.deep.equal([["ip"], [undefined]]);
+    expect(proven.answer.replayed).to.be.instanceOf(StoreFault).and.to.include({ kind: "skewed" });
+  });
 });

@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "chai";
 import type { Connection } from "../../../packages/core/src/store/redis/connect.js";
-import { LossDetector } from "../../../packages/core/src/store/redis/data-loss.js";
+import { MemoryDecisionStore } from "../../../packages/core/src/store/memory/decisions.js";
+import type { Answer, Consumption } from "../../../packages/core/src/store/ports/decisions.js";
+import { LossAwareStore, LossDetector } from "../../../packages/core/src/store/redis/data-loss.js";
 import { Telemetry } from "../../../packages/core/src/telemetry/telemetry.js";
 import { cleanUp } from "../../support/clean-up.js";
 import { silentLogger } from "../../support/logger.js";
@@ -79,5 +81,34 @@ describe("a loss in one part of a Cluster", () => {
     expect(state.losses).to.equal(0);
     state.away.clear();
     await until(() => state.losses === 1);
+  });
+});
+
+describe("a store that has lost data", () => {
+  it("counts for no user whose token it refuses for that, and for those who may pass", async () => {
+    const store = new MemoryDecisionStore();
+    let [isLost, denies] = [true, true];
+    const aware = new LossAwareStore({ store, isLost: () => isLost, denies: () => denies });
+    const charge = (key: string): Consumption => ({ key, limit: 9, windowSeconds: 60, cost: 1 });
+    const token = { revokedKey: "revoked", cutoffKeys: [], issuedAt: 1 };
+    const ask = async (refusesUnknown: boolean, more: object = {}): Promise<unknown[]> => {
+      const question = { beforeToken: [charge("ip")], token, afterToken: [charge("user")], refusesUnknown, ...more };
+      const { beforeToken, revoked, afterToken } = (await aware.ask(question)) as Answer;
+      const told = [...beforeToken, ...afterToken].map(
+        (state) => (state as { consumed: number } | undefined)?.consumed,
+      );
+      return [(revoked as { kind?: string } | undefined)?.kind ?? revoked, ...told];
+    };
+    expect(await ask(true)).to.deep.equal(["lost", 1, undefined]);
+    expect(await ask(true)).to.deep.equal(["lost", 2, undefined]);
+    expect(await ask(false)).to.deep.equal(["lost", 3, 1]);
+    expect(await ask(true, { token: undefined })).to.deep.equal([undefined, 4, 2]);
+    denies = false;
+    expect(await ask(true)).to.deep.equal([false, 5, 3]);
+    [isLost, denies] = [false, true];
+    expect(await ask(true)).to.deep.equal([false, 6, 4]);
+    isLost = true;
+    await store.revoke("revoked", Date.now() / 1000 + 60);
+    expect(await ask(true)).to.deep.equal([true, 7, undefined]);
   });
 });

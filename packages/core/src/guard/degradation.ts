@@ -8,6 +8,7 @@ import { denyExhausted, quotaAfter } from "../limits/verdict.js";
 import type { CountedConsumption } from "../limits/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import { MemoryDecisionStore } from "../store/memory/decisions.js";
+import type { TokenQuestion } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/fault.js";
 import { steadyNow } from "../lib/steady-clock.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
@@ -57,20 +58,31 @@ export class Degradation {
     return policy === "deny";
   }
 
-  /** The refusal of a token if the store could not say whether it is revoked; undefined if the token may pass. */
+  /** Would this token be refused now if the store cannot say whether it is revoked? */
+  refusesToken(question: TokenQuestion | StoreFault, policy?: RevocationPolicy): boolean {
+    return this.refusesUnknown(policy) || this.#isKnownRevoked(question);
+  }
+
+  /**
+   * The refusal of a token if the store could not say whether it is revoked; undefined if the token may pass. `refused`
+   * is what {@link refusesToken} said when the store was asked: if true, no limit after the token was counted.
+   */
   decideRevocation(
     { question }: VerifiedToken,
     fault: StoreFault,
+    refused: boolean,
     policy: RevocationPolicy = this.#options.revocationPolicy,
   ): Denied | undefined {
-    const { revocations, challenges, telemetry } = this.#options;
-    if (question !== undefined && !(question instanceof StoreFault) && revocations?.isKnownRevoked(question) === true) {
-      return challenges.tokenInvalid("the token is revoked");
-    }
-    const refused = this.refusesUnknown(policy);
+    const { challenges, telemetry } = this.#options;
+    if (this.#isKnownRevoked(question)) return challenges.tokenInvalid("the token is revoked");
     const name = typeof policy === "object" ? "grace" : policy;
     telemetry.degraded("revocation", name, fault.kind, refused ? "denied" : "allowed");
     return refused ? unavailable(`the store cannot say whether the token is revoked: ${fault.kind}`) : undefined;
+  }
+
+  #isKnownRevoked(question: VerifiedToken["question"]): boolean {
+    if (question === undefined || question instanceof StoreFault) return false;
+    return this.#options.revocations?.isKnownRevoked(question) === true;
   }
 
   /**

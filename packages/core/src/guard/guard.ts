@@ -137,27 +137,34 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     const asked = tokenQuestion(state, verified);
     const unknown = asked instanceof StoreFault ? asked : undefined;
     const token = asked instanceof StoreFault ? undefined : asked;
+    const refusesUnknown = asked !== undefined && degradation.refusesToken(asked, parts.onStoreError);
     for (const applied of before) expectAnswer(state, applied);
     for (const applied of after) expectAnswer(state, applied);
     // Another middleware of this request may have used the proof already.
     const replayCheck =
       proof === undefined || state.isProofRecorded(proof.replayCheck.key) ? undefined : proof.replayCheck;
-    if (before.length === 0 && after.length === 0 && token === undefined && replayCheck === undefined)
-      return conclude(request, unknown === undefined ? emptyAnswer : { ...emptyAnswer, revoked: unknown });
+    const reached = unknown !== undefined && refusesUnknown ? [] : after;
+    if (before.length === 0 && reached.length === 0 && token === undefined && replayCheck === undefined)
+      return conclude(
+        request,
+        unknown === undefined ? emptyAnswer : { ...emptyAnswer, revoked: unknown },
+        refusesUnknown,
+      );
     const question: Question = {
       beforeToken: before.map(({ consumption }) => consumption),
       token,
       replayCheck,
-      afterToken: after.map(({ consumption }) => consumption),
+      afterToken: reached.map(({ consumption }) => consumption),
+      refusesUnknown,
     };
     const answer = store.ask(question);
     if (unknown !== undefined)
       return Promise.resolve(answer).then((late) =>
-        conclude(request, { ...orFaults(late, question), revoked: unknown }),
+        conclude(request, { ...orFaults(late, question), revoked: unknown }, refusesUnknown),
       );
     return answer instanceof Promise
-      ? answer.then((late) => conclude(request, orFaults(late, question)))
-      : conclude(request, orFaults(answer, question));
+      ? answer.then((late) => conclude(request, orFaults(late, question), refusesUnknown))
+      : conclude(request, orFaults(answer, question), refusesUnknown);
   }
 
   function tokenQuestion(state: RequestState, verified: VerifiedToken | undefined): VerifiedToken["question"] {
@@ -171,13 +178,14 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   }
 
   /** The verdict, in the order of refusals. */
-  function conclude(request: PendingRequest<Raw>, answer: Answer): Decision {
+  function conclude(request: PendingRequest<Raw>, answer: Answer, refusesUnknown: boolean): Decision {
     const { exchange, verified, denial, proof, before, after } = request;
     const { state } = exchange;
     // Recorded also where the request is refused for another reason: to an alternative it is no replay.
     if (proof !== undefined && answer.replayed === false) state.markProofRecorded(proof.replayCheck.key);
     const address = decideLimits(exchange, before, answer.beforeToken, []);
-    const refusal = address.denial ?? denial ?? decideToken(state, verified, answer) ?? decideProof(answer.replayed);
+    const refusal =
+      address.denial ?? denial ?? decideToken(state, verified, answer, refusesUnknown) ?? decideProof(answer.replayed);
     if (refusal !== undefined) {
       giveBack(after, answer.afterToken);
       reopen(request, answer, address.denial !== undefined, true);
@@ -244,10 +252,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     return { quotas, denial: local.denial };
   }
 
-  /**
-   * Gives back what a refused request may have consumed in the store: the answer was lost, or the store counted what this
-   * process refuses, such as a token about which a store with another clock cannot say anything.
-   */
+  /** Gives back what a refused request may have consumed: the answer was lost, or came before this process could refuse. */
   function giveBack(applied: readonly AppliedPolicy<Raw>[], counters: Answer["afterToken"]): void {
     applied.forEach(({ consumption }, index) => {
       const counter = counters[index];
@@ -264,9 +269,11 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     state: RequestState,
     verified: VerifiedToken | undefined,
     { revoked, cutoff }: Answer,
+    refusesUnknown: boolean,
   ): Denied | undefined {
     if (verified === undefined || revoked === undefined) return undefined;
-    if (revoked instanceof StoreFault) return degradation.decideRevocation(verified, revoked, parts.onStoreError);
+    if (revoked instanceof StoreFault)
+      return degradation.decideRevocation(verified, revoked, refusesUnknown, parts.onStoreError);
     degradation.noteAnswer();
     if (revoked) {
       const { question } = verified;

@@ -59,7 +59,7 @@ export class LeasedStore implements DecisionStore {
   }
 
   ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
-    const { beforeToken, token, replayCheck, afterToken } = question;
+    const { beforeToken, token, replayCheck, afterToken, refusesUnknown } = question;
     if (!beforeToken.some(isLeased) && !afterToken.some(isLeased)) return this.#store.ask(question);
     const before = beforeToken.map((consumption) => this.#split(consumption));
     const after = afterToken.map((consumption) => this.#split(consumption));
@@ -71,7 +71,8 @@ export class LeasedStore implements DecisionStore {
         revoked: undefined,
         afterToken: statesOf(this.#leases, after),
       };
-    const answer = this.#store.ask({ beforeToken: askedBefore, token, replayCheck, afterToken: askedAfter });
+    const rest = { beforeToken: askedBefore, token, replayCheck, afterToken: askedAfter, refusesUnknown };
+    const answer = this.#store.ask(rest);
     return answer instanceof Promise
       ? answer.then((reply) => this.#conclude(question, before, after, reply))
       : this.#conclude(question, before, after, answer);
@@ -224,9 +225,13 @@ class LeasedGroup implements ConsumptionGroup {
     return statesOf(this.#leases, this.#parts, this.#states);
   }
 
-  skip(): undefined[] {
+  skip(): (StoreFault | undefined)[] {
     this.#release();
-    return this.#parts.map(() => undefined);
+    let next = 0;
+    return this.#parts.map(({ asked: asks }) => {
+      const state = asks === undefined ? undefined : this.#states[next++];
+      return state instanceof StoreFault ? state : undefined;
+    });
   }
 
   #release(): void {

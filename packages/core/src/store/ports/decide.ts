@@ -9,8 +9,11 @@ export interface ConsumptionGroup {
   count(): Answer["beforeToken"];
   /** Counts nothing, since a counter of this group or of the other refuses the request. Returns the counter states. */
   leave(): Answer["beforeToken"];
-  /** Counts nothing, since the request was refused before this group. */
-  skip(): undefined[];
+  /**
+   * Counts nothing, since the request was refused before this group. Returns the faults of parts that the store may
+   * have counted nevertheless.
+   */
+  skip(): Answer["afterToken"];
 }
 
 /** The checks between the two groups. */
@@ -41,20 +44,21 @@ export class KnownChecks implements TokenChecks {
  * The order of a decision: the consumptions before the token, the token, the replay check, the consumptions after the
  * token. The first refusal ends it. A refused request counts nowhere, with one exception: a revoked token and a replay
  * still count in the group before the token, so that bad tokens cost their sender something. A replay check that the
- * store could not make refuses too.
+ * store could not make refuses too; an unknown revocation does so if the question says `refusesUnknown`.
  *
  * The script in store/redis/scripts/decide.ts is the only twin of this function: a change here is a change there.
  */
 export function decide(
-  { token, replayCheck }: Question,
+  question: Question,
   before: ConsumptionGroup,
   after: ConsumptionGroup,
   checks: TokenChecks,
 ): Answer {
+  const { token, replayCheck } = question;
   if (before.refuses()) return { beforeToken: before.leave(), revoked: undefined, afterToken: after.skip() };
   const { revoked, cutoff } = token === undefined ? unasked : checks.findRevocation(token);
   const replayed = replayCheck === undefined || revoked === true ? undefined : checks.checkReplay(replayCheck);
-  if (isRefusedToken(revoked, replayed)) {
+  if (isRefusedToken(question, revoked, replayed)) {
     const afterToken = after.skip();
     return {
       beforeToken: before.count(),

@@ -103,6 +103,11 @@ export interface Question {
   readonly token: TokenQuestion | undefined;
   readonly replayCheck?: ReplayCheck | undefined;
   readonly afterToken: readonly Consumption[];
+  /**
+   * Is the request refused if the store cannot say whether the token is revoked? Then such a fault ends the decision
+   * as a revoked token does. @default false
+   */
+  readonly refusesUnknown?: boolean | undefined;
 }
 
 /** A counter after the decision; see {@link exceeds}. */
@@ -134,8 +139,13 @@ export interface Answer {
 }
 
 /** Do the checks of the token end the decision? */
-export function isRefusedToken(revoked: Answer["revoked"], replayed: Answer["replayed"]): boolean {
-  return revoked === true || (replayed !== undefined && replayed !== false);
+export function isRefusedToken(
+  { refusesUnknown }: Pick<Question, "refusesUnknown">,
+  revoked: Answer["revoked"],
+  replayed: Answer["replayed"],
+): boolean {
+  if (revoked === true || (replayed !== undefined && replayed !== false)) return true;
+  return refusesUnknown === true && revoked instanceof StoreFault;
 }
 
 /** Decides about requests, by the counters and the revocation records. */

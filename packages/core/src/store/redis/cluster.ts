@@ -77,7 +77,8 @@ export async function decideAcrossSlots(
   corked.release();
   const failures = await settleWithin(partMs, [...calls, ...reads, ...replayChecks]);
   const late = groups.flatMap(({ before, after }, index) => {
-    const isRefused = before.refuses() || isRefusedToken(findings[index]?.revoked, replayed[index]);
+    const question = questions[index] ?? nothingAsked;
+    const isRefused = before.refuses() || isRefusedToken(question, findings[index]?.revoked, replayed[index]);
     return isSuspect[index] === true && !isRefused ? after.parts : [];
   });
   if (late.length > 0)
@@ -91,7 +92,9 @@ export async function decideAcrossSlots(
     const checks = new KnownChecks({ ...(findings[index] ?? unasked), replayed: replayed[index] });
     return decide(questions[index] ?? nothingAsked, before, after, checks);
   });
-  if (failures.length > 0 && answers.every(isLost)) throw failures[0] ?? new StoreFault("timeout");
+  // An answer that counted nothing after a refusal may be without counter states, but its hash slots have answered.
+  if (failures.length > 0 && parts.every(hasNoState) && answers.every(isLost))
+    throw failures[0] ?? new StoreFault("timeout");
   const strikes = groups.flatMap(({ after }) => after.strikes());
   if (strikes.length === 0) return { answers, serverTimeMs };
   await settleWithin(partMs / 8, strike(client, strikes));
@@ -284,6 +287,10 @@ function refund(quotas: UsageCorrections, parts: readonly Part[]): void {
     });
     quotas.adjust(adjustments);
   }
+}
+
+function hasNoState({ states }: Part): boolean {
+  return states === undefined || states.every((state) => state instanceof StoreFault);
 }
 
 /** Has no part of this question an answer? */

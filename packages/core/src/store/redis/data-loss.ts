@@ -134,9 +134,15 @@ export class LossAwareStore implements DecisionStore, RevocationStore, StoreHeal
   }
 
   ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
-    const answer = this.#store.ask(question);
-    if (!this.#options.isLost()) return answer;
-    return answer instanceof Promise ? answer.then((late) => this.#withoutLost(late)) : this.#withoutLost(answer);
+    const { isLost, denies } = this.#options;
+    if (!isLost() || !denies()) return this.#store.ask(question);
+    // Whom the loss refuses, no limit may count.
+    const isRefused = question.token !== undefined && question.refusesUnknown === true;
+    const answer = this.#store.ask(isRefused ? { ...question, afterToken: [] } : question);
+    const unreached = isRefused ? question.afterToken.map(() => undefined) : undefined;
+    return answer instanceof Promise
+      ? answer.then((late) => withoutLost(late, unreached))
+      : withoutLost(answer, unreached);
   }
 
   async revoke(key: string, expiresAt: number, options?: RevokeOptions): Promise<void> {
@@ -161,11 +167,17 @@ export class LossAwareStore implements DecisionStore, RevocationStore, StoreHeal
     const findings = [...state.findings, "data was lost"];
     return { ...state, status: state.status === "up" ? "degraded" : state.status, findings };
   }
+}
 
-  #withoutLost(answer: Answer | StoreFault): Answer | StoreFault {
-    if (answer instanceof StoreFault || answer.revoked !== false || !this.#options.denies()) return answer;
-    return { ...answer, revoked: new StoreFault("lost") };
-  }
+/** The answer with a fault instead of "not revoked", and these states of the consumptions that were not asked. */
+function withoutLost(answer: Answer | StoreFault, unreached: Answer["afterToken"] | undefined): Answer | StoreFault {
+  if (answer instanceof StoreFault) return answer;
+  const { revoked, afterToken } = answer;
+  return {
+    ...answer,
+    revoked: revoked === false ? new StoreFault("lost") : revoked,
+    afterToken: unreached ?? afterToken,
+  };
 }
 
 export interface RevocationGuardOptions {

@@ -28,7 +28,7 @@ export async function decideBatch(
 }
 
 function encode(
-  { beforeToken, token, replayCheck, afterToken }: Question,
+  { beforeToken, token, replayCheck, afterToken, refusesUnknown }: Question,
   keys: string[],
   args: (string | number)[],
 ): void {
@@ -38,6 +38,7 @@ function encode(
     token?.issuedAt ?? "",
     replayCheck?.ttlMs ?? "",
     afterToken.length,
+    refusesUnknown === true ? 1 : "",
   );
   for (const consumption of beforeToken) encodeConsumption(consumption, keys, args);
   if (replayCheck !== undefined) keys.push(replayCheck.key);
@@ -103,7 +104,8 @@ function decode(questions: readonly Question[], reply: unknown): BatchDecision {
 
   const serverTimeMs = readInteger(list[at++]);
   const answers: Answer[] = [];
-  for (const { beforeToken, token, replayCheck, afterToken } of questions) {
+  for (const question of questions) {
+    const { beforeToken, token, replayCheck, afterToken } = question;
     const said = list[at++];
     const finding = integerIn(said, -1);
     let revoked: Answer["revoked"] =
@@ -115,7 +117,7 @@ function decode(questions: readonly Question[], reply: unknown): BatchDecision {
     if (!someRefuses(beforeToken, before)) {
       if (token !== undefined) revoked ??= unreadable();
       if (replayCheck !== undefined && revoked !== true) replayed ??= unreadable();
-      if (!isRefusedToken(revoked, replayed) && after.includes(undefined))
+      if (!isRefusedToken(question, revoked, replayed) && after.includes(undefined))
         after = after.map((state) => state ?? unreadable());
     }
     answers.push({

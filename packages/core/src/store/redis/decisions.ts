@@ -160,7 +160,12 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
   async #send(items: readonly Item[]): Promise<Answer[]> {
     const sentAt = performance.now();
     const { client, isCluster } = this.#connection;
-    const questions = items.map(({ question, isCounted }) => (isCounted ? question : withoutConsumptions(question)));
+    // Whom the clocks refuse, no limit may count.
+    const isSkewed = this.#clocks.differs();
+    const questions = items.map(({ question, isCounted }) => {
+      if (!isCounted) return withoutConsumptions(question);
+      return isSkewed && isRefusedBySkew(question) ? { ...question, afterToken: [] } : question;
+    });
     const { answers, serverTimeMs } = isCluster
       ? await decideAcrossSlots(client, questions, {
           partMs: this.#deadlineMs * 0.8,
@@ -170,7 +175,7 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
       : await decideBatch(client, questions);
     if (Number.isNaN(serverTimeMs)) this.#askTime();
     else this.#clocks.compare(sentAt, serverTimeMs);
-    return answers.map((answer, index) => this.#complete(items[index], answer));
+    return answers.map((answer, index) => this.#complete(items[index], answer, isSkewed));
   }
 
   /** Asks for the time, at most once a second. In a Cluster, only answers with consumptions contain it. */
@@ -211,9 +216,12 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
     for (const state of afterToken) if (state instanceof StoreFault) tell("limit", state);
   }
 
-  #complete(item: Item | undefined, reply: Answer): Answer {
-    const answer = this.#withoutSkewed(reply);
-    if (item === undefined || item.isCounted) return answer;
+  #complete(item: Item | undefined, reply: Answer, isSkewed: boolean): Answer {
+    const isLeftOut = item !== undefined && isSkewed && item.isCounted && isRefusedBySkew(item.question);
+    const answer = this.#withoutSkewed(reply, isLeftOut);
+    if (item === undefined) return answer;
+    if (isLeftOut) return { ...answer, afterToken: item.question.afterToken.map(() => undefined) };
+    if (item.isCounted) return answer;
     const unwritten = faultForAll(item.question, new StoreFault("open"));
     const { revoked } = answer;
     return { ...unwritten, revoked, ...(answer.cutoff === undefined ? undefined : { cutoff: answer.cutoff }) };
@@ -221,10 +229,11 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
 
   /**
    * With a wrong clock, an expired token or an old proof may look valid: then "not revoked" and "no replay" are faults.
+   * They are also faults if the limits after the token were left out, and the clocks agree since this answer.
    */
-  #withoutSkewed(answer: Answer): Answer {
+  #withoutSkewed(answer: Answer, isLeftOut: boolean): Answer {
     const { revoked, replayed } = answer;
-    if ((revoked !== false && replayed !== false) || !this.#clocks.differs()) return answer;
+    if ((revoked !== false && replayed !== false) || !(isLeftOut || this.#clocks.differs())) return answer;
     const skewed = new StoreFault("skewed");
     return {
       ...answer,
@@ -256,6 +265,12 @@ function writtenParts({
   afterToken,
 }: Answer): (CounterState | boolean | StoreFault | undefined)[] {
   return [...beforeToken, replayed, ...afterToken];
+}
+
+/** Has the request limits after the token, and is it refused before them if the clocks differ? No proof is new then. */
+function isRefusedBySkew({ token, replayCheck, afterToken, refusesUnknown }: Question): boolean {
+  if (afterToken.length === 0) return false;
+  return replayCheck !== undefined || (token !== undefined && refusesUnknown === true);
 }
 
 function withoutConsumptions({ token }: Question): Question {

@@ -15,8 +15,8 @@ local call, pcall, match = redis.call, redis.pcall, string.match
  * KEYS begin with what revocation asks about, of all requests: of each that has a token its record and its cut-offs.
  * Then, for each request: the consumptions before the token, the use, the consumptions after it. ARGV begins with how many keys
  * there are of the first kind; then, for each request: `before`, `tokens`, `issuedAt` ("" if none), `useMs` ("" if
- * none), `after`, where `before`, `tokens` and `after` say how many there are of each kind; then the consumptions in the
- * same order: of a plain fixed window its key, and `limit, windowMs, cost`; of one with a mode its key and that of its
+ * none), `after`, `refusesUnknown` (1 or ""), where `before`, `tokens` and `after` say how many there are of each kind;
+ * then the consumptions in the same order: of a plain fixed window its key, and `limit, windowMs, cost`; of one with a mode its key and that of its
  * block if it has one, and `kind, limit, windowMs, cost, burst or slot, shadow (1 or ""), strikes to a block ("" if
  * none), first and longest block`.
  *
@@ -158,7 +158,8 @@ end
 while arg <= #ARGV do
   local before, tokens, issued = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1]), ARGV[arg + 2]
   local useMs, after = tonumber(ARGV[arg + 3]), tonumber(ARGV[arg + 4])
-  arg = arg + 5
+  local refusesUnknown = ARGV[arg + 5] == '1'
+  arg = arg + 6
   local verdict, used = -1, -1
   local first, use = parse(before), KEYS[key]
   if useMs then key = key + 1 end
@@ -168,7 +169,8 @@ while arg <= #ARGV do
     if tokens > 0 then verdict = revoked(own, record - 1, issued) end
     local isRevoked = type(verdict) == 'number' and verdict > 0
     if useMs and not isRevoked then used = repeated(use, useMs) end
-    if isRevoked or (useMs and used ~= 0) then
+    local isUnknown = type(verdict) == 'string'
+    if isRevoked or (useMs and used ~= 0) or (isUnknown and refusesUnknown) then
       count(first)
     elseif not peek(last) then
       count(first)
