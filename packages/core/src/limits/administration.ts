@@ -6,7 +6,7 @@ import type { DecisionStore } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/fault.js";
 import type { LimitOverrides } from "../store/ports/limit-overrides.js";
 import { maxOverrides } from "../store/ports/limit-overrides.js";
-import { checkBucket, longestWindowSeconds, maxCount } from "./policy.js";
+import { checkBucket, maxWindowSeconds, maxCount } from "./policy.js";
 import type { QuotaKey } from "./partition.js";
 import { partitionOf } from "./partition.js";
 import type { Policy } from "./policy.js";
@@ -86,7 +86,7 @@ export interface QuotaServiceOptions<Raw> {
   readonly verifies: boolean;
 }
 
-const maxBlockMs = longestWindowSeconds * 1000;
+const maxBlockMs = maxWindowSeconds * 1000;
 
 export class QuotaService<Raw> implements Quotas {
   readonly #options: QuotaServiceOptions<Raw>;
@@ -168,7 +168,7 @@ export class QuotaService<Raw> implements Quotas {
       throw optionError("setOverride()", 'needs a limit or a window, such as { limit: 1000 } or { window: "1h" }');
     if (limit !== undefined) checkInteger("setOverride().limit", limit, 0, maxCount);
     const windowSeconds =
-      window === undefined ? undefined : durationSeconds("setOverride().window", window, longestWindowSeconds);
+      window === undefined ? undefined : durationSeconds("setOverride().window", window, maxWindowSeconds);
     const lifeMs = override.for === undefined ? undefined : durationMs("setOverride().for", override.for);
     checkBounds(policy, limit, windowSeconds);
     await this.#set(overrideNames.limit(name, partition), { limit, windowSeconds }, lifeMs);

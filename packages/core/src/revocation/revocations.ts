@@ -76,7 +76,7 @@ type TokenEnding =
   | { readonly reason: "all"; readonly principal: string; readonly cutoff: number };
 
 /** Maximum life of a record: ten years, in case the application passes milliseconds. */
-const maxRecordSeconds = 10 * 366 * 86_400;
+export const maxRecordSeconds: number = 10 * 366 * 86_400;
 
 /** Revocation by a record for each token (`auth:revoked:<jti>`) and a cut-off for each subject. */
 export class RevocationService implements Revocations {
