@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { accessTokenHash, createDpopClient, signToken } from "@portcullis/testkit";
 import { DpopNonces } from "../../../packages/core/src/auth/dpop/nonce.js";
 import { resolveDpop } from "../../../packages/core/src/auth/dpop/options.js";
-import { ProofOfPossession } from "../../../packages/core/src/guard/identify.js";
+import { ProofOfPossession } from "../../../packages/core/src/guard/proof-of-possession.js";
 import { createChallenges } from "../../../packages/core/src/guard/challenges.js";
 import type { VerifiedToken } from "../../../packages/core/src/auth/verifier.js";
 import { Keyspace } from "../../../packages/core/src/store/keyspace.js";

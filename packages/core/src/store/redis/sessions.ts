@@ -40,11 +40,8 @@ import {
   momentScript,
   removeSessionsScript,
   rotateSessionScript,
-  endGroupScript,
-  joinTokensScript,
-  listMembersScript,
-  noteTokensScript,
 } from "./scripts/sessions.js";
+import { endGroupScript, joinTokensScript, listMembersScript, noteTokensScript } from "./scripts/token-sets.js";
 import { keyPrefixOf } from "./topology.js";
 
 export interface RedisSessionStoreOptions {

@@ -13,11 +13,8 @@ import {
   momentScript,
   removeSessionsScript,
   rotateSessionScript,
-  endGroupScript,
-  joinTokensScript,
-  listMembersScript,
-  noteTokensScript,
 } from "./sessions.js";
+import { endGroupScript, joinTokensScript, listMembersScript, noteTokensScript } from "./token-sets.js";
 
 /** All scripts. They are loaded at each connection. */
 export const scripts: readonly Script[] = [
