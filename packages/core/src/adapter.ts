@@ -5,7 +5,7 @@ export { watchAttempt } from "./login/attempt.js";
 export { readBody } from "./http/body.js";
 export type { Body } from "./http/body.js";
 export type { Exchange } from "./http/exchange.js";
-export { adoptMessage, failCall, foreignCall } from "./http/adopt-message.js";
+export { adoptMessage, failCall, foreignCall } from "./http/decorate-request.js";
 export { RequestState, exchangeFor } from "./request/state.js";
 export type { Attachment, Check, GateExchange } from "./request/state.js";
 export type { Facts } from "./request/facts.js";

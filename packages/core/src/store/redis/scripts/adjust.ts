@@ -1,4 +1,4 @@
-import { onceLua } from "./once.js";
+import { onceLua } from "./numbered-call.js";
 import { bucketLua, slidingLua } from "./counting.js";
 import { clockLua, errorTextLua, wholeLua, defineScript } from "./lua.js";
 import type { Script } from "./lua.js";

@@ -1,5 +1,5 @@
 import { clockLua, naturalLua, defineScript } from "./lua.js";
-import { undoableLua, onceLua } from "./once.js";
+import { undoableLua, onceLua } from "./numbered-call.js";
 import type { Script } from "./lua.js";
 
 /**
