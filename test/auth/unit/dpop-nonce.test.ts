@@ -50,6 +50,7 @@ describe("a nonce for DPoP proofs", () => {
       toleranceSeconds: 5,
       keys: new Keyspace("", keySecret),
       challenges,
+      health: { state: () => ({ kind: "memory", status: "up", findings: [] }) },
       now: () => now,
     });
     const nonces = new DpopNonces(keySecret, () => now);
@@ -60,7 +61,7 @@ describe("a nonce for DPoP proofs", () => {
       return possession.prove(fakeExchange({ headers: { dpop } }), verified, client.thumbprint);
     };
     const first = nonces.current();
-    expect(await prove(first)).to.have.property("use");
+    expect(await prove(first)).to.have.property("replayCheck");
     expect(await prove(first)).to.have.deep.property("headers", []);
     now += 5 * minute;
     const second = nonces.current();

@@ -1,5 +1,4 @@
-import type { Proof } from "./proof-of-possession.js";
-import { ProofOfPossession } from "./proof-of-possession.js";
+import type { Proof, ProofOfPossession } from "./proof-of-possession.js";
 import type { Credentials, Scheme, TokenSource } from "../auth/credentials.js";
 import { readCredentials } from "../auth/credentials.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
@@ -9,7 +8,6 @@ import type { Denied } from "../http/verdict.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import type { SharedKeys } from "../store/shared-issuer.js";
 import type { StoreHealth } from "../store/ports/health.js";
-import { clockDiffers } from "../store/ports/health.js";
 import type { Challenges } from "./challenges.js";
 import { denyForClock } from "./challenges.js";
 
@@ -90,9 +88,8 @@ export function createIdentify<Raw>(
   }
 
   function refuse(refusal: TokenRefusal, scheme: Scheme): Denied {
-    return refusal.code === "token_untimely" && clockDiffers(health)
-      ? denyForClock()
-      : challenges.tokenRefused(refusal, scheme);
+    const forClock = refusal.code === "token_untimely" ? denyForClock(health) : undefined;
+    return forClock ?? challenges.tokenRefused(refusal, scheme);
   }
 }
 

@@ -7,7 +7,7 @@ import type { Header, Denied } from "../http/verdict.js";
 import { DpopNonces } from "../auth/dpop/nonce.js";
 import type { Exchange } from "../http/exchange.js";
 import type { VerifiedToken } from "../auth/verifier.js";
-import { clockDiffers } from "../store/ports/health.js";
+import type { StoreHealth } from "../store/ports/health.js";
 import { verifyProof } from "../auth/dpop/proof.js";
 
 export interface ProofOfPossessionOptions {
@@ -15,8 +15,7 @@ export interface ProofOfPossessionOptions {
   readonly toleranceSeconds: number;
   readonly keys: Keyspace;
   readonly challenges: Challenges;
-  /** Is the clock of this process known to be wrong? @default never */
-  readonly clockDiffers?: (() => boolean) | undefined;
+  readonly health: StoreHealth;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
@@ -44,7 +43,7 @@ export class ProofOfPossession {
 
   /** Verifies the proof for a token that is bound to the key with this thumbprint. */
   async prove<Raw>(exchange: Exchange<Raw>, { auth }: VerifiedToken, thumbprint: string): Promise<Proof | Denied> {
-    const { dpop, toleranceSeconds, keys, challenges, clockDiffers, now } = this.#options;
+    const { dpop, toleranceSeconds, keys, challenges, health, now } = this.#options;
     const proof = exchange.header("dpop");
     if (proof === undefined) return challenges.proofInvalid("the request has no DPoP proof");
     const verified = await verifyProof(proof, {
@@ -58,9 +57,9 @@ export class ProofOfPossession {
       toleranceSeconds,
     });
     if ("cause" in verified)
-      return verified.isUntimely === true && clockDiffers?.() === true
-        ? denyForClock()
-        : challenges.proofInvalid(verified.cause);
+      return (
+        (verified.isUntimely === true ? denyForClock(health) : undefined) ?? challenges.proofInvalid(verified.cause)
+      );
     const freshness = this.#nonces?.judge(verified.nonce ?? "");
     if (this.#nonces !== undefined && freshness === "unknown") return challenges.nonceRequired(this.#nonces.current());
     const headers: readonly Header[] =

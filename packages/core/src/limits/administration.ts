@@ -31,7 +31,7 @@ export interface QuotaState {
 }
 
 /** A client that sends many requests: a result of `quotas.busiest()`. */
-export interface BusyKey {
+export interface TopKey {
   /** The address or principal of the client; undefined if this process has not served it among its busiest clients lately. */
   readonly key: string | undefined;
   /**
@@ -62,7 +62,7 @@ export interface Quotas {
   /** Resolves to the state of a client. Counts nothing. */
   peek(policy: string, key: QuotaKey): Promise<QuotaState>;
   /** Estimates the clients with the most requests in the last one to two minutes, busiest first. `limit`: 1 to 100. @default 10 */
-  busiest(options: { readonly policy: string; readonly limit?: number | undefined }): Promise<readonly BusyKey[]>;
+  busiest(options: { readonly policy: string; readonly limit?: number | undefined }): Promise<readonly TopKey[]>;
   /** Resets the counter of a client to 0. Blocks stay. */
   reset(policy: string, key: QuotaKey): Promise<void>;
   /** Blocks a client under this policy for a time, whatever quota it has left. */
@@ -121,7 +121,7 @@ export class QuotaService<Raw> implements Quotas {
     return { policy: name, limit, windowSeconds, consumed, remaining, resetSeconds, blocked };
   }
 
-  async busiest(options: { policy: string; limit?: number | undefined }): Promise<readonly BusyKey[]> {
+  async busiest(options: { policy: string; limit?: number | undefined }): Promise<readonly TopKey[]> {
     checkObject("busiest()", options, ["policy", "limit"]);
     const { limit = 10 } = options;
     const { name } = this.#policy(options.policy);

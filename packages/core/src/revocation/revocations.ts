@@ -66,12 +66,12 @@ export interface RevocationServiceOptions {
   /** The claim that names the organisation of a token. */
   readonly orgClaim: string;
   /** Publishes revocations. */
-  readonly events: { publish(ending: TokenEnding): void };
+  readonly events: { publish(ending: TokenEnd): void };
   /** Unix milliseconds. */
   readonly now: () => number;
 }
 
-type TokenEnding =
+type TokenEnd =
   | { readonly reason: "token"; readonly issuer: string; readonly jti: string }
   | { readonly reason: "all"; readonly principal: string; readonly cutoff: number };
 

@@ -37,7 +37,7 @@ import {
   createSessionScript,
   endSessionsScript,
   listSessionsScript,
-  momentScript,
+  clockReadingScript,
   removeSessionsScript,
   rotateSessionScript,
 } from "./scripts/sessions.js";
@@ -75,7 +75,7 @@ export class RedisSessionStore implements SessionStore {
     const moments = await this.#within(() =>
       Promise.all(
         groups.map(async (keys) => {
-          const [ms, ...cutoffs] = readListOf(await this.#run(momentScript, keys, []), 1 + keys.length);
+          const [ms, ...cutoffs] = readListOf(await this.#run(clockReadingScript, keys, []), 1 + keys.length);
           return { ms: readInteger(ms), cutoffs: cutoffs.map(readCutoff) };
         }),
       ),

@@ -10,7 +10,7 @@ import {
   createSessionScript,
   endSessionsScript,
   listSessionsScript,
-  momentScript,
+  clockReadingScript,
   removeSessionsScript,
   rotateSessionScript,
 } from "./sessions.js";
@@ -19,7 +19,7 @@ import { endGroupScript, joinTokensScript, listMembersScript, noteTokensScript }
 /** All scripts. They are loaded at each connection. */
 export const scripts: readonly Script[] = [
   ...[adjustScript, decideScript, cacheScript, cutOffScript, leaseScript, markerScript, revokeScript],
-  ...[createSessionScript, endSessionsScript, listSessionsScript, momentScript, removeSessionsScript],
+  ...[createSessionScript, endSessionsScript, listSessionsScript, clockReadingScript, removeSessionsScript],
   ...[rotateSessionScript, endGroupScript, joinTokensScript, listMembersScript, noteTokensScript],
   ...[loginChargeScript, loginSettleScript, sharedIssuerScript],
 ];

@@ -288,7 +288,7 @@ return out
 `);
 
 /** The time in ms, and what is under each of KEYS, null for nothing. */
-export const momentScript: Script = defineScript(`
+export const clockReadingScript: Script = defineScript(`
 local time = redis.call('TIME')
 local out = { time[1] * 1000 + math.floor(time[2] / 1000) }
 for i, key in ipairs(KEYS) do out[i + 1] = redis.call('GET', key) end
