@@ -1,6 +1,6 @@
 import { principalOf } from "./auth/principal.js";
 import { operations } from "./lib/documentation.js";
-import type { Finding } from "./lib/finding.js";
+import type { Finding } from "./store/ports/health.js";
 import { examineGate } from "./health/examination.js";
 import { UnnamedServiceWarning } from "./cache/warnings.js";
 import { tokenPlaces } from "./response-cache/credentials.js";

@@ -1,6 +1,6 @@
 export type { AuthenticateOptions, Gate, GuardOptions, Verification } from "./gate-types.js";
 export type { DenialCode, Denied, DenyOptions, Header, Problem } from "./http/verdict.js";
-export type { Finding, FindingCode } from "./lib/finding.js";
+export type { Finding, FindingCode } from "./store/ports/health.js";
 export type { Health } from "./health/monitor.js";
 export type { Routes } from "./routes/routes.js";
 export type { ClaimTest, RecentAuthOptions } from "./guard/authorize.js";

@@ -14,8 +14,7 @@ import type { StoreHealth } from "../store/ports/health.js";
 import { StoreFault } from "../store/ports/fault.js";
 import type { ClientCredentials, OAuthClients } from "./client-authentication.js";
 import { readClient, resolveClients } from "./client-authentication.js";
-import { noStore, notRecorded, oauthError } from "./oauth-error.js";
-import { answerAt, checkPath, reply } from "./endpoint.js";
+import { noStore, notRecorded, oauthError, answerAt, checkPath, reply } from "./endpoint.js";
 import { createTokenVerifier, isUnverifiable } from "./token-verifier.js";
 
 export interface RevokeRouteOptions<Raw = unknown> {
