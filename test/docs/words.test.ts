@@ -26,7 +26,7 @@ const fieldWords: Readonly<Record<string, string>> = {
     duration error event factory format gate health identity index kind lib listener logger lookup memory metric name named
     option outcome part policy portcullis problem reader reason register sample scope service setting source state statistics
     steady table telemetry opentelemetry test testing time timeout type unaugmented value warning writer`,
-  verbs: `abort add adjust adjustment apply begin bind clean cleanup compose create decide end examination examine fail get
+  verbs: `abort add adjust decorate adjustment apply begin bind clean cleanup compose create decide end examination examine fail get
     handle handling identify intercept issue keep listening read resolve restore run running serving set show succeed try
     unblock wait watch write`,
   "adjectives and participles": `allowed answer aware denied ended expired fetched issued late like recent returned seen
@@ -36,14 +36,11 @@ const fieldWords: Readonly<Record<string, string>> = {
   "of the document itself": "concept folder glossary",
 };
 
-/** Words that stand in names although a better one is known: each goes with the last name that has it, and none may be added. */
-const toRename = ["adopt", "busy", "cutoffs", "ending", "foreign", "holding", "lane", "refusal"];
-
 const glossary = [
   ...sectionOf("docs/ARCHITECTURE.md", "Glossary").matchAll(/^\| ([^|]+) \|/gm),
   ...sectionOf("docs/ARCHITECTURE.md", "Five concepts").matchAll(/^\* \*\*([^*]+)\*\*/gm),
 ].flatMap(([, term = ""]) => wordsOf(term));
-const known = new Set([...glossary, ...Object.values(fieldWords).flatMap(wordsOf), ...toRename]);
+const known = new Set([...glossary, ...Object.values(fieldWords).flatMap(wordsOf)]);
 
 /** In lower case. `GetOrSetOptions`, `get-or-set.ts` and "Get or set" have the words get, or, set. */
 function wordsOf(name: string): string[] {

@@ -3,7 +3,7 @@ import { expect } from "chai";
 import fc from "fast-check";
 import { IssuerScope } from "../../packages/core/src/auth/issuer-scope.js";
 import { SessionEvents } from "../../packages/core/src/sessions/events.js";
-import type { SessionEnded } from "../../packages/core/src/sessions/events.js";
+import type { SessionEnd } from "../../packages/core/src/sessions/events.js";
 import type { ChannelListener } from "../../packages/core/src/store/ports/channels.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { silentLogger } from "../support/logger.js";
@@ -272,7 +272,7 @@ describe("identities of several gates on one Redis", () => {
 
   it("are told of to those gates alone that accept them, each by its own text", () => {
     const listeners: ChannelListener[] = [];
-    const heard = new Map<Gate, SessionEnded[]>();
+    const heard = new Map<Gate, SessionEnd[]>();
     const news = new Map(
       gates.map((one) => {
         let own: ChannelListener | undefined;

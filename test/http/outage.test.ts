@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import { unavailable } from "../../packages/core/src/http/verdict.js";
 import { CacheTimeout, StoreFault } from "../../packages/core/src/index.js";
-import { notRecorded } from "../../packages/core/src/routes/oauth-error.js";
+import { notRecorded } from "../../packages/core/src/routes/endpoint.js";
 import { unavailableAnswer } from "../../packages/core/src/sessions/token-error.js";
 
 describe("every answer for an outage", () => {

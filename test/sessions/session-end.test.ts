@@ -7,7 +7,7 @@ import { CutoffRules } from "../../packages/core/src/revocation/cutoffs.js";
 import { RevocationService } from "../../packages/core/src/revocation/revocations.js";
 import type { SessionServices } from "../../packages/core/src/sessions/session-services.js";
 import { createSessions } from "../../packages/core/src/sessions/session-services.js";
-import type { SessionEnded } from "../../packages/core/src/sessions/events.js";
+import type { SessionEnd } from "../../packages/core/src/sessions/events.js";
 import { SessionEvents } from "../../packages/core/src/sessions/events.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { MemoryChannels } from "../../packages/core/src/store/memory/channels.js";
@@ -62,7 +62,7 @@ function openBench(options: Partial<TokensOptions>): Bench {
   );
   const channels = noting(new MemoryChannels(), {
     publish(_channel: string, message: string) {
-      const { reason, sessionIds } = JSON.parse(message) as SessionEnded;
+      const { reason, sessionIds } = JSON.parse(message) as SessionEnd;
       steps.push(`tell ${reason}${sessionIds === undefined ? "" : ` of ${sessionIds.map(numberOf).join(" and ")}`}`);
     },
   });

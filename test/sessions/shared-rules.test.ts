@@ -5,7 +5,7 @@ import type { JWK } from "jose";
 import { calculateJwkThumbprint } from "jose";
 import { verifyProof } from "../../packages/core/src/auth/dpop/proof.js";
 import { createSigningKeys } from "../../packages/core/src/auth/keys/signing-keys.js";
-import { jwkThumbprint } from "../../packages/core/src/auth/keys/thumbprint.js";
+import { jwkThumbprint } from "../../packages/core/src/auth/keys/public-keys.js";
 import { findCookies, serializeCookie } from "../../packages/core/src/http/cookies.js";
 import { resolveThrottleLogin } from "../../packages/core/src/login/options.js";
 import { createTokenCookies } from "../../packages/core/src/sessions/cookies.js";

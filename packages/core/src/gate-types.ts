@@ -7,7 +7,7 @@ import type { GateCache } from "./cache/cache-types.js";
 import type { Responses } from "./response-cache/invalidation.js";
 import type { ClaimTest, RecentAuthOptions } from "./guard/authorize.js";
 import type { RouteCondition } from "./http/path.js";
-import type { Finding } from "./lib/finding.js";
+import type { Finding } from "./store/ports/health.js";
 import type { Health } from "./health/monitor.js";
 import type { Logins } from "./login/unblock.js";
 import type { ThrottleLoginOptions } from "./login/options.js";

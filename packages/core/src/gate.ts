@@ -1,6 +1,6 @@
 import { principalOf } from "./auth/principal.js";
 import { operations } from "./lib/documentation.js";
-import type { Finding } from "./lib/finding.js";
+import type { Finding } from "./store/ports/health.js";
 import { examineGate } from "./health/examination.js";
 import { UnnamedServiceWarning } from "./cache/warnings.js";
 import { tokenPlaces } from "./response-cache/credentials.js";
@@ -32,7 +32,6 @@ import { checkBoolean, checkObject, checkOneOf, optionError } from "./lib/valida
 import { createRoutes } from "./routes/routes.js";
 import { createServices } from "./services.js";
 import { Keyspace } from "./store/keyspace.js";
-import { clockDiffers } from "./store/ports/health.js";
 import { SharedIssuer } from "./store/shared-issuer.js";
 import { createStores } from "./store/stores.js";
 import type { Metric } from "./telemetry/metrics.js";
@@ -239,8 +238,7 @@ export function createGate<Raw, Middleware extends object>(
     requireAnyScope: (...scopes) => authorize(requireAnyScope(scopes, services.challenges)),
     requireClaim: (name, test) => authorize(requireClaim(name, test, services.challenges)),
     requireRole: (...roles) => authorize(requireRole(roles, services.challenges)),
-    requireRecentAuth: (recency) =>
-      authorize(requireRecentAuth(recency, services.challenges, now, () => clockDiffers(stores))),
+    requireRecentAuth: (recency) => authorize(requireRecentAuth(recency, services.challenges, now, stores)),
     unless(condition, middleware) {
       const matches = compileCondition("unless()", condition);
       return factory.combine([factory.checkOf("unless()", middleware)], (checks) =>

@@ -1,6 +1,6 @@
 export type { AuthenticateOptions, Gate, GuardOptions, Verification } from "./gate-types.js";
 export type { DenialCode, Denied, DenyOptions, Header, Problem } from "./http/verdict.js";
-export type { Finding, FindingCode } from "./lib/finding.js";
+export type { Finding, FindingCode } from "./store/ports/health.js";
 export type { Health } from "./health/monitor.js";
 export type { Routes } from "./routes/routes.js";
 export type { ClaimTest, RecentAuthOptions } from "./guard/authorize.js";
@@ -53,7 +53,7 @@ export type { RevokeRouteOptions } from "./routes/revoke.js";
 export type { CookieOptions, TokenCookies } from "./sessions/cookies.js";
 export type { TokensOptions } from "./sessions/options.js";
 export type { SigningKeyOption } from "./auth/keys/signing-keys.js";
-export type { SessionEnded as Ending, EndingReason } from "./sessions/events.js";
+export type { SessionEnd, SessionEndReason } from "./sessions/events.js";
 export type { Device, IssuedTokens, IssueRequest, RefreshRequest } from "./sessions/issue-request.js";
 export type { EndedSessions, ListOptions, Session, Sessions, Subject } from "./sessions/sessions.js";
 export { TokenError } from "./sessions/token-error.js";
@@ -63,7 +63,7 @@ export type { CredentialOptions, QueryOptions, ResponseCacheOptions } from "./re
 export type { RedisInstances, RedisNode, RedisServerOptions, RedisTarget } from "./store/redis/options.js";
 export type { Quota } from "./limits/quota.js";
 export type { QuotaKey, QuotaKeyPart } from "./limits/partition.js";
-export type { BusyKey, QuotaOverride, Quotas, QuotaState } from "./limits/administration.js";
+export type { TopKey, QuotaOverride, Quotas, QuotaState } from "./limits/administration.js";
 export type { CountOnly, Of, PartitionPart, Settle } from "./limits/policy.js";
 export type { BreakerControl, BreakerState } from "./lib/breaker.js";
 export type { CheckableToken, NamedToken, Revocations, RevocableToken } from "./revocation/revocations.js";

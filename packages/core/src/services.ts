@@ -8,7 +8,7 @@ import { CacheService } from "./cache/cache-service.js";
 import type { GuardServices } from "./guard/guard.js";
 import { createChallenges } from "./guard/challenges.js";
 import { Degradation } from "./guard/degradation.js";
-import { ProofOfPossession } from "./guard/identify.js";
+import { ProofOfPossession } from "./guard/proof-of-possession.js";
 import type { LoginServices } from "./login/throttle.js";
 import type { OpenedAuth } from "./auth/issuers.js";
 import type { ResolvedOptions } from "./options.js";
@@ -23,7 +23,6 @@ import type { SessionServices } from "./sessions/session-services.js";
 import { createSessions } from "./sessions/session-services.js";
 import { SessionEvents } from "./sessions/events.js";
 import { StoreFault } from "./store/ports/fault.js";
-import { clockDiffers } from "./store/ports/health.js";
 import { marginSecondsFor } from "./store/ports/revocation.js";
 import type { Telemetry } from "./telemetry/telemetry.js";
 import type { Keyspace } from "./store/keyspace.js";
@@ -133,7 +132,7 @@ export function createServices<Raw>(
         : new ProofOfPossession({
             dpop: auth.dpop,
             toleranceSeconds: auth.toleranceSeconds,
-            clockDiffers: () => clockDiffers(stores),
+            health: stores,
             ...{ keys: keyspace, challenges, now },
           }),
     revocations,

@@ -1,5 +1,5 @@
 import type { Attachment, Check, Verdict } from "@portcullis/core/adapter";
-import { adoptMessage, lateError, writeAnswer } from "@portcullis/core/adapter";
+import { decorateRequest, lateError, writeAnswer } from "@portcullis/core/adapter";
 import type { Request, RequestHandler } from "express";
 import { exchangeOf } from "./exchange.js";
 
@@ -8,7 +8,7 @@ export function bindCheck(check: Check<Request>, property: string, attachment: A
   return function portcullisMiddleware(req, res, next) {
     // The caller is not an Express application.
     if (typeof next !== "function" || (req.app as unknown) === undefined) {
-      const error = adoptMessage(req, res, next);
+      const error = decorateRequest(req, res, next);
       if (error !== undefined) return next(error);
     }
     const exchange = exchangeOf(req, attachment);

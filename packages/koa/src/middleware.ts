@@ -3,7 +3,7 @@ import {
   beginHandling,
   endHandling,
   failCall,
-  foreignCall,
+  callError,
   lateError,
   restoreHeld,
   runBehind,
@@ -16,7 +16,7 @@ import { exchangeOf } from "./exchange.js";
 export function bindCheck(check: Check<Context>, property: string, attachment: Attachment): Middleware {
   return async function portcullisMiddleware(ctx, next, callback?: unknown) {
     if (typeof next !== "function" || typeof ctx.originalUrl !== "string" || (ctx.request as unknown) === undefined)
-      return failCall(foreignCall("middleware for Koa was called without a context of Koa and next"), callback);
+      return failCall(callError("middleware for Koa was called without a context of Koa and next"), callback);
     const exchange = exchangeOf(ctx, attachment);
     beginHandling(exchange);
     try {

@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { accessTokenHash, createDpopClient, signToken } from "@portcullis/testkit";
 import { DpopNonces } from "../../../packages/core/src/auth/dpop/nonce.js";
 import { resolveDpop } from "../../../packages/core/src/auth/dpop/options.js";
-import { ProofOfPossession } from "../../../packages/core/src/guard/identify.js";
+import { ProofOfPossession } from "../../../packages/core/src/guard/proof-of-possession.js";
 import { createChallenges } from "../../../packages/core/src/guard/challenges.js";
 import type { VerifiedToken } from "../../../packages/core/src/auth/verifier.js";
 import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
@@ -50,6 +50,7 @@ describe("a nonce for DPoP proofs", () => {
       toleranceSeconds: 5,
       keys: new Keyspace("", keySecret),
       challenges,
+      health: { state: () => ({ kind: "memory", status: "up", findings: [] }) },
       now: () => now,
     });
     const nonces = new DpopNonces(keySecret, () => now);

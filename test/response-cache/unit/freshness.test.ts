@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { readDate } from "../../../packages/core/src/response-cache/http-date.js";
+import { readDate } from "../../../packages/core/src/http/fields.js";
 import { readDirectives, secondsOf } from "../../../packages/core/src/response-cache/cache-control.js";
 import {
   currentAge,

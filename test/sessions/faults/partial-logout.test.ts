@@ -7,7 +7,7 @@ import type { Redis } from "ioredis";
 import { IssuerScope } from "../../../packages/core/src/auth/issuer-scope.js";
 import { CutoffRules } from "../../../packages/core/src/revocation/cutoffs.js";
 import { createLogout } from "../../../packages/core/src/sessions/logout.js";
-import type { SessionEnded } from "../../../packages/core/src/sessions/events.js";
+import type { SessionEnd } from "../../../packages/core/src/sessions/events.js";
 import { SessionEvents } from "../../../packages/core/src/sessions/events.js";
 import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
 import { MemoryChannels } from "../../../packages/core/src/store/memory/channels.js";
@@ -119,7 +119,7 @@ describe("an ending of sessions of which Redis has done only a part", function (
 
   for (const sessionId of ["s", undefined]) {
     it(`is told also where a provider logs out ${sessionId === undefined ? "a user" : "a session"}`, async () => {
-      const heard: SessionEnded[] = [];
+      const heard: SessionEnd[] = [];
       const issuers = new IssuerScope({ known: [testIssuer] });
       const news = new SessionEvents(new MemoryChannels(), issuers, silentLogger);
       news.subscribe((ending) => heard.push(ending));

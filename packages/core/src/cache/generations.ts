@@ -1,4 +1,5 @@
 import { LRUCache } from "lru-cache";
+import { sharedKeyMs } from "../store/keyspace.js";
 import type { CacheStore, CacheSignals } from "../store/ports/cache.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
@@ -63,9 +64,6 @@ export function snapshotOf(generations: readonly Generation[]): GenerationSnapsh
 
 const noGenerations: readonly Generation[] = [];
 export const noGenerationsRead: GenerationsRead = { generations: noGenerations, versions: [], values: [] };
-
-/** A generation lives longer than the entries that carry it. Where it does not, they are misses too early. */
-const minTtlMs = 30 * 86_400_000;
 
 export interface RenewalsOptions {
   readonly store: CacheStore;
@@ -206,7 +204,8 @@ export class Generations {
   }
 
   async #ensureValues(generations: readonly Generation[], ttlMs: number): Promise<string[]> {
-    const livesMs = Math.max(minTtlMs, ttlMs);
+    // A generation lives longer than the entries that carry it. Where it does not, they are misses too early.
+    const livesMs = Math.max(sharedKeyMs, ttlMs);
     if (generations.some((generation) => this.isRenewalPending(generation)))
       await this.#renewals.ensureApplied(generations.map(keyOf));
     const now = performance.now();

@@ -1,3 +1,5 @@
+import { maxTimerMs } from "../lib/duration.js";
+
 /**
  * The factory did not make a value within `hardTimeout`; Express and Koa answer 503. The factory is slow, or hangs, or reads
  * a cached value whose factory waits for this one.
@@ -73,7 +75,7 @@ export class SingleFlight<T> {
         reject(new CacheTimeout(timeoutMs));
         leave();
       };
-      const timer = setTimeout(onTime, Math.min(timeoutMs, 2 ** 31 - 1));
+      const timer = setTimeout(onTime, Math.min(timeoutMs, maxTimerMs));
       timer.unref();
       this.#joined.add(leave);
       this.#promise.then(resolve, reject);

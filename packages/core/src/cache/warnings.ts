@@ -1,7 +1,7 @@
 import type { Auth } from "../auth/claims.js";
 import { identifyingText } from "../auth/identifying-claim.js";
 import { operations } from "../lib/documentation.js";
-import type { Finding } from "../lib/finding.js";
+import type { Finding } from "../store/ports/health.js";
 import type { Logger } from "../telemetry/logger.js";
 
 /** Warnings of one process: enough to be seen, too few to hide other messages. */

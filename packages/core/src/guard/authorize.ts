@@ -14,6 +14,7 @@ import { allowed } from "../http/verdict.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
 import { checkObject, checkString, optionError } from "../lib/validate.js";
+import type { StoreHealth } from "../store/ports/health.js";
 import type { Challenges } from "./challenges.js";
 import { denyForClock, schemeOf } from "./challenges.js";
 
@@ -93,7 +94,7 @@ export function requireRecentAuth<Raw>(
   options: RecentAuthOptions,
   challenges: Challenges,
   now: () => number,
-  clockDiffers: () => boolean,
+  health: StoreHealth,
 ): Check<Raw> {
   checkObject("requireRecentAuth()", options, ["maxAge", "acr"]);
   const { maxAge, acr } = options;
@@ -108,8 +109,9 @@ export function requireRecentAuth<Raw>(
       maxAgeSeconds === undefined ||
       (typeof signedInAt === "number" && isWithin(now() / 1000 - signedInAt, maxAgeSeconds));
     const strong = classes === undefined || (typeof presented === "string" && classes.includes(presented));
-    if (strong && !recent && typeof signedInAt === "number" && clockDiffers()) return denyForClock();
-    return recent && strong ? allowed : challenges.authenticationStale(maxAgeSeconds, classes, schemeOf(verified));
+    if (recent && strong) return allowed;
+    const forClock = strong && typeof signedInAt === "number" ? denyForClock(health) : undefined;
+    return forClock ?? challenges.authenticationStale(maxAgeSeconds, classes, schemeOf(verified));
   });
 }
 

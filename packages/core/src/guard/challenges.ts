@@ -4,6 +4,8 @@ import type { VerifiedToken } from "../auth/verifier.js";
 import { authenticateChallenge } from "../http/fields.js";
 import type { Denied, Header } from "../http/verdict.js";
 import { deny, unavailable } from "../http/verdict.js";
+import type { StoreHealth } from "../store/ports/health.js";
+import { clockDiffers } from "../store/ports/health.js";
 
 /** The refusals of a gate that carry its challenge. Every cause of one code has the same answer. */
 export interface Challenges {
@@ -123,7 +125,12 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
   };
 }
 
-/** The clock of this process is known to be wrong, so a token that it refuses may be good: an outage, not the client's fault. */
-export function denyForClock(): Denied {
-  return unavailable("the clocks of this process and the store differ, so the times in the token cannot be checked");
+/**
+ * The denial of a token for its times while the clock of this process is known to be wrong: the token may be good, so this is an
+ * outage and not the client's fault. Undefined while the clock is right, as far as the store knows.
+ */
+export function denyForClock(health: StoreHealth): Denied | undefined {
+  return clockDiffers(health)
+    ? unavailable("the clocks of this process and the store differ, so the times in the token cannot be checked")
+    : undefined;
 }

@@ -20,7 +20,8 @@ import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { schemeOf } from "./challenges.js";
 import type { Degradation } from "./degradation.js";
-import type { Identity, IdentifyServices, Proof } from "./identify.js";
+import type { Identity, IdentifyServices } from "./identify.js";
+import type { Proof } from "./proof-of-possession.js";
 import { createIdentify, isPreflight } from "./identify.js";
 
 /** The services that the guards of one gate share. */

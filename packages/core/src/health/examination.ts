@@ -1,6 +1,6 @@
 import type { AuthKeys } from "../auth/issuers.js";
 import type { SeenAddresses } from "../limits/partition.js";
-import type { Finding } from "../lib/finding.js";
+import type { Finding } from "../store/ports/health.js";
 import { unnamedService } from "../cache/warnings.js";
 import type { ResolvedOptions } from "../options.js";
 import { StoreFault } from "../store/ports/fault.js";

@@ -8,7 +8,7 @@ import type { BodyForm, Reply } from "./verdict.js";
 import { writeAnswer } from "./write-answer.js";
 
 /** The context of a framework that sends the body when all middleware has returned, as Koa does. */
-export interface HoldingContext {
+export interface HeldResponseContext {
   status: number;
   body: unknown;
   /** False if a handler sends the response itself. */
@@ -38,7 +38,7 @@ const nothing = Buffer.alloc(0);
  * Middleware in front runs after that, and finds the same context for a stored response and for a new one.
  */
 export async function runBehind(
-  ctx: HoldingContext,
+  ctx: HeldResponseContext,
   interception: Interception,
   next: () => Promise<unknown>,
 ): Promise<void> {
@@ -57,7 +57,7 @@ export async function runBehind(
 }
 
 /** Is the response on the context, with nothing sent? */
-function isHeld({ respond, res }: HoldingContext, interception: Interception): boolean {
+function isHeld({ respond, res }: HeldResponseContext, interception: Interception): boolean {
   return interception.isWaiting && respond !== false && !res.headersSent && !res.writableEnded;
 }
 
@@ -69,7 +69,7 @@ function statusOf(error: unknown): number {
   return typeof stated === "number" && STATUS_CODES[stated] !== undefined ? stated : 500;
 }
 
-function showHeld(ctx: HoldingContext, interception: Interception): void {
+function showHeld(ctx: HeldResponseContext, interception: Interception): void {
   const { res } = ctx;
   const { interceptor, before } = interception;
   interception.uncover();
@@ -94,7 +94,7 @@ function showHeld(ctx: HoldingContext, interception: Interception): void {
 }
 
 /** The body on the context; undefined if it cannot be sent again, or cannot be read without consuming it. */
-function readHeld(ctx: HoldingContext): Held | undefined {
+function readHeld(ctx: HeldResponseContext): Held | undefined {
   const { body, status, req, res, response } = ctx;
   const { _explicitStatus: isExplicit = false } = response as { readonly _explicitStatus?: unknown };
   // A status that is set on a context is explicit. Without an explicit one, only the initial 404 can be restored.
@@ -127,7 +127,7 @@ function readJson(value: unknown): Held | undefined {
 }
 
 /** The bytes that are sent for a body on the context; undefined for a stream. */
-export function heldBytes(ctx: HoldingContext): Uint8Array | undefined {
+export function heldBytes(ctx: HeldResponseContext): Uint8Array | undefined {
   const { body } = ctx;
   if (typeof body === "string") return Buffer.from(body);
   if (Buffer.isBuffer(body)) return body;
@@ -152,7 +152,7 @@ function isWebBody(body: unknown): body is WebBody {
 /** Does the application send web bodies (Blob, ReadableStream, Response) as streams? Koa 2 sends them as JSON. */
 const sendingWebBodies = new WeakMap<object, boolean>();
 
-function sendsWebBodies({ app, req }: HoldingContext): boolean {
+function sendsWebBodies({ app, req }: HeldResponseContext): boolean {
   let known = sendingWebBodies.get(app);
   if (known === undefined) {
     // A separate response, since a body changes the fields of its response.
@@ -168,7 +168,7 @@ function sendsWebBodies({ app, req }: HoldingContext): boolean {
 }
 
 /** The stream on a context. A web body is replaced by a stream, as Koa 3 would do when it sends the body. */
-function streamOf(ctx: HoldingContext): AnyStream {
+function streamOf(ctx: HeldResponseContext): AnyStream {
   const { body } = ctx;
   if (!isWebBody(body)) return body as AnyStream;
   const web = body instanceof Blob ? body.stream() : body instanceof Response ? (body.body ?? []) : body;
@@ -217,7 +217,7 @@ function followStream(stream: AnyStream, interceptor: Interceptor): void {
 const fieldsWithBody = ["content-type", "content-length", "transfer-encoding"];
 
 /** Changes the body without a change of the fields. */
-function keepFields({ res }: HoldingContext, change: () => void): void {
+function keepFields({ res }: HeldResponseContext, change: () => void): void {
   const before = fieldsWithBody.map((name) => [name, res.getHeader(name)] as const);
   change();
   for (const [name, value] of before) {
@@ -228,14 +228,14 @@ function keepFields({ res }: HoldingContext, change: () => void): void {
 }
 
 /** Replaces the response of a handler on the context by a reply. */
-function replaceHeld(ctx: HoldingContext, reply: Reply, { before }: Interception): void {
+function replaceHeld(ctx: HeldResponseContext, reply: Reply, { before }: Interception): void {
   for (const name of ctx.res.getHeaderNames()) ctx.res.removeHeader(name);
   for (const [name, value] of Object.entries(before)) if (value !== undefined) ctx.res.setHeader(name, value);
   restoreHeld(ctx, reply);
 }
 
 /** Restores the stored response of a handler on a context, in the form that the handler used. */
-export function restoreHeld(ctx: HoldingContext, reply: Reply): void {
+export function restoreHeld(ctx: HeldResponseContext, reply: Reply): void {
   const { status, headers, removed = [], form = "bytes" } = reply;
   const { res } = ctx;
   if (form === "whole" || form === "parts") {

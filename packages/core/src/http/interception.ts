@@ -1,10 +1,11 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { bytesOf, isChunk, wholeOf } from "./chunks.js";
+
 import type { Head, Interception, Interceptor } from "./interceptor.js";
 import { isDead } from "./response-end.js";
 import { applyHead, fieldsOf, isHead, setAll } from "./response-head.js";
 import type { Reply } from "./verdict.js";
 import { writeAnswer } from "./write-answer.js";
+import { types } from "node:util";
 
 type Done = (error?: Error | null) => void;
 
@@ -349,4 +350,31 @@ export function interceptResponse(
 function isBrokenOff(res: ServerResponse, isHttp1: boolean): boolean {
   // Node destroys a response of HTTP/1 a moment after its socket.
   return isDead(res) && (!res.hasHeader("content-length") || (isHttp1 && !res.destroyed));
+}
+
+/** Bytes or a text, as `write` and `end` of a response take them. */
+type Chunk = string | NodeJS.ArrayBufferView;
+
+/** May it be written? Node takes every view of a buffer in HTTP/2 only. */
+function isChunk(chunk: unknown, isHttp1: boolean): chunk is Chunk {
+  // Also bytes of another realm, as test runners and `node:vm` have them.
+  return typeof chunk === "string" || (isHttp1 ? types.isUint8Array(chunk) : ArrayBuffer.isView(chunk));
+}
+
+/** The whole body that the end of a response gives; undefined if that cannot be told. */
+function wholeOf(chunk: unknown, encoding: unknown, isHttp1: boolean): Buffer | undefined {
+  return isChunk(chunk, isHttp1) ? bytesOf(chunk, encoding, "same") : Buffer.alloc(0);
+}
+
+/**
+ * The bytes of a chunk: the same memory, or a copy for bytes that are kept, since the owner of a chunk may reuse it. Undefined
+ * for a text in an unknown encoding.
+ */
+function bytesOf(chunk: Chunk, encoding: unknown, how: "same" | "copy"): Buffer | undefined {
+  if (typeof chunk !== "string") {
+    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    return how === "copy" ? Buffer.from(bytes) : bytes;
+  }
+  if (typeof encoding !== "string") return Buffer.from(chunk);
+  return Buffer.isEncoding(encoding) ? Buffer.from(chunk, encoding) : undefined;
 }

@@ -4,7 +4,7 @@ import type { Body } from "./body.js";
 import { announcesBody, readBody } from "./body.js";
 import type { Exchange } from "./exchange.js";
 import { handlerWaitMs, onHandlerEnd, onRequestDone } from "./handler-end.js";
-import type { HoldingContext } from "./held-response.js";
+import type { HeldResponseContext } from "./held-response.js";
 import { heldBytes } from "./held-response.js";
 import type { Interception, Interceptor } from "./interceptor.js";
 import { interceptResponse } from "./interception.js";
@@ -64,7 +64,7 @@ export abstract class NodeExchange<Raw, State = unknown> implements Exchange<Raw
   }
 
   intercept(interceptor: Interceptor): void {
-    const heldBody = this.holdsResponse ? () => heldBytes(this.raw as HoldingContext) : undefined;
+    const heldBody = this.holdsResponse ? () => heldBytes(this.raw as HeldResponseContext) : undefined;
     const interception = interceptResponse(this.#req, this.#res, interceptor, heldBody);
     if (interceptor.returned !== undefined) this.#interception = interception;
     if (this.holdsResponse && interceptor.headMade !== undefined)

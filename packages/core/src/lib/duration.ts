@@ -10,6 +10,9 @@ export type Duration = number | `${number}${keyof typeof unitMs}`;
 
 const maxMs = 100 * 366 * unitMs.d;
 
+/** The longest time that a timer of Node accepts. A longer one would end at once. */
+export const maxTimerMs: number = 2 ** 31 - 1;
+
 /** The milliseconds of a duration option. Zero, fractions of a millisecond and unreadable text are a RangeError. */
 export function durationMs(option: string, value: unknown, limitMs: number = maxMs): number {
   const ms = parse(option, value);

@@ -6,7 +6,7 @@ import type { DecisionStore } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/fault.js";
 import type { LimitOverrides } from "../store/ports/limit-overrides.js";
 import { maxOverrides } from "../store/ports/limit-overrides.js";
-import { checkBucket, longestWindowSeconds, maxCount } from "./policy.js";
+import { checkBucket, maxWindowSeconds, maxCount } from "./policy.js";
 import type { QuotaKey } from "./partition.js";
 import { partitionOf } from "./partition.js";
 import type { Policy } from "./policy.js";
@@ -31,7 +31,7 @@ export interface QuotaState {
 }
 
 /** A client that sends many requests: a result of `quotas.busiest()`. */
-export interface BusyKey {
+export interface TopKey {
   /** The address or principal of the client; undefined if this process has not served it among its busiest clients lately. */
   readonly key: string | undefined;
   /**
@@ -62,7 +62,7 @@ export interface Quotas {
   /** Resolves to the state of a client. Counts nothing. */
   peek(policy: string, key: QuotaKey): Promise<QuotaState>;
   /** Estimates the clients with the most requests in the last one to two minutes, busiest first. `limit`: 1 to 100. @default 10 */
-  busiest(options: { readonly policy: string; readonly limit?: number | undefined }): Promise<readonly BusyKey[]>;
+  busiest(options: { readonly policy: string; readonly limit?: number | undefined }): Promise<readonly TopKey[]>;
   /** Resets the counter of a client to 0. Blocks stay. */
   reset(policy: string, key: QuotaKey): Promise<void>;
   /** Blocks a client under this policy for a time, whatever quota it has left. */
@@ -86,7 +86,7 @@ export interface QuotaServiceOptions<Raw> {
   readonly verifies: boolean;
 }
 
-const maxBlockMs = longestWindowSeconds * 1000;
+const maxBlockMs = maxWindowSeconds * 1000;
 
 export class QuotaService<Raw> implements Quotas {
   readonly #options: QuotaServiceOptions<Raw>;
@@ -121,7 +121,7 @@ export class QuotaService<Raw> implements Quotas {
     return { policy: name, limit, windowSeconds, consumed, remaining, resetSeconds, blocked };
   }
 
-  async busiest(options: { policy: string; limit?: number | undefined }): Promise<readonly BusyKey[]> {
+  async busiest(options: { policy: string; limit?: number | undefined }): Promise<readonly TopKey[]> {
     checkObject("busiest()", options, ["policy", "limit"]);
     const { limit = 10 } = options;
     const { name } = this.#policy(options.policy);
@@ -168,7 +168,7 @@ export class QuotaService<Raw> implements Quotas {
       throw optionError("setOverride()", 'needs a limit or a window, such as { limit: 1000 } or { window: "1h" }');
     if (limit !== undefined) checkInteger("setOverride().limit", limit, 0, maxCount);
     const windowSeconds =
-      window === undefined ? undefined : durationSeconds("setOverride().window", window, longestWindowSeconds);
+      window === undefined ? undefined : durationSeconds("setOverride().window", window, maxWindowSeconds);
     const lifeMs = override.for === undefined ? undefined : durationMs("setOverride().for", override.for);
     checkBounds(policy, limit, windowSeconds);
     await this.#set(overrideNames.limit(name, partition), { limit, windowSeconds }, lifeMs);

@@ -8,7 +8,7 @@ import type { GateExchange } from "../request/state.js";
 import { durationSeconds } from "../lib/duration.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { Consumption } from "../store/ports/decisions.js";
-import { checkBucket, checkCount, longestWindowSeconds, maxCount, countsAddresses } from "./policy.js";
+import { checkBucket, checkCount, maxWindowSeconds, maxCount, countsAddresses } from "./policy.js";
 import type { TopKeysReporter } from "./top-keys.js";
 import type { Terms, OverrideCache } from "./overrides.js";
 import { applyOverride, withBlocks } from "./overrides.js";
@@ -188,7 +188,7 @@ export class ConsumptionFactory<Raw> {
       cost: typeof cost === "function" ? checkCount(name, "cost", await cost(raw, facts)) : cost,
       windowSeconds:
         typeof windowSeconds === "function"
-          ? durationSeconds(`the window of limit "${name}"`, await windowSeconds(raw, facts), longestWindowSeconds)
+          ? durationSeconds(`the window of limit "${name}"`, await windowSeconds(raw, facts), maxWindowSeconds)
           : windowSeconds,
     };
     const applied = this.#apply(policy, exchange, terms);

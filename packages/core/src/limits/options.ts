@@ -1,5 +1,5 @@
 import { resolveAddressList } from "./address-list.js";
-import { checkBucket, longestWindowSeconds, maxCount } from "./policy.js";
+import { checkBucket, maxWindowSeconds, maxCount } from "./policy.js";
 import { FixedWindows } from "./verdict.js";
 import type { CountOnly, Of, PartitionPart, Policy, Settle } from "./policy.js";
 import { handlerWaitMs } from "../http/handler-end.js";
@@ -207,7 +207,7 @@ function resolveWindow<Raw>(
 ): number | Of<Duration, Raw> {
   if (typeof window === "function") return window;
   if (window === undefined && algorithm === "concurrency") return 60;
-  return durationSeconds(option, window, longestWindowSeconds);
+  return durationSeconds(option, window, maxWindowSeconds);
 }
 
 function resolveReleaseAfter<Raw>(
@@ -218,7 +218,7 @@ function resolveReleaseAfter<Raw>(
   if (releaseAfter === undefined) return handlerWaitMs;
   if (algorithm !== "concurrency" && settle === undefined && countOnly === undefined)
     throw optionError(option, 'has an effect only with algorithm: "concurrency", settle or countOnly');
-  const mostSeconds = typeof windowSeconds === "number" ? windowSeconds : longestWindowSeconds;
+  const mostSeconds = typeof windowSeconds === "number" ? windowSeconds : maxWindowSeconds;
   return durationMs(option, releaseAfter, mostSeconds * 1000);
 }
 
@@ -226,8 +226,8 @@ function resolveBlock(option: string, options: BlockOptions): BlockRule {
   checkObject(option, options, ["after", "for", "upTo"]);
   const { after, upTo = "1d" } = options;
   checkInteger(`${option}.after`, after, 1, maxCount);
-  const firstMs = durationMs(`${option}.for`, options.for, longestWindowSeconds * 1000);
-  const maxMs = durationMs(`${option}.upTo`, upTo, longestWindowSeconds * 1000);
+  const firstMs = durationMs(`${option}.for`, options.for, maxWindowSeconds * 1000);
+  const maxMs = durationMs(`${option}.upTo`, upTo, maxWindowSeconds * 1000);
   if (maxMs < firstMs) throw optionError(`${option}.upTo`, "must not be shorter than for");
   return { after, firstMs, maxMs };
 }

@@ -11,7 +11,7 @@ import { rangeError } from "../lib/validate.js";
 
 /** The largest limit and cost. Redis and JavaScript count exactly up to it. */
 export const maxCount = 1_000_000_000_000;
-export const longestWindowSeconds: number = 24 * 86_400;
+export const maxWindowSeconds: number = 24 * 86_400;
 
 /** A token bucket counts in units of one request divided by the milliseconds of the window. Its total stays below 2^52. */
 const maxUnits = 2 ** 52;

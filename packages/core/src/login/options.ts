@@ -3,6 +3,7 @@ import { checkCookieName } from "../http/cookies.js";
 import type { DenyOptions } from "../http/verdict.js";
 import type { Facts } from "../request/facts.js";
 import type { Of } from "../limits/policy.js";
+import { maxWindowSeconds } from "../limits/policy.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
 import { checkFunction, checkInteger, checkObject, checkOneOf, optionError } from "../lib/validate.js";
@@ -99,7 +100,6 @@ const knownOptions = [
   ...["account", "name", "pair", "ip", "accountLimit", "onAccountLimit", "pace", "longestBlock", "device", "parallel"],
   ...["onStoreError", "onDeny", "outcome"],
 ];
-const maxWindowMs = 24 * 86_400_000;
 
 export function resolveThrottleLogin<Raw>(options: ThrottleLoginOptions<Raw>): ResolvedLogin<Raw> {
   checkObject("throttleLogin()", options, knownOptions);
@@ -123,7 +123,7 @@ export function resolveThrottleLogin<Raw>(options: ThrottleLoginOptions<Raw>): R
     ip: resolveAttemptLimit("throttleLogin().ip", ip, 30, "15m"),
     accountLimit: resolveAttemptLimit("throttleLogin().accountLimit", accountLimit, 50, "1h"),
     paceMs: onAccountLimit === "delay" ? durationMs("throttleLogin().pace", pace ?? "10s", 3_600_000) : undefined,
-    longestBlockMs: durationMs("throttleLogin().longestBlock", longestBlock, maxWindowMs),
+    longestBlockMs: durationMs("throttleLogin().longestBlock", longestBlock, maxWindowSeconds * 1000),
     device: device === undefined ? undefined : resolveDevice(device),
     outcome,
     parallel,
@@ -145,7 +145,7 @@ function resolveAttemptLimit(
   checkObject(option, options, ["limit", "window"]);
   const { limit = defaultLimit, window = defaultWindow } = options;
   checkInteger(`${option}.limit`, limit, 1, 1_000_000_000);
-  return { limit, windowMs: durationMs(`${option}.window`, window, maxWindowMs) };
+  return { limit, windowMs: durationMs(`${option}.window`, window, maxWindowSeconds * 1000) };
 }
 
 function resolveDevice<Raw>(options: LoginDeviceOptions<Raw>): ResolvedLogin<Raw>["device"] {

@@ -5,7 +5,7 @@ import { retryAfter } from "../http/fields.js";
 import type { Denied, Verdict } from "../http/verdict.js";
 import type { Check, GateExchange } from "../request/state.js";
 import { allowed, deny, unavailable } from "../http/verdict.js";
-import type { ResolvedAttemptLimit, ResolvedLogin } from "./options.js";
+import type { ResolvedAttemptLimit, ResolvedLogin, LoginOutcome } from "./options.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type {
   AttemptAnswer,
@@ -22,7 +22,7 @@ import { createAttempt } from "./attempt.js";
 import { createDeviceTokens } from "./device-token.js";
 import { normalizeAccount } from "./account-name.js";
 import { accountKeys, knownMs, memoryMs, accountAndIpKeys } from "./login-keys.js";
-import { isSuccess, resultOfStatus } from "./outcome.js";
+
 import { Semaphore } from "./semaphore.js";
 import { LoginWarnings } from "./warnings.js";
 
@@ -272,4 +272,32 @@ function stricterQuestion(question: AttemptQuestion, instances: number): Attempt
 
 function halve<Limit extends ResolvedAttemptLimit>(limit: Limit, instances: number): Limit {
   return { ...limit, limit: Math.max(1, Math.floor(limit.limit / 2 / instances)) };
+}
+
+/** Statuses of a handler that found the password wrong, or no account of that name. */
+const failureStatuses = new Set([400, 401, 403, 422]);
+
+/**
+ * The result of an attempt that the handler did not report, by the status of the response. Undefined if the status does not
+ * tell: then the attempt stays counted, and no counter is reset. Rejects if the function of the application throws.
+ */
+async function resultOfStatus<Raw>(
+  outcome: LoginOutcome<Raw>,
+  { raw, state }: GateExchange<Raw>,
+  status: number,
+): Promise<AttemptResult | undefined> {
+  // The client went away, and may have seen the result.
+  if (status === 0) return undefined;
+  if (typeof outcome === "function") {
+    const answer: unknown = await outcome(raw, state.facts, status);
+    if (answer === "succeeded" || answer === "failed" || answer === "unchecked") return answer;
+    if (answer !== undefined) throw new TypeError("no outcome");
+  }
+  if (status >= 500) return "interrupted";
+  if (failureStatuses.has(status)) return "failed";
+  return outcome === "status" && isSuccess(status) ? "succeeded" : undefined;
+}
+
+function isSuccess(status: number): boolean {
+  return status >= 200 && status < 300;
 }

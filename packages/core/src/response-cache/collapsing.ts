@@ -1,4 +1,5 @@
 import { LRUCache } from "lru-cache";
+import { maxTimerMs } from "../lib/duration.js";
 
 /** How the leader of collapsed requests ended: with a result for all, with one for itself alone, or without any. */
 export type Outcome<T> = { readonly kind: "shared"; readonly value: T } | { readonly kind: "own" | "abandoned" };
@@ -112,7 +113,7 @@ export class RequestCollapser<T> {
       remove(own);
     };
     // Twice the wait: a request that comes just before the first deadline waits as long as the first one.
-    const lifeTimer = setTimeout(expire, Math.min(2 * this.#waitMs, 2 ** 31 - 1)).unref();
+    const lifeTimer = setTimeout(expire, Math.min(2 * this.#waitMs, maxTimerMs)).unref();
     return {
       share: (value) => {
         if (isOver) return;
@@ -140,7 +141,7 @@ export class RequestCollapser<T> {
     if (leader === undefined || leader.released || leftMs <= 0) return own;
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<Outcome<T>>((resolve) => {
-      timer = setTimeout(resolve, Math.min(leftMs, 2 ** 31 - 1), own);
+      timer = setTimeout(resolve, Math.min(leftMs, maxTimerMs), own);
       timer.unref();
     });
     const outcome = await Promise.race([leader.ended, timeout]);

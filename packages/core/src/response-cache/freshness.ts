@@ -1,6 +1,6 @@
 import type { Directives } from "./cache-control.js";
 import { readSeconds, secondsOf } from "./cache-control.js";
-import { readDate } from "./http-date.js";
+import { readDate } from "../http/fields.js";
 
 /** The age and the lifetimes of a response, in seconds. */
 export interface Freshness {

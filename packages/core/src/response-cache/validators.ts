@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readDate } from "./http-date.js";
+import { readDate } from "../http/fields.js";
 
 /** An entity tag for these bytes (RFC 9110 8.8.3). */
 export function entityTag(body: Uint8Array, kind: "strong" | "weak"): string {

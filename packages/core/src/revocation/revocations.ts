@@ -66,17 +66,17 @@ export interface RevocationServiceOptions {
   /** The claim that names the organisation of a token. */
   readonly orgClaim: string;
   /** Publishes revocations. */
-  readonly events: { publish(ending: TokenEnding): void };
+  readonly events: { publish(ending: TokenEnd): void };
   /** Unix milliseconds. */
   readonly now: () => number;
 }
 
-type TokenEnding =
+type TokenEnd =
   | { readonly reason: "token"; readonly issuer: string; readonly jti: string }
   | { readonly reason: "all"; readonly principal: string; readonly cutoff: number };
 
 /** Maximum life of a record: ten years, in case the application passes milliseconds. */
-const maxRecordSeconds = 10 * 366 * 86_400;
+export const maxRecordSeconds: number = 10 * 366 * 86_400;
 
 /** Revocation by a record for each token (`auth:revoked:<jti>`) and a cut-off for each subject. */
 export class RevocationService implements Revocations {

@@ -12,8 +12,7 @@ import type { ForeignLogout } from "../sessions/logout.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
 import type { StoreHealth } from "../store/ports/health.js";
 import { StoreFault } from "../store/ports/fault.js";
-import { noStore, notRecorded, oauthError } from "./oauth-error.js";
-import { answerAt, checkPath, reply } from "./endpoint.js";
+import { noStore, notRecorded, oauthError, answerAt, checkPath, reply } from "./endpoint.js";
 import { createTokenVerifier, isUnverifiable } from "./token-verifier.js";
 
 export interface BackchannelLogoutOptions<Raw = unknown> {

@@ -9,12 +9,12 @@ import type { OpenedAuth } from "../auth/issuers.js";
 import type { Check } from "../request/state.js";
 import { checkFunction, checkObject, optionError } from "../lib/validate.js";
 import type { Revocations } from "../revocation/revocations.js";
+import { maxRecordSeconds } from "../revocation/revocations.js";
 import type { StoreHealth } from "../store/ports/health.js";
 import { StoreFault } from "../store/ports/fault.js";
 import type { ClientCredentials, OAuthClients } from "./client-authentication.js";
 import { readClient, resolveClients } from "./client-authentication.js";
-import { noStore, notRecorded, oauthError } from "./oauth-error.js";
-import { answerAt, checkPath, reply } from "./endpoint.js";
+import { noStore, notRecorded, oauthError, answerAt, checkPath, reply } from "./endpoint.js";
 import { createTokenVerifier, isUnverifiable } from "./token-verifier.js";
 
 export interface RevokeRouteOptions<Raw = unknown> {
@@ -51,9 +51,6 @@ export interface RevokeServices<Raw> {
   readonly now: () => number;
 }
 
-/** Longer than a token lives: the token may become valid at any time in the future. */
-const maxNotBeforeSeconds = 10 * 366 * 86_400;
-
 /**
  * Token revocation (RFC 7009). It verifies tokens before it revokes them, so that nobody can fill the store with invented
  * tokens. An unknown or expired token gets 200 too: it is not valid any more. It verifies less than the guard: a token that
@@ -75,7 +72,8 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
   const verifier = createTokenVerifier(
     auth,
     ({ rules }) => ({
-      rules: { ...rules, toleranceSeconds: maxNotBeforeSeconds, exactExpiry: true, maxTokenAgeSeconds: undefined },
+      // The token may become valid at any time before its record ends.
+      rules: { ...rules, toleranceSeconds: maxRecordSeconds, exactExpiry: true, maxTokenAgeSeconds: undefined },
       refusalOf: (_header, claims, seconds) =>
         refusalOfNames(claims, rules) ??
         (Number(claims.exp) <= seconds ? untimelyToken("the token is expired") : undefined),

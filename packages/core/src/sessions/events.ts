@@ -4,8 +4,8 @@ import { StoreFault } from "../store/ports/fault.js";
 import type { Logger } from "../telemetry/logger.js";
 
 /** The event that sessions or tokens have ended. Every process gets it. */
-export interface SessionEnded {
-  readonly reason: EndingReason;
+export interface SessionEnd {
+  readonly reason: SessionEndReason;
   /** The issuer of the names below: a digest, as in the keys in Redis. */
   readonly issuer: string;
   /** The user. Undefined for an organisation and for a token. */
@@ -21,15 +21,14 @@ export interface SessionEnded {
 }
 
 /** An event before it is published: the principal tells the issuer. */
-export type Announcement = Omit<SessionEnded, "issuer"> &
-  ({ readonly issuer: string } | { readonly principal: string });
+export type Announcement = Omit<SessionEnd, "issuer"> & ({ readonly issuer: string } | { readonly principal: string });
 
 /**
  * `revoked`: one session ended by `sessions.revoke` or `revokeOthers`; `all`: all sessions of a user; `group`: all of an
  * organisation; `evicted`: a newer session took its place; `reused`: a refresh token was used again; `token`: one token was
  * revoked by `revocations.revoke`.
  */
-export type EndingReason = (typeof reasons)[number];
+export type SessionEndReason = (typeof reasons)[number];
 
 const reasons = ["revoked", "all", "group", "evicted", "reused", "token"] as const;
 
@@ -39,7 +38,7 @@ const channel = "sessions";
 const maxIdsPerMessage = 500;
 
 interface Listener {
-  readonly onEnd: (ending: SessionEnded) => void;
+  readonly onEnd: (ending: SessionEnd) => void;
   readonly onMissed: () => void;
 }
 
@@ -64,7 +63,7 @@ export class SessionEvents {
   publish(announced: Announcement): void {
     const { principal } = announced;
     const issuer = "issuer" in announced ? announced.issuer : this.#issuers.parse(announced.principal).issuer;
-    const ending: SessionEnded = { ...announced, issuer };
+    const ending: SessionEnd = { ...announced, issuer };
     this.#deliver(ending);
     const universal = principal === undefined ? ending : { ...ending, principal: this.#issuers.universal(principal) };
     for (const part of splitIds(universal)) {
@@ -76,7 +75,7 @@ export class SessionEvents {
   }
 
   /** Returns a function that removes the listener. `onMissed` is called at the start, and when events may have been lost. */
-  subscribe(onEnd: (ending: SessionEnded) => void, onMissed: () => void = () => undefined): () => void {
+  subscribe(onEnd: (ending: SessionEnd) => void, onMissed: () => void = () => undefined): () => void {
     const listener = { onEnd, onMissed };
     const isFirst = this.#listeners.size === 0;
     this.#listeners.add(listener);
@@ -95,13 +94,13 @@ export class SessionEvents {
   }
 
   #receive(message: string, own: boolean): void {
-    const ending = own ? undefined : readSessionEnded(message);
+    const ending = own ? undefined : readSessionEnd(message);
     if (ending === undefined || !this.#issuers.accepts(ending.issuer)) return;
     const principal = ending.principal === undefined ? undefined : this.#issuers.local(ending.principal);
     if (principal !== undefined || ending.principal === undefined) this.#deliver({ ...ending, principal });
   }
 
-  #deliver(ending: SessionEnded): void {
+  #deliver(ending: SessionEnd): void {
     this.#notify(({ onEnd }) => onEnd(ending));
   }
 
@@ -117,17 +116,17 @@ export class SessionEvents {
   }
 }
 
-function splitIds(ending: SessionEnded): SessionEnded[] {
+function splitIds(ending: SessionEnd): SessionEnd[] {
   const { sessionIds } = ending;
   if (sessionIds === undefined || sessionIds.length <= maxIdsPerMessage) return [ending];
-  const parts: SessionEnded[] = [];
+  const parts: SessionEnd[] = [];
   for (let start = 0; start < sessionIds.length; start += maxIdsPerMessage)
     parts.push({ ...ending, sessionIds: sessionIds.slice(start, start + maxIdsPerMessage) });
   return parts;
 }
 
 /** Undefined for a message that no release has sent. */
-function readSessionEnded(message: string): SessionEnded | undefined {
+function readSessionEnd(message: string): SessionEnd | undefined {
   let value: unknown;
   try {
     value = JSON.parse(message);
@@ -135,12 +134,12 @@ function readSessionEnded(message: string): SessionEnded | undefined {
     return undefined;
   }
   if (typeof value !== "object" || value === null) return undefined;
-  const { reason, issuer, principal, sessionIds, org, jti, cutoff } = value as Record<keyof SessionEnded, unknown>;
+  const { reason, issuer, principal, sessionIds, org, jti, cutoff } = value as Record<keyof SessionEnd, unknown>;
   if (!reasons.some((known) => known === reason)) return undefined;
   if (typeof issuer !== "string") return undefined;
   if (![principal, org, jti].every((text) => text === undefined || typeof text === "string")) return undefined;
   if (cutoff !== undefined && typeof cutoff !== "number") return undefined;
   if (sessionIds !== undefined && !(Array.isArray(sessionIds) && sessionIds.every((id) => typeof id === "string")))
     return undefined;
-  return { reason, issuer, principal, sessionIds, org, jti, cutoff } as SessionEnded;
+  return { reason, issuer, principal, sessionIds, org, jti, cutoff } as SessionEnd;
 }

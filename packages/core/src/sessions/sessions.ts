@@ -7,7 +7,7 @@ import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { SessionStore, StoredSession } from "../store/ports/sessions.js";
-import type { SessionEnded, SessionEvents } from "./events.js";
+import type { SessionEnd, SessionEvents } from "./events.js";
 import type { EndSessions } from "./logout.js";
 import { checkName, isName } from "./issue-request.js";
 
@@ -64,7 +64,7 @@ export interface Sessions {
 }
 
 /** The event as listeners get it. */
-export interface EndedSessions extends SessionEnded {
+export interface EndedSessions extends SessionEnd {
   /** Has the token with this `auth` ended? */
   concerns(auth: Auth): boolean;
 }
@@ -180,7 +180,7 @@ export class SessionService implements Sessions {
 }
 
 function concerns(
-  { issuer, principal, sessionIds, org, jti, cutoff }: SessionEnded,
+  { issuer, principal, sessionIds, org, jti, cutoff }: SessionEnd,
   auth: Auth,
   { issuers, orgClaim, cutoffs }: Pick<SessionServiceOptions, "issuers" | "orgClaim" | "cutoffs">,
 ): boolean {

@@ -16,9 +16,7 @@ import { OrphanCleanup } from "./logout.js";
 import type { TokenCookies } from "./cookies.js";
 import { createTokenCookies } from "./cookies.js";
 import type { IdentifyingClaims, IssuedTokens, IssueRequest, RefreshRequest } from "./issue-request.js";
-import type { MintTokens } from "./mint-tokens.js";
-import { createTokenMint } from "./mint-tokens.js";
-import { checkAttempt, checkName, readDevice, readGrant } from "./issue-request.js";
+import { checkAttempt, checkName, readDevice, readGrant, claimsOfGrant } from "./issue-request.js";
 import type { TokenAnswer } from "./token-error.js";
 import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
 
@@ -295,4 +293,60 @@ async function waitUntil(second: number, { ms }: ClockReading): Promise<void> {
   const wait = second * 1000 - ms;
   if (wait > maxWaitMs) throw new StoreFault("skewed");
   await new Promise((resolve) => setTimeout(resolve, Math.max(1, wait)));
+}
+
+interface MintRequest {
+  readonly subject: string;
+  readonly sessionId: string;
+  readonly record: SessionRecord;
+  /** The jti of the refresh token that was replaced; undefined for the first. */
+  readonly predecessor: string | undefined;
+  /** Unix milliseconds. */
+  readonly nowMs: number;
+}
+
+/** Signs the tokens that the record of a session describes. The same record gives the same tokens. */
+type MintTokens = (request: MintRequest) => Promise<IssuedTokens>;
+
+function createTokenMint(tokens: ResolvedTokens, refreshTokens: RefreshTokens, orgClaim: string): MintTokens {
+  return async function mintTokens({ subject, sessionId, record, predecessor, nowMs }) {
+    const { org, issuedAt, generation, current, access } = record;
+    const { claims, scopes } = claimsOfGrant(record.grant);
+    const newest = access.at(-1) as LiveToken;
+    const refreshExpiresAt = Math.floor(record.idleEndsAt / 1000);
+    const accessToken = await tokens.keys.sign({
+      ...claims,
+      ...(org === undefined ? {} : { [orgClaim]: org }),
+      iss: tokens.issuer,
+      sub: subject,
+      aud: tokens.audience.length === 1 ? (tokens.audience[0] as string) : [...tokens.audience],
+      sid: sessionId,
+      jti: newest.jti,
+      iat: issuedAt,
+      exp: newest.expiresAt,
+    });
+    const refreshToken = await refreshTokens.sign(
+      { subject, sessionId, org, jti: current, generation, issuedAt, expiresAt: refreshExpiresAt },
+      predecessor,
+    );
+    const now = Math.floor(nowMs / 1000);
+    const expiresIn = newest.expiresAt - now;
+    return {
+      accessToken,
+      refreshToken,
+      sessionId,
+      expiresAt: newest.expiresAt,
+      expiresIn,
+      refreshExpiresAt,
+      refreshExpiresIn: refreshExpiresAt - now,
+      scopes,
+      response: {
+        access_token: accessToken,
+        token_type: "Bearer",
+        expires_in: expiresIn,
+        refresh_token: refreshToken,
+        ...(scopes.length === 0 ? {} : { scope: scopes.join(" ") }),
+      },
+    };
+  };
 }

@@ -17,8 +17,8 @@ const shards = 64;
 const plain = /^[A-Za-z0-9_.-]{1,64}$/;
 
 /**
- * How long a key that all processes share, such as the overrides of limits, outlives the last process. Each use renews
- * it.
+ * How long a key that all processes share, such as the overrides of limits or a generation, outlives the last process.
+ * Each use renews it.
  */
 export const sharedKeyMs: number = 30 * 86_400_000;
 

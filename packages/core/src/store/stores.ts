@@ -1,7 +1,7 @@
-import type { Finding } from "../lib/finding.js";
+import type { Finding, StoreHealth } from "./ports/health.js";
 import type { ResolvedOptions } from "../options.js";
 import type { BreakerControl } from "../lib/breaker.js";
-import { openMemoryCache, openRedisCache } from "./cache-part.js";
+
 import type { CacheSignals } from "./ports/cache.js";
 import type { Channels, MessageOutcome } from "./ports/channels.js";
 import type { Keyspace } from "./keyspace.js";
@@ -14,7 +14,6 @@ import { MemoryLimitOverrides } from "./memory/limit-overrides.js";
 import type { SharedIssuer } from "./shared-issuer.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CacheStore, UsageCorrections, DecisionStore } from "./ports/decisions.js";
-import type { StoreHealth } from "./ports/health.js";
 import type { RevocationStore } from "./ports/revocation.js";
 import { marginSecondsFor, recordEnd } from "./ports/revocation.js";
 import { LeasedStore } from "../limits/leases/leased-store.js";
@@ -33,6 +32,10 @@ import { RedisDecisionStore } from "./redis/decisions.js";
 import { Tracking } from "./redis/tracking.js";
 import { RedisSessionStore } from "./redis/sessions.js";
 import type { SessionStore } from "./ports/sessions.js";
+import { MemoryCacheStore } from "./memory/cache.js";
+import type { Connection } from "./redis/connect.js";
+import type { Logger } from "../telemetry/logger.js";
+import { RedisCacheStore } from "./redis/cache.js";
 
 /** The stores of a gate. */
 export interface Stores extends StoreHealth {
@@ -197,6 +200,57 @@ export function createStores<Raw>(
       leave();
       await store.giveBacks.close();
       await Promise.all([connection.close(), apart?.close()]);
+    },
+  };
+}
+
+/** The store of the cache, with the signals about it. */
+interface CachePart {
+  readonly store: CacheStore;
+  readonly signals: CacheSignals;
+  readonly breakers: readonly BreakerControl[];
+  close(): void;
+}
+
+/** A cache in this process: no other process changes it. */
+function openMemoryCache(): CachePart {
+  const channels = new MemoryChannels();
+  const store = new MemoryCacheStore({ channels });
+  const signals: CacheSignals = { channels, track: () => undefined, isAlive: () => true };
+  return { store, signals, breakers: [], close: () => store.close() };
+}
+
+interface RedisCacheOptions {
+  readonly connection: Connection;
+  /** The listening connection that exists already if the cache shares the Redis; undefined if it has its own. */
+  readonly backplane: { readonly tracking: Tracking; readonly channels: RedisChannels } | undefined;
+  readonly keys: Keyspace;
+  readonly deadlineMs: number;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
+  readonly observe: (outcome: MessageOutcome) => void;
+  /** Called after the first round trip to the cache. */
+  readonly onFirstUse: (() => void) | undefined;
+}
+
+function openRedisCache(options: RedisCacheOptions): CachePart {
+  const { connection, backplane, keys, deadlineMs, telemetry, logger, observe, onFirstUse } = options;
+  const tracking = backplane?.tracking ?? new Tracking({ connection, logger });
+  const channels =
+    backplane?.channels ?? new RedisChannels({ connection, tracking, keys, deadlineMs, logger, observe });
+  const store = new RedisCacheStore({ connection, channels, deadlineMs, telemetry, onFirstUse });
+  const signals: CacheSignals = {
+    channels,
+    track: (tracked) => tracking.track(tracked),
+    isAlive: (ms) => tracking.isAlive(ms),
+  };
+  return {
+    store,
+    signals,
+    breakers: store.breakers,
+    close() {
+      store.close();
+      if (backplane === undefined) tracking.close();
     },
   };
 }

@@ -4,7 +4,7 @@ import type { JWK, JWTPayload, ProtectedHeaderParameters } from "jose";
 import { isCanonical, isCompactJws, maxCompactLength } from "../access-token.js";
 import { isTime } from "../claims.js";
 import { asymmetricAlgorithms } from "../keys/algorithms.js";
-import { identifyingMembers, jwkThumbprint } from "../keys/thumbprint.js";
+import { identifyingMembers, jwkThumbprint } from "../keys/public-keys.js";
 
 /** The request that a proof must fit, and the rules for proofs. */
 export interface ExpectedProof {

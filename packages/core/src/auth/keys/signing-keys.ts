@@ -5,7 +5,7 @@ import type { JSONWebKeySet, JWK, JWTPayload } from "jose";
 import { isList, kindOf, optionError, rangeError } from "../../lib/validate.js";
 import { algorithmsOf, asymmetricAlgorithms, hmacAlgorithms } from "./algorithms.js";
 import { refusePublicKey } from "./secret-keys.js";
-import { jwkThumbprint } from "./thumbprint.js";
+import { jwkThumbprint } from "./public-keys.js";
 
 /**
  * A key that signs tokens: a private key as PEM, JWK or KeyObject, or an HMAC secret as text, bytes, JWK or KeyObject.

@@ -1,10 +1,8 @@
-import type { Adjustment, Consumption, CounterState, Algorithm } from "../ports/decisions.js";
-import type { Counted, CountingAlgorithm } from "./counting-algorithm.js";
+import { algorithms } from "./counting.js";
+import type { Adjustment, Consumption, CounterState } from "../ports/decisions.js";
+import type { Counted, CountingAlgorithm } from "./counting.js";
 import type { BoundedTableOptions, Entry } from "./bounded.js";
 import { BoundedTable } from "./bounded.js";
-import { slidingWindow } from "./sliding-window.js";
-import { slots } from "./concurrency.js";
-import { tokenBucket } from "./token-bucket.js";
 
 /** A counter. With a fixed window, the weight is the consumption, and the end is the end of the window. */
 interface Counter extends Entry {
@@ -114,10 +112,3 @@ function createCounter(
 function algorithmOf({ mode }: Consumption): CountingAlgorithm<unknown> | undefined {
   return mode === undefined || mode.algorithm === "fixed-window" ? undefined : algorithms[mode.algorithm];
 }
-
-/** All algorithms but the fixed window, which is part of {@link CounterTable}. */
-export const algorithms: Readonly<Record<Exclude<Algorithm, "fixed-window">, CountingAlgorithm<unknown>>> = {
-  "sliding-window": slidingWindow,
-  "token-bucket": tokenBucket,
-  concurrency: slots,
-};

@@ -19,3 +19,33 @@ export interface StoreHealth {
 export function clockDiffers(store: StoreHealth): boolean {
   return store.state().clockDiffers === true;
 }
+
+/** One result of `examine()`: a fault, or a risk, in the environment of a gate. */
+export interface Finding {
+  /** A stable name; each name has a heading in docs/operations.md. */
+  readonly code: FindingCode;
+  /** `error`: something does not work; `warning`: it will fail in some event; `info`: no action is needed. */
+  readonly severity: "error" | "warning" | "info";
+  /** A sentence without identifiers, addresses and secrets. */
+  readonly message: string;
+}
+
+export type FindingCode =
+  | "store_in_process"
+  | "store_unreachable"
+  | "version_old"
+  | "replica"
+  | "eviction_policy"
+  | "cache_shared"
+  | "persistence_off"
+  | "clock_skew"
+  | "permission_missing"
+  | "cluster_incomplete"
+  | "client_options"
+  | "key_secret_default"
+  | "service_unnamed"
+  | "keys_missing"
+  | "proxies_trusted"
+  | "proxy_untrusted"
+  | "address_missing"
+  | "shared_issuer_taken";

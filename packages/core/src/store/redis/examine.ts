@@ -1,4 +1,4 @@
-import type { Finding } from "../../lib/finding.js";
+import type { Finding } from "../ports/health.js";
 import type { Keyspace } from "../keyspace.js";
 import { StoreFault } from "../ports/fault.js";
 import type { Connection } from "./connect.js";

@@ -9,7 +9,7 @@ export interface GiveBackLine {
   readonly twice?: true | undefined;
 }
 
-/** Keys and arguments of a script call, as `onceLua` reads them. */
+/** Keys and arguments of a script call, as `numberedCallLua` reads them. */
 export type Arguments = [keys: string[], args: (string | number)[]];
 
 /** Keys and arguments without the number of the call. */

@@ -37,14 +37,11 @@ import {
   createSessionScript,
   endSessionsScript,
   listSessionsScript,
-  momentScript,
+  clockReadingScript,
   removeSessionsScript,
   rotateSessionScript,
-  endGroupScript,
-  joinTokensScript,
-  listMembersScript,
-  noteTokensScript,
 } from "./scripts/sessions.js";
+import { endGroupScript, joinTokensScript, listMembersScript, noteTokensScript } from "./scripts/token-sets.js";
 import { keyPrefixOf } from "./topology.js";
 
 export interface RedisSessionStoreOptions {
@@ -78,7 +75,7 @@ export class RedisSessionStore implements SessionStore {
     const moments = await this.#within(() =>
       Promise.all(
         groups.map(async (keys) => {
-          const [ms, ...cutoffs] = readListOf(await this.#run(momentScript, keys, []), 1 + keys.length);
+          const [ms, ...cutoffs] = readListOf(await this.#run(clockReadingScript, keys, []), 1 + keys.length);
           return { ms: readInteger(ms), cutoffs: cutoffs.map(readCutoff) };
         }),
       ),

@@ -1,11 +1,11 @@
-import { onceLua } from "./once.js";
+import { numberedCallLua } from "./numbered-call.js";
 import { bucketLua, slidingLua } from "./counting.js";
 import { clockLua, errorTextLua, wholeLua, defineScript } from "./lua.js";
 import type { Script } from "./lua.js";
 
 /**
  * Corrects counted consumptions, each within the window of its receipt: never below zero, and with the same TTL. After
- * the keys and arguments of `onceLua`, KEYS[i] is the counter. ARGV has five for each: `kind, limit, windowMs, by,
+ * the keys and arguments of `numberedCallLua`, KEYS[i] is the counter. ARGV has five for each: `kind, limit, windowMs, by,
  * receipt`. `by` is below 0 to give back. For a slot of concurrency, `slots` gives it back, `renew` holds it longer,
  * `expire` ends it after `windowMs` at the latest, and `receipt` is the slot. A slot that was given back or has expired
  * is not held again.
@@ -13,7 +13,7 @@ import type { Script } from "./lua.js";
  * Returns OK, or an error text of Redis. The error of an outage goes before the error of a wrong value under one key.
  */
 export function adjustScriptWith(clock: string): Script {
-  return defineScript(`${clock}${onceLua}${wholeLua}${slidingLua}${bucketLua}${errorTextLua}
+  return defineScript(`${clock}${numberedCallLua}${wholeLua}${slidingLua}${bucketLua}${errorTextLua}
 local adjusters = {}
 
 function adjusters.window(key, _, _, by, receipt)

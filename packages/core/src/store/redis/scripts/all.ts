@@ -10,19 +10,16 @@ import {
   createSessionScript,
   endSessionsScript,
   listSessionsScript,
-  momentScript,
+  clockReadingScript,
   removeSessionsScript,
   rotateSessionScript,
-  endGroupScript,
-  joinTokensScript,
-  listMembersScript,
-  noteTokensScript,
 } from "./sessions.js";
+import { endGroupScript, joinTokensScript, listMembersScript, noteTokensScript } from "./token-sets.js";
 
 /** All scripts. They are loaded at each connection. */
 export const scripts: readonly Script[] = [
   ...[adjustScript, decideScript, cacheScript, cutOffScript, leaseScript, markerScript, revokeScript],
-  ...[createSessionScript, endSessionsScript, listSessionsScript, momentScript, removeSessionsScript],
+  ...[createSessionScript, endSessionsScript, listSessionsScript, clockReadingScript, removeSessionsScript],
   ...[rotateSessionScript, endGroupScript, joinTokensScript, listMembersScript, noteTokensScript],
   ...[loginChargeScript, loginSettleScript, sharedIssuerScript],
 ];

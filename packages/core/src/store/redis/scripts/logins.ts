@@ -1,11 +1,11 @@
 import { clockLua, naturalLua, defineScript } from "./lua.js";
-import { undoableLua, onceLua } from "./once.js";
+import { undoableCallLua, numberedCallLua } from "./numbered-call.js";
 import type { Script } from "./lua.js";
 
 /**
  * Admits an attempt to sign in, or refuses it, and counts it everywhere or nowhere (see `AttemptQuestion`).
  *
- * After what `undoableLua` reads, ARGV: the limit and the window in ms of the address; those of the pair, and the
+ * After what `undoableCallLua` reads, ARGV: the limit and the window in ms of the address; those of the pair, and the
  * spelling of the account; those of the account, the pace in ms or "", and how many counters the account has. A limit
  * is "" if there is none. KEYS, as far as there are limits: the address; the pair, the pardon; the counters of the
  * account, the known place, the pace. In a Cluster the address is asked apart, since it is in another slot.
@@ -18,7 +18,7 @@ import type { Script } from "./lua.js";
  * Returns who refuses ("" for nobody), ms until the next attempt, and 1 or 0 for: exhausted, counted by the account. An
  * error text in their place if something could not be read or written.
  */
-export const loginChargeScript: Script = defineScript(`${undoableLua}${naturalLua}${clockLua}
+export const loginChargeScript: Script = defineScript(`${undoableCallLua}${naturalLua}${clockLua}
 local at, fault = 0, nil
 
 local function key()
@@ -131,7 +131,7 @@ return { '', 0, exhausted and 1 or 0, counted }
 `);
 
 /**
- * Records the results of attempts to sign in: one operation for each key. After what `onceLua` reads, ARGV, for each key: the
+ * Records the results of attempts to sign in: one operation for each key. After what `numberedCallLua` reads, ARGV, for each key: the
  * operation and four arguments. An operation that comes late, since it failed at first, leaves alone what began after
  * it; one that undoes an attempt whose reply was lost, what began after the attempt.
  *
@@ -152,7 +152,7 @@ return { '', 0, exhausted and 1 or 0, counted }
  *
  * Returns OK, or the text of the first error.
  */
-export const loginSettleScript: Script = defineScript(`${onceLua}${clockLua}
+export const loginSettleScript: Script = defineScript(`${numberedCallLua}${clockLua}
 local fault = nil
 local began, ended, byAccount = string.match(note or '', '^(%d+):(%d+):(%d)$')
 if ended then age = now - tonumber(ended) end

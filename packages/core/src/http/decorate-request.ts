@@ -19,17 +19,17 @@ interface PlainResponse {
  * Socket.IO. No proxy is trusted there, so the address is that of the socket. Returns an error, at every call, if a part is
  * missing: without an address all clients would count as one. Throws without `next`.
  */
-export function adoptMessage(req: unknown, res: unknown, next: unknown): TypeError | undefined {
-  if (typeof next !== "function") throw foreignCall("middleware for Express was called without next");
+export function decorateRequest(req: unknown, res: unknown, next: unknown): TypeError | undefined {
+  if (typeof next !== "function") throw callError("middleware for Express was called without next");
   const request = (req ?? {}) as PlainRequest;
   const response = (res ?? {}) as PlainResponse;
   const { headers, method, url, socket } = request;
   if (typeof headers !== "object" || headers === null || typeof method !== "string" || typeof url !== "string")
-    return foreignCall("the first argument is not a request of Express or node:http");
+    return callError("the first argument is not a request of Express or node:http");
   if (typeof response.setHeader !== "function" || typeof response.end !== "function")
-    return foreignCall("the second argument is not a response of Express or node:http");
+    return callError("the second argument is not a response of Express or node:http");
   if (typeof request.ip !== "string" && (typeof socket !== "object" || (socket as object | null) === null))
-    return foreignCall("the request has neither a socket nor an ip, so its client has no address");
+    return callError("the request has neither a socket nor an ip, so its client has no address");
   give(request, "res", response);
   give(request, "originalUrl", url);
   giveAddress(request);
@@ -37,7 +37,7 @@ export function adoptMessage(req: unknown, res: unknown, next: unknown): TypeErr
 }
 
 /** The error of middleware that was called with the arguments of another framework. */
-export function foreignCall(problem: string): TypeError {
+export function callError(problem: string): TypeError {
   const advice = "use the package of your framework, and mount its middleware with app.use()";
   return new TypeError(`portcullis: ${problem}; ${advice}, or ask gate.verify() outside of it`);
 }

@@ -49,7 +49,7 @@ local function takeNumber()
 end
 `;
 
-export const onceLua: string = `${numberLua}
+export const numberedCallLua: string = `${numberLua}
 do
   local problem = takeNumber()
   if problem then return problem end
@@ -61,7 +61,7 @@ end
  * The same for a script that may have nothing to do. It calls `takeNumber` before its first write, and
  * `leaveNote(text)` after the last one, by which the call can be undone.
  */
-export const undoableLua: string = `${numberLua}
+export const undoableCallLua: string = `${numberLua}
 local function leaveNote(text)
   if id ~= '0' then redis.pcall('ZADD', memory, id, id .. ':' .. text) end
 end
