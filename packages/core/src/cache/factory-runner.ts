@@ -249,7 +249,7 @@ export function applyJitter(ms: number, jitter: number): number {
 function mayHold(leased: PromiseSettledResult<Lease>): boolean {
   if (leased.status === "fulfilled") return leased.value.waitMs === 0;
   const error: unknown = leased.reason;
-  return !(error instanceof StoreFault && (error.kind === "open" || error.kind === "overloaded"));
+  return !(error instanceof StoreFault) || error.mayHaveRun;
 }
 
 /** True for a fresh entry that is newer than the stale one. */

@@ -234,7 +234,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
       if (counter instanceof StoreFault) {
         unanswered.push({ applied: policy, fault: counter });
         // Only the reply may have been lost.
-        if (policy.consumption.slot !== undefined && mayHaveRun(counter))
+        if (policy.consumption.slot !== undefined && counter.mayHaveRun)
           (counted ??= []).push({ applied: policy, receipt: inDoubt, store: services.corrections });
       } else if (counter !== undefined) {
         const after = quotaAfter(policy, counter);
@@ -259,7 +259,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
       const counter = counters[index];
       if (consumption.slot !== undefined) services.settlement.answered(consumption);
       if (counter instanceof StoreFault) {
-        if (consumption.slot !== undefined && mayHaveRun(counter))
+        if (consumption.slot !== undefined && counter.mayHaveRun)
           services.corrections.adjust([{ consumption, receipt: inDoubt, by: -consumption.cost }]);
       } else if (counter?.receipt !== undefined)
         services.corrections.adjust([{ consumption, receipt: counter.receipt, by: -consumption.cost }]);
@@ -336,11 +336,6 @@ interface PendingRequest<Raw> {
 
 /** The receipt of a slot if it is not known whether the slot was taken. */
 const inDoubt = -1;
-
-/** May Redis have counted after all? Not if nothing was sent. */
-function mayHaveRun({ kind }: StoreFault): boolean {
-  return kind !== "open" && kind !== "overloaded";
-}
 
 function isCountedBy(
   keys: readonly string[],

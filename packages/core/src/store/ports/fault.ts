@@ -30,4 +30,9 @@ export class StoreFault extends OutageError {
   get outage(): boolean {
     return this.kind !== "unreadable";
   }
+
+  /** May the store have done what it was asked to do? Not if nothing was sent to it. */
+  get mayHaveRun(): boolean {
+    return this.kind !== "open" && this.kind !== "overloaded";
+  }
 }
