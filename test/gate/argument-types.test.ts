@@ -65,7 +65,7 @@ for (const [name, redis] of [
 ] as const) {
   describe(`a value of the wrong kind, ${name}`, () => {
     for (const [what, call] of Object.entries(calls)) {
-      it(`given to ${what} is no internal TypeError: the message says what to write`, async () => {
+      it(`given to ${what} is not an internal TypeError: the message shows the correct form`, async () => {
         const gate = openGate({
           redis: redis(),
           prefix: freshPrefix(),

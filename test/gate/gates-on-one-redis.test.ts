@@ -247,7 +247,7 @@ describe("identities of several gates on one Redis, one of .NET among them", fun
     ["end of all sessions", {}, (gate: Gate, auth: Auth) => gate.sessions.revokeAll(auth)],
     ["log-out from a session", { sid: "same" }, (gate: Gate, auth: Auth) => gate.sessions.revoke(auth)],
   ] as const) {
-    it(`meet in no ${what}`, async () => {
+    it(`share no ${what}`, async () => {
       const iat = nowSeconds() - 1;
       const exp = iat + 300;
       const tokens = await Promise.all(

@@ -170,7 +170,7 @@ const wrongValues: readonly Row[] = [
   ["logger: null", { logger: null }, "logger", "debug(fields, message)"],
 ];
 
-describe("a wrong option fails at start-up and says what to write", () => {
+describe("a wrong option fails at start-up with an error that shows the correct form", () => {
   for (const [what, options, option, hint] of [...unknownNames, ...wrongValues]) {
     it(what, () => expectOptionError(() => openGate(options), option, hint));
   }

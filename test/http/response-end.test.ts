@@ -156,7 +156,7 @@ describe("the end of a response", () => {
     expect(warnings).to.deep.equal([]);
   });
 
-  it("is one signal for a response, whoever asks for it", async () => {
+  it("is one signal for a response, for all callers", async () => {
     const seen = new Set<AbortSignal>();
     const port = await listen((_req, res) => {
       for (let time = 0; time < 20; time += 1) seen.add(abortOnDisconnect(res));

@@ -138,7 +138,7 @@ for (const [name, framework] of [
       }
     });
 
-    it("leaves mounted applications what they inherit, whether they were mounted before or after", async () => {
+    it("keeps the properties that mounted applications inherit, whether they were mounted before or after", async () => {
       const [before, after] = [framework(), framework()];
       Object.assign(app.request, { early: "early" });
       app.use("/before", before);
@@ -185,7 +185,7 @@ for (const [name, framework] of [
       expect((await request(first).get("/").set("x-long", "x".repeat(5000))).status).to.equal(431);
     });
 
-    it("hands messages of upgrades and expectations to whoever listens, and the gate decides about them", async () => {
+    it("passes upgrades and expectations to their listeners, and the gate decides about them", async () => {
       const server = gate.serve(app);
       const seen: unknown[] = [];
       server.on("upgrade", (message, socket) => {

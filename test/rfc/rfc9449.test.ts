@@ -56,7 +56,7 @@ async function causeFor(text: string, more: Partial<ExpectedProof> = {}): Promis
 }
 
 describe("RFC 9449, examples of DPoP", () => {
-  it("figures 4 and 14: the header of the proofs is what the RFC shows", () => {
+  it("figures 4 and 14: the header of the proofs is that of the RFC", () => {
     expect(JSON.parse(Buffer.from(header, "base64url").toString())).to.deep.equal({
       typ: "dpop+jwt",
       alg: "ES256",

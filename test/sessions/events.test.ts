@@ -108,7 +108,7 @@ describe("news of ended sessions", function () {
     expect(heard).to.deep.equal(["all"]);
   });
 
-  it("ignores what is no message of ours", async () => {
+  it("ignores messages in an unknown form", async () => {
     const heard = await listen(openGate());
     const redis = new Redis(testRedisUrl());
     cleanUp(() => redis.disconnect());

@@ -67,7 +67,7 @@ describe("a request for tokens", () => {
     expect(await gate.sessions.list("a:b")).to.have.length(1);
   });
 
-  it("says who somebody is, for whom, for how long, and nothing more", async () => {
+  it("contains the user, the audience and the lifetime, and nothing more", async () => {
     const gate = openGate({ audience: ["shop", "stock"], accessLifetime: "5m" });
     const request = { subject: "alice", org: "acme", scopes: ["a", "b"], claims: { plan: "pro" } };
     const { accessToken, sessionId, response, expiresIn } = await gate.tokens.issue(request);

@@ -98,7 +98,7 @@ describe("a Redis server for tests", () => {
     expect(await client.get("key")).to.equal(null);
   });
 
-  it("restarts from what it persisted, running or paused", async () => {
+  it("restarts from its persisted data, running or paused", async () => {
     const server = await start({ config: { appendonly: "yes" } });
     const client = open(server.url);
     await client.set("key", "value");
@@ -168,7 +168,7 @@ describe("the search for a redis-server", () => {
     expect((await promisify(execFile)(server, ["--version"], { env })).stdout).to.match(/v=\d/);
   });
 
-  it("accepts Redis and Valkey from 7.0 on, and says what is wrong with anything else", async () => {
+  it("accepts Redis and Valkey from 7.0 on, and reports why it refuses others", async () => {
     const directory = await mkdtemp(join(tmpdir(), "portcullis-test-"));
     async function inspect(output: string): Promise<string> {
       const server = join(directory, "server");

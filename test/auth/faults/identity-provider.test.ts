@@ -101,7 +101,7 @@ for (const [index, adapter] of adapters.entries()) {
       expect(issuer.fetches.get("/jwks")).to.equal(2);
     });
 
-    it("refuses what an old key signed once the issuer has taken it back", async () => {
+    it("refuses tokens of an old key once the issuer has withdrawn the key", async () => {
       const app = await start();
       const token = await issuer.sign();
       await becomes(200, app, token);

@@ -75,7 +75,7 @@ withNodeAdapter(describeOnEveryGate)("authentication", (start) => {
     expect(answer.headers["www-authenticate"]).to.equal('Bearer error="invalid_request"');
   });
 
-  it("refuses what lacks a scope with 403 and names the scopes", async () => {
+  it("refuses a token without a required scope with 403 and names the scopes", async () => {
     const { url } = await start(
       {},
       { use: (gate) => [gate.guard(), gate.requireScopes("orders:read", "orders:write")] },

@@ -207,7 +207,7 @@ describe("the Authorization header", () => {
 });
 
 describe("a token from a function of the application", () => {
-  it("is what it returns, or none", () => {
+  it("is the returned text; without one there is no token", () => {
     expect(read([reader(token)], {})).to.deep.equal({ kind: "token", token, scheme: "Bearer" });
     for (const value of [undefined, null, ""]) expect(read([reader(value)], {}).kind).to.equal("none");
   });
@@ -236,7 +236,7 @@ describe("a token from a function of the application", () => {
     await new Promise((resolve) => setImmediate(resolve));
   });
 
-  it("throws what it throws", () => {
+  it("rethrows the error of the function", () => {
     const failing: Source = {
       kind: "function",
       read() {

@@ -79,7 +79,7 @@ describe("a value that identifies", () => {
       expect(identifyingTexts(value)).to.equal(notIdentifying);
   });
 
-  it("is a TypeError in a call that gives none, which says what to pass", () => {
+  it("is text or a safe integer: a call with another value throws a TypeError that names the correct argument", () => {
     expect([checkIdentifying("x", 42), checkIdentifying("x", "42"), checkIdentifying("x", -0)]).to.have.members([
       ...["42", "42", "0"],
     ]);
@@ -192,7 +192,7 @@ describe("a token without sub", () => {
       expect((await refuseAlone(asked, withClaims(claims))).cause).to.equal(cause);
     });
 
-    it(`${what}, counts by the claim of a limit, and by its address where that is missing too`, async () => {
+    it(`${what}, is counted by the claim of a limit, and by address if that claim is missing too`, async () => {
       const gate = openGate({ auth: testAuth, limits: [tenant] });
       const allows = async (more: object): Promise<boolean> =>
         (await present(gate, withClaims({ ...claims, ...more }))).verdict.allowed;
@@ -260,7 +260,7 @@ describe("a number and its text name the same", () => {
 });
 
 describe("a call with a value that identifies no user", () => {
-  it("is a TypeError that says what to pass, and has no effect", async () => {
+  it("throws a TypeError that names the correct argument, and has no effect", async () => {
     const gate = openGate({
       tokens: { signingKey: testSecret, issuer: testIssuer, audience: "shop" },
       limits: [{ name: "t", per: { claim: "tenant" }, limit: 5, window: "1m" }],

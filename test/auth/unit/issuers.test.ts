@@ -121,7 +121,7 @@ describe("several issuers", () => {
     expect(await status(fromB({ groups: ["admin"] }))).to.equal(403);
   });
 
-  it("say what is wrong with their options", () => {
+  it("report each wrong option", () => {
     const wrong: [object, RegExp][] = [
       [{ issuers: [] }, /auth\.issuers must be a list of at least one/],
       [{ issuers: {} }, /auth\.issuers must be a list/],
@@ -240,7 +240,7 @@ describe("an audience in another claim", () => {
     await gate.close();
   });
 
-  it("says what is wrong with it", () => {
+  it("reports a wrong option", () => {
     for (const audience of [
       {},
       { claim: "a" },

@@ -328,7 +328,7 @@ describe("gate.principal()", () => {
     expect(await gate.cache.forUser("alice").get("k")).to.equal(undefined);
   });
 
-  it("is a TypeError for a user of whom there can be none, which says what to pass", () => {
+  it("throws a TypeError that names the correct argument for a user that no token can name", () => {
     const gate = openGate({ auth: several });
     const wrong: readonly (readonly [unknown, string, string])[] = [
       [undefined, "principal()", "object"],

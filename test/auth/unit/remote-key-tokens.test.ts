@@ -44,7 +44,7 @@ describe("a gate with the keys of an issuer", () => {
     return verdict.allowed ? 200 : verdict.status;
   }
 
-  it("accepts what they signed, with and without kid, and nothing else", async () => {
+  it("accepts tokens that these keys signed, with and without kid, and no others", async () => {
     const gate = open();
     for (const [pair, kid] of [
       [rsa, "one"],

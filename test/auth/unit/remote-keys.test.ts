@@ -247,7 +247,7 @@ describe("the keys of an issuer", () => {
     }
   });
 
-  it("vouch for nothing any more after close: nobody hears then what the issuer takes back", async () => {
+  it("verify no token after close, since the process does not learn any more of withdrawn keys", async () => {
     const keys = issuer.open();
     expect(await outcome(keys)).to.equal("found");
     const before = keys.version;

@@ -208,7 +208,7 @@ describe("the time that a value is fresh", () => {
     expect(new Set(ttls).size).to.be.above(40);
   });
 
-  it("ends early in the background, with one call, while all get what there is", async () => {
+  it("ends early: one call runs in the background, and all callers get the stored value", async () => {
     const { request, store } = openProcess();
     const options = { key: "k", ttl: "10s", earlyRefresh: 0.8 } as const;
     await request().getOrSet(options, () => "old");

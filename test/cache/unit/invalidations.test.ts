@@ -130,7 +130,7 @@ describe("an invalidation that the store missed", () => {
     await allRepeated();
   });
 
-  it("never lets an older value through, whatever happens in what order, and all agree in the end", async function () {
+  it("never lets an older value through in any order of events, and all processes agree in the end", async function () {
     this.timeout(120_000);
     const key = fc.constantFrom("a", "b");
     const who = fc.integer({ min: 0, max: 1 });

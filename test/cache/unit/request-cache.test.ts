@@ -42,7 +42,7 @@ describe("one request", () => {
     expect(await request().get("k")).to.equal("new");
   });
 
-  it("sees what it wrote and deleted itself, without a read", async () => {
+  it("sees its own writes and deletions without a read", async () => {
     const { store, request } = openProcess();
     const cache = request();
     await cache.set("k", 1);
@@ -94,7 +94,7 @@ describe("one request", () => {
 });
 
 describe("getOrSet", () => {
-  it("makes what is missing, keeps it, and does not make it again", async () => {
+  it("makes a missing value, stores it, and does not make it again", async () => {
     const { request } = openProcess();
     let made = 0;
     const make = (): number => (made += 1);
@@ -164,7 +164,7 @@ describe("getOrSet", () => {
     expect(await request().getOrSet({ key: "u" }, () => "found")).to.equal("found");
   });
 
-  it("does not bring back what was deleted while the factory ran", async () => {
+  it("does not bring back a value that was deleted while the factory ran", async () => {
     const { request } = openProcess();
     const cache = request();
     let finish: ((value: string) => void) | undefined;
@@ -177,7 +177,7 @@ describe("getOrSet", () => {
     expect(await request().get("k")).to.equal(undefined);
   });
 
-  it("does not overwrite what was written while the factory ran", async () => {
+  it("does not overwrite a value that was written while the factory ran", async () => {
     const { request } = openProcess();
     const cache = request();
     let finish: ((value: string) => void) | undefined;

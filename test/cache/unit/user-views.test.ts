@@ -58,7 +58,7 @@ describe("the warning of values that are everybody's", () => {
     return { ...openProcess(undefined, {}, { debug: () => undefined, warn }), warnings };
   }
 
-  it("is given for what a signed-in user's request writes, once for each kind of key", async () => {
+  it("is logged for writes in requests of signed-in users, once for each kind of key", async () => {
     const { request, warnings } = openWarned();
     await request("alice-1").set("profile:1", { a: 1 });
     await request("alice-1").set("profile:2", { a: 1 });

@@ -68,7 +68,7 @@ describe("two views of the cache", () => {
     });
   }
 
-  it("of one request remember apart what they read", async () => {
+  it("of one request have separate memos", async () => {
     const { request } = openProcess();
     const cache = request("alice");
     await cache.set("k", "shared");

@@ -304,7 +304,7 @@ describe("a slot of a request that was refused", function () {
     });
   }
 
-  it("is free again, if this process refuses what Redis has counted", async () => {
+  it("is free again if this process refuses a request that Redis has counted", async () => {
     const { proxy } = await startBehindProxy();
     const app = await adapters[0]!.start({
       options: { redis: proxy.url, auth: testAuth, logger: silentLogger, deadline, limits },

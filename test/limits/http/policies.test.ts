@@ -152,7 +152,7 @@ describeOnEveryFramework("a policy", (start) => {
     });
   });
 
-  it("in shadow shows what it would do, to handlers, events and metrics, and to no client", async () => {
+  it("in shadow shows its decisions to handlers, events and metrics, and to no client", async () => {
     const said: unknown[] = [];
     const listen = (message: unknown): void => void said.push(message);
     subscribe("portcullis:limited", listen);

@@ -3,7 +3,7 @@ import { expect } from "chai";
 import { Cluster, Redis } from "ioredis";
 import { startCluster } from "@portcullis/testkit";
 import { send } from "../../support/http.js";
-import { leastOf } from "../../support/least.js";
+import { minimumOf } from "../../support/minimum.js";
 import type { ServerProcess } from "../../support/processes.js";
 import { startProcess } from "../../support/processes.js";
 import { freshPrefix, testRedisUrl } from "../../support/redis.js";
@@ -161,7 +161,7 @@ describe("a process with limits of all algorithms", function () {
         const after = await counts();
         return Math.max(after.calls - before.calls, after.reads - before.reads) / (20 * 64);
       };
-      expect(await leastOf(measure, 0.1), "script calls, and socket writes").to.be.at.most(0.1);
+      expect(await minimumOf(measure, 0.1), "script calls, and socket writes").to.be.at.most(0.1);
     } finally {
       agent.destroy();
       redis.disconnect();

@@ -98,7 +98,7 @@ for (const [where, open] of [
         }
       });
 
-      it("is not charged for what others refuse", async () => {
+      it("does not count requests that other policies refuse", async () => {
         const exhausted = ruledCharge({ key: key("e"), limit: 0 });
         await ask(shadow(), exhausted);
         expect((await ask(shadow()))[0]).to.deep.include({ consumed: 1 });

@@ -59,7 +59,7 @@ function open() {
 }
 
 describe("the settlement of a request", () => {
-  it("gives back what does not count, by the status of its response", async () => {
+  it("gives back a cost that does not count by the status of the response", async () => {
     const counts: Record<string, number[]> = { failures: [], successes: [] };
     for (const countOnly of ["failures", "successes"] as const) {
       for (const status of [0, 101, 200, 304, 399, 400, 429, 503]) {
@@ -72,7 +72,7 @@ describe("the settlement of a request", () => {
     expect(counts).to.deep.equal({ failures: [0, 400, 429, 503], successes: [0, 101, 200, 304, 399] });
   });
 
-  it("charges the difference to what it really cost, and nothing where there is none", async () => {
+  it("counts the difference to the real cost, and nothing without a difference", async () => {
     for (const [real, by] of [
       [9, [6]],
       [0, [-3]],

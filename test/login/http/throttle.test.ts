@@ -20,7 +20,7 @@ describeOnEveryFramework("the login throttle", (start) => {
     expect(answers.filter(({ status }) => status === 429)).to.have.length(95);
   });
 
-  it("refuses at every alternative what it has refused", async () => {
+  it("refuses at every alternative an attempt that it has refused", async () => {
     const { url } = await start(
       {},
       {
@@ -129,7 +129,7 @@ describeOnEveryFramework("the login throttle", (start) => {
     expect(seen).to.deep.equal([...times(5, 401), 429, 429]);
   });
 
-  it("refuses what can be no account's name, and counts nothing", async () => {
+  it("refuses a text that no account can have as its name, and counts nothing", async () => {
     const app = await startLogin(start);
     for (const account of [null, 7, true, [], ["alice"], {}, { $ne: "" }, "", "  ", "a\u0000b", "\ud800"])
       expect((await app.attempt(account)).status, JSON.stringify(account)).to.equal(400);
@@ -157,7 +157,7 @@ describeOnEveryFramework("the login throttle", (start) => {
     expect((await app.attempt("bob", { headers })).status, "it is trusted for alice only").to.equal(429);
   });
 
-  it("lets whoever runs the service let an account or an address in again", async () => {
+  it("lets operators unblock an account or an address", async () => {
     const app = await startLogin(start, { ip: { limit: 7 } });
     await statuses(6, () => app.attempt("alice"));
     await app.gate.logins.unblock({ account: " ALICE" });

@@ -140,7 +140,7 @@ for (const adapter of adapters) {
       }
     });
 
-    it("is the same for all processes, and so is the end of what it keeps, and every key of it has a life", async () => {
+    it("is the same for all processes, as are purges, and every key of it has a TTL", async () => {
       const prefix = freshPrefix();
       let calls = 0;
       const make = () => `made ${(calls += 1)}`;

@@ -125,7 +125,7 @@ describe("the headers that are known to carry credentials", () => {
       expect(names.filter((name) => !isWellKnownCredential(name))).to.deep.equal([]);
     });
 
-  it("are none that say where a client is, or what it wants", () => {
+  it("do not include fields about the location or the preferences of a client", () => {
     expect(anonymous.filter(isWellKnownCredential)).to.deep.equal([]);
   });
 });
@@ -194,7 +194,7 @@ describeOnEveryFramework("a response that was made for credentials", (start) => 
     expect(headers["cache-status"]).to.equal("portcullis; fwd=uri-miss");
   });
 
-  it("is nobody else's where limits count by a header, but for addresses and what every request has", async () => {
+  it("is for one client only if limits count by a header, except by addresses and by fields of every request", async () => {
     const limit = (header: string): LimitOptions => ({ name: "own", per: { header }, limit: 99, window: "1m" });
     const app = await serveNameIn("x-staff", {}, { limits: [limit("X-Staff")] });
     expect(await askInTurn(app, "x-staff")).to.deep.equal(apart);
@@ -258,7 +258,7 @@ describeOnEveryFramework("a response that was made for credentials", (start) => 
     expect(excepted.calls()).to.equal(1);
   });
 
-  it("is kept for a user and what it came with, where each user has responses of their own", async () => {
+  it("is stored for a user and the credentials of the request, if each user has own responses", async () => {
     const app = await serveCached(
       start,
       ({ headers, auth }) => ({ body: `${String(auth?.subject)} for ${String(headers["x-api-key"] ?? "herself")}` }),

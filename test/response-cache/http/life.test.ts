@@ -28,7 +28,7 @@ describeOnEveryFramework("the life of a stored response", (start) => {
     expect(new Set(answers.map(({ text }) => text))).to.deep.equal(new Set(["x"]));
   });
 
-  it("does not begin for what is one request's own: nobody waits for another's", async () => {
+  it("does not begin for responses to one request alone: no other request waits", async () => {
     const gate = latch();
     const app = await serveCached(start, async ({ url, headers, response }) => {
       if (url === "/own") {

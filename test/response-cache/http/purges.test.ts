@@ -63,7 +63,7 @@ describeOnEveryFramework("the responses for a path", (start) => {
     }
   });
 
-  it("are what purgePath takes a path and known options for", async () => {
+  it("are purged by purgePath only with a path and known options", async () => {
     const { gate } = await serveCached(start, () => ({ body: "x" }));
     for (const [path, options] of [
       ["posts", {}],
@@ -84,7 +84,7 @@ describeOnEveryFramework("the responses for a path", (start) => {
 
 describe("a purged response", () => {
   for (const adapter of allAdapters) {
-    it(`does not come back when what ended it is lost: evicted, expired, or flushed (${adapter.name})`, async () => {
+    it(`does not come back when its purge is lost: evicted, expired, or flushed (${adapter.name})`, async () => {
       const prefix = freshPrefix();
       const redis = new Redis(testRedisUrl());
       const serve = async () =>

@@ -91,7 +91,7 @@ describeOnEveryFramework("the response cache between users", (start) => {
     expect(anonymous.headers["cache-status"]).to.equal("portcullis; fwd=bypass");
   });
 
-  it("answers nobody whom the guard refuses", async () => {
+  it("answers no request that the guard refuses", async () => {
     const app = await start(
       {},
       {
@@ -143,7 +143,7 @@ describeOnEveryFramework("the response cache between users", (start) => {
     expect(app.calls()).to.equal(2);
   });
 
-  it("keeps apart what Vary and the application's own partition say, and stores nothing that varies by everything", async () => {
+  it("separates responses by Vary and by the application's own partition, and stores no response with Vary: *", async () => {
     const app = await serveCached(start, ({ url, headers }) => ({
       headers: { ...fresh, vary: url === "/star" ? "Accept, *" : "Accept-Language, X-Other" },
       body: String(headers["accept-language"]),
@@ -201,7 +201,7 @@ describeOnEveryFramework("the response cache between users", (start) => {
     expect(headers.connection).not.to.include("x-hop");
   });
 
-  it("does not share what comes with a cookie, unless it is for everyone", async () => {
+  it("does not share a response to a request with a cookie, unless it is for all users", async () => {
     const app = await serveCached(start, ({ url }) => ({
       headers: { "cache-control": url === "/public" ? "public, max-age=60" : "max-age=60", "set-cookie": "sid=1" },
       body: "x",

@@ -116,7 +116,7 @@ describeOnEveryFramework("a response that comes in parts", function (start) {
     },
   };
   for (const [what, handle] of Object.entries(live)) {
-    it(`and never ends, as ${what}, holds up nobody, and lets all go at once`, async () => {
+    it(`and never ends, as ${what}, blocks no other request, and releases all at once`, async () => {
       const app = await serveCached(start, handle, { ttl: "1m", wait });
       const shared = agent();
       const firsts = await Promise.all(Array.from({ length: 30 }, () => begin(`${app.url}/live`, shared)));

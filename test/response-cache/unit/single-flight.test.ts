@@ -14,7 +14,7 @@ function open(options: { readonly waitMs?: number; readonly bodyMs?: number } = 
 }
 
 describe("requests for one thing", () => {
-  it("get what the first makes; those that come later do not wait", async () => {
+  it("get the result of the first; later requests do not wait", async () => {
     const { flights, join } = open();
     const flight = flights.start("k");
     expect(flights.start("k")).to.equal(undefined);

@@ -113,7 +113,7 @@ describe("revoking a token", () => {
       expect(await service.isRevoked({ jti }), JSON.stringify(jti)).to.equal(index % 2 === 0);
   });
 
-  it("without jti knows it by what was signed: another signature is the same token, another payload is not", async () => {
+  it("without jti identifies it by its signing input: another signature is the same token, another payload is not", async () => {
     const { service } = openService();
     await service.revoke({ token: "head.payload.signature", expiresAt: start + 300 });
     expect(await service.isRevoked({ token: "head.payload.other" })).to.be.true;
