@@ -94,7 +94,7 @@ for (const [name, redis] of [
 }
 
 describe("a value that a client chooses", () => {
-  it("is a refusal where it is no refresh token, and no session where it is no session's name", async () => {
+  it("is refused in the place of a refresh token, and names no session in the place of a session id", async () => {
     const gate = openGate({ tokens: { signingKey: testSecret, issuer: testIssuer, audience: "shop" } });
     for (const value of [undefined, null, "", 5, {}, [], ["x"], true]) {
       const error: unknown = await rejectionOf(gate.tokens.refresh(value as never));

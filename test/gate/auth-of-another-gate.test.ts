@@ -87,7 +87,7 @@ describe("the auth of a request", () => {
       expect(concerned).to.deep.equal(all.filter((other) => whoseAt(other) === whoseAt(kind)));
     });
 
-  it("may be a copy, which is told by its issuer", async () => {
+  it("may be a copy, which is recognized by its issuer", async () => {
     await gates.both.revocations.revoke({ ...auths.both });
     expect(await gates.partners.revocations.isRevoked({ ...auths.partners })).to.equal(true);
     for (const auth of [auths.customers, auths.nameless])

@@ -302,7 +302,7 @@ describe("a forgotten redis", () => {
     else process.env.NODE_ENV = before;
   });
 
-  it("is an error in production, and says how to mean it", () => {
+  it("is an error in production that shows how to allow memory stores", () => {
     process.env.NODE_ENV = "production";
     expectOptionError(() => openGate({ redis: undefined }), "redis", '"memory" for this process alone');
     expect(() => openGate({ redis: "memory" })).not.to.throw();

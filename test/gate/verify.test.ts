@@ -48,7 +48,7 @@ for (const [name, redis] of [
       }
     });
 
-    it("decides about requests that have only some of their parts, as those of mocks and socket libraries", async () => {
+    it("decides about incomplete requests, such as those of mocks and socket libraries", async () => {
       const authorization = `Bearer ${await signToken()}`;
       const whole = new IncomingMessage(new Socket());
       const parts: Record<string, unknown> = {

@@ -188,7 +188,7 @@ describe("an intercepted response", () => {
     expect((await send(late.url)).text).to.equal("begun x");
   });
 
-  it("says when its head is on its way and its body is not whole, and says at once that it is too large", async () => {
+  it("reports a sent head before the body is complete, and reports at once a body that is too large", async () => {
     const steps: string[] = [];
     const note = { headSent: () => void steps.push("head"), complete: () => void steps.push("complete") };
     const ways: Record<string, readonly [write: (res: ServerResponse) => unknown, expected: readonly string[]]> = {

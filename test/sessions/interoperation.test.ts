@@ -113,7 +113,7 @@ describe("sessions beside services that know only the shared keys", () => {
     });
   }
 
-  it("spare the token that ends all others, also one of theirs", async () => {
+  it("spare the token that ends all others, also a token of another service", async () => {
     const theirs = await signToken({ sub: "alice", sid: "kept elsewhere", jti: "theirs" });
     for (const jti of ["theirs", "foreign"]) await other.track("alice", jti);
     const mine = await gate.tokens.issue({ subject: "alice" });
@@ -123,7 +123,7 @@ describe("sessions beside services that know only the shared keys", () => {
     expect(await other.tokensOf("alice")).to.deep.equal(["theirs"]);
   });
 
-  it("end tokens that nobody tracks, by the cut-off of user, session and organisation", async () => {
+  it("end untracked tokens by the cut-off of user, session and organisation", async () => {
     const iat = nowSeconds() - 5;
     const [bySubject, bySession, byOrg] = await Promise.all([
       signToken({ sub: "alice", iat }),

@@ -43,7 +43,7 @@ describe("a Redis server for tests", () => {
     expect(await open(server.url).ping()).to.equal("PONG");
   });
 
-  it("persists nothing unless told to", async () => {
+  it("persists nothing by default", async () => {
     const server = await start();
     const settings = await open(server.url).config("GET", "save", "appendonly");
     expect(JSON.stringify(settings)).to.include('"appendonly"').and.to.include('"no"').and.not.to.include("3600");
@@ -121,7 +121,7 @@ describe("a Redis server for tests", () => {
     }
   });
 
-  it("says why a server did not start", async () => {
+  it("reports why a server did not start", async () => {
     expect(String(await rejectionOf(startRedis({ config: { maxmemory: "plenty" } })))).to.include("maxmemory plenty");
     const { port } = await start();
     expect(String(await rejectionOf(startRedis({ port })))).to.match(/in use/i);

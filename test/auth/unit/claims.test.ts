@@ -112,7 +112,7 @@ describe("claims named like parts of a prototype", () => {
       expect(auth.subject).to.equal("alice");
     });
 
-    it(`${member} make nobody an admin, however claims are copied`, async () => {
+    it(`${member} make no user an admin, however claims are copied`, async () => {
       const { claims } = await admit(gate, withRawMembers(member));
       const assigned = Object.assign({}, claims) as Record<string, unknown>;
       const looped: Record<string, unknown> = {};

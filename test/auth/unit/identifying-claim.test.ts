@@ -46,7 +46,7 @@ describe("a value that identifies", () => {
     expect([identifyingText(-0), identifyingText(0), identifyingText(1e3)]).to.deep.equal(["0", "0", "1000"]);
   });
 
-  it("is not there where it is null, undefined or the empty text, and is nobody where it is anything else", () => {
+  it("counts as missing if it is null, undefined or empty, and identifies no user with any other invalid value", () => {
     for (const value of [undefined, null, ""]) expect(identifyingText(value)).to.equal(undefined);
     for (const value of beyondJson) expect(identifyingText(value), typeof value).to.equal(notIdentifying);
   });
@@ -70,7 +70,7 @@ describe("a value that identifies", () => {
       expect(identifyingClaim(claims, name), name).to.equal(undefined);
   });
 
-  it("is one of several in a list, or the keys of an object, that says of none that it is not there", () => {
+  it("is a member of a list or a key of an object, of which none counts as missing", () => {
     expect(identifyingTexts(["a", 7, null, ""])).to.deep.equal(["a", "7"]);
     expect(identifyingTexts({ a: true, b: {}, "7": 0, c: false, d: null })).to.have.members(["a", "b", "7"]);
     expect(identifyingTexts("a b")).to.deep.equal(["a b"]);
@@ -118,14 +118,14 @@ describe("a token whose identifying claim is neither text nor an integer", () =>
     return causes;
   }
 
-  it("is invalid where it names the organisation", async () => {
+  it("is invalid if the claim names the organisation", async () => {
     const gate = openGate({ auth: testAuth });
     expect([...(await causesOf(gate, (org_id) => ({ org_id })))]).to.deep.equal([
       "the claim of revocation.orgClaim is neither text nor a safe integer",
     ]);
   });
 
-  it("is invalid where it names the tenant of caches", async () => {
+  it("is invalid if the claim names the tenant of caches", async () => {
     const gate = openGate({ auth: testAuth, revocation: false, cache: { tenantClaim: "org.id" } });
     expect([...(await causesOf(gate, (id) => ({ org: { id }, org_id: [] })))]).to.deep.equal([
       "the claim of cache.tenantClaim is neither text nor a safe integer",
@@ -306,7 +306,7 @@ describe("a call with a value that identifies no user", () => {
     expect(await rejectionOf(own.tokens.refresh(refreshToken))).to.be.a("Error");
   });
 
-  it("is refused by cache.forUser(), where it is not text", () => {
+  it("is refused by cache.forUser() unless it is text", () => {
     const gate = openGate({ auth: testAuth, cache: {} });
     for (const value of [42, null, {}, true])
       expect(() => gate.cache.forUser(value as never), typeof value).to.throw(TypeError, "auth.principal");

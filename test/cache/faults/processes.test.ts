@@ -82,7 +82,7 @@ describe("in a fleet of processes", function () {
       }
     });
 
-    it("replace a process that dies while it makes a value, once, and nobody hangs", async () => {
+    it("replace a process that dies while it makes a value, once, and no caller hangs", async () => {
       const { calls } = await open();
       const [leader, ...rest] = processes as [CacheProcess, ...CacheProcess[]];
       const options = { hardTimeout: "20s" };

@@ -132,7 +132,7 @@ describe("a factory", () => {
     expect(await request().getOrSet({ key: "k" }, () => "made")).to.equal("made");
   });
 
-  it("serves those whose request goes on when the one who began it ends", async () => {
+  it("serves the requests that go on when the request that began it ends", async () => {
     const { request } = openProcess();
     const { calls, factory } = openFactory();
     const leader = new AbortController();

@@ -28,7 +28,7 @@ describe("the tier in process", () => {
     expect(store.reads).to.have.length(0);
   });
 
-  it("shares values that nobody can change", async () => {
+  it("shares frozen values", async () => {
     const { request } = await openWarm(undefined, { local });
     await request().set("k", { list: [{ a: 1 }], deep: { er: { still: 1 } } });
     const value = await request().get<{ list: { a: number }[]; deep: { er: object } }>("k");
@@ -42,7 +42,7 @@ describe("the tier in process", () => {
     expect(await request().get("l")).to.deep.equal({ a: 1 });
   });
 
-  it("gives everybody a value of their own where it cannot be frozen, or copies are wanted", async () => {
+  it("gives each caller a copy if a value cannot be frozen, or if copies are configured", async () => {
     const structured = await openWarm(undefined, { local, codec: "structured" });
     await structured.request().set("k", { at: new Date(5), map: new Map([["a", [1]]]) });
     const one = await structured.request().get<{ at: Date; map: Map<string, number[]> }>("k");

@@ -95,7 +95,7 @@ describe("a tag", () => {
     });
   }
 
-  it("may be any text, and hostile ones are no other's", async () => {
+  it("may be any text, and hostile tags equal no other tag", async () => {
     const { request } = openProcess();
     const tags = ["a", "a,b", "a=b", "~a", "{1}", "\n", "\ud800", "x".repeat(5000), "n:", "A", "t:a", "*"];
     for (const [index, tag] of tags.entries()) await request().set(`k${index}`, index, { tags: [tag] });

@@ -61,7 +61,7 @@ describe("the examination of a gate's environment", function () {
     for (const key of await operator.keys("*examination*")) expect(await operator.pttl(key)).to.be.within(1, 1000);
   });
 
-  it("says that Redis does not answer, instead of failing", async () => {
+  it("reports that Redis does not answer, instead of failing", async () => {
     const gate = open({ redis: `redis://127.0.0.1:${await findFreePort()}` });
     expect(await codesOf(gate)).to.deep.equal(["error store_unreachable"]);
   });
@@ -92,7 +92,7 @@ describe("the examination of a gate's environment", function () {
     }
   });
 
-  it("finds caches in Redis whose service has no name, as soon as they are used, and says so once", async () => {
+  it("finds caches in Redis whose service has no name, as soon as they are used, and reports it once", async () => {
     const { url } = await serve({ appendonly: "yes" });
     const anybody = { ...testAuth, audience: false } as const;
     const rest = { redis: url, keySecret: "s" } as const;

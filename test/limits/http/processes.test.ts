@@ -80,7 +80,7 @@ function describeProcesses(where: string, open: () => Promise<Place>): void {
       });
     }
 
-    it("leave no key without an end, and none in a slot that a client chose", async () => {
+    it("leave no key without a TTL, and no key in a slot that a client chose", async () => {
       // No handler takes a POST, so that none is held.
       for (const client of ["{a}", "{}", "a}{b", "{".repeat(99)])
         for (const { name } of limits)

@@ -171,7 +171,7 @@ describe("parts of a quota", () => {
 });
 
 describe("a process with steady requests for one quota", () => {
-  it("soon asks nobody, renews before it runs out, and takes as much as it needs for a life", () => {
+  it("soon answers without a call, renews its lease in time, and takes the points for one lifetime", () => {
     const world = new World(1);
     const outcomes: string[] = [];
     for (let index = 0; index < 4000; index += 1) {
@@ -188,7 +188,7 @@ describe("a process with steady requests for one quota", () => {
     expect(idle).to.be.at.most(1000);
   });
 
-  it("leases nothing for those who ask once", () => {
+  it("leases nothing for a client with one request", () => {
     const world = new World(1);
     for (let index = 0; index < 1000; index += 1) world.request(0, charge(`k${index}`, 1000));
     expect(world.book(0).hasRequests).to.equal(false);

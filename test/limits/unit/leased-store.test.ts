@@ -177,7 +177,7 @@ describe("a store with leases", () => {
     expect((await ask({ beforeToken: [charge("a")], token })).revoked).to.equal(shelf.away);
   });
 
-  it("puts back the half of a charge whose other half could not be counted", async () => {
+  it("gives back the leased part of a request whose other part could not be counted", async () => {
     await lease(charge("a"));
     shelf.away = new StoreFault("unreachable");
     const answer = await ask({ beforeToken: [charge("a", 1000, 11), exact("b")] });
@@ -205,7 +205,7 @@ describe("a store with leases", () => {
     expect(process.getActiveResourcesInfo().filter((name) => name === "Timeout")).to.have.length.at.most(timers);
   });
 
-  it("ends in time though nobody answers", async () => {
+  it("closes in time without an answer", async () => {
     await lease(charge("a"));
     source.exchange = () => new Promise(() => undefined);
     const start = performance.now();

@@ -85,7 +85,7 @@ describe("the settlement of a request", () => {
     }
   });
 
-  it("leaves the reservation where the function fails, and says so without a word of the error", async () => {
+  it("keeps the reservation if the function fails, and logs it without the text of the error", async () => {
     for (const settle of [() => Promise.reject(new Error("secret")), () => -1, () => "2" as never, () => Number.NaN]) {
       const { follow, adjusted, said } = open();
       await follow({ settle }, {})(200);
@@ -93,7 +93,7 @@ describe("the settlement of a request", () => {
     }
   });
 
-  it("waits for the handler when the response is over, but no longer than it is told", async () => {
+  it("waits for the handler after the end of the response, for a limited time", async () => {
     const slot = { algorithm: "concurrency", window: undefined } as const;
     for (const [options, charge] of [
       [slot, { slot: "a" }],

@@ -57,7 +57,7 @@ describeOnEveryFramework("the login throttle", (start) => {
     expect(byAddress.text).to.equal(byPair.text);
   });
 
-  it("refuses again where it is asked again for an attempt that it refused", async () => {
+  it("refuses again if it runs again for an attempt that it refused", async () => {
     const { url } = await start(
       {},
       {
@@ -88,7 +88,7 @@ describeOnEveryFramework("the login throttle", (start) => {
     expect((await app.attempt("alice", home)).status).to.equal(200);
   });
 
-  it("asks for more than a password instead, if told to", async () => {
+  it("requires a step-up instead, by an option", async () => {
     const steps: (boolean | undefined)[] = [];
     const answer = ({ loginAttempt }: { loginAttempt?: { stepUp: boolean } | undefined }): never => {
       steps.push(loginAttempt?.stepUp);
@@ -139,7 +139,7 @@ describeOnEveryFramework("the login throttle", (start) => {
     expect(await statuses(6, () => app.attempt("alice"))).to.deep.equal([...times(5, 401), 429]);
   });
 
-  it("gives a trusted device a counter of its own, whatever happens at its address", async () => {
+  it("gives a trusted device a counter of its own, independent of its address", async () => {
     const device = { secret: "device-secret-".padEnd(32, "0") };
     const app = await startLogin(start, { device, ip: { limit: 8 } });
     const first = await app.attempt("alice", { password: "right" });
@@ -166,7 +166,7 @@ describeOnEveryFramework("the login throttle", (start) => {
     expect((await app.attempt("alice", { password: "right" })).status).to.equal(200);
   });
 
-  it("takes back an attempt of which the handler says that nothing was checked", async () => {
+  it("takes back an attempt that the handler reports as unchecked", async () => {
     const answer = async ({ loginAttempt }: { loginAttempt?: { cancel(): Promise<void> } | undefined }) => {
       await loginAttempt?.cancel();
       throw Object.assign(new Error("later"), { status: 503 });

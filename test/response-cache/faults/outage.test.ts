@@ -40,7 +40,7 @@ for (const adapter of adapters) {
       return { proxy, prefix: freshPrefix() };
     }
 
-    it("goes on without it: nothing hangs, one handler call serves all who ask meanwhile, a lost purge is told", async () => {
+    it("goes on without it: no request hangs, one handler call serves all concurrent requests, a lost purge is reported", async () => {
       const { proxy, prefix } = await startBroken();
       let calls = 0;
       let gate = latch();

@@ -118,7 +118,7 @@ for (const { name, build } of frameworks) {
           });
       }
 
-      it("gives nobody a response that was made for another authority or scheme", async () => {
+      it("sends no response that was made for another authority or scheme", async () => {
         const ask = await start(({ headers }) => ({
           body: `${String(headers[":scheme"])}://${String(headers[":authority"])}/reset, also ${String(headers.host)}`,
         }));

@@ -214,7 +214,7 @@ for (const ground of koaGrounds) {
       await expectSameAnswers(ground, koaFronts["an envelope"]?.() ?? [], bodies, { stored: false });
     });
 
-    it("hears of every error of a handler, and none is stored", async () => {
+    it("gets every error of a handler, and no error is stored", async () => {
       const heard: string[] = [];
       const catchErrors: Middleware = async (ctx, next) => {
         try {

@@ -39,7 +39,7 @@ describeOnEveryFramework("the responses for a path", (start) => {
     }
   });
 
-  it("end for one query alone where purgePath is told so, whatever the order of its parameters", async () => {
+  it("end for one query alone by an option of purgePath, in any order of its parameters", async () => {
     const app = await serveCached(start, () => ({ headers: fresh, body: "x" }));
     const pages = ["/posts", "/posts?page=1", "/posts?page=2&size=9", "/POSTS/?size=9&page=2"];
     await fill(app, pages);

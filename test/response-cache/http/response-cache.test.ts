@@ -100,7 +100,7 @@ describeOnEveryGate("the response cache", (start) => {
     expect(app.calls()).to.equal(2);
   });
 
-  it("makes strong entity tags if asked to, and none if told so", async () => {
+  it("makes strong entity tags, or none, by an option", async () => {
     const strong = await serveCached(
       start,
       ({ response }) => {
@@ -142,7 +142,7 @@ describeOnEveryGate("the response cache", (start) => {
     expect(app.calls()).to.equal(2);
   });
 
-  it("knows a path by its query as it was sent, and by the wanted parameters alone if told so", async () => {
+  it("identifies a path by its query as it was sent, or by the configured parameters alone", async () => {
     const all = await serveCached(start, ({ url }) => ({ headers: fresh, body: url }));
     for (const url of [
       "/a",

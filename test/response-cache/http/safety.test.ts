@@ -108,7 +108,7 @@ describeOnEveryFramework("the response cache between users", (start) => {
     expect((await send(`${app.url}/a`, { token: "bad" })).status).to.equal(401);
   });
 
-  it("is not poisoned by who a request says it was sent to", async () => {
+  it("is not poisoned by host fields of a request", async () => {
     const app = await serveCached(start, ({ headers }) => ({
       headers: fresh,
       body: `https://${String(headers["x-forwarded-host"] ?? headers.host)}/`,
@@ -132,7 +132,7 @@ describeOnEveryFramework("the response cache between users", (start) => {
     expect(app.calls()).to.equal(hostile.length + 1);
   });
 
-  it("fails where a partition is no text, and passes by where there is none, so that no two tenants share one", async () => {
+  it("fails if a partition is not text, and forwards without one, so that no two tenants share a response", async () => {
     const tenants: Record<string, unknown> = { map: new Map([["a", 1]]), nan: NaN, number: 1, list: ["a"], none: null };
     const app = await serveCached(start, ({ url }) => ({ headers: fresh, body: url }), {
       partition: ((raw: { path: string }) => tenants[raw.path.slice(1)]) as never,
@@ -169,7 +169,7 @@ describeOnEveryFramework("the response cache between users", (start) => {
     expect((await send(`${tenants.url}/a`)).headers["cache-status"]).to.equal("portcullis; fwd=bypass");
   });
 
-  it("neither keeps nor repeats fields of one exchange, and leaves those that stood there before", async () => {
+  it("neither stores nor repeats fields of one exchange, and keeps fields that were set before", async () => {
     const once = {
       "set-cookie": ["a=1", "b=2"],
       date: new Date(Date.now() - 5000).toUTCString(),

@@ -166,7 +166,7 @@ describe("the freshness of a response", () => {
     );
   });
 
-  it("is as old as it says, as its date, and as its making took", () => {
+  it("counts Age, Date and the time that the response took", () => {
     fc.assert(
       fc.property(seconds, seconds, seconds, (age, dated, took) => {
         const fields = {

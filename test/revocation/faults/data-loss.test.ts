@@ -99,7 +99,7 @@ for (const [index, adapter] of adapters.entries()) {
       });
     }
 
-    it("refuses with 503 until the data is back, if told so, and does not hide the loss from other processes", async () => {
+    it("with the option refuses with 503 until the data is back, and does not hide the loss from other processes", async () => {
       const app = await start({ revocation: { onDataLoss: "deny" } });
       const token = await signToken();
       expect((await send(`${app.url}/me`, { token })).status).to.equal(200);
