@@ -2,7 +2,7 @@ import { inspect } from "node:util";
 import { startRedis } from "@portcullis/testkit";
 import type { RedisServer } from "@portcullis/testkit";
 import { beginTest, endTest } from "./support/clean-up.js";
-import { hear, hearEvents, takeOverheard } from "./support/ear.js";
+import { searchForSecrets, watchEvents, takeFoundSecrets } from "./support/secret-detector.js";
 
 const servers: RedisServer[] = [];
 
@@ -44,10 +44,10 @@ function noteRejection(reason: unknown, promise: Promise<unknown>): void {
   rejections.add(promise);
 }
 
-hearEvents();
+watchEvents();
 
 function noteWarning(warning: Error): void {
-  hear(warning);
+  searchForSecrets(warning);
   // Node's own experiments differ from version to version and say nothing about this code.
   if (warning.name === "ExperimentalWarning") return;
   complaints.push(`process warning ${running}: ${warning.name}: ${warning.message}`);
@@ -97,7 +97,7 @@ export const mochaHooks: Mocha.RootHookObject = {
     this.timeout(2 * patienceMs);
     await new Promise((resolve) => setImmediate(resolve));
     await untilAllIsClosed();
-    complaints.push(...takeOverheard().map((text) => `a secret was said: ${text}`));
+    complaints.push(...takeFoundSecrets().map((text) => `a secret was said: ${text}`));
     if (complaints.length > 0) throw new Error(complaints.splice(0).join("\n"));
   },
 };

@@ -46,7 +46,7 @@ describe("the checkers of the chaos test", () => {
         fails(checkRevocation, ended(name), read(1_000_000));
       });
 
-      it(`accept refusals after ${name}, and what was asked before it was confirmed`, () => {
+      it(`accept refusals after ${name}, and any answer to requests from before it was confirmed`, () => {
         holds(checkRevocation, ended(name), read(105), read(200, { status: 401 }), read(300, { status: 503 }));
         holds(checkRevocation, ended(name, { status: 503 }), read(200));
       });
@@ -69,7 +69,7 @@ describe("the checkers of the chaos test", () => {
       fails(checkRevocation, ended("logout"), read(5000, { process: 1 }));
     });
 
-    it("let a failover lose what no replica has confirmed", () => {
+    it("let a failover lose revocations that no replica has confirmed", () => {
       const failover = fault(200, 3000, { loses: true });
       holds(checkRevocation, ended("logout"), failover, read(5000));
       fails(checkRevocation, ended("revoke", { args: { ...token, replicated: true } }), failover, read(5000));
@@ -133,7 +133,7 @@ describe("the checkers of the chaos test", () => {
       fails(checkNobodyIsLockedOut, busy, login(10_000, 503));
     });
 
-    it("find more guesses than may be, and accept what processes grant by themselves", () => {
+    it("find more guesses than allowed, and accept those that processes grant by themselves", () => {
       const guess = (index: number): Operation => login(100 + index, 401, { right: false });
       holds(checkGuesses, many(guesses, guess), login(200, 429, { right: false }));
       fails(checkGuesses, many(guesses + 1, guess));
@@ -152,7 +152,7 @@ describe("the checkers of the chaos test", () => {
         fails(checkLimitsHold, many(limit + 2, admitted));
       });
 
-      it(`accept of "${policy}" what processes admit while Redis is away, and no more`, () => {
+      it(`accept as many requests of "${policy}" as processes may admit while Redis is down, and no more`, () => {
         holds(checkLimitsHold, fault(0, 1000), many(2 * limit, admitted));
         holds(checkLimitsHold, degradation(50), many(2 * limit, admitted));
         fails(checkLimitsHold, fault(0, 1000), many(2 * limit + 20, admitted));
@@ -243,13 +243,13 @@ describe("the checkers of the chaos test", () => {
     const peek = (consumed: number): Operation =>
       operation("peek", 60_000, { args: { policy: "settled", key: "k" }, answer: { consumed } });
 
-    it("find what was reserved and never given back, and what was given back twice", () => {
+    it("find slots that were never given back, and slots that were given back twice", () => {
       holds(checkGiveBacks, spend(5), peek(5));
       fails(checkGiveBacks, spend(5), peek(9));
       fails(checkGiveBacks, spend(5), peek(1));
     });
 
-    it("accept what nobody can know: a charge whose reply was lost", () => {
+    it("accept both results of a consumption whose reply was lost", () => {
       holds(checkGiveBacks, fault(90, 110), spend(5), peek(9));
       fails(checkGiveBacks, fault(90, 110), spend(5), peek(14));
       fails(checkGiveBacks, fault(9000, 10_000), spend(5), peek(9));
@@ -371,7 +371,7 @@ describe("the checkers of the chaos test", () => {
       fails(checkEverybodyIsAnswered, busy, operation("read", 100, { status: 0 }));
     });
 
-    it("find what belongs to another user", () => {
+    it("find data of another user", () => {
       fails(checkOwnValues, operation("read", 100, { args: token, answer: { subject: "bob" } }));
       holds(checkOwnValues, operation("read", 100, { args: token, answer: { subject: "alice" } }));
     });

@@ -9,7 +9,7 @@ describe("the adapter in packages/core/README.md", () => {
     expect(`${snippet?.code}\n`).to.equal(code);
   });
 
-  it("imports nothing of this repository but what an adapter made elsewhere can import", () => {
+  it("imports from this repository only modules that an external adapter can import", () => {
     const modules = Array.from(code.matchAll(/ from "([^"]+)";$/gm), ([, name]) => name);
     expect(new Set(modules)).to.deep.equal(new Set(["@portcullis/core", "@portcullis/core/adapter", "node:http"]));
     expect(code).to.match(/^import type .* from "@portcullis\/core";$/m);

@@ -20,7 +20,7 @@ describe("the scripts in bench/ and tools/", () => {
     expect(imports.length).to.be.greaterThan(10);
   });
 
-  it("import only what the entries of packages export", async () => {
+  it("import only exports of the entries of packages", async () => {
     const wrong: string[] = [];
     for (const one of imports) wrong.push(...(await problemsOf(one)));
     expect(wrong).to.deep.equal([]);

@@ -14,7 +14,7 @@ describe("what the documents claim", () => {
   describe("docs/errors.md", () => {
     const codes = membersOfUnion(`${core}/http/verdict.ts`, "DenialCode") as DenialCode[];
 
-    it("has one heading for each code, in the order of the table, and for what is thrown besides", () => {
+    it("has one heading for each code, in the order of the table, and for each other error", () => {
       const headings = readDocument("docs/errors.md").match(/^## .*$/gm);
       const thrown = ["cache_timeout", "cache_value_too_large", "option_invalid"];
       expect(headings).to.deep.equal([...codes, ...thrown].map((code) => `## ${code}`));

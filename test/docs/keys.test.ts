@@ -1,6 +1,6 @@
 import { expect } from "chai";
-import type { BusyGates } from "../support/busy-gates.js";
-import { useEverything } from "../support/busy-gates.js";
+import type { UsedKeys } from "../support/used-keys.js";
+import { collectUsedKeys } from "../support/used-keys.js";
 import { sectionOf } from "./documents.js";
 
 /** One key or channel of the table. */
@@ -24,20 +24,20 @@ const part = "(?:[A-Za-z0-9_.-]{1,64}|~[A-Za-z0-9_-]{24}|~[0-9a-f]{64})";
 
 describe("the table of keys in docs/operations.md", function () {
   this.timeout(60_000);
-  let busy: BusyGates;
+  let used: UsedKeys;
 
   before(async () => {
-    busy = await useEverything();
+    used = await collectUsedKeys();
   });
 
   /** The keys that a row stands for, of the issuers and services there are. */
   function expressionOf({ pattern }: Row): RegExp {
-    const issuer = `(?:${busy.issuers.join("|")})`;
+    const issuer = `(?:${used.issuers.join("|")})`;
     const partition = `[achku]:${issuer}:${part}`;
     const meanings: Readonly<Record<string, string>> = {
       "{n}": "\\{(?:\\d|[1-5]\\d|6[0-3])\\}",
       "<issuer>": issuer,
-      "<service>": `(?:${busy.services.join("|")})`,
+      "<service>": `(?:${used.services.join("|")})`,
       "<partition>": `${partition}(?::${partition})*`,
       "<namespace>": "[A-Za-z0-9_.-]*",
     };
@@ -53,9 +53,9 @@ describe("the table of keys in docs/operations.md", function () {
     return rows.filter((row) => (row.type === "channel") === isChannel && expressionOf(row).test(name));
   }
 
-  it("has one row for every key that busy gates write, with its type", () => {
-    expect(busy.keys.size).to.be.greaterThan(50);
-    for (const [key, { type }] of busy.keys) {
+  it("has one row for every key that used gates write, with its type", () => {
+    expect(used.keys.size).to.be.greaterThan(50);
+    for (const [key, { type }] of used.keys) {
       const [row, ...others] = rowsOf(key, false);
       expect(row, key).not.to.equal(undefined);
       expect(others, key).to.deep.equal([]);
@@ -64,16 +64,16 @@ describe("the table of keys in docs/operations.md", function () {
   });
 
   it("has one row for every channel they listen to", () => {
-    for (const channel of busy.channels) expect(rowsOf(channel, true), channel).to.have.length(1);
+    for (const channel of used.channels) expect(rowsOf(channel, true), channel).to.have.length(1);
   });
 
   it("is right that every key has an end", () => {
-    for (const [key, { leastMs }] of busy.keys) expect(leastMs, key).to.be.at.least(0);
+    for (const [key, { minLeftMs }] of used.keys) expect(minLeftMs, key).to.be.at.least(0);
     for (const { pattern, type, lives } of rows) expect(lives === "", pattern).to.equal(type === "channel");
   });
 
-  it("has no row for what no gate uses, unless it says that it is rare", () => {
-    const names = [...busy.keys.keys(), ...busy.channels];
+  it("has no row for a key that no gate uses, unless the row says that it is rare", () => {
+    const names = [...used.keys.keys(), ...used.channels];
     const unused = rows.filter((row) => !names.some((name) => expressionOf(row).test(name)));
     expect(unused.filter(({ lives }) => !lives.includes("rare")).map(({ pattern }) => pattern)).to.deep.equal([]);
   });

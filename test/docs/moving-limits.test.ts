@@ -25,7 +25,7 @@ const peers: Readonly<Record<string, readonly string[]>> = {
 
 describe("moving from another rate limiter", () => {
   for (const [library, options] of Object.entries(peers)) {
-    it(`${library}: says of every option what becomes of it`, () => {
+    it(`${library}: has an entry for every option`, () => {
       expectEveryOption(document, library, options);
     });
   }

@@ -23,7 +23,7 @@ const peers: Readonly<Record<string, readonly string[]>> = {
 
 describe("moving from another library, in docs/authentication.md,", () => {
   for (const [library, options] of Object.entries(peers)) {
-    it(`${library}: says of every option what becomes of it`, () => {
+    it(`${library}: has an entry for every option`, () => {
       expectEveryOption(document, library, options);
     });
   }

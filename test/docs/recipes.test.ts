@@ -182,7 +182,7 @@ describe("the recipes in docs/authentication.md", function () {
     });
   }
 
-  it("A shared secret: accepts what the secret signed, with a jti and for an hour at most", async () => {
+  it("A shared secret: accepts tokens signed with the secret that have a jti and live for an hour at most", async () => {
     const { gate, issuer } = follow("A shared secret");
     const sign = (claims: Claims) =>
       new SignJWT({

@@ -85,7 +85,7 @@ describe("every word is the field's, or stands in the glossary of docs/ARCHITECT
     });
 
   for (const entry of ["index.ts", "adapter.ts"])
-    it(`in what packages/core/src/${entry} exports`, () => {
+    it(`in the exports of packages/core/src/${entry}`, () => {
       const names = exportsOf(entry);
       expect(names.length).to.be.greaterThan(30);
       expect(unknownIn(names)).to.deep.equal([]);

@@ -65,7 +65,7 @@ for (const [name, redis] of [
 ] as const) {
   describe(`a value of the wrong kind, ${name}`, () => {
     for (const [what, call] of Object.entries(calls)) {
-      it(`given to ${what} is no internal TypeError: the message says what to write`, async () => {
+      it(`given to ${what} is not an internal TypeError: the message shows the correct form`, async () => {
         const gate = openGate({
           redis: redis(),
           prefix: freshPrefix(),
@@ -94,7 +94,7 @@ for (const [name, redis] of [
 }
 
 describe("a value that a client chooses", () => {
-  it("is a refusal where it is no refresh token, and no session where it is no session's name", async () => {
+  it("is refused in the place of a refresh token, and names no session in the place of a session id", async () => {
     const gate = openGate({ tokens: { signingKey: testSecret, issuer: testIssuer, audience: "shop" } });
     for (const value of [undefined, null, "", 5, {}, [], ["x"], true]) {
       const error: unknown = await rejectionOf(gate.tokens.refresh(value as never));

@@ -57,7 +57,7 @@ describe("the auth of a request", () => {
   }
 
   for (const kind of all)
-    it(`of another gate names nobody whom the gate "${kind}" may sign out, unless it accepts their issuer`, async () => {
+    it(`of another gate names no user that the gate "${kind}" may sign out, unless it accepts the issuer`, async () => {
       const { revocations, sessions } = gates[kind];
       const strangers = all.filter((other) => !accepts(kind, whoseAt(other))).map((other) => auths[other]);
       expect(strangers).not.to.have.length(0);
@@ -87,7 +87,7 @@ describe("the auth of a request", () => {
       expect(concerned).to.deep.equal(all.filter((other) => whoseAt(other) === whoseAt(kind)));
     });
 
-  it("may be a copy, which is told by its issuer", async () => {
+  it("may be a copy, which is recognized by its issuer", async () => {
     await gates.both.revocations.revoke({ ...auths.both });
     expect(await gates.partners.revocations.isRevoked({ ...auths.partners })).to.equal(true);
     for (const auth of [auths.customers, auths.nameless])

@@ -247,7 +247,7 @@ describe("identities of several gates on one Redis, one of .NET among them", fun
     ["end of all sessions", {}, (gate: Gate, auth: Auth) => gate.sessions.revokeAll(auth)],
     ["log-out from a session", { sid: "same" }, (gate: Gate, auth: Auth) => gate.sessions.revoke(auth)],
   ] as const) {
-    it(`meet in no ${what}`, async () => {
+    it(`share no ${what}`, async () => {
       const iat = nowSeconds() - 1;
       const exp = iat + 300;
       const tokens = await Promise.all(
@@ -301,7 +301,7 @@ describe("identities of several gates on one Redis, one of .NET among them", fun
       expect(await rejectionOf(gates[kind].sessions.revokeGroup("42"))).to.be.instanceOf(TypeError);
   });
 
-  it("meet in no list of sessions, and end none of another's", async () => {
+  it("share no list of sessions, and end no session of another gate", async () => {
     const some = names.filter((name) => name.isWellFormed() && name.length < 200);
     for (const subject of some)
       for (const kind of ["shop", "admin", "partners"] as const) await gates[kind].tokens.issue({ subject });
@@ -324,7 +324,7 @@ describe("identities of several gates on one Redis, one of .NET among them", fun
     }
   });
 
-  it("are told of to nobody else", async () => {
+  it("are published to no other gate", async () => {
     const heard = new Map<Kind, EndedSessions[]>(all.map((kind) => [kind, []]));
     let listening = 0;
     for (const kind of all)
@@ -362,7 +362,7 @@ describe("identities of several gates on one Redis, one of .NET among them", fun
         );
     });
 
-    it("finds the revocations, and only those, of its issuer", async () => {
+    it("finds the revocations of its issuer and no others", async () => {
       for (const { gate, issuer, name } of people)
         await gates[gate].revocations.revoke({ jti: name, issuer, expiresAt: nowSeconds() + 60 });
       const expected = people.filter((one) => shares(one) && isLiteral(one.name));

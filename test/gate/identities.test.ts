@@ -249,7 +249,7 @@ describe("identities of several gates on one Redis", () => {
           }
   }).timeout(60_000);
 
-  it("that this gate does not accept are refused, and taken for nobody of its own", () => {
+  it("that this gate does not accept are refused, and never treated as its own users", () => {
     const [shop] = gates as [Gate];
     const keys = keyspaces.get(shop)!;
     const stranger = `iss-${digestOf(partners)}.42`;
@@ -270,7 +270,7 @@ describe("identities of several gates on one Redis", () => {
     }
   });
 
-  it("are told of to those gates alone that accept them, each by its own text", () => {
+  it("are published only to gates that accept them, each in its own form", () => {
     const listeners: ChannelListener[] = [];
     const heard = new Map<Gate, SessionEnd[]>();
     const news = new Map(

@@ -41,7 +41,7 @@ describe("reading the options of a gate", () => {
     });
   }
 
-  it("is what begins no work: a gate with these options fetches its keys", async () => {
+  it("starts no work; the gate with these options fetches its keys", async () => {
     let close = (): Promise<void> => Promise.resolve();
     const kinds = begunBy(() => {
       const gate = createGate(

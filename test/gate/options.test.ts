@@ -170,7 +170,7 @@ const wrongValues: readonly Row[] = [
   ["logger: null", { logger: null }, "logger", "debug(fields, message)"],
 ];
 
-describe("a wrong option fails at start-up and says what to write", () => {
+describe("a wrong option fails at start-up with an error that shows the correct form", () => {
   for (const [what, options, option, hint] of [...unknownNames, ...wrongValues]) {
     it(what, () => expectOptionError(() => openGate(options), option, hint));
   }
@@ -302,7 +302,7 @@ describe("a forgotten redis", () => {
     else process.env.NODE_ENV = before;
   });
 
-  it("is an error in production, and says how to mean it", () => {
+  it("is an error in production that shows how to allow memory stores", () => {
     process.env.NODE_ENV = "production";
     expectOptionError(() => openGate({ redis: undefined }), "redis", '"memory" for this process alone');
     expect(() => openGate({ redis: "memory" })).not.to.throw();

@@ -33,7 +33,7 @@ const anyAudience = fc.oneof(
 const anyName = fc.stringMatching(/^[A-Za-z0-9_.-]{1,64}$/).filter((name) => name !== "default");
 
 describe("the service of a gate", () => {
-  it("is a short, plain text, or an error that says what to write", () => {
+  it("is a short, plain text; other values are an error that shows the correct form", () => {
     for (const service of ["o", "orders-api", "Orders.v2_eu", "x".repeat(64), "defaults"])
       openGate({ service, auth: testAuth });
     for (const service of ["", "x".repeat(65), "orders:eu", "orders api", "~a", "b\u00fccher", "{1}", "a\n", "default"])
@@ -92,7 +92,7 @@ describe("the service of a gate", () => {
     expect(resolveService(undefined, undefined).keyText).to.equal("default").and.to.equal(textOf(undefined, false));
   });
 
-  it("is in every key, prefix and channel of caches, and in none of what services share", () => {
+  it("is in every key, prefix and channel of caches, and in no key that services share", () => {
     const [a, b] = ["orders", "orders.v2"].map((service) => new Keyspace("p:", "secret", { service })) as [
       Keyspace,
       Keyspace,

@@ -185,7 +185,7 @@ for (const [index, adapter] of allAdapters.entries()) {
       throw new Error(`${path} is never stored`);
     }
 
-    it("are told apart in all their metrics, if they have names", async () => {
+    it("are distinct in all their metrics, if they have names", async () => {
       for (const service of ["orders-api", undefined]) {
         const app = await serve(adapter, "A", freshPlace(), { service });
         for (const path of paths) await ask(app, path, token);
@@ -197,7 +197,7 @@ for (const [index, adapter] of allAdapters.entries()) {
       }
     });
 
-    it("are told apart in all keys and channels of their caches, and in no others", async () => {
+    it("are distinct in all keys and channels of their caches, and in no others", async () => {
       const place = freshPlace();
       const name = `s${randomUUID().slice(0, 8)}`;
       const service = await serve(adapter, "A", place, {

@@ -47,7 +47,7 @@ for (const adapter of [...allAdapters, nodeAdapter]) {
       expect((await send(url, { headers })).status).to.equal(401);
     });
 
-    it("decide by what they found out themselves, also where they were passed by", async () => {
+    it("decide by their own facts, also if a condition skipped one of them", async () => {
       const partners = open({ auth: partnerAuth, property: "partner" });
       const { url } = await start((gate) => [gate.guard(), partners.requireScopes("admin")]);
       expect((await send(url, { token: await signToken({ scope: "admin" }) })).status).to.equal(401);
@@ -105,7 +105,7 @@ for (const adapter of [...allAdapters, nodeAdapter]) {
       expect(answer.headers.ratelimit).to.match(/"user";r=4.*"partner";r=4/);
     });
 
-    it("keep what is cached for users of one from others who come with the same partner", async () => {
+    it("separate the cached values of users of one gate from those of other users of the same partner", async () => {
       const partners = open({ auth: partnerAuth, property: "partner" });
       const { url } = await start(
         (gate) => [gate.guard(), partners.guard()],
@@ -116,7 +116,7 @@ for (const adapter of [...allAdapters, nodeAdapter]) {
         expect((await send(url, { token: await signToken({ sub }), headers })).json).to.deep.equal({ of: sub });
     });
 
-    it("keep what is cached for the user whom the handler sees, in whichever order they found out who asks", async () => {
+    it("cache for the user that the handler sees, in whichever order the gates identified the user", async () => {
       const others = open({ auth: partnerAuth, property: "partner" });
       const same = open({ auth: partnerAuth });
       const look: TestApp["routes"][string] = async ({ auth, cache }) =>
@@ -140,7 +140,7 @@ for (const adapter of [...allAdapters, nodeAdapter]) {
       }
     });
 
-    it("store no response to somebody whom another gate knows", async () => {
+    it("store no response to a user that another gate has identified", async () => {
       const store = open({});
       const { url } = await start(
         (gate) => [gate.guard(), store.cacheResponse({ ttl: "1m" })],

@@ -3,7 +3,7 @@ import { portcullis } from "@portcullis/express";
 import { expect } from "chai";
 
 describe("the token factory for tests of applications", () => {
-  it("signs what a gate with its options accepts, and what one with another's does not", async () => {
+  it("signs tokens that a gate with its options accepts, and that a gate with other options refuses", async () => {
     const [tokens, others] = [createTokenFactory(), createTokenFactory({ subject: "bob" })];
     const gate = portcullis({ redis: "memory", auth: tokens.auth });
     const verdict = await gate.verify(await tokens.sign({ scope: "a b" }));

@@ -48,7 +48,7 @@ for (const [name, redis] of [
       }
     });
 
-    it("decides about requests that have only some of their parts, as those of mocks and socket libraries", async () => {
+    it("decides about incomplete requests, such as those of mocks and socket libraries", async () => {
       const authorization = `Bearer ${await signToken()}`;
       const whole = new IncomingMessage(new Socket());
       const parts: Record<string, unknown> = {
@@ -67,7 +67,7 @@ for (const [name, redis] of [
       expect(!foreign.allowed && foreign.problem.code).to.equal("origin_refused");
     });
 
-    it("says what to pass instead of a promise or a web request, which only the application can have made", async () => {
+    it("names the correct argument if it gets a promise or a web request, which only the application can have made", async () => {
       for (const mistake of [Promise.resolve("x"), new Request("http://localhost"), new Headers()]) {
         const error: unknown = await rejectionOf(gate.verify(mistake as never));
         expect(error)
@@ -201,7 +201,7 @@ const odd: readonly (readonly [what: string, value: unknown])[] = [
   ],
 ];
 
-it("verify() refuses what a function in auth.tokenFrom cannot read, and says so once", async () => {
+it("verify() refuses a request that a function in auth.tokenFrom cannot read, and reports it once", async () => {
   const warnings: unknown[] = [];
   const logger = { debug: () => undefined, warn: (_fields: object, message: string) => void warnings.push(message) };
   const gate = portcullis({
@@ -237,7 +237,7 @@ function handshake(port: number, headers: Record<string, string>): Promise<numbe
   });
 }
 
-it("verify() says what is missing without auth", async () => {
+it("verify() names the missing option without auth", async () => {
   const gate = portcullis({ redis: "memory" });
   const error: unknown = await rejectionOf(gate.verify("x"));
   expect(error).to.be.instanceOf(TypeError);

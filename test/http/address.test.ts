@@ -146,7 +146,7 @@ describe("IPv6 addresses", () => {
     for (const text of others) expect(canonical(text), text).to.match(/^[0-9a-f:]+\/56$/);
   });
 
-  it("are told apart from each other beyond the network", () => {
+  it("are equal within their network and distinct outside it", () => {
     expect(canonical("2001:db8:0:ff::1")).to.equal(canonical("2001:db8::1"));
     expect(canonical("2001:db8:0:100::1")).not.to.equal(canonical("2001:db8::1"));
     expect(canonicalAddress("2001:db8::1", 128)).not.to.equal(canonicalAddress("2001:db8::2", 128));

@@ -174,7 +174,7 @@ describe("a challenge can be parsed again", () => {
 
   it("without parameters is the scheme alone", () => expect(authenticateChallenge("Bearer")).to.equal("Bearer"));
 
-  it("never holds what ends a quoted text or a line", () => {
+  it("never contains a character that ends a quoted text or a line", () => {
     for (const text of ['a"', "a\\", "a\n", "a\r", "a\0", "\u007f", "\u00e9", "", "\t", "a\n\n"])
       expect(challengeText.test(text), JSON.stringify(text)).to.be.false;
   });

@@ -98,7 +98,7 @@ for (const [store, redis] of [
       });
     });
 
-    it("gives back what ends with a response", async () => {
+    it("gives back slots and costs that end with the response", async () => {
       const gate = open({ limits: [{ name: "flight", per: "ip", algorithm: "concurrency", limit: 1 }] });
       const url = await listen(createServer(plain(gate.guard(), () => ({}))));
       for (let count = 0; count < 3; count += 1) {
@@ -228,7 +228,7 @@ describe("middleware that was called with the arguments of another framework", (
   const message = { method: "GET", url: "/", headers: {}, socket: { remoteAddress: "192.0.2.1" } };
   const response = { setHeader: () => undefined, end: () => undefined };
 
-  it("says at each call what is missing, and lets nothing pass (Express)", async () => {
+  it("names the missing part at each call, and lets no request pass (Express)", async () => {
     const guard = openExpress({ limits: [{ ...twoPerAddress, limit: 100 }] }).guard();
     const wrong: Record<string, [unknown[], RegExp]> = {
       "a context and next": [[{ ...message, app: {}, req: {}, res: {} }, () => undefined], /without next/],
@@ -249,7 +249,7 @@ describe("middleware that was called with the arguments of another framework", (
     expect(await calls(guard, () => [{ ...mock }, response, "next"])).to.deep.equal(["passed", "passed", "passed"]);
   });
 
-  it("says at each call what is missing, and lets nothing pass (Koa)", async () => {
+  it("names the missing part at each call, and lets no request pass (Koa)", async () => {
     const gate = koaGate({ redis: "memory", logger: silentLogger, limits: [twoPerAddress] });
     cleanUp(() => gate.close());
     for (const args of [

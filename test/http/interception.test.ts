@@ -108,7 +108,7 @@ describe("an intercepted response", () => {
     }
   });
 
-  it("keeps no more than it may of what is written in parts, and calls back", async () => {
+  it("keeps no more bytes than allowed of a body in parts, and calls back", async () => {
     let told = 0;
     const { url, bodies } = await serve((_, res) => {
       res.write("12345", () => (told += 1));
@@ -120,7 +120,7 @@ describe("an intercepted response", () => {
     expect(told).to.equal(3);
   });
 
-  it("gives way to a reply, however it was begun, with what stood there before the handler and nothing else of it", async () => {
+  it("is replaced by a reply, however it was begun; only header fields from before the handler stay", async () => {
     const reply = { allowed: false, status: 203, headers: [["x-reply", "1"]], body: "instead" } as const;
     for (const write of [
       (res: ServerResponse, tell: () => void) => res.end("own", tell),
@@ -152,7 +152,7 @@ describe("an intercepted response", () => {
     }
   });
 
-  it("becomes a 304 that keeps what is not about its body", async () => {
+  it("becomes a 304 that keeps the fields that do not describe the body", async () => {
     const { url, bodies } = await serve(
       (_, res) => res.setHeader("set-cookie", "a=1").setHeader("content-type", "text/plain").end("own"),
       {
@@ -188,7 +188,7 @@ describe("an intercepted response", () => {
     expect((await send(late.url)).text).to.equal("begun x");
   });
 
-  it("says when its head is on its way and its body is not whole, and says at once that it is too large", async () => {
+  it("reports a sent head before the body is complete, and reports at once a body that is too large", async () => {
     const steps: string[] = [];
     const note = { headSent: () => void steps.push("head"), complete: () => void steps.push("complete") };
     const ways: Record<string, readonly [write: (res: ServerResponse) => unknown, expected: readonly string[]]> = {

@@ -15,7 +15,7 @@ describe("every answer for an outage", () => {
     "an answer of a revocation endpoint": notRecorded(),
   };
   for (const [name, { status, headers }] of Object.entries(answers)) {
-    it(`is 503 and may be asked again in a second: ${name}`, () => {
+    it(`is 503 with Retry-After: 1: ${name}`, () => {
       expect(status).to.equal(503);
       const fields = new Headers(Array.isArray(headers) ? (headers as [string, string][]) : { ...headers });
       expect(fields.get("retry-after")).to.equal("1");

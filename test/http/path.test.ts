@@ -137,7 +137,7 @@ describe("a condition", () => {
       expect(matches({ path: "/public/*" }, url), url).to.be.false;
   });
 
-  it("by an expression means what it matches without the query", () => {
+  it("by an expression matches the path without the query", () => {
     const condition = { path: /^\/docs(\/|$)/ };
     expect(["/docs", "/docs/a", "/docs?x", "/docs/caf%C3%A9", "/docs/a%20b"].every((url) => matches(condition, url))).to
       .be.true;

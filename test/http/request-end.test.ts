@@ -110,7 +110,7 @@ describeOnEveryFramework("a resource that is held for a request", (start) => {
     expect((await send(app.url)).status).to.equal(200);
   });
 
-  it("is charged what it cost when the handler has ended, although its client left", async () => {
+  it("counts its real cost when the handler has ended, although its client left", async () => {
     const latch = openLatch();
     const closed = countClosed();
     const statuses: number[] = [];

@@ -73,21 +73,21 @@ describe("the end of a response", () => {
     return { told, aborted: signal?.aborted === true };
   }
 
-  it("is told once to each listener, with the status, and aborts nothing", async () => {
+  it("is reported once to each listener, with the status, and aborts nothing", async () => {
     const answer = await observe((res) => res.writeHead(418).end("tea"), false);
     expect(answer).to.deep.equal({ told: [418, 418], aborted: false });
   });
 
-  it("is told with 0 where the client left before there was a response, and aborts", async () => {
+  it("is reported with 0 if the client left before the response, and aborts", async () => {
     expect(await observe(() => undefined, true)).to.deep.equal({ told: [0, 0], aborted: true });
   });
 
-  it("is told with 0 where the client left in the middle of it, and aborts", async () => {
+  it("is reported with 0 if the client left during the response, and aborts", async () => {
     const answer = await observe((res) => res.writeHead(206).write("some"), true);
     expect(answer).to.deep.equal({ told: [0, 0], aborted: true });
   });
 
-  it("is told to a listener that comes only when all is over", async () => {
+  it("is reported to a listener that is added after the end", async () => {
     const statuses: number[] = [];
     const responses: ServerResponse[] = [];
     const port = await listen((_req, res) => {
@@ -156,7 +156,7 @@ describe("the end of a response", () => {
     expect(warnings).to.deep.equal([]);
   });
 
-  it("is one signal for a response, whoever asks for it", async () => {
+  it("is one signal for a response, for all callers", async () => {
     const seen = new Set<AbortSignal>();
     const port = await listen((_req, res) => {
       for (let time = 0; time < 20; time += 1) seen.add(abortOnDisconnect(res));
@@ -167,7 +167,7 @@ describe("the end of a response", () => {
     expect(seen.size).to.equal(1);
   });
 
-  it("is told to the others where a listener throws", async () => {
+  it("is reported to the other listeners if one throws", async () => {
     const told: number[] = [];
     const thrown: unknown[] = [];
     const others = process.listeners("uncaughtException");
@@ -187,7 +187,7 @@ describe("the end of a response", () => {
   });
 
   describe("where events are missing", () => {
-    it("is told by finish alone, of a response whose socket stands in for one", async () => {
+    it("is reported by finish alone for a response with a fake socket", async () => {
       const told: number[] = [];
       const res = fakeResponse();
       onResponseEnd(res, (status) => told.push(status));
@@ -199,7 +199,7 @@ describe("the end of a response", () => {
       expect([told, signal.aborted]).to.deep.equal([[202, 202], false]);
     });
 
-    it("is told at once of such a response that has been written", async () => {
+    it("is reported at once for such a response that has been written", async () => {
       const told: number[] = [];
       const res = fakeResponse();
       res.writeHead(203).end("x");
@@ -221,7 +221,7 @@ describe("the end of a response", () => {
       expect(told).to.deep.equal([0, 0]);
     });
 
-    it("is found where somebody removed the listeners, or destroyed a response that waits", async () => {
+    it("is found if other code removed the listeners, or destroyed a response that waits", async () => {
       const told: number[] = [];
       const responses: ServerResponse[] = [];
       const port = await listen((_req, res) => {
@@ -314,13 +314,13 @@ describe("the end of a response", () => {
       (res: ServerResponse): void =>
         void res.writeHead(status).end(body);
 
-    it("is told with the status of a whole response, with a body and without", async () => {
+    it("is reported with the status of a complete response, with a body and without", async () => {
       expect(await observe2(answer(201, "x"), read)).to.deep.equal(whole(201));
       expect(await observe2(answer(200, "x"), read, { ":method": "HEAD" })).to.deep.equal(whole(200));
       expect(await observe2(answer(204), read)).to.deep.equal(whole(204));
     });
 
-    it("is told with 0 where the stream was reset: before, in the middle, or with bytes on their way", async () => {
+    it("is reported with 0 if the stream was reset: before the response, during it, or with bytes under way", async () => {
       const reset = (stream: ClientHttp2Stream): unknown => stream.close(constants.NGHTTP2_CANCEL);
       expect(await observe2(() => undefined, reset)).to.deep.equal(broken);
       expect(await observe2((res) => void res.writeHead(200).write("x"), reset)).to.deep.equal(broken);
@@ -341,7 +341,7 @@ describe("the end of a response", () => {
       }
     });
 
-    it("is told with 0 where the session was destroyed, or the handler destroyed the response", async () => {
+    it("is reported with 0 if the session or the response was destroyed", async () => {
       expect(
         await observe2(
           () => undefined,

@@ -64,7 +64,7 @@ for (const [name, framework] of [
       return seen;
     }
 
-    it("makes messages that Express need not change, as those of createServer() must be", async () => {
+    it("makes messages that Express need not change, other than those of createServer()", async () => {
       for (const [before, after] of await prototypesSeen(gate.serve(app))) expect(after).to.equal(before);
       const other = framework();
       app = other;
@@ -138,7 +138,7 @@ for (const [name, framework] of [
       }
     });
 
-    it("leaves mounted applications what they inherit, whether they were mounted before or after", async () => {
+    it("keeps the properties that mounted applications inherit, whether they were mounted before or after", async () => {
       const [before, after] = [framework(), framework()];
       Object.assign(app.request, { early: "early" });
       app.use("/before", before);
@@ -160,7 +160,7 @@ for (const [name, framework] of [
       expect((await send(`${url}/after/through`)).json).to.deep.equal([true, "/after/through", true]);
     });
 
-    it("may be called again and again, with options of node:http, and leaves app.listen() and supertest as they are", async () => {
+    it("may be called repeatedly, with options of node:http, and does not change app.listen() and supertest", async () => {
       app.use(gate.guard());
       app.get("/", (req, res) => void res.json({ subject: req.auth?.subject, app: req.app === app }));
       const token = await signToken();
@@ -185,7 +185,7 @@ for (const [name, framework] of [
       expect((await request(first).get("/").set("x-long", "x".repeat(5000))).status).to.equal(431);
     });
 
-    it("hands messages of upgrades and expectations to whoever listens, and the gate decides about them", async () => {
+    it("passes upgrades and expectations to their listeners, and the gate decides about them", async () => {
       const server = gate.serve(app);
       const seen: unknown[] = [];
       server.on("upgrade", (message, socket) => {

@@ -113,7 +113,7 @@ for (const { name, start } of platforms) {
         expect(statuses).to.deep.equal([204, 204, 204, 204, 204]);
       });
 
-      it("gives back slots, what does not count, and what was reserved", async () => {
+      it("gives back slots, costs that do not count, and reserved costs", async () => {
         const terms = { per: () => "everybody", window: "1m" } as const;
         const { gate, invoke } = open((made) => [
           made.limit({ ...terms, name: "slots", limit: 2, algorithm: "concurrency" }),

@@ -46,7 +46,7 @@ describe("a breaker", () => {
     expect(breaker.state).to.equal("open");
   });
 
-  it("lets a probe through at once when there is reason to hope, one at a time, and never what an operator keeps away", () => {
+  it("lets a probe through at once after a sign of recovery, one at a time, and none while an operator holds it open", () => {
     const { breaker, call, failTimes } = openBreaker();
     failTimes(5);
     breaker.allowProbe();
@@ -155,7 +155,7 @@ describe("a breaker", () => {
     expect(breaker.state).to.equal("closed");
   });
 
-  it("forgets what was before when it closes: it takes five failures in a row again", () => {
+  it("forgets earlier failures when it closes: it takes five failures in a row again", () => {
     const { breaker, clock, call, failTimes } = openBreaker();
     for (let index = 0; index < 19; index += 1) call(index % 2 === 0 ? "succeed" : "fail");
     failTimes(5);
@@ -313,7 +313,7 @@ describe("a breaker worked by hand", () => {
     expect(breaker.state).to.equal("closed");
   });
 
-  it("closes at once what had opened by itself, and opens by itself again", () => {
+  it("closes at once a breaker that had opened by itself, which can open by itself again", () => {
     const { breaker, failTimes } = openBreaker();
     failTimes(5);
     breaker.close();

@@ -182,7 +182,7 @@ describe("RFC 7515, examples of JSON Web Signature", () => {
       "ZJTkVEIl0sDQogImh0dHA6Ly9leGFtcGxlLmNvbS9VTkRFRklORUQiOnRydWUNCn0",
     );
 
-    it("is what the RFC says", () => {
+    it("is that of the RFC", () => {
       expect(JSON.parse(Buffer.from(header, "base64url").toString())).to.deep.equal({
         alg: "none",
         crit: ["http://example.com/UNDEFINED"],

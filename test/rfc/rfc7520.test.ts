@@ -181,14 +181,14 @@ describe("RFC 7520, examples of JOSE", () => {
     }
   });
 
-  it("4.6 and 4.8: what is protected verifies in compact form", async () => {
+  it("4.6 and 4.8: the protected part verifies in compact form", async () => {
     const bySecret = createSecretKeys("secret", [secret], ["HS256"]);
     expect(await payloadSignedBy(bySecret, `${header.hs256Alone}.${payload}.${signature.hs256Alone}`)).to.equal(text);
     const byKey = createPublicKeys("key", [rsaKey], ["RS256"]);
     expect(await payloadSignedBy(byKey, `${header.rs256Alone}.${payload}.${signature.rs256Alone}`)).to.equal(text);
   });
 
-  it("3.2 and 3.4: a private key is refused at start-up (our profile: what only verifies holds none)", () => {
+  it("3.2 and 3.4: a private key is refused at start-up (our profile: a verifier has no private key)", () => {
     for (const key of [
       { ...ecKey, d: "AAhRON2r9cqXX1hg-RoI6R1tX5p2rUAYdmpHZoC1XNM56KtscrX6zbKipQrCW9CGZH3T4ubpnoTKLDYJ_fF3_rJt" },
       { ...rsaKey, d: "AQ" },

@@ -47,7 +47,7 @@ describe("RFC 7638, example of a JWK thumbprint (3.1)", () => {
     expect(await causeFor(key, thumbprint)).to.equal(recognised);
   });
 
-  it("whatever else the key says, and in whatever order (3.2)", async () => {
+  it("with any other members of the key, in any order (3.2)", async () => {
     const { kty, n, e } = key;
     expect(await causeFor({ n, kty, e }, thumbprint)).to.equal(recognised);
     expect(await causeFor({ "x-more": 1, ...key, use: "sig", kid: "another" }, thumbprint)).to.equal(recognised);

@@ -18,7 +18,7 @@ const key = createPrivateKey({ key: privateKey, format: "jwk" });
 const sign = eddsa({ privateKey: key, publicKey: key });
 
 describe("RFC 8037, examples of Ed25519 in JOSE", () => {
-  it("A.1: the private key is refused at start-up (our profile: what only verifies holds none)", () => {
+  it("A.1: the private key is refused at start-up (our profile: a verifier has no private key)", () => {
     expect(() => createPublicKeys("key", [privateKey], ["EdDSA"])).to.throw(TypeError, "private key");
     expect(() => createKeySet("keys", { keys: [privateKey] }, ["EdDSA"])).to.throw(TypeError, "private key");
   });

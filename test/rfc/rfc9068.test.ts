@@ -56,7 +56,7 @@ describe("RFC 9068, example of an access token (3, figure 2)", () => {
     );
   });
 
-  describe("is refused where section 4 says so:", () => {
+  describe("is refused by section 4:", () => {
     for (const typ of [undefined, "JWT", "at+jwt2", "jwt+at", "dpop+jwt", "application/jwt", "text/at+jwt", null, 5]) {
       it(`typ ${JSON.stringify(typ)}`, async () => {
         expect(await judge(sign({}, { typ }))).to.be.a("string");

@@ -56,7 +56,7 @@ async function causeFor(text: string, more: Partial<ExpectedProof> = {}): Promis
 }
 
 describe("RFC 9449, examples of DPoP", () => {
-  it("figures 4 and 14: the header of the proofs is what the RFC shows", () => {
+  it("figures 4 and 14: the header of the proofs is that of the RFC", () => {
     expect(JSON.parse(Buffer.from(header, "base64url").toString())).to.deep.equal({
       typ: "dpop+jwt",
       alg: "ES256",
@@ -77,7 +77,7 @@ describe("RFC 9449, examples of DPoP", () => {
     });
   });
 
-  describe("figure 13 is refused where 4.3 says so:", () => {
+  describe("figure 13 is refused by 4.3:", () => {
     const cases: readonly (readonly [string, Partial<ExpectedProof>, string])[] = [
       ["8, another method", { method: "POST" }, "the proof is for another method"],
       ["9, another path", { uri: `${asked.uri}s` }, "the proof is for another URI"],
@@ -154,7 +154,7 @@ describe("RFC 9449, examples of DPoP", () => {
   });
 
   describe("with a nonce (8, figure 21),", () => {
-    it("the proof says the nonce that it answers to", async () => {
+    it("the proof contains the nonce of the server", async () => {
       const client = await createDpopClient();
       const text = await client.proof({
         jti: "-BwC3ESc6acc2lTc",

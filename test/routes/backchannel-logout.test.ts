@@ -291,7 +291,7 @@ for (const adapter of adapters) {
       expect((await form(`${url}/logout`, { logout_token: token })).status).to.equal(200);
     });
 
-    it("says at the start what is missing", async () => {
+    it("names the missing option at the start", async () => {
       const refused = async (options: Partial<AnyOptions>, route: unknown) =>
         rejectionOf(start(options, { use: (gate) => [gate.routes.backchannelLogout(route as { audience: string })] }));
       expect(await refused({}, {})).to.match(/audience is required: the client id/);

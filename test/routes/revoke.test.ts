@@ -30,7 +30,7 @@ describeOnEveryFramework("the revocation endpoint", (start) => {
     expect((await form(`${url}/revoke`, { token })).status, "again").to.equal(200);
   });
 
-  it("answers 200 for what is no good token, and revokes nothing by it", async () => {
+  it("answers 200 for an invalid token, and revokes nothing", async () => {
     const { url } = await start({}, behind());
     const token = await signToken({ jti: "victim" });
     const forged = `${(await signToken({ jti: "victim", scope: "x" })).split(".").slice(0, 2).join(".")}.${token.split(".")[2]}`;
@@ -40,7 +40,7 @@ describeOnEveryFramework("the revocation endpoint", (start) => {
     expect((await send(`${url}/me`, { token })).status).to.equal(200);
   });
 
-  it("revokes what is no good token yet, or not at the moment: it may be one tomorrow", async () => {
+  it("revokes a token that is not valid yet, or is refused now but may be valid later", async () => {
     let validates = false;
     const auth = { ...testAuth, maxLifetime: "1h", validate: () => validates } as const;
     const { url, gate } = await start({ auth }, behind());
@@ -146,7 +146,7 @@ describeOnEveryFramework("the revocation endpoint", (start) => {
     expect(challenge.headers["www-authenticate"]).to.equal("Basic");
   });
 
-  it("knows its clients by what they show: a secret, in either way, or their name alone (RFC 6749 2.3)", async () => {
+  it("identifies its clients by a secret, in either way, or by their id alone (RFC 6749 2.3)", async () => {
     const clients = {
       web: { secret: "s3cret" },
       "a:b": { secret: "p%+ \u00e9" },
@@ -228,7 +228,7 @@ for (const adapter of adapters) {
       expect(answer.headers["retry-after"]).to.equal("1");
     });
 
-    it("takes what a body parser has read before", async () => {
+    it("uses a body that a body parser has read before", async () => {
       const parsers: AnyMiddleware[] =
         adapter.name === "Express"
           ? [express.json() as RequestHandler as AnyMiddleware, express.urlencoded() as RequestHandler as AnyMiddleware]
@@ -245,7 +245,7 @@ for (const adapter of adapters) {
       expect(again.status).to.equal(400);
     });
 
-    it("says at the start what is missing", async () => {
+    it("names the missing option at the start", async () => {
       const refused = async (options: Partial<AnyOptions>, route: unknown) =>
         rejectionOf(start(options, behind(route as RouteOptions)));
       expect(await refused({ revocation: false }, {})).to.match(/revocation must not be false/);
@@ -256,7 +256,7 @@ for (const adapter of adapters) {
       expect(await refused({}, both)).to.match(/either clients or authenticateClient/);
     });
 
-    it("starts with no client whose secret is missing: whoever named it would be let in", async () => {
+    it("refuses a client without a secret at the start: its id alone would let anybody in", async () => {
       const wrong: [unknown, RegExp][] = [
         [{ web: { secret: process.env.NO_SUCH_VARIABLE } }, /clients\.web\.secret is missing/],
         [{ web: {} }, /clients\.web\.secret is missing.*\{ public: true \}/],

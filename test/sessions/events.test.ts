@@ -48,7 +48,7 @@ describe("news of ended sessions", function () {
     ["in one process", () => "memory"],
     ["in another process", testRedisUrl],
   ] as const) {
-    it(`says who is concerned, ${where}`, async () => {
+    it(`names the user and the sessions, ${where}`, async () => {
       const gate = openGate(redis());
       const heard = await listen(where === "in one process" ? gate : openGate(redis()));
       const authOf = async (token: string) => {
@@ -95,7 +95,7 @@ describe("news of ended sessions", function () {
     });
   }
 
-  it("is not heard any more when the listener is taken away, nor by those who throw", async () => {
+  it("is not sent to a removed listener, and a listener that throws affects no other", async () => {
     const gate = openGate("memory");
     gate.sessions.onRevoked(() => {
       throw new Error("a listener of the application's");
@@ -108,7 +108,7 @@ describe("news of ended sessions", function () {
     expect(heard).to.deep.equal(["all"]);
   });
 
-  it("ignores what is no message of ours", async () => {
+  it("ignores messages in an unknown form", async () => {
     const heard = await listen(openGate());
     const redis = new Redis(testRedisUrl());
     cleanUp(() => redis.disconnect());

@@ -72,7 +72,7 @@ describe("sessions beside services that know only the shared keys", () => {
     expect(await other.tokensOfOrg("acme")).to.have.members(await other.tokensOf("alice"));
   });
 
-  it("end when they revoke what the set names, refresh token included", async () => {
+  it("end when those services revoke the tokens in the set, the refresh token included", async () => {
     const tokens = await gate.tokens.issue({ subject: "alice" });
     await other.revokeAll("alice");
     expect(await allowed(tokens.accessToken)).to.equal(false);
@@ -113,7 +113,7 @@ describe("sessions beside services that know only the shared keys", () => {
     });
   }
 
-  it("spare the token that ends all others, also one of theirs", async () => {
+  it("spare the token that ends all others, also a token of another service", async () => {
     const theirs = await signToken({ sub: "alice", sid: "kept elsewhere", jti: "theirs" });
     for (const jti of ["theirs", "foreign"]) await other.track("alice", jti);
     const mine = await gate.tokens.issue({ subject: "alice" });
@@ -123,7 +123,7 @@ describe("sessions beside services that know only the shared keys", () => {
     expect(await other.tokensOf("alice")).to.deep.equal(["theirs"]);
   });
 
-  it("end tokens that nobody tracks, by the cut-off of user, session and organisation", async () => {
+  it("end untracked tokens by the cut-off of user, session and organisation", async () => {
     const iat = nowSeconds() - 5;
     const [bySubject, bySession, byOrg] = await Promise.all([
       signToken({ sub: "alice", iat }),
@@ -139,14 +139,14 @@ describe("sessions beside services that know only the shared keys", () => {
     expect(await allowed(await signToken({ sub: "bob", iat, sid: "another" }))).to.equal(true);
   });
 
-  it("revoke what they track of an organisation", async () => {
+  it("revoke the tracked tokens of an organisation", async () => {
     await other.trackOrg("acme", "org-1");
     await gate.sessions.revokeGroup("acme");
     expect(await other.isRevoked("org-1")).to.equal(true);
     expect(await other.tokensOfOrg("acme")).to.be.empty;
   });
 
-  it("say so where a shared key is no set, and end what they know all the same", async () => {
+  it("report a shared key that is not a set, and end the known sessions all the same", async () => {
     const tokens = await gate.tokens.issue({ subject: "alice" });
     await redis.set(`${prefix}auth:user_tokens:alice`, "no set", "EX", 60);
     const error = await rejectionOf(gate.tokens.issue({ subject: "alice" }));

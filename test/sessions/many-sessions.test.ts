@@ -106,7 +106,7 @@ describe("the cut-offs of session and organisation", () => {
     });
   }
 
-  it("are those of one user and one organisation only, however they are named", async () => {
+  it("belong to one user and one organisation only, with any names", async () => {
     const gate = openGate({ redis: testRedisUrl(), prefix: freshPrefix() });
     const orgs = ["a:b", "*", "{x}", "__proto__", "~x", "a b"];
     const issued = await Promise.all(orgs.map((org) => gate.tokens.issue({ subject: org, org })));

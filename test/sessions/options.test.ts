@@ -64,7 +64,7 @@ describe("the options of tokens", () => {
     ["a mistyped name", { accessLifeTime: "1m" }, /did you mean accessLifetime/],
   ];
   for (const [what, options, message] of wrong) {
-    it(`refuse ${what}, and say what to write instead`, () => {
+    it(`refuse ${what} with an error that shows the correct form`, () => {
       expect(() => openGate({ tokens: { ...right, ...options } }))
         .to.throw(message)
         .with.property("message")
@@ -72,7 +72,7 @@ describe("the options of tokens", () => {
     });
   }
 
-  it("refuse to issue what nobody could revoke", () => {
+  it("refuse to issue tokens that cannot be revoked", () => {
     expect(() => openGate({ tokens: right, revocation: false })).to.throw(/revocation must not be false with tokens/);
   });
 
@@ -116,7 +116,7 @@ describe("auth beside tokens", () => {
     ],
   ];
   for (const [what, auth, message] of wrong) {
-    it(`must not mean ${what}: the gate would refuse what it issues`, () => {
+    it(`must not mean ${what}: the gate would refuse its own tokens`, () => {
       expect(() => openGate({ tokens: right, auth })).to.throw(message);
     });
   }
@@ -131,7 +131,7 @@ describe("auth beside tokens", () => {
 });
 
 describe("a gate without tokens", () => {
-  it("says what is missing", async () => {
+  it("names the missing option", async () => {
     const gate = openGate({ auth: { secret: testSecret, algorithms: ["HS256"], audience: false } });
     for (const call of [gate.tokens.issue({ subject: "alice" }), gate.tokens.refresh("x")])
       expect(await rejectionOf(call))

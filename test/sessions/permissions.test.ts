@@ -9,7 +9,7 @@ import { silentLogger } from "../support/logger.js";
 import { operate } from "../support/redis.js";
 import { rejectionOf } from "../support/rejection.js";
 
-describe("sessions with a user who may do only what docs/operations.md says", () => {
+describe("sessions with a Redis user that has only the permissions of docs/operations.md", () => {
   const document = readFileSync(new URL("../../docs/operations.md", import.meta.url), "utf8");
   /** The rules of the two examples: what every gate needs, and what sessions need besides. */
   const [common = "", besides = ""] = Array.from(
@@ -60,7 +60,7 @@ describe("sessions with a user who may do only what docs/operations.md says", ()
     expect((await gate.examine()).map(({ code }) => code)).not.to.include("permission_missing");
   });
 
-  it("say what is missing", async () => {
+  it("name the missing permission", async () => {
     const gate = await openGate(common);
     const error: unknown = await rejectionOf(gate.tokens.issue({ subject: "alice" }));
     expect(error).to.include({ code: "store_unavailable" });

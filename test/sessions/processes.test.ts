@@ -74,7 +74,7 @@ describe("two processes that issue tokens", function () {
       expect(await all([...outcomes, ...second.filter(({ ok }) => ok)])).not.to.include(true);
     });
 
-    it(`never let a user have more sessions than may be (round ${round})`, async () => {
+    it(`never exceed the maximum number of sessions of a user (round ${round})`, async () => {
       const subject = `collector ${round}`;
       const outcomes = await both(() => ({ call: "issue", request: { subject }, times: calls / 2 }));
       expect(outcomes.filter(({ ok }) => ok)).to.have.length(most);

@@ -67,7 +67,7 @@ describe("a request for tokens", () => {
     expect(await gate.sessions.list("a:b")).to.have.length(1);
   });
 
-  it("says who somebody is, for whom, for how long, and nothing more", async () => {
+  it("contains the user, the audience and the lifetime, and nothing more", async () => {
     const gate = openGate({ audience: ["shop", "stock"], accessLifetime: "5m" });
     const request = { subject: "alice", org: "acme", scopes: ["a", "b"], claims: { plan: "pro" } };
     const { accessToken, sessionId, response, expiresIn } = await gate.tokens.issue(request);
@@ -136,7 +136,7 @@ describe("a request to refresh", () => {
 });
 
 describe("the answer of a token endpoint", () => {
-  it("is that of RFC 6749 to every error of these methods, and none of its business otherwise", async () => {
+  it("has the form of RFC 6749 for every error of these methods, and is undefined for others", async () => {
     const gate = openGate({ maxSessions: 1, onLimit: "refuse" });
     const refused = await rejectionOf(gate.tokens.refresh("none.of.ours"));
     expect(gate.tokens.answer(refused)).to.deep.equal({
@@ -170,7 +170,7 @@ describe("cookies of tokens", () => {
     for (const cookie of tokens.cookies.clear()) expect(cookie).to.match(/^[\w-]+=; Path=\/\w*; Max-Age=0; HttpOnly/);
   });
 
-  it("may be named otherwise, and leave the access token to the page", async () => {
+  it("may have other names, and may leave the access token to the page", async () => {
     const { tokens } = openGate({
       cookies: { access: false, refresh: "r", refreshPath: "/token", sameSite: "lax", secure: false },
     });

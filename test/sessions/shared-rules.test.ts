@@ -64,7 +64,7 @@ describe("a cookie", () => {
     expect(cookies.readRefresh("__Secure-refresh=a; __Secure-refresh=a")).to.equal(undefined);
   });
 
-  it("has a lifetime of whole seconds, and never less than none", () => {
+  it("has a lifetime of whole seconds, and never a negative one", () => {
     const attributes = { path: "/", sameSite: "Lax", secure: false } as const;
     expect(serializeCookie("n", "a", { ...attributes, maxAgeSeconds: -1.5 })).to.match(
       /; Max-Age=0; HttpOnly; SameSite/,

@@ -34,7 +34,7 @@ describe("signing keys", () => {
     "an RSA key as JWK with its algorithm": [{ ...rsa.privateKey.export({ format: "jwk" }), alg: "PS256" }, "PS256"],
   };
   for (const [form, [signingKey, alg]] of Object.entries(forms)) {
-    it(`may be ${form}, and the gate accepts what it signs`, async () => {
+    it(`may be ${form}, and the gate accepts its tokens`, async () => {
       const gate = openGate({ signingKey });
       const { accessToken, refreshToken } = await gate.tokens.issue({ subject: "alice" });
       expect(decodeProtectedHeader(accessToken)).to.include({ alg, typ: "at+jwt" });

@@ -131,7 +131,7 @@ describe("the key of an identifier", () => {
     }
   });
 
-  it("is no text, and none for what is no text", () => {
+  it("is a TypeError for an identifier that is not text", () => {
     for (const wrong of [
       undefined,
       null,

@@ -23,7 +23,7 @@ describe("the key of a lease on a cache entry", () => {
     );
   });
 
-  it("is what it was in older releases, which lease in the same Redis during a rolling deploy", () => {
+  it("is the same as in older releases, which lease in the same Redis during a rolling deploy", () => {
     const entry = "p:portcullis:2:cache:orders:a.b:{7}:user:i:alice:k";
     expect(Keyspace.cacheLease(entry)).to.equal("p:portcullis:2:making:orders:a.b:{7}:user:i:alice:k");
     expect(Keyspace.cacheWithdrawal(entry, "owner")).to.equal("p:portcullis:2:withdrawn:orders:a.b:{7}:owner");

@@ -11,7 +11,7 @@ import Koa from "koa";
 import Koa2 from "koa2";
 import type { Middleware } from "koa";
 import { cleanUpInTest } from "./clean-up.js";
-import { hear } from "./ear.js";
+import { searchForSecrets } from "./secret-detector.js";
 import { portcullis as nodeGate } from "./node-adapter.js";
 import type { Middleware as NodeMiddleware } from "./node-adapter.js";
 
@@ -181,7 +181,7 @@ async function listen(server: Server, gate: AnyGate): Promise<RunningApp> {
   let closing: Promise<void> | undefined;
 
   async function end(): Promise<void> {
-    hear(gate.metrics(), gate.health());
+    searchForSecrets(gate.metrics(), gate.health());
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
     await gate.close();

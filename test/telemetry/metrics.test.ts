@@ -24,7 +24,7 @@ describe("metrics", () => {
     expect(text).to.match(/h_seconds_sum\{store="s"\} 99\.05/);
   });
 
-  it("escape what labels may hold", () => {
+  it("escape the characters that labels may contain", () => {
     const text = prometheusText([gauge("g", "Is.", [[{ a: 'x"y\\z\nw' }, 1]])]);
     expect(text).to.equal('# HELP g Is.\n# TYPE g gauge\ng{a="x\\"y\\\\z\\nw"} 1\n');
   });

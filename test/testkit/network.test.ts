@@ -71,7 +71,7 @@ describe("a proxy for tests", function () {
 describe("certificates for tests", function () {
   this.timeout(30_000);
 
-  it("let a client and a server on loopback know each other, and nobody else in", async () => {
+  it("let a client and a server on loopback authenticate each other, and refuse others", async () => {
     const certificates = makeCertificates();
     const server = await startRedis({ tls: certificates });
     const options = { host: server.host, port: server.tlsPort ?? 0, lazyConnect: true, retryStrategy: () => null };

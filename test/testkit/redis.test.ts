@@ -43,7 +43,7 @@ describe("a Redis server for tests", () => {
     expect(await open(server.url).ping()).to.equal("PONG");
   });
 
-  it("persists nothing unless told to", async () => {
+  it("persists nothing by default", async () => {
     const server = await start();
     const settings = await open(server.url).config("GET", "save", "appendonly");
     expect(JSON.stringify(settings)).to.include('"appendonly"').and.to.include('"no"').and.not.to.include("3600");
@@ -98,7 +98,7 @@ describe("a Redis server for tests", () => {
     expect(await client.get("key")).to.equal(null);
   });
 
-  it("restarts from what it persisted, running or paused", async () => {
+  it("restarts from its persisted data, running or paused", async () => {
     const server = await start({ config: { appendonly: "yes" } });
     const client = open(server.url);
     await client.set("key", "value");
@@ -121,7 +121,7 @@ describe("a Redis server for tests", () => {
     }
   });
 
-  it("says why a server did not start", async () => {
+  it("reports why a server did not start", async () => {
     expect(String(await rejectionOf(startRedis({ config: { maxmemory: "plenty" } })))).to.include("maxmemory plenty");
     const { port } = await start();
     expect(String(await rejectionOf(startRedis({ port })))).to.match(/in use/i);
@@ -168,7 +168,7 @@ describe("the search for a redis-server", () => {
     expect((await promisify(execFile)(server, ["--version"], { env })).stdout).to.match(/v=\d/);
   });
 
-  it("accepts Redis and Valkey from 7.0 on, and says what is wrong with anything else", async () => {
+  it("accepts Redis and Valkey from 7.0 on, and reports why it refuses others", async () => {
     const directory = await mkdtemp(join(tmpdir(), "portcullis-test-"));
     async function inspect(output: string): Promise<string> {
       const server = join(directory, "server");

@@ -101,7 +101,7 @@ for (const [index, adapter] of adapters.entries()) {
       expect(issuer.fetches.get("/jwks")).to.equal(2);
     });
 
-    it("refuses what an old key signed once the issuer has taken it back", async () => {
+    it("refuses tokens of an old key once the issuer has withdrawn the key", async () => {
       const app = await start();
       const token = await issuer.sign();
       await becomes(200, app, token);
@@ -125,7 +125,7 @@ for (const [index, adapter] of adapters.entries()) {
         await becomes(200, app, next);
       });
 
-      it(`answers 503 where it has never had keys and the issuer is ${trouble}, and recovers by itself`, async () => {
+      it(`answers 503 if it has never had keys and the issuer is ${trouble}, and recovers by itself`, async () => {
         issuer.trouble = trouble;
         const app = await start();
         const token = await issuer.sign();
@@ -175,7 +175,7 @@ for (const [index, adapter] of adapters.entries()) {
       expect((issuer.fetches.get("/jwks") ?? 0) - before).to.be.at.most(1);
     });
 
-    it("says no secret of the address in its log", async () => {
+    it("logs no secret in the URL of the keys", async () => {
       const app = await start({}, `http://localhost:1/very-secret-tenant`);
       await until(() => warnings.length > 0);
       expect(await statusOf(app, await issuer.sign({ iss: "http://localhost:1/very-secret-tenant" }))).to.equal(503);

@@ -4,7 +4,7 @@ import { describeOnEveryGate, withNodeAdapter } from "../../support/every-gate.j
 import { send } from "../../support/http.js";
 
 withNodeAdapter(describeOnEveryGate)("authentication", (start) => {
-  it("asks for credentials where there are none, without an error code", async () => {
+  it("requires credentials without an error code if a request has none", async () => {
     const { url } = await start();
     for (const headers of [{}, { authorization: "" }, { authorization: "Basic dTpw" }]) {
       const answer = await send(`${url}/me`, { headers });
@@ -47,7 +47,7 @@ withNodeAdapter(describeOnEveryGate)("authentication", (start) => {
     }
   });
 
-  it("lets anonymous requests pass where it is optional, but never a bad token", async () => {
+  it("passes anonymous requests if it is optional, but never an invalid token", async () => {
     const { url } = await start({ auth: { ...testAuth, optional: true } });
     expect((await send(`${url}/me`)).json).to.deep.include({ subject: null });
     expect((await send(`${url}/me`, { token: await signToken() })).json).to.deep.include({ subject: "alice" });
@@ -75,7 +75,7 @@ withNodeAdapter(describeOnEveryGate)("authentication", (start) => {
     expect(answer.headers["www-authenticate"]).to.equal('Bearer error="invalid_request"');
   });
 
-  it("refuses what lacks a scope with 403 and names the scopes", async () => {
+  it("refuses a token without a required scope with 403 and names the scopes", async () => {
     const { url } = await start(
       {},
       { use: (gate) => [gate.guard(), gate.requireScopes("orders:read", "orders:write")] },

@@ -53,7 +53,7 @@ withNodeAdapter(describeOnEveryFramework)("DPoP (RFC 9449)", (start) => {
     expect((await sendBound(url, token, await proofFor(token))).status).to.equal(200);
   });
 
-  it("accepts a bound token whose cnf has members that nobody here knows (RFC 7800 3.1)", async () => {
+  it("accepts a bound token with unknown members in cnf (RFC 7800 3.1)", async () => {
     const { url } = await open();
     const token = await bound({ cnf: { jkt: client.thumbprint, "urn:acme:level": 3, kid: "k", "x5t#S256": null } });
     expect((await sendBound(url, token, await proofFor(token))).status).to.equal(200);

@@ -76,7 +76,7 @@ describeOnEveryFramework("a claim that identifies", (start) => {
       expect(await status(restricted, await signToken({ roles }))).to.equal(200);
   });
 
-  it("is not there where it is null or empty: the user counts", async () => {
+  it("counts as missing if it is null or empty: the user is counted", async () => {
     const app = await start({ limits: [{ ...limits[0], limit: 1 }] }, { routes });
     const seen = [];
     for (const claims of [

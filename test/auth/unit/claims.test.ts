@@ -7,7 +7,7 @@ import { claimsWith, forge, hs256, withClaims, withRawMembers } from "../support
 describe("the facts of a token", () => {
   const gate = openGate({ auth: testAuth });
 
-  it("say what the claims say", async () => {
+  it("have the values of the claims", async () => {
     const iat = nowSeconds();
     const token = forge(
       { alg: "HS256", kid: "k" },
@@ -72,7 +72,7 @@ describe("the facts of a token", () => {
     for (const part of parts) expect(Object.isFrozen(part)).to.be.true;
   });
 
-  it("are one object for all requests with the token, so what is frozen stays true", async () => {
+  it("are one frozen object for all requests with the token", async () => {
     const token = withClaims({});
     expect(await admit(gate, token)).to.equal(await admit(gate, token));
   });
@@ -112,7 +112,7 @@ describe("claims named like parts of a prototype", () => {
       expect(auth.subject).to.equal("alice");
     });
 
-    it(`${member} make nobody an admin, however claims are copied`, async () => {
+    it(`${member} make no user an admin, however claims are copied`, async () => {
       const { claims } = await admit(gate, withRawMembers(member));
       const assigned = Object.assign({}, claims) as Record<string, unknown>;
       const looped: Record<string, unknown> = {};

@@ -90,14 +90,14 @@ describe("a token cookie", () => {
     "server-sent events": { accept: "text/event-stream" },
   };
   for (const [name, headers] of Object.entries(handshakes)) {
-    it(`must prove its origin where it opens ${name}, although that is a GET`, () => {
+    it(`must prove its origin if it opens ${name}, although that is a GET`, () => {
       const kind = (origin: string): string => from(`session=${token}`, { headers: { ...headers, origin } }).kind;
       expect(kind("https://app.test")).to.equal("token");
       for (const origin of ["https://evil.test", "null", ""]) expect(kind(origin), origin).to.equal("foreign_origin");
     });
   }
 
-  it("is ambiguous where there are two of its name: one may be of another site below the same domain", async () => {
+  it("is ambiguous if a request has two of its name: one may be of another site below the same domain", async () => {
     for (const text of [
       `session=${token}; session=${token}x`,
       `session=${token}; a=b; session=other`,

@@ -101,7 +101,8 @@ describe("the Authorization header", () => {
     ],
   ];
   for (const value of absent) {
-    it(`is no credentials of ours as ${JSON.stringify(value)}`, () => expect(ofHeader(value)).to.equal("none"));
+    it(`does not contain credentials for the gate as ${JSON.stringify(value)}`, () =>
+      expect(ofHeader(value)).to.equal("none"));
   }
 
   describe("on several lines", () => {
@@ -151,7 +152,7 @@ describe("the Authorization header", () => {
       expect(read([readsFirst], { rawHeaders }).kind).to.equal("ambiguous");
     });
 
-    it("is ambiguous where a framework joined lines that differ, and shows none", () => {
+    it("is ambiguous if a framework joined different lines, and is not shown", () => {
       for (const joined of [`Bearer ${token}, Bearer ${other}`, `Bearer ${token},DPoP ${token}`])
         for (const rawHeaders of [undefined, []])
           expect(
@@ -170,7 +171,7 @@ describe("the Authorization header", () => {
     expect(ofHeader(`Bearer ${"a ".repeat(5000)}`)).to.equal("too_large");
   });
 
-  it("yields a token only if it is three parts of base64url after one scheme, whatever it says", () => {
+  it("contains a token only if it has three parts of base64url after one scheme", () => {
     const pieces = fc.constantFrom(
       "Bearer",
       "bearer",
@@ -207,7 +208,7 @@ describe("the Authorization header", () => {
 });
 
 describe("a token from a function of the application", () => {
-  it("is what it returns, or none", () => {
+  it("is the returned text; without one there is no token", () => {
     expect(read([reader(token)], {})).to.deep.equal({ kind: "token", token, scheme: "Bearer" });
     for (const value of [undefined, null, ""]) expect(read([reader(value)], {}).kind).to.equal("none");
   });
@@ -236,7 +237,7 @@ describe("a token from a function of the application", () => {
     await new Promise((resolve) => setImmediate(resolve));
   });
 
-  it("throws what it throws", () => {
+  it("rethrows the error of the function", () => {
     const failing: Source = {
       kind: "function",
       read() {
@@ -279,7 +280,7 @@ describe("several sources of a token", () => {
     expect(verdict.headers).to.deep.include(["WWW-Authenticate", 'Bearer error="invalid_request"']);
   });
 
-  it("take nothing from query and body unless told to", async () => {
+  it("do not read query and body by default", async () => {
     const gate = openGate({ auth: testAuth });
     const verdict = await gate.guard().check(fakeExchange({ url: `/?access_token=${withClaims({})}` }));
     expect(verdict).to.include({ allowed: false, status: 401 });

@@ -12,7 +12,7 @@ const minute = 60_000;
 const start = 1_800_000_000_000;
 
 describe("a nonce for DPoP proofs", () => {
-  it("is the same in every process that has the secret, and nobody else can tell it", () => {
+  it("is the same in every process with the secret, and unpredictable without the secret", () => {
     const now = (): number => start;
     const [one, two, other] = ["secret", "secret", "another"].map((secret) => new DpopNonces(secret, now));
     expect(one!.current()).to.equal(two!.current());
@@ -75,7 +75,7 @@ describe("a nonce for DPoP proofs", () => {
     }
   });
 
-  it("cannot be had with the secret that everybody knows", () => {
+  it("needs a keySecret: the public default secret is refused", () => {
     expect(() => resolveDpop({ nonce: true }, { publicUrl: "https://api.test", keySecret: undefined })).to.throw(
       TypeError,
       /keySecret is required with auth\.dpop\.nonce/,

@@ -44,7 +44,7 @@ before(async () => {
 });
 
 describe("a DPoP proof verifies", () => {
-  it("and says what replay protection needs", async () => {
+  it("and returns the values that the replay check needs", async () => {
     const result = await verifyProof(await prove({ jti: "a-jti", nonce: "a-nonce", iat: now - 1 }), expected);
     expect(result).to.deep.equal({
       jti: "a-jti",
@@ -136,7 +136,7 @@ describe("a DPoP proof for another request is refused", () => {
     });
   }
 
-  it("where what was asked for is no URI at all, whatever the proof says", async () => {
+  it("if the target of the request is not a URI, whatever the proof contains", async () => {
     for (const asked of ["", "/orders", "https://", "nonsense"]) {
       expect(await outcome(await prove({ htu: asked }), { uri: asked })).to.equal("the proof is for another URI");
     }

@@ -74,7 +74,7 @@ describe("a randomly changed token", function () {
     );
   });
 
-  it("is refused where jose refuses it, and where it passes can be revoked", async () => {
+  it("is refused if jose refuses it, and can be revoked if it passes", async () => {
     const now = Math.floor(Date.now() / 1000);
     const times = fc.oneof(
       fc.integer({ min: now - 1000, max: now + 1000 }),

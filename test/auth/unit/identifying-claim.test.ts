@@ -46,7 +46,7 @@ describe("a value that identifies", () => {
     expect([identifyingText(-0), identifyingText(0), identifyingText(1e3)]).to.deep.equal(["0", "0", "1000"]);
   });
 
-  it("is not there where it is null, undefined or the empty text, and is nobody where it is anything else", () => {
+  it("counts as missing if it is null, undefined or empty, and identifies no user with any other invalid value", () => {
     for (const value of [undefined, null, ""]) expect(identifyingText(value)).to.equal(undefined);
     for (const value of beyondJson) expect(identifyingText(value), typeof value).to.equal(notIdentifying);
   });
@@ -70,7 +70,7 @@ describe("a value that identifies", () => {
       expect(identifyingClaim(claims, name), name).to.equal(undefined);
   });
 
-  it("is one of several in a list, or the keys of an object, that says of none that it is not there", () => {
+  it("is a member of a list or a key of an object, of which none counts as missing", () => {
     expect(identifyingTexts(["a", 7, null, ""])).to.deep.equal(["a", "7"]);
     expect(identifyingTexts({ a: true, b: {}, "7": 0, c: false, d: null })).to.have.members(["a", "b", "7"]);
     expect(identifyingTexts("a b")).to.deep.equal(["a b"]);
@@ -79,7 +79,7 @@ describe("a value that identifies", () => {
       expect(identifyingTexts(value)).to.equal(notIdentifying);
   });
 
-  it("is a TypeError in a call that gives none, which says what to pass", () => {
+  it("is text or a safe integer: a call with another value throws a TypeError that names the correct argument", () => {
     expect([checkIdentifying("x", 42), checkIdentifying("x", "42"), checkIdentifying("x", -0)]).to.have.members([
       ...["42", "42", "0"],
     ]);
@@ -118,14 +118,14 @@ describe("a token whose identifying claim is neither text nor an integer", () =>
     return causes;
   }
 
-  it("is invalid where it names the organisation", async () => {
+  it("is invalid if the claim names the organisation", async () => {
     const gate = openGate({ auth: testAuth });
     expect([...(await causesOf(gate, (org_id) => ({ org_id })))]).to.deep.equal([
       "the claim of revocation.orgClaim is neither text nor a safe integer",
     ]);
   });
 
-  it("is invalid where it names the tenant of caches", async () => {
+  it("is invalid if the claim names the tenant of caches", async () => {
     const gate = openGate({ auth: testAuth, revocation: false, cache: { tenantClaim: "org.id" } });
     expect([...(await causesOf(gate, (id) => ({ org: { id }, org_id: [] })))]).to.deep.equal([
       "the claim of cache.tenantClaim is neither text nor a safe integer",
@@ -192,7 +192,7 @@ describe("a token without sub", () => {
       expect((await refuseAlone(asked, withClaims(claims))).cause).to.equal(cause);
     });
 
-    it(`${what}, counts by the claim of a limit, and by its address where that is missing too`, async () => {
+    it(`${what}, is counted by the claim of a limit, and by address if that claim is missing too`, async () => {
       const gate = openGate({ auth: testAuth, limits: [tenant] });
       const allows = async (more: object): Promise<boolean> =>
         (await present(gate, withClaims({ ...claims, ...more }))).verdict.allowed;
@@ -260,7 +260,7 @@ describe("a number and its text name the same", () => {
 });
 
 describe("a call with a value that identifies no user", () => {
-  it("is a TypeError that says what to pass, and has no effect", async () => {
+  it("throws a TypeError that names the correct argument, and has no effect", async () => {
     const gate = openGate({
       tokens: { signingKey: testSecret, issuer: testIssuer, audience: "shop" },
       limits: [{ name: "t", per: { claim: "tenant" }, limit: 5, window: "1m" }],
@@ -306,7 +306,7 @@ describe("a call with a value that identifies no user", () => {
     expect(await rejectionOf(own.tokens.refresh(refreshToken))).to.be.a("Error");
   });
 
-  it("is refused by cache.forUser(), where it is not text", () => {
+  it("is refused by cache.forUser() unless it is text", () => {
     const gate = openGate({ auth: testAuth, cache: {} });
     for (const value of [42, null, {}, true])
       expect(() => gate.cache.forUser(value as never), typeof value).to.throw(TypeError, "auth.principal");

@@ -102,7 +102,7 @@ describe("several issuers", () => {
     await admit(gate, two);
   });
 
-  it("have one whose identifiers are as other services write them", async () => {
+  it("include one whose identifiers have the form that other services write", async () => {
     const gate = open({ audience: false, issuers: three, sharedIssuer: b });
     expect((await admit(gate, fromB())).principal).to.equal("alice");
     expect((await admit(gate, fromA())).principal).to.match(/^iss-[0-9a-f]{32}\.alice$/);
@@ -121,7 +121,7 @@ describe("several issuers", () => {
     expect(await status(fromB({ groups: ["admin"] }))).to.equal(403);
   });
 
-  it("say what is wrong with their options", () => {
+  it("report each wrong option", () => {
     const wrong: [object, RegExp][] = [
       [{ issuers: [] }, /auth\.issuers must be a list of at least one/],
       [{ issuers: {} }, /auth\.issuers must be a list/],
@@ -153,7 +153,7 @@ describe("an issuer as a function", () => {
 
   afterEach(() => Promise.all(gates.splice(0).map((gate) => gate.close())));
 
-  it("accepts the issuers it says true of, and keeps their users apart", async () => {
+  it("accepts the issuers for which it returns true, and keeps their users apart", async () => {
     const gate = open({ ...auth, issuer: tenants });
     const one = await admit(gate, from("https://login.test/one"));
     const two = await admit(gate, from("https://login.test/two"));
@@ -167,7 +167,7 @@ describe("an issuer as a function", () => {
       await refuse(open({ ...auth, issuer: (() => answer) as never }), from("https://login.test/one"));
   });
 
-  it("accepts no issuer whose keys nobody could fetch safely, whatever it says", async () => {
+  it("accepts no issuer whose keys cannot be fetched safely, also if it returns true", async () => {
     const gate = open({ audience: false, issuer: () => true });
     for (const iss of ["http://login.test/one", "nonsense", "file:///etc/passwd", "https://x:y@login.test", "//a"])
       expect((await refuse(gate, from(iss))).problem.code, iss).to.equal("token_invalid");
@@ -240,7 +240,7 @@ describe("an audience in another claim", () => {
     await gate.close();
   });
 
-  it("says what is wrong with it", () => {
+  it("reports a wrong option", () => {
     for (const audience of [
       {},
       { claim: "a" },

@@ -55,7 +55,7 @@ describe("a secret is its UTF-8 bytes", () => {
     });
   }
 
-  it("not what its base64 stands for", async () => {
+  it("not the bytes that it decodes to as base64", async () => {
     const encoded = Buffer.alloc(48, 7).toString("base64");
     expect(await accepts({ secret: encoded, algorithms: ["HS256"] }, byHmac(encoded))).to.be.true;
     expect(await accepts({ secret: encoded, algorithms: ["HS256"] }, byHmac(Buffer.alloc(48, 7)))).to.be.false;
@@ -187,7 +187,7 @@ describe("a fixed key set", () => {
     expect(await accepts(withOthers(1000), signed(rsa, { kid: "last" }))).to.be.true;
   });
 
-  it("uses no key for what its alg, use or key_ops do not say", async () => {
+  it("uses no key for a purpose that its alg, use or key_ops exclude", async () => {
     for (const more of [{ alg: "RS512" }, { use: "enc" }, { key_ops: ["encrypt"] }, { key_ops: [] }]) {
       const jwks = { keys: [jwk(rsa, { kid: "one", ...more }), jwk(secondRsa, { kid: "two" })] };
       const token = signed(rsa, { kid: "one" });

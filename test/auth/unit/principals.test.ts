@@ -145,7 +145,7 @@ describe("an issuer that is named twice", () => {
 });
 
 describe("auth.subjectClaim", () => {
-  it("names the claims of which the first that a token has says who it is", async () => {
+  it("lists claims; the first one that a token has identifies the user", async () => {
     const gate = openGate({ auth: { ...testAuth, subjectClaim: ["sub", "client_id", "app.id"] } });
     const read = async (claims: Record<string, unknown>): Promise<string[]> => {
       const { subject: text, principal } = await admit(gate, withClaims(claims));
@@ -159,14 +159,14 @@ describe("auth.subjectClaim", () => {
     expect(await read({ sub: undefined })).to.deep.equal(["", ""]);
   });
 
-  it("may be another claim than sub, and then sub says nothing", async () => {
+  it("may be another claim than sub; sub is then ignored", async () => {
     const gate = openGate({ auth: { ...testAuth, subjectClaim: "oid" } });
     const { subject: text, principal } = await admit(gate, withClaims({ sub: "pairwise", oid: "alice" }));
     expect([text, principal]).to.deep.equal(["alice", "alice"]);
     expect((await admit(gate, withClaims({ oid: undefined }))).principal).to.equal("");
   });
 
-  it("refuses a token whose claim is no text, even where a later one is", async () => {
+  it("refuses a token whose claim is not text, even if a later claim is", async () => {
     const gate = openGate({ auth: { ...testAuth, subjectClaim: ["oid", "sub"] } });
     for (const oid of [true, {}, ["a"]])
       expect((await refuse(gate, withClaims({ oid }))).cause).to.equal("the claim that names the user is not text");
@@ -311,7 +311,7 @@ describe("gate.principal()", () => {
     }
   });
 
-  it("is for the only or the shared issuer where none is named", () => {
+  it("is for the only or the shared issuer by default", () => {
     expect(openGate({ auth: testAuth }).principal({ subject: "alice" })).to.equal("alice");
     expect(openGate({ auth: { ...testAuth, issuer: undefined } }).principal({ subject: "alice" })).to.equal("alice");
     expect(openGate({ auth: { ...several, sharedIssuer: a } }).principal({ subject: "alice" })).to.equal("alice");
@@ -328,7 +328,7 @@ describe("gate.principal()", () => {
     expect(await gate.cache.forUser("alice").get("k")).to.equal(undefined);
   });
 
-  it("is a TypeError for a user of whom there can be none, which says what to pass", () => {
+  it("throws a TypeError that names the correct argument for a user that no token can name", () => {
     const gate = openGate({ auth: several });
     const wrong: readonly (readonly [unknown, string, string])[] = [
       [undefined, "principal()", "object"],

@@ -67,7 +67,7 @@ describe("an address that keys are fetched from", () => {
       expect(reachOf(address), address).to.equal(reach);
   });
 
-  it("is checked as it is connected to: a name that leads inside is refused, one of many addresses is left out", async () => {
+  it("is checked at the connection: a name of a private address is refused, a private address among others is left out", async () => {
     const answering = (...addresses: string[]) =>
       ((_name: string, _options: object, callback: (error: null, found: object[]) => void) =>
         callback(

@@ -44,7 +44,7 @@ describe("a gate with the keys of an issuer", () => {
     return verdict.allowed ? 200 : verdict.status;
   }
 
-  it("accepts what they signed, with and without kid, and nothing else", async () => {
+  it("accepts tokens that these keys signed, with and without kid, and no others", async () => {
     const gate = open();
     for (const [pair, kid] of [
       [rsa, "one"],
@@ -64,7 +64,7 @@ describe("a gate with the keys of an issuer", () => {
     }
   });
 
-  it("answers 503 with Retry-After while there were never any keys, to every token alike, and says so in its health", async () => {
+  it("answers every token with 503 and Retry-After until the first keys arrive, and reports it in its health", async () => {
     down = true;
     const gate = open();
     for (const text of [token(rsa), token(attackerRsa), token(rsa, { kid: "x" })]) {
@@ -77,7 +77,7 @@ describe("a gate with the keys of an issuer", () => {
     expect(await status(gate, "Bearer")).to.equal(401);
   });
 
-  it("never verifies HMAC, whatever the set or the token says", async () => {
+  it("never verifies HMAC, with any key set and any token", async () => {
     keys.push({ kty: "oct", kid: "oct", alg: "HS256", k: Buffer.alloc(32, 1).toString("base64url") });
     const gate = open();
     for (const kid of ["oct", "one", undefined]) {
@@ -87,7 +87,7 @@ describe("a gate with the keys of an issuer", () => {
     }
   });
 
-  it("takes by default every asymmetric algorithm that fits the key, and with algorithms only those", async () => {
+  it("accepts every asymmetric algorithm that fits the key by default, and with algorithms only the listed ones", async () => {
     keys.push(jwk(ec, { kid: "ec" }));
     const signed = forge({ alg: "ES256", kid: "ec" }, claimsWith(), es256(ec));
     expect(await status(open(), signed)).to.equal(200);

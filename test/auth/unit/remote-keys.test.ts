@@ -65,7 +65,7 @@ describe("the keys of an issuer", () => {
     expect((await find(keys, "two"))[0]?.key).not.to.equal((await find(keys, "one"))[0]?.key);
   });
 
-  it("rotate also right after a refresh: that an issuer was asked just now says nothing about a kid that is new", async () => {
+  it("rotate also right after a refresh: a recent fetch does not delay the fetch for a new kid", async () => {
     const keys = issuer.open();
     expect(await outcome(keys, "one")).to.equal("found");
     issuer.answer = keySet("one", "two");
@@ -125,7 +125,7 @@ describe("the keys of an issuer", () => {
     expect(await outcome(keys)).to.equal("found");
   });
 
-  it("are refreshed in the background after ten minutes, and nobody waits for it", async () => {
+  it("are refreshed in the background after ten minutes, and no request waits", async () => {
     const keys = issuer.open();
     await outcome(keys);
     issuer.answer = (req) => req.resume();
@@ -166,7 +166,7 @@ describe("the keys of an issuer", () => {
     });
   }
 
-  it("are asked for at most once a second while there are none", async () => {
+  it("are fetched at most once a second while there are none", async () => {
     issuer.answer = outages["status 500"]!;
     const keys = issuer.open();
     for (let index = 0; index < 100; index += 1) expect(await outcome(keys)).to.equal("unavailable");
@@ -204,7 +204,7 @@ describe("the keys of an issuer", () => {
     expect(issuer.server.requests).to.have.length(1);
   });
 
-  it("are of no use when they are too old, also to a token that names none of them", async () => {
+  it("are not used when they are too old, also for a token without kid", async () => {
     // As Keycloak has it: one key that signs, and one that must never verify.
     issuer.answer = (_req, res) =>
       res.end(JSON.stringify({ keys: [jwkOf(rsa, "one"), { ...jwkOf(rsa, "enc"), use: "enc" }] }));
@@ -247,7 +247,7 @@ describe("the keys of an issuer", () => {
     }
   });
 
-  it("vouch for nothing any more after close: nobody hears then what the issuer takes back", async () => {
+  it("verify no token after close, since the process does not learn any more of withdrawn keys", async () => {
     const keys = issuer.open();
     expect(await outcome(keys)).to.equal("found");
     const before = keys.version;

@@ -83,7 +83,7 @@ describe("a token that names an issuer of its own choice", () => {
     expect(warnings).to.deep.equal([]);
   });
 
-  it("reaches this machine only where allowPrivateAddresses says that it may", async () => {
+  it("reaches this machine only with allowPrivateAddresses", async () => {
     const issuer = await FakeIssuer.start();
     cleanUpInTest(() => issuer.close());
     const accepted = (iss: string): boolean => iss.startsWith(issuer.server.url);

@@ -129,7 +129,7 @@ describe("a token that was verified before", () => {
     expect(await cause(text)).to.equal(undefined);
   });
 
-  it("says the same from the cache as without one, at every moment", async () => {
+  it("gives the same result with and without the cache, at any time", async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.record({
@@ -162,7 +162,7 @@ describe("a token that was verified before", () => {
   });
 });
 
-describe("a token whose key was taken back", () => {
+describe("a token whose key was withdrawn", () => {
   it("is verified anew, and refused, although it was accepted before", async () => {
     const { state, verifier, cause } = openVerifier();
     const text = token();
@@ -237,7 +237,7 @@ describe("the cache of verified tokens", () => {
     expect(cache.get(`a.${tail}`)?.auth.token).to.equal(`a.${tail}`);
   });
 
-  it("holds one of several with one tail, and never answers with another", () => {
+  it("stores one of several tokens with one tail, and never answers with another token", () => {
     fc.assert(
       fc.property(
         fc.array(fc.tuple(fc.constantFrom("a", "b", "c", ""), fc.constantFrom(tail, `${tail.slice(1)}u`)), {

@@ -135,7 +135,7 @@ const access: readonly Row[] = [
   ["an application", { type: "r\u00e9fresh" }],
 ];
 
-describe("a token that says that it is no access token", () => {
+describe("a token that declares another use than access token", () => {
   const gate = openGate({ auth: testAuth });
   for (const [library, claims, header] of others) {
     const parts = [claims, header].filter((part) => part !== undefined && Object.keys(part).length > 0);
@@ -220,7 +220,7 @@ describe("the confirmation claim (cnf) of a token", () => {
       for (const gate of [onlyDpop, both]) expect(await causeOf(gate, wrong), show(wrong)).to.equal(unproven);
   });
 
-  it("refuses the token where nobody here can prove any of it", async () => {
+  it("refuses the token if the gate can verify none of its methods", async () => {
     const unknown = [{ kid: "k" }, { jwk: {} }, { jwe: "x" }, { jku: "https://id.test/k" }, { "urn:acme:level": 3 }];
     for (const cnf of [
       ...unknown,

@@ -66,7 +66,7 @@ describe("an invalidation that Redis missed", function () {
   // What is repeated has no framework in it: each fault is tried on one of them, in every way.
   for (const [index, fault] of faults.entries()) {
     for (const adapter of allAdapters.slice(index, index + 1)) {
-      it(`is made good, and its process hears others again, when Redis ${fault} (${adapter.name})`, async () => {
+      it(`is repeated, and its process receives events again, when Redis ${fault} (${adapter.name})`, async () => {
         for (const [way, invalidate] of Object.entries(ways)) {
           const prefix = freshPrefix();
           let version = 1;

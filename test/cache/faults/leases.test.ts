@@ -68,7 +68,7 @@ for (const adapter of adapters) {
       for (const lease of leases) await admin.pexpire(lease, longMs);
     }
 
-    it("whose reply was lost is given back when Redis can be reached again, and nobody waits for its end", async () => {
+    it("whose reply was lost is given back when Redis can be reached again, and no caller waits for its end", async () => {
       const { one, other, leases } = await open();
       // The lease is got, the reply is lost with the connection, and no other is to be had for the time being.
       proxy.cutAfter(":making:");
@@ -86,7 +86,7 @@ for (const adapter of adapters) {
     });
 
     for (const force of [false, true]) {
-      it(`that ${force ? "was forced and " : ""}arrives after it was given back holds up nobody`, async () => {
+      it(`that ${force ? "was forced and " : ""}arrives after it was given back blocks no caller`, async () => {
         const { one, other, leases } = await open();
         const commands = await monitor();
         // The request is on its way in a connection that has ended, and the give-back overtakes it.

@@ -82,7 +82,7 @@ describe("in a fleet of processes", function () {
       }
     });
 
-    it("replace a process that dies while it makes a value, once, and nobody hangs", async () => {
+    it("replace a process that dies while it makes a value, once, and no caller hangs", async () => {
       const { calls } = await open();
       const [leader, ...rest] = processes as [CacheProcess, ...CacheProcess[]];
       const options = { hardTimeout: "20s" };
@@ -100,7 +100,7 @@ describe("in a fleet of processes", function () {
       processes[0] = startCacheProcess();
     });
 
-    it("see what one of them wrote in a tracked namespace, deleted, or ended by tag, with their next reads", async () => {
+    it("see the writes, deletions and deletions by tag of one process in a tracked namespace with their next reads", async () => {
       await open({ tracked: ["n"], local: { ttl: "1m" } });
       const [one] = processes as [CacheProcess];
       for (const value of ["a", "b", "c"]) {
@@ -133,7 +133,7 @@ describe("in a fleet of processes", function () {
     afterEach(() => proxy.close());
 
     for (const fault of ["cut", "frozen", "stopped"] as const) {
-      it(`is not trusted longer than its bound while what listens is ${fault}`, async () => {
+      it(`is not trusted longer than its bound while the listening connection is ${fault}`, async () => {
         proxy = await startProxy(server);
         const [writer, reader] = processes as [CacheProcess, CacheProcess];
         const cache = { tracked: true, local: { ttl: boundMs } };

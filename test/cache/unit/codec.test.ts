@@ -48,7 +48,7 @@ describe("the structured codec", () => {
 describe("releases with different codecs", () => {
   const releases: readonly CacheOptions[] = [{ codec: "json" }, { codec: "structured" }, { codec: own }];
 
-  it("read each other, as far as each has what the other writes with", async () => {
+  it("read the entries of each other if they have the codec of the entry", async () => {
     for (const writer of releases) {
       for (const reader of releases) {
         const store = new FakeCacheStore();
@@ -62,7 +62,7 @@ describe("releases with different codecs", () => {
     }
   });
 
-  it("pass over what a later release adds to the first line, and miss another version", async () => {
+  it("ignore additions of a later release to the first line, and miss another version", async () => {
     const { request, store } = openProcess();
     await request().set("k", 1);
     const { key = "", value = "" } = store.written[0] ?? {};
@@ -77,7 +77,7 @@ describe("releases with different codecs", () => {
 });
 
 describe("a codec of your own", () => {
-  it("is two functions; what it cannot read is a miss, and what it cannot say a TypeError", async () => {
+  it("is two functions; an unreadable text is a miss, and a value that it cannot encode a TypeError", async () => {
     const { request, store } = openProcess(undefined, { codec: own });
     await request().set("k", [1]);
     expect(store.written[0]?.value).to.match(/\nmine \[1\]$/);

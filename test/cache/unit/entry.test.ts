@@ -40,7 +40,7 @@ describe("the text of a cached entry", () => {
     );
   });
 
-  it("is read as the grammar says, when anything in it is changed, left out or put in", () => {
+  it("is read by its grammar if any part of it is changed, removed or added", () => {
     const pieces = fc.constantFrom(
       "",
       " ",
@@ -79,7 +79,7 @@ describe("the text of a cached entry", () => {
     "tags longer than any": `p2j 1 1 1 s ${"t".repeat(20_001)}\n1`,
     "a head longer than any": `p2j 1 1 1 s  ${"x".repeat(30_000)}\n1`,
   })) {
-    it(`is none with ${what}`, () => expect(readEntry(text)).to.equal(undefined));
+    it(`is not an entry with ${what}`, () => expect(readEntry(text)).to.equal(undefined));
   }
 
   it("may have fields of later releases", () => {

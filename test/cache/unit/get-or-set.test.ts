@@ -132,7 +132,7 @@ describe("a factory", () => {
     expect(await request().getOrSet({ key: "k" }, () => "made")).to.equal("made");
   });
 
-  it("serves those whose request goes on when the one who began it ends", async () => {
+  it("serves the requests that go on when the request that began it ends", async () => {
     const { request } = openProcess();
     const { calls, factory } = openFactory();
     const leader = new AbortController();
@@ -208,7 +208,7 @@ describe("the time that a value is fresh", () => {
     expect(new Set(ttls).size).to.be.above(40);
   });
 
-  it("ends early in the background, with one call, while all get what there is", async () => {
+  it("ends early: one call runs in the background, and all callers get the stored value", async () => {
     const { request, store } = openProcess();
     const options = { key: "k", ttl: "10s", earlyRefresh: 0.8 } as const;
     await request().getOrSet(options, () => "old");

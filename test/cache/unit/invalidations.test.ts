@@ -79,7 +79,7 @@ describe("an invalidation that the store missed", () => {
     });
   }
 
-  it("is told: an event for each, and one warning for an outage", async () => {
+  it("is reported: an event for each, and one warning for an outage", async () => {
     const warned: unknown[] = [];
     const store = new FakeCacheStore();
     const logger = {
@@ -109,7 +109,7 @@ describe("an invalidation that the store missed", () => {
     expect(await cache.get("k")).to.equal("new");
   });
 
-  it("is one of so many that not all are remembered: then nothing that was stored before is used", async function () {
+  it("is one of too many to remember: then no entry that was stored before is used", async function () {
     this.timeout(60_000);
     const { store, cache } = start();
     await cache.set("first", "old");
@@ -130,7 +130,7 @@ describe("an invalidation that the store missed", () => {
     await allRepeated();
   });
 
-  it("never lets an older value through, whatever happens in what order, and all agree in the end", async function () {
+  it("never lets an older value through in any order of events, and all processes agree in the end", async function () {
     this.timeout(120_000);
     const key = fc.constantFrom("a", "b");
     const who = fc.integer({ min: 0, max: 1 });
@@ -209,7 +209,7 @@ describe("invalidations on their way", () => {
 });
 
 describe("invalidations that are missed when their process closes", () => {
-  it("hold it up no longer than a moment, although the store fails or does not answer, and are told of", async () => {
+  it("delay the close only for a short time if the store fails or does not answer, and are reported", async () => {
     for (const apply of [
       () => Promise.reject(new StoreFault("unreachable")),
       () => new Promise<never>(() => undefined),

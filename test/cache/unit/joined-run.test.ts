@@ -56,7 +56,7 @@ describe("a call of getOrSet after an invalidation", () => {
     });
   }
 
-  it("gets none of what another process has ended", async () => {
+  it("gets no value that another process has invalidated", async () => {
     const { request, store, signals } = start();
     const { finish } = await begin(request());
     await start(store).cache.deleteByTag("x");

@@ -75,7 +75,7 @@ describe("a caller that waits for another process to make a value", () => {
     expect(await other.request().getOrSet({ key: "k" }, () => "made")).to.equal("made");
   });
 
-  it("does not wait for a lease whose end the store missed, and which nobody extends any more", async () => {
+  it("does not wait for a lease whose end the store missed, and that no process extends any more", async () => {
     const one = start();
     const other = start(one.store);
     const { store } = one;
@@ -148,7 +148,7 @@ describe("a caller that waits for another process to make a value", () => {
     finish("never mind");
   });
 
-  it("is told of a bug of the store and does not wait either", async () => {
+  it("gets the error of a bug in the store, and does not wait", async () => {
     const one = start();
     const other = start(one.store);
     await hold(one);

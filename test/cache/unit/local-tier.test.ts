@@ -28,7 +28,7 @@ describe("the tier in process", () => {
     expect(store.reads).to.have.length(0);
   });
 
-  it("shares values that nobody can change", async () => {
+  it("shares frozen values", async () => {
     const { request } = await openWarm(undefined, { local });
     await request().set("k", { list: [{ a: 1 }], deep: { er: { still: 1 } } });
     const value = await request().get<{ list: { a: number }[]; deep: { er: object } }>("k");
@@ -42,7 +42,7 @@ describe("the tier in process", () => {
     expect(await request().get("l")).to.deep.equal({ a: 1 });
   });
 
-  it("gives everybody a value of their own where it cannot be frozen, or copies are wanted", async () => {
+  it("gives each caller a copy if a value cannot be frozen, or if copies are configured", async () => {
     const structured = await openWarm(undefined, { local, codec: "structured" });
     await structured.request().set("k", { at: new Date(5), map: new Map([["a", [1]]]) });
     const one = await structured.request().get<{ at: Date; map: Map<string, number[]> }>("k");
@@ -89,7 +89,7 @@ describe("the tier in process", () => {
     expect(store.reads.length).to.equal(before + 1);
   });
 
-  it("does not keep what changed while it was being read, by a push or by a deletion elsewhere", async () => {
+  it("does not keep an entry that a push or another deletion changed during the read", async () => {
     const store = new FakeCacheStore();
     const process = await openWarm(store, { local, tracked: true });
     await openProcess(store).request().set("k", "old");
@@ -108,7 +108,7 @@ describe("the tier in process", () => {
     }
   });
 
-  it("drops what another process deleted, when it hears of it", async () => {
+  it("drops an entry that another process deleted when the event arrives", async () => {
     const store = new FakeCacheStore();
     const process = await openWarm(store, { local });
     await process.request().set("k", 1);
@@ -117,7 +117,7 @@ describe("the tier in process", () => {
     await until(async () => (await process.request().get("k")) === undefined);
   });
 
-  it("drops what a tag or a namespace ended, in this process at once, elsewhere with the push", async () => {
+  it("drops entries of a deleted tag or namespace: in this process at once, in others with the push", async () => {
     const store = new FakeCacheStore();
     const process = await openWarm(store, { local });
     process.signals.alive = true;

@@ -99,7 +99,7 @@ describe("a deletion that the store missed", () => {
     expect(await request().get("k")).to.equal(undefined);
   });
 
-  it("is over when it is repeated with success: what others write then is seen", async () => {
+  it("is complete when a repetition succeeds: later writes of others are visible", async () => {
     const { store, request } = await missedDeletion();
     store.comeBack();
     await request().delete("k");
@@ -120,7 +120,7 @@ describe("a deletion that the store missed", () => {
     expect(await request().get("k")).to.equal(undefined);
   });
 
-  it("of one user's entry says nothing about another's", async () => {
+  it("of the entry of one user does not affect another user", async () => {
     const { store, request } = openProcess(new FakeCacheStore());
     for (const name of ["alice", "bob"]) await request(name).forUser().set("k", name);
     store.goDown();

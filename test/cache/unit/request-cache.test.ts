@@ -42,7 +42,7 @@ describe("one request", () => {
     expect(await request().get("k")).to.equal("new");
   });
 
-  it("sees what it wrote and deleted itself, without a read", async () => {
+  it("sees its own writes and deletions without a read", async () => {
     const { store, request } = openProcess();
     const cache = request();
     await cache.set("k", 1);
@@ -77,7 +77,7 @@ describe("one request", () => {
     expect(store.reads).to.have.length(2);
   });
 
-  it("writes several at once and all or none: one that cannot be written spoils no other", async () => {
+  it("writes several entries at once: all or none; an invalid value prevents all", async () => {
     const { store, request } = openProcess();
     const cache = request();
     expect(
@@ -94,7 +94,7 @@ describe("one request", () => {
 });
 
 describe("getOrSet", () => {
-  it("makes what is missing, keeps it, and does not make it again", async () => {
+  it("makes a missing value, stores it, and does not make it again", async () => {
     const { request } = openProcess();
     let made = 0;
     const make = (): number => (made += 1);
@@ -114,7 +114,7 @@ describe("getOrSet", () => {
     expect([made, store.reads.length, store.written.length]).to.deep.equal([1, 1, 1]);
   });
 
-  it("200 times at once is one call of the factory also where it finds nothing", async () => {
+  it("200 times at once is one call of the factory, also if it returns undefined", async () => {
     const cache = openProcess().request();
     let made = 0;
     const calls = Array.from({ length: 200 }, () =>
@@ -127,7 +127,7 @@ describe("getOrSet", () => {
     expect(made).to.equal(1);
   });
 
-  it("hands the factory's error to everybody who waits for it, keeps nothing of it, and asks again the next time", async () => {
+  it("rejects all waiting calls with the error of the factory, stores nothing, and calls the factory again the next time", async () => {
     const { store, request } = openProcess();
     const cache = request();
     let made = 0;
@@ -164,7 +164,7 @@ describe("getOrSet", () => {
     expect(await request().getOrSet({ key: "u" }, () => "found")).to.equal("found");
   });
 
-  it("does not bring back what was deleted while the factory ran", async () => {
+  it("does not bring back a value that was deleted while the factory ran", async () => {
     const { request } = openProcess();
     const cache = request();
     let finish: ((value: string) => void) | undefined;
@@ -177,7 +177,7 @@ describe("getOrSet", () => {
     expect(await request().get("k")).to.equal(undefined);
   });
 
-  it("does not overwrite what was written while the factory ran", async () => {
+  it("does not overwrite a value that was written while the factory ran", async () => {
     const { request } = openProcess();
     const cache = request();
     let finish: ((value: string) => void) | undefined;

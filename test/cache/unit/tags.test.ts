@@ -5,7 +5,7 @@ import { until } from "../../support/until.js";
 import { FakeCacheStore, cacheKeys, openProcess } from "../support/cache-process.js";
 
 describe("a tag", () => {
-  it("that was ended before anything had it lasts as long as what gets it then", async () => {
+  it("that was deleted before any entry had it lives as long as the entries that get it later", async () => {
     const { store, signals, cache } = openProcess(undefined, { local: { ttl: "1m" } });
     signals.alive = true;
     await cache.deleteByTag("x");
@@ -16,7 +16,7 @@ describe("a tag", () => {
     expect(await openProcess(store).cache.get("a")).to.equal(undefined);
   });
 
-  it("ends every entry that has it, whoever's it is, in every process, and no other", async () => {
+  it("ends every entry that has it, of all users, in every process, and no other entry", async () => {
     const { request, store } = openProcess();
     const other = openProcess(store);
     await request().set("a", 1, { tags: ["x", "y"] });
@@ -36,7 +36,7 @@ describe("a tag", () => {
     expect(await other.request().get("a")).to.equal(6);
   });
 
-  it("ends what was being made when it ended, for everybody but who waits", async () => {
+  it("ends values that were being made at its deletion, except for the callers that wait", async () => {
     const { request } = openProcess();
     let finish: ((value: string) => void) | undefined;
     const making = request().getOrSet(
@@ -95,7 +95,7 @@ describe("a tag", () => {
     });
   }
 
-  it("may be any text, and hostile ones are no other's", async () => {
+  it("may be any text, and hostile tags equal no other tag", async () => {
     const { request } = openProcess();
     const tags = ["a", "a,b", "a=b", "~a", "{1}", "\n", "\ud800", "x".repeat(5000), "n:", "A", "t:a", "*"];
     for (const [index, tag] of tags.entries()) await request().set(`k${index}`, index, { tags: [tag] });
@@ -134,7 +134,7 @@ describe("clear()", () => {
     return { ...process, views, left };
   }
 
-  it("of a namespace empties it, what is within it, and what users have there", async () => {
+  it("of a namespace empties it, the namespaces within it, and the entries of users in it", async () => {
     const { views, left } = await fill();
     await views.a().clear();
     expect(await left()).to.deep.equal(["root", "b", "alice"]);

@@ -41,7 +41,7 @@ describe("a view of a tenant", () => {
     expect(await request().get("k")).to.equal(undefined);
   });
 
-  it("throws where there is none", () => {
+  it("throws if there is none", () => {
     expect(() => openProcess().request("acme").forTenant()).to.throw(/tenantClaim/);
     const { request, cache } = openProcess(undefined, { tenantClaim: "org.id" });
     expect(() => request("acme").forTenant()).to.throw(/tenantClaim/);
@@ -50,7 +50,7 @@ describe("a view of a tenant", () => {
   });
 });
 
-describe("the warning of values that are everybody's", () => {
+describe("the warning of shared values", () => {
   function openWarned() {
     const warnings: { fields: Record<string, unknown>; message: string }[] = [];
     const warn = (fields: object, message: string): void =>
@@ -58,7 +58,7 @@ describe("the warning of values that are everybody's", () => {
     return { ...openProcess(undefined, {}, { debug: () => undefined, warn }), warnings };
   }
 
-  it("is given for what a signed-in user's request writes, once for each kind of key", async () => {
+  it("is logged for writes in requests of signed-in users, once for each kind of key", async () => {
     const { request, warnings } = openWarned();
     await request("alice-1").set("profile:1", { a: 1 });
     await request("alice-1").set("profile:2", { a: 1 });
@@ -68,13 +68,13 @@ describe("the warning of values that are everybody's", () => {
     expect(JSON.stringify(warnings)).not.to.match(/alice-1|bob-1|profile:|orders/);
   });
 
-  it("says so if the value names the user", async () => {
+  it("reports that the value names the user", async () => {
     const { request, warnings } = openWarned();
     await request("alice-1").set("me", { id: "alice-1" });
     expect(warnings[0]?.fields).to.include({ namesUser: true });
   });
 
-  it("is not given where the key, the view or the code says whose the value is", async () => {
+  it("is not logged if the key, the view or the code names the user of the value", async () => {
     const { request, warnings } = openWarned();
     await request("alice-1").set("orders:alice-1", 1);
     await request("alice-1").forUser().set("orders", 1);
@@ -84,7 +84,7 @@ describe("the warning of values that are everybody's", () => {
     expect(warnings).to.have.length(0);
   });
 
-  it("drowns nobody, and is silent in production", async () => {
+  it("is limited in number, and silent in production", async () => {
     const { request, warnings } = openWarned();
     for (let index = 0; index < 200; index += 1) {
       const name = `k${String.fromCharCode(97 + (index % 26))}${"x".repeat(Math.floor(index / 26))}`;
@@ -105,7 +105,7 @@ describe("the warning of values that are everybody's", () => {
 });
 
 describe("the size of a value", () => {
-  it("is limited: set is a RangeError, getOrSet returns the value and says so once", async () => {
+  it("is limited: set throws a RangeError, getOrSet returns the value and warns once", async () => {
     const warnings: string[] = [];
     const logger = { debug: () => undefined, warn: (_fields: object, message: string) => void warnings.push(message) };
     const { request, store } = openProcess(undefined, { maxValueSize: 100 }, logger);

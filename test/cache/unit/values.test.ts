@@ -83,7 +83,7 @@ describe("a value", () => {
     ["a list with holes", [1, , 3], [1, null, 3]],
   ];
   for (const [name, value, later] of changed) {
-    it(`that is ${name} is what JSON makes of it for later requests`, async () => {
+    it(`that is ${name} has the form that JSON gives it for later requests`, async () => {
       const { request } = openProcess();
       await request().set("k", value);
       await request().getOrSet({ key: "l" }, () => value);

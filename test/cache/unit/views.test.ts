@@ -68,7 +68,7 @@ describe("two views of the cache", () => {
     });
   }
 
-  it("of one request remember apart what they read", async () => {
+  it("of one request have separate memos", async () => {
     const { request } = openProcess();
     const cache = request("alice");
     await cache.set("k", "shared");
@@ -117,7 +117,7 @@ describe("two users", () => {
 });
 
 describe("a view of a user", () => {
-  it("is refused where nobody is signed in, or the token names nobody", () => {
+  it("is refused for an anonymous request, and for a token that names no user", () => {
     const { request } = openProcess();
     expect(() => request().forUser()).to.throw(Error, "signed-in user");
     expect(() => request("").forUser()).to.throw(Error, "signed-in user");
@@ -133,7 +133,7 @@ describe("a namespace", () => {
       expect(() => cache.namespace(name), name).to.throw(TypeError);
   });
 
-  it("is none that is no text: such would be one for all who lack theirs", () => {
+  it("must be text: another value would be one namespace for all users without one", () => {
     for (const name of [undefined, null, 5, true, ["a"], { toString: () => "a" }]) {
       expect(
         () =>

@@ -171,7 +171,7 @@ for (const adapter of adapters) {
       expect(Number((await ask("local")).headers["retry-after"])).to.be.within(1, 60);
     });
 
-    it("with an allowance for revocation, still refuses what this process knows to be revoked", async () => {
+    it("with an allowance for revocation, still refuses tokens that this process knows to be revoked", async () => {
       const app = await start({ revocation: { onStoreError: "allow" } });
       const [token, revoked] = [await signToken(), await signToken()];
       await recovered(app, token);
@@ -241,7 +241,7 @@ for (const adapter of adapters) {
       }
     });
 
-    it("holds a slot for what an alternative passes, after another one refused it in doubt of its revocation", async () => {
+    it("holds a slot for a request that one alternative passes after another refused it in doubt of its revocation", async () => {
       const latch = openLatch();
       const { url } = await adapter.start({
         options: {
@@ -292,7 +292,7 @@ for (const adapter of adapters) {
       ["a wrong password (WRONGPASS)", ":the-wrong-password@", "the-wrong-password"],
       ["no password (NOAUTH)", "", ""],
     ] as const) {
-      it(`with ${what}, answers 503, tells nobody, and works as soon as that is the right one`, async () => {
+      it(`with ${what}, answers 503 without details, and works as soon as it is corrected`, async () => {
         const said: string[] = [];
         const note = (fields: object, message: string) => said.push(message, JSON.stringify(fields));
         const admin = operate(server.url);

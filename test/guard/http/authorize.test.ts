@@ -71,7 +71,7 @@ for (const adapter of [...allAdapters, nodeAdapter]) {
       ]);
     });
 
-    it("asks for a recent and a strong sign-in, and says what a new one must bring (RFC 9470)", async () => {
+    it("requires a recent and a strong sign-in, and states the requirements (RFC 9470)", async () => {
       const { url } = await start(
         (gate) => [gate.guard(), gate.requireRecentAuth({ maxAge: "5m", acr: ["gold", "silver"] })],
         {
@@ -109,7 +109,7 @@ for (const adapter of [...allAdapters, nodeAdapter]) {
       expect((await send(`${url}/open`)).status).to.equal(200);
     });
 
-    it("passes what one of several passes, and answers with the first refusal else", async () => {
+    it("passes a request that one of several checks passes, and otherwise answers with the first refusal", async () => {
       const { url } = await start((gate) => [
         gate.guard(),
         gate.some(gate.requireScopes("a"), gate.requireRole("admin")),
@@ -127,7 +127,7 @@ for (const adapter of [...allAdapters, nodeAdapter]) {
       expect((await send(`${url}/me`, { token: await signToken() })).json).to.deep.equal({ subject: "alice" });
     });
 
-    it("fails at start-up for what makes no sense", async () => {
+    it("fails at start-up with contradictory options", async () => {
       const wrong: ((gate: AnyGate) => unknown)[] = [
         (gate) => gate.requireScopes(),
         (gate) => gate.requireScopes("a b"),

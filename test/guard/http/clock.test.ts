@@ -103,7 +103,7 @@ for (const adapter of allAdapters) {
         expect(await ask(app, known)).to.equal("200");
       });
 
-      it(`an hour ${how} refuses what is bad at any time as ever`, async () => {
+      it(`an hour ${how} still refuses tokens that are invalid at any time`, async () => {
         const app = await start({ limits });
         aheadSeconds = ahead;
         await knowsBetter(app);

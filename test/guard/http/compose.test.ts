@@ -89,7 +89,7 @@ withNodeAdapter(describeOnEveryGate)("the gate", (start) => {
     expect((await send(`${url}/me`)).status).to.equal(429);
   });
 
-  it("keeps a user signed in through what one of several alternatives refuses", async () => {
+  it("keeps a user signed in after one of several alternatives has refused", async () => {
     const { url } = await start(
       {},
       {
@@ -112,7 +112,7 @@ withNodeAdapter(describeOnEveryGate)("the gate", (start) => {
     expect((await send(`${url}/me`, { token: paying })).status).to.equal(200);
   });
 
-  it("refuses at every alternative what exhausted a limit that they share, as one refusal of that limit", async () => {
+  it("refuses at every alternative a request over a limit that they share, as one refusal of that limit", async () => {
     const block = { after: 2, for: "1h" } as const;
     const { url } = await start(
       {},
@@ -132,7 +132,7 @@ withNodeAdapter(describeOnEveryGate)("the gate", (start) => {
     expect(codes).to.deep.equal(["quota_exceeded", "abuse_detected", "abuse_detected"]);
   });
 
-  it("refuses what a limit refuses, also where the limit is asked again for the same request", async () => {
+  it("refuses a request over a limit, also if the limit is asked again for the same request", async () => {
     const limits = [
       { name: "ip", per: "ip", limit: 2, window: "1m" },
       { name: "user", per: "user", limit: 1, window: "1m" },
@@ -171,7 +171,7 @@ withNodeAdapter(describeOnEveryGate)("the gate", (start) => {
 });
 
 describe("the gate while its store is away", () => {
-  it("refuses what it cannot count, also where the limit is asked again for the same request", async () => {
+  it("refuses a request that it cannot count, also if the limit is asked again for the same request", async () => {
     const { url, gate } = await adapters[0]!.start({
       options: {
         redis: testRedisUrl(),

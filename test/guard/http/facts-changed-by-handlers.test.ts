@@ -183,7 +183,7 @@ for (const adapter of allAdapters) {
       expect(answer.json).to.include({ code: "credentials_required" });
     });
 
-    it("gives way to somebody else whom the gate has found out to be asking", async () => {
+    it("is replaced by another user that the gate has identified", async () => {
       const bob = await signToken({ sub: "bob" });
       const use = (gate: AnyGate): AnyMiddleware[] => [
         gate.guard(),
@@ -196,7 +196,7 @@ for (const adapter of allAdapters) {
       expect(await seen(use)).to.equal("bob");
     });
 
-    it("decides nothing: limits, caches and scopes go by the user whom the gate has verified", async () => {
+    it("decides nothing: limits, caches and scopes use the user that the gate has verified", async () => {
       const app = await adapter.start({
         options: { redis: "memory", auth: testAuth },
         use: (gate) => [
@@ -257,7 +257,7 @@ for (const adapter of allAdapters) {
       expect(await seen(use, look, { options, token: null })).to.deep.equal(["own", "own", "own"]);
     });
 
-    it("is not undone by what a run found out that then refused the request", async () => {
+    it("is not undone by the facts of a run that then refused the request", async () => {
       const use = (gate: AnyGate): AnyMiddleware[] => [
         act((shown) => Object.assign(shown, { auth: { subject: "own" }, cache: "own", quotas: "own" })),
         goOn(
@@ -302,7 +302,7 @@ for (const adapter of allAdapters) {
         (partner as { subject: string } | undefined)?.subject ?? null,
       ];
 
-      it("of different properties: each changes its own alone, and only by what is new", async () => {
+      it("of different properties: each changes only its own, and only by new facts", async () => {
         const partners = open({ auth: partnerAuth, property: "partner" });
         const headers = { "x-partner": await signPartnerToken({ sub: "shop" }) };
         const change = act((shown) => {
@@ -325,7 +325,7 @@ for (const adapter of allAdapters) {
         expect(await seen(unchanged, both)).to.deep.equal(["alice", null]);
       });
 
-      it("a limit of one shows nobody under its own property whom the other has found", async () => {
+      it("a limit of one shows under its own property no user that the other has identified", async () => {
         const doorman = open({ property: "partner" });
         const use = (gate: AnyGate): AnyMiddleware[] => [gate.guard(), doorman.limit(limit), doorman.guard()];
         expect(await seen(use, both)).to.deep.equal(["alice", null]);

@@ -70,7 +70,7 @@ for (const adapter of allAdapters) {
       expect((await send(`${url}/me?access_token=${token}&token=${token}`)).status).to.equal(401);
     });
 
-    it("counts by the socket unless told to trust a proxy, and then by what that proxy saw", async () => {
+    it("counts by the address of the socket; with a trusted proxy, by the address that the proxy reports", async () => {
       const limits = [{ name: "ip", per: "ip", limit: 2, window: "1m" }] as const;
       const direct = await start({ auth: undefined, limits });
       const statuses: number[] = [];
@@ -106,7 +106,7 @@ for (const adapter of allAdapters) {
       expect(statuses.filter((status) => status === 200)).to.have.length(3);
     });
 
-    it("keeps its denials out of caches and free of what the request said", async () => {
+    it("keeps its denials out of caches, and repeats nothing from the request in them", async () => {
       const { url } = await start({ limits: [{ name: "ip", per: "ip", limit: 1, window: "1m" }] });
       const headers = { authorization: "Bearer <script>alert(1)</script>", "x-evil": "\u00e9" };
       for (const answer of [await send(`${url}/me`, { headers }), await send(`${url}/me?<script>`, { headers })]) {
@@ -138,7 +138,7 @@ for (const adapter of allAdapters) {
       expect((await send(`${url}/me`)).status).to.equal(500);
     });
 
-    it("hands on what fails when it shows its facts or sets its fields, also after it has waited", async () => {
+    it("passes on the error if showing facts or setting fields fails, also after it has waited", async () => {
       const limits = [{ name: "own", per: () => Promise.resolve("everybody"), limit: 9, window: "1m" }] as const;
       const { url } = await start(
         { logger: silentLogger, limits },

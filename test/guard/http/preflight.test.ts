@@ -126,7 +126,7 @@ for (const adapter of adapters) {
       expect(answer.headers.ratelimit).to.match(/^"ip";r=2;/);
     });
 
-    it("warns once, at the first one that is answered, whoever answers", async () => {
+    it("warns once, at the first preflight that is answered, by any middleware", async () => {
       const warnings: string[] = [];
       const logger = { debug: () => undefined, warn: (_fields: object, text: string) => void warnings.push(text) };
       const app = await start(adapter, (gate) => [gate.when({ path: "/other" }, gate.guard()), gate.guard()], {
@@ -152,7 +152,7 @@ for (const adapter of adapters) {
 }
 
 describe("the option preflight", () => {
-  it("is one of two words, and belongs to what authenticates", () => {
+  it("is one of two words, and an option of middleware that authenticates", () => {
     const gate = portcullis({ redis: "memory", auth: testAuth, logger: silentLogger });
     cleanUpInTest(() => gate.close());
     for (const preflight of ["", "deny", true, null, 5] as never[]) {

@@ -226,7 +226,7 @@ describe("a guard made optional", () => {
       expect(statuses).to.deep.equal([200, 200, 429, 429]);
     });
 
-    it(`${name} refuses what is presented and is no good`, async () => {
+    it(`${name} refuses invalid credentials`, async () => {
       const own = openGate({ auth: testAuth });
       for (const authorization of ["Bearer x", `Bearer ${withClaims({ exp: 1 })}`]) {
         const verdict = await make(own).check(fakeExchange({ headers: { authorization } }));

@@ -11,7 +11,7 @@ describe("when", () => {
     return (await middleware.check(fakeExchange({ url, method }))).allowed;
   }
 
-  it("applies a check to what its condition matches, and not to the rest", async () => {
+  it("applies a check to requests that its condition matches, and to no others", async () => {
     for (const url of ["/admin/users", "/admin/", "/admin/a/b?c"]) expect(await passes(url), url).to.be.false;
     for (const url of ["/", "/public/a", "/administrator"]) expect(await passes(url), url).to.be.true;
     expect(await passes("/admin/users", "DELETE")).to.be.true;
@@ -23,7 +23,7 @@ describe("when", () => {
     expect(await passes("/admin/users", "delete")).to.be.true;
   });
 
-  it("applies a check to every path that may mean what is protected", async () => {
+  it("applies a check to every path that may mean a protected one", async () => {
     const escaped: string[] = [];
     for (const path of [...odd, ...odd.map((one) => one.replaceAll("public", "admin"))]) {
       if (await passes(path)) escaped.push(path);
@@ -40,7 +40,7 @@ describe("when", () => {
     }
   });
 
-  it("applies a check to what a server behind it may find once it has cut off path parameters or decoded", async () => {
+  it("applies a check to the path that a server behind may see after it removes path parameters or decodes", async () => {
     const exact = gate.when({ path: "/admin" }, gate.guard());
     const ways = [
       "/admin;",
@@ -58,7 +58,7 @@ describe("when", () => {
     expect(escaped).to.deep.equal([]);
   });
 
-  it("leaves alone what is odd but can only be read in one way", async () => {
+  it("does not apply to unusual paths with only one meaning", async () => {
     const exact = gate.when({ path: "/admin" }, gate.guard());
     const others = [
       "/wiki/C%23",

@@ -13,7 +13,7 @@ import { operate } from "../../support/redis.js";
 import { until } from "../../support/until.js";
 import { readDocument } from "../../docs/documents.js";
 
-describe("the examination of a gate's surroundings", function () {
+describe("the examination of a gate's environment", function () {
   this.timeout(30_000);
   async function serve(config: Record<string, string> = {}): Promise<RedisServer> {
     const server = await startRedis({ config });
@@ -34,7 +34,7 @@ describe("the examination of a gate's surroundings", function () {
     expect(await codesOf(open({ redis: url }))).to.deep.equal([]);
   });
 
-  it("finds what will drop or lose revocations", async () => {
+  it("finds settings of Redis that will drop or lose revocations", async () => {
     const server = await serve({ maxmemory: "50mb", "maxmemory-policy": "allkeys-lru" });
     const gate = open({ redis: server.url });
     expect(await codesOf(gate)).to.have.members(["error eviction_policy", "warning persistence_off"]);
@@ -42,7 +42,7 @@ describe("the examination of a gate's surroundings", function () {
     expect(await codesOf(open({ redis: url }))).to.have.members(["warning eviction_policy", "info persistence_off"]);
   });
 
-  it("finds a replica, and missing permissions by what they are for", async () => {
+  it("finds a replica, and missing permissions with their purpose", async () => {
     const master = await serve({ appendonly: "yes" });
     const replica = await serve({ appendonly: "yes", replicaof: `127.0.0.1 ${master.port}` });
     expect(await codesOf(open({ redis: replica.url }))).to.include("error replica");
@@ -61,12 +61,12 @@ describe("the examination of a gate's surroundings", function () {
     for (const key of await operator.keys("*examination*")) expect(await operator.pttl(key)).to.be.within(1, 1000);
   });
 
-  it("says that Redis does not answer, instead of failing", async () => {
+  it("reports that Redis does not answer, instead of failing", async () => {
     const gate = open({ redis: `redis://127.0.0.1:${await findFreePort()}` });
     expect(await codesOf(gate)).to.deep.equal(["error store_unreachable"]);
   });
 
-  it("finds what the options leave to chance", async () => {
+  it("finds risks in the options", async () => {
     expect(await codesOf(openGate({}))).to.deep.equal(["info store_in_process"]);
     const { url } = await serve({ appendonly: "yes" });
     const gate = open({ redis: url, keySecret: undefined });
@@ -92,7 +92,7 @@ describe("the examination of a gate's surroundings", function () {
     }
   });
 
-  it("finds caches in Redis whose service has no name, as soon as they are used, and says so once", async () => {
+  it("finds caches in Redis whose service has no name, as soon as they are used, and reports it once", async () => {
     const { url } = await serve({ appendonly: "yes" });
     const anybody = { ...testAuth, audience: false } as const;
     const rest = { redis: url, keySecret: "s" } as const;

@@ -67,7 +67,7 @@ describe("an examination of Redis", () => {
     expect(await examine({ version: "7.2.4", valkey: "7.1.9" })).to.deep.equal(["error version_old"]);
   });
 
-  it("finds clocks that are apart, and those that are too far apart to decide by", async () => {
+  it("finds clocks that differ, and clocks that differ too much for decisions", async () => {
     for (const aheadMs of [0, 500, -500]) expect(await examine({ aheadMs })).to.deep.equal([]);
     for (const aheadMs of [3000, -3000]) expect(await examine({ aheadMs })).to.deep.equal(["warning clock_skew"]);
     for (const aheadMs of [3_600_000, -3_600_000])

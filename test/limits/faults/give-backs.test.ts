@@ -304,7 +304,7 @@ describe("a slot of a request that was refused", function () {
     });
   }
 
-  it("is free again, if this process refuses what Redis has counted", async () => {
+  it("is free again if this process refuses a request that Redis has counted", async () => {
     const { proxy } = await startBehindProxy();
     const app = await adapters[0]!.start({
       options: { redis: proxy.url, auth: testAuth, logger: silentLogger, deadline, limits },
@@ -337,7 +337,7 @@ describe("a charge that a Redis user with only the permissions of docs/operation
     expect((await app.gate.examine()).map(({ code }) => code)).not.to.include("permission_missing");
   });
 
-  it("is given back of logins, whose charges were not answered", async () => {
+  it("is given back for logins whose attempts Redis did not answer", async () => {
     const { server, proxy } = await startBehindProxy();
     const document = readFileSync(new URL("../../../docs/operations.md", import.meta.url), "utf8");
     const [, rules = ""] = /ACL SETUSER gate ([^`]+)```/.exec(document) ?? [];

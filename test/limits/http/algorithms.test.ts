@@ -14,7 +14,7 @@ describeOnEveryFramework("limits by other algorithms", (start) => {
   };
   const statuses = (answers: readonly TestAnswer[]): number[] => answers.map(({ status }) => status);
 
-  it("slide: what is refused fits a whole window after what filled it", async () => {
+  it("slide: a refused request fits one whole window after the requests that filled the limit", async () => {
     const { url } = await start({
       limits: [{ name: "s", per: "user", algorithm: "sliding-window", limit: 2, window: "20s" }],
     });

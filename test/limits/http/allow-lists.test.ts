@@ -27,13 +27,13 @@ describeOnEveryFramework("the addresses that a limit lets pass uncounted", (star
     return statuses;
   };
 
-  it("are those of clients that come without a proxy", async () => {
+  it("are those of clients without a proxy", async () => {
     const { url } = await start({ auth: undefined, limits: [onceExceptFor("127.0.0.1")] });
     expect(await ask(url)).to.deep.equal([200, 200, 200]);
   });
 
   for (const header of forwarding) {
-    it(`are not that of a proxy that nobody trusts: ${header}`, async () => {
+    it(`are not read from the field of an untrusted proxy: ${header}`, async () => {
       const warnings: string[] = [];
       const logger = { debug: () => undefined, warn: (_fields: object, text: string) => void warnings.push(text) };
       const { url, gate } = await start({ auth: undefined, limits: [onceExceptFor("127.0.0.0/8")], logger });
@@ -45,7 +45,7 @@ describeOnEveryFramework("the addresses that a limit lets pass uncounted", (star
     });
   }
 
-  it("are those that a trusted proxy tells, and never its own", async () => {
+  it("are those that a trusted proxy reports, never its own", async () => {
     const limits = [onceExceptFor("127.0.0.0/8", "10.0.0.0/8")];
     const { url, gate } = await start({ auth: undefined, limits }, { behindProxy: true });
     expect(await ask(url, { "x-forwarded-for": "10.1.2.3" })).to.deep.equal([200, 200, 200]);
@@ -56,7 +56,7 @@ describeOnEveryFramework("the addresses that a limit lets pass uncounted", (star
     expect(await ask(url, { "x-real-ip": "192.0.2.3" })).to.deep.equal([200, 429, 429]);
   });
 
-  it("are not that of a trusted proxy which tells no address", async () => {
+  it("do not include that of a trusted proxy that reports no address", async () => {
     for (const value of ["", ",", " , "]) {
       const limits = [onceExceptFor("127.0.0.0/8")];
       const { url } = await start({ auth: undefined, limits }, { behindProxy: true });
@@ -96,7 +96,7 @@ describe("the addresses that a limit lets pass uncounted, by the framework's own
     ["Koa", Koa],
     ["Koa 2", Koa2],
   ] as const) {
-    it(`go by the header that ${name} was told to read`, async () => {
+    it(`are read from the header that is configured in ${name}`, async () => {
       const gate = koaGate({
         redis: "memory",
         logger: silentLogger,

@@ -6,7 +6,7 @@ import { adapters } from "../../support/app.js";
 import type { RunningApp } from "../../support/app.js";
 import { commonRoutes } from "../../support/every-gate.js";
 import { send } from "../../support/http.js";
-import { leastOf } from "../../support/least.js";
+import { minimumOf } from "../../support/minimum.js";
 import { silentLogger } from "../../support/logger.js";
 import type { ServerProcess } from "../../support/processes.js";
 import { startProcess } from "../../support/processes.js";
@@ -119,7 +119,7 @@ describe("a process with leases", function () {
         await work(4 * users);
         return ((await scriptCalls()) - before) / (4 * users);
       };
-      const calls = await leastOf(measure, 0.05);
+      const calls = await minimumOf(measure, 0.05);
       agent.destroy();
       expect(calls).to.be.at.most(0.05);
     });
@@ -150,7 +150,7 @@ describe("a process with leases", function () {
     expect(await visit()).to.equal(401);
   });
 
-  it("takes what it held with it when it is killed, until the window ends, and no longer", async () => {
+  it("loses its leases when it is killed, until the window ends and no longer", async () => {
     const prefix = freshPrefix();
     const options = {
       ...{ redis: testRedisUrl(), prefix, auth: testAuth, deadline: 5000 },

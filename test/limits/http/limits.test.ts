@@ -136,7 +136,7 @@ withNodeAdapter(describeOnEveryFramework)("rate limits", (start) => {
     expect((await send(`${url}/me`, { token })).json).to.deep.include({ "violated-policies": ["burst"] });
   });
 
-  it("skip per-user policies for nobody, and refuse a token that names no user to them", async () => {
+  it("skip per-user policies for anonymous requests, and refuse tokens that name no user to them", async () => {
     const { url } = await start({ auth: { ...testAuth, optional: true }, limits: [perUser] });
     for (let i = 0; i < 4; i += 1) expect((await send(`${url}/me`)).status).to.equal(200);
     expect((await send(`${url}/me`, { token: await signToken({ sub: undefined }) })).status).to.equal(401);

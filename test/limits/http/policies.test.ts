@@ -15,7 +15,7 @@ describeOnEveryFramework("a policy", (start) => {
   };
   const key = (value: string): SendOptions => ({ headers: { "x-api-key": value } });
 
-  it("counts by an API key, and by the address where there is none", async () => {
+  it("counts by an API key, and without one by address", async () => {
     const limits = [{ name: "key", per: { header: "X-Api-Key" }, limit: 1, window: "1h" }] as const;
     const { url } = await start({ ...open, limits });
     const long = "k".repeat(8000);
@@ -32,7 +32,7 @@ describeOnEveryFramework("a policy", (start) => {
     expect(seen).to.deep.equal([200, 429, 200, 200, 429, 200, 429, 200]);
   });
 
-  it("counts by a claim across users, by the user where there is none, and not where nobody is signed in", async () => {
+  it("counts by a claim across users; without the claim by user; not for anonymous requests", async () => {
     const limits = [{ name: "tenant", per: { claim: "tenant" }, limit: 1, window: "1h" }] as const;
     const { url } = await start({ ...open, limits });
     const token = async (claims: Record<string, unknown>): Promise<SendOptions> => ({ token: await signToken(claims) });
@@ -152,7 +152,7 @@ describeOnEveryFramework("a policy", (start) => {
     });
   });
 
-  it("in shadow shows what it would do, to handlers, events and metrics, and to no client", async () => {
+  it("in shadow shows its decisions to handlers, events and metrics, and to no client", async () => {
     const said: unknown[] = [];
     const listen = (message: unknown): void => void said.push(message);
     subscribe("portcullis:limited", listen);

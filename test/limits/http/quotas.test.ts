@@ -14,7 +14,7 @@ const from = "203.0.113.7";
 withNodeAdapter(describeOnEveryGate)("quotas at run time", (start) => {
   const perAddress = { name: "ip", per: "ip", limit: 3, window: "1m" } as const;
 
-  it("block, unblock, override and reset what requests meet", async () => {
+  it("block, unblock, override and reset the limits that requests meet", async () => {
     const { url, gate } = await start({ auth: undefined, limits: [perAddress] }, { behindProxy: true });
     const visit = () => send(`${url}/me`, { from });
     expect((await visit()).headers.ratelimit).to.match(/^"ip";r=2;t=\d+$/);

@@ -64,7 +64,7 @@ describeOnEveryFramework("the cost of a request when its response has ended is",
     expect(await visit("/me")).to.deep.equal([200, 5]);
   });
 
-  it("what was reserved, where the function fails or says nothing that counts", async () => {
+  it("the reserved cost, if the function fails or returns no usable cost", async () => {
     const { url } = await start({
       limits: [
         {

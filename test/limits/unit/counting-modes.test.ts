@@ -98,7 +98,7 @@ for (const [where, open] of [
         }
       });
 
-      it("is not charged for what others refuse", async () => {
+      it("does not count requests that other policies refuse", async () => {
         const exhausted = ruledCharge({ key: key("e"), limit: 0 });
         await ask(shadow(), exhausted);
         expect((await ask(shadow()))[0]).to.deep.include({ consumed: 1 });
@@ -191,7 +191,7 @@ for (const [where, open] of [
           expect(await fits({ ...charge, cost: 1 })).to.equal(false);
         });
 
-        it(`may be more than was left, and is paid for by those who come next (${algorithm})`, async () => {
+        it(`may exceed the rest of the limit; later requests then wait for it (${algorithm})`, async () => {
           const charge = ruledCharge({ key: key("a"), limit: 5, mode: rule({ algorithm }) });
           const receipt = (await ask(charge))[0]?.receipt ?? -1;
           await store.adjust({ consumption: charge, receipt, by: 9 }, now);

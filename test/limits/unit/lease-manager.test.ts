@@ -132,7 +132,7 @@ describe("parts of a quota", () => {
     );
   });
 
-  it("are all given back or given out: the store's counter is what was admitted", () => {
+  it("are all used or given back: the counter of the store equals the admitted requests", () => {
     fc.assert(
       fc.property(life, fc.constantFrom(20, 100, 1000), (steps, limit) => {
         const world = new World(4);
@@ -170,8 +170,8 @@ describe("parts of a quota", () => {
   });
 });
 
-describe("a process that is asked again and again for one quota", () => {
-  it("soon asks nobody, renews before it runs out, and takes as much as it needs for a life", () => {
+describe("a process with steady requests for one quota", () => {
+  it("soon answers without a call, renews its lease in time, and takes the points for one lifetime", () => {
     const world = new World(1);
     const outcomes: string[] = [];
     for (let index = 0; index < 4000; index += 1) {
@@ -188,14 +188,14 @@ describe("a process that is asked again and again for one quota", () => {
     expect(idle).to.be.at.most(1000);
   });
 
-  it("leases nothing for those who ask once", () => {
+  it("leases nothing for a client with one request", () => {
     const world = new World(1);
     for (let index = 0; index < 1000; index += 1) world.request(0, charge(`k${index}`, 1000));
     expect(world.book(0).hasRequests).to.equal(false);
     expect(world.book(0).size).to.equal(0);
   });
 
-  it("gives back within two lives what nobody asks for any more, and forgets it", () => {
+  it("gives back an unused lease within two lifetimes, and forgets it", () => {
     const world = new World(1);
     for (let index = 0; index < 40; index += 1) {
       world.now += 1;
@@ -259,7 +259,7 @@ describe("a process that is asked again and again for one quota", () => {
   });
 });
 
-describe("a book of leases", () => {
+describe("a lease manager", () => {
   it("has no more of them than its capacity, and counts the rest exactly", () => {
     const world = new World(1, 100);
     for (let round = 0; round < 3; round += 1) {
@@ -274,7 +274,7 @@ describe("a book of leases", () => {
     expect(world.book(0).size).to.equal(0);
   });
 
-  it("takes back what a request that was refused elsewhere had set aside, even if the lease has ended since", () => {
+  it("takes back the points that a request reserved and did not use, even if the lease has ended since", () => {
     const world = new World(1);
     for (let index = 0; index < 20; index += 1) {
       world.request(0, charge("a", 1000));

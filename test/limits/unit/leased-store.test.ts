@@ -104,7 +104,7 @@ describe("a store with leases", () => {
     shelf.asked = 0;
   }
 
-  it("answers at once from what it holds, and tells the counter as if it had asked", async () => {
+  it("answers at once from its leases, with the counter state that the store would give", async () => {
     await lease(charge("a"));
     for (let index = 3; index < 9; index += 1) {
       const answer = store.ask({ beforeToken: [charge("a")], token: undefined, afterToken: [] });
@@ -116,7 +116,7 @@ describe("a store with leases", () => {
     expect(shelf.asked).to.equal(0);
   });
 
-  it("asks for what it does not hold, and only for that", async () => {
+  it("asks the store for consumptions without a lease, and for no others", async () => {
     await lease(charge("a"));
     expect(consumed(await ask({ beforeToken: [charge("a"), exact("b")] }))).to.deep.equal([3, 1]);
     expect(shelf.asked).to.equal(1);
@@ -195,7 +195,7 @@ describe("a store with leases", () => {
     expect(consumed(await ask({ afterToken: [charge("user")] }))).to.deep.equal([4]);
   });
 
-  it("goes on with what it holds while the store is away, and then says so", async () => {
+  it("uses its leases while the store is down, and then returns the fault", async () => {
     await lease(charge("a"));
     shelf.away = new StoreFault("unreachable");
     source.up = false;
@@ -206,7 +206,7 @@ describe("a store with leases", () => {
     expect((await ask({ beforeToken: [charge("a")], token })).revoked).to.equal(shelf.away);
   });
 
-  it("puts back the half of a charge whose other half could not be counted", async () => {
+  it("gives back the leased part of a request whose other part could not be counted", async () => {
     await lease(charge("a"));
     shelf.away = new StoreFault("unreachable");
     const answer = await ask({ beforeToken: [charge("a", 1000, 11), exact("b")] });
@@ -224,7 +224,7 @@ describe("a store with leases", () => {
     expect(source.requests).to.deep.equal([]);
   });
 
-  it("gives back what it holds when it ends, and leases nothing afterwards", async () => {
+  it("gives back its leases when it closes, and leases nothing afterwards", async () => {
     await lease(charge("a"));
     await store.end();
     const back = source.requests.filter(({ giveBack }) => giveBack > 0);
@@ -234,7 +234,7 @@ describe("a store with leases", () => {
     expect(process.getActiveResourcesInfo().filter((name) => name === "Timeout")).to.have.length.at.most(timers);
   });
 
-  it("ends in time though nobody answers", async () => {
+  it("closes in time without an answer", async () => {
     await lease(charge("a"));
     source.exchange = () => new Promise(() => undefined);
     const start = performance.now();

@@ -72,7 +72,7 @@ const wrongLimits: readonly (readonly [what: string, members: object, option: st
   ["onStoreError false", { onStoreError: false }, "onStoreError", '"local", "allow", "deny"'],
 ];
 
-describe("a wrong rate limit fails at start-up and says what to write", () => {
+describe("a wrong rate limit fails at start-up with an error that shows the correct form", () => {
   for (const [what, members, option, hint] of wrongLimits) {
     it(`a limit with ${what}, in limits and in limit()`, () => {
       const policy = { ...limit, ...members } as never;

@@ -72,7 +72,7 @@ describe("the rules that a process knows", () => {
     expect(book.overridesOf("a")).to.equal(undefined);
   });
 
-  it("hold as long as the store says, whatever clock of a process is set", async () => {
+  it("end by the clock of the store, not by the clock of a process", async () => {
     const { now } = Date;
     const kept = new MemoryLimitOverrides(new MemoryDecisionStore().corrections);
     const shared = new OverrideCache({ store: kept, shared: true, intervalMs: 5 });
@@ -117,7 +117,7 @@ describe("the rules that a process knows", () => {
     expect([book.overridesOf("a")?.everybody?.limit, book.generation]).to.deep.equal([5, generation]);
   });
 
-  it("are told apart by kind, policy and client, whatever these are called", async () => {
+  it("are distinct by kind, policy and client, with any names", async () => {
     await records.setOverride(overrideNames.limit("a"), rule(1), undefined);
     await records.setOverride(overrideNames.limit("a", "p:q"), rule(2), undefined);
     await records.setOverride(overrideNames.block("a", "__proto__"), rule(0), 1000);
@@ -133,7 +133,7 @@ describe("the rules that a process knows", () => {
     expect(book.overridesOf("other")).to.equal(undefined);
   });
 
-  it("need no timer in a process of its own, unless some of them end", async () => {
+  it("need no timer with a store in process, unless some of them end", async () => {
     const alone = new OverrideCache({ store: records, shared: false, now: () => clock, intervalMs: 5 });
     alone.start();
     await alone.refresh();

@@ -145,7 +145,7 @@ for (const where of ["memory", "redis"] as const) {
       await until(async () => (await visit(gate)) === 200);
     });
 
-    it("tells who asks most, and takes what it told as a key", async () => {
+    it("lists the clients with the most requests, and accepts each listed client as a key", async () => {
       const gate = open([{ ...perAddress, limit: 1000 }]);
       for (let index = 0; index < 30; index += 1) await visit(gate, `203.0.113.${index % 3 === 0 ? 1 : 2}`);
       await visit(gate, "2001:db8::1");
@@ -161,7 +161,7 @@ for (const where of ["memory", "redis"] as const) {
       expect(await visit(gate, "203.0.113.1")).to.equal(200);
     });
 
-    it("names clients by what the policy counts by", async () => {
+    it("names each client by the key that the policy counts by", async () => {
       const gate = open(
         [
           { name: "user", per: "user", limit: 5, window: "1m" },

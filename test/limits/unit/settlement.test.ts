@@ -59,7 +59,7 @@ function open() {
 }
 
 describe("the settlement of a request", () => {
-  it("gives back what does not count, by the status of its response", async () => {
+  it("gives back a cost that does not count by the status of the response", async () => {
     const counts: Record<string, number[]> = { failures: [], successes: [] };
     for (const countOnly of ["failures", "successes"] as const) {
       for (const status of [0, 101, 200, 304, 399, 400, 429, 503]) {
@@ -72,7 +72,7 @@ describe("the settlement of a request", () => {
     expect(counts).to.deep.equal({ failures: [0, 400, 429, 503], successes: [0, 101, 200, 304, 399] });
   });
 
-  it("charges the difference to what it really cost, and nothing where there is none", async () => {
+  it("counts the difference to the real cost, and nothing without a difference", async () => {
     for (const [real, by] of [
       [9, [6]],
       [0, [-3]],
@@ -85,7 +85,7 @@ describe("the settlement of a request", () => {
     }
   });
 
-  it("leaves the reservation where the function fails, and says so without a word of the error", async () => {
+  it("keeps the reservation if the function fails, and logs it without the text of the error", async () => {
     for (const settle of [() => Promise.reject(new Error("secret")), () => -1, () => "2" as never, () => Number.NaN]) {
       const { follow, adjusted, said } = open();
       await follow({ settle }, {})(200);
@@ -93,7 +93,7 @@ describe("the settlement of a request", () => {
     }
   });
 
-  it("waits for the handler when the response is over, but no longer than it is told", async () => {
+  it("waits for the handler after the end of the response, for a limited time", async () => {
     const slot = { algorithm: "concurrency", window: undefined } as const;
     for (const [options, charge] of [
       [slot, { slot: "a" }],

@@ -72,7 +72,7 @@ for (const [index, [what, begin]] of Object.entries(outages).entries()) {
         expect(seen).to.deep.equal([401, 401, 401, 401, 401, 429]);
       });
 
-      it("is refused with 503 if told so, before a password is looked at, and nothing is unblocked in vain", async () => {
+      it("is refused with 503 by the option before the password check, and logins.unblock() rejects", async () => {
         const app = await startLogin(start, { onStoreError: "deny" });
         expect((await app.attempt("alice", { password: "right" })).status).to.equal(200);
         end = await begin(redis);
@@ -99,7 +99,7 @@ for (const adapter of adapters.slice(0, 1)) {
       for (const clean of cleanUp.splice(0).reverse()) await clean();
     });
 
-    it("lock nobody out whose password was right", async () => {
+    it("lock out no account whose password was right", async () => {
       const redis = await startRedis();
       cleanUp.push(() => redis.stop());
       const proxy = await startProxy(redis);
@@ -189,7 +189,7 @@ for (const adapter of adapters.slice(0, 1)) {
       };
     }
 
-    it("lock nobody out whose password is right, and that were answered 503", async () => {
+    it("lock out no account whose password is right after answers of 503", async () => {
       const { app, lose, read } = await startLossy({ onStoreError: "deny" });
       const wrong = () => app.attempt("alice");
       await until(async () => (await wrong()).status === 401);

@@ -147,7 +147,7 @@ describeOnEveryFramework("the outcome of a sign-in attempt", (start) => {
     expect(await statuses(6, () => app.attempt("alice"))).to.deep.equal([...times(5, 401), 429]);
   });
 
-  it("is what a function says, which sees the request and the status", async () => {
+  it("is the result of a function, which gets the request and the status", async () => {
     const seen: [unknown, number][] = [];
     const app = await startLogin(
       start,
@@ -170,7 +170,7 @@ describeOnEveryFramework("the outcome of a sign-in attempt", (start) => {
     expect(seen.slice(0, 5)).to.deep.equal([...Array<unknown>(4).fill(["wrong", 200]), ["right", 200]]);
   });
 
-  it("stays counted if that function throws, or says what is no outcome, and the process lives on", async () => {
+  it("stays counted if that function throws or returns no outcome, and the process goes on", async () => {
     for (const outcome of [() => fail(500), () => "yes", () => Promise.reject(new Error("no")), () => true]) {
       const app = await startLogin(start, { outcome: outcome as never }, { answer: answering(200) });
       expect(await checksOf(8, app)).to.equal(5);

@@ -20,7 +20,7 @@ describeOnEveryFramework("the login throttle", (start) => {
     expect(answers.filter(({ status }) => status === 429)).to.have.length(95);
   });
 
-  it("refuses at every alternative what it has refused", async () => {
+  it("refuses at every alternative an attempt that it has refused", async () => {
     const { url } = await start(
       {},
       {
@@ -57,7 +57,7 @@ describeOnEveryFramework("the login throttle", (start) => {
     expect(byAddress.text).to.equal(byPair.text);
   });
 
-  it("refuses again where it is asked again for an attempt that it refused", async () => {
+  it("refuses again if it runs again for an attempt that it refused", async () => {
     const { url } = await start(
       {},
       {
@@ -88,7 +88,7 @@ describeOnEveryFramework("the login throttle", (start) => {
     expect((await app.attempt("alice", home)).status).to.equal(200);
   });
 
-  it("asks for more than a password instead, if told to", async () => {
+  it("requires a step-up instead, by an option", async () => {
     const steps: (boolean | undefined)[] = [];
     const answer = ({ loginAttempt }: { loginAttempt?: { stepUp: boolean } | undefined }): never => {
       steps.push(loginAttempt?.stepUp);
@@ -129,7 +129,7 @@ describeOnEveryFramework("the login throttle", (start) => {
     expect(seen).to.deep.equal([...times(5, 401), 429, 429]);
   });
 
-  it("refuses what can be no account's name, and counts nothing", async () => {
+  it("refuses a text that no account can have as its name, and counts nothing", async () => {
     const app = await startLogin(start);
     for (const account of [null, 7, true, [], ["alice"], {}, { $ne: "" }, "", "  ", "a\u0000b", "\ud800"])
       expect((await app.attempt(account)).status, JSON.stringify(account)).to.equal(400);
@@ -139,7 +139,7 @@ describeOnEveryFramework("the login throttle", (start) => {
     expect(await statuses(6, () => app.attempt("alice"))).to.deep.equal([...times(5, 401), 429]);
   });
 
-  it("gives a trusted device a counter of its own, whatever happens at its address", async () => {
+  it("gives a trusted device a counter of its own, independent of its address", async () => {
     const device = { secret: "device-secret-".padEnd(32, "0") };
     const app = await startLogin(start, { device, ip: { limit: 8 } });
     const first = await app.attempt("alice", { password: "right" });
@@ -157,7 +157,7 @@ describeOnEveryFramework("the login throttle", (start) => {
     expect((await app.attempt("bob", { headers })).status, "it is trusted for alice only").to.equal(429);
   });
 
-  it("lets whoever runs the service let an account or an address in again", async () => {
+  it("lets operators unblock an account or an address", async () => {
     const app = await startLogin(start, { ip: { limit: 7 } });
     await statuses(6, () => app.attempt("alice"));
     await app.gate.logins.unblock({ account: " ALICE" });
@@ -166,7 +166,7 @@ describeOnEveryFramework("the login throttle", (start) => {
     expect((await app.attempt("alice", { password: "right" })).status).to.equal(200);
   });
 
-  it("takes back an attempt of which the handler says that nothing was checked", async () => {
+  it("takes back an attempt that the handler reports as unchecked", async () => {
     const answer = async ({ loginAttempt }: { loginAttempt?: { cancel(): Promise<void> } | undefined }) => {
       await loginAttempt?.cancel();
       throw Object.assign(new Error("later"), { status: 503 });

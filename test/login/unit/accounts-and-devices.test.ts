@@ -17,7 +17,7 @@ describe("the name of an account", () => {
     expect(normalizeAccount("\u03c3\u03c2\u03a3")).to.equal("\u03c3\u03c3\u03c3");
   });
 
-  it("is none of what is no text, too long, ill-formed, invisible or has control characters", () => {
+  it("is not a value that is no text, too long, ill-formed, invisible or has control characters", () => {
     for (const name of [
       undefined,
       null,
@@ -274,7 +274,7 @@ describe("throttleLogin()", () => {
     [{ account, onDeny: "ignore" }, /onDeny must be one of/],
   ];
 
-  it("says what is wrong with an option when it is made", async () => {
+  it("reports a wrong option when it is created", async () => {
     const gate = openGate({});
     for (const [options, says] of wrong) expect(() => gate.throttleLogin(options as Options)).to.throw(says);
     for (const whom of [

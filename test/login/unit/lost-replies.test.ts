@@ -74,7 +74,7 @@ for (const isCluster of [false, true]) {
       return one;
     }
 
-    it("gives back what really ran, once, whatever requests and replies are lost, and every key has an end", async () => {
+    it("gives back each counted attempt once, whatever requests and replies are lost, and every key has a TTL", async () => {
       const fate = fc.constantFrom<Fate>("pass", "lose request", "lose reply");
       const step = fc.record({
         place: fc.integer({ min: 0, max: 1 }),
@@ -161,7 +161,7 @@ for (const isCluster of [false, true]) {
       }
     });
 
-    it("leaves alone what was counted after its attempts were forgotten", async () => {
+    it("does not change counts from after its attempts were forgotten", async () => {
       const opening = open();
       const question = ask();
       const store = await lose(opening, question, "lose reply");
@@ -185,7 +185,7 @@ for (const isCluster of [false, true]) {
       expect(await counted(question)).to.deep.equal([0, 0, 0, 0]);
     });
 
-    it("gives back nothing where Redis has lost what it counted", async () => {
+    it("gives back nothing if Redis has lost the counts", async () => {
       const opening = open();
       const question = ask();
       const store = await lose(opening, question, "lose reply");
@@ -196,7 +196,7 @@ for (const isCluster of [false, true]) {
       expect(await counted(question)).to.deep.equal([1, 1, 1, 1]);
     });
 
-    it("stays counted if nobody says what became of it, and is held no longer than a turn may last", async () => {
+    it("stays counted without a reported result, and holds its permit for a limited time", async () => {
       const opening = open(50);
       const question = ask();
       const store = await lose(opening, question, "lose reply");

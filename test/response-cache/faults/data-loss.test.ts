@@ -67,7 +67,7 @@ describe("stored responses in a Cluster", function () {
   this.timeout(60_000);
 
   for (const adapter of adapters) {
-    it(`are never again those from before a purge, whichever node loses all that it has (${adapter.name})`, async () => {
+    it(`are never those from before a purge, whichever node loses its data (${adapter.name})`, async () => {
       const cluster = await startCluster({ masters: 3 });
       cleanUp(() => cluster.stop());
       const nodes = cluster.nodes.map(({ url }) => operate(url));

@@ -40,7 +40,7 @@ for (const adapter of adapters) {
       return { proxy, prefix: freshPrefix() };
     }
 
-    it("goes on without it: nothing hangs, one handler call serves all who ask meanwhile, a lost purge is told", async () => {
+    it("goes on without it: no request hangs, one handler call serves all concurrent requests, a lost purge is reported", async () => {
       const { proxy, prefix } = await startBroken();
       let calls = 0;
       let gate = latch();
@@ -140,7 +140,7 @@ for (const adapter of adapters) {
       }
     });
 
-    it("is the same for all processes, and so is the end of what it keeps, and every key of it has a life", async () => {
+    it("is the same for all processes, as are purges, and every key of it has a TTL", async () => {
       const prefix = freshPrefix();
       let calls = 0;
       const make = () => `made ${(calls += 1)}`;

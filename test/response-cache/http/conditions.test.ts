@@ -104,7 +104,7 @@ async function expectConditionsAnswered(plain: Ask, open: () => Promise<Ask>, pa
 
 for (const ground of expressGrounds) {
   describe(`conditions at the response cache on ${ground.name}`, () => {
-    it("are answered as without the cache: files, streams, what is stored and what is not", async () => {
+    it("are answered as without the cache: files, streams, stored and unstored responses", async () => {
       const behind = Object.entries(ofExpress);
       const plain = await ground.serve({ behind }, false);
       for (const [path] of behind)
@@ -163,7 +163,7 @@ for (const ground of koaGrounds) {
       ["by the cache alone", []],
       ["by middleware in front", [conditional()]],
     ] as const) {
-      it(`are answered ${what}: files, streams, what is stored and what is not`, async () => {
+      it(`are answered ${what}: files, streams, stored and unstored responses`, async () => {
         const behind = Object.entries(ofKoa);
         const judged = await ground.serve({ front: [conditional()], behind }, false);
         for (const [path] of behind) {
@@ -174,7 +174,7 @@ for (const ground of koaGrounds) {
       });
     }
 
-    it("are answered by the tag of the cache's own for what goes out, whatever middleware in front makes of it", async () => {
+    it("are answered by the cache's own entity tag of the sent body, whatever middleware in front does to it", async () => {
       let time = 0;
       const envelope: Middleware = async (ctx, next) => {
         await next();

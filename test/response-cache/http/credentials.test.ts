@@ -125,7 +125,7 @@ describe("the headers that are known to carry credentials", () => {
       expect(names.filter((name) => !isWellKnownCredential(name))).to.deep.equal([]);
     });
 
-  it("are none that say where a client is, or what it wants", () => {
+  it("do not include fields about the location or the preferences of a client", () => {
     expect(anonymous.filter(isWellKnownCredential)).to.deep.equal([]);
   });
 });
@@ -154,7 +154,7 @@ describeOnEveryFramework("a response that was made for credentials", (start) => 
     );
   }
 
-  it("is nobody else's, in whichever well-known header they came", async () => {
+  it("is for their user only, in any well-known header", async () => {
     for (const header of ["x-api-key", "x-forwarded-user", "cf-access-jwt-assertion", "x-amzn-oidc-data", "x-token"]) {
       const app = await serveNameIn(header);
       expect(await askInTurn(app, header), header).to.deep.equal(apart);
@@ -163,7 +163,7 @@ describeOnEveryFramework("a response that was made for credentials", (start) => 
     }
   });
 
-  it("is shared if it says that it may be, as with Authorization", async () => {
+  it("is shared if the response allows it, as with Authorization", async () => {
     for (const [control, calls] of [
       ["max-age=60", 4],
       ["public, max-age=60", 1],
@@ -177,7 +177,7 @@ describeOnEveryFramework("a response that was made for credentials", (start) => 
     }
   });
 
-  it("says in Cache-Status that it is not kept for them, and where they were", async () => {
+  it("reports in Cache-Status that it is not stored because of credentials, and where they were", async () => {
     const app = await serveNameIn("x-api-key");
     const statusWith = async (headers: Record<string, string>) =>
       (await send(`${app.url}/me`, { headers })).headers["cache-status"];
@@ -194,7 +194,7 @@ describeOnEveryFramework("a response that was made for credentials", (start) => 
     expect(headers["cache-status"]).to.equal("portcullis; fwd=uri-miss");
   });
 
-  it("is nobody else's where limits count by a header, but for addresses and what every request has", async () => {
+  it("is for one client only if limits count by a header, except by addresses and by fields of every request", async () => {
     const limit = (header: string): LimitOptions => ({ name: "own", per: { header }, limit: 99, window: "1m" });
     const app = await serveNameIn("x-staff", {}, { limits: [limit("X-Staff")] });
     expect(await askInTurn(app, "x-staff")).to.deep.equal(apart);
@@ -218,7 +218,7 @@ describeOnEveryFramework("a response that was made for credentials", (start) => 
     expect(await askInTurn(later, "x-desk")).to.deep.equal(apart);
   });
 
-  it("is nobody else's where a cookie or a function of tokenFrom finds them, also without a guard in front", async () => {
+  it("is for their user only if a cookie or a function of tokenFrom finds them, also without a guard in front", async () => {
     const token = await signToken({ sub: "alice" });
     const read = (raw: { headers: Record<string, unknown> }) => raw.headers["x-app-auth"] as string | undefined;
     const app = await start(
@@ -244,7 +244,7 @@ describeOnEveryFramework("a response that was made for credentials", (start) => 
     );
   });
 
-  it("is told by the application's own list, and headers on its other list are none", async () => {
+  it("is determined by the application's own list; headers on its other list are no credentials", async () => {
     const added = await serveNameIn("x-desk", { credentials: { add: ["X-Desk"] } });
     expect(await askInTurn(added, "x-desk")).to.deep.equal(apart);
     const excepted = await serveCached(
@@ -258,7 +258,7 @@ describeOnEveryFramework("a response that was made for credentials", (start) => 
     expect(excepted.calls()).to.equal(1);
   });
 
-  it("is kept for a user and what it came with, where each user has responses of their own", async () => {
+  it("is stored for a user and the credentials of the request, if each user has own responses", async () => {
     const app = await serveCached(
       start,
       ({ headers, auth }) => ({ body: `${String(auth?.subject)} for ${String(headers["x-api-key"] ?? "herself")}` }),

@@ -50,7 +50,7 @@ for (const adapter of allAdapters)
 
       const ttl = "1m" as const;
 
-      it("keep a response to themselves for whom only a gate behind the cache has found a user", async () => {
+      it("store no response for a user that only a gate behind the cache has identified", async () => {
         const { ask } = await serve((gate, partners) => [
           ...[gate.guard({ optional: true }), gate.cacheResponse({ ttl }), partners.guard({ optional: true })],
         ]);
@@ -93,7 +93,7 @@ for (const adapter of allAdapters)
           }
       });
 
-      it("store what the cache next to the handler may store, once, and end it by a purge", async () => {
+      it("store a response that the cache next to the handler may store, once, and end it by a purge", async () => {
         const { ask, gate, calls } = await serve((gate) => {
           const cache = gate.cacheResponse({ ttl });
           return [gate.cacheResponse(), cache, cache];

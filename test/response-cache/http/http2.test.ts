@@ -118,7 +118,7 @@ for (const { name, build } of frameworks) {
           });
       }
 
-      it("gives nobody a response that was made for another authority or scheme", async () => {
+      it("sends no response that was made for another authority or scheme", async () => {
         const ask = await start(({ headers }) => ({
           body: `${String(headers[":scheme"])}://${String(headers[":authority"])}/reset, also ${String(headers.host)}`,
         }));
@@ -147,7 +147,7 @@ for (const { name, build } of frameworks) {
         expect((await ask("shop.example", "/a")).cacheStatus).to.include("hit");
       });
 
-      it("ends what a Location of this authority names, whatever its scheme, and nothing of another one", async () => {
+      it("invalidates the target of a Location with this authority, whatever its scheme, and no target of another authority", async () => {
         const ask = await start(({ method, url = "" }) => ({
           body: "x",
           location: method === "POST" ? (new URL(url, "http://x").searchParams.get("to") ?? "") : undefined,
@@ -245,7 +245,7 @@ describe("the response cache of one application on http and https", () => {
     ["Koa", () => onKoa(Koa)],
     ["Koa 2", () => onKoa(Koa2)],
   ] as const) {
-    it(`keeps apart what was made for each, and what was made for a client with a certificate, on ${name}`, async () => {
+    it(`separates the responses to each, and those to a client with a certificate, on ${name}`, async () => {
       const ask = await start();
       expect(await ask({ secure: true, withCertificate: true })).to.equal(
         'portcullis; fwd=uri-miss; detail="credentials: certificate": https client',

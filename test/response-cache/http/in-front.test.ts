@@ -184,7 +184,7 @@ const koaFronts: Record<string, () => Middleware[]> = {
 for (const ground of koaGrounds) {
   describe(`middleware in front of the response cache on ${ground.name}`, () => {
     for (const [what, front] of Object.entries(koaFronts)) {
-      it(`makes the same of a stored response as of one just made: ${what}`, async () => {
+      it(`treats a stored response and a new one alike: ${what}`, async () => {
         await expectSameAnswers(ground, front(), koaHandlers);
       });
     }
@@ -201,7 +201,7 @@ for (const ground of koaGrounds) {
       }
     });
 
-    it("gets what cannot be given again as it is, and it is not stored", async () => {
+    it("gets a response that cannot be repeated unchanged, and it is not stored", async () => {
       const bodies: Record<string, (ctx: Context) => void> = {
         "a value that becomes a text": (ctx) => (ctx.body = new Date(0)),
         "a value that becomes null": (ctx) => (ctx.body = { toJSON: () => null }),
@@ -214,7 +214,7 @@ for (const ground of koaGrounds) {
       await expectSameAnswers(ground, koaFronts["an envelope"]?.() ?? [], bodies, { stored: false });
     });
 
-    it("hears of every error of a handler, and none is stored", async () => {
+    it("gets every error of a handler, and no error is stored", async () => {
       const heard: string[] = [];
       const catchErrors: Middleware = async (ctx, next) => {
         try {
@@ -331,7 +331,7 @@ function shout(_req: Request, res: ExpressResponse, next: () => void): void {
 for (const ground of expressGrounds) {
   describe(`middleware in front of the response cache on ${ground.name}`, () => {
     for (const [what, front] of Object.entries(expressFronts)) {
-      it(`makes the same of a stored response as of one just made: ${what}`, async () => {
+      it(`treats a stored response and a new one alike: ${what}`, async () => {
         await expectSameAnswers(ground, front(), expressHandlers);
       });
     }

@@ -58,7 +58,7 @@ describeOnEveryGate("a head that is changed when it is made", (start) => {
     body: bodies[url.slice(1)]?.(`secret ${calls}`) ?? "",
   });
 
-  it("leaves nothing for others where it was never made, since the client has gone", async () => {
+  it("stores nothing if the response was never made, since the client has gone", async () => {
     const [asked, left] = [latch(), latch()];
     let calls = 0;
     const app = await start(undefined, {
@@ -94,7 +94,7 @@ describeOnEveryGate("a head that is changed when it is made", (start) => {
   };
 
   for (const where of ["in front of", "behind"]) {
-    it(`${where} the cache keeps the response from all others if it says that it must not be stored`, async () => {
+    it(`${where} the cache prevents storing if it adds no-store`, async () => {
       for (const [name, value] of Object.entries(forbidding)) {
         const app = await serveChanged((res) => void res.setHeader(name, value), where, numbered);
         for (const kind of Object.keys(bodies)) {
@@ -107,7 +107,7 @@ describeOnEveryGate("a head that is changed when it is made", (start) => {
       }
     });
 
-    it(`${where} the cache may set a cookie beside a response that says that it is for all`, async () => {
+    it(`${where} the cache may set a cookie on a response that is public`, async () => {
       const app = await serveChanged(
         (res) => void res.setHeader("Set-Cookie", "sid=1"),
         where,
@@ -133,7 +133,7 @@ describeOnEveryGate("a head that is changed when it is made", (start) => {
     });
   }
 
-  it("does not keep a response from being stored for which it says nothing of that", async () => {
+  it("does not prevent storing a response without a directive about it", async () => {
     const app = await serveChanged((res) => void res.setHeader("X-Late", "yes"), "in front of", numbered);
     for (const kind of Object.keys(bodies)) {
       const first = await send(`${app.url}/${kind}`);

@@ -28,7 +28,7 @@ describeOnEveryFramework("the life of a stored response", (start) => {
     expect(new Set(answers.map(({ text }) => text))).to.deep.equal(new Set(["x"]));
   });
 
-  it("does not begin for what is one request's own: nobody waits for another's", async () => {
+  it("does not begin for responses to one request alone: no other request waits", async () => {
     const gate = latch();
     const app = await serveCached(start, async ({ url, headers, response }) => {
       if (url === "/own") {
@@ -170,7 +170,7 @@ describeOnEveryFramework("the life of a stored response", (start) => {
     }
   });
 
-  it("ends with a successful unsafe request to its address, and to those it names", async () => {
+  it("ends with a successful unsafe request to its address, or one whose response names the address", async () => {
     const app = await serveCached(start, ({ method, url, headers }) => {
       if (method === "GET") return { headers: fresh, body: `${url} ${app.calls()}` };
       const status = Number(headers["x-status"] ?? "204");
@@ -197,7 +197,7 @@ describeOnEveryFramework("the life of a stored response", (start) => {
     expect([await isKept("/a?x=1"), await isKept("/b"), await isKept("/c")]).to.deep.equal([false, false, true]);
   });
 
-  it("ends with an unsafe request whose client has left before the answer, if that was a success", async () => {
+  it("ends with a successful unsafe request whose client has left before the answer", async () => {
     for (const [status, ends] of [
       [204, true],
       [422, false],

@@ -39,7 +39,7 @@ describeOnEveryFramework("the responses for a path", (start) => {
     }
   });
 
-  it("end for one query alone where purgePath is told so, whatever the order of its parameters", async () => {
+  it("end for one query alone by an option of purgePath, in any order of its parameters", async () => {
     const app = await serveCached(start, () => ({ headers: fresh, body: "x" }));
     const pages = ["/posts", "/posts?page=1", "/posts?page=2&size=9", "/POSTS/?size=9&page=2"];
     await fill(app, pages);
@@ -63,7 +63,7 @@ describeOnEveryFramework("the responses for a path", (start) => {
     }
   });
 
-  it("are what purgePath takes a path and known options for", async () => {
+  it("are purged by purgePath only with a path and known options", async () => {
     const { gate } = await serveCached(start, () => ({ body: "x" }));
     for (const [path, options] of [
       ["posts", {}],
@@ -84,7 +84,7 @@ describeOnEveryFramework("the responses for a path", (start) => {
 
 describe("a purged response", () => {
   for (const adapter of allAdapters) {
-    it(`does not come back when what ended it is lost: evicted, expired, or flushed (${adapter.name})`, async () => {
+    it(`does not come back when its purge is lost: evicted, expired, or flushed (${adapter.name})`, async () => {
       const prefix = freshPrefix();
       const redis = new Redis(testRedisUrl());
       const serve = async () =>

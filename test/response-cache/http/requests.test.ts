@@ -92,7 +92,7 @@ describeOnEveryFramework("a field in Vary", (start) => {
     expect(app.calls()).to.equal(values.length);
   });
 
-  it("is the same for blanks around the members of a list of what a client accepts, but in quotes", async () => {
+  it("ignores blanks around the members of Accept lists, except within quotes", async () => {
     const app = await serveCached(start, ({ headers }) => ({
       headers: { "cache-control": "max-age=60", vary: "Accept-Language, Accept" },
       body: `${String(headers["accept-language"])} ${String(headers.accept)}`,

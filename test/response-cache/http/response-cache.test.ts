@@ -10,7 +10,7 @@ import { serveCached } from "../../support/response-cache.js";
 const fresh = { "cache-control": "max-age=60" };
 
 describeOnEveryGate("the response cache", (start) => {
-  it("answers from the store what is fresh, with its age", async () => {
+  it("answers with a fresh stored response and its age", async () => {
     const app = await serveCached(start, () => ({ headers: fresh, body: { made: 1 } }));
     const first = await send(`${app.url}/a`);
     const second = await send(`${app.url}/a`);
@@ -65,7 +65,7 @@ describeOnEveryGate("the response cache", (start) => {
     }
   });
 
-  it("answers HEAD from what GET left, and stores nothing for HEAD", async () => {
+  it("answers HEAD from the stored response to GET, and stores nothing for HEAD", async () => {
     const app = await serveCached(start, () => ({ headers: fresh, body: "12345" }));
     await send(`${app.url}/a`, { method: "HEAD" });
     await send(`${app.url}/a`);
@@ -76,7 +76,7 @@ describeOnEveryGate("the response cache", (start) => {
     expect([head.status, head.text]).to.deep.equal([200, ""]);
   });
 
-  it("answers conditions, on a hit and on what the handler just made", async () => {
+  it("evaluates conditions, on a hit and on a new response of the handler", async () => {
     const app = await serveCached(start, ({ headers }) => ({
       headers: { ...fresh, "last-modified": "Tue, 24 Nov 2026 10:00:00 GMT" },
       body: `no condition seen: ${String(headers["if-none-match"] === undefined)}`,
@@ -100,7 +100,7 @@ describeOnEveryGate("the response cache", (start) => {
     expect(app.calls()).to.equal(2);
   });
 
-  it("makes strong entity tags if asked to, and none if told so", async () => {
+  it("makes strong entity tags, or none, by an option", async () => {
     const strong = await serveCached(
       start,
       ({ response }) => {
@@ -126,7 +126,7 @@ describeOnEveryGate("the response cache", (start) => {
     expect([kept.headers["content-type"], kept.headers.etag, none.calls()]).to.deep.equal(["text/plain", undefined, 1]);
   });
 
-  it("keeps what encodings choose apart", async () => {
+  it("separates responses by encoding", async () => {
     const app = await serveCached(start, ({ headers }) =>
       headers["accept-encoding"] === "gzip"
         ? { headers: { ...fresh, "content-encoding": "gzip", "content-type": "text/plain" }, body: gzipSync("hello") }
@@ -142,7 +142,7 @@ describeOnEveryGate("the response cache", (start) => {
     expect(app.calls()).to.equal(2);
   });
 
-  it("knows a path by its query as it was sent, and by the wanted parameters alone if told so", async () => {
+  it("identifies a path by its query as it was sent, or by the configured parameters alone", async () => {
     const all = await serveCached(start, ({ url }) => ({ headers: fresh, body: url }));
     for (const url of [
       "/a",
@@ -161,7 +161,7 @@ describeOnEveryGate("the response cache", (start) => {
     expect((await send(`${some.url}/a?x=2`)).text).to.equal("/a?x=2");
   });
 
-  it("ends what an unsafe request to the same address made out of date, also where not all of its query is wanted", async () => {
+  it("invalidates responses at an unsafe request to the same address, also if only a part of the query is in the key", async () => {
     for (const options of [{}, { query: ["x"] }]) {
       const app = await serveCached(start, () => ({ headers: fresh, body: "v" }), options);
       const url = `${app.url}/a?x=1&utm=1`;
@@ -174,7 +174,7 @@ describeOnEveryGate("the response cache", (start) => {
     }
   });
 
-  it("hears what a request wants, unless told not to", async () => {
+  it("follows the Cache-Control of a request, unless an option forbids it", async () => {
     const app = await serveCached(start, () => ({ headers: { ...fresh, age: "30" }, body: "x" }));
     const ask = async (headers: Record<string, string>) => (await send(`${app.url}/a`, { headers })).status;
     const control = (text: string) => ({ "cache-control": text });
@@ -191,7 +191,7 @@ describeOnEveryGate("the response cache", (start) => {
     expect(deaf.calls()).to.equal(1);
   });
 
-  it("passes by what asks for a part, for a state, or has a body of its own", async () => {
+  it("forwards requests for a range, with preconditions on state, or with a body", async () => {
     const app = await serveCached(start, () => ({ headers: fresh, body: "x" }));
     await send(`${app.url}/a`);
     for (const headers of [
@@ -210,7 +210,7 @@ describeOnEveryGate("the response cache", (start) => {
     expect((await send(`${app.url}/a`)).headers["cache-status"]).to.include("hit");
   });
 
-  it("stores what says nothing of freshness only with a ttl, and no failure ever", async () => {
+  it("stores a response without freshness only with a ttl, and never a failure", async () => {
     const answer = ({ url }: { url: string }) => ({ status: Number(url.slice(1)), body: "x" });
     const silent = await serveCached(start, answer);
     for (let time = 0; time < 2; time += 1) await send(`${silent.url}/200`);

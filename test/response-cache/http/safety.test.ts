@@ -91,7 +91,7 @@ describeOnEveryFramework("the response cache between users", (start) => {
     expect(anonymous.headers["cache-status"]).to.equal("portcullis; fwd=bypass");
   });
 
-  it("answers nobody whom the guard refuses", async () => {
+  it("answers no request that the guard refuses", async () => {
     const app = await start(
       {},
       {
@@ -108,7 +108,7 @@ describeOnEveryFramework("the response cache between users", (start) => {
     expect((await send(`${app.url}/a`, { token: "bad" })).status).to.equal(401);
   });
 
-  it("is not poisoned by who a request says it was sent to", async () => {
+  it("is not poisoned by host fields of a request", async () => {
     const app = await serveCached(start, ({ headers }) => ({
       headers: fresh,
       body: `https://${String(headers["x-forwarded-host"] ?? headers.host)}/`,
@@ -132,7 +132,7 @@ describeOnEveryFramework("the response cache between users", (start) => {
     expect(app.calls()).to.equal(hostile.length + 1);
   });
 
-  it("fails where a partition is no text, and passes by where there is none, so that no two tenants share one", async () => {
+  it("fails if a partition is not text, and forwards without one, so that no two tenants share a response", async () => {
     const tenants: Record<string, unknown> = { map: new Map([["a", 1]]), nan: NaN, number: 1, list: ["a"], none: null };
     const app = await serveCached(start, ({ url }) => ({ headers: fresh, body: url }), {
       partition: ((raw: { path: string }) => tenants[raw.path.slice(1)]) as never,
@@ -143,7 +143,7 @@ describeOnEveryFramework("the response cache between users", (start) => {
     expect(app.calls()).to.equal(2);
   });
 
-  it("keeps apart what Vary and the application's own partition say, and stores nothing that varies by everything", async () => {
+  it("separates responses by Vary and by the application's own partition, and stores no response with Vary: *", async () => {
     const app = await serveCached(start, ({ url, headers }) => ({
       headers: { ...fresh, vary: url === "/star" ? "Accept, *" : "Accept-Language, X-Other" },
       body: String(headers["accept-language"]),
@@ -169,7 +169,7 @@ describeOnEveryFramework("the response cache between users", (start) => {
     expect((await send(`${tenants.url}/a`)).headers["cache-status"]).to.equal("portcullis; fwd=bypass");
   });
 
-  it("neither keeps nor repeats fields of one exchange, and leaves those that stood there before", async () => {
+  it("neither stores nor repeats fields of one exchange, and keeps fields that were set before", async () => {
     const once = {
       "set-cookie": ["a=1", "b=2"],
       date: new Date(Date.now() - 5000).toUTCString(),
@@ -201,7 +201,7 @@ describeOnEveryFramework("the response cache between users", (start) => {
     expect(headers.connection).not.to.include("x-hop");
   });
 
-  it("does not share what comes with a cookie, unless it is for everyone", async () => {
+  it("does not share a response to a request with a cookie, unless it is for all users", async () => {
     const app = await serveCached(start, ({ url }) => ({
       headers: { "cache-control": url === "/public" ? "public, max-age=60" : "max-age=60", "set-cookie": "sid=1" },
       body: "x",

@@ -172,7 +172,7 @@ function describeSending<M>(grounds: readonly Ground<M>[], bind: Binding<M>): vo
         }
       });
 
-      it("answers a condition where its response announces trailers, or ends with what Node takes for nothing", async () => {
+      it("answers a condition if the response announces trailers, or ends with a value that Node ignores", async () => {
         const ends: Record<string, (res: ServerResponse) => unknown> = {
           "a trailer": (res) => (res.setHeader("Trailer", "X-T"), res.end("page")),
           "a trailer, in parts": (res) => (res.setHeader("Trailer", "X-T"), res.write("pa"), res.end("ge")),
@@ -265,7 +265,7 @@ function describeSending<M>(grounds: readonly Ground<M>[], bind: Binding<M>): vo
         for (const [name] of ways) await expectSame(plain, cached, name, false);
       });
 
-      it("may give fields the names of what every object has, and let a response be chosen by them", async () => {
+      it("may use names of Object.prototype as field names, also in Vary", async () => {
         const ways = Object.entries(named).map(([name, way]) => [name, bind(way)] as const);
         const { plain, cached } = await serveBoth(ground, ways, [bind.front]);
         for (const [name] of ways) await expectSame(plain, cached, name, true);

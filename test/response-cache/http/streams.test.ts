@@ -83,7 +83,7 @@ describeOnEveryFramework("a response that comes in parts", function (start) {
   }
 
   for (const length of ["without a length", "with a length beyond the maximum"] as const) {
-    it(`and whose client does not read holds up nobody, ${length}`, async () => {
+    it(`and whose client does not read blocks no other request, ${length}`, async () => {
       const size = 24 * 1024 * 1024;
       const app = await serveCached(
         start,
@@ -116,7 +116,7 @@ describeOnEveryFramework("a response that comes in parts", function (start) {
     },
   };
   for (const [what, handle] of Object.entries(live)) {
-    it(`and never ends, as ${what}, holds up nobody, and lets all go at once`, async () => {
+    it(`and never ends, as ${what}, blocks no other request, and releases all at once`, async () => {
       const app = await serveCached(start, handle, { ttl: "1m", wait });
       const shared = agent();
       const firsts = await Promise.all(Array.from({ length: 30 }, () => begin(`${app.url}/live`, shared)));
@@ -126,7 +126,7 @@ describeOnEveryFramework("a response that comes in parts", function (start) {
     });
   }
 
-  it("is stored when it is whole, although those who waited were let go", async () => {
+  it("is stored when it is complete, although waiting requests were released", async () => {
     const whole = latch();
     const app = await serveCached(
       start,
@@ -146,7 +146,7 @@ describeOnEveryFramework("a response that comes in parts", function (start) {
     await until(async () => (await begin(`${app.url}/a`)) === "begun whole");
   });
 
-  it("and whose head waits for its first byte keeps those who wait", async () => {
+  it("and whose head waits for its first byte keeps requests waiting", async () => {
     const whole = latch();
     const app = await serveCached(
       start,
@@ -218,7 +218,7 @@ describeOnEveryFramework("a response that comes in parts", function (start) {
     }
   });
 
-  it("is not made once for each of those who waited for it and have left", async () => {
+  it("is not made again for waiting requests whose clients have left", async () => {
     const working = latch();
     let asked = 0;
     const app = await serveCached(
@@ -243,7 +243,7 @@ describeOnEveryFramework("a response that comes in parts", function (start) {
     expect(app.calls()).to.be.within(3, 10);
   });
 
-  it("of a client that leaves ends for those who wait, and they are answered by the next", async () => {
+  it("of a client that leaves ends for waiting requests, and the next leader answers them", async () => {
     const app = await serveCached(
       start,
       async ({ headers, response }) => {
@@ -269,7 +269,7 @@ for (const [framework, Framework] of [
 ] as const) {
   for (const store of ["in process", "on Redis"]) {
     describe(`a response that comes in parts on ${framework} over HTTP/2 ${store}`, () => {
-      it("holds up nobody, not on its own connection either", async () => {
+      it("blocks no request, not on its own connection either", async () => {
         const redis = store === "in process" ? "memory" : testRedisUrl();
         const gate = koaGate({ redis, prefix: freshPrefix(), logger: silentLogger });
         const app = new Framework();

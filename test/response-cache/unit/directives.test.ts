@@ -34,7 +34,7 @@ function modelOf(field: string): Directives {
 
 describe("the directives of a Cache-Control field", function () {
   this.timeout(process.env.SOAK === undefined ? 30_000 : 1_800_000);
-  it("are what they were to the slow reading, in good fields and bad ones", () => {
+  it("are equal to those of the slow parser, in valid and invalid fields", () => {
     const piece = fc.constantFrom(
       "a",
       "b",

@@ -11,7 +11,7 @@ import {
 import { fieldReader, nowMs, storeAt } from "../support/freshness.js";
 
 describe("the directives of Cache-Control", () => {
-  it("are what was written, in any case, order, quoting and spacing", () => {
+  it("are read in any case, order, quoting and spacing", () => {
     const name = fc.stringMatching(/^[a-z][a-z-]{0,8}$/);
     const value = fc.oneof(fc.constant(undefined), fc.stringMatching(/^[a-z0-9]{1,6}$/), fc.string({ maxLength: 8 }));
     const list = fc.uniqueArray(
@@ -166,7 +166,7 @@ describe("the freshness of a response", () => {
     );
   });
 
-  it("is as old as it says, as its date, and as its making took", () => {
+  it("counts Age, Date and the time that the response took", () => {
     fc.assert(
       fc.property(seconds, seconds, seconds, (age, dated, took) => {
         const fields = {
@@ -188,7 +188,7 @@ describe("the freshness of a response", () => {
       expect(storeAt({ "cache-control": "max-age=1", age }, defaults).initialAge, age).to.equal(expected);
   });
 
-  it("is never younger for a clock that goes back, or that is behind that of whoever stored it", () => {
+  it("never decreases with a clock that goes back, or that is behind the clock of the process that stored it", () => {
     const difference = fc.integer({ min: -100_000, max: 100_000 });
     fc.assert(
       fc.property(seconds, difference, difference, (age, processPassed, storePassed) => {

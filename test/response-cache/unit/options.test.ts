@@ -74,12 +74,12 @@ describe("the options of cacheResponse()", () => {
     [{ staleWhileRevalidate: -1 }, RangeError, /staleWhileRevalidate/],
   ];
   for (const [options, kind, message] of wrong) {
-    it(`refuse ${JSON.stringify(options)} and say what to write`, () => {
+    it(`refuse ${JSON.stringify(options)} with an error that shows the correct form`, () => {
       expect(() => resolveResponseCache(options)).to.throw(kind, message);
     });
   }
 
-  it("are checked by the gate at once, and so is what is purged", async () => {
+  it("are checked by the gate at once, and so are the arguments of purges", async () => {
     const gate = openGate({});
     expect(() => gate.cacheResponse({ ttl: "soon" as never })).to.throw(RangeError);
     for (const attempt of [

@@ -202,7 +202,7 @@ describe("a purge", () => {
     }
   });
 
-  it("does not keep from the store what others with its tags are stored before, as long as nothing is purged", async () => {
+  it("does not prevent storing a response after others with its tags, as long as no tag is purged", async () => {
     const { processes } = openProcesses(2);
     const starts = await Promise.all(
       Array.from({ length: 20 }, async (_, index) =>
@@ -218,7 +218,7 @@ describe("a purge", () => {
     }
   });
 
-  it("writes for a moment where nothing is stored, and what is stored says how long it is remembered", async () => {
+  it("is remembered for a short time without stored responses, and as long as the longest of them otherwise", async () => {
     const { store, processes } = openProcesses(1);
     const [responses] = processes as [ResponseStore];
     const isThere = async (tag: string) => (await store.getMany([keyOf(tag)]))[0] !== undefined;

@@ -14,7 +14,7 @@ function open(options: { readonly waitMs?: number; readonly bodyMs?: number } = 
 }
 
 describe("requests for one thing", () => {
-  it("get what the first makes; those that come later do not wait", async () => {
+  it("get the result of the first; later requests do not wait", async () => {
     const { flights, join } = open();
     const flight = flights.start("k");
     expect(flights.start("k")).to.equal(undefined);
@@ -36,7 +36,7 @@ describe("requests for one thing", () => {
     expect(flights.start("k")).not.to.equal(undefined);
   });
 
-  it("are let go all at once when a head was sent and no body came, and nobody waits for that one any more", async () => {
+  it("are released all at once when a head was sent without a body, and no later request waits for that response", async () => {
     const { flights, join } = open({ bodyMs: 10 });
     const flight = flights.start("k");
     const joined = Array.from({ length: 100 }, join);
@@ -72,7 +72,7 @@ describe("requests for one thing", () => {
     expect(await flights.join("k", patience)).to.deep.equal({ kind: "own" });
   });
 
-  it("do not wait for ever for one whose response is never over", async () => {
+  it("do not wait without limit for a response that never ends", async () => {
     const { flights, join } = open({ waitMs: 20 });
     const flight = flights.start("k");
     await until(() => !flights.isActive("k"));

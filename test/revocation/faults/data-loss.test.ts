@@ -48,7 +48,7 @@ for (const [index, adapter] of adapters.entries()) {
 
     // What a process notices has no framework in it: each loss that takes long to see is met on one of them.
     if (index === 0) {
-      it("notices FLUSHALL, says so once, and repeats what it has revoked lately", async () => {
+      it("notices FLUSHALL, reports it once, and repeats its recent revocations", async () => {
         const app = await start();
         const [revoked, cut, good] = await Promise.all([
           signToken({ sub: "a" }),
@@ -99,7 +99,7 @@ for (const [index, adapter] of adapters.entries()) {
       });
     }
 
-    it("refuses with 503 until the data is back, if told so, and does not hide the loss from other processes", async () => {
+    it("with the option refuses with 503 until the data is back, and does not hide the loss from other processes", async () => {
       const app = await start({ revocation: { onDataLoss: "deny" } });
       const token = await signToken();
       expect((await send(`${app.url}/me`, { token })).status).to.equal(200);

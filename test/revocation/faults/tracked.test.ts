@@ -71,7 +71,7 @@ for (const [index, adapter] of adapters.entries()) {
       return performance.now() - start;
     }
 
-    it("does not ask Redis again about a token it knows, and hears of a revocation by anybody", async () => {
+    it("does not ask Redis again about a known token, and receives revocations by any process", async () => {
       const app = await start();
       const token = await signToken({ jti: "tracked-1" });
       await untilLocal(app, token);
@@ -154,7 +154,7 @@ for (const [index, adapter] of adapters.entries()) {
 describe("revoke({ replicas })", function () {
   this.timeout(30_000);
 
-  it("resolves when the replicas have it, and says so when they do not", async () => {
+  it("resolves when the replicas have the record, and rejects when they do not", async () => {
     const master = await startRedis();
     cleanUp(() => master.stop());
     const replica = await startRedis({ port: await findFreePort(), config: { replicaof: `127.0.0.1 ${master.port}` } });

@@ -43,7 +43,7 @@ withNodeAdapter(describeOnEveryGate)("revocation", (start) => {
     expect(await gate.revocations.isRevoked({ jti: "j" })).to.equal(true);
   });
 
-  it("says what is missing when there is nothing to revoke", async () => {
+  it("names the missing argument if there is no token to revoke", async () => {
     const { gate } = await start();
     for (const nothing of [
       undefined,

@@ -26,7 +26,7 @@ describe("the keys shared with other services", () => {
     redis.disconnect();
   });
 
-  it("hold what those services read: the literal jti, the text revoked, an end after the token's own", async () => {
+  it("have the form that those services read: the literal jti, the text revoked, an expiry after that of the token", async () => {
     const expiresAt = nowSeconds() + 120;
     for (const jti of ["plain", "0f8fad5b-d9cb-469f-a165-70867728950e", "{x}:*", "caf\u00e9"]) {
       await app.gate.revocations.revoke({ jti, expiresAt });

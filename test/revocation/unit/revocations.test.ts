@@ -113,7 +113,7 @@ describe("revoking a token", () => {
       expect(await service.isRevoked({ jti }), JSON.stringify(jti)).to.equal(index % 2 === 0);
   });
 
-  it("without jti knows it by what was signed: another signature is the same token, another payload is not", async () => {
+  it("without jti identifies it by its signing input: another signature is the same token, another payload is not", async () => {
     const { service } = openService();
     await service.revoke({ token: "head.payload.signature", expiresAt: start + 300 });
     expect(await service.isRevoked({ token: "head.payload.other" })).to.be.true;
@@ -171,7 +171,7 @@ describe("revoking a subject", () => {
     }
   });
 
-  it("lets a login of the next second in, where no clock may be ahead", async () => {
+  it("accepts a token of the next second if no clock may be ahead", async () => {
     const gate = openGate({ auth: testAuth, revocation: { cutoffMargin: 0 } });
     const before = withClaims({ iat: nowSeconds() - 10 });
     const without = withClaims({ iat: undefined });
@@ -216,7 +216,7 @@ describe("users of several issuers", () => {
     expect(scope.qualify(one, bob)).not.to.equal(bob);
   });
 
-  it("keep their names where there is one issuer, and those of the shared one where there are several", () => {
+  it("keep their names with one issuer; with several, users of the shared issuer keep theirs", () => {
     expect(new IssuerScope({ known: [one] }).qualify(one, "alice")).to.equal("alice");
     expect(new IssuerScope().qualify(undefined, "alice")).to.equal("alice");
     expect(new IssuerScope({ known: [one, two], shared: one }).qualify(one, "alice")).to.equal("alice");
@@ -233,7 +233,7 @@ describe("users of several issuers", () => {
   });
 
   for (const issuer of [undefined, "https://unknown.test"]) {
-    it(`are not taken for revoked if nobody says whose token it is (issuer ${String(issuer)}): revoke rejects, since it would end nothing`, async () => {
+    it(`are not treated as revoked without the issuer of the token (issuer ${String(issuer)}): revoke rejects, since it would end no session`, async () => {
       const gate = openGate({ auth: { ...testAuth, issuer: [one, two] } });
       const token = withClaims({ iss: one, jti: "a" });
       await admit(gate, token);
@@ -243,7 +243,7 @@ describe("users of several issuers", () => {
     });
   }
 
-  it("are not taken for revoked by a bare sub, which may be anybody's", async () => {
+  it("are not treated as revoked by a bare sub, which may name another user", async () => {
     const gate = openGate({ auth: { ...testAuth, issuer: [one, two] } });
     const token = withClaims({ iss: one, sub: "alice", iat: nowSeconds() - 10 });
     await admit(gate, token);

@@ -113,7 +113,7 @@ describe("a tracked answer", () => {
     }
   });
 
-  it("is not given while nobody proves that changes are heard", async () => {
+  it("is not used without proof that changes are received", async () => {
     const { state, token, isRevoked } = open();
     await isRevoked(token("a"));
     state.alive = false;
@@ -129,7 +129,7 @@ describe("a tracked answer", () => {
     expect(state.asked).to.equal(2);
   });
 
-  it("about a token says nothing about an older one of the same user", async () => {
+  it("about a token is not used for an older token of the same user", async () => {
     const { cutoffs, token, isRevoked } = open();
     cutoffs.set("c:alice", 150);
     expect(await isRevoked(token("new", 200))).to.equal(false);
@@ -157,7 +157,7 @@ describe("a tracked answer", () => {
     }
   });
 
-  it("passes faults on, and keeps none", async () => {
+  it("passes faults on, and stores no fault", async () => {
     const { store, answers, token, state } = open();
     const fault = new StoreFault("timeout");
     const ask = store.ask.bind(store);

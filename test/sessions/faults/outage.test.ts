@@ -94,7 +94,7 @@ describe("sessions while Redis has a bad day", function () {
     expect(await rejectionOf(gate.tokens.issue({ subject: "alice" }))).to.include({ status: 409 });
   });
 
-  it("ends in a Cluster what it began to end when a refresh token came again", async () => {
+  it("in a Cluster finishes the session end that it began when a refresh token was used again", async () => {
     const cluster = await startCluster();
     cleanUp(() => cluster.stop());
     const said: object[] = [];

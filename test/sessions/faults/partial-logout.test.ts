@@ -90,7 +90,7 @@ describe("an ending of sessions of which Redis has done only a part", function (
     },
   ];
   for (const { name, may, end, dead } of cases) {
-    it(`is told to every process as far as it is done, though ${name} is rejected`, async () => {
+    it(`is published to every process as far as it is done, though ${name} is rejected`, async () => {
       const [gate, witness] = [openGate("gate:password@"), openGate("")];
       const heard: EndedSessions[] = [];
       let listening = false;
@@ -118,7 +118,7 @@ describe("an ending of sessions of which Redis has done only a part", function (
   }
 
   for (const sessionId of ["s", undefined]) {
-    it(`is told also where a provider logs out ${sessionId === undefined ? "a user" : "a session"}`, async () => {
+    it(`is published also if a provider logs out ${sessionId === undefined ? "a user" : "a session"}`, async () => {
       const heard: SessionEnd[] = [];
       const issuers = new IssuerScope({ known: [testIssuer] });
       const news = new SessionEvents(new MemoryChannels(), issuers, silentLogger);

@@ -61,7 +61,7 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
       expect(later.map((one, index) => one === first[index])).to.deep.equal([false, false, true]);
     });
 
-    it("stores what names generations only if they are what they were when its making began", async () => {
+    it("stores an entry with generations only if they have not changed since its handler began", async () => {
       const keys = new Keyspace(freshPrefix(), "test");
       const [one, other] = ["t:one", "t:other"].map((tag) => keys.cacheGeneration(tag)) as [string, string];
       const entries = (value: string) => [{ key: key("a"), value, ttlMs: 60_000 }];
@@ -140,7 +140,7 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
       expect(await store.getMany([key("same")])).to.deep.equal(["v"]);
     });
 
-    it("leases a key to one, who stores what they made, or fails", async () => {
+    it("leases a key to one owner, which stores its value or fails", async () => {
       const value = { outcome: "filled", value: "made", ttlMs: 60_000 } as const;
       expect(await store.lease(key("k"), "a", 60_000)).to.deep.equal({ waitMs: 0, value: undefined });
       const refused = await store.lease(key("k"), "b", 60_000);
@@ -158,7 +158,7 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
       expect(await store.getMany([key("k")])).to.deep.equal(["made"]);
     });
 
-    it("ends a lease with its time, and gives it to whoever forces it", async () => {
+    it("ends a lease after its time, and gives it to a caller that forces it", async () => {
       await store.lease(key("k"), "a", 30);
       await new Promise((resolve) => setTimeout(resolve, 60));
       expect((await store.lease(key("k"), "b", 60_000)).waitMs).to.equal(0);
@@ -189,7 +189,7 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
       expect((await store.lease(key("k"), "c", 60_000)).waitMs).to.equal(0);
     });
 
-    it("does not store what was being made when its key was written or deleted", async () => {
+    it("does not store a value that was being made when its key was written or deleted", async () => {
       for (const change of [
         () => store.setMany([{ key: key("k"), value: "newer", ttlMs: 60_000 }]),
         () => store.deleteMany([key("k")]),
@@ -204,7 +204,7 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
       }
     });
 
-    it("tells who waits what became of the key, and everybody what was deleted", async () => {
+    it("sends waiters the outcome of a key, and all processes its deletions", async () => {
       const heard: unknown[] = [];
       let gaps = 0;
       const stop = news().subscribe(

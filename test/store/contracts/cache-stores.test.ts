@@ -77,7 +77,7 @@ describe("cache stores", () => {
     );
   });
 
-  it("read what many requests want in one turn with one MGET, and a key once in one request", async () => {
+  it("read the keys of many requests in one turn with one MGET, and a key once in one request", async () => {
     const prefix = freshPrefix();
     const channels = new MemoryChannels();
     const factory = new CacheService({

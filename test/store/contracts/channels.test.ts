@@ -136,7 +136,7 @@ describe("channels on a bad day", function () {
     return { channels, outcomes, heard, state };
   }
 
-  it("ignore and count what no release of ours has sent", async () => {
+  it("ignore and count messages that no release of Portcullis has sent", async () => {
     const { channels, outcomes, heard } = await listen();
     const garbage = ["", "x", "1:", "1:short:1:x", "2:AAAAAAAAAAAA:1:x", "1:AAAAAAAAAAA*:1:x", "1:AAAAAAAAAAAA:-1:x"];
     const hostile = ["{}", "null", "\u0000", "1:AAAAAAAAAAAA:zzzzzzzzzzzzzz:x", "1:__proto__aaa:"];
@@ -181,7 +181,7 @@ describe("channels on a bad day", function () {
     await until(() => state.gaps >= 2 && channels.isAlive(400));
   });
 
-  it("reject what cannot be said, within the deadline", async () => {
+  it("reject messages that cannot be published, within the deadline", async () => {
     const { channels } = await listen();
     server.pause();
     try {

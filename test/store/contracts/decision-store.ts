@@ -203,7 +203,7 @@ export function describeSecurityStore(name: string, open: () => Promise<Store> |
         expect((await ask({ token: question })).cutoff).to.equal(undefined);
       });
 
-      it("takes a record where a cut-off should be for neither, and a readable cut-off beside it for what it says", async () => {
+      it("answers a record in the place of a cut-off with a fault, and applies a readable cut-off beside it", async () => {
         const [odd, sound] = [keys.subjectCutoff("odd"), keys.sessionCutoff("s")];
         await store.revoke(odd, nowSeconds() + 60);
         const question = { revokedKey: keys.revokedToken("j"), cutoffKeys: [odd, sound], issuedAt: nowSeconds() - 10 };
@@ -281,7 +281,7 @@ export function describeSecurityStore(name: string, open: () => Promise<Store> |
     describe("a use", () => {
       const use = (name: string, ttlMs = 60_000) => ({ key: keys.proof("thumbprint", name), ttlMs });
 
-      it("is recorded once, whoever asks first", async () => {
+      it("is recorded once, in any order of requests", async () => {
         const answers = await Promise.all(Array.from({ length: 50 }, () => ask({ replayCheck: use("one") })));
         expect(answers.filter(({ replayed }) => replayed === false)).to.have.length(1);
         expect(answers.filter(({ replayed }) => replayed === true)).to.have.length(49);

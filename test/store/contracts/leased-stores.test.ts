@@ -66,7 +66,7 @@ function describeLeases(connected: () => RedisLike): void {
     };
     const counter = async (key: string): Promise<number> => Number(await connected().call("GET", key));
 
-    it("count what they take, answer from it, and give back what is left when the process ends", async () => {
+    it("count the points that they take, answer from them, and give back the rest when the process ends", async () => {
       const key = keys().quota("p", "a");
       const { store } = open(connected());
       for (let index = 1; index <= 100; index += 1) {
@@ -109,7 +109,7 @@ function describeLeases(connected: () => RedisLike): void {
       expect(grant).to.include({ granted: 10, consumed: 11 });
     });
 
-    it("take no more than a sixteenth of what remains, and nothing of a window that nobody has begun", async () => {
+    it("take at most a sixteenth of the remaining points, and nothing before a window has begun", async () => {
       const keyspace = keys();
       const { store, source } = open(connected());
       const key = keyspace.quota("p", "a");

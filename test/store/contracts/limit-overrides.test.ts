@@ -68,7 +68,7 @@ describe("quota records", () => {
       expect(await client.pttl(keys.limitOverrides())).to.be.greaterThan(29 * 86_400_000);
     });
 
-    it("skips what no release of ours wrote", async () => {
+    it("skips values that no release of Portcullis has written", async () => {
       const keys = new Keyspace(freshPrefix(), "test");
       const { records } = openOn(client, keys);
       await records.setOverride("limit:a", { limit: 1, windowSeconds: undefined }, undefined);

@@ -114,7 +114,7 @@ export function describeQuotaRecords(name: string, open: (keys: Keyspace) => Ope
       expect([await records.readBlock(one), await records.readBlock(other)]).to.deep.equal([0, 0]);
     });
 
-    it("sums what was asked for, the most first", async () => {
+    it("sums the requests of each key, in descending order", async () => {
       const demand = keys.topKeys("p");
       await records.addTopKeys(demand, [
         { partition: "a", points: 5 },

@@ -108,7 +108,7 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
       expect(others).to.deep.equal([...times(3, undefined), ...times(2, "address")]);
     });
 
-    it("bounds an address over all accounts, and counts what it refuses for no account", async () => {
+    it("limits an address over all accounts, and counts refused attempts for no account", async () => {
       const seen = await refusals(12, (index) => ask(`user${index}`, "192.0.2.1", { ip: 10 }));
       expect(seen).to.deep.equal([...times(10, undefined), ...times(2, "address")]);
       expect((await attempt(ask("user11", "192.0.2.9", { account: 1 }))).refusedBy).to.equal(undefined);
@@ -200,7 +200,7 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
       expect(ask("alice", "192.0.2.1").account?.keys).to.deep.equal([account?.keys[0]]);
     });
 
-    it("forgets of a pair what the spelling that succeeded has counted, and nothing of another account's", async () => {
+    it("resets the counter of account and address for the spelling that succeeded, and no counter of another account", async () => {
       const [mine, other] = [ask("alic\u00e9", "192.0.2.1"), ask("alice", "192.0.2.1")];
       await refusals(4, () => other);
       await attempt(mine, "succeeded");

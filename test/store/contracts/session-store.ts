@@ -176,7 +176,7 @@ export function describeSessionStore(
     }
 
     describe("rotation", () => {
-      it("replaces the token, keeps what it is not told to change, and moves the end", async () => {
+      it("replaces the token, keeps the other members, and moves the end", async () => {
         const { record } = await create("s1", { ip: "192.0.2.1", label: "phone", idleEndsAt: nowMs + 5000 });
         const rotated = await rotate("s1", "r0", { changes: { ip: "192.0.2.2" } });
         if (rotated.outcome !== "rotated") throw new Error(rotated.outcome);
@@ -305,7 +305,7 @@ export function describeSessionStore(
         expect(await rotate("s1", "r0")).to.include({ outcome: "repeated" });
       });
 
-      it("takes hostile names for what they are", async () => {
+      it("keeps hostile names apart", async () => {
         const names = ["a:b", "*", "__proto__", "{x}", "a b", "\u0000", "\u{1f600}", "constructor"];
         for (const subject of names) {
           const owned = keys.sessionsOf(subject);
@@ -319,7 +319,7 @@ export function describeSessionStore(
         }
       });
 
-      it("resolves the members of an organisation, of which it revokes what is tracked", async () => {
+      it("returns the members of an organisation, and revokes its tracked tokens", async () => {
         const group = keys.groupOf("acme");
         const { record } = await create("s1", { org: "acme", orgTokens: group.shared });
         const tokens = { add: [...record.access], drop: [] };
@@ -330,7 +330,7 @@ export function describeSessionStore(
     });
 
     describe("the list", () => {
-      it("is in pages, what ends last first", async () => {
+      it("is in pages, the session that ends last first", async () => {
         for (const [index, id] of ["s1", "s2", "s3"].entries()) await create(id, { idleEndsAt: nowMs + day + index });
         expect((await store.list(alice, 0, 2)).map(({ id }) => id)).to.deep.equal(["s3", "s2"]);
         expect((await store.list(alice, 2, 2)).map(({ id }) => id)).to.deep.equal(["s1"]);

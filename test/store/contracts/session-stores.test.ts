@@ -262,7 +262,7 @@ describe("session stores", () => {
     it("revokes the tokens of other services though the clock of this process is far behind", () =>
       endsForeignTokens(connection, () => onRedis(connection)));
 
-    it("ends what an earlier sign-in began to end to make room, when that sign-in failed midway", async () => {
+    it("finishes the evictions that an earlier sign-in began before it failed", async () => {
       const keys = new Keyspace(freshPrefix(), "test");
       const subject = keys.sessionsOf("alice");
       const { store } = onRedis(connection);

@@ -56,7 +56,7 @@ export function describeQuotaStore(name: string, open: () => Promise<Store> | St
         expect((await Promise.all(asked)).filter((admitted) => admitted)).to.have.length(50);
       });
 
-      it(`counts by what it really was, not less than nothing (${algorithm})`, async () => {
+      it(`counts the real cost, not less than zero (${algorithm})`, async () => {
         const first = charge(algorithm, "a", 1);
         const { receipt = -1 } = tallyOf((await ask({ beforeToken: [first] })).beforeToken[0]);
         store.corrections.adjust([{ consumption: first, receipt, by: -1 }]);

@@ -100,7 +100,7 @@ describe("the shared auth: keys of a Redis", function () {
     expect([await visit(two, token), await visit(three, token)]).to.deep.equal([401, 401]);
   });
 
-  it("belong to whom auth.sharedIssuer says, whoever was there first", async () => {
+  it("belong to the issuer in auth.sharedIssuer, whichever issuer was first", async () => {
     const first = await start(customers);
     expect(await visit(first, await tokenOf(customers))).to.equal(200);
     const said = await start(partners, { sharedIssuer: partners });
@@ -135,7 +135,7 @@ describe("the shared auth: keys of a Redis", function () {
     expect(await visit(named, await tokenOf(customers))).to.equal(200);
   });
 
-  it("are what a gate that verifies no tokens counts failed log-ins in, unless they are another's", async () => {
+  it("have the failed log-ins of a gate that verifies no tokens, unless they belong to another issuer", async () => {
     const failed = async (account: string): Promise<void> => {
       const app = await adapters[0]!.start({
         options: { redis: server.url, logger: silentLogger, deadline: 1000 },
@@ -232,7 +232,7 @@ describe("the shared auth: keys of a Redis", function () {
     expect(await redis.exists("auth:revoked:7")).to.equal(0);
   });
 
-  it("are told of once in a log, with what to write, and without the name of an issuer", async () => {
+  it("are logged once, with the option to set, and without the name of an issuer", async () => {
     await visit(await start(customers), await tokenOf(customers));
     const said: string[] = [];
     const logger = { debug: () => undefined, warn: (...words: unknown[]) => void said.push(JSON.stringify(words)) };

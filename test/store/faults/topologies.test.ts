@@ -40,7 +40,7 @@ describe("a gate finds its Redis", function () {
     expect(rig.app.gate.health().store).to.deep.include({ kind: "redis", status: "up" });
   }
 
-  it("behind TLS, with a certificate of its own, as a user who may do only what it needs", async () => {
+  it("behind TLS, with a certificate of its own, as a user with only the needed permissions", async () => {
     const certificates = makeCertificates();
     const server = await launch({ tls: certificates });
     const operator = operate(server.url);

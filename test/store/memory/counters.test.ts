@@ -29,7 +29,7 @@ function seeded(seed: number): () => number {
 }
 
 describe("a counter", () => {
-  it("admits what fits into its limit and then nothing, until its window ends", () => {
+  it("admits requests up to its limit and then none, until its window ends", () => {
     const { clock, admit } = openTable(10);
     expect(Array.from({ length: 8 }, () => admit(charge("a")))).to.deep.equal([
       true,

@@ -69,7 +69,7 @@ describe("questions of one turn of the event loop", () => {
 });
 
 describe("the deadline", () => {
-  it("settles everything: what is under way and what waits", async () => {
+  it("answers all questions: those under way and those that wait", async () => {
     const { ask, state } = openBatcher({ deadlineMs: 20 });
     const answers = range(20).map(ask);
     const start = performance.now();
@@ -78,7 +78,7 @@ describe("the deadline", () => {
     expect(state.sent.length).to.be.at.least(2);
   });
 
-  it("ends what waits without sending it: its callers are answered, and it must not count them as well", async () => {
+  it("ends waiting questions without sending them: their callers have an answer, and Redis must not count them", async () => {
     const { ask, state } = openBatcher({ deadlineMs: 20, breaker: new Breaker({ name: "test" }) });
     await Promise.all(range(20).map(ask));
     await turn();
@@ -200,7 +200,7 @@ describe("too many questions", () => {
 });
 
 describe("a closed batcher", () => {
-  it("fails what waits, answers no more, and leaves nothing pending", async () => {
+  it("answers waiting and new questions with a fault, sends nothing, and leaves nothing pending", async () => {
     const { batcher, ask, state } = openBatcher({ deadlineMs: 50 });
     state.ready = false;
     const answers = range(9).map(ask);
@@ -216,7 +216,7 @@ describe("a closed batcher", () => {
     batcher.close();
   });
 
-  it("still hands over what was under way", async () => {
+  it("still passes on the answers to questions under way", async () => {
     const { batcher, ask, state } = openBatcher({ deadlineMs: 50 });
     const answers = [ask(1), ask(2)];
     await turn();

@@ -59,7 +59,7 @@ const question: Question = {
 const deadlineMs = 15;
 
 describe("a Cluster whose clock is another than ours", () => {
-  it("is noticed also where no limit asks what time it is, and forgiven when it is right again", async () => {
+  it("is noticed also without limits, and forgotten when the clock is right again", async () => {
     const { connection, calls } = openConnection();
     let aheadMs = 3_600_000;
     const { client } = connection;
@@ -185,7 +185,7 @@ describe("reads of the cache", () => {
 });
 
 describe("writes of the cache", () => {
-  it("reject with a fault at the deadline, and drop what comes later", async () => {
+  it("reject with a fault at the deadline, and drop later replies", async () => {
     const { connection, calls } = openConnection();
     const store = openCache(connection);
     const key = new Keyspace("", "test").cacheEntry("shared", "default", "a");

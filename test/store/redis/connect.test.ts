@@ -111,7 +111,7 @@ describe("a connection", () => {
     }
   });
 
-  it("to a Cluster that goes on without a node greets whoever took its place, and not before it is made", async () => {
+  it("to a Cluster that goes on without a node greets the node that took its place, and not before it is made", async () => {
     const { client, connection, greeted } = open(true);
     const node = new FakeNode("ready");
     client.masters = [node];
@@ -128,7 +128,7 @@ describe("a connection", () => {
     expect(client.eventNames()).to.deep.equal([]);
   });
 
-  it("that is closed before it was made lets go whoever waits for it, and the process", async () => {
+  it("that is closed before it was made releases its waiters and the process", async () => {
     const { connection } = open(false);
     // Mocha's own timer has begun then.
     await settled();
@@ -141,7 +141,7 @@ describe("a connection", () => {
     expect(timers()).to.equal(before);
   });
 
-  it("that was made keeps what is asked when it is closed to its own deadline", async () => {
+  it("that was made keeps the deadline of pending calls when it is closed", async () => {
     const { client, connection } = open(false);
     const answer = openLatch();
     const asked = callWithin(60_000, connection, async () => {

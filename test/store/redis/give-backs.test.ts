@@ -227,7 +227,7 @@ describe("a give-back to Redis", function () {
     expect(opening.flaky.sent).to.have.length(2);
   });
 
-  it("says of what carries no number, too, that the server took no writes", async () => {
+  it("reports that the server took no writes also for calls without a number", async () => {
     const server = await startRedis();
     cleanUp(() => server.stop());
     const redis = operate(server.url);
@@ -276,12 +276,12 @@ describe("a give-back to Redis", function () {
       return opening;
     }
 
-    it("refunds what was counted, once, though the refund's reply is lost", async () => {
+    it("refunds a counted consumption once, although the reply to the refund is lost", async () => {
       await (await refused(plain(), "pass", ["lose reply", "lose request"])).settled();
       expect(await rig.client.get(plain().key)).to.equal("0");
     });
 
-    it("refunds what is known to be counted only when its request has been answered", async () => {
+    it("refunds a consumption only when the reply to its request has shown that it was counted", async () => {
       const opening = await refused(plain(), "delay reply");
       expect(await rig.client.get(plain().key)).to.equal("1");
       opening.flaky.arrive();
@@ -299,7 +299,7 @@ describe("a give-back to Redis", function () {
       });
   });
 
-  it("is what a lease has left, once, though the request or the reply is lost", async () => {
+  it("is the rest of a lease, once, although the request or the reply is lost", async () => {
     for (const fates of [["lose request"], ["lose reply"], ["lose reply", "lose reply", "lose request"]] as Fate[][]) {
       const opening = open();
       rig.renewPrefix();

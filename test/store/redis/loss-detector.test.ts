@@ -71,7 +71,7 @@ describe("a loss in one part of a Cluster", () => {
     await until(() => state.losses === 1);
   });
 
-  it("counts when that part is back without what it had", async () => {
+  it("counts when that part returns without its data", async () => {
     const { held, state } = open(true);
     await until(() => held.size === 2);
     await looked(state);

@@ -55,7 +55,7 @@ describe("tracking of keys", function () {
     return { tracking, heard, messages, flushes: () => flushes };
   }
 
-  it("hears of every change under its prefixes, whoever makes it, and of no other", async () => {
+  it("receives every change under its prefixes, from any client, and no other", async () => {
     const { tracking, heard, messages } = open();
     expect(await tracking.ready(5000)).to.equal(true);
     await admin.mset("a:1", "1", "c:1", "1", "b:{x}", "1");
@@ -182,7 +182,7 @@ describe("tracking of keys", function () {
     await until(async () => String(await admin.client("LIST")).includes("portcullis-tracking"));
   });
 
-  it("notices a stopped server, and says so to whoever waits", async () => {
+  it("notices a stopped server, and reports it to its waiters", async () => {
     const { tracking } = open(server.url);
     await tracking.ready(5000);
     server.pause();

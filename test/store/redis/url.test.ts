@@ -53,7 +53,7 @@ describe("a Redis by its parts", () => {
     for (const [parts, url] of pairs) expect(resolveRedis(parts)).to.deep.equal(resolveRedis(url));
   });
 
-  it("adds to a URL what the URL cannot say", () => {
+  it("adds options that a URL cannot contain", () => {
     const place = resolveRedis({
       url: "rediss+sentinel://:p@a/main",
       sentinelPassword: "q",

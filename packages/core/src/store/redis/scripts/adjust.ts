@@ -5,12 +5,12 @@ import type { Script } from "./lua.js";
 
 /**
  * Corrects counted consumptions, each within the window of its receipt: never below zero, and with the same TTL. After
- * the keys and arguments of `numberedCallLua`, KEYS[i] is the counter. ARGV has five for each: `kind, limit, windowMs, by,
- * receipt`. `by` is below 0 to give back. For a slot of concurrency, `slots` gives it back, `renew` holds it longer,
- * `expire` ends it after `windowMs` at the latest, and `receipt` is the slot. A slot that was given back or has expired
- * is not held again.
+ * the keys and arguments of `numberedCallLua`, KEYS[i] is a counter. ARGV has five arguments for each counter: `kind,
+ * limit, windowMs, by, receipt`. A negative `by` gives back. For concurrency, `receipt` is the slot: `slots` gives it
+ * back, `renew` holds it longer, `expire` ends it after `windowMs` at the latest. A slot that was given back or has
+ * expired is not held again.
  *
- * Returns OK, or an error text of Redis. The error of an outage goes before the error of a wrong value under one key.
+ * Returns OK, or an error text of Redis. The error of an outage takes precedence over the error of one unreadable key.
  */
 export function adjustScriptWith(clock: string): Script {
   return defineScript(`${clock}${numberedCallLua}${wholeLua}${slidingLua}${bucketLua}${errorTextLua}

@@ -5,29 +5,30 @@ import { defineScript } from "./lua.js";
 export const cacheArguments = 5;
 
 /**
- * Runs operations of the cache, each on a key and its lease (two KEYS; for gen and renew the key alone; for lease and
- * withdraw a third: where the withdrawal of this owner is noted). ARGV: the channel on which news is told; then for
- * each operation its name and five arguments:
+ * Runs operations of the cache. An operation has two KEYS, the key of an entry and the key of its lease; `gen` and
+ * `renew` have one, the key of a generation; `lease` and `withdraw` have a third, the note that this owner has withdrawn.
+ * ARGV: the channel of the events; then the name and five arguments of each operation:
  *
- * | operation | arguments |
- * |---|---|
- * | set | value, ms, "", message |
- * | del | "", "", "", message |
- * | gen: the generation there, or this one | generation, ms |
- * | renew: the life of the one there stays, if that is longer | generation, ms |
- * | lease | owner, ms, "1" to take it from its owner |
- * | extend | owner, ms |
- * | settle | owner, ms, value or "", message, letter |
- * | withdraw | owner, ms of the note, "", message, letter |
+ * | operation | effect | arguments |
+ * |---|---|---|
+ * | set | stores an entry | value, ms, "", message |
+ * | del | deletes an entry | "", "", "", message |
+ * | gen | returns the generation, and creates it if it is missing | generation, ms |
+ * | renew | replaces a generation; a longer TTL stays | generation, ms |
+ * | lease | takes a lease | owner, ms, "1" to take it from another owner |
+ * | extend | extends a lease | owner, ms |
+ * | settle | ends a lease | owner, ms, value or "", message, letter |
+ * | withdraw | gives a lease up | owner, ms of the note, "", message, letter |
  *
- * keep has as many KEYS as it says: those of claims, then those of entries. Its arguments are the numbers of both, ms
- * (the least life of the generations), Unix ms (no generation is made later); then for each claim its generation, and
- * "1" where there was none; then for each entry its value, ms, and "1" if the same value there keeps a longer life. It
- * returns the generation under each key of a claim, and has stored the entries if these are the ones that were claimed.
+ * `keep` stores a response. Its KEYS are those of the claims, then those of the entries. Its arguments are the number of
+ * claims, the number of entries, the minimum TTL of the generations in ms, and the time in Unix ms after which no
+ * generation is created; then for each claim its generation, and "1" if the key had none; then for each entry its value,
+ * its TTL in ms, and "1" if an equal stored value keeps a longer TTL. It stores the entries if every claim names the
+ * current generation. It returns the generation of each claim.
  *
- * A lease is its owner, with a + at the end if somebody waits. A message is completed by a letter
- * (store/ports/cache.ts). Returns for each operation a list, or the text of an error. Every call that may fail goes
- * through `pcall`.
+ * The value of a lease is its owner, with a + at the end if a process waits. The script adds a letter to a message
+ * (store/ports/cache.ts). Returns a list or an error text for each operation. Every call that may fail goes through
+ * `pcall`.
  */
 export const cacheScript: Script = defineScript(`
 local out, channel = {}, ARGV[1]

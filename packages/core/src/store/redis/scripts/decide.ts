@@ -12,24 +12,25 @@ local call, pcall, match = redis.call, redis.pcall, string.match
  * Decides about a batch of requests in one call. The order of the parts is that of `decide` in store/ports/decide.ts,
  * the only twin of the loop at the end: a change here is a change there.
  *
- * KEYS begin with what revocation asks about, of all requests: of each that has a token its record and its cut-offs.
- * Then, for each request: the consumptions before the token, the use, the consumptions after it. ARGV begins with how many keys
- * there are of the first kind; then, for each request: `before`, `tokens`, `issuedAt` ("" if none), `useMs` ("" if
- * none), `after`, `refusesUnknown` (1 or ""), where `before`, `tokens` and `after` say how many there are of each kind;
- * then the consumptions in the same order: of a plain fixed window its key, and `limit, windowMs, cost`; of one with a mode its key and that of its
- * block if it has one, and `kind, limit, windowMs, cost, burst or slot, shadow (1 or ""), strikes to a block ("" if
- * none), first and longest block`.
+ * KEYS begin with those of revocation, of all requests: the record and the cut-offs of each token. Then, for each
+ * request: the consumptions before the token, the replay check, the consumptions after it. ARGV begins with the number of
+ * keys of revocation; then, for each request: `before`, `tokens`, `issuedAt` (or ""), `useMs` (the TTL of the replay
+ * check, or ""), `after`, `refusesUnknown` (1 or ""), where `before`, `tokens` and `after` are numbers of keys; then the
+ * consumptions in the same order. A plain fixed window has its key, and `limit, windowMs, cost`. A consumption with a mode has its key and that of
+ * its block if it has one, and `kind, limit, windowMs, cost, burst or slot, shadow (1 or ""), refusals before a block
+ * (or ""), duration of the first and of the longest block`.
  *
- * Returns one flat list: the time in ms, then for each request `revoked` (0, 1 by its record, 2 + the latest cut-off if
- * by that, -1 not reached, or an error text), `repeated` (0, 1, -1 or an error text) if there is a use, and for each
- * consumption `consumed` (-1 not reached, -2 blocked, or an error text), `resetMs`, and if it has a mode its receipt (-1 if
- * it was not counted).
+ * Returns one flat list: the time in ms, then for each request `revoked` (0 for no, 1 by its record, 2 + the latest
+ * cut-off if a cut-off revokes it, -1 if not reached, or an error text), `replayed` (0, 1, -1 or an error text) if there
+ * is a replay check, and for each consumption `consumed` (-1 if not reached, -2 if blocked, or an error text), `resetMs`,
+ * and with a mode its receipt (-1 if it was not counted).
  *
- * Almost always nobody asks about a token that is revoked, so one EXISTS for the whole batch says so, of whatever type
- * a value is; only what it finds is looked at.
+ * Almost no token is revoked, so one EXISTS for the whole batch shows that none is, for values of any type. Only existing
+ * keys are read.
  *
- * It reads first and writes last, and every call that may fail goes through `pcall`: a poisoned key or a full memory
- * harms one part of one answer. There is no `#!lua` line, with which Redis would refuse the whole script under OOM.
+ * The script reads first and writes last, and every call that may fail goes through `pcall`: an unreadable key or a full
+ * memory affects one part of one answer. There is no `#!lua` line, with which Redis would refuse the whole script under
+ * OOM.
  */
 export function decideScriptWith(clock: string): Script {
   return defineScript(`${localsLua}${clock}${wholeLua}${slidingLua}${bucketLua}${peekLua}${countLua}${blockLua}

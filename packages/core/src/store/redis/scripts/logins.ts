@@ -3,20 +3,22 @@ import { undoableCallLua, numberedCallLua } from "./numbered-call.js";
 import type { Script } from "./lua.js";
 
 /**
- * Admits an attempt to sign in, or refuses it, and counts it everywhere or nowhere (see `AttemptQuestion`).
+ * Admits or refuses an attempt to sign in. An admitted attempt counts in all counters, a refused one in none (see
+ * `AttemptQuestion`).
  *
- * After what `undoableCallLua` reads, ARGV: the limit and the window in ms of the address; those of the pair, and the
- * spelling of the account; those of the account, the pace in ms or "", and how many counters the account has. A limit
- * is "" if there is none. KEYS, as far as there are limits: the address; the pair, the pardon; the counters of the
- * account, the known place, the pace. In a Cluster the address is asked apart, since it is in another slot.
+ * ARGV after those of `undoableCallLua`: limit and window in ms of the address; limit and window of account and address
+ * together ("the pair"), and the spelling of the account; limit and window of the account, its minimum interval in ms or
+ * "", and the number of its counters. A missing limit is "". KEYS of the limits that are not missing: the address; the
+ * pair and its reset; the counters of the account, the known address, the interval. In a Cluster the address has a call of
+ * its own, since it is in another slot.
  *
- * A pair is a hash: `n` attempts, since `s`, until `u` (ms), `l` times used up, `b` for blocked, and for each spelling
- * how many of the attempts are its own, as `x:<spelling>`. The pace holds the time of the attempt that it let pass. The
- * others are plain counters. An attempt that is counted leaves a note for `loginSettleScript`, by which it is taken
- * back if its reply is lost: when it began and ended to be counted, and 1 or 0 for: by the account.
+ * The pair is a hash: `n` attempts, since `s`, until `u` (ms), exhausted `l` times, `b` for blocked, and the number of
+ * attempts of each spelling as `x:<spelling>`. The key of the interval contains the time of the last attempt that was
+ * admitted by it. The other keys are plain counters. A counted attempt leaves a note, by which `loginSettleScript` takes
+ * it back if its reply is lost: the time before and after it was counted, and 1 if the account counted it, 0 otherwise.
  *
- * Returns who refuses ("" for nobody), ms until the next attempt, and 1 or 0 for: exhausted, counted by the account. An
- * error text in their place if something could not be read or written.
+ * Returns the limit that refuses ("" if none does), the ms until the next attempt, 1 or 0 for an exhausted account, and 1
+ * or 0 for an attempt that the account counted; or an error text.
  */
 export const loginChargeScript: Script = defineScript(`${undoableCallLua}${naturalLua}${clockLua}
 local at, fault = 0, nil
@@ -131,24 +133,21 @@ return { '', 0, exhausted and 1 or 0, counted }
 `);
 
 /**
- * Records the results of attempts to sign in: one operation for each key. After what `numberedCallLua` reads, ARGV, for each key: the
- * operation and four arguments. An operation that comes late, since it failed at first, leaves alone what began after
- * it; one that undoes an attempt whose reply was lost, what began after the attempt.
+ * Records the results of attempts to sign in: one operation for each key. ARGV after those of `numberedCallLua`: for each
+ * key the operation and four arguments. An operation that arrives late, after a failed attempt of the call, does not change
+ * counts that began after the call. An operation that undoes an attempt whose reply was lost does not change counts that
+ * began after the attempt.
  *
- * - `clear` forgets a counter, or a pair.
- * - `refund windowMs` takes one attempt back from a counter, `refund-account windowMs` from one of an account, if it
- * has counted
- *   the attempt that is undone, `refund-pair spelling` from a pair, unless the attempts of the spelling were forgotten:
- * keeping
- *   its TTL, or nothing at all if that was its only attempt, since whoever gets each attempt back could fill Redis with
- * names.
- * - `release-pace` lets an exhausted account be tried again, if the pace is that of the attempt that is undone.
- * - `forgive spelling` takes back what a spelling has counted in a pair, and forgets the pair if nothing is left.
- * - `block limit windowMs longestMs memoryMs`: a pair whose attempts are used up is blocked for its window, then twice
- * as long
- *   each time.
- * - `fail ms` counts a failure for other services: its TTL starts with the first and is healed if it is missing.
- * - `note ms` writes the time under a key: of a known place, of a pardon.
+ * - `clear` deletes a counter or a pair.
+ * - `refund windowMs` takes one attempt back from a counter; `refund-account windowMs` from a counter of an account, if it
+ *   has counted the attempt; `refund-pair spelling` from a pair, unless the attempts of the spelling were reset. The TTL
+ *   stays. A key without another attempt is deleted: otherwise a client whose attempts are taken back could fill Redis with
+ *   names.
+ * - `release-pace` lets an exhausted account be tried again, if the interval is that of the undone attempt.
+ * - `forgive spelling` takes the attempts of a spelling back from a pair, and deletes a pair without other attempts.
+ * - `block limit windowMs longestMs memoryMs` blocks an exhausted pair for its window, and twice as long each further time.
+ * - `fail ms` counts a failure for other services: its TTL starts with the first failure, and is set again if it is missing.
+ * - `note ms` writes the time under the key of a known address or of a reset.
  *
  * Returns OK, or the text of the first error.
  */

@@ -31,7 +31,7 @@ end
 /**
  * `try` calls Redis. For a key with a value of another type it returns nil and sets `fault` to the first such error,
  * which the script returns at its end. Any other error ends the script at once: a server that takes no writes must not
- * delete what it could not revoke. `membersOf` reads a set.
+ * delete the record of a token that it could not revoke. `membersOf` reads a set.
  */
 export const tryLua: string = `${errorTextLua}
 local fault = nil

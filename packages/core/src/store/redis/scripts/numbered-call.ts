@@ -1,17 +1,17 @@
 /**
- * The beginning of a script whose calls are repeated until they are answered. Each call takes effect once.
+ * The first part of a script whose calls are repeated until Redis has answered. Each call takes effect once.
  *
- * KEYS[1]: the memory of the calls of one process (any key for a call without a number). ARGV: the number of the call,
- * 0 if it may run twice without harm; the number up to which all calls are finished; how long a repetition may come, in
- * ms; and the time since the first attempt, in ms. The rest of the script sees `KEYS` and `ARGV` without them, and this
- * time as `age`.
+ * KEYS[1]: the record of the calls of one process (any key for a call without a number). ARGV[1]: the number of the call,
+ * or 0 for a call that may run twice. ARGV[2]: the number up to which all calls are finished. ARGV[3]: the time in ms
+ * during which a repetition may arrive. ARGV[4]: the time since the first attempt in ms. The rest of the script gets
+ * `KEYS` and `ARGV` without these, and the last time as `age`.
  *
- * The number `-n` undoes the call `n` if it has left a note of its effects, which the rest of the script sees as
- * `note`. If the call has not run, its number is taken, so that it does nothing when it arrives late.
+ * The number `-n` undoes the call `n` by the note of its effects, which the rest of the script gets as `note`. If the
+ * call has not run, the number is recorded, so that the call does nothing when it arrives late.
  *
- * The memory is a sorted set of numbers; the score of `low` stands for all numbers up to it. So the set contains only
- * unfinished calls, and a call that arrives years late still finds its number taken. A server without memory refuses
- * the number first, so that no call runs in part.
+ * The record is a sorted set of numbers; the score of `low` stands for all numbers up to it. So the set contains only
+ * unfinished calls, and a call that arrives years late still finds its number. A server without free memory refuses the
+ * number first, so that no call runs in part.
  */
 const numberLua = `
 local age, memory, id, low, life = tonumber(ARGV[4]), KEYS[1], ARGV[1], ARGV[2], ARGV[3]
@@ -49,6 +49,7 @@ local function takeNumber()
 end
 `;
 
+/** The first part of a script: ends a call whose number is recorded, and records the number otherwise. */
 export const numberedCallLua: string = `${numberLua}
 do
   local problem = takeNumber()
@@ -58,8 +59,8 @@ end
 `;
 
 /**
- * The same for a script that may have nothing to do. It calls `takeNumber` before its first write, and
- * `leaveNote(text)` after the last one, by which the call can be undone.
+ * The same first part for a script that may have no effect. The script calls `takeNumber` before its first write, and
+ * `leaveNote(text)` after its last write. The note allows to undo the call.
  */
 export const undoableCallLua: string = `${numberLua}
 local function leaveNote(text)

@@ -3,17 +3,20 @@ import { revokeLua } from "./revocation.js";
 import type { Script } from "./lua.js";
 
 /**
- * The common part of the scripts about the sessions of one subject. KEYS begin with the index and the records, ARGV with:
- * 1: "1" if all keys are on this server, "0" in a Cluster, where the caller writes to the other slots himself; then
- * what the
- *    client puts before keys, which these are to begin with as well;
- * 2: what the keys of revoked tokens begin with; 3: how many seconds a record outlives its token; 4: how many seconds a
- * token lives at most; 5: the subject's shared set.
+ * The common part of the scripts about the sessions of one subject. KEYS begin with the index and the records. ARGV
+ * begin with:
  *
- * `decode` reads a record. One with a time that is none would never end, so it is an error. `finish` ends a session: it
- * revokes the access tokens; nothing is to be revoked of the refresh token, whose record goes. `sweep` removes what has
- * been finished, many at once: last, so that what fails in between can be repeated. In a Cluster `finish` only marks
- * the record, and the caller removes it when the tokens are revoked.
+ * 1. "1" if all keys are on this server; "0" in a Cluster, where the caller writes to the other slots; then the key prefix
+ *    of the client, which the script adds to the keys that it makes itself
+ * 2. the prefix of the keys of revoked tokens
+ * 3. the seconds by which a record outlives its token
+ * 4. the maximum life of a token in seconds
+ * 5. the shared set of the subject
+ *
+ * `decode` reads a record; an invalid time in it is an error, since such a session would never end. `finish` ends a
+ * session: it revokes the access tokens; the refresh token ends with the record. `sweep` removes the records of finished
+ * sessions, many at once. It comes last, so that a call that fails before it can be repeated. In a Cluster `finish` only
+ * marks the record, and the caller removes the record when the tokens are revoked.
  */
 const prelude = `${naturalLua}${tryLua}${clockLua}
 local index, records = KEYS[1], KEYS[2]
@@ -105,9 +108,10 @@ end
 `;
 
 /**
- * Adds a session. KEYS: index, records, when all were ended last. ARGV from 6: id, record, its `iat`, when it ends,
- * when the caller stops waiting, the subject's cut-off or "", most sessions or 0, "1" to evict. Returns `created` with
- * pairs of id and record of what was evicted, or `late`, `behind` with the last ending, `full`.
+ * Adds a session. KEYS: the index, the records, the time of the last end of all sessions. ARGV from 6: id, record, its
+ * `iat`, the end of the session, the time at which the caller stops waiting, the subject's cut-off or "", the maximum
+ * number of sessions or 0, "1" to evict. Returns `created` with pairs of id and record of the evicted sessions, or
+ * `late`, or `behind` with the time of the last end of all sessions, or `full`.
  */
 export const createSessionScript: Script = defineScript(`${prelude}
 local id, text, issued, ends = ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -151,13 +155,14 @@ return out
 `);
 
 /**
- * Replaces a refresh token. KEYS: index, records. ARGV from 6: id, jti and generation of the token, jti of its
- * successor and of the access token, their `iat`, life of the access token in s, idle life and overlap in ms, most
- * access tokens, when the caller stops waiting, changes of the record as JSON. Returns `rotated` with the record and
- * pairs of jti and expiry of access tokens that are too many; `repeated` with the record; `reused` with id and record;
- * `over` with both, if an ending was begun that the caller must finish; `missing`; `late`.
+ * Replaces a refresh token. KEYS: the index, the records. ARGV from 6: id, jti and generation of the token, jti of its
+ * successor and of the access token, their `iat`, life of the access token in s, idle life and overlap in ms, the maximum
+ * number of access tokens, the time at which the caller stops waiting, changes of the record as JSON. Returns `rotated`
+ * with the record and pairs of jti and expiry of the surplus access tokens; `repeated` with the record; `reused` with id
+ * and record; `over` with both, if the caller must finish a session end that another call began; `missing`; `late`.
  *
- * A token of a later generation than the record knows is one whose rotation a failover has lost: it goes on from there.
+ * If the generation of the token is later than that of the record, a failover has lost a rotation. The session then
+ * continues with the generation of the token.
  */
 export const rotateSessionScript: Script = defineScript(`${prelude}
 local id, presented, generation, issued = ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[11])
@@ -206,10 +211,11 @@ return out
 `);
 
 /**
- * Ends sessions. KEYS: index, records, when all were ended last, the tokens by their expiry. ARGV from 6: `only`,
- * `except`, `all` or `until`, then the id, or with `all` and `until` the time in unix seconds, then with `except` the
- * jti of a token that stays. `until` spares sessions that began after the time. Returns pairs of id and record of what it ended. On one server it also revokes every other token in the shared
- * set, unless it is one of the session that stays.
+ * Ends sessions. KEYS: the index, the records, the time of the last end of all sessions, the tokens by their expiry. ARGV
+ * from 6: `only`, `except`, `all` or `until`; then the id, or for `all` and `until` the time in unix seconds; then for
+ * `except` the jti of a token that stays. `until` spares sessions that began after the time. Returns pairs of id and
+ * record of the ended sessions. On one server it also revokes every other token in the shared set, except those of the
+ * session that stays.
  */
 export const endSessionsScript: Script = defineScript(`${prelude}
 local kind, which = ARGV[6], ARGV[7]
@@ -266,7 +272,7 @@ if kind == 'all' and whole then try('DEL', KEYS[4]) end
 return fault and redis.error_reply(fault) or out
 `);
 
-/** Removes records of sessions whose tokens are revoked. KEYS: index, records. ARGV: ids. */
+/** Removes the records of sessions whose tokens are revoked. KEYS: the index, the records. ARGV: ids. */
 export const removeSessionsScript: Script = defineScript(`
 for _, id in ipairs(ARGV) do
   redis.call('HDEL', KEYS[2], id)
@@ -275,7 +281,7 @@ end
 return #ARGV
 `);
 
-/** Live sessions, the latest first. KEYS: index, records. ARGV: offset, count. Returns pairs of id and record. */
+/** Lists live sessions in descending order of their ends. KEYS: the index, the records. ARGV: offset, count. Returns pairs of id and record. */
 export const listSessionsScript: Script = defineScript(`
 local time, out = redis.call('TIME'), {}
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -287,7 +293,7 @@ end
 return out
 `);
 
-/** The time in ms, and what is under each of KEYS, null for nothing. */
+/** Returns the time in ms, and the value of each of KEYS, null for a missing key. */
 export const clockReadingScript: Script = defineScript(`
 local time = redis.call('TIME')
 local out = { time[1] * 1000 + math.floor(time[2] / 1000) }

@@ -3,10 +3,10 @@ import { defineScript, tryLua, clockLua } from "./lua.js";
 import { revokeLua } from "./revocation.js";
 
 /**
- * Notes when the tokens of a shared set expire, and finds those that have. KEYS[1]: the tokens by their expiry;
- * KEYS[2], for an organisation: its sessions by their end. ARGV: the seconds that a token may be accepted after its
- * expiry; how many tokens follow; jti and expiry of each; then jti of tokens to drop; with KEYS[2] first of all the
- * member and its end in ms. Returns the jti of some tokens that are dead.
+ * Records the expiry of the tokens of a shared set, and finds expired tokens. KEYS[1]: the tokens by their expiry. KEYS[2],
+ * only for an organisation: its sessions by their end. ARGV, with KEYS[2]: a session and its end in ms; then always: the
+ * seconds for which a token may be accepted after its expiry; the number of tokens; jti and expiry of each; the jti of
+ * tokens to remove. Returns the jti of up to 200 expired tokens.
  */
 export const noteTokensScript: Script = defineScript(`${tryLua}${clockLua}
 local arg = 1
@@ -38,9 +38,9 @@ return dead
 `);
 
 /**
- * Adds tokens to a set that other services share, takes others out, and sees to its life: never shortened, and given an
- * end where it has none. KEYS[1]: the set. ARGV: until when it must live, in unix seconds; for how many seconds if it
- * had no end; how many jti to add; those; then the jti to take out.
+ * Adds tokens to a set that other services share, and removes others. The TTL of the set is never shortened; a set
+ * without TTL gets one. KEYS[1]: the set. ARGV: the earliest end of the set in unix seconds; the TTL in seconds of a set
+ * without TTL; the number of jti to add; these jti; then the jti to remove.
  */
 export const joinTokensScript: Script = defineScript(`${tryLua}
 local needed = math.max(1, tonumber(ARGV[1]) - tonumber(redis.call('TIME')[1]))
@@ -58,16 +58,16 @@ end
 return ttl
 `);
 
-/** The sessions of an organisation that have not ended. KEYS[1]: those, by their end. */
+/** Lists the live sessions of an organisation. KEYS[1]: its sessions by their end. */
 export const listMembersScript: Script = defineScript(`
 local time = redis.call('TIME')
 return redis.call('ZRANGEBYSCORE', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000), '+inf')
 `);
 
 /**
- * Revokes every token that an organisation's shared set names, and empties it. KEYS: the set, the tokens by their
- * expiry, the organisation's sessions. ARGV: what the keys of revoked tokens begin with; how many seconds a record
- * outlives its token; how many seconds a token lives at most. Returns the sessions. For one server.
+ * Revokes every token in the shared set of an organisation, and empties the set. KEYS: the set, the tokens by their
+ * expiry, the sessions of the organisation. ARGV: the prefix of the keys of revoked tokens; the seconds by which a record
+ * outlives its token; the maximum life of a token in seconds. Returns the sessions. Not for a Cluster.
  */
 export const endGroupScript: Script = defineScript(`${tryLua}${clockLua}
 local margin, longest = tonumber(ARGV[2]), tonumber(ARGV[3])

@@ -18,25 +18,26 @@ import { startLogin } from "./login.js";
 import { freshPrefix, testRedisUrl } from "./redis.js";
 import { until } from "./until.js";
 
-/** What was seen of a key, whenever it was looked at. */
-export interface SeenKey {
-  /** As Redis' TYPE says it. */
+/** The type and the life of a key that gates have written. */
+export interface UsedKey {
+  /** The reply of Redis to TYPE. */
   readonly type: string;
-  /** The least that was ever left of its life in ms; -1 if it once had no end. */
-  readonly leastMs: number;
+  /** The minimum of its remaining life at all readings, in ms; -1 if one reading showed no end. */
+  readonly minLeftMs: number;
 }
 
-export interface BusyGates {
+/** The keys and channels of gates that use every feature. */
+export interface UsedKeys {
   /** By name, without the prefix. */
-  readonly keys: ReadonlyMap<string, SeenKey>;
+  readonly keys: ReadonlyMap<string, UsedKey>;
   readonly channels: ReadonlySet<string>;
   /** Digests of the issuers of these gates. */
   readonly issuers: readonly string[];
-  /** Their services, as keys have them. */
+  /** Their services, as keys contain them. */
   readonly services: readonly string[];
 }
 
-/** At one moment: some keys live for less than a second. */
+/** All keys at one time: some keys live for less than a second. */
 const lookScript = `
 local out = {}
 for i, key in ipairs(redis.call('KEYS', ARGV[1])) do
@@ -48,18 +49,18 @@ return out`;
 const long = "x".repeat(600);
 
 /** Uses everything that a gate keeps in Redis, of three gates with different issuers and services, and watches the keys. */
-export async function useEverything(): Promise<BusyGates> {
+export async function collectUsedKeys(): Promise<UsedKeys> {
   const prefix = freshPrefix();
   const redis = new Redis(testRedisUrl());
   const issuer = await TestIssuer.start();
-  const keys = new Map<string, SeenKey>();
+  const keys = new Map<string, UsedKey>();
   const channels = new Set<string>();
   const apps: RunningApp[] = [];
 
   async function look(): Promise<void> {
     for (const [name, type, leftMs] of (await redis.eval(lookScript, 0, `${prefix}*`)) as [string, string, number][]) {
       const key = name.slice(prefix.length);
-      keys.set(key, { type, leastMs: Math.min(leftMs, keys.get(key)?.leastMs ?? leftMs) });
+      keys.set(key, { type, minLeftMs: Math.min(leftMs, keys.get(key)?.minLeftMs ?? leftMs) });
     }
     for (const name of (await redis.call("PUBSUB", "CHANNELS", `${prefix}*`)) as string[])
       channels.add(name.slice(prefix.length));
