@@ -144,7 +144,7 @@ export function describeLocks(open: () => LockRig | Promise<LockRig>): void {
     const locks = await Promise.all([...new Set(names)].map(async (name) => one.locks.tryAcquire(name)));
     expect(locks.filter((lock) => lock === undefined)).to.deep.equal([]);
     expect(await other.locks.tryAcquire("__proto__")).to.equal(undefined);
-    await Promise.all(locks.map((lock) => lock?.release()));
+    await Promise.all(locks.map(async (lock) => lock?.release()));
   });
 
   it("lose no increment of a counter that is read and written apart", async () => {

@@ -282,7 +282,8 @@ export class LeaderService {
   candidate(name: string, options: LeaderOptions = {}): Leader {
     nameOf("leader()", name);
     checkObject("leader()", options, ["lease"]);
-    const leaseMs = leaseOf("leader().lease", options.lease ?? "15s");
+    const { lease = "15s" } = options;
+    const leaseMs = leaseOf("leader().lease", lease);
     const known = this.#candidates.get(name);
     if (known !== undefined) {
       if (known.leaseMs === leaseMs) return known;
