@@ -45,7 +45,7 @@ export interface Locks {
   tryAcquire(names: string | readonly string[], options?: LockOptions): Promise<Lock | undefined>;
 }
 
-/** What a lock or a leader asks for. */
+/** A demand for locks, by a caller or by a leader. */
 export interface LockDemand extends ResolvedLock {
   readonly family: "lock" | "leader";
   /** Infinity waits without end. */
