@@ -95,7 +95,7 @@ async function change(request: TestRequest, what: string, end: (key: string) => 
 /** Increments a counter for each name while the locks are held. */
 async function increment(request: TestRequest, gate: AnyGate): Promise<void> {
   const { "x-key": key = "", "x-work": ms } = headersOf(request);
-  const names = key.split(" ");
+  const names = [...new Set(key.split(" "))];
   const held = await gate.locks.using(names, { lease: "1s", wait: "2s" }, async (_signal, fence) => {
     const entered = monotonicMs();
     const found: [name: string, value: number][] = [];

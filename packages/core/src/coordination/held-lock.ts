@@ -69,7 +69,9 @@ export class HeldLock implements Lock {
   readonly names: readonly string[];
   readonly fence: number;
   readonly #options: HeldLockOptions;
-  readonly #abort = new AbortController();
+  /** Made when somebody asks for the signal. */
+  #abort: AbortController | undefined;
+  #abortReason: LockLostError | undefined;
   #heldUntil: number;
   /** When the lease is extended next. */
   #extendAt = Number.POSITIVE_INFINITY;
@@ -87,6 +89,10 @@ export class HeldLock implements Lock {
   }
 
   get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (this.#abortReason !== undefined) this.#abort.abort(this.#abortReason);
+    }
     return this.#abort.signal;
   }
 
@@ -126,7 +132,7 @@ export class HeldLock implements Lock {
 
   /** Aborts the signal before the gate closes. The lock can still be given back. */
   announceEnd(): void {
-    this.#abort.abort(new LockLostError("closed"));
+    this.#abortWith("closed");
   }
 
   /** The lock is not held any more. Nothing is given back for `closed`: the holder may still be at work. */
@@ -136,7 +142,13 @@ export class HeldLock implements Lock {
     const { claim, giveBack } = this.#options;
     // An extension may still be on its way, and would keep the lock for a whole lease.
     if (reason === "expired") giveBack(claim);
-    this.#abort.abort(new LockLostError(reason));
+    this.#abortWith(reason);
+  }
+
+  #abortWith(reason: LockLossReason): void {
+    if (this.#abortReason !== undefined) return;
+    this.#abortReason = new LockLostError(reason);
+    this.#abort?.abort(this.#abortReason);
   }
 
   #end(state: "lost" | "released", lost: LockLossReason | undefined): void {

@@ -42,6 +42,7 @@ export const maxNames = 16;
 const maxNameLength = 16_384;
 const minLeaseMs = 100;
 const dayMs = 86_400_000;
+const defaultMs = { lease: 10_000, wait: 10_000, maxHold: 3_600_000 };
 
 /** A lease must be longer than some round trips. */
 export function leaseOf(option: string, value: Duration): number {
@@ -79,19 +80,23 @@ export function resolveAcquire(
   options: AcquireOptions,
 ): ResolvedAcquire {
   checkObject(call, options, [...lockOptions, "wait", "signal"]);
-  const { wait = "10s", signal } = options;
+  const { wait, signal } = options;
   if (signal !== undefined && !((signal as unknown) instanceof AbortSignal))
     throw optionError(`${call}.signal`, "must be the signal of an AbortController");
-  return { ...resolveCommon(call, names, options), waitMs: durationMs(`${call}.wait`, wait, dayMs), signal };
+  return {
+    ...resolveCommon(call, names, options),
+    waitMs: wait === undefined ? defaultMs.wait : durationMs(`${call}.wait`, wait, dayMs),
+    signal,
+  };
 }
 
 function resolveCommon(call: string, names: string | readonly string[], options: LockOptions): ResolvedLock {
-  const { lease = "10s", autoExtend = true, maxHold = "1h" } = options;
+  const { lease, autoExtend = true, maxHold } = options;
   checkBoolean(`${call}.autoExtend`, autoExtend);
   return {
     names: namesOf(call, names),
-    leaseMs: leaseOf(`${call}.lease`, lease),
-    maxHoldMs: durationMs(`${call}.maxHold`, maxHold, 7 * dayMs),
+    leaseMs: lease === undefined ? defaultMs.lease : leaseOf(`${call}.lease`, lease),
+    maxHoldMs: maxHold === undefined ? defaultMs.maxHold : durationMs(`${call}.maxHold`, maxHold, 7 * dayMs),
     autoExtend,
   };
 }

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { LRUCache } from "lru-cache";
 import { checkFunction, optionError } from "../lib/validate.js";
 import { RetryQueue } from "../lib/retry-queue.js";
 import type { Keyspace } from "../store/keyspace.js";
@@ -62,6 +63,17 @@ export interface LockServiceOptions {
   readonly onFirstUse?: (() => void) | undefined;
 }
 
+/** The keys of one name, but for the owner. */
+interface NameKeys {
+  readonly lock: string;
+  readonly fence: string;
+  /** The key of a withdrawal without its owner. */
+  readonly withdrawal: string;
+}
+
+/** The keys of so many names are remembered. */
+const maxKnownNames = 1000;
+const maxKnownLength = 128;
 /** How long closing waits for holders that give their locks back. All steps of closing together have a second. */
 const closeTimeoutMs = 250;
 
@@ -77,6 +89,10 @@ export class LockService implements Locks {
   readonly #held = new Set<HeldLock>();
   /** Locks that are to be given back when the store answers again. */
   readonly #givenBack = new RetryQueue();
+  readonly #known = {
+    lock: new LRUCache<string, NameKeys>({ max: maxKnownNames }),
+    leader: new LRUCache<string, NameKeys>({ max: 100 }),
+  };
   /** Owners are different in all processes, and different for each attempt. */
   readonly #origin = randomBytes(12).toString("base64url");
   #owners = 0;
@@ -125,8 +141,8 @@ export class LockService implements Locks {
     const { signal, waitMs } = demand;
     signal?.throwIfAborted();
     this.#noteUse();
-    const locks = demand.names.map((name) => this.#keys.coordination(demand.family, name));
-    const waiter = this.#waiters.enter(locks);
+    const keys = this.#keysOf(demand);
+    const waiter = this.#waiters.enter(keys.map(({ lock }) => lock));
     const onAbort = (): void => waiter.fail(signal?.reason);
     const timer = Number.isFinite(waitMs)
       ? setTimeout(() => waiter.fail(new LockError("lock_timeout")), waitMs)
@@ -139,7 +155,7 @@ export class LockService implements Locks {
       }
       for (;;) {
         waiter.forgetNews();
-        const attempt = this.#attempt(demand, locks, true);
+        const attempt = this.#attempt(demand, keys, true);
         const outcome = await waiter.orEnd(attempt).catch((error: unknown) => {
           // The store may still give the lock to this caller, which has left.
           this.#finish(attempt.then(releaseLock));
@@ -206,8 +222,7 @@ export class LockService implements Locks {
     if (this.#closed) throw new LockError("lock_closed");
     this.#noteUse();
     try {
-      const locks = demand.names.map((name) => this.#keys.coordination(demand.family, name));
-      const attempt = this.#attempt(demand, locks, false);
+      const attempt = this.#attempt(demand, this.#keysOf(demand), false);
       this.#finish(attempt);
       const outcome = await attempt;
       const lock = outcome instanceof HeldLock ? outcome : undefined;
@@ -221,15 +236,15 @@ export class LockService implements Locks {
 
   /** Asks the store once. A take whose reply is lost, or comes too late, is undone. */
   async #attempt(
-    { family, names, leaseMs, maxHoldMs, autoExtend }: LockDemand,
-    locks: readonly string[],
+    { names, leaseMs, maxHoldMs, autoExtend }: LockDemand,
+    known: readonly NameKeys[],
     waits: boolean,
   ): Promise<HeldLock | { readonly waitMs: number }> {
     const owner = `${this.#origin}.${(this.#owners++).toString(36)}`;
-    const keys = names.map((name, index): LockKeys => ({
-      lock: locks[index] ?? "",
-      fence: this.#keys.coordination(family, name, "fence"),
-      withdrawn: this.#keys.coordination(family, name, `withdrawn:${owner}`),
+    const keys = known.map(({ lock, fence, withdrawal }): LockKeys => ({
+      lock,
+      fence,
+      withdrawn: `${withdrawal}:${owner}`,
     }));
     const claim: LockClaim = { keys, owner };
     const askedAt = monotonic();
@@ -251,6 +266,22 @@ export class LockService implements Locks {
     });
     this.#held.add(lock);
     return lock;
+  }
+
+  #keysOf({ family, names }: LockDemand): readonly NameKeys[] {
+    const known = this.#known[family];
+    return names.map((name) => {
+      let keys = known.get(name);
+      if (keys === undefined) {
+        keys = {
+          lock: this.#keys.coordination(family, name),
+          fence: this.#keys.coordination(family, name, "fence"),
+          withdrawal: this.#keys.coordination(family, name, "withdrawn"),
+        };
+        if (name.length <= maxKnownLength) known.set(name, keys);
+      }
+      return keys;
+    });
   }
 
   /** Gives locks back, again and again until the store has answered. They end by themselves if it never does. */

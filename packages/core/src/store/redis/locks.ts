@@ -28,11 +28,13 @@ export class RedisLockStore implements LockStore {
   readonly #channels: RedisChannels;
   readonly #deadlineMs: number;
   readonly #breaker: Breaker;
+  readonly #channel: string;
   readonly #stop: () => void;
 
   constructor({ connection, channels, deadlineMs, telemetry = new Telemetry() }: RedisLockStoreOptions) {
     this.#connection = connection;
     this.#channels = channels;
+    this.#channel = channels.nameOf(lockChannel);
     this.#deadlineMs = deadlineMs;
     this.#breaker = new Breaker({ name: "redis.locks", telemetry });
     this.#stop = connection.onConnect(() => this.#breaker.allowProbe());
@@ -100,7 +102,7 @@ export class RedisLockStore implements LockStore {
     const locks = slot.map(({ lock }) => lock);
     const note = noteMs === "" ? [] : slot.slice(0, 1).map(({ withdrawn }) => withdrawn);
     const messages = locks.map((lock) => this.#channels.seal(lock));
-    const args = [owner, this.#channels.nameOf(lockChannel), noteMs, ...messages];
+    const args = [owner, this.#channel, noteMs, ...messages];
     return this.#run(releaseLocksScript, [...locks, ...note], args, readInteger);
   }
 
