@@ -14,6 +14,7 @@ const suites = {
   faults: { redis: false, run: async (options) => (await import("./faults.mjs")).runFaults(options) },
   cache: { redis: true, run: async (options) => (await import("./cache.mjs")).runCache(options) },
   sessions: { redis: true, run: async (options) => (await import("./sessions.mjs")).runSessions(options) },
+  locks: { redis: true, run: async (options) => (await import("./locks.mjs")).runLocks(options) },
   responses: { redis: false, run: async (options) => (await import("./responses.mjs")).runResponses(options) },
   profile: { redis: true, run: async (options) => (await import("./profile.mjs")).runProfile(options) },
 };
@@ -73,7 +74,7 @@ async function runSuite(name) {
 }
 
 function describeEffort(name) {
-  if (name === "cache") return `${3 * options.rounds} rounds`;
+  if (name === "cache" || name === "locks") return `${3 * options.rounds} rounds`;
   return !["micro", "faults", "responses"].includes(name)
     ? `${options.rounds} rounds of ${options.seconds} s`
     : "a full run";

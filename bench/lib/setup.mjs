@@ -7,8 +7,8 @@ import { ensureInstalled } from "../../tools/install.mjs";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const bench = fileURLToPath(new URL("../", import.meta.url));
-/** bentocache needs ioredis 5, so the caches have a lockfile of their own. */
-const folders = [bench, `${bench}cache-peers/`];
+/** bentocache and @verrou/core need ioredis 5, so the caches and the locks have lockfiles of their own. */
+const folders = [bench, `${bench}cache-peers/`, `${bench}lock-peers/`];
 
 /** Installs what is missing or has changed, and builds the packages that are measured. */
 export function prepare() {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { readAll } from "./clients/caches.js";
 import { settlerKey, slotKeys } from "./clients/limits.js";
+import { tryLocks } from "./clients/locks.js";
 import { tryRules } from "./clients/rules.js";
 import { signIn } from "./clients/session.js";
 import type { Graveyard, Keeper } from "./clients/users.js";
@@ -41,6 +42,7 @@ export async function lookAfterCalm(options: CalmOptions): Promise<void> {
   const start = monotonicMs();
   await sleep(settleMs);
   await tryRules(world);
+  await tryLocks(world, own);
   await signInEverywhere(world, number);
   await Promise.all([
     untilSlotsAreBack(world, start, number),

@@ -8,6 +8,7 @@ import {
 } from "./checkers/answers.js";
 import { checkNobodyWaitsInVain, checkNothingOld } from "./checkers/caches.js";
 import { checkLimitsHold, checkNobodyIsRefused } from "./checkers/limits.js";
+import { checkFences, checkHolds, checkLocksComeBack } from "./checkers/locks.js";
 import { checkGuesses, checkNobodyIsLockedOut } from "./checkers/logins.js";
 import { checkRevocation } from "./checkers/revocation.js";
 import { checkRulesHold } from "./checkers/rules.js";
@@ -17,7 +18,7 @@ import type { Checker } from "./checkers/violation.js";
 import { checkers } from "./checkers/index.js";
 import type { Entry, Facts, Operation } from "./history.js";
 import { guesses, limits, slots } from "./settings.js";
-import { calm, degradation, end, fault, history, many, operation, work } from "./support/made.js";
+import { calm, degradation, end, fault, fenced, history, hold, many, operation, work } from "./support/made.js";
 
 function holds(check: Checker, ...entries: readonly (Entry | readonly Entry[])[]): void {
   expect(check(history(...entries)).map(({ message }) => message)).to.deep.equal([]);
@@ -313,6 +314,48 @@ describe("the checkers of the chaos test", () => {
       fails(checkNobodyWaitsInVain, fault(4900, 5400), slow);
       holds(checkNobodyWaitsInVain, fault(4900, 5400, { what: "end" }), slow);
       holds(checkNobodyWaitsInVain, read(1, 5000, { end: 6000 }));
+    });
+  });
+
+  describe("of locks and leaders", () => {
+    const leader = { key: "leader writer" };
+
+    it("find a fence that goes back or belongs to two, and a lost increment", () => {
+      const read = fenced(150, 2, 1, { action: "read", process: 1 });
+      holds(checkFences, fenced(100, 1, 1), read, fenced(200, 2, 2, { process: 1 }));
+      holds(checkFences, fenced(100, 2, 1), fenced(200, 1, 2, { accepted: false, process: 1 }));
+      fails(checkFences, fenced(100, 2, 1), fenced(200, 1, 2, { process: 1 }));
+      fails(checkFences, fenced(100, 1, 1), read, fenced(200, 2, 1, { process: 1 }));
+      fails(checkFences, fenced(100, 1, 1), fenced(200, 1, 2, { process: 1 }));
+      fails(checkFences, fenced(100, 1, 1), fenced(200, 1, 2, { life: 2 }));
+    });
+
+    it("find two leaders whose writes are accepted", () => {
+      const writes = [
+        fenced(100, 1, 0, leader),
+        fenced(150, 1, 0, leader),
+        fenced(200, 2, 0, { ...leader, process: 1 }),
+      ];
+      holds(checkFences, writes, fenced(250, 1, 0, { ...leader, accepted: false }));
+      fails(checkFences, writes, fenced(250, 1, 0, leader));
+      fails(checkFences, writes, fenced(250, 2, 0, leader));
+    });
+
+    it("find two that hold a lock at once, but for a failover that may lose it", () => {
+      holds(checkHolds, hold(100, 200), hold(200, 300), hold(150, 250, { name: "b" }));
+      fails(checkHolds, hold(100, 200), hold(199, 300));
+      holds(checkHolds, hold(100, 200), hold(199, 300), fault(150, 180, { loses: true }));
+      fails(checkHolds, hold(100, 200), hold(199, 300), fault(150, 180));
+      fails(checkHolds, hold(100, 200), hold(199, 300), fault(5000, 5100, { loses: true }));
+    });
+
+    it("find a lock that stays held", () => {
+      holds(
+        checkLocksComeBack,
+        operation("free-lock", 100, { status: 204 }),
+        operation("locked", 100, { status: 503 }),
+      );
+      fails(checkLocksComeBack, operation("free-lock", 100, { status: 503 }));
     });
   });
 

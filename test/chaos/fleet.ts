@@ -36,6 +36,7 @@ export class Fleet {
   readonly #options: FleetOptions;
   readonly #lives: Life[] = [];
   readonly #versions = new Map<string, number>();
+  readonly #fenced = new Map<string, { readonly fence: number; readonly value: number }>();
   readonly #heaps = new Map<number, (bytes: number) => void>();
   readonly #stderr: string[] = [];
 
@@ -151,6 +152,28 @@ export class Fleet {
         }
         break;
       }
+      case "fenced": {
+        const { question, key, fence, action } = report;
+        const known = this.#fenced.get(key) ?? { fence: 0, value: 0 };
+        const accepted = fence >= known.fence;
+        const value = action === "write" ? report.value : known.value;
+        if (accepted) this.#fenced.set(key, { fence, value });
+        recorder.note({
+          type: "fenced",
+          process: index,
+          life: life.number,
+          at: monotonicMs(),
+          key,
+          fence,
+          action,
+          value,
+          accepted,
+        });
+        const version = accepted ? value : -1;
+        if (life.child.connected)
+          life.child.send({ type: "version", question, version } satisfies Order, () => undefined);
+        break;
+      }
       case "heap":
         this.#heaps.get(index)?.(report.bytes);
         break;
@@ -163,6 +186,7 @@ export class Fleet {
         break;
       }
       case "work":
+      case "hold":
       case "degradation":
         recorder.note({ ...report, process: index, life: life.number });
     }

@@ -104,7 +104,33 @@ export interface Audit {
   readonly heapBytes: readonly number[];
 }
 
-export type Entry = Operation | Fault | Work | End | Degradation | Complaint | Calm | Audit;
+/** A function that ran while its process held a lock, until it ended and the lock was given back in time. */
+export interface Hold {
+  readonly type: "hold";
+  readonly process: number;
+  readonly life: number;
+  readonly name: string;
+  readonly fence: number;
+  readonly entered: number;
+  readonly left: number;
+}
+
+/** A read or a write with a fence, at the data source that checks fences. */
+export interface Fenced {
+  readonly type: "fenced";
+  readonly process: number;
+  readonly life: number;
+  readonly at: number;
+  /** What the fence is for: "lock <name>" or "leader <name>". */
+  readonly key: string;
+  readonly fence: number;
+  readonly action: "read" | "write";
+  /** The value that was read or written. */
+  readonly value: number;
+  readonly accepted: boolean;
+}
+
+export type Entry = Operation | Fault | Work | End | Degradation | Complaint | Calm | Audit | Hold | Fenced;
 
 /** All that happened, in the order in which it was noted. */
 export interface History {
@@ -116,6 +142,8 @@ export interface History {
   readonly complaints: readonly Complaint[];
   readonly calms: readonly Calm[];
   readonly audits: readonly Audit[];
+  readonly holds: readonly Hold[];
+  readonly fenced: readonly Fenced[];
 }
 
 export function historyOf(entries: readonly Entry[]): History {
@@ -131,6 +159,8 @@ export function historyOf(entries: readonly Entry[]): History {
     complaints: all("complaint"),
     calms: all("calm"),
     audits: all("audit"),
+    holds: all("hold"),
+    fenced: all("fenced"),
   };
 }
 

@@ -64,6 +64,13 @@ const keys = [
   ["portcullis:2:generation:<service>:{n}:t:<tag>", "string"],
   ["portcullis:2:generation:<service>:{n}:s:user:<issuer>:<user>:<namespace>", "string"],
   ["portcullis:2:generation:<service>:{n}:s:tenant:<issuer>:<tenant>:<namespace>", "string"],
+  ["portcullis:2:lock:<service>:{n}:<name>", "string"],
+  ["portcullis:2:lock:<service>:{n}:<name>:fence", "string"],
+  ["portcullis:2:lock:<service>:{n}:<name>:withdrawn:<random>", "string"],
+  ["portcullis:2:leader:<service>:{n}:<name>", "string"],
+  ["portcullis:2:leader:<service>:{n}:<name>:fence", "string"],
+  ["portcullis:2:leader:<service>:{n}:<name>:withdrawn:<random>", "string"],
+  ["portcullis:2:channel:<service>:locks", "channel"],
   ["portcullis:2:channel:<service>:cache", "channel"],
   ["portcullis:2:channel:sessions", "channel"],
 ];
@@ -79,6 +86,8 @@ const diagnosticsChannels = [
   "portcullis:cache-factory",
   "portcullis:cache-invalidation",
   "portcullis:login",
+  "portcullis:lock",
+  "portcullis:leader",
   "portcullis:data-lost",
 ];
 
@@ -97,7 +106,9 @@ const metrics = [
   "portcullis_dependency_up",
   "portcullis_give_backs_lost_total",
   "portcullis_key_fetches_total",
+  "portcullis_leader_changes_total",
   "portcullis_limited_total",
+  "portcullis_locks_total",
   "portcullis_login_warnings_total",
   "portcullis_responses_total",
   "portcullis_store_call_duration_seconds",
@@ -106,7 +117,14 @@ const metrics = [
   "portcullis_up",
 ];
 
-const breakers = ["redis.cache", "redis.cache.writes", "redis.logins", "redis.security", "redis.security.writes"];
+const breakers = [
+  "redis.cache",
+  "redis.cache.writes",
+  "redis.locks",
+  "redis.logins",
+  "redis.security",
+  "redis.security.writes",
+];
 
 const spans = ["portcullis.code", "portcullis.guard", "portcullis.questions", "portcullis.store"];
 

@@ -168,6 +168,13 @@ export async function collectUsedKeys(): Promise<UsedKeys> {
         routes: { "GET /page": () => ({}) },
       },
     );
+    const lock = await gate.locks.acquire(["a", long]);
+    await Promise.all([gate.locks.acquire("a", { wait: 500 }).catch(() => undefined), look()]);
+    const leader = gate.leader("l");
+    leader.start();
+    await until(() => leader.isLeader);
+    await look();
+    await lock.release();
     const views = [gate.cache, gate.cache.namespace("n"), gate.cache.forUser("alice"), gate.cache.forTenant("acme")];
     for (const view of views) {
       await view.getOrSet({ key: "a key", tags: ["t"] }, async () => {

@@ -4,6 +4,8 @@ import type { Auth } from "./auth/claims.js";
 import type { Identifier } from "./auth/identifying-claim.js";
 import type { NamedUser } from "./auth/principal.js";
 import type { GateCache } from "./cache/cache-types.js";
+import type { Leader, LeaderOptions } from "./coordination/leader.js";
+import type { Locks } from "./coordination/locks.js";
 import type { Responses } from "./response-cache/invalidation.js";
 import type { ClaimTest, RecentAuthOptions } from "./guard/authorize.js";
 import type { RouteCondition } from "./http/path.js";
@@ -111,6 +113,16 @@ export interface Gate<Raw, Middleware> {
   readonly logins: Logins;
   /** Administration of quotas: the state of a client, the busiest clients, blocks, and overrides of limits. */
   readonly quotas: Quotas;
+  /**
+   * Locks that all processes of this service share, with a lease and a fence. In process without Redis. They are not
+   * reentrant.
+   */
+  readonly locks: Locks;
+  /**
+   * The candidate of this process for the leadership of a name. Nothing is sent before `start()` or `run()`. Each call with
+   * a name returns the same candidate, until it is closed.
+   */
+  leader(name: string, options?: LeaderOptions): Leader;
   /** The circuit breakers in front of Redis, to read and to open or close by hand. Empty with in-process stores. */
   readonly breakers: readonly BreakerControl[];
   /** The state of the gate and its dependencies. */

@@ -67,7 +67,8 @@ export function createGate<Raw, Middleware extends object>(
     shared: sharedIssuer,
   });
   const cachesInRedis = resolved.redis !== undefined && resolved.cache?.redis !== false;
-  const unnamedUse = cachesInRedis && service.keyText === unnamed ? new UnnamedServiceWarning(logger) : undefined;
+  const unnamedUse =
+    resolved.redis !== undefined && service.keyText === unnamed ? new UnnamedServiceWarning(logger) : undefined;
   let cachesUsed = false;
   const stores = createStores(resolved, {
     keys: keyspace,
@@ -78,13 +79,16 @@ export function createGate<Raw, Middleware extends object>(
 
   // Services: keys of issuers are fetched.
   const auth = resolved.auth === undefined ? undefined : openIssuers(resolved.auth, { logger, telemetry });
-  const services = createServices(resolved, { auth, stores, keyspace, telemetry, now });
+  const services = createServices(resolved, {
+    ...{ auth, stores, keyspace, telemetry, now },
+    onCoordination: () => unnamedUse?.note(),
+  });
   const limitHeaders = new Set(headersOf(limits));
   const responseCaches = openResponseCaches<Raw>({
     ...{ store: stores.cache, keys: keyspace, telemetry, logger, renewals: services.cache?.renewals, now },
     identity: { headers: limitHeaders, ...tokenPlaces(services.sources, resolved.tokens?.cookies) },
   });
-  const monitor = new HealthMonitor(resolved, stores, services.degradation, auth?.keys);
+  const monitor = new HealthMonitor(resolved, stores, services.degradation, auth?.keys, () => services.locks.isUsed);
   stores.onReady(() => void logFindings());
   let closed = false;
 
@@ -139,7 +143,7 @@ export function createGate<Raw, Middleware extends object>(
     await keyspace.resolved();
     return examineGate({
       ...{ resolved, stores, keys: auth?.keys, addresses: services.consumptions.addresses, sharedIssuer },
-      ...{ cachesUsed, cachesUnnamed: unnamedUse?.noted === true },
+      ...{ cachesUsed, serviceUnnamed: unnamedUse?.noted === true },
     });
   }
 
@@ -295,6 +299,8 @@ export function createGate<Raw, Middleware extends object>(
       (check) => factory.toMiddleware(check),
     ),
     logins: createLogins(services.logins),
+    locks: services.locks,
+    leader: (name, leaderOptions) => services.leaders.candidate(name, leaderOptions),
     breakers: stores.breakers,
     health: () => monitor.read(),
     examine,
@@ -304,7 +310,8 @@ export function createGate<Raw, Middleware extends object>(
       closed = true;
       auth?.keys.close();
       services.administration.close();
-      await Promise.all([services.cache?.close(), responseCaches.close()]);
+      const ended = services.leaders.close().then(() => services.locks.close());
+      await Promise.all([services.cache?.close(), responseCaches.close(), ended]);
       await stores.close(() => services.settlement.close());
     },
   };

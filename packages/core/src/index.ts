@@ -23,6 +23,12 @@ export type {
   RequestCache,
 } from "./cache/cache-types.js";
 export { CacheTimeout } from "./cache/single-flight.js";
+export type { Elected, Leader, LeaderOptions, LeadershipLost, LeaderTask } from "./coordination/leader.js";
+export type { Lock } from "./coordination/held-lock.js";
+export { LockError, LockLostError } from "./coordination/lock-error.js";
+export type { LockErrorCode, LockLossReason } from "./coordination/lock-error.js";
+export type { AcquireOptions, LockOptions } from "./coordination/lock-options.js";
+export type { LockedTask, Locks } from "./coordination/locks.js";
 export type { PurgePathOptions, Responses } from "./response-cache/invalidation.js";
 export type { Facts } from "./request/facts.js";
 export { abortOnDisconnect, onResponseEnd } from "./http/response-end.js";

@@ -5,6 +5,8 @@ import { refuseToken } from "./auth/token-refusal.js";
 import type { Prepared } from "./auth/verifier.js";
 import { Verifier, IssuerVerifier } from "./auth/verifier.js";
 import { CacheService } from "./cache/cache-service.js";
+import { LeaderService } from "./coordination/leader.js";
+import { LockService } from "./coordination/locks.js";
 import type { GuardServices } from "./guard/guard.js";
 import { createChallenges } from "./guard/challenges.js";
 import { Degradation } from "./guard/degradation.js";
@@ -35,6 +37,8 @@ export interface GateServices<Raw> extends GuardServices<Raw>, SessionServices {
   readonly revocationsOrMissing: Revocations;
   readonly logins: LoginServices;
   readonly administration: Administration<Raw>;
+  readonly locks: LockService;
+  readonly leaders: LeaderService;
 }
 
 /** The parts that services are built on. */
@@ -46,12 +50,14 @@ export interface Foundation<Raw> {
   readonly telemetry: Telemetry;
   /** Unix milliseconds. */
   readonly now: () => number;
+  /** Called at the first use of locks, leaders and the like. */
+  readonly onCoordination: () => void;
 }
 
 /** Creates the services of a gate from its options and stores. */
 export function createServices<Raw>(
   resolved: ResolvedOptions<Raw>,
-  { auth, stores, keyspace, telemetry, now }: Foundation<Raw>,
+  { auth, stores, keyspace, telemetry, now, onCoordination }: Foundation<Raw>,
 ): GateServices<Raw> {
   const { instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
@@ -119,6 +125,9 @@ export function createServices<Raw>(
   });
   administration.quotas.register(resolved.limits);
 
+  const { locks: lockStore, channels } = stores;
+  const locks = new LockService({ store: lockStore, channels, keys: keyspace, telemetry, onFirstUse: onCoordination });
+
   return {
     store,
     leasedStore,
@@ -145,6 +154,8 @@ export function createServices<Raw>(
       ...{ keys: keyspace, telemetry, logger, ipv6PrefixLength, instances, now },
     },
     consumptions: administration.consumptions,
+    locks,
+    leaders: new LeaderService({ locks, telemetry, logger }),
     corrections: stores.corrections,
     settlement: new Settlement({ logger }),
     telemetry,

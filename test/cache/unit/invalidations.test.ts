@@ -2,7 +2,7 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { expect } from "chai";
 import fc from "fast-check";
 import { Invalidations } from "../../../packages/core/src/cache/invalidations.js";
-import { RetryQueue } from "../../../packages/core/src/cache/retry-queue.js";
+import { RetryQueue } from "../../../packages/core/src/lib/retry-queue.js";
 import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { events } from "../../../packages/core/src/telemetry/events.js";
 import { Telemetry } from "../../../packages/core/src/telemetry/telemetry.js";

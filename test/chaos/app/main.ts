@@ -8,7 +8,7 @@ import { watchPauses } from "../busy.js";
 import { monotonicMs } from "../history.js";
 import { applications, localTtlMs, stalenessMs } from "../settings.js";
 import type { Order } from "./messages.js";
-import { middleware, routes } from "./routes.js";
+import { lead, middleware, routes } from "./routes.js";
 import { hearSource, tell } from "./source.js";
 
 /** A process of its own with one application, which is asked over HTTP. It ends by itself after SIGTERM. */
@@ -55,6 +55,7 @@ async function start({ process: index, redis, seed, replicas }: Extract<Order, {
     use: middleware,
     routes: routes(replicas),
   });
+  if (running !== undefined) lead(running.gate);
   tell({ type: "listening", url: running?.url ?? "" });
 }
 

@@ -1,4 +1,4 @@
-import type { Degradation, Work } from "../history.js";
+import type { Degradation, Fenced, Hold, Work } from "../history.js";
 
 /** What an application process is told. */
 export type Order =
@@ -21,7 +21,10 @@ export type Report =
   | { readonly type: "complaint"; readonly text: string }
   /** Asks the data source that all processes share for the version of something, or makes a new one. */
   | { readonly type: "ask"; readonly question: number; readonly key: string; readonly change: boolean }
+  /** Asks the data source that checks fences; it answers the version -1 to a fence that is too low. */
+  | ({ readonly type: "fenced"; readonly question: number } & Pick<Fenced, "key" | "fence" | "action" | "value">)
   /** The process did not run for a while. */
   | { readonly type: "busy"; readonly start: number; readonly end: number }
   | Omit<Work, "process" | "life">
+  | Omit<Hold, "process" | "life">
   | Omit<Degradation, "process" | "life">;

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { AnyGate, AnyMiddleware, TestApp, TestRequest } from "../../support/app.js";
 import { monotonicMs } from "../history.js";
 import { limits, ruled, settled, slots, windowSeconds } from "../settings.js";
-import { askSource, tell } from "./source.js";
+import { askFenced, askSource, tell } from "./source.js";
 
 type Headers = Readonly<Record<string, string | undefined>>;
 
@@ -92,6 +92,34 @@ async function change(request: TestRequest, what: string, end: (key: string) => 
   return { version };
 }
 
+/** Increments a counter for each name while the locks are held. */
+async function increment(request: TestRequest, gate: AnyGate): Promise<void> {
+  const { "x-key": key = "", "x-work": ms } = headersOf(request);
+  const names = [...new Set(key.split(" "))];
+  const held = await gate.locks.using(names, { lease: "1s", wait: "2s" }, async (_signal, fence) => {
+    const entered = monotonicMs();
+    const found: [name: string, value: number][] = [];
+    for (const name of names)
+      found.push([name, await askFenced({ key: `lock ${name}`, fence, action: "read", value: 0 })]);
+    await sleep(Number(ms ?? 0));
+    for (const [name, value] of found)
+      if (value !== -1) await askFenced({ key: `lock ${name}`, fence, action: "write", value: value + 1 });
+    return { fence, entered, left: monotonicMs() };
+  });
+  for (const name of names) tell({ type: "hold", name, ...held });
+}
+
+/** Writes again and again while this process leads, and once more when it is told that it does not. */
+export function lead(gate: AnyGate): void {
+  gate.leader("writer", { lease: "1s" }).run(async (signal, fence) => {
+    for (let isLast = false; !isLast;) {
+      isLast = signal.aborted;
+      await askFenced({ key: "leader writer", fence, action: "write", value: 0 });
+      await sleep(50);
+    }
+  });
+}
+
 export function routes(replicas: number): TestApp["routes"] {
   return {
     "POST /login": async (request, gate) => {
@@ -122,6 +150,7 @@ export function routes(replicas: number): TestApp["routes"] {
     "POST /revoke": ({ auth }, gate) => gate.revocations.revoke(auth, replicas > 0 ? { replicas } : {}),
 
     ...Object.fromEntries(Object.keys(limits).map((name) => [`GET /limited/${name}`, () => ({ admitted: true })])),
+    "POST /locked": increment,
     "GET /ruled": () => ({ admitted: true }),
     "GET /slots": (request) => work(request, "slots"),
     "GET /settled": (request) => work(request, "settled"),

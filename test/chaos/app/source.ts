@@ -17,6 +17,21 @@ export function askSource(key: string, change: boolean): Promise<number> {
   });
 }
 
+/** A data source that refuses a fence if it has seen a higher one. Resolves to the value, or to -1. */
+export function askFenced(asked: {
+  readonly key: string;
+  readonly fence: number;
+  readonly action: "read" | "write";
+  readonly value: number;
+}): Promise<number> {
+  questions += 1;
+  const question = questions;
+  return new Promise((resolve) => {
+    waiting.set(question, resolve);
+    tell({ type: "fenced", question, ...asked });
+  });
+}
+
 export function hearSource({ question, version }: Extract<Order, { type: "version" }>): void {
   waiting.get(question)?.(version);
   waiting.delete(question);

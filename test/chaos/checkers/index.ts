@@ -1,6 +1,7 @@
 import { checkAudits, checkEverybodyIsAnswered, checkOwnValues, checkProcesses, checkStatuses } from "./answers.js";
 import { checkNobodyWaitsInVain, checkNothingOld } from "./caches.js";
 import { checkLimitsHold, checkNobodyIsRefused } from "./limits.js";
+import { checkFences, checkHolds, checkLocksComeBack } from "./locks.js";
 import { checkGuesses, checkNobodyIsLockedOut } from "./logins.js";
 import { checkRevocation } from "./revocation.js";
 import { checkRulesHold } from "./rules.js";
@@ -22,6 +23,9 @@ export const checkers: readonly Checker[] = [
   checkGiveBacks,
   checkNothingOld,
   checkNobodyWaitsInVain,
+  checkFences,
+  checkHolds,
+  checkLocksComeBack,
   checkRulesHold,
   checkStatuses,
   checkEverybodyIsAnswered,

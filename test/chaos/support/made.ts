@@ -1,5 +1,5 @@
 import { historyOf } from "../history.js";
-import type { Calm, Degradation, End, Entry, Fault, History, Operation, Work } from "../history.js";
+import type { Calm, Degradation, End, Entry, Fault, Fenced, History, Hold, Operation, Work } from "../history.js";
 
 /** Entries of histories made by hand: what a test does not say is harmless. */
 let made = 0;
@@ -34,6 +34,17 @@ export function work(entered: number, left: number, more: Partial<Work> = {}): W
 
 export function end(at: number, more: Partial<End> = {}): End {
   return { type: "end", process: 0, life: 1, at, how: "killed", code: null, ms: 0, ...more };
+}
+
+export function hold(entered: number, left: number, more: Partial<Hold> = {}): Hold {
+  return { type: "hold", process: 0, life: 1, name: "a", fence: entered, entered, left, ...more };
+}
+
+export function fenced(at: number, fence: number, value: number, more: Partial<Fenced> = {}): Fenced {
+  return {
+    ...{ type: "fenced", process: 0, life: 1, at, key: "lock a", fence, action: "write", value, accepted: true },
+    ...more,
+  };
 }
 
 export function calm(start: number): Calm {

@@ -2,7 +2,7 @@ import { LRUCache } from "lru-cache";
 import { StoreFault } from "../store/ports/fault.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
-import { RetryQueue } from "./retry-queue.js";
+import { RetryQueue } from "../lib/retry-queue.js";
 
 export interface InvalidationsOptions {
   /** Invalidates a key in the store. Rejects with a StoreFault; may be called again. */

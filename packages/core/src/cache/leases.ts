@@ -1,7 +1,7 @@
 import type { CacheEvent, CacheStore } from "../store/ports/cache.js";
 import { cacheChannel, readEvent, withdrawnMs } from "../store/ports/cache.js";
 import type { Channels } from "../store/ports/channels.js";
-import { RetryQueue } from "./retry-queue.js";
+import { RetryQueue } from "../lib/retry-queue.js";
 
 /** How long closing waits for the store. All steps of closing together have a second. */
 const closeTimeoutMs = 250;

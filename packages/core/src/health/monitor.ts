@@ -25,13 +25,22 @@ export class HealthMonitor<Raw> {
   readonly #stores: Stores;
   readonly #degradation: Degradation;
   readonly #keys: AuthKeys | undefined;
+  readonly #coordinates: () => boolean;
   #draining = false;
 
-  constructor(resolved: ResolvedOptions<Raw>, stores: Stores, degradation: Degradation, keys: AuthKeys | undefined) {
+  /** @param coordinates are locks in use, which need the store? */
+  constructor(
+    resolved: ResolvedOptions<Raw>,
+    stores: Stores,
+    degradation: Degradation,
+    keys: AuthKeys | undefined,
+    coordinates: () => boolean,
+  ) {
     this.#resolved = resolved;
     this.#stores = stores;
     this.#degradation = degradation;
     this.#keys = keys;
+    this.#coordinates = coordinates;
   }
 
   /** From now on the process is not ready, so that a load balancer sends it nothing new. */
@@ -63,6 +72,7 @@ export class HealthMonitor<Raw> {
     return (
       (auth !== undefined && revocation !== undefined && this.#degradation.refusesUnknown()) ||
       auth?.dpop !== undefined ||
+      this.#coordinates() ||
       limits.some(({ onStoreError }) => onStoreError === "deny")
     );
   }

@@ -1,4 +1,4 @@
-import type { Finding, StoreHealth } from "./ports/health.js";
+import type { Finding, StoreHealth, StoreState } from "./ports/health.js";
 import type { ResolvedOptions } from "../options.js";
 import type { BreakerControl } from "../lib/breaker.js";
 
@@ -7,6 +7,8 @@ import type { Channels, MessageOutcome } from "./ports/channels.js";
 import type { Keyspace } from "./keyspace.js";
 import type { LoginStore } from "./ports/logins.js";
 import { MemoryChannels } from "./memory/channels.js";
+import type { LockStore } from "./ports/locks.js";
+import { MemoryLockStore } from "./memory/locks.js";
 import { MemoryLoginStore } from "./memory/logins.js";
 import { MemoryDecisionStore } from "./memory/decisions.js";
 import { MemorySessionStore } from "./memory/sessions.js";
@@ -23,6 +25,7 @@ import { connect } from "./redis/connect.js";
 import { RedisIssuerMarker } from "./redis/issuer-marker.js";
 import type { LimitOverrides } from "./ports/limit-overrides.js";
 import { RedisLeaseSource } from "./redis/leases.js";
+import { RedisLockStore } from "./redis/locks.js";
 import { RedisLoginStore } from "./redis/logins.js";
 import { RedisLimitOverrides } from "./redis/limit-overrides.js";
 import { scripts } from "./redis/scripts/all.js";
@@ -54,6 +57,7 @@ export interface Stores extends StoreHealth {
   readonly channels: Channels;
   readonly sessions: SessionStore;
   readonly logins: LoginStore;
+  readonly locks: LockStore;
   /** Empty for stores in process. */
   readonly breakers: readonly BreakerControl[];
   /**
@@ -96,6 +100,7 @@ export function createStores<Raw>(
     shared.start(undefined);
     const memory = new MemoryDecisionStore();
     const memoryCache = openMemoryCache();
+    const memoryChannels = new MemoryChannels({ observe });
     return {
       decisions: memory,
       leasedDecisions: memory,
@@ -110,8 +115,9 @@ export function createStores<Raw>(
       cache: memoryCache.store,
       cacheSignals: memoryCache.signals,
       limitOverrides: new MemoryLimitOverrides(memory.corrections),
-      channels: new MemoryChannels({ observe }),
+      channels: memoryChannels,
       logins: new MemoryLoginStore(),
+      locks: new MemoryLockStore({ channels: memoryChannels }),
       breakers: [],
       examine: () => Promise.resolve([]),
       onReady: () => undefined,
@@ -160,11 +166,12 @@ export function createStores<Raw>(
       : openRedisCache({ connection: apart ?? connection, backplane, onFirstUse: onFirstCacheUse, ...common });
   const longestSeconds = Math.ceil(auth?.maxLifetimeSeconds ?? 0);
   const logins = new RedisLoginStore({ connection, deadlineMs, telemetry, giveBacks: store.giveBacks });
+  const locks = new RedisLockStore({ connection, channels, deadlineMs, telemetry });
   return {
     decisions: guarded.decisions,
     leasedDecisions: leased,
     revocations: guarded.revocations,
-    state: () => guarded.health.state(),
+    state: () => withBreakers(guarded.health.state(), { locks }),
     corrections: store.corrections,
     cache: cache.store,
     cacheSignals: cache.signals,
@@ -172,7 +179,8 @@ export function createStores<Raw>(
     channels,
     sessions: new RedisSessionStore({ connection, deadlineMs, marginSeconds, longestSeconds }),
     logins,
-    breakers: [...store.breakers, ...logins.breakers, ...cache.breakers],
+    locks,
+    breakers: [...store.breakers, ...logins.breakers, ...locks.breakers, ...cache.breakers],
     examine: (cachesUsed) =>
       examineRedis({
         connection,
@@ -196,6 +204,7 @@ export function createStores<Raw>(
       const ended = leased.end();
       guarded.close();
       store.close();
+      locks.close();
       await ended;
       leave();
       await store.giveBacks.close();
@@ -253,4 +262,15 @@ function openRedisCache(options: RedisCacheOptions): CachePart {
       if (backplane === undefined) tracking.close();
     },
   };
+}
+
+/** The state of the store, which is degraded at best while calls of other parts fail. */
+function withBreakers(
+  state: StoreState,
+  parts: Readonly<Record<string, { readonly breakers: readonly BreakerControl[] }>>,
+): StoreState {
+  const failing = Object.entries(parts).filter(([, { breakers }]) => breakers.some((one) => one.state !== "closed"));
+  if (failing.length === 0) return state;
+  const findings = [...state.findings, ...failing.map(([part]) => `${part} fail`)];
+  return { ...state, status: state.status === "up" ? "degraded" : state.status, findings };
 }

@@ -17,6 +17,8 @@ import type { Channel } from "node:diagnostics_channel";
  * | `portcullis:cache-factory` | `{ namespace, outcome, durationMs }`: a factory of `getOrSet` has ended; "made" or "failed" |
  * | `portcullis:cache-invalidation` | `{ outcome, fault }`: an invalidation of the cache did not reach Redis ("missed"), reached it later ("repeated"), or was given up ("dropped") |
  * | `portcullis:login` | `{ throttle, warning }`: a login throttle may be used wrongly; `warning` is "unsaid_success", "outcome_failed" or "frequent_success" |
+ * | `portcullis:lock` | `{ outcome }`: a call for a lock has ended, or a lock was lost; `outcome` is "acquired", "held", "timeout", "aborted", "overloaded", "failed" or "lost" |
+ * | `portcullis:leader` | `{ outcome }`: this process became the leader ("elected"), "resigned", or "lost" the leadership |
  * | `portcullis:data-lost` | `{}`: Redis has lost data, so revoked tokens may be accepted again |
  */
 export const events: {
@@ -30,6 +32,8 @@ export const events: {
   readonly cacheFactory: Channel;
   readonly cacheInvalidation: Channel;
   readonly login: Channel;
+  readonly lock: Channel;
+  readonly leader: Channel;
   readonly dataLost: Channel;
 } = {
   verdict: channel("portcullis:verdict"),
@@ -42,5 +46,7 @@ export const events: {
   cacheFactory: channel("portcullis:cache-factory"),
   cacheInvalidation: channel("portcullis:cache-invalidation"),
   login: channel("portcullis:login"),
+  lock: channel("portcullis:lock"),
+  leader: channel("portcullis:leader"),
   dataLost: channel("portcullis:data-lost"),
 };

@@ -14,6 +14,12 @@ export type DegradablePart = "revocation" | "limit" | "cache" | "login";
 /** A sign that a login throttle is used wrongly. */
 export type LoginWarning = "unsaid_success" | "outcome_failed" | "frequent_success";
 
+/** The outcome of a call for a lock. `lost` counts locks that ended before they were given back. */
+export type LockOutcome = "acquired" | "held" | "timeout" | "aborted" | "overloaded" | "failed" | "lost";
+
+/** A change of the leader in this process. */
+export type LeaderChange = "elected" | "resigned" | "lost";
+
 /** A policy whose limit a request exceeds. */
 export interface Limited {
   readonly quota: { readonly policy: string; readonly algorithm: Algorithm; readonly shadow: boolean };
@@ -76,6 +82,11 @@ export class Telemetry {
   readonly #loginWarnings = new Counter(
     "portcullis_login_warnings_total",
     "Signs that a login throttle is used wrongly, by throttle and warning.",
+  );
+  readonly #locks = new Counter("portcullis_locks_total", "Calls for locks and locks that were lost, by outcome.");
+  readonly #leaders = new Counter(
+    "portcullis_leader_changes_total",
+    "Times this process became the leader, resigned, or lost the leadership.",
   );
   readonly #breakers = new Map<string, BreakerState>();
 
@@ -149,6 +160,16 @@ export class Telemetry {
     if (events.login.hasSubscribers) events.login.publish({ throttle, warning });
   }
 
+  lockEnded(outcome: LockOutcome): void {
+    this.#locks.add({ outcome });
+    if (events.lock.hasSubscribers) events.lock.publish({ outcome });
+  }
+
+  leaderChanged(outcome: LeaderChange): void {
+    this.#leaders.add({ outcome });
+    if (events.leader.hasSubscribers) events.leader.publish({ outcome });
+  }
+
   messageArrived(outcome: MessageOutcome): void {
     this.#messages.add({ outcome });
   }
@@ -190,6 +211,7 @@ export class Telemetry {
         this.#unreadable,
         this.#loginWarnings,
       ],
+      ...[this.#locks, this.#leaders],
     ];
     return [
       allowed,

@@ -3,6 +3,7 @@ import { decideScript } from "./decide.js";
 import { cacheScript } from "./cache.js";
 import { cutOffScript, revokeScript } from "./revocation.js";
 import { leaseScript } from "./lease.js";
+import { extendLocksScript, releaseLocksScript, takeLocksScript } from "./locks.js";
 import { loginChargeScript, loginSettleScript } from "./logins.js";
 import { markerScript, sharedIssuerScript } from "./markers.js";
 import type { Script } from "./lua.js";
@@ -22,4 +23,5 @@ export const scripts: readonly Script[] = [
   ...[createSessionScript, endSessionsScript, listSessionsScript, clockReadingScript, removeSessionsScript],
   ...[rotateSessionScript, endGroupScript, joinTokensScript, listMembersScript, noteTokensScript],
   ...[loginChargeScript, loginSettleScript, sharedIssuerScript],
+  ...[takeLocksScript, extendLocksScript, releaseLocksScript],
 ];

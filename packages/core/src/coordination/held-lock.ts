@@ -1,0 +1,216 @@
+import type { Duration } from "../lib/duration.js";
+import type { LockClaim, LockStore } from "../store/ports/locks.js";
+import type { LockLossReason } from "./lock-error.js";
+import { LockLostError } from "./lock-error.js";
+import { leaseOf } from "./lock-options.js";
+
+/** A lock that was taken. */
+export interface Lock {
+  /** The names, sorted and without duplicates. */
+  readonly names: readonly string[];
+  /**
+   * The fence: a number that is higher for each later holder of any of the names. Send it with every write, and let the
+   * resource refuse a number that is lower than the highest one it has seen.
+   */
+  readonly fence: number;
+  /** Is aborted with a {@link LockLostError} when the lock is lost; not when it is given back. */
+  readonly signal: AbortSignal;
+  /** Is the lock held now, by the monotonic clock of this process? */
+  readonly isHeld: boolean;
+  /**
+   * Extends the lease at once, so that it ends after `lease` at the earliest. Rejects with a {@link LockLostError} if the lock is no longer held, and with a StoreFault
+   * if the store does not answer; the lock is then held until its lease ends.
+   *
+   * @param lease 100 ms to 1 day from now. @default the lease of the lock
+   */
+  extend(lease?: Duration): Promise<void>;
+  /**
+   * Gives the lock back. Resolves to false if it was lost before, or given back already. It never rejects: if the store
+   * does not answer, the release is repeated in the background until the store answers.
+   */
+  release(): Promise<boolean>;
+  /** Gives the lock back, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+export interface HeldLockOptions {
+  readonly store: LockStore;
+  readonly claim: LockClaim;
+  readonly names: readonly string[];
+  readonly fence: number;
+  readonly leaseMs: number;
+  /** When the store was asked for the lock. Monotonic milliseconds. */
+  readonly askedAt: number;
+  /** No automatic extension goes beyond this time. Monotonic milliseconds. */
+  readonly holdUntil: number;
+  readonly autoExtend: boolean;
+  /** Called when the lock is lost or given back; and then once more if the store says that it was lost before. */
+  readonly onEnd: (lock: HeldLock, lost: LockLossReason | undefined) => void;
+  /** Gives the locks back until the store answers. */
+  readonly giveBack: (claim: LockClaim) => void;
+}
+
+const monotonic = performance.now.bind(performance);
+/** An automatic extension that failed is repeated after a twelfth of the lease. */
+const retryPart = 12;
+const minRetryMs = 25;
+const maxRetryMs = 1000;
+
+/**
+ * The end of a lease that the store was asked for at `askedAt`, by the monotonic clock of this process. The clocks may
+ * run at different speeds: a hundredth is left out.
+ */
+export function leaseEnd(askedAt: number, leaseMs: number): number {
+  return askedAt + leaseMs - leaseMs / 100 - 2;
+}
+
+/** A lock of this process. It extends its lease, and ends when the lease could not be confirmed in time. */
+export class HeldLock implements Lock {
+  readonly names: readonly string[];
+  readonly fence: number;
+  readonly #options: HeldLockOptions;
+  /** Made when somebody asks for the signal. */
+  #abort: AbortController | undefined;
+  #abortReason: LockLostError | undefined;
+  #heldUntil: number;
+  /** When the lease is extended next. */
+  #extendAt = Number.POSITIVE_INFINITY;
+  #state: "held" | "lost" | "released" = "held";
+  #loss: LockLossReason = "released";
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: HeldLockOptions) {
+    this.#options = options;
+    this.names = options.names;
+    this.fence = options.fence;
+    this.#heldUntil = leaseEnd(options.askedAt, options.leaseMs);
+    this.#planExtension(options.askedAt, options.leaseMs);
+    this.#schedule();
+  }
+
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (this.#abortReason !== undefined) this.#abort.abort(this.#abortReason);
+    }
+    return this.#abort.signal;
+  }
+
+  get isHeld(): boolean {
+    return this.#state === "held" && monotonic() < this.#heldUntil;
+  }
+
+  /** Why the lock was lost; undefined while it is held, and if it was given back. */
+  get lossReason(): LockLossReason | undefined {
+    return this.#state === "lost" ? this.#loss : undefined;
+  }
+
+  async extend(lease?: Duration): Promise<void> {
+    const leaseMs = lease === undefined ? this.#options.leaseMs : leaseOf("lock.extend()", lease);
+    this.#requireHeld();
+    await this.#renew(leaseMs);
+    this.#requireHeld();
+  }
+
+  async release(): Promise<boolean> {
+    if (!this.#checkClock()) return false;
+    this.#end("released", undefined);
+    const { store, claim, giveBack } = this.#options;
+    try {
+      if (await store.release(claim)) return true;
+      this.#options.onEnd(this, "taken");
+      return false;
+    } catch {
+      giveBack(claim);
+      return monotonic() < this.#heldUntil;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.release();
+  }
+
+  /** Aborts the signal before the gate closes. The lock can still be given back. */
+  announceEnd(): void {
+    this.#abortWith("closed");
+  }
+
+  /** The lock is not held any more. Nothing is given back for `closed`: the holder may still be at work. */
+  lose(reason: LockLossReason): void {
+    if (this.#state !== "held") return;
+    this.#end("lost", reason);
+    const { claim, giveBack } = this.#options;
+    // An extension may still be on its way, and would keep the lock for a whole lease.
+    if (reason === "expired") giveBack(claim);
+    this.#abortWith(reason);
+  }
+
+  #abortWith(reason: LockLossReason): void {
+    if (this.#abortReason !== undefined) return;
+    this.#abortReason = new LockLostError(reason);
+    this.#abort?.abort(this.#abortReason);
+  }
+
+  #end(state: "lost" | "released", lost: LockLossReason | undefined): void {
+    this.#state = state;
+    this.#loss = lost ?? "released";
+    clearTimeout(this.#timer);
+    this.#options.onEnd(this, lost);
+  }
+
+  /** Ends the lock if its lease has ended, for example while the process stood still. */
+  #checkClock(): boolean {
+    if (this.#state === "held" && monotonic() >= this.#heldUntil) this.lose("expired");
+    return this.#state === "held";
+  }
+
+  #requireHeld(): void {
+    if (!this.#checkClock()) throw new LockLostError(this.#loss);
+  }
+
+  /** Extends the lease. Rejects with a StoreFault. */
+  async #renew(leaseMs: number): Promise<void> {
+    const { store, claim } = this.#options;
+    const askedAt = monotonic();
+    const kept = await store.extend(claim, this.fence, leaseMs);
+    if (this.#state !== "held") return;
+    if (!kept) return this.lose("taken");
+    // The store says that the lock was held without a break, also if this process stood still meanwhile.
+    this.#heldUntil = Math.max(this.#heldUntil, leaseEnd(askedAt, leaseMs));
+    if (!this.#checkClock()) return;
+    this.#planExtension(askedAt, leaseMs);
+    this.#schedule();
+  }
+
+  #planExtension(from: number, leaseMs: number): void {
+    const { autoExtend, holdUntil } = this.#options;
+    this.#extendAt = autoExtend && this.#heldUntil < holdUntil ? from + leaseMs / 3 : Number.POSITIVE_INFINITY;
+  }
+
+  #schedule(): void {
+    clearTimeout(this.#timer);
+    const next = Math.min(this.#extendAt, this.#heldUntil);
+    // A holder that is at work keeps the process alive by itself.
+    this.#timer = setTimeout(() => this.#onTime(), Math.max(1, Math.ceil(next - monotonic()))).unref();
+  }
+
+  #onTime(): void {
+    if (!this.#checkClock()) return;
+    const now = monotonic();
+    if (now < this.#extendAt) return this.#schedule();
+    const { leaseMs, holdUntil } = this.#options;
+    // Until the store answers, the timer waits for the end of the lease.
+    this.#extendAt = Number.POSITIVE_INFINITY;
+    this.#schedule();
+    const ms = Math.max(1, Math.ceil(Math.min(leaseMs, holdUntil - now)));
+    if (now + ms <= this.#heldUntil) return;
+    this.#renew(ms).catch(() => this.#retry());
+  }
+
+  #retry(): void {
+    if (this.#state !== "held") return;
+    const pauseMs = Math.min(maxRetryMs, Math.max(minRetryMs, this.#options.leaseMs / retryPart));
+    this.#extendAt = monotonic() + pauseMs;
+    this.#schedule();
+  }
+}

@@ -1,0 +1,330 @@
+import { randomBytes } from "node:crypto";
+import { LRUCache } from "lru-cache";
+import { checkFunction, optionError } from "../lib/validate.js";
+import { RetryQueue } from "../lib/retry-queue.js";
+import type { Keyspace } from "../store/keyspace.js";
+import type { Channels } from "../store/ports/channels.js";
+import { StoreFault } from "../store/ports/fault.js";
+import type { LockClaim, LockKeys, LockStore } from "../store/ports/locks.js";
+import { withdrawnLockMs } from "../store/ports/locks.js";
+import type { LockOutcome, Telemetry } from "../telemetry/telemetry.js";
+import type { Lock } from "./held-lock.js";
+import { HeldLock, leaseEnd } from "./held-lock.js";
+import type { LockLossReason } from "./lock-error.js";
+import { LockError, LockLostError } from "./lock-error.js";
+import type { AcquireOptions, LockOptions, ResolvedLock } from "./lock-options.js";
+import { resolveAcquire, resolveLock } from "./lock-options.js";
+import { LockWaiters } from "./lock-waiters.js";
+
+/** A function that runs while a lock is held. The signal is aborted when the lock is lost. */
+export type LockedTask<T> = (signal: AbortSignal, fence: number) => T | PromiseLike<T>;
+
+/**
+ * Locks that all processes of this service share: mutual exclusion by a lease in Redis, or within this process if the gate
+ * has no Redis. Names are texts of the application, up to 16 at a time; they are taken together or not at all. Locks are
+ * not reentrant: a holder that asks for one of its names again waits for itself.
+ *
+ * No lock of this kind excludes two holders at all times: a process may stand still for longer than its lease without
+ * knowing it (Kleppmann, "How to do distributed locking", 2016). Send the fence with every write.
+ *
+ * All methods reject with a TypeError or RangeError for bad arguments, and with a StoreFault while Redis does not answer.
+ */
+export interface Locks {
+  /**
+   * Runs a function while a lock is held, and gives the lock back. Resolves to the result of the function. Rejects with a
+   * {@link LockLostError} if the lock was lost while the function ran, also if the function has resolved. If the function
+   * rejects, its own error is the reason.
+   */
+  using<T>(names: string | readonly string[], task: LockedTask<T>): Promise<T>;
+  using<T>(names: string | readonly string[], options: AcquireOptions, task: LockedTask<T>): Promise<T>;
+  /**
+   * Takes a lock and waits for it up to `wait`. Rejects with a {@link LockError}: `lock_timeout`, `lock_overloaded` (10,000
+   * callers of this process wait already) or `lock_closed`. Give the lock back in `finally`, or with `await using`.
+   */
+  acquire(names: string | readonly string[], options?: AcquireOptions): Promise<Lock>;
+  /** Takes a lock if it is free now. Resolves to undefined if it is held. */
+  tryAcquire(names: string | readonly string[], options?: LockOptions): Promise<Lock | undefined>;
+}
+
+/** A demand for locks, by a caller or by a leader. */
+export interface LockDemand extends ResolvedLock {
+  readonly family: "lock" | "leader";
+  /** Infinity waits without end. */
+  readonly waitMs: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+export interface LockServiceOptions {
+  readonly store: LockStore;
+  readonly channels: Channels;
+  readonly keys: Keyspace;
+  readonly telemetry: Telemetry;
+  /** Called at the first use. */
+  readonly onFirstUse?: (() => void) | undefined;
+}
+
+/** The keys of one name, but for the owner. */
+interface NameKeys {
+  readonly lock: string;
+  readonly fence: string;
+  /** The key of a withdrawal without its owner. */
+  readonly withdrawal: string;
+}
+
+/** The keys of so many names are remembered. */
+const maxKnownNames = 1000;
+const maxKnownLength = 128;
+/** How long closing waits for holders that give their locks back. All steps of closing together have a second. */
+const closeTimeoutMs = 250;
+
+const monotonic = performance.now.bind(performance);
+
+/** Takes locks, waits for them, and gives back what nobody uses. */
+export class LockService implements Locks {
+  readonly #store: LockStore;
+  readonly #keys: Keyspace;
+  readonly #telemetry: Telemetry;
+  readonly #onFirstUse: (() => void) | undefined;
+  readonly #waiters: LockWaiters;
+  readonly #held = new Set<HeldLock>();
+  /** Locks that are to be given back when the store answers again. */
+  readonly #givenBack = new RetryQueue();
+  readonly #known = {
+    lock: new LRUCache<string, NameKeys>({ max: maxKnownNames }),
+    leader: new LRUCache<string, NameKeys>({ max: 100 }),
+  };
+  /** Owners are different in all processes, and different for each attempt. */
+  readonly #origin = randomBytes(12).toString("base64url");
+  #owners = 0;
+  #isUsed = false;
+  #closed = false;
+  #onEmpty: (() => void) | undefined;
+  /** Calls whose locks nobody will use. Closing waits for them. */
+  readonly #leftovers = new Set<Promise<unknown>>();
+
+  constructor({ store, channels, keys, telemetry, onFirstUse }: LockServiceOptions) {
+    this.#store = store;
+    this.#keys = keys;
+    this.#telemetry = telemetry;
+    this.#onFirstUse = onFirstUse;
+    this.#waiters = new LockWaiters(channels);
+  }
+
+  /** Has a lock or a leadership been asked for? */
+  get isUsed(): boolean {
+    return this.#isUsed;
+  }
+
+  async using<T>(
+    names: string | readonly string[],
+    optionsOrTask: AcquireOptions | LockedTask<T>,
+    taskOrNone?: LockedTask<T>,
+  ): Promise<T> {
+    const [options, task] = typeof optionsOrTask === "function" ? [{}, optionsOrTask] : [optionsOrTask, taskOrNone];
+    checkFunction("locks.using()", task);
+    if (task === undefined) throw optionError("locks.using()", "needs a function as its last argument");
+    return this.#using(this.#demand("locks.using()", names, options), task);
+  }
+
+  async acquire(names: string | readonly string[], options: AcquireOptions = {}): Promise<Lock> {
+    return this.#acquire(this.#demand("locks.acquire()", names, options));
+  }
+
+  async tryAcquire(names: string | readonly string[], options: LockOptions = {}): Promise<Lock | undefined> {
+    const resolved = resolveLock("locks.tryAcquire()", names, options);
+    return this.#tryAcquire({ ...resolved, family: "lock", waitMs: 0, signal: undefined });
+  }
+
+  /** Waits for the locks. Rejects with a StoreFault, a LockError, or the reason of the signal. */
+  async obtain(demand: LockDemand): Promise<HeldLock> {
+    if (this.#closed) throw new LockError("lock_closed");
+    const { signal, waitMs } = demand;
+    signal?.throwIfAborted();
+    this.#noteUse();
+    const keys = this.#keysOf(demand);
+    const waiter = this.#waiters.enter(keys.map(({ lock }) => lock));
+    const onAbort = (): void => waiter.fail(signal?.reason);
+    const timer = Number.isFinite(waitMs)
+      ? setTimeout(() => waiter.fail(new LockError("lock_timeout")), waitMs)
+      : undefined;
+    signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      while (!this.#waiters.isFirst(waiter)) {
+        waiter.forgetNews();
+        await waiter.pause();
+      }
+      for (;;) {
+        waiter.forgetNews();
+        const attempt = this.#attempt(demand, keys, true);
+        const outcome = await waiter.orEnd(attempt).catch((error: unknown) => {
+          // The store may still give the lock to this caller, which has left.
+          this.#finish(attempt.then(releaseLock));
+          throw error;
+        });
+        if (outcome instanceof HeldLock) return outcome;
+        this.#waiters.listen();
+        // A message tells of a release, and nothing tells of the end of a lease. The random part spreads the waiters.
+        await waiter.pause(outcome.waitMs + 1 + Math.random() * 10);
+      }
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", onAbort);
+      this.#waiters.leave(waiter);
+    }
+  }
+
+  /** Ends the waiting, aborts the signals of all locks, and gives their holders a moment to give them back. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#waiters.close(new LockError("lock_closed"));
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    const empty = new Promise<void>((resolve) => {
+      this.#onEmpty = resolve;
+      if (this.#held.size === 0) resolve();
+    });
+    for (const lock of this.#held) lock.announceEnd();
+    // The waiters of a moment ago give up their last attempts.
+    const finished = empty.then(async () => Promise.all(this.#leftovers));
+    if (this.#held.size + this.#leftovers.size > 0) await within(closeTimeoutMs, finished);
+    for (const lock of this.#held) lock.lose("closed");
+    this.#givenBack.close();
+  }
+
+  #demand(call: string, names: string | readonly string[], options: AcquireOptions): LockDemand {
+    return { ...resolveAcquire(call, names, options), family: "lock" };
+  }
+
+  async #using<T>(demand: LockDemand, task: LockedTask<T>): Promise<T> {
+    const lock = await this.#acquire(demand);
+    let result: T;
+    try {
+      result = await task(lock.signal, lock.fence);
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
+    if (await lock.release()) return result;
+    throw new LockLostError(lock.lossReason ?? "taken");
+  }
+
+  async #acquire(demand: LockDemand): Promise<HeldLock> {
+    try {
+      const lock = await this.obtain(demand);
+      this.#count("acquired");
+      return lock;
+    } catch (error) {
+      this.#count(outcomeOf(error));
+      throw error;
+    }
+  }
+
+  async #tryAcquire(demand: LockDemand): Promise<HeldLock | undefined> {
+    if (this.#closed) throw new LockError("lock_closed");
+    this.#noteUse();
+    try {
+      const attempt = this.#attempt(demand, this.#keysOf(demand), false);
+      this.#finish(attempt);
+      const outcome = await attempt;
+      const lock = outcome instanceof HeldLock ? outcome : undefined;
+      this.#count(lock === undefined ? "held" : "acquired");
+      return lock;
+    } catch (error) {
+      this.#count(outcomeOf(error));
+      throw error;
+    }
+  }
+
+  /** Asks the store once. A take whose reply is lost, or comes too late, is undone. */
+  async #attempt(
+    { names, leaseMs, maxHoldMs, autoExtend }: LockDemand,
+    known: readonly NameKeys[],
+    waits: boolean,
+  ): Promise<HeldLock | { readonly waitMs: number }> {
+    const owner = `${this.#origin}.${(this.#owners++).toString(36)}`;
+    const keys = known.map(({ lock, fence, withdrawal }): LockKeys => ({
+      lock,
+      fence,
+      withdrawn: `${withdrawal}:${owner}`,
+    }));
+    const claim: LockClaim = { keys, owner };
+    const askedAt = monotonic();
+    const answer = await this.#store.take({ ...claim, leaseMs, waits }).catch((error: unknown) => {
+      // With an open breaker nothing was sent.
+      if (!(error instanceof StoreFault) || error.kind !== "open") this.#withdraw(claim, leaseMs);
+      throw error;
+    });
+    if ("waitMs" in answer) return answer;
+    if (this.#closed || monotonic() >= leaseEnd(askedAt, leaseMs)) {
+      this.#finish(this.#store.release(claim).catch(() => this.#withdraw(claim, leaseMs)));
+      return { waitMs: 0 };
+    }
+    const lock = new HeldLock({
+      ...{ store: this.#store, claim, names, fence: answer.fence, leaseMs, askedAt, autoExtend },
+      holdUntil: askedAt + maxHoldMs,
+      onEnd: (ended, reason) => this.#onEnd(ended, reason),
+      giveBack: (own) => this.#withdraw(own, leaseMs),
+    });
+    this.#held.add(lock);
+    return lock;
+  }
+
+  #keysOf({ family, names }: LockDemand): readonly NameKeys[] {
+    const known = this.#known[family];
+    return names.map((name) => {
+      let keys = known.get(name);
+      if (keys === undefined) {
+        keys = {
+          lock: this.#keys.coordination(family, name),
+          fence: this.#keys.coordination(family, name, "fence"),
+          withdrawal: this.#keys.coordination(family, name, "withdrawn"),
+        };
+        if (name.length <= maxKnownLength) known.set(name, keys);
+      }
+      return keys;
+    });
+  }
+
+  /** Gives locks back, again and again until the store has answered. They end by themselves if it never does. */
+  #withdraw(claim: LockClaim, leaseMs: number): void {
+    const attempt = async (): Promise<void> => this.#store.withdraw(claim);
+    this.#finish(attempt().catch(() => this.#givenBack.add(claim.owner, attempt, leaseMs + withdrawnLockMs)));
+  }
+
+  #finish(leftover: Promise<unknown>): void {
+    const settled = leftover.catch(() => undefined).finally(() => this.#leftovers.delete(settled));
+    this.#leftovers.add(settled);
+  }
+
+  #onEnd(lock: HeldLock, lost: LockLossReason | undefined): void {
+    this.#held.delete(lock);
+    if (lost !== undefined) this.#count("lost");
+    if (this.#held.size === 0) this.#onEmpty?.();
+  }
+
+  #noteUse(): void {
+    if (this.#isUsed) return;
+    this.#isUsed = true;
+    this.#onFirstUse?.();
+  }
+
+  #count(outcome: LockOutcome): void {
+    this.#telemetry.lockEnded(outcome);
+  }
+}
+
+async function within(ms: number, promise: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  await Promise.race([promise, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))]);
+  clearTimeout(timer);
+}
+
+async function releaseLock(outcome: HeldLock | object): Promise<void> {
+  if (outcome instanceof HeldLock) await outcome.release();
+}
+
+function outcomeOf(error: unknown): LockOutcome {
+  if (error instanceof StoreFault) return "failed";
+  if (!(error instanceof LockError)) return "aborted";
+  if (error.code === "lock_timeout") return "timeout";
+  return error.code === "lock_overloaded" ? "overloaded" : "aborted";
+}

@@ -1,0 +1,62 @@
+import { startCluster, startSentinel } from "@portcullis/testkit";
+import { openGate } from "../../support/fake-gate.js";
+import type { FakeOptions } from "../../support/fake-gate.js";
+import { freshPrefix, testRedisUrl } from "../../support/redis.js";
+import { until } from "../../support/until.js";
+import type { LockRig } from "./locks.js";
+import { describeLocks } from "./locks.js";
+
+/** Two gates that have reached every node. */
+async function openPair(redis: FakeOptions["redis"]): Promise<LockRig> {
+  const options = { redis, prefix: freshPrefix(), service: "locks", deadline: 1000 };
+  const [one, other] = [openGate(options), openGate(options)];
+  for (const gate of [one, other]) {
+    for (let index = 0; index < 12; index += 1) {
+      await until(async () => {
+        const lock = await gate.locks.tryAcquire(`warm ${index}`).catch(() => undefined);
+        return (await lock?.release()) === true;
+      });
+    }
+  }
+  return { one, other };
+}
+
+describe("locks", function () {
+  this.timeout(60_000);
+
+  describe("in process", () => {
+    describeLocks(() => {
+      const gate = openGate({});
+      return { one: gate, other: gate };
+    });
+  });
+
+  describe("on Redis", () => {
+    describeLocks(() => openPair(testRedisUrl()));
+  });
+
+  describe("under Sentinel", () => {
+    let url: string;
+    let stop: () => Promise<void>;
+    before(async () => {
+      const sentinel = await startSentinel();
+      stop = () => sentinel.stop();
+      const hosts = sentinel.sentinels.map(({ host, port }) => `${host}:${port}`);
+      url = `redis+sentinel://${hosts.join(",")}/${sentinel.name}`;
+    });
+    after(() => stop());
+    describeLocks(() => openPair(url));
+  });
+
+  describe("on Redis Cluster", () => {
+    let url: string;
+    let stop: () => Promise<void>;
+    before(async () => {
+      const cluster = await startCluster({ masters: 3 });
+      stop = () => cluster.stop();
+      url = `redis+cluster://${cluster.seeds.map(({ host, port }) => `${host}:${port}`).join(",")}`;
+    });
+    after(() => stop());
+    describeLocks(() => openPair(url));
+  });
+});

@@ -1,0 +1,291 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { startProxy, startRedis } from "@portcullis/testkit";
+import type { Proxy, RedisServer } from "@portcullis/testkit";
+import { LockLostError, StoreFault } from "@portcullis/core";
+import { expect } from "chai";
+import { Redis } from "ioredis";
+import type { FakeGate, FakeOptions } from "../../support/fake-gate.js";
+import { fakeExchange, openGate } from "../../support/fake-gate.js";
+import { rejectionOf } from "../../support/rejection.js";
+import { until } from "../../support/until.js";
+
+describe("locks on a bad day of Redis", function () {
+  this.timeout(30_000);
+  let server: RedisServer;
+  let proxy: Proxy;
+  let admin: Redis;
+  let prefixes = 0;
+
+  before(async () => {
+    server = await startRedis({ config: { appendonly: "yes", appendfsync: "always" } });
+    proxy = await startProxy(server);
+    admin = new Redis(server.url, { retryStrategy: () => 50 });
+    admin.on("error", () => undefined);
+  });
+  after(async () => {
+    admin.disconnect();
+    await proxy.close();
+    await server.stop();
+  });
+  beforeEach(() => void (prefixes += 1));
+  afterEach(() => {
+    proxy.thaw();
+    proxy.mode = "pass";
+    proxy.cutAfter("");
+    server.resume();
+  });
+
+  /** A gate through the proxy, or straight at the server. */
+  async function open(more: Partial<FakeOptions> = {}): Promise<FakeGate> {
+    const gate = openGate({ redis: proxy.url, service: "s", prefix: `locks-${prefixes}:`, deadline: 200, ...more });
+    await until(async () => (await gate.locks.tryAcquire("warm").catch(() => undefined))?.release() ?? false);
+    return gate;
+  }
+
+  async function lockKeys(): Promise<string[]> {
+    const keys = await admin.keys(`locks-${prefixes}:*:lock:*`);
+    return keys.filter((key) => !/:(fence|withdrawn:.*)$/.test(key));
+  }
+
+  it("are refused at once while Redis does not answer, and no function runs", async () => {
+    const gate = await open();
+    proxy.mode = "refuse";
+    proxy.reset();
+    let ran = false;
+    for (let attempt = 0; attempt < 12; attempt += 1) {
+      const start = performance.now();
+      const fault = await rejectionOf(gate.locks.using("a", { wait: "20s" }, () => void (ran = true)));
+      expect(fault).to.be.instanceOf(StoreFault).and.to.include({ status: 503 });
+      expect(await rejectionOf(gate.locks.tryAcquire("a"))).to.be.instanceOf(StoreFault);
+      expect(performance.now() - start).to.be.lessThan(4000);
+    }
+    expect(ran).to.equal(false);
+    expect(gate.health()).to.deep.include({ status: "down" });
+    expect(gate.health().store.findings).to.include("locks fail");
+    proxy.mode = "pass";
+    await until(async () => (await gate.locks.tryAcquire("a").catch(() => undefined))?.release() ?? false);
+    expect(gate.health().store.findings).to.deep.equal([]);
+  });
+
+  it("leave nothing behind where the reply to a take is lost", async () => {
+    const gate = await open();
+    proxy.cutAfter(":lock:");
+    expect(await rejectionOf(gate.locks.acquire(["a", "b"], { lease: "1m" }))).to.be.instanceOf(StoreFault);
+    expect(proxy.cuts).to.be.greaterThan(0);
+    proxy.cutAfter("");
+    await until(async () => (await lockKeys()).length === 0);
+    const other = await open({ redis: server.url });
+    await (await other.locks.acquire(["a", "b"], { wait: "5s" })).release();
+  });
+
+  it("leave nothing behind where a take reaches Redis long after its caller gave up", async () => {
+    const gate = await open();
+    proxy.strand(":lock:");
+    expect(await rejectionOf(gate.locks.acquire("a", { lease: "1m" }))).to.be.instanceOf(StoreFault);
+    expect(proxy.stranded).to.equal(1);
+    proxy.strand("");
+    await until(async () => (await admin.keys(`locks-${prefixes}:*withdrawn*`)).length > 0);
+    await proxy.deliver();
+    expect(await lockKeys()).to.deep.equal([]);
+  });
+
+  it("leave nothing behind where Redis stood still", async () => {
+    const gate = await open();
+    server.pause();
+    const fault = await rejectionOf(gate.locks.acquire("a", { lease: "1m" }));
+    expect(fault).to.be.instanceOf(StoreFault);
+    server.resume();
+    await until(async () => (await lockKeys()).length === 0);
+    await until(async () => (await gate.locks.tryAcquire("a").catch(() => undefined))?.release() ?? false);
+  });
+
+  it("are given back although the reply is lost, or Redis is away for a moment", async () => {
+    const gate = await open();
+    const [one, two] = [await gate.locks.acquire("a", { lease: "1m" }), await gate.locks.acquire("b", { lease: "1m" })];
+    proxy.cutAfter(":lock:");
+    expect(await one.release()).to.equal(true);
+    proxy.cutAfter("");
+    proxy.mode = "refuse";
+    proxy.reset();
+    expect(await two.release()).to.equal(true);
+    proxy.mode = "pass";
+    await until(async () => (await lockKeys()).length === 0);
+  });
+
+  it("are lost before their lease ends in Redis, while Redis does not answer", async () => {
+    const gate = await open();
+    const lock = await gate.locks.acquire("a", { lease: "1s" });
+    const key = (await lockKeys())[0] ?? "";
+    const lostAt = new Promise<number>((resolve) =>
+      lock.signal.addEventListener("abort", () => resolve(performance.now())),
+    );
+    proxy.freeze();
+    // The server itself goes on, and says when the lease ends.
+    const leftMs = await admin.pttl(key);
+    const endsAt = performance.now() + leftMs;
+    expect(await lostAt).to.be.lessThan(endsAt + 50);
+    expect(lock.signal.reason).to.be.instanceOf(LockLostError).and.to.include({ reason: "expired" });
+    expect(lock.isHeld).to.equal(false);
+  });
+
+  it("survive an outage that is shorter than the lease", async () => {
+    const gate = await open();
+    const lock = await gate.locks.acquire("a", { lease: "3s" });
+    proxy.mode = "refuse";
+    proxy.reset();
+    await sleep(1200);
+    proxy.mode = "pass";
+    await sleep(2500);
+    expect(lock.isHeld).to.equal(true);
+    expect(await lock.release()).to.equal(true);
+  });
+
+  it("are lost when Redis has lost them", async () => {
+    const gate = await open();
+    const lock = await gate.locks.acquire(["a", "b"], { lease: 300 });
+    await admin.del(...(await lockKeys()).slice(0, 1));
+    await until(() => lock.signal.aborted);
+    expect(lock.signal.reason).to.include({ reason: "taken" });
+    expect(await lock.release()).to.equal(false);
+    const lost = gate.locks.using("c", { lease: "1m" }, async () => admin.del(...(await lockKeys())));
+    expect(await rejectionOf(lost))
+      .to.be.instanceOf(LockLostError)
+      .and.to.include({ reason: "taken" });
+  });
+
+  it("of another owner are neither extended nor given back", async () => {
+    const gate = await open();
+    const lock = await gate.locks.acquire("a", { lease: "1m" });
+    const key = (await lockKeys())[0] ?? "";
+    await admin.set(key, "somebody else", "PX", 60_000);
+    expect(await rejectionOf(lock.extend()))
+      .to.be.instanceOf(LockLostError)
+      .and.to.include({ reason: "taken" });
+    expect(await lock.release()).to.equal(false);
+    expect(await admin.get(key)).to.equal("somebody else");
+    await admin.persist(key);
+    expect(await gate.locks.tryAcquire("a", { lease: 100 })).to.equal(undefined);
+    await (await gate.locks.acquire("a")).release();
+  });
+
+  it("fence higher after a restart of Redis, and after its clock went back as far as it remembers", async () => {
+    const gate = await open();
+    const lock = await gate.locks.acquire("a");
+    await lock.release();
+    const [fenceKey = ""] = await admin.keys(`locks-${prefixes}:*:a:fence`);
+    const ahead = lock.fence + 3_600_000_000;
+    await admin.set(fenceKey, String(ahead), "KEEPTTL");
+    expect(await admin.pttl(fenceKey)).to.be.greaterThan(86_400_000);
+    await server.restart();
+    let next: number | undefined;
+    await until(async () => {
+      const again = await gate.locks.tryAcquire("a").catch(() => undefined);
+      next = again?.fence;
+      return (await again?.release()) === true;
+    });
+    expect(next).to.equal(ahead + 1);
+    for (const garbage of ["", "x", "-1", "1e99", "9007199254740993", "nan"]) {
+      await admin.set(fenceKey, garbage);
+      expect(await rejectionOf(gate.locks.acquire("a")), garbage).to.be.instanceOf(StoreFault);
+    }
+    await admin.del(fenceKey);
+  });
+
+  it("wake waiters by the end of a lease where no message arrives", async () => {
+    const [gate, other] = [await open(), await open({ redis: server.url })];
+    const lock = await other.locks.acquire("a", { lease: 600, autoExtend: false });
+    const waiting = gate.locks.acquire("a", { wait: "20s" });
+    await until(async () => ((await admin.get((await lockKeys())[0] ?? "")) ?? "").endsWith("+"));
+    await admin.call("CLIENT", "KILL", "TYPE", "pubsub");
+    const next = await waiting;
+    expect(next.fence).to.be.greaterThan(lock.fence);
+    await next.release();
+  });
+
+  it("refuse with the word of a server that takes no writes", async () => {
+    const gate = await open({ redis: server.url });
+    const lock = await gate.locks.acquire("held", { lease: "1m" });
+    await admin.config("SET", "maxmemory", "1");
+    try {
+      expect(await rejectionOf(gate.locks.acquire("a"))).to.include({ kind: "refused", reply: "OOM" });
+    } finally {
+      await admin.config("SET", "maxmemory", "0");
+    }
+    await gate.locks.acquire("a").then((free) => free.release());
+    expect(await lock.release()).to.equal(true);
+  });
+
+  it("are given up by a gate that closes, with their signals, within a second", async () => {
+    const gate = await open();
+    const other = await open({ redis: server.url });
+    const lock = await gate.locks.acquire("kept", { lease: "2s" });
+    const orderly = gate.locks.using("orderly", { lease: "1m" }, (signal) => {
+      return new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
+    });
+    const blocker = await other.locks.acquire("blocked", { lease: "1m" });
+    const waiting = rejectionOf(gate.locks.acquire("blocked"));
+    const leader = gate.leader("l", { lease: "1m" });
+    leader.start();
+    await until(() => leader.isLeader);
+    const rival = other.leader("l", { lease: "1m" });
+    rival.start();
+    const start = performance.now();
+    await gate.close();
+    expect(performance.now() - start).to.be.lessThan(3000);
+    expect(lock.signal.reason).to.include({ reason: "closed" });
+    expect(await waiting).to.include({ code: "lock_closed" });
+    await orderly;
+    await until(() => rival.isLeader);
+    expect(await rejectionOf(gate.locks.acquire("x"))).to.include({ code: "lock_closed" });
+    // The holder that did not react may still be at work.
+    expect(await other.locks.tryAcquire("kept")).to.equal(undefined);
+    await (await other.locks.acquire("orderly")).release();
+    await blocker.release();
+  });
+
+  it("make a process unready during an outage only where they are used", async () => {
+    const gate = openGate({ redis: "redis://127.0.0.1:1", service: "s", deadline: 50 });
+    const ready = async (): Promise<number> => {
+      const verdict = await gate.routes.health().check(fakeExchange({ url: "/readyz" }));
+      return "status" in verdict ? verdict.status : 200;
+    };
+    expect(await ready()).to.equal(200);
+    expect(await rejectionOf(gate.locks.tryAcquire("a"))).to.be.instanceOf(StoreFault);
+    expect(await ready()).to.equal(503);
+  });
+
+  it("are a finding for a service without a name, once they are used", async () => {
+    const gate = openGate({ redis: server.url, prefix: `locks-${prefixes}:` });
+    const codes = async (): Promise<string[]> => (await gate.examine()).map(({ code }) => code);
+    await until(async () => !(await codes()).includes("store_unreachable"));
+    expect(await codes()).not.to.include("service_unnamed");
+    await until(async () => (await gate.locks.tryAcquire("a").catch(() => undefined))?.release() ?? false);
+    expect(await codes()).to.include("service_unnamed");
+  });
+
+  it("open no connection, no subscription and no key before the application asks, nor without a wait", async () => {
+    const gate = await open({ redis: server.url });
+    const listeners = async (): Promise<number> =>
+      ((await admin.call("CLIENT", "LIST", "TYPE", "PUBSUB")) as string).split("\n").filter((line) => line !== "")
+        .length;
+    const [others, keys] = [await listeners(), await admin.dbsize()];
+    gate.leader("never started").on("elected", () => undefined);
+    expect(await admin.dbsize()).to.equal(keys);
+    await gate.locks.using("a", () => undefined);
+    expect(await gate.locks.tryAcquire("a").then((lock) => lock?.release())).to.equal(true);
+    expect(await listeners()).to.equal(others);
+    const lock = await gate.locks.acquire("a");
+    expect(await rejectionOf(gate.locks.acquire("a", { wait: 300 }))).to.include({ code: "lock_timeout" });
+    await lock.release();
+    expect(await listeners()).to.equal(others + 1);
+  });
+
+  it("take one round trip to take and one to give back", async () => {
+    const gate = await open({ redis: server.url });
+    const calls = async (): Promise<number> =>
+      Number(/cmdstat_evalsha:calls=(\d+)/.exec(await admin.info("commandstats"))?.[1] ?? 0);
+    const before = await calls();
+    for (let round = 0; round < 10; round += 1) await gate.locks.using(["a", "b"], () => undefined);
+    expect((await calls()) - before).to.equal(20);
+  });
+});
