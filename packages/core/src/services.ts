@@ -5,6 +5,8 @@ import { refuseToken } from "./auth/token-refusal.js";
 import type { Prepared } from "./auth/verifier.js";
 import { Verifier, IssuerVerifier } from "./auth/verifier.js";
 import { CacheService } from "./cache/cache-service.js";
+import { OneTimeService } from "./coordination/one-time.js";
+import type { OneTimeValues } from "./coordination/one-time.js";
 import type { GuardServices } from "./guard/guard.js";
 import { createChallenges } from "./guard/challenges.js";
 import { Degradation } from "./guard/degradation.js";
@@ -36,6 +38,7 @@ export interface GateServices<Raw> extends GuardServices<Raw>, SessionServices {
   readonly revocationsOrMissing: Revocations;
   readonly logins: LoginServices;
   readonly administration: Administration<Raw>;
+  readonly oneTime: OneTimeValues;
 }
 
 /** The parts that services are built on. */
@@ -47,12 +50,14 @@ export interface Foundation<Raw> {
   readonly telemetry: Telemetry;
   /** Unix milliseconds. */
   readonly now: () => number;
+  /** Called at each use of a part of coordination. */
+  readonly noteCoordination: () => void;
 }
 
 /** Creates the services of a gate from its options and stores. */
 export function createServices<Raw>(
   resolved: ResolvedOptions<Raw>,
-  { auth, stores, keyspace, telemetry, now }: Foundation<Raw>,
+  { auth, stores, keyspace, telemetry, now, noteCoordination }: Foundation<Raw>,
 ): GateServices<Raw> {
   const { instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
@@ -145,6 +150,7 @@ export function createServices<Raw>(
       local: new MemoryLoginStore(),
       ...{ keys: keyspace, telemetry, logger, ipv6PrefixLength, instances, now },
     },
+    oneTime: new OneTimeService({ store: stores.oneTime, keys: keyspace, telemetry, onUse: noteCoordination }),
     consumptions: administration.consumptions,
     corrections: stores.corrections,
     settlement: new Settlement({ logger }),

@@ -9,12 +9,14 @@ import type { LoginStore } from "./ports/logins.js";
 import { MemoryChannels } from "./memory/channels.js";
 import { MemoryLoginStore } from "./memory/logins.js";
 import { MemoryDecisionStore } from "./memory/decisions.js";
+import { MemoryOneTimeStore } from "./memory/one-time.js";
 import { MemorySessionStore } from "./memory/sessions.js";
 import { MemoryLimitOverrides } from "./memory/limit-overrides.js";
 import type { SharedIssuer } from "./shared-issuer.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CacheStore, UsageCorrections, DecisionStore } from "./ports/decisions.js";
 import type { StoreHealth } from "./ports/health.js";
+import type { OneTimeStore } from "./ports/one-time.js";
 import type { RevocationStore } from "./ports/revocation.js";
 import { marginSecondsFor, recordEnd } from "./ports/revocation.js";
 import { LeasedStore } from "../limits/leases/leased-store.js";
@@ -25,6 +27,7 @@ import { RedisIssuerMarker } from "./redis/issuer-marker.js";
 import type { LimitOverrides } from "./ports/limit-overrides.js";
 import { RedisLeaseSource } from "./redis/leases.js";
 import { RedisLoginStore } from "./redis/logins.js";
+import { RedisOneTimeStore } from "./redis/one-time.js";
 import { RedisLimitOverrides } from "./redis/limit-overrides.js";
 import { scripts } from "./redis/scripts/all.js";
 import { cacheScript } from "./redis/scripts/cache.js";
@@ -33,6 +36,14 @@ import { RedisDecisionStore } from "./redis/decisions.js";
 import { Tracking } from "./redis/tracking.js";
 import { RedisSessionStore } from "./redis/sessions.js";
 import type { SessionStore } from "./ports/sessions.js";
+
+/** The parts of a gate that are in use: the others need no examination. */
+export interface PartsInUse {
+  /** Has a cache in Redis been used or configured? */
+  readonly caches: boolean;
+  /** Has a lock, an idempotency key or a one-time value been used? */
+  readonly coordination: boolean;
+}
 
 /** The stores of a gate. */
 export interface Stores extends StoreHealth {
@@ -51,13 +62,14 @@ export interface Stores extends StoreHealth {
   readonly channels: Channels;
   readonly sessions: SessionStore;
   readonly logins: LoginStore;
+  readonly oneTime: OneTimeStore;
   /** Empty for stores in process. */
   readonly breakers: readonly BreakerControl[];
   /**
    * Finds problems of the server, of its options and of the client. Rejects with a StoreFault if the server does not
    * answer.
    */
-  examine(cachesUsed: boolean): Promise<Finding[]>;
+  examine(used: PartsInUse): Promise<Finding[]>;
   /** Calls the listener once, when the first connection is made; never for stores in process. */
   onReady(listener: () => void): void;
   /** Calls `leave` when no more questions are asked; give-backs are still sent after it. */
@@ -109,6 +121,7 @@ export function createStores<Raw>(
       limitOverrides: new MemoryLimitOverrides(memory.corrections),
       channels: new MemoryChannels({ observe }),
       logins: new MemoryLoginStore(),
+      oneTime: new MemoryOneTimeStore(),
       breakers: [],
       examine: () => Promise.resolve([]),
       onReady: () => undefined,
@@ -157,6 +170,7 @@ export function createStores<Raw>(
       : openRedisCache({ connection: apart ?? connection, backplane, onFirstUse: onFirstCacheUse, ...common });
   const longestSeconds = Math.ceil(auth?.maxLifetimeSeconds ?? 0);
   const logins = new RedisLoginStore({ connection, deadlineMs, telemetry, giveBacks: store.giveBacks });
+  const oneTime = new RedisOneTimeStore({ connection, deadlineMs, telemetry });
   return {
     decisions: guarded.decisions,
     leasedDecisions: leased,
@@ -169,14 +183,16 @@ export function createStores<Raw>(
     channels,
     sessions: new RedisSessionStore({ connection, deadlineMs, marginSeconds, longestSeconds }),
     logins,
-    breakers: [...store.breakers, ...logins.breakers, ...cache.breakers],
-    examine: (cachesUsed) =>
+    oneTime,
+    breakers: [...store.breakers, ...logins.breakers, ...oneTime.breakers, ...cache.breakers],
+    examine: (used) =>
       examineRedis({
         connection,
         keys,
         caches: apart === undefined,
-        cache: cachesUsed && caching?.redis !== false ? (apart ?? connection) : undefined,
+        cache: used.caches && caching?.redis !== false ? (apart ?? connection) : undefined,
         keepsSessions: tokens !== undefined,
+        coordinates: used.coordination,
         clockToleranceMs,
       }),
     onReady(listener) {

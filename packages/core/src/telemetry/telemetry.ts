@@ -14,6 +14,9 @@ export type DegradablePart = "revocation" | "limit" | "cache" | "login";
 /** A sign that a login throttle is used wrongly. */
 export type LoginWarning = "unsaid_success" | "outcome_failed" | "frequent_success";
 
+/** The outcome of a call about a one-time value. */
+export type OneTimeOutcome = "issued" | "consumed" | "peeked" | "refused" | "revoked" | "failed";
+
 /** A policy whose limit a request exceeds. */
 export interface Limited {
   readonly quota: { readonly policy: string; readonly algorithm: Algorithm; readonly shadow: boolean };
@@ -77,6 +80,7 @@ export class Telemetry {
     "portcullis_login_warnings_total",
     "Signs that a login throttle is used wrongly, by throttle and warning.",
   );
+  readonly #oneTime = new Counter("portcullis_one_time_total", "Calls about one-time values, by outcome.");
   readonly #breakers = new Map<string, BreakerState>();
 
   allowed(): void {
@@ -149,6 +153,12 @@ export class Telemetry {
     if (events.login.hasSubscribers) events.login.publish({ throttle, warning });
   }
 
+  /** A call about a one-time value has ended. The fault is given if it failed. */
+  oneTimeEnded(outcome: OneTimeOutcome, fault?: FaultKind): void {
+    this.#oneTime.add({ outcome });
+    if (events.oneTime.hasSubscribers) events.oneTime.publish({ outcome, fault });
+  }
+
   messageArrived(outcome: MessageOutcome): void {
     this.#messages.add({ outcome });
   }
@@ -189,6 +199,7 @@ export class Telemetry {
         this.#invalidations,
         this.#unreadable,
         this.#loginWarnings,
+        this.#oneTime,
       ],
     ];
     return [

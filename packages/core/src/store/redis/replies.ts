@@ -195,6 +195,7 @@ export type UnreadablePart =
   | "login"
   | "session"
   | "cache"
+  | "one-time"
   | "marker"
   | "clock"
   | "tracking"

@@ -6,6 +6,7 @@ import { leaseScript } from "./lease.js";
 import { loginChargeScript, loginSettleScript } from "./logins.js";
 import { markerScript, sharedIssuerScript } from "./markers.js";
 import type { Script } from "./lua.js";
+import { consumeOneTimeScript, issueOneTimeScript, revokeOneTimeScript } from "./one-time.js";
 import {
   createSessionScript,
   endSessionsScript,
@@ -25,4 +26,5 @@ export const scripts: readonly Script[] = [
   ...[createSessionScript, endSessionsScript, listSessionsScript, momentScript, removeSessionsScript],
   ...[rotateSessionScript, endGroupScript, joinTokensScript, listMembersScript, noteTokensScript],
   ...[loginChargeScript, loginSettleScript, sharedIssuerScript],
+  ...[consumeOneTimeScript, issueOneTimeScript, revokeOneTimeScript],
 ];
