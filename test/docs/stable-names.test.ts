@@ -64,6 +64,9 @@ const keys = [
   ["portcullis:2:generation:<service>:{n}:t:<tag>", "string"],
   ["portcullis:2:generation:<service>:{n}:s:user:<issuer>:<user>:<namespace>", "string"],
   ["portcullis:2:generation:<service>:{n}:s:tenant:<issuer>:<tenant>:<namespace>", "string"],
+  ["portcullis:2:one-time:<service>:{n}:<bucket>:<digest>", "string"],
+  ["portcullis:2:one-time:<service>:{n}:<bucket>:<subject>:<purpose>", "sorted set"],
+  ["portcullis:2:lock:<service>:{n}:examination", "string"],
   ["portcullis:2:channel:<service>:cache", "channel"],
   ["portcullis:2:channel:sessions", "channel"],
 ];
@@ -79,6 +82,7 @@ const diagnosticsChannels = [
   "portcullis:cache-factory",
   "portcullis:cache-invalidation",
   "portcullis:login",
+  "portcullis:one-time",
   "portcullis:data-lost",
 ];
 
@@ -99,6 +103,7 @@ const metrics = [
   "portcullis_key_fetches_total",
   "portcullis_limited_total",
   "portcullis_login_warnings_total",
+  "portcullis_one_time_total",
   "portcullis_responses_total",
   "portcullis_store_call_duration_seconds",
   "portcullis_store_questions_total",
@@ -106,7 +111,10 @@ const metrics = [
   "portcullis_up",
 ];
 
-const breakers = ["redis.cache", "redis.cache.writes", "redis.logins", "redis.security", "redis.security.writes"];
+const breakers = [
+  ...["redis.cache", "redis.cache.writes", "redis.logins", "redis.one-time"],
+  ...["redis.security", "redis.security.writes"],
+];
 
 const spans = ["portcullis.code", "portcullis.guard", "portcullis.questions", "portcullis.store"];
 

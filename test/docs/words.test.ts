@@ -19,7 +19,7 @@ const fieldWords: Readonly<Record<string, string>> = {
     subject tenant thumbprint token use user validate verification verifier verify`,
   "rate limits": `allow block bucket client concurrency count counter deny fixed limit list quota rate settle sliding throttle
     window partition key policy policies`,
-  "distributed systems": `data lua outage queue batch batcher breaker channel clock clocks cluster comparison connect deadline detector fault hash
+  "distributed systems": `data lua outage queue batch batcher breaker channel clock clocks cluster comparison connect coordination deadline detector fault hash
     instance leased local lock loss manager monitor node operation replicated retry retries redis release script semaphore
     shared slot topology tracked tracking transport`,
   software: `adapter administration architecture bound bounded call check choice code config context control core documentation

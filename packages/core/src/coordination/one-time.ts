@@ -14,7 +14,7 @@ export interface OneTimeOptions {
   /** Lifetime of the value: `"1s"` to `"30d"`, or milliseconds. */
   readonly ttl: Duration;
   /**
-   * Whom the value belongs to, for `revoke()`: the `auth` of a request, its `principal`, or any text of 1 to 512 characters, such
+   * Owner of the value, for `revoke()`: the `auth` of a request, its `principal`, or any text of 1 to 512 characters, such
    * as an e-mail address. A subject has at most ten outstanding values of a purpose; an eleventh drops the oldest one.
    * @default nobody: `revoke()` does not reach the value
    */
