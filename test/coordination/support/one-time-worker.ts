@@ -15,8 +15,10 @@ async function run(command: OneTimeCommand): Promise<unknown> {
     gate = createGate({ redis, prefix, service: "one-time", deadline: 5000, logger: silentLogger }, (check) => check);
     return gate.oneTime.peek("warm", "x".repeat(44));
   }
+  if (gate === undefined) throw new Error("not open");
   const { token, count } = command;
-  const found = await Promise.all(Array.from({ length: count }, () => gate?.oneTime.consume("confirm", token)));
+  const { oneTime } = gate;
+  const found = await Promise.all(Array.from({ length: count }, () => oneTime.consume("confirm", token)));
   return found.filter((value) => value !== undefined);
 }
 

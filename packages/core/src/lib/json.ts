@@ -1,5 +1,8 @@
 import { optionError, rangeError } from "./validate.js";
 
+/** Its own type does not say that it returns undefined for undefined. */
+const stringify: (value: unknown, replacer: typeof refuseOthers) => string | undefined = JSON.stringify;
+
 /** Names the part of a value that JSON cannot express. */
 class NotJson extends Error {}
 
@@ -11,7 +14,7 @@ class NotJson extends Error {}
 export function jsonText(option: string, value: unknown, maxBytes: number): string {
   let text: string | undefined;
   try {
-    text = JSON.stringify(value, refuseOthers);
+    text = stringify(value, refuseOthers);
   } catch (error) {
     // Other errors are those of `toJSON`, of a cycle, and of a value that is too deep. Their text may quote the value.
     const reason = error instanceof NotJson ? `, not ${error.message}` : "";
