@@ -9,10 +9,11 @@ const PROBLEM = "application/problem+json";
  *
  * @param {string} base URL it listens on.
  * @param {{ alice: string, admin: string }} passwords As it printed them.
+ * @param {() => string} readOutput What it has printed until now.
  * @param {(token: string) => Promise<void>} [afterLogout] A further check, given the token that was logged out.
  * @throws {assert.AssertionError} naming the request that was answered otherwise.
  */
-export async function checkExample(base, passwords, afterLogout = async () => {}) {
+export async function checkExample(base, passwords, readOutput, afterLogout = async () => {}) {
   // It listens at once, also while its Redis is not there yet.
   await becomeHealthy();
   const health = await request("GET /healthz without token", 200);
@@ -44,6 +45,7 @@ export async function checkExample(base, passwords, afterLogout = async () => {}
   await checkPage();
   await checkRefresh();
   await checkSessions();
+  await checkEmail();
   await checkStream();
   await checkThrottle();
 
@@ -62,7 +64,7 @@ export async function checkExample(base, passwords, afterLogout = async () => {}
   }
 
   async function checkPage() {
-    for (const path of ["/", "/app.css", "/app.js"]) {
+    for (const path of ["/", "/app.css", "/app.js", "/confirm", "/confirm.js"]) {
       const response = await fetch(base + path, { signal: AbortSignal.timeout(5000) });
       assert.equal(response.status, 200, `GET ${path}`);
       assert.match(response.headers.get("content-security-policy"), /^default-src 'none'; script-src 'self'; /);
@@ -97,6 +99,39 @@ export async function checkExample(base, passwords, afterLogout = async () => {}
     await request("GET /orders with one of the others", 401, { token: three, type: PROBLEM });
     await request("GET /orders with the one that is left", 200, { token: one });
     admin = one;
+  }
+
+  async function checkEmail() {
+    const none = await request("GET /email as alice", 200, { token: alice });
+    assert.deepEqual(none.body, { email: null });
+    await request("POST /email without a token", 401, { json: { email: "a@example.org" }, type: PROBLEM });
+    for (const email of [undefined, "no address", "a@example.org\r\nBcc: b@example.org", ["a@example.org"]])
+      await request("POST /email of what is no address", 400, { json: { email }, token: alice, type: PROBLEM });
+    const old = await mailTo("old@example.org");
+    const link = await mailTo("alice@example.org");
+    assert.equal(link.origin + link.pathname, `${base}/confirm`);
+    assert.equal((await fetch(link, { signal: AbortSignal.timeout(5000) })).status, 200, "the link opens a page");
+    const confirm = "POST /auth/confirm";
+    const [json, ended] = [link, old].map(({ hash }) => ({ token: hash.slice(1) }));
+    await request(`${confirm} of an earlier mail`, 410, { json: ended, type: PROBLEM });
+    for (const wrong of [{}, { token: 1 }, { token: "x" }, { token: "x".repeat(44) }])
+      await request(`${confirm} of what is no token`, 410, { json: wrong, type: PROBLEM });
+    assert.deepEqual((await request(confirm, 200, { json })).body, { email: "alice@example.org" });
+    await request(`${confirm} once more`, 410, { json, type: PROBLEM });
+    const found = await request("GET /email as alice, confirmed", 200, { token: alice });
+    assert.deepEqual(found.body, { email: "alice@example.org" });
+  }
+
+  /** Asks for a mail to this address, and returns the link in it. */
+  async function mailTo(email) {
+    await request("POST /email as alice", 202, { json: { email }, token: alice });
+    const deadline = Date.now() + 5000;
+    while (Date.now() < deadline) {
+      const link = new RegExp(`^mail to ${email}\\n.*: (\\S+)$`, "m").exec(readOutput())?.[1];
+      if (link !== undefined) return new URL(link);
+      await sleep(20);
+    }
+    throw new assert.AssertionError({ message: `no mail to ${email} was printed` });
   }
 
   async function checkStream() {
@@ -141,7 +176,7 @@ export async function checkExample(base, passwords, afterLogout = async () => {}
     const response = await fetch(base + path, { method, headers, body, signal: AbortSignal.timeout(5000) });
     const text = await response.text();
     assert.equal(response.status, status, `${what}: expected ${status}, got ${response.status} ${text}`);
-    if (status === 204) return { body: undefined };
+    if (status === 202 || status === 204) return { body: undefined };
     const received = response.headers.get("content-type") ?? "";
     // A login may refuse in the words of OAuth or in a problem document.
     const accepted = path === "/login" && status === 401 ? ["application/json", PROBLEM] : [type];

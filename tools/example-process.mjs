@@ -37,7 +37,7 @@ export async function driveExample(example) {
   try {
     const passwords = await waitForStart(child, env.PORT, patienceMs, () => output);
     const base = `http://${env.HOST ?? "127.0.0.1"}:${env.PORT}`;
-    await checkExample(base, passwords, example.afterLogout);
+    await checkExample(base, passwords, () => output, example.afterLogout);
     await example.whileRunning?.(base);
     const signal = group ? "SIGINT" : "SIGTERM";
     kill(signal);

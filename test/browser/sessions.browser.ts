@@ -141,6 +141,30 @@ describe("the pages of the examples", () => {
           await leave(first);
         });
 
+        it("confirms an address by the button behind the link of a mail, once, in another browser", async () => {
+          const [laptop, mobile] = [await someone(), await someone(phone)];
+          const page = await enter(laptop, "alice", 1);
+          await page.getByText("No address is confirmed.").waitFor();
+          const email = `${store.replaceAll(" ", "-")}@example.org`;
+          await page.getByLabel("New address").fill(email);
+          await page.getByRole("button", { name: "Send a link" }).click();
+          const link = await example.link(email);
+          await take(page, "mail");
+          // A mail scanner opens the link, and loads what the page has.
+          const scanner = await mobile.open(link);
+          await scanner.getByRole("button", { name: "Confirm" }).waitFor();
+          expect(scanner.url()).to.equal(`${example.url}/confirm`);
+          const opened = await mobile.open(link);
+          await opened.getByRole("button", { name: "Confirm" }).click();
+          await opened.getByText(`${email} is confirmed.`).waitFor();
+          await take(opened, "confirmed");
+          await scanner.getByRole("button", { name: "Confirm" }).click();
+          await scanner.getByText("This link is no longer valid. Ask for another mail.").waitFor();
+          await page.reload();
+          await page.getByText(`${email} is confirmed.`).waitFor();
+          await leave(page);
+        });
+
         it("says when there were too many attempts, and lets a device in that is known", async () => {
           const [attacker, owner] = [await someone(), await someone()];
           await leave(await enter(owner, "alice", 1));

@@ -10,6 +10,7 @@ import { checkNobodyWaitsInVain, checkNothingOld } from "./checkers/caches.js";
 import { checkLimitsHold, checkNobodyIsRefused } from "./checkers/limits.js";
 import { checkFences, checkHolds, checkLocksComeBack } from "./checkers/locks.js";
 import { checkGuesses, checkNobodyIsLockedOut } from "./checkers/logins.js";
+import { checkConsumedOnce, checkNoneIsLost, checkOnlyIssued } from "./checkers/one-time.js";
 import { checkRevocation } from "./checkers/revocation.js";
 import { checkRulesHold } from "./checkers/rules.js";
 import { checkNobodyIsSignedOut, checkSuccessors } from "./checkers/sessions.js";
@@ -388,6 +389,44 @@ describe("the checkers of the chaos test", () => {
       holds(checkRulesHold, override, degradation(5000), ask(5000, "bob", 200, ""), ask(5100, "bob", 429, ""));
       fails(checkRulesHold, override, ask(5000, "bob", 200, ""));
       fails(checkRulesHold, override, degradation(5000, 1), ask(5000, "bob", 200, ""));
+    });
+  });
+
+  describe("of one-time values", () => {
+    const issue = operation("issue", 100, { args: { value: "v" } });
+    const consume = (start: number, found: string | null, more: Partial<Operation> = {}): Operation =>
+      operation("consume", start, { args: { value: "v" }, answer: { found }, ...more });
+
+    it("find a value that is consumed twice, also by one client", () => {
+      fails(checkConsumedOnce, issue, consume(200, "v"), consume(200, "v"));
+      fails(checkConsumedOnce, issue, consume(200, "v"), consume(9000, "v"));
+      fails(checkConsumedOnce, issue, fault(150, 400), consume(200, "v"), consume(9000, "v"));
+      holds(checkConsumedOnce, issue, consume(200, "v"), consume(200, null), consume(300, null, { status: 503 }));
+    });
+
+    it("let a failover lose a consumption that was confirmed just before, and no other", () => {
+      const failover = fault(500, 3000, { loses: true });
+      holds(checkConsumedOnce, issue, failover, consume(300, "v"), consume(5000, "v"));
+      fails(checkConsumedOnce, issue, failover, consume(300, "v"), consume(5000, "v"), consume(6000, "v"));
+      fails(checkConsumedOnce, issue, fault(5000, 6000, { loses: true }), consume(300, "v"), consume(8000, "v"));
+    });
+
+    it("find a value that was never issued, or is of another token", () => {
+      const forged = { args: { value: "none" } };
+      fails(checkOnlyIssued, consume(200, "v", forged));
+      fails(checkOnlyIssued, issue, consume(200, "w"));
+      holds(checkOnlyIssued, issue, consume(200, "v"), consume(200, null, forged));
+    });
+
+    it("find a value that nobody got, though nobody was answered 503", () => {
+      fails(checkNoneIsLost, issue, consume(200, null));
+      fails(checkNoneIsLost, issue, fault(110, 190), consume(200, null), consume(300, null));
+      holds(checkNoneIsLost, issue, consume(200, null), consume(200, "v"));
+      holds(checkNoneIsLost, issue, consume(200, null, { status: 503 }), consume(300, null));
+      holds(checkNoneIsLost, issue, consume(200, null, { status: 0, left: true }), consume(300, null));
+      holds(checkNoneIsLost, issue, fault(200, 900, { loses: true }), consume(2000, null));
+      holds(checkNoneIsLost, operation("issue", 100, { status: 503, args: { value: "v" } }));
+      holds(checkNoneIsLost, issue);
     });
   });
 

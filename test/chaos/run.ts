@@ -8,6 +8,7 @@ import { checkers } from "./checkers/index.js";
 import { createReader, createWriter } from "./clients/caches.js";
 import { createDropper, createHungry, createSettler, createSlotUser } from "./clients/limits.js";
 import { createLocker } from "./clients/locks.js";
+import { createRedeemer } from "./clients/one-time.js";
 import { createRuled, makeRules } from "./clients/rules.js";
 import { createGuesser, createKeeper, createLeaver, createSigner, Graveyard } from "./clients/users.js";
 import { live } from "./clients/world.js";
@@ -106,6 +107,7 @@ async function storms({ topology, fleet, recorder, seed, ms, without, say }: Sto
     ...many(2, (number) => createWriter(now, number)),
     ...many(2, (number) => createRuled(now, number)),
     ...many(4, (number) => createLocker(now, number)),
+    ...many(3, (number) => createRedeemer(now, number)),
   ].filter(isWanted);
   const count = Math.max(1, Math.round(ms / stormMs));
   for (let number = 1; number <= count; number += 1) {

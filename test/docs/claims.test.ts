@@ -107,9 +107,9 @@ describe("what the documents claim", () => {
   });
 
   describe("the examples", () => {
-    for (const file of ["main.ts", "users.ts", "tokens.ts", "orders.ts", "problems.ts", "page.ts", "live.ts"]
+    for (const file of ["main.ts", "users.ts", "tokens.ts", "orders.ts", "problems.ts", "page.ts", "live.ts", "mail.ts"]
       .map(inSource)
-      .concat(["index.html", "app.css", "app.js"].map((name) => `public/${name}`))) {
+      .concat(["index.html", "app.css", "app.js", "confirm.html", "confirm.js"].map((name) => `public/${name}`))) {
       it(`share ${file}, so that they do the same`, () => {
         const [express, koa] = ["express-api", "koa-api"].map((name) => readDocument(`examples/${name}/${file}`));
         expect(koa).to.equal(express);

@@ -71,6 +71,9 @@ const keys = [
   ["portcullis:2:leader:<service>:{n}:<name>:fence", "string"],
   ["portcullis:2:leader:<service>:{n}:<name>:withdrawn:<random>", "string"],
   ["portcullis:2:channel:<service>:locks", "channel"],
+  ["portcullis:2:one-time:<service>:{n}:<bucket>:<digest>", "string"],
+  ["portcullis:2:one-time:<service>:{n}:<bucket>:<subject>:<purpose>", "sorted set"],
+  ["portcullis:2:lock:<service>:{n}:examination", "string"],
   ["portcullis:2:channel:<service>:cache", "channel"],
   ["portcullis:2:channel:sessions", "channel"],
 ];
@@ -88,6 +91,7 @@ const diagnosticsChannels = [
   "portcullis:login",
   "portcullis:lock",
   "portcullis:leader",
+  "portcullis:one-time",
   "portcullis:data-lost",
 ];
 
@@ -110,6 +114,7 @@ const metrics = [
   "portcullis_limited_total",
   "portcullis_locks_total",
   "portcullis_login_warnings_total",
+  "portcullis_one_time_total",
   "portcullis_responses_total",
   "portcullis_store_call_duration_seconds",
   "portcullis_store_questions_total",
@@ -122,6 +127,7 @@ const breakers = [
   "redis.cache.writes",
   "redis.locks",
   "redis.logins",
+  "redis.one-time",
   "redis.security",
   "redis.security.writes",
 ];

@@ -191,6 +191,17 @@ export async function collectUsedKeys(): Promise<UsedKeys> {
     });
   }
 
+  async function coordinate(): Promise<void> {
+    const { gate } = await start({ service: "orders-api", auth: undefined });
+    for (const subject of [undefined, "alice", "alice@example.org"])
+      await gate.oneTime.issue("confirm-email", 1, { ttl: "1m", subject });
+    await until(async () => {
+      await gate.examine();
+      await look();
+      return [...keys.keys()].some((key) => key.includes(":lock:") && key.endsWith(":examination"));
+    });
+  }
+
   async function signIn(): Promise<void> {
     const device = { secret: "a secret of the test, and long enough" };
     const app = await startLogin(start, { device, accountLimit: { limit: 2 } }, { options: { cache: {} } });
@@ -207,7 +218,7 @@ export async function collectUsedKeys(): Promise<UsedKeys> {
 
   try {
     // Signing in first: a gate without auth uses the shared keys only while no issuer has them.
-    for (const use of [signIn, askLimits, keepSessions, useTokensOfOthers, keepValues]) await use();
+    for (const use of [signIn, askLimits, keepSessions, useTokensOfOthers, keepValues, coordinate]) await use();
   } finally {
     for (const app of apps) await app.close();
     await issuer.close();

@@ -3,6 +3,7 @@ import type { ExpressGate, ExpressOptions } from "@portcullis/express";
 import express from "express";
 import type { Express } from "express";
 import { answerError, authOf, sendFile, sendProblem } from "./answers.js";
+import { confirmRoute, emailRoutes } from "./email.js";
 import { streamEndings } from "./live.js";
 import { findOrder, findOrders, summarizeOrders } from "./orders.js";
 import { page } from "./page.js";
@@ -18,11 +19,13 @@ export interface AppOptions {
   /** How many proxies stand before this service: with too few all clients have one address, with too many they choose it. */
   readonly trustedProxies: number;
   readonly users: UserStore;
+  /** Where clients reach this service: the links of mails lead there. */
+  readonly publicUrl: () => string;
   readonly production: boolean;
 }
 
 export function createApp(options: AppOptions): { app: Express; gate: ExpressGate } {
-  const { redis, secret, keySecret, trustedProxies, users, production } = options;
+  const { redis, secret, keySecret, trustedProxies, users, publicUrl, production } = options;
   const cookies = cookieOptions(production);
   const gate = portcullis({
     redis,
@@ -43,6 +46,7 @@ export function createApp(options: AppOptions): { app: Express; gate: ExpressGat
 
   for (const [path, file] of page) app.get(path, (req, res) => sendFile(res, file));
   app.use(signInRoutes(gate, users, secret));
+  app.use(confirmRoute(gate, users));
 
   // What comes below needs a token.
   app.use(gate.guard());
@@ -64,6 +68,8 @@ export function createApp(options: AppOptions): { app: Express; gate: ExpressGat
   });
 
   app.get("/events", (req, res) => streamEndings(res, authOf(req), gate, onResponseEnd));
+
+  app.use(emailRoutes(gate, users, publicUrl));
 
   app.get("/orders", async (req, res) => {
     const { subject } = authOf(req);

@@ -13,18 +13,21 @@ const users = new UserStore();
 const alice = await users.add("alice", "orders:read");
 const admin = await users.add("admin", "orders:read admin");
 
+/** Known when the service listens: the port may be any free one. */
+let base = "";
 const { app, gate } = createApp({
   redis: records !== undefined && caches !== undefined ? { security: records, cache: caches } : (records ?? memory),
   secret,
   keySecret: process.env.KEY_SECRET,
   trustedProxies: Number(process.env.TRUSTED_PROXIES ?? 0),
   users,
+  publicUrl: () => process.env.PUBLIC_URL ?? base,
   production,
 });
 const server = gate.serve(app).listen(Number(process.env.PORT ?? 3000), process.env.HOST ?? "127.0.0.1");
 await once(server, "listening");
 
-const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 const bearer = `-H "authorization: Bearer $TOKEN"`;
 const credentials = JSON.stringify({ username: "alice", password: alice.password });
 const login = `curl -s ${base}/login -H 'content-type: application/json' -d '${credentials}'`;

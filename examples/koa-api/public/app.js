@@ -10,11 +10,17 @@ find("sign-in-form").addEventListener("submit", (event) => {
   event.preventDefault();
   void signIn(new FormData(event.target));
 });
+find("email-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  void sendLink(new FormData(event.target));
+});
 find("again").addEventListener("click", () => showSignIn());
 find("sign-out").addEventListener("click", () => void signOut());
 find("end-others").addEventListener("click", () => void act(() => ask("DELETE", "/sessions")));
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && events !== undefined) void showSessions();
+  if (document.hidden || events === undefined) return;
+  void showSessions();
+  void showEmail();
 });
 void start();
 
@@ -62,6 +68,7 @@ async function enter(found) {
   find("who").hidden = false;
   show("account");
   render(found);
+  void showEmail();
   leave();
   polling = setInterval(() => !document.hidden && void showSessions(), pollMs);
   events = new EventSource("/events");
@@ -73,6 +80,31 @@ async function enter(found) {
     // A refused connection is not tried again: the access token has expired, or the session is over.
     if (events?.readyState === EventSource.CLOSED) void reconnect();
   });
+}
+
+async function showEmail() {
+  const response = await ask("GET", "/email").catch(() => undefined);
+  if (!response?.ok) return;
+  const { email } = await response.json();
+  find("email-state").textContent = email === null ? "No address is confirmed." : `${email} is confirmed.`;
+}
+
+async function sendLink(form) {
+  const button = find("email-button");
+  button.disabled = true;
+  showError("email-error");
+  const response = await ask("POST", "/email", Object.fromEntries(form)).catch(() => undefined);
+  button.disabled = false;
+  if (response?.ok) {
+    find("email-state").textContent = "Open the link of the mail: it is in the terminal where this service runs.";
+    find("email").value = "";
+    return;
+  }
+  if (response?.status === 401) return showEnded();
+  showError(
+    "email-error",
+    response?.status === 429 ? "Too many mails. Try again later." : "No mail was sent. Try again.",
+  );
 }
 
 async function reconnect() {
@@ -162,11 +194,11 @@ function setLive(state) {
 }
 
 /** A request; when the access token has expired, once more with a new one. */
-async function ask(method, path) {
-  const response = await send(method, path);
+async function ask(method, path, body) {
+  const response = await send(method, path, body);
   if (response.status !== 401) return response;
   const refreshed = await send("POST", "/auth/refresh");
-  return refreshed.ok ? send(method, path) : response;
+  return refreshed.ok ? send(method, path, body) : response;
 }
 
 function send(method, path, body) {

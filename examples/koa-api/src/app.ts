@@ -2,6 +2,7 @@ import { onResponseEnd, portcullis } from "@portcullis/koa";
 import type { KoaGate, KoaOptions } from "@portcullis/koa";
 import Koa from "koa";
 import { answerErrors, authOf, sendFile, sendProblem } from "./answers.js";
+import { confirmRoute, emailRoutes } from "./email.js";
 import { streamEndings } from "./live.js";
 import { findOrder, findOrders, summarizeOrders } from "./orders.js";
 import { page } from "./page.js";
@@ -18,11 +19,13 @@ export interface AppOptions {
   /** How many proxies stand before this service: with too few all clients have one address, with too many they choose it. */
   readonly trustedProxies: number;
   readonly users: UserStore;
+  /** Where clients reach this service: the links of mails lead there. */
+  readonly publicUrl: () => string;
   readonly production: boolean;
 }
 
 export function createApp(options: AppOptions): { app: Koa; gate: KoaGate } {
-  const { redis, secret, keySecret, trustedProxies, users, production } = options;
+  const { redis, secret, keySecret, trustedProxies, users, publicUrl, production } = options;
   const cookies = cookieOptions(production);
   const gate = portcullis({
     redis,
@@ -42,6 +45,7 @@ export function createApp(options: AppOptions): { app: Koa; gate: KoaGate } {
 
   for (const [path, file] of page) app.use(route("GET", path, (ctx) => sendFile(ctx, file)));
   for (const signIn of signInRoutes(gate, users, secret)) app.use(signIn);
+  app.use(confirmRoute(gate, users));
 
   // What comes below needs a token.
   app.use(gate.guard());
@@ -75,6 +79,8 @@ export function createApp(options: AppOptions): { app: Koa; gate: KoaGate } {
       streamEndings(ctx.res, authOf(ctx), gate, onResponseEnd);
     }),
   );
+
+  for (const email of emailRoutes(gate, users, publicUrl)) app.use(email);
 
   app.use(
     route("GET", "/orders", async (ctx) => {

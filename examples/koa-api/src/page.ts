@@ -24,6 +24,8 @@ export const page: ReadonlyMap<string, PageFile> = new Map([
   ["/", load("index.html", "html")],
   ["/app.css", load("app.css", "css")],
   ["/app.js", load("app.js", "js")],
+  ["/confirm", load("confirm.html", "html")],
+  ["/confirm.js", load("confirm.js", "js")],
 ]);
 
 function load(name: string, kind: keyof typeof types): PageFile {

@@ -20,6 +20,8 @@ const nobody: Account = { user: undefined, salt: randomBytes(16), hash: randomBy
 /** Stands in for a table of users. Passwords are kept as salted scrypt hashes. */
 export class UserStore {
   readonly #accounts = new Map<string, Account>();
+  /** Confirmed e-mail addresses by user name. */
+  readonly #emails = new Map<string, string>();
 
   /** Adds a user with a random password, which is returned and not kept. */
   async add(name: string, scope: string): Promise<{ user: User; password: string }> {
@@ -34,6 +36,15 @@ export class UserStore {
   async authenticate(name: string, password: string): Promise<User | undefined> {
     const { user, salt, hash } = this.#accounts.get(name) ?? nobody;
     return timingSafeEqual(await hashPassword(password, salt), hash) ? user : undefined;
+  }
+
+  /** The e-mail address that the user has confirmed. */
+  findEmail(name: string): string | undefined {
+    return this.#emails.get(name);
+  }
+
+  setEmail(name: string, email: string): void {
+    this.#emails.set(name, email);
   }
 }
 
@@ -51,4 +62,10 @@ export function parseCredentials(body: unknown): { username: string; password: s
   if (typeof body !== "object" || body === null) return undefined;
   const { username, password } = body as Record<string, unknown>;
   return typeof username === "string" && typeof password === "string" ? { username, password } : undefined;
+}
+
+/** The e-mail address in a body, if there is one. Line breaks and other invisible characters belong to none. */
+export function parseEmail(body: unknown): string | undefined {
+  const { email } = Object(body) as { email?: unknown };
+  return typeof email === "string" && /^[!-?A-~]{1,64}@[!-?A-~]{1,189}$/.test(email) ? email : undefined;
 }

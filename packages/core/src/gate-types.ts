@@ -12,6 +12,7 @@ import type { RouteCondition } from "./http/path.js";
 import type { Finding } from "./store/ports/health.js";
 import type { Health } from "./health/monitor.js";
 import type { Logins } from "./login/unblock.js";
+import type { OneTimeValues } from "./coordination/one-time.js";
 import type { ThrottleLoginOptions } from "./login/options.js";
 import type { RevocationPolicy } from "./revocation/options.js";
 import type { LimitOptions } from "./limits/options.js";
@@ -123,6 +124,8 @@ export interface Gate<Raw, Middleware> {
    * a name returns the same candidate, until it is closed.
    */
   leader(name: string, options?: LeaderOptions): Leader;
+  /** Issues and consumes one-time values, for e-mail confirmation, password reset, OpenID Connect and passkeys. */
+  readonly oneTime: OneTimeValues;
   /** The circuit breakers in front of Redis, to read and to open or close by hand. Empty with in-process stores. */
   readonly breakers: readonly BreakerControl[];
   /** The state of the gate and its dependencies. */

@@ -2,7 +2,6 @@ import { principalOf } from "./auth/principal.js";
 import { operations } from "./lib/documentation.js";
 import type { Finding } from "./store/ports/health.js";
 import { examineGate } from "./health/examination.js";
-import { UnnamedServiceWarning } from "./cache/warnings.js";
 import { tokenPlaces } from "./response-cache/credentials.js";
 import { openResponseCaches } from "./response-cache/response-cache.js";
 import { IssuerScope } from "./auth/issuer-scope.js";
@@ -27,7 +26,7 @@ import { resolveThrottleLogin } from "./login/options.js";
 import type { PortcullisOptions } from "./options.js";
 import { resolveOptions } from "./options.js";
 import { checkRevocationPolicy } from "./revocation/options.js";
-import { unnamed } from "./store/service-name.js";
+import { UnnamedServiceWarning, unnamed } from "./store/service-name.js";
 import { checkBoolean, checkObject, checkOneOf, optionError } from "./lib/validate.js";
 import { createRoutes } from "./routes/routes.js";
 import { createServices } from "./services.js";
@@ -67,9 +66,9 @@ export function createGate<Raw, Middleware extends object>(
     shared: sharedIssuer,
   });
   const cachesInRedis = resolved.redis !== undefined && resolved.cache?.redis !== false;
-  const unnamedUse =
-    resolved.redis !== undefined && service.keyText === unnamed ? new UnnamedServiceWarning(logger) : undefined;
-  let cachesUsed = false;
+  const isUnnamed = resolved.redis !== undefined && service.keyText === unnamed;
+  const unnamedUse = isUnnamed ? new UnnamedServiceWarning(logger) : undefined;
+  const used = { caches: false, coordination: false };
   const stores = createStores(resolved, {
     keys: keyspace,
     shared: sharedIssuer,
@@ -79,16 +78,13 @@ export function createGate<Raw, Middleware extends object>(
 
   // Services: keys of issuers are fetched.
   const auth = resolved.auth === undefined ? undefined : openIssuers(resolved.auth, { logger, telemetry });
-  const services = createServices(resolved, {
-    ...{ auth, stores, keyspace, telemetry, now },
-    onCoordination: () => unnamedUse?.note(),
-  });
+  const services = createServices(resolved, { auth, stores, keyspace, telemetry, now, noteCoordination });
   const limitHeaders = new Set(headersOf(limits));
   const responseCaches = openResponseCaches<Raw>({
     ...{ store: stores.cache, keys: keyspace, telemetry, logger, renewals: services.cache?.renewals, now },
     identity: { headers: limitHeaders, ...tokenPlaces(services.sources, resolved.tokens?.cookies) },
   });
-  const monitor = new HealthMonitor(resolved, stores, services.degradation, auth?.keys, () => services.locks.isUsed);
+  const monitor = new HealthMonitor(resolved, stores, services.degradation, auth?.keys, used);
   stores.onReady(() => void logFindings());
   let closed = false;
 
@@ -106,7 +102,12 @@ export function createGate<Raw, Middleware extends object>(
   let notedSourceError = false;
 
   function noteCaches(): void {
-    cachesUsed = true;
+    used.caches = true;
+    unnamedUse?.note();
+  }
+
+  function noteCoordination(): void {
+    used.coordination = true;
     unnamedUse?.note();
   }
 
@@ -143,7 +144,7 @@ export function createGate<Raw, Middleware extends object>(
     await keyspace.resolved();
     return examineGate({
       ...{ resolved, stores, keys: auth?.keys, addresses: services.consumptions.addresses, sharedIssuer },
-      ...{ cachesUsed, serviceUnnamed: unnamedUse?.noted === true },
+      ...{ used, unnamed: unnamedUse?.noted === true },
     });
   }
 
@@ -285,6 +286,7 @@ export function createGate<Raw, Middleware extends object>(
     sessions: services.sessions,
     responses: responseCaches.responses,
     quotas: services.administration.quotas,
+    oneTime: services.oneTime,
     routes: createRoutes<Raw, Middleware>(
       {
         ...services,

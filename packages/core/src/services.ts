@@ -7,6 +7,8 @@ import { Verifier, IssuerVerifier } from "./auth/verifier.js";
 import { CacheService } from "./cache/cache-service.js";
 import { LeaderService } from "./coordination/leader.js";
 import { LockService } from "./coordination/locks.js";
+import { OneTimeService } from "./coordination/one-time.js";
+import type { OneTimeValues } from "./coordination/one-time.js";
 import type { GuardServices } from "./guard/guard.js";
 import { createChallenges } from "./guard/challenges.js";
 import { Degradation } from "./guard/degradation.js";
@@ -39,6 +41,7 @@ export interface GateServices<Raw> extends GuardServices<Raw>, SessionServices {
   readonly administration: Administration<Raw>;
   readonly locks: LockService;
   readonly leaders: LeaderService;
+  readonly oneTime: OneTimeValues;
 }
 
 /** The parts that services are built on. */
@@ -50,14 +53,14 @@ export interface Foundation<Raw> {
   readonly telemetry: Telemetry;
   /** Unix milliseconds. */
   readonly now: () => number;
-  /** Called at the first use of locks, leaders and the like. */
-  readonly onCoordination: () => void;
+  /** Called at each use of a part of coordination. */
+  readonly noteCoordination: () => void;
 }
 
 /** Creates the services of a gate from its options and stores. */
 export function createServices<Raw>(
   resolved: ResolvedOptions<Raw>,
-  { auth, stores, keyspace, telemetry, now, onCoordination }: Foundation<Raw>,
+  { auth, stores, keyspace, telemetry, now, noteCoordination }: Foundation<Raw>,
 ): GateServices<Raw> {
   const { instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
@@ -126,7 +129,13 @@ export function createServices<Raw>(
   administration.quotas.register(resolved.limits);
 
   const { locks: lockStore, channels } = stores;
-  const locks = new LockService({ store: lockStore, channels, keys: keyspace, telemetry, onFirstUse: onCoordination });
+  const locks = new LockService({
+    store: lockStore,
+    channels,
+    keys: keyspace,
+    telemetry,
+    onFirstUse: noteCoordination,
+  });
 
   return {
     store,
@@ -153,6 +162,7 @@ export function createServices<Raw>(
       local: new MemoryLoginStore(),
       ...{ keys: keyspace, telemetry, logger, ipv6PrefixLength, instances, now },
     },
+    oneTime: new OneTimeService({ store: stores.oneTime, keys: keyspace, telemetry, onUse: noteCoordination }),
     consumptions: administration.consumptions,
     locks,
     leaders: new LeaderService({ locks, telemetry, logger }),

@@ -19,7 +19,8 @@ export interface Person {
   readonly context: BrowserContext;
   /** What the console of any page says that is an error, refusals by the content security policy among them. */
   readonly complaints: readonly string[];
-  open(): Promise<Page>;
+  /** Opens the page of the example, or another. */
+  open(address?: string): Promise<Page>;
 }
 
 export const phone: BrowserContextOptions = {
@@ -35,7 +36,7 @@ export async function meet(browser: Browser, url: string, options: BrowserContex
   return {
     context,
     complaints,
-    async open() {
+    async open(address = url) {
       const page = await context.newPage();
       page.on("pageerror", (error) => complaints.push(error.message));
       page.on("console", (message) => {
@@ -43,7 +44,7 @@ export async function meet(browser: Browser, url: string, options: BrowserContex
         if (message.type() === "error" && !/^Failed to load resource/.test(message.text()))
           complaints.push(message.text());
       });
-      await page.goto(url);
+      await page.goto(address);
       return page;
     },
   };

@@ -2,11 +2,14 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { findFreePort } from "@portcullis/testkit";
 import { root } from "../../docs/documents.js";
+import { until } from "../../support/until.js";
 
 /** An example application in a process of its own. */
 export interface RunningExample {
   readonly url: string;
   readonly password: (user: "alice" | "admin") => string;
+  /** The link in the mail to this address, once it is printed. */
+  link(email: string): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -29,6 +32,11 @@ export async function startExample(name: string, redis: string | undefined, secr
   return {
     url: `http://127.0.0.1:${port}`,
     password: (user) => new RegExp(`^user: ${user} {2}password: (\\S+)$`, "m").exec(output)?.[1] ?? "",
+    async link(email) {
+      const mail = new RegExp(`^mail to ${email}\\n.*: (\\S+)$`, "m");
+      await until(() => mail.test(output));
+      return mail.exec(output)?.[1] ?? "";
+    },
     async stop() {
       if (child.exitCode !== null) console.error(`${name} ended by itself:\n${output}`);
       child.kill("SIGKILL");

@@ -167,6 +167,15 @@ export function routes(replicas: number): TestApp["routes"] {
     "POST /override": (request, gate) =>
       gate.quotas.setOverride("ruled", headersOf(request)["x-key"] ?? "", { limit: ruled.override, for: ruled.for }),
 
+    "POST /issue": async (request, gate) => {
+      const value = headersOf(request)["x-value"] ?? "";
+      return gate.oneTime.issue("chaos", value, { ttl: "10m", subject: value });
+    },
+    "POST /consume": async (request, gate) => {
+      const value = await gate.oneTime.consume("chaos", headersOf(request)["x-token"]);
+      return { found: value?.data ?? null };
+    },
+
     "GET /cached": (request) => read(request, "cached"),
     "GET /tracked": (request) => read(request, "tracked"),
     ...Object.fromEntries(

@@ -3,6 +3,7 @@ import { checkNobodyWaitsInVain, checkNothingOld } from "./caches.js";
 import { checkLimitsHold, checkNobodyIsRefused } from "./limits.js";
 import { checkFences, checkHolds, checkLocksComeBack } from "./locks.js";
 import { checkGuesses, checkNobodyIsLockedOut } from "./logins.js";
+import { checkConsumedOnce, checkNoneIsLost, checkOnlyIssued } from "./one-time.js";
 import { checkRevocation } from "./revocation.js";
 import { checkRulesHold } from "./rules.js";
 import { checkNobodyIsSignedOut, checkSuccessors } from "./sessions.js";
@@ -27,6 +28,9 @@ export const checkers: readonly Checker[] = [
   checkHolds,
   checkLocksComeBack,
   checkRulesHold,
+  checkConsumedOnce,
+  checkOnlyIssued,
+  checkNoneIsLost,
   checkStatuses,
   checkEverybodyIsAnswered,
   checkOwnValues,

@@ -7,8 +7,11 @@ import type { Begun, FaultKind } from "./fault.js";
 const everyone: readonly number[] = applications.map((_, index) => index);
 const nothing = (): Promise<void> => Promise.resolve();
 
-/** Texts in commands whose replies are lost: of sessions, leases of the cache, its generations, limits and revocations. */
-const commands = [":sessions:", ":making:", ":generation:", ":quota", "auth:revoked:", ":login"];
+/**
+ * Texts in commands whose replies are lost: of sessions, leases of the cache, its generations, limits, revocations, logins and
+ * one-time values.
+ */
+const commands = [":sessions:", ":making:", ":generation:", ":quota", "auth:revoked:", ":login", ":one-time:"];
 
 /** Faults of servers and of the ways to them. */
 export function redisFaults(topology: Topology): FaultKind[] {

@@ -1,5 +1,6 @@
 import { expect } from "chai";
 import { Redis } from "ioredis";
+import type { Finding } from "../../../packages/core/src/store/ports/health.js";
 import type { Connection } from "../../../packages/core/src/store/redis/connect.js";
 import { examineRedis } from "../../../packages/core/src/store/redis/examine.js";
 import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
@@ -13,14 +14,23 @@ interface Server {
   readonly aheadMs?: number;
   /** Of CLUSTER INFO; none if it is no cluster. */
   readonly cluster?: string;
+  /** Its `maxmemory-policy`. */
+  readonly policy?: string;
+  /** Are locks or one-time values in use? */
+  readonly coordinates?: boolean;
 }
 
 /** What is found about a server that answers so, and is well otherwise. */
-async function examine({ version = "7.0.15", valkey, aheadMs = 0, cluster }: Server): Promise<string[]> {
+async function examine(server: Server): Promise<string[]> {
+  return (await findingsAbout(server)).map(({ code, severity }) => `${severity} ${code}`);
+}
+
+async function findingsAbout(server: Server): Promise<readonly Finding[]> {
+  const { version = "7.0.15", valkey, aheadMs = 0, cluster, policy = "noeviction", coordinates = false } = server;
   const info: Readonly<Record<string, string>> = {
     server: `redis_version:${version}\r\n${valkey === undefined ? "" : `valkey_version:${valkey}\r\n`}`,
     replication: "role:master\r\n",
-    memory: "maxmemory:0\r\nmaxmemory_policy:noeviction\r\n",
+    memory: `maxmemory:0\r\nmaxmemory_policy:${policy}\r\n`,
     persistence: "aof_enabled:1\r\n",
   };
   function reply(command: string, ...[section]: (string | number)[]): unknown {
@@ -47,15 +57,15 @@ async function examine({ version = "7.0.15", valkey, aheadMs = 0, cluster }: Ser
     close: () => Promise.resolve(),
   };
   const keys = new Keyspace("", "test");
-  const findings = await examineRedis({
+  return examineRedis({
     connection,
     keys,
     caches: true,
     cache: undefined,
     keepsSessions: false,
+    coordinates,
     clockToleranceMs: 5000,
   });
-  return findings.map(({ code, severity }) => `${severity} ${code}`);
 }
 
 describe("an examination of Redis", () => {
@@ -72,6 +82,18 @@ describe("an examination of Redis", () => {
     for (const aheadMs of [3000, -3000]) expect(await examine({ aheadMs })).to.deep.equal(["warning clock_skew"]);
     for (const aheadMs of [3_600_000, -3_600_000])
       expect(await examine({ aheadMs })).to.deep.equal(["error clock_skew"]);
+  });
+
+  it("finds a policy that evicts, and names locks and one-time values only where they are in use", async () => {
+    for (const policy of ["allkeys-lru", "volatile-ttl"])
+      for (const coordinates of [true, false]) {
+        const [finding, ...others] = await findingsAbout({ policy, coordinates });
+        expect(others).to.deep.equal([]);
+        expect(finding).to.include({ code: "eviction_policy", severity: "warning" });
+        expect(finding?.message.includes("locks and one-time values")).to.equal(coordinates);
+        expect(finding?.message).to.include("revocations");
+      }
+    expect(await findingsAbout({ coordinates: true })).to.deep.equal([]);
   });
 
   it("finds a cluster that does not serve all slots", async () => {

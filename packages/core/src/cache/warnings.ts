@@ -1,7 +1,5 @@
 import type { Auth } from "../auth/claims.js";
 import { identifyingText } from "../auth/identifying-claim.js";
-import { operations } from "../lib/documentation.js";
-import type { Finding } from "../store/ports/health.js";
 import type { Logger } from "../telemetry/logger.js";
 
 /** Warnings of one process: enough to be seen, too few to hide other messages. */
@@ -82,36 +80,5 @@ export class OversizeWarning {
     this.#warned.add(namespace);
     const message = "portcullis: a value was not cached, since it is larger than cache.maxValueSize";
     this.#logger.warn({ namespace, size, maxValueSize: this.#maxValueSize }, message);
-  }
-}
-
-/**
- * Caches or locks in Redis belong to a service without a name. This is a warning: one service alone loses nothing. A second
- * service without a name would get the cached values and responses of the first one, and wait for its locks.
- */
-export const unnamedService: Finding = {
-  code: "service_unnamed",
-  severity: "warning",
-  message: 'all services without a name share their caches and locks in Redis; name this one: service: "orders-api"',
-};
-
-/** Warns once, at the first use of a cache or a lock in Redis by a gate whose service has no name. */
-export class UnnamedServiceWarning {
-  readonly #logger: Logger;
-  #noted = false;
-
-  constructor(logger: Logger) {
-    this.#logger = logger;
-  }
-
-  get noted(): boolean {
-    return this.#noted;
-  }
-
-  note(): void {
-    if (this.#noted) return;
-    this.#noted = true;
-    const { code, severity, message } = unnamedService;
-    this.#logger.warn({ code, severity }, `portcullis: ${message} (see ${operations}#${code})`);
   }
 }

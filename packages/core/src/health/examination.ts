@@ -1,10 +1,10 @@
 import type { AuthKeys } from "../auth/issuers.js";
 import type { SeenAddresses } from "../limits/partition.js";
 import type { Finding } from "../store/ports/health.js";
-import { unnamedService } from "../cache/warnings.js";
 import type { ResolvedOptions } from "../options.js";
 import { StoreFault } from "../store/ports/fault.js";
-import type { Stores } from "../store/stores.js";
+import { unnamedService } from "../store/service-name.js";
+import type { PartsInUse, Stores } from "../store/stores.js";
 
 export interface Examined<Raw> {
   readonly resolved: ResolvedOptions<Raw>;
@@ -14,10 +14,9 @@ export interface Examined<Raw> {
   readonly addresses: SeenAddresses;
   /** The conflict about the issuer of shared keys, if there is one. */
   readonly sharedIssuer: { readonly conflict: string | undefined };
-  /** Has a cache in Redis been used or configured? */
-  readonly cachesUsed: boolean;
-  /** Does a service without a name use a cache or coordination in Redis? */
-  readonly serviceUnnamed: boolean;
+  readonly used: PartsInUse;
+  /** Does a service without a name use keys of its service in Redis? */
+  readonly unnamed: boolean;
 }
 
 /** Examines everything a gate depends on. It never rejects: a dependency that does not answer is a finding. */
@@ -27,8 +26,8 @@ export async function examineGate<Raw>({
   keys,
   addresses,
   sharedIssuer,
-  cachesUsed,
-  serviceUnnamed,
+  used,
+  unnamed,
 }: Examined<Raw>): Promise<Finding[]> {
   const { redis, keySecretChosen, storeChosen } = resolved;
   const findings: Finding[] = [];
@@ -39,8 +38,8 @@ export async function examineGate<Raw>({
     const message = "keySecret has its default value, which is public: addresses in Redis can be guessed";
     findings.push({ code: "key_secret_default", severity: "info", message });
   }
-  if (serviceUnnamed) findings.push(unnamedService);
-  findings.push(...(await stores.examine(cachesUsed).catch(describeFault)));
+  if (unnamed) findings.push(unnamedService);
+  findings.push(...(await stores.examine(used).catch(describeFault)));
   if (keys !== undefined && keys.status() !== "up") {
     findings.push({
       code: "keys_missing",

@@ -2,7 +2,7 @@ import type { Degradation } from "../guard/degradation.js";
 import type { AuthKeys } from "../auth/issuers.js";
 import type { ResolvedOptions } from "../options.js";
 import type { StoreState } from "../store/ports/health.js";
-import type { Stores } from "../store/stores.js";
+import type { PartsInUse, Stores } from "../store/stores.js";
 
 /** The state of all dependencies of a gate. */
 export interface Health {
@@ -25,22 +25,21 @@ export class HealthMonitor<Raw> {
   readonly #stores: Stores;
   readonly #degradation: Degradation;
   readonly #keys: AuthKeys | undefined;
-  readonly #coordinates: () => boolean;
+  readonly #used: PartsInUse;
   #draining = false;
 
-  /** @param coordinates are locks in use, which need the store? */
   constructor(
     resolved: ResolvedOptions<Raw>,
     stores: Stores,
     degradation: Degradation,
     keys: AuthKeys | undefined,
-    coordinates: () => boolean,
+    used: PartsInUse,
   ) {
+    this.#used = used;
     this.#resolved = resolved;
     this.#stores = stores;
     this.#degradation = degradation;
     this.#keys = keys;
-    this.#coordinates = coordinates;
   }
 
   /** From now on the process is not ready, so that a load balancer sends it nothing new. */
@@ -72,7 +71,8 @@ export class HealthMonitor<Raw> {
     return (
       (auth !== undefined && revocation !== undefined && this.#degradation.refusesUnknown()) ||
       auth?.dpop !== undefined ||
-      this.#coordinates() ||
+      // Locks, idempotency keys and one-time values refuse without a store. Whoever does not use them is not refused.
+      this.#used.coordination ||
       limits.some(({ onStoreError }) => onStoreError === "deny")
     );
   }

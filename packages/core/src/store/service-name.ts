@@ -1,6 +1,9 @@
 import { createHash } from "node:crypto";
 import type { Audience } from "../auth/verifier.js";
+import { operations } from "../lib/documentation.js";
+import type { Finding } from "./ports/health.js";
 import { checkString, optionError } from "../lib/validate.js";
+import type { Logger } from "../telemetry/logger.js";
 
 /** The service of a gate. Keys and channels that several services on one Redis must not share contain it. */
 export interface ResolvedService {
@@ -40,4 +43,36 @@ function membersOf(audience: Audience): string[] {
   if (audience === false) return ["false"];
   const { claim, values } = "claim" in audience ? audience : { claim: "aud", values: audience };
   return values.map((value) => JSON.stringify([claim, value]));
+}
+
+/**
+ * Keys of a service without a name are in Redis. This is a warning: one service alone loses nothing. A second service without
+ * a name would get the cached values, responses and one-time values of the first one, and wait for its locks.
+ */
+export const unnamedService: Finding = {
+  code: "service_unnamed",
+  severity: "warning",
+  message:
+    'all services without a name share their caches, locks and one-time values in Redis; name this one: service: "orders-api"',
+};
+
+/** Warns once, when a gate whose service has no name uses keys of its service in Redis. */
+export class UnnamedServiceWarning {
+  readonly #logger: Logger;
+  #noted = false;
+
+  constructor(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  get noted(): boolean {
+    return this.#noted;
+  }
+
+  note(): void {
+    if (this.#noted) return;
+    this.#noted = true;
+    const { code, severity, message } = unnamedService;
+    this.#logger.warn({ code, severity }, `portcullis: ${message} (see ${operations}#${code})`);
+  }
 }

@@ -11,11 +11,13 @@ import type { LockStore } from "./ports/locks.js";
 import { MemoryLockStore } from "./memory/locks.js";
 import { MemoryLoginStore } from "./memory/logins.js";
 import { MemoryDecisionStore } from "./memory/decisions.js";
+import { MemoryOneTimeStore } from "./memory/one-time.js";
 import { MemorySessionStore } from "./memory/sessions.js";
 import { MemoryLimitOverrides } from "./memory/limit-overrides.js";
 import type { SharedIssuer } from "./shared-issuer.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CacheStore, UsageCorrections, DecisionStore } from "./ports/decisions.js";
+import type { OneTimeStore } from "./ports/one-time.js";
 import type { RevocationStore } from "./ports/revocation.js";
 import { marginSecondsFor, recordEnd } from "./ports/revocation.js";
 import { LeasedStore } from "../limits/leases/leased-store.js";
@@ -27,6 +29,7 @@ import type { LimitOverrides } from "./ports/limit-overrides.js";
 import { RedisLeaseSource } from "./redis/leases.js";
 import { RedisLockStore } from "./redis/locks.js";
 import { RedisLoginStore } from "./redis/logins.js";
+import { RedisOneTimeStore } from "./redis/one-time.js";
 import { RedisLimitOverrides } from "./redis/limit-overrides.js";
 import { scripts } from "./redis/scripts/all.js";
 import { cacheScript } from "./redis/scripts/cache.js";
@@ -39,6 +42,14 @@ import { MemoryCacheStore } from "./memory/cache.js";
 import type { Connection } from "./redis/connect.js";
 import type { Logger } from "../telemetry/logger.js";
 import { RedisCacheStore } from "./redis/cache.js";
+
+/** The parts of a gate that are in use: the others need no examination. */
+export interface PartsInUse {
+  /** Has a cache in Redis been used or configured? */
+  readonly caches: boolean;
+  /** Has a lock, an idempotency key or a one-time value been used? */
+  readonly coordination: boolean;
+}
 
 /** The stores of a gate. */
 export interface Stores extends StoreHealth {
@@ -58,13 +69,14 @@ export interface Stores extends StoreHealth {
   readonly sessions: SessionStore;
   readonly logins: LoginStore;
   readonly locks: LockStore;
+  readonly oneTime: OneTimeStore;
   /** Empty for stores in process. */
   readonly breakers: readonly BreakerControl[];
   /**
    * Finds problems of the server, of its options and of the client. Rejects with a StoreFault if the server does not
    * answer.
    */
-  examine(cachesUsed: boolean): Promise<Finding[]>;
+  examine(used: PartsInUse): Promise<Finding[]>;
   /** Calls the listener once, when the first connection is made; never for stores in process. */
   onReady(listener: () => void): void;
   /** Calls `leave` when no more questions are asked; give-backs are still sent after it. */
@@ -118,6 +130,7 @@ export function createStores<Raw>(
       channels: memoryChannels,
       logins: new MemoryLoginStore(),
       locks: new MemoryLockStore({ channels: memoryChannels }),
+      oneTime: new MemoryOneTimeStore(),
       breakers: [],
       examine: () => Promise.resolve([]),
       onReady: () => undefined,
@@ -167,6 +180,7 @@ export function createStores<Raw>(
   const longestSeconds = Math.ceil(auth?.maxLifetimeSeconds ?? 0);
   const logins = new RedisLoginStore({ connection, deadlineMs, telemetry, giveBacks: store.giveBacks });
   const locks = new RedisLockStore({ connection, channels, deadlineMs, telemetry });
+  const oneTime = new RedisOneTimeStore({ connection, deadlineMs, telemetry });
   return {
     decisions: guarded.decisions,
     leasedDecisions: leased,
@@ -180,14 +194,16 @@ export function createStores<Raw>(
     sessions: new RedisSessionStore({ connection, deadlineMs, marginSeconds, longestSeconds }),
     logins,
     locks,
-    breakers: [...store.breakers, ...logins.breakers, ...locks.breakers, ...cache.breakers],
-    examine: (cachesUsed) =>
+    oneTime,
+    breakers: [...store.breakers, ...logins.breakers, ...locks.breakers, ...oneTime.breakers, ...cache.breakers],
+    examine: (used) =>
       examineRedis({
         connection,
         keys,
         caches: apart === undefined,
-        cache: cachesUsed && caching?.redis !== false ? (apart ?? connection) : undefined,
+        cache: used.caches && caching?.redis !== false ? (apart ?? connection) : undefined,
         keepsSessions: tokens !== undefined,
+        coordinates: used.coordination,
         clockToleranceMs,
       }),
     onReady(listener) {

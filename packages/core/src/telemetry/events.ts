@@ -19,6 +19,7 @@ import type { Channel } from "node:diagnostics_channel";
  * | `portcullis:login` | `{ throttle, warning }`: a login throttle may be used wrongly; `warning` is "unsaid_success", "outcome_failed" or "frequent_success" |
  * | `portcullis:lock` | `{ outcome }`: a call for a lock has ended, or a lock was lost; `outcome` is "acquired", "held", "timeout", "aborted", "overloaded", "failed" or "lost" |
  * | `portcullis:leader` | `{ outcome }`: this process became the leader ("elected"), "resigned", or "lost" the leadership |
+ * | `portcullis:one-time` | `{ outcome, fault }`: a call about a one-time value; `outcome` is "issued", "consumed", "peeked", "refused", "revoked" or "failed" |
  * | `portcullis:data-lost` | `{}`: Redis has lost data, so revoked tokens may be accepted again |
  */
 export const events: {
@@ -34,6 +35,7 @@ export const events: {
   readonly login: Channel;
   readonly lock: Channel;
   readonly leader: Channel;
+  readonly oneTime: Channel;
   readonly dataLost: Channel;
 } = {
   verdict: channel("portcullis:verdict"),
@@ -48,5 +50,6 @@ export const events: {
   login: channel("portcullis:login"),
   lock: channel("portcullis:lock"),
   leader: channel("portcullis:leader"),
+  oneTime: channel("portcullis:one-time"),
   dataLost: channel("portcullis:data-lost"),
 };

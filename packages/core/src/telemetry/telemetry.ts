@@ -20,6 +20,9 @@ export type LockOutcome = "acquired" | "held" | "timeout" | "aborted" | "overloa
 /** A change of the leader in this process. */
 export type LeaderChange = "elected" | "resigned" | "lost";
 
+/** The outcome of a call about a one-time value. */
+export type OneTimeOutcome = "issued" | "consumed" | "peeked" | "refused" | "revoked" | "failed";
+
 /** A policy whose limit a request exceeds. */
 export interface Limited {
   readonly quota: { readonly policy: string; readonly algorithm: Algorithm; readonly shadow: boolean };
@@ -88,6 +91,7 @@ export class Telemetry {
     "portcullis_leader_changes_total",
     "Times this process became the leader, resigned, or lost the leadership.",
   );
+  readonly #oneTime = new Counter("portcullis_one_time_total", "Calls about one-time values, by outcome.");
   readonly #breakers = new Map<string, BreakerState>();
 
   allowed(): void {
@@ -170,6 +174,12 @@ export class Telemetry {
     if (events.leader.hasSubscribers) events.leader.publish({ outcome });
   }
 
+  /** A call about a one-time value has ended. The fault is given if it failed. */
+  oneTimeEnded(outcome: OneTimeOutcome, fault?: FaultKind): void {
+    this.#oneTime.add({ outcome });
+    if (events.oneTime.hasSubscribers) events.oneTime.publish({ outcome, fault });
+  }
+
   messageArrived(outcome: MessageOutcome): void {
     this.#messages.add({ outcome });
   }
@@ -210,6 +220,7 @@ export class Telemetry {
         this.#invalidations,
         this.#unreadable,
         this.#loginWarnings,
+        this.#oneTime,
       ],
       ...[this.#locks, this.#leaders],
     ];

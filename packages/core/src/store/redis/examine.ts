@@ -16,6 +16,8 @@ export interface ExamineOptions {
   readonly cache: Connection | undefined;
   /** Are sessions in this Redis? */
   readonly keepsSessions: boolean;
+  /** Are locks, idempotency keys or one-time values in use? */
+  readonly coordinates: boolean;
   /** Tolerated difference of the clocks. */
   readonly clockToleranceMs: number;
 }
@@ -34,7 +36,7 @@ export async function examineRedis(options: ExamineOptions): Promise<Finding[]> 
   const server = await examineServer(ask);
   const rest = await Promise.all([
     examineMemory(ask, options),
-    examinePersistence(ask),
+    examinePersistence(ask, options),
     examineClock(ask, options.clockToleranceMs),
     // A replica refuses every write, and a refused write costs the connection.
     server.some(({ code }) => code === "replica") ? [] : examinePermissions(options),
@@ -88,7 +90,8 @@ async function examineMemory(ask: Ask, options: ExamineOptions): Promise<Finding
   const policy = memory.get("maxmemory_policy");
   const limited = !["0", undefined].includes(memory.get("maxmemory"));
   if (policy !== undefined && policy !== "noeviction") {
-    const message = `maxmemory-policy is ${policy}, which may drop revocations${limited ? "" : " once maxmemory is set"}`;
+    const endangered = options.coordinates ? "revocations, locks and one-time values" : "revocations";
+    const message = `maxmemory-policy is ${policy}, which may drop ${endangered}${limited ? "" : " once maxmemory is set"}`;
     return [{ code: "eviction_policy", severity: limited ? "error" : "warning", message }];
   }
   if (!(await isCacheShared(ask, options))) return [];
@@ -104,16 +107,17 @@ async function isCacheShared(ask: Ask, { connection, cache }: ExamineOptions): P
   return id !== undefined && id === other?.get("run_id");
 }
 
-async function examinePersistence(ask: Ask): Promise<Finding[]> {
+async function examinePersistence(ask: Ask, { coordinates }: ExamineOptions): Promise<Finding[]> {
   const persistence = await readInfo(ask, "persistence");
   if (persistence.size === 0 || persistence.get("aof_enabled") === "1") return [];
   const save = await ask("CONFIG", "GET", "save")
     .then(readPairs)
     .catch(() => []);
   const snapshots = save.find(([name]) => name === "save")?.[1];
+  const lost = coordinates ? "revocations, locks and one-time values" : "revocations";
   return [
     snapshots === ""
-      ? { code: "persistence_off", severity: "warning", message: "revocations do not survive a restart of Redis" }
+      ? { code: "persistence_off", severity: "warning", message: `${lost} do not survive a restart of Redis` }
       : {
           code: "persistence_off",
           severity: "info",
@@ -139,7 +143,7 @@ async function examineClock(ask: Ask, toleranceMs: number): Promise<Finding[]> {
 
 /** Tests the permissions that requests need, on keys that are unused or end within a second. */
 async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
-  const { connection, caches, keepsSessions } = options;
+  const { connection, caches, keepsSessions, coordinates } = options;
   const { client } = connection;
   const keys = options.keys.presumed();
   const counter = keys.quota("examination", "examination");
@@ -158,6 +162,9 @@ async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
           ["keeping sessions", "HLEN", records],
           ["telling other services of tokens", "SREM", shared, "none"],
         ] as const)
+      : []),
+    ...(coordinates
+      ? ([["coordination", "SET", keys.coordination("lock", "examination"), "", "PX", 1000]] as const)
       : []),
     ...(caches ? ([["caching", "SET", entry, "", "PX", 1000]] as const) : []),
   ];

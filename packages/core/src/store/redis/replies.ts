@@ -196,6 +196,7 @@ export type UnreadablePart =
   | "session"
   | "cache"
   | "lock"
+  | "one-time"
   | "marker"
   | "clock"
   | "tracking"

@@ -7,6 +7,7 @@ import { extendLocksScript, releaseLocksScript, takeLocksScript } from "./locks.
 import { loginChargeScript, loginSettleScript } from "./logins.js";
 import { markerScript, sharedIssuerScript } from "./markers.js";
 import type { Script } from "./lua.js";
+import { consumeOneTimeScript, issueOneTimeScript, revokeOneTimeScript } from "./one-time.js";
 import {
   createSessionScript,
   endSessionsScript,
@@ -24,4 +25,5 @@ export const scripts: readonly Script[] = [
   ...[rotateSessionScript, endGroupScript, joinTokensScript, listMembersScript, noteTokensScript],
   ...[loginChargeScript, loginSettleScript, sharedIssuerScript],
   ...[takeLocksScript, extendLocksScript, releaseLocksScript],
+  ...[consumeOneTimeScript, issueOneTimeScript, revokeOneTimeScript],
 ];

@@ -1,0 +1,94 @@
+import { clockLua, defineScript } from "./lua.js";
+import type { Script } from "./lua.js";
+
+/**
+ * The text of a value: `1` and its content; or, after its consumption, `0`, the id of the consumption (22 characters)
+ * and the content. A consumed value stays for some seconds, so that the same consumption can be asked again.
+ */
+const isLiveLua = `
+local function isLive(key)
+  local text = redis.pcall('GET', key)
+  return type(text) == 'string' and string.sub(text, 1, 1) == '1'
+end
+`;
+
+/**
+ * Issues a value. KEYS: the value, and the sorted set of its subject's values (their keys by the time of issue) if it
+ * has a subject. ARGV: the content, its life in ms, the maximum number of values of a subject, the key of the value as
+ * a member of the set, and the key prefix of the client. Returns the end of the value in unix ms, and how many older
+ * values were dropped. The set is written first: no value exists that its subject cannot revoke.
+ */
+export const issueOneTimeScript: Script = defineScript(`${clockLua}${isLiveLua}
+local value, subject, life = KEYS[1], KEYS[2], tonumber(ARGV[2])
+local gone, surplus = {}, {}
+
+if subject then
+  local members = redis.pcall('ZRANGE', subject, 0, -1)
+  if members.err then return members end
+  local live = {}
+  for _, member in ipairs(members) do
+    if member ~= ARGV[4] then
+      if isLive(ARGV[5] .. member) then live[#live + 1] = member else gone[#gone + 1] = member end
+    end
+  end
+  for i = 1, #live - tonumber(ARGV[3]) + 1 do surplus[i] = live[i] end
+  local left = redis.pcall('PTTL', subject)
+  local added = redis.pcall('ZADD', subject, time[1] * 1000000 + time[2], ARGV[4])
+  if type(added) == 'table' then return added end
+  local kept = redis.pcall('PEXPIRE', subject, math.max(left, life))
+  if type(kept) == 'table' then
+    redis.pcall('ZREM', subject, ARGV[4])
+    return kept
+  end
+end
+
+local set = redis.pcall('SET', value, '1' .. ARGV[1], 'PX', life)
+if set.err then
+  if subject then redis.pcall('ZREM', subject, ARGV[4]) end
+  return set
+end
+for _, member in ipairs(surplus) do
+  redis.pcall('DEL', ARGV[5] .. member)
+  gone[#gone + 1] = member
+end
+for _, member in ipairs(gone) do redis.pcall('ZREM', subject, member) end
+return { now + life, #surplus }
+`);
+
+/**
+ * Consumes a value. KEYS: the value. ARGV: the id of the consumption, and how long it can be asked again, in ms.
+ * Returns the content, or nil.
+ */
+export const consumeOneTimeScript: Script = defineScript(`
+local text = redis.pcall('GET', KEYS[1])
+if type(text) ~= 'string' then return text end
+local state = string.sub(text, 1, 1)
+if state == '0' then
+  return string.sub(text, 2, 23) == ARGV[1] and string.sub(text, 24)
+end
+if state ~= '1' then return redis.error_reply('WRONGTYPE not a one-time value') end
+local content = string.sub(text, 2)
+local noted = redis.pcall('SET', KEYS[1], '0' .. ARGV[1] .. content, 'PX', ARGV[2])
+if noted.err then return noted end
+return content
+`);
+
+/**
+ * Ends all values of a subject. KEYS: the sorted set of their keys. ARGV: the key prefix of the client. Returns the
+ * number of values that were live. A value that was just consumed stays for the repetition of its consumption.
+ */
+export const revokeOneTimeScript: Script = defineScript(`${isLiveLua}
+local members = redis.pcall('ZRANGE', KEYS[1], 0, -1)
+if members.err then return members end
+local ended = 0
+for _, member in ipairs(members) do
+  if isLive(ARGV[1] .. member) then
+    local reply = redis.pcall('DEL', ARGV[1] .. member)
+    if type(reply) == 'table' then return reply end
+    ended = ended + 1
+  end
+end
+local reply = redis.pcall('DEL', KEYS[1])
+if type(reply) == 'table' then return reply end
+return ended
+`);
