@@ -73,7 +73,6 @@ const keys = [
   ["portcullis:2:channel:<service>:locks", "channel"],
   ["portcullis:2:one-time:<service>:{n}:<bucket>:<digest>", "string"],
   ["portcullis:2:one-time:<service>:{n}:<bucket>:<subject>:<purpose>", "sorted set"],
-  ["portcullis:2:lock:<service>:{n}:examination", "string"],
   ["portcullis:2:channel:<service>:cache", "channel"],
   ["portcullis:2:channel:sessions", "channel"],
 ];

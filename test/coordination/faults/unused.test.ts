@@ -1,5 +1,11 @@
 import { signToken, startRedis, testAuth } from "@portcullis/testkit";
 import { expect } from "chai";
+import { OneTimeService } from "../../../packages/core/src/coordination/one-time.js";
+import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
+import { MemoryOneTimeStore } from "../../../packages/core/src/store/memory/one-time.js";
+import type { Connection } from "../../../packages/core/src/store/redis/connect.js";
+import { RedisOneTimeStore } from "../../../packages/core/src/store/redis/one-time.js";
+import { Telemetry } from "../../../packages/core/src/telemetry/telemetry.js";
 import { cleanUp } from "../../support/clean-up.js";
 import { admit, openGate } from "../../support/fake-gate.js";
 import type { FakeGate, FakeOptions } from "../../support/fake-gate.js";
@@ -31,6 +37,28 @@ describe("a gate that uses nothing of coordination", function () {
     }
     await gate.close();
     await until(() => timers() <= before);
+  });
+
+  it("makes stores that wait: they ask nothing, listen to nothing and have no timer before their first use", () => {
+    const touched: string[] = [];
+    const note =
+      <T>(what: string, value: T) =>
+      (): T => {
+        touched.push(what);
+        return value;
+      };
+    const connection: Connection = {
+      client: { status: "ready", call: note("call", Promise.resolve(null)), on: note("on", 0), off: note("off", 0) },
+      ...{ isCluster: false, unsafeOptions: [], hasConnected: () => true, isUp: () => true },
+      ...{ onConnect: note("onConnect", () => undefined), onClose: note("onClose", () => undefined) },
+      ...{ leaveReplica: () => undefined, close: () => Promise.resolve() },
+    };
+    const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
+    const before = timers();
+    const stores = [new RedisOneTimeStore({ connection, deadlineMs: 50 }), new MemoryOneTimeStore()];
+    const [keys, telemetry] = [new Keyspace("", "test"), new Telemetry()];
+    for (const store of stores) new OneTimeService({ store, keys, telemetry, onUse: note("onUse", undefined) });
+    expect([touched, timers() - before]).to.deep.equal([[], 0]);
   });
 
   it("has no finding about it", async () => {
