@@ -248,7 +248,7 @@ export class LockService implements Locks {
     }));
     const claim: LockClaim = { keys, owner };
     const askedAt = monotonic();
-    const answer = await this.#store.take({ ...claim, leaseMs, waits }).catch((error: unknown) => {
+    const answer = await this.#store.take({ keys, owner, leaseMs, waits }).catch((error: unknown) => {
       // With an open breaker nothing was sent.
       if (!(error instanceof StoreFault) || error.kind !== "open") this.#withdraw(claim, leaseMs);
       throw error;
@@ -259,7 +259,13 @@ export class LockService implements Locks {
       return { waitMs: 0 };
     }
     const lock = new HeldLock({
-      ...{ store: this.#store, claim, names, fence: answer.fence, leaseMs, askedAt, autoExtend },
+      store: this.#store,
+      claim,
+      names,
+      fence: answer.fence,
+      leaseMs,
+      askedAt,
+      autoExtend,
       holdUntil: askedAt + maxHoldMs,
       onEnd: (ended, reason) => this.#onEnd(ended, reason),
       giveBack: (own) => this.#withdraw(own, leaseMs),

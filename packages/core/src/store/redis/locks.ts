@@ -46,6 +46,7 @@ export class RedisLockStore implements LockStore {
 
   async take(request: LockRequest): Promise<LockAnswer> {
     const slots = this.#slotsOf(request.keys);
+    if (slots.length === 1) return this.#takeSlot(request);
     const fences: number[] = [];
     for (const [index, keys] of slots.entries()) {
       const answer = await this.#takeSlot({ ...request, keys });
@@ -77,6 +78,7 @@ export class RedisLockStore implements LockStore {
   }
 
   async release({ keys, owner }: LockClaim): Promise<boolean> {
+    if (keys.length === 1) return (await this.#release(keys, owner, "")) === 1;
     const counts = await this.#eachSlot(keys, async (slot) => this.#release(slot, owner, ""));
     return counts.reduce((sum, count) => sum + count, 0) === keys.length;
   }
