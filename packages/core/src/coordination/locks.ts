@@ -236,7 +236,7 @@ export class LockService implements Locks {
 
   /** Asks the store once. A take whose reply is lost, or comes too late, is undone. */
   async #attempt(
-    { names, leaseMs, maxHoldMs, autoExtend }: LockDemand,
+    { family, names, leaseMs, maxHoldMs, autoExtend }: LockDemand,
     known: readonly NameKeys[],
     waits: boolean,
   ): Promise<HeldLock | { readonly waitMs: number }> {
@@ -267,7 +267,8 @@ export class LockService implements Locks {
       askedAt,
       autoExtend,
       holdUntil: askedAt + maxHoldMs,
-      onEnd: (ended, reason) => this.#onEnd(ended, reason),
+      // Leaders count their terms.
+      onEnd: (ended, reason) => this.#onEnd(ended, family === "lock" ? reason : undefined),
       giveBack: (own) => this.#withdraw(own, leaseMs),
     });
     this.#held.add(lock);

@@ -5,6 +5,7 @@ import { StoreFault } from "../ports/fault.js";
 import type { LockAnswer, LockClaim, LockKeys, LockRequest, LockStore } from "../ports/locks.js";
 import { fenceMs, lockChannel, withdrawnLockMs } from "../ports/locks.js";
 import type { RedisChannels } from "./channels.js";
+import { cork } from "./client.js";
 import type { Connection } from "./connect.js";
 import { callWithin, runScript } from "./connect.js";
 import { groupBySlot, hashTag } from "./hash-slot.js";
@@ -30,6 +31,7 @@ export class RedisLockStore implements LockStore {
   readonly #breaker: Breaker;
   readonly #channel: string;
   readonly #stop: () => void;
+  #gathers = false;
 
   constructor({ connection, channels, deadlineMs, telemetry = new Telemetry() }: RedisLockStoreOptions) {
     this.#connection = connection;
@@ -123,6 +125,17 @@ export class RedisLockStore implements LockStore {
     });
   }
 
+  /** Calls of one turn are sent in one write. */
+  #gather(): void {
+    if (this.#gathers) return;
+    this.#gathers = true;
+    const corked = cork(this.#connection.client);
+    process.nextTick(() => {
+      this.#gathers = false;
+      corked.release();
+    });
+  }
+
   async #run<T>(
     script: Script,
     keys: readonly string[],
@@ -131,6 +144,7 @@ export class RedisLockStore implements LockStore {
   ): Promise<T> {
     const connection = this.#connection;
     if (!this.#breaker.enter()) throw new StoreFault("open");
+    this.#gather();
     try {
       const value = await callWithin(
         this.#deadlineMs,
