@@ -128,7 +128,10 @@ export function describeLocks(open: () => LockRig | Promise<LockRig>): void {
     expect(await rejectionOf(failing)).to.equal(failure);
     const lost = one.locks.using("a", { lease: 100, autoExtend: false }, () => sleep(200, "done"));
     expect(await rejectionOf(lost)).to.be.instanceOf(LockLostError);
-    await (await other.locks.acquire("a")).release();
+    const disposed = await other.locks.acquire("a");
+    await disposed[Symbol.asyncDispose]();
+    expect(disposed.isHeld).to.equal(false);
+    await (await one.locks.acquire("a")).release();
   });
 
   it("are not reentrant", async () => {

@@ -68,6 +68,7 @@ function namesOf(call: string, names: string | readonly string[]): readonly stri
 }
 
 const lockOptions = ["lease", "autoExtend", "maxHold"] as const;
+const acquireOptions = [...lockOptions, "wait", "signal"] as const;
 
 export function resolveLock(call: string, names: string | readonly string[], options: LockOptions): ResolvedLock {
   checkObject(call, options, lockOptions);
@@ -79,7 +80,7 @@ export function resolveAcquire(
   names: string | readonly string[],
   options: AcquireOptions,
 ): ResolvedAcquire {
-  checkObject(call, options, [...lockOptions, "wait", "signal"]);
+  checkObject(call, options, acquireOptions);
   const { wait, signal } = options;
   if (signal !== undefined && !((signal as unknown) instanceof AbortSignal))
     throw optionError(`${call}.signal`, "must be the signal of an AbortController");
@@ -92,7 +93,7 @@ export function resolveAcquire(
 
 function resolveCommon(call: string, names: string | readonly string[], options: LockOptions): ResolvedLock {
   const { lease, autoExtend = true, maxHold } = options;
-  checkBoolean(`${call}.autoExtend`, autoExtend);
+  if (autoExtend !== true) checkBoolean(`${call}.autoExtend`, autoExtend);
   return {
     names: namesOf(call, names),
     leaseMs: lease === undefined ? defaultMs.lease : leaseOf(`${call}.lease`, lease),

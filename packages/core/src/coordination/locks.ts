@@ -236,7 +236,7 @@ export class LockService implements Locks {
 
   /** Asks the store once. A take whose reply is lost, or comes too late, is undone. */
   async #attempt(
-    { names, leaseMs, maxHoldMs, autoExtend }: LockDemand,
+    { family, names, leaseMs, maxHoldMs, autoExtend }: LockDemand,
     known: readonly NameKeys[],
     waits: boolean,
   ): Promise<HeldLock | { readonly waitMs: number }> {
@@ -248,7 +248,7 @@ export class LockService implements Locks {
     }));
     const claim: LockClaim = { keys, owner };
     const askedAt = monotonic();
-    const answer = await this.#store.take({ ...claim, leaseMs, waits }).catch((error: unknown) => {
+    const answer = await this.#store.take({ keys, owner, leaseMs, waits }).catch((error: unknown) => {
       // With an open breaker nothing was sent.
       if (!(error instanceof StoreFault) || error.kind !== "open") this.#withdraw(claim, leaseMs);
       throw error;
@@ -259,9 +259,16 @@ export class LockService implements Locks {
       return { waitMs: 0 };
     }
     const lock = new HeldLock({
-      ...{ store: this.#store, claim, names, fence: answer.fence, leaseMs, askedAt, autoExtend },
+      store: this.#store,
+      claim,
+      names,
+      fence: answer.fence,
+      leaseMs,
+      askedAt,
+      autoExtend,
       holdUntil: askedAt + maxHoldMs,
-      onEnd: (ended, reason) => this.#onEnd(ended, reason),
+      // Leaders count their terms.
+      onEnd: (ended, reason) => this.#onEnd(ended, family === "lock" ? reason : undefined),
       giveBack: (own) => this.#withdraw(own, leaseMs),
     });
     this.#held.add(lock);

@@ -18,8 +18,8 @@ interface Corkable {
 }
 
 /**
- * Collects the commands to the masters of a Cluster until `release`, so that each node gets one write instead of one
- * for each command. `release` must follow in the same turn of the event loop.
+ * Collects the commands to a server, or to the masters of a Cluster, until `release`, so that each gets one write instead
+ * of one for each command. `release` must follow in the same turn of the event loop.
  */
 export function cork(client: RedisLike): { release: () => void } {
   const sockets = socketsOf(client);
@@ -32,7 +32,8 @@ export function cork(client: RedisLike): { release: () => void } {
 }
 
 function socketsOf(client: RedisLike): Corkable[] {
-  if (!("nodes" in client) || typeof client.nodes !== "function") return [];
+  if (!("nodes" in client) || typeof client.nodes !== "function")
+    return "stream" in client && isCorkable(client.stream) ? [client.stream] : [];
   const nodes = (client.nodes as (role: "master") => { readonly stream?: unknown }[])("master");
   return nodes.flatMap(({ stream }) => (isCorkable(stream) ? [stream] : []));
 }

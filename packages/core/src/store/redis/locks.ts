@@ -5,6 +5,7 @@ import { StoreFault } from "../ports/fault.js";
 import type { LockAnswer, LockClaim, LockKeys, LockRequest, LockStore } from "../ports/locks.js";
 import { fenceMs, lockChannel, withdrawnLockMs } from "../ports/locks.js";
 import type { RedisChannels } from "./channels.js";
+import { cork } from "./client.js";
 import type { Connection } from "./connect.js";
 import { callWithin, runScript } from "./connect.js";
 import { groupBySlot, hashTag } from "./hash-slot.js";
@@ -30,6 +31,7 @@ export class RedisLockStore implements LockStore {
   readonly #breaker: Breaker;
   readonly #channel: string;
   readonly #stop: () => void;
+  #gathers = false;
 
   constructor({ connection, channels, deadlineMs, telemetry = new Telemetry() }: RedisLockStoreOptions) {
     this.#connection = connection;
@@ -46,6 +48,7 @@ export class RedisLockStore implements LockStore {
 
   async take(request: LockRequest): Promise<LockAnswer> {
     const slots = this.#slotsOf(request.keys);
+    if (slots.length === 1) return this.#takeSlot(request);
     const fences: number[] = [];
     for (const [index, keys] of slots.entries()) {
       const answer = await this.#takeSlot({ ...request, keys });
@@ -77,6 +80,7 @@ export class RedisLockStore implements LockStore {
   }
 
   async release({ keys, owner }: LockClaim): Promise<boolean> {
+    if (keys.length === 1) return (await this.#release(keys, owner, "")) === 1;
     const counts = await this.#eachSlot(keys, async (slot) => this.#release(slot, owner, ""));
     return counts.reduce((sum, count) => sum + count, 0) === keys.length;
   }
@@ -121,6 +125,17 @@ export class RedisLockStore implements LockStore {
     });
   }
 
+  /** Calls of one turn are sent in one write. */
+  #gather(): void {
+    if (this.#gathers) return;
+    this.#gathers = true;
+    const corked = cork(this.#connection.client);
+    process.nextTick(() => {
+      this.#gathers = false;
+      corked.release();
+    });
+  }
+
   async #run<T>(
     script: Script,
     keys: readonly string[],
@@ -129,6 +144,7 @@ export class RedisLockStore implements LockStore {
   ): Promise<T> {
     const connection = this.#connection;
     if (!this.#breaker.enter()) throw new StoreFault("open");
+    this.#gather();
     try {
       const value = await callWithin(
         this.#deadlineMs,
