@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { isDeepStrictEqual } from "node:util";
 import { bytesOf, isChunk, wholeOf } from "./chunks.js";
 import type { Head, Interception, Interceptor } from "./interceptor.js";
 import { isDead } from "./response-end.js";
@@ -57,6 +58,8 @@ export function interceptResponse(
   let wasDead = false;
   let isHeadSent = false;
   let isHeadMade = false;
+  /** Has the handler ended the response, whose last bytes wait? */
+  let isEndHeld = false;
   /** Sends the replacement of a response that its handler has not ended yet. */
   let held: (() => void) | undefined;
   const covered: Record<string, unknown> = {};
@@ -195,6 +198,40 @@ export function interceptResponse(
     if (state === "following" || (state === "replaced" && !res.headersSent)) giveUp();
   }
 
+  /** The body that ends with this chunk. Undefined if it is not followed, or too large. */
+  function bodyAtEnd(chunk: unknown, encoding: unknown): Uint8Array | undefined {
+    if (state !== "following") return undefined;
+    const body = whole ?? Buffer.concat([...chunks, wholeOf(chunk, encoding, isHttp1) ?? Buffer.alloc(0)]);
+    return body.byteLength > interceptor.maxBytes ? undefined : body;
+  }
+
+  /** Ends the response later. To its handler it has ended: a change of its head until then goes nowhere. */
+  function holdEnd(until: Promise<unknown>, send: () => unknown): void {
+    isEndHeld = true;
+    const { headersSent: isHeadOut, statusCode } = res;
+    const fields = fieldsOf(res);
+    if (!isHeadOut) Object.defineProperty(res, "headersSent", { value: true, configurable: true });
+    void until.then(release, release);
+
+    function release(): void {
+      isEndHeld = false;
+      try {
+        if (!isHeadOut) {
+          Reflect.deleteProperty(res, "headersSent");
+          res.statusCode = statusCode;
+          // Node frames no body by itself any more where a field of framing was removed.
+          if (!isDeepStrictEqual(fieldsOf(res), fields)) {
+            for (const name of res.getHeaderNames()) res.removeHeader(name);
+            setAll(res, Object.entries(fields));
+          }
+        }
+        send();
+      } catch {
+        sendFailure();
+      }
+    }
+  }
+
   function noteHeadSent(): void {
     if (state === "waiting" || state === "replaced" || whole !== undefined || isHeadSent) return;
     isHeadSent = true;
@@ -227,7 +264,7 @@ export function interceptResponse(
     const isChanged = state !== "waiting" && res.writeHead !== interceptedWriteHead;
     let reached: Head["reached"];
     try {
-      if (state === "replaced" && (res.headersSent || held !== undefined)) return res;
+      if (isEndHeld || (state === "replaced" && (res.headersSent || held !== undefined))) return res;
       if (!isHead(status, rest)) return refuse(status, rest);
       if (!res.headersSent) applyHead(res, status, rest);
       if (isChanged) reached = state === "replaced" ? "unknown" : fieldsOf(res);
@@ -249,7 +286,7 @@ export function interceptResponse(
 
   res.flushHeaders = function interceptedFlushHeaders() {
     if (state === "waiting") begin(undefined);
-    if (state === "replaced") return;
+    if (state === "replaced" || isEndHeld) return;
     try {
       flushHeaders();
     } catch (error) {
@@ -269,9 +306,8 @@ export function interceptResponse(
       if (isHttp1) fail();
       return write(chunk, encoding, done);
     }
-    if (state === "replaced") {
-      const told = typeof encoding === "function" ? (encoding as Done) : done;
-      if (told !== undefined) queueMicrotask(told);
+    if (state === "replaced" || isEndHeld) {
+      tell(encoding, done);
       return true;
     }
     let isFlowing: boolean;
@@ -286,24 +322,14 @@ export function interceptResponse(
     return isFlowing;
   };
 
-  res.end = function interceptedEnd(chunk?: unknown, encoding?: unknown, done?: unknown) {
-    // A hook of the head ends the response, whose own body is then too late.
-    if (isSendingWhole) {
-      fail();
-      return end(chunk, encoding, done);
-    }
-    const isPart = state !== "passing" && (isDestroyed || isBrokenOff(res, isHttp1));
-    const isEmpty = chunk === undefined || chunk === null || typeof chunk === "function" || (isHttp1 && !chunk);
-    const isLast = isEmpty || isChunk(chunk, isHttp1);
-    if (state === "waiting" && isLast) begin(isPart ? undefined : wholeOf(chunk, encoding, isHttp1), true);
-    else if (state === "waiting") fail();
-    held?.();
-    if (isPart && state === "following") state = "passing";
-    if (state === "replaced") {
-      const told = [chunk, encoding, done].find((one) => typeof one === "function") as Done | undefined;
-      if (told !== undefined) queueMicrotask(told);
-      return res;
-    }
+  /** What is sent goes nowhere, and the handler that waits for it goes on. */
+  function tell(...given: readonly unknown[]): ServerResponse {
+    const told = given.find((one) => typeof one === "function") as Done | undefined;
+    if (told !== undefined) queueMicrotask(told);
+    return res;
+  }
+
+  function sendEnd(chunk: unknown, encoding: unknown, done: unknown): ServerResponse {
     let ended: ServerResponse;
     isSendingWhole = true;
     try {
@@ -318,6 +344,28 @@ export function interceptResponse(
     finish();
     noteHead();
     return ended;
+  }
+
+  res.end = function interceptedEnd(chunk?: unknown, encoding?: unknown, done?: unknown) {
+    if (isEndHeld) return tell(chunk, encoding, done);
+    // A hook of the head ends the response, whose own body is then too late.
+    if (isSendingWhole) {
+      fail();
+      return end(chunk, encoding, done);
+    }
+    const isEmpty = chunk === undefined || chunk === null || typeof chunk === "function" || (isHttp1 && !chunk);
+    const isRead = interceptor.readsUnsent === true && state === "waiting" && !(isEmpty && res.statusCode === 200);
+    const isPart = state !== "passing" && (isDestroyed || (!isRead && isBrokenOff(res, isHttp1)));
+    const isLast = isEmpty || isChunk(chunk, isHttp1);
+    if (state === "waiting" && isLast) begin(isPart ? undefined : wholeOf(chunk, encoding, isHttp1), true);
+    else if (state === "waiting") fail();
+    held?.();
+    if (isPart && state === "following") state = "passing";
+    if (state === "replaced") return tell(chunk, encoding, done);
+    const until = isPart || !isLast ? undefined : interceptor.ending?.(bodyAtEnd(chunk, encoding));
+    if (until === undefined) return sendEnd(chunk, encoding, done);
+    holdEnd(until, () => sendEnd(chunk, encoding, done));
+    return res;
   };
 
   res.destroy = function interceptedDestroy(error?: Error) {
