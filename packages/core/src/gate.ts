@@ -4,6 +4,7 @@ import type { Finding } from "./lib/finding.js";
 import { examineGate } from "./health/examination.js";
 import { UnnamedServiceWarning } from "./cache/warnings.js";
 import { tokenPlaces } from "./response-cache/credentials.js";
+import { resolveIdempotency } from "./coordination/idempotency-options.js";
 import { openResponseCaches } from "./response-cache/response-cache.js";
 import { IssuerScope } from "./auth/issuer-scope.js";
 import { openIssuers } from "./auth/issuers.js";
@@ -68,7 +69,8 @@ export function createGate<Raw, Middleware extends object>(
     shared: sharedIssuer,
   });
   const cachesInRedis = resolved.redis !== undefined && resolved.cache?.redis !== false;
-  const unnamedUse = cachesInRedis && service.keyText === unnamed ? new UnnamedServiceWarning(logger) : undefined;
+  const unnamedUse =
+    resolved.redis !== undefined && service.keyText === unnamed ? new UnnamedServiceWarning(logger) : undefined;
   let cachesUsed = false;
   const stores = createStores(resolved, {
     keys: keyspace,
@@ -102,9 +104,14 @@ export function createGate<Raw, Middleware extends object>(
   const verifyToken = factory.observe(createGuard({ ...services, sources: [{ kind: "header" }] }, verification));
   let notedSourceError = false;
 
+  /** Notes a use of Redis that belongs to the service: caches, and coordination. */
+  function noteService(): void {
+    unnamedUse?.note();
+  }
+
   function noteCaches(): void {
     cachesUsed = true;
-    unnamedUse?.note();
+    noteService();
   }
 
   function noteSourceError(error: unknown): void {
@@ -140,7 +147,7 @@ export function createGate<Raw, Middleware extends object>(
     await keyspace.resolved();
     return examineGate({
       ...{ resolved, stores, keys: auth?.keys, addresses: services.consumptions.addresses, sharedIssuer },
-      ...{ cachesUsed, cachesUnnamed: unnamedUse?.noted === true },
+      ...{ cachesUsed, serviceUnnamed: unnamedUse?.noted === true },
     });
   }
 
@@ -235,6 +242,11 @@ export function createGate<Raw, Middleware extends object>(
       if (cachesInRedis) noteCaches();
       return factory.toMiddleware(cacheResponse);
     },
+    idempotency(idempotencyOptions = {}) {
+      const check = services.idempotency.protect(resolveIdempotency(idempotencyOptions, auth !== undefined));
+      if (resolved.redis !== undefined) noteService();
+      return factory.toMiddleware(check, idempotencyOptions, { identifies: auth !== undefined });
+    },
     requireScopes: (...scopes) => authorize(requireScopes(scopes, services.challenges)),
     requireAnyScope: (...scopes) => authorize(requireAnyScope(scopes, services.challenges)),
     requireClaim: (name, test) => authorize(requireClaim(name, test, services.challenges)),
@@ -306,6 +318,7 @@ export function createGate<Raw, Middleware extends object>(
       closed = true;
       auth?.keys.close();
       services.administration.close();
+      services.idempotency.close();
       await Promise.all([services.cache?.close(), responseCaches.close()]);
       await stores.close(() => services.settlement.close());
     },

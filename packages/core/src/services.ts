@@ -4,6 +4,7 @@ import type { TokenRefusal } from "./auth/token-refusal.js";
 import { refuseToken } from "./auth/token-refusal.js";
 import type { Prepared } from "./auth/verifier.js";
 import { Verifier, IssuerVerifier } from "./auth/verifier.js";
+import { Idempotency } from "./coordination/idempotency.js";
 import { CacheService } from "./cache/cache-service.js";
 import type { GuardServices } from "./guard/guard.js";
 import { createChallenges } from "./guard/challenges.js";
@@ -36,6 +37,7 @@ export interface GateServices<Raw> extends GuardServices<Raw>, SessionServices {
   readonly revocationsOrMissing: Revocations;
   readonly logins: LoginServices;
   readonly administration: Administration<Raw>;
+  readonly idempotency: Idempotency;
 }
 
 /** The parts that services are built on. */
@@ -145,6 +147,10 @@ export function createServices<Raw>(
       local: new MemoryLoginStore(),
       ...{ keys: keyspace, telemetry, logger, ipv6PrefixLength, instances, now },
     },
+    idempotency: new Idempotency({
+      store: stores.idempotency,
+      ...{ keys: keyspace, telemetry, refuseAnonymous: () => challenges.credentialsRequired() },
+    }),
     consumptions: administration.consumptions,
     corrections: stores.corrections,
     settlement: new Settlement({ logger }),

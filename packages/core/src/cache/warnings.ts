@@ -86,16 +86,17 @@ export class OversizeWarning {
 }
 
 /**
- * Caches in Redis belong to a service without a name. This is a warning: one service alone loses nothing. A second service
+ * Caches or coordination in Redis belong to a service without a name. This is a warning: one service alone loses nothing. A second service
  * without a name would get the cached values and responses of the first one.
  */
 export const unnamedService: Finding = {
   code: "service_unnamed",
   severity: "warning",
-  message: 'all services without a name share their caches in Redis; name this one: service: "orders-api"',
+  message:
+    'all services without a name share their caches and their coordination in Redis; name this one: service: "orders-api"',
 };
 
-/** Warns once, at the first use of a cache in Redis by a gate whose service has no name. */
+/** Warns once, at the first use of a cache or of coordination in Redis by a gate whose service has no name. */
 export class UnnamedServiceWarning {
   readonly #logger: Logger;
   #noted = false;

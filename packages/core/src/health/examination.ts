@@ -16,8 +16,8 @@ export interface Examined<Raw> {
   readonly sharedIssuer: { readonly conflict: string | undefined };
   /** Has a cache in Redis been used or configured? */
   readonly cachesUsed: boolean;
-  /** Does a service without a name use a cache in Redis? */
-  readonly cachesUnnamed: boolean;
+  /** Does a service without a name use a cache or coordination in Redis? */
+  readonly serviceUnnamed: boolean;
 }
 
 /** Examines everything a gate depends on. It never rejects: a dependency that does not answer is a finding. */
@@ -28,7 +28,7 @@ export async function examineGate<Raw>({
   addresses,
   sharedIssuer,
   cachesUsed,
-  cachesUnnamed,
+  serviceUnnamed,
 }: Examined<Raw>): Promise<Finding[]> {
   const { redis, keySecretChosen, storeChosen } = resolved;
   const findings: Finding[] = [];
@@ -39,7 +39,7 @@ export async function examineGate<Raw>({
     const message = "keySecret has its default value, which is public: addresses in Redis can be guessed";
     findings.push({ code: "key_secret_default", severity: "info", message });
   }
-  if (cachesUnnamed) findings.push(unnamedService);
+  if (serviceUnnamed) findings.push(unnamedService);
   findings.push(...(await stores.examine(cachesUsed).catch(describeFault)));
   if (keys !== undefined && keys.status() !== "up") {
     findings.push({

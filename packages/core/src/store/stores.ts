@@ -5,8 +5,10 @@ import { openMemoryCache, openRedisCache } from "./cache-part.js";
 import type { CacheSignals } from "./ports/cache.js";
 import type { Channels, MessageOutcome } from "./ports/channels.js";
 import type { Keyspace } from "./keyspace.js";
+import type { IdempotencyStore } from "./ports/idempotency.js";
 import type { LoginStore } from "./ports/logins.js";
 import { MemoryChannels } from "./memory/channels.js";
+import { MemoryIdempotencyStore } from "./memory/idempotency.js";
 import { MemoryLoginStore } from "./memory/logins.js";
 import { MemoryDecisionStore } from "./memory/decisions.js";
 import { MemorySessionStore } from "./memory/sessions.js";
@@ -21,6 +23,7 @@ import { LeasedStore } from "../limits/leases/leased-store.js";
 import { RedisChannels } from "./redis/channels.js";
 import { examineRedis } from "./redis/examine.js";
 import { connect } from "./redis/connect.js";
+import { RedisIdempotencyStore } from "./redis/idempotency.js";
 import { RedisIssuerMarker } from "./redis/issuer-marker.js";
 import type { LimitOverrides } from "./ports/limit-overrides.js";
 import { RedisLeaseSource } from "./redis/leases.js";
@@ -51,6 +54,8 @@ export interface Stores extends StoreHealth {
   readonly channels: Channels;
   readonly sessions: SessionStore;
   readonly logins: LoginStore;
+  /** The records of requests with an Idempotency-Key. */
+  readonly idempotency: IdempotencyStore;
   /** Empty for stores in process. */
   readonly breakers: readonly BreakerControl[];
   /**
@@ -109,6 +114,7 @@ export function createStores<Raw>(
       limitOverrides: new MemoryLimitOverrides(memory.corrections),
       channels: new MemoryChannels({ observe }),
       logins: new MemoryLoginStore(),
+      idempotency: new MemoryIdempotencyStore(),
       breakers: [],
       examine: () => Promise.resolve([]),
       onReady: () => undefined,
@@ -157,6 +163,7 @@ export function createStores<Raw>(
       : openRedisCache({ connection: apart ?? connection, backplane, onFirstUse: onFirstCacheUse, ...common });
   const longestSeconds = Math.ceil(auth?.maxLifetimeSeconds ?? 0);
   const logins = new RedisLoginStore({ connection, deadlineMs, telemetry, giveBacks: store.giveBacks });
+  const idempotency = new RedisIdempotencyStore({ connection, channels, deadlineMs, telemetry });
   return {
     decisions: guarded.decisions,
     leasedDecisions: leased,
@@ -169,7 +176,8 @@ export function createStores<Raw>(
     channels,
     sessions: new RedisSessionStore({ connection, deadlineMs, marginSeconds, longestSeconds }),
     logins,
-    breakers: [...store.breakers, ...logins.breakers, ...cache.breakers],
+    idempotency,
+    breakers: [...store.breakers, ...logins.breakers, ...cache.breakers, ...idempotency.breakers],
     examine: (cachesUsed) =>
       examineRedis({
         connection,

@@ -17,6 +17,7 @@ import type { Channel } from "node:diagnostics_channel";
  * | `portcullis:cache-factory` | `{ namespace, outcome, durationMs }`: a factory of `getOrSet` has ended; "made" or "failed" |
  * | `portcullis:cache-invalidation` | `{ outcome, fault }`: an invalidation of the cache did not reach Redis ("missed"), reached it later ("repeated"), or was given up ("dropped") |
  * | `portcullis:login` | `{ throttle, warning }`: a login throttle may be used wrongly; `warning` is "unsaid_success", "outcome_failed" or "frequent_success" |
+ * | `portcullis:idempotency` | `{ outcome }`: a request with an Idempotency-Key came, or its handler ended; the outcomes are those of the metric `portcullis_idempotency_total` |
  * | `portcullis:data-lost` | `{}`: Redis has lost data, so revoked tokens may be accepted again |
  */
 export const events: {
@@ -30,6 +31,7 @@ export const events: {
   readonly cacheFactory: Channel;
   readonly cacheInvalidation: Channel;
   readonly login: Channel;
+  readonly idempotency: Channel;
   readonly dataLost: Channel;
 } = {
   verdict: channel("portcullis:verdict"),
@@ -42,5 +44,6 @@ export const events: {
   cacheFactory: channel("portcullis:cache-factory"),
   cacheInvalidation: channel("portcullis:cache-invalidation"),
   login: channel("portcullis:login"),
+  idempotency: channel("portcullis:idempotency"),
   dataLost: channel("portcullis:data-lost"),
 };

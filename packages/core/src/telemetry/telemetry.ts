@@ -9,10 +9,30 @@ import type { Labels, Metric, Sample } from "./metrics.js";
 type BreakerState = "closed" | "open" | "half-open";
 
 /** A part of the gate that follows a policy while the store is unavailable. */
-export type DegradablePart = "revocation" | "limit" | "cache" | "login";
+export type DegradablePart = "revocation" | "limit" | "cache" | "login" | "idempotency";
 
 /** A sign that a login throttle is used wrongly. */
 export type LoginWarning = "unsaid_success" | "outcome_failed" | "frequent_success";
+
+/**
+ * What became of a request with an Idempotency-Key: `executed`, `replayed`, `unreplayable` (its response was not kept),
+ * `conflict`, `mismatch`, `refused` (a wrong key, no caller, or a large body), `unavailable`, `unprotected` (the store did
+ * not answer, and the handler ran). And of its handler: `stored`, `released` (a retry runs it again), `unstored` (the store
+ * did not answer), `overtaken` (its lease had ended, and another request ran).
+ */
+export type IdempotencyOutcome =
+  | "executed"
+  | "replayed"
+  | "unreplayable"
+  | "conflict"
+  | "mismatch"
+  | "refused"
+  | "unavailable"
+  | "unprotected"
+  | "stored"
+  | "released"
+  | "unstored"
+  | "overtaken";
 
 /** A policy whose limit a request exceeds. */
 export interface Limited {
@@ -76,6 +96,10 @@ export class Telemetry {
   readonly #loginWarnings = new Counter(
     "portcullis_login_warnings_total",
     "Signs that a login throttle is used wrongly, by throttle and warning.",
+  );
+  readonly #idempotency = new Counter(
+    "portcullis_idempotency_total",
+    "Requests with an Idempotency-Key, and the ends of their handlers, by outcome.",
   );
   readonly #breakers = new Map<string, BreakerState>();
 
@@ -149,6 +173,12 @@ export class Telemetry {
     if (events.login.hasSubscribers) events.login.publish({ throttle, warning });
   }
 
+  /** A request with an Idempotency-Key came, or its handler ended. */
+  idempotent(outcome: IdempotencyOutcome): void {
+    this.#idempotency.add({ outcome });
+    if (events.idempotency.hasSubscribers) events.idempotency.publish({ outcome });
+  }
+
   messageArrived(outcome: MessageOutcome): void {
     this.#messages.add({ outcome });
   }
@@ -189,6 +219,7 @@ export class Telemetry {
         this.#invalidations,
         this.#unreadable,
         this.#loginWarnings,
+        this.#idempotency,
       ],
     ];
     return [

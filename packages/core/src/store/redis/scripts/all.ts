@@ -2,6 +2,7 @@ import { adjustScript } from "./adjust.js";
 import { decideScript } from "./decide.js";
 import { cacheScript } from "./cache.js";
 import { cutOffScript, revokeScript } from "./revocation.js";
+import { claimScript, completeScript, releaseScript } from "./idempotency.js";
 import { leaseScript } from "./lease.js";
 import { loginChargeScript, loginSettleScript } from "./logins.js";
 import { markerScript, sharedIssuerScript } from "./markers.js";
@@ -25,4 +26,5 @@ export const scripts: readonly Script[] = [
   ...[createSessionScript, endSessionsScript, listSessionsScript, momentScript, removeSessionsScript],
   ...[rotateSessionScript, endGroupScript, joinTokensScript, listMembersScript, noteTokensScript],
   ...[loginChargeScript, loginSettleScript, sharedIssuerScript],
+  ...[claimScript, completeScript, releaseScript],
 ];
