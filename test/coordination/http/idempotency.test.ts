@@ -13,7 +13,7 @@ interface Shop {
   readonly app: RunningApp;
   /** The orders that were made, in turn. */
   readonly made: unknown[];
-  order(key: string | undefined, rest?: SendOptions & { readonly path?: string }): Promise<TestAnswer>;
+  readonly order: (key: string | undefined, rest?: SendOptions & { readonly path?: string }) => Promise<TestAnswer>;
 }
 
 interface ShopOptions {
@@ -204,7 +204,7 @@ describeOnEveryFramework("the Idempotency-Key middleware", (start) => {
   });
 
   it("refuses callers who are not known with 401, also where the key is right", async () => {
-    const { app, made } = await open(start, { front: (gate) => [gate.optional(gate.authenticate())] });
+    const made: unknown[] = [];
     const anonymous = await start(
       {},
       {
@@ -212,7 +212,6 @@ describeOnEveryFramework("the Idempotency-Key middleware", (start) => {
         routes: { "POST /orders": () => made.push(0) },
       },
     );
-    expect(app.url).not.to.equal(anonymous.url);
     const answer = await send(`${anonymous.url}/orders`, { method: "POST", headers: { "idempotency-key": "k" } });
     expect([answer.status, made.length]).to.deep.equal([401, 0]);
   });
@@ -272,7 +271,8 @@ describeOnEveryFramework("the Idempotency-Key middleware", (start) => {
     expect(other.headers["idempotency-replayed"]).to.equal(undefined);
     expect((await order("k")).status).to.equal(401);
     const metric = app.gate.metrics().find(({ name }) => name === "portcullis_idempotency_total");
-    const counts = Object.fromEntries((metric?.samples ?? []).map(({ labels, value }) => [labels.outcome, value]));
+    const counts: Record<string, number> = {};
+    for (const { labels, value } of metric?.samples ?? []) counts[labels.outcome ?? ""] = value;
     expect(counts).to.deep.equal({ executed: 2, stored: 2, replayed: 1, refused: 1 });
   });
 });
