@@ -64,7 +64,9 @@ const keys = [
   ["portcullis:2:generation:<service>:{n}:t:<tag>", "string"],
   ["portcullis:2:generation:<service>:{n}:s:user:<issuer>:<user>:<namespace>", "string"],
   ["portcullis:2:generation:<service>:{n}:s:tenant:<issuer>:<tenant>:<namespace>", "string"],
+  ["portcullis:2:idempotency:<service>:{n}:<digest>", "string"],
   ["portcullis:2:channel:<service>:cache", "channel"],
+  ["portcullis:2:channel:<service>:idempotency", "channel"],
   ["portcullis:2:channel:sessions", "channel"],
 ];
 
@@ -79,6 +81,7 @@ const diagnosticsChannels = [
   "portcullis:cache-factory",
   "portcullis:cache-invalidation",
   "portcullis:login",
+  "portcullis:idempotency",
   "portcullis:data-lost",
 ];
 
@@ -96,6 +99,7 @@ const metrics = [
   "portcullis_denied_total",
   "portcullis_dependency_up",
   "portcullis_give_backs_lost_total",
+  "portcullis_idempotency_total",
   "portcullis_key_fetches_total",
   "portcullis_limited_total",
   "portcullis_login_warnings_total",
@@ -106,7 +110,10 @@ const metrics = [
   "portcullis_up",
 ];
 
-const breakers = ["redis.cache", "redis.cache.writes", "redis.logins", "redis.security", "redis.security.writes"];
+const breakers = [
+  ...["redis.cache", "redis.cache.writes", "redis.idempotency", "redis.logins"],
+  ...["redis.security", "redis.security.writes"],
+];
 
 const spans = ["portcullis.code", "portcullis.guard", "portcullis.questions", "portcullis.store"];
 

@@ -322,7 +322,7 @@ export function interceptResponse(
     return isFlowing;
   };
 
-  /** What is sent goes nowhere, and the handler that waits for it goes on. */
+  /** Lets a handler go on that waits for bytes to be sent which go nowhere. */
   function tell(...given: readonly unknown[]): ServerResponse {
     const told = given.find((one) => typeof one === "function") as Done | undefined;
     if (told !== undefined) queueMicrotask(told);

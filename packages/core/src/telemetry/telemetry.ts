@@ -15,7 +15,7 @@ export type DegradablePart = "revocation" | "limit" | "cache" | "login" | "idemp
 export type LoginWarning = "unsaid_success" | "outcome_failed" | "frequent_success";
 
 /**
- * What became of a request with an Idempotency-Key: `executed`, `replayed`, `unreplayable` (its response was not kept),
+ * The outcome of a request with an Idempotency-Key: `executed`, `replayed`, `unreplayable` (its response was not kept),
  * `conflict`, `mismatch`, `refused` (a wrong key, no caller, or a large body), `unavailable`, `unprotected` (the store did
  * not answer, and the handler ran). And of its handler: `stored`, `released` (a retry runs it again), `unstored` (the store
  * did not answer), `overtaken` (its lease had ended, and another request ran).
