@@ -7,6 +7,7 @@ import { lookAfterCalm } from "./calm.js";
 import { checkers } from "./checkers/index.js";
 import { createReader, createWriter } from "./clients/caches.js";
 import { createDropper, createHungry, createSettler, createSlotUser } from "./clients/limits.js";
+import { createBuyer } from "./clients/orders.js";
 import { createRuled, makeRules } from "./clients/rules.js";
 import { createGuesser, createKeeper, createLeaver, createSigner, Graveyard } from "./clients/users.js";
 import { live } from "./clients/world.js";
@@ -104,6 +105,7 @@ async function storms({ topology, fleet, recorder, seed, ms, without, say }: Sto
     ...many(4, (number) => createReader(now, number)),
     ...many(2, (number) => createWriter(now, number)),
     ...many(2, (number) => createRuled(now, number)),
+    ...many(3, (number) => createBuyer(now, number)),
   ].filter(isWanted);
   const count = Math.max(1, Math.round(ms / stormMs));
   for (let number = 1; number <= count; number += 1) {

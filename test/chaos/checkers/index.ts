@@ -2,6 +2,7 @@ import { checkAudits, checkEverybodyIsAnswered, checkOwnValues, checkProcesses, 
 import { checkNobodyWaitsInVain, checkNothingOld } from "./caches.js";
 import { checkLimitsHold, checkNobodyIsRefused } from "./limits.js";
 import { checkGuesses, checkNobodyIsLockedOut } from "./logins.js";
+import { checkNoOrderTwice } from "./orders.js";
 import { checkRevocation } from "./revocation.js";
 import { checkRulesHold } from "./rules.js";
 import { checkNobodyIsSignedOut, checkSuccessors } from "./sessions.js";
@@ -23,6 +24,7 @@ export const checkers: readonly Checker[] = [
   checkNothingOld,
   checkNobodyWaitsInVain,
   checkRulesHold,
+  checkNoOrderTwice,
   checkStatuses,
   checkEverybodyIsAnswered,
   checkOwnValues,
