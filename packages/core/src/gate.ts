@@ -87,7 +87,13 @@ export function createGate<Raw, Middleware extends object>(
     ...{ store: stores.cache, keys: keyspace, telemetry, logger, renewals: services.cache?.renewals, now },
     identity: { headers: limitHeaders, ...tokenPlaces(services.sources, resolved.tokens?.cookies) },
   });
-  const monitor = new HealthMonitor(resolved, stores, services.degradation, auth?.keys);
+  const monitor = new HealthMonitor(
+    resolved,
+    stores,
+    services.degradation,
+    auth?.keys,
+    () => services.idempotency.isRequired,
+  );
   stores.onReady(() => void logFindings());
   let closed = false;
 

@@ -37,7 +37,7 @@ describe("idempotent requests on a bad day of Redis", function () {
         const latch = openLatch();
         const app = await adapter.start({
           options: { redis: redis.url, service: "shop", deadline: 100, logger: silentLogger },
-          use: (gate) => [gate.idempotency({ caller: () => "alice", lease: "1s", ...options })],
+          use: (gate) => [gate.routes.health(), gate.idempotency({ caller: () => "alice", lease: "1s", ...options })],
           routes: { "POST /orders": latch.wait },
         });
         cleanUp.push(() => app.close());
@@ -67,6 +67,7 @@ describe("idempotent requests on a bad day of Redis", function () {
           const { status, headers, json } = await order();
           expect([status, headers["retry-after"] !== undefined, latch.held()]).to.deep.equal([503, true, 0]);
           expect(json).to.include({ code: "store_unavailable" });
+          expect((await send(`${app.url}/readyz`)).status).to.equal(503);
           await redis.restart();
           latch.open();
           await until(async () => (await order()).status === 200);
@@ -74,11 +75,12 @@ describe("idempotent requests on a bad day of Redis", function () {
         });
 
         it("run unprotected while it is gone, where onStoreError allows it", async () => {
-          const { order, latch } = await open({ onStoreError: "allow" });
+          const { order, latch, app } = await open({ onStoreError: "allow" });
           latch.open();
           await redis.kill();
           for (let count = 0; count < 8; count += 1) expect((await order()).status).to.equal(200);
           expect(latch.held()).to.equal(8);
+          expect((await send(`${app.url}/readyz`)).status).to.equal(200);
         });
       } else {
         it("run again where it dies between execution and storing, and comes back after the lease", async () => {

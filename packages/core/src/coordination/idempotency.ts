@@ -32,9 +32,15 @@ export class Idempotency {
   readonly #services: IdempotencyServices;
   readonly #repeats = new Repeats();
   #waiting = 0;
+  #isRequired = false;
 
   constructor(services: IdempotencyServices) {
     this.#services = services;
+  }
+
+  /** Is there a middleware that refuses requests while the store is down? */
+  get isRequired(): boolean {
+    return this.#isRequired;
   }
 
   close(): void {
@@ -46,6 +52,7 @@ export class Idempotency {
    * (draft-ietf-httpapi-idempotency-key-header-07).
    */
   protect<Raw>(options: ResolvedIdempotency<Raw>): Check<Raw> {
+    this.#isRequired ||= options.onStoreError === "deny";
     return (exchange) => {
       const { state } = exchange;
       if (!options.methods.has(exchange.method) || state.isDone(this)) return allowed;

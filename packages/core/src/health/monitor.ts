@@ -25,13 +25,22 @@ export class HealthMonitor<Raw> {
   readonly #stores: Stores;
   readonly #degradation: Degradation;
   readonly #keys: AuthKeys | undefined;
+  readonly #coordinates: () => boolean;
   #draining = false;
 
-  constructor(resolved: ResolvedOptions<Raw>, stores: Stores, degradation: Degradation, keys: AuthKeys | undefined) {
+  /** @param coordinates is a part of coordination used that refuses while the store is down? */
+  constructor(
+    resolved: ResolvedOptions<Raw>,
+    stores: Stores,
+    degradation: Degradation,
+    keys: AuthKeys | undefined,
+    coordinates: () => boolean = () => false,
+  ) {
     this.#resolved = resolved;
     this.#stores = stores;
     this.#degradation = degradation;
     this.#keys = keys;
+    this.#coordinates = coordinates;
   }
 
   /** From now on the process is not ready, so that a load balancer sends it nothing new. */
@@ -63,7 +72,8 @@ export class HealthMonitor<Raw> {
     return (
       (auth !== undefined && revocation !== undefined && this.#degradation.refusesUnknown()) ||
       auth?.dpop !== undefined ||
-      limits.some(({ onStoreError }) => onStoreError === "deny")
+      limits.some(({ onStoreError }) => onStoreError === "deny") ||
+      this.#coordinates()
     );
   }
 }
