@@ -12,7 +12,7 @@ import { expressOrigins, koaOrigins } from "../support/origin.js";
 /** What a client compares of an answer and its replay. */
 function shown({ status, headers, text }: Answer): unknown {
   const own = ["date", "connection", "keep-alive", "idempotency-replayed"];
-  return { status, text, fields: Object.entries(headers).filter(([name]) => !own.includes(name)) };
+  return { status, text, fields: Object.fromEntries(Object.entries(headers).filter(([name]) => !own.includes(name))) };
 }
 
 async function expectReplay(post: Post, key: string, calls: () => number): Promise<Answer> {
