@@ -1,5 +1,6 @@
 // What every example application promises, checked from outside.
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const PROBLEM = "application/problem+json";
@@ -34,6 +35,8 @@ export async function checkExample(base, passwords, readOutput, afterLogout = as
   const first = await request(path, 200, { token: alice });
   const again = await request(path, 200, { token: alice });
   assert.deepEqual(again.body, first.body, `${path} answers the same twice`);
+
+  await checkOrders(orders.length);
 
   await request("GET /admin/stats without token", 401, { type: PROBLEM });
   await request("GET /admin/stats as alice", 403, { type: PROBLEM, token: alice });
@@ -134,6 +137,24 @@ export async function checkExample(base, passwords, readOutput, afterLogout = as
     throw new assert.AssertionError({ message: `no mail to ${email} was printed` });
   }
 
+  async function checkOrders(before) {
+    const order = { json: { item: "rope" }, token: alice };
+    await request("POST /orders without a key", 400, { ...order, type: PROBLEM });
+    const headers = { "idempotency-key": `"${randomUUID()}"` };
+    const clicks = await Promise.all(
+      [1, 2].map((click) => request(`POST /orders, click ${click}`, 201, { ...order, headers })),
+    );
+    assert.deepEqual(clicks[1].body, clicks[0].body, "both clicks get the same order");
+    await request("POST /orders of another item with this key", 422, {
+      ...order,
+      json: { item: "lantern" },
+      headers,
+      type: PROBLEM,
+    });
+    const { body } = await request("GET /orders after two clicks", 200, { token: alice });
+    assert.equal(body.length, before + 1, "two clicks make one order");
+  }
+
   async function checkStream() {
     const headers = { authorization: `Bearer ${alice}` };
     const head = await fetch(`${base}/events`, { method: "HEAD", headers, signal: AbortSignal.timeout(5000) });
@@ -166,11 +187,12 @@ export async function checkExample(base, passwords, readOutput, afterLogout = as
     return body;
   }
 
-  async function request(what, status, { json, token, type = "application/json" } = {}) {
-    const [method, path] = what.split(" ");
+  async function request(what, status, { json, token, headers: more, type = "application/json" } = {}) {
+    const [method, path] = what.split(/[ ,]/);
     const headers = {
       ...(json && { "content-type": "application/json" }),
       ...(token && { authorization: `Bearer ${token}` }),
+      ...more,
     };
     const body = json && JSON.stringify(json);
     const response = await fetch(base + path, { method, headers, body, signal: AbortSignal.timeout(5000) });

@@ -5,6 +5,7 @@ import { expect } from "chai";
 import type { Browser, Page } from "playwright-core";
 import { meet, openBrowser, phone, seeSessions, seeTheEnd, signIn } from "./support/browser.js";
 import type { Person } from "./support/browser.js";
+import { until } from "../support/until.js";
 import { startExample } from "./support/example.js";
 import type { RunningExample } from "./support/example.js";
 
@@ -162,6 +163,29 @@ describe("the pages of the examples", () => {
           await scanner.getByText("This link is no longer valid. Ask for another mail.").waitFor();
           await page.reload();
           await page.getByText(`${email} is confirmed.`).waitFor();
+          await leave(page);
+        });
+
+        it("makes one order of a double click, and another one later", async () => {
+          const person = await someone();
+          const page = await enter(person, "alice", 1);
+          const orders = page.locator("#orders > li");
+          await orders.first().waitFor();
+          const before = await orders.count();
+          const place = page.getByRole("button", { name: "Place order" });
+          const made: string[] = [];
+          page.on("response", (response) => {
+            if (response.request().method() === "POST") made.push(String(response.status()));
+          });
+          await place.dblclick();
+          await until(() => made.length === 2);
+          await until(async () => (await orders.count()) === before + 1);
+          await page.reload();
+          await until(async () => (await orders.count()) === before + 1);
+          await place.click();
+          await until(async () => (await orders.count()) === before + 2);
+          expect(made).to.deep.equal(["201", "201", "201"]);
+          await take(page, "orders");
           await leave(page);
         });
 

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { readAll } from "./clients/caches.js";
 import { settlerKey, slotKeys } from "./clients/limits.js";
 import { tryLocks } from "./clients/locks.js";
+import { orderEverywhere } from "./clients/orders.js";
 import { tryRules } from "./clients/rules.js";
 import { signIn } from "./clients/session.js";
 import type { Graveyard, Keeper } from "./clients/users.js";
@@ -52,6 +53,7 @@ export async function lookAfterCalm(options: CalmOptions): Promise<void> {
       for (const keeper of keepers) await keeper.look(world, own);
       await graveyard.visit(world, own);
       await peekAtSettled(world, settlers);
+      await orderEverywhere(world, own);
     })(),
   ]);
   recorder.note({ type: "calm", start, end: monotonicMs() });

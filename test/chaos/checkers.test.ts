@@ -11,13 +11,14 @@ import { checkLimitsHold, checkNobodyIsRefused } from "./checkers/limits.js";
 import { checkFences, checkHolds, checkLocksComeBack } from "./checkers/locks.js";
 import { checkGuesses, checkNobodyIsLockedOut } from "./checkers/logins.js";
 import { checkConsumedOnce, checkNoneIsLost, checkOnlyIssued } from "./checkers/one-time.js";
+import { checkNoOrderTwice } from "./checkers/orders.js";
 import { checkRevocation } from "./checkers/revocation.js";
 import { checkRulesHold } from "./checkers/rules.js";
 import { checkNobodyIsSignedOut, checkSuccessors } from "./checkers/sessions.js";
 import { checkGiveBacks, checkSlotsComeBack, checkWorkIsBounded } from "./checkers/slots.js";
 import type { Checker } from "./checkers/violation.js";
 import { checkers } from "./checkers/index.js";
-import type { Entry, Facts, Operation } from "./history.js";
+import type { Entry, Facts, Operation, Work } from "./history.js";
 import { guesses, limits, slots } from "./settings.js";
 import { calm, degradation, end, fault, fenced, history, hold, many, operation, work } from "./support/made.js";
 
@@ -357,6 +358,32 @@ describe("the checkers of the chaos test", () => {
         operation("locked", 100, { status: 503 }),
       );
       fails(checkLocksComeBack, operation("free-lock", 100, { status: 503 }));
+    });
+  });
+
+  describe("of orders", () => {
+    const made = (entered: number, more: Partial<Work> = {}): Work =>
+      work(entered, entered + 100, { policy: "orders", key: "k", ...more });
+    const answer = (start: number, order: number): Operation =>
+      operation("order", start, { args: { key: "k" }, answer: { order } });
+
+    it("find one that is made twice, or answered in two ways", () => {
+      fails(checkNoOrderTwice, made(100), made(400, { process: 1 }));
+      fails(checkNoOrderTwice, made(100), made(150, { process: 1 }));
+      fails(checkNoOrderTwice, made(100), answer(200, 1), answer(300, 2));
+      fails(checkNoOrderTwice, fault(90_000, 91_000), end(90_000), made(100), made(400));
+    });
+
+    it("accept one that is made once, and two with different keys", () => {
+      holds(checkNoOrderTwice, made(100), answer(100, 1), answer(300, 1));
+      holds(checkNoOrderTwice, made(100), made(400, { key: "other" }));
+    });
+
+    it("know that it may be made again where its response may be lost", () => {
+      holds(checkNoOrderTwice, fault(150, 5000), made(100), made(6000));
+      holds(checkNoOrderTwice, end(250), made(100), made(6000, { process: 1 }));
+      holds(checkNoOrderTwice, fault(1000, 2000, { loses: true }), made(100), made(6000, { process: 1 }));
+      fails(checkNoOrderTwice, end(250, { process: 1 }), made(100), made(6000));
     });
   });
 

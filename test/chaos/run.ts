@@ -9,6 +9,7 @@ import { createReader, createWriter } from "./clients/caches.js";
 import { createDropper, createHungry, createSettler, createSlotUser } from "./clients/limits.js";
 import { createLocker } from "./clients/locks.js";
 import { createRedeemer } from "./clients/one-time.js";
+import { createBuyer } from "./clients/orders.js";
 import { createRuled, makeRules } from "./clients/rules.js";
 import { createGuesser, createKeeper, createLeaver, createSigner, Graveyard } from "./clients/users.js";
 import { live } from "./clients/world.js";
@@ -108,6 +109,7 @@ async function storms({ topology, fleet, recorder, seed, ms, without, say }: Sto
     ...many(2, (number) => createRuled(now, number)),
     ...many(4, (number) => createLocker(now, number)),
     ...many(3, (number) => createRedeemer(now, number)),
+    ...many(3, (number) => createBuyer(now, number)),
   ].filter(isWanted);
   const count = Math.max(1, Math.round(ms / stormMs));
   for (let number = 1; number <= count; number += 1) {

@@ -37,6 +37,9 @@ export type LimitName = keyof typeof limits;
 
 export const slots = { limit: 3, window: "1m" } as const;
 
+/** How long a key of an order stays claimed by a process that has died, and how long another request waits for it. */
+export const orders = { lease: "5s", wait: "2s" } as const;
+
 /** Reserved for a request, and what it costs in the end. */
 export const settled = { cost: 5, costs: 1 } as const;
 

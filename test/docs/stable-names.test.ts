@@ -73,7 +73,9 @@ const keys = [
   ["portcullis:2:channel:<service>:locks", "channel"],
   ["portcullis:2:one-time:<service>:{n}:<bucket>:<digest>", "string"],
   ["portcullis:2:one-time:<service>:{n}:<bucket>:<subject>:<purpose>", "sorted set"],
+  ["portcullis:2:idempotency:<service>:{n}:<digest>", "string"],
   ["portcullis:2:channel:<service>:cache", "channel"],
+  ["portcullis:2:channel:<service>:idempotency", "channel"],
   ["portcullis:2:channel:sessions", "channel"],
 ];
 
@@ -91,6 +93,7 @@ const diagnosticsChannels = [
   "portcullis:lock",
   "portcullis:leader",
   "portcullis:one-time",
+  "portcullis:idempotency",
   "portcullis:data-lost",
 ];
 
@@ -108,6 +111,7 @@ const metrics = [
   "portcullis_denied_total",
   "portcullis_dependency_up",
   "portcullis_give_backs_lost_total",
+  "portcullis_idempotency_total",
   "portcullis_key_fetches_total",
   "portcullis_leader_changes_total",
   "portcullis_limited_total",
@@ -124,6 +128,7 @@ const metrics = [
 const breakers = [
   "redis.cache",
   "redis.cache.writes",
+  "redis.idempotency",
   "redis.locks",
   "redis.logins",
   "redis.one-time",

@@ -19,7 +19,7 @@ const fieldWords: Readonly<Record<string, string>> = {
     subject tenant thumbprint token use user validate verification verifier verify`,
   "rate limits": `allow block bucket client concurrency count counter deny fixed limit list quota rate settle sliding throttle
     window partition key policy policies`,
-  "distributed systems": `acquire coordination data elected fence held leader leadership lease locked lost lua outage queue batch batcher breaker channel clock clocks cluster comparison connect deadline detector fault hash
+  "distributed systems": `acquire coordination idempotency idempotent data elected fence held leader leadership lease locked lost lua outage queue batch batcher breaker channel clock clocks cluster comparison connect deadline detector fault hash
     instance leased local lock loss manager monitor node operation replicated retry retries redis release script semaphore
     shared slot topology tracked tracking transport`,
   software: `adapter administration task architecture bound bounded call check choice code config context control core documentation
@@ -27,7 +27,7 @@ const fieldWords: Readonly<Record<string, string>> = {
     option outcome part policy portcullis problem reader reason register sample scope service setting source state statistics
     steady table telemetry opentelemetry test testing time timeout type unaugmented value warning writer`,
   verbs: `abort add adjust decorate adjustment apply begin bind clean cleanup compose create decide end examination examine fail get
-    handle handling identify intercept issue keep listening read resolve restore run running serving set show succeed try
+    handle handling identify intercept issue keep repeat listening read resolve restore run running serving set show succeed try
     unblock wait watch write`,
   "adjectives and participles": `allowed answer aware denied ended expired fetched issued late like recent returned seen
     trustworthy unnamed unreadable`,

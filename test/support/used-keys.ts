@@ -216,9 +216,31 @@ export async function collectUsedKeys(): Promise<UsedKeys> {
     await look();
   }
 
+  /** Two orders with one key: the second one waits for the first. */
+  async function placeOrders(): Promise<void> {
+    const { url } = await start(
+      { service: "orders-api", auth: undefined },
+      {
+        use: (gate) => [gate.idempotency({ caller: () => "alice", onConflict: "wait" })],
+        routes: {
+          "POST /orders": () =>
+            until(async () => {
+              await look();
+              return [...channels].some((name) => name.endsWith(":idempotency"));
+            }),
+        },
+      },
+    );
+    const order = { method: "POST", headers: { "idempotency-key": "k" } };
+    const answers = await Promise.all([send(`${url}/orders`, order), send(`${url}/orders`, order)]);
+    expect(answers.map(({ status }) => status)).to.deep.equal([204, 204]);
+    await look();
+  }
+
   try {
     // Signing in first: a gate without auth uses the shared keys only while no issuer has them.
-    for (const use of [signIn, askLimits, keepSessions, useTokensOfOthers, keepValues, coordinate]) await use();
+    for (const use of [signIn, askLimits, keepSessions, useTokensOfOthers, keepValues, coordinate, placeOrders])
+      await use();
   } finally {
     for (const app of apps) await app.close();
     await issuer.close();

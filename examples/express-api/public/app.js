@@ -2,9 +2,13 @@
 const find = (id) => document.getElementById(id);
 const views = ["loading", "sign-in", "ended", "account"].map(find);
 const pollMs = 15_000;
+/** How long after an order a click is taken for the same one. */
+const nextOrderMs = 1000;
 
 let events;
 let polling;
+/** The key of the order that the form stands for: the same for every click and attempt. */
+let orderKey = crypto.randomUUID();
 
 find("sign-in-form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -17,6 +21,11 @@ find("email-form").addEventListener("submit", (event) => {
 find("again").addEventListener("click", () => showSignIn());
 find("sign-out").addEventListener("click", () => void signOut());
 find("end-others").addEventListener("click", () => void act(() => ask("DELETE", "/sessions")));
+find("order-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  void placeOrder(find("item").value);
+});
+find("item").addEventListener("change", () => (orderKey = crypto.randomUUID()));
 document.addEventListener("visibilitychange", () => {
   if (document.hidden || events === undefined) return;
   void showSessions();
@@ -69,6 +78,7 @@ async function enter(found) {
   show("account");
   render(found);
   void showEmail();
+  void showOrders();
   leave();
   polling = setInterval(() => !document.hidden && void showSessions(), pollMs);
   events = new EventSource("/events");
@@ -136,6 +146,31 @@ async function act(change) {
   await showSessions();
 }
 
+async function placeOrder(item) {
+  const key = orderKey;
+  showError("order-error");
+  const response = await ask("POST", "/orders", { item }, { "idempotency-key": `"${key}"` }).catch(() => undefined);
+  if (response?.status === 401) return showEnded();
+  // Without an answer nobody knows whether it was made: the next click asks again, with the same key.
+  if (!response?.ok) return showError("order-error", "There is no answer yet. Click again: it is made once.");
+  // The second click of a double click may come after the answer to the first.
+  setTimeout(() => orderKey === key && (orderKey = crypto.randomUUID()), nextOrderMs);
+  await showOrders();
+}
+
+async function showOrders() {
+  const response = await ask("GET", "/orders").catch(() => undefined);
+  if (!response?.ok) return;
+  const orders = await response.json();
+  const items = orders.map(({ id, item, quantity }) => {
+    const entry = document.createElement("li");
+    entry.className = "card";
+    entry.textContent = `${id}: ${quantity} x ${item}`;
+    return entry;
+  });
+  find("orders").replaceChildren(...items.reverse());
+}
+
 function render({ current, sessions }) {
   const items = [...sessions]
     .sort((one, other) => (other.id === current) - (one.id === current) || other.lastSeenAt - one.lastSeenAt)
@@ -194,17 +229,17 @@ function setLive(state) {
 }
 
 /** A request; when the access token has expired, once more with a new one. */
-async function ask(method, path, body) {
-  const response = await send(method, path, body);
+async function ask(method, path, body, headers) {
+  const response = await send(method, path, body, headers);
   if (response.status !== 401) return response;
   const refreshed = await send("POST", "/auth/refresh");
-  return refreshed.ok ? send(method, path, body) : response;
+  return refreshed.ok ? send(method, path, body, headers) : response;
 }
 
-function send(method, path, body) {
+function send(method, path, body, headers = {}) {
   return fetch(path, {
     method,
-    headers: body === undefined ? {} : { "content-type": "application/json" },
+    headers: body === undefined ? headers : { ...headers, "content-type": "application/json" },
     body: body === undefined ? undefined : JSON.stringify(body),
   });
 }

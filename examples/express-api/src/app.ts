@@ -5,7 +5,7 @@ import type { Express } from "express";
 import { answerError, authOf, sendFile, sendProblem } from "./answers.js";
 import { confirmRoute, emailRoutes } from "./email.js";
 import { streamEndings } from "./live.js";
-import { findOrder, findOrders, summarizeOrders } from "./orders.js";
+import { findOrder, findOrders, parseItem, placeOrder, summarizeOrders } from "./orders.js";
 import { page } from "./page.js";
 import { signInRoutes } from "./sign-in.js";
 import { audience, cookieOptions, issuer } from "./tokens.js";
@@ -74,6 +74,16 @@ export function createApp(options: AppOptions): { app: Express; gate: ExpressGat
   app.get("/orders", async (req, res) => {
     const { subject } = authOf(req);
     res.json(await req.cache.forUser().getOrSet({ key: "orders" }, () => findOrders(subject)));
+  });
+
+  // A double click, or a retry of a client that got no answer, makes one order.
+  const once = gate.idempotency({ required: true, onConflict: "wait" });
+  app.post("/orders", once, express.json({ limit: 1024 }), async (req, res) => {
+    const item = parseItem(req.body);
+    if (item === undefined) return sendProblem(res, 400);
+    const order = await placeOrder(authOf(req).subject, item);
+    await req.cache.forUser().delete("orders");
+    res.status(201).location(`/orders/${order.id}`).json(order);
   });
 
   app.get("/orders/:id", async (req, res) => {

@@ -3,8 +3,9 @@ import type { KoaGate, KoaOptions } from "@portcullis/koa";
 import Koa from "koa";
 import { answerErrors, authOf, sendFile, sendProblem } from "./answers.js";
 import { confirmRoute, emailRoutes } from "./email.js";
+import { readJson } from "./body.js";
 import { streamEndings } from "./live.js";
-import { findOrder, findOrders, summarizeOrders } from "./orders.js";
+import { findOrder, findOrders, parseItem, placeOrder, summarizeOrders } from "./orders.js";
 import { page } from "./page.js";
 import { route } from "./router.js";
 import { signInRoutes } from "./sign-in.js";
@@ -86,6 +87,20 @@ export function createApp(options: AppOptions): { app: Koa; gate: KoaGate } {
     route("GET", "/orders", async (ctx) => {
       const { subject } = authOf(ctx);
       ctx.body = await ctx.cache.forUser().getOrSet({ key: "orders" }, () => findOrders(subject));
+    }),
+  );
+
+  // A double click, or a retry of a client that got no answer, makes one order.
+  const once = gate.idempotency({ required: true, onConflict: "wait" });
+  app.use(
+    route("POST", "/orders", once, async (ctx) => {
+      const item = parseItem(await readJson(ctx, 1024));
+      if (item === undefined) return sendProblem(ctx, 400);
+      const order = await placeOrder(authOf(ctx).subject, item);
+      await ctx.cache.forUser().delete("orders");
+      ctx.status = 201;
+      ctx.set("Location", `/orders/${order.id}`);
+      ctx.body = order;
     }),
   );
 

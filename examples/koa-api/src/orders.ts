@@ -7,7 +7,7 @@ export interface Order {
   readonly quantity: number;
 }
 
-const orders: readonly Order[] = [
+let orders: readonly Order[] = [
   { id: "1001", owner: "alice", item: "lantern", quantity: 2 },
   { id: "1002", owner: "alice", item: "rope", quantity: 1 },
   { id: "1003", owner: "admin", item: "padlock", quantity: 12 },
@@ -15,6 +15,27 @@ const orders: readonly Order[] = [
 
 /** A database takes its time; the request cache saves it. */
 const queryMs = 20;
+
+/** What can be ordered. */
+const items = ["lantern", "rope", "padlock"];
+/** A demonstration keeps no more. */
+const mostOrders = 1000;
+let lastId = 1003;
+
+/** The item that a request names; undefined for anything else. */
+export function parseItem(body: unknown): string | undefined {
+  const { item } = Object(body) as { readonly item?: unknown };
+  return items.find((one) => one === item);
+}
+
+/** Makes a new order at each call: that one click makes one order is up to the caller. */
+export async function placeOrder(owner: string, item: string): Promise<Order> {
+  await sleep(queryMs);
+  lastId += 1;
+  const order: Order = { id: String(lastId), owner, item, quantity: 1 };
+  orders = [...orders.slice(-mostOrders), order];
+  return order;
+}
 
 export async function findOrders(owner: string): Promise<Order[]> {
   await sleep(queryMs);

@@ -8,6 +8,7 @@ import type { Leader, LeaderOptions } from "./coordination/leader.js";
 import type { Locks } from "./coordination/locks.js";
 import type { Responses } from "./response-cache/invalidation.js";
 import type { ClaimTest, RecentAuthOptions } from "./guard/authorize.js";
+import type { IdempotencyOptions } from "./coordination/idempotency-options.js";
 import type { RouteCondition } from "./http/path.js";
 import type { Finding } from "./store/ports/health.js";
 import type { Health } from "./health/monitor.js";
@@ -68,6 +69,12 @@ export interface Gate<Raw, Middleware> {
    * reaches it. Unsafe requests through it invalidate stored responses.
    */
   cacheResponse(options?: ResponseCacheOptions<Raw>): Middleware;
+  /**
+   * Runs the handlers behind it once for each `Idempotency-Key` of a caller, and answers retries with the first response
+   * (draft-ietf-httpapi-idempotency-key-header-07). Put it behind `guard()`, which finds the caller. A process that ends
+   * during its handler releases the key: the next request runs it again, so each handler runs at least once.
+   */
+  idempotency(options?: IdempotencyOptions<Raw>): Middleware;
   /** Passes requests whose token grants all of these scopes. Needs `guard()` or `authenticate()` before it. */
   requireScopes(...scopes: string[]): Middleware;
   /** Passes requests whose token grants at least one of these scopes. */

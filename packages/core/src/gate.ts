@@ -3,6 +3,7 @@ import { operations } from "./lib/documentation.js";
 import type { Finding } from "./store/ports/health.js";
 import { examineGate } from "./health/examination.js";
 import { tokenPlaces } from "./response-cache/credentials.js";
+import { resolveIdempotency } from "./coordination/idempotency-options.js";
 import { openResponseCaches } from "./response-cache/response-cache.js";
 import { IssuerScope } from "./auth/issuer-scope.js";
 import { openIssuers } from "./auth/issuers.js";
@@ -239,6 +240,14 @@ export function createGate<Raw, Middleware extends object>(
       if (cachesInRedis) noteCaches();
       return factory.toMiddleware(cacheResponse);
     },
+    idempotency(idempotencyOptions = {}) {
+      const protection = resolveIdempotency(idempotencyOptions, auth !== undefined);
+      if (protection.onStoreError === "deny") noteCoordination();
+      else unnamedUse?.note();
+      return factory.toMiddleware(services.idempotency.protect(protection), idempotencyOptions, {
+        identifies: auth !== undefined,
+      });
+    },
     requireScopes: (...scopes) => authorize(requireScopes(scopes, services.challenges)),
     requireAnyScope: (...scopes) => authorize(requireAnyScope(scopes, services.challenges)),
     requireClaim: (name, test) => authorize(requireClaim(name, test, services.challenges)),
@@ -312,6 +321,7 @@ export function createGate<Raw, Middleware extends object>(
       closed = true;
       auth?.keys.close();
       services.administration.close();
+      services.idempotency.close();
       const ended = services.leaders.close().then(() => services.locks.close());
       await Promise.all([services.cache?.close(), responseCaches.close(), ended]);
       await stores.close(() => services.settlement.close());

@@ -66,6 +66,7 @@ export { TokenError } from "./sessions/token-error.js";
 export type { TokenAnswer, TokenErrorCode } from "./sessions/token-error.js";
 export type { Tokens } from "./sessions/tokens.js";
 export type { IssuedOneTimeValue, OneTimeOptions, OneTimeValue, OneTimeValues } from "./coordination/one-time.js";
+export type { IdempotencyOptions } from "./coordination/idempotency-options.js";
 export type { CredentialOptions, QueryOptions, ResponseCacheOptions } from "./response-cache/options.js";
 export type { RedisInstances, RedisNode, RedisServerOptions, RedisTarget } from "./store/redis/options.js";
 export type { Quota } from "./limits/quota.js";

@@ -4,6 +4,7 @@ import type { TokenRefusal } from "./auth/token-refusal.js";
 import { refuseToken } from "./auth/token-refusal.js";
 import type { Prepared } from "./auth/verifier.js";
 import { Verifier, IssuerVerifier } from "./auth/verifier.js";
+import { Idempotency } from "./coordination/idempotency.js";
 import { CacheService } from "./cache/cache-service.js";
 import { LeaderService } from "./coordination/leader.js";
 import { LockService } from "./coordination/locks.js";
@@ -42,6 +43,7 @@ export interface GateServices<Raw> extends GuardServices<Raw>, SessionServices {
   readonly locks: LockService;
   readonly leaders: LeaderService;
   readonly oneTime: OneTimeValues;
+  readonly idempotency: Idempotency;
 }
 
 /** The parts that services are built on. */
@@ -163,6 +165,10 @@ export function createServices<Raw>(
       ...{ keys: keyspace, telemetry, logger, ipv6PrefixLength, instances, now },
     },
     oneTime: new OneTimeService({ store: stores.oneTime, keys: keyspace, telemetry, onUse: noteCoordination }),
+    idempotency: new Idempotency({
+      store: stores.idempotency,
+      ...{ keys: keyspace, telemetry, refuseAnonymous: () => challenges.credentialsRequired() },
+    }),
     consumptions: administration.consumptions,
     locks,
     leaders: new LeaderService({ locks, telemetry, logger }),

@@ -2,7 +2,7 @@ import { inspect } from "node:util";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { AnyGate, AnyMiddleware, TestApp, TestRequest } from "../../support/app.js";
 import { monotonicMs } from "../history.js";
-import { limits, ruled, settled, slots, windowSeconds } from "../settings.js";
+import { limits, orders, ruled, settled, slots, windowSeconds } from "../settings.js";
 import { askFenced, askSource, tell } from "./source.js";
 
 type Headers = Readonly<Record<string, string | undefined>>;
@@ -53,6 +53,13 @@ function checks(gate: AnyGate): AnyMiddleware[] {
       }),
     ),
     gate.when({ path: "/failures" }, gate.limit(failures)),
+    gate.when(
+      { path: "/orders" },
+      gate.idempotency({
+        ...{ required: true, onConflict: "wait", ...orders },
+        caller: ({ headers }) => headers["x-account"] as string | undefined,
+      }),
+    ),
     gate.when({ path: ["/cached", "/tracked"] }, gate.requestCache()),
     gate.when(
       { path: "/page" },
@@ -155,6 +162,10 @@ export function routes(replicas: number): TestApp["routes"] {
     "GET /slots": (request) => work(request, "slots"),
     "GET /settled": (request) => work(request, "settled"),
     "GET /failures": (request) => work(request, "failures"),
+    "POST /orders": async (request) => {
+      await work(request, "orders");
+      return { order: Number(headersOf(request)["x-operation"]) };
+    },
     "GET /slow": async (request) => {
       await sleep(Number(headersOf(request)["x-work"] ?? 0));
       return {};

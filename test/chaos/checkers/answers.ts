@@ -18,6 +18,7 @@ const others: Readonly<Record<string, readonly number[]>> = {
   ruled: [429],
   settled: [429],
   failures: [429],
+  order: [409],
 };
 
 /** Trouble is 503: no other failure, and no refusal that tells a client that it did something wrong. */

@@ -4,6 +4,7 @@ import { checkLimitsHold, checkNobodyIsRefused } from "./limits.js";
 import { checkFences, checkHolds, checkLocksComeBack } from "./locks.js";
 import { checkGuesses, checkNobodyIsLockedOut } from "./logins.js";
 import { checkConsumedOnce, checkNoneIsLost, checkOnlyIssued } from "./one-time.js";
+import { checkNoOrderTwice } from "./orders.js";
 import { checkRevocation } from "./revocation.js";
 import { checkRulesHold } from "./rules.js";
 import { checkNobodyIsSignedOut, checkSuccessors } from "./sessions.js";
@@ -31,6 +32,7 @@ export const checkers: readonly Checker[] = [
   checkConsumedOnce,
   checkOnlyIssued,
   checkNoneIsLost,
+  checkNoOrderTwice,
   checkStatuses,
   checkEverybodyIsAnswered,
   checkOwnValues,

@@ -44,4 +44,6 @@ export interface Exchange<Raw = unknown> {
   header(name: string): string | undefined;
   /** The body, at most `maxBytes` long, or the value of a parser before the gate. */
   readBody(maxBytes: number): Promise<Body>;
+  /** The same, and a parser or handler behind the gate can read the body again. */
+  peekBody?(maxBytes: number): Promise<Body>;
 }

@@ -73,8 +73,9 @@ function showHeld(ctx: HeldResponseContext, interception: Interception): void {
   const { res } = ctx;
   const { interceptor, before } = interception;
   interception.uncover();
-  // A destroyed response, or one whose client has gone, is not stored.
-  const held = res.destroyed || isDead(res) ? undefined : readHeld(ctx);
+  // A destroyed response, or one whose client has gone, is not stored in a cache.
+  const isLeft = interceptor.readsUnsent !== true && (res.destroyed || isDead(res));
+  const held = isLeft ? undefined : readHeld(ctx);
   const answer = interceptor.returned?.({
     status: ctx.status,
     fields: fieldsOf(res),

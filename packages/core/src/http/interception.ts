@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-
+import { isDeepStrictEqual } from "node:util";
+import { bytesOf, isChunk, wholeOf } from "./chunks.js";
 import type { Head, Interception, Interceptor } from "./interceptor.js";
 import { isDead } from "./response-end.js";
 import { applyHead, fieldsOf, isHead, setAll } from "./response-head.js";
 import type { Reply } from "./verdict.js";
 import { writeAnswer } from "./write-answer.js";
-import { types } from "node:util";
 
 type Done = (error?: Error | null) => void;
 
@@ -58,6 +58,8 @@ export function interceptResponse(
   let wasDead = false;
   let isHeadSent = false;
   let isHeadMade = false;
+  /** Has the handler ended the response, whose last bytes wait? */
+  let isEndHeld = false;
   /** Sends the replacement of a response that its handler has not ended yet. */
   let held: (() => void) | undefined;
   const covered: Record<string, unknown> = {};
@@ -196,6 +198,40 @@ export function interceptResponse(
     if (state === "following" || (state === "replaced" && !res.headersSent)) giveUp();
   }
 
+  /** The body that ends with this chunk. Undefined if it is not followed, or too large. */
+  function bodyAtEnd(chunk: unknown, encoding: unknown): Uint8Array | undefined {
+    if (state !== "following") return undefined;
+    const body = whole ?? Buffer.concat([...chunks, wholeOf(chunk, encoding, isHttp1) ?? Buffer.alloc(0)]);
+    return body.byteLength > interceptor.maxBytes ? undefined : body;
+  }
+
+  /** Ends the response later. To its handler it has ended: a change of its head until then goes nowhere. */
+  function holdEnd(until: Promise<unknown>, send: () => unknown): void {
+    isEndHeld = true;
+    const { headersSent: isHeadOut, statusCode } = res;
+    const fields = fieldsOf(res);
+    if (!isHeadOut) Object.defineProperty(res, "headersSent", { value: true, configurable: true });
+    void until.then(release, release);
+
+    function release(): void {
+      isEndHeld = false;
+      try {
+        if (!isHeadOut) {
+          Reflect.deleteProperty(res, "headersSent");
+          res.statusCode = statusCode;
+          // Node frames no body by itself any more where a field of framing was removed.
+          if (!isDeepStrictEqual(fieldsOf(res), fields)) {
+            for (const name of res.getHeaderNames()) res.removeHeader(name);
+            setAll(res, Object.entries(fields));
+          }
+        }
+        send();
+      } catch {
+        sendFailure();
+      }
+    }
+  }
+
   function noteHeadSent(): void {
     if (state === "waiting" || state === "replaced" || whole !== undefined || isHeadSent) return;
     isHeadSent = true;
@@ -228,7 +264,7 @@ export function interceptResponse(
     const isChanged = state !== "waiting" && res.writeHead !== interceptedWriteHead;
     let reached: Head["reached"];
     try {
-      if (state === "replaced" && (res.headersSent || held !== undefined)) return res;
+      if (isEndHeld || (state === "replaced" && (res.headersSent || held !== undefined))) return res;
       if (!isHead(status, rest)) return refuse(status, rest);
       if (!res.headersSent) applyHead(res, status, rest);
       if (isChanged) reached = state === "replaced" ? "unknown" : fieldsOf(res);
@@ -250,7 +286,7 @@ export function interceptResponse(
 
   res.flushHeaders = function interceptedFlushHeaders() {
     if (state === "waiting") begin(undefined);
-    if (state === "replaced") return;
+    if (state === "replaced" || isEndHeld) return;
     try {
       flushHeaders();
     } catch (error) {
@@ -270,9 +306,8 @@ export function interceptResponse(
       if (isHttp1) fail();
       return write(chunk, encoding, done);
     }
-    if (state === "replaced") {
-      const told = typeof encoding === "function" ? (encoding as Done) : done;
-      if (told !== undefined) queueMicrotask(told);
+    if (state === "replaced" || isEndHeld) {
+      tell(encoding, done);
       return true;
     }
     let isFlowing: boolean;
@@ -287,24 +322,14 @@ export function interceptResponse(
     return isFlowing;
   };
 
-  res.end = function interceptedEnd(chunk?: unknown, encoding?: unknown, done?: unknown) {
-    // A hook of the head ends the response, whose own body is then too late.
-    if (isSendingWhole) {
-      fail();
-      return end(chunk, encoding, done);
-    }
-    const isPart = state !== "passing" && (isDestroyed || isBrokenOff(res, isHttp1));
-    const isEmpty = chunk === undefined || chunk === null || typeof chunk === "function" || (isHttp1 && !chunk);
-    const isLast = isEmpty || isChunk(chunk, isHttp1);
-    if (state === "waiting" && isLast) begin(isPart ? undefined : wholeOf(chunk, encoding, isHttp1), true);
-    else if (state === "waiting") fail();
-    held?.();
-    if (isPart && state === "following") state = "passing";
-    if (state === "replaced") {
-      const told = [chunk, encoding, done].find((one) => typeof one === "function") as Done | undefined;
-      if (told !== undefined) queueMicrotask(told);
-      return res;
-    }
+  /** Lets a handler go on that waits for bytes to be sent which go nowhere. */
+  function tell(...given: readonly unknown[]): ServerResponse {
+    const told = given.find((one) => typeof one === "function") as Done | undefined;
+    if (told !== undefined) queueMicrotask(told);
+    return res;
+  }
+
+  function sendEnd(chunk: unknown, encoding: unknown, done: unknown): ServerResponse {
     let ended: ServerResponse;
     isSendingWhole = true;
     try {
@@ -319,6 +344,28 @@ export function interceptResponse(
     finish();
     noteHead();
     return ended;
+  }
+
+  res.end = function interceptedEnd(chunk?: unknown, encoding?: unknown, done?: unknown) {
+    if (isEndHeld) return tell(chunk, encoding, done);
+    // A hook of the head ends the response, whose own body is then too late.
+    if (isSendingWhole) {
+      fail();
+      return end(chunk, encoding, done);
+    }
+    const isEmpty = chunk === undefined || chunk === null || typeof chunk === "function" || (isHttp1 && !chunk);
+    const isRead = interceptor.readsUnsent === true && state === "waiting" && !(isEmpty && res.statusCode === 200);
+    const isPart = state !== "passing" && (isDestroyed || (!isRead && isBrokenOff(res, isHttp1)));
+    const isLast = isEmpty || isChunk(chunk, isHttp1);
+    if (state === "waiting" && isLast) begin(isPart ? undefined : wholeOf(chunk, encoding, isHttp1), true);
+    else if (state === "waiting") fail();
+    held?.();
+    if (isPart && state === "following") state = "passing";
+    if (state === "replaced") return tell(chunk, encoding, done);
+    const until = isPart || !isLast ? undefined : interceptor.ending?.(bodyAtEnd(chunk, encoding));
+    if (until === undefined) return sendEnd(chunk, encoding, done);
+    holdEnd(until, () => sendEnd(chunk, encoding, done));
+    return res;
   };
 
   res.destroy = function interceptedDestroy(error?: Error) {
@@ -350,31 +397,4 @@ export function interceptResponse(
 function isBrokenOff(res: ServerResponse, isHttp1: boolean): boolean {
   // Node destroys a response of HTTP/1 a moment after its socket.
   return isDead(res) && (!res.hasHeader("content-length") || (isHttp1 && !res.destroyed));
-}
-
-/** Bytes or a text, as `write` and `end` of a response take them. */
-type Chunk = string | NodeJS.ArrayBufferView;
-
-/** May it be written? Node takes every view of a buffer in HTTP/2 only. */
-function isChunk(chunk: unknown, isHttp1: boolean): chunk is Chunk {
-  // Also bytes of another realm, as test runners and `node:vm` have them.
-  return typeof chunk === "string" || (isHttp1 ? types.isUint8Array(chunk) : ArrayBuffer.isView(chunk));
-}
-
-/** The whole body that the end of a response gives; undefined if that cannot be told. */
-function wholeOf(chunk: unknown, encoding: unknown, isHttp1: boolean): Buffer | undefined {
-  return isChunk(chunk, isHttp1) ? bytesOf(chunk, encoding, "same") : Buffer.alloc(0);
-}
-
-/**
- * The bytes of a chunk: the same memory, or a copy for bytes that are kept, since the owner of a chunk may reuse it. Undefined
- * for a text in an unknown encoding.
- */
-function bytesOf(chunk: Chunk, encoding: unknown, how: "same" | "copy"): Buffer | undefined {
-  if (typeof chunk !== "string") {
-    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-    return how === "copy" ? Buffer.from(bytes) : bytes;
-  }
-  if (typeof encoding !== "string") return Buffer.from(chunk);
-  return Buffer.isEncoding(encoding) ? Buffer.from(chunk, encoding) : undefined;
 }

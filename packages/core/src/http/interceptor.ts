@@ -48,6 +48,11 @@ export interface Interceptor {
    */
   readonly beginsUnsent?: boolean | undefined;
   /**
+   * Is a response read, too, whose client has gone before it began? A handler that ends it without a status and a body is taken
+   * for one that has noticed. @default false
+   */
+  readonly readsUnsent?: boolean | undefined;
+  /**
    * Called once, before the first byte. A reply goes out instead of the response; `"notModified"` makes it a 304;
    * `"follow"` asks for the body, `"pass"` for nothing more.
    */
@@ -69,6 +74,11 @@ export interface Interceptor {
    * shown to `headMade`.
    */
   sendingFailed?(): void;
+  /**
+   * Called when the handler has ended its response, unless it broke off or was replaced, with the whole body if that was
+   * followed and not too large. The last bytes are sent when the returned promise settles; to the handler they are sent.
+   */
+  ending?(body: Uint8Array | undefined): Promise<unknown> | undefined;
   /** Called once, when the head of a response is sent and its body is not at its end, unless the response was replaced. */
   headSent(): void;
   /**

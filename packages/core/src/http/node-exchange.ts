@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { TLSSocket } from "node:tls";
 import type { Body } from "./body.js";
-import { announcesBody, readBody } from "./body.js";
+import { announcesBody, peekBody, readBody } from "./body.js";
 import type { Exchange } from "./exchange.js";
 import { handlerWaitMs, onHandlerEnd, onRequestDone } from "./handler-end.js";
 import type { HeldResponseContext } from "./held-response.js";
@@ -106,6 +106,10 @@ export abstract class NodeExchange<Raw, State = unknown> implements Exchange<Raw
 
   readBody(maxBytes: number): Promise<Body> {
     return readBody(this.#req, this.parsedBody, maxBytes);
+  }
+
+  peekBody(maxBytes: number): Promise<Body> {
+    return peekBody(this.#req, this.parsedBody, maxBytes);
   }
 }
 

@@ -18,6 +18,12 @@ export type DenialCode =
   | "abuse_detected"
   | "blocked"
   | "session_limit"
+  | "content_too_large"
+  | "idempotency_key_missing"
+  | "idempotency_key_invalid"
+  | "idempotency_conflict"
+  | "idempotency_completed"
+  | "idempotency_mismatch"
   | "account_missing"
   | "attempts_exceeded"
   | "capacity_exceeded"
@@ -60,6 +66,15 @@ const denials: Readonly<Record<DenialCode, DenialKind>> = {
   },
   blocked: { status: 403, title: "Requests from this address are not accepted" },
   session_limit: { status: 409, title: "The user already has the maximum number of sessions" },
+  content_too_large: { status: 413, title: "The body of the request is too large" },
+  idempotency_key_missing: { status: 400, title: "The request needs the header Idempotency-Key" },
+  idempotency_key_invalid: { status: 400, title: "The header Idempotency-Key is not valid" },
+  idempotency_conflict: { status: 409, title: "A request with this Idempotency-Key is in progress" },
+  idempotency_completed: {
+    status: 409,
+    title: "The request with this Idempotency-Key was completed, but its response was not kept",
+  },
+  idempotency_mismatch: { status: 422, title: "This Idempotency-Key belongs to another request" },
   account_missing: { status: 400, title: "The request does not name an account" },
   attempts_exceeded: {
     status: 429,

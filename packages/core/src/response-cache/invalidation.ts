@@ -1,8 +1,8 @@
 import type { Exchange } from "../http/exchange.js";
 import type { Interceptor } from "../http/interceptor.js";
+import { fieldText } from "../http/response-fields.js";
 import { checkObject, checkOneOf } from "../lib/validate.js";
 import type { ResponseStore } from "./response-store.js";
-import { fieldText } from "./storing.js";
 import { tagNamed, tagOfPath, tagOfTarget } from "./tags.js";
 
 /**

@@ -1,5 +1,6 @@
 import type { OutgoingHttpHeaders } from "node:http";
 import type { Head, Interceptor, Outgoing, Returned } from "../http/interceptor.js";
+import { fieldsToStore, fieldText, listMembers, removedFields } from "../http/response-fields.js";
 import type { BodyForm, Header, Reply } from "../http/verdict.js";
 import { readDirectives } from "./cache-control.js";
 import type { Forward } from "./cache-status.js";
@@ -9,16 +10,12 @@ import { freshnessOf, usefulSeconds } from "./freshness.js";
 import type { CacheableRequest } from "./request.js";
 import type { StoredResponse } from "./stored-response.js";
 import {
-  fieldsToStore,
-  fieldText,
   forbidsStoring,
   isEndless,
   isPublic,
   isStorable,
   isWithheldForCredentials,
-  listMembers,
   mayBeShared,
-  removedFields,
   storableStatuses,
 } from "./storing.js";
 import { entityTag, isNotModified, isPreconditionFailed } from "./validators.js";

@@ -5,10 +5,12 @@ import type { BreakerControl } from "../lib/breaker.js";
 import type { CacheSignals } from "./ports/cache.js";
 import type { Channels, MessageOutcome } from "./ports/channels.js";
 import type { Keyspace } from "./keyspace.js";
+import type { IdempotencyStore } from "./ports/idempotency.js";
 import type { LoginStore } from "./ports/logins.js";
 import { MemoryChannels } from "./memory/channels.js";
 import type { LockStore } from "./ports/locks.js";
 import { MemoryLockStore } from "./memory/locks.js";
+import { MemoryIdempotencyStore } from "./memory/idempotency.js";
 import { MemoryLoginStore } from "./memory/logins.js";
 import { MemoryDecisionStore } from "./memory/decisions.js";
 import { MemoryOneTimeStore } from "./memory/one-time.js";
@@ -24,6 +26,7 @@ import { LeasedStore } from "../limits/leases/leased-store.js";
 import { RedisChannels } from "./redis/channels.js";
 import { examineRedis } from "./redis/examine.js";
 import { connect } from "./redis/connect.js";
+import { RedisIdempotencyStore } from "./redis/idempotency.js";
 import { RedisIssuerMarker } from "./redis/issuer-marker.js";
 import type { LimitOverrides } from "./ports/limit-overrides.js";
 import { RedisLeaseSource } from "./redis/leases.js";
@@ -70,6 +73,8 @@ export interface Stores extends StoreHealth {
   readonly logins: LoginStore;
   readonly locks: LockStore;
   readonly oneTime: OneTimeStore;
+  /** The records of requests with an Idempotency-Key. */
+  readonly idempotency: IdempotencyStore;
   /** Empty for stores in process. */
   readonly breakers: readonly BreakerControl[];
   /**
@@ -131,6 +136,7 @@ export function createStores<Raw>(
       logins: new MemoryLoginStore(),
       locks: new MemoryLockStore({ channels: memoryChannels }),
       oneTime: new MemoryOneTimeStore(),
+      idempotency: new MemoryIdempotencyStore(),
       breakers: [],
       examine: () => Promise.resolve([]),
       onReady: () => undefined,
@@ -181,6 +187,7 @@ export function createStores<Raw>(
   const logins = new RedisLoginStore({ connection, deadlineMs, telemetry, giveBacks: store.giveBacks });
   const locks = new RedisLockStore({ connection, channels, deadlineMs, telemetry });
   const oneTime = new RedisOneTimeStore({ connection, deadlineMs, telemetry });
+  const idempotency = new RedisIdempotencyStore({ connection, channels, deadlineMs, telemetry });
   return {
     decisions: guarded.decisions,
     leasedDecisions: leased,
@@ -195,7 +202,15 @@ export function createStores<Raw>(
     logins,
     locks,
     oneTime,
-    breakers: [...store.breakers, ...logins.breakers, ...locks.breakers, ...oneTime.breakers, ...cache.breakers],
+    idempotency,
+    breakers: [
+      ...store.breakers,
+      ...logins.breakers,
+      ...locks.breakers,
+      ...oneTime.breakers,
+      ...idempotency.breakers,
+      ...cache.breakers,
+    ],
     examine: (used) =>
       examineRedis({
         connection,

@@ -20,6 +20,7 @@ import type { Channel } from "node:diagnostics_channel";
  * | `portcullis:lock` | `{ outcome }`: a call for a lock has ended, or a lock was lost; `outcome` is "acquired", "held", "timeout", "aborted", "overloaded", "failed" or "lost" |
  * | `portcullis:leader` | `{ outcome }`: this process became the leader ("elected"), "resigned", or "lost" the leadership |
  * | `portcullis:one-time` | `{ outcome, fault }`: a call about a one-time value; `outcome` is "issued", "consumed", "peeked", "refused", "revoked" or "failed" |
+ * | `portcullis:idempotency` | `{ outcome }`: a request with an Idempotency-Key came, or its handler ended; the outcomes are those of the metric `portcullis_idempotency_total` |
  * | `portcullis:data-lost` | `{}`: Redis has lost data, so revoked tokens may be accepted again |
  */
 export const events: {
@@ -36,6 +37,7 @@ export const events: {
   readonly lock: Channel;
   readonly leader: Channel;
   readonly oneTime: Channel;
+  readonly idempotency: Channel;
   readonly dataLost: Channel;
 } = {
   verdict: channel("portcullis:verdict"),
@@ -51,5 +53,6 @@ export const events: {
   lock: channel("portcullis:lock"),
   leader: channel("portcullis:leader"),
   oneTime: channel("portcullis:one-time"),
+  idempotency: channel("portcullis:idempotency"),
   dataLost: channel("portcullis:data-lost"),
 };

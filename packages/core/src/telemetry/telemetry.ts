@@ -9,7 +9,7 @@ import type { Labels, Metric, Sample } from "./metrics.js";
 type BreakerState = "closed" | "open" | "half-open";
 
 /** A part of the gate that follows a policy while the store is unavailable. */
-export type DegradablePart = "revocation" | "limit" | "cache" | "login";
+export type DegradablePart = "revocation" | "limit" | "cache" | "login" | "idempotency";
 
 /** A sign that a login throttle is used wrongly. */
 export type LoginWarning = "unsaid_success" | "outcome_failed" | "frequent_success";
@@ -22,6 +22,26 @@ export type LeaderChange = "elected" | "resigned" | "lost";
 
 /** The outcome of a call about a one-time value. */
 export type OneTimeOutcome = "issued" | "consumed" | "peeked" | "refused" | "revoked" | "failed";
+
+/**
+ * The outcome of a request with an Idempotency-Key: `executed`, `replayed`, `unreplayable` (its response was not kept),
+ * `conflict`, `mismatch`, `refused` (a wrong key, no caller, or a large body), `unavailable`, `unprotected` (the store did
+ * not answer, and the handler ran). And of its handler: `stored`, `released` (a retry runs it again), `unstored` (the store
+ * did not answer), `overtaken` (its lease had ended, and another request ran).
+ */
+export type IdempotencyOutcome =
+  | "executed"
+  | "replayed"
+  | "unreplayable"
+  | "conflict"
+  | "mismatch"
+  | "refused"
+  | "unavailable"
+  | "unprotected"
+  | "stored"
+  | "released"
+  | "unstored"
+  | "overtaken";
 
 /** A policy whose limit a request exceeds. */
 export interface Limited {
@@ -92,6 +112,10 @@ export class Telemetry {
     "Times this process became the leader, resigned, or lost the leadership.",
   );
   readonly #oneTime = new Counter("portcullis_one_time_total", "Calls about one-time values, by outcome.");
+  readonly #idempotency = new Counter(
+    "portcullis_idempotency_total",
+    "Requests with an Idempotency-Key, and the ends of their handlers, by outcome.",
+  );
   readonly #breakers = new Map<string, BreakerState>();
 
   allowed(): void {
@@ -180,6 +204,12 @@ export class Telemetry {
     if (events.oneTime.hasSubscribers) events.oneTime.publish({ outcome, fault });
   }
 
+  /** A request with an Idempotency-Key came, or its handler ended. */
+  idempotent(outcome: IdempotencyOutcome): void {
+    this.#idempotency.add({ outcome });
+    if (events.idempotency.hasSubscribers) events.idempotency.publish({ outcome });
+  }
+
   messageArrived(outcome: MessageOutcome): void {
     this.#messages.add({ outcome });
   }
@@ -221,6 +251,7 @@ export class Telemetry {
         this.#unreadable,
         this.#loginWarnings,
         this.#oneTime,
+        this.#idempotency,
       ],
       ...[this.#locks, this.#leaders],
     ];

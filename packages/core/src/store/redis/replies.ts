@@ -193,6 +193,7 @@ export type UnreadablePart =
   | "lease"
   | "rules"
   | "login"
+  | "idempotency"
   | "session"
   | "cache"
   | "lock"

@@ -2,6 +2,7 @@ import { adjustScript } from "./adjust.js";
 import { decideScript } from "./decide.js";
 import { cacheScript } from "./cache.js";
 import { cutOffScript, revokeScript } from "./revocation.js";
+import { claimScript, completeScript, releaseScript } from "./idempotency.js";
 import { leaseScript } from "./lease.js";
 import { extendLocksScript, releaseLocksScript, takeLocksScript } from "./locks.js";
 import { loginChargeScript, loginSettleScript } from "./logins.js";
@@ -26,4 +27,5 @@ export const scripts: readonly Script[] = [
   ...[loginChargeScript, loginSettleScript, sharedIssuerScript],
   ...[takeLocksScript, extendLocksScript, releaseLocksScript],
   ...[consumeOneTimeScript, issueOneTimeScript, revokeOneTimeScript],
+  ...[claimScript, completeScript, releaseScript],
 ];
