@@ -193,7 +193,7 @@ describe("locks on a bad day of Redis", function () {
 
   it("wake waiters by the end of a lease where no message arrives", async () => {
     const [gate, other] = [await open(), await open({ redis: server.url })];
-    const lock = await other.locks.acquire("a", { lease: 600, autoExtend: false });
+    const lock = await other.locks.acquire("a", { lease: "2s", autoExtend: false });
     const waiting = gate.locks.acquire("a", { wait: "20s" });
     await until(async () => ((await admin.get((await lockKeys())[0] ?? "")) ?? "").endsWith("+"));
     await admin.call("CLIENT", "KILL", "TYPE", "pubsub");
