@@ -2,6 +2,7 @@ import { principalOf } from "./auth/principal.js";
 import { operations } from "./lib/documentation.js";
 import type { Finding } from "./store/ports/health.js";
 import { examineGate } from "./health/examination.js";
+import { gateMetrics } from "./health/metrics.js";
 import { tokenPlaces } from "./response-cache/credentials.js";
 import { resolveIdempotency } from "./coordination/idempotency-options.js";
 import { openResponseCaches } from "./response-cache/response-cache.js";
@@ -35,7 +36,6 @@ import { Keyspace } from "./store/keyspace.js";
 import { SharedIssuer } from "./store/shared-issuer.js";
 import { createStores } from "./store/stores.js";
 import type { Metric } from "./telemetry/metrics.js";
-import { gauge, labelled } from "./telemetry/metrics.js";
 import { Telemetry } from "./telemetry/telemetry.js";
 
 /** Makes middleware of one framework from a check, for exchanges at this attachment ({@link exchangeFor}). */
@@ -162,20 +162,7 @@ export function createGate<Raw, Middleware extends object>(
   }
 
   function readMetrics(): readonly Metric[] {
-    const { status, store, keys } = monitor.read();
-    const dependencies: [{ dependency: string }, number][] = [
-      [{ dependency: "store" }, store.status === "down" ? 0 : 1],
-    ];
-    if (keys !== "none") dependencies.push([{ dependency: "keys" }, keys === "down" ? 0 : 1]);
-    const metrics = [
-      ...telemetry.read(),
-      ...(services.cache?.metrics() ?? []),
-      gauge("portcullis_up", "0 while protected requests are refused for an outage.", [
-        [{}, status === "down" ? 0 : 1],
-      ]),
-      gauge("portcullis_dependency_up", "1 while a dependency answers, also if only in part.", dependencies),
-    ];
-    return service.name === undefined ? metrics : labelled(metrics, "service", service.name);
+    return gateMetrics([...telemetry.read(), ...(services.cache?.metrics() ?? [])], monitor.read(), service.name);
   }
 
   /** The options of authentication for one middleware. */

@@ -1,16 +1,13 @@
 import { maxTimerMs } from "../lib/duration.js";
+import { OutageError } from "../lib/outage.js";
 
 /**
  * The factory did not make a value within `hardTimeout`; Express and Koa answer 503. The factory is slow, or hangs, or reads
  * a cached value whose factory waits for this one.
  */
-export class CacheTimeout extends Error {
+export class CacheTimeout extends OutageError {
   override readonly name = "CacheTimeout";
   readonly code = "cache_timeout";
-  readonly status = 503;
-  readonly statusCode = 503;
-  readonly expose = true;
-  readonly headers: Readonly<Record<string, string>> = { "Retry-After": "1" };
 
   constructor(ms: number) {
     super(`a cached value was not made within ${ms} ms`);

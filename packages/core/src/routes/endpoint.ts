@@ -1,3 +1,4 @@
+import { outage } from "../lib/outage.js";
 import type { Exchange } from "../http/exchange.js";
 import type { Header, Reply, Verdict } from "../http/verdict.js";
 import type { Check } from "../request/state.js";
@@ -65,7 +66,7 @@ export function oauthError(
 
 /** The response to a request that was not carried out, and that the client may repeat. */
 export function notRecorded(): Reply {
-  return oauthError(503, "temporarily_unavailable", "The request could not be recorded; try again", [
-    ["Retry-After", "1"],
+  return oauthError(outage.status, "temporarily_unavailable", "The request could not be recorded; try again", [
+    ["Retry-After", outage.headers["Retry-After"]],
   ]);
 }
