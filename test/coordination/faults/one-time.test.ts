@@ -123,6 +123,36 @@ describe("one-time values while Redis is down", function () {
     expect(await gate.oneTime.consume("confirm", token)).to.deep.equal({ data: "data", subject: undefined });
   });
 
+  it("are not called worth nothing by a server that takes no writes and does not have them", async () => {
+    const redis = await startRedis();
+    cleanUp(() => redis.stop());
+    const operator = operate(redis.url);
+    const gate = openGate({ redis: redis.url, service: "one-time", deadline: 1000 });
+    await gate.oneTime.issue("confirm", "data", { ttl: "10m" });
+    for (const [command, begin, end, reply] of [
+      ["REPLICAOF", ["127.0.0.1", "1"], ["NO", "ONE"], "READONLY"],
+      ["CONFIG", ["SET", "maxmemory", "1"], ["SET", "maxmemory", "0"], "OOM"],
+    ] as const) {
+      await operator.call(command, ...begin);
+      const refused = { name: "StoreFault", status: 503, kind: "refused", reply };
+      expect(await rejectionOf(gate.oneTime.consume("confirm", "x".repeat(44)))).to.include(refused);
+      await operator.call(command, ...end);
+      expect(await gate.oneTime.consume("confirm", "x".repeat(44))).to.equal(undefined);
+    }
+  });
+
+  it("make the store degraded while their circuit breaker is open", async () => {
+    const redis = await startRedis();
+    cleanUp(() => redis.stop());
+    const gate = openGate({ redis: redis.url, service: "one-time", deadline: 100 });
+    await gate.oneTime.issue("confirm", "data", { ttl: "10m" });
+    redis.pause();
+    for (let call = 0; call < 5; call += 1) await rejectionOf(gate.oneTime.peek("confirm", "x".repeat(44)));
+    expect(gate.health().store.findings).to.include("one-time values fail");
+    expect(gate.health().status).to.not.equal("up");
+    redis.resume();
+  });
+
   for (const command of ["get", "set", "del", "zrange"]) {
     it(`stay with their subject where a script may not call ${command}: none is lost to its revocation`, async () => {
       const redis = await startRedis();

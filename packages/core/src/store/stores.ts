@@ -185,7 +185,7 @@ export function createStores<Raw>(
     decisions: guarded.decisions,
     leasedDecisions: leased,
     revocations: guarded.revocations,
-    state: () => withBreakers(guarded.health.state(), { locks }),
+    state: () => withBreakers(guarded.health.state(), { locks, "one-time values": oneTime }),
     corrections: store.corrections,
     cache: cache.store,
     cacheSignals: cache.signals,

@@ -63,9 +63,10 @@ return { now + life, #surplus }
 
 /**
  * Consumes a value. KEYS: the value. ARGV: the id of the consumption, and how long it can be asked again, in ms.
- * Returns the content, or nil.
+ * Returns the content, or nil. The first line makes Redis refuse the script where it takes no writes: without it, a replica
+ * that is behind would say that a good token is worth nothing.
  */
-export const consumeOneTimeScript: Script = defineScript(`
+export const consumeOneTimeScript: Script = defineScript(`#!lua
 local text = redis.pcall('GET', KEYS[1])
 if type(text) ~= 'string' then return text end
 local state = string.sub(text, 1, 1)
