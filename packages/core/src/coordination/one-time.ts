@@ -15,7 +15,8 @@ export interface OneTimeOptions {
   readonly ttl: Duration;
   /**
    * Owner of the value, for `revoke()`: the `auth` of a request, its `principal`, or any text of 1 to 512 characters, such
-   * as an e-mail address. A subject has at most ten outstanding values of a purpose; an eleventh drops the oldest one.
+   * as an e-mail address. Check the text of a client before: one that is an alias of a user's principal is a TypeError.
+   * A subject has at most ten outstanding values of a purpose; an eleventh drops the oldest one.
    * @default nobody: `revoke()` does not reach the value
    */
   readonly subject?: string | Pick<Auth, "principal"> | undefined;
