@@ -49,6 +49,8 @@ export interface PartsInUse {
   readonly caches: boolean;
   /** Has a lock, an idempotency key or a one-time value been used? */
   readonly coordination: boolean;
+  /** Has a one-time value been used? */
+  readonly oneTime: boolean;
 }
 
 /** The stores of a gate. */
@@ -204,6 +206,7 @@ export function createStores<Raw>(
         cache: used.caches && caching?.redis !== false ? (apart ?? connection) : undefined,
         keepsSessions: tokens !== undefined,
         coordinates: used.coordination,
+        oneTime: used.oneTime,
         clockToleranceMs,
       }),
     onReady(listener) {
