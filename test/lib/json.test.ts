@@ -1,3 +1,4 @@
+import { runInNewContext } from "node:vm";
 import { expect } from "chai";
 import fc from "fast-check";
 import { jsonText } from "../../packages/core/src/lib/json.js";
@@ -33,6 +34,11 @@ describe("the JSON of a value", () => {
     "a Uint8Array": new Uint8Array(1),
     "an ArrayBuffer": new ArrayBuffer(1),
     "an Error": new TypeError("x"),
+    "a Promise": Promise.resolve(1),
+    "a RegExp": /x/,
+    "a SharedArrayBuffer": new SharedArrayBuffer(1),
+    "a Map of another realm": runInNewContext("new Map()") as unknown,
+    "an invalid Date of another realm": runInNewContext("new Date(NaN)") as unknown,
     "a function": () => 1,
     "a symbol": Symbol("x"),
     "an invalid Date": new Date(Number.NaN),

@@ -69,7 +69,7 @@ export function createGate<Raw, Middleware extends object>(
   const cachesInRedis = resolved.redis !== undefined && resolved.cache?.redis !== false;
   const isUnnamed = resolved.redis !== undefined && service.keyText === unnamed;
   const unnamedUse = isUnnamed ? new UnnamedServiceWarning(logger) : undefined;
-  const used = { caches: false, coordination: false };
+  const used = { caches: false, coordination: false, oneTime: false };
   const stores = createStores(resolved, {
     keys: keyspace,
     shared: sharedIssuer,
@@ -107,8 +107,9 @@ export function createGate<Raw, Middleware extends object>(
     unnamedUse?.note();
   }
 
-  function noteCoordination(): void {
+  function noteCoordination(part?: "one-time"): void {
     used.coordination = true;
+    if (part === "one-time") used.oneTime = true;
     unnamedUse?.note();
   }
 

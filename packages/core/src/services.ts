@@ -56,7 +56,7 @@ export interface Foundation<Raw> {
   /** Unix milliseconds. */
   readonly now: () => number;
   /** Called at each use of a part of coordination. */
-  readonly noteCoordination: () => void;
+  readonly noteCoordination: (part?: "one-time") => void;
 }
 
 /** Creates the services of a gate from its options and stores. */
@@ -136,7 +136,7 @@ export function createServices<Raw>(
     channels,
     keys: keyspace,
     telemetry,
-    onFirstUse: noteCoordination,
+    onFirstUse: () => noteCoordination(),
   });
 
   return {
@@ -164,7 +164,10 @@ export function createServices<Raw>(
       local: new MemoryLoginStore(),
       ...{ keys: keyspace, telemetry, logger, ipv6PrefixLength, instances, now },
     },
-    oneTime: new OneTimeService({ store: stores.oneTime, keys: keyspace, telemetry, onUse: noteCoordination }),
+    oneTime: new OneTimeService({
+      ...{ store: stores.oneTime, keys: keyspace, telemetry },
+      onUse: () => noteCoordination("one-time"),
+    }),
     idempotency: new Idempotency({
       store: stores.idempotency,
       ...{ keys: keyspace, telemetry, refuseAnonymous: () => challenges.credentialsRequired() },

@@ -123,6 +123,89 @@ describe("one-time values while Redis is down", function () {
     expect(await gate.oneTime.consume("confirm", token)).to.deep.equal({ data: "data", subject: undefined });
   });
 
+  it("are not called worth nothing by a server that takes no writes and does not have them", async () => {
+    const redis = await startRedis();
+    cleanUp(() => redis.stop());
+    const operator = operate(redis.url);
+    const gate = openGate({ redis: redis.url, service: "one-time", deadline: 1000 });
+    await gate.oneTime.issue("confirm", "data", { ttl: "10m" });
+    for (const [command, begin, end, reply] of [
+      ["REPLICAOF", ["127.0.0.1", "1"], ["NO", "ONE"], "READONLY"],
+      ["CONFIG", ["SET", "maxmemory", "1"], ["SET", "maxmemory", "0"], "OOM"],
+    ] as const) {
+      await operator.call(command, ...begin);
+      const refused = { name: "StoreFault", status: 503, kind: "refused", reply };
+      expect(await rejectionOf(gate.oneTime.consume("confirm", "x".repeat(44)))).to.include(refused);
+      await operator.call(command, ...end);
+      expect(await gate.oneTime.consume("confirm", "x".repeat(44))).to.equal(undefined);
+    }
+  });
+
+  it("make the store degraded while their circuit breaker is open", async () => {
+    const redis = await startRedis();
+    cleanUp(() => redis.stop());
+    const gate = openGate({ redis: redis.url, service: "one-time", deadline: 100 });
+    await gate.oneTime.issue("confirm", "data", { ttl: "10m" });
+    redis.pause();
+    for (let call = 0; call < 5; call += 1) await rejectionOf(gate.oneTime.peek("confirm", "x".repeat(44)));
+    expect(gate.health().store.findings).to.include("one-time values fail");
+    expect(gate.health().status).to.not.equal("up");
+    redis.resume();
+  });
+
+  for (const command of ["get", "set", "del", "zrange"]) {
+    it(`stay with their subject where a script may not call ${command}: none is lost to its revocation`, async () => {
+      const redis = await startRedis();
+      cleanUp(() => redis.stop());
+      const operator = operate(redis.url);
+      const gate = openGate({ redis: redis.url, service: "one-time", deadline: 1000 });
+      const { oneTime } = gate;
+      const tokens: string[] = [];
+      const issue = async (): Promise<void> => {
+        tokens.push((await oneTime.issue("confirm", null, { ttl: "1m", subject: "alice" })).token);
+      };
+      for (let at = 0; at < 10; at += 1) await issue();
+      await operator.call("ACL", "SETUSER", "default", `-${command}`);
+      const refused = { name: "StoreFault", status: 503, kind: "refused", reply: "NOPERM" };
+      if (command !== "set") expect(await rejectionOf(oneTime.revoke("confirm", "alice"))).to.include(refused);
+      if (command !== "del") expect(await rejectionOf(issue())).to.include(refused);
+      else await issue();
+      await operator.call("ACL", "SETUSER", "default", `+${command}`);
+      expect(await oneTime.revoke("confirm", "alice")).to.equal(tokens.length);
+      for (const token of tokens) expect(await oneTime.peek("confirm", token)).to.equal(undefined);
+    });
+  }
+
+  it("stay with their subject while their slot moves to another node of a Cluster", async () => {
+    const { nodes, seeds, stop } = await startCluster({ masters: 2 });
+    cleanUp(stop);
+    const url = `redis+cluster://${seeds.map(({ host, port }) => `${host}:${port}`).join(",")}`;
+    const { oneTime } = openGate({ redis: url, service: "one-time", deadline: 2000 });
+    const tokens: string[] = [];
+    for (let at = 0; at < 6; at += 1)
+      tokens.push((await oneTime.issue("confirm", null, { ttl: "1m", subject: "alice" })).token);
+    const operators = nodes.map((node) => operate(node.url));
+    const found = await Promise.all(operators.map((operator) => operator.keys("*:one-time:one-time:*")));
+    const from = found.findIndex((keys) => keys.length > 0);
+    const [source, target] = [operators[from], operators[1 - from]];
+    const port = nodes[1 - from]?.port;
+    if (source === undefined || target === undefined || port === undefined) throw new Error("no node has the values");
+    const slot = String(await source.call("CLUSTER", "KEYSLOT", found[from]?.[0] ?? ""));
+    const targetId = String(await target.call("CLUSTER", "MYID"));
+    const move = async (key: string): Promise<unknown> => source.call("MIGRATE", "127.0.0.1", port, key, 0, 5000);
+    await target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", String(await source.call("CLUSTER", "MYID")));
+    await source.call("CLUSTER", "SETSLOT", slot, "MIGRATING", targetId);
+    const values = found.flat().filter((key) => !key.includes("alice"));
+    for (const key of values.slice(3)) await move(key);
+
+    const fault = await rejectionOf(oneTime.revoke("confirm", "alice"));
+    expect(fault).to.include({ name: "StoreFault", status: 503, kind: "refused", reply: "TRYAGAIN" });
+    for (const token of tokens) expect(await oneTime.peek("confirm", token)).to.not.equal(undefined);
+    for (const key of found.flat()) await move(key);
+    for (const operator of [target, source]) await operator.call("CLUSTER", "SETSLOT", slot, "NODE", targetId);
+    expect(await oneTime.revoke("confirm", "alice")).to.equal(6);
+  });
+
   it("do not harm requests: the guard answers as ever, and the process is not ready only once it has used them", async () => {
     const redis = await startRedis();
     cleanUp(() => redis.stop());

@@ -37,13 +37,23 @@ describe("one-time values with a user who may do only what docs/operations.md sa
     expect((await gate.examine()).find(({ code }) => code === "permission_missing")?.message).not.to.include(
       "coordination",
     );
-    // Redis has words of its own for a command in a script that the user may not call.
-    const refused = { name: "StoreFault", status: 503 };
+    const refused = { name: "StoreFault", status: 503, reply: "NOPERM" };
     for (const subject of [undefined, "alice"])
       expect(await rejectionOf(gate.oneTime.issue("confirm", 1, { ttl: "1m", subject }))).to.include(refused);
     expect(await rejectionOf(gate.oneTime.revoke("confirm", "alice"))).to.include(refused);
     expect((await gate.examine()).find(({ code }) => code === "permission_missing")?.message).to.include(
       "coordination",
     );
+  });
+
+  it("that name a subject need ZRANGE, and the examination says so once they are used", async () => {
+    const gate = await open();
+    const missing = async (): Promise<string | undefined> =>
+      (await gate.examine()).find(({ code }) => code === "permission_missing")?.message;
+    await gate.locks.using("name", {}, () => undefined);
+    expect(await missing()).to.equal(undefined);
+    const fault = await rejectionOf(gate.oneTime.issue("confirm", 1, { ttl: "1m", subject: "alice" }));
+    expect(fault).to.include({ name: "StoreFault", reply: "NOPERM" });
+    expect(await missing()).to.include("one-time values");
   });
 });

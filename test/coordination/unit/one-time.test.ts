@@ -7,6 +7,7 @@ import fc from "fast-check";
 import { cleanUp } from "../../support/clean-up.js";
 import { admit, openGate } from "../../support/fake-gate.js";
 import type { FakeGate, FakeOptions } from "../../support/fake-gate.js";
+import { issuerDigest, noIssuer } from "../../support/issuer-digest.js";
 import { freshPrefix, operate, testRedisUrl } from "../../support/redis.js";
 import { rejectionOf } from "../../support/rejection.js";
 
@@ -223,6 +224,21 @@ describe("arguments of one-time values", () => {
     const subject = several.principal({ issuer: "https://a.test", subject: "alice" });
     const { token } = await several.oneTime.issue("confirm", 1, { ...hour, subject });
     expect(await several.oneTime.consume("confirm", token)).to.deep.equal({ data: 1, subject });
+  });
+
+  it("come back with the subject that was passed: a text of a client is not taken for the principal of another user", async () => {
+    const addresses = ["bob@example.org", "iss-x.bob@example.org", `iss-${"0".repeat(31)}.bob@example.org`];
+    for (const auth of [undefined, testAuth]) {
+      const gate = openGate({ auth });
+      for (const subject of addresses) {
+        const { token } = await gate.oneTime.issue("confirm", 1, { ...hour, subject });
+        expect(await gate.oneTime.consume("confirm", token)).to.deep.equal({ data: 1, subject });
+      }
+      for (const digest of [noIssuer, issuerDigest(), "a".repeat(32)])
+        expect(
+          await rejectionOf(gate.oneTime.issue("confirm", 1, { ...hour, subject: `iss-${digest}.bob@example.org` })),
+        ).to.be.instanceOf(TypeError);
+    }
   });
 
   it("carry JSON of at most 16 KiB", async () => {

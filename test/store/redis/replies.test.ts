@@ -3,6 +3,7 @@ import { expect } from "chai";
 import fc from "fast-check";
 import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import {
+  faultOfReply,
   integerIn,
   readFlag,
   readInteger,
@@ -114,5 +115,20 @@ describe("other replies", () => {
     expect([readTime(["1", "500000"]), readTime([2, 0])]).to.deep.equal([1500, 2000]);
     for (const reply of [["1"], ["1", "2", "3"], ["nan", "0"], null, 5])
       expect(faultOf(() => readTime(reply))).to.equal("unreadable");
+  });
+});
+
+describe("an error of a command inside a script", () => {
+  it("is an outage where the user may not call it, or its slot moves: Redis gives both the word ERR", () => {
+    const user = "ERR The user executing the script can't";
+    for (const [message, reply] of [
+      [`${user} run this command or subcommand`, "NOPERM"],
+      [`${user} run this command or subcommand script: 8a2f, on @user_script:1.`, "NOPERM"],
+      [`${user} access at least one of the keys mentioned in the command arguments`, "NOPERM"],
+      ["ERR Script attempted to access a non local key in a cluster node", "TRYAGAIN"],
+    ] as const)
+      expect(faultOfReply(message)).to.include({ kind: "refused", outage: true, reply });
+    for (const message of ["ERR Unknown Redis command called from script", "WRONGTYPE Operation against a key"])
+      expect(faultOfReply(message)).to.include({ kind: "unreadable", outage: false });
   });
 });

@@ -15,7 +15,8 @@ export interface OneTimeOptions {
   readonly ttl: Duration;
   /**
    * Owner of the value, for `revoke()`: the `auth` of a request, its `principal`, or any text of 1 to 512 characters, such
-   * as an e-mail address. A subject has at most ten outstanding values of a purpose; an eleventh drops the oldest one.
+   * as an e-mail address. Check the text of a client before: one that is an alias of a user's principal is a TypeError.
+   * A subject has at most ten outstanding values of a purpose; an eleventh drops the oldest one.
    * @default nobody: `revoke()` does not reach the value
    */
   readonly subject?: string | Pick<Auth, "principal"> | undefined;
@@ -109,6 +110,10 @@ export class OneTimeService implements OneTimeValues {
     const ttlMs = durationMs("oneTime.issue().ttl", options.ttl, maxTtlMs);
     if (ttlMs < minTtlMs) throw rangeError("oneTime.issue().ttl", 'must be at least "1s"');
     const subject = options.subject === undefined ? undefined : this.#subjectIn("oneTime.issue()", options.subject);
+    // Otherwise the owner of the address iss-<digest>.bob@example.org would prove that bob@example.org is his.
+    const isText = subject !== undefined && typeof options.subject === "string";
+    if (isText && this.#keys.issuers.local(subject) !== options.subject)
+      throw optionError("oneTime.issue().subject", "must not be an alias of another user's principal: pass the auth");
     const random = randomBytes(33).toString("base64url");
     const token = subject === undefined ? random : this.#bucketOf(subject) + random.slice(1);
     const { expiresAt } = await this.#ask(

@@ -1,3 +1,4 @@
+import { types } from "node:util";
 import { optionError, rangeError } from "./validate.js";
 
 /** Its own type does not say that it returns undefined for undefined. */
@@ -8,7 +9,7 @@ class NotJson extends Error {}
 
 /**
  * The JSON text of a value (RFC 8259). Throws a TypeError for a value that would come back as another one: Map, Set, NaN,
- * Infinity, BigInt, bytes, Error, functions, symbols, and holes in arrays. A Date becomes text; undefined members are
+ * Infinity, BigInt, bytes, Error, Promise, RegExp, functions, symbols, and holes in arrays. A Date becomes text; undefined members are
  * left out. Throws a RangeError if the text is longer than `maxBytes`.
  */
 export function jsonText(option: string, value: unknown, maxBytes: number): string {
@@ -24,6 +25,16 @@ export function jsonText(option: string, value: unknown, maxBytes: number): stri
   if (Buffer.byteLength(text) > maxBytes) throw rangeError(option, `must have at most ${maxBytes} bytes as JSON`);
   return text;
 }
+
+/** Objects that JSON makes something else of, mostly `{}`. The checks hold for objects of another realm (`node:vm`, Jest) too. */
+const unlike: readonly (readonly [is: (value: unknown) => boolean, name: string])[] = [
+  [types.isMap, "a Map"],
+  [types.isSet, "a Set"],
+  [(value) => types.isNativeError(value) || value instanceof Error, "an Error"],
+  [types.isPromise, "a Promise: await it"],
+  [types.isRegExp, "a RegExp"],
+  [(value) => ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value), "bytes"],
+];
 
 /** A replacer of `JSON.stringify`: it sees the value after `toJSON`, and its owner has the value before. */
 function refuseOthers(this: unknown, key: string, value: unknown): unknown {
@@ -41,10 +52,7 @@ function refuseOthers(this: unknown, key: string, value: unknown): unknown {
       return value;
     default:
   }
-  if (original instanceof Map || original instanceof Set || original instanceof Error) {
-    throw new NotJson(`a ${original.constructor.name}`);
-  }
-  if (ArrayBuffer.isView(original) || original instanceof ArrayBuffer) throw new NotJson("bytes");
-  if (original instanceof Date && value === null) throw new NotJson("an invalid Date");
+  for (const [is, name] of unlike) if (is(original)) throw new NotJson(name);
+  if (types.isDate(original) && value === null) throw new NotJson("an invalid Date");
   return value;
 }

@@ -52,6 +52,8 @@ export interface PartsInUse {
   readonly caches: boolean;
   /** Has a lock, an idempotency key or a one-time value been used? */
   readonly coordination: boolean;
+  /** Has a one-time value been used? */
+  readonly oneTime: boolean;
 }
 
 /** The stores of a gate. */
@@ -192,7 +194,7 @@ export function createStores<Raw>(
     decisions: guarded.decisions,
     leasedDecisions: leased,
     revocations: guarded.revocations,
-    state: () => withBreakers(guarded.health.state(), { locks }),
+    state: () => withBreakers(guarded.health.state(), { locks, "one-time values": oneTime }),
     corrections: store.corrections,
     cache: cache.store,
     cacheSignals: cache.signals,
@@ -219,6 +221,7 @@ export function createStores<Raw>(
         cache: used.caches && caching?.redis !== false ? (apart ?? connection) : undefined,
         keepsSessions: tokens !== undefined,
         coordinates: used.coordination,
+        oneTime: used.oneTime,
         clockToleranceMs,
       }),
     onReady(listener) {

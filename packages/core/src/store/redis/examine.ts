@@ -18,6 +18,8 @@ export interface ExamineOptions {
   readonly keepsSessions: boolean;
   /** Are locks, idempotency keys or one-time values in use? */
   readonly coordinates: boolean;
+  /** Are one-time values in use? @default false */
+  readonly oneTime?: boolean | undefined;
   /** Tolerated difference of the clocks. */
   readonly clockToleranceMs: number;
 }
@@ -143,7 +145,7 @@ async function examineClock(ask: Ask, toleranceMs: number): Promise<Finding[]> {
 
 /** Tests the permissions that requests need, on keys that are unused or end within a second. */
 async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
-  const { connection, caches, keepsSessions, coordinates } = options;
+  const { connection, caches, keepsSessions, coordinates, oneTime = false } = options;
   const { client } = connection;
   const keys = options.keys.presumed();
   const counter = keys.quota("examination", "examination");
@@ -165,6 +167,9 @@ async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
       : []),
     ...(coordinates
       ? ([["coordination", "SET", keys.coordination("lock", "examination"), "", "PX", 1000]] as const)
+      : []),
+    ...(oneTime
+      ? ([["one-time values", "ZRANGE", keys.coordination("one-time", "0", "examination"), 0, 0]] as const)
       : []),
     ...(caches ? ([["caching", "SET", entry, "", "PX", 1000]] as const) : []),
   ];

@@ -155,6 +155,11 @@ const outages = new Set([
   "UNBLOCKED",
 ]);
 
+/** The user may run a script, but not this command of it, or not on this key. Redis gives these errors the word ERR. */
+const scriptForbidden = /The user executing the script can't (?:run|access)\b/;
+/** A script in a Cluster asks for a key that has moved already, while its slot moves to another node. */
+const slotMoving = /Script attempted to access a non local key\b/;
+
 /**
  * The fault of an error reply, of a whole call or of one part of a script's answer. Only the first word of the error is
  * kept: the rest may quote arguments. ioredis even adds the whole command, with the password of AUTH, to its errors.
@@ -163,6 +168,8 @@ export function faultOfReply(message: string): StoreFault {
   const word = /^-?([A-Z]+)/.exec(message)?.[1];
   if (word !== undefined && outages.has(word)) return new StoreFault("refused", word);
   if (/max number of clients/.test(message)) return new StoreFault("refused", "MAXCLIENTS");
+  if (scriptForbidden.test(message)) return new StoreFault("refused", "NOPERM");
+  if (slotMoving.test(message)) return new StoreFault("refused", "TRYAGAIN");
   // A script error contains the word of the command that has failed.
   const inner = /\b(OOM|MISCONF|READONLY|NOPERM)\b/.exec(message)?.[1];
   return inner === undefined ? new StoreFault("unreadable", word ?? "ERR") : new StoreFault("refused", inner);

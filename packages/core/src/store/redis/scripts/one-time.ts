@@ -4,11 +4,15 @@ import type { Script } from "./lua.js";
 /**
  * The text of a value: `1` and its content; or, after its consumption, `0`, the id of the consumption (22 characters)
  * and the content. A consumed value stays for some seconds, so that the same consumption can be asked again.
+ *
+ * An error of GET says nothing about the value: it may be on another node, while its slot moves there. Its set must keep it.
  */
 const isLiveLua = `
 local function isLive(key)
   local text = redis.pcall('GET', key)
-  return type(text) == 'string' and string.sub(text, 1, 1) == '1'
+  if type(text) == 'string' then return string.sub(text, 1, 1) == '1' end
+  if text and string.sub(text.err, 1, 9) ~= 'WRONGTYPE' then return false, text end
+  return false
 end
 `;
 
@@ -28,11 +32,14 @@ if subject then
   local live = {}
   for _, member in ipairs(members) do
     if member ~= ARGV[4] then
-      if isLive(ARGV[5] .. member) then live[#live + 1] = member else gone[#gone + 1] = member end
+      local found, fault = isLive(ARGV[5] .. member)
+      if fault then return fault end
+      if found then live[#live + 1] = member else gone[#gone + 1] = member end
     end
   end
   for i = 1, #live - tonumber(ARGV[3]) + 1 do surplus[i] = live[i] end
   local left = redis.pcall('PTTL', subject)
+  if type(left) == 'table' then return left end
   local added = redis.pcall('ZADD', subject, time[1] * 1000000 + time[2], ARGV[4])
   if type(added) == 'table' then return added end
   local kept = redis.pcall('PEXPIRE', subject, math.max(left, life))
@@ -48,8 +55,7 @@ if set.err then
   return set
 end
 for _, member in ipairs(surplus) do
-  redis.pcall('DEL', ARGV[5] .. member)
-  gone[#gone + 1] = member
+  if type(redis.pcall('DEL', ARGV[5] .. member)) == 'number' then gone[#gone + 1] = member end
 end
 for _, member in ipairs(gone) do redis.pcall('ZREM', subject, member) end
 return { now + life, #surplus }
@@ -57,9 +63,10 @@ return { now + life, #surplus }
 
 /**
  * Consumes a value. KEYS: the value. ARGV: the id of the consumption, and how long it can be asked again, in ms.
- * Returns the content, or nil.
+ * Returns the content, or nil. The first line makes Redis refuse the script where it takes no writes: without it, a replica
+ * that is behind would say that a good token is worth nothing.
  */
-export const consumeOneTimeScript: Script = defineScript(`
+export const consumeOneTimeScript: Script = defineScript(`#!lua
 local text = redis.pcall('GET', KEYS[1])
 if type(text) ~= 'string' then return text end
 local state = string.sub(text, 1, 1)
@@ -80,13 +87,16 @@ return content
 export const revokeOneTimeScript: Script = defineScript(`${isLiveLua}
 local members = redis.pcall('ZRANGE', KEYS[1], 0, -1)
 if members.err then return members end
-local ended = 0
+local live, ended = {}, 0
 for _, member in ipairs(members) do
-  if isLive(ARGV[1] .. member) then
-    local reply = redis.pcall('DEL', ARGV[1] .. member)
-    if type(reply) == 'table' then return reply end
-    ended = ended + 1
-  end
+  local found, fault = isLive(ARGV[1] .. member)
+  if fault then return fault end
+  if found then live[#live + 1] = member end
+end
+for _, member in ipairs(live) do
+  local reply = redis.pcall('DEL', ARGV[1] .. member)
+  if type(reply) == 'table' then return reply end
+  ended = ended + 1
 end
 local reply = redis.pcall('DEL', KEYS[1])
 if type(reply) == 'table' then return reply end
