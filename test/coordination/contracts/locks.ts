@@ -118,6 +118,15 @@ export function describeLocks(open: () => LockRig | Promise<LockRig>): void {
     await (await other.locks.acquire(["a", "b", "c"])).release();
   });
 
+  it("are extended automatically also after a longer lease that was asked for by hand has ended", async () => {
+    const lock = await one.locks.acquire("a", { lease: 150 });
+    await lock.extend(600);
+    await sleep(1200);
+    expect(lock).to.include({ isHeld: true });
+    expect(await other.locks.tryAcquire("a")).to.equal(undefined);
+    expect(await lock.release()).to.equal(true);
+  });
+
   it("give the result of a function, its error, or the loss of the lock", async () => {
     expect(await one.locks.using("a", (signal, fence) => [signal.aborted, Number.isSafeInteger(fence)])).to.deep.equal([
       false,
