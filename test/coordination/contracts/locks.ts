@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LockError, LockLostError } from "@portcullis/core";
 import { expect } from "chai";
@@ -125,6 +126,17 @@ export function describeLocks(open: () => LockRig | Promise<LockRig>): void {
     expect(lock).to.include({ isHeld: true });
     expect(await other.locks.tryAcquire("a")).to.equal(undefined);
     expect(await lock.release()).to.equal(true);
+  });
+
+  it("leave one listener on a signal that many callers wait with, and none after that", async () => {
+    const { signal } = new AbortController();
+    const lock = await one.locks.acquire("a");
+    const all = Array.from({ length: 20 }, async () => one.locks.using("a", { signal }, () => undefined));
+    await sleep(10);
+    expect(getEventListeners(signal, "abort")).to.have.lengthOf(1);
+    await lock.release();
+    await Promise.all(all);
+    expect(getEventListeners(signal, "abort")).to.have.lengthOf(0);
   });
 
   it("give the result of a function, its error, or the loss of the lock", async () => {

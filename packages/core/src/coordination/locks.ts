@@ -142,12 +142,13 @@ export class LockService implements Locks {
     signal?.throwIfAborted();
     this.#noteUse();
     const keys = this.#keysOf(demand);
-    const waiter = this.#waiters.enter(keys.map(({ lock }) => lock));
-    const onAbort = (): void => waiter.fail(signal?.reason);
+    const waiter = this.#waiters.enter(
+      keys.map(({ lock }) => lock),
+      signal,
+    );
     const timer = Number.isFinite(waitMs)
       ? setTimeout(() => waiter.fail(new LockError("lock_timeout")), waitMs)
       : undefined;
-    signal?.addEventListener("abort", onAbort, { once: true });
     try {
       while (!this.#waiters.isFirst(waiter)) {
         waiter.forgetNews();
@@ -168,7 +169,6 @@ export class LockService implements Locks {
       }
     } finally {
       clearTimeout(timer);
-      signal?.removeEventListener("abort", onAbort);
       this.#waiters.leave(waiter);
     }
   }
