@@ -226,4 +226,52 @@ export function describeLocks(open: () => LockRig | Promise<LockRig>): void {
     await leader.close();
     expect(fences[1]).to.be.greaterThan(fences[0] ?? Infinity);
   });
+
+  it("let a function of a leader wait for the resignation, and hand over when the function has ended", async () => {
+    for (const delay of [undefined, 10]) {
+      const leader = one.leader(`own ${delay}`, { lease: "30s" });
+      let [resigned, ended] = [false, false];
+      leader.run(async () => {
+        if (delay !== undefined) await sleep(delay);
+        await leader.resign();
+        resigned = true;
+        await sleep(100);
+        ended = true;
+      });
+      await until(() => resigned);
+      // Another call waits, also where it comes later.
+      await leader.resign();
+      expect(ended).to.equal(true);
+      await leader.close();
+      const next = other.leader(`own ${delay}`, { lease: "20s" });
+      next.start();
+      await until(() => next.isLeader);
+      await next.close();
+    }
+  });
+
+  it("call a function once in a term, also if a listener or another function has passed it to run()", async () => {
+    const leader = one.leader("once", { lease: "30s" });
+    const calls: string[] = [];
+    const stop = leader.on("elected", () => leader.run(() => calls.push("of the listener")));
+    leader.run(() => {
+      calls.push("first");
+      leader.run(() => calls.push("of the function"));
+    });
+    await until(() => leader.isLeader);
+    stop();
+    expect(calls.sort()).to.deep.equal(["first", "of the function", "of the listener"]);
+    await leader.close();
+  });
+
+  it("call no function after a listener has resigned", async () => {
+    const leader = one.leader("early", { lease: "30s" });
+    let calls = 0;
+    leader.on("elected", () => void leader.resign());
+    const lost = new Promise((resolve) => leader.on("lost", resolve));
+    leader.run(() => (calls += 1));
+    await lost;
+    await leader.close();
+    expect(calls).to.equal(0);
+  });
 }
