@@ -113,9 +113,13 @@ export class HeldLock implements Lock {
   }
 
   async release(): Promise<boolean> {
-    if (!this.#checkClock()) return false;
-    this.#end("released", undefined);
     const { store, claim, giveBack } = this.#options;
+    if (!this.#checkClock()) {
+      // Redis has lost one of the names, and may still have the others.
+      if (this.lossReason === "taken" && claim.keys.length > 1) giveBack(claim);
+      return false;
+    }
+    this.#end("released", undefined);
     try {
       if (await store.release(claim)) return true;
       this.#options.onEnd(this, "taken");
