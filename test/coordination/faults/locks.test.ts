@@ -166,6 +166,14 @@ describe("locks on a bad day of Redis", function () {
     await until(async () => (await lockKeys()).length === 0);
   });
 
+  it("are refused, and not called held, by a gate that closes meanwhile", async () => {
+    const gate = await open();
+    const calls = [gate.locks.tryAcquire("a"), gate.locks.acquire("b")].map(rejectionOf);
+    await gate.close();
+    for (const error of await Promise.all(calls)) expect(error).to.include({ code: "lock_closed" });
+    await until(async () => (await lockKeys()).length === 0);
+  });
+
   it("of another owner are neither extended nor given back", async () => {
     const gate = await open();
     const lock = await gate.locks.acquire("a", { lease: "1m" });

@@ -137,7 +137,7 @@ export class LockService implements Locks {
 
   /** Waits for the locks. Rejects with a StoreFault, a LockError, or the reason of the signal. */
   async obtain(demand: LockDemand): Promise<HeldLock> {
-    if (this.#closed) throw new LockError("lock_closed");
+    this.#requireOpen();
     const { signal, waitMs } = demand;
     signal?.throwIfAborted();
     this.#noteUse();
@@ -219,13 +219,15 @@ export class LockService implements Locks {
   }
 
   async #tryAcquire(demand: LockDemand): Promise<HeldLock | undefined> {
-    if (this.#closed) throw new LockError("lock_closed");
+    this.#requireOpen();
     this.#noteUse();
     try {
       const attempt = this.#attempt(demand, this.#keysOf(demand), false);
       this.#finish(attempt);
       const outcome = await attempt;
       const lock = outcome instanceof HeldLock ? outcome : undefined;
+      // Not undefined, which says that somebody else holds the lock.
+      if (lock === undefined) this.#requireOpen();
       this.#count(lock === undefined ? "held" : "acquired");
       return lock;
     } catch (error) {
@@ -299,6 +301,10 @@ export class LockService implements Locks {
     this.#held.delete(lock);
     if (lost !== undefined) this.#count("lost");
     if (this.#held.size === 0) this.#onEmpty?.();
+  }
+
+  #requireOpen(): void {
+    if (this.#closed) throw new LockError("lock_closed");
   }
 
   #noteUse(): void {
