@@ -139,6 +139,15 @@ export function describeLocks(open: () => LockRig | Promise<LockRig>): void {
     expect(getEventListeners(signal, "abort")).to.have.lengthOf(0);
   });
 
+  it("are not called held if the answer comes after the lease", async () => {
+    const attempt = one.locks.tryAcquire("a", { lease: 100 });
+    await Promise.resolve();
+    const end = performance.now() + 150;
+    while (performance.now() < end);
+    expect(await rejectionOf(attempt)).to.include({ code: "store_unavailable", kind: "timeout" });
+    await (await other.locks.acquire("a")).release();
+  });
+
   it("give the result of a function, its error, or the loss of the lock", async () => {
     expect(await one.locks.using("a", (signal, fence) => [signal.aborted, Number.isSafeInteger(fence)])).to.deep.equal([
       false,

@@ -228,6 +228,7 @@ export class LockService implements Locks {
       const lock = outcome instanceof HeldLock ? outcome : undefined;
       // Not undefined, which says that somebody else holds the lock.
       if (lock === undefined) this.#requireOpen();
+      if ("waitMs" in outcome && outcome.waitMs === 0) throw new StoreFault("timeout");
       this.#count(lock === undefined ? "held" : "acquired");
       return lock;
     } catch (error) {
@@ -258,6 +259,7 @@ export class LockService implements Locks {
     if ("waitMs" in answer) return answer;
     if (this.#closed || monotonic() >= leaseEnd(askedAt, leaseMs)) {
       this.#finish(this.#store.release(claim).catch(() => this.#withdraw(claim, leaseMs)));
+      // It was taken, and is not held any more.
       return { waitMs: 0 };
     }
     const lock = new HeldLock({
