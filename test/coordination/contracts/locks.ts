@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LockError, LockLostError } from "@portcullis/core";
 import { expect } from "chai";
@@ -118,6 +119,35 @@ export function describeLocks(open: () => LockRig | Promise<LockRig>): void {
     await (await other.locks.acquire(["a", "b", "c"])).release();
   });
 
+  it("are extended automatically also after a longer lease that was asked for by hand has ended", async () => {
+    const lock = await one.locks.acquire("a", { lease: 150 });
+    await lock.extend(600);
+    await sleep(1200);
+    expect(lock).to.include({ isHeld: true });
+    expect(await other.locks.tryAcquire("a")).to.equal(undefined);
+    expect(await lock.release()).to.equal(true);
+  });
+
+  it("leave one listener on a signal that many callers wait with, and none after that", async () => {
+    const { signal } = new AbortController();
+    const lock = await one.locks.acquire("a");
+    const all = Array.from({ length: 20 }, async () => one.locks.using("a", { signal }, () => undefined));
+    await sleep(10);
+    expect(getEventListeners(signal, "abort")).to.have.lengthOf(1);
+    await lock.release();
+    await Promise.all(all);
+    expect(getEventListeners(signal, "abort")).to.have.lengthOf(0);
+  });
+
+  it("are not called held if the answer comes after the lease", async () => {
+    const attempt = one.locks.tryAcquire("a", { lease: 100 });
+    await Promise.resolve();
+    const end = performance.now() + 150;
+    while (performance.now() < end);
+    expect(await rejectionOf(attempt)).to.include({ code: "store_unavailable", kind: "timeout" });
+    await (await other.locks.acquire("a")).release();
+  });
+
   it("give the result of a function, its error, or the loss of the lock", async () => {
     expect(await one.locks.using("a", (signal, fence) => [signal.aborted, Number.isSafeInteger(fence)])).to.deep.equal([
       false,
@@ -207,5 +237,53 @@ export function describeLocks(open: () => LockRig | Promise<LockRig>): void {
     await until(() => fences.length >= 2);
     await leader.close();
     expect(fences[1]).to.be.greaterThan(fences[0] ?? Infinity);
+  });
+
+  it("let a function of a leader wait for the resignation, and hand over when the function has ended", async () => {
+    for (const delay of [undefined, 10]) {
+      const leader = one.leader(`own ${delay}`, { lease: "30s" });
+      let [resigned, ended] = [false, false];
+      leader.run(async () => {
+        if (delay !== undefined) await sleep(delay);
+        await leader.resign();
+        resigned = true;
+        await sleep(100);
+        ended = true;
+      });
+      await until(() => resigned);
+      // Another call waits, also where it comes later.
+      await leader.resign();
+      expect(ended).to.equal(true);
+      await leader.close();
+      const next = other.leader(`own ${delay}`, { lease: "20s" });
+      next.start();
+      await until(() => next.isLeader);
+      await next.close();
+    }
+  });
+
+  it("call a function once in a term, also if a listener or another function has passed it to run()", async () => {
+    const leader = one.leader("once", { lease: "30s" });
+    const calls: string[] = [];
+    const stop = leader.on("elected", () => leader.run(() => calls.push("of the listener")));
+    leader.run(() => {
+      calls.push("first");
+      leader.run(() => calls.push("of the function"));
+    });
+    await until(() => leader.isLeader);
+    stop();
+    expect(calls.sort()).to.deep.equal(["first", "of the function", "of the listener"]);
+    await leader.close();
+  });
+
+  it("call no function after a listener has resigned", async () => {
+    const leader = one.leader("early", { lease: "30s" });
+    let calls = 0;
+    leader.on("elected", () => void leader.resign());
+    const lost = new Promise((resolve) => leader.on("lost", resolve));
+    leader.run(() => (calls += 1));
+    await lost;
+    await leader.close();
+    expect(calls).to.equal(0);
   });
 }

@@ -42,9 +42,10 @@ describe("locks on a bad day of Redis", function () {
     return gate;
   }
 
+  /** The locks that are held. The examination of a gate takes a key of its own for a moment. */
   async function lockKeys(): Promise<string[]> {
     const keys = await admin.keys(`locks-${prefixes}:*:lock:*`);
-    return keys.filter((key) => !/:(fence|withdrawn:.*)$/.test(key));
+    return keys.filter((key) => !/:(fence|withdrawn:.*|examination)$/.test(key));
   }
 
   it("are refused at once while Redis does not answer, and no function runs", async () => {
@@ -151,6 +152,26 @@ describe("locks on a bad day of Redis", function () {
     expect(await rejectionOf(lost))
       .to.be.instanceOf(LockLostError)
       .and.to.include({ reason: "taken" });
+  });
+
+  it("are given back where Redis has lost one of several names", async () => {
+    const gate = await open();
+    const lock = await gate.locks.acquire(["a", "b"], { lease: "1m" });
+    const [lost] = (await lockKeys()).sort();
+    await admin.del(lost ?? "");
+    expect(await rejectionOf(lock.extend())).to.include({ code: "lock_lost", reason: "taken" });
+    // The other name is protected while its holder winds up.
+    expect(await lockKeys()).to.have.lengthOf(1);
+    expect(await lock.release()).to.equal(false);
+    await until(async () => (await lockKeys()).length === 0);
+  });
+
+  it("are refused, and not called held, by a gate that closes meanwhile", async () => {
+    const gate = await open();
+    const calls = [gate.locks.tryAcquire("a"), gate.locks.acquire("b")].map(rejectionOf);
+    await gate.close();
+    for (const error of await Promise.all(calls)) expect(error).to.include({ code: "lock_closed" });
+    await until(async () => (await lockKeys()).length === 0);
   });
 
   it("of another owner are neither extended nor given back", async () => {

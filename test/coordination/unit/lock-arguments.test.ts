@@ -58,6 +58,9 @@ describe("arguments of locks and leaders", () => {
   it("are checked at once: names", async () => {
     for (const name of ["", null, undefined, 1, {}, Symbol("a"), () => "a", [], [""], [1], ["a", null], [["a"]]])
       await refuses(acquire(name), "locks.acquire()", /string|name/);
+    const hole: string[] = [];
+    hole[1] = "a";
+    await refuses(acquire(hole), "locks.acquire()", "non-empty string");
     await refuses(acquire("x".repeat(20_000)), "locks.acquire()", "16384");
     const many = Array.from({ length: 17 }, (_, index) => String(index));
     await refuses(acquire(many), "locks.acquire()", "at most 16 names");

@@ -113,9 +113,13 @@ export class HeldLock implements Lock {
   }
 
   async release(): Promise<boolean> {
-    if (!this.#checkClock()) return false;
-    this.#end("released", undefined);
     const { store, claim, giveBack } = this.#options;
+    if (!this.#checkClock()) {
+      // Redis has lost one of the names, and may still have the others.
+      if (this.lossReason === "taken" && claim.keys.length > 1) giveBack(claim);
+      return false;
+    }
+    this.#end("released", undefined);
     try {
       if (await store.release(claim)) return true;
       this.#options.onEnd(this, "taken");
@@ -182,9 +186,11 @@ export class HeldLock implements Lock {
     this.#schedule();
   }
 
+  /** The next automatic extension is a third of a lease after `from`, or later if the lease was made longer by hand. */
   #planExtension(from: number, leaseMs: number): void {
-    const { autoExtend, holdUntil } = this.#options;
-    this.#extendAt = autoExtend && this.#heldUntil < holdUntil ? from + leaseMs / 3 : Number.POSITIVE_INFINITY;
+    const { autoExtend, holdUntil, leaseMs: ownMs } = this.#options;
+    const at = Math.max(from + leaseMs / 3, this.#heldUntil - (ownMs * 2) / 3);
+    this.#extendAt = autoExtend && this.#heldUntil < holdUntil ? at : Number.POSITIVE_INFINITY;
   }
 
   #schedule(): void {
@@ -199,11 +205,15 @@ export class HeldLock implements Lock {
     const now = monotonic();
     if (now < this.#extendAt) return this.#schedule();
     const { leaseMs, holdUntil } = this.#options;
+    const ms = Math.max(1, Math.ceil(Math.min(leaseMs, holdUntil - now)));
+    if (now + ms <= this.#heldUntil) {
+      // The lease was made longer by hand while an automatic extension failed.
+      this.#planExtension(now, leaseMs);
+      return this.#schedule();
+    }
     // Until the store answers, the timer waits for the end of the lease.
     this.#extendAt = Number.POSITIVE_INFINITY;
     this.#schedule();
-    const ms = Math.max(1, Math.ceil(Math.min(leaseMs, holdUntil - now)));
-    if (now + ms <= this.#heldUntil) return;
     this.#renew(ms).catch(() => this.#retry());
   }
 

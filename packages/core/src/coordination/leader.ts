@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import type { Duration } from "../lib/duration.js";
 import { checkFunction, checkObject, checkOneOf, optionError, rangeError } from "../lib/validate.js";
 import { StoreFault } from "../store/ports/fault.js";
@@ -65,7 +66,8 @@ export interface Leader {
   on<E extends keyof LeaderEvents>(event: E, listener: (event: LeaderEvents[E]) => void): () => void;
   /**
    * Ends the present term: aborts its signal, waits for the functions of `run()`, and lets another process lead. This
-   * process stands for election again after a third of the lease. Does nothing if this process does not lead.
+   * process stands for election again after a third of the lease. Does nothing if this process does not lead. In a function
+   * of `run()` it does not wait for the functions; another process leads when they have ended.
    */
   resign(): Promise<void>;
   /** Resigns, and stands for no further election. Waits for the functions of `run()` for a quarter of a second at most. */
@@ -84,7 +86,12 @@ interface Term {
   readonly lock: HeldLock;
   readonly abort: AbortController;
   readonly tasks: Set<Promise<void>>;
+  /** Resolves when the lock is given back after a resignation. */
+  handedOver?: Promise<void>;
 }
+
+/** The term whose function is running. */
+const running = new AsyncLocalStorage<Term>();
 
 /** A candidate on the lock store. */
 export class Candidate implements Leader {
@@ -148,9 +155,19 @@ export class Candidate implements Leader {
   }
 
   async resign(): Promise<void> {
-    const term = this.#present;
+    const term = this.#term;
     if (term === undefined) return;
-    this.#end(term, "released");
+    if (term === this.#present) {
+      this.#end(term, "released");
+      term.handedOver = this.#handOver(term);
+    }
+    // A function that waited for its own end would never end, and nobody would lead.
+    if (running.getStore() !== term) await term.handedOver;
+  }
+
+  async #handOver(term: Term): Promise<void> {
+    // A function that resigns at its very begin is not among the tasks yet.
+    await Promise.resolve();
     while (term.tasks.size > 0) await Promise.all(term.tasks);
     await term.lock.release();
   }
@@ -207,8 +224,10 @@ export class Candidate implements Leader {
       term.abort.signal.addEventListener("abort", () => resolve(), { once: true }),
     );
     lock.signal.addEventListener("abort", () => this.#end(term, lock.lossReason ?? "closed"), { once: true });
+    // run() begins the functions that it gets from a listener or from a function, and either may resign.
+    const tasks = [...this.#tasks];
     this.#tell("elected", { fence: lock.fence });
-    for (const task of this.#tasks) this.#begin(term, task);
+    for (const task of tasks) if (!term.abort.signal.aborted) this.#begin(term, task);
     await ended;
     while (term.tasks.size > 0) await Promise.all(term.tasks);
     if (this.#term === term) this.#term = undefined;
@@ -216,17 +235,17 @@ export class Candidate implements Leader {
   }
 
   #begin(term: Term, task: LeaderTask): void {
-    const running = (async () => {
+    const ended = (async () => {
       try {
-        await task(term.abort.signal, term.lock.fence);
+        await running.run(term, task, term.abort.signal, term.lock.fence);
       } catch (error) {
         if (term.abort.signal.aborted) return;
         this.#logger.warn({ err: error }, "portcullis: a function of a leader failed, so the leader resigns");
         queueMicrotask(() => void this.resign());
       }
     })();
-    term.tasks.add(running);
-    void running.then(() => term.tasks.delete(running));
+    term.tasks.add(ended);
+    void ended.then(() => term.tasks.delete(ended));
   }
 
   #end(term: Term, reason: LockLossReason): void {

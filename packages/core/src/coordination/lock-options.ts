@@ -61,7 +61,8 @@ export function nameOf(call: string, name: unknown): string {
 /** The different names, sorted. */
 function namesOf(call: string, names: string | readonly string[]): readonly string[] {
   if (!isList(names)) return [nameOf(call, names)];
-  const distinct = new Set(names.map((name: unknown) => nameOf(call, name)));
+  // Array.from() does not pass over the holes of a list.
+  const distinct = new Set(Array.from(names, (name: unknown) => nameOf(call, name)));
   if (distinct.size === 0) throw optionError(call, "needs at least one name");
   if (distinct.size > maxNames) throw rangeError(call, `takes at most ${maxNames} names`);
   return [...distinct].sort();

@@ -8,12 +8,14 @@ const maxWaiters = 10_000;
 /** A caller that waits for locks. It ends once: by its time, its signal, or the end of the gate. */
 export class Waiter {
   readonly locks: readonly string[];
+  readonly signal: AbortSignal | undefined;
   #news = false;
   #failure: { readonly error: unknown } | undefined;
   #wake: (() => void) | undefined;
 
-  constructor(locks: readonly string[]) {
+  constructor(locks: readonly string[], signal: AbortSignal | undefined) {
     this.locks = locks;
+    this.signal = signal;
   }
 
   /** A lock may be free. */
@@ -74,6 +76,12 @@ export class LockWaiters {
   readonly #channels: Channels;
   /** Waiters for each lock, the first one first. */
   readonly #queues = new Map<string, Set<Waiter>>();
+  /** Waiters for each signal. A signal has one listener, since Node warns of a leak when it has more than ten. */
+  readonly #signals = new Map<AbortSignal, Set<Waiter>>();
+  readonly #onAbort = ({ target }: Event): void => {
+    const signal = target as AbortSignal;
+    for (const waiter of [...(this.#signals.get(signal) ?? [])]) waiter.fail(signal.reason);
+  };
   #size = 0;
   #unsubscribe: (() => void) | undefined;
 
@@ -85,10 +93,11 @@ export class LockWaiters {
     return this.#size;
   }
 
-  enter(locks: readonly string[]): Waiter {
+  enter(locks: readonly string[], signal?: AbortSignal): Waiter {
     if (this.#size >= maxWaiters) throw new LockError("lock_overloaded");
     this.#size += 1;
-    const waiter = new Waiter(locks);
+    const waiter = new Waiter(locks, signal);
+    if (signal !== undefined) this.#watch(signal).add(waiter);
     for (const lock of locks) {
       const queue = this.#queues.get(lock);
       if (queue === undefined) this.#queues.set(lock, new Set([waiter]));
@@ -100,6 +109,7 @@ export class LockWaiters {
   /** Ends a waiter, and tells the next ones that it may be their turn. */
   leave(waiter: Waiter): void {
     this.#size -= 1;
+    this.#unwatch(waiter);
     for (const lock of waiter.locks) {
       const queue = this.#queues.get(lock);
       if (queue === undefined) continue;
@@ -124,6 +134,26 @@ export class LockWaiters {
         for (const queue of [...this.#queues.values()]) first(queue)?.notify();
       },
     );
+  }
+
+  #watch(signal: AbortSignal): Set<Waiter> {
+    let waiters = this.#signals.get(signal);
+    if (waiters === undefined) {
+      waiters = new Set();
+      this.#signals.set(signal, waiters);
+      signal.addEventListener("abort", this.#onAbort);
+    }
+    return waiters;
+  }
+
+  #unwatch(waiter: Waiter): void {
+    const { signal } = waiter;
+    if (signal === undefined) return;
+    const waiters = this.#signals.get(signal);
+    waiters?.delete(waiter);
+    if (waiters?.size !== 0) return;
+    this.#signals.delete(signal);
+    signal.removeEventListener("abort", this.#onAbort);
   }
 
   close(error: unknown): void {

@@ -137,17 +137,18 @@ export class LockService implements Locks {
 
   /** Waits for the locks. Rejects with a StoreFault, a LockError, or the reason of the signal. */
   async obtain(demand: LockDemand): Promise<HeldLock> {
-    if (this.#closed) throw new LockError("lock_closed");
+    this.#requireOpen();
     const { signal, waitMs } = demand;
     signal?.throwIfAborted();
     this.#noteUse();
     const keys = this.#keysOf(demand);
-    const waiter = this.#waiters.enter(keys.map(({ lock }) => lock));
-    const onAbort = (): void => waiter.fail(signal?.reason);
+    const waiter = this.#waiters.enter(
+      keys.map(({ lock }) => lock),
+      signal,
+    );
     const timer = Number.isFinite(waitMs)
       ? setTimeout(() => waiter.fail(new LockError("lock_timeout")), waitMs)
       : undefined;
-    signal?.addEventListener("abort", onAbort, { once: true });
     try {
       while (!this.#waiters.isFirst(waiter)) {
         waiter.forgetNews();
@@ -168,7 +169,6 @@ export class LockService implements Locks {
       }
     } finally {
       clearTimeout(timer);
-      signal?.removeEventListener("abort", onAbort);
       this.#waiters.leave(waiter);
     }
   }
@@ -219,13 +219,16 @@ export class LockService implements Locks {
   }
 
   async #tryAcquire(demand: LockDemand): Promise<HeldLock | undefined> {
-    if (this.#closed) throw new LockError("lock_closed");
+    this.#requireOpen();
     this.#noteUse();
     try {
       const attempt = this.#attempt(demand, this.#keysOf(demand), false);
       this.#finish(attempt);
       const outcome = await attempt;
       const lock = outcome instanceof HeldLock ? outcome : undefined;
+      // Not undefined, which says that somebody else holds the lock.
+      if (lock === undefined) this.#requireOpen();
+      if ("waitMs" in outcome && outcome.waitMs === 0) throw new StoreFault("timeout");
       this.#count(lock === undefined ? "held" : "acquired");
       return lock;
     } catch (error) {
@@ -256,6 +259,7 @@ export class LockService implements Locks {
     if ("waitMs" in answer) return answer;
     if (this.#closed || monotonic() >= leaseEnd(askedAt, leaseMs)) {
       this.#finish(this.#store.release(claim).catch(() => this.#withdraw(claim, leaseMs)));
+      // It was taken, and is not held any more.
       return { waitMs: 0 };
     }
     const lock = new HeldLock({
@@ -306,6 +310,10 @@ export class LockService implements Locks {
     this.#held.delete(lock);
     if (lost !== undefined) this.#count("lost");
     if (this.#held.size === 0) this.#onEmpty?.();
+  }
+
+  #requireOpen(): void {
+    if (this.#closed) throw new LockError("lock_closed");
   }
 
   #noteUse(): void {

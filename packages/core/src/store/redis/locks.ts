@@ -50,6 +50,20 @@ export class RedisLockStore implements LockStore {
     const slots = this.#slotsOf(request.keys);
     if (slots.length === 1) return this.#takeSlot(request);
     const fences: number[] = [];
+    try {
+      return await this.#takeSlots(request, slots, fences);
+    } catch (error) {
+      // The breaker may open after the first slot. The caller then has to know that locks may have been taken.
+      if (fences.length > 0 && error instanceof StoreFault && !error.mayHaveRun) throw new StoreFault("unreachable");
+      throw error;
+    }
+  }
+
+  async #takeSlots(
+    request: LockRequest,
+    slots: readonly (readonly LockKeys[])[],
+    fences: number[],
+  ): Promise<LockAnswer> {
     for (const [index, keys] of slots.entries()) {
       const answer = await this.#takeSlot({ ...request, keys });
       if ("waitMs" in answer) {
