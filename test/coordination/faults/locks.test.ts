@@ -42,10 +42,16 @@ describe("locks on a bad day of Redis", function () {
     return gate;
   }
 
-  /** The locks that are held. The examination of a gate takes a key of its own for a moment. */
+  /** The keys of the locks that are held. The examination of a gate takes a key of its own for a moment. */
   async function lockKeys(): Promise<string[]> {
     const keys = await admin.keys(`locks-${prefixes}:*:lock:*`);
-    return keys.filter((key) => !/:(fence|withdrawn:.*|examination)$/.test(key));
+    const values = await Promise.all(keys.map(async (key) => (key.includes(":withdrawn:") ? "" : admin.get(key))));
+    return keys.filter((_, index) => /^\d+:[^:]/.test(values[index] ?? ""));
+  }
+
+  async function serverMicros(): Promise<number> {
+    const [seconds, micros] = await admin.time();
+    return Number(seconds) * 1e6 + Number(micros);
   }
 
   it("are refused at once while Redis does not answer, and no function runs", async () => {
@@ -88,6 +94,19 @@ describe("locks on a bad day of Redis", function () {
     await until(async () => (await admin.keys(`locks-${prefixes}:*withdrawn*`)).length > 0);
     await proxy.deliver();
     expect(await lockKeys()).to.deep.equal([]);
+    // Other calls are not delayed by the note, and keep it.
+    const other = await open({ redis: server.url });
+    for (const names of ["a", ["a", "b"]]) {
+      const lock = await other.locks.tryAcquire(names);
+      expect(lock?.isHeld).to.equal(true);
+      await lock?.extend();
+      expect(await lock?.release()).to.equal(true);
+      const [key = ""] = await admin.keys(`locks-${prefixes}:*:lock:*:a`);
+      expect(Number((await admin.get(key))?.split(":")[4])).to.be.within(
+        await serverMicros(),
+        (await serverMicros()) + 6e7,
+      );
+    }
   });
 
   it("leave nothing behind where Redis stood still", async () => {
@@ -122,7 +141,8 @@ describe("locks on a bad day of Redis", function () {
     );
     proxy.freeze();
     // The server itself goes on, and says when the lease ends.
-    const leftMs = await admin.pttl(key);
+    const [, , since, leaseMs] = ((await admin.get(key)) ?? "").split(":");
+    const leftMs = (Number(since) - (await serverMicros())) / 1000 + Number(leaseMs);
     const endsAt = performance.now() + leftMs;
     expect(await lostAt).to.be.lessThan(endsAt + 50);
     expect(lock.signal.reason).to.be.instanceOf(LockLostError).and.to.include({ reason: "expired" });
@@ -178,22 +198,28 @@ describe("locks on a bad day of Redis", function () {
     const gate = await open();
     const lock = await gate.locks.acquire("a", { lease: "1m" });
     const key = (await lockKeys())[0] ?? "";
-    await admin.set(key, "somebody else", "PX", 60_000);
+    const others = `${lock.fence + 1}:somebody-else:${await serverMicros()}:60000:`;
+    await admin.set(key, others);
     expect(await rejectionOf(lock.extend()))
       .to.be.instanceOf(LockLostError)
       .and.to.include({ reason: "taken" });
     expect(await lock.release()).to.equal(false);
-    expect(await admin.get(key)).to.equal("somebody else");
-    await admin.persist(key);
+    expect(await admin.get(key)).to.equal(others);
+    expect(await gate.locks.tryAcquire("a")).to.equal(undefined);
+    // A lease that ends too late, since the clock of Redis went back, ends after the lease of the next caller.
+    await admin.set(key, `${lock.fence + 1}:somebody-else:${(await serverMicros()) + 1e12}:60000:`);
     expect(await gate.locks.tryAcquire("a", { lease: 100 })).to.equal(undefined);
-    await (await gate.locks.acquire("a")).release();
+    const next = await gate.locks.acquire("a");
+    expect(next.fence).to.be.greaterThan(lock.fence + 1);
+    expect(await admin.pttl(key)).to.be.within(86_400_000, 86_410_000);
+    await next.release();
   });
 
   it("fence higher after a restart of Redis, and after its clock went back as far as it remembers", async () => {
     const gate = await open();
     const lock = await gate.locks.acquire("a");
     await lock.release();
-    const [fenceKey = ""] = await admin.keys(`locks-${prefixes}:*:a:fence`);
+    const [fenceKey = ""] = await admin.keys(`locks-${prefixes}:*:lock:*:a`);
     const ahead = lock.fence + 3_600_000_000;
     await admin.set(fenceKey, String(ahead), "KEEPTTL");
     expect(await admin.pttl(fenceKey)).to.be.greaterThan(86_400_000);
@@ -205,18 +231,37 @@ describe("locks on a bad day of Redis", function () {
       return (await again?.release()) === true;
     });
     expect(next).to.equal(ahead + 1);
-    for (const garbage of ["", "x", "-1", "1e99", "9007199254740993", "nan"]) {
+    for (const garbage of [
+      "",
+      "x",
+      "-1",
+      "1e99",
+      "9007199254740993",
+      "nan",
+      "0x10",
+      " 1",
+      "1:",
+      "1:a:::",
+      "1:a:b:c:",
+      "x:a:1:1:",
+    ]) {
       await admin.set(fenceKey, garbage);
-      expect(await rejectionOf(gate.locks.acquire("a")), garbage).to.be.instanceOf(StoreFault);
+      for (const names of ["a", ["a", "b"], ["b", "a"]])
+        expect(await rejectionOf(gate.locks.acquire(names)), garbage).to.be.instanceOf(StoreFault);
+      expect(await admin.get(fenceKey)).to.equal(garbage);
     }
     await admin.del(fenceKey);
+    await admin.rpush(fenceKey, "a list");
+    expect(await rejectionOf(gate.locks.acquire(["a", "b"]))).to.be.instanceOf(StoreFault);
+    await admin.del(fenceKey);
+    expect(await lockKeys()).to.deep.equal([]);
   });
 
   it("wake waiters by the end of a lease where no message arrives", async () => {
     const [gate, other] = [await open(), await open({ redis: server.url })];
     const lock = await other.locks.acquire("a", { lease: "2s", autoExtend: false });
     const waiting = gate.locks.acquire("a", { wait: "20s" });
-    await until(async () => ((await admin.get((await lockKeys())[0] ?? "")) ?? "").endsWith("+"));
+    await until(async () => ((await admin.get((await lockKeys())[0] ?? "")) ?? "").includes("+"));
     await admin.call("CLIENT", "KILL", "TYPE", "pubsub");
     const next = await waiting;
     expect(next.fence).to.be.greaterThan(lock.fence);

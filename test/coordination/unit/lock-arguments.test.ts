@@ -2,6 +2,7 @@ import { expect } from "chai";
 import { LockWaiters } from "../../../packages/core/src/coordination/lock-waiters.js";
 import { MemoryChannels } from "../../../packages/core/src/store/memory/channels.js";
 import { MemoryLockStore } from "../../../packages/core/src/store/memory/locks.js";
+import type { LockKeys } from "../../../packages/core/src/store/ports/locks.js";
 import type { FakeGate } from "../../support/fake-gate.js";
 import { openGate } from "../../support/fake-gate.js";
 import { expectOptionError } from "../../support/option-error.js";
@@ -85,21 +86,23 @@ describe("arguments of locks and leaders", () => {
 });
 
 describe("the waiters of a process", () => {
+  const keysOf = (...locks: string[]): LockKeys[] => locks.map((lock) => ({ lock, withdrawal: `${lock}:withdrawn` }));
+
   it("are bounded, and refused above that", () => {
     const waiters = new LockWaiters(new MemoryChannels());
-    const all = Array.from({ length: 10_000 }, () => waiters.enter(["a", "b"]));
-    expect(() => waiters.enter(["c"]))
+    const all = Array.from({ length: 10_000 }, () => waiters.enter(keysOf("a", "b")));
+    expect(() => waiters.enter(keysOf("c")))
       .to.throw()
       .with.property("code", "lock_overloaded");
     expect(all.filter((one) => waiters.isFirst(one))).to.deep.equal(all.slice(0, 1));
     for (const one of all) waiters.leave(one);
     expect(waiters.size).to.equal(0);
-    expect(waiters.isFirst(waiters.enter(["a"]))).to.equal(true);
+    expect(waiters.isFirst(waiters.enter(keysOf("a")))).to.equal(true);
   });
 
   it("wait for those before them only if they share a name", () => {
     const waiters = new LockWaiters(new MemoryChannels());
-    const [ab, b, c, bc] = [["a", "b"], ["b"], ["c"], ["b", "c"]].map((locks) => waiters.enter(locks));
+    const [ab, b, c, bc] = [["a", "b"], ["b"], ["c"], ["b", "c"]].map((locks) => waiters.enter(keysOf(...locks)));
     if (!ab || !b || !c || !bc) throw new Error("a waiter is missing");
     expect([ab, b, c, bc].map((one) => waiters.isFirst(one))).to.deep.equal([true, false, true, false]);
     waiters.leave(ab);
@@ -116,7 +119,7 @@ describe("the locks of a store in process", () => {
     const store = new MemoryLockStore({ channels: new MemoryChannels(), now: () => now });
     for (let index = 0; index < 20_000; index += 1) {
       now += 1;
-      const keys = [{ lock: `lock ${index}`, fence: "", withdrawn: "" }];
+      const keys = [{ lock: `lock ${index}`, withdrawal: "" }];
       await store.take({ keys, owner: String(index), leaseMs: 100, waits: false });
     }
     expect(store.size).to.be.lessThan(2000);
@@ -124,7 +127,7 @@ describe("the locks of a store in process", () => {
 
   it("fence higher after the wall clock went back", async () => {
     const store = new MemoryLockStore({ channels: new MemoryChannels() });
-    const keys = [{ lock: "a", fence: "", withdrawn: "" }];
+    const keys = [{ lock: "a", withdrawal: "" }];
     const fences: number[] = [];
     const { now } = Date;
     try {

@@ -19,8 +19,9 @@ describe("locks in several slots of a Cluster", () => {
       client: {
         status: "ready",
         call: (_command, ...args) => {
-          const key = String(args[args[0] === takeLocksScript.sha1 ? 3 : 2]);
+          const key = String(args[2]);
           if (args[0] === releaseLocksScript.sha1) return Promise.resolve(Number(held.delete(key)));
+          if (args[0] !== takeLocksScript.sha1) return Promise.resolve(1);
           held.add(key);
           taken += 1;
           // Other calls have failed meanwhile.

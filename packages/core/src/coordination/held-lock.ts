@@ -1,7 +1,9 @@
+import type { Deadline, Deadlines } from "../lib/deadline.js";
 import type { Duration } from "../lib/duration.js";
 import type { LockClaim, LockStore } from "../store/ports/locks.js";
 import type { LockLossReason } from "./lock-error.js";
 import { LockLostError } from "./lock-error.js";
+import type { ResolvedLock } from "./lock-options.js";
 import { leaseOf } from "./lock-options.js";
 
 /** A lock that was taken. */
@@ -33,21 +35,14 @@ export interface Lock {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-export interface HeldLockOptions {
+/** The parts that the locks of a service share. */
+export interface LockKeeper {
   readonly store: LockStore;
-  readonly claim: LockClaim;
-  readonly names: readonly string[];
-  readonly fence: number;
-  readonly leaseMs: number;
-  /** When the store was asked for the lock. Monotonic milliseconds. */
-  readonly askedAt: number;
-  /** No automatic extension goes beyond this time. Monotonic milliseconds. */
-  readonly holdUntil: number;
-  readonly autoExtend: boolean;
+  readonly deadlines: Deadlines;
   /** Called when the lock is lost or given back; and then once more if the store says that it was lost before. */
   readonly onEnd: (lock: HeldLock, lost: LockLossReason | undefined) => void;
   /** Gives the locks back until the store answers. */
-  readonly giveBack: (claim: LockClaim) => void;
+  readonly giveBack: (claim: LockClaim, leaseMs: number) => void;
 }
 
 const monotonic = performance.now.bind(performance);
@@ -68,7 +63,11 @@ export function leaseEnd(askedAt: number, leaseMs: number): number {
 export class HeldLock implements Lock {
   readonly names: readonly string[];
   readonly fence: number;
-  readonly #options: HeldLockOptions;
+  readonly #keeper: LockKeeper;
+  readonly #claim: LockClaim;
+  readonly #demand: ResolvedLock;
+  /** No automatic extension goes beyond this time. Monotonic milliseconds. */
+  readonly #holdUntil: number;
   /** Made when somebody asks for the signal. */
   #abort: AbortController | undefined;
   #abortReason: LockLostError | undefined;
@@ -77,14 +76,18 @@ export class HeldLock implements Lock {
   #extendAt = Number.POSITIVE_INFINITY;
   #state: "held" | "lost" | "released" = "held";
   #loss: LockLossReason = "released";
-  #timer: NodeJS.Timeout | undefined;
+  #deadline: Deadline | undefined;
 
-  constructor(options: HeldLockOptions) {
-    this.#options = options;
-    this.names = options.names;
-    this.fence = options.fence;
-    this.#heldUntil = leaseEnd(options.askedAt, options.leaseMs);
-    this.#planExtension(options.askedAt, options.leaseMs);
+  /** `askedAt` is when the store was asked for the lock, in monotonic milliseconds. */
+  constructor(keeper: LockKeeper, claim: LockClaim, demand: ResolvedLock, fence: number, askedAt: number) {
+    this.#keeper = keeper;
+    this.#claim = claim;
+    this.#demand = demand;
+    this.#holdUntil = askedAt + demand.maxHoldMs;
+    this.names = demand.names;
+    this.fence = fence;
+    this.#heldUntil = leaseEnd(askedAt, demand.leaseMs);
+    this.#planExtension(askedAt, demand.leaseMs);
     this.#schedule();
   }
 
@@ -106,26 +109,26 @@ export class HeldLock implements Lock {
   }
 
   async extend(lease?: Duration): Promise<void> {
-    const leaseMs = lease === undefined ? this.#options.leaseMs : leaseOf("lock.extend()", lease);
+    const leaseMs = lease === undefined ? this.#demand.leaseMs : leaseOf("lock.extend()", lease);
     this.#requireHeld();
     await this.#renew(leaseMs);
     this.#requireHeld();
   }
 
   async release(): Promise<boolean> {
-    const { store, claim, giveBack } = this.#options;
     if (!this.#checkClock()) {
       // Redis has lost one of the names, and may still have the others.
-      if (this.lossReason === "taken" && claim.keys.length > 1) giveBack(claim);
+      if (this.lossReason === "taken" && this.#claim.keys.length > 1)
+        this.#keeper.giveBack(this.#claim, this.#demand.leaseMs);
       return false;
     }
     this.#end("released", undefined);
     try {
-      if (await store.release(claim)) return true;
-      this.#options.onEnd(this, "taken");
+      if (await this.#keeper.store.release(this.#claim)) return true;
+      this.#keeper.onEnd(this, "taken");
       return false;
     } catch {
-      giveBack(claim);
+      this.#keeper.giveBack(this.#claim, this.#demand.leaseMs);
       return monotonic() < this.#heldUntil;
     }
   }
@@ -143,9 +146,8 @@ export class HeldLock implements Lock {
   lose(reason: LockLossReason): void {
     if (this.#state !== "held") return;
     this.#end("lost", reason);
-    const { claim, giveBack } = this.#options;
     // An extension may still be on its way, and would keep the lock for a whole lease.
-    if (reason === "expired") giveBack(claim);
+    if (reason === "expired") this.#keeper.giveBack(this.#claim, this.#demand.leaseMs);
     this.#abortWith(reason);
   }
 
@@ -158,8 +160,8 @@ export class HeldLock implements Lock {
   #end(state: "lost" | "released", lost: LockLossReason | undefined): void {
     this.#state = state;
     this.#loss = lost ?? "released";
-    clearTimeout(this.#timer);
-    this.#options.onEnd(this, lost);
+    this.#cancelDeadline();
+    this.#keeper.onEnd(this, lost);
   }
 
   /** Ends the lock if its lease has ended, for example while the process stood still. */
@@ -174,9 +176,8 @@ export class HeldLock implements Lock {
 
   /** Extends the lease. Rejects with a StoreFault. */
   async #renew(leaseMs: number): Promise<void> {
-    const { store, claim } = this.#options;
     const askedAt = monotonic();
-    const kept = await store.extend(claim, this.fence, leaseMs);
+    const kept = await this.#keeper.store.extend(this.#claim, this.fence, leaseMs);
     if (this.#state !== "held") return;
     if (!kept) return this.lose("taken");
     // The store says that the lock was held without a break, also if this process stood still meanwhile.
@@ -188,24 +189,27 @@ export class HeldLock implements Lock {
 
   /** The next automatic extension is a third of a lease after `from`, or later if the lease was made longer by hand. */
   #planExtension(from: number, leaseMs: number): void {
-    const { autoExtend, holdUntil, leaseMs: ownMs } = this.#options;
-    const at = Math.max(from + leaseMs / 3, this.#heldUntil - (ownMs * 2) / 3);
-    this.#extendAt = autoExtend && this.#heldUntil < holdUntil ? at : Number.POSITIVE_INFINITY;
+    const at = Math.max(from + leaseMs / 3, this.#heldUntil - (this.#demand.leaseMs * 2) / 3);
+    this.#extendAt = this.#demand.autoExtend && this.#heldUntil < this.#holdUntil ? at : Number.POSITIVE_INFINITY;
   }
 
   #schedule(): void {
-    clearTimeout(this.#timer);
-    const next = Math.min(this.#extendAt, this.#heldUntil);
+    this.#cancelDeadline();
     // A holder that is at work keeps the process alive by itself.
-    this.#timer = setTimeout(() => this.#onTime(), Math.max(1, Math.ceil(next - monotonic()))).unref();
+    this.#deadline = this.#keeper.deadlines.set(Math.min(this.#extendAt, this.#heldUntil), this);
   }
 
-  #onTime(): void {
+  #cancelDeadline(): void {
+    if (this.#deadline !== undefined) this.#keeper.deadlines.cancel(this.#deadline);
+  }
+
+  /** The lease ends, or is to be extended. */
+  pass(): void {
     if (!this.#checkClock()) return;
     const now = monotonic();
     if (now < this.#extendAt) return this.#schedule();
-    const { leaseMs, holdUntil } = this.#options;
-    const ms = Math.max(1, Math.ceil(Math.min(leaseMs, holdUntil - now)));
+    const { leaseMs } = this.#demand;
+    const ms = Math.max(1, Math.ceil(Math.min(leaseMs, this.#holdUntil - now)));
     if (now + ms <= this.#heldUntil) {
       // The lease was made longer by hand while an automatic extension failed.
       this.#planExtension(now, leaseMs);
@@ -219,7 +223,7 @@ export class HeldLock implements Lock {
 
   #retry(): void {
     if (this.#state !== "held") return;
-    const pauseMs = Math.min(maxRetryMs, Math.max(minRetryMs, this.#options.leaseMs / retryPart));
+    const pauseMs = Math.min(maxRetryMs, Math.max(minRetryMs, this.#demand.leaseMs / retryPart));
     this.#extendAt = monotonic() + pauseMs;
     this.#schedule();
   }

@@ -7,8 +7,9 @@ import type { Telemetry } from "../telemetry/telemetry.js";
 import type { HeldLock } from "./held-lock.js";
 import type { LockLossReason } from "./lock-error.js";
 import { LockError, LockLostError } from "./lock-error.js";
+import type { LockDemand } from "./lock-options.js";
 import { leaseOf, nameOf } from "./lock-options.js";
-import type { LockDemand, LockService } from "./locks.js";
+import type { LockService } from "./locks.js";
 
 export interface LeaderOptions {
   /**

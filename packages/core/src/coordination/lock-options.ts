@@ -31,7 +31,10 @@ export interface ResolvedLock {
   readonly autoExtend: boolean;
 }
 
-export interface ResolvedAcquire extends ResolvedLock {
+/** A demand for locks, by a caller or by a leader. */
+export interface LockDemand extends ResolvedLock {
+  readonly family: "lock" | "leader";
+  /** Infinity waits without end. */
   readonly waitMs: number;
   readonly signal: AbortSignal | undefined;
 }
@@ -71,34 +74,37 @@ function namesOf(call: string, names: string | readonly string[]): readonly stri
 const lockOptions = ["lease", "autoExtend", "maxHold"] as const;
 const acquireOptions = [...lockOptions, "wait", "signal"] as const;
 
-export function resolveLock(call: string, names: string | readonly string[], options: LockOptions): ResolvedLock {
+/** A demand that does not wait. */
+export function resolveLock(call: string, names: string | readonly string[], options: LockOptions): LockDemand {
   checkObject(call, options, lockOptions);
-  return resolveCommon(call, names, options);
+  return resolve(call, names, options, 0, undefined);
 }
 
-export function resolveAcquire(
-  call: string,
-  names: string | readonly string[],
-  options: AcquireOptions,
-): ResolvedAcquire {
+export function resolveAcquire(call: string, names: string | readonly string[], options: AcquireOptions): LockDemand {
   checkObject(call, options, acquireOptions);
   const { wait, signal } = options;
   if (signal !== undefined && !((signal as unknown) instanceof AbortSignal))
     throw optionError(`${call}.signal`, "must be the signal of an AbortController");
-  return {
-    ...resolveCommon(call, names, options),
-    waitMs: wait === undefined ? defaultMs.wait : durationMs(`${call}.wait`, wait, dayMs),
-    signal,
-  };
+  const waitMs = wait === undefined ? defaultMs.wait : durationMs(`${call}.wait`, wait, dayMs);
+  return resolve(call, names, options, waitMs, signal);
 }
 
-function resolveCommon(call: string, names: string | readonly string[], options: LockOptions): ResolvedLock {
+function resolve(
+  call: string,
+  names: string | readonly string[],
+  options: LockOptions,
+  waitMs: number,
+  signal: AbortSignal | undefined,
+): LockDemand {
   const { lease, autoExtend = true, maxHold } = options;
-  if (autoExtend !== true) checkBoolean(`${call}.autoExtend`, autoExtend);
+  checkBoolean(`${call}.autoExtend`, autoExtend);
   return {
+    family: "lock",
     names: namesOf(call, names),
     leaseMs: lease === undefined ? defaultMs.lease : leaseOf(`${call}.lease`, lease),
     maxHoldMs: maxHold === undefined ? defaultMs.maxHold : durationMs(`${call}.maxHold`, maxHold, 7 * dayMs),
     autoExtend,
+    waitMs,
+    signal,
   };
 }

@@ -1,4 +1,5 @@
 import type { Channels } from "../store/ports/channels.js";
+import type { LockKeys } from "../store/ports/locks.js";
 import { lockChannel } from "../store/ports/locks.js";
 import { LockError } from "./lock-error.js";
 
@@ -7,14 +8,14 @@ const maxWaiters = 10_000;
 
 /** A caller that waits for locks. It ends once: by its time, its signal, or the end of the gate. */
 export class Waiter {
-  readonly locks: readonly string[];
+  readonly keys: readonly LockKeys[];
   readonly signal: AbortSignal | undefined;
   #news = false;
   #failure: { readonly error: unknown } | undefined;
   #wake: (() => void) | undefined;
 
-  constructor(locks: readonly string[], signal: AbortSignal | undefined) {
-    this.locks = locks;
+  constructor(keys: readonly LockKeys[], signal: AbortSignal | undefined) {
+    this.keys = keys;
     this.signal = signal;
   }
 
@@ -22,6 +23,11 @@ export class Waiter {
   notify(): void {
     this.#news = true;
     this.#wake?.();
+  }
+
+  /** The time of the caller is over. */
+  pass(): void {
+    this.fail(new LockError("lock_timeout"));
   }
 
   fail(error: unknown): void {
@@ -52,17 +58,15 @@ export class Waiter {
 
   /** The result of a promise. Rejects earlier if the waiting ends. */
   async orEnd<T>(promise: Promise<T>): Promise<T> {
-    const ended = new Promise<undefined>((resolve) => {
+    await new Promise<void>((resolve) => {
       this.#wake = () => {
-        if (this.#failure !== undefined) resolve(undefined);
+        if (this.#failure !== undefined) resolve();
       };
       this.#wake();
+      const end = (): void => resolve();
+      promise.then(end, end);
     });
-    try {
-      await Promise.race([promise, ended]);
-    } finally {
-      this.#wake = undefined;
-    }
+    this.#wake = undefined;
     if (this.#failure !== undefined) throw this.#failure.error;
     return promise;
   }
@@ -74,8 +78,8 @@ export class Waiter {
  */
 export class LockWaiters {
   readonly #channels: Channels;
-  /** Waiters for each lock, the first one first. */
-  readonly #queues = new Map<string, Set<Waiter>>();
+  /** Waiters for each lock, the first one first. Most are alone, and need no Set. */
+  readonly #queues = new Map<string, Waiter | Set<Waiter>>();
   /** Waiters for each signal. A signal has one listener, since Node warns of a leak when it has more than ten. */
   readonly #signals = new Map<AbortSignal, Set<Waiter>>();
   readonly #onAbort = ({ target }: Event): void => {
@@ -93,14 +97,15 @@ export class LockWaiters {
     return this.#size;
   }
 
-  enter(locks: readonly string[], signal?: AbortSignal): Waiter {
+  enter(keys: readonly LockKeys[], signal?: AbortSignal): Waiter {
     if (this.#size >= maxWaiters) throw new LockError("lock_overloaded");
     this.#size += 1;
-    const waiter = new Waiter(locks, signal);
+    const waiter = new Waiter(keys, signal);
     if (signal !== undefined) this.#watch(signal).add(waiter);
-    for (const lock of locks) {
+    for (const { lock } of keys) {
       const queue = this.#queues.get(lock);
-      if (queue === undefined) this.#queues.set(lock, new Set([waiter]));
+      if (queue === undefined) this.#queues.set(lock, waiter);
+      else if (queue instanceof Waiter) this.#queues.set(lock, new Set([queue, waiter]));
       else queue.add(waiter);
     }
     return waiter;
@@ -110,9 +115,13 @@ export class LockWaiters {
   leave(waiter: Waiter): void {
     this.#size -= 1;
     this.#unwatch(waiter);
-    for (const lock of waiter.locks) {
+    for (const { lock } of waiter.keys) {
       const queue = this.#queues.get(lock);
       if (queue === undefined) continue;
+      if (queue instanceof Waiter) {
+        if (queue === waiter) this.#queues.delete(lock);
+        continue;
+      }
       const wasFirst = first(queue) === waiter;
       queue.delete(waiter);
       if (queue.size === 0) this.#queues.delete(lock);
@@ -122,7 +131,7 @@ export class LockWaiters {
 
   /** May this waiter ask for its locks? */
   isFirst(waiter: Waiter): boolean {
-    return waiter.locks.every((lock) => first(this.#queues.get(lock)) === waiter);
+    return waiter.keys.every(({ lock }) => first(this.#queues.get(lock)) === waiter);
   }
 
   /** Subscribes to the channel. A gap, such as the begin of the subscription, wakes everybody. */
@@ -158,10 +167,11 @@ export class LockWaiters {
 
   close(error: unknown): void {
     this.#unsubscribe?.();
-    for (const queue of [...this.#queues.values()]) for (const waiter of [...queue]) waiter.fail(error);
+    for (const queue of [...this.#queues.values()])
+      for (const waiter of queue instanceof Waiter ? [queue] : [...queue]) waiter.fail(error);
   }
 }
 
-function first(queue: ReadonlySet<Waiter> | undefined): Waiter | undefined {
-  return queue?.values().next().value;
+function first(queue: Waiter | ReadonlySet<Waiter> | undefined): Waiter | undefined {
+  return queue instanceof Waiter ? queue : queue?.values().next().value;
 }

@@ -1,18 +1,19 @@
 import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
+import { Deadlines } from "../lib/deadline.js";
 import { checkFunction, optionError } from "../lib/validate.js";
 import { RetryQueue } from "../lib/retry-queue.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { Channels } from "../store/ports/channels.js";
 import { StoreFault } from "../store/ports/fault.js";
-import type { LockClaim, LockKeys, LockStore } from "../store/ports/locks.js";
+import type { LockAnswer, LockClaim, LockKeys, LockRequest, LockStore } from "../store/ports/locks.js";
 import { withdrawnLockMs } from "../store/ports/locks.js";
 import type { LockOutcome, Telemetry } from "../telemetry/telemetry.js";
-import type { Lock } from "./held-lock.js";
+import type { Lock, LockKeeper } from "./held-lock.js";
 import { HeldLock, leaseEnd } from "./held-lock.js";
 import type { LockLossReason } from "./lock-error.js";
 import { LockError, LockLostError } from "./lock-error.js";
-import type { AcquireOptions, LockOptions, ResolvedLock } from "./lock-options.js";
+import type { AcquireOptions, LockDemand, LockOptions } from "./lock-options.js";
 import { resolveAcquire, resolveLock } from "./lock-options.js";
 import { LockWaiters } from "./lock-waiters.js";
 
@@ -46,14 +47,6 @@ export interface Locks {
   tryAcquire(names: string | readonly string[], options?: LockOptions): Promise<Lock | undefined>;
 }
 
-/** A demand for locks, by a caller or by a leader. */
-export interface LockDemand extends ResolvedLock {
-  readonly family: "lock" | "leader";
-  /** Infinity waits without end. */
-  readonly waitMs: number;
-  readonly signal: AbortSignal | undefined;
-}
-
 export interface LockServiceOptions {
   readonly store: LockStore;
   readonly channels: Channels;
@@ -63,14 +56,7 @@ export interface LockServiceOptions {
   readonly onFirstUse?: (() => void) | undefined;
 }
 
-/** The keys of one name, but for the owner. */
-interface NameKeys {
-  readonly lock: string;
-  readonly fence: string;
-  /** The key of a withdrawal without its owner. */
-  readonly withdrawal: string;
-}
-
+const noOptions: AcquireOptions = {};
 /** The keys of so many names are remembered. */
 const maxKnownNames = 1000;
 const maxKnownLength = 128;
@@ -86,12 +72,14 @@ export class LockService implements Locks {
   readonly #telemetry: Telemetry;
   readonly #onFirstUse: (() => void) | undefined;
   readonly #waiters: LockWaiters;
+  readonly #keepers: Readonly<Record<"lock" | "leader", LockKeeper>>;
+  readonly #deadlines = new Deadlines();
   readonly #held = new Set<HeldLock>();
   /** Locks that are to be given back when the store answers again. */
   readonly #givenBack = new RetryQueue();
   readonly #known = {
-    lock: new LRUCache<string, NameKeys>({ max: maxKnownNames }),
-    leader: new LRUCache<string, NameKeys>({ max: 100 }),
+    lock: new LRUCache<string, readonly [LockKeys]>({ max: maxKnownNames }),
+    leader: new LRUCache<string, readonly [LockKeys]>({ max: 100 }),
   };
   /** Owners are different in all processes, and different for each attempt. */
   readonly #origin = randomBytes(12).toString("base64url");
@@ -108,6 +96,7 @@ export class LockService implements Locks {
     this.#telemetry = telemetry;
     this.#onFirstUse = onFirstUse;
     this.#waiters = new LockWaiters(channels);
+    this.#keepers = { lock: this.#keeper("lock"), leader: this.#keeper("leader") };
   }
 
   /** Has a lock or a leadership been asked for? */
@@ -120,19 +109,28 @@ export class LockService implements Locks {
     optionsOrTask: AcquireOptions | LockedTask<T>,
     taskOrNone?: LockedTask<T>,
   ): Promise<T> {
-    const [options, task] = typeof optionsOrTask === "function" ? [{}, optionsOrTask] : [optionsOrTask, taskOrNone];
+    const [options, task] =
+      typeof optionsOrTask === "function" ? [noOptions, optionsOrTask] : [optionsOrTask, taskOrNone];
     checkFunction("locks.using()", task);
     if (task === undefined) throw optionError("locks.using()", "needs a function as its last argument");
-    return this.#using(this.#demand("locks.using()", names, options), task);
+    const lock = await this.#acquire(resolveAcquire("locks.using()", names, options));
+    let result: T;
+    try {
+      result = await task(lock.signal, lock.fence);
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
+    if (await lock.release()) return result;
+    throw new LockLostError(lock.lossReason ?? "taken");
   }
 
-  async acquire(names: string | readonly string[], options: AcquireOptions = {}): Promise<Lock> {
-    return this.#acquire(this.#demand("locks.acquire()", names, options));
+  async acquire(names: string | readonly string[], options: AcquireOptions = noOptions): Promise<Lock> {
+    return this.#acquire(resolveAcquire("locks.acquire()", names, options));
   }
 
   async tryAcquire(names: string | readonly string[], options: LockOptions = {}): Promise<Lock | undefined> {
-    const resolved = resolveLock("locks.tryAcquire()", names, options);
-    return this.#tryAcquire({ ...resolved, family: "lock", waitMs: 0, signal: undefined });
+    return this.#tryAcquire(resolveLock("locks.tryAcquire()", names, options));
   }
 
   /** Waits for the locks. Rejects with a StoreFault, a LockError, or the reason of the signal. */
@@ -142,32 +140,39 @@ export class LockService implements Locks {
     signal?.throwIfAborted();
     this.#noteUse();
     const keys = this.#keysOf(demand);
-    const waiter = this.#waiters.enter(
-      keys.map(({ lock }) => lock),
-      signal,
-    );
-    const timer = Number.isFinite(waitMs)
-      ? setTimeout(() => waiter.fail(new LockError("lock_timeout")), waitMs)
-      : undefined;
+    const waiter = this.#waiters.enter(keys, signal);
+    let timer: NodeJS.Timeout | undefined;
+    const until = monotonic() + waitMs;
+    // A call in flight keeps the process alive, and so does the timer of a caller that waits.
+    const deadline = Number.isFinite(waitMs) ? this.#deadlines.set(until, waiter) : undefined;
+    const stay = (): void => {
+      if (deadline !== undefined) timer ??= setTimeout(() => waiter.pass(), until - monotonic());
+    };
     try {
       while (!this.#waiters.isFirst(waiter)) {
+        stay();
         waiter.forgetNews();
         await waiter.pause();
       }
       for (;;) {
         waiter.forgetNews();
         const attempt = this.#attempt(demand, keys, true);
-        const outcome = await waiter.orEnd(attempt).catch((error: unknown) => {
+        let outcome: HeldLock | { readonly waitMs: number };
+        try {
+          outcome = await waiter.orEnd(attempt);
+        } catch (error) {
           // The store may still give the lock to this caller, which has left.
           this.#finish(attempt.then(releaseLock));
           throw error;
-        });
+        }
         if (outcome instanceof HeldLock) return outcome;
+        stay();
         this.#waiters.listen();
         // A message tells of a release, and nothing tells of the end of a lease. The random part spreads the waiters.
         await waiter.pause(outcome.waitMs + 1 + Math.random() * 10);
       }
     } finally {
+      if (deadline !== undefined) this.#deadlines.cancel(deadline);
       clearTimeout(timer);
       this.#waiters.leave(waiter);
     }
@@ -188,23 +193,6 @@ export class LockService implements Locks {
     if (this.#held.size + this.#leftovers.size > 0) await within(closeTimeoutMs, finished);
     for (const lock of this.#held) lock.lose("closed");
     this.#givenBack.close();
-  }
-
-  #demand(call: string, names: string | readonly string[], options: AcquireOptions): LockDemand {
-    return { ...resolveAcquire(call, names, options), family: "lock" };
-  }
-
-  async #using<T>(demand: LockDemand, task: LockedTask<T>): Promise<T> {
-    const lock = await this.#acquire(demand);
-    let result: T;
-    try {
-      result = await task(lock.signal, lock.fence);
-    } catch (error) {
-      await lock.release();
-      throw error;
-    }
-    if (await lock.release()) return result;
-    throw new LockLostError(lock.lossReason ?? "taken");
   }
 
   async #acquire(demand: LockDemand): Promise<HeldLock> {
@@ -239,66 +227,66 @@ export class LockService implements Locks {
 
   /** Asks the store once. A take whose reply is lost, or comes too late, is undone. */
   async #attempt(
-    { family, names, leaseMs, maxHoldMs, autoExtend }: LockDemand,
-    known: readonly NameKeys[],
+    demand: LockDemand,
+    keys: readonly LockKeys[],
     waits: boolean,
   ): Promise<HeldLock | { readonly waitMs: number }> {
-    const owner = `${this.#origin}.${(this.#owners++).toString(36)}`;
-    const keys = known.map(({ lock, fence, withdrawal }): LockKeys => ({
-      lock,
-      fence,
-      withdrawn: `${withdrawal}:${owner}`,
-    }));
-    const claim: LockClaim = { keys, owner };
+    const { family, leaseMs } = demand;
+    const claim: LockRequest = { keys, owner: `${this.#origin}.${(this.#owners++).toString(36)}`, leaseMs, waits };
     const askedAt = monotonic();
-    const answer = await this.#store.take({ keys, owner, leaseMs, waits }).catch((error: unknown) => {
+    let answer: LockAnswer;
+    try {
+      answer = await this.#store.take(claim);
+    } catch (error) {
       // With an open breaker nothing was sent.
       if (!(error instanceof StoreFault) || error.kind !== "open") this.#withdraw(claim, leaseMs);
       throw error;
-    });
+    }
     if ("waitMs" in answer) return answer;
     if (this.#closed || monotonic() >= leaseEnd(askedAt, leaseMs)) {
       this.#finish(this.#store.release(claim).catch(() => this.#withdraw(claim, leaseMs)));
       // It was taken, and is not held any more.
       return { waitMs: 0 };
     }
-    const lock = new HeldLock({
-      store: this.#store,
-      claim,
-      names,
-      fence: answer.fence,
-      leaseMs,
-      askedAt,
-      autoExtend,
-      holdUntil: askedAt + maxHoldMs,
-      // Leaders count their terms.
-      onEnd: (ended, reason) => this.#onEnd(ended, family === "lock" ? reason : undefined),
-      giveBack: (own) => this.#withdraw(own, leaseMs),
-    });
+    const lock = new HeldLock(this.#keepers[family], claim, demand, answer.fence, askedAt);
     this.#held.add(lock);
     return lock;
   }
 
-  #keysOf({ family, names }: LockDemand): readonly NameKeys[] {
+  #keysOf({ family, names }: LockDemand): readonly LockKeys[] {
+    const [name = ""] = names;
+    return names.length === 1 ? this.#keysOfName(family, name) : names.flatMap((one) => this.#keysOfName(family, one));
+  }
+
+  #keysOfName(family: "lock" | "leader", name: string): readonly [LockKeys] {
     const known = this.#known[family];
-    return names.map((name) => {
-      let keys = known.get(name);
-      if (keys === undefined) {
-        keys = {
+    let keys = known.get(name);
+    if (keys === undefined) {
+      keys = [
+        {
           lock: this.#keys.coordination(family, name),
-          fence: this.#keys.coordination(family, name, "fence"),
           withdrawal: this.#keys.coordination(family, name, "withdrawn"),
-        };
-        if (name.length <= maxKnownLength) known.set(name, keys);
-      }
-      return keys;
-    });
+        },
+      ];
+      if (name.length <= maxKnownLength) known.set(name, keys);
+    }
+    return keys;
   }
 
   /** Gives locks back, again and again until the store has answered. They end by themselves if it never does. */
   #withdraw(claim: LockClaim, leaseMs: number): void {
     const attempt = async (): Promise<void> => this.#store.withdraw(claim);
     this.#finish(attempt().catch(() => this.#givenBack.add(claim.owner, attempt, leaseMs + withdrawnLockMs)));
+  }
+
+  /** The parts that locks of a family share. Leaders count their terms, so their losses are not counted. */
+  #keeper(family: "lock" | "leader"): LockKeeper {
+    return {
+      store: this.#store,
+      deadlines: this.#deadlines,
+      onEnd: (lock, reason) => this.#onEnd(lock, family === "lock" ? reason : undefined),
+      giveBack: (claim, leaseMs) => this.#withdraw(claim, leaseMs),
+    };
   }
 
   #finish(leftover: Promise<unknown>): void {

@@ -189,7 +189,7 @@ export class Telemetry {
   }
 
   lockEnded(outcome: LockOutcome): void {
-    this.#locks.add({ outcome });
+    this.#locks.addOutcome(outcome);
     if (events.lock.hasSubscribers) events.lock.publish({ outcome });
   }
 
@@ -287,6 +287,13 @@ export class Counter {
     const known = this.#counts.get(key);
     if (known === undefined) this.#counts.set(key, { labels, value });
     else known.value += value;
+  }
+
+  /** The same for the label `outcome` alone, without an object for each call. */
+  addOutcome(outcome: string): void {
+    const known = this.#counts.get(outcome);
+    if (known === undefined) this.#counts.set(outcome, { labels: { outcome }, value: 1 });
+    else known.value += 1;
   }
 
   read(): Metric {

@@ -1,19 +1,17 @@
 import type { BreakerControl } from "../../lib/breaker.js";
 
-/** The keys of one name that can be locked. All are in one hash slot. */
+/** The keys of one name that can be locked. Both are in one hash slot. */
 export interface LockKeys {
-  /** Holds the owner, as long as the lease. */
+  /** Holds the owner, the end of the lease, and the last fence; for a day longer than the lease. */
   readonly lock: string;
-  /** Holds the last fence, for at least {@link fenceMs}. */
-  readonly fence: string;
-  /** Notes that the owner has given up a take that was not answered. */
-  readonly withdrawn: string;
+  /** With the owner behind it: notes that the owner has given up a take that was not answered. */
+  readonly withdrawal: string;
 }
 
 /** Locks of one owner, which are taken together or not at all. */
 export interface LockClaim {
   readonly keys: readonly LockKeys[];
-  /** A random text; only its owner extends and releases a lock. An owner takes one claim, once. */
+  /** A text without : and +, different for each claim. Only its owner extends and releases a lock. */
   readonly owner: string;
 }
 

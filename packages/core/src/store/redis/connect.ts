@@ -297,9 +297,14 @@ export async function runScript(
     return await client.call("EVALSHA", sha1, keys.length, ...keys, ...args);
   } catch (error) {
     // Nothing has run yet, so that the second call counts nothing twice.
-    if (!(error instanceof Error && error.message.startsWith("NOSCRIPT"))) throw error;
+    if (!isUnknown(error)) throw error;
     return client.call("EVAL", source, keys.length, ...keys, ...args);
   }
+}
+
+/** Does the server not know the script? */
+export function isUnknown(error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith("NOSCRIPT");
 }
 
 /** Interval of the questions for the time: clocks drift apart. */

@@ -166,7 +166,7 @@ async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
         ] as const)
       : []),
     ...(coordinates
-      ? ([["coordination", "SET", keys.coordination("lock", "examination"), "", "PX", 1000]] as const)
+      ? ([["coordination", "SET", keys.coordination("lock", "examination"), "0", "PX", 1000, "NX"]] as const)
       : []),
     ...(oneTime
       ? ([["one-time values", "ZRANGE", keys.coordination("one-time", "0", "examination"), 0, 0]] as const)

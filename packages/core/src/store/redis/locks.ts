@@ -5,13 +5,11 @@ import { StoreFault } from "../ports/fault.js";
 import type { LockAnswer, LockClaim, LockKeys, LockRequest, LockStore } from "../ports/locks.js";
 import { fenceMs, lockChannel, withdrawnLockMs } from "../ports/locks.js";
 import type { RedisChannels } from "./channels.js";
-import { cork } from "./client.js";
 import type { Connection } from "./connect.js";
-import { callWithin, runScript } from "./connect.js";
 import { groupBySlot, hashTag } from "./hash-slot.js";
-import { faultOfError, readFlag, readInteger, readListOf } from "./replies.js";
-import type { Script } from "./scripts/lua.js";
-import { extendLocksScript, releaseLocksScript, takeLocksScript } from "./scripts/locks.js";
+import { readFlag, readInteger } from "./replies.js";
+import { ScriptClient } from "./script-client.js";
+import { extendLocksScript, noteWithdrawalScript, releaseLocksScript, takeLocksScript } from "./scripts/locks.js";
 
 export interface RedisLockStoreOptions {
   readonly connection: Connection;
@@ -27,18 +25,17 @@ export interface RedisLockStoreOptions {
 export class RedisLockStore implements LockStore {
   readonly #connection: Connection;
   readonly #channels: RedisChannels;
-  readonly #deadlineMs: number;
+  readonly #calls: ScriptClient;
   readonly #breaker: Breaker;
   readonly #channel: string;
   readonly #stop: () => void;
-  #gathers = false;
 
   constructor({ connection, channels, deadlineMs, telemetry = new Telemetry() }: RedisLockStoreOptions) {
     this.#connection = connection;
     this.#channels = channels;
     this.#channel = channels.nameOf(lockChannel);
-    this.#deadlineMs = deadlineMs;
     this.#breaker = new Breaker({ name: "redis.locks", telemetry });
+    this.#calls = new ScriptClient({ connection, deadlineMs, breaker: this.#breaker, part: "lock" });
     this.#stop = connection.onConnect(() => this.#breaker.allowProbe());
   }
 
@@ -46,12 +43,47 @@ export class RedisLockStore implements LockStore {
     return [this.#breaker];
   }
 
-  async take(request: LockRequest): Promise<LockAnswer> {
-    const slots = this.#slotsOf(request.keys);
-    if (slots.length === 1) return this.#takeSlot(request);
+  take(request: LockRequest): Promise<LockAnswer> {
+    if (!this.#connection.isCluster || request.keys.length === 1) return this.#takeSlot(request);
+    return this.#takeAll(request);
+  }
+
+  async extend({ keys, owner }: LockClaim, fence: number, leaseMs: number): Promise<boolean> {
+    const kept = await this.#eachSlot(keys, async (slot) =>
+      this.#calls.run(
+        extendLocksScript,
+        [slot.length, ...slot.map(lockOf), owner, leaseMs, leaseMs + fenceMs, fence],
+        readFlag,
+      ),
+    );
+    return kept.every((one) => one);
+  }
+
+  async release({ keys, owner }: LockClaim): Promise<boolean> {
+    const [first] = keys;
+    if (keys.length === 1 && first !== undefined) return (await this.#releaseOne(first.lock, owner)) === 1;
+    const counts = await this.#eachSlot(keys, async (slot) => this.#release(slot, owner));
+    return counts.reduce((sum, count) => sum + count, 0) === keys.length;
+  }
+
+  async withdraw(claim: LockClaim): Promise<void> {
+    const { keys, owner } = claim;
+    await this.#eachSlot(keys, async ([first]) => {
+      if (first === undefined) return;
+      const note = `${first.withdrawal}:${owner}`;
+      await this.#calls.run(noteWithdrawalScript, [2, first.lock, note, owner, withdrawnLockMs], readFlag);
+    });
+    await this.release(claim);
+  }
+
+  close(): void {
+    this.#stop();
+  }
+
+  async #takeAll(request: LockRequest): Promise<LockAnswer> {
     const fences: number[] = [];
     try {
-      return await this.#takeSlots(request, slots, fences);
+      return await this.#takeSlots(request, this.#slotsOf(request.keys), fences);
     } catch (error) {
       // The breaker may open after the first slot. The caller then has to know that locks may have been taken.
       if (fences.length > 0 && error instanceof StoreFault && !error.mayHaveRun) throw new StoreFault("unreachable");
@@ -81,47 +113,31 @@ export class RedisLockStore implements LockStore {
     return { waitMs: 1 };
   }
 
-  async extend({ keys, owner }: LockClaim, fence: number, leaseMs: number): Promise<boolean> {
-    const kept = await this.#eachSlot(keys, async (slot) =>
-      this.#run(
-        extendLocksScript,
-        slot.flatMap(({ lock, fence: key }) => [lock, key]),
-        [owner, leaseMs, leaseMs + fenceMs, fence],
-        readFlag,
-      ),
-    );
-    return kept.every((one) => one);
-  }
-
-  async release({ keys, owner }: LockClaim): Promise<boolean> {
-    if (keys.length === 1) return (await this.#release(keys, owner, "")) === 1;
-    const counts = await this.#eachSlot(keys, async (slot) => this.#release(slot, owner, ""));
-    return counts.reduce((sum, count) => sum + count, 0) === keys.length;
-  }
-
-  async withdraw({ keys, owner }: LockClaim): Promise<void> {
-    await this.#eachSlot(keys, async (slot) => this.#release(slot, owner, withdrawnLockMs));
-  }
-
-  close(): void {
-    this.#stop();
-  }
-
   async #takeSlot({ keys, owner, leaseMs, waits }: LockRequest): Promise<LockAnswer> {
-    return this.#run(
-      takeLocksScript,
-      [keys[0]?.withdrawn ?? "", ...keys.flatMap(({ lock, fence }) => [lock, fence])],
-      [owner, leaseMs, leaseMs + fenceMs, waits ? "1" : ""],
-      readAnswer,
-    );
+    const [first] = keys;
+    if (first === undefined) throw new Error("a claim has at least one name");
+    const keepMs = leaseMs + fenceMs;
+    const flag = waits ? "1" : "";
+    const args =
+      keys.length === 1
+        ? [1, first.lock, owner, leaseMs, keepMs, flag]
+        : [keys.length, ...keys.map(lockOf), owner, leaseMs, keepMs, flag];
+    const answer = await this.#calls.run(takeLocksScript, args, readAnswer);
+    if (answer !== undefined) return answer;
+    // Within a minute after a withdrawal.
+    const note = `${first.withdrawal}:${owner}`;
+    const noted = [keys.length + 1, ...keys.map(lockOf), note, owner, leaseMs, keepMs, flag, "1"];
+    return (await this.#calls.run(takeLocksScript, noted, readAnswer)) ?? { waitMs: 0 };
   }
 
-  async #release(slot: readonly LockKeys[], owner: string, noteMs: number | ""): Promise<number> {
-    const locks = slot.map(({ lock }) => lock);
-    const note = noteMs === "" ? [] : slot.slice(0, 1).map(({ withdrawn }) => withdrawn);
-    const messages = locks.map((lock) => this.#channels.seal(lock));
-    const args = [owner, this.#channel, noteMs, ...messages];
-    return this.#run(releaseLocksScript, [...locks, ...note], args, readInteger);
+  #releaseOne(lock: string, owner: string): Promise<number> {
+    return this.#calls.run(releaseLocksScript, [1, lock, owner, this.#channel, this.#channels.seal("")], readInteger);
+  }
+
+  #release(slot: readonly LockKeys[], owner: string): Promise<number> {
+    const locks = slot.map(lockOf);
+    const seals = locks.map(() => this.#channels.seal(""));
+    return this.#calls.run(releaseLocksScript, [locks.length, ...locks, owner, this.#channel, ...seals], readInteger);
   }
 
   /** Keys that one script may use together, in an order that all processes share. */
@@ -138,51 +154,19 @@ export class RedisLockStore implements LockStore {
       return one.value;
     });
   }
+}
 
-  /** Calls of one turn are sent in one write. */
-  #gather(): void {
-    if (this.#gathers) return;
-    this.#gathers = true;
-    const corked = cork(this.#connection.client);
-    process.nextTick(() => {
-      this.#gathers = false;
-      corked.release();
-    });
-  }
-
-  async #run<T>(
-    script: Script,
-    keys: readonly string[],
-    args: readonly (string | number)[],
-    read: (reply: unknown) => T,
-  ): Promise<T> {
-    const connection = this.#connection;
-    if (!this.#breaker.enter()) throw new StoreFault("open");
-    this.#gather();
-    try {
-      const value = await callWithin(
-        this.#deadlineMs,
-        connection,
-        async () => read(await runScript(connection.client, script, keys, args)),
-        "lock",
-      );
-      this.#breaker.succeed();
-      return value;
-    } catch (error) {
-      const fault = faultOfError(error);
-      if (fault.outage) this.#breaker.fail();
-      else this.#breaker.succeed();
-      if (this.#breaker.state === "open" && fault.reply === "READONLY") connection.leaveReplica();
-      throw fault;
-    }
-  }
+function lockOf({ lock }: LockKeys): string {
+  return lock;
 }
 
 function tagOf(key: LockKeys | undefined): number {
   return Number(hashTag(key?.lock ?? ""));
 }
 
-function readAnswer(reply: unknown): LockAnswer {
-  const [taken, number] = readListOf(reply, 2);
-  return readFlag(taken) ? { fence: readInteger(number, 1) } : { waitMs: readInteger(number) };
+/** Undefined if notes of withdrawals have to be looked at. */
+function readAnswer(reply: unknown): LockAnswer | undefined {
+  if (reply === null) return undefined;
+  const number = readInteger(reply, Number.MIN_SAFE_INTEGER);
+  return number > 0 ? { fence: number } : { waitMs: 0 - number };
 }

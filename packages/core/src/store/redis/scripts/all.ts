@@ -4,7 +4,7 @@ import { cacheScript } from "./cache.js";
 import { cutOffScript, revokeScript } from "./revocation.js";
 import { claimScript, completeScript, releaseScript } from "./idempotency.js";
 import { leaseScript } from "./lease.js";
-import { extendLocksScript, releaseLocksScript, takeLocksScript } from "./locks.js";
+import { extendLocksScript, noteWithdrawalScript, releaseLocksScript, takeLocksScript } from "./locks.js";
 import { loginChargeScript, loginSettleScript } from "./logins.js";
 import { markerScript, sharedIssuerScript } from "./markers.js";
 import type { Script } from "./lua.js";
@@ -25,7 +25,7 @@ export const scripts: readonly Script[] = [
   ...[createSessionScript, endSessionsScript, listSessionsScript, clockReadingScript, removeSessionsScript],
   ...[rotateSessionScript, endGroupScript, joinTokensScript, listMembersScript, noteTokensScript],
   ...[loginChargeScript, loginSettleScript, sharedIssuerScript],
-  ...[takeLocksScript, extendLocksScript, releaseLocksScript],
+  ...[takeLocksScript, extendLocksScript, releaseLocksScript, noteWithdrawalScript],
   ...[consumeOneTimeScript, issueOneTimeScript, revokeOneTimeScript],
   ...[claimScript, completeScript, releaseScript],
 ];

@@ -2,109 +2,162 @@ import type { Script } from "./lua.js";
 import { defineScript } from "./lua.js";
 
 /**
- * Takes locks, all or none. KEYS: the note of the withdrawal, then a lock and its fence for each name. ARGV: owner, ms of
- * the lease, ms of the fence, "1" if the caller waits. Returns `1, fence`, or `0, ms` while another owner holds a lock.
- * All locks get the same fence. A lock holds its owner, with a + at the end if somebody waits for it. A lock without an
- * end, which only foreign commands can make, gets an end.
+ * One key for each name holds the last fence; while it is held, or after a withdrawal,
+ * `<fence>:<owner>:<since>:<lease>:<notes>`. The owner has a + at its end if somebody waits, and is empty after a
+ * withdrawal. The lease is in ms and begins at `since`. Until `notes` there may be notes of withdrawals. Times are
+ * microseconds of Redis' clock. The key outlives the lease by a day.
  *
- * The locks of every request run through it, so it defines no functions. MGET reads a value of another type as none, and
- * NX then keeps it.
+ * The locks of every request run through these scripts, so they define no functions, and format no numbers where a text
+ * is at hand. GET fails for a value of another type.
+ */
+const heldLua = "'^(%d+):([^:]*):(%d*):(%d*):(%d*)$'";
+
+/** `text` is the time of Redis in microseconds, and `now` its number. */
+const nowLua = `
+local time = redis.call('TIME')
+local text = time[2]
+if #text < 6 then text = string.rep('0', 6 - #text) .. text end
+text = time[1] .. text
+local now = tonumber(text)
+`;
+
+/**
+ * Takes locks, all or none. KEYS: a lock for each name; then, if ARGV[5] is given, the note of the withdrawal. ARGV: owner,
+ * ms of the lease, ms of the key, "1" if the caller waits. All locks get the same fence, which is returned. Otherwise
+ * returns -ms while another owner holds a lock, 0 after a withdrawal, and nothing if the call must be repeated with the
+ * note. So a late call takes nothing, and other calls need not send the key of a note. A lease that ends in more than a
+ * day, since the clock went back, ends after the lease of the caller.
  */
 export const takeLocksScript: Script = defineScript(`
-local found = redis.call('MGET', unpack(KEYS))
-if found[1] then return { 0, 0 } end
-local owner, lease, keep = ARGV[1], ARGV[2], ARGV[3]
-local time = redis.call('TIME')
-local fence, free = time[1] * 1000000 + time[2], true
-for i = 2, #KEYS, 2 do
-  local holder, stored = found[i], found[i + 1]
-  if holder and holder ~= owner and holder ~= owner .. '+' then free = false end
-  if stored then
-    local last = #stored <= 16 and string.find(stored, '^%d+$') and tonumber(stored)
-    if not last or last >= 2 ^ 53 - 1 then return redis.error_reply('WRONGTYPE not a fence') end
+${nowLua}
+local owner, count, fence, values, busy, notes = ARGV[1], #KEYS, now, {}, false, ''
+if ARGV[5] then count = count - 1 end
+for i = 1, count do
+  local value = redis.call('GET', KEYS[i])
+  values[i] = value
+  if value then
+    local last, holder, since, lease, noted = value, '', '', '', ''
+    if not string.find(value, '^%d+$') then last, holder, since, lease, noted = string.match(value, ${heldLua}) end
+    last = tonumber(last)
+    if not last or last >= 9007199254740991 or holder ~= '' and (since == '' or lease == '') then
+      return redis.error_reply('WRONGTYPE not a lock')
+    end
     if last >= fence then fence = last + 1 end
-  end
-end
-if not free then
-  local wait = 1
-  for i = 2, #KEYS, 2 do
-    local key, holder = KEYS[i], found[i]
-    if holder and holder ~= owner and holder ~= owner .. '+' then
-      local left, reply = redis.call('PTTL', key), false
-      if left < 0 then
-        reply, left = redis.pcall('PEXPIRE', key, lease), tonumber(lease)
-        if type(reply) == 'table' then return reply end
-      end
-      if ARGV[4] == '1' and string.sub(holder, -1) ~= '+' then
-        reply = redis.pcall('SET', key, holder .. '+', 'XX', 'KEEPTTL')
-        if reply and reply.err then return reply end
-      end
-      wait = math.max(wait, left)
+    if holder ~= '' and holder ~= owner and holder ~= owner .. '+' and since + lease * 1000 > now then busy = true end
+    if i == 1 and noted ~= '' and tonumber(noted) > now then
+      if not ARGV[5] then return false end
+      if redis.call('EXISTS', KEYS[#KEYS]) == 1 then return 0 end
+      notes = noted
     end
   end
-  return { 0, wait }
 end
-local text = string.format('%.0f', fence)
-for i = 2, #KEYS, 2 do
-  local reply = redis.pcall('SET', KEYS[i + 1], text, 'PX', keep, found[i + 1] and 'XX' or 'NX')
-  if reply and not reply.err then
-    reply = redis.pcall('SET', KEYS[i], owner, 'PX', lease, found[i] and 'XX' or 'NX')
+if busy then
+  local wait = 1
+  for i = 1, count do
+    local last, holder, since, lease, noted = string.match(values[i] or '', ${heldLua})
+    if last and holder ~= '' and holder ~= owner and holder ~= owner .. '+' then
+      local left, tells = since + lease * 1000 - now, ARGV[4] == '1' and string.sub(holder, -1) ~= '+'
+      if left > 0 then
+        local isLong = left > 86400000000
+        if isLong then since, lease, left = text, ARGV[2], ARGV[2] * 1000 end
+        if isLong or tells then
+          if tells then holder = holder .. '+' end
+          local held = table.concat({ last, holder, since, lease, noted }, ':')
+          local reply = redis.pcall('SET', KEYS[i], held, 'KEEPTTL')
+          if reply.err then return reply end
+        end
+        wait = math.max(wait, math.ceil(left / 1000))
+      end
+    end
   end
-  if not reply or reply.err then
-    for j = 2, i - 2, 2 do redis.pcall('DEL', KEYS[j]) end
-    return reply or redis.error_reply('WRONGTYPE not a lock')
-  end
+  return -wait
 end
-return { 1, text }
+local first = text
+if fence > now then first = string.format('%.0f', fence) end
+local held = first .. ':' .. owner .. ':' .. text .. ':' .. ARGV[2] .. ':'
+for i = 1, count do
+  local reply = redis.pcall('SET', KEYS[i], held .. notes, 'PX', ARGV[3])
+  if reply.err then
+    for j = 1, i - 1 do
+      if redis.pcall('SET', KEYS[j], first, 'KEEPTTL').err then redis.pcall('DEL', KEYS[j]) end
+    end
+    return reply
+  end
+  -- The other names have no notes for this claim, and may have some for claims in which they are the first.
+  notes = values[i + 1] and string.match(values[i + 1], ':(%d*)$') or ''
+end
+return fence
 `);
 
 /**
- * Renews leases. KEYS: a lock and its fence for each name. ARGV: owner, ms of the lease, ms of the fence, fence. Returns 1,
- * or 0 if the owner no longer holds all locks. A lease that lasts longer stays: an older call may arrive later. A stored fence that is lower is raised: in a Cluster the locks of one owner
- * get their fences on several nodes.
+ * Renews leases. KEYS: a lock for each name. ARGV: owner, ms of the lease, ms of the key, fence. Returns 1, or 0 if the
+ * owner no longer holds all locks. A lease that lasts longer stays: an older call may arrive later. A stored fence that is
+ * lower is raised: in a Cluster the locks of one owner get their fences on several nodes.
  */
 export const extendLocksScript: Script = defineScript(`
-local owner, lease, keep, fence = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local found, fences, left = redis.call('MGET', unpack(KEYS)), {}, {}
-for i = 1, #KEYS, 2 do
-  local holder, stored = found[i], found[i + 1]
-  if holder ~= owner and holder ~= owner .. '+' then return 0 end
-  local last = stored and #stored <= 16 and string.find(stored, '^%d+$') and tonumber(stored)
-  if stored and not last then return redis.error_reply('WRONGTYPE not a fence') end
-  fences[i], left[i] = string.format('%.0f', math.max(last or 0, fence)), redis.call('PTTL', KEYS[i])
+${nowLua}
+local owner, fence, texts, stays = ARGV[1], tonumber(ARGV[4]), {}, {}
+for i = 1, #KEYS do
+  local last, holder, since, lease, noted = string.match(redis.call('GET', KEYS[i]) or '', ${heldLua})
+  if not last or holder ~= owner and holder ~= owner .. '+' then return 0 end
+  local left = tonumber(since) and tonumber(lease) and since + lease * 1000 - now
+  if not left or left <= 0 then return 0 end
+  stays[i] = left > ARGV[2] * 1000
+  if not stays[i] then since, lease = text, ARGV[2] end
+  if tonumber(last) < fence then last = string.format('%.0f', fence) end
+  texts[i] = table.concat({ last, holder, since, lease, noted }, ':')
 end
-for i = 1, #KEYS, 2 do
-  local reply = redis.pcall('SET', KEYS[i + 1], fences[i], 'PX', keep, found[i + 1] and 'XX' or 'NX')
-  if not reply then return redis.error_reply('WRONGTYPE not a fence') end
-  if reply.err then return reply end
-  if left[i] < lease then
-    reply = redis.pcall('PEXPIRE', KEYS[i], ARGV[2])
-    if type(reply) == 'table' then return reply end
+for i = 1, #KEYS do
+  local reply
+  if stays[i] then
+    reply = redis.pcall('SET', KEYS[i], texts[i], 'KEEPTTL')
+  else
+    reply = redis.pcall('SET', KEYS[i], texts[i], 'PX', ARGV[3])
   end
+  if reply.err then return reply end
 end
 return 1
 `);
 
 /**
- * Gives locks back. KEYS: a lock for each name; then, for a take that was not answered, the note of its withdrawal. ARGV:
- * owner, channel, ms of the note or "", then a message for each lock. Returns the number of locks that the owner held. A
- * lock that somebody waits for is told on the channel.
+ * Gives locks back. KEYS: a lock for each name. ARGV: owner, channel, then the head of a message for each lock, whose rest
+ * is the key. Returns the number of locks that the owner held. Nobody else has held a lock that still has its owner, so
+ * the lease is not looked at. A lock that somebody waits for is told on the channel.
  */
 export const releaseLocksScript: Script = defineScript(`
-local owner, note, count, released = ARGV[1], ARGV[3], #ARGV - 3, 0
-local holders = redis.call('MGET', unpack(KEYS, 1, count))
-if note ~= '' then
-  local reply = redis.pcall('SET', KEYS[count + 1], '1', 'PX', note)
-  if reply.err then return reply end
-end
-for i = 1, count do
-  local holder = holders[i]
-  if holder == owner or holder == owner .. '+' then
-    local reply = redis.pcall('DEL', KEYS[i])
-    if type(reply) == 'table' then return reply end
-    released = released + 1
-    if holder ~= owner then redis.pcall('PUBLISH', ARGV[2], ARGV[3 + i]) end
+local owner, released = ARGV[1], 0
+for i = 1, #KEYS do
+  local value = redis.call('GET', KEYS[i])
+  if value then
+    local last, holder, notes = string.match(value, '^(%d+):([^:]*):%d*:%d*:(%d*)$')
+    if holder == owner or holder == owner .. '+' then
+      if notes ~= '' then last = last .. '::::' .. notes end
+      local reply = redis.pcall('SET', KEYS[i], last, 'KEEPTTL')
+      if reply.err then return reply end
+      released = released + 1
+      if holder ~= owner then redis.pcall('PUBLISH', ARGV[2], ARGV[2 + i] .. KEYS[i]) end
+    end
   end
 end
 return released
+`);
+
+/**
+ * Notes that an owner gives up a take that was not answered. KEYS: the first lock of the take, and the note. ARGV: owner,
+ * ms of the note. The locks are given back by {@link releaseLocksScript}. A value that is no lock stays, and lets no call take it. Returns 1.
+ */
+export const noteWithdrawalScript: Script = defineScript(`
+${nowLua}
+local value, left = redis.call('GET', KEYS[1]) or '0', redis.call('PTTL', KEYS[1])
+local last, holder, since, lease = string.match(value, ${heldLua})
+if string.find(value, '^%d+$') then last, holder, since, lease = value, '', '', '' end
+local reply = redis.pcall('SET', KEYS[2], '1', 'PX', ARGV[2])
+if reply.err then return reply end
+if last and tonumber(last) < 9007199254740991 and (holder == '' or since ~= '' and lease ~= '') then
+  local notes = string.format('%.0f', now + ARGV[2] * 1000)
+  local noted = table.concat({ last, holder, since, lease, notes }, ':')
+  reply = redis.pcall('SET', KEYS[1], noted, 'PX', math.max(left, tonumber(ARGV[2])))
+  if reply.err then return reply end
+end
+return 1
 `);
