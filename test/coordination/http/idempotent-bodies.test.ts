@@ -10,6 +10,8 @@ import type { RequestHandler } from "express";
 import express4 from "express4";
 import type { Middleware } from "koa";
 import getRawBody from "raw-body";
+import { operate, testRedisUrl } from "../../support/redis.js";
+import { until } from "../../support/until.js";
 import { expressOrigins, koaOrigins } from "../support/origin.js";
 
 /** Ways in which parsers read a request. */
@@ -127,6 +129,51 @@ for (const [name, { open }, framework] of [
       expect((await post({ key: "long", body: long, headers: json })).status).to.equal(413);
       const fitting = JSON.stringify({ text: "x".repeat(900_000) });
       expect((await post({ key: "fitting", body: fitting, headers: json })).status).to.equal(200);
+    });
+
+    it("are executed once where their handler needs no body, though their client has gone", async () => {
+      let calls = 0;
+      const handle: RequestHandler = (_req, res) => {
+        calls += 1;
+        res.once("close", () => setImmediate(() => res.status(201).json({ calls })));
+        controller.abort();
+      };
+      const controller = new AbortController();
+      const { url, post } = await open({ behind: () => [handle] });
+      const request = { method: "POST", body: "{}", headers: { "idempotency-key": "k", ...json } };
+      await fetch(url, { ...request, signal: controller.signal }).catch(() => undefined);
+      await until(async () => (await post({ body: "{}", headers: json })).replayed);
+      expect(calls).to.equal(1);
+    });
+
+    it("are not executed for a client that has gone before their key was claimed", async () => {
+      const redis = operate(testRedisUrl());
+      const handled: unknown[] = [];
+      const handle: RequestHandler = (req, res) => {
+        handled.push(req.body);
+        res.send("made");
+      };
+      let gone = (): void => undefined;
+      const watch: RequestHandler = (_req, res, next) => {
+        res.once("close", () => gone());
+        next();
+      };
+      const { url, post } = await open({
+        ...{ front: () => [watch], behind: () => [framework.json(), handle], redis: testRedisUrl() },
+      });
+      await post({ key: "warm", body: "{}", headers: json });
+      const isGone = new Promise<void>((resolve) => (gone = resolve));
+      const controller = new AbortController();
+      const request = { method: "POST", body: '{"a":1}', headers: { "idempotency-key": "k", ...json } };
+      await redis.client("PAUSE", 900, "ALL");
+      const left = fetch(url, { ...request, signal: controller.signal }).catch(() => undefined);
+      setTimeout(() => controller.abort(), 50);
+      await left;
+      await isGone;
+      // Answered when the pause ends.
+      await redis.ping();
+      await until(async () => (await post({ body: request.body, headers: json })).status === 200);
+      expect(handled).to.deep.equal([{}, { a: 1 }]);
     });
 
     it("are a clear error where the body was read and left nowhere", async () => {

@@ -85,6 +85,11 @@ export class Idempotency {
     if (answer instanceof StoreFault) return this.#degrade(answer, claim, options.onStoreError);
     switch (answer.state) {
       case "claimed":
+        // Parsers behind cannot read what a client that has gone had sent, and take it for a request without a body.
+        if (exchange.signal.aborted) {
+          await releaseClaim(claim, this.#executionServices());
+          return this.#conflict();
+        }
         telemetry.idempotent("executed");
         this.#execute(exchange, claim, options);
         return allowed;
@@ -96,10 +101,7 @@ export class Idempotency {
           deny("idempotency_mismatch", { cause: "the Idempotency-Key belongs to a request with another content" }),
         );
       case "running":
-        return this.#end(
-          "conflict",
-          deny("idempotency_conflict", { cause: "the first request with this key is in progress", headers: retrySoon }),
-        );
+        return this.#conflict();
     }
   }
 
@@ -133,11 +135,6 @@ export class Idempotency {
       signal.removeEventListener("abort", leave);
       stop();
     }
-    // Its client has gone: the handler must not run for a claim that came too late to be of use.
-    if (signal.aborted && !(answer instanceof StoreFault) && answer.state === "claimed") {
-      await releaseClaim(claim, this.#executionServices());
-      return { state: "running", leftMs: 0 };
-    }
     return answer;
   }
 
@@ -165,6 +162,13 @@ export class Idempotency {
     telemetry.degraded("idempotency", policy, fault.kind, policy === "allow" ? "allowed" : "denied");
     telemetry.idempotent(policy === "allow" ? "unprotected" : "unavailable");
     return policy === "allow" ? allowed : unavailable("the store of idempotent requests does not answer");
+  }
+
+  #conflict(): Denied {
+    return this.#end(
+      "conflict",
+      deny("idempotency_conflict", { cause: "the first request with this key is in progress", headers: retrySoon }),
+    );
   }
 
   #refuse(denied: Denied): Denied {
