@@ -35,8 +35,8 @@ export async function driveExample(example) {
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (output += chunk));
   try {
-    const passwords = await waitForStart(child, env.PORT, patienceMs, () => output);
     const base = `http://${env.HOST ?? "127.0.0.1"}:${env.PORT}`;
+    const passwords = await waitForStart(child, base, patienceMs, () => output);
     await checkExample(base, passwords, () => output, example.afterLogout);
     await example.whileRunning?.(base);
     const signal = group ? "SIGINT" : "SIGTERM";
@@ -62,10 +62,10 @@ function killGroup(pid, signal) {
   }
 }
 
-async function waitForStart(child, port, patienceMs, output) {
+async function waitForStart(child, base, patienceMs, output) {
   const deadline = Date.now() + patienceMs;
   while (Date.now() < deadline && child.exitCode === null && child.signalCode === null) {
-    const listening = new RegExp(`^listening on http://127\\.0\\.0\\.1:${port}$`, "m").test(output());
+    const listening = output().split("\n").includes(`listening on ${base}`);
     const [alice, admin] = ["alice", "admin"].map((user) => passwordOf(user, output()));
     if (listening && alice !== undefined && admin !== undefined) return { alice, admin };
     await sleep(20);

@@ -24,10 +24,12 @@ const { app, gate } = createApp({
   publicUrl: () => process.env.PUBLIC_URL ?? base,
   production,
 });
-const server = gate.serve(app).listen(Number(process.env.PORT ?? 3000), process.env.HOST ?? "127.0.0.1");
+const host = process.env.HOST ?? "127.0.0.1";
+const server = gate.serve(app).listen(Number(process.env.PORT ?? 3000), host);
 await once(server, "listening");
 
-base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+// A server that listens on all addresses is reached at this one, too.
+base = `http://${host === "0.0.0.0" ? "127.0.0.1" : host}:${(server.address() as AddressInfo).port}`;
 const bearer = `-H "authorization: Bearer $TOKEN"`;
 const credentials = JSON.stringify({ username: "alice", password: alice.password });
 const login = `curl -s ${base}/login -H 'content-type: application/json' -d '${credentials}'`;
