@@ -31,8 +31,8 @@ export interface Topology {
 
 export type TopologyName = "standalone" | "sentinel" | "cluster";
 
-/** How often a connection is tried: a busy machine may take its time. */
-const connectAttempts = 5;
+/** How often a connection is tried: a fault of another lane may have killed the server, for some seconds. */
+const connectAttempts = 50;
 
 async function connectTo({ host, port }: Pick<RedisServer, "host" | "port">): Promise<Redis> {
   for (let attempt = 1; ; attempt += 1) {
