@@ -1,4 +1,8 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { startCluster, startSentinel } from "@portcullis/testkit";
+import { expect } from "chai";
+import { Redis } from "ioredis";
+import { cleanUp } from "../../support/clean-up.js";
 import { openGate } from "../../support/fake-gate.js";
 import type { FakeOptions } from "../../support/fake-gate.js";
 import { freshPrefix, testRedisUrl } from "../../support/redis.js";
@@ -33,6 +37,20 @@ describe("locks", function () {
 
   describe("on Redis", () => {
     describeLocks(() => openPair(testRedisUrl()));
+  });
+
+  it("wake a waiter also where the clients of the application put a prefix in front of all keys", async () => {
+    const clients = [1, 2].map(() => new Redis(testRedisUrl(), { keyPrefix: "app:" }));
+    for (const client of clients) cleanUp(() => client.disconnect());
+    const prefix = freshPrefix();
+    const [one, other] = clients.map((redis) => openGate({ redis, prefix, service: "locks", deadline: 1000 }));
+    for (const names of ["a", ["a", "b"]]) {
+      const lock = await one?.locks.acquire(names, { lease: "1m" });
+      const waiting = other?.locks.acquire(names, { wait: "10s" });
+      await sleep(30);
+      await lock?.release();
+      expect(await (await waiting)?.release()).to.equal(true);
+    }
   });
 
   describe("under Sentinel", () => {

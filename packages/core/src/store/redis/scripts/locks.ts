@@ -121,8 +121,9 @@ return 1
 
 /**
  * Gives locks back. KEYS: a lock for each name. ARGV: owner, channel, then the head of a message for each lock, whose rest
- * is the key. Returns the number of locks that the owner held. Nobody else has held a lock that still has its owner, so
- * the lease is not looked at. A lock that somebody waits for is told on the channel.
+ * is the key; then, if the client puts a prefix in front of its keys, where they begin behind it. Returns the number of
+ * locks that the owner held. Nobody else has held a lock that still has its owner, so the lease is not looked at. A lock
+ * that somebody waits for is told on the channel.
  */
 export const releaseLocksScript: Script = defineScript(`
 local owner, released = ARGV[1], 0
@@ -135,7 +136,7 @@ for i = 1, #KEYS do
       local reply = redis.pcall('SET', KEYS[i], last, 'KEEPTTL')
       if reply.err then return reply end
       released = released + 1
-      if holder ~= owner then redis.pcall('PUBLISH', ARGV[2], ARGV[2 + i] .. KEYS[i]) end
+      if holder ~= owner then redis.pcall('PUBLISH', ARGV[2], ARGV[2 + i] .. string.sub(KEYS[i], ARGV[3 + #KEYS] or 1)) end
     end
   end
 end
