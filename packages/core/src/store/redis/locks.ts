@@ -105,7 +105,8 @@ export class RedisLockStore implements LockStore {
       const answer = await this.#takeSlot({ ...request, keys });
       if ("waitMs" in answer) {
         if (index > 0) await this.release({ owner: request.owner, keys: slots.slice(0, index).flat() });
-        return answer;
+        // This release is told to those that wait, also to this caller. If it asked again then, it would never rest.
+        return { ...answer, among: keys };
       }
       fences.push(answer.fence);
     }
