@@ -66,6 +66,27 @@ describe("a proxy for tests", function () {
     await client.ping();
     expect(performance.now() - start).to.be.at.least(95);
   });
+
+  it("keeps the order of replies, however the delay changes while the process is busy", async () => {
+    const server = await startRedis();
+    const proxy = await startProxy(server);
+    const client = new Redis(proxy.url);
+    try {
+      const answers: Promise<string>[] = [];
+      for (let index = 0; index < 300; index += 1) {
+        proxy.delayMs = index % 3 === 0 ? 5 : 0;
+        answers.push(client.echo(String(index)));
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        const until = performance.now() + (index % 4) * 2;
+        while (performance.now() < until);
+      }
+      expect(await Promise.all(answers)).to.deep.equal(answers.map((_, index) => String(index)));
+    } finally {
+      client.disconnect();
+      await proxy.close();
+      await server.stop();
+    }
+  });
 });
 
 describe("certificates for tests", function () {

@@ -215,6 +215,18 @@ describe("locks on a bad day of Redis", function () {
     await next.release();
   });
 
+  it("of a day are not cut short by callers with a shorter lease where the clock of Redis went back a little", async () => {
+    const gate = await open();
+    const lock = await gate.locks.acquire("a", { lease: "1d" });
+    const [key = ""] = await lockKeys();
+    const [fence, owner] = ((await admin.get(key)) ?? "").split(":");
+    const before = `${fence}:${owner}:${(await serverMicros()) + 2e6}:86400000:`;
+    await admin.set(key, before);
+    expect(await gate.locks.tryAcquire("a", { lease: 100 })).to.equal(undefined);
+    expect(await admin.get(key)).to.equal(before);
+    expect(await lock.release()).to.equal(true);
+  });
+
   it("fence higher after a restart of Redis, and after its clock went back as far as it remembers", async () => {
     const gate = await open();
     const lock = await gate.locks.acquire("a");

@@ -141,6 +141,13 @@ describe("a connection", () => {
     expect(timers()).to.equal(before);
   });
 
+  it("that is closed before it was made refuses later calls at once", async () => {
+    const { connection } = open(false);
+    await connection.close();
+    const refused = callWithin(600_000, connection, () => Promise.resolve("ran")).catch((error: unknown) => error);
+    expect(await refused).to.include({ kind: "unreachable" });
+  });
+
   it("that was made keeps the deadline of pending calls when it is closed", async () => {
     const { client, connection } = open(false);
     const answer = openLatch();

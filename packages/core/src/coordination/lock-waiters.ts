@@ -10,7 +10,10 @@ const maxWaiters = 10_000;
 export class Waiter {
   readonly keys: readonly LockKeys[];
   readonly signal: AbortSignal | undefined;
-  #news = false;
+  /** Locks that were given back, or "all" if any may be free. */
+  #news: Set<string> | "all" | undefined;
+  /** The locks that the caller waits for; all of them if undefined. */
+  #awaited: readonly LockKeys[] | undefined;
   #failure: { readonly error: unknown } | undefined;
   #wake: (() => void) | undefined;
 
@@ -19,10 +22,17 @@ export class Waiter {
     this.signal = signal;
   }
 
-  /** A lock may be free. */
-  notify(): void {
-    this.#news = true;
-    this.#wake?.();
+  /** This lock, or any of the locks, may be free. */
+  notify(lock?: string): void {
+    if (lock === undefined) this.#news = "all";
+    else if (this.#news !== "all") this.#news = (this.#news ?? new Set()).add(lock);
+    if (this.#hasNews()) this.#wake?.();
+  }
+
+  #hasNews(): boolean {
+    const news = this.#news;
+    if (news === undefined || news === "all") return news !== undefined;
+    return this.#awaited?.some(({ lock }) => news.has(lock)) ?? true;
   }
 
   /** The time of the caller is over. */
@@ -37,12 +47,17 @@ export class Waiter {
 
   /** Forgets earlier news. Call it before asking for the locks. */
   forgetNews(): void {
-    this.#news = false;
+    this.#news = undefined;
+    this.#awaited = undefined;
   }
 
-  /** Waits for news since {@link forgetNews}, for `ms` at most. Rejects if the waiting has ended. */
-  async pause(ms?: number): Promise<void> {
-    if (!this.#news && this.#failure === undefined) {
+  /**
+   * Waits for news since {@link forgetNews}, for `ms` at most: of the `awaited` locks, or of any. Rejects if the waiting has
+   * ended.
+   */
+  async pause(ms?: number, awaited?: readonly LockKeys[]): Promise<void> {
+    this.#awaited = awaited;
+    if (!this.#hasNews() && this.#failure === undefined) {
       await new Promise<void>((resolve) => {
         // The time limit of the caller keeps the process alive, so this timer need not.
         const timer = ms === undefined ? undefined : setTimeout(resolve, ms).unref();
@@ -138,7 +153,7 @@ export class LockWaiters {
   listen(): void {
     this.#unsubscribe ??= this.#channels.subscribe(
       lockChannel,
-      (lock) => first(this.#queues.get(lock))?.notify(),
+      (lock) => first(this.#queues.get(lock))?.notify(lock),
       () => {
         for (const queue of [...this.#queues.values()]) first(queue)?.notify();
       },

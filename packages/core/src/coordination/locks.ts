@@ -6,7 +6,7 @@ import { RetryQueue } from "../lib/retry-queue.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { Channels } from "../store/ports/channels.js";
 import { StoreFault } from "../store/ports/fault.js";
-import type { LockAnswer, LockClaim, LockKeys, LockRequest, LockStore } from "../store/ports/locks.js";
+import type { LockAnswer, LockClaim, LockIsHeld, LockKeys, LockRequest, LockStore } from "../store/ports/locks.js";
 import { withdrawnLockMs } from "../store/ports/locks.js";
 import type { LockOutcome, Telemetry } from "../telemetry/telemetry.js";
 import type { Lock, LockKeeper } from "./held-lock.js";
@@ -157,7 +157,7 @@ export class LockService implements Locks {
       for (;;) {
         waiter.forgetNews();
         const attempt = this.#attempt(demand, keys, true);
-        let outcome: HeldLock | { readonly waitMs: number };
+        let outcome: HeldLock | LockIsHeld;
         try {
           outcome = await waiter.orEnd(attempt);
         } catch (error) {
@@ -169,7 +169,7 @@ export class LockService implements Locks {
         stay();
         this.#waiters.listen();
         // A message tells of a release, and nothing tells of the end of a lease. The random part spreads the waiters.
-        await waiter.pause(outcome.waitMs + 1 + Math.random() * 10);
+        await waiter.pause(outcome.waitMs + 1 + Math.random() * 10, outcome.among);
       }
     } finally {
       if (deadline !== undefined) this.#deadlines.cancel(deadline);
@@ -226,11 +226,7 @@ export class LockService implements Locks {
   }
 
   /** Asks the store once. A take whose reply is lost, or comes too late, is undone. */
-  async #attempt(
-    demand: LockDemand,
-    keys: readonly LockKeys[],
-    waits: boolean,
-  ): Promise<HeldLock | { readonly waitMs: number }> {
+  async #attempt(demand: LockDemand, keys: readonly LockKeys[], waits: boolean): Promise<HeldLock | LockIsHeld> {
     const { family, leaseMs } = demand;
     const claim: LockRequest = { keys, owner: `${this.#origin}.${(this.#owners++).toString(36)}`, leaseMs, waits };
     const askedAt = monotonic();

@@ -68,8 +68,9 @@ export async function startProxy(target: { readonly port: number; readonly host?
     let lossy = false;
     /** The server's side outlives the client's, for the command that is still to be delivered. */
     let kept = false;
-    // Bytes of a connection never overtake each other, however the delay changes.
+    // Bytes of a connection never overtake each other, however the delay changes, and in which order timers fire.
     let lastDue = 0;
+    const late: Buffer[] = [];
 
     function end(): void {
       pairs.delete(pair);
@@ -116,10 +117,12 @@ export async function startProxy(target: { readonly port: number; readonly host?
         return;
       }
       const now = performance.now();
-      if (proxy.delayMs === 0 && now > lastDue) return void client.write(bytes);
-      lastDue = Math.max(lastDue + 1, now + proxy.delayMs);
+      if (proxy.delayMs === 0 && late.length === 0) return void client.write(bytes);
+      lastDue = Math.max(lastDue, now + proxy.delayMs);
+      late.push(bytes);
       later(lastDue - now, () => {
-        if (!client.destroyed) client.write(bytes);
+        const first = late.shift();
+        if (first !== undefined && !client.destroyed) client.write(first);
       });
     });
   });

@@ -21,8 +21,15 @@ export interface LockRequest extends LockClaim {
   readonly waits: boolean;
 }
 
-/** The locks are taken, or one of them is held for up to `waitMs` more. */
-export type LockAnswer = { readonly fence: number } | { readonly waitMs: number };
+/** One of the locks is held for up to `waitMs` more. */
+export interface LockIsHeld {
+  readonly waitMs: number;
+  /** If given, the lock is one of these, and the release of another lock is no reason to ask again. */
+  readonly among?: readonly LockKeys[] | undefined;
+}
+
+/** The locks are taken, or one of them is held. */
+export type LockAnswer = { readonly fence: number } | LockIsHeld;
 
 /**
  * Locks with a lease and a fence. The fence of a claim is higher than every fence that was given for any of its names

@@ -23,7 +23,7 @@ export interface Connection {
    * listener.
    */
   onConnect(listener: () => void): () => void;
-  /** Calls the listener when the gate closes the connection. Returns a function that removes the listener. */
+  /** Calls the listener when the gate closes the connection, or has closed it. Returns a function that removes the listener. */
   onClose?(listener: () => void): () => void;
   /**
    * Connects anew, after a read-only replica has answered: the address may lead to the master by now. At most once in
@@ -131,6 +131,8 @@ export function connect({
       return () => listeners.delete(listener);
     },
     onClose(listener) {
+      // A call that begins now, such as one that gives something back, would wait for its deadline.
+      if (closing) queueMicrotask(listener);
       closeListeners.add(listener);
       return () => closeListeners.delete(listener);
     },

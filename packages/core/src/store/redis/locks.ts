@@ -9,6 +9,7 @@ import type { Connection } from "./connect.js";
 import { groupBySlot, hashTag } from "./hash-slot.js";
 import { readFlag, readInteger } from "./replies.js";
 import { ScriptClient } from "./script-client.js";
+import { keyPrefixOf } from "./topology.js";
 import { extendLocksScript, noteWithdrawalScript, releaseLocksScript, takeLocksScript } from "./scripts/locks.js";
 
 export interface RedisLockStoreOptions {
@@ -29,6 +30,8 @@ export class RedisLockStore implements LockStore {
   readonly #breaker: Breaker;
   readonly #channel: string;
   readonly #stop: () => void;
+  /** Where a key begins behind the prefix of the client, if there is one: the last argument of a release. */
+  readonly #keyStart: readonly number[];
 
   constructor({ connection, channels, deadlineMs, telemetry = new Telemetry() }: RedisLockStoreOptions) {
     this.#connection = connection;
@@ -36,6 +39,8 @@ export class RedisLockStore implements LockStore {
     this.#channel = channels.nameOf(lockChannel);
     this.#breaker = new Breaker({ name: "redis.locks", telemetry });
     this.#calls = new ScriptClient({ connection, deadlineMs, breaker: this.#breaker, part: "lock" });
+    const prefixBytes = Buffer.byteLength(keyPrefixOf(connection.client));
+    this.#keyStart = prefixBytes === 0 ? [] : [prefixBytes + 1];
     this.#stop = connection.onConnect(() => this.#breaker.allowProbe());
   }
 
@@ -100,7 +105,8 @@ export class RedisLockStore implements LockStore {
       const answer = await this.#takeSlot({ ...request, keys });
       if ("waitMs" in answer) {
         if (index > 0) await this.release({ owner: request.owner, keys: slots.slice(0, index).flat() });
-        return answer;
+        // This release is told to those that wait, also to this caller. If it asked again then, it would never rest.
+        return { ...answer, among: keys };
       }
       fences.push(answer.fence);
     }
@@ -131,13 +137,15 @@ export class RedisLockStore implements LockStore {
   }
 
   #releaseOne(lock: string, owner: string): Promise<number> {
-    return this.#calls.run(releaseLocksScript, [1, lock, owner, this.#channel, this.#channels.seal("")], readInteger);
+    const seal = this.#channels.seal("");
+    return this.#calls.run(releaseLocksScript, [1, lock, owner, this.#channel, seal, ...this.#keyStart], readInteger);
   }
 
   #release(slot: readonly LockKeys[], owner: string): Promise<number> {
     const locks = slot.map(lockOf);
     const seals = locks.map(() => this.#channels.seal(""));
-    return this.#calls.run(releaseLocksScript, [locks.length, ...locks, owner, this.#channel, ...seals], readInteger);
+    const args = [locks.length, ...locks, owner, this.#channel, ...seals, ...this.#keyStart];
+    return this.#calls.run(releaseLocksScript, args, readInteger);
   }
 
   /** Keys that one script may use together, in an order that all processes share. */

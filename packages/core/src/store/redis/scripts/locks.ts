@@ -25,7 +25,7 @@ local now = tonumber(text)
  * Takes locks, all or none. KEYS: a lock for each name; then, if ARGV[5] is given, the note of the withdrawal. ARGV: owner,
  * ms of the lease, ms of the key, "1" if the caller waits. All locks get the same fence, which is returned. Otherwise
  * returns -ms while another owner holds a lock, 0 after a withdrawal, and nothing if the call must be repeated with the
- * note. So a late call takes nothing, and other calls need not send the key of a note. A lease that ends in more than a
+ * note. So a late call takes nothing, and other calls need not send the key of a note. A lease that begins in more than a
  * day, since the clock went back, ends after the lease of the caller.
  */
 export const takeLocksScript: Script = defineScript(`
@@ -58,9 +58,9 @@ if busy then
     if last and holder ~= '' and holder ~= owner and holder ~= owner .. '+' then
       local left, tells = since + lease * 1000 - now, ARGV[4] == '1' and string.sub(holder, -1) ~= '+'
       if left > 0 then
-        local isLong = left > 86400000000
-        if isLong then since, lease, left = text, ARGV[2], ARGV[2] * 1000 end
-        if isLong or tells then
+        local isStrange = since - now > 86400000000
+        if isStrange then since, lease, left = text, ARGV[2], ARGV[2] * 1000 end
+        if isStrange or tells then
           if tells then holder = holder .. '+' end
           local held = table.concat({ last, holder, since, lease, noted }, ':')
           local reply = redis.pcall('SET', KEYS[i], held, 'KEEPTTL')
@@ -121,8 +121,9 @@ return 1
 
 /**
  * Gives locks back. KEYS: a lock for each name. ARGV: owner, channel, then the head of a message for each lock, whose rest
- * is the key. Returns the number of locks that the owner held. Nobody else has held a lock that still has its owner, so
- * the lease is not looked at. A lock that somebody waits for is told on the channel.
+ * is the key; then, if the client puts a prefix in front of its keys, where they begin behind it. Returns the number of
+ * locks that the owner held. Nobody else has held a lock that still has its owner, so the lease is not looked at. A lock
+ * that somebody waits for is told on the channel.
  */
 export const releaseLocksScript: Script = defineScript(`
 local owner, released = ARGV[1], 0
@@ -135,7 +136,7 @@ for i = 1, #KEYS do
       local reply = redis.pcall('SET', KEYS[i], last, 'KEEPTTL')
       if reply.err then return reply end
       released = released + 1
-      if holder ~= owner then redis.pcall('PUBLISH', ARGV[2], ARGV[2 + i] .. KEYS[i]) end
+      if holder ~= owner then redis.pcall('PUBLISH', ARGV[2], ARGV[2 + i] .. string.sub(KEYS[i], ARGV[3 + #KEYS] or 1)) end
     end
   end
 end
