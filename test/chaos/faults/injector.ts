@@ -16,7 +16,7 @@ export interface InjectorOptions {
 /** Makes one fault after the other in each lane, and undoes every one of them before the next. */
 export class Injector {
   readonly #options: InjectorOptions;
-  /** The masters after the last fault of Redis, and when that began. */
+  /** The masters after the last fault of Redis, with their term, and when that began. */
   #settled: { readonly masters: string; readonly since: number } | undefined;
   readonly #steps = new Map<string, number>();
 
@@ -65,10 +65,8 @@ export class Injector {
   }
 
   async #masters(): Promise<string> {
-    const masters = await this.#options.topology.masters();
-    return masters
-      .map(({ port }) => port)
-      .sort((one, other) => one - other)
-      .join(" ");
+    const { topology } = this.#options;
+    const ports = (await topology.masters()).map(({ port }) => port).sort((one, other) => one - other);
+    return [...ports, (await topology.term?.()) ?? ""].join(" ");
   }
 }

@@ -25,14 +25,21 @@ export async function startUnderSentinel(): Promise<Topology> {
   const { servers, sentinels, name } = group;
   const everyone = applications.map((_, index) => index);
 
-  /** Do all sentinels find nothing wrong, and promote nobody? */
-  async function areContent(): Promise<boolean> {
-    const views = await Promise.all(
+  /** What each sentinel says about the master under this name. */
+  async function views(field: string): Promise<(string | undefined)[]> {
+    return Promise.all(
       sentinels.map((sentinel) =>
-        withClient(sentinel, async (client) => (await client.call("SENTINEL", "MASTER", name)) as string[]),
+        withClient(sentinel, async (client) => {
+          const view = (await client.call("SENTINEL", "MASTER", name)) as string[];
+          return view[view.indexOf(field) + 1];
+        }),
       ),
     );
-    return views.every((view) => view[view.indexOf("flags") + 1] === "master");
+  }
+
+  /** Do all sentinels find nothing wrong, and promote nobody? */
+  async function areContent(): Promise<boolean> {
+    return (await views("flags")).every((flags) => flags === "master");
   }
 
   async function isSettled(): Promise<boolean> {
@@ -55,6 +62,7 @@ export async function startUnderSentinel(): Promise<Topology> {
     servers,
     ways: proxies.map((proxy) => ({ proxy, processes: everyone })),
     masters: async () => [await group.findMaster()],
+    term: async () => (await views("config-epoch"))[0] ?? "",
     settled: () => untilTrue("the replica follows the master that the sentinels name", isSettled, contentMs),
     promote: {
       safe: false,

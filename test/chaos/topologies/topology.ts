@@ -20,6 +20,8 @@ export interface Topology {
   readonly ways: readonly Way[];
   /** Those that are masters now. */
   masters(): Promise<readonly RedisServer[]>;
+  /** Differs after every promotion, also after two that lead back to the same master. @default not known */
+  term?(): Promise<string>;
   /** Resolves when every server serves, and replicas have what their masters have. */
   readonly settled: () => Promise<void>;
   /** Another server becomes a master: with everything that the old one has (`safe`), or perhaps not. Undefined where none can. */

@@ -123,6 +123,32 @@ describe("limits while Redis has a bad day", function () {
     });
   }
 
+  it("charge no other limit for a request that one refuses since its value is poisoned", async () => {
+    const per = { header: "x-client" } as const;
+    const { url } = await start({
+      limits: [
+        { name: "others", per, limit: 9, window: "1h" },
+        { name: "slots", per, algorithm: "concurrency", limit: 2, window: "1h" },
+        { name: "strict", per, limit: 9, window: "1h", onStoreError: "deny" },
+        { name: "address", per: "ip", limit: 99, window: "1h" },
+      ],
+    });
+    const visit = async (): Promise<number> => (await send(`${url}/me`, { headers: { "x-client": "a" } })).status;
+    const operator = operate(server.url);
+    const keyOf = async (name: string): Promise<string> => (await operator.keys(`*:${name}:*`))[0] ?? "none";
+    await until(async () => (await visit()) === 200 && (await keyOf("others")) !== "none");
+    await until(async () => (await keyOf("slots")) === "none");
+    const [others, address, strict] = [await keyOf("others"), await keyOf("address"), await keyOf("strict")];
+    const before = await operator.mget(others, address);
+    await operator.set(strict, "x", "KEEPTTL");
+    expect([await visit(), await visit(), await visit()]).to.deep.equal([503, 503, 503]);
+    expect(await operator.mget(others, address)).to.deep.equal(before);
+    expect(await keyOf("slots")).to.equal("none");
+    await operator.del(strict);
+    expect(await visit()).to.equal(200);
+    expect(await operator.mget(others, address)).to.deep.equal(before.map((count) => `${Number(count) + 1}`));
+  });
+
   it("give a slot back as soon as the response has ended", async () => {
     const latch = openLatch();
     const limits = [{ name: "p", per: "ip", algorithm: "concurrency", limit: 1, window: "5m" }] as const;

@@ -59,6 +59,7 @@ describe("a give-back to Redis", function () {
       by: fc.option(fc.integer({ min: -4, max: 3 }), { nil: undefined }),
       fates: fc.array(fate, { maxLength: 3 }),
       waits: fc.boolean(),
+      reconnects: fc.boolean(),
     });
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 25 }), fc.boolean(), async (steps, isCluster) => {
@@ -66,7 +67,7 @@ describe("a give-back to Redis", function () {
         const opening = open(isCluster);
         const model = new Map<Algorithm, number>(algorithms.map((algorithm) => [algorithm, 0]));
         let slots = 0;
-        for (const { algorithm, cost, by, fates, waits } of steps) {
+        for (const { algorithm, cost, by, fates, waits, reconnects } of steps) {
           const isSlot = algorithm === "concurrency";
           const one = charge(algorithm, isSlot ? { slot: `s${(slots += 1)}` } : { cost });
           const receipt = await count(one);
@@ -75,6 +76,7 @@ describe("a give-back to Redis", function () {
           opening.flaky.fates.push(...fates);
           opening.quotas.adjust([{ consumption: one, receipt, by: change }]);
           if (waits) await new Promise((resolve) => setImmediate(resolve));
+          if (reconnects) opening.flaky.reconnect();
         }
         await opening.settled();
         for (const [algorithm, sum] of model) expect(await consumed(algorithm), algorithm).to.equal(sum);
@@ -98,6 +100,39 @@ describe("a give-back to Redis", function () {
       await rig.client.call(String(stray?.[0]), ...(stray ?? []).slice(1));
     }
     expect(await consumed("fixed-window")).to.equal(1);
+  });
+
+  it("is repeated on a new connection whose server has lost it, each one once, although replies are lost again", async () => {
+    const opening = open();
+    const [slot, refund] = [charge("concurrency", { slot: "s" }), charge("fixed-window", { cost: 9 })];
+    await count(slot);
+    const receipt = await count(refund);
+    const [slots, counter] = [await rig.client.dumpBuffer(slot.key), await rig.client.dumpBuffer(refund.key)];
+    for (const by of [-1, -2, -3]) {
+      opening.quotas.adjust([
+        { consumption: slot, receipt: 0, by: -1 },
+        { consumption: refund, receipt, by },
+      ]);
+      await opening.settled();
+    }
+    expect([await consumed("concurrency"), await consumed("fixed-window")]).to.deep.equal([0, 3]);
+    await rig.client.del(...(await rig.client.keys(`${rig.prefix}*give-backs*`)));
+    await rig.client.restore(slot.key, windowSeconds * 1000, slots, "REPLACE");
+    await rig.client.restore(refund.key, receipt, counter, "REPLACE", "ABSTTL");
+    opening.flaky.fates = ["pass", "lose reply", "lose request", "lose reply"];
+    opening.flaky.reconnect();
+    await until(() => opening.giveBacks.held === 0);
+    expect([await consumed("concurrency"), await consumed("fixed-window")]).to.deep.equal([0, 3]);
+  });
+
+  it("is repeated on a new connection in bounds: the last thousand", async () => {
+    const opening = open();
+    const slots = Array.from({ length: 3000 }, (_, index) => charge("concurrency", { slot: `s${index}` }));
+    opening.quotas.adjust(slots.map((one) => ({ consumption: one, receipt: 0, by: -1 })));
+    await opening.settled();
+    opening.flaky.reconnect();
+    expect(opening.giveBacks.held).to.be.within(700, 1000);
+    await opening.settled();
   });
 
   it("uses memory that does not grow with the number of give-backs", async () => {

@@ -228,16 +228,19 @@ export class ConsumptionFactory<Raw> {
       overrides === undefined ? terms : applyOverride(terms, overrides);
     const key = this.#keyspace.quota(name, partition, algorithm, windowSeconds);
     const owner = countsAddresses(policy) ? undefined : this.#partitions.address(exchange);
+    const refusesUnreadable: true | undefined = policy.onStoreError === "deny" && !policy.shadow ? true : undefined;
     if (overrides?.blocks.has(partition) === true) {
       // The limit of 0 refuses if the store cannot read the record of the block.
       const blocked = { limit: 0, cost: Math.max(1, cost), blockKey: this.#keyspace.quotaBlock(name, partition) };
-      return { policy, consumption: { key, windowSeconds, owner, burst, mode: withBlocks(mode), ...blocked } };
+      const rest = { key, windowSeconds, owner, refusesUnreadable, burst, mode: withBlocks(mode) };
+      return { policy, consumption: { ...rest, ...blocked } };
     }
     const leased = policy.precision === "leased" ? true : undefined;
-    if (mode === undefined) return { policy, consumption: { key, limit, windowSeconds, cost, owner, leased } };
+    const common = { key, limit, windowSeconds, cost, owner, refusesUnreadable };
+    if (mode === undefined) return { policy, consumption: { ...common, leased } };
     if (algorithm === "token-bucket") checkBucket(name, burst ?? limit, windowSeconds);
     const blockKey = mode.block === undefined ? undefined : this.#keyspace.quotaBlock(name, partition);
-    return { policy, consumption: { key, limit, windowSeconds, cost, owner, mode: mode, burst, blockKey } };
+    return { policy, consumption: { ...common, mode, burst, blockKey } };
   }
 
   #noteTopKey(

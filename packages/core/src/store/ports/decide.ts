@@ -3,7 +3,7 @@ import { isRefusedToken } from "./decisions.js";
 
 /** The consumptions before the token, or those after it: they count all or none. */
 export interface ConsumptionGroup {
-  /** Looks at the counters. Does one of them refuse the request? */
+  /** Looks at the counters. Does one of them refuse the request, also by a value that cannot be read? */
   refuses(): boolean;
   /** Counts the consumptions, and returns the counter states with them. */
   count(): Answer["beforeToken"];

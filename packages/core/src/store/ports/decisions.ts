@@ -25,6 +25,8 @@ export interface Consumption {
   readonly blockKey?: string | undefined;
   /** May a process take a lease on a part of the quota and answer from it? A store in process does not. */
   readonly leased?: true | undefined;
+  /** Refuses the request if the value under `key` or `blockKey` cannot be read: then no other consumption counts. */
+  readonly refusesUnreadable?: true | undefined;
   /** The owner of the counter. An owner may fill only a share of a table in process. */
   readonly owner?: string | undefined;
 }
@@ -54,9 +56,13 @@ export function exceeds({ limit, burst }: Consumption, { consumed }: CounterStat
   return consumed > (burst === undefined || limit === 0 ? limit : burst);
 }
 
-/** Does this consumption refuse its request? One that the store could not count does not. */
+/**
+ * Does this consumption refuse its request? One that the store could not count does not, unless it refuses unreadable
+ * values: those the store has seen before it counted anything.
+ */
 export function refuses(consumption: Consumption, state: CounterState | StoreFault | undefined): boolean {
-  if (state === undefined || state instanceof StoreFault) return false;
+  if (state === undefined) return false;
+  if (state instanceof StoreFault) return consumption.refusesUnreadable === true && state.reply === "WRONGTYPE";
   return exceeds(consumption, state) && consumption.mode?.shadow !== true;
 }
 

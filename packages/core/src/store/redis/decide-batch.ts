@@ -38,11 +38,26 @@ function encode(
     token?.issuedAt ?? "",
     replayCheck?.ttlMs ?? "",
     afterToken.length,
-    refusesUnknown === true ? 1 : "",
+    refusalsOf(beforeToken, afterToken, refusesUnknown === true ? 1 : ""),
   );
   for (const consumption of beforeToken) encodeConsumption(consumption, keys, args);
   if (replayCheck !== undefined) keys.push(replayCheck.key);
   for (const consumption of afterToken) encodeConsumption(consumption, keys, args);
+}
+
+/** What refuses a request besides its limits: an unknown revocation, and unreadable values of some consumptions. */
+function refusalsOf(
+  before: readonly Consumption[],
+  after: readonly Consumption[],
+  unknown: number | string,
+): number | string {
+  if (!before.some(refusesUnreadable) && !after.some(refusesUnreadable)) return unknown;
+  const digits = [...before, ...after].map((consumption) => (refusesUnreadable(consumption) ? 1 : 0));
+  return `${unknown === 1 ? 1 : 0}:${digits.join("")}`;
+}
+
+function refusesUnreadable(consumption: Consumption): boolean {
+  return consumption.refusesUnreadable === true;
 }
 
 /** The names of the algorithms in scripts. */

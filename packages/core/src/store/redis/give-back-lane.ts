@@ -19,6 +19,10 @@ export type CallArguments = readonly [keys: readonly string[], args: readonly (s
 const maxLines = 256;
 /** How much longer than its lines a number is remembered, for a call that is on its way at the end. */
 const marginMs = 5000;
+/** How long after its answer a batch is repeated on a new connection: a replica without it may be the master there. */
+const answeredMs = 5000;
+/** Maximum number of answered lines that are kept. All processes repeat them at once when a master is replaced. */
+const maxAnswered = 1000;
 
 /** Lines that are sent as one script call. The same call is repeated until it is answered. */
 export class Batch {
@@ -29,10 +33,20 @@ export class Batch {
   readonly number: number;
   /** Does this batch undo the call with its number? */
   readonly undoes: boolean;
-  readonly #since = performance.now();
+  /** When Redis answered for the first time. */
+  answeredAt: number | undefined;
+  readonly #since: number;
   readonly #lifeMs: number;
 
-  constructor(lane: GiveBackLane, script: Script, lines: readonly GiveBackLine[], number: number, undoes: boolean) {
+  constructor(
+    lane: GiveBackLane,
+    script: Script,
+    lines: readonly GiveBackLine[],
+    number: number,
+    undoes: boolean,
+    since: number = performance.now(),
+  ) {
+    this.#since = since;
     this.lane = lane;
     this.script = script;
     this.#lines = lines;
@@ -54,6 +68,13 @@ export class Batch {
 
   get hasEnded(): boolean {
     return performance.now() - this.#since >= this.#lifeMs;
+  }
+
+  /** Returns the same call, not sent yet: a late reply to an attempt of this batch does not finish it. */
+  repeat(): Batch {
+    const batch = new Batch(this.lane, this.script, this.#lines, this.number, this.undoes, this.#since);
+    batch.answeredAt = this.answeredAt;
+    return batch;
   }
 
   encode(): Arguments {
@@ -83,6 +104,44 @@ export class Batch {
   #age(): number {
     return Math.floor(performance.now() - this.#since);
   }
+}
+
+/** The last batches that Redis has answered. A failover may lose them. */
+export class AnsweredBatches {
+  #batches: Batch[] = [];
+  #lines = 0;
+
+  add(batch: Batch): void {
+    const now = performance.now();
+    batch.answeredAt ??= now;
+    this.#batches.push(batch);
+    this.#lines += batch.lines.length;
+    for (;;) {
+      const [oldest] = this.#batches;
+      if (oldest === undefined || (this.#lines <= maxAnswered && isRecent(oldest, now))) return;
+      this.#lines -= oldest.lines.length;
+      this.#batches.shift();
+    }
+  }
+
+  /** Removes all batches. Returns those that may be lost, by their lane. */
+  take(): Map<GiveBackLane, Batch[]> {
+    const now = performance.now();
+    const lanes = new Map<GiveBackLane, Batch[]>();
+    for (const batch of this.#batches) {
+      if (!isRecent(batch, now) || batch.hasEnded) continue;
+      const batches = lanes.get(batch.lane);
+      if (batches === undefined) lanes.set(batch.lane, [batch]);
+      else batches.push(batch);
+    }
+    this.#batches = [];
+    this.#lines = 0;
+    return lanes;
+  }
+}
+
+function isRecent({ answeredAt = 0 }: Batch, now: number): boolean {
+  return now - answeredAt < answeredMs;
 }
 
 /** A line that is not sent yet. */
@@ -145,6 +204,15 @@ export class GiveBackLane {
     const batch = new Batch(this, script, lines, once ? (this.#lastNumber += 1) : 0, undoes);
     this.#open.add(batch);
     return batch;
+  }
+
+  /** Opens answered batches again, to be sent before the others. */
+  reopen(batches: readonly Batch[]): void {
+    const again = batches.map((batch) => batch.repeat());
+    this.#waiting.unshift(...again);
+    const open = [...this.#open, ...again].sort((one, other) => one.number - other.number);
+    this.#open.clear();
+    for (const batch of open) this.#open.add(batch);
   }
 
   /** Makes batches of the collected lines. Lines that may run twice are apart, since they need no number. */

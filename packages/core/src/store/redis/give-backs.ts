@@ -6,7 +6,7 @@ import { StoreFault } from "../ports/fault.js";
 import type { Connection } from "./connect.js";
 import { faultOfError, faultOfPart, textIn } from "./replies.js";
 import type { Arguments, Batch, CallArguments, GiveBackLine } from "./give-back-lane.js";
-import { GiveBackLane } from "./give-back-lane.js";
+import { AnsweredBatches, GiveBackLane } from "./give-back-lane.js";
 import { hashTag } from "./hash-slot.js";
 import type { Script } from "./scripts/lua.js";
 import { runScript } from "./connect.js";
@@ -66,12 +66,14 @@ export interface Tentative<T> {
  * Corrections of counts in Redis: slots, refunds, adjusted consumptions and leases. The lines of one turn of the event
  * loop are one call; in a Cluster, one for each hash slot. A failed call is repeated until Redis has answered it, or
  * until its window has ended. Redis remembers its number, so that it takes effect once, even if only its reply was
- * lost. No request waits for a give-back.
+ * lost. The last answered calls are repeated on each new connection, since a failover may have lost them with their
+ * numbers. No request waits for a give-back.
  */
 export class GiveBacks {
   readonly #options: GiveBacksOptions;
   readonly #process = randomBytes(9).toString("base64url");
   readonly #lanes = new Map<string, GiveBackLane>();
+  readonly #answered = new AnsweredBatches();
   readonly #underWay = new Set<Promise<void>>();
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #stopListening: () => void;
@@ -83,6 +85,7 @@ export class GiveBacks {
   constructor(options: GiveBacksOptions) {
     this.#options = options;
     this.#stopListening = options.connection.onConnect(() => {
+      this.#repeatAnswered();
       for (const lane of this.#lanes.values()) this.#retrySoon(lane);
     });
   }
@@ -119,7 +122,7 @@ export class GiveBacks {
     const batch = this.#laneOf(first.key).open(script, lines, true);
     const reply = await call(...batch.encode());
     if (reply instanceof StoreFault && !isFinal(reply)) this.#keep(batch);
-    else this.#finish(batch);
+    else this.#finish(batch, !(reply instanceof StoreFault));
     return reply;
   }
 
@@ -143,7 +146,7 @@ export class GiveBacks {
     this.#held += lines.length;
     const batch = this.#laneOf(first.key).open(script, lines, true, true);
     const reply = await call(...batch.encodeCall([keys, args]));
-    if (!(reply instanceof StoreFault)) this.#finish(batch);
+    if (!(reply instanceof StoreFault)) this.#finish(batch, false);
     else if (reply.kind === "open" || this.#isClosing) this.#drop(batch);
     else return { reply, lost: this.#lose(batch) };
     return { reply };
@@ -272,7 +275,7 @@ export class GiveBacks {
       let isOver = false;
       const end = (fault: StoreFault | undefined): void => {
         // A reply after the timeout still says that the batch has run.
-        if (fault === undefined || isFinal(fault)) this.#finish(batch);
+        if (fault === undefined || isFinal(fault)) this.#finish(batch, fault === undefined);
         else if (!isOver) this.#keep(batch);
         if (!isOver) resolve();
         isOver = true;
@@ -293,11 +296,13 @@ export class GiveBacks {
     return attempt;
   }
 
-  #finish(batch: Batch): void {
+  /** Finishes an answered batch. `mayBeLost`: its effect may be lost in a failover. */
+  #finish(batch: Batch, mayBeLost: boolean): void {
     const { lane, script } = batch;
     if (!lane.finish(batch) || this.#closing !== undefined) return;
     this.#held -= batch.lines.length;
-    const again = batch.lines.filter(({ twice }) => twice === true);
+    const again = batch.answeredAt === undefined ? batch.lines.filter(({ twice }) => twice === true) : [];
+    if (mayBeLost) this.#answered.add(batch);
     if (again.length > 0)
       this.#later(againMs, () => {
         for (const line of again) this.push(script, { ...line, twice: undefined }, false);
@@ -325,6 +330,18 @@ export class GiveBacks {
     if (lane.timer !== undefined || this.#closing !== undefined) return;
     const pauseMs = Math.min(maxPauseMs, minPauseMs * 2 ** Math.min(lane.failures, 10));
     lane.timer = this.#later(pauseMs * (0.75 + Math.random() / 4), () => this.#retry(lane));
+  }
+
+  #repeatAnswered(): void {
+    const isWell = this.#isWell();
+    for (const [lane, batches] of this.#answered.take()) {
+      const lines = batches.reduce((sum, batch) => sum + batch.lines.length, 0);
+      if (this.#held + lines > maxHeld) continue;
+      this.#held += lines;
+      lane.reopen(batches);
+      if (isWell && !lane.failing) this.#sendAll(lane);
+      else if (!lane.failing) this.#fail(lane);
+    }
   }
 
   /** Retries at once, since a connection was made. */

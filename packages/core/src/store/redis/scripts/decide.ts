@@ -15,10 +15,13 @@ local call, pcall, match = redis.call, redis.pcall, string.match
  * KEYS begin with those of revocation, of all requests: the record and the cut-offs of each token. Then, for each
  * request: the consumptions before the token, the replay check, the consumptions after it. ARGV begins with the number of
  * keys of revocation; then, for each request: `before`, `tokens`, `issuedAt` (or ""), `useMs` (the TTL of the replay
- * check, or ""), `after`, `refusesUnknown` (1 or ""), where `before`, `tokens` and `after` are numbers of keys; then the
+ * check, or ""), `after`, `refusals` (below), where `before`, `tokens` and `after` are numbers of keys; then the
  * consumptions in the same order. A plain fixed window has its key, and `limit, windowMs, cost`. A consumption with a mode has its key and that of
  * its block if it has one, and `kind, limit, windowMs, cost, burst or slot, shadow (1 or ""), refusals before a block
  * (or ""), duration of the first and of the longest block`.
+ *
+ * `refusals` is 1 if an unknown revocation refuses the request, and "" otherwise. If unreadable values of some
+ * consumptions refuse it too, it is `1:` or `0:` and a digit for each consumption, 1 for those.
  *
  * Returns one flat list: the time in ms, then for each request `revoked` (0 for no, 1 by its record, 2 + the latest
  * cut-off if a cut-off revokes it, -1 if not reached, or an error text), `replayed` (0, 1, -1 or an error text) if there
@@ -84,6 +87,15 @@ local function peek(consumptions)
     if consumption.refused and not consumption.shadow then refused = true end
   end
   return refused
+end
+
+-- Is there a consumption that refuses unreadable values, and has one?
+local function unreadable(consumptions, refusals, skipped)
+  for i = 1, #consumptions do
+    local fault = consumptions[i].fault
+    if fault and match(fault, '^WRONGTYPE') and string.sub(refusals, 2 + skipped + i, 2 + skipped + i) == '1' then return true end
+  end
+  return false
 end
 
 local function count(consumptions)
@@ -159,21 +171,22 @@ end
 while arg <= #ARGV do
   local before, tokens, issued = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1]), ARGV[arg + 2]
   local useMs, after = tonumber(ARGV[arg + 3]), tonumber(ARGV[arg + 4])
-  local refusesUnknown = ARGV[arg + 5] == '1'
+  local refusals = ARGV[arg + 5]
   arg = arg + 6
   local verdict, used = -1, -1
   local first, use = parse(before), KEYS[key]
   if useMs then key = key + 1 end
   local last, own = parse(after), record
   record = record + tokens
-  if not peek(first) then
+  local isStrict = #refusals > 1
+  if not peek(first) and not (isStrict and unreadable(first, refusals, 0)) then
     if tokens > 0 then verdict = revoked(own, record - 1, issued) end
     local isRevoked = type(verdict) == 'number' and verdict > 0
     if useMs and not isRevoked then used = repeated(use, useMs) end
     local isUnknown = type(verdict) == 'string'
-    if isRevoked or (useMs and used ~= 0) or (isUnknown and refusesUnknown) then
+    if isRevoked or (useMs and used ~= 0) or (isUnknown and match(refusals, '^1')) then
       count(first)
-    elseif not peek(last) then
+    elseif not peek(last) and not (isStrict and unreadable(last, refusals, before)) then
       count(first)
       count(last)
     end
