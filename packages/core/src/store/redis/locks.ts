@@ -50,11 +50,7 @@ export class RedisLockStore implements LockStore {
 
   async extend({ keys, owner }: LockClaim, fence: number, leaseMs: number): Promise<boolean> {
     const kept = await this.#eachSlot(keys, async (slot) =>
-      this.#calls.run(
-        extendLocksScript,
-        [slot.length, ...slot.map(lockOf), owner, leaseMs, leaseMs + fenceMs, fence],
-        readFlag,
-      ),
+      this.#calls.run(extendLocksScript, [slot.length, ...slot.map(lockOf), owner, leaseMs + fenceMs, fence], readFlag),
     );
     return kept.every((one) => one);
   }
@@ -116,17 +112,13 @@ export class RedisLockStore implements LockStore {
   async #takeSlot({ keys, owner, leaseMs, waits }: LockRequest): Promise<LockAnswer> {
     const [first] = keys;
     if (first === undefined) throw new Error("a claim has at least one name");
-    const keepMs = leaseMs + fenceMs;
-    const flag = waits ? "1" : "";
-    const args =
-      keys.length === 1
-        ? [1, first.lock, owner, leaseMs, keepMs, flag]
-        : [keys.length, ...keys.map(lockOf), owner, leaseMs, keepMs, flag];
+    const rest = waits ? [owner, leaseMs + fenceMs] : [owner, leaseMs + fenceMs, "1"];
+    const args = keys.length === 1 ? [1, first.lock, ...rest] : [keys.length, ...keys.map(lockOf), ...rest];
     const answer = await this.#calls.run(takeLocksScript, args, readAnswer);
     if (answer !== undefined) return answer;
     // Within a minute after a withdrawal.
     const note = `${first.withdrawal}:${owner}`;
-    const noted = [keys.length + 1, ...keys.map(lockOf), note, owner, leaseMs, keepMs, flag, "1"];
+    const noted = [keys.length + 1, ...keys.map(lockOf), note, owner, leaseMs + fenceMs, waits ? "" : "1", "1"];
     return (await this.#calls.run(takeLocksScript, noted, readAnswer)) ?? { waitMs: 0 };
   }
 
