@@ -120,9 +120,9 @@ export function describeLocks(open: () => LockRig | Promise<LockRig>): void {
   });
 
   it("are extended automatically also after a longer lease that was asked for by hand has ended", async () => {
-    const lock = await one.locks.acquire("a", { lease: 150 });
-    await lock.extend(600);
-    await sleep(1200);
+    const lock = await one.locks.acquire("a", { lease: 400 });
+    await lock.extend(1000);
+    await sleep(1700);
     expect(lock).to.include({ isHeld: true });
     expect(await other.locks.tryAcquire("a")).to.equal(undefined);
     expect(await lock.release()).to.equal(true);

@@ -16,6 +16,7 @@ export class Waiter {
   #awaited: readonly LockKeys[] | undefined;
   #failure: { readonly error: unknown } | undefined;
   #wake: (() => void) | undefined;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(keys: readonly LockKeys[], signal: AbortSignal | undefined) {
     this.keys = keys;
@@ -45,6 +46,16 @@ export class Waiter {
     this.#wake?.();
   }
 
+  /** Keeps the process alive until this time, in monotonic milliseconds, or the end of the waiting. */
+  stay(until: number): void {
+    if (Number.isFinite(until)) this.#timer ??= setTimeout(() => this.pass(), until - performance.now());
+  }
+
+  /** The caller has left. */
+  leave(): void {
+    clearTimeout(this.#timer);
+  }
+
   /** Forgets earlier news. Call it before asking for the locks. */
   forgetNews(): void {
     this.#news = undefined;
@@ -72,18 +83,15 @@ export class Waiter {
   }
 
   /** The result of a promise. Rejects earlier if the waiting ends. */
-  async orEnd<T>(promise: Promise<T>): Promise<T> {
-    await new Promise<void>((resolve) => {
+  orEnd<T>(promise: Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
       this.#wake = () => {
-        if (this.#failure !== undefined) resolve();
+        // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- the reason of a signal may be anything.
+        if (this.#failure !== undefined) reject(this.#failure.error);
       };
       this.#wake();
-      const end = (): void => resolve();
-      promise.then(end, end);
+      promise.then(resolve, reject);
     });
-    this.#wake = undefined;
-    if (this.#failure !== undefined) throw this.#failure.error;
-    return promise;
   }
 }
 
@@ -129,6 +137,7 @@ export class LockWaiters {
   /** Ends a waiter, and tells the next ones that it may be their turn. */
   leave(waiter: Waiter): void {
     this.#size -= 1;
+    waiter.leave();
     this.#unwatch(waiter);
     for (const { lock } of waiter.keys) {
       const queue = this.#queues.get(lock);
@@ -146,7 +155,8 @@ export class LockWaiters {
 
   /** May this waiter ask for its locks? */
   isFirst(waiter: Waiter): boolean {
-    return waiter.keys.every(({ lock }) => first(this.#queues.get(lock)) === waiter);
+    for (const { lock } of waiter.keys) if (first(this.#queues.get(lock)) !== waiter) return false;
+    return true;
   }
 
   /** Subscribes to the channel. A gap, such as the begin of the subscription, wakes everybody. */

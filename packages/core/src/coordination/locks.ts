@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
+import type { Deadline } from "../lib/deadline.js";
 import { Deadlines } from "../lib/deadline.js";
 import { checkFunction, optionError } from "../lib/validate.js";
 import { RetryQueue } from "../lib/retry-queue.js";
@@ -15,6 +16,7 @@ import type { LockLossReason } from "./lock-error.js";
 import { LockError, LockLostError } from "./lock-error.js";
 import type { AcquireOptions, LockDemand, LockOptions } from "./lock-options.js";
 import { resolveAcquire, resolveLock } from "./lock-options.js";
+import type { Waiter } from "./lock-waiters.js";
 import { LockWaiters } from "./lock-waiters.js";
 
 /** A function that runs while a lock is held. The signal is aborted when the lock is lost. */
@@ -113,7 +115,7 @@ export class LockService implements Locks {
       typeof optionsOrTask === "function" ? [noOptions, optionsOrTask] : [optionsOrTask, taskOrNone];
     checkFunction("locks.using()", task);
     if (task === undefined) throw optionError("locks.using()", "needs a function as its last argument");
-    const lock = await this.#acquire(resolveAcquire("locks.using()", names, options));
+    const lock = await this.obtain(resolveAcquire("locks.using()", names, options));
     let result: T;
     try {
       result = await task(lock.signal, lock.fence);
@@ -125,56 +127,72 @@ export class LockService implements Locks {
     throw new LockLostError(lock.lossReason ?? "taken");
   }
 
-  async acquire(names: string | readonly string[], options: AcquireOptions = noOptions): Promise<Lock> {
-    return this.#acquire(resolveAcquire("locks.acquire()", names, options));
+  acquire(names: string | readonly string[], options: AcquireOptions = noOptions): Promise<Lock> {
+    let demand: LockDemand;
+    try {
+      demand = resolveAcquire("locks.acquire()", names, options);
+    } catch (error) {
+      // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- an async function would add a promise.
+      return Promise.reject(error);
+    }
+    return this.obtain(demand);
   }
 
   async tryAcquire(names: string | readonly string[], options: LockOptions = {}): Promise<Lock | undefined> {
     return this.#tryAcquire(resolveLock("locks.tryAcquire()", names, options));
   }
 
-  /** Waits for the locks. Rejects with a StoreFault, a LockError, or the reason of the signal. */
+  /**
+   * Waits for the locks. Rejects with a StoreFault, a LockError, or the reason of the signal. One function from the queue to
+   * the answer of the store: most locks are free, and each promise between would take as long as the rest.
+   */
   async obtain(demand: LockDemand): Promise<HeldLock> {
-    this.#requireOpen();
     const { signal, waitMs } = demand;
-    signal?.throwIfAborted();
-    this.#noteUse();
-    const keys = this.#keysOf(demand);
-    const waiter = this.#waiters.enter(keys, signal);
-    let timer: NodeJS.Timeout | undefined;
-    const until = monotonic() + waitMs;
-    // A call in flight keeps the process alive, and so does the timer of a caller that waits.
-    const deadline = Number.isFinite(waitMs) ? this.#deadlines.set(until, waiter) : undefined;
-    const stay = (): void => {
-      if (deadline !== undefined) timer ??= setTimeout(() => waiter.pass(), until - monotonic());
-    };
+    let waiter: Waiter | undefined;
+    let deadline: Deadline | undefined;
     try {
+      this.#requireOpen();
+      signal?.throwIfAborted();
+      this.#noteUse();
+      const keys = this.#keysOf(demand);
+      const until = monotonic() + waitMs;
+      waiter = this.#waiters.enter(keys, signal);
+      // A call in flight keeps the process alive, and so does the timer of a caller that waits.
+      if (Number.isFinite(waitMs)) deadline = this.#deadlines.set(until, waiter);
       while (!this.#waiters.isFirst(waiter)) {
-        stay();
+        waiter.stay(until);
         waiter.forgetNews();
         await waiter.pause();
       }
       for (;;) {
         waiter.forgetNews();
-        const attempt = this.#attempt(demand, keys, true);
-        let outcome: HeldLock | LockIsHeld;
+        const claim = this.#claimOf(demand, keys, true);
+        const askedAt = monotonic();
+        const taking = this.#store.take(claim);
+        let answer: LockAnswer;
         try {
-          outcome = await waiter.orEnd(attempt);
+          answer = await waiter.orEnd(taking);
         } catch (error) {
           // The store may still give the lock to this caller, which has left.
-          this.#finish(attempt.then(releaseLock));
+          this.#undo(claim, taking);
           throw error;
         }
-        if (outcome instanceof HeldLock) return outcome;
-        stay();
+        const outcome = this.#hold(demand, claim, answer, askedAt);
+        if (outcome instanceof HeldLock) {
+          this.#count(demand, "acquired");
+          return outcome;
+        }
+        waiter.stay(until);
         this.#waiters.listen();
         // A message tells of a release, and nothing tells of the end of a lease. The random part spreads the waiters.
         await waiter.pause(outcome.waitMs + 1 + Math.random() * 10, outcome.among);
       }
+    } catch (error) {
+      this.#count(demand, outcomeOf(error));
+      throw error;
     } finally {
       if (deadline !== undefined) this.#deadlines.cancel(deadline);
-      clearTimeout(timer);
-      this.#waiters.leave(waiter);
+      if (waiter !== undefined) this.#waiters.leave(waiter);
     }
   }
 
@@ -195,58 +213,66 @@ export class LockService implements Locks {
     this.#givenBack.close();
   }
 
-  async #acquire(demand: LockDemand): Promise<HeldLock> {
-    try {
-      const lock = await this.obtain(demand);
-      this.#count("acquired");
-      return lock;
-    } catch (error) {
-      this.#count(outcomeOf(error));
-      throw error;
-    }
-  }
-
   async #tryAcquire(demand: LockDemand): Promise<HeldLock | undefined> {
     this.#requireOpen();
     this.#noteUse();
+    const claim = this.#claimOf(demand, this.#keysOf(demand), false);
+    const askedAt = monotonic();
+    const taking = this.#store.take(claim);
+    this.#finish(taking);
     try {
-      const attempt = this.#attempt(demand, this.#keysOf(demand), false);
-      this.#finish(attempt);
-      const outcome = await attempt;
+      let answer: LockAnswer;
+      try {
+        answer = await taking;
+      } catch (error) {
+        this.#undo(claim, taking);
+        throw error;
+      }
+      const outcome = this.#hold(demand, claim, answer, askedAt);
       const lock = outcome instanceof HeldLock ? outcome : undefined;
       // Not undefined, which says that somebody else holds the lock.
       if (lock === undefined) this.#requireOpen();
       if ("waitMs" in outcome && outcome.waitMs === 0) throw new StoreFault("timeout");
-      this.#count(lock === undefined ? "held" : "acquired");
+      this.#count(demand, lock === undefined ? "held" : "acquired");
       return lock;
     } catch (error) {
-      this.#count(outcomeOf(error));
+      this.#count(demand, outcomeOf(error));
       throw error;
     }
   }
 
-  /** Asks the store once. A take whose reply is lost, or comes too late, is undone. */
-  async #attempt(demand: LockDemand, keys: readonly LockKeys[], waits: boolean): Promise<HeldLock | LockIsHeld> {
-    const { family, leaseMs } = demand;
-    const claim: LockRequest = { keys, owner: `${this.#origin}.${(this.#owners++).toString(36)}`, leaseMs, waits };
-    const askedAt = monotonic();
-    let answer: LockAnswer;
-    try {
-      answer = await this.#store.take(claim);
-    } catch (error) {
-      // With an open breaker nothing was sent.
-      if (!(error instanceof StoreFault) || error.kind !== "open") this.#withdraw(claim, leaseMs);
-      throw error;
-    }
+  /** Each attempt has an owner of its own. */
+  #claimOf({ leaseMs }: LockDemand, keys: readonly LockKeys[], waits: boolean): LockRequest {
+    return { keys, owner: `${this.#origin}.${(this.#owners++).toString(36)}`, leaseMs, waits };
+  }
+
+  /** The lock, unless it is held by another owner, or the answer has come too late: it is given back then. */
+  #hold(demand: LockDemand, claim: LockRequest, answer: LockAnswer, askedAt: number): HeldLock | LockIsHeld {
     if ("waitMs" in answer) return answer;
-    if (this.#closed || monotonic() >= leaseEnd(askedAt, leaseMs)) {
-      this.#finish(this.#store.release(claim).catch(() => this.#withdraw(claim, leaseMs)));
+    if (this.#closed || monotonic() >= leaseEnd(askedAt, claim.leaseMs)) {
+      this.#finish(this.#giveBack(claim));
       // It was taken, and is not held any more.
       return { waitMs: 0 };
     }
-    const lock = new HeldLock(this.#keepers[family], claim, demand, answer.fence, askedAt);
+    const lock = new HeldLock(this.#keepers[demand.family], claim, demand, answer.fence, askedAt);
     this.#held.add(lock);
     return lock;
+  }
+
+  /** Gives back what a take has taken that was not answered, or not in time for its caller. */
+  #undo(claim: LockRequest, taking: Promise<LockAnswer>): void {
+    const undone = taking.then(
+      async (answer) => ("fence" in answer ? this.#giveBack(claim) : undefined),
+      async (error: unknown) => {
+        // With an open breaker nothing was sent.
+        if (!(error instanceof StoreFault) || error.kind !== "open") await this.#withdraw(claim, claim.leaseMs);
+      },
+    );
+    this.#finish(undone);
+  }
+
+  async #giveBack(claim: LockRequest): Promise<unknown> {
+    return this.#store.release(claim).catch(async () => this.#withdraw(claim, claim.leaseMs));
   }
 
   #keysOf({ family, names }: LockDemand): readonly LockKeys[] {
@@ -270,9 +296,9 @@ export class LockService implements Locks {
   }
 
   /** Gives locks back, again and again until the store has answered. They end by themselves if it never does. */
-  #withdraw(claim: LockClaim, leaseMs: number): void {
+  async #withdraw(claim: LockClaim, leaseMs: number): Promise<void> {
     const attempt = async (): Promise<void> => this.#store.withdraw(claim);
-    this.#finish(attempt().catch(() => this.#givenBack.add(claim.owner, attempt, leaseMs + withdrawnLockMs)));
+    await attempt().catch(() => this.#givenBack.add(claim.owner, attempt, leaseMs + withdrawnLockMs));
   }
 
   /** The parts that locks of a family share. Leaders count their terms, so their losses are not counted. */
@@ -281,7 +307,7 @@ export class LockService implements Locks {
       store: this.#store,
       deadlines: this.#deadlines,
       onEnd: (lock, reason) => this.#onEnd(lock, family === "lock" ? reason : undefined),
-      giveBack: (claim, leaseMs) => this.#withdraw(claim, leaseMs),
+      giveBack: (claim, leaseMs) => this.#finish(this.#withdraw(claim, leaseMs)),
     };
   }
 
@@ -292,7 +318,7 @@ export class LockService implements Locks {
 
   #onEnd(lock: HeldLock, lost: LockLossReason | undefined): void {
     this.#held.delete(lock);
-    if (lost !== undefined) this.#count("lost");
+    if (lost !== undefined) this.#telemetry.lockEnded("lost");
     if (this.#held.size === 0) this.#onEmpty?.();
   }
 
@@ -306,8 +332,9 @@ export class LockService implements Locks {
     this.#onFirstUse?.();
   }
 
-  #count(outcome: LockOutcome): void {
-    this.#telemetry.lockEnded(outcome);
+  /** Leaders count their terms. */
+  #count({ family }: LockDemand, outcome: LockOutcome): void {
+    if (family === "lock") this.#telemetry.lockEnded(outcome);
   }
 }
 
@@ -315,10 +342,6 @@ async function within(ms: number, promise: Promise<unknown>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   await Promise.race([promise, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))]);
   clearTimeout(timer);
-}
-
-async function releaseLock(outcome: HeldLock | object): Promise<void> {
-  if (outcome instanceof HeldLock) await outcome.release();
 }
 
 function outcomeOf(error: unknown): LockOutcome {

@@ -2,7 +2,7 @@ import type { BreakerControl } from "../../lib/breaker.js";
 
 /** The keys of one name that can be locked. Both are in one hash slot. */
 export interface LockKeys {
-  /** Holds the owner, the end of the lease, and the last fence; for a day longer than the lease. */
+  /** Holds the owner and the last fence; for a day longer than the lease, which its TTL tells. */
   readonly lock: string;
   /** With the owner behind it: notes that the owner has given up a take that was not answered. */
   readonly withdrawal: string;

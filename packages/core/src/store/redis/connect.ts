@@ -5,6 +5,7 @@ import { Telemetry } from "../../telemetry/telemetry.js";
 import type { TellUnreadable, UnreadablePart } from "./replies.js";
 import { faultOfError, createUnreadableReport, readTime } from "./replies.js";
 import type { Script } from "./scripts/lua.js";
+import { closeSilent } from "./silent-connections.js";
 import type { OwnClient, RedisPlace } from "./topology.js";
 import { createClient, findUnsafeOptions, retrySoon } from "./topology.js";
 import { StoreFault } from "../ports/fault.js";
@@ -52,6 +53,8 @@ export interface ConnectOptions {
 }
 
 const quitTimeoutMs = 300;
+/** A connection may be silent for at least so long: calls have passed their deadlines long before it is closed. */
+const minSilenceMs = 1000;
 const replicaRetryMs = 10_000;
 
 /** Connects at once, and retries without end. Errors go to the log and never end the process. */
@@ -62,7 +65,7 @@ export function connect({
   scripts,
   telemetry = new Telemetry(),
 }: ConnectOptions): Connection {
-  const own: OwnClient | undefined = "topology" in redis ? createClient(redis, deadlineMs) : undefined;
+  const own: OwnClient | undefined = "topology" in redis ? createClient(redis) : undefined;
   const client: RedisLike = own ?? (redis as RedisLike);
   const unsafeOptions = own === undefined ? findUnsafeOptions(client) : [];
   const isCluster = client.isCluster === true;
@@ -74,6 +77,7 @@ export function connect({
   let leftReplicaAt = Number.NEGATIVE_INFINITY;
   let revival: NodeJS.Timeout | undefined;
   let stopRefreshing: (() => void) | undefined;
+  let stopClosing: (() => void) | undefined;
 
   /**
    * Connects a client again that has ended. With Sentinel, ioredis 5 and 6 end a client for good, despite its
@@ -113,6 +117,7 @@ export function connect({
     own.on("error", logError);
     own.on("end", () => revive(own));
     if (own instanceof Cluster) stopRefreshing = refreshSlots(own);
+    stopClosing = closeSilent(own, Math.max(minSilenceMs, 2 * deadlineMs));
     own.connect().catch(() => undefined);
   } else if (connected) {
     greet();
@@ -152,6 +157,7 @@ export function connect({
       if (own === undefined) return;
       if (own.status === "ready") await Promise.race([own.quit().catch(() => undefined), pause(quitTimeoutMs)]);
       own.disconnect();
+      stopClosing?.();
     },
   };
 }

@@ -45,7 +45,7 @@ function encode(
   for (const consumption of afterToken) encodeConsumption(consumption, keys, args);
 }
 
-/** What refuses a request besides its limits: an unknown revocation, and unreadable values of some consumptions. */
+/** Tells the script what refuses a request besides its limits: an unknown revocation, and some unreadable values. */
 function refusalsOf(
   before: readonly Consumption[],
   after: readonly Consumption[],

@@ -55,18 +55,19 @@ export class RedisLockStore implements LockStore {
 
   async extend({ keys, owner }: LockClaim, fence: number, leaseMs: number): Promise<boolean> {
     const kept = await this.#eachSlot(keys, async (slot) =>
-      this.#calls.run(
-        extendLocksScript,
-        [slot.length, ...slot.map(lockOf), owner, leaseMs, leaseMs + fenceMs, fence],
-        readFlag,
-      ),
+      this.#calls.run(extendLocksScript, [slot.length, ...slot.map(lockOf), owner, leaseMs + fenceMs, fence], readFlag),
     );
     return kept.every((one) => one);
   }
 
-  async release({ keys, owner }: LockClaim): Promise<boolean> {
+  release({ keys, owner }: LockClaim): Promise<boolean> {
     const [first] = keys;
-    if (keys.length === 1 && first !== undefined) return (await this.#releaseOne(first.lock, owner)) === 1;
+    if (keys.length > 1 || first === undefined) return this.#releaseAll({ keys, owner });
+    const args = ["1", first.lock, owner, this.#channel, this.#channels.seal(""), ...this.#keyStart];
+    return this.#calls.run(releaseLocksScript, args, readReleased);
+  }
+
+  async #releaseAll({ keys, owner }: LockClaim): Promise<boolean> {
     const counts = await this.#eachSlot(keys, async (slot) => this.#release(slot, owner));
     return counts.reduce((sum, count) => sum + count, 0) === keys.length;
   }
@@ -119,26 +120,23 @@ export class RedisLockStore implements LockStore {
     return { waitMs: 1 };
   }
 
-  async #takeSlot({ keys, owner, leaseMs, waits }: LockRequest): Promise<LockAnswer> {
+  #takeSlot(request: LockRequest): Promise<LockAnswer> {
+    const { keys, owner, leaseMs, waits } = request;
     const [first] = keys;
-    if (first === undefined) throw new Error("a claim has at least one name");
-    const keepMs = leaseMs + fenceMs;
-    const flag = waits ? "1" : "";
+    const rest = waits ? [owner, leaseMs + fenceMs] : [owner, leaseMs + fenceMs, "1"];
     const args =
-      keys.length === 1
-        ? [1, first.lock, owner, leaseMs, keepMs, flag]
-        : [keys.length, ...keys.map(lockOf), owner, leaseMs, keepMs, flag];
-    const answer = await this.#calls.run(takeLocksScript, args, readAnswer);
-    if (answer !== undefined) return answer;
-    // Within a minute after a withdrawal.
-    const note = `${first.withdrawal}:${owner}`;
-    const noted = [keys.length + 1, ...keys.map(lockOf), note, owner, leaseMs, keepMs, flag, "1"];
-    return (await this.#calls.run(takeLocksScript, noted, readAnswer)) ?? { waitMs: 0 };
+      keys.length === 1 && first !== undefined
+        ? ["1", first.lock, ...rest]
+        : [keys.length, ...keys.map(lockOf), ...rest];
+    return this.#calls.run(takeLocksScript, args, readAnswer).then((answer) => answer ?? this.#takeNoted(request));
   }
 
-  #releaseOne(lock: string, owner: string): Promise<number> {
-    const seal = this.#channels.seal("");
-    return this.#calls.run(releaseLocksScript, [1, lock, owner, this.#channel, seal, ...this.#keyStart], readInteger);
+  /** Within a minute after a withdrawal. */
+  async #takeNoted({ keys, owner, leaseMs, waits }: LockRequest): Promise<LockAnswer> {
+    const [first] = keys;
+    const note = `${first?.withdrawal ?? ""}:${owner}`;
+    const args = [keys.length + 1, ...keys.map(lockOf), note, owner, leaseMs + fenceMs, waits ? "" : "1", "1"];
+    return (await this.#calls.run(takeLocksScript, args, readAnswer)) ?? { waitMs: 0 };
   }
 
   #release(slot: readonly LockKeys[], owner: string): Promise<number> {
@@ -170,6 +168,11 @@ function lockOf({ lock }: LockKeys): string {
 
 function tagOf(key: LockKeys | undefined): number {
   return Number(hashTag(key?.lock ?? ""));
+}
+
+/** Did the owner hold the only lock? */
+function readReleased(reply: unknown): boolean {
+  return readInteger(reply) === 1;
 }
 
 /** Undefined if notes of withdrawals have to be looked at. */

@@ -41,11 +41,11 @@ export interface RedisPlace {
 export type OwnClient = Redis | Cluster;
 
 /** Creates a client with the options of the request path. It is not connected yet. */
-export function createClient(place: RedisPlace, deadlineMs: number): OwnClient {
+export function createClient(place: RedisPlace): OwnClient {
   const { topology, addresses, path, db } = place;
   const credentials = credentialsOf(place);
-  const common = { ...requestPathOptions(deadlineMs), ...credentials };
-  if (topology === "cluster") return new Cluster([...addresses], clusterOptions(credentials, deadlineMs));
+  const common = { ...requestPathOptions, ...credentials };
+  if (topology === "cluster") return new Cluster([...addresses], clusterOptions(credentials));
   if (topology === "sentinel") {
     return new Redis({
       ...common,
@@ -113,35 +113,30 @@ function leavesReplica(this: unknown, error: Error): false | 1 {
 
 /**
  * Options for connections on the request path, tested with stopped, killed and failing servers. Nothing is sent twice,
- * since a reply may be lost after its INCR has run. A connection is closed that is silent while replies are pending.
- * `commandTimeout` only cleans up after the deadline of the gate. It is much longer: after a blocked event loop its
- * timer would fire before replies that have arrived are read.
+ * since a reply may be lost after its INCR has run. Calls have the deadline of the gate, and connections without replies
+ * are closed by `closeSilent`: the timeouts of ioredis would set two timers for each command.
  */
-const connectionOptions = (deadlineMs: number) =>
-  ({
-    connectionName: "portcullis",
-    maxRetriesPerRequest: 0,
-    autoResendUnfulfilledCommands: false,
-    commandTimeout: Math.max(1000, 2 * deadlineMs),
-    socketTimeout: Math.max(1000, 2 * deadlineMs),
-    connectTimeout: 1000,
-    disconnectTimeout: disconnectMs,
-    keepAlive: 5000,
-    maxLoadingRetryTime: 500,
-    reconnectOnError: leavesReplica,
-  }) satisfies RedisOptions;
+const connectionOptions = {
+  connectionName: "portcullis",
+  maxRetriesPerRequest: 0,
+  autoResendUnfulfilledCommands: false,
+  connectTimeout: 1000,
+  disconnectTimeout: disconnectMs,
+  keepAlive: 5000,
+  maxLoadingRetryTime: 500,
+  reconnectOnError: leavesReplica,
+} satisfies RedisOptions;
 
 /** Options for a client of one server. Nothing is queued while the client is offline. */
-const requestPathOptions = (deadlineMs: number) =>
-  ({
-    ...connectionOptions(deadlineMs),
-    lazyConnect: true,
-    enableOfflineQueue: false,
-    retryStrategy: retrySoon,
-  }) satisfies RedisOptions;
+const requestPathOptions = {
+  ...connectionOptions,
+  lazyConnect: true,
+  enableOfflineQueue: false,
+  retryStrategy: retrySoon,
+} satisfies RedisOptions;
 
 /** Options for a Cluster client. No command is sent to a second node, so that nothing waits for a failover. */
-const clusterOptions = (credentials: Pick<RedisOptions, "username" | "password" | "tls">, deadlineMs: number) =>
+const clusterOptions = (credentials: Pick<RedisOptions, "username" | "password" | "tls">) =>
   ({
     lazyConnect: true,
     enableOfflineQueue: false,
@@ -152,7 +147,7 @@ const clusterOptions = (credentials: Pick<RedisOptions, "username" | "password" 
     maxRedirections: 3,
     slotsRefreshTimeout: 500,
     clusterRetryStrategy: (attempt: number) => Math.random() * Math.min(1000, 50 * attempt) + 25,
-    redisOptions: { ...connectionOptions(deadlineMs), ...credentials },
+    redisOptions: { ...connectionOptions, ...credentials },
   }) satisfies ClusterOptions;
 
 type Options = Readonly<Record<string, unknown>>;
