@@ -30,8 +30,8 @@ export interface WatchedConnection {
    * Throws a `DenialError` (`token_invalid`) for a token of another user. Does nothing once the connection has ended.
    */
   renew(auth: Auth): void;
-  /** Says that the connection has closed by itself. `onEnd` is not called. */
-  end(): void;
+  /** Says that the connection has closed by itself, or `"slow"`: its client did not read. `onEnd` is not called. */
+  end(reason?: "slow"): void;
 }
 
 /** Connections that end with their token, such as WebSockets and event streams. */

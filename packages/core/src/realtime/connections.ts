@@ -126,7 +126,7 @@ export class ConnectionService implements Connections {
   }
 
   /** Forgets a connection that has ended, and stops everything after the last one. */
-  forget(connection: OpenConnection, reason: ConnectionEnd | "left"): void {
+  forget(connection: OpenConnection, reason: ConnectionEnd | "left" | "slow"): void {
     const { user, kind } = connection;
     this.release(connection);
     this.#connections.delete(connection);
@@ -253,10 +253,10 @@ class OpenConnection implements WatchedConnection, TokenHolder {
     this.#service.hold(this, auth);
   }
 
-  end(): void {
+  end(reason?: "slow"): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    this.#service.forget(this, "left");
+    this.#service.forget(this, reason ?? "left");
   }
 
   lose(reason: ConnectionEnd): void {

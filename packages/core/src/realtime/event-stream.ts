@@ -100,7 +100,7 @@ export class EventStream implements StreamBody {
   end(reason: StreamEnd): void {
     if (this.#ended !== undefined) return;
     this.#ended = reason;
-    this.#release();
+    this.#release(reason === "slow" ? reason : undefined);
     this.#context.onEnd(this, reason);
     this.#sayEnd(reason);
   }
@@ -139,10 +139,10 @@ export class EventStream implements StreamBody {
     this.#grace = setTimeout(() => sink.breakOff(), graceMs).unref();
   }
 
-  #release(): void {
+  #release(reason?: "slow"): void {
     this.#subscription?.stop();
     this.#subscription = undefined;
     this.#context.beats.delete(this);
-    this.#connection?.end();
+    this.#connection?.end(reason);
   }
 }

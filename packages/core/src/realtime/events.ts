@@ -1,5 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Auth } from "../auth/claims.js";
+import type { TokenSource } from "../auth/credentials.js";
+import { readCredentials } from "../auth/credentials.js";
 import type { Challenges } from "../guard/challenges.js";
 import type { Denied, Header, Reply, Verdict } from "../http/verdict.js";
 import { deny } from "../http/verdict.js";
@@ -15,9 +17,10 @@ import type { StreamContext, StreamEnd } from "./event-stream.js";
 import { EventStream } from "./event-stream.js";
 import { Heartbeats } from "./heartbeats.js";
 
-export interface EventServices {
+export interface EventServices<Raw> {
   readonly connections: Pick<Connections, "watch" | "isDegraded" | "onDegraded">;
-  readonly challenges: Pick<Challenges, "credentialsRequired">;
+  readonly challenges: Pick<Challenges, "credentialsRequired" | "badCredentials">;
+  readonly sources: readonly TokenSource<Raw>[];
   readonly logger: Logger;
   /** Unix milliseconds. */
   readonly now: () => number;
@@ -34,20 +37,22 @@ const streamFields: readonly Header[] = [
 const stopped: Reply = { allowed: false, status: 204, headers: [["Cache-Control", "no-store"]], body: "" };
 
 /** The streams of events of one gate. */
-export class EventService {
-  readonly #services: EventServices;
+export class EventService<Raw> {
+  readonly #services: EventServices<Raw>;
+  readonly #cookies: readonly TokenSource<Raw>[];
   readonly #streams = new Set<EventStream>();
   readonly #ended = new EndedTokens();
   #encoded = new WeakMap<ChannelMessage, Uint8Array>();
   #stopListening: (() => void) | undefined;
   #hasWarned = false;
 
-  constructor(services: EventServices) {
+  constructor(services: EventServices<Raw>) {
     this.#services = services;
+    this.#cookies = services.sources.filter(({ kind }) => kind === "cookie");
   }
 
   /** Answers each request with a stream of the events of its user. */
-  answer<Raw>(options: ResolvedEvents<Raw>): Check<Raw> {
+  answer(options: ResolvedEvents<Raw>): Check<Raw> {
     const { channel, maxBuffered, heartbeatMs } = options;
     const context: Omit<StreamContext, "retryMs"> = {
       maxBuffered,
@@ -61,7 +66,7 @@ export class EventService {
     return (exchange) => this.#check(exchange, options, context);
   }
 
-  async #check<Raw>(
+  async #check(
     exchange: GateExchange<Raw>,
     options: ResolvedEvents<Raw>,
     context: Omit<StreamContext, "retryMs">,
@@ -71,6 +76,8 @@ export class EventService {
     const { facts } = exchange.state;
     const { auth } = facts;
     if (auth === undefined) return this.#services.challenges.credentialsRequired();
+    const foreign = this.#refuseOrigin(exchange);
+    if (foreign !== undefined) return foreign;
     if (this.#ended.has(auth, this.#services.now())) return stopped;
     const topics = await authorizedTopics(exchange, facts as EventFacts, options);
     if ("problem" in topics) return topics;
@@ -83,6 +90,18 @@ export class EventService {
     const stream = new EventStream(topics, after, { ...context, retryMs, onEnd });
     const limited = this.#admit(exchange, stream, auth);
     return limited ?? { ...head, form: "stream", body: stream };
+  }
+
+  /**
+   * A page of another origin must not open streams with the cookie of a user. The guard knows a request for a stream by its
+   * `Accept`, which a page may choose.
+   */
+  #refuseOrigin(exchange: GateExchange<Raw>): Denied | undefined {
+    if (this.#cookies.length === 0) return undefined;
+    const { method, raw, rawHeaders } = exchange;
+    const handshake = { method, raw, rawHeaders, isHandshake: true, header: (name: string) => exchange.header(name) };
+    const credentials = readCredentials(handshake, this.#cookies);
+    return credentials.kind === "foreign_origin" ? this.#services.challenges.badCredentials(credentials) : undefined;
   }
 
   /** Gives a stream its connection. A stream ends with its response, also if it is never sent. */

@@ -21,8 +21,11 @@ export type LockOutcome = "acquired" | "held" | "timeout" | "aborted" | "overloa
 /** A change of the leader in this process. */
 export type LeaderChange = "elected" | "resigned" | "lost";
 
-/** The end of an open connection: a reason to close it, `left` if it has closed by itself, `refused` over a limit. */
-export type ConnectionOutcome = "expired" | "revoked" | "session_ended" | "closed" | "left" | "refused";
+/**
+ * The end of an open connection: a reason to close it, `slow` if its client did not read, `left` if it has closed by itself,
+ * `refused` over a limit.
+ */
+export type ConnectionOutcome = "expired" | "revoked" | "session_ended" | "closed" | "slow" | "left" | "refused";
 
 /** The outcome of a call about a one-time value. */
 export type OneTimeOutcome = "issued" | "consumed" | "peeked" | "refused" | "revoked" | "failed";
