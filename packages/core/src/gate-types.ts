@@ -16,6 +16,7 @@ import type { Logins } from "./login/unblock.js";
 import type { OneTimeValues } from "./coordination/one-time.js";
 import type { ThrottleLoginOptions } from "./login/options.js";
 import type { RevocationPolicy } from "./revocation/options.js";
+import type { GateChannels } from "./realtime/channel-options.js";
 import type { LimitOptions } from "./limits/options.js";
 import type { ResponseCacheOptions } from "./response-cache/options.js";
 import type { Quotas } from "./limits/administration.js";
@@ -133,6 +134,8 @@ export interface Gate<Raw, Middleware> {
   leader(name: string, options?: LeaderOptions): Leader;
   /** Issues and consumes one-time values, for e-mail confirmation, password reset, OpenID Connect and passkeys. */
   readonly oneTime: OneTimeValues;
+  /** Messages between all processes of this service: publish and subscribe, with resume on reliable channels. */
+  readonly channels: GateChannels;
   /** The circuit breakers in front of Redis, to read and to open or close by hand. Empty with in-process stores. */
   readonly breakers: readonly BreakerControl[];
   /** The state of the gate and its dependencies. */

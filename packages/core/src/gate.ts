@@ -69,7 +69,7 @@ export function createGate<Raw, Middleware extends object>(
   const cachesInRedis = resolved.redis !== undefined && resolved.cache?.redis !== false;
   const isUnnamed = resolved.redis !== undefined && service.keyText === unnamed;
   const unnamedUse = isUnnamed ? new UnnamedServiceWarning(logger) : undefined;
-  const used = { caches: false, coordination: false, oneTime: false };
+  const used = { caches: false, coordination: false, oneTime: false, channels: false };
   const stores = createStores(resolved, {
     keys: keyspace,
     shared: sharedIssuer,
@@ -79,7 +79,7 @@ export function createGate<Raw, Middleware extends object>(
 
   // Services: keys of issuers are fetched.
   const auth = resolved.auth === undefined ? undefined : openIssuers(resolved.auth, { logger, telemetry });
-  const services = createServices(resolved, { auth, stores, keyspace, telemetry, now, noteCoordination });
+  const services = createServices(resolved, { auth, stores, keyspace, telemetry, now, noteCoordination, noteChannel });
   const limitHeaders = new Set(headersOf(limits));
   const responseCaches = openResponseCaches<Raw>({
     ...{ store: stores.cache, keys: keyspace, telemetry, logger, renewals: services.cache?.renewals, now },
@@ -110,6 +110,12 @@ export function createGate<Raw, Middleware extends object>(
   function noteCoordination(part?: "one-time"): void {
     used.coordination = true;
     if (part === "one-time") used.oneTime = true;
+    unnamedUse?.note();
+  }
+
+  function noteChannel(use: "defined" | "reliable"): void {
+    used.channels = true;
+    if (use === "reliable") used.coordination = true;
     unnamedUse?.note();
   }
 
@@ -300,6 +306,7 @@ export function createGate<Raw, Middleware extends object>(
     logins: createLogins(services.logins),
     locks: services.locks,
     leader: (name, leaderOptions) => services.leaders.candidate(name, leaderOptions),
+    channels: services.channels,
     breakers: stores.breakers,
     health: () => monitor.read(),
     examine,
@@ -309,6 +316,7 @@ export function createGate<Raw, Middleware extends object>(
       closed = true;
       auth?.keys.close();
       services.administration.close();
+      services.channels.close();
       services.idempotency.close();
       const ended = services.leaders.close().then(() => services.locks.close());
       await Promise.all([services.cache?.close(), responseCaches.close(), ended]);

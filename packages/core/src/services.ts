@@ -24,6 +24,7 @@ import { Settlement } from "./limits/settlement.js";
 import { CutoffRules } from "./revocation/cutoffs.js";
 import type { Revocations } from "./revocation/revocations.js";
 import { RevocationService } from "./revocation/revocations.js";
+import { ChannelService } from "./realtime/channels.js";
 import type { SessionServices } from "./sessions/session-services.js";
 import { createSessions } from "./sessions/session-services.js";
 import { SessionEvents } from "./sessions/events.js";
@@ -44,6 +45,7 @@ export interface GateServices<Raw> extends GuardServices<Raw>, SessionServices {
   readonly leaders: LeaderService;
   readonly oneTime: OneTimeValues;
   readonly idempotency: Idempotency;
+  readonly channels: ChannelService;
 }
 
 /** The parts that services are built on. */
@@ -57,12 +59,14 @@ export interface Foundation<Raw> {
   readonly now: () => number;
   /** Called at each use of a part of coordination. */
   readonly noteCoordination: (part?: "one-time") => void;
+  /** Called at each definition of a channel, and at each use of a reliable one. */
+  readonly noteChannel: (use: "defined" | "reliable") => void;
 }
 
 /** Creates the services of a gate from its options and stores. */
 export function createServices<Raw>(
   resolved: ResolvedOptions<Raw>,
-  { auth, stores, keyspace, telemetry, now, noteCoordination }: Foundation<Raw>,
+  { auth, stores, keyspace, telemetry, now, noteCoordination, noteChannel }: Foundation<Raw>,
 ): GateServices<Raw> {
   const { instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
@@ -171,6 +175,10 @@ export function createServices<Raw>(
     idempotency: new Idempotency({
       store: stores.idempotency,
       ...{ keys: keyspace, telemetry, refuseAnonymous: () => challenges.credentialsRequired() },
+    }),
+    channels: new ChannelService({
+      ...{ channels, log: stores.eventLog, keys: keyspace, telemetry, logger },
+      onUse: noteChannel,
     }),
     consumptions: administration.consumptions,
     locks,
