@@ -16,9 +16,11 @@ import type { RouteCondition } from "./http/path.js";
 import type { Finding } from "./store/ports/health.js";
 import type { Health } from "./health/monitor.js";
 import type { Logins } from "./login/unblock.js";
+import type { EventsOptions } from "./realtime/event-options.js";
 import type { OneTimeValues } from "./coordination/one-time.js";
 import type { ThrottleLoginOptions } from "./login/options.js";
 import type { RevocationPolicy } from "./revocation/options.js";
+import type { GateChannels } from "./realtime/channel-options.js";
 import type { LimitOptions } from "./limits/options.js";
 import type { ResponseCacheOptions } from "./response-cache/options.js";
 import type { Quotas } from "./limits/administration.js";
@@ -78,6 +80,11 @@ export interface Gate<Raw, Middleware> {
    * during its handler releases the key: the next request runs it again, so each handler runs at least once.
    */
   idempotency(options?: IdempotencyOptions<Raw>): Middleware;
+  /**
+   * Answers requests with streams of server-sent events (WHATWG HTML, 9.2): the messages of a channel, for topics of the user,
+   * until the token ends. Put it behind `guard()`, which finds the user; it answers every request that reaches it.
+   */
+  events(options: EventsOptions<Raw>): Middleware;
   /** Passes requests whose token grants all of these scopes. Needs `guard()` or `authenticate()` before it. */
   requireScopes(...scopes: string[]): Middleware;
   /** Passes requests whose token grants at least one of these scopes. */
@@ -146,6 +153,8 @@ export interface Gate<Raw, Middleware> {
    * whichever process or service has recorded it.
    */
   readonly connections: Connections;
+  /** Messages between all processes of this service: publish and subscribe, with resume on reliable channels. */
+  readonly channels: GateChannels;
   /** The circuit breakers in front of Redis, to read and to open or close by hand. Empty with in-process stores. */
   readonly breakers: readonly BreakerControl[];
   /** The state of the gate and its dependencies. */

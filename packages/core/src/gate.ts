@@ -4,6 +4,7 @@ import type { Finding } from "./store/ports/health.js";
 import { examineGate } from "./health/examination.js";
 import { gateMetrics } from "./health/metrics.js";
 import { tokenPlaces } from "./response-cache/credentials.js";
+import { resolveEvents } from "./realtime/event-options.js";
 import { resolveIdempotency } from "./coordination/idempotency-options.js";
 import { openResponseCaches } from "./response-cache/response-cache.js";
 import { IssuerScope } from "./auth/issuer-scope.js";
@@ -76,7 +77,7 @@ export function createGate<Raw, Middleware extends object>(
   const cachesInRedis = resolved.redis !== undefined && resolved.cache?.redis !== false;
   const isUnnamed = resolved.redis !== undefined && service.keyText === unnamed;
   const unnamedUse = isUnnamed ? new UnnamedServiceWarning(logger) : undefined;
-  const used = { caches: false, coordination: false, oneTime: false };
+  const used = { caches: false, coordination: false, oneTime: false, channels: false };
   const stores = createStores(resolved, {
     keys: keyspace,
     shared: sharedIssuer,
@@ -86,7 +87,7 @@ export function createGate<Raw, Middleware extends object>(
 
   // Services: keys of issuers are fetched.
   const auth = resolved.auth === undefined ? undefined : openIssuers(resolved.auth, { logger, telemetry });
-  const services = createServices(resolved, { auth, stores, keyspace, telemetry, now, noteCoordination });
+  const services = createServices(resolved, { auth, stores, keyspace, telemetry, now, noteCoordination, noteChannel });
   const limitHeaders = new Set(headersOf(limits));
   const responseCaches = openResponseCaches<Raw>({
     ...{ store: stores.cache, keys: keyspace, telemetry, logger, renewals: services.cache?.renewals, now },
@@ -125,6 +126,12 @@ export function createGate<Raw, Middleware extends object>(
   function noteCoordination(part?: "one-time"): void {
     used.coordination = true;
     if (part === "one-time") used.oneTime = true;
+    unnamedUse?.note();
+  }
+
+  function noteChannel(use: "defined" | "reliable"): void {
+    used.channels = true;
+    if (use === "reliable") used.coordination = true;
     unnamedUse?.note();
   }
 
@@ -251,6 +258,11 @@ export function createGate<Raw, Middleware extends object>(
         identifies: auth !== undefined,
       });
     },
+    events(eventsOptions) {
+      if (auth === undefined) throw optionError("auth", "is required for events()");
+      const events = resolveEvents(eventsOptions, (channel) => services.channels.owns(channel));
+      return factory.toMiddleware(services.events.answer(events), eventsOptions, { identifies: true });
+    },
     requireScopes: (...scopes) => authorize(requireScopes(scopes, services.challenges)),
     requireAnyScope: (...scopes) => authorize(requireAnyScope(scopes, services.challenges)),
     requireClaim: (name, test) => authorize(requireClaim(name, test, services.challenges)),
@@ -320,16 +332,21 @@ export function createGate<Raw, Middleware extends object>(
     connections: services.connections,
     locks: services.locks,
     leader: (name, leaderOptions) => services.leaders.candidate(name, leaderOptions),
+    channels: services.channels,
     breakers: stores.breakers,
     health: () => monitor.read(),
     examine,
     metrics: readMetrics,
-    drain: () => monitor.drain(),
+    drain() {
+      monitor.drain();
+      services.events.drain();
+    },
     async close() {
       closed = true;
       auth?.keys.close();
       services.connections.close();
       services.administration.close();
+      services.channels.close();
       services.idempotency.close();
       const ended = services.leaders.close().then(() => services.locks.close());
       await Promise.all([services.cache?.close(), responseCaches.close(), ended]);

@@ -77,8 +77,20 @@ export type {
   WatchOptions,
 } from "./realtime/connection-types.js";
 export type { ConnectionsOptions } from "./realtime/options.js";
+export type { EventFacts, EventsOptions } from "./realtime/event-options.js";
 export type { IdempotencyOptions } from "./coordination/idempotency-options.js";
 export type { CredentialOptions, QueryOptions, ResponseCacheOptions } from "./response-cache/options.js";
+export type {
+  Channel,
+  ChannelGap,
+  ChannelListener,
+  ChannelMessage,
+  ChannelOptions,
+  GateChannels,
+  PublishOptions,
+  SubscribeOptions,
+  Subscription,
+} from "./realtime/channel-options.js";
 export type { RedisInstances, RedisNode, RedisServerOptions, RedisTarget } from "./store/redis/options.js";
 export type { Quota } from "./limits/quota.js";
 export type { QuotaKey, QuotaKeyPart } from "./limits/partition.js";

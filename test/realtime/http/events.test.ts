@@ -156,34 +156,35 @@ withNodeAdapter(describeOnEveryFramework)("a request for a stream of events", (s
   it("is refused with a reason for hostile topics, ids, media types and methods, and the next one is answered", async () => {
     const { ask, open, gate } = await startEvents(start, { events: namedTopics });
     const long = "x".repeat(10_000);
-    const hostile: [status: number, code: string, query: string, headers?: Record<string, string>, method?: string][] = [
-      [400, "topic_invalid", ""],
-      [400, "topic_invalid", "?topic="],
-      [400, "topic_invalid", "?topic[]=alice:1"],
-      [400, "topic_invalid", `?topic=alice:${"x".repeat(195)}`],
-      [400, "topic_invalid", `?topic=alice:${long}`],
-      [400, "topic_invalid", `?${"topic=alice:1&".repeat(33)}`],
-      [400, "topic_invalid", "?topic=alice:%0d%0adata:%20forged"],
-      [400, "topic_invalid", "?topic=alice:%00"],
-      [400, "topic_invalid", "?topic=alice:%ff"],
-      [400, "topic_invalid", "?topic=alice:%ed%a0%80"],
-      [403, "topic_refused", "?topic=*"],
-      [403, "topic_refused", "?topic=__proto__"],
-      [400, "event_id_invalid", "?topic=alice:1", { "Last-Event-ID": "x".repeat(65) }],
-      [400, "event_id_invalid", "?topic=alice:1", { "Last-Event-ID": long }],
-      [400, "event_id_invalid", "?topic=alice:1", { "Last-Event-ID": "1-0 2-0" }],
-      [400, "event_id_invalid", "?topic=alice:1", { "Last-Event-ID": "\u00e9" }],
-      [400, "event_id_invalid", "?topic=alice:1&lastEventId=%0a", {}],
-      [400, "event_id_invalid", `?topic=alice:1&lastEventId=${long}`, {}],
-      [406, "not_acceptable", "?topic=alice:1", { accept: "application/json" }],
-      [406, "not_acceptable", "?topic=alice:1", { accept: "text/event-stream;q=0, */*" }],
-      [406, "not_acceptable", "?topic=alice:1", { accept: `${long}/${"y".repeat(1000)}` }],
-      [406, "not_acceptable", "?topic=alice:1", { accept: ",".repeat(5000) }],
-      [405, "method_not_allowed", "?topic=alice:1", {}, "POST"],
-      [405, "method_not_allowed", "?topic=alice:1", {}, "PUT"],
-      [405, "method_not_allowed", "?topic=alice:1", {}, "DELETE"],
-      [405, "method_not_allowed", "?topic=alice:1", {}, "OPTIONS"],
-    ];
+    const hostile: [status: number, code: string, query: string, headers?: Record<string, string>, method?: string][] =
+      [
+        [400, "topic_invalid", ""],
+        [400, "topic_invalid", "?topic="],
+        [400, "topic_invalid", "?topic[]=alice:1"],
+        [400, "topic_invalid", `?topic=alice:${"x".repeat(195)}`],
+        [400, "topic_invalid", `?topic=alice:${long}`],
+        [400, "topic_invalid", `?${"topic=alice:1&".repeat(33)}`],
+        [400, "topic_invalid", "?topic=alice:%0d%0adata:%20forged"],
+        [400, "topic_invalid", "?topic=alice:%00"],
+        [400, "topic_invalid", "?topic=alice:%ff"],
+        [400, "topic_invalid", "?topic=alice:%ed%a0%80"],
+        [403, "topic_refused", "?topic=*"],
+        [403, "topic_refused", "?topic=__proto__"],
+        [400, "event_id_invalid", "?topic=alice:1", { "Last-Event-ID": "x".repeat(65) }],
+        [400, "event_id_invalid", "?topic=alice:1", { "Last-Event-ID": long }],
+        [400, "event_id_invalid", "?topic=alice:1", { "Last-Event-ID": "1-0 2-0" }],
+        [400, "event_id_invalid", "?topic=alice:1", { "Last-Event-ID": "\u00e9" }],
+        [400, "event_id_invalid", "?topic=alice:1&lastEventId=%0a", {}],
+        [400, "event_id_invalid", `?topic=alice:1&lastEventId=${long}`, {}],
+        [406, "not_acceptable", "?topic=alice:1", { accept: "application/json" }],
+        [406, "not_acceptable", "?topic=alice:1", { accept: "text/event-stream;q=0, */*" }],
+        [406, "not_acceptable", "?topic=alice:1", { accept: `${long}/${"y".repeat(1000)}` }],
+        [406, "not_acceptable", "?topic=alice:1", { accept: ",".repeat(5000) }],
+        [405, "method_not_allowed", "?topic=alice:1", {}, "POST"],
+        [405, "method_not_allowed", "?topic=alice:1", {}, "PUT"],
+        [405, "method_not_allowed", "?topic=alice:1", {}, "DELETE"],
+        [405, "method_not_allowed", "?topic=alice:1", {}, "OPTIONS"],
+      ];
     for (const [status, code, query, headers = {}, method = "GET"] of hostile) {
       const answer = await ask({ token: alice, headers, method }, query);
       expect([query.slice(0, 60), answer.status, answer.code]).to.deep.equal([query.slice(0, 60), status, code]);
@@ -218,13 +219,19 @@ withNodeAdapter(describeOnEveryFramework)("a request for a stream of events", (s
   });
 
   it("is refused where the user has too many streams, and where the process has", async () => {
-    const { ask, open, gate } = await startEvents(start, { gate: { connections: { maxPerUser: 2, maxPerProcess: 3 } } });
+    const { ask, open, gate } = await startEvents(start, {
+      gate: { connections: { maxPerUser: 2, maxPerProcess: 3 } },
+    });
     const [first] = [await open({ token: alice }), await open({ token: alice })];
     const third = await ask({ token: alice });
     expect([third.status, third.code]).to.deep.equal([429, "connection_limit"]);
     await open({ token: bob });
     const fourth = await ask({ token: bob });
-    expect([fourth.status, fourth.code, fourth.headers["retry-after"]]).to.deep.equal([503, "connection_capacity", "1"]);
+    expect([fourth.status, fourth.code, fourth.headers["retry-after"]]).to.deep.equal([
+      503,
+      "connection_capacity",
+      "1",
+    ]);
     first?.drop();
     await until(() => gate.connections.open === 2);
     await open({ token: bob });
@@ -284,7 +291,11 @@ describeOnEveryFramework("a stream of events", (start) => {
     await until(() => heard.length === 2);
     await channel.publish(2, { topic: "user:alice" });
     await until(() => heard.length === 3);
-    expect(heard).to.deep.equal([["message", 1], ["end", { reason: "expired" }], ["message", 2]]);
+    expect(heard).to.deep.equal([
+      ["message", 1],
+      ["end", { reason: "expired" }],
+      ["message", 2],
+    ]);
   });
 
   it("gives back all that it holds when its client has gone, however it goes", async () => {
@@ -331,7 +342,8 @@ describeOnEveryFramework("a stream of events", (start) => {
     const text = "x".repeat(60_000);
     let sent = 0;
     await until(async () => {
-      for (let count = 0; count < 20; count += 1) await channel.publish({ number: sent++, text }, { topic: "user:alice" });
+      for (let count = 0; count < 20; count += 1)
+        await channel.publish({ number: sent++, text }, { topic: "user:alice" });
       return gate.connections.open === 1;
     });
     await fast.has(sent);

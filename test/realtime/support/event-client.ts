@@ -120,7 +120,10 @@ export class EventClient {
 }
 
 /** Opens a stream; it is dropped after the test. */
-export async function openEvents(url: string, { method = "GET", token, headers }: StreamOptions = {}): Promise<EventClient> {
+export async function openEvents(
+  url: string,
+  { method = "GET", token, headers }: StreamOptions = {},
+): Promise<EventClient> {
   const outgoing = request(url, {
     method,
     agent: false,

@@ -55,7 +55,10 @@ const known = ["channel", "topics", "authorize", "heartbeat", "maxBuffered", "re
 const tenMinutes = 600_000;
 
 /** @param owns is it a channel of this gate? */
-export function resolveEvents<Raw>(options: EventsOptions<Raw>, owns: (channel: object) => boolean): ResolvedEvents<Raw> {
+export function resolveEvents<Raw>(
+  options: EventsOptions<Raw>,
+  owns: (channel: object) => boolean,
+): ResolvedEvents<Raw> {
   const name = "events()";
   checkObject(name, options, known);
   const { channel, topics, authorize, heartbeat = "15s", maxBuffered = 1_048_576, retry = "2s" } = options;
@@ -77,7 +80,8 @@ export function resolveEvents<Raw>(options: EventsOptions<Raw>, owns: (channel: 
 function resolveTopics<Raw>(name: string, topics: EventsOptions<Raw>["topics"]): ResolvedEvents<Raw>["topics"] {
   if (topics === undefined) return undefined;
   if (typeof topics === "function")
-    return (facts, raw) => checkTopics(`the result of ${name}`, (topics as (...given: unknown[]) => unknown)(facts, raw));
+    return (facts, raw) =>
+      checkTopics(`the result of ${name}`, (topics as (...given: unknown[]) => unknown)(facts, raw));
   const list = checkTopics(name, topics);
   return () => list;
 }

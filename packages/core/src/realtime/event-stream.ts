@@ -78,6 +78,8 @@ export class EventStream implements StreamBody {
     });
     beats.add(this);
     this.noteState();
+    // Also a client that gets no message before its connection breaks can resume.
+    void this.#subscription.ready.then(() => this.#sayPosition());
   }
 
   /** Tells the client once when the gate begins to be degraded, and once when it has recovered. */
@@ -90,10 +92,7 @@ export class EventStream implements StreamBody {
 
   /** Keeps the connection in use, and the id of the client near the end of the log, where nothing is trimmed. */
   beat(): void {
-    const position = this.#subscription?.position;
-    if (position === undefined || position === this.#position) return this.#write(heartbeat);
-    this.#position = position;
-    this.#write(formatPosition(position));
+    if (!this.#sayPosition()) this.#write(heartbeat);
   }
 
   /** Ends the stream and tells its client the reason. */
@@ -112,6 +111,15 @@ export class EventStream implements StreamBody {
     if (this.#ended !== undefined) return;
     this.#ended = "left";
     this.#release();
+  }
+
+  /** Moves the client to the position of the subscription; returns false if it is there. */
+  #sayPosition(): boolean {
+    const position = this.#subscription?.position;
+    if (position === undefined || position === this.#position) return false;
+    this.#position = position;
+    this.#write(formatPosition(position));
+    return true;
   }
 
   #receive(data: unknown, message: ChannelMessage): void {

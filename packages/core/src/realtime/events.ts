@@ -42,13 +42,23 @@ export class EventService<Raw> {
   readonly #cookies: readonly TokenSource<Raw>[];
   readonly #streams = new Set<EventStream>();
   readonly #ended = new EndedTokens();
-  #encoded = new WeakMap<ChannelMessage, Uint8Array>();
+  readonly #encoded = new WeakMap<ChannelMessage, Uint8Array>();
   #stopListening: (() => void) | undefined;
   #hasWarned = false;
+  #isDraining = false;
 
   constructor(services: EventServices<Raw>) {
     this.#services = services;
     this.#cookies = services.sources.filter(({ kind }) => kind === "cookie");
+  }
+
+  /**
+   * Ends all streams, so that a server can close; their clients connect again, by then to another process. A stream that
+   * begins after this ends at once.
+   */
+  drain(): void {
+    this.#isDraining = true;
+    for (const stream of [...this.#streams]) stream.end("closed");
   }
 
   /** Answers each request with a stream of the events of its user. */
@@ -89,6 +99,7 @@ export class EventService<Raw> {
     const onEnd = (_stream: EventStream, reason: StreamEnd): void => this.#noteEnd(auth, reason);
     const stream = new EventStream(topics, after, { ...context, retryMs, onEnd });
     const limited = this.#admit(exchange, stream, auth);
+    if (this.#isDraining) stream.end("closed");
     return limited ?? { ...head, form: "stream", body: stream };
   }
 

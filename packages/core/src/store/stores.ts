@@ -8,7 +8,9 @@ import type { Keyspace } from "./keyspace.js";
 import type { IdempotencyStore } from "./ports/idempotency.js";
 import type { LoginStore } from "./ports/logins.js";
 import { MemoryChannels } from "./memory/channels.js";
+import type { EventLog } from "./ports/event-log.js";
 import type { LockStore } from "./ports/locks.js";
+import { MemoryEventLog } from "./memory/event-log.js";
 import { MemoryLockStore } from "./memory/locks.js";
 import { MemoryIdempotencyStore } from "./memory/idempotency.js";
 import { MemoryLoginStore } from "./memory/logins.js";
@@ -30,6 +32,7 @@ import { RedisIdempotencyStore } from "./redis/idempotency.js";
 import { RedisIssuerMarker } from "./redis/issuer-marker.js";
 import type { LimitOverrides } from "./ports/limit-overrides.js";
 import { RedisLeaseSource } from "./redis/leases.js";
+import { RedisEventLog } from "./redis/event-log.js";
 import { RedisLockStore } from "./redis/locks.js";
 import { RedisLoginStore } from "./redis/logins.js";
 import { RedisOneTimeStore } from "./redis/one-time.js";
@@ -51,10 +54,12 @@ import { RedisCacheStore } from "./redis/cache.js";
 export interface PartsInUse {
   /** Has a cache in Redis been used or configured? */
   readonly caches: boolean;
-  /** Has a lock, an idempotency key or a one-time value been used? */
+  /** Has a lock, an idempotency key, a one-time value or a reliable channel been used? */
   readonly coordination: boolean;
   /** Has a one-time value been used? */
   readonly oneTime: boolean;
+  /** Has a channel of the application been defined? */
+  readonly channels: boolean;
 }
 
 /** The stores of a gate. */
@@ -78,6 +83,8 @@ export interface Stores extends StoreHealth {
   readonly logins: LoginStore;
   readonly locks: LockStore;
   readonly oneTime: OneTimeStore;
+  /** The logs of reliable channels. */
+  readonly eventLog: EventLog;
   /** The records of requests with an Idempotency-Key. */
   readonly idempotency: IdempotencyStore;
   /** Empty for stores in process. */
@@ -142,6 +149,7 @@ export function createStores<Raw>(
       logins: new MemoryLoginStore(),
       locks: new MemoryLockStore({ channels: memoryChannels }),
       oneTime: new MemoryOneTimeStore(),
+      eventLog: new MemoryEventLog({ channels: memoryChannels }),
       idempotency: new MemoryIdempotencyStore(),
       breakers: [],
       examine: () => Promise.resolve([]),
@@ -195,13 +203,15 @@ export function createStores<Raw>(
   const oneTime = new RedisOneTimeStore({ connection, deadlineMs, telemetry });
   const prefixes = keys.revocationPrefixes();
   const revocationRecords = new RedisRevocationRecords({ connection, tracking, prefixes, deadlineMs });
+  const eventLog = new RedisEventLog({ connection, channels, deadlineMs, telemetry });
   const idempotency = new RedisIdempotencyStore({ connection, channels, deadlineMs, telemetry });
   return {
     decisions: guarded.decisions,
     leasedDecisions: leased,
     revocations: guarded.revocations,
     revocationRecords,
-    state: () => withBreakers(guarded.health.state(), { locks, "one-time values": oneTime }),
+    state: () =>
+      withBreakers(guarded.health.state(), { locks, "one-time values": oneTime, "reliable channels": eventLog }),
     corrections: store.corrections,
     cache: cache.store,
     cacheSignals: cache.signals,
@@ -211,6 +221,7 @@ export function createStores<Raw>(
     logins,
     locks,
     oneTime,
+    eventLog,
     idempotency,
     breakers: [
       ...store.breakers,
@@ -218,6 +229,7 @@ export function createStores<Raw>(
       ...locks.breakers,
       ...oneTime.breakers,
       ...idempotency.breakers,
+      ...eventLog.breakers,
       ...cache.breakers,
     ],
     examine: (used) =>
@@ -229,6 +241,7 @@ export function createStores<Raw>(
         keepsSessions: tokens !== undefined,
         coordinates: used.coordination,
         oneTime: used.oneTime,
+        channels: used.channels,
         clockToleranceMs,
       }),
     onReady(listener) {
@@ -246,6 +259,7 @@ export function createStores<Raw>(
       guarded.close();
       store.close();
       locks.close();
+      eventLog.close();
       await ended;
       leave();
       await store.giveBacks.close();

@@ -22,6 +22,7 @@ import type { Channel } from "node:diagnostics_channel";
  * | `portcullis:one-time` | `{ outcome, fault }`: a call about a one-time value; `outcome` is "issued", "consumed", "peeked", "refused", "revoked" or "failed" |
  * | `portcullis:idempotency` | `{ outcome }`: a request with an Idempotency-Key came, or its handler ended; the outcomes are those of the metric `portcullis_idempotency_total` |
  * | `portcullis:connection` | `{ kind, outcome }`: a connection was opened, refused, or has ended; `outcome` is "opened", or a reason of the metric `portcullis_connections_ended_total` |
+ * | `portcullis:channel` | `{ outcome, fault, reason }`: a message of a channel of the application was "published" or "failed" (with `fault`), or messages are missing ("gap", with `reason`) |
  * | `portcullis:data-lost` | `{}`: Redis has lost data, so revoked tokens may be accepted again |
  */
 export const events: {
@@ -40,6 +41,7 @@ export const events: {
   readonly oneTime: Channel;
   readonly idempotency: Channel;
   readonly connection: Channel;
+  readonly channel: Channel;
   readonly dataLost: Channel;
 } = {
   verdict: channel("portcullis:verdict"),
@@ -57,5 +59,6 @@ export const events: {
   oneTime: channel("portcullis:one-time"),
   idempotency: channel("portcullis:idempotency"),
   connection: channel("portcullis:connection"),
+  channel: channel("portcullis:channel"),
   dataLost: channel("portcullis:data-lost"),
 };

@@ -105,6 +105,14 @@ export class Telemetry {
     "Invalidations of the cache that did not reach Redis at once, by outcome.",
   );
   readonly #messages = new Counter("portcullis_channel_messages_total", "Messages from other processes, by outcome.");
+  readonly #published = new Counter(
+    "portcullis_channel_published_total",
+    "Messages of channels of the application, by outcome.",
+  );
+  readonly #gaps = new Counter(
+    "portcullis_channel_gaps_total",
+    "Times messages of a reliable channel were missing for a subscriber or a process, by reason.",
+  );
   readonly #unreadable = new Counter(
     "portcullis_unreadable_total",
     "Values in Redis and replies of its client that could not be read, by part.",
@@ -234,6 +242,18 @@ export class Telemetry {
     if (events.connection.hasSubscribers) events.connection.publish({ kind, outcome: reason });
   }
 
+  /** A message of a channel of the application was sent, or the store did not take it. */
+  channelPublished(outcome: "published" | "failed", fault?: FaultKind): void {
+    this.#published.addOutcome(outcome);
+    if (events.channel.hasSubscribers) events.channel.publish({ outcome, fault });
+  }
+
+  /** Messages of a reliable channel are missing for one subscriber, or for all of a process. */
+  channelGap(reason: "trimmed" | "lost"): void {
+    this.#gaps.add({ reason });
+    if (events.channel.hasSubscribers) events.channel.publish({ outcome: "gap", reason });
+  }
+
   messageArrived(outcome: MessageOutcome): void {
     this.#messages.add({ outcome });
   }
@@ -277,7 +297,7 @@ export class Telemetry {
         this.#oneTime,
         this.#idempotency,
       ],
-      ...[this.#locks, this.#leaders, this.#connectionEnds],
+      ...[this.#locks, this.#leaders, this.#connectionEnds, this.#published, this.#gaps],
     ];
     const open = [...this.#openConnections].map(([kind, count]) => [{ kind }, count] as const);
     return [

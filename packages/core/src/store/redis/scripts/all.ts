@@ -7,6 +7,7 @@ import { leaseScript } from "./lease.js";
 import { extendLocksScript, noteWithdrawalScript, releaseLocksScript, takeLocksScript } from "./locks.js";
 import { loginChargeScript, loginSettleScript } from "./logins.js";
 import { markerScript, sharedIssuerScript } from "./markers.js";
+import { appendEventScript, beginLogScript, readEventsScript } from "./event-log.js";
 import type { Script } from "./lua.js";
 import { consumeOneTimeScript, issueOneTimeScript, revokeOneTimeScript } from "./one-time.js";
 import {
@@ -29,4 +30,5 @@ export const scripts: readonly Script[] = [
   ...[takeLocksScript, extendLocksScript, releaseLocksScript, noteWithdrawalScript],
   ...[consumeOneTimeScript, issueOneTimeScript, revokeOneTimeScript],
   ...[claimScript, completeScript, releaseScript],
+  ...[appendEventScript, beginLogScript, readEventsScript],
 ];
