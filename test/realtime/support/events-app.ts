@@ -5,7 +5,7 @@ import { until } from "../../support/until.js";
 import { openEvents } from "./event-client.js";
 import type { EventClient, StreamOptions } from "./event-client.js";
 
-export type AnyEvents = Omit<EventsOptions<unknown>, "channel">;
+export type AnyEvents = Omit<EventsOptions, "channel">;
 
 export interface EventsAppOptions {
   readonly gate?: Partial<AnyOptions>;
