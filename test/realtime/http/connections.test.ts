@@ -1,5 +1,6 @@
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import type { Auth, ConnectionEnd } from "@portcullis/core";
-import { ConnectionLimitError, DenialError, events } from "@portcullis/core";
+import { ConnectionLimitError, DenialError } from "@portcullis/core";
 import { nowSeconds, signToken, startRedis, testAuth } from "@portcullis/testkit";
 import { expect } from "chai";
 import { cleanUp } from "../../support/clean-up.js";
@@ -122,10 +123,11 @@ for (const [name, redis] of [
           calls.push("throws");
           throw new Error("a bug");
         });
-        gate.connections.watch(auth, (async () => {
+        const rejects: () => unknown = () => {
           calls.push("rejects");
-          await Promise.reject(new Error("another bug"));
-        }) as () => void);
+          return Promise.reject(new Error("another bug"));
+        };
+        gate.connections.watch(auth, rejects);
         const bob = await admit(gate, await signToken({ sub: "bob" }));
         gate.connections.watch(auth, () => {
           calls.push("watches");
@@ -172,7 +174,7 @@ for (const [name, redis] of [
       it("are counted by kind and reason, and published without anything about the user", async () => {
         const seen: unknown[] = [];
         const note = (message: unknown): void => void seen.push(message);
-        events.connection.subscribe(note);
+        subscribe("portcullis:connection", note);
         try {
           const auth = await admit(gate, await signToken());
           const [one, two] = [watch(gate, auth, { kind: "sse" }), watch(gate, auth, { kind: "socket.io" })];
@@ -181,7 +183,7 @@ for (const [name, redis] of [
           await two.ended;
           watch(gate, await admit(gate, await signToken({ sub: "bob" })));
         } finally {
-          events.connection.unsubscribe(note);
+          unsubscribe("portcullis:connection", note);
         }
         expect(samples(gate, "portcullis_connections")).to.deep.equal({ sse: 0, "socket.io": 0, other: 1 });
         const ends = { "sse left": 1, "socket.io revoked": 1 };
