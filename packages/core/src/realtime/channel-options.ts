@@ -19,7 +19,7 @@ export interface ChannelOptions<T> {
   readonly schema: (value: unknown) => T;
   /**
    * Keep messages in a log in Redis, so that every subscriber gets each of them at least once and in order, and can resume.
-   * Without it a message reaches each process at most once. @default false
+   * Without it a message reaches each process at most once, in a Cluster in no certain order. @default false
    */
   readonly reliable?: boolean | undefined;
   /** About so many messages are kept, 100 to 1,000,000; for a reliable channel. @default 10_000 */

@@ -27,8 +27,8 @@ export class LiveFeed<T> implements Feed<T> {
   readonly #options: LiveFeedOptions<T>;
   readonly #subscribers = new Subscribers<T>();
   #stopListening: (() => void) | undefined;
-  /** Has the subscription in the store begun? */
-  #begun = false;
+  /** When the subscription in the store last began; undefined before the first time. */
+  #begunAt: number | undefined;
   /** Has it been alive for a while? A Cluster reports a gap for each node at the begin. */
   #settled = false;
 
@@ -43,7 +43,7 @@ export class LiveFeed<T> implements Feed<T> {
   add(subscriber: Subscriber<T>): void {
     const { channel, channels, reader } = this.#options;
     this.#subscribers.add(subscriber);
-    if (this.#begun && channels.isAlive(aliveMs)) subscriber.markReady();
+    if (this.#receives()) subscriber.markReady();
     this.#stopListening ??= channels.subscribe(
       channel,
       (body, own) => {
@@ -59,7 +59,8 @@ export class LiveFeed<T> implements Feed<T> {
     if (this.size > 0) return;
     this.#stopListening?.();
     this.#stopListening = undefined;
-    this.#begun = this.#settled = false;
+    this.#begunAt = undefined;
+    this.#settled = false;
   }
 
   positionOf(): undefined {
@@ -68,13 +69,22 @@ export class LiveFeed<T> implements Feed<T> {
 
   tick(): void {
     const isAlive = this.#options.channels.isAlive(aliveMs);
-    this.#settled ||= this.#begun && isAlive;
-    for (const subscriber of this.#subscribers.all()) subscriber.reportState(!isAlive);
+    this.#settled ||= this.#begunAt !== undefined && isAlive;
+    for (const subscriber of this.#subscribers.all()) {
+      subscriber.reportState(!isAlive);
+      if (this.#receives()) subscriber.markReady();
+    }
+  }
+
+  /** The heartbeat proves it only some time after the begin. */
+  #receives(): boolean {
+    if (this.#begunAt === undefined) return false;
+    return performance.now() - this.#begunAt <= aliveMs || this.#options.channels.isAlive(aliveMs);
   }
 
   /** The subscription has begun, or has begun anew. */
   #reportGap(): void {
-    this.#begun = true;
+    this.#begunAt = performance.now();
     for (const subscriber of this.#subscribers.all()) {
       if (this.#settled) subscriber.reportGap("missed");
       subscriber.markReady();

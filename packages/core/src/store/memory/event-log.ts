@@ -32,6 +32,7 @@ interface Log {
   start: number;
   characters: number;
   head: MessageId;
+  readonly begunMs: number;
 }
 
 /** Logs within one process. A restart loses them; the tags of ids then show that they are others. */
@@ -63,10 +64,11 @@ export class MemoryEventLog implements EventLog {
     if (log !== undefined) this.#trim(log, this.#now());
     if (after === undefined) return { messages: [], head: log?.head ?? this.#add(place, ""), gap: undefined };
     if (log === undefined) return { messages: [], head: undefined, gap: "lost" };
-    const { messages, start, head } = log;
+    const { messages, start, head, begunMs } = log;
     const from = firstAfter(messages, start, after);
     const isKnown = isSameId(messages[from - 1]?.id, after) && from > start;
-    const gap = isKnown || isSameId(head, after) ? undefined : gapAfter(after, messages[start]?.id, head);
+    const gap =
+      isKnown || isSameId(head, after) ? undefined : gapAfter(after, { head, first: messages[start]?.id, begunMs });
     const page: LoggedMessage[] = [];
     let characters = 0;
     for (let index = from; index < messages.length && page.length < pageMessages; index += 1) {
@@ -84,7 +86,7 @@ export class MemoryEventLog implements EventLog {
     const id = nextId(log?.head);
     const message = { id, body, endsAt: now + maxAgeMs };
     if (log === undefined) {
-      this.#logs.set(key, { messages: [message], start: 0, characters: body.length, head: id });
+      this.#logs.set(key, { messages: [message], start: 0, characters: body.length, head: id, begunMs: id.ms });
       return id;
     }
     log.messages.push(message);

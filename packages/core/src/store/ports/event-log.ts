@@ -129,8 +129,18 @@ export function readAnnouncement(text: string): Announcement | undefined {
   return { id, previous, body: text.slice(second + 1) };
 }
 
-/** Why messages are missing after an id that the log does not know. `first` is the first message that is kept. */
-export function gapAfter(after: MessageId, first: MessageId | undefined, head: MessageId | undefined): LogGap {
-  if (head === undefined || compareIds(after, head) >= 0) return "lost";
+/** What a log says about itself when it does not know an id. */
+export interface LogState {
+  /** Undefined for a log without messages. */
+  readonly head: MessageId | undefined;
+  /** The first message that is kept. */
+  readonly first: MessageId | undefined;
+  /** When the log began, in the time of its ids. */
+  readonly begunMs: number;
+}
+
+/** Why messages are missing after an id that the log does not know. */
+export function gapAfter(after: MessageId, { head, first, begunMs }: LogState): LogGap {
+  if (head === undefined || after.ms < begunMs || compareIds(after, head) >= 0) return "lost";
   return first === undefined || compareIds(after, first) < 0 ? "trimmed" : "lost";
 }

@@ -5,7 +5,7 @@ import type { EventLog, LogPage, LogPlace, LoggedMessage, MessageId } from "../p
 import { gapAfter, headMs, newTag, pageCharacters, pageMessages, readId } from "../ports/event-log.js";
 import type { RedisChannels } from "./channels.js";
 import type { Connection } from "./connect.js";
-import { readFlag, readList, readText, unreadable } from "./replies.js";
+import { readFlag, readInteger, readList, readText, unreadable } from "./replies.js";
 import { ScriptClient } from "./script-client.js";
 import { appendEventScript, beginLogScript, readEventsScript } from "./scripts/event-log.js";
 
@@ -64,7 +64,7 @@ export class RedisEventLog implements EventLog {
   }
 
   #readPage(reply: unknown, after: MessageId): LogPage {
-    const [headText, known, firstText, ...entries] = readList(reply);
+    const [headText, begun, known, firstText, ...entries] = readList(reply);
     const head = readId(readText(headText));
     const first = idIn(readText(firstText), "");
     if (entries.length % 4 !== 0) throw unreadable();
@@ -75,7 +75,8 @@ export class RedisEventLog implements EventLog {
       if (id === undefined || origin === undefined) throw unreadable();
       messages.push({ id, own: origin === this.#origin, body: id.tag === "" ? undefined : body });
     }
-    return { messages, head, gap: readFlag(known) ? undefined : gapAfter(after, first, head) };
+    const state = { head, first, begunMs: readInteger(begun) };
+    return { messages, head, gap: readFlag(known) ? undefined : gapAfter(after, state) };
   }
 }
 
