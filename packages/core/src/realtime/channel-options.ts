@@ -58,6 +58,11 @@ export interface SubscribeOptions {
    * within some seconds.
    */
   readonly onState?: ((state: "degraded" | "recovered") => void) | undefined;
+  /**
+   * May missed messages come now, after `after`? It is asked before each page of them (at most 256 messages); while it returns
+   * false, they wait for it. @default always
+   */
+  readonly isReady?: (() => boolean) | undefined;
   /** Ends the subscription. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -175,10 +180,11 @@ export interface ResolvedSubscribe extends Omit<SubscribeOptions, "topic"> {
 
 export function resolveSubscribe(listener: unknown, options: SubscribeOptions, reliable: boolean): ResolvedSubscribe {
   checkFunction("subscribe()", listener);
-  checkObject("subscribe()", options, ["topic", "after", "onGap", "onState", "signal"]);
-  const { topic, after, onGap, onState, signal } = options;
+  checkObject("subscribe()", options, ["topic", "after", "onGap", "onState", "isReady", "signal"]);
+  const { topic, after, onGap, onState, isReady, signal } = options;
   if (onGap !== undefined) checkFunction("subscribe().onGap", onGap);
   if (onState !== undefined) checkFunction("subscribe().onState", onState);
+  if (isReady !== undefined) checkFunction("subscribe().isReady", isReady);
   if (after !== undefined) {
     if (typeof after !== "string")
       throw optionError("subscribe().after", `must be the id of a message, not ${kindOf(after)}`);
@@ -186,7 +192,7 @@ export function resolveSubscribe(listener: unknown, options: SubscribeOptions, r
   }
   if (signal !== undefined && !(signal instanceof AbortSignal))
     throw optionError("subscribe().signal", `must be an AbortSignal, not ${kindOf(signal)}`);
-  return { topics: topic === undefined ? undefined : topicsOf(topic), after, onGap, onState, signal };
+  return { topics: topic === undefined ? undefined : topicsOf(topic), after, onGap, onState, isReady, signal };
 }
 
 const maxTopics = 1000;

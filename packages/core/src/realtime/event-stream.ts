@@ -24,6 +24,8 @@ export interface StreamContext {
   readonly onEnd: (stream: EventStream, reason: StreamEnd) => void;
 }
 
+/** Missed messages come a page at a time, when fewer bytes than these wait. */
+const readyBytes = 65_536;
 /** A client that does not read gets so long to read the reason for the end of its stream. */
 const graceMs = 5000;
 
@@ -46,6 +48,9 @@ export class EventStream implements StreamBody {
   /** The id of the last message or position that the client has. */
   #position: string | undefined;
   #grace: NodeJS.Timeout | undefined;
+  #writtenBytes = 0;
+  /** The bytes that had left this process at the last beat; undefined if none waited then. */
+  #sentAtBeat: number | undefined;
 
   /** @param after the id after which the client goes on */
   constructor(topics: readonly string[], after: string | undefined, context: StreamContext) {
@@ -70,6 +75,7 @@ export class EventStream implements StreamBody {
     this.#subscription = subscribe((data, message) => this.#receive(data, message), {
       topic: this.topics,
       after: this.#after,
+      isReady: () => sink.waitingBytes < readyBytes,
       onGap: (reason) => this.#sayGap(reason),
       onState: (state) => {
         this.#isChannelDegraded = state === "degraded";
@@ -92,6 +98,7 @@ export class EventStream implements StreamBody {
 
   /** Keeps the connection in use, and the id of the client near the end of the log, where nothing is trimmed. */
   beat(): void {
+    if (this.#isStalled()) return this.end("slow");
     if (!this.#sayPosition()) this.#write(heartbeat);
   }
 
@@ -135,8 +142,22 @@ export class EventStream implements StreamBody {
     const sink = this.#sink;
     if (sink === undefined || chunk === undefined || this.#ended !== undefined) return;
     // What waits is memory of this process. Before the write, so that one large message alone ends nothing.
-    if (sink.waitingBytes > this.#context.maxBuffered) return this.end("slow");
+    if (sink.waitingBytes > this.#context.maxBuffered && !this.#isResuming()) return this.end("slow");
+    this.#writtenBytes += chunk.length;
     sink.write(chunk);
+  }
+
+  /** Missed messages wait for the client, so they are no sign of a slow one. */
+  #isResuming(): boolean {
+    return this.#after !== undefined && this.#subscription !== undefined && this.#subscription.position === undefined;
+  }
+
+  /** Has the client read nothing since the last beat, although bytes wait? */
+  #isStalled(): boolean {
+    const waiting = this.#sink?.waitingBytes ?? 0;
+    const before = this.#sentAtBeat;
+    this.#sentAtBeat = waiting === 0 ? undefined : this.#writtenBytes - waiting;
+    return before !== undefined && this.#sentAtBeat !== undefined && this.#sentAtBeat <= before;
   }
 
   #sayEnd(reason: StreamEnd | "left"): void {

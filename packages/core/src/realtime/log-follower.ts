@@ -30,6 +30,8 @@ interface Resumption<T> {
 const groupSize = 64;
 /** The log is looked at every so many ticks of a second, also if nothing is announced. */
 const lookEvery = 5;
+/** Subscribers that are not ready for missed messages are asked again after this time. */
+const pauseMs = 25;
 /** Fake timers of a test must not stop it. */
 const immediate = setImmediate;
 
@@ -58,6 +60,7 @@ export class LogFollower<T> implements Feed<T> {
   /** Another number after everybody has left: what was asked for before is not wanted. */
   #generation = 0;
   #stopListening: (() => void) | undefined;
+  #pause: NodeJS.Timeout | undefined;
 
   constructor(options: LogFollowerOptions<T>) {
     this.#options = options;
@@ -81,6 +84,8 @@ export class LogFollower<T> implements Feed<T> {
     this.#waiting.delete(subscriber);
     for (const one of this.#resuming) if (one.subscriber === subscriber) this.#resuming.delete(one);
     if (this.size > 0) return;
+    clearTimeout(this.#pause);
+    this.#pause = undefined;
     this.#stopListening?.();
     this.#stopListening = undefined;
     this.#generation += 1;
@@ -148,17 +153,28 @@ export class LogFollower<T> implements Feed<T> {
     // No listener is called before subscribe() has returned.
     await Promise.resolve();
     try {
-      while (this.#mustLook || (this.#position !== undefined && this.#resuming.size > 0)) {
+      for (;;) {
         if (this.#mustLook) await this.#advance();
-        if (this.#position !== undefined && this.#resuming.size > 0) await this.#resume();
+        const next = this.#position === undefined ? undefined : furthestBehind(this.#resuming);
+        if (next !== undefined) await this.#resume(next);
+        else if (!this.#mustLook) break;
       }
       this.#hasFailed = false;
+      // Those that remain are not ready.
+      if (this.#resuming.size > 0 && this.#position !== undefined) this.#askAgain();
     } catch {
       // The next tick tries again. The breaker and the health of the store tell of the fault.
       this.#hasFailed = this.size > 0;
     } finally {
       this.#isReading = false;
     }
+  }
+
+  #askAgain(): void {
+    this.#pause ??= setTimeout(() => {
+      this.#pause = undefined;
+      void this.#run();
+    }, pauseMs).unref();
   }
 
   /** Reads one page after the position. */
@@ -220,10 +236,8 @@ export class LogFollower<T> implements Feed<T> {
     subscriber.markReady();
   }
 
-  /** Delivers one page to those that are furthest behind. */
-  async #resume(): Promise<void> {
-    const lowest = furthestBehind(this.#resuming);
-    if (lowest === undefined) return;
+  /** Delivers one page to the one that is furthest behind, and to others near it. */
+  async #resume(lowest: Resumption<T>): Promise<void> {
     const { cursor } = lowest;
     if (cursor === undefined) {
       this.#endResumption(lowest, "lost");
@@ -262,7 +276,7 @@ export class LogFollower<T> implements Feed<T> {
     for (const resumption of [...this.#resuming]) {
       if (served === groupSize) return;
       const at = resumption.cursor === undefined ? undefined : places.get(writeId(resumption.cursor));
-      if (at === undefined) continue;
+      if (at === undefined || !resumption.subscriber.isReady) continue;
       served += 1;
       const isGap = at === 0 && gap !== undefined;
       const last = messages.at(-1);
@@ -325,6 +339,7 @@ function gapOf({ messages, head, gap }: LogPage, after: MessageId): LogGap | und
 function furthestBehind<T>(resuming: ReadonlySet<Resumption<T>>): Resumption<T> | undefined {
   let lowest: Resumption<T> | undefined;
   for (const one of resuming) {
+    if (!one.subscriber.isReady) continue;
     if (one.cursor === undefined) return one;
     if (lowest?.cursor === undefined || compareIds(one.cursor, lowest.cursor) < 0) lowest = one;
   }

@@ -37,6 +37,15 @@ export class Subscriber<T> {
     });
   }
 
+  /** May missed messages come now? A question that fails is no reason to wait for ever. */
+  get isReady(): boolean {
+    try {
+      return this.options.isReady?.() !== false;
+    } catch {
+      return true;
+    }
+  }
+
   markReady(): void {
     this.#markReady();
   }
