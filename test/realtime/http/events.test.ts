@@ -345,6 +345,27 @@ describeOnEveryFramework("a stream of events", (start) => {
     await until(() => gate.connections.open === 0);
   });
 
+  it("drops a client that reads nothing from one heartbeat to the next, although little waits for it", async () => {
+    const { open, channel, gate } = await startEvents(start, {
+      events: { ...ownTopic, heartbeat: "1s", maxBuffered: 67_108_864 },
+    });
+    const [slow, idle] = [await open({ token: alice }), await open({ token: bob })];
+    slow.pause();
+    for (let number = 0; number < 120; number += 1) await channel.publish("x".repeat(60_000), { topic: "user:alice" });
+    await until(() => gate.connections.open === 1);
+    expect(idle.ended).to.equal("no");
+    slow.resume();
+    await until(() => slow.ended !== "no");
+    expect(slow.reason).to.equal("slow");
+  });
+
+  it("says so to proxies that a connection without messages is in use", async () => {
+    const { open } = await startEvents(start, { events: { ...ownTopic, heartbeat: "1s" }, reliable: false });
+    const client = await open({ token: alice });
+    await until(() => client.comments >= 2);
+    expect(client.events).to.deep.equal([]);
+  });
+
   it("drops a slow reader with a reason, and costs the others nothing", async () => {
     const { open, channel, gate } = await startEvents(start, { events: { ...ownTopic, maxBuffered: 524_288 } });
     const [slow, fast] = [await open({ token: alice }), await open({ token: alice })];
@@ -370,6 +391,29 @@ describeOnEveryFramework("a stream of events", (start) => {
     const seen = slow.data.length;
     await until(() => resumed.data.length > 0);
     expect((resumed.data[0] as { number: number }).number).to.equal(seen);
+  });
+
+  it("brings missed messages at the pace of their client, on one connection", async () => {
+    const { ask, open, channel } = await startEvents(start, { events: { ...ownTopic, maxBuffered: 65_536 } });
+    const first = await open({ token: alice });
+    first.drop();
+    const text = "x".repeat(60_000);
+    for (let number = 0; number < 150; number += 1) await channel.publish({ number, text }, { topic: "user:alice" });
+    const second = await ask({ token: alice, headers: { "Last-Event-ID": first.lastId } });
+    second.pause();
+    await channel.publish({ number: 150, text }, { topic: "user:alice" });
+    while (second.data.length < 151 && second.ended === "no") {
+      second.resume();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      second.pause();
+    }
+    expect(second.data.map((one) => (one as { number: number }).number)).to.deep.equal(
+      Array.from({ length: 151 }, (_, number) => number),
+    );
+    second.resume();
+    await channel.publish({ number: 151 }, { topic: "user:alice" });
+    await second.has(152);
+    expect(second.reason).to.equal(undefined);
   });
 
   it("passes a response cache and idempotency, which wait for the end of other responses", async () => {
