@@ -121,7 +121,7 @@ export function describeGateChannels(name: string, open: () => ChannelPeers): vo
           ];
           const mutual: Subscription[] = [];
           let calls = 0;
-          for (const _ of range(2)) {
+          for (let index = 0; index < 2; index += 1) {
             // Each stops both: only one of them is called.
             const listener = (): void => {
               calls += 1;

@@ -189,20 +189,20 @@ describe("reliable channels on a bad day", function () {
     const { channel } = reader();
     const heard = await Promise.all([listen(channel), listen(channel, { topic: "a" })]);
     const id = await writer.publish({ n: 1 });
-    await until(() => heard[0]?.numbers.length === 1);
+    await until(() => heard[0].numbers.length === 1);
     await admin.flushall();
     await writer.publish({ n: 2 });
     await writer.publish({ n: 3 });
-    await until(() => heard[0]?.numbers.length === 3);
+    await until(() => heard[0].numbers.length === 3);
     expect(heard.map(({ gaps }) => gaps)).to.deep.equal([["lost"], ["lost"]]);
-    expect(heard[0]?.numbers).to.deep.equal([1, 2, 3]);
+    expect(heard[0].numbers).to.deep.equal([1, 2, 3]);
     const resumed = await listen(channel, { after: id });
     expect([resumed.gaps, resumed.numbers]).to.deep.equal([["lost"], [2, 3]]);
     // Nobody publishes: the loss is found by looking.
     await admin.flushall();
     await until(() => heard.every(({ gaps }) => gaps.length === 2));
     await writer.publish({ n: 4 });
-    await until(() => heard[0]?.numbers.length === 4);
+    await until(() => heard[0].numbers.length === 4);
     expect(heard.map(({ gaps }) => gaps.length)).to.deep.equal([2, 2]);
   });
 

@@ -30,7 +30,7 @@ export interface ChannelOptions<T> {
 
 /** Options of {@link Channel.publish}. */
 export interface PublishOptions {
-  /** What the message is about, such as `"order 42"`: 1 to 200 characters. @default none: only subscribers of all topics get it */
+  /** The subject of the message, such as `"order 42"`: 1 to 200 characters. @default none: only subscribers of all topics get it */
   readonly topic?: string | undefined;
   /** The kind of message, such as `"paid"`: 1 to 64 letters, digits, `_`, `-`, `.` and `:`. @default none */
   readonly event?: string | undefined;
@@ -67,7 +67,7 @@ export interface SubscribeOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What a listener gets besides the payload. All listeners of a process get the same object. */
+/** A message without its payload. All listeners of a process get the same object. */
 export interface ChannelMessage {
   /** The id of a message of a reliable channel, for `after`: at most 64 letters, digits and `-`. */
   readonly id: string | undefined;

@@ -129,7 +129,7 @@ export function readAnnouncement(text: string): Announcement | undefined {
   return { id, previous, body: text.slice(second + 1) };
 }
 
-/** What a log says about itself when it does not know an id. */
+/** The extent of a log. */
 export interface LogState {
   /** Undefined for a log without messages. */
   readonly head: MessageId | undefined;
