@@ -1,4 +1,5 @@
 import { nowSeconds, signToken, testAuth } from "@portcullis/testkit";
+import type { Channel, Subscription } from "@portcullis/core";
 import { expect } from "chai";
 import { EventSource } from "eventsource";
 import { allAdapters } from "../../support/app.js";
@@ -36,6 +37,26 @@ function listen(url: string, token: () => string): { source: EventSource; heard:
   const hear = ({ type, data }: MessageEvent): void => void heard.push([type, JSON.parse(String(data))]);
   for (const type of ["message", "paid", "end", "gap"]) source.addEventListener(type, hear);
   return { source, heard, requests: () => requests };
+}
+
+/** The subscriptions of a channel that have not been stopped. */
+function countSubscriptions(channel: Channel<unknown>): { open: number } {
+  const count = { open: 0 };
+  const subscribe = channel.subscribe.bind(channel);
+  Object.assign(channel, {
+    subscribe(...given: Parameters<typeof subscribe>) {
+      const subscription = subscribe(...given);
+      let isOpen = true;
+      count.open += 1;
+      const stop = (): void => {
+        if (isOpen) count.open -= 1;
+        isOpen = false;
+        subscription.stop();
+      };
+      return Object.create(subscription, { stop: { value: stop } }) as Subscription;
+    },
+  });
+  return count;
 }
 
 withNodeAdapter(describeOnEveryGate)("a stream of events", (start) => {
@@ -306,8 +327,9 @@ describeOnEveryFramework("a stream of events", (start) => {
 
   it("gives back all that it holds when its client has gone, however it goes", async () => {
     const { ask, open, gate, channel } = await startEvents(start, { gate: { connections: { maxPerUser: 100 } } });
+    const subscriptions = countSubscriptions(channel);
     const clients = await Promise.all(Array.from({ length: 20 }, () => open({ token: alice })));
-    expect(gate.connections.open).to.equal(20);
+    expect([gate.connections.open, subscriptions.open]).to.deep.equal([20, 20]);
     for (const client of clients) client.drop();
     // Gone before its head was read.
     for (let count = 0; count < 10; count += 1)
@@ -319,8 +341,7 @@ describeOnEveryFramework("a stream of events", (start) => {
     await until(() => gate.connections.open === 0);
     const gauge = gate.metrics().find(({ name }) => name === "portcullis_connections");
     expect(gauge?.samples.map(({ value }) => value)).to.deep.equal([0]);
-    const subscribers = gate.metrics().find(({ name }) => name === "portcullis_channel_subscribers");
-    for (const { value } of subscribers?.samples ?? []) expect(value).to.equal(0);
+    expect(subscriptions.open).to.equal(0);
   });
 
   it("ends with the reason `closed` when its gate is closed, and its client may connect again", async () => {
@@ -414,6 +435,20 @@ describeOnEveryFramework("a stream of events", (start) => {
     await channel.publish({ number: 151 }, { topic: "user:alice" });
     await second.has(152);
     expect(second.reason).to.equal(undefined);
+  });
+
+  it("skips messages whose names are those of the stream itself, and says so once", async () => {
+    const warnings: unknown[] = [];
+    const logger = { debug: () => undefined, warn: (_fields: object, text: string) => void warnings.push(text) };
+    const { open, channel } = await startEvents(start, { gate: { logger } });
+    const client = await open({ token: alice });
+    const before = warnings.length;
+    for (const event of ["end", "gap", "degraded", "recovered", "open", "error"])
+      await channel.publish("forged", { topic: "user:alice", event });
+    await channel.publish("real", { topic: "user:alice", event: "ended" });
+    await client.has(1);
+    expect(client.events.map(({ event, data }) => [event, data])).to.deep.equal([["ended", "real"]]);
+    expect(warnings.slice(before)).to.have.lengthOf(1);
   });
 
   it("passes a response cache and idempotency, which wait for the end of other responses", async () => {
