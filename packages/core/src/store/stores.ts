@@ -229,6 +229,7 @@ export function createStores<Raw>(
         keepsSessions: tokens !== undefined,
         coordinates: used.coordination,
         oneTime: used.oneTime,
+        refusesToTell: tracking.isRefused,
         clockToleranceMs,
       }),
     onReady(listener) {
