@@ -2,9 +2,10 @@ import { nowSeconds, signToken, testAuth } from "@portcullis/testkit";
 import type { Channel, Subscription } from "@portcullis/core";
 import { expect } from "chai";
 import { EventSource } from "eventsource";
-import { allAdapters } from "../../support/app.js";
+import { adapters, allAdapters } from "../../support/app.js";
 import { cleanUpInTest } from "../../support/clean-up.js";
 import { describeOnEveryFramework, describeOnEveryGate, withNodeAdapter } from "../../support/every-gate.js";
+import type { StartApp } from "../../support/every-gate.js";
 import { silentLogger } from "../../support/logger.js";
 import { partnerAuth, signPartnerToken, openGate } from "../../support/several-gates.js";
 import { until } from "../../support/until.js";
@@ -281,15 +282,6 @@ withNodeAdapter(describeOnEveryFramework)("a request for a stream of events", (s
 });
 
 describeOnEveryFramework("a stream of events", (start) => {
-  it("ends when its token expires, and EventSource then stops", async () => {
-    const { url } = await startEvents(start, { events: { ...ownTopic, retry: 100 } });
-    const token = await signToken({ sub: "alice", exp: nowSeconds() + 2 });
-    const { source, heard, requests } = listen(url, () => token);
-    await until(() => source.readyState === EventSource.CLOSED);
-    expect(heard).to.deep.equal([["end", { reason: "expired" }]]);
-    expect(requests()).to.equal(2);
-  });
-
   it("ends when its token is revoked, and EventSource then stops", async () => {
     const { url, gate } = await startEvents(start, { events: { ...ownTopic, retry: 100 } });
     const token = await signToken({ sub: "alice", jti: "stolen" });
@@ -305,24 +297,6 @@ describeOnEveryFramework("a stream of events", (start) => {
     const { ask } = await startEvents(start, { gate: { revocation: false } });
     const late = await ask({ token: await signToken({ sub: "alice", exp: nowSeconds() - 2 }) });
     expect([late.status, late.body, late.headers["cache-control"]]).to.deep.equal([204, "", "no-store"]);
-  });
-
-  it("goes on with the next token of EventSource, after the last message that it has heard", async () => {
-    const { url, channel, gate } = await startEvents(start, { events: { ...ownTopic, retry: 100 } });
-    let token = await signToken({ sub: "alice", exp: nowSeconds() + 2 });
-    const { heard } = listen(url, () => token);
-    await until(() => gate.connections.open === 1);
-    await channel.publish(1, { topic: "user:alice" });
-    await until(() => heard.length === 1);
-    token = await signToken({ sub: "alice" });
-    await until(() => heard.length === 2);
-    await channel.publish(2, { topic: "user:alice" });
-    await until(() => heard.length === 3);
-    expect(heard).to.deep.equal([
-      ["message", 1],
-      ["end", { reason: "expired" }],
-      ["message", 2],
-    ]);
   });
 
   it("gives back all that it holds when its client has gone, however it goes", async () => {
@@ -364,27 +338,6 @@ describeOnEveryFramework("a stream of events", (start) => {
     expect([again.status, again.reason]).to.deep.equal([200, "closed"]);
     expect(again.retry).to.be.at.least(2000);
     await until(() => gate.connections.open === 0);
-  });
-
-  it("drops a client that reads nothing from one heartbeat to the next, although little waits for it", async () => {
-    const { open, channel, gate } = await startEvents(start, {
-      events: { ...ownTopic, heartbeat: "1s", maxBuffered: 67_108_864 },
-    });
-    const [slow, idle] = [await open({ token: alice }), await open({ token: bob })];
-    slow.pause();
-    for (let number = 0; number < 120; number += 1) await channel.publish("x".repeat(60_000), { topic: "user:alice" });
-    await until(() => gate.connections.open === 1);
-    expect(idle.ended).to.equal("no");
-    slow.resume();
-    await until(() => slow.ended !== "no");
-    expect(slow.reason).to.equal("slow");
-  });
-
-  it("says so to proxies that a connection without messages is in use", async () => {
-    const { open } = await startEvents(start, { events: { ...ownTopic, heartbeat: "1s" }, reliable: false });
-    const client = await open({ token: alice });
-    await until(() => client.comments >= 2);
-    expect(client.events).to.deep.equal([]);
   });
 
   it("drops a slow reader with a reason, and costs the others nothing", async () => {
@@ -496,6 +449,66 @@ for (const adapter of allAdapters) {
       await forPartners.publish("foreign", { topic: "alice" });
       await Promise.all([own.has(1), partner.has(1)]);
       expect([own.data, partner.data]).to.deep.equal([["own"], ["foreign"]]);
+    });
+  });
+}
+
+for (const adapter of adapters) {
+  describe(`a stream of events, in time, on ${adapter.name}`, () => {
+    const start: StartApp = (options, rest) =>
+      adapter.start({
+        options: { redis: "memory", auth: testAuth, logger: silentLogger, ...options },
+        routes: {},
+        ...rest,
+      });
+
+    it("ends when its token expires, and EventSource then stops", async () => {
+      const { url } = await startEvents(start, { events: { ...ownTopic, retry: 100 } });
+      const token = await signToken({ sub: "alice", exp: nowSeconds() + 2 });
+      const { source, heard, requests } = listen(url, () => token);
+      await until(() => source.readyState === EventSource.CLOSED);
+      expect(heard).to.deep.equal([["end", { reason: "expired" }]]);
+      expect(requests()).to.equal(2);
+    });
+
+    it("goes on with the next token of EventSource, after the last message that it has heard", async () => {
+      const { url, channel, gate } = await startEvents(start, { events: { ...ownTopic, retry: 100 } });
+      let token = await signToken({ sub: "alice", exp: nowSeconds() + 2 });
+      const { heard } = listen(url, () => token);
+      await until(() => gate.connections.open === 1);
+      await channel.publish(1, { topic: "user:alice" });
+      await until(() => heard.length === 1);
+      token = await signToken({ sub: "alice" });
+      await until(() => heard.length === 2);
+      await channel.publish(2, { topic: "user:alice" });
+      await until(() => heard.length === 3);
+      expect(heard).to.deep.equal([
+        ["message", 1],
+        ["end", { reason: "expired" }],
+        ["message", 2],
+      ]);
+    });
+
+    it("drops a client that reads nothing from one heartbeat to the next, although little waits for it", async () => {
+      const { open, channel, gate } = await startEvents(start, {
+        events: { ...ownTopic, heartbeat: "1s", maxBuffered: 67_108_864 },
+      });
+      const [slow, idle] = [await open({ token: alice }), await open({ token: bob })];
+      slow.pause();
+      for (let number = 0; number < 120; number += 1)
+        await channel.publish("x".repeat(60_000), { topic: "user:alice" });
+      await until(() => gate.connections.open === 1);
+      expect(idle.ended).to.equal("no");
+      slow.resume();
+      await until(() => slow.ended !== "no");
+      expect(slow.reason).to.equal("slow");
+    });
+
+    it("says so to proxies that a connection without messages is in use", async () => {
+      const { open } = await startEvents(start, { events: { ...ownTopic, heartbeat: "1s" }, reliable: false });
+      const client = await open({ token: alice });
+      await until(() => client.comments >= 2);
+      expect(client.events).to.deep.equal([]);
     });
   });
 }
