@@ -242,6 +242,7 @@ export function createStores<Raw>(
         coordinates: used.coordination,
         oneTime: used.oneTime,
         channels: used.channels,
+        refusesToTell: tracking.isRefused,
         clockToleranceMs,
       }),
     onReady(listener) {
