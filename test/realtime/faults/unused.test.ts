@@ -2,7 +2,7 @@ import { startRedis } from "@portcullis/testkit";
 import { expect } from "chai";
 import { readDocument } from "../../docs/documents.js";
 import { cleanUp } from "../../support/clean-up.js";
-import { openGate } from "../../support/fake-gate.js";
+import { fakeExchange, openGate } from "../../support/fake-gate.js";
 import type { FakeGate } from "../../support/fake-gate.js";
 import { freshPrefix, operate, testRedisUrl } from "../../support/redis.js";
 import { rejectionOf } from "../../support/rejection.js";
@@ -41,10 +41,27 @@ describe("a gate whose channels nobody uses", function () {
     await until(() => timers() <= before + 1);
   });
 
-  it("makes Redis matter for readiness with the first use of a reliable channel alone", async () => {
-    const warnings: unknown[] = [];
-    const logger = { debug: () => undefined, warn: (fields: object) => void warnings.push(fields) };
-    const gate = openGate({ redis: testRedisUrl(), prefix: freshPrefix(), cache: false, deadline: 2000, logger });
+  it("makes Redis matter for readiness with the first use of a reliable channel, and of no other", async () => {
+    const redis = await startRedis();
+    cleanUp(() => redis.stop());
+    const gates = [true, false].map((reliable) => {
+      const gate = openGate({ redis: redis.url, service: "shop", cache: false, deadline: 2000 });
+      return { gate, channel: gate.channels.define("a", { schema, reliable }) };
+    });
+    for (const { channel } of gates) await channel.publish(1);
+    await redis.kill();
+    const readiness = async (gate?: FakeGate): Promise<number> => {
+      const verdict = await gate?.routes.health().check(fakeExchange({ url: "/readyz" }));
+      return verdict === undefined || verdict.allowed ? 0 : verdict.status;
+    };
+    await until(async () => (await readiness(gates[0]?.gate)) === 503);
+    expect(await readiness(gates[1]?.gate)).to.equal(200);
+    await redis.restart();
+    await until(async () => (await readiness(gates[0]?.gate)) === 200);
+  });
+
+  it("is a finding once a channel is defined, if its service has no name", async () => {
+    const gate = openGate({ redis: testRedisUrl(), prefix: freshPrefix(), cache: false, deadline: 2000 });
     const codes = async (): Promise<string[]> => (await gate.examine()).map(({ code }) => code);
     expect(await codes()).not.to.include("service_unnamed");
     gate.channels.define("a", { schema });
