@@ -8,6 +8,7 @@ import { resolveIdempotency } from "./coordination/idempotency-options.js";
 import { openResponseCaches } from "./response-cache/response-cache.js";
 import { IssuerScope } from "./auth/issuer-scope.js";
 import { openIssuers } from "./auth/issuers.js";
+import { offerExtension } from "./extension.js";
 import type { AuthenticateOptions, Gate } from "./gate-types.js";
 import type { DenyOptions } from "./http/verdict.js";
 import type { GuardParts } from "./guard/guard.js";
@@ -176,7 +177,7 @@ export function createGate<Raw, Middleware extends object>(
     return { authentication: auth === undefined ? "off" : optional === true ? "optional" : "required", onStoreError };
   }
 
-  return {
+  const gate: Gate<Raw, Middleware> = {
     guard(guardOptions = {}) {
       checkObject("guard()", guardOptions, ["optional", "checks", "onDeny", "onStoreError", "preflight"]);
       const { checks, preflight } = guardOptions;
@@ -312,9 +313,15 @@ export function createGate<Raw, Middleware extends object>(
       services.idempotency.close();
       const ended = services.leaders.close().then(() => services.locks.close());
       await Promise.all([services.cache?.close(), responseCaches.close(), ended]);
+      await closeExtension();
       await stores.close(() => services.settlement.close());
     },
   };
+  const closeExtension = offerExtension(gate, {
+    ...{ logger, keyspace, openFurther: stores.openFurther, orgClaim: resolved.revocation?.orgClaim },
+    onUse: () => noteCoordination(),
+  });
+  return gate;
 }
 
 function checkPreflight(preflight: unknown): void {

@@ -5,8 +5,8 @@ import { Telemetry } from "../../telemetry/telemetry.js";
 import type { TellUnreadable, UnreadablePart } from "./replies.js";
 import { faultOfError, createUnreadableReport, readTime } from "./replies.js";
 import type { Script } from "./scripts/lua.js";
-import type { OwnClient, RedisPlace } from "./topology.js";
-import { createClient, findUnsafeOptions, retrySoon } from "./topology.js";
+import type { ClientOverrides, OwnClient, RedisPlace } from "./topology.js";
+import { copyClient, createClient, findUnsafeOptions, retrySoon } from "./topology.js";
 import { StoreFault } from "../ports/fault.js";
 
 export interface Connection {
@@ -49,6 +49,8 @@ export interface ConnectOptions {
   /** Scripts that are loaded at each connection, so that the first request need not send their text. */
   readonly scripts: readonly Script[];
   readonly telemetry?: Telemetry | undefined;
+  /** Makes a client of our own also where the user has given one: a copy with these options. */
+  readonly further?: ClientOverrides | undefined;
 }
 
 const quitTimeoutMs = 300;
@@ -61,8 +63,14 @@ export function connect({
   logger,
   scripts,
   telemetry = new Telemetry(),
+  further,
 }: ConnectOptions): Connection {
-  const own: OwnClient | undefined = "topology" in redis ? createClient(redis, deadlineMs) : undefined;
+  const own: OwnClient | undefined =
+    "topology" in redis
+      ? createClient(redis, deadlineMs, further)
+      : further === undefined
+        ? undefined
+        : copyClient(redis, deadlineMs, further);
   const client: RedisLike = own ?? (redis as RedisLike);
   const unsafeOptions = own === undefined ? findUnsafeOptions(client) : [];
   const isCluster = client.isCluster === true;

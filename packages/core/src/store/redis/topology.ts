@@ -40,10 +40,16 @@ export interface RedisPlace {
 /** A client that Portcullis has created. */
 export type OwnClient = Redis | Cluster;
 
+/** Options of a client that differ from those of the request path. */
+export type ClientOverrides = Pick<
+  RedisOptions,
+  "protocol" | "keyPrefix" | "connectionName" | "commandTimeout" | "socketTimeout"
+>;
+
 /** Creates a client with the options of the request path. It is not connected yet. */
-export function createClient(place: RedisPlace, deadlineMs: number): OwnClient {
+export function createClient(place: RedisPlace, deadlineMs: number, overrides: ClientOverrides = {}): OwnClient {
   const { topology, addresses, path, db } = place;
-  const credentials = credentialsOf(place);
+  const credentials = { ...credentialsOf(place), ...overrides };
   const common = { ...requestPathOptions(deadlineMs), ...credentials };
   if (topology === "cluster") return new Cluster([...addresses], clusterOptions(credentials, deadlineMs));
   if (topology === "sentinel") {
@@ -58,6 +64,21 @@ export function createClient(place: RedisPlace, deadlineMs: number): OwnClient {
     });
   }
   return new Redis(path === undefined ? { ...common, ...addresses[0], db } : { ...common, path, db });
+}
+
+/**
+ * Creates another client like one of the user: with its servers and its credentials, and with the options of the request
+ * path. Undefined if the client cannot be copied.
+ */
+export function copyClient(client: RedisLike, deadlineMs: number, overrides: ClientOverrides): OwnClient | undefined {
+  if (client.duplicate === undefined) return undefined;
+  if (client.isCluster !== true)
+    return client.duplicate({ ...requestPathOptions(deadlineMs), ...overrides }) as OwnClient;
+  const { redisOptions = {} } = ((client as { readonly options?: Options }).options ?? {}) as ClusterOptions;
+  const options = clusterOptions({ ...redisOptions, ...connectionOptions(deadlineMs), ...overrides }, deadlineMs);
+  // The duplicate() of a Cluster takes its nodes first.
+  const cluster = client as unknown as { duplicate(nodes: readonly unknown[], options: object): OwnClient };
+  return cluster.duplicate([], options);
 }
 
 type SentinelCredentials = Pick<
@@ -141,7 +162,7 @@ const requestPathOptions = (deadlineMs: number) =>
   }) satisfies RedisOptions;
 
 /** Options for a Cluster client. No command is sent to a second node, so that nothing waits for a failover. */
-const clusterOptions = (credentials: Pick<RedisOptions, "username" | "password" | "tls">, deadlineMs: number) =>
+const clusterOptions = (nodeOptions: object, deadlineMs: number) =>
   ({
     lazyConnect: true,
     enableOfflineQueue: false,
@@ -152,7 +173,7 @@ const clusterOptions = (credentials: Pick<RedisOptions, "username" | "password" 
     maxRedirections: 3,
     slotsRefreshTimeout: 500,
     clusterRetryStrategy: (attempt: number) => Math.random() * Math.min(1000, 50 * attempt) + 25,
-    redisOptions: { ...connectionOptions(deadlineMs), ...credentials },
+    redisOptions: { ...connectionOptions(deadlineMs), ...nodeOptions },
   }) satisfies ClusterOptions;
 
 type Options = Readonly<Record<string, unknown>>;
