@@ -6,7 +6,10 @@ import type { NamedUser } from "./auth/principal.js";
 import type { GateCache } from "./cache/cache-types.js";
 import type { Leader, LeaderOptions } from "./coordination/leader.js";
 import type { Locks } from "./coordination/locks.js";
+import type { Connections } from "./realtime/connection-types.js";
 import type { Responses } from "./response-cache/invalidation.js";
+import type { Consumed, ConsumeOptions } from "./guard/consume.js";
+import type { VerifyOptions } from "./guard/message-exchange.js";
 import type { ClaimTest, RecentAuthOptions } from "./guard/authorize.js";
 import type { IdempotencyOptions } from "./coordination/idempotency-options.js";
 import type { RouteCondition } from "./http/path.js";
@@ -96,9 +99,14 @@ export interface Gate<Raw, Middleware> {
   /**
    * Authentication and revocation outside middleware, for sockets and jobs. Takes a request or a token. Resolves to
    * `{ allowed: true, auth }`, or to a refusal with status, headers and problem. A missing token, or a value that is not a
-   * token, is a refusal (`credentials_required`).
+   * token, is a refusal (`credentials_required`). For a handshake pass `{ limits: true, handshake: true }`.
    */
-  verify(source: string | IncomingMessage | null | undefined): Promise<Verification>;
+  verify(source: string | IncomingMessage | null | undefined, options?: VerifyOptions): Promise<Verification>;
+  /**
+   * Counts an event outside middleware, such as a message on a socket, by one of the gate's limits: by its name, or by a limit
+   * of its own, which is made once and kept. Resolves to `{ allowed: true, quotas }`, or to a refusal.
+   */
+  consume(limit: string | LimitOptions<Raw>, options: ConsumeOptions<Raw>): Promise<Consumed>;
   /**
    * Returns the `auth.principal` of a user, for calls about users of another issuer than the main one (the only issuer, or
    * `auth.sharedIssuer`). Throws a TypeError for an issuer that the gate does not accept, or for a missing issuer if there are
@@ -133,6 +141,11 @@ export interface Gate<Raw, Middleware> {
   leader(name: string, options?: LeaderOptions): Leader;
   /** Issues and consumes one-time values, for e-mail confirmation, password reset, OpenID Connect and passkeys. */
   readonly oneTime: OneTimeValues;
+  /**
+   * Open connections that end with their token: at its expiry, and within a second of its revocation or the end of its session,
+   * whichever process or service has recorded it.
+   */
+  readonly connections: Connections;
   /** The circuit breakers in front of Redis, to read and to open or close by hand. Empty with in-process stores. */
   readonly breakers: readonly BreakerControl[];
   /** The state of the gate and its dependencies. */

@@ -17,7 +17,14 @@ import { requireAnyScope, requireClaim, requireRecentAuth, requireRole, requireS
 import { every, exceptWhere, onlyWhere, some } from "./guard/compose.js";
 import { MiddlewareFactory } from "./guard/middleware.js";
 import { HealthMonitor } from "./health/monitor.js";
-import { checkSource, messageExchange, tokenExchange, tolerantSources } from "./guard/message-exchange.js";
+import { Consumer } from "./guard/consume.js";
+import {
+  checkSource,
+  checkVerifyOptions,
+  messageExchange,
+  tokenExchange,
+  tolerantSources,
+} from "./guard/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
 import { createLogins } from "./login/unblock.js";
 import { throttleLogin } from "./login/throttle.js";
@@ -101,6 +108,14 @@ export function createGate<Raw, Middleware extends object>(
   const sources = tolerantSources(services.sources, noteSourceError);
   const verifyMessage = factory.observe(createGuard({ ...services, sources }, verification));
   const verifyToken = factory.observe(createGuard({ ...services, sources: [{ kind: "header" }] }, verification));
+  const verifyHandshake = factory.observe(createGuard({ ...services, sources }, { ...verification, limits }));
+  const consumer = new Consumer<Raw>({
+    ...{ issuers: auth?.scope, keys: keyspace },
+    policyOf: (name) => services.administration.quotas.policyOf(name),
+    register: (policy) => services.administration.quotas.register([policy]),
+    checkOf: (policy) =>
+      factory.observe(createGuard(services, { authentication: "off", limits: [policy], cache: false })),
+  });
   let notedSourceError = false;
 
   function noteCaches(): void {
@@ -261,16 +276,20 @@ export function createGate<Raw, Middleware extends object>(
       const { lenient, onDeny, identifies } = factory.checkOf("optional()", middleware);
       return factory.toMiddleware(lenient, { onDeny }, { lenient, identifies });
     },
-    async verify(source) {
+    async verify(source, verifyOptions = {}) {
       if (auth === undefined) throw optionError("auth", "is required for verify()");
       checkSource(source);
-      const message = typeof source === "string" ? undefined : messageExchange<Raw>(source);
+      checkVerifyOptions(source, verifyOptions);
+      const message = typeof source === "string" ? undefined : messageExchange<Raw>(source, verifyOptions);
       const exchange = message ?? tokenExchange<Raw>(typeof source === "string" ? source : "");
-      const verdict = await (message === undefined ? verifyToken : verifyMessage)(exchange);
+      const check =
+        message === undefined ? verifyToken : verifyOptions.limits === true ? verifyHandshake : verifyMessage;
+      const verdict = await check(exchange);
       if (!verdict.allowed) return verdict;
       const { auth: who } = exchange.state.facts;
       return who === undefined ? services.challenges.credentialsRequired() : { allowed: true, auth: who };
     },
+    consume: (limit, consumeOptions) => consumer.consume(limit, consumeOptions),
     principal(user) {
       if (resolved.auth === undefined) throw optionError("auth", "is required for principal()");
       return principalOf(resolved.auth, user);
@@ -299,6 +318,7 @@ export function createGate<Raw, Middleware extends object>(
       (check) => factory.toMiddleware(check),
     ),
     logins: createLogins(services.logins),
+    connections: services.connections,
     locks: services.locks,
     leader: (name, leaderOptions) => services.leaders.candidate(name, leaderOptions),
     breakers: stores.breakers,
@@ -309,6 +329,7 @@ export function createGate<Raw, Middleware extends object>(
     async close() {
       closed = true;
       auth?.keys.close();
+      services.connections.close();
       services.administration.close();
       services.idempotency.close();
       const ended = services.leaders.close().then(() => services.locks.close());

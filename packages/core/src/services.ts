@@ -17,6 +17,8 @@ import { ProofOfPossession } from "./guard/proof-of-possession.js";
 import type { LoginServices } from "./login/throttle.js";
 import type { OpenedAuth } from "./auth/issuers.js";
 import type { ResolvedOptions } from "./options.js";
+import { ConnectionService } from "./realtime/connections.js";
+import { TokenWatch } from "./realtime/token-watch.js";
 import { optionError } from "./lib/validate.js";
 import type { Administration } from "./limits/administration.js";
 import { administerQuotas } from "./limits/administration.js";
@@ -44,6 +46,7 @@ export interface GateServices<Raw> extends GuardServices<Raw>, SessionServices {
   readonly leaders: LeaderService;
   readonly oneTime: OneTimeValues;
   readonly idempotency: Idempotency;
+  readonly connections: ConnectionService;
 }
 
 /** The parts that services are built on. */
@@ -139,12 +142,30 @@ export function createServices<Raw>(
     onFirstUse: () => noteCoordination(),
   });
 
+  const verifier = auth === undefined ? undefined : openVerifier(auth);
+  const connections = new ConnectionService({
+    ...resolved.connections,
+    issuers: auth?.scope,
+    endOf: (one) => verifier?.endOf(one) ?? one.expiresAt,
+    watchTokens:
+      revocations === undefined
+        ? undefined
+        : (tokens) =>
+            new TokenWatch({
+              ...{ tokens, records: stores.revocationRecords, events, revocations, keys: keyspace },
+              checkEveryMs: resolved.connections.checkEveryMs,
+            }),
+    refuse: (cause) => challenges.tokenInvalid(cause),
+    ...{ telemetry, logger, now },
+  });
+
   return {
     store,
     leasedStore,
     health: stores,
     administration,
-    verifier: auth === undefined ? undefined : openVerifier(auth),
+    verifier,
+    connections,
     sources: auth?.sources ?? [],
     proofOfPossession:
       auth?.dpop === undefined

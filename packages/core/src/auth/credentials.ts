@@ -163,7 +163,7 @@ function readCookie<Raw>(exchange: Exchange<Raw>, name: string, origins: Readonl
 
 /** Unsafe methods, and requests that open a connection which the page then reads: WebSocket and server-sent events. */
 function mustProveOrigin<Raw>(exchange: Exchange<Raw>): boolean {
-  if (!safeMethods.has(exchange.method)) return true;
+  if (!safeMethods.has(exchange.method) || exchange.isHandshake === true) return true;
   return (
     exchange.header("upgrade")?.toLowerCase().includes("websocket") === true ||
     exchange.header("accept")?.includes("text/event-stream") === true

@@ -75,6 +75,13 @@ export class Verifier {
     return verification;
   }
 
+  /** The time from which a verified token is too old, in unix seconds: its `exp`, or the end of `auth.maxTokenAge`. */
+  endOf(auth: Auth): number {
+    const { issuers, byIssuer } = this.#options;
+    const verifier = byIssuer ? issuers.find((one) => one.accepts(auth.issuer)) : issuers[0];
+    return verifier?.endOf(auth) ?? auth.expiresAt;
+  }
+
   async #verifyAnew(token: string): Promise<VerifiedToken | TokenRefusal> {
     const { issuers, byIssuer, prepare } = this.#options;
     const issuer = byIssuer ? unverifiedIssuer(token) : undefined;
@@ -190,6 +197,13 @@ export class IssuerVerifier {
   refusalNow({ claims }: Auth): TokenRefusal | undefined {
     const cause = refusalOfTime(claims, this.#options.rules, this.#now() / 1000);
     return cause === undefined ? undefined : untimelyToken(cause);
+  }
+
+  /** The earlier of `exp` and the end of the greatest age. The tolerance of clocks is for requests. */
+  endOf({ expiresAt, issuedAt }: Auth): number {
+    const { maxTokenAgeSeconds } = this.#options.rules;
+    if (maxTokenAgeSeconds === undefined || issuedAt === undefined) return expiresAt;
+    return Math.min(expiresAt, issuedAt + maxTokenAgeSeconds);
   }
 
   /** Verifies a token. An error of `validate` is a bug of the application, not a refusal. */

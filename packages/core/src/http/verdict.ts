@@ -27,6 +27,8 @@ export type DenialCode =
   | "account_missing"
   | "attempts_exceeded"
   | "capacity_exceeded"
+  | "connection_limit"
+  | "connection_capacity"
   | "store_unavailable"
   | "keys_unavailable";
 
@@ -84,6 +86,12 @@ const denials: Readonly<Record<DenialCode, DenialKind>> = {
   capacity_exceeded: {
     status: outage.status,
     title: "Too many sign-ins are in progress",
+    type: "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
+  },
+  connection_limit: { status: 429, title: "The user has too many open connections" },
+  connection_capacity: {
+    status: outage.status,
+    title: "This process has too many open connections",
     type: "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
   },
   store_unavailable: { status: outage.status, title: "A dependency that is required for this request is unavailable" },
@@ -176,7 +184,7 @@ const outageFields: readonly Header[] = Object.entries(outage.headers);
 /** The refusal for an outage: a dependency that had to decide cannot. It is never the client's fault. */
 export function unavailable(
   cause: string,
-  code: "store_unavailable" | "keys_unavailable" | "capacity_exceeded" = "store_unavailable",
+  code: "store_unavailable" | "keys_unavailable" | "capacity_exceeded" | "connection_capacity" = "store_unavailable",
 ): Denied {
   return deny(code, { cause, headers: outageFields });
 }
@@ -228,7 +236,7 @@ export interface DenyOptions {
  * Express and Koa answer with `status` and `headers` when nothing else handles it.
  */
 export class DenialError extends Error {
-  override readonly name = "DenialError";
+  override readonly name: string = "DenialError";
   readonly status: number;
   readonly statusCode: number;
   readonly expose = true;

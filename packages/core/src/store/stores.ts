@@ -20,7 +20,7 @@ import type { SharedIssuer } from "./shared-issuer.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CacheStore, UsageCorrections, DecisionStore } from "./ports/decisions.js";
 import type { OneTimeStore } from "./ports/one-time.js";
-import type { RevocationStore } from "./ports/revocation.js";
+import type { RevocationRecords, RevocationStore } from "./ports/revocation.js";
 import { marginSecondsFor, recordEnd } from "./ports/revocation.js";
 import { LeasedStore } from "../limits/leases/leased-store.js";
 import { RedisChannels } from "./redis/channels.js";
@@ -35,6 +35,7 @@ import { RedisLeaseSource } from "./redis/leases.js";
 import { RedisLockStore } from "./redis/locks.js";
 import { RedisLoginStore } from "./redis/logins.js";
 import { RedisOneTimeStore } from "./redis/one-time.js";
+import { RedisRevocationRecords } from "./redis/revocation-records.js";
 import { RedisLimitOverrides } from "./redis/limit-overrides.js";
 import { scripts } from "./redis/scripts/all.js";
 import { cacheScript } from "./redis/scripts/cache.js";
@@ -64,6 +65,8 @@ export interface Stores extends StoreHealth {
   /** The same, and leases of this process answer consumptions with `leased`. */
   readonly leasedDecisions: DecisionStore;
   readonly revocations: RevocationStore;
+  /** The records of revocation of open connections. */
+  readonly revocationRecords: RevocationRecords;
   /** Corrections of the consumptions that `decisions` has counted. */
   readonly corrections: UsageCorrections;
   /** Limit overrides of operators, and top keys. */
@@ -128,6 +131,7 @@ export function createStores<Raw>(
       decisions: memory,
       leasedDecisions: memory,
       revocations: memory,
+      revocationRecords: memory,
       state: () => memory.state(),
       corrections: memory.corrections,
       sessions: new MemorySessionStore({
@@ -194,11 +198,14 @@ export function createStores<Raw>(
   const logins = new RedisLoginStore({ connection, deadlineMs, telemetry, giveBacks: store.giveBacks });
   const locks = new RedisLockStore({ connection, channels, deadlineMs, telemetry });
   const oneTime = new RedisOneTimeStore({ connection, deadlineMs, telemetry });
+  const prefixes = keys.revocationPrefixes();
+  const revocationRecords = new RedisRevocationRecords({ connection, tracking, prefixes, deadlineMs });
   const idempotency = new RedisIdempotencyStore({ connection, channels, deadlineMs, telemetry });
   return {
     decisions: guarded.decisions,
     leasedDecisions: leased,
     revocations: guarded.revocations,
+    revocationRecords,
     state: () => withBreakers(guarded.health.state(), { locks, "one-time values": oneTime }),
     corrections: store.corrections,
     cache: cache.store,

@@ -21,6 +21,7 @@ import type { Channel } from "node:diagnostics_channel";
  * | `portcullis:leader` | `{ outcome }`: this process became the leader ("elected"), "resigned", or "lost" the leadership |
  * | `portcullis:one-time` | `{ outcome, fault }`: a call about a one-time value; `outcome` is "issued", "consumed", "peeked", "refused", "revoked" or "failed" |
  * | `portcullis:idempotency` | `{ outcome }`: a request with an Idempotency-Key came, or its handler ended; the outcomes are those of the metric `portcullis_idempotency_total` |
+ * | `portcullis:connection` | `{ kind, outcome }`: a connection was opened, refused, or has ended; `outcome` is "opened", or a reason of the metric `portcullis_connections_ended_total` |
  * | `portcullis:data-lost` | `{}`: Redis has lost data, so revoked tokens may be accepted again |
  */
 export const events: {
@@ -38,6 +39,7 @@ export const events: {
   readonly leader: Channel;
   readonly oneTime: Channel;
   readonly idempotency: Channel;
+  readonly connection: Channel;
   readonly dataLost: Channel;
 } = {
   verdict: channel("portcullis:verdict"),
@@ -54,5 +56,6 @@ export const events: {
   leader: channel("portcullis:leader"),
   oneTime: channel("portcullis:one-time"),
   idempotency: channel("portcullis:idempotency"),
+  connection: channel("portcullis:connection"),
   dataLost: channel("portcullis:data-lost"),
 };

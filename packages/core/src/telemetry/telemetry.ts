@@ -3,6 +3,7 @@ import type { MessageOutcome } from "../store/ports/channels.js";
 import type { Algorithm } from "../store/ports/decisions.js";
 import type { FaultKind } from "../store/ports/fault.js";
 import { events } from "./events.js";
+import { gauge } from "./metrics.js";
 import type { Labels, Metric, Sample } from "./metrics.js";
 
 /** The same as `BreakerState` of lib/breaker.ts, which imports this file. */
@@ -19,6 +20,9 @@ export type LockOutcome = "acquired" | "held" | "timeout" | "aborted" | "overloa
 
 /** A change of the leader in this process. */
 export type LeaderChange = "elected" | "resigned" | "lost";
+
+/** The end of an open connection: a reason to close it, `left` if it has closed by itself, `refused` over a limit. */
+export type ConnectionOutcome = "expired" | "revoked" | "session_ended" | "closed" | "left" | "refused";
 
 /** The outcome of a call about a one-time value. */
 export type OneTimeOutcome = "issued" | "consumed" | "peeked" | "refused" | "revoked" | "failed";
@@ -116,6 +120,11 @@ export class Telemetry {
     "portcullis_idempotency_total",
     "Requests with an Idempotency-Key, and the ends of their handlers, by outcome.",
   );
+  readonly #openConnections = new Map<string, number>();
+  readonly #connectionEnds = new Counter(
+    "portcullis_connections_ended_total",
+    "Ends of open connections, by kind and reason, and refusals of connections over a limit.",
+  );
   readonly #breakers = new Map<string, BreakerState>();
 
   allowed(): void {
@@ -210,6 +219,18 @@ export class Telemetry {
     if (events.idempotency.hasSubscribers) events.idempotency.publish({ outcome });
   }
 
+  connectionOpened(kind: string): void {
+    this.#openConnections.set(kind, (this.#openConnections.get(kind) ?? 0) + 1);
+    if (events.connection.hasSubscribers) events.connection.publish({ kind, outcome: "opened" });
+  }
+
+  /** A connection has ended, or was refused. */
+  connectionEnded(kind: string, reason: ConnectionOutcome): void {
+    if (reason !== "refused") this.#openConnections.set(kind, (this.#openConnections.get(kind) ?? 1) - 1);
+    this.#connectionEnds.add({ kind, reason });
+    if (events.connection.hasSubscribers) events.connection.publish({ kind, outcome: reason });
+  }
+
   messageArrived(outcome: MessageOutcome): void {
     this.#messages.add({ outcome });
   }
@@ -253,14 +274,16 @@ export class Telemetry {
         this.#oneTime,
         this.#idempotency,
       ],
-      ...[this.#locks, this.#leaders],
+      ...[this.#locks, this.#leaders, this.#connectionEnds],
     ];
+    const open = [...this.#openConnections].map(([kind, count]) => [{ kind }, count] as const);
     return [
       allowed,
       losses,
       giveBacks,
       ...counters.map((counter) => counter.read()),
       this.#storeCalls.read(),
+      gauge("portcullis_connections", "Open connections that end with their token, by kind.", open),
       breakers,
     ];
   }

@@ -1,7 +1,7 @@
 import { adjustScript } from "./adjust.js";
 import { decideScript } from "./decide.js";
 import { cacheScript } from "./cache.js";
-import { cutOffScript, revokeScript } from "./revocation.js";
+import { cutOffScript, readRecordsScript, revokeScript } from "./revocation.js";
 import { claimScript, completeScript, releaseScript } from "./idempotency.js";
 import { leaseScript } from "./lease.js";
 import { extendLocksScript, noteWithdrawalScript, releaseLocksScript, takeLocksScript } from "./locks.js";
@@ -22,6 +22,7 @@ import { endGroupScript, joinTokensScript, listMembersScript, noteTokensScript }
 /** All scripts. They are loaded at each connection. */
 export const scripts: readonly Script[] = [
   ...[adjustScript, decideScript, cacheScript, cutOffScript, leaseScript, markerScript, revokeScript],
+  readRecordsScript,
   ...[createSessionScript, endSessionsScript, listSessionsScript, clockReadingScript, removeSessionsScript],
   ...[rotateSessionScript, endGroupScript, joinTokensScript, listMembersScript, noteTokensScript],
   ...[loginChargeScript, loginSettleScript, sharedIssuerScript],
