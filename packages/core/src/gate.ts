@@ -21,6 +21,7 @@ import { Consumer } from "./guard/consume.js";
 import {
   checkSource,
   checkVerifyOptions,
+  hasToken,
   messageExchange,
   tokenExchange,
   tolerantSources,
@@ -109,6 +110,9 @@ export function createGate<Raw, Middleware extends object>(
   const verifyMessage = factory.observe(createGuard({ ...services, sources }, verification));
   const verifyToken = factory.observe(createGuard({ ...services, sources: [{ kind: "header" }] }, verification));
   const verifyHandshake = factory.observe(createGuard({ ...services, sources }, { ...verification, limits }));
+  const verifyTokenHandshake = factory.observe(
+    createGuard({ ...services, sources: [{ kind: "header" }] }, { ...verification, limits }),
+  );
   const consumer = new Consumer<Raw>({
     ...{ issuers: auth?.scope, keys: keyspace },
     policyOf: (name) => services.administration.quotas.policyOf(name),
@@ -282,8 +286,9 @@ export function createGate<Raw, Middleware extends object>(
       checkVerifyOptions(source, verifyOptions);
       const message = typeof source === "string" ? undefined : messageExchange<Raw>(source, verifyOptions);
       const exchange = message ?? tokenExchange<Raw>(typeof source === "string" ? source : "");
-      const check =
-        message === undefined ? verifyToken : verifyOptions.limits === true ? verifyHandshake : verifyMessage;
+      const byToken = message === undefined || hasToken(verifyOptions);
+      const plain = byToken ? verifyToken : verifyMessage;
+      const check = verifyOptions.limits !== true ? plain : byToken ? verifyTokenHandshake : verifyHandshake;
       const verdict = await check(exchange);
       if (!verdict.allowed) return verdict;
       const { auth: who } = exchange.state.facts;

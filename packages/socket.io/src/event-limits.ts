@@ -1,14 +1,13 @@
-import type { Auth, Denied, Gate } from "@portcullis/core";
+import type { Auth, Denied } from "@portcullis/core";
 import type { Socket } from "socket.io";
+import type { SocketGate } from "./gate.js";
 import type { EventLimit } from "./options.js";
 import type { RefusalData } from "./refusal.js";
-import { refusalData, tooMany } from "./refusal.js";
-
-/** The part of a gate that limits on events use. */
-export type LimitingGate = Pick<Gate<never, never>, "consume">;
+import { failed, refusalData, tooMany } from "./refusal.js";
+import { tell } from "./tell.js";
 
 export interface EventLimitsOptions {
-  readonly gate: LimitingGate;
+  readonly gate: Pick<SocketGate, "consume">;
   readonly limits: readonly EventLimit[];
   /** Called with an error of a function of the application. */
   readonly onError: (error: unknown) => void;
@@ -16,6 +15,7 @@ export interface EventLimitsOptions {
 
 /** Who sends the events of a socket. */
 export interface Sender {
+  readonly socket: Socket;
   readonly auth: Auth;
   readonly address: string | undefined;
 }
@@ -45,7 +45,7 @@ export class EventLimits {
    * Installs the limits on a socket. A refused event reaches no listener; its sender gets `{ error }` as the acknowledgement,
    * or the event `portcullis:refused` if it asked for none.
    */
-  install(socket: Socket, exempt: string, senderOf: () => Sender | undefined): void {
+  install(socket: Socket, exempt: string, senderOf: () => Sender): void {
     if (this.#options.limits.length === 0) return;
     let waiting = 0;
     let last: Promise<void> = Promise.resolve();
@@ -57,7 +57,7 @@ export class EventLimits {
       if (limits.length === 0 && waiting === 0) return next();
       if (waiting >= maxWaiting) return refuseEvent(socket, name, args, tooMany);
       waiting += 1;
-      const decision = this.#decide(limits, senderOf(), name, args);
+      const decision = this.#decide(limits, senderOf(), String(name), args);
       last = Promise.all([decision, last]).then(([refusal]) => {
         waiting -= 1;
         if (refusal === undefined) next();
@@ -69,40 +69,36 @@ export class EventLimits {
   /** Never rejects: an error would be an unhandled rejection of the process. */
   async #decide(
     limits: readonly EventLimit[],
-    sender: Sender | undefined,
+    sender: Sender,
     name: string,
     args: readonly unknown[],
   ): Promise<RefusalData | undefined> {
-    if (sender === undefined) return tooMany;
     try {
       const verdicts = await Promise.all(limits.map((limit) => this.#consume(limit, sender, name, args)));
       const denial = verdicts.find((verdict): verdict is Denied => !verdict.allowed);
       return denial === undefined ? undefined : refusalData(denial);
     } catch (error) {
       this.#options.onError(error);
-      return failedEvent;
+      return failed;
     }
   }
 
   #consume(
     { limit, cost }: EventLimit,
-    { auth, address }: Sender,
+    { socket, auth, address }: Sender,
     name: string,
     args: readonly unknown[],
-  ): ReturnType<LimitingGate["consume"]> {
+  ): ReturnType<SocketGate["consume"]> {
     const given = typeof args.at(-1) === "function" ? args.slice(0, -1) : args;
     return this.#options.gate.consume(limit, {
-      auth,
-      address,
+      ...{ auth, address, request: socket as never },
       cost: typeof cost === "function" ? cost(name, given) : cost,
     });
   }
 }
 
-const failedEvent: RefusalData = { ...tooMany, title: "The event could not be counted", detail: "The event could not be counted", status: 500 };
-
 function refuseEvent(socket: Socket, event: string, args: readonly unknown[], error: RefusalData): void {
   const acknowledge = args.at(-1);
   if (typeof acknowledge === "function") (acknowledge as Listener)({ error });
-  else socket.emit("portcullis:refused", { event, error });
+  else tell(socket, "portcullis:refused", { event, error });
 }

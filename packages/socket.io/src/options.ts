@@ -1,10 +1,14 @@
 import type { IncomingMessage } from "node:http";
 import type { LimitOptions } from "@portcullis/core";
+import type { Socket } from "socket.io";
 
 /** A limit on the events that clients send, by a policy of the gate. */
 export interface EventLimit {
-  /** The name of one of the gate's limits, or a limit of its own. It counts by user, claim, address, or a function. */
-  readonly limit: string | LimitOptions<never>;
+  /**
+   * The name of one of the gate's limits, or a limit of its own, whose functions get the socket. Limits per header see no
+   * header. A limit that waits for a response (`settle`, `countOnly`, `"concurrency"`) is an error at the first event.
+   */
+  readonly limit: string | LimitOptions<Socket>;
   /** The events that it counts. @default all */
   readonly events?: readonly string[] | undefined;
   /** The units that an event counts: a whole number, or a function of the event's arguments. @default the cost of the limit */
@@ -19,7 +23,7 @@ export interface SecureOptions {
    * The limit on connections by address, applied to the HTTP request before a socket exists; `false` for none.
    * @default { name: "socket.io", per: "ip", limit: 300, window: "1m" }
    */
-  readonly handshakes?: LimitOptions<never> | false | undefined;
+  readonly handshakes?: LimitOptions<IncomingMessage> | false | undefined;
   /** Returns the address of the client behind proxies that you trust. @default the address of the connection */
   readonly address?: ((request: IncomingMessage) => string | undefined) | undefined;
   /**
@@ -35,13 +39,13 @@ export interface SecureOptions {
 /** The options after they were checked. */
 export interface ResolvedSecure {
   readonly limits: readonly EventLimit[];
-  readonly handshakes: LimitOptions<never> | undefined;
+  readonly handshakes: LimitOptions<IncomingMessage> | undefined;
   readonly address: (request: IncomingMessage) => string | undefined;
   readonly adapter: "gate" | "own";
   readonly maxLength: number;
 }
 
-const defaultHandshakes: LimitOptions<never> = { name: "socket.io", per: "ip", limit: 300, window: "1m" };
+const defaultHandshakes: LimitOptions<IncomingMessage> = { name: "socket.io", per: "ip", limit: 300, window: "1m" };
 
 /** Checks the options. Throws a TypeError or RangeError that says what to write instead. */
 export function resolveSecure(options: SecureOptions): ResolvedSecure {
@@ -62,7 +66,7 @@ export function resolveSecure(options: SecureOptions): ResolvedSecure {
   return {
     limits: limits as readonly EventLimit[],
     handshakes: handshakes === false ? undefined : handshakes,
-    address: address ?? (({ socket }) => socket.remoteAddress),
+    address: (request) => address?.(request) ?? request.socket.remoteAddress,
     adapter,
     maxLength,
   };

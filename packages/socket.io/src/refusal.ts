@@ -1,9 +1,11 @@
 import { ServerResponse } from "node:http";
 import type { IncomingMessage } from "node:http";
-import type { Denied, Problem } from "@portcullis/core";
+import type { DenialCode, Denied, Problem } from "@portcullis/core";
 
 /** A refusal as clients get it: in `err.data` of `connect_error`, and in the acknowledgement of an event. */
-export interface RefusalData extends Problem {
+export interface RefusalData extends Omit<Problem, "code"> {
+  /** `"failed"`: a function of the application has thrown. */
+  readonly code: DenialCode | "failed";
   readonly detail: string;
   /** Seconds until another try may succeed, where the gate knows it. */
   readonly retryAfter?: number | undefined;
@@ -24,22 +26,16 @@ export function refusalError(data: RefusalData): RefusalError {
   return Object.assign(new Error(data.title), { data });
 }
 
-/** The refusal of a handshake during which code of the application, or ours, has thrown. */
-export const failed: RefusalData = {
-  type: "about:blank",
-  title: "The handshake could not be completed",
-  detail: "The handshake could not be completed",
-  status: 500,
-  code: "store_unavailable",
-};
+function ownRefusal(code: RefusalData["code"], status: number, title: string): RefusalData {
+  return { type: "about:blank", title, status, code, detail: title };
+}
+
+/** The refusal where a function of the application has thrown. */
+export const failed: RefusalData = ownRefusal("failed", 500, "The request could not be checked");
 
 /** The refusal of a client that sends faster than it can be answered. */
 export const tooMany: RefusalData = {
-  type: "about:blank",
-  title: "Too many of your requests on this connection are in progress",
-  detail: "Too many of your requests on this connection are in progress",
-  status: 429,
-  code: "concurrency_exceeded",
+  ...ownRefusal("concurrency_exceeded", 429, "Too many requests on this connection are in progress"),
   retryAfter: 1,
 };
 
