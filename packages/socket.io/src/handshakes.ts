@@ -4,6 +4,7 @@ import { ConnectionLimitError } from "@portcullis/core";
 import type { GateExtension } from "@portcullis/core/adapter";
 import { unavailable } from "@portcullis/core/adapter";
 import type { Socket } from "socket.io";
+import { closeConnection } from "./close-connection.js";
 import type { SocketGate } from "./gate.js";
 import type { ResolvedSecure } from "./options.js";
 import { ownerOf, settleRecovery } from "./recovery.js";
@@ -79,7 +80,7 @@ export class Handshakes {
     connection.refusals += 1;
     next(refusalError(refusal));
     // Soon, so that the client gets the reason first.
-    if (connection.refusals >= maxRefusals) setImmediate(() => socket.conn.close());
+    if (connection.refusals >= maxRefusals) setImmediate(() => closeConnection(socket.conn));
   }
 
   async #check(socket: Socket, connection: ConnectionState): Promise<RefusalData | undefined> {

@@ -1,6 +1,8 @@
 import { extensionOf } from "@portcullis/core/adapter";
 import type { Namespace, Server, Socket } from "socket.io";
 import type { Adapter } from "socket.io-adapter";
+import { closeConnection } from "./close-connection.js";
+import type { EngineConnection } from "./close-connection.js";
 import { EventLimits } from "./event-limits.js";
 import type { SocketGate } from "./gate.js";
 import { Handshakes } from "./handshakes.js";
@@ -26,11 +28,6 @@ export interface SecuredServer {
   drain(overMs?: number): Promise<void>;
   /** Ends all sockets with the reason `"closed"`, and closes the connections to Redis. `io.close()` stays yours to call. */
   close(): Promise<void>;
-}
-
-/** The sockets of a connection of Engine.IO. */
-interface EngineConnection {
-  close(discard?: boolean): void;
 }
 
 const secured = new WeakSet<object>();
@@ -101,7 +98,7 @@ export function secure(io: SocketServer, gate: SocketGate, options: SecureOption
   function end(connection: EngineConnection): void {
     const sockets = [...handshakes.socketsOf(connection)];
     for (const socket of sockets) socket.end("closed");
-    if (sockets.length === 0) connection.close();
+    if (sockets.length === 0) closeConnection(connection);
   }
 
   async function closeRedis(): Promise<void> {

@@ -2,6 +2,7 @@ import type { Auth, ConnectionEnd, WatchedConnection } from "@portcullis/core";
 import { DenialError } from "@portcullis/core";
 import type { GateExtension } from "@portcullis/core/adapter";
 import type { Socket } from "socket.io";
+import { closeConnection } from "./close-connection.js";
 import type { EventLimits } from "./event-limits.js";
 import type { SocketGate } from "./gate.js";
 import { ownerOf } from "./recovery.js";
@@ -14,9 +15,6 @@ export const authenticateEvent = "portcullis:authenticate";
 
 /** A client may be refused this often on one connection; then it needs a new one, which its address is limited in. */
 export const maxRefusals = 5;
-
-/** How long a connection that was ended may take to send what it was told. */
-const flushMs = 1000;
 
 /** What is known of one Engine.IO connection. */
 export interface ConnectionState {
@@ -95,11 +93,11 @@ export class SecuredSocket {
     const { conn } = socket;
     tell(socket, "portcullis:end", { reason });
     this.#connection.sockets.delete(this);
+    const isLast = this.#connection.sockets.size === 0;
     // A client whose connection has closed connects again by itself; a client that was disconnected does not.
-    if (reason === "closed" || !socket.connected) conn.close();
-    else socket.disconnect(this.#connection.sockets.size === 0);
-    // A client that reads nothing must not keep the connection.
-    if (this.#connection.sockets.size === 0) setTimeout(() => conn.close(true), flushMs).unref();
+    if (reason === "closed" || !socket.connected) return closeConnection(conn);
+    socket.disconnect();
+    if (isLast) closeConnection(conn);
   }
 
   /** Goes on with another token of the same user. Throws a DenialError for another user. */
@@ -146,7 +144,7 @@ export class SecuredSocket {
 
   #refuse(refusal: RefusalData): RefusalData {
     this.#connection.refusals += 1;
-    if (this.#connection.refusals >= maxRefusals) setImmediate(() => this.socket.conn.close());
+    if (this.#connection.refusals >= maxRefusals) setImmediate(() => closeConnection(this.socket.conn));
     return refusal;
   }
 

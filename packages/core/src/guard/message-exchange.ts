@@ -66,8 +66,12 @@ export function messageExchange<Raw>(
   const parts = readParts(source);
   if (parts === undefined) return undefined;
   const { method, url, headers, ip } = parts;
-  if (hasToken(options)) headers.authorization = typeof token === "string" ? `Bearer ${token}` : "Bearer";
-  const rawHeaders = hasToken(options) ? undefined : parts.rawHeaders;
+  let { rawHeaders } = parts;
+  if (hasToken(options)) {
+    headers.authorization = typeof token === "string" ? `Bearer ${token}` : "Bearer";
+    // One line, whatever the token contains.
+    rawHeaders = ["Authorization", headers.authorization];
+  }
   const message = source as IncomingMessage;
   return {
     raw: message as Raw,
