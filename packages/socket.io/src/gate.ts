@@ -1,5 +1,12 @@
 import type { IncomingMessage } from "node:http";
-import type { Connections, Consumed, ConsumeOptions, LimitOptions, Verification, VerifyOptions } from "@portcullis/core";
+import type {
+  Connections,
+  Consumed,
+  ConsumeOptions,
+  LimitOptions,
+  Verification,
+  VerifyOptions,
+} from "@portcullis/core";
 
 /** The part of a gate that sockets use. Gates of `@portcullis/express` and `@portcullis/koa` have it. */
 export interface SocketGate {

@@ -25,14 +25,23 @@ export interface RedisAdapter {
  * Opens the adapter with connections of the gate. The adapter expects a client whose calls it need not await: a rejection would
  * end the process. It also reads again at once after an error. So it gets stand-ins with the few members that it calls.
  */
-export function openRedisAdapter(redis: ExtensionRedis, logger: GateExtension["logger"], maxLength: number): RedisAdapter {
-  const connections: FurtherConnection[] = [];
+export function openRedisAdapter(
+  redis: ExtensionRedis,
+  logger: GateExtension["logger"],
+  maxLength: number,
+): RedisAdapter {
+  const waiting: WaitingClient[] = [];
   let warnedAt = Number.NEGATIVE_INFINITY;
 
-  function open(kind: "commands" | "waiting"): FurtherConnection {
-    const connection = redis.open(kind);
-    connections.push(connection);
-    return connection;
+  function openWaiting(): WaitingClient {
+    const client = new WaitingClient(redis.open("waiting"), () => void close());
+    waiting.push(client);
+    return client;
+  }
+
+  async function close(): Promise<void> {
+    for (const client of waiting.splice(0)) client.disconnect();
+    await connection.close();
   }
 
   function warn(error: unknown): void {
@@ -46,7 +55,8 @@ export function openRedisAdapter(redis: ExtensionRedis, logger: GateExtension["l
     );
   }
 
-  const commands = new CommandClient(open("commands"), () => new WaitingClient(open("waiting")), warn);
+  const connection = redis.open("commands");
+  const commands = new CommandClient(connection, openWaiting, warn);
   const create = createAdapter(commands, {
     streamName: redis.key("stream"),
     channelPrefix: redis.channel(),
@@ -54,12 +64,7 @@ export function openRedisAdapter(redis: ExtensionRedis, logger: GateExtension["l
     maxLen: maxLength,
     blockTimeInMs: blockMs,
   });
-  return {
-    create: (namespace) => hardened(create(namespace)),
-    async close() {
-      await Promise.all(connections.map((connection) => connection.close()));
-    },
-  };
+  return { create: (namespace) => hardened(create(namespace)), close };
 }
 
 interface Publishing {
@@ -192,12 +197,15 @@ class CommandClient {
 /** Reads a stream, or subscribes. */
 class WaitingClient {
   readonly #connection: FurtherConnection;
+  readonly #onEnd: () => void;
   #closed = false;
   /** The id of the last message: what was added during an outage is read after it. */
   #last: string | undefined;
 
-  constructor(connection: FurtherConnection) {
+  /** @param onEnd Called when the adapter needs its connections no more. */
+  constructor(connection: FurtherConnection, onEnd: () => void) {
     this.#connection = connection;
+    this.#onEnd = onEnd;
     // Every subscriber of the adapter has a listener.
     (connection.client as unknown as { setMaxListeners?(count: number): unknown }).setMaxListeners?.(0);
   }
@@ -233,8 +241,10 @@ class WaitingClient {
   }
 
   disconnect(): void {
+    if (this.#closed) return;
     this.#closed = true;
     void this.#connection.close();
+    this.#onEnd();
   }
 
   async #newest(stream: string): Promise<string> {

@@ -49,6 +49,10 @@ export function answerRequest(req: IncomingMessage, res: object, { status, heade
   }
   const { socket } = req;
   socket.on("error", () => undefined);
-  const lines = [`HTTP/1.1 ${status} Refused`, "Connection: close", ...headers.map(([name, value]) => `${name}: ${value}`)];
+  const lines = [
+    `HTTP/1.1 ${status} Refused`,
+    "Connection: close",
+    ...headers.map(([name, value]) => `${name}: ${value}`),
+  ];
   socket.end(`${lines.join("\r\n")}\r\n\r\n${body}`, () => socket.destroy());
 }

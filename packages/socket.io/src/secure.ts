@@ -46,7 +46,9 @@ export function secure(io: SocketServer, gate: SocketGate, options: SecureOption
   const extension = extensionOf(gate);
   const server = io as unknown as Server;
   if ((server.engine as unknown) === undefined || typeof server.adapter !== "function")
-    throw new TypeError("portcullis: secure() needs a Socket.IO server that is attached: call it after attach() or listen()");
+    throw new TypeError(
+      "portcullis: secure() needs a Socket.IO server that is attached: call it after attach() or listen()",
+    );
   if (secured.has(server)) throw new TypeError("portcullis: secure() was called for this server before");
   secured.add(server);
 

@@ -58,10 +58,7 @@ interface MessageParts {
  * message itself. Undefined for a value that is not a request: a socket library may pass on a value that a client has sent
  * instead of a token, so the source may be any value.
  */
-export function messageExchange<Raw>(
-  source: unknown,
-  options: VerifyOptions = {},
-): GateExchange<Raw> | undefined {
+export function messageExchange<Raw>(source: unknown, options: VerifyOptions = {}): GateExchange<Raw> | undefined {
   const { address, handshake = false, token } = options;
   const parts = readParts(source);
   if (parts === undefined) return undefined;

@@ -259,7 +259,11 @@ export class Keyspace {
   }
 
   /** A key of coordination between the processes of this service. All keys of one name and family share a hash slot. */
-  coordination(family: "lock" | "leader" | "idempotency" | "one-time" | "socket.io", name: string, part?: string): string {
+  coordination(
+    family: "lock" | "leader" | "idempotency" | "one-time" | "socket.io",
+    name: string,
+    part?: string,
+  ): string {
     const identifier = this.identifier(name);
     const key = `${family}:${this.#service}:{${this.#shard(`${family}:${identifier}`)}}:${identifier}`;
     return this.#own(part === undefined ? key : `${key}:${part}`);
