@@ -92,6 +92,7 @@ const diagnosticsChannels = [
   "portcullis:leader",
   "portcullis:one-time",
   "portcullis:idempotency",
+  "portcullis:connection",
   "portcullis:data-lost",
 ];
 
@@ -104,6 +105,8 @@ const metrics = [
   "portcullis_cache_invalidations_total",
   "portcullis_cache_reads_total",
   "portcullis_channel_messages_total",
+  "portcullis_connections",
+  "portcullis_connections_ended_total",
   "portcullis_data_losses_total",
   "portcullis_degraded_total",
   "portcullis_denied_total",

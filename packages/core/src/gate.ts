@@ -94,7 +94,7 @@ export function createGate<Raw, Middleware extends object>(
     ...{ store: stores.cache, keys: keyspace, telemetry, logger, renewals: services.cache?.renewals, now },
     identity: { headers: limitHeaders, ...tokenPlaces(services.sources, resolved.tokens?.cookies) },
   });
-  const monitor = new HealthMonitor(resolved, stores, services.degradation, auth?.keys, used);
+  const monitor = new HealthMonitor(resolved, stores, services.degradation, auth?.keys, used, services.connections);
   stores.onReady(() => void logFindings());
   let closed = false;
 

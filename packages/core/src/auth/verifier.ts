@@ -75,7 +75,7 @@ export class Verifier {
     return verification;
   }
 
-  /** The time from which a verified token is too old, in unix seconds: its `exp`, or the end of `auth.maxTokenAge`. */
+  /** The time from which requests with a verified token are refused for its age, in unix seconds. */
   endOf(auth: Auth): number {
     const { issuers, byIssuer } = this.#options;
     const verifier = byIssuer ? issuers.find((one) => one.accepts(auth.issuer)) : issuers[0];
@@ -199,11 +199,13 @@ export class IssuerVerifier {
     return cause === undefined ? undefined : untimelyToken(cause);
   }
 
-  /** The earlier of `exp` and the end of the greatest age. The tolerance of clocks is for requests. */
+  /** The time from which {@link refusalNow} refuses the token for its age. */
   endOf({ expiresAt, issuedAt }: Auth): number {
-    const { maxTokenAgeSeconds } = this.#options.rules;
-    if (maxTokenAgeSeconds === undefined || issuedAt === undefined) return expiresAt;
-    return Math.min(expiresAt, issuedAt + maxTokenAgeSeconds);
+    const { exactExpiry, toleranceSeconds, maxTokenAgeSeconds } = this.#options.rules;
+    const end = expiresAt + (exactExpiry ? 0 : toleranceSeconds);
+    return maxTokenAgeSeconds === undefined || issuedAt === undefined
+      ? end
+      : Math.min(end, issuedAt + maxTokenAgeSeconds);
   }
 
   /** Verifies a token. An error of `validate` is a bug of the application, not a refusal. */

@@ -12,7 +12,7 @@ import type { Keyspace } from "../store/keyspace.js";
 import { eventExchange } from "./message-exchange.js";
 import type { GuardCheck } from "./guard.js";
 
-/** Who sends the event that a limit counts. */
+/** The sender of an event that a limit counts. */
 export interface ConsumeOptions<Raw = unknown> {
   /** The verified token of the sender; required by limits per user and per claim. */
   readonly auth?: Auth | undefined;
@@ -20,7 +20,7 @@ export interface ConsumeOptions<Raw = unknown> {
   readonly address?: string | undefined;
   /** Units that the event counts: a whole number from 0. @default the cost of the limit */
   readonly cost?: number | undefined;
-  /** What functions of the limit get as the request. @default undefined */
+  /** The value that functions of the limit get as the request. @default undefined */
   readonly request?: Raw | undefined;
 }
 

@@ -2,7 +2,7 @@ import type { Auth } from "../auth/claims.js";
 import type { TokenQuestion } from "../store/ports/decisions.js";
 import { isCutOff } from "../store/ports/decisions.js";
 
-/** What its token is to an open connection. */
+/** An owner of a token: an open connection. */
 export interface TokenHolder {
   /** The token, or the session of the token, has ended. */
   lose(reason: "expired" | "revoked" | "session_ended"): void;
@@ -33,7 +33,7 @@ export class OpenToken {
 /** The records of tokens that a question has found: what `RevocationRecords.find` returns. */
 export type Found = ReadonlyMap<string, number | undefined>;
 
-/** What the records say about a token. */
+/** The state of a token by its records. */
 export type TokenState = "good" | "revoked" | "session_ended" | "unreadable";
 
 /** A cut-off is told from a revocation, since the end of a session also revokes its tokens. */

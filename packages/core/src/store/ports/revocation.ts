@@ -27,7 +27,7 @@ export interface RecordListener {
   missed(): void;
 }
 
-/** What a store knows about many keys of revocation. */
+/** The knowledge of a store about many keys of revocation. */
 export interface FoundRecords {
   /** The keys that exist, with their cut-off in unix seconds; undefined for a value that is no cut-off. */
   readonly found: ReadonlyMap<string, number | undefined>;
