@@ -62,7 +62,7 @@ export function offerExtension(gate: object, parts: ExtensionParts): () => Promi
     onClose: (listener) => void listeners.push(listener),
   });
   return async () => {
-    await Promise.all(listeners.splice(0).map((listener) => listener()));
+    await Promise.all(listeners.splice(0).map(async (listener) => listener()));
   };
 }
 

@@ -57,7 +57,7 @@ export class EventLimits {
       if (limits.length === 0 && waiting === 0) return next();
       if (waiting >= maxWaiting) return refuseEvent(socket, name, args, tooMany);
       waiting += 1;
-      const decision = this.#decide(limits, senderOf(), String(name), args);
+      const decision = this.#decide(limits, senderOf(), name, args);
       last = Promise.all([decision, last]).then(([refusal]) => {
         waiting -= 1;
         if (refusal === undefined) next();

@@ -1,10 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { Auth } from "@portcullis/core";
-import type { Namespace, Socket } from "socket.io";
+import type { Socket } from "socket.io";
 import type { Adapter, Session } from "socket.io-adapter";
-
-/** The adapters of a server, as `io.adapter()` takes them. */
-export type AdapterFactory = (this: void, namespace: Namespace) => Adapter;
 
 /** A state that Socket.IO has found for a client, before anybody has checked who the client is. */
 interface FoundState {

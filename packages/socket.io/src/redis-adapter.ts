@@ -17,7 +17,7 @@ const warnEveryMs = 60_000;
 
 /** The adapter of Redis streams over the Redis of a gate. */
 export interface RedisAdapter {
-  create(namespace: Namespace): Adapter;
+  readonly create: (namespace: Namespace) => Adapter;
   close(): Promise<void>;
 }
 
@@ -84,10 +84,10 @@ function hardened(adapter: ClusterAdapter): Adapter {
   const respond = publishing.doPublishResponse.bind(adapter);
   publishing.doPublishResponse = (requester, response) => {
     if (response.type !== MessageType.FETCH_SOCKETS_RESPONSE) return respond(requester, response);
-    const sockets = (response.data.sockets as readonly RemoteSocketParts[]).map(withoutSecrets);
-    return respond(requester, { ...response, data: { ...response.data, sockets } } as ClusterResponse);
+    const sockets = response.data.sockets.map((socket) => withoutSecrets(socket as RemoteSocketParts));
+    return respond(requester, { ...response, data: { ...response.data, sockets } });
   };
-  const emit = adapter.serverSideEmit.bind(adapter) as (packet: unknown[]) => Promise<void> | void;
+  const emit = adapter.serverSideEmit.bind(adapter) as (packet: unknown[]) => Promise<void>;
   adapter.serverSideEmit = async (packet: unknown[]) => {
     const acknowledge: unknown = packet.at(-1);
     try {

@@ -78,7 +78,10 @@ for (const { name, redis } of stores) {
       news.connect();
       await connected(news);
       const later = nowSeconds() + 300;
-      const reply = await client.emitWithAck("portcullis:authenticate", await user({ exp: later, org_id: "globex" }));
+      const reply: unknown = await client.emitWithAck(
+        "portcullis:authenticate",
+        await user({ exp: later, org_id: "globex" }),
+      );
       expect(reply).to.deep.equal({ ok: true, expiresAt: later });
       const [socket] = app.io.sockets.sockets.values();
       expect(socket?.data.auth.expiresAt).to.equal(later);

@@ -1,8 +1,8 @@
 import { secure } from "@portcullis/socket.io";
-import type { RefusalData, SecuredServer, SecureOptions } from "@portcullis/socket.io";
+import type { RefusalData, SecuredServer, SecureOptions, SocketData } from "@portcullis/socket.io";
 import { signToken, testAuth } from "@portcullis/testkit";
 import { Server } from "socket.io";
-import type { ServerOptions } from "socket.io";
+import type { DefaultEventsMap, ServerOptions } from "socket.io";
 import { io as connect } from "socket.io-client";
 import type { ManagerOptions, Socket as ClientSocket, SocketOptions } from "socket.io-client";
 import { allAdapters } from "../../support/app.js";
@@ -13,11 +13,18 @@ import { freshPrefix } from "../../support/redis.js";
 
 export type ClientOptions = Partial<ManagerOptions & SocketOptions>;
 
+export type TestServer = Server<
+  DefaultEventsMap,
+  DefaultEventsMap,
+  DefaultEventsMap,
+  SocketData & { nickname?: string }
+>;
+
 /** A Socket.IO server behind a gate. */
 export interface SocketApp {
   readonly url: string;
   readonly gate: AnyGate;
-  readonly io: Server;
+  readonly io: TestServer;
   readonly secured: SecuredServer;
   /** A client that does not reconnect by itself, unless the options say so. It is closed after the test. */
   open(auth?: object, options?: ClientOptions): ClientSocket;
@@ -33,7 +40,7 @@ export interface SocketAppOptions {
   readonly secure?: SecureOptions;
   readonly server?: Partial<ServerOptions>;
   /** Called before `secure()`. */
-  readonly before?: (io: Server) => void;
+  readonly before?: (io: TestServer) => void;
   /** The namespace of clients. @default "/" */
   readonly namespace?: string;
 }
@@ -48,7 +55,7 @@ export async function startSockets(options: SocketAppOptions = {}): Promise<Sock
     },
     routes: { "GET /me": ({ auth }) => ({ subject: auth?.subject ?? null }) },
   });
-  const io = new Server(app.server, options.server);
+  const io: TestServer = new Server(app.server, options.server);
   options.before?.(io);
   const secured = secure(io, app.gate as never, options.secure);
   cleanUp(async () => {
