@@ -1,17 +1,21 @@
 import type { Auth } from "./auth/claims.js";
 import { identifyingClaim } from "./auth/identifying-claim.js";
+import { unavailable } from "./http/verdict.js";
+import type { Denied } from "./http/verdict.js";
 import { optionError } from "./lib/validate.js";
 import type { Keyspace } from "./store/keyspace.js";
 import type { FurtherConnection, OpenFurther } from "./store/redis/further.js";
 import type { Logger } from "./telemetry/logger.js";
 
-/** What a package that extends a gate may use. It gives out connections, and neither addresses nor passwords. */
+/** The parts of a gate for a package that extends it: connections to Redis, and neither addresses nor passwords. */
 export interface GateExtension {
   readonly logger: Logger;
   /** The Redis of the gate; undefined for stores in process. */
   readonly redis: ExtensionRedis | undefined;
   /** The organisation of a user, by the claim `revocation.orgClaim`. */
   organisationOf(auth: Auth): string | undefined;
+  /** The refusal of a connection while the process ends. The cause is a fixed phrase for logs. */
+  refuseConnection(cause: string): Denied;
   /** Calls the listener when the gate closes, after its open connections have ended. */
   onClose(listener: () => Promise<void> | void): void;
 }
@@ -59,6 +63,7 @@ export function offerExtension(gate: object, parts: ExtensionParts): () => Promi
       const org = orgClaim === undefined ? undefined : identifyingClaim(auth.claims, orgClaim);
       return typeof org === "string" ? org : undefined;
     },
+    refuseConnection: (cause) => unavailable(cause, "connection_capacity"),
     onClose: (listener) => void listeners.push(listener),
   });
   return async () => {

@@ -4,7 +4,7 @@ import type { SocketGate } from "./gate.js";
 import type { EventLimit } from "./options.js";
 import type { RefusalData } from "./refusal.js";
 import { failed, refusalData, tooMany } from "./refusal.js";
-import { tell } from "./tell.js";
+import { tell } from "./local-events.js";
 
 export interface EventLimitsOptions {
   readonly gate: Pick<SocketGate, "consume">;

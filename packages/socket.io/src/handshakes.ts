@@ -2,9 +2,8 @@ import type { IncomingMessage } from "node:http";
 import type { Auth, Denied } from "@portcullis/core";
 import { ConnectionLimitError } from "@portcullis/core";
 import type { GateExtension } from "@portcullis/core/adapter";
-import { unavailable } from "@portcullis/core/adapter";
 import type { Socket } from "socket.io";
-import { closeConnection } from "./close-connection.js";
+import { closeConnection } from "./connection-end.js";
 import type { SocketGate } from "./gate.js";
 import type { ResolvedSecure } from "./options.js";
 import { ownerOf, settleRecovery } from "./recovery.js";
@@ -15,7 +14,7 @@ import { maxRefusals, SecuredSocket } from "./secured-socket.js";
 
 export interface HandshakesOptions extends SecuredSocketOptions, Pick<ResolvedSecure, "handshakes" | "address"> {
   readonly gate: SocketGate;
-  readonly extension: Pick<GateExtension, "organisationOf">;
+  readonly extension: Pick<GateExtension, "organisationOf" | "refuseConnection">;
 }
 
 /** Handshakes of one connection that may be checked at a time. */
@@ -54,7 +53,7 @@ export class Handshakes {
     if (Boolean(query?.sid) || req.method === "OPTIONS") return next();
     let denied: Denied | undefined;
     try {
-      denied = this.#isDraining ? draining() : await this.#refusalOf(req);
+      denied = this.#isDraining ? this.#draining() : await this.#refusalOf(req);
     } catch (error) {
       this.#options.onError(error);
       return next(error);
@@ -86,7 +85,7 @@ export class Handshakes {
   async #check(socket: Socket, connection: ConnectionState): Promise<RefusalData | undefined> {
     connection.pending += 1;
     try {
-      if (this.#isDraining) return refusalData(draining());
+      if (this.#isDraining) return refusalData(this.#draining());
       const { gate, address: addressOf } = this.#options;
       const address = addressOf(socket.request);
       const { auth: given } = socket.handshake;
@@ -112,14 +111,14 @@ export class Handshakes {
     secured.start();
   }
 
+  #draining(): Denied {
+    return this.#options.extension.refuseConnection("the Socket.IO server is draining");
+  }
+
   #stateOf(connection: object): ConnectionState {
     let state = this.#connections.get(connection);
     if (state === undefined)
       this.#connections.set(connection, (state = { pending: 0, refusals: 0, sockets: new Set<SecuredSocket>() }));
     return state;
   }
-}
-
-function draining(): Denied {
-  return unavailable("the Socket.IO server is draining", "connection_capacity");
 }

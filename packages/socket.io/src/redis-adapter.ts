@@ -12,8 +12,13 @@ const pauseMs = 250;
 const firstConnectionMs = 1000;
 /** The life of the stream after its last message. */
 const streamLifeMs = 86_400_000;
-const renewEveryMs = 60_000;
 const warnEveryMs = 60_000;
+
+/** Appends a message; the stream always has an end. */
+const appendScript = `
+local id = redis.call('XADD', KEYS[1], unpack(ARGV, 2))
+redis.pcall('PEXPIRE', KEYS[1], ARGV[1])
+return id`;
 
 /** The adapter of Redis streams over the Redis of a gate. */
 export interface RedisAdapter {
@@ -115,7 +120,6 @@ class CommandClient {
   readonly #connection: FurtherConnection;
   readonly #duplicate: () => WaitingClient;
   readonly #warn: (error: unknown) => void;
-  readonly #renewedAt = new Map<string, number>();
 
   constructor(connection: FurtherConnection, duplicate: () => WaitingClient, warn: (error: unknown) => void) {
     this.#connection = connection;
@@ -128,11 +132,9 @@ class CommandClient {
   }
 
   /** Rejects if the message was not sent: the adapter then delivers it in this process alone. */
-  async xadd(args: readonly [stream: string, ...rest: (string | number)[]]): Promise<unknown> {
+  async xadd([stream, ...args]: readonly [stream: string, ...rest: (string | number)[]]): Promise<unknown> {
     try {
-      const id = await this.#call("XADD", ...args);
-      this.#renew(args[0]);
-      return id;
+      return await this.#call("EVAL", appendScript, 1, stream, streamLifeMs, ...args);
     } catch (error) {
       this.#warn(error);
       throw error;
@@ -184,13 +186,6 @@ class CommandClient {
   async #call(command: string, ...args: readonly (string | number | Buffer)[]): Promise<unknown> {
     if (!this.#connection.hasConnected()) await connected(this.#connection, firstConnectionMs);
     return this.#connection.client.call(command, ...args);
-  }
-
-  #renew(stream: string): void {
-    const now = performance.now();
-    if (now - (this.#renewedAt.get(stream) ?? Number.NEGATIVE_INFINITY) < renewEveryMs) return;
-    this.#renewedAt.set(stream, now);
-    this.#call("PEXPIRE", stream, streamLifeMs).catch(() => this.#renewedAt.delete(stream));
   }
 }
 

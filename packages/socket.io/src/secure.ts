@@ -1,8 +1,8 @@
 import { extensionOf } from "@portcullis/core/adapter";
 import type { Namespace, Server, Socket } from "socket.io";
 import type { Adapter } from "socket.io-adapter";
-import { closeConnection } from "./close-connection.js";
-import type { EngineConnection } from "./close-connection.js";
+import { closeConnection } from "./connection-end.js";
+import type { EngineConnection } from "./connection-end.js";
 import { EventLimits } from "./event-limits.js";
 import type { SocketGate } from "./gate.js";
 import { Handshakes } from "./handshakes.js";

@@ -2,13 +2,13 @@ import type { Auth, ConnectionEnd, WatchedConnection } from "@portcullis/core";
 import { DenialError } from "@portcullis/core";
 import type { GateExtension } from "@portcullis/core/adapter";
 import type { Socket } from "socket.io";
-import { closeConnection } from "./close-connection.js";
+import { closeConnection } from "./connection-end.js";
 import type { EventLimits } from "./event-limits.js";
 import type { SocketGate } from "./gate.js";
 import { ownerOf } from "./recovery.js";
 import type { RefusalData } from "./refusal.js";
 import { failed, refusalData, tooMany } from "./refusal.js";
-import { tell } from "./tell.js";
+import { tell } from "./local-events.js";
 
 /** The event by which a client sends a new token. */
 export const authenticateEvent = "portcullis:authenticate";

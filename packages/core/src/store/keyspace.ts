@@ -14,6 +14,7 @@ const version = 2;
 /** Our keys spread over this many hash tags: enough to balance a cluster, few enough to batch well. */
 const shards = 64;
 
+type Coordinated = "lock" | "leader" | "idempotency" | "one-time" | "socket.io";
 const plain = /^[A-Za-z0-9_.-]{1,64}$/;
 
 /**
@@ -259,11 +260,7 @@ export class Keyspace {
   }
 
   /** A key of coordination between the processes of this service. All keys of one name and family share a hash slot. */
-  coordination(
-    family: "lock" | "leader" | "idempotency" | "one-time" | "socket.io",
-    name: string,
-    part?: string,
-  ): string {
+  coordination(family: Coordinated, name: string, part?: string): string {
     const identifier = this.identifier(name);
     const key = `${family}:${this.#service}:{${this.#shard(`${family}:${identifier}`)}}:${identifier}`;
     return this.#own(part === undefined ? key : `${key}:${part}`);
