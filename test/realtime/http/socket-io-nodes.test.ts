@@ -1,4 +1,4 @@
-import { signToken, startCluster } from "@portcullis/testkit";
+import { signToken, startCluster, startRedis } from "@portcullis/testkit";
 import type { RedisCluster } from "@portcullis/testkit";
 import { expect } from "chai";
 import { Cluster, Redis } from "ioredis";
@@ -130,30 +130,30 @@ describe("Socket.IO on several nodes with the Redis of the gate", () => {
   });
 
   it("closes all its connections to Redis with the server, whichever is closed first", async () => {
+    const redis = await startRedis();
+    cleanUp(() => redis.stop());
+    const operator = operate(redis.url);
     const count = async (): Promise<number> => {
-      const list = String(await redis.client("LIST"));
+      const list = String(await operator.client("LIST"));
       return list.split("\n").filter((line) => line.includes("portcullis-extension")).length;
     };
-    const redis = operate(testRedisUrl());
-    const before = await count();
     const apps = [
-      await startSockets({ gate: { redis: testRedisUrl() } }),
-      await startSockets({ gate: { redis: testRedisUrl() } }),
+      await startSockets({ gate: { redis: redis.url } }),
+      await startSockets({ gate: { redis: redis.url } }),
     ];
-    await until(async () => (await count()) === before + 6);
+    await until(async () => (await count()) === 6);
     await apps[0]?.io.close();
-    await until(async () => (await count()) === before + 3);
+    await until(async () => (await count()) === 3);
     await apps[1]?.gate.close();
-    await until(async () => (await count()) === before);
+    await until(async () => (await count()) === 0);
   });
 
   it("opens no connection on a gate that guards no Socket.IO server, and none with the server's own adapter", async () => {
-    const redis = operate(testRedisUrl());
-    const name = "portcullis-extension";
-    const before = String(await redis.client("LIST")).split(name).length;
-    const app = await startSockets({ gate: { redis: testRedisUrl() }, secure: { adapter: "own" } });
+    const redis = await startRedis();
+    cleanUp(() => redis.stop());
+    const app = await startSockets({ gate: { redis: redis.url }, secure: { adapter: "own" } });
     await app.join(await user());
-    expect(String(await redis.client("LIST")).split(name).length).to.equal(before);
+    expect(String(await operate(redis.url).client("LIST"))).not.to.contain("portcullis-extension");
   });
 });
 
