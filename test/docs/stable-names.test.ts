@@ -176,6 +176,7 @@ const logCodes = [
   "persistence_off",
   "clock_skew",
   "permission_missing",
+  "tracking_refused",
   "cluster_incomplete",
   "client_options",
   "key_secret_default",

@@ -122,6 +122,8 @@ describe("open connections and faults of Redis", function () {
       const one = await connect(gate, { sub: "frank" });
       await other.revocations.revokeSubject("frank");
       expect(await one.ended).to.equal("session_ended");
+      expect((await gate.examine()).map(({ code }) => code)).to.include("tracking_refused");
+      expect((await other.examine()).map(({ code }) => code)).not.to.include("tracking_refused");
     });
   }
 

@@ -53,10 +53,8 @@ export function stateOf(question: TokenQuestion, found: Found): TokenState {
 export class OpenTokens {
   readonly #tokens = new Map<string, OpenToken>();
   readonly #byKey = new Map<string, Set<OpenToken>>();
-
-  get size(): number {
-    return this.#tokens.size;
-  }
+  /** All keys, until one comes or goes. */
+  #keys: readonly string[] | undefined;
 
   all(): IterableIterator<OpenToken> {
     return this.#tokens.values();
@@ -85,6 +83,7 @@ export class OpenTokens {
       if (tokens === undefined) this.#byKey.set(key, new Set([token]));
       else tokens.add(token);
     }
+    this.#keys = undefined;
   }
 
   /** The tokens with a record under this key. A copy, since tokens may end meanwhile. */
@@ -92,12 +91,21 @@ export class OpenTokens {
     return [...(this.#byKey.get(key) ?? [])];
   }
 
+  /** Are the keys of all tokens known? */
+  get areLinked(): boolean {
+    for (const { question } of this.#tokens.values()) if (question === undefined) return false;
+    return true;
+  }
+
   /** All keys: those of records first, since many cut-offs exist that revoke no token of today. */
-  keys(): string[] {
+  keys(): readonly string[] {
+    if (this.#keys !== undefined) return this.#keys;
     const records = new Set<string>();
     for (const { question } of this.#tokens.values()) if (question !== undefined) records.add(question.revokedKey);
-    const cutoffs = [...this.#byKey.keys()].filter((key) => !records.has(key));
-    return [...records, ...cutoffs];
+    const keys = [...records];
+    for (const key of this.#byKey.keys()) if (!records.has(key)) keys.push(key);
+    this.#keys = keys;
+    return keys;
   }
 
   #unlink(token: OpenToken): void {
@@ -107,6 +115,7 @@ export class OpenTokens {
       if (tokens?.size === 0) this.#byKey.delete(key);
     }
     token.question = undefined;
+    this.#keys = undefined;
   }
 }
 

@@ -160,9 +160,8 @@ export class TokenWatch {
       }
     }
     // The answer about some tokens says nothing about the others.
-    const isUnlinked = which === "all" && [...tokens.all()].some(({ question }) => question === undefined);
-    if (fault !== undefined || !isReadable || isUnlinked) this.#setDegraded(true);
-    else if (which === "all") this.#setDegraded(false);
+    if (fault !== undefined || !isReadable) this.#setDegraded(true);
+    else if (which === "all") this.#setDegraded(!tokens.areLinked);
     return fault === undefined;
   }
 

@@ -235,6 +235,7 @@ export function createStores<Raw>(
         keepsSessions: tokens !== undefined,
         coordinates: used.coordination,
         oneTime: used.oneTime,
+        refusesToTell: tracking.isRefused,
         clockToleranceMs,
       }),
     onReady(listener) {

@@ -20,9 +20,17 @@ export interface ExamineOptions {
   readonly coordinates: boolean;
   /** Are one-time values in use? @default false */
   readonly oneTime?: boolean | undefined;
+  /** Does Redis refuse to tell of changed keys, or to send messages? @default false */
+  readonly refusesToTell?: boolean | undefined;
   /** Tolerated difference of the clocks. */
   readonly clockToleranceMs: number;
 }
+
+const trackingRefused: Finding = {
+  code: "tracking_refused",
+  severity: "warning",
+  message: "Redis refuses to tell this process of changes, which it therefore learns of later, by asking",
+};
 
 /** Timeout of one call. An examination may take longer than a request. */
 const examineTimeoutMs = 2000;
@@ -44,7 +52,8 @@ export async function examineRedis(options: ExamineOptions): Promise<Finding[]> 
     server.some(({ code }) => code === "replica") ? [] : examinePermissions(options),
     connection.isCluster ? examineCluster(ask) : [],
   ]);
-  return [...server, ...rest.flat(), ...examineClient(client)];
+  const untold = options.refusesToTell === true ? [trackingRefused] : [];
+  return [...server, ...rest.flat(), ...untold, ...examineClient(client)];
 }
 
 type Ask = (...command: [string, ...string[]]) => Promise<unknown>;

@@ -4,7 +4,16 @@ import type { RedisLike } from "./client.js";
 import { cork } from "./client.js";
 import type { Connection } from "./connect.js";
 import { callWithin, runScript } from "./connect.js";
-import { faultOfError, integerIn, readInteger, readList, readText, unreadable } from "./replies.js";
+import {
+  faultOfError,
+  integerIn,
+  readInteger,
+  readList,
+  readListOf,
+  readOptionalText,
+  readText,
+  unreadable,
+} from "./replies.js";
 import { readRecordsScript } from "./scripts/revocation.js";
 import type { Tracking } from "./tracking.js";
 
@@ -107,9 +116,21 @@ function chunksOf(keys: readonly string[], size: number): Chunk[] {
   return chunks;
 }
 
-/** First asks whether one of the keys exists, whatever its type, and reads the cut-offs only then. */
+/**
+ * First asks how many of the keys exist, whatever their type, and reads their values only then. MGET returns null for other
+ * types than strings; if there are such keys, a script says which, since it is slower.
+ */
 async function readChunk(client: RedisLike, chunk: Chunk, found: Map<string, number | undefined>): Promise<void> {
-  if (readInteger(await client.call("EXISTS", ...chunk)) === 0) return;
+  const count = readInteger(await client.call("EXISTS", ...chunk));
+  if (count === 0) return;
+  const texts = readListOf(await client.call("MGET", ...chunk), chunk.length).map(readOptionalText);
+  if (texts.filter((text) => text !== undefined).length === count) {
+    texts.forEach((text, index) => {
+      const key = chunk[index];
+      if (text !== undefined && key !== undefined) found.set(key, integerIn(text, 0));
+    });
+    return;
+  }
   const reply = readList(await runScript(client, readRecordsScript, chunk, []));
   for (let index = 0; index < reply.length; index += 2) {
     const key = chunk[readInteger(reply[index], 1) - 1];

@@ -101,6 +101,11 @@ export class Tracking {
     return performance.now() - this.#provenAt <= withinMs;
   }
 
+  /** Has Redis refused to tell of changes, or to send messages, since it last did so? */
+  get isRefused(): boolean {
+    return this.#hasWarned;
+  }
+
   /** Waits up to `ms` until the connections listen. Resolves to false if they do not. */
   async ready(ms: number): Promise<boolean> {
     if (this.isAlive(this.#proofTimeoutMs) || this.#closed) return !this.#closed;
