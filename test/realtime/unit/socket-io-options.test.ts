@@ -38,10 +38,7 @@ describe("the options of secure()", () => {
 
   it("need the gate itself, an attached server, and one call for each server", () => {
     const { io, gate } = make();
-    expect(() => secure(io, { ...gate })).to.throw(
-      TypeError,
-      /must be the gate that portcullis\(\) has returned/,
-    );
+    expect(() => secure(io, { ...gate })).to.throw(TypeError, /must be the gate that portcullis\(\) has returned/);
     expect(() => secure(new Server(), gate)).to.throw(TypeError, /call it after attach\(\) or listen\(\)/);
     secure(io, gate);
     expect(() => secure(io, gate)).to.throw(TypeError, /was called for this server before/);
