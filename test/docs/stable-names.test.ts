@@ -76,6 +76,10 @@ const keys = [
   ["portcullis:2:event-log:<service>:{n}:<name>:head", "string"],
   ["portcullis:2:channel:<service>:app.<name>", "channel"],
   ["portcullis:2:channel:<service>:cache", "channel"],
+  ["portcullis:2:socket.io:<service>:{n}:stream", "stream"],
+  ["portcullis:2:socket.io:<service>:{n}:states:<id>", "string"],
+  ["portcullis:2:channel:<service>:socket.io#/#", "channel"],
+  ["portcullis:2:channel:<service>:socket.io#/#<node>#", "channel"],
   ["portcullis:2:channel:<service>:idempotency", "channel"],
   ["portcullis:2:channel:sessions", "channel"],
 ];

@@ -1,5 +1,8 @@
 // What an adapter of a web framework imports, as @portcullis/core/adapter.
 export { createGate } from "./gate.js";
+export { extensionOf } from "./extension.js";
+export type { ExtensionRedis, GateExtension } from "./extension.js";
+export type { FurtherClient, FurtherConnection } from "./store/redis/further.js";
 export type { BindCheck } from "./gate.js";
 export { watchAttempt } from "./login/attempt.js";
 export { readBody } from "./http/body.js";

@@ -9,6 +9,7 @@ import { resolveIdempotency } from "./coordination/idempotency-options.js";
 import { openResponseCaches } from "./response-cache/response-cache.js";
 import { IssuerScope } from "./auth/issuer-scope.js";
 import { openIssuers } from "./auth/issuers.js";
+import { offerExtension } from "./extension.js";
 import type { AuthenticateOptions, Gate } from "./gate-types.js";
 import type { DenyOptions } from "./http/verdict.js";
 import type { GuardParts } from "./guard/guard.js";
@@ -21,6 +22,7 @@ import { Consumer } from "./guard/consume.js";
 import {
   checkSource,
   checkVerifyOptions,
+  hasToken,
   messageExchange,
   tokenExchange,
   tolerantSources,
@@ -109,6 +111,9 @@ export function createGate<Raw, Middleware extends object>(
   const verifyMessage = factory.observe(createGuard({ ...services, sources }, verification));
   const verifyToken = factory.observe(createGuard({ ...services, sources: [{ kind: "header" }] }, verification));
   const verifyHandshake = factory.observe(createGuard({ ...services, sources }, { ...verification, limits }));
+  const verifyTokenHandshake = factory.observe(
+    createGuard({ ...services, sources: [{ kind: "header" }] }, { ...verification, limits }),
+  );
   const consumer = new Consumer<Raw>({
     ...{ issuers: auth?.scope, keys: keyspace },
     policyOf: (name) => services.administration.quotas.policyOf(name),
@@ -198,7 +203,7 @@ export function createGate<Raw, Middleware extends object>(
     return { authentication: auth === undefined ? "off" : optional === true ? "optional" : "required", onStoreError };
   }
 
-  return {
+  const gate: Gate<Raw, Middleware> = {
     guard(guardOptions = {}) {
       checkObject("guard()", guardOptions, ["optional", "checks", "onDeny", "onStoreError", "preflight"]);
       const { checks, preflight } = guardOptions;
@@ -293,8 +298,9 @@ export function createGate<Raw, Middleware extends object>(
       checkVerifyOptions(source, verifyOptions);
       const message = typeof source === "string" ? undefined : messageExchange<Raw>(source, verifyOptions);
       const exchange = message ?? tokenExchange<Raw>(typeof source === "string" ? source : "");
-      const check =
-        message === undefined ? verifyToken : verifyOptions.limits === true ? verifyHandshake : verifyMessage;
+      const byToken = message === undefined || hasToken(verifyOptions);
+      const plain = byToken ? verifyToken : verifyMessage;
+      const check = verifyOptions.limits !== true ? plain : byToken ? verifyTokenHandshake : verifyHandshake;
       const verdict = await check(exchange);
       if (!verdict.allowed) return verdict;
       const { auth: who } = exchange.state.facts;
@@ -350,9 +356,15 @@ export function createGate<Raw, Middleware extends object>(
       services.idempotency.close();
       const ended = services.leaders.close().then(() => services.locks.close());
       await Promise.all([services.cache?.close(), responseCaches.close(), ended]);
+      await closeExtension();
       await stores.close(() => services.settlement.close());
     },
   };
+  const closeExtension = offerExtension(gate, {
+    ...{ logger, keyspace, openFurther: stores.openFurther, orgClaim: resolved.revocation?.orgClaim },
+    onUse: () => noteCoordination(),
+  });
+  return gate;
 }
 
 function checkPreflight(preflight: unknown): void {

@@ -22,7 +22,7 @@ const plain = /^[A-Za-z0-9_.-]{1,64}$/;
  */
 export const sharedKeyMs: number = 30 * 86_400_000;
 
-type CoordinationFamily = "lock" | "leader" | "idempotency" | "one-time" | "event-log";
+type CoordinationFamily = "lock" | "leader" | "idempotency" | "one-time" | "event-log" | "socket.io";
 
 /** The parts of keys besides the identifier. */
 export interface KeyOwners {

@@ -28,6 +28,8 @@ import { LeasedStore } from "../limits/leases/leased-store.js";
 import { RedisChannels } from "./redis/channels.js";
 import { examineRedis } from "./redis/examine.js";
 import { connect } from "./redis/connect.js";
+import { openerOf } from "./redis/further.js";
+import type { OpenFurther } from "./redis/further.js";
 import { RedisIdempotencyStore } from "./redis/idempotency.js";
 import { RedisIssuerMarker } from "./redis/issuer-marker.js";
 import type { LimitOverrides } from "./ports/limit-overrides.js";
@@ -87,6 +89,8 @@ export interface Stores extends StoreHealth {
   readonly eventLog: EventLog;
   /** The records of requests with an Idempotency-Key. */
   readonly idempotency: IdempotencyStore;
+  /** Opens further connections to Redis; undefined for stores in process. */
+  readonly openFurther: OpenFurther | undefined;
   /** Empty for stores in process. */
   readonly breakers: readonly BreakerControl[];
   /**
@@ -151,6 +155,7 @@ export function createStores<Raw>(
       oneTime: new MemoryOneTimeStore(),
       eventLog: new MemoryEventLog({ channels: memoryChannels }),
       idempotency: new MemoryIdempotencyStore(),
+      openFurther: undefined,
       breakers: [],
       examine: () => Promise.resolve([]),
       onReady: () => undefined,
@@ -223,6 +228,7 @@ export function createStores<Raw>(
     oneTime,
     eventLog,
     idempotency,
+    openFurther: openerOf({ redis: redis.security, deadlineMs, logger }),
     breakers: [
       ...store.breakers,
       ...logins.breakers,

@@ -1,0 +1,272 @@
+import { createAdapter } from "@socket.io/redis-streams-adapter";
+import type { ExtensionRedis, FurtherClient, FurtherConnection, GateExtension } from "@portcullis/core/adapter";
+import type { Namespace } from "socket.io";
+import type { Adapter, ClusterAdapter, ClusterResponse } from "socket.io-adapter";
+import { MessageType } from "socket.io-adapter";
+
+/** How long XREAD waits for messages: shorter than the time after which a silent connection counts as dead. */
+const blockMs = 2000;
+/** Pause after a failed read, so that an outage is no busy loop. */
+const pauseMs = 250;
+/** How long the first message waits for the first connection. */
+const firstConnectionMs = 1000;
+/** The life of the stream after its last message. */
+const streamLifeMs = 86_400_000;
+const warnEveryMs = 60_000;
+
+/** Appends a message; the stream always has an end. */
+const appendScript = `
+local id = redis.call('XADD', KEYS[1], unpack(ARGV, 2))
+redis.pcall('PEXPIRE', KEYS[1], ARGV[1])
+return id`;
+
+/** The adapter of Redis streams over the Redis of a gate. */
+export interface RedisAdapter {
+  readonly create: (namespace: Namespace) => Adapter;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the adapter with connections of the gate. The adapter expects a client whose calls it need not await: a rejection would
+ * end the process. It also reads again at once after an error. So it gets stand-ins with the few members that it calls.
+ */
+export function openRedisAdapter(
+  redis: ExtensionRedis,
+  logger: GateExtension["logger"],
+  maxLength: number,
+): RedisAdapter {
+  const waiting: WaitingClient[] = [];
+  let warnedAt = Number.NEGATIVE_INFINITY;
+
+  function openWaiting(): WaitingClient {
+    const client = new WaitingClient(redis.open("waiting"), () => void close());
+    waiting.push(client);
+    return client;
+  }
+
+  async function close(): Promise<void> {
+    for (const client of waiting.splice(0)) client.disconnect();
+    await connection.close();
+  }
+
+  function warn(error: unknown): void {
+    const now = performance.now();
+    if (now - warnedAt < warnEveryMs) return;
+    warnedAt = now;
+    const cause = error instanceof Error ? (error.message.split(" ", 1)[0] ?? "") : "";
+    logger.warn(
+      { cause: /^[A-Z]+$/.test(cause) ? cause : "unreachable" },
+      "portcullis: Socket.IO could not send a message to the other processes through Redis",
+    );
+  }
+
+  const connection = redis.open("commands");
+  const commands = new CommandClient(connection, openWaiting, warn);
+  const create = createAdapter(commands, {
+    streamName: redis.key("stream"),
+    channelPrefix: redis.channel(),
+    sessionKeyPrefix: `${redis.key("states")}:`,
+    maxLen: maxLength,
+    blockTimeInMs: blockMs,
+  });
+  return { create: (namespace) => hardened(create(namespace)), close };
+}
+
+interface Publishing {
+  doPublishResponse(requester: string, response: ClusterResponse): Promise<void>;
+}
+
+/** The members of a handshake that other processes may see: no token is among them. */
+const shownFields = ["host", "origin", "user-agent"];
+
+interface RemoteSocketParts {
+  readonly handshake: { readonly headers: Readonly<Record<string, unknown>>; readonly url: string };
+}
+
+/** Hides tokens from other processes, and lets no failed call end this one. */
+function hardened(adapter: ClusterAdapter): Adapter {
+  const publishing = adapter as unknown as Publishing;
+  const respond = publishing.doPublishResponse.bind(adapter);
+  publishing.doPublishResponse = (requester, response) => {
+    if (response.type !== MessageType.FETCH_SOCKETS_RESPONSE) return respond(requester, response);
+    const sockets = response.data.sockets.map((socket) => withoutSecrets(socket as RemoteSocketParts));
+    return respond(requester, { ...response, data: { ...response.data, sockets } });
+  };
+  const emit = adapter.serverSideEmit.bind(adapter) as (packet: unknown[]) => Promise<void>;
+  adapter.serverSideEmit = async (packet: unknown[]) => {
+    const acknowledge: unknown = packet.at(-1);
+    try {
+      await emit(packet);
+    } catch (error) {
+      if (typeof acknowledge === "function") (acknowledge as (error: unknown, replies: unknown[]) => void)(error, []);
+    }
+  };
+  return adapter;
+}
+
+function withoutSecrets(socket: RemoteSocketParts): object {
+  const { headers, url } = socket.handshake;
+  const shown = Object.fromEntries(Object.entries(headers).filter(([name]) => shownFields.includes(name)));
+  return {
+    ...socket,
+    handshake: { ...socket.handshake, headers: shown, url: url.split("?", 1)[0] ?? "", query: {}, auth: {} },
+  };
+}
+
+/** Sends commands that end soon. */
+class CommandClient {
+  /** The adapter connects duplicates of a lazy client itself. */
+  readonly options = { lazyConnect: false };
+  readonly #connection: FurtherConnection;
+  readonly #duplicate: () => WaitingClient;
+  readonly #warn: (error: unknown) => void;
+
+  constructor(connection: FurtherConnection, duplicate: () => WaitingClient, warn: (error: unknown) => void) {
+    this.#connection = connection;
+    this.#duplicate = duplicate;
+    this.#warn = warn;
+  }
+
+  duplicate(): WaitingClient {
+    return this.#duplicate();
+  }
+
+  /** Rejects if the message was not sent: the adapter then delivers it in this process alone. */
+  async xadd([stream, ...args]: readonly [stream: string, ...rest: (string | number)[]]): Promise<unknown> {
+    try {
+      return await this.#call("EVAL", appendScript, 1, stream, streamLifeMs, ...args);
+    } catch (error) {
+      this.#warn(error);
+      throw error;
+    }
+  }
+
+  /** Nobody awaits it. */
+  async publish(channel: string, payload: Buffer): Promise<unknown> {
+    return this.#call("PUBLISH", channel, payload).catch((error: unknown) => this.#warn(error));
+  }
+
+  /** Nobody awaits it: a state that cannot be kept is lost, and the client begins anew. */
+  async set(...args: (string | number)[]): Promise<unknown> {
+    return this.#call("SET", ...args).catch((error: unknown) => this.#warn(error));
+  }
+
+  async xrange(stream: string, start: string, end: string): Promise<unknown> {
+    return this.#call("XRANGE", stream, start, end);
+  }
+
+  /** The one transaction of the adapter reads a key and deletes it. */
+  multi(): object {
+    const chain = {
+      key: "",
+      get: (key: string) => Object.assign(chain, { key }),
+      del: () => chain,
+      exec: async () => [[null, await this.#call("GETDEL", chain.key)]],
+    };
+    return chain;
+  }
+
+  /** The one command that the adapter sends so counts the subscribers of a channel. */
+  send_command(
+    command: string,
+    args: readonly string[],
+    callback: (error: unknown, reply?: [channel: string, count: string]) => void,
+  ): void {
+    const { client } = this.#connection;
+    const nodes: readonly Pick<FurtherClient, "call">[] = client.nodes?.("master") ?? [client];
+    Promise.all(nodes.map((node) => node.call(command, ...args))).then(
+      (replies) => {
+        const counts = replies.map((reply) => Number((reply as readonly unknown[])[1]));
+        callback(null, [args[1] ?? "", String(counts.reduce((sum, count) => sum + count, 0))]);
+      },
+      (error: unknown) => callback(error),
+    );
+  }
+
+  async #call(command: string, ...args: readonly (string | number | Buffer)[]): Promise<unknown> {
+    if (!this.#connection.hasConnected()) await connected(this.#connection, firstConnectionMs);
+    return this.#connection.client.call(command, ...args);
+  }
+}
+
+/** Reads a stream, or subscribes. */
+class WaitingClient {
+  readonly #connection: FurtherConnection;
+  readonly #onEnd: () => void;
+  #closed = false;
+  /** The id of the last message: what was added during an outage is read after it. */
+  #last: string | undefined;
+
+  /** @param onEnd Called when the adapter needs its connections no more. */
+  constructor(connection: FurtherConnection, onEnd: () => void) {
+    this.#connection = connection;
+    this.#onEnd = onEnd;
+    // Every subscriber of the adapter has a listener.
+    (connection.client as unknown as { setMaxListeners?(count: number): unknown }).setMaxListeners?.(0);
+  }
+
+  on(event: string, listener: (channel: Buffer, message: Buffer) => void): this {
+    if (event === "messageBuffer") this.#connection.client.on(event, listener);
+    return this;
+  }
+
+  /** Subscribes at each connection. */
+  subscribe(channels: readonly string[]): void {
+    const { client } = this.#connection;
+    const subscribe = (): void => void client.subscribe(...channels).catch(() => undefined);
+    if (this.#connection.isUp()) subscribe();
+    this.#connection.onConnect(subscribe);
+  }
+
+  async xread(...args: (string | number)[]): Promise<unknown> {
+    // The adapter reads again at once. After the end nothing may wake it.
+    if (this.#closed) return new Promise(() => undefined);
+    try {
+      if (!this.#connection.isUp()) await connected(this.#connection, firstConnectionMs);
+      const stream = String(args.at(-2));
+      const after = args.at(-1) === "$" ? (this.#last ??= await this.#newest(stream)) : String(args.at(-1));
+      const reply = (await this.#connection.client.call("XREAD", ...args.slice(0, -1), after)) as Streams | null;
+      const id = reply?.[0]?.[1].at(-1)?.[0];
+      if (id !== undefined) this.#last = id;
+      return reply;
+    } catch (error) {
+      await pause(pauseMs);
+      throw error;
+    }
+  }
+
+  disconnect(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    void this.#connection.close();
+    this.#onEnd();
+  }
+
+  async #newest(stream: string): Promise<string> {
+    const [entry] = (await this.#connection.client.call("XREVRANGE", stream, "+", "-", "COUNT", 1)) as Entry[];
+    return entry?.[0] ?? "0-0";
+  }
+}
+
+type Entry = [id: string, fields: string[]];
+type Streams = [stream: string, entries: Entry[]][];
+
+/** Waits for a connection, up to `ms`. */
+async function connected(connection: FurtherConnection, ms: number): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(done, ms);
+    timer.unref();
+    const stop = connection.onConnect(done);
+    function done(): void {
+      clearTimeout(timer);
+      stop();
+      resolve();
+    }
+  });
+}
+
+async function pause(ms: number): Promise<void> {
+  await new Promise<void>((resolve) => {
+    setTimeout(resolve, ms).unref();
+  });
+}
