@@ -248,17 +248,16 @@ describeOnEveryFramework("a stream of events", (start) => {
   });
 
   it("skips messages whose names are those of the stream itself, and says so once", async () => {
-    const warnings: unknown[] = [];
+    const warnings: string[] = [];
     const logger = { debug: () => undefined, warn: (_fields: object, text: string) => void warnings.push(text) };
     const { open, channel } = await startEvents(start, { gate: { logger } });
     const client = await open({ token: alice });
-    const before = warnings.length;
     for (const event of ["end", "gap", "degraded", "recovered", "open", "error"])
       await channel.publish("forged", { topic: "user:alice", event });
     await channel.publish("real", { topic: "user:alice", event: "ended" });
     await client.has(1);
     expect(client.events.map(({ event, data }) => [event, data])).to.deep.equal([["ended", "real"]]);
-    expect(warnings.slice(before)).to.have.lengthOf(1);
+    expect(warnings.filter((text) => text.includes("streams of events skip messages"))).to.have.lengthOf(1);
   });
 
   it("passes a response cache and idempotency, which wait for the end of other responses", async () => {
