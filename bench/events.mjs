@@ -7,11 +7,16 @@ import { audience, algorithm, issuer, secret, signToken } from "./lib/settings.m
 import { quantile } from "./lib/statistics.mjs";
 
 const perSecond = 100;
+/** The topic of all clients. */
+export const everybody = "everybody";
+/** Clients of the crowd that connect at the same time. */
+const atOnce = 200;
 
 /** The options of all processes of the suite. */
 export function eventGateOptions(redis = process.env.REDIS_URL, prefix = process.env.PREFIX) {
   return {
     ...{ redis, prefix, service: "bench", deadline: "1s" },
+    connections: { maxPerUser: 1000 },
     auth: { secret, issuer, audience, algorithms: [algorithm] },
     logger: { debug: () => undefined, warn: () => undefined },
   };
@@ -22,7 +27,11 @@ export function ordersOf(gate) {
 }
 
 /** @returns {Promise<string>} Markdown. */
-export async function runEvents({ quick, seconds, note, redis }) {
+export async function runEvents(options) {
+  return [await runStreams(options), await runCrowd(options)].join("\n\n");
+}
+
+async function runStreams({ quick, seconds, note, redis }) {
   const { portcullis } = await import("../packages/express/dist/index.js");
   const prefix = `bench:${randomBytes(6).toString("hex")}:`;
   const gate = portcullis(eventGateOptions(redis.url, prefix));
@@ -82,6 +91,68 @@ export async function runEvents({ quick, seconds, note, redis }) {
   }
 }
 
+/** Many clients over two processes: they connect, all receive a message, and all are cut, user by user. */
+async function runCrowd({ quick, note, redis }) {
+  const { portcullis } = await import("../packages/express/dist/index.js");
+  const prefix = `bench:${randomBytes(6).toString("hex")}:`;
+  const gate = portcullis(eventGateOptions(redis.url, prefix));
+  const channel = ordersOf(gate);
+  const [connections, users] = quick ? [200, 10] : [10_000, 100];
+  const servers = [0, 1].map(() => startServer({ REDIS_URL: redis.url, PREFIX: prefix }, 0));
+  const clients = [];
+  try {
+    const ports = await Promise.all(servers.map((server) => ask(server, undefined, "port", 10_000)));
+    const before = await ask(servers[0], "memory", "memory", 10_000);
+    note(`events: ${connections} connections over two processes`);
+    const began = performance.now();
+    while (clients.length < connections) {
+      const some = Array.from({ length: Math.min(atOnce, connections - clients.length) }, (_, index) => {
+        const number = clients.length + index;
+        return new Client(number, ports[number % 2], `crowd-${Math.floor(number / 2) % users}`);
+      });
+      clients.push(...some);
+      await all(some, (client) => client.isOpen);
+    }
+    const connectMs = performance.now() - began;
+    const after = await ask(servers[0], "memory", "memory", 10_000);
+    for (const client of clients) client.expected = 1;
+    await channel.publish({ at: performance.now() }, { topic: everybody });
+    await all(clients, (client) => client.received === 1);
+    const latencies = clients.flatMap((client) => client.latencies).sort((a, b) => a - b);
+
+    const cuts = [];
+    for (let user = 0; user < users; user += 1) {
+      const own = clients.filter(({ subject }) => subject === `crowd-${user}`);
+      const revokedAt = performance.now();
+      await gate.revocations.revokeSubject(`crowd-${user}`);
+      await all(own, (client) => client.endedAt !== undefined);
+      cuts.push(...own.map(({ endedAt }) => endedAt - revokedAt));
+    }
+    cuts.sort((a, b) => a - b);
+    const left = await Promise.all(servers.map((server) => ask(server, "memory", "memory", 10_000)));
+    const kilobytes = (member) => fixed((after[member] - before[member]) / after.open / 1024, 1);
+    const rows = [
+      ["connections of both processes, when all are connected", grouped(clients.length)],
+      ["time to connect, s", fixed(connectMs / 1000, 1)],
+      ["memory of a process, KiB a connection", kilobytes("rss")],
+      ["its heap and buffers, KiB a connection", kilobytes("heap")],
+      ["from publish to client, one message for all, p50, ms", fixed(quantile(latencies, 0.5), 1)],
+      ["the same, p99, ms", fixed(quantile(latencies, 0.99), 1)],
+      ["cut by `revokeSubject()`, p50, ms", fixed(quantile(cuts, 0.5), 1)],
+      ["the same, p99, ms", fixed(quantile(cuts, 0.99), 1)],
+      ["connections left", grouped(left[0].open + left[1].open)],
+    ];
+    return [
+      `### ${grouped(connections)} streams of ${users} users over two processes`,
+      table(["", "measured"], rows),
+    ].join("\n\n");
+  } finally {
+    for (const client of clients) client.close();
+    await Promise.all(servers.map((server) => end(server)));
+    await gate.close();
+  }
+}
+
 function startServer(env, port) {
   const options = ["--expose-gc"];
   return startNode(new URL("servers/events.mjs", import.meta.url).pathname, {
@@ -134,8 +205,8 @@ class Client {
   #request;
   #isClosed = false;
 
-  constructor(index, port) {
-    this.subject = `user-${index}`;
+  constructor(index, port, subject = `user-${index}`) {
+    this.subject = subject;
     this.jti = `token-${index}-${randomBytes(6).toString("hex")}`;
     this.#token = signToken({ jti: this.jti, subject: this.subject });
     this.#port = port;
@@ -178,7 +249,7 @@ class Client {
     const [event, data] = [field("event"), field("data")];
     // A stream says the place of its client when it is subscribed.
     if (this.#lastId !== undefined) this.isOpen = true;
-    if (event === "end" && data.includes("revoked")) this.endedAt = performance.now();
+    if (event === "end" && /revoked|session_ended/.test(data)) this.endedAt = performance.now();
     if (event === "gap") this.gaps += 1;
     if (data === undefined || event !== undefined) return;
     this.received += 1;

@@ -2,11 +2,14 @@
 import { createServer } from "node:http";
 import express from "express";
 import { portcullis } from "../../packages/express/dist/index.js";
-import { eventGateOptions, ordersOf } from "../events.mjs";
+import { eventGateOptions, everybody, ordersOf } from "../events.mjs";
 
 const gate = portcullis(eventGateOptions());
 const app = express();
-app.use(gate.guard(), gate.events({ channel: ordersOf(gate), topics: ({ auth }) => [auth.subject], retry: 100 }));
+app.use(
+  gate.guard(),
+  gate.events({ channel: ordersOf(gate), topics: ({ auth }) => [auth.subject, everybody], retry: 100 }),
+);
 const server = createServer(app);
 server.listen(Number(process.env.PORT), "127.0.0.1", 4096, () => process.send({ port: server.address().port }));
 
