@@ -23,5 +23,5 @@ export { NodeExchange } from "./http/node-exchange.js";
 export { writeAnswer } from "./http/write-answer.js";
 export { messageClassesOf } from "./http/serving.js";
 export type { MessageClasses, MessagePrototypes } from "./http/serving.js";
-export { lateError } from "./http/verdict.js";
+export { errorOf, lateError } from "./http/verdict.js";
 export type { Allowed, BodyForm, Decision, Denied, Header, Reply, Verdict } from "./http/verdict.js";

@@ -224,6 +224,28 @@ describeOnEveryFramework("a stream of events", (start) => {
     expect((resumed.data[0] as { number: number }).number).to.equal(seen);
   });
 
+  it("drops a slow reader of a channel without a log too, whatever Last-Event-ID it sends", async () => {
+    const { open, channel, gate } = await startEvents(start, {
+      events: { ...ownTopic, maxBuffered: 65_536 },
+      reliable: false,
+    });
+    const watching = await open({ token: alice });
+    const slow = await open({ token: alice, headers: { "Last-Event-ID": "1" } });
+    // Without a log, the first messages may come before the subscription has begun.
+    await until(async () => {
+      await channel.publish({}, { topic: "user:alice" });
+      return watching.data.length > 0 && slow.data.length > 0;
+    });
+    slow.pause();
+    const text = "x".repeat(60_000);
+    for (let sent = 0; gate.connections.open === 2 && sent < 400; sent += 1) {
+      const seen = watching.data.length;
+      await channel.publish({ text }, { topic: "user:alice" });
+      await watching.has(seen + 1);
+    }
+    expect(gate.connections.open).to.equal(1);
+  });
+
   it("brings missed messages at the pace of their client, on one connection", async () => {
     const { ask, open, channel } = await startEvents(start, { events: { ...ownTopic, maxBuffered: 65_536 } });
     const first = await open({ token: alice });

@@ -7,7 +7,7 @@ import { MemoryChannels } from "../../../packages/core/src/store/memory/channels
 import { MemoryEventLog } from "../../../packages/core/src/store/memory/event-log.js";
 import type { ChannelListener, Channels } from "../../../packages/core/src/store/ports/channels.js";
 import type { EventLog, LogPage, LogPlace, MessageId } from "../../../packages/core/src/store/ports/event-log.js";
-import { writeId } from "../../../packages/core/src/store/ports/event-log.js";
+import { pageMessages, writeId } from "../../../packages/core/src/store/ports/event-log.js";
 import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import { Telemetry } from "../../../packages/core/src/telemetry/telemetry.js";
 import { silentLogger } from "../../support/logger.js";
@@ -49,6 +49,8 @@ class BadLog implements EventLog {
   readonly breakers = [];
   failures = 0;
   reads = 0;
+  /** Called between the answer of the log and its arrival. */
+  onAnswer: (() => Promise<void>) | undefined;
   readonly #channels: Channels;
   #inner: EventLog;
 
@@ -68,7 +70,9 @@ class BadLog implements EventLog {
       this.failures -= 1;
       throw new StoreFault("timeout");
     }
-    return this.#inner.read(where, after);
+    const page = await this.#inner.read(where, after);
+    await this.onAnswer?.();
+    return page;
   }
 
   empty(): void {
@@ -229,5 +233,66 @@ describe("the log follower", function () {
     const before = log.reads;
     await storm();
     expect(log.reads).to.equal(before);
+  });
+
+  it("brings every message to each that resumes, wherever the pages end that it shares with others", async () => {
+    const channels = new MemoryChannels();
+    const log = new BadLog(channels);
+    const telemetry = new Telemetry();
+    const reader = new MessageReader((value) => value as number, telemetry);
+    const wide = { ...place, maxLength: 10_000 };
+    const follower = new LogFollower({ place: wide, channel: wide.channel, channels, log, reader, telemetry });
+    const ids: string[] = [];
+    const total = 5 * pageMessages;
+    for (let n = 0; n < total; n += 1) ids.push(writeId(await log.append(wide, JSON.stringify({ data: n }))));
+    // More than are served together, and one at each end of a page of the first one.
+    const places = [
+      ...Array.from({ length: 300 }, (_, index) => index),
+      ...[pageMessages - 1, pageMessages, pageMessages + 1, 2 * pageMessages, total - 2, total - 1],
+    ];
+    const heard = places.map((at) => ({ at, numbers: new Array<number>() }));
+    const subscribers = heard.map(({ at, numbers }) => {
+      const options = resolveSubscribe(() => undefined, { after: ids[at] }, true);
+      return new Subscriber<number>((n) => numbers.push(n), options, silentLogger);
+    });
+    for (const subscriber of subscribers) follower.add(subscriber);
+    await Promise.all(subscribers.map(async ({ ready }) => ready));
+    for (const { at, numbers } of heard)
+      expect(numbers, `after ${at}`).to.deep.equal(
+        Array.from({ length: total - 1 - at }, (_, index) => at + 1 + index),
+      );
+  });
+
+  it("loses no message for one that resumes after the end of the log while the next message comes", async () => {
+    const channels = new BadChannels();
+    const log = new BadLog(channels);
+    const telemetry = new Telemetry();
+    const reader = new MessageReader((value) => value as number, telemetry);
+    const follower = new LogFollower({ place, channel: place.channel, channels, log, reader, telemetry });
+    const append = async (n: number): Promise<string> => writeId(await log.append(place, JSON.stringify({ data: n })));
+    const first = new Subscriber<number>(
+      () => undefined,
+      resolveSubscribe(() => undefined, {}, true),
+      silentLogger,
+    );
+    follower.add(first);
+    await first.ready;
+    for (let turns = 0; turns < 8; turns += 1) await turn();
+    // The client has got a message from a process that is ahead of this one.
+    channels.fate = "late";
+    const after = await append(0);
+    const numbers: number[] = [];
+    const options = resolveSubscribe(() => undefined, { after }, true);
+    const subscriber = new Subscriber<number>((n) => numbers.push(n), options, silentLogger);
+    log.onAnswer = async () => {
+      log.onAnswer = undefined;
+      await append(1);
+      for (const deliver of channels.late.splice(0)) deliver();
+      channels.fate = "pass";
+    };
+    follower.add(subscriber);
+    await subscriber.ready;
+    expect(numbers).to.deep.equal([1]);
+    for (const one of [first, subscriber]) follower.delete(one);
   });
 });

@@ -246,6 +246,15 @@ export function lateError(answer: Denied | Reply): DenialError | undefined {
   return answer.problem === undefined ? undefined : new DenialError(answer);
 }
 
+/**
+ * The error for a value that a function of the application has thrown. For frameworks a value may be no failure at all: Express
+ * goes on after `undefined`, `null`, `false`, `"route"` and `"router"`, and Koa does not answer.
+ */
+export function errorOf(thrown: unknown): unknown {
+  if (typeof thrown === "object" && thrown !== null) return thrown;
+  return new TypeError(`portcullis: a function of the application threw ${typeof thrown}, which is no Error`);
+}
+
 /** How a middleware refuses: with an answer, or with a `DenialError` for the application's error handler. */
 export interface DenyOptions {
   /** @default "respond" */

@@ -97,7 +97,9 @@ export class EventService<Raw> {
     if (exchange.method === "HEAD") return { ...head, form: "null", body: "" };
     const retryMs = Math.round(options.retryMs * (1 + Math.random()));
     const onEnd = (_stream: EventStream, reason: StreamEnd): void => this.#noteEnd(auth, reason);
-    const stream = new EventStream(topics, after, { ...context, retryMs, onEnd });
+    // A channel without a log has nothing to resume.
+    const place = options.channel.reliable ? after : undefined;
+    const stream = new EventStream(topics, place, { ...context, retryMs, onEnd });
     const limited = this.#admit(exchange, stream, auth);
     if (this.#isDraining) stream.end("closed");
     return limited ?? { ...head, form: "stream", body: stream };

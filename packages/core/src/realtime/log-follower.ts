@@ -277,14 +277,18 @@ export class LogFollower<T> implements Feed<T> {
       if (served === groupSize) return;
       const at = resumption.cursor === undefined ? undefined : places.get(writeId(resumption.cursor));
       if (at === undefined || !resumption.subscriber.isReady) continue;
-      served += 1;
       const isGap = at === 0 && gap !== undefined;
-      const last = messages.at(-1);
-      if (isGap && last !== undefined) this.#reportGap(resumption.subscriber, gap);
+      const isAtEnd = at === messages.length;
+      // The end of this page need not be that of the log.
+      if (isAtEnd && !isGap && !isSameId(resumption.cursor, this.#position)) continue;
+      served += 1;
+      if (isGap && !isAtEnd) this.#reportGap(resumption.subscriber, gap);
       // Nothing follows it up to the position of this process.
-      if (at === messages.length) this.#endResumption(resumption, isGap ? gap : undefined);
+      if (isAtEnd) this.#endResumption(resumption, isGap ? gap : undefined);
       else this.#deliver(resumption, messages.slice(at));
     }
+    // The position has moved during the reading, or the log has lost its end.
+    if (served === 0 && messages.length === 0) this.#mustLook = true;
   }
 
   #deliver(resumption: Resumption<T>, messages: readonly RecentMessage<T>[]): void {
