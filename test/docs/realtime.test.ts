@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createConnection } from "node:net";
 import { join } from "node:path";
 import { findFreePort, nowSeconds, signToken, startRedis, testSecret } from "@portcullis/testkit";
 import { expect } from "chai";
@@ -70,6 +71,23 @@ describe("the recipe for ws in docs/realtime.md", function () {
     expect(await refusalOf({ authorization: `Bearer ${expired}` })).to.deep.equal([401, "token_invalid"]);
     expect(await refusalOf({ cookie, origin: "https://evil.example" })).to.deep.equal([403, "origin_refused"]);
     expect(await refusalOf({ cookie })).to.deep.equal([403, "origin_refused"]);
+  });
+
+  it("holds no socket of a refused client that does not close its side", async () => {
+    const { port, hostname } = new URL(url);
+    const socket = createConnection({ port: Number(port), host: hostname, allowHalfOpen: true });
+    cleanUp(() => socket.destroy());
+    const reset = new Promise((resolve) => socket.once("error", resolve));
+    socket.write(`GET / HTTP/1.1\r\nHost: ${hostname}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`);
+    socket.resume();
+    await once(socket, "end");
+    // The system answers with a reset once no process has the socket.
+    const sending = setInterval(() => socket.write("x"), 20);
+    cleanUp(() => clearInterval(sending));
+    expect(await reset)
+      .to.have.property("code")
+      .that.is.oneOf(["ECONNRESET", "EPIPE"]);
+    expect(socket.bytesRead).to.be.above(0);
   });
 
   it("closes with 4401 and the reason when the token was revoked or expires, also if the client does not answer", async () => {

@@ -372,6 +372,22 @@ for (const [name, redis] of [
       expect(() => open.connections.watch(auth, ignore)).to.throw(TypeError, "auth is required");
     });
 
+    it("take no place, and keep the token that they have, for an auth whose records have no names", async () => {
+      const gate = openGate({ ...options(), connections: { maxPerUser: 1 } });
+      const auth = await admit(gate, await signToken({ sid: "s" }));
+      const ignore = (): void => undefined;
+      const wrong = [{ jti: 5 }, { jti: {} }, { sessionId: {} }, { claims: { org_id: {} } }];
+      const auths = wrong.map((members, index) => ({ ...auth, token: `other ${index}`, ...members }) as Auth);
+      for (const one of auths) expect(() => gate.connections.watch(one, ignore)).to.throw(TypeError);
+      expect(gate.connections.open).to.equal(0);
+      const kept = watch(gate, auth);
+      for (const one of auths) expect(() => kept.connection.renew(one)).to.throw(TypeError);
+      expect(kept.connection.auth).to.equal(auth);
+      await gate.revocations.revoke(auth);
+      expect(await kept.ended).to.equal("revoked");
+      expect(gate.connections.open).to.equal(0);
+    });
+
     it("take their options within bounds", () => {
       for (const [connections, message] of [
         [{ maxPerUser: 0 }, "connections.maxPerUser must be a whole number"],

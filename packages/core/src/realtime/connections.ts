@@ -85,10 +85,11 @@ export class ConnectionService implements Connections {
       throw new ConnectionLimitError(denied);
     }
     const connection = new OpenConnection(this, auth, onEnd, kind, user);
+    // First, since it throws for an auth whose records have no names: nobody could end such a connection.
+    this.hold(connection, auth);
     this.#connections.add(connection);
     this.#users.set(user, (this.#users.get(user) ?? 0) + 1);
     this.#options.telemetry.connectionOpened(kind);
-    this.hold(connection, auth);
     // The caller has no connection yet that it could close.
     if (this.#closed) queueMicrotask(() => connection.finish("closed"));
     else this.#start();
@@ -102,15 +103,16 @@ export class ConnectionService implements Connections {
     for (const connection of [...this.#connections]) connection.finish("closed");
   }
 
-  /** Gives a connection its token. */
+  /** Gives a connection its token, in place of the one that it has. */
   hold(connection: OpenConnection, auth: Auth): void {
     let token = this.#tokens.get(auth.token);
     if (token === undefined) {
       token = new OpenToken(auth, this.#options.endOf(auth) * 1000);
-      this.#tokens.add(token);
       // It may have been revoked since the caller has verified it.
       if (!this.#closed) this.#watch?.add(token);
+      this.#tokens.add(token);
     }
+    if (connection.token !== token) this.release(connection);
     token.holders.add(connection);
     connection.token = token;
     if (!this.#closed) this.#armFor(token.endsAt);
@@ -248,9 +250,8 @@ class OpenConnection implements WatchedConnection, TokenHolder {
   renew(auth: Auth): void {
     this.#service.checkRenewal(this, auth);
     if (!this.#isOpen) return;
-    this.#service.release(this);
-    this.#auth = auth;
     this.#service.hold(this, auth);
+    this.#auth = auth;
   }
 
   end(reason?: "slow"): void {
