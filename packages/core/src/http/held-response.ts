@@ -23,6 +23,8 @@ export interface HeldResponseContext {
     listenerCount(event: string): number;
     emit(event: string, ...values: unknown[]): boolean;
   };
+  /** Koa calls it with each error of the response. */
+  onerror(error: unknown): void;
 }
 
 /** The body of a context in a form that can be sent again. */
@@ -244,12 +246,24 @@ export function restoreHeld(ctx: HeldResponseContext, reply: Reply): void {
     ctx.respond = false;
     return writeAnswer(res, reply);
   }
+  if (isStreamBody(reply.body)) ignoreDisconnects(ctx);
   keepFields(ctx, () => {
     if (form !== "none" && form !== "unset") ctx.body = bodyOf(reply, form, res);
     if (form !== "unset") ctx.status = status;
   });
   for (const name of removed) if (res.hasHeader(name)) res.removeHeader(name);
   for (const [name, value] of headers) res.setHeader(name, value);
+}
+
+const disconnects: ReadonlySet<unknown> = new Set(["ERR_STREAM_PREMATURE_CLOSE", "ECONNRESET", "EPIPE"]);
+
+/** Clients leave a stream without an end. That is no error of the application, to which Koa would report each one. */
+function ignoreDisconnects(ctx: HeldResponseContext): void {
+  const report = ctx.onerror.bind(ctx);
+  ctx.onerror = (error) => {
+    const isDisconnect = ctx.res.headersSent && disconnects.has((error as { code?: unknown } | undefined)?.code);
+    if (!isDisconnect) report(error);
+  };
 }
 
 function bodyOf({ body }: Reply, form: BodyForm, res: ServerResponse): unknown {

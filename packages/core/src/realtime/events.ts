@@ -93,7 +93,7 @@ export class EventService<Raw> {
     if ("problem" in topics) return topics;
     const after = lastEventId(exchange);
     if (typeof after === "object") return after;
-    const head = { allowed: false, status: 200, headers: streamFields } as const;
+    const head = { allowed: false, status: 200, headers: streamFields, removed: ["Content-Length"] } as const;
     if (exchange.method === "HEAD") return { ...head, form: "null", body: "" };
     const retryMs = Math.round(options.retryMs * (1 + Math.random()));
     const onEnd = (_stream: EventStream, reason: StreamEnd): void => this.#noteEnd(auth, reason);
