@@ -164,6 +164,20 @@ for (const [name, redis] of [
         expect(gate.connections.open).to.equal(0);
       });
 
+      it("leave the process running when onEnd watches again although the gate is closed", async () => {
+        const auth = await admit(gate, await signToken());
+        let count = 0;
+        const again = (): void => {
+          count += 1;
+          if (count < 10_000) gate.connections.watch(auth, again);
+        };
+        gate.connections.watch(auth, again);
+        await gate.close();
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        expect(count).to.be.within(1, 9999);
+        count = 10_000;
+      });
+
       it("stay when the gate drains", async () => {
         const one = await connect(gate);
         gate.drain();

@@ -90,8 +90,8 @@ export class ConnectionService implements Connections {
     this.#connections.add(connection);
     this.#users.set(user, (this.#users.get(user) ?? 0) + 1);
     this.#options.telemetry.connectionOpened(kind);
-    // The caller has no connection yet that it could close.
-    if (this.#closed) queueMicrotask(() => connection.finish("closed"));
+    // The caller has no connection yet that it could close. An onEnd that watches again must not stop the process.
+    if (this.#closed) setImmediate(() => connection.finish("closed"));
     else this.#start();
     return connection;
   }
