@@ -72,6 +72,9 @@ const keys = [
   ["portcullis:2:one-time:<service>:{n}:<bucket>:<digest>", "string"],
   ["portcullis:2:one-time:<service>:{n}:<bucket>:<subject>:<purpose>", "sorted set"],
   ["portcullis:2:idempotency:<service>:{n}:<digest>", "string"],
+  ["portcullis:2:event-log:<service>:{n}:<name>", "stream"],
+  ["portcullis:2:event-log:<service>:{n}:<name>:head", "string"],
+  ["portcullis:2:channel:<service>:app.<name>", "channel"],
   ["portcullis:2:channel:<service>:cache", "channel"],
   ["portcullis:2:channel:<service>:idempotency", "channel"],
   ["portcullis:2:channel:sessions", "channel"],
@@ -92,6 +95,8 @@ const diagnosticsChannels = [
   "portcullis:leader",
   "portcullis:one-time",
   "portcullis:idempotency",
+  "portcullis:connection",
+  "portcullis:channel",
   "portcullis:data-lost",
 ];
 
@@ -103,7 +108,11 @@ const metrics = [
   "portcullis_cache_factory_seconds_total",
   "portcullis_cache_invalidations_total",
   "portcullis_cache_reads_total",
+  "portcullis_channel_gaps_total",
   "portcullis_channel_messages_total",
+  "portcullis_channel_published_total",
+  "portcullis_connections",
+  "portcullis_connections_ended_total",
   "portcullis_data_losses_total",
   "portcullis_degraded_total",
   "portcullis_denied_total",
@@ -126,6 +135,7 @@ const metrics = [
 const breakers = [
   "redis.cache",
   "redis.cache.writes",
+  "redis.event-log",
   "redis.idempotency",
   "redis.locks",
   "redis.logins",

@@ -195,6 +195,14 @@ export async function collectUsedKeys(): Promise<UsedKeys> {
     const { gate } = await start({ service: "orders-api", auth: undefined });
     for (const subject of [undefined, "alice", "alice@example.org"])
       await gate.oneTime.issue("confirm-email", 1, { ttl: "1m", subject });
+    for (const [name, reliable] of [
+      ["orders", true],
+      ["news", false],
+    ] as const) {
+      const channel = gate.channels.define(name, { schema: (value) => value, reliable });
+      await channel.subscribe(() => undefined).ready;
+      await channel.publish(1);
+    }
     await until(async () => {
       await gate.examine();
       await look();

@@ -1,11 +1,34 @@
 import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import type { TokenSource } from "../auth/credentials.js";
-import { optionError } from "../lib/validate.js";
+import { checkBoolean, checkObject, checkString, optionError } from "../lib/validate.js";
 import { announcesBody, readBody } from "../http/body.js";
 import { abortOnConnectionEnd, onConnectionEnd } from "../http/response-end.js";
 import type { GateExchange } from "../request/state.js";
 import { RequestState } from "../request/state.js";
+
+/** Options of `gate.verify()`. */
+export interface VerifyOptions {
+  /** Apply the limits of the gate (option `limits`) to the request too. @default false */
+  readonly limits?: boolean | undefined;
+  /**
+   * The request opens a connection that the page then reads: a token in a cookie must come from an allowed origin, whatever the
+   * method. WebSocket handshakes and requests for `text/event-stream` are known without this. @default false
+   */
+  readonly handshake?: boolean | undefined;
+  /** The address of the client, if the socket is that of a proxy. @default that of the socket */
+  readonly address?: string | undefined;
+}
+
+export function checkVerifyOptions(source: unknown, options: VerifyOptions): void {
+  checkObject("verify()", options, ["limits", "handshake", "address"]);
+  const { limits, handshake, address } = options;
+  if (limits !== undefined) checkBoolean("verify().limits", limits);
+  if (handshake !== undefined) checkBoolean("verify().handshake", handshake);
+  if (address !== undefined) checkString("verify().address", address);
+  if (limits === true && typeof source === "string")
+    throw optionError("verify().limits", "needs a request, not a token alone: limits count by its address and headers");
+}
 
 /** The parts of a message that checks use. A mock, or the handshake of a socket library, may have only headers. */
 interface MessageParts {
@@ -22,7 +45,10 @@ interface MessageParts {
  * message itself. Undefined for a value that is not a request: a socket library may pass on a value that a client has sent
  * instead of a token, so the source may be any value.
  */
-export function messageExchange<Raw>(source: unknown): GateExchange<Raw> | undefined {
+export function messageExchange<Raw>(
+  source: unknown,
+  { address, handshake = false }: VerifyOptions = {},
+): GateExchange<Raw> | undefined {
   const parts = readParts(source);
   if (parts === undefined) return undefined;
   const { method, url, headers, ip, rawHeaders } = parts;
@@ -31,8 +57,9 @@ export function messageExchange<Raw>(source: unknown): GateExchange<Raw> | undef
     raw: message as Raw,
     method,
     url,
-    ip,
-    trustsEveryProxy: false,
+    ip: address ?? ip,
+    trustsEveryProxy: undefined,
+    isHandshake: handshake,
     state: new RequestState(),
     get signal() {
       return abortOnConnectionEnd(message);
@@ -126,11 +153,20 @@ function isTexts(value: unknown): value is readonly string[] {
 /** The exchange of a token alone. An empty text is no token. */
 export function tokenExchange<Raw>(token: string): GateExchange<Raw> {
   return {
-    raw: undefined as Raw,
+    ...eventExchange<Raw>(undefined as Raw, undefined),
+    headerNames: token === "" ? [] : ["authorization"],
+    header: (name) => (name === "authorization" && token !== "" ? `Bearer ${token}` : undefined),
+  };
+}
+
+/** The exchange of an event on an open connection: it has an address, no fields and no response. */
+export function eventExchange<Raw>(raw: Raw, ip: string | undefined): GateExchange<Raw> {
+  return {
+    raw,
     method: "GET",
     url: "/",
-    ip: undefined,
-    trustsEveryProxy: false,
+    ip,
+    trustsEveryProxy: undefined,
     state: new RequestState(),
     signal: new AbortController().signal,
     // There is no response that could end.
@@ -138,8 +174,8 @@ export function tokenExchange<Raw>(token: string): GateExchange<Raw> {
     onHandled: () => undefined,
     intercept: () => undefined,
     hasBody: false,
-    headerNames: token === "" ? [] : ["authorization"],
-    header: (name) => (name === "authorization" && token !== "" ? `Bearer ${token}` : undefined),
+    headerNames: [],
+    header: () => undefined,
     readBody: () => Promise.resolve({ kind: "bytes", bytes: Buffer.alloc(0) }),
   };
 }

@@ -4,6 +4,7 @@ import { Readable } from "node:stream";
 import { isDead } from "./response-end.js";
 import { fieldsOf } from "./response-head.js";
 import type { Interception, Interceptor } from "./interceptor.js";
+import { isStreamBody, readableOf } from "./stream-body.js";
 import type { BodyForm, Reply } from "./verdict.js";
 import { writeAnswer } from "./write-answer.js";
 
@@ -244,14 +245,15 @@ export function restoreHeld(ctx: HeldResponseContext, reply: Reply): void {
     return writeAnswer(res, reply);
   }
   keepFields(ctx, () => {
-    if (form !== "none" && form !== "unset") ctx.body = bodyOf(reply, form);
+    if (form !== "none" && form !== "unset") ctx.body = bodyOf(reply, form, res);
     if (form !== "unset") ctx.status = status;
   });
   for (const name of removed) if (res.hasHeader(name)) res.removeHeader(name);
   for (const [name, value] of headers) res.setHeader(name, value);
 }
 
-function bodyOf({ body }: Reply, form: BodyForm): unknown {
+function bodyOf({ body }: Reply, form: BodyForm, res: ServerResponse): unknown {
+  if (isStreamBody(body)) return readableOf(body, res);
   const bytes = typeof body === "string" ? Buffer.from(body) : Buffer.from(body);
   if (form === "json") return JSON.parse(bytes.toString()) as unknown;
   if (form === "text") return bytes.toString();

@@ -227,7 +227,9 @@ export class ConsumptionFactory<Raw> {
     const { partition, limit, burst, windowSeconds, cost } =
       overrides === undefined ? terms : applyOverride(terms, overrides);
     const key = this.#keyspace.quota(name, partition, algorithm, windowSeconds);
-    const owner = countsAddresses(policy) ? undefined : this.#partitions.address(exchange);
+    // An event on an open connection may come without an address.
+    const isUnknown = exchange.trustsEveryProxy === undefined && exchange.ip === undefined;
+    const owner = countsAddresses(policy) || isUnknown ? undefined : this.#partitions.address(exchange);
     const refusesUnreadable: true | undefined = policy.onStoreError === "deny" && !policy.shadow ? true : undefined;
     if (overrides?.blocks.has(partition) === true) {
       // The limit of 0 refuses if the store cannot read the record of the block.

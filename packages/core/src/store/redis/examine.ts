@@ -20,6 +20,8 @@ export interface ExamineOptions {
   readonly coordinates: boolean;
   /** Are one-time values in use? @default false */
   readonly oneTime?: boolean | undefined;
+  /** Are channels of the application in use? @default false */
+  readonly channels?: boolean | undefined;
   /** Tolerated difference of the clocks. */
   readonly clockToleranceMs: number;
 }
@@ -145,7 +147,7 @@ async function examineClock(ask: Ask, toleranceMs: number): Promise<Finding[]> {
 
 /** Tests the permissions that requests need, on keys that are unused or end within a second. */
 async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
-  const { connection, caches, keepsSessions, coordinates, oneTime = false } = options;
+  const { connection, caches, keepsSessions, coordinates, oneTime = false, channels = false } = options;
   const { client } = connection;
   const keys = options.keys.presumed();
   const counter = keys.quota("examination", "examination");
@@ -170,6 +172,13 @@ async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
       : []),
     ...(oneTime
       ? ([["one-time values", "ZRANGE", keys.coordination("one-time", "0", "examination"), 0, 0]] as const)
+      : []),
+    ...(channels
+      ? ([
+          // Nothing is written without the key.
+          ["reliable channels", "XADD", keys.coordination("event-log", "examination"), "NOMKSTREAM", "*", "t", ""],
+          ["messages between processes", "PUBLISH", keys.channel("examination"), ""],
+        ] as const)
       : []),
     ...(caches ? ([["caching", "SET", entry, "", "PX", 1000]] as const) : []),
   ];
