@@ -80,7 +80,7 @@ export function createListener(world: () => World, number: number): Client {
   }
 
   async function openSome(session: Session, first: number, count: number): Promise<StreamClient[]> {
-    const topics = [`user:${name}`, "news"];
+    const topics = [`user:${session.subject}`, "news"];
     const opened = await Promise.all(
       Array.from({ length: count }, (_, index) =>
         openStream(world(), { client: `${name}.${index}`, session, process: first + index, topics }),
@@ -99,7 +99,8 @@ export function createListener(world: () => World, number: number): Client {
       const label = `${name}#${rounds}`;
       const session =
         ending === "expiry"
-          ? await mint(world(), name, label, own.between(2, 6))
+          ? // Of a subject of its own: "log out everywhere" also ends foreign tokens of the seconds after it.
+            await mint(world(), `${name}-${rounds}`, label, own.between(2, 6))
           : await signIn(world(), own.between(0, processes - 1), {
               ...{ client: name, subject: name, label: `${world().part} ${label}` },
               from: addressOf(400_000 + number * 1000 + Math.floor(rounds / 15)),
