@@ -161,7 +161,11 @@ export function checkNoEventIsLost(history: History): Violation[] {
 /** Who has got what a failover has lost is told of the loss before the next message. */
 export function checkLossesAreTold(history: History): Violation[] {
   const readings = readingsOf(history);
-  const lost = new Set(missingIn(readings, knownIn(history, readings)).map(({ message }) => message.id));
+  const lost = new Set(
+    missingIn(readings, knownIn(history, readings))
+      .filter(({ message: { from, until } }) => mayBeLostDuring(history, from, until))
+      .map(({ message }) => message.id),
+  );
   return readings.flatMap((reading) =>
     reading.told.flatMap((one, index) => {
       if (one.kind !== "message" || !lost.has(one.id)) return [];
