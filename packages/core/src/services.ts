@@ -32,6 +32,7 @@ import type { SessionServices } from "./sessions/session-services.js";
 import { createSessions } from "./sessions/session-services.js";
 import { SessionEvents } from "./sessions/events.js";
 import { StoreFault } from "./store/ports/fault.js";
+import { clockDiffers } from "./store/ports/health.js";
 import { marginSecondsFor } from "./store/ports/revocation.js";
 import type { Telemetry } from "./telemetry/telemetry.js";
 import type { Keyspace } from "./store/keyspace.js";
@@ -149,6 +150,12 @@ export function createServices<Raw>(
   });
 
   const verifier = auth === undefined ? undefined : openVerifier(auth);
+
+  /** The time by which open connections end with their tokens: a clock that is known to be wrong ends none, and keeps none. */
+  function connectionNow(): number {
+    return clockDiffers(stores) ? stores.cache.now() : now();
+  }
+
   const connections = new ConnectionService({
     ...resolved.connections,
     issuers: auth?.scope,
@@ -162,7 +169,7 @@ export function createServices<Raw>(
               checkEveryMs: resolved.connections.checkEveryMs,
             }),
     refuse: (cause) => challenges.tokenInvalid(cause),
-    ...{ telemetry, logger, now },
+    ...{ telemetry, logger, now: connectionNow },
   });
 
   return {
@@ -172,7 +179,10 @@ export function createServices<Raw>(
     administration,
     verifier,
     connections,
-    events: new EventService<Raw>({ connections, challenges, sources: auth?.sources ?? [], logger, now }),
+    events: new EventService<Raw>({
+      ...{ connections, challenges, sources: auth?.sources ?? [], logger },
+      now: connectionNow,
+    }),
     sources: auth?.sources ?? [],
     proofOfPossession:
       auth?.dpop === undefined

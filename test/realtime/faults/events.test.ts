@@ -144,6 +144,26 @@ describe("streams of events on a bad day", function () {
     expect(clients.map(({ reason }) => reason)).to.deep.equal(["revoked", "revoked"]);
   });
 
+  it("stay while the clock of their process is wrong, and their clients may connect again", async () => {
+    const real = Date.now;
+    let ahead = 0;
+    Date.now = () => real() + ahead;
+    cleanUp(() => void (Date.now = real));
+    const { url, channel } = await serve();
+    const token = await signToken({ sub: "alice" });
+    const client = await openEvents(url, { token });
+    await until(() => client.lastId !== "");
+    ahead = 3_600_000;
+    // Longer than it takes to look at the time of every token again.
+    await new Promise((resolve) => setTimeout(resolve, 1200));
+    await channel.publish(1, { topic: "alice" });
+    await client.has(1);
+    expect([client.ended, client.reason]).to.deep.equal(["no", undefined]);
+    ahead = 0;
+    // The process has not taken the token for one that has ended.
+    expect((await openEvents(url, { token })).status).to.equal(200);
+  });
+
   it("begin with a gap where Redis has lost the messages of a client", async () => {
     const { url, channel } = await serve();
     const token = await signToken({ sub: "alice" });
