@@ -51,7 +51,9 @@ export class EventLimits {
     let last: Promise<void> = Promise.resolve();
 
     socket.use((event, next) => {
-      const [name, ...args] = event as [string, ...unknown[]];
+      const [given, ...args] = event as [string | number, ...unknown[]];
+      // A client may name an event by a number; it reaches the listeners of its text.
+      const name = String(given);
       const limits = name === exempt ? [] : (this.#byEvent.get(name) ?? this.#general);
       // An event without limits waits too, so that it does not overtake an earlier one.
       if (limits.length === 0 && waiting === 0) return next();

@@ -151,6 +151,20 @@ for (const { name, redis } of stores) {
       expect(await bob.emitWithAck("bulk", Array(90).fill(0))).to.have.nested.property("error.code", "quota_exceeded");
     });
 
+    it("is limited in events whose name is a number, as in those whose name is its text", async () => {
+      const limits = [
+        { limit: { name: "five", per: "user" as const, limit: 2, window: "1m" as const }, events: ["5"] },
+      ];
+      const app = await start({ secure: { limits } });
+      let heard = 0;
+      app.io.on("connection", (socket) => socket.on("5", () => (heard += 1)));
+      const client = await app.join(await user());
+      const refused = next<{ event: string }>(client, "portcullis:refused");
+      for (let turn = 0; turn < 4; turn += 1) client.emit(5 as never);
+      expect((await refused).event).to.equal("5");
+      expect(heard).to.equal(2);
+    });
+
     it("handles its events in the order in which they came, limited or not", async () => {
       const app = await start({
         secure: { limits: [{ limit: { name: "some", per: "user", limit: 1000, window: "1m" }, events: ["limited"] }] },
