@@ -4,6 +4,7 @@ import { ConnectionLimitError } from "@portcullis/core";
 import type { GateExtension } from "@portcullis/core/adapter";
 import type { Socket } from "socket.io";
 import { closeConnection } from "./connection-end.js";
+import type { EngineConnection } from "./connection-end.js";
 import type { SocketGate } from "./gate.js";
 import type { ResolvedSecure } from "./options.js";
 import { ownerOf, settleRecovery } from "./recovery.js";
@@ -43,7 +44,7 @@ export class Handshakes {
   }
 
   /** The secured sockets of an Engine.IO connection. */
-  socketsOf(connection: object): ReadonlySet<SecuredSocket> {
+  socketsOf(connection: EngineConnection): ReadonlySet<SecuredSocket> {
     return this.#stateOf(connection).sockets;
   }
 
@@ -115,10 +116,15 @@ export class Handshakes {
     return this.#options.extension.refuseConnection("the Socket.IO server is draining");
   }
 
-  #stateOf(connection: object): ConnectionState {
-    let state = this.#connections.get(connection);
-    if (state === undefined)
-      this.#connections.set(connection, (state = { pending: 0, refusals: 0, sockets: new Set<SecuredSocket>() }));
+  #stateOf(connection: EngineConnection): ConnectionState {
+    const known = this.#connections.get(connection);
+    if (known !== undefined) return known;
+    const state: ConnectionState = { pending: 0, refusals: 0, unread: 0, sockets: new Set<SecuredSocket>() };
+    this.#connections.set(connection, state);
+    connection.on("drain", () => (state.unread = 0));
+    connection.once("close", () => {
+      for (const socket of state.sockets) socket.leave();
+    });
     return state;
   }
 }

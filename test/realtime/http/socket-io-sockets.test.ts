@@ -1,6 +1,9 @@
+import { once } from "node:events";
 import { nowSeconds, signToken } from "@portcullis/testkit";
 import { expect } from "chai";
 import { io as connect } from "socket.io-client";
+import { WebSocket } from "ws";
+import { cleanUp } from "../../support/clean-up.js";
 import { testRedisUrl } from "../../support/redis.js";
 import { until } from "../../support/until.js";
 import { connected, next, startSockets, user } from "../support/sockets.js";
@@ -246,6 +249,41 @@ describe("secure()", () => {
     for (let index = 0; index < 2000; index += 1) client.emit("x", index);
     await until(() => refused > 0);
     expect(client.connected).to.equal(true);
+  });
+
+  it("cuts a client that reads none of the answers to its refused events", async () => {
+    const app = await startSockets({
+      secure: { limits: [{ limit: { name: "few", per: "user", limit: 1, window: "1m" } }] },
+    });
+    app.io.on("connection", (socket) => socket.on("x", () => undefined));
+    const client = new WebSocket(`${app.url.replace("http", "ws")}/socket.io/?EIO=4&transport=websocket`);
+    cleanUp(() => client.terminate());
+    client.on("error", () => undefined);
+    await once(client, "open");
+    client.send(`40${JSON.stringify(await user())}`);
+    await until(() => app.gate.connections.open === 1);
+    client.pause();
+    await until(() => {
+      for (let index = 0; index < 1000; index += 1) client.send(index % 2 === 0 ? '42["x"]' : `42${index}["x"]`);
+      return app.gate.connections.open === 0;
+    });
+    await until(() => app.io.engine.clientsCount === 0);
+  });
+
+  it("listens to a connection once, however many namespaces its client joins", async () => {
+    const app = await startSockets();
+    const first = await app.join(await user(), { transports: ["websocket"] });
+    const [socket] = app.io.sockets.sockets.values();
+    const before = socket?.conn.listenerCount("close");
+    for (let index = 0; index < 12; index += 1) {
+      app.io.of(`/room-${index}`);
+      const other = first.io.socket(`/room-${index}`, { auth: await user() });
+      await connected(other);
+    }
+    expect(app.gate.connections.open).to.equal(13);
+    expect(socket?.conn.listenerCount("close")).to.equal(before);
+    first.io.engine.close();
+    await until(() => app.gate.connections.open === 0);
   });
 
   it("closes a connection that asks for very many namespaces at once", async () => {
