@@ -69,10 +69,19 @@ export function openRedisAdapter(
     maxLen: maxLength,
     blockTimeInMs: blockMs,
   });
-  return { create: (namespace) => hardened(create(namespace)), close };
+  const prefix = `${redis.channel()}#`;
+  return {
+    create: (namespace) =>
+      hardened(create(namespace), (uid) => {
+        const channel = `${prefix}${namespace.name}#`;
+        for (const client of waiting) client.unsubscribe([channel, `${channel}${uid}#`]);
+      }),
+    close,
+  };
 }
 
 interface Publishing {
+  readonly uid: string;
   doPublishResponse(requester: string, response: ClusterResponse): Promise<void>;
 }
 
@@ -83,8 +92,11 @@ interface RemoteSocketParts {
   readonly handshake: { readonly headers: Readonly<Record<string, unknown>>; readonly url: string };
 }
 
-/** Hides tokens from other processes, and lets no failed call end this one. */
-function hardened(adapter: ClusterAdapter): Adapter {
+/**
+ * Hides tokens from other processes, lets no failed call end this one, and gives up the subscriptions of an adapter that closes:
+ * clients that nobody has verified may make dynamic namespaces.
+ */
+function hardened(adapter: ClusterAdapter, onClose: (uid: string) => void): Adapter {
   const publishing = adapter as unknown as Publishing;
   const respond = publishing.doPublishResponse.bind(adapter);
   publishing.doPublishResponse = (requester, response) => {
@@ -100,6 +112,15 @@ function hardened(adapter: ClusterAdapter): Adapter {
     } catch (error) {
       if (typeof acknowledge === "function") (acknowledge as (error: unknown, replies: unknown[]) => void)(error, []);
     }
+  };
+  const close = adapter.close.bind(adapter);
+  let isClosed = false;
+  adapter.close = () => {
+    // Socket.IO closes it again for each late socket, when another adapter may have taken its place.
+    if (isClosed) return;
+    isClosed = true;
+    onClose(publishing.uid);
+    return close();
   };
   return adapter;
 }
@@ -189,10 +210,17 @@ class CommandClient {
   }
 }
 
+type MessageListener = (channel: Buffer, message: Buffer) => void;
+
 /** Reads a stream, or subscribes. */
 class WaitingClient {
   readonly #connection: FurtherConnection;
   readonly #onEnd: () => void;
+  /** The listeners of the channels of this connection. */
+  readonly #listeners = new Map<string, MessageListener>();
+  /** The channels that were subscribed to last: the adapter sets their listener next. */
+  #latest: readonly string[] = [];
+  #listens = false;
   #closed = false;
   /** The id of the last message: what was added during an outage is read after it. */
   #last: string | undefined;
@@ -201,21 +229,33 @@ class WaitingClient {
   constructor(connection: FurtherConnection, onEnd: () => void) {
     this.#connection = connection;
     this.#onEnd = onEnd;
-    // Every subscriber of the adapter has a listener.
-    (connection.client as unknown as { setMaxListeners?(count: number): unknown }).setMaxListeners?.(0);
   }
 
-  on(event: string, listener: (channel: Buffer, message: Buffer) => void): this {
-    if (event === "messageBuffer") this.#connection.client.on(event, listener);
+  on(event: string, listener: MessageListener): this {
+    if (event !== "messageBuffer") return this;
+    for (const channel of this.#latest) this.#listeners.set(channel, listener);
     return this;
   }
 
   /** Subscribes at each connection. */
   subscribe(channels: readonly string[]): void {
-    const { client } = this.#connection;
-    const subscribe = (): void => void client.subscribe(...channels).catch(() => undefined);
-    if (this.#connection.isUp()) subscribe();
-    this.#connection.onConnect(subscribe);
+    this.#latest = channels;
+    if (this.#connection.isUp()) this.#subscribe(channels);
+    if (this.#listens) return;
+    this.#listens = true;
+    this.#connection.client.on("messageBuffer", (channel, message) => {
+      this.#listeners.get(channel.toString())?.(channel, message);
+    });
+    this.#connection.onConnect(() => this.#subscribe([...this.#listeners.keys()]));
+  }
+
+  unsubscribe(channels: readonly string[]): void {
+    const known = channels.filter((channel) => this.#listeners.delete(channel));
+    if (known.length > 0) this.#connection.client.unsubscribe(...known).catch(() => undefined);
+  }
+
+  #subscribe(channels: readonly string[]): void {
+    if (channels.length > 0) this.#connection.client.subscribe(...channels).catch(() => undefined);
   }
 
   async xread(...args: (string | number)[]): Promise<unknown> {
