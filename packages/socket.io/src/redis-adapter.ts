@@ -104,10 +104,19 @@ function hardened(adapter: ClusterAdapter, onClose: (uid: string) => void): Adap
     const sockets = response.data.sockets.map((socket) => withoutSecrets(socket as RemoteSocketParts));
     return respond(requester, { ...response, data: { ...response.data, sockets } });
   };
+  const count = adapter.serverCount.bind(adapter);
+  // Socket.IO does not catch a rejection when it broadcasts with acknowledgements; it waits until the timeout of the broadcast.
+  adapter.serverCount = async () => count().catch(() => Number.POSITIVE_INFINITY);
+  const fetchSockets = adapter.fetchSockets.bind(adapter);
+  adapter.fetchSockets = async (options) => {
+    if (options.flags?.local !== true) await count();
+    return fetchSockets(options);
+  };
   const emit = adapter.serverSideEmit.bind(adapter) as (packet: unknown[]) => Promise<void>;
   adapter.serverSideEmit = async (packet: unknown[]) => {
     const acknowledge: unknown = packet.at(-1);
     try {
+      if (typeof acknowledge === "function") await count();
       await emit(packet);
     } catch (error) {
       if (typeof acknowledge === "function") (acknowledge as (error: unknown, replies: unknown[]) => void)(error, []);
