@@ -55,7 +55,6 @@ for (const { name, redis } of stores) {
       app.io.of("/news");
       const first = await app.join(await user());
       const second = first.io.socket("/news", { auth: await user() });
-      second.connect();
       await connected(second);
       const bob = await app.join(await user({ sub: "bob" }));
       const reasons = [next(first, "portcullis:end"), next(second, "portcullis:end")];
@@ -308,6 +307,20 @@ describe("secure()", () => {
     const answer = await fetch(`${app.url}/socket.io/?EIO=4&transport=polling`);
     expect(answer.status).to.equal(503);
     expect(answer.headers.get("retry-after")).to.match(/^\d+$/);
+  });
+
+  it("frees the port soon after close(), although a client reads nothing", async () => {
+    const app = await startSockets();
+    const client = new WebSocket(`${app.url.replace("http", "ws")}/socket.io/?EIO=4&transport=websocket`);
+    cleanUp(() => client.terminate());
+    client.on("error", () => undefined);
+    await once(client, "open");
+    client.send(`40${JSON.stringify(await user())}`);
+    await until(() => app.gate.connections.open === 1);
+    client.pause();
+    await app.secured.close();
+    // It waits for every connection.
+    await app.io.close();
   });
 
   it("ends its sockets when the gate is closed", async () => {
