@@ -52,6 +52,7 @@ export class Handshakes {
   async admitRequest(req: IncomingMessage, res: object, next: (error?: unknown) => void): Promise<void> {
     const { _query: query } = req as { readonly _query?: Readonly<Record<string, unknown>> };
     if (Boolean(query?.sid) || req.method === "OPTIONS") return next();
+    if (hasGone(req)) return void req.socket.destroy();
     let denied: Denied | undefined;
     try {
       denied = this.#isDraining ? this.#draining() : await this.#refusalOf(req);
@@ -66,7 +67,7 @@ export class Handshakes {
   async #refusalOf(req: IncomingMessage): Promise<Denied | undefined> {
     const { handshakes, address: addressOf, gate } = this.#options;
     const address = addressOf(req);
-    // The connection is gone, or it is a unix socket.
+    // A unix socket has none.
     if (handshakes === undefined || address === undefined) return undefined;
     const verdict = await gate.consume(handshakes, { address, request: req as never });
     return verdict.allowed ? undefined : verdict;
@@ -127,4 +128,9 @@ export class Handshakes {
     });
     return state;
   }
+}
+
+/** Has the client reset the connection? Then nobody knows its address, and a session of Engine.IO would stay without one. */
+function hasGone({ socket }: IncomingMessage): boolean {
+  return socket.destroyed || (socket.remoteAddress === undefined && socket.localAddress !== undefined);
 }
