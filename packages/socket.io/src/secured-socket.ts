@@ -175,8 +175,14 @@ export class SecuredSocket {
    * then there is no event.
    */
   #onCleanup(listener: () => void): void {
-    const inner = this.socket as unknown as { _cleanup: (this: unknown) => void };
+    const inner = this.socket as unknown as { _cleanup?: (this: unknown) => void };
     const cleanUp = inner._cleanup;
+    if (typeof cleanUp !== "function") {
+      this.leave();
+      throw new TypeError(
+        "portcullis: secure() does not know this version of Socket.IO: its sockets have no _cleanup()",
+      );
+    }
     inner._cleanup = function (): void {
       listener();
       cleanUp.call(this);
