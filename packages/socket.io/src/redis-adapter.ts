@@ -82,6 +82,7 @@ export function openRedisAdapter(
 
 interface Publishing {
   readonly uid: string;
+  onMessage(message: unknown, offset?: string): void;
   doPublishResponse(requester: string, response: ClusterResponse): Promise<void>;
 }
 
@@ -103,6 +104,14 @@ function hardened(adapter: ClusterAdapter, onClose: (uid: string) => void): Adap
     if (response.type !== MessageType.FETCH_SOCKETS_RESPONSE) return respond(requester, response);
     const sockets = response.data.sockets.map((socket) => withoutSecrets(socket as RemoteSocketParts));
     return respond(requester, { ...response, data: { ...response.data, sockets } });
+  };
+  const receive = publishing.onMessage.bind(adapter);
+  publishing.onMessage = (message, offset) => {
+    try {
+      receive(message, offset);
+    } catch {
+      // Another program has written it. The adapter would read it again and again, and nothing behind it.
+    }
   };
   const count = adapter.serverCount.bind(adapter);
   // Socket.IO does not catch a rejection when it broadcasts with acknowledgements; it waits until the timeout of the broadcast.

@@ -118,12 +118,28 @@ describe("Socket.IO on several nodes with the Redis of the gate", () => {
     expect(new Set(other)).to.deep.equal(new Set(["shop"]));
   });
 
+  it("passes over entries of the stream that another program has added", async () => {
+    const prefix = freshPrefix();
+    const [a, b] = await startTwo(testRedisUrl, { gate: { prefix } });
+    const client = await b.join(await user());
+    let heard = 0;
+    client.on("news", () => (heard += 1));
+    const watcher = operate(testRedisUrl());
+    const [stream] = await watcher.keys(`${prefix}*:stream`);
+    for (const data of [[], ["data", "{}"], ["data", '{"packet":null,"opts":null}'], ["data", "x"]])
+      await watcher.xadd(stream!, "*", "nsp", "/", "type", "3", "uid", "other", ...data);
+    await until(() => {
+      a.io.emit("news");
+      return heard > 0;
+    });
+  });
+
   it("leaves no subscription of dynamic namespaces that are gone, and hears one that comes again", async () => {
     const nodes = await startTwo(testRedisUrl, { server: { cleanupEmptyChildNamespaces: true } });
     const [a, b] = nodes;
     for (const { io } of nodes) io.of(/^\/room-\d+$/);
     const watcher = operate(testRedisUrl());
-    const channels = async (): Promise<number> => ((await watcher.pubsub("CHANNELS", "*/room-*"))).length;
+    const channels = async (): Promise<number> => (await watcher.pubsub("CHANNELS", "*/room-*")).length;
     for (const { url } of nodes)
       for (let index = 0; index < 10; index += 1) {
         const stranger = connect(`${url}/room-${index}`, { reconnection: false, forceNew: true });
