@@ -1,3 +1,4 @@
+import type { EventEmitter } from "node:events";
 import type { Socket } from "socket.io";
 
 /** A connection of Engine.IO. */
@@ -11,23 +12,24 @@ interface Transport {
   /** How long a polling transport waits for the next request of its client. */
   closeTimeout?: number;
   /** The WebSocket. */
-  readonly socket?: { terminate?(): void };
+  readonly socket?: Pick<EventEmitter, "once"> & { terminate?(): void };
 }
+
+const closing = new WeakSet<EngineConnection>();
 
 /** Closes a connection when what it has to say is sent, and after a second in any case: its client may read nothing. */
 export function closeConnection(connection: EngineConnection): void {
+  if (closing.has(connection)) return;
+  closing.add(connection);
   const transport = connection.transport as unknown as Transport;
   if (typeof transport.closeTimeout === "number") transport.closeTimeout = flushMs;
-  connection.close();
-  if (connection.readyState === "closed") return;
   const timer = setTimeout(() => {
-    connection.off("close", stop);
     connection.close(true);
     (connection.transport as unknown as Transport).socket?.terminate?.();
   }, flushMs);
   timer.unref();
-  connection.once("close", stop);
-  function stop(): void {
-    clearTimeout(timer);
-  }
+  // Engine.IO counts a connection as closed when the closing handshake of its WebSocket begins; its client may never answer.
+  const emitter: Pick<EventEmitter, "once"> = transport.socket ?? connection;
+  emitter.once("close", () => clearTimeout(timer));
+  connection.close();
 }

@@ -22,6 +22,8 @@ export interface Sender {
 
 /** Events of one socket that may wait for the store. */
 const maxWaiting = 100;
+/** Characters of the name of a refused event that its sender gets back. */
+const maxShown = 128;
 
 type Listener = (...args: unknown[]) => void;
 
@@ -44,26 +46,37 @@ export class EventLimits {
   /**
    * Installs the limits on a socket. A refused event reaches no listener; its sender gets `{ error }` as the acknowledgement,
    * or the event `portcullis:refused` if it asked for none.
+   *
+   * @param onAnswer Called before each such answer.
    */
-  install(socket: Socket, exempt: string, senderOf: () => Sender): void {
+  install(socket: Socket, exempt: string, senderOf: () => Sender, onAnswer: () => void): void {
     if (this.#options.limits.length === 0) return;
     let waiting = 0;
     let last: Promise<void> = Promise.resolve();
 
     socket.use((event, next) => {
-      const [name, ...args] = event as [string, ...unknown[]];
+      const [given, ...args] = event as [string | number, ...unknown[]];
+      // A client may name an event by a number; it reaches the listeners of its text.
+      const name = String(given);
       const limits = name === exempt ? [] : (this.#byEvent.get(name) ?? this.#general);
       // An event without limits waits too, so that it does not overtake an earlier one.
       if (limits.length === 0 && waiting === 0) return next();
-      if (waiting >= maxWaiting) return refuseEvent(socket, name, args, tooMany);
+      if (waiting >= maxWaiting) return refuse(name, args, tooMany);
       waiting += 1;
       const decision = this.#decide(limits, senderOf(), name, args);
       last = Promise.all([decision, last]).then(([refusal]) => {
         waiting -= 1;
         if (refusal === undefined) next();
-        else refuseEvent(socket, name, args, refusal);
+        else refuse(name, args, refusal);
       });
     });
+
+    function refuse(name: string, args: readonly unknown[], error: RefusalData): void {
+      onAnswer();
+      const acknowledge = args.at(-1);
+      if (typeof acknowledge === "function") (acknowledge as Listener)({ error });
+      else tell(socket, "portcullis:refused", { event: name.slice(0, maxShown), error });
+    }
   }
 
   /** Never rejects: an error would be an unhandled rejection of the process. */
@@ -95,10 +108,4 @@ export class EventLimits {
       cost: typeof cost === "function" ? cost(name, given) : cost,
     });
   }
-}
-
-function refuseEvent(socket: Socket, event: string, args: readonly unknown[], error: RefusalData): void {
-  const acknowledge = args.at(-1);
-  if (typeof acknowledge === "function") (acknowledge as Listener)({ error });
-  else tell(socket, "portcullis:refused", { event, error });
 }

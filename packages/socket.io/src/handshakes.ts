@@ -4,6 +4,7 @@ import { ConnectionLimitError } from "@portcullis/core";
 import type { GateExtension } from "@portcullis/core/adapter";
 import type { Socket } from "socket.io";
 import { closeConnection } from "./connection-end.js";
+import type { EngineConnection } from "./connection-end.js";
 import type { SocketGate } from "./gate.js";
 import type { ResolvedSecure } from "./options.js";
 import { ownerOf, settleRecovery } from "./recovery.js";
@@ -43,7 +44,7 @@ export class Handshakes {
   }
 
   /** The secured sockets of an Engine.IO connection. */
-  socketsOf(connection: object): ReadonlySet<SecuredSocket> {
+  socketsOf(connection: EngineConnection): ReadonlySet<SecuredSocket> {
     return this.#stateOf(connection).sockets;
   }
 
@@ -51,6 +52,7 @@ export class Handshakes {
   async admitRequest(req: IncomingMessage, res: object, next: (error?: unknown) => void): Promise<void> {
     const { _query: query } = req as { readonly _query?: Readonly<Record<string, unknown>> };
     if (Boolean(query?.sid) || req.method === "OPTIONS") return next();
+    if (hasGone(req)) return void req.socket.destroy();
     let denied: Denied | undefined;
     try {
       denied = this.#isDraining ? this.#draining() : await this.#refusalOf(req);
@@ -65,7 +67,7 @@ export class Handshakes {
   async #refusalOf(req: IncomingMessage): Promise<Denied | undefined> {
     const { handshakes, address: addressOf, gate } = this.#options;
     const address = addressOf(req);
-    // The connection is gone, or it is a unix socket.
+    // A unix socket has none.
     if (handshakes === undefined || address === undefined) return undefined;
     const verdict = await gate.consume(handshakes, { address, request: req as never });
     return verdict.allowed ? undefined : verdict;
@@ -115,10 +117,20 @@ export class Handshakes {
     return this.#options.extension.refuseConnection("the Socket.IO server is draining");
   }
 
-  #stateOf(connection: object): ConnectionState {
-    let state = this.#connections.get(connection);
-    if (state === undefined)
-      this.#connections.set(connection, (state = { pending: 0, refusals: 0, sockets: new Set<SecuredSocket>() }));
+  #stateOf(connection: EngineConnection): ConnectionState {
+    const known = this.#connections.get(connection);
+    if (known !== undefined) return known;
+    const state: ConnectionState = { pending: 0, refusals: 0, unread: 0, sockets: new Set<SecuredSocket>() };
+    this.#connections.set(connection, state);
+    connection.on("drain", () => (state.unread = 0));
+    connection.once("close", () => {
+      for (const socket of state.sockets) socket.leave();
+    });
     return state;
   }
+}
+
+/** Has the client reset the connection? Then nobody knows its address, and a session of Engine.IO would stay without one. */
+function hasGone({ socket }: IncomingMessage): boolean {
+  return socket.destroyed || (socket.remoteAddress === undefined && socket.localAddress !== undefined);
 }

@@ -69,10 +69,20 @@ export function openRedisAdapter(
     maxLen: maxLength,
     blockTimeInMs: blockMs,
   });
-  return { create: (namespace) => hardened(create(namespace)), close };
+  const prefix = `${redis.channel()}#`;
+  return {
+    create: (namespace) =>
+      hardened(create(namespace), (uid) => {
+        const channel = `${prefix}${namespace.name}#`;
+        for (const client of waiting) client.unsubscribe([channel, `${channel}${uid}#`]);
+      }),
+    close,
+  };
 }
 
 interface Publishing {
+  readonly uid: string;
+  onMessage(message: unknown, offset?: string): void;
   doPublishResponse(requester: string, response: ClusterResponse): Promise<void>;
 }
 
@@ -83,8 +93,11 @@ interface RemoteSocketParts {
   readonly handshake: { readonly headers: Readonly<Record<string, unknown>>; readonly url: string };
 }
 
-/** Hides tokens from other processes, and lets no failed call end this one. */
-function hardened(adapter: ClusterAdapter): Adapter {
+/**
+ * Hides tokens from other processes, lets no failed call end this one, and gives up the subscriptions of an adapter that closes:
+ * clients that nobody has verified may make dynamic namespaces.
+ */
+function hardened(adapter: ClusterAdapter, onClose: (uid: string) => void): Adapter {
   const publishing = adapter as unknown as Publishing;
   const respond = publishing.doPublishResponse.bind(adapter);
   publishing.doPublishResponse = (requester, response) => {
@@ -92,14 +105,40 @@ function hardened(adapter: ClusterAdapter): Adapter {
     const sockets = response.data.sockets.map((socket) => withoutSecrets(socket as RemoteSocketParts));
     return respond(requester, { ...response, data: { ...response.data, sockets } });
   };
+  const receive = publishing.onMessage.bind(adapter);
+  publishing.onMessage = (message, offset) => {
+    try {
+      receive(message, offset);
+    } catch {
+      // Another program has written it. The adapter would read it again and again, and nothing behind it.
+    }
+  };
+  const count = adapter.serverCount.bind(adapter);
+  // Socket.IO does not catch a rejection when it broadcasts with acknowledgements; it waits until the timeout of the broadcast.
+  adapter.serverCount = async () => count().catch(() => Number.POSITIVE_INFINITY);
+  const fetchSockets = adapter.fetchSockets.bind(adapter);
+  adapter.fetchSockets = async (options) => {
+    if (options.flags?.local !== true) await count();
+    return fetchSockets(options);
+  };
   const emit = adapter.serverSideEmit.bind(adapter) as (packet: unknown[]) => Promise<void>;
   adapter.serverSideEmit = async (packet: unknown[]) => {
     const acknowledge: unknown = packet.at(-1);
     try {
+      if (typeof acknowledge === "function") await count();
       await emit(packet);
     } catch (error) {
       if (typeof acknowledge === "function") (acknowledge as (error: unknown, replies: unknown[]) => void)(error, []);
     }
+  };
+  const close = adapter.close.bind(adapter);
+  let isClosed = false;
+  adapter.close = () => {
+    // Socket.IO closes it again for each late socket, when another adapter may have taken its place.
+    if (isClosed) return;
+    isClosed = true;
+    onClose(publishing.uid);
+    return close();
   };
   return adapter;
 }
@@ -189,10 +228,17 @@ class CommandClient {
   }
 }
 
+type MessageListener = (channel: Buffer, message: Buffer) => void;
+
 /** Reads a stream, or subscribes. */
 class WaitingClient {
   readonly #connection: FurtherConnection;
   readonly #onEnd: () => void;
+  /** The listeners of the channels of this connection. */
+  readonly #listeners = new Map<string, MessageListener>();
+  /** The channels that were subscribed to last: the adapter sets their listener next. */
+  #latest: readonly string[] = [];
+  #listens = false;
   #closed = false;
   /** The id of the last message: what was added during an outage is read after it. */
   #last: string | undefined;
@@ -201,21 +247,33 @@ class WaitingClient {
   constructor(connection: FurtherConnection, onEnd: () => void) {
     this.#connection = connection;
     this.#onEnd = onEnd;
-    // Every subscriber of the adapter has a listener.
-    (connection.client as unknown as { setMaxListeners?(count: number): unknown }).setMaxListeners?.(0);
   }
 
-  on(event: string, listener: (channel: Buffer, message: Buffer) => void): this {
-    if (event === "messageBuffer") this.#connection.client.on(event, listener);
+  on(event: string, listener: MessageListener): this {
+    if (event !== "messageBuffer") return this;
+    for (const channel of this.#latest) this.#listeners.set(channel, listener);
     return this;
   }
 
   /** Subscribes at each connection. */
   subscribe(channels: readonly string[]): void {
-    const { client } = this.#connection;
-    const subscribe = (): void => void client.subscribe(...channels).catch(() => undefined);
-    if (this.#connection.isUp()) subscribe();
-    this.#connection.onConnect(subscribe);
+    this.#latest = channels;
+    if (this.#connection.isUp()) this.#subscribe(channels);
+    if (this.#listens) return;
+    this.#listens = true;
+    this.#connection.client.on("messageBuffer", (channel, message) => {
+      this.#listeners.get(channel.toString())?.(channel, message);
+    });
+    this.#connection.onConnect(() => this.#subscribe([...this.#listeners.keys()]));
+  }
+
+  unsubscribe(channels: readonly string[]): void {
+    const known = channels.filter((channel) => this.#listeners.delete(channel));
+    if (known.length > 0) this.#connection.client.unsubscribe(...known).catch(() => undefined);
+  }
+
+  #subscribe(channels: readonly string[]): void {
+    if (channels.length > 0) this.#connection.client.subscribe(...channels).catch(() => undefined);
   }
 
   async xread(...args: (string | number)[]): Promise<unknown> {

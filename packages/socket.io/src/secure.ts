@@ -49,6 +49,7 @@ export function secure(io: SocketServer, gate: SocketGate, options: SecureOption
     throw new TypeError(
       "portcullis: secure() needs a Socket.IO server that is attached: call it after attach() or listen()",
     );
+  checkInternals(server);
   if (secured.has(server)) throw new TypeError("portcullis: secure() was called for this server before");
   secured.add(server);
 
@@ -86,10 +87,8 @@ export function secure(io: SocketServer, gate: SocketGate, options: SecureOption
 
   function guard(namespace: Namespace): void {
     const admit = (socket: Socket, next: (error?: Error) => void): void => void handshakes.admitSocket(socket, next);
-    const { _fns: middleware } = namespace as unknown as { readonly _fns?: unknown[] };
     // Before all other middleware, also where the application has added some before.
-    if (Array.isArray(middleware)) middleware.unshift(admit);
-    else namespace.use(admit);
+    (namespace as unknown as { readonly _fns: unknown[] })._fns.unshift(admit);
   }
 
   function connections(): EngineConnection[] {
@@ -126,6 +125,20 @@ export function secure(io: SocketServer, gate: SocketGate, options: SecureOption
       await closeRedis();
     },
   };
+}
+
+/** Throws if this version of Socket.IO lacks a member that the protection rests on: a socket must not pass unseen. */
+function checkInternals(server: Server): void {
+  const { _fns: middleware } = server.sockets as unknown as { readonly _fns?: unknown };
+  const { engine, _opts: options, _nsps: namespaces } = server as unknown as Readonly<Record<string, unknown>>;
+  const { use, clients } = engine as Readonly<Record<string, unknown>>;
+  const isKnown =
+    Array.isArray(middleware) &&
+    namespaces instanceof Map &&
+    [options, clients].every((member) => typeof member === "object" && member !== null) &&
+    typeof use === "function";
+  if (!isKnown)
+    throw new TypeError("portcullis: secure() does not know this version of Socket.IO: use 4.8, from 4.8.0");
 }
 
 /** Makes adapters as the server was told to. */

@@ -3,7 +3,7 @@ import { DenialError } from "@portcullis/core";
 import type { GateExtension } from "@portcullis/core/adapter";
 import type { Socket } from "socket.io";
 import { closeConnection } from "./connection-end.js";
-import type { EventLimits } from "./event-limits.js";
+import type { EventLimits, Sender } from "./event-limits.js";
 import type { SocketGate } from "./gate.js";
 import { ownerOf } from "./recovery.js";
 import type { RefusalData } from "./refusal.js";
@@ -16,11 +16,16 @@ export const authenticateEvent = "portcullis:authenticate";
 /** A client may be refused this often on one connection; then it needs a new one, which its address is limited in. */
 export const maxRefusals = 5;
 
+/** Answers to refusals that may wait until the client reads. */
+const maxUnread = 5000;
+
 /** What is known of one Engine.IO connection. */
 export interface ConnectionState {
   /** Handshakes of namespaces that are being checked. */
   pending: number;
   refusals: number;
+  /** Answers to refused events that the client has not read yet. */
+  unread: number;
   readonly sockets: Set<SecuredSocket>;
 }
 
@@ -56,10 +61,7 @@ export class SecuredSocket {
     this.#address = address;
     this.#watched = options.gate.connections.watch(auth, (reason) => this.end(reason), { kind: "socket.io" });
     connection.sockets.add(this);
-    this.#onCleanup(() => {
-      connection.sockets.delete(this);
-      this.#watched.end();
-    });
+    this.#onCleanup(() => this.leave());
   }
 
   get auth(): Auth {
@@ -79,12 +81,17 @@ export class SecuredSocket {
     if (this.#org !== undefined) void socket.join(`org:${this.#org}`);
     // Hidden from JSON and MessagePack: Socket.IO sends the data of sockets to other processes.
     Object.defineProperty(socket.data, "auth", { configurable: true, enumerable: false, get: () => this.auth });
-    this.#options.eventLimits.install(socket, authenticateEvent, () => {
-      return { socket, auth: this.auth, address: this.#address };
-    });
+    const sender = (): Sender => ({ socket, auth: this.auth, address: this.#address });
+    this.#options.eventLimits.install(socket, authenticateEvent, sender, () => this.#countAnswer());
     socket.on(authenticateEvent, (data: unknown, acknowledge: unknown) => {
       void this.#authenticate(data).then((error) => this.#answer(error, acknowledge));
     });
+  }
+
+  /** Gives the place of the socket back: it has closed by itself. */
+  leave(): void {
+    this.#connection.sockets.delete(this);
+    this.#watched.end();
   }
 
   /** Tells the client why, and ends the socket; and the connection with its last socket. */
@@ -148,8 +155,15 @@ export class SecuredSocket {
     return refusal;
   }
 
+  /** Counts an answer to a refusal. A client that sends on and reads none would fill the memory of the process. */
+  #countAnswer(): void {
+    this.#connection.unread += 1;
+    if (this.#connection.unread === maxUnread) closeConnection(this.socket.conn);
+  }
+
   #answer(error: RefusalData | undefined, acknowledge: unknown): void {
     const { expiresAt } = this.auth;
+    if (error !== undefined) this.#countAnswer();
     if (typeof acknowledge === "function") {
       const reply = error === undefined ? { ok: true, expiresAt } : { error };
       (acknowledge as (reply: object) => void)(reply);
@@ -161,13 +175,15 @@ export class SecuredSocket {
    * then there is no event.
    */
   #onCleanup(listener: () => void): void {
-    const { conn } = this.socket;
     const inner = this.socket as unknown as { _cleanup?: (this: unknown) => void };
     const cleanUp = inner._cleanup;
-    conn.once("close", listener);
-    if (typeof cleanUp !== "function") return;
+    if (typeof cleanUp !== "function") {
+      this.leave();
+      throw new TypeError(
+        "portcullis: secure() does not know this version of Socket.IO: its sockets have no _cleanup()",
+      );
+    }
     inner._cleanup = function (): void {
-      conn.off("close", listener);
       listener();
       cleanUp.call(this);
     };

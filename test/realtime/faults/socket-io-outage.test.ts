@@ -92,6 +92,26 @@ describe("Socket.IO while the Redis of the gate fails", function () {
     });
   }
 
+  it("rejects broadcasts with acknowledgements and questions to other nodes during an outage, and leaves no other rejection", async () => {
+    const { io } = (await startTwo())[0];
+    await redis.kill();
+    const unhandled: unknown[] = [];
+    const collect = (error: unknown): void => void unhandled.push(error);
+    const others = process.listeners("unhandledRejection");
+    process.removeAllListeners("unhandledRejection");
+    process.on("unhandledRejection", collect);
+    try {
+      const failed = async (call: Promise<unknown>): Promise<boolean> => call.then(() => false).catch(() => true);
+      const calls = [io.timeout(100).emitWithAck("ask"), io.serverSideEmitWithAck("ask"), io.fetchSockets()];
+      expect(await Promise.all(calls.map(failed))).to.deep.equal([true, true, true]);
+      await new Promise((resolve) => setImmediate(resolve));
+    } finally {
+      process.off("unhandledRejection", collect);
+      for (const other of others) process.on("unhandledRejection", other);
+    }
+    expect(unhandled).to.deep.equal([]);
+  });
+
   it("starts without Redis, and links its nodes when Redis comes", async () => {
     await redis.kill();
     const [a, b] = await startTwo();

@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { nowSeconds, signToken, testAuth } from "@portcullis/testkit";
 import { expect } from "chai";
 import { connect as connectTcp } from "node:net";
@@ -93,6 +94,21 @@ describe("Socket.IO before a socket exists", () => {
     for (const client of clients) expect(client.connected).to.equal(true);
     for (let turn = 0; turn < 5; turn += 1) app.io.emit("turn", turn);
     await new Promise((resolve) => clients[1]!.on("turn", (turn) => turn === 4 && resolve(undefined)));
+  });
+
+  it("makes no session for a client that resets its connection, whose address nobody can count", async () => {
+    const app = await startSockets();
+    for (let turn = 0; turn < 20; turn += 1) {
+      const socket = connectTcp(Number(new URL(app.url).port), "127.0.0.1");
+      socket.on("error", () => undefined);
+      await once(socket, "connect");
+      socket.write("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n", () =>
+        socket.resetAndDestroy(),
+      );
+      await once(socket, "close");
+    }
+    await app.join(await user(), transports[1]);
+    expect(app.io.engine.clientsCount).to.equal(1);
   });
 
   it("counts by the address that the application finds", async () => {

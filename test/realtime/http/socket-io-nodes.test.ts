@@ -3,6 +3,7 @@ import type { RedisCluster } from "@portcullis/testkit";
 import { expect } from "chai";
 import { Cluster, Redis } from "ioredis";
 import type { RemoteSocket } from "socket.io";
+import { io as connect } from "socket.io-client";
 import type { Socket as ClientSocket } from "socket.io-client";
 import { cleanUp } from "../../support/clean-up.js";
 import { freshPrefix, operate, testRedisUrl } from "../../support/redis.js";
@@ -115,6 +116,52 @@ describe("Socket.IO on several nodes with the Redis of the gate", () => {
     a.io.emit("news", "shop");
     await until(() => other.length > 0);
     expect(new Set(other)).to.deep.equal(new Set(["shop"]));
+  });
+
+  it("passes over entries of the stream that another program has added", async () => {
+    const prefix = freshPrefix();
+    const [a, b] = await startTwo(testRedisUrl, { gate: { prefix } });
+    const client = await b.join(await user());
+    let heard = 0;
+    client.on("news", () => (heard += 1));
+    const watcher = operate(testRedisUrl());
+    const [stream] = await watcher.keys(`${prefix}*:stream`);
+    for (const data of [[], ["data", "{}"], ["data", '{"packet":null,"opts":null}'], ["data", "x"]])
+      await watcher.xadd(stream!, "*", "nsp", "/", "type", "3", "uid", "other", ...data);
+    await until(() => {
+      a.io.emit("news");
+      return heard > 0;
+    });
+  });
+
+  it("leaves no subscription of dynamic namespaces that are gone, and hears one that comes again", async () => {
+    const nodes = await startTwo(testRedisUrl, { server: { cleanupEmptyChildNamespaces: true } });
+    const [a, b] = nodes;
+    for (const { io } of nodes) io.of(/^\/room-\d+$/);
+    const watcher = operate(testRedisUrl());
+    const channels = async (): Promise<number> => (await watcher.pubsub("CHANNELS", "*/room-*")).length;
+    for (const { url } of nodes)
+      for (let index = 0; index < 10; index += 1) {
+        const stranger = connect(`${url}/room-${index}`, { reconnection: false, forceNew: true });
+        await next(stranger, "connect_error");
+        stranger.disconnect();
+      }
+    await until(async () => (await channels()) === 0);
+    const clients = [];
+    for (const { url } of nodes) {
+      const client = connect(`${url}/room-1`, { auth: await user(), forceNew: true });
+      cleanUp(() => client.disconnect());
+      await next(client, "connect");
+      clients.push(client);
+    }
+    let heard = 0;
+    clients[1]?.on("news", () => (heard += 1));
+    await until(() => {
+      a.io.of("/room-1").emit("news");
+      return heard > 0;
+    });
+    expect(await channels()).to.equal(3);
+    await until(async () => (await b.io.of("/room-1").fetchSockets()).length === 2);
   });
 
   it("works with a client of ioredis that the application has made", async () => {

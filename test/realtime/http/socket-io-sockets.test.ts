@@ -1,6 +1,9 @@
+import { once } from "node:events";
 import { nowSeconds, signToken } from "@portcullis/testkit";
 import { expect } from "chai";
 import { io as connect } from "socket.io-client";
+import { WebSocket } from "ws";
+import { cleanUp } from "../../support/clean-up.js";
 import { testRedisUrl } from "../../support/redis.js";
 import { until } from "../../support/until.js";
 import { connected, next, startSockets, user } from "../support/sockets.js";
@@ -52,7 +55,6 @@ for (const { name, redis } of stores) {
       app.io.of("/news");
       const first = await app.join(await user());
       const second = first.io.socket("/news", { auth: await user() });
-      second.connect();
       await connected(second);
       const bob = await app.join(await user({ sub: "bob" }));
       const reasons = [next(first, "portcullis:end"), next(second, "portcullis:end")];
@@ -151,6 +153,20 @@ for (const { name, redis } of stores) {
       expect(await bob.emitWithAck("bulk", Array(90).fill(0))).to.have.nested.property("error.code", "quota_exceeded");
     });
 
+    it("is limited in events whose name is a number, as in those whose name is its text", async () => {
+      const limits = [
+        { limit: { name: "five", per: "user" as const, limit: 2, window: "1m" as const }, events: ["5"] },
+      ];
+      const app = await start({ secure: { limits } });
+      let heard = 0;
+      app.io.on("connection", (socket) => socket.on("5", () => (heard += 1)));
+      const client = await app.join(await user());
+      const refused = next<{ event: string }>(client, "portcullis:refused");
+      for (let turn = 0; turn < 4; turn += 1) client.emit(5 as never);
+      expect((await refused).event).to.equal("5");
+      expect(heard).to.equal(2);
+    });
+
     it("handles its events in the order in which they came, limited or not", async () => {
       const app = await start({
         secure: { limits: [{ limit: { name: "some", per: "user", limit: 1000, window: "1m" }, events: ["limited"] }] },
@@ -234,6 +250,41 @@ describe("secure()", () => {
     expect(client.connected).to.equal(true);
   });
 
+  it("cuts a client that reads none of the answers to its refused events", async () => {
+    const app = await startSockets({
+      secure: { limits: [{ limit: { name: "few", per: "user", limit: 1, window: "1m" } }] },
+    });
+    app.io.on("connection", (socket) => socket.on("x", () => undefined));
+    const client = new WebSocket(`${app.url.replace("http", "ws")}/socket.io/?EIO=4&transport=websocket`);
+    cleanUp(() => client.terminate());
+    client.on("error", () => undefined);
+    await once(client, "open");
+    client.send(`40${JSON.stringify(await user())}`);
+    await until(() => app.gate.connections.open === 1);
+    client.pause();
+    await until(() => {
+      for (let index = 0; index < 1000; index += 1) client.send(index % 2 === 0 ? '42["x"]' : `42${index}["x"]`);
+      return app.gate.connections.open === 0;
+    });
+    await until(() => app.io.engine.clientsCount === 0);
+  });
+
+  it("listens to a connection once, however many namespaces its client joins", async () => {
+    const app = await startSockets();
+    const first = await app.join(await user(), { transports: ["websocket"] });
+    const [socket] = app.io.sockets.sockets.values();
+    const before = socket?.conn.listenerCount("close");
+    for (let index = 0; index < 12; index += 1) {
+      app.io.of(`/room-${index}`);
+      const other = first.io.socket(`/room-${index}`, { auth: await user() });
+      await connected(other);
+    }
+    expect(app.gate.connections.open).to.equal(13);
+    expect(socket?.conn.listenerCount("close")).to.equal(before);
+    first.io.engine.close();
+    await until(() => app.gate.connections.open === 0);
+  });
+
   it("closes a connection that asks for very many namespaces at once", async () => {
     const app = await startSockets({ gate: { redis: testRedisUrl() } });
     app.io.of(/^\/room-\d+$/);
@@ -256,6 +307,20 @@ describe("secure()", () => {
     const answer = await fetch(`${app.url}/socket.io/?EIO=4&transport=polling`);
     expect(answer.status).to.equal(503);
     expect(answer.headers.get("retry-after")).to.match(/^\d+$/);
+  });
+
+  it("frees the port soon after close(), although a client reads nothing", async () => {
+    const app = await startSockets();
+    const client = new WebSocket(`${app.url.replace("http", "ws")}/socket.io/?EIO=4&transport=websocket`);
+    cleanUp(() => client.terminate());
+    client.on("error", () => undefined);
+    await once(client, "open");
+    client.send(`40${JSON.stringify(await user())}`);
+    await until(() => app.gate.connections.open === 1);
+    client.pause();
+    await app.secured.close();
+    // It waits for every connection.
+    await app.io.close();
   });
 
   it("ends its sockets when the gate is closed", async () => {

@@ -44,6 +44,25 @@ describe("the options of secure()", () => {
     expect(() => secure(io, gate)).to.throw(TypeError, /was called for this server before/);
   });
 
+  it("need a Socket.IO server with the members that the protection rests on", () => {
+    const { io, gate } = make();
+    const owners: readonly [object, string][] = [
+      [io, "_nsps"],
+      [io, "_opts"],
+      [io.engine, "use"],
+      [io.engine, "clients"],
+      [io.sockets, "_fns"],
+    ];
+    for (const [owner, name] of owners) {
+      const known = Object.getOwnPropertyDescriptor(owner, name);
+      Object.defineProperty(owner, name, { value: undefined, configurable: true });
+      expect(() => secure(io, gate), name).to.throw(TypeError, /does not know this version of Socket.IO/);
+      if (known === undefined) Reflect.deleteProperty(owner, name);
+      else Object.defineProperty(owner, name, known);
+    }
+    secure(io, gate);
+  });
+
   it("leave connection state recovery no way around the checks", () => {
     const { gate } = make();
     const io = new Server(createServer(), { connectionStateRecovery: { skipMiddlewares: true } });
