@@ -2,10 +2,8 @@ import type { Finding } from "../ports/health.js";
 import type { Keyspace } from "../keyspace.js";
 import { StoreFault } from "../ports/fault.js";
 import type { Connection } from "./connect.js";
-import type { RedisLike } from "./client.js";
 import { callWithin } from "./connect.js";
 import { readPairs, readTime, textIn } from "./replies.js";
-import { findUnsafeOptions } from "./topology.js";
 
 export interface ExamineOptions {
   readonly connection: Connection;
@@ -42,7 +40,6 @@ const examineTimeoutMs = 2000;
  */
 export async function examineRedis(options: ExamineOptions): Promise<Finding[]> {
   const { connection } = options;
-  const { client } = connection;
   const ask = askerOf(connection);
   await ask("TIME");
   const server = await examineServer(ask);
@@ -55,7 +52,7 @@ export async function examineRedis(options: ExamineOptions): Promise<Finding[]> 
     connection.isCluster ? examineCluster(ask) : [],
   ]);
   const untold = options.refusesToTell === true ? [trackingRefused] : [];
-  return [...server, ...rest.flat(), ...untold, ...examineClient(client)];
+  return [...server, ...rest.flat(), ...untold, ...examineClient(connection.unsafeOptions)];
 }
 
 type Ask = (...command: [string, ...string[]]) => Promise<unknown>;
@@ -206,9 +203,8 @@ async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
   ];
 }
 
-/** Examines the options of a client of the user. */
-function examineClient(client: RedisLike): Finding[] {
-  const unsafe = findUnsafeOptions(client);
+/** Tells the unsafe options of a client of the user. */
+function examineClient(unsafe: readonly string[]): Finding[] {
   if (unsafe.length === 0) return [];
   const message = `the Redis client should have ${unsafe.join(", ")}`;
   return [{ code: "client_options", severity: "warning", message }];
