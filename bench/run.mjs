@@ -15,6 +15,7 @@ const suites = {
   cache: { redis: true, run: async (options) => (await import("./cache.mjs")).runCache(options) },
   sessions: { redis: true, run: async (options) => (await import("./sessions.mjs")).runSessions(options) },
   locks: { redis: true, run: async (options) => (await import("./locks.mjs")).runLocks(options) },
+  events: { redis: true, run: async (options) => (await import("./events.mjs")).runEvents(options) },
   responses: { redis: false, run: async (options) => (await import("./responses.mjs")).runResponses(options) },
   profile: { redis: true, run: async (options) => (await import("./profile.mjs")).runProfile(options) },
 };

@@ -40,7 +40,7 @@ const owners = [
 for (const file of core) {
   for (const specifier of importsOf(file)) {
     const name = inCore(file);
-    if (/^(express|koa|@portcullis\/)/.test(specifier))
+    if (/^(express|koa|socket\.io|@socket\.io\/|@portcullis\/)/.test(specifier))
       violations.push(`${file} knows ${specifier}; core knows no framework`);
     const owner = owners.find(({ module }) => module === specifier);
     if (owner !== undefined && !owner.only.test(name))

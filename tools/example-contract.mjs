@@ -57,6 +57,7 @@ export async function checkExample(base, passwords, readOutput, afterLogout = as
   await request("GET /orders after logout", 401, { type: PROBLEM, token: alice });
   await request("GET /orders as admin, who is still logged in", 200, { token: admin });
   await afterLogout(alice);
+  await checkEverywhere();
 
   async function becomeHealthy() {
     const deadline = Date.now() + 5000;
@@ -123,6 +124,20 @@ export async function checkExample(base, passwords, readOutput, afterLogout = as
     await request(`${confirm} once more`, 410, { json, type: PROBLEM });
     const found = await request("GET /email as alice, confirmed", 200, { token: alice });
     assert.deepEqual(found.body, { email: "alice@example.org" });
+    await checkConfirmLimit();
+  }
+
+  /** Whoever has no token of a mail cannot try as many as they like. */
+  async function checkConfirmLimit() {
+    const options = { method: "POST", signal: AbortSignal.timeout(5000) };
+    let answered = 0;
+    for (let status; status !== 429; answered++) {
+      const response = await fetch(`${base}/auth/confirm`, options);
+      ({ status } = response);
+      await response.arrayBuffer();
+      assert.ok(status === 410 || status === 429, `POST /auth/confirm without a token: ${status}`);
+      assert.ok(answered < 30, "POST /auth/confirm has a limit for each IP address");
+    }
   }
 
   /** Asks for a mail to this address, and returns the link in it. */
@@ -159,11 +174,51 @@ export async function checkExample(base, passwords, readOutput, afterLogout = as
     const headers = { authorization: `Bearer ${alice}` };
     const head = await fetch(`${base}/events`, { method: "HEAD", headers, signal: AbortSignal.timeout(5000) });
     assert.deepEqual([head.status, await head.text()], [200, ""], "HEAD /events ends");
-    const token = await logIn("alice");
-    const signal = AbortSignal.timeout(5000);
-    const stream = await fetch(`${base}/events`, { headers: { authorization: `Bearer ${token}` }, signal });
+    const [token, other] = [await logIn("alice"), await logIn("admin")];
+    const seen = await request("GET /orders before a stream", 200, { token });
+    const after = seen.headers.get("last-event-id");
+    assert.ok(after, "GET /orders says after which event a stream goes on");
+    const [stream, others] = await Promise.all([openStream(token, after), openStream(other, after)]);
+    const idempotencyKey = { "idempotency-key": `"${randomUUID()}"` };
+    const order = { json: { item: "lantern" }, token: alice, headers: idempotencyKey };
+    const placed = await request("POST /orders while a stream is open", 201, order);
+    assert.ok(await stream.includes(`event: order\ndata: ${JSON.stringify(placed.body)}\n`), "it sends the order");
+    await logIn("alice");
+    assert.ok(await stream.includes("event: sessions\ndata: null\n"), "it tells of a sign-in");
     await request("POST /logout of the session of a stream", 204, { token });
-    assert.match(await stream.text(), /event: ended/, "GET /events ends with its session");
+    assert.ok(await stream.includes("event: end\n"), "it ends with its session");
+    await request("POST /logout of another user", 204, { token: other });
+    assert.ok(await others.includes("event: end\n"), "that of another user ends, too");
+    assert.ok(!(await others.includes("event: order\n")), "it has no orders of others");
+  }
+
+  async function openStream(token, after) {
+    const headers = { authorization: `Bearer ${token}` };
+    const response = await fetch(`${base}/events?lastEventId=${after}`, {
+      headers,
+      signal: AbortSignal.timeout(10_000),
+    });
+    assert.equal(response.headers.get("content-type"), "text/event-stream");
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    let received = "";
+    return {
+      /** Reads until the text has come, or the stream has ended. */
+      async includes(text) {
+        while (!received.includes(text)) {
+          const { done, value } = await reader.read();
+          if (done) return false;
+          received += value;
+        }
+        return true;
+      },
+    };
+  }
+
+  async function checkEverywhere() {
+    const [one, two] = [await logIn("alice"), await logIn("alice")];
+    await request("POST /logout/everywhere as alice", 204, { token: one });
+    for (const token of [one, two]) await request("GET /orders after it", 401, { token, type: PROBLEM });
+    await request("GET /orders as admin, whose sessions go on", 200, { token: admin });
   }
 
   async function checkThrottle() {
@@ -198,14 +253,14 @@ export async function checkExample(base, passwords, readOutput, afterLogout = as
     const response = await fetch(base + path, { method, headers, body, signal: AbortSignal.timeout(5000) });
     const text = await response.text();
     assert.equal(response.status, status, `${what}: expected ${status}, got ${response.status} ${text}`);
-    if (status === 202 || status === 204) return { body: undefined };
+    if (status === 202 || status === 204) return { body: undefined, headers: response.headers };
     const received = response.headers.get("content-type") ?? "";
     // A login may refuse in the words of OAuth or in a problem document.
     const accepted = path === "/login" && status === 401 ? ["application/json", PROBLEM] : [type];
     assert.ok(accepted.includes(received.split(";")[0].trim()), `${what}: content type is "${received}"`);
     const answer = JSON.parse(text);
     if (received.startsWith(PROBLEM)) assert.equal(answer.status, status, `${what}: status in the problem document`);
-    return { body: answer };
+    return { body: answer, headers: response.headers };
   }
 }
 

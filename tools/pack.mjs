@@ -4,7 +4,7 @@ import { ROOT, runNode } from "./child.mjs";
 import { runNpm } from "./npm.mjs";
 
 /** Folders of the packages that are published, under packages/. */
-export const PUBLISHED = ["core", "express", "koa"];
+export const PUBLISHED = ["core", "express", "koa", "socket.io"];
 
 /**
  * Builds the packages and packs them into a directory, which is made if need be.

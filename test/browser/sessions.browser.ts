@@ -1,9 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
+import type { RedisServer } from "@portcullis/testkit";
 import { startRedis } from "@portcullis/testkit";
 import { expect } from "chai";
+import { Redis } from "ioredis";
 import type { Browser, Page } from "playwright-core";
-import { meet, openBrowser, phone, seeSessions, seeTheEnd, signIn } from "./support/browser.js";
+import { meet, openBrowser, phone, seeLive, seeSessions, seeTheEnd, signIn } from "./support/browser.js";
 import type { Person } from "./support/browser.js";
 import { until } from "../support/until.js";
 import { startExample } from "./support/example.js";
@@ -28,17 +30,19 @@ describe("the pages of the examples", () => {
         this.timeout(60_000);
         const cleanUp: (() => unknown)[] = [];
         const people: Person[] = [];
+        const secret = randomBytes(32).toString("hex");
         let example: RunningExample;
         let second: RunningExample;
+        let server: RedisServer | undefined;
 
         before(async () => {
-          const redis = store === "in process" ? undefined : await startRedis();
-          if (redis !== undefined) cleanUp.push(() => redis.stop());
-          const secret = randomBytes(32).toString("hex");
+          server = store === "in process" ? undefined : await startRedis();
+          cleanUp.push(() => server?.stop());
           // Two processes of one service, where there is a Redis to make them one.
-          example = await startExample(name, redis?.url, secret);
+          const options = { redis: server?.url, secret };
+          example = await startExample(name, options);
           cleanUp.push(() => example.stop());
-          second = redis === undefined ? example : await startExample(name, redis.url, secret);
+          second = server === undefined ? example : await startExample(name, options);
           cleanUp.push(() => second.stop());
         });
         after(async () => {
@@ -67,32 +71,14 @@ describe("the pages of the examples", () => {
           return page;
         };
         const leave = async (page: Page): Promise<void> => {
-          await page.getByRole("button", { name: "Sign out" }).click();
+          await page.getByRole("button", { name: "Sign out", exact: true }).click();
           await page.getByRole("heading", { name: "Sign in" }).waitFor();
         };
-
-        it("signs in with the right password only, and keeps tokens from its own scripts", async () => {
-          const person = await someone();
-          const page = await person.open();
-          await signIn(page, "alice", "not the password");
-          expect(await page.getByRole("alert").textContent()).to.equal("User name or password is wrong.");
-          await take(page, "refused");
-          await signIn(page, "alice", example.password("alice"));
-          await seeSessions(page, 1);
-          expect(await page.locator("#sessions > li").first().textContent()).to.match(/Chrome on \w+\s+This device/);
-          expect(await page.evaluate(readableByScripts)).to.deep.equal(["", 0, 0]);
-          const cookies = await person.context.cookies();
-          expect(cookies.filter(({ httpOnly, sameSite }) => !httpOnly || sameSite !== "Strict")).to.deep.equal([]);
-          await leave(page);
-          await page.reload();
-          await page.getByRole("heading", { name: "Sign in" }).waitFor();
-        });
 
         it("ends one session, whose page says so at once", async () => {
           const [laptop, mobile] = [await someone(), await someone(phone, second)];
           const atHome = await enter(laptop, "alice", 1);
           const onTheWay = await enter(mobile, "alice", 2, second);
-          await atHome.reload();
           await seeSessions(atHome, 2);
           await take(atHome, "two-sessions");
           await take(onTheWay, "phone");
@@ -109,7 +95,6 @@ describe("the pages of the examples", () => {
           const [one, two, three] = [await someone(), await someone(phone), await someone()];
           const mine = await enter(one, "admin", 1);
           const others = [await enter(two, "admin", 2), await enter(three, "admin", 3)];
-          await mine.reload();
           await seeSessions(mine, 3);
           await mine.getByRole("button", { name: "End all others" }).click();
           await Promise.all(others.map(seeTheEnd));
@@ -118,6 +103,57 @@ describe("the pages of the examples", () => {
           await mine.reload();
           await seeSessions(mine, 1);
           await leave(mine);
+        });
+
+        it("shows an order at once in every browser of its user, whichever process it was posted to, and in no other", async () => {
+          const [laptop, mobile] = [await someone(), await someone(phone, second)];
+          const stranger = await someone({}, second);
+          const [atHome, onTheWay] = [await enter(laptop, "alice", 1), await enter(mobile, "alice", 2, second)];
+          const elsewhere = await enter(stranger, "admin", 1, second);
+          const id = await placeOrder(atHome, "padlock");
+          await onTheWay.getByText(`${id}: 1 x padlock`).waitFor();
+          const answer = await placeOrder(onTheWay, "lantern");
+          await atHome.getByText(`${answer}: 1 x lantern`).waitFor();
+          await take(onTheWay, "live-order");
+          // Messages come in order: what is sent to this one after the orders has come.
+          const own = await placeOrder(elsewhere, "rope");
+          await elsewhere.getByText(`${own}: 1 x rope`).waitFor();
+          expect(await elsewhere.getByText(id).count()).to.equal(0);
+          expect(await atHome.getByText(id).count()).to.equal(1);
+          await Promise.all([leave(elsewhere), signOutEverywhere(onTheWay), seeTheEnd(atHome)]);
+        });
+
+        it("signs out everywhere, and the pages of all processes say so at once", async () => {
+          const [one, two, three] = [await someone(), await someone(phone, second), await someone()];
+          const pages = [await enter(one, "alice", 1), await enter(two, "alice", 2, second)];
+          const other = await enter(three, "admin", 1);
+          const last = await one.open();
+          await seeSessions(last, 2);
+          await Promise.all([signOutEverywhere(last), ...pages.map(seeTheEnd)]);
+          for (const page of pages) await page.reload();
+          for (const page of pages) await page.getByRole("heading", { name: "Sign in" }).waitFor();
+          await seeSessions(other, 1);
+          await leave(other);
+        });
+
+        // The same on every store, or in need of one: once is enough.
+        if (store === "in process") return;
+
+        it("signs in with the right password only, and keeps tokens from its own scripts", async () => {
+          const person = await someone();
+          const page = await person.open();
+          await signIn(page, "alice", "not the password");
+          expect(await page.getByRole("alert").textContent()).to.equal("User name or password is wrong.");
+          await take(page, "refused");
+          await signIn(page, "alice", example.password("alice"));
+          await seeSessions(page, 1);
+          expect(await page.locator("#sessions > li").first().textContent()).to.match(/Chrome on \w+\s+This device/);
+          expect(await page.evaluate(readableByScripts)).to.deep.equal(["", 0, 0]);
+          const cookies = await person.context.cookies();
+          expect(cookies.filter(({ httpOnly, sameSite }) => !httpOnly || sameSite !== "Strict")).to.deep.equal([]);
+          await leave(page);
+          await page.reload();
+          await page.getByRole("heading", { name: "Sign in" }).waitFor();
         });
 
         it("is signed out in every tab of a browser when one of them signs out", async () => {
@@ -184,8 +220,54 @@ describe("the pages of the examples", () => {
           await until(async () => (await orders.count()) === before + 1);
           await place.click();
           await until(async () => (await orders.count()) === before + 2);
+          await until(() => made.length === 3);
           expect(made).to.deep.equal(["201", "201", "201"]);
           await take(page, "orders");
+          await leave(page);
+        });
+
+        it("shows what it has missed while its process was restarted", async () => {
+          const [laptop, mobile] = [await someone(), await someone(phone, second)];
+          const [atHome, onTheWay] = [await enter(laptop, "alice", 1), await enter(mobile, "alice", 2, second)];
+          await second.stop();
+          await seeLive(onTheWay, "connecting");
+          const id = await placeOrder(atHome, "rope");
+          second = await startExample(name, { redis: server?.url, secret, port: second.port });
+          await onTheWay.getByText(`${id}: 1 x rope`).waitFor();
+          await seeSessions(onTheWay, 2);
+          await Promise.all([signOutEverywhere(onTheWay), seeTheEnd(atHome)]);
+        });
+
+        it("says that it is not told of anything while Redis is down, and goes on after that", async () => {
+          const [laptop, mobile] = [await someone(), await someone(phone, second)];
+          const [atHome, onTheWay] = [await enter(laptop, "alice", 1), await enter(mobile, "alice", 2, second)];
+          server?.pause();
+          await Promise.all([seeLive(atHome, "degraded"), seeLive(onTheWay, "degraded")]);
+          await take(atHome, "degraded");
+          server?.resume();
+          await Promise.all([seeLive(atHome), seeLive(onTheWay)]);
+          const id = await placeOrder(atHome, "lantern");
+          await onTheWay.getByText(`${id}: 1 x lantern`).waitFor();
+          await Promise.all([signOutEverywhere(onTheWay), seeTheEnd(atHome)]);
+        });
+
+        it("goes on with another access token when its own is revoked without the session", async () => {
+          const person = await someone();
+          const page = await enter(person, "alice", 1);
+          const accessToken = async (): Promise<string> =>
+            (await person.context.cookies()).find((cookie) => cookie.name === "access")?.value ?? "";
+          const before = await accessToken();
+          const { jti } = JSON.parse(Buffer.from(before.split(".")[1] ?? "", "base64url").toString()) as {
+            jti: string;
+          };
+          // As another service would do it.
+          const redis = new Redis(server?.url ?? "");
+          await redis.set(`auth:revoked:${jti}`, "revoked", "EX", 900);
+          redis.disconnect();
+          await until(async () => ![before, ""].includes(await accessToken()));
+          await seeSessions(page, 1);
+          const id = await placeOrder(page, "rope");
+          await page.getByText(`${id}: 1 x rope`).waitFor();
           await leave(page);
         });
 
@@ -206,6 +288,19 @@ describe("the pages of the examples", () => {
     }
   }
 });
+
+/** Places an order, and returns its id. */
+async function placeOrder(page: Page, item: string): Promise<string> {
+  await page.getByLabel("Item").selectOption(item);
+  const answered = page.waitForResponse((response) => response.request().method() === "POST");
+  await page.getByRole("button", { name: "Place order" }).click();
+  return ((await (await answered).json()) as { id: string }).id;
+}
+
+async function signOutEverywhere(page: Page): Promise<void> {
+  await page.getByRole("button", { name: "Sign out everywhere" }).click();
+  await page.getByRole("heading", { name: "Sign in", exact: true }).waitFor();
+}
 
 /** Runs in the page. */
 function readableByScripts(): unknown[] {

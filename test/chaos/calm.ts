@@ -3,6 +3,8 @@ import { readAll } from "./clients/caches.js";
 import { settlerKey, slotKeys } from "./clients/limits.js";
 import { tryLocks } from "./clients/locks.js";
 import { orderEverywhere } from "./clients/orders.js";
+import { publishMark } from "./clients/readers.js";
+import type { EventReader } from "./clients/readers.js";
 import { tryRules } from "./clients/rules.js";
 import { signIn } from "./clients/session.js";
 import type { Graveyard, Keeper } from "./clients/users.js";
@@ -19,6 +21,7 @@ export interface CalmOptions {
   readonly world: World;
   readonly topology: Topology;
   readonly keepers: readonly Keeper[];
+  readonly readers: readonly EventReader[];
   readonly graveyard: Graveyard;
   readonly settlers: number;
   /** Names this time. */
@@ -28,7 +31,7 @@ export interface CalmOptions {
 
 /** After the faults, without other clients: looks at what must be well again, and what must have stayed as it was. */
 export async function lookAfterCalm(options: CalmOptions): Promise<void> {
-  const { world, topology, keepers, graveyard, settlers, number, without } = options;
+  const { world, topology, keepers, readers, graveyard, settlers, number, without } = options;
   const { recorder, seed, fleet } = world;
   const own = dice(seed, `${world.part} calm`);
   await topology.settled();
@@ -52,13 +55,18 @@ export async function lookAfterCalm(options: CalmOptions): Promise<void> {
       await readAll(world, own);
       for (const keeper of keepers) await keeper.look(world, own);
       await graveyard.visit(world, own);
+      const mark = await publishMark(world, number);
+      await Promise.all(readers.map((reader) => reader.look(world, own, mark)));
       await peekAtSettled(world, settlers);
       await orderEverywhere(world, own);
     })(),
   ]);
   recorder.note({ type: "calm", start, end: monotonicMs() });
   const endlessKeys = await findEndlessKeys(await topology.masters());
-  recorder.note({ type: "audit", at: monotonicMs(), endlessKeys, heapBytes: await fleet.measureHeaps() });
+  const measured = await fleet.measure();
+  const heapBytes = measured.map((one) => one.heapBytes);
+  const openConnections = measured.map((one) => one.openConnections);
+  recorder.note({ type: "audit", at: monotonicMs(), endlessKeys, heapBytes, openConnections });
 }
 
 /** Right passwords: of an account that nobody knows yet, at every process. */

@@ -7,6 +7,21 @@ import {
   checkStatuses,
 } from "./checkers/answers.js";
 import { checkNobodyWaitsInVain, checkNothingOld } from "./checkers/caches.js";
+import {
+  checkNoStreamBegins,
+  checkNoStreamIsCutForNothing,
+  checkStreamsAreCut,
+  checkStreamsEndWithToken,
+  timeOutside,
+} from "./checkers/connections.js";
+import {
+  checkEverybodyCatchesUp,
+  checkGapsAreTrue,
+  checkLossesAreTold,
+  checkNoEventIsLost,
+  checkOrderAndOnce,
+  checkOwnTopics,
+} from "./checkers/events.js";
 import { checkLimitsHold, checkNobodyIsRefused } from "./checkers/limits.js";
 import { checkFences, checkHolds, checkLocksComeBack } from "./checkers/locks.js";
 import { checkGuesses, checkNobodyIsLockedOut } from "./checkers/logins.js";
@@ -18,9 +33,27 @@ import { checkNobodyIsSignedOut, checkSuccessors } from "./checkers/sessions.js"
 import { checkGiveBacks, checkSlotsComeBack, checkWorkIsBounded } from "./checkers/slots.js";
 import type { Checker } from "./checkers/violation.js";
 import { checkers } from "./checkers/index.js";
-import type { Entry, Facts, Operation, Work } from "./history.js";
+import type { Entry, Facts, Operation, Stream, Work } from "./history.js";
 import { guesses, limits, slots } from "./settings.js";
-import { calm, degradation, end, fault, fenced, history, hold, many, operation, work } from "./support/made.js";
+import {
+  calm,
+  degradation,
+  end,
+  fault,
+  fenced,
+  gap,
+  history,
+  hold,
+  idAt,
+  many,
+  message,
+  operation,
+  place,
+  post,
+  reach,
+  stream,
+  work,
+} from "./support/made.js";
 
 function holds(check: Checker, ...entries: readonly (Entry | readonly Entry[])[]): void {
   expect(check(history(...entries)).map(({ message }) => message)).to.deep.equal([]);
@@ -457,6 +490,202 @@ describe("the checkers of the chaos test", () => {
     });
   });
 
+  describe("of events", () => {
+    const posts = [post(100), post(200), post(300)];
+    const failover = fault(150, 250, { loses: true });
+
+    it("find an event that did not come, between two that came, also over streams that resume", () => {
+      holds(checkNoEventIsLost, posts, stream([message(100), message(200), message(300)]));
+      fails(checkNoEventIsLost, posts, stream([message(100), message(300)]));
+      fails(checkNoEventIsLost, posts, stream([message(100)]), stream([message(300)], { process: 1 }));
+      holds(checkNoEventIsLost, posts, stream([message(100)]), stream([message(200), message(300)], { process: 1 }));
+    });
+
+    it("find an event that did not come before the place that the reader was told", () => {
+      fails(checkNoEventIsLost, posts, stream([place(150), place(250)]));
+      fails(checkNoEventIsLost, posts, stream([message(100), place(200)]));
+      holds(checkNoEventIsLost, posts, stream([place(100), message(200), place(250)]));
+    });
+
+    it("know nothing of what was before the first event or behind the last one, or of another topic", () => {
+      holds(checkNoEventIsLost, posts, stream([message(200)]));
+      holds(checkNoEventIsLost, posts, stream([message(100), message(200)]));
+      const other = post(200, { args: { publisher: "publisher", number: 200, topic: "user:other" } });
+      holds(checkNoEventIsLost, post(100), other, post(300), stream([message(100), message(300)]));
+    });
+
+    it("find an event that was not confirmed and that only others got, and no event that nobody got", () => {
+      const unsure = post(200, { status: 503, answer: {} });
+      const whole = stream([message(100), message(200), message(300)], { client: "other" });
+      holds(checkNoEventIsLost, unsure, stream([message(100), message(300)]));
+      fails(checkNoEventIsLost, unsure, whole, stream([message(100), message(300)]));
+    });
+
+    it("excuse what lies within a gap, and nothing else", () => {
+      holds(checkNoEventIsLost, posts, stream([message(100), gap(290), message(300)]));
+      fails(checkNoEventIsLost, posts, stream([gap(50), message(100), message(300)]));
+      fails(checkNoEventIsLost, posts, stream([message(100), message(300), gap(310)]));
+    });
+
+    it("let a failover lose what was confirmed just before it, and no other fault", () => {
+      holds(checkNoEventIsLost, posts, failover, stream([message(100), message(300)]));
+      fails(checkNoEventIsLost, posts, fault(150, 250), stream([message(100), message(300)]));
+      fails(checkNoEventIsLost, posts, fault(5000, 6000, { loses: true }), stream([message(100), message(300)]));
+    });
+
+    it("find a reader that has what was lost, and was not told", () => {
+      const others = stream([message(100), message(300)], { client: "other" });
+      const told = [...posts, failover, others];
+      fails(checkLossesAreTold, told, stream([message(100), message(200), message(300)]));
+      holds(checkLossesAreTold, told, stream([message(100), message(200), gap(260), message(300)]));
+      holds(checkLossesAreTold, told, stream([message(100), message(200)]));
+      holds(checkLossesAreTold, posts, failover, stream([message(100), message(200), message(300)]));
+    });
+
+    it("find an event that comes twice, late, or under another id than it was published", () => {
+      holds(checkOrderAndOnce, posts, stream([place(50), message(100), message(200), place(250), message(300)]));
+      fails(checkOrderAndOnce, posts, stream([message(100)]), stream([message(100)], { start: 101, process: 1 }));
+      fails(checkOrderAndOnce, posts, stream([message(200), message(100)]));
+      fails(checkOrderAndOnce, posts, stream([place(250), message(200)]));
+      fails(checkOrderAndOnce, stream([message(100), { ...message(100), id: idAt(150) } as Stream["told"][number]]));
+      fails(checkOrderAndOnce, posts, stream([{ ...message(100), id: idAt(150) } as Stream["told"][number]]));
+      fails(checkOrderAndOnce, post(100), post(200), stream([message(200), gap(210), message(100)]));
+      fails(checkOrderAndOnce, stream([message(100), gap(110), message(200), message(100)]));
+    });
+
+    it("accept lower ids behind a gap: the log is another one", () => {
+      holds(checkOrderAndOnce, stream([message(200), gap(210), place(100), message(150)]));
+    });
+
+    it("find a gap that is told for nothing, also when a failover was long before", () => {
+      fails(checkGapsAreTrue, stream([message(100), gap(200), message(300)]));
+      fails(checkGapsAreTrue, fault(150, 160), stream([message(100), gap(200), message(300)]));
+      holds(checkGapsAreTrue, failover, stream([message(100), gap(260), message(300)]));
+      fails(checkGapsAreTrue, failover, stream([message(20_000), gap(20_100), message(20_200)]));
+    });
+
+    it("find a reader that does not get what is published when all is well", () => {
+      const marked = (id: number, status = 200): Operation =>
+        post(id, { status, args: { publisher: "marker", number: id, topic: "news", calm: 1 } });
+      holds(checkEverybodyCatchesUp, marked(300), stream([message(300)], { look: 1 }));
+      holds(checkEverybodyCatchesUp, marked(200, 503), marked(300), stream([message(300)], { look: 1 }));
+      fails(checkEverybodyCatchesUp, marked(300), stream([message(200)], { look: 1 }));
+      fails(checkEverybodyCatchesUp, marked(300), stream([message(300)]), stream([], { look: 1, client: "other" }));
+      fails(checkEverybodyCatchesUp, marked(300, 503));
+    });
+
+    it("find an event of another user, and a stream of another user's topic", () => {
+      holds(checkOwnTopics, stream([message(100), message(200, "user:reader")]));
+      fails(checkOwnTopics, stream([message(100), message(200, "user:other")]));
+      fails(checkOwnTopics, stream([], { foreign: true, resumes: false }));
+      holds(checkOwnTopics, stream([], { foreign: true, resumes: false, status: 403 }));
+    });
+  });
+
+  describe("of open streams", () => {
+    const open = (until: number, more: Partial<Stream> = {}): Stream =>
+      stream([], { opened: 10, end: until, how: "ended", reason: "session_ended", args: token, ...more });
+    const ended = (name: string, more: Partial<Operation> = {}): Operation =>
+      operation(name, 100, { status: 204, args: token, ...more });
+
+    for (const name of ["logout", "everywhere", "revoke", "revoked-key"]) {
+      it(`find a stream that stays open after ${name} was confirmed, also one that its client has left`, () => {
+        holds(checkStreamsAreCut, ended(name), open(1000), open(50));
+        fails(checkStreamsAreCut, ended(name), open(5000));
+        fails(checkStreamsAreCut, ended(name), open(5000, { process: 2, how: "left", reason: undefined }));
+        holds(checkStreamsAreCut, ended(name, { status: 503 }), open(5000));
+      });
+    }
+
+    it("let streams of other sessions, and of sessions that began later, stay open", () => {
+      holds(checkStreamsAreCut, ended("logout"), open(5000, { args: { ...token, session: "t" } }));
+      holds(checkStreamsAreCut, ended("revoked-key"), open(5000, { args: { ...token, token: "s 1" } }));
+      holds(checkStreamsAreCut, ended("everywhere"), open(5000, { args: { ...token, since: 200 } }));
+      fails(checkStreamsAreCut, ended("everywhere"), open(5000, { args: { ...token, session: "t", since: 50 } }));
+    });
+
+    it("count the time in which the process runs and reaches Redis", () => {
+      for (const what of ["redis", "stop", "busy"] as const) {
+        holds(checkStreamsAreCut, ended("logout"), fault(200, 4500, { what, processes: [0] }), open(5000));
+        fails(checkStreamsAreCut, ended("logout"), fault(200, 4500, { what, processes: [1] }), open(5000));
+        fails(checkStreamsAreCut, ended("logout"), fault(200, 1000, { what, processes: [0] }), open(5000));
+      }
+      fails(checkStreamsAreCut, ended("logout"), fault(200, 4500, { what: "clock", processes: [0] }), open(5000));
+    });
+
+    it("wait after a fault until the process says that it reaches Redis, but only for seconds", () => {
+      const short = fault(200, 1000, { processes: [0] });
+      holds(checkStreamsAreCut, ended("logout"), short, reach(300, false), reach(4500, true), open(5000));
+      fails(checkStreamsAreCut, ended("logout"), short, reach(300, false), reach(1500, true), open(5000));
+      fails(checkStreamsAreCut, ended("logout"), short, reach(300, false, 1), reach(4500, true, 1), open(5000));
+      fails(checkStreamsAreCut, ended("logout"), short, reach(300, false), open(20_000));
+      fails(checkStreamsAreCut, ended("logout"), reach(300, false), reach(4500, true), open(5000));
+    });
+
+    it("let a failover lose the end of a session that no replica has confirmed", () => {
+      const failover = fault(200, 300, { loses: true });
+      holds(checkStreamsAreCut, ended("logout"), failover, open(9000));
+      fails(checkStreamsAreCut, ended("revoke", { args: { ...token, replicated: true } }), failover, open(9000));
+    });
+
+    it("find a stream that begins after the end of its session", () => {
+      fails(checkNoStreamBegins, ended("logout"), open(300, { start: 200, opened: 210 }));
+      holds(checkNoStreamBegins, ended("logout"), open(300, { start: 200, opened: 210, process: 1 }));
+      fails(checkNoStreamBegins, ended("logout"), open(9000, { start: 8000, opened: 8010, process: 1 }));
+      holds(checkNoStreamBegins, ended("logout"), open(300, { start: 200, status: 401 }), open(300, { start: 90 }));
+    });
+
+    it("find a stream that outlives its token, also while Redis is away", () => {
+      const expiring = (until: number): Stream => open(until, { expires: 3000, reason: "expired" });
+      holds(checkStreamsEndWithToken, expiring(3200), open(9000));
+      fails(checkStreamsEndWithToken, expiring(9000));
+      fails(checkStreamsEndWithToken, fault(2000, 9000), expiring(9000));
+      fails(checkStreamsEndWithToken, open(9000, { opened: 7000, expires: 3000 }));
+      holds(checkStreamsEndWithToken, fault(2000, 8500, { what: "stop" }), expiring(9000));
+      holds(checkStreamsEndWithToken, fault(2000, 8500, { what: "clock" }), expiring(7000));
+      fails(checkStreamsEndWithToken, fault(2000, 8500, { what: "clock" }), expiring(30_000));
+    });
+
+    it("find a stream that ends, breaks or is refused for nothing", () => {
+      for (const reason of ["revoked", "session_ended", "expired", "closed", "slow", undefined])
+        fails(checkNoStreamIsCutForNothing, open(5000, { reason }));
+      fails(checkNoStreamIsCutForNothing, open(5000, { how: "broken", reason: undefined }));
+      fails(checkNoStreamIsCutForNothing, end(6000), open(5000, { how: "broken", reason: undefined }));
+      for (const status of [204, 401, 403, 404, 429, 500, 0])
+        fails(checkNoStreamIsCutForNothing, open(5000, { status, reason: undefined }));
+    });
+
+    it("accept ends and refusals that have a reason, and clients that leave", () => {
+      holds(checkNoStreamIsCutForNothing, open(5000, { how: "left", reason: undefined }));
+      for (const reason of ["revoked", "session_ended"])
+        holds(checkNoStreamIsCutForNothing, ended("logout"), open(5000, { reason }));
+      for (const status of [401, 204]) holds(checkNoStreamIsCutForNothing, ended("revoke"), open(5000, { status }));
+      for (const status of [401, 204]) holds(checkNoStreamIsCutForNothing, open(5000, { status, expires: 4900 }));
+      holds(checkNoStreamIsCutForNothing, open(5000, { reason: "expired", expires: 4900 }));
+      holds(checkNoStreamIsCutForNothing, end(4900, { how: "asked", code: 0 }), open(5000, { reason: "closed" }));
+      holds(checkNoStreamIsCutForNothing, end(4900), open(5000, { how: "broken", reason: undefined }));
+      holds(checkNoStreamIsCutForNothing, fault(100, 4000, { what: "busy" }), open(5000, { reason: "slow" }));
+      holds(checkNoStreamIsCutForNothing, open(5000, { status: 503 }), open(5000, { status: 403, foreign: true }));
+    });
+
+    it("count the time outside of intervals that meet", () => {
+      expect(timeOutside([], 100, 300)).to.equal(200);
+      expect(
+        timeOutside(
+          [
+            [150, 250],
+            [0, 110],
+            [200, 260],
+            [290, 900],
+          ],
+          100,
+          300,
+        ),
+      ).to.equal(70);
+      expect(timeOutside([[0, 1000]], 100, 300)).to.equal(0);
+    });
+  });
+
   describe("of answers and processes", () => {
     it("find failures that are not 503, and refusals where nobody did wrong", () => {
       fails(checkStatuses, operation("read", 100, { status: 500 }));
@@ -493,9 +722,13 @@ describe("the checkers of the chaos test", () => {
     });
 
     it("find keys without an end, and memory without a bound", () => {
-      fails(checkAudits, { type: "audit", at: 1, endlessKeys: ["k"], heapBytes: [] });
-      fails(checkAudits, { type: "audit", at: 1, endlessKeys: [], heapBytes: [1e9] });
-      holds(checkAudits, { type: "audit", at: 1, endlessKeys: [], heapBytes: [5e7] });
+      fails(checkAudits, { type: "audit", at: 1, endlessKeys: ["k"], heapBytes: [], openConnections: [] });
+      fails(checkAudits, { type: "audit", at: 1, endlessKeys: [], heapBytes: [1e9], openConnections: [] });
+      holds(checkAudits, { type: "audit", at: 1, endlessKeys: [], heapBytes: [5e7], openConnections: [0] });
+    });
+
+    it("find streams that a process holds when all clients have left", () => {
+      fails(checkAudits, { type: "audit", at: 1, endlessKeys: [], heapBytes: [], openConnections: [0, 1] });
     });
   });
 });

@@ -28,6 +28,13 @@ export interface FleetOptions {
   readonly redisFor: (process: number) => string | object;
 }
 
+/** What a process uses. */
+export interface Measured {
+  readonly heapBytes: number;
+  /** Streams that it holds open. */
+  readonly openConnections: number;
+}
+
 /** What is said of a process that got no time from the machine. */
 export const busy = { type: "fault", kind: "a process got no time", what: "busy", loses: false } as const;
 
@@ -37,7 +44,7 @@ export class Fleet {
   readonly #lives: Life[] = [];
   readonly #versions = new Map<string, number>();
   readonly #fenced = new Map<string, { readonly fence: number; readonly value: number }>();
-  readonly #heaps = new Map<number, (bytes: number) => void>();
+  readonly #measuring = new Map<number, (measured: Measured) => void>();
   readonly #stderr: string[] = [];
 
   constructor(options: FleetOptions) {
@@ -100,12 +107,12 @@ export class Fleet {
     }
   }
 
-  async measureHeaps(): Promise<number[]> {
+  async measure(): Promise<Measured[]> {
     return Promise.all(
       this.#lives.map(
         (_, index) =>
-          new Promise<number>((resolve) => {
-            this.#heaps.set(index, resolve);
+          new Promise<Measured>((resolve) => {
+            this.#measuring.set(index, resolve);
             this.#send(index, { type: "measure" });
           }),
       ),
@@ -174,8 +181,8 @@ export class Fleet {
           life.child.send({ type: "version", question, version } satisfies Order, () => undefined);
         break;
       }
-      case "heap":
-        this.#heaps.get(index)?.(report.bytes);
+      case "measured":
+        this.#measuring.get(index)?.(report);
         break;
       case "complaint":
         recorder.note({ type: "complaint", process: index, at: monotonicMs(), text: report.text });
@@ -188,6 +195,7 @@ export class Fleet {
       case "work":
       case "hold":
       case "degradation":
+      case "reach":
         recorder.note({ ...report, process: index, life: life.number });
     }
   }
@@ -196,7 +204,7 @@ export class Fleet {
     life.ready = false;
     const at = life.ended?.at ?? monotonicMs();
     const how = life.ended?.how ?? "crashed";
-    this.#heaps.get(index)?.(0);
+    this.#measuring.get(index)?.({ heapBytes: 0, openConnections: 0 });
     this.#options.recorder.note({
       type: "end",
       process: index,

@@ -96,12 +96,14 @@ export interface Calm {
   readonly end: number;
 }
 
-/** What was found by looking: keys of Redis without an end, bytes of heap. */
+/** What was found by looking: keys of Redis without an end, bytes of heap, connections. */
 export interface Audit {
   readonly type: "audit";
   readonly at: number;
   readonly endlessKeys: readonly string[];
   readonly heapBytes: readonly number[];
+  /** Streams that each process holds, when all clients have left. */
+  readonly openConnections: readonly number[];
 }
 
 /** A function that ran while its process held a lock, until it ended and the lock was given back in time. */
@@ -130,7 +132,62 @@ export interface Fenced {
   readonly accepted: boolean;
 }
 
-export type Entry = Operation | Fault | Work | End | Degradation | Complaint | Calm | Audit | Hold | Fenced;
+/** From now on this process knows, or does not know, whether the tokens of its open connections are good. */
+export interface Reach {
+  readonly type: "reach";
+  readonly process: number;
+  readonly life: number;
+  readonly at: number;
+  readonly reached: boolean;
+}
+
+/** Something that a stream of events has told its client: a message, the place in the log alone, or a gap. */
+export type Told =
+  | {
+      readonly kind: "message";
+      readonly at: number;
+      readonly id: string;
+      readonly publisher: string;
+      readonly number: number;
+      readonly topic: string;
+    }
+  | { readonly kind: "place"; readonly at: number; readonly id: string }
+  | { readonly kind: "gap"; readonly at: number; readonly reason: string };
+
+/** One stream of events, from the request until it was over. */
+export interface Stream {
+  readonly type: "stream";
+  /** The reader: its streams follow each other, each after the last id of the one before, if `resumes`. */
+  readonly client: string;
+  readonly process: number;
+  readonly life: number;
+  readonly start: number;
+  /** When the head of the answer came; undefined if it never did. */
+  readonly opened: number | undefined;
+  readonly end: number;
+  /** 0 without an answer. */
+  readonly status: number;
+  /** The client left, the server ended the stream, or the connection broke. */
+  readonly how: "left" | "ended" | "broken";
+  /** What the server said about the end. */
+  readonly reason: string | undefined;
+  readonly topics: readonly string[];
+  /** Topics that its user may not have were asked for. */
+  readonly foreign: boolean;
+  /** The Last-Event-ID of the request. */
+  readonly after: string;
+  readonly resumes: boolean;
+  /** The calm in which it was opened to look whether everything has come. */
+  readonly look: number | undefined;
+  /** When the token expires, by the monotonic clock. */
+  readonly expires: number;
+  /** About the token, as in an operation. */
+  readonly args: Facts;
+  readonly told: readonly Told[];
+}
+
+export type Entry =
+  Operation | Fault | Work | End | Degradation | Complaint | Calm | Audit | Hold | Fenced | Reach | Stream;
 
 /** All that happened, in the order in which it was noted. */
 export interface History {
@@ -144,6 +201,8 @@ export interface History {
   readonly audits: readonly Audit[];
   readonly holds: readonly Hold[];
   readonly fenced: readonly Fenced[];
+  readonly reaches: readonly Reach[];
+  readonly streams: readonly Stream[];
 }
 
 export function historyOf(entries: readonly Entry[]): History {
@@ -161,6 +220,8 @@ export function historyOf(entries: readonly Entry[]): History {
     audits: all("audit"),
     holds: all("hold"),
     fenced: all("fenced"),
+    reaches: all("reach"),
+    streams: all("stream"),
   };
 }
 
@@ -215,6 +276,11 @@ export function redisWasUp(history: History, from: number, until: number, proces
 const unreplicatedMs = 1000;
 
 /** May what was confirmed at this time have been lost with a master? */
-export function mayBeLost({ faults }: History, at: number): boolean {
-  return faults.some(({ loses, start, end }) => loses && at >= start - unreplicatedMs && at <= end);
+export function mayBeLost(history: History, at: number): boolean {
+  return mayBeLostDuring(history, at, at);
+}
+
+/** May something have been lost with a master that was written at some time between these? */
+export function mayBeLostDuring({ faults }: History, from: number, until: number): boolean {
+  return faults.some(({ loses, start, end }) => loses && until >= start - unreplicatedMs && from <= end);
 }

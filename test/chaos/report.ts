@@ -1,4 +1,5 @@
 import type { Entry, Fault, History } from "./history.js";
+import { cutsOf } from "./checkers/connections.js";
 import type { Violation } from "./checkers/violation.js";
 import { groupBy } from "./checkers/violation.js";
 
@@ -22,6 +23,7 @@ export function printReport({ name, seed, file, history, violations }: ReportOpt
     `${name}, seed ${seed}: ${operations.length} requests, ${faults.length} faults, ${works.length} handlers behind limits, ` +
       `${ends.length} ends of processes, ${degradations.length} decisions without Redis, ${violations.length} violations`,
   );
+  printStreams(history);
   const origin = operations[0]?.start ?? 0;
   for (const [property, group] of groupBy(violations, (one) => one.property)) {
     console.log(`\nVIOLATED: ${property} (${group.length} times)`);
@@ -37,6 +39,22 @@ export function printReport({ name, seed, file, history, violations }: ReportOpt
     console.log(`Again: npm run test:chaos -- --topology=${name} --seed=${seed}`);
   }
   return violations.length;
+}
+
+/** Says how much there was to check of streams of events. */
+function printStreams(history: History): void {
+  const { streams } = history;
+  const told = streams.flatMap((one) => one.told);
+  const cuts = cutsOf(history)
+    .filter(({ stream }) => stream.how !== "left")
+    .map(({ ms }) => ms)
+    .sort((one, other) => one - other);
+  const at = (part: number): number => Math.round(cuts[Math.floor(part * (cuts.length - 1))] ?? 0);
+  console.log(
+    `${streams.length} streams, ${streams.filter(({ after }) => after !== "").length} resumed, ` +
+      `${told.filter(({ kind }) => kind === "message").length} events, ${told.filter(({ kind }) => kind === "gap").length} gaps, ` +
+      `${cuts.length} ends of sessions that cut a stream, after ${at(0.5)} ms (median), ${at(0.99)} ms (p99), ${at(1)} ms (most)`,
+  );
 }
 
 function seconds(ms: number): string {

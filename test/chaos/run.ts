@@ -8,8 +8,10 @@ import { checkers } from "./checkers/index.js";
 import { createReader, createWriter } from "./clients/caches.js";
 import { createDropper, createHungry, createSettler, createSlotUser } from "./clients/limits.js";
 import { createLocker } from "./clients/locks.js";
+import { createListener } from "./clients/listeners.js";
 import { createRedeemer } from "./clients/one-time.js";
 import { createBuyer } from "./clients/orders.js";
+import { createEventReader, createPublisher, readers as eventReaders } from "./clients/readers.js";
 import { createRuled, makeRules } from "./clients/rules.js";
 import { createGuesser, createKeeper, createLeaver, createSigner, Graveyard } from "./clients/users.js";
 import { live } from "./clients/world.js";
@@ -90,10 +92,18 @@ interface Storms {
 async function storms({ topology, fleet, recorder, seed, ms, without, say }: Storms): Promise<void> {
   const injector = new Injector({ recorder, seed, topology, say });
   const graveyard = new Graveyard();
-  let world: World = { seed, fleet, recorder, replicas: topology.replicas, part: "storm 0" };
+  let world: World = {
+    seed,
+    fleet,
+    recorder,
+    replicas: topology.replicas,
+    masters: () => topology.masters(),
+    part: "storm 0",
+  };
   const now = (): World => world;
   const settlers = 2;
   const keepers = many(5, (number) => createKeeper(now, number));
+  const readers = many(eventReaders, (number) => createEventReader(now, number));
   const isWanted = ({ name }: { readonly name: string }): boolean => !without.some((word) => name.startsWith(word));
   const clients = [
     ...keepers,
@@ -110,6 +120,9 @@ async function storms({ topology, fleet, recorder, seed, ms, without, say }: Sto
     ...many(4, (number) => createLocker(now, number)),
     ...many(3, (number) => createRedeemer(now, number)),
     ...many(3, (number) => createBuyer(now, number)),
+    ...readers,
+    ...many(3, (number) => createPublisher(now, number)),
+    ...many(4, (number) => createListener(now, number)),
   ].filter(isWanted);
   const count = Math.max(1, Math.round(ms / stormMs));
   for (let number = 1; number <= count; number += 1) {
@@ -130,6 +143,6 @@ async function storms({ topology, fleet, recorder, seed, ms, without, say }: Sto
     requests.abort();
     await Promise.all(living);
     say(`calm ${number} of ${count}`);
-    await lookAfterCalm({ world, topology, keepers, graveyard, settlers, number, without });
+    await lookAfterCalm({ world, topology, keepers, readers, graveyard, settlers, number, without });
   }
 }

@@ -61,3 +61,23 @@ export const localGuesses: number = Math.max(1, Math.ceil(guesses / 2 / applicat
 export const mostHeapBytes: number = 200 * 1024 * 1024;
 /** How long a process may take to end after SIGTERM. */
 export const exitMs = 10_000;
+
+/** What tokens are signed with, and what they say. */
+export function secretOf(seed: number): string {
+  return `chaos-${seed}-`.padEnd(40, "k");
+}
+export const tokenIssuer = "https://id.test";
+export const tokenAudience = "chaos";
+
+/** The channel whose messages streams of events bring, and how often a stream without any says something. */
+export const eventsChannel = "posts";
+export const heartbeat = "1s";
+/** A client leaves a stream that has said nothing for so long, and connects to another process. */
+export const silentMs = 3500;
+
+/** An open connection ends within this time of the end of its session, while its process runs and reaches Redis. */
+export const cutMs = 1000;
+/** By so much a clock may be wrong before a process judges times by the clock of Redis. */
+export const clockToleranceMs = 5000;
+/** How long after an event was published, while all is well, somebody looks whether every reader has it. */
+export const arrivalMs = 20_000;

@@ -35,6 +35,26 @@ const preludes: Readonly<Record<string, string>> = {
   "express-handler": `${express} ${application} declare const req: Request; declare const res: Response;`,
   /** Koa; the snippet makes the application or the gate. */
   koa,
+  /** A page. The types of Node have no DOM. */
+  browser: `
+  declare const location: { reload(): void };
+  declare class EventSource {
+    static readonly CLOSED: 2;
+    readonly readyState: 0 | 1 | 2;
+    constructor(url: string);
+    addEventListener(type: string, listener: (event: { data: string; lastEventId: string }) => void): void;
+  }`,
+  /** A page with a client of Socket.IO. */
+  "socket-client": `
+  import type { Socket } from "socket.io-client";
+  declare const socket: Socket;
+  declare function refreshToken(): Promise<string>;
+  declare function showSignIn(): void;`,
+  /** An application with a gate and a Socket.IO server. */
+  "socket-server": `${express}
+  import { secure } from "@portcullis/socket.io";
+  import type { Server } from "socket.io";
+  declare const gate: ExpressGate; declare const io: Server;`,
   /** A Koa application with a gate. */
   "koa-gate": `${koa} ${application} const app = new Koa(); declare const gate: KoaGate;`,
 };

@@ -78,7 +78,7 @@ describe("every word is the field's, or stands in the glossary of docs/ARCHITECT
     ]);
   });
 
-  for (const folder of ["core", "express", "koa"])
+  for (const folder of ["core", "express", "koa", "socket.io"])
     it(`in the names of files and folders of packages/${folder}/src`, () => {
       const files = readdirSync(join(root, "packages", folder, "src"), { recursive: true, encoding: "utf8" });
       expect(unknownIn(files.map((file) => file.replace(/\.ts$/, "")))).to.deep.equal([]);

@@ -46,6 +46,8 @@ export interface TestApp {
 export interface RunningApp {
   readonly url: string;
   readonly gate: AnyGate;
+  /** For what else listens to it, such as Socket.IO. */
+  readonly server: Server;
   /** Done after the test in any case, if it was started in one. May be called twice. */
   close(): Promise<void>;
 }
@@ -192,5 +194,5 @@ async function listen(server: Server, gate: AnyGate): Promise<RunningApp> {
   }
 
   cleanUpInTest(close);
-  return { url: `http://127.0.0.1:${port}`, gate, close };
+  return { url: `http://127.0.0.1:${port}`, gate, server, close };
 }

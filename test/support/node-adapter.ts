@@ -1,5 +1,5 @@
 import type { Gate, PortcullisOptions } from "@portcullis/core";
-import { createGate, exchangeFor, lateError, NodeExchange, writeAnswer } from "@portcullis/core/adapter";
+import { createGate, errorOf, exchangeFor, lateError, NodeExchange, writeAnswer } from "@portcullis/core/adapter";
 import type { Attachment, Check, RequestState } from "@portcullis/core/adapter";
 import type { IncomingMessage, ServerResponse } from "node:http";
 
@@ -48,9 +48,12 @@ function bindCheck(check: Check<IncomingMessage>, property: string, attachment: 
   }
 
   return function portcullisMiddleware(req, res, next) {
-    decide(req, res).then((allowed) => {
-      if (allowed) next();
-    }, next);
+    decide(req, res).then(
+      (allowed) => {
+        if (allowed) next();
+      },
+      (thrown: unknown) => next(errorOf(thrown)),
+    );
   };
 }
 

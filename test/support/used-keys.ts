@@ -8,8 +8,11 @@ import {
   testIssuer,
   testSecret,
 } from "@portcullis/testkit";
+import { secure } from "@portcullis/socket.io";
 import { expect } from "chai";
 import { Redis } from "ioredis";
+import { Server } from "socket.io";
+import { io as connectSocket } from "socket.io-client";
 import { adapters } from "./app.js";
 import type { AnyOptions, RunningApp, TestApp } from "./app.js";
 import { form, send } from "./http.js";
@@ -195,6 +198,14 @@ export async function collectUsedKeys(): Promise<UsedKeys> {
     const { gate } = await start({ service: "orders-api", auth: undefined });
     for (const subject of [undefined, "alice", "alice@example.org"])
       await gate.oneTime.issue("confirm-email", 1, { ttl: "1m", subject });
+    for (const [name, reliable] of [
+      ["orders", true],
+      ["news", false],
+    ] as const) {
+      const channel = gate.channels.define(name, { schema: (value) => value, reliable });
+      await channel.subscribe(() => undefined).ready;
+      await channel.publish(1);
+    }
     await until(async () => {
       await gate.examine();
       await look();
@@ -237,9 +248,41 @@ export async function collectUsedKeys(): Promise<UsedKeys> {
     await look();
   }
 
+  /** A node of Socket.IO with a socket that loses its connection. */
+  async function openSockets(): Promise<void> {
+    const tokens = { signingKey: testSecret, issuer: testIssuer, audience: testAudience };
+    const { gate, server, url } = await start({ service: "orders-api", tokens });
+    const io = new Server(server, { connectionStateRecovery: {} });
+    const secured = secure(io, gate as never);
+    const { accessToken: token } = await gate.tokens.issue({ subject: "alice" });
+    const client = connectSocket(url, { auth: { token }, reconnection: false, forceNew: true });
+    await new Promise<void>((resolve) => client.once("connect", resolve));
+    await until(async () => {
+      io.emit("news", 1);
+      await look();
+      return [...channels].some((name) => name.includes("socket.io"));
+    });
+    client.io.engine.close();
+    await until(async () => {
+      await look();
+      return [...keys.keys()].some((key) => key.includes(":states:"));
+    });
+    await secured.close();
+    await io.close();
+  }
+
   try {
     // Signing in first: a gate without auth uses the shared keys only while no issuer has them.
-    for (const use of [signIn, askLimits, keepSessions, useTokensOfOthers, keepValues, coordinate, placeOrders])
+    for (const use of [
+      signIn,
+      askLimits,
+      keepSessions,
+      useTokensOfOthers,
+      keepValues,
+      coordinate,
+      placeOrders,
+      openSockets,
+    ])
       await use();
   } finally {
     for (const app of apps) await app.close();

@@ -1,10 +1,10 @@
-import { onResponseEnd, portcullis } from "@portcullis/express";
+import { portcullis } from "@portcullis/express";
 import type { ExpressGate, ExpressOptions } from "@portcullis/express";
 import express from "express";
 import type { Express } from "express";
 import { answerError, authOf, sendFile, sendProblem } from "./answers.js";
 import { confirmRoute, emailRoutes } from "./email.js";
-import { streamEndings } from "./live.js";
+import { openLive, topicOf } from "./live.js";
 import { findOrder, findOrders, parseItem, placeOrder, summarizeOrders } from "./orders.js";
 import { page } from "./page.js";
 import { signInRoutes } from "./sign-in.js";
@@ -39,13 +39,15 @@ export function createApp(options: AppOptions): { app: Express; gate: ExpressGat
     cache: { ttl: "1m" },
   });
 
+  const live = openLive(gate.channels);
+
   const app = express();
   app.disable("x-powered-by");
   app.set("trust proxy", trustedProxies);
   app.use(gate.routes.health());
 
   for (const [path, file] of page) app.get(path, (req, res) => sendFile(res, file));
-  app.use(signInRoutes(gate, users, secret));
+  app.use(signInRoutes(gate, users, secret, live));
   app.use(confirmRoute(gate, users));
 
   // What comes below needs a token.
@@ -58,21 +60,28 @@ export function createApp(options: AppOptions): { app: Express; gate: ExpressGat
   });
 
   app.delete("/sessions", async (req, res) => {
-    res.json({ ended: await gate.sessions.revokeOthers(authOf(req)) });
+    const ended = await gate.sessions.revokeOthers(authOf(req));
+    live.sessionsChanged(authOf(req).subject);
+    res.json({ ended });
   });
 
   app.delete("/sessions/:id", async (req, res) => {
     const ended = await gate.sessions.revoke(authOf(req), req.params.id);
     if (!ended) return sendProblem(res, 404);
+    live.sessionsChanged(authOf(req).subject);
     res.sendStatus(204);
   });
 
-  app.get("/events", (req, res) => streamEndings(res, authOf(req), gate, onResponseEnd));
+  // Ends with the session, and with the access token.
+  app.get("/events", gate.events({ channel: live.channel, topics: ({ auth }) => [topicOf(auth.subject)] }));
 
   app.use(emailRoutes(gate, users, publicUrl));
 
   app.get("/orders", async (req, res) => {
     const { subject } = authOf(req);
+    // Read before the orders, so that a page that listens from here on misses none.
+    const lastEventId = await live.channel.lastId().catch(() => "");
+    res.set("Last-Event-ID", lastEventId);
     res.json(await req.cache.forUser().getOrSet({ key: "orders" }, () => findOrders(subject)));
   });
 
@@ -83,6 +92,7 @@ export function createApp(options: AppOptions): { app: Express; gate: ExpressGat
     if (item === undefined) return sendProblem(res, 400);
     const order = await placeOrder(authOf(req).subject, item);
     await req.cache.forUser().delete("orders");
+    live.orderPlaced(order);
     res.status(201).location(`/orders/${order.id}`).json(order);
   });
 

@@ -10,7 +10,9 @@ const parse = json({ limit: 4096 });
 
 /** What the button on the page of the link calls. Nobody needs to be signed in: the token proves who has read the mail. */
 export function confirmRoute(gate: ExpressGate, users: UserStore): Router {
-  return Router().post("/auth/confirm", parse, async (req, res) => {
+  // Whoever asks may be anybody.
+  const limit = gate.limit({ name: "confirmations", per: "ip", limit: 20, window: "1m" });
+  return Router().post("/auth/confirm", limit, parse, async (req, res) => {
     const { token } = Object(req.body) as { token?: unknown };
     const value = await gate.oneTime.consume<Confirmation>(purpose, token);
     if (value === undefined) return sendProblem(res, 410);

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 
 export interface Order {
@@ -7,6 +8,7 @@ export interface Order {
   readonly quantity: number;
 }
 
+/** Stands in for a table of orders: each process has its own. */
 let orders: readonly Order[] = [
   { id: "1001", owner: "alice", item: "lantern", quantity: 2 },
   { id: "1002", owner: "alice", item: "rope", quantity: 1 },
@@ -20,7 +22,6 @@ const queryMs = 20;
 const items = ["lantern", "rope", "padlock"];
 /** A demonstration keeps no more. */
 const mostOrders = 1000;
-let lastId = 1003;
 
 /** The item that a request names; undefined for anything else. */
 export function parseItem(body: unknown): string | undefined {
@@ -28,11 +29,19 @@ export function parseItem(body: unknown): string | undefined {
   return items.find((one) => one === item);
 }
 
+/** An order in a message of another process. Throws for anything else. */
+export function parseOrder(message: unknown): Order {
+  const { id, owner, item, quantity } = Object(message) as Partial<Record<keyof Order, unknown>>;
+  if (![id, owner, item].every((text) => typeof text === "string") || typeof quantity !== "number")
+    throw new TypeError("not an order");
+  return { id, owner, item, quantity } as Order;
+}
+
 /** Makes a new order at each call: that one click makes one order is up to the caller. */
 export async function placeOrder(owner: string, item: string): Promise<Order> {
   await sleep(queryMs);
-  lastId += 1;
-  const order: Order = { id: String(lastId), owner, item, quantity: 1 };
+  // Unique in all processes, without asking the others.
+  const order: Order = { id: randomBytes(4).toString("hex"), owner, item, quantity: 1 };
   orders = [...orders.slice(-mostOrders), order];
   return order;
 }

@@ -1,7 +1,8 @@
 import type { ExpressGate, IssuedTokens } from "@portcullis/express";
 import { Router, json } from "express";
 import type { Request, RequestHandler, Response } from "express";
-import { sendProblem } from "./answers.js";
+import { authOf, sendProblem } from "./answers.js";
+import type { Live } from "./live.js";
 import type { UserStore } from "./users.js";
 import { parseCredentials } from "./users.js";
 
@@ -9,7 +10,7 @@ import { parseCredentials } from "./users.js";
  * Sign-in, refresh and sign-out, each in two forms: `/login`, `/refresh` and `/logout` for clients that keep their tokens
  * themselves, and the same below `/auth` for browsers, which get them as cookies that no script can read.
  */
-export function signInRoutes(gate: ExpressGate, users: UserStore, secret: Uint8Array): Router {
+export function signInRoutes(gate: ExpressGate, users: UserStore, secret: Uint8Array, live: Live): Router {
   const { tokens, sessions } = gate;
   const router = Router();
   // A page of another origin cannot send JSON without being asked first, so nobody is signed in unawares.
@@ -33,6 +34,12 @@ export function signInRoutes(gate: ExpressGate, users: UserStore, secret: Uint8A
   router.post(["/logout", "/auth/logout"], gate.authenticate(), async (req, res) => {
     // Rejects, and so answers 503, if it could not be recorded: nobody is told that they are signed out when they are not.
     await sessions.revoke(req.auth);
+    live.sessionsChanged(authOf(req).subject);
+    res.append("Set-Cookie", tokens.cookies.clear()).sendStatus(204);
+  });
+
+  router.post(["/logout/everywhere", "/auth/logout/everywhere"], gate.authenticate(), async (req, res) => {
+    await sessions.revokeAll(authOf(req));
     res.append("Set-Cookie", tokens.cookies.clear()).sendStatus(204);
   });
 
@@ -51,6 +58,7 @@ export function signInRoutes(gate: ExpressGate, users: UserStore, secret: Uint8A
         // Says that the password was right, and that a fault of Redis was nobody's wrong guess.
         attempt: req.loginAttempt,
       });
+      live.sessionsChanged(user.name);
       if (req.loginAttempt !== undefined) res.append("Set-Cookie", req.loginAttempt.deviceCookie());
       send(res, issued);
     };

@@ -1,12 +1,18 @@
-// The page of the example: sign in, see your sessions, end them, and be told at once when this one is ended elsewhere.
+// The page of the example: sign in, see your sessions and end them, order things, and be told at once of what happens elsewhere.
 const find = (id) => document.getElementById(id);
 const views = ["loading", "sign-in", "ended", "account"].map(find);
 const pollMs = 15_000;
+const reconnectMs = 3000;
 /** How long after an order a click is taken for the same one. */
 const nextOrderMs = 1000;
 
+/** The stream of what happens elsewhere, while somebody is signed in. */
 let events;
+/** The id of the last event, after which another stream goes on. */
+let lastEventId;
 let polling;
+/** Orders by id. They come in answers and in events, and some in both. */
+let orders = new Map();
 /** The key of the order that the form stands for: the same for every click and attempt. */
 let orderKey = crypto.randomUUID();
 
@@ -19,7 +25,8 @@ find("email-form").addEventListener("submit", (event) => {
   void sendLink(new FormData(event.target));
 });
 find("again").addEventListener("click", () => showSignIn());
-find("sign-out").addEventListener("click", () => void signOut());
+find("sign-out").addEventListener("click", () => void signOut("/auth/logout"));
+find("sign-out-everywhere").addEventListener("click", () => void signOut("/auth/logout/everywhere"));
 find("end-others").addEventListener("click", () => void act(() => ask("DELETE", "/sessions")));
 find("order-form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -64,32 +71,63 @@ async function explainSignIn(response) {
   return "This did not work. Try again.";
 }
 
-async function signOut() {
-  const response = await ask("POST", "/auth/logout").catch(() => undefined);
+async function signOut(path) {
+  const response = await ask("POST", path).catch(() => undefined);
   // Whoever is told to be signed out must be: 401 says that the session is over already.
   if (response?.ok || response?.status === 401) return showSignIn();
   showError("account-error", "You are still signed in: signing out could not be recorded. Try again.");
 }
 
-/** Signed in: shows the sessions, and listens for the end of this one. */
+/** Signed in: shows what there is, and listens for what happens from now on. */
 async function enter(found) {
   find("user").textContent = found.subject;
   find("who").hidden = false;
   show("account");
   render(found);
   void showEmail();
-  void showOrders();
   leave();
+  setLive("connecting");
   polling = setInterval(() => !document.hidden && void showSessions(), pollMs);
-  events = new EventSource("/events");
-  events.addEventListener("open", () => setLive("live"));
-  events.addEventListener("changed", () => void showSessions());
-  events.addEventListener("ended", () => showEnded());
-  events.addEventListener("error", () => {
+  lastEventId = await showOrders();
+  if (!find("account").hidden) listen();
+}
+
+function listen() {
+  events?.close();
+  const source = new EventSource(`/events?lastEventId=${lastEventId ?? ""}`);
+  events = source;
+  const on = (name, handle) =>
+    source.addEventListener(name, (event) => {
+      lastEventId = event.lastEventId || lastEventId;
+      handle(JSON.parse(event.data));
+    });
+  on("order", (order) => addOrders([order]));
+  on("sessions", () => void showSessions());
+  on("gap", () => {
+    void showOrders();
+    void showSessions();
+  });
+  on("degraded", () => setLive("degraded"));
+  on("recovered", () => setLive("live"));
+  on("end", ({ reason }) => {
+    if (reason === "session_ended") showEnded();
+    else if (reason === "expired" || reason === "revoked") void renew(source);
+    // After any other reason EventSource connects again by itself.
+  });
+  source.addEventListener("open", () => setLive("live"));
+  source.addEventListener("error", () => {
     setLive("connecting");
     // A refused connection is not tried again: the access token has expired, or the session is over.
-    if (events?.readyState === EventSource.CLOSED) void reconnect();
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => void reconnect(source), reconnectMs);
   });
+}
+
+/** The stream has ended with its access token. The session goes on with a new one, if it is not over. */
+async function renew(ended) {
+  ended.close();
+  setLive("connecting");
+  await send("POST", "/auth/refresh").catch(() => undefined);
+  await reconnect(ended);
 }
 
 async function showEmail() {
@@ -117,17 +155,22 @@ async function sendLink(form) {
   );
 }
 
-async function reconnect() {
+/** Puts another stream in the place of one that is over. */
+async function reconnect(ended) {
   const response = await ask("GET", "/sessions").catch(() => undefined);
-  if (response?.ok) await enter(await response.json());
-  else if (response?.status === 401) showEnded();
-  else setTimeout(() => void reconnect(), 3000);
+  // Somebody may have signed out meanwhile.
+  if (events !== ended) return;
+  if (response?.status === 401) return showEnded();
+  if (!response?.ok) return void setTimeout(() => void reconnect(ended), reconnectMs);
+  render(await response.json());
+  listen();
 }
 
 function leave() {
   events?.close();
   events = undefined;
   clearInterval(polling);
+  orders = new Map();
 }
 
 async function showSessions() {
@@ -155,14 +198,23 @@ async function placeOrder(item) {
   if (!response?.ok) return showError("order-error", "There is no answer yet. Click again: it is made once.");
   // The second click of a double click may come after the answer to the first.
   setTimeout(() => orderKey === key && (orderKey = crypto.randomUUID()), nextOrderMs);
-  await showOrders();
+  addOrders([await response.json()]);
 }
 
+/** Returns the id of the event after which the orders are as shown. */
 async function showOrders() {
+  const shown = orders;
   const response = await ask("GET", "/orders").catch(() => undefined);
-  if (!response?.ok) return;
-  const orders = await response.json();
-  const items = orders.map(({ id, item, quantity }) => {
+  const found = response?.ok ? await response.json() : [];
+  // Another user may have signed in meanwhile.
+  if (!response?.ok || orders !== shown) return undefined;
+  addOrders(found);
+  return response.headers.get("last-event-id");
+}
+
+function addOrders(added) {
+  for (const order of added) orders.set(order.id, order);
+  const items = [...orders.values()].map(({ id, item, quantity }) => {
     const entry = document.createElement("li");
     entry.className = "card";
     entry.textContent = `${id}: ${quantity} x ${item}`;

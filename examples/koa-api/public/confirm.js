@@ -18,6 +18,7 @@ async function confirm() {
     });
     if (response.ok) return finish(`${(await response.json()).email} is confirmed.`);
     if (response.status === 410) return finish("This link is no longer valid. Ask for another mail.");
+    if (response.status === 429) return fail("Too many attempts. Try again in a minute.");
     fail("This did not work. Try again in a few seconds.");
   } catch {
     fail("The service cannot be reached. Try again.");

@@ -1,10 +1,10 @@
-import { onResponseEnd, portcullis } from "@portcullis/koa";
+import { portcullis } from "@portcullis/koa";
 import type { KoaGate, KoaOptions } from "@portcullis/koa";
 import Koa from "koa";
 import { answerErrors, authOf, sendFile, sendProblem } from "./answers.js";
 import { confirmRoute, emailRoutes } from "./email.js";
 import { readJson } from "./body.js";
-import { streamEndings } from "./live.js";
+import { openLive, topicOf } from "./live.js";
 import { findOrder, findOrders, parseItem, placeOrder, summarizeOrders } from "./orders.js";
 import { page } from "./page.js";
 import { route } from "./router.js";
@@ -40,12 +40,14 @@ export function createApp(options: AppOptions): { app: Koa; gate: KoaGate } {
     cache: { ttl: "1m" },
   });
 
+  const live = openLive(gate.channels);
+
   const app = new Koa({ proxy: trustedProxies > 0, maxIpsCount: trustedProxies });
   app.use(answerErrors);
   app.use(gate.routes.health());
 
   for (const [path, file] of page) app.use(route("GET", path, (ctx) => sendFile(ctx, file)));
-  for (const signIn of signInRoutes(gate, users, secret)) app.use(signIn);
+  for (const signIn of signInRoutes(gate, users, secret, live)) app.use(signIn);
   app.use(confirmRoute(gate, users));
 
   // What comes below needs a token.
@@ -62,7 +64,9 @@ export function createApp(options: AppOptions): { app: Koa; gate: KoaGate } {
 
   app.use(
     route("DELETE", "/sessions", async (ctx) => {
-      ctx.body = { ended: await gate.sessions.revokeOthers(authOf(ctx)) };
+      const ended = await gate.sessions.revokeOthers(authOf(ctx));
+      live.sessionsChanged(authOf(ctx).subject);
+      ctx.body = { ended };
     }),
   );
 
@@ -70,22 +74,23 @@ export function createApp(options: AppOptions): { app: Koa; gate: KoaGate } {
     route("DELETE", "/sessions/:id", async (ctx) => {
       const ended = await gate.sessions.revoke(authOf(ctx), ctx.params.id ?? "");
       if (!ended) return sendProblem(ctx, 404);
+      live.sessionsChanged(authOf(ctx).subject);
       ctx.status = 204;
     }),
   );
 
-  app.use(
-    route("GET", "/events", (ctx) => {
-      ctx.respond = false;
-      streamEndings(ctx.res, authOf(ctx), gate, onResponseEnd);
-    }),
-  );
+  // Ends with the session, and with the access token.
+  const events = gate.events({ channel: live.channel, topics: ({ auth }) => [topicOf(auth.subject)] });
+  app.use(route("GET", "/events", events));
 
   for (const email of emailRoutes(gate, users, publicUrl)) app.use(email);
 
   app.use(
     route("GET", "/orders", async (ctx) => {
       const { subject } = authOf(ctx);
+      // Read before the orders, so that a page that listens from here on misses none.
+      const lastEventId = await live.channel.lastId().catch(() => "");
+      ctx.set("Last-Event-ID", lastEventId);
       ctx.body = await ctx.cache.forUser().getOrSet({ key: "orders" }, () => findOrders(subject));
     }),
   );
@@ -98,6 +103,7 @@ export function createApp(options: AppOptions): { app: Koa; gate: KoaGate } {
       if (item === undefined) return sendProblem(ctx, 400);
       const order = await placeOrder(authOf(ctx).subject, item);
       await ctx.cache.forUser().delete("orders");
+      live.orderPlaced(order);
       ctx.status = 201;
       ctx.set("Location", `/orders/${order.id}`);
       ctx.body = order;

@@ -10,7 +10,9 @@ import { parseEmail } from "./users.js";
 
 /** What the button on the page of the link calls. Nobody needs to be signed in: the token proves who has read the mail. */
 export function confirmRoute(gate: KoaGate, users: UserStore): Middleware {
-  return route("POST", "/auth/confirm", async (ctx) => {
+  // Whoever asks may be anybody.
+  const limit = gate.limit({ name: "confirmations", per: "ip", limit: 20, window: "1m" });
+  return route("POST", "/auth/confirm", limit, async (ctx) => {
     const { token } = Object(await readJson(ctx, 4096)) as { token?: unknown };
     const value = await gate.oneTime.consume<Confirmation>(purpose, token);
     if (value === undefined) return sendProblem(ctx, 410);

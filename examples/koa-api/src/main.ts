@@ -50,10 +50,14 @@ curl -i ${base}/orders ${bearer}`);
 
 let stopping = false;
 
-/** Lets requests under way finish, for a second at most; then nothing keeps the process alive. */
+/**
+ * Lets requests under way finish, for a second at most; then nothing keeps the process alive. Pages connect again, to another
+ * process or to the next one here.
+ */
 function stop(): void {
   if (stopping) return;
   stopping = true;
+  gate.drain();
   server.close(() => void gate.close());
   setTimeout(() => server.closeAllConnections(), 1000).unref();
 }

@@ -1,7 +1,8 @@
 import type { IssuedTokens, KoaGate } from "@portcullis/koa";
 import type { Context, Middleware, Next } from "koa";
-import { sendProblem } from "./answers.js";
+import { authOf, sendProblem } from "./answers.js";
 import { readJson } from "./body.js";
+import type { Live } from "./live.js";
 import { route } from "./router.js";
 import type { UserStore } from "./users.js";
 import { parseCredentials } from "./users.js";
@@ -10,13 +11,14 @@ import { parseCredentials } from "./users.js";
  * Sign-in, refresh and sign-out, each in two forms: `/login`, `/refresh` and `/logout` for clients that keep their tokens
  * themselves, and the same below `/auth` for browsers, which get them as cookies that no script can read.
  */
-export function signInRoutes(gate: KoaGate, users: UserStore, secret: Uint8Array): Middleware[] {
+export function signInRoutes(gate: KoaGate, users: UserStore, secret: Uint8Array, live: Live): Middleware[] {
   const { tokens, sessions } = gate;
   const throttle = gate.throttleLogin({
     account: (ctx) => (ctx.state.body as { username?: unknown } | undefined)?.username,
     device: { secret },
   });
   const logout: Middleware[] = [gate.authenticate(), signOut];
+  const logoutEverywhere: Middleware[] = [gate.authenticate(), signOutEverywhere];
 
   return [
     route("POST", "/login", parse, throttle, signIn(sendTokens)),
@@ -28,6 +30,8 @@ export function signInRoutes(gate: KoaGate, users: UserStore, secret: Uint8Array
     route("POST", "/auth/refresh", (ctx) => refresh(ctx, tokens.cookies.readRefresh(ctx.get("cookie")), sendCookies)),
     route("POST", "/logout", ...logout),
     route("POST", "/auth/logout", ...logout),
+    route("POST", "/logout/everywhere", ...logoutEverywhere),
+    route("POST", "/auth/logout/everywhere", ...logoutEverywhere),
   ];
 
   function signIn(send: (ctx: Context, issued: IssuedTokens) => void): Middleware {
@@ -43,6 +47,7 @@ export function signInRoutes(gate: KoaGate, users: UserStore, secret: Uint8Array
         // Says that the password was right, and that a fault of Redis was nobody's wrong guess.
         attempt: ctx.loginAttempt,
       });
+      live.sessionsChanged(user.name);
       send(ctx, issued);
       if (ctx.loginAttempt !== undefined) ctx.append("Set-Cookie", ctx.loginAttempt.deviceCookie());
     };
@@ -67,6 +72,13 @@ export function signInRoutes(gate: KoaGate, users: UserStore, secret: Uint8Array
   async function signOut(ctx: Context): Promise<void> {
     // Rejects, and so answers 503, if it could not be recorded: nobody is told that they are signed out when they are not.
     await sessions.revoke(ctx.auth);
+    live.sessionsChanged(authOf(ctx).subject);
+    ctx.append("Set-Cookie", tokens.cookies.clear());
+    ctx.status = 204;
+  }
+
+  async function signOutEverywhere(ctx: Context): Promise<void> {
+    await sessions.revokeAll(authOf(ctx));
     ctx.append("Set-Cookie", tokens.cookies.clear());
     ctx.status = 204;
   }

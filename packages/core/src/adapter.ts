@@ -1,5 +1,8 @@
 // What an adapter of a web framework imports, as @portcullis/core/adapter.
 export { createGate } from "./gate.js";
+export { extensionOf } from "./extension.js";
+export type { ExtensionRedis, GateExtension } from "./extension.js";
+export type { FurtherClient, FurtherConnection } from "./store/redis/further.js";
 export type { BindCheck } from "./gate.js";
 export { watchAttempt } from "./login/attempt.js";
 export { readBody } from "./http/body.js";
@@ -20,5 +23,5 @@ export { NodeExchange } from "./http/node-exchange.js";
 export { writeAnswer } from "./http/write-answer.js";
 export { messageClassesOf } from "./http/serving.js";
 export type { MessageClasses, MessagePrototypes } from "./http/serving.js";
-export { lateError } from "./http/verdict.js";
+export { errorOf, lateError } from "./http/verdict.js";
 export type { Allowed, BodyForm, Decision, Denied, Header, Reply, Verdict } from "./http/verdict.js";

@@ -6,16 +6,21 @@ import type { NamedUser } from "./auth/principal.js";
 import type { GateCache } from "./cache/cache-types.js";
 import type { Leader, LeaderOptions } from "./coordination/leader.js";
 import type { Locks } from "./coordination/locks.js";
+import type { Connections } from "./realtime/connection-types.js";
 import type { Responses } from "./response-cache/invalidation.js";
+import type { Consumed, ConsumeOptions } from "./guard/consume.js";
+import type { VerifyOptions } from "./guard/message-exchange.js";
 import type { ClaimTest, RecentAuthOptions } from "./guard/authorize.js";
 import type { IdempotencyOptions } from "./coordination/idempotency-options.js";
 import type { RouteCondition } from "./http/path.js";
 import type { Finding } from "./store/ports/health.js";
 import type { Health } from "./health/monitor.js";
 import type { Logins } from "./login/unblock.js";
+import type { EventsOptions } from "./realtime/event-options.js";
 import type { OneTimeValues } from "./coordination/one-time.js";
 import type { ThrottleLoginOptions } from "./login/options.js";
 import type { RevocationPolicy } from "./revocation/options.js";
+import type { GateChannels } from "./realtime/channel-options.js";
 import type { LimitOptions } from "./limits/options.js";
 import type { ResponseCacheOptions } from "./response-cache/options.js";
 import type { Quotas } from "./limits/administration.js";
@@ -75,6 +80,11 @@ export interface Gate<Raw, Middleware> {
    * during its handler releases the key: the next request runs it again, so each handler runs at least once.
    */
   idempotency(options?: IdempotencyOptions<Raw>): Middleware;
+  /**
+   * Answers requests with streams of server-sent events (WHATWG HTML, 9.2): the messages of a channel, for topics of the user,
+   * until the token ends. Put it behind `guard()`, which finds the user; it answers every request that reaches it.
+   */
+  events(options: EventsOptions<Raw>): Middleware;
   /** Passes requests whose token grants all of these scopes. Needs `guard()` or `authenticate()` before it. */
   requireScopes(...scopes: string[]): Middleware;
   /** Passes requests whose token grants at least one of these scopes. */
@@ -96,9 +106,14 @@ export interface Gate<Raw, Middleware> {
   /**
    * Authentication and revocation outside middleware, for sockets and jobs. Takes a request or a token. Resolves to
    * `{ allowed: true, auth }`, or to a refusal with status, headers and problem. A missing token, or a value that is not a
-   * token, is a refusal (`credentials_required`).
+   * token, is a refusal (`credentials_required`). For a handshake pass `{ limits: true, handshake: true }`.
    */
-  verify(source: string | IncomingMessage | null | undefined): Promise<Verification>;
+  verify(source: string | IncomingMessage | null | undefined, options?: VerifyOptions): Promise<Verification>;
+  /**
+   * Counts an event outside middleware, such as a message on a socket, by one of the gate's limits: by its name, or by a limit
+   * of its own, which is made once and kept. Resolves to `{ allowed: true, quotas }`, or to a refusal.
+   */
+  consume(limit: string | LimitOptions<Raw>, options: ConsumeOptions<Raw>): Promise<Consumed>;
   /**
    * Returns the `auth.principal` of a user, for calls about users of another issuer than the main one (the only issuer, or
    * `auth.sharedIssuer`). Throws a TypeError for an issuer that the gate does not accept, or for a missing issuer if there are
@@ -133,6 +148,13 @@ export interface Gate<Raw, Middleware> {
   leader(name: string, options?: LeaderOptions): Leader;
   /** Issues and consumes one-time values, for e-mail confirmation, password reset, OpenID Connect and passkeys. */
   readonly oneTime: OneTimeValues;
+  /**
+   * Open connections that end with their token: at its expiry, and within a second of its revocation or the end of its session,
+   * whichever process or service has recorded it.
+   */
+  readonly connections: Connections;
+  /** Messages between all processes of this service: publish and subscribe, with resume on reliable channels. */
+  readonly channels: GateChannels;
   /** The circuit breakers in front of Redis, to read and to open or close by hand. Empty with in-process stores. */
   readonly breakers: readonly BreakerControl[];
   /** The state of the gate and its dependencies. */

@@ -4,10 +4,12 @@ import type { Finding } from "./store/ports/health.js";
 import { examineGate } from "./health/examination.js";
 import { gateMetrics } from "./health/metrics.js";
 import { tokenPlaces } from "./response-cache/credentials.js";
+import { resolveEvents } from "./realtime/event-options.js";
 import { resolveIdempotency } from "./coordination/idempotency-options.js";
 import { openResponseCaches } from "./response-cache/response-cache.js";
 import { IssuerScope } from "./auth/issuer-scope.js";
 import { openIssuers } from "./auth/issuers.js";
+import { offerExtension } from "./extension.js";
 import type { AuthenticateOptions, Gate } from "./gate-types.js";
 import type { DenyOptions } from "./http/verdict.js";
 import type { GuardParts } from "./guard/guard.js";
@@ -16,7 +18,15 @@ import { requireAnyScope, requireClaim, requireRecentAuth, requireRole, requireS
 import { every, exceptWhere, onlyWhere, some } from "./guard/compose.js";
 import { MiddlewareFactory } from "./guard/middleware.js";
 import { HealthMonitor } from "./health/monitor.js";
-import { checkSource, messageExchange, tokenExchange, tolerantSources } from "./guard/message-exchange.js";
+import { Consumer } from "./guard/consume.js";
+import {
+  checkSource,
+  checkVerifyOptions,
+  hasToken,
+  messageExchange,
+  tokenExchange,
+  tolerantSources,
+} from "./guard/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
 import { createLogins } from "./login/unblock.js";
 import { throttleLogin } from "./login/throttle.js";
@@ -69,7 +79,7 @@ export function createGate<Raw, Middleware extends object>(
   const cachesInRedis = resolved.redis !== undefined && resolved.cache?.redis !== false;
   const isUnnamed = resolved.redis !== undefined && service.keyText === unnamed;
   const unnamedUse = isUnnamed ? new UnnamedServiceWarning(logger) : undefined;
-  const used = { caches: false, coordination: false, oneTime: false };
+  const used = { caches: false, coordination: false, oneTime: false, channels: false };
   const stores = createStores(resolved, {
     keys: keyspace,
     shared: sharedIssuer,
@@ -79,13 +89,13 @@ export function createGate<Raw, Middleware extends object>(
 
   // Services: keys of issuers are fetched.
   const auth = resolved.auth === undefined ? undefined : openIssuers(resolved.auth, { logger, telemetry });
-  const services = createServices(resolved, { auth, stores, keyspace, telemetry, now, noteCoordination });
+  const services = createServices(resolved, { auth, stores, keyspace, telemetry, now, noteCoordination, noteChannel });
   const limitHeaders = new Set(headersOf(limits));
   const responseCaches = openResponseCaches<Raw>({
     ...{ store: stores.cache, keys: keyspace, telemetry, logger, renewals: services.cache?.renewals, now },
     identity: { headers: limitHeaders, ...tokenPlaces(services.sources, resolved.tokens?.cookies) },
   });
-  const monitor = new HealthMonitor(resolved, stores, services.degradation, auth?.keys, used);
+  const monitor = new HealthMonitor(resolved, stores, services.degradation, auth?.keys, used, services.connections);
   stores.onReady(() => void logFindings());
   let closed = false;
 
@@ -100,6 +110,17 @@ export function createGate<Raw, Middleware extends object>(
   const sources = tolerantSources(services.sources, noteSourceError);
   const verifyMessage = factory.observe(createGuard({ ...services, sources }, verification));
   const verifyToken = factory.observe(createGuard({ ...services, sources: [{ kind: "header" }] }, verification));
+  const verifyHandshake = factory.observe(createGuard({ ...services, sources }, { ...verification, limits }));
+  const verifyTokenHandshake = factory.observe(
+    createGuard({ ...services, sources: [{ kind: "header" }] }, { ...verification, limits }),
+  );
+  const consumer = new Consumer<Raw>({
+    ...{ issuers: auth?.scope, keys: keyspace },
+    policyOf: (name) => services.administration.quotas.policyOf(name),
+    register: (policy) => services.administration.quotas.register([policy]),
+    checkOf: (policy) =>
+      factory.observe(createGuard(services, { authentication: "off", limits: [policy], cache: false })),
+  });
   let notedSourceError = false;
 
   function noteCaches(): void {
@@ -110,6 +131,12 @@ export function createGate<Raw, Middleware extends object>(
   function noteCoordination(part?: "one-time"): void {
     used.coordination = true;
     if (part === "one-time") used.oneTime = true;
+    unnamedUse?.note();
+  }
+
+  function noteChannel(use: "defined" | "reliable"): void {
+    used.channels = true;
+    if (use === "reliable") used.coordination = true;
     unnamedUse?.note();
   }
 
@@ -176,7 +203,7 @@ export function createGate<Raw, Middleware extends object>(
     return { authentication: auth === undefined ? "off" : optional === true ? "optional" : "required", onStoreError };
   }
 
-  return {
+  const gate: Gate<Raw, Middleware> = {
     guard(guardOptions = {}) {
       checkObject("guard()", guardOptions, ["optional", "checks", "onDeny", "onStoreError", "preflight"]);
       const { checks, preflight } = guardOptions;
@@ -236,6 +263,11 @@ export function createGate<Raw, Middleware extends object>(
         identifies: auth !== undefined,
       });
     },
+    events(eventsOptions) {
+      if (auth === undefined) throw optionError("auth", "is required for events()");
+      const events = resolveEvents(eventsOptions, (channel) => services.channels.owns(channel));
+      return factory.toMiddleware(services.events.answer(events), eventsOptions, { identifies: true });
+    },
     requireScopes: (...scopes) => authorize(requireScopes(scopes, services.challenges)),
     requireAnyScope: (...scopes) => authorize(requireAnyScope(scopes, services.challenges)),
     requireClaim: (name, test) => authorize(requireClaim(name, test, services.challenges)),
@@ -260,16 +292,21 @@ export function createGate<Raw, Middleware extends object>(
       const { lenient, onDeny, identifies } = factory.checkOf("optional()", middleware);
       return factory.toMiddleware(lenient, { onDeny }, { lenient, identifies });
     },
-    async verify(source) {
+    async verify(source, verifyOptions = {}) {
       if (auth === undefined) throw optionError("auth", "is required for verify()");
       checkSource(source);
-      const message = typeof source === "string" ? undefined : messageExchange<Raw>(source);
+      checkVerifyOptions(source, verifyOptions);
+      const message = typeof source === "string" ? undefined : messageExchange<Raw>(source, verifyOptions);
       const exchange = message ?? tokenExchange<Raw>(typeof source === "string" ? source : "");
-      const verdict = await (message === undefined ? verifyToken : verifyMessage)(exchange);
+      const byToken = message === undefined || hasToken(verifyOptions);
+      const plain = byToken ? verifyToken : verifyMessage;
+      const check = verifyOptions.limits !== true ? plain : byToken ? verifyTokenHandshake : verifyHandshake;
+      const verdict = await check(exchange);
       if (!verdict.allowed) return verdict;
       const { auth: who } = exchange.state.facts;
       return who === undefined ? services.challenges.credentialsRequired() : { allowed: true, auth: who };
     },
+    consume: (limit, consumeOptions) => consumer.consume(limit, consumeOptions),
     principal(user) {
       if (resolved.auth === undefined) throw optionError("auth", "is required for principal()");
       return principalOf(resolved.auth, user);
@@ -298,23 +335,36 @@ export function createGate<Raw, Middleware extends object>(
       (check) => factory.toMiddleware(check),
     ),
     logins: createLogins(services.logins),
+    connections: services.connections,
     locks: services.locks,
     leader: (name, leaderOptions) => services.leaders.candidate(name, leaderOptions),
+    channels: services.channels,
     breakers: stores.breakers,
     health: () => monitor.read(),
     examine,
     metrics: readMetrics,
-    drain: () => monitor.drain(),
+    drain() {
+      monitor.drain();
+      services.events.drain();
+    },
     async close() {
       closed = true;
       auth?.keys.close();
+      services.connections.close();
       services.administration.close();
+      services.channels.close();
       services.idempotency.close();
       const ended = services.leaders.close().then(() => services.locks.close());
       await Promise.all([services.cache?.close(), responseCaches.close(), ended]);
+      await closeExtension();
       await stores.close(() => services.settlement.close());
     },
   };
+  const closeExtension = offerExtension(gate, {
+    ...{ logger, keyspace, openFurther: stores.openFurther, orgClaim: resolved.revocation?.orgClaim },
+    onUse: () => noteCoordination(),
+  });
+  return gate;
 }
 
 function checkPreflight(preflight: unknown): void {

@@ -66,8 +66,31 @@ export { TokenError } from "./sessions/token-error.js";
 export type { TokenAnswer, TokenErrorCode } from "./sessions/token-error.js";
 export type { Tokens } from "./sessions/tokens.js";
 export type { IssuedOneTimeValue, OneTimeOptions, OneTimeValue, OneTimeValues } from "./coordination/one-time.js";
+export type { Consumed, ConsumeOptions } from "./guard/consume.js";
+export type { VerifyOptions } from "./guard/message-exchange.js";
+export { ConnectionLimitError } from "./realtime/connection-types.js";
+export type {
+  ConnectionEnd,
+  ConnectionKind,
+  Connections,
+  WatchedConnection,
+  WatchOptions,
+} from "./realtime/connection-types.js";
+export type { ConnectionsOptions } from "./realtime/options.js";
+export type { EventFacts, EventsOptions } from "./realtime/event-options.js";
 export type { IdempotencyOptions } from "./coordination/idempotency-options.js";
 export type { CredentialOptions, QueryOptions, ResponseCacheOptions } from "./response-cache/options.js";
+export type {
+  Channel,
+  ChannelGap,
+  ChannelListener,
+  ChannelMessage,
+  ChannelOptions,
+  GateChannels,
+  PublishOptions,
+  SubscribeOptions,
+  Subscription,
+} from "./realtime/channel-options.js";
 export type { RedisInstances, RedisNode, RedisServerOptions, RedisTarget } from "./store/redis/options.js";
 export type { Quota } from "./limits/quota.js";
 export type { QuotaKey, QuotaKeyPart } from "./limits/partition.js";

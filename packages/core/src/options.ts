@@ -16,6 +16,8 @@ import type { RedisInstances, RedisTarget, ResolvedRedis } from "./store/redis/o
 import { resolveRedis } from "./store/redis/options.js";
 import type { ResolvedRevocation, RevocationOptions } from "./revocation/options.js";
 import { resolveRevocation } from "./revocation/options.js";
+import type { ConnectionsOptions, ResolvedConnections } from "./realtime/options.js";
+import { resolveConnections } from "./realtime/options.js";
 import type { ResolvedService } from "./store/service-name.js";
 import { checkService, resolveService } from "./store/service-name.js";
 import type { ResolvedTokens, TokensOptions } from "./sessions/options.js";
@@ -52,6 +54,8 @@ export interface PortcullisOptions<Raw = unknown> {
   readonly limits?: readonly LimitOptions<Raw>[] | undefined;
   /** The request cache; `false` for none. @default { ttl: "5m" } */
   readonly cache?: CacheOptions | false | undefined;
+  /** Bounds of open connections that end with their token: event streams, WebSockets. @default { maxPerUser: 20 } */
+  readonly connections?: ConnectionsOptions | undefined;
   /** Form of the rate-limit fields in responses; `false` for none. @default "draft-8" */
   readonly headers?: RateLimitFormat | undefined;
   /** Maximum wait of a request for the store. @default 50 (ms) */
@@ -84,6 +88,7 @@ export interface ResolvedOptions<Raw> {
   readonly revocation: ResolvedRevocation | undefined;
   readonly limits: readonly Policy<Raw>[];
   readonly cache: ResolvedCache | undefined;
+  readonly connections: ResolvedConnections;
   readonly headers: RateLimitFormat;
   readonly deadlineMs: number;
   readonly ipv6PrefixLength: number;
@@ -95,7 +100,7 @@ export interface ResolvedOptions<Raw> {
 
 const known = [
   ...["redis", "prefix", "keySecret", "auth", "revocation", "limits", "cache", "headers", "deadline"],
-  ...["ipv6PrefixLength", "instances", "publicUrl", "property", "logger", "tokens", "service"],
+  ...["ipv6PrefixLength", "instances", "publicUrl", "property", "logger", "tokens", "service", "connections"],
 ];
 
 /**
@@ -136,6 +141,7 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
     revocation: revocation === false ? undefined : resolveRevocation(revocation),
     limits: resolveLimits(limits),
     cache: cache === false ? undefined : resolveCache(cache),
+    connections: resolveConnections(options.connections ?? {}),
     headers,
     deadlineMs: durationMs("deadline", deadline, 10_000),
     ipv6PrefixLength,

@@ -17,6 +17,9 @@ import { ProofOfPossession } from "./guard/proof-of-possession.js";
 import type { LoginServices } from "./login/throttle.js";
 import type { OpenedAuth } from "./auth/issuers.js";
 import type { ResolvedOptions } from "./options.js";
+import { ConnectionService } from "./realtime/connections.js";
+import { EventService } from "./realtime/events.js";
+import { TokenWatch } from "./realtime/token-watch.js";
 import { optionError } from "./lib/validate.js";
 import type { Administration } from "./limits/administration.js";
 import { administerQuotas } from "./limits/administration.js";
@@ -24,10 +27,12 @@ import { Settlement } from "./limits/settlement.js";
 import { CutoffRules } from "./revocation/cutoffs.js";
 import type { Revocations } from "./revocation/revocations.js";
 import { RevocationService } from "./revocation/revocations.js";
+import { ChannelService } from "./realtime/channels.js";
 import type { SessionServices } from "./sessions/session-services.js";
 import { createSessions } from "./sessions/session-services.js";
 import { SessionEvents } from "./sessions/events.js";
 import { StoreFault } from "./store/ports/fault.js";
+import { clockDiffers } from "./store/ports/health.js";
 import { marginSecondsFor } from "./store/ports/revocation.js";
 import type { Telemetry } from "./telemetry/telemetry.js";
 import type { Keyspace } from "./store/keyspace.js";
@@ -44,6 +49,9 @@ export interface GateServices<Raw> extends GuardServices<Raw>, SessionServices {
   readonly leaders: LeaderService;
   readonly oneTime: OneTimeValues;
   readonly idempotency: Idempotency;
+  readonly connections: ConnectionService;
+  readonly channels: ChannelService;
+  readonly events: EventService<Raw>;
 }
 
 /** The parts that services are built on. */
@@ -57,12 +65,14 @@ export interface Foundation<Raw> {
   readonly now: () => number;
   /** Called at each use of a part of coordination. */
   readonly noteCoordination: (part?: "one-time") => void;
+  /** Called at each definition of a channel, and at each use of a reliable one. */
+  readonly noteChannel: (use: "defined" | "reliable") => void;
 }
 
 /** Creates the services of a gate from its options and stores. */
 export function createServices<Raw>(
   resolved: ResolvedOptions<Raw>,
-  { auth, stores, keyspace, telemetry, now, noteCoordination }: Foundation<Raw>,
+  { auth, stores, keyspace, telemetry, now, noteCoordination, noteChannel }: Foundation<Raw>,
 ): GateServices<Raw> {
   const { instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
@@ -139,12 +149,40 @@ export function createServices<Raw>(
     onFirstUse: () => noteCoordination(),
   });
 
+  const verifier = auth === undefined ? undefined : openVerifier(auth);
+
+  /** The time by which open connections end with their tokens: a clock that is known to be wrong ends none, and keeps none. */
+  function connectionNow(): number {
+    return clockDiffers(stores) ? stores.cache.now() : now();
+  }
+
+  const connections = new ConnectionService({
+    ...resolved.connections,
+    issuers: auth?.scope,
+    endOf: (one) => verifier?.endOf(one) ?? one.expiresAt,
+    watchTokens:
+      revocations === undefined
+        ? undefined
+        : (tokens) =>
+            new TokenWatch({
+              ...{ tokens, records: stores.revocationRecords, events, revocations, keys: keyspace },
+              checkEveryMs: resolved.connections.checkEveryMs,
+            }),
+    refuse: (cause) => challenges.tokenInvalid(cause),
+    ...{ telemetry, logger, now: connectionNow },
+  });
+
   return {
     store,
     leasedStore,
     health: stores,
     administration,
-    verifier: auth === undefined ? undefined : openVerifier(auth),
+    verifier,
+    connections,
+    events: new EventService<Raw>({
+      ...{ connections, challenges, sources: auth?.sources ?? [], logger },
+      now: connectionNow,
+    }),
     sources: auth?.sources ?? [],
     proofOfPossession:
       auth?.dpop === undefined
@@ -171,6 +209,10 @@ export function createServices<Raw>(
     idempotency: new Idempotency({
       store: stores.idempotency,
       ...{ keys: keyspace, telemetry, refuseAnonymous: () => challenges.credentialsRequired() },
+    }),
+    channels: new ChannelService({
+      ...{ channels, log: stores.eventLog, keys: keyspace, telemetry, logger },
+      onUse: noteChannel,
     }),
     consumptions: administration.consumptions,
     locks,

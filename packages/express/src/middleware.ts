@@ -1,5 +1,5 @@
 import type { Attachment, Check, Verdict } from "@portcullis/core/adapter";
-import { decorateRequest, lateError, writeAnswer } from "@portcullis/core/adapter";
+import { decorateRequest, errorOf, lateError, writeAnswer } from "@portcullis/core/adapter";
 import type { Request, RequestHandler } from "express";
 import { exchangeOf } from "./exchange.js";
 
@@ -21,18 +21,22 @@ export function bindCheck(check: Check<Request>, property: string, attachment: A
         if (!res.headersSent) for (const [name, value] of verdict.headers) res.setHeader(name, value);
       } catch (error) {
         // A property without a setter, or a function of other middleware. Nobody hears an error after a promise.
-        return next(error);
+        return fail(error);
       }
       next();
+    }
+
+    function fail(thrown: unknown): void {
+      next(errorOf(thrown));
     }
 
     let verdict: Verdict | Promise<Verdict>;
     try {
       verdict = check(exchange);
     } catch (error) {
-      return next(error);
+      return fail(error);
     }
-    if (verdict instanceof Promise) verdict.then(apply, next);
+    if (verdict instanceof Promise) verdict.then(apply, fail);
     else apply(verdict);
   };
 }

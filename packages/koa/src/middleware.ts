@@ -1,7 +1,8 @@
-import type { Attachment, Check } from "@portcullis/core/adapter";
+import type { Attachment, Check, Verdict } from "@portcullis/core/adapter";
 import {
   beginHandling,
   endHandling,
+  errorOf,
   failCall,
   callError,
   lateError,
@@ -20,8 +21,13 @@ export function bindCheck(check: Check<Context>, property: string, attachment: A
     const exchange = exchangeOf(ctx, attachment);
     beginHandling(exchange);
     try {
-      const answer = check(exchange);
-      const verdict = answer instanceof Promise ? await answer : answer;
+      let verdict: Verdict;
+      try {
+        const answer = check(exchange);
+        verdict = answer instanceof Promise ? await answer : answer;
+      } catch (error) {
+        throw errorOf(error);
+      }
       if (!verdict.allowed && ctx.headerSent) {
         const error = lateError(verdict);
         if (error !== undefined) throw error;

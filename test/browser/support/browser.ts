@@ -56,9 +56,14 @@ export async function signIn(page: Page, username: string, password: string): Pr
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
 }
 
+/** Waits until the page says that it is told of what happens, or that it is not. */
+export async function seeLive(page: Page, state: "live" | "connecting" | "degraded" = "live"): Promise<void> {
+  await page.locator(`#live[data-state=${state}]`).waitFor();
+}
+
 /** Waits until the page shows so many sessions and hears of their ends. */
 export async function seeSessions(page: Page, count: number): Promise<void> {
-  await page.locator("#live[data-state=live]").waitFor();
+  await seeLive(page);
   await until(async () => (await page.locator("#sessions > li").count()) === count);
 }
 

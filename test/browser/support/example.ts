@@ -7,15 +7,24 @@ import { until } from "../../support/until.js";
 /** An example application in a process of its own. */
 export interface RunningExample {
   readonly url: string;
+  readonly port: number;
   readonly password: (user: "alice" | "admin") => string;
   /** The link in the mail to this address, once it is printed. */
   link(email: string): Promise<string>;
   stop(): Promise<void>;
 }
 
-/** Starts an example that was built; in process without a Redis. */
-export async function startExample(name: string, redis: string | undefined, secret: string): Promise<RunningExample> {
-  const port = await findFreePort();
+export interface StartOptions {
+  /** In process without. */
+  readonly redis: string | undefined;
+  readonly secret: string;
+  /** @default a free one */
+  readonly port?: number;
+}
+
+/** Starts an example that was built. */
+export async function startExample(name: string, { redis, secret, ...on }: StartOptions): Promise<RunningExample> {
+  const port = on.port ?? (await findFreePort());
   const env = { ...process.env, PORT: `${port}`, JWT_SECRET: secret, REDIS_URL: redis };
   const child = spawn(process.execPath, [`examples/${name}/dist/main.js`], { cwd: root, env, stdio: "pipe" });
   const closed = once(child, "close");
@@ -29,8 +38,12 @@ export async function startExample(name: string, redis: string | undefined, secr
     void closed.then(() => reject(new Error(`${name} ended:\n${output}`)));
   });
   await listening;
+  const url = `http://127.0.0.1:${port}`;
+  // It listens before it is connected to Redis.
+  await until(async () => (await fetch(`${url}/readyz`)).ok);
   return {
-    url: `http://127.0.0.1:${port}`,
+    url,
+    port,
     password: (user) => new RegExp(`^user: ${user} {2}password: (\\S+)$`, "m").exec(output)?.[1] ?? "",
     async link(email) {
       const mail = new RegExp(`^mail to ${email}\\n.*: (\\S+)$`, "m");

@@ -6,7 +6,7 @@ import type { RunningApp } from "../../support/app.js";
 import { silentLogger } from "../../support/logger.js";
 import { watchPauses } from "../busy.js";
 import { monotonicMs } from "../history.js";
-import { applications, localTtlMs, stalenessMs } from "../settings.js";
+import { applications, localTtlMs, secretOf, stalenessMs, tokenAudience, tokenIssuer } from "../settings.js";
 import type { Order } from "./messages.js";
 import { lead, middleware, routes } from "./routes.js";
 import { hearSource, tell } from "./source.js";
@@ -37,7 +37,7 @@ process.on("warning", (warning) => {
 
 async function start({ process: index, redis, seed, replicas }: Extract<Order, { type: "start" }>): Promise<void> {
   const adapter = allAdapters.find(({ name }) => name === applications[index]);
-  const secret = `chaos-${seed}-`.padEnd(40, "k");
+  const secret = secretOf(seed);
   running = await adapter?.start({
     behindProxy: true,
     options: {
@@ -46,7 +46,7 @@ async function start({ process: index, redis, seed, replicas }: Extract<Order, {
       deadline: 300,
       instances: applications.length,
       logger: silentLogger,
-      tokens: { signingKey: secret, issuer: "https://id.test", audience: "chaos" },
+      tokens: { signingKey: secret, issuer: tokenIssuer, audience: tokenAudience },
       // Half of the processes keep the answer that a token is not revoked.
       revocation: index % 2 === 0 ? { check: "asked" } : { check: "tracked", staleness: stalenessMs },
       limits: [{ name: "user", per: "user", limit: 1_000_000, window: "1h" }],
@@ -55,7 +55,12 @@ async function start({ process: index, redis, seed, replicas }: Extract<Order, {
     use: middleware,
     routes: routes(replicas),
   });
-  if (running !== undefined) lead(running.gate);
+  if (running !== undefined) {
+    lead(running.gate);
+    running.gate.connections.onDegraded((isDegraded) =>
+      tell({ type: "reach", at: monotonicMs(), reached: !isDegraded }),
+    );
+  }
   tell({ type: "listening", url: running?.url ?? "" });
 }
 
@@ -64,13 +69,17 @@ watchPauses((from, until) => tell({ type: "busy", start: from, end: until }));
 process.on("message", (order: Order) => {
   if (order.type === "start") void start(order);
   if (order.type === "clock") setClockAhead(order.aheadMs);
-  if (order.type === "measure") tell({ type: "heap", bytes: process.memoryUsage().heapUsed });
+  if (order.type === "measure") {
+    const openConnections = running?.gate.connections.open ?? 0;
+    tell({ type: "measured", heapBytes: process.memoryUsage().heapUsed, openConnections });
+  }
   if (order.type === "version") hearSource(order);
 });
 
 let stopping: Promise<void> | undefined;
 
 async function stop(): Promise<void> {
+  running?.gate.drain();
   await running?.close();
   // Only now does nothing of the test's own keep the process alive.
   if (process.connected) process.disconnect();

@@ -1,4 +1,4 @@
-import type { Degradation, Fenced, Hold, Work } from "../history.js";
+import type { Degradation, Fenced, Hold, Reach, Work } from "../history.js";
 
 /** What an application process is told. */
 export type Order =
@@ -17,7 +17,7 @@ export type Order =
 /** What it tells. */
 export type Report =
   | { readonly type: "listening"; readonly url: string }
-  | { readonly type: "heap"; readonly bytes: number }
+  | { readonly type: "measured"; readonly heapBytes: number; readonly openConnections: number }
   | { readonly type: "complaint"; readonly text: string }
   /** Asks the data source that all processes share for the version of something, or makes a new one. */
   | { readonly type: "ask"; readonly question: number; readonly key: string; readonly change: boolean }
@@ -27,4 +27,5 @@ export type Report =
   | { readonly type: "busy"; readonly start: number; readonly end: number }
   | Omit<Work, "process" | "life">
   | Omit<Hold, "process" | "life">
-  | Omit<Degradation, "process" | "life">;
+  | Omit<Degradation, "process" | "life">
+  | Omit<Reach, "process" | "life">;

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { AnyGate, AnyMiddleware, TestApp, TestRequest } from "../../support/app.js";
 import { monotonicMs } from "../history.js";
 import { limits, orders, ruled, settled, slots, windowSeconds } from "../settings.js";
+import { postsOf, streams } from "./events.js";
 import { askFenced, askSource, tell } from "./source.js";
 
 type Headers = Readonly<Record<string, string | undefined>>;
@@ -20,7 +21,7 @@ const byKey = { header: "x-key" } as const;
 
 /** What stands in front of the handlers, each at the paths that it is for. */
 export function middleware(gate: AnyGate): AnyMiddleware[] {
-  return [witness, ...checks(gate)];
+  return [witness, ...checks(gate), ...streams(gate)];
 }
 
 /** Koa tells nobody why it answered 500; Express tells the client. */
@@ -185,6 +186,11 @@ export function routes(replicas: number): TestApp["routes"] {
     "POST /consume": async (request, gate) => {
       const value = await gate.oneTime.consume("chaos", headersOf(request)["x-token"]);
       return { found: value?.data ?? null };
+    },
+
+    "POST /publish": async (request, gate) => {
+      const { "x-topic": topic = "", "x-publisher": publisher = "", "x-number": number } = headersOf(request);
+      return { id: await postsOf(gate).publish({ publisher, number: Number(number), topic }, { topic }) };
     },
 
     "GET /cached": (request) => read(request, "cached"),

@@ -36,6 +36,8 @@ function violation(property: string, message: string, one: Operation): Violation
 export function checkEverybodyIsAnswered(history: History): Violation[] {
   return history.operations.flatMap((one) => {
     const { start, end, process, status, left } = one;
+    // What was asked of Redis itself.
+    if (process < 0) return [];
     const stopped = faultsDuring(history, start, end, { what: ["stop", "end"], process, after: 1000 });
     const busy = faultsDuring(history, start, end, { what: ["busy"], process, after: 0 });
     const stoppedMs = [...stopped, ...busy].reduce((sum, fault) => sum + (fault.end - fault.start), 0);
@@ -87,6 +89,9 @@ export function checkAudits({ audits }: History): Violation[] {
     ...audit.heapBytes
       .filter((bytes) => bytes > mostHeapBytes)
       .map((bytes) => finding("memory is bounded", `a process has ${Math.round(bytes / 1e6)} MB on its heap`, audit)),
+    ...audit.openConnections
+      .filter((open) => open > 0)
+      .map((open) => finding("no connection is left open", `a process holds ${open} streams of nobody`, audit)),
   ]);
 }
 

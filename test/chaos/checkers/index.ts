@@ -1,5 +1,19 @@
 import { checkAudits, checkEverybodyIsAnswered, checkOwnValues, checkProcesses, checkStatuses } from "./answers.js";
 import { checkNobodyWaitsInVain, checkNothingOld } from "./caches.js";
+import {
+  checkNoStreamBegins,
+  checkNoStreamIsCutForNothing,
+  checkStreamsAreCut,
+  checkStreamsEndWithToken,
+} from "./connections.js";
+import {
+  checkEverybodyCatchesUp,
+  checkGapsAreTrue,
+  checkLossesAreTold,
+  checkNoEventIsLost,
+  checkOrderAndOnce,
+  checkOwnTopics,
+} from "./events.js";
 import { checkLimitsHold, checkNobodyIsRefused } from "./limits.js";
 import { checkFences, checkHolds, checkLocksComeBack } from "./locks.js";
 import { checkGuesses, checkNobodyIsLockedOut } from "./logins.js";
@@ -33,6 +47,16 @@ export const checkers: readonly Checker[] = [
   checkOnlyIssued,
   checkNoneIsLost,
   checkNoOrderTwice,
+  checkNoEventIsLost,
+  checkLossesAreTold,
+  checkOrderAndOnce,
+  checkGapsAreTrue,
+  checkEverybodyCatchesUp,
+  checkOwnTopics,
+  checkStreamsAreCut,
+  checkNoStreamBegins,
+  checkStreamsEndWithToken,
+  checkNoStreamIsCutForNothing,
   checkStatuses,
   checkEverybodyIsAnswered,
   checkOwnValues,

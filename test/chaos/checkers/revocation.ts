@@ -1,16 +1,17 @@
 import { mayBeLost } from "../history.js";
-import type { History, Operation } from "../history.js";
+import type { Facts, History, Operation } from "../history.js";
 import { slackMs, stalenessMs } from "../settings.js";
 import type { Violation } from "./violation.js";
 import { count, text } from "./violation.js";
 
 const property = "revoked stays revoked";
-const endings = ["logout", "everywhere", "revoke"];
+export const endings: readonly string[] = ["logout", "everywhere", "revoke"];
 
 /** Does the ending concern what was presented here? Tokens that were handed out while it ran may have been made after it. */
-function concerns(ending: Operation, { args }: Operation): boolean {
+export function concerns(ending: Operation, args: Facts): boolean {
   switch (ending.name) {
     case "revoke":
+    case "revoked-key":
       return text(args, "token") === text(ending.args, "token");
     case "logout":
       return text(args, "session") === text(ending.args, "session");
@@ -31,7 +32,10 @@ export function checkRevocation(history: History): Violation[] {
   const passed = operations.filter(({ name, status }) => (name === "read" || name === "refresh") && status === 200);
   return lasting.flatMap((ending) =>
     passed
-      .filter((one) => one.start > ending.end + toleranceOf(one) && concerns(ending, one))
+      .filter(
+        (one) =>
+          one.start > ending.end + (one.name === "read" ? toleranceOf(one.process) : 0) && concerns(ending, one.args),
+      )
       .map((one) => ({
         property,
         message: `${one.name} passed ${Math.round(one.start - ending.end)} ms after ${ending.name} was confirmed`,
@@ -42,6 +46,6 @@ export function checkRevocation(history: History): Violation[] {
 }
 
 /** Every second process keeps an answer for a while. */
-function toleranceOf({ process, name }: Operation): number {
-  return process % 2 === 1 && name === "read" ? stalenessMs + slackMs : 0;
+export function toleranceOf(process: number): number {
+  return process % 2 === 1 ? stalenessMs + slackMs : 0;
 }

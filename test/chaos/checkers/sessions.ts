@@ -1,6 +1,6 @@
 import { faultsDuring } from "../history.js";
 import { mayBeLost } from "../history.js";
-import type { History, Operation } from "../history.js";
+import type { Facts, History, Operation } from "../history.js";
 import { overlapMs } from "../settings.js";
 import type { Violation } from "./violation.js";
 import { count, groupBy, text } from "./violation.js";
@@ -30,7 +30,7 @@ export function checkNobodyIsSignedOut(history: History): Violation[] {
   const bySession = groupBy(operations, ({ args }) => text(args, "session"));
   return operations
     .filter(({ name, status }) => (name === "read" && status === 401) || (name === "refresh" && status === 400))
-    .filter((one) => !ended.some((ending) => ending.start <= one.end && mayEnd(ending, one)))
+    .filter((one) => !ended.some((ending) => ending.start <= one.end && mayEnd(ending, one.args)))
     .filter((one) => !mayBeLost(history, count(one.args, "since")) && !wasLate(history, one, bySession))
     .map((one) => ({
       property: "nobody is signed out for nothing",
@@ -41,10 +41,10 @@ export function checkNobodyIsSignedOut(history: History): Violation[] {
 }
 
 /** An ending that was asked for may have happened, whatever was answered. */
-function mayEnd(ending: Operation, one: Operation): boolean {
+export function mayEnd(ending: Operation, args: Facts): boolean {
   return ending.name === "everywhere"
-    ? text(ending.args, "subject") === text(one.args, "subject") && !(count(one.args, "since") > ending.end)
-    : text(ending.args, "session") === text(one.args, "session");
+    ? text(ending.args, "subject") === text(args, "subject") && !(count(args, "since") > ending.end)
+    : text(ending.args, "session") === text(args, "session");
 }
 
 /**

@@ -17,6 +17,13 @@ export interface Session {
   generation: number;
   /** When the access token was handed out. */
   since: number;
+  /** When the access token expires, by the monotonic clock. */
+  expires: number;
+}
+
+/** When a token that was just handed out expires, by the monotonic clock. */
+function expiryOf(body: Readonly<Record<string, unknown>>, at: number): number {
+  return at + Number(body.expires_in) * 1000;
 }
 
 export interface SignIn {
@@ -38,7 +45,8 @@ export async function signIn(world: World, process: number, options: SignIn): Pr
   });
   if (operation.status !== 200) return undefined;
   const { access_token: access, refresh_token: refresh } = body as { access_token: string; refresh_token: string };
-  return { label, subject, access, refresh, generation: 0, since: operation.end };
+  const expires = expiryOf(body, operation.end);
+  return { label, subject, access, refresh, generation: 0, since: operation.end, expires };
 }
 
 /** What the history says of a request with the access token of a session. */
@@ -102,6 +110,7 @@ export async function refresh(world: World, client: string, session: Session, ow
       if (lost) await sleep(1000);
       const { access_token: access, refresh_token: successor } = found.body as Record<string, string>;
       Object.assign(session, { access, refresh: successor, since: found.operation.end });
+      session.expires = expiryOf(found.body, found.operation.end);
       session.generation += 1;
       return "refreshed";
     }

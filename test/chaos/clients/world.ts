@@ -1,5 +1,6 @@
 import { Agent, request } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { RedisServer } from "@portcullis/testkit";
 import type { Fleet } from "../fleet.js";
 import { monotonicMs } from "../history.js";
 import type { Facts, Operation, Recorder } from "../history.js";
@@ -13,6 +14,8 @@ export interface World {
   readonly recorder: Recorder;
   /** Replicas that a revocation waits for. */
   readonly replicas: number;
+  /** The servers of Redis that take writes now. */
+  readonly masters: () => Promise<readonly RedisServer[]>;
   /** Tells one part of a run from the next: keys of limits are not used again. */
   readonly part: string;
 }

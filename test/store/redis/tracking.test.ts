@@ -55,6 +55,43 @@ describe("tracking of keys", function () {
     return { tracking, heard, messages, flushes: () => flushes };
   }
 
+  it("tells several parts of the same prefix, also one that comes later, and makes no new connection for it", async () => {
+    const { tracking, heard } = open();
+    expect(await tracking.ready(5000)).to.equal(true);
+    const connections = proxy.connections;
+    const also: string[] = [];
+    tracking.track({ prefix: "a:", invalidate: (key) => also.push(key), flush: () => undefined });
+    await admin.set("a:1", "x");
+    await until(() => also.length > 0);
+    expect([heard, also]).to.deep.equal([["a:1"], ["a:1"]]);
+    expect(proxy.connections).to.equal(connections);
+    proxy.reset();
+    await until(() => !tracking.isAlive(50));
+    expect(await tracking.ready(5000)).to.equal(true);
+    await until(async () => {
+      await admin.set("a:2", "x");
+      return also.includes("a:2");
+    });
+  });
+
+  it("receives messages where Redis refuses to tell of changes, and proves nothing about keys", async () => {
+    await admin.call("ACL", "SETUSER", "untold", "on", ">untold", "~*", "&*", "+@all", "-client|tracking");
+    const { tracking, messages, heard } = open(`redis://untold:untold@127.0.0.1:${proxy.port}`);
+    await until(async () => {
+      await admin.publish("channel", "m");
+      return messages.length > 0;
+    });
+    await admin.set("a:1", "x");
+    expect(await tracking.ready(200)).to.equal(false);
+    expect([heard, tracking.isAlive(60_000)]).to.deep.equal([[], false]);
+    // A dead connection is still found out, and made anew.
+    proxy.reset();
+    await until(async () => {
+      await admin.publish("channel", "anew");
+      return messages.includes("anew");
+    });
+  });
+
   it("receives every change under its prefixes, from any client, and no other", async () => {
     const { tracking, heard, messages } = open();
     expect(await tracking.ready(5000)).to.equal(true);

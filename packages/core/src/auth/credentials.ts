@@ -4,6 +4,9 @@ import { isCompactJws, maxCompactLength } from "./access-token.js";
 import { repeatedLines } from "../http/fields.js";
 import { checkObject, checkString, isList, optionError, stringsOrNone } from "../lib/validate.js";
 
+/** The parts of an exchange that carry credentials. */
+export type Sent<Raw> = Pick<Exchange<Raw>, "method" | "raw" | "rawHeaders" | "isHandshake" | "header">;
+
 /** A function of the application that reads the token of a request; undefined for none. */
 export type TokenReader<Raw> = (raw: Raw) => string | undefined;
 
@@ -61,7 +64,7 @@ const none: Credentials = { kind: "none" };
 const safeMethods = new Set(["GET", "HEAD", "OPTIONS"]);
 
 /** Reads the token of a request. A second token from another source makes the request ambiguous (RFC 6750 2). */
-export function readCredentials<Raw>(exchange: Exchange<Raw>, sources: readonly TokenSource<Raw>[]): Credentials {
+export function readCredentials<Raw>(exchange: Sent<Raw>, sources: readonly TokenSource<Raw>[]): Credentials {
   let found = none;
   for (const source of sources) {
     const credentials = readSource(exchange, source);
@@ -72,7 +75,7 @@ export function readCredentials<Raw>(exchange: Exchange<Raw>, sources: readonly 
   return found;
 }
 
-function readSource<Raw>(exchange: Exchange<Raw>, source: TokenSource<Raw>): Credentials {
+function readSource<Raw>(exchange: Sent<Raw>, source: TokenSource<Raw>): Credentials {
   switch (source.kind) {
     case "header":
       return readHeader(exchange);
@@ -84,7 +87,7 @@ function readSource<Raw>(exchange: Exchange<Raw>, source: TokenSource<Raw>): Cre
 }
 
 /** A function that reads a header sees only its first line where Node keeps no other. */
-function readFunction<Raw>(exchange: Exchange<Raw>, read: TokenReader<Raw>): Credentials {
+function readFunction<Raw>(exchange: Sent<Raw>, read: TokenReader<Raw>): Credentials {
   const credentials = checkToken(readNow(read, exchange.raw));
   if (credentials.kind === "none") return credentials;
   for (const name of ["authorization", "proxy-authorization"]) {
@@ -104,7 +107,7 @@ function readNow<Raw>(read: TokenReader<Raw>, raw: Raw): unknown {
 
 const contradiction: Credentials = { kind: "ambiguous", cause: "two Authorization lines differ" };
 
-function readHeader<Raw>(exchange: Exchange<Raw>): Credentials {
+function readHeader<Raw>(exchange: Sent<Raw>): Credentials {
   const value = exchange.header("authorization");
   if (value === undefined) return none;
   const lines = repeatedLines(exchange, "authorization");
@@ -125,7 +128,7 @@ function isSame(one: Credentials, other: Credentials): boolean {
 }
 
 /** Without raw lines, as on some serverless platforms, several lines have been joined by commas. */
-function joinsTokens<Raw>({ rawHeaders }: Exchange<Raw>, value: string): boolean {
+function joinsTokens<Raw>({ rawHeaders }: Sent<Raw>, value: string): boolean {
   if (rawHeaders !== undefined && rawHeaders.length > 0) return false;
   const [first, ...others] = value
     .split(",")
@@ -152,7 +155,7 @@ const schemes: Readonly<Record<string, Scheme | undefined>> = Object.assign(
   } as const,
 );
 
-function readCookie<Raw>(exchange: Exchange<Raw>, name: string, origins: ReadonlySet<string>): Credentials {
+function readCookie<Raw>(exchange: Sent<Raw>, name: string, origins: ReadonlySet<string>): Credentials {
   const [value, ...others] = findCookies(exchange.header("cookie"), name);
   // A page below the same domain can add a cookie of this name, and so sign a user in as another.
   if (others.some((other) => other !== value)) return { kind: "ambiguous", cause: "two cookies carry a token" };
@@ -162,8 +165,8 @@ function readCookie<Raw>(exchange: Exchange<Raw>, name: string, origins: Readonl
 }
 
 /** Unsafe methods, and requests that open a connection which the page then reads: WebSocket and server-sent events. */
-function mustProveOrigin<Raw>(exchange: Exchange<Raw>): boolean {
-  if (!safeMethods.has(exchange.method)) return true;
+function mustProveOrigin<Raw>(exchange: Sent<Raw>): boolean {
+  if (!safeMethods.has(exchange.method) || exchange.isHandshake === true) return true;
   return (
     exchange.header("upgrade")?.toLowerCase().includes("websocket") === true ||
     exchange.header("accept")?.includes("text/event-stream") === true
@@ -171,7 +174,7 @@ function mustProveOrigin<Raw>(exchange: Exchange<Raw>): boolean {
 }
 
 /** Browsers send cookies for every page. These headers name the origin of the page, and pages cannot set them. */
-function isOwnOrigin<Raw>(exchange: Exchange<Raw>, origins: ReadonlySet<string>): boolean {
+function isOwnOrigin<Raw>(exchange: Sent<Raw>, origins: ReadonlySet<string>): boolean {
   const origin = exchange.header("origin");
   if (origin !== undefined && origins.has(origin)) return true;
   return exchange.header("sec-fetch-site") === "same-origin";

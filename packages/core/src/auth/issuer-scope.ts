@@ -121,6 +121,11 @@ export class IssuerScope {
     return textOf(this.parse(identifier).issuer, name);
   }
 
+  /** Qualifies a name by the digest of its issuer, as messages contain it. */
+  under(digest: string, name: string): string {
+    return textOf(digest, name);
+  }
+
   /** The text that is the same for all gates, whichever issuer is their main one. Processes send it to each other. */
   universal(identifier: string): string {
     const { issuer, name } = this.parse(identifier);

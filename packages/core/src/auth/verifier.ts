@@ -75,6 +75,13 @@ export class Verifier {
     return verification;
   }
 
+  /** The time from which requests with a verified token are refused for its age, in unix seconds. */
+  endOf(auth: Auth): number {
+    const { issuers, byIssuer } = this.#options;
+    const verifier = byIssuer ? issuers.find((one) => one.accepts(auth.issuer)) : issuers[0];
+    return verifier?.endOf(auth) ?? auth.expiresAt;
+  }
+
   async #verifyAnew(token: string): Promise<VerifiedToken | TokenRefusal> {
     const { issuers, byIssuer, prepare } = this.#options;
     const issuer = byIssuer ? unverifiedIssuer(token) : undefined;
@@ -190,6 +197,15 @@ export class IssuerVerifier {
   refusalNow({ claims }: Auth): TokenRefusal | undefined {
     const cause = refusalOfTime(claims, this.#options.rules, this.#now() / 1000);
     return cause === undefined ? undefined : untimelyToken(cause);
+  }
+
+  /** The time from which {@link refusalNow} refuses the token for its age. */
+  endOf({ expiresAt, issuedAt }: Auth): number {
+    const { exactExpiry, toleranceSeconds, maxTokenAgeSeconds } = this.#options.rules;
+    const end = expiresAt + (exactExpiry ? 0 : toleranceSeconds);
+    return maxTokenAgeSeconds === undefined || issuedAt === undefined
+      ? end
+      : Math.min(end, issuedAt + maxTokenAgeSeconds);
   }
 
   /** Verifies a token. An error of `validate` is a bug of the application, not a refusal. */

@@ -1,17 +1,53 @@
 import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import type { TokenSource } from "../auth/credentials.js";
-import { optionError } from "../lib/validate.js";
+import { checkBoolean, checkObject, checkString, optionError } from "../lib/validate.js";
 import { announcesBody, readBody } from "../http/body.js";
 import { abortOnConnectionEnd, onConnectionEnd } from "../http/response-end.js";
 import type { GateExchange } from "../request/state.js";
 import { RequestState } from "../request/state.js";
 
+/** Options of `gate.verify()`. */
+export interface VerifyOptions {
+  /** Apply the limits of the gate (option `limits`) to the request too. @default false */
+  readonly limits?: boolean | undefined;
+  /**
+   * The request opens a connection that the page then reads: a token in a cookie must come from an allowed origin, whatever the
+   * method. WebSocket handshakes and requests for `text/event-stream` are known without this. @default false
+   */
+  readonly handshake?: boolean | undefined;
+  /** The address of the client, if the socket is that of a proxy. @default that of the socket */
+  readonly address?: string | undefined;
+  /**
+   * The token that the client has sent outside the request, such as `auth.token` of Socket.IO. Tokens in the request are then
+   * ignored. Any value may be passed on: one that is not a token is refused, and undefined, null and `""` are no token.
+   * @default the token in the request
+   */
+  readonly token?: unknown;
+}
+
+export function checkVerifyOptions(source: unknown, options: VerifyOptions): void {
+  checkObject("verify()", options, ["limits", "handshake", "address", "token"]);
+  const { limits, handshake, address } = options;
+  if (limits !== undefined) checkBoolean("verify().limits", limits);
+  if (handshake !== undefined) checkBoolean("verify().handshake", handshake);
+  if (address !== undefined) checkString("verify().address", address);
+  if (limits === true && typeof source === "string")
+    throw optionError("verify().limits", "needs a request, not a token alone: limits count by its address and headers");
+  if (typeof source === "string" && hasToken(options))
+    throw optionError("verify().token", "has no effect beside a token; pass one of them");
+}
+
+/** Is there a token outside the request? */
+export function hasToken({ token }: VerifyOptions): boolean {
+  return token !== undefined && token !== null && token !== "";
+}
+
 /** The parts of a message that checks use. A mock, or the handshake of a socket library, may have only headers. */
 interface MessageParts {
   readonly method: string;
   readonly url: string;
-  readonly headers: Readonly<Record<string, string>>;
+  readonly headers: Record<string, string>;
   readonly ip: string | undefined;
   /** Undefined if the message has none, or none that can be read. */
   readonly rawHeaders: readonly string[] | undefined;
@@ -22,17 +58,25 @@ interface MessageParts {
  * message itself. Undefined for a value that is not a request: a socket library may pass on a value that a client has sent
  * instead of a token, so the source may be any value.
  */
-export function messageExchange<Raw>(source: unknown): GateExchange<Raw> | undefined {
+export function messageExchange<Raw>(source: unknown, options: VerifyOptions = {}): GateExchange<Raw> | undefined {
+  const { address, handshake = false, token } = options;
   const parts = readParts(source);
   if (parts === undefined) return undefined;
-  const { method, url, headers, ip, rawHeaders } = parts;
+  const { method, url, headers, ip } = parts;
+  let { rawHeaders } = parts;
+  if (hasToken(options)) {
+    headers.authorization = typeof token === "string" ? `Bearer ${token}` : "Bearer";
+    // One line, whatever the token contains.
+    rawHeaders = ["Authorization", headers.authorization];
+  }
   const message = source as IncomingMessage;
   return {
     raw: message as Raw,
     method,
     url,
-    ip,
-    trustsEveryProxy: false,
+    ip: address ?? ip,
+    trustsEveryProxy: undefined,
+    isHandshake: handshake,
     state: new RequestState(),
     get signal() {
       return abortOnConnectionEnd(message);
@@ -126,11 +170,20 @@ function isTexts(value: unknown): value is readonly string[] {
 /** The exchange of a token alone. An empty text is no token. */
 export function tokenExchange<Raw>(token: string): GateExchange<Raw> {
   return {
-    raw: undefined as Raw,
+    ...eventExchange<Raw>(undefined as Raw, undefined),
+    headerNames: token === "" ? [] : ["authorization"],
+    header: (name) => (name === "authorization" && token !== "" ? `Bearer ${token}` : undefined),
+  };
+}
+
+/** The exchange of an event on an open connection: it has an address, no fields and no response. */
+export function eventExchange<Raw>(raw: Raw, ip: string | undefined): GateExchange<Raw> {
+  return {
+    raw,
     method: "GET",
     url: "/",
-    ip: undefined,
-    trustsEveryProxy: false,
+    ip,
+    trustsEveryProxy: undefined,
     state: new RequestState(),
     signal: new AbortController().signal,
     // There is no response that could end.
@@ -138,8 +191,8 @@ export function tokenExchange<Raw>(token: string): GateExchange<Raw> {
     onHandled: () => undefined,
     intercept: () => undefined,
     hasBody: false,
-    headerNames: token === "" ? [] : ["authorization"],
-    header: (name) => (name === "authorization" && token !== "" ? `Bearer ${token}` : undefined),
+    headerNames: [],
+    header: () => undefined,
     readBody: () => Promise.resolve({ kind: "bytes", bytes: Buffer.alloc(0) }),
   };
 }

@@ -26,6 +26,7 @@ export class HealthMonitor<Raw> {
   readonly #degradation: Degradation;
   readonly #keys: AuthKeys | undefined;
   readonly #used: PartsInUse;
+  readonly #connections: { readonly isDegraded: boolean };
   #draining = false;
 
   constructor(
@@ -34,8 +35,10 @@ export class HealthMonitor<Raw> {
     degradation: Degradation,
     keys: AuthKeys | undefined,
     used: PartsInUse,
+    connections: { readonly isDegraded: boolean },
   ) {
     this.#used = used;
+    this.#connections = connections;
     this.#resolved = resolved;
     this.#stores = stores;
     this.#degradation = degradation;
@@ -49,7 +52,7 @@ export class HealthMonitor<Raw> {
 
   read(): Health {
     const { storeChosen } = this.#resolved;
-    const store = this.#stores.state();
+    const store = this.#withConnections(this.#stores.state());
     const keys = this.#keys?.status() ?? "none";
     const partly = [store.status, keys].includes("degraded") || !storeChosen;
     return { status: store.status === "down" || keys === "down" ? "down" : partly ? "degraded" : "up", store, keys };
@@ -64,6 +67,13 @@ export class HealthMonitor<Raw> {
     if (this.#draining) return { ready: false, status: "draining" };
     if (keys === "down" || (store.status === "down" && this.#needsStore())) return { ready: false, status };
     return { ready: true, status: status === "down" ? "degraded" : status };
+  }
+
+  /** Connections whose tokens cannot be checked stay open, so that nothing is refused for it. */
+  #withConnections(state: StoreState): StoreState {
+    if (!this.#connections.isDegraded) return state;
+    const findings = [...state.findings, "open connections cannot be checked"];
+    return { ...state, status: state.status === "up" ? "degraded" : state.status, findings };
   }
 
   #needsStore(): boolean {

@@ -10,8 +10,10 @@ export interface Exchange<Raw = unknown> {
   readonly url: string;
   /** The client's address, as the framework resolves it by its proxy-trust setting. */
   readonly ip: string | undefined;
-  /** Does this setting trust every proxy, so that clients can choose their address? */
-  readonly trustsEveryProxy: boolean;
+  /** Does this setting trust every proxy, so that clients can choose their address? Undefined outside a framework. */
+  readonly trustsEveryProxy: boolean | undefined;
+  /** Does the request open a connection that the page then reads, whatever its method and fields? @default false */
+  readonly isHandshake?: boolean | undefined;
   /**
    * The lower-case name of the header in which a trusted proxy passes on the address. Undefined if the framework does not trust
    * the sender of the request: then `ip` is the address of the sender, which may be a proxy.

@@ -4,6 +4,7 @@ import { Readable } from "node:stream";
 import { isDead } from "./response-end.js";
 import { fieldsOf } from "./response-head.js";
 import type { Interception, Interceptor } from "./interceptor.js";
+import { isStreamBody, readableOf } from "./stream-body.js";
 import type { BodyForm, Reply } from "./verdict.js";
 import { writeAnswer } from "./write-answer.js";
 
@@ -22,6 +23,8 @@ export interface HeldResponseContext {
     listenerCount(event: string): number;
     emit(event: string, ...values: unknown[]): boolean;
   };
+  /** Koa calls it with each error of the response. */
+  onerror(error: unknown): void;
 }
 
 /** The body of a context in a form that can be sent again. */
@@ -243,15 +246,28 @@ export function restoreHeld(ctx: HeldResponseContext, reply: Reply): void {
     ctx.respond = false;
     return writeAnswer(res, reply);
   }
+  if (isStreamBody(reply.body)) ignoreDisconnects(ctx);
   keepFields(ctx, () => {
-    if (form !== "none" && form !== "unset") ctx.body = bodyOf(reply, form);
+    if (form !== "none" && form !== "unset") ctx.body = bodyOf(reply, form, res);
     if (form !== "unset") ctx.status = status;
   });
   for (const name of removed) if (res.hasHeader(name)) res.removeHeader(name);
   for (const [name, value] of headers) res.setHeader(name, value);
 }
 
-function bodyOf({ body }: Reply, form: BodyForm): unknown {
+const disconnects: ReadonlySet<unknown> = new Set(["ERR_STREAM_PREMATURE_CLOSE", "ECONNRESET", "EPIPE"]);
+
+/** Clients leave a stream without an end. That is no error of the application, to which Koa would report each one. */
+function ignoreDisconnects(ctx: HeldResponseContext): void {
+  const report = ctx.onerror.bind(ctx);
+  ctx.onerror = (error) => {
+    const isDisconnect = ctx.res.headersSent && disconnects.has((error as { code?: unknown } | undefined)?.code);
+    if (!isDisconnect) report(error);
+  };
+}
+
+function bodyOf({ body }: Reply, form: BodyForm, res: ServerResponse): unknown {
+  if (isStreamBody(body)) return readableOf(body, res);
   const bytes = typeof body === "string" ? Buffer.from(body) : Buffer.from(body);
   if (form === "json") return JSON.parse(bytes.toString()) as unknown;
   if (form === "text") return bytes.toString();

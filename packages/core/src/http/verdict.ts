@@ -1,5 +1,6 @@
 import { documentation } from "../lib/documentation.js";
 import { outage } from "../lib/outage.js";
+import type { StreamBody } from "./stream-body.js";
 
 /** The stable name of a reason to refuse a request; each has a heading in docs/errors.md. */
 export type DenialCode =
@@ -18,6 +19,11 @@ export type DenialCode =
   | "abuse_detected"
   | "blocked"
   | "session_limit"
+  | "method_not_allowed"
+  | "not_acceptable"
+  | "topic_invalid"
+  | "topic_refused"
+  | "event_id_invalid"
   | "content_too_large"
   | "idempotency_key_missing"
   | "idempotency_key_invalid"
@@ -27,6 +33,8 @@ export type DenialCode =
   | "account_missing"
   | "attempts_exceeded"
   | "capacity_exceeded"
+  | "connection_limit"
+  | "connection_capacity"
   | "store_unavailable"
   | "keys_unavailable";
 
@@ -66,6 +74,11 @@ const denials: Readonly<Record<DenialCode, DenialKind>> = {
   },
   blocked: { status: 403, title: "Requests from this address are not accepted" },
   session_limit: { status: 409, title: "The user already has the maximum number of sessions" },
+  method_not_allowed: { status: 405, title: "The method is not allowed for a stream of events" },
+  not_acceptable: { status: 406, title: "The client does not accept text/event-stream" },
+  topic_invalid: { status: 400, title: "The topics of the request are not valid" },
+  topic_refused: { status: 403, title: "The user may not receive this topic" },
+  event_id_invalid: { status: 400, title: "The Last-Event-ID is not valid" },
   content_too_large: { status: 413, title: "The body of the request is too large" },
   idempotency_key_missing: { status: 400, title: "The request needs the header Idempotency-Key" },
   idempotency_key_invalid: { status: 400, title: "The header Idempotency-Key is not valid" },
@@ -84,6 +97,12 @@ const denials: Readonly<Record<DenialCode, DenialKind>> = {
   capacity_exceeded: {
     status: outage.status,
     title: "Too many sign-ins are in progress",
+    type: "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
+  },
+  connection_limit: { status: 429, title: "The user has too many open connections" },
+  connection_capacity: {
+    status: outage.status,
+    title: "This process has too many open connections",
     type: "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
   },
   store_unavailable: { status: outage.status, title: "A dependency that is required for this request is unavailable" },
@@ -130,17 +149,27 @@ export type BodyForm = (typeof bodyForms)[number];
 
 export const bodyForms = ["whole", "parts", "json", "text", "bytes", "stream", "null", "none", "unset"] as const;
 
-/** The request is answered by the gate itself: by a route, a response cache, or for a preflight. */
-export interface Reply {
+/** The request is answered by the gate itself: by a route, a response cache, a stream of events, or for a preflight. */
+export type Reply = WholeReply | StreamReply;
+
+interface ReplyHead {
   readonly allowed: false;
   readonly status: number;
   readonly headers: readonly Header[];
-  readonly body: string | Uint8Array;
-  /** For a stored response: the way in which the handler has set its body. */
-  readonly form?: BodyForm | undefined;
   /** Lower-case names of fields that were set before the handler, and that the handler has removed. */
   readonly removed?: readonly string[] | undefined;
   readonly problem?: undefined;
+}
+
+interface WholeReply extends ReplyHead {
+  readonly body: string | Uint8Array;
+  /** For a stored response: the way in which the handler has set its body. */
+  readonly form?: BodyForm | undefined;
+}
+
+interface StreamReply extends ReplyHead {
+  readonly body: StreamBody;
+  readonly form: "stream";
 }
 
 /** The verdict of a check that only allows or refuses. */
@@ -176,7 +205,7 @@ const outageFields: readonly Header[] = Object.entries(outage.headers);
 /** The refusal for an outage: a dependency that had to decide cannot. It is never the client's fault. */
 export function unavailable(
   cause: string,
-  code: "store_unavailable" | "keys_unavailable" | "capacity_exceeded" = "store_unavailable",
+  code: "store_unavailable" | "keys_unavailable" | "capacity_exceeded" | "connection_capacity" = "store_unavailable",
 ): Denied {
   return deny(code, { cause, headers: outageFields });
 }
@@ -217,6 +246,15 @@ export function lateError(answer: Denied | Reply): DenialError | undefined {
   return answer.problem === undefined ? undefined : new DenialError(answer);
 }
 
+/**
+ * The error for a value that a function of the application has thrown. For frameworks a value may be no failure at all: Express
+ * goes on after `undefined`, `null`, `false`, `"route"` and `"router"`, and Koa does not answer.
+ */
+export function errorOf(thrown: unknown): unknown {
+  if (typeof thrown === "object" && thrown !== null) return thrown;
+  return new TypeError(`portcullis: a function of the application threw ${typeof thrown}, which is no Error`);
+}
+
 /** How a middleware refuses: with an answer, or with a `DenialError` for the application's error handler. */
 export interface DenyOptions {
   /** @default "respond" */
@@ -228,7 +266,7 @@ export interface DenyOptions {
  * Express and Koa answer with `status` and `headers` when nothing else handles it.
  */
 export class DenialError extends Error {
-  override readonly name = "DenialError";
+  override readonly name: string = "DenialError";
   readonly status: number;
   readonly statusCode: number;
   readonly expose = true;

@@ -103,7 +103,7 @@ export class QuotaService<Raw> implements Quotas {
   }
 
   async peek(name: string, key: QuotaKey): Promise<QuotaState> {
-    const policy = this.#policy(name);
+    const policy = this.policyOf(name);
     const partition = this.#partition(policy, key);
     const { store, consumptions, records, keyspace } = this.#options;
     const { consumption, limit, windowSeconds } = consumptions.peek(policy, partition);
@@ -124,7 +124,7 @@ export class QuotaService<Raw> implements Quotas {
   async busiest(options: { policy: string; limit?: number | undefined }): Promise<readonly TopKey[]> {
     checkObject("busiest()", options, ["policy", "limit"]);
     const { limit = 10 } = options;
-    const { name } = this.#policy(options.policy);
+    const { name } = this.policyOf(options.policy);
     checkInteger("busiest().limit", limit, 1, 100);
     const { topKeys } = this.#options;
     const found = await topKeys.busiest(name, limit);
@@ -132,13 +132,13 @@ export class QuotaService<Raw> implements Quotas {
   }
 
   async reset(name: string, key: QuotaKey): Promise<void> {
-    const policy = this.#policy(name);
+    const policy = this.policyOf(name);
     const { consumption } = this.#options.consumptions.peek(policy, this.#partition(policy, key));
     await this.#options.records.forget([consumption.key]);
   }
 
   async block(name: string, key: QuotaKey, options: { for: Duration }): Promise<void> {
-    const policy = this.#policy(name);
+    const policy = this.policyOf(name);
     const partition = this.#partition(policy, key);
     checkObject("block()", options, ["for"]);
     const lifeMs = durationMs("block().for", options.for, maxBlockMs);
@@ -147,7 +147,7 @@ export class QuotaService<Raw> implements Quotas {
   }
 
   async unblock(name: string, key: QuotaKey): Promise<void> {
-    const policy = this.#policy(name);
+    const policy = this.policyOf(name);
     const partition = this.#partition(policy, key);
     const { records, overrideCache, keyspace } = this.#options;
     await records.unblock(keyspace.quotaBlock(name, partition));
@@ -159,7 +159,7 @@ export class QuotaService<Raw> implements Quotas {
     name: string,
     ...args: [override: QuotaOverride] | [key: QuotaKey | undefined, override: QuotaOverride]
   ): Promise<void> {
-    const policy = this.#policy(name);
+    const policy = this.policyOf(name);
     const [key, override] = args.length === 1 ? [undefined, args[0]] : args;
     const partition = key === undefined ? undefined : this.#partition(policy, key);
     checkObject("setOverride()", override, ["limit", "window", "for"]);
@@ -175,7 +175,7 @@ export class QuotaService<Raw> implements Quotas {
   }
 
   async clearOverride(name: string, key?: QuotaKey): Promise<void> {
-    const policy = this.#policy(name);
+    const policy = this.policyOf(name);
     const partition = key === undefined ? undefined : this.#partition(policy, key);
     const { records, overrideCache } = this.#options;
     await records.removeOverride(overrideNames.limit(name, partition));
@@ -195,7 +195,8 @@ export class QuotaService<Raw> implements Quotas {
     await overrideCache.refresh();
   }
 
-  #policy(name: string): Policy<Raw> {
+  /** The policy with this name. Throws a TypeError without one. */
+  policyOf(name: string): Policy<Raw> {
     const policy = this.#policies.get(name);
     if (policy !== undefined) return policy;
     const known = [...this.#policies.keys()].map((one) => `"${one}"`).join(", ");

@@ -227,7 +227,7 @@ export class ConsumptionFactory<Raw> {
     const { partition, limit, burst, windowSeconds, cost } =
       overrides === undefined ? terms : applyOverride(terms, overrides);
     const key = this.#keyspace.quota(name, partition, algorithm, windowSeconds);
-    const owner = countsAddresses(policy) ? undefined : this.#partitions.address(exchange);
+    const owner = countsAddresses(policy) || hasNoAddress(exchange) ? undefined : this.#partitions.address(exchange);
     const refusesUnreadable: true | undefined = policy.onStoreError === "deny" && !policy.shadow ? true : undefined;
     if (overrides?.blocks.has(partition) === true) {
       // The limit of 0 refuses if the store cannot read the record of the block.
@@ -236,11 +236,14 @@ export class ConsumptionFactory<Raw> {
       return { policy, consumption: { ...rest, ...blocked } };
     }
     const leased = policy.precision === "leased" ? true : undefined;
-    const common = { key, limit, windowSeconds, cost, owner, refusesUnreadable };
-    if (mode === undefined) return { policy, consumption: { ...common, leased } };
+    if (mode === undefined)
+      return { policy, consumption: { key, limit, windowSeconds, cost, owner, refusesUnreadable, leased } };
     if (algorithm === "token-bucket") checkBucket(name, burst ?? limit, windowSeconds);
     const blockKey = mode.block === undefined ? undefined : this.#keyspace.quotaBlock(name, partition);
-    return { policy, consumption: { ...common, mode, burst, blockKey } };
+    return {
+      policy,
+      consumption: { key, limit, windowSeconds, cost, owner, refusesUnreadable, mode, burst, blockKey },
+    };
   }
 
   #noteTopKey(
@@ -287,4 +290,9 @@ type PlainPolicy<Raw> = Policy<Raw> & {
 /** Calls no function of the application, so that its consumption is made at once. */
 function isPlain<Raw>(policy: Policy<Raw>): policy is PlainPolicy<Raw> {
   return policy.isPlain;
+}
+
+/** An event on an open connection may come without an address. */
+function hasNoAddress<Raw>(exchange: Exchange<Raw>): boolean {
+  return exchange.ip === undefined && exchange.trustsEveryProxy === undefined;
 }

@@ -137,8 +137,9 @@ export class PartitionFinder<Raw> {
     );
   }
 
-  /** Runs once, at the first request: the setting of the framework is not known earlier. */
+  /** Runs once, at the first request of a framework: the setting of the framework is not known earlier. */
   #examineProxies(exchange: Exchange<Raw>): void {
+    if (exchange.trustsEveryProxy === undefined) return;
     this.#trustsEveryProxy = exchange.trustsEveryProxy;
     this.#addressesExamined = true;
     if (!this.#trustsEveryProxy) return;

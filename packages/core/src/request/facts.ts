@@ -4,7 +4,7 @@ import type { Quota } from "../limits/quota.js";
 import type { LoginAttempt } from "../login/attempt.js";
 
 /**
- * The facts that the checks of a gate have found out about a request so far. Functions of the application get it as their second
+ * The facts that the checks of a gate have found out about a request so far. Functions of the application get it as an
  * argument; handlers find its members on the request or the context.
  */
 export interface Facts {

@@ -22,6 +22,8 @@ const plain = /^[A-Za-z0-9_.-]{1,64}$/;
  */
 export const sharedKeyMs: number = 30 * 86_400_000;
 
+type CoordinationFamily = "lock" | "leader" | "idempotency" | "one-time" | "event-log" | "socket.io";
+
 /** The parts of keys besides the identifier. */
 export interface KeyOwners {
   /** @default one issuer without a name */
@@ -259,7 +261,7 @@ export class Keyspace {
   }
 
   /** A key of coordination between the processes of this service. All keys of one name and family share a hash slot. */
-  coordination(family: "lock" | "leader" | "idempotency" | "one-time", name: string, part?: string): string {
+  coordination(family: CoordinationFamily, name: string, part?: string): string {
     const identifier = this.identifier(name);
     const key = `${family}:${this.#service}:{${this.#shard(`${family}:${identifier}`)}}:${identifier}`;
     return this.#own(part === undefined ? key : `${key}:${part}`);

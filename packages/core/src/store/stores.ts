@@ -8,7 +8,9 @@ import type { Keyspace } from "./keyspace.js";
 import type { IdempotencyStore } from "./ports/idempotency.js";
 import type { LoginStore } from "./ports/logins.js";
 import { MemoryChannels } from "./memory/channels.js";
+import type { EventLog } from "./ports/event-log.js";
 import type { LockStore } from "./ports/locks.js";
+import { MemoryEventLog } from "./memory/event-log.js";
 import { MemoryLockStore } from "./memory/locks.js";
 import { MemoryIdempotencyStore } from "./memory/idempotency.js";
 import { MemoryLoginStore } from "./memory/logins.js";
@@ -20,19 +22,23 @@ import type { SharedIssuer } from "./shared-issuer.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CacheStore, UsageCorrections, DecisionStore } from "./ports/decisions.js";
 import type { OneTimeStore } from "./ports/one-time.js";
-import type { RevocationStore } from "./ports/revocation.js";
+import type { RevocationRecords, RevocationStore } from "./ports/revocation.js";
 import { marginSecondsFor, recordEnd } from "./ports/revocation.js";
 import { LeasedStore } from "../limits/leases/leased-store.js";
 import { RedisChannels } from "./redis/channels.js";
 import { examineRedis } from "./redis/examine.js";
 import { connect } from "./redis/connect.js";
+import { openerOf } from "./redis/further.js";
+import type { OpenFurther } from "./redis/further.js";
 import { RedisIdempotencyStore } from "./redis/idempotency.js";
 import { RedisIssuerMarker } from "./redis/issuer-marker.js";
 import type { LimitOverrides } from "./ports/limit-overrides.js";
 import { RedisLeaseSource } from "./redis/leases.js";
+import { RedisEventLog } from "./redis/event-log.js";
 import { RedisLockStore } from "./redis/locks.js";
 import { RedisLoginStore } from "./redis/logins.js";
 import { RedisOneTimeStore } from "./redis/one-time.js";
+import { RedisRevocationRecords } from "./redis/revocation-records.js";
 import { RedisLimitOverrides } from "./redis/limit-overrides.js";
 import { scripts } from "./redis/scripts/all.js";
 import { cacheScript } from "./redis/scripts/cache.js";
@@ -50,10 +56,12 @@ import { RedisCacheStore } from "./redis/cache.js";
 export interface PartsInUse {
   /** Has a cache in Redis been used or configured? */
   readonly caches: boolean;
-  /** Has a lock, an idempotency key or a one-time value been used? */
+  /** Has a lock, an idempotency key, a one-time value or a reliable channel been used? */
   readonly coordination: boolean;
   /** Has a one-time value been used? */
   readonly oneTime: boolean;
+  /** Has a channel of the application been defined? */
+  readonly channels: boolean;
 }
 
 /** The stores of a gate. */
@@ -62,6 +70,8 @@ export interface Stores extends StoreHealth {
   /** The same, and leases of this process answer consumptions with `leased`. */
   readonly leasedDecisions: DecisionStore;
   readonly revocations: RevocationStore;
+  /** The records of revocation of open connections. */
+  readonly revocationRecords: RevocationRecords;
   /** Corrections of the consumptions that `decisions` has counted. */
   readonly corrections: UsageCorrections;
   /** Limit overrides of operators, and top keys. */
@@ -75,8 +85,12 @@ export interface Stores extends StoreHealth {
   readonly logins: LoginStore;
   readonly locks: LockStore;
   readonly oneTime: OneTimeStore;
+  /** The logs of reliable channels. */
+  readonly eventLog: EventLog;
   /** The records of requests with an Idempotency-Key. */
   readonly idempotency: IdempotencyStore;
+  /** Opens further connections to Redis; undefined for stores in process. */
+  readonly openFurther: OpenFurther | undefined;
   /** Empty for stores in process. */
   readonly breakers: readonly BreakerControl[];
   /**
@@ -124,6 +138,7 @@ export function createStores<Raw>(
       decisions: memory,
       leasedDecisions: memory,
       revocations: memory,
+      revocationRecords: memory,
       state: () => memory.state(),
       corrections: memory.corrections,
       sessions: new MemorySessionStore({
@@ -138,7 +153,9 @@ export function createStores<Raw>(
       logins: new MemoryLoginStore(),
       locks: new MemoryLockStore({ channels: memoryChannels }),
       oneTime: new MemoryOneTimeStore(),
+      eventLog: new MemoryEventLog({ channels: memoryChannels }),
       idempotency: new MemoryIdempotencyStore(),
+      openFurther: undefined,
       breakers: [],
       examine: () => Promise.resolve([]),
       onReady: () => undefined,
@@ -189,12 +206,17 @@ export function createStores<Raw>(
   const logins = new RedisLoginStore({ connection, deadlineMs, telemetry, giveBacks: store.giveBacks });
   const locks = new RedisLockStore({ connection, channels, deadlineMs, telemetry });
   const oneTime = new RedisOneTimeStore({ connection, deadlineMs, telemetry });
+  const prefixes = keys.revocationPrefixes();
+  const revocationRecords = new RedisRevocationRecords({ connection, tracking, prefixes, deadlineMs });
+  const eventLog = new RedisEventLog({ connection, channels, deadlineMs, telemetry });
   const idempotency = new RedisIdempotencyStore({ connection, channels, deadlineMs, telemetry });
   return {
     decisions: guarded.decisions,
     leasedDecisions: leased,
     revocations: guarded.revocations,
-    state: () => withBreakers(guarded.health.state(), { locks, "one-time values": oneTime }),
+    revocationRecords,
+    state: () =>
+      withBreakers(guarded.health.state(), { locks, "one-time values": oneTime, "reliable channels": eventLog }),
     corrections: store.corrections,
     cache: cache.store,
     cacheSignals: cache.signals,
@@ -204,13 +226,16 @@ export function createStores<Raw>(
     logins,
     locks,
     oneTime,
+    eventLog,
     idempotency,
+    openFurther: openerOf({ redis: redis.security, deadlineMs, logger }),
     breakers: [
       ...store.breakers,
       ...logins.breakers,
       ...locks.breakers,
       ...oneTime.breakers,
       ...idempotency.breakers,
+      ...eventLog.breakers,
       ...cache.breakers,
     ],
     examine: (used) =>
@@ -222,6 +247,8 @@ export function createStores<Raw>(
         keepsSessions: tokens !== undefined,
         coordinates: used.coordination,
         oneTime: used.oneTime,
+        channels: used.channels,
+        refusesToTell: tracking.isRefused,
         clockToleranceMs,
       }),
     onReady(listener) {
@@ -239,6 +266,7 @@ export function createStores<Raw>(
       guarded.close();
       store.close();
       locks.close();
+      eventLog.close();
       await ended;
       leave();
       await store.giveBacks.close();

@@ -21,6 +21,8 @@ import type { Channel } from "node:diagnostics_channel";
  * | `portcullis:leader` | `{ outcome }`: this process became the leader ("elected"), "resigned", or "lost" the leadership |
  * | `portcullis:one-time` | `{ outcome, fault }`: a call about a one-time value; `outcome` is "issued", "consumed", "peeked", "refused", "revoked" or "failed" |
  * | `portcullis:idempotency` | `{ outcome }`: a request with an Idempotency-Key came, or its handler ended; the outcomes are those of the metric `portcullis_idempotency_total` |
+ * | `portcullis:connection` | `{ kind, outcome }`: a connection was opened, refused, or has ended; `outcome` is "opened", or a reason of the metric `portcullis_connections_ended_total` |
+ * | `portcullis:channel` | `{ outcome, fault, reason }`: a message of a channel of the application was "published" or "failed" (with `fault`), or messages are missing ("gap", with `reason`) |
  * | `portcullis:data-lost` | `{}`: Redis has lost data, so revoked tokens may be accepted again |
  */
 export const events: {
@@ -38,6 +40,8 @@ export const events: {
   readonly leader: Channel;
   readonly oneTime: Channel;
   readonly idempotency: Channel;
+  readonly connection: Channel;
+  readonly channel: Channel;
   readonly dataLost: Channel;
 } = {
   verdict: channel("portcullis:verdict"),
@@ -54,5 +58,7 @@ export const events: {
   leader: channel("portcullis:leader"),
   oneTime: channel("portcullis:one-time"),
   idempotency: channel("portcullis:idempotency"),
+  connection: channel("portcullis:connection"),
+  channel: channel("portcullis:channel"),
   dataLost: channel("portcullis:data-lost"),
 };

@@ -3,6 +3,7 @@ import type { MessageOutcome } from "../store/ports/channels.js";
 import type { Algorithm } from "../store/ports/decisions.js";
 import type { FaultKind } from "../store/ports/fault.js";
 import { events } from "./events.js";
+import { gauge } from "./metrics.js";
 import type { Labels, Metric, Sample } from "./metrics.js";
 
 /** The same as `BreakerState` of lib/breaker.ts, which imports this file. */
@@ -19,6 +20,12 @@ export type LockOutcome = "acquired" | "held" | "timeout" | "aborted" | "overloa
 
 /** A change of the leader in this process. */
 export type LeaderChange = "elected" | "resigned" | "lost";
+
+/**
+ * The end of an open connection: a reason to close it, `slow` if its client did not read, `left` if it has closed by itself,
+ * `refused` over a limit.
+ */
+export type ConnectionOutcome = "expired" | "revoked" | "session_ended" | "closed" | "slow" | "left" | "refused";
 
 /** The outcome of a call about a one-time value. */
 export type OneTimeOutcome = "issued" | "consumed" | "peeked" | "refused" | "revoked" | "failed";
@@ -98,6 +105,14 @@ export class Telemetry {
     "Invalidations of the cache that did not reach Redis at once, by outcome.",
   );
   readonly #messages = new Counter("portcullis_channel_messages_total", "Messages from other processes, by outcome.");
+  readonly #published = new Counter(
+    "portcullis_channel_published_total",
+    "Messages of channels of the application, by outcome.",
+  );
+  readonly #gaps = new Counter(
+    "portcullis_channel_gaps_total",
+    "Times messages of a reliable channel were missing for a subscriber or a process, by reason.",
+  );
   readonly #unreadable = new Counter(
     "portcullis_unreadable_total",
     "Values in Redis and replies of its client that could not be read, by part.",
@@ -115,6 +130,11 @@ export class Telemetry {
   readonly #idempotency = new Counter(
     "portcullis_idempotency_total",
     "Requests with an Idempotency-Key, and the ends of their handlers, by outcome.",
+  );
+  readonly #openConnections = new Map<string, number>();
+  readonly #connectionEnds = new Counter(
+    "portcullis_connections_ended_total",
+    "Ends of open connections, by kind and reason, and refusals of connections over a limit.",
   );
   readonly #breakers = new Map<string, BreakerState>();
 
@@ -210,6 +230,30 @@ export class Telemetry {
     if (events.idempotency.hasSubscribers) events.idempotency.publish({ outcome });
   }
 
+  connectionOpened(kind: string): void {
+    this.#openConnections.set(kind, (this.#openConnections.get(kind) ?? 0) + 1);
+    if (events.connection.hasSubscribers) events.connection.publish({ kind, outcome: "opened" });
+  }
+
+  /** A connection has ended, or was refused. */
+  connectionEnded(kind: string, reason: ConnectionOutcome): void {
+    if (reason !== "refused") this.#openConnections.set(kind, (this.#openConnections.get(kind) ?? 1) - 1);
+    this.#connectionEnds.add({ kind, reason });
+    if (events.connection.hasSubscribers) events.connection.publish({ kind, outcome: reason });
+  }
+
+  /** A message of a channel of the application was sent, or the store did not take it. */
+  channelPublished(outcome: "published" | "failed", fault?: FaultKind): void {
+    this.#published.addOutcome(outcome);
+    if (events.channel.hasSubscribers) events.channel.publish({ outcome, fault });
+  }
+
+  /** Messages of a reliable channel are missing for one subscriber, or for all of a process. */
+  channelGap(reason: "trimmed" | "lost"): void {
+    this.#gaps.add({ reason });
+    if (events.channel.hasSubscribers) events.channel.publish({ outcome: "gap", reason });
+  }
+
   messageArrived(outcome: MessageOutcome): void {
     this.#messages.add({ outcome });
   }
@@ -253,14 +297,16 @@ export class Telemetry {
         this.#oneTime,
         this.#idempotency,
       ],
-      ...[this.#locks, this.#leaders],
+      ...[this.#locks, this.#leaders, this.#connectionEnds, this.#published, this.#gaps],
     ];
+    const open = [...this.#openConnections].map(([kind, count]) => [{ kind }, count] as const);
     return [
       allowed,
       losses,
       giveBacks,
       ...counters.map((counter) => counter.read()),
       this.#storeCalls.read(),
+      gauge("portcullis_connections", "Open connections that end with their token, by kind.", open),
       breakers,
     ];
   }

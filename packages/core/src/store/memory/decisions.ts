@@ -12,7 +12,7 @@ import type {
 import { exceeds, isCutOff } from "../ports/decisions.js";
 import { StoreFault } from "../ports/fault.js";
 import type { StoreHealth, StoreState } from "../ports/health.js";
-import type { RevocationStore } from "../ports/revocation.js";
+import type { FoundRecords, RecordListener, RevocationRecords, RevocationStore } from "../ports/revocation.js";
 import { checkCutOff } from "../ports/revocation.js";
 import { steadyNow } from "../../lib/steady-clock.js";
 import { MemoryCorrections } from "./usage-corrections.js";
@@ -44,13 +44,14 @@ interface Record {
  * Counters and revocation records of this process alone: for development, for tests, and for limits while Redis is
  * down.
  */
-export class MemoryDecisionStore implements DecisionStore, RevocationStore, StoreHealth {
+export class MemoryDecisionStore implements DecisionStore, RevocationStore, RevocationRecords, StoreHealth {
   readonly #now: () => number;
   readonly #steady: () => number;
   readonly #quotas: MemoryCorrections;
   readonly #checks: TokenChecks;
   readonly #records = new Map<string, Record>();
   readonly #maxRecords: number;
+  readonly #listeners = new Set<RecordListener>();
 
   constructor({ now, counters = 12_000, records = 50_000 }: MemoryDecisionStoreOptions = {}) {
     const steady = now ?? steadyNow;
@@ -100,6 +101,20 @@ export class MemoryDecisionStore implements DecisionStore, RevocationStore, Stor
     return record?.cutoff;
   }
 
+  find(keys: readonly string[]): Promise<FoundRecords> {
+    const found = new Map<string, number | undefined>();
+    for (const key of keys) {
+      const record = this.#read(key);
+      if (record !== undefined) found.set(key, record.cutoff);
+    }
+    return Promise.resolve({ found, fault: undefined });
+  }
+
+  watch(listener: RecordListener): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
   state(): StoreState {
     return { kind: "memory", status: "up", findings: [] };
   }
@@ -139,6 +154,7 @@ export class MemoryDecisionStore implements DecisionStore, RevocationStore, Stor
     const latest = Math.max(expiresAtMs, known?.expiresAtMs ?? 0);
     const keptUntil = this.#steady() + latest - this.#now();
     this.#records.set(key, { cutoff, expiresAtMs: latest, keptUntil });
+    for (const listener of this.#listeners) listener.changed(key);
     return Promise.resolve();
   }
 }

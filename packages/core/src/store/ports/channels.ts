@@ -9,7 +9,7 @@ export type ChannelListener = (message: string, own: boolean) => void;
  * that something has changed, and a subscriber that keeps state passes `onGap`.
  */
 export interface Channels {
-  /** Sends a message. Rejects with a StoreFault if the store cannot send it, and with a RangeError above 64 KiB. */
+  /** Sends a message. Rejects with a StoreFault if the store cannot send it, and with a RangeError above 66 KiB. */
   publish(channel: string, message: string): Promise<void>;
   /**
    * Calls the listener with every message of a channel, until the returned function is called. `onGap` is called when
@@ -21,11 +21,17 @@ export interface Channels {
   isAlive(withinMs: number): boolean;
 }
 
-/** The outcome of a message that has arrived, as metrics name it. */
-export type MessageOutcome = "heard" | "own" | "garbage" | "huge";
+/**
+ * The outcome of a message that has arrived, as metrics name it. Of the channels of the application: `invalid` (the schema
+ * refuses it), `read` (it came from the log and not by an announcement).
+ */
+export type MessageOutcome = "heard" | "own" | "garbage" | "huge" | "invalid" | "read";
 
-/** The maximum size of a message in bytes: messages report changes and carry no data. */
-export const maxMessageBytes = 65_536;
+/** The maximum size of a payload of the application in bytes. Other messages report changes and carry no data. */
+export const maxPayloadBytes = 65_536;
+
+/** The maximum size of a message in bytes: a payload with its topic, its event and its ids. */
+export const maxMessageBytes: number = maxPayloadBytes + 2048;
 
 /** Channels that all services of a Redis share. Every other channel belongs to one service. */
 export const sharedChannels: ReadonlySet<string> = new Set(["sessions"]);

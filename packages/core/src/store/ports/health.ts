@@ -40,6 +40,7 @@ export type FindingCode =
   | "persistence_off"
   | "clock_skew"
   | "permission_missing"
+  | "tracking_refused"
   | "cluster_incomplete"
   | "client_options"
   | "key_secret_default"

@@ -1,3 +1,5 @@
+import type { StoreFault } from "./fault.js";
+
 export interface RevokeOptions {
   /**
    * How many replicas must have the record too, within a second. Otherwise the call rejects, although the master has
@@ -15,6 +17,30 @@ export interface RevocationStore {
    * back. It is kept for `ttlSeconds`. Resolves to the cut-off in unix seconds.
    */
   cutOff(key: string, ttlSeconds: number, at?: number): Promise<number>;
+}
+
+/** Is told of changes of records of revocation, so that it looks at them again. */
+export interface RecordListener {
+  /** The record or the cut-off under this key may have changed. */
+  changed(key: string): void;
+  /** Any record may have changed without a message: the store is reached again, or messages were lost. */
+  missed(): void;
+}
+
+/** The knowledge of a store about many keys of revocation. */
+export interface FoundRecords {
+  /** The keys that exist, with their cut-off in unix seconds; undefined for a value that is no cut-off. */
+  readonly found: ReadonlyMap<string, number | undefined>;
+  /** Why the store could not say it of all keys. */
+  readonly fault: StoreFault | undefined;
+}
+
+/** Reads records of revocation and cut-offs of many tokens at once, outside requests. */
+export interface RevocationRecords {
+  /** Never rejects: other keys are read even if some of them cannot be read. */
+  find(keys: readonly string[]): Promise<FoundRecords>;
+  /** Calls the listener at changes, whoever makes them, as far as the store tells. Returns a function that removes it. */
+  watch(listener: RecordListener): () => void;
 }
 
 /**

@@ -6,8 +6,8 @@ import type { TellUnreadable, UnreadablePart } from "./replies.js";
 import { faultOfError, createUnreadableReport, readTime } from "./replies.js";
 import type { Script } from "./scripts/lua.js";
 import { closeSilent } from "./silent-connections.js";
-import type { OwnClient, RedisPlace } from "./topology.js";
-import { createClient, findUnsafeOptions, retrySoon } from "./topology.js";
+import type { ClientOverrides, OwnClient, RedisPlace } from "./topology.js";
+import { copyClient, createClient, findUnsafeOptions, retrySoon } from "./topology.js";
 import { StoreFault } from "../ports/fault.js";
 
 export interface Connection {
@@ -50,6 +50,10 @@ export interface ConnectOptions {
   /** Scripts that are loaded at each connection, so that the first request need not send their text. */
   readonly scripts: readonly Script[];
   readonly telemetry?: Telemetry | undefined;
+  /** Makes a client of our own also where the user has given one: a copy with these options. */
+  readonly further?: ClientOverrides | undefined;
+  /** A connection of our own is closed when it has been silent for so long while replies are pending. */
+  readonly silenceMs?: number | undefined;
 }
 
 const quitTimeoutMs = 300;
@@ -64,8 +68,11 @@ export function connect({
   logger,
   scripts,
   telemetry = new Telemetry(),
+  further,
+  silenceMs = Math.max(minSilenceMs, 2 * deadlineMs),
 }: ConnectOptions): Connection {
-  const own: OwnClient | undefined = "topology" in redis ? createClient(redis) : undefined;
+  const own: OwnClient | undefined =
+    "topology" in redis ? createClient(redis, further) : further === undefined ? undefined : copyClient(redis, further);
   const client: RedisLike = own ?? (redis as RedisLike);
   const unsafeOptions = own === undefined ? findUnsafeOptions(client) : [];
   const isCluster = client.isCluster === true;
@@ -117,7 +124,7 @@ export function connect({
     own.on("error", logError);
     own.on("end", () => revive(own));
     if (own instanceof Cluster) stopRefreshing = refreshSlots(own);
-    stopClosing = closeSilent(own, Math.max(minSilenceMs, 2 * deadlineMs));
+    stopClosing = closeSilent(own, silenceMs);
     own.connect().catch(() => undefined);
   } else if (connected) {
     greet();

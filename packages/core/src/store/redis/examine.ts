@@ -2,10 +2,8 @@ import type { Finding } from "../ports/health.js";
 import type { Keyspace } from "../keyspace.js";
 import { StoreFault } from "../ports/fault.js";
 import type { Connection } from "./connect.js";
-import type { RedisLike } from "./client.js";
 import { callWithin } from "./connect.js";
 import { readPairs, readTime, textIn } from "./replies.js";
-import { findUnsafeOptions } from "./topology.js";
 
 export interface ExamineOptions {
   readonly connection: Connection;
@@ -20,9 +18,19 @@ export interface ExamineOptions {
   readonly coordinates: boolean;
   /** Are one-time values in use? @default false */
   readonly oneTime?: boolean | undefined;
+  /** Are channels of the application in use? @default false */
+  readonly channels?: boolean | undefined;
+  /** Does Redis refuse to tell of changed keys, or to send messages? @default false */
+  readonly refusesToTell?: boolean | undefined;
   /** Tolerated difference of the clocks. */
   readonly clockToleranceMs: number;
 }
+
+const trackingRefused: Finding = {
+  code: "tracking_refused",
+  severity: "warning",
+  message: "Redis refuses to tell this process of changes, which it therefore learns of later, by asking",
+};
 
 /** Timeout of one call. An examination may take longer than a request. */
 const examineTimeoutMs = 2000;
@@ -32,7 +40,6 @@ const examineTimeoutMs = 2000;
  */
 export async function examineRedis(options: ExamineOptions): Promise<Finding[]> {
   const { connection } = options;
-  const { client } = connection;
   const ask = askerOf(connection);
   await ask("TIME");
   const server = await examineServer(ask);
@@ -44,7 +51,8 @@ export async function examineRedis(options: ExamineOptions): Promise<Finding[]> 
     server.some(({ code }) => code === "replica") ? [] : examinePermissions(options),
     connection.isCluster ? examineCluster(ask) : [],
   ]);
-  return [...server, ...rest.flat(), ...examineClient(client)];
+  const untold = options.refusesToTell === true ? [trackingRefused] : [];
+  return [...server, ...rest.flat(), ...untold, ...examineClient(connection.unsafeOptions)];
 }
 
 type Ask = (...command: [string, ...string[]]) => Promise<unknown>;
@@ -145,7 +153,7 @@ async function examineClock(ask: Ask, toleranceMs: number): Promise<Finding[]> {
 
 /** Tests the permissions that requests need, on keys that are unused or end within a second. */
 async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
-  const { connection, caches, keepsSessions, coordinates, oneTime = false } = options;
+  const { connection, caches, keepsSessions, coordinates, oneTime = false, channels = false } = options;
   const { client } = connection;
   const keys = options.keys.presumed();
   const counter = keys.quota("examination", "examination");
@@ -171,6 +179,13 @@ async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
     ...(oneTime
       ? ([["one-time values", "ZRANGE", keys.coordination("one-time", "0", "examination"), 0, 0]] as const)
       : []),
+    ...(channels
+      ? ([
+          // Nothing is written without the key.
+          ["reliable channels", "XADD", keys.coordination("event-log", "examination"), "NOMKSTREAM", "*", "t", ""],
+          ["messages between processes", "PUBLISH", keys.channel("examination"), ""],
+        ] as const)
+      : []),
     ...(caches ? ([["caching", "SET", entry, "", "PX", 1000]] as const) : []),
   ];
   const refused = await Promise.all(
@@ -188,9 +203,8 @@ async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
   ];
 }
 
-/** Examines the options of a client of the user. */
-function examineClient(client: RedisLike): Finding[] {
-  const unsafe = findUnsafeOptions(client);
+/** Tells the unsafe options of a client of the user. */
+function examineClient(unsafe: readonly string[]): Finding[] {
   if (unsafe.length === 0) return [];
   const message = `the Redis client should have ${unsafe.join(", ")}`;
   return [{ code: "client_options", severity: "warning", message }];

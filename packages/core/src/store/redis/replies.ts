@@ -205,6 +205,7 @@ export type UnreadablePart =
   | "cache"
   | "lock"
   | "one-time"
+  | "event-log"
   | "marker"
   | "clock"
   | "tracking"

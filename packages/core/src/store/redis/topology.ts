@@ -40,10 +40,13 @@ export interface RedisPlace {
 /** A client that Portcullis has created. */
 export type OwnClient = Redis | Cluster;
 
+/** Options of a client that differ from those of the request path. */
+export type ClientOverrides = Pick<RedisOptions, "protocol" | "keyPrefix" | "connectionName">;
+
 /** Creates a client with the options of the request path. It is not connected yet. */
-export function createClient(place: RedisPlace): OwnClient {
+export function createClient(place: RedisPlace, overrides: ClientOverrides = {}): OwnClient {
   const { topology, addresses, path, db } = place;
-  const credentials = credentialsOf(place);
+  const credentials = { ...credentialsOf(place), ...overrides };
   const common = { ...requestPathOptions, ...credentials };
   if (topology === "cluster") return new Cluster([...addresses], clusterOptions(credentials));
   if (topology === "sentinel") {
@@ -58,6 +61,24 @@ export function createClient(place: RedisPlace): OwnClient {
     });
   }
   return new Redis(path === undefined ? { ...common, ...addresses[0], db } : { ...common, path, db });
+}
+
+/** `closeSilent` takes the place of these options of the client of a user. */
+const noTimeouts = { commandTimeout: undefined, socketTimeout: undefined } satisfies RedisOptions;
+
+/**
+ * Creates another client like one of the user: with its servers and its credentials, and with the options of the request
+ * path. Undefined if the client cannot be copied.
+ */
+export function copyClient(client: RedisLike, overrides: ClientOverrides): OwnClient | undefined {
+  if (client.duplicate === undefined) return undefined;
+  if (client.isCluster !== true)
+    return client.duplicate({ ...requestPathOptions, ...noTimeouts, ...overrides }) as OwnClient;
+  const { redisOptions = {} } = ((client as { readonly options?: Options }).options ?? {}) as ClusterOptions;
+  const options = clusterOptions({ ...redisOptions, ...connectionOptions, ...noTimeouts, ...overrides });
+  // The duplicate() of a Cluster takes its nodes first.
+  const cluster = client as unknown as { duplicate(nodes: readonly unknown[], options: object): OwnClient };
+  return cluster.duplicate([], options);
 }
 
 type SentinelCredentials = Pick<
@@ -136,7 +157,7 @@ const requestPathOptions = {
 } satisfies RedisOptions;
 
 /** Options for a Cluster client. No command is sent to a second node, so that nothing waits for a failover. */
-const clusterOptions = (credentials: Pick<RedisOptions, "username" | "password" | "tls">) =>
+const clusterOptions = (nodeOptions: object) =>
   ({
     lazyConnect: true,
     enableOfflineQueue: false,
@@ -147,7 +168,7 @@ const clusterOptions = (credentials: Pick<RedisOptions, "username" | "password" 
     maxRedirections: 3,
     slotsRefreshTimeout: 500,
     clusterRetryStrategy: (attempt: number) => Math.random() * Math.min(1000, 50 * attempt) + 25,
-    redisOptions: { ...connectionOptions, ...credentials },
+    redisOptions: { ...connectionOptions, ...nodeOptions },
   }) satisfies ClusterOptions;
 
 type Options = Readonly<Record<string, unknown>>;

@@ -24,6 +24,9 @@ export interface TrackingOptions {
 
 const invalidations = "__redis__:invalidate";
 
+/** Permissions change seldom, and each attempt is a gap for the channels. */
+const refusalRetryMs = 30_000;
+
 /**
  * Invalidation messages (Redis' client-side caching) and messages of channels, on one more connection to each master.
  * The connection tracks key prefixes in broadcast mode, and redirects the invalidations to itself, which RESP2 permits
@@ -61,12 +64,13 @@ export class Tracking {
   }
 
   /**
-   * Tracks one more prefix. No prefix may begin with another. Connections that listen already are made anew, since
-   * Redis takes no commands from a subscriber.
+   * Tracks a prefix. No prefix may begin with another one, but several parts may track the same. Connections that listen
+   * already are made anew for a new prefix, since Redis takes no commands from a subscriber.
    */
   track(tracked: SignalledPrefix): void {
+    const isNew = this.#tracked.every(({ prefix }) => prefix !== tracked.prefix);
     this.#tracked.push(tracked);
-    for (const node of this.#nodes.values()) if (node.tracks) renew(node);
+    if (isNew) for (const node of this.#nodes.values()) if (node.tracks) renew(node);
     this.#start();
   }
 
@@ -95,6 +99,11 @@ export class Tracking {
   /** Has every message arrived that is older than `withinMs`? */
   isAlive(withinMs: number): boolean {
     return performance.now() - this.#provenAt <= withinMs;
+  }
+
+  /** Has Redis refused to tell of changes, or to send messages, since it last did so? */
+  get isRefused(): boolean {
+    return this.#hasWarned;
   }
 
   /** Waits up to `ms` until the connections listen. Resolves to false if they do not. */
@@ -179,23 +188,39 @@ export class Tracking {
   async #arm(node: Node): Promise<void> {
     const { client } = node;
     try {
-      if (this.#tracked.length > 0) {
-        const id = readInteger(await client.call("CLIENT", "ID"));
-        node.tracks = true;
-        const prefixes = this.#tracked.flatMap(({ prefix }) => ["PREFIX", this.#keyPrefix + prefix]);
-        await client.call("CLIENT", "TRACKING", "ON", "REDIRECT", id, "BCAST", ...prefixes);
-      }
+      const isRefused = this.#tracked.length > 0 && !(await this.#trackOn(node));
       node.tracks = true;
       node.listens = true;
       await client.subscribe(invalidations, ...this.#channels.keys());
       this.#flush();
       this.#reportGaps();
       node.armed = true;
+      node.isRefused = isRefused;
       this.#ping(node);
-      this.#hasWarned = false;
+      if (isRefused) setTimeout(() => node.isRefused && renew(node), refusalRetryMs).unref();
+      else this.#hasWarned = false;
     } catch (error) {
       this.#warn(error);
       if (!this.#closed && client.status === "ready") setTimeout(() => renew(node), 1000).unref();
+    }
+  }
+
+  /**
+   * Tracks the prefixes. Resolves to false if the server refuses, for want of a permission or since it does not know the
+   * command: then the connection still receives messages, but nothing proves that changes are told.
+   */
+  async #trackOn(node: Node): Promise<boolean> {
+    try {
+      const id = readInteger(await node.client.call("CLIENT", "ID"));
+      node.tracks = true;
+      const prefixes = [...new Set(this.#tracked.map(({ prefix }) => this.#keyPrefix + prefix))];
+      const options = prefixes.flatMap((prefix) => ["PREFIX", prefix]);
+      await node.client.call("CLIENT", "TRACKING", "ON", "REDIRECT", id, "BCAST", ...options);
+      return true;
+    } catch (error) {
+      if (faultOfError(error).reply === undefined) throw error;
+      this.#warn(error);
+      return false;
     }
   }
 
@@ -237,7 +262,7 @@ export class Tracking {
       () => {
         if (node.askedAt !== now) return;
         node.askedAt = undefined;
-        node.provenAt = now;
+        node.provenAt = node.isRefused ? Number.NEGATIVE_INFINITY : now;
         this.#updateProof();
         if (this.isAlive(this.#proofTimeoutMs)) for (const wake of [...this.#waiting]) wake();
       },
@@ -292,6 +317,8 @@ interface Node {
   /** The connection has subscribed to the channels of the time. */
   listens: boolean;
   armed: boolean;
+  /** Redis refuses to tell of changes on this connection. */
+  isRefused: boolean;
   /** When the connection was made. */
   connectedAt: number | undefined;
   /** When the last answered ping was sent. */
@@ -314,6 +341,7 @@ const disarmed = {
   tracks: false,
   listens: false,
   armed: false,
+  isRefused: false,
   connectedAt: undefined,
   provenAt: Number.NEGATIVE_INFINITY,
   askedAt: undefined,

@@ -1,12 +1,13 @@
 import { adjustScript } from "./adjust.js";
 import { decideScript } from "./decide.js";
 import { cacheScript } from "./cache.js";
-import { cutOffScript, revokeScript } from "./revocation.js";
+import { cutOffScript, readRecordsScript, revokeScript } from "./revocation.js";
 import { claimScript, completeScript, releaseScript } from "./idempotency.js";
 import { leaseScript } from "./lease.js";
 import { extendLocksScript, noteWithdrawalScript, releaseLocksScript, takeLocksScript } from "./locks.js";
 import { loginChargeScript, loginSettleScript } from "./logins.js";
 import { markerScript, sharedIssuerScript } from "./markers.js";
+import { appendEventScript, beginLogScript, readEventsScript } from "./event-log.js";
 import type { Script } from "./lua.js";
 import { consumeOneTimeScript, issueOneTimeScript, revokeOneTimeScript } from "./one-time.js";
 import {
@@ -22,10 +23,12 @@ import { endGroupScript, joinTokensScript, listMembersScript, noteTokensScript }
 /** All scripts. They are loaded at each connection. */
 export const scripts: readonly Script[] = [
   ...[adjustScript, decideScript, cacheScript, cutOffScript, leaseScript, markerScript, revokeScript],
+  readRecordsScript,
   ...[createSessionScript, endSessionsScript, listSessionsScript, clockReadingScript, removeSessionsScript],
   ...[rotateSessionScript, endGroupScript, joinTokensScript, listMembersScript, noteTokensScript],
   ...[loginChargeScript, loginSettleScript, sharedIssuerScript],
   ...[takeLocksScript, extendLocksScript, releaseLocksScript, noteWithdrawalScript],
   ...[consumeOneTimeScript, issueOneTimeScript, revokeOneTimeScript],
   ...[claimScript, completeScript, releaseScript],
+  ...[appendEventScript, beginLogScript, readEventsScript],
 ];

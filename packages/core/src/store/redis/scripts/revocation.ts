@@ -42,3 +42,20 @@ at = math.max(at, known or 0)
 redis.call('SET', KEYS[1], string.format('%.0f', at), 'EX', math.max(ttl, redis.call('TTL', KEYS[1])))
 return at
 `);
+
+/**
+ * Reads which of the KEYS exist, and the cut-offs among them. Returns a flat list: for each existing key its position, from
+ * 1, and the cut-off as text, or "" for a value that is no cut-off. It writes nothing.
+ */
+export const readRecordsScript: Script = defineScript(`${naturalLua}
+local out = {}
+for i, key in ipairs(KEYS) do
+  if redis.call('EXISTS', key) == 1 then
+    local value = redis.pcall('GET', key)
+    if type(value) == 'table' and not string.match(value.err, '^WRONGTYPE') then return value end
+    out[#out + 1] = i
+    out[#out + 1] = type(value) == 'string' and natural(value) and value or ''
+  end
+end
+return out
+`);
