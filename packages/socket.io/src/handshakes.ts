@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Auth, Denied } from "@portcullis/core";
 import { ConnectionLimitError } from "@portcullis/core";
+import { errorOf } from "@portcullis/core/adapter";
 import type { GateExtension } from "@portcullis/core/adapter";
 import type { Socket } from "socket.io";
 import { closeConnection } from "./connection-end.js";
@@ -58,7 +59,8 @@ export class Handshakes {
       denied = this.#isDraining ? this.#draining() : await this.#refusalOf(req);
     } catch (error) {
       this.#options.onError(error);
-      return next(error);
+      // Engine.IO lets a request pass for which `next` gets no error, and undefined may be thrown.
+      return next(errorOf(error));
     }
     if (denied === undefined) return next();
     answerRequest(req, res, denied);

@@ -111,6 +111,22 @@ describe("Socket.IO before a socket exists", () => {
     expect(app.io.engine.clientsCount).to.equal(1);
   });
 
+  for (const thrown of [undefined, null, false, 0, ""])
+    it(`makes no session where the function of the address throws ${JSON.stringify(thrown)}`, async () => {
+      const app = await startSockets({
+        secure: {
+          address: () => {
+            throw thrown;
+          },
+        },
+      });
+      const polled = await fetch(`${app.url}/socket.io/?EIO=4&transport=polling`);
+      expect(polled.status).to.be.at.least(400);
+      expect(app.io.engine.clientsCount).to.equal(0);
+      expect(await rawUpgrade(app.url)).not.to.match(/^HTTP\/1\.1 101 /);
+      expect(app.io.engine.clientsCount).to.equal(0);
+    });
+
   it("counts by the address that the application finds", async () => {
     const app = await startSockets({
       secure: {
