@@ -43,7 +43,7 @@ export function openClockedRedis(client: Redis): ClockedStore {
   return {
     async ask(question, now) {
       await client.set(key, now, "EX", 600);
-      const { answers } = await decideBatch(client, [{ ...nothing, ...question }], admit);
+      const { answers } = await decideBatch(client, [{ ...nothing, ...question }], { script: admit });
       if (answers[0] === undefined) throw new Error("no answer");
       return answers[0];
     },

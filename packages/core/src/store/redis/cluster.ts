@@ -13,7 +13,7 @@ import type {
 } from "../ports/decisions.js";
 import { blockedState, exceeds, isCutOff, isRefusedToken, refuses, someRefuses } from "../ports/decisions.js";
 import { StoreFault } from "../ports/fault.js";
-import type { BatchDecision } from "./decide-batch.js";
+import type { BatchDecision, RefusedCounters } from "./decide-batch.js";
 import { decideBatch } from "./decide-batch.js";
 import type { RedisLike } from "./client.js";
 import { cork } from "./client.js";
@@ -27,6 +27,7 @@ export interface AcrossSlotsOptions {
   readonly quotas: UsageCorrections;
   /** Records of tokens that were revoked when last asked about. */
   readonly revokedKeys: LRUCache<string, true>;
+  readonly refused: RefusedCounters;
 }
 
 /**
@@ -38,7 +39,7 @@ export interface AcrossSlotsOptions {
 export async function decideAcrossSlots(
   client: RedisLike,
   questions: readonly Question[],
-  { partMs, quotas, revokedKeys }: AcrossSlotsOptions,
+  { partMs, quotas, revokedKeys, refused }: AcrossSlotsOptions,
 ): Promise<BatchDecision> {
   const startedAt = performance.now();
   // A count that is refunded at once still refuses the requests of the owner meanwhile.
@@ -54,7 +55,7 @@ export async function decideAcrossSlots(
   const askParts = (asked: readonly Part[]): Promise<void>[] =>
     groupBySlot(asked, ({ key }) => key).map(async (slotParts) => {
       for (const part of slotParts) part.isSent = true;
-      const batch = await decideBatch(client, slotParts.map(asQuestion));
+      const batch = await decideBatch(client, slotParts.map(asQuestion), { refused });
       serverTimeMs = batch.serverTimeMs;
       slotParts.forEach((part, index) => {
         part.states = batch.answers[index]?.beforeToken;
