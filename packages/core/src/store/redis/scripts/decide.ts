@@ -174,14 +174,15 @@ end
 
 -- The terms of a run of plain fixed windows; nil if a consumption has a mode or costs nothing.
 local function plainTerms(count)
-  local limits, windows, costs = {}, {}, {}
+  local limits, windows, costs, costTexts = {}, {}, {}, {}
   for i = 1, count do
     local limit = tonumber(ARGV[arg + 3 * i - 3])
     if not limit then return nil end
-    limits[i], windows[i], costs[i] = limit, tonumber(ARGV[arg + 3 * i - 2]), tonumber(ARGV[arg + 3 * i - 1])
+    limits[i], windows[i], costTexts[i] = limit, tonumber(ARGV[arg + 3 * i - 2]), ARGV[arg + 3 * i - 1]
+    costs[i] = tonumber(costTexts[i])
     if costs[i] == 0 then return nil end
   end
-  return limits, windows, costs
+  return limits, windows, costs, costTexts
 end
 
 local function takeBack(key, cost, isNew)
@@ -189,11 +190,11 @@ local function takeBack(key, cost, isNew)
 end
 
 -- Counts a request at once, and reports it. Returns false, and leaves no count, if that does not do.
-local function countPlain(at, limits, windows, costs)
+local function countPlain(at, limits, windows, costs, costTexts)
   local areNew
   for i = 1, #limits do
     local name, cost = KEYS[key + i - 1], costs[i]
-    local consumed = pcall('INCRBY', name, cost)
+    local consumed = pcall('INCRBY', name, costTexts[i])
     local isCounted = type(consumed) == 'number'
     local ends = isCounted and consumed >= cost and pcall('PEXPIRETIME', name)
     if type(ends) == 'number' and ends < 0 then
@@ -241,14 +242,14 @@ local function decide(before, tokens, issued, useMs, after, refusals)
   report(last)
 end
 
-local words = #ARGV
+local words, filled = #ARGV, 1
 while arg <= words do
   local requests, before, tokens = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2])
   local useMs, after, refusals = tonumber(ARGV[arg + 3]), tonumber(ARGV[arg + 4]), ARGV[arg + 5]
   local terms, width = arg + 6, before + after
   arg = terms
-  local limits, windows, costs
-  if requests > 0 and not useMs then limits, windows, costs = plainTerms(width) end
+  local limits, windows, costs, costTexts
+  if requests > 0 and not useMs then limits, windows, costs, costTexts = plainTerms(width) end
   -- The end of the terms: where a request has been parsed, or known from the start.
   local finish = limits and terms + 3 * width
   if not finish then
@@ -258,17 +259,18 @@ while arg <= words do
   for request = 0, math.abs(requests) - 1 do
     local issued, isDone = ARGV[finish + request], false
     if limits then
-      local verdict = tokens == 0 and -1 or revoked(record, record + tokens - 1, issued)
+      local verdict = tokens == 0 and -1 or nothing and 0 or revoked(record, record + tokens - 1, issued)
       if verdict == 0 or verdict == -1 then
-        local at = #out + 1
-        out[at] = verdict
-        isDone = countPlain(at, limits, windows, costs)
-        if isDone then key = key + width else out[at] = nil end
+        filled = filled + 1
+        out[filled] = verdict
+        isDone = countPlain(filled, limits, windows, costs, costTexts)
+        if isDone then key, filled = key + width, filled + 2 * width else out[filled] = nil end
       end
     end
     if not isDone then
       arg = terms
       decide(before, tokens, issued, useMs, after, refusals)
+      filled = #out
     end
     record = record + tokens
   end
