@@ -63,11 +63,20 @@ const none: Credentials = { kind: "none" };
 
 const safeMethods = new Set(["GET", "HEAD", "OPTIONS"]);
 
+/** Is this text a token that was verified before? Then its form is right. */
+export type IsKnownToken = (text: string) => boolean;
+
+const knowsNone: IsKnownToken = () => false;
+
 /** Reads the token of a request. A second token from another source makes the request ambiguous (RFC 6750 2). */
-export function readCredentials<Raw>(exchange: Sent<Raw>, sources: readonly TokenSource<Raw>[]): Credentials {
+export function readCredentials<Raw>(
+  exchange: Sent<Raw>,
+  sources: readonly TokenSource<Raw>[],
+  isKnown: IsKnownToken = knowsNone,
+): Credentials {
   let found = none;
   for (const source of sources) {
-    const credentials = readSource(exchange, source);
+    const credentials = readSource(exchange, source, isKnown);
     if (credentials.kind === "none") continue;
     if (found.kind !== "none") return { kind: "ambiguous", cause: "two sources carry a token" };
     found = credentials;
@@ -75,10 +84,10 @@ export function readCredentials<Raw>(exchange: Sent<Raw>, sources: readonly Toke
   return found;
 }
 
-function readSource<Raw>(exchange: Sent<Raw>, source: TokenSource<Raw>): Credentials {
+function readSource<Raw>(exchange: Sent<Raw>, source: TokenSource<Raw>, isKnown: IsKnownToken): Credentials {
   switch (source.kind) {
     case "header":
-      return readHeader(exchange);
+      return readHeader(exchange, isKnown);
     case "cookie":
       return readCookie(exchange, source.name, source.origins);
     case "function":
@@ -107,11 +116,16 @@ function readNow<Raw>(read: TokenReader<Raw>, raw: Raw): unknown {
 
 const contradiction: Credentials = { kind: "ambiguous", cause: "two Authorization lines differ" };
 
-function readHeader<Raw>(exchange: Sent<Raw>): Credentials {
+function readHeader<Raw>(exchange: Sent<Raw>, isKnown: IsKnownToken): Credentials {
   const value = exchange.header("authorization");
   if (value === undefined) return none;
   const lines = repeatedLines(exchange, "authorization");
   if (lines !== undefined) return readLines(lines);
+  // The usual spelling, with a token of an earlier request.
+  if (value.startsWith("Bearer ")) {
+    const token = value.slice(7);
+    if (isKnown(token)) return { kind: "token", token, scheme: "Bearer" };
+  }
   const credentials = readLine(value);
   return credentials.kind === "malformed" && joinsTokens(exchange, value) ? contradiction : credentials;
 }

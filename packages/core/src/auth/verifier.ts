@@ -1,6 +1,6 @@
 import { decodeJwt, decodeProtectedHeader, errors, jwtVerify } from "jose";
 import type { JWTHeaderParameters, JWTPayload, JWTVerifyOptions } from "jose";
-import { LRUCache } from "lru-cache";
+import { TwoGenerationCache } from "../lib/two-generation-cache.js";
 import type { TokenQuestion } from "../store/ports/decisions.js";
 import type { StoreFault } from "../store/ports/fault.js";
 import type { ClaimRules } from "./access-token.js";
@@ -62,6 +62,9 @@ export class Verifier {
     this.#options = options;
     this.#cache = new TokenCache(options.cacheSize);
   }
+
+  /** Is this text a token that was verified before? */
+  readonly knows = (token: string): boolean => this.#cache.get(token) !== undefined;
 
   verify(token: string): VerifiedToken | TokenRefusal | Promise<VerifiedToken | TokenRefusal> {
     const known = this.#cache.get(token);
@@ -314,13 +317,15 @@ const maxCharacters = 8 * 1024 * 1024;
  * used only if the whole token is equal. Expiry, not-before and revocation are checked again at every request.
  */
 export class TokenCache<Entry extends Tokened> {
-  readonly #entries: LRUCache<string, Entry>;
+  readonly #entries: TwoGenerationCache<string, Entry>;
+  /** The entry of the last look-up: a request looks twice. */
+  #last: Entry | undefined;
 
   constructor(size: number) {
-    this.#entries = new LRUCache({
+    this.#entries = new TwoGenerationCache({
       max: size,
-      maxSize: maxCharacters,
-      sizeCalculation: ({ auth }) => auth.token.length,
+      maxWeight: maxCharacters,
+      weightOf: ({ auth }) => auth.token.length,
     });
   }
 
@@ -329,19 +334,25 @@ export class TokenCache<Entry extends Tokened> {
   }
 
   get(token: string): Entry | undefined {
+    if (this.#last?.auth.token === token) return this.#last;
     const entry = this.#entries.get(token.slice(-tailLength));
-    return entry !== undefined && entry.auth.token === token ? entry : undefined;
+    if (entry === undefined || entry.auth.token !== token) return undefined;
+    this.#last = entry;
+    return entry;
   }
 
   set(entry: Entry): void {
+    this.#last = entry;
     this.#entries.set(entry.auth.token.slice(-tailLength), entry);
   }
 
   delete(entry: Entry): void {
+    if (this.#last === entry) this.#last = undefined;
     this.#entries.delete(entry.auth.token.slice(-tailLength));
   }
 
   clear(): void {
+    this.#last = undefined;
     this.#entries.clear();
   }
 }

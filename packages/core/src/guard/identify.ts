@@ -56,7 +56,7 @@ export function createIdentify<Raw>(
   };
 
   function identifyNow(exchange: Exchange<Raw>): Identified | Promise<Identified> {
-    const credentials = readCredentials(exchange, sources);
+    const credentials = readCredentials(exchange, sources, verifier.knows);
     if (credentials.kind !== "token") return withoutToken(credentials);
     const { token, scheme } = credentials;
     const outcome = verifier.verify(token);

@@ -1,14 +1,14 @@
 import { randomBytes } from "node:crypto";
-import { LRUCache } from "lru-cache";
 import type { SeenAddresses, PartitionOptions } from "./partition.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Exchange } from "../http/exchange.js";
 import type { GateExchange } from "../request/state.js";
 import { durationSeconds } from "../lib/duration.js";
+import { TwoGenerationCache } from "../lib/two-generation-cache.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { Consumption } from "../store/ports/decisions.js";
-import { checkBucket, checkCount, maxWindowSeconds, maxCount, countsAddresses } from "./policy.js";
+import { checkBucket, checkCount, maxWindowSeconds, maxCount, countsAddresses, keepApplied } from "./policy.js";
 import type { TopKeysReporter } from "./top-keys.js";
 import type { Terms, OverrideCache } from "./overrides.js";
 import { applyOverride, withBlocks } from "./overrides.js";
@@ -16,9 +16,11 @@ import { PartitionFinder } from "./partition.js";
 import type { AppliedPolicy, PartitionPart, Policy } from "./policy.js";
 
 /** Partitions whose consumption is cached, for each policy. */
-const maxPartitions = 5000;
+const maxPartitions = 10_000;
 
 type Maybe<T> = T | undefined;
+
+const noPolicies: readonly never[] = [];
 
 /** The policies that a request consumes, or the refusal of a token that does not say whom to count. */
 export type Consumed<Raw> = readonly AppliedPolicy<Raw>[] | TokenRefusal;
@@ -41,7 +43,7 @@ export class ConsumptionFactory<Raw> {
   readonly #keyspace: Keyspace;
   readonly #partitions: PartitionFinder<Raw>;
   /** By policy and partition: consumptions that are the same at every request. */
-  #plainConsumptions = new WeakMap<Policy<Raw>, LRUCache<string, AppliedPolicy<Raw>>>();
+  #plainConsumptions = new WeakMap<Policy<Raw>, TwoGenerationCache<string, AppliedPolicy<Raw>>>();
   /** Makes slots unique among all processes. */
   readonly #slotPrefix = randomBytes(9).toString("base64url");
   readonly #overrides: OverrideCache;
@@ -77,6 +79,14 @@ export class ConsumptionFactory<Raw> {
     token: VerifiedToken | undefined,
   ): Consumed<Raw> | Promise<Consumed<Raw>> {
     if (this.#generation !== this.#overrides.generation) this.#forgetConsumptions();
+    const [only] = policies;
+    if (only === undefined) return noPolicies;
+    if (policies.length === 1 && only.isPlain) {
+      const alone = this.#consumptionOf(only, exchange, token);
+      if (alone === undefined) return noPolicies;
+      if (!(alone instanceof Promise)) return "code" in alone ? alone : (alone.alone?.policies ?? [alone]);
+      return alone.then((one) => (one === undefined ? noPolicies : "code" in one ? one : [one]));
+    }
     const applied: (AppliedPolicy<Raw> | Promise<Maybe<AppliedPolicy<Raw> | TokenRefusal>>)[] = [];
     let refusal: Maybe<TokenRefusal>;
     let isAsync = false;
@@ -135,12 +145,12 @@ export class ConsumptionFactory<Raw> {
     if (typeof partition !== "string") return partition;
     let cached = this.#plainConsumptions.get(policy);
     if (cached === undefined) {
-      cached = new LRUCache({ max: maxPartitions });
+      cached = new TwoGenerationCache({ max: maxPartitions });
       this.#plainConsumptions.set(policy, cached);
     }
     let applied = cached.get(partition);
     if (applied === undefined) {
-      applied = this.#apply(policy, exchange, { ...policy, partition });
+      applied = keepApplied(this.#apply(policy, exchange, { ...policy, partition }));
       cached.set(partition, applied);
     }
     this.#noteTopKey(policy, partition, applied.consumption.cost, exchange, token);

@@ -73,6 +73,27 @@ export interface Policy<Raw> {
 export interface AppliedPolicy<Raw> {
   readonly policy: Policy<Raw>;
   readonly consumption: Consumption;
+  /** Lists of this policy and of its consumption alone, if the same object is used for many requests. */
+  readonly alone?: AloneLists<Raw> | undefined;
+}
+
+interface AloneLists<Raw> {
+  readonly policies: readonly AppliedPolicy<Raw>[];
+  readonly consumptions: readonly Consumption[];
+}
+
+/** The same, with lists for requests to which no other policy applies. */
+export function keepApplied<Raw>({ policy, consumption }: AppliedPolicy<Raw>): AppliedPolicy<Raw> {
+  const policies: AppliedPolicy<Raw>[] = [];
+  const kept = { policy, consumption, alone: { policies, consumptions: [consumption] } };
+  policies.push(kept);
+  return kept;
+}
+
+export function consumptionsOf<Raw>(applied: readonly AppliedPolicy<Raw>[]): readonly Consumption[] {
+  const [first] = applied;
+  if (first?.alone !== undefined && applied.length === 1) return first.alone.consumptions;
+  return applied.map(({ consumption }) => consumption);
 }
 
 /** Does the policy count by address alone? Such policies are asked first, also for requests with bad tokens. */

@@ -6,6 +6,8 @@ import type { TopKeysPart, LimitOverrides } from "../store/ports/limit-overrides
 const maxClients = 256;
 /** Clients compared to find a quiet one to evict. */
 const sampleSize = 8;
+/** Of so many requests of clients that are not in a full table, one brings its client into it. */
+const strangersForOne = 8;
 /** Clients of one policy in one report. */
 const maxReported = 50;
 const intervalMs = 5000;
@@ -29,6 +31,8 @@ interface TableEntry extends TopKey {
 export class TopKeysTable {
   readonly #byPartition = new Map<string, TableEntry>();
   #clients: TableEntry[] = [];
+  /** Requests of clients that were not in the full table. */
+  #strangers = 0;
 
   /** False for a client that is not in the table yet. */
   add(partition: string, points: number): boolean {
@@ -39,7 +43,10 @@ export class TopKeysTable {
   }
 
   insert({ partition, key, points }: TopKey): void {
-    const slot = this.#clients.length < maxClients ? this.#clients.length : this.#evictOne();
+    const isFull = this.#clients.length >= maxClients;
+    // Clients with few requests would only evict each other. A busy one is soon drawn.
+    if (isFull && (this.#strangers += 1) % strangersForOne !== 0) return;
+    const slot = isFull ? this.#evictOne() : this.#clients.length;
     const client = { partition, key, points, slot };
     this.#clients[slot] = client;
     this.#byPartition.set(partition, client);

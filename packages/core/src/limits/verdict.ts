@@ -52,7 +52,7 @@ export function quotaFields(
   quotas: readonly Quota[],
   nowMs: number,
 ): ReturnType<typeof rateLimitFields> {
-  const shown = quotas.some(({ shadow }) => shadow) ? quotas.filter(({ shadow }) => !shadow) : quotas;
+  const shown = quotas.some(isShadow) ? quotas.filter((quota) => !isShadow(quota)) : quotas;
   return rateLimitFields(format, shown, nowMs);
 }
 
@@ -62,8 +62,8 @@ export function denyExhausted(
   format: RateLimitFormat,
   nowMs: number,
 ): Denied | undefined {
-  const violated = applied.filter(({ admitted }) => !admitted);
-  if (violated.length === 0) return undefined;
+  if (applied.every(isAdmitted)) return undefined;
+  const violated = applied.filter((quota) => !isAdmitted(quota));
   const quotas = violated.map(({ quota }) => quota);
   const fields = quotaFields(
     format,
@@ -75,6 +75,14 @@ export function denyExhausted(
     headers: [...fields, retryAfter(Math.max(...quotas.map(({ resetSeconds }) => resetSeconds)))],
     violatedPolicies: quotas.map(({ policy }) => policy),
   });
+}
+
+function isAdmitted({ admitted }: AppliedQuota): boolean {
+  return admitted;
+}
+
+function isShadow({ shadow }: Quota): boolean {
+  return shadow;
 }
 
 function refusalOf(violated: readonly AppliedQuota[]): "abuse_detected" | "concurrency_exceeded" | "quota_exceeded" {

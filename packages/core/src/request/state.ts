@@ -150,7 +150,8 @@ export class RequestState {
   }
 
   addQuotas(quotas: readonly Quota[]): void {
-    this.#facts.quotas = [...this.#facts.quotas, ...quotas];
+    const { quotas: before } = this.#facts;
+    this.#facts.quotas = before.length === 0 ? quotas : [...before, ...quotas];
     this.#found |= found.quotas;
   }
 

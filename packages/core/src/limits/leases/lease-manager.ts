@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { TwoGenerationCache } from "../../lib/two-generation-cache.js";
 import type { Consumption } from "../../store/ports/decisions.js";
 import type { LeaseGrant, LeaseRequest } from "../../store/ports/leases.js";
 
@@ -17,7 +17,7 @@ export interface Reservation {
 }
 
 /** Maximum number of quotas that were used once: a quota that is used again gets a lease. */
-const maxCandidates = 10_000;
+const maxCandidates = 20_000;
 
 /**
  * The parts of quotas that this process holds. A quota that is used repeatedly gets a lease: as many points as the last
@@ -30,7 +30,7 @@ export class LeaseManager {
   readonly #leases = new Map<string, Lease>();
   /** Leases by the length of their life, the oldest first. */
   readonly #lives = new Map<number, Set<Lease>>();
-  readonly #seen = new LRUCache<string, number>({ max: maxCandidates });
+  readonly #seen = new TwoGenerationCache<string, number>({ max: maxCandidates });
   readonly #renewals = new Set<Lease>();
   /** Points to give back. */
   readonly #returns: LeaseRequest[] = [];

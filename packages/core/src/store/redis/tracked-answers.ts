@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { TwoGenerationCache } from "../../lib/two-generation-cache.js";
 import type { Answer, Question, DecisionStore, TokenQuestion } from "../ports/decisions.js";
 import { faultForAll } from "../ports/decisions.js";
 import { StoreFault } from "../ports/fault.js";
@@ -45,7 +45,7 @@ export class TrackedAnswers implements DecisionStore, RevocationStore {
   readonly #invalidations: Invalidations;
   readonly #maxAgeMs: number;
   readonly #now: () => number;
-  readonly #known = new LRUCache<string, Known>({ max: maxKeys });
+  readonly #known = new TwoGenerationCache<string, Known>({ max: maxKeys });
   readonly #tickets = new Map<string, Set<ReadTicket>>();
 
   constructor({ store, invalidations, maxAgeMs, now = () => performance.now() }: TrackedAnswersOptions) {
@@ -99,11 +99,14 @@ export class TrackedAnswers implements DecisionStore, RevocationStore {
   #isKnownGood({ revokedKey, cutoffKeys, issuedAt = Number.NEGATIVE_INFINITY }: TokenQuestion): boolean {
     if (!this.#invalidations.isAlive(this.#maxAgeMs)) return false;
     const now = this.#now();
-    const isGood = (key: string, at: number): boolean => {
-      const known = this.#known.get(key);
-      return known !== undefined && known.until > now && known.okFrom <= at;
-    };
-    return isGood(revokedKey, Number.NEGATIVE_INFINITY) && cutoffKeys.every((key) => isGood(key, issuedAt));
+    if (!this.#isGood(revokedKey, Number.NEGATIVE_INFINITY, now)) return false;
+    for (const key of cutoffKeys) if (!this.#isGood(key, issuedAt, now)) return false;
+    return true;
+  }
+
+  #isGood(key: string, at: number, now: number): boolean {
+    const known = this.#known.get(key);
+    return known !== undefined && known.until > now && known.okFrom <= at;
   }
 
   #openTicket({ revokedKey, cutoffKeys }: TokenQuestion): ReadTicket {
@@ -137,5 +140,9 @@ export class TrackedAnswers implements DecisionStore, RevocationStore {
 
 /** Adds the local answer "not revoked", even if the store has failed for the rest. */
 function withoutRevocation(answer: Answer | StoreFault, question: Question): Answer {
-  return { ...(answer instanceof StoreFault ? faultForAll(question, answer) : answer), revoked: false };
+  if (answer instanceof StoreFault) return { ...faultForAll(question, answer), revoked: false };
+  const { beforeToken, replayed, afterToken } = answer;
+  return replayed === undefined
+    ? { revoked: false, beforeToken, afterToken }
+    : { revoked: false, replayed, beforeToken, afterToken };
 }
