@@ -50,11 +50,10 @@ export class LeaseManager {
   }
 
   /** Reserves points: the whole cost, or as many as the lease holds. Undefined if only the store can answer. */
-  reserve({ key, limit, cost }: Consumption): Reservation | undefined {
+  reserve({ key, limit, cost }: Consumption, now: number = this.#now()): Reservation | undefined {
     const lease = this.#leases.get(key);
     // Under a limit that is lower than the one of the lease, only the store knows whether the points are left.
     if (lease === undefined || limit < lease.limit) return undefined;
-    const now = this.#now();
     expire(lease, now);
     if (lease.held === 0) return undefined;
     const points = Math.min(cost, lease.held);
@@ -73,8 +72,8 @@ export class LeaseManager {
   }
 
   /** Milliseconds until the window of a lease ends. */
-  resetMs({ windowEndsAt }: Lease): number {
-    return Math.max(0, windowEndsAt - this.#now());
+  resetMs({ windowEndsAt }: Lease, now: number = this.#now()): number {
+    return Math.max(0, windowEndsAt - now);
   }
 
   /** Notes a consumption that the store has counted, with its counter. A second one in a short time creates a lease. */

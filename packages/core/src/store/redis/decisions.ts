@@ -233,7 +233,7 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
     const isLeftOut = wasSkewed && isCounted && isRefusedBySkew(question);
     const answer = isLeftOut || isSkewed ? withoutTrust(reply) : reply;
     if (isLeftOut) return { ...answer, afterToken: question.afterToken.map(() => undefined) };
-    if (isCounted) return answer;
+    if (isCounted || isAboutTokenAlone(question)) return answer;
     const unwritten = faultForAll(question, new StoreFault("open"));
     const { revoked } = answer;
     return { ...unwritten, revoked, ...(answer.cutoff === undefined ? undefined : { cutoff: answer.cutoff }) };
@@ -281,6 +281,10 @@ function serverFaultOfWrites({ beforeToken, replayed, afterToken }: Answer): Sto
 
 function worse(one: StoreFault | undefined, other: StoreFault | undefined): StoreFault | undefined {
   return one === undefined || other?.reply === "READONLY" ? (other ?? one) : one;
+}
+
+function isAboutTokenAlone({ beforeToken, replayCheck, afterToken }: Question): boolean {
+  return beforeToken.length + afterToken.length === 0 && replayCheck === undefined;
 }
 
 /** Has the request limits after the token, and is it refused before them if the clocks differ? No proof is new then. */

@@ -90,6 +90,8 @@ export class TrackedAnswers implements DecisionStore, RevocationStore {
   }
 
   #askTheRest(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
+    if (question.beforeToken.length + question.afterToken.length === 0 && question.replayCheck === undefined)
+      return notRevoked;
     const answer = this.#store.ask({ ...question, token: undefined });
     return answer instanceof Promise
       ? answer.then((late) => withoutRevocation(late, question))
@@ -137,6 +139,8 @@ export class TrackedAnswers implements DecisionStore, RevocationStore {
     return answer;
   }
 }
+
+const notRevoked: Answer = { beforeToken: [], revoked: false, afterToken: [] };
 
 /** Adds the local answer "not revoked", even if the store has failed for the rest. */
 function withoutRevocation(answer: Answer | StoreFault, question: Question): Answer {
