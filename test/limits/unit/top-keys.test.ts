@@ -53,7 +53,7 @@ describe("a reporter of top keys", () => {
     expect(await reporter.busiest("p", 10)).to.deep.equal([{ partition: "~a", points: 3 }]);
     expect(reporter.keyOf("p", "~a")).to.equal("192.0.2.1");
     expect(reporter.keyOf("q", "~a")).to.equal(undefined);
-    expect(reporter.add("p", "~a", 1)).to.equal(false);
+    expect(reporter.tableOf("p").add("~a", 1)).to.equal(undefined);
     reporter.close();
   });
 

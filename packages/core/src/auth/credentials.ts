@@ -74,6 +74,8 @@ export function readCredentials<Raw>(
   sources: readonly TokenSource<Raw>[],
   isKnown: IsKnownToken = knowsNone,
 ): Credentials {
+  const [only] = sources;
+  if (only !== undefined && sources.length === 1) return readSource(exchange, only, isKnown);
   let found = none;
   for (const source of sources) {
     const credentials = readSource(exchange, source, isKnown);

@@ -26,6 +26,17 @@ export interface VerifiedToken {
   readonly rolesClaim: string | undefined;
   /** The issuers of the gate that verified it; they tell its identifiers apart, also at another gate. */
   readonly issuers: IssuerScope;
+  /** What a limit keeps for the next request with this token. */
+  readonly note?: TokenNote | undefined;
+}
+
+/** A value that is looked up for each request of a token, kept beside the token. */
+export interface TokenNote {
+  /** Who has written the value; undefined for nobody. */
+  writer: object | undefined;
+  /** The value is out of date if this number of the writer is another one. */
+  generation: number;
+  value: unknown;
 }
 
 /** Facts that a gate derives from a verified token. */
@@ -104,6 +115,7 @@ export class Verifier {
       boundTo: boundKey(auth.claims),
       rolesClaim: verifier.rolesClaim,
       issuers: verifier.issuers,
+      note: { writer: undefined, generation: 0, value: undefined },
       verifier,
       keys,
       keysVersion,

@@ -64,8 +64,8 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   const { verifier, revocations, consumptions, challenges, degradation, now } = services;
   const { authentication } = parts;
   const store = parts.limits.some(({ precision }) => precision === "leased") ? services.leasedStore : services.store;
-  const addressLimits = parts.limits.filter(countsAddresses);
-  const otherLimits = parts.limits.filter((policy) => !countsAddresses(policy));
+  const addressLimits = consumptions.groupOf(parts.limits.filter(countsAddresses));
+  const otherLimits = consumptions.groupOf(parts.limits.filter((policy) => !countsAddresses(policy)));
   const denyLists = parts.limits.filter(({ deny }) => deny !== undefined);
   const identify =
     verifier === undefined || authentication === "off" ? undefined : createIdentify(services, verifier, authentication);

@@ -44,7 +44,10 @@ export class TwoGenerationCache<Key, Value> {
 
   set(key: Key, value: Value): void {
     const weight = this.#weightOf?.(value) ?? 0;
-    if (weight > this.#maxYoungWeight) return void this.delete(key);
+    if (weight > this.#maxYoungWeight) {
+      this.delete(key);
+      return;
+    }
     const former = this.#young.get(key);
     if (former === undefined) {
       if (this.#young.size >= this.#maxYoung || this.#weight + weight > this.#maxYoungWeight) this.#turn();

@@ -7,6 +7,7 @@ import type { AddressList } from "./address-list.js";
 import type { Denied } from "../http/verdict.js";
 import { deny } from "../http/verdict.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
+import type { TopKeyEntry } from "./top-keys.js";
 import { rangeError } from "../lib/validate.js";
 
 /** The largest limit and cost. Redis and JavaScript count exactly up to it. */
@@ -82,10 +83,19 @@ interface AloneLists<Raw> {
   readonly consumptions: readonly Consumption[];
 }
 
+/** A policy as it applies to all requests of one client. */
+export interface KeptPolicy<Raw> extends AppliedPolicy<Raw> {
+  readonly partition: string;
+  readonly alone: AloneLists<Raw>;
+  /** The client in the table of the busiest clients, when it was last found there. */
+  topKey: TopKeyEntry | undefined;
+}
+
 /** The same, with lists for requests to which no other policy applies. */
-export function keepApplied<Raw>({ policy, consumption }: AppliedPolicy<Raw>): AppliedPolicy<Raw> {
+export function keepApplied<Raw>({ policy, consumption }: AppliedPolicy<Raw>, partition: string): KeptPolicy<Raw> {
   const policies: AppliedPolicy<Raw>[] = [];
-  const kept = { policy, consumption, alone: { policies, consumptions: [consumption] } };
+  const alone = { policies, consumptions: [consumption] };
+  const kept = { policy, consumption, partition, alone, topKey: undefined };
   policies.push(kept);
   return kept;
 }

@@ -72,8 +72,8 @@ export class LeaseManager {
   }
 
   /** Milliseconds until the window of a lease ends. */
-  resetMs({ windowEndsAt }: Lease, now: number = this.#now()): number {
-    return Math.max(0, windowEndsAt - now);
+  resetMs({ windowEndsAt }: Lease): number {
+    return Math.max(0, windowEndsAt - this.#now());
   }
 
   /** Notes a consumption that the store has counted, with its counter. A second one in a short time creates a lease. */
@@ -88,7 +88,7 @@ export class LeaseManager {
     }
     const lifeMs = lifeOf(windowSeconds);
     const before = this.#seen.get(key);
-    if (before === undefined || now - before > lifeMs) return void this.#seen.set(key, now);
+    if (before === undefined || now - before > lifeMs) return this.#seen.set(key, now);
     if (this.#leases.size >= this.#capacity) return;
     this.#seen.delete(key);
     const initial = { held: 0, consumed, windowEnd: 0, windowEndsAt: 0, used: cost, pace: 2 * cost };

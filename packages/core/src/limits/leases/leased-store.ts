@@ -69,9 +69,12 @@ export class LeasedStore implements DecisionStore {
     if (isCovered && replayCheck === undefined) {
       early = token === undefined ? unasked : this.#store.ask({ ...nothing, token, refusesUnknown });
       if ("revoked" in early && !isRefusedToken(question, early.revoked, undefined)) {
-        const beforeStates = this.#statesOf(reservations, 0, beforeToken.length, now);
-        const afterStates = this.#statesOf(reservations, beforeToken.length, reservations.length, now);
-        return { beforeToken: beforeStates, revoked: early.revoked, afterToken: afterStates };
+        const count = beforeToken.length;
+        return {
+          beforeToken: coveredStates(reservations, 0, count, now),
+          revoked: early.revoked,
+          afterToken: coveredStates(reservations, count, reservations.length, now),
+        };
       }
     }
     const before = beforeToken.map((consumption, index) => split(consumption, reservations[index]));
@@ -114,11 +117,7 @@ export class LeasedStore implements DecisionStore {
   }
 
   /** Reserves points for all of these consumptions. Do leases cover them in full? */
-  #reserve(
-    consumptions: readonly Consumption[],
-    now: number,
-    reservations: (Reservation | undefined)[],
-  ): boolean {
+  #reserve(consumptions: readonly Consumption[], now: number, reservations: (Reservation | undefined)[]): boolean {
     let isCovered = true;
     for (const consumption of consumptions) {
       const reservation = this.#reserveOne(consumption, now);
@@ -130,20 +129,6 @@ export class LeasedStore implements DecisionStore {
 
   #reserveOne(consumption: Consumption, now: number): Reservation | undefined {
     return consumption.leased === true ? this.#leases.reserve(consumption, now) : undefined;
-  }
-
-  #statesOf(
-    reservations: readonly (Reservation | undefined)[],
-    start: number,
-    end: number,
-    now: number,
-  ): CounterState[] {
-    const states: CounterState[] = [];
-    for (let index = start; index < end; index += 1) {
-      const { lease } = reservations[index] as Reservation;
-      states.push({ consumed: lease.consumed - lease.held, resetMs: this.#leases.resetMs(lease, now) });
-    }
-    return states;
   }
 
   #conclude(question: Question, before: readonly Part[], after: readonly Part[], reply: Answer | StoreFault): Answer {
@@ -229,6 +214,22 @@ function split(consumption: Consumption, reservation: Reservation | undefined): 
   if (reservation === undefined) return { consumption, reservation, asked: consumption };
   const rest = consumption.cost - reservation.points;
   return { consumption, reservation, asked: rest === 0 ? undefined : { ...consumption, cost: rest } };
+}
+
+/** The states of consumptions that their leases cover. */
+function coveredStates(
+  reservations: readonly (Reservation | undefined)[],
+  start: number,
+  end: number,
+  now: number,
+): CounterState[] {
+  if (end - start === 1) return [stateOf(reservations[start], now)];
+  return reservations.slice(start, end).map((reservation) => stateOf(reservation, now));
+}
+
+function stateOf(reservation: Reservation | undefined, now: number): CounterState {
+  const { consumed, held, windowEndsAt } = (reservation as Reservation).lease;
+  return { consumed: consumed - held, resetMs: Math.max(0, windowEndsAt - now) };
 }
 
 function isLeased({ leased }: Consumption): boolean {

@@ -27,7 +27,8 @@ export interface AcrossSlotsOptions {
   readonly quotas: UsageCorrections;
   /** Records of tokens that were revoked when last asked about. */
   readonly revokedKeys: LRUCache<string, true>;
-  readonly refused: RefusedCounters;
+  /** @default none are remembered */
+  readonly refused?: RefusedCounters | undefined;
 }
 
 /**

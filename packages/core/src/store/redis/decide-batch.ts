@@ -212,15 +212,9 @@ class ReplyReader {
     let revoked: Answer["revoked"] =
       token === undefined || finding === -1 ? undefined : finding === undefined ? faultOfPart(said) : finding > 0;
     let replayed = replayCheck === undefined ? undefined : this.#readReplayed();
-    const before: Answer["beforeToken"][number][] = [];
-    for (const consumption of beforeToken) before.push(this.#readState(consumption) ?? unreadable());
-    const after: Answer["afterToken"][number][] = [];
-    let isReached = true;
-    for (const consumption of afterToken) {
-      const state = this.#readState(consumption);
-      isReached &&= state !== undefined;
-      after.push(state);
-    }
+    const before = this.#readStates(beforeToken).map((state) => state ?? unreadable());
+    const after = this.#readStates(afterToken);
+    const isReached = !after.includes(undefined);
     // "Not reached" is an answer only after a refusal. Anywhere else it would allow what no store has decided.
     if (!(isReached && revoked === false && replayCheck === undefined) && !someRefuses(beforeToken, before)) {
       if (token !== undefined) revoked ??= unreadable();
@@ -236,6 +230,13 @@ class ReplyReader {
       beforeToken: before,
       afterToken: after,
     };
+  }
+
+  #readStates(consumptions: readonly Consumption[]): (CounterState | StoreFault | undefined)[] {
+    const [only] = consumptions;
+    // A literal takes no more memory than its one element needs.
+    if (only !== undefined && consumptions.length === 1) return [this.#readState(only)];
+    return consumptions.map((consumption) => this.#readState(consumption));
   }
 
   #readState(consumption: Consumption): CounterState | StoreFault | undefined {
