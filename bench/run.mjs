@@ -1,4 +1,4 @@
-// npm run bench -- [suite ...] [--quick] [--rounds=7] [--seconds=2] [--targets=a,b] [--no-setup]; see README.md
+// npm run bench -- [suite ...] [--quick] [--rounds=7] [--seconds=2] [--targets=a,b] [--node=20,24] [--no-setup]; see README.md
 import { mkdirSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { describeMachine } from "./lib/machine.mjs";
@@ -8,7 +8,14 @@ import { prepare } from "./lib/setup.mjs";
 
 /** Each suite is loaded when everything it imports is installed. Those in `byDefault` run when none is named. */
 const suites = {
-  guard: { redis: true, run: async (options) => (await import("./guard.mjs")).runGuard(options) },
+  guard: {
+    ...{ redis: true, describesItself: true },
+    run: async (options) => (await import("./guard.mjs")).runGuard(options),
+  },
+  floor: {
+    ...{ redis: true, describesItself: true, keeps: false },
+    run: async (options) => (await import("./guard.mjs")).runFloor(options),
+  },
   limits: { redis: true, run: async (options) => (await import("./limits.mjs")).runLimits(options) },
   micro: { redis: true, run: async (options) => (await import("./micro.mjs")).runMicro(options) },
   faults: { redis: false, run: async (options) => (await import("./faults.mjs")).runFaults(options) },
@@ -29,6 +36,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: "string" },
     seconds: { type: "string" },
     targets: { type: "string", default: "" },
+    node: { type: "string", default: "" },
     "no-setup": { type: "boolean", default: false },
   },
 });
@@ -38,6 +46,7 @@ const options = {
   rounds: readNumber("rounds", quick ? 2 : 7, 1, 50),
   seconds: readNumber("seconds", quick ? 1 : 2, 0.2, 30),
   targets: values.targets.split(",").filter((name) => name !== ""),
+  nodes: values.node === "" ? [undefined] : values.node.split(","),
   note: (text) => console.error(text),
 };
 const names = positionals.length === 0 ? byDefault : positionals;
@@ -57,14 +66,14 @@ for (const name of names) await runSuite(name);
 process.exit();
 
 async function runSuite(name) {
-  const { redis: needsRedis, run } = suites[name];
+  const { redis: needsRedis, run, keeps = true, describesItself = false } = suites[name];
   const redis = needsRedis ? await startRedis() : undefined;
   try {
     const how = quick ? "a quick run: good for seeing that it works, not for figures" : describeEffort(name);
-    const machine = describeMachine({ redis: redis?.version, how });
-    const tables = await run({ ...options, redis });
-    const page = `## ${name}\n\n${machine}\n\n${tables}\n`;
+    const machine = describesItself ? [] : [describeMachine({ redis: redis?.version, how })];
+    const page = [`## ${name}`, ...machine, `${await run({ ...options, redis, how })}\n`].join("\n\n");
     console.log(page);
+    if (!keeps) return;
     const folder = new URL("./results/", import.meta.url);
     mkdirSync(folder, { recursive: true });
     writeFileSync(new URL(`${name}.md`, folder), page);

@@ -11,6 +11,7 @@ export async function startRedis() {
   return {
     url: server.url,
     version,
+    client,
     usage: () => readUsage(client),
     async stop() {
       client.disconnect();
