@@ -1,13 +1,25 @@
 // Suite "guard": one route behind the gate, behind a guard by hand, behind the libraries it replaces, and behind nothing.
+import { fillDocuments } from "./lib/documents.mjs";
 import { pageOf, shortPageOf } from "./lib/guard-page.mjs";
+import { measureLatency } from "./lib/latency.mjs";
 import { findNode } from "./lib/nodes.mjs";
+import { keepRuns } from "./lib/results.mjs";
 import { measureRounds } from "./lib/rounds.mjs";
 import { describeRun } from "./lib/run-facts.mjs";
 import { floorTargets, hasFloor, selectTargets } from "./lib/targets.mjs";
 
-/** @returns {Promise<string>} Markdown. */
+/**
+ * A whole run is kept in results/guard.json, from which the page, the pictures and the tables of documents are made.
+ *
+ * @returns {Promise<string>} Markdown.
+ */
 export async function runGuard(options) {
-  const runs = await measureAll({ ...options, targets: selectTargets(options.targets) });
+  const latency = { of: ["koa", "express"], rounds: Math.min(options.rounds, 5) };
+  const runs = await measureGuard({ ...options, targets: selectTargets(options.targets), latency });
+  if (options.isWhole) {
+    keepRuns("guard", runs, options.note);
+    fillDocuments();
+  }
   return runs.map(pageOf).join("\n\n");
 }
 
@@ -17,23 +29,33 @@ export async function runGuard(options) {
  * @returns {Promise<string>} Markdown.
  */
 export async function runFloor(options) {
-  const chosen = selectTargets(options.targets.length === 0 ? floorTargets : options.targets);
-  const runs = await measureAll({ ...options, targets: chosen.filter(({ name }) => name !== "fastify") });
-  return runs.map(shortPageOf).join("\n\n");
+  return (await measureFloor(options)).map(shortPageOf).join("\n\n");
 }
 
-async function measureAll(options) {
+/** The runs of suite "floor", one for each Node. */
+export async function measureFloor(options) {
+  const chosen = selectTargets(options.targets.length === 0 ? floorTargets : options.targets);
+  const targets = chosen.filter(({ name }) => name !== "fastify");
+  return measureGuard({ ...options, targets, latency: { of: ["koa"], rounds: Math.min(options.rounds, 3) } });
+}
+
+async function measureGuard(options) {
   const runs = [];
   for (const wanted of options.nodes) runs.push(await measureUnder(wanted, options));
   return runs;
 }
 
-async function measureUnder(wanted, { targets, rounds, seconds, redis, note, how }) {
+async function measureUnder(wanted, { targets, latency, rounds, seconds, redis, note, how }) {
   const { path, version } = await findNode(wanted);
   const facts = describeRun({ node: version, redis: redis.version, how });
-  const { rows, load, refused } = await measureRounds({
-    ...{ targets, rounds, seconds, redis, node: path },
-    note: (text) => note(`Node ${version}: ${text}`),
+  const under = { seconds, redis, node: path, note: (text) => note(`Node ${version}: ${text}`) };
+  const { rows, load, refused } = await measureRounds({ ...under, targets, rounds });
+  const distant = await measureLatency({
+    ...{ ...under, rounds: latency.rounds, seconds: Math.min(seconds, 1) },
+    targets: targets.filter(({ name, bare, mode, script }) => {
+      if (!latency.of.includes(bare) || script.endsWith("-served.mjs")) return false;
+      return name === bare || mode !== undefined;
+    }),
   });
-  return { ...facts, load, hasFloor, refused, rows };
+  return { ...facts, load, hasFloor, refused, rows, latency: distant };
 }

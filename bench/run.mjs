@@ -6,16 +6,21 @@ import { cores, endAll, killAll, pin } from "./lib/processes.mjs";
 import { startRedis } from "./lib/redis.mjs";
 import { prepare } from "./lib/setup.mjs";
 
-/** Each suite is loaded when everything it imports is installed. Those in `byDefault` run when none is named. */
+/**
+ * Each suite is loaded when everything it imports is installed. Those in `byDefault` run when none is named. `own` suites
+ * say themselves what a reader must know of the run, and keep themselves what is worth it.
+ */
 const suites = {
-  guard: {
-    ...{ redis: true, describesItself: true },
-    run: async (options) => (await import("./guard.mjs")).runGuard(options),
+  guard: { redis: true, own: true, run: async (options) => (await import("./guard.mjs")).runGuard(options) },
+  floor: { redis: true, own: true, rounds: 5, run: async (options) => (await import("./guard.mjs")).runFloor(options) },
+  check: { redis: true, own: true, rounds: 5, run: async (options) => (await import("./check.mjs")).runCheck(options) },
+  scale: {
+    redis: false,
+    own: true,
+    rounds: 3,
+    run: async (options) => (await import("./scale.mjs")).runScale(options),
   },
-  floor: {
-    ...{ redis: true, describesItself: true, keeps: false },
-    run: async (options) => (await import("./guard.mjs")).runFloor(options),
-  },
+  documents: { redis: false, own: true, run: async () => (await import("./lib/documents.mjs")).fillDocuments() },
   limits: { redis: true, run: async (options) => (await import("./limits.mjs")).runLimits(options) },
   micro: { redis: true, run: async (options) => (await import("./micro.mjs")).runMicro(options) },
   faults: { redis: false, run: async (options) => (await import("./faults.mjs")).runFaults(options) },
@@ -46,6 +51,8 @@ const options = {
   rounds: readNumber("rounds", quick ? 2 : 7, 1, 50),
   seconds: readNumber("seconds", quick ? 1 : 2, 0.2, 30),
   targets: values.targets.split(",").filter((name) => name !== ""),
+  // Only such a run may take the place of an earlier one.
+  isWhole: !quick && values.targets === "",
   nodes: values.node === "" ? [undefined] : values.node.split(","),
   note: (text) => console.error(text),
 };
@@ -66,14 +73,15 @@ for (const name of names) await runSuite(name);
 process.exit();
 
 async function runSuite(name) {
-  const { redis: needsRedis, run, keeps = true, describesItself = false } = suites[name];
+  const { redis: needsRedis, own = false, run, rounds = options.rounds } = suites[name];
   const redis = needsRedis ? await startRedis() : undefined;
   try {
-    const how = quick ? "a quick run: good for seeing that it works, not for figures" : describeEffort(name);
-    const machine = describesItself ? [] : [describeMachine({ redis: redis?.version, how })];
-    const page = [`## ${name}`, ...machine, `${await run({ ...options, redis, how })}\n`].join("\n\n");
+    const effort = { ...options, rounds: values.rounds === undefined && !quick ? rounds : options.rounds };
+    const how = quick ? "a quick run: good for seeing that it works, not for figures" : describeEffort(name, effort);
+    const machine = own ? [] : [describeMachine({ redis: redis?.version, how })];
+    const page = [`## ${name}`, ...machine, `${await run({ ...effort, redis, how })}\n`].join("\n\n");
     console.log(page);
-    if (!keeps) return;
+    if (own) return;
     const folder = new URL("./results/", import.meta.url);
     mkdirSync(folder, { recursive: true });
     writeFileSync(new URL(`${name}.md`, folder), page);
@@ -83,11 +91,9 @@ async function runSuite(name) {
   }
 }
 
-function describeEffort(name) {
-  if (name === "cache" || name === "locks") return `${3 * options.rounds} rounds`;
-  return !["micro", "faults", "responses"].includes(name)
-    ? `${options.rounds} rounds of ${options.seconds} s`
-    : "a full run";
+function describeEffort(name, { rounds, seconds }) {
+  if (name === "cache" || name === "locks") return `${3 * rounds} rounds`;
+  return !["micro", "faults", "responses"].includes(name) ? `${rounds} rounds of ${seconds} s` : "a full run";
 }
 
 function readNumber(name, byDefault, least, most) {

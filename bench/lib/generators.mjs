@@ -20,7 +20,7 @@ const spareSeconds = 5;
  * @typedef {object} Generator
  * @property {string} title
  * @property {NodeJS.ProcessEnv} serverEnv What the servers must know.
- * @property {(port: number, seconds: number) => { finish: () => Promise<Load> }} start Loads until `finish()`, which
+ * @property {(port: number, seconds: number, connections?: number) => { finish: () => Promise<Load> }} start Loads until `finish()`, which
  *   comes about when the seconds are over.
  * @property {() => void} close
  */
@@ -45,9 +45,9 @@ function openWrk(tokens) {
   return {
     title: `wrk ${version}`,
     serverEnv: { BENCH_ADDRESSES: String(connections) },
-    start(port, seconds) {
+    start(port, seconds, own = connections) {
       const duration = `${Math.ceil(seconds) + spareSeconds}s`;
-      const words = ["wrk", "-t1", `-c${connections}`, `-d${duration}`, "-s", script, `http://127.0.0.1:${port}/`];
+      const words = ["wrk", "-t1", `-c${own}`, `-d${duration}`, "-s", script, `http://127.0.0.1:${port}/`];
       const child = startProgram(words, { core: cores.load, env: { BENCH_TOKENS: file } });
       const startedAt = performance.now();
       let printed = "";

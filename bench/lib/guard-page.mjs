@@ -1,6 +1,6 @@
 // The page of a run of the guard, from its figures alone.
 import { fixed, ratio, table } from "./format.mjs";
-import { judge, tableOfOutcomes } from "./outcomes.mjs";
+import { addedTrips, judge, tableOfOutcomes } from "./outcomes.mjs";
 import { median, spread } from "./statistics.mjs";
 import { duels, frameworks } from "./targets.mjs";
 
@@ -25,6 +25,7 @@ export function shortPageOf(run) {
     }),
     ...section("For one request: medians of the rounds", figures(run)),
     ...describeInvalid(run),
+    ...section("Median latency with Redis 2 ms away and little load", distant(run)),
   ].join("\n\n");
 }
 
@@ -90,6 +91,19 @@ function ratios(row, other) {
   return ["throughput", "cpu", "p50", "p99"].map((member) =>
     ratio(spread(numbers(row, member).map((value, round) => value / numbers(other, member)[round]))),
   );
+}
+
+function distant(run) {
+  const { rows, latency } = run;
+  if (latency === undefined) return { head: [], rows: [] };
+  return {
+    head: ["", "ms", "added, in round trips to Redis"],
+    rows: Object.keys(latency.medians).map((own) => [
+      name(rows[own]),
+      fixed(median(latency.medians[own].map((value) => value ?? Number.NaN)), 2),
+      own === rows[own].bare ? "" : fixed(median(addedTrips(run, own)), 2),
+    ]),
+  };
 }
 
 function raw({ rows }) {

@@ -2,8 +2,9 @@
 import { median } from "./statistics.mjs";
 
 /**
- * @typedef {{ node: string, rows: Readonly<Record<string, { slices: Readonly<Record<string, readonly (number | null)[]>> }>> }} Run
- *   Each member of `slices` holds one figure for each round; null in a round that does not count.
+ * @typedef {{ node: string, rows: Readonly<Record<string, { slices: Readonly<Record<string, readonly (number | null)[]>> }>>, latency?: { trips: readonly number[], medians: Readonly<Record<string, readonly (number | null)[]>> } }} Run
+ *   Each member of `slices` holds one figure for each round; null in a round that does not count. `latency` is what
+ *   lib/latency.mjs measured.
  * @typedef {{ text: string, asked: string, measured: number | undefined, digits: number, unit: string, held: boolean | undefined }} Outcome
  */
 
@@ -98,22 +99,10 @@ const wanted = [
       3,
     ),
   ]),
-  alone(
-    "added median latency with Redis 2 ms away, Koa exact",
-    "addedTrips",
-    "koa-gate-redis",
-    atMost(1.15),
-    "round trips",
-    2,
-  ),
-  alone(
-    "added median latency with Redis 2 ms away, Koa leased",
-    "addedTrips",
-    "koa-gate-leased",
-    atMost(0.1),
-    "round trips",
-    2,
-  ),
+  ...["koa", "express"].flatMap((name) => [
+    added(`added median latency with Redis 2 ms away, ${title(name)} exact`, `${name}-gate-redis`, atMost(1.15)),
+    added(`added median latency with Redis 2 ms away, ${title(name)} leased`, `${name}-gate-leased`, atMost(0.1)),
+  ]),
 ];
 
 function title(name) {
@@ -126,6 +115,19 @@ function toOther(text, member, row, other, aim) {
 
 function alone(text, member, row, aim, unit, digits) {
   return { text, aim, unit, digits, measure: (run) => median(figures(run, row, member)) };
+}
+
+function added(text, row, aim) {
+  return { text, aim, unit: "round trips", digits: 2, measure: (run) => median(addedTrips(run, row)) };
+}
+
+/** The latency that a row adds to its bare framework, in round trips to Redis, round by round. */
+export function addedTrips({ latency }, row) {
+  const own = latency?.medians[row] ?? [];
+  const bare = latency?.medians[row.split("-")[0]] ?? [];
+  return own.map((value, round) =>
+    value === null || (bare[round] ?? null) === null ? Number.NaN : (value - bare[round]) / latency.trips[round],
+  );
 }
 
 function figures(run, row, member) {
