@@ -12,7 +12,7 @@ import { dimensions, pageOfScale } from "./lib/scale-page.mjs";
 import { algorithm, audience, issuer, secret, signTokens, users } from "./lib/settings.mjs";
 import { median } from "./lib/statistics.mjs";
 
-const startMs = 20_000;
+const startMs = 60_000;
 const answerMs = 10_000;
 const warmSeconds = 1.5;
 /** The most tokens in one load. More users than this have counters, which requests of other users do not touch. */

@@ -6,8 +6,8 @@ import { ask, cores, startNode } from "./processes.mjs";
 import { countCalls } from "./redis.mjs";
 import { signTokens } from "./settings.mjs";
 
-const startMs = 20_000;
-const answerMs = 5000;
+const startMs = 60_000;
+const answerMs = 15_000;
 /** Share of failed requests up to which a slice still tells what serving costs. */
 const tolerated = 0.01;
 

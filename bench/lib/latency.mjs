@@ -6,7 +6,7 @@ import { ask, cores, endAll, startNode } from "./processes.mjs";
 import { signTokens } from "./settings.mjs";
 import { quantile } from "./statistics.mjs";
 
-const startMs = 20_000;
+const startMs = 60_000;
 const oneWayMs = 1;
 const connections = 8;
 /** Few enough that all of them are known, and hold their leases, after the warm-up. */

@@ -1,4 +1,5 @@
 // A second client, beside the load: does the server still refuse what it must refuse?
+import { randomBytes } from "node:crypto";
 import { Agent, request } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { neverReached, signToken } from "./settings.mjs";
@@ -15,6 +16,8 @@ const [mostOutages, outageMs] = [20, 100];
  */
 export function openProbes(redis) {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  /** Other users than in any earlier run on this Redis. */
+  const run = randomBytes(4).toString("hex");
   let count = 0;
   const refused = { revoked: 0, limited: 0 };
   const overLimit = new Map();
@@ -49,7 +52,7 @@ export function openProbes(redis) {
   async function prepare(stand) {
     const { name, probed } = stand.target;
     if (probed !== "both") return;
-    const subject = `over-${process.pid}-${name}`;
+    const subject = `over-${run}-${name}`;
     const token = signToken({ jti: subject, subject });
     await expectStatus(200, stand, token, "a request below the limit");
     const keys = await findCounters(redis, subject);
@@ -72,7 +75,7 @@ export function openProbes(redis) {
       refused.limited += 1;
     }
     count += 1;
-    const jti = `revoked-${process.pid}-${count}`;
+    const jti = `revoked-${run}-${count}`;
     const token = signToken({ jti, subject: `revoked-${count % 100}` });
     await expectStatus(200, stand, token, "a token that is not revoked");
     await redis.set(`auth:revoked:${jti}`, "revoked", "EX", 3600);

@@ -29,7 +29,7 @@ export async function measureRounds({ targets, rounds, seconds, redis, node, not
       // Whoever comes first in one round comes last in the next, so that a slow stretch of the host meets all.
       const order = round % 2 === 0 ? field.stands : field.stands.toReversed();
       for (const stand of order) {
-        const how = { seconds, warmSeconds: Math.min(0.5, seconds / 2), during: probes.probe };
+        const how = { seconds, warmSeconds: Math.min(1, seconds / 2), during: probes.probe };
         keep(rows[stand.target.name], await field.measure(stand, how));
       }
       note(`round ${round + 1} of ${rounds}`);
