@@ -37,7 +37,7 @@ function frame({ width, height, title, parts }) {
  *   `kind` chooses the colour: 0 to 3.
  */
 export function bars({ title, note, groups }) {
-  const [width, left, right, step] = [760, 330, 90, 22];
+  const [width, left, right, step] = [880, 370, 130, 22];
   const most = Math.max(...groups.flatMap((group) => group.bars.map(({ value }) => value)));
   const parts = [text(20, 30, title, { kind: "text title" }), text(20, 50, note, { kind: "soft small" })];
   let y = 62;

@@ -131,7 +131,9 @@ function nameOf({ name, bare, title }) {
 function pictureOfGuard(run) {
   const groups = Object.entries(frameworks).map(([bare, title]) => {
     const rows = Object.values(run.rows).filter((row) => row.bare === bare && (row.redis || row.name === bare));
-    const sorted = rows.sort((a, b) => placeOf(a, bare) - placeOf(b, bare));
+    const sorted = rows
+      .filter((row) => Number.isFinite(middle(row, "cpu")))
+      .sort((a, b) => placeOf(a, bare) - placeOf(b, bare));
     return {
       title,
       bars: sorted.map((row) => ({
@@ -144,8 +146,8 @@ function pictureOfGuard(run) {
   });
   return bars({
     title: "CPU of the server for one request",
-    note: `us, and requests a second of one core; Node ${run.node}, commit ${run.commit ?? "unknown"}, ${run.date.slice(0, 10)}, ${run.machine}`,
-    groups: groups.filter((group) => group.bars.length > 0 && group.bars.every(({ value }) => Number.isFinite(value))),
+    note: `us, and requests a second of one core; Node ${run.node}, commit ${run.commit ?? "unknown"}, ${run.date.slice(0, 10)}`,
+    groups: groups.filter((group) => group.bars.length > 0),
   });
 }
 
