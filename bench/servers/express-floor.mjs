@@ -2,7 +2,7 @@
 import express from "express";
 import { Redis } from "ioredis";
 import { answer } from "../lib/settings.mjs";
-import { floorOptions } from "./floor.mjs";
+import { floorOptions } from "../lib/floor-options.mjs";
 import { serve } from "./serve.mjs";
 
 const { expressFloor } = await import(process.env.BENCH_FLOOR);

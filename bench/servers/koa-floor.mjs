@@ -2,7 +2,7 @@
 import { Redis } from "ioredis";
 import Koa from "koa";
 import { answer } from "../lib/settings.mjs";
-import { floorOptions } from "./floor.mjs";
+import { floorOptions } from "../lib/floor-options.mjs";
 import { serve } from "./serve.mjs";
 
 const { koaFloor } = await import(process.env.BENCH_FLOOR);

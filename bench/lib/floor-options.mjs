@@ -1,5 +1,5 @@
 import { jwtVerify } from "jose";
-import { algorithm, audience, issuer, limits, neverReached, secretKey } from "../lib/settings.mjs";
+import { algorithm, audience, issuer, limits, neverReached, secretKey } from "./settings.mjs";
 
 /** The options of the guard by hand: the same secret and the same two limits as in every other row. */
 export function floorOptions(redis) {
