@@ -29,14 +29,15 @@ export async function runGuard(options) {
  * @returns {Promise<string>} Markdown.
  */
 export async function runFloor(options) {
-  return (await measureFloor(options)).map(shortPageOf).join("\n\n");
+  const latency = { of: ["koa"], rounds: Math.min(options.rounds, 3) };
+  return (await measureFloor({ ...options, latency })).map(shortPageOf).join("\n\n");
 }
 
-/** The runs of suite "floor", one for each Node. */
+/** The runs of suite "floor", one for each Node; without latencies if none are asked for. */
 export async function measureFloor(options) {
   const chosen = selectTargets(options.targets.length === 0 ? floorTargets : options.targets);
   const targets = chosen.filter(({ name }) => name !== "fastify");
-  return measureGuard({ ...options, targets, latency: { of: ["koa"], rounds: Math.min(options.rounds, 3) } });
+  return measureGuard({ ...options, targets });
 }
 
 async function measureGuard(options) {
@@ -50,12 +51,12 @@ async function measureUnder(wanted, { targets, latency, rounds, seconds, redis, 
   const facts = describeRun({ node: version, redis: redis.version, how });
   const under = { seconds, redis, node: path, note: (text) => note(`Node ${version}: ${text}`) };
   const { rows, load, refused } = await measureRounds({ ...under, targets, rounds });
-  const distant = await measureLatency({
-    ...{ ...under, rounds: latency.rounds, seconds: Math.min(seconds, 1) },
-    targets: targets.filter(({ name, bare, mode, script }) => {
-      if (!latency.of.includes(bare) || script.endsWith("-served.mjs")) return false;
-      return name === bare || mode !== undefined;
-    }),
+  const run = { ...facts, load, hasFloor, refused, rows };
+  if (latency === undefined) return run;
+  const distant = targets.filter(({ name, bare, mode, script }) => {
+    if (!latency.of.includes(bare) || script.endsWith("-served.mjs")) return false;
+    return name === bare || mode !== undefined;
   });
-  return { ...facts, load, hasFloor, refused, rows, latency: distant };
+  const little = { targets: distant, rounds: latency.rounds, seconds: Math.min(seconds, 1) };
+  return { ...run, latency: await measureLatency({ ...under, ...little }) };
 }

@@ -59,15 +59,22 @@ export function bars({ title, note, groups }) {
 }
 
 /**
- * Small plots beside each other, each with lines over points of equal distance.
+ * Small plots beside each other, each with the same lines over points of equal distance.
  *
- * @param {{ title: string, note: string, plots: { title: string, unit: string, points: string[], lines: { title: string, values: number[] }[] }[] }} picture
+ * @param {{ title: string, note: string, plots: { title: string, points: string[], lines: { title: string, values: number[] }[] }[] }} picture
  */
 export function plots({ title, note, plots: all }) {
-  const [columns, cellWidth, cellHeight, inner] = [3, 250, 210, { left: 42, top: 40, width: 190, height: 118 }];
+  const [columns, cellWidth, cellHeight, inner] = [3, 250, 186, { left: 42, top: 40, width: 190, height: 118 }];
   const width = columns * cellWidth + 20;
   const height = 66 + Math.ceil(all.length / columns) * cellHeight;
   const parts = [text(20, 30, title, { kind: "text title" }), text(20, 50, note, { kind: "soft small" })];
+  all[0].lines.forEach(({ title: name }, line) => {
+    const x = width - 330 + line * 110;
+    parts.push(
+      `<line class="line l${line}" x1="${x}" y1="26" x2="${x + 16}" y2="26"/>`,
+      text(x + 21, 30, name, { kind: "soft small" }),
+    );
+  });
   for (const [index, plot] of all.entries()) {
     const x0 = 14 + (index % columns) * cellWidth + inner.left;
     const y0 = 58 + Math.floor(index / columns) * cellHeight + inner.top;
@@ -87,15 +94,12 @@ export function plots({ title, note, plots: all }) {
     plot.points.forEach((point, at) =>
       parts.push(text(place(0, at)[0], y0 + inner.height + 15, point, { kind: "soft small", anchor: "middle" })),
     );
-    plot.lines.forEach(({ title: name, values }, line) => {
-      const places = values.map((value, at) => place(value, at).map((one) => one.toFixed(1)));
-      parts.push(
-        `<polyline class="line l${line}" points="${places.map((one) => one.join(",")).join(" ")}"/>`,
-        `<line class="line l${line}" x1="${x0 + line * 95 - 20}" y1="${y0 + inner.height + 28}" x2="${x0 + line * 95 - 6}" y2="${y0 + inner.height + 28}"/>`,
-        text(x0 + line * 95 - 2, y0 + inner.height + 32, name, { kind: "soft small" }),
-      );
+    plot.lines.forEach(({ values }, line) => {
+      const places = values
+        .map((value, at) => place(value, at).map((one) => one.toFixed(1)))
+        .filter((_, at) => Number.isFinite(values[at]));
+      parts.push(`<polyline class="line l${line}" points="${places.map((one) => one.join(",")).join(" ")}"/>`);
     });
-    parts.push(text(x0 + inner.width, y0 - 6, plot.unit, { kind: "soft small", anchor: "end" }));
   }
   return frame({ width, height, title, parts });
 }

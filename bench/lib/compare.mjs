@@ -39,7 +39,8 @@ export function findLosses(before, now) {
     members.map(({ member, title, lossOf }) => {
       const [was, is] = [before, now].map((run) => compare(run, gate, other, member));
       const text = `${title}, ${gate} to ${other}`;
-      if (!Number.isFinite(was) || !Number.isFinite(is)) throw new Error(`one of the runs has no ${text}`);
+      if (!Number.isFinite(was) || !Number.isFinite(is))
+        throw new Error(`no ${text}: one of the runs has no round in which both served 99 % of the requests`);
       const loss = lossOf(was, is);
       return { text, before: was, now: is, loss, isLost: loss > tolerance };
     }),
