@@ -24,7 +24,7 @@ export async function runGuard(options) {
 }
 
 /**
- * Suite "floor": only the rows that the outcomes are computed from, in three minutes.
+ * Suite "floor": only the rows that the outcomes are computed from, in four minutes.
  *
  * @returns {Promise<string>} Markdown.
  */
