@@ -26,6 +26,9 @@ export type MessageClasses = Required<Pick<ServerOptions, "IncomingMessage" | "S
 /** The classes of each application. A second server must not lengthen the chain of prototypes, which would slow the first. */
 const known = new WeakMap<MessagePrototypes, MessageClasses>();
 
+/** The prototypes of requests that nobody must change. */
+const served = new WeakSet<object>();
+
 /**
  * The classes of requests and responses with the prototypes of the application, so that no prototype must be changed for a
  * request. The prototypes of the classes replace those of the application: a constructor with a changed prototype would make
@@ -40,6 +43,7 @@ export function messageClassesOf(app: MessagePrototypes): MessageClasses {
   app.response = replacePrototype(app.response, Response.prototype);
   const classes = { IncomingMessage: Request, ServerResponse: Response } as MessageClasses;
   known.set(app, classes);
+  served.add(Request.prototype);
   return classes;
 }
 
@@ -50,4 +54,26 @@ function replacePrototype<T extends object>(first: T, second: T): T {
   for (const name of Reflect.ownKeys(first)) Reflect.deleteProperty(first, name);
   Object.setPrototypeOf(first, second);
   return second;
+}
+
+/** Does V8 forget hidden classes behind a changed prototype? It does before version 13, in Node 20 and 22. */
+const forgetsClasses = Number.parseInt(process.versions.v8, 10) < 13;
+
+/**
+ * Lets messages whose prototypes Express has changed share their hidden classes. Behind a changed prototype V8 gives each object
+ * a hidden class of its own as soon as a property is added. It then remembers for no object where its properties are, and each
+ * access costs half a microsecond, each new property three. If a property is removed, V8 moves all properties to a table, and
+ * one hidden class serves all objects with a table. The property is added again, so only its place among the keys has changed.
+ */
+export function shareHiddenClasses(req: object, res: object | undefined): void {
+  if (!forgetsClasses || served.has(Object.getPrototypeOf(req) as object)) return;
+  renew(req, "res");
+  if (res !== undefined) renew(res, "req");
+}
+
+/** Removes a property that is not the last one, and adds it again. */
+function renew(message: object, name: "req" | "res"): void {
+  const property = Object.getOwnPropertyDescriptor(message, name);
+  if (property?.configurable === true && Reflect.deleteProperty(message, name))
+    Object.defineProperty(message, name, property);
 }
