@@ -98,7 +98,10 @@ for (const [name, framework] of [
       app.get("/", (req, res) => {
         // The router adds `route`, which stands in both lists only if it is there before.
         const added = new Set(["auth", "cache", "quotas", "route", "params"]);
-        after.push(names(req).filter((own) => !added.has(own)), names(res));
+        after.push(
+          names(req).filter((own) => !added.has(own)),
+          names(res),
+        );
         const links = [Object.getOwnPropertyDescriptor(req, "res"), Object.getOwnPropertyDescriptor(res, "req")];
         expect(links).to.deep.equal([
           { value: res, writable: true, enumerable: true, configurable: true },

@@ -1,19 +1,50 @@
-import { IncomingMessage, ServerResponse } from "node:http";
+import { IncomingMessage, ServerResponse, createServer } from "node:http";
 import type { Server, ServerOptions } from "node:http";
+import { checkFunction } from "../lib/validate.js";
 
 /** The part of a gate that serves a whole application. */
 export interface Serving<App> {
   /**
+   * The same with a server of another kind: `{ createServer: https.createServer, key, cert }`, or `http2.createSecureServer`
+   * with `allowHTTP1`. The other options are those of this function. An application of Express understands HTTP/1 alone, so
+   * requests of HTTP/2 are then refused with 505.
+   */
+  serve<Factory extends ServerFactory>(app: App, options: FactoryOptions<Factory>): ReturnType<Factory>;
+  /**
    * Makes an HTTP server for the application, as `http.createServer(app)` does; it does not listen yet. Express changes the
-   * prototypes of every request and response, which costs more than the whole guard on Node 20 and 22. The requests and
-   * responses of this server have the right prototypes from the start. Properties of `express.request` and `app.request` work as
-   * usual, also if they are added later.
+   * prototypes of every request and response, which is dear on Node 20 and 22. The requests and responses of this server have
+   * the right prototypes from the start. Properties of `express.request` and `app.request` work as usual, also if they are added
+   * later.
    */
   serve(app: App, options?: ServeOptions): Server;
 }
 
 /** Options of node:http's `createServer()`. */
 export type ServeOptions = Omit<ServerOptions, "IncomingMessage" | "ServerResponse">;
+
+/** A function that makes a server of options and a listener, such as `https.createServer`. */
+export type ServerFactory = (options: never, listener: never) => unknown;
+
+/** A function that makes a server, and its options. */
+export type FactoryOptions<Factory extends ServerFactory> = Parameters<Factory>[0] & { readonly createServer: Factory };
+
+export type MessageListener = (req: IncomingMessage, res: ServerResponse) => void;
+
+/** Makes the server of `serve()`. `http1Only` says that the listener does not understand requests of HTTP/2. */
+export function makeServer(options: object, listener: MessageListener, http1Only?: MessageClasses): never {
+  const { createServer: make, ...others } = options as { readonly createServer?: unknown };
+  if (make === undefined) return createServer({ ...others, ...http1Only }, listener) as never;
+  checkFunction("serve().createServer", make);
+  const factory = make as (options: object, listener: MessageListener) => never;
+  if (http1Only === undefined) return factory(others, listener);
+  const { IncomingMessage: Http1IncomingMessage, ServerResponse: Http1ServerResponse } = http1Only;
+  // The names of node:https, and those of node:http2.
+  return factory({ ...others, ...http1Only, Http1IncomingMessage, Http1ServerResponse }, (req, res) => {
+    if (req.httpVersionMajor === 1) return listener(req, res);
+    res.statusCode = 505;
+    res.end();
+  });
+}
 
 /** The prototypes of the requests and responses of an application. */
 export interface MessagePrototypes {
