@@ -80,8 +80,14 @@ export class RequestState {
     if (first === undefined) {
       this.first = this;
       this.#facts = { auth: undefined, cache: undefined, quotas: [], loginAttempt: undefined };
-      const shown = { cacheShown: false, quotasShown: false };
-      this.#shared = { identified: false, proofs: noProofs, ...shown, done: [], refusal: undefined };
+      this.#shared = {
+        identified: false,
+        proofs: noProofs,
+        cacheShown: false,
+        quotasShown: false,
+        done: [],
+        refusal: undefined,
+      };
     } else {
       this.first = first;
       this.#facts = new FurtherFacts(first.#facts);
