@@ -21,7 +21,7 @@ export type { Handling } from "./http/handler-end.js";
 export { abortOnDisconnect, onResponseEnd } from "./http/response-end.js";
 export { NodeExchange } from "./http/node-exchange.js";
 export { writeAnswer } from "./http/write-answer.js";
-export { makeServer, messageClassesOf, shareHiddenClasses } from "./http/serving.js";
+export { createServerOf, messageClassesOf, shareHiddenClasses } from "./http/serving.js";
 export type { MessageClasses, MessageListener, MessagePrototypes } from "./http/serving.js";
 export { errorOf, lateError } from "./http/verdict.js";
 export type { Allowed, BodyForm, Decision, Denied, Header, Reply, Verdict } from "./http/verdict.js";

@@ -1,5 +1,5 @@
 import type { Gate, PortcullisOptions, Serving } from "@portcullis/core";
-import { createGate, makeServer } from "@portcullis/core/adapter";
+import { createGate, createServerOf } from "@portcullis/core/adapter";
 import type Koa from "koa";
 import type { Context, Middleware } from "koa";
 import { bindCheck } from "./middleware.js";
@@ -15,7 +15,7 @@ export function portcullis(options: KoaOptions = {}): KoaGate {
   const serving: Serving<Koa> = {
     serve(app: Koa, serverOptions: object = {}) {
       const handle = app.callback();
-      return makeServer(serverOptions, (req, res) => void handle(req, res));
+      return createServerOf(serverOptions, (req, res) => void handle(req, res));
     },
   };
   return Object.assign(createGate(options, bindCheck), serving);

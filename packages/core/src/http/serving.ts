@@ -31,7 +31,7 @@ export type FactoryOptions<Factory extends ServerFactory> = Parameters<Factory>[
 export type MessageListener = (req: IncomingMessage, res: ServerResponse) => void;
 
 /** Makes the server of `serve()`. `http1Only` says that the listener does not understand requests of HTTP/2. */
-export function makeServer(options: object, listener: MessageListener, http1Only?: MessageClasses): never {
+export function createServerOf(options: object, listener: MessageListener, http1Only?: MessageClasses): never {
   const { createServer: make, ...others } = options as { readonly createServer?: unknown };
   if (make === undefined) return createServer({ ...others, ...http1Only }, listener) as never;
   checkFunction("serve().createServer", make);
