@@ -61,6 +61,7 @@ for (const [name, framework] of [
     for (const [server, make] of [
       ["createServer()", (): Server => createServer(app)],
       ["serve()", (): Server => gate.serve(app)],
+      ["serve(), mounted in another application", (): Server => gate.serve(framework().use(app))],
     ] as const) {
       it(`have one hidden class for all requests, also after handlers have added properties, with ${server}`, async () => {
         const seen: [IncomingMessage, ServerResponse][] = [];
