@@ -34,7 +34,7 @@ export type { Facts } from "./request/facts.js";
 export { abortOnDisconnect, onResponseEnd } from "./http/response-end.js";
 export type { RateLimitFormat } from "./http/fields.js";
 export type { RouteCondition } from "./http/path.js";
-export type { ServeOptions, Serving } from "./http/serving.js";
+export type { FactoryOptions, ServeOptions, ServerFactory, Serving } from "./http/serving.js";
 export { DenialError } from "./http/verdict.js";
 export type { AuthOptions } from "./auth/options.js";
 export type { AudienceClaim } from "./auth/issuer-options.js";
