@@ -30,12 +30,12 @@ const tolerated = 0.01;
  */
 
 /** Starts the servers of all targets and the load generator. */
-export async function openField({ targets, redis, optionsFor = () => [] }) {
+export async function openField({ targets, redis, optionsFor = () => [], tokens = signTokens() }) {
   const load = startNode(script("../load.mjs"), { core: cores.load });
-  load.send({ tokens: signTokens() });
+  load.send({ tokens });
   const stands = await Promise.all(
     targets.map(async (target) => {
-      const env = target.redis ? { BENCH_REDIS_URL: redis.url } : {};
+      const env = { ...target.env, ...(target.redis && { BENCH_REDIS_URL: redis.url }) };
       const server = startNode(script(`../servers/${target.script}`), {
         core: cores.server,
         env,

@@ -128,7 +128,9 @@ export class RedisCacheStore implements CacheStore {
   }
 
   async renewGenerations(keys: readonly string[]): Promise<void> {
-    await this.#all(keys.map((key) => operationOn("renew", key, [renewedGeneration(), renewalMs])));
+    await this.#all(
+      keys.map((key) => operationOn("renew", key, [renewedGeneration(), renewalMs, "", this.#message(key)])),
+    );
   }
 
   async keep(entries: readonly CacheEntry[], claims: readonly GenerationClaim[], untilMs: number): Promise<string[]> {
