@@ -11,14 +11,15 @@ import {
   watchAttempt,
 } from "@portcullis/core/adapter";
 import type { Context, Middleware } from "koa";
-import { exchangeOf } from "./exchange.js";
+import { exchangeOf, noteMiddleware } from "./exchange.js";
 
 /** Makes Koa middleware of a check. It writes the answer, or shows the facts on the context and calls `next`. */
 export function bindCheck(check: Check<Context>, property: string, attachment: Attachment): Middleware {
-  return async function portcullisMiddleware(ctx, next, callback?: unknown) {
+  const middleware: Middleware = async function portcullisMiddleware(ctx, next, callback?: unknown) {
     if (typeof next !== "function" || typeof ctx.originalUrl !== "string" || (ctx.request as unknown) === undefined)
       return failCall(callError("middleware for Koa was called without a context of Koa and next"), callback);
     const exchange = exchangeOf(ctx, attachment);
+    exchange.middleware = middleware;
     beginHandling(exchange);
     try {
       let verdict: Verdict;
@@ -49,4 +50,6 @@ export function bindCheck(check: Check<Context>, property: string, attachment: A
       endHandling(exchange);
     }
   };
+  noteMiddleware(middleware);
+  return middleware;
 }

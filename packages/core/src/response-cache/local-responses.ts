@@ -45,7 +45,9 @@ export interface LocalResponse {
 
 export interface LocalAnswer {
   readonly reply: Reply;
-  /** What the answer depends on: the name of the cache, the age in seconds, and the seconds until it is stale. */
+  /** As the framework sends it, or directly with the entity tag of this kind. */
+  readonly how: "usual" | "untagged" | "weak" | "strong";
+  /** What else the answer depends on: the name of the cache, the age in seconds, and the seconds until it is stale. */
   readonly name: string | false;
   readonly age: number;
   readonly ttl: number;
@@ -83,7 +85,10 @@ const overheadBytes = 1000;
  * ends all of them. So whatever happens to the messages, a purged response is used for `ttlMs` at most.
  */
 export class LocalResponses {
-  readonly #kept: LRUCache<string, LocalResponse | LocalVary>;
+  /** The order and the bounds. */
+  readonly #order: LRUCache<string, LocalResponse | LocalVary>;
+  /** The same: to read a Map takes less time. */
+  readonly #kept = new Map<string, LocalResponse | LocalVary>();
   readonly #ttlMs: number;
   readonly #channels: Channels;
   readonly #isTagKey: (key: string) => boolean;
@@ -93,7 +98,12 @@ export class LocalResponses {
   #isClosed = false;
 
   constructor({ entries, bytes, ttlMs, channels, isTagKey, monotonic }: LocalResponsesOptions) {
-    this.#kept = new LRUCache({ max: entries, maxSize: bytes, sizeCalculation: sizeOf });
+    this.#order = new LRUCache({
+      ...{ max: entries, maxSize: bytes, sizeCalculation: sizeOf },
+      dispose: (kept, text) => {
+        if (this.#kept.get(text) === kept) this.#kept.delete(text);
+      },
+    });
     this.#ttlMs = ttlMs;
     this.#channels = channels;
     this.#isTagKey = isTagKey;
@@ -107,16 +117,16 @@ export class LocalResponses {
 
   /** The response under a key, or the fields that select one; undefined if the store must be asked. */
   get(text: string): LocalResponse | LocalVary | undefined {
-    const kept = this.#kept.peek(text);
+    const kept = this.#kept.get(text);
     if (kept === undefined) return undefined;
     const now = this.#monotonic();
     if (now >= kept.until || ("response" in kept && !this.#survives(kept))) {
-      this.#kept.delete(text);
+      this.#order.delete(text);
       return undefined;
     }
     if (now - kept.touchedAt > touchIntervalMs) {
       kept.touchedAt = now;
-      this.#kept.get(text);
+      this.#order.get(text);
     }
     return kept;
   }
@@ -136,8 +146,8 @@ export class LocalResponses {
     const known = { response: own, body: bodyOf(own), keys, names, purge };
     const kept: LocalResponse = { ...common, ...known, answer: undefined, tagged: undefined };
     if (!this.#survives(kept)) return;
-    if (text !== variantText) this.#kept.set(text, { ...common, vary: response.vary });
-    this.#kept.set(variantText, kept);
+    if (text !== variantText) this.#set(text, { ...common, vary: response.vary });
+    this.#set(variantText, kept);
   }
 
   /** Ends the responses that depend on this key. */
@@ -148,13 +158,19 @@ export class LocalResponses {
   /** Ends all responses, and those that are being read. */
   flush(): void {
     this.#purges.noteAll();
-    this.#kept.clear();
+    this.#order.clear();
   }
 
   close(): void {
     this.#isClosed = true;
     this.#unsubscribe?.();
     this.flush();
+  }
+
+  #set(text: string, kept: LocalResponse | LocalVary): void {
+    this.#order.set(text, kept);
+    // What is larger than all of the tier is not kept.
+    if (this.#order.has(text)) this.#kept.set(text, kept);
   }
 
   #onMessage(message: string, own: boolean): void {
@@ -205,13 +221,57 @@ function lengthOf(texts: readonly string[]): number {
 }
 
 /** The answer to a request without preconditions. All requests of one second get the same one. */
-export function answerOf(kept: LocalResponse, name: string | false, ageSeconds: number): Reply {
-  const { response, answer, body } = kept;
-  const age = Math.floor(ageSeconds);
-  const ttl = secondsLeft(response, ageSeconds);
-  if (answer?.age === age && answer.ttl === ttl && answer.name === name) return answer.reply;
-  const reply = { ...answerFromStored(response, undefined, { age: ageSeconds, name, handling: {} }), body } as Reply;
-  kept.answer = { reply, name, age, ttl };
+export function answerOf(kept: LocalResponse, name: string | false, age: number): Reply {
+  return knownAnswer(kept, "usual", name, age) ?? remember(kept, "usual", name, age, replyOf(kept, name, age));
+}
+
+/** True for a response that a framework would send as it is, if no middleware in front changes it. */
+export function mayBeSentDirectly({ response: { status, form }, body }: LocalResponse): boolean {
+  return typeof body === "string" && isHeldText(form) && status === 200;
+}
+
+/** The same, with the fields that the framework and the end of the response would add. */
+export function directAnswerOf(
+  kept: LocalResponse,
+  name: string | false,
+  age: number,
+  etag: "weak" | "strong" | false,
+): Reply {
+  const how = etag === false ? "untagged" : etag;
+  const known = knownAnswer(kept, how, name, age);
+  if (known !== undefined) return known;
+  const reply = replyOf(kept, name, age);
+  const body = kept.body as string;
+  const headers = reply.headers.filter(([field]) => field !== "content-length");
+  const isTagged = headers.some(([field]) => field === "etag");
+  const tag = etag === false || isTagged ? undefined : entityTagOfSent(body, etag, kept);
+  if (tag !== undefined) headers.push(["etag", tag]);
+  headers.push(["content-length", String(Buffer.byteLength(body))]);
+  return remember(kept, how, name, age, { ...reply, headers, form: "whole" } as Reply);
+}
+
+function replyOf({ response, body }: LocalResponse, name: string | false, age: number): Reply {
+  return { ...answerFromStored(response, undefined, { age, name, handling: {} }), body };
+}
+
+function knownAnswer(
+  { response, answer }: LocalResponse,
+  how: LocalAnswer["how"],
+  name: string | false,
+  age: number,
+): Reply | undefined {
+  const isSame = answer?.how === how && answer.name === name && answer.age === Math.floor(age);
+  return isSame && answer.ttl === secondsLeft(response, age) ? answer.reply : undefined;
+}
+
+function remember(
+  kept: LocalResponse,
+  how: LocalAnswer["how"],
+  name: string | false,
+  age: number,
+  reply: Reply,
+): Reply {
+  kept.answer = { reply, how, name, age: Math.floor(age), ttl: secondsLeft(kept.response, age) };
   return reply;
 }
 

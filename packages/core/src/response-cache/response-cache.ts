@@ -17,7 +17,7 @@ import type { IdentitySources } from "./credentials.js";
 import type { ClockReading } from "./freshness.js";
 import { decideReuse, mayServeOnError } from "./freshness.js";
 import type { LocalResponse, LocalResponsesOptions } from "./local-responses.js";
-import { answerOf, entityTagOfSent } from "./local-responses.js";
+import { answerOf, directAnswerOf, entityTagOfSent, mayBeSentDirectly } from "./local-responses.js";
 import type { Responses } from "./invalidation.js";
 import { invalidateAfter, openResponses } from "./invalidation.js";
 import type { ResolvedResponseCache } from "./options.js";
@@ -226,8 +226,11 @@ export function createResponseCache<Raw>(
   }
 
   function sendLocal(exchange: GateExchange<Raw>, request: CacheableRequest, kept: LocalResponse, age: number): Reply {
-    if (exchange.holdsResponse === true) followHeld(exchange, request, {}, kept);
-    else if (request.hasPreconditions) return answerFrom(exchange, request, kept.response, {});
+    if (exchange.holdsResponse === true) {
+      if (!request.hasPreconditions && exchange.isOutermost === true && mayBeSentDirectly(kept))
+        return directAnswerOf(kept, name, age, options.etag);
+      followHeld(exchange, request, {}, kept);
+    } else if (request.hasPreconditions) return answerFrom(exchange, request, kept.response, {});
     return answerOf(kept, name, age);
   }
 
