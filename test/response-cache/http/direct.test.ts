@@ -43,10 +43,11 @@ for (const [name, Framework] of [
     async function serve(make: Make): Promise<(path: string, options?: SendOptions) => Promise<TestAnswer>> {
       const gate = portcullis({ redis: "memory", logger: silentLogger });
       cleanUp(() => gate.close());
-      const app = new Framework() as Koa;
+      const app = new Framework();
       for (const one of make(gate)) app.use(one as Koa.Middleware);
-      app.use((ctx) => handlers[ctx.path.slice(1)]?.(ctx));
-      const server = createServer(app.callback()).listen(0, "127.0.0.1");
+      app.use((ctx: Context) => handlers[ctx.path.slice(1)]?.(ctx));
+      const answer = app.callback();
+      const server = createServer((req, res) => void answer(req, res)).listen(0, "127.0.0.1");
       cleanUp(() => void server.close());
       await once(server, "listening");
       const { port } = server.address() as AddressInfo;
@@ -60,13 +61,13 @@ for (const [name, Framework] of [
 
     /** What must be the same for a miss and each hit. */
     function comparable({ status, headers, text }: TestAnswer): unknown {
-      const { date: _date, age: _age, "cache-status": _status, ...rest } = headers;
-      return { status, text, headers: rest };
+      const own = new Set(["date", "age", "cache-status"]);
+      return { status, text, headers: Object.entries(headers).filter(([field]) => !own.has(field)) };
     }
 
     for (const [front, inFront] of Object.entries<Make>({
       "nobody in front": () => [],
-      "middleware in front": () => [async (_ctx, next) => void (await next())],
+      "middleware in front": () => [(_ctx, next) => next()],
     }))
       it(`is answered as it was made, and as a condition or HEAD asks, with ${front}`, async () => {
         const ask = await serve((gate) => [...inFront(gate), ...cached(gate)]);
@@ -97,7 +98,7 @@ for (const [name, Framework] of [
       };
       const inner: Make = (gate) => {
         const cache = gate.cacheResponse({ ttl: "1h" }) as Koa.Middleware;
-        return [(ctx, next) => wrap(ctx, async () => void (await cache(ctx as never, next)))];
+        return [(ctx, next) => wrap(ctx, () => cache(ctx, next) as Promise<void>)];
       };
       const ways: Record<string, Make> = {
         "in front of all": (gate) => [wrap, ...cached(gate)],
