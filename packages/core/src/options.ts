@@ -56,7 +56,7 @@ export interface PortcullisOptions<Raw = unknown> {
   readonly limits?: readonly LimitOptions<Raw>[] | undefined;
   /** The request cache; `false` for none. @default { ttl: "5m" } */
   readonly cache?: CacheOptions | false | undefined;
-  /** The tier of responses in process, of all middleware by `cacheResponse()`. @default { local: { ttl: "5s", bytes: 10 MiB } } */
+  /** The tier of responses in process that all caches of responses share. @default { local: { ttl: "5s", entries: 5_000, bytes: 10_485_760 } } */
   readonly responses?: ResponsesOptions | undefined;
   /** Bounds of open connections that end with their token: event streams, WebSockets. @default { maxPerUser: 20 } */
   readonly connections?: ConnectionsOptions | undefined;

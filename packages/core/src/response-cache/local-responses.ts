@@ -5,6 +5,7 @@ import { cacheChannel, readEvent } from "../store/ports/cache.js";
 import type { Channels } from "../store/ports/channels.js";
 import { PurgeLog } from "./purge-log.js";
 import { answerFromStored } from "./answers.js";
+import type { Handling } from "./cache-status.js";
 import { secondsLeft } from "./freshness.js";
 import type { StoredResponse } from "./stored-response.js";
 import { tagName } from "./tags.js";
@@ -47,7 +48,7 @@ export interface LocalAnswer {
   readonly reply: Reply;
   /** As the framework sends it, or directly with the entity tag of this kind. */
   readonly how: "usual" | "untagged" | "weak" | "strong";
-  /** What else the answer depends on: the name of the cache, the age in seconds, and the seconds until it is stale. */
+  /** The answer depends on the name of the cache, the age in seconds, and the seconds until it is stale. */
   readonly name: string | false;
   readonly age: number;
   readonly ttl: number;
@@ -226,11 +227,32 @@ export function answerOf(kept: LocalResponse, name: string | false, age: number)
 }
 
 /** True for a response that a framework would send as it is, if no middleware in front changes it. */
-export function mayBeSentDirectly({ response: { status, form }, body }: LocalResponse): boolean {
-  return typeof body === "string" && isHeldText(form) && status === 200;
+export function mayBeSentDirectly({ status, form }: StoredResponse): boolean {
+  return isHeldText(form) && status === 200;
 }
 
-/** The same, with the fields that the framework and the end of the response would add. */
+export interface DirectOptions {
+  readonly name: string | false;
+  readonly age: number;
+  readonly handling: Handling;
+  readonly etag: "weak" | "strong" | false;
+}
+
+/** The answer with the fields that the framework and the end of the response would add. */
+export function directReply(response: StoredResponse, options: DirectOptions, kept?: LocalResponse): Reply {
+  const { age, name, handling, etag } = options;
+  const { body: bytes } = response;
+  const text = kept?.body ?? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString();
+  const reply = answerFromStored(response, undefined, { age, name, handling });
+  const headers = reply.headers.filter(([field]) => field !== "content-length");
+  const isTagged = headers.some(([field]) => field === "etag");
+  const tag = etag === false || isTagged ? undefined : entityTagOfSent(text, etag, kept);
+  if (tag !== undefined) headers.push(["etag", tag]);
+  headers.push(["content-length", String(bytes.byteLength)]);
+  return { ...reply, headers, body: text, form: "whole" };
+}
+
+/** The same for a request without preconditions that gets a response in process. */
 export function directAnswerOf(
   kept: LocalResponse,
   name: string | false,
@@ -239,15 +261,7 @@ export function directAnswerOf(
 ): Reply {
   const how = etag === false ? "untagged" : etag;
   const known = knownAnswer(kept, how, name, age);
-  if (known !== undefined) return known;
-  const reply = replyOf(kept, name, age);
-  const body = kept.body as string;
-  const headers = reply.headers.filter(([field]) => field !== "content-length");
-  const isTagged = headers.some(([field]) => field === "etag");
-  const tag = etag === false || isTagged ? undefined : entityTagOfSent(body, etag, kept);
-  if (tag !== undefined) headers.push(["etag", tag]);
-  headers.push(["content-length", String(Buffer.byteLength(body))]);
-  return remember(kept, how, name, age, { ...reply, headers, form: "whole" } as Reply);
+  return known ?? remember(kept, how, name, age, directReply(kept.response, { name, age, handling: {}, etag }, kept));
 }
 
 function replyOf({ response, body }: LocalResponse, name: string | false, age: number): Reply {

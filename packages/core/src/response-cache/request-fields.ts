@@ -2,7 +2,7 @@ import type { Exchange } from "../http/exchange.js";
 import { isWellKnownCredential } from "./credentials.js";
 import { isTargetField } from "./target-uri.js";
 
-/** What the name of a request field says, as bits. */
+/** The meanings of the name of a request field, as bits. */
 const kinds = { target: 1, credential: 2, uncacheable: 4, condition: 8, control: 16 } as const;
 
 /** Fields that ask for a part, a certain state, or another protocol (RFC 9111 3.3, RFC 9110 13.1 and 7.8). */

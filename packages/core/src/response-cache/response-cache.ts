@@ -17,7 +17,7 @@ import type { IdentitySources } from "./credentials.js";
 import type { ClockReading } from "./freshness.js";
 import { decideReuse, mayServeOnError } from "./freshness.js";
 import type { LocalResponse, LocalResponsesOptions } from "./local-responses.js";
-import { answerOf, directAnswerOf, entityTagOfSent, mayBeSentDirectly } from "./local-responses.js";
+import { answerOf, directAnswerOf, directReply, entityTagOfSent, mayBeSentDirectly } from "./local-responses.js";
 import type { Responses } from "./invalidation.js";
 import { invalidateAfter, openResponses } from "./invalidation.js";
 import type { ResolvedResponseCache } from "./options.js";
@@ -221,14 +221,17 @@ export function createResponseCache<Raw>(
     stored: StoredResponse,
     handling: Handling,
   ): Reply {
-    if (exchange.holdsResponse === true) followHeld(exchange, request, handling, undefined);
+    if (exchange.holdsResponse === true) {
+      if (maySendDirectly(exchange, request, stored))
+        return directReply(stored, { name, age: ageOf(stored, readClocks()), handling, etag: options.etag });
+      followHeld(exchange, request, handling, undefined);
+    }
     return answerFrom(exchange, request, stored, handling);
   }
 
   function sendLocal(exchange: GateExchange<Raw>, request: CacheableRequest, kept: LocalResponse, age: number): Reply {
     if (exchange.holdsResponse === true) {
-      if (!request.hasPreconditions && exchange.isOutermost === true && mayBeSentDirectly(kept))
-        return directAnswerOf(kept, name, age, options.etag);
+      if (maySendDirectly(exchange, request, kept.response)) return directAnswerOf(kept, name, age, options.etag);
       followHeld(exchange, request, {}, kept);
     } else if (request.hasPreconditions) return answerFrom(exchange, request, kept.response, {});
     return answerOf(kept, name, age);
@@ -262,6 +265,11 @@ export function createResponseCache<Raw>(
       ...{ name, handling },
     });
   }
+}
+
+/** True if a framework that holds the response need not see it. */
+function maySendDirectly(exchange: GateExchange, request: CacheableRequest, response: StoredResponse): boolean {
+  return !request.hasPreconditions && exchange.isOutermost === true && mayBeSentDirectly(response);
 }
 
 /** True if the tags of a response are tags of the request, too: otherwise it may have been purged. */
