@@ -25,3 +25,4 @@ export { messageClassesOf } from "./http/serving.js";
 export type { MessageClasses, MessagePrototypes } from "./http/serving.js";
 export { errorOf, lateError } from "./http/verdict.js";
 export type { Allowed, BodyForm, Decision, Denied, Header, Reply, Verdict } from "./http/verdict.js";
+export { isOutermost, noteMiddleware } from "./http/outermost.js";

@@ -1,13 +1,6 @@
-import { exchangeFor, NodeExchange, onHandlingEnd } from "@portcullis/core/adapter";
+import { exchangeFor, isOutermost, NodeExchange, onHandlingEnd } from "@portcullis/core/adapter";
 import type { Attachment, Handling, RequestState } from "@portcullis/core/adapter";
 import type { Context, Middleware } from "koa";
-
-/** All middleware of gates: it does nothing with a response on the context. */
-const ofGates = new WeakSet<Middleware>();
-
-export function noteMiddleware(middleware: Middleware): void {
-  ofGates.add(middleware);
-}
 
 /** The exchange of a context at this attachment. */
 export function exchangeOf(ctx: Context, attachment: Attachment): KoaExchange {
@@ -25,13 +18,8 @@ export class KoaExchange extends NodeExchange<Context, RequestState> implements 
     super(ctx, ctx.req, ctx.res, state);
   }
 
-  /** Middleware of a router or of a mounted application has other middleware in front, and so has wrapped middleware. */
   get isOutermost(): boolean {
-    for (const one of this.raw.app.middleware as readonly Middleware[]) {
-      if (one === this.middleware) return true;
-      if (!ofGates.has(one)) return false;
-    }
-    return false;
+    return isOutermost(this.raw.app.middleware as readonly object[], this.middleware);
   }
 
   get url(): string {

@@ -6,12 +6,13 @@ import {
   failCall,
   callError,
   lateError,
+  noteMiddleware,
   restoreHeld,
   runBehind,
   watchAttempt,
 } from "@portcullis/core/adapter";
 import type { Context, Middleware } from "koa";
-import { exchangeOf, noteMiddleware } from "./exchange.js";
+import { exchangeOf } from "./exchange.js";
 
 /** Makes Koa middleware of a check. It writes the answer, or shows the facts on the context and calls `next`. */
 export function bindCheck(check: Check<Context>, property: string, attachment: Attachment): Middleware {
@@ -50,6 +51,5 @@ export function bindCheck(check: Check<Context>, property: string, attachment: A
       endHandling(exchange);
     }
   };
-  noteMiddleware(middleware);
-  return middleware;
+  return noteMiddleware(middleware);
 }
