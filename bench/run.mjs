@@ -29,6 +29,7 @@ const suites = {
   locks: { redis: true, run: async (options) => (await import("./locks.mjs")).runLocks(options) },
   events: { redis: true, run: async (options) => (await import("./events.mjs")).runEvents(options) },
   responses: { redis: false, run: async (options) => (await import("./responses.mjs")).runResponses(options) },
+  stored: { redis: true, run: async (options) => (await import("./stored.mjs")).runStored(options) },
   profile: { redis: true, run: async (options) => (await import("./profile.mjs")).runProfile(options) },
 };
 const byDefault = ["guard", "micro"];

@@ -31,11 +31,11 @@ const tolerated = 0.01;
 /**
  * Starts the servers of all targets and the load generator.
  *
- * @param {{ targets: readonly object[], redis: object, node?: string, optionsFor?: (target: object) => string[] }} how
+ * @param {{ targets: readonly object[], redis: object, node?: string, optionsFor?: (target: object) => string[], tokens?: readonly string[] }} how
  *   `node` is the path of the Node that runs the servers.
  */
-export async function openField({ targets, redis, node, optionsFor = () => [] }) {
-  const load = openGenerator(signTokens());
+export async function openField({ targets, redis, node, optionsFor = () => [], tokens = signTokens() }) {
+  const load = openGenerator(tokens);
   const stands = await Promise.all(
     targets.map(async (target) => {
       const server = startNode(script(`../servers/${target.script}`), {

@@ -93,6 +93,7 @@ export function createGate<Raw, Middleware extends object>(
   const limitHeaders = new Set(headersOf(limits));
   const responseCaches = openResponseCaches<Raw>({
     ...{ store: stores.cache, keys: keyspace, telemetry, logger, renewals: services.cache?.renewals, now },
+    ...{ local: resolved.responses.local, signals: stores.cacheSignals },
     identity: { headers: limitHeaders, ...tokenPlaces(services.sources, resolved.tokens?.cookies) },
   });
   const monitor = new HealthMonitor(resolved, stores, services.degradation, auth?.keys, used, services.connections);

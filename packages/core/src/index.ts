@@ -79,7 +79,13 @@ export type {
 export type { ConnectionsOptions } from "./realtime/options.js";
 export type { EventFacts, EventsOptions } from "./realtime/event-options.js";
 export type { IdempotencyOptions } from "./coordination/idempotency-options.js";
-export type { CredentialOptions, QueryOptions, ResponseCacheOptions } from "./response-cache/options.js";
+export type {
+  CredentialOptions,
+  LocalResponseOptions,
+  QueryOptions,
+  ResponseCacheOptions,
+  ResponsesOptions,
+} from "./response-cache/options.js";
 export type {
   Channel,
   ChannelGap,

@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { TLSSocket } from "node:tls";
 import type { Body } from "./body.js";
+import type { TagMaker } from "./before-end.js";
+import { tagBeforeEnd } from "./before-end.js";
 import { announcesBody, peekBody, readBody } from "./body.js";
 import type { Exchange } from "./exchange.js";
 import { handlerWaitMs, onHandlerEnd, onRequestDone } from "./handler-end.js";
@@ -70,6 +72,10 @@ export abstract class NodeExchange<Raw, State = unknown> implements Exchange<Raw
     if (this.holdsResponse && interceptor.headMade !== undefined)
       onRequestDone(this, handlerWaitMs, () => interception.endUnsent());
     if (interceptor.beginsUnsent === true) onRequestDone(this, handlerWaitMs, () => interception.beginUnsent());
+  }
+
+  tagBeforeEnd(makeTag: TagMaker): void {
+    tagBeforeEnd(this.#req, this.#res, makeTag, () => heldBytes(this.raw as HeldResponseContext));
   }
 
   /** The interception of the check that ran last, if its interceptor handles responses that the framework holds. */

@@ -193,7 +193,7 @@ export class Telemetry {
 
   /** The outcome of a request at a response cache. */
   responseFound(outcome: "hit" | "stale" | "collapsed" | "miss" | "bypass"): void {
-    this.#responses.add({ outcome });
+    this.#responses.addOutcome(outcome);
   }
 
   /** An invalidation did not reach Redis, reached it later, or was dropped because too many are waiting. */

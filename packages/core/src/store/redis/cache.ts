@@ -128,7 +128,9 @@ export class RedisCacheStore implements CacheStore {
   }
 
   async renewGenerations(keys: readonly string[]): Promise<void> {
-    await this.#all(keys.map((key) => operationOn("renew", key, [renewedGeneration(), renewalMs])));
+    await this.#all(
+      keys.map((key) => operationOn("renew", key, [renewedGeneration(), renewalMs, "", this.#message(key)])),
+    );
   }
 
   async keep(entries: readonly CacheEntry[], claims: readonly GenerationClaim[], untilMs: number): Promise<string[]> {
@@ -222,22 +224,28 @@ export class RedisCacheStore implements CacheStore {
 
   async #read(reads: readonly (readonly string[])[]): Promise<(string | undefined)[][]> {
     const { client, isCluster } = this.#connection;
+    // Loops instead of callbacks: this runs for each value that is read.
     const distinct: string[] = [];
     const indexes = new Map<string, number>();
-    const places = reads.map((keys) =>
-      keys.map((key) => {
+    const places: number[] = [];
+    for (const keys of reads)
+      for (const key of keys) {
         let index = indexes.get(key);
         if (index === undefined) {
           index = distinct.push(key) - 1;
           indexes.set(key, index);
         }
-        return index;
-      }),
-    );
+        places.push(index);
+      }
     const read = isCluster ? readAcrossSlots : readTogether;
     const values =
       distinct.length <= maxKeys ? await read(client, distinct) : await readInParts(read, client, distinct);
-    return places.map((own) => own.map((index) => values[index]));
+    let at = 0;
+    return reads.map((keys) => {
+      const own: (string | undefined)[] = [];
+      for (const end = at + keys.length; at < end; at += 1) own.push(values[places[at] ?? 0]);
+      return own;
+    });
   }
 
   async #operate(operations: readonly CacheOperation[]): Promise<(OperationAnswer | StoreFault)[]> {
