@@ -217,6 +217,58 @@ describe("session stores", () => {
       }
     });
 
+    for (const rounds of [1, 10]) {
+      const often = rounds === 1 ? "once" : "again and again";
+      it(`ends a session with every token though it is refreshed ${often} while its keys are asked for`, async () => {
+        const keys = new Keyspace(freshPrefix(), "test");
+        const subject = keys.sessionsOf("alice");
+        const { store } = onRedis(connection);
+        const { client } = connection;
+        const orgTokens = keys.groupOf("acme").shared;
+        const record = { ...recordOf("s1"), current: "r0", orgTokens };
+        await create(store, subject, "s1", { record });
+        await create(store, subject, "s2");
+        for (const set of [subject.shared, orgTokens]) await client.call("SADD", set, "access-s1");
+        const jtis = ["access-s1"];
+        const refresh = async (): Promise<void> => {
+          const generation = jtis.length - 1;
+          jtis.push(`access-${generation}`);
+          await store.rotate(subject, {
+            ...{ id: "s1", presented: `r${generation}`, generation, successor: `r${generation + 1}` },
+            ...{ access: `access-${generation}`, issuedAt: Math.floor(Date.now() / 1000), accessSeconds: 900 },
+            ...{ idleMs: 1e6, overlapMs: 1000, maxAccess: 16, notAfter: 4e12, changes: {} },
+          });
+          await client.call("SADD", subject.shared, `access-${generation}`);
+        };
+        let isRefreshing = false;
+        const slow = new Proxy(client, {
+          get(target, name) {
+            const member: unknown = Reflect.get(target, name, target);
+            if (name !== "call" || typeof member !== "function") return member;
+            return async (...args: unknown[]): Promise<unknown> => {
+              const reply: unknown = await Reflect.apply(member, target, args);
+              if (!isRefreshing && jtis.length <= rounds && Array.isArray(reply) && reply[0] === "keys") {
+                isRefreshing = true;
+                await refresh();
+                isRefreshing = false;
+              }
+              return reply;
+            };
+          },
+        });
+        const slowly = onRedis({ ...connection, client: slow, isUp: () => connection.isUp() });
+        const generation = 0;
+        const reuse = { id: "s1", presented: "used before", generation, successor: "x", access: "y", issuedAt: 1 };
+        const more = { accessSeconds: 900, idleMs: 1e6, overlapMs: 0, maxAccess: 16, notAfter: 4e12, changes: {} };
+        expect(await slowly.store.rotate(subject, { ...reuse, ...more })).to.include({ outcome: "reused" });
+        expect(jtis.length).to.be.greaterThan(1);
+        for (const jti of jtis) expect(await client.call("EXISTS", keys.revokedToken(jti)), jti).to.equal(1);
+        expect(await client.call("EXISTS", keys.revokedToken("access-s2"))).to.equal(0);
+        expect(await client.call("EXISTS", subject.shared, orgTokens)).to.equal(0);
+        expect(await store.ids(subject)).to.deep.equal(["s2"]);
+      });
+    }
+
     it("changes nothing where it cannot do all of a sign-in, a refresh or a note", async () => {
       const { client } = connection;
       const keys = new Keyspace(freshPrefix(), "test");

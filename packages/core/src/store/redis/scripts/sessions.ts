@@ -1,35 +1,47 @@
-import { clockLua, naturalLua, tryLua, defineScript } from "./lua.js";
+import { clockLua, declaredLua, naturalLua, tryLua, defineScript } from "./lua.js";
 import { revokeLua } from "./revocation.js";
 import type { Script } from "./lua.js";
 
 /**
- * The common part of the scripts about the sessions of one subject. KEYS begin with the index and the records. ARGV
+ * The common part of the scripts about the sessions of one subject. KEYS begin with the index and the records, and end
+ * with the keys outside of their hash slot that the script has asked for: records of revoked tokens, and shared sets. ARGV
  * begin with:
  *
- * 1. "1" if all keys are on this server; "0" in a Cluster, where the caller writes to the other slots; then the key prefix
- *    of the client, which the script adds to the keys that it makes itself
+ * 1. "1" if the script writes to all keys; "0" if the caller writes to those outside of this hash slot, as in a Cluster;
+ *    then the key prefix of the client
  * 2. the prefix of the keys of revoked tokens
  * 3. the seconds by which a record outlives its token
  * 4. the maximum life of a token in seconds
  * 5. the shared set of the subject
  *
  * `decode` reads a record; an invalid time in it is an error, since such a session would never end. `finish` ends a
- * session: it revokes the access tokens; the refresh token ends with the record. `sweep` removes the records of finished
- * sessions, many at once. It comes last, so that a call that fails before it can be repeated. In a Cluster `finish` only
- * marks the record, and the caller removes the record when the tokens are revoked.
+ * session: it revokes the access tokens; the refresh token ends with the record. `needFor` asks for the keys that this
+ * takes. `sweep` removes the records of finished sessions, many at once. It comes last, so that a call that fails before it
+ * can be repeated. With "0" `finish` only marks the record, and the caller removes the record when the tokens are revoked.
  */
 const prelude = `${naturalLua}${tryLua}${clockLua}
 local index, records = KEYS[1], KEYS[2]
 local whole, client = string.sub(ARGV[1], 1, 1) == '1', string.sub(ARGV[1], 2)
-local prefix, margin, longest, shared = client .. ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), client .. ARGV[5]
-
+local revoked, margin, longest, shared = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+${declaredLua}
 local function keep(key, till)
   if try('PTTL', key) < till - now then try('PEXPIREAT', key, till) end
 end
 
 ${revokeLua}
 local function revoke(jti, expires)
-  revokeToken(prefix .. jti, expires, margin)
+  revokeToken(client .. revoked .. jti, expires, margin)
+end
+
+local function needRecord(jti, expires)
+  if whole and recordEnd(expires, margin) then need(revoked .. jti) end
+end
+
+local function needFor(record)
+  if not whole then return end
+  need(shared)
+  if record.orgTokens then need(record.orgTokens) end
+  for _, token in ipairs(record.access) do needRecord(token.jti, token.expiresAt) end
 end
 
 local function forget(id)
@@ -73,13 +85,12 @@ local function leave(set, jti)
   sets[set][#sets[set] + 1] = jti
 end
 
-local function finish(id, text, out)
-  local record = decode(text)
+local function finish(id, text, record, out)
   if whole then
     record.access[#record.access + 1] = { jti = record.current, expiresAt = 0 }
     for _, token in ipairs(record.access) do
       revoke(token.jti, token.expiresAt)
-      leave(shared, token.jti)
+      leave(client .. shared, token.jti)
       if record.orgTokens then leave(client .. record.orgTokens, token.jti) end
     end
     finished[#finished + 1] = id
@@ -138,13 +149,15 @@ end
 
 if most > 0 and count >= most then
   if not evicts then return { 'full' } end
-  local surplus, texts = redis.call('ZRANGE', index, 0, count - most), {}
+  local surplus = redis.call('ZRANGE', index, 0, count - most)
   -- One that cannot be read leaves all of them as they are.
   for i, old in ipairs(surplus) do
-    texts[i] = redis.call('HGET', records, old)
-    decode(texts[i])
+    local text = redis.call('HGET', records, old)
+    surplus[i] = { old, text, decode(text) }
+    needFor(surplus[i][3])
   end
-  for i, old in ipairs(surplus) do finish(old, texts[i], out) end
+  if #missing > 0 then return { 'keys', missing } end
+  for _, session in ipairs(surplus) do finish(session[1], session[2], session[3], out) end
   sweep()
 end
 try('HSET', records, id, text)
@@ -188,7 +201,9 @@ if isNext then
   while #live > tonumber(ARGV[15]) do
     local token = table.remove(live, 1)
     out[#out + 1], out[#out + 2] = token.jti, token.expiresAt
+    needRecord(token.jti, token.expiresAt)
   end
+  if #missing > 0 then return { 'keys', missing } end
   record.access = live
   for name, value in pairs(cjson.decode(ARGV[17])) do record[name] = value end
   text = cjson.encode(record)
@@ -204,8 +219,10 @@ if isNext then
   return { 'rotated', text, unpack(out) }
 end
 if isReplayed then return { 'repeated', text } end
+needFor(record)
+if #missing > 0 then return { 'keys', missing } end
 local out = { 'reused' }
-finish(id, text, out)
+finish(id, text, record, out)
 sweep()
 return out
 `);
@@ -213,13 +230,13 @@ return out
 /**
  * Ends sessions. KEYS: the index, the records, the time of the last end of all sessions, the tokens by their expiry. ARGV
  * from 6: `only`, `except`, `all` or `until`; then the id, or for `all` and `until` the time in unix seconds; then for
- * `except` the jti of a token that stays. `until` spares sessions that began after the time. Returns pairs of id and
- * record of the ended sessions. On one server it also revokes every other token in the shared set, except those of the
- * session that stays.
+ * `except` the jti of a token that stays. `until` spares sessions that began after the time. Returns `ended` with pairs of
+ * id and record of the ended sessions. On one server it also revokes every other token in the shared set, except those of
+ * the session that stays. The shared set must then be among KEYS.
  */
 export const endSessionsScript: Script = defineScript(`${prelude}
 local kind, which = ARGV[6], ARGV[7]
-local out, passed, doomed, others = {}, {}, {}, {}
+local out, passed, doomed, others = { 'ended' }, {}, {}, {}
 -- Tokens that stay, or of which the record of their session says what is to be done.
 local known = { [ARGV[8]] = true }
 
@@ -237,7 +254,8 @@ for _, id in ipairs(kind == 'only' and { which } or try('HKEYS', records) or {})
       known[record.current] = true
       for _, token in ipairs(record.access) do known[token.jti] = true end
       if not isStaying then
-        doomed[#doomed + 1] = { id, text }
+        doomed[#doomed + 1] = { id, text, record }
+        needFor(record)
       elseif record.previous then
         -- A client that has lost the reply may still ask for its successor.
         known[record.previous] = true
@@ -251,10 +269,15 @@ for _, id in ipairs(kind == 'only' and { which } or try('HKEYS', records) or {})
   end
 end
 if kind ~= 'only' and whole then
-  for _, jti in ipairs(membersOf(shared)) do
-    if not known[jti] then others[#others + 1] = { jti, tonumber(try('ZSCORE', KEYS[4], jti) or nil) } end
+  for _, jti in ipairs(membersOf(client .. shared)) do
+    if not known[jti] then
+      local expires = tonumber(try('ZSCORE', KEYS[4], jti) or nil) or now / 1000 + longest
+      others[#others + 1] = { jti, expires }
+      needRecord(jti, expires)
+    end
   end
 end
+if #missing > 0 then return { 'keys', missing } end
 
 if kind == 'all' or kind == 'until' then
   local value = redis.pcall('GET', KEYS[3])
@@ -262,11 +285,11 @@ if kind == 'all' or kind == 'until' then
   try('SET', KEYS[3], string.format('%.0f', ended), 'EX', longest + margin)
 end
 for _, id in ipairs(passed) do forget(id) end
-for _, session in ipairs(doomed) do finish(session[1], session[2], out) end
+for _, session in ipairs(doomed) do finish(session[1], session[2], session[3], out) end
 sweep()
 for _, token in ipairs(others) do
-  revoke(token[1], token[2] or now / 1000 + longest)
-  try('SREM', shared, token[1])
+  revoke(token[1], token[2])
+  try('SREM', client .. shared, token[1])
 end
 if kind == 'all' and whole then try('DEL', KEYS[4]) end
 return fault and redis.error_reply(fault) or out
