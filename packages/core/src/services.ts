@@ -195,7 +195,7 @@ export function createServices<Raw>(
           }),
     revocations,
     sharedKeys: keyspace,
-    ...createSessions(resolved, { stores, keys: keyspace, events, revocations, cutoffs, now }),
+    ...createSessions(resolved, { stores, keys: keyspace, events, telemetry, revocations, cutoffs, now }),
     revocationsOrMissing: revocations ?? missingRevocations,
     logins: {
       store: stores.logins,

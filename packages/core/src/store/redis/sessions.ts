@@ -27,11 +27,11 @@ import {
   readNumber,
   readOptionalText,
   readPairs,
-  readText,
   readTexts,
   readTime,
-  unreadable,
 } from "./replies.js";
+import type { Pair } from "./session-replies.js";
+import { readCreated, readEnded, readRotated, readSessions } from "./session-replies.js";
 import { revokeScript } from "./scripts/revocation.js";
 import type { Script } from "./scripts/lua.js";
 import {
@@ -106,7 +106,7 @@ export class RedisSessionStore implements SessionStore {
 
   async rotate(keys: SubjectKeys, rotation: Rotation): Promise<Rotated> {
     const { id, presented, generation, successor, access, issuedAt, accessSeconds } = rotation;
-    const { idleMs, overlapMs, maxAccess, notAfter, changes } = rotation;
+    const { idleMs, repeatMs, maxAccess, notAfter, changes, renewedAccess } = rotation;
     const { value: rotated, inParts } = await this.#subject(
       rotateSessionScript,
       readRotated,
@@ -114,7 +114,7 @@ export class RedisSessionStore implements SessionStore {
       [],
       [
         ...[id, presented, generation, successor, access, issuedAt, accessSeconds],
-        ...[idleMs, overlapMs, maxAccess, notAfter, JSON.stringify(changes)],
+        ...[idleMs, repeatMs, maxAccess, notAfter, JSON.stringify(changes), renewedAccess],
       ],
     );
     if ("pairs" in rotated) {
@@ -314,57 +314,6 @@ function readCutoff(reply: unknown): number | undefined {
   return cutoff;
 }
 
-type Pair = readonly [name: string, value: string];
-
-/** The reply of a script with ended sessions, which the caller must finish. */
-interface Unfinished<Outcome> {
-  readonly outcome: Outcome;
-  /** Id and record of each session. */
-  readonly pairs: readonly Pair[];
-}
-
-function readCreated(reply: readonly unknown[]): Exclude<Created, { outcome: "created" }> | Unfinished<"created"> {
-  const [said, ...rest] = reply;
-  const outcome = readText(said);
-  if (outcome === "full" || outcome === "late") return { outcome };
-  if (outcome === "behind") return { outcome, ended: readInteger(rest[0]) };
-  if (outcome !== "created") throw unreadable();
-  return { outcome, pairs: readPairs(rest) };
-}
-
-function readEnded([said, ...pairs]: readonly unknown[]): Pair[] {
-  if (said !== "ended") throw unreadable();
-  return readPairs(pairs);
-}
-
-type RotateReply =
-  | { readonly outcome: "missing" }
-  | { readonly outcome: "late" }
-  | Unfinished<"reused" | "over">
-  | {
-      readonly outcome: "rotated" | "repeated";
-      readonly record: SessionRecord;
-      readonly surplus: readonly LiveToken[];
-    };
-
-function readRotated(reply: readonly unknown[]): RotateReply {
-  const [said, ...rest] = reply;
-  const outcome = readText(said);
-  if (outcome === "missing" || outcome === "late") return { outcome };
-  if (outcome === "reused" || outcome === "over") return { outcome, pairs: readPairs(rest) };
-  if (outcome !== "rotated" && outcome !== "repeated") throw unreadable();
-  const [text, ...surplus] = rest;
-  return {
-    outcome,
-    record: readRecord(readText(text)),
-    surplus: readPairs(surplus).map(([jti, expiresAt]) => ({ jti, expiresAt: readNumber(expiresAt) })),
-  };
-}
-
-function readSessions(pairs: readonly Pair[]): StoredSession[] {
-  return pairs.map(([id, text]) => ({ id, record: readRecord(text) }));
-}
-
 function readMember(name: string): Membership {
   const space = name.indexOf(" ");
   return { id: name.slice(0, space), principal: name.slice(space + 1) };
@@ -372,42 +321,4 @@ function readMember(name: string): Membership {
 
 function tokensOfRecord({ current, idleEndsAt, access }: SessionRecord): LiveToken[] {
   return [{ jti: current, expiresAt: idleEndsAt / 1000 }, ...access];
-}
-
-const times = ["createdAt", "seenAt", "endsAt", "idleEndsAt", "issuedAt", "generation"] as const;
-const texts = ["previous", "org", "orgTokens", "ip", "userAgent", "label"] as const;
-
-/** Reads the record of a session. Throws a {@link StoreFault} for any other text: such a session would never end. */
-export function readRecord(text: string): SessionRecord {
-  const value = parse(text);
-  const { access } = value;
-  const isRecord =
-    times.every((name) => Number.isFinite(value[name]) && Number(value[name]) >= 0) &&
-    [value.current, value.grant].every((one) => typeof one === "string") &&
-    texts.every((name) => value[name] === undefined || typeof value[name] === "string") &&
-    (Array.isArray(access) ? access.every(isLiveToken) : isEmpty(access));
-  if (!isRecord) throw new StoreFault("unreadable", "WRONGTYPE");
-  return { ...(value as unknown as SessionRecord), access: Array.isArray(access) ? (access as LiveToken[]) : [] };
-}
-
-function parse(text: string): Readonly<Record<string, unknown>> {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    // The text of the error may name a user.
-  }
-  if (typeof value !== "object" || value === null) throw new StoreFault("unreadable", "WRONGTYPE");
-  return value as Readonly<Record<string, unknown>>;
-}
-
-function isLiveToken(value: unknown): value is LiveToken {
-  if (typeof value !== "object" || value === null) return false;
-  const { jti, expiresAt } = value as Partial<LiveToken>;
-  return typeof jti === "string" && Number.isFinite(expiresAt);
-}
-
-/** Is this an empty object? Lua writes an empty list as an empty object. */
-function isEmpty(value: unknown): boolean {
-  return typeof value === "object" && value !== null && Object.keys(value).length === 0;
 }

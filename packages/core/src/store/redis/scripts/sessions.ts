@@ -63,6 +63,7 @@ local function decode(text)
   for _, name in ipairs({ 'seenAt', 'endsAt', 'idleEndsAt', 'issuedAt', 'generation' }) do
     if not isTime(record[name]) then unreadable('a session') end
   end
+  if record.idleMs and not isTime(record.idleMs) then unreadable('a session') end
   for _, token in ipairs(record.access) do
     if type(token) ~= 'table' or type(token.jti) ~= 'string' or not isTime(token.expiresAt) then
       unreadable('a session')
@@ -169,10 +170,15 @@ return out
 
 /**
  * Replaces a refresh token. KEYS: the index, the records. ARGV from 6: id, jti and generation of the token, jti of its
- * successor and of the access token, their `iat`, life of the access token in s, idle life and overlap in ms, the maximum
- * number of access tokens, the time at which the caller stops waiting, changes of the record as JSON. Returns `rotated`
- * with the record and pairs of jti and expiry of the surplus access tokens; `repeated` with the record; `reused` with id
- * and record; `over` with both, if the caller must finish a session end that another call began; `missing`; `late`.
+ * successor and of the access token, their `iat`, life of the access token in s, idle life in ms, the time in ms for which
+ * a replaced token gets the same successor again, the maximum number of access tokens, the time at which the caller stops
+ * waiting, changes of the record as JSON, jti of the access token for a repetition. Returns `rotated` with the record and
+ * pairs of jti and expiry of the surplus access tokens; `repeated` with the record; `reused` with id and record; `over`
+ * with both, if the caller must finish a session end that another call began; `missing`; `late`.
+ *
+ * Only the parent of the current token gets its successor again: when the successor is presented, it becomes the parent. If
+ * less than half of the life of the newest access token is left by then, the repetition has a new one. Its twin is `rotate`
+ * in store/memory/sessions.ts.
  *
  * If the generation of the token is later than that of the record, a failover has lost a rotation. The session then
  * continues with the generation of the token.
@@ -185,27 +191,31 @@ local record = decode(text)
 if record.idleEndsAt <= now then return { 'missing' } end
 if now > tonumber(ARGV[16]) then return { 'late' } end
 local isNext = presented == record.current or generation > record.generation
-local isReplayed = presented == record.previous and now - record.seenAt < tonumber(ARGV[14])
-if record.over then return { (isNext or isReplayed) and 'over' or 'reused', id, text } end
+local isRepeated = presented == record.previous and now - record.seenAt < tonumber(ARGV[14])
+if record.over then return { (isNext or isRepeated) and 'over' or 'reused', id, text } end
 
-if isNext then
-  record.previous, record.current, record.generation = presented, ARGV[9], generation + 1
-  record.issuedAt, record.seenAt = issued, now
-  record.idleEndsAt = math.min(now + tonumber(ARGV[13]), record.endsAt)
-  local live, out = {}, {}
+local function addAccess(jti)
+  local live = {}
   for _, token in ipairs(record.access) do
     if token.expiresAt * 1000 > now then live[#live + 1] = token end
   end
-  local expires = math.min(issued + tonumber(ARGV[12]), math.floor(record.idleEndsAt / 1000))
-  live[#live + 1] = { jti = ARGV[10], expiresAt = expires }
-  while #live > tonumber(ARGV[15]) do
-    local token = table.remove(live, 1)
+  live[#live + 1] = { jti = jti, expiresAt = math.min(issued + tonumber(ARGV[12]), math.floor(record.idleEndsAt / 1000)) }
+  record.access = live
+  for name, value in pairs(cjson.decode(ARGV[17])) do record[name] = value end
+end
+
+if isNext then
+  record.previous, record.current, record.generation = presented, ARGV[9], generation + 1
+  record.issuedAt, record.accessIssuedAt, record.seenAt = issued, nil, now
+  record.idleEndsAt = math.min(now + (record.idleMs or tonumber(ARGV[13])), record.endsAt)
+  addAccess(ARGV[10])
+  local out = {}
+  while #record.access > tonumber(ARGV[15]) do
+    local token = table.remove(record.access, 1)
     out[#out + 1], out[#out + 2] = token.jti, token.expiresAt
     needRecord(token.jti, token.expiresAt)
   end
   if #missing > 0 then return { 'keys', missing } end
-  record.access = live
-  for name, value in pairs(cjson.decode(ARGV[17])) do record[name] = value end
   text = cjson.encode(record)
   -- The token must not be replaced where the answer is an error.
   redis.call('ZSCORE', index, id)
@@ -218,7 +228,17 @@ if isNext then
   end
   return { 'rotated', text, unpack(out) }
 end
-if isReplayed then return { 'repeated', text } end
+if isRepeated then
+  local newest = record.access[#record.access]
+  local left, life = newest and newest.expiresAt - issued or 0, tonumber(ARGV[12])
+  if left < life / 2 and left < math.floor(record.idleEndsAt / 1000) - issued then
+    addAccess(ARGV[18])
+    record.accessIssuedAt = issued
+    text = cjson.encode(record)
+    try('HSET', records, id, text)
+  end
+  return { 'repeated', text }
+end
 needFor(record)
 if #missing > 0 then return { 'keys', missing } end
 local out = { 'reused' }
