@@ -65,6 +65,7 @@ export function createSessions<Raw>(
             endSessions,
             tenantClaim: cache?.tenantClaim,
             deadlineMs,
+            maxLifetimeSeconds: auth.maxLifetimeSeconds,
             onRefresh(outcome, afterMs) {
               telemetry.refreshed(outcome, afterMs);
               if (outcome === "reused")

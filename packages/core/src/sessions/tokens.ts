@@ -15,8 +15,8 @@ import type { EndSessions } from "./logout.js";
 import { OrphanCleanup } from "./logout.js";
 import type { TokenCookies } from "./cookies.js";
 import { createTokenCookies } from "./cookies.js";
-import type { IdentifyingClaims, IssuedTokens, IssueRequest, RefreshRequest } from "./issue-request.js";
-import { checkAttempt, checkName, readDevice, readGrant, claimsOfGrant } from "./issue-request.js";
+import type { IdentifyingClaims, IssuedTokens, IssueRequest, Lasting, RefreshRequest } from "./issue-request.js";
+import { checkAttempt, checkName, readDevice, readGrant, readLasting, claimsOfGrant } from "./issue-request.js";
 import type { RefreshOutcome } from "../telemetry/telemetry.js";
 import type { TokenAnswer } from "./token-error.js";
 import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
@@ -48,6 +48,8 @@ export interface TokenServiceOptions extends IdentifyingClaims {
   readonly issuers: IssuerScope;
   readonly endSessions: EndSessions;
   readonly deadlineMs: number;
+  /** `auth.maxLifetime`. */
+  readonly maxLifetimeSeconds: number;
   /** Called with the outcome of each refresh that found its session. */
   readonly onRefresh: (outcome: RefreshOutcome, afterMs: number) => void;
 }
@@ -57,9 +59,16 @@ interface NewSession {
   readonly id: string;
   readonly org: string | undefined;
   readonly description: SessionDescription;
+  /** How long it lasts from a time on, in unix milliseconds. */
+  readonly lastingFrom: (nowMs: number) => Lasting;
 }
 
 type SessionDescription = Pick<SessionRecord, "ip" | "userAgent" | "label" | "grant">;
+
+const issueMembers = [
+  ...["subject", "claims", "scopes", "org", "device", "attempt"],
+  ...["idleLifetime", "sessionLifetime", "persistent"],
+];
 
 /** Most live access tokens of one session. A client that refreshes more often loses the oldest. */
 const maxAccess = 16;
@@ -87,7 +96,7 @@ export class TokenService implements Tokens {
   }
 
   async issue(request: IssueRequest): Promise<IssuedTokens> {
-    checkObject("issue()", request, ["subject", "claims", "scopes", "org", "device", "attempt"]);
+    checkObject("issue()", request, issueMembers);
     const { attempt } = request;
     if (attempt === undefined) return this.#issue(request);
     checkAttempt(attempt);
@@ -109,12 +118,15 @@ export class TokenService implements Tokens {
     const org = request.org === undefined ? undefined : checkIdentifying("org", request.org);
     if (org !== undefined) checkName("org", org);
     const description = { ...readDevice(device), grant: readGrant(claims, scopes, this.#options) };
+    const lastingFrom = (nowMs: number): Lasting =>
+      readLasting(request, tokens, this.#options.maxLifetimeSeconds, nowMs);
+    lastingFrom(0); // before anything is asked
     const principal = issuers.principal(tokens.issuer, subject);
     const group = org === undefined ? undefined : issuers.qualify(tokens.issuer, org);
     const id = randomBytes(16).toString("base64url");
     await keys.resolved();
 
-    const { record, evicted } = await this.#create(principal, group, { id, description, org });
+    const { record, evicted } = await this.#create(principal, group, { id, description, org, lastingFrom });
     try {
       if (evicted.length > 0)
         await endSessions({ scope: "deleted", reason: "evicted", principal, sessionIds: evicted });
@@ -191,7 +203,7 @@ export class TokenService implements Tokens {
   async #create(
     principal: string,
     group: string | undefined,
-    { id, description, org }: NewSession,
+    { id, description, org, lastingFrom }: NewSession,
   ): Promise<{ record: SessionRecord; evicted: readonly string[] }> {
     const { keys, store, tokens } = this.#options;
     const cutoffKeys = [keys.subjectCutoff(principal), ...(group === undefined ? [] : [keys.groupCutoff(group)])];
@@ -207,8 +219,7 @@ export class TokenService implements Tokens {
       const record: SessionRecord = {
         createdAt: reading.ms,
         seenAt: reading.ms,
-        endsAt: reading.ms + tokens.sessionMs,
-        idleEndsAt: reading.ms + tokens.idleMs,
+        ...lastingFrom(reading.ms),
         issuedAt,
         generation: 0,
         current: randomBytes(24).toString("base64url"),
@@ -316,7 +327,7 @@ type MintTokens = (request: MintRequest) => Promise<IssuedTokens>;
 
 function createTokenMint(tokens: ResolvedTokens, refreshTokens: RefreshTokens, orgClaim: string): MintTokens {
   return async function mintTokens({ subject, sessionId, record, predecessor, nowMs }) {
-    const { org, issuedAt, generation, current, access, accessIssuedAt = issuedAt } = record;
+    const { org, issuedAt, generation, current, access, accessIssuedAt = issuedAt, persistent = true } = record;
     const { claims, scopes } = claimsOfGrant(record.grant);
     const newest = access.at(-1) as LiveToken;
     const refreshExpiresAt = Math.floor(record.idleEndsAt / 1000);
@@ -346,6 +357,7 @@ function createTokenMint(tokens: ResolvedTokens, refreshTokens: RefreshTokens, o
       refreshExpiresAt,
       refreshExpiresIn: refreshExpiresAt - now,
       scopes,
+      persistent,
       response: {
         access_token: accessToken,
         token_type: "Bearer",
