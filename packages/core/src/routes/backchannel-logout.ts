@@ -72,7 +72,7 @@ export function backchannelLogoutRoute<Raw>(
   const audience = strings("backchannelLogout().audience", options.audience);
   if (auth === undefined || logOut === undefined)
     throw optionError("revocation", "must not be false, and auth is required, for routes.backchannelLogout()");
-  const { toleranceSeconds, scope } = auth;
+  const { toleranceSeconds, scope, maxTokenLength } = auth;
   const rules = { toleranceSeconds, requireType };
   const verifier = createTokenVerifier(
     auth,
@@ -89,10 +89,10 @@ export function backchannelLogoutRoute<Raw>(
     methods: ["POST"],
     path,
     async answer(exchange) {
-      const form = await readForm(exchange);
+      const form = await readForm(exchange, maxTokenLength);
       if (form.kind === "too_large") return oauthError(413, "invalid_request", "The request is too large");
       const token = form.kind === "invalid" ? undefined : onlyField(form.fields, "logout_token");
-      if (typeof token !== "string" || !isCompactJws(token)) return refuse();
+      if (typeof token !== "string" || !isCompactJws(token, maxTokenLength)) return refuse();
       const outcome = await verifier.verify(token);
       if ("code" in outcome) return isUnverifiable(outcome, health) ? notRecorded() : refuse();
       const { issuer, sessionId, issuedAt = 0, expiresAt, jti = "" } = outcome.auth;
