@@ -326,7 +326,7 @@ export function createGate<Raw, Middleware extends object>(
         auth,
         keys: keyspace,
         monitor,
-        readMetrics,
+        ...{ readMetrics, telemetry, logger },
         resolvedAuth: resolved.auth,
         publicUrl: resolved.publicUrl,
         resolvedTokens: resolved.tokens,

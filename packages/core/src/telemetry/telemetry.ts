@@ -136,6 +136,7 @@ export class Telemetry {
     "Requests with an Idempotency-Key, and the ends of their handlers, by outcome.",
   );
   readonly #refreshes = new Counter("portcullis_refreshes_total", "Refreshes of sessions, by outcome.");
+  readonly #logouts = new Counter("portcullis_logouts_total", "Back-channel logouts, by outcome.");
   readonly #openConnections = new Map<string, number>();
   readonly #connectionEnds = new Counter(
     "portcullis_connections_ended_total",
@@ -237,6 +238,12 @@ export class Telemetry {
     else if (outcome === "reused") events.refresh.publish({ code: "refresh_reused" });
   }
 
+  /** An OpenID provider reported a logout; with the cause of a refusal, a fixed phrase. */
+  loggedOut(outcome: "ended" | "refused" | "unavailable", cause?: string): void {
+    this.#logouts.addOutcome(outcome);
+    if (events.logout.hasSubscribers) events.logout.publish({ outcome, cause });
+  }
+
   /** A request with an Idempotency-Key came, or its handler ended. */
   idempotent(outcome: IdempotencyOutcome): void {
     this.#idempotency.add({ outcome });
@@ -310,7 +317,15 @@ export class Telemetry {
         this.#oneTime,
         this.#idempotency,
       ],
-      ...[this.#locks, this.#leaders, this.#connectionEnds, this.#published, this.#gaps, this.#refreshes],
+      ...[
+        this.#locks,
+        this.#leaders,
+        this.#connectionEnds,
+        this.#published,
+        this.#gaps,
+        this.#refreshes,
+        this.#logouts,
+      ],
     ];
     const open = [...this.#openConnections].map(([kind, count]) => [{ kind }, count] as const);
     return [
