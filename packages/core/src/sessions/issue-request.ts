@@ -6,7 +6,6 @@ import type { Duration } from "../lib/duration.js";
 import { durationSeconds } from "../lib/duration.js";
 import { checkBoolean, rangeError } from "../lib/validate.js";
 import type { SessionRecord } from "../store/ports/sessions.js";
-import type { ResolvedTokens } from "./options.js";
 
 /** The device of a session, by which its user recognises it in a list. */
 export interface Device {
@@ -77,7 +76,7 @@ export type Lasting = Pick<SessionRecord, "endsAt" | "idleEndsAt" | "idleMs" | "
 /** How long the session of a sign-in lasts. `limits` has the default lifetimes, and that of access tokens. */
 export function readLasting(
   { idleLifetime, sessionLifetime, persistent = true }: IssueRequest,
-  limits: Pick<ResolvedTokens, "idleMs" | "sessionMs" | "accessSeconds">,
+  limits: { readonly idleMs: number; readonly sessionMs: number; readonly accessSeconds: number },
   maxLifetimeSeconds: number,
   nowMs: number,
 ): Lasting {
