@@ -102,6 +102,8 @@ const diagnosticsChannels = [
   "portcullis:connection",
   "portcullis:channel",
   "portcullis:data-lost",
+  "portcullis:logout",
+  "portcullis:refresh",
 ];
 
 const metrics = [
@@ -128,7 +130,9 @@ const metrics = [
   "portcullis_limited_total",
   "portcullis_locks_total",
   "portcullis_login_warnings_total",
+  "portcullis_logouts_total",
   "portcullis_one_time_total",
+  "portcullis_refreshes_total",
   "portcullis_responses_total",
   "portcullis_store_call_duration_seconds",
   "portcullis_store_questions_total",
@@ -152,6 +156,7 @@ const spans = ["portcullis.code", "portcullis.guard", "portcullis.questions", "p
 
 /** The fields of log lines. */
 const logFields = [
+  "afterMs",
   "at",
   "cause",
   "code",
@@ -194,6 +199,8 @@ const logCodes = [
   "address_missing",
   "shared_issuer_taken",
   "refresh_reused",
+  "refresh_repeated",
+  "logout_refused",
   "unsaid_success",
   "outcome_failed",
   "frequent_success",

@@ -101,9 +101,11 @@ export function createServices<Raw>(
           now,
         });
 
-  function openVerifier({ issuers, scope, byIssuer }: OpenedAuth<Raw>): Verifier {
+  function openVerifier({ issuers, scope, byIssuer, maxTokenLength }: OpenedAuth<Raw>): Verifier {
     const verifiers = issuers.map((issuer) => new IssuerVerifier(issuer, scope, now));
-    return new Verifier({ issuers: verifiers, byIssuer, cacheSize: 10_000, prepare });
+    // Longer tokens take more memory each, not in total.
+    const cacheSize = Math.floor(10_000 / Math.max(1, maxTokenLength / 8192));
+    return new Verifier({ issuers: verifiers, byIssuer, cacheSize, prepare });
   }
 
   /** Identifying claims of every token, with the refusal of a value that identifies nobody. */
@@ -195,7 +197,7 @@ export function createServices<Raw>(
           }),
     revocations,
     sharedKeys: keyspace,
-    ...createSessions(resolved, { stores, keys: keyspace, events, revocations, cutoffs, now }),
+    ...createSessions(resolved, { stores, keys: keyspace, events, telemetry, revocations, cutoffs, now }),
     revocationsOrMissing: revocations ?? missingRevocations,
     logins: {
       store: stores.logins,

@@ -236,12 +236,12 @@ function inBothOrders(words: readonly string[], targets: readonly string[]): str
 /** Three parts of base64url without padding: the compact form of RFC 7515 7.1. */
 const compactJws = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 
-/** Maximum length of a token in characters. Longer tokens are refused without parsing, which could take long. */
+/** Default maximum length of a token in characters. Longer tokens are refused without parsing, which could take long. */
 export const maxCompactLength = 8192;
 
-/** Does the text have the form of a compact JWS, and at most {@link maxCompactLength} characters? */
-export function isCompactJws(text: string): boolean {
-  return text.length <= maxCompactLength && compactJws.test(text);
+/** Does the text have the form of a compact JWS, and at most so many characters? */
+export function isCompactJws(text: string, maxLength: number = maxCompactLength): boolean {
+  return text.length <= maxLength && compactJws.test(text);
 }
 
 /** Is the signature in canonical base64url? Spare bits at its end allow two spellings, which a cache would take for two tokens. */

@@ -1,3 +1,4 @@
+import { maxCompactLength } from "./access-token.js";
 import type { TokenFrom, TokenSource } from "./credentials.js";
 import { resolveSources } from "./credentials.js";
 import type { DpopContext, DpopOptions, ResolvedDpop } from "./dpop/options.js";
@@ -8,7 +9,7 @@ import { IssuerScope } from "./issuer-scope.js";
 import { challengeText } from "../http/fields.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
-import { checkBoolean, checkObject, checkString, optionError, rangeError } from "../lib/validate.js";
+import { checkBoolean, checkInteger, checkObject, checkString, optionError, rangeError } from "../lib/validate.js";
 
 /**
  * Verification of access tokens. Exactly one of `secret`, `publicKey`, `jwks`, `jwksUri` gives the keys; with `issuer` alone
@@ -32,6 +33,11 @@ export interface AuthOptions<Raw = unknown> extends IssuerSettings {
   readonly clockTolerance?: Duration | undefined;
   /** Source of the token: the Authorization header, a cookie, a function, or a list of them. @default "header" */
   readonly tokenFrom?: TokenFrom<Raw> | readonly TokenFrom<Raw>[] | undefined;
+  /**
+   * Maximum length of a token in characters, 1024 to 65536. Node refuses requests with more than 16 KiB of header fields, unless
+   * `--max-http-header-size` allows more; browsers keep no cookie of more than 4 KiB. @default 8192
+   */
+  readonly maxTokenLength?: number | undefined;
   /** Tokens bound to a key of the client (DPoP, RFC 9449); needs `publicUrl`. @default false */
   readonly dpop?: boolean | DpopOptions | undefined;
   /** Accept tokens bound to a TLS client certificate (RFC 8705). A proxy in front must verify the certificate. @default false */
@@ -53,6 +59,8 @@ export interface ResolvedAuth<Raw> {
   /** The longest `maxLifetime` of all issuers. */
   readonly maxLifetimeSeconds: number;
   readonly sources: readonly TokenSource<Raw>[];
+  /** Maximum length of a token in characters. */
+  readonly maxTokenLength: number;
   readonly dpop: ResolvedDpop | undefined;
   readonly optional: boolean;
   readonly realm: string | undefined;
@@ -70,13 +78,24 @@ export interface AuthContext extends DpopContext {
 
 const known = [
   ...issuerOptions,
-  ...["issuers", "clockTolerance", "sharedIssuer", "tokenFrom", "dpop", "certificateBound", "optional", "realm"],
+  ...[
+    "issuers",
+    "clockTolerance",
+    "sharedIssuer",
+    "tokenFrom",
+    "maxTokenLength",
+    "dpop",
+    "certificateBound",
+    "optional",
+    "realm",
+  ],
 ];
 
 export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext): ResolvedAuth<Raw> {
   checkObject("auth", options, known);
   const { clockTolerance = "5s", tokenFrom = "header", optional = false, realm } = options;
-  const { dpop = false, certificateBound = false } = options;
+  const { dpop = false, certificateBound = false, maxTokenLength = maxCompactLength } = options;
+  checkInteger("auth.maxTokenLength", maxTokenLength, 1024, 65_536);
   checkBoolean("auth.optional", optional);
   checkBoolean("auth.certificateBound", certificateBound);
   if (realm !== undefined) checkChallengeText("auth.realm", realm);
@@ -96,7 +115,7 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
       : resolveIssuers(options.issuers, options, common);
   checkOwnSubject(issuers, context.ownIssuer);
   const scope = resolveScope(issuers, options.sharedIssuer, context.ownIssuer);
-  const sources = resolveSources<Raw>(tokenFrom, context.publicUrl);
+  const sources = resolveSources<Raw>(tokenFrom, context.publicUrl, maxTokenLength);
   const maxLifetimeSeconds = Math.max(...issuers.map(({ rules }) => rules.maxLifetimeSeconds));
   if ((context.maxIssuedSeconds ?? 0) > maxLifetimeSeconds)
     throw rangeError("auth.maxLifetime", "must be at least tokens.idleLifetime: a cut-off must outlive every token");
@@ -107,6 +126,7 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
     toleranceSeconds,
     maxLifetimeSeconds,
     sources,
+    maxTokenLength,
     dpop: proofs,
     optional,
     realm,

@@ -257,7 +257,8 @@ export class IssuerVerifier {
       if (error instanceof KeysUnavailable) return { code: "keys_unavailable", cause: error.message };
       if (isUntimely(error)) return untimelyToken(error.code);
       // A weak key in a fetched set makes jose throw a TypeError: the token cannot be verified all the same.
-      return refuseToken(error instanceof errors.JOSEError ? error.code : "the token cannot be verified");
+      const refusal = refuseToken(error instanceof errors.JOSEError ? error.code : "the token cannot be verified");
+      return error instanceof errors.JWTClaimValidationFailed ? { ...refusal, claim: error.claim } : refusal;
     }
   }
 

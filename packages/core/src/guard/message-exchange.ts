@@ -120,7 +120,7 @@ export function tolerantSources<Raw>(
   return sources.map((source) => {
     if (source.kind !== "function") return source;
     return {
-      kind: "function",
+      ...source,
       read(raw) {
         try {
           return source.read(raw);
