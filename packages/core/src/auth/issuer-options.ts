@@ -1,7 +1,7 @@
 import type { JSONWebKeySet } from "jose";
 import type { ConfirmationRules } from "./access-token.js";
 import type { Audience, IssuerTest, IssuerVerifierOptions, TokenValidator } from "./verifier.js";
-import type { RemoteKeysSettings, ResolvedKeys } from "./keys/options.js";
+import type { JwksFunction, RemoteKeysSettings, ResolvedKeys } from "./keys/options.js";
 import { resolveKeys } from "./keys/options.js";
 import type { PublicKeyOption } from "./keys/public-keys.js";
 import type { SecretOption } from "./keys/secret-keys.js";
@@ -24,8 +24,11 @@ export interface IssuerSettings {
   readonly secret?: SecretOption | readonly SecretOption[] | undefined;
   /** Public key: PEM (SPKI), JWK or KeyObject. `[new, old]` rotates. */
   readonly publicKey?: PublicKeyOption | readonly PublicKeyOption[] | undefined;
-  /** A fixed JSON Web Key Set. */
-  readonly jwks?: JSONWebKeySet | undefined;
+  /**
+   * A fixed JSON Web Key Set; or a function that returns one, also asynchronously, and is called as `remoteKeys` says: for
+   * keys that no URL gives as a key set.
+   */
+  readonly jwks?: JSONWebKeySet | JwksFunction | undefined;
   /** URL at which the issuer publishes its JSON Web Key Set. */
   readonly jwksUri?: string | undefined;
   /**
@@ -39,12 +42,12 @@ export interface IssuerSettings {
    */
   readonly audience?: string | readonly string[] | AudienceClaim | false | undefined;
   /**
-   * Accepted signature algorithms. Required with `secret`, `publicKey` and `jwks`.
-   * @default with `jwksUri` or discovery: the asymmetric algorithms that fit the key
+   * Accepted signature algorithms. Required with `secret`, `publicKey` and a fixed `jwks`.
+   * @default with `jwksUri`, discovery or a function `jwks`: the asymmetric algorithms that fit the key
    */
   readonly algorithms?: readonly string[] | undefined;
   /**
-   * How keys are fetched and kept, with `jwksUri` or discovery.
+   * How keys are fetched and kept, with `jwksUri`, discovery or a function `jwks`.
    * @default { refresh: "10m", maxStale: "24h", cooldown: "30s", timeout: "5s" }
    */
   readonly remoteKeys?: RemoteKeysSettings | undefined;
