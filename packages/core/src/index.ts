@@ -5,7 +5,7 @@ export type { Health } from "./health/monitor.js";
 export type { Routes } from "./routes/routes.js";
 export type { ClaimTest, RecentAuthOptions } from "./guard/authorize.js";
 export type { Auth, Claims, Register } from "./auth/claims.js";
-export type { Identifier } from "./auth/identifying-claim.js";
+export type { ClaimPath, Identifier } from "./auth/identifying-claim.js";
 export type { NamedUser } from "./auth/principal.js";
 export type { TokenReader } from "./auth/credentials.js";
 export type { IssuerTest, TokenValidator } from "./auth/verifier.js";

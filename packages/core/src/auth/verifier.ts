@@ -7,6 +7,7 @@ import type { ClaimRules } from "./access-token.js";
 import { refusalOfClaims, refusalOfFirstTime, refusalOfTime, isCanonical } from "./access-token.js";
 import type { Auth } from "./claims.js";
 import { boundKey, createAuth, values } from "./claims.js";
+import { claimAt } from "./identifying-claim.js";
 import type { IssuerScope } from "./issuer-scope.js";
 import type { KeySource } from "./keys/key-source.js";
 import { KeysUnavailable } from "./keys/key-source.js";
@@ -293,10 +294,7 @@ function isUntimely(error: unknown): error is errors.JOSEError {
 /** Some providers put the audience in another claim than `aud`, such as Amazon Cognito in `client_id`. */
 function isMeantFor(claims: Auth["claims"], audience: Audience): boolean {
   if (audience === false || !("claim" in audience)) return true;
-  return (
-    Object.hasOwn(claims, audience.claim) &&
-    values(claims[audience.claim]).some((value) => audience.values.includes(value))
-  );
+  return values(claimAt(claims, audience.claim)).some((value) => audience.values.includes(value));
 }
 
 /** An entry of the cache. */

@@ -1,3 +1,5 @@
+import type { ClaimPath } from "../auth/identifying-claim.js";
+import { resolveClaimPath } from "../auth/identifying-claim.js";
 import { resolveAddressList } from "./address-list.js";
 import { checkBucket, maxWindowSeconds, maxCount } from "./policy.js";
 import { FixedWindows } from "./verdict.js";
@@ -41,7 +43,7 @@ export interface LimitOptions<Raw = unknown> {
    * counts by the address. `"ip"` alone counts requests with bad tokens too. Clients choose headers freely: add a policy by
    * address to a policy by header.
    */
-  readonly per: PartitionPart<Raw> | readonly PartitionPart<Raw>[];
+  readonly per: PartitionPart<Raw, ClaimPath> | readonly PartitionPart<Raw, ClaimPath>[];
   /** Maximum per window: a whole number from 0 (which refuses all), or a function of the request and its facts. */
   readonly limit: number | Of<number, Raw>;
   /**
@@ -183,12 +185,12 @@ function checkMeaning<Raw>(option: string, options: LimitOptions<Raw>, algorithm
 }
 
 function resolvePartition<Raw>(option: string, per: LimitOptions<Raw>["per"]): readonly PartitionPart<Raw>[] {
-  const parts: readonly PartitionPart<Raw>[] = isList(per) ? [...per] : [per];
+  const parts: readonly PartitionPart<Raw, ClaimPath>[] = isList(per) ? [...per] : [per];
   if (parts.length === 0) throw optionError(option, "must not be an empty list");
   return parts.map((part, index) => resolvePart(isList(per) ? `${option}[${index}]` : option, part));
 }
 
-function resolvePart<Raw>(option: string, part: PartitionPart<Raw>): PartitionPart<Raw> {
+function resolvePart<Raw>(option: string, part: PartitionPart<Raw, ClaimPath>): PartitionPart<Raw> {
   if (part === "ip" || part === "user" || typeof part === "function") return part;
   const named = part as { header?: unknown; claim?: unknown } | null | undefined;
   if (typeof named !== "object" || named === null || Object.keys(named).length !== 1) {
@@ -196,8 +198,9 @@ function resolvePart<Raw>(option: string, part: PartitionPart<Raw>): PartitionPa
   }
   checkObject(option, named, ["header", "claim"]);
   const [what, name] = Object.entries(named)[0] as ["header" | "claim", unknown];
-  checkString(`${option}.${what}`, name);
-  return what === "header" ? { header: name.toLowerCase() } : { claim: name };
+  if (what === "claim") return { claim: resolveClaimPath(`${option}.claim`, name) };
+  checkString(`${option}.header`, name);
+  return { header: name.toLowerCase() };
 }
 
 function resolveWindow<Raw>(

@@ -1,6 +1,8 @@
+import type { ClaimPath } from "../auth/identifying-claim.js";
+import { resolveClaimPath } from "../auth/identifying-claim.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
-import { checkInteger, checkObject, checkOneOf, checkString, optionError } from "../lib/validate.js";
+import { checkInteger, checkObject, checkOneOf, optionError } from "../lib/validate.js";
 
 /** Policy for tokens while the store cannot tell whether they are revoked. */
 export type RevocationPolicy = "deny" | "allow" | { readonly graceMs: number };
@@ -35,11 +37,11 @@ export interface RevocationOptions {
    */
   readonly cutoffMargin?: Duration | undefined;
   /**
-   * Claim that names the organisation, or its path: text or an integer. `sessions.revokeGroup(org)` ends the tokens of an
+   * Claim that names the organisation, or its path ({@link ClaimPath}): text or an integer. `sessions.revokeGroup(org)` ends the tokens of an
    * organisation.
    * @default "org_id"
    */
-  readonly orgClaim?: string | undefined;
+  readonly orgClaim?: ClaimPath | undefined;
 }
 
 /** The options of revocation after they were checked. */
@@ -62,7 +64,6 @@ export function resolveRevocation(options: RevocationOptions): ResolvedRevocatio
   ]);
   const { onStoreError = "deny", check = "asked", staleness, onDataLoss = "report", orgClaim = "org_id" } = options;
   const { cutoffMargin } = options;
-  checkString("revocation.orgClaim", orgClaim);
   checkRevocationPolicy("revocation.onStoreError", onStoreError);
   checkOneOf("revocation.check", check, ["asked", "tracked"]);
   checkOneOf("revocation.onDataLoss", onDataLoss, ["report", "deny"]);
@@ -73,7 +74,13 @@ export function resolveRevocation(options: RevocationOptions): ResolvedRevocatio
     cutoffMargin === undefined || cutoffMargin === 0
       ? cutoffMargin
       : durationMs("revocation.cutoffMargin", cutoffMargin, maxCutoffMarginMs) / 1000;
-  return { onStoreError, onDataLoss, trackedMs, orgClaim, cutoffMarginSeconds: margin };
+  return {
+    onStoreError,
+    onDataLoss,
+    trackedMs,
+    orgClaim: resolveClaimPath("revocation.orgClaim", orgClaim),
+    cutoffMarginSeconds: margin,
+  };
 }
 
 export function checkRevocationPolicy(option: string, policy: unknown): asserts policy is RevocationPolicy {
