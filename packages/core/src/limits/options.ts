@@ -30,6 +30,11 @@ export interface BlockOptions {
   readonly for: Duration;
   /** Maximum duration of a block. A client without refusals for that long starts again with the first block. @default "1d" */
   readonly upTo?: Duration | undefined;
+  /**
+   * A refusal during a block begins the block again, so that a client which goes on stays blocked. With `false` a block ends
+   * when it was to end. @default false
+   */
+  readonly extend?: boolean | undefined;
 }
 
 /** A rate-limit policy: a number of requests (or units of cost) per window and client, or of requests at once. */
@@ -226,11 +231,12 @@ function resolveReleaseAfter<Raw>(
 }
 
 function resolveBlock(option: string, options: BlockOptions): BlockRule {
-  checkObject(option, options, ["after", "for", "upTo"]);
-  const { after, upTo = "1d" } = options;
+  checkObject(option, options, ["after", "for", "upTo", "extend"]);
+  const { after, upTo = "1d", extend = false } = options;
+  checkBoolean(`${option}.extend`, extend);
   checkInteger(`${option}.after`, after, 1, maxCount);
   const firstMs = durationMs(`${option}.for`, options.for, maxWindowSeconds * 1000);
   const maxMs = durationMs(`${option}.upTo`, upTo, maxWindowSeconds * 1000);
   if (maxMs < firstMs) throw optionError(`${option}.upTo`, "must not be shorter than for");
-  return { after, firstMs, maxMs };
+  return { after, firstMs, maxMs, extends: extend };
 }

@@ -85,7 +85,7 @@ function encodeMode(
     args.push("", "", "");
   } else {
     keys.push(blockKey);
-    args.push(block.after, block.firstMs, block.maxMs);
+    args.push(block.after, block.extends === true ? -block.firstMs : block.firstMs, block.maxMs);
   }
 }
 
