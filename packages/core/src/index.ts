@@ -93,7 +93,7 @@ export type {
   Subscription,
 } from "./realtime/channel-options.js";
 export type { RedisInstances, RedisNode, RedisServerOptions, RedisTarget } from "./store/redis/options.js";
-export type { Quota } from "./limits/quota.js";
+export type { Quota } from "./http/quota.js";
 export type { QuotaKey, QuotaKeyPart } from "./limits/partition.js";
 export type { TopKey, QuotaOverride, Quotas, QuotaState } from "./limits/administration.js";
 export type { CountOnly, Of, PartitionPart, Settle } from "./limits/policy.js";

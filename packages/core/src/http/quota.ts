@@ -1,4 +1,4 @@
-import type { RateLimitItem } from "../http/fields.js";
+import type { RateLimitItem } from "./fields.js";
 import type { Algorithm } from "../store/ports/decisions.js";
 
 /** The state of one policy after this request: a member of `quotas` for handlers. */
@@ -12,7 +12,7 @@ export interface Quota extends RateLimitItem {
   readonly remaining: number;
   /** Seconds until more is available. */
   readonly resetSeconds: number;
-  /** Is the limit exceeded? Handlers see true only for a policy in shadow, which refuses nothing. */
+  /** Is the limit exceeded? Handlers see true only for a policy in shadow, which refuses nothing; error handlers for the others too. */
   readonly exceeded: boolean;
   /** Is the policy only measured? */
   readonly shadow: boolean;
