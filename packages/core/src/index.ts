@@ -10,6 +10,7 @@ export type { NamedUser } from "./auth/principal.js";
 export type { TokenReader } from "./auth/credentials.js";
 export type { IssuerTest, TokenValidator } from "./auth/verifier.js";
 export type { PublicKeyOption } from "./auth/keys/public-keys.js";
+export type { KeyFunction } from "./auth/keys/key-function.js";
 export type { SecretOption } from "./auth/keys/secret-keys.js";
 export type { LoginAttempt, SucceedOptions } from "./login/attempt.js";
 export type { Logins, UnblockOptions } from "./login/unblock.js";

@@ -3,6 +3,7 @@ import type { ClaimPath } from "./identifying-claim.js";
 import { resolveClaimPath } from "./identifying-claim.js";
 import type { ConfirmationRules } from "./access-token.js";
 import type { Audience, IssuerTest, IssuerVerifierOptions, TokenValidator } from "./verifier.js";
+import type { KeyFunction } from "./keys/key-function.js";
 import type { JwksFunction, RemoteKeysSettings, ResolvedKeys } from "./keys/options.js";
 import { resolveKeys } from "./keys/options.js";
 import type { PublicKeyOption } from "./keys/public-keys.js";
@@ -21,10 +22,13 @@ import {
 
 /** The options that may differ between issuers. */
 export interface IssuerSettings {
-  /** HMAC secret: the UTF-8 bytes of a string; at least 32, 48 or 64 bytes for HS256, HS384, HS512. `[new, old]` rotates. */
-  readonly secret?: SecretOption | readonly SecretOption[] | undefined;
-  /** Public key: PEM (SPKI), JWK or KeyObject. `[new, old]` rotates. */
-  readonly publicKey?: PublicKeyOption | readonly PublicKeyOption[] | undefined;
+  /**
+   * HMAC secret: the UTF-8 bytes of a string; at least 32, 48 or 64 bytes for HS256, HS384, HS512. `[new, old]` rotates. A
+   * function finds it by header and issuer, for tenants that are looked up; it needs `issuer`.
+   */
+  readonly secret?: SecretOption | readonly SecretOption[] | KeyFunction<SecretOption> | undefined;
+  /** Public key: PEM (SPKI or a certificate), JWK or KeyObject. `[new, old]` rotates. A function finds it by header and issuer. */
+  readonly publicKey?: PublicKeyOption | readonly PublicKeyOption[] | KeyFunction<PublicKeyOption> | undefined;
   /**
    * A fixed JSON Web Key Set; or a function that returns one, also asynchronously, and is called as `remoteKeys` says: for
    * keys that no URL gives as a key set.

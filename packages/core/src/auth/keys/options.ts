@@ -3,7 +3,9 @@ import type { IssuerTest } from "../verifier.js";
 import type { KeySource } from "./key-source.js";
 import type { PublicKeyOption } from "./public-keys.js";
 import { createKeySet } from "./key-set.js";
-import { createPublicKeys } from "./public-keys.js";
+import { createPublicKeys, createSomePublicKeys } from "./public-keys.js";
+import type { KeyFunction } from "./key-function.js";
+import { FunctionKeys } from "./key-function.js";
 import { asymmetricAlgorithms, hmacAlgorithms } from "./algorithms.js";
 import type { SecretOption } from "./secret-keys.js";
 import { checkString, isList, optionError, strings, stringsOrNone } from "../../lib/validate.js";
@@ -12,7 +14,7 @@ import type { FetchFunction, FetchRules } from "./fetch-json.js";
 import { guardLookup } from "./private-address.js";
 import { RemoteKeys, TenantKeys } from "./remote-keys.js";
 import type { RemoteKeysPolicy } from "./remote-keys.js";
-import { createSecretKeys } from "./secret-keys.js";
+import { createSecretKeys, refusePublicAlgorithms } from "./secret-keys.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import type { Logger } from "../../telemetry/logger.js";
 import { durationMs } from "../../lib/duration.js";
@@ -54,8 +56,8 @@ export type JwksFunction = (request: {
 
 /** The options that give the keys of an issuer. */
 export interface KeyOptions {
-  readonly secret?: SecretOption | readonly SecretOption[] | undefined;
-  readonly publicKey?: PublicKeyOption | readonly PublicKeyOption[] | undefined;
+  readonly secret?: SecretOption | readonly SecretOption[] | KeyFunction<SecretOption> | undefined;
+  readonly publicKey?: PublicKeyOption | readonly PublicKeyOption[] | KeyFunction<PublicKeyOption> | undefined;
   readonly jwks?: JSONWebKeySet | JwksFunction | undefined;
   readonly jwksUri?: string | undefined;
   readonly algorithms?: readonly string[] | undefined;
@@ -112,6 +114,11 @@ export function resolveKeys(
     );
   }
   const algorithms = resolveAlgorithms(option, options.algorithms);
+  if (typeof secret === "function") {
+    const name = `${option}.secret`;
+    refusePublicAlgorithms(algorithms);
+    return byFunction(name, algorithms, issuer, secret, (keys) => createSecretKeys(name, keys, algorithms));
+  }
   if (secret !== undefined) {
     const secrets = isList(secret) && !(secret instanceof Uint8Array) ? secret : [secret];
     if (secrets.length === 0) throw optionError(`${option}.secret`, "must not be an empty list");
@@ -119,6 +126,10 @@ export function resolveKeys(
   }
   refuseHmac(option, algorithms);
   if (jwks !== undefined) return fixed(algorithms, createKeySet(`${option}.jwks`, jwks, algorithms));
+  if (typeof publicKey === "function") {
+    const name = `${option}.publicKey`;
+    return byFunction(name, algorithms, issuer, publicKey, (keys) => createSomePublicKeys(name, keys, algorithms));
+  }
   const keys = isList(publicKey) ? publicKey : [publicKey as PublicKeyOption];
   if (keys.length === 0) throw optionError(`${option}.publicKey`, "must not be an empty list");
   return fixed(algorithms, createPublicKeys(`${option}.publicKey`, keys, algorithms));
@@ -126,6 +137,26 @@ export function resolveKeys(
 
 function fixed(algorithms: readonly string[], keys: KeySource): ResolvedKeys {
   return { algorithms, byIssuer: false, open: () => always(keys) };
+}
+
+/** Keys that a function of the application finds by the issuer of a token, so that the token must name one. */
+function byFunction<Key>(
+  option: string,
+  algorithms: readonly string[],
+  issuer: readonly string[] | IssuerTest | undefined,
+  find: KeyFunction<Key>,
+  open: (keys: readonly Key[]) => KeySource,
+): ResolvedKeys {
+  if (issuer === undefined)
+    throw optionError(option, "as a function needs the option issuer beside it: the issuers whose tokens are accepted");
+  return {
+    algorithms,
+    byIssuer: true,
+    open({ logger }) {
+      const keys = new FunctionKeys({ option, find, open, logger });
+      return { of: (name) => keys.of(name ?? ""), status: () => "up", close: () => undefined };
+    },
+  };
 }
 
 function always(keys: KeySource): IssuerKeys {
