@@ -46,6 +46,7 @@ export type { AttemptLimitOptions, LoginDeviceOptions, LoginOutcome, LoginVerdic
 export type { ThrottleLoginOptions } from "./login/options.js";
 export type { BlockOptions, LimitOptions } from "./limits/options.js";
 export type { PortcullisOptions } from "./options.js";
+export type { RevocationTest } from "./revocation/own-check.js";
 export type { RevocationOptions, RevocationPolicy } from "./revocation/options.js";
 export type { CacheOptions, CachePolicy, LocalCacheOptions } from "./cache/options.js";
 export type { JwksFunction, RemoteKeysSettings } from "./auth/keys/options.js";

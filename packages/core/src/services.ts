@@ -25,6 +25,7 @@ import type { Administration } from "./limits/administration.js";
 import { administerQuotas } from "./limits/administration.js";
 import { Settlement } from "./limits/settlement.js";
 import { CutoffRules } from "./revocation/cutoffs.js";
+import { OwnCheck } from "./revocation/own-check.js";
 import type { Revocations } from "./revocation/revocations.js";
 import { RevocationService } from "./revocation/revocations.js";
 import { ChannelService } from "./realtime/channels.js";
@@ -101,6 +102,11 @@ export function createServices<Raw>(
           now,
         });
 
+  const ownCheck =
+    revocation?.isRevoked === undefined || revocations === undefined
+      ? undefined
+      : new OwnCheck({ isRevoked: revocation.isRevoked, deadlineMs: resolved.deadlineMs, logger });
+
   function openVerifier({ issuers, scope, byIssuer }: OpenedAuth<Raw>): Verifier {
     const verifiers = issuers.map((issuer) => new IssuerVerifier(issuer, scope, now));
     return new Verifier({ issuers: verifiers, byIssuer, cacheSize: 10_000, prepare });
@@ -123,6 +129,8 @@ export function createServices<Raw>(
       if (claim !== undefined && identifyingClaim(facts.claims, claim) === notIdentifying) return refusal;
     const partition = facts.principal === "" ? "" : keyspace.userPartition(facts.principal);
     const question = revocations?.questionOrFault(facts);
+    if (ownCheck !== undefined && question !== undefined && !(question instanceof StoreFault))
+      ownCheck.note(question, facts);
     return { partition, question, lasts: !(question instanceof StoreFault) && !keyspace.isPresumed };
   }
 
@@ -173,8 +181,8 @@ export function createServices<Raw>(
   });
 
   return {
-    store,
-    leasedStore,
+    store: ownCheck?.beside(store) ?? store,
+    leasedStore: ownCheck?.beside(leasedStore) ?? leasedStore,
     health: stores,
     administration,
     verifier,
