@@ -37,6 +37,7 @@ export type { RateLimitFormat } from "./http/fields.js";
 export type { RouteCondition } from "./http/path.js";
 export type { ServeOptions, Serving } from "./http/serving.js";
 export { DenialError } from "./http/verdict.js";
+export type { CertificateBoundOptions, CertificateSource, ClientCertificate } from "./auth/certificate.js";
 export type { AuthOptions } from "./auth/options.js";
 export type { AudienceClaim } from "./auth/issuer-options.js";
 export type { DpopOptions } from "./auth/dpop/options.js";

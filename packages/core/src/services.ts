@@ -201,6 +201,7 @@ export function createServices<Raw>(
             health: stores,
             ...{ keys: keyspace, challenges, now },
           }),
+    readCertificate: auth?.readCertificate,
     revocations,
     sharedKeys: keyspace,
     ...createSessions(resolved, { stores, keys: keyspace, events, revocations, cutoffs, now }),

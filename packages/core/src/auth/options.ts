@@ -1,3 +1,5 @@
+import type { CertificateBoundOptions, ResolvedCertificateBound } from "./certificate.js";
+import { resolveCertificateBound } from "./certificate.js";
 import type { TokenFrom, TokenSource } from "./credentials.js";
 import { resolveSources } from "./credentials.js";
 import type { DpopContext, DpopOptions, ResolvedDpop } from "./dpop/options.js";
@@ -34,8 +36,11 @@ export interface AuthOptions<Raw = unknown> extends IssuerSettings {
   readonly tokenFrom?: TokenFrom<Raw> | readonly TokenFrom<Raw>[] | undefined;
   /** Tokens bound to a key of the client (DPoP, RFC 9449); needs `publicUrl`. @default false */
   readonly dpop?: boolean | DpopOptions | undefined;
-  /** Accept tokens bound to a TLS client certificate (RFC 8705). A proxy in front must verify the certificate. @default false */
-  readonly certificateBound?: boolean | undefined;
+  /**
+   * Tokens bound to a TLS client certificate (RFC 8705). An object says where the certificate of a request is, and the gate
+   * compares it with the token; `true` leaves that to the proxy in front. @default false
+   */
+  readonly certificateBound?: boolean | CertificateBoundOptions<Raw> | undefined;
   /** Let requests without a token pass as anonymous. A bad token is still refused. @default false */
   readonly optional?: boolean | undefined;
   /** The realm of challenges (RFC 9110 11.5). @default none */
@@ -54,6 +59,8 @@ export interface ResolvedAuth<Raw> {
   readonly maxLifetimeSeconds: number;
   readonly sources: readonly TokenSource<Raw>[];
   readonly dpop: ResolvedDpop | undefined;
+  /** Reads the client certificate of a request, which the gate compares with bound tokens. */
+  readonly readCertificate: ResolvedCertificateBound<Raw>["read"];
   readonly optional: boolean;
   readonly realm: string | undefined;
 }
@@ -78,7 +85,7 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
   const { clockTolerance = "5s", tokenFrom = "header", optional = false, realm } = options;
   const { dpop = false, certificateBound = false } = options;
   checkBoolean("auth.optional", optional);
-  checkBoolean("auth.certificateBound", certificateBound);
+  const certificates = resolveCertificateBound<Raw>(certificateBound);
   if (realm !== undefined) checkChallengeText("auth.realm", realm);
   const toleranceSeconds = clockTolerance === 0 ? 0 : durationMs("auth.clockTolerance", clockTolerance, 600_000) / 1000;
   const proofs = resolveDpop(dpop, context);
@@ -87,7 +94,8 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
     exactExpiry: context.revocation,
     confirmation: {
       dpop: proofs === undefined ? "off" : proofs.required ? "required" : "optional",
-      certificate: certificateBound,
+      certificate: certificates.accepted,
+      certificateRequired: certificates.required,
     },
   } as const;
   const issuers =
@@ -108,6 +116,7 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
     maxLifetimeSeconds,
     sources,
     dpop: proofs,
+    readCertificate: certificates.read,
     optional,
     realm,
   };
