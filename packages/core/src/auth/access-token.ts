@@ -251,6 +251,15 @@ export function isCompactJws(text: string): boolean {
   return text.length <= maxCompactLength && compactJws.test(text);
 }
 
+const paddedJws = /^[A-Za-z0-9_-]+={0,2}\.[A-Za-z0-9_-]+={0,2}\.[A-Za-z0-9_-]+={0,2}$/;
+
+/** The same, with each part padded by `=` to a multiple of four characters, as AWS load balancers write their tokens. */
+export function isPaddedJws(text: string): boolean {
+  return (
+    text.length <= maxCompactLength && paddedJws.test(text) && text.split(".").every((part) => part.length % 4 === 0)
+  );
+}
+
 /** Is the signature in canonical base64url? Spare bits at its end allow two spellings, which a cache would take for two tokens. */
 export function isCanonical(compact: string): boolean {
   const signature = compact.slice(compact.lastIndexOf(".") + 1);

@@ -1,6 +1,6 @@
 import { findCookies } from "../http/cookies.js";
 import type { Exchange } from "../http/exchange.js";
-import { isCompactJws, maxCompactLength } from "./access-token.js";
+import { isCompactJws, isPaddedJws, maxCompactLength } from "./access-token.js";
 import { repeatedLines } from "../http/fields.js";
 import { checkObject, checkString, isList, optionError, stringsOrNone } from "../lib/validate.js";
 
@@ -27,18 +27,25 @@ export type TokenFrom<Raw> = "header" | CookieSource | TokenReader<Raw>;
 export type TokenSource<Raw> =
   | { readonly kind: "header" }
   | { readonly kind: "cookie"; readonly name: string; readonly origins: ReadonlySet<string> }
-  | { readonly kind: "function"; readonly read: TokenReader<Raw> };
+  | { readonly kind: "function"; readonly read: TokenReader<Raw>; readonly padded?: boolean | undefined };
 
-export function resolveSources<Raw>(from: unknown, publicUrl: string | undefined): readonly TokenSource<Raw>[] {
+/** `padded` allows tokens from functions whose parts are padded with `=`. */
+export function resolveSources<Raw>(
+  from: unknown,
+  publicUrl: string | undefined,
+  padded: boolean,
+): readonly TokenSource<Raw>[] {
   const list: readonly unknown[] = isList(from) ? from : [from];
   if (list.length === 0) throw optionError("auth.tokenFrom", "must not be an empty list");
   const own = publicUrl === undefined ? [] : [new URL(publicUrl).origin];
-  return list.map((one) => resolveSource<Raw>(one, own));
+  if (padded && !list.some((one) => typeof one === "function"))
+    throw optionError("auth.paddedTokens", "has an effect only on tokens that a function in auth.tokenFrom reads");
+  return list.map((one) => resolveSource<Raw>(one, own, padded));
 }
 
-function resolveSource<Raw>(from: unknown, own: readonly string[]): TokenSource<Raw> {
+function resolveSource<Raw>(from: unknown, own: readonly string[], padded: boolean): TokenSource<Raw> {
   if (from === "header") return { kind: "header" };
-  if (typeof from === "function") return { kind: "function", read: from as TokenReader<Raw> };
+  if (typeof from === "function") return { kind: "function", read: from as TokenReader<Raw>, padded };
   checkObject("auth.tokenFrom", from, ["cookie", "origins"]);
   const { cookie, origins = [] } = from as CookieSource;
   checkString("auth.tokenFrom.cookie", cookie);
@@ -82,13 +89,15 @@ function readSource<Raw>(exchange: Sent<Raw>, source: TokenSource<Raw>): Credent
     case "cookie":
       return readCookie(exchange, source.name, source.origins);
     case "function":
-      return readFunction(exchange, source.read);
+      return readFunction(exchange, source.read, source.padded === true);
   }
 }
 
 /** A function that reads a header sees only its first line where Node keeps no other. */
-function readFunction<Raw>(exchange: Sent<Raw>, read: TokenReader<Raw>): Credentials {
-  const credentials = checkToken(readNow(read, exchange.raw));
+function readFunction<Raw>(exchange: Sent<Raw>, read: TokenReader<Raw>, padded: boolean): Credentials {
+  const token = readNow(read, exchange.raw);
+  const isPadded = padded && typeof token === "string" && isPaddedJws(token);
+  const credentials: Credentials = isPadded ? { kind: "token", token, scheme: "Bearer" } : checkToken(token);
   if (credentials.kind === "none") return credentials;
   for (const name of ["authorization", "proxy-authorization"]) {
     const lines = repeatedLines(exchange, name);

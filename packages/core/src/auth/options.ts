@@ -34,6 +34,11 @@ export interface AuthOptions<Raw = unknown> extends IssuerSettings {
   readonly clockTolerance?: Duration | undefined;
   /** Source of the token: the Authorization header, a cookie, a function, or a list of them. @default "header" */
   readonly tokenFrom?: TokenFrom<Raw> | readonly TokenFrom<Raw>[] | undefined;
+  /**
+   * Allow tokens whose parts are padded with `=`, against RFC 7515 2, where a function in `tokenFrom` reads them: the tokens in
+   * `x-amzn-oidc-data` of an AWS load balancer. @default false
+   */
+  readonly paddedTokens?: boolean | undefined;
   /** Tokens bound to a key of the client (DPoP, RFC 9449); needs `publicUrl`. @default false */
   readonly dpop?: boolean | DpopOptions | undefined;
   /**
@@ -77,13 +82,24 @@ export interface AuthContext extends DpopContext {
 
 const known = [
   ...issuerOptions,
-  ...["issuers", "clockTolerance", "sharedIssuer", "tokenFrom", "dpop", "certificateBound", "optional", "realm"],
+  ...[
+    "issuers",
+    "clockTolerance",
+    "sharedIssuer",
+    "tokenFrom",
+    "paddedTokens",
+    "dpop",
+    "certificateBound",
+    "optional",
+    "realm",
+  ],
 ];
 
 export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext): ResolvedAuth<Raw> {
   checkObject("auth", options, known);
   const { clockTolerance = "5s", tokenFrom = "header", optional = false, realm } = options;
-  const { dpop = false, certificateBound = false } = options;
+  const { dpop = false, certificateBound = false, paddedTokens = false } = options;
+  checkBoolean("auth.paddedTokens", paddedTokens);
   checkBoolean("auth.optional", optional);
   const certificates = resolveCertificateBound<Raw>(certificateBound);
   if (realm !== undefined) checkChallengeText("auth.realm", realm);
@@ -104,7 +120,7 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
       : resolveIssuers(options.issuers, options, common);
   checkOwnSubject(issuers, context.ownIssuer);
   const scope = resolveScope(issuers, options.sharedIssuer, context.ownIssuer);
-  const sources = resolveSources<Raw>(tokenFrom, context.publicUrl);
+  const sources = resolveSources<Raw>(tokenFrom, context.publicUrl, paddedTokens);
   const maxLifetimeSeconds = Math.max(...issuers.map(({ rules }) => rules.maxLifetimeSeconds));
   if ((context.maxIssuedSeconds ?? 0) > maxLifetimeSeconds)
     throw rangeError("auth.maxLifetime", "must be at least tokens.idleLifetime: a cut-off must outlive every token");

@@ -223,7 +223,7 @@ export class IssuerVerifier {
     const { rules, audience, refusalOf } = this.#options;
     try {
       // 1. One spelling of the signature.
-      if (!isCanonical(token)) return refuseToken("the signature is not in canonical base64url");
+      if (!isCanonical(withoutPadding(token))) return refuseToken("the signature is not in canonical base64url");
       // 2. Algorithm, key and signature; then exp, nbf, iss, aud and the required claims, by jose.
       const { header, payload } = await this.#verifySignature(token, issuer, keys);
       const nowSeconds = this.#now() / 1000;
@@ -272,6 +272,11 @@ export class IssuerVerifier {
     }
     throw candidates.length === 0 ? new errors.JWKSNoMatchingKey() : new errors.JWSSignatureVerificationFailed();
   }
+}
+
+/** Padded tokens get here only by `auth.paddedTokens`. */
+function withoutPadding(token: string): string {
+  return token.endsWith("=") ? token.replace(/={1,2}$/, "") : token;
 }
 
 /** Does a claim that names the user name nobody? */

@@ -124,7 +124,7 @@ export function tolerantSources<Raw>(
   return sources.map((source) => {
     if (source.kind !== "function") return source;
     return {
-      kind: "function",
+      ...source,
       read(raw) {
         try {
           return source.read(raw);

@@ -121,7 +121,7 @@ async function read(url: URL, options: FetchOptions): Promise<Buffer> {
   const guarded = guardLookup(url.hostname, isPrivateAllowed, options.resolve, options.allowLoopback);
   return options.fetch === undefined
     ? readMessage(await send(url, options, guarded), options.maxBytes)
-    : readResponse(url, options.fetch, options, guarded);
+    : readResponse(url, options.fetch, options, isPrivateAllowed ? undefined : guarded);
 }
 
 async function readMessage(response: IncomingMessage, maxBytes: number): Promise<Buffer> {
@@ -162,9 +162,9 @@ async function readResponse(
   url: URL,
   fetch: FetchFunction,
   { signal, maxBytes }: FetchOptions,
-  guarded: ReturnType<typeof guardLookup>,
+  guarded: ReturnType<typeof guardLookup> | undefined,
 ): Promise<Buffer> {
-  await checkAddress(url, guarded);
+  if (guarded !== undefined) await checkAddress(url, guarded);
   const response = await untilAborted(signal, fetch(url.href, { headers: { ...headers }, redirect: "error", signal }));
   const { status, redirected, body } = response;
   if (redirected === true) throw new FetchFailure("the answer came by a redirect, which is not followed", status);
