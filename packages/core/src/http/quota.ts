@@ -1,8 +1,7 @@
-import type { RateLimitItem } from "./fields.js";
 import type { Algorithm } from "../store/ports/decisions.js";
 
 /** The state of one policy after this request: a member of `quotas` for handlers. */
-export interface Quota extends RateLimitItem {
+export interface Quota {
   readonly policy: string;
   readonly algorithm: Algorithm;
   /** Requests (or units of cost) per window; for `concurrency`, requests at once. */
