@@ -38,7 +38,7 @@ const applications: Readonly<Record<string, () => { handle: Listener; close: () 
     const gate = expressGate(options);
     const app = express().use(gate.guard());
     app.get("/", (_req, res) => void res.json({}));
-    return { handle: app as unknown as Listener, close: () => gate.close() };
+    return { handle: app, close: () => gate.close() };
   },
   Koa() {
     const gate = koaGate(options);
