@@ -194,6 +194,7 @@ const logCodes = [
   "key_secret_default",
   "service_unnamed",
   "keys_missing",
+  "keys_over_http",
   "proxies_trusted",
   "proxy_untrusted",
   "address_missing",

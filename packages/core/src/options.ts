@@ -145,6 +145,8 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
   const tokens = options.tokens === undefined ? undefined : resolveTokens(options.tokens, options.auth);
   if (tokens !== undefined && revocation === false)
     throw optionError("revocation", "must not be false with tokens: sessions end by revocation");
+  if (tokens !== undefined && revocation !== false && Array.isArray(revocation.orgClaim))
+    throw optionError("revocation.orgClaim", "must be the name of a claim with tokens, which write this claim");
   const given = tokens === undefined ? options.auth : acceptOwnTokens(options.auth, tokens);
   const publicUrl = options.publicUrl === undefined ? undefined : resolvePublicUrl(options.publicUrl);
   const rest = {

@@ -25,6 +25,7 @@ import type { Administration } from "./limits/administration.js";
 import { administerQuotas } from "./limits/administration.js";
 import { Settlement } from "./limits/settlement.js";
 import { CutoffRules } from "./revocation/cutoffs.js";
+import { OwnCheck } from "./revocation/own-check.js";
 import type { Revocations } from "./revocation/revocations.js";
 import { RevocationService } from "./revocation/revocations.js";
 import { ChannelService } from "./realtime/channels.js";
@@ -101,6 +102,11 @@ export function createServices<Raw>(
           now,
         });
 
+  const ownCheck =
+    revocation?.isRevoked === undefined || revocations === undefined
+      ? undefined
+      : new OwnCheck({ isRevoked: revocation.isRevoked, deadlineMs: resolved.deadlineMs, logger });
+
   function openVerifier({ issuers, scope, byIssuer, maxTokenLength }: OpenedAuth<Raw>): Verifier {
     const verifiers = issuers.map((issuer) => new IssuerVerifier(issuer, scope, now));
     // Longer tokens take more memory each, not in total.
@@ -125,6 +131,8 @@ export function createServices<Raw>(
       if (claim !== undefined && identifyingClaim(facts.claims, claim) === notIdentifying) return refusal;
     const partition = facts.principal === "" ? "" : keyspace.userPartition(facts.principal);
     const question = revocations?.questionOrFault(facts);
+    if (ownCheck !== undefined && question !== undefined && !(question instanceof StoreFault))
+      ownCheck.note(question, facts);
     return { partition, question, lasts: !(question instanceof StoreFault) && !keyspace.isPresumed };
   }
 
@@ -175,8 +183,8 @@ export function createServices<Raw>(
   });
 
   return {
-    store,
-    leasedStore,
+    store: ownCheck?.beside(store) ?? store,
+    leasedStore: ownCheck?.beside(leasedStore) ?? leasedStore,
     health: stores,
     administration,
     verifier,
@@ -195,6 +203,7 @@ export function createServices<Raw>(
             health: stores,
             ...{ keys: keyspace, challenges, now },
           }),
+    readCertificate: auth?.readCertificate,
     revocations,
     sharedKeys: keyspace,
     ...createSessions(resolved, { stores, keys: keyspace, events, telemetry, revocations, cutoffs, now }),

@@ -28,6 +28,7 @@ export function bindCheck(check: Check<Context>, property: string, attachment: A
         const answer = check(exchange);
         verdict = answer instanceof Promise ? await answer : answer;
       } catch (error) {
+        exchange.state.showRefusal(ctx, error);
         throw errorOf(error);
       }
       if (!verdict.allowed && ctx.headerSent) {

@@ -27,7 +27,7 @@ const counter = fc.record({
   limit: fc.constantFrom(0, 1, 2, 5),
   burst: fc.constantFrom(1, 3, 6),
   shadow: fc.boolean(),
-  blocks: fc.boolean(),
+  blocks: fc.constantFrom(undefined, "once", "extended"),
 });
 const picks = fc.uniqueArray(fc.record({ of: fc.nat({ max: 2 }), cost: fc.constantFrom(0, 1, 1, 2) }), {
   maxLength: 2,
@@ -109,14 +109,15 @@ function questionsOf({ before, after, requests }: Run, prefix: string): Question
 function consumptionOf(key: string, { algorithm, limit, burst, shadow, blocks }: Counter, cost: number, index: number) {
   const plain = { key, limit, cost, windowSeconds: 60 };
   if (algorithm === "plain") return plain;
-  const block = blocks ? { after: 2, firstMs: 10_000, maxMs: 40_000 } : undefined;
+  const block =
+    blocks === undefined ? undefined : { after: 2, firstMs: 10_000, maxMs: 40_000, extends: blocks === "extended" };
   const rule: CountingMode = { algorithm, shadow, block };
   return {
     ...plain,
     mode: rule,
     ...(algorithm === "token-bucket" ? { burst } : {}),
     ...(algorithm === "concurrency" ? { slot: `s${index}`, cost: Math.min(cost, 1) } : {}),
-    ...(blocks ? { blockKey: `${key}:block` } : {}),
+    ...(blocks !== undefined ? { blockKey: `${key}:block` } : {}),
   };
 }
 

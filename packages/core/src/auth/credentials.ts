@@ -1,6 +1,6 @@
 import { findCookies } from "../http/cookies.js";
 import type { Exchange } from "../http/exchange.js";
-import { isCompactJws, maxCompactLength } from "./access-token.js";
+import { isCompactJws, isPaddedJws, maxCompactLength } from "./access-token.js";
 import { repeatedLines } from "../http/fields.js";
 import type { Origins } from "../http/origins.js";
 import { resolveOrigins } from "../http/origins.js";
@@ -30,26 +30,36 @@ export type TokenFrom<Raw> = "header" | CookieSource | TokenReader<Raw>;
 export type TokenSource<Raw> = (
   | { readonly kind: "header" }
   | { readonly kind: "cookie"; readonly name: string; readonly origins: Origins }
-  | { readonly kind: "function"; readonly read: TokenReader<Raw> }
+  | { readonly kind: "function"; readonly read: TokenReader<Raw>; readonly padded?: boolean | undefined }
 ) & {
   /** Maximum length of a token in characters. @default 8192 */
   readonly maxLength?: number | undefined;
 };
 
+/** Rules for the tokens of all sources. */
+export interface SourceRules {
+  readonly publicUrl: string | undefined;
+  /** Maximum length of a token in characters. */
+  readonly maxLength: number;
+  /** Allows tokens from functions whose parts are padded with `=`. */
+  readonly padded: boolean;
+}
+
 export function resolveSources<Raw>(
   from: unknown,
-  publicUrl: string | undefined,
-  maxLength: number,
+  { publicUrl, maxLength, padded }: SourceRules,
 ): readonly TokenSource<Raw>[] {
   const list: readonly unknown[] = isList(from) ? from : [from];
   if (list.length === 0) throw optionError("auth.tokenFrom", "must not be an empty list");
   const own = publicUrl === undefined ? [] : [new URL(publicUrl).origin];
-  return list.map((one) => ({ ...resolveSource<Raw>(one, own), maxLength }));
+  if (padded && !list.some((one) => typeof one === "function"))
+    throw optionError("auth.paddedTokens", "has an effect only on tokens that a function in auth.tokenFrom reads");
+  return list.map((one) => ({ ...resolveSource<Raw>(one, own, padded), maxLength }));
 }
 
-function resolveSource<Raw>(from: unknown, own: readonly string[]): TokenSource<Raw> {
+function resolveSource<Raw>(from: unknown, own: readonly string[], padded: boolean): TokenSource<Raw> {
   if (from === "header") return { kind: "header" };
-  if (typeof from === "function") return { kind: "function", read: from as TokenReader<Raw> };
+  if (typeof from === "function") return { kind: "function", read: from as TokenReader<Raw>, padded };
   checkObject("auth.tokenFrom", from, ["cookie", "origins"]);
   const { cookie, origins = [] } = from as CookieSource;
   checkString("auth.tokenFrom.cookie", cookie);
@@ -101,13 +111,22 @@ function readSource<Raw>(exchange: Sent<Raw>, source: TokenSource<Raw>, isKnown:
     case "cookie":
       return readCookie(exchange, source.name, source.origins, maxLength);
     case "function":
-      return readFunction(exchange, source.read, maxLength);
+      return readFunction(exchange, source.read, maxLength, source.padded === true);
   }
 }
 
 /** A function that reads a header sees only its first line where Node keeps no other. */
-function readFunction<Raw>(exchange: Sent<Raw>, read: TokenReader<Raw>, maxLength: number): Credentials {
-  const credentials = checkToken(readNow(read, exchange.raw), maxLength);
+function readFunction<Raw>(
+  exchange: Sent<Raw>,
+  read: TokenReader<Raw>,
+  maxLength: number,
+  padded: boolean,
+): Credentials {
+  const token = readNow(read, exchange.raw);
+  const isPadded = padded && typeof token === "string" && isPaddedJws(token, maxLength);
+  const credentials: Credentials = isPadded
+    ? { kind: "token", token, scheme: "Bearer" }
+    : checkToken(token, maxLength);
   if (credentials.kind === "none") return credentials;
   for (const name of ["authorization", "proxy-authorization"]) {
     const lines = repeatedLines(exchange, name);

@@ -7,6 +7,7 @@ import type { ClaimRules } from "./access-token.js";
 import { refusalOfClaims, refusalOfFirstTime, refusalOfTime, isCanonical } from "./access-token.js";
 import type { Auth } from "./claims.js";
 import { boundKey, createAuth, values } from "./claims.js";
+import { claimAt } from "./identifying-claim.js";
 import type { IssuerScope } from "./issuer-scope.js";
 import type { KeySource } from "./keys/key-source.js";
 import { KeysUnavailable } from "./keys/key-source.js";
@@ -237,7 +238,7 @@ export class IssuerVerifier {
     const { rules, audience, refusalOf } = this.#options;
     try {
       // 1. One spelling of the signature.
-      if (!isCanonical(token)) return refuseToken("the signature is not in canonical base64url");
+      if (!isCanonical(withoutPadding(token))) return refuseToken("the signature is not in canonical base64url");
       // 2. Algorithm, key and signature; then exp, nbf, iss, aud and the required claims, by jose.
       const { header, payload } = await this.#verifySignature(token, issuer, keys);
       const nowSeconds = this.#now() / 1000;
@@ -289,6 +290,11 @@ export class IssuerVerifier {
   }
 }
 
+/** Padded tokens get here only by `auth.paddedTokens`. */
+function withoutPadding(token: string): string {
+  return token.endsWith("=") ? token.replace(/={1,2}$/, "") : token;
+}
+
 /** Does a claim that names the user name nobody? */
 function isEmpty(value: unknown): boolean {
   return value === "" || value === null;
@@ -309,10 +315,7 @@ function isUntimely(error: unknown): error is errors.JOSEError {
 /** Some providers put the audience in another claim than `aud`, such as Amazon Cognito in `client_id`. */
 function isMeantFor(claims: Auth["claims"], audience: Audience): boolean {
   if (audience === false || !("claim" in audience)) return true;
-  return (
-    Object.hasOwn(claims, audience.claim) &&
-    values(claims[audience.claim]).some((value) => audience.values.includes(value))
-  );
+  return values(claimAt(claims, audience.claim)).some((value) => audience.values.includes(value));
 }
 
 /** An entry of the cache. */

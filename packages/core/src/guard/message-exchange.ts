@@ -2,6 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import type { TokenSource } from "../auth/credentials.js";
 import { checkBoolean, checkObject, checkString, optionError } from "../lib/validate.js";
+import { peerCertificateOf } from "../http/node-exchange.js";
 import { announcesBody, readBody } from "../http/body.js";
 import { abortOnConnectionEnd, onConnectionEnd } from "../http/response-end.js";
 import type { GateExchange } from "../request/state.js";
@@ -89,6 +90,9 @@ export function messageExchange<Raw>(source: unknown, options: VerifyOptions = {
     rawHeaders,
     get hasBody() {
       return announcesBody(message);
+    },
+    get peerCertificate() {
+      return peerCertificateOf(message);
     },
     headerNames: Object.keys(headers),
     header: (name) => headers[name],

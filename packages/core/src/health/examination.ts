@@ -47,6 +47,11 @@ export async function examineGate<Raw>({
       message: "the keys of a token issuer have never been loaded",
     });
   }
+  if (resolved.auth?.issuers.some((issuer) => issuer.keys.plainHttp === true) === true) {
+    const message =
+      "keys of a token issuer may come by plain http (remoteKeys.allowHttp): the network can replace them";
+    findings.push({ code: "keys_over_http", severity: "warning", message });
+  }
   if (addresses.trustsEveryProxy()) {
     const message = "the application trusts every proxy, so clients can choose the address that limits count by";
     findings.push({ code: "proxies_trusted", severity: "error", message });

@@ -48,6 +48,8 @@ export interface Exchange<Raw = unknown> {
   readonly secure?: boolean | undefined;
   /** Did the client present a certificate in the TLS handshake with this process? @default false */
   readonly clientCertificate?: boolean | undefined;
+  /** The certificate (DER) that the client presented in that handshake, and whose key it has proven; also if no authority signed it. */
+  readonly peerCertificate?: Uint8Array | undefined;
   /** The lower-case names of the request headers; in HTTP/2 also those of pseudo-fields. */
   readonly headerNames: readonly string[];
   /** A request header by its lower-case name. */

@@ -97,6 +97,10 @@ export abstract class NodeExchange<Raw, State = unknown> implements Exchange<Raw
     return reason !== undefined && reason !== null && socket?.getPeerX509Certificate?.() !== undefined;
   }
 
+  get peerCertificate(): Uint8Array | undefined {
+    return peerCertificateOf(this.#req);
+  }
+
   get headerNames(): readonly string[] {
     return Object.keys(this.#req.headers);
   }
@@ -117,6 +121,11 @@ export abstract class NodeExchange<Raw, State = unknown> implements Exchange<Raw
   peekBody(maxBytes: number): Promise<Body> {
     return peekBody(this.#req, this.parsedBody, maxBytes);
   }
+}
+
+/** The certificate that the client of a request presented in the TLS handshake with this process. */
+export function peerCertificateOf(message: IncomingMessage): Uint8Array | undefined {
+  return tlsOf(message)?.getPeerX509Certificate?.()?.raw;
 }
 
 /** The TLS connection of a request. Requests of serverless platforms and tests may have an incomplete socket. */

@@ -21,8 +21,8 @@ const maxUnits = 2 ** 52;
 export type Of<T, Raw> = (raw: Raw, facts: Facts) => T | Promise<T>;
 
 /** One part of the partition key of a policy: whom it counts. */
-export type PartitionPart<Raw> =
-  "ip" | "user" | { readonly header: string } | { readonly claim: string } | Of<string, Raw>;
+export type PartitionPart<Raw, Claim = string> =
+  "ip" | "user" | { readonly header: string } | { readonly claim: Claim } | Of<string, Raw>;
 
 /** Which responses count. A response that broke off counts always. */
 export type CountOnly = "failures" | "successes";

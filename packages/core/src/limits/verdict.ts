@@ -1,6 +1,6 @@
 import { RateLimiterRedis } from "rate-limiter-flexible";
 import type { RateLimiterRes } from "rate-limiter-flexible";
-import type { Quota } from "./quota.js";
+import type { Quota } from "../http/quota.js";
 import { rateLimitFields, retryAfter } from "../http/fields.js";
 import type { RateLimitFormat } from "../http/fields.js";
 import type { Denied } from "../http/verdict.js";
@@ -74,6 +74,7 @@ export function denyExhausted(
     cause: "a rate limit is exhausted",
     headers: [...fields, retryAfter(Math.max(...quotas.map(({ resetSeconds }) => resetSeconds)))],
     violatedPolicies: quotas.map(({ policy }) => policy),
+    quotas: applied.map(({ quota }) => quota),
   });
 }
 

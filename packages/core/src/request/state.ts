@@ -3,8 +3,9 @@ import type { VerifiedToken } from "../auth/verifier.js";
 import type { RequestCache } from "../cache/cache-types.js";
 import type { Exchange } from "../http/exchange.js";
 import type { Denied, Verdict } from "../http/verdict.js";
-import type { Quota } from "../limits/quota.js";
+import type { Quota } from "../http/quota.js";
 import type { LoginAttempt } from "../login/attempt.js";
+import { DenialError } from "../http/verdict.js";
 import type { Facts } from "./facts.js";
 
 /** An exchange at one gate, with the state that the middleware of this gate shares. */
@@ -236,6 +237,12 @@ export class RequestState {
       shared.quotasShown = true;
     }
     if ((this.#found & found.loginAttempt) !== 0) shown.loginAttempt = this.#facts.loginAttempt;
+  }
+
+  /** Shows the quotas of a refusal by limits that is thrown, for the error handler of the application. */
+  showRefusal(target: object, thrown: unknown): void {
+    if (!(thrown instanceof DenialError) || thrown.quotas.length === 0) return;
+    (target as { quotas?: readonly Quota[] }).quotas = [...this.#facts.quotas, ...thrown.quotas];
   }
 
   /**

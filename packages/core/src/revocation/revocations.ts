@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Auth } from "../auth/claims.js";
-import { checkIdentifying, claimAt, identifyingText } from "../auth/identifying-claim.js";
+import { checkIdentifying, claimAt, identifyingText, showClaim } from "../auth/identifying-claim.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import { checkInteger, checkObject } from "../lib/validate.js";
 import type { Keyspace } from "../store/keyspace.js";
@@ -169,7 +169,9 @@ export class RevocationService implements Revocations {
     const cutoffs = principal === "" ? [] : [keyspace.subjectCutoff(principal)];
     if (sessionId !== "") cutoffs.push(keyspace.sessionCutoff(issuers.qualify(issuer, sessionId)));
     if (identifyingText(org) !== undefined)
-      cutoffs.push(keyspace.groupCutoff(issuers.qualify(issuer, checkIdentifying(`the claim ${orgClaim}`, org))));
+      cutoffs.push(
+        keyspace.groupCutoff(issuers.qualify(issuer, checkIdentifying(`the claim ${showClaim(orgClaim)}`, org))),
+      );
     return cutoffs;
   }
 

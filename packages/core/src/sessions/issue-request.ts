@@ -1,5 +1,5 @@
 import type { Identifier } from "../auth/identifying-claim.js";
-import { identifyingClaim, notIdentifying } from "../auth/identifying-claim.js";
+import { identifyingClaim, notIdentifying, showClaim } from "../auth/identifying-claim.js";
 import { declaresOtherUse } from "../auth/access-token.js";
 import type { LoginAttempt } from "../login/attempt.js";
 import type { Duration } from "../lib/duration.js";
@@ -179,12 +179,12 @@ export function readGrant(claims: unknown, scopes: unknown, { orgClaim, tenantCl
   const taken = Object.keys(claims).find((name) => [...reservedClaims, orgClaim].includes(name));
   // The organisation may be a member of another claim, as "org.id".
   const isTaken = taken !== undefined || identifyingClaim(given, orgClaim) !== undefined;
-  if (isTaken) throw new TypeError(`claims must not have "${taken ?? orgClaim}": the gate sets it`);
+  if (isTaken) throw new TypeError(`claims must not have "${taken ?? showClaim(orgClaim)}": the gate sets it`);
   if (declaresOtherUse(given))
     throw new TypeError("claims must not declare another kind of token than an access token: the gate would refuse it");
   if (tenantClaim !== undefined && identifyingClaim(given, tenantClaim) === notIdentifying)
     throw new TypeError(
-      `claims must have a non-empty string or a safe integer as "${tenantClaim}" (cache.tenantClaim), or leave it out: the gate would refuse the token`,
+      `claims must have a non-empty string or a safe integer as "${showClaim(tenantClaim)}" (cache.tenantClaim), or leave it out: the gate would refuse the token`,
     );
   if (!Array.isArray(scopes) || !scopes.every(isScope))
     throw new TypeError("scopes must be a list of scopes without blanks (RFC 6749 3.3)");

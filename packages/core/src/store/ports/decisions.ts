@@ -49,6 +49,8 @@ export interface BlockRule {
   readonly firstMs: number;
   /** The maximum duration of a block. A client that was quiet for this time begins with a first block again. */
   readonly maxMs: number;
+  /** Does a refusal during a block begin the block again, with its duration? @default false */
+  readonly extends?: boolean | undefined;
 }
 
 /** Is this consumption over its limit? {@link refuses} says whether that refuses the request. */

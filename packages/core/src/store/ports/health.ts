@@ -46,6 +46,7 @@ export type FindingCode =
   | "key_secret_default"
   | "service_unnamed"
   | "keys_missing"
+  | "keys_over_http"
   | "proxies_trusted"
   | "proxy_untrusted"
   | "address_missing"

@@ -167,7 +167,8 @@ class ClusterGroup implements ConsumptionGroup {
     for (const consumption of this.#consumptions) {
       if (consumption.blockKey === undefined || (consumption.mode?.block?.after ?? 0) === 0) continue;
       const state = stateOf(this.parts, consumption);
-      if (state instanceof StoreFault || state.blocked === true || !exceeds(consumption, state)) continue;
+      if (state instanceof StoreFault || !exceeds(consumption, state)) continue;
+      if (state.blocked === true && consumption.mode?.block?.extends !== true) continue;
       const { limit, burst = limit, cost } = consumption;
       strikes.push({
         consumption: { ...consumption, cost: Math.max(limit, burst, cost) + 1 },

@@ -171,7 +171,7 @@ function encodeMode(
 ): void {
   args.push(kinds[algorithm], limit, windowSeconds * 1000, cost, slot ?? burst ?? limit, shadow ? 1 : "");
   if (block === undefined || blockKey === undefined) args.push("", "", "");
-  else args.push(block.after, block.firstMs, block.maxMs);
+  else args.push(block.after, block.extends === true ? -block.firstMs : block.firstMs, block.maxMs);
 }
 
 /**

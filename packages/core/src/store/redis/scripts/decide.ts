@@ -19,8 +19,8 @@ local call, pcall, match = redis.call, redis.pcall, string.match
  * `refusals` (below), where `before`, `tokens` and `after` are numbers of keys; then the terms of the consumptions in the
  * same order; then, for each of its requests, `issuedAt` (or ""). A plain fixed window has its key, and the terms
  * `limit, windowMs, cost`. A consumption with a mode has its key and that of its block if it has one, and the terms `kind,
- * limit, windowMs, cost, burst or slot, shadow (1 or ""), refusals before a block (or ""), duration of the first and of
- * the longest block`.
+ * limit, windowMs, cost, burst or slot, shadow (1 or ""), refusals before a block (or ""), duration of the first (negative
+ * if refusals extend a block) and of the longest block`.
  *
  * `refusals` is 1 if an unknown revocation refuses the request, and "" otherwise. If unreadable values of some
  * consumptions refuse it too, it is `1:` or `0:` and a digit for each consumption, 1 for those.
@@ -56,7 +56,8 @@ local function parseMode()
   key = key + 1
   if consumption.after then
     consumption.blockKey, key = KEYS[key], key + 1
-    consumption.first, consumption.longest = tonumber(ARGV[arg + 7]), tonumber(ARGV[arg + 8])
+    local first = tonumber(ARGV[arg + 7])
+    consumption.first, consumption.extends, consumption.longest = math.abs(first), first < 0, tonumber(ARGV[arg + 8])
   end
   arg = arg + 9
   return consumption
@@ -121,7 +122,9 @@ end
 local function punish(consumptions)
   if not consumptions.hasModes then return end
   for _, consumption in ipairs(consumptions) do
-    if consumption.refused and not consumption.blocked and consumption.after and consumption.after > 0 then strike(consumption) end
+    if consumption.refused and consumption.after and consumption.after > 0 then
+      if not consumption.blocked then strike(consumption) elseif consumption.extends then extend(consumption) end
+    end
   end
 end
 

@@ -1,0 +1,88 @@
+import type { Auth } from "../auth/claims.js";
+import type { Answer, DecisionStore, Question, TokenQuestion } from "../store/ports/decisions.js";
+import { faultForAll, isRefusedToken, someRefuses } from "../store/ports/decisions.js";
+import { StoreFault } from "../store/ports/fault.js";
+import type { Logger } from "../telemetry/logger.js";
+
+/** Tells whether a token is revoked by records of the application. Only `true` revokes, and only `false` does not. */
+export type RevocationTest = (auth: Auth) => boolean | Promise<boolean>;
+
+export interface OwnCheckOptions {
+  readonly isRevoked: RevocationTest;
+  /** Maximum wait for the function. An answer that is later counts as none. */
+  readonly deadlineMs: number;
+  readonly logger: Logger;
+}
+
+/**
+ * Asks a function of the application about tokens that the records of the gate do not revoke. It does so between two questions
+ * to the store, so that a revoked token uses up no quota of its user. The limits of an address have counted by then.
+ */
+export class OwnCheck {
+  readonly #options: OwnCheckOptions;
+  readonly #auths = new WeakMap<TokenQuestion, Auth>();
+  #isFailing = false;
+
+  constructor(options: OwnCheckOptions) {
+    this.#options = options;
+  }
+
+  /** Notes the token that a question is about. */
+  note(question: TokenQuestion, auth: Auth): void {
+    this.#auths.set(question, auth);
+  }
+
+  /** A store that answers for both. */
+  beside(store: DecisionStore): DecisionStore {
+    return {
+      ask: (question) => {
+        const auth = question.token === undefined ? undefined : this.#auths.get(question.token);
+        return auth === undefined ? store.ask(question) : this.#askBoth(store, question, auth);
+      },
+    };
+  }
+
+  async #askBoth(store: DecisionStore, question: Question, auth: Auth): Promise<Answer> {
+    const { beforeToken, afterToken } = question;
+    const first = orFaults(await store.ask({ ...question, afterToken: [] }), { ...question, afterToken: [] });
+    const unreached: Answer = { ...first, afterToken: afterToken.map(() => undefined) };
+    const isRefused = someRefuses(beforeToken, first.beforeToken);
+    if (isRefused || isRefusedToken(question, first.revoked, first.replayed)) return unreached;
+    const theirs = await this.#ask(auth);
+    const revoked = theirs === false ? first.revoked : theirs;
+    if (isRefusedToken(question, revoked, first.replayed)) return { ...unreached, revoked };
+    if (afterToken.length === 0) return { ...first, revoked };
+    const rest: Question = { beforeToken: [], token: undefined, afterToken };
+    return { ...first, revoked, afterToken: orFaults(await store.ask(rest), rest).afterToken };
+  }
+
+  /** The answer of the function, or a fault. */
+  async #ask(auth: Auth): Promise<boolean | StoreFault> {
+    const { isRevoked, deadlineMs, logger } = this.#options;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new StoreFault("timeout");
+    const deadline = new Promise<StoreFault>((resolve) => {
+      timer = setTimeout(() => resolve(late), deadlineMs);
+    });
+    try {
+      const answer: unknown = await Promise.race([Promise.resolve().then(() => isRevoked(auth)), deadline]);
+      if (answer === late) return late;
+      if (typeof answer !== "boolean") throw new TypeError(`it returned ${typeof answer} instead of true or false`);
+      this.#isFailing = false;
+      return answer;
+    } catch (error) {
+      if (!this.#isFailing) {
+        const consequence = "tokens are treated as revocation.onStoreError says";
+        logger.warn({ err: error }, `portcullis: the function revocation.isRevoked failed; ${consequence}`);
+      }
+      this.#isFailing = true;
+      return new StoreFault("unreachable");
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+function orFaults(answer: Answer | StoreFault, question: Question): Answer {
+  return answer instanceof StoreFault ? faultForAll(question, answer) : answer;
+}
