@@ -137,6 +137,7 @@ export class Telemetry {
     "Ends of open connections, by kind and reason, and refusals of connections over a limit.",
   );
   readonly #breakers = new Map<string, BreakerState>();
+  readonly #listening = new Map<string, boolean>();
 
   allowed(): void {
     this.#allowed += 1;
@@ -163,6 +164,16 @@ export class Telemetry {
     this.#breakers.set(name, to);
     this.#breakerChanges.add({ name, to });
     if (events.breaker.hasSubscribers) events.breaker.publish({ name, from, to });
+  }
+
+  /** Does a circuit breaker refuse calls? */
+  get isBroken(): boolean {
+    return [...this.#breakers.values()].some((state) => state !== "closed");
+  }
+
+  /** The listening connection to a store receives messages, or cannot be made. */
+  listens(store: "security" | "cache", isListening: boolean): void {
+    this.#listening.set(store, isListening);
   }
 
   storeCalled(call: StoreCall): void {
@@ -299,6 +310,7 @@ export class Telemetry {
       ],
       ...[this.#locks, this.#leaders, this.#connectionEnds, this.#published, this.#gaps],
     ];
+    const listening = [...this.#listening].map(([store, value]) => [{ store }, value ? 1 : 0] as const);
     const open = [...this.#openConnections].map(([kind, count]) => [{ kind }, count] as const);
     return [
       allowed,
@@ -307,6 +319,7 @@ export class Telemetry {
       ...counters.map((counter) => counter.read()),
       this.#storeCalls.read(),
       gauge("portcullis_connections", "Open connections that end with their token, by kind.", open),
+      gauge("portcullis_listening", "1 while the listening connection to Redis tells of changes.", listening),
       breakers,
     ];
   }
