@@ -219,7 +219,11 @@ export function createStores<Raw>(
     revocations: guarded.revocations,
     revocationRecords,
     state: () =>
-      withBreakers(guarded.health.state(), { locks, "one-time values": oneTime, "reliable channels": eventLog }),
+      withBreakers(withIssuer(guarded.health.state(), shared), {
+        locks,
+        "one-time values": oneTime,
+        "reliable channels": eventLog,
+      }),
     corrections: store.corrections,
     cache: cache.store,
     cacheSignals: cache.signals,
@@ -330,6 +334,12 @@ function openRedisCache(options: RedisCacheOptions): CachePart {
       if (backplane === undefined) tracking.close();
     },
   };
+}
+
+/** The state of the store, which is down while it does not say whom the shared keys belong to. */
+function withIssuer(state: StoreState, { refusesTokens }: SharedIssuer): StoreState {
+  if (!refusesTokens || state.status === "down") return state;
+  return { ...state, status: "down", findings: ["calls fail", ...state.findings] };
 }
 
 /** The state of the store, which is degraded at best while calls of other parts fail. */

@@ -298,16 +298,8 @@ export class Telemetry {
     };
     const counters = [
       ...[this.#denied, this.#limited, this.#degraded, this.#breakerChanges, this.#storeQuestions],
-      ...[
-        this.#keyFetches,
-        this.#messages,
-        this.#responses,
-        this.#invalidations,
-        this.#unreadable,
-        this.#loginWarnings,
-        this.#oneTime,
-        this.#idempotency,
-      ],
+      ...[this.#keyFetches, this.#messages, this.#responses, this.#invalidations, this.#unreadable],
+      ...[this.#loginWarnings, this.#oneTime, this.#idempotency],
       ...[this.#locks, this.#leaders, this.#connectionEnds, this.#published, this.#gaps],
     ];
     const listening = [...this.#listening].map(([store, value]) => [{ store }, value ? 1 : 0] as const);

@@ -45,6 +45,19 @@ export function listenTo(client: object, event: string, listener: Listener): () 
   };
 }
 
+const muted = new WeakSet<object>();
+
+/**
+ * Drops further errors of the socket of a client, after one that the client has reported. ioredis 5 and 6 listen for one
+ * error alone, and a TLS socket may emit a second one, which would end the process.
+ */
+export function muteSocket(client: object): void {
+  const { stream } = client as { readonly stream?: Partial<Emitter> };
+  if (stream?.on === undefined || muted.has(stream)) return;
+  muted.add(stream);
+  stream.on("error", () => undefined);
+}
+
 /** The part of a socket that corking uses. */
 interface Corkable {
   cork(): void;

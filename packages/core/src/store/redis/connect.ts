@@ -1,18 +1,20 @@
 import type { RedisLike } from "./client.js";
-import { listenTo } from "./client.js";
+import { listenTo, muteSocket } from "./client.js";
 import { connectMasters, isClusterNode, refreshSlots } from "./cluster-nodes.js";
 import { Cluster } from "ioredis";
+import type { Redis } from "ioredis";
 import type { Logger } from "../../telemetry/logger.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
 import type { Cause } from "./outages.js";
-import { causeOf, OutageReport } from "./outages.js";
+import { Diagnosis } from "./diagnosis.js";
+import { addressIn, causeOf, isVague, OutageReport } from "./outages.js";
 import { followCredentials, PasswordSource } from "./password.js";
 import type { TellUnreadable, UnreadablePart } from "./replies.js";
 import { faultOfError, createUnreadableReport, readTime } from "./replies.js";
 import type { Script } from "./scripts/lua.js";
 import { closeSilent } from "./silent-connections.js";
 import type { ClientOverrides, OwnClient, RedisPlace } from "./topology.js";
-import { copyClient, createClient, findUnsafeOptions, retrySoon } from "./topology.js";
+import { adapts, copyClient, createClient, findUnsafeOptions, retrySoon } from "./topology.js";
 import { StoreFault } from "../ports/fault.js";
 
 export interface Connection {
@@ -82,6 +84,10 @@ export function connect({
     isBroken: () => telemetry.isBroken,
   });
   const password = sourceOf(place, report);
+  const diagnosis =
+    place === undefined || place.topology === "standalone"
+      ? undefined
+      : new Diagnosis(place, (cause) => isReady() || report.connectionFailed(cause));
   let own: OwnClient | undefined =
     place === undefined ? copyOf(redis as RedisLike, further) : createClient(place, further);
   let client: RedisLike = own ?? (redis as RedisLike);
@@ -120,9 +126,13 @@ export function connect({
   function fail(error: unknown, key?: unknown): void {
     if (closing) return;
     hasErred = true;
-    if (/^(?:WRONGPASS|NOAUTH)/.test(causeOf(error).reason)) password?.refused();
+    // ioredis asks for the slots on connections of their own.
+    if (client.isCluster === true && error instanceof Error && error.message === "timeout") return;
+    if (/^(?:WRONGPASS|NOAUTH)/.test(causeOf(error).reason)) client.isCluster ? password?.check() : password?.refused();
     if (own !== undefined && adapts(own, error)) return;
-    report.connectionFailed(causeOf(error, addressIn(key) ?? place?.addresses[0]));
+    const cause = causeOf(error, addressIn(key) ?? place?.addresses[0]);
+    if (diagnosis !== undefined && isVague(cause)) diagnosis.start(cause, password?.current);
+    else report.connectionFailed(cause);
   }
 
   /** Closed without an error, before the server could be used: a proxy, or a port of another protocol. */
@@ -132,7 +142,7 @@ export function connect({
   }
 
   function ready(): void {
-    if (closing || client.status !== "ready") return;
+    if (closing) return;
     // A Cluster client is ready before its nodes are.
     if (client.isCluster === true) void connectMasters(client).then(() => isReady() && greet());
     else if (place?.topology === "standalone" && place.path === undefined && !connected) void lookFirst(client, place);
@@ -168,7 +178,10 @@ export function connect({
         wasReady = true;
         ready();
       }),
-      listenTo(client, "error", fail),
+      listenTo(client, "error", (error) => {
+        muteSocket(client);
+        fail(error);
+      }),
     ];
     if (client.isCluster === true)
       stops.push(listenTo(client, "-node", greetSuccessor), listenTo(client, "node error", fail));
@@ -183,6 +196,7 @@ export function connect({
         }),
         closeSilent(current, silenceMs),
       );
+      if (current instanceof Cluster) current.on("+node", (node: Redis) => node.on("error", () => muteSocket(node)));
       if (current instanceof Cluster) stops.push(refreshSlots(current, () => password?.check()));
       current.connect().catch(() => undefined);
     } else if (connected) {
@@ -204,7 +218,7 @@ export function connect({
     },
     unsafeOptions,
     hasConnected: () => connected,
-    isUp: () => client.status === "ready",
+    isUp: () => connected && client.status === "ready",
     cause: () => (client.status === "ready" ? undefined : report.connection),
     onConnect(listener) {
       listeners.add(listener);
@@ -232,10 +246,11 @@ export function connect({
       for (const listener of closeListeners) listener();
       clearTimeout(revival);
       report.close();
+      diagnosis?.close();
       password?.close();
       for (const stop of stops) stop();
       if (own === undefined) return;
-      own.on("error", () => undefined);
+      own.on("error", () => own !== undefined && muteSocket(own));
       if (own.status === "ready") await Promise.race([own.quit().catch(() => undefined), pause(quitTimeoutMs)]);
       own.disconnect();
     },
@@ -259,25 +274,6 @@ function copyOf(client: RedisLike, further: ClientOverrides | undefined): OwnCli
   const copy = copyClient(client, further);
   if (copy !== undefined && client.isCluster !== true) followCredentials(copy, () => client);
   return copy;
-}
-
-/** The address of a node in the form of ioredis, `host:port`. */
-function addressIn(key: unknown): { host: string; port: number } | undefined {
-  const match = typeof key === "string" ? /^(.+):(\d+)$/.exec(key) : null;
-  return match === null ? undefined : { host: match[1] ?? "", port: Number(match[2]) };
-}
-
-/**
- * Leaves out what a proxy or a restricted server refuses before a connection can be used: INFO, by which ioredis waits
- * for the server to load its data, and HELLO. Returns true if the next connection will be different.
- */
-function adapts(client: OwnClient, error: unknown): boolean {
-  if (client instanceof Cluster || faultOfError(error).reply !== "ERR unknown command") return false;
-  const name = (error as { readonly command?: { readonly name?: unknown } }).command?.name;
-  if (name === "info" && client.options.enableReadyCheck === true) client.options.enableReadyCheck = false;
-  else if (name === "hello" && client.options.protocol !== 2) client.options.protocol = 2;
-  else return false;
-  return true;
 }
 
 function loadScript(client: RedisLike, source: string): void {

@@ -23,11 +23,14 @@ interface NodeError extends Error {
   readonly lastNodeError?: unknown;
 }
 
+const closed = "the connection was closed";
+const noSentinel = "no sentinel answers";
+
 /** Errors of ioredis that have no code, and words that its errors quote. */
 const phrases: readonly (readonly [pattern: RegExp, reason: string])[] = [
   [/\b(E[A-Z]{4,}|ERR_[A-Z_]+|WRONGPASS|NOAUTH|NOPERM|[A-Z]+_CERT[A-Z_]*)\b/, ""],
   [/invalid reply: null/, "the sentinels do not know the name of the master"],
-  [/unreachable/, "no sentinel answers"],
+  [/unreachable/, noSentinel],
   [/has not answered|[Tt]imeout|timed out/, "no answer"],
   [/Protocol error/, "the reply is not of Redis; TLS may be missing or unexpected"],
   [/redis\.password/, "the function redis.password failed"],
@@ -51,12 +54,23 @@ function reasonOf({ code, message }: NodeError): string {
     const match = pattern.exec(message);
     if (match !== null) return reason === "" ? (match[1] ?? "") : reason;
   }
-  return "the connection was closed";
+  return closed;
+}
+
+/** Does the cause say no more than that there is no connection? */
+export function isVague({ reason }: Cause): boolean {
+  return reason === closed || reason === noSentinel;
 }
 
 /** Printable text of one line; undefined for anything else. */
 function textOf(value: unknown): string | undefined {
   return typeof value === "string" && value !== "" ? value.replace(/[^\x20-\x7e]/g, "?") : undefined;
+}
+
+/** The address of a node in the form of ioredis, `host:port`. */
+export function addressIn(key: unknown): { host: string; port: number } | undefined {
+  const match = typeof key === "string" ? /^(.+):(\d+)$/.exec(key) : null;
+  return match === null ? undefined : { host: match[1] ?? "", port: Number(match[2]) };
 }
 
 export interface OutageReportOptions {
@@ -71,7 +85,7 @@ const checkMs = 500;
 /** Redis is back when nothing has failed for so long. */
 const quietMs = 1500;
 /** The same for refused calls, which may be rare. */
-const quietCallsMs = 5000;
+const quietCallsMs = 3000;
 /** Slow calls in a row, without a pause, that are an outage. */
 const slowCalls = 5;
 

@@ -119,8 +119,15 @@ export class PasswordSource {
     if (!client.isCluster) return this.guard(client as Redis);
     const cluster = client as Cluster;
     const connect = cluster.connect.bind(cluster);
-    cluster.on("+node", (node: Redis) => this.guard(node));
-    cluster.on("-node", (node: Redis) => this.#clients.delete(node));
+    // ioredis needs the connection of a node to begin at once, so that it begins with the last known password.
+    cluster.on("+node", (node: Redis) => {
+      this.#clients.add(node);
+      if (this.#password !== undefined) node.options.password = this.#password;
+    });
+    cluster.on("-node", (node: Redis) => {
+      this.#clients.delete(node);
+      this.check();
+    });
     cluster.connect = async () => {
       await this.fresh().catch((error: unknown) => this.#tell(error));
       await connect();

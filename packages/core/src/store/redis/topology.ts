@@ -5,6 +5,7 @@ import { Cluster, Redis } from "ioredis";
 import type { ClusterOptions, RedisOptions } from "ioredis";
 import type { RedisLike } from "./client.js";
 import type { PasswordFunction } from "./password.js";
+import { faultOfError } from "./replies.js";
 
 export interface RedisAddress {
   readonly host: string;
@@ -74,6 +75,20 @@ export function createClient(place: RedisPlace, overrides: ClientOverrides = {})
     });
   }
   return new Redis(path === undefined ? { ...common, ...addresses[0], db } : { ...common, path, db });
+}
+
+/**
+ * Creates a client of the first sentinel, or of the first node of a Cluster, which connects once. ioredis drops the
+ * errors of its own connections to sentinels, and of those by which it asks for the slots of a Cluster.
+ */
+export function createProbe(place: RedisPlace, password: string | undefined): Redis {
+  const { topology, addresses, family, sentinelUsername, sentinelPassword } = place;
+  const credentials =
+    topology === "sentinel"
+      ? credentialsOf({ ...place, username: sentinelUsername, password: sentinelPassword })
+      : credentialsOf({ ...place, password: password ?? place.password });
+  const once = { retryStrategy: () => null, ...(family === undefined ? {} : { family }) };
+  return new Redis({ ...requestPathOptions, ...credentials, ...addresses[0], ...once });
 }
 
 /** `closeSilent` takes the place of these options of the client of a user. */
@@ -252,4 +267,17 @@ export function keyPrefixOf(client: RedisLike): string {
 
 function isTime(value: unknown): boolean {
   return typeof value === "number" && value > 0;
+}
+
+/**
+ * Leaves out what a proxy or a restricted server refuses before a connection can be used: INFO, by which ioredis waits
+ * for the server to load its data, and HELLO. Returns true if the next connection will be different.
+ */
+export function adapts(client: OwnClient, error: unknown): boolean {
+  if (client instanceof Cluster || faultOfError(error).reply !== "ERR unknown command") return false;
+  const name = (error as { readonly command?: { readonly name?: unknown } }).command?.name;
+  if (name === "info" && client.options.enableReadyCheck === true) client.options.enableReadyCheck = false;
+  else if (name === "hello" && client.options.protocol !== 2) client.options.protocol = 2;
+  else return false;
+  return true;
 }

@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
 import type { Logger } from "../../telemetry/logger.js";
 import type { Connection } from "./connect.js";
+import { muteSocket } from "./client.js";
 import type { RedisLike } from "./client.js";
 import type { SignalledPrefix } from "../ports/cache.js";
 import { StoreFault } from "../ports/fault.js";
@@ -222,6 +223,7 @@ export class Tracking {
     if (this.#connection.password === undefined) followCredentials(client, () => node.master);
     else this.#connection.password.guard(client as unknown as Redis, "mute");
     client.on("error", (error: Error) => {
+      muteSocket(client);
       node.reason = causeOf(error).reason;
       if (/^(?:WRONGPASS|NOAUTH)/.test(node.reason)) this.#connection.password?.refused();
     });
