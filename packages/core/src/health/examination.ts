@@ -64,7 +64,7 @@ export async function examineGate<Raw>({
   return findings;
 }
 
-/** What an operator does about a cause. */
+/** The meaning of a cause, for an operator. */
 const advice: Readonly<Record<string, string>> = {
   WRONGPASS: "the user or the password is wrong",
   NOAUTH: "Redis asks for a password",

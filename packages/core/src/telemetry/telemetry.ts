@@ -171,7 +171,7 @@ export class Telemetry {
     return [...this.#breakers.values()].some((state) => state !== "closed");
   }
 
-  /** The listening connection to a store receives messages, or cannot be made. */
+  /** Does the listening connection to a store receive messages? */
   listens(store: "security" | "cache", isListening: boolean): void {
     this.#listening.set(store, isListening);
   }

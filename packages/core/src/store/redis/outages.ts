@@ -19,7 +19,7 @@ interface NodeError extends Error {
   readonly hostname?: unknown;
   readonly port?: unknown;
   readonly cert?: { readonly subjectaltname?: unknown };
-  /** Of the error of a Cluster client that has reached no node. */
+  /** The error of a node, in the error of a Cluster client that has reached no node. */
   readonly lastNodeError?: unknown;
 }
 
