@@ -6,7 +6,7 @@ import { events } from "./events.js";
 import { gauge } from "./metrics.js";
 import type { Labels, Metric, Sample } from "./metrics.js";
 
-/** The same as `BreakerState` of lib/breaker.ts, which imports this file. */
+/** As in lib/breaker.ts, which imports this file. */
 type BreakerState = "closed" | "open" | "half-open";
 
 /** A part of the gate that follows a policy while the store is unavailable. */
@@ -171,7 +171,6 @@ export class Telemetry {
     return [...this.#breakers.values()].some((state) => state !== "closed");
   }
 
-  /** Does the listening connection to a store receive messages? */
   listens(store: "security" | "cache", isListening: boolean): void {
     this.#listening.set(store, isListening);
   }

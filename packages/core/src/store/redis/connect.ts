@@ -128,7 +128,7 @@ export function connect({
     hasErred = true;
     // ioredis asks for the slots on connections of their own.
     if (client.isCluster === true && error instanceof Error && error.message === "timeout") return;
-    if (/^(?:WRONGPASS|NOAUTH)/.test(causeOf(error).reason)) client.isCluster ? password?.check() : password?.refused();
+    if (/^(?:WRONGPASS|NOAUTH)/.test(causeOf(error).reason)) password?.refused(client.isCluster);
     if (own !== undefined && adapts(own, error)) return;
     const cause = causeOf(error, addressIn(key) ?? place?.addresses[0]);
     if (diagnosis !== undefined && isVague(cause)) diagnosis.start(cause, password?.current);

@@ -63,8 +63,9 @@ export class PasswordSource {
     this.#listeners.add(listener);
   }
 
-  /** The server has refused the password: the next connection asks for a new one. */
-  refused(): void {
+  /** The server has refused the password: the next connection asks for a new one, or, in a Cluster, the gate now. */
+  refused(isCluster = false): void {
+    if (isCluster) return this.check();
     this.#staleAt = Number.NEGATIVE_INFINITY;
   }
 
