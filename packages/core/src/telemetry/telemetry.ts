@@ -7,7 +7,7 @@ import { events } from "./events.js";
 import { gauge } from "./metrics.js";
 import type { Metric } from "./metrics.js";
 
-/** The same as `BreakerState` of lib/breaker.ts, which imports this file. */
+/** As in lib/breaker.ts, which imports this file. */
 type BreakerState = "closed" | "open" | "half-open";
 
 /** A part of the gate that follows a policy while the store is unavailable. */
@@ -143,6 +143,7 @@ export class Telemetry {
     "Ends of open connections, by kind and reason, and refusals of connections over a limit.",
   );
   readonly #breakers = new Map<string, BreakerState>();
+  readonly #listening = new Map<string, boolean>();
 
   allowed(): void {
     this.#allowed += 1;
@@ -169,6 +170,15 @@ export class Telemetry {
     this.#breakers.set(name, to);
     this.#breakerChanges.add({ name, to });
     if (events.breaker.hasSubscribers) events.breaker.publish({ name, from, to });
+  }
+
+  /** Does a circuit breaker refuse calls? */
+  get isBroken(): boolean {
+    return [...this.#breakers.values()].some((state) => state !== "closed");
+  }
+
+  listens(store: "security" | "cache", isListening: boolean): void {
+    this.#listening.set(store, isListening);
   }
 
   storeCalled(call: StoreCall): void {
@@ -307,26 +317,11 @@ export class Telemetry {
     };
     const counters = [
       ...[this.#denied, this.#limited, this.#degraded, this.#breakerChanges, this.#storeQuestions],
-      ...[
-        this.#keyFetches,
-        this.#messages,
-        this.#responses,
-        this.#invalidations,
-        this.#unreadable,
-        this.#loginWarnings,
-        this.#oneTime,
-        this.#idempotency,
-      ],
-      ...[
-        this.#locks,
-        this.#leaders,
-        this.#connectionEnds,
-        this.#published,
-        this.#gaps,
-        this.#refreshes,
-        this.#logouts,
-      ],
+      ...[this.#keyFetches, this.#messages, this.#responses, this.#invalidations, this.#unreadable],
+      ...[this.#loginWarnings, this.#oneTime, this.#idempotency, this.#refreshes, this.#logouts],
+      ...[this.#locks, this.#leaders, this.#connectionEnds, this.#published, this.#gaps],
     ];
+    const listening = [...this.#listening].map(([store, value]) => [{ store }, value ? 1 : 0] as const);
     const open = [...this.#openConnections].map(([kind, count]) => [{ kind }, count] as const);
     return [
       allowed,
@@ -335,6 +330,7 @@ export class Telemetry {
       ...counters.map((counter) => counter.read()),
       this.#storeCalls.read(),
       gauge("portcullis_connections", "Open connections that end with their token, by kind.", open),
+      gauge("portcullis_listening", "1 while the listening connection to Redis tells of changes.", listening),
       breakers,
     ];
   }

@@ -41,6 +41,8 @@ export type FindingCode =
   | "clock_skew"
   | "permission_missing"
   | "tracking_refused"
+  | "listener_down"
+  | "cluster_mode"
   | "cluster_incomplete"
   | "client_options"
   | "key_secret_default"

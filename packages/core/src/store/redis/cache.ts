@@ -27,6 +27,7 @@ import {
   unreadable,
   faultOfError,
   faultOfPart,
+  throwFaultOfClientKeys,
 } from "./replies.js";
 import { ServerClock, runScript } from "./connect.js";
 import type { RedisLike } from "./client.js";
@@ -78,14 +79,14 @@ export class RedisCacheStore implements CacheStore {
     const common = { ready: connection.hasConnected, deadlineMs, observe };
     this.#reads = new Batcher({
       ...common,
-      send: (reads) => this.#read(reads),
+      send: (reads) => this.#read(reads).catch(throwFaultOfClientKeys),
       breaker: this.#reading,
       giveUp,
       maxBatch: maxReads,
     });
     this.#operations = new Batcher({
       ...common,
-      send: (operations) => this.#operate(operations),
+      send: (operations) => this.#operate(operations).catch(throwFaultOfClientKeys),
       breaker: this.#writing,
       judge: (_operations, answers) => this.#judge(answers),
       giveUp,

@@ -64,14 +64,16 @@ const bulkMs = 2000;
  */
 export class RedisSessionStore implements SessionStore {
   readonly #options: RedisSessionStoreOptions;
-  readonly #isCluster: boolean;
   /** The key prefix of the client, which it does not add to keys that are arguments. */
   readonly #keyPrefix: string;
 
   constructor(options: RedisSessionStoreOptions) {
     this.#options = options;
     this.#keyPrefix = keyPrefixOf(options.connection.client);
-    this.#isCluster = options.connection.isCluster;
+  }
+
+  get #isCluster(): boolean {
+    return this.#options.connection.isCluster;
   }
 
   /** In a Cluster each key may have another clock: the earliest time counts, so that no cut-off is missed. */

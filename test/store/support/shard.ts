@@ -1,0 +1,23 @@
+import { startRedis } from "@portcullis/testkit";
+import type { RedisServer } from "@portcullis/testkit";
+import { cleanUp } from "../../support/clean-up.js";
+import { operate } from "../../support/redis.js";
+import { until } from "../../support/until.js";
+
+/** Starts a Cluster of one node, which serves all slots. It is gone after the test. */
+export async function startShard(options: Parameters<typeof startRedis>[0] = {}): Promise<RedisServer> {
+  const server = await startRedis({
+    ...options,
+    config: {
+      ...{ "cluster-enabled": "yes", "cluster-announce-ip": "127.0.0.1" },
+      // Clients are then told of the port for TLS.
+      ...(options.tls === undefined ? {} : { "tls-cluster": "yes" }),
+      ...options.config,
+    },
+  });
+  cleanUp(() => server.stop());
+  const operator = operate(server.url);
+  await operator.call("CLUSTER", "ADDSLOTSRANGE", 0, 16_383);
+  await until(async () => String(await operator.call("CLUSTER", "INFO")).includes("cluster_state:ok"));
+  return server;
+}
