@@ -6,7 +6,10 @@ import { fakeExchange, openGate } from "../../support/fake-gate.js";
 const token = "eyJh.eyJz.c2ln";
 
 function kindOf(origins: readonly string[], headers: Record<string, string>, method = "POST"): string {
-  const sources = resolveSources<undefined>({ cookie: "t", origins }, { publicUrl: undefined, maxLength: 8192, padded: false });
+  const sources = resolveSources<undefined>(
+    { cookie: "t", origins },
+    { publicUrl: undefined, maxLength: 8192, padded: false },
+  );
   return readCredentials(fakeExchange({ method, headers: { cookie: `t=${token}`, ...headers } }), sources).kind;
 }
 

@@ -4,7 +4,7 @@ import type { Adjustment, Answer, Consumption, Question } from "../../../package
 import { adjustmentLine } from "../../../packages/core/src/store/redis/usage-corrections.js";
 import { decideBatch, RefusedCounters } from "../../../packages/core/src/store/redis/decide-batch.js";
 import { withoutNumber, wordsOf } from "../../../packages/core/src/store/redis/give-backs.js";
-import { runScript } from "../../../packages/core/src/store/redis/connect.js";
+import { runScript } from "../../../packages/core/src/store/redis/run-script.js";
 import { adjustScriptWith } from "../../../packages/core/src/store/redis/scripts/adjust.js";
 import { decideScriptWith } from "../../../packages/core/src/store/redis/scripts/decide.js";
 import { freshPrefix } from "../../support/redis.js";

@@ -16,7 +16,7 @@ import { decideAcrossSlots } from "../../../packages/core/src/store/redis/cluste
 import { withoutNumber, wordsOf } from "../../../packages/core/src/store/redis/give-backs.js";
 import type { RedisLike } from "../../../packages/core/src/store/redis/client.js";
 import { adjustScript } from "../../../packages/core/src/store/redis/scripts/adjust.js";
-import { runScript } from "../../../packages/core/src/store/redis/connect.js";
+import { runScript } from "../../../packages/core/src/store/redis/run-script.js";
 import { clockStart, openClockedRedis } from "../../limits/support/clocked-stores.js";
 import { freshPrefix, testRedisUrl } from "../../support/redis.js";
 import { isSoak } from "../../support/soak.js";
@@ -77,7 +77,7 @@ const plainRun: fc.Arbitrary<Run> = fc.record({
 });
 
 function plainCounter(limit: Counter["limit"]): Counter {
-  return { algorithm: "plain", limit, burst: 1, shadow: false, blocks: false };
+  return { algorithm: "plain", limit, burst: 1, shadow: false, blocks: undefined };
 }
 
 type Counter = typeof counter extends fc.Arbitrary<infer T> ? T : never;

@@ -124,9 +124,7 @@ function readFunction<Raw>(
 ): Credentials {
   const token = readNow(read, exchange.raw);
   const isPadded = padded && typeof token === "string" && isPaddedJws(token, maxLength);
-  const credentials: Credentials = isPadded
-    ? { kind: "token", token, scheme: "Bearer" }
-    : checkToken(token, maxLength);
+  const credentials: Credentials = isPadded ? { kind: "token", token, scheme: "Bearer" } : checkToken(token, maxLength);
   if (credentials.kind === "none") return credentials;
   for (const name of ["authorization", "proxy-authorization"]) {
     const lines = repeatedLines(exchange, name);

@@ -29,7 +29,8 @@ import {
   faultOfPart,
   throwFaultOfClientKeys,
 } from "./replies.js";
-import { ServerClock, runScript } from "./connect.js";
+import { ServerClock } from "./connect.js";
+import { runScript } from "./run-script.js";
 import type { RedisLike } from "./client.js";
 import { cacheArguments, cacheScript } from "./scripts/cache.js";
 

@@ -1,3 +1,4 @@
+import type { Script } from "./scripts/lua.js";
 import type { RedisLike } from "./client.js";
 import { listenTo, muteSocket } from "./client.js";
 import { connectMasters, isClusterNode, refreshSlots } from "./cluster-nodes.js";
@@ -11,7 +12,6 @@ import { addressIn, causeOf, isVague, OutageReport } from "./outages.js";
 import { followCredentials, PasswordSource } from "./password.js";
 import type { TellUnreadable, UnreadablePart } from "./replies.js";
 import { faultOfError, createUnreadableReport, readTime } from "./replies.js";
-import type { Script } from "./scripts/lua.js";
 import { closeSilent } from "./silent-connections.js";
 import type { ClientOverrides, OwnClient, RedisPlace } from "./topology.js";
 import { adapts, copyClient, createClient, findUnsafeOptions, retrySoon } from "./topology.js";
@@ -333,36 +333,6 @@ export async function callWithin<T>(
     const stop = connection.onClose?.(() => giveUp("unreachable"));
     if (stop !== undefined) stops.push(stop);
   });
-}
-
-/** Runs a script by its digest. After a restart, a failover or SCRIPT FLUSH the server gets its text. */
-export async function runScript(
-  client: RedisLike,
-  script: Script,
-  keys: readonly string[],
-  args: readonly (string | number)[],
-): Promise<unknown> {
-  return callScript(client, script, [keys.length, ...keys, ...args]);
-}
-
-/** The same, with the number of keys, the keys and the arguments in one list. */
-export async function callScript(
-  client: RedisLike,
-  { sha1, source }: Script,
-  words: readonly (string | number)[],
-): Promise<unknown> {
-  try {
-    return await client.call("EVALSHA", sha1, ...words);
-  } catch (error) {
-    // Nothing has run yet, so that the second call counts nothing twice.
-    if (!isUnknown(error)) throw error;
-    return client.call("EVAL", source, ...words);
-  }
-}
-
-/** Does the server not know the script? */
-export function isUnknown(error: unknown): boolean {
-  return error instanceof Error && error.message.startsWith("NOSCRIPT");
 }
 
 /** Interval of the questions for the time: clocks drift apart. */

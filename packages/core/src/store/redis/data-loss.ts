@@ -4,7 +4,7 @@ import type { Telemetry } from "../../telemetry/telemetry.js";
 import type { Connection } from "./connect.js";
 import { readText } from "./replies.js";
 import { markerScript } from "./scripts/markers.js";
-import { runScript } from "./connect.js";
+import { runScript } from "./run-script.js";
 import { LRUCache } from "lru-cache";
 import type { Answer, Question, DecisionStore } from "../ports/decisions.js";
 import { StoreFault } from "../ports/fault.js";

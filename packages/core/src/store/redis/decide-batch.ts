@@ -5,7 +5,7 @@ import type { RedisLike } from "./client.js";
 import { faultOfPart, integerIn, readInteger, readList, unreadable } from "./replies.js";
 import { decideScript } from "./scripts/decide.js";
 import type { Script } from "./scripts/lua.js";
-import { callScript } from "./connect.js";
+import { callScript } from "./run-script.js";
 
 /** The answer of one script call to a batch. */
 export interface BatchDecision {

@@ -17,7 +17,8 @@ import type {
 import { StoreFault } from "../ports/fault.js";
 import { recordEnd } from "../ports/revocation.js";
 import type { Connection } from "./connect.js";
-import { callWithin, runScript } from "./connect.js";
+import { callWithin } from "./connect.js";
+import { runScript } from "./run-script.js";
 import { runDeclared } from "./declared-keys.js";
 import {
   integerIn,
