@@ -25,4 +25,4 @@ export { createServerOf, messageClassesOf, shareHiddenClasses } from "./http/ser
 export type { MessageClasses, MessageListener, MessagePrototypes } from "./http/serving.js";
 export { errorOf, lateError } from "./http/verdict.js";
 export type { Allowed, BodyForm, Decision, Denied, Header, Reply, Verdict } from "./http/verdict.js";
-export { isOutermost, noteMiddleware } from "./http/outermost.js";
+export { isOutermost, registerMiddleware } from "./http/outermost.js";

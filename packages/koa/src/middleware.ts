@@ -6,7 +6,7 @@ import {
   failCall,
   callError,
   lateError,
-  noteMiddleware,
+  registerMiddleware,
   restoreHeld,
   runBehind,
   watchAttempt,
@@ -52,5 +52,5 @@ export function bindCheck(check: Check<Context>, property: string, attachment: A
       endHandling(exchange);
     }
   };
-  return noteMiddleware(middleware);
+  return registerMiddleware(middleware);
 }

@@ -27,13 +27,13 @@ export interface VerifiedToken {
   readonly rolesClaim: string | undefined;
   /** The issuers of the gate that verified it; they tell its identifiers apart, also at another gate. */
   readonly issuers: IssuerScope;
-  /** What a limit keeps for the next request with this token. */
+  /** Consumption of a limit, kept for the next request with this token. */
   readonly note?: TokenNote | undefined;
 }
 
 /** A value that is looked up for each request of a token, kept beside the token. */
 export interface TokenNote {
-  /** Who has written the value; undefined for nobody. */
+  /** The member of a group of limits that has written the value; undefined for none. */
   writer: object | undefined;
   /** The value is out of date if this number of the writer is another one. */
   generation: number;

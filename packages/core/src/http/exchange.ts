@@ -1,5 +1,5 @@
 import type { Body } from "./body.js";
-import type { TagMaker } from "./before-end.js";
+import type { TagMaker } from "./tag-response.js";
 import type { Interceptor } from "./interceptor.js";
 
 /** One HTTP request as core sees it: a small read-only object that an adapter provides. */

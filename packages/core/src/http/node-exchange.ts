@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { TLSSocket } from "node:tls";
 import type { Body } from "./body.js";
-import type { TagMaker } from "./before-end.js";
-import { tagBeforeEnd } from "./before-end.js";
+import type { TagMaker } from "./tag-response.js";
+import { tagBeforeEnd } from "./tag-response.js";
 import { announcesBody, peekBody, readBody } from "./body.js";
 import type { Exchange } from "./exchange.js";
 import { handlerWaitMs, onHandlerEnd, onRequestDone } from "./handler-end.js";

@@ -2,7 +2,7 @@
 const ofGates = new WeakSet<object>();
 
 /** Notes a middleware of a gate, and returns it. */
-export function noteMiddleware<M extends object>(middleware: M): M {
+export function registerMiddleware<M extends object>(middleware: M): M {
   ofGates.add(middleware);
   return middleware;
 }

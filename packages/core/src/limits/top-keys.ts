@@ -6,7 +6,7 @@ import type { TopKeysPart, LimitOverrides } from "../store/ports/limit-overrides
 const maxClients = 256;
 /** Clients compared to find a quiet one to evict. */
 const sampleSize = 8;
-/** Of so many requests of clients that are not in a full table, one brings its client into it. */
+/** Requests of clients that are not in a full table, of which one brings its client into it. */
 const strangersForOne = 8;
 /** Clients of one policy in one report. */
 const maxReported = 50;

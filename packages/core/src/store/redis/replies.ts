@@ -218,6 +218,9 @@ export function faultOfError(error: unknown): StoreFault {
   if (error instanceof StoreFault) return error;
   if (!(error instanceof Error)) return new StoreFault("unreachable");
   if (error.name === "ReplyError") return faultOfCall(error.message);
+  // The client of a Cluster has repeated the call, and tells the last reply.
+  const last = /^Too many Cluster redirections\. Last error: ReplyError: (.*)/.exec(error.message)?.[1];
+  if (last !== undefined) return faultOfCall(last);
   return new StoreFault(error.message === "Command timed out" ? "timeout" : "unreachable");
 }
 

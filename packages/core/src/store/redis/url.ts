@@ -116,6 +116,7 @@ function decode(option: string, text: string): string {
 
 /** Forms in which other libraries and consoles show an address, with the form of ours. */
 const otherForms: readonly (readonly [pattern: RegExp, advice: string])[] = [
+  [/^memory$/i, 'must be "memory" in lower case, for this process alone'],
   [/^["'`]/, "begins with a quotation mark; write the URL without quotation marks"],
   [/^https?:/i, 'is the address of a REST API; write the address for TCP, "rediss://default:password@host:6379"'],
   [/^redis-cli\s/i, "is a command; write its URL alone, with rediss:// instead of --tls"],
