@@ -63,12 +63,13 @@ export type GuardCheck<Raw> = (exchange: GateExchange<Raw>) => Decision | Promis
 export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts<Raw>): GuardCheck<Raw> {
   const { verifier, revocations, consumptions, challenges, degradation, now } = services;
   const { authentication } = parts;
+  degradation.announce(parts.onStoreError);
   const store = parts.limits.some(({ precision }) => precision === "leased") ? services.leasedStore : services.store;
   const addressLimits = consumptions.groupOf(parts.limits.filter(countsAddresses));
   const otherLimits = consumptions.groupOf(parts.limits.filter((policy) => !countsAddresses(policy)));
   const denyLists = parts.limits.filter(({ deny }) => deny !== undefined);
-  const identify =
-    verifier === undefined || authentication === "off" ? undefined : createIdentify(services, verifier, authentication);
+  const isOff = verifier === undefined || authentication === "off";
+  const identify = isOff ? undefined : createIdentify(services, verifier, authentication);
 
   return function guard(exchange) {
     const blocked = denyLists.length === 0 ? undefined : findBlocked(denyLists, exchange, services.telemetry);
@@ -249,7 +250,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
       }
     }
     if (counted !== undefined) services.settlement.follow(exchange, counted);
-    const denial = denyExhausted(quotas, services.headers, now());
+    const denial = denyExhausted(quotas, services.headers, now);
     if (denial !== undefined) exchange.state.markLimited(keysOfRefusing(applied, counters), denial);
     if (denial !== undefined || unanswered === undefined) return denial;
     const local = degradation.decideLimits(unanswered);
@@ -316,7 +317,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     const nonce = proof?.headers ?? [];
     if (quotas.length === 0) return nonce.length === 0 ? allowed : { allowed: true, headers: nonce };
     state.addQuotas(quotas.map(({ quota }) => quota));
-    const fields = quotaFields(services.headers, state.facts.quotas, now());
+    const fields = quotaFields(services.headers, state.facts.quotas, now);
     return { allowed: true, headers: nonce.length === 0 ? fields : [...fields, ...nonce] };
   }
 }
@@ -359,13 +360,12 @@ function keysOfRefusing(
 
 const emptyAnswer: Answer = { beforeToken: [], revoked: undefined, afterToken: [] };
 
-/** If nothing could be asked at all, every part of the question has the same fault. */
+/** If nothing could be asked, every part has the same fault. */
 function orFaults(answer: Answer | StoreFault, question: Question): Answer {
   return answer instanceof StoreFault ? faultForAll(question, answer) : answer;
 }
 
 const noStore: Header = ["Cache-Control", "no-store"];
-
 /** Answers the CORS preflights of one gate. */
 export class PreflightAnswers {
   readonly #logger: Logger;

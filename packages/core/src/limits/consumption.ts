@@ -298,8 +298,9 @@ export class ConsumptionFactory<Raw> {
       return { policy, consumption: { ...rest, ...blocked } };
     }
     const leased = policy.precision === "leased" ? true : undefined;
+    const note = leased === undefined ? undefined : { lease: undefined };
     if (mode === undefined)
-      return { policy, consumption: { key, limit, windowSeconds, cost, owner, refusesUnreadable, leased } };
+      return { policy, consumption: { key, limit, windowSeconds, cost, owner, refusesUnreadable, leased, note } };
     if (algorithm === "token-bucket") checkBucket(name, burst ?? limit, windowSeconds);
     const blockKey = mode.block === undefined ? undefined : this.#keyspace.quotaBlock(name, partition);
     return {

@@ -50,17 +50,17 @@ function stateOf<Raw>(
 export function quotaFields(
   format: RateLimitFormat,
   quotas: readonly Quota[],
-  nowMs: number,
+  now: () => number,
 ): ReturnType<typeof rateLimitFields> {
   const shown = quotas.some(isShadow) ? quotas.filter((quota) => !isShadow(quota)) : quotas;
-  return rateLimitFields(format, shown, nowMs);
+  return rateLimitFields(format, shown, format === "legacy" ? now() : 0);
 }
 
 /** The refusal (429) for exhausted policies; undefined if none is exhausted. */
 export function denyExhausted(
   applied: readonly AppliedQuota[],
   format: RateLimitFormat,
-  nowMs: number,
+  now: () => number,
 ): Denied | undefined {
   if (applied.every(isAdmitted)) return undefined;
   const violated = applied.filter((quota) => !isAdmitted(quota));
@@ -68,7 +68,7 @@ export function denyExhausted(
   const fields = quotaFields(
     format,
     applied.map(({ quota }) => quota),
-    nowMs,
+    now,
   );
   return deny(refusalOf(violated), {
     cause: "a rate limit is exhausted",

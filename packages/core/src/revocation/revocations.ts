@@ -140,6 +140,7 @@ export class RevocationService implements Revocations {
       revokedKey: this.#recordKey(token),
       cutoffKeys: this.#cutoffKeys(token),
       issuedAt: this.#options.cutoffs.comparable(token),
+      note: { writer: undefined, generation: 0, until: 0 },
     };
   }
 

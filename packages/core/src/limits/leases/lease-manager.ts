@@ -1,5 +1,5 @@
 import { TwoGenerationCache } from "../../lib/two-generation-cache.js";
-import type { Consumption } from "../../store/ports/decisions.js";
+import type { Consumption, ConsumptionNote } from "../../store/ports/decisions.js";
 import type { LeaseGrant, LeaseRequest } from "../../store/ports/leases.js";
 
 export interface LeaseManagerOptions {
@@ -50,8 +50,8 @@ export class LeaseManager {
   }
 
   /** Reserves points: the whole cost, or as many as the lease holds. Undefined if only the store can answer. */
-  reserve({ key, limit, cost }: Consumption, now: number = this.#now()): Reservation | undefined {
-    const lease = this.#leases.get(key);
+  reserve({ key, limit, cost, note }: Consumption, now: number = this.#now()): Reservation | undefined {
+    const lease = this.#leaseOf(key, note);
     // Under a limit that is lower than the one of the lease, only the store knows whether the points are left.
     if (lease === undefined || limit < lease.limit) return undefined;
     expire(lease, now);
@@ -61,6 +61,14 @@ export class LeaseManager {
     lease.used += points;
     this.#renewIfLow(lease, now);
     return { lease, points, windowEnd: lease.windowEnd };
+  }
+
+  #leaseOf(key: string, note: ConsumptionNote | undefined): Lease | undefined {
+    const known = note?.lease as Lease | undefined;
+    if (known !== undefined && !known.hasEnded) return known;
+    const lease = this.#leases.get(key);
+    if (note !== undefined) note.lease = lease;
+    return lease;
   }
 
   /** Puts back the points of a request that was refused elsewhere. */
@@ -102,6 +110,7 @@ export class LeaseManager {
       asOf: now,
       sparseUntil: 0,
       renewing: false,
+      hasEnded: false,
     };
     this.#leases.set(key, lease);
     this.#queue(lease);
@@ -174,7 +183,10 @@ export class LeaseManager {
 
   /** Ends all leases; `collect` then returns their points. */
   drain(): void {
-    for (const lease of this.#leases.values()) this.#giveBack(lease, lease.held);
+    for (const lease of this.#leases.values()) {
+      lease.hasEnded = true;
+      this.#giveBack(lease, lease.held);
+    }
     this.#leases.clear();
     this.#lives.clear();
     this.#renewals.clear();
@@ -191,6 +203,7 @@ export class LeaseManager {
     if (lease.used === 0) {
       this.#giveBack(lease, lease.held);
       this.#renewals.delete(lease);
+      lease.hasEnded = true;
       this.#leases.delete(lease.key);
       return;
     }
@@ -245,6 +258,8 @@ export interface Lease {
   /** No request is made before this time, since the last one got no points. */
   sparseUntil: number;
   renewing: boolean;
+  /** The manager has dropped it. */
+  hasEnded: boolean;
 }
 
 const minLifeMs = 250;

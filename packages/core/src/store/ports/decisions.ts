@@ -27,8 +27,15 @@ export interface Consumption {
   readonly leased?: true | undefined;
   /** Refuses the request if the value under `key` or `blockKey` cannot be read: then no other consumption counts. */
   readonly refusesUnreadable?: true | undefined;
+  /** What a store keeps for the next request, if the same object is used for many. */
+  readonly note?: ConsumptionNote | undefined;
   /** The owner of the counter. An owner may fill only a share of a table in process. */
   readonly owner?: string | undefined;
+}
+
+export interface ConsumptionNote {
+  /** The lease that covered this consumption last. */
+  lease: object | undefined;
 }
 
 /**
@@ -89,6 +96,17 @@ export interface TokenQuestion {
    * its issuer is allowed.
    */
   readonly issuedAt: number | undefined;
+  /** What a store knows about the token, if the same object is used for many requests. */
+  readonly note?: QuestionNote | undefined;
+}
+
+/** The local answer that a token is not revoked. */
+export interface QuestionNote {
+  /** The store that has answered; undefined for none. */
+  writer: object | undefined;
+  /** The answer holds while the store has this number. */
+  generation: number;
+  until: number;
 }
 
 /** Does a cut-off at this time revoke the token? */

@@ -17,6 +17,11 @@ export interface BatcherOptions<Item, Answer> {
   readonly ready: () => boolean;
   readonly deadlineMs: number;
   readonly maxBatch: number;
+  /**
+   * Maximum number of batches in flight: a slow batch does not delay the next one, and the process works while the store
+   * does. Those that wait here are not counted after their deadline.
+   */
+  readonly maxInFlight: number;
 }
 
 export interface BatchCall {
@@ -26,8 +31,6 @@ export interface BatchCall {
   readonly fault: FaultKind | undefined;
 }
 
-/** Maximum number of batches in flight: a slow batch does not delay the next one. */
-const maxInFlight = 2;
 /** Maximum number of items that wait or are in flight (bulkhead): 64 full batches. Further items fail at once. */
 const maxPending = 4096;
 
@@ -112,7 +115,7 @@ export class Batcher<Item, Answer> {
    * Sends waiting batches, as far as the connection and the limit of batches allow. Called again at each connection.
    */
   readonly wake = (): void => {
-    while (this.#inFlight < maxInFlight && this.#options.ready()) {
+    while (this.#inFlight < this.#options.maxInFlight && this.#options.ready()) {
       const batch = this.#waiting[0];
       // An expired batch is resolved soon, which calls this function again.
       if (batch === undefined || batch.turn.expired) return;

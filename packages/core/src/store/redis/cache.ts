@@ -84,6 +84,7 @@ export class RedisCacheStore implements CacheStore {
       breaker: this.#reading,
       giveUp,
       maxBatch: maxReads,
+      maxInFlight: 2,
     });
     this.#operations = new Batcher({
       ...common,
@@ -92,6 +93,7 @@ export class RedisCacheStore implements CacheStore {
       judge: (_operations, answers) => this.#judge(answers),
       giveUp,
       maxBatch: maxOperations,
+      maxInFlight: 2,
     });
     let isFirst = !connection.hasConnected();
     connection.onConnect(() => {

@@ -37,6 +37,9 @@ export interface RedisDecisionStoreOptions {
 /** Maximum number of questions of one script call: more would delay other clients of a shared Redis. */
 const maxBatch = 64;
 
+/** Enough for one call in each turn of the event loop, up to a Redis some milliseconds away. */
+const maxInFlight = 8;
+
 /** Tokens known to be revoked, which are asked about before their limits on a Cluster. */
 const maxRevokedKeys = 10_000;
 
@@ -84,6 +87,7 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
       ready: connection.hasConnected,
       deadlineMs,
       maxBatch,
+      maxInFlight,
     });
     this.giveBacks = new GiveBacks({
       connection,

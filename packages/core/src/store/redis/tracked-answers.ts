@@ -46,6 +46,8 @@ export class TrackedAnswers implements DecisionStore, RevocationStore {
   readonly #maxAgeMs: number;
   readonly #now: () => number;
   readonly #known = new TwoGenerationCache<string, Known>({ max: maxKeys });
+  /** Another number after each key that was dropped. */
+  #generation = 0;
   readonly #tickets = new Map<string, Set<ReadTicket>>();
 
   constructor({ store, invalidations, maxAgeMs, now = () => performance.now() }: TrackedAnswersOptions) {
@@ -79,12 +81,14 @@ export class TrackedAnswers implements DecisionStore, RevocationStore {
 
   /** Drops a key, which may have changed. */
   invalidate(key: string): void {
+    this.#generation += 1;
     this.#known.delete(key);
     for (const ticket of this.#tickets.get(key) ?? []) ticket.isCurrent = false;
   }
 
   /** Drops all keys. */
   flush(): void {
+    this.#generation += 1;
     this.#known.clear();
     for (const tickets of this.#tickets.values()) for (const ticket of tickets) ticket.isCurrent = false;
   }
@@ -98,17 +102,25 @@ export class TrackedAnswers implements DecisionStore, RevocationStore {
       : withoutRevocation(answer, question);
   }
 
-  #isKnownGood({ revokedKey, cutoffKeys, issuedAt = Number.NEGATIVE_INFINITY }: TokenQuestion): boolean {
+  #isKnownGood({ revokedKey, cutoffKeys, issuedAt = Number.NEGATIVE_INFINITY, note }: TokenQuestion): boolean {
     if (!this.#invalidations.isAlive(this.#maxAgeMs)) return false;
     const now = this.#now();
-    if (!this.#isGood(revokedKey, Number.NEGATIVE_INFINITY, now)) return false;
-    for (const key of cutoffKeys) if (!this.#isGood(key, issuedAt, now)) return false;
+    if (note?.writer === this && note.generation === this.#generation && now < note.until) return true;
+    let until = this.#goodUntil(revokedKey, Number.NEGATIVE_INFINITY);
+    for (const key of cutoffKeys) until = Math.min(until, this.#goodUntil(key, issuedAt));
+    if (until <= now) return false;
+    if (note !== undefined) {
+      note.writer = this;
+      note.generation = this.#generation;
+      note.until = until;
+    }
     return true;
   }
 
-  #isGood(key: string, at: number, now: number): boolean {
+  /** The time until which this key is known not to revoke a token of this time. */
+  #goodUntil(key: string, at: number): number {
     const known = this.#known.get(key);
-    return known !== undefined && known.until > now && known.okFrom <= at;
+    return known !== undefined && known.okFrom <= at ? known.until : Number.NEGATIVE_INFINITY;
   }
 
   #openTicket({ revokedKey, cutoffKeys }: TokenQuestion): ReadTicket {
