@@ -27,7 +27,7 @@ export interface Consumption {
   readonly leased?: true | undefined;
   /** Refuses the request if the value under `key` or `blockKey` cannot be read: then no other consumption counts. */
   readonly refusesUnreadable?: true | undefined;
-  /** What a store keeps for the next request, if the same object is used for many. */
+  /** Lease of the last request, for a store that leases; only if the same object is used for many requests. */
   readonly note?: ConsumptionNote | undefined;
   /** The owner of the counter. An owner may fill only a share of a table in process. */
   readonly owner?: string | undefined;
@@ -96,7 +96,7 @@ export interface TokenQuestion {
    * its issuer is allowed.
    */
   readonly issuedAt: number | undefined;
-  /** What a store knows about the token, if the same object is used for many requests. */
+  /** Local answer about the token, for a store that keeps answers; only if the same object is used for many requests. */
   readonly note?: QuestionNote | undefined;
 }
 
