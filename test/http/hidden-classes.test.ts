@@ -126,5 +126,24 @@ for (const [name, framework] of [
       const answer = await send(await listen(createServer(app)), { token: await signToken() });
       expect([answer.status, answer.text]).to.deep.equal([200, "alice"]);
     });
+
+    it("may have null in the place of a link, and may link to a response that takes no properties", async () => {
+      app.use((req, _res, next) => {
+        Object.assign(req, { res: req.url === "/null" ? null : Object.preventExtensions({ req }) });
+        next();
+      });
+      app.use(gate.guard());
+      app.use((req, res) => {
+        const { res: link } = req as { res?: object | null };
+        res.end(link === null ? "null" : String(Object.keys(link ?? {})));
+      });
+      const url = await listen(createServer(app));
+      const token = await signToken();
+      const answers = [await send(`${url}/null`, { token }), await send(`${url}/fixed`, { token })];
+      expect(answers.map(({ status, text }) => [status, text])).to.deep.equal([
+        [200, "null"],
+        [200, "req"],
+      ]);
+    });
   });
 }

@@ -95,7 +95,9 @@ describe("tokens of an AWS load balancer, whose parts are padded", () => {
     return `${input}.${encode(signature)}`;
   }
 
-  function open(paddedTokens: boolean): FakeGate {
+  function open(paddedTokens: boolean, withHeader = false): FakeGate {
+    const read = (raw: unknown): string =>
+      (raw as { headers: Record<string, string> }).headers["x-amzn-oidc-data"] ?? "";
     const pem = publicKey.export({ type: "spki", format: "pem" }).toString();
     return openGate({
       auth: {
@@ -104,7 +106,7 @@ describe("tokens of an AWS load balancer, whose parts are padded", () => {
         algorithms: ["ES256"],
         audience: false,
         validate: ({ header }) => header.signer === "arn:aws:x",
-        tokenFrom: (raw) => (raw as unknown as { headers: Record<string, string> }).headers["x-amzn-oidc-data"],
+        tokenFrom: withHeader ? ["header", read] : read,
         paddedTokens,
       },
     });
@@ -125,6 +127,17 @@ describe("tokens of an AWS load balancer, whose parts are padded", () => {
       expect(await codeOf(gate, token.replace(/.{4}\./, ".")), token).to.equal("token_invalid");
     }
     expect(await codeOf(gate, `${await padded({ sub: "a" })}====`)).to.equal("token_invalid");
+  });
+
+  it("are refused in the Authorization header, also after a function has read the same token", async () => {
+    const gate = open(true, true);
+    const token = await padded({ sub: "a" });
+    const headers = { authorization: `Bearer ${token}` };
+    const sendInHeader = () => gate.guard().check({ ...fakeExchange({ headers }), raw: { headers } as never });
+    expect(await sendInHeader()).to.have.nested.property("problem.code", "token_invalid");
+    expect(await codeOf(gate, token)).to.equal("allowed");
+    expect(await sendInHeader()).to.have.nested.property("problem.code", "token_invalid");
+    expect(await gate.verify(token)).to.have.nested.property("problem.code", "token_invalid");
   });
 
   it("are refused without it, and it is an error where no function reads tokens", async () => {

@@ -148,8 +148,8 @@ function readHeader<Raw>(exchange: Sent<Raw>, maxLength: number, isKnown: IsKnow
   if (value === undefined) return none;
   const lines = repeatedLines(exchange, "authorization");
   if (lines !== undefined) return readLines(lines, maxLength);
-  // The usual spelling, with a token of an earlier request.
-  if (value.startsWith("Bearer ")) {
+  // The usual spelling, with a token of an earlier request. Only a function may read padded tokens.
+  if (value.startsWith("Bearer ") && !value.endsWith("=")) {
     const token = value.slice(7);
     if (isKnown(token)) return { kind: "token", token, scheme: "Bearer" };
   }

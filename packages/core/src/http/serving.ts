@@ -96,15 +96,16 @@ const forgetsClasses = Number.parseInt(process.versions.v8, 10) < 13;
  * access costs half a microsecond, each new property three. If a property is removed, V8 moves all properties to a table, and
  * one hidden class serves all objects with a table. The property is added again, so only its place among the keys has changed.
  */
-export function shareHiddenClasses(req: object, res: object | undefined): void {
+export function shareHiddenClasses(req: object, res: object | null | undefined): void {
   if (!forgetsClasses || served.has(Object.getPrototypeOf(req) as object)) return;
   renew(req, "res");
-  if (res !== undefined) renew(res, "req");
+  if (typeof res === "object" && res !== null) renew(res, "req");
 }
 
 /** Removes a property that is not the last one, and adds it again. */
 function renew(message: object, name: "req" | "res"): void {
   const property = Object.getOwnPropertyDescriptor(message, name);
-  if (property?.configurable === true && Reflect.deleteProperty(message, name))
+  // An object that is not extensible would lose the property.
+  if (property?.configurable === true && Object.isExtensible(message) && Reflect.deleteProperty(message, name))
     Object.defineProperty(message, name, property);
 }

@@ -254,7 +254,8 @@ export class ConsumptionFactory<Raw> {
           : windowSeconds,
     };
     const applied = this.#apply(policy, exchange, terms);
-    if (member.topKeys.admits()) this.#noteTopKey(member, terms.partition, terms.cost, exchange, token);
+    const isCounted = member.topKeys.add(terms.partition, terms.cost) !== undefined;
+    if (!isCounted && member.topKeys.admits()) this.#noteTopKey(member, terms.partition, terms.cost, exchange, token);
     return policy.algorithm === "concurrency" ? this.#withSlot(applied) : applied;
   }
 
