@@ -63,6 +63,21 @@ export function guardLookup(
   };
 }
 
+/**
+ * Checks the addresses of a host before a function of the application connects to it. The function may connect to any of them,
+ * so all must be allowed. A name that this process cannot resolve is left to the function: a proxy may resolve it.
+ */
+export function checkAddresses(hostname: string, using: typeof resolve = resolve, allowLoopback = true): Promise<void> {
+  const isAllowed = createFilter(hostname, false, allowLoopback);
+  return new Promise((settle, reject) => {
+    using(withoutBrackets(hostname), { all: true }, (error, addresses) => {
+      if (error === null && !addresses.every(({ address }) => isAllowed(address)))
+        reject(refusal(hostname, allowLoopback));
+      else settle();
+    });
+  });
+}
+
 function refusal(hostname: string, allowLoopback: boolean): AddressRefused {
   const advice = "if this is intended, set remoteKeys: { allowPrivateAddresses: true }";
   if (!isLoopbackHost(hostname)) return new AddressRefused(`the host has a private address; ${advice}`);
