@@ -113,6 +113,43 @@ describe("secret as a function", () => {
     }
   });
 
+  it("keeps no answer for a forged token that another token of the issuer would get", async () => {
+    const hidden = (header: Readonly<Record<string, unknown>>): boolean =>
+      header.alg === "HS384" || header.x5t === "wrong" || header["x5t#S256"] === "wrong";
+    const gate = openGate({
+      auth: {
+        ...authWith((header, issuer) => (hidden(header) ? undefined : secretOf(issuer))),
+        algorithms: ["HS256", "HS384"],
+      },
+    });
+    const forged = [{ alg: "HS384" }, { alg: "HS256", x5t: "wrong" }, { alg: "HS256", "x5t#S256": "wrong" }];
+    for (const header of forged)
+      expect(
+        await codeOf(
+          gate,
+          forge({ ...header, kid: "k" }, claimsWith({ iss: "https://a.test" }), () => "AAAA"),
+        ),
+      ).to.equal("token_invalid");
+    await admit(gate, tokenOf("https://a.test", { kid: "k" }));
+  });
+
+  it("that fails for one tenant and not for another does not fill the log", async () => {
+    const said: unknown[] = [];
+    const logger = { debug: () => undefined, warn: (...all: unknown[]) => void said.push(all) };
+    const gate = openGate({
+      logger,
+      auth: authWith((_header, issuer) => {
+        if (issuer === "https://b.test") throw new Error("database down");
+        return secretOf(issuer);
+      }),
+    });
+    for (let round = 0; round < 5; round += 1) {
+      await admit(gate, tokenOf("https://a.test", { kid: `${round}` }));
+      expect(await codeOf(gate, tokenOf("https://b.test"))).to.equal("keys_unavailable");
+    }
+    expect(said).to.have.length(1);
+  });
+
   it("is asked once for many tokens of one kid, also at the same time", async () => {
     let calls = 0;
     const gate = openGate({

@@ -8,8 +8,9 @@ import { untilAborted } from "./fetch-json.js";
 
 /**
  * Finds the key of a token by its header and its issuer. Neither is verified yet: use them to look up a key, and for nothing
- * else. Undefined and null: there is no such key (401). An error is an outage (503). The answer is kept by issuer and `kid` for
- * ten minutes, an absent key for half a minute.
+ * else. Undefined and null: there is no such key (401). An error is an outage (503). The answer is kept by issuer and by the
+ * members `kid`, `alg`, `x5t` and `x5t#S256` of the header, so no other member may decide: for ten minutes, and an absent key
+ * for half a minute.
  */
 export type KeyFunction<Key> = (
   header: Readonly<JWTHeaderParameters>,
@@ -35,8 +36,16 @@ const keptMs = 10 * 60_000;
 const absentMs = 30_000;
 /** Maximum number of keys, absent ones included, and of issuers. */
 const maxKept = 1000;
-/** Longest `kid` that the function is asked for. */
+/**
+ * Members of a header that say which key has signed (RFC 7515 4.1). Answers are kept by all of them: the function sees them, so
+ * a forged token with one of them changed must not leave its answer for the tokens of the issuer.
+ */
+const choosingMembers = ["kid", "alg", "x5t", "x5t#S256"] as const;
+/** Longest `kid` that the function is asked for, and longest name of an answer. */
 const maxKidLength = 1024;
+const maxNameLength = 8192;
+/** Minimum time between two warnings: the keys of one issuer may fail while those of another are found. */
+const warningPauseMs = 30_000;
 
 interface Found {
   /** Undefined: there is no such key. */
@@ -50,9 +59,10 @@ export class FunctionKeys<Key> {
   readonly #now: () => number;
   readonly #issuers = new LRUCache<string, KeySource>({ max: maxKept });
   readonly #found = new LRUCache<string, Found>({ max: maxKept });
-  /** Calls of the function in progress, by issuer and `kid`. */
+  /** Calls of the function in progress, by issuer and {@link choosingMembers}. */
   readonly #pending = new Map<string, Promise<Found>>();
   #isFailing = false;
+  #warnedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: KeyFunctionOptions<Key>) {
     this.#options = options;
@@ -96,7 +106,8 @@ export class FunctionKeys<Key> {
     const kid: unknown = header.kid;
     if (kid !== undefined && (typeof kid !== "string" || kid.length > maxKidLength))
       return { source: undefined, until };
-    const name = JSON.stringify([issuer, kid]);
+    const name = JSON.stringify([issuer, ...choosingMembers.map((member): unknown => header[member])]);
+    if (name.length > maxNameLength) return { source: undefined, until };
     const known = this.#found.get(name);
     if (known !== undefined && known.until > this.#now()) return known;
     let pending = this.#pending.get(name);
@@ -120,8 +131,9 @@ export class FunctionKeys<Key> {
       this.#isFailing = false;
       return found;
     } catch (error) {
-      if (!this.#isFailing) {
+      if (!this.#isFailing && this.#now() - this.#warnedAt >= warningPauseMs) {
         this.#isFailing = true;
+        this.#warnedAt = this.#now();
         logger.warn({ err: error }, `portcullis: the function ${option} failed; its tokens are answered with 503`);
       }
       throw new KeysUnavailable(`the function ${option} failed`);
