@@ -127,6 +127,26 @@ describe("tokens of an AWS load balancer, whose parts are padded", () => {
     expect(await codeOf(gate, `${await padded({ sub: "a" })}====`)).to.equal("token_invalid");
   });
 
+  it("are refused in the Authorization header, also after a function has read them", async () => {
+    const pem = publicKey.export({ type: "spki", format: "pem" }).toString();
+    const gate = openGate({
+      auth: {
+        ...{ publicKey: pem, issuer: "https://id.example.com", algorithms: ["ES256"], audience: false },
+        tokenFrom: ["header", (raw) => (raw as unknown as { headers: Record<string, string> }).headers["x-token"]],
+        paddedTokens: true,
+      },
+    });
+    const token = await padded({ sub: "a" });
+    const asked = async (headers: Record<string, string>): Promise<string> => {
+      const verdict = await gate.guard().check({ ...fakeExchange({ headers }), raw: { headers } as never });
+      return verdict.allowed ? "allowed" : verdict.problem.code;
+    };
+    for (let round = 0; round < 2; round += 1) {
+      expect(await asked({ authorization: `Bearer ${token}` })).to.equal("token_invalid");
+      expect(await asked({ "x-token": token })).to.equal("allowed");
+    }
+  });
+
   it("are refused without it, and it is an error where no function reads tokens", async () => {
     expect(await codeOf(open(false), await padded({ sub: "a" }))).to.equal("token_invalid");
     const auth = { secret: "s".repeat(48), algorithms: ["HS256"], audience: false, paddedTokens: true } as const;
