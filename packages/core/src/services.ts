@@ -105,7 +105,12 @@ export function createServices<Raw>(
   const ownCheck =
     revocation?.isRevoked === undefined || revocations === undefined
       ? undefined
-      : new OwnCheck({ isRevoked: revocation.isRevoked, deadlineMs: resolved.deadlineMs, logger });
+      : new OwnCheck({
+          isRevoked: revocation.isRevoked,
+          deadlineMs: resolved.deadlineMs,
+          forget: (token) => revocations.forget(token),
+          logger,
+        });
 
   function openVerifier({ issuers, scope, byIssuer, maxTokenLength }: OpenedAuth<Raw>): Verifier {
     const verifiers = issuers.map((issuer) => new IssuerVerifier(issuer, scope, now));

@@ -89,6 +89,22 @@ describe("revocation.isRevoked", () => {
     expect(said).to.have.length(1);
   });
 
+  it("that fails after it let a user in again is an outage, not a refusal", async () => {
+    let answer: () => boolean = () => true;
+    const gate = openGate({ auth: testAuth, revocation: { isRevoked: () => answer() } });
+    const token = await signToken();
+    const down = (): never => {
+      throw new Error("down");
+    };
+    expect((await refuse(gate, token)).problem.code).to.equal("token_invalid");
+    answer = down;
+    expect((await refuse(gate, token)).problem.code).to.equal("token_invalid"); // its last answer
+    answer = () => false;
+    await admit(gate, token);
+    answer = down;
+    expect((await refuse(gate, token)).problem.code).to.equal("store_unavailable");
+  });
+
   it("is asked also while Redis has never been reached", async () => {
     const isRevoked = ({ subject }: Auth): boolean => subject === "bob";
     for (const onStoreError of ["allow", "deny"] as const) {

@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import type { Auth } from "../auth/claims.js";
 import type { Answer, DecisionStore, Question, TokenQuestion } from "../store/ports/decisions.js";
 import { faultForAll, isRefusedToken, someRefuses } from "../store/ports/decisions.js";
@@ -12,8 +13,13 @@ export interface OwnCheckOptions {
   readonly isRevoked: RevocationTest;
   /** Maximum wait for the function. An answer that is later counts as none. */
   readonly deadlineMs: number;
+  /** Forgets that a token is revoked. */
+  readonly forget: (question: TokenQuestion) => void;
   readonly logger: Logger;
 }
+
+/** Maximum number of refused tokens that are kept. */
+const maxRefused = 10_000;
 
 const warningPauseMs = 30_000;
 
@@ -24,6 +30,8 @@ const warningPauseMs = 30_000;
 export class OwnCheck {
   readonly #options: OwnCheckOptions;
   readonly #auths = new WeakMap<TokenQuestion, Auth>();
+  /** The tokens that the function revoked last, by the key of their record: it may accept them again. */
+  readonly #refused = new LRUCache<string, true>({ max: maxRefused });
   #isFailing = false;
   #warnedAt = Number.NEGATIVE_INFINITY;
 
@@ -53,11 +61,18 @@ export class OwnCheck {
     const isRefused = someRefuses(beforeToken, first.beforeToken);
     if (isRefused || isRefusedToken(question, first.revoked, first.replayed)) return unreached;
     const theirs = await this.ask(auth);
+    if (question.token !== undefined) this.#noteAnswer(question.token, theirs);
     const revoked = theirs === false ? first.revoked : theirs;
     if (isRefusedToken(question, revoked, first.replayed)) return { ...unreached, revoked };
     if (afterToken.length === 0) return { ...first, revoked };
     const rest: Question = { beforeToken: [], token: undefined, afterToken };
     return { ...first, revoked, afterToken: orFaults(await store.ask(rest), rest).afterToken };
+  }
+
+  /** The gate remembers revoked tokens for outages. A user who was let in again must not be signed out by the next one. */
+  #noteAnswer(token: TokenQuestion, revoked: boolean | StoreFault): void {
+    if (revoked === true) this.#refused.set(token.revokedKey, true);
+    else if (revoked === false && this.#refused.delete(token.revokedKey)) this.#options.forget(token);
   }
 
   /** The answer of the function, or a fault. */
