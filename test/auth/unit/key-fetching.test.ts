@@ -201,7 +201,13 @@ describe("remoteKeys.fetch", () => {
       /private address/,
     );
     const gate = openGate({ auth: { issuer: () => true, audience: false, remoteKeys: { fetch: spy } } });
-    for (const iss of ["https://127.0.0.1/a", "https://10.1.1.1/", "http://localhost/", "https://localhost/"])
+    for (const iss of [
+      "https://127.0.0.1/a",
+      "https://10.1.1.1/",
+      "http://localhost/",
+      "https://localhost/",
+      ...["https://localhost./", "https://a.localhost/"],
+    ])
       expect((await refuse(gate, tokenOf(iss))).problem.code).to.equal("token_invalid");
     expect(calls).to.deep.equal([]);
   });

@@ -8,10 +8,10 @@ export class AddressRefused extends Error {
   override readonly name = "AddressRefused";
 }
 
-/** Is the host of a URL this machine? */
+/** Is the host of a URL this machine? All names below `localhost` are (RFC 6761 6.3), also where no server knows them. */
 export function isLoopbackHost(hostname: string): boolean {
-  const host = withoutBrackets(hostname);
-  return host === "localhost" || (isIP(host) !== 0 && reachOf(host) === "loopback");
+  const host = withoutBrackets(hostname).replace(/\.$/, "");
+  return /(?:^|\.)localhost$/.test(host) || (isIP(host) !== 0 && reachOf(host) === "loopback");
 }
 
 /**
