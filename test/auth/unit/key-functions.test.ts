@@ -133,6 +133,16 @@ describe("secret as a function", () => {
     await admit(gate, tokenOf("https://a.test", { kid: "k" }));
   });
 
+  it("that returns a key that cannot verify says in the message what is wrong with it", async () => {
+    const said: string[] = [];
+    const logger = { debug: () => undefined, warn: (_fields: object, message: string) => void said.push(message) };
+    const gate = openGate({ logger, auth: authWith(() => "0123456789abcdef") });
+    expect(await codeOf(gate, tokenOf("https://a.test"))).to.equal("keys_unavailable");
+    expect(said.join())
+      .to.match(/auth\.secret must be at least 32 bytes for HS256, not 16/)
+      .and.not.include("0123");
+  });
+
   it("that fails for one tenant and not for another does not fill the log", async () => {
     const said: unknown[] = [];
     const logger = { debug: () => undefined, warn: (...all: unknown[]) => void said.push(all) };

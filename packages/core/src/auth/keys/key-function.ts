@@ -121,7 +121,7 @@ export class FunctionKeys<Key> {
   }
 
   async #ask(header: JWTHeaderParameters, issuer: string, until: number): Promise<Found> {
-    const { option, find, open, logger, timeoutMs = 5000 } = this.#options;
+    const { option, find, open, timeoutMs = 5000 } = this.#options;
     try {
       const asked = Promise.resolve().then(() => find(Object.freeze({ ...header }), issuer));
       const given = await untilAborted(AbortSignal.timeout(timeoutMs), asked);
@@ -131,17 +131,28 @@ export class FunctionKeys<Key> {
       this.#isFailing = false;
       return found;
     } catch (error) {
-      if (!this.#isFailing && this.#now() - this.#warnedAt >= warningPauseMs) {
-        this.#isFailing = true;
-        this.#warnedAt = this.#now();
-        logger.warn({ err: error }, `portcullis: the function ${option} failed; its tokens are answered with 503`);
-      }
+      this.#warn(error);
       throw new KeysUnavailable(`the function ${option} failed`);
     }
+  }
+
+  /** Says in the message what is wrong with a key. The text of another error is for loggers that show fields. */
+  #warn(error: unknown): void {
+    if (this.#isFailing || this.#now() - this.#warnedAt < warningPauseMs) return;
+    this.#isFailing = true;
+    this.#warnedAt = this.#now();
+    const { option, logger } = this.#options;
+    const reason = isOptionError(error) ? ` (${error.message})` : "";
+    logger.warn({ err: error }, `portcullis: the function ${option} failed${reason}; its tokens are answered with 503`);
   }
 }
 
 const none: readonly CandidateKey[] = [];
+
+/** The messages of our own checks contain no value. */
+function isOptionError(error: unknown): error is Error {
+  return error instanceof Error && "code" in error && error.code === "option_invalid";
+}
 
 function isList<Key>(given: Key | readonly Key[]): given is readonly Key[] {
   return Array.isArray(given);
