@@ -133,6 +133,20 @@ describe("secret as a function", () => {
     await admit(gate, tokenOf("https://a.test", { kid: "k" }));
   });
 
+  it("is not asked again for a key because others invented keys that do not exist", async () => {
+    const asked: unknown[] = [];
+    const gate = openGate({
+      auth: authWith(({ kid }, issuer) => (asked.push(kid), kid === "good" ? secretOf(issuer) : undefined)),
+    });
+    await admit(gate, tokenOf("https://a.test", { kid: "good" }));
+    for (let count = 0; count < 1100; count += 1)
+      await gate.verify(tokenOf("https://a.test", { kid: `invented-${count}` }));
+    const header = { alg: "HS256", kid: "good", typ: "JWT" };
+    const other = forge(header, claimsWith({ iss: "https://a.test" }), hmac("sha256", secretOf("https://a.test")));
+    await admit(gate, other);
+    expect(asked.filter((kid) => kid === "good")).to.have.length(1);
+  });
+
   it("that returns a key that cannot verify says in the message what is wrong with it", async () => {
     const said: string[] = [];
     const logger = { debug: () => undefined, warn: (_fields: object, message: string) => void said.push(message) };

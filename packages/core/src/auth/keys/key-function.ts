@@ -59,6 +59,8 @@ export class FunctionKeys<Key> {
   readonly #now: () => number;
   readonly #issuers = new LRUCache<string, KeySource>({ max: maxKept });
   readonly #found = new LRUCache<string, Found>({ max: maxKept });
+  /** Apart, since anybody can invent keys that do not exist, and they must not push out those that do. */
+  readonly #absent = new LRUCache<string, Found>({ max: maxKept });
   /** Calls of the function in progress, by issuer and {@link choosingMembers}. */
   readonly #pending = new Map<string, Promise<Found>>();
   #isFailing = false;
@@ -108,7 +110,7 @@ export class FunctionKeys<Key> {
       return { source: undefined, until };
     const name = JSON.stringify([issuer, ...choosingMembers.map((member): unknown => header[member])]);
     if (name.length > maxNameLength) return { source: undefined, until };
-    const known = this.#found.get(name);
+    const known = this.#found.get(name) ?? this.#absent.get(name);
     if (known !== undefined && known.until > this.#now()) return known;
     let pending = this.#pending.get(name);
     if (pending === undefined) {
@@ -116,8 +118,14 @@ export class FunctionKeys<Key> {
       this.#pending.set(name, pending);
     }
     const found = await pending;
-    this.#found.set(name, found);
+    this.#keep(name, found);
     return found;
+  }
+
+  #keep(name: string, found: Found): void {
+    const [kept, other] = found.source === undefined ? [this.#absent, this.#found] : [this.#found, this.#absent];
+    kept.set(name, found);
+    other.delete(name);
   }
 
   async #ask(header: JWTHeaderParameters, issuer: string, until: number): Promise<Found> {
