@@ -105,7 +105,12 @@ export function createServices<Raw>(
   const ownCheck =
     revocation?.isRevoked === undefined || revocations === undefined
       ? undefined
-      : new OwnCheck({ isRevoked: revocation.isRevoked, deadlineMs: resolved.deadlineMs, logger });
+      : new OwnCheck({
+          isRevoked: revocation.isRevoked,
+          deadlineMs: resolved.deadlineMs,
+          forget: (token) => revocations.forget(token),
+          logger,
+        });
 
   function openVerifier({ issuers, scope, byIssuer, maxTokenLength }: OpenedAuth<Raw>): Verifier {
     const verifiers = issuers.map((issuer) => new IssuerVerifier(issuer, scope, now));
@@ -126,14 +131,18 @@ export function createServices<Raw>(
     },
   ];
 
-  function prepare(facts: Auth): Prepared | TokenRefusal {
+  function prepare(facts: Auth): Prepared | TokenRefusal | Promise<Prepared | TokenRefusal> {
     for (const { claim, refusal } of identifying)
       if (claim !== undefined && identifyingClaim(facts.claims, claim) === notIdentifying) return refusal;
     const partition = facts.principal === "" ? "" : keyspace.userPartition(facts.principal);
     const question = revocations?.questionOrFault(facts);
-    if (ownCheck !== undefined && question !== undefined && !(question instanceof StoreFault))
-      ownCheck.note(question, facts);
-    return { partition, question, lasts: !(question instanceof StoreFault) && !keyspace.isPresumed };
+    const prepared = { partition, question, lasts: !(question instanceof StoreFault) && !keyspace.isPresumed };
+    if (ownCheck === undefined || question === undefined) return prepared;
+    // Without a question nobody asks the store, but the records of the application may be there.
+    if (question instanceof StoreFault)
+      return ownCheck.ask(facts).then((revoked) => (revoked === true ? refuseToken("the token is revoked") : prepared));
+    ownCheck.note(question, facts);
+    return prepared;
   }
 
   const { decisions: store, leasedDecisions: leasedStore, limitOverrides: records } = stores;

@@ -8,6 +8,7 @@ import { makeCertificates, signToken, testAuth } from "@portcullis/testkit";
 import { portcullis as expressGate } from "@portcullis/express";
 import { portcullis as koaGate } from "@portcullis/koa";
 import { expect } from "chai";
+import { rejectionOf } from "../../support/rejection.js";
 import express from "express";
 import Koa from "koa";
 import type { CertificateSource, ClientCertificate, PortcullisOptions } from "../../../packages/core/src/index.js";
@@ -170,6 +171,30 @@ describe("a token that is bound to a client certificate", () => {
     for (const certificate of given) expect(await outcome(() => certificate)).to.equal("allowed");
     expect(await outcome(() => undefined)).to.equal("the request has no client certificate");
     expect(await outcome(() => new Uint8Array(0))).to.equal("the token is bound to another client certificate");
+  });
+
+  it("does not pass with two lines of that header, of which a client may have written the first", async () => {
+    const gate = openGate(inHeader);
+    const lines = [client.cert, stranger.cert].map((pem) => encodeURIComponent(pem));
+    for (const [first = "", last = ""] of [lines, lines.toReversed()]) {
+      const rawHeaders = ["X-Client-Cert", first, "Authorization", "", "x-client-cert", last];
+      const headers = { authorization: `Bearer ${await bound()}`, "x-client-cert": `${first}, ${last}` };
+      expect((await gate.guard().check(fakeExchange({ headers, rawHeaders }))).allowed).to.equal(false);
+    }
+  });
+
+  it("is refused where the function returns nothing that is a certificate, and says so for a promise", async () => {
+    expect(await outcome((() => null) as never)).to.equal("the request has no client certificate");
+    for (const wrong of [5, {}, [der], { raw: 5 }, { raw: "x" }, true])
+      expect(await outcome((() => wrong) as never)).to.equal("the token is bound to another client certificate");
+    let unhandled = 0;
+    const count = (): void => void (unhandled += 1);
+    process.on("unhandledRejection", count);
+    cleanUpInTest(() => void process.off("unhandledRejection", count));
+    const late = rejectionOf(outcome((() => Promise.reject(new Error("down"))) as never));
+    expect(String(await late)).to.match(/certificateBound\.from must return .* at once, not a promise/);
+    await new Promise(setImmediate);
+    expect(unhandled).to.equal(0);
   });
 
   it("never passes alone, without a request", async () => {

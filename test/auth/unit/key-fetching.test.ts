@@ -201,9 +201,43 @@ describe("remoteKeys.fetch", () => {
       /private address/,
     );
     const gate = openGate({ auth: { issuer: () => true, audience: false, remoteKeys: { fetch: spy } } });
-    for (const iss of ["https://127.0.0.1/a", "https://10.1.1.1/", "http://localhost/", "https://localhost/"])
+    for (const iss of [
+      "https://127.0.0.1/a",
+      "https://10.1.1.1/",
+      "http://localhost/",
+      "https://localhost/",
+      ...["https://localhost./", "https://a.localhost/"],
+    ])
       expect((await refuse(gate, tokenOf(iss))).problem.code).to.equal("token_invalid");
     expect(calls).to.deep.equal([]);
+  });
+
+  it("is not called for a name that has one private address among its addresses, since it may use any", async () => {
+    let calls = 0;
+    const spy: FetchFunction = () => {
+      calls += 1;
+      return Promise.resolve(new Response(document));
+    };
+    const named = (...all: string[]): FetchOptions["resolve"] =>
+      ((_name: string, _options: object, done: (error: null, found: object[]) => void) =>
+        done(
+          null,
+          all.map((address) => ({ address, family: 4 })),
+        )) as never;
+    const mixed = named("93.184.216.34", "169.254.169.254");
+    expect(await causeOf(fetchJson("https://both.example.com/", options({ fetch: spy, resolve: mixed })))).to.match(
+      /^both\.example\.com: the host has a private address/,
+    );
+    expect(calls).to.equal(0);
+    await fetchJson("https://both.example.com/", options({ fetch: spy, resolve: named("93.184.216.34", "1.1.1.1") }));
+    expect(calls).to.equal(1);
+  });
+
+  it("is bounded by the timeout also while its host is looked up", async () => {
+    const abort = new AbortController();
+    const resolve = (() => abort.abort(new Error("late"))) as never;
+    const asked = options({ resolve, signal: abort.signal, fetch: () => Promise.resolve(new Response(document)) });
+    expect(await causeOf(fetchJson("https://slow.example.com/", asked))).to.match(/^slow\.example\.com: /);
   });
 
   it("is called for a name that only its proxy can resolve", async () => {

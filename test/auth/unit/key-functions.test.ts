@@ -113,6 +113,67 @@ describe("secret as a function", () => {
     }
   });
 
+  it("keeps no answer for a forged token that another token of the issuer would get", async () => {
+    const hidden = (header: Readonly<Record<string, unknown>>): boolean =>
+      header.alg === "HS384" || header.x5t === "wrong" || header["x5t#S256"] === "wrong";
+    const gate = openGate({
+      auth: {
+        ...authWith((header, issuer) => (hidden(header) ? undefined : secretOf(issuer))),
+        algorithms: ["HS256", "HS384"],
+      },
+    });
+    const forged = [{ alg: "HS384" }, { alg: "HS256", x5t: "wrong" }, { alg: "HS256", "x5t#S256": "wrong" }];
+    for (const header of forged)
+      expect(
+        await codeOf(
+          gate,
+          forge({ ...header, kid: "k" }, claimsWith({ iss: "https://a.test" }), () => "AAAA"),
+        ),
+      ).to.equal("token_invalid");
+    await admit(gate, tokenOf("https://a.test", { kid: "k" }));
+  });
+
+  it("is not asked again for a key because others invented keys that do not exist", async () => {
+    const asked: unknown[] = [];
+    const gate = openGate({
+      auth: authWith(({ kid }, issuer) => (asked.push(kid), kid === "good" ? secretOf(issuer) : undefined)),
+    });
+    await admit(gate, tokenOf("https://a.test", { kid: "good" }));
+    for (let count = 0; count < 1100; count += 1)
+      await gate.verify(tokenOf("https://a.test", { kid: `invented-${count}` }));
+    const header = { alg: "HS256", kid: "good", typ: "JWT" };
+    const other = forge(header, claimsWith({ iss: "https://a.test" }), hmac("sha256", secretOf("https://a.test")));
+    await admit(gate, other);
+    expect(asked.filter((kid) => kid === "good")).to.have.length(1);
+  });
+
+  it("that returns a key that cannot verify says in the message what is wrong with it", async () => {
+    const said: string[] = [];
+    const logger = { debug: () => undefined, warn: (_fields: object, message: string) => void said.push(message) };
+    const gate = openGate({ logger, auth: authWith(() => "0123456789abcdef") });
+    expect(await codeOf(gate, tokenOf("https://a.test"))).to.equal("keys_unavailable");
+    expect(said.join())
+      .to.match(/auth\.secret must be at least 32 bytes for HS256, not 16/)
+      .and.not.include("0123");
+  });
+
+  it("that fails for one tenant and not for another does not fill the log", async () => {
+    const said: unknown[] = [];
+    const logger = { debug: () => undefined, warn: (...all: unknown[]) => void said.push(all) };
+    const gate = openGate({
+      logger,
+      auth: authWith((_header, issuer) => {
+        if (issuer === "https://b.test") throw new Error("database down");
+        return secretOf(issuer);
+      }),
+    });
+    for (let round = 0; round < 5; round += 1) {
+      await admit(gate, tokenOf("https://a.test", { kid: `${round}` }));
+      expect(await codeOf(gate, tokenOf("https://b.test"))).to.equal("keys_unavailable");
+    }
+    expect(said).to.have.length(1);
+  });
+
   it("is asked once for many tokens of one kid, also at the same time", async () => {
     let calls = 0;
     const gate = openGate({

@@ -69,10 +69,52 @@ describe("revocation.isRevoked", () => {
       const closed = open("deny");
       for (let round = 0; round < 3; round += 1)
         expect((await refuse(closed, await signToken())).problem.code).to.equal("store_unavailable");
-      expect(said).to.have.length(name === "never answers" ? 0 : 1);
+      expect(said).to.have.length(1);
       await admit(open("allow"), await signToken());
     });
   }
+
+  it("that fails for some tokens and not for others does not fill the log", async () => {
+    const said: unknown[] = [];
+    const logger = { debug: () => undefined, warn: (...all: unknown[]) => void said.push(all) };
+    const isRevoked = ({ subject }: Auth): boolean => {
+      if (subject === "bob") throw new Error("down");
+      return false;
+    };
+    const gate = openGate({ auth: testAuth, logger, revocation: { isRevoked } });
+    for (let round = 0; round < 5; round += 1) {
+      await admit(gate, await signToken());
+      await refuse(gate, await signToken({ sub: "bob" }));
+    }
+    expect(said).to.have.length(1);
+  });
+
+  it("that fails after it let a user in again is an outage, not a refusal", async () => {
+    let answer: () => boolean = () => true;
+    const gate = openGate({ auth: testAuth, revocation: { isRevoked: () => answer() } });
+    const token = await signToken();
+    const down = (): never => {
+      throw new Error("down");
+    };
+    expect((await refuse(gate, token)).problem.code).to.equal("token_invalid");
+    answer = down;
+    expect((await refuse(gate, token)).problem.code).to.equal("token_invalid"); // its last answer
+    answer = () => false;
+    await admit(gate, token);
+    answer = down;
+    expect((await refuse(gate, token)).problem.code).to.equal("store_unavailable");
+  });
+
+  it("is asked also while Redis has never been reached", async () => {
+    const isRevoked = ({ subject }: Auth): boolean => subject === "bob";
+    for (const onStoreError of ["allow", "deny"] as const) {
+      const gate = openGate({ redis: "redis://127.0.0.1:1", auth: testAuth, revocation: { isRevoked, onStoreError } });
+      const { problem } = await refuse(gate, await signToken({ sub: "bob" }));
+      expect(problem.code).to.equal("token_invalid");
+      const other = await gate.verify(await signToken());
+      expect(other.allowed).to.equal(onStoreError === "allow");
+    }
+  });
 
   it("is a function, and needs revocation", () => {
     expect(() => openGate({ auth: testAuth, revocation: { isRevoked: true as never } })).to.throw(

@@ -1,5 +1,6 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { Exchange } from "../http/exchange.js";
+import { isContradictory } from "../http/fields.js";
 import { checkBoolean, checkObject, checkString, optionError } from "../lib/validate.js";
 
 /**
@@ -47,13 +48,25 @@ function readerOf<Raw>(
   from: CertificateSource<Raw> | undefined,
 ): ResolvedCertificateBound<Raw>["read"] {
   if (from === "socket") return (exchange) => exchange.peerCertificate;
-  if (typeof from === "function") return (exchange) => from(exchange.raw);
+  if (typeof from === "function") return (exchange) => presentNow(from(exchange.raw));
   if (typeof from !== "object" || (from as unknown) === null)
     throw optionError(option, 'must be "socket", { header: "..." }, or a function of the request');
   checkObject(option, from, ["header"]);
   checkString(`${option}.header`, from.header);
   const name = from.header.toLowerCase();
-  return (exchange) => exchange.header(name);
+  // A proxy that adds its line instead of replacing those of the client would let the client choose.
+  return (exchange) => (isContradictory(exchange, name) ? undefined : exchange.header(name));
+}
+
+/** A promise is no certificate, and its failure would end the process. Null means none, as in many libraries. */
+function presentNow(certificate: unknown): ClientCertificate {
+  if (certificate instanceof Promise) {
+    certificate.catch(() => undefined);
+    throw new TypeError(
+      "the function in auth.certificateBound.from must return a certificate or undefined at once, not a promise",
+    );
+  }
+  return (certificate ?? undefined) as ClientCertificate;
 }
 
 /** Does the certificate have the thumbprint (`x5t#S256`) that a token is bound to? */
@@ -72,7 +85,10 @@ const maxLength = 16_384;
 function derOf(certificate: ClientCertificate): Uint8Array | undefined {
   if (certificate === undefined) return undefined;
   if (certificate instanceof Uint8Array) return certificate;
-  if (typeof certificate !== "string") return certificate.raw;
+  if (typeof certificate !== "string") {
+    const { raw } = certificate as { readonly raw?: unknown };
+    return raw instanceof Uint8Array ? raw : undefined;
+  }
   if (certificate.length > maxLength) return undefined;
   const text = unescape(certificate.trim());
   if (text === undefined) return undefined;

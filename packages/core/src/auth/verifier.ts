@@ -60,7 +60,7 @@ export interface VerifierOptions {
   readonly byIssuer: boolean;
   readonly cacheSize: number;
   /** Called once for each verified token. Refuses a token whose identifying claims identify nobody. */
-  readonly prepare: (auth: Auth) => Prepared | TokenRefusal;
+  readonly prepare: (auth: Auth) => Prepared | TokenRefusal | Promise<Prepared | TokenRefusal>;
 }
 
 /** Verifies tokens of all issuers. A known token costs a look-up and is answered synchronously, also after its expiry. */
@@ -106,7 +106,7 @@ export class Verifier {
     const keysVersion = keys.version;
     const auth = await verifier.verify(token, issuer, keys);
     if ("code" in auth) return auth;
-    const prepared = prepare(auth);
+    const prepared = await prepare(auth);
     if ("code" in prepared) return prepared;
     const { lasts, question, partition } = prepared;
     const verified: Verification = Object.freeze({

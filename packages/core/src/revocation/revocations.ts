@@ -159,6 +159,10 @@ export class RevocationService implements Revocations {
     this.#known.set(revokedKey, true);
   }
 
+  forget({ revokedKey }: TokenQuestion): void {
+    this.#known.delete(revokedKey);
+  }
+
   isKnownRevoked({ revokedKey }: TokenQuestion): boolean {
     return this.#known.has(revokedKey);
   }

@@ -5,7 +5,7 @@ import { request as requestHttps } from "node:https";
 import { promisify } from "node:util";
 import { brotliDecompress, gunzip, inflate } from "node:zlib";
 import { isTrustworthyUrl } from "../../lib/validate.js";
-import { AddressRefused, guardLookup } from "./private-address.js";
+import { AddressRefused, checkAddresses, guardLookup } from "./private-address.js";
 
 /**
  * A function like the global `fetch`, for key sets and metadata: with a proxy, a certificate authority or an agent of its own.
@@ -121,7 +121,7 @@ async function read(url: URL, options: FetchOptions): Promise<Buffer> {
   const guarded = guardLookup(url.hostname, isPrivateAllowed, options.resolve, options.allowLoopback);
   return options.fetch === undefined
     ? readMessage(await send(url, options, guarded), options.maxBytes)
-    : readResponse(url, options.fetch, options, isPrivateAllowed ? undefined : guarded);
+    : readResponse(url, options.fetch, options, !isPrivateAllowed);
 }
 
 async function readMessage(response: IncomingMessage, maxBytes: number): Promise<Buffer> {
@@ -161,10 +161,11 @@ const decoders: Readonly<Record<string, Decode>> = Object.assign(Object.create(n
 async function readResponse(
   url: URL,
   fetch: FetchFunction,
-  { signal, maxBytes }: FetchOptions,
-  guarded: ReturnType<typeof guardLookup> | undefined,
+  options: FetchOptions,
+  isChecked: boolean,
 ): Promise<Buffer> {
-  if (guarded !== undefined) await checkAddress(url, guarded);
+  const { signal, maxBytes } = options;
+  if (isChecked) await untilAborted(signal, checkAddresses(url.hostname, options.resolve, options.allowLoopback));
   const response = await untilAborted(signal, fetch(url.href, { headers: { ...headers }, redirect: "error", signal }));
   const { status, redirected, body } = response;
   if (redirected === true) throw new FetchFailure("the answer came by a redirect, which is not followed", status);
@@ -175,19 +176,6 @@ async function readResponse(
   if (body === null || !(Symbol.asyncIterator in body))
     throw new FetchFailure("the answer has no body to read", status);
   return untilAborted(signal, collect(body as AsyncIterable<Uint8Array>, maxBytes));
-}
-
-/**
- * Checks the addresses of a host before a function of the application connects to it. A name that this process cannot resolve
- * is left to the function: a proxy may resolve it.
- */
-function checkAddress({ hostname }: URL, guarded: ReturnType<typeof guardLookup>): Promise<void> {
-  return new Promise((resolve, reject) => {
-    guarded(hostname.replace(/^\[(.*)\]$/, "$1"), { all: true }, (error) => {
-      if (error instanceof AddressRefused) reject(error);
-      else resolve();
-    });
-  });
 }
 
 /** A function may ignore its signal. */

@@ -8,8 +8,9 @@ import { untilAborted } from "./fetch-json.js";
 
 /**
  * Finds the key of a token by its header and its issuer. Neither is verified yet: use them to look up a key, and for nothing
- * else. Undefined and null: there is no such key (401). An error is an outage (503). The answer is kept by issuer and `kid` for
- * ten minutes, an absent key for half a minute.
+ * else. Undefined and null: there is no such key (401). An error is an outage (503). The answer is kept by issuer and by the
+ * members `kid`, `alg`, `x5t` and `x5t#S256` of the header, so no other member may decide: for ten minutes, and an absent key
+ * for half a minute.
  */
 export type KeyFunction<Key> = (
   header: Readonly<JWTHeaderParameters>,
@@ -35,8 +36,16 @@ const keptMs = 10 * 60_000;
 const absentMs = 30_000;
 /** Maximum number of keys, absent ones included, and of issuers. */
 const maxKept = 1000;
-/** Longest `kid` that the function is asked for. */
+/**
+ * Members of a header that say which key has signed (RFC 7515 4.1). Answers are kept by all of them: the function sees them, so
+ * a forged token with one of them changed must not leave its answer for the tokens of the issuer.
+ */
+const choosingMembers = ["kid", "alg", "x5t", "x5t#S256"] as const;
+/** Longest `kid` that the function is asked for, and longest name of an answer. */
 const maxKidLength = 1024;
+const maxNameLength = 8192;
+/** Minimum time between two warnings: the keys of one issuer may fail while those of another are found. */
+const warningPauseMs = 30_000;
 
 interface Found {
   /** Undefined: there is no such key. */
@@ -50,9 +59,12 @@ export class FunctionKeys<Key> {
   readonly #now: () => number;
   readonly #issuers = new LRUCache<string, KeySource>({ max: maxKept });
   readonly #found = new LRUCache<string, Found>({ max: maxKept });
-  /** Calls of the function in progress, by issuer and `kid`. */
+  /** Apart, since anybody can invent keys that do not exist, and they must not push out those that do. */
+  readonly #absent = new LRUCache<string, Found>({ max: maxKept });
+  /** Calls of the function in progress, by issuer and {@link choosingMembers}. */
   readonly #pending = new Map<string, Promise<Found>>();
   #isFailing = false;
+  #warnedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: KeyFunctionOptions<Key>) {
     this.#options = options;
@@ -96,8 +108,9 @@ export class FunctionKeys<Key> {
     const kid: unknown = header.kid;
     if (kid !== undefined && (typeof kid !== "string" || kid.length > maxKidLength))
       return { source: undefined, until };
-    const name = JSON.stringify([issuer, kid]);
-    const known = this.#found.get(name);
+    const name = JSON.stringify([issuer, ...choosingMembers.map((member): unknown => header[member])]);
+    if (name.length > maxNameLength) return { source: undefined, until };
+    const known = this.#found.get(name) ?? this.#absent.get(name);
     if (known !== undefined && known.until > this.#now()) return known;
     let pending = this.#pending.get(name);
     if (pending === undefined) {
@@ -105,12 +118,18 @@ export class FunctionKeys<Key> {
       this.#pending.set(name, pending);
     }
     const found = await pending;
-    this.#found.set(name, found);
+    this.#keep(name, found);
     return found;
   }
 
+  #keep(name: string, found: Found): void {
+    const [kept, other] = found.source === undefined ? [this.#absent, this.#found] : [this.#found, this.#absent];
+    kept.set(name, found);
+    other.delete(name);
+  }
+
   async #ask(header: JWTHeaderParameters, issuer: string, until: number): Promise<Found> {
-    const { option, find, open, logger, timeoutMs = 5000 } = this.#options;
+    const { option, find, open, timeoutMs = 5000 } = this.#options;
     try {
       const asked = Promise.resolve().then(() => find(Object.freeze({ ...header }), issuer));
       const given = await untilAborted(AbortSignal.timeout(timeoutMs), asked);
@@ -120,16 +139,28 @@ export class FunctionKeys<Key> {
       this.#isFailing = false;
       return found;
     } catch (error) {
-      if (!this.#isFailing) {
-        this.#isFailing = true;
-        logger.warn({ err: error }, `portcullis: the function ${option} failed; its tokens are answered with 503`);
-      }
+      this.#warn(error);
       throw new KeysUnavailable(`the function ${option} failed`);
     }
+  }
+
+  /** Says in the message what is wrong with a key. The text of another error is for loggers that show fields. */
+  #warn(error: unknown): void {
+    if (this.#isFailing || this.#now() - this.#warnedAt < warningPauseMs) return;
+    this.#isFailing = true;
+    this.#warnedAt = this.#now();
+    const { option, logger } = this.#options;
+    const reason = isOptionError(error) ? ` (${error.message})` : "";
+    logger.warn({ err: error }, `portcullis: the function ${option} failed${reason}; its tokens are answered with 503`);
   }
 }
 
 const none: readonly CandidateKey[] = [];
+
+/** The messages of our own checks contain no value. */
+function isOptionError(error: unknown): error is Error {
+  return error instanceof Error && "code" in error && error.code === "option_invalid";
+}
 
 function isList<Key>(given: Key | readonly Key[]): given is readonly Key[] {
   return Array.isArray(given);
