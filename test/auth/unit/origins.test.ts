@@ -62,7 +62,7 @@ describe("the origins of a cookie", () => {
     ...[
       "*",
       "https://*",
-      "https://*.com",
+      ...["https://*.com", "https://*.com.", "https://*.com.:8443", "https://*..com"],
       "https://*.*.example.com",
       "https://a.*.example.com",
       "https://a*.example.com",

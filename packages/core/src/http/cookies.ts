@@ -60,8 +60,8 @@ export function checkCookieName(
 ): asserts name is string {
   if (typeof name !== "string" || !/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/.test(name))
     throw optionError(option, 'must be the name of a cookie, such as "__Host-access"');
-  if (!secure && /^__(host|secure)-/i.test(name))
-    throw optionError(option, "must not begin with __Host- or __Secure- without secure");
+  if (!secure && /^__(host|secure|http)-/i.test(name))
+    throw optionError(option, "must not begin with __Host-, __Secure- or __Http- without secure");
   if (/^__host-/i.test(name) && path !== "/")
     throw optionError(option, "begins with __Host-, which needs the path /; use __Secure-");
   if (/^__host-/i.test(name) && domain !== undefined)

@@ -56,8 +56,8 @@ function readOrigin(option: string, text: string): string {
 
 function readWildcard(option: string, text: string): { readonly scheme: string; readonly end: string } {
   const [, scheme, host] = /^(https?:\/\/)\*\.([^*]+)$/.exec(text) ?? [];
-  // A whole domain of one label, such as "com", belongs to many owners.
-  const isOwned = host !== undefined && (/^localhost(?::|$)/.test(host) || host.includes("."));
+  // A whole domain of one label, such as "com" and "com.", belongs to many owners.
+  const isOwned = host !== undefined && (/^localhost(?::|$)/.test(host) || /[^.]\.[^.:]/.test(host));
   const example = `${scheme ?? ""}x.${host ?? ""}`;
   if (scheme === undefined || !isOwned || !URL.canParse(example) || new URL(example).origin !== example)
     throw optionError(
