@@ -1,10 +1,9 @@
+import { Redis } from "ioredis";
 import { startRedis } from "@portcullis/testkit";
 import type { RedisServer } from "@portcullis/testkit";
-import { cleanUp } from "../../support/clean-up.js";
-import { operate } from "../../support/redis.js";
 import { until } from "../../support/until.js";
 
-/** Starts a Cluster of one node, which serves all slots. It is gone after the test. */
+/** Starts a Cluster of one node, which serves all slots; Redis takes two seconds for it. The caller stops it. */
 export async function startShard(options: Parameters<typeof startRedis>[0] = {}): Promise<RedisServer> {
   const server = await startRedis({
     ...options,
@@ -15,9 +14,9 @@ export async function startShard(options: Parameters<typeof startRedis>[0] = {})
       ...options.config,
     },
   });
-  cleanUp(() => server.stop());
-  const operator = operate(server.url);
+  const operator = new Redis(server.url);
   await operator.call("CLUSTER", "ADDSLOTSRANGE", 0, 16_383);
   await until(async () => String(await operator.call("CLUSTER", "INFO")).includes("cluster_state:ok"));
+  operator.disconnect();
   return server;
 }

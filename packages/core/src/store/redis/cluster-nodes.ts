@@ -1,10 +1,21 @@
 import type { RedisLike } from "./client.js";
 import { textIn } from "./replies.js";
 
-/** Is the server a node of a Cluster? False if it does not say. */
+/**
+ * Is the server a node of a Cluster that tells where the slots are? False if it does not say, or names no host: a client
+ * of a Cluster cannot work then, but one of a single server can where the server, or a proxy, serves all keys.
+ */
 export async function isClusterNode(client: RedisLike): Promise<boolean> {
   const info = textIn(await client.call("INFO", "cluster").catch(() => undefined));
-  return info !== undefined && /^cluster_enabled:1/m.test(info);
+  if (info === undefined || !/^cluster_enabled:1/m.test(info)) return false;
+  const ranges = await client.call("CLUSTER", "SLOTS").catch(() => undefined);
+  return Array.isArray(ranges) && (ranges.length === 0 || ranges.some(namesHost));
+}
+
+/** Does a range of slots name the host of its master? A node that knows no other one may not know its own. */
+function namesHost(range: unknown): boolean {
+  const master: unknown = Array.isArray(range) ? range[2] : undefined;
+  return Array.isArray(master) && !["", "?", undefined].includes(textIn(master[0]));
 }
 
 /** The ioredis client of one node of a Cluster. */

@@ -86,6 +86,8 @@ const checkMs = 500;
 const quietMs = 1500;
 /** The same for refused calls, which may be rare. */
 const quietCallsMs = 3000;
+/** The maximum number of lines of one outage. */
+const maxCauses = 100;
 /** Slow calls in a row, without a pause, that are an outage. */
 const slowCalls = 5;
 
@@ -142,9 +144,9 @@ export class OutageReport {
   #say(cause: Cause, message: string, quiet: number): void {
     this.#failedAt = performance.now();
     this.#quietMs = quiet;
-    if (this.#said.has(message)) return;
     // Addresses of a Cluster may change without end.
-    if (this.#said.size < 100) this.#said.add(message);
+    if (this.#said.has(message) || this.#said.size >= maxCauses) return;
+    this.#said.add(message);
     this.#timer ??= setInterval(() => this.#check(), checkMs).unref();
     this.#options.logger.warn(withoutUndefined(cause), message);
   }

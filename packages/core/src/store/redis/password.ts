@@ -24,6 +24,8 @@ export interface PasswordSourceOptions {
 const answerMs = 10_000;
 /** A password is renewed at this part of its time. */
 const renewal = 0.8;
+/** A password that has expired before it was given: the clocks differ, or the function gives an old one. */
+const expiredRetryMs = 10_000;
 const minCheckMs = 1000;
 const maxTimerMs = 2 ** 31 - 1;
 /** A later number is in milliseconds. */
@@ -137,7 +139,7 @@ export class PasswordSource {
 
   /** Asks for the password again, at most once a second: it may be the reason for which the nodes do not answer. */
   check(): void {
-    if (performance.now() - this.#askedAt < minCheckMs) return;
+    if (this.#closed || performance.now() - this.#askedAt < minCheckMs) return;
     this.refused();
     void this.fresh().catch((error: unknown) => this.#tell(error));
   }
@@ -161,8 +163,10 @@ export class PasswordSource {
     const leftMs = expiresAt === undefined ? 0 : renewal * (millis(expiresAt) - Date.now());
     this.#staleAt = performance.now() + Math.max(0, leftMs);
     clearTimeout(this.#timer);
-    if (expiresAt !== undefined && !this.#closed)
-      this.#timer = setTimeout(() => void this.#renew(), Math.min(maxTimerMs, Math.max(1000, leftMs))).unref();
+    if (expiresAt !== undefined && !this.#closed) {
+      const waitMs = leftMs > 0 ? Math.min(maxTimerMs, Math.max(1000, leftMs)) : expiredRetryMs;
+      this.#timer = setTimeout(() => void this.#renew(), waitMs).unref();
+    }
     return password;
   }
 
@@ -171,11 +175,13 @@ export class PasswordSource {
     const { username, onRefusal } = this.#options;
     try {
       this.refused();
+      const former = this.#password;
       const password = await this.fresh();
       const words = username === undefined ? [password] : [username, password];
       for (const client of this.#clients)
         if (client.status === "ready" && !this.#mute.has(client)) client.call("AUTH", ...words).catch(onRefusal);
-      for (const listener of this.#listeners) listener();
+      // A new listening connection is a gap for channels, which the same password is not worth.
+      if (password !== former) for (const listener of this.#listeners) listener();
     } catch (error) {
       this.#tell(error);
       if (!this.#closed) this.#timer = setTimeout(() => void this.#renew(), 1000).unref();
@@ -216,9 +222,11 @@ function read(given: unknown): ExpiringPassword {
     throw new PasswordError(`redis.password must give a text or { password, expiresAt }, not ${kindOf(given)}`);
   if (expiresAt === undefined) return { password };
   const isTime =
-    expiresAt instanceof Date || (typeof expiresAt === "number" && expiresAt > 0 && expiresAt < maxSeconds);
+    expiresAt instanceof Date
+      ? !Number.isNaN(expiresAt.getTime())
+      : typeof expiresAt === "number" && expiresAt > 0 && expiresAt < maxSeconds;
   if (!isTime) throw new PasswordError("redis.password must give expiresAt as a Date or in unix seconds");
-  return { password, expiresAt };
+  return { password, expiresAt: expiresAt as Date | number };
 }
 
 function millis(time: Date | number): number {
