@@ -24,7 +24,8 @@ function report(result) {
 function share(tokens) {
   const dealt = Array.from({ length: connections }, () => []);
   tokens.forEach((token, index) => {
-    dealt[index % connections].push({ headers: { authorization: `Bearer ${token}` } });
+    // "" is a request without a token.
+    dealt[index % connections].push(token === "" ? {} : { headers: { authorization: `Bearer ${token}` } });
   });
   return dealt;
 }

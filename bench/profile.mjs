@@ -2,22 +2,24 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { openField } from "./lib/field.mjs";
 import { fixed, table } from "./lib/format.mjs";
+import { findNode } from "./lib/nodes.mjs";
 import { ask, endAll } from "./lib/processes.mjs";
 import { selectTargets } from "./lib/targets.mjs";
 
 const folder = new URL("./results/profiles/", import.meta.url);
 const root = new URL("../", import.meta.url).href;
-const gates = ["express-gate", "express-gate-redis", "koa-gate", "koa-gate-redis"];
+const gates = ["express", "koa"].flatMap((name) => ["", "-redis", "-leased"].map((kind) => `${name}-gate${kind}`));
 const shown = 30;
 const answerMs = 20_000;
 
 /** @returns {Promise<string>} Markdown. The profiles stay in results/profiles, for Chrome's DevTools. */
-export async function runProfile({ seconds, targets: names, redis, note }) {
+export async function runProfile({ seconds, targets: names, nodes: [wantedNode], redis, note }) {
   mkdirSync(folder, { recursive: true });
   const wanted = names.length === 0 ? gates : names;
   const targets = selectTargets(wanted).filter(({ name }) => wanted.includes(name));
-  const { stands, fire } = await openField({ targets, redis });
-  const parts = [];
+  const { path, version } = await findNode(wantedNode);
+  const { stands, fire } = await openField({ targets, redis, node: path });
+  const parts = [`The servers run under Node ${version}.`];
   for (const { target, server, port } of stands) {
     note(`profile: ${target.name}`);
     await fire(port, 2);

@@ -1,4 +1,4 @@
-// npm run bench -- [suite ...] [--quick] [--rounds=7] [--seconds=2] [--targets=a,b] [--no-setup]; see README.md
+// npm run bench -- [suite ...] [--quick] [--rounds=7] [--seconds=2] [--targets=a,b] [--node=20,24] [--no-setup]; see README.md
 import { mkdirSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { describeMachine } from "./lib/machine.mjs";
@@ -6,9 +6,21 @@ import { cores, endAll, killAll, pin } from "./lib/processes.mjs";
 import { startRedis } from "./lib/redis.mjs";
 import { prepare } from "./lib/setup.mjs";
 
-/** Each suite is loaded when everything it imports is installed. Those in `byDefault` run when none is named. */
+/**
+ * Each suite is loaded when everything it imports is installed. Those in `byDefault` run when none is named. `own` suites
+ * say themselves what a reader must know of the run, and keep themselves what is worth it.
+ */
 const suites = {
-  guard: { redis: true, run: async (options) => (await import("./guard.mjs")).runGuard(options) },
+  guard: { redis: true, own: true, run: async (options) => (await import("./guard.mjs")).runGuard(options) },
+  floor: { redis: true, own: true, rounds: 5, run: async (options) => (await import("./guard.mjs")).runFloor(options) },
+  check: { redis: true, own: true, rounds: 5, run: async (options) => (await import("./check.mjs")).runCheck(options) },
+  scale: {
+    redis: false,
+    own: true,
+    rounds: 3,
+    run: async (options) => (await import("./scale.mjs")).runScale(options),
+  },
+  documents: { redis: false, own: true, run: async () => (await import("./lib/documents.mjs")).fillDocuments() },
   limits: { redis: true, run: async (options) => (await import("./limits.mjs")).runLimits(options) },
   micro: { redis: true, run: async (options) => (await import("./micro.mjs")).runMicro(options) },
   faults: { redis: false, run: async (options) => (await import("./faults.mjs")).runFaults(options) },
@@ -17,6 +29,7 @@ const suites = {
   locks: { redis: true, run: async (options) => (await import("./locks.mjs")).runLocks(options) },
   events: { redis: true, run: async (options) => (await import("./events.mjs")).runEvents(options) },
   responses: { redis: false, run: async (options) => (await import("./responses.mjs")).runResponses(options) },
+  stored: { redis: true, run: async (options) => (await import("./stored.mjs")).runStored(options) },
   profile: { redis: true, run: async (options) => (await import("./profile.mjs")).runProfile(options) },
 };
 const byDefault = ["guard", "micro"];
@@ -29,6 +42,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: "string" },
     seconds: { type: "string" },
     targets: { type: "string", default: "" },
+    node: { type: "string", default: "" },
     "no-setup": { type: "boolean", default: false },
   },
 });
@@ -38,6 +52,9 @@ const options = {
   rounds: readNumber("rounds", quick ? 2 : 7, 1, 50),
   seconds: readNumber("seconds", quick ? 1 : 2, 0.2, 30),
   targets: values.targets.split(",").filter((name) => name !== ""),
+  // Only such a run may take the place of an earlier one.
+  isWhole: !quick && values.targets === "",
+  nodes: values.node === "" ? [undefined] : values.node.split(","),
   note: (text) => console.error(text),
 };
 const names = positionals.length === 0 ? byDefault : positionals;
@@ -57,14 +74,15 @@ for (const name of names) await runSuite(name);
 process.exit();
 
 async function runSuite(name) {
-  const { redis: needsRedis, run } = suites[name];
+  const { redis: needsRedis, own = false, run, rounds = options.rounds } = suites[name];
   const redis = needsRedis ? await startRedis() : undefined;
   try {
-    const how = quick ? "a quick run: good for seeing that it works, not for figures" : describeEffort(name);
-    const machine = describeMachine({ redis: redis?.version, how });
-    const tables = await run({ ...options, redis });
-    const page = `## ${name}\n\n${machine}\n\n${tables}\n`;
+    const effort = { ...options, rounds: values.rounds === undefined && !quick ? rounds : options.rounds };
+    const how = quick ? "a quick run: good for seeing that it works, not for figures" : describeEffort(name, effort);
+    const machine = own ? [] : [describeMachine({ redis: redis?.version, how })];
+    const page = [`## ${name}`, ...machine, `${await run({ ...effort, redis, how })}\n`].join("\n\n");
     console.log(page);
+    if (own) return;
     const folder = new URL("./results/", import.meta.url);
     mkdirSync(folder, { recursive: true });
     writeFileSync(new URL(`${name}.md`, folder), page);
@@ -74,11 +92,9 @@ async function runSuite(name) {
   }
 }
 
-function describeEffort(name) {
-  if (name === "cache" || name === "locks") return `${3 * options.rounds} rounds`;
-  return !["micro", "faults", "responses"].includes(name)
-    ? `${options.rounds} rounds of ${options.seconds} s`
-    : "a full run";
+function describeEffort(name, { rounds, seconds }) {
+  if (name === "cache" || name === "locks") return `${3 * rounds} rounds`;
+  return !["micro", "faults", "responses"].includes(name) ? `${rounds} rounds of ${seconds} s` : "a full run";
 }
 
 function readNumber(name, byDefault, least, most) {

@@ -1,8 +1,8 @@
 // npm run test:nodes -- [versions] [mocha's arguments, test files]: the suite on other versions of Node, which npm
 // fetches as the package "node". Default: 22 24 26.
-import { ROOT, runNode } from "./child.mjs";
+import { runNode } from "./child.mjs";
 import { ensureInstalled } from "./install.mjs";
-import { runNpm } from "./npm.mjs";
+import { fetchNode } from "./other-node.mjs";
 
 const VERSION = /^\d+(\.\d+){0,2}$/;
 
@@ -23,12 +23,3 @@ for (const wanted of versions) {
   outcomes.push(`${outcome} Node ${version} (${((Date.now() - start) / 1000).toFixed(0)} s)`);
 }
 console.log(`\n${outcomes.join("\n")}`);
-
-async function fetchNode(wanted) {
-  const program = "({ version: process.version, path: process.execPath })";
-  const printed = await runNpm(
-    ["exec", "--yes", `--package=node@${wanted}`, "--", "node", "-p", `JSON.stringify(${program})`],
-    ROOT,
-  );
-  return JSON.parse(printed);
-}

@@ -1,14 +1,13 @@
 // A field of live servers, one load generator, and slices of load on one server at a time.
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { openGenerator } from "./generators.mjs";
 import { ask, cores, startNode } from "./processes.mjs";
 import { countCalls } from "./redis.mjs";
 import { signTokens } from "./settings.mjs";
 
-const startMs = 20_000;
-const answerMs = 5000;
-/** What was under way when the load stopped ends in this time. */
-const drainMs = 30;
+const startMs = 60_000;
+const answerMs = 15_000;
 /** Share of failed requests up to which a slice still tells what serving costs. */
 const tolerated = 0.01;
 
@@ -29,41 +28,54 @@ const tolerated = 0.01;
  * @property {number} [redisCpu] Microseconds of Redis for a request.
  */
 
-/** Starts the servers of all targets and the load generator. */
-export async function openField({ targets, redis, optionsFor = () => [] }) {
-  const load = startNode(script("../load.mjs"), { core: cores.load });
-  load.send({ tokens: signTokens() });
+/**
+ * Starts the servers of all targets and the load generator.
+ *
+ * @param {{ targets: readonly object[], redis: object, node?: string, optionsFor?: (target: object) => string[], tokens?: readonly string[] }} how
+ *   `node` is the path of the Node that runs the servers.
+ */
+export async function openField({ targets, redis, node, optionsFor = () => [], tokens = signTokens() }) {
+  const load = openGenerator(tokens);
   const stands = await Promise.all(
     targets.map(async (target) => {
-      const env = target.redis ? { BENCH_REDIS_URL: redis.url } : {};
       const server = startNode(script(`../servers/${target.script}`), {
         core: cores.server,
-        env,
-        options: optionsFor(target),
+        env: { ...load.serverEnv, ...target.env, ...(target.redis && { BENCH_REDIS_URL: redis.url }) },
+        options: ["--no-warnings", ...optionsFor(target)],
+        node,
       });
       return { target, server, port: await ask(server, undefined, "ready", startMs) };
     }),
   );
 
-  function fire(port, seconds) {
-    return ask(load, { port, seconds }, "result", seconds * 1000 + 15_000).then((result) => {
-      if (result.error !== undefined) throw new Error(`the load generator failed: ${result.error}`);
-      return result;
-    });
+  /** Loads a server without measuring it. */
+  async function fire(port, seconds) {
+    const running = load.start(port, seconds);
+    await sleep(seconds * 1000);
+    const { answered, failed } = await running.finish();
+    return { served: answered - failed };
   }
 
-  /** @returns {Promise<Slice>} */
-  async function measure({ target, server, port }, { seconds, warmSeconds }) {
-    await fire(port, warmSeconds);
+  /**
+   * Measures within one load: what comes before is the time to get warm.
+   *
+   * @param {(stand: object) => Promise<void>} during runs at the same time
+   * @returns {Promise<Slice>}
+   */
+  async function measure(stand, { seconds, warmSeconds, during = async () => undefined }) {
+    const { target, server, port } = stand;
+    const running = load.start(port, warmSeconds + seconds + 0.1);
+    await sleep(warmSeconds * 1000);
     const before = await readUsage(target, server);
-    const { served, failed, seconds: elapsed, p50, p99, busy } = await fire(port, seconds);
+    await Promise.all([sleep(seconds * 1000), during(stand)]);
     const after = await readUsage(target, server);
+    const { answered, failed, p50, p99, busy } = await running.finish();
     const cpu = after.cpuUs - before.cpuUs;
-    // The last requests get no answer, because the load stops, but cost the server what the others cost.
     const handled = after.handled - before.handled;
+    const elapsed = (after.atMs - before.atMs) / 1000;
     return {
-      valid: failed <= served * tolerated,
-      throughput: served / elapsed,
+      valid: failed <= answered * tolerated,
+      throughput: handled / elapsed,
       p50,
       p99,
       cpu: cpu / handled,
@@ -79,7 +91,6 @@ export async function openField({ targets, redis, optionsFor = () => [] }) {
   }
 
   async function readUsage(target, server) {
-    await sleep(drainMs);
     const [usage, onRedis] = await Promise.all([
       ask(server, "usage", "usage", answerMs),
       target.redis ? redis.usage() : undefined,
@@ -87,7 +98,7 @@ export async function openField({ targets, redis, optionsFor = () => [] }) {
     return { ...usage, redis: onRedis };
   }
 
-  return { stands, fire, measure };
+  return { stands, fire, measure, load: load.title, close: load.close };
 }
 
 function script(path) {

@@ -23,15 +23,26 @@ export function pin(pid, core) {
  * Starts a Node program on a core, with a channel to talk to.
  *
  * @param {string} script
- * @param {{ core: number, env?: NodeJS.ProcessEnv, options?: readonly string[] }} how
+ * @param {{ core: number, env?: NodeJS.ProcessEnv, options?: readonly string[], node?: string }} how
+ *   `node` is the path of another Node.
  */
-export function startNode(script, { core, env = {}, options = [] }) {
-  const words = [process.execPath, ...heapOptions, ...options, script];
+export function startNode(script, { core, env = {}, options = [], node = process.execPath }) {
+  const words = [node, ...heapOptions, ...options, script];
   const [command, ...rest] = canPin ? ["taskset", "-c", String(core), ...words] : words;
   const child = spawn(command, rest, {
     env: { ...process.env, NODE_ENV: "production", ...env },
     stdio: ["ignore", "inherit", "inherit", "ipc"],
   });
+  return own(child);
+}
+
+/** Starts any other program on a core; it ends with the run, too. */
+export function startProgram(words, { core, env = {} }) {
+  const [command, ...rest] = canPin ? ["taskset", "-c", String(core), ...words] : words;
+  return own(spawn(command, rest, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] }));
+}
+
+function own(child) {
   running.add(child);
   child.once("exit", () => running.delete(child));
   return child;

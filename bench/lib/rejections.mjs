@@ -33,7 +33,8 @@ export async function createRejections() {
     refuse("no token", hmac, [undefined]),
     refuse("not a token", hmac, ["x".repeat(300)]),
     refuse("another algorithm", hmac, [`${encode({ alg: "none" })}.${payload}.${signature}`]),
-    refuse("a forged signature, HS256", hmac, forged),
+    refuse("a forged signature, HS256, 64 tokens again and again", hmac, forged),
+    refuse("a forged signature, HS256, never seen before", hmac, () => `${header}.${payload}.${nextSignature()}`),
     refuse("a forged signature of 8 KB, HS256", hmac, [long(5800)]),
     refuse("100 KB", hmac, [long(75_000)]),
     refuse("a forged signature, RS256", rsa, forgedRsa),
@@ -42,12 +43,21 @@ export async function createRejections() {
   ];
 }
 
+let signatures = 0;
+
+/** 32 bytes as base64url, others each time, and cheap to make. */
+function nextSignature() {
+  signatures += 1;
+  return `${signatures.toString(36).padStart(42, "A")}A`;
+}
+
 function refuse(what, gate, tokens) {
   const guard = gate.guard();
-  const bearers = tokens.map((token) => (token === undefined ? undefined : `Bearer ${token}`));
+  const bearers =
+    typeof tokens === "function" ? [] : tokens.map((token) => (token === undefined ? undefined : `Bearer ${token}`));
+  const bearerOf = typeof tokens === "function" ? () => `Bearer ${tokens()}` : (call) => bearers[call % bearers.length];
   return {
     name: `refused: ${what}`,
-    runLater: async (call) =>
-      expectDenied(await guard(new FakeExchange("192.0.2.66", bearers[call % bearers.length])), 401),
+    runLater: async (call) => expectDenied(await guard(new FakeExchange("192.0.2.66", bearerOf(call))), 401),
   };
 }

@@ -8,8 +8,8 @@ export const issuer = "https://issuer.test";
 export const audience = "bench-api";
 export const algorithm = "HS256";
 
-export const users = 200;
-export const tokenCount = 1000;
+export const users = 2000;
+export const tokenCount = 2000;
 
 /** High enough that no run reaches it, so that every request is counted and none refused. */
 export const neverReached = 1_000_000_000;
@@ -20,16 +20,24 @@ export const limits = {
   user: { name: "user", windowSeconds: 3600 },
 };
 
-/** The options of the gate, the same in both frameworks. */
-export function gateOptions(redis) {
+/**
+ * The options of the gate, the same in both frameworks.
+ *
+ * @param {string | object} redis
+ * @param {"exact" | "leased"} mode leased: parts of quotas and answers about revocation are held in the process
+ */
+export function gateOptions(redis, mode = "exact") {
+  const isLeased = mode === "leased";
   return {
     redis,
+    ...(isLeased && { revocation: { check: "tracked" } }),
     auth: { secret, issuer, audience, algorithms: [algorithm] },
     limits: Object.values(limits).map(({ name, windowSeconds }) => ({
       name,
       per: name,
       limit: neverReached,
       window: `${windowSeconds}s`,
+      ...(isLeased && { precision: "leased" }),
     })),
   };
 }

@@ -8,7 +8,7 @@ import { ensureInstalled } from "../../tools/install.mjs";
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const bench = fileURLToPath(new URL("../", import.meta.url));
 /** bentocache and @verrou/core need ioredis 5, so the caches and the locks have lockfiles of their own. */
-const folders = [bench, `${bench}cache-peers/`, `${bench}lock-peers/`];
+const folders = [bench, `${bench}cache-peers/`, `${bench}lock-peers/`, `${bench}response-peers/`];
 
 /** Installs what is missing or has changed, and builds the packages that are measured. */
 export function prepare() {

@@ -33,4 +33,6 @@ app.use(limit(limits.ip, (req) => ipKeyGenerator(req.ip)));
 app.use(expressjwt({ secret: secretKey, algorithms: [algorithm], audience, issuer, isRevoked }));
 app.use(limit(limits.user, (req) => req.auth.sub));
 app.get("/", (req, res) => res.json(answer));
+// Express' own handler prints each error.
+app.use((error, req, res, next) => (res.headersSent ? next(error) : res.status(error.status ?? 500).end()));
 serve(app);

@@ -16,6 +16,8 @@ export function serve(target, more = () => ({})) {
   server.prependListener("request", function count() {
     handled += 1;
   });
+  const addresses = Number(process.env.BENCH_ADDRESSES ?? 0);
+  if (addresses > 0) server.prependListener("connection", giveAddress(addresses));
   server.listen({ host: "127.0.0.1", port: 0, backlog: 1024 }, () => {
     process.send({ ready: server.address().port });
   });
@@ -23,7 +25,7 @@ export function serve(target, more = () => ({})) {
   const answers = {
     usage() {
       const { user, system } = process.cpuUsage();
-      return { usage: { cpuUs: user + system, handled, ...more() } };
+      return { usage: { cpuUs: user + system, handled, atMs: performance.now(), ...more() } };
     },
     heap() {
       globalThis.gc?.();
@@ -40,4 +42,18 @@ export function serve(target, more = () => ({})) {
   };
   process.on("message", async (message) => process.send(await answers[message]()));
   process.on("disconnect", () => process.exit(0));
+}
+
+/**
+ * Clients of wrk all come from one address. This makes the connections look as if they came from so many, in turn: Node
+ * asks the system for the address of a socket once, and remembers it there.
+ */
+function giveAddress(count) {
+  let next = 0;
+  return function rename(socket) {
+    next = (next + 1) % count;
+    const address = `127.0.1.${1 + next}`;
+    socket._peername = { address, family: "IPv4", port: socket.remotePort };
+    if (socket.remoteAddress !== address) throw new Error("this Node does not remember addresses of sockets");
+  };
 }

@@ -71,7 +71,7 @@ describe("what the documents claim", () => {
     const facts = [
       { row: "req.auth", file: "auth/claims.ts", type: "Auth" },
       { row: "req.cache", file: "cache/cache-types.ts", type: "RequestCache" },
-      { row: "req.quotas", file: "limits/quota.ts", type: "Quota" },
+      { row: "req.quotas", file: "http/quota.ts", type: "Quota" },
       { row: "req.loginAttempt", file: "login/attempt.ts", type: "LoginAttempt" },
     ];
 

@@ -16,8 +16,28 @@ const peers: Readonly<Record<string, readonly string[]>> = {
   "express-oauth2-jwt-bearer": [
     ...["issuerBaseURL", "issuer", "audience", "jwksUri", "secret", "tokenSigningAlg", "authRequired", "strict"],
     ...["clockTolerance", "maxTokenAge", "validators", "agent", "cacheMaxAge", "cooldownDuration", "timeoutDuration"],
-    ...["dpop", "enabled", "required", "iatOffset", "iatLeeway", "ISSUER_BASE_URL", "AUDIENCE"],
+    ...[
+      "mtls",
+      "getCertificate",
+      "dpop",
+      "enabled",
+      "required",
+      "iatOffset",
+      "iatLeeway",
+      "ISSUER_BASE_URL",
+      "AUDIENCE",
+    ],
     ...["requiredScopes", "scopeIncludesAny", "claimEquals", "claimIncludes", "claimCheck", "req.auth.payload"],
+  ],
+  "passport-jwt": [
+    ...["secretOrKey", "secretOrKeyProvider", "jwtFromRequest", "fromHeader", "fromBodyField"],
+    ...["fromUrlQueryParameter", "fromAuthHeaderWithScheme", "fromAuthHeaderAsBearerToken", "fromExtractors"],
+    ...["issuer", "audience", "algorithms", "ignoreExpiration", "passReqToCallback", "jsonWebTokenOptions"],
+    ...["verify", "req.user", "failWithError", "session"],
+  ],
+  Nest: [
+    ...["AuthGuard", "Public", "JwtStrategy.validate", "req.user", "Roles", "JwtService.verifyAsync"],
+    ...["JwtService.signAsync", "ThrottlerModule.forRoot", "onApplicationShutdown"],
   ],
 };
 

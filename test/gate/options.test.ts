@@ -56,11 +56,11 @@ const unknownNames: readonly Row[] = [
 ];
 
 const wrongValues: readonly Row[] = [
-  ["redis: a URL of http", { redis: "http://127.0.0.1" }, "redis", 'such as "redis://127.0.0.1:6379"'],
+  ["redis: a URL of http", { redis: "http://127.0.0.1" }, "redis", '"rediss://default:password@host:6379"'],
   ["redis: a host", { redis: "127.0.0.1:6379" }, "redis", "redis://"],
   ["redis: an empty text", { redis: "" }, "redis", "redis://"],
   ["redis: no host", { redis: "redis://" }, "redis", "redis://"],
-  ["redis: not a URL", { redis: "redis://a b:x" }, "redis", "redis://"],
+  ["redis: not a URL", { redis: "redis://a b:x" }, "redis", 'hosts such as "host:6379"'],
   ["redis: Memory", { redis: "Memory" }, "redis", '"memory"'],
   ["redis: null", { redis: null }, "redis", "ioredis client"],
   ["redis: false", { redis: false }, "redis", "ioredis client"],
@@ -86,9 +86,9 @@ const wrongValues: readonly Row[] = [
   ["redis: TLS on a socket", { redis: { path: "/b", tls: true } }, "redis.tls", "unix socket"],
   ["redis: sentinels without a master", { redis: "redis+sentinel://a,b" }, "redis", "must name the master"],
   ["redis: two hosts", { redis: "redis://a:1,b:2" }, "redis", "redis+cluster://"],
-  ["redis: a query", { redis: "redis://a?tls=true" }, "redis", "redis://"],
-  ["redis: port 0", { redis: "redis://a:0" }, "redis", "redis://"],
-  ["redis: a bad escape", { redis: "redis://:%zz@a" }, "redis", "redis://"],
+  ["redis: a query", { redis: "redis://a?tls=true" }, "redis", "rediss://"],
+  ["redis: port 0", { redis: "redis://a:0" }, "redis", "a port from 1 to 65535"],
+  ["redis: a bad escape", { redis: "redis://:%zz@a" }, "redis", "write %25"],
   ["redis: a user alone", { redis: "redis://u@a" }, "redis", "user:password@"],
   ["redis: a cache alone", { redis: { cache: "redis://a" } }, "redis.security", "redis://"],
   ["redis: a third instance", { redis: { security: "redis://a", cach: "redis://a" } }, "redis.cach", "mean cache"],

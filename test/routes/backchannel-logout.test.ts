@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { TestIssuer, nowSeconds, signToken, testAudience, testIssuer, testSecret } from "@portcullis/testkit";
 import type { BackchannelLogout, IssuedTokens } from "@portcullis/core";
 import { expect } from "chai";
@@ -154,8 +155,22 @@ describeOnEveryFramework("the back-channel logout endpoint", (start) => {
 
   it("refuses whatever is no logout token for this application, with one answer, and logs nobody out", async () => {
     const stranger = await TestIssuer.start();
+    const causes = new Map<string, string>();
+    const warned: string[] = [];
+    const note = (message: unknown): void => {
+      const { outcome, cause } = message as { outcome: string; cause?: string };
+      causes.set(what, outcome === "refused" ? String(cause) : outcome);
+    };
+    let what = "";
+    subscribe("portcullis:logout", note);
     try {
-      const { url } = await start({ auth: authOf(issuer) }, behind());
+      const logger = {
+        debug: () => undefined,
+        warn(fields: object) {
+          if ("cause" in fields) warned.push(String(fields.cause));
+        },
+      };
+      const { url, gate } = await start({ auth: authOf(issuer), logger }, behind());
       const seconds = nowSeconds();
       const good = await logoutToken(issuer, { sub: "alice" });
       const [header, payload, signature = ""] = good.split(".");
@@ -189,17 +204,44 @@ describeOnEveryFramework("the back-channel logout endpoint", (start) => {
         "not a token": "hello",
       };
       const texts = new Set<string>();
-      for (const [what, token] of Object.entries(wrong)) {
+      for (const [name, token] of Object.entries(wrong)) {
+        what = name;
         const answer = await form(`${url}/backchannel-logout`, { logout_token: token });
         expect(answer.status, what).to.equal(400);
         expect(answer.headers["cache-control"]).to.equal("no-store");
         texts.add(answer.text);
       }
       expect([...texts]).to.have.length(1);
+      what = "no form field";
       expect((await form(`${url}/backchannel-logout`, {})).status).to.equal(400);
+      // Operators learn what was missing: by the event, the metric, and the log once for each cause.
+      for (const [which, cause] of Object.entries({
+        "an ID token": "typ is not logout+jwt",
+        "a nonce": "the token has a nonce, which only ID tokens have",
+        "no events": "events does not contain the logout event",
+        "neither sub nor sid": "the token has neither a user nor sid",
+        "another audience": "ERR_JWT_CLAIM_VALIDATION_FAILED: aud",
+        "no jti": "jti is missing",
+        "no iat": "iat is missing",
+        "a past exp": "ERR_JWT_EXPIRED",
+        "a changed signature": "ERR_JWS_SIGNATURE_VERIFICATION_FAILED",
+        "not a token": "logout_token is not a JWT",
+        "no form field": "the form has no logout_token, or several",
+      }))
+        expect(causes.get(which), which).to.equal(cause);
+      for (const which of Object.keys(wrong)) expect(causes.get(which), which).to.be.a("string").and.not.equal("");
+      expect(new Set(warned).size).to.equal(warned.length);
+      expect(new Set(warned)).to.deep.equal(new Set(causes.values()));
+      const counted = gate.metrics().find(({ name }) => name === "portcullis_logouts_total")?.samples;
+      expect(counted?.map(({ labels, value }) => [labels.outcome, value])).to.deep.equal([
+        ["refused", Object.keys(wrong).length + 1],
+      ]);
+      what = "good";
       expect((await send(`${url}/me`, { token: await accessToken(issuer) })).status).to.equal(200);
       expect((await form(`${url}/backchannel-logout`, { logout_token: good })).status).to.equal(200);
+      expect(causes.get("good")).to.equal("ended");
     } finally {
+      unsubscribe("portcullis:logout", note);
       await stranger.close();
     }
   });

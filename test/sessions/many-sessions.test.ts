@@ -29,7 +29,7 @@ async function signIn(gate: Gate<unknown, object>, subject: string, count: numbe
 describe("a thousand sessions of one user", function () {
   this.timeout(60_000);
 
-  it("end in one script besides the cut-off, without KEYS or SCAN", async () => {
+  it("end in two scripts besides the cut-off, without KEYS or SCAN", async () => {
     const server = await startRedis();
     cleanUp(() => server.stop());
     const redis = new Redis(server.url);
@@ -40,7 +40,8 @@ describe("a thousand sessions of one user", function () {
     await redis.config("RESETSTAT");
     expect(await gate.sessions.revokeAll("alice")).to.equal(1000);
     const stats = await redis.info("commandstats");
-    expect(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1]).to.equal("2");
+    // The first script learns the keys, and the second one ends the sessions. Each reads the names of all of them once.
+    expect(/cmdstat_hkeys:calls=(\d+)/.exec(stats)?.[1]).to.equal("2");
     expect(stats).not.to.match(/cmdstat_(?:keys|scan|sscan|hscan|zscan):/);
     const us = Number(/cmdstat_evalsha:calls=\d+,usec=(\d+)/.exec(stats)?.[1]);
     // The aim is 50 ms; the figure is in bench, and a busy machine has ten times that.

@@ -59,6 +59,7 @@ describe("the options of tokens", () => {
     ["a short refresh secret", { refreshSecret: "hunter2" }, /tokens\.refreshSecret must be at least 32 bytes/],
     ["a cookie that promises too much", { cookies: { refresh: "__Host-refresh" } }, /needs the path/],
     ["a cookie that promises what it is not", { cookies: { secure: false, access: "__Secure-a" } }, /without secure/],
+    ["a cookie that promises to be of http", { cookies: { secure: false, refresh: "__Http-r" } }, /without secure/],
     ["a cookie for all sites without secure", { cookies: { secure: false, sameSite: "none" } }, /must not be "none"/],
     ["a cookie path with more in it", { cookies: { refreshPath: "/; Domain=evil" } }, /must be a path/],
     ["a mistyped name", { accessLifeTime: "1m" }, /did you mean accessLifetime/],

@@ -8,6 +8,7 @@ import { RevocationService } from "../../packages/core/src/revocation/revocation
 import type { SessionServices } from "../../packages/core/src/sessions/session-services.js";
 import { createSessions } from "../../packages/core/src/sessions/session-services.js";
 import type { SessionEnd } from "../../packages/core/src/sessions/events.js";
+import { Telemetry } from "../../packages/core/src/telemetry/telemetry.js";
 import { SessionEvents } from "../../packages/core/src/sessions/events.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { MemoryChannels } from "../../packages/core/src/store/memory/channels.js";
@@ -84,6 +85,7 @@ function openBench(options: Partial<TokensOptions>): Bench {
   const services = createSessions(resolved, {
     ...common,
     events,
+    telemetry: new Telemetry(),
     stores: {
       decisions: revocationStore,
       revocations: revocationStore,

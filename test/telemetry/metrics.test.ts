@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { gauge, prometheusText } from "../../packages/core/src/telemetry/metrics.js";
-import { Counter, Histogram } from "../../packages/core/src/telemetry/telemetry.js";
+import { Counter, Histogram } from "../../packages/core/src/telemetry/counters.js";
 
 describe("metrics", () => {
   it("count by labels", () => {

@@ -24,7 +24,8 @@ for (const adapter of adapters) {
       cleanUp(() => server.stop());
       const app = await adapter.start({
         options: {
-          redis: server.url.replace("redis://", `redis://:${password}@`),
+          // The log names the host of Redis; the address of the client must not be in it.
+          redis: `redis://:${password}@localhost:${server.port}`,
           auth: testAuth,
           keySecret: "seeded-key-secret",
           logger: { debug: note, warn: note },

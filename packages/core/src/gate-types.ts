@@ -1,7 +1,7 @@
 import type { Denied, DenyOptions } from "./http/verdict.js";
 import type { IncomingMessage } from "node:http";
 import type { Auth } from "./auth/claims.js";
-import type { Identifier } from "./auth/identifying-claim.js";
+import type { ClaimPath, Identifier } from "./auth/identifying-claim.js";
 import type { NamedUser } from "./auth/principal.js";
 import type { GateCache } from "./cache/cache-types.js";
 import type { Leader, LeaderOptions } from "./coordination/leader.js";
@@ -89,8 +89,8 @@ export interface Gate<Raw, Middleware> {
   requireScopes(...scopes: string[]): Middleware;
   /** Passes requests whose token grants at least one of these scopes. */
   requireAnyScope(...scopes: string[]): Middleware;
-  /** Passes requests whose token has a claim (or a member of one, as `"org.plan"`) that equals a value or passes a test. */
-  requireClaim(name: string, test: ClaimTest): Middleware;
+  /** Passes requests whose token has a claim (or a member of one, as `"org.plan"` or `["org", "plan"]`) that equals a value or passes a test. */
+  requireClaim(claim: ClaimPath, test: ClaimTest): Middleware;
   /** Passes requests whose token has at least one of these roles (`auth.rolesClaim`). The role 42 is "42". */
   requireRole(...roles: Identifier[]): Middleware;
   /** Passes requests after a recent or strong enough sign-in; otherwise the challenge names what is needed (RFC 9470). */

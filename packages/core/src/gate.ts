@@ -93,6 +93,7 @@ export function createGate<Raw, Middleware extends object>(
   const limitHeaders = new Set(headersOf(limits));
   const responseCaches = openResponseCaches<Raw>({
     ...{ store: stores.cache, keys: keyspace, telemetry, logger, renewals: services.cache?.renewals, now },
+    ...{ local: resolved.responses.local, signals: stores.cacheSignals },
     identity: { headers: limitHeaders, ...tokenPlaces(services.sources, resolved.tokens?.cookies) },
   });
   const monitor = new HealthMonitor(resolved, stores, services.degradation, auth?.keys, used, services.connections);
@@ -108,12 +109,11 @@ export function createGate<Raw, Middleware extends object>(
   const preflights = new PreflightAnswers(logger);
   const verification = { authentication: "required", limits: [], cache: false } as const;
   const sources = tolerantSources(services.sources, noteSourceError);
+  const alone = { ...services, sources: [{ kind: "header", maxLength: auth?.maxTokenLength }] } as const;
   const verifyMessage = factory.observe(createGuard({ ...services, sources }, verification));
-  const verifyToken = factory.observe(createGuard({ ...services, sources: [{ kind: "header" }] }, verification));
+  const verifyToken = factory.observe(createGuard(alone, verification));
   const verifyHandshake = factory.observe(createGuard({ ...services, sources }, { ...verification, limits }));
-  const verifyTokenHandshake = factory.observe(
-    createGuard({ ...services, sources: [{ kind: "header" }] }, { ...verification, limits }),
-  );
+  const verifyTokenHandshake = factory.observe(createGuard(alone, { ...verification, limits }));
   const consumer = new Consumer<Raw>({
     ...{ issuers: auth?.scope, keys: keyspace },
     policyOf: (name) => services.administration.quotas.policyOf(name),
@@ -327,7 +327,7 @@ export function createGate<Raw, Middleware extends object>(
         auth,
         keys: keyspace,
         monitor,
-        readMetrics,
+        ...{ readMetrics, telemetry, logger },
         resolvedAuth: resolved.auth,
         publicUrl: resolved.publicUrl,
         resolvedTokens: resolved.tokens,

@@ -5,11 +5,12 @@ export type { Health } from "./health/monitor.js";
 export type { Routes } from "./routes/routes.js";
 export type { ClaimTest, RecentAuthOptions } from "./guard/authorize.js";
 export type { Auth, Claims, Register } from "./auth/claims.js";
-export type { Identifier } from "./auth/identifying-claim.js";
+export type { ClaimPath, Identifier } from "./auth/identifying-claim.js";
 export type { NamedUser } from "./auth/principal.js";
 export type { TokenReader } from "./auth/credentials.js";
 export type { IssuerTest, TokenValidator } from "./auth/verifier.js";
 export type { PublicKeyOption } from "./auth/keys/public-keys.js";
+export type { KeyFunction } from "./auth/keys/key-function.js";
 export type { SecretOption } from "./auth/keys/secret-keys.js";
 export type { LoginAttempt, SucceedOptions } from "./login/attempt.js";
 export type { Logins, UnblockOptions } from "./login/unblock.js";
@@ -34,8 +35,9 @@ export type { Facts } from "./request/facts.js";
 export { abortOnDisconnect, onResponseEnd } from "./http/response-end.js";
 export type { RateLimitFormat } from "./http/fields.js";
 export type { RouteCondition } from "./http/path.js";
-export type { ServeOptions, Serving } from "./http/serving.js";
+export type { FactoryOptions, ServeOptions, ServerFactory, Serving } from "./http/serving.js";
 export { DenialError } from "./http/verdict.js";
+export type { CertificateBoundOptions, CertificateSource, ClientCertificate } from "./auth/certificate.js";
 export type { AuthOptions } from "./auth/options.js";
 export type { AudienceClaim } from "./auth/issuer-options.js";
 export type { DpopOptions } from "./auth/dpop/options.js";
@@ -45,9 +47,11 @@ export type { AttemptLimitOptions, LoginDeviceOptions, LoginOutcome, LoginVerdic
 export type { ThrottleLoginOptions } from "./login/options.js";
 export type { BlockOptions, LimitOptions } from "./limits/options.js";
 export type { PortcullisOptions } from "./options.js";
+export type { RevocationTest } from "./revocation/own-check.js";
 export type { RevocationOptions, RevocationPolicy } from "./revocation/options.js";
 export type { CacheOptions, CachePolicy, LocalCacheOptions } from "./cache/options.js";
-export type { RemoteKeysSettings } from "./auth/keys/options.js";
+export type { JwksFunction, RemoteKeysSettings } from "./auth/keys/options.js";
+export type { FetchedResponse, FetchFunction } from "./auth/keys/fetch-json.js";
 export type { CookieSource, TokenFrom } from "./auth/credentials.js";
 export type { BackchannelLogout, BackchannelLogoutOptions } from "./routes/backchannel-logout.js";
 export type { HealthRouteOptions } from "./routes/health.js";
@@ -79,7 +83,13 @@ export type {
 export type { ConnectionsOptions } from "./realtime/options.js";
 export type { EventFacts, EventsOptions } from "./realtime/event-options.js";
 export type { IdempotencyOptions } from "./coordination/idempotency-options.js";
-export type { CredentialOptions, QueryOptions, ResponseCacheOptions } from "./response-cache/options.js";
+export type {
+  CredentialOptions,
+  LocalResponseOptions,
+  QueryOptions,
+  ResponseCacheOptions,
+  ResponsesOptions,
+} from "./response-cache/options.js";
 export type {
   Channel,
   ChannelGap,
@@ -92,7 +102,7 @@ export type {
   Subscription,
 } from "./realtime/channel-options.js";
 export type { RedisInstances, RedisNode, RedisServerOptions, RedisTarget } from "./store/redis/options.js";
-export type { Quota } from "./limits/quota.js";
+export type { Quota } from "./http/quota.js";
 export type { QuotaKey, QuotaKeyPart } from "./limits/partition.js";
 export type { TopKey, QuotaOverride, Quotas, QuotaState } from "./limits/administration.js";
 export type { CountOnly, Of, PartitionPart, Settle } from "./limits/policy.js";
@@ -104,7 +114,8 @@ export type { FaultKind } from "./store/ports/fault.js";
 export type { StoreState } from "./store/ports/health.js";
 export type { RevokeOptions } from "./store/ports/revocation.js";
 export type { RedisLike } from "./store/redis/client.js";
-export type { RedisTls } from "./store/redis/topology.js";
+export type { ExpiringPassword, PasswordFunction } from "./store/redis/password.js";
+export type { IpFamily, NatMap, RedisTls } from "./store/redis/topology.js";
 export { events } from "./telemetry/events.js";
 export type { Metric, Sample } from "./telemetry/metrics.js";
 export type { Logger } from "./telemetry/logger.js";

@@ -8,6 +8,8 @@ import type { ResolvedAuth, AuthOptions } from "./auth/options.js";
 import { resolveAuth } from "./auth/options.js";
 import type { CacheOptions, ResolvedCache } from "./cache/options.js";
 import { resolveCache } from "./cache/options.js";
+import type { ResolvedResponses, ResponsesOptions } from "./response-cache/options.js";
+import { resolveResponses } from "./response-cache/options.js";
 import type { Duration } from "./lib/duration.js";
 import { durationMs } from "./lib/duration.js";
 import type { LimitOptions } from "./limits/options.js";
@@ -54,6 +56,8 @@ export interface PortcullisOptions<Raw = unknown> {
   readonly limits?: readonly LimitOptions<Raw>[] | undefined;
   /** The request cache; `false` for none. @default { ttl: "5m" } */
   readonly cache?: CacheOptions | false | undefined;
+  /** The tier of responses in process that all caches of responses share. @default { local: { ttl: "5s", entries: 5_000, bytes: 10_485_760 } } */
+  readonly responses?: ResponsesOptions | undefined;
   /** Bounds of open connections that end with their token: event streams, WebSockets. @default { maxPerUser: 20 } */
   readonly connections?: ConnectionsOptions | undefined;
   /** Form of the rate-limit fields in responses; `false` for none. @default "draft-8" */
@@ -88,6 +92,7 @@ export interface ResolvedOptions<Raw> {
   readonly revocation: ResolvedRevocation | undefined;
   readonly limits: readonly Policy<Raw>[];
   readonly cache: ResolvedCache | undefined;
+  readonly responses: ResolvedResponses;
   readonly connections: ResolvedConnections;
   readonly headers: RateLimitFormat;
   readonly deadlineMs: number;
@@ -100,7 +105,17 @@ export interface ResolvedOptions<Raw> {
 
 const known = [
   ...["redis", "prefix", "keySecret", "auth", "revocation", "limits", "cache", "headers", "deadline"],
-  ...["ipv6PrefixLength", "instances", "publicUrl", "property", "logger", "tokens", "service", "connections"],
+  ...[
+    "ipv6PrefixLength",
+    "instances",
+    "publicUrl",
+    "property",
+    "logger",
+    "tokens",
+    "service",
+    "connections",
+    "responses",
+  ],
 ];
 
 /**
@@ -130,6 +145,8 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
   const tokens = options.tokens === undefined ? undefined : resolveTokens(options.tokens, options.auth);
   if (tokens !== undefined && revocation === false)
     throw optionError("revocation", "must not be false with tokens: sessions end by revocation");
+  if (tokens !== undefined && revocation !== false && Array.isArray(revocation.orgClaim))
+    throw optionError("revocation.orgClaim", "must be the name of a claim with tokens, which write this claim");
   const given = tokens === undefined ? options.auth : acceptOwnTokens(options.auth, tokens);
   const publicUrl = options.publicUrl === undefined ? undefined : resolvePublicUrl(options.publicUrl);
   const rest = {
@@ -141,6 +158,7 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
     revocation: revocation === false ? undefined : resolveRevocation(revocation),
     limits: resolveLimits(limits),
     cache: cache === false ? undefined : resolveCache(cache),
+    responses: resolveResponses(options.responses ?? {}),
     connections: resolveConnections(options.connections ?? {}),
     headers,
     deadlineMs: durationMs("deadline", deadline, 10_000),

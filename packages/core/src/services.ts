@@ -25,6 +25,7 @@ import type { Administration } from "./limits/administration.js";
 import { administerQuotas } from "./limits/administration.js";
 import { Settlement } from "./limits/settlement.js";
 import { CutoffRules } from "./revocation/cutoffs.js";
+import { OwnCheck } from "./revocation/own-check.js";
 import type { Revocations } from "./revocation/revocations.js";
 import { RevocationService } from "./revocation/revocations.js";
 import { ChannelService } from "./realtime/channels.js";
@@ -101,9 +102,21 @@ export function createServices<Raw>(
           now,
         });
 
-  function openVerifier({ issuers, scope, byIssuer }: OpenedAuth<Raw>): Verifier {
+  const ownCheck =
+    revocation?.isRevoked === undefined || revocations === undefined
+      ? undefined
+      : new OwnCheck({
+          isRevoked: revocation.isRevoked,
+          deadlineMs: resolved.deadlineMs,
+          forget: (token) => revocations.forget(token),
+          logger,
+        });
+
+  function openVerifier({ issuers, scope, byIssuer, maxTokenLength }: OpenedAuth<Raw>): Verifier {
     const verifiers = issuers.map((issuer) => new IssuerVerifier(issuer, scope, now));
-    return new Verifier({ issuers: verifiers, byIssuer, cacheSize: 10_000, prepare });
+    // Longer tokens take more memory each, not in total.
+    const cacheSize = Math.floor(10_000 / Math.max(1, maxTokenLength / 8192));
+    return new Verifier({ issuers: verifiers, byIssuer, cacheSize, prepare });
   }
 
   /** Identifying claims of every token, with the refusal of a value that identifies nobody. */
@@ -118,12 +131,18 @@ export function createServices<Raw>(
     },
   ];
 
-  function prepare(facts: Auth): Prepared | TokenRefusal {
+  function prepare(facts: Auth): Prepared | TokenRefusal | Promise<Prepared | TokenRefusal> {
     for (const { claim, refusal } of identifying)
       if (claim !== undefined && identifyingClaim(facts.claims, claim) === notIdentifying) return refusal;
     const partition = facts.principal === "" ? "" : keyspace.userPartition(facts.principal);
     const question = revocations?.questionOrFault(facts);
-    return { partition, question, lasts: !(question instanceof StoreFault) && !keyspace.isPresumed };
+    const prepared = { partition, question, lasts: !(question instanceof StoreFault) && !keyspace.isPresumed };
+    if (ownCheck === undefined || question === undefined) return prepared;
+    // Without a question nobody asks the store, but the records of the application may be there.
+    if (question instanceof StoreFault)
+      return ownCheck.ask(facts).then((revoked) => (revoked === true ? refuseToken("the token is revoked") : prepared));
+    ownCheck.note(question, facts);
+    return prepared;
   }
 
   const { decisions: store, leasedDecisions: leasedStore, limitOverrides: records } = stores;
@@ -173,8 +192,8 @@ export function createServices<Raw>(
   });
 
   return {
-    store,
-    leasedStore,
+    store: ownCheck?.beside(store) ?? store,
+    leasedStore: ownCheck?.beside(leasedStore) ?? leasedStore,
     health: stores,
     administration,
     verifier,
@@ -193,9 +212,10 @@ export function createServices<Raw>(
             health: stores,
             ...{ keys: keyspace, challenges, now },
           }),
+    readCertificate: auth?.readCertificate,
     revocations,
     sharedKeys: keyspace,
-    ...createSessions(resolved, { stores, keys: keyspace, events, revocations, cutoffs, now }),
+    ...createSessions(resolved, { stores, keys: keyspace, events, telemetry, revocations, cutoffs, now }),
     revocationsOrMissing: revocations ?? missingRevocations,
     logins: {
       store: stores.logins,

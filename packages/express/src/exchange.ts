@@ -1,4 +1,4 @@
-import { exchangeFor, NodeExchange } from "@portcullis/core/adapter";
+import { exchangeFor, NodeExchange, shareHiddenClasses } from "@portcullis/core/adapter";
 import type { Attachment, GateExchange, RequestState } from "@portcullis/core/adapter";
 import type { Request, Response } from "express";
 
@@ -9,7 +9,10 @@ export function exchangeOf(req: Request, attachment: Attachment): GateExchange<R
 
 class ExpressExchange extends NodeExchange<Request, RequestState> {
   constructor(req: Request, state: RequestState) {
-    super(req, req, req.res as Response, state);
+    const res = req.res as Response;
+    // Only Express changes prototypes.
+    if ((req.app as Request["app"] | undefined) !== undefined) shareHiddenClasses(req, req.res);
+    super(req, req, res, state);
   }
 
   get url(): string {

@@ -27,6 +27,11 @@ export function bindCheck(check: Check<Request>, property: string, attachment: A
     }
 
     function fail(thrown: unknown): void {
+      try {
+        exchange.state.showRefusal(req, thrown);
+      } catch (error) {
+        return next(error);
+      }
       next(errorOf(thrown));
     }
 

@@ -1,6 +1,5 @@
-import { createServer } from "node:http";
 import type { Gate, PortcullisOptions, Serving } from "@portcullis/core";
-import { createGate, messageClassesOf } from "@portcullis/core/adapter";
+import { createGate, createServerOf, messageClassesOf } from "@portcullis/core/adapter";
 import type { Express, Request, RequestHandler } from "express";
 import { bindCheck } from "./middleware.js";
 
@@ -13,7 +12,7 @@ export type ExpressGate = Gate<Request, RequestHandler> & Serving<Express>;
  */
 export function portcullis(options: ExpressOptions = {}): ExpressGate {
   const serving: Serving<Express> = {
-    serve: (app, serverOptions) => createServer({ ...serverOptions, ...messageClassesOf(app) }, app),
+    serve: (app: Express, serverOptions: object = {}) => createServerOf(serverOptions, app, messageClassesOf(app)),
   };
   return Object.assign(createGate(options, bindCheck), serving);
 }

@@ -1,6 +1,6 @@
-import { exchangeFor, NodeExchange, onHandlingEnd } from "@portcullis/core/adapter";
+import { exchangeFor, isOutermost, NodeExchange, onHandlingEnd } from "@portcullis/core/adapter";
 import type { Attachment, Handling, RequestState } from "@portcullis/core/adapter";
-import type { Context } from "koa";
+import type { Context, Middleware } from "koa";
 
 /** The exchange of a context at this attachment. */
 export function exchangeOf(ctx: Context, attachment: Attachment): KoaExchange {
@@ -9,11 +9,17 @@ export function exchangeOf(ctx: Context, attachment: Attachment): KoaExchange {
 
 export class KoaExchange extends NodeExchange<Context, RequestState> implements Handling {
   override readonly holdsResponse = true;
+  /** The middleware that uses this exchange now. */
+  middleware: Middleware | undefined;
   running = 0;
   awaiting: (() => void)[] | undefined;
 
   constructor(ctx: Context, state: RequestState) {
     super(ctx, ctx.req, ctx.res, state);
+  }
+
+  get isOutermost(): boolean {
+    return isOutermost(this.raw.app.middleware as readonly object[], this.middleware);
   }
 
   get url(): string {

@@ -6,6 +6,7 @@ import {
   failCall,
   callError,
   lateError,
+  registerMiddleware,
   restoreHeld,
   runBehind,
   watchAttempt,
@@ -15,10 +16,11 @@ import { exchangeOf } from "./exchange.js";
 
 /** Makes Koa middleware of a check. It writes the answer, or shows the facts on the context and calls `next`. */
 export function bindCheck(check: Check<Context>, property: string, attachment: Attachment): Middleware {
-  return async function portcullisMiddleware(ctx, next, callback?: unknown) {
+  const middleware: Middleware = async function portcullisMiddleware(ctx, next, callback?: unknown) {
     if (typeof next !== "function" || typeof ctx.originalUrl !== "string" || (ctx.request as unknown) === undefined)
       return failCall(callError("middleware for Koa was called without a context of Koa and next"), callback);
     const exchange = exchangeOf(ctx, attachment);
+    exchange.middleware = middleware;
     beginHandling(exchange);
     try {
       let verdict: Verdict;
@@ -26,6 +28,7 @@ export function bindCheck(check: Check<Context>, property: string, attachment: A
         const answer = check(exchange);
         verdict = answer instanceof Promise ? await answer : answer;
       } catch (error) {
+        exchange.state.showRefusal(ctx, error);
         throw errorOf(error);
       }
       if (!verdict.allowed && ctx.headerSent) {
@@ -49,4 +52,5 @@ export function bindCheck(check: Check<Context>, property: string, attachment: A
       endHandling(exchange);
     }
   };
+  return registerMiddleware(middleware);
 }

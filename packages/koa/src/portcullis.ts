@@ -1,6 +1,5 @@
-import { createServer } from "node:http";
 import type { Gate, PortcullisOptions, Serving } from "@portcullis/core";
-import { createGate } from "@portcullis/core/adapter";
+import { createGate, createServerOf } from "@portcullis/core/adapter";
 import type Koa from "koa";
 import type { Context, Middleware } from "koa";
 import { bindCheck } from "./middleware.js";
@@ -14,9 +13,9 @@ export type KoaGate = Gate<Context, Middleware> & Serving<Koa>;
  */
 export function portcullis(options: KoaOptions = {}): KoaGate {
   const serving: Serving<Koa> = {
-    serve(app, serverOptions = {}) {
+    serve(app: Koa, serverOptions: object = {}) {
       const handle = app.callback();
-      return createServer(serverOptions, (req, res) => void handle(req, res));
+      return createServerOf(serverOptions, (req, res) => void handle(req, res));
     },
   };
   return Object.assign(createGate(options, bindCheck), serving);

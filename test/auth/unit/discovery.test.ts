@@ -68,14 +68,14 @@ describe("the keys of an issuer, by discovery", () => {
     expect(await outcome(keys)).to.equal("found");
   });
 
-  it("never have their address in the log, with a password in it even less", async () => {
+  it("never have their whole address in the log, with a password in it even less", async () => {
     issuer.answer = (_req, res) => {
       const { url } = issuer.server;
       res.end(JSON.stringify({ issuer: url, jwks_uri: "https://user:hunter2@127.0.0.1/keys" }));
     };
     expect(await outcome(issuer.open({ issuer: issuer.server.url }))).to.equal("unavailable");
     expect(issuer.warnings).to.have.length(1);
-    expect(JSON.stringify(issuer.warnings)).not.to.match(/hunter2|127\.0\.0\.1/);
+    expect(JSON.stringify(issuer.warnings)).not.to.match(/hunter2|user|keys"/);
   });
 });
 

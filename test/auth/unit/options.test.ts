@@ -84,7 +84,7 @@ const others: readonly AuthRow[] = [
     "origins with a star",
     { tokenFrom: { cookie: "a", origins: ["*"] } },
     "auth.tokenFrom.origins",
-    "https://app.example.com",
+    "https://*.example.com",
   ],
   ["origins null", { tokenFrom: { cookie: "a", origins: null } }, "auth.tokenFrom.origins", ""],
   [

@@ -2,9 +2,9 @@ import type { Redis } from "ioredis";
 import { MemoryDecisionStore } from "../../../packages/core/src/store/memory/decisions.js";
 import type { Adjustment, Answer, Consumption, Question } from "../../../packages/core/src/store/ports/decisions.js";
 import { adjustmentLine } from "../../../packages/core/src/store/redis/usage-corrections.js";
-import { decideBatch } from "../../../packages/core/src/store/redis/decide-batch.js";
+import { decideBatch, RefusedCounters } from "../../../packages/core/src/store/redis/decide-batch.js";
 import { withoutNumber, wordsOf } from "../../../packages/core/src/store/redis/give-backs.js";
-import { runScript } from "../../../packages/core/src/store/redis/connect.js";
+import { runScript } from "../../../packages/core/src/store/redis/run-script.js";
 import { adjustScriptWith } from "../../../packages/core/src/store/redis/scripts/adjust.js";
 import { decideScriptWith } from "../../../packages/core/src/store/redis/scripts/decide.js";
 import { freshPrefix } from "../../support/redis.js";
@@ -36,16 +36,24 @@ export function openClockedMemory(): ClockedStore {
 }
 
 /** The scripts as they are, but for their clock. */
-export function openClockedRedis(client: Redis): ClockedStore {
+export function openClockedRedis(
+  client: Redis,
+): ClockedStore & { askTogether(questions: readonly Question[], now: number): Promise<readonly Answer[]> } {
   const key = `${freshPrefix()}clock`;
   const clock = `local now = tonumber(redis.call('GET', '${key}'))\n`;
   const [admit, adjust] = [decideScriptWith(clock), adjustScriptWith(clock)];
+  const refused = new RefusedCounters();
   return {
     async ask(question, now) {
       await client.set(key, now, "EX", 600);
-      const { answers } = await decideBatch(client, [{ ...nothing, ...question }], admit);
+      const { answers } = await decideBatch(client, [{ ...nothing, ...question }], { script: admit });
       if (answers[0] === undefined) throw new Error("no answer");
       return answers[0];
+    },
+    /** Asks all questions in one call. */
+    async askTogether(questions, now) {
+      await client.set(key, now, "EX", 600);
+      return (await decideBatch(client, questions, { script: admit, refused })).answers;
     },
     async adjust(adjustment, now) {
       await client.set(key, now, "EX", 600);

@@ -4,6 +4,7 @@ import { Keyspace } from "../../../packages/core/src/store/keyspace.js";
 import { MemoryLimitOverrides } from "../../../packages/core/src/store/memory/limit-overrides.js";
 import { MemoryDecisionStore } from "../../../packages/core/src/store/memory/decisions.js";
 import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
+import { fakeExchange, openGate } from "../../support/fake-gate.js";
 import { rejectionOf } from "../../support/rejection.js";
 
 function note(table: TopKeysTable, partition: string, points = 1): void {
@@ -53,7 +54,7 @@ describe("a reporter of top keys", () => {
     expect(await reporter.busiest("p", 10)).to.deep.equal([{ partition: "~a", points: 3 }]);
     expect(reporter.keyOf("p", "~a")).to.equal("192.0.2.1");
     expect(reporter.keyOf("q", "~a")).to.equal(undefined);
-    expect(reporter.add("p", "~a", 1)).to.equal(false);
+    expect(reporter.tableOf("p").add("~a", 1)).to.equal(undefined);
     reporter.close();
   });
 
@@ -65,4 +66,19 @@ describe("a reporter of top keys", () => {
     expect(failure).to.be.instanceOf(StoreFault);
     reporter.close();
   });
+});
+
+describe("the busiest clients of a limit", () => {
+  for (const [kind, options] of Object.entries({ "of plain values": {}, "with a function": { skip: () => false } }))
+    it(`are counted with all their requests among more clients than the table holds, ${kind}`, async () => {
+      const gate = openGate({ limits: [{ name: "p", per: "ip", limit: 1e6, window: "1h", ...options }] });
+      const guard = gate.guard();
+      const ask = (ip: string) => guard.check(fakeExchange({ ip }));
+      for (let index = 0; index < 300; index += 1) await ask(`192.0.${index >> 8}.${index & 255}`);
+      for (let count = 0; count < 400; count += 1) await ask("198.51.100.1");
+      const [first] = await gate.quotas.busiest({ policy: "p", limit: 1 });
+      expect(first).to.include({ key: "198.51.100.1" });
+      // Some of its requests may come before it is in the table.
+      expect(first?.points).to.be.within(380, 400);
+    });
 });

@@ -46,7 +46,9 @@ describe("stored responses of before a purge", function () {
         await admin.save();
         version += 1;
         await purge();
-        for (const app of [one, other]) expect((await ask(app)).text, way).to.equal(`version ${version}`);
+        expect((await ask(one)).text, way).to.equal(`version ${version}`);
+        // The message of the purge is on its way.
+        await until(async () => (await ask(other)).text === `version ${version}`);
         await server.kill();
         await server.restart();
         // The first answers are those of a process without Redis.
@@ -106,8 +108,10 @@ describe("stored responses in a Cluster", function () {
           version += 1;
           await purge();
           await node.flushall();
-          for (const app of apps)
-            for (const path of paths) expect((await get(app, path)).text, path).to.equal(`version ${version}`);
+          for (const path of paths) {
+            expect((await get(apps[1], path)).text, path).to.equal(`version ${version}`);
+            await until(async () => (await get(apps[0], path)).text === `version ${version}`);
+          }
         }
       }
       // Without a purge, what is lost is made anew, and nothing else.

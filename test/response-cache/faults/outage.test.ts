@@ -178,7 +178,8 @@ async function start(
   made: () => Promise<string> | string,
 ): Promise<RunningApp> {
   return adapter.start({
-    options: { ...options, logger: silentLogger },
+    // What other programs write is seen at once where nothing is kept in process.
+    options: { ...options, logger: silentLogger, responses: { local: false } },
     routes: {},
     use: (gate) => [
       gate.cacheResponse({ tags: ["orders"] }),

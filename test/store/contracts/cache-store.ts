@@ -11,6 +11,7 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
   describe(`${name} keeps the contract of a cache store`, () => {
     let store: CacheStore;
     let key: (name: string) => string;
+    let generation: (name: string) => string;
 
     before(() => {
       store = open();
@@ -18,6 +19,7 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
     beforeEach(() => {
       const keys = new Keyspace(freshPrefix(), "test");
       key = (text) => keys.cacheEntry("shared", "default", text);
+      generation = (text) => keys.cacheGeneration(`t:${text}`);
     });
 
     it("answers reads in the order of their keys, with undefined for a miss", async () => {
@@ -204,7 +206,7 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
       }
     });
 
-    it("sends waiters the outcome of a key, and all processes its deletions", async () => {
+    it("sends waiters the outcome of a key, and all processes its deletions and the renewals of generations", async () => {
       const heard: unknown[] = [];
       let gaps = 0;
       const stop = news().subscribe(
@@ -229,11 +231,15 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
         await store.lease(key("written"), "b", 60_000);
         await store.setMany([{ key: key("written"), value: "v", ttlMs: 60_000 }]);
         await store.deleteMany([key("deleted")]);
+        await store.ensureGenerations([generation("renewed")], 60_000);
+        await store.renewGenerations([generation("renewed"), generation("new")]);
         const expected = [
           ...(["filled", "nothing", "unkept", "failed"] as const).map((one) => ({ key: key(one), news: one })),
           { key: key("withdrawn"), news: "failed" },
           { key: key("written"), news: "filled" },
           { key: key("deleted"), news: "deleted" },
+          // Nobody has an entry of a generation that was not there.
+          { key: generation("renewed"), news: "deleted" },
         ];
         await until(() => heard.length >= expected.length);
         expect(heard).to.have.deep.members(expected);

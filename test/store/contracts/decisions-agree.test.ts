@@ -16,17 +16,18 @@ import { decideAcrossSlots } from "../../../packages/core/src/store/redis/cluste
 import { withoutNumber, wordsOf } from "../../../packages/core/src/store/redis/give-backs.js";
 import type { RedisLike } from "../../../packages/core/src/store/redis/client.js";
 import { adjustScript } from "../../../packages/core/src/store/redis/scripts/adjust.js";
-import { runScript } from "../../../packages/core/src/store/redis/connect.js";
+import { runScript } from "../../../packages/core/src/store/redis/run-script.js";
 import { clockStart, openClockedRedis } from "../../limits/support/clocked-stores.js";
 import { freshPrefix, testRedisUrl } from "../../support/redis.js";
 import { isSoak } from "../../support/soak.js";
+import { until } from "../../support/until.js";
 
 const counter = fc.record({
   algorithm: fc.constantFrom("plain", "fixed-window", "sliding-window", "token-bucket", "concurrency"),
   limit: fc.constantFrom(0, 1, 2, 5),
   burst: fc.constantFrom(1, 3, 6),
   shadow: fc.boolean(),
-  blocks: fc.boolean(),
+  blocks: fc.constantFrom(undefined, "once", "extended"),
 });
 const picks = fc.uniqueArray(fc.record({ of: fc.nat({ max: 2 }), cost: fc.constantFrom(0, 1, 1, 2) }), {
   maxLength: 2,
@@ -47,6 +48,38 @@ const run = fc.record({
   after: fc.tuple(counter, counter, counter),
   requests: fc.array(request, { minLength: 1, maxLength: 20 }),
 });
+type Requests = Run["requests"];
+
+/** Plain windows alone, with the same terms in many requests. */
+const plainRun: fc.Arbitrary<Run> = fc.record({
+  before: fc.constant([plainCounter(2), plainCounter(2), plainCounter(2)] satisfies Run["before"]),
+  after: fc.constant([plainCounter(5), plainCounter(5), plainCounter(1)] satisfies Run["after"]),
+  requests: fc.array(
+    fc.record<Requests[number]>({
+      wait: fc.constant(0),
+      before: fc.constantFrom<Picks[]>([{ of: 0, cost: 1 }], [{ of: 1, cost: 1 }]),
+      after: fc.constantFrom<Picks[]>(
+        [{ of: 0, cost: 1 }],
+        [{ of: 1, cost: 2 }],
+        [
+          { of: 1, cost: 1 },
+          { of: 2, cost: 1 },
+        ],
+      ),
+      record: fc.constantFrom<("none" | "revoked")[]>("none", "none", "revoked"),
+      cutoffs: fc.constantFrom(["none"], ["none"], ["early"], ["unreadable"]),
+      issuedAt: fc.constantFrom<(100 | 1500)[]>(100, 1500),
+      use: fc.constant(undefined),
+      refusesUnknown: fc.boolean(),
+    }),
+    { minLength: 1, maxLength: 40 },
+  ),
+});
+
+function plainCounter(limit: Counter["limit"]): Counter {
+  return { algorithm: "plain", limit, burst: 1, shadow: false, blocks: undefined };
+}
+
 type Counter = typeof counter extends fc.Arbitrary<infer T> ? T : never;
 type Run = typeof run extends fc.Arbitrary<infer T> ? T : never;
 type Picks = Run["requests"][number]["before"];
@@ -76,14 +109,15 @@ function questionsOf({ before, after, requests }: Run, prefix: string): Question
 function consumptionOf(key: string, { algorithm, limit, burst, shadow, blocks }: Counter, cost: number, index: number) {
   const plain = { key, limit, cost, windowSeconds: 60 };
   if (algorithm === "plain") return plain;
-  const block = blocks ? { after: 2, firstMs: 10_000, maxMs: 40_000 } : undefined;
+  const block =
+    blocks === undefined ? undefined : { after: 2, firstMs: 10_000, maxMs: 40_000, extends: blocks === "extended" };
   const rule: CountingMode = { algorithm, shadow, block };
   return {
     ...plain,
     mode: rule,
     ...(algorithm === "token-bucket" ? { burst } : {}),
     ...(algorithm === "concurrency" ? { slot: `s${index}`, cost: Math.min(cost, 1) } : {}),
-    ...(blocks ? { blockKey: `${key}:block` } : {}),
+    ...(blocks !== undefined ? { blockKey: `${key}:block` } : {}),
   };
 }
 
@@ -138,6 +172,87 @@ describe("a decision in process", () => {
       }),
       { numRuns: isSoak ? 200 : 40 },
     );
+  });
+
+  it("is the decision of the script about each of many questions in one call", async () => {
+    const redis = openClockedRedis(client);
+    const calls = fc.record({ one: plainRun, sizes: fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 20 }) });
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(calls, fc.record({ one: run, sizes: fc.constant([20]) })), async ({ one, sizes }) => {
+        const prefix = freshPrefix();
+        const memory = new MemoryDecisionStore({ now: () => clockStart });
+        await recordIn(memory, client, prefix);
+        const questions = questionsOf(one, prefix);
+        for (const size of sizes) {
+          const together = questions.splice(0, size);
+          if (together.length === 0) break;
+          const expected = together.map((question) => comparable(memory.ask(question), true));
+          const answers = await redis.askTogether(together, clockStart);
+          expect(answers.map((answer) => comparable(answer, true))).to.deep.equal(expected);
+        }
+      }),
+      { numRuns: isSoak ? 400 : 60 },
+    );
+  });
+
+  it("leaves no counter behind that was new when another one refused, and keeps the end of a window", async () => {
+    const redis = openClockedRedis(client);
+    const prefix = freshPrefix();
+    const plain = (name: string, limit: number): Consumption => ({
+      key: `${prefix}${name}`,
+      limit,
+      cost: 1,
+      windowSeconds: 60,
+    });
+    const question = { beforeToken: [plain("a", 9)], token: undefined, afterToken: [plain("b", 9), plain("c", 0)] };
+    const [first] = await redis.askTogether([question], clockStart);
+    expect(first?.afterToken[1]).to.include({ consumed: 1 });
+    expect(await client.exists(`${prefix}a`, `${prefix}b`, `${prefix}c`)).to.equal(0);
+    const other = { ...question, afterToken: [plain("b", 9)] };
+    await redis.askTogether([other, other], clockStart);
+    const ends = await client.call("PEXPIRETIME", `${prefix}a`);
+    await redis.askTogether([question, question], clockStart + 5);
+    expect(await client.mget(`${prefix}a`, `${prefix}b`, `${prefix}c`)).to.deep.equal(["2", "2", null]);
+    expect(await client.call("PEXPIRETIME", `${prefix}a`)).to.equal(ends);
+  });
+
+  it("gives a counter without an end a window, and counts no value that is not a counter", async () => {
+    const redis = openClockedRedis(client);
+    const prefix = freshPrefix();
+    const ask = async (name: string): Promise<unknown> => {
+      const consumption = { key: `${prefix}${name}`, limit: 9, cost: 1, windowSeconds: 60 };
+      const question = { beforeToken: [consumption], token: undefined, afterToken: [] };
+      const [answer, again] = await redis.askTogether([question, question], clockStart);
+      return [answer, again].map((one) => {
+        const state = one?.beforeToken[0];
+        return state instanceof StoreFault ? state.reply : state;
+      });
+    };
+    await client.set(`${prefix}endless`, "3");
+    expect(await ask("endless")).to.deep.equal([4, 5].map((consumed) => ({ consumed, resetMs: 60_000 })));
+    for (const value of ["-5", "3.5", " 3", "text", "9007199254740993", ""]) {
+      await client.set(`${prefix}odd`, value, "PX", 60_000);
+      expect(await ask("odd"), value).to.deep.equal(["WRONGTYPE", "WRONGTYPE"]);
+      expect(await client.get(`${prefix}odd`), value).to.equal(value);
+    }
+  });
+
+  it("writes nothing for a client that goes on after a refusal", async () => {
+    const redis = openClockedRedis(client);
+    const prefix = freshPrefix();
+    const consumption = { key: `${prefix}a`, limit: 1, cost: 1, windowSeconds: 60 };
+    const question = { beforeToken: [consumption], token: undefined, afterToken: [] };
+    await redis.askTogether([question, question], clockStart);
+    const monitor = await client.monitor();
+    const calls: string[] = [];
+    monitor.on("monitor", (_time: string, [name = "", key = ""]: string[]) => {
+      if (key === consumption.key) calls.push(name.toUpperCase());
+    });
+    await redis.askTogether([question], clockStart);
+    await client.get(consumption.key);
+    await until(() => calls.at(-1) === "GET" && calls.length > 2);
+    monitor.disconnect();
+    expect(new Set(calls)).to.deep.equal(new Set(["GET", "PEXPIRETIME"]));
   });
 
   it("is the decision of the slots of a Cluster together, for any questions without replays", async () => {

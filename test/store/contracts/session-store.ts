@@ -80,7 +80,8 @@ export function describeSessionStore(
         issuedAt: Math.floor(nowMs / 1000),
         accessSeconds: 900,
         idleMs: day,
-        overlapMs: 10_000,
+        repeatMs: 10_000,
+        renewedAccess: `n-${id}`,
         maxAccess: 16,
         notAfter: nowMs + 60_000,
         changes: {},
@@ -201,7 +202,7 @@ export function describeSessionStore(
         expect(rotated.record.access.at(-1)?.expiresAt).to.equal(Math.floor((nowMs + 60_000) / 1000));
       });
 
-      it("answers a repetition in the overlap as the first time, until the successor is used", async () => {
+      it("answers a repetition as the first time, until the successor is used", async () => {
         await create("s1");
         const answers = await Promise.all(Array.from({ length: 50 }, () => rotate("s1", "r0")));
         const records = answers.map((answer) => ("record" in answer ? answer.record : undefined));
@@ -215,10 +216,69 @@ export function describeSessionStore(
       it("ends the session at a reuse, access tokens included", async () => {
         const { record } = await create("s1");
         await rotate("s1", "r0");
-        expect(await rotate("s1", "r0", { overlapMs: -1 })).to.include({ outcome: "reused" });
+        expect(await rotate("s1", "r0", { repeatMs: -1 })).to.include({ outcome: "reused" });
         for (const jti of [record.access[0]!.jti, "x-s1-1"]) expect(await isRevoked(jti), jti).to.equal(true);
         expect(await rotate("s1", "r1")).to.include({ outcome: "missing" });
         expect(await listed()).to.be.empty;
+      });
+
+      it("takes a parent for stolen once its successor was presented, however long the time for repetitions", async () => {
+        for (const [id, presentations] of [
+          ["once", 1],
+          ["twice", 2],
+        ] as const) {
+          const { record } = await create(id);
+          expect(await rotate(id, "r0", { repeatMs: day })).to.include({ outcome: "rotated" });
+          expect(await rotate(id, "r0", { repeatMs: day })).to.include({ outcome: "repeated" });
+          // Also a successor that is presented at the same time as its parent.
+          const outcomes = await Promise.all(
+            Array.from({ length: presentations }, () => rotate(id, "r1", { repeatMs: day })),
+          );
+          expect(outcomes.filter(({ outcome }) => outcome === "rotated")).to.have.length(1);
+          expect(await rotate(id, "r0", { repeatMs: day })).to.include({ outcome: "reused" });
+          for (const jti of [record.access[0]!.jti, `x-${id}-1`, `x-${id}-2`])
+            expect(await isRevoked(jti), jti).to.equal(true);
+          expect(await rotate(id, "r2", { repeatMs: day })).to.include({ outcome: "missing" });
+        }
+      });
+
+      it("gives a repetition an access token with at least half of its life, and the same refresh token", async () => {
+        await create("s1");
+        const first = await rotate("s1", "r0");
+        const early = await rotate("s1", "r0", { accessSeconds: 1800 });
+        expect("record" in early && early.record).to.deep.equal("record" in first && first.record);
+        const [late, again] = [
+          await rotate("s1", "r0", { accessSeconds: 1801, changes: { grant: "[]" } }),
+          await rotate("s1", "r0", { accessSeconds: 1801 }),
+        ];
+        if (late.outcome !== "repeated" || again.outcome !== "repeated") throw new Error(late.outcome);
+        expect(late.record).to.include({ current: "r1", previous: "r0", generation: 1, grant: "[]" });
+        expect(late.record.access.at(-1)).to.deep.equal({
+          jti: "n-s1",
+          expiresAt: Math.floor(nowMs / 1000) + 1801,
+        });
+        expect(late.record.accessIssuedAt).to.equal(Math.floor(nowMs / 1000));
+        expect(again.record).to.deep.equal(late.record);
+        const next = await rotate("s1", "r1");
+        expect(next).to.include({ outcome: "rotated" });
+        expect(next).not.to.have.nested.property("record.accessIssuedAt", late.record.accessIssuedAt);
+        expect(await rotate("s1", "r0")).to.include({ outcome: "reused" });
+        for (const jti of ["x-s1-1", "n-s1", "x-s1-2"]) expect(await isRevoked(jti), jti).to.equal(true);
+      });
+
+      it("renews no access token that cannot live longer than the session", async () => {
+        await create("s1", { endsAt: nowMs + 60_000 });
+        const first = await rotate("s1", "r0");
+        const again = await rotate("s1", "r0");
+        expect("record" in again && again.record).to.deep.equal("record" in first && first.record);
+      });
+
+      it("moves the end by the idle life of the session, where it has one of its own", async () => {
+        await create("s1", { idleMs: 5000, persistent: false });
+        const rotated = await rotate("s1", "r0");
+        if (rotated.outcome !== "rotated") throw new Error(rotated.outcome);
+        expect(rotated.record.idleEndsAt - nowMs).to.be.within(5000, 9000);
+        expect(rotated.record).to.include({ idleMs: 5000, persistent: false });
       });
 
       it("goes on from a token that is ahead of the record, whose rotation was lost", async () => {

@@ -126,7 +126,7 @@ describe("session stores", () => {
     await revocationStore.revoke("other", Math.floor(Date.now() / 1000) + 3600);
     const rotation = {
       ...{ id: "s1", presented: "used", generation: 0, successor: "next", access: "a", issuedAt: 1 },
-      ...{ accessSeconds: 1, idleMs: 1000, overlapMs: 1, maxAccess: 1, notAfter: 4e12, changes: {} },
+      ...{ accessSeconds: 1, idleMs: 1000, repeatMs: 1, renewedAccess: "n", maxAccess: 1, notAfter: 4e12, changes: {} },
     };
     const ends: Readonly<Record<string, () => Promise<unknown>>> = {
       "the use of a token that was used before": () => store.rotate(subject, rotation),
@@ -163,7 +163,7 @@ describe("session stores", () => {
     const keys = new Keyspace("", "test");
     const subject = keys.sessionsOf("alice");
     const right = Date.now;
-    const repeatAfter = async (jumpMs: number, overlapMs: number, waitMs: number): Promise<string> => {
+    const repeatAfter = async (jumpMs: number, repeatMs: number, waitMs: number): Promise<string> => {
       let jump = 0;
       Date.now = () => right() + jump;
       const store = new MemorySessionStore({
@@ -171,7 +171,7 @@ describe("session stores", () => {
       });
       const rotation = {
         ...{ id: "s", presented: "refresh-s", generation: 0, successor: "next", access: "a", accessSeconds: 60 },
-        ...{ issuedAt: 1, idleMs: 86_400_000, overlapMs, maxAccess: 1, notAfter: 4e12, changes: {} },
+        ...{ issuedAt: 1, idleMs: 86_400_000, repeatMs, renewedAccess: "n", maxAccess: 1, notAfter: 4e12, changes: {} },
       };
       await create(store, subject, "s");
       await store.rotate(subject, rotation);
@@ -217,6 +217,66 @@ describe("session stores", () => {
       }
     });
 
+    for (const rounds of [1, 10]) {
+      const often = rounds === 1 ? "once" : "again and again";
+      it(`ends a session with every token though it is refreshed ${often} while its keys are asked for`, async () => {
+        const keys = new Keyspace(freshPrefix(), "test");
+        const subject = keys.sessionsOf("alice");
+        const { store } = onRedis(connection);
+        const { client } = connection;
+        const orgTokens = keys.groupOf("acme").shared;
+        const record = { ...recordOf("s1"), current: "r0", orgTokens };
+        await create(store, subject, "s1", { record });
+        await create(store, subject, "s2");
+        for (const set of [subject.shared, orgTokens]) await client.call("SADD", set, "access-s1");
+        const jtis = ["access-s1"];
+        const refresh = async (): Promise<void> => {
+          const generation = jtis.length - 1;
+          jtis.push(`access-${generation}`);
+          await store.rotate(subject, {
+            ...{ id: "s1", presented: `r${generation}`, generation, successor: `r${generation + 1}` },
+            ...{ access: `access-${generation}`, issuedAt: Math.floor(Date.now() / 1000), accessSeconds: 900 },
+            ...{ idleMs: 1e6, repeatMs: 1000, renewedAccess: "n", maxAccess: 16, notAfter: 4e12, changes: {} },
+          });
+          await client.call("SADD", subject.shared, `access-${generation}`);
+        };
+        let isRefreshing = false;
+        const slow = new Proxy(client, {
+          get(target, name) {
+            const member: unknown = Reflect.get(target, name, target);
+            if (name !== "call" || typeof member !== "function") return member;
+            return async (...args: unknown[]): Promise<unknown> => {
+              const reply: unknown = await Reflect.apply(member, target, args);
+              if (!isRefreshing && jtis.length <= rounds && Array.isArray(reply) && reply[0] === "keys") {
+                isRefreshing = true;
+                await refresh();
+                isRefreshing = false;
+              }
+              return reply;
+            };
+          },
+        });
+        const slowly = onRedis({ ...connection, client: slow, isUp: () => connection.isUp() });
+        const generation = 0;
+        const reuse = { id: "s1", presented: "used before", generation, successor: "x", access: "y", issuedAt: 1 };
+        const more = {
+          accessSeconds: 900,
+          idleMs: 1e6,
+          repeatMs: 0,
+          renewedAccess: "n",
+          maxAccess: 16,
+          notAfter: 4e12,
+          changes: {},
+        };
+        expect(await slowly.store.rotate(subject, { ...reuse, ...more })).to.include({ outcome: "reused" });
+        expect(jtis.length).to.be.greaterThan(1);
+        for (const jti of jtis) expect(await client.call("EXISTS", keys.revokedToken(jti)), jti).to.equal(1);
+        expect(await client.call("EXISTS", keys.revokedToken("access-s2"))).to.equal(0);
+        expect(await client.call("EXISTS", subject.shared, orgTokens)).to.equal(0);
+        expect(await store.ids(subject)).to.deep.equal(["s2"]);
+      });
+    }
+
     it("changes nothing where it cannot do all of a sign-in, a refresh or a note", async () => {
       const { client } = connection;
       const keys = new Keyspace(freshPrefix(), "test");
@@ -232,7 +292,15 @@ describe("session stores", () => {
       const before = await client.call("HGET", subject.records, "s1");
       const rotation = {
         ...{ id: "s1", presented: "refresh-s1", generation: 0, successor: "next", access: "a", issuedAt: 1 },
-        ...{ accessSeconds: 1, idleMs: 1000, overlapMs: 1, maxAccess: 1, notAfter: 4e12, changes: {} },
+        ...{
+          accessSeconds: 1,
+          idleMs: 1000,
+          repeatMs: 1,
+          renewedAccess: "n",
+          maxAccess: 1,
+          notAfter: 4e12,
+          changes: {},
+        },
       };
       await expectUnreadable(store.rotate(subject, rotation), "the index");
       expect(await client.call("HGET", subject.records, "s1")).to.equal(before);
@@ -304,7 +372,13 @@ describe("session stores", () => {
       const refreshing = async (): Promise<void> => {
         await store.rotate(subject, {
           ...{ id: "s1", presented: "refresh-s1", generation: 0, successor: refresh!.jti, access: access!.jti },
-          ...{ issuedAt: Math.floor(Date.now() / 1000), accessSeconds: 900, idleMs: 1e6, overlapMs: 1000 },
+          ...{
+            issuedAt: Math.floor(Date.now() / 1000),
+            accessSeconds: 900,
+            idleMs: 1e6,
+            repeatMs: 1000,
+            renewedAccess: "n",
+          },
           ...{ maxAccess: 16, notAfter: 4e12, changes: {} },
         });
         await store.trackSubject(subject, { add: [access!, refresh!], drop: ["refresh-s1"] });

@@ -153,7 +153,7 @@ describe("a value in Redis of the wrong type or form is a fault, never a number"
     ];
     const rotation = {
       ...{ id: "i", presented: "c", generation: 0, successor: "s", access: "a", issuedAt: 1, accessSeconds: 1 },
-      ...{ idleMs: 1000, overlapMs: 1, maxAccess: 1, notAfter: 4e12, changes: {} },
+      ...{ idleMs: 1000, repeatMs: 1, renewedAccess: "n", maxAccess: 1, notAfter: 4e12, changes: {} },
     };
     for (const text of bad) {
       await redis.hset(subject.records, "i", text);

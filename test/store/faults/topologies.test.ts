@@ -51,7 +51,8 @@ describe("a gate finds its Redis", function () {
 
   it("as a user who may do all that any script or call does", () => {
     const rules = readDocument("docs/operations.md").matchAll(/(?<=\s|`)\+(\w+)/g);
-    const allowed = new Set(Array.from(rules, ([, command = ""]) => command.toUpperCase()));
+    // Redis lets everybody authenticate.
+    const allowed = new Set(["AUTH", ...Array.from(rules, ([, command = ""]) => command.toUpperCase())]);
     const folder = new URL("../../../packages/core/src/", import.meta.url);
     const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts"));
     const sources = files.map((file) => readFileSync(new URL(file, folder), "utf8")).join("\n");

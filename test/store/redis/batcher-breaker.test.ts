@@ -96,8 +96,15 @@ describe("errors of a transport", () => {
       "CLUSTERDOWN x",
       "NOPERM x",
       "ERR max number of clients reached",
+      "ERR unknown command",
+      "ERR max requests limit exceeded. Limit: 9, Usage: 9",
+      "CROSSSLOT Keys",
+      "MOVED 1 127.0.0.1:1",
+      "upstream failure",
+      "an error in any words",
+      "",
     ].map((message) => [Object.assign(new Error(message), { name: "ReplyError" }), "refused"] as const),
-    ...["ERR unknown command", "CROSSSLOT Keys", "WRONGTYPE x", "NOSCRIPT x", ""].map(
+    ...["WRONGTYPE x", "NOSCRIPT x", "ERR value is not an integer or out of range"].map(
       (message) => [Object.assign(new Error(message), { name: "ReplyError" }), "unreadable"] as const,
     ),
   ];

@@ -136,6 +136,7 @@ describe("the deadline", () => {
       breaker,
       deadlineMs: 50,
       maxBatch: 64,
+      maxInFlight: 2,
       ready: () => true,
       async send(items) {
         const reply = once(worker, "message") as Promise<[number[]]>;

@@ -8,7 +8,7 @@ import { decideBatch } from "../../../packages/core/src/store/redis/decide-batch
 import { decideAcrossSlots } from "../../../packages/core/src/store/redis/cluster.js";
 import { RedisLeaseSource } from "../../../packages/core/src/store/redis/leases.js";
 import { adjustScript } from "../../../packages/core/src/store/redis/scripts/adjust.js";
-import { runScript } from "../../../packages/core/src/store/redis/connect.js";
+import { runScript } from "../../../packages/core/src/store/redis/run-script.js";
 import { cleanUp } from "../../support/clean-up.js";
 import { operate } from "../../support/redis.js";
 import { isSoak } from "../../support/soak.js";

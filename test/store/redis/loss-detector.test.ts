@@ -29,7 +29,7 @@ function open(replace: boolean) {
   } as unknown as Connection;
   const detector = new LossDetector({
     ...{ connection, replace, heartbeatMs: 5, telemetry: new Telemetry(), logger: silentLogger },
-    markers: ["a", "b"],
+    markers: () => ["a", "b"],
     onLoss: () => void (state.losses += 1),
   });
   detector.start();

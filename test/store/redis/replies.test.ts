@@ -128,7 +128,25 @@ describe("an error of a command inside a script", () => {
       ["ERR Script attempted to access a non local key in a cluster node", "TRYAGAIN"],
     ] as const)
       expect(faultOfReply(message)).to.include({ kind: "refused", outage: true, reply });
-    for (const message of ["ERR Unknown Redis command called from script", "WRONGTYPE Operation against a key"])
+    for (const [message, reply] of [
+      ["ERR Unknown Redis command called from script", "ERR unknown command"],
+      ["ERR unknown command 'EVALSHA', with args beginning with: ", "ERR unknown command"],
+      ["unsupported command 'hello'", "ERR unknown command"],
+      ["ERR max daily request limit exceeded. Limit: 10000, Usage: 10001", "ERR limit exceeded"],
+      [
+        "ERR Error running script (call to abc): @user_script:2: script tried accessing undeclared key",
+        "ERR undeclared key",
+      ],
+      ["upstream failure", "ERR upstream failure"],
+      ["no upstream host", "ERR upstream failure"],
+    ] as const)
+      expect(faultOfReply(message), message).to.include({ kind: "refused", outage: true, reply });
+    for (const message of [
+      "WRONGTYPE Operation against a key",
+      "ERR value is not an integer or out of range",
+      "ERR increment or decrement would overflow",
+      "ERR words that nobody knows, about one part of an answer",
+    ])
       expect(faultOfReply(message)).to.include({ kind: "unreadable", outage: false });
   });
 });

@@ -27,7 +27,7 @@ const place: Omit<RedisPlace, "addresses"> = {
     password: undefined,
     db: 0,
   },
-  ...{ sentinelUsername: undefined, sentinelPassword: undefined, tls: undefined },
+  ...{ sentinelUsername: undefined, sentinelPassword: undefined, tls: undefined, family: undefined, natMap: undefined },
 };
 
 function open(ports: readonly number[], rest: Partial<RedisPlace> = {}): Connection {

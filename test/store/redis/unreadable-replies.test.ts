@@ -168,7 +168,7 @@ describe("a reply that says nothing we know", () => {
           () =>
             sessions.rotate(subject, {
               ...{ id: "i", presented: "p", generation: 0, successor: "s", access: "a", issuedAt: 1, accessSeconds: 1 },
-              ...{ idleMs: 1, overlapMs: 1, maxAccess: 1, notAfter: 1, changes: {} },
+              ...{ idleMs: 1, repeatMs: 1, renewedAccess: "n", maxAccess: 1, notAfter: 1, changes: {} },
             }),
           () => sessions.list(subject, 0, 1),
           () => sessions.ids(subject),

@@ -28,6 +28,7 @@ export function openBatcher({
     breaker,
     deadlineMs,
     maxBatch,
+    maxInFlight: 2,
     ready: () => state.ready,
     send(items) {
       state.underWay += 1;

@@ -26,6 +26,8 @@ export interface ConfirmationRules {
   readonly dpop: "off" | "optional" | "required";
   /** By a TLS client certificate (RFC 8705), which the proxy in front verifies. */
   readonly certificate: boolean;
+  /** Are tokens refused that are bound to no certificate? @default false */
+  readonly certificateRequired?: boolean | undefined;
 }
 
 const onlyBearer: ConfirmationRules = { dpop: "off", certificate: false };
@@ -72,8 +74,7 @@ const lifetimeCause = "the lifetime of the token exceeds auth.maxLifetime";
  * must be enabled, and at least one known method must be present; unknown members beside it are ignored (RFC 7800 3.1).
  */
 function refusalOfConfirmation(cnf: unknown, rules: ConfirmationRules): string | undefined {
-  if (cnf === undefined)
-    return rules.dpop === "required" ? "the token is not bound to a key, which auth.dpop.required requires" : undefined;
+  if (cnf === undefined) return refusalOfUnbound(undefined, undefined, rules);
   if (!isObject(cnf)) return "cnf is not an object";
   const { jkt, "x5t#S256": certificate } = cnf as { readonly jkt?: unknown; readonly "x5t#S256"?: unknown };
   const asked = [
@@ -82,8 +83,14 @@ function refusalOfConfirmation(cnf: unknown, rules: ConfirmationRules): string |
   ];
   if (asked.length === 0 || asked.includes(false))
     return "cnf demands a proof that neither auth.dpop nor auth.certificateBound allows";
-  return rules.dpop === "required" && isAbsent(jkt)
-    ? "the token is not bound to a key, which auth.dpop.required requires"
+  return refusalOfUnbound(jkt, certificate, rules);
+}
+
+function refusalOfUnbound(jkt: unknown, certificate: unknown, rules: ConfirmationRules): string | undefined {
+  if (rules.dpop === "required" && isAbsent(jkt))
+    return "the token is not bound to a key, which auth.dpop.required requires";
+  return rules.certificateRequired === true && isAbsent(certificate)
+    ? "the token is not bound to a certificate, which auth.certificateBound.required requires"
     : undefined;
 }
 
@@ -236,12 +243,19 @@ function inBothOrders(words: readonly string[], targets: readonly string[]): str
 /** Three parts of base64url without padding: the compact form of RFC 7515 7.1. */
 const compactJws = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 
-/** Maximum length of a token in characters. Longer tokens are refused without parsing, which could take long. */
+/** Default maximum length of a token in characters. Longer tokens are refused without parsing, which could take long. */
 export const maxCompactLength = 8192;
 
-/** Does the text have the form of a compact JWS, and at most {@link maxCompactLength} characters? */
-export function isCompactJws(text: string): boolean {
-  return text.length <= maxCompactLength && compactJws.test(text);
+/** Does the text have the form of a compact JWS, and at most so many characters? */
+export function isCompactJws(text: string, maxLength: number = maxCompactLength): boolean {
+  return text.length <= maxLength && compactJws.test(text);
+}
+
+const paddedJws = /^[A-Za-z0-9_-]+={0,2}\.[A-Za-z0-9_-]+={0,2}\.[A-Za-z0-9_-]+={0,2}$/;
+
+/** The same, with each part padded by `=` to a multiple of four characters, as AWS load balancers write their tokens. */
+export function isPaddedJws(text: string, maxLength: number = maxCompactLength): boolean {
+  return text.length <= maxLength && paddedJws.test(text) && text.split(".").every((part) => part.length % 4 === 0);
 }
 
 /** Is the signature in canonical base64url? Spare bits at its end allow two spellings, which a cache would take for two tokens. */

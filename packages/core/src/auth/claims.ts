@@ -106,6 +106,11 @@ export function boundKey({ cnf }: Claims): string | undefined {
   return (cnf as { jkt?: string | null } | undefined)?.jkt ?? undefined;
 }
 
+/** The thumbprint of the client certificate that a token is bound to (RFC 8705 3.1); undefined for none. */
+export function boundCertificate({ cnf }: Claims): string | undefined {
+  return (cnf as { "x5t#S256"?: string | null } | undefined)?.["x5t#S256"] ?? undefined;
+}
+
 /** Creates the deeply frozen `auth` of a verified token. */
 export function createAuth(
   token: string,

@@ -1,8 +1,10 @@
 import { findCookies } from "../http/cookies.js";
 import type { Exchange } from "../http/exchange.js";
-import { isCompactJws, maxCompactLength } from "./access-token.js";
+import { isCompactJws, isPaddedJws, maxCompactLength } from "./access-token.js";
 import { repeatedLines } from "../http/fields.js";
-import { checkObject, checkString, isList, optionError, stringsOrNone } from "../lib/validate.js";
+import type { Origins } from "../http/origins.js";
+import { resolveOrigins } from "../http/origins.js";
+import { checkObject, checkString, isList, optionError } from "../lib/validate.js";
 
 /** The parts of an exchange that carry credentials. */
 export type Sent<Raw> = Pick<Exchange<Raw>, "method" | "raw" | "rawHeaders" | "isHandshake" | "header">;
@@ -15,8 +17,9 @@ export interface CookieSource {
   /** Name of the cookie. */
   readonly cookie: string;
   /**
-   * Origins whose pages may use the cookie with unsafe methods, such as `"https://app.example.com"`, besides the origin of the
-   * API itself and of `publicUrl`. @default none
+   * Origins whose pages may use the cookie with unsafe methods and for streams, besides the origin of the API itself and of
+   * `publicUrl`: `"https://app.example.com"`, those of apps such as `"capacitor://localhost"`, and all hosts below a domain as
+   * `"https://*.example.com"`. `"null"` is never one. @default none
    */
   readonly origins?: readonly string[] | undefined;
 }
@@ -24,29 +27,43 @@ export interface CookieSource {
 export type TokenFrom<Raw> = "header" | CookieSource | TokenReader<Raw>;
 
 /** A source of tokens after its option was checked. */
-export type TokenSource<Raw> =
+export type TokenSource<Raw> = (
   | { readonly kind: "header" }
-  | { readonly kind: "cookie"; readonly name: string; readonly origins: ReadonlySet<string> }
-  | { readonly kind: "function"; readonly read: TokenReader<Raw> };
+  | { readonly kind: "cookie"; readonly name: string; readonly origins: Origins }
+  | { readonly kind: "function"; readonly read: TokenReader<Raw>; readonly padded?: boolean | undefined }
+) & {
+  /** Maximum length of a token in characters. @default 8192 */
+  readonly maxLength?: number | undefined;
+};
 
-export function resolveSources<Raw>(from: unknown, publicUrl: string | undefined): readonly TokenSource<Raw>[] {
+/** Rules for the tokens of all sources. */
+export interface SourceRules {
+  readonly publicUrl: string | undefined;
+  /** Maximum length of a token in characters. */
+  readonly maxLength: number;
+  /** Allows tokens from functions whose parts are padded with `=`. */
+  readonly padded: boolean;
+}
+
+export function resolveSources<Raw>(
+  from: unknown,
+  { publicUrl, maxLength, padded }: SourceRules,
+): readonly TokenSource<Raw>[] {
   const list: readonly unknown[] = isList(from) ? from : [from];
   if (list.length === 0) throw optionError("auth.tokenFrom", "must not be an empty list");
   const own = publicUrl === undefined ? [] : [new URL(publicUrl).origin];
-  return list.map((one) => resolveSource<Raw>(one, own));
+  if (padded && !list.some((one) => typeof one === "function"))
+    throw optionError("auth.paddedTokens", "has an effect only on tokens that a function in auth.tokenFrom reads");
+  return list.map((one) => ({ ...resolveSource<Raw>(one, own, padded), maxLength }));
 }
 
-function resolveSource<Raw>(from: unknown, own: readonly string[]): TokenSource<Raw> {
+function resolveSource<Raw>(from: unknown, own: readonly string[], padded: boolean): TokenSource<Raw> {
   if (from === "header") return { kind: "header" };
-  if (typeof from === "function") return { kind: "function", read: from as TokenReader<Raw> };
+  if (typeof from === "function") return { kind: "function", read: from as TokenReader<Raw>, padded };
   checkObject("auth.tokenFrom", from, ["cookie", "origins"]);
   const { cookie, origins = [] } = from as CookieSource;
   checkString("auth.tokenFrom.cookie", cookie);
-  const allowed = stringsOrNone("auth.tokenFrom.origins", origins);
-  const wrong = allowed.find((origin) => !URL.canParse(origin) || new URL(origin).origin !== origin);
-  if (wrong !== undefined)
-    throw optionError("auth.tokenFrom.origins", 'must be origins such as "https://app.example.com"');
-  return { kind: "cookie", name: cookie, origins: new Set([...own, ...allowed]) };
+  return { kind: "cookie", name: cookie, origins: resolveOrigins("auth.tokenFrom.origins", origins, own) };
 }
 
 /** The authentication scheme of a token: alone (RFC 6750), or with a DPoP proof (RFC 9449 7.1). */
@@ -63,11 +80,22 @@ const none: Credentials = { kind: "none" };
 
 const safeMethods = new Set(["GET", "HEAD", "OPTIONS"]);
 
+/** Is this text a token that was verified before? Then its form is right. */
+export type IsKnownToken = (text: string) => boolean;
+
+const knowsNone: IsKnownToken = () => false;
+
 /** Reads the token of a request. A second token from another source makes the request ambiguous (RFC 6750 2). */
-export function readCredentials<Raw>(exchange: Sent<Raw>, sources: readonly TokenSource<Raw>[]): Credentials {
+export function readCredentials<Raw>(
+  exchange: Sent<Raw>,
+  sources: readonly TokenSource<Raw>[],
+  isKnown: IsKnownToken = knowsNone,
+): Credentials {
+  const [only] = sources;
+  if (only !== undefined && sources.length === 1) return readSource(exchange, only, isKnown);
   let found = none;
   for (const source of sources) {
-    const credentials = readSource(exchange, source);
+    const credentials = readSource(exchange, source, isKnown);
     if (credentials.kind === "none") continue;
     if (found.kind !== "none") return { kind: "ambiguous", cause: "two sources carry a token" };
     found = credentials;
@@ -75,24 +103,32 @@ export function readCredentials<Raw>(exchange: Sent<Raw>, sources: readonly Toke
   return found;
 }
 
-function readSource<Raw>(exchange: Sent<Raw>, source: TokenSource<Raw>): Credentials {
+function readSource<Raw>(exchange: Sent<Raw>, source: TokenSource<Raw>, isKnown: IsKnownToken): Credentials {
+  const { maxLength = maxCompactLength } = source;
   switch (source.kind) {
     case "header":
-      return readHeader(exchange);
+      return readHeader(exchange, maxLength, isKnown);
     case "cookie":
-      return readCookie(exchange, source.name, source.origins);
+      return readCookie(exchange, source.name, source.origins, maxLength);
     case "function":
-      return readFunction(exchange, source.read);
+      return readFunction(exchange, source.read, maxLength, source.padded === true);
   }
 }
 
 /** A function that reads a header sees only its first line where Node keeps no other. */
-function readFunction<Raw>(exchange: Sent<Raw>, read: TokenReader<Raw>): Credentials {
-  const credentials = checkToken(readNow(read, exchange.raw));
+function readFunction<Raw>(
+  exchange: Sent<Raw>,
+  read: TokenReader<Raw>,
+  maxLength: number,
+  padded: boolean,
+): Credentials {
+  const token = readNow(read, exchange.raw);
+  const isPadded = padded && typeof token === "string" && isPaddedJws(token, maxLength);
+  const credentials: Credentials = isPadded ? { kind: "token", token, scheme: "Bearer" } : checkToken(token, maxLength);
   if (credentials.kind === "none") return credentials;
   for (const name of ["authorization", "proxy-authorization"]) {
     const lines = repeatedLines(exchange, name);
-    if (lines !== undefined && readLines(lines).kind === "ambiguous") return contradiction;
+    if (lines !== undefined && readLines(lines, maxLength).kind === "ambiguous") return contradiction;
   }
   return credentials;
 }
@@ -107,18 +143,23 @@ function readNow<Raw>(read: TokenReader<Raw>, raw: Raw): unknown {
 
 const contradiction: Credentials = { kind: "ambiguous", cause: "two Authorization lines differ" };
 
-function readHeader<Raw>(exchange: Sent<Raw>): Credentials {
+function readHeader<Raw>(exchange: Sent<Raw>, maxLength: number, isKnown: IsKnownToken): Credentials {
   const value = exchange.header("authorization");
   if (value === undefined) return none;
   const lines = repeatedLines(exchange, "authorization");
-  if (lines !== undefined) return readLines(lines);
-  const credentials = readLine(value);
-  return credentials.kind === "malformed" && joinsTokens(exchange, value) ? contradiction : credentials;
+  if (lines !== undefined) return readLines(lines, maxLength);
+  // The usual spelling, with a token of an earlier request. Only a function may read padded tokens.
+  if (value.startsWith("Bearer ") && !value.endsWith("=")) {
+    const token = value.slice(7);
+    if (isKnown(token)) return { kind: "token", token, scheme: "Bearer" };
+  }
+  const credentials = readLine(value, maxLength);
+  return credentials.kind === "malformed" && joinsTokens(exchange, value, maxLength) ? contradiction : credentials;
 }
 
 /** The field is not a list (RFC 9110 11.6.2). If lines differ, a proxy or a handler may use another line than the gate. */
-function readLines(lines: readonly string[]): Credentials {
-  const [first = none, ...others] = lines.map(readLine);
+function readLines(lines: readonly string[], maxLength: number): Credentials {
+  const [first = none, ...others] = lines.map((line) => readLine(line, maxLength));
   return others.every((other) => isSame(first, other)) ? first : contradiction;
 }
 
@@ -128,23 +169,23 @@ function isSame(one: Credentials, other: Credentials): boolean {
 }
 
 /** Without raw lines, as on some serverless platforms, several lines have been joined by commas. */
-function joinsTokens<Raw>({ rawHeaders }: Sent<Raw>, value: string): boolean {
+function joinsTokens<Raw>({ rawHeaders }: Sent<Raw>, value: string, maxLength: number): boolean {
   if (rawHeaders !== undefined && rawHeaders.length > 0) return false;
   const [first, ...others] = value
     .split(",")
-    .map(readLine)
+    .map((line) => readLine(line, maxLength))
     .filter(({ kind }) => kind === "token");
   return first !== undefined && others.some((other) => !isSame(first, other));
 }
 
 /** Reads `Bearer` or `DPoP` in any case, blanks, and one token. Another scheme counts as no credentials. */
-function readLine(value: string): Credentials {
+function readLine(value: string, maxLength: number): Credentials {
   if (value === "") return none;
   const text = value.trim();
   const blank = text.search(/[ \t]/);
   const scheme = schemes[(blank === -1 ? text : text.slice(0, blank)).toLowerCase()];
   if (scheme === undefined) return none;
-  return blank === -1 ? malformed(scheme) : checkToken(text.slice(blank).trimStart(), scheme);
+  return blank === -1 ? malformed(scheme) : checkToken(text.slice(blank).trimStart(), maxLength, scheme);
 }
 
 const schemes: Readonly<Record<string, Scheme | undefined>> = Object.assign(
@@ -155,11 +196,11 @@ const schemes: Readonly<Record<string, Scheme | undefined>> = Object.assign(
   } as const,
 );
 
-function readCookie<Raw>(exchange: Sent<Raw>, name: string, origins: ReadonlySet<string>): Credentials {
+function readCookie<Raw>(exchange: Sent<Raw>, name: string, origins: Origins, maxLength: number): Credentials {
   const [value, ...others] = findCookies(exchange.header("cookie"), name);
   // A page below the same domain can add a cookie of this name, and so sign a user in as another.
   if (others.some((other) => other !== value)) return { kind: "ambiguous", cause: "two cookies carry a token" };
-  const credentials = checkToken(value);
+  const credentials = checkToken(value, maxLength);
   if (credentials.kind !== "token" || !mustProveOrigin(exchange) || isOwnOrigin(exchange, origins)) return credentials;
   return { kind: "foreign_origin", cause: "a cookie on an unsafe method or a handshake, not from an allowed origin" };
 }
@@ -174,18 +215,31 @@ function mustProveOrigin<Raw>(exchange: Sent<Raw>): boolean {
 }
 
 /** Browsers send cookies for every page. These headers name the origin of the page, and pages cannot set them. */
-function isOwnOrigin<Raw>(exchange: Sent<Raw>, origins: ReadonlySet<string>): boolean {
+function isOwnOrigin<Raw>(exchange: Sent<Raw>, origins: Origins): boolean {
   const origin = exchange.header("origin");
   if (origin !== undefined && origins.has(origin)) return true;
-  return exchange.header("sec-fetch-site") === "same-origin";
+  const site = exchange.header("sec-fetch-site");
+  if (origin !== undefined || site !== undefined) return site === "same-origin";
+  return isOwnReferrer(exchange, origins);
 }
 
-function checkToken(token: unknown, scheme: Scheme = "Bearer"): Credentials {
+/**
+ * Over plain http, outside of localhost, browsers send no `Sec-Fetch-Site` (W3C Fetch Metadata 2), and no `Origin` with a GET
+ * of the same origin, such as that of EventSource. Their `Referer` still names the page; a page can leave it out, and not
+ * choose it. Unsafe methods and WebSocket handshakes always have an `Origin`.
+ */
+function isOwnReferrer<Raw>(exchange: Sent<Raw>, origins: Origins): boolean {
+  if (!safeMethods.has(exchange.method) || exchange.header("upgrade") !== undefined) return false;
+  const referrer = exchange.header("referer");
+  return referrer !== undefined && URL.canParse(referrer) && origins.has(new URL(referrer).origin);
+}
+
+function checkToken(token: unknown, maxLength: number, scheme: Scheme = "Bearer"): Credentials {
   if (token === undefined || token === null || token === "") return none;
   if (typeof token !== "string") return malformed(scheme);
-  if (token.length > maxCompactLength)
-    return { kind: "too_large", scheme, cause: "the token is longer than 8192 characters" };
-  return isCompactJws(token) ? { kind: "token", token, scheme } : malformed(scheme);
+  if (token.length > maxLength)
+    return { kind: "too_large", scheme, cause: "the token is longer than auth.maxTokenLength" };
+  return isCompactJws(token, maxLength) ? { kind: "token", token, scheme } : malformed(scheme);
 }
 
 function malformed(scheme: Scheme): Credentials {

@@ -1,10 +1,35 @@
-import { kindOf, optionError } from "../lib/validate.js";
+import { checkString, kindOf, optionError, strings } from "../lib/validate.js";
 
 /** Result for a value that is neither text nor a safe integer and identifies nobody: 401 in a token, a TypeError in a call. */
 export const notIdentifying: unique symbol = Symbol("unfit");
 
 /** The identifier of a tenant, an organisation or a role. 42 is "42". */
 export type Identifier = string | number;
+
+/**
+ * The place of a claim: its name; a path of names with dots, such as `"org.plan"`; or a path as a list, for names that contain
+ * dots, such as `["kubernetes.io", "namespace"]`.
+ */
+export type ClaimPath = string | readonly string[];
+
+/** Separates and marks the names of a list, which has become one text. No claim has it in its name. */
+const separator = "\0";
+
+/** Checks the place of a claim in an option, and makes a text of it that {@link claimAt} reads. */
+export function resolveClaimPath(option: string, path: unknown): string {
+  if (!Array.isArray(path)) {
+    checkString(option, path);
+    return path;
+  }
+  const names = strings(option, path as readonly string[]);
+  if (names.some((name) => name.includes(separator))) throw optionError(option, "must not contain the character NUL");
+  return separator + names.join(separator);
+}
+
+/** The name of a claim in a message. */
+export function showClaim(path: string): string {
+  return path.startsWith(separator) ? JSON.stringify(path.slice(1).split(separator)) : path;
+}
 
 /**
  * The text of an identifying value, for keys: an integer becomes decimal text. Undefined for undefined, null and the empty
@@ -51,11 +76,13 @@ export function checkIdentifying(what: string, value: unknown): string {
   throw optionError(what, `must be a non-empty string or a safe integer, not ${given}`);
 }
 
-/** Reads a claim by its name, or else by a path of names. Reads own members only, never those of a prototype. */
+/**
+ * Reads a claim by its name, or else by a path of names ({@link ClaimPath}). Reads own members only, never those of a prototype.
+ */
 export function claimAt(claims: object, path: string): unknown {
   if (Object.hasOwn(claims, path)) return (claims as Record<string, unknown>)[path];
   let value: unknown = claims;
-  for (const name of path.split(".")) {
+  for (const name of path.startsWith(separator) ? path.slice(1).split(separator) : path.split(".")) {
     if (typeof value !== "object" || value === null || !Object.hasOwn(value, name)) return undefined;
     value = (value as Record<string, unknown>)[name];
   }

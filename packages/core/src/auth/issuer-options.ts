@@ -1,7 +1,10 @@
 import type { JSONWebKeySet } from "jose";
+import type { ClaimPath } from "./identifying-claim.js";
+import { resolveClaimPath } from "./identifying-claim.js";
 import type { ConfirmationRules } from "./access-token.js";
 import type { Audience, IssuerTest, IssuerVerifierOptions, TokenValidator } from "./verifier.js";
-import type { RemoteKeysSettings, ResolvedKeys } from "./keys/options.js";
+import type { KeyFunction } from "./keys/key-function.js";
+import type { JwksFunction, RemoteKeysSettings, ResolvedKeys } from "./keys/options.js";
 import { resolveKeys } from "./keys/options.js";
 import type { PublicKeyOption } from "./keys/public-keys.js";
 import type { SecretOption } from "./keys/secret-keys.js";
@@ -11,7 +14,6 @@ import {
   checkBoolean,
   checkFunction,
   checkObject,
-  checkString,
   isList,
   optionError,
   strings,
@@ -20,12 +22,18 @@ import {
 
 /** The options that may differ between issuers. */
 export interface IssuerSettings {
-  /** HMAC secret: the UTF-8 bytes of a string; at least 32, 48 or 64 bytes for HS256, HS384, HS512. `[new, old]` rotates. */
-  readonly secret?: SecretOption | readonly SecretOption[] | undefined;
-  /** Public key: PEM (SPKI), JWK or KeyObject. `[new, old]` rotates. */
-  readonly publicKey?: PublicKeyOption | readonly PublicKeyOption[] | undefined;
-  /** A fixed JSON Web Key Set. */
-  readonly jwks?: JSONWebKeySet | undefined;
+  /**
+   * HMAC secret: the UTF-8 bytes of a string; at least 32, 48 or 64 bytes for HS256, HS384, HS512. `[new, old]` rotates. A
+   * function finds it by header and issuer, for tenants that are looked up; it needs `issuer`.
+   */
+  readonly secret?: SecretOption | readonly SecretOption[] | KeyFunction<SecretOption> | undefined;
+  /** Public key: PEM (SPKI or a certificate), JWK or KeyObject. `[new, old]` rotates. A function finds it by header and issuer. */
+  readonly publicKey?: PublicKeyOption | readonly PublicKeyOption[] | KeyFunction<PublicKeyOption> | undefined;
+  /**
+   * A fixed JSON Web Key Set; or a function that returns one, also asynchronously, and is called as `remoteKeys` says: for
+   * keys that no URL gives as a key set.
+   */
+  readonly jwks?: JSONWebKeySet | JwksFunction | undefined;
   /** URL at which the issuer publishes its JSON Web Key Set. */
   readonly jwksUri?: string | undefined;
   /**
@@ -39,12 +47,12 @@ export interface IssuerSettings {
    */
   readonly audience?: string | readonly string[] | AudienceClaim | false | undefined;
   /**
-   * Accepted signature algorithms. Required with `secret`, `publicKey` and `jwks`.
-   * @default with `jwksUri` or discovery: the asymmetric algorithms that fit the key
+   * Accepted signature algorithms. Required with `secret`, `publicKey` and a fixed `jwks`.
+   * @default with `jwksUri`, discovery or a function `jwks`: the asymmetric algorithms that fit the key
    */
   readonly algorithms?: readonly string[] | undefined;
   /**
-   * How keys are fetched and kept, with `jwksUri` or discovery.
+   * How keys are fetched and kept, with `jwksUri`, discovery or a function `jwks`.
    * @default { refresh: "10m", maxStale: "24h", cooldown: "30s", timeout: "5s" }
    */
   readonly remoteKeys?: RemoteKeysSettings | undefined;
@@ -60,15 +68,18 @@ export interface IssuerSettings {
   readonly requiredClaims?: readonly string[] | undefined;
   /** Refuse tokens without `jti`, instead of identifying them by their signing input. @default false */
   readonly requireJti?: boolean | undefined;
-  /** Claim with the roles for `requireRole()`, or its path, such as `"realm_access.roles"`. @default the claims `roles` and `role` */
-  readonly rolesClaim?: string | undefined;
+  /**
+   * Claim with the roles for `requireRole()`, or its path, such as `"realm_access.roles"` or, for names with dots,
+   * `["resource_access", "orders.api", "roles"]`. @default the claims `roles` and `role`
+   */
+  readonly rolesClaim?: ClaimPath | undefined;
   /**
    * Claim that names the user, or its path, or a list such as `["sub", "client_id"]`: the first of them that a token has
-   * becomes `auth.subject`. A client named by a later claim is never the same user as one of that name by the first claim.
+   * becomes `auth.subject`. A path as a list is a list in the list: `[["kubernetes.io", "serviceaccount", "uid"]]`. A client named by a later claim is never the same user as one of that name by the first claim.
    * Other services know the users of the first claim only. Tokens of `tokens` name users by `sub`.
    * @default "sub"
    */
-  readonly subjectClaim?: string | readonly string[] | undefined;
+  readonly subjectClaim?: string | readonly ClaimPath[] | undefined;
   /** Allow an integer as the claim that names the user: 42 is the user "42". @default false */
   readonly numericSubject?: boolean | undefined;
 }
@@ -83,7 +94,7 @@ export interface IssuerOptions extends IssuerSettings {
 
 /** An audience in another claim than `aud`, such as `{ claim: "client_id", values: "my-app" }` with Amazon Cognito. */
 export interface AudienceClaim {
-  readonly claim: string;
+  readonly claim: ClaimPath;
   readonly values: string | readonly string[];
 }
 
@@ -121,7 +132,6 @@ export function resolveIssuer(
   checkBoolean(`${option}.requireJti`, requireJti);
   checkBoolean(`${option}.numericSubject`, numericSubject);
   if (validate !== undefined) checkFunction(`${option}.validate`, validate);
-  if (rolesClaim !== undefined) checkString(`${option}.rolesClaim`, rolesClaim);
   const issuer = resolveNames(`${option}.issuer`, own.issuer);
   return {
     issuer,
@@ -137,7 +147,7 @@ export function resolveIssuer(
       numericSubject,
     },
     validate,
-    rolesClaim,
+    rolesClaim: rolesClaim === undefined ? undefined : resolveClaimPath(`${option}.rolesClaim`, rolesClaim),
     keys: resolveKeys(option, { ...own, remoteKeys }, issuer),
   };
 }
@@ -177,7 +187,9 @@ function resolveNames(option: string, issuer: unknown): readonly string[] | Issu
 }
 
 function resolveSubjectClaims(option: string, claims: unknown): readonly string[] {
-  const names = strings(option, claims);
+  const list: readonly unknown[] = Array.isArray(claims) ? claims : [claims];
+  if (list.length === 0) throw optionError(option, "must not be an empty list");
+  const names = list.map((claim) => resolveClaimPath(option, claim));
   if (new Set(names).size < names.length) throw optionError(option, "must not name one claim twice");
   return names;
 }
@@ -189,8 +201,7 @@ function resolveAudience(option: string, audience: unknown): Audience {
   if (typeof audience !== "object" || isList(audience)) return strings(option, audience);
   checkObject(option, audience, ["claim", "values"]);
   const { claim, values } = audience as { claim?: unknown; values?: unknown };
-  checkString(`${option}.claim`, claim);
-  return { claim, values: strings(`${option}.values`, values) };
+  return { claim: resolveClaimPath(`${option}.claim`, claim), values: strings(`${option}.values`, values) };
 }
 
 function seconds(option: string, duration: Duration): number {

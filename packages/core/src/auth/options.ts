@@ -1,3 +1,6 @@
+import { maxCompactLength } from "./access-token.js";
+import type { CertificateBoundOptions, ResolvedCertificateBound } from "./certificate.js";
+import { resolveCertificateBound } from "./certificate.js";
 import type { TokenFrom, TokenSource } from "./credentials.js";
 import { resolveSources } from "./credentials.js";
 import type { DpopContext, DpopOptions, ResolvedDpop } from "./dpop/options.js";
@@ -8,7 +11,7 @@ import { IssuerScope } from "./issuer-scope.js";
 import { challengeText } from "../http/fields.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
-import { checkBoolean, checkObject, checkString, optionError, rangeError } from "../lib/validate.js";
+import { checkBoolean, checkInteger, checkObject, checkString, optionError, rangeError } from "../lib/validate.js";
 
 /**
  * Verification of access tokens. Exactly one of `secret`, `publicKey`, `jwks`, `jwksUri` gives the keys; with `issuer` alone
@@ -32,10 +35,23 @@ export interface AuthOptions<Raw = unknown> extends IssuerSettings {
   readonly clockTolerance?: Duration | undefined;
   /** Source of the token: the Authorization header, a cookie, a function, or a list of them. @default "header" */
   readonly tokenFrom?: TokenFrom<Raw> | readonly TokenFrom<Raw>[] | undefined;
+  /**
+   * Maximum length of a token in characters, 1024 to 65536. Node refuses requests with more than 16 KiB of header fields, unless
+   * `--max-http-header-size` allows more; browsers keep no cookie of more than 4 KiB. @default 8192
+   */
+  readonly maxTokenLength?: number | undefined;
+  /**
+   * Allow tokens whose parts are padded with `=`, against RFC 7515 2, where a function in `tokenFrom` reads them: the tokens in
+   * `x-amzn-oidc-data` of an AWS load balancer. @default false
+   */
+  readonly paddedTokens?: boolean | undefined;
   /** Tokens bound to a key of the client (DPoP, RFC 9449); needs `publicUrl`. @default false */
   readonly dpop?: boolean | DpopOptions | undefined;
-  /** Accept tokens bound to a TLS client certificate (RFC 8705). A proxy in front must verify the certificate. @default false */
-  readonly certificateBound?: boolean | undefined;
+  /**
+   * Tokens bound to a TLS client certificate (RFC 8705). An object says where the certificate of a request is, and the gate
+   * compares it with the token; `true` leaves that to the proxy in front. @default false
+   */
+  readonly certificateBound?: boolean | CertificateBoundOptions<Raw> | undefined;
   /** Let requests without a token pass as anonymous. A bad token is still refused. @default false */
   readonly optional?: boolean | undefined;
   /** The realm of challenges (RFC 9110 11.5). @default none */
@@ -53,7 +69,11 @@ export interface ResolvedAuth<Raw> {
   /** The longest `maxLifetime` of all issuers. */
   readonly maxLifetimeSeconds: number;
   readonly sources: readonly TokenSource<Raw>[];
+  /** Maximum length of a token in characters. */
+  readonly maxTokenLength: number;
   readonly dpop: ResolvedDpop | undefined;
+  /** Reads the client certificate of a request, which the gate compares with bound tokens. */
+  readonly readCertificate: ResolvedCertificateBound<Raw>["read"];
   readonly optional: boolean;
   readonly realm: string | undefined;
 }
@@ -70,15 +90,18 @@ export interface AuthContext extends DpopContext {
 
 const known = [
   ...issuerOptions,
-  ...["issuers", "clockTolerance", "sharedIssuer", "tokenFrom", "dpop", "certificateBound", "optional", "realm"],
+  ...["issuers", "clockTolerance", "sharedIssuer", "tokenFrom", "maxTokenLength", "paddedTokens"],
+  ...["dpop", "certificateBound", "optional", "realm"],
 ];
 
 export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext): ResolvedAuth<Raw> {
   checkObject("auth", options, known);
   const { clockTolerance = "5s", tokenFrom = "header", optional = false, realm } = options;
-  const { dpop = false, certificateBound = false } = options;
+  const { dpop = false, certificateBound = false, maxTokenLength = maxCompactLength, paddedTokens = false } = options;
+  checkInteger("auth.maxTokenLength", maxTokenLength, 1024, 65_536);
+  checkBoolean("auth.paddedTokens", paddedTokens);
   checkBoolean("auth.optional", optional);
-  checkBoolean("auth.certificateBound", certificateBound);
+  const certificates = resolveCertificateBound<Raw>(certificateBound);
   if (realm !== undefined) checkChallengeText("auth.realm", realm);
   const toleranceSeconds = clockTolerance === 0 ? 0 : durationMs("auth.clockTolerance", clockTolerance, 600_000) / 1000;
   const proofs = resolveDpop(dpop, context);
@@ -87,7 +110,8 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
     exactExpiry: context.revocation,
     confirmation: {
       dpop: proofs === undefined ? "off" : proofs.required ? "required" : "optional",
-      certificate: certificateBound,
+      certificate: certificates.accepted,
+      certificateRequired: certificates.required,
     },
   } as const;
   const issuers =
@@ -96,7 +120,8 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
       : resolveIssuers(options.issuers, options, common);
   checkOwnSubject(issuers, context.ownIssuer);
   const scope = resolveScope(issuers, options.sharedIssuer, context.ownIssuer);
-  const sources = resolveSources<Raw>(tokenFrom, context.publicUrl);
+  const rules = { publicUrl: context.publicUrl, maxLength: maxTokenLength, padded: paddedTokens };
+  const sources = resolveSources<Raw>(tokenFrom, rules);
   const maxLifetimeSeconds = Math.max(...issuers.map(({ rules }) => rules.maxLifetimeSeconds));
   if ((context.maxIssuedSeconds ?? 0) > maxLifetimeSeconds)
     throw rangeError("auth.maxLifetime", "must be at least tokens.idleLifetime: a cut-off must outlive every token");
@@ -107,7 +132,9 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
     toleranceSeconds,
     maxLifetimeSeconds,
     sources,
+    maxTokenLength,
     dpop: proofs,
+    readCertificate: certificates.read,
     optional,
     realm,
   };

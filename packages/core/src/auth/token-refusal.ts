@@ -6,6 +6,8 @@ export interface TokenRefusal {
   readonly code: "token_invalid" | "token_untimely" | "keys_unavailable";
   /** A fixed phrase or an error code of jose, for logs. */
   readonly cause: string;
+  /** The claim that is missing or wrong, where jose names it: a registered one, or one that the options require. */
+  readonly claim?: string | undefined;
 }
 
 export function refuseToken(cause: string): TokenRefusal {

@@ -1,12 +1,13 @@
 import { decodeJwt, decodeProtectedHeader, errors, jwtVerify } from "jose";
 import type { JWTHeaderParameters, JWTPayload, JWTVerifyOptions } from "jose";
-import { LRUCache } from "lru-cache";
+import { TwoGenerationCache } from "../lib/two-generation-cache.js";
 import type { TokenQuestion } from "../store/ports/decisions.js";
 import type { StoreFault } from "../store/ports/fault.js";
 import type { ClaimRules } from "./access-token.js";
 import { refusalOfClaims, refusalOfFirstTime, refusalOfTime, isCanonical } from "./access-token.js";
 import type { Auth } from "./claims.js";
 import { boundKey, createAuth, values } from "./claims.js";
+import { claimAt } from "./identifying-claim.js";
 import type { IssuerScope } from "./issuer-scope.js";
 import type { KeySource } from "./keys/key-source.js";
 import { KeysUnavailable } from "./keys/key-source.js";
@@ -26,6 +27,17 @@ export interface VerifiedToken {
   readonly rolesClaim: string | undefined;
   /** The issuers of the gate that verified it; they tell its identifiers apart, also at another gate. */
   readonly issuers: IssuerScope;
+  /** Consumption of a limit, kept for the next request with this token. */
+  readonly note?: TokenNote | undefined;
+}
+
+/** A value that is looked up for each request of a token, kept beside the token. */
+export interface TokenNote {
+  /** The member of a group of limits that has written the value; undefined for none. */
+  writer: object | undefined;
+  /** The value is out of date if this number of the writer is another one. */
+  generation: number;
+  value: unknown;
 }
 
 /** Facts that a gate derives from a verified token. */
@@ -48,7 +60,7 @@ export interface VerifierOptions {
   readonly byIssuer: boolean;
   readonly cacheSize: number;
   /** Called once for each verified token. Refuses a token whose identifying claims identify nobody. */
-  readonly prepare: (auth: Auth) => Prepared | TokenRefusal;
+  readonly prepare: (auth: Auth) => Prepared | TokenRefusal | Promise<Prepared | TokenRefusal>;
 }
 
 /** Verifies tokens of all issuers. A known token costs a look-up and is answered synchronously, also after its expiry. */
@@ -62,6 +74,9 @@ export class Verifier {
     this.#options = options;
     this.#cache = new TokenCache(options.cacheSize);
   }
+
+  /** Is this text a token that was verified before? */
+  readonly knows = (token: string): boolean => this.#cache.get(token) !== undefined;
 
   verify(token: string): VerifiedToken | TokenRefusal | Promise<VerifiedToken | TokenRefusal> {
     const known = this.#cache.get(token);
@@ -91,7 +106,7 @@ export class Verifier {
     const keysVersion = keys.version;
     const auth = await verifier.verify(token, issuer, keys);
     if ("code" in auth) return auth;
-    const prepared = prepare(auth);
+    const prepared = await prepare(auth);
     if ("code" in prepared) return prepared;
     const { lasts, question, partition } = prepared;
     const verified: Verification = Object.freeze({
@@ -101,6 +116,7 @@ export class Verifier {
       boundTo: boundKey(auth.claims),
       rolesClaim: verifier.rolesClaim,
       issuers: verifier.issuers,
+      note: { writer: undefined, generation: 0, value: undefined },
       verifier,
       keys,
       keysVersion,
@@ -222,7 +238,7 @@ export class IssuerVerifier {
     const { rules, audience, refusalOf } = this.#options;
     try {
       // 1. One spelling of the signature.
-      if (!isCanonical(token)) return refuseToken("the signature is not in canonical base64url");
+      if (!isCanonical(withoutPadding(token))) return refuseToken("the signature is not in canonical base64url");
       // 2. Algorithm, key and signature; then exp, nbf, iss, aud and the required claims, by jose.
       const { header, payload } = await this.#verifySignature(token, issuer, keys);
       const nowSeconds = this.#now() / 1000;
@@ -242,7 +258,8 @@ export class IssuerVerifier {
       if (error instanceof KeysUnavailable) return { code: "keys_unavailable", cause: error.message };
       if (isUntimely(error)) return untimelyToken(error.code);
       // A weak key in a fetched set makes jose throw a TypeError: the token cannot be verified all the same.
-      return refuseToken(error instanceof errors.JOSEError ? error.code : "the token cannot be verified");
+      const refusal = refuseToken(error instanceof errors.JOSEError ? error.code : "the token cannot be verified");
+      return error instanceof errors.JWTClaimValidationFailed ? { ...refusal, claim: error.claim } : refusal;
     }
   }
 
@@ -273,6 +290,11 @@ export class IssuerVerifier {
   }
 }
 
+/** Padded tokens get here only by `auth.paddedTokens`. */
+function withoutPadding(token: string): string {
+  return token.endsWith("=") ? token.replace(/={1,2}$/, "") : token;
+}
+
 /** Does a claim that names the user name nobody? */
 function isEmpty(value: unknown): boolean {
   return value === "" || value === null;
@@ -293,10 +315,7 @@ function isUntimely(error: unknown): error is errors.JOSEError {
 /** Some providers put the audience in another claim than `aud`, such as Amazon Cognito in `client_id`. */
 function isMeantFor(claims: Auth["claims"], audience: Audience): boolean {
   if (audience === false || !("claim" in audience)) return true;
-  return (
-    Object.hasOwn(claims, audience.claim) &&
-    values(claims[audience.claim]).some((value) => audience.values.includes(value))
-  );
+  return values(claimAt(claims, audience.claim)).some((value) => audience.values.includes(value));
 }
 
 /** An entry of the cache. */
@@ -314,13 +333,15 @@ const maxCharacters = 8 * 1024 * 1024;
  * used only if the whole token is equal. Expiry, not-before and revocation are checked again at every request.
  */
 export class TokenCache<Entry extends Tokened> {
-  readonly #entries: LRUCache<string, Entry>;
+  readonly #entries: TwoGenerationCache<string, Entry>;
+  /** The entry of the last look-up: a request looks twice. */
+  #last: Entry | undefined;
 
   constructor(size: number) {
-    this.#entries = new LRUCache({
+    this.#entries = new TwoGenerationCache({
       max: size,
-      maxSize: maxCharacters,
-      sizeCalculation: ({ auth }) => auth.token.length,
+      maxWeight: maxCharacters,
+      weightOf: ({ auth }) => auth.token.length,
     });
   }
 
@@ -329,19 +350,25 @@ export class TokenCache<Entry extends Tokened> {
   }
 
   get(token: string): Entry | undefined {
+    if (this.#last?.auth.token === token) return this.#last;
     const entry = this.#entries.get(token.slice(-tailLength));
-    return entry !== undefined && entry.auth.token === token ? entry : undefined;
+    if (entry === undefined || entry.auth.token !== token) return undefined;
+    this.#last = entry;
+    return entry;
   }
 
   set(entry: Entry): void {
+    this.#last = entry;
     this.#entries.set(entry.auth.token.slice(-tailLength), entry);
   }
 
   delete(entry: Entry): void {
+    if (this.#last === entry) this.#last = undefined;
     this.#entries.delete(entry.auth.token.slice(-tailLength));
   }
 
   clear(): void {
+    this.#last = undefined;
     this.#entries.clear();
   }
 }

@@ -194,7 +194,7 @@ export class CacheView implements RequestCache, GateCache {
     const { statistics } = this.#region;
     const memo = this.#memo;
     let cell: MemoCell | undefined;
-    const promise = this.#parts.tiers.fetch(this.#region, key).then((entry) => {
+    const promise = this.#parts.tiers.read(this.#region, key, noTags, (entry) => {
       const isHit = entry !== undefined && performance.now() < entry.freshUntil;
       statistics.count(isHit ? "store" : "miss");
       if (cell !== undefined) cell.isHit = isHit;

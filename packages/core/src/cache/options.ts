@@ -1,3 +1,5 @@
+import type { ClaimPath } from "../auth/identifying-claim.js";
+import { resolveClaimPath } from "../auth/identifying-claim.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
 import {
@@ -6,7 +8,6 @@ import {
   checkInteger,
   checkObject,
   checkOneOf,
-  checkString,
   optionError,
   rangeError,
   strings,
@@ -62,7 +63,7 @@ export interface CacheOptions extends CachePolicy {
    * integer; a token with another value is refused.
    * @default none
    */
-  readonly tenantClaim?: string | undefined;
+  readonly tenantClaim?: ClaimPath | undefined;
 }
 
 export interface ResolvedCachePolicy {
@@ -109,13 +110,12 @@ export function resolveCache(options: CacheOptions): ResolvedCache {
   checkBoolean("cache.memo", memo);
   checkBoolean("cache.redis", redis);
   checkInteger("cache.maxValueSize", maxValueSize, 1, 2 ** 28);
-  if (tenantClaim !== undefined) checkString("cache.tenantClaim", tenantClaim);
   return {
     policy: resolveCachePolicy("cache.", options, defaults),
     memo,
     redis,
     maxValueSize,
-    tenantClaim,
+    tenantClaim: tenantClaim === undefined ? undefined : resolveClaimPath("cache.tenantClaim", tenantClaim),
     local: local === false ? undefined : resolveLocal(local),
     copies: local !== false && local.copies === true,
     tracked: resolveTracked(tracked),

@@ -1,11 +1,12 @@
 import type { Auth } from "../auth/claims.js";
-import type { Identifier } from "../auth/identifying-claim.js";
+import type { ClaimPath, Identifier } from "../auth/identifying-claim.js";
 import {
   checkIdentifying,
   claimAt,
   identifyingText,
   identifyingTexts,
   notIdentifying,
+  resolveClaimPath,
 } from "../auth/identifying-claim.js";
 import { isYes } from "../auth/verifier.js";
 import type { VerifiedToken } from "../auth/verifier.js";
@@ -13,7 +14,7 @@ import type { Check } from "../request/state.js";
 import { allowed } from "../http/verdict.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
-import { checkObject, checkString, optionError } from "../lib/validate.js";
+import { checkObject, optionError } from "../lib/validate.js";
 import type { StoreHealth } from "../store/ports/health.js";
 import type { Challenges } from "./challenges.js";
 import { denyForClock, schemeOf } from "./challenges.js";
@@ -56,8 +57,8 @@ export function requireAnyScope<Raw>(scopes: readonly string[], challenges: Chal
 }
 
 /** Passes tokens whose claim (or a member of a claim, as `"org.plan"`) passes the test; 403 otherwise. */
-export function requireClaim<Raw>(name: string, test: ClaimTest, challenges: Challenges): Check<Raw> {
-  checkString("requireClaim()", name);
+export function requireClaim<Raw>(claim: ClaimPath, test: ClaimTest, challenges: Challenges): Check<Raw> {
+  const name = resolveClaimPath("requireClaim()", claim);
   if (!["string", "number", "boolean", "function"].includes(typeof test)) {
     throw optionError("requireClaim()", "needs a value the claim must equal, or a function that tests it");
   }

@@ -7,7 +7,7 @@ import { resolveLimit } from "../limits/options.js";
 import type { LimitOptions } from "../limits/options.js";
 import type { PartitionPart, Policy } from "../limits/policy.js";
 import { maxCount, needsCorrection } from "../limits/policy.js";
-import type { Quota } from "../limits/quota.js";
+import type { Quota } from "../http/quota.js";
 import type { Keyspace } from "../store/keyspace.js";
 import { eventExchange } from "./message-exchange.js";
 import type { GuardCheck } from "./guard.js";

@@ -41,15 +41,23 @@ export class Degradation {
   readonly #options: DegradationOptions;
   readonly #local: MemoryDecisionStore;
   #lastAnswerAt = Number.NEGATIVE_INFINITY;
+  /** Does a policy ask for the time of the last answer? */
+  #keepsTime: boolean;
 
   constructor(options: DegradationOptions) {
     this.#options = options;
+    this.#keepsTime = typeof options.revocationPolicy === "object";
     this.#local = new MemoryDecisionStore();
   }
 
   /** The store has answered about a token: the grace period starts again. */
   noteAnswer(): void {
-    this.#lastAnswerAt = steadyNow();
+    if (this.#keepsTime) this.#lastAnswerAt = steadyNow();
+  }
+
+  /** Announces a policy, before the first request that it decides about. */
+  announce(policy: RevocationPolicy | undefined): void {
+    if (typeof policy === "object") this.#keepsTime = true;
   }
 
   /** Would a token be refused now if the store cannot say whether it is revoked? */
@@ -119,7 +127,7 @@ export class Degradation {
       if (counter.receipt !== undefined)
         counted.push({ applied, receipt: counter.receipt, store: this.#local.corrections });
     });
-    return { denial: denyExhausted(quotas, false, this.#options.now()), counted };
+    return { denial: denyExhausted(quotas, false, this.#options.now), counted };
   }
 
   /** The share of this process in a limit. */

@@ -6,7 +6,7 @@ import type { RateLimitFormat } from "../http/fields.js";
 import { allowed, unavailable } from "../http/verdict.js";
 import type { Decision, Denied, Header, Reply, Verdict } from "../http/verdict.js";
 import type { Consumed, ConsumptionFactory } from "../limits/consumption.js";
-import { findBlocked, countsAddresses } from "../limits/policy.js";
+import { consumptionsOf, findBlocked, countsAddresses } from "../limits/policy.js";
 import { denyExhausted, quotaFields, quotaAfter } from "../limits/verdict.js";
 import type { AppliedQuota } from "../limits/verdict.js";
 import type { AppliedPolicy, Policy } from "../limits/policy.js";
@@ -19,7 +19,7 @@ import type { Answer, CounterState, DecisionStore, Question, UsageCorrections } 
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { schemeOf } from "./challenges.js";
-import type { Degradation } from "./degradation.js";
+import type { Degradation, Unanswered } from "./degradation.js";
 import type { Identity, IdentifyServices } from "./identify.js";
 import type { Proof } from "./proof-of-possession.js";
 import { createIdentify, isPreflight } from "./identify.js";
@@ -63,12 +63,13 @@ export type GuardCheck<Raw> = (exchange: GateExchange<Raw>) => Decision | Promis
 export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts<Raw>): GuardCheck<Raw> {
   const { verifier, revocations, consumptions, challenges, degradation, now } = services;
   const { authentication } = parts;
+  degradation.announce(parts.onStoreError);
   const store = parts.limits.some(({ precision }) => precision === "leased") ? services.leasedStore : services.store;
-  const addressLimits = parts.limits.filter(countsAddresses);
-  const otherLimits = parts.limits.filter((policy) => !countsAddresses(policy));
+  const addressLimits = consumptions.groupOf(parts.limits.filter(countsAddresses));
+  const otherLimits = consumptions.groupOf(parts.limits.filter((policy) => !countsAddresses(policy)));
   const denyLists = parts.limits.filter(({ deny }) => deny !== undefined);
-  const identify =
-    verifier === undefined || authentication === "off" ? undefined : createIdentify(services, verifier, authentication);
+  const isOff = verifier === undefined || authentication === "off";
+  const identify = isOff ? undefined : createIdentify(services, verifier, authentication);
 
   return function guard(exchange) {
     const blocked = denyLists.length === 0 ? undefined : findBlocked(denyLists, exchange, services.telemetry);
@@ -152,10 +153,10 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
         refusesUnknown,
       );
     const question: Question = {
-      beforeToken: before.map(({ consumption }) => consumption),
+      beforeToken: consumptionsOf(before),
       token,
       replayCheck,
-      afterToken: reached.map(({ consumption }) => consumption),
+      afterToken: consumptionsOf(reached),
       refusesUnknown,
     };
     const answer = store.ask(question);
@@ -184,18 +185,19 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     const { state } = exchange;
     // Recorded also where the request is refused for another reason: to an alternative it is no replay.
     if (proof !== undefined && answer.replayed === false) state.markProofRecorded(proof.replayCheck.key);
-    const address = decideLimits(exchange, before, answer.beforeToken, []);
+    const quotas: AppliedQuota[] = [];
+    const byAddress = decideLimits(exchange, before, answer.beforeToken, quotas);
     const refusal =
-      address.denial ?? denial ?? decideToken(state, verified, answer, refusesUnknown) ?? decideProof(answer.replayed);
+      byAddress ?? denial ?? decideToken(state, verified, answer, refusesUnknown) ?? decideProof(answer.replayed);
     if (refusal !== undefined) {
       giveBack(after, answer.afterToken);
-      reopen(request, answer, address.denial !== undefined, true);
+      reopen(request, answer, byAddress !== undefined, true);
       return refuse(exchange, refusal);
     }
-    const all = decideLimits(exchange, after, answer.afterToken, address.quotas);
-    if (all.denial === undefined) return allow(exchange, all.quotas, proof);
+    const byOthers = decideLimits(exchange, after, answer.afterToken, quotas);
+    if (byOthers === undefined) return allow(exchange, quotas, proof);
     reopen(request, answer, false, false);
-    return refuse(exchange, all.denial);
+    return refuse(exchange, byOthers);
   }
 
   /** Policies that did not count the refused request count it if another middleware, such as an alternative, lets it pass. */
@@ -218,21 +220,24 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     });
   }
 
-  /** The quotas after these policies, added to those before them. Degradation decides about policies that the store could not count. */
+  /**
+   * The refusal by these policies; their quotas are added to those before them. Degradation decides about policies that the
+   * store could not count.
+   */
   function decideLimits(
     exchange: GateExchange<Raw>,
     applied: readonly AppliedPolicy<Raw>[],
     counters: readonly (CounterState | StoreFault | undefined)[],
-    previous: readonly AppliedQuota[],
-  ): { quotas: AppliedQuota[]; denial: Denied | undefined } {
-    const quotas = [...previous];
-    const unanswered: { applied: AppliedPolicy<Raw>; fault: StoreFault }[] = [];
+    quotas: AppliedQuota[],
+  ): Denied | undefined {
+    let unanswered: Unanswered<Raw>[] | undefined;
     let counted: CountedConsumption<Raw>[] | undefined;
-    applied.forEach((policy, index) => {
+    for (let index = 0; index < applied.length; index += 1) {
+      const policy = applied[index] as AppliedPolicy<Raw>;
       const counter = counters[index];
       if (policy.consumption.slot !== undefined) services.settlement.answered(policy.consumption);
       if (counter instanceof StoreFault) {
-        unanswered.push({ applied: policy, fault: counter });
+        (unanswered ??= []).push({ applied: policy, fault: counter });
         // Only the reply may have been lost.
         if (policy.consumption.slot !== undefined && counter.mayHaveRun)
           (counted ??= []).push({ applied: policy, receipt: inDoubt, store: services.corrections });
@@ -243,14 +248,14 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
         if (counter.receipt !== undefined)
           (counted ??= []).push({ applied: policy, receipt: counter.receipt, store: services.corrections });
       }
-    });
+    }
     if (counted !== undefined) services.settlement.follow(exchange, counted);
-    const denial = denyExhausted(quotas, services.headers, now());
+    const denial = denyExhausted(quotas, services.headers, now);
     if (denial !== undefined) exchange.state.markLimited(keysOfRefusing(applied, counters), denial);
-    if (denial !== undefined || unanswered.length === 0) return { quotas, denial };
+    if (denial !== undefined || unanswered === undefined) return denial;
     const local = degradation.decideLimits(unanswered);
     if (local.counted.length > 0) services.settlement.follow(exchange, local.counted);
-    return { quotas, denial: local.denial };
+    return local.denial;
   }
 
   /** Gives back what a refused request may have consumed: the answer was lost, or came before this process could refuse. */
@@ -312,7 +317,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     const nonce = proof?.headers ?? [];
     if (quotas.length === 0) return nonce.length === 0 ? allowed : { allowed: true, headers: nonce };
     state.addQuotas(quotas.map(({ quota }) => quota));
-    const fields = quotaFields(services.headers, state.facts.quotas, now());
+    const fields = quotaFields(services.headers, state.facts.quotas, now);
     return { allowed: true, headers: nonce.length === 0 ? fields : [...fields, ...nonce] };
   }
 }
@@ -355,13 +360,12 @@ function keysOfRefusing(
 
 const emptyAnswer: Answer = { beforeToken: [], revoked: undefined, afterToken: [] };
 
-/** If nothing could be asked at all, every part of the question has the same fault. */
+/** If nothing could be asked, every part has the same fault. */
 function orFaults(answer: Answer | StoreFault, question: Question): Answer {
   return answer instanceof StoreFault ? faultForAll(question, answer) : answer;
 }
 
 const noStore: Header = ["Cache-Control", "no-store"];
-
 /** Answers the CORS preflights of one gate. */
 export class PreflightAnswers {
   readonly #logger: Logger;

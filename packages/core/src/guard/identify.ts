@@ -1,6 +1,9 @@
 import type { Proof, ProofOfPossession } from "./proof-of-possession.js";
-import type { Credentials, Scheme, TokenSource } from "../auth/credentials.js";
+import type { Credentials, IsKnownToken, Scheme, TokenSource } from "../auth/credentials.js";
 import { readCredentials } from "../auth/credentials.js";
+import type { ClientCertificate } from "../auth/certificate.js";
+import { hasThumbprint } from "../auth/certificate.js";
+import { boundCertificate } from "../auth/claims.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken, Verifier } from "../auth/verifier.js";
 import type { Exchange } from "../http/exchange.js";
@@ -16,6 +19,8 @@ export interface IdentifyServices<Raw> {
   readonly sources: readonly TokenSource<Raw>[];
   /** Undefined where no token is bound to a key. */
   readonly proofOfPossession: ProofOfPossession | undefined;
+  /** Reads the client certificate of a request; undefined if the gate compares none with tokens. */
+  readonly readCertificate: ((exchange: Exchange<Raw>) => ClientCertificate) | undefined;
   readonly revocations: RevocationService | undefined;
   /** The issuer of the keys that several services share. */
   readonly sharedKeys: Pick<SharedKeys, "resolved">;
@@ -46,7 +51,11 @@ export function createIdentify<Raw>(
   verifier: Verifier,
   authentication: "required" | "optional",
 ): Identify<Raw> {
-  const { health, sources, proofOfPossession, revocations, sharedKeys, challenges } = services;
+  const { health, sources, proofOfPossession, readCertificate, revocations, sharedKeys, challenges } = services;
+
+  // A padded token is known after its function read it, and its form is still wrong in the header.
+  const allowsPadding = sources.some((source) => source.kind === "function" && source.padded === true);
+  const isKnown: IsKnownToken = allowsPadding ? (text) => !text.includes("=") && verifier.knows(text) : verifier.knows;
 
   return function identify(exchange) {
     if (isPreflight(exchange)) return undefined;
@@ -56,7 +65,7 @@ export function createIdentify<Raw>(
   };
 
   function identifyNow(exchange: Exchange<Raw>): Identified | Promise<Identified> {
-    const credentials = readCredentials(exchange, sources);
+    const credentials = readCredentials(exchange, sources, isKnown);
     if (credentials.kind !== "token") return withoutToken(credentials);
     const { token, scheme } = credentials;
     const outcome = verifier.verify(token);
@@ -78,6 +87,8 @@ export function createIdentify<Raw>(
   ): Identified | Promise<Identified> {
     if ("code" in outcome) return refuse(outcome, scheme);
     const { boundTo } = outcome;
+    const foreign = readCertificate === undefined ? undefined : refuseCertificate(exchange, outcome, scheme);
+    if (foreign !== undefined) return foreign;
     if (boundTo === undefined)
       return scheme === "Bearer" ? outcome : challenges.tokenInvalid("the token is bound to no key", scheme);
     if (proofOfPossession === undefined || scheme !== "DPoP")
@@ -85,6 +96,17 @@ export function createIdentify<Raw>(
     return proofOfPossession
       .prove(exchange, outcome, boundTo)
       .then((proof) => ("replayCheck" in proof ? { verified: outcome, proof } : proof));
+  }
+
+  /** Refuses a token that is bound to another certificate than that of the client (RFC 8705 3). */
+  function refuseCertificate(exchange: Exchange<Raw>, { auth }: VerifiedToken, scheme: Scheme): Denied | undefined {
+    const thumbprint = boundCertificate(auth.claims);
+    if (thumbprint === undefined) return undefined;
+    const certificate = readCertificate?.(exchange);
+    if (certificate === undefined) return challenges.tokenInvalid("the request has no client certificate", scheme);
+    return hasThumbprint(certificate, thumbprint)
+      ? undefined
+      : challenges.tokenInvalid("the token is bound to another client certificate", scheme);
   }
 
   function refuse(refusal: TokenRefusal, scheme: Scheme): Denied {

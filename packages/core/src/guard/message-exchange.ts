@@ -2,6 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import type { TokenSource } from "../auth/credentials.js";
 import { checkBoolean, checkObject, checkString, optionError } from "../lib/validate.js";
+import { peerCertificateOf } from "../http/node-exchange.js";
 import { announcesBody, readBody } from "../http/body.js";
 import { abortOnConnectionEnd, onConnectionEnd } from "../http/response-end.js";
 import type { GateExchange } from "../request/state.js";
@@ -90,6 +91,9 @@ export function messageExchange<Raw>(source: unknown, options: VerifyOptions = {
     get hasBody() {
       return announcesBody(message);
     },
+    get peerCertificate() {
+      return peerCertificateOf(message);
+    },
     headerNames: Object.keys(headers),
     header: (name) => headers[name],
     readBody: (maxBytes) => readBody(message, undefined, maxBytes),
@@ -120,7 +124,7 @@ export function tolerantSources<Raw>(
   return sources.map((source) => {
     if (source.kind !== "function") return source;
     return {
-      kind: "function",
+      ...source,
       read(raw) {
         try {
           return source.read(raw);

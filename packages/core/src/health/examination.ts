@@ -39,13 +39,18 @@ export async function examineGate<Raw>({
     findings.push({ code: "key_secret_default", severity: "info", message });
   }
   if (unnamed) findings.push(unnamedService);
-  findings.push(...(await stores.examine(used).catch(describeFault)));
+  findings.push(...(await stores.examine(used).catch((error: unknown) => describeFault(error, stores.cause()))));
   if (keys !== undefined && keys.status() !== "up") {
     findings.push({
       code: "keys_missing",
       severity: "error",
       message: "the keys of a token issuer have never been loaded",
     });
+  }
+  if (resolved.auth?.issuers.some((issuer) => issuer.keys.plainHttp === true) === true) {
+    const message =
+      "keys of a token issuer may come by plain http (remoteKeys.allowHttp): the network can replace them";
+    findings.push({ code: "keys_over_http", severity: "warning", message });
   }
   if (addresses.trustsEveryProxy()) {
     const message = "the application trusts every proxy, so clients can choose the address that limits count by";
@@ -64,7 +69,17 @@ export async function examineGate<Raw>({
   return findings;
 }
 
-function describeFault(error: unknown): Finding[] {
-  const kind = error instanceof StoreFault ? error.kind : "unreachable";
-  return [{ code: "store_unreachable", severity: "error", message: `Redis does not answer: ${kind}` }];
+/** The meaning of a cause, for an operator. */
+const advice: Readonly<Record<string, string>> = {
+  WRONGPASS: "the user or the password is wrong",
+  NOAUTH: "Redis asks for a password",
+  ECONNREFUSED: "nothing listens at this address",
+  ENOTFOUND: "the name of the host is unknown",
+};
+
+function describeFault(error: unknown, cause: string | undefined): Finding[] {
+  const { kind, reply } = error instanceof StoreFault ? error : { kind: "unreachable", reply: undefined };
+  const reason = cause ?? reply ?? kind;
+  const hint = advice[reason] === undefined ? "" : `, ${advice[reason]}`;
+  return [{ code: "store_unreachable", severity: "error", message: `Redis does not answer: ${reason}${hint}` }];
 }

@@ -1,4 +1,5 @@
 import type { Body } from "./body.js";
+import type { TagMaker } from "./tag-response.js";
 import type { Interceptor } from "./interceptor.js";
 
 /** One HTTP request as core sees it: a small read-only object that an adapter provides. */
@@ -32,6 +33,13 @@ export interface Exchange<Raw = unknown> {
    * the framework, middleware in front may change it, and a condition of the request is evaluated when it is sent.
    */
   readonly holdsResponse?: boolean | undefined;
+  /**
+   * Is there no middleware in front that could look at a response which the framework holds? Then a stored response may be sent
+   * without the framework. @default false
+   */
+  readonly isOutermost?: boolean | undefined;
+  /** Gives the response the entity tag of its body, unless it has one. Without this function an interceptor does it. */
+  tagBeforeEnd?(makeTag: TagMaker): void;
   /** Names and values of the header lines in turn, as received. Undefined or empty if the framework does not show them. */
   readonly rawHeaders?: readonly string[] | undefined;
   /** May a body follow the head of the request? */
@@ -40,6 +48,8 @@ export interface Exchange<Raw = unknown> {
   readonly secure?: boolean | undefined;
   /** Did the client present a certificate in the TLS handshake with this process? @default false */
   readonly clientCertificate?: boolean | undefined;
+  /** The certificate (DER) that the client presented in that handshake, and whose key it has proven; also if no authority signed it. */
+  readonly peerCertificate?: Uint8Array | undefined;
   /** The lower-case names of the request headers; in HTTP/2 also those of pseudo-fields. */
   readonly headerNames: readonly string[];
   /** A request header by its lower-case name. */

@@ -42,21 +42,45 @@ export function rateLimitFields(format: RateLimitFormat, items: readonly RateLim
 
 /** Lists of String items with parameters (RFC 9651); policy names are checked at start-up, so nothing needs escaping. */
 function structuredFields(items: readonly RateLimitItem[]): Header[] {
-  let policies = "";
   let states = "";
   for (const item of items) {
-    const { policy, limit, windowSeconds, remaining, resetSeconds } = item;
-    const separator = policies === "" ? "" : ", ";
-    const [terms, reset] = isWindow(item)
-      ? [`w=${windowSeconds}`, `;t=${resetSeconds}`]
-      : ['qu="concurrent-requests"', resetSeconds === 0 ? "" : `;t=${resetSeconds}`];
-    policies += `${separator}"${policy}";q=${limit};${terms}`;
-    states += `${separator}"${policy}";r=${remaining}${reset}`;
+    const { policy, remaining, resetSeconds } = item;
+    if (states !== "") states += ", ";
+    states += `"${policy}";r=${remaining}`;
+    if (resetSeconds !== 0 || isWindow(item)) states += `;t=${resetSeconds}`;
   }
-  return [
-    ["RateLimit-Policy", policies],
-    ["RateLimit", states],
-  ];
+  return [policyField(items), ["RateLimit", states]];
+}
+
+/** The last field with policies. Most requests have the same policies as the request before. */
+let lastPolicies: { readonly items: readonly RateLimitItem[]; readonly field: Header } | undefined;
+
+function policyField(items: readonly RateLimitItem[]): Header {
+  if (lastPolicies !== undefined && haveSamePolicies(lastPolicies.items, items)) return lastPolicies.field;
+  const texts = items.map((item) => {
+    const terms = isWindow(item) ? `w=${item.windowSeconds}` : 'qu="concurrent-requests"';
+    return `"${item.policy}";q=${item.limit};${terms}`;
+  });
+  const field: Header = ["RateLimit-Policy", texts.join(", ")];
+  // Copies: the application may change its objects.
+  lastPolicies = { items: items.map((item) => ({ ...item })), field };
+  return field;
+}
+
+function haveSamePolicies(some: readonly RateLimitItem[], others: readonly RateLimitItem[]): boolean {
+  if (some.length !== others.length) return false;
+  for (let index = 0; index < some.length; index += 1) {
+    const one = some[index];
+    const other = others[index];
+    if (
+      one?.policy !== other?.policy ||
+      one?.limit !== other?.limit ||
+      one?.windowSeconds !== other?.windowSeconds ||
+      one?.algorithm !== other?.algorithm
+    )
+      return false;
+  }
+  return true;
 }
 
 function isWindow({ algorithm }: RateLimitItem): boolean {

@@ -1,7 +1,7 @@
 import type { Exchange } from "./exchange.js";
 
-/** Enough for every form of OAuth: two tokens of maximum size. */
-const maxBytes = 32_768;
+/** Enough for every form of OAuth: two tokens of maximum size, and other parameters. */
+const bytesOf = (maxTokenLength: number): number => 2 * maxTokenLength + 16_384;
 
 /** The fields of a form, or the reason why there are none. */
 export type Form =
@@ -12,11 +12,11 @@ export type Form =
 const invalid: Form = { kind: "invalid" };
 
 /** The body of a request as `application/x-www-form-urlencoded` (WHATWG URL 5), parsed here or by an earlier middleware. */
-export async function readForm<Raw>(exchange: Exchange<Raw>): Promise<Form> {
+export async function readForm<Raw>(exchange: Exchange<Raw>, maxTokenLength = 8192): Promise<Form> {
   const type = exchange.header("content-type")?.split(";")[0]?.trim().toLowerCase();
   if (type !== "application/x-www-form-urlencoded") return invalid;
   if ((exchange.header("content-encoding") ?? "identity") !== "identity") return invalid;
-  const body = await exchange.readBody(maxBytes);
+  const body = await exchange.readBody(bytesOf(maxTokenLength));
   switch (body.kind) {
     case "bytes":
       return { kind: "fields", fields: new URLSearchParams(body.bytes.toString("utf8")) };

@@ -268,9 +268,12 @@ function ignoreDisconnects(ctx: HeldResponseContext): void {
 
 function bodyOf({ body }: Reply, form: BodyForm, res: ServerResponse): unknown {
   if (isStreamBody(body)) return readableOf(body, res);
+  if (form === "json" || form === "text") {
+    const text =
+      typeof body === "string" ? body : Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString();
+    return form === "text" ? text : (JSON.parse(text) as unknown);
+  }
   const bytes = typeof body === "string" ? Buffer.from(body) : Buffer.from(body);
-  if (form === "json") return JSON.parse(bytes.toString()) as unknown;
-  if (form === "text") return bytes.toString();
   if (form === "stream") return Readable.from(bytes.byteLength === 0 ? [] : [bytes], { objectMode: false });
   return form === "null" ? null : bytes;
 }

@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { TLSSocket } from "node:tls";
 import type { Body } from "./body.js";
+import type { TagMaker } from "./tag-response.js";
+import { tagBeforeEnd } from "./tag-response.js";
 import { announcesBody, peekBody, readBody } from "./body.js";
 import type { Exchange } from "./exchange.js";
 import { handlerWaitMs, onHandlerEnd, onRequestDone } from "./handler-end.js";
@@ -72,6 +74,10 @@ export abstract class NodeExchange<Raw, State = unknown> implements Exchange<Raw
     if (interceptor.beginsUnsent === true) onRequestDone(this, handlerWaitMs, () => interception.beginUnsent());
   }
 
+  tagBeforeEnd(makeTag: TagMaker): void {
+    tagBeforeEnd(this.#req, this.#res, makeTag, () => heldBytes(this.raw as HeldResponseContext));
+  }
+
   /** The interception of the check that ran last, if its interceptor handles responses that the framework holds. */
   takeInterception(): Interception | undefined {
     const interception = this.#interception;
@@ -89,6 +95,10 @@ export abstract class NodeExchange<Raw, State = unknown> implements Exchange<Raw
     // Without a reason the server did not ask for a certificate. An unverified certificate still names a client.
     const reason: unknown = socket?.authorizationError;
     return reason !== undefined && reason !== null && socket?.getPeerX509Certificate?.() !== undefined;
+  }
+
+  get peerCertificate(): Uint8Array | undefined {
+    return peerCertificateOf(this.#req);
   }
 
   get headerNames(): readonly string[] {
@@ -111,6 +121,11 @@ export abstract class NodeExchange<Raw, State = unknown> implements Exchange<Raw
   peekBody(maxBytes: number): Promise<Body> {
     return peekBody(this.#req, this.parsedBody, maxBytes);
   }
+}
+
+/** The certificate that the client of a request presented in the TLS handshake with this process. */
+export function peerCertificateOf(message: IncomingMessage): Uint8Array | undefined {
+  return tlsOf(message)?.getPeerX509Certificate?.()?.raw;
 }
 
 /** The TLS connection of a request. Requests of serverless platforms and tests may have an incomplete socket. */

@@ -1,5 +1,6 @@
 import { documentation } from "../lib/documentation.js";
 import { outage } from "../lib/outage.js";
+import type { Quota } from "./quota.js";
 import type { StreamBody } from "./stream-body.js";
 
 /** The stable name of a reason to refuse a request; each has a heading in docs/errors.md. */
@@ -136,6 +137,8 @@ export interface Denied {
   readonly body: string;
   /** A short phrase for logs. It is never sent to the client. */
   readonly cause: string;
+  /** For a refusal by limits: the state of each limit that was applied. */
+  readonly quotas?: readonly Quota[] | undefined;
   readonly form?: undefined;
   readonly removed?: undefined;
 }
@@ -185,10 +188,11 @@ export interface DenialDetails {
   /** Response headers besides the content type and `Cache-Control: no-store`. */
   readonly headers?: readonly Header[];
   readonly violatedPolicies?: readonly string[];
+  readonly quotas?: readonly Quota[];
 }
 
 /** A refusal with its complete answer: status, headers and problem body. */
-export function deny(code: DenialCode, { cause, headers = [], violatedPolicies }: DenialDetails): Denied {
+export function deny(code: DenialCode, { cause, headers = [], violatedPolicies, quotas }: DenialDetails): Denied {
   const prepared = violatedPolicies === undefined ? plainAnswers[code] : prepare(code, violatedPolicies);
   return {
     allowed: false,
@@ -197,6 +201,7 @@ export function deny(code: DenialCode, { cause, headers = [], violatedPolicies }
     problem: prepared.problem,
     body: prepared.body,
     cause,
+    quotas,
   };
 }
 
@@ -273,13 +278,18 @@ export class DenialError extends Error {
   readonly code: DenialCode;
   readonly headers: Readonly<Record<string, string>>;
   readonly problem: Problem;
+  /** The reason in a short phrase for logs. Not for clients: it tells an attacker what was wrong. */
+  declare readonly cause: string;
+  /** For a refusal by limits: the state of each limit that was applied, also those that did not refuse. */
+  readonly quotas: readonly Quota[];
 
-  constructor({ status, headers, problem }: Denied) {
-    super(problem.title);
+  constructor({ status, headers, problem, cause, quotas = [] }: Denied) {
+    super(problem.title, { cause });
     this.status = status;
     this.statusCode = status;
     this.code = problem.code;
     this.headers = Object.fromEntries(headers.filter(([name]) => !name.startsWith("Content-")));
     this.problem = problem;
+    this.quotas = quotas;
   }
 }

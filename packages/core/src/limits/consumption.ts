@@ -1,24 +1,26 @@
 import { randomBytes } from "node:crypto";
-import { LRUCache } from "lru-cache";
 import type { SeenAddresses, PartitionOptions } from "./partition.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Exchange } from "../http/exchange.js";
 import type { GateExchange } from "../request/state.js";
 import { durationSeconds } from "../lib/duration.js";
+import { TwoGenerationCache } from "../lib/two-generation-cache.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { Consumption } from "../store/ports/decisions.js";
-import { checkBucket, checkCount, maxWindowSeconds, maxCount, countsAddresses } from "./policy.js";
-import type { TopKeysReporter } from "./top-keys.js";
+import { checkBucket, checkCount, maxWindowSeconds, maxCount, countsAddresses, keepApplied } from "./policy.js";
+import type { TopKeyEntry, TopKeysReporter, TopKeysTable } from "./top-keys.js";
 import type { Terms, OverrideCache } from "./overrides.js";
 import { applyOverride, withBlocks } from "./overrides.js";
 import { PartitionFinder } from "./partition.js";
-import type { AppliedPolicy, PartitionPart, Policy } from "./policy.js";
+import type { AppliedPolicy, KeptPolicy, PartitionPart, Policy } from "./policy.js";
 
 /** Partitions whose consumption is cached, for each policy. */
-const maxPartitions = 5000;
+const maxPartitions = 10_000;
 
 type Maybe<T> = T | undefined;
+
+const noPolicies: readonly never[] = [];
 
 /** The policies that a request consumes, or the refusal of a token that does not say whom to count. */
 export type Consumed<Raw> = readonly AppliedPolicy<Raw>[] | TokenRefusal;
@@ -36,19 +38,29 @@ export interface PeekedConsumption {
   readonly windowSeconds: number | undefined;
 }
 
+/** A policy of a group, with what is the same for many requests. */
+export interface GroupMember<Raw> {
+  readonly policy: Policy<Raw>;
+  /** Does the token alone say whom it counts? */
+  readonly isByUser: boolean;
+  /** Clients by partition. */
+  readonly clients: TwoGenerationCache<string, KeptPolicy<Raw>>;
+  /** The generation of overrides under which the clients were made. */
+  generation: number;
+  readonly topKeys: TopKeysTable;
+}
+
 /** Makes the consumptions of a request from policies. */
 export class ConsumptionFactory<Raw> {
   readonly #keyspace: Keyspace;
   readonly #partitions: PartitionFinder<Raw>;
-  /** By policy and partition: consumptions that are the same at every request. */
-  #plainConsumptions = new WeakMap<Policy<Raw>, LRUCache<string, AppliedPolicy<Raw>>>();
+  /** Several guards may apply one policy. */
+  readonly #members = new WeakMap<Policy<Raw>, GroupMember<Raw>>();
   /** Makes slots unique among all processes. */
   readonly #slotPrefix = randomBytes(9).toString("base64url");
   readonly #overrides: OverrideCache;
   readonly #topKeys: TopKeysReporter;
   #slots = 0;
-  /** The generation of overrides under which the cached consumptions were made. */
-  #generation = 0;
 
   constructor(options: ConsumptionFactoryOptions) {
     this.#keyspace = options.keyspace;
@@ -67,21 +79,46 @@ export class ConsumptionFactory<Raw> {
     this.#partitions.address(exchange);
   }
 
+  /** The members of a group, for {@link create}. Policies of one name share the table of their busiest clients. */
+  groupOf(policies: readonly Policy<Raw>[]): readonly GroupMember<Raw>[] {
+    return policies.map((policy) => {
+      let member = this.#members.get(policy);
+      if (member === undefined) {
+        member = {
+          policy,
+          isByUser: policy.isPlain && policy.per.length === 1 && policy.per[0] === "user",
+          clients: new TwoGenerationCache({ max: maxPartitions }),
+          generation: this.#overrides.generation,
+          topKeys: this.#topKeys.tableOf(policy.name),
+        };
+        this.#members.set(policy, member);
+      }
+      return member;
+    });
+  }
+
   /**
    * Makes the consumptions of these policies, in their order; none for a policy that is skipped or has counted this request
    * already. Returns a refusal if a policy counts by a claim that identifies nobody. Synchronous for plain policies.
    */
   create(
-    policies: readonly Policy<Raw>[],
+    group: readonly GroupMember<Raw>[],
     exchange: GateExchange<Raw>,
     token: VerifiedToken | undefined,
   ): Consumed<Raw> | Promise<Consumed<Raw>> {
-    if (this.#generation !== this.#overrides.generation) this.#forgetConsumptions();
+    const [only] = group;
+    if (only === undefined) return noPolicies;
+    if (group.length === 1 && only.policy.isPlain) {
+      const alone = this.#consumptionOf(only, exchange, token);
+      if (alone === undefined) return noPolicies;
+      if (!(alone instanceof Promise)) return "code" in alone ? alone : (alone.alone?.policies ?? [alone]);
+      return alone.then((one) => (one === undefined ? noPolicies : "code" in one ? one : [one]));
+    }
     const applied: (AppliedPolicy<Raw> | Promise<Maybe<AppliedPolicy<Raw> | TokenRefusal>>)[] = [];
     let refusal: Maybe<TokenRefusal>;
     let isAsync = false;
-    for (const policy of policies) {
-      const consumption = this.#consumptionOf(policy, exchange, token);
+    for (const member of group) {
+      const consumption = this.#consumptionOf(member, exchange, token);
       if (consumption === undefined) continue;
       if ("code" in consumption) {
         refusal ??= consumption;
@@ -104,15 +141,16 @@ export class ConsumptionFactory<Raw> {
 
   /** An error is a rejection: another policy may be waiting for its functions, whose rejection nobody would hear. */
   #consumptionOf(
-    policy: Policy<Raw>,
+    member: GroupMember<Raw>,
     exchange: GateExchange<Raw>,
     token: VerifiedToken | undefined,
   ): Maybe<AppliedPolicy<Raw> | TokenRefusal> | Promise<Maybe<AppliedPolicy<Raw> | TokenRefusal>> {
+    const { policy } = member;
     try {
       if (exchange.state.isDone(policy) || !this.#appliesTo(policy, exchange)) return undefined;
       return isPlain(policy)
-        ? this.#plainConsumption(policy, exchange, token)
-        : this.#consumption(policy, exchange, token);
+        ? this.#plainConsumption(member, policy, exchange, token)
+        : this.#consumption(member, exchange, token);
     } catch (error) {
       // Reading the address calls a function of the application, such as `trust proxy` of Express.
       return Promise.resolve().then(() => {
@@ -127,24 +165,47 @@ export class ConsumptionFactory<Raw> {
   }
 
   #plainConsumption(
+    member: GroupMember<Raw>,
     policy: PlainPolicy<Raw>,
     exchange: Exchange<Raw>,
     token: VerifiedToken | undefined,
   ): Maybe<AppliedPolicy<Raw> | TokenRefusal> {
-    const partition = this.#plainPartition(policy.per, exchange, token);
-    if (typeof partition !== "string") return partition;
-    let cached = this.#plainConsumptions.get(policy);
-    if (cached === undefined) {
-      cached = new LRUCache({ max: maxPartitions });
-      this.#plainConsumptions.set(policy, cached);
+    const generation = this.#overrides.generation;
+    const note = member.isByUser ? token?.note : undefined;
+    let applied: KeptPolicy<Raw> | undefined;
+    if (note !== undefined && note.writer === member && note.generation === generation)
+      applied = note.value as KeptPolicy<Raw>;
+    else {
+      const partition = this.#plainPartition(policy.per, exchange, token);
+      if (typeof partition !== "string") return partition;
+      if (member.generation !== generation) {
+        member.generation = generation;
+        member.clients.clear();
+      }
+      applied = member.clients.get(partition);
+      if (applied === undefined) {
+        applied = keepApplied(this.#apply(policy, exchange, { ...policy, partition }), partition);
+        member.clients.set(partition, applied);
+      }
+      if (note !== undefined) {
+        note.writer = member;
+        note.generation = generation;
+        note.value = applied;
+      }
     }
-    let applied = cached.get(partition);
-    if (applied === undefined) {
-      applied = this.#apply(policy, exchange, { ...policy, partition });
-      cached.set(partition, applied);
-    }
-    this.#noteTopKey(policy, partition, applied.consumption.cost, exchange, token);
+    const { topKey } = applied;
+    if (topKey !== undefined && topKey.slot >= 0) topKey.points += applied.consumption.cost;
+    else if (member.topKeys.admits()) this.#findTopKey(member, applied, exchange, token);
     return policy.algorithm === "concurrency" ? this.#withSlot(applied) : applied;
+  }
+
+  #findTopKey(
+    member: GroupMember<Raw>,
+    applied: KeptPolicy<Raw>,
+    exchange: Exchange<Raw>,
+    token: VerifiedToken | undefined,
+  ): void {
+    applied.topKey = this.#noteTopKey(member, applied.partition, applied.consumption.cost, exchange, token);
   }
 
   #plainPartition(
@@ -162,10 +223,11 @@ export class ConsumptionFactory<Raw> {
   }
 
   async #consumption(
-    policy: Policy<Raw>,
+    member: GroupMember<Raw>,
     exchange: GateExchange<Raw>,
     token: VerifiedToken | undefined,
   ): Promise<Maybe<AppliedPolicy<Raw> | TokenRefusal>> {
+    const { policy } = member;
     const { name, per, limit, burst, windowSeconds, cost, skip } = policy;
     const {
       raw,
@@ -192,7 +254,8 @@ export class ConsumptionFactory<Raw> {
           : windowSeconds,
     };
     const applied = this.#apply(policy, exchange, terms);
-    this.#noteTopKey(policy, terms.partition, terms.cost, exchange, token);
+    const isCounted = member.topKeys.add(terms.partition, terms.cost) !== undefined;
+    if (!isCounted && member.topKeys.admits()) this.#noteTopKey(member, terms.partition, terms.cost, exchange, token);
     return policy.algorithm === "concurrency" ? this.#withSlot(applied) : applied;
   }
 
@@ -236,8 +299,9 @@ export class ConsumptionFactory<Raw> {
       return { policy, consumption: { ...rest, ...blocked } };
     }
     const leased = policy.precision === "leased" ? true : undefined;
+    const note = leased === undefined ? undefined : { lease: undefined };
     if (mode === undefined)
-      return { policy, consumption: { key, limit, windowSeconds, cost, owner, refusesUnreadable, leased } };
+      return { policy, consumption: { key, limit, windowSeconds, cost, owner, refusesUnreadable, leased, note } };
     if (algorithm === "token-bucket") checkBucket(name, burst ?? limit, windowSeconds);
     const blockKey = mode.block === undefined ? undefined : this.#keyspace.quotaBlock(name, partition);
     return {
@@ -247,24 +311,20 @@ export class ConsumptionFactory<Raw> {
   }
 
   #noteTopKey(
-    { name, per }: Policy<Raw>,
+    { policy: { name, per }, topKeys }: GroupMember<Raw>,
     partition: string,
     points: number,
     exchange: Exchange<Raw>,
     token: VerifiedToken | undefined,
-  ): void {
-    if (this.#topKeys.add(name, partition, points)) return;
+  ): TopKeyEntry | undefined {
+    const known = topKeys.add(partition, points);
+    if (known !== undefined) return known;
     const [part] = per;
     const alone = per.length === 1;
     // A principal of another gate would name another user here.
     const principal = token?.issuers === this.#keyspace.issuers ? token.auth.principal : undefined;
     const clientKey = alone && part === "ip" ? exchange.ip : alone && part === "user" ? principal : undefined;
-    this.#topKeys.introduce(name, { partition, points, key: clientKey });
-  }
-
-  #forgetConsumptions(): void {
-    this.#generation = this.#overrides.generation;
-    this.#plainConsumptions = new WeakMap();
+    return this.#topKeys.introduce(name, { partition, points, key: clientKey });
   }
 
   #withSlot({ policy, consumption }: AppliedPolicy<Raw>): AppliedPolicy<Raw> {

@@ -1,3 +1,5 @@
+import type { ClaimPath } from "../auth/identifying-claim.js";
+import { resolveClaimPath } from "../auth/identifying-claim.js";
 import { resolveAddressList } from "./address-list.js";
 import { checkBucket, maxWindowSeconds, maxCount } from "./policy.js";
 import { FixedWindows } from "./verdict.js";
@@ -28,6 +30,11 @@ export interface BlockOptions {
   readonly for: Duration;
   /** Maximum duration of a block. A client without refusals for that long starts again with the first block. @default "1d" */
   readonly upTo?: Duration | undefined;
+  /**
+   * A refusal during a block begins the block again, so that a client which goes on stays blocked. With `false` a block ends
+   * when it was to end. @default false
+   */
+  readonly extend?: boolean | undefined;
 }
 
 /** A rate-limit policy: a number of requests (or units of cost) per window and client, or of requests at once. */
@@ -41,7 +48,7 @@ export interface LimitOptions<Raw = unknown> {
    * counts by the address. `"ip"` alone counts requests with bad tokens too. Clients choose headers freely: add a policy by
    * address to a policy by header.
    */
-  readonly per: PartitionPart<Raw> | readonly PartitionPart<Raw>[];
+  readonly per: PartitionPart<Raw, ClaimPath> | readonly PartitionPart<Raw, ClaimPath>[];
   /** Maximum per window: a whole number from 0 (which refuses all), or a function of the request and its facts. */
   readonly limit: number | Of<number, Raw>;
   /**
@@ -183,12 +190,12 @@ function checkMeaning<Raw>(option: string, options: LimitOptions<Raw>, algorithm
 }
 
 function resolvePartition<Raw>(option: string, per: LimitOptions<Raw>["per"]): readonly PartitionPart<Raw>[] {
-  const parts: readonly PartitionPart<Raw>[] = isList(per) ? [...per] : [per];
+  const parts: readonly PartitionPart<Raw, ClaimPath>[] = isList(per) ? [...per] : [per];
   if (parts.length === 0) throw optionError(option, "must not be an empty list");
   return parts.map((part, index) => resolvePart(isList(per) ? `${option}[${index}]` : option, part));
 }
 
-function resolvePart<Raw>(option: string, part: PartitionPart<Raw>): PartitionPart<Raw> {
+function resolvePart<Raw>(option: string, part: PartitionPart<Raw, ClaimPath>): PartitionPart<Raw> {
   if (part === "ip" || part === "user" || typeof part === "function") return part;
   const named = part as { header?: unknown; claim?: unknown } | null | undefined;
   if (typeof named !== "object" || named === null || Object.keys(named).length !== 1) {
@@ -196,8 +203,9 @@ function resolvePart<Raw>(option: string, part: PartitionPart<Raw>): PartitionPa
   }
   checkObject(option, named, ["header", "claim"]);
   const [what, name] = Object.entries(named)[0] as ["header" | "claim", unknown];
-  checkString(`${option}.${what}`, name);
-  return what === "header" ? { header: name.toLowerCase() } : { claim: name };
+  if (what === "claim") return { claim: resolveClaimPath(`${option}.claim`, name) };
+  checkString(`${option}.header`, name);
+  return { header: name.toLowerCase() };
 }
 
 function resolveWindow<Raw>(
@@ -223,11 +231,12 @@ function resolveReleaseAfter<Raw>(
 }
 
 function resolveBlock(option: string, options: BlockOptions): BlockRule {
-  checkObject(option, options, ["after", "for", "upTo"]);
-  const { after, upTo = "1d" } = options;
+  checkObject(option, options, ["after", "for", "upTo", "extend"]);
+  const { after, upTo = "1d", extend = false } = options;
+  checkBoolean(`${option}.extend`, extend);
   checkInteger(`${option}.after`, after, 1, maxCount);
   const firstMs = durationMs(`${option}.for`, options.for, maxWindowSeconds * 1000);
   const maxMs = durationMs(`${option}.upTo`, upTo, maxWindowSeconds * 1000);
   if (maxMs < firstMs) throw optionError(`${option}.upTo`, "must not be shorter than for");
-  return { after, firstMs, maxMs };
+  return { after, firstMs, maxMs, extends: extend };
 }

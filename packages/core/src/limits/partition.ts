@@ -1,4 +1,3 @@
-import { LRUCache } from "lru-cache";
 import { identifyingClaim, notIdentifying, checkIdentifying } from "../auth/identifying-claim.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import { refuseToken } from "../auth/token-refusal.js";
@@ -7,13 +6,14 @@ import { canonicalAddress, mayBeProxy, unknownAddress } from "../http/address.js
 import type { Exchange } from "../http/exchange.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { Logger } from "../telemetry/logger.js";
+import { TwoGenerationCache } from "../lib/two-generation-cache.js";
 import type { PartitionPart, Policy } from "./policy.js";
 import { isIP } from "node:net";
 import type { Identifier } from "../auth/identifying-claim.js";
 import { kindOf } from "../lib/validate.js";
 
 /** Addresses whose partitions are remembered; others' are made anew. */
-const maxAddresses = 5000;
+const maxAddresses = 10_000;
 
 /** Problems with client addresses that requests have shown. */
 export interface SeenAddresses {
@@ -40,7 +40,7 @@ export class PartitionFinder<Raw> {
   readonly #ipv6PrefixLength: number;
   readonly #logger: Logger;
   /** Partitions by address, as the framework gives it. */
-  readonly #addresses = new LRUCache<string, string>({ max: maxAddresses });
+  readonly #addresses = new TwoGenerationCache<string, string>({ max: maxAddresses });
   #addressesExamined = false;
   #trustsEveryProxy = false;
   #distrustsProxy = false;

@@ -7,6 +7,7 @@ import type { AddressList } from "./address-list.js";
 import type { Denied } from "../http/verdict.js";
 import { deny } from "../http/verdict.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
+import type { TopKeyEntry } from "./top-keys.js";
 import { rangeError } from "../lib/validate.js";
 
 /** The largest limit and cost. Redis and JavaScript count exactly up to it. */
@@ -20,8 +21,8 @@ const maxUnits = 2 ** 52;
 export type Of<T, Raw> = (raw: Raw, facts: Facts) => T | Promise<T>;
 
 /** One part of the partition key of a policy: whom it counts. */
-export type PartitionPart<Raw> =
-  "ip" | "user" | { readonly header: string } | { readonly claim: string } | Of<string, Raw>;
+export type PartitionPart<Raw, Claim = string> =
+  "ip" | "user" | { readonly header: string } | { readonly claim: Claim } | Of<string, Raw>;
 
 /** Which responses count. A response that broke off counts always. */
 export type CountOnly = "failures" | "successes";
@@ -73,6 +74,36 @@ export interface Policy<Raw> {
 export interface AppliedPolicy<Raw> {
   readonly policy: Policy<Raw>;
   readonly consumption: Consumption;
+  /** Lists of this policy and of its consumption alone, if the same object is used for many requests. */
+  readonly alone?: AloneLists<Raw> | undefined;
+}
+
+interface AloneLists<Raw> {
+  readonly policies: readonly AppliedPolicy<Raw>[];
+  readonly consumptions: readonly Consumption[];
+}
+
+/** A policy as it applies to all requests of one client. */
+export interface KeptPolicy<Raw> extends AppliedPolicy<Raw> {
+  readonly partition: string;
+  readonly alone: AloneLists<Raw>;
+  /** The client in the table of the busiest clients, when it was last found there. */
+  topKey: TopKeyEntry | undefined;
+}
+
+/** The same, with lists for requests to which no other policy applies. */
+export function keepApplied<Raw>({ policy, consumption }: AppliedPolicy<Raw>, partition: string): KeptPolicy<Raw> {
+  const policies: AppliedPolicy<Raw>[] = [];
+  const alone = { policies, consumptions: [consumption] };
+  const kept = { policy, consumption, partition, alone, topKey: undefined };
+  policies.push(kept);
+  return kept;
+}
+
+export function consumptionsOf<Raw>(applied: readonly AppliedPolicy<Raw>[]): readonly Consumption[] {
+  const [first] = applied;
+  if (first?.alone !== undefined && applied.length === 1) return first.alone.consumptions;
+  return applied.map(({ consumption }) => consumption);
 }
 
 /** Does the policy count by address alone? Such policies are asked first, also for requests with bad tokens. */

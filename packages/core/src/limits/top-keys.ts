@@ -6,6 +6,8 @@ import type { TopKeysPart, LimitOverrides } from "../store/ports/limit-overrides
 const maxClients = 256;
 /** Clients compared to find a quiet one to evict. */
 const sampleSize = 8;
+/** Requests of clients that are not in a full table, of which one brings its client into it. */
+const strangersForOne = 8;
 /** Clients of one policy in one report. */
 const maxReported = 50;
 const intervalMs = 5000;
@@ -20,29 +22,41 @@ export interface TopKey {
   readonly points: number;
 }
 
-interface TableEntry extends TopKey {
+/** A client in a table. */
+export interface TopKeyEntry extends TopKey {
   points: number;
+  /** Its place in the table; below 0 if it is not there any more. */
   slot: number;
 }
 
 /** Counts the requests of each client of one policy since the last report. Bounded; O(1) a request. */
 export class TopKeysTable {
-  readonly #byPartition = new Map<string, TableEntry>();
-  #clients: TableEntry[] = [];
+  readonly #byPartition = new Map<string, TopKeyEntry>();
+  #clients: TopKeyEntry[] = [];
+  /** Requests of clients that were not in the full table. */
+  #strangers = 0;
 
-  /** False for a client that is not in the table yet. */
-  add(partition: string, points: number): boolean {
-    const known = this.#byPartition.get(partition);
-    if (known === undefined) return false;
-    known.points += points;
-    return true;
+  /**
+   * Does it count a client that may not be in the table? Clients with few requests would only evict each other from a full
+   * table, so it counts one of a few of their requests. A busy client is soon in the table.
+   */
+  admits(): boolean {
+    return this.#clients.length < maxClients || (this.#strangers += 1) % strangersForOne === 0;
   }
 
-  insert({ partition, key, points }: TopKey): void {
+  /** Counts the points of a client, and returns it; undefined for a client that is not in the table yet. */
+  add(partition: string, points: number): TopKeyEntry | undefined {
+    const known = this.#byPartition.get(partition);
+    if (known !== undefined) known.points += points;
+    return known;
+  }
+
+  insert({ partition, key, points }: TopKey): TopKeyEntry {
     const slot = this.#clients.length < maxClients ? this.#clients.length : this.#evictOne();
     const client = { partition, key, points, slot };
     this.#clients[slot] = client;
     this.#byPartition.set(partition, client);
+    return client;
   }
 
   /** Returns the busiest clients, busiest first, and empties the table. */
@@ -50,18 +64,22 @@ export class TopKeysTable {
     const clients = this.#clients;
     this.#clients = [];
     this.#byPartition.clear();
+    for (const client of clients) client.slot = -1;
     return clients.sort((one, other) => other.points - one.points).slice(0, maxReported);
   }
 
   /** Evicts the quietest of a few random clients. */
   #evictOne(): number {
-    let least: TableEntry | undefined;
+    let least: TopKeyEntry | undefined;
     for (let drawn = 0; drawn < sampleSize; drawn += 1) {
       const client = this.#clients[Math.floor(Math.random() * this.#clients.length)];
       if (client !== undefined && (least === undefined || client.points < least.points)) least = client;
     }
-    if (least !== undefined) this.#byPartition.delete(least.partition);
-    return least?.slot ?? 0;
+    if (least === undefined) return 0;
+    const { slot } = least;
+    least.slot = -1;
+    this.#byPartition.delete(least.partition);
+    return slot;
   }
 }
 
@@ -79,20 +97,22 @@ export class TopKeysReporter {
     this.#keyspace = keyspace;
   }
 
-  /** Counts a request; false for a client that must be introduced first. */
-  add(policy: string, partition: string, points: number): boolean {
-    return this.#tables.get(policy)?.add(partition, points) === true;
-  }
-
-  introduce(policy: string, client: TopKey): void {
-    if (this.#closed) return;
+  /** The table of a policy, which stays the same. */
+  tableOf(policy: string): TopKeysTable {
     let table = this.#tables.get(policy);
     if (table === undefined) {
       table = new TopKeysTable();
       this.#tables.set(policy, table);
     }
-    table.insert(client);
+    return table;
+  }
+
+  /** Brings a client into the table of its policy; undefined after the end. */
+  introduce(policy: string, client: TopKey): TopKeyEntry | undefined {
+    if (this.#closed) return undefined;
+    const entry = this.tableOf(policy).insert(client);
     this.#timer ??= setTimeout(() => this.#report(), intervalMs).unref();
+    return entry;
   }
 
   /** The address or principal of a client; undefined if it was not among the busiest of this process. */

@@ -1,6 +1,6 @@
 import { RateLimiterRedis } from "rate-limiter-flexible";
 import type { RateLimiterRes } from "rate-limiter-flexible";
-import type { Quota } from "./quota.js";
+import type { Quota } from "../http/quota.js";
 import { rateLimitFields, retryAfter } from "../http/fields.js";
 import type { RateLimitFormat } from "../http/fields.js";
 import type { Denied } from "../http/verdict.js";
@@ -50,31 +50,40 @@ function stateOf<Raw>(
 export function quotaFields(
   format: RateLimitFormat,
   quotas: readonly Quota[],
-  nowMs: number,
+  now: () => number,
 ): ReturnType<typeof rateLimitFields> {
-  const shown = quotas.some(({ shadow }) => shadow) ? quotas.filter(({ shadow }) => !shadow) : quotas;
-  return rateLimitFields(format, shown, nowMs);
+  const shown = quotas.some(isShadow) ? quotas.filter((quota) => !isShadow(quota)) : quotas;
+  return rateLimitFields(format, shown, format === "legacy" ? now() : 0);
 }
 
 /** The refusal (429) for exhausted policies; undefined if none is exhausted. */
 export function denyExhausted(
   applied: readonly AppliedQuota[],
   format: RateLimitFormat,
-  nowMs: number,
+  now: () => number,
 ): Denied | undefined {
-  const violated = applied.filter(({ admitted }) => !admitted);
-  if (violated.length === 0) return undefined;
+  if (applied.every(isAdmitted)) return undefined;
+  const violated = applied.filter((quota) => !isAdmitted(quota));
   const quotas = violated.map(({ quota }) => quota);
   const fields = quotaFields(
     format,
     applied.map(({ quota }) => quota),
-    nowMs,
+    now,
   );
   return deny(refusalOf(violated), {
     cause: "a rate limit is exhausted",
     headers: [...fields, retryAfter(Math.max(...quotas.map(({ resetSeconds }) => resetSeconds)))],
     violatedPolicies: quotas.map(({ policy }) => policy),
+    quotas: applied.map(({ quota }) => quota),
   });
+}
+
+function isAdmitted({ admitted }: AppliedQuota): boolean {
+  return admitted;
+}
+
+function isShadow({ shadow }: Quota): boolean {
+  return shadow;
 }
 
 function refusalOf(violated: readonly AppliedQuota[]): "abuse_detected" | "concurrency_exceeded" | "quota_exceeded" {

@@ -1,6 +1,6 @@
 import type { Auth } from "../auth/claims.js";
 import type { RequestCache } from "../cache/cache-types.js";
-import type { Quota } from "../limits/quota.js";
+import type { Quota } from "../http/quota.js";
 import type { LoginAttempt } from "../login/attempt.js";
 
 /**

@@ -3,8 +3,9 @@ import type { VerifiedToken } from "../auth/verifier.js";
 import type { RequestCache } from "../cache/cache-types.js";
 import type { Exchange } from "../http/exchange.js";
 import type { Denied, Verdict } from "../http/verdict.js";
-import type { Quota } from "../limits/quota.js";
+import type { Quota } from "../http/quota.js";
 import type { LoginAttempt } from "../login/attempt.js";
+import { DenialError } from "../http/verdict.js";
 import type { Facts } from "./facts.js";
 
 /** An exchange at one gate, with the state that the middleware of this gate shares. */
@@ -34,7 +35,11 @@ interface SharedState {
   proofs: readonly string[];
   cacheShown: boolean;
   quotasShown: boolean;
-  readonly done: object[];
+  /** Parts that are done; nearly always at most three. A list would take more memory than the whole state. */
+  done1: object | undefined;
+  done2: object | undefined;
+  done3: object | undefined;
+  furtherDone: readonly object[];
   refusal: LimitRefusal | undefined;
 }
 
@@ -45,6 +50,7 @@ interface LimitRefusal {
 }
 
 const noProofs: readonly string[] = [];
+const nothing: readonly object[] = [];
 
 /** The property of gates without option `property`. */
 const usualProperty = "auth";
@@ -80,8 +86,17 @@ export class RequestState {
     if (first === undefined) {
       this.first = this;
       this.#facts = { auth: undefined, cache: undefined, quotas: [], loginAttempt: undefined };
-      const shown = { cacheShown: false, quotasShown: false };
-      this.#shared = { identified: false, proofs: noProofs, ...shown, done: [], refusal: undefined };
+      this.#shared = {
+        identified: false,
+        proofs: noProofs,
+        cacheShown: false,
+        quotasShown: false,
+        done1: undefined,
+        done2: undefined,
+        done3: undefined,
+        furtherDone: nothing,
+        refusal: undefined,
+      };
     } else {
       this.first = first;
       this.#facts = new FurtherFacts(first.#facts);
@@ -150,7 +165,8 @@ export class RequestState {
   }
 
   addQuotas(quotas: readonly Quota[]): void {
-    this.#facts.quotas = [...this.#facts.quotas, ...quotas];
+    const { quotas: before } = this.#facts;
+    this.#facts.quotas = before.length === 0 ? quotas : [...before, ...quotas];
     this.#found |= found.quotas;
   }
 
@@ -164,18 +180,25 @@ export class RequestState {
    * has let the request pass: no part is asked twice.
    */
   isDone(part: object): boolean {
-    return this.#shared.done.includes(part);
+    const { done1, done2, done3, furtherDone } = this.#shared;
+    return done1 === part || done2 === part || done3 === part || furtherDone.includes(part);
   }
 
   markDone(part: object): void {
-    this.#shared.done.push(part);
+    const shared = this.#shared;
+    if (shared.done1 === undefined) shared.done1 = part;
+    else if (shared.done2 === undefined) shared.done2 = part;
+    else if (shared.done3 === undefined) shared.done3 = part;
+    else shared.furtherDone = [...shared.furtherDone, part];
   }
 
   /** The request was refused before this part took effect: another middleware of the request does it anew. */
   markUndone(part: object): void {
-    const { done } = this.#shared;
-    const index = done.lastIndexOf(part);
-    if (index !== -1) done.splice(index, 1);
+    const shared = this.#shared;
+    if (shared.done1 === part) shared.done1 = undefined;
+    else if (shared.done2 === part) shared.done2 = undefined;
+    else if (shared.done3 === part) shared.done3 = undefined;
+    else shared.furtherDone = shared.furtherDone.filter((one) => one !== part);
   }
 
   /** The last refusal of this request by limits: the same counters refuse it again, without a second question. */
@@ -214,6 +237,12 @@ export class RequestState {
       shared.quotasShown = true;
     }
     if ((this.#found & found.loginAttempt) !== 0) shown.loginAttempt = this.#facts.loginAttempt;
+  }
+
+  /** Shows the quotas of a refusal by limits that is thrown, for the error handler of the application. */
+  showRefusal(target: object, thrown: unknown): void {
+    if (!(thrown instanceof DenialError) || thrown.quotas.length === 0) return;
+    (target as { quotas?: readonly Quota[] }).quotas = [...this.#facts.quotas, ...thrown.quotas];
   }
 
   /**

@@ -21,10 +21,16 @@ export function ageOf({ initialAge, storedMs, storeMs }: StoredResponse, now: Cl
 export function answerFromStored(
   stored: StoredResponse,
   preconditions: Preconditions | undefined,
-  { now, name, handling }: { readonly now: ClockReading; readonly name: string | false; readonly handling: Handling },
+  options: {
+    /** The age of the response in seconds. */
+    readonly age: number;
+    /** Unix milliseconds; for preconditions. */
+    readonly nowMs?: number;
+    readonly name: string | false;
+    readonly handling: Handling;
+  },
 ): Reply {
-  const age = ageOf(stored, now);
-  const { processMs: nowMs } = now;
+  const { age, nowMs = Date.now(), name, handling } = options;
   const field = (wanted: string): string | undefined => stored.fields.find(([name]) => name === wanted)?.[1];
   const validators = { etag: field("etag"), lastModified: field("last-modified") };
   if (preconditions !== undefined && stored.status < 300 && isPreconditionFailed(preconditions, validators, nowMs))

@@ -1,19 +1,19 @@
 import { createHash } from "node:crypto";
 import type { Exchange } from "../http/exchange.js";
-import { isWellKnownCredential } from "./credentials.js";
-import { isTargetField } from "./target-uri.js";
 
-/** The cache key without `Vary` (RFC 9111 2): target, fields that change the target, and partition. */
-export function primaryKey(
-  exchange: Pick<Exchange, "header" | "headerNames" | "secure">,
+/**
+ * The text of the cache key without `Vary` (RFC 9111 2): partition, target, and the names of the fields that change the target.
+ */
+export function keyText(
+  exchange: Pick<Exchange, "header" | "secure">,
   target: string,
   partition: string,
+  targetFields: readonly string[],
 ): string {
-  let implied = exchange.secure === true ? "secure\n" : "";
-  // X-Forwarded-User and similar fields are credentials: a response that may be shared is shared by all users.
-  const names = exchange.headerNames.filter((name) => isTargetField(name) && !isWellKnownCredential(name));
-  for (const name of names.sort()) implied += `${name}=${escape(exchange.header(name) ?? "")}\n`;
-  return digest(`${escape(partition)}\n${escape(target)}\n${implied}`);
+  let text = `${escape(partition)}\n${escape(target)}\n`;
+  if (exchange.secure === true) text += "secure\n";
+  for (const name of targetFields) text += `${name}=${escape(exchange.header(name) ?? "")}\n`;
+  return text;
 }
 
 /** The cache key with the values of the fields that `Vary` names (RFC 9111 4.1). */
@@ -54,6 +54,6 @@ function escape(text: string): string {
 }
 
 /** 144 bits of SHA-256: short, and in the alphabet of plain identifiers. */
-function digest(text: string): string {
+export function digest(text: string): string {
   return createHash("sha256").update(text).digest("base64url").slice(0, 24);
 }

@@ -98,16 +98,26 @@ export function tokenPlaces<Raw>(
   return { cookies: [...new Set(cookies)], readers };
 }
 
-/** The credentials of a request: Authorization (RFC 9111 3.5) and others; undefined for an anonymous request. */
+/**
+ * The credentials of a request: Authorization (RFC 9111 3.5) and others; undefined for an anonymous request. `wellKnown` are the
+ * names of its fields that are widely used for credentials.
+ */
 export function findCredentials<Raw>(
   exchange: GateExchange<Raw>,
+  wellKnown: readonly string[],
   { add, except }: CredentialRules,
   identity: IdentitySources<Raw>,
 ): FoundCredentials | undefined {
-  const headers = exchange.headerNames.filter((name) => {
-    if (name === "authorization" || except.has(name)) return false;
-    return add.has(name) || isIdentity(name, identity.headers) || isWellKnownCredential(name);
-  });
+  const isExamined = add.size > 0 || except.size > 0 || identity.headers.size > 0;
+  const names = isExamined ? exchange.headerNames : wellKnown;
+  // Most requests have none.
+  const headers =
+    names.length === 0
+      ? names
+      : names.filter((name) => {
+          if (name === "authorization" || except.has(name)) return false;
+          return add.has(name) || isIdentity(name, identity.headers) || wellKnown.includes(name);
+        });
   const where =
     (exchange.header("authorization") === undefined ? undefined : "authorization") ??
     headers[0] ??

@@ -60,12 +60,48 @@ export interface ResponseCacheOptions<Raw = unknown> {
   /** The entity tag that a response without one gets; `false` for none. @default "weak" */
   readonly etag?: "weak" | "strong" | false | undefined;
   /**
+   * `false`: each request asks the store, and keeps nothing in this process: a purge by another process is seen at once. The
+   * bounds of the tier are those of the gate. @default true
+   */
+  readonly local?: boolean | undefined;
+  /**
    * `"honour"`: a request may ask for more or less freshness by `Cache-Control` (RFC 9111 5.2.1), and reaches the handler with
    * `Range` or `Upgrade`. `"ignore"`: it may not, and the cache evaluates `If-Match`. @default "honour"
    */
   readonly requestDirectives?: "honour" | "ignore" | undefined;
   /** The name of the cache in `Cache-Status` (RFC 9211); `false` for no such field. @default "portcullis" */
   readonly cacheStatus?: string | false | undefined;
+}
+
+/** The tier of responses in this process, which all caches of a gate share. */
+export interface LocalResponseOptions {
+  /** How long a response is used without asking the store: so long a purge may stay unknown if its message is lost. @default "5s" */
+  readonly ttl?: Duration | undefined;
+  /** Maximum number of responses. @default 5_000 */
+  readonly entries?: number | undefined;
+  /** Maximum size of all responses with their keys, roughly. @default 10_485_760 (10 MiB) */
+  readonly bytes?: number | undefined;
+}
+
+/** Options of a gate about all its caches of responses. */
+export interface ResponsesOptions {
+  /** The tier in this process; `false` for none. */
+  readonly local?: LocalResponseOptions | false | undefined;
+}
+
+export interface ResolvedResponses {
+  readonly local: { readonly ttlMs: number; readonly entries: number; readonly bytes: number } | undefined;
+}
+
+export function resolveResponses(options: ResponsesOptions): ResolvedResponses {
+  checkObject("responses", options, ["local"]);
+  const { local = {} } = options;
+  if (local === false) return { local: undefined };
+  checkObject("responses.local", local, ["ttl", "entries", "bytes"]);
+  const { ttl = "5s", entries = 5_000, bytes = 10 * 2 ** 20 } = local;
+  checkInteger("responses.local.entries", entries, 1, 10_000_000);
+  checkInteger("responses.local.bytes", bytes, 1024, 2 ** 40);
+  return { local: { ttlMs: durationMs("responses.local.ttl", ttl, 3_600_000), entries, bytes } };
 }
 
 /** The query parameters that are part of the key. */
@@ -98,13 +134,14 @@ export interface ResolvedResponseCache<Raw> {
   readonly waitMs: number;
   readonly maxSize: number;
   readonly etag: "weak" | "strong" | false;
+  readonly local: boolean;
   readonly honoursRequests: boolean;
   readonly cacheStatus: string | false;
 }
 
 const known = [
   ...["ttl", "per", "tags", "partition", "skip", "query", "staleWhileRevalidate", "staleIfError", "wait", "maxSize"],
-  ...["etag", "requestDirectives", "cacheStatus", "credentials"],
+  ...["etag", "requestDirectives", "cacheStatus", "credentials", "local"],
 ];
 
 /** A larger body would not fit into one value of the store. */
@@ -115,12 +152,14 @@ export function resolveResponseCache<Raw>(options: ResponseCacheOptions<Raw>): R
   checkObject(name, options, known);
   const { ttl, per = "everyone", tags = [], partition, skip, query, wait = "5s", maxSize = 1_048_576 } = options;
   const { etag = "weak", requestDirectives = "honour", cacheStatus = "portcullis", credentials = {} } = options;
+  const { local = true } = options;
   checkOneOf(`${name}.per`, per, ["everyone", "user"]);
   if (typeof tags !== "function") stringsOrNone(`${name}.tags`, tags);
   if (typeof tags === "string") throw optionError(`${name}.tags`, 'must be a list such as ["orders"], or a function');
   if (partition !== undefined) checkFunction(`${name}.partition`, partition);
   if (skip !== undefined) checkFunction(`${name}.skip`, skip);
   checkInteger(`${name}.maxSize`, maxSize, 1, maxBodyBytes);
+  checkBoolean(`${name}.local`, local);
   if (etag !== false) checkOneOf(`${name}.etag`, etag, ["weak", "strong"]);
   checkOneOf(`${name}.requestDirectives`, requestDirectives, ["honour", "ignore"]);
   if (cacheStatus !== false) checkStatusName(`${name}.cacheStatus`, cacheStatus);
@@ -141,6 +180,7 @@ export function resolveResponseCache<Raw>(options: ResponseCacheOptions<Raw>): R
     waitMs: wait === false ? 0 : durationMs(`${name}.wait`, wait),
     maxSize,
     etag,
+    local,
     honoursRequests: requestDirectives === "honour",
     cacheStatus,
   };

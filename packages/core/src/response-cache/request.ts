@@ -5,18 +5,20 @@ import type { GateExchange, RequestState } from "../request/state.js";
 import { kindOf } from "../lib/validate.js";
 import type { Directives } from "./cache-control.js";
 import { readDirectives } from "./cache-control.js";
-import { primaryKey, variantKey } from "./cache-key.js";
+import { digest, keyText, selection, variantKey } from "./cache-key.js";
 import type { Forward } from "./cache-status.js";
-import type { IdentitySources } from "./credentials.js";
+import type { FoundCredentials, IdentitySources } from "./credentials.js";
 import { findCredentials } from "./credentials.js";
 import type { ResolvedResponseCache } from "./options.js";
-import type { Lookup } from "./response-store.js";
+import type { RequestFields } from "./request-fields.js";
+import { conditionalFields, readFields, uncacheableFields } from "./request-fields.js";
+import type { LocalLookup } from "./response-store.js";
 import { tagNamed, tagOfPath, tagOfTarget } from "./tags.js";
 import { targetOf } from "./target-uri.js";
 import type { Preconditions } from "./validators.js";
 
 /** A request that the cache may answer. */
-export interface CacheableRequest extends Lookup {
+export interface CacheableRequest extends LocalLookup {
   readonly directives: Directives;
   /** The request has Authorization (RFC 9111 3.5), or other credentials. */
   readonly hasCredentials: boolean;
@@ -25,14 +27,23 @@ export interface CacheableRequest extends Lookup {
   readonly hasCookies: boolean;
   /** True if middleware behind the cache has verified another token of the request. */
   readonly hasNewIdentity: () => boolean;
+  /** The names that the application gave the tags of the response. */
+  readonly names: readonly string[];
   /** The response of the handler may be stored. */
   readonly mayStore: boolean;
   /** The request asks for a response of its own, and does not wait for another request. */
   readonly wantsOwnResponse: boolean;
   readonly preconditions: Preconditions;
+  /** True if the request may have preconditions. */
+  readonly hasPreconditions: boolean;
   /** Fields that the handler must not see: the cache acts on them, or ignores them. */
   readonly hidden: readonly string[];
   readonly pass: CachePass;
+  /**
+   * Keeps the fields and the identity of the request as they are now: the handler may change or remove fields before its
+   * `Vary` is known, and middleware behind the cache may verify another token.
+   */
+  beginHandling(): void;
 }
 
 /** True for methods that are unsafe (RFC 9110 9.2.1), and for unknown methods, which may be. */
@@ -40,67 +51,161 @@ export function isUnsafe(method: string): boolean {
   return !["GET", "HEAD", "OPTIONS", "TRACE"].includes(method);
 }
 
-/** Fields that ask for a part, a certain state, or another protocol (RFC 9111 3.3, RFC 9110 13.1 and 7.8). */
-const uncacheableFields: readonly string[] = ["range", "if-range", "if-match", "if-unmodified-since", "upgrade"];
-
-/** The cache evaluates these preconditions; the handler does not see them, so that it makes a whole response. */
-const conditionalFields: readonly string[] = ["if-none-match", "if-modified-since"];
-
 /** Reads a request; returns the reason instead, if the request must go on to the handler. */
-export async function readRequest<Raw>(
+export function readRequest<Raw>(
   exchange: GateExchange<Raw>,
   options: ResolvedResponseCache<Raw>,
   identity: IdentitySources<Raw>,
   pass: CachePass,
-): Promise<CacheableRequest | Forward> {
-  const { method, raw, state } = exchange;
-  const { facts } = state;
+): CacheableRequest | Forward | Promise<CacheableRequest | Forward> {
+  const { method } = exchange;
   if (method !== "GET" && method !== "HEAD") return "method";
   // Routers, handlers and purges may read an absolute or malformed target differently (RFC 9112 3.2).
   if (!exchange.url.startsWith("/") || exchange.url.includes("#")) return "bypass";
-  const { honoursRequests } = options;
-  if (honoursRequests && uncacheableFields.some((name) => exchange.header(name) !== undefined)) return "bypass";
+  const { honoursRequests, skip, partition, tags } = options;
+  const fields = readFields(exchange);
+  if (honoursRequests && fields.hasUncacheable && uncacheableFields.some((name) => exchange.header(name) !== undefined))
+    return "bypass";
   // The response may depend on the body, which is no part of the key (RFC 9110 9.3.1).
   if (exchange.hasBody) return "bypass";
+  if (skip !== undefined || partition !== undefined || typeof tags === "function")
+    return askApplication(exchange, options, identity, { fields, pass });
+  const identityPart = options.per === "user" ? partitionOf(exchange.state) : everyone;
+  if (identityPart === undefined) return "bypass";
+  return new ReadRequest(exchange, options, identity, { fields, identityPart, partition: "", names: tags, pass });
+}
+
+/** The same, with the functions of the application. */
+async function askApplication<Raw>(
+  exchange: GateExchange<Raw>,
+  options: ResolvedResponseCache<Raw>,
+  identity: IdentitySources<Raw>,
+  { fields, pass }: Pick<RequestParts, "fields" | "pass">,
+): Promise<CacheableRequest | Forward> {
+  const { raw, state } = exchange;
+  const { facts } = state;
   if (options.skip !== undefined && (await options.skip(raw, facts))) return "bypass";
-  const identityPart = options.per === "user" ? partitionOf(state) : "everyone";
+  const identityPart = options.per === "user" ? partitionOf(state) : everyone;
   const partition = options.partition === undefined ? "" : readPartition(await options.partition(raw, facts));
   if (identityPart === undefined || partition === undefined) return "bypass";
   const names = typeof options.tags === "function" ? await options.tags(raw, facts) : options.tags;
-  const target = targetOf(exchange.url, options.query);
-  const found = findCredentials(exchange, options.credentials, identity);
-  // Further credentials are part of the key: the user may have API keys of several customers, or act for another user.
-  const credentialFields =
-    options.per === "user" ? (found?.headers ?? []).map((name) => [name, exchange.header(name)]) : [];
-  const depth = pass.depth === 0 ? [] : [pass.depth];
-  const identityBefore = identitiesOf(state);
-  const primary = primaryKey(
-    exchange,
-    target,
-    JSON.stringify([identityPart, partition, ...credentialFields, ...depth]),
-  );
-  const directives = readDirectives(honoursRequests ? requestCacheControl(exchange) : undefined);
-  const hidden = honoursRequests ? conditionalFields : [...conditionalFields, ...uncacheableFields];
-  const preconditionOf = (name: string): string | undefined => (honoursRequests ? undefined : exchange.header(name));
+  return new ReadRequest(exchange, options, identity, { fields, identityPart, partition, names, pass });
+}
+
+const everyone = "everyone";
+/** The text of the parts of a key that all clients share. */
+const sharedPartition = JSON.stringify([everyone, ""]);
+
+interface RequestParts {
+  readonly fields: RequestFields;
+  readonly identityPart: string;
+  readonly partition: string;
+  readonly names: readonly string[];
+  readonly pass: CachePass;
+}
+
+const hiddenWhenIgnored: readonly string[] = [...conditionalFields, ...uncacheableFields];
+const noPreconditions: Preconditions = { ifNoneMatch: undefined, ifModifiedSince: undefined };
+
+/** A request, of which most parts are made when they are needed: a response in process needs few. */
+class ReadRequest<Raw> implements CacheableRequest {
+  readonly text: string;
+  readonly names: readonly string[];
+  readonly directives: Directives;
+  readonly hasCookies: boolean;
+  readonly hasPreconditions: boolean;
+  readonly preconditions: Preconditions;
+  readonly hidden: readonly string[];
+  readonly pass: CachePass;
+  readonly #exchange: GateExchange<Raw>;
+  readonly #method: string;
+  readonly #target: string;
+  readonly #found: FoundCredentials | undefined;
+  #fields: Pick<Exchange, "header">;
+  #primary: string | undefined;
+  #identityBefore: string | undefined;
+
+  constructor(
+    exchange: GateExchange<Raw>,
+    options: ResolvedResponseCache<Raw>,
+    identity: IdentitySources<Raw>,
+    { fields, identityPart, partition, names, pass }: RequestParts,
+  ) {
+    const { honoursRequests, per } = options;
+    this.#exchange = exchange;
+    this.#method = exchange.method;
+    this.#target = targetOf(exchange.url, options.query);
+    this.#found = findCredentials(exchange, fields.credentials, options.credentials, identity);
+    // Further credentials are part of the key: the user may have API keys of several customers, or act for another user.
+    const credentialFields =
+      per === "user" ? (this.#found?.headers ?? []).map((name) => [name, exchange.header(name)]) : [];
+    const isShared = per === "everyone" && partition === "" && pass.depth === 0;
+    const depth = pass.depth === 0 ? [] : [pass.depth];
+    const parts = isShared ? sharedPartition : JSON.stringify([identityPart, partition, ...credentialFields, ...depth]);
+    this.text = keyText(exchange, this.#target, parts, fields.target);
+    this.names = names;
+    this.directives = readDirectives(honoursRequests && fields.hasControl ? requestCacheControl(exchange) : undefined);
+    this.hasCookies = exchange.header("cookie") !== undefined;
+    this.hasPreconditions = fields.hasConditions;
+    this.preconditions = fields.hasConditions ? readPreconditions(exchange, honoursRequests) : noPreconditions;
+    this.hidden = honoursRequests ? conditionalFields : hiddenWhenIgnored;
+    this.pass = pass;
+    this.#fields = exchange;
+  }
+
+  get primary(): string {
+    return (this.#primary ??= digest(this.text));
+  }
+
+  get tags(): readonly string[] {
+    return [tagOfPath(this.#target), tagOfTarget(this.#target), ...this.names.map(tagNamed)];
+  }
+
+  get hasCredentials(): boolean {
+    return this.#found !== undefined;
+  }
+
+  get credentialsField(): string | undefined {
+    return this.#found?.where;
+  }
+
+  get mayStore(): boolean {
+    return this.#method === "GET" && !this.directives.has("no-store");
+  }
+
+  get wantsOwnResponse(): boolean {
+    return ["no-cache", "no-store", "max-age"].some((name) => this.directives.has(name)) || this.#method === "HEAD";
+  }
+
+  readonly variant = (vary: readonly string[]): string => variantKey(this.primary, vary, this.#selecting());
+
+  variantText(vary: readonly string[]): string {
+    return vary.length === 0 ? this.text : `${this.text}vary\n${selection(vary, this.#selecting())}`;
+  }
+
+  readonly hasNewIdentity = (): boolean => identitiesOf(this.#exchange.state) !== this.#identityBefore;
+
+  beginHandling(): void {
+    const exchange = this.#exchange;
+    const fields = new Map(exchange.headerNames.map((name) => [name, exchange.header(name)]));
+    this.#fields = { header: (name) => fields.get(name) };
+    this.#identityBefore = identitiesOf(exchange.state);
+  }
+
+  /** The fields of the request, without those that the handler does not see. */
+  #selecting(): Pick<Exchange, "header"> {
+    const fields = this.#fields;
+    return { header: (name) => (this.hidden.includes(name) ? undefined : fields.header(name)) };
+  }
+}
+
+function readPreconditions(exchange: Pick<Exchange, "header">, honoursRequests: boolean): Preconditions {
+  const own = (name: string): string | undefined => (honoursRequests ? undefined : exchange.header(name));
   return {
-    primary,
-    variant: (vary) => variantKey(primary, vary, withoutFields(hidden, exchange)),
-    tags: [tagOfPath(target), tagOfTarget(target), ...names.map(tagNamed)],
-    directives,
-    hasCredentials: found !== undefined,
-    credentialsField: found?.where,
-    hasCookies: exchange.header("cookie") !== undefined,
-    hasNewIdentity: () => identitiesOf(state) !== identityBefore,
-    mayStore: method === "GET" && !directives.has("no-store"),
-    wantsOwnResponse: ["no-cache", "no-store", "max-age"].some((name) => directives.has(name)) || method === "HEAD",
-    preconditions: {
-      ifNoneMatch: exchange.header("if-none-match"),
-      ifModifiedSince: exchange.header("if-modified-since"),
-      ifMatch: preconditionOf("if-match"),
-      ifUnmodifiedSince: preconditionOf("if-unmodified-since"),
-    },
-    hidden,
-    pass,
+    ifNoneMatch: exchange.header("if-none-match"),
+    ifModifiedSince: exchange.header("if-modified-since"),
+    ifMatch: own("if-match"),
+    ifUnmodifiedSince: own("if-unmodified-since"),
   };
 }
 
@@ -109,18 +214,6 @@ function readPartition(value: unknown): string | undefined {
   if (typeof value === "string") return value;
   if (value === undefined || value === null) return undefined;
   throw new TypeError(`portcullis: cacheResponse().partition must return a string or undefined, not ${kindOf(value)}`);
-}
-
-/** A request with its fields as received: the handler may change or remove fields before its `Vary` is known. */
-export function withReceivedFields(exchange: Exchange, request: CacheableRequest): CacheableRequest {
-  const fields = new Map(exchange.headerNames.map((name) => [name, exchange.header(name)]));
-  const received = withoutFields(request.hidden, { header: (name) => fields.get(name) });
-  return { ...request, variant: (vary) => variantKey(request.primary, vary, received) };
-}
-
-/** The fields of a request, without those that the handler does not see. */
-function withoutFields(hidden: readonly string[], fields: Pick<Exchange, "header">): Pick<Exchange, "header"> {
-  return { header: (name) => (hidden.includes(name) ? undefined : fields.header(name)) };
 }
 
 /** The Cache-Control field of a request; without one, `Pragma: no-cache` counts (RFC 9111 5.4). */
@@ -178,7 +271,14 @@ const lastPasses = new WeakMap<object, CachePass>();
 export function enterCache(request: object): CachePass {
   const before = lastPasses.get(request);
   before?.withdraw();
-  const pass: CachePass = { depth: before === undefined ? 0 : before.depth + 1, withdraw: () => undefined };
+  return { depth: before === undefined ? 0 : before.depth + 1, withdraw: nothing };
+}
+
+/** Notes that a request goes on behind the cache, where it may reach another one. */
+export function leaveCache(request: object, pass: CachePass): void {
   lastPasses.set(request, pass);
-  return pass;
+}
+
+function nothing(): void {
+  return undefined;
 }

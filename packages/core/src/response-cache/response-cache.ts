@@ -4,6 +4,7 @@ import type { Allowed, Reply, Verdict } from "../http/verdict.js";
 import type { Check, GateExchange } from "../request/state.js";
 import { allowed } from "../http/verdict.js";
 import type { Keyspace } from "../store/keyspace.js";
+import type { CacheSignals } from "../store/ports/cache.js";
 import type { CacheStore } from "../store/ports/decisions.js";
 import type { StoreFault } from "../store/ports/fault.js";
 import type { Logger } from "../telemetry/logger.js";
@@ -15,12 +16,14 @@ import { RequestCollapser } from "./collapsing.js";
 import type { IdentitySources } from "./credentials.js";
 import type { ClockReading } from "./freshness.js";
 import { decideReuse, mayServeOnError } from "./freshness.js";
+import type { LocalResponse, LocalResponsesOptions } from "./local-responses.js";
+import { answerOf, directAnswerOf, directReply, entityTagOfSent, mayBeSentDirectly } from "./local-responses.js";
 import type { Responses } from "./invalidation.js";
 import { invalidateAfter, openResponses } from "./invalidation.js";
 import type { ResolvedResponseCache } from "./options.js";
 import { answerConditions, recordResponse } from "./recorder.js";
 import type { CacheableRequest, CachePass } from "./request.js";
-import { enterCache, isUnsafe, readRequest, withReceivedFields } from "./request.js";
+import { enterCache, isUnsafe, leaveCache, readRequest } from "./request.js";
 import type { LookupResult, HandlerStart } from "./response-store.js";
 import { ResponseStore } from "./response-store.js";
 import type { StoredResponse } from "./stored-response.js";
@@ -77,7 +80,10 @@ export function createResponseCache<Raw>(
       // The same cache is mounted twice.
       if (state.isDone(cacheResponse)) return allowed;
       state.markDone(cacheResponse);
-      return answer(exchange, enterCache(state.first));
+      const pass = enterCache(state.first);
+      const request = readRequest(exchange, options, identity, pass);
+      if (request instanceof Promise) return request.then((read) => answer(exchange, read, pass));
+      return answer(exchange, request, pass);
     }
     if (state.isDone(store)) return allowed;
     state.markDone(store);
@@ -85,11 +91,26 @@ export function createResponseCache<Raw>(
     return allowed;
   };
 
-  async function answer(exchange: GateExchange<Raw>, pass: CachePass): Promise<Verdict> {
-    const request = await readRequest(exchange, options, identity, pass);
-    if (typeof request !== "string") return lookUp(exchange, request);
+  function answer(
+    exchange: GateExchange<Raw>,
+    request: CacheableRequest | Forward,
+    pass: CachePass,
+  ): Verdict | Promise<Verdict> {
+    if (typeof request !== "string") return answerLocally(exchange, request) ?? lookUp(exchange, request);
+    leaveCache(exchange.state.first, pass);
     count("bypass");
     return { allowed: true, headers: cacheStatusFields(name, { forwarded: request }) };
+  }
+
+  /** Answers with a fresh response in process. It costs less than a handler: keep it free of promises and closures. */
+  function answerLocally(exchange: GateExchange<Raw>, request: CacheableRequest): Reply | undefined {
+    if (!options.local) return undefined;
+    const kept = store.findLocally(request);
+    if (kept === undefined || !hasNames(request, kept) || !mayServeFrom(request, kept.response)) return undefined;
+    const age = ageOf(kept.response, readClocks());
+    if (decideReuse(kept.response, age, request.directives) !== "fresh") return undefined;
+    count("hit");
+    return sendLocal(exchange, request, kept, age);
   }
 
   async function lookUp(exchange: GateExchange<Raw>, request: CacheableRequest, again = false): Promise<Verdict> {
@@ -104,6 +125,7 @@ export function createResponseCache<Raw>(
       (reuse === "fresh" || reuse === "stale" || (reuse === "revalidate" && collapser.isActive(key)))
     ) {
       count(reuse === "fresh" ? "hit" : "stale");
+      if (reuse === "fresh" && options.local) store.keepLocally(request, stored, found);
       return send(exchange, request, stored, {});
     }
     if (request.directives.has("only-if-cached")) return gatewayTimeout(name);
@@ -144,8 +166,9 @@ export function createResponseCache<Raw>(
   }
 
   function forward(exchange: GateExchange<Raw>, miss: Miss, leader?: Leader<Shared>): Allowed {
-    const { found, stored, why } = miss;
-    const request = withReceivedFields(exchange, miss.request);
+    const { request, found, stored, why } = miss;
+    request.beginHandling();
+    leaveCache(exchange.state.first, request.pass);
     count("miss");
     // In a microtask: a response without a socket reports its end while it is being ended.
     if (leader !== undefined) exchange.onClose(() => queueMicrotask(() => leader.abandon()));
@@ -199,10 +222,35 @@ export function createResponseCache<Raw>(
     handling: Handling,
   ): Reply {
     if (exchange.holdsResponse === true) {
-      const unmet = (): Reply => preconditionFailed(name, handling);
-      exchange.intercept(answerConditions({ request, etag: options.etag, preconditionFailed: unmet, now }));
+      if (maySendDirectly(exchange, request, stored))
+        return directReply(stored, { name, age: ageOf(stored, readClocks()), handling, etag: options.etag });
+      followHeld(exchange, request, handling, undefined);
     }
     return answerFrom(exchange, request, stored, handling);
+  }
+
+  function sendLocal(exchange: GateExchange<Raw>, request: CacheableRequest, kept: LocalResponse, age: number): Reply {
+    if (exchange.holdsResponse === true) {
+      if (maySendDirectly(exchange, request, kept.response)) return directAnswerOf(kept, name, age, options.etag);
+      followHeld(exchange, request, {}, kept);
+    } else if (request.hasPreconditions) return answerFrom(exchange, request, kept.response, {});
+    return answerOf(kept, name, age);
+  }
+
+  /** Middleware in front may change a response that the framework holds: only what is sent has a tag and meets conditions. */
+  function followHeld(
+    exchange: GateExchange<Raw>,
+    request: CacheableRequest,
+    handling: Handling,
+    kept: LocalResponse | undefined,
+  ): void {
+    const { etag } = options;
+    if (!request.hasPreconditions && exchange.tagBeforeEnd !== undefined) {
+      if (etag !== false) exchange.tagBeforeEnd((body) => entityTagOfSent(body, etag, kept));
+      return;
+    }
+    const unmet = (): Reply => preconditionFailed(name, handling);
+    exchange.intercept(answerConditions({ request, etag, preconditionFailed: unmet, now }));
   }
 
   function answerFrom(
@@ -211,12 +259,23 @@ export function createResponseCache<Raw>(
     stored: StoredResponse,
     handling: Handling,
   ): Reply {
+    const clocks = readClocks();
     return answerFromStored(stored, holdsResponse === true ? undefined : preconditions, {
-      now: readClocks(),
-      name,
-      handling,
+      ...{ age: ageOf(stored, clocks), nowMs: clocks.processMs },
+      ...{ name, handling },
     });
   }
+}
+
+/** True if a framework that holds the response need not see it. */
+function maySendDirectly(exchange: GateExchange, request: CacheableRequest, response: StoredResponse): boolean {
+  return !request.hasPreconditions && exchange.isOutermost === true && mayBeSentDirectly(response);
+}
+
+/** True if the tags of a response are tags of the request, too: otherwise it may have been purged. */
+function hasNames({ names: own }: CacheableRequest, { names }: LocalResponse): boolean {
+  for (const name of names) if (!own.includes(name)) return false;
+  return true;
 }
 
 export interface ResponseCachesOptions<Raw> {
@@ -228,6 +287,9 @@ export interface ResponseCachesOptions<Raw> {
   readonly renewals: Invalidations | undefined;
   /** The places where the gate finds the identity of a client. */
   readonly identity: IdentitySources<Raw>;
+  /** The bounds of the tier in process; undefined for none. */
+  readonly local: Pick<LocalResponsesOptions, "entries" | "bytes" | "ttlMs"> | undefined;
+  readonly signals: Pick<CacheSignals, "channels">;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
@@ -247,10 +309,13 @@ export function openResponseCaches<Raw>({
   logger,
   renewals = openRenewals({ store, telemetry, logger }),
   identity,
+  local,
+  signals: { channels },
   now,
 }: ResponseCachesOptions<Raw>): ResponseCaches<Raw> {
   const note = ({ kind }: StoreFault): void => telemetry.degraded("cache", "allow", kind, "allowed");
-  const responseStore = new ResponseStore({ store, keys, onFault: note, renewals });
+  const tier = local === undefined ? undefined : { ...local, channels };
+  const responseStore = new ResponseStore({ store, keys, onFault: note, renewals, local: tier });
   const services = {
     store: responseStore,
     identity,
@@ -261,6 +326,9 @@ export function openResponseCaches<Raw>({
   return {
     create: (options) => createResponseCache(options, services),
     responses: openResponses(responseStore),
-    close: () => renewals.close(),
+    close() {
+      responseStore.local?.close();
+      return renewals.close();
+    },
   };
 }

@@ -6,6 +6,9 @@ import { isFirstGeneration, newGeneration, readGeneration, renewalMs } from "../
 import type { CacheStore } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/fault.js";
 import type { StoredResponse, VaryRecord } from "./stored-response.js";
+import { LocalResponses } from "./local-responses.js";
+import type { LocalResponse, LocalResponsesOptions } from "./local-responses.js";
+import { PurgeLog } from "./purge-log.js";
 import { decodeRecord, encodeResponse, encodeVary } from "./stored-response.js";
 import { pathPrefix, tagName } from "./tags.js";
 
@@ -24,6 +27,8 @@ export interface LookupResult {
   readonly askedAt: number;
   /** The number of the last purge of each tag by this process. */
   readonly purges: readonly number[];
+  /** The number of the last purge that the tier in process knew then. */
+  readonly localPurge: number;
 }
 
 /** The state when a handler began to make a response. */
@@ -38,6 +43,13 @@ export interface Lookup {
   readonly tags: readonly string[];
 }
 
+/** A request, as the tier in process sees it. */
+export interface LocalLookup extends Lookup {
+  /** The text of which {@link primary} is the digest: a key that costs less. */
+  readonly text: string;
+  readonly variantText: (vary: readonly string[]) => string;
+}
+
 export interface ResponseStoreOptions {
   readonly store: CacheStore;
   readonly keys: Keyspace;
@@ -46,6 +58,8 @@ export interface ResponseStoreOptions {
   readonly renewals: Invalidations;
   /** Milliseconds of a monotonic clock. @default performance.now */
   readonly monotonic?: () => number;
+  /** The tier in process; undefined for none. */
+  readonly local?: Pick<LocalResponsesOptions, "entries" | "bytes" | "ttlMs" | "channels"> | undefined;
 }
 
 /** The maximum time that a response is kept. */
@@ -59,9 +73,6 @@ const maxHandlerMs = renewalMs - 5000;
 
 /** Other responses with the same tags may be stored meanwhile, and each may create the generation of a tag. */
 const maxAttempts = 3;
-
-/** The number of tags whose last purge this process remembers. */
-const maxPurges = 10_000;
 
 /**
  * Responses in the cache store. A tag has a random generation, which a purge replaces. A response names the generations of its
@@ -79,15 +90,9 @@ export class ResponseStore {
   /** Responses that were stored until then are not used; by the clock of the store. */
   #distrustedUntil = Number.NEGATIVE_INFINITY;
   /** The number of the last purge of each tag by this process: the store may lose a purge, or be down. */
-  readonly #purged = new LRUCache<string, number>({
-    max: maxPurges,
-    dispose: (purge, _key, reason) => {
-      if (reason === "evict") this.#lastForgotten = purge;
-    },
-  });
-  #purges = 0;
-  /** The number of the last purge that this process forgot. */
-  #lastForgotten = 0;
+  readonly #purged = new PurgeLog();
+  /** Responses in this process, which requests ask first. */
+  readonly local: LocalResponses | undefined;
 
   constructor(options: ResponseStoreOptions) {
     const { store, keys, onFault, renewals, monotonic = () => performance.now() } = options;
@@ -96,9 +101,20 @@ export class ResponseStore {
     this.#onFault = onFault;
     this.#renewals = renewals;
     this.#monotonic = monotonic;
+    const generations = keys.generationPrefix();
+    const isTagKey = (key: string): boolean =>
+      key.startsWith(generations) ? key.includes("}:t:") : key.includes("}:response-");
+    this.local =
+      options.local === undefined ? undefined : new LocalResponses({ ...options.local, isTagKey, monotonic });
     renewals.listen({
-      changed: (key) => this.#purged.set(key, (this.#purges += 1)),
-      overflowed: () => (this.#distrustedUntil = store.now()),
+      changed: (key) => {
+        this.#purged.note(key);
+        this.local?.end(key);
+      },
+      overflowed: () => {
+        this.#distrustedUntil = store.now();
+        this.local?.flush();
+      },
     });
   }
 
@@ -110,13 +126,15 @@ export class ResponseStore {
     if (knownVariant !== primary) keys.push(this.#entryKey(knownVariant));
     // The store must have the purges that it missed before its responses are used.
     const isPurgedInStore = await this.#ensurePurged(tagKeys);
-    const [askedAt, purges] = [this.#monotonic(), tagKeys.map((key) => this.#lastPurge(key))];
+    const [askedAt, purges] = [this.#monotonic(), tagKeys.map((key) => this.#purged.lastOf(key))];
+    const localPurge = this.local?.purges ?? 0;
     const texts = isPurgedInStore ? await this.#read(keys) : undefined;
     const generations = tags.map((tag, index) => {
       return [tag, this.#renewals.tokenOf(tagKeys[index] ?? "") ?? readGeneration(texts?.[index + 1])] as const;
     });
     const storeAnswered = texts !== undefined;
-    const found = { response: undefined, hasVariants: false, generations, storeAnswered, vary: known, askedAt, purges };
+    const before = { generations, askedAt, purges, localPurge };
+    const found = { ...before, response: undefined, hasVariants: false, storeAnswered, vary: known };
     const first = decodeRecord(texts?.[0]);
     if (first === undefined) return found;
     if (!isVaryRecord(first)) return { ...found, response: this.#currentOf(first, generations), vary: [] };
@@ -139,6 +157,8 @@ export class ResponseStore {
     seconds: number,
     start: HandlerStart,
   ): Promise<void> {
+    // Responses in process are older, and so are those that are being read.
+    this.local?.end(lookup.primary);
     const ttlMs = Math.min(seconds * 1000, maxTtlMs);
     if (!(ttlMs > 0) || this.isPurged(start)) return;
     let claims = response.generations.map(([tag, generationBefore]) => {
@@ -154,6 +174,7 @@ export class ResponseStore {
       const named = response.generations.map(([tag], index) => [tag, claims[index]?.named ?? ""] as const);
       const entries = this.#entries(lookup, { ...response, generations: named }, ttlMs);
       const found = await this.#store.keep(entries, claims, this.#store.now() + leftMs).catch(this.report);
+      this.local?.end(lookup.primary);
       if (found === undefined || claims.every((claim, index) => claim.named === found[index])) return;
       // Another response with the tag may have created its generation meanwhile; any other change is a purge or a loss.
       if (!claims.every((claim, index) => claim.named === found[index] || mayAdopt(claim, found[index] ?? ""))) return;
@@ -176,6 +197,22 @@ export class ResponseStore {
     await this.#renewals.invalidate(this.#tagKey(tag));
   }
 
+  /** Keeps a response in process that was read from the store. */
+  keepLocally(lookup: LocalLookup, response: StoredResponse, { askedAt, localPurge }: LookupResult): void {
+    const keys = response.generations.map(([tag]) => this.#tagKey(tag));
+    const { text, primary } = lookup;
+    const variantText = lookup.variantText(response.vary);
+    this.local?.keep({ text, variantText, response, keys: [...keys, primary], askedAt, purge: localPurge });
+  }
+
+  /** A response in process that may be current for the request, if the tags are the same. */
+  findLocally(lookup: LocalLookup): LocalResponse | undefined {
+    const first = this.local?.get(lookup.text);
+    if (first === undefined || "response" in first) return first;
+    const second = this.local?.get(lookup.variantText(first.vary));
+    return second !== undefined && "response" in second ? second : undefined;
+  }
+
   /** True if a response that was made for one request is current for another request with this lookup result. */
   isCurrentFor(response: StoredResponse, start: HandlerStart, found: HandlerStart): boolean {
     if (!isCurrent(response, found.generations)) return false;
@@ -188,11 +225,7 @@ export class ResponseStore {
 
   /** True if this process has purged one of the tags since then. */
   isPurged({ generations, purges }: HandlerStart): boolean {
-    return generations.some(([tag], index) => this.#lastPurge(this.#tagKey(tag)) !== purges[index]);
-  }
-
-  #lastPurge(key: string): number {
-    return this.#purges === 0 ? 0 : (this.#purged.peek(key) ?? this.#lastForgotten);
+    return generations.some(([tag], index) => this.#purged.lastOf(this.#tagKey(tag)) !== purges[index]);
   }
 
   /** True once the store has all purges of these keys. */

@@ -1,6 +1,7 @@
 /** The path and query of a request, as they were sent; with rules, the part of the query that they leave. */
 export function targetOf(url: string, rules?: QueryRules): string {
-  const [target = ""] = url.split("#", 1);
+  const fragment = url.indexOf("#");
+  const target = fragment === -1 ? url : url.slice(0, fragment);
   const start = rules === undefined ? -1 : target.indexOf("?");
   if (rules === undefined || start === -1) return target;
   const query = reduceQuery(target.slice(start + 1), rules);

@@ -1,6 +1,9 @@
+import type { ClaimPath } from "../auth/identifying-claim.js";
+import { resolveClaimPath } from "../auth/identifying-claim.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
-import { checkInteger, checkObject, checkOneOf, checkString, optionError } from "../lib/validate.js";
+import type { RevocationTest } from "./own-check.js";
+import { checkFunction, checkInteger, checkObject, checkOneOf, optionError } from "../lib/validate.js";
 
 /** Policy for tokens while the store cannot tell whether they are revoked. */
 export type RevocationPolicy = "deny" | "allow" | { readonly graceMs: number };
@@ -35,11 +38,17 @@ export interface RevocationOptions {
    */
   readonly cutoffMargin?: Duration | undefined;
   /**
-   * Claim that names the organisation, or its path: text or an integer. `sessions.revokeGroup(org)` ends the tokens of an
+   * Claim that names the organisation, or its path ({@link ClaimPath}): text or an integer. `sessions.revokeGroup(org)` ends the tokens of an
    * organisation.
    * @default "org_id"
    */
-  readonly orgClaim?: string | undefined;
+  readonly orgClaim?: ClaimPath | undefined;
+  /**
+   * A function that looks up tokens in records of the application too. It is asked at every request, after the records of the
+   * gate, within the `deadline` of the gate. `true` refuses the token; an error, or no answer in time, counts as a store that
+   * cannot answer (`onStoreError`). Open connections do not ask it. @default none
+   */
+  readonly isRevoked?: RevocationTest | undefined;
 }
 
 /** The options of revocation after they were checked. */
@@ -49,6 +58,7 @@ export interface ResolvedRevocation {
   /** Maximum age of a kept answer; undefined if every request asks. */
   readonly trackedMs: number | undefined;
   readonly orgClaim: string;
+  readonly isRevoked: RevocationTest | undefined;
   /** Undefined: the clock tolerance. */
   readonly cutoffMarginSeconds: number | undefined;
 }
@@ -58,11 +68,11 @@ const maxCutoffMarginMs = 3_600_000;
 
 export function resolveRevocation(options: RevocationOptions): ResolvedRevocation {
   checkObject("revocation", options, [
-    ...["onStoreError", "check", "staleness", "onDataLoss", "orgClaim", "cutoffMargin"],
+    ...["onStoreError", "check", "staleness", "onDataLoss", "orgClaim", "cutoffMargin", "isRevoked"],
   ]);
   const { onStoreError = "deny", check = "asked", staleness, onDataLoss = "report", orgClaim = "org_id" } = options;
-  const { cutoffMargin } = options;
-  checkString("revocation.orgClaim", orgClaim);
+  const { cutoffMargin, isRevoked } = options;
+  if (isRevoked !== undefined) checkFunction("revocation.isRevoked", isRevoked);
   checkRevocationPolicy("revocation.onStoreError", onStoreError);
   checkOneOf("revocation.check", check, ["asked", "tracked"]);
   checkOneOf("revocation.onDataLoss", onDataLoss, ["report", "deny"]);
@@ -73,7 +83,14 @@ export function resolveRevocation(options: RevocationOptions): ResolvedRevocatio
     cutoffMargin === undefined || cutoffMargin === 0
       ? cutoffMargin
       : durationMs("revocation.cutoffMargin", cutoffMargin, maxCutoffMarginMs) / 1000;
-  return { onStoreError, onDataLoss, trackedMs, orgClaim, cutoffMarginSeconds: margin };
+  return {
+    onStoreError,
+    onDataLoss,
+    trackedMs,
+    orgClaim: resolveClaimPath("revocation.orgClaim", orgClaim),
+    cutoffMarginSeconds: margin,
+    isRevoked,
+  };
 }
 
 export function checkRevocationPolicy(option: string, policy: unknown): asserts policy is RevocationPolicy {

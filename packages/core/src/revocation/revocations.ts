@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Auth } from "../auth/claims.js";
-import { checkIdentifying, claimAt, identifyingText } from "../auth/identifying-claim.js";
+import { checkIdentifying, claimAt, identifyingText, showClaim } from "../auth/identifying-claim.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import { checkInteger, checkObject } from "../lib/validate.js";
 import type { Keyspace } from "../store/keyspace.js";
@@ -140,6 +140,7 @@ export class RevocationService implements Revocations {
       revokedKey: this.#recordKey(token),
       cutoffKeys: this.#cutoffKeys(token),
       issuedAt: this.#options.cutoffs.comparable(token),
+      note: { writer: undefined, generation: 0, until: 0 },
     };
   }
 
@@ -158,6 +159,10 @@ export class RevocationService implements Revocations {
     this.#known.set(revokedKey, true);
   }
 
+  forget({ revokedKey }: TokenQuestion): void {
+    this.#known.delete(revokedKey);
+  }
+
   isKnownRevoked({ revokedKey }: TokenQuestion): boolean {
     return this.#known.has(revokedKey);
   }
@@ -169,7 +174,9 @@ export class RevocationService implements Revocations {
     const cutoffs = principal === "" ? [] : [keyspace.subjectCutoff(principal)];
     if (sessionId !== "") cutoffs.push(keyspace.sessionCutoff(issuers.qualify(issuer, sessionId)));
     if (identifyingText(org) !== undefined)
-      cutoffs.push(keyspace.groupCutoff(issuers.qualify(issuer, checkIdentifying(`the claim ${orgClaim}`, org))));
+      cutoffs.push(
+        keyspace.groupCutoff(issuers.qualify(issuer, checkIdentifying(`the claim ${showClaim(orgClaim)}`, org))),
+      );
     return cutoffs;
   }
 

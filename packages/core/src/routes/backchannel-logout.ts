@@ -1,5 +1,6 @@
 import type { Auth } from "../auth/claims.js";
 import { refusalOfNames } from "../auth/claims.js";
+import type { TokenRefusal } from "../auth/token-refusal.js";
 import { isCompactJws } from "../auth/access-token.js";
 import { refusalOfLogoutToken } from "../auth/logout-token.js";
 import { onlyField, readForm } from "../http/form.js";
@@ -12,6 +13,8 @@ import type { ForeignLogout } from "../sessions/logout.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
 import type { StoreHealth } from "../store/ports/health.js";
 import { StoreFault } from "../store/ports/fault.js";
+import type { Logger } from "../telemetry/logger.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
 import { noStore, notRecorded, oauthError, answerAt, checkPath, reply } from "./endpoint.js";
 import { createTokenVerifier, isUnverifiable } from "./token-verifier.js";
 
@@ -48,9 +51,14 @@ export interface LogoutServices<Raw> {
   readonly keys: Keyspace;
   /** Ends the session, or all of the user up to `issuedAt`. Undefined where revocation is off. */
   readonly logOut: ((logout: ForeignLogout) => Promise<void>) | undefined;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
+
+/** A provider that is set up wrongly sends every logout in vain: one warning a minute for each cause is enough. */
+const warnEveryMs = 60_000;
 
 /**
  * The endpoint at which an OpenID provider reports a logout (OpenID Connect Back-Channel Logout 1.0).
@@ -60,7 +68,7 @@ export interface LogoutServices<Raw> {
  */
 export function backchannelLogoutRoute<Raw>(
   options: BackchannelLogoutOptions<Raw>,
-  { auth, store, health, keys, logOut, now }: LogoutServices<Raw>,
+  { auth, store, health, keys, logOut, telemetry, logger, now }: LogoutServices<Raw>,
 ): Check<Raw> {
   checkObject("backchannelLogout()", options, ["audience", "path", "requireType", "onLogout"]);
   const { path = "/backchannel-logout", requireType = true, onLogout } = options;
@@ -72,8 +80,10 @@ export function backchannelLogoutRoute<Raw>(
   const audience = strings("backchannelLogout().audience", options.audience);
   if (auth === undefined || logOut === undefined)
     throw optionError("revocation", "must not be false, and auth is required, for routes.backchannelLogout()");
-  const { toleranceSeconds, scope } = auth;
+  const { toleranceSeconds, scope, maxTokenLength } = auth;
   const rules = { toleranceSeconds, requireType };
+  /** The causes are a closed list. */
+  const warnedAt = new Map<string, number>();
   const verifier = createTokenVerifier(
     auth,
     ({ rules: names }) => ({
@@ -89,26 +99,47 @@ export function backchannelLogoutRoute<Raw>(
     methods: ["POST"],
     path,
     async answer(exchange) {
-      const form = await readForm(exchange);
+      const form = await readForm(exchange, maxTokenLength);
       if (form.kind === "too_large") return oauthError(413, "invalid_request", "The request is too large");
-      const token = form.kind === "invalid" ? undefined : onlyField(form.fields, "logout_token");
-      if (typeof token !== "string" || !isCompactJws(token)) return refuse();
+      if (form.kind === "invalid") return refuse("the request is no form");
+      const token = onlyField(form.fields, "logout_token");
+      if (typeof token !== "string") return refuse("the form has no logout_token, or several");
+      if (token.length > maxTokenLength) return refuse("the token is longer than auth.maxTokenLength");
+      if (!isCompactJws(token, maxTokenLength)) return refuse("logout_token is not a JWT");
       const outcome = await verifier.verify(token);
-      if ("code" in outcome) return isUnverifiable(outcome, health) ? notRecorded() : refuse();
+      if ("code" in outcome) return isUnverifiable(outcome, health) ? unavailable() : refuse(causeOf(outcome));
       const { issuer, sessionId, issuedAt = 0, expiresAt, jti = "" } = outcome.auth;
       const user = userOf(outcome.auth);
-      if (user === undefined && sessionId === undefined) return refuse();
+      if (user === undefined && sessionId === undefined) return refuse("the token has neither a user nor sid");
       try {
         await logOut({ issuer, principal: user?.principal, sessionId, issuedAt });
         await onLogout?.({ issuer, subject: user?.subject, sessionId, issuedAt }, exchange.raw);
         const ttlMs = Math.ceil((expiresAt + toleranceSeconds) * 1000 - now()) + 1000;
-        return (await isRepeated(keys.logoutToken(issuer, jti), ttlMs)) ? refuse() : done;
+        if (await isRepeated(keys.logoutToken(issuer, jti), ttlMs)) return refuse("the token was used before");
+        telemetry.loggedOut("ended");
+        return done;
       } catch (error) {
-        if (error instanceof StoreFault) return notRecorded();
+        if (error instanceof StoreFault) return unavailable();
         throw error;
       }
     },
   });
+
+  /** One response for every cause, so that guesses reveal nothing. The cause is for operators: a fixed phrase, or a code of jose. */
+  function refuse(cause: string): Reply {
+    telemetry.loggedOut("refused", cause);
+    const at = performance.now();
+    if (at - (warnedAt.get(cause) ?? Number.NEGATIVE_INFINITY) >= warnEveryMs) {
+      warnedAt.set(cause, at);
+      logger.warn({ code: "logout_refused", cause }, `portcullis: a back-channel logout was refused: ${cause}`);
+    }
+    return refusal;
+  }
+
+  function unavailable(): Reply {
+    telemetry.loggedOut("unavailable");
+    return notRecorded();
+  }
 
   /** Access tokens name the user by the first claim that they have. A later claim may name another user. */
   function userOf(named: Auth): Auth | undefined {
@@ -123,9 +154,10 @@ export function backchannelLogoutRoute<Raw>(
   }
 }
 
+function causeOf({ cause, claim }: TokenRefusal): string {
+  return claim === undefined ? cause : `${cause}: ${claim}`;
+}
+
 const done = reply(200, "application/json", "", [noStore]);
 
-/** One response for every cause, so that guesses reveal nothing. */
-function refuse(): Reply {
-  return oauthError(400, "invalid_request", "The logout token is missing, invalid or already used");
-}
+const refusal = oauthError(400, "invalid_request", "The logout token is missing, invalid or already used");

@@ -69,6 +69,7 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
     clients === undefined ? options.authenticateClient : resolveClients("revoke().clients", clients);
   if (auth === undefined || revocations === undefined)
     throw optionError("revocation", "must not be false, and auth is required, for routes.revoke()");
+  const { maxTokenLength } = auth;
   const verifier = createTokenVerifier(
     auth,
     ({ rules }) => ({
@@ -85,7 +86,7 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
     methods: ["POST"],
     path,
     async answer(exchange) {
-      const form = await readForm(exchange);
+      const form = await readForm(exchange, maxTokenLength);
       if (form.kind === "too_large") return oauthError(413, "invalid_request", "The request is too large");
       if (form.kind === "invalid") return oauthError(400, "invalid_request", "The request body is not a form");
       const { fields } = form;
@@ -116,7 +117,7 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
 
   /** The hint is for servers that must look a token up. Here the token itself shows its type. */
   async function revoke(token: string, hint: string | undefined, clientId: string | undefined): Promise<Reply> {
-    const outcome = isCompactJws(token) ? await verifier.verify(token) : undefined;
+    const outcome = isCompactJws(token, maxTokenLength) ? await verifier.verify(token) : undefined;
     if (outcome !== undefined && !("code" in outcome)) {
       if (clientId !== undefined && !isIssuedTo(outcome.auth.claims, clientId))
         return oauthError(400, "unauthorized_client", "The token was issued to another client");

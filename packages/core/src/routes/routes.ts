@@ -9,7 +9,9 @@ import type { ResolvedTokens } from "../sessions/options.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { DecisionStore } from "../store/ports/decisions.js";
 import type { StoreHealth } from "../store/ports/health.js";
+import type { Logger } from "../telemetry/logger.js";
 import type { Metric } from "../telemetry/metrics.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
 import type { BackchannelLogoutOptions } from "./backchannel-logout.js";
 import { backchannelLogoutRoute } from "./backchannel-logout.js";
 import type { HealthRouteOptions } from "./health.js";
@@ -67,6 +69,8 @@ export interface RouteServices<Raw> {
   readonly logout: Logout | undefined;
   readonly monitor: HealthMonitor<Raw>;
   readonly readMetrics: () => readonly Metric[];
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
   /** Unix milliseconds. */
   readonly now: () => number;
 }

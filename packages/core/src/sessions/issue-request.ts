@@ -1,7 +1,11 @@
 import type { Identifier } from "../auth/identifying-claim.js";
-import { identifyingClaim, notIdentifying } from "../auth/identifying-claim.js";
+import { identifyingClaim, notIdentifying, showClaim } from "../auth/identifying-claim.js";
 import { declaresOtherUse } from "../auth/access-token.js";
 import type { LoginAttempt } from "../login/attempt.js";
+import type { Duration } from "../lib/duration.js";
+import { durationSeconds } from "../lib/duration.js";
+import { checkBoolean, rangeError } from "../lib/validate.js";
+import type { SessionRecord } from "../store/ports/sessions.js";
 
 /** The device of a session, by which its user recognises it in a list. */
 export interface Device {
@@ -24,6 +28,12 @@ export interface IssueRequest {
   readonly org?: Identifier | undefined;
   /** The device of the sign-in, for `sessions.list()`. @default {} */
   readonly device?: Device | undefined;
+  /** Lifetime of this session without a refresh, at most `auth.maxLifetime`. @default `tokens.idleLifetime` */
+  readonly idleLifetime?: Duration | undefined;
+  /** Longest lifetime of this session, refreshes included. @default `tokens.sessionLifetime` */
+  readonly sessionLifetime?: Duration | undefined;
+  /** `false`: the cookies of this session end with the browser, where the user does not want to be remembered. @default true */
+  readonly persistent?: boolean | undefined;
   /**
    * The login attempt (`req.loginAttempt`, `ctx.loginAttempt`) of a route behind `throttleLogin()`. It is reported as a
    * success. If a fault keeps the session from starting, the attempt is taken back instead. @default no attempt is reported
@@ -54,8 +64,53 @@ export interface IssuedTokens {
   /** Seconds until the refresh token expires. */
   readonly refreshExpiresIn: number;
   readonly scopes: readonly string[];
+  /** `false` if cookies of this session end with the browser. */
+  readonly persistent: boolean;
   /** The response of a token endpoint, as JSON (RFC 6749 5.1). Send it with `Cache-Control: no-store`. */
   readonly response: Readonly<Record<string, unknown>>;
+}
+
+/** The part of a record that says how long a session lasts. */
+export type Lasting = Pick<SessionRecord, "endsAt" | "idleEndsAt" | "idleMs" | "persistent">;
+
+/** How long the session of a sign-in lasts. `limits` has the default lifetimes, and that of access tokens. */
+export function readLasting(
+  { idleLifetime, sessionLifetime, persistent = true }: IssueRequest,
+  limits: { readonly idleMs: number; readonly sessionMs: number; readonly accessSeconds: number },
+  maxLifetimeSeconds: number,
+  nowMs: number,
+): Lasting {
+  checkBoolean("issue().persistent", persistent);
+  const [idle, session] = [
+    idleLifetime === undefined
+      ? undefined
+      : durationSeconds("issue().idleLifetime", idleLifetime, 3_162_240_000) * 1000,
+    sessionLifetime === undefined
+      ? undefined
+      : durationSeconds("issue().sessionLifetime", sessionLifetime, 3_162_240_000) * 1000,
+  ];
+  const sessionMs = session ?? limits.sessionMs;
+  const idleMs = idle ?? Math.min(limits.idleMs, sessionMs);
+  if (idleMs < limits.accessSeconds * 1000)
+    throw rangeError(
+      `issue().${idle === undefined ? "sessionLifetime" : "idleLifetime"}`,
+      "must be at least tokens.accessLifetime",
+    );
+  if (idleMs > maxLifetimeSeconds * 1000)
+    throw rangeError("issue().idleLifetime", "must be at most auth.maxLifetime: a cut-off must outlive every token");
+  if (sessionMs < idleMs)
+    throw rangeError(
+      session === undefined ? "issue().idleLifetime" : "issue().sessionLifetime",
+      session === undefined
+        ? "must be at most tokens.sessionLifetime, or pass a sessionLifetime"
+        : "must be at least the idle lifetime",
+    );
+  return {
+    endsAt: nowMs + sessionMs,
+    idleEndsAt: nowMs + idleMs,
+    ...(idle === undefined && session === undefined ? {} : { idleMs }),
+    ...(persistent ? {} : { persistent }),
+  };
 }
 
 /** Claims and scopes of the access tokens of a session. */
@@ -124,12 +179,12 @@ export function readGrant(claims: unknown, scopes: unknown, { orgClaim, tenantCl
   const taken = Object.keys(claims).find((name) => [...reservedClaims, orgClaim].includes(name));
   // The organisation may be a member of another claim, as "org.id".
   const isTaken = taken !== undefined || identifyingClaim(given, orgClaim) !== undefined;
-  if (isTaken) throw new TypeError(`claims must not have "${taken ?? orgClaim}": the gate sets it`);
+  if (isTaken) throw new TypeError(`claims must not have "${taken ?? showClaim(orgClaim)}": the gate sets it`);
   if (declaresOtherUse(given))
     throw new TypeError("claims must not declare another kind of token than an access token: the gate would refuse it");
   if (tenantClaim !== undefined && identifyingClaim(given, tenantClaim) === notIdentifying)
     throw new TypeError(
-      `claims must have a non-empty string or a safe integer as "${tenantClaim}" (cache.tenantClaim), or leave it out: the gate would refuse the token`,
+      `claims must have a non-empty string or a safe integer as "${showClaim(tenantClaim)}" (cache.tenantClaim), or leave it out: the gate would refuse the token`,
     );
   if (!Array.isArray(scopes) || !scopes.every(isScope))
     throw new TypeError("scopes must be a list of scopes without blanks (RFC 6749 3.3)");

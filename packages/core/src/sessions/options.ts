@@ -44,6 +44,12 @@ export interface TokensOptions {
   /** Time in which a refresh token that was just used gets the same successor again, at most 10 s. `0`: never. @default "10s" */
   readonly overlap?: Duration | undefined;
   /**
+   * Time in which a refresh token gets the same successor again while the successor was never presented: the client has lost
+   * the answer. At most 1 h; `0`: only within `overlap`. Longer than `overlap` ago, it is counted, and an event says so.
+   * @default `accessLifetime`, at most 1 h; `0` with `overlap: 0`
+   */
+  readonly lostAnswer?: Duration | undefined;
+  /**
    * The secret that signs refresh tokens: at least 32 bytes, the same for all processes. In a list, the first secret signs
    * and all verify. @default derived from `signingKey`
    */
@@ -62,6 +68,7 @@ export interface ResolvedTokens {
   readonly maxSessions: number | undefined;
   readonly onLimit: "refuse" | "evictOldest";
   readonly overlapMs: number;
+  readonly lostAnswerMs: number;
   /** HMAC keys of refresh tokens. The first signs, all verify. */
   readonly refreshKeys: readonly Buffer[];
   readonly cookies: ResolvedCookies;
@@ -69,17 +76,20 @@ export interface ResolvedTokens {
 
 const knownOptions = [
   ...["signingKey", "algorithm", "issuer", "audience", "accessLifetime", "idleLifetime", "sessionLifetime"],
-  ...["maxSessions", "onLimit", "overlap", "refreshSecret", "cookies"],
+  ...["maxSessions", "onLimit", "overlap", "lostAnswer", "refreshSecret", "cookies"],
 ];
 
-/** A client asks again for a lost answer within seconds. Later the use of an old token means theft. */
+/** Tabs that refresh at the same time, and a client that tries again, do so within seconds. */
 const maxOverlapMs = 10_000;
+
+/** A client that has lost an answer asks again when it is used next. The longer that may take, the later a theft is noticed. */
+const maxLostAnswerMs = 3_600_000;
 
 export function resolveTokens<Raw>(options: TokensOptions, auth: Partial<AuthOptions<Raw>> = {}): ResolvedTokens {
   checkObject("tokens", options, knownOptions);
   const { issuer = auth.issuer, audience = auth.audience } = options;
   const { accessLifetime = "15m", idleLifetime = "14d", sessionLifetime = "90d" } = options;
-  const { maxSessions, onLimit = "evictOldest", overlap = "10s", cookies = {} } = options;
+  const { maxSessions, onLimit = "evictOldest", overlap = "10s", lostAnswer, cookies = {} } = options;
   if (issuer === undefined || typeof issuer === "function" || isList(issuer))
     throw optionError("tokens.issuer", 'is required: the iss of your tokens, such as "https://id.example.com"');
   checkString("tokens.issuer", issuer);
@@ -92,6 +102,7 @@ export function resolveTokens<Raw>(options: TokensOptions, auth: Partial<AuthOpt
   const sessionMs = durationSeconds("tokens.sessionLifetime", sessionLifetime, 3_162_240_000) * 1000;
   if (idleMs < accessSeconds * 1000) throw rangeError("tokens.idleLifetime", "must be at least tokens.accessLifetime");
   if (sessionMs < idleMs) throw rangeError("tokens.sessionLifetime", "must be at least tokens.idleLifetime");
+  const overlapMs = overlap === 0 ? 0 : durationMs("tokens.overlap", overlap, maxOverlapMs);
   const keys = createSigningKeys("tokens.signingKey", options.signingKey, options.algorithm);
   return {
     keys,
@@ -102,10 +113,16 @@ export function resolveTokens<Raw>(options: TokensOptions, auth: Partial<AuthOpt
     sessionMs,
     maxSessions,
     onLimit,
-    overlapMs: overlap === 0 ? 0 : durationMs("tokens.overlap", overlap, maxOverlapMs),
+    overlapMs,
+    lostAnswerMs: resolveLostAnswer(lostAnswer, overlapMs, accessSeconds * 1000),
     refreshKeys: resolveRefreshKeys(options.refreshSecret, keys),
     cookies: resolveCookies("tokens.cookies", cookies),
   };
+}
+
+function resolveLostAnswer(given: Duration | undefined, overlapMs: number, accessMs: number): number {
+  if (given === undefined) return overlapMs === 0 ? 0 : Math.min(accessMs, maxLostAnswerMs);
+  return given === 0 ? 0 : durationMs("tokens.lostAnswer", given, maxLostAnswerMs);
 }
 
 /** Completes `auth` so that the gate accepts its own tokens: if `auth` names no keys, those of `tokens` are used. */

@@ -13,6 +13,7 @@ import type { Sessions } from "./sessions.js";
 import { SessionService } from "./sessions.js";
 import type { Tokens } from "./tokens.js";
 import { TokenService } from "./tokens.js";
+import type { Telemetry } from "../telemetry/telemetry.js";
 
 /** The session services of a gate. If an option is missing, every call rejects and names it. */
 export interface SessionServices {
@@ -26,6 +27,7 @@ export interface SessionFoundation {
   readonly stores: Pick<Stores, "sessions" | "decisions" | "revocations" | "state">;
   readonly keys: Keyspace;
   readonly events: SessionEvents;
+  readonly telemetry: Telemetry;
   /** Undefined where revocation is off. */
   readonly revocations: Revocations | undefined;
   readonly cutoffs: CutoffRules | undefined;
@@ -35,7 +37,7 @@ export interface SessionFoundation {
 
 export function createSessions<Raw>(
   { auth, revocation, tokens, cache, deadlineMs, logger }: ResolvedOptions<Raw>,
-  { stores, keys, events, revocations, cutoffs, now }: SessionFoundation,
+  { stores, keys, events, telemetry, revocations, cutoffs, now }: SessionFoundation,
 ): SessionServices {
   if (auth === undefined || revocation === undefined || revocations === undefined || cutoffs === undefined)
     return { sessions: missingSessions, tokens: missingTokens, logout: undefined };
@@ -63,11 +65,19 @@ export function createSessions<Raw>(
             endSessions,
             tenantClaim: cache?.tenantClaim,
             deadlineMs,
-            onReuse() {
-              logger.warn(
-                { code: "refresh_reused" },
-                "portcullis: a refresh token was used again; its session has ended",
-              );
+            maxLifetimeSeconds: auth.maxLifetimeSeconds,
+            onRefresh(outcome, afterMs) {
+              telemetry.refreshed(outcome, afterMs);
+              if (outcome === "reused")
+                logger.warn(
+                  { code: "refresh_reused" },
+                  "portcullis: a refresh token was used again; its session has ended",
+                );
+              else if (outcome === "repeated")
+                logger.debug(
+                  { code: "refresh_repeated", afterMs },
+                  "portcullis: a refresh token got its successor again, which was never presented",
+                );
             },
           }),
   };

@@ -15,8 +15,9 @@ import type { EndSessions } from "./logout.js";
 import { OrphanCleanup } from "./logout.js";
 import type { TokenCookies } from "./cookies.js";
 import { createTokenCookies } from "./cookies.js";
-import type { IdentifyingClaims, IssuedTokens, IssueRequest, RefreshRequest } from "./issue-request.js";
-import { checkAttempt, checkName, readDevice, readGrant, claimsOfGrant } from "./issue-request.js";
+import type { IdentifyingClaims, IssuedTokens, IssueRequest, Lasting, RefreshRequest } from "./issue-request.js";
+import { checkAttempt, checkName, readDevice, readGrant, readLasting, claimsOfGrant } from "./issue-request.js";
+import type { RefreshOutcome } from "../telemetry/telemetry.js";
 import type { TokenAnswer } from "./token-error.js";
 import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
 
@@ -28,8 +29,9 @@ export interface Tokens {
    */
   issue(request: IssueRequest): Promise<IssuedTokens>;
   /**
-   * Replaces a refresh token, and issues a new access token. Within `tokens.overlap`, parallel and repeated calls get the same
-   * tokens; later the use of a replaced token ends its session. Rejects with a {@link TokenError} (`invalid_grant`).
+   * Replaces a refresh token, and issues a new access token. Parallel and repeated calls get the same refresh token: within
+   * `tokens.overlap`, and within `tokens.lostAnswer`, until that token is presented. Afterwards the use of a replaced token
+   * ends its session. Rejects with a {@link TokenError} (`invalid_grant`).
    */
   refresh(refreshToken: string | null | undefined, request?: RefreshRequest): Promise<IssuedTokens>;
   /** The response of a token endpoint to an error of these methods. Undefined for other errors. */
@@ -46,8 +48,10 @@ export interface TokenServiceOptions extends IdentifyingClaims {
   readonly issuers: IssuerScope;
   readonly endSessions: EndSessions;
   readonly deadlineMs: number;
-  /** Called when a refresh token is used again: it was probably stolen. */
-  readonly onReuse: () => void;
+  /** `auth.maxLifetime`. */
+  readonly maxLifetimeSeconds: number;
+  /** Called with the outcome of each refresh that found its session. */
+  readonly onRefresh: (outcome: RefreshOutcome, afterMs: number) => void;
 }
 
 /** The session that a sign-in starts. */
@@ -55,9 +59,16 @@ interface NewSession {
   readonly id: string;
   readonly org: string | undefined;
   readonly description: SessionDescription;
+  /** How long it lasts from a time on, in unix milliseconds. */
+  readonly lastingFrom: (nowMs: number) => Lasting;
 }
 
 type SessionDescription = Pick<SessionRecord, "ip" | "userAgent" | "label" | "grant">;
+
+const issueMembers = [
+  ...["subject", "claims", "scopes", "org", "device", "attempt"],
+  ...["idleLifetime", "sessionLifetime", "persistent"],
+];
 
 /** Most live access tokens of one session. A client that refreshes more often loses the oldest. */
 const maxAccess = 16;
@@ -85,7 +96,7 @@ export class TokenService implements Tokens {
   }
 
   async issue(request: IssueRequest): Promise<IssuedTokens> {
-    checkObject("issue()", request, ["subject", "claims", "scopes", "org", "device", "attempt"]);
+    checkObject("issue()", request, issueMembers);
     const { attempt } = request;
     if (attempt === undefined) return this.#issue(request);
     checkAttempt(attempt);
@@ -107,12 +118,15 @@ export class TokenService implements Tokens {
     const org = request.org === undefined ? undefined : checkIdentifying("org", request.org);
     if (org !== undefined) checkName("org", org);
     const description = { ...readDevice(device), grant: readGrant(claims, scopes, this.#options) };
+    const lastingFrom = (nowMs: number): Lasting =>
+      readLasting(request, tokens, this.#options.maxLifetimeSeconds, nowMs);
+    lastingFrom(0); // before anything is asked
     const principal = issuers.principal(tokens.issuer, subject);
     const group = org === undefined ? undefined : issuers.qualify(tokens.issuer, org);
     const id = randomBytes(16).toString("base64url");
     await keys.resolved();
 
-    const { record, evicted } = await this.#create(principal, group, { id, description, org });
+    const { record, evicted } = await this.#create(principal, group, { id, description, org, lastingFrom });
     try {
       if (evicted.length > 0)
         await endSessions({ scope: "deleted", reason: "evicted", principal, sessionIds: evicted });
@@ -130,7 +144,7 @@ export class TokenService implements Tokens {
     if ((refreshToken ?? "") === "") throw new TokenError("invalid_request", "no refresh token");
     const presented = await this.#refreshTokens.read(refreshToken);
     if (presented === undefined) throw new TokenError("invalid_grant", "the token was not issued here");
-    const { keys, store, tokens, endSessions, onReuse } = this.#options;
+    const { keys, store, tokens, endSessions, onRefresh } = this.#options;
     const { sessionId, org } = presented;
     const principal = this.#principal(presented.subject);
     await keys.resolved();
@@ -146,7 +160,8 @@ export class TokenService implements Tokens {
       issuedAt: Math.floor(reading.ms / 1000),
       accessSeconds: tokens.accessSeconds,
       idleMs: tokens.idleMs,
-      overlapMs: tokens.overlapMs,
+      repeatMs: Math.max(tokens.overlapMs, tokens.lostAnswerMs),
+      renewedAccess: randomBytes(24).toString("base64url"),
       maxAccess,
       notAfter: this.#notAfter(reading),
       changes: this.#changes(request),
@@ -154,12 +169,15 @@ export class TokenService implements Tokens {
     if (rotated.outcome === "late") throw new StoreFault("timeout");
     if (rotated.outcome === "missing") throw new TokenError("invalid_grant", "there is no such session");
     if (rotated.outcome === "reused") {
-      onReuse();
+      onRefresh("reused", 0);
       // The store has deleted the session already: if the token comes once more, there is no session.
       await endSessions({ scope: "deleted", reason: "reused", principal, sessionIds: [sessionId] });
       throw new TokenError("invalid_grant", "the token was used before");
     }
     const { record, surplus } = rotated;
+    const afterMs = Math.max(0, reading.ms - record.seenAt);
+    const isLate = afterMs >= tokens.overlapMs;
+    onRefresh(rotated.outcome === "rotated" ? "rotated" : isLate ? "repeated" : "overlap", afterMs);
     const group = org === undefined ? undefined : this.#qualify(org);
     await this.#track(principal, group, sessionId, record, [presented.jti, ...surplus]);
     try {
@@ -185,7 +203,7 @@ export class TokenService implements Tokens {
   async #create(
     principal: string,
     group: string | undefined,
-    { id, description, org }: NewSession,
+    { id, description, org, lastingFrom }: NewSession,
   ): Promise<{ record: SessionRecord; evicted: readonly string[] }> {
     const { keys, store, tokens } = this.#options;
     const cutoffKeys = [keys.subjectCutoff(principal), ...(group === undefined ? [] : [keys.groupCutoff(group)])];
@@ -201,8 +219,7 @@ export class TokenService implements Tokens {
       const record: SessionRecord = {
         createdAt: reading.ms,
         seenAt: reading.ms,
-        endsAt: reading.ms + tokens.sessionMs,
-        idleEndsAt: reading.ms + tokens.idleMs,
+        ...lastingFrom(reading.ms),
         issuedAt,
         generation: 0,
         current: randomBytes(24).toString("base64url"),
@@ -310,7 +327,7 @@ type MintTokens = (request: MintRequest) => Promise<IssuedTokens>;
 
 function createTokenMint(tokens: ResolvedTokens, refreshTokens: RefreshTokens, orgClaim: string): MintTokens {
   return async function mintTokens({ subject, sessionId, record, predecessor, nowMs }) {
-    const { org, issuedAt, generation, current, access } = record;
+    const { org, issuedAt, generation, current, access, accessIssuedAt = issuedAt, persistent = true } = record;
     const { claims, scopes } = claimsOfGrant(record.grant);
     const newest = access.at(-1) as LiveToken;
     const refreshExpiresAt = Math.floor(record.idleEndsAt / 1000);
@@ -322,7 +339,7 @@ function createTokenMint(tokens: ResolvedTokens, refreshTokens: RefreshTokens, o
       aud: tokens.audience.length === 1 ? (tokens.audience[0] as string) : [...tokens.audience],
       sid: sessionId,
       jti: newest.jti,
-      iat: issuedAt,
+      iat: accessIssuedAt,
       exp: newest.expiresAt,
     });
     const refreshToken = await refreshTokens.sign(
@@ -330,7 +347,7 @@ function createTokenMint(tokens: ResolvedTokens, refreshTokens: RefreshTokens, o
       predecessor,
     );
     const now = Math.floor(nowMs / 1000);
-    const expiresIn = newest.expiresAt - now;
+    const expiresIn = Math.max(0, newest.expiresAt - now);
     return {
       accessToken,
       refreshToken,
@@ -340,6 +357,7 @@ function createTokenMint(tokens: ResolvedTokens, refreshTokens: RefreshTokens, o
       refreshExpiresAt,
       refreshExpiresIn: refreshExpiresAt - now,
       scopes,
+      persistent,
       response: {
         access_token: accessToken,
         token_type: "Bearer",

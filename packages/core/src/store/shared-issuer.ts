@@ -57,6 +57,7 @@ export class SharedIssuer implements SharedKeys {
   readonly #how: Claim;
   #areOurs: boolean | undefined;
   #isPresumed = false;
+  #hasFailed = false;
   /** The owner at the last look. */
   #holder: string | undefined;
   #conflict: SharedIssuer["conflict"];
@@ -82,6 +83,11 @@ export class SharedIssuer implements SharedKeys {
 
   get isPresumed(): boolean {
     return this.#isPresumed;
+  }
+
+  /** Are tokens refused, since the store does not say who the owner is? */
+  get refusesTokens(): boolean {
+    return this.#hasFailed && this.#areOurs === undefined && this.#options.verifies && !this.#isPresumed;
   }
 
   /** The conflict as a sentence, if another issuer owns the shared keys. */
@@ -120,8 +126,11 @@ export class SharedIssuer implements SharedKeys {
     const asking = marker
       .claim(whose, this.#how)
       .then(
-        (holder) => this.#judge(holder),
-        () => undefined,
+        (holder) => {
+          this.#hasFailed = false;
+          this.#judge(holder);
+        },
+        () => void (this.#hasFailed = true),
       )
       .finally(() => (this.#isAsking = false));
     if (this.#areOurs === undefined) this.#waitFor(asking);

@@ -98,6 +98,8 @@ export interface Stores extends StoreHealth {
    * answer.
    */
   examine(used: PartsInUse): Promise<Finding[]>;
+  /** The reason for which there is no connection to the store, such as `WRONGPASS`; undefined without one. */
+  cause(): string | undefined;
   /** Calls the listener once, when the first connection is made; never for stores in process. */
   onReady(listener: () => void): void;
   /** Calls `leave` when no more questions are asked; give-backs are still sent after it. */
@@ -158,6 +160,7 @@ export function createStores<Raw>(
       openFurther: undefined,
       breakers: [],
       examine: () => Promise.resolve([]),
+      cause: () => undefined,
       onReady: () => undefined,
       close(leave) {
         leave();
@@ -170,7 +173,7 @@ export function createStores<Raw>(
     redis.cache === redis.security
       ? undefined
       : connect({ redis: redis.cache, deadlineMs, logger, scripts: [cacheScript], telemetry });
-  const tracking = new Tracking({ connection, logger });
+  const tracking = new Tracking({ connection, logger, observe: (on) => telemetry.listens("security", on) });
   const channels = new RedisChannels({ connection, tracking, keys, deadlineMs, logger, observe });
   const clockToleranceMs = Math.max(1000, toleranceSeconds * 1000);
   const store = new RedisDecisionStore({
@@ -216,7 +219,11 @@ export function createStores<Raw>(
     revocations: guarded.revocations,
     revocationRecords,
     state: () =>
-      withBreakers(guarded.health.state(), { locks, "one-time values": oneTime, "reliable channels": eventLog }),
+      withBreakers(withIssuer(guarded.health.state(), shared), {
+        locks,
+        "one-time values": oneTime,
+        "reliable channels": eventLog,
+      }),
     corrections: store.corrections,
     cache: cache.store,
     cacheSignals: cache.signals,
@@ -249,8 +256,10 @@ export function createStores<Raw>(
         oneTime: used.oneTime,
         channels: used.channels,
         refusesToTell: tracking.isRefused,
+        listenerFailure: tracking.failure,
         clockToleranceMs,
       }),
+    cause: () => connection.cause?.()?.reason,
     onReady(listener) {
       if (connection.hasConnected()) return listener();
       const stop = connection.onConnect(() => {
@@ -306,7 +315,8 @@ interface RedisCacheOptions {
 
 function openRedisCache(options: RedisCacheOptions): CachePart {
   const { connection, backplane, keys, deadlineMs, telemetry, logger, observe, onFirstUse } = options;
-  const tracking = backplane?.tracking ?? new Tracking({ connection, logger });
+  const tracking =
+    backplane?.tracking ?? new Tracking({ connection, logger, observe: (on) => telemetry.listens("cache", on) });
   const channels =
     backplane?.channels ?? new RedisChannels({ connection, tracking, keys, deadlineMs, logger, observe });
   const store = new RedisCacheStore({ connection, channels, deadlineMs, telemetry, onFirstUse });
@@ -324,6 +334,12 @@ function openRedisCache(options: RedisCacheOptions): CachePart {
       if (backplane === undefined) tracking.close();
     },
   };
+}
+
+/** The state of the store, which is down while it does not say whom the shared keys belong to. */
+function withIssuer(state: StoreState, { refusesTokens }: SharedIssuer): StoreState {
+  if (!refusesTokens || state.status === "down") return state;
+  return { ...state, status: "down", findings: ["calls fail", ...state.findings] };
 }
 
 /** The state of the store, which is degraded at best while calls of other parts fail. */

@@ -23,6 +23,8 @@ import type { Channel } from "node:diagnostics_channel";
  * | `portcullis:idempotency` | `{ outcome }`: a request with an Idempotency-Key came, or its handler ended; the outcomes are those of the metric `portcullis_idempotency_total` |
  * | `portcullis:connection` | `{ kind, outcome }`: a connection was opened, refused, or has ended; `outcome` is "opened", or a reason of the metric `portcullis_connections_ended_total` |
  * | `portcullis:channel` | `{ outcome, fault, reason }`: a message of a channel of the application was "published" or "failed" (with `fault`), or messages are missing ("gap", with `reason`) |
+ * | `portcullis:refresh` | `{ code, afterMs }`: a refresh token got its successor again after `tokens.overlap` ("refresh_repeated", so long after its replacement), or ended its session ("refresh_reused") |
+ * | `portcullis:logout` | `{ outcome, cause }`: an OpenID provider reported a logout; "ended", "refused" (`cause` says what the logout token lacked), or "unavailable" |
  * | `portcullis:data-lost` | `{}`: Redis has lost data, so revoked tokens may be accepted again |
  */
 export const events: {
@@ -42,6 +44,8 @@ export const events: {
   readonly idempotency: Channel;
   readonly connection: Channel;
   readonly channel: Channel;
+  readonly refresh: Channel;
+  readonly logout: Channel;
   readonly dataLost: Channel;
 } = {
   verdict: channel("portcullis:verdict"),
@@ -60,5 +64,7 @@ export const events: {
   idempotency: channel("portcullis:idempotency"),
   connection: channel("portcullis:connection"),
   channel: channel("portcullis:channel"),
+  refresh: channel("portcullis:refresh"),
+  logout: channel("portcullis:logout"),
   dataLost: channel("portcullis:data-lost"),
 };

@@ -2,11 +2,12 @@ import type { DenialCode } from "../http/verdict.js";
 import type { MessageOutcome } from "../store/ports/channels.js";
 import type { Algorithm } from "../store/ports/decisions.js";
 import type { FaultKind } from "../store/ports/fault.js";
+import { Counter, Histogram } from "./counters.js";
 import { events } from "./events.js";
 import { gauge } from "./metrics.js";
-import type { Labels, Metric, Sample } from "./metrics.js";
+import type { Metric } from "./metrics.js";
 
-/** The same as `BreakerState` of lib/breaker.ts, which imports this file. */
+/** As in lib/breaker.ts, which imports this file. */
 type BreakerState = "closed" | "open" | "half-open";
 
 /** A part of the gate that follows a policy while the store is unavailable. */
@@ -26,6 +27,9 @@ export type LeaderChange = "elected" | "resigned" | "lost";
  * `refused` over a limit.
  */
 export type ConnectionOutcome = "expired" | "revoked" | "session_ended" | "closed" | "slow" | "left" | "refused";
+
+/** The outcome of a refresh; `overlap` and `repeated` got the same successor again, within and after `tokens.overlap`. */
+export type RefreshOutcome = "rotated" | "overlap" | "repeated" | "reused";
 
 /** The outcome of a call about a one-time value. */
 export type OneTimeOutcome = "issued" | "consumed" | "peeked" | "refused" | "revoked" | "failed";
@@ -131,12 +135,15 @@ export class Telemetry {
     "portcullis_idempotency_total",
     "Requests with an Idempotency-Key, and the ends of their handlers, by outcome.",
   );
+  readonly #refreshes = new Counter("portcullis_refreshes_total", "Refreshes of sessions, by outcome.");
+  readonly #logouts = new Counter("portcullis_logouts_total", "Back-channel logouts, by outcome.");
   readonly #openConnections = new Map<string, number>();
   readonly #connectionEnds = new Counter(
     "portcullis_connections_ended_total",
     "Ends of open connections, by kind and reason, and refusals of connections over a limit.",
   );
   readonly #breakers = new Map<string, BreakerState>();
+  readonly #listening = new Map<string, boolean>();
 
   allowed(): void {
     this.#allowed += 1;
@@ -163,6 +170,15 @@ export class Telemetry {
     this.#breakers.set(name, to);
     this.#breakerChanges.add({ name, to });
     if (events.breaker.hasSubscribers) events.breaker.publish({ name, from, to });
+  }
+
+  /** Does a circuit breaker refuse calls? */
+  get isBroken(): boolean {
+    return [...this.#breakers.values()].some((state) => state !== "closed");
+  }
+
+  listens(store: "security" | "cache", isListening: boolean): void {
+    this.#listening.set(store, isListening);
   }
 
   storeCalled(call: StoreCall): void {
@@ -193,7 +209,7 @@ export class Telemetry {
 
   /** The outcome of a request at a response cache. */
   responseFound(outcome: "hit" | "stale" | "collapsed" | "miss" | "bypass"): void {
-    this.#responses.add({ outcome });
+    this.#responses.addOutcome(outcome);
   }
 
   /** An invalidation did not reach Redis, reached it later, or was dropped because too many are waiting. */
@@ -222,6 +238,20 @@ export class Telemetry {
   oneTimeEnded(outcome: OneTimeOutcome, fault?: FaultKind): void {
     this.#oneTime.add({ outcome });
     if (events.oneTime.hasSubscribers) events.oneTime.publish({ outcome, fault });
+  }
+
+  /** A refresh token was presented, so long after its replacement if it was replaced before. */
+  refreshed(outcome: RefreshOutcome, afterMs: number): void {
+    this.#refreshes.addOutcome(outcome);
+    if (!events.refresh.hasSubscribers) return;
+    if (outcome === "repeated") events.refresh.publish({ code: "refresh_repeated", afterMs });
+    else if (outcome === "reused") events.refresh.publish({ code: "refresh_reused" });
+  }
+
+  /** An OpenID provider reported a logout; with the cause of a refusal, a fixed phrase. */
+  loggedOut(outcome: "ended" | "refused" | "unavailable", cause?: string): void {
+    this.#logouts.addOutcome(outcome);
+    if (events.logout.hasSubscribers) events.logout.publish({ outcome, cause });
   }
 
   /** A request with an Idempotency-Key came, or its handler ended. */
@@ -287,18 +317,11 @@ export class Telemetry {
     };
     const counters = [
       ...[this.#denied, this.#limited, this.#degraded, this.#breakerChanges, this.#storeQuestions],
-      ...[
-        this.#keyFetches,
-        this.#messages,
-        this.#responses,
-        this.#invalidations,
-        this.#unreadable,
-        this.#loginWarnings,
-        this.#oneTime,
-        this.#idempotency,
-      ],
+      ...[this.#keyFetches, this.#messages, this.#responses, this.#invalidations, this.#unreadable],
+      ...[this.#loginWarnings, this.#oneTime, this.#idempotency, this.#refreshes, this.#logouts],
       ...[this.#locks, this.#leaders, this.#connectionEnds, this.#published, this.#gaps],
     ];
+    const listening = [...this.#listening].map(([store, value]) => [{ store }, value ? 1 : 0] as const);
     const open = [...this.#openConnections].map(([kind, count]) => [{ kind }, count] as const);
     return [
       allowed,
@@ -307,6 +330,7 @@ export class Telemetry {
       ...counters.map((counter) => counter.read()),
       this.#storeCalls.read(),
       gauge("portcullis_connections", "Open connections that end with their token, by kind.", open),
+      gauge("portcullis_listening", "1 while the listening connection to Redis tells of changes.", listening),
       breakers,
     ];
   }
@@ -315,82 +339,4 @@ export class Telemetry {
 /** A counter without labels, which is shown also at zero. */
 function total(name: string, help: string, value: number): Metric {
   return { name, help, type: "counter", samples: [{ suffix: "", labels: {}, value }] };
-}
-
-/** A counter with labels. Label values come from closed sets, never from users. */
-export class Counter {
-  readonly #name: string;
-  readonly #help: string;
-  readonly #counts = new Map<string, { readonly labels: Labels; value: number }>();
-
-  constructor(name: string, help: string) {
-    this.#name = name;
-    this.#help = help;
-  }
-
-  add(labels: Labels = {}, value = 1): void {
-    const key = Object.values(labels).join(" ");
-    const known = this.#counts.get(key);
-    if (known === undefined) this.#counts.set(key, { labels, value });
-    else known.value += value;
-  }
-
-  /** The same for the label `outcome` alone, without an object for each call. */
-  addOutcome(outcome: string): void {
-    const known = this.#counts.get(outcome);
-    if (known === undefined) this.#counts.set(outcome, { labels: { outcome }, value: 1 });
-    else known.value += 1;
-  }
-
-  read(): Metric {
-    const samples = [...this.#counts.values()].map(({ labels, value }): Sample => ({ suffix: "", labels, value }));
-    return { name: this.#name, help: this.#help, type: "counter", samples };
-  }
-}
-
-/** Upper bounds of the buckets in seconds. One of them is the deadline of 50 ms. */
-const bounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 10];
-
-/** A histogram of durations in seconds, with one label. */
-export class Histogram {
-  readonly #name: string;
-  readonly #help: string;
-  readonly #label: string;
-  readonly #series = new Map<string, { readonly buckets: number[]; sum: number; count: number }>();
-
-  constructor(name: string, help: string, label: string) {
-    this.#name = name;
-    this.#help = help;
-    this.#label = label;
-  }
-
-  observe(label: string, seconds: number): void {
-    let series = this.#series.get(label);
-    if (series === undefined) {
-      series = { buckets: bounds.map(() => 0), sum: 0, count: 0 };
-      this.#series.set(label, series);
-    }
-    series.sum += seconds;
-    series.count += 1;
-    const bucket = bounds.findIndex((bound) => seconds <= bound);
-    if (bucket !== -1) series.buckets[bucket] = (series.buckets[bucket] ?? 0) + 1;
-  }
-
-  read(): Metric {
-    const samples: Sample[] = [];
-    for (const [value, { buckets, sum, count }] of this.#series) {
-      const labels = { [this.#label]: value };
-      let below = 0;
-      bounds.forEach((bound, index) => {
-        below += buckets[index] ?? 0;
-        samples.push({ suffix: "_bucket", labels: { ...labels, le: String(bound) }, value: below });
-      });
-      samples.push(
-        { suffix: "_bucket", labels: { ...labels, le: "+Inf" }, value: count },
-        { suffix: "_sum", labels, value: sum },
-        { suffix: "_count", labels, value: count },
-      );
-    }
-    return { name: this.#name, help: this.#help, type: "histogram", samples };
-  }
 }

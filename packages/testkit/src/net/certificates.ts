@@ -15,8 +15,13 @@ export interface Certificates {
   readonly client: Identity;
 }
 
+export interface CertificateOptions {
+  /** Name the host alone and not its address, as certificates of hosting plans do. @default false */
+  readonly hostOnly?: boolean | undefined;
+}
+
 /** Creates an authority with certificates of a server and a client (X.509, RFC 5280; ECDSA on P-256), valid for a day. */
-export function makeCertificates(): Certificates {
+export function makeCertificates({ hostOnly = false }: CertificateOptions = {}): Certificates {
   const authority = generateKeyPairSync("ec", { namedCurve: "P-256" });
   function issue(name: string, publicKey: KeyObject, extensions: readonly Buffer[]): string {
     return certify(name, publicKey, authority.privateKey, extensions);
@@ -24,7 +29,7 @@ export function makeCertificates(): Certificates {
   function identify(name: string): Identity {
     const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
     const key = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
-    return { key, cert: issue(name, publicKey, [loopbackNames]) };
+    return { key, cert: issue(name, publicKey, [hostOnly ? namesOf(localhost) : namesOf(localhost, loopback)]) };
   }
   return {
     ca: issue(AUTHORITY, authority.publicKey, [isAuthority]),
@@ -50,11 +55,10 @@ const ecdsaWithSha256 = sequence(objectId(0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x
 const boolean = der(0x01, Buffer.from([255]));
 /** basicConstraints, critical: an authority. */
 const isAuthority = sequence(objectId(0x55, 0x1d, 0x13), boolean, der(0x04, sequence(boolean)));
-/** subjectAltName: localhost and 127.0.0.1. */
-const loopbackNames = sequence(
-  objectId(0x55, 0x1d, 0x11),
-  der(0x04, sequence(der(0x82, Buffer.from("localhost")), der(0x87, Buffer.from([127, 0, 0, 1])))),
-);
+const localhost = der(0x82, Buffer.from("localhost"));
+const loopback = der(0x87, Buffer.from([127, 0, 0, 1]));
+/** subjectAltName. */
+const namesOf = (...names: Buffer[]): Buffer => sequence(objectId(0x55, 0x1d, 0x11), der(0x04, sequence(...names)));
 
 function certify(name: string, key: KeyObject, signer: KeyObject, extensions: readonly Buffer[]): string {
   const content = sequence(

@@ -1,5 +1,4 @@
-import { isTrustworthyUrl } from "../../lib/validate.js";
-import { FetchFailure, fetchJson } from "./fetch-json.js";
+import { FetchFailure, fetchJson, isFetchable } from "./fetch-json.js";
 import type { FetchOptions } from "./fetch-json.js";
 import { isLoopbackHost } from "./private-address.js";
 
@@ -16,7 +15,7 @@ export async function discoverKeySet(issuer: string, options: FetchOptions): Pro
     if (!(error instanceof FetchFailure) || !isClientError(error.status)) throw error;
     metadata = await fetchJson(oauth, options);
   }
-  return keySetOf(metadata, issuer, options.allowPrivateAddresses);
+  return keySetOf(metadata, issuer, options);
 }
 
 /** OpenID Connect appends its well-known path to the path of the issuer; RFC 8414 3.1 puts its own before it. */
@@ -33,19 +32,20 @@ function isClientError(status: number | undefined): boolean {
   return status !== undefined && status >= 400 && status < 500;
 }
 
-function keySetOf(metadata: unknown, issuer: string, allowPrivateAddresses: boolean): string {
+function keySetOf(metadata: unknown, issuer: string, options: FetchOptions): string {
+  const { host } = new URL(issuer);
   if (typeof metadata !== "object" || metadata === null) {
-    throw new FetchFailure("the issuer's metadata is not an object");
+    throw new FetchFailure(`${host}: the issuer's metadata is not an object`);
   }
   const { issuer: named, jwks_uri: jwksUri } = metadata as { issuer?: unknown; jwks_uri?: unknown };
-  if (named !== issuer) throw new FetchFailure("the issuer's metadata names another issuer");
-  if (typeof jwksUri !== "string" || !isTrustworthyUrl(jwksUri)) {
-    throw new FetchFailure("the issuer's jwks_uri is not an https URL");
+  if (named !== issuer) throw new FetchFailure(`${host}: the issuer's metadata names another issuer`);
+  if (typeof jwksUri !== "string" || !isFetchable(jwksUri, options)) {
+    throw new FetchFailure(`${host}: the issuer's jwks_uri is not an https URL`);
   }
   // Another machine must not choose an address of this machine.
   const isHere = isLoopbackHost(new URL(issuer).hostname);
-  if (isLoopbackHost(new URL(jwksUri).hostname) && !isHere && !allowPrivateAddresses) {
-    throw new FetchFailure("the issuer's jwks_uri is an address of this machine, but the issuer is elsewhere");
+  if (isLoopbackHost(new URL(jwksUri).hostname) && !isHere && !options.allowPrivateAddresses) {
+    throw new FetchFailure(`${host}: the issuer's jwks_uri is an address of this machine, but the issuer is elsewhere`);
   }
   return jwksUri;
 }

@@ -3,19 +3,23 @@ import type { IssuerTest } from "../verifier.js";
 import type { KeySource } from "./key-source.js";
 import type { PublicKeyOption } from "./public-keys.js";
 import { createKeySet } from "./key-set.js";
-import { createPublicKeys } from "./public-keys.js";
+import { createPublicKeys, createSomePublicKeys } from "./public-keys.js";
+import type { KeyFunction } from "./key-function.js";
+import { FunctionKeys } from "./key-function.js";
 import { asymmetricAlgorithms, hmacAlgorithms } from "./algorithms.js";
 import type { SecretOption } from "./secret-keys.js";
-import { checkString, isList, isTrustworthyUrl, optionError, strings } from "../../lib/validate.js";
+import { checkString, isList, optionError, strings, stringsOrNone } from "../../lib/validate.js";
+import { isFetchable } from "./fetch-json.js";
+import type { FetchFunction, FetchRules } from "./fetch-json.js";
 import { guardLookup } from "./private-address.js";
 import { RemoteKeys, TenantKeys } from "./remote-keys.js";
 import type { RemoteKeysPolicy } from "./remote-keys.js";
-import { createSecretKeys } from "./secret-keys.js";
+import { createSecretKeys, refusePublicAlgorithms } from "./secret-keys.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import type { Logger } from "../../telemetry/logger.js";
 import { durationMs } from "../../lib/duration.js";
 import type { Duration } from "../../lib/duration.js";
-import { checkBoolean, checkObject, rangeError } from "../../lib/validate.js";
+import { checkBoolean, checkFunction, checkObject, rangeError } from "../../lib/validate.js";
 
 /** How keys are fetched from an issuer, and how long they are used while it is unreachable. */
 export interface RemoteKeysSettings {
@@ -32,13 +36,29 @@ export interface RemoteKeysSettings {
    * name may always be on localhost. @default false
    */
   readonly allowPrivateAddresses?: boolean | undefined;
+  /**
+   * Hosts inside a cluster that may be plain http and private, each with its port, as `["keycloak:8080"]`. Anyone on the way to
+   * them can replace the keys, and then sign tokens. @default []
+   */
+  readonly allowHttp?: readonly string[] | undefined;
+  /**
+   * A function like the global `fetch` that fetches metadata and key sets, for a proxy, a private certificate authority or a
+   * key set that needs credentials. The gate still checks address, status, size and time. @default node:http and node:https
+   */
+  readonly fetch?: FetchFunction | undefined;
 }
+
+/** Returns the key set of an issuer. It is called as often as a key set would be fetched, and never twice at once. */
+export type JwksFunction = (request: {
+  /** Aborted at `remoteKeys.timeout`. */
+  readonly signal: AbortSignal;
+}) => JSONWebKeySet | Promise<JSONWebKeySet>;
 
 /** The options that give the keys of an issuer. */
 export interface KeyOptions {
-  readonly secret?: SecretOption | readonly SecretOption[] | undefined;
-  readonly publicKey?: PublicKeyOption | readonly PublicKeyOption[] | undefined;
-  readonly jwks?: JSONWebKeySet | undefined;
+  readonly secret?: SecretOption | readonly SecretOption[] | KeyFunction<SecretOption> | undefined;
+  readonly publicKey?: PublicKeyOption | readonly PublicKeyOption[] | KeyFunction<PublicKeyOption> | undefined;
+  readonly jwks?: JSONWebKeySet | JwksFunction | undefined;
   readonly jwksUri?: string | undefined;
   readonly algorithms?: readonly string[] | undefined;
   readonly remoteKeys?: RemoteKeysSettings | undefined;
@@ -55,6 +75,8 @@ export interface ResolvedKeys {
   readonly algorithms: readonly string[];
   /** Does the (unverified) issuer of a token choose its keys? */
   readonly byIssuer: boolean;
+  /** May keys come by plain http from another machine? */
+  readonly plainHttp?: boolean | undefined;
   /** Opens the keys; begins to fetch remote keys. */
   readonly open: (context: KeyContext) => IssuerKeys;
 }
@@ -76,13 +98,13 @@ export function resolveKeys(
   const given = keyOptions.filter((name) => options[name] !== undefined);
   if (given.length > 1) throw optionError(option, `has ${given.join(" and ")}; give one of them`);
   const { secret, publicKey, jwks, jwksUri } = options;
-  if (jwksUri !== undefined || (given.length === 0 && issuer !== undefined)) {
+  if (jwksUri !== undefined || typeof jwks === "function" || (given.length === 0 && issuer !== undefined)) {
     return resolveRemoteKeys(option, options, issuer);
   }
   if (options.remoteKeys !== undefined)
     throw optionError(
       `${option}.remoteKeys`,
-      "has an effect only on keys that are fetched, by jwksUri or by discovery",
+      "has an effect only on keys that are fetched, by jwksUri, by discovery or by a function jwks",
     );
   if (given.length === 0) throw optionError(option, "needs one of secret, publicKey, jwks, jwksUri or issuer");
   if (options.algorithms === undefined) {
@@ -92,6 +114,11 @@ export function resolveKeys(
     );
   }
   const algorithms = resolveAlgorithms(option, options.algorithms);
+  if (typeof secret === "function") {
+    const name = `${option}.secret`;
+    refusePublicAlgorithms(algorithms);
+    return byFunction(name, algorithms, issuer, secret, (keys) => createSecretKeys(name, keys, algorithms));
+  }
   if (secret !== undefined) {
     const secrets = isList(secret) && !(secret instanceof Uint8Array) ? secret : [secret];
     if (secrets.length === 0) throw optionError(`${option}.secret`, "must not be an empty list");
@@ -99,6 +126,10 @@ export function resolveKeys(
   }
   refuseHmac(option, algorithms);
   if (jwks !== undefined) return fixed(algorithms, createKeySet(`${option}.jwks`, jwks, algorithms));
+  if (typeof publicKey === "function") {
+    const name = `${option}.publicKey`;
+    return byFunction(name, algorithms, issuer, publicKey, (keys) => createSomePublicKeys(name, keys, algorithms));
+  }
   const keys = isList(publicKey) ? publicKey : [publicKey as PublicKeyOption];
   if (keys.length === 0) throw optionError(`${option}.publicKey`, "must not be an empty list");
   return fixed(algorithms, createPublicKeys(`${option}.publicKey`, keys, algorithms));
@@ -106,6 +137,26 @@ export function resolveKeys(
 
 function fixed(algorithms: readonly string[], keys: KeySource): ResolvedKeys {
   return { algorithms, byIssuer: false, open: () => always(keys) };
+}
+
+/** Keys that a function of the application finds by the issuer of a token, so that the token must name one. */
+function byFunction<Key>(
+  option: string,
+  algorithms: readonly string[],
+  issuer: readonly string[] | IssuerTest | undefined,
+  find: KeyFunction<Key>,
+  open: (keys: readonly Key[]) => KeySource,
+): ResolvedKeys {
+  if (issuer === undefined)
+    throw optionError(option, "as a function needs the option issuer beside it: the issuers whose tokens are accepted");
+  return {
+    algorithms,
+    byIssuer: true,
+    open({ logger }) {
+      const keys = new FunctionKeys({ option, find, open, logger });
+      return { of: (name) => keys.of(name ?? ""), status: () => "up", close: () => undefined };
+    },
+  };
 }
 
 function always(keys: KeySource): IssuerKeys {
@@ -117,20 +168,32 @@ function resolveRemoteKeys(
   options: KeyOptions,
   issuer: readonly string[] | IssuerTest | undefined,
 ): ResolvedKeys {
-  const { jwksUri } = options;
+  const { jwks, jwksUri } = options;
   const algorithms =
     options.algorithms === undefined ? asymmetricAlgorithms : resolveAlgorithms(option, options.algorithms);
   refuseHmac(option, algorithms);
   const { remoteKeys = {} } = options;
   const policy = resolveRemoteKeysPolicy(`${option}.remoteKeys`, remoteKeys);
+  const plainHttp = policy.allowHttp !== undefined && policy.allowHttp.length > 0;
+  if (typeof jwks === "function") {
+    for (const name of ["allowHttp", "allowPrivateAddresses", "fetch"] as const)
+      if (remoteKeys[name] !== undefined)
+        throw optionError(`${option}.remoteKeys.${name}`, "has no effect on a function jwks, which fetches by itself");
+    return {
+      algorithms,
+      byIssuer: false,
+      open: (context) => always(new RemoteKeys({ algorithms, ...policy, ...context, location: { jwks } })),
+    };
+  }
   if (jwksUri === undefined && typeof issuer === "function") {
     return {
       algorithms,
       byIssuer: true,
+      plainHttp,
       open(context) {
         const openTenant = (tenant: string): KeySource =>
           new RemoteKeys({ algorithms, ...policy, ...context, location: { issuer: tenant }, isNamed: false });
-        const tenants = new TenantKeys(openTenant, policy.allowPrivateAddresses === true);
+        const tenants = new TenantKeys(openTenant, policy);
         return {
           of: (tenant) => tenants.of(tenant ?? ""),
           status: () => tenants.status(),
@@ -141,27 +204,37 @@ function resolveRemoteKeys(
   }
   const location = jwksUri === undefined ? { issuer: onlyIssuer(option, issuer as readonly string[]) } : { jwksUri };
   const url = jwksUri ?? onlyIssuer(option, issuer as readonly string[]);
-  checkUrl(`${option}.${jwksUri === undefined ? "issuer" : "jwksUri"}`, url, policy.allowPrivateAddresses === true);
+  checkUrl(`${option}.${jwksUri === undefined ? "issuer" : "jwksUri"}`, url, policy);
   return {
     algorithms,
     byIssuer: false,
+    plainHttp,
     open: (context) => always(new RemoteKeys({ algorithms, ...policy, ...context, location })),
   };
 }
 
 const dayMs = 86_400_000;
 
-function resolveRemoteKeysPolicy(option: string, settings: RemoteKeysSettings): RemoteKeysPolicy {
-  checkObject(option, settings, ["refresh", "maxStale", "cooldown", "timeout", "allowPrivateAddresses"]);
+type ResolvedPolicy = RemoteKeysPolicy & FetchRules;
+
+function resolveRemoteKeysPolicy(option: string, settings: RemoteKeysSettings): ResolvedPolicy {
+  checkObject(option, settings, [
+    ...["refresh", "maxStale", "cooldown", "timeout", "allowPrivateAddresses", "allowHttp", "fetch"],
+  ]);
   const {
     refresh = "10m",
     maxStale = "24h",
     cooldown = "30s",
     timeout = "5s",
     allowPrivateAddresses = false,
+    allowHttp = [],
+    fetch,
   } = settings;
   checkBoolean(`${option}.allowPrivateAddresses`, allowPrivateAddresses);
+  if (fetch !== undefined) checkFunction(`${option}.fetch`, fetch);
   const policy = {
+    allowHttp: resolveHosts(`${option}.allowHttp`, allowHttp),
+    fetch,
     refreshMs: durationMs(`${option}.refresh`, refresh, dayMs),
     maxStaleMs: durationMs(`${option}.maxStale`, maxStale, 30 * dayMs),
     cooldownMs: durationMs(`${option}.cooldown`, cooldown, dayMs),
@@ -174,6 +247,16 @@ function resolveRemoteKeysPolicy(option: string, settings: RemoteKeysSettings): 
       "must be longer than refresh, or keys would be given up before they are renewed",
     );
   return policy;
+}
+
+/** Hosts as a URL writes them: in lower case, and without the port 80. */
+function resolveHosts(option: string, hosts: unknown): readonly string[] {
+  return stringsOrNone(option, hosts).map((text) => {
+    const url = URL.canParse(`http://${text}`) ? new URL(`http://${text}`) : undefined;
+    if (url === undefined || url.href !== `http://${url.host}/` || /[/\s]/.test(text))
+      throw optionError(option, 'must name hosts with their ports, such as ["keycloak:8080"]');
+    return url.host;
+  });
 }
 
 function resolveAlgorithms(option: string, given: readonly string[]): readonly string[] {
@@ -206,12 +289,16 @@ function onlyIssuer(option: string, issuers: readonly string[]): string {
   return issuer;
 }
 
-function checkUrl(option: string, url: unknown, allowPrivateAddresses: boolean): void {
+function checkUrl(option: string, url: unknown, policy: ResolvedPolicy): void {
   checkString(option, url);
-  if (!isTrustworthyUrl(url))
-    throw optionError(option, "must be an https URL without a password (http only on localhost)");
+  if (!isFetchable(url, policy)) {
+    const isHttp = URL.canParse(url) && new URL(url).protocol === "http:";
+    const advice = isHttp ? `; inside a cluster, set remoteKeys: { allowHttp: ["${new URL(url).host}"] }` : "";
+    throw optionError(option, `must be an https URL without a password (http only on localhost)${advice}`);
+  }
+  const { protocol, hostname } = new URL(url);
   try {
-    guardLookup(new URL(url).hostname, allowPrivateAddresses);
+    if (protocol === "https:") guardLookup(hostname, policy.allowPrivateAddresses);
   } catch {
     throw optionError(
       option,

@@ -8,10 +8,10 @@ export class AddressRefused extends Error {
   override readonly name = "AddressRefused";
 }
 
-/** Is the host of a URL this machine? */
+/** Is the host of a URL this machine? All names below `localhost` are (RFC 6761 6.3), also where no server knows them. */
 export function isLoopbackHost(hostname: string): boolean {
-  const host = withoutBrackets(hostname);
-  return host === "localhost" || (isIP(host) !== 0 && reachOf(host) === "loopback");
+  const host = withoutBrackets(hostname).replace(/\.$/, "");
+  return /(?:^|\.)localhost$/.test(host) || (isIP(host) !== 0 && reachOf(host) === "loopback");
 }
 
 /**
@@ -61,6 +61,21 @@ export function guardLookup(
       else callback(null, first.address, first.family);
     });
   };
+}
+
+/**
+ * Checks the addresses of a host before a function of the application connects to it. The function may connect to any of them,
+ * so all must be allowed. A name that this process cannot resolve is left to the function: a proxy may resolve it.
+ */
+export function checkAddresses(hostname: string, using: typeof resolve = resolve, allowLoopback = true): Promise<void> {
+  const isAllowed = createFilter(hostname, false, allowLoopback);
+  return new Promise((settle, reject) => {
+    using(withoutBrackets(hostname), { all: true }, (error, addresses) => {
+      if (error === null && !addresses.every(({ address }) => isAllowed(address)))
+        reject(refusal(hostname, allowLoopback));
+      else settle();
+    });
+  });
 }
 
 function refusal(hostname: string, allowLoopback: boolean): AddressRefused {

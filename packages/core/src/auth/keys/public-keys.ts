@@ -14,7 +14,30 @@ export function createPublicKeys(
   keys: readonly PublicKeyOption[],
   algorithms: readonly string[],
 ): KeySource {
-  const candidates = keys.map((given, index): CandidateKey => {
+  const candidates = readPublicKeys(option, keys, algorithms);
+  refuseUnused(option, algorithms, candidates);
+  return sourceOf(candidates);
+}
+
+/** The same for the keys of one issuer among several: another may need the algorithms that none of these keys can verify. */
+export function createSomePublicKeys(
+  option: string,
+  keys: readonly PublicKeyOption[],
+  algorithms: readonly string[],
+): KeySource {
+  return sourceOf(readPublicKeys(option, keys, algorithms));
+}
+
+function sourceOf(candidates: readonly CandidateKey[]): KeySource {
+  return fixedSource(({ alg }) => candidates.filter((candidate) => candidate.algorithms.includes(alg)));
+}
+
+function readPublicKeys(
+  option: string,
+  keys: readonly PublicKeyOption[],
+  algorithms: readonly string[],
+): readonly CandidateKey[] {
+  return keys.map((given, index): CandidateKey => {
     const name = keys.length === 1 ? option : `${option}[${index}]`;
     const key = publicKey(name, given);
     const fitting = algorithmsOf(name, key).filter((algorithm) => isMeantFor(name, given, algorithm));
@@ -32,8 +55,6 @@ export function createPublicKeys(
     }
     return { key, algorithms: usable };
   });
-  refuseUnused(option, algorithms, candidates);
-  return fixedSource(({ alg }) => candidates.filter((candidate) => candidate.algorithms.includes(alg)));
 }
 
 /** A JWK may restrict its use (RFC 7517 4.2 to 4.4). */

@@ -2,12 +2,11 @@ import type { lookup } from "node:dns";
 import type { JWTHeaderParameters } from "jose";
 import { LRUCache } from "lru-cache";
 import { steadyNow } from "../../lib/steady-clock.js";
-import { isTrustworthyUrl } from "../../lib/validate.js";
 import type { Logger } from "../../telemetry/logger.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import { discoverKeySet } from "./discovery.js";
-import { FetchFailure, fetchJson, reasonOf } from "./fetch-json.js";
-import type { FetchOptions } from "./fetch-json.js";
+import { FetchFailure, fetchJson, isFetchable, reasonOf, untilAborted } from "./fetch-json.js";
+import type { FetchFunction, FetchOptions, FetchRules } from "./fetch-json.js";
 import type { FetchedKeys, KeySelector } from "./key-set.js";
 import { readKeySet } from "./key-set.js";
 import type { CandidateKey, KeySource } from "./key-source.js";
@@ -28,11 +27,18 @@ export interface RemoteKeysPolicy {
   readonly maxBytes?: number | undefined;
   /** Allow issuers in a private network? @default false */
   readonly allowPrivateAddresses?: boolean | undefined;
+  /** Hosts that may be plain http and private. @default none */
+  readonly allowHttp?: readonly string[] | undefined;
+  /** Fetches instead of node:http. @default none */
+  readonly fetch?: FetchFunction | undefined;
 }
 
+/** A function of the application that returns a key set. */
+export type KeySetFunction = (request: { readonly signal: AbortSignal }) => unknown;
+
 export interface RemoteKeysOptions extends RemoteKeysPolicy {
-  /** The URL of the key set, or of the issuer whose metadata names it. */
-  readonly location: { readonly jwksUri: string } | { readonly issuer: string };
+  /** The URL of the key set, or of the issuer whose metadata names it, or the function that returns it. */
+  readonly location: { readonly jwksUri: string } | { readonly issuer: string } | { readonly jwks: KeySetFunction };
   /** Do the options name the location? Only then it may be on this machine. @default true */
   readonly isNamed?: boolean | undefined;
   readonly algorithms: readonly string[];
@@ -56,7 +62,9 @@ const maxRetryMs = 10_000;
  */
 export class RemoteKeys implements KeySource {
   readonly #options: RemoteKeysOptions & {
-    readonly [Name in keyof RemoteKeysPolicy | "now"]-?: NonNullable<RemoteKeysOptions[Name]>;
+    readonly [Name in Exclude<keyof RemoteKeysPolicy, "allowHttp" | "fetch"> | "now"]-?: NonNullable<
+      RemoteKeysOptions[Name]
+    >;
   };
   #select: KeySelector | undefined;
   /** The last fetched set, also if it has no usable key. */
@@ -198,8 +206,11 @@ export class RemoteKeys implements KeySource {
       if (this.#closed) return;
       telemetry?.keysFetched("failed");
       this.#failures += 1;
-      const reason = reasonOf(abort.signal.aborted ? timeout : error);
-      logger.warn({ reason }, `portcullis: fetching the keys of the token issuer failed; ${this.#consequence()}`);
+      const reason = reasonOf(abort.signal.aborted && !(error instanceof FetchFailure) ? timeout : error);
+      logger.warn(
+        { reason, err: this.#errorOfApplication(error) },
+        `portcullis: fetching the keys of the token issuer failed (${reason}); ${this.#consequence()}`,
+      );
     } finally {
       clearTimeout(deadline);
       this.#loading = undefined;
@@ -209,9 +220,20 @@ export class RemoteKeys implements KeySource {
     }
   }
 
+  /** An error of a function of the application is logged whole, since only its text may say what to do. */
+  #errorOfApplication(error: unknown): unknown {
+    return "jwks" in this.#options.location && !(error instanceof FetchFailure) ? error : undefined;
+  }
+
   async #fetch(signal: AbortSignal): Promise<FetchedKeys> {
-    const { location, isNamed, algorithms, resolve, maxBytes, allowPrivateAddresses } = this.#options;
-    const options: FetchOptions = { signal, maxBytes, allowPrivateAddresses, allowLoopback: isNamed, resolve };
+    const { location, isNamed, algorithms, maxBytes, ...rest } = this.#options;
+    if ("jwks" in location) {
+      const { jwks } = location;
+      const given = Promise.resolve().then(() => jwks({ signal }));
+      return readKeySet(await untilAborted(signal, given), algorithms);
+    }
+    const rules: FetchRules = rest;
+    const options: FetchOptions = { ...rules, signal, maxBytes, allowLoopback: isNamed };
     const jwksUri = "jwksUri" in location ? location.jwksUri : await discoverKeySet(location.issuer, options);
     return readKeySet(await fetchJson(jwksUri, options), algorithms);
   }
@@ -277,12 +299,12 @@ const noKeys: KeySource = fixedSource(() => []);
 /** The keys of issuers that a function accepts. They are discovered when the first token of an issuer comes. */
 export class TenantKeys {
   readonly #open: (issuer: string) => KeySource;
-  readonly #allowPrivateAddresses: boolean;
+  readonly #rules: FetchRules;
   readonly #tenants = new LRUCache<string, KeySource>({ max: maxTenants, dispose: (keys) => keys.close() });
 
-  constructor(open: (issuer: string) => KeySource, allowPrivateAddresses: boolean) {
+  constructor(open: (issuer: string) => KeySource, rules: FetchRules) {
     this.#open = open;
-    this.#allowPrivateAddresses = allowPrivateAddresses;
+    this.#rules = rules;
   }
 
   of(issuer: string): KeySource {
@@ -296,7 +318,10 @@ export class TenantKeys {
 
   /** The issuer comes from an unverified token, so it must not lead this process into its own network. */
   #mayFetch(issuer: string): boolean {
-    return isTrustworthyUrl(issuer) && isForeignHostAllowed(new URL(issuer).hostname, this.#allowPrivateAddresses);
+    if (!isFetchable(issuer, this.#rules)) return false;
+    const { protocol, host, hostname } = new URL(issuer);
+    if (protocol === "http:" && this.#rules.allowHttp?.includes(host) === true) return true;
+    return isForeignHostAllowed(hostname, this.#rules.allowPrivateAddresses);
   }
 
   /** `up` before the first token, when no issuer is known. */

@@ -12,10 +12,7 @@ export function createSecretKeys(
   secrets: readonly SecretOption[],
   algorithms: readonly string[],
 ): KeySource {
-  const wrong = algorithms.find((algorithm) => !Object.hasOwn(hmacAlgorithms, algorithm));
-  if (wrong !== undefined) {
-    throw optionError("auth.algorithms", `has "${wrong}", which a secret cannot verify; use HS256, HS384 or HS512`);
-  }
+  refusePublicAlgorithms(algorithms);
   const keys = secrets.map((secret, index) => secretKey(secrets.length === 1 ? option : `${option}[${index}]`, secret));
   const minBytes = Math.max(...algorithms.map((algorithm) => hmacAlgorithms[algorithm] ?? 0));
   for (const { symmetricKeySize = 0 } of keys) {
@@ -36,6 +33,13 @@ export function createSecretKeys(
     }
     return candidates;
   });
+}
+
+/** Refuses algorithms that need a public key. */
+export function refusePublicAlgorithms(algorithms: readonly string[]): void {
+  const wrong = algorithms.find((algorithm) => !Object.hasOwn(hmacAlgorithms, algorithm));
+  if (wrong === undefined) return;
+  throw optionError("auth.algorithms", `has "${wrong}", which a secret cannot verify; use HS256, HS384 or HS512`);
 }
 
 async function importHmacKey(key: KeyObject, algorithm: string): Promise<CandidateKey> {

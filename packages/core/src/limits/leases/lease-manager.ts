@@ -1,5 +1,5 @@
-import { LRUCache } from "lru-cache";
-import type { Consumption } from "../../store/ports/decisions.js";
+import { TwoGenerationCache } from "../../lib/two-generation-cache.js";
+import type { Consumption, ConsumptionNote } from "../../store/ports/decisions.js";
 import type { LeaseGrant, LeaseRequest } from "../../store/ports/leases.js";
 
 export interface LeaseManagerOptions {
@@ -17,7 +17,7 @@ export interface Reservation {
 }
 
 /** Maximum number of quotas that were used once: a quota that is used again gets a lease. */
-const maxCandidates = 10_000;
+const maxCandidates = 20_000;
 
 /**
  * The parts of quotas that this process holds. A quota that is used repeatedly gets a lease: as many points as the last
@@ -30,7 +30,7 @@ export class LeaseManager {
   readonly #leases = new Map<string, Lease>();
   /** Leases by the length of their life, the oldest first. */
   readonly #lives = new Map<number, Set<Lease>>();
-  readonly #seen = new LRUCache<string, number>({ max: maxCandidates });
+  readonly #seen = new TwoGenerationCache<string, number>({ max: maxCandidates });
   readonly #renewals = new Set<Lease>();
   /** Points to give back. */
   readonly #returns: LeaseRequest[] = [];
@@ -50,11 +50,10 @@ export class LeaseManager {
   }
 
   /** Reserves points: the whole cost, or as many as the lease holds. Undefined if only the store can answer. */
-  reserve({ key, limit, cost }: Consumption): Reservation | undefined {
-    const lease = this.#leases.get(key);
+  reserve({ key, limit, cost, note }: Consumption, now: number = this.#now()): Reservation | undefined {
+    const lease = this.#leaseOf(key, note);
     // Under a limit that is lower than the one of the lease, only the store knows whether the points are left.
     if (lease === undefined || limit < lease.limit) return undefined;
-    const now = this.#now();
     expire(lease, now);
     if (lease.held === 0) return undefined;
     const points = Math.min(cost, lease.held);
@@ -62,6 +61,14 @@ export class LeaseManager {
     lease.used += points;
     this.#renewIfLow(lease, now);
     return { lease, points, windowEnd: lease.windowEnd };
+  }
+
+  #leaseOf(key: string, note: ConsumptionNote | undefined): Lease | undefined {
+    const known = note?.lease as Lease | undefined;
+    if (known !== undefined && !known.hasEnded) return known;
+    const lease = this.#leases.get(key);
+    if (note !== undefined) note.lease = lease;
+    return lease;
   }
 
   /** Puts back the points of a request that was refused elsewhere. */
@@ -89,7 +96,7 @@ export class LeaseManager {
     }
     const lifeMs = lifeOf(windowSeconds);
     const before = this.#seen.get(key);
-    if (before === undefined || now - before > lifeMs) return void this.#seen.set(key, now);
+    if (before === undefined || now - before > lifeMs) return this.#seen.set(key, now);
     if (this.#leases.size >= this.#capacity) return;
     this.#seen.delete(key);
     const initial = { held: 0, consumed, windowEnd: 0, windowEndsAt: 0, used: cost, pace: 2 * cost };
@@ -103,6 +110,7 @@ export class LeaseManager {
       asOf: now,
       sparseUntil: 0,
       renewing: false,
+      hasEnded: false,
     };
     this.#leases.set(key, lease);
     this.#queue(lease);
@@ -175,7 +183,10 @@ export class LeaseManager {
 
   /** Ends all leases; `collect` then returns their points. */
   drain(): void {
-    for (const lease of this.#leases.values()) this.#giveBack(lease, lease.held);
+    for (const lease of this.#leases.values()) {
+      lease.hasEnded = true;
+      this.#giveBack(lease, lease.held);
+    }
     this.#leases.clear();
     this.#lives.clear();
     this.#renewals.clear();
@@ -192,6 +203,7 @@ export class LeaseManager {
     if (lease.used === 0) {
       this.#giveBack(lease, lease.held);
       this.#renewals.delete(lease);
+      lease.hasEnded = true;
       this.#leases.delete(lease.key);
       return;
     }
@@ -246,6 +258,8 @@ export interface Lease {
   /** No request is made before this time, since the last one got no points. */
   sparseUntil: number;
   renewing: boolean;
+  /** The manager has dropped it. */
+  hasEnded: boolean;
 }
 
 const minLifeMs = 250;

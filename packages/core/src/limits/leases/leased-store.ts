@@ -1,7 +1,7 @@
 import type { ConsumptionGroup } from "../../store/ports/decide.js";
 import { decide, KnownChecks } from "../../store/ports/decide.js";
 import type { Answer, Consumption, Question, DecisionStore, CounterState } from "../../store/ports/decisions.js";
-import { faultForAll, refuses } from "../../store/ports/decisions.js";
+import { faultForAll, isRefusedToken, refuses } from "../../store/ports/decisions.js";
 import { StoreFault } from "../../store/ports/fault.js";
 import type { Reservation } from "./lease-manager.js";
 import { LeaseManager } from "./lease-manager.js";
@@ -61,16 +61,35 @@ export class LeasedStore implements DecisionStore {
   ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
     const { beforeToken, token, replayCheck, afterToken, refusesUnknown } = question;
     if (!beforeToken.some(isLeased) && !afterToken.some(isLeased)) return this.#store.ask(question);
-    const before = beforeToken.map((consumption) => this.#split(consumption));
-    const after = afterToken.map((consumption) => this.#split(consumption));
+    const now = this.#now();
+    const reservations: (Reservation | undefined)[] = [];
+    const isCovered = this.#reserve(beforeToken, now, reservations) && this.#reserve(afterToken, now, reservations);
     this.#gather();
+    let early: Answer | StoreFault | Promise<Answer | StoreFault> | undefined;
+    if (isCovered && replayCheck === undefined) {
+      early = token === undefined ? unasked : this.#store.ask({ ...nothing, token, refusesUnknown });
+      if ("revoked" in early && !isRefusedToken(question, early.revoked, undefined)) {
+        const count = beforeToken.length;
+        return {
+          beforeToken: coveredStates(reservations, 0, count, now),
+          revoked: early.revoked,
+          afterToken: coveredStates(reservations, count, reservations.length, now),
+        };
+      }
+    }
+    const before = beforeToken.map((consumption, index) => split(consumption, reservations[index]));
+    const skipped = beforeToken.length;
+    const after = afterToken.map((consumption, index) =>
+      split(
+        consumption,
+        index + skipped < reservations.length ? reservations[index + skipped] : this.#reserveOne(consumption, now),
+      ),
+    );
+    if (early !== undefined)
+      return early instanceof Promise
+        ? early.then((reply) => this.#conclude(question, before, after, reply))
+        : this.#conclude(question, before, after, early);
     const [askedBefore, askedAfter] = [asked(before), asked(after)];
-    if (askedBefore.length === 0 && askedAfter.length === 0 && token === undefined && replayCheck === undefined)
-      return {
-        beforeToken: statesOf(this.#leases, before),
-        revoked: undefined,
-        afterToken: statesOf(this.#leases, after),
-      };
     const rest = { beforeToken: askedBefore, token, replayCheck, afterToken: askedAfter, refusesUnknown };
     const answer = this.#store.ask(rest);
     return answer instanceof Promise
@@ -97,11 +116,19 @@ export class LeasedStore implements DecisionStore {
     clearInterval(this.#sweeping);
   }
 
-  #split(consumption: Consumption): Part {
-    const reservation = consumption.leased === true ? this.#leases.reserve(consumption) : undefined;
-    if (reservation === undefined) return { consumption, reservation, asked: consumption };
-    const rest = consumption.cost - reservation.points;
-    return { consumption, reservation, asked: rest === 0 ? undefined : { ...consumption, cost: rest } };
+  /** Reserves points for all of these consumptions. Do leases cover them in full? */
+  #reserve(consumptions: readonly Consumption[], now: number, reservations: (Reservation | undefined)[]): boolean {
+    let isCovered = true;
+    for (const consumption of consumptions) {
+      const reservation = this.#reserveOne(consumption, now);
+      reservations.push(reservation);
+      isCovered &&= reservation?.points === consumption.cost;
+    }
+    return isCovered;
+  }
+
+  #reserveOne(consumption: Consumption, now: number): Reservation | undefined {
+    return consumption.leased === true ? this.#leases.reserve(consumption, now) : undefined;
   }
 
   #conclude(question: Question, before: readonly Part[], after: readonly Part[], reply: Answer | StoreFault): Answer {
@@ -178,6 +205,31 @@ export class LeasedStore implements DecisionStore {
       else this.#leases.apply(request, grant, sentAt);
     });
   }
+}
+
+const nothing = { beforeToken: [], afterToken: [] } as const;
+const unasked: Answer = { ...nothing, revoked: undefined };
+
+function split(consumption: Consumption, reservation: Reservation | undefined): Part {
+  if (reservation === undefined) return { consumption, reservation, asked: consumption };
+  const rest = consumption.cost - reservation.points;
+  return { consumption, reservation, asked: rest === 0 ? undefined : { ...consumption, cost: rest } };
+}
+
+/** The states of consumptions that their leases cover. */
+function coveredStates(
+  reservations: readonly (Reservation | undefined)[],
+  start: number,
+  end: number,
+  now: number,
+): CounterState[] {
+  if (end - start === 1) return [stateOf(reservations[start], now)];
+  return reservations.slice(start, end).map((reservation) => stateOf(reservation, now));
+}
+
+function stateOf(reservation: Reservation | undefined, now: number): CounterState {
+  const { consumed, held, windowEndsAt } = (reservation as Reservation).lease;
+  return { consumed: consumed - held, resetMs: Math.max(0, windowEndsAt - now) };
 }
 
 function isLeased({ leased }: Consumption): boolean {

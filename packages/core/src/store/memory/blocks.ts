@@ -68,6 +68,17 @@ export class BlockTable {
     }
     return blockedMs;
   }
+
+  /** Begins the block of a client again. Returns the milliseconds until it ends; 0 for a client that is not blocked. */
+  extend(blockKey: string, { firstMs, maxMs }: BlockRule): number {
+    const now = this.#now();
+    const block = this.#blocks.get(blockKey);
+    if (block === undefined || block.until <= now) return 0;
+    const lasts = Math.min(firstMs * 2 ** (Math.max(block.level, 1) - 1), maxMs);
+    block.until = Math.max(block.until, now + lasts);
+    block.endsAt = Math.max(block.endsAt, block.until + maxMs, block.strikesEnd + maxMs);
+    return block.until - now;
+  }
 }
 
 function createBlock(key: string, owner: string | undefined): Block {

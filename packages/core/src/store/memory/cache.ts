@@ -82,7 +82,11 @@ export class MemoryCacheStore implements CacheStore {
   }
 
   renewGenerations(keys: readonly string[]): Promise<void> {
-    for (const key of keys) this.#extend(key, renewedGeneration(), renewalMs);
+    for (const key of keys) {
+      const isKnown = this.#generations.has(key);
+      this.#extend(key, renewedGeneration(), renewalMs);
+      if (isKnown) this.#publish(key, "deleted");
+    }
     return Promise.resolve();
   }
 

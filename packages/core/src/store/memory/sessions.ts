@@ -81,22 +81,20 @@ export class MemorySessionStore implements SessionStore {
   }
 
   async rotate(keys: SubjectKeys, rotation: Rotation): Promise<Rotated> {
-    const { id, presented, generation, issuedAt, accessSeconds, idleMs, maxAccess } = rotation;
+    const { id, presented, generation, issuedAt, accessSeconds, maxAccess } = rotation;
     const record = this.#subjects.get(keys.index)?.sessions.get(id);
     const now = this.#now();
     if (record === undefined || record.idleEndsAt <= now) return { outcome: "missing" };
     if (now > rotation.notAfter) return { outcome: "late" };
     if (presented !== record.current && generation <= record.generation) {
-      const sinceMs = this.#steady() - (this.#rotatedAt.get(record) ?? Number.NEGATIVE_INFINITY);
-      const repeats = presented === record.previous && sinceMs < rotation.overlapMs;
-      if (repeats) return { outcome: "repeated", record, surplus: [] };
+      const rotatedAt = this.#rotatedAt.get(record) ?? Number.NEGATIVE_INFINITY;
+      if (presented === record.previous && this.#steady() - rotatedAt < rotation.repeatMs)
+        return { outcome: "repeated", record: this.#repeat(keys, record, rotatedAt, rotation), surplus: [] };
       await this.#finish(keys, [{ id, record }]);
       return { outcome: "reused" };
     }
-    const idleEndsAt = Math.min(now + idleMs, record.endsAt);
-    const expiresAt = Math.min(issuedAt + accessSeconds, Math.floor(idleEndsAt / 1000));
-    const access = record.access.filter((token) => token.expiresAt * 1000 > now);
-    access.push({ jti: rotation.access, expiresAt });
+    const idleEndsAt = Math.min(now + (record.idleMs ?? rotation.idleMs), record.endsAt);
+    const access = this.#withAccess({ ...record, idleEndsAt }, rotation.access, issuedAt, accessSeconds);
     const surplus = access.splice(0, Math.max(0, access.length - maxAccess));
     const renewed: SessionRecord = {
       ...record,
@@ -105,6 +103,7 @@ export class MemorySessionStore implements SessionStore {
       current: rotation.successor,
       generation: generation + 1,
       issuedAt,
+      accessIssuedAt: undefined,
       seenAt: now,
       idleEndsAt,
       access,
@@ -113,6 +112,29 @@ export class MemorySessionStore implements SessionStore {
     this.#rotatedAt.set(renewed, this.#steady());
     await this.#revoke(keys, surplus);
     return { outcome: "rotated", record: renewed, surplus: surplus.map(({ jti }) => jti) };
+  }
+
+  /** The answer to a token whose successor was not presented; with a new access token if the newest has less than half of its life. */
+  #repeat(keys: SubjectKeys, record: SessionRecord, rotatedAt: number, rotation: Rotation): SessionRecord {
+    const { id, renewedAccess, issuedAt, accessSeconds, changes } = rotation;
+    const left = (record.access.at(-1)?.expiresAt ?? issuedAt) - issuedAt;
+    if (left >= accessSeconds / 2 || left >= Math.floor(record.idleEndsAt / 1000) - issuedAt) return record;
+    const access = this.#withAccess(record, renewedAccess, issuedAt, accessSeconds);
+    const renewed: SessionRecord = { ...record, ...changes, access, accessIssuedAt: issuedAt };
+    this.#subject(keys).sessions.set(id, renewed);
+    this.#rotatedAt.set(renewed, rotatedAt);
+    return renewed;
+  }
+
+  /** The live access tokens of a session, and a new one. */
+  #withAccess(
+    { access, idleEndsAt }: SessionRecord,
+    jti: string,
+    issuedAt: number,
+    accessSeconds: number,
+  ): LiveToken[] {
+    const expiresAt = Math.min(issuedAt + accessSeconds, Math.floor(idleEndsAt / 1000));
+    return [...access.filter((token) => token.expiresAt * 1000 > this.#now()), { jti, expiresAt }];
   }
 
   list(keys: SubjectKeys, offset: number, count: number): Promise<StoredSession[]> {

@@ -34,7 +34,7 @@ export class MemoryCorrections implements UsageCorrections {
       const state = states[index];
       if (consumption === undefined || state === undefined || !exceeds(consumption, state)) continue;
       refused ||= refuses(consumption, state);
-      const blockedMs = state.blocked === true ? 0 : this.#strike(consumption);
+      const blockedMs = state.blocked === true ? this.#extend(consumption) : this.#strike(consumption);
       if (blockedMs > 0) states[index] = blockedState(consumption, blockedMs);
     }
     return refused;
@@ -83,6 +83,11 @@ export class MemoryCorrections implements UsageCorrections {
   /** Milliseconds until a block ends; 0 for a client that is not blocked. */
   blockedMs(blockKey: string): number {
     return this.#blocks.blockedMs(blockKey);
+  }
+
+  #extend({ blockKey, mode }: Consumption): number {
+    if (blockKey === undefined || mode?.block?.extends !== true || mode.block.after === 0) return 0;
+    return this.#blocks.extend(blockKey, mode.block);
   }
 
   #strike(consumption: Consumption): number {

@@ -18,7 +18,10 @@ export interface CacheStore {
    * Resolves to the generation under each key, and creates the missing ones. Each lives for at least `ttlMs` from now.
    */
   ensureGenerations(keys: readonly string[], ttlMs: number): Promise<string[]>;
-  /** Replaces the generation under each key. Its remaining life stays, and is at least {@link renewalMs}. */
+  /**
+   * Replaces the generation under each key. Its remaining life stays, and is at least {@link renewalMs}. Tells all processes
+   * that a generation which existed is gone.
+   */
   renewGenerations(keys: readonly string[]): Promise<void>;
   /**
    * Stores entries that name generations, if each generation is the same as when the factory began. A generation that

@@ -27,8 +27,15 @@ export interface Consumption {
   readonly leased?: true | undefined;
   /** Refuses the request if the value under `key` or `blockKey` cannot be read: then no other consumption counts. */
   readonly refusesUnreadable?: true | undefined;
+  /** Lease of the last request, for a store that leases; only if the same object is used for many requests. */
+  readonly note?: ConsumptionNote | undefined;
   /** The owner of the counter. An owner may fill only a share of a table in process. */
   readonly owner?: string | undefined;
+}
+
+export interface ConsumptionNote {
+  /** The lease that covered this consumption last. */
+  lease: object | undefined;
 }
 
 /**
@@ -49,6 +56,8 @@ export interface BlockRule {
   readonly firstMs: number;
   /** The maximum duration of a block. A client that was quiet for this time begins with a first block again. */
   readonly maxMs: number;
+  /** Does a refusal during a block begin the block again, with its duration? @default false */
+  readonly extends?: boolean | undefined;
 }
 
 /** Is this consumption over its limit? {@link refuses} says whether that refuses the request. */
@@ -87,6 +96,17 @@ export interface TokenQuestion {
    * its issuer is allowed.
    */
   readonly issuedAt: number | undefined;
+  /** Local answer about the token, for a store that keeps answers; only if the same object is used for many requests. */
+  readonly note?: QuestionNote | undefined;
+}
+
+/** The local answer that a token is not revoked. */
+export interface QuestionNote {
+  /** The store that has answered; undefined for none. */
+  writer: object | undefined;
+  /** The answer holds while the store has this number. */
+  generation: number;
+  until: number;
 }
 
 /** Does a cut-off at this time revoke the token? */

@@ -17,7 +17,7 @@ export class StoreFault extends OutageError {
   override readonly name = "StoreFault";
   readonly code = "store_unavailable";
   readonly kind: FaultKind;
-  /** The error word of the server, such as `OOM` or `READONLY`; undefined without one. */
+  /** The error word of the server, such as `OOM`, or `ERR` with a fixed phrase, such as `ERR unknown command`. */
   readonly reply: string | undefined;
 
   constructor(kind: FaultKind, reply?: string) {

@@ -63,6 +63,12 @@ export interface SessionRecord {
   readonly previous?: string | undefined;
   /** Access tokens that may not have expired, the newest last. */
   readonly access: readonly LiveToken[];
+  /** `iat` of the newest access token in unix seconds, where it was renewed without its refresh token. @default `issuedAt` */
+  readonly accessIssuedAt?: number | undefined;
+  /** The idle life of this session in ms. @default that of the rotation */
+  readonly idleMs?: number | undefined;
+  /** `false` if cookies of the session end with the browser. */
+  readonly persistent?: boolean | undefined;
   readonly org?: string | undefined;
   /** The key of the shared set of the organisation. */
   readonly orgTokens?: string | undefined;
@@ -111,7 +117,10 @@ export interface Rotation {
   readonly issuedAt: number;
   readonly accessSeconds: number;
   readonly idleMs: number;
-  readonly overlapMs: number;
+  /** Time since its replacement in which a token gets the same successor again, while the successor was not presented. */
+  readonly repeatMs: number;
+  /** The jti of an access token for a repetition, if less than half of the life of the newest one is left. */
+  readonly renewedAccess: string;
   /** Maximum number of live access tokens of one session. */
   readonly maxAccess: number;
   readonly notAfter: number;

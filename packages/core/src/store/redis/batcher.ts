@@ -17,6 +17,11 @@ export interface BatcherOptions<Item, Answer> {
   readonly ready: () => boolean;
   readonly deadlineMs: number;
   readonly maxBatch: number;
+  /**
+   * Maximum number of batches in flight: a slow batch does not delay the next one, and the process works while the store
+   * does. Those that wait here are not counted after their deadline.
+   */
+  readonly maxInFlight: number;
 }
 
 export interface BatchCall {
@@ -26,21 +31,18 @@ export interface BatchCall {
   readonly fault: FaultKind | undefined;
 }
 
-/** Maximum number of batches in flight: a slow batch does not delay the next one. */
-const maxInFlight = 2;
 /** Maximum number of items that wait or are in flight (bulkhead): 64 full batches. Further items fail at once. */
 const maxPending = 4096;
 
 /** On a busy machine timers may be late by this much. */
 const stallMs = 50;
 
-interface Entry<Item, Answer> {
-  readonly item: Item;
-  readonly resolve: (answer: Answer | StoreFault) => void;
-}
+type Resolve<Answer> = (answer: Answer | StoreFault) => void;
 
 interface Batch<Item, Answer> {
-  readonly entries: readonly Entry<Item, Answer>[];
+  readonly items: readonly Item[];
+  /** In the order of the items. */
+  readonly resolvers: readonly Resolve<Answer>[];
   readonly turn: Turn;
   /** Milliseconds from a monotonic clock. */
   readonly since: number;
@@ -71,7 +73,8 @@ interface Turn {
  */
 export class Batcher<Item, Answer> {
   readonly #options: BatcherOptions<Item, Answer>;
-  #collected: Entry<Item, Answer>[] = [];
+  #items: Item[] = [];
+  #resolvers: Resolve<Answer>[] = [];
   readonly #waiting: Batch<Item, Answer>[] = [];
   #inFlight = 0;
   #pending = 0;
@@ -101,17 +104,18 @@ export class Batcher<Item, Answer> {
     return this.#options.breaker.enter() ? undefined : new StoreFault("open");
   }
 
-  #collect(item: Item, resolve: (answer: Answer | StoreFault) => void): void {
+  #collect(item: Item, resolve: Resolve<Answer>): void {
     this.#pending += 1;
-    if (this.#collected.length === 0) setImmediate(() => this.#flush());
-    this.#collected.push({ item, resolve });
+    if (this.#items.length === 0) setImmediate(this.#flush);
+    this.#items.push(item);
+    this.#resolvers.push(resolve);
   }
 
   /**
    * Sends waiting batches, as far as the connection and the limit of batches allow. Called again at each connection.
    */
   readonly wake = (): void => {
-    while (this.#inFlight < maxInFlight && this.#options.ready()) {
+    while (this.#inFlight < this.#options.maxInFlight && this.#options.ready()) {
       const batch = this.#waiting[0];
       // An expired batch is resolved soon, which calls this function again.
       if (batch === undefined || batch.turn.expired) return;
@@ -126,28 +130,33 @@ export class Batcher<Item, Answer> {
     for (const batch of [...this.#waiting]) this.#fail(batch, new StoreFault("unreachable"));
   }
 
-  #flush(): void {
-    const collected = this.#collected;
-    if (collected.length === 0) return;
-    this.#collected = [];
+  readonly #flush = (): void => {
+    const items = this.#items;
+    const resolvers = this.#resolvers;
+    if (items.length === 0) return;
+    this.#items = [];
+    this.#resolvers = [];
     const { maxBatch, deadlineMs } = this.#options;
     const batches: Batch<Item, Answer>[] = [];
     const since = performance.now();
     const due = since + deadlineMs;
     const turn: Turn = {
-      open: Math.ceil(collected.length / maxBatch),
+      open: Math.ceil(items.length / maxBatch),
       expired: false,
       failed: false,
       stalled: false,
       deadline: setTimeout(() => this.#expire(turn, batches, due), deadlineMs),
     };
-    for (let start = 0; start < collected.length; start += maxBatch) {
-      const entries = collected.length <= maxBatch ? collected : collected.slice(start, start + maxBatch);
-      batches.push({ entries, turn, since, sent: false, isDone: false });
-    }
+    const state = { turn, since, sent: false, isDone: false };
+    if (items.length <= maxBatch) batches.push({ items, resolvers, ...state });
+    else
+      for (let start = 0; start < items.length; start += maxBatch) {
+        const end = start + maxBatch;
+        batches.push({ items: items.slice(start, end), resolvers: resolvers.slice(start, end), ...state });
+      }
     this.#waiting.push(...batches);
     this.wake();
-  }
+  };
 
   /**
    * Fails batches after the deadline. If the event loop was blocked, replies may wait unread in the socket: one more
@@ -165,7 +174,7 @@ export class Batcher<Item, Answer> {
   #send(batch: Batch<Item, Answer>): void {
     this.#inFlight += 1;
     batch.sent = true;
-    this.#options.send(itemsOf(batch)).then(
+    this.#options.send(batch.items).then(
       (answers) => this.#finish(batch, answers),
       (error: unknown) => this.#fail(batch, faultOfError(error)),
     );
@@ -175,7 +184,7 @@ export class Batcher<Item, Answer> {
     if (batch.isDone) return;
     const { judge, breaker } = this.#options;
     if (judge === undefined) breaker.succeed();
-    else judge(itemsOf(batch), answers);
+    else judge(batch.items, answers);
     this.#resolve(batch, undefined, (index) => answers[index] as Answer | StoreFault);
   }
 
@@ -186,7 +195,7 @@ export class Batcher<Item, Answer> {
     else if (batch.turn.stalled) breaker.abandon();
     else if (!batch.turn.failed) breaker.fail();
     batch.turn.failed ||= fault.outage;
-    giveUp?.(itemsOf(batch), fault);
+    giveUp?.(batch.items, fault);
     this.#resolve(batch, fault.kind, () => fault);
   }
 
@@ -200,14 +209,10 @@ export class Batcher<Item, Answer> {
     if (batch.turn.open === 0) clearTimeout(batch.turn.deadline);
     if (batch.sent) this.#inFlight -= 1;
     else this.#waiting.splice(this.#waiting.indexOf(batch), 1);
-    const { entries, since } = batch;
-    this.#options.observe?.({ questions: entries.length, durationMs: performance.now() - since, fault });
-    this.#pending -= entries.length;
-    entries.forEach(({ resolve }, index) => resolve(answerAt(index)));
+    const { resolvers, since } = batch;
+    this.#options.observe?.({ questions: resolvers.length, durationMs: performance.now() - since, fault });
+    this.#pending -= resolvers.length;
+    for (const [index, resolve] of resolvers.entries()) resolve(answerAt(index));
     this.wake();
   }
-}
-
-function itemsOf<Item, Answer>({ entries }: Batch<Item, Answer>): Item[] {
-  return entries.map(({ item }) => item);
 }

@@ -27,8 +27,10 @@ import {
   unreadable,
   faultOfError,
   faultOfPart,
+  throwFaultOfClientKeys,
 } from "./replies.js";
-import { ServerClock, runScript } from "./connect.js";
+import { ServerClock } from "./connect.js";
+import { runScript } from "./run-script.js";
 import type { RedisLike } from "./client.js";
 import { cacheArguments, cacheScript } from "./scripts/cache.js";
 
@@ -78,18 +80,20 @@ export class RedisCacheStore implements CacheStore {
     const common = { ready: connection.hasConnected, deadlineMs, observe };
     this.#reads = new Batcher({
       ...common,
-      send: (reads) => this.#read(reads),
+      send: (reads) => this.#read(reads).catch(throwFaultOfClientKeys),
       breaker: this.#reading,
       giveUp,
       maxBatch: maxReads,
+      maxInFlight: 2,
     });
     this.#operations = new Batcher({
       ...common,
-      send: (operations) => this.#operate(operations),
+      send: (operations) => this.#operate(operations).catch(throwFaultOfClientKeys),
       breaker: this.#writing,
       judge: (_operations, answers) => this.#judge(answers),
       giveUp,
       maxBatch: maxOperations,
+      maxInFlight: 2,
     });
     let isFirst = !connection.hasConnected();
     connection.onConnect(() => {
@@ -128,7 +132,9 @@ export class RedisCacheStore implements CacheStore {
   }
 
   async renewGenerations(keys: readonly string[]): Promise<void> {
-    await this.#all(keys.map((key) => operationOn("renew", key, [renewedGeneration(), renewalMs])));
+    await this.#all(
+      keys.map((key) => operationOn("renew", key, [renewedGeneration(), renewalMs, "", this.#message(key)])),
+    );
   }
 
   async keep(entries: readonly CacheEntry[], claims: readonly GenerationClaim[], untilMs: number): Promise<string[]> {
@@ -222,22 +228,28 @@ export class RedisCacheStore implements CacheStore {
 
   async #read(reads: readonly (readonly string[])[]): Promise<(string | undefined)[][]> {
     const { client, isCluster } = this.#connection;
+    // Loops instead of callbacks: this runs for each value that is read.
     const distinct: string[] = [];
     const indexes = new Map<string, number>();
-    const places = reads.map((keys) =>
-      keys.map((key) => {
+    const places: number[] = [];
+    for (const keys of reads)
+      for (const key of keys) {
         let index = indexes.get(key);
         if (index === undefined) {
           index = distinct.push(key) - 1;
           indexes.set(key, index);
         }
-        return index;
-      }),
-    );
+        places.push(index);
+      }
     const read = isCluster ? readAcrossSlots : readTogether;
     const values =
       distinct.length <= maxKeys ? await read(client, distinct) : await readInParts(read, client, distinct);
-    return places.map((own) => own.map((index) => values[index]));
+    let at = 0;
+    return reads.map((keys) => {
+      const own: (string | undefined)[] = [];
+      for (const end = at + keys.length; at < end; at += 1) own.push(values[places[at] ?? 0]);
+      return own;
+    });
   }
 
   async #operate(operations: readonly CacheOperation[]): Promise<(OperationAnswer | StoreFault)[]> {

@@ -30,11 +30,10 @@ export class RedisChannels implements Channels {
   /** Functions that unsubscribe, by channel. */
   readonly #stops = new Map<string, () => void>();
   /** The ids of received messages; undefined if there are no second copies. */
-  readonly #seen: LRUCache<string, true> | undefined;
+  #seen: LRUCache<string, true> | undefined;
 
   constructor(options: RedisChannelsOptions) {
     this.#options = options;
-    this.#seen = options.connection.isCluster ? new LRUCache({ max: 10_000 }) : undefined;
   }
 
   async publish(channel: string, message: string): Promise<void> {
@@ -91,6 +90,7 @@ export class RedisChannels implements Channels {
       return;
     }
     const { id, message } = envelope;
+    if (this.#options.connection.isCluster) this.#seen ??= new LRUCache({ max: 10_000 });
     if (this.#seen?.has(id) === true) return;
     this.#seen?.set(id, true);
     const own = envelope.origin === this.#sender.origin;

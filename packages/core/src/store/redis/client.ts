@@ -11,6 +11,53 @@ export interface RedisLike {
   off(event: "ready" | "error", listener: (error: Error) => void): unknown;
 }
 
+type Listener = (...values: never[]) => void;
+
+/** The part of an event emitter that {@link listenTo} uses. */
+interface Emitter {
+  on(event: string, listener: Listener): unknown;
+  off(event: string, listener: Listener): unknown;
+}
+
+const shared = new WeakMap<object, Map<string, { readonly listeners: Set<Listener>; readonly dispatch: Listener }>>();
+
+/**
+ * Listens to an event of a client, with one listener on the client for all gates that share it: Node warns of more than
+ * ten. Returns a function that removes the listener.
+ */
+export function listenTo(client: object, event: string, listener: Listener): () => void {
+  const emitter = client as Emitter;
+  const events = shared.get(client) ?? new Map<string, { listeners: Set<Listener>; dispatch: Listener }>();
+  shared.set(client, events);
+  let known = events.get(event);
+  if (known === undefined) {
+    const listeners = new Set<Listener>();
+    known = { listeners, dispatch: (...values) => [...listeners].forEach((one) => one(...values)) };
+    events.set(event, known);
+    emitter.on(event, known.dispatch);
+  }
+  const { listeners, dispatch } = known;
+  listeners.add(listener);
+  return () => {
+    if (!listeners.delete(listener) || listeners.size > 0) return;
+    emitter.off(event, dispatch);
+    events.delete(event);
+  };
+}
+
+const muted = new WeakSet<object>();
+
+/**
+ * Drops further errors of the socket of a client, after one that the client has reported. ioredis 5 and 6 listen for one
+ * error alone, and a TLS socket may emit a second one, which would end the process.
+ */
+export function muteSocket(client: object): void {
+  const { stream } = client as { readonly stream?: Partial<Emitter> };
+  if (stream?.on === undefined || muted.has(stream)) return;
+  muted.add(stream);
+  stream.on("error", () => undefined);
+}
+
 /** The part of a socket that corking uses. */
 interface Corkable {
   cork(): void;

@@ -13,7 +13,7 @@ import type {
 } from "../ports/decisions.js";
 import { blockedState, exceeds, isCutOff, isRefusedToken, refuses, someRefuses } from "../ports/decisions.js";
 import { StoreFault } from "../ports/fault.js";
-import type { BatchDecision } from "./decide-batch.js";
+import type { BatchDecision, RefusedCounters } from "./decide-batch.js";
 import { decideBatch } from "./decide-batch.js";
 import type { RedisLike } from "./client.js";
 import { cork } from "./client.js";
@@ -27,6 +27,8 @@ export interface AcrossSlotsOptions {
   readonly quotas: UsageCorrections;
   /** Records of tokens that were revoked when last asked about. */
   readonly revokedKeys: LRUCache<string, true>;
+  /** @default none are remembered */
+  readonly refused?: RefusedCounters | undefined;
 }
 
 /**
@@ -38,7 +40,7 @@ export interface AcrossSlotsOptions {
 export async function decideAcrossSlots(
   client: RedisLike,
   questions: readonly Question[],
-  { partMs, quotas, revokedKeys }: AcrossSlotsOptions,
+  { partMs, quotas, revokedKeys, refused }: AcrossSlotsOptions,
 ): Promise<BatchDecision> {
   const startedAt = performance.now();
   // A count that is refunded at once still refuses the requests of the owner meanwhile.
@@ -54,7 +56,7 @@ export async function decideAcrossSlots(
   const askParts = (asked: readonly Part[]): Promise<void>[] =>
     groupBySlot(asked, ({ key }) => key).map(async (slotParts) => {
       for (const part of slotParts) part.isSent = true;
-      const batch = await decideBatch(client, slotParts.map(asQuestion));
+      const batch = await decideBatch(client, slotParts.map(asQuestion), { refused });
       serverTimeMs = batch.serverTimeMs;
       slotParts.forEach((part, index) => {
         part.states = batch.answers[index]?.beforeToken;
@@ -165,7 +167,8 @@ class ClusterGroup implements ConsumptionGroup {
     for (const consumption of this.#consumptions) {
       if (consumption.blockKey === undefined || (consumption.mode?.block?.after ?? 0) === 0) continue;
       const state = stateOf(this.parts, consumption);
-      if (state instanceof StoreFault || state.blocked === true || !exceeds(consumption, state)) continue;
+      if (state instanceof StoreFault || !exceeds(consumption, state)) continue;
+      if (state.blocked === true && consumption.mode?.block?.extends !== true) continue;
       const { limit, burst = limit, cost } = consumption;
       strikes.push({
         consumption: { ...consumption, cost: Math.max(limit, burst, cost) + 1 },

@@ -1,16 +1,24 @@
+import type { Script } from "./scripts/lua.js";
 import type { RedisLike } from "./client.js";
+import { listenTo, muteSocket } from "./client.js";
+import { connectMasters, isClusterNode, refreshSlots } from "./cluster-nodes.js";
 import { Cluster } from "ioredis";
+import type { Redis } from "ioredis";
 import type { Logger } from "../../telemetry/logger.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
+import type { Cause } from "./outages.js";
+import { Diagnosis } from "./diagnosis.js";
+import { addressIn, causeOf, isVague, OutageReport } from "./outages.js";
+import { followCredentials, PasswordSource } from "./password.js";
 import type { TellUnreadable, UnreadablePart } from "./replies.js";
 import { faultOfError, createUnreadableReport, readTime } from "./replies.js";
-import type { Script } from "./scripts/lua.js";
 import { closeSilent } from "./silent-connections.js";
 import type { ClientOverrides, OwnClient, RedisPlace } from "./topology.js";
-import { copyClient, createClient, findUnsafeOptions, retrySoon } from "./topology.js";
+import { adapts, copyClient, createClient, findUnsafeOptions, retrySoon } from "./topology.js";
 import { StoreFault } from "../ports/fault.js";
 
 export interface Connection {
+  /** Another client once the server has shown that it is a node of a Cluster: before the first connection is reported. */
   readonly client: RedisLike;
   readonly isCluster: boolean;
   /** Options that the client of the user should have and does not have. */
@@ -19,6 +27,8 @@ export interface Connection {
   readonly hasConnected: () => boolean;
   /** Can commands be sent now? */
   isUp(): boolean;
+  /** The cause for which there is no connection; undefined while there is one, or while it is made. */
+  readonly cause?: (() => Cause | undefined) | undefined;
   /**
    * Calls the listener at each connection, and when a Cluster loses a node. Returns a function that removes the
    * listener.
@@ -31,16 +41,12 @@ export interface Connection {
    * 10 s, since reads work on a replica and fail during the reconnection.
    */
   leaveReplica(): void;
-  /** Reports values and replies that cannot be read. */
+  /** Reports values and replies that cannot be read, and calls that fail. */
   readonly unreadable?: TellUnreadable | undefined;
+  /** The password of a client of our own that changes. */
+  readonly password?: PasswordSource | undefined;
   /** Ends a client of our own within 300 ms, even with a stopped server. A client of the user stays open. */
   close(): Promise<void>;
-}
-
-/** The events of a Cluster client. */
-interface ClusterNodes {
-  on(event: "-node", listener: () => void): unknown;
-  off(event: "-node", listener: () => void): unknown;
 }
 
 export interface ConnectOptions {
@@ -71,33 +77,43 @@ export function connect({
   further,
   silenceMs = Math.max(minSilenceMs, 2 * deadlineMs),
 }: ConnectOptions): Connection {
-  const own: OwnClient | undefined =
-    "topology" in redis ? createClient(redis, further) : further === undefined ? undefined : copyClient(redis, further);
-  const client: RedisLike = own ?? (redis as RedisLike);
+  const place = "topology" in redis ? redis : undefined;
+  const report = new OutageReport({
+    logger,
+    isUp: () => client.status === "ready",
+    isBroken: () => telemetry.isBroken,
+  });
+  const password = sourceOf(place, report);
+  const diagnosis =
+    place === undefined || place.topology === "standalone"
+      ? undefined
+      : new Diagnosis(place, (cause) => isReady() || report.connectionFailed(cause));
+  let own: OwnClient | undefined =
+    place === undefined ? copyOf(redis as RedisLike, further) : createClient(place, further);
+  let client: RedisLike = own ?? (redis as RedisLike);
   const unsafeOptions = own === undefined ? findUnsafeOptions(client) : [];
-  const isCluster = client.isCluster === true;
-  const nodes = isCluster ? (client as unknown as ClusterNodes) : undefined;
   const listeners = new Set<() => void>();
   const closeListeners = new Set<() => void>();
   let connected = client.status === "ready";
   let closing = false;
+  let hasErred = false;
   let leftReplicaAt = Number.NEGATIVE_INFINITY;
   let revival: NodeJS.Timeout | undefined;
-  let stopRefreshing: (() => void) | undefined;
-  let stopClosing: (() => void) | undefined;
+  let stops: (() => void)[] = [];
 
   /**
    * Connects a client again that has ended. With Sentinel, ioredis 5 and 6 end a client for good, despite its
    * `retryStrategy`, if a failover is detected while the client asks a sentinel for the master.
    */
   function revive(client: OwnClient): void {
-    if (closing) return;
+    if (closing || client !== own) return;
     revival = setTimeout(() => void client.connect().catch(() => undefined), retrySoon(1));
     revival.unref();
   }
 
   function greet(): void {
     connected = true;
+    report.connected();
     for (const { source } of scripts) loadScript(client, source);
     for (const listener of listeners) listener();
   }
@@ -107,37 +123,103 @@ export function connect({
     if (connected && !closing) greet();
   }
 
-  function logError(error: Error): void {
+  function fail(error: unknown, key?: unknown): void {
     if (closing) return;
-    logger.warn({ fault: faultOfError(error).kind }, "portcullis: the connection to Redis failed");
+    hasErred = true;
+    // ioredis asks for the slots on connections of their own.
+    if (client.isCluster === true && error instanceof Error && error.message === "timeout") return;
+    if (/^(?:WRONGPASS|NOAUTH)/.test(causeOf(error).reason)) password?.refused(client.isCluster);
+    if (own !== undefined && adapts(own, error)) return;
+    const cause = causeOf(error, addressIn(key) ?? place?.addresses[0]);
+    if (diagnosis !== undefined && isVague(cause)) diagnosis.start(cause, password?.current);
+    else report.connectionFailed(cause);
   }
 
-  /** A Cluster client is ready before its nodes are. */
+  /** Closed without an error, before the server could be used: a proxy, or a port of another protocol. */
+  function closed(wasReady: boolean): void {
+    if (!wasReady && !hasErred) fail(new Error("closed"));
+    hasErred = false;
+  }
+
   function ready(): void {
-    if (!isCluster) greet();
-    else void connectMasters(client).then(() => closing || client.status !== "ready" || greet());
+    if (closing) return;
+    // A Cluster client is ready before its nodes are.
+    if (client.isCluster === true) void connectMasters(client).then(() => isReady() && greet());
+    else if (place?.topology === "standalone" && place.path === undefined && !connected) void lookFirst(client, place);
+    else greet();
   }
 
-  client.on("ready", ready);
-  nodes?.on("-node", greetSuccessor);
-  if (own !== undefined) {
-    own.on("error", logError);
-    own.on("end", () => revive(own));
-    if (own instanceof Cluster) stopRefreshing = refreshSlots(own);
-    stopClosing = closeSilent(own, silenceMs);
-    own.connect().catch(() => undefined);
-  } else if (connected) {
-    greet();
-  } else if (client.status === "wait") {
-    client.connect?.().catch(() => undefined);
+  function isReady(): boolean {
+    return !closing && client.status === "ready";
   }
+
+  /** Looks whether the server is a node of a Cluster, and makes a client of the Cluster then. */
+  async function lookFirst(first: RedisLike, place: RedisPlace): Promise<void> {
+    const isNode = await isClusterNode(first);
+    if (first !== client || !isReady()) return;
+    if (!isNode || place.db !== 0) return greet();
+    logger.debug({}, "portcullis: Redis is in cluster mode; it is used as a Cluster, as with redis+cluster://");
+    replaceBy(createClient({ ...place, topology: "cluster" }, further));
+  }
+
+  function replaceBy(next: OwnClient): void {
+    for (const stop of stops) stop();
+    own?.on("error", () => undefined);
+    own?.disconnect();
+    own = next;
+    client = next;
+    begin();
+  }
+
+  function begin(): void {
+    let wasReady = false;
+    stops = [
+      listenTo(client, "ready", () => {
+        wasReady = true;
+        ready();
+      }),
+      listenTo(client, "error", (error) => {
+        muteSocket(client);
+        fail(error);
+      }),
+    ];
+    if (client.isCluster === true)
+      stops.push(listenTo(client, "-node", greetSuccessor), listenTo(client, "node error", fail));
+    if (own !== undefined) {
+      const current = own;
+      password?.protect(current);
+      stops.push(
+        listenTo(current, "end", () => revive(current)),
+        listenTo(current, "close", () => {
+          closed(wasReady);
+          wasReady = false;
+        }),
+        closeSilent(current, silenceMs),
+      );
+      if (current instanceof Cluster) current.on("+node", (node: Redis) => node.on("error", () => muteSocket(node)));
+      if (current instanceof Cluster) stops.push(refreshSlots(current, () => password?.check()));
+      current.connect().catch(() => undefined);
+    } else if (connected) {
+      greet();
+    } else if (client.status === "wait") {
+      client.connect?.().catch(() => undefined);
+    }
+  }
+
+  const tellUnreadable = createUnreadableReport(logger, telemetry);
+  begin();
 
   return {
-    client,
-    isCluster,
+    get client() {
+      return client;
+    },
+    get isCluster() {
+      return client.isCluster === true;
+    },
     unsafeOptions,
     hasConnected: () => connected,
-    isUp: () => client.status === "ready",
+    isUp: () => connected && client.status === "ready",
+    cause: () => (client.status === "ready" ? undefined : report.connection),
     onConnect(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
@@ -148,25 +230,50 @@ export function connect({
       closeListeners.add(listener);
       return () => closeListeners.delete(listener);
     },
-    unreadable: createUnreadableReport(logger, telemetry),
+    unreadable(part, error) {
+      // What an examination or a listening connection is refused, they say themselves.
+      if (!closing && part !== "examination" && part !== "tracking") report.callFailed(error);
+      if (part !== "examination") tellUnreadable(part, error);
+    },
     leaveReplica() {
       if (own === undefined || performance.now() - leftReplicaAt < replicaRetryMs) return;
       leftReplicaAt = performance.now();
       own.disconnect(true);
     },
+    password,
     async close() {
       closing = true;
       for (const listener of closeListeners) listener();
       clearTimeout(revival);
-      stopRefreshing?.();
-      client.off("ready", ready);
-      nodes?.off("-node", greetSuccessor);
+      report.close();
+      diagnosis?.close();
+      password?.close();
+      for (const stop of stops) stop();
       if (own === undefined) return;
+      own.on("error", () => own !== undefined && muteSocket(own));
       if (own.status === "ready") await Promise.race([own.quit().catch(() => undefined), pause(quitTimeoutMs)]);
       own.disconnect();
-      stopClosing?.();
     },
   };
+}
+
+/** The source of a password that changes. */
+function sourceOf(place: RedisPlace | undefined, report: OutageReport): PasswordSource | undefined {
+  if (typeof place?.password !== "function") return undefined;
+  return new PasswordSource({
+    get: place.password,
+    username: place.username,
+    onFailure: (reason) => report.connectionFailed({ fault: "refused", reason }),
+    onRefusal: (error) => report.connectionFailed(causeOf(error, place.addresses[0])),
+  });
+}
+
+/** A copy of a client of the user, which also follows changes of its password. */
+function copyOf(client: RedisLike, further: ClientOverrides | undefined): OwnClient | undefined {
+  if (further === undefined) return undefined;
+  const copy = copyClient(client, further);
+  if (copy !== undefined && client.isCluster !== true) followCredentials(copy, () => client);
+  return copy;
 }
 
 function loadScript(client: RedisLike, source: string): void {
@@ -226,100 +333,6 @@ export async function callWithin<T>(
     const stop = connection.onClose?.(() => giveUp("unreachable"));
     if (stop !== undefined) stops.push(stop);
   });
-}
-
-/** The ioredis client of one node of a Cluster. */
-interface NodeClient {
-  readonly status: string;
-  connect(): Promise<unknown>;
-  once(event: "ready" | "end", listener: () => void): unknown;
-  off(event: "ready" | "end", listener: () => void): unknown;
-}
-
-/** Timeout of the connection to one master, so that a missing node does not delay the others. */
-const masterTimeoutMs = 1000;
-
-/**
- * Connects to the masters of a Cluster. Resolves when they are connected, or after a second. Otherwise ioredis would
- * connect to a node at its first command, and fail all other commands until then (with `enableOfflineQueue: false`):
- * the first requests and the examination would fail.
- */
-export async function connectMasters(client: object): Promise<void> {
-  if (!("nodes" in client) || typeof client.nodes !== "function") return;
-  await Promise.all((client.nodes as (role: "master") => NodeClient[])("master").map(connected));
-}
-
-async function connected(node: NodeClient): Promise<void> {
-  if (node.status === "ready") return;
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(done, masterTimeoutMs);
-    function done(): void {
-      clearTimeout(timer);
-      node.off("ready", done);
-      node.off("end", done);
-      resolve();
-    }
-    node.once("ready", done);
-    node.once("end", done);
-    if (node.status === "wait") node.connect().catch(done);
-  });
-}
-
-/** The part of a Cluster client that refreshes its slots. */
-interface SlotsClient {
-  readonly status: string;
-  refreshSlotsCache(): void;
-  on(event: "-node", listener: () => void): unknown;
-  off(event: "-node", listener: () => void): unknown;
-}
-
-const slotsEveryMs = 500;
-/** How long after the loss of a node its successor is searched for at every tick. */
-const seekingMs = 10_000;
-const tickMs = 125;
-
-/**
- * Refreshes the slots of a Cluster every half second, and four times as often after the loss of a node. Returns a
- * function that stops this. It replaces the option `slotsRefreshInterval`, with which a process may never end: in
- * ioredis 5 and 6, an answer after `disconnect()` starts the next refresh.
- */
-export function refreshSlots(client: SlotsClient): () => void {
-  let askedAt = performance.now();
-  let goneAt = Number.NEGATIVE_INFINITY;
-  const note = (): void => void (goneAt = performance.now());
-  const timer = setInterval(() => {
-    const now = performance.now();
-    if (client.status !== "ready" || (now - goneAt > seekingMs && now - askedAt < slotsEveryMs - tickMs / 2)) return;
-    askedAt = now;
-    client.refreshSlotsCache();
-  }, tickMs);
-  timer.unref();
-  client.on("-node", note);
-  return () => {
-    clearInterval(timer);
-    client.off("-node", note);
-  };
-}
-
-/** Runs a script by its digest. After a restart, a failover or SCRIPT FLUSH the server gets its text. */
-export async function runScript(
-  client: RedisLike,
-  { sha1, source }: Script,
-  keys: readonly string[],
-  args: readonly (string | number)[],
-): Promise<unknown> {
-  try {
-    return await client.call("EVALSHA", sha1, keys.length, ...keys, ...args);
-  } catch (error) {
-    // Nothing has run yet, so that the second call counts nothing twice.
-    if (!isUnknown(error)) throw error;
-    return client.call("EVAL", source, keys.length, ...keys, ...args);
-  }
-}
-
-/** Does the server not know the script? */
-export function isUnknown(error: unknown): boolean {
-  return error instanceof Error && error.message.startsWith("NOSCRIPT");
 }
 
 /** Interval of the questions for the time: clocks drift apart. */

@@ -4,7 +4,7 @@ import type { Telemetry } from "../../telemetry/telemetry.js";
 import type { Connection } from "./connect.js";
 import { readText } from "./replies.js";
 import { markerScript } from "./scripts/markers.js";
-import { runScript } from "./connect.js";
+import { runScript } from "./run-script.js";
 import { LRUCache } from "lru-cache";
 import type { Answer, Question, DecisionStore } from "../ports/decisions.js";
 import { StoreFault } from "../ports/fault.js";
@@ -17,8 +17,8 @@ import { TrackedAnswers } from "./tracked-answers.js";
 
 export interface LossDetectorOptions {
   readonly connection: Connection;
-  /** Marker keys, one in each part of the store that may be lost separately. */
-  readonly markers: readonly string[];
+  /** Returns the marker keys, one in each part of the store that may be lost separately. */
+  readonly markers: () => readonly string[];
   /** Create missing markers? Not if every process must see the loss until an operator acts. */
   readonly replace: boolean;
   readonly telemetry: Telemetry;
@@ -71,7 +71,7 @@ export class LossDetector {
     if (this.#looking || !connection.isUp()) return;
     this.#looking = true;
     // A failed read is an outage, which is reported elsewhere. Another node of a Cluster may lose data meanwhile.
-    const found = await Promise.allSettled(markers.map(async (key) => [key, await this.#read(key)] as const));
+    const found = await Promise.allSettled(markers().map(async (key) => [key, await this.#read(key)] as const));
     this.#looking = false;
     for (const one of found) if (one.status === "rejected") connection.unreadable?.("marker", one.reason);
     this.#judge(found.flatMap((one) => (one.status === "fulfilled" ? [one.value] : [])));
@@ -97,7 +97,7 @@ export class LossDetector {
     }
     if (!this.lost || wasLost) return;
     telemetry.dataLost();
-    logger.warn({ markers: markers.length }, "portcullis: Redis has lost data; revoked tokens may be accepted again");
+    logger.warn({ markers: markers().length }, "portcullis: Redis has lost data; revoked tokens may be accepted again");
     onLoss();
   }
 }
@@ -209,7 +209,8 @@ export function guardRevocations(options: RevocationGuardOptions): GuardedRevoca
   const denies = onDataLoss === "deny";
   const detector = new LossDetector({
     connection,
-    markers: keys.markers(connection.isCluster),
+    // A connection may find out later that it is one to a Cluster.
+    markers: () => keys.markers(connection.isCluster),
     replace: !denies,
     telemetry,
     logger,

@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { BreakerControl } from "../../lib/breaker.js";
 import { Breaker } from "../../lib/breaker.js";
-import type { Answer, UsageCorrections, Question, DecisionStore, CounterState } from "../ports/decisions.js";
+import type { Answer, UsageCorrections, Question, DecisionStore } from "../ports/decisions.js";
 import { faultForAll } from "../ports/decisions.js";
 import { StoreFault } from "../ports/fault.js";
 import type { StoreHealth, StoreState } from "../ports/health.js";
@@ -9,13 +9,14 @@ import type { RevocationStore, RevokeOptions } from "../ports/revocation.js";
 import { checkCutOff } from "../ports/revocation.js";
 import type { Logger } from "../../telemetry/logger.js";
 import { AdjustmentQueue } from "./usage-corrections.js";
-import { decideBatch } from "./decide-batch.js";
+import { decideBatch, RefusedCounters } from "./decide-batch.js";
 import { Batcher } from "./batcher.js";
 
 import { decideAcrossSlots } from "./cluster.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
 import type { Connection } from "./connect.js";
-import { callWithin, runScript } from "./connect.js";
+import { callWithin } from "./connect.js";
+import { runScript } from "./run-script.js";
 import { GiveBacks } from "./give-backs.js";
 import { readInteger, readTime } from "./replies.js";
 import { ReplicatedWriter } from "./replicated.js";
@@ -35,6 +36,9 @@ export interface RedisDecisionStoreOptions {
 
 /** Maximum number of questions of one script call: more would delay other clients of a shared Redis. */
 const maxBatch = 64;
+
+/** Enough for one call in each turn of the event loop, up to a Redis some milliseconds away. */
+const maxInFlight = 8;
 
 /** Tokens known to be revoked, which are asked about before their limits on a Cluster. */
 const maxRevokedKeys = 10_000;
@@ -56,6 +60,7 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
   readonly #writes: Breaker;
   readonly #replicated: ReplicatedWriter;
   readonly #revokedKeys = new LRUCache<string, true>({ max: maxRevokedKeys });
+  readonly #refused = new RefusedCounters();
   /** Corrections of consumptions. */
   readonly corrections: UsageCorrections;
   /** The give-backs of corrections, and of other counters on the same connection. */
@@ -82,6 +87,7 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
       ready: connection.hasConnected,
       deadlineMs,
       maxBatch,
+      maxInFlight,
     });
     this.giveBacks = new GiveBacks({
       connection,
@@ -166,16 +172,19 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
       if (!isCounted) return withoutConsumptions(question);
       return isSkewed && isRefusedBySkew(question) ? { ...question, afterToken: [] } : question;
     });
+    const refused = this.#refused;
     const { answers, serverTimeMs } = isCluster
       ? await decideAcrossSlots(client, questions, {
           partMs: this.#deadlineMs * 0.8,
           quotas: this.corrections,
           revokedKeys: this.#revokedKeys,
+          refused,
         })
-      : await decideBatch(client, questions);
+      : await decideBatch(client, questions, { refused });
     if (Number.isNaN(serverTimeMs)) this.#askTime();
     else this.#clocks.compare(sentAt, serverTimeMs);
-    return answers.map((answer, index) => this.#complete(items[index], answer, isSkewed));
+    const isSkewedNow = this.#clocks.differs();
+    return answers.map((answer, index) => this.#complete(items[index], answer, isSkewed, isSkewedNow));
   }
 
   /** Asks for the time, at most once a second. In a Cluster, only answers with consumptions contain it. */
@@ -190,17 +199,23 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
   }
 
   #judge(items: readonly Item[], answers: readonly (Answer | StoreFault)[]): void {
-    const parts = answers.map((answer) => (answer instanceof StoreFault ? nothing : answer));
-    for (const part of parts) this.#tellUnreadable(part);
-    if (parts.some(({ revoked }) => isServerFault(revoked))) this.#reads.fail();
+    let readsFail = false;
+    let hasCounted = false;
+    let writeFault: StoreFault | undefined;
+    for (const [index, answer] of answers.entries()) {
+      const part = answer instanceof StoreFault ? nothing : answer;
+      this.#tellUnreadable(part);
+      readsFail ||= isServerFault(part.revoked);
+      if (items[index]?.isCounted !== true) continue;
+      hasCounted = true;
+      writeFault = worse(writeFault, serverFaultOfWrites(part));
+    }
+    if (readsFail) this.#reads.fail();
     else this.#reads.succeed();
-    const counted = parts.filter((_, index) => items[index]?.isCounted === true);
-    if (counted.length === 0) return;
-    const faults = counted.flatMap(writtenParts).filter(isServerFault);
-    if (faults.length === 0) return this.#writes.succeed();
+    if (!hasCounted) return;
+    if (writeFault === undefined) return this.#writes.succeed();
     this.#writes.fail();
-    if (this.#writes.state === "open" && faults.some(({ reply }) => reply === "READONLY"))
-      this.#connection.leaveReplica();
+    if (this.#writes.state === "open" && writeFault.reply === "READONLY") this.#connection.leaveReplica();
   }
 
   /**
@@ -216,31 +231,33 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
     for (const state of afterToken) if (state instanceof StoreFault) tell("limit", state);
   }
 
-  #complete(item: Item | undefined, reply: Answer, isSkewed: boolean): Answer {
-    const isLeftOut = item !== undefined && isSkewed && item.isCounted && isRefusedBySkew(item.question);
-    const answer = this.#withoutSkewed(reply, isLeftOut);
-    if (item === undefined) return answer;
-    if (isLeftOut) return { ...answer, afterToken: item.question.afterToken.map(() => undefined) };
-    if (item.isCounted) return answer;
-    const unwritten = faultForAll(item.question, new StoreFault("open"));
+  #complete(item: Item | undefined, reply: Answer, wasSkewed: boolean, isSkewed: boolean): Answer {
+    if (item === undefined) return reply;
+    const { isCounted, question } = item;
+    if (isCounted && !wasSkewed && !isSkewed) return reply;
+    const isLeftOut = wasSkewed && isCounted && isRefusedBySkew(question);
+    const answer = isLeftOut || isSkewed ? withoutTrust(reply) : reply;
+    if (isLeftOut) return { ...answer, afterToken: question.afterToken.map(() => undefined) };
+    if (isCounted || isAboutTokenAlone(question)) return answer;
+    const unwritten = faultForAll(question, new StoreFault("open"));
     const { revoked } = answer;
     return { ...unwritten, revoked, ...(answer.cutoff === undefined ? undefined : { cutoff: answer.cutoff }) };
   }
+}
 
-  /**
-   * With a wrong clock, an expired token or an old proof may look valid: then "not revoked" and "no replay" are faults.
-   * They are also faults if the limits after the token were left out, and the clocks agree since this answer.
-   */
-  #withoutSkewed(answer: Answer, isLeftOut: boolean): Answer {
-    const { revoked, replayed } = answer;
-    if ((revoked !== false && replayed !== false) || !(isLeftOut || this.#clocks.differs())) return answer;
-    const skewed = new StoreFault("skewed");
-    return {
-      ...answer,
-      revoked: revoked === false ? skewed : revoked,
-      replayed: replayed === false ? skewed : replayed,
-    };
-  }
+/**
+ * With a wrong clock, an expired token or an old proof may look valid: then "not revoked" and "no replay" are faults.
+ * They are also faults if the limits after the token were left out, and the clocks agree since this answer.
+ */
+function withoutTrust(answer: Answer): Answer {
+  const { revoked, replayed } = answer;
+  if (revoked !== false && replayed !== false) return answer;
+  const skewed = new StoreFault("skewed");
+  return {
+    ...answer,
+    revoked: revoked === false ? skewed : revoked,
+    replayed: replayed === false ? skewed : replayed,
+  };
 }
 
 const silent: Logger = { debug: () => undefined, warn: () => undefined };
@@ -259,12 +276,20 @@ function isServerFault(part: unknown): part is StoreFault {
   return part instanceof StoreFault && part.outage && part.kind !== "skewed";
 }
 
-function writtenParts({
-  beforeToken,
-  replayed,
-  afterToken,
-}: Answer): (CounterState | boolean | StoreFault | undefined)[] {
-  return [...beforeToken, replayed, ...afterToken];
+/** The fault of the server that kept it from writing a part of the answer. READONLY tells most. */
+function serverFaultOfWrites({ beforeToken, replayed, afterToken }: Answer): StoreFault | undefined {
+  let fault = isServerFault(replayed) ? replayed : undefined;
+  for (const state of beforeToken) if (isServerFault(state)) fault = worse(fault, state);
+  for (const state of afterToken) if (isServerFault(state)) fault = worse(fault, state);
+  return fault;
+}
+
+function worse(one: StoreFault | undefined, other: StoreFault | undefined): StoreFault | undefined {
+  return one === undefined || other?.reply === "READONLY" ? (other ?? one) : one;
+}
+
+function isAboutTokenAlone({ beforeToken, replayCheck, afterToken }: Question): boolean {
+  return beforeToken.length + afterToken.length === 0 && replayCheck === undefined;
 }
 
 /** Has the request limits after the token, and is it refused before them if the clocks differ? No proof is new then. */

@@ -22,6 +22,8 @@ export interface ExamineOptions {
   readonly channels?: boolean | undefined;
   /** Does Redis refuse to tell of changed keys, or to send messages? @default false */
   readonly refusesToTell?: boolean | undefined;
+  /** The reason for which the listening connection cannot be made; undefined without one. */
+  readonly listenerFailure?: string | undefined;
   /** Tolerated difference of the clocks. */
   readonly clockToleranceMs: number;
 }
@@ -41,7 +43,10 @@ const examineTimeoutMs = 2000;
 export async function examineRedis(options: ExamineOptions): Promise<Finding[]> {
   const { connection } = options;
   const ask = askerOf(connection);
-  await ask("TIME");
+  // A refused command is an answer too.
+  await ask("TIME").catch((error: unknown) => {
+    if (!isForbidden(error)) throw error;
+  });
   const server = await examineServer(ask);
   const rest = await Promise.all([
     examineMemory(ask, options),
@@ -49,16 +54,29 @@ export async function examineRedis(options: ExamineOptions): Promise<Finding[]> 
     examineClock(ask, options.clockToleranceMs),
     // A replica refuses every write, and a refused write costs the connection.
     server.some(({ code }) => code === "replica") ? [] : examinePermissions(options),
-    connection.isCluster ? examineCluster(ask) : [],
+    connection.isCluster ? examineCluster(ask) : examineMode(ask),
   ]);
-  const untold = options.refusesToTell === true ? [trackingRefused] : [];
+  const { refusesToTell = false, listenerFailure } = options;
+  const untold = [...(refusesToTell ? [trackingRefused] : []), ...describeListener(listenerFailure)];
   return [...server, ...rest.flat(), ...untold, ...examineClient(connection.unsafeOptions)];
+}
+
+function describeListener(failure: string | undefined): Finding[] {
+  if (failure === undefined) return [];
+  const message = `the listening connection to Redis cannot be made: ${failure}`;
+  return [{ code: "listener_down", severity: "warning", message }];
+}
+
+/** Does the user lack a permission, or does the server not know the command? */
+function isForbidden(error: unknown): boolean {
+  return error instanceof StoreFault && ["NOPERM", "NOAUTH", "ERR unknown command"].includes(error.reply ?? "");
 }
 
 type Ask = (...command: [string, ...string[]]) => Promise<unknown>;
 
 function askerOf(connection: Connection): Ask {
-  return async (...command) => callWithin(examineTimeoutMs, connection, () => connection.client.call(...command));
+  return async (...command) =>
+    callWithin(examineTimeoutMs, connection, () => connection.client.call(...command), "examination");
 }
 
 /** Reads the fields of INFO; none if the Redis user has no permission. */
@@ -138,7 +156,11 @@ async function examinePersistence(ask: Ask, { coordinates }: ExamineOptions): Pr
 
 async function examineClock(ask: Ask, toleranceMs: number): Promise<Finding[]> {
   const before = Date.now();
-  const theirs = readTime(await ask("TIME"));
+  const time = await ask("TIME").catch((error: unknown) => {
+    if (!isForbidden(error)) throw error;
+  });
+  if (time === undefined) return [];
+  const theirs = readTime(time);
   const after = Date.now();
   const offMs = theirs < before ? before - theirs : Math.max(0, theirs - after);
   if (offMs <= 1000) return [];
@@ -162,6 +184,9 @@ async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
   const entry = keys.cacheEntry("shared", "examination", "key");
   const tries: readonly (readonly [what: string, command: string, ...args: (string | number)[]])[] = [
     ["scripts", "EVAL", "return 1", 1, counter],
+    // The digest of no script: NOSCRIPT is the answer of a server that permits the command.
+    ["scripts by their digest (EVALSHA)", "EVALSHA", "0".repeat(40), 1, counter],
+    ["the time of Redis (TIME)", "TIME"],
     ["counting", "SET", counter, "0", "PX", 1000],
     ["giving back what was counted", "ZMSCORE", keys.giveBacks("0", "examination"), "low"],
     ["seeing whose the auth: keys are", "GET", keys.sharedIssuer()],
@@ -190,10 +215,10 @@ async function examinePermissions(options: ExamineOptions): Promise<Finding[]> {
   ];
   const refused = await Promise.all(
     tries.map(async ([what, ...command]) => {
-      const fault = await callWithin(examineTimeoutMs, connection, () => client.call(...command)).catch(
-        (error: unknown) => error,
-      );
-      return fault instanceof StoreFault && ["NOPERM", "NOAUTH"].includes(fault.reply ?? "") ? what : undefined;
+      const fault = await callWithin(
+        ...([examineTimeoutMs, connection, () => client.call(...command), "examination"] as const),
+      ).catch((error: unknown) => error);
+      return isForbidden(fault) ? what : undefined;
     }),
   );
   const missing = refused.filter((what) => what !== undefined);
@@ -208,6 +233,14 @@ function examineClient(unsafe: readonly string[]): Finding[] {
   if (unsafe.length === 0) return [];
   const message = `the Redis client should have ${unsafe.join(", ")}`;
   return [{ code: "client_options", severity: "warning", message }];
+}
+
+/** Finds a client of a single server whose server is a node of a Cluster: most keys are in other nodes. */
+async function examineMode(ask: Ask): Promise<Finding[]> {
+  const mode = await readInfo(ask, "cluster");
+  if (mode.get("cluster_enabled") !== "1") return [];
+  const message = "the server is in cluster mode, and the client is one of a single server: pass a Cluster client";
+  return [{ code: "cluster_mode", severity: "error", message }];
 }
 
 async function examineCluster(ask: Ask): Promise<Finding[]> {

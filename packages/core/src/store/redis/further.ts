@@ -1,5 +1,6 @@
 import type { Logger } from "../../telemetry/logger.js";
 import type { RedisLike } from "./client.js";
+import type { Connection } from "./connect.js";
 import { connect } from "./connect.js";
 import type { ClientOverrides, RedisPlace } from "./topology.js";
 import { keyPrefixOf } from "./topology.js";
@@ -11,7 +12,7 @@ export interface FurtherClient {
   unsubscribe(...channels: string[]): Promise<unknown>;
   on(event: "messageBuffer", listener: (channel: Buffer, message: Buffer) => void): unknown;
   /** The nodes of a Cluster. */
-  nodes?(role: "master"): Pick<FurtherClient, "call">[];
+  readonly nodes?: ((role: "master") => Pick<FurtherClient, "call">[]) | undefined;
 }
 
 /** One more connection with the settings of the gate. It reconnects without end. */
@@ -57,8 +58,42 @@ export function openerOf({ redis, deadlineMs, logger }: FurtherOptions): OpenFur
         throw new TypeError("redis: the client must have duplicate(), as those of ioredis have");
       const silenceMs = kind === "waiting" ? waitingSilenceMs : undefined;
       const connection = connect({ redis, deadlineMs, logger, scripts: [], further: overrides, silenceMs });
-      // Clients of ioredis have these members.
-      return Object.assign(connection, { client: connection.client as unknown as FurtherClient });
+      return {
+        client: clientOf(connection),
+        get isCluster() {
+          return connection.isCluster;
+        },
+        hasConnected: connection.hasConnected,
+        isUp: () => connection.isUp(),
+        onConnect: (listener) => connection.onConnect(listener),
+        close: () => connection.close(),
+      };
+    },
+  };
+}
+
+/** The client of a connection, also when the connection replaces it by a client of a Cluster. */
+function clientOf(connection: Connection): FurtherClient {
+  const listeners: Parameters<FurtherClient["on"]>[1][] = [];
+  // Clients of ioredis have these members.
+  const current = (): FurtherClient => connection.client as unknown as FurtherClient;
+  let listening = current();
+  connection.onConnect(() => {
+    if (current() === listening) return;
+    listening = current();
+    for (const listener of listeners) listening.on("messageBuffer", listener);
+  });
+  return {
+    call: (command, ...args) => current().call(command, ...args),
+    subscribe: (...channels) => current().subscribe(...channels),
+    unsubscribe: (...channels) => current().unsubscribe(...channels),
+    on(event, listener) {
+      listeners.push(listener);
+      return current().on(event, listener);
+    },
+    get nodes() {
+      const client = current();
+      return connection.isCluster ? (role: "master") => client.nodes?.(role) ?? [] : undefined;
     },
   };
 }

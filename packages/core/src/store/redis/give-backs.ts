@@ -9,7 +9,7 @@ import type { Arguments, Batch, CallArguments, GiveBackLine } from "./give-back-
 import { AnsweredBatches, GiveBackLane } from "./give-back-lane.js";
 import { hashTag } from "./hash-slot.js";
 import type { Script } from "./scripts/lua.js";
-import { runScript } from "./connect.js";
+import { runScript } from "./run-script.js";
 
 export interface GiveBacksOptions {
   readonly connection: Connection;

@@ -6,7 +6,8 @@ import type { ClaimAnswer, IdempotencyClaim, IdempotencyCompletion, IdempotencyS
 import { RecordWatchers } from "../ports/idempotency.js";
 import type { RedisChannels } from "./channels.js";
 import type { Connection } from "./connect.js";
-import { callWithin, runScript } from "./connect.js";
+import { callWithin } from "./connect.js";
+import { runScript } from "./run-script.js";
 import {
   faultOfError,
   faultOfPart,

@@ -1,6 +1,7 @@
 import type { Claim, IssuerMarker } from "../shared-issuer.js";
 import type { Connection } from "./connect.js";
-import { callWithin, runScript } from "./connect.js";
+import { callWithin } from "./connect.js";
+import { runScript } from "./run-script.js";
 import { readText } from "./replies.js";
 import { sharedIssuerScript } from "./scripts/markers.js";
 

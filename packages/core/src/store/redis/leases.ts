@@ -8,7 +8,7 @@ import type { GiveBacks } from "./give-backs.js";
 import { callEachSlot } from "./hash-slot.js";
 import { adjustScript } from "./scripts/adjust.js";
 import { leaseScript } from "./scripts/lease.js";
-import { runScript } from "./connect.js";
+import { runScript } from "./run-script.js";
 
 /** The grant of a request that gives back. */
 const nothing: LeaseGrant = { granted: 0, consumed: 0, resetMs: 0, windowEnd: 0 };

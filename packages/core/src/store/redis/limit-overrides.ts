@@ -10,7 +10,8 @@ import type {
 } from "../ports/limit-overrides.js";
 import { maxTopKeys, maxOverrides, readOverride, writeOverride } from "../ports/limit-overrides.js";
 import type { Connection } from "./connect.js";
-import { callWithin, runScript } from "./connect.js";
+import { callWithin } from "./connect.js";
+import { runScript } from "./run-script.js";
 import { readFlag, readInteger, readList, readNumber, readOptionalText, readPairs } from "./replies.js";
 import {
   blockScript,

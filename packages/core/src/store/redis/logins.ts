@@ -13,7 +13,8 @@ import type {
 } from "../ports/logins.js";
 import { StoreFault } from "../ports/fault.js";
 import type { Connection } from "./connect.js";
-import { callWithin, runScript } from "./connect.js";
+import { callWithin } from "./connect.js";
+import { runScript } from "./run-script.js";
 import {
   faultOfError,
   faultOfPart,

@@ -4,7 +4,9 @@ import type { Telemetry } from "../../telemetry/telemetry.js";
 import { StoreFault } from "../ports/fault.js";
 import type { NewOneTimeValue, OneTimeIssued, OneTimeStore } from "../ports/one-time.js";
 import type { Connection } from "./connect.js";
-import { callWithin, runScript } from "./connect.js";
+import { callWithin } from "./connect.js";
+import { runScript } from "./run-script.js";
+import { runDeclared } from "./declared-keys.js";
 import { faultOfError, readInteger, readListOf, readOptionalText } from "./replies.js";
 import type { Script } from "./scripts/lua.js";
 import { consumeOneTimeScript, issueOneTimeScript, revokeOneTimeScript } from "./scripts/one-time.js";
@@ -21,7 +23,7 @@ const repeatableMs = 10_000;
 /** Pause before a lost reply is asked for again: the client may be connecting anew. */
 const pauseMs = 5;
 
-/** One-time values in Redis. Each call is one command or one script, in one hash slot. */
+/** One-time values in Redis. Each call is one command or one script, in one hash slot; a script may run again with more keys. */
 export class RedisOneTimeStore implements OneTimeStore {
   readonly #connection: Connection;
   readonly #deadlineMs: number;
@@ -44,7 +46,7 @@ export class RedisOneTimeStore implements OneTimeStore {
     const keys = subjectKey === undefined ? [key] : [key, subjectKey];
     const args = [content, ttlMs, maxOutstanding, key, this.#keyPrefix];
     return this.#call(async () => {
-      const [expiresAt, dropped] = readListOf(await this.#run(issueOneTimeScript, keys, args), 2);
+      const [, expiresAt, dropped] = await this.#declared(issueOneTimeScript, keys, args, 3);
       return { expiresAt: readInteger(expiresAt), dropped: readInteger(dropped) };
     });
   }
@@ -83,7 +85,26 @@ export class RedisOneTimeStore implements OneTimeStore {
   }
 
   async revoke(subjectKey: string): Promise<number> {
-    return this.#call(async () => readInteger(await this.#run(revokeOneTimeScript, [subjectKey], [this.#keyPrefix])));
+    return this.#call(async () => {
+      const [, ended] = await this.#declared(revokeOneTimeScript, [subjectKey], [this.#keyPrefix], 2);
+      return readInteger(ended);
+    });
+  }
+
+  /** Runs a script that asks for the values of a subject: again while others are issued, and until the deadline. */
+  async #declared(
+    script: Script,
+    keys: readonly string[],
+    args: readonly (string | number)[],
+    length: number,
+  ): Promise<readonly unknown[]> {
+    const endsAt = performance.now() + this.#deadlineMs;
+    const reply = await runDeclared(
+      (further) => this.#run(script, [...keys, ...further], args),
+      () => performance.now() < endsAt,
+    );
+    if (reply === undefined) throw new StoreFault("timeout");
+    return readListOf(reply, length);
   }
 
   async #run(script: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {

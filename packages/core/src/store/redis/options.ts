@@ -1,5 +1,6 @@
 import type { RedisLike } from "./client.js";
-import type { RedisAddress, RedisPlace, RedisTls } from "./topology.js";
+import type { PasswordFunction } from "./password.js";
+import type { IpFamily, NatMap, RedisAddress, RedisPlace, RedisTls } from "./topology.js";
 import { parseRedisUrl } from "./url.js";
 import { checkInteger, checkObject, checkString, kindOf, optionError } from "../../lib/validate.js";
 
@@ -20,13 +21,25 @@ export interface RedisServerOptions {
   readonly cluster?: readonly RedisNode[] | undefined;
   /** The ACL user. @default the default user of the server */
   readonly username?: string | undefined;
-  readonly password?: string | undefined;
+  /**
+   * The password, or a function that returns the present one, which may be asynchronous: for passwords that expire. It
+   * may also return `{ password, expiresAt }`; connections then get the next password at 80 % of the time until
+   * `expiresAt` (a Date or unix seconds). Without it the function is called before every connection.
+   */
+  readonly password?: string | PasswordFunction | undefined;
   readonly sentinelUsername?: string | undefined;
   readonly sentinelPassword?: string | undefined;
   /** The number of the database; 0 in a Cluster. @default 0 */
   readonly db?: number | undefined;
   /** TLS: `true`, or certificates. The certificate of the server is always verified. @default as in the URL */
   readonly tls?: boolean | RedisTls | undefined;
+  /** The version of IP: 4, 6, or 0 for any. @default 0 */
+  readonly family?: IpFamily | undefined;
+  /**
+   * The addresses of nodes behind a translation of addresses (Docker, a tunnel), by the address that the Cluster or the
+   * sentinels announce: `{ "172.18.0.2:6379": { host: "127.0.0.1", port: 7000 } }`.
+   */
+  readonly natMap?: NatMap | undefined;
 }
 
 /** The address of a sentinel or a node. */
@@ -54,7 +67,7 @@ export interface ResolvedRedis {
 
 const known = [
   ...["url", "host", "port", "path", "sentinels", "name", "cluster", "username", "password"],
-  ...["sentinelUsername", "sentinelPassword", "db", "tls"],
+  ...["sentinelUsername", "sentinelPassword", "db", "tls", "family", "natMap"],
 ];
 const expected =
   'must be a URL such as "redis://127.0.0.1:6379", { host, port } or the like, an ioredis client, or "memory"';
@@ -79,6 +92,7 @@ function resolveTarget(option: string, target: unknown): RedisPlace | RedisLike 
   if (typeof target === "string") return resolvePlace(option, { url: target });
   if (typeof target !== "object" || target === null || Array.isArray(target)) throw optionError(option, expected);
   if (isClient(target)) return target;
+  checkForeign(option, target);
   checkObject(option, target, known);
   return resolvePlace(option, target);
 }
@@ -87,14 +101,30 @@ function isClient(value: object): value is RedisLike {
   return "call" in value && "status" in value && "on" in value;
 }
 
+/** Throws for clients of other libraries, which have neither scripts, subscriptions nor deadlines as ioredis has. */
+function checkForeign(option: string, value: object): void {
+  const has = (name: string): boolean => typeof (value as Readonly<Record<string, unknown>>)[name] === "function";
+  const advice = 'pass the URL, or a client of ioredis: new Redis("redis://host:6379")';
+  if (has("on") && (has("sendCommand") || has("send_command")))
+    throw optionError(option, `is a client of node-redis, which is not supported; ${advice}`);
+  if (has("on") && has("get") && has("disconnect"))
+    throw optionError(option, 'is no client of a server (ioredis-mock); in tests pass "memory", or the URL of a Redis');
+  if (has("get") && has("set") && (has("eval") || has("pipeline")))
+    throw optionError(
+      option,
+      'is a client of a REST API (Upstash), which is not supported; pass the address for TCP: "rediss://default:password@host:6379"',
+    );
+}
+
 function resolvePlace(option: string, options: RedisServerOptions): RedisPlace {
   const { url, host, port, path, sentinels, name, cluster, username, password, db } = options;
   const ways = Object.entries({ url, host, path, sentinels, cluster }).filter(([, way]) => way !== undefined);
   if (ways.length !== 1) {
     throw optionError(option, "needs exactly one of url, host, path, sentinels and cluster");
   }
-  for (const [member, value] of Object.entries({ host, path, name, username, password }))
+  for (const [member, value] of Object.entries({ host, path, name, username }))
     if (value !== undefined) checkString(`${option}.${member}`, value);
+  if (password !== undefined && typeof password !== "function") checkString(`${option}.password`, password);
   for (const member of ["sentinelUsername", "sentinelPassword"] as const)
     if (options[member] !== undefined) checkString(`${option}.${member}`, options[member]);
   if (port !== undefined && host === undefined) throw optionError(`${option}.port`, "goes with host");
@@ -112,6 +142,8 @@ function resolvePlace(option: string, options: RedisServerOptions): RedisPlace {
     sentinelPassword: options.sentinelPassword,
     db: db ?? base.db,
     tls: resolveTls(`${option}.tls`, options.tls) ?? base.tls,
+    family: resolveFamily(`${option}.family`, options.family) ?? base.family,
+    natMap: resolveNatMap(`${option}.natMap`, options.natMap),
   };
   checkWhole(option, place, options);
   return place;
@@ -137,6 +169,8 @@ const nowhere: RedisPlace = {
   sentinelPassword: undefined,
   db: 0,
   tls: undefined,
+  family: undefined,
+  natMap: undefined,
 };
 
 /** Checks members that go with one topology only. */
@@ -146,6 +180,8 @@ function checkWhole(option: string, place: RedisPlace, options: RedisServerOptio
     throw optionError(`${option}.name`, "is required with sentinels: the name under which they know the master");
   for (const member of ["name", "sentinelUsername", "sentinelPassword"] as const)
     if (!sentinel && options[member] !== undefined) throw optionError(`${option}.${member}`, "goes with sentinels");
+  if (place.natMap !== undefined && place.topology === "standalone")
+    throw optionError(`${option}.natMap`, "goes with a Cluster and with sentinels");
   if (place.topology === "cluster" && place.db !== 0)
     throw optionError(`${option}.db`, "must be 0 in a Redis Cluster, which has one database");
   if (place.username !== undefined && place.password === undefined)
@@ -165,6 +201,22 @@ function resolveNodes(option: string, nodes: unknown, port: number): RedisAddres
     checkInteger(`${at}.port`, own, 1, 65_535);
     return { host, port: own };
   });
+}
+
+function resolveFamily(option: string, family: unknown): IpFamily | undefined {
+  if (family === undefined || family === 0 || family === 4 || family === 6) return family;
+  throw optionError(option, "must be 0, 4 or 6");
+}
+
+function resolveNatMap(option: string, natMap: unknown): NatMap | undefined {
+  if (natMap === undefined) return undefined;
+  if (typeof natMap !== "object" || natMap === null || Array.isArray(natMap))
+    throw optionError(option, `must be an object of addresses such as { "10.0.0.1:6379": { host, port } }`);
+  const entries = Object.entries(natMap).map(([announced, address]: [string, unknown]) => {
+    if (!/^.+:\d{1,5}$/.test(announced)) throw optionError(option, 'must have names such as "10.0.0.1:6379"');
+    return [announced, ...resolveNodes(`${option}["${announced}"]`, [address], 6379)] as const;
+  });
+  return Object.fromEntries(entries) as NatMap;
 }
 
 function resolveTls(option: string, tls: unknown): RedisTls | undefined {

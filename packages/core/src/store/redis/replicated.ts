@@ -3,7 +3,7 @@ import type { Connection } from "./connect.js";
 import type { RedisLike } from "./client.js";
 import { faultOfError, readInteger } from "./replies.js";
 import type { Script } from "./scripts/lua.js";
-import { runScript } from "./connect.js";
+import { runScript } from "./run-script.js";
 
 /** Timeout of the replicas. */
 const replicaTimeoutMs = 1000;

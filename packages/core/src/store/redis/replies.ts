@@ -161,18 +161,48 @@ const scriptForbidden = /The user executing the script can't (?:run|access)\b/;
 const slotMoving = /Script attempted to access a non local key\b/;
 
 /**
- * The fault of an error reply, of a whole call or of one part of a script's answer. Only the first word of the error is
- * kept: the rest may quote arguments. ioredis even adds the whole command, with the password of AUTH, to its errors.
+ * Phrases of errors without a word of their own, as hosting plans, proxies and other servers send them. A fault names
+ * them, so that an operator learns more than ERR: the rest of an error may quote arguments.
+ */
+const phrases: readonly (readonly [pattern: RegExp, phrase: string])[] = [
+  [/max number of clients/i, "MAXCLIENTS"],
+  [
+    /unknown (?:redis )?(?:sub)?command|unsupported command|command is not (?:allowed|available|supported)/i,
+    "ERR unknown command",
+  ],
+  [/limit exceeded|quota/i, "ERR limit exceeded"],
+  [/undeclared key/i, "ERR undeclared key"],
+  [/upstream failure|no upstream host|upstream protocol error/i, "ERR upstream failure"],
+  [/cluster support disabled/i, "ERR cluster disabled"],
+];
+
+/** Errors about the value of one key, or an argument: the server itself works. */
+const ofOneKey =
+  /^-?(?:WRONGTYPE|NOSCRIPT|NOGROUP|BUSYKEY|BUSYGROUP)\b|\b(?:value|weight) is not (?:an integer|a valid float)|would overflow|not a number \(NaN\)|exceeds maximum|WRONGTYPE Operation against a key/;
+
+/**
+ * The fault of an error reply of one part of a script's answer. Only the first word of the error is kept: the rest may
+ * quote arguments. ioredis even adds the whole command, with the password of AUTH, to its errors.
  */
 export function faultOfReply(message: string): StoreFault {
   const word = /^-?([A-Z]+)/.exec(message)?.[1];
   if (word !== undefined && outages.has(word)) return new StoreFault("refused", word);
-  if (/max number of clients/.test(message)) return new StoreFault("refused", "MAXCLIENTS");
   if (scriptForbidden.test(message)) return new StoreFault("refused", "NOPERM");
   if (slotMoving.test(message)) return new StoreFault("refused", "TRYAGAIN");
   // A script error contains the word of the command that has failed.
   const inner = /\b(OOM|MISCONF|READONLY|NOPERM)\b/.exec(message)?.[1];
-  return inner === undefined ? new StoreFault("unreadable", word ?? "ERR") : new StoreFault("refused", inner);
+  if (inner !== undefined) return new StoreFault("refused", inner);
+  const phrase = ofOneKey.test(message) ? undefined : phrases.find(([pattern]) => pattern.test(message))?.[1];
+  return phrase === undefined ? new StoreFault("unreadable", word ?? "ERR") : new StoreFault("refused", phrase);
+}
+
+/**
+ * The fault of an error reply to a whole call. It is an outage with any words, since the same call would fail for every
+ * key, except where it is about the value of one key.
+ */
+function faultOfCall(message: string): StoreFault {
+  const fault = faultOfReply(message);
+  return fault.outage || ofOneKey.test(message) ? fault : new StoreFault("refused", fault.reply);
 }
 
 /**
@@ -187,8 +217,20 @@ export function faultOfPart(reply: unknown): StoreFault {
 export function faultOfError(error: unknown): StoreFault {
   if (error instanceof StoreFault) return error;
   if (!(error instanceof Error)) return new StoreFault("unreachable");
-  if (error.name === "ReplyError") return faultOfReply(error.message);
+  if (error.name === "ReplyError") return faultOfCall(error.message);
+  // The client of a Cluster has repeated the call, and tells the last reply.
+  const last = /^Too many Cluster redirections\. Last error: ReplyError: (.*)/.exec(error.message)?.[1];
+  if (last !== undefined) return faultOfCall(last);
   return new StoreFault(error.message === "Command timed out" ? "timeout" : "unreachable");
+}
+
+/**
+ * Throws the fault of a call on keys and values that clients choose, such as those of a cache. An error with unknown
+ * words may be about these, and is then no outage.
+ */
+export function throwFaultOfClientKeys(error: unknown): never {
+  if (error instanceof Error && error.name === "ReplyError") throw faultOfReply(error.message);
+  throw faultOfError(error);
 }
 
 /** The subject of a value or reply that cannot be read, as metrics name it. */
@@ -209,6 +251,7 @@ export type UnreadablePart =
   | "marker"
   | "clock"
   | "tracking"
+  | "examination"
   | "other";
 
 /** Reports a fault. Faults of infrastructure are ignored. */

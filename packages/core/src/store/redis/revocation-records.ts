@@ -3,7 +3,8 @@ import type { StoreFault } from "../ports/fault.js";
 import type { RedisLike } from "./client.js";
 import { cork } from "./client.js";
 import type { Connection } from "./connect.js";
-import { callWithin, runScript } from "./connect.js";
+import { callWithin } from "./connect.js";
+import { runScript } from "./run-script.js";
 import {
   faultOfError,
   integerIn,

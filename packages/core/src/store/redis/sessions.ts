@@ -17,7 +17,9 @@ import type {
 import { StoreFault } from "../ports/fault.js";
 import { recordEnd } from "../ports/revocation.js";
 import type { Connection } from "./connect.js";
-import { callWithin, runScript } from "./connect.js";
+import { callWithin } from "./connect.js";
+import { runScript } from "./run-script.js";
+import { runDeclared } from "./declared-keys.js";
 import {
   integerIn,
   readInteger,
@@ -26,11 +28,11 @@ import {
   readNumber,
   readOptionalText,
   readPairs,
-  readText,
   readTexts,
   readTime,
-  unreadable,
 } from "./replies.js";
+import type { Pair } from "./session-replies.js";
+import { readCreated, readEnded, readRotated, readSessions } from "./session-replies.js";
 import { revokeScript } from "./scripts/revocation.js";
 import type { Script } from "./scripts/lua.js";
 import {
@@ -56,17 +58,23 @@ export interface RedisSessionStoreOptions {
 /** Timeout of bulk operations: to end a thousand sessions takes longer than a question of a request. */
 const bulkMs = 2000;
 
-/** Sessions in Redis. An operation on one subject is one script; in a Cluster, one for each hash slot. */
+/**
+ * Sessions in Redis. An operation on one subject is one script, which names all its keys: one that ends sessions is called
+ * a second time with the keys of their tokens. In a Cluster, and where a script does not get hold of all keys, the operation
+ * is done in parts: one script marks the sessions, and the keys in other hash slots are written one by one.
+ */
 export class RedisSessionStore implements SessionStore {
   readonly #options: RedisSessionStoreOptions;
-  readonly #isCluster: boolean;
   /** The key prefix of the client, which it does not add to keys that are arguments. */
   readonly #keyPrefix: string;
 
   constructor(options: RedisSessionStoreOptions) {
     this.#options = options;
     this.#keyPrefix = keyPrefixOf(options.connection.client);
-    this.#isCluster = options.connection.isCluster;
+  }
+
+  get #isCluster(): boolean {
+    return this.#options.connection.isCluster;
   }
 
   /** In a Cluster each key may have another clock: the earliest time counts, so that no cut-off is missed. */
@@ -85,7 +93,7 @@ export class RedisSessionStore implements SessionStore {
 
   async create(keys: SubjectKeys, creation: Creation): Promise<Created> {
     const { id, record, notAfter, cutoff, maxSessions, onLimit } = creation;
-    const created = await this.#subject(
+    const { value: created } = await this.#subject(
       createSessionScript,
       readCreated,
       keys,
@@ -101,15 +109,15 @@ export class RedisSessionStore implements SessionStore {
 
   async rotate(keys: SubjectKeys, rotation: Rotation): Promise<Rotated> {
     const { id, presented, generation, successor, access, issuedAt, accessSeconds } = rotation;
-    const { idleMs, overlapMs, maxAccess, notAfter, changes } = rotation;
-    const rotated = await this.#subject(
+    const { idleMs, repeatMs, maxAccess, notAfter, changes, renewedAccess } = rotation;
+    const { value: rotated, inParts } = await this.#subject(
       rotateSessionScript,
       readRotated,
       keys,
       [],
       [
         ...[id, presented, generation, successor, access, issuedAt, accessSeconds],
-        ...[idleMs, overlapMs, maxAccess, notAfter, JSON.stringify(changes)],
+        ...[idleMs, repeatMs, maxAccess, notAfter, JSON.stringify(changes), renewedAccess],
       ],
     );
     if ("pairs" in rotated) {
@@ -118,7 +126,7 @@ export class RedisSessionStore implements SessionStore {
     }
     if (!("record" in rotated)) return rotated;
     const { outcome, record, surplus } = rotated;
-    if (this.#isCluster && surplus.length > 0) await this.#within(() => this.#revoke(keys, surplus));
+    if (inParts && surplus.length > 0) await this.#within(() => this.#revoke(keys, surplus));
     return { outcome, record, surplus: surplus.map(({ jti }) => jti) };
   }
 
@@ -138,16 +146,16 @@ export class RedisSessionStore implements SessionStore {
     const spared = (kind === "except" ? selection.jti : undefined) ?? "";
     const which = kind === "all" ? selection.endedAt : selection.id;
     const word = kind === "all" && selection.sparesLater === true ? "until" : kind;
-    const pairs = await this.#subject(
+    const { value: pairs, inParts } = await this.#subject(
       endSessionsScript,
-      readPairs,
+      readEnded,
       keys,
       [keys.ended, keys.tokens],
       [word, which, spared],
       bulkMs,
     );
     const ended = await this.#finish(keys, pairs);
-    if (this.#isCluster && kind !== "only") {
+    if (inParts && kind !== "only") {
       await this.#within(() => this.#endShared(keys, async () => [spared, ...(await this.#tokensOf(keys))]), bulkMs);
     }
     return ended;
@@ -164,13 +172,11 @@ export class RedisSessionStore implements SessionStore {
 
   async endGroup({ members, tokens, shared, revoked }: GroupKeys): Promise<Membership[]> {
     const { marginSeconds, longestSeconds } = this.#options;
-    if (!this.#isCluster) {
-      const args = [this.#keyPrefix + revoked, marginSeconds, longestSeconds];
-      return this.#within(
-        async () => readTexts(await this.#run(endGroupScript, [shared, tokens, members], args)).map(readMember),
-        bulkMs,
-      );
-    }
+    const args = [this.#keyPrefix, revoked, marginSeconds, longestSeconds];
+    const call = (further: readonly string[]): Promise<unknown> =>
+      this.#run(endGroupScript, [shared, tokens, members, ...further], args);
+    const ended = this.#isCluster ? undefined : await this.#within(() => runDeclared(call), bulkMs);
+    if (ended !== undefined) return readTexts(ended.slice(1)).map(readMember);
     await this.#within(() => this.#endShared({ tokens, shared, revoked }, async () => Promise.resolve([])), bulkMs);
     return this.#within(async () => readTexts(await this.#run(listMembersScript, [members], [])).map(readMember));
   }
@@ -194,29 +200,37 @@ export class RedisSessionStore implements SessionStore {
   /** Runs a script about one subject, with the common arguments, and reads its reply. */
   async #subject<T>(
     script: Script,
-    read: (reply: unknown) => T,
+    read: (reply: readonly unknown[]) => T,
     { index, records, shared, revoked }: SubjectKeys,
     moreKeys: readonly string[],
     args: readonly (string | number)[],
     ms: number = this.#options.deadlineMs,
-  ): Promise<T> {
+  ): Promise<{ readonly value: T; readonly inParts: boolean }> {
     const { marginSeconds, longestSeconds } = this.#options;
-    const common = [(this.#isCluster ? "0" : "1") + this.#keyPrefix, revoked, marginSeconds, longestSeconds, shared];
-    return this.#within(
-      async () => read(await this.#run(script, [index, records, ...moreKeys], [...common, ...args])),
-      ms,
-    );
+
+    const call = async (mode: "0" | "1", further: readonly string[]): Promise<unknown> =>
+      this.#run(
+        script,
+        [index, records, ...moreKeys, ...further],
+        [mode + this.#keyPrefix, revoked, marginSeconds, longestSeconds, shared, ...args],
+      );
+
+    return this.#within(async () => {
+      const whole = this.#isCluster ? undefined : await runDeclared((further) => call("1", [shared, ...further]));
+      return { value: read(whole ?? readList(await call("0", []))), inParts: whole === undefined };
+    }, ms);
   }
 
   /**
-   * Returns the ids of ended sessions. In a Cluster, their tokens are in other hash slots, and are revoked here first.
+   * Returns the ids of ended sessions. Those with a record are done in parts: their tokens are revoked here first.
    */
   async #finish({ index, records, shared, revoked }: SubjectKeys, pairs: readonly Pair[]): Promise<string[]> {
     const ids = pairs.map(([id]) => id);
-    if (!this.#isCluster || ids.length === 0) return ids;
+    const marked = pairs.filter(([, text]) => text !== "");
+    if (marked.length === 0) return ids;
     const { client } = this.#options.connection;
     await this.#within(async () => {
-      const sessions = readSessions(pairs);
+      const sessions = readSessions(marked);
       await this.#revoke(
         { revoked },
         sessions.flatMap(({ record }) => record.access),
@@ -228,13 +242,14 @@ export class RedisSessionStore implements SessionStore {
           return sets.map((set) => client.call("SREM", set, ...names).catch(ignoreWrongType));
         }),
       );
-      await this.#run(removeSessionsScript, [index, records], ids);
+      const done = sessions.map(({ id }) => id);
+      await this.#run(removeSessionsScript, [index, records], done);
     }, bulkMs);
     return ids;
   }
 
   /**
-   * Revokes the tokens of a shared set, in a Cluster, but for those that `readKept` reads after the set: a session that
+   * Revokes the tokens of a shared set, in parts, but for those that `readKept` reads after the set: a session that
    * goes on, or begins, may have put tokens there in the meantime.
    */
   async #endShared(
@@ -302,52 +317,6 @@ function readCutoff(reply: unknown): number | undefined {
   return cutoff;
 }
 
-type Pair = readonly [name: string, value: string];
-
-/** The reply of a script with ended sessions, which the caller must finish. */
-interface Unfinished<Outcome> {
-  readonly outcome: Outcome;
-  /** Id and record of each session. */
-  readonly pairs: readonly Pair[];
-}
-
-function readCreated(reply: unknown): Exclude<Created, { outcome: "created" }> | Unfinished<"created"> {
-  const [said, ...rest] = readList(reply);
-  const outcome = readText(said);
-  if (outcome === "full" || outcome === "late") return { outcome };
-  if (outcome === "behind") return { outcome, ended: readInteger(rest[0]) };
-  if (outcome !== "created") throw unreadable();
-  return { outcome, pairs: readPairs(rest) };
-}
-
-type RotateReply =
-  | { readonly outcome: "missing" }
-  | { readonly outcome: "late" }
-  | Unfinished<"reused" | "over">
-  | {
-      readonly outcome: "rotated" | "repeated";
-      readonly record: SessionRecord;
-      readonly surplus: readonly LiveToken[];
-    };
-
-function readRotated(reply: unknown): RotateReply {
-  const [said, ...rest] = readList(reply);
-  const outcome = readText(said);
-  if (outcome === "missing" || outcome === "late") return { outcome };
-  if (outcome === "reused" || outcome === "over") return { outcome, pairs: readPairs(rest) };
-  if (outcome !== "rotated" && outcome !== "repeated") throw unreadable();
-  const [text, ...surplus] = rest;
-  return {
-    outcome,
-    record: readRecord(readText(text)),
-    surplus: readPairs(surplus).map(([jti, expiresAt]) => ({ jti, expiresAt: readNumber(expiresAt) })),
-  };
-}
-
-function readSessions(pairs: readonly Pair[]): StoredSession[] {
-  return pairs.map(([id, text]) => ({ id, record: readRecord(text) }));
-}
-
 function readMember(name: string): Membership {
   const space = name.indexOf(" ");
   return { id: name.slice(0, space), principal: name.slice(space + 1) };
@@ -355,42 +324,4 @@ function readMember(name: string): Membership {
 
 function tokensOfRecord({ current, idleEndsAt, access }: SessionRecord): LiveToken[] {
   return [{ jti: current, expiresAt: idleEndsAt / 1000 }, ...access];
-}
-
-const times = ["createdAt", "seenAt", "endsAt", "idleEndsAt", "issuedAt", "generation"] as const;
-const texts = ["previous", "org", "orgTokens", "ip", "userAgent", "label"] as const;
-
-/** Reads the record of a session. Throws a {@link StoreFault} for any other text: such a session would never end. */
-export function readRecord(text: string): SessionRecord {
-  const value = parse(text);
-  const { access } = value;
-  const isRecord =
-    times.every((name) => Number.isFinite(value[name]) && Number(value[name]) >= 0) &&
-    [value.current, value.grant].every((one) => typeof one === "string") &&
-    texts.every((name) => value[name] === undefined || typeof value[name] === "string") &&
-    (Array.isArray(access) ? access.every(isLiveToken) : isEmpty(access));
-  if (!isRecord) throw new StoreFault("unreadable", "WRONGTYPE");
-  return { ...(value as unknown as SessionRecord), access: Array.isArray(access) ? (access as LiveToken[]) : [] };
-}
-
-function parse(text: string): Readonly<Record<string, unknown>> {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    // The text of the error may name a user.
-  }
-  if (typeof value !== "object" || value === null) throw new StoreFault("unreadable", "WRONGTYPE");
-  return value as Readonly<Record<string, unknown>>;
-}
-
-function isLiveToken(value: unknown): value is LiveToken {
-  if (typeof value !== "object" || value === null) return false;
-  const { jti, expiresAt } = value as Partial<LiveToken>;
-  return typeof jti === "string" && Number.isFinite(expiresAt);
-}
-
-/** Is this an empty object? Lua writes an empty list as an empty object. */
-function isEmpty(value: unknown): boolean {
-  return typeof value === "object" && value !== null && Object.keys(value).length === 0;
 }

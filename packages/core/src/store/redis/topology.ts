@@ -1,6 +1,11 @@
+import { isIP } from "node:net";
+import { checkServerIdentity } from "node:tls";
+import type { PeerCertificate } from "node:tls";
 import { Cluster, Redis } from "ioredis";
 import type { ClusterOptions, RedisOptions } from "ioredis";
 import type { RedisLike } from "./client.js";
+import type { PasswordFunction } from "./password.js";
+import { faultOfError } from "./replies.js";
 
 export interface RedisAddress {
   readonly host: string;
@@ -30,12 +35,21 @@ export interface RedisPlace {
   /** The name of the master in the sentinels. */
   readonly masterName: string | undefined;
   readonly username: string | undefined;
-  readonly password: string | undefined;
+  readonly password: string | PasswordFunction | undefined;
   readonly sentinelUsername: string | undefined;
   readonly sentinelPassword: string | undefined;
   readonly db: number;
   readonly tls: RedisTls | undefined;
+  /** The version of IP; 0 is any. */
+  readonly family: IpFamily | undefined;
+  /** The addresses under which nodes are reached, by the addresses that a Cluster or sentinels announce. */
+  readonly natMap: NatMap | undefined;
 }
+
+export type IpFamily = 0 | 4 | 6;
+
+/** Addresses by announced `host:port`. */
+export type NatMap = Readonly<Record<string, RedisAddress>>;
 
 /** A client that Portcullis has created. */
 export type OwnClient = Redis | Cluster;
@@ -45,10 +59,10 @@ export type ClientOverrides = Pick<RedisOptions, "protocol" | "keyPrefix" | "con
 
 /** Creates a client with the options of the request path. It is not connected yet. */
 export function createClient(place: RedisPlace, overrides: ClientOverrides = {}): OwnClient {
-  const { topology, addresses, path, db } = place;
-  const credentials = { ...credentialsOf(place), ...overrides };
-  const common = { ...requestPathOptions, ...credentials };
-  if (topology === "cluster") return new Cluster([...addresses], clusterOptions(credentials));
+  const { topology, addresses, path, db, family, natMap } = place;
+  const credentials = { ...credentialsOf(place), ...(family === undefined ? {} : { family }), ...overrides };
+  const common = { ...requestPathOptions, ...credentials, ...(natMap === undefined ? {} : { natMap: { ...natMap } }) };
+  if (topology === "cluster") return new Cluster([...addresses], clusterOptionsOf(place, credentials));
   if (topology === "sentinel") {
     return new Redis({
       ...common,
@@ -61,6 +75,20 @@ export function createClient(place: RedisPlace, overrides: ClientOverrides = {})
     });
   }
   return new Redis(path === undefined ? { ...common, ...addresses[0], db } : { ...common, path, db });
+}
+
+/**
+ * Creates a client of the first sentinel, or of the first node of a Cluster, which connects once. ioredis drops the
+ * errors of its own connections to sentinels, and of those by which it asks for the slots of a Cluster.
+ */
+export function createProbe(place: RedisPlace, password: string | undefined): Redis {
+  const { topology, addresses, family, sentinelUsername, sentinelPassword } = place;
+  const credentials =
+    topology === "sentinel"
+      ? credentialsOf({ ...place, username: sentinelUsername, password: sentinelPassword })
+      : credentialsOf({ ...place, password: password ?? place.password });
+  const once = { retryStrategy: () => null, ...(family === undefined ? {} : { family }) };
+  return new Redis({ ...requestPathOptions, ...credentials, ...addresses[0], ...once });
 }
 
 /** `closeSilent` takes the place of these options of the client of a user. */
@@ -89,7 +117,7 @@ type SentinelCredentials = Pick<
 function credentialsOf({ username, password, tls }: RedisPlace): Pick<RedisOptions, "username" | "password" | "tls"> {
   return {
     ...(username === undefined ? {} : { username }),
-    ...(password === undefined ? {} : { password }),
+    ...(typeof password === "string" ? { password } : {}),
     ...(tls === undefined ? {} : { tls: { ...tls } }),
   };
 }
@@ -156,6 +184,38 @@ const requestPathOptions = {
   retryStrategy: retrySoon,
 } satisfies RedisOptions;
 
+/** Options for a Cluster client of our own. */
+function clusterOptionsOf(
+  { addresses, tls, natMap }: RedisPlace,
+  nodeOptions: object,
+): ReturnType<typeof clusterOptions> & Pick<ClusterOptions, "natMap" | "dnsLookup"> {
+  const names = addresses.map(({ host }) => host).filter((host) => isIP(host) === 0);
+  const identity = tls === undefined ? {} : { tls: { checkServerIdentity: identityOf(names), ...tls } };
+  return {
+    ...clusterOptions({ ...nodeOptions, ...identity }),
+    ...(natMap === undefined ? {} : { natMap: { ...natMap } }),
+    dnsLookup: keepName,
+  };
+}
+
+/**
+ * Leaves names to the connection of each node. Certificates of hosting plans contain host names: an address that was
+ * resolved before could not be verified. And a name that is unknown becomes an error of the node.
+ */
+const keepName: NonNullable<ClusterOptions["dnsLookup"]> = (host, callback) => callback(null, host);
+
+/**
+ * Verifies the name in the certificate of a node. A Cluster may announce its nodes by IP while their certificates
+ * contain host names: then the certificate must be for one of the names that the application has written.
+ */
+function identityOf(names: readonly string[]): (host: string, certificate: PeerCertificate) => Error | undefined {
+  return (host, certificate) => {
+    const error = checkServerIdentity(host, certificate);
+    if (error === undefined || isIP(host) === 0) return error;
+    return names.some((name) => checkServerIdentity(name, certificate) === undefined) ? undefined : error;
+  };
+}
+
 /** Options for a Cluster client. No command is sent to a second node, so that nothing waits for a failover. */
 const clusterOptions = (nodeOptions: object) =>
   ({
@@ -190,6 +250,9 @@ export function findUnsafeOptions(client: RedisLike): string[] {
   else expect(options.autoResendUnfulfilledCommands === false, "autoResendUnfulfilledCommands: false");
   expect(node.maxRetriesPerRequest === 0, "maxRetriesPerRequest: 0");
   expect(isTime(node.commandTimeout) || isTime(node.socketTimeout), "socketTimeout: 1000");
+  // ioredis 5 and 6 compare the numbers of slots as text then, and find no node for a part of them.
+  const loses = client.isCluster === true && node.stringNumbers === true && options.enableAutoPipelining === true;
+  expect(!loses, "enableAutoPipelining: false in a Cluster with stringNumbers");
   return unsafe;
 }
 
@@ -204,4 +267,17 @@ export function keyPrefixOf(client: RedisLike): string {
 
 function isTime(value: unknown): boolean {
   return typeof value === "number" && value > 0;
+}
+
+/**
+ * Leaves out what a proxy or a restricted server refuses before a connection can be used: INFO, by which ioredis waits
+ * for the server to load its data, and HELLO. Returns true if the next connection will be different.
+ */
+export function adapts(client: OwnClient, error: unknown): boolean {
+  if (client instanceof Cluster || faultOfError(error).reply !== "ERR unknown command") return false;
+  const name = (error as { readonly command?: { readonly name?: unknown } }).command?.name;
+  if (name === "info" && client.options.enableReadyCheck === true) client.options.enableReadyCheck = false;
+  else if (name === "hello" && client.options.protocol !== 2) client.options.protocol = 2;
+  else return false;
+  return true;
 }

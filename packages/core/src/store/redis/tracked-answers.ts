@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { TwoGenerationCache } from "../../lib/two-generation-cache.js";
 import type { Answer, Question, DecisionStore, TokenQuestion } from "../ports/decisions.js";
 import { faultForAll } from "../ports/decisions.js";
 import { StoreFault } from "../ports/fault.js";
@@ -45,7 +45,9 @@ export class TrackedAnswers implements DecisionStore, RevocationStore {
   readonly #invalidations: Invalidations;
   readonly #maxAgeMs: number;
   readonly #now: () => number;
-  readonly #known = new LRUCache<string, Known>({ max: maxKeys });
+  readonly #known = new TwoGenerationCache<string, Known>({ max: maxKeys });
+  /** Another number after each key that was dropped. */
+  #generation = 0;
   readonly #tickets = new Map<string, Set<ReadTicket>>();
 
   constructor({ store, invalidations, maxAgeMs, now = () => performance.now() }: TrackedAnswersOptions) {
@@ -79,31 +81,46 @@ export class TrackedAnswers implements DecisionStore, RevocationStore {
 
   /** Drops a key, which may have changed. */
   invalidate(key: string): void {
+    this.#generation += 1;
     this.#known.delete(key);
     for (const ticket of this.#tickets.get(key) ?? []) ticket.isCurrent = false;
   }
 
   /** Drops all keys. */
   flush(): void {
+    this.#generation += 1;
     this.#known.clear();
     for (const tickets of this.#tickets.values()) for (const ticket of tickets) ticket.isCurrent = false;
   }
 
   #askTheRest(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
+    if (question.beforeToken.length + question.afterToken.length === 0 && question.replayCheck === undefined)
+      return notRevoked;
     const answer = this.#store.ask({ ...question, token: undefined });
     return answer instanceof Promise
       ? answer.then((late) => withoutRevocation(late, question))
       : withoutRevocation(answer, question);
   }
 
-  #isKnownGood({ revokedKey, cutoffKeys, issuedAt = Number.NEGATIVE_INFINITY }: TokenQuestion): boolean {
+  #isKnownGood({ revokedKey, cutoffKeys, issuedAt = Number.NEGATIVE_INFINITY, note }: TokenQuestion): boolean {
     if (!this.#invalidations.isAlive(this.#maxAgeMs)) return false;
     const now = this.#now();
-    const isGood = (key: string, at: number): boolean => {
-      const known = this.#known.get(key);
-      return known !== undefined && known.until > now && known.okFrom <= at;
-    };
-    return isGood(revokedKey, Number.NEGATIVE_INFINITY) && cutoffKeys.every((key) => isGood(key, issuedAt));
+    if (note?.writer === this && note.generation === this.#generation && now < note.until) return true;
+    let until = this.#goodUntil(revokedKey, Number.NEGATIVE_INFINITY);
+    for (const key of cutoffKeys) until = Math.min(until, this.#goodUntil(key, issuedAt));
+    if (until <= now) return false;
+    if (note !== undefined) {
+      note.writer = this;
+      note.generation = this.#generation;
+      note.until = until;
+    }
+    return true;
+  }
+
+  /** The time until which this key is known not to revoke a token of this time. */
+  #goodUntil(key: string, at: number): number {
+    const known = this.#known.get(key);
+    return known !== undefined && known.okFrom <= at ? known.until : Number.NEGATIVE_INFINITY;
   }
 
   #openTicket({ revokedKey, cutoffKeys }: TokenQuestion): ReadTicket {
@@ -135,7 +152,13 @@ export class TrackedAnswers implements DecisionStore, RevocationStore {
   }
 }
 
+const notRevoked: Answer = { beforeToken: [], revoked: false, afterToken: [] };
+
 /** Adds the local answer "not revoked", even if the store has failed for the rest. */
 function withoutRevocation(answer: Answer | StoreFault, question: Question): Answer {
-  return { ...(answer instanceof StoreFault ? faultForAll(question, answer) : answer), revoked: false };
+  if (answer instanceof StoreFault) return { ...faultForAll(question, answer), revoked: false };
+  const { beforeToken, replayed, afterToken } = answer;
+  return replayed === undefined
+    ? { revoked: false, beforeToken, afterToken }
+    : { revoked: false, replayed, beforeToken, afterToken };
 }

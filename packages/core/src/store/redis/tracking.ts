@@ -1,9 +1,15 @@
+import type { Redis } from "ioredis";
 import type { Logger } from "../../telemetry/logger.js";
 import type { Connection } from "./connect.js";
+import { muteSocket } from "./client.js";
 import type { RedisLike } from "./client.js";
 import type { SignalledPrefix } from "../ports/cache.js";
 import { StoreFault } from "../ports/fault.js";
 import { faultOfError, readInteger } from "./replies.js";
+import type { ListeningClient, ListeningNode } from "./listening-client.js";
+import { addressOf, disarmed, listenerOptions, mastersOf, renew } from "./listening-client.js";
+import { causeOf } from "./outages.js";
+import { followCredentials } from "./password.js";
 import { keyPrefixOf } from "./topology.js";
 
 /** The subscriber of one channel. */
@@ -20,10 +26,14 @@ export interface TrackingOptions {
   readonly heartbeatMs?: number;
   /** A connection whose ping is not answered for this time is made anew. @default 2000 */
   readonly proofTimeoutMs?: number;
+  /** Called at every heartbeat: do all connections tell of changes? */
+  readonly observe?: ((isListening: boolean) => void) | undefined;
 }
 
 const invalidations = "__redis__:invalidate";
 
+/** The time to make the connection, before its failure is reported. */
+const patienceMs = 3000;
 /** Permissions change seldom, and each attempt is a gap for the channels. */
 const refusalRetryMs = 30_000;
 
@@ -47,16 +57,20 @@ export class Tracking {
   readonly #keyPrefix: string;
   readonly #tracked: SignalledPrefix[] = [];
   readonly #channels = new Map<string, ChannelSubscriber>();
-  readonly #nodes = new Map<string, Node>();
+  readonly #nodes = new Map<string, ListeningNode>();
   readonly #waiting = new Set<() => void>();
   #provenAt = Number.NEGATIVE_INFINITY;
   #heartbeat: NodeJS.Timeout | undefined;
   #stopListening: (() => void) | undefined;
   #hasWarned = false;
+  /** The reason for which a connection cannot be made, while there is one to the same server for calls. */
+  #failure: string | undefined;
   #closed = false;
+  readonly #observe: ((isListening: boolean) => void) | undefined;
 
-  constructor({ connection, logger, heartbeatMs = 500, proofTimeoutMs = 2000 }: TrackingOptions) {
+  constructor({ connection, logger, heartbeatMs = 500, proofTimeoutMs = 2000, observe }: TrackingOptions) {
     this.#connection = connection;
+    this.#observe = observe;
     this.#keyPrefix = keyPrefixOf(connection.client);
     this.#logger = logger;
     this.#heartbeatMs = heartbeatMs;
@@ -93,6 +107,10 @@ export class Tracking {
       else for (const node of this.#nodes.values()) renew(node);
       first = false;
     });
+    // Redis takes no AUTH from a subscriber.
+    this.#connection.password?.onRenewal(() => {
+      for (const node of this.#nodes.values()) renew(node);
+    });
     if (!first) this.#checkNodes();
   }
 
@@ -104,6 +122,11 @@ export class Tracking {
   /** Has Redis refused to tell of changes, or to send messages, since it last did so? */
   get isRefused(): boolean {
     return this.#hasWarned;
+  }
+
+  /** The reason for which the listening connection cannot be made, although Redis answers calls; undefined without one. */
+  get failure(): string | undefined {
+    return this.#failure;
   }
 
   /** Waits up to `ms` until the connections listen. Resolves to false if they do not. */
@@ -140,10 +163,27 @@ export class Tracking {
       else if (node.client.status === "end") node.client.connect().catch(() => undefined);
       else this.#endStalled(node);
     }
+    this.#checkFailure();
+  }
+
+  /** Reports that connections cannot be made, once for each reason. */
+  #checkFailure(): void {
+    const nodes = [...this.#nodes.values()];
+    this.#observe?.(nodes.length > 0 && nodes.every(({ armed, isRefused }) => armed && !isRefused));
+    const now = performance.now();
+    const failed = nodes.find(({ armed, since }) => !armed && now - since > patienceMs);
+    if (failed === undefined || !this.#connection.isUp()) {
+      if (nodes.every(({ armed }) => armed)) this.#failure = undefined;
+      return;
+    }
+    const reason = failed.reason ?? "no answer";
+    if (this.#failure === reason || this.#hasWarned) return;
+    this.#failure = reason;
+    this.#logger.warn({ reason }, `portcullis: the listening connection to Redis cannot be made: ${reason}`);
   }
 
   /** Ends a connection that was made but never began to listen: with a silent peer it would not end by itself. */
-  #endStalled(node: Node): void {
+  #endStalled(node: ListeningNode): void {
     if (node.connectedAt === undefined || performance.now() - node.connectedAt <= this.#proofTimeoutMs) return;
     this.#disarm(node);
     renew(node);
@@ -156,7 +196,11 @@ export class Tracking {
     if (this.#connection.isCluster) for (const node of mastersOf(client)) masters.set(addressOf(node), node);
     else masters.set("", client);
     for (const [address, node] of this.#nodes) {
-      if (masters.has(address)) continue;
+      const master = masters.get(address);
+      if (master !== undefined) {
+        node.master = master;
+        continue;
+      }
       this.#nodes.delete(address);
       node.client.disconnect();
     }
@@ -167,9 +211,22 @@ export class Tracking {
   #open(address: string, master: RedisLike): void {
     if (master.duplicate === undefined) return this.#warn(new StoreFault("refused"));
     const client = master.duplicate(listenerOptions) as ListeningClient;
-    const node: Node = { client, leaving: false, ...disarmed };
+    const node: ListeningNode = {
+      client,
+      master,
+      leaving: false,
+      since: performance.now(),
+      reason: undefined,
+      ...disarmed,
+    };
     this.#nodes.set(address, node);
-    client.on("error", () => undefined);
+    if (this.#connection.password === undefined) followCredentials(client, () => node.master);
+    else this.#connection.password.guard(client as unknown as Redis, "mute");
+    client.on("error", (error: Error) => {
+      muteSocket(client);
+      node.reason = causeOf(error).reason;
+      if (/^(?:WRONGPASS|NOAUTH)/.test(node.reason)) this.#connection.password?.refused();
+    });
     client.on("connect", () => {
       node.connectedAt = performance.now();
       node.leaving = false;
@@ -177,6 +234,7 @@ export class Tracking {
     client.on("ready", () => void this.#arm(node));
     client.on("close", () => {
       node.leaving = false;
+      if (node.armed) node.since = performance.now();
       this.#disarm(node);
     });
     client.on("messageBuffer", (channel: Buffer, message: Buffer | Buffer[] | null) => {
@@ -185,7 +243,7 @@ export class Tracking {
     client.connect().catch(() => undefined);
   }
 
-  async #arm(node: Node): Promise<void> {
+  async #arm(node: ListeningNode): Promise<void> {
     const { client } = node;
     try {
       const isRefused = this.#tracked.length > 0 && !(await this.#trackOn(node));
@@ -195,11 +253,13 @@ export class Tracking {
       this.#flush();
       this.#reportGaps();
       node.armed = true;
+      node.reason = undefined;
       node.isRefused = isRefused;
       this.#ping(node);
       if (isRefused) setTimeout(() => node.isRefused && renew(node), refusalRetryMs).unref();
       else this.#hasWarned = false;
     } catch (error) {
+      node.reason = causeOf(error).reason;
       this.#warn(error);
       if (!this.#closed && client.status === "ready") setTimeout(() => renew(node), 1000).unref();
     }
@@ -209,7 +269,7 @@ export class Tracking {
    * Tracks the prefixes. Resolves to false if the server refuses, for want of a permission or since it does not know the
    * command: then the connection still receives messages, but nothing proves that changes are told.
    */
-  async #trackOn(node: Node): Promise<boolean> {
+  async #trackOn(node: ListeningNode): Promise<boolean> {
     try {
       const id = readInteger(await node.client.call("CLIENT", "ID"));
       node.tracks = true;
@@ -225,7 +285,7 @@ export class Tracking {
   }
 
   /** Subscribes to a channel on a connection that listens already. Earlier messages of the channel are a gap. */
-  async #listen(node: Node, channel: string): Promise<void> {
+  async #listen(node: ListeningNode, channel: string): Promise<void> {
     try {
       await node.client.subscribe(channel);
       this.#channels.get(channel)?.gap();
@@ -243,13 +303,13 @@ export class Tracking {
     }
   }
 
-  #disarm(node: Node): void {
+  #disarm(node: ListeningNode): void {
     Object.assign(node, disarmed);
     this.#updateProof();
   }
 
   /** Sends a ping if none is pending. A ping that is pending for too long shows a connection that only looks alive. */
-  #ping(node: Node): void {
+  #ping(node: ListeningNode): void {
     const now = performance.now();
     if (node.askedAt !== undefined) {
       if (now - node.askedAt <= this.#proofTimeoutMs) return;
@@ -304,83 +364,7 @@ export class Tracking {
     const fault = faultOfError(error).kind;
     if (fault === "unreachable" || this.#hasWarned || this.#closed) return;
     this.#hasWarned = true;
-    this.#logger.warn({ fault }, "portcullis: Redis refuses to tell of changes");
+    const { reason } = causeOf(error);
+    this.#logger.warn({ fault, reason }, `portcullis: Redis refuses to tell of changes: ${reason}`);
   }
 }
-
-interface Node {
-  readonly client: ListeningClient;
-  /** The connection is closing, so that another one is made. */
-  leaving: boolean;
-  /** Redis knows the prefixes of the time; one more prefix needs a new connection. */
-  tracks: boolean;
-  /** The connection has subscribed to the channels of the time. */
-  listens: boolean;
-  armed: boolean;
-  /** Redis refuses to tell of changes on this connection. */
-  isRefused: boolean;
-  /** When the connection was made. */
-  connectedAt: number | undefined;
-  /** When the last answered ping was sent. */
-  provenAt: number;
-  /** When the pending ping was sent. */
-  askedAt: number | undefined;
-}
-
-/**
- * Makes a new connection. Further calls do nothing until the old one has closed: ioredis would add a listener for each
- * call, and a Cluster that loses nodes calls many times at once.
- */
-function renew(node: Node): void {
-  if (node.leaving || !["connecting", "connect", "ready"].includes(node.client.status)) return;
-  node.leaving = true;
-  node.client.disconnect(true);
-}
-
-const disarmed = {
-  tracks: false,
-  listens: false,
-  armed: false,
-  isRefused: false,
-  connectedAt: undefined,
-  provenAt: Number.NEGATIVE_INFINITY,
-  askedAt: undefined,
-};
-
-function mastersOf(client: RedisLike): RedisLike[] {
-  return (client as unknown as { nodes(role: "master"): RedisLike[] }).nodes("master");
-}
-
-function addressOf(node: RedisLike): string {
-  const { host, port } = (node as unknown as { options: { host?: string; port?: number } }).options;
-  return `${host ?? ""}:${port ?? 0}`;
-}
-
-/** The part of an ioredis client that Tracking uses. */
-export interface ListeningClient {
-  readonly status: string;
-  connect(): Promise<unknown>;
-  disconnect(reconnect?: boolean): void;
-  call(command: string, ...args: (string | number)[]): Promise<unknown>;
-  subscribe(...channels: string[]): Promise<unknown>;
-  unsubscribe(...channels: string[]): Promise<unknown>;
-  on(event: string, listener: (...values: never[]) => void): unknown;
-}
-
-/** The heartbeat takes the place of socket timeouts: a subscriber without messages may still be well connected. */
-export const listenerOptions: object = {
-  protocol: 2,
-  lazyConnect: true,
-  connectionName: "portcullis-tracking",
-  keyPrefix: "",
-  readOnly: false,
-  enableOfflineQueue: false,
-  autoResubscribe: false,
-  autoResendUnfulfilledCommands: false,
-  maxRetriesPerRequest: 0,
-  commandTimeout: undefined,
-  socketTimeout: undefined,
-  connectTimeout: 1000,
-  disconnectTimeout: 500,
-  retryStrategy: (attempt: number): number => Math.random() * Math.min(1000, 50 * 2 ** Math.min(attempt, 5)) + 25,
-};

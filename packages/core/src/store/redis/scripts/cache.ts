@@ -14,7 +14,7 @@ export const cacheArguments = 5;
  * | set | stores an entry | value, ms, "", message |
  * | del | deletes an entry | "", "", "", message |
  * | gen | returns the generation, and creates it if it is missing | generation, ms |
- * | renew | replaces a generation; a longer TTL stays | generation, ms |
+ * | renew | replaces a generation; a longer TTL stays; tells other processes where there was one | generation, ms, "", message |
  * | lease | takes a lease | owner, ms, "1" to take it from another owner |
  * | extend | extends a lease | owner, ms |
  * | settle | ends a lease | owner, ms, value or "", message, letter |
@@ -115,7 +115,10 @@ while ARGV[a] do
     end
   elseif name == 'renew' then
     local left = life(key)
-    out[i] = fault(redis.pcall('SET', key, x, 'PX', left > tonumber(ms) and left or ms)) or { 1 }
+    local failure = fault(redis.pcall('SET', key, x, 'PX', left > tonumber(ms) and left or ms))
+    -- Without a generation there is no entry that another process could keep.
+    if left ~= -2 and not failure then tell(message, 'd') end
+    out[i] = failure or { 1 }
   elseif name == 'lease' then
     local holder, value = text(redis.pcall('GET', lease)), text(redis.pcall('GET', key)) or ''
     local left = holder and redis.call('PTTL', lease) or 0

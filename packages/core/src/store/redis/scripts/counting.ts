@@ -220,4 +220,14 @@ local function strike(consumption)
   pcall('SET', consumption.blockKey, table.concat({ whole(ends), whole(level), whole(strikes), whole(strikesEnd) }, ':'),
     'PXAT', whole(math.max(ends, strikesEnd) + consumption.longest))
 end
+
+local function extend(consumption)
+  local level, strikes, strikesEnd = consumption.level, consumption.strikes, consumption.strikesEnd
+  local lasts = math.min(consumption.first * 2 ^ (math.max(level, 1) - 1), consumption.longest)
+  if lasts <= consumption.reset then return end
+  consumption.reset = lasts
+  local ends = now + lasts
+  pcall('SET', consumption.blockKey, table.concat({ whole(ends), whole(level), whole(strikes), whole(strikesEnd) }, ':'),
+    'PXAT', whole(math.max(ends, strikesEnd) + consumption.longest))
+end
 `;

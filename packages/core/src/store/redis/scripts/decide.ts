@@ -14,11 +14,13 @@ local call, pcall, match = redis.call, redis.pcall, string.match
  *
  * KEYS begin with those of revocation, of all requests: the record and the cut-offs of each token. Then, for each
  * request: the consumptions before the token, the replay check, the consumptions after it. ARGV begins with the number of
- * keys of revocation; then, for each request: `before`, `tokens`, `issuedAt` (or ""), `useMs` (the TTL of the replay
- * check, or ""), `after`, `refusals` (below), where `before`, `tokens` and `after` are numbers of keys; then the
- * consumptions in the same order. A plain fixed window has its key, and `limit, windowMs, cost`. A consumption with a mode has its key and that of
- * its block if it has one, and `kind, limit, windowMs, cost, burst or slot, shadow (1 or ""), refusals before a block
- * (or ""), duration of the first and of the longest block`.
+ * keys of revocation; then come runs of requests with the same terms. Each run has the number of its requests (below 0 if
+ * they must be read first, see below), `before`, `tokens`, `useMs` (the TTL of the replay check, or ""), `after`,
+ * `refusals` (below), where `before`, `tokens` and `after` are numbers of keys; then the terms of the consumptions in the
+ * same order; then, for each of its requests, `issuedAt` (or ""). A plain fixed window has its key, and the terms
+ * `limit, windowMs, cost`. A consumption with a mode has its key and that of its block if it has one, and the terms `kind,
+ * limit, windowMs, cost, burst or slot, shadow (1 or ""), refusals before a block (or ""), duration of the first (negative
+ * if refusals extend a block) and of the longest block`.
  *
  * `refusals` is 1 if an unknown revocation refuses the request, and "" otherwise. If unreadable values of some
  * consumptions refuse it too, it is `1:` or `0:` and a digit for each consumption, 1 for those.
@@ -33,7 +35,9 @@ local call, pcall, match = redis.call, redis.pcall, string.match
  *
  * The script reads first and writes last, and every call that may fail goes through `pcall`: an unreadable key or a full
  * memory affects one part of one answer. There is no `#!lua` line, with which Redis would refuse the whole script under
- * OOM.
+ * OOM. Plain fixed windows are the exception (`countPlain`): nearly all of them fit, so they are counted first, with two
+ * calls instead of three. If one does not fit or cannot be read, what was counted is taken back, and the request is
+ * decided as all others. The caller says for which requests that is likely.
  */
 export function decideScriptWith(clock: string): Script {
   return defineScript(`${localsLua}${clock}${wholeLua}${slidingLua}${bucketLua}${peekLua}${countLua}${blockLua}
@@ -52,7 +56,8 @@ local function parseMode()
   key = key + 1
   if consumption.after then
     consumption.blockKey, key = KEYS[key], key + 1
-    consumption.first, consumption.longest = tonumber(ARGV[arg + 7]), tonumber(ARGV[arg + 8])
+    local first = tonumber(ARGV[arg + 7])
+    consumption.first, consumption.extends, consumption.longest = math.abs(first), first < 0, tonumber(ARGV[arg + 8])
   end
   arg = arg + 9
   return consumption
@@ -117,7 +122,9 @@ end
 local function punish(consumptions)
   if not consumptions.hasModes then return end
   for _, consumption in ipairs(consumptions) do
-    if consumption.refused and not consumption.blocked and consumption.after and consumption.after > 0 then strike(consumption) end
+    if consumption.refused and consumption.after and consumption.after > 0 then
+      if not consumption.blocked then strike(consumption) elseif consumption.extends then extend(consumption) end
+    end
   end
 end
 
@@ -168,19 +175,58 @@ local function report(consumptions)
   end
 end
 
-while arg <= #ARGV do
-  local before, tokens, issued = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1]), ARGV[arg + 2]
-  local useMs, after = tonumber(ARGV[arg + 3]), tonumber(ARGV[arg + 4])
-  local refusals = ARGV[arg + 5]
-  arg = arg + 6
+-- The terms of a run of plain fixed windows; nil if a consumption has a mode or costs nothing.
+local function plainTerms(count)
+  local limits, windows, costs, costTexts = {}, {}, {}, {}
+  for i = 1, count do
+    local limit = tonumber(ARGV[arg + 3 * i - 3])
+    if not limit then return nil end
+    limits[i], windows[i], costTexts[i] = limit, tonumber(ARGV[arg + 3 * i - 2]), ARGV[arg + 3 * i - 1]
+    costs[i] = tonumber(costTexts[i])
+    if costs[i] == 0 then return nil end
+  end
+  return limits, windows, costs, costTexts
+end
+
+local function takeBack(key, cost, isNew)
+  if isNew then pcall('DEL', key) else pcall('INCRBY', key, -cost) end
+end
+
+-- Counts a request at once, and reports it. Returns false, and leaves no count, if that does not do.
+local function countPlain(at, limits, windows, costs, costTexts)
+  local areNew
+  for i = 1, #limits do
+    local name, cost = KEYS[key + i - 1], costs[i]
+    local consumed = pcall('INCRBY', name, costTexts[i])
+    local isCounted = type(consumed) == 'number'
+    local ends = isCounted and consumed >= cost and pcall('PEXPIRETIME', name)
+    if type(ends) == 'number' and ends < 0 then
+      if consumed == cost then
+        areNew = areNew or {}
+        areNew[i] = true
+      end
+      ends = now + windows[i]
+      if pcall('PEXPIREAT', name, ends) ~= 1 then ends = false end
+    end
+    if type(ends) ~= 'number' or ends <= now or consumed > limits[i] then
+      for j = 1, isCounted and i or i - 1 do takeBack(KEYS[key + j - 1], costs[j], areNew and areNew[j]) end
+      for j = 2 * i - 2, 1, -1 do out[at + j] = nil end
+      return false
+    end
+    out[at + 2 * i - 1], out[at + 2 * i] = consumed, ends - now
+  end
+  return true
+end
+
+-- Decides about one request by reading first. Its terms begin at arg.
+local function decide(before, tokens, issued, useMs, after, refusals)
   local verdict, used = -1, -1
   local first, use = parse(before), KEYS[key]
   if useMs then key = key + 1 end
-  local last, own = parse(after), record
-  record = record + tokens
+  local last = parse(after)
   local isStrict = #refusals > 1
   if not peek(first) and not (isStrict and unreadable(first, refusals, 0)) then
-    if tokens > 0 then verdict = revoked(own, record - 1, issued) end
+    if tokens > 0 then verdict = revoked(record, record + tokens - 1, issued) end
     local isRevoked = type(verdict) == 'number' and verdict > 0
     if useMs and not isRevoked then used = repeated(use, useMs) end
     local isUnknown = type(verdict) == 'string'
@@ -197,6 +243,41 @@ while arg <= #ARGV do
   if useMs then out[#out + 1] = used end
   report(first)
   report(last)
+end
+
+local words, filled = #ARGV, 1
+while arg <= words do
+  local requests, before, tokens = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2])
+  local useMs, after, refusals = tonumber(ARGV[arg + 3]), tonumber(ARGV[arg + 4]), ARGV[arg + 5]
+  local terms, width = arg + 6, before + after
+  arg = terms
+  local limits, windows, costs, costTexts
+  if requests > 0 and not useMs then limits, windows, costs, costTexts = plainTerms(width) end
+  -- The end of the terms: where a request has been parsed, or known from the start.
+  local finish = limits and terms + 3 * width
+  if not finish then
+    for i = 1, width do arg = arg + (tonumber(ARGV[arg]) and 3 or 9) end
+    finish = arg
+  end
+  for request = 0, math.abs(requests) - 1 do
+    local issued, isDone = ARGV[finish + request], false
+    if limits then
+      local verdict = tokens == 0 and -1 or nothing and 0 or revoked(record, record + tokens - 1, issued)
+      if verdict == 0 or verdict == -1 then
+        filled = filled + 1
+        out[filled] = verdict
+        isDone = countPlain(filled, limits, windows, costs, costTexts)
+        if isDone then key, filled = key + width, filled + 2 * width else out[filled] = nil end
+      end
+    end
+    if not isDone then
+      arg = terms
+      decide(before, tokens, issued, useMs, after, refusals)
+      filled = #out
+    end
+    record = record + tokens
+  end
+  arg = finish + math.abs(requests)
 end
 
 return out

@@ -53,6 +53,22 @@ local function membersOf(set)
 end
 `;
 
+/**
+ * For scripts that learn only from what they read which further keys they use. `need` takes the name of such a key, without
+ * the key prefix of the client; `client` is the prefix. If `missing` has names, the script must write nothing and return
+ * `{ 'keys', missing }`: the caller repeats the call with these names among KEYS. So servers that refuse undeclared keys,
+ * as Dragonfly does, run the scripts. `runDeclared` (declared-keys.ts) is the caller.
+ */
+export const declaredLua: string = `
+local declared, missing = {}, {}
+for _, key in ipairs(KEYS) do declared[key] = true end
+
+local function need(name)
+  local key = client .. name
+  if not declared[key] then declared[key], missing[#missing + 1] = true, name end
+end
+`;
+
 /** A Lua script with its SHA-1 digest, by which Redis finds it. */
 export interface Script {
   readonly source: string;

@@ -2,13 +2,18 @@ import type { Script } from "./lua.js";
 import { defineScript, naturalLua } from "./lua.js";
 
 /**
- * Revokes a token inside a script about other things, which has `try` (lua.ts) and `now` in ms. It is the twin of
- * `recordEnd` in store/ports/revocation.ts.
+ * Revokes a token inside a script about other things, which has `try` (lua.ts) and `now` in ms. `recordEnd` is the twin of
+ * that in store/ports/revocation.ts, and nil for a token whose record would have ended.
  */
 export const revokeLua = `
-local function revokeToken(key, expires, margin)
+local function recordEnd(expires, margin)
   local till = math.ceil(expires) + margin
-  if till * 1000 > now then try('SET', key, 'revoked', 'EXAT', till) end
+  return till * 1000 > now and till or nil
+end
+
+local function revokeToken(key, expires, margin)
+  local till = recordEnd(expires, margin)
+  if till then try('SET', key, 'revoked', 'EXAT', till) end
 end
 `;
 

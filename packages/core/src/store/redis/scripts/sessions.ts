@@ -1,35 +1,47 @@
-import { clockLua, naturalLua, tryLua, defineScript } from "./lua.js";
+import { clockLua, declaredLua, naturalLua, tryLua, defineScript } from "./lua.js";
 import { revokeLua } from "./revocation.js";
 import type { Script } from "./lua.js";
 
 /**
- * The common part of the scripts about the sessions of one subject. KEYS begin with the index and the records. ARGV
+ * The common part of the scripts about the sessions of one subject. KEYS begin with the index and the records, and end
+ * with the keys outside of their hash slot that the script has asked for: records of revoked tokens, and shared sets. ARGV
  * begin with:
  *
- * 1. "1" if all keys are on this server; "0" in a Cluster, where the caller writes to the other slots; then the key prefix
- *    of the client, which the script adds to the keys that it makes itself
+ * 1. "1" if the script writes to all keys; "0" if the caller writes to those outside of this hash slot, as in a Cluster;
+ *    then the key prefix of the client
  * 2. the prefix of the keys of revoked tokens
  * 3. the seconds by which a record outlives its token
  * 4. the maximum life of a token in seconds
  * 5. the shared set of the subject
  *
  * `decode` reads a record; an invalid time in it is an error, since such a session would never end. `finish` ends a
- * session: it revokes the access tokens; the refresh token ends with the record. `sweep` removes the records of finished
- * sessions, many at once. It comes last, so that a call that fails before it can be repeated. In a Cluster `finish` only
- * marks the record, and the caller removes the record when the tokens are revoked.
+ * session: it revokes the access tokens; the refresh token ends with the record. `needFor` asks for the keys that this
+ * takes. `sweep` removes the records of finished sessions, many at once. It comes last, so that a call that fails before it
+ * can be repeated. With "0" `finish` only marks the record, and the caller removes the record when the tokens are revoked.
  */
 const prelude = `${naturalLua}${tryLua}${clockLua}
 local index, records = KEYS[1], KEYS[2]
 local whole, client = string.sub(ARGV[1], 1, 1) == '1', string.sub(ARGV[1], 2)
-local prefix, margin, longest, shared = client .. ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), client .. ARGV[5]
-
+local revoked, margin, longest, shared = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+${declaredLua}
 local function keep(key, till)
   if try('PTTL', key) < till - now then try('PEXPIREAT', key, till) end
 end
 
 ${revokeLua}
 local function revoke(jti, expires)
-  revokeToken(prefix .. jti, expires, margin)
+  revokeToken(client .. revoked .. jti, expires, margin)
+end
+
+local function needRecord(jti, expires)
+  if whole and recordEnd(expires, margin) then need(revoked .. jti) end
+end
+
+local function needFor(record)
+  if not whole then return end
+  need(shared)
+  if record.orgTokens then need(record.orgTokens) end
+  for _, token in ipairs(record.access) do needRecord(token.jti, token.expiresAt) end
 end
 
 local function forget(id)
@@ -51,6 +63,7 @@ local function decode(text)
   for _, name in ipairs({ 'seenAt', 'endsAt', 'idleEndsAt', 'issuedAt', 'generation' }) do
     if not isTime(record[name]) then unreadable('a session') end
   end
+  if record.idleMs and not isTime(record.idleMs) then unreadable('a session') end
   for _, token in ipairs(record.access) do
     if type(token) ~= 'table' or type(token.jti) ~= 'string' or not isTime(token.expiresAt) then
       unreadable('a session')
@@ -73,13 +86,12 @@ local function leave(set, jti)
   sets[set][#sets[set] + 1] = jti
 end
 
-local function finish(id, text, out)
-  local record = decode(text)
+local function finish(id, text, record, out)
   if whole then
     record.access[#record.access + 1] = { jti = record.current, expiresAt = 0 }
     for _, token in ipairs(record.access) do
       revoke(token.jti, token.expiresAt)
-      leave(shared, token.jti)
+      leave(client .. shared, token.jti)
       if record.orgTokens then leave(client .. record.orgTokens, token.jti) end
     end
     finished[#finished + 1] = id
@@ -138,13 +150,15 @@ end
 
 if most > 0 and count >= most then
   if not evicts then return { 'full' } end
-  local surplus, texts = redis.call('ZRANGE', index, 0, count - most), {}
+  local surplus = redis.call('ZRANGE', index, 0, count - most)
   -- One that cannot be read leaves all of them as they are.
   for i, old in ipairs(surplus) do
-    texts[i] = redis.call('HGET', records, old)
-    decode(texts[i])
+    local text = redis.call('HGET', records, old)
+    surplus[i] = { old, text, decode(text) }
+    needFor(surplus[i][3])
   end
-  for i, old in ipairs(surplus) do finish(old, texts[i], out) end
+  if #missing > 0 then return { 'keys', missing } end
+  for _, session in ipairs(surplus) do finish(session[1], session[2], session[3], out) end
   sweep()
 end
 try('HSET', records, id, text)
@@ -156,10 +170,15 @@ return out
 
 /**
  * Replaces a refresh token. KEYS: the index, the records. ARGV from 6: id, jti and generation of the token, jti of its
- * successor and of the access token, their `iat`, life of the access token in s, idle life and overlap in ms, the maximum
- * number of access tokens, the time at which the caller stops waiting, changes of the record as JSON. Returns `rotated`
- * with the record and pairs of jti and expiry of the surplus access tokens; `repeated` with the record; `reused` with id
- * and record; `over` with both, if the caller must finish a session end that another call began; `missing`; `late`.
+ * successor and of the access token, their `iat`, life of the access token in s, idle life in ms, the time in ms for which
+ * a replaced token gets the same successor again, the maximum number of access tokens, the time at which the caller stops
+ * waiting, changes of the record as JSON, jti of the access token for a repetition. Returns `rotated` with the record and
+ * pairs of jti and expiry of the surplus access tokens; `repeated` with the record; `reused` with id and record; `over`
+ * with both, if the caller must finish a session end that another call began; `missing`; `late`.
+ *
+ * Only the parent of the current token gets its successor again: when the successor is presented, it becomes the parent. If
+ * less than half of the life of the newest access token is left by then, the repetition has a new one. Its twin is `rotate`
+ * in store/memory/sessions.ts.
  *
  * If the generation of the token is later than that of the record, a failover has lost a rotation. The session then
  * continues with the generation of the token.
@@ -172,25 +191,31 @@ local record = decode(text)
 if record.idleEndsAt <= now then return { 'missing' } end
 if now > tonumber(ARGV[16]) then return { 'late' } end
 local isNext = presented == record.current or generation > record.generation
-local isReplayed = presented == record.previous and now - record.seenAt < tonumber(ARGV[14])
-if record.over then return { (isNext or isReplayed) and 'over' or 'reused', id, text } end
+local isRepeated = presented == record.previous and now - record.seenAt < tonumber(ARGV[14])
+if record.over then return { (isNext or isRepeated) and 'over' or 'reused', id, text } end
 
-if isNext then
-  record.previous, record.current, record.generation = presented, ARGV[9], generation + 1
-  record.issuedAt, record.seenAt = issued, now
-  record.idleEndsAt = math.min(now + tonumber(ARGV[13]), record.endsAt)
-  local live, out = {}, {}
+local function addAccess(jti)
+  local live = {}
   for _, token in ipairs(record.access) do
     if token.expiresAt * 1000 > now then live[#live + 1] = token end
   end
-  local expires = math.min(issued + tonumber(ARGV[12]), math.floor(record.idleEndsAt / 1000))
-  live[#live + 1] = { jti = ARGV[10], expiresAt = expires }
-  while #live > tonumber(ARGV[15]) do
-    local token = table.remove(live, 1)
-    out[#out + 1], out[#out + 2] = token.jti, token.expiresAt
-  end
+  live[#live + 1] = { jti = jti, expiresAt = math.min(issued + tonumber(ARGV[12]), math.floor(record.idleEndsAt / 1000)) }
   record.access = live
   for name, value in pairs(cjson.decode(ARGV[17])) do record[name] = value end
+end
+
+if isNext then
+  record.previous, record.current, record.generation = presented, ARGV[9], generation + 1
+  record.issuedAt, record.accessIssuedAt, record.seenAt = issued, nil, now
+  record.idleEndsAt = math.min(now + (record.idleMs or tonumber(ARGV[13])), record.endsAt)
+  addAccess(ARGV[10])
+  local out = {}
+  while #record.access > tonumber(ARGV[15]) do
+    local token = table.remove(record.access, 1)
+    out[#out + 1], out[#out + 2] = token.jti, token.expiresAt
+    needRecord(token.jti, token.expiresAt)
+  end
+  if #missing > 0 then return { 'keys', missing } end
   text = cjson.encode(record)
   -- The token must not be replaced where the answer is an error.
   redis.call('ZSCORE', index, id)
@@ -203,9 +228,21 @@ if isNext then
   end
   return { 'rotated', text, unpack(out) }
 end
-if isReplayed then return { 'repeated', text } end
+if isRepeated then
+  local newest = record.access[#record.access]
+  local left, life = newest and newest.expiresAt - issued or 0, tonumber(ARGV[12])
+  if left < life / 2 and left < math.floor(record.idleEndsAt / 1000) - issued then
+    addAccess(ARGV[18])
+    record.accessIssuedAt = issued
+    text = cjson.encode(record)
+    try('HSET', records, id, text)
+  end
+  return { 'repeated', text }
+end
+needFor(record)
+if #missing > 0 then return { 'keys', missing } end
 local out = { 'reused' }
-finish(id, text, out)
+finish(id, text, record, out)
 sweep()
 return out
 `);
@@ -213,13 +250,13 @@ return out
 /**
  * Ends sessions. KEYS: the index, the records, the time of the last end of all sessions, the tokens by their expiry. ARGV
  * from 6: `only`, `except`, `all` or `until`; then the id, or for `all` and `until` the time in unix seconds; then for
- * `except` the jti of a token that stays. `until` spares sessions that began after the time. Returns pairs of id and
- * record of the ended sessions. On one server it also revokes every other token in the shared set, except those of the
- * session that stays.
+ * `except` the jti of a token that stays. `until` spares sessions that began after the time. Returns `ended` with pairs of
+ * id and record of the ended sessions. On one server it also revokes every other token in the shared set, except those of
+ * the session that stays. The shared set must then be among KEYS.
  */
 export const endSessionsScript: Script = defineScript(`${prelude}
 local kind, which = ARGV[6], ARGV[7]
-local out, passed, doomed, others = {}, {}, {}, {}
+local out, passed, doomed, others = { 'ended' }, {}, {}, {}
 -- Tokens that stay, or of which the record of their session says what is to be done.
 local known = { [ARGV[8]] = true }
 
@@ -237,7 +274,8 @@ for _, id in ipairs(kind == 'only' and { which } or try('HKEYS', records) or {})
       known[record.current] = true
       for _, token in ipairs(record.access) do known[token.jti] = true end
       if not isStaying then
-        doomed[#doomed + 1] = { id, text }
+        doomed[#doomed + 1] = { id, text, record }
+        needFor(record)
       elseif record.previous then
         -- A client that has lost the reply may still ask for its successor.
         known[record.previous] = true
@@ -251,10 +289,15 @@ for _, id in ipairs(kind == 'only' and { which } or try('HKEYS', records) or {})
   end
 end
 if kind ~= 'only' and whole then
-  for _, jti in ipairs(membersOf(shared)) do
-    if not known[jti] then others[#others + 1] = { jti, tonumber(try('ZSCORE', KEYS[4], jti) or nil) } end
+  for _, jti in ipairs(membersOf(client .. shared)) do
+    if not known[jti] then
+      local expires = tonumber(try('ZSCORE', KEYS[4], jti) or nil) or now / 1000 + longest
+      others[#others + 1] = { jti, expires }
+      needRecord(jti, expires)
+    end
   end
 end
+if #missing > 0 then return { 'keys', missing } end
 
 if kind == 'all' or kind == 'until' then
   local value = redis.pcall('GET', KEYS[3])
@@ -262,11 +305,11 @@ if kind == 'all' or kind == 'until' then
   try('SET', KEYS[3], string.format('%.0f', ended), 'EX', longest + margin)
 end
 for _, id in ipairs(passed) do forget(id) end
-for _, session in ipairs(doomed) do finish(session[1], session[2], out) end
+for _, session in ipairs(doomed) do finish(session[1], session[2], session[3], out) end
 sweep()
 for _, token in ipairs(others) do
-  revoke(token[1], token[2] or now / 1000 + longest)
-  try('SREM', shared, token[1])
+  revoke(token[1], token[2])
+  try('SREM', client .. shared, token[1])
 end
 if kind == 'all' and whole then try('DEL', KEYS[4]) end
 return fault and redis.error_reply(fault) or out

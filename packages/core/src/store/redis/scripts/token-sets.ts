@@ -1,5 +1,5 @@
 import type { Script } from "./lua.js";
-import { defineScript, tryLua, clockLua } from "./lua.js";
+import { declaredLua, defineScript, tryLua, clockLua } from "./lua.js";
 import { revokeLua } from "./revocation.js";
 
 /**
@@ -66,22 +66,26 @@ return redis.call('ZRANGEBYSCORE', KEYS[1], time[1] * 1000 + math.floor(time[2] 
 
 /**
  * Revokes every token in the shared set of an organisation, and empties the set. KEYS: the set, the tokens by their
- * expiry, the sessions of the organisation. ARGV: the prefix of the keys of revoked tokens; the seconds by which a record
- * outlives its token; the maximum life of a token in seconds. Returns the sessions. Not for a Cluster.
+ * expiry, the sessions of the organisation, and the records of revoked tokens that the script has asked for. ARGV: the key
+ * prefix of the client; the prefix of the keys of revoked tokens; the seconds by which a record outlives its token; the
+ * maximum life of a token in seconds. Returns `ended` and the sessions. Not for a Cluster.
  */
 export const endGroupScript: Script = defineScript(`${tryLua}${clockLua}
-local margin, longest = tonumber(ARGV[2]), tonumber(ARGV[3])
-${revokeLua}
-local sessions, tokens = try('ZRANGEBYSCORE', KEYS[3], now, '+inf'), {}
+local client, revoked, margin, longest = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+${declaredLua}${revokeLua}
+local out, tokens = { 'ended' }, {}
+for _, session in ipairs(try('ZRANGEBYSCORE', KEYS[3], now, '+inf') or {}) do out[#out + 1] = session end
 for i, jti in ipairs(membersOf(KEYS[1])) do
   tokens[i] = { jti, tonumber(try('ZSCORE', KEYS[2], jti) or nil) or now / 1000 + longest }
+  if recordEnd(tokens[i][2], margin) then need(revoked .. jti) end
 end
+if #missing > 0 then return { 'keys', missing } end
 
 for _, token in ipairs(tokens) do
   local jti = token[1]
-  revokeToken(ARGV[1] .. jti, token[2], margin)
+  revokeToken(client .. revoked .. jti, token[2], margin)
   try('SREM', KEYS[1], jti)
   try('ZREM', KEYS[2], jti)
 end
-return fault and redis.error_reply(fault) or sessions
+return fault and redis.error_reply(fault) or out
 `);

@@ -1,8 +1,7 @@
-import type { RateLimitItem } from "../http/fields.js";
 import type { Algorithm } from "../store/ports/decisions.js";
 
 /** The state of one policy after this request: a member of `quotas` for handlers. */
-export interface Quota extends RateLimitItem {
+export interface Quota {
   readonly policy: string;
   readonly algorithm: Algorithm;
   /** Requests (or units of cost) per window; for `concurrency`, requests at once. */
@@ -12,7 +11,7 @@ export interface Quota extends RateLimitItem {
   readonly remaining: number;
   /** Seconds until more is available. */
   readonly resetSeconds: number;
-  /** Is the limit exceeded? Handlers see true only for a policy in shadow, which refuses nothing. */
+  /** Is the limit exceeded? Handlers see true only for a policy in shadow, which refuses nothing; error handlers for the others too. */
   readonly exceeded: boolean;
   /** Is the policy only measured? */
   readonly shadow: boolean;
