@@ -26,6 +26,12 @@ for (const [name, framework] of [
   ["Express", express],
   ["Express 4", express4],
 ] as const) {
+  function classesOf(messages: readonly object[]): number {
+    const first: object[] = [];
+    for (const message of messages) if (!first.some((one) => haveSameClass(one, message))) first.push(message);
+    return first.length;
+  }
+
   describe(`the messages behind a gate on ${name}`, () => {
     let gate: ExpressGate;
     let app: Express;
@@ -54,7 +60,7 @@ for (const [name, framework] of [
       return (req, res, next) => {
         seen.push([req, res]);
         held.push(next);
-        if (seen.length === waiting) for (const go of held) go();
+        if (seen.length === waiting) for (const go of held.splice(0)) go();
       };
     }
 
@@ -75,15 +81,16 @@ for (const [name, framework] of [
         const url = await listen(make());
         const token = await signToken();
         // V8 does not yet know the shape of the first messages.
-        const warmUp = Array.from({ length: waiting }, () => send(url, { token }));
-        await Promise.all(warmUp);
-        seen.length = 0;
-        const answers = await Promise.all(Array.from({ length: waiting }, () => send(url, { token })));
+        let answers: { status: number }[] = [];
+        for (let round = 0; round < 6; round += 1) {
+          seen.length = 0;
+          answers = await Promise.all(Array.from({ length: waiting }, () => send(url, { token })));
+        }
         expect(answers.map(({ status }) => status)).to.deep.equal(Array(waiting).fill(200));
-        const [[firstReq, firstRes], ...others] = seen as [(typeof seen)[number], ...typeof seen];
-        expect(others).to.have.length(waiting - 1);
-        for (const [req, res] of others)
-          expect([haveSameClass(req, firstReq), haveSameClass(res, firstRes)]).to.deep.equal([true, true]);
+        expect(seen).to.have.length(waiting);
+        // V8 may renew a class between two of them. Without a shared class each message has one of its own.
+        for (const messages of [seen.map(([req]) => req), seen.map(([, res]) => res)])
+          expect(classesOf(messages)).to.be.at.most(2);
       });
     }
 

@@ -149,7 +149,7 @@ function readHeader<Raw>(exchange: Sent<Raw>, maxLength: number, isKnown: IsKnow
   const lines = repeatedLines(exchange, "authorization");
   if (lines !== undefined) return readLines(lines, maxLength);
   // The usual spelling, with a token of an earlier request. Only a function may read padded tokens.
-  if (value.startsWith("Bearer ") && !value.endsWith("=")) {
+  if (value.startsWith("Bearer ") && !value.includes("=")) {
     const token = value.slice(7);
     if (isKnown(token)) return { kind: "token", token, scheme: "Bearer" };
   }

@@ -1,5 +1,5 @@
 import type { Proof, ProofOfPossession } from "./proof-of-possession.js";
-import type { Credentials, IsKnownToken, Scheme, TokenSource } from "../auth/credentials.js";
+import type { Credentials, Scheme, TokenSource } from "../auth/credentials.js";
 import { readCredentials } from "../auth/credentials.js";
 import type { ClientCertificate } from "../auth/certificate.js";
 import { hasThumbprint } from "../auth/certificate.js";
@@ -53,10 +53,6 @@ export function createIdentify<Raw>(
 ): Identify<Raw> {
   const { health, sources, proofOfPossession, readCertificate, revocations, sharedKeys, challenges } = services;
 
-  // A padded token is known after its function read it, and its form is still wrong in the header.
-  const allowsPadding = sources.some((source) => source.kind === "function" && source.padded === true);
-  const isKnown: IsKnownToken = allowsPadding ? (text) => !text.includes("=") && verifier.knows(text) : verifier.knows;
-
   return function identify(exchange) {
     if (isPreflight(exchange)) return undefined;
     // Shortly after the start it is not known yet under which keys revocations are stored.
@@ -65,7 +61,7 @@ export function createIdentify<Raw>(
   };
 
   function identifyNow(exchange: Exchange<Raw>): Identified | Promise<Identified> {
-    const credentials = readCredentials(exchange, sources, isKnown);
+    const credentials = readCredentials(exchange, sources, verifier.knows);
     if (credentials.kind !== "token") return withoutToken(credentials);
     const { token, scheme } = credentials;
     const outcome = verifier.verify(token);
