@@ -12,7 +12,7 @@ export { decorateRequest, failCall, callError } from "./http/decorate-request.js
 export { RequestState, exchangeFor } from "./request/state.js";
 export type { Attachment, Check, GateExchange } from "./request/state.js";
 export type { Facts } from "./request/facts.js";
-export { restoreHeld, runBehind } from "./http/held-response.js";
+export { answerHeld, runBehind } from "./http/held-response.js";
 export type { HeldResponseContext } from "./http/held-response.js";
 export { interceptResponse } from "./http/interception.js";
 export type { Interception, Interceptor, Outgoing, Returned } from "./http/interceptor.js";
@@ -23,6 +23,6 @@ export { NodeExchange } from "./http/node-exchange.js";
 export { writeAnswer } from "./http/write-answer.js";
 export { createServerOf, messageClassesOf, shareHiddenClasses } from "./http/serving.js";
 export type { MessageClasses, MessageListener, MessagePrototypes } from "./http/serving.js";
-export { errorOf, lateError } from "./http/verdict.js";
+export { errorOf, lateError, rejected } from "./http/verdict.js";
 export type { Allowed, BodyForm, Decision, Denied, Header, Reply, Verdict } from "./http/verdict.js";
 export { isOutermost, registerMiddleware } from "./http/outermost.js";

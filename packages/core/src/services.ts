@@ -115,7 +115,7 @@ export function createServices<Raw>(
   function openVerifier({ issuers, scope, byIssuer, maxTokenLength }: OpenedAuth<Raw>): Verifier {
     const verifiers = issuers.map((issuer) => new IssuerVerifier(issuer, scope, now));
     // Longer tokens take more memory each, not in total.
-    const cacheSize = Math.floor(10_000 / Math.max(1, maxTokenLength / 8192));
+    const cacheSize = Math.floor(20_000 / Math.max(1, maxTokenLength / 8192));
     return new Verifier({ issuers: verifiers, byIssuer, cacheSize, prepare });
   }
 

@@ -1,56 +1,68 @@
-import type { Attachment, Check, Verdict } from "@portcullis/core/adapter";
-import {
-  beginHandling,
-  endHandling,
-  errorOf,
-  failCall,
-  callError,
-  lateError,
-  registerMiddleware,
-  restoreHeld,
-  runBehind,
-  watchAttempt,
-} from "@portcullis/core/adapter";
-import type { Context, Middleware } from "koa";
+import type { Attachment, Check, Interception, Verdict } from "@portcullis/core/adapter";
+import { answerHeld, callError, failCall, rejected, registerMiddleware } from "@portcullis/core/adapter";
+import { beginHandling, endHandling, runBehind, watchAttempt } from "@portcullis/core/adapter";
+import type { Context, Middleware, Next } from "koa";
 import { exchangeOf } from "./exchange.js";
+import type { KoaExchange } from "./exchange.js";
 
 /** Makes Koa middleware of a check. It writes the answer, or shows the facts on the context and calls `next`. */
 export function bindCheck(check: Check<Context>, property: string, attachment: Attachment): Middleware {
-  const middleware: Middleware = async function portcullisMiddleware(ctx, next, callback?: unknown) {
+  // Not async: most requests are decided at once, and wait for their handler as they would without this middleware.
+  const middleware: Middleware = function portcullisMiddleware(ctx, next, callback?: unknown): Promise<unknown> {
     if (typeof next !== "function" || typeof ctx.originalUrl !== "string" || (ctx.request as unknown) === undefined)
       return failCall(callError("middleware for Koa was called without a context of Koa and next"), callback);
     const exchange = exchangeOf(ctx, attachment);
     exchange.middleware = middleware;
     beginHandling(exchange);
+    let answer: Verdict | Promise<Verdict>;
     try {
-      let verdict: Verdict;
-      try {
-        const answer = check(exchange);
-        verdict = answer instanceof Promise ? await answer : answer;
-      } catch (error) {
-        exchange.state.showRefusal(ctx, error);
-        throw errorOf(error);
-      }
-      if (!verdict.allowed && ctx.headerSent) {
-        const error = lateError(verdict);
-        if (error !== undefined) throw error;
-        return;
-      }
-      if (!verdict.allowed && verdict.form !== undefined) return restoreHeld(ctx, verdict);
-      if (!ctx.headerSent) for (const [name, value] of verdict.headers) ctx.set(name, value);
-      if (!verdict.allowed) {
-        ctx.status = verdict.status;
-        ctx.body = typeof verdict.body === "string" ? verdict.body : Buffer.from(verdict.body);
-        return;
-      }
-      exchange.state.showFacts(ctx, property);
-      const { loginAttempt } = exchange.state.facts;
-      const interception = exchange.takeInterception();
-      if (interception !== undefined) await runBehind(ctx, interception, next);
-      else await (loginAttempt === undefined ? next() : watchAttempt(loginAttempt, next));
-    } finally {
-      endHandling(exchange);
+      answer = check(exchange);
+    } catch (error) {
+      return fail(exchange, error);
     }
+    if (!(answer instanceof Promise)) return apply(exchange, answer, next);
+    return answer.then(
+      (verdict) => apply(exchange, verdict, next),
+      (error: unknown) => fail(exchange, error),
+    );
   };
   return registerMiddleware(middleware);
+
+  function apply(exchange: KoaExchange, verdict: Verdict, next: Next): Promise<unknown> {
+    const { raw: ctx, state } = exchange;
+    try {
+      if (!verdict.allowed) answerHeld(ctx, verdict);
+      else {
+        // Not `ctx.set()`, which takes several times as long.
+        if (!ctx.headerSent) for (const [name, value] of verdict.headers) ctx.res.setHeader(name, value);
+        state.showFacts(ctx, property);
+        const interception = exchange.takeInterception();
+        // What waits for the end of the handler was added by the check.
+        if (state.facts.loginAttempt !== undefined || interception !== undefined || exchange.awaiting !== undefined)
+          return handle(exchange, interception, next);
+      }
+    } catch (error) {
+      endHandling(exchange);
+      return rejected(error);
+    }
+    endHandling(exchange);
+    return verdict.allowed ? next() : Promise.resolve();
+  }
+}
+
+function fail(exchange: KoaExchange, error: unknown): Promise<never> {
+  endHandling(exchange);
+  exchange.state.showRefusal(exchange.raw, error);
+  return rejected(error);
+}
+
+/** Runs everything behind the middleware, and tells those who wait for its end. */
+async function handle(exchange: KoaExchange, interception: Interception | undefined, next: Next): Promise<void> {
+  const { loginAttempt } = exchange.state.facts;
+  try {
+    if (interception !== undefined) await runBehind(exchange.raw, interception, next);
+    else await (loginAttempt === undefined ? next() : watchAttempt(loginAttempt, next));
+  } finally {
+    endHandling(exchange);
+  }
 }

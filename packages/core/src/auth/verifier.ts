@@ -326,7 +326,7 @@ export interface Tokened {
 /** Characters of a token that are the key of its entry. The last ones belong to the signature and differ between tokens. */
 const tailLength = 32;
 /** Maximum characters of all cached tokens together, which bounds the memory for large tokens. */
-const maxCharacters = 8 * 1024 * 1024;
+const maxCharacters = 16 * 1024 * 1024;
 
 /**
  * Cache of verified tokens of one verifier, so that a signature is checked once. An entry is found by the end of the token and

@@ -3,8 +3,8 @@ import type { Denied } from "../http/verdict.js";
 import { unavailable } from "../http/verdict.js";
 import type { RevocationPolicy } from "../revocation/options.js";
 import type { AppliedPolicy } from "../limits/policy.js";
-import type { AppliedQuota } from "../limits/verdict.js";
-import { denyExhausted, quotaAfter } from "../limits/verdict.js";
+import type { Quota } from "../http/quota.js";
+import { denyExhausted, isViolated, quotaAfter } from "../limits/verdict.js";
 import type { CountedConsumption } from "../limits/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import { MemoryDecisionStore } from "../store/memory/decisions.js";
@@ -118,16 +118,19 @@ export class Degradation {
       token: undefined,
       afterToken: [],
     });
-    const quotas: AppliedQuota[] = [];
+    const quotas: Quota[] = [];
+    let isBlocked = false;
     const counted: CountedConsumption<Raw>[] = [];
     local.forEach((applied, index) => {
       const counter = answer.beforeToken[index];
       if (counter === undefined || counter instanceof StoreFault) return;
-      quotas.push(quotaAfter(applied, counter));
+      const quota = quotaAfter(applied, counter);
+      quotas.push(quota);
+      isBlocked ||= counter.blocked === true && isViolated(quota);
       if (counter.receipt !== undefined)
         counted.push({ applied, receipt: counter.receipt, store: this.#local.corrections });
     });
-    return { denial: denyExhausted(quotas, false, this.#options.now), counted };
+    return { denial: denyExhausted(quotas, isBlocked, false, this.#options.now), counted };
   }
 
   /** The share of this process in a limit. */

@@ -4,25 +4,24 @@ import type { VerifiedToken, Verifier } from "../auth/verifier.js";
 import type { CacheService } from "../cache/cache-service.js";
 import type { RateLimitFormat } from "../http/fields.js";
 import { allowed, unavailable } from "../http/verdict.js";
-import type { Decision, Denied, Header, Reply, Verdict } from "../http/verdict.js";
+import type { Decision, Denied } from "../http/verdict.js";
 import type { Consumed, ConsumptionFactory } from "../limits/consumption.js";
 import { consumptionsOf, findBlocked, countsAddresses } from "../limits/policy.js";
-import { denyExhausted, quotaFields, quotaAfter } from "../limits/verdict.js";
-import type { AppliedQuota } from "../limits/verdict.js";
+import { denyExhausted, isViolated, quotaFields, quotaAfter } from "../limits/verdict.js";
+import type { Quota } from "../http/quota.js";
 import type { AppliedPolicy, Policy } from "../limits/policy.js";
 import type { CountedConsumption, Settlement } from "../limits/settlement.js";
 import type { RevocationPolicy } from "../revocation/options.js";
-import type { Check, GateExchange, RequestState } from "../request/state.js";
+import type { GateExchange, RequestState } from "../request/state.js";
 import { faultForAll, refuses } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/fault.js";
 import type { Answer, CounterState, DecisionStore, Question, UsageCorrections } from "../store/ports/decisions.js";
-import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { schemeOf } from "./challenges.js";
 import type { Degradation, Unanswered } from "./degradation.js";
 import type { Identity, IdentifyServices } from "./identify.js";
 import type { Proof } from "./proof-of-possession.js";
-import { createIdentify, isPreflight } from "./identify.js";
+import { createIdentify } from "./identify.js";
 
 /** The services that the guards of one gate share. */
 export interface GuardServices<Raw> extends IdentifyServices<Raw> {
@@ -52,7 +51,7 @@ export interface GuardParts<Raw> {
   readonly onStoreError?: RevocationPolicy | undefined;
 }
 
-/** The check of a guard. It never answers instead of the application; {@link PreflightAnswers} does. */
+/** The check of a guard. It never answers instead of the application; `PreflightAnswers` does. */
 export type GuardCheck<Raw> = (exchange: GateExchange<Raw>) => Decision | Promise<Decision>;
 
 /**
@@ -185,7 +184,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     const { state } = exchange;
     // Recorded also where the request is refused for another reason: to an alternative it is no replay.
     if (proof !== undefined && answer.replayed === false) state.markProofRecorded(proof.replayCheck.key);
-    const quotas: AppliedQuota[] = [];
+    const quotas: Quota[] = [];
     const byAddress = decideLimits(exchange, before, answer.beforeToken, quotas);
     const refusal =
       byAddress ?? denial ?? decideToken(state, verified, answer, refusesUnknown) ?? decideProof(answer.replayed);
@@ -228,10 +227,11 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     exchange: GateExchange<Raw>,
     applied: readonly AppliedPolicy<Raw>[],
     counters: readonly (CounterState | StoreFault | undefined)[],
-    quotas: AppliedQuota[],
+    quotas: Quota[],
   ): Denied | undefined {
     let unanswered: Unanswered<Raw>[] | undefined;
     let counted: CountedConsumption<Raw>[] | undefined;
+    let isBlocked = false;
     for (let index = 0; index < applied.length; index += 1) {
       const policy = applied[index] as AppliedPolicy<Raw>;
       const counter = counters[index];
@@ -242,15 +242,19 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
         if (policy.consumption.slot !== undefined && counter.mayHaveRun)
           (counted ??= []).push({ applied: policy, receipt: inDoubt, store: services.corrections });
       } else if (counter !== undefined) {
-        const after = quotaAfter(policy, counter);
-        quotas.push(after);
-        if (after.quota.exceeded) services.telemetry.limited(after);
+        const quota = quotaAfter(policy, counter);
+        quotas.push(quota);
+        if (quota.exceeded) {
+          const blocked = counter.blocked === true;
+          services.telemetry.limited({ quota, blocked });
+          isBlocked ||= blocked && isViolated(quota);
+        }
         if (counter.receipt !== undefined)
           (counted ??= []).push({ applied: policy, receipt: counter.receipt, store: services.corrections });
       }
     }
     if (counted !== undefined) services.settlement.follow(exchange, counted);
-    const denial = denyExhausted(quotas, services.headers, now);
+    const denial = denyExhausted(quotas, isBlocked, services.headers, now);
     if (denial !== undefined) exchange.state.markLimited(keysOfRefusing(applied, counters), denial);
     if (denial !== undefined || unanswered === undefined) return denial;
     const local = degradation.decideLimits(unanswered);
@@ -310,13 +314,13 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     throw error;
   }
 
-  function allow(exchange: GateExchange<Raw>, quotas: readonly AppliedQuota[], proof: Proof | undefined): Decision {
+  function allow(exchange: GateExchange<Raw>, quotas: readonly Quota[], proof: Proof | undefined): Decision {
     const { state } = exchange;
     if (parts.cache && services.cache !== undefined)
       state.setCache(state.facts.cache ?? services.cache.create(state, exchange));
     const nonce = proof?.headers ?? [];
     if (quotas.length === 0) return nonce.length === 0 ? allowed : { allowed: true, headers: nonce };
-    state.addQuotas(quotas.map(({ quota }) => quota));
+    state.addQuotas(quotas);
     const fields = quotaFields(services.headers, state.facts.quotas, now);
     return { allowed: true, headers: nonce.length === 0 ? fields : [...fields, ...nonce] };
   }
@@ -363,38 +367,4 @@ const emptyAnswer: Answer = { beforeToken: [], revoked: undefined, afterToken: [
 /** If nothing could be asked, every part has the same fault. */
 function orFaults(answer: Answer | StoreFault, question: Question): Answer {
   return answer instanceof StoreFault ? faultForAll(question, answer) : answer;
-}
-
-const noStore: Header = ["Cache-Control", "no-store"];
-/** Answers the CORS preflights of one gate. */
-export class PreflightAnswers {
-  readonly #logger: Logger;
-  #warned = false;
-
-  constructor(logger: Logger) {
-    this.#logger = logger;
-  }
-
-  /**
-   * The guard, but a preflight that passes it is answered here. Otherwise an unauthenticated request would reach a handler, and
-   * the handler may not look at the method.
-   */
-  wrap<Raw>(guard: (exchange: GateExchange<Raw>) => Decision | Promise<Decision>): Check<Raw> {
-    const answer = (decision: Decision): Verdict => this.#answer(decision);
-    return function guardOrAnswer(exchange) {
-      const decision = guard(exchange);
-      if (!isPreflight(exchange)) return decision;
-      return decision instanceof Promise ? decision.then(answer) : answer(decision);
-    };
-  }
-
-  #answer(decision: Decision): Decision | Reply {
-    if (!decision.allowed) return decision;
-    if (!this.#warned) {
-      this.#warned = true;
-      const advice = 'put the CORS middleware before the gate, or set preflight: "pass" if it comes after the gate';
-      this.#logger.warn({}, `portcullis: a CORS preflight was answered without CORS fields; ${advice}`);
-    }
-    return { allowed: false, status: 204, headers: [...decision.headers, noStore], body: "" };
-  }
 }

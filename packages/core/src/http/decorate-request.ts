@@ -42,10 +42,11 @@ export function callError(problem: string): TypeError {
   return new TypeError(`portcullis: ${problem}; ${advice}, or ask gate.verify() outside of it`);
 }
 
-/** Passes an error to the callback of frameworks that ignore a returned promise and a thrown error. */
-export function failCall(error: TypeError, callback: unknown): void {
-  if (typeof callback !== "function") throw error;
+/** Passes an error to the callback of frameworks that ignore a returned promise. Rejects where there is none. */
+export function failCall(error: TypeError, callback: unknown): Promise<void> {
+  if (typeof callback !== "function") return Promise.reject(error);
   (callback as (error: TypeError) => void)(error);
+  return Promise.resolve();
 }
 
 function give(request: PlainRequest, name: "res" | "originalUrl", value: unknown): void {

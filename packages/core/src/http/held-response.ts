@@ -5,7 +5,8 @@ import { isDead } from "./response-end.js";
 import { fieldsOf } from "./response-head.js";
 import type { Interception, Interceptor } from "./interceptor.js";
 import { isStreamBody, readableOf } from "./stream-body.js";
-import type { BodyForm, Reply } from "./verdict.js";
+import type { BodyForm, Denied, Reply } from "./verdict.js";
+import { lateError } from "./verdict.js";
 import { writeAnswer } from "./write-answer.js";
 
 /** The context of a framework that sends the body when all middleware has returned, as Koa does. */
@@ -238,8 +239,21 @@ function replaceHeld(ctx: HeldResponseContext, reply: Reply, { before }: Interce
   restoreHeld(ctx, reply);
 }
 
+/** Puts a refusal or another answer on the context; throws it where another answer has begun already. */
+export function answerHeld(ctx: HeldResponseContext, answer: Denied | Reply): void {
+  if (ctx.res.headersSent) {
+    const error = lateError(answer);
+    if (error !== undefined) throw error;
+    return;
+  }
+  if (answer.form !== undefined) return restoreHeld(ctx, answer);
+  for (const [name, value] of answer.headers) ctx.res.setHeader(name, value);
+  ctx.status = answer.status;
+  ctx.body = typeof answer.body === "string" ? answer.body : Buffer.from(answer.body);
+}
+
 /** Restores the stored response of a handler on a context, in the form that the handler used. */
-export function restoreHeld(ctx: HeldResponseContext, reply: Reply): void {
+function restoreHeld(ctx: HeldResponseContext, reply: Reply): void {
   const { status, headers, removed = [], form = "bytes" } = reply;
   const { res } = ctx;
   if (form === "whole" || form === "parts") {

@@ -260,6 +260,12 @@ export function errorOf(thrown: unknown): unknown {
   return new TypeError(`portcullis: a function of the application threw ${typeof thrown}, which is no Error`);
 }
 
+/** A promise that is rejected with the error for a thrown value. */
+export function rejected(thrown: unknown): Promise<never> {
+  const error = errorOf(thrown) as Error;
+  return Promise.reject(error);
+}
+
 /** How a middleware refuses: with an answer, or with a `DenialError` for the application's error handler. */
 export interface DenyOptions {
   /** @default "respond" */

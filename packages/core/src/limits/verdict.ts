@@ -9,19 +9,10 @@ import type { Consumption, CounterState } from "../store/ports/decisions.js";
 import { exceeds } from "../store/ports/decisions.js";
 import type { AppliedPolicy, FixedWindowDecision, FixedWindowState, Policy } from "./policy.js";
 
-/** A policy after the decision. */
-export interface AppliedQuota {
-  readonly quota: Quota;
-  /** Does the policy let the request pass? */
-  readonly admitted: boolean;
-  /** Is the client blocked because it went on after refusals? */
-  readonly blocked: boolean;
-}
-
 /** The quota of a request after its decision. */
-export function quotaAfter<Raw>({ policy, consumption }: AppliedPolicy<Raw>, counter: CounterState): AppliedQuota {
+export function quotaAfter<Raw>({ policy, consumption }: AppliedPolicy<Raw>, counter: CounterState): Quota {
   const { admitted, remaining, resetMs } = stateOf(policy, consumption, counter);
-  const quota: Quota = {
+  return {
     policy: policy.name,
     algorithm: policy.algorithm,
     limit: consumption.limit,
@@ -31,7 +22,6 @@ export function quotaAfter<Raw>({ policy, consumption }: AppliedPolicy<Raw>, cou
     exceeded: !admitted,
     shadow: policy.shadow,
   };
-  return { quota, admitted: admitted || policy.shadow, blocked: counter.blocked === true };
 }
 
 function stateOf<Raw>(
@@ -56,39 +46,40 @@ export function quotaFields(
   return rateLimitFields(format, shown, format === "legacy" ? now() : 0);
 }
 
-/** The refusal (429) for exhausted policies; undefined if none is exhausted. */
+/**
+ * The refusal (429) for exhausted policies; undefined if none is exhausted. `isBlocked`: one of them blocks the client, because
+ * it went on after refusals.
+ */
 export function denyExhausted(
-  applied: readonly AppliedQuota[],
+  quotas: readonly Quota[],
+  isBlocked: boolean,
   format: RateLimitFormat,
   now: () => number,
 ): Denied | undefined {
-  if (applied.every(isAdmitted)) return undefined;
-  const violated = applied.filter((quota) => !isAdmitted(quota));
-  const quotas = violated.map(({ quota }) => quota);
-  const fields = quotaFields(
-    format,
-    applied.map(({ quota }) => quota),
-    now,
-  );
-  return deny(refusalOf(violated), {
+  if (!quotas.some(isViolated)) return undefined;
+  const violated = quotas.filter(isViolated);
+  return deny(isBlocked ? "abuse_detected" : refusalOf(violated), {
     cause: "a rate limit is exhausted",
-    headers: [...fields, retryAfter(Math.max(...quotas.map(({ resetSeconds }) => resetSeconds)))],
-    violatedPolicies: quotas.map(({ policy }) => policy),
-    quotas: applied.map(({ quota }) => quota),
+    headers: [
+      ...quotaFields(format, quotas, now),
+      retryAfter(Math.max(...violated.map(({ resetSeconds }) => resetSeconds))),
+    ],
+    violatedPolicies: violated.map(({ policy }) => policy),
+    quotas,
   });
 }
 
-function isAdmitted({ admitted }: AppliedQuota): boolean {
-  return admitted;
+/** Does the policy refuse the request? */
+export function isViolated({ exceeded, shadow }: Quota): boolean {
+  return exceeded && !shadow;
 }
 
 function isShadow({ shadow }: Quota): boolean {
   return shadow;
 }
 
-function refusalOf(violated: readonly AppliedQuota[]): "abuse_detected" | "concurrency_exceeded" | "quota_exceeded" {
-  if (violated.some(({ blocked }) => blocked)) return "abuse_detected";
-  const inFlight = violated.every(({ quota }) => quota.algorithm === "concurrency");
+function refusalOf(violated: readonly Quota[]): "concurrency_exceeded" | "quota_exceeded" {
+  const inFlight = violated.every(({ algorithm }) => algorithm === "concurrency");
   return inFlight ? "concurrency_exceeded" : "quota_exceeded";
 }
 
