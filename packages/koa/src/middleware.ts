@@ -46,7 +46,19 @@ export function bindCheck(check: Check<Context>, property: string, attachment: A
       return rejected(error);
     }
     endHandling(exchange);
-    return verdict.allowed ? next() : Promise.resolve();
+    return verdict.allowed ? promiseOf(next) : Promise.resolve();
+  }
+}
+
+/** Calls `next`. That of Koa returns a promise; one that an application passes by hand may return a value, or throw. */
+function promiseOf(next: () => unknown): Promise<unknown> {
+  try {
+    const behind = next();
+    return behind instanceof Promise ? behind : Promise.resolve(behind);
+  } catch (error) {
+    return Promise.resolve().then(() => {
+      throw error;
+    });
   }
 }
 
