@@ -15,6 +15,8 @@ interface Setup {
   readonly title: string;
   readonly options: () => AnyOptions | Promise<AnyOptions>;
   readonly use?: (gate: AnyGate) => AnyMiddleware[];
+  /** The request of another client, before. */
+  readonly prior?: SendOptions;
   /** The request of a client who has done nothing wrong. */
   readonly request?: () => SendOptions | Promise<SendOptions>;
   readonly status: number;
@@ -154,10 +156,10 @@ const setups: readonly Setup[] = [
     title: "a proxy that the application does not trust",
     options: () => ({ ...inProcess, limits: [{ ...perAddress, allow: ["127.0.0.0/8"] }] }),
     // The second client shares the bucket of the first one.
-    use: (gate) => [gate.guard(), gate.guard({ checks: [gate.limit(perAddress)] })],
+    prior: { from: "198.51.100.9" },
     request: () => ({ from: "203.0.113.7" }),
-    status: 200,
-    log: /proxy_untrusted.*let the application trust that proxy/,
+    status: 429,
+    log: /proxy_untrusted/,
     examine: /proxy_untrusted/,
   },
   {
@@ -203,7 +205,7 @@ for (const [index, setup] of setups.entries())
   });
 
 /** Starts a set-up, sends its request, and collects what an operator can look at. */
-async function look({ options, use, request, status, noticed }: Setup, index: number): Promise<Seen> {
+async function look({ options, use, prior, request, status, noticed }: Setup, index: number): Promise<Seen> {
   const lines: string[] = [];
   const note = (level: string) => (fields: object, message: string) =>
     void lines.push(`${level} ${JSON.stringify(fields)} ${message}`);
@@ -217,6 +219,7 @@ async function look({ options, use, request, status, noticed }: Setup, index: nu
   });
   const sent = (await request?.()) ?? {};
   const ask = async (): Promise<number> => (await send(`${app.url}/orders`, sent)).status;
+  if (prior !== undefined) expect((await send(`${app.url}/orders`, prior)).status).to.equal(200);
   expect(await ask()).to.equal(status);
   if (noticed !== undefined) await until(async () => (await ask()) === status && (await noticed(app, lines)));
   const explain = (app.gate as { explain?: (token: string) => Promise<unknown> }).explain;

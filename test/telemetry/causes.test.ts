@@ -10,7 +10,8 @@ import { rejectionOf } from "../support/rejection.js";
 interface Row {
   readonly title: string;
   readonly options?: FakeOptions;
-  readonly claims?: Record<string, unknown>;
+  /** A function where they depend on the time. */
+  readonly claims?: Record<string, unknown> | (() => Record<string, unknown>);
   readonly header?: Record<string, unknown>;
   readonly request?: FakeRequest;
   /** @default the guard of the gate */
@@ -44,18 +45,18 @@ const claims: readonly Row[] = [
   },
   {
     title: "an expired token: for how long",
-    claims: { exp: nowSeconds() - 600 },
-    cause: /^ERR_JWT_EXPIRED: claim exp, expected a time in the future, found 60\d s ago$/,
+    claims: () => ({ exp: nowSeconds() - 600 }),
+    cause: /^ERR_JWT_EXPIRED: claim exp, expected a time in the future, found \d{3} s ago$/,
   },
   {
     title: "a token from the future: how far",
-    claims: { iat: nowSeconds() + 600, exp: nowSeconds() + 900 },
+    claims: () => ({ iat: nowSeconds() + 600, exp: nowSeconds() + 900 }),
     cause:
-      /^iat is in the future: claim iat, expected at most 5 s in the future, by auth\.clockTolerance, found (59\d|600) s in the future$/,
+      /^iat is in the future: claim iat, expected at most 5 s in the future, by auth\.clockTolerance, found \d{3} s in the future$/,
   },
   {
     title: "times in milliseconds",
-    claims: { exp: (nowSeconds() + 300) * 1000 },
+    claims: () => ({ exp: (nowSeconds() + 300) * 1000 }),
     cause:
       /^the lifetime of the token exceeds auth\.maxLifetime: claim exp, expected at most 2592000 s after iat, found \d{13} s after iat$/,
   },
@@ -116,7 +117,11 @@ const claims: readonly Row[] = [
 ];
 
 const credentials: readonly Row[] = [
-  { title: "no token: the places", request: {}, cause: "no credentials: expected a token in the header Authorization" },
+  {
+    title: "no token: the places",
+    request: { headers: {} },
+    cause: "no credentials: expected a token in the header Authorization",
+  },
   {
     title: "a header of another scheme: the scheme",
     request: { headers: { authorization: "Basic c2VlZGVkLXNlY3JldA==" } },
@@ -175,9 +180,9 @@ const requirements: readonly Row[] = [
   },
   {
     title: "a sign-in that is too old: its age",
-    claims: { auth_time: nowSeconds() - 7200 },
+    claims: () => ({ auth_time: nowSeconds() - 7200 }),
     middleware: (gate) => [gate.guard(), gate.requireRecentAuth({ maxAge: "1h" })],
-    cause: /^the sign-in is too old or too weak: claim auth_time, expected at most 3600 s ago, found 720\d s ago$/,
+    cause: /^the sign-in is too old or too weak: claim auth_time, expected at most 3600 s ago, found 72\d\d s ago$/,
   },
   {
     title: "a missing guard",
@@ -303,7 +308,7 @@ async function refuse({ options, request, middleware, ...row }: Row): Promise<Re
   };
   const gate = openGate({ auth: testAuth, logger, ...options });
   const listen = (message: unknown): void => void heard.push(message);
-  const authorization = `Bearer ${await signToken(row.claims ?? {}, row.header ?? {})}`;
+  const authorization = `Bearer ${await signToken(typeof row.claims === "function" ? row.claims() : row.claims, row.header)}`;
   const exchange = fakeExchange({ headers: { authorization }, ...request });
   events.denied.subscribe(listen);
   cleanUp(() => events.denied.unsubscribe(listen));

@@ -59,8 +59,8 @@ describe("several gates in one process", () => {
       const { text } = await send(`${app.url}/metrics`);
       const declared = text.match(/^# TYPE \S+/gm) ?? [];
       expect(new Set(declared).size).to.equal(declared.length);
-      expect(text).to.include('portcullis_requests_total{gate="users",outcome="allowed"} 1\n');
-      expect(text).to.include('portcullis_requests_total{gate="partner",outcome="denied"} 1\n');
+      expect(text).to.include(`portcullis_requests_total{gate="${app.gate.name}",outcome="allowed"} 1\n`);
+      expect(text).to.include(`portcullis_requests_total{gate="${partner.name}",outcome="denied"} 1\n`);
       expectOptionError(() => app.gate.routes.metrics({ gates: [{} as never] }), "metrics().gates", /list of gates/);
     }
   });

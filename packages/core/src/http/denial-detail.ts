@@ -28,6 +28,12 @@ export interface DenialDetail {
 /** Makes the detail of a refusal when somebody wants to know it. */
 export type DescribeDenial = () => DenialDetail;
 
+/** The detail without the members that have no value; undefined if none has. */
+export function readDetail(describe: DescribeDenial): DenialDetail | undefined {
+  const members = Object.entries(describe()).filter(([, value]) => value !== undefined);
+  return members.length === 0 ? undefined : Object.fromEntries(members);
+}
+
 const maxText = 100;
 const maxShown = 200;
 

@@ -1,7 +1,7 @@
 import { documentation } from "../lib/documentation.js";
 import { outage } from "../lib/outage.js";
 import type { DenialDetail, DescribeDenial } from "./denial-detail.js";
-import { fullCause } from "./denial-detail.js";
+import { fullCause, readDetail } from "./denial-detail.js";
 import type { Quota } from "./quota.js";
 import type { StreamBody } from "./stream-body.js";
 
@@ -216,7 +216,7 @@ export function deny(
 
 /** Not enumerable, so that no copy and no serialisation of the refusal contains it. */
 function withDetail(denied: Denied, describe: DescribeDenial): Denied {
-  return Object.defineProperty(denied, "detail", { get: describe });
+  return Object.defineProperty(denied, "detail", { get: () => readDetail(describe) });
 }
 
 const outageFields: readonly Header[] = Object.entries(outage.headers);
