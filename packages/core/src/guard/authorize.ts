@@ -135,7 +135,7 @@ export function requireRecentAuth<Raw>(
     const forClock = strong && typeof signedInAt === "number" ? denyForClock(health) : undefined;
     const describe = (): DenialDetail =>
       recent
-        ? { claim: "acr", expected: quotedList(classes ?? []), found: textFound(presented) }
+        ? { claim: "acr", expected: quotedList(classes), found: textFound(presented) }
         : {
             claim: "auth_time",
             expected: `at most ${maxAgeSeconds ?? 0} s ago`,
