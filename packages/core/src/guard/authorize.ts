@@ -135,10 +135,10 @@ export function requireRecentAuth<Raw>(
     const forClock = strong && typeof signedInAt === "number" ? denyForClock(health) : undefined;
     const describe = (): DenialDetail =>
       recent
-        ? { claim: "acr", expected: quotedList(classes), found: textFound(presented) }
+        ? { claim: "acr", expected: quotedList(classes ?? []), found: textFound(presented) }
         : {
             claim: "auth_time",
-            expected: `at most ${maxAgeSeconds ?? 0} s ago`,
+            expected: `at most ${maxAgeSeconds} s ago`,
             found: timeFound(signedInAt, now() / 1000),
           };
     return forClock ?? challenges.authenticationStale(maxAgeSeconds, classes, schemeOf(verified), describe);
