@@ -14,7 +14,7 @@ async function linesOf(
 ): Promise<string[]> {
   const lines: string[] = [];
   const { DEBUG: before } = process.env;
-  const print = Reflect.get(console, "error") as typeof console.error;
+  const print = Reflect.get<Console, "error">(console, "error");
   const restore = (): void => {
     if (before === undefined) delete process.env.DEBUG;
     else process.env.DEBUG = before;
