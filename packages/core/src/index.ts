@@ -116,6 +116,8 @@ export type { RevokeOptions } from "./store/ports/revocation.js";
 export type { RedisLike } from "./store/redis/client.js";
 export type { ExpiringPassword, PasswordFunction } from "./store/redis/password.js";
 export type { IpFamily, NatMap, RedisTls } from "./store/redis/topology.js";
+export type { DenialDetail } from "./http/denial-detail.js";
 export { events } from "./telemetry/events.js";
+export type { TelemetryOptions } from "./telemetry/options.js";
 export type { Metric, Sample } from "./telemetry/metrics.js";
 export type { Logger } from "./telemetry/logger.js";

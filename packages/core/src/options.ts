@@ -4,6 +4,8 @@ import { checkInteger, checkObject, checkOneOf, checkString, isTrustworthyUrl, o
 import type { Policy } from "./limits/policy.js";
 import type { Logger } from "./telemetry/logger.js";
 import { createDefaultLogger } from "./telemetry/logger.js";
+import type { ResolvedTelemetry, TelemetryOptions } from "./telemetry/options.js";
+import { resolveTelemetry } from "./telemetry/options.js";
 import type { ResolvedAuth, AuthOptions } from "./auth/options.js";
 import { resolveAuth } from "./auth/options.js";
 import type { CacheOptions, ResolvedCache } from "./cache/options.js";
@@ -74,6 +76,8 @@ export interface PortcullisOptions<Raw = unknown> {
   readonly property?: string | undefined;
   /** Logger with the methods of pino. @default warnings only, by process.emitWarning */
   readonly logger?: Logger | undefined;
+  /** Name of the gate in metrics, buckets of histograms, lines for developers. @default { gate: "default" } */
+  readonly telemetry?: TelemetryOptions | undefined;
 }
 
 /** The options of a gate after they were checked, with defaults. */
@@ -101,6 +105,7 @@ export interface ResolvedOptions<Raw> {
   readonly publicUrl: string | undefined;
   readonly property: string;
   readonly logger: Logger;
+  readonly telemetry: ResolvedTelemetry;
 }
 
 const known = [
@@ -115,6 +120,7 @@ const known = [
     "service",
     "connections",
     "responses",
+    "telemetry",
   ],
 ];
 
@@ -167,6 +173,7 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
     publicUrl,
     property,
     logger,
+    telemetry: resolveTelemetry(options.telemetry ?? {}, options.service),
     tokens,
   };
   const auth =

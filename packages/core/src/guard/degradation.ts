@@ -20,6 +20,8 @@ export interface DegradationOptions {
   readonly challenges: Challenges;
   readonly instances: number;
   readonly telemetry: Telemetry;
+  /** The reason for which there is no connection to the store; undefined while there is one. */
+  readonly storeFailure?: (() => string | undefined) | undefined;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
@@ -82,10 +84,21 @@ export class Degradation {
     policy: RevocationPolicy = this.#options.revocationPolicy,
   ): Denied | undefined {
     const { challenges, telemetry } = this.#options;
-    if (this.#isKnownRevoked(question)) return challenges.tokenInvalid("the token is revoked");
+    if (this.#isKnownRevoked(question))
+      return challenges.tokenInvalid("the token is revoked", undefined, () => ({
+        reason: "a record that this process knows, while the store does not answer",
+      }));
     const name = typeof policy === "object" ? "grace" : policy;
     telemetry.degraded("revocation", name, fault.kind, refused ? "denied" : "allowed");
-    return refused ? unavailable(`the store cannot say whether the token is revoked: ${fault.kind}`) : undefined;
+    return refused ? this.unavailable("the store cannot say whether the token is revoked", fault) : undefined;
+  }
+
+  /** The refusal for a fault of the store, with its reason. */
+  unavailable(cause: string, fault: StoreFault, policy?: string): Denied {
+    return unavailable(`${cause}: ${fault.kind}`, "store_unavailable", () => ({
+      policy,
+      reason: fault.reply ?? this.#options.storeFailure?.(),
+    }));
   }
 
   #isKnownRevoked(question: VerifiedToken["question"]): boolean {
@@ -108,7 +121,10 @@ export class Degradation {
   #decideLocally<Raw>(unanswered: readonly Unanswered<Raw>[]): LocalDecision<Raw> {
     const denying = unanswered.find(({ applied: { policy } }) => policy.onStoreError === "deny" && !policy.shadow);
     if (denying !== undefined)
-      return { denial: unavailable(`the store cannot count: ${denying.fault.kind}`), counted: [] };
+      return {
+        denial: this.unavailable("the store cannot count", denying.fault, denying.applied.policy.name),
+        counted: [],
+      };
     const local = unanswered
       .filter(({ applied }) => applied.policy.onStoreError === "local")
       .map(({ applied }) => this.#divide(applied));
@@ -119,18 +135,18 @@ export class Degradation {
       afterToken: [],
     });
     const quotas: Quota[] = [];
-    let isBlocked = false;
+    const blocked: Quota[] = [];
     const counted: CountedConsumption<Raw>[] = [];
     local.forEach((applied, index) => {
       const counter = answer.beforeToken[index];
       if (counter === undefined || counter instanceof StoreFault) return;
       const quota = quotaAfter(applied, counter);
       quotas.push(quota);
-      isBlocked ||= counter.blocked === true && isViolated(quota);
+      if (counter.blocked === true && isViolated(quota)) blocked.push(quota);
       if (counter.receipt !== undefined)
         counted.push({ applied, receipt: counter.receipt, store: this.#local.corrections });
     });
-    return { denial: denyExhausted(quotas, isBlocked, false, this.#options.now), counted };
+    return { denial: denyExhausted(quotas, blocked, false, this.#options.now, local), counted };
   }
 
   /** The share of this process in a limit. */

@@ -66,6 +66,10 @@ export function createSessions<Raw>(
             tenantClaim: cache?.tenantClaim,
             deadlineMs,
             maxLifetimeSeconds: auth.maxLifetimeSeconds,
+            onRefused(cause) {
+              telemetry.refreshRefused(cause);
+              logger.debug({ code: "refresh_refused", cause }, "portcullis: a refresh was refused");
+            },
             onRefresh(outcome, afterMs) {
               telemetry.refreshed(outcome, afterMs);
               if (outcome === "reused")
