@@ -50,7 +50,6 @@ export function bindCheck(check: Check<Context>, property: string, attachment: A
   }
 }
 
-/** Calls `next`. That of Koa returns a promise; one that an application passes by hand may return a value, or throw. */
 function promiseOf(next: () => unknown): Promise<unknown> {
   try {
     const behind = next();
