@@ -5,6 +5,7 @@ import { events } from "../telemetry/events.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { allowAnonymous, throwOnDenial } from "./compose.js";
+import { monotonicNow } from "../lib/real-timers.js";
 
 /** The checks behind a middleware, from which `some()`, `unless()` and others make new middleware. */
 export interface MiddlewareCheck<Raw> {
@@ -101,10 +102,10 @@ function attachmentsOf(gate: object): { readonly identifying: Attachment; readon
 
 /** Publishes the duration of a decision, in the asynchronous context of its request. */
 function timeVerdict<V extends Verdict>(decide: () => V | Promise<V>): V | Promise<V> {
-  const start = performance.now();
+  const start = monotonicNow();
 
   function publish(verdict: V): V {
-    const durationMs = performance.now() - start;
+    const durationMs = monotonicNow() - start;
     if (verdict.allowed) events.verdict.publish({ code: "allowed", status: undefined, durationMs });
     else events.verdict.publish({ code: verdict.problem?.code ?? "answered", status: verdict.status, durationMs });
     return verdict;
