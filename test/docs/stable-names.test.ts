@@ -190,6 +190,8 @@ const logFields = [
   "missed",
   "namespace",
   "namesUser",
+  "differences",
+  "middleware",
   "part",
   "policy",
   "reason",
@@ -231,6 +233,10 @@ const logCodes = [
   "unsaid_success",
   "outcome_failed",
   "frequent_success",
+  "guard_missing",
+  "policy_name_taken",
+  "gate_in_handler",
+  "members_dropped",
 ];
 
 describe("the names that must not change", () => {

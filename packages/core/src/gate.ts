@@ -41,6 +41,9 @@ import { resolveOptions } from "./options.js";
 import { checkRevocationPolicy } from "./revocation/options.js";
 import { UnnamedServiceWarning, unnamed } from "./store/service-name.js";
 import { checkBoolean, checkObject, checkOneOf, optionError } from "./lib/validate.js";
+import { refuseUncalled } from "./lib/uncalled.js";
+import { addOpenGate } from "./open-gates.js";
+import { wallNow } from "./lib/steady-clock.js";
 import { createRoutes } from "./routes/routes.js";
 import { createServices } from "./services.js";
 import { Keyspace } from "./store/keyspace.js";
@@ -68,7 +71,8 @@ export function createGate<Raw, Middleware extends object>(
       'portcullis: no redis was given, so limits and revocations are per process; pass a URL, or "memory"',
     );
   }
-  const now = Date.now;
+  const openGate = addOpenGate(resolved);
+  const now = wallNow;
   const telemetry = new Telemetry({ ...resolved.telemetry, gate: takeGateName(resolved.telemetry.gate) });
   const developmentLog = resolved.telemetry.debug ? new DevelopmentLog() : undefined;
 
@@ -93,7 +97,10 @@ export function createGate<Raw, Middleware extends object>(
 
   // Services: keys of issuers are fetched.
   const auth = resolved.auth === undefined ? undefined : openIssuers(resolved.auth, { logger, telemetry });
-  const services = createServices(resolved, { auth, stores, keyspace, telemetry, now, noteCoordination, noteChannel });
+  const services = createServices(resolved, {
+    ...{ auth, stores, keyspace, telemetry, now, noteCoordination, noteChannel },
+    onRegister: (policies) => openGate.notePolicies(policies),
+  });
   const limitHeaders = new Set(headersOf(limits));
   const responseCaches = openResponseCaches<Raw>({
     ...{ store: stores.cache, keys: keyspace, telemetry, logger, renewals: services.cache?.renewals, now },
@@ -273,11 +280,11 @@ export function createGate<Raw, Middleware extends object>(
       const events = resolveEvents(eventsOptions, (channel) => services.channels.owns(channel));
       return factory.toMiddleware(services.events.answer(events), eventsOptions, { identifies: true });
     },
-    requireScopes: (...scopes) => authorize(requireScopes(scopes, services.challenges)),
-    requireAnyScope: (...scopes) => authorize(requireAnyScope(scopes, services.challenges)),
-    requireClaim: (name, test) => authorize(requireClaim(name, test, services.challenges)),
-    requireRole: (...roles) => authorize(requireRole(roles, services.challenges)),
-    requireRecentAuth: (recency) => authorize(requireRecentAuth(recency, services.challenges, now, stores)),
+    requireScopes: (...scopes) => authorize(requireScopes(scopes, services)),
+    requireAnyScope: (...scopes) => authorize(requireAnyScope(scopes, services)),
+    requireClaim: (name, test) => authorize(requireClaim(name, test, services)),
+    requireRole: (...roles) => authorize(requireRole(roles, services)),
+    requireRecentAuth: (recency) => authorize(requireRecentAuth(recency, services, now, stores)),
     unless(condition, middleware) {
       const matches = compileCondition("unless()", condition);
       return factory.combine([factory.checkOf("unless()", middleware)], (checks) =>
@@ -356,6 +363,7 @@ export function createGate<Raw, Middleware extends object>(
       if (!closed) releaseGateName(telemetry.gate);
       closed = true;
       developmentLog?.close();
+      openGate.leave();
       auth?.keys.close();
       services.connections.close();
       services.administration.close();
@@ -371,6 +379,7 @@ export function createGate<Raw, Middleware extends object>(
     ...{ logger, keyspace, openFurther: stores.openFurther, orgClaim: resolved.revocation?.orgClaim },
     onUse: () => noteCoordination(),
   });
+  refuseUncalled(gate);
   return gate;
 }
 

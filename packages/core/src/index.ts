@@ -11,6 +11,7 @@ export type { TokenReader } from "./auth/credentials.js";
 export type { IssuerTest, TokenValidator } from "./auth/verifier.js";
 export type { PublicKeyOption } from "./auth/keys/public-keys.js";
 export type { KeyFunction } from "./auth/keys/key-function.js";
+export type { AsymmetricAlgorithm, HmacAlgorithm, JwsAlgorithm } from "./auth/keys/algorithms.js";
 export type { SecretOption } from "./auth/keys/secret-keys.js";
 export type { LoginAttempt, SucceedOptions } from "./login/attempt.js";
 export type { Logins, UnblockOptions } from "./login/unblock.js";

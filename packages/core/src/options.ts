@@ -1,5 +1,6 @@
 import type { RateLimitFormat } from "./http/fields.js";
 import { rateLimitFormats } from "./http/fields.js";
+import { refuseRequest } from "./lib/uncalled.js";
 import { checkInteger, checkObject, checkOneOf, checkString, isTrustworthyUrl, optionError } from "./lib/validate.js";
 import type { Policy } from "./limits/policy.js";
 import type { Logger } from "./telemetry/logger.js";
@@ -129,6 +130,7 @@ const known = [
  * instead.
  */
 export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOptions<Raw> {
+  refuseRequest("portcullis()", options, "const gate = portcullis({ ... }) once, then app.use(gate.guard())");
   checkObject("options", options, known);
   const {
     prefix = "",

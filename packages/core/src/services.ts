@@ -10,6 +10,7 @@ import { LeaderService } from "./coordination/leader.js";
 import { LockService } from "./coordination/locks.js";
 import { OneTimeService } from "./coordination/one-time.js";
 import type { OneTimeValues } from "./coordination/one-time.js";
+import type { AuthorizeServices } from "./guard/authorize.js";
 import type { GuardServices } from "./guard/guard.js";
 import { createChallenges } from "./guard/challenges.js";
 import { Degradation } from "./guard/degradation.js";
@@ -24,6 +25,8 @@ import { TokenWatch } from "./realtime/token-watch.js";
 import { optionError } from "./lib/validate.js";
 import type { Administration } from "./limits/administration.js";
 import { administerQuotas } from "./limits/administration.js";
+import type { Policy } from "./limits/policy.js";
+import { UnguardedWarning } from "./request/unguarded.js";
 import { Settlement } from "./limits/settlement.js";
 import { CutoffRules } from "./revocation/cutoffs.js";
 import { OwnCheck } from "./revocation/own-check.js";
@@ -36,13 +39,14 @@ import { SessionEvents } from "./sessions/events.js";
 import { StoreFault } from "./store/ports/fault.js";
 import { clockDiffers } from "./store/ports/health.js";
 import { marginSecondsFor } from "./store/ports/revocation.js";
+import { DroppedMembersWarning } from "./telemetry/dropped-members.js";
 import type { Telemetry } from "./telemetry/telemetry.js";
 import type { Keyspace } from "./store/keyspace.js";
 import { MemoryLoginStore } from "./store/memory/logins.js";
 import type { Stores } from "./store/stores.js";
 
 /** The services of a gate: for guards, and for the calls of the gate. */
-export interface GateServices<Raw> extends GuardServices<Raw>, SessionServices {
+export interface GateServices<Raw> extends GuardServices<Raw>, SessionServices, AuthorizeServices {
   /** Rejects every call if revocation is off. */
   readonly revocationsOrMissing: Revocations;
   readonly logins: LoginServices;
@@ -69,12 +73,14 @@ export interface Foundation<Raw> {
   readonly noteCoordination: (part?: "one-time") => void;
   /** Called at each definition of a channel, and at each use of a reliable one. */
   readonly noteChannel: (use: "defined" | "reliable") => void;
+  /** Called with limits that become known by name. */
+  readonly onRegister: (policies: readonly Policy<Raw>[]) => void;
 }
 
 /** Creates the services of a gate from its options and stores. */
 export function createServices<Raw>(
   resolved: ResolvedOptions<Raw>,
-  { auth, stores, keyspace, telemetry, now, noteCoordination, noteChannel }: Foundation<Raw>,
+  { auth, stores, keyspace, telemetry, now, noteCoordination, noteChannel, onRegister }: Foundation<Raw>,
 ): GateServices<Raw> {
   const { instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
@@ -149,6 +155,7 @@ export function createServices<Raw>(
     return prepared;
   }
 
+  const unguarded = new UnguardedWarning(logger);
   const { decisions: store, leasedDecisions: leasedStore, limitOverrides: records } = stores;
   const shared = resolved.redis !== undefined;
   const verifies = auth !== undefined;
@@ -159,7 +166,7 @@ export function createServices<Raw>(
     keyspace,
     ipv6PrefixLength,
     verifies,
-    logger,
+    ...{ logger, unguarded, onRegister },
   });
   administration.quotas.register(resolved.limits);
 
@@ -172,6 +179,7 @@ export function createServices<Raw>(
     onFirstUse: () => noteCoordination(),
   });
 
+  const droppedMembers = new DroppedMembersWarning(logger);
   const verifier = auth === undefined ? undefined : openVerifier(auth);
 
   /** The time by which open connections end with their tokens: a clock that is known to be wrong ends none, and keeps none. */
@@ -203,7 +211,7 @@ export function createServices<Raw>(
     verifier,
     connections,
     events: new EventService<Raw>({
-      ...{ connections, challenges, sources: auth?.sources ?? [], logger },
+      ...{ connections, challenges, unguarded, sources: auth?.sources ?? [], logger },
       now: connectionNow,
     }),
     sources: auth?.sources ?? [],
@@ -229,14 +237,16 @@ export function createServices<Raw>(
     oneTime: new OneTimeService({
       ...{ store: stores.oneTime, keys: keyspace, telemetry },
       onUse: () => noteCoordination("one-time"),
+      onDropped: () => droppedMembers.note("the data of a one-time value"),
     }),
     idempotency: new Idempotency({
       store: stores.idempotency,
-      ...{ keys: keyspace, telemetry, refuseAnonymous: (detail) => challenges.credentialsRequired(detail) },
+      ...{ keys: keyspace, telemetry, refuseAnonymous: (detail) => challenges.credentialsRequired(detail), unguarded },
     }),
     channels: new ChannelService({
       ...{ channels, log: stores.eventLog, keys: keyspace, telemetry, logger },
       onUse: noteChannel,
+      onDropped: () => droppedMembers.note("a message of a channel"),
     }),
     consumptions: administration.consumptions,
     locks,
@@ -255,8 +265,9 @@ export function createServices<Raw>(
             telemetry,
             logger,
             refuse: (cause) => challenges.tokenInvalid(cause),
+            onDropped: () => droppedMembers.note("a cached value"),
           }),
-    challenges,
+    ...{ challenges, unguarded },
     degradation: new Degradation({
       revocations,
       revocationPolicy: revocation?.onStoreError ?? "deny",

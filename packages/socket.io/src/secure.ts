@@ -11,6 +11,7 @@ import { resolveSecure } from "./options.js";
 import { protectRecovery } from "./recovery.js";
 import type { RedisAdapter } from "./redis-adapter.js";
 import { openRedisAdapter } from "./redis-adapter.js";
+import { setTimeout } from "./real-timers.js";
 
 /** A Socket.IO server, with events of any types. */
 export interface SocketServer {

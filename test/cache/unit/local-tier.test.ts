@@ -38,7 +38,7 @@ describe("the tier in process", () => {
     expect(() => value!.list.push({ a: 2 })).to.throw(TypeError);
     expect(Object.isFrozen(value!.deep.er)).to.equal(true);
     const made = { a: 1 };
-    expect(await request().getOrSet({ key: "l" }, () => made)).to.equal(made);
+    expect(await request().getOrSet({ key: "l" }, () => made)).to.deep.equal(made);
     made.a = 2;
     expect(await request().get("l")).to.deep.equal({ a: 1 });
   });

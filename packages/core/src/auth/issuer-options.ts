@@ -11,6 +11,7 @@ import type { PublicKeyOption } from "./keys/public-keys.js";
 import type { SecretOption } from "./keys/secret-keys.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
+import type { JwsAlgorithm } from "./keys/algorithms.js";
 import {
   checkBoolean,
   checkFunction,
@@ -51,7 +52,7 @@ export interface IssuerSettings {
    * Accepted signature algorithms. Required with `secret`, `publicKey` and a fixed `jwks`.
    * @default with `jwksUri`, discovery or a function `jwks`: the asymmetric algorithms that fit the key
    */
-  readonly algorithms?: readonly string[] | undefined;
+  readonly algorithms?: readonly JwsAlgorithm[] | undefined;
   /**
    * How keys are fetched and kept, with `jwksUri`, discovery or a function `jwks`.
    * @default { refresh: "10m", maxStale: "24h", cooldown: "30s", timeout: "5s" }

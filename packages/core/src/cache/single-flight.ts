@@ -1,5 +1,6 @@
 import { maxTimerMs } from "../lib/duration.js";
 import { OutageError } from "../lib/outage.js";
+import { clearTimeout, setTimeout } from "../lib/real-timers.js";
 
 /**
  * The factory did not make a value within `hardTimeout`; Express and Koa answer 503. The factory is slow, or hangs, or reads

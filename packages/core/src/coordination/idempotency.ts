@@ -4,6 +4,7 @@ import type { Denied, Header, Reply, Verdict } from "../http/verdict.js";
 import { allowed, deny, unavailable } from "../http/verdict.js";
 import { optionError } from "../lib/validate.js";
 import type { Check, GateExchange } from "../request/state.js";
+import type { UnguardedWarning } from "../request/unguarded.js";
 import type { Keyspace } from "../store/keyspace.js";
 import { StoreFault } from "../store/ports/fault.js";
 import type { ClaimAnswer, IdempotencyClaim, IdempotencyStore } from "../store/ports/idempotency.js";
@@ -13,6 +14,7 @@ import { fingerprintOf, readKey } from "./idempotency-key.js";
 import type { ResolvedIdempotency } from "./idempotency-options.js";
 import { decodeKept } from "./kept-response.js";
 import { Repeats } from "./repeats.js";
+import { clearTimeout, monotonicNow, setTimeout } from "../lib/real-timers.js";
 
 export interface IdempotencyServices {
   readonly store: IdempotencyStore;
@@ -20,6 +22,7 @@ export interface IdempotencyServices {
   readonly telemetry: Telemetry;
   /** The refusal of a request without a caller. */
   readonly refuseAnonymous: (detail: DescribeDenial) => Denied;
+  readonly unguarded: UnguardedWarning;
 }
 
 /** A larger body is refused: it is kept in memory until its fingerprint is made. */
@@ -66,7 +69,10 @@ export class Idempotency {
           }),
         );
       const caller = callerOf(exchange, options);
-      if (caller === undefined) return this.#refuse(this.#services.refuseAnonymous(describeCaller));
+      if (caller === undefined) {
+        if (options.caller === undefined) this.#services.unguarded.noteRefusal("idempotency()", state);
+        return this.#refuse(this.#services.refuseAnonymous(describeCaller));
+      }
       state.markDone(this);
       return this.#answer(exchange, options, [...caller, exchange.method, pathOf(exchange.url), key]);
     };
@@ -124,7 +130,7 @@ export class Idempotency {
     let answer = await store.claim(claim);
     if (waitMs === 0 || !isRunning(answer) || this.#waiting >= maxWaiting) return answer;
     this.#waiting += 1;
-    const deadline = performance.now() + waitMs;
+    const deadline = monotonicNow() + waitMs;
     const change = new Change();
     const stop = store.watch(claim.key, () => change.notify());
     const { signal } = exchange;
@@ -134,7 +140,7 @@ export class Idempotency {
       for (;;) {
         // After the watch began, so that no change is missed.
         answer = await store.claim({ ...claim, waits: true });
-        const leftMs = deadline - performance.now();
+        const leftMs = deadline - monotonicNow();
         if (!isRunning(answer) || leftMs <= 0 || signal.aborted) break;
         // Nobody tells of a lease that ends because its process has.
         await change.wait(Math.min(leftMs, answer.leftMs + 10));

@@ -10,6 +10,7 @@ import { LockError, LockLostError } from "./lock-error.js";
 import type { LockDemand } from "./lock-options.js";
 import { leaseOf, nameOf } from "./lock-options.js";
 import type { LockService } from "./locks.js";
+import { clearTimeout, queueMicrotask, setTimeout } from "../lib/real-timers.js";
 
 export interface LeaderOptions {
   /**

@@ -14,6 +14,7 @@ import type { VerifiedToken } from "../auth/verifier.js";
 import type { DenialDetail } from "../http/denial-detail.js";
 import { kindFound, quoted, quotedList, textFound, timeFound } from "../http/denial-detail.js";
 import type { Check } from "../request/state.js";
+import type { UnguardedWarning } from "../request/unguarded.js";
 import { allowed } from "../http/verdict.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
@@ -36,13 +37,20 @@ export interface RecentAuthOptions {
   readonly acr?: string | readonly string[] | undefined;
 }
 
+/** The parts of a gate that checks of the token need. */
+export interface AuthorizeServices {
+  readonly challenges: Challenges;
+  readonly unguarded: UnguardedWarning;
+}
+
 /** The characters of a scope token (RFC 6749 3.3). A challenge may contain them without escaping. */
 const scopeToken = /^[\x21\x23-\x5B\x5D-\x7E]+$/;
 
 /** Passes tokens that grant all of these scopes; 403 `insufficient_scope` otherwise (RFC 6750 3.1). */
-export function requireScopes<Raw>(scopes: readonly string[], challenges: Challenges): Check<Raw> {
+export function requireScopes<Raw>(scopes: readonly string[], services: AuthorizeServices): Check<Raw> {
+  const { challenges } = services;
   checkTokens("requireScopes()", 'scopes such as "orders:read"', scopes);
-  return signedIn(challenges, (auth, verified) =>
+  return signedIn("requireScopes()", services, (auth, verified) =>
     scopes.every((scope) => auth.scopes.includes(scope))
       ? allowed
       : challenges.scopeInsufficient(scopes, schemeOf(verified), () => describeScopes(scopes, "and", auth)),
@@ -50,9 +58,10 @@ export function requireScopes<Raw>(scopes: readonly string[], challenges: Challe
 }
 
 /** Passes tokens that grant at least one of these scopes; 403 `insufficient_scope` otherwise. */
-export function requireAnyScope<Raw>(scopes: readonly string[], challenges: Challenges): Check<Raw> {
+export function requireAnyScope<Raw>(scopes: readonly string[], services: AuthorizeServices): Check<Raw> {
+  const { challenges } = services;
   checkTokens("requireAnyScope()", 'scopes such as "orders:read"', scopes);
-  return signedIn(challenges, (auth, verified) =>
+  return signedIn("requireAnyScope()", services, (auth, verified) =>
     scopes.some((scope) => auth.scopes.includes(scope))
       ? allowed
       : challenges.scopeInsufficient(scopes, schemeOf(verified), () => describeScopes(scopes, "or", auth)),
@@ -64,13 +73,14 @@ function describeScopes(scopes: readonly string[], conjunction: "and" | "or", au
 }
 
 /** Passes tokens whose claim (or a member of a claim, as `"org.plan"`) passes the test; 403 otherwise. */
-export function requireClaim<Raw>(claim: ClaimPath, test: ClaimTest, challenges: Challenges): Check<Raw> {
+export function requireClaim<Raw>(claim: ClaimPath, test: ClaimTest, services: AuthorizeServices): Check<Raw> {
+  const { challenges } = services;
   const name = resolveClaimPath("requireClaim()", claim);
   if (!["string", "number", "boolean", "function"].includes(typeof test)) {
     throw optionError("requireClaim()", "needs a value the claim must equal, or a function that tests it");
   }
   const wanted = identifyingText(test);
-  return signedIn(challenges, (auth) => {
+  return signedIn("requireClaim()", services, (auth) => {
     const value = claimAt(auth.claims, name);
     const equals = typeof wanted === "string" ? identifyingText(value) === wanted : value === test;
     if (isYes(typeof test === "function" ? test(value, auth) : equals)) return allowed;
@@ -86,10 +96,11 @@ export function requireClaim<Raw>(claim: ClaimPath, test: ClaimTest, challenges:
 const roleClaims = ["roles", "role"];
 
 /** Passes tokens with at least one of these roles; 403 otherwise. A role that is neither text nor an integer is 401. */
-export function requireRole<Raw>(roles: readonly Identifier[], challenges: Challenges): Check<Raw> {
+export function requireRole<Raw>(roles: readonly Identifier[], services: AuthorizeServices): Check<Raw> {
+  const { challenges } = services;
   if (roles.length === 0) throw optionError("requireRole()", 'needs at least one role, such as "admin"');
   const wanted = roles.map((role) => checkIdentifying("requireRole()", role));
-  return signedIn(challenges, (auth, verified) => {
+  return signedIn("requireRole()", services, (auth, verified) => {
     const claims = verified?.rolesClaim === undefined ? roleClaims : [verified.rolesClaim];
     const found: string[] = [];
     for (const claim of claims) {
@@ -114,10 +125,11 @@ export function requireRole<Raw>(roles: readonly Identifier[], challenges: Chall
 /** Passes tokens of a sign-in that is recent and strong enough; otherwise 401 with the requirements (RFC 9470 3). */
 export function requireRecentAuth<Raw>(
   options: RecentAuthOptions,
-  challenges: Challenges,
+  services: AuthorizeServices,
   now: () => number,
   health: StoreHealth,
 ): Check<Raw> {
+  const { challenges } = services;
   checkObject("requireRecentAuth()", options, ["maxAge", "acr"]);
   const { maxAge, acr } = options;
   if (maxAge === undefined && acr === undefined) throw optionError("requireRecentAuth()", "needs maxAge, acr or both");
@@ -126,23 +138,27 @@ export function requireRecentAuth<Raw>(
   const classes = acr === undefined ? undefined : typeof acr === "string" ? [acr] : acr;
   if (classes !== undefined) checkTokens("requireRecentAuth().acr", 'classes such as "phr"', classes);
 
-  return signedIn(challenges, ({ claims: { auth_time: signedInAt, acr: presented } }, verified) => {
-    const recent =
-      maxAgeSeconds === undefined ||
-      (typeof signedInAt === "number" && isWithin(now() / 1000 - signedInAt, maxAgeSeconds));
-    const strong = classes === undefined || (typeof presented === "string" && classes.includes(presented));
-    if (recent && strong) return allowed;
-    const forClock = strong && typeof signedInAt === "number" ? denyForClock(health) : undefined;
-    const describe = (): DenialDetail =>
-      recent
-        ? { claim: "acr", expected: quotedList(classes ?? []), found: textFound(presented) }
-        : {
-            claim: "auth_time",
-            expected: `at most ${maxAgeSeconds} s ago`,
-            found: timeFound(signedInAt, now() / 1000),
-          };
-    return forClock ?? challenges.authenticationStale(maxAgeSeconds, classes, schemeOf(verified), describe);
-  });
+  return signedIn(
+    "requireRecentAuth()",
+    services,
+    ({ claims: { auth_time: signedInAt, acr: presented } }, verified) => {
+      const recent =
+        maxAgeSeconds === undefined ||
+        (typeof signedInAt === "number" && isWithin(now() / 1000 - signedInAt, maxAgeSeconds));
+      const strong = classes === undefined || (typeof presented === "string" && classes.includes(presented));
+      if (recent && strong) return allowed;
+      const forClock = strong && typeof signedInAt === "number" ? denyForClock(health) : undefined;
+      const describe = (): DenialDetail =>
+        recent
+          ? { claim: "acr", expected: quotedList(classes ?? []), found: textFound(presented) }
+          : {
+              claim: "auth_time",
+              expected: `at most ${maxAgeSeconds} s ago`,
+              found: timeFound(signedInAt, now() / 1000),
+            };
+      return forClock ?? challenges.authenticationStale(maxAgeSeconds, classes, schemeOf(verified), describe);
+    },
+  );
 }
 
 /** Tolerance for an issuer whose clock is ahead. An `auth_time` in milliseconds would be far more ahead than that. */
@@ -154,11 +170,16 @@ function isWithin(ageSeconds: number, maxSeconds: number): boolean {
 
 /** A check of the token; an anonymous request is 401. */
 function signedIn<Raw>(
-  challenges: Challenges,
+  middleware: string,
+  { challenges, unguarded }: AuthorizeServices,
   decide: (auth: Auth, verified: VerifiedToken | undefined) => ReturnType<Check<Raw>>,
 ): Check<Raw> {
-  return ({ state: { facts, verified } }) =>
-    facts.auth === undefined ? challenges.credentialsRequired(withoutUser) : decide(facts.auth, verified);
+  return ({ state }) => {
+    const { facts, verified } = state;
+    if (facts.auth !== undefined) return decide(facts.auth, verified);
+    unguarded.noteRefusal(middleware, state);
+    return challenges.credentialsRequired(withoutUser);
+  };
 }
 
 const withoutUser = (): DenialDetail => ({

@@ -1,3 +1,4 @@
+import { monotonicNow } from "../lib/real-timers.js";
 import type { Denied, Verdict } from "../http/verdict.js";
 import type { GateExchange } from "../request/state.js";
 import type { DevelopmentLog } from "../telemetry/development-log.js";
@@ -113,10 +114,10 @@ interface Note<V> {
 
 /** Measures and publishes a decision, in the asynchronous context of its request. */
 function timeVerdict<V extends Verdict>(decide: () => V | Promise<V>, telemetry: Telemetry): V | Promise<V> {
-  const start = performance.now();
+  const start = monotonicNow();
 
   function publish(verdict: V): V {
-    const durationMs = performance.now() - start;
+    const durationMs = monotonicNow() - start;
     const outcome = verdict.allowed ? "allowed" : verdict.problem === undefined ? "answered" : "denied";
     telemetry.decisions?.observe(outcome, durationMs / 1000);
     if (!events.verdict.hasSubscribers) return verdict;

@@ -1,4 +1,5 @@
 import { Telemetry } from "../telemetry/telemetry.js";
+import { monotonicNow } from "./real-timers.js";
 
 export type BreakerState = "closed" | "open" | "half-open";
 
@@ -48,7 +49,7 @@ export class Breaker implements BreakerControl {
   /** An operator keeps it open. */
   #held = false;
 
-  constructor({ name, telemetry, now = () => performance.now(), random = Math.random }: BreakerOptions) {
+  constructor({ name, telemetry, now = monotonicNow, random = Math.random }: BreakerOptions) {
     this.name = name;
     this.#telemetry = telemetry ?? new Telemetry();
     this.#now = now;

@@ -11,6 +11,7 @@ import type { QuotaKey } from "./partition.js";
 import { partitionOf } from "./partition.js";
 import type { Policy } from "./policy.js";
 import { overrideNames, OverrideCache } from "./overrides.js";
+import type { UnguardedWarning } from "../request/unguarded.js";
 import type { Logger } from "../telemetry/logger.js";
 import { ConsumptionFactory } from "./consumption.js";
 import { TopKeysReporter } from "./top-keys.js";
@@ -84,6 +85,7 @@ export interface QuotaServiceOptions<Raw> {
   readonly topKeys: TopKeysReporter;
   readonly ipv6PrefixLength: number;
   readonly verifies: boolean;
+  readonly onRegister: (policies: readonly Policy<Raw>[]) => void;
 }
 
 const maxBlockMs = maxWindowSeconds * 1000;
@@ -98,6 +100,7 @@ export class QuotaService<Raw> implements Quotas {
 
   /** Makes policies known by name. */
   register(policies: readonly Policy<Raw>[]): void {
+    this.#options.onRegister(policies);
     for (const policy of policies) this.#policies.set(policy.name, policy);
     if (policies.length > 0) this.#options.overrideCache.start();
   }
@@ -215,7 +218,7 @@ function checkBounds<Raw>(policy: Policy<Raw>, limit: number | undefined, window
   if (typeof burst === "number" && typeof seconds === "number") checkBucket(policy.name, burst, seconds);
 }
 
-export interface AdministrationOptions {
+export interface AdministrationOptions<Raw> {
   readonly store: DecisionStore;
   readonly records: LimitOverrides;
   /** Do other processes change overrides too? */
@@ -225,6 +228,9 @@ export interface AdministrationOptions {
   /** Does this gate verify tokens? Otherwise the users it counts are those of other gates. */
   readonly verifies: boolean;
   readonly logger: Logger;
+  readonly unguarded: UnguardedWarning;
+  /** Called with policies that become known by name. */
+  readonly onRegister: (policies: readonly Policy<Raw>[]) => void;
 }
 
 /** The parts of limits that outlive a request. */
@@ -235,8 +241,8 @@ export interface Administration<Raw> {
 }
 
 /** Creates the parts of limits that outlive a request. */
-export function administerQuotas<Raw>(options: AdministrationOptions): Administration<Raw> {
-  const { store, records, shared, keyspace, ipv6PrefixLength, verifies, logger } = options;
+export function administerQuotas<Raw>(options: AdministrationOptions<Raw>): Administration<Raw> {
+  const { store, records, shared, keyspace, ipv6PrefixLength, verifies, logger, unguarded, onRegister } = options;
   const overrideCache = new OverrideCache({ store: records, shared });
   const topKeys = new TopKeysReporter(records, keyspace);
   const consumptions = new ConsumptionFactory<Raw>({
@@ -244,12 +250,12 @@ export function administerQuotas<Raw>(options: AdministrationOptions): Administr
     ipv6PrefixLength,
     logger,
     overrides: overrideCache,
-    topKeys,
+    ...{ topKeys, unguarded },
   });
   const common = { store, records, keyspace, consumptions, overrideCache, topKeys, ipv6PrefixLength, verifies };
   return {
     consumptions,
-    quotas: new QuotaService(common),
+    quotas: new QuotaService({ ...common, onRegister }),
     close() {
       overrideCache.close();
       topKeys.close();

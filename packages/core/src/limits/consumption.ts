@@ -4,6 +4,7 @@ import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Exchange } from "../http/exchange.js";
 import type { GateExchange } from "../request/state.js";
+import type { UnguardedWarning } from "../request/unguarded.js";
 import { durationSeconds } from "../lib/duration.js";
 import { TwoGenerationCache } from "../lib/two-generation-cache.js";
 import type { Keyspace } from "../store/keyspace.js";
@@ -28,6 +29,7 @@ export type Consumed<Raw> = readonly AppliedPolicy<Raw>[] | TokenRefusal;
 export interface ConsumptionFactoryOptions extends PartitionOptions {
   readonly overrides: OverrideCache;
   readonly topKeys: TopKeysReporter;
+  readonly unguarded: UnguardedWarning;
 }
 
 /** A consumption that only reads the counter of a client. */
@@ -60,12 +62,14 @@ export class ConsumptionFactory<Raw> {
   readonly #slotPrefix = randomBytes(9).toString("base64url");
   readonly #overrides: OverrideCache;
   readonly #topKeys: TopKeysReporter;
+  readonly #unguarded: UnguardedWarning;
   #slots = 0;
 
   constructor(options: ConsumptionFactoryOptions) {
     this.#keyspace = options.keyspace;
     this.#overrides = options.overrides;
     this.#topKeys = options.topKeys;
+    this.#unguarded = options.unguarded;
     this.#partitions = new PartitionFinder(options);
   }
 
@@ -167,7 +171,7 @@ export class ConsumptionFactory<Raw> {
   #plainConsumption(
     member: GroupMember<Raw>,
     policy: PlainPolicy<Raw>,
-    exchange: Exchange<Raw>,
+    exchange: GateExchange<Raw>,
     token: VerifiedToken | undefined,
   ): Maybe<AppliedPolicy<Raw> | TokenRefusal> {
     const generation = this.#overrides.generation;
@@ -177,7 +181,7 @@ export class ConsumptionFactory<Raw> {
       applied = note.value as KeptPolicy<Raw>;
     else {
       const partition = this.#plainPartition(policy, exchange, token);
-      if (typeof partition !== "string") return partition;
+      if (typeof partition !== "string") return partition ?? this.#skip(member, exchange);
       if (member.generation !== generation) {
         member.generation = generation;
         member.clients.clear();
@@ -197,6 +201,12 @@ export class ConsumptionFactory<Raw> {
     if (topKey !== undefined && topKey.slot >= 0) topKey.points += applied.consumption.cost;
     else if (member.topKeys.admits()) this.#findTopKey(member, applied, exchange, token);
     return policy.algorithm === "concurrency" ? this.#withSlot(applied) : applied;
+  }
+
+  /** A policy that counts users does not apply to an anonymous request. */
+  #skip({ policy, clients }: GroupMember<Raw>, exchange: GateExchange<Raw>): undefined {
+    // On other routes it has counted users.
+    if (clients.isEmpty) this.#unguarded.noteUncounted(policy.name, exchange);
   }
 
   #findTopKey(
@@ -240,7 +250,7 @@ export class ConsumptionFactory<Raw> {
         typeof part === "function"
           ? this.#partitions.check(name, await part(raw, facts))
           : this.#partitions.find(part, exchange, token, name);
-      if (typeof found !== "string") return found;
+      if (typeof found !== "string") return found ?? this.#skip(member, exchange);
       parts.push(found);
     }
     const terms = {

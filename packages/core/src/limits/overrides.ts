@@ -1,6 +1,7 @@
 import type { LimitOverrides, LimitOverride } from "../store/ports/limit-overrides.js";
 import { steadyNow } from "../lib/steady-clock.js";
 import type { CountingMode } from "../store/ports/decisions.js";
+import { clearInterval, setInterval } from "../lib/real-timers.js";
 
 /** The overrides and blocks of one policy. */
 export interface PolicyOverrides {

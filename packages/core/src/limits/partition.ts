@@ -16,12 +16,18 @@ import { kindOf } from "../lib/validate.js";
 /** Addresses whose partitions are remembered; others' are made anew. */
 const maxAddresses = 10_000;
 
+/** Requests that are examined for proxies, whatever their address; later ones only if their address is new. */
+const maxExamined = 1000;
+const trustThatProxy = "let the application trust that proxy (Express: trust proxy, Koa: proxy and maxIpsCount)";
+
 /** Problems with client addresses that requests have shown. */
 export interface SeenAddresses {
   /** Does the application trust every proxy? */
   trustsEveryProxy(): boolean;
   /** Was a list `allow` not applied because the address may be that of a proxy? */
   distrustsProxy(): boolean;
+  /** Did a limit count a request by an address that may be that of a proxy? */
+  countsProxy(): boolean;
   /** Did a request have no readable address? */
   lacksAddresses(): boolean;
 }
@@ -57,9 +63,10 @@ export class PartitionFinder<Raw> {
   readonly #logger: Logger;
   /** Partitions by address, as the framework gives it. */
   readonly #addresses = new TwoGenerationCache<string, string>({ max: maxAddresses });
-  #addressesExamined = false;
+  #unexamined = maxExamined;
   #trustsEveryProxy = false;
   #distrustsProxy = false;
+  #countsProxy = false;
   #lacksAddresses = false;
 
   constructor({ keyspace, ipv6PrefixLength, logger }: PartitionOptions) {
@@ -78,15 +85,19 @@ export class PartitionFinder<Raw> {
     return this.#distrustsProxy;
   }
 
+  /** Did a limit count a request by an address that may be that of a proxy? */
+  countsProxy(): boolean {
+    return this.#countsProxy;
+  }
+
   /** May the address be that of a proxy? Then the list `allow` would let every client pass. */
   mayBeProxy(exchange: Exchange<Raw>): boolean {
     if (!mayBeProxy(exchange)) return false;
     if (!this.#distrustsProxy) {
       this.#distrustsProxy = true;
-      const advice = "let the application trust that proxy (Express: trust proxy, Koa: proxy and maxIpsCount)";
       this.#logger.warn(
         { code: "proxy_untrusted" },
-        `portcullis: allow is not applied to a request that came through a proxy that is not trusted; ${advice}`,
+        `portcullis: allow is not applied to a request that came through a proxy that is not trusted; ${trustThatProxy}`,
       );
     }
     return true;
@@ -130,12 +141,13 @@ export class PartitionFinder<Raw> {
   }
 
   address(exchange: Exchange<Raw>): string {
-    if (!this.#addressesExamined) this.#examineProxies(exchange);
+    if (this.#unexamined > 0) this.#examineProxies(exchange);
     const { ip } = exchange;
     let address = ip === undefined ? undefined : this.#addresses.get(ip);
     if (address === undefined) {
       const canonical = canonicalAddress(ip, this.#ipv6PrefixLength);
       if (canonical === unknownAddress && !this.#lacksAddresses) this.#noteMissing(exchange);
+      if (this.#unexamined === 0 && !this.#countsProxy) this.#examineForwarding(exchange);
       address = this.#keyspace.addressPartition(canonical);
       // Behind a careless proxy the text may have any length.
       if (ip !== undefined && ip.length <= 64) this.#addresses.set(ip, address);
@@ -154,16 +166,29 @@ export class PartitionFinder<Raw> {
     );
   }
 
-  /** Runs once, at the first request of a framework: the setting of the framework is not known earlier. */
+  /** The setting of the framework is not known before its first request. */
   #examineProxies(exchange: Exchange<Raw>): void {
-    if (exchange.trustsEveryProxy === undefined) return;
-    this.#trustsEveryProxy = exchange.trustsEveryProxy;
-    this.#addressesExamined = true;
-    if (!this.#trustsEveryProxy) return;
+    const { trustsEveryProxy } = exchange;
+    if (trustsEveryProxy === undefined) return;
+    this.#unexamined -= 1;
+    if (!trustsEveryProxy) return this.#examineForwarding(exchange);
+    this.#unexamined = 0;
+    this.#trustsEveryProxy = true;
     const advice = "say how many proxies there are (Express: trust proxy, Koa: maxIpsCount)";
     this.#logger.warn(
       {},
       `portcullis: every proxy is trusted, so clients choose the address they are limited by; ${advice}`,
+    );
+  }
+
+  /** All clients behind a proxy that is not trusted have its address, and share what is meant for one. */
+  #examineForwarding(exchange: Exchange<Raw>): void {
+    if (exchange.trustsEveryProxy !== false || !mayBeProxy(exchange)) return;
+    this.#countsProxy = true;
+    this.#unexamined = 0;
+    this.#logger.warn(
+      { code: "proxy_untrusted" },
+      `portcullis: requests come through a proxy that is not trusted, so all clients behind it count as one address; ${trustThatProxy}`,
     );
   }
 }

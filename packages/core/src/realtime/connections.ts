@@ -17,6 +17,7 @@ import type { ResolvedConnections } from "./options.js";
 import { OpenToken, OpenTokens } from "./open-tokens.js";
 import type { TokenHolder } from "./open-tokens.js";
 import type { TokenWatch } from "./token-watch.js";
+import { clearTimeout, setImmediate, setTimeout } from "../lib/real-timers.js";
 
 export interface ConnectionServiceOptions extends ResolvedConnections {
   /** Undefined for a gate without `auth`. */

@@ -5,6 +5,7 @@ import { faultForAll, isRefusedToken, someRefuses } from "../store/ports/decisio
 import { steadyNow } from "../lib/steady-clock.js";
 import { StoreFault } from "../store/ports/fault.js";
 import type { Logger } from "../telemetry/logger.js";
+import { clearTimeout, setTimeout } from "../lib/real-timers.js";
 
 /** Tells whether a token is revoked by records of the application. Only `true` revokes, and only `false` does not. */
 export type RevocationTest = (auth: Auth) => boolean | Promise<boolean>;

@@ -17,6 +17,7 @@ import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { noStore, notRecorded, oauthError, answerAt, checkPath, reply } from "./endpoint.js";
 import { createTokenVerifier, isUnverifiable } from "./token-verifier.js";
+import { monotonicNow } from "../lib/real-timers.js";
 
 export interface BackchannelLogoutOptions<Raw = unknown> {
   /** The client id (or ids) of this application at its OpenID providers: the `aud` of logout tokens. */
@@ -128,7 +129,7 @@ export function backchannelLogoutRoute<Raw>(
   /** One response for every cause, so that guesses reveal nothing. The cause is for operators: a fixed phrase, or a code of jose. */
   function refuse(cause: string): Reply {
     telemetry.loggedOut("refused", cause);
-    const at = performance.now();
+    const at = monotonicNow();
     if (at - (warnedAt.get(cause) ?? Number.NEGATIVE_INFINITY) >= warnEveryMs) {
       warnedAt.set(cause, at);
       logger.warn({ code: "logout_refused", cause }, `portcullis: a back-channel logout was refused: ${cause}`);

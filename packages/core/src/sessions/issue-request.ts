@@ -4,6 +4,8 @@ import { findOtherUse } from "../auth/access-token.js";
 import type { LoginAttempt } from "../login/attempt.js";
 import type { Duration } from "../lib/duration.js";
 import { durationSeconds } from "../lib/duration.js";
+import type { NotJson } from "../lib/json.js";
+import { reasonOf, stringifyJson } from "../lib/json.js";
 import { checkBoolean, rangeError } from "../lib/validate.js";
 import type { SessionRecord } from "../store/ports/sessions.js";
 
@@ -171,8 +173,14 @@ export interface IdentifyingClaims {
   readonly tenantClaim: string | undefined;
 }
 
+/** The rules for the claims of a grant. */
+export interface GrantRules extends IdentifyingClaims {
+  /** Called for claims with undefined members, which JSON leaves out. */
+  readonly onDropped?: (() => void) | undefined;
+}
+
 /** Claims and scopes as the session record keeps them, as JSON. A TypeError for claims that the gate would refuse or sets itself. */
-export function readGrant(claims: unknown, scopes: unknown, { orgClaim, tenantClaim }: IdentifyingClaims): string {
+export function readGrant(claims: unknown, scopes: unknown, { orgClaim, tenantClaim, onDropped }: GrantRules): string {
   if (typeof claims !== "object" || claims === null || Array.isArray(claims))
     throw new TypeError("claims must be an object");
   const given = claims as Readonly<Record<string, unknown>>;
@@ -188,10 +196,18 @@ export function readGrant(claims: unknown, scopes: unknown, { orgClaim, tenantCl
     );
   if (!Array.isArray(scopes) || !scopes.every(isScope))
     throw new TypeError("scopes must be a list of scopes without blanks (RFC 6749 3.3)");
-  const grant = JSON.stringify({ claims: given, scopes } satisfies Grant);
+  const grant = grantText({ claims: given, scopes }, onDropped);
   if (Buffer.byteLength(grant) > maxGrantBytes)
     throw new TypeError(`claims and scopes must not have more than ${maxGrantBytes} bytes together`);
   return grant;
+}
+
+function grantText(grant: Grant, onDropped: (() => void) | undefined): string {
+  try {
+    return stringifyJson(grant, onDropped);
+  } catch (error) {
+    throw new TypeError(`claims must be values that JSON can express${reasonOf(error as NotJson)}`);
+  }
 }
 
 function isScope(scope: unknown): boolean {

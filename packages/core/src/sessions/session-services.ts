@@ -13,6 +13,7 @@ import type { Sessions } from "./sessions.js";
 import { SessionService } from "./sessions.js";
 import type { Tokens } from "./tokens.js";
 import { TokenService } from "./tokens.js";
+import { DroppedMembersWarning } from "../telemetry/dropped-members.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 
 /** The session services of a gate. If an option is missing, every call rejects and names it. */
@@ -52,6 +53,7 @@ export function createSessions<Raw>(
   const { toleranceSeconds } = auth;
   const logout = createLogout({ ...common, health: stores, events, cutoffs, toleranceSeconds, tokens, now });
   const { endSessions } = logout;
+  const droppedMembers = new DroppedMembersWarning(logger);
   return {
     logout,
     sessions: new SessionService({ ...common, events, cutoffs, revocations, endSessions, issuer: tokens?.issuer }),
@@ -64,6 +66,7 @@ export function createSessions<Raw>(
             tokens,
             endSessions,
             tenantClaim: cache?.tenantClaim,
+            onDropped: () => droppedMembers.note("claims"),
             deadlineMs,
             maxLifetimeSeconds: auth.maxLifetimeSeconds,
             onRefused(cause) {

@@ -15,11 +15,12 @@ import type { EndSessions } from "./logout.js";
 import { OrphanCleanup } from "./logout.js";
 import type { TokenCookies } from "./cookies.js";
 import { createTokenCookies } from "./cookies.js";
-import type { IdentifyingClaims, IssuedTokens, IssueRequest, Lasting, RefreshRequest } from "./issue-request.js";
+import type { GrantRules, IssuedTokens, IssueRequest, Lasting, RefreshRequest } from "./issue-request.js";
 import { checkAttempt, checkName, readDevice, readGrant, readLasting, claimsOfGrant } from "./issue-request.js";
 import type { RefreshOutcome } from "../telemetry/telemetry.js";
 import type { TokenAnswer } from "./token-error.js";
 import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
+import { setTimeout } from "../lib/real-timers.js";
 
 /** Issues access and refresh tokens. Every method rejects with a {@link StoreFault} (503) if the store is unavailable. */
 export interface Tokens {
@@ -39,7 +40,7 @@ export interface Tokens {
   readonly cookies: TokenCookies;
 }
 
-export interface TokenServiceOptions extends IdentifyingClaims {
+export interface TokenServiceOptions extends GrantRules {
   readonly tokens: ResolvedTokens;
   readonly store: SessionStore;
   readonly decisions: DecisionStore;

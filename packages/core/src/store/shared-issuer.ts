@@ -1,6 +1,7 @@
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import { operations } from "../lib/documentation.js";
 import type { Logger } from "../telemetry/logger.js";
+import { clearTimeout, setTimeout } from "../lib/real-timers.js";
 
 /**
  * `claim` gives the shared keys to an issuer if they have no owner; `force` gives them to it in any case; `look` reads

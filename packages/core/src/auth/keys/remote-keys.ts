@@ -12,6 +12,7 @@ import { readKeySet } from "./key-set.js";
 import type { CandidateKey, KeySource } from "./key-source.js";
 import { KeysUnavailable, fixedSource } from "./key-source.js";
 import { isForeignHostAllowed } from "./private-address.js";
+import { clearTimeout, setTimeout } from "../../lib/real-timers.js";
 
 /** How keys are fetched and kept: `auth.remoteKeys` after it was checked. */
 export interface RemoteKeysPolicy {

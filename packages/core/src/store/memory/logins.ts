@@ -9,7 +9,7 @@ import type {
   AccountAndIpLimit,
   LoginReset,
 } from "../ports/logins.js";
-import { steadyNow } from "../../lib/steady-clock.js";
+import { lruClock, steadyNow } from "../../lib/steady-clock.js";
 import type { Entry } from "./bounded.js";
 import { BoundedTable } from "./bounded.js";
 
@@ -43,7 +43,7 @@ export class MemoryLoginStore implements LoginStore {
   readonly #levels: LRUCache<string, number>;
 
   constructor({ now = steadyNow, counters = 10_000 }: MemoryLoginStoreOptions = {}) {
-    const notes = { max: maxNotes, ttl: 1, ttlResolution: 0, perf: { now } };
+    const notes = { max: maxNotes, ttl: 1, ttlResolution: 0, perf: lruClock(now) };
     this.#now = now;
     this.#counters = new BoundedTable({ now, capacity: counters });
     this.#notes = new LRUCache(notes);

@@ -1,7 +1,7 @@
 import type { RevocationStore } from "../ports/revocation.js";
 import { recordEnd } from "../ports/revocation.js";
 import { StoreFault } from "../ports/fault.js";
-import { steadyNow } from "../../lib/steady-clock.js";
+import { steadyNow, wallNow } from "../../lib/steady-clock.js";
 import type {
   Created,
   Creation,
@@ -50,7 +50,7 @@ export class MemorySessionStore implements SessionStore {
 
   constructor(options: MemorySessionStoreOptions) {
     this.#options = options;
-    this.#now = options.now ?? Date.now;
+    this.#now = options.now ?? wallNow;
     this.#steady = options.now ?? steadyNow;
   }
 

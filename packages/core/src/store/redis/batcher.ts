@@ -2,6 +2,7 @@ import type { Breaker } from "../../lib/breaker.js";
 import type { FaultKind } from "../ports/fault.js";
 import { StoreFault } from "../ports/fault.js";
 import { faultOfError } from "./replies.js";
+import { clearTimeout, monotonicNow, setImmediate, setTimeout } from "../../lib/real-timers.js";
 
 export interface BatcherOptions<Item, Answer> {
   /** Sends a batch in one round trip. Resolves to the answers in order; a rejection is a fault of the whole batch. */
@@ -138,7 +139,7 @@ export class Batcher<Item, Answer> {
     this.#resolvers = [];
     const { maxBatch, deadlineMs } = this.#options;
     const batches: Batch<Item, Answer>[] = [];
-    const since = performance.now();
+    const since = monotonicNow();
     const due = since + deadlineMs;
     const turn: Turn = {
       open: Math.ceil(items.length / maxBatch),
@@ -165,7 +166,7 @@ export class Batcher<Item, Answer> {
    */
   #expire(turn: Turn, batches: readonly Batch<Item, Answer>[], due: number): void {
     turn.expired = true;
-    if (performance.now() - due > this.#options.deadlineMs + stallMs) turn.stalled = true;
+    if (monotonicNow() - due > this.#options.deadlineMs + stallMs) turn.stalled = true;
     setImmediate(() => {
       for (const batch of batches) this.#fail(batch, new StoreFault("timeout"));
     });
@@ -210,7 +211,7 @@ export class Batcher<Item, Answer> {
     if (batch.sent) this.#inFlight -= 1;
     else this.#waiting.splice(this.#waiting.indexOf(batch), 1);
     const { resolvers, since } = batch;
-    this.#options.observe?.({ questions: resolvers.length, durationMs: performance.now() - since, fault });
+    this.#options.observe?.({ questions: resolvers.length, durationMs: monotonicNow() - since, fault });
     this.#pending -= resolvers.length;
     for (const [index, resolve] of resolvers.entries()) resolve(answerAt(index));
     this.wake();

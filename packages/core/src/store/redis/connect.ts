@@ -16,6 +16,7 @@ import { closeSilent } from "./silent-connections.js";
 import type { ClientOverrides, OwnClient, RedisPlace } from "./topology.js";
 import { adapts, copyClient, createClient, findUnsafeOptions, retrySoon } from "./topology.js";
 import { StoreFault } from "../ports/fault.js";
+import { clearTimeout, monotonicNow, queueMicrotask, setImmediate, setTimeout } from "../../lib/real-timers.js";
 
 export interface Connection {
   /** Another client once the server has shown that it is a node of a Cluster: before the first connection is reported. */
@@ -236,8 +237,8 @@ export function connect({
       if (part !== "examination") tellUnreadable(part, error);
     },
     leaveReplica() {
-      if (own === undefined || performance.now() - leftReplicaAt < replicaRetryMs) return;
-      leftReplicaAt = performance.now();
+      if (own === undefined || monotonicNow() - leftReplicaAt < replicaRetryMs) return;
+      leftReplicaAt = monotonicNow();
       own.disconnect(true);
     },
     password,
@@ -353,7 +354,7 @@ export class ServerClock {
 
   /** Unix milliseconds; by the clock of this process before the first connection. */
   now(): number {
-    const now = performance.now();
+    const now = monotonicNow();
     if (now - this.#askedAt > refreshMs && this.#connection.isUp()) void this.#ask();
     return this.#offsetMs === undefined ? Date.now() : now + this.#offsetMs;
   }
@@ -363,11 +364,11 @@ export class ServerClock {
   }
 
   async #ask(): Promise<void> {
-    const sentAt = performance.now();
+    const sentAt = monotonicNow();
     this.#askedAt = sentAt;
     try {
       const theirs = readTime(await this.#connection.client.call("TIME"));
-      this.#offsetMs = theirs - (sentAt + performance.now()) / 2;
+      this.#offsetMs = theirs - (sentAt + monotonicNow()) / 2;
     } catch (error) {
       // An outage is reported elsewhere. The last offset stays in use.
       this.#connection.unreadable?.("clock", error);

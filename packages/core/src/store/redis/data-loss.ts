@@ -14,6 +14,7 @@ import { sharedKeyMs } from "../keyspace.js";
 import type { Tracking } from "./tracking.js";
 import type { Keyspace } from "../keyspace.js";
 import { TrackedAnswers } from "./tracked-answers.js";
+import { clearInterval, monotonicNow, setInterval } from "../../lib/real-timers.js";
 
 export interface LossDetectorOptions {
   readonly connection: Connection;
@@ -127,10 +128,10 @@ export class LossAwareStore implements DecisionStore, RevocationStore, StoreHeal
   readonly #recent: LRUCache<string, Repeat>;
 
   constructor(options: LossAwareStoreOptions) {
-    const { store, now = () => performance.now() } = options;
+    const { store, now = monotonicNow } = options;
     this.#store = store;
     this.#options = options;
-    this.#recent = new LRUCache({ max: 10_000, ttl: recentMs, perf: { now } });
+    this.#recent = new LRUCache({ max: 10_000, ttl: recentMs, ttlResolution: 0, perf: { now } });
   }
 
   ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {

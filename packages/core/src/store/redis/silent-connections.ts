@@ -1,3 +1,5 @@
+import { clearInterval, setInterval } from "../../lib/real-timers.js";
+
 /** The part of an ioredis client of one server that tells of its connection. */
 interface ConnectedClient {
   readonly options: { socketTimeout?: number | undefined };

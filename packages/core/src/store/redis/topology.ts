@@ -6,6 +6,7 @@ import type { ClusterOptions, RedisOptions } from "ioredis";
 import type { RedisLike } from "./client.js";
 import type { PasswordFunction } from "./password.js";
 import { faultOfError } from "./replies.js";
+import { monotonicNow } from "../../lib/real-timers.js";
 
 export interface RedisAddress {
   readonly host: string;
@@ -153,7 +154,7 @@ const departures = new WeakMap<object, number>();
 function leavesReplica(this: unknown, error: Error): false | 1 {
   if (!/^(READONLY|MASTERDOWN)/.test(error.message)) return false;
   if (typeof this !== "object" || this === null) return 1;
-  const now = performance.now();
+  const now = monotonicNow();
   const left = departures.get(this);
   if (left !== undefined && now - left < disconnectMs) return false;
   departures.set(this, now);
