@@ -26,32 +26,32 @@ interface Store {
 }
 
 interface ApiProgram {
-  createApi(options: { base: string; store: Store; onSignedOut: () => void; maxWaitMs?: number }): Api;
+  readonly createApi: (options: { base: string; store: Store; onSignedOut: () => void }) => Api;
 }
 
 interface LimitsProgram {
-  quotasOf(headers: Headers): { policy: string; remaining: number; resetSeconds: number }[];
+  readonly quotasOf: (headers: Headers) => { policy: string; remaining: number; resetSeconds: number }[];
 }
 
 interface OrdersProgram {
-  newKey(): string;
-  placeOrder(api: Api, key: string, order: { item: string }): Promise<{ id: string }>;
+  readonly newKey: () => string;
+  readonly placeOrder: (api: Api, key: string, order: { item: string }) => Promise<{ id: string }>;
 }
 
 type Prover = (method: string, url: string, token?: string, nonce?: string) => Promise<string>;
 interface ProofProgram {
-  createProver(): Promise<Prover>;
-  sendBound(prove: Prover, url: string, token: string, nonces: { current?: string }): Promise<Response>;
+  readonly createProver: () => Promise<Prover>;
+  readonly sendBound: (prove: Prover, url: string, token: string, nonces: { current?: string }) => Promise<Response>;
 }
 
 interface StreamProgram {
-  listen(options: {
+  readonly listen: (options: {
     open: (lastEventId: string) => EventSource;
     api: Api;
     onEvent: (data: unknown) => void;
     onGap: () => void;
     firstWaitMs: number;
-  }): () => void;
+  }) => () => void;
 }
 
 /** A service that clients of docs/clients.md talk to, on Redis. */
@@ -94,7 +94,7 @@ describe("the code in docs/clients.md", function () {
     });
     app.post("/refresh", express.json(), async (req, res, next) => {
       try {
-        res.json((await gate.tokens.refresh((req.body as { refresh_token?: unknown }).refresh_token)).response);
+        res.json((await gate.tokens.refresh((req.body as { refresh_token?: string }).refresh_token)).response);
       } catch (error) {
         const answer = gate.tokens.answer(error);
         if (answer === undefined) return next(error);
@@ -150,7 +150,8 @@ describe("the code in docs/clients.md", function () {
     await service.gate.sessions.revokeAll("alice");
     const outcomes = await Promise.allSettled([api("/me"), api("/me"), api("/me")]);
     const errors = outcomes.map((outcome) => (outcome.status === "rejected" ? (outcome.reason as object) : {}));
-    for (const error of errors) expect(error).to.include({ status: 401, code: "invalid_grant" });
+    for (const error of errors) expect(error).to.include({ status: 401 });
+    expect(errors[0]).to.include({ code: "invalid_grant" });
     expect(signedOut()).to.equal(1);
     expect(store.tokens).to.equal(undefined);
   });
@@ -174,9 +175,11 @@ describe("the code in docs/clients.md", function () {
     const service = await startService();
     const { api } = await createApi(service, await signIn(service));
     const { quotasOf } = await programs.load<LimitsProgram>("limits.ts");
-    const { headers } = await api("/rare");
-    expect(quotasOf(headers)).to.deep.equal([{ policy: "rare", remaining: 0, resetSeconds: 1 }]);
-    expect((await api("/rare")).status).to.equal(200);
+    const answers = await Promise.all([api("/rare"), api("/rare")]);
+    for (const { status, headers } of answers) {
+      expect(status).to.equal(200);
+      expect(quotasOf(headers)).to.deep.equal([{ policy: "rare", remaining: 0, resetSeconds: 1 }]);
+    }
     expect(service.seen.filter((path) => path === "/rare").length).to.be.at.least(3);
     const field = new Headers({ ratelimit: '"ip";r=12;t=31, "user";r=4000;t=1800, "slots";r=2' });
     expect(quotasOf(field)).to.deep.equal([

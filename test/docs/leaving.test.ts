@@ -113,8 +113,8 @@ describe("the guard by hand in docs/leaving.md", () => {
     const verified = await gate.verify(accessToken);
     if (!verified.allowed) throw new Error("the gate refuses its own token");
     await gate.sessions.revokeAll("dave");
-    const [{ code = "" } = {}] = snippetsOf("docs/leaving.md").filter(({ language }) => language === "sh");
-    const pattern = /--pattern '([^']+)'/.exec(code)?.[1] ?? "";
+    const [cleanUpCode] = snippetsOf("docs/leaving.md").filter(({ language }) => language === "sh");
+    const pattern = /--pattern '([^']+)'/.exec(cleanUpCode?.code ?? "")?.[1] ?? "";
     const operator = operate(redis.url);
     const doomed = await operator.keys(pattern);
     expect(doomed.length).to.be.greaterThan(2);

@@ -28,10 +28,10 @@ interface Person {
 
 /** The program in docs/personal-data.md. */
 interface Program {
-  erase(
+  readonly erase: (
     person: Person,
     options: { gate: ExpressGate; redis: Redis; prefix: string; keySecret: string; limits: readonly string[] },
-  ): Promise<number>;
+  ) => Promise<number>;
 }
 
 interface User extends Person {
@@ -151,7 +151,10 @@ async function startShop(prefix: string): Promise<{ gate: ExpressGate; url: stri
   const app = express();
   app.set("trust proxy", 1).set("env", "test");
   const device = { secret: "a secret of the test, and long enough" };
-  const throttle = gate.throttleLogin({ account: (req) => JSON.parse(String(req.headers["x-account"])), device });
+  const throttle = gate.throttleLogin({
+    account: (req) => JSON.parse(String(req.headers["x-account"])) as unknown,
+    device,
+  });
   app.post("/login", throttle, async (req, res) => {
     if (req.headers["x-password"] !== "right") return void res.sendStatus(401);
     const issued = await gate.tokens.issue({
@@ -239,7 +242,7 @@ async function readText(redis: Redis, key: string): Promise<string> {
     case "set":
       return JSON.stringify((await redis.smembers(key)).sort());
     case "zset":
-      return JSON.stringify(await redis.zrange(key, 0, -1, "WITHSCORES"));
+      return JSON.stringify(await redis.zrange(key, "0", "-1", "WITHSCORES"));
     case "hash":
       return JSON.stringify(await redis.hgetall(key));
     default:
