@@ -18,9 +18,9 @@ interface Program {
 
 /** Imported without its types, which bring those of browsers along. */
 const authJs: string = "@auth/core/jwt";
-const { encode } = (await import(authJs)) as {
+interface AuthJs {
   readonly encode: (options: { token: object; secret: string; salt: string }) => Promise<string>;
-};
+}
 
 const authSecret = "the secret of Auth.js in this test";
 const environment = {
@@ -142,6 +142,7 @@ describe("the programs in docs/migrate-sessions.md", function () {
 
     it("a session of Auth.js is exchanged for tokens, and nothing else is", async () => {
       const { url } = await run(program);
+      const { encode } = (await import(authJs)) as AuthJs;
       const browser = openBrowser(url);
       const token = { sub: "dora", name: "Dora" };
       browser.cookies.set(name, await encode({ token, secret: authSecret, salt: name }));
