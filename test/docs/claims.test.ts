@@ -1,12 +1,12 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
-import { dirname, join, normalize } from "node:path";
+import { join } from "node:path";
 import { expect } from "chai";
 import { CacheTimeout } from "@portcullis/core";
 import ts from "typescript";
 import type { DenialCode } from "@portcullis/core";
 import { deny } from "../../packages/core/src/http/verdict.js";
-import { listDocuments, proseOf, readDocument, root, sectionOf } from "./documents.js";
+import { readDocument, root, sectionOf } from "./documents.js";
 
 const core = "packages/core/src";
 
@@ -98,14 +98,6 @@ describe("what the documents claim", () => {
     expect(Array.from(rows, ([, name]) => name)).to.have.members([...members, "onDeny"]);
   });
 
-  describe("links", () => {
-    for (const document of listDocuments()) {
-      it(`of ${document} lead to files and headings that exist`, () => {
-        expect(linksOf(document).filter((target) => !leadsSomewhere(document, target))).to.deep.equal([]);
-      });
-    }
-  });
-
   describe("the examples", () => {
     for (const file of ["main.ts", "users.ts", "tokens.ts", "orders.ts", "problems.ts", "page.ts", "live.ts", "mail.ts"]
       .map(inSource)
@@ -175,36 +167,6 @@ function membersOfUnion(path: string, name: string): string[] {
   const found = source.statements.filter(ts.isTypeAliasDeclaration).find((statement) => statement.name.text === name);
   if (found === undefined || !ts.isUnionTypeNode(found.type)) throw new Error(`${path} declares no union ${name}`);
   return found.type.types.map((type) => type.getText(source).slice(1, -1));
-}
-
-/** Targets of links within the repository. */
-function linksOf(document: string): string[] {
-  const targets = proseOf(document).flatMap((line) =>
-    Array.from(line.matchAll(/\]\(([^()\s]+)\)/g), ([, target = ""]) => target),
-  );
-  return targets.filter((target) => !/^[a-z][a-z0-9+.-]*:/.test(target));
-}
-
-function leadsSomewhere(document: string, target: string): boolean {
-  const [path = "", anchor] = target.split("#");
-  const file = path === "" ? document : normalize(join(dirname(document), path));
-  if (!existsSync(join(root, file))) return false;
-  return anchor === undefined || (file.endsWith(".md") && anchorsOf(file).includes(anchor));
-}
-
-/** As GitHub makes them; there are no two equal headings in one document. */
-function anchorsOf(document: string): string[] {
-  const anchors = proseOf(document)
-    .filter((line) => /^#+ /.test(line))
-    .map((line) =>
-      line
-        .replace(/^#+ /, "")
-        .toLowerCase()
-        .replace(/[^\w\- ]/g, "")
-        .replaceAll(" ", "-"),
-    );
-  expect(anchors, `headings of ${document}`).to.have.length(new Set(anchors).size);
-  return anchors;
 }
 
 /** What git tracks, and what it would if everything were added. */

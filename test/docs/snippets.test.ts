@@ -187,6 +187,8 @@ function typeCheck(snippets: readonly Snippet[]): Map<string, string[]> {
   host.readFile = (path) => files.get(path)?.text ?? disk.readFile(path);
   host.getSourceFile = (path, languageVersion, ...rest) => {
     const file = files.get(path);
+    // Types of a library ask for those of browsers, which a server does not have.
+    if (path.endsWith("/lib.dom.d.ts")) return ts.createSourceFile(path, "", languageVersion);
     return file === undefined
       ? disk.getSourceFile(path, languageVersion, ...rest)
       : ts.createSourceFile(path, file.text, languageVersion);
