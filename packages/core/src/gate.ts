@@ -345,6 +345,7 @@ export function createGate<Raw, Middleware extends object>(
     metrics: readMetrics,
     drain() {
       monitor.drain();
+      factory.drain();
       services.events.drain();
     },
     async close() {

@@ -3,11 +3,12 @@ import { claimAt, identifyingText, notIdentifying } from "./identifying-claim.js
 import type { IssuerScope } from "./issuer-scope.js";
 
 /**
- * Declares the claims of your tokens to TypeScript, for `auth.claims` everywhere. The options `auth.validate` and
- * `requiredClaims` ensure that tokens have them:
+ * Declares the claims of your tokens to TypeScript, for `auth.claims` everywhere; in the module that you import, which may
+ * also be `"@portcullis/koa"` or `"@portcullis/core"`. The options `auth.validate` and `requiredClaims` ensure that tokens
+ * have them:
  *
  * ```ts
- * declare module "@portcullis/core" {
+ * declare module "@portcullis/express" {
  *   interface Register {
  *     claims: { tenant: string };
  *   }

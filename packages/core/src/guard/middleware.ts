@@ -28,9 +28,15 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
   readonly #options: MiddlewareFactoryOptions<Raw, Middleware>;
   readonly #checks = new WeakMap<Middleware, MiddlewareCheck<Raw>>();
   readonly #attachments = attachmentsOf({});
+  readonly #state = { isDraining: false };
 
   constructor(options: MiddlewareFactoryOptions<Raw, Middleware>) {
     this.#options = options;
+  }
+
+  /** From now on, every response of a middleware ends its connection. */
+  drain(): void {
+    this.#state.isDraining = true;
   }
 
   toMiddleware(
@@ -72,6 +78,7 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
     check: (exchange: GateExchange<Raw>) => V | Promise<V>,
   ): (exchange: GateExchange<Raw>) => V | Promise<V> {
     const { telemetry, logger } = this.#options;
+    const state = this.#state;
 
     function note(verdict: V): V {
       if (verdict.allowed) {
@@ -90,6 +97,7 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
     }
 
     return function observed(exchange) {
+      if (state.isDraining) exchange.endConnection?.();
       return events.verdict.hasSubscribers ? timeVerdict(() => decide(exchange)) : decide(exchange);
     };
   }
