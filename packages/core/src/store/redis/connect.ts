@@ -162,9 +162,9 @@ export function connect({
     else report.connectionFailed(cause);
   }
 
-  /** A lost connection to a node is reset; a node that is gone refuses the next one. */
+  /** A lost connection to a node was reset; a node that is gone refuses the next one. */
   function failNode(error: unknown, key?: unknown): void {
-    fail(error, key, causeOf(error).reason === "ECONNRESET");
+    fail(error, key, /^(?:ECONNRESET|EPIPE)$/.test(causeOf(error).reason));
   }
 
   /** Closed without an error, before the server could be used: a proxy, or a port of another protocol. */
