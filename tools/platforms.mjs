@@ -124,7 +124,7 @@ async function checkPnpm() {
   cpSync(tarballs.core, join(app, "portcullis-core.tgz"));
   // Until the packages are on the registry, pnpm must be told where core is.
   writeFileSync(join(app, "pnpm-workspace.yaml"), 'overrides:\n  "@portcullis/core": "file:./portcullis-core.tgz"\n');
-  const pnpm = join(directory, bin("pnpm", "bin/pnpm.cjs"));
+  const pnpm = join(directory, bin("pnpm", "bin/pnpm.mjs"));
   await runIn(app, process.execPath, [pnpm, "install", "--prefer-offline", "--store-dir", join(base, "store")]);
   assert.ok(
     !existsSync(join(app, "node_modules", "@portcullis", "core")),

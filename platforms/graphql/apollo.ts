@@ -12,6 +12,8 @@ interface Context {
 
 export const gate = portcullis({
   redis: process.env.REDIS_URL,
+  // The machine of the check may be busy.
+  deadline: "2s",
   auth: { secret: process.env.JWT_SECRET, algorithms: ["HS256"], audience: "orders-api" },
 });
 

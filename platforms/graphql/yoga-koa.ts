@@ -4,6 +4,8 @@ import Koa from "koa";
 
 export const gate = portcullis({
   redis: process.env.REDIS_URL,
+  // The machine of the check may be busy.
+  deadline: "2s",
   auth: { secret: process.env.JWT_SECRET, algorithms: ["HS256"], audience: "orders-api" },
 });
 

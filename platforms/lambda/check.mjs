@@ -54,7 +54,7 @@ for (const { adapter, wrap } of adapters)
           const token = await tokens.sign({ sub: "alice" });
           const admitted = await send("GET", "/me", { token });
           assert.equal(admitted.status, 200);
-          assert.deepEqual(JSON.parse(admitted.text), { subject: "alice", ip: "198.51.100.7" });
+          assert.deepEqual(JSON.parse(admitted.text), { subject: "alice" });
           assert.equal((await send("POST", "/logout", { token })).status, 204);
           assert.equal((await send("GET", "/me", { token })).status, 401);
 

@@ -14,7 +14,7 @@ export function createExpress({ behindProxy, ...options }) {
     (req, res) => res.sendStatus(204),
   );
   app.use(gate.guard());
-  app.get("/me", (req, res) => res.json({ subject: req.auth.subject, ip: req.ip }));
+  app.get("/me", (req, res) => res.json({ subject: req.auth.subject }));
   app.post("/logout", async (req, res) => {
     await gate.revocations.revoke(req.auth);
     res.sendStatus(204);

@@ -16,7 +16,7 @@ export function createKoa({ behindProxy, ...options }) {
   });
   app.use(gate.guard());
   app.use(async (ctx) => {
-    if (ctx.path === "/me") return void (ctx.body = { subject: ctx.auth.subject, ip: ctx.ip });
+    if (ctx.path === "/me") return void (ctx.body = { subject: ctx.auth.subject });
     await gate.revocations.revoke(ctx.auth);
     ctx.status = 204;
   });

@@ -1,7 +1,8 @@
 import { Controller, Get, Module, Post, Req, UseGuards } from "@nestjs/common";
 import { APP_FILTER, APP_GUARD } from "@nestjs/core";
 import type { Request } from "express";
-import { DenialFilter, gate, guardOf } from "./gate";
+import { gate } from "./gate";
+import { DenialFilter, guardOf } from "./guard";
 
 @Controller("orders")
 export class OrdersController {

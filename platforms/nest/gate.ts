@@ -1,33 +1,9 @@
-import { DenialError, portcullis, StoreFault } from "@portcullis/express";
-import { Catch } from "@nestjs/common";
-import type { ArgumentsHost, CanActivate, ExceptionFilter, ExecutionContext } from "@nestjs/common";
-import type { Request, RequestHandler, Response } from "express";
+import { portcullis } from "@portcullis/express";
 
 export const gate = portcullis({
   redis: process.env.REDIS_URL,
+  // The machine of the check may be busy.
+  deadline: "2s",
   auth: { secret: process.env.JWT_SECRET, algorithms: ["HS256"], audience: "orders-api" },
   limits: [{ name: "ip", per: "ip", limit: 300, window: "1m" }],
 });
-
-/** A guard of Nest from a middleware of the gate. */
-export function guardOf(middleware: RequestHandler): CanActivate {
-  return {
-    canActivate(context: ExecutionContext): Promise<boolean> {
-      const http = context.switchToHttp();
-      const [req, res] = [http.getRequest<Request>(), http.getResponse<Response>()];
-      return new Promise((resolve, reject) => {
-        void middleware(req, res, (error?: unknown) => (error === undefined ? resolve(true) : reject(error as Error)));
-      });
-    },
-  };
-}
-
-/** Answers refusals with all their fields, such as WWW-Authenticate and Retry-After. */
-@Catch(DenialError, StoreFault)
-export class DenialFilter implements ExceptionFilter {
-  catch(error: DenialError | StoreFault, host: ArgumentsHost): void {
-    const res = host.switchToHttp().getResponse<Response>();
-    const problem = error instanceof DenialError ? error.problem : { status: error.status, code: error.code };
-    res.status(error.status).set(error.headers).json(problem);
-  }
-}
