@@ -58,7 +58,10 @@ async function install() {
   const ours = Object.keys({ ...dependencies, ...devDependencies }).filter((name) => name.startsWith("@portcullis/"));
   assert.deepEqual(ours, [], "the packages come from their tarballs");
   cpSync("platforms", directory, { recursive: true, filter: (path) => !/node_modules|[/\\]built/.test(path) });
-  await runNpm(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--include=dev", "--include=optional"], directory);
+  await runNpm(
+    ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--include=dev", "--include=optional"],
+    directory,
+  );
   await runNpm(
     [
       "install",
