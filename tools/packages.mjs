@@ -28,13 +28,32 @@ const CONSUMERS = {
 const ALL = ["5.6", "5.9", "6", "7"];
 /** Since TypeScript 5.8 a CommonJS file may import ESM as `require()` does; before, only `await import()` compiles. */
 const WITH_REQUIRE = ALL.filter((version) => Number(version) >= 5.8);
+/** TypeScript 7 has no `moduleResolution: node10` any more, and 6 has it where `ignoreDeprecations` says so. */
+const BEFORE_7 = ALL.filter((version) => Number(version) < 7);
+/** Since TypeScript 6 `moduleResolution: bundler` goes with `module: commonjs`. */
+const SINCE_6 = ALL.filter((version) => Number(version) >= 6);
 /** One of them checks the packages' declarations, too, with those of all their dependencies: that takes most time. */
 const PROGRAMS = [
   { name: "ESM, nodenext", folder: "module", module: "nodenext", compilers: ALL, checksLibraries: true },
   { name: "ESM, bundler", folder: "module", module: "esnext", moduleResolution: "bundler", compilers: ALL },
   { name: "CommonJS, nodenext", folder: "commonjs", module: "nodenext", compilers: WITH_REQUIRE },
+  { name: "CommonJS, node10", folder: "commonjs", module: "commonjs", moduleResolution: "node10", compilers: BEFORE_7 },
+  {
+    name: "CommonJS, bundler",
+    folder: "commonjs",
+    module: "commonjs",
+    moduleResolution: "bundler",
+    compilers: SINCE_6,
+  },
   { name: "CommonJS, node20", folder: "commonjs", module: "node20", compilers: WITH_REQUIRE },
   { name: "unaugmented", folder: "module", module: "nodenext", compilers: ALL },
+  {
+    name: "unaugmented, node10",
+    folder: "commonjs",
+    module: "commonjs",
+    moduleResolution: "node10",
+    compilers: ["5.6"],
+  },
 ];
 /** Of an older major, and of an extension, only this one: the rest does not depend on it. */
 const OLDER_PROGRAMS = PROGRAMS.slice(0, 1);
@@ -93,7 +112,8 @@ async function installConsumer(name) {
   const { adapter, beside = [], packages } = CONSUMERS[name];
   const directory = directoryOf(name);
   const ours = ["core", ...beside, adapter].map((folder) => [`@portcullis/${folder}`, `file:${tarballs[folder]}`]);
-  await install(directory, { ...Object.fromEntries(ours), ...packages, "@types/node": "^20.0.0" });
+  const peers = { "@opentelemetry/api": "^1.9.0", "@types/node": "^20.0.0" };
+  await install(directory, { ...Object.fromEntries(ours), ...packages, ...peers });
   for (const type of ["module", "commonjs"]) {
     const folder = join(directory, type);
     cpSync("tools/consumers", folder, { recursive: true });
@@ -161,8 +181,9 @@ async function compile(directory, adapter, { name, module, moduleResolution, che
     ...{ target: "es2022", lib: ["es2022"], types: ["node"], module, moduleResolution, noEmit: true },
     ...{ strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, esModuleInterop: true },
     skipLibCheck: !checksLibraries,
+    ...(moduleResolution === "node10" && Number(version) >= 6 ? { ignoreDeprecations: "6.0" } : {}),
   };
-  const include = [`${adapter}/${name === "unaugmented" ? name : "typed"}*.ts`];
+  const include = [`${adapter}/${name.startsWith("unaugmented") ? "unaugmented" : "typed"}*.ts`];
   writeFileSync(config, JSON.stringify({ compilerOptions, include }));
   const tsc = join(compilers, "node_modules", `ts${version}`, "bin", "tsc");
   await run(process.execPath, [tsc, "-p", config], { cwd: directory });

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -68,7 +69,10 @@ describe("every snippet in the documents", function () {
 
   const documents = listDocuments();
   const snippets = documents.flatMap(snippetsOf);
-  const checked = snippets.filter(({ language }) => language === "ts" || language === "js");
+  const ofPlatforms = snippets.filter(({ platform }) => platform !== undefined);
+  const checked = snippets.filter(
+    ({ language, platform }) => (language === "ts" || language === "js") && platform === undefined,
+  );
   let problems: ReadonlyMap<string, readonly string[]>;
 
   before(() => {
@@ -80,6 +84,15 @@ describe("every snippet in the documents", function () {
     expect(unknown.map(placeOf)).to.deep.equal([]);
     const lost = snippets.filter(({ prelude }) => prelude !== undefined && !(prelude in preludes));
     expect(lost.map(placeOf)).to.deep.equal([]);
+  });
+
+  it("of a platform is part of the file that is compiled and run there", () => {
+    const changed = ofPlatforms.filter(({ platform, code }) => {
+      const path = join(root, "platforms", platform ?? "");
+      return !existsSync(path) || !readFileSync(path, "utf8").includes(code);
+    });
+    expect(changed.map(placeOf)).to.deep.equal([]);
+    expect(ofPlatforms).not.to.be.empty;
   });
 
   it("would be found out if it were wrong", () => {
@@ -106,6 +119,7 @@ const wrong: Snippet = {
   line: 11,
   language: "ts",
   prelude: "express",
+  platform: undefined,
   code: '// a mistyped option\nconst gate = portcullis({ redsi: "memory" });',
 };
 

@@ -168,7 +168,10 @@ export interface Gate<Raw, Middleware> {
   examine(): Promise<readonly Finding[]>;
   /** The metrics of the gate, for a registry of metrics. */
   metrics(): readonly Metric[];
-  /** Makes `routes.health()` report that this process is not ready, so that a load balancer sends no new requests. */
+  /**
+   * Prepares the end of this process: `routes.health()` reports that it is not ready, so that a load balancer sends no new
+   * requests; streams of events end; every response of a middleware ends its connection (`Connection: close`, GOAWAY in HTTP/2).
+   */
   drain(): void;
   /** Closes connections and timers within a second, also if Redis is down. A client given as option stays open. */
   close(): Promise<void>;

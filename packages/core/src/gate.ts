@@ -357,6 +357,7 @@ export function createGate<Raw, Middleware extends object>(
     metrics: readMetrics,
     drain() {
       monitor.drain();
+      factory.drain();
       services.events.drain();
     },
     async close() {

@@ -67,6 +67,11 @@ export interface PortcullisOptions<Raw = unknown> {
   readonly headers?: RateLimitFormat | undefined;
   /** Maximum wait of a request for the store. @default 50 (ms) */
   readonly deadline?: Duration | undefined;
+  /**
+   * Maximum wait of a request for the first connection to the store, and once for the connection after the process stood still,
+   * as serverless functions do between requests. At least `deadline`. @default 500 (ms)
+   */
+  readonly connectDeadline?: Duration | undefined;
   /** Length in bits of the IPv6 networks by which limits count IPv6 addresses. @default 56 */
   readonly ipv6PrefixLength?: number | undefined;
   /** Number of processes among which a limit is divided while the store is down. @default 1 */
@@ -101,6 +106,7 @@ export interface ResolvedOptions<Raw> {
   readonly connections: ResolvedConnections;
   readonly headers: RateLimitFormat;
   readonly deadlineMs: number;
+  readonly connectDeadlineMs: number;
   readonly ipv6PrefixLength: number;
   readonly instances: number;
   readonly publicUrl: string | undefined;
@@ -110,7 +116,18 @@ export interface ResolvedOptions<Raw> {
 }
 
 const known = [
-  ...["redis", "prefix", "keySecret", "auth", "revocation", "limits", "cache", "headers", "deadline"],
+  ...[
+    "redis",
+    "prefix",
+    "keySecret",
+    "auth",
+    "revocation",
+    "limits",
+    "cache",
+    "headers",
+    "deadline",
+    "connectDeadline",
+  ],
   ...[
     "ipv6PrefixLength",
     "instances",
@@ -140,7 +157,7 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
     cache = {},
     headers = "draft-8",
   } = options;
-  const { deadline = 50, ipv6PrefixLength = 56, instances = 1, property = "auth" } = options;
+  const { deadline = 50, connectDeadline = 500, ipv6PrefixLength = 56, instances = 1, property = "auth" } = options;
   const { logger = createDefaultLogger() } = options;
   if (prefix !== "") checkPrefix(prefix);
   if (options.service !== undefined) checkService(options.service);
@@ -170,6 +187,7 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
     connections: resolveConnections(options.connections ?? {}),
     headers,
     deadlineMs: durationMs("deadline", deadline, 10_000),
+    connectDeadlineMs: durationMs("connectDeadline", connectDeadline, 10_000),
     ipv6PrefixLength,
     instances,
     publicUrl,

@@ -5,11 +5,12 @@ import type { TokenRefusal } from "./token-refusal.js";
 import { refuseClaim } from "./token-refusal.js";
 
 /**
- * Declares the claims of your tokens to TypeScript, for `auth.claims` everywhere. The options `auth.validate` and
- * `requiredClaims` ensure that tokens have them:
+ * Declares the claims of your tokens to TypeScript, for `auth.claims` everywhere; in the module that you import, which may
+ * also be `"@portcullis/koa"` or `"@portcullis/core"`. The options `auth.validate` and `requiredClaims` ensure that tokens
+ * have them:
  *
  * ```ts
- * declare module "@portcullis/core" {
+ * declare module "@portcullis/express" {
  *   interface Register {
  *     claims: { tenant: string };
  *   }

@@ -15,7 +15,7 @@ export interface MiddlewareCheck<Raw> {
   readonly identifies: boolean;
 }
 
-export interface MiddlewareFactoryOptions<Raw, Middleware> extends OutcomeServices {
+export interface MiddlewareFactoryOptions<Raw, Middleware> extends Omit<OutcomeServices, "stop"> {
   /** Makes a middleware of one framework from a check. */
   readonly bind: (check: Check<Raw>, attachment: Attachment) => Middleware;
 }
@@ -25,9 +25,15 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
   readonly #options: MiddlewareFactoryOptions<Raw, Middleware>;
   readonly #checks = new WeakMap<Middleware, MiddlewareCheck<Raw>>();
   readonly #attachments = attachmentsOf({});
+  readonly #state = { isDraining: false };
 
   constructor(options: MiddlewareFactoryOptions<Raw, Middleware>) {
     this.#options = options;
+  }
+
+  /** From now on, every response of a middleware ends its connection. */
+  drain(): void {
+    this.#state.isDraining = true;
   }
 
   toMiddleware(
@@ -70,7 +76,7 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
     check: (exchange: GateExchange<Raw>) => V | Promise<V>,
     rules?: OutcomeRules,
   ): (exchange: GateExchange<Raw>) => V | Promise<V> {
-    return observeOutcome(check, this.#options, rules);
+    return observeOutcome(check, { ...this.#options, stop: this.#state }, rules);
   }
 }
 

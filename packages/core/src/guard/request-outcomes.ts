@@ -12,6 +12,8 @@ export interface OutcomeServices {
   readonly logger: Logger;
   /** Undefined where no lines are printed for developers. */
   readonly developmentLog: DevelopmentLog | undefined;
+  /** Is the process about to stop? Then connections end with the answer of their next request. */
+  readonly stop: { readonly isDraining: boolean };
 }
 
 /** The differences between kinds of middleware. */
@@ -31,7 +33,7 @@ type AnyCheck<Raw, V> = (exchange: GateExchange<Raw>) => V | Promise<V>;
  */
 export function observeOutcome<Raw, V extends Verdict>(
   check: AnyCheck<Raw, V>,
-  { telemetry, logger, developmentLog }: OutcomeServices,
+  { telemetry, logger, developmentLog, stop }: OutcomeServices,
   { isRoute = false, throws = false }: OutcomeRules = {},
 ): AnyCheck<Raw, V> {
   const logs = hearsDebug(logger);
@@ -43,6 +45,7 @@ export function observeOutcome<Raw, V extends Verdict>(
   const needsRequest = throws || developmentLog !== undefined;
 
   return function observed(exchange) {
+    if (stop.isDraining) exchange.endConnection?.();
     if (telemetry.decisions !== undefined || events.verdict.hasSubscribers)
       return timeVerdict(() => decide(exchange), telemetry);
     return decide(exchange);

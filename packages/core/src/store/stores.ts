@@ -108,7 +108,7 @@ export interface Stores extends StoreHealth {
 
 type StoreOptions<Raw> = Pick<
   ResolvedOptions<Raw>,
-  "redis" | "deadlineMs" | "logger" | "auth" | "tokens" | "revocation" | "cache"
+  "redis" | "deadlineMs" | "connectDeadlineMs" | "logger" | "auth" | "tokens" | "revocation" | "cache"
 >;
 
 export interface StoreParts {
@@ -125,7 +125,7 @@ const minMarkerSeconds = 86_400;
 
 /** Opens the stores: in process, or in Redis. */
 export function createStores<Raw>(
-  { redis, deadlineMs, logger, auth, tokens, revocation, cache: caching }: StoreOptions<Raw>,
+  { redis, deadlineMs, connectDeadlineMs, logger, auth, tokens, revocation, cache: caching }: StoreOptions<Raw>,
   { keys, shared, telemetry, onFirstCacheUse }: StoreParts,
 ): Stores {
   const observe = (outcome: MessageOutcome): void => telemetry.messageArrived(outcome);
@@ -168,11 +168,11 @@ export function createStores<Raw>(
       },
     };
   }
-  const connection = connect({ redis: redis.security, deadlineMs, logger, scripts, telemetry });
+  const connection = connect({ redis: redis.security, deadlineMs, connectDeadlineMs, logger, scripts, telemetry });
   const apart =
     redis.cache === redis.security
       ? undefined
-      : connect({ redis: redis.cache, deadlineMs, logger, scripts: [cacheScript], telemetry });
+      : connect({ redis: redis.cache, deadlineMs, connectDeadlineMs, logger, scripts: [cacheScript], telemetry });
   const tracking = new Tracking({ connection, logger, observe: (on) => telemetry.listens("security", on) });
   const channels = new RedisChannels({ connection, tracking, keys, deadlineMs, logger, observe });
   const clockToleranceMs = Math.max(1000, toleranceSeconds * 1000);
@@ -185,9 +185,9 @@ export function createStores<Raw>(
     new RedisIssuerMarker({
       connection,
       key: keys.sharedIssuer(),
+      deadlineMs,
       lifeMs: Math.max(minMarkerSeconds, recordSeconds) * 1000,
     }),
-    deadlineMs,
   );
   const guarded =
     auth === undefined || revocation === undefined

@@ -86,7 +86,7 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
         connection.unreadable?.("batch", fault);
       },
       observe: (call) => telemetry.storeCalled({ store: "security", ...call }),
-      ready: connection.hasConnected,
+      wait: connection.wait,
       deadlineMs,
       maxBatch,
       maxInFlight,
@@ -101,10 +101,10 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
     this.corrections = new AdjustmentQueue(this.giveBacks);
     connection.onConnect(() => {
       for (const breaker of [this.#reads, this.#writes]) breaker.allowProbe();
-      this.#batcher.wake();
       // A process with a wrong clock may refuse every token, and so ask no questions that show the time.
       this.#askTime();
     });
+    connection.wait?.onEnd(() => this.#batcher.wake());
     if (connection.isUp()) this.#askTime();
   }
 

@@ -40,7 +40,7 @@ export class ScriptClient {
   run<T>(script: Script, args: ScriptArguments, read: (reply: unknown) => T): Promise<T> {
     const { breaker, connection, deadlineMs } = this.options;
     if (!breaker.enter()) return Promise.reject(new StoreFault("open"));
-    if (!connection.hasConnected()) return this.#runLater(script, args, read);
+    if (connection.wait !== undefined && connection.wait.ms > 0) return this.#runLater(script, args, read);
     this.#gather();
     return new Promise<T>((resolve, reject) => {
       const call = new Call(this, script, args, read, resolve, reject);
@@ -63,7 +63,7 @@ export class ScriptClient {
     return fault;
   }
 
-  /** Before the first connection. */
+  /** When calls wait for the connection. */
   async #runLater<T>(script: Script, args: ScriptArguments, read: (reply: unknown) => T): Promise<T> {
     const { breaker, connection, deadlineMs, part } = this.options;
     const [count, ...rest] = args;

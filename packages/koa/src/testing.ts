@@ -1,0 +1,2 @@
+// The test kit of core under the name of the package that the application has installed.
+export * from "@portcullis/core/testing";
