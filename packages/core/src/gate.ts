@@ -28,7 +28,7 @@ import {
   tolerantSources,
 } from "./guard/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
-import { createLogins } from "./login/unblock.js";
+import { createLogins } from "./login/administration.js";
 import { throttleLogin } from "./login/throttle.js";
 import type { Attachment, Check } from "./request/state.js";
 import { resolveLimit } from "./limits/options.js";
@@ -46,6 +46,7 @@ import { Keyspace } from "./store/keyspace.js";
 import { SharedIssuer } from "./store/shared-issuer.js";
 import { createStores } from "./store/stores.js";
 import type { Metric } from "./telemetry/metrics.js";
+import { AuditTrail } from "./telemetry/audit.js";
 import { Telemetry } from "./telemetry/telemetry.js";
 
 /** Makes middleware of one framework from a check, for exchanges at this attachment ({@link exchangeFor}). */
@@ -67,6 +68,7 @@ export function createGate<Raw, Middleware extends object>(
   }
   const now = Date.now;
   const telemetry = new Telemetry();
+  const audit = new AuditTrail(resolved.audit, logger);
 
   // Stores: connections open.
   const issuers = resolved.auth?.scope ?? new IssuerScope();
@@ -89,7 +91,9 @@ export function createGate<Raw, Middleware extends object>(
 
   // Services: keys of issuers are fetched.
   const auth = resolved.auth === undefined ? undefined : openIssuers(resolved.auth, { logger, telemetry });
-  const services = createServices(resolved, { auth, stores, keyspace, telemetry, now, noteCoordination, noteChannel });
+  const services = createServices(resolved, {
+    ...{ auth, stores, keyspace, telemetry, audit, now, noteCoordination, noteChannel },
+  });
   const limitHeaders = new Set(headersOf(limits));
   const responseCaches = openResponseCaches<Raw>({
     ...{ store: stores.cache, keys: keyspace, telemetry, logger, renewals: services.cache?.renewals, now },
@@ -190,7 +194,11 @@ export function createGate<Raw, Middleware extends object>(
   }
 
   function readMetrics(): readonly Metric[] {
-    return gateMetrics([...telemetry.read(), ...(services.cache?.metrics() ?? [])], monitor.read(), service.name);
+    return gateMetrics(
+      [...telemetry.read(), audit.read(), ...(services.cache?.metrics() ?? [])],
+      monitor.read(),
+      service.name,
+    );
   }
 
   /** The options of authentication for one middleware. */
@@ -305,6 +313,10 @@ export function createGate<Raw, Middleware extends object>(
       if (!verdict.allowed) return verdict;
       const { auth: who } = exchange.state.facts;
       return who === undefined ? services.challenges.credentialsRequired() : { allowed: true, auth: who };
+    },
+    async explain(token, explainOptions) {
+      if (services.explainer === undefined) throw optionError("auth", "is required for explain()");
+      return services.explainer.explain(token, explainOptions);
     },
     consume: (limit, consumeOptions) => consumer.consume(limit, consumeOptions),
     principal(user) {

@@ -1,7 +1,16 @@
 import type { RateLimitFormat } from "./http/fields.js";
 import { rateLimitFormats } from "./http/fields.js";
-import { checkInteger, checkObject, checkOneOf, checkString, isTrustworthyUrl, optionError } from "./lib/validate.js";
+import {
+  checkFunction,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  checkString,
+  isTrustworthyUrl,
+  optionError,
+} from "./lib/validate.js";
 import type { Policy } from "./limits/policy.js";
+import type { AuditListener } from "./telemetry/audit.js";
 import type { Logger } from "./telemetry/logger.js";
 import { createDefaultLogger } from "./telemetry/logger.js";
 import type { ResolvedAuth, AuthOptions } from "./auth/options.js";
@@ -74,6 +83,11 @@ export interface PortcullisOptions<Raw = unknown> {
   readonly property?: string | undefined;
   /** Logger with the methods of pino. @default warnings only, by process.emitWarning */
   readonly logger?: Logger | undefined;
+  /**
+   * Receives security events with users and sessions, for an audit trail: sign-ins, sign-outs, revocations, lock-outs, and what
+   * operators change. What it throws is not passed on. @default none: events are only counted, without users
+   */
+  readonly audit?: AuditListener | undefined;
 }
 
 /** The options of a gate after they were checked, with defaults. */
@@ -101,6 +115,7 @@ export interface ResolvedOptions<Raw> {
   readonly publicUrl: string | undefined;
   readonly property: string;
   readonly logger: Logger;
+  readonly audit: AuditListener | undefined;
 }
 
 const known = [
@@ -115,6 +130,7 @@ const known = [
     "service",
     "connections",
     "responses",
+    "audit",
   ],
 ];
 
@@ -138,6 +154,7 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
   if (options.service !== undefined) checkService(options.service);
   checkString("keySecret", keySecret);
   checkLogger(logger);
+  if (options.audit !== undefined) checkFunction("audit", options.audit);
   if (headers !== false) checkOneOf("headers", headers, rateLimitFormats);
   checkInteger("ipv6PrefixLength", ipv6PrefixLength, 32, 128);
   checkInteger("instances", instances, 1, 10_000);
@@ -167,6 +184,7 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
     publicUrl,
     property,
     logger,
+    audit: options.audit,
     tokens,
   };
   const auth =

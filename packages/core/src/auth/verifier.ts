@@ -63,6 +63,9 @@ export interface VerifierOptions {
   readonly prepare: (auth: Auth) => Prepared | TokenRefusal | Promise<Prepared | TokenRefusal>;
 }
 
+/** Finds the keys of an issuer. */
+export type KeysOf = (verifier: IssuerVerifier, issuer: string | undefined) => KeySource;
+
 /** Verifies tokens of all issuers. A known token costs a look-up and is answered synchronously, also after its expiry. */
 export class Verifier {
   readonly #options: VerifierOptions;
@@ -97,12 +100,25 @@ export class Verifier {
     return verifier?.endOf(auth) ?? auth.expiresAt;
   }
 
-  async #verifyAnew(token: string): Promise<VerifiedToken | TokenRefusal> {
+  /** Verifies a token anew, by the keys that this function returns, and keeps nothing. */
+  inspect(token: string, keysOf: KeysOf): Promise<VerifiedToken | TokenRefusal> {
+    return this.#verifyAnew(token, keysOf);
+  }
+
+  /** The verifier for the (unverified) issuer of a token; undefined if the gate does not accept it. */
+  chosenFor(token: string): IssuerVerifier | undefined {
+    const { issuers, byIssuer } = this.#options;
+    if (!byIssuer) return issuers[0];
+    const issuer = unverifiedIssuer(token);
+    return issuers.find((one) => issuer !== undefined && one.accepts(issuer));
+  }
+
+  async #verifyAnew(token: string, keysOf?: KeysOf): Promise<VerifiedToken | TokenRefusal> {
     const { issuers, byIssuer, prepare } = this.#options;
     const issuer = byIssuer ? unverifiedIssuer(token) : undefined;
     const verifier = byIssuer ? issuers.find((one) => issuer !== undefined && one.accepts(issuer)) : issuers[0];
     if (verifier === undefined) return refuseToken("the gate does not accept the issuer of the token");
-    const keys = verifier.keysOf(issuer);
+    const keys = keysOf === undefined ? verifier.keysOf(issuer) : keysOf(verifier, issuer);
     const keysVersion = keys.version;
     const auth = await verifier.verify(token, issuer, keys);
     if ("code" in auth) return auth;
@@ -121,7 +137,7 @@ export class Verifier {
       keys,
       keysVersion,
     });
-    if (keys.version === keysVersion && lasts) this.#cache.set(verified);
+    if (keysOf === undefined && keys.version === keysVersion && lasts) this.#cache.set(verified);
     return verified;
   }
 }
@@ -151,6 +167,8 @@ export type Audience = readonly string[] | false | { readonly claim: string; rea
 export interface IssuerVerifierOptions {
   /** The keys of an accepted issuer; undefined if the issuer does not choose the keys. */
   readonly keysOf: (issuer: string | undefined) => KeySource;
+  /** The same without fetching; undefined if a request would fetch the keys first. @default `keysOf` */
+  readonly knownKeysOf?: ((issuer: string | undefined) => KeySource | undefined) | undefined;
   readonly algorithms: readonly string[];
   /** Undefined: any issuer. */
   readonly issuer: readonly string[] | IssuerTest | undefined;
@@ -207,6 +225,10 @@ export class IssuerVerifier {
 
   keysOf(issuer: string | undefined): KeySource {
     return this.#options.keysOf(issuer);
+  }
+
+  get options(): IssuerVerifierOptions {
+    return this.#options;
   }
 
   /** The refusal of a known token by the current time; undefined if it is still valid. */

@@ -19,7 +19,7 @@ import type { Answer, CounterState, DecisionStore, Question, UsageCorrections } 
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { schemeOf } from "./challenges.js";
-import type { Degradation, Unanswered } from "./degradation.js";
+import type { DegradationPolicies, Unanswered } from "./degradation.js";
 import type { Identity, IdentifyServices } from "./identify.js";
 import type { Proof } from "./proof-of-possession.js";
 import { createIdentify, isPreflight } from "./identify.js";
@@ -31,13 +31,13 @@ export interface GuardServices<Raw> extends IdentifyServices<Raw> {
   /** Answers all questions. */
   readonly leasedStore: DecisionStore;
   /** Undefined for a gate without `auth`. */
-  readonly verifier: Verifier | undefined;
-  readonly consumptions: ConsumptionFactory<Raw>;
+  readonly verifier: Pick<Verifier, "verify" | "knows"> | undefined;
+  readonly consumptions: Pick<ConsumptionFactory<Raw>, "create" | "groupOf">;
   readonly corrections: UsageCorrections;
-  readonly settlement: Settlement<Raw>;
-  readonly telemetry: Telemetry;
+  readonly settlement: Pick<Settlement<Raw>, "expect" | "answered" | "follow">;
+  readonly telemetry: Pick<Telemetry, "limited">;
   readonly cache: CacheService | undefined;
-  readonly degradation: Degradation;
+  readonly degradation: DegradationPolicies;
   readonly headers: RateLimitFormat;
   /** Unix milliseconds. */
   readonly now: () => number;

@@ -5,7 +5,7 @@ import { retryAfter } from "../http/fields.js";
 import type { Denied, Verdict } from "../http/verdict.js";
 import type { Check, GateExchange } from "../request/state.js";
 import { allowed, deny, unavailable } from "../http/verdict.js";
-import type { ResolvedAttemptLimit, ResolvedLogin, LoginOutcome } from "./options.js";
+import type { ResolvedAttemptLimit, ResolvedLogin, LoginOutcome, ThrottleLimits } from "./options.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type {
   AttemptAnswer,
@@ -16,6 +16,7 @@ import type {
   KnownAddress,
 } from "../store/ports/logins.js";
 import { StoreFault } from "../store/ports/fault.js";
+import type { AuditTrail } from "../telemetry/audit.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { createAttempt } from "./attempt.js";
@@ -23,6 +24,7 @@ import { createDeviceTokens } from "./device-token.js";
 import { normalizeAccount } from "./account-name.js";
 import { accountKeys, knownMs, memoryMs, accountAndIpKeys } from "./login-keys.js";
 
+import { LockOuts } from "./lock-outs.js";
 import { Semaphore } from "./semaphore.js";
 import { LoginWarnings } from "./warnings.js";
 
@@ -32,11 +34,14 @@ export interface LoginServices {
   readonly local: LoginStore;
   readonly keys: Keyspace;
   readonly telemetry: Telemetry;
+  readonly audit: AuditTrail;
   readonly logger: Logger;
   readonly ipv6PrefixLength: number;
   readonly instances: number;
   /** Unix milliseconds. */
   readonly now: () => number;
+  /** The limits of each throttle of this gate, by its name. */
+  readonly throttles: Map<string, ThrottleLimits>;
 }
 
 /** Longest wait for the semaphore. */
@@ -53,6 +58,15 @@ const refusalCauses = {
   pair: "too many attempts for this account from this address or device",
   account: "too many attempts for this account",
 } as const;
+
+/** The key of the counter that refuses an attempt. */
+function keyOfRefusal({ address, accountAndIp, account }: AttemptQuestion, by: "address" | "pair" | "account"): string {
+  return by === "address"
+    ? address.key
+    : by === "pair" || account === undefined
+      ? accountAndIp.key
+      : account.intervalKey;
+}
 
 /** An attempt that was counted, and the store that counted it. */
 interface CountedAttempt {
@@ -74,7 +88,8 @@ interface Resolution {
  */
 export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginServices): Check<Raw> {
   const { name, onStoreError } = options;
-  const { keys, store, local, telemetry, logger, now } = services;
+  const { keys, store, local, telemetry, audit, logger, now } = services;
+  services.throttles.set(name, options);
   const semaphore = new Semaphore({ parallel: options.parallel, waitTimeoutMs, maxWaiting, maxHoldMs });
   const device =
     options.device === undefined
@@ -82,6 +97,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
       : { ...options.device, tokens: createDeviceTokens({ ...options.device, now }) };
   const warnings = new LoginWarnings({ name, logger, telemetry, now });
 
+  const lockOuts = new LockOuts();
   const refusals = new WeakMap<object, Verdict>();
 
   return async function throttle(exchange): Promise<Verdict> {
@@ -103,11 +119,14 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     const counted = await countAttempt(createQuestion(exchange, account, trusted), account);
     if (!("answer" in counted)) return counted;
     const { answer } = counted;
-    if (answer.refusedBy !== undefined)
-      return deny("attempts_exceeded", {
-        cause: refusalCauses[answer.refusedBy],
-        headers: [retryAfter(answer.retryMs / 1000)],
-      });
+    if (answer.refusedBy !== undefined) {
+      const { refusedBy: by, retryMs } = answer;
+      if (lockOuts.begins(keyOfRefusal(counted.question, by), retryMs)) {
+        const retrySeconds = Math.ceil(retryMs / 1000);
+        audit.record({ type: "login_locked", throttle: name, account, ip: exchange.ip, by, retrySeconds });
+      }
+      return deny("attempts_exceeded", { cause: refusalCauses[by], headers: [retryAfter(retryMs / 1000)] });
+    }
     const resolution = openResolution(counted, account, exchange.ip);
     const release = await semaphore.acquire(exchange.signal);
     if (release === undefined) {

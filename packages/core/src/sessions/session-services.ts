@@ -13,6 +13,7 @@ import type { Sessions } from "./sessions.js";
 import { SessionService } from "./sessions.js";
 import type { Tokens } from "./tokens.js";
 import { TokenService } from "./tokens.js";
+import type { AuditTrail } from "../telemetry/audit.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 
 /** The session services of a gate. If an option is missing, every call rejects and names it. */
@@ -28,6 +29,8 @@ export interface SessionFoundation {
   readonly keys: Keyspace;
   readonly events: SessionEvents;
   readonly telemetry: Telemetry;
+  /** @default none */
+  readonly audit?: AuditTrail | undefined;
   /** Undefined where revocation is off. */
   readonly revocations: Revocations | undefined;
   readonly cutoffs: CutoffRules | undefined;
@@ -37,7 +40,7 @@ export interface SessionFoundation {
 
 export function createSessions<Raw>(
   { auth, revocation, tokens, cache, deadlineMs, logger }: ResolvedOptions<Raw>,
-  { stores, keys, events, telemetry, revocations, cutoffs, now }: SessionFoundation,
+  { stores, keys, events, telemetry, audit, revocations, cutoffs, now }: SessionFoundation,
 ): SessionServices {
   if (auth === undefined || revocation === undefined || revocations === undefined || cutoffs === undefined)
     return { sessions: missingSessions, tokens: missingTokens, logout: undefined };
@@ -66,6 +69,7 @@ export function createSessions<Raw>(
             tenantClaim: cache?.tenantClaim,
             deadlineMs,
             maxLifetimeSeconds: auth.maxLifetimeSeconds,
+            audit,
             onRefresh(outcome, afterMs) {
               telemetry.refreshed(outcome, afterMs);
               if (outcome === "reused")
@@ -89,6 +93,8 @@ function refuseSessions(): Promise<never> {
 
 const missingSessions: Sessions = {
   list: refuseSessions,
+  count: refuseSessions,
+  subjects: refuseSessions,
   revoke: refuseSessions,
   revokeOthers: refuseSessions,
   revokeAll: refuseSessions,
