@@ -122,6 +122,7 @@ const metrics = [
   "portcullis_connections",
   "portcullis_connections_ended_total",
   "portcullis_data_losses_total",
+  "portcullis_decision_duration_seconds",
   "portcullis_degraded_total",
   "portcullis_denied_total",
   "portcullis_dependency_up",
@@ -135,6 +136,7 @@ const metrics = [
   "portcullis_logouts_total",
   "portcullis_one_time_total",
   "portcullis_refreshes_total",
+  "portcullis_requests_total",
   "portcullis_responses_total",
   "portcullis_security_events_total",
   "portcullis_store_call_duration_seconds",
@@ -155,7 +157,24 @@ const breakers = [
   "redis.security.writes",
 ];
 
-const spans = ["portcullis.code", "portcullis.guard", "portcullis.questions", "portcullis.store"];
+const spans = [
+  "portcullis.cause",
+  "portcullis.claim",
+  "portcullis.code",
+  "portcullis.expected",
+  "portcullis.found",
+  "portcullis.gate",
+  "portcullis.guard",
+  "portcullis.header",
+  "portcullis.key",
+  "portcullis.limit",
+  "portcullis.policy",
+  "portcullis.questions",
+  "portcullis.reason",
+  "portcullis.retry_after_seconds",
+  "portcullis.store",
+  "portcullis.window_seconds",
+];
 
 /** The fields of log lines. */
 const logFields = [
@@ -163,8 +182,10 @@ const logFields = [
   "at",
   "cause",
   "code",
+  "detail",
   "err",
   "fault",
+  "gate",
   "held",
   "markers",
   "maxValueSize",
@@ -206,6 +227,8 @@ const logCodes = [
   "shared_issuer_taken",
   "refresh_reused",
   "refresh_repeated",
+  "refresh_refused",
+  "revocation_refused",
   "logout_refused",
   "unsaid_success",
   "outcome_failed",

@@ -235,9 +235,8 @@ describe("a service that has a name", () => {
         .split("\n")
         .filter((line) => line !== "" && !line.startsWith("#"));
       for (const line of lines) expect(line.includes(`{service="${label ?? ""}"`), line).to.equal(label !== undefined);
-      expect(lines).to.include(
-        label === undefined ? "portcullis_allowed_total 1" : `portcullis_allowed_total{service="${label}"} 1`,
-      );
+      const labels = `${label === undefined ? "" : `service="${label}",`}gate="${gate.name}"`;
+      expect(lines).to.include(`portcullis_allowed_total{${labels}} 1`);
       const attributes = exporter
         .getMetrics()
         .flatMap(({ scopeMetrics }) => scopeMetrics.flatMap((scope) => scope.metrics))

@@ -58,6 +58,8 @@ export type Verification = { readonly allowed: true; readonly auth: Auth } | Den
  * A gate in front of an application, with middleware for one framework. `Raw` is that framework's request or context.
  */
 export interface Gate<Raw, Middleware> {
+  /** The name of the gate in metrics and events; no other gate of this process has it. See option `telemetry.gate`. */
+  readonly name: string;
   /** Authentication, revocation, the gate's limits and the request cache: one verdict, one question to the store. */
   guard(options?: GuardOptions<Middleware>): Middleware;
   /** Authentication and revocation alone. */

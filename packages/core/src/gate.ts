@@ -13,7 +13,8 @@ import { offerExtension } from "./extension.js";
 import type { AuthenticateOptions, Gate } from "./gate-types.js";
 import type { DenyOptions } from "./http/verdict.js";
 import type { GuardParts } from "./guard/guard.js";
-import { PreflightAnswers, createGuard } from "./guard/guard.js";
+import { createGuard } from "./guard/guard.js";
+import { PreflightAnswers } from "./guard/preflight.js";
 import { requireAnyScope, requireClaim, requireRecentAuth, requireRole, requireScopes } from "./guard/authorize.js";
 import { every, exceptWhere, onlyWhere, some } from "./guard/compose.js";
 import { MiddlewareFactory } from "./guard/middleware.js";
@@ -45,6 +46,8 @@ import { createServices } from "./services.js";
 import { Keyspace } from "./store/keyspace.js";
 import { SharedIssuer } from "./store/shared-issuer.js";
 import { createStores } from "./store/stores.js";
+import { DevelopmentLog } from "./telemetry/development-log.js";
+import { releaseGateName, takeGateName } from "./telemetry/gate-names.js";
 import type { Metric } from "./telemetry/metrics.js";
 import { AuditTrail } from "./telemetry/audit.js";
 import { Telemetry } from "./telemetry/telemetry.js";
@@ -67,7 +70,8 @@ export function createGate<Raw, Middleware extends object>(
     );
   }
   const now = Date.now;
-  const telemetry = new Telemetry();
+  const telemetry = new Telemetry({ ...resolved.telemetry, gate: takeGateName(resolved.telemetry.gate) });
+  const developmentLog = resolved.telemetry.debug ? new DevelopmentLog() : undefined;
   const audit = new AuditTrail(resolved.audit, logger);
 
   // Stores: connections open.
@@ -107,8 +111,7 @@ export function createGate<Raw, Middleware extends object>(
   // Middleware.
   const factory = new MiddlewareFactory<Raw, Middleware>({
     bind: (check, attachment) => bind(check, resolved.property, attachment),
-    telemetry,
-    logger,
+    ...{ telemetry, logger, developmentLog },
   });
   const preflights = new PreflightAnswers(logger);
   const verification = { authentication: "required", limits: [], cache: false } as const;
@@ -194,11 +197,8 @@ export function createGate<Raw, Middleware extends object>(
   }
 
   function readMetrics(): readonly Metric[] {
-    return gateMetrics(
-      [...telemetry.read(), audit.read(), ...(services.cache?.metrics() ?? [])],
-      monitor.read(),
-      service.name,
-    );
+    const counted = [...telemetry.read(), audit.read(), ...(services.cache?.metrics() ?? [])];
+    return gateMetrics(counted, monitor.read(), { gate: telemetry.gate, service: service.name });
   }
 
   /** The options of authentication for one middleware. */
@@ -212,6 +212,7 @@ export function createGate<Raw, Middleware extends object>(
   }
 
   const gate: Gate<Raw, Middleware> = {
+    name: telemetry.gate,
     guard(guardOptions = {}) {
       checkObject("guard()", guardOptions, ["optional", "checks", "onDeny", "onStoreError", "preflight"]);
       const { checks, preflight } = guardOptions;
@@ -344,7 +345,7 @@ export function createGate<Raw, Middleware extends object>(
         publicUrl: resolved.publicUrl,
         resolvedTokens: resolved.tokens,
       },
-      (check) => factory.toMiddleware(check),
+      (check) => factory.toMiddleware(check, {}, { isRoute: true }),
     ),
     logins: createLogins(services.logins),
     connections: services.connections,
@@ -360,7 +361,9 @@ export function createGate<Raw, Middleware extends object>(
       services.events.drain();
     },
     async close() {
+      if (!closed) releaseGateName(telemetry.gate);
       closed = true;
+      developmentLog?.close();
       auth?.keys.close();
       services.connections.close();
       services.administration.close();

@@ -13,6 +13,8 @@ import type { Policy } from "./limits/policy.js";
 import type { AuditListener } from "./telemetry/audit.js";
 import type { Logger } from "./telemetry/logger.js";
 import { createDefaultLogger } from "./telemetry/logger.js";
+import type { ResolvedTelemetry, TelemetryOptions } from "./telemetry/options.js";
+import { resolveTelemetry } from "./telemetry/options.js";
 import type { ResolvedAuth, AuthOptions } from "./auth/options.js";
 import { resolveAuth } from "./auth/options.js";
 import type { CacheOptions, ResolvedCache } from "./cache/options.js";
@@ -88,6 +90,8 @@ export interface PortcullisOptions<Raw = unknown> {
    * operators change. What it throws is not passed on. @default none: events are only counted, without users
    */
   readonly audit?: AuditListener | undefined;
+  /** Name of the gate in metrics, buckets of histograms, lines for developers. @default { gate: "default" } */
+  readonly telemetry?: TelemetryOptions | undefined;
 }
 
 /** The options of a gate after they were checked, with defaults. */
@@ -116,6 +120,7 @@ export interface ResolvedOptions<Raw> {
   readonly property: string;
   readonly logger: Logger;
   readonly audit: AuditListener | undefined;
+  readonly telemetry: ResolvedTelemetry;
 }
 
 const known = [
@@ -131,6 +136,7 @@ const known = [
     "connections",
     "responses",
     "audit",
+    "telemetry",
   ],
 ];
 
@@ -185,6 +191,7 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
     property,
     logger,
     audit: options.audit,
+    telemetry: resolveTelemetry(options.telemetry ?? {}, options.service),
     tokens,
   };
   const auth =

@@ -1,7 +1,7 @@
 import type { Auth } from "./auth/claims.js";
-import { identifyingClaim, notIdentifying } from "./auth/identifying-claim.js";
+import { claimAt, identifyingClaim, notIdentifying, showClaim } from "./auth/identifying-claim.js";
 import type { TokenRefusal } from "./auth/token-refusal.js";
-import { refuseToken } from "./auth/token-refusal.js";
+import { refuseClaim, refuseToken } from "./auth/token-refusal.js";
 import type { Prepared } from "./auth/verifier.js";
 import { Verifier, IssuerVerifier } from "./auth/verifier.js";
 import { Idempotency } from "./coordination/idempotency.js";
@@ -17,6 +17,7 @@ import { Degradation } from "./guard/degradation.js";
 import { ProofOfPossession } from "./guard/proof-of-possession.js";
 import type { LoginServices } from "./login/throttle.js";
 import type { OpenedAuth } from "./auth/issuers.js";
+import type { DenialDetail } from "./http/denial-detail.js";
 import type { ResolvedOptions } from "./options.js";
 import { ConnectionService } from "./realtime/connections.js";
 import { EventService } from "./realtime/events.js";
@@ -136,24 +137,27 @@ export function createServices<Raw>(
   const identifying = [
     {
       claim: revocation?.orgClaim,
-      refusal: refuseToken("the claim of revocation.orgClaim is neither text nor a safe integer"),
+      cause: "the claim of revocation.orgClaim is neither text nor a safe integer",
     },
     {
       claim: resolved.cache?.tenantClaim,
-      refusal: refuseToken("the claim of cache.tenantClaim is neither text nor a safe integer"),
+      cause: "the claim of cache.tenantClaim is neither text nor a safe integer",
     },
   ];
 
   function prepare(facts: Auth): Prepared | TokenRefusal | Promise<Prepared | TokenRefusal> {
-    for (const { claim, refusal } of identifying)
-      if (claim !== undefined && identifyingClaim(facts.claims, claim) === notIdentifying) return refusal;
+    for (const { claim, cause } of identifying)
+      if (claim !== undefined && identifyingClaim(facts.claims, claim) === notIdentifying)
+        return refuseClaim(cause, showClaim(claim), claimAt(facts.claims, claim), "text or an integer");
     const partition = facts.principal === "" ? "" : keyspace.userPartition(facts.principal);
     const question = revocations?.questionOrFault(facts);
     const prepared = { partition, question, lasts: !(question instanceof StoreFault) && !keyspace.isPresumed };
     if (ownCheck === undefined || question === undefined) return prepared;
     // Without a question nobody asks the store, but the records of the application may be there.
     if (question instanceof StoreFault)
-      return ownCheck.ask(facts).then((revoked) => (revoked === true ? refuseToken("the token is revoked") : prepared));
+      return ownCheck
+        .ask(facts)
+        .then((revoked) => (revoked === true ? refuseToken("the token is revoked", byOwnCheck) : prepared));
     ownCheck.note(question, facts);
     return prepared;
   }
@@ -243,7 +247,7 @@ export function createServices<Raw>(
     }),
     idempotency: new Idempotency({
       store: stores.idempotency,
-      ...{ keys: keyspace, telemetry, refuseAnonymous: () => challenges.credentialsRequired() },
+      ...{ keys: keyspace, telemetry, refuseAnonymous: (detail) => challenges.credentialsRequired(detail) },
     }),
     channels: new ChannelService({
       ...{ channels, log: stores.eventLog, keys: keyspace, telemetry, logger },
@@ -274,6 +278,7 @@ export function createServices<Raw>(
       challenges,
       instances,
       telemetry,
+      storeFailure: () => stores.cause(),
       now,
     }),
     headers,
@@ -294,6 +299,8 @@ export function createServices<Raw>(
   });
   return { ...services, explainer };
 }
+
+const byOwnCheck = (): DenialDetail => ({ reason: "the function revocation.isRevoked" });
 
 function refuseToRevoke(): Promise<never> {
   return Promise.reject(

@@ -101,7 +101,7 @@ describe("a token that was verified before", () => {
     await verifier.verify(text);
     state.seconds = start + 300;
     for (let round = 0; round < 10; round += 1)
-      expect(verifier.verify(text)).to.deep.equal({ code: "token_untimely", cause: "the token is expired" });
+      expect(verifier.verify(text)).to.include({ code: "token_untimely", cause: "the token is expired" });
     expect(state.verified).to.equal(1);
     state.keysVersion = 1;
     expect(verifier.verify(text)).to.be.instanceOf(Promise);

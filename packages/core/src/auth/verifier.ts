@@ -1,5 +1,6 @@
 import { decodeJwt, decodeProtectedHeader, errors, jwtVerify } from "jose";
 import type { JWTHeaderParameters, JWTPayload, JWTVerifyOptions } from "jose";
+import { kindFound, namesFound, quoted, quotedList } from "../http/denial-detail.js";
 import { TwoGenerationCache } from "../lib/two-generation-cache.js";
 import type { TokenQuestion } from "../store/ports/decisions.js";
 import type { StoreFault } from "../store/ports/fault.js";
@@ -7,12 +8,12 @@ import type { ClaimRules } from "./access-token.js";
 import { refusalOfClaims, refusalOfFirstTime, refusalOfTime, isCanonical } from "./access-token.js";
 import type { Auth } from "./claims.js";
 import { boundKey, createAuth, values } from "./claims.js";
-import { claimAt } from "./identifying-claim.js";
+import { claimAt, showClaim } from "./identifying-claim.js";
 import type { IssuerScope } from "./issuer-scope.js";
+import { refusalOfError } from "./error-refusal.js";
 import type { KeySource } from "./keys/key-source.js";
-import { KeysUnavailable } from "./keys/key-source.js";
 import type { TokenRefusal } from "./token-refusal.js";
-import { refuseToken, untimelyToken } from "./token-refusal.js";
+import { refuseClaim, refuseToken } from "./token-refusal.js";
 
 /** A token that was verified, with what every request that carries it needs again. */
 export interface VerifiedToken {
@@ -117,7 +118,12 @@ export class Verifier {
     const { issuers, byIssuer, prepare } = this.#options;
     const issuer = byIssuer ? unverifiedIssuer(token) : undefined;
     const verifier = byIssuer ? issuers.find((one) => issuer !== undefined && one.accepts(issuer)) : issuers[0];
-    if (verifier === undefined) return refuseToken("the gate does not accept the issuer of the token");
+    if (verifier === undefined)
+      return refuseToken("the gate does not accept the issuer of the token", () => ({
+        claim: "iss",
+        expected: quotedList(issuers.flatMap((one) => one.named ?? ["an issuer that a function accepts"])),
+        found: issuer === undefined ? "none" : quoted(issuer),
+      }));
     const keys = keysOf === undefined ? verifier.keysOf(issuer) : keysOf(verifier, issuer);
     const keysVersion = keys.version;
     const auth = await verifier.verify(token, issuer, keys);
@@ -223,6 +229,12 @@ export class IssuerVerifier {
     return isYes(accepted(issuer));
   }
 
+  /** The accepted issuers; undefined where a function decides, or any is accepted. */
+  get named(): readonly string[] | undefined {
+    const { issuer } = this.#options;
+    return typeof issuer === "object" ? issuer : undefined;
+  }
+
   keysOf(issuer: string | undefined): KeySource {
     return this.#options.keysOf(issuer);
   }
@@ -233,8 +245,7 @@ export class IssuerVerifier {
 
   /** The refusal of a known token by the current time; undefined if it is still valid. */
   refusalNow({ claims }: Auth): TokenRefusal | undefined {
-    const cause = refusalOfTime(claims, this.#options.rules, this.#now() / 1000);
-    return cause === undefined ? undefined : untimelyToken(cause);
+    return refusalOfTime(claims, this.#options.rules, this.#now() / 1000);
   }
 
   /** The time from which {@link refusalNow} refuses the token for its age. */
@@ -252,7 +263,8 @@ export class IssuerVerifier {
     const auth = await this.#check(token, issuer, keys);
     if ("code" in auth || validate === undefined) return auth;
     const answer: unknown = await validate(auth);
-    return answer === true ? auth : refuseToken("auth.validate refuses the token");
+    if (answer === true) return auth;
+    return refuseToken("auth.validate refuses the token", () => ({ expected: "true", found: kindFound(answer) }));
   }
 
   /** The checks of a token, in their order. */
@@ -269,19 +281,23 @@ export class IssuerVerifier {
         refusalOf === undefined ? refusalOfClaims(header, payload, rules) : refusalOf(header, payload, nowSeconds);
       if (refusal !== undefined) return typeof refusal === "string" ? refuseToken(refusal) : refusal;
       // 4. Required claims that name the user are not empty.
-      if (this.#requiredNames.some((name) => isEmpty(payload[name]))) return refuseToken("a required claim is empty");
+      const empty = this.#requiredNames.find((name) => isEmpty(payload[name]));
+      if (empty !== undefined) return refuseClaim("a required claim is empty", empty, payload[empty], "a value");
       // 5. The audience, if another claim than aud says it.
-      if (!isMeantFor(payload, audience)) return refuseToken("the token is for another audience");
+      const foreign = refusalOfAudience(payload, audience);
+      if (foreign !== undefined) return foreign;
       // 6. Times, last: the clock of this process may be wrong, so another reason counts first.
       const untimely = refusalOf === undefined ? refusalOfFirstTime(payload, rules, nowSeconds) : undefined;
-      if (untimely !== undefined) return untimelyToken(untimely);
-      return createAuth(token, header, payload, this.issuers, rules);
+      return untimely ?? createAuth(token, header, payload, this.issuers, rules);
     } catch (error) {
-      if (error instanceof KeysUnavailable) return { code: "keys_unavailable", cause: error.message };
-      if (isUntimely(error)) return untimelyToken(error.code);
-      // A weak key in a fetched set makes jose throw a TypeError: the token cannot be verified all the same.
-      const refusal = refuseToken(error instanceof errors.JOSEError ? error.code : "the token cannot be verified");
-      return error instanceof errors.JWTClaimValidationFailed ? { ...refusal, claim: error.claim } : refusal;
+      return refusalOfError(error, {
+        token,
+        algorithms: this.#options.algorithms,
+        issuers: issuer === undefined ? this.named : [issuer],
+        audiences: audience === false || "claim" in audience ? undefined : audience,
+        toleranceSeconds: rules.toleranceSeconds,
+        nowSeconds: this.#now() / 1000,
+      });
     }
   }
 
@@ -328,16 +344,16 @@ export function isYes(answer: unknown): boolean {
   return answer === true;
 }
 
-/** Did jose find the token expired or not valid yet? */
-function isUntimely(error: unknown): error is errors.JOSEError {
-  if (error instanceof errors.JWTExpired) return true;
-  return error instanceof errors.JWTClaimValidationFailed && error.claim === "nbf" && error.reason === "check_failed";
-}
-
 /** Some providers put the audience in another claim than `aud`, such as Amazon Cognito in `client_id`. */
-function isMeantFor(claims: Auth["claims"], audience: Audience): boolean {
-  if (audience === false || !("claim" in audience)) return true;
-  return values(claimAt(claims, audience.claim)).some((value) => audience.values.includes(value));
+function refusalOfAudience(claims: Auth["claims"], audience: Audience): TokenRefusal | undefined {
+  if (audience === false || !("claim" in audience)) return undefined;
+  const value = claimAt(claims, audience.claim);
+  if (values(value).some((one) => audience.values.includes(one))) return undefined;
+  return refuseToken("the token is for another audience", () => ({
+    claim: showClaim(audience.claim),
+    expected: quotedList(audience.values),
+    found: namesFound(value),
+  }));
 }
 
 /** An entry of the cache. */

@@ -45,12 +45,13 @@ export class CacheService {
   readonly #deletions: Invalidations;
   readonly #leases: Leases;
   readonly #waiters: LeaseWaiters;
-  readonly #statistics = new CacheStatistics();
+  readonly #statistics: CacheStatistics;
   readonly #hasMemo: boolean;
   readonly #shared: Region;
 
   constructor({ store, signals, keys, options, telemetry, logger, refuse = unchallenged }: CacheServiceOptions) {
     const { policy, tracked, maxValueSize, tenantClaim } = options;
+    this.#statistics = new CacheStatistics(telemetry.gate);
     const renewals = openRenewals({ store, telemetry, logger });
     const deletions = new Invalidations({ apply: (key) => store.deleteMany([key]), telemetry, logger });
     const maxStalenessMs = options.local?.ttlMs ?? 0;

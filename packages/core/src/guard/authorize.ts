@@ -7,9 +7,12 @@ import {
   identifyingTexts,
   notIdentifying,
   resolveClaimPath,
+  showClaim,
 } from "../auth/identifying-claim.js";
 import { isYes } from "../auth/verifier.js";
 import type { VerifiedToken } from "../auth/verifier.js";
+import type { DenialDetail } from "../http/denial-detail.js";
+import { kindFound, quoted, quotedList, textFound, timeFound } from "../http/denial-detail.js";
 import type { Check } from "../request/state.js";
 import { allowed } from "../http/verdict.js";
 import type { Duration } from "../lib/duration.js";
@@ -42,7 +45,7 @@ export function requireScopes<Raw>(scopes: readonly string[], challenges: Challe
   return signedIn(challenges, (auth, verified) =>
     scopes.every((scope) => auth.scopes.includes(scope))
       ? allowed
-      : challenges.scopeInsufficient(scopes, schemeOf(verified)),
+      : challenges.scopeInsufficient(scopes, schemeOf(verified), () => describeScopes(scopes, "and", auth)),
   );
 }
 
@@ -52,8 +55,12 @@ export function requireAnyScope<Raw>(scopes: readonly string[], challenges: Chal
   return signedIn(challenges, (auth, verified) =>
     scopes.some((scope) => auth.scopes.includes(scope))
       ? allowed
-      : challenges.scopeInsufficient(scopes, schemeOf(verified)),
+      : challenges.scopeInsufficient(scopes, schemeOf(verified), () => describeScopes(scopes, "or", auth)),
   );
+}
+
+function describeScopes(scopes: readonly string[], conjunction: "and" | "or", auth: Auth): DenialDetail {
+  return { claim: "scope", expected: quotedList(scopes, conjunction), found: quotedList(auth.scopes, "and") };
 }
 
 /** Passes tokens whose claim (or a member of a claim, as `"org.plan"`) passes the test; 403 otherwise. */
@@ -66,7 +73,12 @@ export function requireClaim<Raw>(claim: ClaimPath, test: ClaimTest, challenges:
   return signedIn(challenges, (auth) => {
     const value = claimAt(auth.claims, name);
     const equals = typeof wanted === "string" ? identifyingText(value) === wanted : value === test;
-    return isYes(typeof test === "function" ? test(value, auth) : equals) ? allowed : challenges.claimInsufficient();
+    if (isYes(typeof test === "function" ? test(value, auth) : equals)) return allowed;
+    return challenges.claimInsufficient(() => ({
+      claim: showClaim(name),
+      expected: typeof test === "function" ? "a value for which the function returns true" : quoted(String(test)),
+      found: kindFound(value),
+    }));
   });
 }
 
@@ -79,14 +91,23 @@ export function requireRole<Raw>(roles: readonly Identifier[], challenges: Chall
   const wanted = roles.map((role) => checkIdentifying("requireRole()", role));
   return signedIn(challenges, (auth, verified) => {
     const claims = verified?.rolesClaim === undefined ? roleClaims : [verified.rolesClaim];
-    let holds = false;
+    const found: string[] = [];
     for (const claim of claims) {
       const held = identifyingTexts(claimAt(auth.claims, claim));
       if (held === notIdentifying)
-        return challenges.tokenInvalid("a role is neither text nor a safe integer", schemeOf(verified));
-      holds ||= wanted.some((role) => held.includes(role));
+        return challenges.tokenInvalid("a role is neither text nor a safe integer", schemeOf(verified), () => ({
+          claim: showClaim(claim),
+          expected: "text or integers",
+          found: kindFound(claimAt(auth.claims, claim)),
+        }));
+      found.push(...held);
     }
-    return holds ? allowed : challenges.claimInsufficient();
+    if (wanted.some((role) => found.includes(role))) return allowed;
+    return challenges.claimInsufficient(() => ({
+      claim: claims.map(showClaim).join(" or "),
+      expected: quotedList(wanted),
+      found: quotedList(found, "and"),
+    }));
   });
 }
 
@@ -112,7 +133,15 @@ export function requireRecentAuth<Raw>(
     const strong = classes === undefined || (typeof presented === "string" && classes.includes(presented));
     if (recent && strong) return allowed;
     const forClock = strong && typeof signedInAt === "number" ? denyForClock(health) : undefined;
-    return forClock ?? challenges.authenticationStale(maxAgeSeconds, classes, schemeOf(verified));
+    const describe = (): DenialDetail =>
+      recent
+        ? { claim: "acr", expected: quotedList(classes ?? []), found: textFound(presented) }
+        : {
+            claim: "auth_time",
+            expected: `at most ${maxAgeSeconds ?? 0} s ago`,
+            found: timeFound(signedInAt, now() / 1000),
+          };
+    return forClock ?? challenges.authenticationStale(maxAgeSeconds, classes, schemeOf(verified), describe);
   });
 }
 
@@ -129,8 +158,13 @@ function signedIn<Raw>(
   decide: (auth: Auth, verified: VerifiedToken | undefined) => ReturnType<Check<Raw>>,
 ): Check<Raw> {
   return ({ state: { facts, verified } }) =>
-    facts.auth === undefined ? challenges.credentialsRequired() : decide(facts.auth, verified);
+    facts.auth === undefined ? challenges.credentialsRequired(withoutUser) : decide(facts.auth, verified);
 }
+
+const withoutUser = (): DenialDetail => ({
+  expected: "a user from guard() or authenticate() in front of this middleware",
+  found: "none",
+});
 
 function checkTokens(option: string, what: string, values: readonly unknown[]): void {
   if (!Array.isArray(values) || values.length === 0) throw optionError(option, `needs at least one; it takes ${what}`);

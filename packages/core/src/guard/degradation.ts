@@ -20,6 +20,8 @@ export interface DegradationOptions {
   readonly challenges: Challenges;
   readonly instances: number;
   readonly telemetry: Telemetry;
+  /** The reason for which there is no connection to the store; undefined while there is one. */
+  readonly storeFailure?: (() => string | undefined) | undefined;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
@@ -39,7 +41,7 @@ export interface LocalDecision<Raw> {
 /** The decisions that a guard leaves to the policies for outages. */
 export type DegradationPolicies = Pick<
   Degradation,
-  "announce" | "noteAnswer" | "refusesToken" | "decideRevocation" | "decideLimits"
+  "announce" | "noteAnswer" | "refusesToken" | "decideRevocation" | "decideLimits" | "unavailable"
 >;
 
 /** Counter states of this process, in the order of their consumptions. */
@@ -76,6 +78,7 @@ export class Degradation {
       noteAnswer: () => undefined,
       refusesToken: (question, policy) => this.refusesToken(question, policy),
       decideRevocation: ({ question }, fault, refused) => this.#decideUnknown(question, fault, refused),
+      unavailable: (cause, fault, policy) => this.unavailable(cause, fault, policy),
       decideLimits: (unanswered) =>
         this.#decideLocally(unanswered, (consumptions) => this.#local.corrections.preview(consumptions)),
     };
@@ -109,8 +112,19 @@ export class Degradation {
   }
 
   #decideUnknown(question: VerifiedToken["question"], fault: StoreFault, refused: boolean): Denied | undefined {
-    if (this.#isKnownRevoked(question)) return this.#options.challenges.tokenInvalid("the token is revoked");
-    return refused ? unavailable(`the store cannot say whether the token is revoked: ${fault.kind}`) : undefined;
+    if (this.#isKnownRevoked(question))
+      return this.#options.challenges.tokenInvalid("the token is revoked", undefined, () => ({
+        reason: "a record that this process knows, while the store does not answer",
+      }));
+    return refused ? this.unavailable("the store cannot say whether the token is revoked", fault) : undefined;
+  }
+
+  /** The refusal for a fault of the store, with its reason. */
+  unavailable(cause: string, fault: StoreFault, policy?: string): Denied {
+    return unavailable(`${cause}: ${fault.kind}`, "store_unavailable", () => ({
+      policy,
+      reason: fault.reply ?? this.#options.storeFailure?.(),
+    }));
   }
 
   #isKnownRevoked(question: VerifiedToken["question"]): boolean {
@@ -140,7 +154,10 @@ export class Degradation {
   ): LocalDecision<Raw> {
     const denying = unanswered.find(({ applied: { policy } }) => policy.onStoreError === "deny" && !policy.shadow);
     if (denying !== undefined)
-      return { denial: unavailable(`the store cannot count: ${denying.fault.kind}`), counted: [] };
+      return {
+        denial: this.unavailable("the store cannot count", denying.fault, denying.applied.policy.name),
+        counted: [],
+      };
     const local = unanswered
       .filter(({ applied }) => applied.policy.onStoreError === "local")
       .map(({ applied }) => this.#divide(applied));
@@ -155,7 +172,7 @@ export class Degradation {
       if (counter.receipt !== undefined)
         counted.push({ applied, receipt: counter.receipt, store: this.#local.corrections });
     });
-    return { denial: denyExhausted(quotas, false, this.#options.now), counted };
+    return { denial: denyExhausted(quotas, false, this.#options.now, local), counted };
   }
 
   /** The share of this process in a limit. */

@@ -1,7 +1,6 @@
 import { inspectClaims, inspectToken, readBoundKey } from "../auth/inspection.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken, Verifier } from "../auth/verifier.js";
-import type { DenialDetail } from "../http/denial-detail.js";
 import type { Decision } from "../http/verdict.js";
 import { checkObject, checkString, kindOf } from "../lib/validate.js";
 import type { ConsumptionFactory, Consumed, GroupMember } from "../limits/consumption.js";
@@ -139,6 +138,7 @@ export class Explainer<Raw> {
       leasedStore: store,
       consumptions: {
         groupOf: (policies) => consumptions.groupOf(policies),
+        nameOf: (applied) => consumptions.nameOf(applied),
         create: (group, exchange, verified) => this.#consume(group, exchange, verified, findings),
       },
       corrections: { adjust: () => undefined, renew: () => undefined, expire: () => undefined },
@@ -283,7 +283,7 @@ export class Explainer<Raw> {
     const { verifier, keys, limits, sessions } = this.#options;
     const { outcome, skipped, applied, states, answer, finalAnswer } = findings;
     const denied = verdict === undefined || verdict.allowed ? undefined : verdict;
-    const detail = (denied as { readonly detail?: DenialDetail | undefined } | undefined)?.detail;
+    const detail = denied?.detail;
     const refusal = outcome !== undefined && "code" in outcome ? outcome : undefined;
     const claims = findings.token === undefined ? [] : inspectClaims(verifier, findings.token, nowSeconds);
     const wrong = refusal === undefined ? undefined : (detail?.claim ?? detail?.header ?? refusal.claim);
@@ -304,9 +304,9 @@ export class Explainer<Raw> {
     if (verified !== undefined) checks.push(...(await describeSession(verified, sessions, keys)));
     for (const { policy, consumption } of applied) {
       const part = limits.includes(policy) ? "limit" : "other limit";
-      checks.push(
-        describeLimit(part, { policy, consumption }, states.get(consumption.key), nameKey(consumption.key, keys)),
-      );
+      const applies = { policy, consumption };
+      const client = this.#options.consumptions.nameOf(applies);
+      checks.push(describeLimit(part, applies, states.get(consumption.key), nameKey(consumption.key, keys), client));
     }
     return [...checks, ...skipped];
   }

@@ -93,14 +93,15 @@ export async function describeSession(
   }
 }
 
-/** A limit, as a request would find it now. */
+/** A limit, as a request would find it now. `client` names the client as logs do. */
 export function describeLimit<Raw>(
   part: "limit" | "other limit",
   { policy, consumption }: AppliedPolicy<Raw>,
   state: CounterState | StoreFault | undefined,
   key: KeyName,
+  client: string,
 ): ExplainedCheck {
-  const common = { part, name: policy.name, key: textOfKey(key) };
+  const common = { part, name: policy.name, found: client, key: textOfKey(key) };
   if (state === undefined || state instanceof StoreFault)
     return { ...common, outcome: "unknown", found: state?.kind ?? "not asked" };
   const { limit, burst = limit, cost, windowSeconds, leased } = consumption;

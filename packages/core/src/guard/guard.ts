@@ -1,10 +1,9 @@
-import type { Auth } from "../auth/claims.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken, Verifier } from "../auth/verifier.js";
 import type { CacheService } from "../cache/cache-service.js";
 import type { RateLimitFormat } from "../http/fields.js";
-import { allowed, unavailable } from "../http/verdict.js";
-import type { Decision, Denied, Header, Reply, Verdict } from "../http/verdict.js";
+import { allowed } from "../http/verdict.js";
+import type { Decision, Denied } from "../http/verdict.js";
 import type { Consumed, ConsumptionFactory } from "../limits/consumption.js";
 import { consumptionsOf, findBlocked, countsAddresses } from "../limits/policy.js";
 import { denyExhausted, quotaFields, quotaAfter } from "../limits/verdict.js";
@@ -12,17 +11,17 @@ import type { AppliedQuota } from "../limits/verdict.js";
 import type { AppliedPolicy, Policy } from "../limits/policy.js";
 import type { CountedConsumption, Settlement } from "../limits/settlement.js";
 import type { RevocationPolicy } from "../revocation/options.js";
-import type { Check, GateExchange, RequestState } from "../request/state.js";
+import type { GateExchange, RequestState } from "../request/state.js";
 import { faultForAll, refuses } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/fault.js";
 import type { Answer, CounterState, DecisionStore, Question, UsageCorrections } from "../store/ports/decisions.js";
-import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { schemeOf } from "./challenges.js";
 import type { DegradationPolicies, Unanswered } from "./degradation.js";
 import type { Identity, IdentifyServices } from "./identify.js";
 import type { Proof } from "./proof-of-possession.js";
-import { createIdentify, isPreflight } from "./identify.js";
+import { createIdentify } from "./identify.js";
+import { refuseRevoked } from "./revocation.js";
 
 /** The services that the guards of one gate share. */
 export interface GuardServices<Raw> extends IdentifyServices<Raw> {
@@ -32,7 +31,7 @@ export interface GuardServices<Raw> extends IdentifyServices<Raw> {
   readonly leasedStore: DecisionStore;
   /** Undefined for a gate without `auth`. */
   readonly verifier: Pick<Verifier, "verify" | "knows"> | undefined;
-  readonly consumptions: Pick<ConsumptionFactory<Raw>, "create" | "groupOf">;
+  readonly consumptions: Pick<ConsumptionFactory<Raw>, "create" | "groupOf" | "nameOf">;
   readonly corrections: UsageCorrections;
   readonly settlement: Pick<Settlement<Raw>, "expect" | "answered" | "follow">;
   readonly telemetry: Pick<Telemetry, "limited">;
@@ -52,7 +51,7 @@ export interface GuardParts<Raw> {
   readonly onStoreError?: RevocationPolicy | undefined;
 }
 
-/** The check of a guard. It never answers instead of the application; {@link PreflightAnswers} does. */
+/** The check of a guard. It never answers instead of the application; PreflightAnswers does. */
 export type GuardCheck<Raw> = (exchange: GateExchange<Raw>) => Decision | Promise<Decision>;
 
 /**
@@ -250,7 +249,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
       }
     }
     if (counted !== undefined) services.settlement.follow(exchange, counted);
-    const denial = denyExhausted(quotas, services.headers, now);
+    const denial = denyExhausted(quotas, services.headers, now, applied, consumptions);
     if (denial !== undefined) exchange.state.markLimited(keysOfRefusing(applied, counters), denial);
     if (denial !== undefined || unanswered === undefined) return denial;
     const local = degradation.decideLimits(unanswered);
@@ -284,7 +283,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     if (revoked) {
       const { question } = verified;
       if (question !== undefined && !(question instanceof StoreFault)) revocations?.remember(question);
-      return challenges.tokenInvalid(causeOfRevocation(verified.auth, cutoff), schemeOf(verified));
+      return refuseRevoked(challenges, verified, cutoff);
     }
     state.markDone(verified);
     return undefined;
@@ -294,7 +293,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   function decideProof(replayed: Answer["replayed"]): Denied | undefined {
     if (replayed === undefined) return undefined;
     if (replayed instanceof StoreFault)
-      return unavailable(`the store cannot say whether the DPoP proof is new: ${replayed.kind}`);
+      return degradation.unavailable("the store cannot say whether the DPoP proof is new", replayed);
     return replayed ? challenges.proofInvalid("the DPoP proof was used before") : undefined;
   }
 
@@ -320,13 +319,6 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     const fields = quotaFields(services.headers, state.facts.quotas, now);
     return { allowed: true, headers: nonce.length === 0 ? fields : [...fields, ...nonce] };
   }
-}
-
-/** The cause of the refusal of a revoked token, a fixed phrase for logs. It says so if only the margin of a cut-off applies. */
-function causeOfRevocation({ issuedAt }: Auth, cutoff: number | undefined): string {
-  return cutoff !== undefined && issuedAt !== undefined && Math.floor(issuedAt) > cutoff
-    ? "the token is revoked: it was issued within revocation.cutoffMargin after a cut-off"
-    : "the token is revoked";
 }
 
 /** A request of which only the store's answer is not known yet. */
@@ -363,38 +355,4 @@ const emptyAnswer: Answer = { beforeToken: [], revoked: undefined, afterToken: [
 /** If nothing could be asked, every part has the same fault. */
 function orFaults(answer: Answer | StoreFault, question: Question): Answer {
   return answer instanceof StoreFault ? faultForAll(question, answer) : answer;
-}
-
-const noStore: Header = ["Cache-Control", "no-store"];
-/** Answers the CORS preflights of one gate. */
-export class PreflightAnswers {
-  readonly #logger: Logger;
-  #warned = false;
-
-  constructor(logger: Logger) {
-    this.#logger = logger;
-  }
-
-  /**
-   * The guard, but a preflight that passes it is answered here. Otherwise an unauthenticated request would reach a handler, and
-   * the handler may not look at the method.
-   */
-  wrap<Raw>(guard: (exchange: GateExchange<Raw>) => Decision | Promise<Decision>): Check<Raw> {
-    const answer = (decision: Decision): Verdict => this.#answer(decision);
-    return function guardOrAnswer(exchange) {
-      const decision = guard(exchange);
-      if (!isPreflight(exchange)) return decision;
-      return decision instanceof Promise ? decision.then(answer) : answer(decision);
-    };
-  }
-
-  #answer(decision: Decision): Decision | Reply {
-    if (!decision.allowed) return decision;
-    if (!this.#warned) {
-      this.#warned = true;
-      const advice = 'put the CORS middleware before the gate, or set preflight: "pass" if it comes after the gate';
-      this.#logger.warn({}, `portcullis: a CORS preflight was answered without CORS fields; ${advice}`);
-    }
-    return { allowed: false, status: 204, headers: [...decision.headers, noStore], body: "" };
-  }
 }

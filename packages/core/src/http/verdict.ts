@@ -1,5 +1,7 @@
 import { documentation } from "../lib/documentation.js";
 import { outage } from "../lib/outage.js";
+import type { DenialDetail, DescribeDenial } from "./denial-detail.js";
+import { fullCause, readDetail } from "./denial-detail.js";
 import type { Quota } from "./quota.js";
 import type { StreamBody } from "./stream-body.js";
 
@@ -135,8 +137,10 @@ export interface Denied {
   readonly problem: Problem;
   /** The problem as JSON. */
   readonly body: string;
-  /** A short phrase for logs. It is never sent to the client. */
+  /** A short phrase for logs, the same for all refusals of its kind. It is never sent to the client. */
   readonly cause: string;
+  /** The claim, the policy, or the dependency that the cause is about. It is made when it is read, and never sent. */
+  readonly detail?: DenialDetail | undefined;
   /** For a refusal by limits: the state of each limit that was applied. */
   readonly quotas?: readonly Quota[] | undefined;
   readonly form?: undefined;
@@ -185,6 +189,7 @@ export const allowed: Allowed = Object.freeze({ allowed: true, headers: Object.f
 export interface DenialDetails {
   /** The reason in a short fixed phrase for logs, without identifiers. */
   readonly cause: string;
+  readonly detail?: DescribeDenial | undefined;
   /** Response headers besides the content type and `Cache-Control: no-store`. */
   readonly headers?: readonly Header[];
   readonly violatedPolicies?: readonly string[];
@@ -192,9 +197,12 @@ export interface DenialDetails {
 }
 
 /** A refusal with its complete answer: status, headers and problem body. */
-export function deny(code: DenialCode, { cause, headers = [], violatedPolicies, quotas }: DenialDetails): Denied {
+export function deny(
+  code: DenialCode,
+  { cause, detail, headers = [], violatedPolicies, quotas }: DenialDetails,
+): Denied {
   const prepared = violatedPolicies === undefined ? plainAnswers[code] : prepare(code, violatedPolicies);
-  return {
+  const rest = {
     allowed: false,
     status: prepared.problem.status,
     headers: headers.length === 0 ? prepared.headers : [...headers, ...prepared.headers],
@@ -202,7 +210,13 @@ export function deny(code: DenialCode, { cause, headers = [], violatedPolicies, 
     body: prepared.body,
     cause,
     quotas,
-  };
+  } as const;
+  return detail === undefined ? rest : withDetail(rest, detail);
+}
+
+/** Not enumerable, so that no copy and no serialisation of the refusal contains it. */
+function withDetail(denied: Denied, describe: DescribeDenial): Denied {
+  return Object.defineProperty(denied, "detail", { get: () => readDetail(describe) });
 }
 
 const outageFields: readonly Header[] = Object.entries(outage.headers);
@@ -211,8 +225,9 @@ const outageFields: readonly Header[] = Object.entries(outage.headers);
 export function unavailable(
   cause: string,
   code: "store_unavailable" | "keys_unavailable" | "capacity_exceeded" | "connection_capacity" = "store_unavailable",
+  detail?: DescribeDenial,
 ): Denied {
-  return deny(code, { cause, headers: outageFields });
+  return deny(code, { cause, detail, headers: outageFields });
 }
 
 interface PreparedAnswer {
@@ -278,13 +293,16 @@ export class DenialError extends Error {
   readonly code: DenialCode;
   readonly headers: Readonly<Record<string, string>>;
   readonly problem: Problem;
-  /** The reason in a short phrase for logs. Not for clients: it tells an attacker what was wrong. */
+  /** The reason with its detail, on one line, for logs. Not for clients: it tells an attacker what was wrong. */
   declare readonly cause: string;
+  /** The detail of the cause. */
+  declare readonly detail: DenialDetail | undefined;
   /** For a refusal by limits: the state of each limit that was applied, also those that did not refuse. */
   readonly quotas: readonly Quota[];
 
-  constructor({ status, headers, problem, cause, quotas = [] }: Denied) {
-    super(problem.title, { cause });
+  constructor({ status, headers, problem, cause, detail, quotas = [] }: Denied) {
+    super(problem.title, { cause: fullCause(cause, detail) });
+    Object.defineProperty(this, "detail", { value: detail });
     this.status = status;
     this.statusCode = status;
     this.code = problem.code;

@@ -14,7 +14,7 @@ import { checkBucket, checkCount, maxWindowSeconds, maxCount, countsAddresses, k
 import type { TopKeyEntry, TopKeysReporter, TopKeysTable } from "./top-keys.js";
 import type { Terms, OverrideCache } from "./overrides.js";
 import { applyOverride, withBlocks } from "./overrides.js";
-import { PartitionFinder } from "./partition.js";
+import { PartitionFinder, showPartition } from "./partition.js";
 import type { AppliedPolicy, KeptPolicy, PartitionPart, Policy } from "./policy.js";
 
 /** Partitions whose consumption is cached, for each policy. */
@@ -185,7 +185,7 @@ export class ConsumptionFactory<Raw> {
     if (note !== undefined && note.writer === member && note.generation === generation)
       applied = note.value as KeptPolicy<Raw>;
     else {
-      const partition = this.#plainPartition(policy.per, exchange, token);
+      const partition = this.#plainPartition(policy, exchange, token);
       if (typeof partition !== "string") return partition;
       if (member.generation !== generation) {
         member.generation = generation;
@@ -218,13 +218,13 @@ export class ConsumptionFactory<Raw> {
   }
 
   #plainPartition(
-    per: PlainPolicy<Raw>["per"],
+    { name: policy, per }: PlainPolicy<Raw>,
     exchange: Exchange<Raw>,
     token: VerifiedToken | undefined,
   ): Maybe<string | TokenRefusal> {
     let partition: Maybe<string>;
     for (const part of per) {
-      const found = this.#partitions.find(part, exchange, token);
+      const found = this.#partitions.find(part, exchange, token, policy);
       if (typeof found !== "string") return found;
       partition = partition === undefined ? found : `${partition}:${found}`;
     }
@@ -248,7 +248,7 @@ export class ConsumptionFactory<Raw> {
       const found =
         typeof part === "function"
           ? this.#partitions.check(name, await part(raw, facts))
-          : this.#partitions.find(part, exchange, token);
+          : this.#partitions.find(part, exchange, token, name);
       if (typeof found !== "string") return found;
       parts.push(found);
     }
@@ -296,6 +296,12 @@ export class ConsumptionFactory<Raw> {
       burst: algorithm === "token-bucket" ? (decided.burst ?? numberOr(policy.burst) ?? limit) : undefined,
     };
     return { consumption, limit, windowSeconds };
+  }
+
+  /** The client that a policy counts, for logs. */
+  nameOf<R>({ policy: { name }, consumption: { key } }: AppliedPolicy<R>): string {
+    const infix = `}:${name}:`;
+    return showPartition(key.slice(key.indexOf(infix) + infix.length), this.#keyspace);
   }
 
   #apply(policy: Policy<Raw>, exchange: Exchange<Raw>, terms: Terms): AppliedPolicy<Raw> {

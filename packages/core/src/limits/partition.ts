@@ -1,6 +1,7 @@
-import { identifyingClaim, notIdentifying, checkIdentifying } from "../auth/identifying-claim.js";
+import { claimAt, identifyingClaim, notIdentifying, checkIdentifying, showClaim } from "../auth/identifying-claim.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import { refuseToken } from "../auth/token-refusal.js";
+import { kindFound } from "../http/denial-detail.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import { canonicalAddress, mayBeProxy, unknownAddress } from "../http/address.js";
 import type { Exchange } from "../http/exchange.js";
@@ -31,8 +32,23 @@ export interface PartitionOptions {
   readonly logger: Logger;
 }
 
-const withoutSubject = refuseToken("the token has no subject, which a limit per user needs");
-const unfitClaim = refuseToken("a claim that a limit counts by is neither text nor a safe integer");
+function refuseWithoutSubject(policy: string): TokenRefusal {
+  return refuseToken("the token has no subject, which a limit per user needs", () => ({
+    policy,
+    claim: "sub",
+    expected: "text",
+    found: "none",
+  }));
+}
+
+function refuseClaimOf(policy: string, claim: string, claims: object): TokenRefusal {
+  return refuseToken("a claim that a limit counts by is neither text nor a safe integer", () => ({
+    policy,
+    claim: showClaim(claim),
+    expected: "text or an integer",
+    found: kindFound(claimAt(claims, claim)),
+  }));
+}
 
 /** Finds the partition by which a policy counts a request, as text for a key. */
 export class PartitionFinder<Raw> {
@@ -90,9 +106,10 @@ export class PartitionFinder<Raw> {
     part: Exclude<PartitionPart<Raw>, (...args: never[]) => unknown>,
     exchange: Exchange<Raw>,
     token: VerifiedToken | undefined,
+    policy: string,
   ): string | TokenRefusal | undefined {
     if (part === "ip") return this.address(exchange);
-    if (part === "user") return token?.partition === "" ? withoutSubject : token?.partition;
+    if (part === "user") return token?.partition === "" ? refuseWithoutSubject(policy) : token?.partition;
     if ("header" in part) {
       const value = exchange.header(part.header)?.trim();
       return value === undefined || value === ""
@@ -101,7 +118,7 @@ export class PartitionFinder<Raw> {
     }
     if (token === undefined) return undefined;
     const value = identifyingClaim(token.auth.claims, part.claim);
-    if (value === notIdentifying) return unfitClaim;
+    if (value === notIdentifying) return refuseClaimOf(policy, part.claim, token.auth.claims);
     if (value !== undefined) return this.#keyspace.claimPartition(token.auth.issuer, part.claim, value, token.issuers);
     return token.partition === "" ? this.address(exchange) : token.partition;
   }
@@ -149,6 +166,22 @@ export class PartitionFinder<Raw> {
       `portcullis: every proxy is trusted, so clients choose the address they are limited by; ${advice}`,
     );
   }
+}
+
+const clientKinds: Readonly<Record<string, string>> = { a: "address", u: "user", c: "claim", h: "header", k: "key" };
+
+/**
+ * The client of a partition for logs: the kind and a digest of each of its parts. An address has the digest that its key in
+ * Redis has; a user the digest of the name, which the key may hold in plain.
+ */
+export function showPartition(partition: string, keyspace: Pick<Keyspace, "digest">): string {
+  const words = partition.split(":");
+  const clients: string[] = [];
+  for (let at = 0; at + 2 < words.length; at += 3) {
+    const [kind = "", , name = ""] = words.slice(at, at + 3);
+    clients.push(`${clientKinds[kind] ?? "client"} ${name.startsWith("~") ? name : keyspace.digest(name)}`);
+  }
+  return clients.join(" and ");
 }
 
 /** One part of a key. For `{ claim }` the issuer belongs to it; the value 42 is "42". */

@@ -137,7 +137,8 @@ export function findBlocked<Raw>(
     if (policy.when?.(exchange) === false || policy.deny?.has(exchange.ip) !== true) continue;
     const { name, algorithm, shadow } = policy;
     telemetry.limited({ quota: { policy: name, algorithm, shadow }, blocked: true });
-    if (!shadow) denial ??= deny("blocked", { cause: "the address is on a deny list" });
+    if (!shadow)
+      denial ??= deny("blocked", { cause: "the address is on a deny list", detail: () => ({ policy: name }) });
   }
   return denial;
 }

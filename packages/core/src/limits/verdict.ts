@@ -1,5 +1,6 @@
 import { RateLimiterRedis } from "rate-limiter-flexible";
 import type { RateLimiterRes } from "rate-limiter-flexible";
+import type { DenialDetail } from "../http/denial-detail.js";
 import type { Quota } from "../http/quota.js";
 import { rateLimitFields, retryAfter } from "../http/fields.js";
 import type { RateLimitFormat } from "../http/fields.js";
@@ -56,11 +57,22 @@ export function quotaFields(
   return rateLimitFields(format, shown, format === "legacy" ? now() : 0);
 }
 
-/** The refusal (429) for exhausted policies; undefined if none is exhausted. */
-export function denyExhausted(
+/** Names the client of a policy in logs. */
+export interface ClientNames {
+  /** The kind of the client, and a digest that tells it apart. */
+  nameOf<Raw>(applied: AppliedPolicy<Raw>): string;
+}
+
+/**
+ * The refusal (429) for exhausted policies; undefined if none is exhausted. `policies` are the policies before the decision.
+ * Without `names` this process has counted, since the store is down.
+ */
+export function denyExhausted<Raw>(
   applied: readonly AppliedQuota[],
   format: RateLimitFormat,
   now: () => number,
+  policies: readonly AppliedPolicy<Raw>[],
+  names?: ClientNames,
 ): Denied | undefined {
   if (applied.every(isAdmitted)) return undefined;
   const violated = applied.filter((quota) => !isAdmitted(quota));
@@ -72,10 +84,32 @@ export function denyExhausted(
   );
   return deny(refusalOf(violated), {
     cause: "a rate limit is exhausted",
+    detail: () => describeExhausted(violated, policies, names),
     headers: [...fields, retryAfter(Math.max(...quotas.map(({ resetSeconds }) => resetSeconds)))],
     violatedPolicies: quotas.map(({ policy }) => policy),
     quotas: applied.map(({ quota }) => quota),
   });
+}
+
+/** The policy for which the client must wait longest comes first. */
+function describeExhausted<Raw>(
+  violated: readonly AppliedQuota[],
+  policies: readonly AppliedPolicy<Raw>[],
+  names: ClientNames | undefined,
+): DenialDetail {
+  const byWait = violated.toSorted((one, other) => other.quota.resetSeconds - one.quota.resetSeconds);
+  const policy = byWait.map(({ quota }) => quota.policy).join(", ");
+  const [first] = byWait;
+  const applied = policies.find((one) => one.policy.name === first?.quota.policy);
+  const blocked = first?.blocked === true ? "the client is blocked" : undefined;
+  return {
+    policy,
+    key: applied === undefined ? undefined : names?.nameOf(applied),
+    limit: first?.quota.limit,
+    windowSeconds: first?.quota.windowSeconds,
+    retryAfterSeconds: first?.quota.resetSeconds,
+    reason: blocked ?? (names === undefined ? "the store is down, and this process counts" : undefined),
+  };
 }
 
 function isAdmitted({ admitted }: AppliedQuota): boolean {

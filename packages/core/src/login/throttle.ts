@@ -2,6 +2,8 @@ import { findCookies } from "../http/cookies.js";
 import { canonicalAddress } from "../http/address.js";
 import { handlerWaitMs, onRequestDone } from "../http/handler-end.js";
 import { retryAfter } from "../http/fields.js";
+import type { DenialDetail } from "../http/denial-detail.js";
+import { kindFound } from "../http/denial-detail.js";
 import type { Denied, Verdict } from "../http/verdict.js";
 import type { Check, GateExchange } from "../request/state.js";
 import { allowed, deny, unavailable } from "../http/verdict.js";
@@ -112,26 +114,38 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
 
   async function decide(exchange: GateExchange<Raw>): Promise<Verdict> {
     const { state } = exchange;
-    const account = normalizeAccount(await options.account(exchange.raw, state.facts));
+    const given = await options.account(exchange.raw, state.facts);
+    const account = normalizeAccount(given);
     if (account === undefined)
-      return deny("account_missing", { cause: "the request does not name an account to sign in to" });
+      return deny("account_missing", {
+        cause: "the request does not name an account to sign in to",
+        detail: () => ({ policy: name, expected: "a text of 1 to 512 characters", found: kindFound(given) }),
+      });
     const trusted = device?.tokens.read(await readDeviceToken(exchange), account);
     const counted = await countAttempt(createQuestion(exchange, account, trusted), account);
     if (!("answer" in counted)) return counted;
     const { answer } = counted;
-    if (answer.refusedBy !== undefined) {
-      const { refusedBy: by, retryMs } = answer;
-      if (lockOuts.begins(keyOfRefusal(counted.question, by), retryMs)) {
+    const { refusedBy, retryMs } = answer;
+    if (refusedBy !== undefined) {
+      if (lockOuts.begins(keyOfRefusal(counted.question, refusedBy), retryMs)) {
         const retrySeconds = Math.ceil(retryMs / 1000);
-        audit.record({ type: "login_locked", throttle: name, account, ip: exchange.ip, by, retrySeconds });
+        const { ip } = exchange;
+        audit.record({ type: "login_locked", throttle: name, account, ip, by: refusedBy, retrySeconds });
       }
-      return deny("attempts_exceeded", { cause: refusalCauses[by], headers: [retryAfter(retryMs / 1000)] });
+      return deny("attempts_exceeded", {
+        cause: refusalCauses[refusedBy],
+        detail: () => describeRefusal(refusedBy, retryMs, account, exchange.ip),
+        headers: [retryAfter(retryMs / 1000)],
+      });
     }
     const resolution = openResolution(counted, account, exchange.ip);
     const release = await semaphore.acquire(exchange.signal);
     if (release === undefined) {
       await resolution.resolve("unchecked", account);
-      return unavailable("too many sign-ins are in progress", "capacity_exceeded");
+      return unavailable("too many sign-ins are in progress", "capacity_exceeded", () => ({
+        policy: name,
+        limit: options.parallel,
+      }));
     }
     // A client that reads slowly, or waits behind another response, must not keep the permit after its handler has ended.
     exchange.onHandled(release);
@@ -153,6 +167,21 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     state.markDone(options);
     state.setLoginAttempt(attempt);
     return allowed;
+  }
+
+  function describeRefusal(
+    by: keyof typeof refusalCauses,
+    retryMs: number,
+    account: string,
+    ip: string | undefined,
+  ): DenialDetail {
+    const { limit, windowMs } = { address: options.ip, pair: options.pair, account: options.accountLimit }[by];
+    const [owner, address] = [`account ${accountKeys(keys, name, account).owner}`, `address ${addressOf(ip)}`];
+    return {
+      policy: name,
+      key: { address, pair: `${owner} and ${address}`, account: owner }[by],
+      ...{ limit, windowSeconds: windowMs / 1000, retryAfterSeconds: Math.ceil(retryMs / 1000) },
+    };
   }
 
   /** Records the result of an attempt that the handler did not report. */
@@ -217,7 +246,10 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     // No password is checked, so this was no guess.
     if (!isAdmitted) void store.record({ ...outcomeOf(question, account), counted: undefined, result: "unchecked" });
     return stricter === undefined || fallback instanceof StoreFault
-      ? unavailable(`the store cannot count: ${answer.kind}`)
+      ? unavailable(`the store cannot count: ${answer.kind}`, "store_unavailable", () => ({
+          policy: name,
+          reason: answer.reply,
+        }))
       : { store: withoutAnswer(question), question: stricter, answer: fallback };
   }
 

@@ -178,9 +178,14 @@ export class ConnectionService implements Connections {
   #refusal(user: string): Denied | undefined {
     const { maxPerUser, maxPerProcess } = this.#options;
     if (this.#connections.size >= maxPerProcess)
-      return unavailable("the process has connections.maxPerProcess open connections", "connection_capacity");
+      return unavailable("the process has connections.maxPerProcess open connections", "connection_capacity", () => ({
+        limit: maxPerProcess,
+      }));
     if ((this.#users.get(user) ?? 0) >= maxPerUser)
-      return deny("connection_limit", { cause: "the user has connections.maxPerUser open connections" });
+      return deny("connection_limit", {
+        cause: "the user has connections.maxPerUser open connections",
+        detail: () => ({ limit: maxPerUser }),
+      });
     return undefined;
   }
 

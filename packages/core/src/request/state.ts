@@ -31,6 +31,8 @@ type WritableFacts = { -readonly [Name in keyof Facts]: Facts[Name] };
 
 /** The part of the state that all gates of one request share. */
 interface SharedState {
+  /** The gate whose middleware came first; further ones are among the parts that are done. */
+  visitor: object | undefined;
   identified: boolean;
   proofs: readonly string[];
   cacheShown: boolean;
@@ -87,6 +89,7 @@ export class RequestState {
       this.first = this;
       this.#facts = { auth: undefined, cache: undefined, quotas: [], loginAttempt: undefined };
       this.#shared = {
+        visitor: undefined,
         identified: false,
         proofs: noProofs,
         cacheShown: false,
@@ -139,6 +142,21 @@ export class RequestState {
     let state: RequestState | undefined = this.first;
     for (; state !== undefined; state = state.#next) if (state.#verified !== undefined) tokens.push(state.#verified);
     return tokens;
+  }
+
+  /** Is this the first middleware of a gate on this request? A gate counts each request once. */
+  visit(gate: object): boolean {
+    const shared = this.#shared;
+    if (shared.visitor === gate) return false;
+    if (shared.visitor === undefined) shared.visitor = gate;
+    else if (this.isDone(gate)) return false;
+    else this.markDone(gate);
+    return true;
+  }
+
+  /** Has middleware of this gate seen the request before? */
+  wasVisitedBy(gate: object): boolean {
+    return this.#shared.visitor === gate || this.isDone(gate);
   }
 
   /** A middleware begins to run: what others have found out is not new. */

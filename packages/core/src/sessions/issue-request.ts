@@ -1,6 +1,6 @@
 import type { Identifier } from "../auth/identifying-claim.js";
 import { identifyingClaim, notIdentifying, showClaim } from "../auth/identifying-claim.js";
-import { declaresOtherUse } from "../auth/access-token.js";
+import { findOtherUse } from "../auth/access-token.js";
 import type { LoginAttempt } from "../login/attempt.js";
 import type { Duration } from "../lib/duration.js";
 import { durationSeconds } from "../lib/duration.js";
@@ -180,7 +180,7 @@ export function readGrant(claims: unknown, scopes: unknown, { orgClaim, tenantCl
   // The organisation may be a member of another claim, as "org.id".
   const isTaken = taken !== undefined || identifyingClaim(given, orgClaim) !== undefined;
   if (isTaken) throw new TypeError(`claims must not have "${taken ?? showClaim(orgClaim)}": the gate sets it`);
-  if (declaresOtherUse(given))
+  if (findOtherUse(given) !== undefined)
     throw new TypeError("claims must not declare another kind of token than an access token: the gate would refuse it");
   if (tenantClaim !== undefined && identifyingClaim(given, tenantClaim) === notIdentifying)
     throw new TypeError(

@@ -70,6 +70,10 @@ export function createSessions<Raw>(
             deadlineMs,
             maxLifetimeSeconds: auth.maxLifetimeSeconds,
             audit,
+            onRefused(cause) {
+              telemetry.refreshRefused(cause);
+              logger.debug({ code: "refresh_refused", cause }, "portcullis: a refresh was refused");
+            },
             onRefresh(outcome, afterMs) {
               telemetry.refreshed(outcome, afterMs);
               if (outcome === "reused")

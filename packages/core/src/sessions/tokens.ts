@@ -55,6 +55,8 @@ export interface TokenServiceOptions extends IdentifyingClaims {
   readonly onRefresh: (outcome: RefreshOutcome, afterMs: number) => void;
   /** @default none */
   readonly audit?: AuditTrail | undefined;
+  /** Called with the reason of each refused refresh, except for a token that was used again. */
+  readonly onRefused?: ((reason: string) => void) | undefined;
 }
 
 /** The session that a sign-in starts. */
@@ -81,6 +83,8 @@ const maxAttempts = 10;
 
 /** Longest wait for a cut-off to pass. One that is further in the future comes from a wrong clock. */
 const maxWaitMs = 5000;
+
+const usedBefore = "the token was used before";
 
 export class TokenService implements Tokens {
   readonly cookies: TokenCookies;
@@ -147,6 +151,15 @@ export class TokenService implements Tokens {
 
   async refresh(refreshToken: string | null | undefined, request: RefreshRequest = {}): Promise<IssuedTokens> {
     checkObject("refresh()", request, ["claims", "scopes", "device"]);
+    try {
+      return await this.#rotate(refreshToken, request);
+    } catch (error) {
+      if (error instanceof TokenError && error.reason !== usedBefore) this.#options.onRefused?.(error.reason);
+      throw error;
+    }
+  }
+
+  async #rotate(refreshToken: string | null | undefined, request: RefreshRequest): Promise<IssuedTokens> {
     // A JSON body may hold any value here, null included.
     if ((refreshToken ?? "") === "") throw new TokenError("invalid_request", "no refresh token");
     const presented = await this.#refreshTokens.read(refreshToken);
@@ -179,7 +192,7 @@ export class TokenService implements Tokens {
       onRefresh("reused", 0);
       // The store has deleted the session already: if the token comes once more, there is no session.
       await endSessions({ scope: "deleted", reason: "reused", principal, sessionIds: [sessionId] });
-      throw new TokenError("invalid_grant", "the token was used before");
+      throw new TokenError("invalid_grant", usedBefore);
     }
     const { record, surplus } = rotated;
     const afterMs = Math.max(0, reading.ms - record.seenAt);
@@ -247,7 +260,12 @@ export class TokenService implements Tokens {
       if (created.outcome === "late") throw new StoreFault("timeout");
       if (created.outcome === "full") {
         this.#options.audit?.record({ type: "sign_in_refused", principal });
-        throw new DenialError(deny("session_limit", { cause: "the user already has the maximum number of sessions" }));
+        throw new DenialError(
+          deny("session_limit", {
+            cause: "the user already has the maximum number of sessions",
+            detail: () => ({ limit: maxSessions }),
+          }),
+        );
       }
       await waitUntil(created.ended + 1, reading);
     }

@@ -8,13 +8,20 @@ export interface Logger {
 export function createDefaultLogger(): Logger {
   const warned = new Set<string>();
   return {
-    debug() {
-      return;
-    },
+    debug: drop,
     warn(_fields, message) {
       if (warned.has(message) || warned.size >= 100) return;
       warned.add(message);
       process.emitWarning(message, "PortcullisWarning");
     },
   };
+}
+
+function drop(): void {
+  return;
+}
+
+/** May the logger write debug messages? Their fields cost time. */
+export function hearsDebug({ debug }: Logger): boolean {
+  return debug !== drop;
 }

@@ -12,6 +12,8 @@ export interface Metric {
   readonly help: string;
   readonly type: "counter" | "gauge" | "histogram";
   readonly samples: readonly Sample[];
+  /** The upper bounds of the buckets of a histogram, without the infinite one. */
+  readonly buckets?: readonly number[] | undefined;
 }
 
 export type Labels = Readonly<Record<string, string>>;
@@ -24,6 +26,22 @@ export function gauge(name: string, help: string, samples: readonly (readonly [L
     type: "gauge",
     samples: samples.map(([labels, value]) => ({ suffix: "", labels, value })),
   };
+}
+
+/** A counter without labels, which is shown also at zero. */
+export function total(name: string, help: string, value: number): Metric {
+  return { name, help, type: "counter", samples: [{ suffix: "", labels: {}, value }] };
+}
+
+/** The metrics of several gates as one list: one metric of each name, with the samples of all. */
+export function mergeMetrics(lists: readonly (readonly Metric[])[]): Metric[] {
+  const merged = new Map<string, Metric>();
+  for (const metric of lists.flat()) {
+    const known = merged.get(metric.name);
+    const samples = known === undefined ? metric.samples : [...known.samples, ...metric.samples];
+    merged.set(metric.name, { ...metric, samples });
+  }
+  return [...merged.values()];
 }
 
 /** The metrics with one more label. */

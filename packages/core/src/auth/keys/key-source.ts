@@ -30,6 +30,13 @@ export interface KeySource {
 export class KeysUnavailable extends Error {
   override readonly name = "KeysUnavailable";
   readonly code = "keys_unavailable";
+  /** The reason for which the last attempt to fetch keys has failed: a host and a code. */
+  readonly reason: string | undefined;
+
+  constructor(message: string, reason?: string) {
+    super(message);
+    this.reason = reason;
+  }
 }
 
 /** A source of keys that never change. */

@@ -80,6 +80,8 @@ export class RemoteKeys implements KeySource {
   #pauseMs = Number.POSITIVE_INFINITY;
   /** Failed attempts since the last success. */
   #failures = 0;
+  /** The reason of the last failure. */
+  #failure: string | undefined;
   #loading: Promise<void> | undefined;
   #abort: AbortController | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -152,13 +154,14 @@ export class RemoteKeys implements KeySource {
     if (chosen !== undefined) return chosen;
     // The issuer published the key, but the key must not verify.
     if (this.#fetched?.mayBeRefused(header) === true) return [];
-    if (this.#select === undefined) throw new KeysUnavailable("no usable keys have been loaded");
+    if (this.#select === undefined) throw new KeysUnavailable("no usable keys have been loaded", this.#failure);
     return undefined;
   }
 
   /** After a failed attempt the issuer may have such a key by now, so the answer is an outage. */
   #noSuchKey(): readonly CandidateKey[] {
-    if (this.#failures > 0) throw new KeysUnavailable("the key is unknown, and newer keys cannot be fetched");
+    if (this.#failures > 0)
+      throw new KeysUnavailable("the key is unknown, and newer keys cannot be fetched", this.#failure);
     return [];
   }
 
@@ -223,6 +226,7 @@ export class RemoteKeys implements KeySource {
       telemetry?.keysFetched("failed");
       this.#failures += 1;
       const reason = reasonOf(abort.signal.aborted && !(error instanceof FetchFailure) ? timeout : error);
+      this.#failure = reason;
       logger.warn(
         { reason, err: this.#errorOfApplication(error) },
         `portcullis: fetching the keys of the token issuer failed (${reason}); ${this.#consequence()}`,
