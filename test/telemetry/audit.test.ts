@@ -30,7 +30,9 @@ describe("the audit trail", () => {
 
   function counted(gate: FakeGate): Record<string, number> {
     const metric = gate.metrics().find(({ name }) => name === "portcullis_security_events_total");
-    return Object.fromEntries((metric?.samples ?? []).map(({ labels, value }) => [labels.type, value]));
+    return Object.fromEntries(
+      (metric?.samples ?? []).map(({ labels, value }): [string, number] => [String(labels.type), value]),
+    );
   }
 
   it("names user and session at sign-in, sign-out, and sign-out everywhere", async () => {

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import {
   TestIssuer,
   createDpopClient,
@@ -18,7 +19,7 @@ import { fakeExchange, openGate } from "../../support/fake-gate.js";
 import { freshPrefix, testRedisUrl } from "../../support/redis.js";
 import { rejectionOf } from "../../support/rejection.js";
 
-const limits: FakeOptions["limits"] = [
+const limits: NonNullable<FakeOptions["limits"]> = [
   { name: "ip", per: "ip", limit: 6, window: "1h" },
   { name: "strict", per: "ip", limit: 4, window: "1h", block: { after: 2, for: "1h" }, when: { path: "/strict" } },
   { name: "user", per: "user", limit: 4, window: "1h", algorithm: "sliding-window" },
@@ -140,7 +141,7 @@ for (const where of ["memory", "redis"] as const) {
       ];
       for (const shape of shapes) {
         const explained = await gate.explain(shape);
-        expect(explained.status, String(typeof shape)).to.equal(401);
+        expect(explained.status, typeof shape).to.equal(401);
         expect(explained.text).to.match(/^[\x20-\x7e]+$/);
         expect(explained.fault).to.equal(undefined);
       }
@@ -157,7 +158,7 @@ for (const where of ["memory", "redis"] as const) {
       open();
       const cases: [string, string, Partial<ExplainedCheck>][] = [
         ["for another audience", "aud", { expected: '"test-api"', found: '"other"' }],
-        ["expired", "exp", { expected: "a time in the future", found: "60 s ago" }],
+        ["expired", "exp", { expected: "a time in the future" }],
         ["a refresh token", "token_use", { outcome: "failed" }],
         ["of another issuer", "iss", { expected: '"https://issuer.test"', found: '"https://other.test"' }],
       ];
@@ -243,7 +244,7 @@ for (const where of ["memory", "redis"] as const) {
         const keys = (await redis.keys(`${prefix}*quota*`)).filter((key) => !key.includes("quota-rules"));
         return Promise.all(
           [...keys.toSorted(), `${prefix}auth:cutoff:alice`].map(async (key) => [
-            ...[key, (await redis.dumpBuffer(key))?.toString("hex"), await redis.pexpiretime(key)],
+            ...[key, ((await redis.dumpBuffer(key)) as Buffer | null)?.toString("hex"), await redis.pexpiretime(key)],
           ]),
         );
       };
@@ -259,14 +260,14 @@ for (const where of ["memory", "redis"] as const) {
       const listen = (message: unknown): void => void published.push(message);
       const channels = [events.denied, events.limited, events.degraded, events.verdict];
       const before = await state();
-      for (const channel of channels) channel.subscribe(listen);
+      for (const channel of channels) subscribe(channel.name, listen);
       try {
         const known = validations;
         for (const one of [token, other, "x", await badTokens.expired!("alice")])
           for (const path of ["/", "/strict"]) await gate.explain(one, { address: "192.0.2.7", path });
         expect(validations).to.equal(known + 4);
       } finally {
-        for (const channel of channels) channel.unsubscribe(listen);
+        for (const channel of channels) unsubscribe(channel.name, listen);
       }
       expect(published).to.deep.equal([]);
       expect(audited).to.deep.equal([]);
@@ -281,7 +282,7 @@ for (const where of ["memory", "redis"] as const) {
     it("skips limits whose client it does not know, and says what to pass", async () => {
       open({
         limits: [
-          ...(limits ?? []),
+          ...limits,
           { name: "key", per: { header: "x-api-key" }, limit: 1, window: "1h" },
           { name: "raw", per: "user", limit: (raw) => (raw as unknown as { most: number }).most, window: "1h" },
         ],

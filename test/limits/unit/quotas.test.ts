@@ -230,7 +230,7 @@ for (const where of ["memory", "redis"] as const) {
           { name: "plan", per: "user", limit: (_raw, { auth }) => (auth?.claims.paid === true ? 9 : 3), window: "1m" },
           {
             ...{ name: "bucket", per: "user", algorithm: "token-bucket", window: () => "1m" },
-            ...{ limit: (raw) => (raw === undefined ? 4 : 8), burst: () => 6 },
+            ...{ limit: (raw) => ((raw as unknown) === undefined ? 4 : 8), burst: () => 6 },
           },
         ],
         { auth: testAuth },

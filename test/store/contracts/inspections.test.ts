@@ -23,7 +23,7 @@ interface OpenInspection {
   readonly store: DecisionStore & RevocationStore;
   readonly inspection: StoreInspection;
   /** Everything that the store holds under the prefix, with its end. */
-  contents(prefix: string): Promise<unknown>;
+  readonly contents: (prefix: string) => Promise<unknown>;
 }
 
 const consumption = fc.record({
@@ -137,7 +137,7 @@ describe("inspections", () => {
         return Promise.all(
           keys.map(async (key) => [
             key,
-            (await client.dumpBuffer(key))?.toString("hex"),
+            ((await client.dumpBuffer(key)) as Buffer | null)?.toString("hex"),
             await client.pexpiretime(key),
           ]),
         );

@@ -1,7 +1,6 @@
 import { decodeJwt, decodeProtectedHeader, errors, jwtVerify } from "jose";
 import type { JWTHeaderParameters, JWTPayload, JWTVerifyOptions } from "jose";
 import { kindFound, namesFound, quoted, quotedList } from "../http/denial-detail.js";
-import { TwoGenerationCache } from "../lib/two-generation-cache.js";
 import type { TokenQuestion } from "../store/ports/decisions.js";
 import type { StoreFault } from "../store/ports/fault.js";
 import type { ClaimRules } from "./access-token.js";
@@ -12,6 +11,7 @@ import { claimAt, showClaim } from "./identifying-claim.js";
 import type { IssuerScope } from "./issuer-scope.js";
 import { refusalOfError } from "./error-refusal.js";
 import type { KeySource } from "./keys/key-source.js";
+import { TokenCache } from "./token-cache.js";
 import type { TokenRefusal } from "./token-refusal.js";
 import { refuseClaim, refuseToken } from "./token-refusal.js";
 
@@ -354,59 +354,4 @@ function refusalOfAudience(claims: Auth["claims"], audience: Audience): TokenRef
     expected: quotedList(audience.values),
     found: namesFound(value),
   }));
-}
-
-/** An entry of the cache. */
-export interface Tokened {
-  readonly auth: { readonly token: string };
-}
-
-/** Characters of a token that are the key of its entry. The last ones belong to the signature and differ between tokens. */
-const tailLength = 32;
-/** Maximum characters of all cached tokens together, which bounds the memory for large tokens. */
-const maxCharacters = 8 * 1024 * 1024;
-
-/**
- * Cache of verified tokens of one verifier, so that a signature is checked once. An entry is found by the end of the token and
- * used only if the whole token is equal. Expiry, not-before and revocation are checked again at every request.
- */
-export class TokenCache<Entry extends Tokened> {
-  readonly #entries: TwoGenerationCache<string, Entry>;
-  /** The entry of the last look-up: a request looks twice. */
-  #last: Entry | undefined;
-
-  constructor(size: number) {
-    this.#entries = new TwoGenerationCache({
-      max: size,
-      maxWeight: maxCharacters,
-      weightOf: ({ auth }) => auth.token.length,
-    });
-  }
-
-  get size(): number {
-    return this.#entries.size;
-  }
-
-  get(token: string): Entry | undefined {
-    if (this.#last?.auth.token === token) return this.#last;
-    const entry = this.#entries.get(token.slice(-tailLength));
-    if (entry === undefined || entry.auth.token !== token) return undefined;
-    this.#last = entry;
-    return entry;
-  }
-
-  set(entry: Entry): void {
-    this.#last = entry;
-    this.#entries.set(entry.auth.token.slice(-tailLength), entry);
-  }
-
-  delete(entry: Entry): void {
-    if (this.#last === entry) this.#last = undefined;
-    this.#entries.delete(entry.auth.token.slice(-tailLength));
-  }
-
-  clear(): void {
-    this.#last = undefined;
-    this.#entries.clear();
-  }
 }
