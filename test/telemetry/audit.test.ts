@@ -1,6 +1,6 @@
 import { signToken, testAuth, testIssuer, testSecret } from "@portcullis/testkit";
 import { expect } from "chai";
-import type { AuditEvent } from "../../packages/core/src/index.js";
+import type { AuditEvent, LoginAttempt } from "../../packages/core/src/index.js";
 import type { FakeGate, FakeOptions } from "../support/fake-gate.js";
 import { fakeExchange, openGate } from "../support/fake-gate.js";
 import { rejectionOf } from "../support/rejection.js";
@@ -101,12 +101,36 @@ describe("the audit trail", () => {
       statuses.push(verdict.allowed ? 200 : verdict.status);
     }
     expect(statuses).to.deep.equal([200, 200, 429, 429, 429]);
-    const [locked, ...others] = heard();
-    expect(others).to.deep.equal([]);
+    const failed = { type: "login_failed", throttle: "login", account: "alice", ip: "192.0.2.1" };
+    const [first, second, locked, ...others] = heard();
+    expect([first, second, others]).to.deep.equal([failed, failed, []]);
     expect(locked).to.deep.include({ type: "login_locked", throttle: "login", ip: "192.0.2.1", by: "pair" });
     expect(locked).to.have.property("retrySeconds").that.is.within(3500, 3600);
     await gate.logins.unblock({ account: "Alice", ip: "192.0.2.1" });
     expect(heard()).to.deep.equal([{ type: "login_unblocked", throttle: "login", account: "Alice", ip: "192.0.2.1" }]);
+  });
+
+  it("tells of sign-ins that the handler of a login route reports, and not of attempts without a result", async () => {
+    const gate = open();
+    const login = gate.throttleLogin({ account: () => "alice" });
+    const attempt = async (): Promise<LoginAttempt> => {
+      const exchange = fakeExchange({ method: "POST", ip: "192.0.2.1" });
+      await login.check(exchange);
+      const { loginAttempt } = exchange.state.facts;
+      if (loginAttempt === undefined) throw new Error("there is no attempt");
+      return loginAttempt;
+    };
+    await (await attempt()).cancel();
+    await (await attempt()).interrupt();
+    await (await attempt()).succeed({ account: "alice@example.com" });
+    const { sessionId } = await gate.tokens.issue({ subject: "alice", attempt: await attempt() });
+    const common = { type: "login_succeeded", throttle: "login", ip: "192.0.2.1" };
+    expect(heard()).to.deep.include.members([
+      { ...common, account: "alice@example.com" },
+      { type: "sign_in", principal: "alice", sessionId, org: undefined, ip: undefined },
+      { ...common, account: "alice" },
+    ]);
+    expect(counted(gate)).to.deep.equal({ sign_in: 1, login_succeeded: 2 });
   });
 
   it("tells of every change that an operator makes to limits", async () => {

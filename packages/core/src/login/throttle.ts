@@ -289,6 +289,9 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
 
     async function record(result: AttemptResult, signedIn: string): Promise<void> {
       if (result === "succeeded") warnings.succeeded(keys.digest(signedIn));
+      const tried = { throttle: name, account: signedIn, ip };
+      if (result === "succeeded") audit.record({ type: "login_succeeded", ...tried });
+      else if (result === "failed") audit.record({ type: "login_failed", ...tried });
       await counting.record({
         ...outcomeOf(question, account),
         counted: answer.counted,

@@ -75,6 +75,14 @@ export type AuditEvent = { readonly at: number } & (
       readonly jti: string | undefined;
     }
   | {
+      /** A login route has found the password right or wrong, as the handler reports it or `outcome` decides. */
+      readonly type: "login_succeeded" | "login_failed";
+      readonly throttle: string;
+      /** The name of the account in the request, normalized; the one in your database, if `succeed({ account })` says it. */
+      readonly account: string;
+      readonly ip: string | undefined;
+    }
+  | {
       /** A login throttle has refused an attempt to sign in. */
       readonly type: "login_locked";
       readonly throttle: string;
