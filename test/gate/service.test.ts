@@ -9,7 +9,7 @@ import { expect } from "chai";
 import fc from "fast-check";
 import { signToken, testAuth } from "@portcullis/testkit";
 import { instrument } from "@portcullis/core/opentelemetry";
-import type { Audience } from "../../packages/core/src/auth/verifier.js";
+import type { Audience } from "../../packages/core/src/auth/audience.js";
 import { checkService, resolveService } from "../../packages/core/src/store/service-name.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { prometheusText } from "../../packages/core/src/telemetry/metrics.js";

@@ -112,7 +112,9 @@ describeOnEveryFramework("routes.metrics()", (start) => {
       expect(text).to.match(
         /portcullis_store_questions_total\{gate="[^"]+",store="security",outcome="answered"\} [1-9]/,
       );
-      expect(text).to.match(/portcullis_store_call_duration_seconds_bucket\{store="security",le="\+Inf"\} [1-9]/);
+      expect(text).to.match(
+        /portcullis_store_call_duration_seconds_bucket\{gate="[^"]+",store="security",le="\+Inf"\} [1-9]/,
+      );
     }
     expect(text).not.to.include("very-secret");
     for (const line of text.trimEnd().split("\n"))

@@ -1,6 +1,7 @@
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { expect } from "chai";
 import { nowSeconds, signToken, testAuth } from "@portcullis/testkit";
-import { DenialError, events } from "@portcullis/core";
+import { DenialError } from "@portcullis/core";
 import type { Denied, DenialDetail } from "@portcullis/core";
 import { cleanUp } from "../support/clean-up.js";
 import { fakeExchange, openGate } from "../support/fake-gate.js";
@@ -125,8 +126,12 @@ const credentials: readonly Row[] = [
   {
     title: "a header of another scheme: the scheme",
     request: { headers: { authorization: "Basic c2VlZGVkLXNlY3JldA==" } },
-    cause:
-      'no credentials: header Authorization, expected a token in the header Authorization, found the scheme "Basic"',
+    cause: "no credentials: header Authorization, expected a token in the header Authorization, found the scheme Basic",
+  },
+  {
+    title: "a header without a scheme: nothing of it",
+    request: { headers: { authorization: "seeded-key" } },
+    cause: "no credentials: header Authorization, expected a token in the header Authorization, found another scheme",
   },
   {
     title: "a credential that is no JWT: its shape",
@@ -310,12 +315,12 @@ async function refuse({ options, request, middleware, ...row }: Row): Promise<Re
   const listen = (message: unknown): void => void heard.push(message);
   const authorization = `Bearer ${await signToken(typeof row.claims === "function" ? row.claims() : row.claims, row.header)}`;
   const exchange = fakeExchange({ headers: { authorization }, ...request });
-  events.denied.subscribe(listen);
-  cleanUp(() => events.denied.unsubscribe(listen));
+  subscribe("portcullis:denied", listen);
+  cleanUp(() => unsubscribe("portcullis:denied", listen));
   for (const { check } of middleware?.(gate) ?? [gate.guard()]) {
     const verdict = await check(exchange);
     if (!verdict.allowed) {
-      events.denied.unsubscribe(listen);
+      unsubscribe("portcullis:denied", listen);
       return { denied: verdict, heard, logged };
     }
   }

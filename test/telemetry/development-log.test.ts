@@ -13,7 +13,8 @@ async function linesOf(
   use: (gate: FakeGate) => unknown,
 ): Promise<string[]> {
   const lines: string[] = [];
-  const [{ DEBUG: before }, { error: print }] = [process.env, console];
+  const { DEBUG: before } = process.env;
+  const print = Reflect.get(console, "error") as typeof console.error;
   const restore = (): void => {
     if (before === undefined) delete process.env.DEBUG;
     else process.env.DEBUG = before;

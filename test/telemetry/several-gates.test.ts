@@ -1,3 +1,4 @@
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import {
   AggregationTemporality,
   InMemoryMetricExporter,
@@ -8,7 +9,6 @@ import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from "
 import { expect } from "chai";
 import { signToken, testAuth } from "@portcullis/testkit";
 import { instrument } from "@portcullis/core/opentelemetry";
-import { events } from "@portcullis/core";
 import { adapters } from "../support/app.js";
 import { cleanUp } from "../support/clean-up.js";
 import { openGate, present } from "../support/fake-gate.js";
@@ -20,8 +20,8 @@ describe("several gates in one process", () => {
   it("have different names in their metrics and events, also where the options name none or the same", async () => {
     const heard: string[] = [];
     const listen = (message: unknown): void => void heard.push((message as { gate: string }).gate);
-    events.denied.subscribe(listen);
-    cleanUp(() => events.denied.unsubscribe(listen));
+    subscribe("portcullis:denied", listen);
+    cleanUp(() => unsubscribe("portcullis:denied", listen));
     const wanted = [undefined, undefined, { gate: "orders" }, { gate: "orders" }];
     const gates = wanted.map((telemetry) => openGate({ auth: testAuth, telemetry }));
     const names = gates.map(({ name }) => name);

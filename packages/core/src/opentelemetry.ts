@@ -47,7 +47,7 @@ export function instrument(gate: Measurable, options: InstrumentOptions = {}): (
     span.setAttributes({ "portcullis.gate": message.gate, "portcullis.code": code });
     if (status !== undefined) span.setAttribute("http.response.status_code", status);
     if (cause !== undefined) span.setAttribute("portcullis.cause", cause);
-    for (const [name, value] of Object.entries(detail ?? {}))
+    for (const [name, value] of Object.entries<string | number | undefined>({ ...detail }))
       if (value !== undefined) span.setAttribute(attributes[name as keyof DenialDetail], value);
     // A refusal is an answer, not an error; an outage is.
     if (status === 503) span.setStatus({ code: SpanStatusCode.ERROR, message: code });

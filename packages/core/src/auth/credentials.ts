@@ -123,10 +123,14 @@ export function describeMissing<Raw>(exchange: Sent<Raw>, sources: readonly Toke
   const expected = `a token in ${sources.map(nameOfSource).join(" or ")}`;
   const authorization = exchange.header("authorization");
   if (authorization === undefined) return { expected };
-  const scheme = /^\s*([A-Za-z][\w-]*)(?:\s|$)/.exec(authorization)?.[1];
-  const found = scheme === undefined ? "no scheme" : `the scheme ${quoted(scheme.slice(0, 20))}`;
-  return { header: "Authorization", expected, found };
+  // The field may be a secret without a scheme.
+  const scheme = otherSchemes.find((name) =>
+    authorization.trimStart().toLowerCase().startsWith(`${name.toLowerCase()} `),
+  );
+  return { header: "Authorization", expected, found: scheme === undefined ? "another scheme" : `the scheme ${scheme}` };
 }
+
+const otherSchemes = ["Basic", "Digest", "Negotiate", "NTLM", "ApiKey", "Api-Key", "Token", "JWT", "AWS4-HMAC-SHA256"];
 
 function readSource<Raw>(exchange: Sent<Raw>, source: TokenSource<Raw>, isKnown: IsKnownToken): Credentials {
   const { maxLength = maxCompactLength } = source;

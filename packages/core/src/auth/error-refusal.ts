@@ -1,6 +1,6 @@
 import { decodeProtectedHeader, errors } from "jose";
 import type { DenialDetail } from "../http/denial-detail.js";
-import { kindFound, namesFound, quoted, quotedList, textFound, timeFound } from "../http/denial-detail.js";
+import { kindFound, namesFound, quoted, quotedList, plainFound, timeFound } from "../http/denial-detail.js";
 import { KeysUnavailable } from "./keys/key-source.js";
 import type { TokenRefusal } from "./token-refusal.js";
 import { refuseToken, untimelyToken } from "./token-refusal.js";
@@ -45,11 +45,11 @@ function describeError(error: unknown, refused: RefusedToken): DenialDetail {
     return describeClaim(error, refused);
   const { alg, kid } = headerOf(refused.token);
   if (error instanceof errors.JOSEAlgNotAllowed)
-    return { header: "alg", expected: quotedList(refused.algorithms), found: textFound(alg) };
+    return { header: "alg", expected: quotedList(refused.algorithms), found: plainFound(alg) };
   if (error instanceof errors.JWKSNoMatchingKey)
-    return { header: "kid", expected: "the kid of a key of the issuer", found: textFound(kid) };
+    return { header: "kid", expected: "the kid of a key of the issuer", found: plainFound(kid) };
   if (error instanceof errors.JWSSignatureVerificationFailed)
-    return { expected: "a signature by a key of auth", found: `alg ${textFound(alg)}, kid ${textFound(kid)}` };
+    return { expected: "a signature by a key of auth", found: `alg ${plainFound(alg)}, kid ${plainFound(kid)}` };
   if (error instanceof errors.JOSEError || isWeakKey(error)) return { reason: quoted(error.message) };
   return {};
 }

@@ -1,13 +1,14 @@
 import { decodeJwt, decodeProtectedHeader, errors, jwtVerify } from "jose";
 import type { JWTHeaderParameters, JWTPayload, JWTVerifyOptions } from "jose";
-import { kindFound, namesFound, quoted, quotedList } from "../http/denial-detail.js";
+import { kindFound, quotedList, urlFound } from "../http/denial-detail.js";
 import type { TokenQuestion } from "../store/ports/decisions.js";
 import type { StoreFault } from "../store/ports/fault.js";
 import type { ClaimRules } from "./access-token.js";
+import type { Audience } from "./audience.js";
+import { refusalOfAudience } from "./audience.js";
 import { refusalOfClaims, refusalOfFirstTime, refusalOfTime, isCanonical } from "./access-token.js";
 import type { Auth } from "./claims.js";
-import { boundKey, createAuth, values } from "./claims.js";
-import { claimAt, showClaim } from "./identifying-claim.js";
+import { boundKey, createAuth } from "./claims.js";
 import type { IssuerScope } from "./issuer-scope.js";
 import { refusalOfError } from "./error-refusal.js";
 import type { KeySource } from "./keys/key-source.js";
@@ -122,7 +123,7 @@ export class Verifier {
       return refuseToken("the gate does not accept the issuer of the token", () => ({
         claim: "iss",
         expected: quotedList(issuers.flatMap((one) => one.named ?? ["an issuer that a function accepts"])),
-        found: issuer === undefined ? "none" : quoted(issuer),
+        found: issuer === undefined ? "none" : urlFound(issuer),
       }));
     const keys = keysOf === undefined ? verifier.keysOf(issuer) : keysOf(verifier, issuer);
     const keysVersion = keys.version;
@@ -165,9 +166,6 @@ function unverifiedIssuer(token: string): string | undefined {
 
 /** Decides whether the gate accepts tokens of an issuer. Only `true` accepts. */
 export type IssuerTest = (issuer: string) => boolean;
-
-/** The expected audience: values of `aud`, or of another claim, or any. */
-export type Audience = readonly string[] | false | { readonly claim: string; readonly values: readonly string[] };
 
 /** The rules for tokens of one issuer, or of several issuers that share keys and rules. */
 export interface IssuerVerifierOptions {
@@ -342,16 +340,4 @@ function isEmpty(value: unknown): boolean {
 export function isYes(answer: unknown): boolean {
   if (answer instanceof Promise) answer.catch(() => undefined);
   return answer === true;
-}
-
-/** Some providers put the audience in another claim than `aud`, such as Amazon Cognito in `client_id`. */
-function refusalOfAudience(claims: Auth["claims"], audience: Audience): TokenRefusal | undefined {
-  if (audience === false || !("claim" in audience)) return undefined;
-  const value = claimAt(claims, audience.claim);
-  if (values(value).some((one) => audience.values.includes(one))) return undefined;
-  return refuseToken("the token is for another audience", () => ({
-    claim: showClaim(audience.claim),
-    expected: quotedList(audience.values),
-    found: namesFound(value),
-  }));
 }

@@ -138,7 +138,7 @@ export function requireRecentAuth<Raw>(
         ? { claim: "acr", expected: quotedList(classes ?? []), found: textFound(presented) }
         : {
             claim: "auth_time",
-            expected: `at most ${maxAgeSeconds ?? 0} s ago`,
+            expected: `at most ${maxAgeSeconds} s ago`,
             found: timeFound(signedInAt, now() / 1000),
           };
     return forClock ?? challenges.authenticationStale(maxAgeSeconds, classes, schemeOf(verified), describe);

@@ -23,7 +23,7 @@ export function checksOfClaims(
   const checks = claims.map(({ name, expected, found }): ExplainedCheck => ({
     ...{ part: "claim", name, outcome: name === wrong ? "failed" : others },
     expected: (name === wrong ? detail?.expected : undefined) ?? expected,
-    found: (name === wrong ? detail?.found : undefined) ?? found,
+    found,
   }));
   if (wrong === undefined || checks.some(({ name }) => name === wrong)) return checks;
   return [

@@ -65,6 +65,19 @@ export function kindFound(value: unknown): string {
   return typeof value === "boolean" ? `the value ${value}` : kindOf(value);
 }
 
+/** A plain name in a token that is not verified, such as an algorithm. Any other text there may be an attack on readers of logs. */
+export function plainFound(value: unknown): string {
+  if (typeof value !== "string" || value === "") return kindFound(value);
+  return /^\w[\w.+-]{0,63}$/.test(value) ? quoted(value) : `text of ${value.length} characters`;
+}
+
+/** The issuer of a token that is not verified. */
+export function urlFound(issuer: string): string {
+  return /^https?:\/\/[\w.-]+(?::\d+)?(?:\/[\w./-]*)?$/.test(issuer)
+    ? quoted(issuer)
+    : `text of ${issuer.length} characters`;
+}
+
 /** A text that is no name of a user, such as the name of an algorithm; the kind of any other value. */
 export function textFound(value: unknown): string {
   return typeof value === "string" ? quoted(value) : kindFound(value);

@@ -117,7 +117,7 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
   }
 
   function refuse(answer: Reply): Reply {
-    log(`the request was answered with ${answer.status}: ${String(answer.body)}`);
+    log(`the request was answered with ${answer.status}: ${typeof answer.body === "string" ? answer.body : ""}`);
     return answer;
   }
 

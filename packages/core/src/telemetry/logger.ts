@@ -22,6 +22,6 @@ function drop(): void {
 }
 
 /** May the logger write debug messages? Their fields cost time. */
-export function hearsDebug({ debug }: Logger): boolean {
-  return debug !== drop;
+export function hearsDebug(logger: Logger): boolean {
+  return logger.debug !== drop;
 }

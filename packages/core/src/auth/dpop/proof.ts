@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { compactVerify, decodeJwt, decodeProtectedHeader, importJWK } from "jose";
 import type { JWK, JWTPayload, ProtectedHeaderParameters } from "jose";
 import type { DenialDetail, DescribeDenial } from "../../http/denial-detail.js";
-import { kindFound, quoted, quotedList, textFound, timeFound } from "../../http/denial-detail.js";
+import { kindFound, quoted, quotedList, plainFound, timeFound } from "../../http/denial-detail.js";
 import { isCanonical, isCompactJws, maxCompactLength } from "../access-token.js";
 import { isTime } from "../claims.js";
 import { asymmetricAlgorithms } from "../keys/algorithms.js";
@@ -85,13 +85,13 @@ function readKey(header: ProtectedHeaderParameters, { algorithms }: ExpectedProo
   const { typ, alg, crit, b64 } = header;
   const jwk: unknown = header.jwk;
   if (typeof typ !== "string" || !/^(?:application\/)?dpop\+jwt$/i.test(typ))
-    return refusal("the typ of the proof is not dpop+jwt", () => ({ header: "typ", found: textFound(typ) }));
+    return refusal("the typ of the proof is not dpop+jwt", () => ({ header: "typ", found: plainFound(typ) }));
   if (crit !== undefined || b64 !== undefined) return refusal("the proof has a critical header");
   if (typeof alg !== "string" || !asymmetricAlgorithms.includes(alg) || !algorithms.includes(alg))
     return refusal("the algorithm of the proof is not allowed", () => ({
       header: "alg",
       expected: quotedList(algorithms),
-      found: textFound(alg),
+      found: plainFound(alg),
     }));
   if (typeof jwk !== "object" || jwk === null || Array.isArray(jwk)) return refusal("the proof has no key");
   if (secretMembers.some((member) => member in jwk)) return refusal("the key of the proof is not a public key");
@@ -118,7 +118,7 @@ function readClaims(claims: JWTPayload, expected: ExpectedProof): VerifiedProof 
     return refusal("the proof is for another method", () => ({
       claim: "htm",
       expected: quoted(expected.method),
-      found: textFound(htm),
+      found: plainFound(htm),
     }));
   const uri = typeof htu === "string" ? normalizeTargetUri(htu) : undefined;
   if (uri === undefined || uri !== normalizeTargetUri(expected.uri))
