@@ -82,7 +82,8 @@ export function textOf(
   { status, code, cause, fault, user, checks }: Omit<Explanation, "text">,
   nowSeconds: number,
 ): string {
-  const failed = checks.filter(({ outcome }) => outcome === "failed").slice(0, maxShown);
+  // The cause says already what is wrong with the token as a whole.
+  const failed = checks.filter(({ part, outcome }) => outcome === "failed" && part !== "token").slice(0, maxShown);
   const limits = checks.flatMap(({ part, name, limit }) =>
     limit === undefined || part !== "limit" ? [] : [`${name} ${limit.remaining} of ${limit.limit} left`],
   );
